@@ -1,0 +1,284 @@
+#!/usr/bin/env python3
+"""Checks what a compiler does not: the shape of mtl_rnn.h. Run by `make lint`; needs sim_c, gcc, g++ and clang.
+
+    contents    the list near the top and the banners agree in number, tag and order
+    order       text order is dependency order: no internal function is declared ahead of its body, none is used above
+                it, and no section uses a public function that a later section defines
+    length      no function above 60 lines, kernels excepted
+    repeats     no run of 60 tokens stands twice in mtl_rnn.h and examples/mtl.c (.ci/lint.allow lists the exceptions)
+    warnings    the implementation compiles without any, in C99 and C++11, float and double
+
+The checks lean on the header's layout: a function begins in column 0 and its last line is a `}` in column 0, a banner is
+a boxed comment whose second line is "   NUMBER  >>tag   sentence".
+"""
+import bisect
+import os
+import re
+import subprocess
+import sys
+from collections import namedtuple
+from concurrent.futures import ThreadPoolExecutor
+
+HEADER = "mtl_rnn.h"
+COMMAND = "examples/mtl.c"
+ALLOW = ".ci/lint.allow"
+OUT = "build/lint"
+LENGTH_LIMIT, LENGTH_LOOK = 60, 40
+RUN_TOKENS = 60
+KERNELS = "kernels"
+
+WARNINGS = "-Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Werror"
+# What a user may have included before; none of it may matter, with or without the POSIX names that -std=c99 hides.
+EARLIER = " ".join("-include " + name for name in ("stdio.h", "stdlib.h", "string.h", "math.h", "time.h", "sys/types.h", "unistd.h"))
+COMPILES = [                                    # what it is called, command; gcc and clang warn of more when optimising
+    ("gcc", f"gcc -std=c99 -O2 {WARNINGS}"),
+    ("gcc, double", f"gcc -std=c99 -O2 {WARNINGS} -DMTL_REAL=double"),
+    ("gcc, other headers first", f"gcc -std=c99 -fsyntax-only {WARNINGS} {EARLIER}"),
+    ("gcc, static, asserting", f"gcc -std=c99 -fsyntax-only {WARNINGS} -DMTL_RNN_STATIC -DMTL_DEBUG"),
+    ("clang", f"clang -std=c99 -O2 {WARNINGS}"),
+    ("clang, double", f"clang -std=c99 -fsyntax-only {WARNINGS} -DMTL_REAL=double"),
+    ("g++", "g++ -x c++ -std=c++11 -O2 -Wall -Wextra -Werror"),
+    ("clang++", "clang++ -x c++ -std=c++11 -fsyntax-only -Wall -Wextra -Werror"),
+]
+
+Banner = namedtuple("Banner", "line number tag")
+Function = namedtuple("Function", "name first last")
+
+problems = []
+
+
+def problem(path, line, text):
+    problems.append(f"{path}:{line}: {text}")
+
+
+# ---- reading C without a compiler ---------------------------------------------------------------------------------
+
+def blank(match):
+    return re.sub(r"[^\n]", " ", match.group())
+
+
+def code_only(text):
+    """The text with comments, the contents of literals and preprocessor lines made blank; every line keeps its number."""
+    text = re.sub(r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'', blank, text, flags=re.S)
+    return re.sub(r"^[ \t]*#(?:[^\n\\]|\\.|\\\n)*", blank, text, flags=re.M | re.S)
+
+
+def name_of(declarator):
+    """The function that a declarator such as `static int mtl__foo(int x)` names, or None."""
+    declarator = re.sub(r"\b(__attribute__|__declspec)\s*\(\(?[^()]*(\([^()]*\))?[^()]*\)?\)", " ", declarator)
+    match = re.search(r"\bMTL__FN\(\s*(\w+)\s*\)\s*\(|\b(\w+)\s*\(", declarator)
+    return (match.group(1) or match.group(2)) if match else None
+
+
+def declarations(lines):
+    """Every declaration or definition that begins in column 0: (first line, text up to its `{` or `;`, that character,
+    line of that character). Line numbers count from 1."""
+    number = 0
+    while number < len(lines):
+        if not re.match(r"[A-Za-z_]", lines[number]):
+            number += 1
+            continue
+        first, text = number, ""
+        while number < len(lines):
+            end = re.search(r"[{;]", lines[number])
+            text += lines[number][:end.start()] if end else lines[number] + "\n"
+            if end:
+                yield first + 1, text, end.group(), number + 1
+                break
+            number += 1
+        number += 1
+
+
+def functions_of(lines):
+    """Functions with their bodies, in text order."""
+    found = []
+    for first, text, end, line in declarations(lines):
+        if end != "{" or "=" in text or not text.rstrip().endswith(")") or re.match(r"(typedef|struct|enum|extern\s*$)\b", text):
+            continue
+        last = line
+        if lines[line - 1].count("{") != lines[line - 1].count("}"):
+            while last < len(lines) and not lines[last].startswith("}"):
+                last += 1
+            last += 1
+        found.append(Function(name_of(text), first, last))
+    return found
+
+
+class Source:
+    def __init__(self, path):
+        self.path = path
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
+        self.raw = text.split("\n")
+        self.lines = code_only(text).split("\n")
+        self.functions = functions_of(self.lines)
+        self.banners = [banner for banner, boxed in tagged_lines(self.raw) if boxed]
+        self.contents = [entry for entry, boxed in tagged_lines(self.raw) if not boxed]
+        self.starts = [banner.line for banner in self.banners]
+
+    def section(self, line):
+        """The index of the banner that a line stands under, -1 above the first."""
+        return bisect.bisect_right(self.starts, line) - 1
+
+    def tag(self, line):
+        index = self.section(line)
+        return self.banners[index].tag if index >= 0 else "top"
+
+    def place(self, first, last):
+        """A name for a range of lines that survives edits: its first function, or the section's tag."""
+        for function in self.functions:
+            if function.first <= last and function.last >= first:
+                return function.name
+        return ">>" + self.tag(first) if self.banners else os.path.basename(self.path)
+
+
+def tagged_lines(raw):
+    """Lines "NUMBER  >>tag", each with whether it is a banner's."""
+    for index, line in enumerate(raw):
+        match = re.match(r"[\s/*]*(\d+)\s+>>(\w+)", line)
+        if match:
+            boxed = index > 0 and "=====" in raw[index - 1]
+            yield Banner(index + 1, int(match.group(1)), match.group(2)), boxed
+
+
+# ---- the checks ---------------------------------------------------------------------------------------------------
+
+def check_contents(source):
+    # The manual, number 0, holds the list and need not stand in it.
+    banners = [banner for banner in source.banners if banner.number]
+    contents = [entry for entry in source.contents if entry.number]
+    if not banners:
+        problem(HEADER, 1, "no banner found")
+    if not contents:
+        problem(HEADER, 1, "no contents list found")
+    for before, banner in zip(banners, banners[1:]):
+        if banner.number <= before.number:
+            problem(HEADER, banner.line, f"section {banner.number} stands after section {before.number}")
+    listed = {(entry.number, entry.tag) for entry in contents}
+    present = {(banner.number, banner.tag) for banner in banners}
+    for banner in banners:
+        if (banner.number, banner.tag) not in listed:
+            problem(HEADER, banner.line, f"banner \"{banner.number} >>{banner.tag}\" is not in the contents list")
+    for entry in contents:
+        if (entry.number, entry.tag) not in present:
+            problem(HEADER, entry.line, f"contents name \"{entry.number} >>{entry.tag}\", which has no banner")
+    if listed == present and [e.tag for e in contents] != [b.tag for b in banners]:
+        problem(HEADER, contents[0].line, "contents and banners are in different orders")
+    for entry in contents:
+        if banners and entry.line > banners[0].line:
+            problem(HEADER, entry.line, "a contents line below the first banner")
+
+
+def check_order(source):
+    for first, text, end, _ in declarations(source.lines):
+        if end == ";" and "=" not in text and not text.startswith("typedef") and (name_of(text) or "").startswith("mtl__"):
+            problem(HEADER, first, f"{name_of(text)} is declared ahead of its body")
+
+    defined = {}                                # name: first line of its first body (there may be one per #if branch)
+    for function in source.functions:
+        defined.setdefault(function.name, function.first)
+    # The interface declares public functions: uses count from the second section on.
+    begin = source.starts[1] if len(source.starts) > 1 else 1
+    for number in range(begin, len(source.lines) + 1):
+        for name in re.findall(r"\bmtl_\w+", source.lines[number - 1]):
+            body = defined.get(name, 0)
+            if body <= number:
+                continue
+            later = source.section(body) > source.section(number)
+            # Template code names its kernels through macros; within the section, order is the compiler's to check.
+            if later or (name.startswith("mtl__") and source.tag(number) != KERNELS):
+                where = f"line {body}, section >>{source.tag(body)}"
+                problem(HEADER, number, f"uses {name}, which is defined further down ({where})")
+
+
+def check_lengths(source):
+    for function in source.functions:
+        length = function.last - function.first + 1
+        if length > LENGTH_LOOK and source.tag(function.first) != KERNELS:
+            if length > LENGTH_LIMIT and source.path == HEADER:
+                problem(source.path, function.first, f"{function.name} has {length} lines, above {LENGTH_LIMIT}")
+            else:
+                print(f"  look: {source.path}:{function.first}: {function.name} has {length} lines")
+
+
+def read_allowed():
+    """Lines "PLACE PLACE  reason": two functions (or >>tags, or files) that may share a run, in either order."""
+    allowed = {}
+    if os.path.exists(ALLOW):
+        with open(ALLOW, encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                words = line.split()
+                if not words or words[0].startswith("#"):
+                    continue
+                if len(words) < 3:
+                    problem(ALLOW, number, "expected two places and the reason")
+                    continue
+                allowed[tuple(sorted(words[:2]))] = number
+    return allowed
+
+
+def check_repeats(sources):
+    by_path = {source.path: source for source in sources}
+    command = ["sim_c", "-n", "-T", f"-r{RUN_TOKENS}", "-w200", *by_path]
+    output = subprocess.run(command, capture_output=True, text=True)
+    if output.returncode:
+        problem("sim_c", 0, output.stderr.strip())
+    allowed = read_allowed()
+    used = set()
+    run = r"(\S+): line (\d+)-(\d+)"
+    for match in re.finditer(run + r"\s*\|" + run + r"\s*\[(\d+)\]", output.stdout):
+        path_a, from_a, to_a, path_b, from_b, to_b, tokens = match.groups()
+        a = by_path[path_a].place(int(from_a), int(to_a))
+        b = by_path[path_b].place(int(from_b), int(to_b))
+        pair = tuple(sorted((a, b)))
+        used.add(pair)
+        if pair not in allowed:
+            problem(path_a, from_a, f"{tokens} tokens to line {to_a} ({a}) stand again at {path_b}:{from_b}-{to_b} ({b})")
+    for pair in sorted(set(allowed) - used):
+        print(f"  look: {ALLOW}:{allowed[pair]}: {pair[0]} {pair[1]} repeat nothing any more")
+
+
+def compile_one(job):
+    name, command = job
+    unit = os.path.join(OUT, re.sub(r"\W+", "_", name) + ".c")
+    with open(unit, "w", encoding="utf-8") as file:
+        file.write(f'#define MTL_RNN_IMPLEMENTATION\n#include "{HEADER}"\n')
+    result = subprocess.run(command.split() + ["-I.", "-c", "-o", unit + ".o", unit], capture_output=True, text=True)
+    return name, result.returncode, result.stderr
+
+
+def check_warnings():
+    os.makedirs(OUT, exist_ok=True)
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        for name, status, errors in pool.map(compile_one, COMPILES):
+            if status:
+                found = [line for line in errors.splitlines() if re.search(r"(error|warning):", line)]
+                problems.extend(f"{name}: {line}" for line in found[:12] or [errors.strip()[:400]])
+                if len(found) > 12:
+                    problems.append(f"{name}: and {len(found) - 12} more")
+
+
+def check(name, function, *arguments):
+    before = len(problems)
+    function(*arguments)
+    for text in problems[before:]:
+        print("  " + text)
+    print(("ok " if len(problems) == before else "FAILED ") + name, flush=True)
+
+
+def main():
+    os.chdir(os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+    if not os.path.exists(HEADER):
+        sys.exit(f"lint: there is no {HEADER}")
+    header = Source(HEADER)
+    sources = [header] + ([Source(COMMAND)] if os.path.exists(COMMAND) else [])
+    check("contents", check_contents, header)
+    check("order", check_order, header)
+    check("length", lambda: [check_lengths(source) for source in sources])
+    check("repeats", check_repeats, sources)
+    check("warnings", check_warnings)
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

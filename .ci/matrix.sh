@@ -1,0 +1,158 @@
+#!/usr/bin/env bash
+# .ci/matrix.sh [NAME...]    builds and runs the tests in every configuration, or in the named ones
+#
+# Two at a time (MATRIX_JOBS), in quick mode. A line each: "ok NAME seconds", "FAILED NAME" with the end of its log, or
+# "SKIPPED NAME" where a tool can neither be found nor installed; then "N passed, N failed". Logs stay in build/matrix.
+set -u
+cd "$(dirname "$0")/.."
+
+out=build/matrix
+jobs=${MATRIX_JOBS:-2}
+seconds=${MATRIX_LIMIT:-300}                 # a hang ends here; a run is meant to take at most 30
+stb=${STB:-/usr/include/stb}
+export MTL_TEST_QUICK=1
+export UBSAN_OPTIONS=print_stacktrace=1 ASAN_OPTIONS=allocator_may_return_null=1    # a refused malloc is tested, too
+
+# name           compiler                how         options
+configurations='
+asan-ubsan       gcc                     tests       -std=c99 -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all
+aarch64          aarch64-linux-gnu-gcc   aarch64     -std=c99 -O2
+gcc-c99          gcc                     tests       -std=c99 -O2
+gcc-c11          gcc                     tests       -std=c11 -O2
+gcc-O0           gcc                     tests       -std=c99 -O0
+gcc-fast-math    gcc                     tests       -std=c99 -O2 -ffast-math
+clang-c99        clang                   tests       -std=c99 -O2
+clang-c11        clang                   tests       -std=c11 -O2
+g++-c++17        g++                     smoke       -x c++ -std=c++17 -O2 -Wall -Wextra -Werror
+clang++-c++17    clang++                 smoke       -x c++ -std=c++17 -O2 -Wall -Wextra -Werror
+tcc              tcc                     tests       -std=c99
+two-units        gcc                     two_units   -std=c99 -O2 -Wall -Wextra -Werror
+static           gcc                     tests       -std=c99 -O1 -Wall -Wextra -Werror -DMTL_RNN_STATIC
+decimal-comma    gcc                     comma       -std=c99 -O1
+no-simd          gcc                     tests       -std=c99 -O2 -DMTL_NO_SIMD
+double           clang                   tests       -std=c99 -O2 -DMTL_REAL=double
+'
+
+# ---- how a configuration is built and run: COMPILER OPTIONS..., in its own folder $here ----------------------------
+
+tests()
+{
+    "$@" -I. -DMTL_DEBUG -pthread -o "$here/test" tests/main.c -lcmocka -lm && run_tests "$here/test"
+}
+
+# A small program in the part of the language that C and C++ share: cmocka's own tests are not C++.
+smoke()
+{
+    "$@" -I. -pthread -o "$here/smoke" tests/smoke.c -lm && limited "$here/smoke"
+}
+
+# The implementation in one unit, its use in another.
+two_units()
+{
+    "$@" -I. -pthread -o "$here/two_units" tests/two_units_a.c tests/two_units_b.c -lm && limited "$here/two_units"
+}
+
+# The tests in a locale with a decimal comma, which a constructor sets and makes sure of, whatever the tests do.
+comma()
+{
+    mkdir -p "$here/locale"
+    localedef -i de_DE -f UTF-8 "$here/locale/de_DE.UTF-8" || return
+    cat >"$here/comma.c" <<'END'
+#include <locale.h>
+#include <stdio.h>
+#include <stdlib.h>
+__attribute__((constructor)) static void set_comma(void)
+{
+    if (setlocale(LC_ALL, "") && localeconv()->decimal_point[0] == ',') return;
+    fputs("the locale has no decimal comma\n", stderr);
+    exit(1);
+}
+END
+    export LOCPATH=$PWD/$here/locale LC_ALL=de_DE.UTF-8
+    tests "$@" "$here/comma.c"
+}
+
+# NEON executed by an emulator, which is slow: only tests/test_WORD.c of the words in MTL_TEST_ONLY.
+aarch64()
+{
+    local cmocka=$here/cmocka
+    arm64_cmocka "$cmocka" || return
+    "$@" -I. -DMTL_DEBUG -pthread -I"$cmocka/usr/include" -o "$here/test" tests/main.c \
+        -L"$cmocka/usr/lib/aarch64-linux-gnu" -lcmocka -lm || return
+    export MTL_TEST_ONLY="kernels check golden"
+    run_tests qemu-aarch64 -L /usr/aarch64-linux-gnu -E LD_LIBRARY_PATH="$cmocka/usr/lib/aarch64-linux-gnu" "$here/test"
+}
+
+# Unpacks Debian's arm64 cmocka into a folder. apt gets lists of its own, so that this system stays single-architecture.
+arm64_cmocka()
+{
+    local apt=$PWD/build/apt-arm64 options package
+    [ -e "$1/usr/include/cmocka.h" ] && return
+    mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial" "$1"
+    options=(-q -o APT::Architectures::="$(dpkg --print-architecture)" -o APT::Architectures::=arm64
+             -o Dir::State::lists="$apt/lists" -o Dir::Cache="$apt/cache" -o APT::Sandbox::User=root)
+    apt-get "${options[@]}" update || return
+    (cd "$apt" && apt-get "${options[@]}" download libcmocka0:arm64 libcmocka-dev:arm64) || return
+    for package in "$apt"/*.deb; do dpkg -x "$package" "$1" || return; done
+}
+
+limited() { timeout -k 10 "$seconds" "$@"; }
+
+run_tests()                                 # a run in which no test ran has shown nothing
+{
+    limited "$@" 2>&1 | tee "$here/run"
+    [ "${PIPESTATUS[0]}" -eq 0 ] && grep -q '\[       OK \]' "$here/run"
+}
+
+# ---- all of them ---------------------------------------------------------------------------------------------------
+
+tool_missing()                              # prints what a configuration lacks, if anything
+{
+    command -v "$1" >/dev/null || { echo "$1"; return; }
+    case $2 in
+    comma) command -v localedef >/dev/null && [ -e /usr/share/i18n/locales/de_DE ] || echo "Debian's package locales" ;;
+    aarch64)
+        command -v qemu-aarch64 >/dev/null || { echo qemu-aarch64; return; }
+        command -v apt-get >/dev/null || echo "apt-get, for an arm64 cmocka" ;;
+    esac
+}
+
+one()                                       # one NAME COMPILER HOW OPTIONS...; writes its line to $out/NAME.result
+{
+    local name=$1 compiler=$2 how=$3 lacking start=$SECONDS
+    lacking=$(tool_missing "$compiler" "$how")
+    if [ -n "$lacking" ]; then
+        echo "SKIPPED $name: no $lacking here" | tee "$out/$name.result"
+        return
+    fi
+    here=$out/$name
+    mkdir -p "$here/tmp"
+    export TMPDIR=$PWD/$here/tmp            # two configurations run at once and must not share files
+    if ("$how" "$compiler" "${@:4}" -isystem "$stb") >"$out/$name.log" 2>&1 </dev/null; then
+        echo "ok $name $((SECONDS - start)) s" | tee "$out/$name.result"
+    else
+        echo "FAILED $name" >"$out/$name.result"
+        { echo "FAILED $name $((SECONDS - start)) s; the end of $out/$name.log:"; tail -n 25 "$out/$name.log" | sed 's/^/    /'; }
+    fi
+}
+
+.ci/setup.sh matrix || echo "matrix: going on without what is missing" >&2
+rm -rf "$out" && mkdir -p "$out"
+while read -r name compiler how options; do
+    [ -n "$name" ] || continue
+    if [ $# -gt 0 ]; then case " $* " in *" $name "*) ;; *) continue ;; esac; fi
+    while [ "$(jobs -rp | wc -l)" -ge "$jobs" ]; do wait -n; done
+    # shellcheck disable=SC2086                 options are words
+    one "$name" "$compiler" "$how" $options &
+done <<<"$configurations"
+wait
+
+count() { cat "$out"/*.result 2>/dev/null | grep -c "^$1 "; }
+passed=$(count ok) failed=$(count FAILED) skipped=$(count SKIPPED)
+if [ "$skipped" -gt 0 ]; then
+    echo "matrix: $skipped SKIPPED, so these were NOT tested:"
+    cat "$out"/*.result | grep '^SKIPPED'
+fi
+[ "$((passed + failed + skipped))" -gt 0 ] || { echo "matrix: no configuration is called $*"; failed=1; }
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]

@@ -1,0 +1,85 @@
+# mtl_rnn needs no build: it is one header. This file builds the examples and runs the tests.
+# `make help` lists the targets. What a target needs is checked for and, on Debian, installed (.ci/setup.sh).
+
+CFLAGS ?= -O2
+LDLIBS ?= -lm
+PREFIX ?= /usr/local
+STB ?= /usr/include/stb
+TORCH ?= torch==2.13.0
+BUILD := build
+
+# tcc knows no options for dependency files: with it, `make clean` after a change
+DEPENDENCIES = $(if $(findstring tcc,$(CC)),,-MMD -MP -MT $@ -MF $@.d)
+COMPILE = $(CC) -std=c99 -Wall -Wextra $(CFLAGS) $(CPPFLAGS) -pthread -I. $(DEPENDENCIES)
+EXAMPLES := $(patsubst examples/%.c,$(BUILD)/%,$(wildcard examples/*.c))
+TESTS := $(BUILD)/tests/test_float $(BUILD)/tests/test_double
+
+export CC STB
+
+all: $(EXAMPLES)  ## build the command build/mtl and every other example (what plain `make` does)
+
+demo: all  ## train on the data of examples/data, show the scores, predict, load the model from C
+	@bash examples/demo.sh
+
+test: $(TESTS) $(BUILD)/mtl  ## run the tests; MTL_TEST_QUICK=1 for a tenth of the random cases
+	@.ci/venv.sh numpy safetensors >$(BUILD)/tests/venv.log 2>&1 \
+	    || echo "note: no Python with numpy and safetensors ($(BUILD)/tests/venv.log says why): their tests are skipped"
+	@.ci/test.sh $(TESTS) tests/test_command.sh
+
+matrix:  ## run the tests under every compiler, standard and option; ONLY="tcc aarch64" picks some
+	@.ci/matrix.sh $(ONLY)
+
+lint:  ## check the header's contents list, order, function lengths, repeats and warnings
+	@.ci/setup.sh lint
+	@python3 .ci/lint.py
+
+mutants:  ## apply each deliberate defect of tests/mutants and name the test that finds it
+	@.ci/setup.sh mutants
+	@tests/mutants/run.sh $(ONLY)
+
+parity: $(BUILD)/mtl  ## compare training step by step with PyTorch, which is installed into build/venv
+	@.ci/venv.sh numpy safetensors $(TORCH)
+	@$(BUILD)/venv/bin/python tests/parity.py
+
+reference: $(BUILD)/mtl  ## write docs/reference.md from the field tables
+	$(BUILD)/mtl --reference >$(BUILD)/reference.md
+	mv $(BUILD)/reference.md docs/reference.md
+
+install: $(BUILD)/mtl  ## copy the header, the command and a pkg-config file to PREFIX (/usr/local)
+	install -d $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/pkgconfig
+	install -m 644 mtl_rnn.h $(DESTDIR)$(PREFIX)/include/mtl_rnn.h
+	install -m 755 $(BUILD)/mtl $(DESTDIR)$(PREFIX)/bin/mtl
+	{ echo 'Name: mtl_rnn'; echo 'Description: trains and runs multi-task recurrent networks; one C header'; \
+	  sed -n 's/^#define MTL_RNN_VERSION *"\(.*\)".*/Version: \1/p' mtl_rnn.h; \
+	  echo 'Cflags: -I$(PREFIX)/include'; echo 'Libs: -lm -pthread'; } >$(DESTDIR)$(PREFIX)/share/pkgconfig/mtl_rnn.pc
+
+clean:  ## remove build/
+	rm -rf $(BUILD)
+
+help:  ## list these targets
+	@sed -n 's/^\([a-z][a-z]*\):.*  ## /  make \1	/p' Makefile | expand -t 20
+
+# The implementation is compiled once and linked with every example, which only include the interface.
+$(BUILD)/mtl_rnn.c: | setup-build
+	@mkdir -p $(@D)
+	@echo '#include "mtl_rnn.h"' >$@
+
+$(BUILD)/mtl_rnn.o: $(BUILD)/mtl_rnn.c mtl_rnn.h
+	$(COMPILE) -DMTL_RNN_IMPLEMENTATION -c -o $@ $<
+
+$(EXAMPLES): $(BUILD)/%: examples/%.c $(BUILD)/mtl_rnn.o | setup-build
+	$(COMPILE) -isystem $(STB) -o $@ $< $(BUILD)/mtl_rnn.o $(LDFLAGS) $(LDLIBS)
+
+# Tests see the implementation itself, with its assertions on.
+$(TESTS): tests/main.c mtl_rnn.h | setup-test
+	@mkdir -p $(@D)
+	$(COMPILE) -g -DMTL_DEBUG $(REAL) -o $@ $< $(LDFLAGS) -lcmocka $(LDLIBS)
+$(BUILD)/tests/test_double: REAL = -DMTL_REAL=double
+
+setup-build setup-test: setup-%:
+	@.ci/setup.sh $*
+
+-include $(wildcard $(BUILD)/*.d $(BUILD)/tests/*.d)
+
+.PHONY: all demo test matrix lint mutants parity reference install clean help setup-build setup-test
+.DELETE_ON_ERROR:

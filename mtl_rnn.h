@@ -1,0 +1,11210 @@
+/* mtl_rnn.h - trains and runs multi-task recurrent networks. One C header, libc only. MIT or public domain, see the end.
+
+   In ONE source file of your program:
+
+       #define MTL_RNN_IMPLEMENTATION
+       #include "mtl_rnn.h"
+
+   and `#include "mtl_rnn.h"` alone wherever else you call it. Link with -lm (and -lpthread where libc does not hold it). No other flag
+   is needed: vector kernels carry their own target attributes and are chosen at run time.
+
+   THE SMALLEST WORKING PROGRAM learns to tell which of two ids a sequence ends with, and what each step's id is:
+
+       #define MTL_RNN_IMPLEMENTATION
+       #include "mtl_rnn.h"
+       int main(void)
+       {
+           mtl_input_desc input = {0};
+           mtl_task_desc tasks[2] = {{0}};
+           mtl_model_desc desc = {0};
+           mtl_error err = {0};
+           int lengths[2] = { 3, 2 }, ids[5] = { 0, 1, 1, 1, 0 }, last[2] = { 1, 0 }, i;
+           mtl_input inputs[1] = {{0}};
+           mtl_target targets[2] = {{0}};
+           mtl_batch batch = {0};
+           mtl_step step;
+           input.name = "ids";  input.vocabulary = 2;  input.width = 8;
+           tasks[0].name = "last";  tasks[0].classes = 2;
+           tasks[1].name = "each";  tasks[1].classes = 2;  tasks[1].level = MTL_LEVEL_STEP;
+           desc.inputs = &input;  desc.input_count = 1;  desc.tasks = tasks;  desc.task_count = 2;  desc.encoder.hidden = 16;
+           inputs[0].ids = ids;  targets[0].labels = last;  targets[1].labels = ids;
+           batch.sequences = 2;  batch.lengths = lengths;  batch.inputs = inputs;  batch.targets = targets;
+           mtl_model *model = mtl_model_create(&desc, &err);
+           mtl_trainer *trainer = mtl_trainer_create(model, NULL, &err);
+           for (i = 0; i < 100 && mtl_train_step(trainer, &batch, 1, &step, &err) == MTL_OK; i++) {}
+           mtl_model_save(model, "tiny.safetensors", &err);
+           if (err.code) puts(err.message);
+           mtl_trainer_destroy(trainer);
+           mtl_model_destroy(model);
+           return err.code != MTL_OK;
+       }
+
+   WHAT IT IS. A shared encoder (columns of GRU, LSTM or plain RNN cells, one or two directions, stacked) under a registry of tasks.
+   A task is one label or number per sequence or per step. The joint loss is sum_k weight_k L_k. Labels may be missing anywhere. Batches
+   are ragged: sequences end to end, with lengths; nothing is padded, inside or outside.
+
+   OPTIONS, before the implementation:
+       MTL_RNN_STATIC           everything static: private to this file
+       MTL_REAL double          double precision, scalar code: for checking gradients and for teaching (define it everywhere)
+       MTL_NO_SIMD              scalar kernels only           MTL_SINGLE_ISA MTL_ISA_AVX2   one instruction set only
+       MTL_NO_THREADS           no built-in pool
+       MTL_MALLOC, MTL_FREE     your allocator                MTL_ASSERT(condition)   your assertion; MTL_DEBUG: libc's
+       MTL_HEADER_NAME          this file's name as it is included, if it is not "mtl_rnn.h"
+
+   DESCS. Every creation takes a pointer to a ..._desc; zero it, set what matters: zero means the default. Fields, defaults and ranges
+   stand in one table each, in section 1; `mtl_fields` reads them.
+
+   MEMORY. A model is one block whose size mtl_model_size tells; mtl_model_init makes it in your buffer. Trainers and predictors likewise,
+   when max_rows is given; within the limits nothing is allocated after creation. Without limits their scratch grows on demand and is
+   kept. What a call returns (predictions, losses) belongs to the object that made it and lasts until its next call.
+
+   ERRORS. What can fail takes a mtl_error, NULL allowed, and returns a status or NULL. Errors are sticky: a call that is given a set
+   error does nothing and fails, so one check at the end of a straight line is enough; mtl_error_clear resets. Nothing is printed,
+   nothing exits. A NaN in an input or a loss stops a step before a weight is touched.
+
+   THREADS. No mutable globals. Different objects may be used from different threads. A model is read-only between trainings: any number
+   of predictors, one per thread, may share it. Inside one object work is spread over `threads` workers or over your own job system
+   (mtl_scheduler); results are the same bits for any number.
+
+   CONTENTS (search for the tag)
+      1 >>api        what callers see, in the order they need it
+      2 >>platform   compiler and OS differences, assertions, alignment, libc wrappers, file primitives, number text
+      3 >>error      codes and texts; mtl_error with the offending name, number or byte offset
+      4 >>cpu        what the processor and the operating system support
+      5 >>random     counter-based: a value depends on (seed, stream, index), never on thread or order
+      6 >>arena      bump allocation, mark and release, high-water mark, caller's buffer or malloc, fail-next hook
+      7 >>threads    parallel-for: none, built-in pool, or the caller's own job system through one callback
+      8 >>kernels    template, read again once per ISA: vectors, exp/tanh/sigmoid, products, element-wise cells, softmax, Adam
+      9 >>dispatch   stamping, tables, choice
+     10 >>tensor     shapes, views, named parameters and their gradient state, packed matrices
+     11 >>batch      ragged sequences to packed time-major rows and back
+     12 >>formats    safetensors, JSON, vocabulary, text normalisation, whole files: tensors and strings, nothing of models
+     13 >>tape       the run, its records, playing them backward
+     14 >>layers     embedding, dense, dropout, selection, concatenation, pooling
+     15 >>cells      RNN, GRU, LSTM; directions; stacks
+     16 >>losses     cross-entropy, MSE, MAE, Huber
+     17 >>metrics    accuracy, span F1, RMSE, MAE, R2: counted as items stream by, nothing allocated
+     18 >>encoder    levels, columns and mixes: every sharing mechanism
+     19 >>tasks      the registry: a task is a name, a level, a kind, a tap, a head, a loss, a metric, a weight
+     20 >>model      create, size, save, load, transfer
+     21 >>predict    batches of sequences through a read-only model
+     23 >>optimise   SGD, RMSProp, Adam, AdamW; clipping; schedules; averaging
+     24 >>train      samplers over data sets, the step, evaluation, fit with early stopping, resume
+     26 >>check      gradient checker, for users' own layers too
+     27 >>licence    MIT or public domain, at your choice
+   ------------------------------------------------------------------------------------------------------------------ */
+#ifndef MTL__STAMP                  /* defined while the header includes itself to read the kernel template: >>dispatch */
+
+#ifndef MTL_RNN_H
+#define MTL_RNN_H
+
+/* ==================================================================================================================
+   1  >>api        what callers see, in the order they need it
+   ==================================================================================================================
+   Shape letters, the same in every comment: B sequences, T steps, N rows (all steps of all sequences), I input width,
+   H hidden units, G gates, C classes, V vocabulary. Matrices are row-major. Sizes are counted in elements unless a
+   name says bytes.
+   ------------------------------------------------------------------------------------------------------------------ */
+#include <stddef.h>
+
+#ifndef MTL_REAL
+#define MTL_REAL float
+#else
+#define MTL__REAL_GIVEN 1
+#endif
+typedef MTL_REAL mtl_real;      /* float; with `#define MTL_REAL double` before the header: double, scalar code only */
+
+#ifdef MTL_RNN_STATIC           /* the whole library private to one translation unit */
+#  if defined(__GNUC__) || defined(__clang__)
+#    define MTL_DEF static __attribute__((unused))
+#  else
+#    define MTL_DEF static
+#  endif
+#elif defined(__cplusplus)
+#  define MTL_DEF extern "C"
+#else
+#  define MTL_DEF extern
+#endif
+
+#define MTL_RNN_VERSION "0.1.0"
+#define MTL_MAX_HIDDEN  4       /* hidden dense layers of a task's head, at most */
+#define MTL_MISSING     (-1)    /* a label that is not known: no loss, no gradient, no score */
+#define MTL_UNKNOWN_LABEL (-2)  /* a label that the model has no class for: as missing in training, wrong in evaluation */
+#define MTL_ZERO        1e-30f  /* a true zero, for number fields where 0 stands for the default */
+
+/* ---- errors ------------------------------------------------------------------------------------------------------ */
+
+/* Every code with its text. A test walks this list. */
+#define MTL_ERROR_LIST(X) \
+    X(OK,            "no error") \
+    X(ARGUMENT,      "wrong argument") \
+    X(FIELD,         "field out of range") \
+    X(MEMORY,        "out of memory") \
+    X(BUFFER,        "the caller's buffer is too small") \
+    X(LIMIT,         "more than the limits given at creation") \
+    X(RANGE,         "index out of range") \
+    X(NUMBER,        "not a finite number") \
+    X(TEXT,          "text is not valid") \
+    X(IO,            "file cannot be read or written") \
+    X(FORMAT,        "file is not what it should be") \
+    X(VERSION,       "file is of a newer version") \
+    X(TENSOR,        "tensor missing or of another shape") \
+    X(UNSUPPORTED,   "not available here") \
+    X(STOPPED,       "stopped by the caller")
+
+typedef enum mtl_status {
+#define MTL__ERROR_ENUM(name, text) MTL_ERROR_##name,
+    MTL_ERROR_LIST(MTL__ERROR_ENUM)
+#undef MTL__ERROR_ENUM
+    MTL_ERROR_COUNT
+} mtl_status;
+#define MTL_OK MTL_ERROR_OK
+
+/* Where what can fail says why. Start with `mtl_error err = {0};`. Sticky: a call that is given a set error does nothing
+   and fails, so a straight line of calls needs one check at its end. */
+typedef struct mtl_error {
+    int code;                   /* mtl_status; 0: none */
+    char name[96];              /* the field, tensor, task or file that is at fault, or "" */
+    long long position;         /* byte offset, index or size that is at fault, or -1 */
+    char message[320];          /* one sentence for people: what is wrong, where, what to do */
+} mtl_error;
+
+/* Resets err to "no error". NULL is allowed. */
+MTL_DEF void mtl_error_clear(mtl_error *err);
+/* The general text of a code; "unknown error" for a number that is none. Static memory. */
+MTL_DEF const char *mtl_error_text(int code);
+
+/* ---- choices by name ---------------------------------------------------------------------------------------------- */
+
+enum { MTL_ISA_AUTO, MTL_ISA_SCALAR, MTL_ISA_SSE2, MTL_ISA_AVX2, MTL_ISA_AVX512, MTL_ISA_NEON, MTL_ISA_COUNT };
+enum { MTL_CELL_DEFAULT, MTL_CELL_RNN, MTL_CELL_GRU, MTL_CELL_LSTM };                       /* default: LSTM */
+enum { MTL_ACTIVATION_DEFAULT, MTL_ACTIVATION_NONE, MTL_ACTIVATION_TANH, MTL_ACTIVATION_RELU, MTL_ACTIVATION_SIGMOID };
+enum { MTL_RESET_DEFAULT, MTL_RESET_AFTER, MTL_RESET_BEFORE };                              /* GRU; default: after, as PyTorch */
+enum { MTL_MIX_DEFAULT, MTL_MIX_CONCAT };                                                   /* default: concatenation */
+enum { MTL_LEVEL_SEQUENCE, MTL_LEVEL_STEP };
+enum { MTL_TASK_CLASS, MTL_TASK_REAL };
+enum { MTL_LOSS_DEFAULT, MTL_LOSS_CROSS_ENTROPY, MTL_LOSS_MSE, MTL_LOSS_MAE, MTL_LOSS_HUBER };
+enum { MTL_POOL_DEFAULT, MTL_POOL_LAST, MTL_POOL_MEAN, MTL_POOL_MAX };                      /* default: last */
+enum { MTL_OPTIMIZER_DEFAULT, MTL_OPTIMIZER_SGD, MTL_OPTIMIZER_RMSPROP, MTL_OPTIMIZER_ADAM, MTL_OPTIMIZER_ADAMW };
+enum { MTL_SCHEDULE_DEFAULT, MTL_SCHEDULE_CONSTANT, MTL_SCHEDULE_STEP, MTL_SCHEDULE_EXPONENTIAL, MTL_SCHEDULE_LINEAR,
+       MTL_SCHEDULE_COSINE, MTL_SCHEDULE_PLATEAU, MTL_SCHEDULE_ONE_CYCLE };
+enum { MTL_SAMPLER_DEFAULT, MTL_SAMPLER_PROPORTIONAL, MTL_SAMPLER_ROUND_ROBIN, MTL_SAMPLER_TEMPERATURE };
+
+/* Their names, for files, the command line and messages: X(value, name). The first row is the meaning of 0. */
+#define MTL_ISA_NAMES(X)        X(MTL_ISA_AUTO, "auto") X(MTL_ISA_SCALAR, "scalar") X(MTL_ISA_SSE2, "sse2") \
+                                X(MTL_ISA_AVX2, "avx2") X(MTL_ISA_AVX512, "avx512") X(MTL_ISA_NEON, "neon")
+#define MTL_CELL_NAMES(X)       X(MTL_CELL_RNN, "rnn") X(MTL_CELL_GRU, "gru") X(MTL_CELL_LSTM, "lstm")
+#define MTL_ACTIVATION_NAMES(X) X(MTL_ACTIVATION_NONE, "none") X(MTL_ACTIVATION_TANH, "tanh") X(MTL_ACTIVATION_RELU, "relu") \
+                                X(MTL_ACTIVATION_SIGMOID, "sigmoid")
+#define MTL_RESET_NAMES(X)      X(MTL_RESET_AFTER, "after") X(MTL_RESET_BEFORE, "before")
+#define MTL_LEVEL_NAMES(X)      X(MTL_LEVEL_SEQUENCE, "sequence") X(MTL_LEVEL_STEP, "step")
+#define MTL_TASK_NAMES(X)       X(MTL_TASK_CLASS, "class") X(MTL_TASK_REAL, "real")
+#define MTL_LOSS_NAMES(X)       X(MTL_LOSS_CROSS_ENTROPY, "cross-entropy") X(MTL_LOSS_MSE, "mse") X(MTL_LOSS_MAE, "mae") \
+                                X(MTL_LOSS_HUBER, "huber")
+#define MTL_POOL_NAMES(X)       X(MTL_POOL_LAST, "last") X(MTL_POOL_MEAN, "mean") X(MTL_POOL_MAX, "max")
+#define MTL_OPTIMIZER_NAMES(X)  X(MTL_OPTIMIZER_SGD, "sgd") X(MTL_OPTIMIZER_RMSPROP, "rmsprop") X(MTL_OPTIMIZER_ADAM, "adam") \
+                                X(MTL_OPTIMIZER_ADAMW, "adamw")
+#define MTL_SCHEDULE_NAMES(X)   X(MTL_SCHEDULE_CONSTANT, "constant") X(MTL_SCHEDULE_STEP, "step") \
+                                X(MTL_SCHEDULE_EXPONENTIAL, "exponential") X(MTL_SCHEDULE_LINEAR, "linear") \
+                                X(MTL_SCHEDULE_COSINE, "cosine") X(MTL_SCHEDULE_PLATEAU, "plateau") \
+                                X(MTL_SCHEDULE_ONE_CYCLE, "one-cycle")
+#define MTL_SAMPLER_NAMES(X)    X(MTL_SAMPLER_PROPORTIONAL, "proportional") X(MTL_SAMPLER_ROUND_ROBIN, "round-robin") \
+                                X(MTL_SAMPLER_TEMPERATURE, "temperature")
+
+/* ---- descs: one field table each ------------------------------------------------------------------------------------
+   A row is X(type, name, default, low, high, names, help). It declares the member, and it drives the default that stands
+   for 0, validation, the model file, `mtl info`, the command's options and the reference page. Types:
+       INT int   REAL float   FLAG int 0/1   CHOICE int out of a name list   SIZE size_t   SEED unsigned long long
+       INTS int[MTL_MAX_HIDDEN], ends at the first 0                                                                   */
+#define MTL__MEMBER(type, name, preset, low, high, names, help) MTL__MEMBER_##type(name)
+#define MTL__MEMBER_INT(name)    int name;
+#define MTL__MEMBER_REAL(name)   float name;
+#define MTL__MEMBER_FLAG(name)   int name;
+#define MTL__MEMBER_CHOICE(name) int name;
+#define MTL__MEMBER_SIZE(name)   size_t name;
+#define MTL__MEMBER_SEED(name)   unsigned long long name;
+#define MTL__MEMBER_INTS(name)   int name[MTL_MAX_HIDDEN];
+
+/* An input: token ids (vocabulary > 0), looked up in an embedding, or rows of numbers (features > 0). */
+#define MTL_INPUT_FIELDS(X) \
+    X(INT,    vocabulary,   0, 0, 100000000, NONE, "token ids 0 .. vocabulary-1; 0: this input is rows of features") \
+    X(INT,    width,      128, 1, 1000000, NONE, "size of a token's embedding") \
+    X(INT,    features,     0, 0, 1000000, NONE, "numbers in a feature row; 0: this input is token ids") \
+    X(FLAG,   padding_zero, 0, 0, 1, NONE, "token id 0 is padding: its embedding is zero and never learns") \
+    X(REAL,   scale,        1, 0, 1e6, NONE, "embeddings are multiplied by this") \
+    X(REAL,   dropout,      0, 0, 0.99, NONE, "share of the input's values dropped in training") \
+    X(FLAG,   dropout_per_sequence, 0, 0, 1, NONE, "drop the same columns at all steps of a sequence") \
+    X(FLAG,   lowercase,    0, 0, 1, NONE, "text is lower-cased before it is looked up") \
+    X(FLAG,   digits,       0, 0, 1, NONE, "every digit is read as 0")
+typedef struct mtl_input_desc {
+    const char *name;                       /* letters, digits, _ and -; unique among inputs, columns and tasks */
+    MTL_INPUT_FIELDS(MTL__MEMBER)
+    const char *const *words;               /* [vocabulary] the words themselves, NULL: ids only. Word 0 stands for unknown ones */
+} mtl_input_desc;
+
+/* Where a column or a task takes its rows from: named inputs or columns, side by side. */
+typedef struct mtl_mix_desc {
+    const char *from;                       /* names separated by '+', e.g. "words+shape"; NULL: column: all inputs; task: the last column */
+    int kind;                               /* MTL_MIX_* */
+} mtl_mix_desc;
+
+/* A column: a stack of recurrent layers. */
+#define MTL_COLUMN_FIELDS(X) \
+    X(CHOICE, cell,      MTL_CELL_LSTM, 1, 3, CELL, "recurrent cell") \
+    X(INT,    hidden,      128, 1, 1000000, NONE, "units of each direction") \
+    X(INT,    layers,        1, 1, 64, NONE, "layers above one another") \
+    X(FLAG,   bidirectional, 0, 0, 1, NONE, "a second set of cells reads each sequence from its end") \
+    X(CHOICE, activation, MTL_ACTIVATION_TANH, 1, 4, ACTIVATION, "of the plain RNN") \
+    X(CHOICE, reset,      MTL_RESET_AFTER, 1, 2, RESET, "GRU: reset gate after (PyTorch) or before the hidden product") \
+    X(FLAG,   no_bias,       0, 0, 1, NONE, "cells without bias vectors") \
+    X(REAL,   forget_bias,   0, -100, 100, NONE, "LSTM: added to the forget gate's initial bias") \
+    X(REAL,   dropout,       0, 0, 0.99, NONE, "share of the column's outputs dropped in training") \
+    X(REAL,   dropout_between, 0, 0, 0.99, NONE, "the same between its layers") \
+    X(FLAG,   dropout_per_sequence, 0, 0, 1, NONE, "drop the same columns at all steps of a sequence")
+typedef struct mtl_column_desc {
+    const char *name;                       /* NULL: "encoder" when there is one column */
+    mtl_mix_desc input;
+    MTL_COLUMN_FIELDS(MTL__MEMBER)
+} mtl_column_desc;
+
+/* A task: level x kind, a tap into the encoder, a head, a loss and a weight in the joint loss sum_k weight_k L_k. */
+#define MTL_TASK_FIELDS(X) \
+    X(CHOICE, kind,       MTL_TASK_CLASS, 0, 1, TASK, "what is predicted: a class, or real numbers") \
+    X(CHOICE, level,      MTL_LEVEL_SEQUENCE, 0, 1, LEVEL, "one target a sequence, or one a step") \
+    X(INT,    classes,       0, 0, 100000000, NONE, "classes of a class task") \
+    X(INT,    width,         1, 1, 1000000, NONE, "numbers in a real target") \
+    X(REAL,   weight,        1, 0, 1e6, NONE, "weight in the joint loss") \
+    X(FLAG,   evaluate_only, 0, 0, 1, NONE, "scored, never trained") \
+    X(CHOICE, loss,       MTL_LOSS_DEFAULT, 0, 4, LOSS, "default: cross-entropy for classes, mse for numbers") \
+    X(REAL,   huber_delta,   1, 0, 1e6, NONE, "where the Huber loss turns from square to straight") \
+    X(REAL,   label_smoothing, 0, 0, 0.99, NONE, "share of a class target spread over all classes") \
+    X(CHOICE, pool,       MTL_POOL_LAST, 1, 3, POOL, "sequence level: how a sequence's rows become one") \
+    X(INTS,   hidden,        0, 0, 1000000, NONE, "units of the head's hidden dense layers") \
+    X(CHOICE, activation, MTL_ACTIVATION_RELU, 1, 4, ACTIVATION, "of the hidden dense layers") \
+    X(REAL,   dropout,       0, 0, 0.99, NONE, "share of the head's inputs and hidden values dropped in training")
+typedef struct mtl_task_desc {
+    const char *name;
+    mtl_mix_desc tap;
+    MTL_TASK_FIELDS(MTL__MEMBER)
+    const float *class_weights;             /* [classes] or NULL: weight of each class in the mean, as PyTorch's */
+    const char *const *labels;              /* [classes] names of the classes, or NULL */
+} mtl_task_desc;
+
+#define MTL_MODEL_FIELDS(X) \
+    X(SEED,   seed,          1, 0, 0, NONE, "of the initial parameters")
+typedef struct mtl_model_desc {
+    const mtl_input_desc *inputs;
+    size_t input_count;
+    mtl_column_desc encoder;                /* one column over all inputs, used when column_count is 0 */
+    const mtl_column_desc *columns;         /* or any number of columns; each may take inputs and columns above it in this list */
+    size_t column_count;
+    const mtl_task_desc *tasks;
+    size_t task_count;
+    MTL_MODEL_FIELDS(MTL__MEMBER)
+} mtl_model_desc;
+
+#define MTL_TRAINER_FIELDS(X) \
+    X(CHOICE, optimizer, MTL_OPTIMIZER_ADAM, 1, 4, OPTIMIZER, "update rule") \
+    X(REAL,   lr,        1e-3, 0, 1e6, NONE, "learning rate") \
+    X(REAL,   momentum,  0, 0, 1, NONE, "SGD and RMSProp") \
+    X(FLAG,   nesterov,  0, 0, 1, NONE, "SGD: Nesterov's momentum") \
+    X(REAL,   beta1,     0.9, 0, 1, NONE, "Adam: decay of the first moment") \
+    X(REAL,   beta2,     0.999, 0, 1, NONE, "Adam: decay of the second moment; RMSProp: 0.99 is PyTorch's alpha") \
+    X(REAL,   epsilon,   1e-8, 0, 1, NONE, "Adam, RMSProp: added to the root of the second moment") \
+    X(FLAG,   lazy,      0, 0, 1, NONE, "embedding rows that a step does not touch are left alone (moments too)") \
+    X(REAL,   l2,        0, 0, 1e6, NONE, "added to the gradient: l2 times the parameter") \
+    X(REAL,   l1,        0, 0, 1e6, NONE, "added to the gradient: l1 times the parameter's sign") \
+    X(REAL,   decay,     0, 0, 1e6, NONE, "decoupled weight decay (AdamW)") \
+    X(FLAG,   decay_biases, 0, 0, 1, NONE, "l1, l2 and decay act on biases too (PyTorch: yes)") \
+    X(REAL,   clip_norm, 0, 0, 1e30, NONE, "largest norm of the whole gradient; 0: no limit") \
+    X(REAL,   clip_value, 0, 0, 1e30, NONE, "largest absolute value of a gradient element; 0: no limit") \
+    X(CHOICE, schedule,  MTL_SCHEDULE_CONSTANT, 1, 7, SCHEDULE, "how the learning rate moves") \
+    X(INT,    warmup,    0, 0, 2000000000, NONE, "steps over which the rate rises from 0") \
+    X(INT,    total_steps, 0, 0, 2000000000, NONE, "steps of linear, cosine and one-cycle; 0: mtl_fit counts them") \
+    X(INT,    schedule_every, 1000, 1, 2000000000, NONE, "steps between two cuts of step and exponential") \
+    X(REAL,   schedule_factor, 0.5, 0, 1, NONE, "what step, exponential and plateau multiply by") \
+    X(REAL,   lr_final,  0, 0, 1, NONE, "where linear, cosine and one-cycle end, as a share of lr") \
+    X(INT,    plateau_patience, 2, 1, 1000000, NONE, "evaluations without gain before plateau cuts") \
+    X(REAL,   average,   0, 0, 1, NONE, "decay of the exponential average of the weights; 0: none is kept") \
+    X(SEED,   seed,      1, 0, 0, NONE, "of dropout") \
+    X(INT,    threads,   1, 1, 1024, NONE, "workers, the caller's thread among them") \
+    X(CHOICE, isa,       MTL_ISA_AUTO, 0, 5, ISA, "instruction set of the kernels") \
+    X(SIZE,   max_rows,  0, 0, 0, NONE, "most rows (steps of all sequences) in a batch; 0: memory grows on demand") \
+    X(SIZE,   max_sequences, 0, 0, 0, NONE, "most sequences in a batch; 0: max_rows") \
+    X(SIZE,   max_steps, 0, 0, 0, NONE, "longest sequence; 0: max_rows")
+/* The caller's own job system: run job(context, i) for i = 0 .. count-1, on any threads in any order; return when all are done. */
+typedef void (*mtl_job)(void *context, size_t index);
+typedef struct mtl_scheduler {
+    void *user;
+    void (*parallel_for)(void *user, size_t count, mtl_job job, void *context);
+} mtl_scheduler;
+typedef struct mtl_allocator {              /* NULL members: malloc and free */
+    void *user;
+    void *(*allocate)(void *user, size_t bytes);
+    void (*release)(void *user, void *memory);
+} mtl_allocator;
+typedef struct mtl_trainer_desc {
+    const char *name;                       /* unused; may stay NULL */
+    MTL_TRAINER_FIELDS(MTL__MEMBER)
+    const mtl_scheduler *scheduler;         /* NULL: `threads` workers of the built-in pool */
+} mtl_trainer_desc;
+
+#define MTL_FIT_FIELDS(X) \
+    X(INT,    epochs,     12, 1, 1000000, NONE, "passes over the training data") \
+    X(INT,    batch,      32, 1, 1000000, NONE, "sequences in a batch") \
+    X(INT,    patience,    0, 0, 1000000, NONE, "stop after this many epochs without a better score; 0: never") \
+    X(CHOICE, sampler, MTL_SAMPLER_PROPORTIONAL, 1, 3, SAMPLER, "which data set a batch comes from") \
+    X(REAL,   temperature, 2, 1, 1e6, NONE, "sampler temperature t: set s is drawn by size^(1/t)") \
+    X(INT,    bucket,     50, 1, 1000000, NONE, "batches of similar length are cut from this many batches' worth of sequences") \
+    X(INT,    accumulate,  1, 1, 10000, NONE, "batches added up to one update") \
+    X(SEED,   seed,        1, 0, 0, NONE, "of the order of the data")
+
+#define MTL_PREDICTOR_FIELDS(X) \
+    X(INT,    threads,    1, 1, 1024, NONE, "workers, the caller's thread among them") \
+    X(CHOICE, isa,    MTL_ISA_AUTO, 0, 5, ISA, "instruction set of the kernels") \
+    X(SIZE,   max_rows,   0, 0, 0, NONE, "most rows in a batch; 0: memory grows on demand") \
+    X(SIZE,   max_sequences, 0, 0, 0, NONE, "most sequences in a batch; 0: max_rows") \
+    X(SIZE,   max_steps,  0, 0, 0, NONE, "longest sequence; 0: max_rows")
+typedef struct mtl_predictor_desc {
+    const char *name;                       /* unused; may stay NULL */
+    MTL_PREDICTOR_FIELDS(MTL__MEMBER)
+    const mtl_scheduler *scheduler;
+} mtl_predictor_desc;
+
+/* A row of a field table, to be read by programs (the command's --set, reference pages). */
+enum { MTL_FIELD_INT, MTL_FIELD_REAL, MTL_FIELD_FLAG, MTL_FIELD_CHOICE, MTL_FIELD_SIZE, MTL_FIELD_SEED, MTL_FIELD_INTS };
+enum { MTL_DESC_INPUT, MTL_DESC_COLUMN, MTL_DESC_TASK, MTL_DESC_MODEL, MTL_DESC_TRAINER, MTL_DESC_FIT, MTL_DESC_PREDICTOR,
+       MTL_DESC_COUNT };
+typedef struct mtl_choice { int value; const char *name; } mtl_choice;
+typedef struct mtl_field {
+    const char *name;
+    int type;                               /* MTL_FIELD_* */
+    size_t offset;                          /* of the member in its desc */
+    double preset, low, high;               /* what 0 stands for; smallest and largest value. low == high: no limits */
+    const mtl_choice *choices;              /* CHOICE: ends with a NULL name */
+    const char *help;
+} mtl_field;
+/* The field table of a desc (MTL_DESC_*), *count rows. Static memory; NULL for a number that is none. */
+MTL_DEF const mtl_field *mtl_fields(int desc, size_t *count);
+/* Sets a member from text ("lstm", "0.3", "64,32", "1e-3", "true"). Errors: FIELD, naming the field and its range. */
+MTL_DEF int mtl_field_set(const mtl_field *field, void *desc, const char *text, mtl_error *err);
+/* Writes a member's text, with defaults put in for zeros, into out[size]. Returns out. */
+MTL_DEF char *mtl_field_get(const mtl_field *field, const void *desc, char *out, size_t size);
+/* Checks every member against its range and puts defaults in for zeros. what: the name that messages begin with. */
+MTL_DEF int mtl_desc_check(int desc, void *members, const char *what, mtl_error *err);
+
+/* ---- memory --------------------------------------------------------------------------------------------------------- */
+
+/* Bump allocation: pushes are aligned to 64 bytes and never freed one by one; mark and release undo all pushes since. */
+typedef struct mtl_arena {
+    size_t used;                            /* bytes pushed in all chunks, alignment included */
+    size_t high_water;                      /* the most that `used` has been */
+    unsigned char *base;                    /* current chunk */
+    size_t chunk_used, chunk_size;
+    void *chunks;                           /* newest chunk's header; chunks are linked downwards */
+    int grows;                              /* 1: takes further chunks from the allocator; 0: fails when full */
+    int counting;                           /* 1: hands out addresses that must not be touched; measures */
+    struct mtl_arena *shadow;               /* counting: an arena with memory, for the small structures that must really exist */
+    long long fail_after;                   /* test hook: > 0: the push that counts it down to 0 fails, once */
+    mtl_allocator allocator;
+} mtl_arena;
+typedef struct mtl_arena_mark { size_t used, chunk_used; void *chunks; } mtl_arena_mark;
+
+/* An arena over the caller's buffer (buffer != NULL), or one that grows from the allocator (NULL: malloc) in chunks. */
+MTL_DEF void mtl_arena_init(mtl_arena *arena, void *buffer, size_t bytes, const mtl_allocator *allocator);
+/* Gives chunks back to the allocator; a caller's buffer is left alone. */
+MTL_DEF void mtl_arena_destroy(mtl_arena *arena);
+/* `bytes` bytes aligned to 64, not cleared; NULL when the arena is full or the allocator has no more. 0 bytes are a valid push. */
+MTL_DEF void *mtl_arena_push(mtl_arena *arena, size_t bytes);
+MTL_DEF mtl_arena_mark mtl_arena_save(const mtl_arena *arena);
+/* Undoes all pushes since mark was taken. Chunks taken since are given back. */
+MTL_DEF void mtl_arena_release(mtl_arena *arena, mtl_arena_mark mark);
+/* Test hook: the count-th push from now on fails (1: the next). 0 turns it off. */
+MTL_DEF void mtl_arena_fail_next(mtl_arena *arena, long long count);
+
+/* ---- parameters ------------------------------------------------------------------------------------------------------ */
+
+enum { MTL_GRAD_NONE, MTL_GRAD_ROWS, MTL_GRAD_DENSE };
+enum { MTL_TENSOR_WEIGHT, MTL_TENSOR_BIAS, MTL_TENSOR_EMBEDDING };
+
+/* One named parameter: a view into its set's flat block. Shapes and names are PyTorch's. */
+typedef struct mtl_tensor {
+    const char *name;
+    int dims;                               /* 1 or 2 */
+    size_t shape[2];                        /* [rows][columns], row-major; a vector has shape[1] = 1 */
+    size_t count;                           /* elements */
+    size_t offset;                          /* in the block, a multiple of 16 */
+    size_t index;                           /* in its set */
+    mtl_real *value;
+    int role;                               /* MTL_TENSOR_* */
+    int frozen;                             /* 1: no gradient is computed for it, no update changes it */
+    int no_decay;                           /* 1: l1, l2 and decay leave it alone */
+    float rate;                             /* its learning rate as a multiple of the trainer's; 1 */
+    float initial;                          /* initial values are uniform in [-initial, initial]; 0: normal with variance 1 */
+} mtl_tensor;
+
+typedef struct mtl_parameters mtl_parameters;   /* a set of tensors with the packed forms that products read */
+typedef struct mtl_gradients mtl_gradients;     /* their gradients: state, rows, values; and weights packed for backward */
+
+typedef struct mtl_gradient {
+    size_t row_count;                       /* ROWS: how many rows */
+    int state;                              /* MTL_GRAD_*: NONE: no loss reached it and `value` means nothing */
+    int *rows;                              /* ROWS: which rows, ascending; the others' values mean nothing */
+    mtl_real *value;                        /* the tensor's shape */
+} mtl_gradient;
+/* The gradient of a tensor after a backward pass; NULL when there is none (frozen). Memory of the set. */
+MTL_DEF mtl_gradient *mtl_gradients_get(mtl_gradients *gradients, const mtl_tensor *tensor);
+
+/* ---- the run, its tape, activations ----------------------------------------------------------------------------------- */
+
+/* Rows of values that a layer made, in packed order, and their gradient while a tape is played. */
+typedef struct mtl_activation {
+    size_t rows, width, stride;             /* stride >= width, in elements */
+    mtl_real *value;
+    mtl_real *grad;                         /* same layout; NULL before backward has written it */
+    int grad_state;                         /* MTL_GRAD_NONE or _DENSE: the first write assigns, later ones add */
+    int constant;                           /* 1: no gradient is wanted */
+    const char *name;                       /* "" when it has none */
+    struct mtl_activation *next;            /* the tape's list */
+} mtl_activation;
+
+typedef struct mtl_run mtl_run;
+typedef struct mtl_tape mtl_tape;
+typedef void (*mtl_backward)(mtl_run *run, void *data);
+typedef struct mtl_record {
+    struct mtl_record *previous;
+    mtl_backward backward;                  /* adds to the gradients of what it read, from output->grad */
+    void *data;
+    mtl_activation *output;                 /* the record is skipped while this has no gradient */
+} mtl_record;
+struct mtl_tape {
+    mtl_record *last;
+    mtl_activation *activations;
+    size_t count;
+};
+/* Called for every named activation as soon as it holds its values. rows are in packed order: see mtl_run_row. */
+typedef void (*mtl_observer)(void *user, const mtl_run *run, const mtl_activation *activation);
+
+typedef struct mtl_packing mtl_packing;     /* the order of a batch's rows: >>batch */
+
+/* What every layer call takes. Zero it, fill it, or take a model's from mtl_trainer_run / mtl_predictor_run. */
+struct mtl_run {
+    const void *kernels;                    /* the table in use: >>dispatch */
+    const mtl_scheduler *scheduler;         /* NULL: one thread */
+    mtl_arena *arena;                       /* scratch and everything that this run makes */
+    mtl_tape *tape;                         /* NULL: inference, nothing is kept */
+    mtl_gradients *gradients;               /* NULL: inference */
+    const mtl_packing *packing;
+    mtl_error *error;                       /* sticky; never NULL inside a run */
+    unsigned long long seed, step;          /* dropout's random stream */
+    unsigned long long stream;              /* counts the dropout calls of a step */
+    int training;                           /* dropout on */
+    mtl_observer observer;
+    void *observer_user;
+};
+
+/* A new activation of rows x width, its values not set. NULL (and a set error) when memory is out. name may be NULL. */
+MTL_DEF mtl_activation *mtl_run_activation(mtl_run *run, const char *name, size_t rows, size_t width);
+/* `bytes` bytes of the run's arena; NULL (and a set error) when memory is out. Must not be touched while
+   run->arena->counting: a dry run, which measures memory and computes nothing. */
+MTL_DEF void *mtl_run_push(mtl_run *run, size_t bytes);
+/* A small structure that a record keeps: like mtl_run_push, but zeroed, and real memory in a dry run too. */
+MTL_DEF void *mtl_run_note(mtl_run *run, size_t bytes);
+/* Ends a layer's forward: shows `output` to the observer and, with a tape, records its backward. */
+MTL_DEF void mtl_run_record(mtl_run *run, mtl_activation *output, mtl_backward backward, void *data);
+/* Where backward writes the gradient of x: NULL if none is wanted. *add tells whether to add (1) or to assign (0). */
+MTL_DEF mtl_real *mtl_run_grad(mtl_run *run, mtl_activation *x, int *add);
+/* The same for a parameter, all of it. */
+MTL_DEF mtl_real *mtl_run_tensor_grad(mtl_run *run, const mtl_tensor *tensor, int *add);
+/* Row of `activation` that holds step t of the caller's sequence s, for step-level activations (rows = N);
+   for sequence-level ones (rows = B) t is ignored. */
+MTL_DEF size_t mtl_run_row(const mtl_run *run, const mtl_activation *activation, size_t s, size_t t);
+/* Plays the tape from last to first: seeds each loss (1 x 1 activations) with its weight and runs the records that a
+   gradient reaches. May be played again, for other losses or weights; gradients of parameters start afresh each time
+   unless `accumulate`. Returns run->error->code. */
+MTL_DEF int mtl_tape_backward(mtl_run *run, mtl_activation *const *losses, const mtl_real *weights, size_t count, int accumulate);
+
+/* ---- layers, for those who build with them or look inside -------------------------------------------------------------- */
+
+/* Sets of tensors. Order: init, add everything, allocate, fill values (or mtl_parameters_randomise), prepare. */
+struct mtl_parameters {
+    size_t count, capacity;                 /* tensors */
+    size_t total;                           /* elements of the block, each tensor padded to a multiple of 16 */
+    mtl_tensor **tensors;
+    mtl_real *block;
+    struct mtl__matrix *matrices;           /* packed forms, a list: >>tensor */
+    size_t packed_total, packed_t_total;    /* elements of all forward and all backward packings */
+    mtl_arena *arena;
+};
+/* An empty set in `arena`, which must outlive it. */
+MTL_DEF void mtl_parameters_init(mtl_parameters *set, mtl_arena *arena);
+/* A tensor of [rows][columns] (columns 0: a vector of `rows`). The name is copied. NULL when memory is out. */
+MTL_DEF mtl_tensor *mtl_parameters_add(mtl_parameters *set, const char *name, size_t rows, size_t columns, int role, mtl_error *err);
+/* Lays out the block. After it no tensor can be added. */
+MTL_DEF int mtl_parameters_allocate(mtl_parameters *set, mtl_error *err);
+MTL_DEF mtl_tensor *mtl_parameters_find(const mtl_parameters *set, const char *name);
+/* Fills all tensors with their initial values; a tensor's depend on the seed and on its name alone. */
+MTL_DEF void mtl_parameters_randomise(mtl_parameters *set, unsigned long long seed);
+/* Packs all weights for forward products. Call it after changing values by hand. isa: MTL_ISA_*. */
+MTL_DEF int mtl_parameters_prepare(mtl_parameters *set, int isa, mtl_error *err);
+/* Gradients for a set, in `arena`; NULL when memory is out. */
+MTL_DEF mtl_gradients *mtl_gradients_create(const mtl_parameters *set, mtl_arena *arena, mtl_error *err);
+/* Packs all weights for backward products (after each change of values). */
+MTL_DEF void mtl_gradients_prepare(mtl_gradients *gradients, const mtl_run *run);
+
+/* y = x W^T + b. Tensors NAME.weight [out][in] and NAME.bias [out]; initial values U(-1/sqrt(in), 1/sqrt(in)), as PyTorch's Linear. */
+typedef struct mtl_dense mtl_dense;
+MTL_DEF mtl_dense *mtl_dense_add(mtl_parameters *set, const char *name, size_t inputs, size_t outputs, int no_bias, mtl_error *err);
+/* x [rows][in] to y [rows][out]. Sum_i W[o][i] x[n][i] + b[o]. */
+MTL_DEF mtl_activation *mtl_dense_forward(mtl_run *run, const mtl_dense *dense, mtl_activation *x, const char *name);
+
+/* One recurrent layer in one direction. Tensors PREFIXweight_ih_lK, weight_hh_lK, bias_ih_lK, bias_hh_lK (+ _reverse), PyTorch's
+   shapes and gate order (LSTM i f g o, GRU r z n); initial values U(-1/sqrt(H), 1/sqrt(H)). */
+typedef struct mtl_cell mtl_cell;
+MTL_DEF mtl_cell *mtl_cell_add(mtl_parameters *set, const char *prefix, const mtl_column_desc *desc, size_t inputs, int layer,
+                               int reverse, mtl_error *err);
+/* States before the first and after the last step of each sequence, [B][H], in packed order; NULL members: zeros / not wanted. */
+typedef struct mtl_cell_state {
+    size_t reserved;
+    mtl_activation *h, *c;
+} mtl_cell_state;
+/* x [N][I] to hidden states [N][H]; the sequences are those of run->packing. initial may be NULL; final, when given, is filled
+   with activations that gradients may be sent into.
+       RNN   h = f(W_ih x + b_ih + W_hh h' + b_hh)                                        Elman 1990
+       GRU   r,z = s(W x + b + W h' + b);  n = tanh(W x + b + r*(W h' + b));  h = (1-z)*n + z*h'      Cho et al. 2014
+       LSTM  i,f,o = s(..);  g = tanh(..);  c = f*c' + i*g;  h = o*tanh(c)                Hochreiter & Schmidhuber 1997; Gers 2000 */
+MTL_DEF mtl_activation *mtl_rnn_forward(mtl_run *run, const mtl_cell *cell, mtl_activation *x, const mtl_cell_state *initial, mtl_cell_state *final);
+MTL_DEF mtl_activation *mtl_gru_forward(mtl_run *run, const mtl_cell *cell, mtl_activation *x, const mtl_cell_state *initial, mtl_cell_state *final);
+MTL_DEF mtl_activation *mtl_lstm_forward(mtl_run *run, const mtl_cell *cell, mtl_activation *x, const mtl_cell_state *initial, mtl_cell_state *final);
+
+/* ---- batches ------------------------------------------------------------------------------------------------------------ */
+
+/* One input of a batch: all steps of all sequences end to end, in the caller's order. Ids for a token input, rows for features. */
+typedef struct mtl_input {
+    const int *ids;                         /* [N] 0 .. vocabulary-1 */
+    const mtl_real *rows;                   /* [N][features] */
+} mtl_input;
+/* Targets of one task: per sequence [B] or per step [N], by the task's level, in the caller's order. One of the three, or none. */
+typedef struct mtl_target {
+    const int *labels;                      /* class tasks: 0 .. classes-1, or MTL_MISSING */
+    const mtl_real *values;                 /* real tasks: [items][width]; NaN: missing */
+    const mtl_real *distribution;           /* class tasks: [items][classes], rows that sum to 1; first element NaN: missing */
+} mtl_target;
+typedef struct mtl_state mtl_state;         /* hidden states carried from one chunk of long sequences to the next */
+/* A ragged batch, or a whole data set. Nothing is copied or kept beyond the call that takes it. */
+typedef struct mtl_batch {
+    size_t sequences;                       /* B */
+    const int *lengths;                     /* [B] steps of each sequence, at least 1 */
+    const mtl_input *inputs;                /* one per input of the model */
+    const mtl_target *targets;              /* one per task of the model; NULL: none */
+    mtl_state *state;                       /* NULL, or states of these sequences: read at the start, written at the end */
+    const char *name;                       /* of a data set, for messages; may be NULL */
+} mtl_batch;
+
+/* ---- the model ------------------------------------------------------------------------------------------------------------ */
+
+typedef struct mtl_model mtl_model;
+/* Exact bytes that mtl_model_init needs. 0 on error. Borrows a few kilobytes from malloc while it runs. */
+MTL_DEF size_t mtl_model_size(const mtl_model_desc *desc, mtl_error *err);
+/* A model in the caller's buffer (aligned to 64), which must outlive it; nothing else is allocated. Descs, names, words and labels
+   are copied. Errors: FIELD with the field's path ("tasks[1].classes"), BUFFER with the bytes needed. */
+MTL_DEF mtl_model *mtl_model_init(void *buffer, size_t bytes, const mtl_model_desc *desc, mtl_error *err);
+/* The same in malloc's memory, given back by mtl_model_destroy. */
+MTL_DEF mtl_model *mtl_model_create(const mtl_model_desc *desc, mtl_error *err);
+MTL_DEF void mtl_model_destroy(mtl_model *model);
+/* The model's own copy of its desc, with defaults put in for zeros. */
+MTL_DEF const mtl_model_desc *mtl_model_describe(const mtl_model *model);
+MTL_DEF mtl_parameters *mtl_model_parameters(mtl_model *model);
+/* The tensor of that name, or NULL. */
+MTL_DEF mtl_tensor *mtl_model_tensor(mtl_model *model, const char *name);
+/* Index of a task or input by name, or -1. */
+MTL_DEF int mtl_model_task(const mtl_model *model, const char *name);
+MTL_DEF int mtl_model_input(const mtl_model *model, const char *name);
+/* Name of a class, or NULL if the model stores none; and the class of a name, or -1. */
+MTL_DEF const char *mtl_model_label(const mtl_model *model, int task, int label);
+MTL_DEF int mtl_model_find_label(const mtl_model *model, int task, const char *name);
+/* Id of a word (length bytes) after the input's normalisation; 0 (the unknown word) if it is not known. */
+MTL_DEF int mtl_model_word(const mtl_model *model, int input, const char *word, size_t length);
+/* Features of an input are read as (x - mean) / scale; scale 0 makes a column 0. Arrays of [features]. */
+MTL_DEF int mtl_model_set_feature_scale(mtl_model *model, int input, const mtl_real *mean, const mtl_real *scale, mtl_error *err);
+/* A real task learns (target - mean) / scale; predictions and scores are in the original units. Arrays of [width]. */
+MTL_DEF int mtl_model_set_target_scale(mtl_model *model, int task, const mtl_real *mean, const mtl_real *scale, mtl_error *err);
+/* After changing tensor values by hand: packs them for prediction. */
+MTL_DEF int mtl_model_prepare(mtl_model *model, mtl_error *err);
+/* Copies every tensor that both models have under one name and shape; *copied (NULL allowed) counts them. This is how tasks are
+   added, removed or replaced: create a model from the new desc, then transfer. */
+MTL_DEF int mtl_model_transfer(mtl_model *to, const mtl_model *from, size_t *copied, mtl_error *err);
+/* Freezes (1) or frees (0) every tensor whose name begins with prefix; returns how many. */
+MTL_DEF size_t mtl_model_freeze(mtl_model *model, const char *prefix, int frozen);
+/* Learning rate of every tensor whose name begins with prefix, as a multiple of the trainer's; returns how many. */
+MTL_DEF size_t mtl_model_rate(mtl_model *model, const char *prefix, float rate);
+/* States for `sequences` sequences, all zero; NULL when memory is out. For streams and truncated backpropagation. */
+MTL_DEF mtl_state *mtl_state_create(const mtl_model *model, size_t sequences, mtl_error *err);
+MTL_DEF void mtl_state_reset(mtl_state *state);
+MTL_DEF void mtl_state_destroy(mtl_state *state);
+
+/* ---- text ------------------------------------------------------------------------------------------------------------------ */
+
+/* Length of the longest valid UTF-8 prefix of text (== length when all is valid; overlong forms and surrogates are invalid). */
+MTL_DEF size_t mtl_text_valid(const char *text, size_t length);
+/* Normalises one word as models store it: lower case (ASCII, Latin, Greek, Cyrillic letters) and every digit to 0, each when asked.
+   Writes at most size-1 bytes and a 0; returns the full length (never more than 2 * length). */
+MTL_DEF size_t mtl_text_normalise(const char *word, size_t length, int lowercase, int digits, char *out, size_t size);
+/* A decimal number of exactly `length` bytes ("-1.5e-3"; no inf, nan, hex, locale). 1 on success, 0 if it is not one; values too large
+   for a double are refused. */
+MTL_DEF int mtl_text_number(const char *text, size_t length, double *out);
+/* The shortest text that reads back as the same double (or float, when value is one), in any locale. out[32]. Returns its length. */
+MTL_DEF size_t mtl_text_from_number(double value, char *out);
+
+/* ---- files ---------------------------------------------------------------------------------------------------------------- */
+
+/* Where bytes go: return 0 when all were taken. */
+typedef struct mtl_writer { void *user; int (*write)(void *user, const void *bytes, size_t count); } mtl_writer;
+/* Where bytes come from: read up to `count` into bytes, return how many (less only at the end). */
+typedef struct mtl_reader { void *user; size_t (*read)(void *user, void *bytes, size_t count); } mtl_reader;
+
+typedef struct mtl_trainer mtl_trainer;
+/* A model file is a valid safetensors file; the configuration is JSON text in its metadata. trainer NULL: without optimiser state. */
+MTL_DEF int mtl_model_save(const mtl_model *model, const char *path, mtl_error *err);       /* atomic: the old file or the new one */
+MTL_DEF int mtl_model_write(const mtl_model *model, const mtl_trainer *trainer, const mtl_writer *writer, mtl_error *err);
+MTL_DEF mtl_model *mtl_model_load(const char *path, mtl_error *err);
+MTL_DEF mtl_model *mtl_model_read(const mtl_reader *reader, mtl_error *err);
+/* From memory, e.g. a mapped file or an array; bytes are copied and need not stay. */
+MTL_DEF mtl_model *mtl_model_load_memory(const void *bytes, size_t count, mtl_error *err);
+/* Free text kept in the model file under a name (e.g. how it was trained); value NULL: look up only. Returns the text or NULL. */
+MTL_DEF const char *mtl_model_note(mtl_model *model, const char *name, const char *value, mtl_error *err);
+
+/* A safetensors file in memory: the tensors' names, shapes and where their bytes are. */
+typedef struct mtl_safetensor {
+    const char *name;
+    int type;                               /* MTL_TYPE_* */
+    int dims;
+    size_t shape[8];
+    size_t count;                           /* elements */
+    const void *data;                       /* little-endian, perhaps unaligned */
+} mtl_safetensor;
+enum { MTL_TYPE_F32, MTL_TYPE_F64, MTL_TYPE_F16, MTL_TYPE_BF16, MTL_TYPE_I64, MTL_TYPE_I32, MTL_TYPE_I16, MTL_TYPE_I8, MTL_TYPE_U8,
+       MTL_TYPE_BOOL, MTL_TYPE_COUNT };
+typedef struct mtl_safetensors {
+    size_t count;
+    mtl_safetensor *tensors;
+    size_t metadata_count;
+    const char **metadata;                  /* key, value, key, value ...: [2 * metadata_count] */
+    size_t mapped_bytes;                    /* > 0: the file is mapped into memory */
+    void *file;                             /* the file's bytes when they are owned */
+    mtl_arena arena;
+} mtl_safetensors;
+/* Opens a file by mapping it; bytes stay valid until closed. */
+MTL_DEF int mtl_safetensors_open(mtl_safetensors *file, const char *path, mtl_error *err);
+/* The same over bytes in memory, which must outlive it. Trusts nothing: every length, offset and shape is checked. */
+MTL_DEF int mtl_safetensors_open_memory(mtl_safetensors *file, const void *bytes, size_t count, mtl_error *err);
+MTL_DEF void mtl_safetensors_close(mtl_safetensors *file);
+MTL_DEF const mtl_safetensor *mtl_safetensors_find(const mtl_safetensors *file, const char *name);
+MTL_DEF const char *mtl_safetensors_metadata(const mtl_safetensors *file, const char *key);
+/* Converts a tensor's values to mtl_real. out: [count]. Error: TENSOR if its type is not a float type. */
+MTL_DEF int mtl_safetensor_values(const mtl_safetensor *tensor, mtl_real *out, mtl_error *err);
+
+/* Takes weights from a PyTorch state_dict saved as safetensors. Each file tensor whose name begins with `from` goes to the model's
+   tensor whose name is `to` followed by the rest. Errors: TENSOR, naming each model tensor under `to` that found no partner, or a
+   partner of another shape; nothing is changed then. */
+typedef struct mtl_import { const char *from, *to; } mtl_import;
+MTL_DEF int mtl_model_import(mtl_model *model, const mtl_safetensors *file, const mtl_import *mappings, size_t count, mtl_error *err);
+/* Writes the model's tensors alone, names mapped the other way (`to` replaced by `from`). count 0: all, under their own names. */
+MTL_DEF int mtl_model_export(const mtl_model *model, const char *path, const mtl_import *mappings, size_t count, mtl_error *err);
+
+/* ---- prediction ------------------------------------------------------------------------------------------------------------- */
+
+typedef struct mtl_predictor mtl_predictor;
+/* Exact bytes for a predictor with the desc's limits (max_rows must be given). 0 on error. */
+MTL_DEF size_t mtl_predictor_size(const mtl_model *model, const mtl_predictor_desc *desc, mtl_error *err);
+MTL_DEF mtl_predictor *mtl_predictor_init(void *buffer, size_t bytes, const mtl_model *model, const mtl_predictor_desc *desc, mtl_error *err);
+/* Scratch for predictions over a model that many predictors may share; one predictor per thread. desc NULL: defaults. */
+MTL_DEF mtl_predictor *mtl_predictor_create(const mtl_model *model, const mtl_predictor_desc *desc, mtl_error *err);
+MTL_DEF void mtl_predictor_destroy(mtl_predictor *predictor);
+
+/* What one task says about a batch, in the caller's order. Memory of the predictor, valid until its next call. */
+typedef struct mtl_prediction {
+    size_t items, width;                    /* B or N; classes or numbers of each */
+    const int *labels;                      /* class tasks: [items] the likeliest class */
+    const mtl_real *probabilities;          /* class tasks: [items][classes] */
+    const mtl_real *values;                 /* real tasks: [items][width], original units */
+} mtl_prediction;
+/* Predicts every task for a batch. out: [task_count]. Errors: RANGE (sequence and position), NUMBER, LIMIT. */
+MTL_DEF int mtl_predict(mtl_predictor *predictor, const mtl_batch *batch, mtl_prediction *out, mtl_error *err);
+/* The same for one UTF-8 sentence, split at spaces, through the stored vocabulary of the model's first token input (further token
+   inputs read the same words). *tokens (NULL allowed) tells how many words there were. Error: TEXT for invalid UTF-8 or no word. */
+MTL_DEF int mtl_predict_text(mtl_predictor *predictor, const char *text, mtl_prediction *out, size_t *tokens, mtl_error *err);
+/* Called for every named activation of later predictions; NULL: off. */
+MTL_DEF void mtl_predictor_observe(mtl_predictor *predictor, mtl_observer observer, void *user);
+
+/* ---- metrics ------------------------------------------------------------------------------------------------------------------ */
+
+/* A chunk of a B-/I- tagged sequence: [begin, end) and its type, which points into the labels. */
+typedef struct mtl_span { size_t begin, end; const char *type; } mtl_span;
+/* Spans of one tagged sequence by the rules of the CoNLL evaluation (B-X, I-X, O; an I-X that continues nothing opens a span).
+   tags: [steps] names. Writes up to `capacity` spans, returns how many there are. */
+MTL_DEF size_t mtl_spans(const char *const *tags, size_t steps, mtl_span *spans, size_t capacity);
+/* 1 when the names are of a span scheme: each is O, B-something or I-something, and one B- at least. */
+MTL_DEF int mtl_labels_are_spans(const char *const *labels, size_t count);
+
+typedef struct mtl_task_score {
+    size_t items;                           /* labelled items seen; 0: this task had none, and all else is 0 */
+    int kind, level, spans;
+    double loss;                            /* mean loss */
+    double accuracy;                        /* class: share of items right (per token at step level) */
+    double span_precision, span_recall, span_f1;
+    double rmse, mae, r2;                   /* real, in original units; r2 against the mean of the items */
+    double score;                           /* what counts for early stopping: accuracy, span F1, or R2 cut at 0 */
+} mtl_task_score;
+typedef struct mtl_scores {
+    size_t task_count;
+    mtl_task_score *tasks;                  /* [task_count] the caller's */
+    size_t sequences, tokens;
+    size_t joint_items;                     /* sequences with a class label */
+    double joint_accuracy;                  /* share of them with every labelled class and tag right */
+    double score;                           /* mean over tasks with items */
+} mtl_scores;
+/* Scores of a model on labelled data, in batches of similar length, by the predictor's limits. data: `count` data sets, scored as
+   one. scores->tasks must hold the model's task_count entries. confusion (NULL allowed): for each task NULL or [classes][classes]
+   counts, rows gold and columns predicted, which are added to. */
+MTL_DEF int mtl_evaluate(mtl_predictor *predictor, const mtl_batch *data, size_t count, mtl_scores *scores,
+                         size_t *const *confusion, mtl_error *err);
+
+/* ---- training ------------------------------------------------------------------------------------------------------------------ */
+
+/* Exact bytes for a trainer with the desc's limits (max_rows must be given). 0 on error. */
+MTL_DEF size_t mtl_trainer_size(const mtl_model *model, const mtl_trainer_desc *desc, mtl_error *err);
+MTL_DEF mtl_trainer *mtl_trainer_init(void *buffer, size_t bytes, mtl_model *model, const mtl_trainer_desc *desc, mtl_error *err);
+/* Gradients, optimiser state and scratch for training `model`, which must outlive it. desc NULL: defaults. */
+MTL_DEF mtl_trainer *mtl_trainer_create(mtl_model *model, const mtl_trainer_desc *desc, mtl_error *err);
+MTL_DEF void mtl_trainer_destroy(mtl_trainer *trainer);
+/* lambda_k; 0 turns a task off. */
+MTL_DEF int mtl_trainer_set_weight(mtl_trainer *trainer, int task, float weight, mtl_error *err);
+/* The base learning rate from now on (the schedule multiplies it). */
+MTL_DEF void mtl_trainer_set_lr(mtl_trainer *trainer, float lr);
+MTL_DEF void mtl_trainer_observe(mtl_trainer *trainer, mtl_observer observer, void *user);
+/* The run of the last step, for looking inside (activations of the last micro-batch) and for layers of one's own. */
+MTL_DEF mtl_run *mtl_trainer_run(mtl_trainer *trainer);
+
+typedef struct mtl_step {
+    size_t step;                            /* updates so far, this one included */
+    double loss;                            /* sum over tasks of weight * task_loss */
+    double grad_norm;                       /* norm of the whole gradient before clipping */
+    double lr;
+    size_t tokens;                          /* rows of all micro-batches */
+    size_t task_count;
+    const double *task_loss;                /* [task_count] mean loss over labelled items; memory of the trainer */
+    const size_t *task_items;               /* [task_count] labelled items */
+} mtl_step;
+/* One update from `count` micro-batches: L_k is the sum over the labelled items of all of them, divided by their number (by the sum of
+   their class weights; vector targets also by width). step may be NULL. Errors: RANGE, NUMBER (NaN in inputs or in the loss), LIMIT;
+   on error no weight is changed. */
+MTL_DEF int mtl_train_step(mtl_trainer *trainer, const mtl_batch *batches, size_t count, mtl_step *step, mtl_error *err);
+/* Forward and backward only: gradients are left in mtl_trainer_gradients, weights unchanged. */
+MTL_DEF int mtl_train_gradients(mtl_trainer *trainer, const mtl_batch *batches, size_t count, mtl_step *step, mtl_error *err);
+MTL_DEF mtl_gradients *mtl_trainer_gradients(mtl_trainer *trainer);
+/* Exchanges the model's weights with their exponential average, for evaluation or at the end; call again to change back. */
+MTL_DEF int mtl_trainer_swap_average(mtl_trainer *trainer, mtl_error *err);
+/* Model and optimiser state in one file; and the optimiser state back into a new trainer of the loaded model: training goes on bit-exactly. */
+MTL_DEF int mtl_trainer_save(const mtl_trainer *trainer, const char *path, mtl_error *err);
+MTL_DEF int mtl_trainer_resume(mtl_trainer *trainer, const mtl_safetensors *file, mtl_error *err);
+
+/* What mtl_fit tells after each update and each epoch. */
+typedef struct mtl_progress {
+    size_t epoch, epochs;                   /* from 1 */
+    size_t batch, batches;                  /* updates done in this epoch, and in all of it */
+    int epoch_end;                          /* 1: `scores` is set */
+    double seconds, train_seconds, tokens_per_second, seconds_left;   /* since the start; training alone; of this epoch; estimate */
+    const mtl_step *step;
+    const double *task_loss;                /* [task_count] mean over the epoch so far */
+    double loss;
+    const mtl_scores *scores;               /* validation */
+    double best_score; size_t best_epoch;
+} mtl_progress;
+typedef struct mtl_fit_desc {
+    const char *score;                      /* task whose score decides; NULL: mean over tasks */
+    MTL_FIT_FIELDS(MTL__MEMBER)
+    int (*progress)(void *user, const mtl_progress *progress);   /* return non-zero to stop (the best weights so far are kept) */
+    void *user;
+} mtl_fit_desc;
+typedef struct mtl_fit_result {
+    size_t epochs, best_epoch, updates;
+    double best_score, last_loss, seconds, train_seconds;
+    int stopped;                            /* 1: by the callback */
+} mtl_fit_result;
+/* Trains on `train_count` data sets, scores on `valid_count` after each epoch, stops early, and leaves the best weights in the model
+   (the last ones without validation data). desc NULL: defaults. result may be NULL. Allocates working memory from malloc. */
+MTL_DEF int mtl_fit(mtl_trainer *trainer, const mtl_batch *train, size_t train_count, const mtl_batch *valid, size_t valid_count,
+                    const mtl_fit_desc *desc, mtl_fit_result *result, mtl_error *err);
+
+/* ---- checking gradients ------------------------------------------------------------------------------------------------------ */
+
+/* One array whose gradient is checked. */
+typedef struct mtl_check_array {
+    const char *name;
+    mtl_real *value;
+    const mtl_real *grad;                   /* what the backward pass says; NULL: zeros */
+    size_t count;
+} mtl_check_array;
+typedef struct mtl_check_result {
+    size_t elements, kinks;                 /* compared; left out because the function has a kink there */
+    double worst_error;                     /* largest ||analytic - numeric|| / (||analytic|| + ||numeric||) over arrays */
+    const char *worst_name;                 /* the array it belongs to */
+    size_t worst_index;                     /* its element with the largest difference */
+    double analytic, numeric;               /* there */
+} mtl_check_result;
+/* Compares gradients with central differences of `loss`, which computes the function from the arrays' current values. step 0: 1e-5.
+   Meant for `#define MTL_REAL double`. Works for any layer of the caller's own. Elements whose one-sided slopes disagree at two
+   step sizes (a kink of ReLU, max or |x|) are left out and counted. */
+MTL_DEF int mtl_check_gradients(double (*loss)(void *user), void *user, const mtl_check_array *arrays, size_t count, double step,
+                                mtl_check_result *result, mtl_error *err);
+
+#endif /* MTL_RNN_H */
+
+#if defined(MTL_RNN_IMPLEMENTATION) && !defined(MTL__IMPLEMENTED)
+
+/* ==================================================================================================================
+   2  >>platform   compiler and OS differences, assertions, alignment, libc wrappers, file primitives, number text
+   ==================================================================================================================
+   The only section with #ifdefs on the operating system. Everything below is written against what stands here.
+   ------------------------------------------------------------------------------------------------------------------ */
+#include <string.h>
+#include <stdlib.h>
+#include <stdio.h>
+#include <stdint.h>
+#include <math.h>
+
+#ifdef MTL__REAL_GIVEN          /* MTL_REAL double: no vector code, libm's exp and tanh, files hold F64 */
+#  define MTL__REAL_IS_DOUBLE 1
+#else
+#  define MTL__REAL_IS_DOUBLE 0
+#endif
+
+#define MTL__CAT2(a, b) a##b
+#define MTL__CAT(a, b) MTL__CAT2(a, b)
+#define MTL__COUNT(array) (sizeof(array) / sizeof((array)[0]))
+#define MTL__ALIGNMENT 64       /* a cache line, and an AVX-512 vector */
+
+#ifndef MTL_MALLOC              /* define both or none */
+#  define MTL_MALLOC(bytes) malloc(bytes)
+#  define MTL_FREE(memory) free(memory)
+#endif
+
+#ifndef MTL_ASSERT              /* internals assert, public functions validate */
+#  ifdef MTL_DEBUG
+#    include <assert.h>
+#    define MTL_ASSERT(condition) assert(condition)
+#  else
+#    define MTL_ASSERT(condition) ((void)0)
+#  endif
+#endif
+#define MTL__ASSERT(condition) MTL_ASSERT(condition)
+
+#if defined(__GNUC__) || defined(__clang__)
+#  define MTL__UNUSED __attribute__((unused))
+#  define MTL__INLINE static inline __attribute__((unused))
+#  define MTL__ALWAYS_INLINE static inline __attribute__((always_inline, unused))
+#  define MTL__NOINLINE __attribute__((noinline))
+#  define MTL__ALIGN64 __attribute__((aligned(64)))
+#elif defined(_MSC_VER)
+#  define MTL__UNUSED
+#  define MTL__INLINE static __inline
+#  define MTL__ALWAYS_INLINE static __forceinline
+#  define MTL__NOINLINE __declspec(noinline)
+#  define MTL__ALIGN64 __declspec(align(64))
+#else
+#  define MTL__UNUSED
+#  define MTL__INLINE static
+#  define MTL__ALWAYS_INLINE static
+#  define MTL__NOINLINE
+#  define MTL__ALIGN64
+#endif
+
+#if defined(__clang__)          /* full unrolling of a loop over a small constant count; clang ignores gcc's pragma */
+#  define MTL__UNROLL _Pragma("clang loop unroll(full)")
+#elif defined(__GNUC__) && !defined(__TINYC__)
+#  define MTL__UNROLL _Pragma("GCC unroll 32")
+#else
+#  define MTL__UNROLL
+#endif
+
+#if !defined(MTL_NO_SIMD) && !defined(__TINYC__) && !MTL__REAL_IS_DOUBLE
+#  if (defined(__x86_64__) || defined(_M_X64)) && (defined(__GNUC__) || defined(__clang__) || defined(_MSC_VER))
+#    define MTL__X86 1
+#    include <immintrin.h>
+#    ifdef _MSC_VER
+#      include <intrin.h>
+#    endif
+#  elif defined(__aarch64__) && defined(__ARM_NEON)
+#    define MTL__NEON 1
+#    include <arm_neon.h>
+#  endif
+#endif
+
+/* Threads: C's own are missing from too many compilers, so pthreads or Win32; MTL_NO_THREADS leaves them out. */
+#ifndef MTL_NO_THREADS
+#  ifdef _WIN32
+#    ifndef WIN32_LEAN_AND_MEAN
+#      define WIN32_LEAN_AND_MEAN
+#    endif
+#    include <windows.h>
+#  else
+#    include <pthread.h>
+#    include <sched.h>
+#  endif
+#endif
+
+/* ---- number text ---------------------------------------------------------------------------------------------------
+   Decimals are read and written with whole numbers of any size, so both directions are exact, and neither the locale,
+   nor -ffast-math, nor the processor's flush-to-zero mode can reach them.
+   Sources: reading: Clinger 1990, "How to Read Floating Point Numbers Accurately" (his algorithm that divides);
+   writing: Burger & Dybvig 1996, "Printing Floating-Point Numbers Quickly and Accurately".                            */
+#include <errno.h>
+#include <float.h>
+
+enum {
+    MTL__BIG_WORDS = 128,           /* 4096 bits: the largest is 10^1131, under 800 digits with the exponent of the smallest double */
+    MTL__DIGITS_READ = 800,         /* the point half-way between two doubles has at most 767 digits; more only say "a bit above" */
+    MTL__DIGITS_WRITTEN = 17        /* always enough for a double */
+};
+
+/* sum over i of word[i] 2^(32 i); the highest word is not 0. */
+typedef struct mtl__big {
+    int count;
+    uint32_t word[MTL__BIG_WORDS];
+} mtl__big;
+
+static void mtl__big_set(mtl__big *a, uint64_t value)
+{
+    a->word[0] = (uint32_t)value;
+    a->word[1] = (uint32_t)(value >> 32);
+    a->count = a->word[1] ? 2 : a->word[0] ? 1 : 0;
+}
+
+/* a = a * factor + addend */
+static void mtl__big_multiply(mtl__big *a, uint32_t factor, uint32_t addend)
+{
+    uint64_t carry = addend;
+    int i;
+    for (i = 0; i < a->count; i++) {
+        carry += (uint64_t)a->word[i] * factor;
+        a->word[i] = (uint32_t)carry;
+        carry >>= 32;
+    }
+    MTL__ASSERT(!carry || a->count < MTL__BIG_WORDS);
+    if (carry) a->word[a->count++] = (uint32_t)carry;
+}
+
+/* a = a * 10^power */
+static void mtl__big_multiply_power10(mtl__big *a, int power)
+{
+    for (; power >= 9; power -= 9) mtl__big_multiply(a, 1000000000u, 0);
+    for (; power > 0; power--) mtl__big_multiply(a, 10, 0);
+}
+
+/* a = a * 2^bits */
+static void mtl__big_shift(mtl__big *a, int bits)
+{
+    int words = bits / 32;
+    mtl__big_multiply(a, (uint32_t)1 << bits % 32, 0);
+    if (!words || !a->count) return;
+    MTL__ASSERT(a->count + words <= MTL__BIG_WORDS);
+    memmove(a->word + words, a->word, (size_t)a->count * sizeof a->word[0]);
+    memset(a->word, 0, (size_t)words * sizeof a->word[0]);
+    a->count += words;
+}
+
+/* < 0, 0 or > 0 as a < b, a == b or a > b */
+static int mtl__big_compare(const mtl__big *a, const mtl__big *b)
+{
+    int i;
+    if (a->count != b->count) return a->count - b->count;
+    for (i = a->count - 1; i >= 0; i--)
+        if (a->word[i] != b->word[i]) return a->word[i] < b->word[i] ? -1 : 1;
+    return 0;
+}
+
+/* a = a - b, where a >= b */
+static void mtl__big_subtract(mtl__big *a, const mtl__big *b)
+{
+    uint64_t borrow = 0;
+    int i;
+    for (i = 0; i < a->count; i++) {
+        uint64_t difference = (uint64_t)a->word[i] - (i < b->count ? b->word[i] : 0) - borrow;
+        a->word[i] = (uint32_t)difference;
+        borrow = difference >> 63;
+    }
+    while (a->count > 0 && !a->word[a->count - 1]) a->count--;
+}
+
+/* Compares a + b with c. */
+static int mtl__big_compare_sum(const mtl__big *a, const mtl__big *b, const mtl__big *c)
+{
+    mtl__big sum;
+    uint64_t carry = 0;
+    sum.count = 0;
+    while (sum.count < a->count || sum.count < b->count || carry) {
+        int i = sum.count++;
+        carry += (uint64_t)(i < a->count ? a->word[i] : 0) + (i < b->count ? b->word[i] : 0);
+        sum.word[i] = (uint32_t)carry;
+        carry >>= 32;
+    }
+    return mtl__big_compare(&sum, c);
+}
+
+static int mtl__big_bits(const mtl__big *a)
+{
+    uint32_t top = a->count ? a->word[a->count - 1] : 0;
+    int bits = 32 * (a->count - (a->count > 0));
+    for (; top; top >>= 1) bits++;
+    return bits;
+}
+
+/* A decimal as it stands in a text: digits * 10^exponent. */
+typedef struct mtl__decimal {
+    const char *digits, *end;               /* from the first digit that is not 0; a '.' may stand among them */
+    long exponent;
+    long significant;                       /* how many digits */
+    uint64_t head;                          /* the first 19 of them as a number */
+    int negative;
+} mtl__decimal;
+
+MTL__INLINE int mtl__is_digit(char c) { return c >= '0' && c <= '9'; }
+
+/* The digits before an exponent, "12.5" or ".5" or "12."; returns where they end, NULL when there is none. */
+static const char *mtl__decimal_scan(mtl__decimal *decimal, const char *text, const char *end)
+{
+    int any = 0, point = 0;
+    decimal->digits = NULL;
+    decimal->exponent = decimal->significant = 0;
+    decimal->head = 0;
+    for (; text < end && (mtl__is_digit(*text) || (*text == '.' && !point)); text++) {
+        if (*text == '.') {
+            point = 1;
+            continue;
+        }
+        any = 1;
+        decimal->exponent -= point;
+        if (!decimal->significant && *text == '0') continue;
+        if (!decimal->significant) decimal->digits = text;
+        if (decimal->significant++ < 19) decimal->head = decimal->head * 10 + (uint64_t)(*text - '0');
+    }
+    decimal->end = text;
+    return any ? text : NULL;
+}
+
+/* All of text[length] as a decimal; 0 when it is not one. */
+static int mtl__decimal_parse(mtl__decimal *decimal, const char *text, size_t length)
+{
+    const char *end = text + length;
+    long power = 0;
+    int minus;
+    decimal->negative = length > 0 && *text == '-';
+    if (length > 0 && (*text == '-' || *text == '+')) text++;
+    text = mtl__decimal_scan(decimal, text, end);
+    if (!text || text == end) return text != NULL;
+    if (*text != 'e' && *text != 'E') return 0;
+    text++;
+    minus = text < end && *text == '-';
+    if (text < end && (*text == '-' || *text == '+')) text++;
+    if (text == end) return 0;
+    for (; text < end && mtl__is_digit(*text); text++)
+        if (power < 100000000) power = power * 10 + (*text - '0');
+    decimal->exponent += minus ? -power : power;
+    return text == end;
+}
+
+/* The decimal's digits as a whole number, at most MTL__DIGITS_READ and one more; returns the power of ten that is left. */
+static int mtl__decimal_to_big(const mtl__decimal *decimal, mtl__big *big)
+{
+    const char *c;
+    int digits = 0, rest = 0;
+    big->count = 0;
+    for (c = decimal->digits; c < decimal->end; c++) {
+        if (*c == '.') continue;
+        if (digits < MTL__DIGITS_READ) {
+            mtl__big_multiply(big, 10, (uint32_t)(*c - '0'));
+            digits++;
+        } else {
+            rest |= *c != '0';
+        }
+    }
+    if (rest) {                             /* which digits were dropped does not matter, that there were any does */
+        mtl__big_multiply(big, 10, 1);
+        digits++;
+    }
+    return (int)(decimal->significant + decimal->exponent) - digits;
+}
+
+/* Bits of the double nearest to a / b (half: to even), a and b > 0 and overwritten. Long division, one bit at a time. */
+static uint64_t mtl__big_quotient(mtl__big *a, mtl__big *b)
+{
+    int exponent = mtl__big_bits(a) - mtl__big_bits(b), bits, i, order;
+    uint64_t mantissa = 0;
+    mtl__big_shift(exponent < 0 ? a : b, exponent < 0 ? -exponent : exponent);
+    if (mtl__big_compare(a, b) < 0) {
+        mtl__big_shift(a, 1);
+        exponent--;
+    }
+    /* now a / b is in [1, 2) and is to be multiplied by 2^exponent */
+    bits = exponent >= -1022 ? 53 : exponent + 1022 + 53;
+    for (i = 0; i < bits; i++) {
+        mantissa <<= 1;
+        if (mtl__big_compare(a, b) >= 0) {
+            mtl__big_subtract(a, b);
+            mantissa |= 1;
+        }
+        mtl__big_shift(a, 1);
+    }
+    order = mtl__big_compare(a, b);         /* the rest against one half */
+    if (bits >= 0 && (order > 0 || (order == 0 && (mantissa & 1)))) mantissa++;
+    if (exponent > 1023) return (uint64_t)0x7ff << 52;
+    /* the mantissa's leading 1 counts the exponent up, also where rounding has just made it */
+    return mantissa + ((uint64_t)(exponent >= -1022 ? exponent + 1022 : 0) << 52);
+}
+
+static uint64_t mtl__decimal_to_bits(const mtl__decimal *decimal)
+{
+    long magnitude = decimal->significant + decimal->exponent;      /* 10^(magnitude-1) <= value < 10^magnitude */
+    mtl__big number, divisor;
+    int power;
+    if (!decimal->significant || magnitude < -330) return 0;
+    if (magnitude > 310) return (uint64_t)0x7ff << 52;
+    power = mtl__decimal_to_big(decimal, &number);
+    mtl__big_set(&divisor, 1);
+    mtl__big_multiply_power10(power < 0 ? &divisor : &number, power < 0 ? -power : power);
+    return mtl__big_quotient(&number, &divisor);
+}
+
+/* Most numbers in files: both factors are exact doubles, so that one rounding operation is the correct rounding. */
+static int mtl__decimal_quick(const mtl__decimal *decimal, double *out)
+{
+#if !defined(FLT_EVAL_METHOD) || FLT_EVAL_METHOD == 0
+    static const double powers[23] = { 1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16,
+                                       1e17, 1e18, 1e19, 1e20, 1e21, 1e22 };
+    volatile double power;          /* so that -ffast-math cannot divide by way of a reciprocal */
+    if (decimal->significant > 19 || decimal->head >> 53 || decimal->exponent < -22 || decimal->exponent > 22) return 0;
+    power = powers[decimal->exponent < 0 ? -decimal->exponent : decimal->exponent];
+    *out = decimal->exponent < 0 ? (double)decimal->head / power : (double)decimal->head * power;
+    return 1;
+#else
+    (void)decimal, (void)out;       /* wider registers round twice */
+    return 0;
+#endif
+}
+
+MTL_DEF int mtl_text_number(const char *text, size_t length, double *out)
+{
+    mtl__decimal decimal;
+    uint64_t bits;
+    double value;
+    if (!text || !out || !mtl__decimal_parse(&decimal, text, length)) return 0;
+    if (mtl__decimal_quick(&decimal, &value)) memcpy(&bits, &value, sizeof bits);
+    else bits = mtl__decimal_to_bits(&decimal);
+    if (bits >> 52 == 0x7ff) return 0;
+    if (decimal.negative) bits |= (uint64_t)1 << 63;
+    memcpy(out, &bits, sizeof bits);
+    return 1;
+}
+
+/* A double's value as mantissa * 2^exponent, and what lies beside it. */
+typedef struct mtl__binary {
+    uint64_t mantissa;
+    int exponent;
+    int closer_below;                       /* the next number below is half as far as the one above */
+    int is_float;                           /* it is one that a float can hold: its neighbours are the floats */
+} mtl__binary;
+
+/* Can a float hold mantissa * 2^(exponent - 52)? Whole numbers below 2^64 are never treated as floats: a count such as
+   1073741824 must not become 1073741800. *spare: how many of the mantissa's last bits a float does not have there. */
+static int mtl__is_float(uint64_t mantissa, int exponent, int *spare)
+{
+    int whole = exponent >= 0 && exponent < 64 && (exponent > 52 || !(mantissa & (((uint64_t)1 << (52 - exponent)) - 1)));
+    *spare = exponent < -126 ? 29 + (-126 - exponent) : 29;
+    if (whole || exponent < -149 || exponent > 127) return 0;
+    return !(mantissa & (((uint64_t)1 << *spare) - 1));
+}
+
+static mtl__binary mtl__binary_of(uint64_t bits)
+{
+    mtl__binary b;
+    int field = (int)(bits >> 52), spare;
+    b.mantissa = bits & (((uint64_t)1 << 52) - 1);
+    b.closer_below = !b.mantissa && field > 1;
+    if (field) b.mantissa |= (uint64_t)1 << 52;
+    b.exponent = (field ? field : 1) - 1075;
+    b.is_float = mtl__is_float(b.mantissa, b.exponent + 52, &spare);
+    if (b.is_float) {
+        if (b.exponent + 52 <= -126) b.closer_below = 0;
+        b.mantissa >>= spare;
+        b.exponent += spare;
+    }
+    return b;
+}
+
+/* value = number / unit; texts between value - below / unit and value + above / unit read back as it. */
+typedef struct mtl__digit_state { mtl__big number, unit, below, above; int inclusive; } mtl__digit_state;
+
+static void mtl__digit_state_init(mtl__digit_state *s, const mtl__binary *b)
+{
+    int up = b->exponent > 0 ? b->exponent : 0, down = b->exponent < 0 ? -b->exponent : 0;
+    /* A float is read as a double first and rounded again; keeping a millionth of the interval's width away from its ends
+       makes sure that the first rounding cannot land on an end. */
+    int guard = b->is_float ? 20 : 0;
+    uint64_t half = ((uint64_t)1 << guard) - (uint64_t)b->is_float;
+    mtl__big_set(&s->number, b->mantissa);
+    mtl__big_shift(&s->number, up + 2 + guard);
+    mtl__big_set(&s->unit, 1);
+    mtl__big_shift(&s->unit, down + 2 + guard);
+    mtl__big_set(&s->above, half * 2);
+    mtl__big_shift(&s->above, up);
+    mtl__big_set(&s->below, b->closer_below ? half : half * 2);
+    mtl__big_shift(&s->below, up);
+    s->inclusive = !(b->mantissa & 1);      /* half-way cases are read as the even one */
+}
+
+static int mtl__digit_state_reaches(const mtl__digit_state *s)      /* is value + above at the next power of ten? */
+{
+    return mtl__big_compare_sum(&s->number, &s->above, &s->unit) >= !s->inclusive;
+}
+
+static void mtl__digit_state_times10(mtl__digit_state *s)
+{
+    mtl__big_multiply(&s->number, 10, 0);
+    mtl__big_multiply(&s->below, 10, 0);
+    mtl__big_multiply(&s->above, 10, 0);
+}
+
+/* Scales so that the first digit comes next; returns the power: value = 0.ddd * 10^power. */
+static int mtl__digit_state_scale(mtl__digit_state *s, int bits)
+{
+    int power = (int)((double)bits * 0.30103);      /* near log10 of value; the loops make it exact */
+    if (power > 0) {
+        mtl__big_multiply_power10(&s->unit, power);
+    } else {
+        mtl__big_multiply_power10(&s->number, -power);
+        mtl__big_multiply_power10(&s->below, -power);
+        mtl__big_multiply_power10(&s->above, -power);
+    }
+    for (; mtl__digit_state_reaches(s); power++) mtl__big_multiply(&s->unit, 10, 0);
+    for (;;) {
+        mtl__digit_state_times10(s);
+        if (mtl__digit_state_reaches(s)) return power;
+        power--;
+    }
+}
+
+/* The fewest digits that lie in the interval, the nearest of those. Returns how many; *power: value = 0.ddd * 10^power. */
+static int mtl__shortest_digits(uint64_t bits, char *digits, int *power)
+{
+    mtl__binary b = mtl__binary_of(bits);
+    mtl__digit_state s;
+    int count = 0, low, high;
+    mtl__digit_state_init(&s, &b);
+    *power = mtl__digit_state_scale(&s, mtl__big_bits(&s.number) - mtl__big_bits(&s.unit));
+    for (;;) {
+        int digit = 0;
+        for (; mtl__big_compare(&s.number, &s.unit) >= 0; digit++) mtl__big_subtract(&s.number, &s.unit);
+        low = mtl__big_compare(&s.number, &s.below) < s.inclusive;
+        high = mtl__digit_state_reaches(&s);
+        if (low && high) high = mtl__big_compare_sum(&s.number, &s.number, &s.unit) >= 0;
+        digits[count++] = (char)('0' + digit + high);
+        if (low || high) return count;
+        mtl__digit_state_times10(&s);
+    }
+}
+
+static char *mtl__put(char *out, const char *text, int count)
+{
+    memcpy(out, text, (size_t)count);
+    return out + count;
+}
+
+/* Lays digits out, 0.ddd * 10^power: plainly from 0.00001 to 17 digits before the point, else with an exponent. */
+static char *mtl__lay_out_digits(char *out, const char *digits, int count, int power)
+{
+    static const char zeros[] = "00000000000000000";
+    int exponent = power - 1;
+    if (power > -5 && power <= 0) {
+        out = mtl__put(mtl__put(out, "0.", 2), zeros, -power);
+        return mtl__put(out, digits, count);
+    }
+    if (power > 0 && power <= MTL__DIGITS_WRITTEN) {
+        out = mtl__put(out, digits, count < power ? count : power);
+        if (count <= power) return mtl__put(out, zeros, power - count);
+        return mtl__put(mtl__put(out, ".", 1), digits + power, count - power);
+    }
+    *out++ = digits[0];
+    if (count > 1) out = mtl__put(mtl__put(out, ".", 1), digits + 1, count - 1);
+    *out++ = 'e';
+    if (exponent < 0) *out++ = '-';
+    if (exponent < 0) exponent = -exponent;
+    if (exponent >= 100) *out++ = (char)('0' + exponent / 100);
+    if (exponent >= 10) *out++ = (char)('0' + exponent / 10 % 10);
+    *out++ = (char)('0' + exponent % 10);
+    return out;
+}
+
+MTL_DEF size_t mtl_text_from_number(double value, char *out)
+{
+    char digits[MTL__DIGITS_WRITTEN + 3], *end = out;
+    uint64_t bits;
+    int count, power;
+    memcpy(&bits, &value, sizeof bits);
+    if (bits >> 63) *end++ = '-';
+    bits &= ((uint64_t)1 << 63) - 1;
+    if (bits >> 52 == 0x7ff) {
+        int nan = bits << 12 != 0;
+        end = mtl__put(nan ? out : end, nan ? "nan" : "inf", 3);
+    } else if (bits == 0) {
+        *end++ = '0';
+    } else {
+        count = mtl__shortest_digits(bits, digits, &power);
+        end = mtl__lay_out_digits(end, digits, count, power);
+    }
+    *end = '\0';
+    return (size_t)(end - out);
+}
+
+/* ---- files ---------------------------------------------------------------------------------------------------------
+   Functions here return errno's number, 0 when all went well; >>formats turns them into an mtl_error. Three systems: POSIX;
+   Win32, by the same descriptors (written for, untested; paths are in the system's code page); and stdio alone, for
+   anything else or with MTL_PLAIN_FILES defined. There the last step of a save is "remove, then rename".              */
+#if defined(MTL_PLAIN_FILES)
+#  define MTL__FILES_STDIO 1
+#elif defined(_WIN32)
+#  define MTL__FILES_WIN32 1
+#  ifndef WIN32_LEAN_AND_MEAN
+#    define WIN32_LEAN_AND_MEAN
+#  endif
+#  include <windows.h>
+#  include <io.h>
+#  include <fcntl.h>
+#  include <sys/types.h>
+#  include <sys/stat.h>
+#elif defined(__unix__) || defined(__unix) || defined(__APPLE__) || defined(__linux__)
+#  define MTL__FILES_POSIX 1
+#  include <sys/types.h>
+#  include <sys/stat.h>
+#  include <sys/mman.h>
+#  include <fcntl.h>
+#  include <unistd.h>
+#  if defined(__STRICT_ANSI__) && !defined(__cplusplus)
+/* With -std=c99 glibc hides these two, and by the time this header is read it is too late to ask for them. POSIX
+   (XSH 2.1.1) lets a program declare a function itself; a second, equal declaration does no harm. */
+extern int fsync(int descriptor);
+extern ssize_t readlink(const char *path, char *target, size_t size);
+#  endif
+#else
+#  define MTL__FILES_STDIO 1
+#endif
+
+enum { MTL__FILE_NONE, MTL__FILE_REGULAR, MTL__FILE_FOLDER, MTL__FILE_OTHER };  /* other: a device, a pipe */
+enum { MTL__OPEN_READ, MTL__OPEN_NEW, MTL__OPEN_WRITE };                        /* new: fails if the file exists */
+
+/* The last error's number, where a library may have forgotten to set it. */
+MTL__INLINE int mtl__os_error(void) { return errno ? errno : EIO; }
+
+/* What a person can do about an error number, to be put behind its text. */
+static const char *mtl__os_advice(int error)
+{
+    switch (error) {
+    case ENOENT: return "; check the path, create the folder first";
+    case EACCES: case EPERM: return "; choose a file and folder that you may use";
+    case EISDIR: return "; give the path of a file, not of a folder";
+    case ENOTDIR: return "; a part of the path is a file, not a folder";
+    case ENOSPC: return "; free some space or choose another place";
+    case EFBIG: return "; raise the limit on file sizes (ulimit -f)";
+    case EROFS: return "; choose a place that can be written to";
+    case EMFILE: case ENFILE: return "; close some files first";
+#ifdef EDQUOT
+    case EDQUOT: return "; free some space or choose another place";
+#endif
+    default: return "";
+    }
+}
+
+#if defined(MTL__FILES_POSIX) || defined(MTL__FILES_WIN32)
+typedef int mtl__handle;
+
+#ifdef MTL__FILES_WIN32
+enum { MTL__FLAGS_READ = _O_RDONLY | _O_BINARY, MTL__FLAGS_NEW = _O_WRONLY | _O_CREAT | _O_EXCL | _O_BINARY,
+       MTL__FLAGS_WRITE = _O_WRONLY | _O_BINARY };
+MTL__INLINE int mtl__fd_open(const char *path, int flags) { return _open(path, flags, _S_IREAD | _S_IWRITE); }
+MTL__INLINE long long mtl__fd_read(int fd, void *bytes, size_t count) { return _read(fd, bytes, (unsigned)count); }
+MTL__INLINE long long mtl__fd_write(int fd, const void *bytes, size_t count) { return _write(fd, bytes, (unsigned)count); }
+MTL__INLINE int mtl__fd_sync(int fd) { return _commit(fd); }
+MTL__INLINE int mtl__fd_close(int fd) { return _close(fd); }
+typedef struct _stat mtl__stat;
+MTL__INLINE int mtl__fd_stat(const char *path, mtl__stat *status) { return _stat(path, status); }
+#  define MTL__IS_FOLDER(mode) (((mode) & _S_IFMT) == _S_IFDIR)
+#  define MTL__IS_REGULAR(mode) (((mode) & _S_IFMT) == _S_IFREG)
+#else
+#  ifdef O_CLOEXEC
+#    define MTL__CLOEXEC O_CLOEXEC
+#  else
+#    define MTL__CLOEXEC 0
+#  endif
+enum { MTL__FLAGS_READ = O_RDONLY | MTL__CLOEXEC, MTL__FLAGS_NEW = O_WRONLY | O_CREAT | O_EXCL | MTL__CLOEXEC,
+       MTL__FLAGS_WRITE = O_WRONLY | MTL__CLOEXEC };
+MTL__INLINE int mtl__fd_open(const char *path, int flags) { return open(path, flags, 0666); }
+MTL__INLINE long long mtl__fd_read(int fd, void *bytes, size_t count) { return read(fd, bytes, count); }
+MTL__INLINE long long mtl__fd_write(int fd, const void *bytes, size_t count) { return write(fd, bytes, count); }
+MTL__INLINE int mtl__fd_sync(int fd) { return fsync(fd); }
+MTL__INLINE int mtl__fd_close(int fd) { return close(fd); }
+typedef struct stat mtl__stat;
+MTL__INLINE int mtl__fd_stat(const char *path, mtl__stat *status) { return stat(path, status); }
+#  define MTL__IS_FOLDER(mode) S_ISDIR(mode)
+#  define MTL__IS_REGULAR(mode) S_ISREG(mode)
+#endif
+
+static int mtl__os_open(const char *path, int how, mtl__handle *handle)
+{
+    static const int flags[] = { MTL__FLAGS_READ, MTL__FLAGS_NEW, MTL__FLAGS_WRITE };
+    errno = 0;
+    *handle = mtl__fd_open(path, flags[how]);
+    return *handle < 0 ? mtl__os_error() : 0;
+}
+
+/* Fewer than `count` bytes only at the end, or when *error is set. */
+static size_t mtl__os_read(mtl__handle handle, void *bytes, size_t count, int *error)
+{
+    const size_t most = (size_t)1 << 30;    /* some systems take no more at once */
+    size_t done = 0;
+    while (done < count && !*error) {
+        long long n;
+        errno = 0;
+        n = mtl__fd_read(handle, (char *)bytes + done, count - done < most ? count - done : most);
+        if (n == 0) break;
+        if (n > 0) done += (size_t)n;
+        else if (errno != EINTR) *error = mtl__os_error();
+    }
+    return done;
+}
+
+static int mtl__os_write(mtl__handle handle, const void *bytes, size_t count)
+{
+    const size_t most = (size_t)1 << 30;
+    size_t done = 0;
+    while (done < count) {
+        long long n;
+        errno = 0;
+        n = mtl__fd_write(handle, (const char *)bytes + done, count - done < most ? count - done : most);
+        if (n > 0) done += (size_t)n;
+        else if (n == 0 || errno != EINTR) return mtl__os_error();
+    }
+    return 0;
+}
+
+/* Waits until the bytes are on the disk. Devices and pipes have no such thing (EINVAL). */
+static int mtl__os_sync(mtl__handle handle)
+{
+    errno = 0;
+    return mtl__fd_sync(handle) == 0 || errno == EINVAL ? 0 : mtl__os_error();
+}
+
+static int mtl__os_close(mtl__handle handle)
+{
+    errno = 0;
+    return mtl__fd_close(handle) == 0 || errno == EINTR ? 0 : mtl__os_error();
+}
+
+static int mtl__os_kind(const char *path)
+{
+    mtl__stat status;
+    if (mtl__fd_stat(path, &status) != 0) return MTL__FILE_NONE;
+    return MTL__IS_REGULAR(status.st_mode) ? MTL__FILE_REGULAR : MTL__IS_FOLDER(status.st_mode) ? MTL__FILE_FOLDER : MTL__FILE_OTHER;
+}
+
+#else   /* stdio alone */
+typedef FILE *mtl__handle;
+
+static int mtl__os_kind(const char *path)
+{
+    FILE *file = fopen(path, "rb");
+    if (file) fclose(file);
+    return file ? MTL__FILE_REGULAR : MTL__FILE_NONE;
+}
+
+static int mtl__os_open(const char *path, int how, mtl__handle *handle)
+{
+    if (how == MTL__OPEN_NEW && mtl__os_kind(path) != MTL__FILE_NONE) return EEXIST;
+    errno = 0;
+    *handle = fopen(path, how == MTL__OPEN_READ ? "rb" : "wb");
+    return *handle ? 0 : mtl__os_error();
+}
+
+static size_t mtl__os_read(mtl__handle handle, void *bytes, size_t count, int *error)
+{
+    size_t done;
+    errno = 0;
+    done = fread(bytes, 1, count, handle);
+    if (done < count && ferror(handle)) *error = mtl__os_error();
+    return done;
+}
+
+static int mtl__os_write(mtl__handle handle, const void *bytes, size_t count)
+{
+    errno = 0;
+    return fwrite(bytes, 1, count, handle) == count ? 0 : mtl__os_error();
+}
+
+static int mtl__os_sync(mtl__handle handle)
+{
+    errno = 0;
+    return fflush(handle) == 0 ? 0 : mtl__os_error();
+}
+
+static int mtl__os_close(mtl__handle handle)
+{
+    errno = 0;
+    return fclose(handle) == 0 ? 0 : mtl__os_error();
+}
+#endif
+
+/* Bytes of the folder part of a path, its last separator included. */
+static size_t mtl__path_folder(const char *path)
+{
+    size_t length = strlen(path);
+#ifdef MTL__FILES_WIN32
+    while (length > 0 && path[length - 1] != '/' && path[length - 1] != '\\' && path[length - 1] != ':') length--;
+#else
+    while (length > 0 && path[length - 1] != '/') length--;
+#endif
+    return length;
+}
+
+/* The caller's own MTL_FREE may not take NULL. */
+MTL__INLINE void mtl__release(void *memory)
+{
+    if (memory) MTL_FREE(memory);
+}
+
+/* The first `folder` bytes of path and then name[length], in malloc's memory. */
+static char *mtl__path_join(const char *path, size_t folder, const char *name, size_t length)
+{
+    char *joined = (char *)MTL_MALLOC(folder + length + 1);
+    if (joined) {
+        memcpy(joined, path, folder);
+        memcpy(joined + folder, name, length);
+        joined[folder + length] = '\0';
+    }
+    return joined;
+}
+
+/* The file that a path means in the end, in malloc's memory: renaming over a symbolic link would replace the link. */
+static char *mtl__path_follow(const char *path, int *error)
+{
+    char *current = mtl__path_join("", 0, path, strlen(path));
+#ifdef MTL__FILES_POSIX
+    char link[4096];
+    int hops;
+    for (hops = 0; current; hops++) {
+        ssize_t length = readlink(current, link, sizeof link);
+        char *next;
+        if (length < 0) break;              /* not a link: the usual case */
+        if (hops == 40 || length == (ssize_t)sizeof link) {
+            *error = ELOOP;
+            break;
+        }
+        next = mtl__path_join(current, link[0] == '/' ? 0 : mtl__path_folder(current), link, (size_t)length);
+        MTL_FREE(current);
+        current = next;
+    }
+#endif
+    if (!current) *error = ENOMEM;
+    return current;
+}
+
+/* Puts the finished file `from` in the place of `to`. */
+static int mtl__os_replace(const char *from, const char *to)
+{
+#if defined(MTL__FILES_WIN32)
+    if (MoveFileExA(from, to, MOVEFILE_REPLACE_EXISTING | MOVEFILE_WRITE_THROUGH)) return 0;
+    return GetLastError() == ERROR_ACCESS_DENIED ? EACCES : EIO;
+#else
+#  if defined(MTL__FILES_POSIX)
+    mtl__stat status;
+    if (stat(to, &status) == 0) (void)chmod(from, status.st_mode & 07777);      /* as before; not vital */
+#  else
+    remove(to);
+#  endif
+    errno = 0;
+    return rename(from, to) == 0 ? 0 : mtl__os_error();
+#endif
+}
+
+/* Makes a rename in a path's folder last. Not every file system can; then a crash brings back the old file, which is whole. */
+static void mtl__os_sync_folder(const char *path)
+{
+#ifdef MTL__FILES_POSIX
+    size_t length = mtl__path_folder(path);
+    char *folder = length ? mtl__path_join(path, length, "", 0) : mtl__path_join(".", 1, "", 0);
+    mtl__handle handle;
+    if (folder && mtl__os_open(folder, MTL__OPEN_READ, &handle) == 0) {
+        (void)mtl__os_sync(handle);
+        (void)mtl__os_close(handle);
+    }
+    mtl__release(folder);
+#else
+    (void)path;
+#endif
+}
+
+/* May an existing file be overwritten? A rename asks the folder alone, but a file that is write-protected is so on purpose. */
+static int mtl__os_protected(const char *path)
+{
+#ifdef MTL__FILES_POSIX
+    return access(path, W_OK) != 0;
+#else
+    (void)path;
+    return 0;
+#endif
+}
+
+/* Writing a file so that a crash leaves the old file or the new one: into a temporary file of the same folder, which takes the
+   place of the old one at the end. Devices and pipes are written in place. The first error stays and stops all writing. */
+typedef struct mtl__file_writer {
+    char *target;
+    char *temporary;                        /* NULL: written in place */
+    mtl__handle handle;
+    int error;
+    int is_open;
+    size_t used;
+    unsigned char buffer[8192];
+} mtl__file_writer;
+
+static int mtl__file_writer_open_temporary(mtl__file_writer *writer)
+{
+    size_t folder = mtl__path_folder(writer->target);
+    int attempt, error = EEXIST;
+    for (attempt = 0; attempt < 1000 && error == EEXIST; attempt++) {
+        char name[64];
+#if defined(MTL__FILES_POSIX)
+        int length = sprintf(name, ".mtl-%ld-%d.tmp", (long)getpid(), attempt);
+#elif defined(MTL__FILES_WIN32)
+        int length = sprintf(name, ".mtl-%ld-%d.tmp", (long)GetCurrentProcessId(), attempt);
+#else
+        int length = sprintf(name, "mtl-%d.tmp", attempt);
+#endif
+        mtl__release(writer->temporary);
+        writer->temporary = mtl__path_join(writer->target, folder, name, (size_t)length);
+        error = writer->temporary ? mtl__os_open(writer->temporary, MTL__OPEN_NEW, &writer->handle) : ENOMEM;
+    }
+    writer->is_open = !error;
+    return error;
+}
+
+static int mtl__file_writer_open_target(mtl__file_writer *writer)
+{
+    int kind = mtl__os_kind(writer->target), error;
+    if (!writer->target[0]) return ENOENT;
+    if (kind == MTL__FILE_FOLDER) return EISDIR;
+    if (kind == MTL__FILE_REGULAR && mtl__os_protected(writer->target)) return EACCES;
+    if (kind != MTL__FILE_OTHER) return mtl__file_writer_open_temporary(writer);
+    error = mtl__os_open(writer->target, MTL__OPEN_WRITE, &writer->handle);
+    writer->is_open = !error;
+    return error;
+}
+
+static void mtl__file_writer_flush(mtl__file_writer *writer)
+{
+    if (!writer->error) writer->error = mtl__os_write(writer->handle, writer->buffer, writer->used);
+    writer->used = 0;
+}
+
+/* Fits mtl_writer: 0 when all bytes were taken. */
+static int mtl__file_writer_write(void *user, const void *bytes, size_t count)
+{
+    mtl__file_writer *writer = (mtl__file_writer *)user;
+    if (count > sizeof writer->buffer - writer->used) mtl__file_writer_flush(writer);
+    if (writer->error) return -1;
+    if (count > sizeof writer->buffer) {
+        writer->error = mtl__os_write(writer->handle, bytes, count);
+    } else if (count) {
+        memcpy(writer->buffer + writer->used, bytes, count);
+        writer->used += count;
+    }
+    return writer->error ? -1 : 0;
+}
+
+/* Ends writing. keep 0, or an error: the temporary file goes and the old file stays. Returns the first error of all. */
+static int mtl__file_writer_close(mtl__file_writer *writer, int keep)
+{
+    if (writer->is_open) {
+        int error;
+        if (keep) mtl__file_writer_flush(writer);
+        if (keep && !writer->error) writer->error = mtl__os_sync(writer->handle);
+        error = mtl__os_close(writer->handle);
+        if (keep && !writer->error) writer->error = error;
+        if (writer->temporary && keep && !writer->error) writer->error = mtl__os_replace(writer->temporary, writer->target);
+        if (writer->temporary && (!keep || writer->error)) remove(writer->temporary);
+        else if (writer->temporary) mtl__os_sync_folder(writer->target);
+    }
+    mtl__release(writer->temporary);
+    mtl__release(writer->target);
+    writer->temporary = writer->target = NULL;
+    writer->is_open = 0;
+    return writer->error;
+}
+
+static int mtl__file_writer_open(mtl__file_writer *writer, const char *path)
+{
+    writer->temporary = NULL;
+    writer->error = writer->is_open = 0;
+    writer->used = 0;
+    writer->target = mtl__path_follow(path, &writer->error);
+    if (!writer->error) writer->error = mtl__file_writer_open_target(writer);
+    if (writer->error) mtl__file_writer_close(writer, 0);
+    return writer->error;
+}
+
+/* Maps an open file for reading; 0 when that cannot be done (it is empty, a pipe, or the system has no mapping). */
+static int mtl__os_map(mtl__handle handle, void **bytes, size_t *count)
+{
+#ifdef MTL__FILES_POSIX
+    struct stat status;
+    void *memory;
+    if (fstat(handle, &status) != 0 || !S_ISREG(status.st_mode) || status.st_size <= 0) return 0;
+    if ((unsigned long long)status.st_size > (size_t)-1 / 2) return 0;
+    memory = mmap(NULL, (size_t)status.st_size, PROT_READ, MAP_PRIVATE, handle, 0);
+    if (memory == MAP_FAILED) return 0;
+    *bytes = memory;
+    *count = (size_t)status.st_size;
+    return 1;
+#else
+    (void)handle, (void)bytes, (void)count;
+    return 0;
+#endif
+}
+
+static void mtl__os_unmap(void *bytes, size_t count)
+{
+#ifdef MTL__FILES_POSIX
+    munmap(bytes, count);
+#else
+    (void)bytes, (void)count;
+#endif
+}
+
+/* ---- time ---------------------------------------------------------------------------------------------------------- */
+#include <time.h>
+#if defined(MTL__FILES_POSIX)
+#  include <sys/time.h>
+#  if defined(CLOCK_MONOTONIC)
+#    define MTL__CLOCK CLOCK_MONOTONIC
+#  elif defined(__linux__) && defined(__LP64__) && !defined(__cplusplus)
+#    include <sys/select.h>         /* has struct timespec where -std=c99 takes it out of <time.h> */
+extern int clock_gettime(clockid_t clock, struct timespec *now);
+#    define MTL__CLOCK ((clockid_t)1)
+#  endif
+#endif
+
+/* Seconds since some moment, for durations; by a clock that is never set, where the system shows one. */
+static double mtl__seconds(void)
+{
+#if defined(MTL__CLOCK)
+    struct timespec now;
+    clock_gettime(MTL__CLOCK, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+#elif defined(MTL__FILES_POSIX)
+    struct timeval now;
+    gettimeofday(&now, NULL);
+    return (double)now.tv_sec + 1e-6 * (double)now.tv_usec;
+#elif defined(MTL__FILES_WIN32)
+    LARGE_INTEGER now, rate;
+    QueryPerformanceCounter(&now);
+    QueryPerformanceFrequency(&rate);
+    return (double)now.QuadPart / (double)rate.QuadPart;
+#else
+    return (double)clock() / (double)CLOCKS_PER_SEC;
+#endif
+}
+
+/* ==================================================================================================================
+   3  >>error      codes and texts; mtl_error with the offending name, number or byte offset
+   ==================================================================================================================
+   Invariant: a set error is never overwritten, so the first cause is what the caller reads.
+   ------------------------------------------------------------------------------------------------------------------ */
+#include <stdarg.h>
+
+MTL_DEF void mtl_error_clear(mtl_error *err)
+{
+    if (err) {
+        err->code = MTL_OK;
+        err->name[0] = err->message[0] = '\0';
+        err->position = -1;
+    }
+}
+
+MTL_DEF const char *mtl_error_text(int code)
+{
+    switch (code) {
+#define MTL__ERROR_CASE(name, text) case MTL_ERROR_##name: return text;
+    MTL_ERROR_LIST(MTL__ERROR_CASE)
+#undef MTL__ERROR_CASE
+    default: return "unknown error";
+    }
+}
+
+MTL__INLINE int mtl__failed(const mtl_error *err) { return err->code != MTL_OK; }
+
+/* NaN and infinity by bits: comparisons with NaN mean nothing under -ffast-math. */
+MTL__INLINE int mtl__is_finite(mtl_real x)
+{
+#if MTL__REAL_IS_DOUBLE
+    uint64_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return (bits >> 52 & 0x7ff) != 0x7ff;
+#else
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return (bits >> 23 & 0xff) != 0xff;
+#endif
+}
+MTL__INLINE int mtl__is_nan(mtl_real x)
+{
+#if MTL__REAL_IS_DOUBLE
+    uint64_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return (bits << 1) > ((uint64_t)0x7ff << 53);
+#else
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return (bits << 1) > ((uint32_t)0xff << 24);
+#endif
+}
+MTL__INLINE int mtl__double_is_finite(double x)
+{
+    uint64_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return (bits >> 52 & 0x7ff) != 0x7ff;
+}
+
+/* Copies text into out[size], cut at whole UTF-8 characters. */
+static void mtl__copy_text(char *out, size_t size, const char *text)
+{
+    size_t n = strlen(text);
+    if (n >= size) {
+        n = size - 1;
+        while (n > 0 && ((unsigned char)text[n] & 0xc0) == 0x80) n--;
+    }
+    memcpy(out, text, n);
+    out[n] = '\0';
+}
+
+/* Writes an unsigned number's digits; returns how many. out[24]. */
+static size_t mtl__digits(unsigned long long value, char *out)
+{
+    char reversed[24];
+    size_t n = 0, i;
+    do {
+        reversed[n++] = (char)('0' + (int)(value % 10));
+        value /= 10;
+    } while (value);
+    for (i = 0; i < n; i++) out[i] = reversed[n - 1 - i];
+    out[n] = '\0';
+    return n;
+}
+
+/* One conversion of mtl__format into piece[48]; text arguments are returned as they are. */
+static const char *mtl__format_piece(char kind, va_list *arguments, char *piece)
+{
+    long long number;
+    switch (kind) {
+    case 's': return va_arg(*arguments, const char *);
+    case 'z': mtl__digits(va_arg(*arguments, size_t), piece); return piece;
+    case 'd':
+    case 'l':
+        number = kind == 'd' ? va_arg(*arguments, int) : va_arg(*arguments, long long);
+        piece[0] = '-';
+        mtl__digits(number < 0 ? 0ull - (unsigned long long)number : (unsigned long long)number, piece + (number < 0));
+        return piece;
+    case 'g': mtl_text_from_number(va_arg(*arguments, double), piece); return piece;
+    default: piece[0] = '%'; piece[1] = '\0'; return piece;
+    }
+}
+
+/* A formatter that no locale touches: %s text, %d int, %z size_t, %l long long, %g double, %%. Cuts at size. */
+static void mtl__format(char *out, size_t size, const char *format, va_list *arguments)
+{
+    size_t used = 0;
+    char piece[48];
+    for (; *format && used + 1 < size; format++) {
+        if (*format != '%') {
+            out[used++] = *format;
+        } else {
+            format++;
+            mtl__copy_text(out + used, size - used, mtl__format_piece(*format, arguments, piece));
+            used += strlen(out + used);
+        }
+    }
+    out[used] = '\0';
+}
+
+/* Sets err unless it is set already, and returns the code that stands. name: what is at fault; position: where, or -1. */
+static int mtl__fail(mtl_error *err, int code, const char *name, long long position, const char *format, ...)
+{
+    va_list arguments;
+    if (mtl__failed(err)) return err->code;
+    err->code = code;
+    err->position = position;
+    mtl__copy_text(err->name, sizeof err->name, name ? name : "");
+    va_start(arguments, format);
+    mtl__format(err->message, sizeof err->message, format, &arguments);
+    va_end(arguments);
+    return code;
+}
+
+static int mtl__fail_memory(mtl_error *err, const char *what, size_t bytes)
+{
+    return mtl__fail(err, MTL_ERROR_MEMORY, what, (long long)bytes, "out of memory: %s needs %z bytes", what, bytes);
+}
+
+/* A text by format in out[size], for names. */
+static char *mtl__print(char *out, size_t size, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    mtl__format(out, size, format, &arguments);
+    va_end(arguments);
+    return out;
+}
+
+/* ==================================================================================================================
+   4  >>cpu        what the processor and the operating system support
+   ==================================================================================================================
+   An instruction set may be used when the processor has it (CPUID) *and* the system saves its registers on a change of
+   task (XGETBV): an old kernel, or a virtual machine, may leave the second out. Asked anew each time, as nothing here may
+   be kept in a global: callers ask once, when they create something, and keep the kernel table that they got.
+   Source: Intel's Software Developer's Manual, volume 1, sections 14.3 and 15.2 to 15.4.
+   ------------------------------------------------------------------------------------------------------------------ */
+#ifdef MTL__X86
+typedef struct mtl__cpuid_answer {
+    unsigned a, b, c, d;
+} mtl__cpuid_answer;
+
+static mtl__cpuid_answer mtl__cpuid(unsigned leaf, unsigned part)
+{
+    mtl__cpuid_answer r;
+#ifdef _MSC_VER
+    int answer[4];
+    __cpuidex(answer, (int)leaf, (int)part);
+    r.a = (unsigned)answer[0];
+    r.b = (unsigned)answer[1];
+    r.c = (unsigned)answer[2];
+    r.d = (unsigned)answer[3];
+#else
+    __asm__ __volatile__("cpuid" : "=a"(r.a), "=b"(r.b), "=c"(r.c), "=d"(r.d) : "a"(leaf), "c"(part));
+#endif
+    return r;
+}
+
+/* Which registers the system saves: bit 1 SSE, 2 AVX, 5 to 7 the masks and registers of AVX-512. */
+static unsigned mtl__cpu_saved_registers(void)
+{
+#ifdef _MSC_VER
+    return (unsigned)_xgetbv(0);
+#else
+    unsigned low, high;
+    __asm__ __volatile__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    return low;
+#endif
+}
+
+static int mtl__cpu_supports(int isa)
+{
+    const unsigned fma = 1u << 12, xsave = 1u << 27;                                    /* leaf 1, register c */
+    const unsigned avx2 = 1u << 5, avx512 = 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31;  /* leaf 7, register b: F DQ BW VL */
+    const unsigned avx_saved = 0x06, avx512_saved = 0xe6;
+    mtl__cpuid_answer basic, extended;
+    unsigned saved;
+    if (isa == MTL_ISA_SCALAR || isa == MTL_ISA_SSE2) return 1;         /* every 64-bit x86 has SSE2 */
+    if (mtl__cpuid(0, 0).a < 7) return 0;
+    basic = mtl__cpuid(1, 0);
+    extended = mtl__cpuid(7, 0);
+    if (!(basic.c & xsave) || !(basic.c & fma) || !(extended.b & avx2)) return 0;
+    saved = mtl__cpu_saved_registers();
+    if (isa == MTL_ISA_AVX2) return (saved & avx_saved) == avx_saved;
+    return isa == MTL_ISA_AVX512 && (extended.b & avx512) == avx512 && (saved & avx512_saved) == avx512_saved;
+}
+#elif defined(MTL__NEON)
+static int mtl__cpu_supports(int isa) { return isa == MTL_ISA_SCALAR || isa == MTL_ISA_NEON; }  /* every 64-bit ARM has NEON */
+#else
+static int mtl__cpu_supports(int isa) { return isa == MTL_ISA_SCALAR; }
+#endif
+
+/* ==================================================================================================================
+   5  >>random     counter-based: a value depends on (seed, stream, index), never on thread or order
+   ==================================================================================================================
+   A 64-bit mixer (splitmix64's finaliser, Steele, Lea & Flood 2014, applied twice) over the three numbers. No state to
+   carry or to save: resuming at an index needs the index alone.
+   ------------------------------------------------------------------------------------------------------------------ */
+MTL__INLINE uint64_t mtl__scramble(uint64_t x)
+{
+    x ^= x >> 30;
+    x *= 0xbf58476d1ce4e5b9u;
+    x ^= x >> 27;
+    x *= 0x94d049bb133111ebu;
+    return x ^ x >> 31;
+}
+
+/* 64 random bits of (seed, stream, index). */
+static uint64_t mtl__random_bits(uint64_t seed, uint64_t stream, uint64_t index)
+{
+    return mtl__scramble(mtl__scramble(seed * 0x9e3779b97f4a7c15u + stream) + (index + 1) * 0x9e3779b97f4a7c15u);
+}
+
+/* Uniform in [0, 1): 53 bits. */
+static double mtl__random_uniform(uint64_t seed, uint64_t stream, uint64_t index)
+{
+    return (double)(mtl__random_bits(seed, stream, index) >> 11) * (1.0 / 9007199254740992.0);
+}
+
+/* Standard normal by Box & Muller 1958; one value of the pair is used. */
+static double mtl__random_normal(uint64_t seed, uint64_t stream, uint64_t index)
+{
+    double u = mtl__random_uniform(seed, stream, 2 * index), v = mtl__random_uniform(seed, stream, 2 * index + 1);
+    return sqrt(-2.0 * log(1.0 - u)) * cos(6.283185307179586 * v);
+}
+
+/* Whole number in [0, count), count > 0; the bias for counts below 2^32 is under 2^-32. */
+static size_t mtl__random_below(uint64_t seed, uint64_t stream, uint64_t index, size_t count)
+{
+    return (size_t)(mtl__random_uniform(seed, stream, index) * (double)count);
+}
+
+/* Fisher and Yates' shuffle of n indices. */
+static void mtl__random_shuffle(size_t *items, size_t n, uint64_t seed, uint64_t stream)
+{
+    size_t i;
+    for (i = n; i > 1; i--) {
+        size_t j = mtl__random_below(seed, stream, i, i), held = items[i - 1];
+        items[i - 1] = items[j];
+        items[j] = held;
+    }
+}
+
+/* ==================================================================================================================
+   6  >>arena      bump allocation, mark and release, high-water mark, caller's buffer or malloc, fail-next hook
+   ==================================================================================================================
+   A chain of chunks, newest first; a chunk of the caller's is the first and is never freed. A counting arena has no
+   memory: its pushes return addresses in no chunk, so that the code that lays memory out also measures it.
+       chunk:  [ header, 64 bytes ][ pushes, each rounded up to 64 ]
+   `used` counts pushes alone, so a buffer of exactly high_water bytes holds what a counting arena measured.
+   ------------------------------------------------------------------------------------------------------------------ */
+typedef struct mtl__chunk {
+    struct mtl__chunk *below;
+    size_t size;                            /* bytes for pushes */
+    size_t below_used;                      /* chunk_used of the chunk below, to go back to */
+    unsigned char *memory;                  /* what the allocator returned; NULL: the caller's buffer */
+    unsigned char *base;                    /* aligned start of the pushes */
+} mtl__chunk;
+
+MTL__INLINE size_t mtl__round_up(size_t n, size_t unit) { return (n + unit - 1) / unit * unit; }
+
+/* a * b into *product; 0 when it does not fit. */
+static int mtl__multiply(size_t a, size_t b, size_t *product)
+{
+    if (b && a > (size_t)-1 / 2 / b) return 0;
+    *product = a * b;
+    return 1;
+}
+
+static void *mtl__allocate(const mtl_allocator *allocator, size_t bytes)
+{
+    return allocator->allocate ? allocator->allocate(allocator->user, bytes) : MTL_MALLOC(bytes);
+}
+
+static void mtl__free(const mtl_allocator *allocator, void *memory)
+{
+    if (allocator->allocate) allocator->release(allocator->user, memory);
+    else MTL_FREE(memory);
+}
+
+MTL_DEF void mtl_arena_init(mtl_arena *arena, void *buffer, size_t bytes, const mtl_allocator *allocator)
+{
+    memset(arena, 0, sizeof *arena);
+    if (allocator) arena->allocator = *allocator;
+    if (buffer) {
+        size_t skip = (MTL__ALIGNMENT - (uintptr_t)buffer % MTL__ALIGNMENT) % MTL__ALIGNMENT;
+        arena->base = (unsigned char *)buffer + skip;
+        arena->chunk_size = bytes > skip ? bytes - skip : 0;
+    } else {
+        arena->grows = 1;
+    }
+}
+
+/* An arena that only measures; `shadow` is set up to grow and must be destroyed by the caller. */
+static void mtl__arena_init_counting(mtl_arena *arena, mtl_arena *shadow)
+{
+    memset(arena, 0, sizeof *arena);
+    arena->counting = 1;
+    arena->shadow = shadow;
+    mtl_arena_init(shadow, NULL, 0, NULL);
+}
+
+static void mtl__arena_pop_chunk(mtl_arena *arena)
+{
+    mtl__chunk *chunk = (mtl__chunk *)arena->chunks, *below = chunk->below;
+    arena->chunk_used = chunk->below_used;
+    arena->base = below ? below->base : NULL;
+    arena->chunk_size = below ? below->size : 0;
+    arena->chunks = below;
+    mtl__free(&arena->allocator, chunk->memory);
+}
+
+MTL_DEF void mtl_arena_destroy(mtl_arena *arena)
+{
+    while (arena->chunks) mtl__arena_pop_chunk(arena);
+    memset(arena, 0, sizeof *arena);
+}
+
+/* Chunks double, so that a long run takes few; an arena that was measured once takes one. */
+static int mtl__arena_grow(mtl_arena *arena, size_t bytes)
+{
+    size_t size = bytes, doubled = arena->chunk_size * 2;
+    mtl__chunk *chunk;
+    unsigned char *memory;
+    if (size < 65536) size = 65536;
+    if (size < doubled) size = doubled;
+    if (size > (size_t)-1 / 2 - 4 * MTL__ALIGNMENT) return 0;
+    memory = (unsigned char *)mtl__allocate(&arena->allocator, size + 3 * MTL__ALIGNMENT);
+    if (!memory) return 0;
+    chunk = (mtl__chunk *)(void *)(memory + (MTL__ALIGNMENT - (uintptr_t)memory % MTL__ALIGNMENT) % MTL__ALIGNMENT);
+    chunk->below = (mtl__chunk *)arena->chunks;
+    chunk->below_used = arena->chunk_used;
+    chunk->size = size;
+    chunk->memory = memory;
+    chunk->base = (unsigned char *)chunk + MTL__ALIGNMENT;
+    arena->chunks = chunk;
+    arena->base = chunk->base;
+    arena->chunk_size = size;
+    arena->chunk_used = 0;
+    return 1;
+}
+
+MTL_DEF void *mtl_arena_push(mtl_arena *arena, size_t bytes)
+{
+    unsigned char *memory;
+    if (bytes > (size_t)-1 / 4) return NULL;
+    bytes = mtl__round_up(bytes, MTL__ALIGNMENT);
+    if (arena->fail_after > 0 && --arena->fail_after == 0) return NULL;
+    if (arena->counting) {
+        memory = (unsigned char *)(uintptr_t)MTL__ALIGNMENT;
+    } else {
+        if (bytes > arena->chunk_size - arena->chunk_used || !arena->base)
+            if (!arena->grows || !mtl__arena_grow(arena, bytes)) return NULL;
+        memory = arena->base + arena->chunk_used;
+        arena->chunk_used += bytes;
+    }
+    arena->used += bytes;
+    if (arena->used > arena->high_water) arena->high_water = arena->used;
+    return memory;
+}
+
+MTL_DEF mtl_arena_mark mtl_arena_save(const mtl_arena *arena)
+{
+    mtl_arena_mark mark;
+    mark.used = arena->used;
+    mark.chunk_used = arena->chunk_used;
+    mark.chunks = arena->chunks;
+    return mark;
+}
+
+MTL_DEF void mtl_arena_release(mtl_arena *arena, mtl_arena_mark mark)
+{
+    while (arena->chunks != mark.chunks) mtl__arena_pop_chunk(arena);
+    arena->used = mark.used;
+    arena->chunk_used = mark.chunk_used;
+}
+
+MTL_DEF void mtl_arena_fail_next(mtl_arena *arena, long long count) { arena->fail_after = count; }
+
+/* Empties the arena; one that had to chain chunks gets a single chunk of its high-water mark, so that a repeated run of
+   the same size allocates no more. */
+static void mtl__arena_reset(mtl_arena *arena)
+{
+    mtl__chunk *chunk = (mtl__chunk *)arena->chunks;
+    if (arena->grows && chunk && chunk->below) {
+        size_t need = arena->high_water;
+        while (arena->chunks) mtl__arena_pop_chunk(arena);
+        (void)mtl__arena_grow(arena, need);
+    }
+    arena->used = arena->chunk_used = 0;
+}
+
+/* Pushes and clears; sets err when memory is out. */
+static void *mtl__arena_zero(mtl_arena *arena, size_t count, size_t size, const char *what, mtl_error *err)
+{
+    size_t bytes = 0;
+    void *memory = NULL;
+    if (mtl__failed(err)) return NULL;
+    if (mtl__multiply(count, size, &bytes)) memory = mtl_arena_push(arena, bytes);
+    if (!memory) mtl__fail_memory(err, what, bytes);
+    else if (!arena->counting) memset(memory, 0, bytes);
+    return memory;
+}
+
+/* A zeroed structure that is needed even while measuring: counted like a push, but then kept in the shadow. */
+static void *mtl__arena_note(mtl_arena *arena, size_t count, size_t size, const char *what, mtl_error *err)
+{
+    void *memory = mtl__arena_zero(arena, count, size, what, err);
+    if (memory && arena->counting) memory = mtl__arena_zero(arena->shadow, count, size, what, err);
+    return memory;
+}
+
+/* A copy of a text, NULL for NULL. */
+static const char *mtl__arena_text(mtl_arena *arena, const char *text, mtl_error *err)
+{
+    char *copy = text ? (char *)mtl__arena_note(arena, strlen(text) + 1, 1, "a name", err) : NULL;
+    if (copy) memcpy(copy, text, strlen(text));
+    return copy;
+}
+
+/* ==================================================================================================================
+   7  >>threads    parallel-for: none, built-in pool, or the caller's own job system through one callback
+   ==================================================================================================================
+   Everything that runs in parallel is `count` jobs numbered 0 .. count-1. What a number means is fixed by the problem and
+   never by the number of threads; jobs write disjoint memory. So results are the same bits for any scheduler.
+
+   The pool hands out numbers through one 64-bit ticket, generation << 32 | next number. A worker claims a number by
+   compare-and-swap; a claim that succeeds proves that the job and the count it read belong to that generation, because a
+   generation ends only when all of its claimed numbers are done. So a worker that wakes late finds nothing to claim and
+   nobody waits for it. Idle workers spin for 100 microseconds (steps of a training run follow one another sooner), then
+   sleep.
+   ------------------------------------------------------------------------------------------------------------------ */
+#if !defined(MTL_NO_THREADS) && !defined(_WIN32) && (defined(__GNUC__) || defined(__clang__)) && !defined(__TINYC__)
+#  define MTL__POOL 1
+#else
+#  define MTL__POOL 0           /* without a pool, `threads` is 1; a scheduler of the caller's works everywhere */
+#endif
+
+#if MTL__POOL
+typedef struct mtl__pool {
+    mtl_scheduler scheduler;                /* its user is this pool */
+    uint64_t ticket;                        /* atomic */
+    uint32_t count, done;                   /* numbers of this generation; atomic: numbers finished */
+    mtl_job job;
+    void *context;
+    pthread_mutex_t mutex;
+    pthread_cond_t wake;
+    int sleepers, stop;                     /* atomic */
+    size_t worker_count;
+    pthread_t workers[1];                   /* [worker_count] */
+} mtl__pool;
+
+MTL__INLINE void mtl__pause(void)
+{
+#if defined(MTL__X86)
+    _mm_pause();
+#elif defined(__aarch64__)
+    __asm__ __volatile__("yield");
+#endif
+}
+
+/* Claims and runs numbers of the current generation until none is left. Returns the ticket that it last saw. */
+static uint64_t mtl__pool_work(mtl__pool *pool)
+{
+    uint64_t ticket = __atomic_load_n(&pool->ticket, __ATOMIC_ACQUIRE);
+    for (;;) {
+        mtl_job job = __atomic_load_n(&pool->job, __ATOMIC_RELAXED);
+        void *context = __atomic_load_n(&pool->context, __ATOMIC_RELAXED);
+        uint32_t count = __atomic_load_n(&pool->count, __ATOMIC_RELAXED), number = (uint32_t)ticket;
+        if (number >= count) {
+            uint64_t again = __atomic_load_n(&pool->ticket, __ATOMIC_ACQUIRE);
+            if (again == ticket) return ticket;
+            ticket = again;
+        } else if (__atomic_compare_exchange_n(&pool->ticket, &ticket, ticket + 1, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
+            job(context, number);
+            __atomic_add_fetch(&pool->done, 1, __ATOMIC_RELEASE);
+            ticket++;
+        }
+    }
+}
+
+/* Waits for a ticket other than `seen`: spins, then sleeps. Returns 0 when the pool is being destroyed. */
+static int mtl__pool_wait(mtl__pool *pool, uint64_t seen)
+{
+    double start = mtl__seconds();
+    int i, stop;
+    do {
+        for (i = 0; i < 256; i++) {
+            if (__atomic_load_n(&pool->ticket, __ATOMIC_ACQUIRE) != seen) return 1;
+            mtl__pause();
+        }
+    } while (mtl__seconds() - start < 1e-4);
+    pthread_mutex_lock(&pool->mutex);
+    __atomic_add_fetch(&pool->sleepers, 1, __ATOMIC_SEQ_CST);
+    while (!(stop = __atomic_load_n(&pool->stop, __ATOMIC_SEQ_CST)) && __atomic_load_n(&pool->ticket, __ATOMIC_SEQ_CST) == seen)
+        pthread_cond_wait(&pool->wake, &pool->mutex);
+    __atomic_sub_fetch(&pool->sleepers, 1, __ATOMIC_SEQ_CST);
+    pthread_mutex_unlock(&pool->mutex);
+    return !stop;
+}
+
+static void *mtl__pool_worker(void *user)
+{
+    mtl__pool *pool = (mtl__pool *)user;
+    uint64_t seen = 0;
+    while (mtl__pool_wait(pool, seen)) seen = mtl__pool_work(pool);
+    return NULL;
+}
+
+static void mtl__pool_wake(mtl__pool *pool)
+{
+    if (__atomic_load_n(&pool->sleepers, __ATOMIC_SEQ_CST)) {
+        pthread_mutex_lock(&pool->mutex);
+        pthread_cond_broadcast(&pool->wake);
+        pthread_mutex_unlock(&pool->mutex);
+    }
+}
+
+static void mtl__pool_for(void *user, size_t count, mtl_job job, void *context)
+{
+    mtl__pool *pool = (mtl__pool *)user;
+    uint64_t generation = (__atomic_load_n(&pool->ticket, __ATOMIC_RELAXED) >> 32) + 1;
+    unsigned spins = 0;
+    MTL__ASSERT(count < 0xffffffffu);
+    __atomic_store_n(&pool->ticket, generation << 32 | 0xffffffffu, __ATOMIC_SEQ_CST);   /* nothing to claim while this changes */
+    __atomic_store_n(&pool->job, job, __ATOMIC_RELAXED);
+    __atomic_store_n(&pool->context, context, __ATOMIC_RELAXED);
+    __atomic_store_n(&pool->count, (uint32_t)count, __ATOMIC_RELAXED);
+    __atomic_store_n(&pool->done, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&pool->ticket, (generation + 1) << 32, __ATOMIC_SEQ_CST);
+    mtl__pool_wake(pool);
+    (void)mtl__pool_work(pool);
+    while (__atomic_load_n(&pool->done, __ATOMIC_ACQUIRE) != (uint32_t)count) {
+        if (++spins < 4096) mtl__pause();
+        else sched_yield();                 /* more threads than processors: let the worker have this one */
+    }
+}
+
+static void mtl__pool_destroy(mtl__pool *pool)
+{
+    size_t i;
+    if (!pool) return;
+    pthread_mutex_lock(&pool->mutex);
+    __atomic_store_n(&pool->stop, 1, __ATOMIC_SEQ_CST);
+    pthread_cond_broadcast(&pool->wake);
+    pthread_mutex_unlock(&pool->mutex);
+    for (i = 0; i < pool->worker_count; i++) pthread_join(pool->workers[i], NULL);
+    pthread_mutex_destroy(&pool->mutex);
+    pthread_cond_destroy(&pool->wake);
+}
+
+/* A pool in `arena`: the caller's thread and threads - 1 workers (fewer when the system gives no more). */
+static mtl__pool *mtl__pool_create(mtl_arena *arena, int threads, mtl_error *err)
+{
+    size_t wanted = (size_t)threads - 1;
+    mtl__pool *pool = (mtl__pool *)mtl__arena_zero(arena, 1, sizeof *pool + wanted * sizeof(pthread_t), "the thread pool", err);
+    if (!pool || arena->counting) return NULL;
+    pool->scheduler.user = pool;
+    pool->scheduler.parallel_for = mtl__pool_for;
+    pthread_mutex_init(&pool->mutex, NULL);
+    pthread_cond_init(&pool->wake, NULL);
+    while (pool->worker_count < wanted
+           && !pthread_create(&pool->workers[pool->worker_count], NULL, mtl__pool_worker, pool))
+        pool->worker_count++;
+    return pool;
+}
+static const mtl_scheduler *mtl__pool_scheduler(const mtl__pool *pool) { return pool ? &pool->scheduler : NULL; }
+#else
+typedef struct mtl__pool { int none; } mtl__pool;
+static void mtl__pool_destroy(mtl__pool *pool) { (void)pool; }
+static mtl__pool *mtl__pool_create(mtl_arena *arena, int threads, mtl_error *err)
+{
+    (void)arena; (void)threads; (void)err;
+    return NULL;
+}
+static const mtl_scheduler *mtl__pool_scheduler(const mtl__pool *pool) { (void)pool; return NULL; }
+#endif
+
+/* Runs job(context, 0 .. count-1) by the scheduler, or here and now when it is NULL. */
+static void mtl__parallel_for(const mtl_scheduler *scheduler, size_t count, mtl_job job, void *context)
+{
+    size_t i;
+    if (scheduler && count > 1)
+        scheduler->parallel_for(scheduler->user, count, job, context);
+    else
+        for (i = 0; i < count; i++) job(context, i);
+}
+
+/* ==================================================================================================================
+   8  >>kernels    template, read again once per ISA: vectors, exp/tanh/sigmoid, products, element-wise cells, softmax, Adam
+   ==================================================================================================================
+   What kernels are given. The template further down is read once per instruction set; these types are shared.
+
+   Layouts. Rows are row-major with a stride of at least their width; what stands between width and stride is never
+   read into a sum and never written. A *gate block* holds 16 units: gate values of all rows are stored as
+       z[block][row][gate][16],  block = unit / 16
+   so that the gates of one unit lie one cache line apart and a block of dz is an operand of the weight product as it
+   stands. Units are padded to a multiple of 16; backward cells write zeros into the padding of dz.
+
+   Packed weights (canonical W is PyTorch's [gates*units][inputs], row-major):
+       forward   [block][input][gate][16 units]              B operand of  z  = x  . W^T
+       backward  [input block][block][gate][16 units][16 inputs]  B operand of  dx = dz . W
+   Padding units and inputs of packed weights are zero.
+
+   Who may be split among threads, and where, so that no bit of a result depends on it:
+       product_forward, product_backward, softmax, dropout   ranges of rows that begin at multiples of MTL__ROWS
+       product_weights                                       any ranges of units
+       cell_forward, cell_backward                           ranges of sequences that begin at multiples of MTL__SEQUENCES
+   ------------------------------------------------------------------------------------------------------------------ */
+enum {
+    MTL__BLOCK = 16,                            /* units per column block, for every instruction set */
+    MTL__SEQUENCES = 16,                        /* sequences that a cell works on at once; fixed, never by thread count */
+    MTL__ROWS = 96                              /* rows that a product works on at once: full tiles of 6 and of 8; fixed too */
+};
+
+/* z = x . W^T + bias, or z += ...   Work is split over rows. */
+typedef struct mtl__product_forward {
+    size_t gates, units, inputs;                /* G, H, I: W is [G*H][I] */
+    const mtl_real *x; size_t x_stride;         /* [rows][I] */
+    const mtl_real *packed;                     /* forward packing */
+    const mtl_real *bias;                       /* [block][gate][16], padding zero; NULL: none */
+    mtl_real *z; size_t z_block, z_row;         /* element (row, unit u, gate g) is z[(u/16)*z_block + row*z_row + g*16 + u%16] */
+    int exact;                                  /* 1 (only G = 1): columns past `units` are not written (z is a row-major matrix:
+                                                   z_block = 16, z_row = its stride); 0: whole blocks are written */
+    int accumulate;                             /* 1: add to what z holds (bias then is ignored) */
+} mtl__product_forward;
+
+/* dx = dz . W, or dx += ...   Work is split over rows. dz holds `gates` consecutive 16-groups per row and block. */
+typedef struct mtl__product_backward {
+    size_t gates, units, inputs;
+    const mtl_real *dz; size_t dz_block, dz_row;
+    int exact;                                  /* 1 (only G = 1): dz past `units` in a row must not be read (row-major dz) */
+    const mtl_real *packed;                     /* backward packing, gates in the order in which dz holds them */
+    mtl_real *dx; size_t dx_stride;             /* [rows][I]: exactly I columns are written */
+    int accumulate;
+} mtl__product_backward;
+
+/* dW[order[g]*H + u][i] (+)= sum over rows of dz[row][u][g] * x[row'][i].   Work is split over gate blocks (u/16) and
+   over panels of inputs; the sum over rows always runs in one order. row' = row, or source[row]: >= 0 a row of x,
+   < 0 row ~source[row] of x0 (a zero row if x0 is NULL). */
+typedef struct mtl__product_weights {
+    size_t gates, units, inputs, rows;
+    const mtl_real *dz; size_t dz_block, dz_row;
+    int exact;                                  /* as above */
+    const mtl_real *x; size_t x_stride;
+    const mtl_real *x0; size_t x0_stride;
+    const int *source;                          /* [rows] or NULL */
+    const int *order;                           /* [gates]: which gate of dW slot g is; NULL: its own number */
+    mtl_real *dw;                               /* canonical [gates'*H][I], row stride exactly I */
+    int accumulate;
+} mtl__product_weights;
+
+/* Rows in time: step t has rows[t] rows (never increasing), the first at packed row offset[t]; row offset[t]+b belongs to
+   sequence b (sequences sorted by falling length). */
+typedef struct mtl__steps {
+    size_t steps;
+    const size_t *rows, *offset;
+} mtl__steps;
+
+/* One recurrent layer in one direction: what its forward and backward loops over time share.
+   kind is MTL_CELL_*; gate order is PyTorch's: LSTM i f g o, GRU r z n, RNN one. */
+typedef struct mtl__cell_pass {
+    int kind, activation;                       /* activation: MTL_ACTIVATION_TANH, _RELU, _SIGMOID; only for MTL_CELL_RNN */
+    int reset_before;                           /* GRU: n = tanh(x + W (r*h)) instead of tanh(x + r*(W h + b)) */
+    int reverse;                                /* walk t from its end to 0 */
+    int keep;                                   /* training: leave in z, c and extra what backward needs */
+    size_t units;
+    const mtl__steps *time;
+    /* forward */
+    mtl_real *z; size_t z_block;                /* [block][row][G][16], row stride G*16. In: input product with every bias that is
+                                                   outside the reset. Out (keep): activated gates (RNN: nothing to keep, y is the state) */
+    const mtl_real *packed;                     /* W_hh, forward packing. GRU with reset_before: gates r,z (G = 2) */
+    const mtl_real *packed_n;                   /* GRU with reset_before: W_hn, forward packing (G = 1) */
+    const mtl_real *bias_n;                     /* GRU reset after: b_hn as [block][16] */
+    mtl_real *y; size_t y_stride;               /* [N][H] hidden states out; exactly H columns are written */
+    mtl_real *c; size_t c_stride;               /* LSTM cell states, stride = padded H: keep: [N][..] by packed row;
+                                                   else [B][..] by sequence, updated in place */
+    mtl_real *extra;                            /* keep only, [N][c_stride] by packed row: LSTM tanh(c); GRU W_hn h + b_hn, or with
+                                                   reset_before r*h */
+    const mtl_real *h0; size_t h0_stride;       /* [B][H] initial states by sequence, NULL: zeros */
+    const mtl_real *c0; size_t c0_stride;
+    mtl_real *scratch;                          /* reset_before: [B][padded H] for r*h when !keep and in backward */
+    /* backward */
+    const mtl_real *dy; size_t dy_stride;       /* [N][H] gradient of y, NULL: zero */
+    mtl_real *dz; size_t dz_block;              /* [block][row][S][16], row stride S*16. LSTM S = 4: i f g o. RNN S = 1.
+                                                   GRU reset after S = 4: n r z and n*r (the gradient of W_hn h + b_hn), so that slots
+                                                   0..2 belong to the input product (gate order n r z) and slots 1..3 to the hidden
+                                                   product (r z n). GRU reset before S = 3: n r z; W_hn belongs to slot 0 with source
+                                                   extra (r*h), W_hr and W_hz to slots 1..2 with source y */
+    const mtl_real *packed_t;                   /* W_hh, backward packing (reset_before: r,z only) */
+    const mtl_real *packed_n_t;                 /* reset_before: W_hn, backward packing */
+    mtl_real *dh; size_t dh_stride;             /* [B][padded H] by sequence. In: gradient of the last state, or zeros. Out: of h0 */
+    mtl_real *dc;                               /* LSTM, like dh with the same stride: in: gradient of the last cell state; out: of c0 */
+    int want_dh0;                               /* 0: dh need not be finished for rows at their first step (saves a product) */
+} mtl__cell_pass;
+
+/* Rows of logits. */
+typedef struct mtl__softmax {
+    size_t rows, classes;
+    const mtl_real *x; size_t x_stride;
+    mtl_real *p; size_t p_stride;               /* softmax(x); may be x itself */
+    mtl_real *log_sum;                          /* [rows] log(sum exp x), NULL: not wanted */
+} mtl__softmax;
+
+/* dx[row][j] (+)= scale[row] * p[row][j] */
+typedef struct mtl__scale_rows {
+    size_t rows, width;
+    const mtl_real *x; size_t x_stride;
+    const mtl_real *scale;                      /* [rows] */
+    mtl_real *y; size_t y_stride;
+    int accumulate;
+} mtl__scale_rows;
+
+/* Inverted dropout: y (+)= x * mask / keep, mask by (seed, stream, row key, column): made anew in backward, never stored.
+   The same bits for every instruction set. */
+typedef struct mtl__dropout {
+    size_t rows, width;
+    const mtl_real *x; size_t x_stride;
+    mtl_real *y; size_t y_stride;               /* may be x when not accumulating */
+    const int *key;                             /* [rows], NULL: the row number (row_begin counted) */
+    unsigned long long seed, stream;
+    mtl_real rate;                              /* probability of dropping, 0 <= rate < 1 */
+    int accumulate;
+} mtl__dropout;
+
+/* One optimiser step on n contiguous parameters. g is the gradient; g' = scale*g + l2*p + l1*sign(p) is what the rule sees
+   (scale carries clipping by norm). limit > 0 clips each scale*g to [-limit, limit] before l1, l2 are added.
+   Then p *= 1 - lr*decay (decoupled decay), then the rule.
+   SGD      m = momentum*m + g' (first step: m = g'); p -= lr * (nesterov ? g' + momentum*m : m); without momentum p -= lr*g'
+   RMSPROP  v = beta2*v + (1-beta2)*g'^2; p -= lr * g' / (sqrt(v) + epsilon); with momentum: m = momentum*m + g'/(sqrt(v)+epsilon), p -= lr*m
+   ADAM     m = beta1*m + (1-beta1)*g'; v = beta2*v + (1-beta2)*g'^2; p -= lr * (m/correction1) / (sqrt(v/correction2) + epsilon)
+   as torch.optim computes them. */
+typedef struct mtl__update {
+    int rule;                                   /* MTL_OPTIMIZER_SGD, _RMSPROP, _ADAM or _ADAMW (which is ADAM with decay) */
+    int nesterov, first;                        /* first: this parameter's first step (SGD momentum) */
+    double lr, momentum, beta1, beta2, epsilon, correction1, correction2;   /* double: 1 - 0.999f is off by 5e-5 in float */
+    double scale, limit, l2, l1, decay;         /* scale 1: as it is; limit, l2, l1, decay 0: none */
+} mtl__update;
+
+/* Every kernel of a table: return type, name, arguments. Row and block ranges are half open. */
+#define MTL__KERNEL_LIST(X) \
+    X(void, pack_forward, (size_t gates, size_t units, size_t inputs, const mtl_real *w, mtl_real *packed)) \
+    X(void, pack_backward, (size_t gates, size_t units, size_t inputs, const mtl_real *w, const int *order, mtl_real *packed)) \
+    X(void, product_forward, (const mtl__product_forward *p, size_t row_begin, size_t row_end)) \
+    X(void, product_backward, (const mtl__product_backward *p, size_t row_begin, size_t row_end)) \
+    X(void, product_weights, (const mtl__product_weights *p, size_t unit_begin, size_t unit_end, mtl_real *scratch)) \
+    X(void, column_sums, (const mtl__product_weights *p, mtl_real *db)) \
+    X(void, cell_forward, (const mtl__cell_pass *p, size_t first, size_t count)) \
+    X(void, cell_backward, (const mtl__cell_pass *p, size_t first, size_t count)) \
+    X(void, activate, (int activation, size_t n, const mtl_real *x, mtl_real *y)) \
+    X(void, activate_backward, (int activation, size_t n, const mtl_real *y, const mtl_real *dy, mtl_real *dx)) \
+    X(void, exponential, (size_t n, const mtl_real *x, mtl_real *y)) \
+    X(void, softmax, (const mtl__softmax *p, size_t row_begin, size_t row_end)) \
+    X(void, scale_rows, (const mtl__scale_rows *p, size_t row_begin, size_t row_end)) \
+    X(void, dropout, (const mtl__dropout *p, size_t row_begin, size_t row_end)) \
+    X(void, update, (const mtl__update *u, size_t n, mtl_real *p, const mtl_real *g, mtl_real *m, mtl_real *v)) \
+    X(double, sum_squares, (size_t n, const mtl_real *x)) \
+    X(void, scale, (size_t n, mtl_real a, mtl_real *x)) \
+    X(void, add_scaled, (size_t n, mtl_real a, const mtl_real *x, mtl_real *y)) \
+    X(void, multiply_add, (size_t n, const mtl_real *a, const mtl_real *b, mtl_real *y))
+
+typedef struct mtl__kernels {
+    int isa;                                    /* MTL_ISA_* */
+    const char *name;
+#define MTL__KERNEL_FIELD(result, name, arguments) result (*name) arguments;
+    MTL__KERNEL_LIST(MTL__KERNEL_FIELD)
+#undef MTL__KERNEL_FIELD
+} mtl__kernels;
+
+/* ---- what the stamps share: functions without vectors -------------------------------------------------------------- */
+
+enum {
+    MTL__PANEL = 64,                            /* columns of dW that a unit of work of product_weights covers, as 4 blocks of 16 */
+    MTL__PANEL_ROWS = 256                       /* rows of x that are packed at a time: a panel of them is 64 KB */
+};
+
+/* Units of work of product_weights are numbered panel * blocks + block, so that a range of them packs each panel of x once. */
+MTL__INLINE size_t mtl__weight_units(const mtl__product_weights *p)
+{
+    return (p->inputs + MTL__PANEL - 1) / MTL__PANEL * ((p->units + MTL__BLOCK - 1) / MTL__BLOCK);
+}
+
+/* Reals of scratch that one call of product_weights needs. */
+MTL__INLINE size_t mtl__weight_scratch(const mtl__product_weights *p)
+{
+    return (p->rows < MTL__PANEL_ROWS ? p->rows : (size_t)MTL__PANEL_ROWS) * MTL__PANEL;
+}
+
+/* What stands in for states and gradients that are not there, with a stride of 0. */
+static const mtl_real mtl__zeros[MTL__BLOCK * 4] = { 0 };
+
+/* One tile of a product: c[row][column] = start + sum over k of a[row][k] * b[k][column], for a few rows and blocks of 16 columns.
+   k runs through `chunks` runs of `length`; b goes on without a gap from one run to the next. */
+enum { MTL__START_ZERO, MTL__START_ADD, MTL__START_BIAS };
+typedef struct mtl__tile {
+    size_t chunks, length;
+    const mtl_real *a; size_t a_row, a_chunk;   /* element (row, k) of a run: a[row*a_row + k], or transposed a[k*a_row + row] */
+    const mtl_real *b; size_t b_block, b_step;  /* element (k, column block s, j): b[k*b_step + s*b_block + j] */
+    mtl_real *c; size_t c_row, c_block;         /* element (row, column block s, j): c[row*c_row + s*c_block + j] */
+    const mtl_real *bias;                       /* [column block][16] for START_BIAS */
+    int start;                                  /* START_ADD: from what c holds */
+} mtl__tile;
+
+/* Rows of one step of a cell pass that take their previous state from the same place. */
+typedef struct mtl__cell_rows {
+    size_t rows, row, sequence;                 /* how many; packed row and sequence of the first */
+    int linked;                                 /* 1: the state before is in y and c; 0: these sequences start here */
+    const mtl_real *h; size_t h_stride;         /* hidden states before, [rows][H]; NULL: zeros */
+    const mtl_real *c; size_t c_stride;         /* LSTM cell states before; mtl__zeros with stride 0 if there are none */
+} mtl__cell_rows;
+
+/* Rows of step t among the sequences [first, first + count): at most one part with a state before and one part that starts here
+   (both in the same step only when walking in reverse, where rows join while t falls). Returns the number of parts. */
+MTL__INLINE int mtl__cell_step(const mtl__cell_pass *p, size_t t, size_t first, size_t count, mtl__cell_rows part[2])
+{
+    const mtl__steps *time = p->time;
+    const size_t before = p->reverse ? t + 1 : t - 1;
+    const size_t ready = (p->reverse ? before < time->steps : t > 0) ? time->rows[before] : 0;
+    const size_t end = first + count, last = time->rows[t] < end ? time->rows[t] : end;
+    const size_t joint = ready < first ? first : ready < last ? ready : last;
+    int parts = 0;
+    if (first < joint) {
+        mtl__cell_rows *r = &part[parts++];
+        r->rows = joint - first;
+        r->row = time->offset[t] + first;
+        r->sequence = first;
+        r->linked = 1;
+        r->h = p->y + (time->offset[before] + first) * p->y_stride;
+        r->h_stride = p->y_stride;
+        r->c = p->c ? p->c + (p->keep ? time->offset[before] + first : first) * p->c_stride : mtl__zeros;
+        r->c_stride = p->c ? p->c_stride : 0;
+    }
+    if (joint < last) {
+        mtl__cell_rows *r = &part[parts++];
+        r->rows = last - joint;
+        r->row = time->offset[t] + joint;
+        r->sequence = joint;
+        r->linked = 0;
+        r->h = p->h0 ? p->h0 + joint * p->h0_stride : NULL;
+        r->h_stride = p->h0 ? p->h0_stride : 0;
+        r->c = p->c0 ? p->c0 + joint * p->c0_stride : mtl__zeros;
+        r->c_stride = p->c0 ? p->c0_stride : 0;
+    }
+    return parts;
+}
+
+/* What the element-wise part of a cell gets: one block of 16 units of at most MTL__SEQUENCES rows, every row 16 wide. It knows
+   nothing of products, time or packing. */
+typedef struct mtl__cell_block {
+    size_t rows;
+    mtl_real *z; size_t z_row;                  /* gates of a row: [gate][16] */
+    const mtl_real *h_before; size_t h_before_row;
+    const mtl_real *c_before; size_t c_before_row;
+    mtl_real *c, *extra; size_t c_row, extra_row;
+    mtl_real *h; size_t h_row;                  /* forward: new states; backward of an RNN: what they were */
+    const mtl_real *dy; size_t dy_row;
+    mtl_real *dh, *dc; size_t dh_row;           /* carries */
+    mtl_real *dz; size_t dz_row;                /* slots of a row: [slot][16] */
+} mtl__cell_block;
+
+/* Copies of what is exactly H wide, for a last block that is not full. */
+typedef struct mtl__cell_stage {
+    mtl_real h_before[MTL__SEQUENCES * MTL__BLOCK], c_before[MTL__SEQUENCES * MTL__BLOCK];
+    mtl_real dy[MTL__SEQUENCES * MTL__BLOCK], h[MTL__SEQUENCES * MTL__BLOCK];
+} mtl__cell_stage;
+
+MTL__INLINE size_t mtl__cell_slots_of(const mtl__cell_pass *p)
+{
+    return p->kind == MTL_CELL_LSTM ? 4 : p->kind != MTL_CELL_GRU ? 1 : p->reset_before ? 3 : 4;
+}
+
+MTL__INLINE size_t mtl__cell_gates_of(const mtl__cell_pass *p) { return p->kind == MTL_CELL_LSTM ? 4 : p->kind == MTL_CELL_GRU ? 3 : 1; }
+
+/* Moves *from to a zero-padded copy. */
+MTL__INLINE void mtl__cell_copy_in(const mtl_real **from, size_t *stride, size_t rows, size_t width, mtl_real *copy)
+{
+    size_t row;
+    memset(copy, 0, rows * MTL__BLOCK * sizeof *copy);
+    for (row = 0; row < rows; row++) memcpy(copy + row * MTL__BLOCK, *from + row * *stride, width * sizeof *copy);
+    *from = copy;
+    *stride = MTL__BLOCK;
+}
+
+/* Pointers to block number `block` of the part's rows. */
+MTL__INLINE mtl__cell_block mtl__cell_open(const mtl__cell_pass *p, const mtl__cell_rows *part, size_t block, mtl__cell_stage *stage)
+{
+    const size_t first = block * MTL__BLOCK, width = p->units - first;
+    const size_t c_row = p->keep ? part->row : part->sequence;
+    mtl__cell_block b;
+    memset(&b, 0, sizeof b);
+    b.rows = part->rows;
+    b.z_row = mtl__cell_gates_of(p) * MTL__BLOCK;
+    b.z = p->z + block * p->z_block + part->row * b.z_row;
+    b.h = p->y + part->row * p->y_stride + first;
+    b.h_row = p->y_stride;
+    b.h_before = part->h ? part->h + first : mtl__zeros;
+    b.h_before_row = part->h_stride;
+    b.c_before = part->c_stride ? part->c + first : mtl__zeros;
+    b.c_before_row = part->c_stride;
+    if (p->c) b.c = p->c + c_row * p->c_stride + first;
+    b.c_row = p->c_stride;
+    if (p->extra) b.extra = p->extra + part->row * p->c_stride + first;
+    b.extra_row = p->c_stride;
+    if (p->reset_before && !p->keep) {                  /* r*h has no row in time, only one for each sequence */
+        b.extra_row = (p->units + MTL__BLOCK - 1) / MTL__BLOCK * MTL__BLOCK;
+        b.extra = p->scratch + part->sequence * b.extra_row + first;
+    }
+    if (width < MTL__BLOCK) {
+        if (part->h) mtl__cell_copy_in(&b.h_before, &b.h_before_row, part->rows, width, stage->h_before);
+        if (part->c_stride && !part->linked) mtl__cell_copy_in(&b.c_before, &b.c_before_row, part->rows, width, stage->c_before);
+        b.h = stage->h;
+        b.h_row = MTL__BLOCK;
+    }
+    return b;
+}
+
+/* After forward: new states from the copy to y. */
+MTL__INLINE void mtl__cell_close(const mtl__cell_pass *p, const mtl__cell_rows *part, size_t block, const mtl__cell_block *b)
+{
+    const size_t first = block * MTL__BLOCK, width = p->units - first;
+    size_t row;
+    if (width >= MTL__BLOCK) return;
+    for (row = 0; row < b->rows; row++)
+        memcpy(p->y + (part->row + row) * p->y_stride + first, b->h + row * b->h_row, width * sizeof *b->h);
+}
+
+/* The same with what backward reads and writes. */
+MTL__INLINE mtl__cell_block mtl__cell_open_backward(const mtl__cell_pass *p, const mtl__cell_rows *part, size_t block, mtl__cell_stage *stage)
+{
+    const size_t first = block * MTL__BLOCK, width = p->units - first;
+    mtl__cell_block b = mtl__cell_open(p, part, block, stage);
+    b.dy = p->dy ? p->dy + part->row * p->dy_stride + first : mtl__zeros;
+    b.dy_row = p->dy ? p->dy_stride : 0;
+    b.dh = p->dh + part->sequence * p->dh_stride + first;
+    b.dh_row = p->dh_stride;
+    if (p->dc) b.dc = p->dc + part->sequence * p->dh_stride + first;
+    b.dz_row = mtl__cell_slots_of(p) * MTL__BLOCK;
+    b.dz = p->dz + block * p->dz_block + part->row * b.dz_row;
+    if (width < MTL__BLOCK) {
+        const mtl_real *y = p->y + part->row * p->y_stride + first;
+        size_t y_row = p->y_stride;
+        if (p->dy) mtl__cell_copy_in(&b.dy, &b.dy_row, part->rows, width, stage->dy);
+        mtl__cell_copy_in(&y, &y_row, part->rows, width, stage->h);
+    }
+    return b;
+}
+
+/* After backward: zeros into the padding of dz, whatever the padding of its operands held. */
+MTL__INLINE void mtl__cell_close_backward(const mtl__cell_pass *p, size_t block, const mtl__cell_block *b)
+{
+    const size_t width = p->units - block * MTL__BLOCK;
+    size_t row, slot, u;
+    if (width >= MTL__BLOCK) return;
+    for (row = 0; row < b->rows; row++)
+        for (slot = 0; slot < b->dz_row; slot += MTL__BLOCK)
+            for (u = width; u < MTL__BLOCK; u++) b->dz[row * b->dz_row + slot + u] = 0;
+}
+
+/* Two 32-bit words that a row of a dropout mask is made from. */
+MTL__INLINE void mtl__dropout_row(const mtl__dropout *p, size_t row, uint32_t word[2])
+{
+    const uint64_t key = p->key ? (uint64_t)p->key[row] : (uint64_t)row;
+    const uint64_t bits = mtl__random_bits(p->seed, p->stream, key);
+    word[0] = (uint32_t)bits;
+    word[1] = (uint32_t)(bits >> 32);
+}
+
+/* Against -ffast-math, which a caller may compile with:
+   MTL__HIDE    what passed through is a new number to the compiler, so a sum whose order matters (rounding errors made on
+                purpose) is cut in two. Costs no instruction.
+   MTL__DIVIDE  a true division, where that option makes an estimate with a correction of `plain`, 2 ulp off and wrong at infinity. */
+#if defined(__GNUC__) && defined(__x86_64__)
+#  define MTL__HIDE(value) __asm__("" : "+x"(value))
+#  define MTL__HIDE_512(value) __asm__("" : "+v"(value))
+#elif defined(__GNUC__) && defined(__aarch64__)
+#  define MTL__HIDE(value) __asm__("" : "+w"(value))
+#elif defined(__GNUC__) && !defined(__TINYC__)
+#  define MTL__HIDE(value) __asm__("" : "+m"(value))
+#else
+#  define MTL__HIDE(value) ((void)(value))
+#  define MTL__HIDE_512(value) ((void)(value))
+#endif
+#if defined(__GNUC__) && defined(__FAST_MATH__)
+#  define MTL__DIVIDE(quotient, a, b, plain, instruction, register_kind) \
+       __asm__(instruction : "=" register_kind(quotient) : "0"(a), register_kind(b))
+#else
+#  define MTL__DIVIDE(quotient, a, b, plain, instruction, register_kind) (quotient = plain(a, b))
+#endif
+
+#endif /* implementation, first part */
+
+#else /* MTL__STAMP: the template, read again once per instruction set */
+
+/* ------------------------------------------------------------------------------------------------------------------
+   The kernel template. Read once per instruction set, which only the part "vectors" knows about; everything below it is
+   written once. MTL__STAMP, MTL__ISA and MTL__TARGET come from >>dispatch. Every name has the instruction set's name
+   added, so mtl__add is mtl__add_avx2 in a debugger.
+
+   A vector holds MTL__LANES reals; a column block of 16 is MTL__PARTS vectors. Loops over parts, tile rows and tile blocks
+   have small constant counts once inlined and are unrolled, so that their arrays become registers.
+   ------------------------------------------------------------------------------------------------------------------ */
+#define MTL__FN(name) MTL__CAT(name##_, MTL__ISA)
+#if defined(MTL__TARGET) && defined(__GNUC__)
+#  define MTL__TARGETED __attribute__((target(MTL__TARGET)))
+#else
+#  define MTL__TARGETED
+#endif
+#define MTL__VECTOR MTL__ALWAYS_INLINE MTL__TARGETED    /* a piece of a kernel */
+#define MTL__KERNEL static MTL__NOINLINE MTL__TARGETED  /* a function of its own */
+
+#define mtl__vec             MTL__FN(mtl__vec)
+#define mtl__all             MTL__FN(mtl__all)
+#define mtl__load            MTL__FN(mtl__load)
+#define mtl__store           MTL__FN(mtl__store)
+#define mtl__load_some       MTL__FN(mtl__load_some)
+#define mtl__store_some      MTL__FN(mtl__store_some)
+#define mtl__add             MTL__FN(mtl__add)
+#define mtl__sub             MTL__FN(mtl__sub)
+#define mtl__mul             MTL__FN(mtl__mul)
+#define mtl__div             MTL__FN(mtl__div)
+#define mtl__sqrt            MTL__FN(mtl__sqrt)
+#define mtl__min             MTL__FN(mtl__min)
+#define mtl__max             MTL__FN(mtl__max)
+#define mtl__muladd          MTL__FN(mtl__muladd)
+#define mtl__submul          MTL__FN(mtl__submul)
+#define mtl__where_positive  MTL__FN(mtl__where_positive)
+#define mtl__abs             MTL__FN(mtl__abs)
+#define mtl__with_sign       MTL__FN(mtl__with_sign)
+#define mtl__keep_nan        MTL__FN(mtl__keep_nan)
+#define mtl__round           MTL__FN(mtl__round)
+#define mtl__power2          MTL__FN(mtl__power2)
+#define mtl__hidden          MTL__FN(mtl__hidden)
+#define mtl__transpose       MTL__FN(mtl__transpose)
+#define mtl__words           MTL__FN(mtl__words)
+#define mtl__words_from      MTL__FN(mtl__words_from)
+#define mtl__words_add       MTL__FN(mtl__words_add)
+#define mtl__words_fold      MTL__FN(mtl__words_fold)
+#define mtl__words_mul       MTL__FN(mtl__words_mul)
+#define mtl__where_not_below MTL__FN(mtl__where_not_below)
+#define mtl__add_squares     MTL__FN(mtl__add_squares)
+#define mtl__lanes_sum       MTL__FN(mtl__lanes_sum)
+#define mtl__lanes_max       MTL__FN(mtl__lanes_max)
+
+/* ---- vectors: what differs between instruction sets -------------------------------------------------------------------
+   all(x)                  x in every lane                load_some, store_some   the first n lanes, the others are 0
+   muladd(a, b, c)         a*b + c                        submul(a, b, c)         c - a*b
+   where_positive(x, y)    y where x > 0, else 0          with_sign(y, x)         |y| with the sign of x
+   keep_nan(y, x)          NaN where x is NaN, else y. Looks at bits, since -ffast-math takes every comparison with NaN for false
+   round(x)                to the nearest whole number    power2(n)               2^n for whole n from -126 to 127 (0 for -127)
+   hidden(x)               x, whose origin the compiler is not to see (MTL__HIDE)
+   transpose               LANES x LANES reals
+   words                   32-bit whole numbers: words_from(n) is n, n+1, ...; fold(x, s) is x ^ x >> s
+   where_not_below(w, limit, y)    y where w >> 8 >= limit, else 0
+   add_squares(x, sums)    sums[lane] += x*x in double    TILE_SUMS               accumulators of the largest tile
+   min(a, x), max(a, x): where the processor's own do, NaN in the second operand wins.                                      */
+
+#if MTL__STAMP == 4     /* AVX-512: 32 registers of 16 */
+#define MTL__LANES 16
+#define MTL__TILE_SUMS 24
+#define MTL__TILE_ROWS(blocks) ((blocks) == 4 ? 6 : 8)
+
+typedef __m512 mtl__vec;
+MTL__VECTOR __mmask16 MTL__FN(mtl__first)(size_t n) { return (__mmask16)((1u << n) - 1u); }
+MTL__VECTOR __m512i MTL__FN(mtl__bits)(mtl__vec x) { return _mm512_castps_si512(x); }
+MTL__VECTOR mtl__vec mtl__all(float x) { return _mm512_set1_ps(x); }
+MTL__VECTOR mtl__vec mtl__load(const float *p) { return _mm512_loadu_ps(p); }
+MTL__VECTOR void mtl__store(float *p, mtl__vec x) { _mm512_storeu_ps(p, x); }
+MTL__VECTOR mtl__vec mtl__load_some(const float *p, size_t n) { return _mm512_maskz_loadu_ps(MTL__FN(mtl__first)(n), p); }
+MTL__VECTOR void mtl__store_some(float *p, mtl__vec x, size_t n) { _mm512_mask_storeu_ps(p, MTL__FN(mtl__first)(n), x); }
+MTL__VECTOR mtl__vec mtl__add(mtl__vec a, mtl__vec b) { return _mm512_add_ps(a, b); }
+MTL__VECTOR mtl__vec mtl__sub(mtl__vec a, mtl__vec b) { return _mm512_sub_ps(a, b); }
+MTL__VECTOR mtl__vec mtl__mul(mtl__vec a, mtl__vec b) { return _mm512_mul_ps(a, b); }
+MTL__VECTOR mtl__vec mtl__sqrt(mtl__vec a) { return _mm512_sqrt_ps(a); }
+MTL__VECTOR mtl__vec mtl__min(mtl__vec a, mtl__vec x) { return _mm512_min_ps(a, x); }
+MTL__VECTOR mtl__vec mtl__max(mtl__vec a, mtl__vec x) { return _mm512_max_ps(a, x); }
+MTL__VECTOR mtl__vec mtl__muladd(mtl__vec a, mtl__vec b, mtl__vec c) { return _mm512_fmadd_ps(a, b, c); }
+MTL__VECTOR mtl__vec mtl__submul(mtl__vec a, mtl__vec b, mtl__vec c) { return _mm512_fnmadd_ps(a, b, c); }
+MTL__VECTOR mtl__vec mtl__where_positive(mtl__vec x, mtl__vec y)
+{
+    return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_GT_OQ), y);
+}
+MTL__VECTOR mtl__vec mtl__abs(mtl__vec x) { return _mm512_castsi512_ps(_mm512_and_si512(MTL__FN(mtl__bits)(x), _mm512_set1_epi32(0x7fffffff))); }
+MTL__VECTOR mtl__vec mtl__with_sign(mtl__vec y, mtl__vec x)
+{
+    const __m512i bits = _mm512_ternarylogic_epi32(_mm512_set1_epi32(0x7fffffff), MTL__FN(mtl__bits)(y), MTL__FN(mtl__bits)(x), 0xca);
+    return _mm512_castsi512_ps(bits);
+}
+MTL__VECTOR mtl__vec mtl__keep_nan(mtl__vec y, mtl__vec x)
+{
+    const __m512i magnitude = MTL__FN(mtl__bits)(mtl__abs(x));
+    return _mm512_mask_mov_ps(y, _mm512_cmpgt_epi32_mask(magnitude, _mm512_set1_epi32(0x7f800000)), x);
+}
+MTL__VECTOR mtl__vec mtl__round(mtl__vec x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+MTL__VECTOR mtl__vec mtl__power2(mtl__vec n)
+{
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127)), 23));
+}
+MTL__VECTOR mtl__vec mtl__hidden(mtl__vec x)
+{
+    MTL__HIDE_512(x);
+    return x;
+}
+MTL__VECTOR mtl__vec mtl__div(mtl__vec a, mtl__vec b)
+{
+    mtl__vec quotient;
+    MTL__DIVIDE(quotient, a, b, _mm512_div_ps, "vdivps %2, %0, %0", "v");
+    return quotient;
+}
+/* Pairs of rows, pairs of pairs, then 128-bit quarters. */
+MTL__VECTOR void mtl__transpose(const float *from, size_t from_stride, float *to, size_t to_stride)
+{
+    __m512 r[16], t[16];
+    size_t i;
+    MTL__UNROLL
+    for (i = 0; i < 16; i++) r[i] = _mm512_loadu_ps(from + i * from_stride);
+    MTL__UNROLL
+    for (i = 0; i < 16; i += 2) {
+        t[i] = _mm512_unpacklo_ps(r[i], r[i + 1]);
+        t[i + 1] = _mm512_unpackhi_ps(r[i], r[i + 1]);
+    }
+    MTL__UNROLL
+    for (i = 0; i < 16; i += 4) {
+        const __m512d a = _mm512_castps_pd(t[i]), b = _mm512_castps_pd(t[i + 1]);
+        const __m512d c = _mm512_castps_pd(t[i + 2]), d = _mm512_castps_pd(t[i + 3]);
+        r[i] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, c));
+        r[i + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, c));
+        r[i + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(b, d));
+        r[i + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(b, d));
+    }
+    MTL__UNROLL
+    for (i = 0; i < 4; i++) {
+        const __m512 even0 = _mm512_shuffle_f32x4(r[i], r[4 + i], 0x88), odd0 = _mm512_shuffle_f32x4(r[i], r[4 + i], 0xdd);
+        const __m512 even8 = _mm512_shuffle_f32x4(r[8 + i], r[12 + i], 0x88), odd8 = _mm512_shuffle_f32x4(r[8 + i], r[12 + i], 0xdd);
+        t[i] = _mm512_shuffle_f32x4(even0, even8, 0x88);
+        t[8 + i] = _mm512_shuffle_f32x4(even0, even8, 0xdd);
+        t[4 + i] = _mm512_shuffle_f32x4(odd0, odd8, 0x88);
+        t[12 + i] = _mm512_shuffle_f32x4(odd0, odd8, 0xdd);
+    }
+    MTL__UNROLL
+    for (i = 0; i < 16; i++) _mm512_storeu_ps(to + i * to_stride, t[i]);
+}
+typedef __m512i mtl__words;
+MTL__VECTOR mtl__words mtl__words_from(uint32_t n)
+{
+    return _mm512_add_epi32(_mm512_set1_epi32((int)n), _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
+}
+MTL__VECTOR mtl__words mtl__words_add(mtl__words x, uint32_t n) { return _mm512_add_epi32(x, _mm512_set1_epi32((int)n)); }
+MTL__VECTOR mtl__words mtl__words_fold(mtl__words x, int shift) { return _mm512_xor_si512(x, _mm512_srli_epi32(x, (unsigned)shift)); }
+MTL__VECTOR mtl__words mtl__words_mul(mtl__words x, uint32_t n) { return _mm512_mullo_epi32(x, _mm512_set1_epi32((int)n)); }
+MTL__VECTOR mtl__vec mtl__where_not_below(mtl__words w, uint32_t limit, mtl__vec y)
+{
+    return _mm512_maskz_mov_ps(_mm512_cmpge_epi32_mask(_mm512_srli_epi32(w, 8), _mm512_set1_epi32((int)limit)), y);
+}
+MTL__VECTOR void mtl__add_squares(mtl__vec x, double *sums)
+{
+    const __m512d low = _mm512_cvtps_pd(_mm512_castps512_ps256(x)), high = _mm512_cvtps_pd(_mm512_extractf32x8_ps(x, 1));
+    _mm512_storeu_pd(sums, _mm512_fmadd_pd(low, low, _mm512_loadu_pd(sums)));
+    _mm512_storeu_pd(sums + 8, _mm512_fmadd_pd(high, high, _mm512_loadu_pd(sums + 8)));
+}
+MTL__VECTOR float mtl__lanes_sum(mtl__vec x) { return _mm512_reduce_add_ps(x); }
+MTL__VECTOR float mtl__lanes_max(mtl__vec x) { return _mm512_reduce_max_ps(x); }
+
+#elif MTL__STAMP == 3   /* AVX2 with FMA: 16 registers of 8 */
+#define MTL__LANES 8
+#define MTL__TILE_SUMS 12
+#define MTL__TILE_ROWS(blocks) 6
+
+typedef __m256 mtl__vec;
+MTL__VECTOR __m256i MTL__FN(mtl__first)(size_t n)
+{
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+MTL__VECTOR mtl__vec mtl__all(float x) { return _mm256_set1_ps(x); }
+MTL__VECTOR mtl__vec mtl__load(const float *p) { return _mm256_loadu_ps(p); }
+MTL__VECTOR void mtl__store(float *p, mtl__vec x) { _mm256_storeu_ps(p, x); }
+MTL__VECTOR mtl__vec mtl__load_some(const float *p, size_t n) { return _mm256_maskload_ps(p, MTL__FN(mtl__first)(n)); }
+MTL__VECTOR void mtl__store_some(float *p, mtl__vec x, size_t n) { _mm256_maskstore_ps(p, MTL__FN(mtl__first)(n), x); }
+MTL__VECTOR mtl__vec mtl__add(mtl__vec a, mtl__vec b) { return _mm256_add_ps(a, b); }
+MTL__VECTOR mtl__vec mtl__sub(mtl__vec a, mtl__vec b) { return _mm256_sub_ps(a, b); }
+MTL__VECTOR mtl__vec mtl__mul(mtl__vec a, mtl__vec b) { return _mm256_mul_ps(a, b); }
+MTL__VECTOR mtl__vec mtl__sqrt(mtl__vec a) { return _mm256_sqrt_ps(a); }
+MTL__VECTOR mtl__vec mtl__min(mtl__vec a, mtl__vec x) { return _mm256_min_ps(a, x); }
+MTL__VECTOR mtl__vec mtl__max(mtl__vec a, mtl__vec x) { return _mm256_max_ps(a, x); }
+MTL__VECTOR mtl__vec mtl__muladd(mtl__vec a, mtl__vec b, mtl__vec c) { return _mm256_fmadd_ps(a, b, c); }
+MTL__VECTOR mtl__vec mtl__submul(mtl__vec a, mtl__vec b, mtl__vec c) { return _mm256_fnmadd_ps(a, b, c); }
+MTL__VECTOR mtl__vec mtl__where_positive(mtl__vec x, mtl__vec y)
+{
+    return _mm256_and_ps(_mm256_cmp_ps(x, _mm256_setzero_ps(), _CMP_GT_OQ), y);
+}
+MTL__VECTOR mtl__vec mtl__abs(mtl__vec x) { return _mm256_and_ps(x, _mm256_castsi256_ps(_mm256_set1_epi32(0x7fffffff))); }
+MTL__VECTOR mtl__vec mtl__with_sign(mtl__vec y, mtl__vec x)
+{
+    return _mm256_or_ps(mtl__abs(y), _mm256_andnot_ps(_mm256_castsi256_ps(_mm256_set1_epi32(0x7fffffff)), x));
+}
+MTL__VECTOR mtl__vec mtl__keep_nan(mtl__vec y, mtl__vec x)
+{
+    const __m256i nan = _mm256_cmpgt_epi32(_mm256_castps_si256(mtl__abs(x)), _mm256_set1_epi32(0x7f800000));
+    return _mm256_or_ps(y, _mm256_castsi256_ps(nan));
+}
+MTL__VECTOR mtl__vec mtl__round(mtl__vec x) { return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+MTL__VECTOR mtl__vec mtl__power2(mtl__vec n)
+{
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23));
+}
+MTL__VECTOR mtl__vec mtl__hidden(mtl__vec x)
+{
+    MTL__HIDE(x);
+    return x;
+}
+MTL__VECTOR mtl__vec mtl__div(mtl__vec a, mtl__vec b)
+{
+    mtl__vec quotient;
+    MTL__DIVIDE(quotient, a, b, _mm256_div_ps, "vdivps %2, %0, %0", "x");
+    return quotient;
+}
+MTL__VECTOR void mtl__transpose(const float *from, size_t from_stride, float *to, size_t to_stride)
+{
+    __m256 r[8], t[8];
+    size_t i;
+    MTL__UNROLL
+    for (i = 0; i < 8; i++) r[i] = _mm256_loadu_ps(from + i * from_stride);
+    MTL__UNROLL
+    for (i = 0; i < 8; i += 2) {
+        t[i] = _mm256_unpacklo_ps(r[i], r[i + 1]);
+        t[i + 1] = _mm256_unpackhi_ps(r[i], r[i + 1]);
+    }
+    MTL__UNROLL
+    for (i = 0; i < 8; i += 4) {
+        r[i] = _mm256_shuffle_ps(t[i], t[i + 2], 0x44);
+        r[i + 1] = _mm256_shuffle_ps(t[i], t[i + 2], 0xee);
+        r[i + 2] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0x44);
+        r[i + 3] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0xee);
+    }
+    MTL__UNROLL
+    for (i = 0; i < 4; i++) {
+        _mm256_storeu_ps(to + i * to_stride, _mm256_permute2f128_ps(r[i], r[4 + i], 0x20));
+        _mm256_storeu_ps(to + (4 + i) * to_stride, _mm256_permute2f128_ps(r[i], r[4 + i], 0x31));
+    }
+}
+typedef __m256i mtl__words;
+MTL__VECTOR mtl__words mtl__words_from(uint32_t n)
+{
+    return _mm256_add_epi32(_mm256_set1_epi32((int)n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+MTL__VECTOR mtl__words mtl__words_add(mtl__words x, uint32_t n) { return _mm256_add_epi32(x, _mm256_set1_epi32((int)n)); }
+MTL__VECTOR mtl__words mtl__words_fold(mtl__words x, int shift) { return _mm256_xor_si256(x, _mm256_srli_epi32(x, shift)); }
+MTL__VECTOR mtl__words mtl__words_mul(mtl__words x, uint32_t n) { return _mm256_mullo_epi32(x, _mm256_set1_epi32((int)n)); }
+MTL__VECTOR mtl__vec mtl__where_not_below(mtl__words w, uint32_t limit, mtl__vec y)
+{
+    const __m256i below = _mm256_cmpgt_epi32(_mm256_set1_epi32((int)limit), _mm256_srli_epi32(w, 8));
+    return _mm256_andnot_ps(_mm256_castsi256_ps(below), y);
+}
+MTL__VECTOR void mtl__add_squares(mtl__vec x, double *sums)
+{
+    const __m256d low = _mm256_cvtps_pd(_mm256_castps256_ps128(x)), high = _mm256_cvtps_pd(_mm256_extractf128_ps(x, 1));
+    _mm256_storeu_pd(sums, _mm256_fmadd_pd(low, low, _mm256_loadu_pd(sums)));
+    _mm256_storeu_pd(sums + 4, _mm256_fmadd_pd(high, high, _mm256_loadu_pd(sums + 4)));
+}
+MTL__VECTOR float mtl__lanes_sum(mtl__vec x)
+{
+    __m128 s = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
+    return _mm_cvtss_f32(_mm_add_ss(s, _mm_shuffle_ps(s, s, 1)));
+}
+MTL__VECTOR float mtl__lanes_max(mtl__vec x)
+{
+    __m128 s = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+    s = _mm_max_ps(s, _mm_movehl_ps(s, s));
+    return _mm_cvtss_f32(_mm_max_ss(s, _mm_shuffle_ps(s, s, 1)));
+}
+
+#elif MTL__STAMP == 2   /* SSE2, what every 64-bit x86 has: 16 registers of 4, no fused multiply-add */
+#define MTL__LANES 4
+#define MTL__TILE_SUMS 12
+#define MTL__TILE_ROWS(blocks) 3
+
+typedef __m128 mtl__vec;
+MTL__VECTOR mtl__vec mtl__all(float x) { return _mm_set1_ps(x); }
+MTL__VECTOR mtl__vec mtl__load(const float *p) { return _mm_loadu_ps(p); }
+MTL__VECTOR void mtl__store(float *p, mtl__vec x) { _mm_storeu_ps(p, x); }
+MTL__VECTOR mtl__vec mtl__add(mtl__vec a, mtl__vec b) { return _mm_add_ps(a, b); }
+MTL__VECTOR mtl__vec mtl__sub(mtl__vec a, mtl__vec b) { return _mm_sub_ps(a, b); }
+MTL__VECTOR mtl__vec mtl__mul(mtl__vec a, mtl__vec b) { return _mm_mul_ps(a, b); }
+MTL__VECTOR mtl__vec mtl__sqrt(mtl__vec a) { return _mm_sqrt_ps(a); }
+MTL__VECTOR mtl__vec mtl__min(mtl__vec a, mtl__vec x) { return _mm_min_ps(a, x); }
+MTL__VECTOR mtl__vec mtl__max(mtl__vec a, mtl__vec x) { return _mm_max_ps(a, x); }
+MTL__VECTOR mtl__vec mtl__muladd(mtl__vec a, mtl__vec b, mtl__vec c) { return _mm_add_ps(_mm_mul_ps(a, b), c); }
+MTL__VECTOR mtl__vec mtl__submul(mtl__vec a, mtl__vec b, mtl__vec c) { return _mm_sub_ps(c, _mm_mul_ps(a, b)); }
+MTL__VECTOR mtl__vec mtl__where_positive(mtl__vec x, mtl__vec y) { return _mm_and_ps(_mm_cmpgt_ps(x, _mm_setzero_ps()), y); }
+MTL__VECTOR mtl__vec mtl__abs(mtl__vec x) { return _mm_and_ps(x, _mm_castsi128_ps(_mm_set1_epi32(0x7fffffff))); }
+MTL__VECTOR mtl__vec mtl__with_sign(mtl__vec y, mtl__vec x)
+{
+    return _mm_or_ps(mtl__abs(y), _mm_andnot_ps(_mm_castsi128_ps(_mm_set1_epi32(0x7fffffff)), x));
+}
+MTL__VECTOR mtl__vec mtl__keep_nan(mtl__vec y, mtl__vec x)
+{
+    const __m128i nan = _mm_cmpgt_epi32(_mm_castps_si128(mtl__abs(x)), _mm_set1_epi32(0x7f800000));
+    return _mm_or_ps(y, _mm_castsi128_ps(nan));
+}
+MTL__VECTOR mtl__vec mtl__round(mtl__vec x) { return _mm_cvtepi32_ps(_mm_cvtps_epi32(x)); }
+MTL__VECTOR mtl__vec mtl__power2(mtl__vec n)
+{
+    return _mm_castsi128_ps(_mm_slli_epi32(_mm_add_epi32(_mm_cvtps_epi32(n), _mm_set1_epi32(127)), 23));
+}
+MTL__VECTOR mtl__vec mtl__hidden(mtl__vec x)
+{
+    MTL__HIDE(x);
+    return x;
+}
+MTL__VECTOR mtl__vec mtl__div(mtl__vec a, mtl__vec b)
+{
+    mtl__vec quotient;
+    MTL__DIVIDE(quotient, a, b, _mm_div_ps, "divps %2, %0", "x");
+    return quotient;
+}
+MTL__VECTOR void mtl__transpose(const float *from, size_t from_stride, float *to, size_t to_stride)
+{
+    __m128 a = _mm_loadu_ps(from), b = _mm_loadu_ps(from + from_stride);
+    __m128 c = _mm_loadu_ps(from + 2 * from_stride), d = _mm_loadu_ps(from + 3 * from_stride);
+    _MM_TRANSPOSE4_PS(a, b, c, d);
+    _mm_storeu_ps(to, a);
+    _mm_storeu_ps(to + to_stride, b);
+    _mm_storeu_ps(to + 2 * to_stride, c);
+    _mm_storeu_ps(to + 3 * to_stride, d);
+}
+typedef __m128i mtl__words;
+MTL__VECTOR mtl__words mtl__words_from(uint32_t n) { return _mm_add_epi32(_mm_set1_epi32((int)n), _mm_setr_epi32(0, 1, 2, 3)); }
+MTL__VECTOR mtl__words mtl__words_add(mtl__words x, uint32_t n) { return _mm_add_epi32(x, _mm_set1_epi32((int)n)); }
+MTL__VECTOR mtl__words mtl__words_fold(mtl__words x, int shift) { return _mm_xor_si128(x, _mm_srli_epi32(x, shift)); }
+MTL__VECTOR mtl__words mtl__words_mul(mtl__words x, uint32_t n)
+{
+    const __m128i m = _mm_set1_epi32((int)n);                           /* SSE2 multiplies even lanes only */
+    const __m128i even = _mm_mul_epu32(x, m), odd = _mm_mul_epu32(_mm_srli_epi64(x, 32), m);
+    return _mm_unpacklo_epi32(_mm_shuffle_epi32(even, 0x08), _mm_shuffle_epi32(odd, 0x08));
+}
+MTL__VECTOR mtl__vec mtl__where_not_below(mtl__words w, uint32_t limit, mtl__vec y)
+{
+    const __m128i below = _mm_cmpgt_epi32(_mm_set1_epi32((int)limit), _mm_srli_epi32(w, 8));
+    return _mm_andnot_ps(_mm_castsi128_ps(below), y);
+}
+MTL__VECTOR void mtl__add_squares(mtl__vec x, double *sums)
+{
+    const __m128d low = _mm_cvtps_pd(x), high = _mm_cvtps_pd(_mm_movehl_ps(x, x));
+    _mm_storeu_pd(sums, _mm_add_pd(_mm_mul_pd(low, low), _mm_loadu_pd(sums)));
+    _mm_storeu_pd(sums + 2, _mm_add_pd(_mm_mul_pd(high, high), _mm_loadu_pd(sums + 2)));
+}
+MTL__VECTOR float mtl__lanes_sum(mtl__vec x)
+{
+    const __m128 s = _mm_add_ps(x, _mm_movehl_ps(x, x));
+    return _mm_cvtss_f32(_mm_add_ss(s, _mm_shuffle_ps(s, s, 1)));
+}
+MTL__VECTOR float mtl__lanes_max(mtl__vec x)
+{
+    const __m128 s = _mm_max_ps(x, _mm_movehl_ps(x, x));
+    return _mm_cvtss_f32(_mm_max_ss(s, _mm_shuffle_ps(s, s, 1)));
+}
+
+#elif MTL__STAMP == 5   /* NEON of 64-bit ARM: 32 registers of 4 */
+#define MTL__LANES 4
+#define MTL__TILE_SUMS 24
+#define MTL__TILE_ROWS(blocks) 6
+
+typedef float32x4_t mtl__vec;
+MTL__VECTOR uint32x4_t MTL__FN(mtl__bits)(mtl__vec x) { return vreinterpretq_u32_f32(x); }
+MTL__VECTOR mtl__vec MTL__FN(mtl__masked)(uint32x4_t mask, mtl__vec x) { return vreinterpretq_f32_u32(vandq_u32(mask, MTL__FN(mtl__bits)(x))); }
+MTL__VECTOR mtl__vec mtl__all(float x) { return vdupq_n_f32(x); }
+MTL__VECTOR mtl__vec mtl__load(const float *p) { return vld1q_f32(p); }
+MTL__VECTOR void mtl__store(float *p, mtl__vec x) { vst1q_f32(p, x); }
+MTL__VECTOR mtl__vec mtl__add(mtl__vec a, mtl__vec b) { return vaddq_f32(a, b); }
+MTL__VECTOR mtl__vec mtl__sub(mtl__vec a, mtl__vec b) { return vsubq_f32(a, b); }
+MTL__VECTOR mtl__vec mtl__mul(mtl__vec a, mtl__vec b) { return vmulq_f32(a, b); }
+MTL__VECTOR mtl__vec mtl__div(mtl__vec a, mtl__vec b) { return vdivq_f32(a, b); }
+MTL__VECTOR mtl__vec mtl__sqrt(mtl__vec a) { return vsqrtq_f32(a); }
+MTL__VECTOR mtl__vec mtl__min(mtl__vec a, mtl__vec x) { return vminq_f32(a, x); }
+MTL__VECTOR mtl__vec mtl__max(mtl__vec a, mtl__vec x) { return vmaxq_f32(a, x); }
+MTL__VECTOR mtl__vec mtl__muladd(mtl__vec a, mtl__vec b, mtl__vec c) { return vfmaq_f32(c, a, b); }
+MTL__VECTOR mtl__vec mtl__submul(mtl__vec a, mtl__vec b, mtl__vec c) { return vfmsq_f32(c, a, b); }
+MTL__VECTOR mtl__vec mtl__where_positive(mtl__vec x, mtl__vec y) { return MTL__FN(mtl__masked)(vcgtq_f32(x, vdupq_n_f32(0)), y); }
+MTL__VECTOR mtl__vec mtl__abs(mtl__vec x) { return vabsq_f32(x); }
+MTL__VECTOR mtl__vec mtl__with_sign(mtl__vec y, mtl__vec x) { return vbslq_f32(vdupq_n_u32(0x80000000u), x, y); }
+MTL__VECTOR mtl__vec mtl__keep_nan(mtl__vec y, mtl__vec x)
+{
+    const uint32x4_t nan = vcgtq_u32(MTL__FN(mtl__bits)(vabsq_f32(x)), vdupq_n_u32(0x7f800000u));
+    return vbslq_f32(nan, x, y);
+}
+MTL__VECTOR mtl__vec mtl__round(mtl__vec x) { return vrndnq_f32(x); }
+MTL__VECTOR mtl__vec mtl__power2(mtl__vec n)
+{
+    return vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(vcvtnq_s32_f32(n), vdupq_n_s32(127)), 23));
+}
+MTL__VECTOR mtl__vec mtl__hidden(mtl__vec x)
+{
+    MTL__HIDE(x);
+    return x;
+}
+MTL__VECTOR void mtl__transpose(const float *from, size_t from_stride, float *to, size_t to_stride)
+{
+    const float32x4_t a = vld1q_f32(from), b = vld1q_f32(from + from_stride);
+    const float32x4_t c = vld1q_f32(from + 2 * from_stride), d = vld1q_f32(from + 3 * from_stride);
+    const float32x4x2_t ab = vtrnq_f32(a, b), cd = vtrnq_f32(c, d);
+    vst1q_f32(to, vcombine_f32(vget_low_f32(ab.val[0]), vget_low_f32(cd.val[0])));
+    vst1q_f32(to + to_stride, vcombine_f32(vget_low_f32(ab.val[1]), vget_low_f32(cd.val[1])));
+    vst1q_f32(to + 2 * to_stride, vcombine_f32(vget_high_f32(ab.val[0]), vget_high_f32(cd.val[0])));
+    vst1q_f32(to + 3 * to_stride, vcombine_f32(vget_high_f32(ab.val[1]), vget_high_f32(cd.val[1])));
+}
+typedef uint32x4_t mtl__words;
+MTL__VECTOR mtl__words mtl__words_from(uint32_t n)
+{
+    static const uint32_t count[4] = { 0, 1, 2, 3 };
+    return vaddq_u32(vdupq_n_u32(n), vld1q_u32(count));
+}
+MTL__VECTOR mtl__words mtl__words_add(mtl__words x, uint32_t n) { return vaddq_u32(x, vdupq_n_u32(n)); }
+MTL__VECTOR mtl__words mtl__words_fold(mtl__words x, int shift) { return veorq_u32(x, vshlq_u32(x, vdupq_n_s32(-shift))); }
+MTL__VECTOR mtl__words mtl__words_mul(mtl__words x, uint32_t n) { return vmulq_u32(x, vdupq_n_u32(n)); }
+MTL__VECTOR mtl__vec mtl__where_not_below(mtl__words w, uint32_t limit, mtl__vec y)
+{
+    return MTL__FN(mtl__masked)(vcgeq_u32(vshrq_n_u32(w, 8), vdupq_n_u32(limit)), y);
+}
+MTL__VECTOR void mtl__add_squares(mtl__vec x, double *sums)
+{
+    const float64x2_t low = vcvt_f64_f32(vget_low_f32(x)), high = vcvt_high_f64_f32(x);
+    vst1q_f64(sums, vfmaq_f64(vld1q_f64(sums), low, low));
+    vst1q_f64(sums + 2, vfmaq_f64(vld1q_f64(sums + 2), high, high));
+}
+MTL__VECTOR float mtl__lanes_sum(mtl__vec x) { return vaddvq_f32(x); }
+MTL__VECTOR float mtl__lanes_max(mtl__vec x) { return vmaxvq_f32(x); }
+
+#else                   /* scalar: any C compiler, float or double; one lane, loops over the parts of a block stay loops */
+#define MTL__LANES 1
+#define MTL__TILE_SUMS 64
+#define MTL__TILE_ROWS(blocks) 4
+
+typedef mtl_real mtl__vec;
+MTL__VECTOR mtl__vec mtl__all(mtl_real x) { return x; }
+MTL__VECTOR mtl__vec mtl__load(const mtl_real *p) { return *p; }
+MTL__VECTOR void mtl__store(mtl_real *p, mtl__vec x) { *p = x; }
+MTL__VECTOR mtl__vec mtl__add(mtl__vec a, mtl__vec b) { return a + b; }
+MTL__VECTOR mtl__vec mtl__sub(mtl__vec a, mtl__vec b) { return a - b; }
+MTL__VECTOR mtl__vec mtl__mul(mtl__vec a, mtl__vec b) { return a * b; }
+MTL__VECTOR mtl__vec mtl__div(mtl__vec a, mtl__vec b) { return a / b; }
+MTL__VECTOR mtl__vec mtl__sqrt(mtl__vec a) { return (mtl_real)sqrt((double)a); }
+MTL__VECTOR mtl__vec mtl__min(mtl__vec a, mtl__vec x) { return a < x ? a : x; }
+MTL__VECTOR mtl__vec mtl__max(mtl__vec a, mtl__vec x) { return a > x ? a : x; }
+MTL__VECTOR mtl__vec mtl__muladd(mtl__vec a, mtl__vec b, mtl__vec c) { return a * b + c; }
+MTL__VECTOR mtl__vec mtl__submul(mtl__vec a, mtl__vec b, mtl__vec c) { return c - a * b; }
+MTL__VECTOR mtl__vec mtl__where_positive(mtl__vec x, mtl__vec y) { return x > 0 ? y : 0; }
+MTL__VECTOR mtl__vec mtl__abs(mtl__vec x) { return x < 0 ? -x : x; }
+#if MTL__REAL_IS_DOUBLE
+MTL__VECTOR mtl__vec mtl__with_sign(mtl__vec y, mtl__vec x) { return (x < 0) == (y < 0) ? y : -y; }
+MTL__VECTOR mtl__vec mtl__keep_nan(mtl__vec y, mtl__vec x)
+{
+    uint64_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return (bits & 0x7fffffffffffffffu) > 0x7ff0000000000000u ? x : y;
+}
+#else
+MTL__VECTOR uint32_t MTL__FN(mtl__bits)(float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits;
+}
+MTL__VECTOR float MTL__FN(mtl__from_bits)(uint32_t bits)
+{
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+MTL__VECTOR mtl__vec mtl__with_sign(mtl__vec y, mtl__vec x)
+{
+    return MTL__FN(mtl__from_bits)((MTL__FN(mtl__bits)(y) & 0x7fffffffu) | (MTL__FN(mtl__bits)(x) & 0x80000000u));
+}
+MTL__VECTOR mtl__vec mtl__keep_nan(mtl__vec y, mtl__vec x) { return (MTL__FN(mtl__bits)(x) & 0x7fffffffu) > 0x7f800000u ? x : y; }
+/* |x| < 2^22, or NaN, whose result is not used: it must only not be converted, which C leaves undefined. */
+MTL__VECTOR mtl__vec mtl__round(mtl__vec x)
+{
+    const uint32_t magnitude = MTL__FN(mtl__bits)(x) & 0x7fffffffu;
+    if (magnitude > 0x4a800000u) return 0;
+    return (float)(int)(x + (x < 0 ? -0.5f : 0.5f));
+}
+MTL__VECTOR mtl__vec mtl__power2(mtl__vec n) { return MTL__FN(mtl__from_bits)((uint32_t)((int)n + 127) << 23); }
+MTL__VECTOR mtl__vec mtl__hidden(mtl__vec x)
+{
+    MTL__HIDE(x);
+    return x;
+}
+#endif
+MTL__VECTOR void mtl__transpose(const mtl_real *from, size_t from_stride, mtl_real *to, size_t to_stride)
+{
+    (void)from_stride;
+    (void)to_stride;
+    *to = *from;
+}
+typedef uint32_t mtl__words;
+MTL__VECTOR mtl__words mtl__words_from(uint32_t n) { return n; }
+MTL__VECTOR mtl__words mtl__words_add(mtl__words x, uint32_t n) { return x + n; }
+MTL__VECTOR mtl__words mtl__words_fold(mtl__words x, int shift) { return x ^ x >> shift; }
+MTL__VECTOR mtl__words mtl__words_mul(mtl__words x, uint32_t n) { return x * n; }
+MTL__VECTOR mtl__vec mtl__where_not_below(mtl__words w, uint32_t limit, mtl__vec y) { return w >> 8 >= limit ? y : 0; }
+MTL__VECTOR void mtl__add_squares(mtl__vec x, double *sums) { *sums += (double)x * (double)x; }
+MTL__VECTOR mtl_real mtl__lanes_sum(mtl__vec x) { return x; }
+MTL__VECTOR mtl_real mtl__lanes_max(mtl__vec x) { return x; }
+#endif
+
+#define MTL__PARTS (MTL__BLOCK / MTL__LANES)
+#undef MTL__UNROLLED
+#if MTL__LANES > 1
+#  define MTL__UNROLLED MTL__UNROLL
+#else
+#  define MTL__UNROLLED
+#endif
+
+#if MTL__LANES <= 4     /* no masked loads: a detour by the stack */
+MTL__VECTOR mtl__vec mtl__load_some(const mtl_real *p, size_t n)
+{
+    mtl_real lanes[MTL__LANES] = { 0 };
+    size_t i;
+    for (i = 0; i < n; i++) lanes[i] = p[i];
+    return mtl__load(lanes);
+}
+MTL__VECTOR void mtl__store_some(mtl_real *p, mtl__vec x, size_t n)
+{
+    mtl_real lanes[MTL__LANES];
+    size_t i;
+    mtl__store(lanes, x);
+    for (i = 0; i < n; i++) p[i] = lanes[i];
+}
+#endif
+
+/* ---- exp, sigmoid, tanh -----------------------------------------------------------------------------------------------
+   x = n log 2 + r with |r| <= log(2)/2, log 2 in two parts of which the first has few bits, so that n times it is exact
+   (Cody & Waite 1980); expm1(r) = r + r^2 q(r), q of degree 4 fitted for the least relative error, in Estrin's order.
+   Errors over all floats: exp 1.1, sigmoid 2.5, tanh 2.6 ulp; below 2^-126, an absolute error of 2^-126. NaN gives NaN.    */
+#if !MTL__REAL_IS_DOUBLE
+MTL__VECTOR mtl__vec MTL__FN(mtl__expm1_part)(mtl__vec x, mtl__vec *n)
+{
+    const mtl__vec whole = mtl__round(mtl__mul(x, mtl__all(1.44269504088896341f)));
+    const mtl__vec r = mtl__submul(whole, mtl__all(1.42860682030941723e-6f), mtl__hidden(mtl__submul(whole, mtl__all(0.693145751953125f), x)));
+    const mtl__vec square = mtl__mul(r, r);
+    const mtl__vec q01 = mtl__muladd(mtl__all(1.666654279e-01f), r, mtl__all(5.000000062e-01f));
+    const mtl__vec q23 = mtl__muladd(mtl__all(8.366610800e-03f), r, mtl__all(4.166628145e-02f));
+    const mtl__vec q234 = mtl__muladd(square, mtl__all(1.394649331e-03f), q23);
+    *n = whole;
+    return mtl__muladd(mtl__muladd(square, q234, q01), square, r);
+}
+
+/* 2^n in two factors: either may stay in range when 2^n does not. */
+MTL__VECTOR mtl__vec MTL__FN(mtl__exp)(mtl__vec x)
+{
+    mtl__vec n, half;
+    const mtl__vec part = MTL__FN(mtl__expm1_part)(mtl__min(mtl__all(89.0f), mtl__max(mtl__all(-104.0f), x)), &n);
+    mtl__vec y = mtl__add(part, mtl__all(1.0f));
+    half = mtl__round(mtl__mul(n, mtl__all(0.5f)));
+    y = mtl__hidden(mtl__mul(y, mtl__power2(half)));
+    return mtl__keep_nan(mtl__mul(y, mtl__power2(mtl__sub(n, half))), x);
+}
+
+/* 1 / (1 + exp(-x)). Beyond 88 the exact value is within 2^-126 of the value at 88. */
+MTL__VECTOR mtl__vec MTL__FN(mtl__sigmoid)(mtl__vec x)
+{
+    mtl__vec n;
+    const mtl__vec one = mtl__all(1.0f);
+    const mtl__vec minus = mtl__sub(mtl__all(0.0f), mtl__min(mtl__all(88.0f), mtl__max(mtl__all(-88.0f), x)));
+    const mtl__vec e = mtl__mul(mtl__add(MTL__FN(mtl__expm1_part)(minus, &n), one), mtl__power2(n));
+    return mtl__keep_nan(mtl__div(one, mtl__add(one, e)), x);
+}
+
+/* -expm1(-2|x|) / (2 + expm1(-2|x|)) with x's sign: no cancellation near 0. 1 in float from 9.02 on. */
+MTL__VECTOR mtl__vec MTL__FN(mtl__tanh)(mtl__vec x)
+{
+    mtl__vec n, power, e;
+    const mtl__vec part = MTL__FN(mtl__expm1_part)(mtl__mul(mtl__all(-2.0f), mtl__min(mtl__all(10.0f), mtl__abs(x))), &n);
+    power = mtl__power2(n);
+    e = mtl__muladd(part, power, mtl__hidden(mtl__sub(power, mtl__all(1.0f))));
+    return mtl__keep_nan(mtl__with_sign(mtl__div(e, mtl__add(e, mtl__all(2.0f))), x), x);
+}
+#else
+MTL__VECTOR mtl__vec MTL__FN(mtl__exp)(mtl__vec x) { return exp(x); }
+MTL__VECTOR mtl__vec MTL__FN(mtl__sigmoid)(mtl__vec x) { return 1.0 / (1.0 + exp(-x)); }
+MTL__VECTOR mtl__vec MTL__FN(mtl__tanh)(mtl__vec x) { return tanh(x); }
+#endif
+
+/* f(x) of an activation; unknown numbers are the identity. */
+MTL__VECTOR mtl__vec MTL__FN(mtl__activation)(int activation, mtl__vec x)
+{
+    if (activation == MTL_ACTIVATION_TANH) return MTL__FN(mtl__tanh)(x);
+    if (activation == MTL_ACTIVATION_SIGMOID) return MTL__FN(mtl__sigmoid)(x);
+    if (activation == MTL_ACTIVATION_RELU) return mtl__keep_nan(mtl__max(mtl__all(0), x), x);
+    return x;
+}
+
+/* dx = dy f'(x), of y = f(x): tanh 1 - y^2, sigmoid y (1 - y), relu 1 where y > 0. */
+MTL__VECTOR mtl__vec MTL__FN(mtl__activation_slope)(int activation, mtl__vec y, mtl__vec dy)
+{
+    if (activation == MTL_ACTIVATION_TANH) return mtl__mul(dy, mtl__submul(y, y, mtl__all(1)));
+    if (activation == MTL_ACTIVATION_SIGMOID) return mtl__mul(dy, mtl__submul(y, y, y));
+    if (activation == MTL_ACTIVATION_RELU) return mtl__where_positive(y, dy);
+    return dy;
+}
+
+/* ---- whole arrays -----------------------------------------------------------------------------------------------------
+   Element-wise over n contiguous reals; the last, partial vector is loaded and stored lane by lane. Bound: memory, except
+   activate and exponential (20 to 30 operations per vector). */
+MTL__KERNEL void MTL__FN(mtl__activate)(int activation, size_t n, const mtl_real *x, mtl_real *y)
+{
+    size_t i;
+    for (i = 0; i + MTL__LANES <= n; i += MTL__LANES) mtl__store(y + i, MTL__FN(mtl__activation)(activation, mtl__load(x + i)));
+    if (i < n) mtl__store_some(y + i, MTL__FN(mtl__activation)(activation, mtl__load_some(x + i, n - i)), n - i);
+}
+
+MTL__KERNEL void MTL__FN(mtl__activate_backward)(int activation, size_t n, const mtl_real *y, const mtl_real *dy, mtl_real *dx)
+{
+    size_t i;
+    for (i = 0; i + MTL__LANES <= n; i += MTL__LANES)
+        mtl__store(dx + i, MTL__FN(mtl__activation_slope)(activation, mtl__load(y + i), mtl__load(dy + i)));
+    if (i < n)
+        mtl__store_some(dx + i, MTL__FN(mtl__activation_slope)(activation, mtl__load_some(y + i, n - i), mtl__load_some(dy + i, n - i)), n - i);
+}
+
+MTL__KERNEL void MTL__FN(mtl__exponential)(size_t n, const mtl_real *x, mtl_real *y)
+{
+    size_t i;
+    for (i = 0; i + MTL__LANES <= n; i += MTL__LANES) mtl__store(y + i, MTL__FN(mtl__exp)(mtl__load(x + i)));
+    if (i < n) mtl__store_some(y + i, MTL__FN(mtl__exp)(mtl__load_some(x + i, n - i)), n - i);
+}
+
+/* x *= a */
+MTL__KERNEL void MTL__FN(mtl__scale)(size_t n, mtl_real a, mtl_real *x)
+{
+    const mtl__vec factor = mtl__all(a);
+    size_t i;
+    for (i = 0; i + MTL__LANES <= n; i += MTL__LANES) mtl__store(x + i, mtl__mul(factor, mtl__load(x + i)));
+    if (i < n) mtl__store_some(x + i, mtl__mul(factor, mtl__load_some(x + i, n - i)), n - i);
+}
+
+/* y += a x */
+MTL__KERNEL void MTL__FN(mtl__add_scaled)(size_t n, mtl_real a, const mtl_real *x, mtl_real *y)
+{
+    const mtl__vec factor = mtl__all(a);
+    size_t i;
+    for (i = 0; i + MTL__LANES <= n; i += MTL__LANES) mtl__store(y + i, mtl__muladd(factor, mtl__load(x + i), mtl__load(y + i)));
+    if (i < n) mtl__store_some(y + i, mtl__muladd(factor, mtl__load_some(x + i, n - i), mtl__load_some(y + i, n - i)), n - i);
+}
+
+/* y += a b, element by element */
+MTL__KERNEL void MTL__FN(mtl__multiply_add)(size_t n, const mtl_real *a, const mtl_real *b, mtl_real *y)
+{
+    size_t i;
+    for (i = 0; i + MTL__LANES <= n; i += MTL__LANES)
+        mtl__store(y + i, mtl__muladd(mtl__load(a + i), mtl__load(b + i), mtl__load(y + i)));
+    if (i < n)
+        mtl__store_some(y + i, mtl__muladd(mtl__load_some(a + i, n - i), mtl__load_some(b + i, n - i), mtl__load_some(y + i, n - i)), n - i);
+}
+
+/* Sum of x^2 in double: 16 sums, of the elements whose numbers agree modulo 16, added in order. The square of a float is exact
+   in double, so every instruction set gives the same bits. Bound: memory. */
+MTL__KERNEL double MTL__FN(mtl__sum_squares)(size_t n, const mtl_real *x)
+{
+    double sums[MTL__BLOCK] = { 0 }, total = 0;
+    size_t i, part;
+    for (i = 0; i + MTL__BLOCK <= n; i += MTL__BLOCK) {
+        MTL__UNROLLED
+        for (part = 0; part < MTL__PARTS; part++) mtl__add_squares(mtl__load(x + i + part * MTL__LANES), sums + part * MTL__LANES);
+    }
+    for (; i < n; i++) sums[i % MTL__BLOCK] += (double)x[i] * (double)x[i];
+    for (i = 0; i < MTL__BLOCK; i++) total += sums[i];
+    return total;
+}
+
+/* ---- rows -------------------------------------------------------------------------------------------------------------- */
+
+/* The largest of a row, at least the first element. */
+MTL__VECTOR mtl_real MTL__FN(mtl__row_max)(size_t width, const mtl_real *x)
+{
+    mtl__vec best = mtl__all(x[0]);
+    mtl_real largest;
+    size_t i;
+    for (i = 0; i + MTL__LANES <= width; i += MTL__LANES) best = mtl__max(best, mtl__load(x + i));
+    largest = mtl__lanes_max(best);
+    for (; i < width; i++) largest = x[i] > largest ? x[i] : largest;
+    return largest;
+}
+
+/* p = exp(x - largest) / sum, per row; log_sum = largest + log(sum). Two passes over the row, which stays in L1.
+   Bound: exp, about 30 operations per vector. */
+MTL__KERNEL void MTL__FN(mtl__softmax)(const mtl__softmax *s, size_t row_begin, size_t row_end)
+{
+    const size_t whole = s->classes / MTL__LANES * MTL__LANES, rest = s->classes - whole;
+    size_t row, i;
+    for (row = row_begin; row < row_end; row++) {
+        const mtl_real *x = s->x + row * s->x_stride;
+        mtl_real *p = s->p + row * s->p_stride;
+        const mtl_real largest = MTL__FN(mtl__row_max)(s->classes, x);
+        const mtl__vec offset = mtl__all(largest);
+        mtl__vec sums = mtl__all(0);
+        mtl_real sum;
+        for (i = 0; i < whole; i += MTL__LANES) {
+            const mtl__vec e = MTL__FN(mtl__exp)(mtl__sub(mtl__load(x + i), offset));
+            mtl__store(p + i, e);
+            sums = mtl__add(sums, e);
+        }
+        if (rest) {
+            mtl__store_some(p + whole, MTL__FN(mtl__exp)(mtl__sub(mtl__load_some(x + whole, rest), offset)), rest);
+            sums = mtl__add(sums, mtl__load_some(p + whole, rest));
+        }
+        sum = mtl__lanes_sum(sums);
+        MTL__FN(mtl__scale)(s->classes, 1 / sum, p);
+        if (s->log_sum) s->log_sum[row] = (mtl_real)((double)largest + log((double)sum));
+    }
+}
+
+/* y (+)= scale[row] * x, row by row. Bound: memory. */
+MTL__KERNEL void MTL__FN(mtl__scale_rows)(const mtl__scale_rows *s, size_t row_begin, size_t row_end)
+{
+    const size_t whole = s->width / MTL__LANES * MTL__LANES, rest = s->width - whole;
+    const mtl__vec zero = mtl__all(0);
+    size_t row, i;
+    for (row = row_begin; row < row_end; row++) {
+        const mtl_real *x = s->x + row * s->x_stride;
+        mtl_real *y = s->y + row * s->y_stride;
+        const mtl__vec factor = mtl__all(s->scale[row]);
+        for (i = 0; i < whole; i += MTL__LANES)
+            mtl__store(y + i, mtl__muladd(factor, mtl__load(x + i), s->accumulate ? mtl__load(y + i) : zero));
+        if (rest)
+            mtl__store_some(y + i, mtl__muladd(factor, mtl__load_some(x + i, rest), s->accumulate ? mtl__load_some(y + i, rest) : zero), rest);
+    }
+}
+
+/* 32 bits of (row's words, column), by the "lowbias32" mixer (Wellons 2018) with the second word put in half-way. */
+MTL__VECTOR mtl__words MTL__FN(mtl__dropout_words)(const uint32_t word[2], size_t column)
+{
+    mtl__words w = mtl__words_add(mtl__words_mul(mtl__words_from((uint32_t)column), 0x9e3779b9u), word[0]);
+    w = mtl__words_add(mtl__words_mul(mtl__words_fold(w, 16), 0x21f0aaadu), word[1]);
+    w = mtl__words_mul(mtl__words_fold(w, 15), 0xd35a2d97u);
+    return mtl__words_fold(w, 15);
+}
+
+/* y (+)= x / (1 - rate) where the upper 24 random bits are at least rate * 2^24, else 0. Bound: about 15 operations per vector. */
+MTL__KERNEL void MTL__FN(mtl__dropout)(const mtl__dropout *d, size_t row_begin, size_t row_end)
+{
+    const size_t whole = d->width / MTL__LANES * MTL__LANES, rest = d->width - whole;
+    const uint32_t limit = (uint32_t)((double)d->rate * 16777216.0);
+    const mtl__vec factor = mtl__all(1 / (1 - d->rate)), zero = mtl__all(0);
+    size_t row, i;
+    for (row = row_begin; row < row_end; row++) {
+        const mtl_real *x = d->x + row * d->x_stride;
+        mtl_real *y = d->y + row * d->y_stride;
+        uint32_t word[2];
+        mtl__dropout_row(d, row, word);
+        for (i = 0; i < whole; i += MTL__LANES) {
+            const mtl__vec kept = mtl__where_not_below(MTL__FN(mtl__dropout_words)(word, i), limit, mtl__mul(factor, mtl__load(x + i)));
+            mtl__store(y + i, mtl__add(kept, d->accumulate ? mtl__load(y + i) : zero));
+        }
+        if (rest) {
+            const mtl__vec kept = mtl__where_not_below(MTL__FN(mtl__dropout_words)(word, i), limit, mtl__mul(factor, mtl__load_some(x + i, rest)));
+            mtl__store_some(y + i, mtl__add(kept, d->accumulate ? mtl__load_some(y + i, rest) : zero), rest);
+        }
+    }
+}
+
+/* ---- packing ----------------------------------------------------------------------------------------------------------
+   Both directions of the layouts at the head of this section. Bound: memory (each element is read and written once). */
+
+/* to[column][row] = from[row][column] for 16 x 16 */
+MTL__VECTOR void MTL__FN(mtl__transpose_block)(const mtl_real *from, size_t from_stride, mtl_real *to, size_t to_stride)
+{
+    size_t row, column;
+    for (row = 0; row < MTL__BLOCK; row += MTL__LANES)
+        for (column = 0; column < MTL__BLOCK; column += MTL__LANES)
+            mtl__transpose(from + row * from_stride + column, from_stride, to + column * to_stride + row, to_stride);
+}
+
+/* W [gates*units][inputs] to [block][input][gate][16 units] */
+MTL__KERNEL void MTL__FN(mtl__pack_forward)(size_t gates, size_t units, size_t inputs, const mtl_real *w, mtl_real *packed)
+{
+    const size_t step = gates * MTL__BLOCK;
+    size_t first, gate, input, u;
+    for (first = 0; first < units; first += MTL__BLOCK, packed += inputs * step)
+        for (gate = 0; gate < gates; gate++) {
+            const mtl_real *from = w + (gate * units + first) * inputs;
+            mtl_real *to = packed + gate * MTL__BLOCK;
+            const size_t here = units - first < MTL__BLOCK ? units - first : MTL__BLOCK;
+            input = 0;
+            if (here == MTL__BLOCK)
+                for (; input + MTL__BLOCK <= inputs; input += MTL__BLOCK) MTL__FN(mtl__transpose_block)(from + input, inputs, to + input * step, step);
+            for (; input < inputs; input++)
+                for (u = 0; u < MTL__BLOCK; u++) to[input * step + u] = u < here ? from[u * inputs + input] : 0;
+        }
+}
+
+/* W [gates'*units][inputs] to [input block][block][gate][16 units][16 inputs]; slot g holds gate order[g] of W, or g itself. */
+MTL__KERNEL void MTL__FN(mtl__pack_backward)(size_t gates, size_t units, size_t inputs, const mtl_real *w, const int *order, mtl_real *packed)
+{
+    size_t column, first, gate, u, part;
+    for (column = 0; column < inputs; column += MTL__BLOCK) {
+        const size_t width = inputs - column < MTL__BLOCK ? inputs - column : MTL__BLOCK;
+        for (first = 0; first < units; first += MTL__BLOCK)
+            for (gate = 0; gate < gates; gate++) {
+                const mtl_real *from = w + ((order ? (size_t)order[gate] : gate) * units + first) * inputs + column;
+                for (u = 0; u < MTL__BLOCK; u++, from += inputs, packed += MTL__BLOCK) {
+                    if (width < MTL__BLOCK || first + u >= units) memset(packed, 0, MTL__BLOCK * sizeof *packed);
+                    if (first + u >= units) continue;
+                    if (width < MTL__BLOCK) { memcpy(packed, from, width * sizeof *packed); continue; }
+                    MTL__UNROLLED
+                    for (part = 0; part < MTL__BLOCK; part += MTL__LANES) mtl__store(packed + part, mtl__load(from + part));
+                }
+            }
+    }
+}
+
+/* ---- products ---------------------------------------------------------------------------------------------------------
+   One multiply-add loop serves all: a tile of a few rows by a few blocks of 16 columns, whose sums stay in registers while
+   k runs. Per step of k it loads the blocks' vectors of b once and each row's element of a once, so a tile of 6 x 4 vectors does
+   24 multiply-adds for 4 loads and 6 broadcasts. Bound: multiply-adds; with few rows, reading b. */
+
+/* rows, blocks and transposed are constants where this is inlined. Few sums cannot cover the latency of a multiply-add, so then
+   `split` neighbouring steps of k get sums of their own, added at the end. */
+MTL__VECTOR void MTL__FN(mtl__tile_sum)(const size_t rows, const size_t blocks, const int transposed, const mtl__tile *t)
+{
+    const size_t width = blocks * MTL__PARTS, sums = rows * width;
+    const size_t split = MTL__LANES == 1 || sums >= 8 ? 1 : sums >= 4 ? 2 : sums >= 2 ? 4 : 8;
+    const size_t a_row = t->a_row, b_block = t->b_block, b_step = t->b_step, length = t->length;
+    const mtl_real *b = t->b;
+    mtl__vec sum[MTL__TILE_SUMS];
+    size_t chunk, k, row, v, s;
+#define MTL__COLUMN(base, v) ((base) + (v) / MTL__PARTS * b_block + (v) % MTL__PARTS * MTL__LANES)
+#define MTL__TARGET_OF(row, v) (t->c + (row) * t->c_row + (v) / MTL__PARTS * t->c_block + (v) % MTL__PARTS * MTL__LANES)
+
+    MTL__UNROLLED
+    for (v = 0; v < split * sums; v++) sum[v] = mtl__all(0);
+    if (t->start == MTL__START_ADD) {
+        MTL__UNROLLED
+        for (row = 0; row < rows; row++) {
+            MTL__UNROLLED
+            for (v = 0; v < width; v++) sum[row * width + v] = mtl__load(MTL__TARGET_OF(row, v));
+        }
+    } else if (t->start == MTL__START_BIAS) {
+        MTL__UNROLLED
+        for (row = 0; row < rows; row++) {
+            MTL__UNROLLED
+            for (v = 0; v < width; v++) sum[row * width + v] = mtl__load(t->bias + v * MTL__LANES);
+        }
+    }
+    for (chunk = 0; chunk < t->chunks; chunk++) {
+        const mtl_real *a = t->a + chunk * t->a_chunk;
+        k = 0;
+        if (split > 1)
+            for (; k + split <= length; k += split, b += split * b_step, a += transposed ? split * a_row : split) {
+                MTL__UNROLLED
+                for (s = 0; s < split; s++) {
+                    MTL__UNROLLED
+                    for (row = 0; row < rows; row++) {
+                        const mtl__vec x = mtl__all(transposed ? a[s * a_row + row] : a[row * a_row + s]);
+                        MTL__UNROLLED
+                        for (v = 0; v < width; v++)
+                            sum[(s * rows + row) * width + v] = mtl__muladd(x, mtl__load(MTL__COLUMN(b + s * b_step, v)), sum[(s * rows + row) * width + v]);
+                    }
+                }
+            }
+        for (; k < length; k++, b += b_step, a += transposed ? a_row : 1) {
+            MTL__UNROLLED
+            for (row = 0; row < rows; row++) {
+                const mtl__vec x = mtl__all(transposed ? a[row] : a[row * a_row]);
+                MTL__UNROLLED
+                for (v = 0; v < width; v++) sum[row * width + v] = mtl__muladd(x, mtl__load(MTL__COLUMN(b, v)), sum[row * width + v]);
+            }
+        }
+    }
+    MTL__UNROLLED
+    for (s = 1; s < split; s++) {
+        MTL__UNROLLED
+        for (v = 0; v < sums; v++) sum[v] = mtl__add(sum[v], sum[s * sums + v]);
+    }
+    MTL__UNROLLED
+    for (row = 0; row < rows; row++) {
+        MTL__UNROLLED
+        for (v = 0; v < width; v++) mtl__store(MTL__TARGET_OF(row, v), sum[row * width + v]);
+    }
+#undef MTL__COLUMN
+#undef MTL__TARGET_OF
+}
+
+/* The shapes that fit the registers: at most TILE_SUMS vectors, at most 8 rows and 4 blocks. */
+#define MTL__TILE_FITS(rows, blocks) ((rows) <= MTL__TILE_ROWS(blocks) && (rows) * (blocks) * MTL__PARTS <= MTL__TILE_SUMS)
+#define MTL__TILE_CASE(rows, blocks, transposed) \
+    case (rows) * 4 + (blocks): if (MTL__TILE_FITS(rows, blocks)) MTL__FN(mtl__tile_sum)(rows, blocks, transposed, t); break;
+#define MTL__TILE_CASES(rows, transposed) \
+    MTL__TILE_CASE(rows, 1, transposed) MTL__TILE_CASE(rows, 2, transposed) \
+    MTL__TILE_CASE(rows, 3, transposed) MTL__TILE_CASE(rows, 4, transposed)
+#define MTL__TILE_SWITCH(rows, blocks, transposed) \
+    switch ((rows) * 4 + (blocks)) { \
+    MTL__TILE_CASES(1, transposed) MTL__TILE_CASES(2, transposed) MTL__TILE_CASES(3, transposed) MTL__TILE_CASES(4, transposed) \
+    MTL__TILE_CASES(5, transposed) MTL__TILE_CASES(6, transposed) MTL__TILE_CASES(7, transposed) MTL__TILE_CASES(8, transposed) \
+    default: MTL__ASSERT(0); \
+    }
+
+MTL__KERNEL void MTL__FN(mtl__tile_plain)(size_t rows, size_t blocks, const mtl__tile *t) { MTL__TILE_SWITCH(rows, blocks, 0) }
+MTL__KERNEL void MTL__FN(mtl__tile_transposed)(size_t rows, size_t blocks, const mtl__tile *t) { MTL__TILE_SWITCH(rows, blocks, 1) }
+
+/* A tile of any shape: as many blocks at a time as the registers hold. */
+MTL__VECTOR void MTL__FN(mtl__tile)(size_t rows, size_t blocks, int transposed, const mtl__tile *whole)
+{
+    const size_t held = MTL__TILE_SUMS / (rows * MTL__PARTS);
+    mtl__tile t = *whole;
+    while (blocks) {
+        const size_t here = held < 1 ? 1 : held < blocks ? held : blocks;
+        if (transposed) MTL__FN(mtl__tile_transposed)(rows, here, &t);
+        else MTL__FN(mtl__tile_plain)(rows, here, &t);
+        t.b += here * t.b_block;
+        t.c += here * t.c_block;
+        if (t.bias) t.bias += here * MTL__BLOCK;
+        blocks -= here;
+    }
+}
+
+/* The columns past the last whole block: through a copy, since no more than `columns` of them may be touched. */
+MTL__VECTOR void MTL__FN(mtl__tile_partial)(size_t rows, size_t columns, int transposed, const mtl__tile *whole)
+{
+    MTL__ALIGN64 mtl_real copy[8 * MTL__BLOCK];
+    mtl__tile t = *whole;
+    size_t row, j;
+    for (row = 0; row < rows && t.start == MTL__START_ADD; row++)
+        for (j = 0; j < MTL__BLOCK; j++) copy[row * MTL__BLOCK + j] = j < columns ? whole->c[row * whole->c_row + j] : 0;
+    t.c = copy;
+    t.c_row = MTL__BLOCK;
+    MTL__FN(mtl__tile)(rows, 1, transposed, &t);
+    for (row = 0; row < rows; row++)
+        for (j = 0; j < columns; j++) whole->c[row * whole->c_row + j] = copy[row * MTL__BLOCK + j];
+}
+
+/* A product of any size, cut into tiles of even sizes (16 rows as 6 5 5, five blocks as 3 2). All columns of a group of at most
+   4 blocks are finished for all rows before the next group, so that their part of b stays near. */
+MTL__KERNEL void MTL__FN(mtl__multiply)(size_t rows, size_t columns, int transposed, const mtl__tile *whole)
+{
+    const size_t blocks = columns / MTL__BLOCK, rest = columns % MTL__BLOCK, groups = (blocks + 3) / 4;
+    mtl__tile group = *whole, t;
+    size_t g, i, tiles;
+    for (g = 0; g < groups + (rest > 0); g++) {
+        const size_t here = g == groups ? 1 : blocks / groups + (g < blocks % groups);
+        const size_t most = MTL__TILE_ROWS(here);
+        tiles = (rows + most - 1) / most;
+        t = group;
+        for (i = 0; i < tiles; i++) {
+            const size_t height = rows / tiles + (i < rows % tiles);
+            if (g == groups) MTL__FN(mtl__tile_partial)(height, rest, transposed, &t);
+            else MTL__FN(mtl__tile)(height, here, transposed, &t);
+            t.a += transposed ? height : height * t.a_row;
+            t.c += height * t.c_row;
+        }
+        group.b += here * group.b_block;
+        group.c += here * group.c_block;
+        if (group.bias) group.bias += here * MTL__BLOCK;
+    }
+}
+
+/* Steps of k in one go: a tile's rows of a stay in L1, a block of b in L2. */
+#define MTL__DEPTH 512
+
+/* z = x . W^T + bias, for rows [row_begin, row_end): see mtl__product_forward. x is read as it is, W packed. MTL__ROWS rows pass
+   through one block of W after the other. Bound: multiply-adds. */
+MTL__KERNEL void MTL__FN(mtl__product_forward_rows)(const mtl__product_forward *p, size_t row, size_t rows)
+{
+    const size_t step = p->gates * MTL__BLOCK, blocks = (p->units + MTL__BLOCK - 1) / MTL__BLOCK;
+    size_t first, block;
+    mtl__tile t;
+    memset(&t, 0, sizeof t);
+    t.chunks = 1;
+    t.a_row = p->x_stride;
+    t.b_step = step;
+    t.c_row = p->z_row;
+    for (first = 0; first < p->inputs || first == 0; first += MTL__DEPTH) {
+        t.length = p->inputs - first < MTL__DEPTH ? p->inputs - first : MTL__DEPTH;
+        t.start = first || p->accumulate ? MTL__START_ADD : p->bias ? MTL__START_BIAS : MTL__START_ZERO;
+        t.a = p->x + row * p->x_stride + first;
+        t.b = p->packed + first * step;
+        t.c = p->z + row * p->z_row;
+        t.bias = t.start == MTL__START_BIAS ? p->bias : NULL;
+        if (p->gates == 1) {                            /* column blocks are blocks of units */
+            t.b_block = p->inputs * MTL__BLOCK;
+            t.c_block = p->z_block;
+            MTL__FN(mtl__multiply)(rows, p->exact ? p->units : blocks * MTL__BLOCK, 0, &t);
+            continue;
+        }
+        t.b_block = t.c_block = MTL__BLOCK;             /* column blocks are gates of one block */
+        for (block = 0; block < blocks; block++) {
+            MTL__FN(mtl__multiply)(rows, step, 0, &t);
+            t.b += p->inputs * step;
+            t.c += p->z_block;
+            if (t.bias) t.bias += step;
+        }
+    }
+}
+
+MTL__KERNEL void MTL__FN(mtl__product_forward)(const mtl__product_forward *p, size_t row_begin, size_t row_end)
+{
+    for (; row_begin < row_end; row_begin += MTL__ROWS)
+        MTL__FN(mtl__product_forward_rows)(p, row_begin, row_end - row_begin < MTL__ROWS ? row_end - row_begin : MTL__ROWS);
+}
+
+/* dx = dz . W, for rows [row_begin, row_end): see mtl__product_backward. k runs through the gate groups of a block, then the next
+   block; row-major dz is one run. Bound: multiply-adds. */
+MTL__KERNEL void MTL__FN(mtl__product_backward_rows)(const mtl__product_backward *p, size_t row, size_t rows)
+{
+    const size_t run = p->exact ? p->units : p->gates * MTL__BLOCK;
+    const size_t runs = p->exact ? 1 : (p->units + MTL__BLOCK - 1) / MTL__BLOCK;
+    const size_t padded = (p->units + MTL__BLOCK - 1) / MTL__BLOCK * MTL__BLOCK;
+    const size_t most = run < MTL__DEPTH ? MTL__DEPTH / run : 1;
+    size_t first;
+    mtl__tile t;
+    memset(&t, 0, sizeof t);
+    t.length = run;
+    t.a_row = p->dz_row;
+    t.a_chunk = p->dz_block;
+    t.b_step = MTL__BLOCK;
+    t.b_block = padded * p->gates * MTL__BLOCK;
+    t.c = p->dx + row * p->dx_stride;
+    t.c_row = p->dx_stride;
+    t.c_block = MTL__BLOCK;
+    for (first = 0; first < runs; first += most) {
+        t.chunks = runs - first < most ? runs - first : most;
+        t.start = first || p->accumulate ? MTL__START_ADD : MTL__START_ZERO;
+        t.a = p->dz + row * p->dz_row + first * p->dz_block;
+        t.b = p->packed + first * run * MTL__BLOCK;
+        MTL__FN(mtl__multiply)(rows, p->inputs, 0, &t);
+    }
+}
+
+MTL__KERNEL void MTL__FN(mtl__product_backward)(const mtl__product_backward *p, size_t row_begin, size_t row_end)
+{
+    for (; row_begin < row_end; row_begin += MTL__ROWS)
+        MTL__FN(mtl__product_backward_rows)(p, row_begin, row_end - row_begin < MTL__ROWS ? row_end - row_begin : MTL__ROWS);
+}
+
+/* Columns [column, column + width) of rows [first, first + rows) of x (or of where `source` points) as [block][row][16], zero-padded:
+   contiguous in the order in which the product reads them, however wide x is. */
+MTL__KERNEL void MTL__FN(mtl__pack_panel)(const mtl__product_weights *p, size_t first, size_t rows, size_t column, size_t width, mtl_real *panel)
+{
+    size_t row, block, part;
+    for (row = 0; row < rows; row++) {
+        const int source = p->source ? p->source[first + row] : (int)(first + row);
+        const mtl_real *x = source >= 0 ? p->x + (size_t)source * p->x_stride : p->x0 ? p->x0 + (size_t)~source * p->x0_stride : NULL;
+        for (block = 0; block < width; block += MTL__BLOCK) {
+            mtl_real *to = panel + (block * rows + row * MTL__BLOCK);
+            if (!x || width - block < MTL__BLOCK) {
+                memset(to, 0, MTL__BLOCK * sizeof *to);
+                if (x) memcpy(to, x + column + block, (width - block) * sizeof *to);
+                continue;
+            }
+            MTL__UNROLLED
+            for (part = 0; part < MTL__BLOCK; part += MTL__LANES) mtl__store(to + part, mtl__load(x + column + block + part));
+        }
+    }
+}
+
+/* dW of the blocks [block_begin, block_end) for one panel of inputs: dz is read as it is, 16 units of a gate and row at a time. */
+MTL__KERNEL void MTL__FN(mtl__product_weights_panel)(const mtl__product_weights *p, size_t panel, size_t block_begin, size_t block_end, mtl_real *scratch)
+{
+    const size_t column = panel * MTL__PANEL, width = p->inputs - column < MTL__PANEL ? p->inputs - column : MTL__PANEL;
+    size_t first = 0, block, gate;
+    mtl__tile t;
+    memset(&t, 0, sizeof t);
+    t.chunks = 1;
+    t.a_row = p->dz_row;
+    t.b = scratch;
+    t.b_step = MTL__BLOCK;
+    t.c_row = p->inputs;
+    t.c_block = MTL__BLOCK;
+    do {                                                /* once even without rows: dW then is zero */
+        t.length = p->rows - first < MTL__PANEL_ROWS ? p->rows - first : MTL__PANEL_ROWS;
+        t.b_block = t.length * MTL__BLOCK;
+        t.start = first || p->accumulate ? MTL__START_ADD : MTL__START_ZERO;
+        MTL__FN(mtl__pack_panel)(p, first, t.length, column, width, scratch);
+        for (block = block_begin; block < block_end; block++) {
+            const size_t unit = block * MTL__BLOCK, units = p->units - unit < MTL__BLOCK ? p->units - unit : MTL__BLOCK;
+            for (gate = 0; gate < p->gates; gate++) {
+                t.a = p->dz + block * p->dz_block + first * p->dz_row + gate * MTL__BLOCK;
+                t.c = p->dw + ((p->order ? (size_t)p->order[gate] : gate) * p->units + unit) * p->inputs + column;
+                MTL__FN(mtl__multiply)(units, width, 1, &t);
+            }
+        }
+        first += t.length;
+    } while (first < p->rows);
+}
+
+/* dW (+)= dz^T . x, for units of work [unit_begin, unit_end): see mtl__product_weights and mtl__weight_units. Bound: multiply-adds. */
+MTL__KERNEL void MTL__FN(mtl__product_weights)(const mtl__product_weights *p, size_t unit_begin, size_t unit_end, mtl_real *scratch)
+{
+    const size_t blocks = (p->units + MTL__BLOCK - 1) / MTL__BLOCK;
+    while (unit_begin < unit_end) {
+        const size_t block = unit_begin % blocks, left = unit_end - unit_begin;
+        const size_t here = left < blocks - block ? left : blocks - block;
+        MTL__FN(mtl__product_weights_panel)(p, unit_begin / blocks, block, block + here, scratch);
+        unit_begin += here;
+    }
+}
+
+/* One block's sums over rows, for a constant number of gates at a time. */
+MTL__VECTOR void MTL__FN(mtl__column_sums_block)(const size_t gates, size_t rows, const mtl_real *dz, size_t dz_row, mtl_real *sums)
+{
+    mtl__vec sum[4 * MTL__PARTS];
+    size_t row, v;
+    MTL__UNROLLED
+    for (v = 0; v < gates * MTL__PARTS; v++) sum[v] = mtl__all(0);
+    for (row = 0; row < rows; row++, dz += dz_row) {
+        MTL__UNROLLED
+        for (v = 0; v < gates * MTL__PARTS; v++) sum[v] = mtl__add(sum[v], mtl__load(dz + v * MTL__LANES));
+    }
+    MTL__UNROLLED
+    for (v = 0; v < gates * MTL__PARTS; v++) mtl__store(sums + v * MTL__LANES, sum[v]);
+}
+
+/* db[order[g]*H + u] (+)= sum over rows of dz. Bound: reading dz. */
+MTL__KERNEL void MTL__FN(mtl__column_sums)(const mtl__product_weights *p, mtl_real *db)
+{
+    MTL__ALIGN64 mtl_real sums[4 * MTL__BLOCK];
+    size_t first, row, gate, u;
+    for (first = 0; first < p->units; first += MTL__BLOCK) {
+        const mtl_real *dz = p->dz + first / MTL__BLOCK * p->dz_block;
+        const size_t here = p->units - first < MTL__BLOCK ? p->units - first : MTL__BLOCK;
+        if (p->exact && here < MTL__BLOCK) {            /* the columns behind belong to somebody else */
+            memset(sums, 0, sizeof sums);
+            for (row = 0; row < p->rows; row++)
+                for (u = 0; u < here; u++) sums[u] += dz[row * p->dz_row + u];
+        } else if (p->gates == 1) MTL__FN(mtl__column_sums_block)(1, p->rows, dz, p->dz_row, sums);
+        else if (p->gates == 2) MTL__FN(mtl__column_sums_block)(2, p->rows, dz, p->dz_row, sums);
+        else if (p->gates == 3) MTL__FN(mtl__column_sums_block)(3, p->rows, dz, p->dz_row, sums);
+        else MTL__FN(mtl__column_sums_block)(4, p->rows, dz, p->dz_row, sums);
+        for (gate = 0; gate < p->gates; gate++) {
+            mtl_real *to = db + (p->order ? (size_t)p->order[gate] : gate) * p->units + first;
+            for (u = 0; u < here; u++) to[u] = (p->accumulate ? to[u] : 0) + sums[gate * MTL__BLOCK + u];
+        }
+    }
+}
+
+/* ---- cells, element-wise ------------------------------------------------------------------------------------------------
+   On one block of 16 units of a few rows. Forward is in two loops, since each alone is a short chain of dependent operations of
+   which many rows are in flight at once: gates first, then what needs tanh of their result. Bound: 5 (LSTM) or 3 (GRU) times
+   about 25 operations per vector.
+
+   LSTM   c = f*c_before + i*g,  h = o*tanh(c)                        i, f, o = sigmoid(z), g = tanh(z)
+   GRU    h = n + u*(h_before - n)                                    r, u = sigmoid(z + s), n = tanh(z_n + r*(s_n + b_n)),  s = W h_before
+          reset before:  n = tanh(z_n), z_n with W_n (r*h_before)     (u is PyTorch's z)
+   RNN    h = activation(z)                                                                                                       */
+#define MTL__EACH_VECTOR(rows) \
+    for (row = 0; row < (rows); row++) \
+        MTL__UNROLLED \
+        for (at = 0; at < MTL__BLOCK; at += MTL__LANES)
+
+MTL__KERNEL void MTL__FN(mtl__lstm_forward)(const mtl__cell_block *block, int keep)
+{
+    const mtl__cell_block b = *block;
+    size_t row, at;
+    MTL__EACH_VECTOR(b.rows) {
+        mtl_real *z = b.z + row * b.z_row + at;
+        const mtl__vec i = MTL__FN(mtl__sigmoid)(mtl__load(z)), f = MTL__FN(mtl__sigmoid)(mtl__load(z + 16));
+        const mtl__vec g = MTL__FN(mtl__tanh)(mtl__load(z + 32)), o = MTL__FN(mtl__sigmoid)(mtl__load(z + 48));
+        mtl__store(b.c + row * b.c_row + at, mtl__muladd(f, mtl__load(b.c_before + row * b.c_before_row + at), mtl__mul(i, g)));
+        mtl__store(z + 48, o);
+        if (keep) {
+            mtl__store(z, i);
+            mtl__store(z + 16, f);
+            mtl__store(z + 32, g);
+        }
+    }
+    MTL__EACH_VECTOR(b.rows) {
+        const mtl__vec squashed = MTL__FN(mtl__tanh)(mtl__load(b.c + row * b.c_row + at));
+        mtl__store(b.h + row * b.h_row + at, mtl__mul(mtl__load(b.z + row * b.z_row + 48 + at), squashed));
+        if (keep) mtl__store(b.extra + row * b.extra_row + at, squashed);
+    }
+}
+
+/* dc' = dc + dh o (1 - tanh(c)^2), then each gate's gradient times its slope; carries dc' f to the step before. */
+MTL__KERNEL void MTL__FN(mtl__lstm_backward)(const mtl__cell_block *block)
+{
+    const mtl__cell_block b = *block;
+    const mtl__vec one = mtl__all(1);
+    size_t row, at;
+    MTL__EACH_VECTOR(b.rows) {
+        const mtl_real *z = b.z + row * b.z_row + at;
+        mtl_real *dz = b.dz + row * b.dz_row + at, *carry = b.dc + row * b.dh_row + at;
+        const mtl__vec i = mtl__load(z), f = mtl__load(z + 16), g = mtl__load(z + 32), o = mtl__load(z + 48);
+        const mtl__vec squashed = mtl__load(b.extra + row * b.extra_row + at);
+        const mtl__vec dh = mtl__add(mtl__load(b.dy + row * b.dy_row + at), mtl__load(b.dh + row * b.dh_row + at));
+        const mtl__vec dc = mtl__muladd(mtl__mul(dh, o), mtl__submul(squashed, squashed, one), mtl__load(carry));
+        const mtl__vec c_before = mtl__load(b.c_before + row * b.c_before_row + at);
+        mtl__store(carry, mtl__mul(dc, f));
+        mtl__store(dz, mtl__mul(mtl__mul(dc, g), mtl__submul(i, i, i)));
+        mtl__store(dz + 16, mtl__mul(mtl__mul(dc, c_before), mtl__submul(f, f, f)));
+        mtl__store(dz + 32, mtl__mul(mtl__mul(dc, i), mtl__submul(g, g, one)));
+        mtl__store(dz + 48, mtl__mul(mtl__mul(dh, squashed), mtl__submul(o, o, o)));
+    }
+}
+
+/* s: [row][gate][16] with stride s_row, or zeros with stride 0. */
+MTL__KERNEL void MTL__FN(mtl__gru_forward)(const mtl__cell_block *block, const mtl_real *s, size_t s_row, const mtl_real *bias, int keep)
+{
+    const mtl__cell_block b = *block;
+    size_t row, at;
+    MTL__EACH_VECTOR(b.rows) {
+        const mtl_real *from = s + row * s_row + at;
+        mtl_real *z = b.z + row * b.z_row + at;
+        const mtl__vec r = MTL__FN(mtl__sigmoid)(mtl__add(mtl__load(from), mtl__load(z)));
+        const mtl__vec u = MTL__FN(mtl__sigmoid)(mtl__add(mtl__load(from + 16), mtl__load(z + 16)));
+        const mtl__vec candidate = mtl__add(mtl__load(from + 32), mtl__load(bias + at));
+        if (keep) {
+            mtl__store(b.extra + row * b.extra_row + at, candidate);
+            mtl__store(z, r);
+        }
+        mtl__store(z + 16, u);
+        mtl__store(z + 32, mtl__muladd(r, candidate, mtl__load(z + 32)));
+    }
+    MTL__EACH_VECTOR(b.rows) {
+        mtl_real *z = b.z + row * b.z_row + at;
+        const mtl__vec n = MTL__FN(mtl__tanh)(mtl__load(z + 32));
+        const mtl__vec away = mtl__sub(mtl__load(b.h_before + row * b.h_before_row + at), n);
+        if (keep) mtl__store(z + 32, n);
+        mtl__store(b.h + row * b.h_row + at, mtl__muladd(mtl__load(z + 16), away, n));
+    }
+}
+
+/* slots n r z nr; carries dh u, to which the caller adds dz . W. extra is W_n h_before + b_n. */
+MTL__KERNEL void MTL__FN(mtl__gru_backward)(const mtl__cell_block *block)
+{
+    const mtl__cell_block b = *block;
+    const mtl__vec one = mtl__all(1);
+    size_t row, at;
+    MTL__EACH_VECTOR(b.rows) {
+        const mtl_real *z = b.z + row * b.z_row + at;
+        mtl_real *dz = b.dz + row * b.dz_row + at, *carry = b.dh + row * b.dh_row + at;
+        const mtl__vec r = mtl__load(z), u = mtl__load(z + 16), n = mtl__load(z + 32);
+        const mtl__vec dh = mtl__add(mtl__load(b.dy + row * b.dy_row + at), mtl__load(carry));
+        const mtl__vec du = mtl__mul(dh, mtl__sub(mtl__load(b.h_before + row * b.h_before_row + at), n));
+        const mtl__vec dn = mtl__mul(mtl__submul(dh, u, dh), mtl__submul(n, n, one));
+        const mtl__vec dr = mtl__mul(dn, mtl__load(b.extra + row * b.extra_row + at));
+        mtl__store(carry, mtl__mul(dh, u));
+        mtl__store(dz, dn);
+        mtl__store(dz + 16, mtl__mul(dr, mtl__submul(r, r, r)));
+        mtl__store(dz + 32, mtl__mul(du, mtl__submul(u, u, u)));
+        mtl__store(dz + 48, mtl__mul(dn, r));
+    }
+}
+
+/* Reset before, first half: r, u and what W_n multiplies, r*h_before, into extra. */
+MTL__KERNEL void MTL__FN(mtl__gru_reset_forward)(const mtl__cell_block *block)
+{
+    const mtl__cell_block b = *block;
+    size_t row, at;
+    MTL__EACH_VECTOR(b.rows) {
+        mtl_real *z = b.z + row * b.z_row + at;
+        const mtl__vec r = MTL__FN(mtl__sigmoid)(mtl__load(z));
+        mtl__store(z, r);
+        mtl__store(z + 16, MTL__FN(mtl__sigmoid)(mtl__load(z + 16)));
+        mtl__store(b.extra + row * b.extra_row + at, mtl__mul(r, mtl__load(b.h_before + row * b.h_before_row + at)));
+    }
+}
+
+/* Reset before, second half: n and h. */
+MTL__KERNEL void MTL__FN(mtl__gru_output_forward)(const mtl__cell_block *block)
+{
+    const mtl__cell_block b = *block;
+    size_t row, at;
+    MTL__EACH_VECTOR(b.rows) {
+        mtl_real *z = b.z + row * b.z_row + at;
+        const mtl__vec n = MTL__FN(mtl__tanh)(mtl__load(z + 32));
+        const mtl__vec away = mtl__sub(mtl__load(b.h_before + row * b.h_before_row + at), n);
+        mtl__store(z + 32, n);
+        mtl__store(b.h + row * b.h_row + at, mtl__muladd(mtl__load(z + 16), away, n));
+    }
+}
+
+/* Reset before, backward of the second half: slots n and z; carries dh u. */
+MTL__KERNEL void MTL__FN(mtl__gru_output_backward)(const mtl__cell_block *block)
+{
+    const mtl__cell_block b = *block;
+    size_t row, at;
+    MTL__EACH_VECTOR(b.rows) {
+        const mtl_real *z = b.z + row * b.z_row + at;
+        mtl_real *dz = b.dz + row * b.dz_row + at, *carry = b.dh + row * b.dh_row + at;
+        const mtl__vec u = mtl__load(z + 16), n = mtl__load(z + 32);
+        const mtl__vec dh = mtl__add(mtl__load(b.dy + row * b.dy_row + at), mtl__load(carry));
+        const mtl__vec du = mtl__mul(dh, mtl__sub(mtl__load(b.h_before + row * b.h_before_row + at), n));
+        mtl__store(carry, mtl__mul(dh, u));
+        mtl__store(dz, mtl__mul(mtl__submul(dh, u, dh), mtl__submul(n, n, mtl__all(1))));
+        mtl__store(dz + 32, mtl__mul(du, mtl__submul(u, u, u)));
+    }
+}
+
+/* Reset before, backward of the first half, from dm = the gradient of r*h_before: slot r; adds dm r to the carry. */
+MTL__KERNEL void MTL__FN(mtl__gru_reset_backward)(const mtl__cell_block *block, const mtl_real *dm, size_t dm_row)
+{
+    const mtl__cell_block b = *block;
+    size_t row, at;
+    MTL__EACH_VECTOR(b.rows) {
+        mtl_real *carry = b.dh + row * b.dh_row + at;
+        const mtl__vec r = mtl__load(b.z + row * b.z_row + at), d = mtl__load(dm + row * dm_row + at);
+        const mtl__vec dr = mtl__mul(d, mtl__load(b.h_before + row * b.h_before_row + at));
+        mtl__store(b.dz + row * b.dz_row + 16 + at, mtl__mul(dr, mtl__submul(r, r, r)));
+        mtl__store(carry, mtl__muladd(d, r, mtl__load(carry)));
+    }
+}
+
+MTL__KERNEL void MTL__FN(mtl__rnn_forward)(const mtl__cell_block *block, int activation)
+{
+    const mtl__cell_block b = *block;
+    size_t row, at;
+    MTL__EACH_VECTOR(b.rows)
+        mtl__store(b.h + row * b.h_row + at, MTL__FN(mtl__activation)(activation, mtl__load(b.z + row * b.z_row + at)));
+}
+
+MTL__KERNEL void MTL__FN(mtl__rnn_backward)(const mtl__cell_block *block, int activation)
+{
+    const mtl__cell_block b = *block;
+    size_t row, at;
+    MTL__EACH_VECTOR(b.rows) {
+        const mtl__vec dh = mtl__add(mtl__load(b.dy + row * b.dy_row + at), mtl__load(b.dh + row * b.dh_row + at));
+        mtl__store(b.dz + row * b.dz_row + at, MTL__FN(mtl__activation_slope)(activation, mtl__load(b.h + row * b.h_row + at), dh));
+    }
+}
+
+/* ---- cells through time -------------------------------------------------------------------------------------------------
+   One step at a time: product of the states before with W_hh, then the element-wise part, block after block while the product's
+   result is in L1. No product for sequences that start from zeros. Bound: multiply-adds; for few sequences, reading W_hh. */
+
+/* to (+)= h_before . W^T for one block of units */
+MTL__VECTOR void MTL__FN(mtl__cell_product)(const mtl__cell_pass *p, const mtl__cell_rows *part, size_t gates, size_t block, mtl_real *to, size_t to_row, int start)
+{
+    mtl__tile t;
+    memset(&t, 0, sizeof t);
+    t.chunks = 1;
+    t.length = p->units;
+    t.a = part->h;
+    t.a_row = part->h_stride;
+    t.b = p->packed + block * p->units * gates * MTL__BLOCK;
+    t.b_block = t.c_block = MTL__BLOCK;
+    t.b_step = gates * MTL__BLOCK;
+    t.c = to;
+    t.c_row = to_row;
+    t.start = start;
+    MTL__FN(mtl__multiply)(part->rows, gates * MTL__BLOCK, 0, &t);
+}
+
+/* z[gate] += a . W^T of a matrix with one gate, for all blocks */
+MTL__VECTOR void MTL__FN(mtl__cell_product_single)(const mtl__cell_pass *p, const mtl__cell_rows *part, const mtl_real *a, size_t a_row,
+                                                   const mtl_real *packed, size_t gate)
+{
+    mtl__tile t;
+    memset(&t, 0, sizeof t);
+    t.chunks = 1;
+    t.length = p->units;
+    t.a = a;
+    t.a_row = a_row;
+    t.b = packed;
+    t.b_block = p->units * MTL__BLOCK;
+    t.b_step = MTL__BLOCK;
+    t.c_row = mtl__cell_gates_of(p) * MTL__BLOCK;
+    t.c = p->z + part->row * t.c_row + gate * MTL__BLOCK;
+    t.c_block = p->z_block;
+    t.start = MTL__START_ADD;
+    MTL__FN(mtl__multiply)(part->rows, (p->units + MTL__BLOCK - 1) / MTL__BLOCK * MTL__BLOCK, 0, &t);
+}
+
+MTL__KERNEL void MTL__FN(mtl__lstm_step)(const mtl__cell_pass *p, const mtl__cell_rows *part)
+{
+    mtl__cell_stage stage;
+    size_t block;
+    for (block = 0; block * MTL__BLOCK < p->units; block++) {
+        const mtl__cell_block b = mtl__cell_open(p, part, block, &stage);
+        if (part->h) MTL__FN(mtl__cell_product)(p, part, 4, block, b.z, b.z_row, MTL__START_ADD);
+        MTL__FN(mtl__lstm_forward)(&b, p->keep);
+        mtl__cell_close(p, part, block, &b);
+    }
+}
+
+MTL__KERNEL void MTL__FN(mtl__gru_step)(const mtl__cell_pass *p, const mtl__cell_rows *part)
+{
+    MTL__ALIGN64 mtl_real s[MTL__SEQUENCES * 3 * MTL__BLOCK];
+    mtl__cell_stage stage;
+    size_t block;
+    for (block = 0; block * MTL__BLOCK < p->units; block++) {
+        const mtl__cell_block b = mtl__cell_open(p, part, block, &stage);
+        const mtl_real *bias = p->bias_n ? p->bias_n + block * MTL__BLOCK : mtl__zeros;
+        if (part->h) MTL__FN(mtl__cell_product)(p, part, 3, block, s, 3 * MTL__BLOCK, MTL__START_ZERO);
+        MTL__FN(mtl__gru_forward)(&b, part->h ? s : mtl__zeros, part->h ? 3 * MTL__BLOCK : 0, bias, p->keep);
+        mtl__cell_close(p, part, block, &b);
+    }
+}
+
+MTL__KERNEL void MTL__FN(mtl__gru_reset_step)(const mtl__cell_pass *p, const mtl__cell_rows *part)
+{
+    mtl__cell_stage stage;
+    mtl__cell_block b;
+    size_t block;
+    for (block = 0; block * MTL__BLOCK < p->units; block++) {
+        b = mtl__cell_open(p, part, block, &stage);
+        if (part->h) MTL__FN(mtl__cell_product)(p, part, 2, block, b.z, b.z_row, MTL__START_ADD);
+        MTL__FN(mtl__gru_reset_forward)(&b);
+    }
+    if (part->h) {
+        b = mtl__cell_open(p, part, 0, &stage);
+        MTL__FN(mtl__cell_product_single)(p, part, b.extra, b.extra_row, p->packed_n, 2);
+    }
+    for (block = 0; block * MTL__BLOCK < p->units; block++) {
+        b = mtl__cell_open(p, part, block, &stage);
+        MTL__FN(mtl__gru_output_forward)(&b);
+        mtl__cell_close(p, part, block, &b);
+    }
+}
+
+MTL__KERNEL void MTL__FN(mtl__rnn_step)(const mtl__cell_pass *p, const mtl__cell_rows *part)
+{
+    mtl__cell_stage stage;
+    size_t block;
+    if (part->h) MTL__FN(mtl__cell_product_single)(p, part, part->h, part->h_stride, p->packed, 0);
+    for (block = 0; block * MTL__BLOCK < p->units; block++) {
+        const mtl__cell_block b = mtl__cell_open(p, part, block, &stage);
+        MTL__FN(mtl__rnn_forward)(&b, p->activation);
+        mtl__cell_close(p, part, block, &b);
+    }
+}
+
+/* Sequences [first, first + count) through all steps. */
+MTL__KERNEL void MTL__FN(mtl__cell_forward)(const mtl__cell_pass *p, size_t first, size_t count)
+{
+    const size_t end = first + count, steps = p->time->steps;
+    for (; first < end; first += MTL__SEQUENCES) {
+        const size_t here = end - first < MTL__SEQUENCES ? end - first : MTL__SEQUENCES;
+        size_t i;
+        for (i = 0; i < steps; i++) {
+            mtl__cell_rows parts[2];
+            const int n = mtl__cell_step(p, p->reverse ? steps - 1 - i : i, first, here, parts);
+            int j;
+            for (j = 0; j < n; j++) {
+                if (p->kind == MTL_CELL_LSTM) MTL__FN(mtl__lstm_step)(p, &parts[j]);
+                else if (p->kind != MTL_CELL_GRU) MTL__FN(mtl__rnn_step)(p, &parts[j]);
+                else if (p->reset_before) MTL__FN(mtl__gru_reset_step)(p, &parts[j]);
+                else MTL__FN(mtl__gru_step)(p, &parts[j]);
+            }
+        }
+    }
+}
+
+/* to (+)= dz[slot .. slot + gates) . W for all blocks: a gradient of the states before. */
+MTL__VECTOR void MTL__FN(mtl__cell_carry)(const mtl__cell_pass *p, const mtl__cell_rows *part, size_t slot, size_t gates,
+                                          const mtl_real *packed, mtl_real *to, size_t to_row, int start)
+{
+    const size_t blocks = (p->units + MTL__BLOCK - 1) / MTL__BLOCK;
+    mtl__tile t;
+    memset(&t, 0, sizeof t);
+    t.chunks = blocks;
+    t.length = gates * MTL__BLOCK;
+    t.a_row = mtl__cell_slots_of(p) * MTL__BLOCK;
+    t.a = p->dz + part->row * t.a_row + slot * MTL__BLOCK;
+    t.a_chunk = p->dz_block;
+    t.b = packed;
+    t.b_step = MTL__BLOCK;
+    t.b_block = blocks * gates * MTL__BLOCK * MTL__BLOCK;
+    t.c = to;
+    t.c_row = to_row;
+    t.c_block = MTL__BLOCK;
+    t.start = start;
+    MTL__FN(mtl__multiply)(part->rows, blocks * MTL__BLOCK, 0, &t);
+}
+
+/* The element-wise part of all blocks, then the product with W_hh, into the carry dh. */
+MTL__KERNEL void MTL__FN(mtl__cell_step_backward)(const mtl__cell_pass *p, const mtl__cell_rows *part)
+{
+    mtl_real *dh = p->dh + part->sequence * p->dh_stride;
+    mtl__cell_stage stage;
+    size_t block;
+    for (block = 0; block * MTL__BLOCK < p->units; block++) {
+        const mtl__cell_block b = mtl__cell_open_backward(p, part, block, &stage);
+        if (p->kind == MTL_CELL_LSTM) MTL__FN(mtl__lstm_backward)(&b);
+        else if (p->kind == MTL_CELL_GRU) MTL__FN(mtl__gru_backward)(&b);
+        else MTL__FN(mtl__rnn_backward)(&b, p->activation);
+        mtl__cell_close_backward(p, block, &b);
+    }
+    if (!part->linked && !p->want_dh0) return;
+    if (p->kind == MTL_CELL_GRU) MTL__FN(mtl__cell_carry)(p, part, 1, 3, p->packed_t, dh, p->dh_stride, MTL__START_ADD);
+    else MTL__FN(mtl__cell_carry)(p, part, 0, p->kind == MTL_CELL_LSTM ? 4 : 1, p->packed_t, dh, p->dh_stride, MTL__START_ZERO);
+}
+
+/* GRU with the reset before the product: the gradient passes two products in turn, through n and then through r and z. */
+MTL__KERNEL void MTL__FN(mtl__gru_reset_step_backward)(const mtl__cell_pass *p, const mtl__cell_rows *part)
+{
+    const size_t padded = (p->units + MTL__BLOCK - 1) / MTL__BLOCK * MTL__BLOCK;
+    mtl_real *dh = p->dh + part->sequence * p->dh_stride, *dm = p->scratch + part->sequence * padded;
+    mtl__cell_stage stage;
+    mtl__cell_block b;
+    size_t block;
+    for (block = 0; block * MTL__BLOCK < p->units; block++) {
+        b = mtl__cell_open_backward(p, part, block, &stage);
+        MTL__FN(mtl__gru_output_backward)(&b);
+        mtl__cell_close_backward(p, block, &b);
+    }
+    MTL__FN(mtl__cell_carry)(p, part, 0, 1, p->packed_n_t, dm, padded, MTL__START_ZERO);
+    for (block = 0; block * MTL__BLOCK < p->units; block++) {
+        b = mtl__cell_open_backward(p, part, block, &stage);
+        MTL__FN(mtl__gru_reset_backward)(&b, dm + block * MTL__BLOCK, padded);
+        mtl__cell_close_backward(p, block, &b);
+    }
+    if (part->linked || p->want_dh0) MTL__FN(mtl__cell_carry)(p, part, 1, 2, p->packed_t, dh, p->dh_stride, MTL__START_ADD);
+}
+
+/* Sequences [first, first + count), from the last step in reading direction to the first. p->keep must be set, as in forward. */
+MTL__KERNEL void MTL__FN(mtl__cell_backward)(const mtl__cell_pass *p, size_t first, size_t count)
+{
+    const size_t end = first + count, steps = p->time->steps;
+    for (; first < end; first += MTL__SEQUENCES) {
+        const size_t here = end - first < MTL__SEQUENCES ? end - first : MTL__SEQUENCES;
+        size_t i;
+        for (i = 0; i < steps; i++) {
+            mtl__cell_rows parts[2];
+            const int n = mtl__cell_step(p, p->reverse ? i : steps - 1 - i, first, here, parts);
+            int j;
+            for (j = 0; j < n; j++) {
+                if (p->kind == MTL_CELL_GRU && p->reset_before) MTL__FN(mtl__gru_reset_step_backward)(p, &parts[j]);
+                else MTL__FN(mtl__cell_step_backward)(p, &parts[j]);
+            }
+        }
+    }
+}
+
+/* ---- optimisers -------------------------------------------------------------------------------------------------------
+   The rules of mtl__update, a vector of parameters at a time. Bound: memory (Adam reads 4 and writes 3 streams). */
+
+/* The constants of a rule as reals, each the result of a computation in double. */
+typedef struct MTL__FN(mtl__rule) {
+    mtl_real scale, limit, l1, l2, keep, lr, momentum, beta1_rest, beta2, beta2_rest, epsilon, step, root;
+    int clip, nesterov, first;
+} MTL__FN(mtl__rule);
+
+MTL__VECTOR mtl__vec MTL__FN(mtl__load_n)(const mtl_real *p, size_t n) { return n == MTL__LANES ? mtl__load(p) : mtl__load_some(p, n); }
+MTL__VECTOR void MTL__FN(mtl__store_n)(mtl_real *p, mtl__vec x, size_t n)
+{
+    if (n == MTL__LANES) mtl__store(p, x);
+    else mtl__store_some(p, x, n);
+}
+
+/* n parameters, n <= LANES. which and with_momentum are constants where this is inlined. */
+MTL__VECTOR void MTL__FN(mtl__update_vector)(const int which, const int with_momentum, const MTL__FN(mtl__rule) *k, size_t n,
+                                             mtl_real *p, const mtl_real *g, mtl_real *m, mtl_real *v)
+{
+    const mtl__vec old = MTL__FN(mtl__load_n)(p, n), kept = mtl__mul(old, mtl__all(k->keep));
+    mtl__vec slope = mtl__mul(MTL__FN(mtl__load_n)(g, n), mtl__all(k->scale)), moment, square, step;
+    if (k->clip) slope = mtl__min(mtl__all(k->limit), mtl__max(mtl__all(-k->limit), slope));
+    slope = mtl__muladd(old, mtl__all(k->l2), slope);
+    if (k->l1 != 0) slope = mtl__add(slope, mtl__with_sign(mtl__where_positive(mtl__abs(old), mtl__all(k->l1)), old));
+    if (which != MTL_OPTIMIZER_SGD) {
+        square = mtl__mul(mtl__mul(slope, slope), mtl__all(k->beta2_rest));
+        square = mtl__muladd(MTL__FN(mtl__load_n)(v, n), mtl__all(k->beta2), square);
+        MTL__FN(mtl__store_n)(v, square, n);
+    } else square = slope;
+    if (which == MTL_OPTIMIZER_ADAM) {
+        moment = MTL__FN(mtl__load_n)(m, n);
+        moment = mtl__muladd(mtl__sub(slope, moment), mtl__all(k->beta1_rest), moment);
+        MTL__FN(mtl__store_n)(m, moment, n);
+        step = mtl__div(moment, mtl__muladd(mtl__sqrt(square), mtl__all(k->root), mtl__all(k->epsilon)));
+    } else {
+        step = which == MTL_OPTIMIZER_SGD ? slope : mtl__div(slope, mtl__add(mtl__sqrt(square), mtl__all(k->epsilon)));
+        if (with_momentum) {
+            moment = which == MTL_OPTIMIZER_SGD && k->first ? step : mtl__muladd(MTL__FN(mtl__load_n)(m, n), mtl__all(k->momentum), step);
+            MTL__FN(mtl__store_n)(m, moment, n);
+            step = which == MTL_OPTIMIZER_SGD && k->nesterov ? mtl__muladd(moment, mtl__all(k->momentum), step) : moment;
+        }
+    }
+    MTL__FN(mtl__store_n)(p, mtl__submul(mtl__all(k->step), step, kept), n);
+}
+
+MTL__VECTOR void MTL__FN(mtl__update_all)(const int which, const int with_momentum, const MTL__FN(mtl__rule) k, size_t n,
+                                          mtl_real *p, const mtl_real *g, mtl_real *m, mtl_real *v)
+{
+    size_t i;
+    for (i = 0; i + MTL__LANES <= n; i += MTL__LANES)
+        MTL__FN(mtl__update_vector)(which, with_momentum, &k, MTL__LANES, p + i, g + i, m ? m + i : m, v ? v + i : v);
+    if (i < n) MTL__FN(mtl__update_vector)(which, with_momentum, &k, n - i, p + i, g + i, m ? m + i : m, v ? v + i : v);
+}
+
+/* m and v may be NULL where the rule does not use them. */
+MTL__KERNEL void MTL__FN(mtl__update)(const mtl__update *u, size_t n, mtl_real *p, const mtl_real *g, mtl_real *m, mtl_real *v)
+{
+    MTL__FN(mtl__rule) k;
+    memset(&k, 0, sizeof k);
+    k.scale = (mtl_real)u->scale;
+    k.limit = (mtl_real)u->limit;
+    k.clip = u->limit > 0;
+    k.l1 = (mtl_real)u->l1;
+    k.l2 = (mtl_real)u->l2;
+    k.keep = (mtl_real)(1 - u->lr * u->decay);
+    k.momentum = (mtl_real)u->momentum;
+    k.beta1_rest = (mtl_real)(1 - u->beta1);
+    k.beta2 = (mtl_real)u->beta2;
+    k.beta2_rest = (mtl_real)(1 - u->beta2);
+    k.epsilon = (mtl_real)u->epsilon;
+    k.nesterov = u->nesterov;
+    k.first = u->first;
+    k.step = (mtl_real)u->lr;
+    if (u->rule == MTL_OPTIMIZER_SGD && u->momentum == 0) MTL__FN(mtl__update_all)(MTL_OPTIMIZER_SGD, 0, k, n, p, g, m, v);
+    else if (u->rule == MTL_OPTIMIZER_SGD) MTL__FN(mtl__update_all)(MTL_OPTIMIZER_SGD, 1, k, n, p, g, m, v);
+    else if (u->rule == MTL_OPTIMIZER_RMSPROP && u->momentum == 0) MTL__FN(mtl__update_all)(MTL_OPTIMIZER_RMSPROP, 0, k, n, p, g, m, v);
+    else if (u->rule == MTL_OPTIMIZER_RMSPROP) MTL__FN(mtl__update_all)(MTL_OPTIMIZER_RMSPROP, 1, k, n, p, g, m, v);
+    else {
+        k.step = (mtl_real)(u->lr / u->correction1);
+        k.root = (mtl_real)(1 / sqrt(u->correction2));
+        MTL__FN(mtl__update_all)(MTL_OPTIMIZER_ADAM, 1, k, n, p, g, m, v);
+    }
+}
+
+/* ---- the table of this instruction set ---------------------------------------------------------------------------------- */
+#define MTL__KERNEL_ENTRY(result, name, arguments) MTL__FN(mtl__##name),
+#define MTL__QUOTE2(name) #name
+#define MTL__QUOTE(name) MTL__QUOTE2(name)
+static const mtl__kernels MTL__FN(mtl__kernels) = {
+    MTL__STAMP,
+    MTL__QUOTE(MTL__ISA),
+    MTL__KERNEL_LIST(MTL__KERNEL_ENTRY)
+};
+
+#undef MTL__LANES
+#undef MTL__TILE_SUMS
+#undef MTL__TILE_ROWS
+#undef MTL__TARGETED
+
+#endif /* MTL__STAMP */
+
+#if !defined(MTL__STAMP) && defined(MTL_RNN_IMPLEMENTATION) && !defined(MTL__IMPLEMENTED)
+#define MTL__IMPLEMENTED 1
+
+/* ==================================================================================================================
+   9  >>dispatch   stamping, tables, choice
+   ==================================================================================================================
+   The header includes itself once per instruction set; each time only the kernel template of section 8 is read. So every
+   kernel exists as an ordinary function that a debugger can step through line by line.
+
+     MTL__STAMP    number of the instruction set, MTL_ISA_*; that it is defined makes the header a template
+     MTL__ISA      the end of every name in the stamp
+     MTL__TARGET   what the stamp's functions may use, whatever flags the program is compiled with
+
+   MTL_SINGLE_ISA, defined as one of the MTL_ISA_* names, leaves only that stamp (smaller program; the header then does not
+   run where the instruction set is missing, and says so). MTL_NO_SIMD leaves only the scalar one.
+   ------------------------------------------------------------------------------------------------------------------ */
+#ifndef MTL_HEADER_NAME
+#  define MTL_HEADER_NAME "mtl_rnn.h"
+#endif
+
+/* The preprocessor does not know enumerations: it compares these. */
+#define MTL__NUMBER_OF_MTL_ISA_SCALAR 1
+#define MTL__NUMBER_OF_MTL_ISA_SSE2   2
+#define MTL__NUMBER_OF_MTL_ISA_AVX2   3
+#define MTL__NUMBER_OF_MTL_ISA_AVX512 4
+#define MTL__NUMBER_OF_MTL_ISA_NEON   5
+#ifndef MTL_SINGLE_ISA
+#  define MTL__STAMPED(isa) 1
+#else
+#  define MTL__STAMPED(isa) (MTL__CAT(MTL__NUMBER_OF_, MTL_SINGLE_ISA) == MTL__NUMBER_OF_##isa)
+#endif
+
+/* A table's number is its stamp's. */
+typedef char mtl__stamp_check[MTL_ISA_SCALAR == 1 && MTL_ISA_SSE2 == 2 && MTL_ISA_AVX2 == 3 && MTL_ISA_AVX512 == 4 && MTL_ISA_NEON == 5 ? 1 : -1];
+
+/* Compilers may warn inside their own vector headers (g++ 12: _mm512_undefined_ps). */
+#if defined(__GNUC__)
+#  pragma GCC diagnostic push
+#  pragma GCC diagnostic ignored "-Wuninitialized"
+#  if !defined(__clang__)
+#    pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#  endif
+#endif
+
+#if MTL__STAMPED(MTL_ISA_SCALAR)
+#  define MTL__STAMP 1
+#  define MTL__ISA scalar
+#  include MTL_HEADER_NAME
+#  undef MTL__STAMP
+#  undef MTL__ISA
+#endif
+
+#ifdef MTL__X86
+#  if MTL__STAMPED(MTL_ISA_SSE2)
+#    define MTL__STAMP 2
+#    define MTL__ISA sse2
+#    include MTL_HEADER_NAME
+#    undef MTL__STAMP
+#    undef MTL__ISA
+#  endif
+#  if MTL__STAMPED(MTL_ISA_AVX2)
+#    define MTL__STAMP 3
+#    define MTL__ISA avx2
+#    define MTL__TARGET "avx2,fma"
+#    include MTL_HEADER_NAME
+#    undef MTL__STAMP
+#    undef MTL__ISA
+#    undef MTL__TARGET
+#  endif
+#  if MTL__STAMPED(MTL_ISA_AVX512)
+#    define MTL__STAMP 4
+#    define MTL__ISA avx512
+#    define MTL__TARGET "avx512f,avx512dq,avx512bw,avx512vl,avx2,fma"
+#    include MTL_HEADER_NAME
+#    undef MTL__STAMP
+#    undef MTL__ISA
+#    undef MTL__TARGET
+#  endif
+#endif
+
+#ifdef MTL__NEON
+#  if MTL__STAMPED(MTL_ISA_NEON)
+#    define MTL__STAMP 5
+#    define MTL__ISA neon
+#    include MTL_HEADER_NAME
+#    undef MTL__STAMP
+#    undef MTL__ISA
+#  endif
+#endif
+
+#if defined(__GNUC__)
+#  pragma GCC diagnostic pop
+#endif
+
+/* The short names of the template are free again. */
+#undef mtl__vec
+#undef mtl__all
+#undef mtl__load
+#undef mtl__store
+#undef mtl__load_some
+#undef mtl__store_some
+#undef mtl__add
+#undef mtl__sub
+#undef mtl__mul
+#undef mtl__div
+#undef mtl__sqrt
+#undef mtl__min
+#undef mtl__max
+#undef mtl__muladd
+#undef mtl__submul
+#undef mtl__where_positive
+#undef mtl__abs
+#undef mtl__with_sign
+#undef mtl__keep_nan
+#undef mtl__round
+#undef mtl__power2
+#undef mtl__hidden
+#undef mtl__transpose
+#undef mtl__words
+#undef mtl__words_from
+#undef mtl__words_add
+#undef mtl__words_fold
+#undef mtl__words_mul
+#undef mtl__where_not_below
+#undef mtl__add_squares
+#undef mtl__lanes_sum
+#undef mtl__lanes_max
+
+/* All tables of this program, worst first. */
+static const mtl__kernels *const mtl__kernel_tables[] = {
+#if MTL__STAMPED(MTL_ISA_SCALAR)
+    &mtl__kernels_scalar,
+#endif
+#if defined(MTL__X86) && MTL__STAMPED(MTL_ISA_SSE2)
+    &mtl__kernels_sse2,
+#endif
+#if defined(MTL__X86) && MTL__STAMPED(MTL_ISA_AVX2)
+    &mtl__kernels_avx2,
+#endif
+#if defined(MTL__X86) && MTL__STAMPED(MTL_ISA_AVX512)
+    &mtl__kernels_avx512,
+#endif
+#if defined(MTL__NEON) && MTL__STAMPED(MTL_ISA_NEON)
+    &mtl__kernels_neon,
+#endif
+    NULL
+};
+
+/* The table of an instruction set, or with MTL_ISA_AUTO the best; NULL when the program, the processor or the system lacks it. */
+static const mtl__kernels *mtl__kernels_choose(int isa)
+{
+    const mtl__kernels *best = NULL;
+    size_t i;
+    for (i = 0; mtl__kernel_tables[i]; i++) {
+        const mtl__kernels *table = mtl__kernel_tables[i];
+        if ((isa == MTL_ISA_AUTO || isa == table->isa) && mtl__cpu_supports(table->isa)) best = table;
+    }
+    return best;
+}
+
+MTL__INLINE int mtl__isa_supported(int isa) { return mtl__kernels_choose(isa) != NULL; }
+
+MTL__INLINE const char *mtl__isa_name(int isa)
+{
+#define MTL__ISA_NAME(number, name) if (isa == (int)(number)) return name;
+    MTL_ISA_NAMES(MTL__ISA_NAME)
+#undef MTL__ISA_NAME
+    return "unknown";
+}
+
+/* ==================================================================================================================
+   10 >>tensor     shapes, views, named parameters and their gradient state, packed matrices
+   ==================================================================================================================
+   A parameter set is one flat block; a tensor is a named view of it. Gradients lie in a second block of the same layout,
+   so that an optimiser walks both alike. What products read is packed (layouts: >>kernels): a *matrix* says which rows of
+   which tensor are packed how, and which biases are added up for it. Forward packings belong to the set (a prepared model
+   is read-only); backward packings belong to the gradients.
+
+   A gradient's state tells what of it means something: NONE nothing, ROWS the listed rows, DENSE all. Nothing is ever
+   cleared as a whole: the first write assigns.
+   ------------------------------------------------------------------------------------------------------------------ */
+typedef struct mtl__matrix {
+    struct mtl__matrix *next;
+    const mtl_tensor *weight;               /* rows first_row .. first_row + gates*units are [gates*units][inputs] */
+    size_t first_row, gates, units, inputs;
+    int order[4];                           /* backward packing: which gate stands in slot g of dz */
+    mtl_real *packed;                       /* forward packing, in the set's memory */
+    size_t packed_offset, packed_t_offset;  /* in the set's and in the gradients' block */
+    const mtl_tensor *bias[2];              /* packed bias [block][bias_gates][16] = bias[0] + bias[1], either may be NULL */
+    size_t bias_first, bias_gates;          /* gates taken from bias[0]; */
+    size_t bias1_gates;                     /* bias[1] is added to this many of them */
+    mtl_real *packed_bias;
+    size_t bias_offset;
+} mtl__matrix;
+
+struct mtl_gradients {
+    const mtl_parameters *set;
+    mtl_gradient *of;                       /* [count], by tensor index */
+    unsigned char **touched;                /* [count] embeddings: [rows] 1 for rows in the list; else NULL */
+    mtl_real *block;
+    mtl_real *packed_t;
+};
+
+MTL__INLINE size_t mtl__blocks(size_t units) { return (units + MTL__BLOCK - 1) / MTL__BLOCK; }
+MTL__INLINE size_t mtl__padded(size_t width) { return mtl__blocks(width) * MTL__BLOCK; }
+MTL__INLINE size_t mtl__row_length(const mtl_tensor *t) { return t->dims == 1 ? 1 : t->shape[1]; }
+
+MTL_DEF void mtl_parameters_init(mtl_parameters *set, mtl_arena *arena)
+{
+    memset(set, 0, sizeof *set);
+    set->arena = arena;
+}
+
+MTL_DEF mtl_tensor *mtl_parameters_find(const mtl_parameters *set, const char *name)
+{
+    size_t i;
+    for (i = 0; i < set->count; i++)
+        if (strcmp(set->tensors[i]->name, name) == 0) return set->tensors[i];
+    return NULL;
+}
+
+/* Room for one more tensor in the table, which doubles. */
+static int mtl__parameters_reserve(mtl_parameters *set, mtl_error *err)
+{
+    size_t capacity = set->capacity ? set->capacity * 2 : 16;
+    mtl_tensor **tensors;
+    if (set->count < set->capacity) return 1;
+    tensors = (mtl_tensor **)mtl__arena_note(set->arena, capacity, sizeof *tensors, "the table of tensors", err);
+    if (!tensors) return 0;
+    if (set->count) memcpy(tensors, set->tensors, set->count * sizeof *tensors);
+    set->tensors = tensors;
+    set->capacity = capacity;
+    return 1;
+}
+
+MTL_DEF mtl_tensor *mtl_parameters_add(mtl_parameters *set, const char *name, size_t rows, size_t columns, int role, mtl_error *err)
+{
+    mtl_tensor *t;
+    size_t count = 0, bytes;
+    mtl_error ignored = {0};
+    if (!err) err = &ignored;
+    if (mtl__failed(err)) return NULL;
+    if (set->block || mtl_parameters_find(set, name)) {
+        mtl__fail(err, MTL_ERROR_ARGUMENT, name, -1, set->block ? "%s: the set is allocated already" : "tensor %s exists already", name);
+        return NULL;
+    }
+    if (!mtl__multiply(rows, columns ? columns : 1, &count) || !mtl__multiply(mtl__padded(count), 2 * sizeof(double), &bytes)
+        || set->total > (size_t)-1 / 64 - count) {
+        mtl__fail(err, MTL_ERROR_MEMORY, name, -1, "tensor %s of %z x %z is larger than memory can be", name, rows, columns);
+        return NULL;
+    }
+    if (!mtl__parameters_reserve(set, err)) return NULL;
+    t = (mtl_tensor *)mtl__arena_note(set->arena, 1, sizeof *t, "a tensor", err);
+    if (!t) return NULL;
+    t->name = mtl__arena_text(set->arena, name, err);
+    t->dims = columns ? 2 : 1;
+    t->shape[0] = rows;
+    t->shape[1] = columns ? columns : 1;
+    t->count = count;
+    t->offset = set->total;
+    t->index = set->count;
+    t->role = role;
+    t->no_decay = 0;
+    t->rate = 1;
+    set->total += mtl__padded(count);
+    set->tensors[set->count++] = t;
+    return mtl__failed(err) ? NULL : t;
+}
+
+/* A packing of `gates` groups of `units` rows of `weight`. gate_order: of dz for the backward packing, NULL: as they stand. */
+static mtl__matrix *mtl__matrix_add(mtl_parameters *set, const mtl_tensor *weight, size_t first_row, size_t gates, size_t units,
+                                    const int *gate_order, mtl_error *err)
+{
+    mtl__matrix *m = (mtl__matrix *)mtl__arena_note(set->arena, 1, sizeof *m, "a matrix", err), **end = &set->matrices;
+    size_t g;
+    if (!m) return NULL;
+    m->weight = weight;
+    m->first_row = first_row;
+    m->gates = gates;
+    m->units = units;
+    m->inputs = weight->shape[1];
+    for (g = 0; g < gates; g++) m->order[g] = gate_order ? gate_order[g] : (int)g;
+    m->packed_offset = set->packed_total;
+    m->packed_t_offset = set->packed_t_total;
+    set->packed_total += mtl__padded(units) * gates * m->inputs;
+    set->packed_t_total += mtl__padded(units) * gates * mtl__padded(m->inputs);
+    while (*end) end = &(*end)->next;
+    *end = m;
+    return m;
+}
+
+/* Packed bias of a matrix: gates first .. first+gates-1 of a, plus b in the first b_gates of these. */
+static void mtl__matrix_add_bias(mtl_parameters *set, mtl__matrix *m, const mtl_tensor *a, const mtl_tensor *b, size_t first,
+                                 size_t gates, size_t b_gates)
+{
+    if (!m || !a) return;
+    m->bias[0] = a;
+    m->bias[1] = b;
+    m->bias_first = first;
+    m->bias_gates = gates;
+    m->bias1_gates = b_gates;
+    m->bias_offset = set->packed_total;
+    set->packed_total += mtl__padded(m->units) * gates;
+}
+
+MTL_DEF int mtl_parameters_allocate(mtl_parameters *set, mtl_error *err)
+{
+    mtl_error ignored = {0};
+    mtl__matrix *m;
+    mtl_real *packed;
+    size_t i;
+    if (!err) err = &ignored;
+    set->block = (mtl_real *)mtl__arena_zero(set->arena, set->total, sizeof(mtl_real), "parameters", err);
+    packed = (mtl_real *)mtl__arena_zero(set->arena, set->packed_total, sizeof(mtl_real), "packed weights", err);
+    if (mtl__failed(err)) return err->code;
+    if (set->arena->counting) return MTL_OK;
+    for (i = 0; i < set->count; i++) set->tensors[i]->value = set->block + set->tensors[i]->offset;
+    for (m = set->matrices; m; m = m->next) {
+        m->packed = packed + m->packed_offset;
+        m->packed_bias = m->bias[0] ? packed + m->bias_offset : NULL;
+    }
+    return MTL_OK;
+}
+
+/* FNV-1a, 64 bits: a tensor's random stream. */
+static uint64_t mtl__hash_text(const char *text)
+{
+    uint64_t h = 0xcbf29ce484222325u;
+    for (; *text; text++) h = (h ^ (unsigned char)*text) * 0x100000001b3u;
+    return h;
+}
+
+MTL_DEF void mtl_parameters_randomise(mtl_parameters *set, unsigned long long seed)
+{
+    size_t i, k;
+    for (i = 0; i < set->count; i++) {
+        mtl_tensor *t = set->tensors[i];
+        uint64_t stream = mtl__hash_text(t->name);
+        for (k = 0; k < t->count; k++)
+            t->value[k] = t->initial == 0 ? (mtl_real)mtl__random_normal(seed, stream, k)
+                        : (mtl_real)((2 * mtl__random_uniform(seed, stream, k) - 1) * (double)t->initial);
+    }
+}
+
+static void mtl__matrix_pack_bias(mtl__matrix *m)
+{
+    size_t g, u;
+    for (g = 0; g < m->bias_gates; g++)
+        for (u = 0; u < m->units; u++) {
+            size_t row = (m->bias_first + g) * m->units + u;
+            mtl_real sum = m->bias[0]->value[row];
+            if (m->bias[1] && g < m->bias1_gates) sum += m->bias[1]->value[row];
+            m->packed_bias[(u / MTL__BLOCK * m->bias_gates + g) * MTL__BLOCK + u % MTL__BLOCK] = sum;
+        }
+}
+
+/* Packing is a job per matrix. */
+typedef struct mtl__pack_job {
+    const mtl__kernels *kernels;
+    mtl__matrix **matrices;
+    mtl_real *packed_t;                     /* NULL: forward packings, else backward ones */
+} mtl__pack_job;
+
+static void mtl__matrix_pack(void *context, size_t i)
+{
+    const mtl__pack_job *job = (const mtl__pack_job *)context;
+    mtl__matrix *m = job->matrices[i];
+    const mtl_real *w = m->weight->value + m->first_row * m->inputs;
+    if (job->packed_t) {
+        job->kernels->pack_backward(m->gates, m->units, m->inputs, w, m->order, job->packed_t + m->packed_t_offset);
+    } else {
+        job->kernels->pack_forward(m->gates, m->units, m->inputs, w, m->packed);
+        if (m->packed_bias) mtl__matrix_pack_bias(m);
+    }
+}
+
+/* Packs all matrices of a set, forward (packed_t NULL) or backward. */
+static void mtl__parameters_pack(const mtl_parameters *set, const mtl__kernels *kernels, const mtl_scheduler *scheduler, mtl_real *packed_t)
+{
+    mtl__matrix *m = set->matrices, *group[64];
+    mtl__pack_job job;
+    job.kernels = kernels;
+    job.matrices = group;
+    job.packed_t = packed_t;
+    while (m) {
+        size_t n = 0;
+        for (; m && n < MTL__COUNT(group); m = m->next) group[n++] = m;
+        mtl__parallel_for(scheduler, n, mtl__matrix_pack, &job);
+    }
+}
+
+MTL_DEF int mtl_parameters_prepare(mtl_parameters *set, int isa, mtl_error *err)
+{
+    mtl_error ignored = {0};
+    const mtl__kernels *kernels = mtl__kernels_choose(isa);
+    if (!err) err = &ignored;
+    if (mtl__failed(err)) return err->code;
+    if (!kernels) return mtl__fail(err, MTL_ERROR_UNSUPPORTED, mtl__isa_name(isa), isa, "this machine has no %s kernels", mtl__isa_name(isa));
+    mtl__parameters_pack(set, kernels, NULL, NULL);
+    return MTL_OK;
+}
+
+MTL_DEF mtl_gradients *mtl_gradients_create(const mtl_parameters *set, mtl_arena *arena, mtl_error *err)
+{
+    mtl_error ignored = {0};
+    mtl_gradients *g;
+    size_t i;
+    if (!err) err = &ignored;
+    g = (mtl_gradients *)mtl__arena_note(arena, 1, sizeof *g, "gradients", err);
+    if (!g) return NULL;
+    g->set = set;
+    g->of = (mtl_gradient *)mtl__arena_note(arena, set->count, sizeof *g->of, "gradients", err);
+    g->touched = (unsigned char **)mtl__arena_note(arena, set->count, sizeof *g->touched, "gradients", err);
+    g->block = (mtl_real *)mtl__arena_zero(arena, set->total, sizeof(mtl_real), "gradients", err);
+    g->packed_t = (mtl_real *)mtl__arena_zero(arena, set->packed_t_total, sizeof(mtl_real), "packed weights", err);
+    for (i = 0; i < set->count && !mtl__failed(err); i++) {
+        const mtl_tensor *t = set->tensors[i];
+        if (!arena->counting) g->of[i].value = g->block + t->offset;
+        if (t->role != MTL_TENSOR_EMBEDDING) continue;
+        g->of[i].rows = (int *)mtl__arena_zero(arena, t->shape[0], sizeof(int), "gradient rows", err);
+        g->touched[i] = (unsigned char *)mtl__arena_zero(arena, t->shape[0], 1, "gradient rows", err);
+    }
+    return mtl__failed(err) ? NULL : g;
+}
+
+MTL_DEF mtl_gradient *mtl_gradients_get(mtl_gradients *gradients, const mtl_tensor *tensor)
+{
+    return tensor->frozen ? NULL : &gradients->of[tensor->index];
+}
+
+/* Forgets all gradients: states only, no memory is cleared but the marks of touched rows. */
+static void mtl__gradients_reset(mtl_gradients *g)
+{
+    size_t i, r;
+    for (i = 0; i < g->set->count; i++) {
+        for (r = 0; r < g->of[i].row_count; r++) g->touched[i][g->of[i].rows[r]] = 0;
+        g->of[i].row_count = 0;
+        g->of[i].state = MTL_GRAD_NONE;
+    }
+}
+
+/* Adds a row to a ROWS gradient; a row touched for the first time is cleared. */
+static void mtl__gradient_touch(mtl_gradients *g, const mtl_tensor *t, int row)
+{
+    mtl_gradient *gradient = &g->of[t->index];
+    if (g->touched[t->index][row]) return;
+    g->touched[t->index][row] = 1;
+    gradient->rows[gradient->row_count++] = row;
+    memset(gradient->value + (size_t)row * t->shape[1], 0, t->shape[1] * sizeof(mtl_real));
+}
+
+/* Shell's sort with Ciura's gaps: rows of a batch are few. */
+static void mtl__sort_ints(int *items, size_t n)
+{
+    static const size_t gaps[] = { 29524, 9841, 3280, 1093, 364, 121, 40, 13, 4, 1 };
+    size_t k, i, j;
+    for (k = 0; k < MTL__COUNT(gaps); k++)
+        for (i = gaps[k]; i < n; i++) {
+            int held = items[i];
+            for (j = i; j >= gaps[k] && items[j - gaps[k]] > held; j -= gaps[k]) items[j] = items[j - gaps[k]];
+            items[j] = held;
+        }
+}
+
+/* ROWS + DENSE = DENSE: rows that were not touched become zero. */
+static void mtl__gradient_densify(mtl_gradients *g, const mtl_tensor *t)
+{
+    mtl_gradient *gradient = &g->of[t->index];
+    size_t r;
+    for (r = 0; r < t->shape[0]; r++) {
+        if (g->touched[t->index][r]) g->touched[t->index][r] = 0;
+        else memset(gradient->value + r * t->shape[1], 0, t->shape[1] * sizeof(mtl_real));
+    }
+    gradient->row_count = 0;
+    gradient->state = MTL_GRAD_DENSE;
+}
+
+/* A gradient's meaningful elements are `mtl__gradient_ranges` runs; run i begins at *begin and has the returned length. */
+static size_t mtl__gradient_ranges(const mtl_gradient *g)
+{
+    return g->state == MTL_GRAD_NONE ? 0 : g->state == MTL_GRAD_DENSE ? 1 : g->row_count;
+}
+static size_t mtl__gradient_range(const mtl_gradient *g, const mtl_tensor *t, size_t i, size_t *begin)
+{
+    *begin = g->state == MTL_GRAD_DENSE ? 0 : (size_t)g->rows[i] * t->shape[1];
+    return g->state == MTL_GRAD_DENSE ? t->count : t->shape[1];
+}
+
+/* ==================================================================================================================
+   11 >>batch      ragged sequences to packed time-major rows and back
+   ==================================================================================================================
+   Sequences are sorted by falling length (equal lengths keep their order); place b is a sequence's rank. Then all rows of
+   step 0 are stored, all of step 1, and so on: row offset[t] + b is step t of place b, and rows[t] = number of sequences
+   longer than t never increases. No row is padding.
+   ------------------------------------------------------------------------------------------------------------------ */
+struct mtl_packing {
+    size_t sequences, rows, steps;          /* B, N, T */
+    mtl__steps time;                        /* rows[T], offset[T] */
+    size_t *step_rows, *step_offset;
+    int *order;                             /* [B] the caller's sequence at place b */
+    int *place;                             /* [B] place of the caller's sequence s */
+    int *lengths;                           /* [B] by place */
+    int *last;                              /* [B] packed row of the last step of place b */
+    int *starts;                            /* [B] first row of the caller's sequence s in the caller's order */
+    int *caller_row;                        /* [N] which of the caller's rows is packed row n */
+    int *caller_sequence;                   /* [N] which of the caller's sequences */
+    int *sequence;                          /* [N] place b of packed row n */
+    int *previous[2];                       /* [N] row of the step before in reading direction (0 forward, 1 reverse);
+                                               ~b for a first step: row b of the initial state */
+};
+
+/* Memory for a packing of at most these sizes. */
+static mtl_packing *mtl__packing_push(mtl_arena *arena, size_t sequences, size_t rows, size_t steps, mtl_error *err)
+{
+    static const char what[] = "a batch's row order";
+    mtl_packing *p = (mtl_packing *)mtl__arena_note(arena, 1, sizeof *p, what, err);
+    int d;
+    if (!p) return NULL;
+    p->sequences = sequences;
+    p->rows = rows;
+    p->steps = steps;
+    p->time.steps = steps;
+    p->time.rows = p->step_rows = (size_t *)mtl__arena_zero(arena, steps + 1, sizeof(size_t), what, err);
+    p->time.offset = p->step_offset = (size_t *)mtl__arena_zero(arena, steps + 1, sizeof(size_t), what, err);
+    p->order = (int *)mtl__arena_zero(arena, sequences, sizeof(int), what, err);
+    p->place = (int *)mtl__arena_zero(arena, sequences, sizeof(int), what, err);
+    p->lengths = (int *)mtl__arena_zero(arena, sequences, sizeof(int), what, err);
+    p->last = (int *)mtl__arena_zero(arena, sequences, sizeof(int), what, err);
+    p->starts = (int *)mtl__arena_zero(arena, sequences, sizeof(int), what, err);
+    p->caller_row = (int *)mtl__arena_zero(arena, rows, sizeof(int), what, err);
+    p->caller_sequence = (int *)mtl__arena_zero(arena, rows, sizeof(int), what, err);
+    p->sequence = (int *)mtl__arena_zero(arena, rows, sizeof(int), what, err);
+    for (d = 0; d < 2; d++) p->previous[d] = (int *)mtl__arena_zero(arena, rows, sizeof(int), what, err);
+    return mtl__failed(err) ? NULL : p;
+}
+
+/* Counting sort by falling length: rows[t] counts the sequences longer than t, so place of a length-l sequence is
+   rows[l] (all longer ones come first) plus its rank among equals. */
+static void mtl__packing_sort(mtl_packing *p, const int *lengths)
+{
+    size_t t, s;
+    size_t *next = p->step_offset;          /* borrowed: next free place of each length, [1 .. T] at t - 1 */
+    for (s = 0; s < p->sequences; s++) p->step_rows[lengths[s] - 1]++;
+    for (t = p->steps; t-- > 0;) p->step_rows[t] += t + 1 < p->steps ? p->step_rows[t + 1] : 0;
+    for (t = 0; t < p->steps; t++) next[t] = t + 1 < p->steps ? p->step_rows[t + 1] : 0;
+    for (s = 0; s < p->sequences; s++) {
+        size_t b = next[lengths[s] - 1]++;
+        p->order[b] = (int)s;
+        p->place[s] = (int)b;
+        p->lengths[b] = lengths[s];
+    }
+}
+
+static void mtl__packing_rows(mtl_packing *p)
+{
+    size_t t, b, offset = 0;
+    for (t = 0; t < p->steps; t++) {
+        p->step_offset[t] = offset;
+        offset += p->step_rows[t];
+    }
+    for (t = 0; t < p->steps; t++)
+        for (b = 0; b < p->step_rows[t]; b++) {
+            size_t n = p->step_offset[t] + b;
+            int last = (int)t + 1 == p->lengths[b];
+            p->sequence[n] = (int)b;
+            p->caller_sequence[n] = p->order[b];
+            p->caller_row[n] = p->starts[p->order[b]] + (int)t;
+            p->previous[0][n] = t ? (int)(p->step_offset[t - 1] + b) : ~(int)b;
+            p->previous[1][n] = last ? ~(int)b : (int)(n + p->step_rows[t]);
+            if (last) p->last[b] = (int)n;
+        }
+}
+
+/* The packing of a batch with these lengths. Errors: RANGE for a length below 1 (position: the sequence). */
+static mtl_packing *mtl__packing_create(mtl_arena *arena, const int *lengths, size_t sequences, mtl_error *err)
+{
+    mtl_packing *p;
+    size_t rows = 0, s;
+    int steps = 0;
+    if (mtl__failed(err)) return NULL;
+    for (s = 0; s < sequences; s++) {
+        if (lengths[s] < 1) {
+            mtl__fail(err, MTL_ERROR_RANGE, "lengths", (long long)s, "sequence %z has length %d; at least 1 is needed", s, lengths[s]);
+            return NULL;
+        }
+        if (lengths[s] > steps) steps = lengths[s];
+        rows += (size_t)lengths[s];
+    }
+    if (sequences == 0 || rows > 0x7fffffff) {
+        mtl__fail(err, MTL_ERROR_RANGE, "lengths", (long long)sequences, "a batch needs 1 sequence at least and 2147483647 rows at most");
+        return NULL;
+    }
+    p = mtl__packing_push(arena, sequences, rows, (size_t)steps, err);
+    if (!p || arena->counting) return p;
+    for (s = 0, rows = 0; s < sequences; s++) {
+        p->starts[s] = (int)rows;
+        rows += (size_t)lengths[s];
+    }
+    mtl__packing_sort(p, lengths);
+    mtl__packing_rows(p);
+    return p;
+}
+
+/* ==================================================================================================================
+   12  >>formats   safetensors, JSON, vocabulary, text normalisation, whole files: tensors and strings, nothing of models
+   ==================================================================================================================
+   Everything read here may come from a stranger: each length, offset, shape and product is checked before it is used,
+   and an error names what is wrong and at which byte.
+       safetensors file:  [ header bytes: 8, little-endian ][ header: JSON, padded with spaces ][ data ]
+       header:            {"__metadata__": {text: text, ...}, name: {"dtype", "shape", "data_offsets": [begin, end]}, ...}
+   Offsets count from the start of the data, which the tensors fill without a gap, an overlap or a rest. What is written
+   here starts its data at a multiple of 64, so that a mapped file can be used in place.
+   Source: github.com/huggingface/safetensors, "Format".
+   ------------------------------------------------------------------------------------------------------------------ */
+
+/* ---- UTF-8 ----------------------------------------------------------------------------------------------------- */
+
+/* The character at text[0 .. length): its bytes (1 to 4), or 0 if they are not valid UTF-8. */
+static size_t mtl__utf8_decode(const char *text, size_t length, uint32_t *character)
+{
+    static const uint32_t smallest[5] = { 0, 0, 0x80, 0x800, 0x10000 };     /* below: an overlong form */
+    const unsigned char *byte = (const unsigned char *)text;
+    size_t bytes, i;
+    uint32_t c;
+    if (!length) return 0;
+    c = byte[0];
+    *character = c;
+    if (c < 0x80) return 1;
+    bytes = c >= 0xf8 ? 0 : c >= 0xf0 ? 4 : c >= 0xe0 ? 3 : c >= 0xc0 ? 2 : 0;
+    if (!bytes || bytes > length) return 0;
+    c &= 0x7fu >> bytes;
+    for (i = 1; i < bytes; i++) {
+        if ((byte[i] & 0xc0) != 0x80) return 0;
+        c = c << 6 | (byte[i] & 0x3fu);
+    }
+    *character = c;
+    return c < smallest[bytes] || c > 0x10ffff || (c >= 0xd800 && c <= 0xdfff) ? 0 : bytes;
+}
+
+/* Writes a character's bytes into out[4]; returns how many. */
+static size_t mtl__utf8_encode(uint32_t c, char *out)
+{
+    size_t bytes = c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4, i;
+    static const uint32_t first[5] = { 0, 0, 0xc0, 0xe0, 0xf0 };
+    for (i = bytes; i-- > 1; c >>= 6) out[i] = (char)(0x80 | (c & 0x3f));
+    out[0] = (char)(first[bytes] | c);
+    return bytes;
+}
+
+MTL_DEF size_t mtl_text_valid(const char *text, size_t length)
+{
+    size_t done = 0, bytes = 1;
+    uint32_t character;
+    while (done < length && bytes) {
+        bytes = mtl__utf8_decode(text + done, length - done, &character);
+        done += bytes;
+    }
+    return done;
+}
+
+/* Capital letters and the way to their small ones: every `step`-th character from first to last. One small letter each, as
+   in Unicode's UnicodeData.txt (so no final sigma, and the dotted capital I becomes i). */
+static uint32_t mtl__lowercase(uint32_t c)
+{
+    static const struct { uint16_t first, last, step; int16_t to; } rows[] = {
+        { 0x0041, 0x005a, 1, 32 },                                                              /* ASCII */
+        { 0x00c0, 0x00d6, 1, 32 }, { 0x00d8, 0x00de, 1, 32 },                                   /* Latin-1 */
+        { 0x0100, 0x012e, 2, 1 }, { 0x0130, 0x0130, 1, -199 }, { 0x0132, 0x0136, 2, 1 },        /* Latin Extended-A */
+        { 0x0139, 0x0147, 2, 1 }, { 0x014a, 0x0176, 2, 1 }, { 0x0178, 0x0178, 1, -121 }, { 0x0179, 0x017d, 2, 1 },
+        { 0x0181, 0x0181, 1, 210 }, { 0x0186, 0x0186, 1, 206 }, { 0x018a, 0x018a, 1, 205 },     /* Extended-B: Hausa, Akan, */
+        { 0x018f, 0x018f, 1, 202 }, { 0x0190, 0x0190, 1, 203 }, { 0x0198, 0x0198, 1, 1 },       /* Azerbaijani, */
+        { 0x01a0, 0x01a4, 2, 1 }, { 0x01af, 0x01af, 1, 1 },                                     /* Vietnamese, */
+        { 0x01cd, 0x01db, 2, 1 }, { 0x01de, 0x01ee, 2, 1 }, { 0x01f8, 0x021e, 2, 1 },           /* Pinyin, Romanian */
+        { 0x0222, 0x0232, 2, 1 },
+        { 0x0370, 0x0372, 2, 1 }, { 0x0376, 0x0376, 1, 1 },                                     /* Greek */
+        { 0x0386, 0x0386, 1, 38 }, { 0x0388, 0x038a, 1, 37 }, { 0x038c, 0x038c, 1, 64 }, { 0x038e, 0x038f, 1, 63 },
+        { 0x0391, 0x03a1, 1, 32 }, { 0x03a3, 0x03ab, 1, 32 }, { 0x03d8, 0x03ee, 2, 1 },
+        { 0x0400, 0x040f, 1, 80 }, { 0x0410, 0x042f, 1, 32 }, { 0x0460, 0x0480, 2, 1 },         /* Cyrillic */
+        { 0x048a, 0x04be, 2, 1 }, { 0x04c0, 0x04c0, 1, 15 }, { 0x04c1, 0x04cd, 2, 1 }, { 0x04d0, 0x052e, 2, 1 },
+        { 0x1e00, 0x1e94, 2, 1 }, { 0x1e9e, 0x1e9e, 1, -7615 }, { 0x1ea0, 0x1efe, 2, 1 },       /* Latin Extended Additional */
+    };
+    size_t i;
+    for (i = 0; i < MTL__COUNT(rows) && c >= rows[i].first; i++)
+        if (c <= rows[i].last && (c - rows[i].first) % rows[i].step == 0) return (uint32_t)((int32_t)c + rows[i].to);
+    return c;
+}
+
+MTL_DEF size_t mtl_text_normalise(const char *word, size_t length, int lowercase, int digits, char *out, size_t size)
+{
+    size_t used = 0, total = 0, i = 0;
+    while (i < length) {
+        uint32_t character;
+        char bytes[4];
+        size_t taken = mtl__utf8_decode(word + i, length - i, &character), given;
+        if (taken) {
+            if (lowercase) character = mtl__lowercase(character);
+            if (digits && character >= '0' && character <= '9') character = '0';
+            given = mtl__utf8_encode(character, bytes);
+        } else {                            /* not UTF-8: the byte stays as it is */
+            bytes[0] = word[i];
+            taken = given = 1;
+        }
+        if (used == total && size > used + given) {      /* nothing was left out yet */
+            memcpy(out + used, bytes, given);
+            used += given;
+        }
+        total += given;
+        i += taken;
+    }
+    if (size) out[used] = '\0';
+    return total;
+}
+
+/* ---- growing text ------------------------------------------------------------------------------------------------- */
+
+/* Bytes that grow at their end. Sticky: after a failure it takes no more, and mtl__text_check tells why. */
+typedef struct mtl__text {
+    char *data;                             /* NULL while empty; always followed by a 0 */
+    size_t length, capacity;
+    mtl_allocator allocator;
+    int failed;                             /* MTL_ERROR_MEMORY or MTL_ERROR_TEXT */
+} mtl__text;
+
+/* allocator NULL: malloc. */
+static void mtl__text_init(mtl__text *text, const mtl_allocator *allocator)
+{
+    memset(text, 0, sizeof *text);
+    if (allocator) text->allocator = *allocator;
+}
+
+static void mtl__text_free(mtl__text *text)
+{
+    if (text->data) mtl__free(&text->allocator, text->data);
+    text->data = NULL;
+    text->length = text->capacity = 0;
+}
+
+/* Room for `count` more bytes and a 0; returns where they go, NULL when memory is out. They are not yet counted. */
+static char *mtl__text_reserve(mtl__text *text, size_t count)
+{
+    size_t need = text->length + count + 1, capacity = text->capacity ? text->capacity : 256;
+    char *data;
+    if (text->failed) return NULL;
+    if (count < (size_t)-1 / 4 && need <= text->capacity) return text->data + text->length;
+    while (capacity < need && capacity < (size_t)-1 / 4) capacity *= 2;
+    data = count < (size_t)-1 / 4 && capacity >= need ? (char *)mtl__allocate(&text->allocator, capacity) : NULL;
+    if (!data) {
+        text->failed = MTL_ERROR_MEMORY;
+        return NULL;
+    }
+    if (text->length) memcpy(data, text->data, text->length);
+    if (text->data) mtl__free(&text->allocator, text->data);
+    text->data = data;
+    text->capacity = capacity;
+    return data + text->length;
+}
+
+static void mtl__text_append(mtl__text *text, const char *bytes, size_t count)
+{
+    char *end = mtl__text_reserve(text, count);
+    if (!end) return;
+    if (count) memcpy(end, bytes, count);
+    end[count] = '\0';
+    text->length += count;
+}
+
+static void mtl__text_add(mtl__text *text, const char *words) { mtl__text_append(text, words, strlen(words)); }
+
+/* The error that text met, put into err; what: what the text was to become. */
+static int mtl__text_check(const mtl__text *text, const char *what, mtl_error *err)
+{
+    if (text->failed == MTL_ERROR_MEMORY) return mtl__fail_memory(err, what, text->capacity * 2);
+    if (text->failed) return mtl__fail(err, text->failed, what, -1, "%s: a name or text in it is not valid UTF-8", what);
+    return err->code;
+}
+
+/* ---- writing JSON --------------------------------------------------------------------------------------------------
+   Commas come by themselves: a value or member that does not follow an opening bracket, a colon or a line's
+   end is preceded by one. */
+
+static void mtl__text_comma(mtl__text *text)
+{
+    char last = text->length ? text->data[text->length - 1] : '[';
+    if (!strchr("[{:\n", last)) mtl__text_append(text, ",", 1);
+}
+
+/* bytes[length] between quotes, escaped. */
+static void mtl__text_quote(mtl__text *text, const char *bytes, size_t length)
+{
+    size_t i, from = 0;
+    if (mtl_text_valid(bytes, length) != length && !text->failed) text->failed = MTL_ERROR_TEXT;
+    mtl__text_append(text, "\"", 1);
+    for (i = 0; i < length; i++) {
+        unsigned char c = (unsigned char)bytes[i];
+        char escape[7] = "\\u00";
+        if (c >= 0x20 && c != '"' && c != '\\' && c != 0x7f) continue;
+        mtl__text_append(text, bytes + from, i - from);
+        from = i + 1;
+        escape[4] = "0123456789abcdef"[c >> 4];
+        escape[5] = "0123456789abcdef"[c & 15];
+        if (c == '"' || c == '\\') {
+            escape[1] = (char)c;
+            escape[2] = '\0';
+        }
+        mtl__text_add(text, escape);
+    }
+    mtl__text_append(text, bytes + from, length - from);
+    mtl__text_append(text, "\"", 1);
+}
+
+/* '{' or '[', and its end. */
+static void mtl__json_open(mtl__text *text, char bracket)
+{
+    mtl__text_comma(text);
+    mtl__text_append(text, &bracket, 1);
+}
+static void mtl__json_close(mtl__text *text, char bracket) { mtl__text_append(text, &bracket, 1); }
+
+/* "key": of the member whose value comes next. */
+static void mtl__json_key(mtl__text *text, const char *key)
+{
+    mtl__text_comma(text);
+    mtl__text_quote(text, key, strlen(key));
+    mtl__text_append(text, ":", 1);
+}
+
+static void mtl__json_add_text(mtl__text *text, const char *value)
+{
+    mtl__text_comma(text);
+    mtl__text_quote(text, value, strlen(value));
+}
+
+/* JSON has no infinity and no NaN: they become null. */
+static void mtl__json_add_number(mtl__text *text, double value)
+{
+    char digits[32];
+    mtl_text_from_number(value, digits);
+    mtl__text_comma(text);
+    mtl__text_add(text, mtl__double_is_finite(value) ? digits : "null");
+}
+
+static void mtl__json_add_whole(mtl__text *text, unsigned long long value)
+{
+    char digits[24];
+    mtl__digits(value, digits);
+    mtl__text_comma(text);
+    mtl__text_add(text, digits);
+}
+
+/* ---- reading JSON --------------------------------------------------------------------------------------------------
+   RFC 8259, strictly. The reader keeps its place in the tree itself, not in the machine's stack, so that depth is limited
+   by memory alone. */
+enum { MTL__JSON_NULL, MTL__JSON_FLAG, MTL__JSON_NUMBER, MTL__JSON_TEXT, MTL__JSON_ARRAY, MTL__JSON_OBJECT };
+
+typedef struct mtl__json {
+    int type;
+    size_t count;                           /* ARRAY, OBJECT: members; TEXT, NUMBER: bytes of text */
+    const char *text;                       /* TEXT: decoded; NUMBER: as it was written; both followed by a 0 */
+    double number;                          /* NUMBER; FLAG: 0 or 1 */
+    struct mtl__json **items;               /* [count] */
+    const char *key;                        /* in an object: the member's name, followed by a 0 */
+    size_t key_length;
+    size_t offset;                          /* of its first byte in the file */
+    struct mtl__json *up, *last;            /* while reading: what it stands in; ARRAY, OBJECT: newest member */
+    struct mtl__json *before;               /* the member before it */
+} mtl__json;
+
+typedef struct mtl__json_reader {
+    const char *text;
+    size_t length, at;
+    size_t base;                            /* the text's own offset in its file, for messages */
+    const char *what;                       /* the text's name, for messages */
+    char *pool;                             /* decoded texts: never longer than the source */
+    mtl__json *spare;                       /* nodes to be used next */
+    size_t spare_count;
+    mtl_arena *arena;
+    mtl_error *err;
+} mtl__json_reader;
+
+static int mtl__json_fail(mtl__json_reader *r, const char *expected)
+{
+    return mtl__fail(r->err, MTL_ERROR_FORMAT, r->what, (long long)(r->base + r->at), "%s: not valid JSON at byte %z: expected %s",
+                     r->what, r->base + r->at, expected);
+}
+
+/* The next character, 0 at the end (a zero byte in the text is no JSON either). */
+MTL__INLINE char mtl__json_peek(const mtl__json_reader *r) { return r->at < r->length ? r->text[r->at] : '\0'; }
+
+static char mtl__json_skip_space(mtl__json_reader *r)
+{
+    while (r->at < r->length && (r->text[r->at] == ' ' || r->text[r->at] == '\n' || r->text[r->at] == '\t' || r->text[r->at] == '\r'))
+        r->at++;
+    return mtl__json_peek(r);
+}
+
+static mtl__json *mtl__json_new(mtl__json_reader *r, int type)
+{
+    mtl__json *node;
+    if (!r->spare_count) {
+        r->spare_count = r->length < 4096 ? 16 : 1024;
+        r->spare = (mtl__json *)mtl__arena_zero(r->arena, r->spare_count, sizeof *r->spare, "JSON", r->err);
+        if (!r->spare) return NULL;
+    }
+    node = r->spare++;
+    r->spare_count--;
+    node->type = type;
+    node->offset = r->base + r->at;
+    return node;
+}
+
+/* Four hexadecimal digits, or -1. */
+static long mtl__json_hex(mtl__json_reader *r)
+{
+    static const char digits[] = "0123456789abcdef0123456789ABCDEF";
+    long value = 0;
+    int i;
+    for (i = 0; i < 4; i++, r->at++) {
+        char c = mtl__json_peek(r);
+        const char *digit = c ? strchr(digits, c) : NULL;
+        if (!digit) return -1;
+        value = value * 16 + (digit - digits) % 16;
+    }
+    return value;
+}
+
+/* \uXXXX, or two of them that make one character, after the u. */
+static int mtl__json_unicode(mtl__json_reader *r)
+{
+    long high = mtl__json_hex(r), low;
+    if (high < 0) return mtl__json_fail(r, "four hexadecimal digits after \\u");
+    if (high >= 0xd800 && high <= 0xdfff) {
+        int pair = high < 0xdc00 && r->length - r->at >= 6 && r->text[r->at] == '\\' && r->text[r->at + 1] == 'u';
+        if (pair) r->at += 2;
+        low = pair ? mtl__json_hex(r) : -1;
+        if (low < 0xdc00 || low > 0xdfff) return mtl__json_fail(r, "the second half of a surrogate pair");
+        high = 0x10000 + (high - 0xd800) * 1024 + (low - 0xdc00);
+    }
+    r->pool += mtl__utf8_encode((uint32_t)high, r->pool);
+    return MTL_OK;
+}
+
+static int mtl__json_escape(mtl__json_reader *r)
+{
+    static const char codes[] = "\"\\/bfnrt", meanings[] = "\"\\/\b\f\n\r\t";
+    char c = mtl__json_peek(r);
+    const char *code = c ? strchr(codes, c) : NULL;
+    if (!code && c != 'u') return mtl__json_fail(r, "one of \"\\/bfnrtu after \\");
+    r->at++;
+    if (!code) return mtl__json_unicode(r);
+    *r->pool++ = meanings[code - codes];
+    return MTL_OK;
+}
+
+/* A text between quotes, decoded into the pool. */
+static const char *mtl__json_string(mtl__json_reader *r, size_t *length)
+{
+    char *start = r->pool;
+    r->at++;
+    for (;;) {
+        uint32_t character = 0;
+        size_t bytes = mtl__utf8_decode(r->text + r->at, r->length - r->at, &character);
+        if (r->at == r->length) mtl__json_fail(r, "the closing quote of a text");
+        else if (!bytes) mtl__json_fail(r, "valid UTF-8");
+        else if (character < 0x20) mtl__json_fail(r, "no control character in a text");
+        if (mtl__failed(r->err)) return NULL;
+        if (character == '\\') {
+            r->at++;
+            if (mtl__json_escape(r) != MTL_OK) return NULL;
+            continue;
+        }
+        r->at += bytes;
+        if (character == '"') break;
+        memcpy(r->pool, r->text + r->at - bytes, bytes);
+        r->pool += bytes;
+    }
+    *length = (size_t)(r->pool - start);
+    *r->pool++ = '\0';
+    return start;
+}
+
+static size_t mtl__json_digits(mtl__json_reader *r)
+{
+    size_t from = r->at;
+    while (mtl__is_digit(mtl__json_peek(r))) r->at++;
+    return r->at - from;
+}
+
+/* -? (0 | [1-9] digits) (. digits)? ([eE] [+-]? digits)? */
+static int mtl__json_number_scan(mtl__json_reader *r)
+{
+    if (mtl__json_peek(r) == '-') r->at++;
+    if (mtl__json_peek(r) == '0') r->at++;
+    else if (!mtl__json_digits(r)) return mtl__json_fail(r, "a digit");
+    if (mtl__json_peek(r) == '.') {
+        r->at++;
+        if (!mtl__json_digits(r)) return mtl__json_fail(r, "a digit after the point");
+    }
+    if (mtl__json_peek(r) == 'e' || mtl__json_peek(r) == 'E') {
+        r->at++;
+        if (mtl__json_peek(r) == '+' || mtl__json_peek(r) == '-') r->at++;
+        if (!mtl__json_digits(r)) return mtl__json_fail(r, "a digit of the exponent");
+    }
+    return MTL_OK;
+}
+
+static mtl__json *mtl__json_read_number(mtl__json_reader *r)
+{
+    mtl__json *node = mtl__json_new(r, MTL__JSON_NUMBER);
+    size_t from = r->at;
+    if (!node || mtl__json_number_scan(r) != MTL_OK) return NULL;
+    if (!mtl_text_number(r->text + from, r->at - from, &node->number)) {
+        r->at = from;
+        mtl__json_fail(r, "a number that a double can hold");
+        return NULL;
+    }
+    node->count = r->at - from;
+    node->text = r->pool;
+    memcpy(r->pool, r->text + from, node->count);
+    r->pool += node->count;
+    *r->pool++ = '\0';
+    return node;
+}
+
+static mtl__json *mtl__json_read_word(mtl__json_reader *r)
+{
+    static const struct { const char *word; int type; double number; } words[] = {
+        { "null", MTL__JSON_NULL, 0 }, { "false", MTL__JSON_FLAG, 0 }, { "true", MTL__JSON_FLAG, 1 } };
+    size_t i;
+    for (i = 0; i < MTL__COUNT(words); i++) {
+        size_t length = strlen(words[i].word);
+        if (r->length - r->at >= length && memcmp(r->text + r->at, words[i].word, length) == 0) {
+            mtl__json *node = mtl__json_new(r, words[i].type);
+            if (node) node->number = words[i].number;
+            r->at += length;
+            return node;
+        }
+    }
+    mtl__json_fail(r, "a value");
+    return NULL;
+}
+
+/* A value; of an array or object its opening bracket. */
+static mtl__json *mtl__json_read_value(mtl__json_reader *r)
+{
+    char c = mtl__json_skip_space(r);
+    mtl__json *node;
+    if (c == '-' || mtl__is_digit(c)) return mtl__json_read_number(r);
+    if (c != '"' && c != '[' && c != '{') return mtl__json_read_word(r);
+    node = mtl__json_new(r, c == '"' ? MTL__JSON_TEXT : c == '[' ? MTL__JSON_ARRAY : MTL__JSON_OBJECT);
+    if (!node) return NULL;
+    if (c == '"') node->text = mtl__json_string(r, &node->count);
+    else r->at++;
+    return mtl__failed(r->err) ? NULL : node;
+}
+
+/* The next member of `up` (NULL: the whole text's one value), with its name in an object. */
+static mtl__json *mtl__json_read_member(mtl__json_reader *r, mtl__json *up)
+{
+    const char *key = NULL;
+    size_t key_length = 0;
+    mtl__json *node;
+    if (up && up->type == MTL__JSON_OBJECT) {
+        if (mtl__json_skip_space(r) != '"') mtl__json_fail(r, "a member's name in quotes");
+        else key = mtl__json_string(r, &key_length);
+        if (key && mtl__json_skip_space(r) != ':') mtl__json_fail(r, "a colon");
+        if (mtl__failed(r->err)) return NULL;
+        r->at++;
+    }
+    node = mtl__json_read_value(r);
+    if (!node) return NULL;
+    node->key = key;
+    node->key_length = key_length;
+    node->up = up;
+    if (up) {
+        node->before = up->last;
+        up->last = node;
+        up->count++;
+    }
+    return node;
+}
+
+/* At the end of an array or object: its members as a list. */
+static void mtl__json_collect(mtl__json_reader *r, mtl__json *node)
+{
+    mtl__json *item = node->last;
+    size_t i = node->count;
+    r->at++;
+    if (!i) return;
+    node->items = (mtl__json **)mtl__arena_zero(r->arena, i, sizeof *node->items, "JSON", r->err);
+    for (; node->items && item; item = item->before) node->items[--i] = item;
+}
+
+MTL__INLINE char mtl__json_closer(const mtl__json *node) { return node->type == MTL__JSON_ARRAY ? ']' : '}'; }
+
+/* After a value inside `up`: closes what ends here. Returns what the next member belongs to, NULL at the end of all. */
+static mtl__json *mtl__json_read_ends(mtl__json_reader *r, mtl__json *up)
+{
+    while (up && !mtl__failed(r->err)) {
+        char c = mtl__json_skip_space(r);
+        if (c == ',') {
+            r->at++;
+            return up;
+        }
+        if (c != mtl__json_closer(up)) mtl__json_fail(r, up->type == MTL__JSON_ARRAY ? "a comma or ]" : "a comma or }");
+        else mtl__json_collect(r, up);
+        up = up->up;
+    }
+    return NULL;
+}
+
+/* The tree of text[length], in `arena`; NULL on error. what: its name for messages; base: its offset in the file. */
+static mtl__json *mtl__json_parse(const char *text, size_t length, const char *what, size_t base, mtl_arena *arena, mtl_error *err)
+{
+    mtl__json_reader r;
+    mtl__json *root = NULL, *up = NULL, *node;
+    memset(&r, 0, sizeof r);
+    r.text = text;
+    r.length = length;
+    r.base = base;
+    r.what = what;
+    r.arena = arena;
+    r.err = err;
+    /* A text loses its quotes and gains a 0; a number gains a 0 and is followed by at least one byte or the end. */
+    r.pool = (char *)mtl__arena_zero(arena, length + 1, 1, "JSON", err);
+    if (!r.pool) return NULL;
+    do {
+        node = mtl__json_read_member(&r, up);
+        if (!node) return NULL;
+        if (!root) root = node;
+        if (node->type >= MTL__JSON_ARRAY) {
+            up = node;
+            if (mtl__json_skip_space(&r) != mtl__json_closer(node)) continue;
+        }
+        up = mtl__json_read_ends(&r, up);
+    } while (up);
+    mtl__json_skip_space(&r);
+    if (!mtl__failed(err) && r.at < length) mtl__json_fail(&r, "nothing after the value");
+    return mtl__failed(err) ? NULL : root;
+}
+
+/* Member i of an array or object; NULL if there is none. */
+static const mtl__json *mtl__json_at(const mtl__json *node, size_t i)
+{
+    return node && node->type >= MTL__JSON_ARRAY && i < node->count ? node->items[i] : NULL;
+}
+
+static size_t mtl__json_count(const mtl__json *node) { return node && node->type >= MTL__JSON_ARRAY ? node->count : 0; }
+
+/* An object's member by name (of two the later one); NULL if there is none. */
+static const mtl__json *mtl__json_get(const mtl__json *node, const char *key)
+{
+    size_t i = node && node->type == MTL__JSON_OBJECT ? node->count : 0, length = strlen(key);
+    while (i-- > 0)
+        if (node->items[i]->key_length == length && memcmp(node->items[i]->key, key, length) == 0) return node->items[i];
+    return NULL;
+}
+
+/* Typed reading of a node that may be NULL (missing): name is what messages call it. */
+static int mtl__json_wrong(const mtl__json *node, const char *name, const char *expected, mtl_error *err)
+{
+    if (!node) return mtl__fail(err, MTL_ERROR_FORMAT, name, -1, "%s is missing: expected %s", name, expected);
+    return mtl__fail(err, MTL_ERROR_FORMAT, name, (long long)node->offset, "%s, at byte %z, is not %s", name, node->offset, expected);
+}
+
+static double mtl__json_number(const mtl__json *node, const char *name, mtl_error *err)
+{
+    if (node && node->type == MTL__JSON_NUMBER) return node->number;
+    mtl__json_wrong(node, name, "a number", err);
+    return 0;
+}
+
+/* A whole number from 0 to most, exact to all 64 bits, written without point and exponent. */
+static unsigned long long mtl__json_whole(const mtl__json *node, const char *name, unsigned long long most, mtl_error *err)
+{
+    unsigned long long value = 0;
+    size_t i;
+    int fits = node && node->type == MTL__JSON_NUMBER;
+    for (i = 0; fits && i < node->count; i++) {
+        unsigned digit = (unsigned)(node->text[i] - '0');
+        fits = mtl__is_digit(node->text[i]) && (value < most / 10 || (value == most / 10 && digit <= most % 10));
+        value = value * 10 + digit;
+    }
+    if (fits) return value;
+    mtl__json_wrong(node, name, "a whole number in range", err);
+    return 0;
+}
+
+/* A whole number from low to high. */
+static int mtl__json_int(const mtl__json *node, const char *name, int low, int high, mtl_error *err)
+{
+    if (node && node->type == MTL__JSON_NUMBER && node->number >= low && node->number <= high &&
+        (double)(int)node->number == node->number) return (int)node->number;
+    mtl__json_wrong(node, name, "a whole number in range", err);
+    return low;
+}
+
+/* A text without zero bytes, so that C can hold it; memory of the arena. */
+static const char *mtl__json_text(const mtl__json *node, const char *name, mtl_error *err)
+{
+    if (node && node->type == MTL__JSON_TEXT && strlen(node->text) == node->count) return node->text;
+    mtl__json_wrong(node, name, "a text without zero bytes", err);
+    return "";
+}
+
+/* ---- vocabulary ------------------------------------------------------------------------------------------------------
+   Words and their indices: open addressing, linear probing, at most half full. */
+
+typedef struct mtl__vocabulary {
+    size_t count;
+    const char *const *words;               /* [count] the caller's */
+    unsigned *slots;                        /* [slot_count] index + 1; 0: free */
+    size_t slot_count;                      /* a power of two */
+} mtl__vocabulary;
+
+/* FNV-1a. */
+static uint64_t mtl__hash(const char *bytes, size_t length)
+{
+    uint64_t hash = 14695981039346656037ull;
+    size_t i;
+    for (i = 0; i < length; i++) hash = (hash ^ (unsigned char)bytes[i]) * 1099511628211ull;
+    return hash ^ hash >> 32;
+}
+
+/* The slot of a word, or the free one where it belongs. */
+static unsigned *mtl__vocabulary_slot(const mtl__vocabulary *vocabulary, const char *word, size_t length)
+{
+    size_t mask = vocabulary->slot_count - 1, i = (size_t)mtl__hash(word, length) & mask;
+    for (; vocabulary->slots[i]; i = (i + 1) & mask) {
+        const char *other = vocabulary->words[vocabulary->slots[i] - 1];
+        if (strlen(other) == length && memcmp(other, word, length) == 0) break;
+    }
+    return &vocabulary->slots[i];
+}
+
+/* Index of word[length], or -1. */
+static int mtl__vocabulary_find(const mtl__vocabulary *vocabulary, const char *word, size_t length)
+{
+    return vocabulary->slot_count ? (int)*mtl__vocabulary_slot(vocabulary, word, length) - 1 : -1;
+}
+
+/* words[count] stay the caller's; the table goes into arena. Error: TEXT naming a word that stands twice, position: its index. */
+static int mtl__vocabulary_init(mtl__vocabulary *vocabulary, const char *const *words, size_t count, mtl_arena *arena, mtl_error *err)
+{
+    size_t i, slots = 8;
+    memset(vocabulary, 0, sizeof *vocabulary);
+    if (mtl__failed(err)) return err->code;
+    if (count > 0x7fffffff) return mtl__fail(err, MTL_ERROR_LIMIT, "words", (long long)count, "%z words are too many", count);
+    while (slots < 2 * count) slots *= 2;
+    vocabulary->slots = (unsigned *)mtl__arena_zero(arena, slots, sizeof *vocabulary->slots, "a vocabulary", err);
+    if (!vocabulary->slots || arena->counting) return err->code;
+    vocabulary->words = words;
+    vocabulary->slot_count = slots;
+    for (i = 0; i < count; i++) {
+        unsigned *slot = mtl__vocabulary_slot(vocabulary, words[i], strlen(words[i]));
+        if (*slot) return mtl__fail(err, MTL_ERROR_TEXT, words[i], (long long)i, "'%s' stands twice: at %z and at %z", words[i],
+                                    (size_t)(*slot - 1), i);
+        *slot = (unsigned)i + 1;
+        vocabulary->count = i + 1;
+    }
+    return MTL_OK;
+}
+
+/* ---- whole files ------------------------------------------------------------------------------------------------------- */
+
+/* verb: "read" or "write"; error: errno's number. Of a long path the end is shown. */
+static int mtl__file_fail(mtl_error *err, const char *verb, const char *path, int error)
+{
+    const size_t most = 150, length = strlen(path);
+    const char *shown = length > most ? path + length - most : path;
+    while (((unsigned char)*shown & 0xc0) == 0x80) shown++;
+    return mtl__fail(err, MTL_ERROR_IO, path, -1, "cannot %s '%s%s': %s%s", verb, shown == path ? "" : "...", shown,
+                     strerror(error), mtl__os_advice(error));
+}
+
+/* Starts an atomic save to path; `state` is the caller's and must stay until mtl__file_save_end, which must be called if
+   this succeeded. The writer's error need not be looked at: mtl__file_save_end tells it. */
+static int mtl__file_save_begin(const char *path, mtl_writer *writer, mtl__file_writer *state, mtl_error *err)
+{
+    int error;
+    if (mtl__failed(err)) return err->code;
+    if (!path) return mtl__fail(err, MTL_ERROR_ARGUMENT, "path", -1, "path is NULL: give the name of a file");
+    writer->user = state;
+    writer->write = mtl__file_writer_write;
+    error = mtl__file_writer_open(state, path);
+    return error ? mtl__file_fail(err, "write", path, error) : MTL_OK;
+}
+
+/* Puts the new file in the place of the old one if err is not set; else the old file stays. */
+static int mtl__file_save_end(const char *path, mtl__file_writer *state, mtl_error *err)
+{
+    int error = mtl__file_writer_close(state, !mtl__failed(err));
+    if (!error) return err->code;
+    if (err->code == MTL_ERROR_IO) mtl_error_clear(err);   /* it only says that this file took no more; here is why */
+    return mtl__file_fail(err, "write", path, error);
+}
+
+/* A file's bytes, mapped or read into malloc's memory. */
+typedef struct mtl__file_view {
+    const void *bytes;
+    size_t count;
+    void *memory;                           /* what to give back */
+    size_t mapped_bytes;                    /* > 0: memory is a mapping */
+} mtl__file_view;
+
+static void mtl__file_unmap(mtl__file_view *view)
+{
+    if (view->mapped_bytes) mtl__os_unmap(view->memory, view->mapped_bytes);
+    else mtl__release(view->memory);
+    memset(view, 0, sizeof *view);
+}
+
+/* Everything that a reader gives, added to text. */
+static int mtl__text_read(mtl__text *text, const mtl_reader *reader, const char *what, mtl_error *err)
+{
+    size_t want = 65536, got = want;
+    while (got == want && !mtl__failed(err)) {
+        char *end;
+        want = text->length > 65536 ? text->length : 65536;         /* doubling: each byte is copied about once */
+        end = mtl__text_reserve(text, want);
+        if (!end) return mtl__text_check(text, what, err);
+        got = reader->read(reader->user, end, want);
+        if (got > want) return mtl__fail(err, MTL_ERROR_ARGUMENT, what, -1, "%s: the reader gave more bytes than asked for", what);
+        text->length += got;
+        text->data[text->length] = '\0';
+    }
+    return err->code;
+}
+
+typedef struct mtl__file_source { mtl__handle handle; int error; } mtl__file_source;
+
+static size_t mtl__file_source_read(void *user, void *bytes, size_t count)
+{
+    mtl__file_source *source = (mtl__file_source *)user;
+    return mtl__os_read(source->handle, bytes, count, &source->error);
+}
+
+static int mtl__file_read_all(mtl__file_view *view, const char *path, mtl__handle handle, mtl_error *err)
+{
+    mtl__file_source source;
+    mtl_reader reader;
+    mtl__text text;
+    source.handle = handle;
+    source.error = 0;
+    reader.user = &source;
+    reader.read = mtl__file_source_read;
+    mtl__text_init(&text, NULL);
+    mtl__text_read(&text, &reader, path, err);
+    if (source.error && !mtl__failed(err)) mtl__file_fail(err, "read", path, source.error);
+    if (mtl__failed(err)) {
+        mtl__text_free(&text);
+        return err->code;
+    }
+    view->bytes = view->memory = text.data;
+    view->count = text.length;
+    return MTL_OK;
+}
+
+/* All of a file for reading; the bytes must not be changed and stay until mtl__file_unmap. */
+static int mtl__file_map(mtl__file_view *view, const char *path, mtl_error *err)
+{
+    mtl__handle handle;
+    int error;
+    memset(view, 0, sizeof *view);
+    if (mtl__failed(err)) return err->code;
+    if (!path) return mtl__fail(err, MTL_ERROR_ARGUMENT, "path", -1, "path is NULL: give the name of a file");
+    error = mtl__os_open(path, MTL__OPEN_READ, &handle);
+    if (error) return mtl__file_fail(err, "read", path, error);
+    if (mtl__os_map(handle, &view->memory, &view->mapped_bytes)) {
+        view->bytes = view->memory;
+        view->count = view->mapped_bytes;
+    } else {
+        mtl__file_read_all(view, path, handle, err);
+    }
+    mtl__os_close(handle);
+    return err->code;
+}
+
+/* ---- safetensors: tensor values ------------------------------------------------------------------------------------------- */
+
+static const struct { const char *name; size_t bytes; } mtl__types[MTL_TYPE_COUNT] = {     /* in the order of MTL_TYPE_* */
+    { "F32", 4 }, { "F64", 8 }, { "F16", 2 }, { "BF16", 2 }, { "I64", 8 }, { "I32", 4 }, { "I16", 2 }, { "I8", 1 }, { "U8", 1 },
+    { "BOOL", 1 } };
+
+MTL__INLINE int mtl__big_endian(void)
+{
+    const uint16_t one = 1;
+    unsigned char first;
+    memcpy(&first, &one, 1);
+    return !first;
+}
+
+/* A little-endian whole number of `bytes` bytes at any address. */
+MTL__INLINE uint64_t mtl__load_little(const unsigned char *from, size_t bytes)
+{
+    uint64_t value = 0;
+    while (bytes-- > 0) value = value << 8 | from[bytes];
+    return value;
+}
+
+/* Copies `count` elements between this machine's byte order and the file's; they are the same on most machines. */
+static void mtl__copy_little(void *out, const void *from, size_t count, size_t bytes)
+{
+    const unsigned char *source = (const unsigned char *)from;
+    unsigned char *target = (unsigned char *)out;
+    size_t i, j;
+    if (!mtl__big_endian()) {
+        if (count) memcpy(out, from, count * bytes);
+        return;
+    }
+    for (i = 0; i < count; i++)
+        for (j = 0; j < bytes; j++) target[i * bytes + j] = source[i * bytes + bytes - 1 - j];
+}
+
+MTL__INLINE float mtl__float_of_bits(uint32_t bits)
+{
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+/* IEEE half precision: 1 sign, 5 exponent, 10 mantissa bits. */
+static float mtl__float_of_half(uint32_t half)
+{
+    uint32_t sign = (half & 0x8000) << 16, exponent = half >> 10 & 31, mantissa = half & 0x3ff;
+    if (exponent == 31) return mtl__float_of_bits(sign | 0x7f800000u | mantissa << 13);
+    if (exponent) return mtl__float_of_bits(sign | (exponent + 112) << 23 | mantissa << 13);
+    if (!mantissa) return mtl__float_of_bits(sign);
+    for (exponent = 113; !(mantissa & 0x400); exponent--) mantissa <<= 1;      /* denormals are normal floats */
+    return mtl__float_of_bits(sign | exponent << 23 | (mantissa & 0x3ff) << 13);
+}
+
+static mtl_real mtl__load_real(const unsigned char *from, int type)
+{
+    double value;
+    uint64_t bits = mtl__load_little(from, mtl__types[type].bytes);
+    switch (type) {
+    case MTL_TYPE_F32: return (mtl_real)mtl__float_of_bits((uint32_t)bits);
+    case MTL_TYPE_F16: return (mtl_real)mtl__float_of_half((uint32_t)bits);
+    case MTL_TYPE_BF16: return (mtl_real)mtl__float_of_bits((uint32_t)bits << 16);
+    default:
+        memcpy(&value, &bits, sizeof value);
+        return (mtl_real)value;
+    }
+}
+
+MTL_DEF int mtl_safetensor_values(const mtl_safetensor *tensor, mtl_real *out, mtl_error *err)
+{
+    const int own_type = MTL__REAL_IS_DOUBLE ? MTL_TYPE_F64 : MTL_TYPE_F32;
+    mtl_error local;
+    size_t i;
+    mtl_error_clear(&local);
+    if (!err) err = &local;
+    if (mtl__failed(err)) return err->code;
+    if (!tensor || (!out && tensor->count))
+        return mtl__fail(err, MTL_ERROR_ARGUMENT, tensor ? "out" : "tensor", -1, "%s is NULL", tensor ? "out" : "tensor");
+    if (tensor->type < 0 || tensor->type > MTL_TYPE_BF16)
+        return mtl__fail(err, MTL_ERROR_TENSOR, tensor->name, tensor->type, "tensor '%s' does not hold floating-point numbers",
+                         tensor->name);
+    if (tensor->type == own_type) {
+        mtl__copy_little(out, tensor->data, tensor->count, sizeof *out);
+    } else {
+        const unsigned char *data = (const unsigned char *)tensor->data;
+        for (i = 0; i < tensor->count; i++) out[i] = mtl__load_real(data + i * mtl__types[tensor->type].bytes, tensor->type);
+    }
+    return MTL_OK;
+}
+
+/* ---- safetensors: reading --------------------------------------------------------------------------------------------------- */
+
+enum { MTL__HEADER_MOST = 100000000 };      /* as the official reader */
+
+/* A tensor while its file is checked. */
+typedef struct mtl__tensor_span {
+    uint64_t begin, end;                    /* in the data */
+    mtl_safetensor *tensor;
+    size_t offset;                          /* of its description in the file, for messages */
+} mtl__tensor_span;
+
+static int mtl__tensor_fail(mtl_error *err, const char *name, size_t offset, const char *problem)
+{
+    return mtl__fail(err, MTL_ERROR_FORMAT, name, (long long)offset, "tensor '%s', described at byte %z: %s", name, offset, problem);
+}
+
+/* Bytes of the header's text, after checking that the file holds it; 0 on error. */
+static size_t mtl__safetensors_header(const unsigned char *bytes, size_t count, mtl_error *err)
+{
+    uint64_t length;
+    if (count < 9) {
+        mtl__fail(err, MTL_ERROR_FORMAT, "header", (long long)count, "not a safetensors file: it has %z bytes, too few for a header", count);
+        return 0;
+    }
+    length = mtl__load_little(bytes, 8);
+    if (length > MTL__HEADER_MOST || length < 2 || bytes[8] != '{')
+        mtl__fail(err, MTL_ERROR_FORMAT, "header", 0, "not a safetensors file: it does not begin with a header length and '{'");
+    else if (length > count - 8)
+        mtl__fail(err, MTL_ERROR_FORMAT, "header", (long long)count, "the file is cut short: its header ends at byte %l, the file at byte %z",
+                  (long long)length + 8, count);
+    return mtl__failed(err) ? 0 : (size_t)length;
+}
+
+static int mtl__safetensors_type(mtl_safetensor *tensor, const mtl__json *node, size_t offset, mtl_error *err)
+{
+    if (!node || node->type != MTL__JSON_TEXT) return mtl__tensor_fail(err, tensor->name, offset, "dtype is missing or not a text");
+    for (tensor->type = 0; tensor->type < MTL_TYPE_COUNT; tensor->type++)
+        if (strcmp(mtl__types[tensor->type].name, node->text) == 0) return MTL_OK;
+    return mtl__fail(err, MTL_ERROR_UNSUPPORTED, tensor->name, (long long)node->offset,
+                     "tensor '%s', at byte %z: values of type '%s' cannot be read", tensor->name, node->offset, node->text);
+}
+
+static int mtl__safetensors_shape(mtl_safetensor *tensor, const mtl__json *node, size_t offset, mtl_error *err)
+{
+    size_t i;
+    if (!node || node->type != MTL__JSON_ARRAY) return mtl__tensor_fail(err, tensor->name, offset, "shape is missing or not a list");
+    if (node->count > MTL__COUNT(tensor->shape))
+        return mtl__tensor_fail(err, tensor->name, node->offset, "its shape has more than 8 dimensions");
+    tensor->dims = (int)node->count;
+    tensor->count = 1;
+    for (i = 0; i < node->count; i++) {
+        tensor->shape[i] = (size_t)mtl__json_whole(node->items[i], tensor->name, (size_t)-1 / 2, err);
+        if (!mtl__failed(err) && !mtl__multiply(tensor->count, tensor->shape[i], &tensor->count))
+            mtl__tensor_fail(err, tensor->name, node->offset, "its shape is larger than memory");
+        if (mtl__failed(err)) return err->code;
+    }
+    return MTL_OK;
+}
+
+/* data_offsets, which must be as far apart as type and shape say. */
+static int mtl__safetensors_extent(mtl__tensor_span *span, const mtl__json *node, size_t data_bytes, mtl_error *err)
+{
+    const mtl_safetensor *tensor = span->tensor;
+    size_t bytes;
+    if (mtl__failed(err)) return err->code;
+    if (!node || node->type != MTL__JSON_ARRAY || node->count != 2)
+        return mtl__tensor_fail(err, tensor->name, span->offset, "data_offsets is missing or not a list of two");
+    span->begin = mtl__json_whole(node->items[0], tensor->name, (size_t)-1 / 2, err);
+    span->end = mtl__json_whole(node->items[1], tensor->name, (size_t)-1 / 2, err);
+    if (mtl__failed(err)) return err->code;
+    if (span->begin > span->end) return mtl__tensor_fail(err, tensor->name, node->offset, "its data ends before it begins");
+    if (span->end > data_bytes)
+        return mtl__fail(err, MTL_ERROR_FORMAT, tensor->name, (long long)node->offset,
+                         "tensor '%s', described at byte %z: its data ends at %l of %z bytes; is the file cut short?", tensor->name,
+                         node->offset, (long long)span->end, data_bytes);
+    if (!mtl__multiply(tensor->count, mtl__types[tensor->type].bytes, &bytes) || bytes != span->end - span->begin)
+        return mtl__tensor_fail(err, tensor->name, node->offset, "its shape and type do not fit its data_offsets");
+    return MTL_OK;
+}
+
+/* One member of the header. */
+static int mtl__safetensors_tensor(mtl__tensor_span *span, const mtl__json *node, const unsigned char *data, size_t data_bytes,
+                                   mtl_error *err)
+{
+    mtl_safetensor *tensor = span->tensor;
+    tensor->name = node->key;
+    span->offset = node->offset;
+    if (strlen(node->key) != node->key_length) return mtl__tensor_fail(err, node->key, node->offset, "its name holds a zero byte");
+    if (node->type != MTL__JSON_OBJECT || node->count != 3)
+        return mtl__tensor_fail(err, node->key, node->offset, "expected dtype, shape and data_offsets, once each");
+    if (mtl__safetensors_type(tensor, mtl__json_get(node, "dtype"), node->offset, err) != MTL_OK) return err->code;
+    mtl__safetensors_shape(tensor, mtl__json_get(node, "shape"), node->offset, err);
+    mtl__safetensors_extent(span, mtl__json_get(node, "data_offsets"), data_bytes, err);
+    tensor->data = data + span->begin;
+    return err->code;
+}
+
+/* No two members of an object under one name. */
+static int mtl__json_unique(const mtl__json *node, mtl_arena *arena, mtl_error *err)
+{
+    mtl__vocabulary vocabulary;
+    mtl_arena_mark mark = mtl_arena_save(arena);
+    const char **keys = (const char **)mtl__arena_zero(arena, node->count, sizeof *keys, "names", err);
+    mtl_error twice;
+    size_t i;
+    mtl_error_clear(&twice);
+    for (i = 0; keys && i < node->count; i++) keys[i] = node->items[i]->key;
+    if (keys && mtl__vocabulary_init(&vocabulary, keys, node->count, arena, &twice) != MTL_OK) {
+        size_t offset = twice.code == MTL_ERROR_TEXT ? node->items[twice.position]->offset : node->offset;
+        mtl__fail(err, twice.code == MTL_ERROR_TEXT ? MTL_ERROR_FORMAT : twice.code, twice.name, (long long)offset,
+                  "not a safetensors file: name %s, the second time before byte %z", twice.message, offset);
+    }
+    mtl_arena_release(arena, mark);
+    return err->code;
+}
+
+static int mtl__safetensors_read_metadata(mtl_safetensors *file, const mtl__json *node, mtl_error *err)
+{
+    size_t i;
+    if (node->type != MTL__JSON_OBJECT) return mtl__json_wrong(node, "__metadata__", "an object", err);
+    if (mtl__json_unique(node, &file->arena, err) != MTL_OK) return err->code;
+    file->metadata_count = node->count;
+    file->metadata = (const char **)mtl__arena_zero(&file->arena, 2 * node->count, sizeof *file->metadata, "metadata", err);
+    for (i = 0; i < node->count && !mtl__failed(err); i++) {
+        const mtl__json *item = node->items[i];
+        if (strlen(item->key) != item->key_length) return mtl__json_wrong(item, "a key of the metadata", "free of zero bytes", err);
+        file->metadata[2 * i] = item->key;
+        file->metadata[2 * i + 1] = mtl__json_text(item, item->key, err);
+    }
+    return err->code;
+}
+
+static int mtl__tensor_span_order(const void *a, const void *b)
+{
+    const mtl__tensor_span *x = (const mtl__tensor_span *)a, *y = (const mtl__tensor_span *)b;
+    if (x->begin != y->begin) return x->begin < y->begin ? -1 : 1;
+    return x->end < y->end ? -1 : x->end > y->end;
+}
+
+/* The tensors must fill the data without a gap, an overlap or a rest. Sorts spans. */
+static int mtl__safetensors_cover(mtl__tensor_span *spans, size_t count, size_t data_bytes, mtl_error *err)
+{
+    uint64_t end = 0;
+    size_t i;
+    if (count) qsort(spans, count, sizeof *spans, mtl__tensor_span_order);
+    for (i = 0; i < count; i++) {
+        if (spans[i].begin != end)
+            return mtl__tensor_fail(err, spans[i].tensor->name, spans[i].offset,
+                                    spans[i].begin < end ? "its data overlaps that of another tensor" : "there is a gap before its data");
+        end = spans[i].end;
+    }
+    if (end != data_bytes)
+        return mtl__fail(err, MTL_ERROR_FORMAT, count ? spans[count - 1].tensor->name : "", (long long)end,
+                         "the file's data goes on after its last tensor: %z bytes, of which %l are described", data_bytes, (long long)end);
+    return MTL_OK;
+}
+
+/* The header's members into file->tensors and file->metadata, with all checks. */
+static int mtl__safetensors_members(mtl_safetensors *file, const mtl__json *root, const unsigned char *data, size_t data_bytes,
+                                    mtl_error *err)
+{
+    mtl__tensor_span *spans = (mtl__tensor_span *)mtl__arena_zero(&file->arena, root->count, sizeof *spans, "tensors", err);
+    size_t i;
+    file->tensors = (mtl_safetensor *)mtl__arena_zero(&file->arena, root->count, sizeof *file->tensors, "tensors", err);
+    mtl__json_unique(root, &file->arena, err);
+    for (i = 0; i < root->count && !mtl__failed(err); i++) {
+        if (strcmp(root->items[i]->key, "__metadata__") == 0) {
+            mtl__safetensors_read_metadata(file, root->items[i], err);
+        } else {
+            spans[file->count].tensor = &file->tensors[file->count];
+            mtl__safetensors_tensor(&spans[file->count++], root->items[i], data, data_bytes, err);
+        }
+    }
+    return mtl__failed(err) ? err->code : mtl__safetensors_cover(spans, file->count, data_bytes, err);
+}
+
+MTL_DEF void mtl_safetensors_close(mtl_safetensors *file)
+{
+    mtl__file_view view;
+    if (!file) return;
+    memset(&view, 0, sizeof view);
+    view.memory = file->file;
+    view.mapped_bytes = file->mapped_bytes;
+    mtl__file_unmap(&view);
+    mtl_arena_destroy(&file->arena);
+    memset(file, 0, sizeof *file);
+}
+
+MTL_DEF int mtl_safetensors_open_memory(mtl_safetensors *file, const void *bytes, size_t count, mtl_error *err)
+{
+    const unsigned char *start = (const unsigned char *)bytes;
+    mtl_error local;
+    size_t header;
+    mtl_error_clear(&local);
+    if (!err) err = &local;
+    if (!file) return mtl__fail(err, MTL_ERROR_ARGUMENT, "file", -1, "file is NULL");
+    memset(file, 0, sizeof *file);
+    if (!bytes) return mtl__fail(err, MTL_ERROR_ARGUMENT, "bytes", -1, "bytes is NULL");
+    if (mtl__failed(err)) return err->code;
+    mtl_arena_init(&file->arena, NULL, 0, NULL);
+    header = mtl__safetensors_header(start, count, err);
+    if (header) {
+        const mtl__json *root = mtl__json_parse((const char *)start + 8, header, "the safetensors header", 8, &file->arena, err);
+        if (root) mtl__safetensors_members(file, root, start + 8 + header, count - 8 - header, err);
+    }
+    if (mtl__failed(err)) mtl_safetensors_close(file);
+    return err->code;
+}
+
+MTL_DEF int mtl_safetensors_open(mtl_safetensors *file, const char *path, mtl_error *err)
+{
+    mtl__file_view view;
+    mtl_error local;
+    mtl_error_clear(&local);
+    if (!err) err = &local;
+    if (!file) return mtl__fail(err, MTL_ERROR_ARGUMENT, "file", -1, "file is NULL");
+    memset(file, 0, sizeof *file);
+    if (mtl__file_map(&view, path, err) != MTL_OK) return err->code;
+    if (mtl_safetensors_open_memory(file, view.bytes, view.count, err) != MTL_OK) {
+        mtl__file_unmap(&view);
+    } else {
+        file->file = view.memory;
+        file->mapped_bytes = view.mapped_bytes;
+    }
+    return err->code;
+}
+
+MTL_DEF const mtl_safetensor *mtl_safetensors_find(const mtl_safetensors *file, const char *name)
+{
+    size_t i;
+    for (i = 0; file && name && i < file->count; i++)
+        if (strcmp(file->tensors[i].name, name) == 0) return &file->tensors[i];
+    return NULL;
+}
+
+MTL_DEF const char *mtl_safetensors_metadata(const mtl_safetensors *file, const char *key)
+{
+    size_t i;
+    for (i = 0; file && key && i < file->metadata_count; i++)
+        if (strcmp(file->metadata[2 * i], key) == 0) return file->metadata[2 * i + 1];
+    return NULL;
+}
+
+/* ---- safetensors: writing ------------------------------------------------------------------------------------------------------- */
+
+/* A tensor to be written; data in this machine's byte order, shape[0 .. dims). */
+typedef struct mtl__tensor_entry {
+    const char *name;
+    int type, dims;
+    size_t shape[8];
+    const void *data;
+} mtl__tensor_entry;
+
+static size_t mtl__tensor_entry_count(const mtl__tensor_entry *entry)
+{
+    size_t count = 1;
+    int i;
+    for (i = 0; i < entry->dims; i++) count *= entry->shape[i];
+    return count;
+}
+
+/* "name":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]}; returns where its data ends. */
+static size_t mtl__safetensors_describe(mtl__text *text, const mtl__tensor_entry *entry, size_t begin)
+{
+    size_t end = begin + mtl__tensor_entry_count(entry) * mtl__types[entry->type].bytes;
+    int i;
+    mtl__json_key(text, entry->name);
+    mtl__json_open(text, '{');
+    mtl__json_key(text, "dtype");
+    mtl__json_add_text(text, mtl__types[entry->type].name);
+    mtl__json_key(text, "shape");
+    mtl__json_open(text, '[');
+    for (i = 0; i < entry->dims; i++) mtl__json_add_whole(text, entry->shape[i]);
+    mtl__json_close(text, ']');
+    mtl__json_key(text, "data_offsets");
+    mtl__json_open(text, '[');
+    mtl__json_add_whole(text, begin);
+    mtl__json_add_whole(text, end);
+    mtl__json_close(text, ']');
+    mtl__json_close(text, '}');
+    return end;
+}
+
+static void mtl__safetensors_write_header(mtl__text *text, const mtl__tensor_entry *entries, size_t count, const char *const *metadata,
+                                          size_t metadata_count)
+{
+    size_t i, end = 0;
+    mtl__json_open(text, '{');
+    if (metadata_count) {
+        mtl__json_key(text, "__metadata__");
+        mtl__json_open(text, '{');
+        for (i = 0; i < metadata_count; i++) {
+            mtl__json_key(text, metadata[2 * i]);
+            mtl__json_add_text(text, metadata[2 * i + 1]);
+        }
+        mtl__json_close(text, '}');
+    }
+    for (i = 0; i < count; i++) end = mtl__safetensors_describe(text, &entries[i], end);
+    mtl__json_close(text, '}');
+    while (!text->failed && (text->length + 8) % MTL__ALIGNMENT) mtl__text_append(text, " ", 1);
+}
+
+static int mtl__write(const mtl_writer *writer, const void *bytes, size_t count, mtl_error *err)
+{
+    if (mtl__failed(err)) return err->code;
+    if (count && writer->write(writer->user, bytes, count) != 0)
+        return mtl__fail(err, MTL_ERROR_IO, "", -1, "the writer took no more bytes");
+    return MTL_OK;
+}
+
+static int mtl__safetensors_write_data(const mtl__tensor_entry *entry, const mtl_writer *writer, mtl_error *err)
+{
+    const char *data = (const char *)entry->data;
+    size_t bytes = mtl__types[entry->type].bytes, left = mtl__tensor_entry_count(entry);
+    char swapped[1024];
+    if (!mtl__big_endian()) return mtl__write(writer, data, left * bytes, err);
+    while (left && !mtl__failed(err)) {
+        size_t part = left < sizeof swapped / bytes ? left : sizeof swapped / bytes;
+        mtl__copy_little(swapped, data, part, bytes);
+        mtl__write(writer, swapped, part * bytes, err);
+        data += part * bytes;
+        left -= part;
+    }
+    return err->code;
+}
+
+/* metadata: key, value, key, value ...: [2 * metadata_count]. Names and keys must be unique. Errors: IO from the writer, TEXT for
+   names or metadata that are not UTF-8, MEMORY, LIMIT for a header that no reader would take. */
+static int mtl__safetensors_write(const mtl__tensor_entry *entries, size_t count, const char *const *metadata, size_t metadata_count,
+                                  const mtl_writer *writer, mtl_error *err)
+{
+    mtl__text header;
+    unsigned char length[8];
+    size_t i;
+    if (mtl__failed(err)) return err->code;
+    mtl__text_init(&header, NULL);
+    mtl__safetensors_write_header(&header, entries, count, metadata, metadata_count);
+    mtl__text_check(&header, "the safetensors header", err);
+    if (header.length > MTL__HEADER_MOST)
+        mtl__fail(err, MTL_ERROR_LIMIT, "header", (long long)header.length, "the file's header would have %z bytes; readers take %d",
+                  header.length, (int)MTL__HEADER_MOST);
+    for (i = 0; i < 8; i++) length[i] = (unsigned char)((uint64_t)header.length >> 8 * i & 255);
+    mtl__write(writer, length, sizeof length, err);
+    mtl__write(writer, header.data, header.length, err);
+    for (i = 0; i < count && !mtl__failed(err); i++) mtl__safetensors_write_data(&entries[i], writer, err);
+    mtl__text_free(&header);
+    return err->code;
+}
+
+
+/* ---- field tables: descs to and from text -------------------------------------------------------------------------- */
+
+#define MTL__CHOICE_ROW(value, name) { value, name },
+static const mtl_choice mtl__choices_ISA[] = { MTL_ISA_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
+static const mtl_choice mtl__choices_CELL[] = { MTL_CELL_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
+static const mtl_choice mtl__choices_ACTIVATION[] = { MTL_ACTIVATION_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
+static const mtl_choice mtl__choices_RESET[] = { MTL_RESET_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
+static const mtl_choice mtl__choices_LEVEL[] = { MTL_LEVEL_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
+static const mtl_choice mtl__choices_TASK[] = { MTL_TASK_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
+static const mtl_choice mtl__choices_LOSS[] = { MTL_LOSS_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
+static const mtl_choice mtl__choices_POOL[] = { MTL_POOL_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
+static const mtl_choice mtl__choices_OPTIMIZER[] = { MTL_OPTIMIZER_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
+static const mtl_choice mtl__choices_SCHEDULE[] = { MTL_SCHEDULE_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
+static const mtl_choice mtl__choices_SAMPLER[] = { MTL_SAMPLER_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
+#define mtl__choices_NONE NULL
+
+#define MTL__FIELD_ROW(desc, type, name, preset, low, high, names, help) \
+    { #name, MTL_FIELD_##type, offsetof(desc, name), (double)(preset), (double)(low), (double)(high), mtl__choices_##names, help },
+#define MTL__INPUT_ROW(...) MTL__FIELD_ROW(mtl_input_desc, __VA_ARGS__)
+#define MTL__COLUMN_ROW(...) MTL__FIELD_ROW(mtl_column_desc, __VA_ARGS__)
+#define MTL__TASK_ROW(...) MTL__FIELD_ROW(mtl_task_desc, __VA_ARGS__)
+#define MTL__MODEL_ROW(...) MTL__FIELD_ROW(mtl_model_desc, __VA_ARGS__)
+#define MTL__TRAINER_ROW(...) MTL__FIELD_ROW(mtl_trainer_desc, __VA_ARGS__)
+#define MTL__FIT_ROW(...) MTL__FIELD_ROW(mtl_fit_desc, __VA_ARGS__)
+#define MTL__PREDICTOR_ROW(...) MTL__FIELD_ROW(mtl_predictor_desc, __VA_ARGS__)
+static const mtl_field mtl__input_fields[] = { MTL_INPUT_FIELDS(MTL__INPUT_ROW) };
+static const mtl_field mtl__column_fields[] = { MTL_COLUMN_FIELDS(MTL__COLUMN_ROW) };
+static const mtl_field mtl__task_fields[] = { MTL_TASK_FIELDS(MTL__TASK_ROW) };
+static const mtl_field mtl__model_fields[] = { MTL_MODEL_FIELDS(MTL__MODEL_ROW) };
+static const mtl_field mtl__trainer_fields[] = { MTL_TRAINER_FIELDS(MTL__TRAINER_ROW) };
+static const mtl_field mtl__fit_fields[] = { MTL_FIT_FIELDS(MTL__FIT_ROW) };
+static const mtl_field mtl__predictor_fields[] = { MTL_PREDICTOR_FIELDS(MTL__PREDICTOR_ROW) };
+
+MTL_DEF const mtl_field *mtl_fields(int desc, size_t *count)
+{
+    switch (desc) {
+    case MTL_DESC_INPUT: *count = MTL__COUNT(mtl__input_fields); return mtl__input_fields;
+    case MTL_DESC_COLUMN: *count = MTL__COUNT(mtl__column_fields); return mtl__column_fields;
+    case MTL_DESC_TASK: *count = MTL__COUNT(mtl__task_fields); return mtl__task_fields;
+    case MTL_DESC_MODEL: *count = MTL__COUNT(mtl__model_fields); return mtl__model_fields;
+    case MTL_DESC_TRAINER: *count = MTL__COUNT(mtl__trainer_fields); return mtl__trainer_fields;
+    case MTL_DESC_FIT: *count = MTL__COUNT(mtl__fit_fields); return mtl__fit_fields;
+    case MTL_DESC_PREDICTOR: *count = MTL__COUNT(mtl__predictor_fields); return mtl__predictor_fields;
+    default: *count = 0; return NULL;
+    }
+}
+
+/* A member as a number; i: element of an INTS field. */
+static double mtl__field_number(const mtl_field *f, const void *desc, size_t i)
+{
+    const char *member = (const char *)desc + f->offset;
+    switch (f->type) {
+    case MTL_FIELD_REAL: { float v; memcpy(&v, member, sizeof v); return (double)v; }
+    case MTL_FIELD_SIZE: { size_t v; memcpy(&v, member, sizeof v); return (double)v; }
+    case MTL_FIELD_SEED: { unsigned long long v; memcpy(&v, member, sizeof v); return (double)v; }
+    default: { int v; memcpy(&v, member + i * sizeof v, sizeof v); return (double)v; }
+    }
+}
+
+static void mtl__field_store(const mtl_field *f, void *desc, size_t i, double value)
+{
+    char *member = (char *)desc + f->offset;
+    switch (f->type) {
+    case MTL_FIELD_REAL: { float v = (float)value; memcpy(member, &v, sizeof v); break; }
+    case MTL_FIELD_SIZE: { size_t v = (size_t)value; memcpy(member, &v, sizeof v); break; }
+    case MTL_FIELD_SEED: { unsigned long long v = (unsigned long long)value; memcpy(member, &v, sizeof v); break; }
+    default: { int v = (int)value; memcpy(member + i * sizeof v, &v, sizeof v); break; }
+    }
+}
+
+/* "what.field" into out, for messages. */
+static const char *mtl__field_path(const mtl_field *f, const char *what, char *out, size_t size)
+{
+    return mtl__print(out, size, what && what[0] ? "%s.%s" : "%s%s", what ? what : "", f->name);
+}
+
+/* Names of a choice's values, "rnn, gru, lstm". */
+static void mtl__choice_list(const mtl_choice *choices, char *out, size_t size)
+{
+    size_t used = 0;
+    for (out[0] = '\0'; choices->name; choices++, used = strlen(out))
+        mtl__print(out + used, size - used, used ? ", %s" : "%s", choices->name);
+}
+
+/* Checks one number against a field's range. */
+static int mtl__field_check(const mtl_field *f, double value, const char *what, mtl_error *err)
+{
+    char path[96], names[160], low[32], high[32];
+    const mtl_choice *c;
+    double whole = value < 0 ? -floor(-value) : floor(value);
+    int wanted_whole = f->type != MTL_FIELD_REAL;
+    double least = wanted_whole ? f->low : (double)(float)f->low, most = wanted_whole ? f->high : (double)(float)f->high;
+    mtl__field_path(f, what, path, sizeof path);
+    if (!mtl__double_is_finite(value) || (wanted_whole && whole != value))
+        return mtl__fail(err, MTL_ERROR_FIELD, path, -1, "%s must be a %s", path, wanted_whole ? "whole number" : "finite number");
+    if (f->choices) {
+        for (c = f->choices; c->name; c++)
+            if (c->value == (int)value) return MTL_OK;
+        mtl__choice_list(f->choices, names, sizeof names);
+        return mtl__fail(err, MTL_ERROR_FIELD, path, (long long)value, "%s is %g, which is none of %s", path, value, names);
+    }
+    if (f->low < f->high ? value < least || value > most : value < 0) {
+        mtl_text_from_number(f->low, low);
+        mtl_text_from_number(f->high, high);
+        return mtl__fail(err, MTL_ERROR_FIELD, path, (long long)value, f->low < f->high ? "%s is %g; it must lie between %s and %s"
+                         : "%s is %g; it must not be negative", path, value, low, high);
+    }
+    return MTL_OK;
+}
+
+/* The value of a text for a field: a choice's name, true or false, or a number. */
+static int mtl__field_read(const mtl_field *f, const char *text, size_t length, double *value, mtl_error *err)
+{
+    char names[160], shown[64];
+    const mtl_choice *c;
+    mtl__copy_text(shown, length + 1 < sizeof shown ? length + 1 : sizeof shown, text);
+    for (c = f->choices; c && c->name; c++)
+        if (strlen(c->name) == length && memcmp(c->name, text, length) == 0) { *value = c->value; return MTL_OK; }
+    if (f->choices) {
+        mtl__choice_list(f->choices, names, sizeof names);
+        return mtl__fail(err, MTL_ERROR_FIELD, f->name, -1, "%s cannot be \"%s\"; choose one of %s", f->name, shown, names);
+    }
+    if (f->type == MTL_FIELD_FLAG && strcmp(shown, "true") == 0) { *value = 1; return MTL_OK; }
+    if (f->type == MTL_FIELD_FLAG && strcmp(shown, "false") == 0) { *value = 0; return MTL_OK; }
+    if (!mtl_text_number(text, length, value))
+        return mtl__fail(err, MTL_ERROR_FIELD, f->name, -1, "%s cannot be \"%s\"; it must be a number", f->name, shown);
+    return mtl__field_check(f, *value, NULL, err);
+}
+
+MTL_DEF int mtl_field_set(const mtl_field *field, void *desc, const char *text, mtl_error *err)
+{
+    mtl_error own = {0};
+    double value;
+    size_t i;
+    if (!err) err = &own;
+    if (mtl__failed(err)) return err->code;
+    if (field->type != MTL_FIELD_INTS) {
+        if (mtl__field_read(field, text, strlen(text), &value, err)) return err->code;
+        if (value == 0 && field->preset != 0 && field->type == MTL_FIELD_REAL) value = (double)MTL_ZERO;
+        else if (value == 0 && field->preset != 0)
+            return mtl__fail(err, MTL_ERROR_FIELD, field->name, 0, "%s cannot be 0; leave it out for its default", field->name);
+        mtl__field_store(field, desc, 0, value);
+        return MTL_OK;
+    }
+    for (i = 0; i < MTL_MAX_HIDDEN; i++) mtl__field_store(field, desc, i, 0);
+    for (i = 0; *text; i++) {
+        const char *comma = strchr(text, ',');
+        size_t length = comma ? (size_t)(comma - text) : strlen(text);
+        if (i == MTL_MAX_HIDDEN)
+            return mtl__fail(err, MTL_ERROR_FIELD, field->name, (long long)i, "%s takes %d numbers at most", field->name, MTL_MAX_HIDDEN);
+        if (mtl__field_read(field, text, length, &value, err)) return err->code;
+        mtl__field_store(field, desc, i, value);
+        text += length + (comma != NULL);
+    }
+    return MTL_OK;
+}
+
+/* A number as a field's text: a choice's name, or digits. out[32] at least. */
+static void mtl__field_text(const mtl_field *f, double value, char *out, size_t size)
+{
+    const mtl_choice *c;
+    for (c = f->choices; c && c->name; c++)
+        if (c->value == (int)value) { mtl__copy_text(out, size, c->name); return; }
+    if (f->choices) { mtl__copy_text(out, size, "default"); return; }
+    if (value == (double)MTL_ZERO) value = 0;
+    if (size >= 32) mtl_text_from_number(value, out);
+}
+
+MTL_DEF char *mtl_field_get(const mtl_field *field, const void *desc, char *out, size_t size)
+{
+    size_t i, used = 0;
+    char piece[32];
+    double value = mtl__field_number(field, desc, 0);
+    out[0] = '\0';
+    if (field->type != MTL_FIELD_INTS) {
+        mtl__field_text(field, value == 0 ? field->preset : value, piece, sizeof piece);
+        mtl__copy_text(out, size, piece);
+        return out;
+    }
+    for (i = 0; i < MTL_MAX_HIDDEN && mtl__field_number(field, desc, i) != 0; i++, used = strlen(out)) {
+        mtl__field_text(field, mtl__field_number(field, desc, i), piece, sizeof piece);
+        mtl__print(out + used, size - used, i ? ",%s" : "%s", piece);
+    }
+    return out;
+}
+
+MTL_DEF int mtl_desc_check(int desc, void *members, const char *what, mtl_error *err)
+{
+    mtl_error own = {0};
+    size_t count, i, k;
+    const mtl_field *f = mtl_fields(desc, &count);
+    if (!err) err = &own;
+    if (mtl__failed(err)) return err->code;
+    for (i = 0; i < count; i++, f++)
+        for (k = 0; k < (f->type == MTL_FIELD_INTS ? (size_t)MTL_MAX_HIDDEN : 1); k++) {
+            double value = mtl__field_number(f, members, k);
+            if (value == 0 && f->type != MTL_FIELD_INTS) mtl__field_store(f, members, k, value = f->preset);
+            if (value == 0 && f->preset == 0) continue;
+            if (mtl__field_check(f, value, what, err)) return err->code;
+        }
+    return MTL_OK;
+}
+
+/* ==================================================================================================================
+   13 >>tape       the run, its records, playing them backward
+   ==================================================================================================================
+   A layer's forward makes an activation, computes it, and ends in mtl_run_record. With a tape that appends a record: a
+   backward function and what it needs. Playing goes from the last record to the first; a record whose output no gradient
+   has reached is skipped, so a tape can be played for some of the losses. Backward functions never change what forward
+   stored, so it can be played again.
+
+   Order in a backward function: first ask for the gradients that it writes (mtl_run_grad may push memory that must live
+   on), then mark the arena, push scratch, compute, release.
+   A dry run (a counting arena) walks the same code with no memory behind its pushes: sizes come out exact.
+   ------------------------------------------------------------------------------------------------------------------ */
+MTL__INLINE int mtl__dry(const mtl_run *run) { return run->arena->counting; }
+MTL__INLINE const mtl__kernels *mtl__run_kernels(const mtl_run *run) { return (const mtl__kernels *)run->kernels; }
+
+/* Runs jobs on the run's threads; nothing in a dry or failed run. */
+static void mtl__run_for(mtl_run *run, size_t count, mtl_job job, void *context)
+{
+    if (!mtl__dry(run) && !mtl__failed(run->error)) mtl__parallel_for(run->scheduler, count, job, context);
+}
+
+MTL_DEF void *mtl_run_push(mtl_run *run, size_t bytes)
+{
+    void *memory = mtl__failed(run->error) ? NULL : mtl_arena_push(run->arena, bytes);
+    if (!memory) mtl__fail_memory(run->error, "the run's scratch", bytes);
+    return memory;
+}
+
+static mtl_real *mtl__run_reals(mtl_run *run, size_t rows, size_t width)
+{
+    return (mtl_real *)mtl_run_push(run, rows * width * sizeof(mtl_real));
+}
+static mtl_real *mtl__run_zeros(mtl_run *run, size_t rows, size_t width)
+{
+    return (mtl_real *)mtl__arena_zero(run->arena, rows * width, sizeof(mtl_real), "the run's scratch", run->error);
+}
+
+MTL_DEF void *mtl_run_note(mtl_run *run, size_t bytes)
+{
+    return mtl__arena_note(run->arena, 1, bytes, "the run's notes", run->error);
+}
+
+MTL_DEF mtl_activation *mtl_run_activation(mtl_run *run, const char *name, size_t rows, size_t width)
+{
+    mtl_activation *a = (mtl_activation *)mtl_run_note(run, sizeof *a);
+    if (!a) return NULL;
+    a->name = name ? name : "";
+    a->rows = rows;
+    a->width = width;
+    a->stride = mtl__padded(width);
+    a->value = mtl__run_reals(run, rows, a->stride);
+    if (!a->value) return NULL;
+    if (run->tape) {
+        a->next = run->tape->activations;
+        run->tape->activations = a;
+    }
+    return a;
+}
+
+/* Shows a named activation that holds its values to the observer. */
+static void mtl__run_show(mtl_run *run, const mtl_activation *a)
+{
+    if (a && a->name[0] && run->observer && !mtl__dry(run) && !mtl__failed(run->error)) run->observer(run->observer_user, run, a);
+}
+
+MTL_DEF void mtl_run_record(mtl_run *run, mtl_activation *output, mtl_backward backward, void *data)
+{
+    mtl_record *r;
+    if (mtl__failed(run->error)) return;
+    mtl__run_show(run, output);
+    if (!run->tape || !backward) return;
+    r = (mtl_record *)mtl_run_note(run, sizeof *r);
+    if (!r) return;
+    r->previous = run->tape->last;
+    r->backward = backward;
+    r->data = data;
+    r->output = output;
+    run->tape->last = r;
+    run->tape->count++;
+}
+
+MTL_DEF mtl_real *mtl_run_grad(mtl_run *run, mtl_activation *x, int *add)
+{
+    *add = 0;
+    if (x->constant || mtl__failed(run->error)) return NULL;
+    if (!x->grad) x->grad = mtl__run_reals(run, x->rows, x->stride);
+    *add = x->grad_state == MTL_GRAD_DENSE;
+    x->grad_state = MTL_GRAD_DENSE;
+    return x->grad;
+}
+
+MTL_DEF mtl_real *mtl_run_tensor_grad(mtl_run *run, const mtl_tensor *tensor, int *add)
+{
+    mtl_gradient *g;
+    *add = 0;
+    if (!tensor || tensor->frozen || !run->gradients) return NULL;
+    g = &run->gradients->of[tensor->index];
+    if (g->state == MTL_GRAD_ROWS && !mtl__dry(run)) mtl__gradient_densify(run->gradients, tensor);
+    *add = g->state == MTL_GRAD_DENSE;
+    g->state = MTL_GRAD_DENSE;
+    return g->value;
+}
+
+MTL_DEF size_t mtl_run_row(const mtl_run *run, const mtl_activation *activation, size_t s, size_t t)
+{
+    const mtl_packing *p = run->packing;
+    size_t place = (size_t)p->place[s];
+    return activation->rows == p->rows && p->rows != p->sequences ? p->step_offset[t] + place : place;
+}
+
+MTL_DEF void mtl_gradients_prepare(mtl_gradients *gradients, const mtl_run *run)
+{
+    mtl__parameters_pack(gradients->set, mtl__run_kernels(run), run->scheduler, gradients->packed_t);
+}
+
+MTL_DEF int mtl_tape_backward(mtl_run *run, mtl_activation *const *losses, const mtl_real *weights, size_t count, int accumulate)
+{
+    mtl_activation *a;
+    mtl_record *r;
+    size_t i;
+    int add;
+    if (mtl__failed(run->error)) return run->error->code;
+    if (!run->tape) return mtl__fail(run->error, MTL_ERROR_ARGUMENT, "tape", -1, "the run has no tape to play");
+    for (a = run->tape->activations; a; a = a->next) a->grad_state = MTL_GRAD_NONE;
+    if (!accumulate && run->gradients && !mtl__dry(run)) mtl__gradients_reset(run->gradients);
+    for (i = 0; i < count; i++) {
+        mtl_real *grad = mtl_run_grad(run, losses[i], &add);
+        if (grad && !mtl__dry(run)) grad[0] = (add ? grad[0] : 0) + weights[i];
+    }
+    for (r = run->tape->last; r && !mtl__failed(run->error); r = r->previous)
+        if (!r->output || r->output->grad_state != MTL_GRAD_NONE) r->backward(run, r->data);
+    return run->error->code;
+}
+
+/* ---- products of a run: fixed chunks of rows, one job each -------------------------------------------------------- */
+
+typedef struct mtl__product_job {
+    const mtl__kernels *kernels;
+    const mtl__product_forward *forward;
+    const mtl__product_backward *backward;
+    const mtl__product_weights *weights;
+    size_t rows, units_per_job, units, scratch_size;
+    mtl_real *scratch;
+} mtl__product_job;
+
+static void mtl__product_forward_job(void *context, size_t i)
+{
+    const mtl__product_job *j = (const mtl__product_job *)context;
+    size_t begin = i * MTL__ROWS, end = begin + MTL__ROWS;
+    j->kernels->product_forward(j->forward, begin, end < j->rows ? end : j->rows);
+}
+
+static void mtl__product_backward_job(void *context, size_t i)
+{
+    const mtl__product_job *j = (const mtl__product_job *)context;
+    size_t begin = i * MTL__ROWS, end = begin + MTL__ROWS;
+    j->kernels->product_backward(j->backward, begin, end < j->rows ? end : j->rows);
+}
+
+static void mtl__run_product_forward(mtl_run *run, const mtl__product_forward *p, size_t rows)
+{
+    mtl__product_job job;
+    memset(&job, 0, sizeof job);
+    job.kernels = mtl__run_kernels(run);
+    job.forward = p;
+    job.rows = rows;
+    mtl__run_for(run, (rows + MTL__ROWS - 1) / MTL__ROWS, mtl__product_forward_job, &job);
+}
+
+static void mtl__run_product_backward(mtl_run *run, const mtl__product_backward *p, size_t rows)
+{
+    mtl__product_job job;
+    memset(&job, 0, sizeof job);
+    job.kernels = mtl__run_kernels(run);
+    job.backward = p;
+    job.rows = rows;
+    mtl__run_for(run, (rows + MTL__ROWS - 1) / MTL__ROWS, mtl__product_backward_job, &job);
+}
+
+enum { MTL__WEIGHT_JOBS = 8 };              /* most jobs of a weight product; a sum over rows is never split, so any number gives the same bits */
+
+static void mtl__product_weights_job(void *context, size_t i)
+{
+    const mtl__product_job *j = (const mtl__product_job *)context;
+    size_t begin = i * j->units_per_job, end = begin + j->units_per_job;
+    if (begin < j->units)
+        j->kernels->product_weights(j->weights, begin, end < j->units ? end : j->units, j->scratch + i * j->scratch_size);
+}
+
+static void mtl__run_product_weights(mtl_run *run, const mtl__product_weights *p)
+{
+    mtl_arena_mark mark = mtl_arena_save(run->arena);
+    mtl__product_job job;
+    size_t jobs;
+    memset(&job, 0, sizeof job);
+    job.kernels = mtl__run_kernels(run);
+    job.weights = p;
+    job.units = mtl__weight_units(p);
+    jobs = !run->scheduler ? 1 : job.units < MTL__WEIGHT_JOBS ? job.units : MTL__WEIGHT_JOBS;
+    job.units_per_job = (job.units + jobs - 1) / jobs;
+    job.scratch_size = mtl__weight_scratch(p);
+    job.scratch = mtl__run_reals(run, jobs, job.scratch_size);
+    mtl__run_for(run, jobs, mtl__product_weights_job, &job);
+    mtl_arena_release(run->arena, mark);
+}
+
+/* dW and db of rows of dz (p without dw, accumulate): into the gradients of a weight's rows from first_row on, and of up to two biases. */
+static void mtl__run_weight_gradients(mtl_run *run, mtl__product_weights *p, const mtl_tensor *weight, size_t first_row,
+                                      const mtl_tensor *bias)
+{
+    int add;
+    mtl_real *dw = weight ? mtl_run_tensor_grad(run, weight, &add) : NULL, *db;
+    if (dw) {
+        p->dw = dw + first_row * p->inputs;
+        p->accumulate = add;
+        mtl__run_product_weights(run, p);
+    }
+    db = bias ? mtl_run_tensor_grad(run, bias, &add) : NULL;
+    if (db && !mtl__dry(run)) {
+        p->accumulate = add;
+        mtl__run_kernels(run)->column_sums(p, db);
+    }
+}
+
+/* ==================================================================================================================
+   14 >>layers     embedding, dense, dropout, selection, concatenation, pooling
+   ==================================================================================================================
+   Each layer: forward mathematics, backward mathematics, then the wrapper that records. X stands beside dX.
+   ------------------------------------------------------------------------------------------------------------------ */
+
+/* ---- inputs: rows of features, standardised ------------------------------------------------------------------------- */
+
+/* y[n][j] = (x[caller's row of n][j] - mean[j]) / scale[j]; scale 0 gives 0. mean and scale NULL: as they are. */
+static mtl_activation *mtl__features_forward(mtl_run *run, const mtl_real *x, size_t width, const mtl_real *mean, const mtl_real *scale,
+                                             const char *name)
+{
+    const mtl_packing *p = run->packing;
+    mtl_activation *y = mtl_run_activation(run, name, p->rows, width);
+    size_t n, j;
+    if (!y) return NULL;
+    y->constant = 1;
+    for (n = 0; !mtl__dry(run) && n < p->rows; n++) {
+        const mtl_real *from = x + (size_t)p->caller_row[n] * width;
+        mtl_real *to = y->value + n * y->stride;
+        for (j = 0; j < width; j++) {
+            if (!mtl__is_finite(from[j])) {
+                mtl__fail(run->error, MTL_ERROR_NUMBER, name, p->caller_row[n], "input %s: row %d, column %z is not a finite number (sequence %d)",
+                          name, p->caller_row[n], j, p->caller_sequence[n]);
+                return NULL;
+            }
+            to[j] = !mean ? from[j] : scale[j] != 0 ? (from[j] - mean[j]) / scale[j] : 0;
+        }
+    }
+    mtl_run_record(run, y, NULL, NULL);
+    return y;
+}
+
+/* ---- embedding: y[n] = scale * W[id] ----------------------------------------------------------------------------------- */
+
+typedef struct mtl__embedding_data {
+    const mtl_tensor *weight;
+    const int *ids;                         /* the caller's, in the caller's order */
+    mtl_real scale;
+    int padding_zero;
+    const mtl_packing *packing;
+    mtl_activation *y;
+    mtl_run *run;                           /* while backward runs */
+} mtl__embedding_data;
+
+static void mtl__embedding_gather(void *context, size_t job)
+{
+    const mtl__embedding_data *d = (const mtl__embedding_data *)context;
+    size_t width = d->y->width, n = job * MTL__ROWS, end = n + MTL__ROWS, j;
+    for (; n < end && n < d->y->rows; n++) {
+        int id = d->ids[d->packing->caller_row[n]];
+        const mtl_real *row = d->weight->value + (size_t)id * width;
+        mtl_real *y = d->y->value + n * d->y->stride;
+        if (d->padding_zero && id == 0) memset(y, 0, width * sizeof *y);
+        else if (d->scale == 1) memcpy(y, row, width * sizeof *y);
+        else for (j = 0; j < width; j++) y[j] = d->scale * row[j];
+    }
+}
+
+enum { MTL__SCATTER_JOBS = 8 };             /* job k adds up the rows of ids = k mod 8: each id in one job, its rows in rising order */
+
+static void mtl__embedding_scatter(void *context, size_t job)
+{
+    const mtl__embedding_data *d = (const mtl__embedding_data *)context;
+    const mtl_gradient *g = &d->run->gradients->of[d->weight->index];
+    size_t width = d->y->width, n;
+    for (n = 0; n < d->y->rows; n++) {
+        int id = d->ids[d->packing->caller_row[n]];
+        if (id % MTL__SCATTER_JOBS != (int)job || (d->padding_zero && id == 0)) continue;
+        mtl__run_kernels(d->run)->add_scaled(width, d->scale, d->y->grad + n * d->y->stride, g->value + (size_t)id * width);
+    }
+}
+
+static void mtl__embedding_backward(mtl_run *run, void *data)
+{
+    mtl__embedding_data *d = (mtl__embedding_data *)data;
+    mtl_gradient *g = &run->gradients->of[d->weight->index];
+    size_t n;
+    if (d->weight->frozen || mtl__dry(run)) return;
+    if (g->state == MTL_GRAD_NONE) g->state = MTL_GRAD_ROWS;
+    if (g->state == MTL_GRAD_ROWS) {
+        for (n = 0; n < d->y->rows; n++) {
+            int id = d->ids[d->packing->caller_row[n]];
+            if (!d->padding_zero || id != 0) mtl__gradient_touch(run->gradients, d->weight, id);
+        }
+        mtl__sort_ints(g->rows, g->row_count);
+    }
+    d->run = run;
+    mtl__run_for(run, MTL__SCATTER_JOBS, mtl__embedding_scatter, d);
+}
+
+/* ids: the caller's, checked already; they must stay until backward has run. */
+static mtl_activation *mtl__embedding_forward(mtl_run *run, const mtl_tensor *weight, const int *ids, mtl_real scale, int padding_zero,
+                                              const char *name)
+{
+    mtl_activation *y = mtl_run_activation(run, name, run->packing->rows, weight->shape[1]);
+    mtl__embedding_data *d = (mtl__embedding_data *)mtl_run_note(run, sizeof *d);
+    if (!y || !d) return NULL;
+    d->weight = weight;
+    d->ids = ids;
+    d->scale = scale;
+    d->padding_zero = padding_zero;
+    d->packing = run->packing;
+    d->y = y;
+    mtl__run_for(run, (y->rows + MTL__ROWS - 1) / MTL__ROWS, mtl__embedding_gather, d);
+    mtl_run_record(run, y, mtl__embedding_backward, d);
+    return y;
+}
+
+/* ---- dense: y = x W^T + b ------------------------------------------------------------------------------------------------ */
+
+struct mtl_dense {
+    size_t inputs, outputs;
+    mtl_tensor *weight, *bias;              /* bias NULL: none */
+    mtl__matrix *matrix;
+};
+typedef struct mtl__dense_data {
+    const mtl_dense *dense;
+    mtl_activation *x, *y;
+} mtl__dense_data;
+
+MTL_DEF mtl_dense *mtl_dense_add(mtl_parameters *set, const char *name, size_t inputs, size_t outputs, int no_bias, mtl_error *err)
+{
+    mtl_error ignored = {0};
+    char full[160];
+    mtl_dense *d;
+    if (!err) err = &ignored;
+    d = (mtl_dense *)mtl__arena_note(set->arena, 1, sizeof *d, "a dense layer", err);
+    if (!d) return NULL;
+    d->inputs = inputs;
+    d->outputs = outputs;
+    d->weight = mtl_parameters_add(set, mtl__print(full, sizeof full, "%s.weight", name), outputs, inputs, MTL_TENSOR_WEIGHT, err);
+    if (!no_bias) d->bias = mtl_parameters_add(set, mtl__print(full, sizeof full, "%s.bias", name), outputs, 0, MTL_TENSOR_BIAS, err);
+    if (mtl__failed(err)) return NULL;
+    d->weight->initial = (float)(1 / sqrt((double)inputs));
+    if (d->bias) d->bias->initial = d->weight->initial;
+    d->matrix = mtl__matrix_add(set, d->weight, 0, 1, outputs, NULL, err);
+    mtl__matrix_add_bias(set, d->matrix, d->bias, NULL, 0, 1, 0);
+    return d->matrix ? d : NULL;
+}
+
+static void mtl__dense_backward(mtl_run *run, void *data)
+{
+    const mtl__dense_data *d = (const mtl__dense_data *)data;
+    mtl__product_backward dx;
+    mtl__product_weights dw;
+    int add;
+    mtl_real *grad = mtl_run_grad(run, d->x, &add);
+    memset(&dw, 0, sizeof dw);
+    dw.gates = 1;
+    dw.units = d->dense->outputs;
+    dw.inputs = d->dense->inputs;
+    dw.rows = d->y->rows;
+    dw.dz = d->y->grad;
+    dw.dz_block = MTL__BLOCK;
+    dw.dz_row = d->y->stride;
+    dw.exact = 1;
+    dw.x = d->x->value;
+    dw.x_stride = d->x->stride;
+    mtl__run_weight_gradients(run, &dw, d->dense->weight, 0, d->dense->bias);
+    if (!grad) return;
+    memset(&dx, 0, sizeof dx);
+    dx.gates = 1;
+    dx.units = d->dense->outputs;
+    dx.inputs = d->dense->inputs;
+    dx.dz = d->y->grad;
+    dx.dz_block = MTL__BLOCK;
+    dx.dz_row = d->y->stride;
+    dx.exact = 1;
+    dx.packed = run->gradients->packed_t + d->dense->matrix->packed_t_offset;
+    dx.dx = grad;
+    dx.dx_stride = d->x->stride;
+    dx.accumulate = add;
+    mtl__run_product_backward(run, &dx, d->y->rows);
+}
+
+MTL_DEF mtl_activation *mtl_dense_forward(mtl_run *run, const mtl_dense *dense, mtl_activation *x, const char *name)
+{
+    mtl_activation *y = x ? mtl_run_activation(run, name, x->rows, dense->outputs) : NULL;
+    mtl__dense_data *d = (mtl__dense_data *)mtl_run_note(run, sizeof *d);
+    mtl__product_forward p;
+    if (!y || !d) return NULL;
+    d->dense = dense;
+    d->x = x;
+    d->y = y;
+    memset(&p, 0, sizeof p);
+    p.gates = 1;
+    p.units = dense->outputs;
+    p.inputs = dense->inputs;
+    p.x = x->value;
+    p.x_stride = x->stride;
+    p.packed = dense->matrix->packed;
+    p.bias = dense->matrix->packed_bias;
+    p.z = y->value;
+    p.z_block = MTL__BLOCK;
+    p.z_row = y->stride;
+    p.exact = 1;
+    mtl__run_product_forward(run, &p, x->rows);
+    mtl_run_record(run, y, mtl__dense_backward, d);
+    return y;
+}
+
+/* ---- activation functions: y = f(x), dx = dy f'(y) -------------------------------------------------------------------------- */
+
+typedef struct mtl__activate_data {
+    int activation;
+    mtl_activation *x, *y;
+} mtl__activate_data;
+
+static void mtl__activate_backward(mtl_run *run, void *data)
+{
+    const mtl__activate_data *d = (const mtl__activate_data *)data;
+    size_t n, width = d->y->width, j;
+    int add;
+    mtl_real *dx = mtl_run_grad(run, d->x, &add), *row;
+    mtl_arena_mark mark = mtl_arena_save(run->arena);
+    row = mtl__run_reals(run, 1, mtl__padded(width));
+    for (n = 0; dx && row && !mtl__dry(run) && n < d->y->rows; n++) {
+        mtl_real *to = dx + n * d->x->stride;
+        mtl__run_kernels(run)->activate_backward(d->activation, width, d->y->value + n * d->y->stride, d->y->grad + n * d->y->stride, add ? row : to);
+        for (j = 0; add && j < width; j++) to[j] += row[j];
+    }
+    mtl_arena_release(run->arena, mark);
+}
+
+static mtl_activation *mtl__activate_forward(mtl_run *run, int activation, mtl_activation *x, const char *name)
+{
+    mtl__activate_data *d;
+    mtl_activation *y;
+    size_t n;
+    if (!x || activation == MTL_ACTIVATION_NONE) return x;
+    y = mtl_run_activation(run, name, x->rows, x->width);
+    d = (mtl__activate_data *)mtl_run_note(run, sizeof *d);
+    if (!y || !d) return NULL;
+    d->activation = activation;
+    d->x = x;
+    d->y = y;
+    for (n = 0; !mtl__dry(run) && n < x->rows; n++)
+        mtl__run_kernels(run)->activate(activation, x->width, x->value + n * x->stride, y->value + n * y->stride);
+    mtl_run_record(run, y, mtl__activate_backward, d);
+    return y;
+}
+
+/* ---- dropout (Srivastava et al. 2014), inverted; per sequence: one mask for all steps (Gal & Ghahramani 2016) ----------------- */
+
+typedef struct mtl__dropout_data {
+    const mtl__kernels *kernels;
+    mtl__dropout forward, backward;
+    mtl_activation *x, *y;
+} mtl__dropout_data;
+
+static void mtl__dropout_forward_job(void *context, size_t i)
+{
+    const mtl__dropout_data *d = (const mtl__dropout_data *)context;
+    size_t begin = i * MTL__ROWS, end = begin + MTL__ROWS;
+    d->kernels->dropout(&d->forward, begin, end < d->y->rows ? end : d->y->rows);
+}
+static void mtl__dropout_backward_job(void *context, size_t i)
+{
+    const mtl__dropout_data *d = (const mtl__dropout_data *)context;
+    size_t begin = i * MTL__ROWS, end = begin + MTL__ROWS;
+    d->kernels->dropout(&d->backward, begin, end < d->y->rows ? end : d->y->rows);
+}
+
+static void mtl__dropout_backward(mtl_run *run, void *data)
+{
+    mtl__dropout_data *d = (mtl__dropout_data *)data;
+    d->backward = d->forward;
+    d->backward.x = d->y->grad;
+    d->backward.x_stride = d->y->stride;
+    d->backward.y = mtl_run_grad(run, d->x, &d->backward.accumulate);
+    d->backward.y_stride = d->x->stride;
+    if (d->backward.y) mtl__run_for(run, (d->y->rows + MTL__ROWS - 1) / MTL__ROWS, mtl__dropout_backward_job, d);
+}
+
+/* x itself when nothing is to be dropped. key: [rows] what a row's mask depends on; NULL: its number. */
+static mtl_activation *mtl__dropout_layer(mtl_run *run, mtl_real rate, const int *key, mtl_activation *x, const char *name)
+{
+    mtl__dropout_data *d;
+    mtl_activation *y;
+    if (!x || !run->training || rate <= 0) return x;
+    y = mtl_run_activation(run, name, x->rows, x->width);
+    d = (mtl__dropout_data *)mtl_run_note(run, sizeof *d);
+    if (!y || !d) return NULL;
+    y->constant = x->constant;
+    d->kernels = mtl__run_kernels(run);
+    d->x = x;
+    d->y = y;
+    d->forward.rows = x->rows;
+    d->forward.width = x->width;
+    d->forward.x = x->value;
+    d->forward.x_stride = x->stride;
+    d->forward.y = y->value;
+    d->forward.y_stride = y->stride;
+    d->forward.key = key;
+    d->forward.seed = run->seed;
+    d->forward.stream = run->step << 16 | (++run->stream & 0xffff);
+    d->forward.rate = rate;
+    mtl__run_for(run, (y->rows + MTL__ROWS - 1) / MTL__ROWS, mtl__dropout_forward_job, d);
+    mtl_run_record(run, y, mtl__dropout_backward, d);
+    return y;
+}
+
+/* ---- moving rows: y[m][to + j] = x[items[m]][from + j] ------------------------------------------------------------------------ */
+
+typedef struct mtl__move_data {
+    mtl_activation *x, *y;
+    const int *items;                       /* [y rows] NULL: row m itself */
+    size_t from, to, width;
+} mtl__move_data;
+
+/* dx[items[m]][from + j] += dy[m][to + j]; rows of x that no item names get zero. */
+static void mtl__move_backward(mtl_run *run, void *data)
+{
+    const mtl__move_data *d = (const mtl__move_data *)data;
+    size_t m, j, n;
+    int add;
+    mtl_real *dx = mtl_run_grad(run, d->x, &add);
+    if (!dx || mtl__dry(run)) return;
+    for (n = 0; !add && n < d->x->rows; n++) memset(dx + n * d->x->stride, 0, d->x->width * sizeof *dx);
+    for (m = 0; m < d->y->rows; m++) {
+        const mtl_real *dy = d->y->grad + m * d->y->stride + d->to;
+        mtl_real *row = dx + (d->items ? (size_t)d->items[m] : m) * d->x->stride + d->from;
+        for (j = 0; j < d->width; j++) row[j] += dy[j];
+    }
+}
+
+/* Copies columns into a part of y and records it. y has no name yet: mtl__moved gives it one when all its parts are there. */
+static void mtl__move_forward(mtl_run *run, mtl_activation *x, size_t from, const int *items, mtl_activation *y, size_t to, size_t width)
+{
+    mtl__move_data *d = (mtl__move_data *)mtl_run_note(run, sizeof *d);
+    size_t m;
+    if (!d) return;
+    d->x = x;
+    d->y = y;
+    d->items = items;
+    d->from = from;
+    d->to = to;
+    d->width = width;
+    for (m = 0; !mtl__dry(run) && m < y->rows; m++)
+        memcpy(y->value + m * y->stride + to, x->value + (items ? (size_t)items[m] : m) * x->stride + from, width * sizeof(mtl_real));
+    mtl_run_record(run, y, mtl__move_backward, d);
+}
+
+static mtl_activation *mtl__moved(mtl_run *run, mtl_activation *y, const char *name)
+{
+    if (!y || mtl__failed(run->error)) return NULL;
+    y->name = name;
+    mtl__run_show(run, y);
+    return y;
+}
+
+/* Rows `items` [rows] of x, e.g. the labelled ones. items must stay until backward has run. */
+static mtl_activation *mtl__select_forward(mtl_run *run, mtl_activation *x, const int *items, size_t rows, const char *name)
+{
+    mtl_activation *y = x ? mtl_run_activation(run, NULL, rows, x->width) : NULL;
+    if (y) mtl__move_forward(run, x, 0, items, y, 0, x->width);
+    return mtl__moved(run, y, name);
+}
+
+/* Activations of equal rows side by side; one alone is returned as it is. */
+static mtl_activation *mtl__concat_forward(mtl_run *run, mtl_activation *const *parts, size_t count, const char *name)
+{
+    size_t i, width = 0;
+    mtl_activation *y;
+    for (i = 0; i < count; i++) {
+        if (!parts[i]) return NULL;
+        width += parts[i]->width;
+    }
+    if (count == 1) return parts[0];
+    y = mtl_run_activation(run, NULL, parts[0]->rows, width);
+    for (i = 0, width = 0; y && i < count; width += parts[i++]->width)
+        mtl__move_forward(run, parts[i], 0, NULL, y, width, parts[i]->width);
+    return mtl__moved(run, y, name);
+}
+
+/* ---- pooling: rows of a sequence become one ------------------------------------------------------------------------------------- */
+
+/* Columns [begin, begin + width) of an encoder output come from cells that read forward, or from the end. */
+typedef struct mtl__segment { size_t begin, width; int reverse; } mtl__segment;
+
+/* Each direction's last state: forward columns of a sequence's last step, reverse columns of its first (packed row b). */
+static mtl_activation *mtl__pool_last(mtl_run *run, mtl_activation *x, const mtl__segment *segments, size_t count, const char *name)
+{
+    const mtl_packing *p = run->packing;
+    mtl_activation *y = mtl_run_activation(run, NULL, p->sequences, x->width);
+    int *first = (int *)mtl_run_push(run, p->sequences * sizeof *first);
+    size_t i;
+    if (!y || !first) return NULL;
+    for (i = 0; !mtl__dry(run) && i < p->sequences; i++) first[i] = (int)i;
+    for (i = 0; i < count; i++)
+        mtl__move_forward(run, x, segments[i].begin, segments[i].reverse ? first : p->last, y, segments[i].begin, segments[i].width);
+    return mtl__moved(run, y, name);
+}
+
+typedef struct mtl__pool_data {
+    const mtl_packing *packing;
+    mtl_activation *x, *y;
+    int *chosen;                            /* max: [B][width] packed row of the largest value; mean: NULL */
+} mtl__pool_data;
+
+/* mean: y[b] = sum_t x[t][b] / length; max: the largest over t, the first of equals. */
+static void mtl__pool_values(const mtl__pool_data *d)
+{
+    const mtl_packing *p = d->packing;
+    size_t n, j, width = d->y->width;
+    for (n = 0; n < p->rows; n++) {
+        size_t b = (size_t)p->sequence[n];
+        const mtl_real *x = d->x->value + n * d->x->stride;
+        mtl_real *y = d->y->value + b * d->y->stride, share = 1 / (mtl_real)p->lengths[b];
+        int *chosen = d->chosen ? d->chosen + b * width : NULL;
+        for (j = 0; j < width; j++) {
+            if (!chosen) y[j] = (n < p->sequences ? 0 : y[j]) + share * x[j];
+            else if (n < p->sequences || x[j] > y[j]) { y[j] = x[j]; chosen[j] = (int)n; }
+        }
+    }
+}
+
+/* mean: dx[t][b] = dy[b] / length; max: dy goes to the chosen row. */
+static void mtl__pool_backward(mtl_run *run, void *data)
+{
+    const mtl__pool_data *d = (const mtl__pool_data *)data;
+    const mtl_packing *p = d->packing;
+    size_t n, j, width = d->y->width;
+    int add;
+    mtl_real *dx = mtl_run_grad(run, d->x, &add);
+    if (!dx || mtl__dry(run)) return;
+    for (n = 0; n < p->rows; n++) {
+        size_t b = (size_t)p->sequence[n];
+        const mtl_real *dy = d->y->grad + b * d->y->stride;
+        const int *chosen = d->chosen ? d->chosen + b * width : NULL;
+        mtl_real *row = dx + n * d->x->stride, share = 1 / (mtl_real)p->lengths[b];
+        for (j = 0; j < width; j++) {
+            mtl_real g = !chosen ? share * dy[j] : chosen[j] == (int)n ? dy[j] : 0;
+            row[j] = add ? row[j] + g : g;
+        }
+    }
+}
+
+/* x [N][width] to [B][width], in packed order. segments: for MTL_POOL_LAST. */
+static mtl_activation *mtl__pool_forward(mtl_run *run, int pool, mtl_activation *x, const mtl__segment *segments, size_t count, const char *name)
+{
+    mtl__pool_data *d;
+    if (!x) return NULL;
+    if (pool == MTL_POOL_LAST) return mtl__pool_last(run, x, segments, count, name);
+    d = (mtl__pool_data *)mtl_run_note(run, sizeof *d);
+    if (!d) return NULL;
+    d->packing = run->packing;
+    d->x = x;
+    d->y = mtl_run_activation(run, name, run->packing->sequences, x->width);
+    if (pool == MTL_POOL_MAX) d->chosen = (int *)mtl_run_push(run, run->packing->sequences * x->width * sizeof(int));
+    if (mtl__failed(run->error)) return NULL;
+    if (!mtl__dry(run)) mtl__pool_values(d);
+    mtl_run_record(run, d->y, mtl__pool_backward, d);
+    return d->y;
+}
+
+/* ==================================================================================================================
+   15 >>cells      RNN, GRU, LSTM; directions; stacks
+   ==================================================================================================================
+   The element-wise mathematics of the cells stands with their kernels (>>kernels); here is the order of the work around it.
+
+   Forward:  z = x W_ih^T + biases    for all rows at once (without a tape: for a chunk of steps, so that z stays in cache)
+             then step by step        z_t += h_{t-1} W_hh^T,  h_t = cell(z_t)
+   Backward: step by step, from the last in reading direction      dz_t = cell'(dh_t + dz_{t+1} W_hh)
+             then for all rows at once   dx = dz W_ih,  dW_ih = dz^T x,  dW_hh = dz^T h_prev,  db = sum dz
+
+   What a record keeps, floats per unit and row: RNN 1 (y), GRU 5 (r z n, W_hn h + b_hn, y), LSTM 7 (i f g o, c, tanh c, y).
+   Slots of dz: RNN, LSTM the gates; GRU n r z and the gradient of W_hn h + b_hn, so that the input product's gates (n r z)
+   and the hidden product's (r z n') are neighbours.
+   ------------------------------------------------------------------------------------------------------------------ */
+struct mtl_cell {
+    int kind, activation, reset_before, reverse;
+    size_t gates, units, inputs;
+    mtl_tensor *w_ih, *w_hh, *b_ih, *b_hh;  /* biases NULL: none */
+    mtl__matrix *input, *hidden;            /* packed W_ih and W_hh (reset before: W_hr and W_hz) */
+    mtl__matrix *hidden_n;                  /* reset before: W_hn */
+    float forget_bias;
+};
+
+static size_t mtl__cell_gates(int kind) { return kind == MTL_CELL_LSTM ? 4 : kind == MTL_CELL_GRU ? 3 : 1; }
+
+/* Slots of dz: the GRU with the reset after the product has one more than gates. */
+static size_t mtl__cell_slots(const mtl_cell *c) { return c->kind == MTL_CELL_GRU && !c->reset_before ? 4 : c->gates; }
+
+/* Which packings the products need: see the slot order above. */
+static void mtl__cell_add_matrices(mtl_parameters *set, mtl_cell *c, mtl_error *err)
+{
+    static const int gru_slots[4] = { 2, 0, 1, 0 };
+    int gru = c->kind == MTL_CELL_GRU;
+    c->input = mtl__matrix_add(set, c->w_ih, 0, c->gates, c->units, gru ? gru_slots : NULL, err);
+    mtl__matrix_add_bias(set, c->input, c->b_ih, c->b_hh, 0, c->gates, gru && !c->reset_before ? 2 : c->gates);
+    if (gru && c->reset_before) {
+        c->hidden = mtl__matrix_add(set, c->w_hh, 0, 2, c->units, NULL, err);
+        c->hidden_n = mtl__matrix_add(set, c->w_hh, 2 * c->units, 1, c->units, NULL, err);
+    } else {
+        c->hidden = mtl__matrix_add(set, c->w_hh, 0, c->gates, c->units, NULL, err);
+        if (gru) mtl__matrix_add_bias(set, c->hidden, c->b_hh, NULL, 2, 1, 0);
+    }
+}
+
+MTL_DEF mtl_cell *mtl_cell_add(mtl_parameters *set, const char *prefix, const mtl_column_desc *desc, size_t inputs, int layer,
+                               int reverse, mtl_error *err)
+{
+    mtl_error ignored = {0};
+    const char *end = reverse ? "_reverse" : "";
+    char name[160];
+    mtl_cell *c;
+    size_t rows;
+    if (!err) err = &ignored;
+    c = (mtl_cell *)mtl__arena_note(set->arena, 1, sizeof *c, "a cell", err);
+    if (!c) return NULL;
+    c->kind = desc->cell ? desc->cell : MTL_CELL_LSTM;
+    c->activation = desc->activation ? desc->activation : MTL_ACTIVATION_TANH;
+    c->reset_before = desc->reset == MTL_RESET_BEFORE;
+    c->reverse = reverse;
+    c->gates = mtl__cell_gates(c->kind);
+    c->units = (size_t)(desc->hidden > 0 ? desc->hidden : 128);
+    c->inputs = inputs;
+    c->forget_bias = desc->forget_bias;
+    rows = c->gates * c->units;
+    c->w_ih = mtl_parameters_add(set, mtl__print(name, sizeof name, "%sweight_ih_l%d%s", prefix, layer, end), rows, inputs, MTL_TENSOR_WEIGHT, err);
+    c->w_hh = mtl_parameters_add(set, mtl__print(name, sizeof name, "%sweight_hh_l%d%s", prefix, layer, end), rows, c->units, MTL_TENSOR_WEIGHT, err);
+    if (!desc->no_bias) {
+        c->b_ih = mtl_parameters_add(set, mtl__print(name, sizeof name, "%sbias_ih_l%d%s", prefix, layer, end), rows, 0, MTL_TENSOR_BIAS, err);
+        c->b_hh = mtl_parameters_add(set, mtl__print(name, sizeof name, "%sbias_hh_l%d%s", prefix, layer, end), rows, 0, MTL_TENSOR_BIAS, err);
+    }
+    if (mtl__failed(err)) return NULL;
+    c->w_ih->initial = c->w_hh->initial = (float)(1 / sqrt((double)c->units));
+    if (c->b_ih) c->b_ih->initial = c->b_hh->initial = c->w_ih->initial;
+    mtl__cell_add_matrices(set, c, err);
+    return mtl__failed(err) ? NULL : c;
+}
+
+/* LSTM: adds the desc's forget_bias to the initial bias of the forget gate (Jozefowicz et al. 2015). */
+static void mtl__cell_open_forget_gate(mtl_cell *c)
+{
+    size_t u;
+    if (c->kind != MTL_CELL_LSTM || !c->b_ih) return;
+    for (u = 0; u < c->units; u++) c->b_ih->value[c->units + u] += (mtl_real)c->forget_bias;
+}
+
+/* What one cell's forward leaves for its backward. */
+typedef struct mtl__cell_data {
+    const mtl_cell *cell;
+    const mtl_packing *packing;
+    mtl_activation *x, *y;
+    size_t column;                          /* where the cell's units begin in y: directions share one y */
+    mtl_activation *h0, *c0, *h_last, *c_last;  /* NULL: zeros; not wanted */
+    mtl_real *z, *c, *extra;                /* as mtl__cell_pass keeps them */
+} mtl__cell_data;
+
+typedef struct mtl__cell_job {
+    const mtl__kernels *kernels;
+    const mtl__cell_pass *pass;
+    size_t sequences;
+} mtl__cell_job;
+
+static void mtl__cell_forward_job(void *context, size_t i)
+{
+    const mtl__cell_job *j = (const mtl__cell_job *)context;
+    size_t first = i * MTL__SEQUENCES, left = j->sequences - first;
+    j->kernels->cell_forward(j->pass, first, left < MTL__SEQUENCES ? left : MTL__SEQUENCES);
+}
+static void mtl__cell_backward_job(void *context, size_t i)
+{
+    const mtl__cell_job *j = (const mtl__cell_job *)context;
+    size_t first = i * MTL__SEQUENCES, left = j->sequences - first;
+    j->kernels->cell_backward(j->pass, first, left < MTL__SEQUENCES ? left : MTL__SEQUENCES);
+}
+
+static void mtl__cell_run_pass(mtl_run *run, const mtl__cell_pass *pass, size_t sequences, mtl_job which)
+{
+    mtl__cell_job job;
+    job.kernels = mtl__run_kernels(run);
+    job.pass = pass;
+    job.sequences = sequences;
+    mtl__run_for(run, (sequences + MTL__SEQUENCES - 1) / MTL__SEQUENCES, which, &job);
+}
+
+/* The part of a pass that forward and backward share. */
+static mtl__cell_pass mtl__cell_pass_of(const mtl__cell_data *d)
+{
+    const mtl_cell *cell = d->cell;
+    mtl__cell_pass pass;
+    memset(&pass, 0, sizeof pass);
+    pass.kind = cell->kind;
+    pass.activation = cell->activation;
+    pass.reset_before = cell->reset_before;
+    pass.reverse = cell->reverse;
+    pass.units = cell->units;
+    pass.time = &d->packing->time;
+    pass.packed = cell->hidden->packed;
+    pass.packed_n = cell->hidden_n ? cell->hidden_n->packed : NULL;
+    pass.bias_n = cell->hidden->packed_bias;
+    pass.z = d->z;
+    pass.z_block = d->packing->rows * cell->gates * MTL__BLOCK;
+    pass.c = d->c;
+    pass.c_stride = mtl__padded(cell->units);
+    pass.extra = d->extra;
+    pass.y = d->y->value + d->column;
+    pass.y_stride = d->y->stride;
+    if (d->h0) { pass.h0 = d->h0->value; pass.h0_stride = d->h0->stride; }
+    if (d->c0) { pass.c0 = d->c0->value; pass.c0_stride = d->c0->stride; }
+    return pass;
+}
+
+/* z = x W_ih^T + biases for `rows` rows of x. */
+static void mtl__cell_input_product(mtl_run *run, const mtl_cell *cell, const mtl_real *x, size_t x_stride, size_t rows, mtl_real *z, size_t z_block)
+{
+    mtl__product_forward p;
+    memset(&p, 0, sizeof p);
+    p.gates = cell->gates;
+    p.units = cell->units;
+    p.inputs = cell->inputs;
+    p.x = x;
+    p.x_stride = x_stride;
+    p.packed = cell->input->packed;
+    p.bias = cell->input->packed_bias;
+    p.z = z;
+    p.z_block = z_block;
+    p.z_row = cell->gates * MTL__BLOCK;
+    mtl__run_product_forward(run, &p, rows);
+}
+
+/* Training: everything is kept, the whole batch is one chunk. */
+static void mtl__cell_forward_kept(mtl_run *run, mtl__cell_data *d)
+{
+    const mtl_cell *cell = d->cell;
+    size_t rows = d->packing->rows, padded = mtl__padded(cell->units);
+    mtl_arena_mark mark;
+    mtl__cell_pass pass;
+    d->z = mtl__run_reals(run, rows, padded * cell->gates);
+    if (cell->kind == MTL_CELL_LSTM) d->c = mtl__run_reals(run, rows, padded);
+    if (cell->kind != MTL_CELL_RNN) d->extra = mtl__run_reals(run, rows, padded);
+    mark = mtl_arena_save(run->arena);
+    pass = mtl__cell_pass_of(d);
+    pass.keep = 1;
+    if (cell->reset_before) pass.scratch = mtl__run_reals(run, d->packing->sequences, padded);
+    mtl__cell_input_product(run, cell, d->x->value, d->x->stride, rows, d->z, pass.z_block);
+    mtl__cell_run_pass(run, &pass, d->packing->sequences, mtl__cell_forward_job);
+    mtl_arena_release(run->arena, mark);
+}
+
+enum { MTL__CHUNK_REALS = 49152 };          /* gate values of a chunk of steps without a tape: 192 KB, within any second-level cache */
+
+/* Rows of one chunk: as many as fit, at least one step of all sequences. */
+static size_t mtl__cell_chunk_rows(const mtl_cell *cell, const mtl_packing *p)
+{
+    size_t rows = MTL__CHUNK_REALS / (mtl__padded(cell->units) * cell->gates);
+    if (rows < p->sequences) rows = p->sequences;
+    return rows < p->rows ? rows : p->rows;
+}
+
+/* States that rows of the chunk of steps [begin, end) start from, into h [B][stride]: what the chunk before in reading direction
+   left in y, else the initial state, else zero. */
+static void mtl__cell_chunk_state(const mtl__cell_data *d, size_t begin, size_t end, mtl_real *h, size_t stride)
+{
+    const mtl_packing *p = d->packing;
+    size_t b, width = d->cell->units, before = d->cell->reverse ? end : begin - 1;
+    size_t ready = (d->cell->reverse ? end == p->steps : begin == 0) ? 0 : p->step_rows[before];
+    for (b = 0; b < p->step_rows[begin]; b++) {
+        if (b < ready) memcpy(h + b * stride, d->y->value + d->column + (p->step_offset[before] + b) * d->y->stride, width * sizeof *h);
+        else if (d->h0) memcpy(h + b * stride, d->h0->value + b * d->h0->stride, width * sizeof *h);
+        else memset(h + b * stride, 0, width * sizeof *h);
+    }
+}
+
+/* One chunk of steps [begin, end): offsets are counted from the chunk's first row. */
+static void mtl__cell_chunk(mtl_run *run, const mtl__cell_data *d, size_t begin, size_t end, size_t *offsets, mtl_real *h0)
+{
+    const mtl_packing *p = d->packing;
+    size_t first = p->step_offset[begin], rows = 0, t, stride = mtl__padded(d->cell->units);
+    mtl__cell_pass pass = mtl__cell_pass_of(d);
+    mtl__steps time;
+    for (t = begin; t < end; t++) {
+        offsets[t - begin] = rows;
+        rows += p->step_rows[t];
+    }
+    time.steps = end - begin;
+    time.rows = p->step_rows + begin;
+    time.offset = offsets;
+    pass.time = &time;
+    pass.y += first * pass.y_stride;
+    pass.z_block = rows * d->cell->gates * MTL__BLOCK;
+    pass.h0 = h0;
+    pass.h0_stride = stride;
+    pass.c0 = d->c;
+    pass.c0_stride = stride;
+    pass.scratch = d->extra;
+    pass.extra = NULL;
+    mtl__cell_chunk_state(d, begin, end, h0, stride);
+    mtl__cell_input_product(run, d->cell, d->x->value + first * d->x->stride, d->x->stride, rows, d->z, pass.z_block);
+    mtl__cell_run_pass(run, &pass, p->step_rows[begin], mtl__cell_forward_job);
+}
+
+/* Inference: chunks of steps in reading direction; beside y only O(B H) and one chunk's gates. d->c ends as the last cell states. */
+static void mtl__cell_forward_chunked(mtl_run *run, mtl__cell_data *d)
+{
+    const mtl_packing *p = d->packing;
+    size_t padded = mtl__padded(d->cell->units), limit = mtl__cell_chunk_rows(d->cell, p), done, t, b;
+    mtl_real *h0;
+    size_t *offsets;
+    d->z = mtl__run_reals(run, limit, padded * d->cell->gates);
+    if (d->cell->reset_before) d->extra = mtl__run_reals(run, p->sequences, padded);
+    h0 = mtl__run_reals(run, p->sequences, padded);
+    offsets = (size_t *)mtl_run_push(run, p->steps * sizeof *offsets);
+    if (mtl__failed(run->error) || mtl__dry(run)) return;
+    for (b = 0; d->c && b < p->sequences; b++) {
+        memset(d->c + b * padded, 0, padded * sizeof(mtl_real));
+        if (d->c0) memcpy(d->c + b * padded, d->c0->value + b * d->c0->stride, d->cell->units * sizeof(mtl_real));
+    }
+    for (done = 0; done < p->steps; done += t) {
+        size_t rows = 0, step;
+        for (t = 0; done + t < p->steps; t++) {
+            step = d->cell->reverse ? p->steps - 1 - done - t : done + t;
+            if (rows + p->step_rows[step] > limit) break;
+            rows += p->step_rows[step];
+        }
+        if (d->cell->reverse) mtl__cell_chunk(run, d, p->steps - done - t, p->steps - done, offsets, h0);
+        else mtl__cell_chunk(run, d, done, done + t, offsets, h0);
+    }
+}
+
+/* States after each sequence's last step in reading direction, [B][H]. */
+static mtl_activation *mtl__cell_last(mtl_run *run, const mtl__cell_data *d, const mtl_real *from, size_t stride, int by_sequence)
+{
+    const mtl_packing *p = d->packing;
+    mtl_activation *last = mtl_run_activation(run, NULL, p->sequences, d->cell->units);
+    size_t b;
+    if (!last || mtl__dry(run)) return last;
+    for (b = 0; b < p->sequences; b++) {
+        size_t row = by_sequence || d->cell->reverse ? b : (size_t)p->last[b];
+        memcpy(last->value + b * last->stride, from + row * stride, d->cell->units * sizeof(mtl_real));
+    }
+    return last;
+}
+
+/* ---- backward ------------------------------------------------------------------------------------------------------------- */
+
+/* Gradient of a last state (or zeros) into a padded [B][stride] carry. */
+static mtl_real *mtl__cell_carry(mtl_run *run, const mtl__cell_data *d, const mtl_activation *last)
+{
+    size_t b, stride = mtl__padded(d->cell->units);
+    mtl_real *carry = mtl__run_zeros(run, d->packing->sequences, stride);
+    if (!carry || mtl__dry(run) || !last || last->grad_state == MTL_GRAD_NONE) return carry;
+    for (b = 0; b < d->packing->sequences; b++)
+        memcpy(carry + b * stride, last->grad + b * last->stride, d->cell->units * sizeof *carry);
+    return carry;
+}
+
+/* The finished carry is the gradient of the initial state. */
+static void mtl__cell_initial_gradient(const mtl_run *run, const mtl__cell_data *d, const mtl_real *carry, const mtl_activation *initial,
+                                       mtl_real *grad, int add)
+{
+    size_t b, u, stride = mtl__padded(d->cell->units);
+    if (!grad || mtl__dry(run)) return;
+    for (b = 0; b < d->packing->sequences; b++)
+        for (u = 0; u < d->cell->units; u++) {
+            mtl_real *to = grad + b * initial->stride + u;
+            *to = (add ? *to : 0) + carry[b * stride + u];
+        }
+}
+
+/* Weight gradients of `gates` slots of dz from `slot` on, against rows of x (or of the state before: source). */
+static mtl__product_weights mtl__cell_weights(const mtl__cell_data *d, const mtl_real *dz, size_t slot, size_t gates)
+{
+    mtl__product_weights p;
+    size_t slots = mtl__cell_slots(d->cell);
+    memset(&p, 0, sizeof p);
+    p.gates = gates;
+    p.units = d->cell->units;
+    p.rows = d->packing->rows;
+    p.dz = dz + slot * MTL__BLOCK;
+    p.dz_row = slots * MTL__BLOCK;
+    p.dz_block = p.rows * p.dz_row;
+    return p;
+}
+
+static void mtl__cell_weight_gradients(mtl_run *run, const mtl__cell_data *d, const mtl_real *dz)
+{
+    static const int gru_order[3] = { 2, 0, 1 };
+    const mtl_cell *cell = d->cell;
+    int gru = cell->kind == MTL_CELL_GRU;
+    mtl__product_weights p = mtl__cell_weights(d, dz, 0, cell->gates);
+    p.inputs = cell->inputs;
+    p.order = gru ? gru_order : NULL;
+    p.x = d->x->value;
+    p.x_stride = d->x->stride;
+    mtl__run_weight_gradients(run, &p, cell->w_ih, 0, cell->b_ih);
+    if (cell->reset_before && cell->b_hh) mtl__run_weight_gradients(run, &p, NULL, 0, cell->b_hh);   /* both biases stand at the same place */
+    p = mtl__cell_weights(d, dz, gru ? 1 : 0, cell->reset_before ? 2 : cell->gates);
+    p.inputs = cell->units;
+    p.x = d->y->value + d->column;
+    p.x_stride = d->y->stride;
+    p.source = d->packing->previous[cell->reverse];
+    if (d->h0) { p.x0 = d->h0->value; p.x0_stride = d->h0->stride; }
+    mtl__run_weight_gradients(run, &p, cell->w_hh, 0, cell->reset_before ? NULL : cell->b_hh);
+}
+
+/* Reset before: W_hn multiplies r*h, which forward kept. Its rows follow those of r and z, already assigned or added to. */
+static void mtl__cell_reset_gradient(mtl_run *run, const mtl__cell_data *d, const mtl_real *dz, int add)
+{
+    const mtl_cell *cell = d->cell;
+    mtl__product_weights p = mtl__cell_weights(d, dz, 0, 1);
+    mtl_gradient *g = &run->gradients->of[cell->w_hh->index];
+    if (cell->w_hh->frozen) return;
+    p.inputs = cell->units;
+    p.x = d->extra;
+    p.x_stride = mtl__padded(cell->units);
+    p.dw = g->value + 2 * cell->units * cell->units;
+    p.accumulate = add;
+    mtl__run_product_weights(run, &p);
+}
+
+static void mtl__cell_input_gradient(mtl_run *run, const mtl__cell_data *d, const mtl_real *dz, mtl_real *dx, int add)
+{
+    mtl__product_backward p;
+    if (!dx) return;
+    memset(&p, 0, sizeof p);
+    p.gates = d->cell->gates;
+    p.units = d->cell->units;
+    p.inputs = d->cell->inputs;
+    p.dz = dz;
+    p.dz_row = mtl__cell_slots(d->cell) * MTL__BLOCK;
+    p.dz_block = d->packing->rows * p.dz_row;
+    p.packed = run->gradients->packed_t + d->cell->input->packed_t_offset;
+    p.dx = dx;
+    p.dx_stride = d->x->stride;
+    p.accumulate = add;
+    mtl__run_product_backward(run, &p, d->packing->rows);
+}
+
+static int mtl__has_gradient(const mtl_activation *a) { return a && a->grad_state != MTL_GRAD_NONE; }
+
+static void mtl__cell_backward(mtl_run *run, void *data)
+{
+    const mtl__cell_data *d = (const mtl__cell_data *)data;
+    const mtl_cell *cell = d->cell;
+    mtl__cell_pass pass = mtl__cell_pass_of(d);
+    int add_x, add_h = 0, add_c = 0, add_w;
+    mtl_real *dx, *dh0, *dc0, *dz;
+    mtl_arena_mark mark;
+    if (!mtl__has_gradient(d->y) && !mtl__has_gradient(d->h_last) && !mtl__has_gradient(d->c_last)) return;
+    dx = mtl_run_grad(run, d->x, &add_x);
+    dh0 = d->h0 ? mtl_run_grad(run, d->h0, &add_h) : NULL;
+    dc0 = d->c0 ? mtl_run_grad(run, d->c0, &add_c) : NULL;
+    mark = mtl_arena_save(run->arena);
+    pass.keep = 1;
+    pass.dy = mtl__has_gradient(d->y) ? d->y->grad + d->column : NULL;
+    pass.dy_stride = d->y->stride;
+    pass.dz = dz = mtl__run_reals(run, d->packing->rows, mtl__padded(cell->units) * mtl__cell_slots(cell));
+    pass.dz_block = d->packing->rows * mtl__cell_slots(cell) * MTL__BLOCK;
+    pass.packed_t = run->gradients->packed_t + cell->hidden->packed_t_offset;
+    if (cell->hidden_n) pass.packed_n_t = run->gradients->packed_t + cell->hidden_n->packed_t_offset;
+    pass.dh = mtl__cell_carry(run, d, d->h_last);
+    pass.dh_stride = mtl__padded(cell->units);
+    if (cell->kind == MTL_CELL_LSTM) pass.dc = mtl__cell_carry(run, d, d->c_last);
+    if (cell->reset_before) pass.scratch = mtl__run_reals(run, d->packing->sequences, mtl__padded(cell->units));
+    pass.want_dh0 = dh0 != NULL;
+    mtl__cell_run_pass(run, &pass, d->packing->sequences, mtl__cell_backward_job);
+    add_w = run->gradients->of[cell->w_hh->index].state == MTL_GRAD_DENSE;
+    mtl__cell_weight_gradients(run, d, dz);
+    if (cell->reset_before && cell->kind == MTL_CELL_GRU) mtl__cell_reset_gradient(run, d, dz, add_w);
+    mtl__cell_input_gradient(run, d, dz, dx, add_x);
+    mtl__cell_initial_gradient(run, d, pass.dh, d->h0, dh0, add_h);
+    mtl__cell_initial_gradient(run, d, pass.dc, d->c0, dc0, add_c);
+    mtl_arena_release(run->arena, mark);
+}
+
+/* ---- the wrapper ---------------------------------------------------------------------------------------------------------- */
+
+/* One cell over x into columns [column, column + H) of y. initial, final: NULL or as in mtl_lstm_forward. */
+static void mtl__cell_forward(mtl_run *run, const mtl_cell *cell, mtl_activation *x, mtl_activation *y, size_t column,
+                              const mtl_cell_state *initial, mtl_cell_state *final)
+{
+    mtl__cell_data *d = (mtl__cell_data *)mtl_run_note(run, sizeof *d);
+    size_t padded = mtl__padded(cell->units);
+    int lstm = cell->kind == MTL_CELL_LSTM;
+    mtl_arena_mark mark;
+    if (!d || !x || !y) return;
+    d->cell = cell;
+    d->packing = run->packing;
+    d->x = x;
+    d->y = y;
+    d->column = column;
+    if (initial) { d->h0 = initial->h; d->c0 = lstm ? initial->c : NULL; }
+    if (run->tape) {
+        mtl__cell_forward_kept(run, d);
+    } else {
+        if (lstm) d->c = mtl__run_reals(run, run->packing->sequences, padded);
+        mark = mtl_arena_save(run->arena);
+        mtl__cell_forward_chunked(run, d);
+        mtl_arena_release(run->arena, mark);
+    }
+    if (final && !mtl__failed(run->error)) {
+        final->h = d->h_last = mtl__cell_last(run, d, y->value + column, y->stride, 0);
+        final->c = d->c_last = lstm ? mtl__cell_last(run, d, d->c, padded, !run->tape) : NULL;
+    }
+    mtl_run_record(run, NULL, mtl__cell_backward, d);
+}
+
+static mtl_activation *mtl__cell_alone(mtl_run *run, int kind, const mtl_cell *cell, mtl_activation *x, const mtl_cell_state *initial,
+                                       mtl_cell_state *final)
+{
+    mtl_activation *y;
+    if (cell->kind != kind) mtl__fail(run->error, MTL_ERROR_ARGUMENT, "cell", cell->kind, "the cell is of another kind than the call");
+    if (!x || mtl__failed(run->error)) return NULL;
+    y = mtl_run_activation(run, NULL, x->rows, cell->units);
+    mtl__cell_forward(run, cell, x, y, 0, initial, final);
+    return mtl__failed(run->error) ? NULL : y;
+}
+
+MTL_DEF mtl_activation *mtl_rnn_forward(mtl_run *run, const mtl_cell *cell, mtl_activation *x, const mtl_cell_state *initial, mtl_cell_state *final)
+{
+    return mtl__cell_alone(run, MTL_CELL_RNN, cell, x, initial, final);
+}
+MTL_DEF mtl_activation *mtl_gru_forward(mtl_run *run, const mtl_cell *cell, mtl_activation *x, const mtl_cell_state *initial, mtl_cell_state *final)
+{
+    return mtl__cell_alone(run, MTL_CELL_GRU, cell, x, initial, final);
+}
+MTL_DEF mtl_activation *mtl_lstm_forward(mtl_run *run, const mtl_cell *cell, mtl_activation *x, const mtl_cell_state *initial, mtl_cell_state *final)
+{
+    return mtl__cell_alone(run, MTL_CELL_LSTM, cell, x, initial, final);
+}
+
+/* ==================================================================================================================
+   16 >>losses     cross-entropy, MSE, MAE, Huber
+   ==================================================================================================================
+   A loss is L = (sum over labelled items) / divisor, where the divisor counts the labelled items of the whole update (their
+   class weights, for class tasks that have them; times width for vectors), so that parts of a batch add up to the whole.
+   Rows here are labelled items only; rows[m] tells which of the caller's items row m is.
+
+   Cross-entropy of a row with coefficients a_c:   l = -sum_c a_c log p_c = (sum a) log sum exp x - sum_c a_c x_c
+                                                   dl/dx_c = (sum a) p_c - a_c
+       label y:         a_c = w_c ((1 - s) [c = y] + s / C)   but the first part with w_y       s: label smoothing
+       distribution q:  a_c = w_c ((1 - s) q_c + s / C)                                          as PyTorch defines both
+   ------------------------------------------------------------------------------------------------------------------ */
+typedef struct mtl__loss_data {
+    int loss;                               /* MTL_LOSS_* */
+    mtl_real smoothing, delta;              /* label smoothing; Huber's delta */
+    const float *class_weights;             /* [C] or NULL */
+    const mtl_target *target;
+    const int *items;                       /* [M] the caller's item of row m */
+    const mtl_real *mean, *scale;           /* [width] real targets are standardised by these; NULL: not */
+    double divisor;
+    mtl_activation *x, *p, *y;              /* logits or predictions; probabilities; the loss, 1 x 1 */
+} mtl__loss_data;
+
+/* Coefficients a_c of row m; returns their sum. */
+static mtl_real mtl__loss_coefficients(const mtl__loss_data *d, size_t m, mtl_real *a)
+{
+    size_t c, classes = d->x->width, item = (size_t)d->items[m];
+    const mtl_real *q = d->target->distribution ? d->target->distribution + item * classes : NULL;
+    mtl_real sum = 0, spread = d->smoothing / (mtl_real)classes;
+    for (c = 0; c < classes; c++) {
+        mtl_real hit = q ? q[c] : d->target->labels[item] == (int)c ? (mtl_real)1 : (mtl_real)0;
+        a[c] = (d->class_weights ? (mtl_real)d->class_weights[c] : 1) * ((1 - d->smoothing) * hit + spread);
+        sum += a[c];
+    }
+    return sum;
+}
+
+/* 1 when row m's coefficients are one number at one label. */
+static int mtl__loss_is_plain(const mtl__loss_data *d) { return !d->target->distribution && d->smoothing == 0; }
+
+static double mtl__cross_entropy_value(const mtl__loss_data *d, const mtl_real *log_sum, mtl_real *a)
+{
+    double total = 0;
+    size_t m, c;
+    for (m = 0; m < d->x->rows; m++) {
+        const mtl_real *x = d->x->value + m * d->x->stride;
+        if (mtl__loss_is_plain(d)) {
+            int y = d->target->labels[d->items[m]];
+            total += (d->class_weights ? (double)d->class_weights[y] : 1.0) * ((double)log_sum[m] - (double)x[y]);
+        } else {
+            double row = (double)mtl__loss_coefficients(d, m, a) * (double)log_sum[m];
+            for (c = 0; c < d->x->width; c++) row -= (double)a[c] * (double)x[c];
+            total += row;
+        }
+    }
+    return total / d->divisor;
+}
+
+typedef struct mtl__softmax_job {
+    const mtl__kernels *kernels;
+    const mtl__softmax *softmax;
+    const mtl__scale_rows *scale;
+} mtl__softmax_job;
+
+static void mtl__softmax_rows(void *context, size_t i)
+{
+    const mtl__softmax_job *j = (const mtl__softmax_job *)context;
+    size_t begin = i * MTL__ROWS, end = begin + MTL__ROWS;
+    j->kernels->softmax(j->softmax, begin, end < j->softmax->rows ? end : j->softmax->rows);
+}
+
+/* p = softmax(x); log_sum [rows] may be NULL. */
+static mtl_activation *mtl__softmax_forward(mtl_run *run, const mtl_activation *x, mtl_real *log_sum, const char *name)
+{
+    mtl_activation *p = x ? mtl_run_activation(run, name, x->rows, x->width) : NULL;
+    mtl__softmax s;
+    mtl__softmax_job job;
+    if (!p) return NULL;
+    s.rows = x->rows;
+    s.classes = x->width;
+    s.x = x->value;
+    s.x_stride = x->stride;
+    s.p = p->value;
+    s.p_stride = p->stride;
+    s.log_sum = log_sum;
+    job.kernels = mtl__run_kernels(run);
+    job.softmax = &s;
+    job.scale = NULL;
+    mtl__run_for(run, (x->rows + MTL__ROWS - 1) / MTL__ROWS, mtl__softmax_rows, &job);
+    p->constant = 1;
+    mtl__run_show(run, p);
+    return p;
+}
+
+/* dx = g / divisor * ((sum a) p - a), with g the gradient of the loss itself. */
+static void mtl__cross_entropy_backward(mtl_run *run, void *data)
+{
+    const mtl__loss_data *d = (const mtl__loss_data *)data;
+    size_t m, c, rows = d->x->rows;
+    int add;
+    mtl_real *dx = mtl_run_grad(run, d->x, &add), *a, *sums, factor;
+    mtl_arena_mark mark = mtl_arena_save(run->arena);
+    mtl__scale_rows s;
+    a = mtl__run_reals(run, 1, d->x->stride);
+    sums = mtl__run_reals(run, 1, rows);
+    if (!dx || !a || !sums || mtl__dry(run)) { mtl_arena_release(run->arena, mark); return; }
+    factor = (mtl_real)((double)d->y->grad[0] / d->divisor);
+    for (m = 0; m < rows; m++) {
+        int y = mtl__loss_is_plain(d) ? d->target->labels[d->items[m]] : 0;
+        sums[m] = factor * (!mtl__loss_is_plain(d) ? mtl__loss_coefficients(d, m, a) : d->class_weights ? (mtl_real)d->class_weights[y] : 1);
+    }
+    s.rows = rows;
+    s.width = d->x->width;
+    s.x = d->p->value;
+    s.x_stride = d->p->stride;
+    s.scale = sums;
+    s.y = dx;
+    s.y_stride = d->x->stride;
+    s.accumulate = add;
+    mtl__run_kernels(run)->scale_rows(&s, 0, rows);
+    for (m = 0; m < rows; m++) {
+        mtl_real *row = dx + m * d->x->stride;
+        if (mtl__loss_is_plain(d)) {
+            row[d->target->labels[d->items[m]]] -= sums[m];
+        } else {
+            (void)mtl__loss_coefficients(d, m, a);
+            for (c = 0; c < d->x->width; c++) row[c] -= factor * a[c];
+        }
+    }
+    mtl_arena_release(run->arena, mark);
+}
+
+static void mtl__cross_entropy_forward(mtl_run *run, mtl__loss_data *d, const char *name)
+{
+    mtl_arena_mark mark;
+    mtl_real *log_sum = mtl__run_reals(run, 1, d->x->rows), *a;
+    d->p = mtl__softmax_forward(run, d->x, log_sum, name);
+    mark = mtl_arena_save(run->arena);
+    a = mtl__run_reals(run, 1, d->x->stride);
+    if (a && d->p && log_sum && !mtl__dry(run)) d->y->value[0] = (mtl_real)mtl__cross_entropy_value(d, log_sum, a);
+    mtl_arena_release(run->arena, mark);
+}
+
+/* ---- real targets: e = prediction - target, summed over items and width ------------------------------------------------------ */
+
+/* Element loss and its derivative: mse e^2; mae |e|; huber e^2/2 inside delta, delta(|e| - delta/2) outside (Huber 1964). */
+static mtl_real mtl__real_loss(const mtl__loss_data *d, mtl_real e, mtl_real *slope)
+{
+    mtl_real size = e < 0 ? -e : e, sign = e > 0 ? (mtl_real)1 : e < 0 ? (mtl_real)-1 : (mtl_real)0;
+    switch (d->loss) {
+    case MTL_LOSS_MAE:
+        *slope = sign;
+        return size;
+    case MTL_LOSS_HUBER:
+        *slope = size < d->delta ? e : d->delta * sign;
+        return size < d->delta ? e * e / 2 : d->delta * (size - d->delta / 2);
+    default:
+        *slope = 2 * e;
+        return e * e;
+    }
+}
+
+/* Prediction minus target of row m, column j, in standardised units. */
+static mtl_real mtl__real_error(const mtl__loss_data *d, size_t m, size_t j)
+{
+    mtl_real target = d->target->values[(size_t)d->items[m] * d->x->width + j];
+    if (d->mean) target = d->scale[j] != 0 ? (target - d->mean[j]) / d->scale[j] : 0;
+    return d->x->value[m * d->x->stride + j] - target;
+}
+
+static void mtl__real_loss_backward(mtl_run *run, void *data)
+{
+    const mtl__loss_data *d = (const mtl__loss_data *)data;
+    size_t m, j;
+    int add;
+    mtl_real *dx = mtl_run_grad(run, d->x, &add), slope;
+    if (!dx || mtl__dry(run)) return;
+    for (m = 0; m < d->x->rows; m++)
+        for (j = 0; j < d->x->width; j++) {
+            mtl_real *to = dx + m * d->x->stride + j;
+            (void)mtl__real_loss(d, mtl__real_error(d, m, j), &slope);
+            *to = (add ? *to : 0) + (mtl_real)((double)d->y->grad[0] / d->divisor) * slope;
+        }
+}
+
+static void mtl__real_loss_forward(mtl_run *run, const mtl__loss_data *d)
+{
+    double total = 0;
+    mtl_real slope;
+    size_t m, j;
+    if (mtl__dry(run)) return;
+    for (m = 0; m < d->x->rows; m++)
+        for (j = 0; j < d->x->width; j++) total += (double)mtl__real_loss(d, mtl__real_error(d, m, j), &slope);
+    d->y->value[0] = (mtl_real)(total / d->divisor);
+}
+
+/* The loss of x against the targets in d (x, p and y are filled in here): a 1 x 1 activation. name: of the probabilities. */
+static mtl_activation *mtl__loss_forward(mtl_run *run, const mtl__loss_data *how, mtl_activation *x, const char *name)
+{
+    mtl__loss_data *d = (mtl__loss_data *)mtl_run_note(run, sizeof *d);
+    mtl_activation *y = mtl_run_activation(run, NULL, 1, 1);
+    if (!x || !d || !y) return NULL;
+    *d = *how;
+    d->x = x;
+    d->y = y;
+    if (d->loss == MTL_LOSS_CROSS_ENTROPY) mtl__cross_entropy_forward(run, d, name);
+    else mtl__real_loss_forward(run, d);
+    mtl_run_record(run, y, d->loss == MTL_LOSS_CROSS_ENTROPY ? mtl__cross_entropy_backward : mtl__real_loss_backward, d);
+    return mtl__failed(run->error) ? NULL : y;
+}
+
+/* ---- which items are labelled -------------------------------------------------------------------------------------------------- */
+
+/* 1 when `item` has a target of width numbers or classes. */
+static int mtl__target_is_given(const mtl_target *t, size_t item, size_t width)
+{
+    size_t j;
+    if (t->labels) return t->labels[item] >= 0;
+    if (t->distribution) return !mtl__is_nan(t->distribution[item * width]);
+    if (!t->values) return 0;
+    for (j = 0; j < width; j++)
+        if (mtl__is_nan(t->values[item * width + j])) return 0;
+    return 1;
+}
+
+/* ==================================================================================================================
+   17 >>metrics    accuracy, span F1, RMSE, MAE, R2: counted as items stream by, nothing allocated
+   ==================================================================================================================
+   A metric is a handful of counts that grow with every batch; mtl__metric_finish turns them into scores. Labels that
+   are missing count nowhere. Spans are counted as the CoNLL evaluation script (conlleval, Tjong Kim Sang 2004) counts:
+       precision = right / predicted      recall = right / gold      F1 = 2 P R / (P + R)      0 when nothing is there
+       right: same begin, same end, same type
+       R2 = 1 - sum (y - p)^2 / sum (y - mean)^2, over all numbers of all items pooled, so a vector target has one mean
+   ------------------------------------------------------------------------------------------------------------------ */
+
+/* ---- spans ---------------------------------------------------------------------------------------------------------- */
+
+/* The span that is open at some step of a sequence. */
+typedef struct mtl__span_state { int open; mtl_span span; } mtl__span_state;
+
+/* Reads the tag of step t; NULL stands for any tag outside of spans, and for the end of the sequence. Returns 1 when this
+   ends a span, which is then in *ended. A tag continues a span only as I- of the same type; any other B- or I- opens one. */
+static int mtl__span_next(mtl__span_state *state, const char *tag, size_t t, mtl_span *ended)
+{
+    int inside = tag && (tag[0] == 'B' || tag[0] == 'I') && (tag[1] == '-' || tag[1] == '\0');
+    const char *type = inside ? tag + (tag[1] == '-' ? 2 : 1) : NULL;
+    int ends;
+
+    if (inside && state->open && tag[0] == 'I' && strcmp(type, state->span.type) == 0) return 0;
+    ends = state->open;
+    if (ends) {
+        *ended = state->span;
+        ended->end = t;
+    }
+    state->open = inside;
+    state->span.begin = t;
+    state->span.type = type;
+    return ends;
+}
+
+MTL_DEF size_t mtl_spans(const char *const *tags, size_t steps, mtl_span *spans, size_t capacity)
+{
+    mtl__span_state state = { 0, { 0, 0, NULL } };
+    mtl_span span;
+    size_t count = 0, t;
+
+    if (!tags) return 0;
+    for (t = 0; t <= steps; t++) {
+        if (!mtl__span_next(&state, t < steps ? tags[t] : NULL, t, &span)) continue;
+        if (spans && count < capacity) spans[count] = span;
+        count++;
+    }
+    return count;
+}
+
+MTL_DEF int mtl_labels_are_spans(const char *const *labels, size_t count)
+{
+    int begins = 0;
+    size_t i;
+
+    if (!labels) return 0;
+    for (i = 0; i < count; i++) {
+        const char *label = labels[i];
+        if (!label) return 0;
+        if (strcmp(label, "O") == 0) continue;
+        if ((label[0] != 'B' && label[0] != 'I') || label[1] != '-' || !label[2]) return 0;
+        if (label[0] == 'B') begins = 1;
+    }
+    return begins;
+}
+
+/* ---- counting ------------------------------------------------------------------------------------------------------- */
+
+/* Everything that is counted for one task. Zero it, set kind, level, spans and width; add; finish. */
+typedef struct mtl__metric {
+    int kind, level, spans;                 /* spans: 1 when the task's labels are a span scheme */
+    size_t items, correct;
+    double loss_sum, loss_weight;           /* mean loss = sum / weight; the caller adds to both */
+    size_t gold_spans, predicted_spans, right_spans;
+    double error_squares, error_abs;
+    double target_sum, target_squares;      /* squares: about the mean of the numbers so far (Welford 1962) */
+    size_t numbers;                         /* real tasks: numbers seen */
+    size_t width;                           /* real tasks: numbers of an item; 0: 1 */
+} mtl__metric;
+
+static void mtl__metric_class(mtl__metric *m, const int *gold, const int *predicted, size_t count)
+{
+    size_t i;
+    for (i = 0; i < count; i++) {
+        if (gold[i] == MTL_MISSING) continue;
+        m->items++;
+        if (gold[i] >= 0 && gold[i] == predicted[i]) m->correct++;
+    }
+}
+
+/* One sequence. A step without a gold label ends spans on both sides. A run of unknown gold labels is a span of a type that
+   no label has (names hold no line breaks), so nothing matches it. */
+static void mtl__metric_spans(mtl__metric *m, const int *gold, const int *predicted, size_t steps, const char *const *labels)
+{
+    mtl__span_state gold_state = { 0, { 0, 0, NULL } }, predicted_state = { 0, { 0, 0, NULL } };
+    mtl_span right, guess;
+    size_t t;
+
+    for (t = 0; t <= steps; t++) {
+        const char *gold_tag = NULL, *predicted_tag = NULL;
+        int gold_ends, predicted_ends;
+        if (t < steps && gold[t] != MTL_MISSING) {
+            gold_tag = gold[t] < 0 ? "I-\n" : labels[gold[t]];
+            predicted_tag = predicted[t] < 0 ? NULL : labels[predicted[t]];
+        }
+        gold_ends = mtl__span_next(&gold_state, gold_tag, t, &right);
+        predicted_ends = mtl__span_next(&predicted_state, predicted_tag, t, &guess);
+        m->gold_spans += (size_t)gold_ends;
+        m->predicted_spans += (size_t)predicted_ends;
+        if (gold_ends && predicted_ends && right.begin == guess.begin && strcmp(right.type, guess.type) == 0) m->right_spans++;
+    }
+}
+
+/* One number of a real target. */
+static void mtl__metric_number(mtl__metric *m, double target, double error)
+{
+    if (m->numbers) {
+        double n = (double)m->numbers, delta = target - m->target_sum / n;
+        m->target_squares += delta * delta * n / (n + 1);
+    }
+    m->target_sum += target;
+    m->error_squares += error * error;
+    m->error_abs += error < 0 ? -error : error;
+    m->numbers++;
+}
+
+/* count: numbers, m->width of them an item. An item with a NaN in its target is missing, as it is in training. */
+static void mtl__metric_real(mtl__metric *m, const mtl_real *gold, const mtl_real *predicted, size_t count)
+{
+    size_t i, j, width = m->width ? m->width : 1;
+    for (i = 0; i + width <= count; i += width) {
+        int missing = 0;
+        for (j = i; j < i + width; j++) missing |= mtl__is_nan(gold[j]);
+        if (missing) continue;
+        m->items++;
+        for (j = i; j < i + width; j++) mtl__metric_number(m, (double)gold[j], (double)predicted[j] - (double)gold[j]);
+    }
+}
+
+/* ---- scores --------------------------------------------------------------------------------------------------------- */
+
+static double mtl__metric_ratio(double part, double whole) { return whole > 0 ? part / whole : 0; }
+
+static void mtl__metric_finish_class(const mtl__metric *m, mtl_task_score *score)
+{
+    double sum;
+    score->accuracy = mtl__metric_ratio((double)m->correct, (double)m->items);
+    score->score = score->accuracy;
+    if (!m->spans) return;
+    score->span_precision = mtl__metric_ratio((double)m->right_spans, (double)m->predicted_spans);
+    score->span_recall = mtl__metric_ratio((double)m->right_spans, (double)m->gold_spans);
+    sum = score->span_precision + score->span_recall;
+    score->span_f1 = mtl__metric_ratio(2 * score->span_precision * score->span_recall, sum);
+    score->score = score->span_f1;
+}
+
+/* Targets that are all the same have no variance to explain: R2 is then 1 without any error, else 0. */
+static void mtl__metric_finish_real(const mtl__metric *m, mtl_task_score *score)
+{
+    double n = (double)m->numbers;
+    if (!m->numbers) return;
+    score->rmse = sqrt(m->error_squares / n);
+    score->mae = m->error_abs / n;
+    if (m->target_squares > 0) score->r2 = 1 - m->error_squares / m->target_squares;
+    else score->r2 = m->error_squares > 0 ? 0 : 1;
+    score->score = score->r2 > 0 ? score->r2 : 0;
+}
+
+static void mtl__metric_finish(const mtl__metric *m, mtl_task_score *score)
+{
+    memset(score, 0, sizeof *score);
+    score->kind = m->kind;
+    score->level = m->level;
+    score->spans = m->spans;
+    score->items = m->items;
+    score->loss = mtl__metric_ratio(m->loss_sum, m->loss_weight);
+    if (m->kind == MTL_TASK_CLASS) mtl__metric_finish_class(m, score);
+    else mtl__metric_finish_real(m, score);
+}
+
+/* ==================================================================================================================
+   18 >>encoder    levels, columns and mixes: every sharing mechanism
+   ==================================================================================================================
+   Named sources stand in one list: the inputs, then the columns in the desc's order. A mix names sources; a column's input and
+   a task's tap are mixes. A column may take sources that stand before it, so the list is its own topological order, and a
+   column's level is one more than the highest of its sources. Full sharing is one column; a hierarchy is a column that takes
+   another one, with tasks tapping both. The passes know columns and mixes, no mechanism by name.
+   ------------------------------------------------------------------------------------------------------------------ */
+typedef struct mtl__source {
+    const char *name;
+    size_t width;
+    int bidirectional;                      /* columns: [0, width/2) read forward, the rest from the end */
+} mtl__source;
+
+typedef struct mtl__mix {
+    size_t count;
+    int *sources;                           /* [count] numbers in the list of sources */
+    size_t width, segment_count;
+    mtl__segment *segments;                 /* which columns of the mix read in which direction, for MTL_POOL_LAST */
+} mtl__mix;
+
+typedef struct mtl__column {
+    const mtl_column_desc *desc;
+    mtl__mix input;
+    size_t layers, directions;
+    mtl_cell **cells;                       /* [layers][directions] */
+    const char **names;                     /* [layers] of the layers' outputs; the last one is the column's */
+} mtl__column;
+
+/* The number of a source whose name is text[0 .. length), among the first `count`; -1 if there is none. */
+static int mtl__source_find(const mtl__source *sources, size_t count, const char *text, size_t length)
+{
+    size_t i;
+    for (i = 0; i < count; i++)
+        if (strlen(sources[i].name) == length && memcmp(sources[i].name, text, length) == 0) return (int)i;
+    return -1;
+}
+
+/* Appends a source to a mix and extends its segments. */
+static void mtl__mix_add(mtl__mix *mix, int number, const mtl__source *source)
+{
+    size_t half = source->bidirectional ? source->width / 2 : source->width;
+    mtl__segment *s = mix->segments + mix->segment_count++;
+    mix->sources[mix->count++] = number;
+    s->begin = mix->width;
+    s->width = half;
+    if (source->bidirectional) {
+        s = mix->segments + mix->segment_count++;
+        s->begin = mix->width + half;
+        s->width = half;
+        s->reverse = 1;
+    }
+    mix->width += source->width;
+}
+
+/* Resolves "a+b" among the first `count` sources. from NULL: sources first .. count-1. where: for messages, "columns[1].input". */
+static int mtl__mix_resolve(mtl__mix *mix, const char *from, const mtl__source *sources, size_t first, size_t count, mtl_arena *arena,
+                            const char *where, mtl_error *err)
+{
+    size_t parts = count, i;
+    const char *c;
+    if (from) for (parts = 1, c = from; *c; c++) parts += *c == '+';
+    mix->sources = (int *)mtl__arena_note(arena, parts, sizeof(int), "a mix", err);
+    mix->segments = (mtl__segment *)mtl__arena_note(arena, 2 * parts, sizeof *mix->segments, "a mix", err);
+    if (mtl__failed(err)) return err->code;
+    for (i = first; !from && i < count; i++) mtl__mix_add(mix, (int)i, &sources[i]);
+    while (from) {
+        const char *plus = strchr(from, '+');
+        size_t length = plus ? (size_t)(plus - from) : strlen(from);
+        int number = mtl__source_find(sources, count, from, length);
+        char name[64];
+        mtl__copy_text(name, length + 1 < sizeof name ? length + 1 : sizeof name, from);
+        if (number < 0)
+            return mtl__fail(err, MTL_ERROR_FIELD, where, -1, "%s: there is no input or earlier column named \"%s\"", where, name);
+        mtl__mix_add(mix, number, &sources[number]);
+        from = plus ? plus + 1 : NULL;
+    }
+    if (mix->count == 0) return mtl__fail(err, MTL_ERROR_FIELD, where, -1, "%s: takes nothing", where);
+    return MTL_OK;
+}
+
+/* The cells of a column over an input of `inputs` values, added to the set under "NAME.". */
+static void mtl__column_build(mtl__column *column, const mtl_column_desc *desc, mtl_parameters *set, mtl_error *err)
+{
+    mtl_arena *arena = set->arena;
+    size_t l, d, inputs = column->input.width;
+    char text[160];
+    column->desc = desc;
+    column->layers = (size_t)desc->layers;
+    column->directions = desc->bidirectional ? 2 : 1;
+    column->cells = (mtl_cell **)mtl__arena_note(arena, column->layers * column->directions, sizeof(mtl_cell *), "a column", err);
+    column->names = (const char **)mtl__arena_note(arena, column->layers, sizeof(char *), "a column", err);
+    for (l = 0; l < column->layers && !mtl__failed(err); l++) {
+        mtl__print(text, sizeof text, "%s.", desc->name);
+        for (d = 0; d < column->directions; d++)
+            column->cells[l * column->directions + d] = mtl_cell_add(set, text, desc, inputs, (int)l, (int)d, err);
+        column->names[l] = l + 1 == column->layers ? desc->name
+                         : mtl__arena_text(arena, mtl__print(text, sizeof text, "%s.layer%z", desc->name, l), err);
+        inputs = (size_t)desc->hidden * column->directions;
+    }
+}
+
+static mtl_activation *mtl__mix_forward(mtl_run *run, const mtl__mix *mix, mtl_activation *const *sources)
+{
+    mtl_activation **parts = (mtl_activation **)mtl_run_note(run, mix->count * sizeof *parts);
+    size_t i;
+    if (!parts) return NULL;
+    for (i = 0; i < mix->count; i++) parts[i] = sources[mix->sources[i]];
+    return mtl__concat_forward(run, parts, mix->count, "");
+}
+
+/* States carried over a column's cells: [cell] pairs h, c; NULL: not carried. */
+typedef struct mtl__carry { mtl_cell_state *initial, *final; } mtl__carry;
+
+static mtl_activation *mtl__column_forward(mtl_run *run, const mtl__column *column, mtl_activation *const *sources, const mtl__carry *carry)
+{
+    const mtl_column_desc *desc = column->desc;
+    mtl_activation *x = mtl__mix_forward(run, &column->input, sources), *y = NULL;
+    const int *key = desc->dropout_per_sequence ? run->packing->caller_sequence : run->packing->caller_row;
+    size_t l, d, hidden = (size_t)desc->hidden;
+    for (l = 0; x && l < column->layers; l++) {
+        if (l) x = mtl__dropout_layer(run, desc->dropout_between, key, x, "");
+        y = x ? mtl_run_activation(run, NULL, x->rows, hidden * column->directions) : NULL;
+        for (d = 0; y && d < column->directions; d++) {
+            size_t i = l * column->directions + d;
+            mtl__cell_forward(run, column->cells[i], x, y, d * hidden, carry ? &carry->initial[i] : NULL, carry ? &carry->final[i] : NULL);
+        }
+        x = mtl__moved(run, y, column->names[l]);
+    }
+    return x ? mtl__dropout_layer(run, desc->dropout, key, x, "") : NULL;
+}
+
+/* ==================================================================================================================
+   19 >>tasks      the registry: a task is a name, a level, a kind, a tap, a head, a loss, a metric, a weight
+   ==================================================================================================================
+   A head:  tap -> [pool] -> [labelled rows] -> dropout -> (dense, activation, dropout)* -> dense
+   In training the head sees labelled items alone, so a missing label costs no work and has no gradient. Tensors are named
+   TASK.hidden.0.weight .. and TASK.output.weight.
+   ------------------------------------------------------------------------------------------------------------------ */
+typedef struct mtl__task {
+    const mtl_task_desc *desc;
+    mtl__mix tap;
+    size_t outputs, hidden_count;           /* classes or width */
+    mtl_dense *hidden[MTL_MAX_HIDDEN], *output;
+    mtl_real *mean, *scale;                 /* [width] of real targets, in the model's buffers; NULL for class tasks */
+    int standardised;                       /* mean and scale are set */
+    int spans;                              /* labels are B-/I-/O */
+    mtl__vocabulary labels;
+    const char *pooled_name, *output_name, *probabilities_name;
+} mtl__task;
+
+static const char *mtl__task_name(mtl_arena *arena, const char *task, const char *what, mtl_error *err)
+{
+    char text[160];
+    return mtl__arena_text(arena, mtl__print(text, sizeof text, "%s.%s", task, what), err);
+}
+
+/* The head's layers, added to the set. The tap is resolved already. */
+static void mtl__task_build(mtl__task *task, const mtl_task_desc *desc, mtl_parameters *set, mtl_error *err)
+{
+    size_t inputs = task->tap.width;
+    char text[160];
+    task->desc = desc;
+    task->outputs = (size_t)(desc->kind == MTL_TASK_CLASS ? desc->classes : desc->width);
+    for (; task->hidden_count < MTL_MAX_HIDDEN && desc->hidden[task->hidden_count] > 0; task->hidden_count++) {
+        size_t i = task->hidden_count, units = (size_t)desc->hidden[i];
+        task->hidden[i] = mtl_dense_add(set, mtl__print(text, sizeof text, "%s.hidden.%z", desc->name, i), inputs, units, 0, err);
+        inputs = units;
+    }
+    task->output = mtl_dense_add(set, mtl__print(text, sizeof text, "%s.output", desc->name), inputs, task->outputs, 0, err);
+    task->pooled_name = mtl__task_name(set->arena, desc->name, "pooled", err);
+    task->output_name = mtl__task_name(set->arena, desc->name, desc->kind == MTL_TASK_CLASS ? "logits" : "values", err);
+    task->probabilities_name = mtl__task_name(set->arena, desc->name, "probabilities", err);
+    task->spans = desc->kind == MTL_TASK_CLASS && desc->level == MTL_LEVEL_STEP && desc->labels
+               && mtl_labels_are_spans(desc->labels, task->outputs);
+}
+
+static size_t mtl__task_items(const mtl__task *task, size_t sequences, size_t rows)
+{
+    return task->desc->level == MTL_LEVEL_SEQUENCE ? sequences : rows;
+}
+
+/* Fails with the sequence and step that the caller's item belongs to. */
+static int mtl__task_fail_item(const mtl__task *task, const int *lengths, size_t item, long long value, mtl_error *err)
+{
+    size_t s = 0, step = item;
+    if (task->desc->level == MTL_LEVEL_SEQUENCE)
+        return mtl__fail(err, MTL_ERROR_RANGE, task->desc->name, (long long)item, "task %s: label %l of sequence %z is not among its %z classes",
+                         task->desc->name, value, item, task->outputs);
+    while (step >= (size_t)lengths[s]) step -= (size_t)lengths[s++];
+    return mtl__fail(err, MTL_ERROR_RANGE, task->desc->name, (long long)item, "task %s: label %l of sequence %z, step %z is not among its %z classes",
+                     task->desc->name, value, s, step, task->outputs);
+}
+
+/* Checks a batch's targets of one task and adds up its labelled items and their share of the divisor. */
+static int mtl__task_count(const mtl__task *task, const mtl_target *target, size_t items, const int *lengths, size_t *labelled,
+                           double *divisor, mtl_error *err)
+{
+    size_t i, j;
+    if (mtl__failed(err)) return err->code;
+    for (i = 0; target && i < items; i++) {
+        double weight = task->desc->kind == MTL_TASK_REAL ? (double)task->outputs : 1;
+        if (target->labels && (target->labels[i] >= (int)task->outputs || target->labels[i] < MTL_UNKNOWN_LABEL))
+            return mtl__task_fail_item(task, lengths, i, target->labels[i], err);
+        if (!mtl__target_is_given(target, i, task->outputs)) continue;
+        for (j = 0; target->values && j < task->outputs; j++)
+            if (!mtl__is_finite(target->values[i * task->outputs + j]))
+                return mtl__fail(err, MTL_ERROR_NUMBER, task->desc->name, (long long)i, "task %s: target %z is infinite", task->desc->name, i);
+        if (target->labels && task->desc->class_weights) weight = (double)task->desc->class_weights[target->labels[i]];
+        ++*labelled;
+        *divisor += weight;
+    }
+    return MTL_OK;
+}
+
+/* A target whose kind does not fit its task's. */
+static int mtl__task_check_kind(const mtl__task *task, const mtl_target *target, mtl_error *err)
+{
+    int is_class = task->desc->kind == MTL_TASK_CLASS;
+    if (mtl__failed(err) || !target) return err->code;
+    if (is_class ? target->values != NULL : target->labels || target->distribution)
+        return mtl__fail(err, MTL_ERROR_ARGUMENT, task->desc->name, -1, "task %s: its targets must be %s", task->desc->name,
+                         is_class ? "labels or distributions" : "values");
+    return MTL_OK;
+}
+
+/* The head over rows of its input; key: what a row's dropout depends on. */
+static mtl_activation *mtl__task_head(mtl_run *run, const mtl__task *task, mtl_activation *x, const int *key)
+{
+    size_t i;
+    x = mtl__dropout_layer(run, task->desc->dropout, key, x, "");
+    for (i = 0; x && i < task->hidden_count; i++) {
+        x = mtl_dense_forward(run, task->hidden[i], x, NULL);
+        x = mtl__activate_forward(run, task->desc->activation, x, NULL);
+        x = mtl__dropout_layer(run, task->desc->dropout, key, x, "");
+    }
+    return x ? mtl_dense_forward(run, task->output, x, task->output_name) : NULL;
+}
+
+/* The head's input: one row an item, in packed order. */
+static mtl_activation *mtl__task_input(mtl_run *run, const mtl__task *task, mtl_activation *const *sources)
+{
+    mtl_activation *x = mtl__mix_forward(run, &task->tap, sources);
+    if (!x || task->desc->level == MTL_LEVEL_STEP) return x;
+    return mtl__pool_forward(run, task->desc->pool, x, task->tap.segments, task->tap.segment_count, task->pooled_name);
+}
+
+/* All items: logits, or real values as learnt (standardised). */
+static mtl_activation *mtl__task_outputs(mtl_run *run, const mtl__task *task, mtl_activation *const *sources)
+{
+    const mtl_packing *p = run->packing;
+    return mtl__task_head(run, task, mtl__task_input(run, task, sources),
+                          task->desc->level == MTL_LEVEL_SEQUENCE ? p->order : p->caller_row);
+}
+
+/* Packed rows (or places) of the labelled items, and which of the caller's items they are. A dry run counts all. */
+static size_t mtl__task_labelled(mtl_run *run, const mtl__task *task, const mtl_target *target, int **rows, int **items)
+{
+    const mtl_packing *p = run->packing;
+    size_t all = mtl__task_items(task, p->sequences, p->rows), count = 0, i;
+    const int *caller = task->desc->level == MTL_LEVEL_SEQUENCE ? p->order : p->caller_row;
+    *rows = (int *)mtl_run_push(run, all * sizeof(int));
+    *items = (int *)mtl_run_push(run, all * sizeof(int));
+    if (mtl__failed(run->error)) return 0;
+    if (mtl__dry(run)) return all;
+    for (i = 0; i < all; i++)
+        if (mtl__target_is_given(target, (size_t)caller[i], task->outputs)) {
+            (*rows)[count] = (int)i;
+            (*items)[count++] = caller[i];
+        }
+    return count;
+}
+
+/* The task's part of the joint loss, L_k as far as this batch goes; NULL when it has no labelled item (or the run failed). */
+static mtl_activation *mtl__task_loss(mtl_run *run, const mtl__task *task, mtl_activation *const *sources, const mtl_target *target, double divisor)
+{
+    mtl_activation *x;
+    mtl__loss_data how;
+    int *rows, *items;
+    size_t count = mtl__task_labelled(run, task, target, &rows, &items);
+    if (!count) return NULL;
+    x = mtl__task_input(run, task, sources);
+    if (x && (mtl__dry(run) || count < x->rows)) x = mtl__select_forward(run, x, rows, count, "");
+    x = mtl__task_head(run, task, x, items);
+    memset(&how, 0, sizeof how);
+    how.loss = task->desc->loss;
+    how.smoothing = task->desc->label_smoothing;
+    how.delta = task->desc->huber_delta;
+    how.class_weights = task->desc->class_weights;
+    how.target = target;
+    how.items = items;
+    how.mean = task->standardised ? task->mean : NULL;
+    how.scale = task->scale;
+    how.divisor = divisor;
+    return mtl__loss_forward(run, &how, x, task->probabilities_name);
+}
+
+/* ==================================================================================================================
+   20 >>model      create, size, save, load, transfer
+   ==================================================================================================================
+   A model is descs, a parameter set and the structures that the passes walk, all in one arena. It is built by one function
+   that runs twice: over a counting arena to size it, over memory to make it. Between trainings it is read-only.
+   ------------------------------------------------------------------------------------------------------------------ */
+typedef struct mtl__input_layer {
+    const mtl_input_desc *desc;
+    mtl_tensor *embedding;                  /* token inputs */
+    mtl_real *mean, *scale;                 /* [features], in the model's buffers */
+    int standardised;
+    mtl__vocabulary words;
+    const char *dropped_name;
+} mtl__input_layer;
+
+typedef struct mtl__note_text {
+    struct mtl__note_text *next;
+    const char *name, *value;
+} mtl__note_text;
+
+struct mtl_model {
+    mtl_arena arena;
+    void *memory;                           /* malloc's, of mtl_model_create; NULL: the caller's buffer */
+    mtl_arena note_arena;                   /* grows: texts that are added later */
+    mtl__note_text *notes;
+    mtl_model_desc desc;                    /* columns are always filled in, `encoder` is not used */
+    mtl_parameters set;
+    mtl__source *sources;                   /* inputs, then columns */
+    size_t source_count;
+    mtl__input_layer *inputs;
+    mtl__column *columns;
+    mtl__task *tasks;
+    size_t cell_count;                      /* cells of all columns: states of a carried sequence */
+};
+
+/* ---- copying and checking the desc --------------------------------------------------------------------------------- */
+
+/* Names become parts of tensor names and of mixes: no dots, plus signs, quotes, spaces or control characters. */
+static int mtl__check_name(const char *name, const char *where, mtl_error *err)
+{
+    size_t i;
+    if (mtl__failed(err)) return err->code;
+    if (!name || !name[0]) return mtl__fail(err, MTL_ERROR_FIELD, where, -1, "%s.name is missing", where);
+    if (mtl_text_valid(name, strlen(name)) != strlen(name) || strlen(name) > 63)
+        return mtl__fail(err, MTL_ERROR_FIELD, where, -1, "%s.name must be UTF-8 of 63 bytes at most", where);
+    for (i = 0; name[i]; i++)
+        if ((unsigned char)name[i] <= ' ' || strchr(".+\"\\", name[i]))
+            return mtl__fail(err, MTL_ERROR_FIELD, where, (long long)i, "%s.name \"%s\" must not hold spaces, dots, plus signs, quotes or backslashes", where, name);
+    return MTL_OK;
+}
+
+/* Copies of `count` texts. */
+static const char *const *mtl__copy_texts(mtl_arena *arena, const char *const *texts, size_t count, mtl_error *err)
+{
+    const char **copy = texts ? (const char **)mtl__arena_note(arena, count, sizeof *copy, "names", err) : NULL;
+    size_t i;
+    for (i = 0; copy && i < count; i++) {
+        if (!texts[i]) mtl__fail(err, MTL_ERROR_ARGUMENT, "names", (long long)i, "name %z of %z is NULL", i, count);
+        copy[i] = mtl__arena_text(arena, texts[i], err);
+    }
+    return copy;
+}
+
+static void mtl__model_copy_inputs(mtl_model *model, const mtl_model_desc *desc, mtl_error *err)
+{
+    mtl_input_desc *inputs = (mtl_input_desc *)mtl__arena_note(&model->arena, desc->input_count, sizeof *inputs, "inputs", err);
+    char where[48];
+    size_t i;
+    model->desc.inputs = inputs;
+    for (i = 0; i < desc->input_count && !mtl__failed(err); i++) {
+        inputs[i] = desc->inputs[i];
+        mtl__print(where, sizeof where, "inputs[%z]", i);
+        mtl__check_name(inputs[i].name, where, err);
+        mtl_desc_check(MTL_DESC_INPUT, &inputs[i], where, err);
+        if ((inputs[i].vocabulary > 0) == (inputs[i].features > 0))
+            mtl__fail(err, MTL_ERROR_FIELD, where, -1, "%s (\"%s\") needs either a vocabulary or features", where, inputs[i].name);
+        if (mtl__failed(err)) return;
+        inputs[i].name = mtl__arena_text(&model->arena, inputs[i].name, err);
+        inputs[i].words = mtl__copy_texts(&model->arena, inputs[i].words, (size_t)inputs[i].vocabulary, err);
+    }
+}
+
+static void mtl__model_copy_columns(mtl_model *model, const mtl_model_desc *desc, mtl_error *err)
+{
+    size_t count = desc->column_count ? desc->column_count : 1, i;
+    mtl_column_desc *columns = (mtl_column_desc *)mtl__arena_note(&model->arena, count, sizeof *columns, "columns", err);
+    char where[48];
+    model->desc.columns = columns;
+    model->desc.column_count = count;
+    for (i = 0; i < count && !mtl__failed(err); i++) {
+        columns[i] = desc->column_count ? desc->columns[i] : desc->encoder;
+        if (!columns[i].name && count == 1) columns[i].name = "encoder";
+        mtl__print(where, sizeof where, desc->column_count ? "columns[%z]" : "encoder", i);
+        mtl__check_name(columns[i].name, where, err);
+        mtl_desc_check(MTL_DESC_COLUMN, &columns[i], where, err);
+        columns[i].name = mtl__arena_text(&model->arena, columns[i].name, err);
+        columns[i].input.from = mtl__arena_text(&model->arena, columns[i].input.from, err);
+    }
+}
+
+static void mtl__model_check_task(mtl_task_desc *t, const char *where, mtl_error *err)
+{
+    int is_class = t->kind == MTL_TASK_CLASS;
+    size_t i;
+    if (mtl__failed(err)) return;
+    if (is_class && t->classes < 1)
+        mtl__fail(err, MTL_ERROR_FIELD, where, t->classes, "%s.classes (task \"%s\") must be at least 1", where, t->name);
+    if (t->loss == MTL_LOSS_DEFAULT) t->loss = is_class ? MTL_LOSS_CROSS_ENTROPY : MTL_LOSS_MSE;
+    if (is_class != (t->loss == MTL_LOSS_CROSS_ENTROPY))
+        mtl__fail(err, MTL_ERROR_FIELD, where, t->loss, "%s.loss does not fit the task's kind (cross-entropy for classes, the others for numbers)", where);
+    for (i = 0; is_class && t->class_weights && i < (size_t)t->classes; i++)
+        if (!(t->class_weights[i] >= 0) || !mtl__is_finite((mtl_real)t->class_weights[i]))
+            mtl__fail(err, MTL_ERROR_FIELD, where, (long long)i, "%s.class_weights[%z] must be a number of at least 0", where, i);
+}
+
+static void mtl__model_copy_tasks(mtl_model *model, const mtl_model_desc *desc, mtl_error *err)
+{
+    mtl_task_desc *tasks = (mtl_task_desc *)mtl__arena_note(&model->arena, desc->task_count, sizeof *tasks, "tasks", err);
+    char where[48];
+    size_t i;
+    model->desc.tasks = tasks;
+    for (i = 0; i < desc->task_count && !mtl__failed(err); i++) {
+        mtl_task_desc *t = &tasks[i];
+        *t = desc->tasks[i];
+        mtl__print(where, sizeof where, "tasks[%z]", i);
+        mtl__check_name(t->name, where, err);
+        mtl_desc_check(MTL_DESC_TASK, t, where, err);
+        mtl__model_check_task(t, where, err);
+        if (mtl__failed(err)) return;
+        t->name = mtl__arena_text(&model->arena, t->name, err);
+        t->tap.from = mtl__arena_text(&model->arena, t->tap.from, err);
+        t->labels = mtl__copy_texts(&model->arena, t->labels, (size_t)t->classes, err);
+        if (t->class_weights) {
+            float *copy = (float *)mtl__arena_note(&model->arena, (size_t)t->classes, sizeof *copy, "class weights", err);
+            if (copy) memcpy(copy, t->class_weights, (size_t)t->classes * sizeof *copy);
+            t->class_weights = copy;
+        }
+    }
+}
+
+static int mtl__model_check_unique(const mtl_model *model, mtl_error *err)
+{
+    const mtl_model_desc *d = &model->desc;
+    size_t total = d->input_count + d->column_count + d->task_count, i, k;
+    for (i = 0; i < total; i++)
+        for (k = 0; k < i; k++) {
+            const char *a = i < d->input_count ? d->inputs[i].name : i < d->input_count + d->column_count
+                          ? d->columns[i - d->input_count].name : d->tasks[i - d->input_count - d->column_count].name;
+            const char *b = k < d->input_count ? d->inputs[k].name : k < d->input_count + d->column_count
+                          ? d->columns[k - d->input_count].name : d->tasks[k - d->input_count - d->column_count].name;
+            if (strcmp(a, b) == 0)
+                return mtl__fail(err, MTL_ERROR_FIELD, a, -1, "the name \"%s\" is used twice; inputs, columns and tasks need names of their own", a);
+        }
+    return MTL_OK;
+}
+
+/* ---- building -------------------------------------------------------------------------------------------------------- */
+
+static void mtl__model_build_inputs(mtl_model *model, mtl_error *err)
+{
+    const mtl_model_desc *desc = &model->desc;
+    char text[160];
+    size_t i;
+    model->inputs = (mtl__input_layer *)mtl__arena_note(&model->arena, desc->input_count, sizeof *model->inputs, "inputs", err);
+    for (i = 0; i < desc->input_count && !mtl__failed(err); i++) {
+        mtl__input_layer *layer = &model->inputs[i];
+        const mtl_input_desc *d = layer->desc = &desc->inputs[i];
+        size_t features = (size_t)d->features;
+        mtl__source *source = &model->sources[model->source_count++];
+        source->name = d->name;
+        source->width = (size_t)(features ? d->features : d->width);
+        if (features) {
+            layer->mean = (mtl_real *)mtl__arena_zero(&model->arena, features, sizeof(mtl_real), "feature means", err);
+            layer->scale = (mtl_real *)mtl__arena_zero(&model->arena, features, sizeof(mtl_real), "feature scales", err);
+        } else {
+            layer->embedding = mtl_parameters_add(&model->set, mtl__print(text, sizeof text, "%s.weight", d->name), (size_t)d->vocabulary,
+                                                  (size_t)d->width, MTL_TENSOR_EMBEDDING, err);
+            if (d->words) mtl__vocabulary_init(&layer->words, d->words, (size_t)d->vocabulary, &model->arena, err);
+        }
+    }
+}
+
+static void mtl__model_build_columns(mtl_model *model, mtl_error *err)
+{
+    const mtl_model_desc *desc = &model->desc;
+    char where[48];
+    size_t i;
+    model->columns = (mtl__column *)mtl__arena_note(&model->arena, desc->column_count, sizeof *model->columns, "columns", err);
+    for (i = 0; i < desc->column_count && !mtl__failed(err); i++) {
+        mtl__column *column = &model->columns[i];
+        mtl__source *source = &model->sources[model->source_count];
+        const char *from = desc->columns[i].input.from;
+        mtl__print(where, sizeof where, "columns[%z].input", i);
+        if (mtl__mix_resolve(&column->input, from, model->sources, 0, from ? model->source_count : desc->input_count, &model->arena, where, err)) return;
+        mtl__column_build(column, &desc->columns[i], &model->set, err);
+        source->name = desc->columns[i].name;
+        source->width = (size_t)desc->columns[i].hidden * column->directions;
+        source->bidirectional = column->directions == 2;
+        model->source_count++;
+        model->cell_count += column->layers * column->directions;
+    }
+}
+
+static void mtl__model_build_tasks(mtl_model *model, mtl_error *err)
+{
+    const mtl_model_desc *desc = &model->desc;
+    char where[48];
+    size_t i;
+    model->tasks = (mtl__task *)mtl__arena_note(&model->arena, desc->task_count, sizeof *model->tasks, "tasks", err);
+    for (i = 0; i < desc->task_count && !mtl__failed(err); i++) {
+        mtl__task *task = &model->tasks[i];
+        const mtl_task_desc *d = &desc->tasks[i];
+        mtl__print(where, sizeof where, "tasks[%z].tap", i);
+        if (mtl__mix_resolve(&task->tap, d->tap.from, model->sources, model->source_count - 1, model->source_count, &model->arena, where, err)) return;
+        mtl__task_build(task, d, &model->set, err);
+        if (d->kind == MTL_TASK_REAL) {
+            task->mean = (mtl_real *)mtl__arena_zero(&model->arena, task->outputs, sizeof(mtl_real), "target means", err);
+            task->scale = (mtl_real *)mtl__arena_zero(&model->arena, task->outputs, sizeof(mtl_real), "target scales", err);
+        } else if (d->labels) {
+            mtl__vocabulary_init(&task->labels, d->labels, (size_t)d->classes, &model->arena, err);
+        }
+    }
+}
+
+/* Everything but values. `arena` is the model's memory, or counts. */
+static mtl_model *mtl__model_build(mtl_arena *arena, const mtl_model_desc *desc, mtl_error *err)
+{
+    mtl_model *model = (mtl_model *)mtl__arena_note(arena, 1, sizeof *model, "a model", err);
+    if (!model) return NULL;
+    model->arena = *arena;
+    model->desc = *desc;
+    mtl_arena_init(&model->note_arena, NULL, 0, NULL);
+    mtl_parameters_init(&model->set, &model->arena);
+    memset(&model->desc.encoder, 0, sizeof model->desc.encoder);
+    mtl_desc_check(MTL_DESC_MODEL, &model->desc, "", err);
+    mtl__model_copy_inputs(model, desc, err);
+    mtl__model_copy_columns(model, desc, err);
+    mtl__model_copy_tasks(model, desc, err);
+    if (mtl__failed(err) || mtl__model_check_unique(model, err)) return NULL;
+    model->sources = (mtl__source *)mtl__arena_note(&model->arena, desc->input_count + model->desc.column_count, sizeof *model->sources, "sources", err);
+    if (!mtl__failed(err)) mtl__model_build_inputs(model, err);
+    if (!mtl__failed(err)) mtl__model_build_columns(model, err);
+    if (!mtl__failed(err)) mtl__model_build_tasks(model, err);
+    if (!mtl__failed(err)) mtl_parameters_allocate(&model->set, err);
+    *arena = model->arena;
+    return mtl__failed(err) ? NULL : model;
+}
+
+static void mtl__model_initial_values(mtl_model *model)
+{
+    size_t i, l;
+    mtl_parameters_randomise(&model->set, model->desc.seed);
+    for (i = 0; i < model->desc.input_count; i++)
+        if (model->inputs[i].embedding && model->inputs[i].desc->padding_zero)
+            memset(model->inputs[i].embedding->value, 0, model->sources[i].width * sizeof(mtl_real));
+    for (i = 0; i < model->desc.column_count; i++)
+        for (l = 0; l < model->columns[i].layers * model->columns[i].directions; l++) mtl__cell_open_forget_gate(model->columns[i].cells[l]);
+}
+
+static int mtl__model_desc_given(const mtl_model_desc *desc, mtl_error *err)
+{
+    if (mtl__failed(err)) return 0;
+    if (!desc) mtl__fail(err, MTL_ERROR_ARGUMENT, "desc", -1, "desc is NULL");
+    else if (!desc->inputs || !desc->input_count) mtl__fail(err, MTL_ERROR_FIELD, "inputs", 0, "inputs: a model needs one input at least");
+    else if (!desc->tasks || !desc->task_count) mtl__fail(err, MTL_ERROR_FIELD, "tasks", 0, "tasks: a model needs one task at least");
+    else if (desc->column_count && !desc->columns) mtl__fail(err, MTL_ERROR_FIELD, "columns", -1, "columns is NULL but column_count is not 0");
+    return !mtl__failed(err);
+}
+
+MTL_DEF size_t mtl_model_size(const mtl_model_desc *desc, mtl_error *err)
+{
+    mtl_error own = {0};
+    mtl_arena counting, shadow;
+    if (!err) err = &own;
+    if (!mtl__model_desc_given(desc, err)) return 0;
+    mtl__arena_init_counting(&counting, &shadow);
+    (void)mtl__model_build(&counting, desc, err);
+    mtl_arena_destroy(&shadow);
+    return mtl__failed(err) ? 0 : counting.high_water;
+}
+
+MTL_DEF int mtl_model_prepare(mtl_model *model, mtl_error *err)
+{
+    return mtl_parameters_prepare(&model->set, MTL_ISA_AUTO, err);
+}
+
+MTL_DEF mtl_model *mtl_model_init(void *buffer, size_t bytes, const mtl_model_desc *desc, mtl_error *err)
+{
+    mtl_error own = {0};
+    mtl_model *model;
+    mtl_arena arena;
+    size_t need;
+    if (!err) err = &own;
+    need = mtl_model_size(desc, err);
+    if (mtl__failed(err)) return NULL;
+    if (!buffer || bytes < need || (uintptr_t)buffer % MTL__ALIGNMENT) {
+        mtl__fail(err, MTL_ERROR_BUFFER, "buffer", (long long)need, "the model needs a buffer of %z bytes, aligned to %d; %z were given", need, MTL__ALIGNMENT, bytes);
+        return NULL;
+    }
+    mtl_arena_init(&arena, buffer, bytes, NULL);
+    model = mtl__model_build(&arena, desc, err);
+    if (!model) return NULL;
+    mtl__model_initial_values(model);
+    mtl_model_prepare(model, err);
+    return model;
+}
+
+/* malloc's memory aligned to 64; *start is what free wants. */
+static void *mtl__allocate_aligned(size_t bytes, void **start)
+{
+    unsigned char *memory = (unsigned char *)MTL_MALLOC(bytes + MTL__ALIGNMENT);
+    *start = memory;
+    return memory ? memory + (MTL__ALIGNMENT - (uintptr_t)memory % MTL__ALIGNMENT) % MTL__ALIGNMENT : NULL;
+}
+
+MTL_DEF mtl_model *mtl_model_create(const mtl_model_desc *desc, mtl_error *err)
+{
+    mtl_error own = {0};
+    mtl_model *model;
+    void *memory, *aligned;
+    size_t bytes;
+    if (!err) err = &own;
+    bytes = mtl_model_size(desc, err);
+    if (mtl__failed(err)) return NULL;
+    aligned = mtl__allocate_aligned(bytes, &memory);
+    if (!aligned) {
+        mtl__fail_memory(err, "the model", bytes);
+        return NULL;
+    }
+    model = mtl_model_init(aligned, bytes, desc, err);
+    if (model) model->memory = memory;
+    else MTL_FREE(memory);
+    return model;
+}
+
+MTL_DEF void mtl_model_destroy(mtl_model *model)
+{
+    if (!model) return;
+    mtl_arena_destroy(&model->note_arena);
+    if (model->memory) MTL_FREE(model->memory);
+}
+
+/* ---- looking at a model -------------------------------------------------------------------------------------------------- */
+
+MTL_DEF const mtl_model_desc *mtl_model_describe(const mtl_model *model) { return &model->desc; }
+MTL_DEF mtl_parameters *mtl_model_parameters(mtl_model *model) { return &model->set; }
+MTL_DEF mtl_tensor *mtl_model_tensor(mtl_model *model, const char *name) { return mtl_parameters_find(&model->set, name); }
+
+MTL_DEF int mtl_model_task(const mtl_model *model, const char *name)
+{
+    size_t i;
+    for (i = 0; i < model->desc.task_count; i++)
+        if (strcmp(model->desc.tasks[i].name, name) == 0) return (int)i;
+    return -1;
+}
+
+MTL_DEF int mtl_model_input(const mtl_model *model, const char *name)
+{
+    size_t i;
+    for (i = 0; i < model->desc.input_count; i++)
+        if (strcmp(model->desc.inputs[i].name, name) == 0) return (int)i;
+    return -1;
+}
+
+static int mtl__model_check_index(const char *what, int index, size_t count, mtl_error *err)
+{
+    if (mtl__failed(err)) return 0;
+    if (index >= 0 && (size_t)index < count) return 1;
+    mtl__fail(err, MTL_ERROR_RANGE, what, index, "%s %d is not among the model's %z", what, index, count);
+    return 0;
+}
+
+MTL_DEF const char *mtl_model_label(const mtl_model *model, int task, int label)
+{
+    mtl_error ignored = {0};
+    if (!mtl__model_check_index("task", task, model->desc.task_count, &ignored)) return NULL;
+    if (!model->desc.tasks[task].labels || label < 0 || label >= model->desc.tasks[task].classes) return NULL;
+    return model->desc.tasks[task].labels[label];
+}
+
+MTL_DEF int mtl_model_find_label(const mtl_model *model, int task, const char *name)
+{
+    mtl_error ignored = {0};
+    if (!mtl__model_check_index("task", task, model->desc.task_count, &ignored)) return -1;
+    return mtl__vocabulary_find(&model->tasks[task].labels, name, strlen(name));
+}
+
+MTL_DEF int mtl_model_word(const mtl_model *model, int input, const char *word, size_t length)
+{
+    mtl_error ignored = {0};
+    const mtl_input_desc *d;
+    char text[512];
+    int id;
+    if (!mtl__model_check_index("input", input, model->desc.input_count, &ignored)) return 0;
+    d = &model->desc.inputs[input];
+    if (length * 2 < sizeof text) {
+        length = mtl_text_normalise(word, length, d->lowercase, d->digits, text, sizeof text);
+        word = text;
+    }
+    id = mtl__vocabulary_find(&model->inputs[input].words, word, length);
+    return id < 0 ? 0 : id;
+}
+
+/* Copies mean and scale and checks that they are finite. */
+static int mtl__model_set_scale(const mtl_real *mean, const mtl_real *scale, size_t count, mtl_real *to_mean, mtl_real *to_scale, int *set,
+                                const char *name, mtl_error *err)
+{
+    size_t j;
+    for (j = 0; j < count; j++)
+        if (!mtl__is_finite(mean[j]) || !mtl__is_finite(scale[j]))
+            return mtl__fail(err, MTL_ERROR_NUMBER, name, (long long)j, "%s: mean or scale %z is not a finite number", name, j);
+    memcpy(to_mean, mean, count * sizeof *mean);
+    memcpy(to_scale, scale, count * sizeof *scale);
+    *set = 1;
+    return MTL_OK;
+}
+
+MTL_DEF int mtl_model_set_feature_scale(mtl_model *model, int input, const mtl_real *mean, const mtl_real *scale, mtl_error *err)
+{
+    mtl_error own = {0};
+    mtl__input_layer *layer;
+    if (!err) err = &own;
+    if (!mtl__model_check_index("input", input, model->desc.input_count, err)) return err->code;
+    layer = &model->inputs[input];
+    if (!layer->mean) return mtl__fail(err, MTL_ERROR_ARGUMENT, layer->desc->name, -1, "input %s has no features to scale", layer->desc->name);
+    return mtl__model_set_scale(mean, scale, (size_t)layer->desc->features, layer->mean, layer->scale, &layer->standardised, layer->desc->name, err);
+}
+
+MTL_DEF int mtl_model_set_target_scale(mtl_model *model, int task, const mtl_real *mean, const mtl_real *scale, mtl_error *err)
+{
+    mtl_error own = {0};
+    mtl__task *t;
+    if (!err) err = &own;
+    if (!mtl__model_check_index("task", task, model->desc.task_count, err)) return err->code;
+    t = &model->tasks[task];
+    if (!t->mean) return mtl__fail(err, MTL_ERROR_ARGUMENT, t->desc->name, -1, "task %s has no numbers to scale", t->desc->name);
+    return mtl__model_set_scale(mean, scale, t->outputs, t->mean, t->scale, &t->standardised, t->desc->name, err);
+}
+
+MTL_DEF int mtl_model_transfer(mtl_model *to, const mtl_model *from, size_t *copied, mtl_error *err)
+{
+    mtl_error own = {0};
+    size_t i, count = 0;
+    if (!err) err = &own;
+    if (mtl__failed(err)) return err->code;
+    for (i = 0; i < to->set.count; i++) {
+        mtl_tensor *t = to->set.tensors[i];
+        const mtl_tensor *f = mtl_parameters_find(&from->set, t->name);
+        if (!f || f->dims != t->dims || f->shape[0] != t->shape[0] || f->shape[1] != t->shape[1]) continue;
+        memcpy(t->value, f->value, t->count * sizeof *t->value);
+        count++;
+    }
+    if (copied) *copied = count;
+    return mtl_model_prepare(to, err);
+}
+
+MTL_DEF size_t mtl_model_freeze(mtl_model *model, const char *prefix, int frozen)
+{
+    size_t i, count = 0;
+    for (i = 0; i < model->set.count; i++)
+        if (strncmp(model->set.tensors[i]->name, prefix, strlen(prefix)) == 0) {
+            model->set.tensors[i]->frozen = frozen != 0;
+            count++;
+        }
+    return count;
+}
+
+MTL_DEF size_t mtl_model_rate(mtl_model *model, const char *prefix, float rate)
+{
+    size_t i, count = 0;
+    for (i = 0; i < model->set.count; i++)
+        if (strncmp(model->set.tensors[i]->name, prefix, strlen(prefix)) == 0) {
+            model->set.tensors[i]->rate = rate;
+            count++;
+        }
+    return count;
+}
+
+static mtl__note_text *mtl__model_find_note(const mtl_model *model, const char *name)
+{
+    mtl__note_text *n = model->notes;
+    while (n && strcmp(n->name, name) != 0) n = n->next;
+    return n;
+}
+
+MTL_DEF const char *mtl_model_note(mtl_model *model, const char *name, const char *value, mtl_error *err)
+{
+    mtl_error own = {0};
+    mtl__note_text *n = mtl__model_find_note(model, name);
+    if (!err) err = &own;
+    if (!value || mtl__failed(err)) return n ? n->value : NULL;
+    if (mtl_text_valid(name, strlen(name)) != strlen(name) || mtl_text_valid(value, strlen(value)) != strlen(value)) {
+        mtl__fail(err, MTL_ERROR_TEXT, "note", -1, "a note's name and text must be UTF-8");
+        return NULL;
+    }
+    if (!n) {
+        n = (mtl__note_text *)mtl__arena_note(&model->note_arena, 1, sizeof *n, "a note", err);
+        if (!n) return NULL;
+        n->name = mtl__arena_text(&model->note_arena, name, err);
+        n->next = model->notes;
+        if (!n->name) return NULL;
+        model->notes = n;
+    }
+    n->value = mtl__arena_text(&model->note_arena, value, err);
+    return n->value;
+}
+
+
+/* ---- states carried between chunks ---------------------------------------------------------------------------------- */
+
+struct mtl_state {
+    size_t sequences, cell_count;
+    mtl_real **h, **c;                      /* [cell]: [sequences][H] in the caller's order */
+    size_t *units;                          /* [cell] */
+    mtl_arena arena;
+};
+
+MTL_DEF void mtl_state_destroy(mtl_state *state)
+{
+    mtl_arena arena;
+    if (!state) return;
+    arena = state->arena;                   /* the state itself lies in it */
+    mtl_arena_destroy(&arena);
+}
+
+MTL_DEF void mtl_state_reset(mtl_state *state)
+{
+    size_t i;
+    for (i = 0; i < state->cell_count; i++) {
+        memset(state->h[i], 0, state->sequences * state->units[i] * sizeof(mtl_real));
+        memset(state->c[i], 0, state->sequences * state->units[i] * sizeof(mtl_real));
+    }
+}
+
+MTL_DEF mtl_state *mtl_state_create(const mtl_model *model, size_t sequences, mtl_error *err)
+{
+    mtl_error own = {0};
+    mtl_arena arena;
+    mtl_state *state;
+    size_t i, l, k = 0;
+    if (!err) err = &own;
+    if (mtl__failed(err)) return NULL;
+    mtl_arena_init(&arena, NULL, 0, NULL);
+    state = (mtl_state *)mtl__arena_zero(&arena, 1, sizeof *state, "a state", err);
+    if (!state) return NULL;
+    state->sequences = sequences;
+    state->cell_count = model->cell_count;
+    state->h = (mtl_real **)mtl__arena_zero(&arena, model->cell_count, sizeof *state->h, "a state", err);
+    state->c = (mtl_real **)mtl__arena_zero(&arena, model->cell_count, sizeof *state->c, "a state", err);
+    state->units = (size_t *)mtl__arena_zero(&arena, model->cell_count, sizeof *state->units, "a state", err);
+    for (i = 0; i < model->desc.column_count && !mtl__failed(err); i++)
+        for (l = 0; l < model->columns[i].layers * model->columns[i].directions; l++, k++) {
+            state->units[k] = model->columns[i].cells[l]->units;
+            state->h[k] = (mtl_real *)mtl__arena_zero(&arena, sequences * state->units[k], sizeof(mtl_real), "a state", err);
+            state->c[k] = (mtl_real *)mtl__arena_zero(&arena, sequences * state->units[k], sizeof(mtl_real), "a state", err);
+            if (mtl__failed(err)) break;
+        }
+    state->arena = arena;
+    if (!mtl__failed(err)) return state;
+    mtl_arena_destroy(&arena);
+    return NULL;
+}
+
+/* Rows of a state, in packed order; no gradient goes into them. */
+static mtl_activation *mtl__state_rows(mtl_run *run, const mtl_real *rows, size_t units)
+{
+    const mtl_packing *p = run->packing;
+    mtl_activation *a = mtl_run_activation(run, NULL, p->sequences, units);
+    size_t b;
+    if (!a) return NULL;
+    a->constant = 1;
+    for (b = 0; !mtl__dry(run) && b < p->sequences; b++)
+        memcpy(a->value + b * a->stride, rows + (size_t)p->order[b] * units, units * sizeof *rows);
+    return a;
+}
+
+static void mtl__state_keep(const mtl_run *run, const mtl_activation *a, mtl_real *rows, size_t units)
+{
+    const mtl_packing *p = run->packing;
+    size_t b;
+    for (b = 0; a && !mtl__dry(run) && b < p->sequences; b++)
+        memcpy(rows + (size_t)p->order[b] * units, a->value + b * a->stride, units * sizeof *rows);
+}
+
+/* ---- the forward pass that training and prediction share ----------------------------------------------------------- */
+
+/* Checks ids, so that nothing below has to. */
+static int mtl__input_check(const mtl__input_layer *layer, const mtl_input *input, const mtl_packing *p, mtl_error *err)
+{
+    size_t n;
+    const char *name = layer->desc->name;
+    if (mtl__failed(err)) return err->code;
+    if (layer->embedding ? !input->ids : !input->rows)
+        return mtl__fail(err, MTL_ERROR_ARGUMENT, name, -1, "input %s: %s is NULL", name, layer->embedding ? "ids" : "rows");
+    for (n = 0; layer->embedding && n < p->rows; n++) {
+        int row = p->caller_row[n], id = input->ids[row], s = p->caller_sequence[n];
+        if (id < 0 || id >= layer->desc->vocabulary)
+            return mtl__fail(err, MTL_ERROR_RANGE, name, row, "input %s: id %d of sequence %d, step %d is not in 0 .. %d", name, id, s,
+                             row - p->starts[s], layer->desc->vocabulary - 1);
+    }
+    return MTL_OK;
+}
+
+static mtl_activation *mtl__input_forward(mtl_run *run, const mtl__input_layer *layer, const mtl_input *input)
+{
+    const mtl_input_desc *d = layer->desc;
+    mtl_activation *x;
+    if (!mtl__dry(run) && mtl__input_check(layer, input, run->packing, run->error)) return NULL;
+    x = layer->embedding ? mtl__embedding_forward(run, layer->embedding, input->ids, d->scale, d->padding_zero, d->name)
+                         : mtl__features_forward(run, input->rows, (size_t)d->features, layer->standardised ? layer->mean : NULL, layer->scale, d->name);
+    return mtl__dropout_layer(run, d->dropout, d->dropout_per_sequence ? run->packing->caller_sequence : run->packing->caller_row, x, "");
+}
+
+/* A column with states carried in and out. cell: its first cell's number in the state. */
+static mtl_activation *mtl__column_forward_carried(mtl_run *run, const mtl__column *column, mtl_activation *const *sources, mtl_state *state, size_t cell)
+{
+    size_t count = column->layers * column->directions, i;
+    mtl__carry carry;
+    mtl_activation *y;
+    carry.initial = (mtl_cell_state *)mtl_run_note(run, count * sizeof *carry.initial);
+    carry.final = (mtl_cell_state *)mtl_run_note(run, count * sizeof *carry.final);
+    for (i = 0; i < count && !mtl__failed(run->error); i++) {
+        carry.initial[i].h = mtl__state_rows(run, state->h[cell + i], state->units[cell + i]);
+        carry.initial[i].c = mtl__state_rows(run, state->c[cell + i], state->units[cell + i]);
+    }
+    if (mtl__failed(run->error)) return NULL;
+    y = mtl__column_forward(run, column, sources, &carry);
+    for (i = 0; i < count && !mtl__failed(run->error); i++) {
+        mtl__state_keep(run, carry.final[i].h, state->h[cell + i], state->units[cell + i]);
+        mtl__state_keep(run, carry.final[i].c, state->c[cell + i], state->units[cell + i]);
+    }
+    return y;
+}
+
+/* All inputs and columns of a batch whose packing is run->packing. Returns the sources, NULL when the run failed. */
+static mtl_activation **mtl__model_forward(mtl_run *run, const mtl_model *model, const mtl_input *inputs, mtl_state *state)
+{
+    mtl_activation **sources = (mtl_activation **)mtl_run_note(run, model->source_count * sizeof *sources);
+    size_t i, cell = 0, count = model->desc.input_count;
+    if (!sources) return NULL;
+    for (i = 0; i < count && !mtl__failed(run->error); i++) sources[i] = mtl__input_forward(run, &model->inputs[i], inputs ? &inputs[i] : NULL);
+    for (i = 0; i < model->desc.column_count && !mtl__failed(run->error); i++) {
+        const mtl__column *column = &model->columns[i];
+        sources[count + i] = state ? mtl__column_forward_carried(run, column, sources, state, cell)
+                                   : mtl__column_forward(run, column, sources, NULL);
+        cell += column->layers * column->directions;
+    }
+    return mtl__failed(run->error) ? NULL : sources;
+}
+
+/* Checks what can be checked of a batch before its packing exists. */
+static int mtl__batch_check(const mtl_model *model, const mtl_batch *batch, mtl_error *err)
+{
+    if (mtl__failed(err)) return err->code;
+    if (!batch || !batch->lengths || !batch->inputs)
+        return mtl__fail(err, MTL_ERROR_ARGUMENT, "batch", -1, "batch%s is NULL", !batch ? "" : !batch->lengths ? ".lengths" : ".inputs");
+    if (batch->state && (batch->state->sequences != batch->sequences || batch->state->cell_count != model->cell_count))
+        return mtl__fail(err, MTL_ERROR_ARGUMENT, "state", (long long)batch->state->sequences,
+                         "the batch's state was made for %z sequences or another model; the batch has %z sequences", batch->state->sequences, batch->sequences);
+    return MTL_OK;
+}
+
+/* Limits that a caller set at creation: within them nothing is allocated. */
+typedef struct mtl__limits { size_t rows, sequences, steps; } mtl__limits;
+
+static mtl__limits mtl__limits_of(size_t max_rows, size_t max_sequences, size_t max_steps)
+{
+    mtl__limits l;
+    l.rows = max_rows;
+    l.sequences = max_sequences && max_sequences < max_rows ? max_sequences : max_rows;
+    l.steps = max_steps && max_steps < max_rows ? max_steps : max_rows;
+    return l;
+}
+
+static int mtl__limits_check(const mtl__limits *limits, const mtl_packing *p, mtl_error *err)
+{
+    if (mtl__failed(err) || !limits->rows) return err->code;
+    if (p->rows > limits->rows)
+        return mtl__fail(err, MTL_ERROR_LIMIT, "max_rows", (long long)p->rows, "the batch has %z rows; max_rows was %z", p->rows, limits->rows);
+    if (p->sequences > limits->sequences)
+        return mtl__fail(err, MTL_ERROR_LIMIT, "max_sequences", (long long)p->sequences, "the batch has %z sequences; max_sequences was %z", p->sequences, limits->sequences);
+    if (p->steps > limits->steps)
+        return mtl__fail(err, MTL_ERROR_LIMIT, "max_steps", (long long)p->steps, "the batch has a sequence of %z steps; max_steps was %z", p->steps, limits->steps);
+    return MTL_OK;
+}
+
+
+/* ---- the model file ---------------------------------------------------------------------------------------------------
+   A safetensors file. Tensors: the parameters under their names; the statistics that inputs and targets are scaled by as
+   buffers.NAME.mean and .scale; a trainer's moments and counts as optimizer.*. Metadata, text to text:
+       mtl_rnn.version   "1"            mtl_rnn.config   JSON: inputs, columns, tasks, model        note.NAME   free texts   */
+enum { MTL__FILE_VERSION = 1 };
+
+/* A desc's members that are not zero, as JSON members of the object that is open. */
+static void mtl__config_write_fields(mtl__text *text, int desc, const void *members)
+{
+    size_t count, i, k;
+    const mtl_field *f = mtl_fields(desc, &count);
+    char value[64];
+    unsigned long long seed;
+    for (i = 0; i < count; i++, f++) {
+        if (mtl__field_number(f, members, 0) == 0) continue;
+        mtl__json_key(text, f->name);
+        if (f->choices) {
+            mtl__json_add_text(text, mtl_field_get(f, members, value, sizeof value));
+        } else if (f->type == MTL_FIELD_INTS) {
+            mtl__json_open(text, '[');
+            for (k = 0; k < MTL_MAX_HIDDEN && mtl__field_number(f, members, k) != 0; k++) mtl__json_add_number(text, mtl__field_number(f, members, k));
+            mtl__json_close(text, ']');
+        } else if (f->type == MTL_FIELD_SEED) {
+            memcpy(&seed, (const char *)members + f->offset, sizeof seed);
+            mtl__json_add_whole(text, seed);
+        } else {
+            mtl__json_add_number(text, mtl__field_number(f, members, 0));
+        }
+    }
+}
+
+static void mtl__config_write_texts(mtl__text *text, const char *key, const char *const *texts, size_t count)
+{
+    size_t i;
+    if (!texts) return;
+    mtl__json_key(text, key);
+    mtl__json_open(text, '[');
+    for (i = 0; i < count; i++) mtl__json_add_text(text, texts[i]);
+    mtl__json_close(text, ']');
+}
+
+static void mtl__config_write_name(mtl__text *text, const char *key, const char *name)
+{
+    if (!name) return;
+    mtl__json_key(text, key);
+    mtl__json_add_text(text, name);
+}
+
+static void mtl__config_write(mtl__text *text, const mtl_model_desc *desc)
+{
+    size_t i, c;
+    mtl__json_open(text, '{');
+    mtl__json_key(text, "inputs");
+    mtl__json_open(text, '[');
+    for (i = 0; i < desc->input_count; i++) {
+        mtl__json_open(text, '{');
+        mtl__config_write_name(text, "name", desc->inputs[i].name);
+        mtl__config_write_fields(text, MTL_DESC_INPUT, &desc->inputs[i]);
+        mtl__config_write_texts(text, "words", desc->inputs[i].words, (size_t)desc->inputs[i].vocabulary);
+        mtl__json_close(text, '}');
+    }
+    mtl__json_close(text, ']');
+    mtl__json_key(text, "columns");
+    mtl__json_open(text, '[');
+    for (i = 0; i < desc->column_count; i++) {
+        mtl__json_open(text, '{');
+        mtl__config_write_name(text, "name", desc->columns[i].name);
+        mtl__config_write_name(text, "from", desc->columns[i].input.from);
+        mtl__config_write_fields(text, MTL_DESC_COLUMN, &desc->columns[i]);
+        mtl__json_close(text, '}');
+    }
+    mtl__json_close(text, ']');
+    mtl__json_key(text, "tasks");
+    mtl__json_open(text, '[');
+    for (i = 0; i < desc->task_count; i++) {
+        const mtl_task_desc *t = &desc->tasks[i];
+        mtl__json_open(text, '{');
+        mtl__config_write_name(text, "name", t->name);
+        mtl__config_write_name(text, "from", t->tap.from);
+        mtl__config_write_fields(text, MTL_DESC_TASK, t);
+        mtl__config_write_texts(text, "labels", t->labels, (size_t)t->classes);
+        if (t->class_weights) {
+            mtl__json_key(text, "class_weights");
+            mtl__json_open(text, '[');
+            for (c = 0; c < (size_t)t->classes; c++) mtl__json_add_number(text, (double)t->class_weights[c]);
+            mtl__json_close(text, ']');
+        }
+        mtl__json_close(text, '}');
+    }
+    mtl__json_close(text, ']');
+    mtl__json_key(text, "model");
+    mtl__json_open(text, '{');
+    mtl__config_write_fields(text, MTL_DESC_MODEL, desc);
+    mtl__json_close(text, '}');
+    mtl__json_close(text, '}');
+}
+
+/* ---- reading a configuration ------------------------------------------------------------------------------------------ */
+
+static void mtl__config_read_field(const mtl_field *f, const mtl__json *node, void *members, mtl_error *err)
+{
+    size_t k;
+    double value;
+    unsigned long long seed;
+    const char *text;
+    if (f->choices) {
+        text = mtl__json_text(node, f->name, err);
+        if (!mtl__failed(err) && !mtl__field_read(f, text, strlen(text), &value, err)) mtl__field_store(f, members, 0, value);
+    } else if (f->type == MTL_FIELD_INTS) {
+        if (mtl__json_count(node) > MTL_MAX_HIDDEN)
+            mtl__fail(err, MTL_ERROR_FORMAT, f->name, (long long)node->offset, "the configuration's %s has more than %d numbers", f->name, MTL_MAX_HIDDEN);
+        for (k = 0; k < mtl__json_count(node) && !mtl__failed(err); k++)
+            mtl__field_store(f, members, k, mtl__json_int(mtl__json_at(node, k), f->name, 0, 2147483647, err));
+    } else if (f->type == MTL_FIELD_SEED) {
+        seed = mtl__json_whole(node, f->name, ~0ull, err);
+        memcpy((char *)members + f->offset, &seed, sizeof seed);
+    } else {
+        value = mtl__json_number(node, f->name, err);
+        if (!mtl__failed(err) && !mtl__field_check(f, value, NULL, err)) mtl__field_store(f, members, 0, value);
+    }
+}
+
+/* The fields that are there; others keep their zero, the default. Unknown members are left for newer versions. */
+static void mtl__config_read_fields(int desc, const mtl__json *object, void *members, mtl_error *err)
+{
+    size_t count, i;
+    const mtl_field *f = mtl_fields(desc, &count);
+    for (i = 0; i < count && !mtl__failed(err); i++, f++) {
+        const mtl__json *node = mtl__json_get(object, f->name);
+        if (node) mtl__config_read_field(f, node, members, err);
+    }
+}
+
+/* An array of texts of exactly `count`, or NULL when there is none. */
+static const char *const *mtl__config_read_texts(const mtl__json *object, const char *key, size_t count, mtl_arena *arena, mtl_error *err)
+{
+    const mtl__json *array = mtl__json_get(object, key);
+    const char **texts;
+    size_t i;
+    if (!array || mtl__failed(err)) return NULL;
+    if (array->type != MTL__JSON_ARRAY || mtl__json_count(array) != count) {
+        mtl__fail(err, MTL_ERROR_FORMAT, key, (long long)array->offset, "the configuration's \"%s\" must be %z texts", key, count);
+        return NULL;
+    }
+    texts = (const char **)mtl__arena_zero(arena, count, sizeof *texts, key, err);
+    for (i = 0; texts && i < count; i++) texts[i] = mtl__json_text(mtl__json_at(array, i), key, err);
+    return texts;
+}
+
+static const char *mtl__config_read_name(const mtl__json *object, const char *key, mtl_error *err)
+{
+    const mtl__json *node = mtl__json_get(object, key);
+    return node ? mtl__json_text(node, key, err) : NULL;
+}
+
+static const float *mtl__config_read_weights(const mtl__json *object, size_t count, mtl_arena *arena, mtl_error *err)
+{
+    const mtl__json *array = mtl__json_get(object, "class_weights");
+    float *weights;
+    size_t i;
+    if (!array || mtl__failed(err)) return NULL;
+    if (array->type != MTL__JSON_ARRAY || mtl__json_count(array) != count) {
+        mtl__fail(err, MTL_ERROR_FORMAT, "class_weights", (long long)array->offset, "the configuration's class_weights must be %z numbers", count);
+        return NULL;
+    }
+    weights = (float *)mtl__arena_zero(arena, count, sizeof *weights, "class weights", err);
+    for (i = 0; weights && i < count; i++) weights[i] = (float)mtl__json_number(mtl__json_at(array, i), "class_weights", err);
+    return weights;
+}
+
+/* An array member of the configuration, with room for `size` bytes an element. */
+static void *mtl__config_read_list(const mtl__json *root, const char *key, size_t size, const mtl__json **array, size_t *count, mtl_arena *arena, mtl_error *err)
+{
+    *array = mtl__json_get(root, key);
+    *count = 0;
+    if (mtl__failed(err)) return NULL;
+    if (!*array || (*array)->type != MTL__JSON_ARRAY) {
+        mtl__fail(err, MTL_ERROR_FORMAT, key, -1, "the configuration has no list \"%s\"", key);
+        return NULL;
+    }
+    *count = mtl__json_count(*array);
+    return mtl__arena_zero(arena, *count, size, key, err);
+}
+
+/* The desc of a configuration; everything it points to lies in `arena`. */
+static void mtl__config_read(const mtl__json *root, mtl_model_desc *desc, mtl_arena *arena, mtl_error *err)
+{
+    const mtl__json *list, *node;
+    mtl_input_desc *inputs;
+    mtl_column_desc *columns;
+    mtl_task_desc *tasks;
+    size_t i;
+    memset(desc, 0, sizeof *desc);
+    desc->inputs = inputs = (mtl_input_desc *)mtl__config_read_list(root, "inputs", sizeof *inputs, &list, &desc->input_count, arena, err);
+    for (i = 0; i < desc->input_count && !mtl__failed(err); i++) {
+        node = mtl__json_at(list, i);
+        inputs[i].name = mtl__config_read_name(node, "name", err);
+        mtl__config_read_fields(MTL_DESC_INPUT, node, &inputs[i], err);
+        inputs[i].words = mtl__config_read_texts(node, "words", (size_t)inputs[i].vocabulary, arena, err);
+    }
+    desc->columns = columns = (mtl_column_desc *)mtl__config_read_list(root, "columns", sizeof *columns, &list, &desc->column_count, arena, err);
+    for (i = 0; i < desc->column_count && !mtl__failed(err); i++) {
+        node = mtl__json_at(list, i);
+        columns[i].name = mtl__config_read_name(node, "name", err);
+        columns[i].input.from = mtl__config_read_name(node, "from", err);
+        mtl__config_read_fields(MTL_DESC_COLUMN, node, &columns[i], err);
+    }
+    desc->tasks = tasks = (mtl_task_desc *)mtl__config_read_list(root, "tasks", sizeof *tasks, &list, &desc->task_count, arena, err);
+    for (i = 0; i < desc->task_count && !mtl__failed(err); i++) {
+        node = mtl__json_at(list, i);
+        tasks[i].name = mtl__config_read_name(node, "name", err);
+        tasks[i].tap.from = mtl__config_read_name(node, "from", err);
+        mtl__config_read_fields(MTL_DESC_TASK, node, &tasks[i], err);
+        tasks[i].labels = mtl__config_read_texts(node, "labels", (size_t)tasks[i].classes, arena, err);
+        tasks[i].class_weights = mtl__config_read_weights(node, (size_t)tasks[i].classes, arena, err);
+    }
+    mtl__config_read_fields(MTL_DESC_MODEL, mtl__json_get(root, "model"), desc, err);
+}
+
+/* ---- writing ------------------------------------------------------------------------------------------------------------ */
+
+enum { MTL__REAL_TYPE = MTL__REAL_IS_DOUBLE ? MTL_TYPE_F64 : MTL_TYPE_F32 };
+
+static void mtl__entry_set(mtl__tensor_entry *e, const char *name, int type, size_t rows, size_t columns, const void *data)
+{
+    memset(e, 0, sizeof *e);
+    e->name = name;
+    e->type = type;
+    e->dims = columns ? 2 : 1;
+    e->shape[0] = rows;
+    e->shape[1] = columns;
+    e->data = data;
+}
+
+static void mtl__entry_of_tensor(mtl__tensor_entry *e, const char *name, const mtl_tensor *t, const mtl_real *data)
+{
+    mtl__entry_set(e, name, MTL__REAL_TYPE, t->shape[0], t->dims == 2 ? t->shape[1] : 0, data);
+}
+
+/* "buffers.NAME.mean" or ".scale". */
+static const char *mtl__buffer_name(mtl_arena *arena, const char *owner, const char *what, mtl_error *err)
+{
+    char text[160];
+    return mtl__arena_text(arena, mtl__print(text, sizeof text, "buffers.%s.%s", owner, what), err);
+}
+
+/* Mean and scale of an owner (an input or a task) as two entries; none when they were never set. */
+static size_t mtl__entries_of_scale(mtl__tensor_entry *e, const char *owner, int set, const mtl_real *mean, const mtl_real *scale, size_t width,
+                                    mtl_arena *arena, mtl_error *err)
+{
+    if (!set) return 0;
+    mtl__entry_set(&e[0], mtl__buffer_name(arena, owner, "mean", err), MTL__REAL_TYPE, width, 0, mean);
+    mtl__entry_set(&e[1], mtl__buffer_name(arena, owner, "scale", err), MTL__REAL_TYPE, width, 0, scale);
+    return 2;
+}
+
+/* Entries of parameters and buffers; room for `more` further ones. */
+static mtl__tensor_entry *mtl__model_entries(const mtl_model *model, size_t more, size_t *count, mtl_arena *arena, mtl_error *err)
+{
+    size_t most = model->set.count + 2 * (model->desc.input_count + model->desc.task_count) + more, n = 0, i;
+    mtl__tensor_entry *e = (mtl__tensor_entry *)mtl__arena_zero(arena, most, sizeof *e, "a file's list of tensors", err);
+    if (!e) return NULL;
+    for (i = 0; i < model->set.count; i++) {
+        const mtl_tensor *t = model->set.tensors[i];
+        mtl__entry_of_tensor(&e[n++], t->name, t, t->value);
+    }
+    for (i = 0; i < model->desc.input_count; i++)
+        n += mtl__entries_of_scale(e + n, model->desc.inputs[i].name, model->inputs[i].standardised, model->inputs[i].mean, model->inputs[i].scale,
+                                   (size_t)model->desc.inputs[i].features, arena, err);
+    for (i = 0; i < model->desc.task_count; i++)
+        n += mtl__entries_of_scale(e + n, model->desc.tasks[i].name, model->tasks[i].standardised, model->tasks[i].mean, model->tasks[i].scale,
+                                   model->tasks[i].outputs, arena, err);
+    *count = n;
+    return e;
+}
+
+/* The file's metadata: version, configuration, notes. */
+static const char *const *mtl__model_metadata(const mtl_model *model, const char *config, size_t *count, mtl_arena *arena, mtl_error *err)
+{
+    const mtl__note_text *note;
+    const char **m;
+    char name[512];
+    size_t n = 2;
+    for (note = model->notes; note; note = note->next) n++;
+    m = (const char **)mtl__arena_zero(arena, 2 * n, sizeof *m, "a file's metadata", err);
+    if (!m) return NULL;
+    m[0] = "mtl_rnn.version";
+    m[1] = mtl__arena_text(arena, mtl__print(name, sizeof name, "%d", MTL__FILE_VERSION), err);
+    m[2] = "mtl_rnn.config";
+    m[3] = config;
+    for (n = 2, note = model->notes; note; note = note->next, n++) {
+        m[2 * n] = mtl__arena_text(arena, mtl__print(name, sizeof name, "note.%s", note->name), err);
+        m[2 * n + 1] = note->value;
+    }
+    *count = n;
+    return m;
+}
+
+/* Writes a model file whose tensors are `entries`. */
+static int mtl__model_write_entries(const mtl_model *model, const mtl__tensor_entry *entries, size_t count, const mtl_writer *writer, mtl_arena *arena, mtl_error *err)
+{
+    mtl__text config;
+    const char *const *metadata;
+    size_t pairs = 0;
+    if (mtl__failed(err)) return err->code;
+    mtl__text_init(&config, NULL);
+    mtl__config_write(&config, &model->desc);
+    mtl__text_append(&config, "", 1);
+    mtl__text_check(&config, "the configuration", err);
+    metadata = mtl__failed(err) ? NULL : mtl__model_metadata(model, config.data, &pairs, arena, err);
+    if (!mtl__failed(err)) mtl__safetensors_write(entries, count, metadata, pairs, writer, err);
+    mtl__text_free(&config);
+    return err->code;
+}
+
+static int mtl__model_write_plain(const mtl_model *model, const mtl_writer *writer, mtl_error *err)
+{
+    mtl_arena arena;
+    size_t count = 0;
+    mtl__tensor_entry *entries;
+    mtl_arena_init(&arena, NULL, 0, NULL);
+    entries = mtl__model_entries(model, 0, &count, &arena, err);
+    mtl__model_write_entries(model, entries, count, writer, &arena, err);
+    mtl_arena_destroy(&arena);
+    return err->code;
+}
+
+MTL_DEF int mtl_model_save(const mtl_model *model, const char *path, mtl_error *err)
+{
+    mtl_error own = {0};
+    mtl__file_writer state;
+    mtl_writer writer;
+    if (!err) err = &own;
+    if (mtl__failed(err) || mtl__file_save_begin(path, &writer, &state, err)) return err->code;
+    mtl__model_write_plain(model, &writer, err);
+    return mtl__file_save_end(path, &state, err);
+}
+
+/* ---- reading ------------------------------------------------------------------------------------------------------------- */
+
+/* A tensor of the file into values of the model, by shape. */
+static void mtl__read_tensor(const mtl_safetensors *file, const char *name, size_t rows, size_t columns, mtl_real *out, mtl_error *err)
+{
+    const mtl_safetensor *t = mtl_safetensors_find(file, name);
+    if (mtl__failed(err)) return;
+    if (!t)
+        mtl__fail(err, MTL_ERROR_TENSOR, name, -1, "the file has no tensor %s", name);
+    else if (t->dims != (columns ? 2 : 1) || t->shape[0] != rows || (columns && t->shape[1] != columns))
+        mtl__fail(err, MTL_ERROR_TENSOR, name, -1, columns ? "tensor %s must have the shape [%z, %z]" : "tensor %s must have the shape [%z]", name, rows, columns);
+    else
+        mtl_safetensor_values(t, out, err);
+}
+
+static void mtl__check_values(const mtl_real *values, size_t count, const char *name, mtl_error *err)
+{
+    size_t i;
+    for (i = 0; i < count && !mtl__failed(err); i++)
+        if (!mtl__is_finite(values[i])) mtl__fail(err, MTL_ERROR_NUMBER, name, (long long)i, "tensor %s: element %z is not a finite number", name, i);
+}
+
+/* An owner's mean and scale, when the file has them. */
+static void mtl__read_scale(const mtl_safetensors *file, const char *owner, size_t width, mtl_real *mean, mtl_real *scale, int *set, mtl_error *err)
+{
+    char name[160];
+    if (mtl__failed(err) || !mean || !mtl_safetensors_find(file, mtl__print(name, sizeof name, "buffers.%s.mean", owner))) return;
+    mtl__read_tensor(file, name, width, 0, mean, err);
+    mtl__check_values(mean, width, name, err);
+    mtl__read_tensor(file, mtl__print(name, sizeof name, "buffers.%s.scale", owner), width, 0, scale, err);
+    mtl__check_values(scale, width, name, err);
+    *set = 1;
+}
+
+static void mtl__model_read_values(mtl_model *model, const mtl_safetensors *file, mtl_error *err)
+{
+    size_t i;
+    for (i = 0; i < model->set.count && !mtl__failed(err); i++) {
+        mtl_tensor *t = model->set.tensors[i];
+        mtl__read_tensor(file, t->name, t->shape[0], t->dims == 2 ? t->shape[1] : 0, t->value, err);
+        mtl__check_values(t->value, t->count, t->name, err);
+    }
+    for (i = 0; i < model->desc.input_count; i++)
+        mtl__read_scale(file, model->desc.inputs[i].name, (size_t)model->desc.inputs[i].features, model->inputs[i].mean, model->inputs[i].scale,
+                        &model->inputs[i].standardised, err);
+    for (i = 0; i < model->desc.task_count; i++)
+        mtl__read_scale(file, model->desc.tasks[i].name, model->tasks[i].outputs, model->tasks[i].mean, model->tasks[i].scale, &model->tasks[i].standardised, err);
+    for (i = 0; i < file->metadata_count && !mtl__failed(err); i++)
+        if (strncmp(file->metadata[2 * i], "note.", 5) == 0) (void)mtl_model_note(model, file->metadata[2 * i] + 5, file->metadata[2 * i + 1], err);
+}
+
+/* Checks that the file is one of ours and returns its configuration. */
+static const char *mtl__model_config_text(const mtl_safetensors *file, mtl_error *err)
+{
+    const char *version = mtl_safetensors_metadata(file, "mtl_rnn.version"), *config = mtl_safetensors_metadata(file, "mtl_rnn.config");
+    double number;
+    if (mtl__failed(err)) return NULL;
+    if (!version || !config)
+        mtl__fail(err, MTL_ERROR_FORMAT, "mtl_rnn.config", -1, "the file holds tensors but no mtl_rnn configuration: it was written by another program; import its weights instead");
+    else if (!mtl_text_number(version, strlen(version), &number) || number < 1)
+        mtl__fail(err, MTL_ERROR_FORMAT, "mtl_rnn.version", -1, "the file's version \"%s\" is not a number", version);
+    else if (number > MTL__FILE_VERSION)
+        mtl__fail(err, MTL_ERROR_VERSION, "mtl_rnn.version", (long long)number, "the file is of version %s; this program reads up to version %d: use a newer mtl_rnn.h", version, MTL__FILE_VERSION);
+    return mtl__failed(err) ? NULL : config;
+}
+
+/* A stored weight for every parameter that the configuration asks for, before memory is taken for them. */
+static int mtl__model_file_is_whole(const mtl_model_desc *desc, const mtl_safetensors *file, mtl_error *err)
+{
+    size_t bytes = mtl_model_size(desc, err), stored = 0, i;
+    for (i = 0; i < file->count; i++) stored += file->tensors[i].count * sizeof(mtl_real);
+    if (!mtl__failed(err) && bytes / 64 > stored + 65536)
+        mtl__fail(err, MTL_ERROR_FORMAT, "mtl_rnn.config", (long long)bytes, "the configuration describes a model of %z bytes, but the file holds weights of %z bytes", bytes, stored);
+    return mtl__failed(err);
+}
+
+static mtl_model *mtl__model_of_file(const mtl_safetensors *file, mtl_error *err)
+{
+    mtl_model *model = NULL;
+    mtl_model_desc desc;
+    mtl_arena arena;
+    const char *config = mtl__model_config_text(file, err);
+    const mtl__json *root;
+    if (!config) return NULL;
+    mtl_arena_init(&arena, NULL, 0, NULL);
+    root = mtl__json_parse(config, strlen(config), "the configuration", 0, &arena, err);
+    if (root) mtl__config_read(root, &desc, &arena, err);
+    if (root && !mtl__failed(err) && !mtl__model_file_is_whole(&desc, file, err)) model = mtl_model_create(&desc, err);
+    if (model) {
+        mtl__model_read_values(model, file, err);
+        mtl_model_prepare(model, err);
+    }
+    mtl_arena_destroy(&arena);
+    if (model && mtl__failed(err)) {
+        mtl_model_destroy(model);
+        model = NULL;
+    }
+    return model;
+}
+
+MTL_DEF mtl_model *mtl_model_load_memory(const void *bytes, size_t count, mtl_error *err)
+{
+    mtl_error own = {0};
+    mtl_safetensors file;
+    mtl_model *model;
+    if (!err) err = &own;
+    if (mtl_safetensors_open_memory(&file, bytes, count, err)) return NULL;
+    model = mtl__model_of_file(&file, err);
+    mtl_safetensors_close(&file);
+    return model;
+}
+
+MTL_DEF mtl_model *mtl_model_load(const char *path, mtl_error *err)
+{
+    mtl_error own = {0};
+    mtl_safetensors file;
+    mtl_model *model;
+    if (!err) err = &own;
+    if (mtl_safetensors_open(&file, path, err)) return NULL;
+    model = mtl__model_of_file(&file, err);
+    mtl_safetensors_close(&file);
+    return model;
+}
+
+MTL_DEF mtl_model *mtl_model_read(const mtl_reader *reader, mtl_error *err)
+{
+    mtl_error own = {0};
+    mtl_model *model = NULL;
+    mtl__text bytes;
+    if (!err) err = &own;
+    if (mtl__failed(err)) return NULL;
+    mtl__text_init(&bytes, NULL);
+    if (!mtl__text_read(&bytes, reader, "the model file", err)) model = mtl_model_load_memory(bytes.data, bytes.length, err);
+    mtl__text_free(&bytes);
+    return model;
+}
+
+/* ---- weights from and to other programs -------------------------------------------------------------------------------------- */
+
+/* The file's name for a model tensor under one mapping, into out; 0 when the mapping is about other tensors. */
+static int mtl__import_name(const mtl_import *map, const char *name, char *out, size_t size)
+{
+    const char *to = map->to ? map->to : "";
+    if (strncmp(name, to, strlen(to)) != 0) return 0;
+    mtl__print(out, size, "%s%s", map->from ? map->from : "", name + strlen(to));
+    return 1;
+}
+
+/* Checks every mapped tensor before any is changed; then copies when `copy`. Returns how many tensors the mappings name. */
+static size_t mtl__import_pass(mtl_model *model, const mtl_safetensors *file, const mtl_import *mappings, size_t count, int copy, mtl_error *err)
+{
+    size_t i, k, found = 0;
+    char name[256];
+    for (i = 0; i < model->set.count; i++)
+        for (k = 0; k < count; k++) {
+            mtl_tensor *t = model->set.tensors[i];
+            const mtl_safetensor *from;
+            if (!mtl__import_name(&mappings[k], t->name, name, sizeof name)) continue;
+            from = mtl_safetensors_find(file, name);
+            found++;
+            if (!from)
+                mtl__fail(err, MTL_ERROR_TENSOR, t->name, -1, "the file has no tensor %s for the model's %s", name, t->name);
+            else if (from->count != t->count || from->dims != t->dims || from->shape[0] != t->shape[0])
+                mtl__fail(err, MTL_ERROR_TENSOR, t->name, -1, "the file's %s has %z elements in %d dimensions, the model's %s has %z in %d ([%z, %z])", name,
+                          from->count, from->dims, t->name, t->count, t->dims, t->shape[0], t->shape[1]);
+            else if (copy)
+                mtl_safetensor_values(from, t->value, err);
+            break;
+        }
+    return found;
+}
+
+MTL_DEF int mtl_model_import(mtl_model *model, const mtl_safetensors *file, const mtl_import *mappings, size_t count, mtl_error *err)
+{
+    mtl_error own = {0};
+    if (!err) err = &own;
+    if (mtl__failed(err)) return err->code;
+    if (!mtl__import_pass(model, file, mappings, count, 0, err))
+        mtl__fail(err, MTL_ERROR_TENSOR, "mappings", -1, "the mappings name no tensor of the model");
+    if (mtl__failed(err)) return err->code;
+    mtl__import_pass(model, file, mappings, count, 1, err);
+    return mtl_model_prepare(model, err);
+}
+
+MTL_DEF int mtl_model_export(const mtl_model *model, const char *path, const mtl_import *mappings, size_t count, mtl_error *err)
+{
+    static const mtl_import everything = { "", "" };
+    mtl_error own = {0};
+    mtl__file_writer state;
+    mtl_writer writer;
+    mtl_arena arena;
+    mtl__tensor_entry *entries;
+    size_t i, k, n = 0;
+    char name[256];
+    if (!err) err = &own;
+    if (mtl__failed(err)) return err->code;
+    if (!count) { mappings = &everything; count = 1; }
+    mtl_arena_init(&arena, NULL, 0, NULL);
+    entries = (mtl__tensor_entry *)mtl__arena_zero(&arena, model->set.count, sizeof *entries, "a file's list of tensors", err);
+    for (i = 0; entries && i < model->set.count; i++)
+        for (k = 0; k < count; k++) {
+            const mtl_tensor *t = model->set.tensors[i];
+            if (!mtl__import_name(&mappings[k], t->name, name, sizeof name)) continue;
+            mtl__entry_of_tensor(&entries[n++], mtl__arena_text(&arena, name, err), t, t->value);
+            break;
+        }
+    if (!mtl__failed(err) && !mtl__file_save_begin(path, &writer, &state, err)) {
+        mtl__safetensors_write(entries, n, NULL, 0, &writer, err);
+        mtl__file_save_end(path, &state, err);
+    }
+    mtl_arena_destroy(&arena);
+    return err->code;
+}
+
+/* ==================================================================================================================
+   21 >>predict    batches of sequences through a read-only model
+   ==================================================================================================================
+   A predictor is scratch: one per thread over a model that all of them share. Its arena is emptied at each call, so what a
+   call returned stays valid until the next one.
+   ------------------------------------------------------------------------------------------------------------------ */
+struct mtl_predictor {
+    mtl_arena arena;                        /* the predictor itself, its pool, then `scratch` in the caller's buffer */
+    mtl_arena scratch;
+    const mtl_model *model;
+    mtl_predictor_desc desc;
+    mtl__limits limits;
+    mtl__pool *pool;
+    mtl_run run;
+    void *memory;                           /* malloc's, or NULL */
+};
+
+/* A run for inference over `arena`. */
+static void mtl__predictor_set_run(mtl_predictor *p, mtl_arena *arena, mtl_error *err)
+{
+    mtl_observer observer = p->run.observer;
+    void *user = p->run.observer_user;
+    memset(&p->run, 0, sizeof p->run);
+    p->run.kernels = mtl__kernels_choose(p->desc.isa);
+    p->run.scheduler = p->desc.scheduler ? p->desc.scheduler : mtl__pool_scheduler(p->pool);
+    p->run.arena = arena;
+    p->run.error = err;
+    p->run.observer = observer;
+    p->run.observer_user = user;
+}
+
+/* Puts a task's outputs into the caller's order: labels and probabilities, or values in original units. */
+static void mtl__predict_task(mtl_run *run, const mtl__task *task, const mtl_activation *x, mtl_prediction *out)
+{
+    const mtl_packing *p = run->packing;
+    const int *caller = task->desc->level == MTL_LEVEL_SEQUENCE ? p->order : p->caller_row;
+    int *labels = task->desc->kind == MTL_TASK_CLASS ? (int *)mtl_run_push(run, x->rows * sizeof(int)) : NULL;
+    mtl_real *values = mtl__run_reals(run, x->rows, x->width);
+    size_t n, j, width = x->width;
+    out->items = x->rows;
+    out->width = width;
+    out->labels = labels;
+    *(labels ? &out->probabilities : &out->values) = values;
+    if (mtl__failed(run->error) || mtl__dry(run)) return;
+    for (n = 0; n < x->rows; n++) {
+        const mtl_real *row = x->value + n * x->stride;
+        mtl_real *to = values + (size_t)caller[n] * width;
+        size_t best = 0;
+        for (j = 0; j < width; j++) {
+            if (row[j] > row[best]) best = j;
+            to[j] = task->standardised ? row[j] * task->scale[j] + task->mean[j] : row[j];
+            if (!mtl__is_finite(to[j])) mtl__fail(run->error, MTL_ERROR_NUMBER, task->desc->name, caller[n], "task %s: output of item %d is not a finite number", task->desc->name, caller[n]);
+        }
+        if (labels) labels[caller[n]] = (int)best;
+    }
+}
+
+/* Forward pass and outputs of every task, in run->arena. */
+static void mtl__predict_run(mtl_run *run, const mtl_model *model, const mtl_input *inputs, mtl_state *state, mtl_prediction *out)
+{
+    mtl_activation **sources = mtl__model_forward(run, model, inputs, state), *x;
+    size_t i;
+    for (i = 0; sources && i < model->desc.task_count && !mtl__failed(run->error); i++) {
+        const mtl__task *task = &model->tasks[i];
+        memset(&out[i], 0, sizeof out[i]);
+        x = mtl__task_outputs(run, task, sources);
+        if (x && task->desc->kind == MTL_TASK_CLASS) x = mtl__softmax_forward(run, x, NULL, task->probabilities_name);
+        if (x) mtl__predict_task(run, task, x, &out[i]);
+    }
+}
+
+/* Scratch bytes of the largest batch within the limits, by a dry run. */
+static size_t mtl__predictor_measure(mtl_predictor *p, mtl_error *err)
+{
+    mtl_arena counting, shadow;
+    mtl_prediction *out;
+    mtl_state *state = mtl_state_create(p->model, 0, err);
+    size_t i;
+    mtl__arena_init_counting(&counting, &shadow);
+    mtl__predictor_set_run(p, &counting, err);
+    out = (mtl_prediction *)mtl__arena_zero(&shadow, p->model->desc.task_count, sizeof *out, "outputs", err);
+    p->run.packing = mtl__packing_push(&counting, p->limits.sequences, p->limits.rows, p->limits.steps, err);
+    (void)mtl_run_note(&p->run, p->model->desc.input_count * sizeof(mtl_input));   /* a text's ids, of mtl_predict_text */
+    for (i = 0; i < p->model->desc.input_count; i++) (void)mtl_run_push(&p->run, p->limits.rows * sizeof(int));
+    if (!mtl__failed(err)) mtl__predict_run(&p->run, p->model, NULL, state, out);
+    mtl_state_destroy(state);
+    mtl_arena_destroy(&shadow);
+    return counting.high_water;
+}
+
+/* The predictor's structure at the start of `arena`. */
+static mtl_predictor *mtl__predictor_build(mtl_arena *arena, const mtl_model *model, const mtl_predictor_desc *desc, mtl_error *err)
+{
+    mtl_predictor *p;
+    if (mtl__failed(err)) return NULL;
+    if (!model) mtl__fail(err, MTL_ERROR_ARGUMENT, "model", -1, "model is NULL");
+    p = (mtl_predictor *)mtl__arena_note(arena, 1, sizeof *p, "a predictor", err);
+    if (!p) return NULL;
+    p->model = model;
+    if (desc) p->desc = *desc;
+    if (mtl_desc_check(MTL_DESC_PREDICTOR, &p->desc, "predictor", err)) return NULL;
+    if (!mtl__kernels_choose(p->desc.isa))
+        mtl__fail(err, MTL_ERROR_UNSUPPORTED, "predictor.isa", p->desc.isa, "this machine has no %s kernels", mtl__isa_name(p->desc.isa));
+    p->limits = mtl__limits_of(p->desc.max_rows, p->desc.max_sequences, p->desc.max_steps);
+    if (p->desc.threads > 1 && !p->desc.scheduler) p->pool = mtl__pool_create(arena, p->desc.threads, err);
+    return mtl__failed(err) ? NULL : p;
+}
+
+MTL_DEF size_t mtl_predictor_size(const mtl_model *model, const mtl_predictor_desc *desc, mtl_error *err)
+{
+    mtl_error own = {0};
+    mtl_arena counting, shadow;
+    mtl_predictor *p;
+    size_t bytes = 0;
+    if (!err) err = &own;
+    mtl__arena_init_counting(&counting, &shadow);
+    p = mtl__predictor_build(&counting, model, desc, err);
+    if (p && !p->limits.rows) mtl__fail(err, MTL_ERROR_FIELD, "predictor.max_rows", 0, "predictor.max_rows must be given to size a predictor");
+    if (p && !mtl__failed(err)) bytes = counting.high_water + mtl__predictor_measure(p, err);
+    mtl_arena_destroy(&shadow);
+    return mtl__failed(err) ? 0 : bytes;
+}
+
+MTL_DEF mtl_predictor *mtl_predictor_init(void *buffer, size_t bytes, const mtl_model *model, const mtl_predictor_desc *desc, mtl_error *err)
+{
+    mtl_error own = {0};
+    mtl_arena arena;
+    mtl_predictor *p;
+    size_t need;
+    if (!err) err = &own;
+    need = mtl_predictor_size(model, desc, err);
+    if (mtl__failed(err)) return NULL;
+    if (!buffer || bytes < need || (uintptr_t)buffer % MTL__ALIGNMENT) {
+        mtl__fail(err, MTL_ERROR_BUFFER, "buffer", (long long)need, "the predictor needs a buffer of %z bytes, aligned to %d; %z were given", need, MTL__ALIGNMENT, bytes);
+        return NULL;
+    }
+    mtl_arena_init(&arena, buffer, bytes, NULL);
+    p = mtl__predictor_build(&arena, model, desc, err);
+    if (!p) return NULL;
+    p->arena = arena;
+    mtl_arena_init(&p->scratch, (unsigned char *)buffer + arena.used, bytes - arena.used, NULL);
+    return p;
+}
+
+MTL_DEF mtl_predictor *mtl_predictor_create(const mtl_model *model, const mtl_predictor_desc *desc, mtl_error *err)
+{
+    mtl_error own = {0};
+    mtl_arena arena;
+    mtl_predictor *p;
+    if (!err) err = &own;
+    mtl_arena_init(&arena, NULL, 0, NULL);
+    p = mtl__predictor_build(&arena, model, desc, err);
+    if (p && p->limits.rows) {
+        size_t bytes = mtl__predictor_measure(p, err);
+        if (!mtl__failed(err)) {
+            mtl_arena_init(&p->scratch, NULL, 0, NULL);
+            if (!mtl__arena_grow(&p->scratch, bytes)) mtl__fail_memory(err, "the predictor", bytes);
+            p->scratch.grows = 0;
+        }
+    } else if (p) {
+        mtl_arena_init(&p->scratch, NULL, 0, NULL);
+    }
+    if (!p || mtl__failed(err)) {
+        if (p) mtl__pool_destroy(p->pool);
+        mtl_arena_destroy(&arena);
+        return NULL;
+    }
+    p->arena = arena;
+    return p;
+}
+
+MTL_DEF void mtl_predictor_destroy(mtl_predictor *predictor)
+{
+    mtl_arena arena;
+    if (!predictor) return;
+    mtl__pool_destroy(predictor->pool);
+    mtl_arena_destroy(&predictor->scratch);
+    arena = predictor->arena;
+    mtl_arena_destroy(&arena);
+}
+
+MTL_DEF void mtl_predictor_observe(mtl_predictor *predictor, mtl_observer observer, void *user)
+{
+    predictor->run.observer = observer;
+    predictor->run.observer_user = user;
+}
+
+MTL_DEF int mtl_predict(mtl_predictor *predictor, const mtl_batch *batch, mtl_prediction *out, mtl_error *err)
+{
+    mtl_error own = {0};
+    mtl_packing *packing;
+    if (!err) err = &own;
+    if (!mtl__failed(err) && (!predictor || !out)) mtl__fail(err, MTL_ERROR_ARGUMENT, predictor ? "out" : "predictor", -1, "predictor or out is NULL");
+    if (mtl__failed(err) || mtl__batch_check(predictor->model, batch, err)) return err->code;
+    mtl__arena_reset(&predictor->scratch);
+    mtl__predictor_set_run(predictor, &predictor->scratch, err);
+    packing = mtl__packing_create(&predictor->scratch, batch->lengths, batch->sequences, err);
+    predictor->run.packing = packing;
+    if (packing && !mtl__limits_check(&predictor->limits, packing, err))
+        mtl__predict_run(&predictor->run, predictor->model, batch->inputs, batch->state, out);
+    predictor->run.error = NULL;
+    return err->code;
+}
+
+/* Next word of a text of words with spaces between; *end is set behind it. NULL: no more. */
+static const char *mtl__next_word(const char *text, const char **end)
+{
+    while (*text == ' ') text++;
+    for (*end = text; **end && **end != ' ';) ++*end;
+    return *end > text ? text : NULL;
+}
+
+/* Ids of a sentence's words for one input. */
+static void mtl__words_to_ids(const mtl_model *model, int input, const char *text, int *ids)
+{
+    const char *end, *word;
+    size_t n = 0;
+    for (word = mtl__next_word(text, &end); word; word = mtl__next_word(end, &end)) ids[n++] = mtl_model_word(model, input, word, (size_t)(end - word));
+}
+
+MTL_DEF int mtl_predict_text(mtl_predictor *predictor, const char *text, mtl_prediction *out, size_t *tokens, mtl_error *err)
+{
+    mtl_error own = {0};
+    const char *end, *word;
+    const mtl_model *model = predictor->model;
+    size_t count = 0, valid = mtl_text_valid(text, strlen(text)), i;
+    mtl_packing *packing;
+    mtl_input *inputs;
+    int length;
+    if (!err) err = &own;
+    if (mtl__failed(err)) return err->code;
+    if (text[valid]) return mtl__fail(err, MTL_ERROR_TEXT, "text", (long long)valid, "the text is not valid UTF-8 at byte %z", valid);
+    for (word = mtl__next_word(text, &end); word; word = mtl__next_word(end, &end)) count++;
+    if (tokens) *tokens = count;
+    if (!count) return mtl__fail(err, MTL_ERROR_TEXT, "text", 0, "the text has no words");
+    mtl__arena_reset(&predictor->scratch);
+    mtl__predictor_set_run(predictor, &predictor->scratch, err);
+    length = (int)count;
+    packing = mtl__packing_create(&predictor->scratch, &length, 1, err);
+    predictor->run.packing = packing;
+    inputs = (mtl_input *)mtl_run_note(&predictor->run, model->desc.input_count * sizeof *inputs);
+    for (i = 0; i < model->desc.input_count && !mtl__failed(err); i++) {
+        int *ids = (int *)mtl_run_push(&predictor->run, count * sizeof *ids);
+        if (!model->inputs[i].words.count)
+            mtl__fail(err, MTL_ERROR_ARGUMENT, model->desc.inputs[i].name, -1, "input %s has no vocabulary of words", model->desc.inputs[i].name);
+        else if (ids) mtl__words_to_ids(model, (int)i, text, ids);
+        if (inputs) inputs[i].ids = ids;
+    }
+    if (!mtl__failed(err) && !mtl__limits_check(&predictor->limits, packing, err)) mtl__predict_run(&predictor->run, model, inputs, NULL, out);
+    predictor->run.error = NULL;
+    return err->code;
+}
+
+/* ==================================================================================================================
+   23 >>optimise   SGD, RMSProp, Adam, AdamW; clipping; schedules; averaging
+   ==================================================================================================================
+   Moments are blocks of the parameters' layout. An update visits what gradient states name: NONE is skipped and its step count
+   stays, as in PyTorch. A ROWS gradient updates its rows alone when that is what the rule would do anyway (SGD without
+   memory) or when `lazy` asks for it; else the rows without a gradient count as zero gradients, which is exact.
+       SGD      Robbins & Monro 1951; momentum Polyak 1964, Nesterov 1983 in PyTorch's form
+       RMSProp  Tieleman & Hinton 2012          Adam  Kingma & Ba 2015          AdamW  Loshchilov & Hutter 2019
+   ------------------------------------------------------------------------------------------------------------------ */
+typedef struct mtl__optimizer {
+    const mtl_trainer_desc *desc;
+    mtl_parameters *set;
+    mtl_gradients *gradients;
+    mtl_real *m, *v;                        /* first and second moments; NULL when the rule has none */
+    mtl_real *average;                      /* exponential average of the weights, or NULL */
+    unsigned long long *steps;              /* [tensors] updates each has had */
+    unsigned long long step;                /* updates of the whole */
+    size_t total_steps;                     /* of the schedule */
+    float lr, plateau;                      /* base rate; factor of the plateau schedule */
+} mtl__optimizer;
+
+static int mtl__optimizer_has_momentum(const mtl_trainer_desc *d)
+{
+    return d->optimizer == MTL_OPTIMIZER_ADAM || d->optimizer == MTL_OPTIMIZER_ADAMW || d->momentum > 0;
+}
+
+static int mtl__optimizer_init(mtl__optimizer *o, const mtl_trainer_desc *desc, mtl_parameters *set, mtl_gradients *gradients, mtl_arena *arena, mtl_error *err)
+{
+    memset(o, 0, sizeof *o);
+    o->desc = desc;
+    o->set = set;
+    o->gradients = gradients;
+    o->lr = desc->lr;
+    o->plateau = 1;
+    o->total_steps = (size_t)desc->total_steps;
+    if (mtl__optimizer_has_momentum(desc)) o->m = (mtl_real *)mtl__arena_zero(arena, set->total, sizeof(mtl_real), "first moments", err);
+    if (desc->optimizer != MTL_OPTIMIZER_SGD) o->v = (mtl_real *)mtl__arena_zero(arena, set->total, sizeof(mtl_real), "second moments", err);
+    if (desc->average > 0) o->average = (mtl_real *)mtl__arena_zero(arena, set->total, sizeof(mtl_real), "averaged weights", err);
+    o->steps = (unsigned long long *)mtl__arena_zero(arena, set->count, sizeof *o->steps, "step counts", err);
+    if (!mtl__failed(err) && o->average && !arena->counting) memcpy(o->average, set->block, set->total * sizeof(mtl_real));
+    return err->code;
+}
+
+/* ---- schedules: what the base rate is multiplied by at update s = 1, 2, .. ------------------------------------------------------ */
+
+static double mtl__cosine_between(double from, double to, double share)
+{
+    return to + (from - to) * 0.5 * (1 + cos(3.141592653589793 * (share < 1 ? share : 1)));
+}
+
+static double mtl__schedule(const mtl__optimizer *o, unsigned long long s)
+{
+    const mtl_trainer_desc *d = o->desc;
+    double warm = (double)d->warmup, step = (double)s, total = (double)o->total_steps, share, final = (double)d->lr_final;
+    if (d->schedule == MTL_SCHEDULE_ONE_CYCLE && warm == 0) warm = floor(0.3 * total);   /* Smith & Topin 2018 */
+    if (warm > 0 && step <= warm)
+        return d->schedule == MTL_SCHEDULE_ONE_CYCLE ? mtl__cosine_between(1.0 / 25, 1, step / warm) : step / warm;
+    share = total > warm ? (step - warm) / (total - warm) : 0;
+    switch (d->schedule) {
+    case MTL_SCHEDULE_STEP: return pow((double)d->schedule_factor, floor((step - 1 - warm) / d->schedule_every));
+    case MTL_SCHEDULE_EXPONENTIAL: return pow((double)d->schedule_factor, (step - 1 - warm) / d->schedule_every);
+    case MTL_SCHEDULE_LINEAR: return 1 + (final - 1) * (share < 1 ? share : 1);
+    case MTL_SCHEDULE_COSINE: return mtl__cosine_between(1, final, share);
+    case MTL_SCHEDULE_ONE_CYCLE: return mtl__cosine_between(1, final > 0 ? final : 1e-4 / 25, share);
+    case MTL_SCHEDULE_PLATEAU: return (double)o->plateau;
+    default: return 1;
+    }
+}
+
+/* ---- the norm of the whole gradient ----------------------------------------------------------------------------------------------- */
+
+static double mtl__gradients_norm(const mtl__optimizer *o, const mtl__kernels *kernels)
+{
+    double sum = 0;
+    size_t i, r, begin;
+    for (i = 0; i < o->set->count; i++) {
+        const mtl_tensor *t = o->set->tensors[i];
+        const mtl_gradient *g = &o->gradients->of[i];
+        for (r = 0; !t->frozen && r < mtl__gradient_ranges(g); r++) {
+            size_t length = mtl__gradient_range(g, t, r, &begin);
+            sum += kernels->sum_squares(length, g->value + begin);
+        }
+    }
+    return sqrt(sum);
+}
+
+/* ---- the update -------------------------------------------------------------------------------------------------------------------- */
+
+/* A piece of one tensor's update: a job. */
+typedef struct mtl__update_piece { size_t tensor, first, count; } mtl__update_piece;   /* ranges: rows of ROWS, or elements */
+typedef struct mtl__update_job {
+    const mtl__optimizer *optimizer;
+    const mtl__kernels *kernels;
+    const mtl__update *updates;             /* [tensors] */
+    const mtl__update_piece *pieces;
+} mtl__update_job;
+
+enum { MTL__UPDATE_ELEMENTS = 32768, MTL__UPDATE_ROWS = 64 };
+
+static void mtl__update_piece_job(void *context, size_t i)
+{
+    const mtl__update_job *job = (const mtl__update_job *)context;
+    const mtl__optimizer *o = job->optimizer;
+    const mtl__update_piece *piece = &job->pieces[i];
+    const mtl_tensor *t = o->set->tensors[piece->tensor];
+    const mtl_gradient *g = &o->gradients->of[piece->tensor];
+    size_t r, begin, length, end = g->state == MTL_GRAD_ROWS ? piece->first + piece->count : 1;
+    for (r = g->state == MTL_GRAD_ROWS ? piece->first : 0; r < end; r++) {
+        length = mtl__gradient_range(g, t, r, &begin);
+        if (g->state == MTL_GRAD_DENSE) {
+            begin = piece->first;
+            length = piece->count;
+        }
+        job->kernels->update(&job->updates[piece->tensor], length, t->value + begin, g->value + begin, o->m ? o->m + t->offset + begin : NULL,
+                             o->v ? o->v + t->offset + begin : NULL);
+    }
+}
+
+/* Whether untouched rows would stay as they are, so that only touched ones need a visit. */
+static int mtl__update_rows_only(const mtl__optimizer *o)
+{
+    const mtl_trainer_desc *d = o->desc;
+    int memoryless = d->optimizer == MTL_OPTIMIZER_SGD && d->momentum == 0 && d->l1 == 0 && d->l2 == 0 && d->decay == 0;
+    return d->lazy || memoryless;
+}
+
+static mtl__update mtl__update_of(const mtl__optimizer *o, size_t tensor, double lr, double scale)
+{
+    const mtl_trainer_desc *d = o->desc;
+    const mtl_tensor *t = o->set->tensors[tensor];
+    int decays = !t->no_decay && (t->role != MTL_TENSOR_BIAS || d->decay_biases);
+    double steps = (double)o->steps[tensor];
+    mtl__update u;
+    memset(&u, 0, sizeof u);
+    u.rule = d->optimizer == MTL_OPTIMIZER_ADAMW ? MTL_OPTIMIZER_ADAM : d->optimizer;
+    u.nesterov = d->nesterov;
+    u.first = o->steps[tensor] == 1;
+    u.lr = (mtl_real)(lr * (double)t->rate);
+    u.momentum = d->momentum;
+    u.beta1 = d->beta1;
+    u.beta2 = d->beta2;
+    u.epsilon = d->epsilon;
+    u.correction1 = (mtl_real)(1 - pow((double)d->beta1, steps));
+    u.correction2 = (mtl_real)(1 - pow((double)d->beta2, steps));
+    u.scale = (mtl_real)scale;
+    u.limit = d->clip_value;
+    u.l2 = decays ? d->l2 : 0;
+    u.l1 = decays ? d->l1 : 0;
+    u.decay = decays ? d->decay : 0;
+    return u;
+}
+
+/* Cuts a tensor's update into pieces; pieces NULL: only counts them. */
+static size_t mtl__update_pieces(const mtl__optimizer *o, size_t tensor, mtl__update_piece *pieces)
+{
+    const mtl_gradient *g = &o->gradients->of[tensor];
+    size_t total = g->state == MTL_GRAD_ROWS ? g->row_count : o->set->tensors[tensor]->count, first, n = 0;
+    size_t unit = g->state == MTL_GRAD_ROWS ? MTL__UPDATE_ROWS : MTL__UPDATE_ELEMENTS;
+    if (g->state == MTL_GRAD_NONE || o->set->tensors[tensor]->frozen) return 0;
+    for (first = 0; first < total; first += unit, n++)
+        if (pieces) {
+            pieces[n].tensor = tensor;
+            pieces[n].first = first;
+            pieces[n].count = total - first < unit ? total - first : unit;
+        }
+    return n;
+}
+
+typedef struct mtl__average_job { mtl__optimizer *optimizer; } mtl__average_job;
+
+/* average += (1 - d) (p - average), in pieces of the block. */
+static void mtl__average_piece(void *context, size_t i)
+{
+    const mtl__optimizer *o = ((const mtl__average_job *)context)->optimizer;
+    size_t k = i * MTL__UPDATE_ELEMENTS, end = k + MTL__UPDATE_ELEMENTS;
+    mtl_real share = 1 - (mtl_real)o->desc->average;
+    for (; k < end && k < o->set->total; k++) o->average[k] += share * (o->set->block[k] - o->average[k]);
+}
+
+/* Applies the gradients, scaled by `scale` (clipping), at learning rate lr. Scratch comes from the run. */
+static void mtl__optimizer_apply(mtl__optimizer *o, mtl_run *run, double lr, double scale)
+{
+    mtl_arena_mark mark = mtl_arena_save(run->arena);
+    size_t i, n = 0, count = 0;
+    mtl__update *updates = (mtl__update *)mtl_run_push(run, o->set->count * sizeof *updates);
+    mtl__update_piece *pieces;
+    mtl__update_job job;
+    mtl__average_job average;
+    if (mtl__failed(run->error)) return;
+    for (i = 0; i < o->set->count; i++) {
+        mtl_gradient *g = &o->gradients->of[i];
+        if (g->state == MTL_GRAD_NONE || o->set->tensors[i]->frozen) continue;
+        if (g->state == MTL_GRAD_ROWS && !mtl__update_rows_only(o)) mtl__gradient_densify(o->gradients, o->set->tensors[i]);
+        o->steps[i]++;
+        updates[i] = mtl__update_of(o, i, lr, scale);
+        count += mtl__update_pieces(o, i, NULL);
+    }
+    pieces = (mtl__update_piece *)mtl_run_push(run, count * sizeof *pieces);
+    for (i = 0; pieces && i < o->set->count; i++) n += mtl__update_pieces(o, i, pieces + n);
+    job.optimizer = o;
+    job.kernels = mtl__run_kernels(run);
+    job.updates = updates;
+    job.pieces = pieces;
+    mtl__run_for(run, count, mtl__update_piece_job, &job);
+    average.optimizer = o;
+    if (o->average) mtl__run_for(run, (o->set->total + MTL__UPDATE_ELEMENTS - 1) / MTL__UPDATE_ELEMENTS, mtl__average_piece, &average);
+    mtl_arena_release(run->arena, mark);
+}
+
+/* Most bytes that mtl__optimizer_apply pushes. */
+static void mtl__optimizer_measure(const mtl__optimizer *o, mtl_run *run)
+{
+    size_t i, count = 0;
+    for (i = 0; i < o->set->count; i++) {
+        const mtl_tensor *t = o->set->tensors[i];
+        count += t->count / MTL__UPDATE_ELEMENTS + 1 + (t->role == MTL_TENSOR_EMBEDDING ? t->shape[0] / MTL__UPDATE_ROWS + 1 : 0);
+    }
+    (void)mtl_run_push(run, o->set->count * sizeof(mtl__update));
+    (void)mtl_run_push(run, count * sizeof(mtl__update_piece));
+}
+
+/* ==================================================================================================================
+   24 >>train      samplers over data sets, the step, evaluation, fit with early stopping, resume
+   ==================================================================================================================
+   An update takes micro-batches. Divisors are counted over all of them first, so that their parts of the loss add up to the
+   loss of one large batch. Then each micro-batch runs forward and backward in emptied scratch, adding to the gradients.
+   Nothing is written to a weight before loss and gradient norm are known to be finite.
+   ------------------------------------------------------------------------------------------------------------------ */
+struct mtl_trainer {
+    mtl_arena arena, scratch;
+    mtl_model *model;
+    mtl_trainer_desc desc;
+    mtl__limits limits;
+    mtl__pool *pool;
+    mtl_run run;
+    mtl_tape tape;
+    mtl_gradients *gradients;
+    mtl__optimizer optimizer;
+    float *weights;                         /* [tasks] lambda */
+    double *divisors, *task_loss;           /* [tasks] of the last update */
+    size_t *task_items;
+    int averaged;                           /* the model holds the averaged weights just now */
+    mtl_error error;                        /* of the run between calls */
+    void *memory;
+};
+
+static void mtl__trainer_set_run(mtl_trainer *t, mtl_arena *arena, mtl_error *err)
+{
+    mtl_observer observer = t->run.observer;
+    void *user = t->run.observer_user;
+    memset(&t->run, 0, sizeof t->run);
+    t->run.kernels = mtl__kernels_choose(t->desc.isa);
+    t->run.scheduler = t->desc.scheduler ? t->desc.scheduler : mtl__pool_scheduler(t->pool);
+    t->run.arena = arena;
+    t->run.error = err;
+    t->run.tape = &t->tape;
+    t->run.gradients = t->gradients;
+    t->run.seed = t->desc.seed;
+    t->run.step = t->optimizer.step;
+    t->run.training = 1;
+    t->run.observer = observer;
+    t->run.observer_user = user;
+}
+
+/* The losses of the tasks that are trained: activations, their lambdas, their tasks. */
+typedef struct mtl__losses {
+    mtl_activation **value;
+    mtl_real *weight;
+    size_t *task, count;
+} mtl__losses;
+
+static int mtl__task_trains(const mtl_trainer *t, size_t k) { return t->weights[k] > 0 && !t->model->desc.tasks[k].evaluate_only; }
+
+/* Forward pass and losses of one micro-batch; with its packing in run->packing. */
+static void mtl__trainer_forward(mtl_trainer *t, const mtl_batch *batch, mtl__losses *losses)
+{
+    mtl_run *run = &t->run;
+    size_t k, count = t->model->desc.task_count;
+    mtl_activation **sources;
+    losses->value = (mtl_activation **)mtl_run_note(run, count * sizeof *losses->value);
+    losses->weight = (mtl_real *)mtl_run_note(run, count * sizeof *losses->weight);
+    losses->task = (size_t *)mtl_run_note(run, count * sizeof *losses->task);
+    losses->count = 0;
+    sources = mtl__failed(run->error) ? NULL : mtl__model_forward(run, t->model, batch->inputs, batch->state);
+    for (k = 0; sources && k < count && !mtl__failed(run->error); k++) {
+        mtl_activation *loss;
+        if (!mtl__task_trains(t, k) || !(t->divisors[k] > 0)) continue;
+        loss = mtl__task_loss(run, &t->model->tasks[k], sources, batch->targets ? &batch->targets[k] : NULL, t->divisors[k]);
+        if (!loss) continue;
+        losses->value[losses->count] = loss;
+        losses->weight[losses->count] = t->weights[k];
+        losses->task[losses->count++] = k;
+    }
+}
+
+/* Scratch bytes of the largest update within the limits, by a dry run. */
+static size_t mtl__trainer_measure(mtl_trainer *t, mtl_error *err)
+{
+    mtl_arena counting, shadow;
+    mtl_state *state = mtl_state_create(t->model, 0, err);
+    mtl__losses losses;
+    mtl_batch batch;
+    mtl_target *targets;
+    size_t k, update;
+    memset(&batch, 0, sizeof batch);
+    batch.state = state;
+    mtl__arena_init_counting(&counting, &shadow);
+    mtl__trainer_set_run(t, &counting, err);
+    memset(&t->tape, 0, sizeof t->tape);
+    batch.targets = targets = (mtl_target *)mtl__arena_zero(&shadow, t->model->desc.task_count, sizeof *targets, "targets", err);
+    for (k = 0; k < t->model->desc.task_count && !mtl__failed(err); k++) t->divisors[k] = 1;
+    mtl__optimizer_measure(&t->optimizer, &t->run);
+    update = counting.high_water;
+    mtl__arena_init_counting(&counting, &shadow);
+    t->run.packing = mtl__packing_push(&counting, t->limits.sequences, t->limits.rows, t->limits.steps, err);
+    if (!mtl__failed(err)) mtl__trainer_forward(t, &batch, &losses);
+    if (!mtl__failed(err)) (void)mtl_tape_backward(&t->run, losses.value, losses.weight, losses.count, 0);
+    mtl_state_destroy(state);
+    mtl_arena_destroy(&shadow);
+    memset(&t->tape, 0, sizeof t->tape);
+    return counting.high_water > update ? counting.high_water : update;
+}
+
+static void mtl__trainer_build_task_arrays(mtl_trainer *t, mtl_arena *arena, mtl_error *err)
+{
+    size_t k, count = t->model->desc.task_count;
+    t->weights = (float *)mtl__arena_note(arena, count, sizeof *t->weights, "task weights", err);
+    t->divisors = (double *)mtl__arena_note(arena, count, sizeof *t->divisors, "divisors", err);
+    t->task_loss = (double *)mtl__arena_note(arena, count, sizeof *t->task_loss, "task losses", err);
+    t->task_items = (size_t *)mtl__arena_note(arena, count, sizeof *t->task_items, "task items", err);
+    for (k = 0; k < count && !mtl__failed(err); k++) t->weights[k] = t->model->desc.tasks[k].weight;
+}
+
+/* The trainer's structure, gradients and moments at the start of `arena`. */
+static mtl_trainer *mtl__trainer_build(mtl_arena *arena, mtl_model *model, const mtl_trainer_desc *desc, mtl_error *err)
+{
+    mtl_trainer *t;
+    if (mtl__failed(err)) return NULL;
+    if (!model) mtl__fail(err, MTL_ERROR_ARGUMENT, "model", -1, "model is NULL");
+    t = (mtl_trainer *)mtl__arena_note(arena, 1, sizeof *t, "a trainer", err);
+    if (!t) return NULL;
+    t->model = model;
+    if (desc) t->desc = *desc;
+    if (mtl_desc_check(MTL_DESC_TRAINER, &t->desc, "trainer", err)) return NULL;
+    if (!mtl__kernels_choose(t->desc.isa))
+        mtl__fail(err, MTL_ERROR_UNSUPPORTED, "trainer.isa", t->desc.isa, "this machine has no %s kernels", mtl__isa_name(t->desc.isa));
+    t->limits = mtl__limits_of(t->desc.max_rows, t->desc.max_sequences, t->desc.max_steps);
+    mtl__trainer_build_task_arrays(t, arena, err);
+    t->gradients = mtl_gradients_create(&model->set, arena, err);
+    if (!mtl__failed(err)) mtl__optimizer_init(&t->optimizer, &t->desc, &model->set, t->gradients, arena, err);
+    if (!mtl__failed(err) && t->desc.threads > 1 && !t->desc.scheduler) t->pool = mtl__pool_create(arena, t->desc.threads, err);
+    if (!mtl__failed(err)) return t;
+    mtl__pool_destroy(t->pool);
+    return NULL;
+}
+
+MTL_DEF size_t mtl_trainer_size(const mtl_model *model, const mtl_trainer_desc *desc, mtl_error *err)
+{
+    mtl_error own = {0};
+    mtl_arena counting, shadow;
+    mtl_trainer *t;
+    size_t bytes = 0;
+    if (!err) err = &own;
+    mtl__arena_init_counting(&counting, &shadow);
+    t = mtl__trainer_build(&counting, (mtl_model *)(uintptr_t)model, desc, err);
+    if (t && !t->limits.rows) mtl__fail(err, MTL_ERROR_FIELD, "trainer.max_rows", 0, "trainer.max_rows must be given to size a trainer");
+    if (t && !mtl__failed(err)) bytes = counting.high_water + mtl__trainer_measure(t, err);
+    mtl_arena_destroy(&shadow);
+    return mtl__failed(err) ? 0 : bytes;
+}
+
+MTL_DEF mtl_trainer *mtl_trainer_init(void *buffer, size_t bytes, mtl_model *model, const mtl_trainer_desc *desc, mtl_error *err)
+{
+    mtl_error own = {0};
+    mtl_arena arena;
+    mtl_trainer *t;
+    size_t need;
+    if (!err) err = &own;
+    need = mtl_trainer_size(model, desc, err);
+    if (mtl__failed(err)) return NULL;
+    if (!buffer || bytes < need || (uintptr_t)buffer % MTL__ALIGNMENT) {
+        mtl__fail(err, MTL_ERROR_BUFFER, "buffer", (long long)need, "the trainer needs a buffer of %z bytes, aligned to %d; %z were given", need, MTL__ALIGNMENT, bytes);
+        return NULL;
+    }
+    mtl_arena_init(&arena, buffer, bytes, NULL);
+    t = mtl__trainer_build(&arena, model, desc, err);
+    if (!t) return NULL;
+    t->arena = arena;
+    mtl_arena_init(&t->scratch, (unsigned char *)buffer + arena.used, bytes - arena.used, NULL);
+    return t;
+}
+
+MTL_DEF mtl_trainer *mtl_trainer_create(mtl_model *model, const mtl_trainer_desc *desc, mtl_error *err)
+{
+    mtl_error own = {0};
+    mtl_arena arena;
+    mtl_trainer *t;
+    if (!err) err = &own;
+    mtl_arena_init(&arena, NULL, 0, NULL);
+    t = mtl__trainer_build(&arena, model, desc, err);
+    if (t) mtl_arena_init(&t->scratch, NULL, 0, NULL);
+    if (t && t->limits.rows) {
+        size_t bytes = mtl__trainer_measure(t, err);
+        if (!mtl__failed(err) && !mtl__arena_grow(&t->scratch, bytes)) mtl__fail_memory(err, "the trainer", bytes);
+        t->scratch.grows = 0;
+    }
+    if (t && !mtl__failed(err)) {
+        t->arena = arena;
+        return t;
+    }
+    if (t) mtl__pool_destroy(t->pool);
+    mtl_arena_destroy(&arena);
+    return NULL;
+}
+
+MTL_DEF void mtl_trainer_destroy(mtl_trainer *trainer)
+{
+    mtl_arena arena;
+    if (!trainer) return;
+    mtl__pool_destroy(trainer->pool);
+    mtl_arena_destroy(&trainer->scratch);
+    arena = trainer->arena;
+    mtl_arena_destroy(&arena);
+}
+
+MTL_DEF int mtl_trainer_set_weight(mtl_trainer *trainer, int task, float weight, mtl_error *err)
+{
+    mtl_error own = {0};
+    if (!err) err = &own;
+    if (!mtl__model_check_index("task", task, trainer->model->desc.task_count, err)) return err->code;
+    if (!mtl__is_finite((mtl_real)weight) || weight < 0)
+        return mtl__fail(err, MTL_ERROR_NUMBER, trainer->model->desc.tasks[task].name, task, "the weight of task %s must be a number of at least 0", trainer->model->desc.tasks[task].name);
+    trainer->weights[task] = weight;
+    return MTL_OK;
+}
+
+MTL_DEF void mtl_trainer_set_lr(mtl_trainer *trainer, float lr) { trainer->optimizer.lr = lr; }
+
+MTL_DEF void mtl_trainer_observe(mtl_trainer *trainer, mtl_observer observer, void *user)
+{
+    trainer->run.observer = observer;
+    trainer->run.observer_user = user;
+}
+
+MTL_DEF mtl_run *mtl_trainer_run(mtl_trainer *trainer) { return &trainer->run; }
+MTL_DEF mtl_gradients *mtl_trainer_gradients(mtl_trainer *trainer) { return trainer->gradients; }
+
+/* ---- the step ------------------------------------------------------------------------------------------------------------ */
+
+/* Labelled items and divisors of every task over all micro-batches; checks every target. */
+static void mtl__trainer_count(mtl_trainer *t, const mtl_batch *batches, size_t count, mtl_error *err)
+{
+    size_t i, k, s;
+    for (k = 0; k < t->model->desc.task_count; k++) {
+        t->divisors[k] = t->task_loss[k] = 0;
+        t->task_items[k] = 0;
+    }
+    for (i = 0; i < count && !mtl__batch_check(t->model, &batches[i], err); i++) {
+        size_t rows = 0;
+        for (s = 0; s < batches[i].sequences; s++) {
+            if (batches[i].lengths[s] < 1)
+                mtl__fail(err, MTL_ERROR_RANGE, "lengths", (long long)s, "sequence %z has length %d; at least 1 is needed", s, batches[i].lengths[s]);
+            rows += (size_t)(batches[i].lengths[s] > 0 ? batches[i].lengths[s] : 0);
+        }
+        for (k = 0; k < t->model->desc.task_count; k++) {
+            const mtl_target *target = batches[i].targets ? &batches[i].targets[k] : NULL;
+            mtl__task_check_kind(&t->model->tasks[k], target, err);
+            mtl__task_count(&t->model->tasks[k], target, mtl__task_items(&t->model->tasks[k], batches[i].sequences, rows), batches[i].lengths,
+                            &t->task_items[k], &t->divisors[k], err);
+        }
+    }
+}
+
+/* One micro-batch: forward, losses, backward. Returns its rows. */
+static size_t mtl__trainer_micro_batch(mtl_trainer *t, const mtl_batch *batch, int accumulate)
+{
+    mtl_run *run = &t->run;
+    mtl_packing *packing;
+    mtl__losses losses;
+    size_t i;
+    mtl__arena_reset(&t->scratch);
+    memset(&t->tape, 0, sizeof t->tape);
+    packing = mtl__packing_create(&t->scratch, batch->lengths, batch->sequences, run->error);
+    run->packing = packing;
+    if (!packing || mtl__limits_check(&t->limits, packing, run->error)) return 0;
+    mtl__trainer_forward(t, batch, &losses);
+    if (mtl__failed(run->error)) return 0;
+    for (i = 0; i < losses.count; i++) {
+        mtl_real value = losses.value[i]->value[0];
+        const char *name = t->model->desc.tasks[losses.task[i]].name;
+        if (!mtl__is_finite(value)) mtl__fail(run->error, MTL_ERROR_NUMBER, name, -1, "the loss of task %s is not a finite number; no weight was changed", name);
+        t->task_loss[losses.task[i]] += (double)value;
+    }
+    (void)mtl_tape_backward(run, losses.value, losses.weight, losses.count, accumulate);
+    return packing->rows;
+}
+
+MTL_DEF int mtl_train_gradients(mtl_trainer *trainer, const mtl_batch *batches, size_t count, mtl_step *step, mtl_error *err)
+{
+    mtl_error own = {0};
+    size_t i, k, rows = 0;
+    double loss = 0;
+    if (!err) err = &own;
+    if (!mtl__failed(err) && (!trainer || !batches || !count))
+        mtl__fail(err, MTL_ERROR_ARGUMENT, trainer ? "batches" : "trainer", -1, "a step needs a trainer and one batch at least");
+    if (mtl__failed(err)) return err->code;
+    mtl__trainer_count(trainer, batches, count, err);
+    mtl__trainer_set_run(trainer, &trainer->scratch, err);
+    if (!mtl__failed(err)) {
+        mtl_gradients_prepare(trainer->gradients, &trainer->run);
+        mtl__gradients_reset(trainer->gradients);
+    }
+    for (i = 0; i < count && !mtl__failed(err); i++) rows += mtl__trainer_micro_batch(trainer, &batches[i], 1);
+    for (k = 0; k < trainer->model->desc.task_count; k++) loss += (double)trainer->weights[k] * trainer->task_loss[k];
+    if (step) {
+        memset(step, 0, sizeof *step);
+        step->step = (size_t)trainer->optimizer.step;
+        step->loss = loss;
+        step->tokens = rows;
+        step->task_count = trainer->model->desc.task_count;
+        step->task_loss = trainer->task_loss;
+        step->task_items = trainer->task_items;
+        step->grad_norm = mtl__failed(err) ? 0 : mtl__gradients_norm(&trainer->optimizer, mtl__run_kernels(&trainer->run));
+    }
+    mtl_error_clear(&trainer->error);
+    trainer->run.error = &trainer->error;
+    return err->code;
+}
+
+MTL_DEF int mtl_train_step(mtl_trainer *trainer, const mtl_batch *batches, size_t count, mtl_step *step, mtl_error *err)
+{
+    mtl_error own = {0};
+    mtl_step measured;
+    double scale = 1, lr;
+    if (!err) err = &own;
+    if (!mtl__failed(err) && trainer && trainer->averaged)
+        mtl__fail(err, MTL_ERROR_ARGUMENT, "average", -1, "the model holds its averaged weights; swap them back before training");
+    if (mtl_train_gradients(trainer, batches, count, &measured, err)) return err->code;
+    if (!mtl__double_is_finite(measured.grad_norm))
+        return mtl__fail(err, MTL_ERROR_NUMBER, "gradient", -1, "the gradient is not finite; no weight was changed");
+    if (trainer->desc.clip_norm > 0 && measured.grad_norm > (double)trainer->desc.clip_norm)
+        scale = (double)trainer->desc.clip_norm / (measured.grad_norm + 1e-6);
+    mtl__arena_reset(&trainer->scratch);
+    trainer->run.error = err;
+    lr = (double)trainer->optimizer.lr * mtl__schedule(&trainer->optimizer, trainer->optimizer.step + 1);
+    mtl__optimizer_apply(&trainer->optimizer, &trainer->run, lr, scale);
+    trainer->run.error = &trainer->error;
+    if (mtl__failed(err)) return err->code;
+    trainer->optimizer.step++;
+    mtl__parameters_pack(&trainer->model->set, mtl__run_kernels(&trainer->run), trainer->run.scheduler, NULL);
+    measured.step = (size_t)trainer->optimizer.step;
+    measured.lr = lr;
+    if (step) *step = measured;
+    return MTL_OK;
+}
+
+MTL_DEF int mtl_trainer_swap_average(mtl_trainer *trainer, mtl_error *err)
+{
+    mtl_error own = {0};
+    mtl__optimizer *o = &trainer->optimizer;
+    size_t i;
+    if (!err) err = &own;
+    if (mtl__failed(err)) return err->code;
+    if (!o->average) return mtl__fail(err, MTL_ERROR_ARGUMENT, "average", -1, "this trainer keeps no average; set trainer.average");
+    for (i = 0; i < o->set->total; i++) {
+        mtl_real held = o->average[i];
+        o->average[i] = o->set->block[i];
+        o->set->block[i] = held;
+    }
+    trainer->averaged = !trainer->averaged;
+    return mtl_model_prepare(trainer->model, err);
+}
+
+
+/* ---- data sets: batches of chosen sequences ------------------------------------------------------------------------ */
+
+/* A data set with where each sequence's rows begin. */
+typedef struct mtl__dataset {
+    const mtl_batch *data;
+    size_t *starts;                         /* [sequences] */
+    size_t rows;
+} mtl__dataset;
+
+static int mtl__dataset_init(mtl__dataset *set, const mtl_batch *data, const mtl_model *model, mtl_arena *arena, mtl_error *err)
+{
+    size_t s;
+    memset(set, 0, sizeof *set);
+    if (mtl__batch_check(model, data, err)) return err->code;
+    set->data = data;
+    set->starts = (size_t *)mtl__arena_zero(arena, data->sequences, sizeof(size_t), "a data set", err);
+    for (s = 0; set->starts && s < data->sequences; s++) {
+        if (data->lengths[s] < 1)
+            return mtl__fail(err, MTL_ERROR_RANGE, "lengths", (long long)s, "sequence %z has length %d; at least 1 is needed", s, data->lengths[s]);
+        set->starts[s] = set->rows;
+        set->rows += (size_t)data->lengths[s];
+    }
+    return err->code;
+}
+
+/* Copies `width` values of each chosen sequence's items (steps, or the sequence itself) into `to`. */
+static void mtl__gather(void *to, const void *from, size_t size, const mtl__dataset *set, const size_t *chosen, size_t count, int per_step)
+{
+    unsigned char *out = (unsigned char *)to;
+    size_t i;
+    for (i = 0; i < count; i++) {
+        size_t first = per_step ? set->starts[chosen[i]] : chosen[i];
+        size_t bytes = size * (per_step ? (size_t)set->data->lengths[chosen[i]] : 1);
+        memcpy(out, (const unsigned char *)from + first * size, bytes);
+        out += bytes;
+    }
+}
+
+/* One array of a batch: NULL stays NULL. */
+static const void *mtl__gather_new(const void *from, size_t size, const mtl__dataset *set, const size_t *chosen, size_t count, size_t rows,
+                                   int per_step, mtl_arena *arena, mtl_error *err)
+{
+    void *to = from ? mtl__arena_zero(arena, per_step ? rows : count, size, "a batch", err) : NULL;
+    if (to) mtl__gather(to, from, size, set, chosen, count, per_step);
+    return to;
+}
+
+/* The batch of `count` chosen sequences, in `arena`. */
+static mtl_batch mtl__dataset_batch(const mtl__dataset *set, const mtl_model *model, const size_t *chosen, size_t count, mtl_arena *arena, mtl_error *err)
+{
+    const mtl_model_desc *desc = &model->desc;
+    mtl_batch batch;
+    mtl_input *inputs = (mtl_input *)mtl__arena_zero(arena, desc->input_count, sizeof *inputs, "a batch", err);
+    mtl_target *targets = set->data->targets ? (mtl_target *)mtl__arena_zero(arena, desc->task_count, sizeof *targets, "a batch", err) : NULL;
+    size_t i, rows = 0;
+    memset(&batch, 0, sizeof batch);
+    for (i = 0; i < count; i++) rows += (size_t)set->data->lengths[chosen[i]];
+    batch.sequences = count;
+    batch.lengths = (const int *)mtl__gather_new(set->data->lengths, sizeof(int), set, chosen, count, rows, 0, arena, err);
+    batch.inputs = inputs;
+    batch.targets = targets;
+    for (i = 0; inputs && i < desc->input_count; i++) {
+        const mtl_input *from = &set->data->inputs[i];
+        inputs[i].ids = (const int *)mtl__gather_new(from->ids, sizeof(int), set, chosen, count, rows, 1, arena, err);
+        inputs[i].rows = (const mtl_real *)mtl__gather_new(from->rows, sizeof(mtl_real) * (size_t)desc->inputs[i].features, set, chosen, count, rows, 1, arena, err);
+    }
+    for (i = 0; targets && i < desc->task_count; i++) {
+        const mtl_target *from = &set->data->targets[i];
+        int per_step = desc->tasks[i].level == MTL_LEVEL_STEP;
+        size_t width = model->tasks[i].outputs;
+        targets[i].labels = (const int *)mtl__gather_new(from->labels, sizeof(int), set, chosen, count, rows, per_step, arena, err);
+        targets[i].values = (const mtl_real *)mtl__gather_new(from->values, sizeof(mtl_real) * width, set, chosen, count, rows, per_step, arena, err);
+        targets[i].distribution = (const mtl_real *)mtl__gather_new(from->distribution, sizeof(mtl_real) * width, set, chosen, count, rows, per_step, arena, err);
+    }
+    return batch;
+}
+
+/* Sorts sequences by falling length, equal ones by number: merges runs of doubling size. scratch: [count]. */
+static void mtl__sort_by_length(size_t *items, size_t count, const int *lengths, size_t *scratch)
+{
+    size_t run, first, i, j, k;
+    for (run = 1; run < count; run *= 2) {
+        for (first = 0; first < count; first += 2 * run) {
+            size_t middle = first + run < count ? first + run : count, end = first + 2 * run < count ? first + 2 * run : count;
+            for (i = first, j = middle, k = first; k < end; k++)
+                scratch[k] = j >= end || (i < middle && lengths[items[i]] >= lengths[items[j]]) ? items[i++] : items[j++];
+        }
+        memcpy(items, scratch, count * sizeof *items);
+    }
+}
+
+/* ---- evaluation ------------------------------------------------------------------------------------------------------------ */
+
+enum { MTL__EVALUATE_SEQUENCES = 64, MTL__EVALUATE_ROWS = 8192 };   /* a batch of evaluation, where the predictor sets no limit */
+
+typedef struct mtl__evaluation {
+    mtl_predictor *predictor;
+    mtl__metric *metrics;                   /* [tasks] */
+    mtl_prediction *out;                    /* [tasks] */
+    unsigned char *labelled, *wrong;        /* [sequences of a batch] any label seen; any wrong */
+    size_t *const *confusion;
+    mtl_scores *scores;
+} mtl__evaluation;
+
+/* Adds one class task's outputs of a batch: `items` items of sequence s begin at `first`. */
+static void mtl__evaluate_class(mtl__evaluation *e, size_t k, const int *gold, size_t s, size_t first, size_t items)
+{
+    const mtl_prediction *out = &e->out[k];
+    const mtl__task *task = &e->predictor->model->tasks[k];
+    size_t i;
+    mtl__metric_class(&e->metrics[k], gold + first, out->labels + first, items);
+    if (task->spans) mtl__metric_spans(&e->metrics[k], gold + first, out->labels + first, items, task->desc->labels);
+    for (i = first; i < first + items; i++) {
+        if (gold[i] == MTL_MISSING) continue;
+        e->labelled[s] = 1;
+        if (gold[i] != out->labels[i]) e->wrong[s] = 1;
+        if (gold[i] < 0) continue;
+        e->metrics[k].loss_sum -= log((double)out->probabilities[(size_t)i * out->width + (size_t)gold[i]] + 1e-45);
+        e->metrics[k].loss_weight += 1;
+        if (e->confusion && e->confusion[k]) e->confusion[k][(size_t)gold[i] * out->width + (size_t)out->labels[i]]++;
+    }
+}
+
+static void mtl__evaluate_real(mtl__evaluation *e, size_t k, const mtl_real *gold, size_t first, size_t items)
+{
+    const mtl_prediction *out = &e->out[k];
+    mtl__metric_real(&e->metrics[k], gold + first * out->width, out->values + first * out->width, items * out->width);
+}
+
+/* Adds one batch, predicted already. */
+static void mtl__evaluate_add(mtl__evaluation *e, const mtl_batch *batch)
+{
+    const mtl_model *model = e->predictor->model;
+    size_t k, s;
+    memset(e->labelled, 0, batch->sequences);
+    memset(e->wrong, 0, batch->sequences);
+    for (k = 0; k < model->desc.task_count; k++) {
+        const mtl_target *target = &batch->targets[k];
+        size_t first = 0;
+        for (s = 0; s < batch->sequences; s++) {
+            size_t items = model->desc.tasks[k].level == MTL_LEVEL_STEP ? (size_t)batch->lengths[s] : 1;
+            if (target->labels) mtl__evaluate_class(e, k, target->labels, s, first, items);
+            else if (target->values) mtl__evaluate_real(e, k, target->values, first, items);
+            first += items;
+        }
+    }
+    for (s = 0; s < batch->sequences; s++) {
+        e->scores->tokens += (size_t)batch->lengths[s];
+        e->scores->joint_items += e->labelled[s];
+        e->scores->joint_accuracy += e->labelled[s] && !e->wrong[s];
+    }
+    e->scores->sequences += batch->sequences;
+}
+
+/* How many of the sorted sequences from `first` on make the next batch within the predictor's limits (the first is the longest). */
+static size_t mtl__evaluate_batch_size(const mtl_predictor *p, const mtl__dataset *set, const size_t *order, size_t first)
+{
+    size_t rows = 0, n, most = p->limits.rows ? p->limits.sequences : MTL__EVALUATE_SEQUENCES;
+    size_t limit = p->limits.rows ? p->limits.rows : MTL__EVALUATE_ROWS;
+    if (most > MTL__EVALUATE_SEQUENCES) most = MTL__EVALUATE_SEQUENCES;
+    for (n = 0; n < most && first + n < set->data->sequences; n++) {
+        rows += (size_t)set->data->lengths[order[first + n]];
+        if (n && rows > limit) break;
+    }
+    return n;
+}
+
+static void mtl__evaluate_set(mtl__evaluation *e, const mtl_batch *data, mtl_arena *arena, mtl_error *err)
+{
+    mtl_arena_mark mark = mtl_arena_save(arena), inner;
+    mtl__dataset set;
+    size_t *order, *scratch, first, n, s, k;
+    if (mtl__dataset_init(&set, data, e->predictor->model, arena, err)) return;
+    for (k = 0; data->targets && k < e->predictor->model->desc.task_count; k++) {
+        const mtl__task *task = &e->predictor->model->tasks[k];
+        size_t labelled = 0;
+        double divisor = 0;
+        mtl__task_check_kind(task, &data->targets[k], err);
+        mtl__task_count(task, &data->targets[k], mtl__task_items(task, data->sequences, set.rows), data->lengths, &labelled, &divisor, err);
+    }
+    order = (size_t *)mtl__arena_zero(arena, data->sequences, sizeof *order, "evaluation", err);
+    scratch = (size_t *)mtl__arena_zero(arena, data->sequences, sizeof *scratch, "evaluation", err);
+    if (mtl__failed(err)) return;
+    for (s = 0; s < data->sequences; s++) order[s] = s;
+    mtl__sort_by_length(order, data->sequences, data->lengths, scratch);
+    inner = mtl_arena_save(arena);
+    for (first = 0; data->targets && first < data->sequences && !mtl__failed(err); first += n) {
+        mtl_batch batch;
+        n = mtl__evaluate_batch_size(e->predictor, &set, order, first);
+        batch = mtl__dataset_batch(&set, e->predictor->model, order + first, n, arena, err);
+        if (!mtl__failed(err) && !mtl_predict(e->predictor, &batch, e->out, err)) mtl__evaluate_add(e, &batch);
+        mtl_arena_release(arena, inner);
+    }
+    mtl_arena_release(arena, mark);
+}
+
+MTL_DEF int mtl_evaluate(mtl_predictor *predictor, const mtl_batch *data, size_t count, mtl_scores *scores, size_t *const *confusion, mtl_error *err)
+{
+    mtl_error own = {0};
+    size_t tasks = predictor->model->desc.task_count, k, i, scored = 0;
+    mtl__evaluation e;
+    mtl_arena arena;
+    mtl_task_score *table = scores->tasks;
+    if (!err) err = &own;
+    if (mtl__failed(err)) return err->code;
+    mtl_arena_init(&arena, NULL, 0, NULL);
+    memset(scores, 0, sizeof *scores);
+    scores->tasks = table;
+    scores->task_count = tasks;
+    memset(&e, 0, sizeof e);
+    e.predictor = predictor;
+    e.confusion = confusion;
+    e.scores = scores;
+    e.metrics = (mtl__metric *)mtl__arena_zero(&arena, tasks, sizeof *e.metrics, "evaluation", err);
+    e.out = (mtl_prediction *)mtl__arena_zero(&arena, tasks, sizeof *e.out, "evaluation", err);
+    e.labelled = (unsigned char *)mtl__arena_zero(&arena, MTL__EVALUATE_SEQUENCES, 1, "evaluation", err);
+    e.wrong = (unsigned char *)mtl__arena_zero(&arena, MTL__EVALUATE_SEQUENCES, 1, "evaluation", err);
+    for (k = 0; k < tasks && !mtl__failed(err); k++) {
+        e.metrics[k].kind = predictor->model->desc.tasks[k].kind;
+        e.metrics[k].level = predictor->model->desc.tasks[k].level;
+        e.metrics[k].spans = predictor->model->tasks[k].spans;
+    }
+    for (i = 0; i < count && !mtl__failed(err); i++) mtl__evaluate_set(&e, &data[i], &arena, err);
+    for (k = 0; k < tasks && !mtl__failed(err); k++) {
+        memset(&table[k], 0, sizeof table[k]);
+        mtl__metric_finish(&e.metrics[k], &table[k]);
+        if (!table[k].items) continue;
+        scores->score += table[k].score;
+        scored++;
+    }
+    if (scored) scores->score /= (double)scored;
+    if (scores->joint_items) scores->joint_accuracy /= (double)scores->joint_items;
+    mtl_arena_destroy(&arena);
+    return err->code;
+}
+
+/* ---- fit: the order of batches ------------------------------------------------------------------------------------------------- */
+
+/* One data set's batches of an epoch. */
+typedef struct mtl__sampler_set {
+    mtl__dataset set;
+    size_t *order, *scratch, *batch_order;  /* [sequences] shuffled and sorted in pools; [batches] */
+    size_t batches, next, round;            /* next: of batch_order; round: shuffles so far */
+} mtl__sampler_set;
+
+typedef struct mtl__sampler {
+    const mtl_fit_desc *desc;
+    mtl__sampler_set *sets;
+    size_t count, total, drawn;             /* sets; batches of an epoch; batches drawn since the start */
+    size_t *schedule;                       /* [total] proportional: which set each batch of the epoch comes from */
+} mtl__sampler;
+
+/* Shuffles, sorts pools of `bucket` batches by length, cuts batches, shuffles these: similar lengths, random order. */
+static void mtl__sampler_shuffle(mtl__sampler_set *s, const mtl_fit_desc *d, size_t number)
+{
+    size_t n = s->set.data->sequences, pool = (size_t)d->batch * (size_t)d->bucket, i;
+    uint64_t stream = (uint64_t)number << 40 | (uint64_t)s->round++ << 1;
+    for (i = 0; i < n; i++) s->order[i] = i;
+    mtl__random_shuffle(s->order, n, d->seed, stream);
+    for (i = 0; i < n; i += pool) mtl__sort_by_length(s->order + i, n - i < pool ? n - i : pool, s->set.data->lengths, s->scratch);
+    for (i = 0; i < s->batches; i++) s->batch_order[i] = i;
+    mtl__random_shuffle(s->batch_order, s->batches, d->seed, stream | 1);
+    s->next = 0;
+}
+
+static int mtl__sampler_init(mtl__sampler *p, const mtl_batch *train, size_t count, const mtl_model *model, const mtl_fit_desc *desc, mtl_arena *arena, mtl_error *err)
+{
+    size_t i;
+    memset(p, 0, sizeof *p);
+    p->desc = desc;
+    p->count = count;
+    p->sets = (mtl__sampler_set *)mtl__arena_zero(arena, count, sizeof *p->sets, "data sets", err);
+    for (i = 0; i < count && !mtl__failed(err); i++) {
+        mtl__sampler_set *s = &p->sets[i];
+        if (mtl__dataset_init(&s->set, &train[i], model, arena, err)) break;
+        if (!train[i].sequences) mtl__fail(err, MTL_ERROR_ARGUMENT, "train", (long long)i, "data set %z has no sequences", i);
+        s->batches = (train[i].sequences + (size_t)desc->batch - 1) / (size_t)desc->batch;
+        s->order = (size_t *)mtl__arena_zero(arena, train[i].sequences, sizeof(size_t), "data sets", err);
+        s->scratch = (size_t *)mtl__arena_zero(arena, train[i].sequences, sizeof(size_t), "data sets", err);
+        s->batch_order = (size_t *)mtl__arena_zero(arena, s->batches, sizeof(size_t), "data sets", err);
+        p->total += s->batches;
+        if (!mtl__failed(err)) mtl__sampler_shuffle(s, desc, i);
+    }
+    p->schedule = (size_t *)mtl__arena_zero(arena, p->total, sizeof(size_t), "data sets", err);
+    return err->code;
+}
+
+/* Before an epoch: proportional draws every batch of every set once, in random order. */
+static void mtl__sampler_begin(mtl__sampler *p, size_t epoch)
+{
+    size_t i, b, n = 0;
+    for (i = 0; i < p->count; i++)
+        for (b = 0; b < p->sets[i].batches; b++) p->schedule[n++] = i;
+    mtl__random_shuffle(p->schedule, n, p->desc->seed, (uint64_t)epoch << 20 | 0xabcde);
+}
+
+/* Which set batch number i of the epoch comes from. */
+static size_t mtl__sampler_choose(const mtl__sampler *p, size_t i)
+{
+    double sum = 0, point;
+    size_t s;
+    if (p->desc->sampler == MTL_SAMPLER_ROUND_ROBIN) return p->drawn % p->count;
+    if (p->desc->sampler != MTL_SAMPLER_TEMPERATURE) return p->schedule[i];
+    for (s = 0; s < p->count; s++) sum += pow((double)p->sets[s].set.data->sequences, 1 / (double)p->desc->temperature);
+    point = sum * mtl__random_uniform(p->desc->seed, 0x5e7, p->drawn);
+    for (s = 0; s + 1 < p->count; s++) {
+        point -= pow((double)p->sets[s].set.data->sequences, 1 / (double)p->desc->temperature);
+        if (point < 0) break;
+    }
+    return s;
+}
+
+/* Batch number i of the epoch. */
+static mtl_batch mtl__sampler_next(mtl__sampler *p, const mtl_model *model, size_t i, mtl_arena *arena, mtl_error *err)
+{
+    size_t number = mtl__sampler_choose(p, i), first, count;
+    mtl__sampler_set *s = &p->sets[number];
+    if (s->next == s->batches) mtl__sampler_shuffle(s, p->desc, number);
+    first = s->batch_order[s->next++] * (size_t)p->desc->batch;
+    count = s->set.data->sequences - first;
+    p->drawn++;
+    return mtl__dataset_batch(&s->set, model, s->order + first, count < (size_t)p->desc->batch ? count : (size_t)p->desc->batch, arena, err);
+}
+
+/* ---- fit ---------------------------------------------------------------------------------------------------------------------------- */
+
+typedef struct mtl__fit {
+    mtl_trainer *trainer;
+    mtl_fit_desc desc;
+    mtl__sampler sampler;
+    const mtl_batch *valid;
+    size_t valid_count, updates;            /* updates of an epoch */
+    int score_task;                         /* -1: the mean */
+    mtl_predictor *predictor;
+    mtl_scores scores;
+    mtl_real *best;                         /* copy of the best weights */
+    double *loss_sum;                       /* [tasks] over the epoch */
+    size_t *loss_count;
+    double *task_loss;                      /* [tasks] their means */
+    double start;
+    mtl_progress progress;
+    size_t stale;                           /* epochs since the best */
+    mtl_arena arena;                        /* grows: batches */
+} mtl__fit;
+
+static int mtl__fit_tell(mtl__fit *f)
+{
+    return f->desc.progress ? f->desc.progress(f->desc.user, &f->progress) : 0;
+}
+
+static void mtl__fit_count_loss(mtl__fit *f, const mtl_step *step)
+{
+    size_t k;
+    for (k = 0; k < step->task_count; k++) {
+        if (step->task_items[k]) {
+            f->loss_sum[k] += step->task_loss[k];
+            f->loss_count[k]++;
+        }
+        f->task_loss[k] = f->loss_count[k] ? f->loss_sum[k] / (double)f->loss_count[k] : 0;
+    }
+}
+
+/* One update; returns 1 when the callback asks to stop. */
+static int mtl__fit_update(mtl__fit *f, size_t update, size_t *tokens, double epoch_start, mtl_error *err)
+{
+    mtl_progress *p = &f->progress;
+    mtl_batch *batches = (mtl_batch *)mtl__arena_zero(&f->arena, (size_t)f->desc.accumulate, sizeof *batches, "batches", err);
+    size_t i = update * (size_t)f->desc.accumulate, n;
+    mtl_step step;
+    double now;
+    for (n = 0; n < (size_t)f->desc.accumulate && i + n < f->sampler.total && !mtl__failed(err); n++)
+        batches[n] = mtl__sampler_next(&f->sampler, f->trainer->model, i + n, &f->arena, err);
+    if (mtl__failed(err) || mtl_train_step(f->trainer, batches, n, &step, err)) return 1;
+    mtl__fit_count_loss(f, &step);
+    *tokens += step.tokens;
+    now = mtl__seconds();
+    p->batch = update + 1;
+    p->step = &step;
+    p->loss = step.loss;
+    p->seconds = now - f->start;
+    p->tokens_per_second = (double)*tokens / (now - epoch_start + 1e-9);
+    p->seconds_left = p->seconds / (double)((p->epoch - 1) * p->batches + p->batch) * (double)((p->epochs - p->epoch + 1) * p->batches - p->batch);
+    n = (size_t)mtl__fit_tell(f);
+    p->step = NULL;
+    return n != 0;
+}
+
+/* Scores the model (its averaged weights, where there are any) and keeps it if it is the best so far. */
+static void mtl__fit_evaluate(mtl__fit *f, mtl_error *err)
+{
+    mtl_trainer *t = f->trainer;
+    mtl__optimizer *o = &t->optimizer;
+    double score;
+    if (o->average) mtl_trainer_swap_average(t, err);
+    if (!mtl__failed(err) && !mtl_evaluate(f->predictor, f->valid, f->valid_count, &f->scores, NULL, err)) {
+        score = f->score_task < 0 ? f->scores.score : f->scores.tasks[f->score_task].score;
+        f->progress.scores = &f->scores;
+        f->stale++;
+        if (f->progress.best_epoch == 0 || score > f->progress.best_score) {
+            f->progress.best_score = score;
+            f->progress.best_epoch = f->progress.epoch;
+            f->stale = 0;
+            memcpy(f->best, t->model->set.block, t->model->set.total * sizeof(mtl_real));
+        } else if (t->desc.schedule == MTL_SCHEDULE_PLATEAU && f->stale % (size_t)t->desc.plateau_patience == 0) {
+            o->plateau *= t->desc.schedule_factor;
+        }
+    }
+    if (t->averaged) {
+        mtl_error ignored = {0};
+        mtl_trainer_swap_average(t, &ignored);
+    }
+}
+
+/* One epoch. Returns 1 to go on. */
+static int mtl__fit_epoch(mtl__fit *f, size_t epoch, mtl_fit_result *result, mtl_error *err)
+{
+    mtl_progress *p = &f->progress;
+    double start = mtl__seconds();
+    size_t u, tokens = 0, tasks = f->trainer->model->desc.task_count;
+    int stop = 0;
+    memset(f->loss_sum, 0, tasks * sizeof *f->loss_sum);
+    memset(f->loss_count, 0, tasks * sizeof *f->loss_count);
+    mtl__sampler_begin(&f->sampler, epoch);
+    p->epoch = epoch;
+    p->epoch_end = 0;
+    for (u = 0; u < f->updates && !stop; u++) {
+        mtl_arena_mark mark = mtl_arena_save(&f->arena);
+        stop = mtl__fit_update(f, u, &tokens, start, err);
+        mtl_arena_release(&f->arena, mark);
+        result->updates += !mtl__failed(err);
+        result->last_loss = p->loss;
+    }
+    p->train_seconds += mtl__seconds() - start;
+    if (mtl__failed(err)) return 0;
+    if (f->valid_count && (!stop || p->best_epoch == 0)) mtl__fit_evaluate(f, err);
+    result->epochs = epoch;
+    result->stopped = stop;
+    p->seconds = mtl__seconds() - f->start;
+    p->epoch_end = 1;
+    if (!stop && !mtl__failed(err)) result->stopped = stop = mtl__fit_tell(f);
+    p->scores = NULL;
+    return !stop && !mtl__failed(err) && !(f->desc.patience && f->valid_count && f->stale >= (size_t)f->desc.patience);
+}
+
+static int mtl__fit_check(const mtl__fit *f, const mtl_batch *train, size_t train_count, mtl_error *err)
+{
+    if (mtl__failed(err)) return err->code;
+    if (!train || !train_count) return mtl__fail(err, MTL_ERROR_ARGUMENT, "train", -1, "mtl_fit needs one training data set at least");
+    if (f->desc.score && f->score_task < 0)
+        return mtl__fail(err, MTL_ERROR_FIELD, "fit.score", -1, "fit.score: the model has no task \"%s\"", f->desc.score);
+    return MTL_OK;
+}
+
+static int mtl__fit_init(mtl__fit *f, mtl_trainer *trainer, const mtl_fit_desc *desc, const mtl_batch *train, size_t train_count, mtl_error *err)
+{
+    mtl_predictor_desc how;
+    size_t tasks = trainer->model->desc.task_count;
+    f->trainer = trainer;
+    f->start = mtl__seconds();
+    mtl_arena_init(&f->arena, NULL, 0, NULL);
+    if (desc) f->desc = *desc;
+    f->score_task = f->desc.score ? mtl_model_task(trainer->model, f->desc.score) : -1;
+    if (mtl_desc_check(MTL_DESC_FIT, &f->desc, "fit", err) || mtl__fit_check(f, train, train_count, err)) return err->code;
+    mtl__sampler_init(&f->sampler, train, train_count, trainer->model, &f->desc, &f->arena, err);
+    f->loss_sum = (double *)mtl__arena_zero(&f->arena, tasks, sizeof(double), "losses", err);
+    f->loss_count = (size_t *)mtl__arena_zero(&f->arena, tasks, sizeof(size_t), "losses", err);
+    f->task_loss = (double *)mtl__arena_zero(&f->arena, tasks, sizeof(double), "losses", err);
+    f->scores.tasks = (mtl_task_score *)mtl__arena_zero(&f->arena, tasks, sizeof *f->scores.tasks, "scores", err);
+    f->best = f->valid_count ? (mtl_real *)mtl__arena_zero(&f->arena, trainer->model->set.total, sizeof(mtl_real), "the best weights", err) : NULL;
+    memset(&how, 0, sizeof how);
+    how.isa = trainer->desc.isa;
+    how.threads = trainer->desc.threads;
+    how.scheduler = trainer->desc.scheduler ? trainer->desc.scheduler : mtl__pool_scheduler(trainer->pool);
+    f->predictor = mtl_predictor_create(trainer->model, &how, err);
+    f->updates = (f->sampler.total + (size_t)f->desc.accumulate - 1) / (size_t)f->desc.accumulate;
+    f->progress.epochs = (size_t)f->desc.epochs;
+    f->progress.batches = f->updates;
+    f->progress.task_loss = f->task_loss;
+    if (!trainer->optimizer.total_steps) trainer->optimizer.total_steps = f->updates * f->progress.epochs;
+    return err->code;
+}
+
+MTL_DEF int mtl_fit(mtl_trainer *trainer, const mtl_batch *train, size_t train_count, const mtl_batch *valid, size_t valid_count,
+                    const mtl_fit_desc *desc, mtl_fit_result *result, mtl_error *err)
+{
+    mtl_error own = {0};
+    mtl_fit_result mine;
+    mtl__fit f;
+    size_t epoch = 1;
+    if (!err) err = &own;
+    if (mtl__failed(err)) return err->code;
+    if (!result) result = &mine;
+    memset(result, 0, sizeof *result);
+    memset(&f, 0, sizeof f);
+    f.valid = valid;
+    f.valid_count = valid ? valid_count : 0;
+    if (!mtl__fit_init(&f, trainer, desc, train, train_count, err))
+        while (epoch <= f.progress.epochs && mtl__fit_epoch(&f, epoch, result, err)) epoch++;
+    if (f.best && f.progress.best_epoch) {
+        memcpy(trainer->model->set.block, f.best, trainer->model->set.total * sizeof(mtl_real));
+        mtl_parameters_prepare(&trainer->model->set, MTL_ISA_AUTO, NULL);
+    } else if (trainer->optimizer.average && result->updates) {
+        mtl_error ignored = {0};
+        mtl_trainer_swap_average(trainer, &ignored);
+        trainer->averaged = 0;              /* the average is the result; training may go on from it */
+    }
+    result->best_epoch = f.progress.best_epoch;
+    result->best_score = f.progress.best_score;
+    result->seconds = mtl__seconds() - f.start;
+    result->train_seconds = f.progress.train_seconds;
+    mtl_predictor_destroy(f.predictor);
+    mtl_arena_destroy(&f.arena);
+    return err->code;
+}
+
+
+/* ---- resume: optimiser state as further tensors ------------------------------------------------------------------------
+   optimizer.m.NAME, .v.NAME, .average.NAME of the parameter's shape; optimizer.steps [tensors] and optimizer.state
+   [updates, plateau factor, rate], whole numbers and floats as doubles. */
+typedef struct mtl__moment { const char *name; mtl_real *block; } mtl__moment;
+
+static void mtl__moments_of(const mtl__optimizer *o, mtl__moment moments[3])
+{
+    moments[0].name = "m";
+    moments[0].block = o->m;
+    moments[1].name = "v";
+    moments[1].block = o->v;
+    moments[2].name = "average";
+    moments[2].block = o->average;
+}
+
+/* The optimiser's counts as doubles: [tensors] steps, then updates, plateau, lr. */
+static double *mtl__optimizer_counts(const mtl__optimizer *o, mtl_arena *arena, mtl_error *err)
+{
+    double *counts = (double *)mtl__arena_zero(arena, o->set->count + 3, sizeof *counts, "optimiser counts", err);
+    size_t i;
+    if (!counts) return NULL;
+    for (i = 0; i < o->set->count; i++) counts[i] = (double)o->steps[i];
+    counts[i] = (double)o->step;
+    counts[i + 1] = (double)o->plateau;
+    counts[i + 2] = (double)o->lr;
+    return counts;
+}
+
+static void mtl__trainer_entries(const mtl_trainer *t, mtl__tensor_entry *e, mtl_arena *arena, mtl_error *err)
+{
+    const mtl__optimizer *o = &t->optimizer;
+    mtl__moment moments[3];
+    char name[192];
+    size_t i, k, n = 0;
+    mtl__moments_of(o, moments);
+    for (k = 0; k < 3; k++)
+        for (i = 0; moments[k].block && i < o->set->count; i++) {
+            const mtl_tensor *p = o->set->tensors[i];
+            mtl__print(name, sizeof name, "optimizer.%s.%s", moments[k].name, p->name);
+            mtl__entry_of_tensor(&e[n++], mtl__arena_text(arena, name, err), p, moments[k].block + p->offset);
+        }
+    mtl__entry_set(&e[n], "optimizer.counts", MTL_TYPE_F64, o->set->count + 3, 0, mtl__optimizer_counts(o, arena, err));
+}
+
+static size_t mtl__trainer_entry_count(const mtl_trainer *t)
+{
+    const mtl__optimizer *o = &t->optimizer;
+    return o->set->count * ((o->m != NULL) + (size_t)(o->v != NULL) + (o->average != NULL)) + 1;
+}
+
+MTL_DEF int mtl_model_write(const mtl_model *model, const mtl_trainer *trainer, const mtl_writer *writer, mtl_error *err)
+{
+    mtl_error own = {0};
+    mtl_arena arena;
+    mtl__tensor_entry *entries;
+    size_t count = 0, more = trainer ? mtl__trainer_entry_count(trainer) : 0;
+    if (!err) err = &own;
+    if (mtl__failed(err)) return err->code;
+    mtl_arena_init(&arena, NULL, 0, NULL);
+    entries = mtl__model_entries(model, more, &count, &arena, err);
+    if (entries && trainer) mtl__trainer_entries(trainer, entries + count, &arena, err);
+    mtl__model_write_entries(model, entries, count + more, writer, &arena, err);
+    mtl_arena_destroy(&arena);
+    return err->code;
+}
+
+MTL_DEF int mtl_trainer_save(const mtl_trainer *trainer, const char *path, mtl_error *err)
+{
+    mtl_error own = {0};
+    mtl__file_writer state;
+    mtl_writer writer;
+    if (!err) err = &own;
+    if (mtl__failed(err) || mtl__file_save_begin(path, &writer, &state, err)) return err->code;
+    mtl_model_write(trainer->model, trainer, &writer, err);
+    return mtl__file_save_end(path, &state, err);
+}
+
+/* The counts' tensor, checked. */
+static const mtl_safetensor *mtl__resume_counts(const mtl_trainer *t, const mtl_safetensors *file, mtl_error *err)
+{
+    const mtl_safetensor *counts = mtl_safetensors_find(file, "optimizer.counts");
+    if (mtl__failed(err)) return NULL;
+    if (!counts)
+        mtl__fail(err, MTL_ERROR_TENSOR, "optimizer.counts", -1, "the file holds no optimiser state; it was saved without a trainer");
+    else if (counts->type != MTL_TYPE_F64 || counts->dims != 1 || counts->count != t->optimizer.set->count + 3)
+        mtl__fail(err, MTL_ERROR_TENSOR, "optimizer.counts", -1, "tensor optimizer.counts must be %z doubles", t->optimizer.set->count + 3);
+    return mtl__failed(err) ? NULL : counts;
+}
+
+MTL_DEF int mtl_trainer_resume(mtl_trainer *trainer, const mtl_safetensors *file, mtl_error *err)
+{
+    mtl_error own = {0};
+    mtl__optimizer *o = &trainer->optimizer;
+    mtl__moment moments[3];
+    const mtl_safetensor *counts;
+    const unsigned char *from;
+    double value;
+    char name[192];
+    size_t i, k;
+    if (!err) err = &own;
+    counts = mtl__resume_counts(trainer, file, err);
+    if (!counts) return err->code;
+    mtl__moments_of(o, moments);
+    for (k = 0; k < 3; k++)
+        for (i = 0; moments[k].block && i < o->set->count && !mtl__failed(err); i++) {
+            const mtl_tensor *p = o->set->tensors[i];
+            mtl__print(name, sizeof name, "optimizer.%s.%s", moments[k].name, p->name);
+            mtl__read_tensor(file, name, p->shape[0], p->dims == 2 ? p->shape[1] : 0, moments[k].block + p->offset, err);
+            mtl__check_values(moments[k].block + p->offset, p->count, name, err);
+        }
+    if (mtl__failed(err)) return err->code;
+    from = (const unsigned char *)counts->data;
+    for (i = 0; i < o->set->count + 3; i++) {
+        memcpy(&value, from + i * sizeof value, sizeof value);
+        if (!mtl__double_is_finite(value) || value < 0) return mtl__fail(err, MTL_ERROR_NUMBER, "optimizer.counts", (long long)i, "tensor optimizer.counts: element %z is not a count", i);
+        if (i < o->set->count) o->steps[i] = (unsigned long long)value;
+        else if (i == o->set->count) o->step = (unsigned long long)value;
+        else if (i == o->set->count + 1) o->plateau = (float)value;
+        else o->lr = (float)value;
+    }
+    return MTL_OK;
+}
+
+/* ==================================================================================================================
+   26 >>check      gradient checker, for users' own layers too
+   ==================================================================================================================
+   Backward passes are compared with central differences of the loss f at step h, element by element:
+       n = (f(x+h) - f(x-h)) / 2h           error of an array = ||a - n|| / (||a|| + ||n||)
+   A kink within h of x (of ReLU, max, |x|) makes n meaningless. It shows in the one-sided slopes
+       right(s) = (f(x+s) - f(x)) / s       left(s) = (f(x) - f(x-s)) / s
+   extrapolated to step 0, R = 2 right(h/2) - right(h) and L likewise: a smooth f has R = L = n up to O(h^2), while a kink
+   on either side moves n away from the slope of the other side. So an element whose difference |a - n| is explained by
+   |R - n| + |L - n| is left out. A wrong gradient of a smooth function is never explained, however wrong it is.
+   Invariant: every element has its old value again when the checker returns.
+   ------------------------------------------------------------------------------------------------------------------ */
+
+typedef struct mtl__check {
+    double (*loss)(void *user);
+    void *user;
+    double step, base;                      /* h; f(x) */
+    double noise;                           /* a slope smaller than this may be rounding alone */
+    mtl_check_result *result;
+    mtl_error *err;
+} mtl__check;
+
+/* Slopes of f along one element at step h: right and left of its present value, and the central one. */
+typedef struct mtl__slopes { double right, left, central; } mtl__slopes;
+
+/* x +- h are rounded to mtl_real, so the steps really taken are used. */
+static mtl__slopes mtl__check_slopes(const mtl__check *check, mtl_real *x, double h)
+{
+    mtl__slopes slopes;
+    mtl_real old = *x, up = (mtl_real)((double)old + h), down = (mtl_real)((double)old - h);
+    double f_up, f_down, h_up = (double)up - (double)old, h_down = (double)old - (double)down;
+
+    *x = up;
+    f_up = check->loss(check->user);
+    *x = down;
+    f_down = check->loss(check->user);
+    *x = old;
+    slopes.right = (f_up - check->base) / h_up;
+    slopes.left = (check->base - f_down) / h_down;
+    slopes.central = (f_up - f_down) / (h_up + h_down);
+    return slopes;
+}
+
+/* Whether a kink near x explains that the analytic gradient is `difference` away from the central slope. */
+static int mtl__check_is_kink(const mtl__check *check, mtl_real *x, mtl__slopes wide, double difference)
+{
+    mtl__slopes near_x = mtl__check_slopes(check, x, check->step / 2);
+    double right = 2 * near_x.right - wide.right, left = 2 * near_x.left - wide.left;
+    double spread = fabs(right - wide.central) + fabs(left - wide.central);
+    return spread > check->noise && spread > difference / 2;
+}
+
+/* Sums over one array. */
+typedef struct mtl__check_sums {
+    double difference, analytic, numeric;   /* squares of a - n, a and n */
+    double worst, worst_analytic, worst_numeric;
+    size_t worst_index;
+} mtl__check_sums;
+
+static int mtl__check_element(const mtl__check *check, const mtl_check_array *array, size_t i, mtl__check_sums *sums)
+{
+    mtl__slopes slopes = mtl__check_slopes(check, &array->value[i], check->step);
+    double a = array->grad ? (double)array->grad[i] : 0, n = slopes.central, difference = fabs(a - n);
+
+    if (!mtl__double_is_finite(a) || !mtl__double_is_finite(n))
+        return mtl__fail(check->err, MTL_ERROR_NUMBER, array->name, (long long)i,
+                         "the %s of %s[%z] is not a finite number", mtl__double_is_finite(a) ? "loss around the value" : "gradient",
+                         array->name ? array->name : "array", i);
+    if (difference > check->noise && mtl__check_is_kink(check, &array->value[i], slopes, difference)) {
+        check->result->kinks++;
+        return MTL_OK;
+    }
+    check->result->elements++;
+    sums->difference += difference * difference;
+    sums->analytic += a * a;
+    sums->numeric += n * n;
+    if (difference >= sums->worst) {
+        sums->worst = difference;
+        sums->worst_index = i;
+        sums->worst_analytic = a;
+        sums->worst_numeric = n;
+    }
+    return MTL_OK;
+}
+
+/* Gradients that are zero on both sides, up to rounding, agree. */
+static void mtl__check_array_done(mtl_check_result *result, const mtl_check_array *array, const mtl__check_sums *sums)
+{
+    double analytic = sqrt(sums->analytic), numeric = sqrt(sums->numeric), error = 0;
+    if (analytic > 1e-10 || numeric > 1e-10) error = sqrt(sums->difference) / (analytic + numeric);
+    if (result->worst_name && error <= result->worst_error) return;
+    result->worst_error = error;
+    result->worst_name = array->name ? array->name : "";
+    result->worst_index = sums->worst_index;
+    result->analytic = sums->worst_analytic;
+    result->numeric = sums->worst_numeric;
+}
+
+static int mtl__check_arrays(mtl__check *check, const mtl_check_array *arrays, size_t count)
+{
+    size_t k, i;
+    for (k = 0; k < count; k++) {
+        mtl__check_sums sums;
+        memset(&sums, 0, sizeof sums);
+        if (arrays[k].count && !arrays[k].value)
+            return mtl__fail(check->err, MTL_ERROR_ARGUMENT, arrays[k].name, (long long)k,
+                             "mtl_check_gradients: arrays[%z].value is NULL", k);
+        for (i = 0; i < arrays[k].count; i++)
+            if (mtl__check_element(check, &arrays[k], i, &sums) != MTL_OK) return check->err->code;
+        mtl__check_array_done(check->result, &arrays[k], &sums);
+    }
+    return MTL_OK;
+}
+
+MTL_DEF int mtl_check_gradients(double (*loss)(void *user), void *user, const mtl_check_array *arrays, size_t count, double step,
+                                mtl_check_result *result, mtl_error *err)
+{
+    const double epsilon = MTL__REAL_IS_DOUBLE ? 2.2e-16 : 1.2e-7;
+    mtl_error own_error;
+    mtl_check_result own_result;
+    mtl__check check;
+
+    if (!err) {
+        mtl_error_clear(&own_error);
+        err = &own_error;
+    }
+    if (!result) result = &own_result;
+    memset(result, 0, sizeof *result);
+    if (mtl__failed(err)) return err->code;
+    if (!loss || (count && !arrays))
+        return mtl__fail(err, MTL_ERROR_ARGUMENT, loss ? "arrays" : "loss", -1, "mtl_check_gradients: %s is NULL",
+                         loss ? "arrays" : "loss");
+    if (!(step >= 0 && step <= 1))
+        return mtl__fail(err, MTL_ERROR_ARGUMENT, "step", -1, "mtl_check_gradients: step is %g, it must be in 0 .. 1", step);
+    check.loss = loss;
+    check.user = user;
+    check.step = step > 0 ? step : 1e-5;
+    check.base = loss(user);
+    check.noise = 100 * epsilon * (fabs(check.base) + 1e-3) / check.step;
+    check.result = result;
+    check.err = err;
+    if (!mtl__double_is_finite(check.base))
+        return mtl__fail(err, MTL_ERROR_NUMBER, "loss", -1, "mtl_check_gradients: the loss is not a finite number");
+    return mtl__check_arrays(&check, arrays, count);
+}
+
+#endif /* implementation, second part */
+
+/* ==================================================================================================================
+   27 >>licence    MIT or public domain, at your choice
+   ==================================================================================================================
+   MIT: Copyright (c) 2026 the mtl_rnn.h authors. Permission is hereby granted, free of charge, to any person obtaining a copy of this
+   software and associated documentation files (the "Software"), to deal in the Software without restriction, including without
+   limitation the rights to use, copy, modify, merge, publish, distribute, sublicense, and/or sell copies of the Software, and to permit
+   persons to whom the Software is furnished to do so, subject to the following conditions: The above copyright notice and this
+   permission notice shall be included in all copies or substantial portions of the Software. THE SOFTWARE IS PROVIDED "AS IS", WITHOUT
+   WARRANTY OF ANY KIND, EXPRESS OR IMPLIED, INCLUDING BUT NOT LIMITED TO THE WARRANTIES OF MERCHANTABILITY, FITNESS FOR A PARTICULAR
+   PURPOSE AND NONINFRINGEMENT. IN NO EVENT SHALL THE AUTHORS OR COPYRIGHT HOLDERS BE LIABLE FOR ANY CLAIM, DAMAGES OR OTHER LIABILITY,
+   WHETHER IN AN ACTION OF CONTRACT, TORT OR OTHERWISE, ARISING FROM, OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER
+   DEALINGS IN THE SOFTWARE.
+
+   Public domain (unlicense.org): This is free and unencumbered software released into the public domain. Anyone is free to copy, modify,
+   publish, use, compile, sell, or distribute this software, either in source code form or as a compiled binary, for any purpose,
+   commercial or non-commercial, and by any means.
+   ------------------------------------------------------------------------------------------------------------------ */
