@@ -1389,9 +1389,9 @@ MTL_DEF size_t mtl_text_from_number(double value, char *out)
 #  include <sys/mman.h>
 #  include <fcntl.h>
 #  include <unistd.h>
-#  if defined(__STRICT_ANSI__) && !defined(__cplusplus)
-/* With -std=c99 glibc hides these two, and by the time this header is read it is too late to ask for them. POSIX
-   (XSH 2.1.1) lets a program declare a function itself; a second, equal declaration does no harm. */
+#  if defined(__STRICT_ANSI__) && !defined(__cplusplus) && (!defined(_POSIX_C_SOURCE) || _POSIX_C_SOURCE < 200112L)
+/* With -std=c99 glibc hides readlink (old ones fsync too), and by the time this header is read it is too late to ask for
+   them. POSIX (XSH 2.1.1) lets a program declare a function itself; a second, equal declaration does no harm. */
 extern int fsync(int descriptor);
 extern ssize_t readlink(const char *path, char *target, size_t size);
 #  endif
@@ -1794,7 +1794,7 @@ static void mtl__os_unmap(void *bytes, size_t count)
 #  if defined(CLOCK_MONOTONIC)
 #    define MTL__CLOCK CLOCK_MONOTONIC
 #  elif defined(__linux__) && defined(__LP64__) && !defined(__cplusplus)
-#    include <sys/select.h>         /* has struct timespec where -std=c99 takes it out of <time.h> */
+#    include <sched.h>              /* has struct timespec where -std=c99 takes it out of <time.h> */
 extern int clock_gettime(clockid_t clock, struct timespec *now);
 #    define MTL__CLOCK ((clockid_t)1)
 #  endif
@@ -2613,6 +2613,8 @@ typedef struct mtl__kernels {
 
 /* ---- what the stamps share: functions without vectors -------------------------------------------------------------- */
 
+MTL__INLINE size_t mtl__at_most(size_t n, size_t limit) { return n < limit ? n : limit; }
+
 enum {
     MTL__PANEL = 64,                            /* columns of dW that a unit of work of product_weights covers, as 4 blocks of 16 */
     MTL__PANEL_ROWS = 256                       /* rows of x that are packed at a time: a panel of them is 64 KB */
@@ -2627,7 +2629,7 @@ MTL__INLINE size_t mtl__weight_units(const mtl__product_weights *p)
 /* Reals of scratch that one call of product_weights needs. */
 MTL__INLINE size_t mtl__weight_scratch(const mtl__product_weights *p)
 {
-    return (p->rows < MTL__PANEL_ROWS ? p->rows : (size_t)MTL__PANEL_ROWS) * MTL__PANEL;
+    return mtl__at_most(p->rows, MTL__PANEL_ROWS) * MTL__PANEL;
 }
 
 /* What stands in for states and gradients that are not there, with a stride of 0. */
@@ -3405,7 +3407,8 @@ MTL__VECTOR mtl__vec MTL__FN(mtl__sigmoid)(mtl__vec x)
     mtl__vec n;
     const mtl__vec one = mtl__all(1.0f);
     const mtl__vec minus = mtl__sub(mtl__all(0.0f), mtl__min(mtl__all(88.0f), mtl__max(mtl__all(-88.0f), x)));
-    const mtl__vec e = mtl__mul(mtl__add(MTL__FN(mtl__expm1_part)(minus, &n), one), mtl__power2(n));
+    const mtl__vec part = MTL__FN(mtl__expm1_part)(minus, &n);
+    const mtl__vec e = mtl__mul(mtl__add(part, one), mtl__power2(n));
     return mtl__keep_nan(mtl__div(one, mtl__add(one, e)), x);
 }
 
@@ -3623,7 +3626,7 @@ MTL__KERNEL void MTL__FN(mtl__pack_forward)(size_t gates, size_t units, size_t i
         for (gate = 0; gate < gates; gate++) {
             const mtl_real *from = w + (gate * units + first) * inputs;
             mtl_real *to = packed + gate * MTL__BLOCK;
-            const size_t here = units - first < MTL__BLOCK ? units - first : MTL__BLOCK;
+            const size_t here = mtl__at_most(units - first, MTL__BLOCK);
             input = 0;
             if (here == MTL__BLOCK)
                 for (; input + MTL__BLOCK <= inputs; input += MTL__BLOCK) MTL__FN(mtl__transpose_block)(from + input, inputs, to + input * step, step);
@@ -3637,7 +3640,7 @@ MTL__KERNEL void MTL__FN(mtl__pack_backward)(size_t gates, size_t units, size_t 
 {
     size_t column, first, gate, u, part;
     for (column = 0; column < inputs; column += MTL__BLOCK) {
-        const size_t width = inputs - column < MTL__BLOCK ? inputs - column : MTL__BLOCK;
+        const size_t width = mtl__at_most(inputs - column, MTL__BLOCK);
         for (first = 0; first < units; first += MTL__BLOCK)
             for (gate = 0; gate < gates; gate++) {
                 const mtl_real *from = w + ((order ? (size_t)order[gate] : gate) * units + first) * inputs + column;
@@ -3813,7 +3816,7 @@ MTL__KERNEL void MTL__FN(mtl__product_forward_rows)(const mtl__product_forward *
     t.b_step = step;
     t.c_row = p->z_row;
     for (first = 0; first < p->inputs || first == 0; first += MTL__DEPTH) {
-        t.length = p->inputs - first < MTL__DEPTH ? p->inputs - first : MTL__DEPTH;
+        t.length = mtl__at_most(p->inputs - first, MTL__DEPTH);
         t.start = first || p->accumulate ? MTL__START_ADD : p->bias ? MTL__START_BIAS : MTL__START_ZERO;
         t.a = p->x + row * p->x_stride + first;
         t.b = p->packed + first * step;
@@ -3838,7 +3841,7 @@ MTL__KERNEL void MTL__FN(mtl__product_forward_rows)(const mtl__product_forward *
 MTL__KERNEL void MTL__FN(mtl__product_forward)(const mtl__product_forward *p, size_t row_begin, size_t row_end)
 {
     for (; row_begin < row_end; row_begin += MTL__ROWS)
-        MTL__FN(mtl__product_forward_rows)(p, row_begin, row_end - row_begin < MTL__ROWS ? row_end - row_begin : MTL__ROWS);
+        MTL__FN(mtl__product_forward_rows)(p, row_begin, mtl__at_most(row_end - row_begin, MTL__ROWS));
 }
 
 /* dx = dz . W, for rows [row_begin, row_end): see mtl__product_backward. k runs through the gate groups of a block, then the next
@@ -3861,7 +3864,7 @@ MTL__KERNEL void MTL__FN(mtl__product_backward_rows)(const mtl__product_backward
     t.c_row = p->dx_stride;
     t.c_block = MTL__BLOCK;
     for (first = 0; first < runs; first += most) {
-        t.chunks = runs - first < most ? runs - first : most;
+        t.chunks = mtl__at_most(runs - first, most);
         t.start = first || p->accumulate ? MTL__START_ADD : MTL__START_ZERO;
         t.a = p->dz + row * p->dz_row + first * p->dz_block;
         t.b = p->packed + first * run * MTL__BLOCK;
@@ -3872,7 +3875,7 @@ MTL__KERNEL void MTL__FN(mtl__product_backward_rows)(const mtl__product_backward
 MTL__KERNEL void MTL__FN(mtl__product_backward)(const mtl__product_backward *p, size_t row_begin, size_t row_end)
 {
     for (; row_begin < row_end; row_begin += MTL__ROWS)
-        MTL__FN(mtl__product_backward_rows)(p, row_begin, row_end - row_begin < MTL__ROWS ? row_end - row_begin : MTL__ROWS);
+        MTL__FN(mtl__product_backward_rows)(p, row_begin, mtl__at_most(row_end - row_begin, MTL__ROWS));
 }
 
 /* Columns [column, column + width) of rows [first, first + rows) of x (or of where `source` points) as [block][row][16], zero-padded:
@@ -3899,7 +3902,7 @@ MTL__KERNEL void MTL__FN(mtl__pack_panel)(const mtl__product_weights *p, size_t 
 /* dW of the blocks [block_begin, block_end) for one panel of inputs: dz is read as it is, 16 units of a gate and row at a time. */
 MTL__KERNEL void MTL__FN(mtl__product_weights_panel)(const mtl__product_weights *p, size_t panel, size_t block_begin, size_t block_end, mtl_real *scratch)
 {
-    const size_t column = panel * MTL__PANEL, width = p->inputs - column < MTL__PANEL ? p->inputs - column : MTL__PANEL;
+    const size_t column = panel * MTL__PANEL, width = mtl__at_most(p->inputs - column, MTL__PANEL);
     size_t first = 0, block, gate;
     mtl__tile t;
     memset(&t, 0, sizeof t);
@@ -3910,12 +3913,12 @@ MTL__KERNEL void MTL__FN(mtl__product_weights_panel)(const mtl__product_weights 
     t.c_row = p->inputs;
     t.c_block = MTL__BLOCK;
     do {                                                /* once even without rows: dW then is zero */
-        t.length = p->rows - first < MTL__PANEL_ROWS ? p->rows - first : MTL__PANEL_ROWS;
+        t.length = mtl__at_most(p->rows - first, MTL__PANEL_ROWS);
         t.b_block = t.length * MTL__BLOCK;
         t.start = first || p->accumulate ? MTL__START_ADD : MTL__START_ZERO;
         MTL__FN(mtl__pack_panel)(p, first, t.length, column, width, scratch);
         for (block = block_begin; block < block_end; block++) {
-            const size_t unit = block * MTL__BLOCK, units = p->units - unit < MTL__BLOCK ? p->units - unit : MTL__BLOCK;
+            const size_t unit = block * MTL__BLOCK, units = mtl__at_most(p->units - unit, MTL__BLOCK);
             for (gate = 0; gate < p->gates; gate++) {
                 t.a = p->dz + block * p->dz_block + first * p->dz_row + gate * MTL__BLOCK;
                 t.c = p->dw + ((p->order ? (size_t)p->order[gate] : gate) * p->units + unit) * p->inputs + column;
@@ -3932,7 +3935,7 @@ MTL__KERNEL void MTL__FN(mtl__product_weights)(const mtl__product_weights *p, si
     const size_t blocks = (p->units + MTL__BLOCK - 1) / MTL__BLOCK;
     while (unit_begin < unit_end) {
         const size_t block = unit_begin % blocks, left = unit_end - unit_begin;
-        const size_t here = left < blocks - block ? left : blocks - block;
+        const size_t here = mtl__at_most(left, blocks - block);
         MTL__FN(mtl__product_weights_panel)(p, unit_begin / blocks, block, block + here, scratch);
         unit_begin += here;
     }
@@ -3960,7 +3963,7 @@ MTL__KERNEL void MTL__FN(mtl__column_sums)(const mtl__product_weights *p, mtl_re
     size_t first, row, gate, u;
     for (first = 0; first < p->units; first += MTL__BLOCK) {
         const mtl_real *dz = p->dz + first / MTL__BLOCK * p->dz_block;
-        const size_t here = p->units - first < MTL__BLOCK ? p->units - first : MTL__BLOCK;
+        const size_t here = mtl__at_most(p->units - first, MTL__BLOCK);
         if (p->exact && here < MTL__BLOCK) {            /* the columns behind belong to somebody else */
             memset(sums, 0, sizeof sums);
             for (row = 0; row < p->rows; row++)
@@ -4267,7 +4270,7 @@ MTL__KERNEL void MTL__FN(mtl__cell_forward)(const mtl__cell_pass *p, size_t firs
 {
     const size_t end = first + count, steps = p->time->steps;
     for (; first < end; first += MTL__SEQUENCES) {
-        const size_t here = end - first < MTL__SEQUENCES ? end - first : MTL__SEQUENCES;
+        const size_t here = mtl__at_most(end - first, MTL__SEQUENCES);
         size_t i;
         for (i = 0; i < steps; i++) {
             mtl__cell_rows parts[2];
@@ -4350,7 +4353,7 @@ MTL__KERNEL void MTL__FN(mtl__cell_backward)(const mtl__cell_pass *p, size_t fir
 {
     const size_t end = first + count, steps = p->time->steps;
     for (; first < end; first += MTL__SEQUENCES) {
-        const size_t here = end - first < MTL__SEQUENCES ? end - first : MTL__SEQUENCES;
+        const size_t here = mtl__at_most(end - first, MTL__SEQUENCES);
         size_t i;
         for (i = 0; i < steps; i++) {
             mtl__cell_rows parts[2];
@@ -4507,6 +4510,7 @@ typedef char mtl__stamp_check[MTL_ISA_SCALAR == 1 && MTL_ISA_SSE2 == 2 && MTL_IS
 #  pragma GCC diagnostic ignored "-Wuninitialized"
 #  if !defined(__clang__)
 #    pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#    pragma GCC diagnostic ignored "-Wsign-conversion"
 #  endif
 #endif
 
@@ -9886,7 +9890,7 @@ static double mtl__schedule(const mtl__optimizer *o, unsigned long long s)
     double warm = (double)d->warmup, step = (double)s, total = (double)o->total_steps, share, final = (double)d->lr_final;
     if (d->schedule == MTL_SCHEDULE_ONE_CYCLE && warm == 0) warm = floor(0.3 * total);   /* Smith & Topin 2018 */
     if (warm > 0 && step <= warm)
-        return d->schedule == MTL_SCHEDULE_ONE_CYCLE ? mtl__cosine_between(1.0 / 25, 1, step / warm) : step / warm;
+        return d->schedule == MTL_SCHEDULE_ONE_CYCLE ? mtl__cosine_between(1.0 / 25, 1, warm > 1 ? (step - 1) / (warm - 1) : 1) : step / warm;
     share = total > warm ? (step - warm) / (total - warm) : 0;
     switch (d->schedule) {
     case MTL_SCHEDULE_STEP: return pow((double)d->schedule_factor, floor((step - 1 - warm) / d->schedule_every));

@@ -1,0 +1,2813 @@
+/* mtl: from a labelled text file to a model that a C program loads, with no C to write.
+
+       mtl train   --data train.tsv --valid valid.tsv --out model.safetensors
+       mtl eval    --model model.safetensors --data test.tsv
+       echo "wake me at six" | mtl predict --model model.safetensors
+       mtl info    --model model.safetensors
+
+   Built by plain `make` (it is linked with the library, compiled once). `mtl train --help` lists the options; `mtl reference`
+   prints every field that --set reaches. Exit status: 0 done, 1 failed, 2 wrong usage; messages go to standard error.
+
+   The text below is in dependency order, as in the header:
+        1 messages      2 names        3 sources      4 data sets    5 task TSV     6 CoNLL-U      7 CSV frames
+        8 settings      9 options     10 batches     11 scores      12 JSON        13 train       14 eval
+       15 predict      16 info        17 reference   18 main
+
+   A command ends at its first error, inside fail(): nothing is written before all input has been read and the model
+   has been trained, and saving is atomic, so there is never anything to undo. What a command reads lives until it ends. */
+
+#define _POSIX_C_SOURCE 200809L
+
+#include <ctype.h>
+#include <errno.h>
+#include <float.h>
+#include <limits.h>
+#include <math.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "mtl_rnn.h"
+
+#if defined(__GNUC__) || defined(__clang__)
+#define PRINTS(text, first) __attribute__((format(printf, text, first)))
+#define EXITS __attribute__((noreturn))
+#else
+#define PRINTS(text, first)
+#define EXITS
+#endif
+
+/* ==================================================================================================================
+   1  messages      standard error, each beginning with "mtl: "
+   ================================================================================================================== */
+
+static int progress_line_open;              /* a progress line stands unfinished on the terminal */
+
+PRINTS(2, 0)
+static void message(const char *kind, const char *format, va_list arguments)
+{
+    if (progress_line_open) putchar('\n');
+    progress_line_open = 0;
+    fflush(stdout);
+    fprintf(stderr, "mtl: %s", kind);
+    vfprintf(stderr, format, arguments);
+    fputc('\n', stderr);
+}
+
+PRINTS(1, 2)
+static void say(const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    message("", format, arguments);
+    va_end(arguments);
+}
+
+PRINTS(1, 2)
+static void warn(const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    message("warning: ", format, arguments);
+    va_end(arguments);
+}
+
+/* Ends the program. Nothing is registered to be done at exit, and memory on the way here is the system's to take back. */
+EXITS
+static void leave(int status)
+{
+    fflush(stdout);
+    _Exit(status);
+}
+
+PRINTS(1, 2) EXITS
+static void fail(const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    message("", format, arguments);
+    va_end(arguments);
+    leave(1);
+}
+
+PRINTS(1, 2) EXITS
+static void fail_usage(const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    message("", format, arguments);
+    va_end(arguments);
+    leave(2);
+}
+
+/* Ends the program if the library has reported an error. */
+static void check(const mtl_error *err)
+{
+    if (err->code) fail("%s", err->message);
+}
+
+/* For results that must have arrived: a full disk, or a reader of our pipe that has gone, ends the command with status 1. */
+static void flush_output(void)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout)) return;
+    fail("standard output: %s", errno == EPIPE ? "its reader has gone; stopped" : strerror(errno));
+}
+
+static void *checked_realloc(void *memory, size_t bytes)
+{
+    void *moved = realloc(memory, bytes);
+    if (!moved) fail("out of memory: %zu bytes more are needed", bytes);
+    return moved;
+}
+
+/* ==================================================================================================================
+   2  names         growing arrays and string maps (stb_ds), and the nearest name to a misspelt one
+   ================================================================================================================== */
+
+#if defined(__GNUC__) || defined(__clang__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wpragmas"
+#pragma GCC diagnostic ignored "-Wconversion"
+#pragma GCC diagnostic ignored "-Wsign-conversion"
+#pragma GCC diagnostic ignored "-Wshadow"
+#pragma GCC diagnostic ignored "-Wpedantic"
+#pragma GCC diagnostic ignored "-Wunused-parameter"
+#pragma GCC diagnostic ignored "-Wunused-function"
+#pragma GCC diagnostic ignored "-Wsign-compare"
+#endif
+#define STBDS_REALLOC(context, memory, bytes) checked_realloc(memory, bytes)
+#define STBDS_FREE(context, memory) free(memory)
+#define STB_DS_IMPLEMENTATION
+#include "stb_ds.h"
+
+/* Distinct strings, numbered from 0 in the order in which they were added; `value` counts what its owner wants counted. */
+typedef struct name { char *key; size_t value; } name;
+
+/* Number of text, or -1. */
+static ptrdiff_t names_find(name **names, const char *text)
+{
+    return *names ? shgeti(*names, text) : -1;
+}
+
+/* Number of text, which is added if it is new. */
+static size_t names_add(name **names, const char *text)
+{
+    ptrdiff_t found;
+    if (!*names) sh_new_arena(*names);
+    found = shgeti(*names, text);
+    if (found >= 0) return (size_t)found;
+    shput(*names, text, 0);
+    return shlenu(*names) - 1;
+}
+
+#if defined(__GNUC__) || defined(__clang__)
+#pragma GCC diagnostic pop
+#endif
+
+/* Number of insertions, deletions and replacements of a byte that turn a into b (Levenshtein 1966); long names are cut. */
+static size_t edit_distance(const char *a, const char *b)
+{
+    enum { LONGEST = 63 };
+    size_t row[LONGEST + 1], rows = strlen(a), columns = strlen(b), i, j;
+    if (rows > LONGEST) rows = LONGEST;
+    if (columns > LONGEST) columns = LONGEST;
+    for (j = 0; j <= columns; j++) row[j] = j;
+    for (i = 1; i <= rows; i++) {
+        size_t diagonal = row[0];
+        row[0] = i;
+        for (j = 1; j <= columns; j++) {
+            size_t best = diagonal + (a[i - 1] != b[j - 1]);
+            if (row[j] + 1 < best) best = row[j] + 1;
+            if (row[j - 1] + 1 < best) best = row[j - 1] + 1;
+            diagonal = row[j];
+            row[j] = best;
+        }
+    }
+    return row[columns];
+}
+
+/* The end of a message about a wrong name: "; did you mean X?" when one of the candidates is near, else all of them when they are
+   few. Static memory. */
+static const char *suggestion(const char *wrong, const char *const *candidates)
+{
+    static char text[400];
+    size_t i, best = 0, best_distance = SIZE_MAX, count = arrlenu(candidates);
+    for (i = 0; i < count; i++) {
+        size_t distance = edit_distance(wrong, candidates[i]);
+        if (distance < best_distance) best_distance = distance, best = i;
+    }
+    text[0] = '\0';
+    if (count && best_distance <= 1 + strlen(wrong) / 3) {
+        snprintf(text, sizeof text, "; did you mean %s?", candidates[best]);
+    } else if (count && count <= 24) {
+        size_t used = (size_t)snprintf(text, sizeof text, "; expected ");
+        for (i = 0; i < count && used < sizeof text; i++)
+            used += (size_t)snprintf(text + used, sizeof text - used, "%s%s", i ? ", " : "", candidates[i]);
+    }
+    return text;
+}
+
+/* ==================================================================================================================
+   3  sources       files as lines of valid UTF-8, with a position for every message
+   ==================================================================================================================
+   A byte order mark, CRLF and a last line without its newline are accepted; NUL bytes and invalid UTF-8 are not. Columns in messages
+   count bytes from 1, as editors and compilers do. Cells are cut in place: a pointer into the line is a position.
+   ------------------------------------------------------------------------------------------------------------------ */
+
+enum { LONGEST_WORD = 10000 };              /* bytes; a longer one is no word but a file of another kind */
+
+typedef struct source {
+    const char *path;
+    char *bytes;                            /* the file and a 0 */
+    size_t size, next;                      /* where the next line begins */
+    char *line;                             /* the current line, ends in 0 */
+    size_t length, number;                  /* of the current line; the first is 1 */
+} source;
+
+/* where: inside the current line, or NULL for its begin. */
+PRINTS(3, 4) EXITS
+static void fail_at(const source *in, const char *where, const char *format, ...)
+{
+    va_list arguments;
+    char position[64];
+    size_t column = where ? (size_t)(where - in->line) + 1 : 1;
+    snprintf(position, sizeof position, ":%zu:%zu: ", in->number ? in->number : 1, column);
+    if (progress_line_open) putchar('\n');
+    progress_line_open = 0;
+    fflush(stdout);
+    fprintf(stderr, "mtl: %s%s", in->path, position);
+    va_start(arguments, format);
+    vfprintf(stderr, format, arguments);
+    va_end(arguments);
+    fputc('\n', stderr);
+    leave(1);
+}
+
+/* Reads all of a file; "-" is standard input. */
+static source source_open(const char *path)
+{
+    enum { CHUNK = 1 << 16 };
+    source in = { 0 };
+    size_t got;
+    FILE *file = strcmp(path, "-") ? fopen(path, "rb") : stdin;
+    in.path = strcmp(path, "-") ? path : "standard input";
+    if (!file) fail("%s: cannot be opened: %s", in.path, strerror(errno));
+    do {
+        arrsetcap(in.bytes, arrlenu(in.bytes) + CHUNK > arrcap(in.bytes) ? 2 * arrlenu(in.bytes) + CHUNK : arrcap(in.bytes));
+        got = fread(in.bytes + arrlenu(in.bytes), 1, CHUNK, file);
+        arrsetlen(in.bytes, arrlenu(in.bytes) + got);
+    } while (got);
+    if (ferror(file)) fail("%s: cannot be read: %s", in.path, strerror(errno));
+    if (file != stdin) fclose(file);
+    in.size = arrlenu(in.bytes);
+    arrput(in.bytes, '\0');
+    if (in.size >= 3 && memcmp(in.bytes, "\xef\xbb\xbf", 3) == 0) in.next = 3;
+    return in;
+}
+
+static void check_text(const source *in)
+{
+    const char *nul = (const char *)memchr(in->line, '\0', in->length);
+    size_t valid = mtl_text_valid(in->line, in->length);
+    if (nul && (size_t)(nul - in->line) <= valid)
+        fail_at(in, nul, "a NUL byte; expected UTF-8 text: is this a binary file, or text in UTF-16?");
+    if (valid < in->length)
+        fail_at(in, in->line + valid, "invalid UTF-8 (byte 0x%02x); save the file as UTF-8", (unsigned char)in->line[valid]);
+}
+
+/* Makes the bytes [begin, begin + length) the current line, without its line end. */
+static void set_line(source *in, char *begin, size_t length)
+{
+    in->line = begin;
+    in->number++;
+    if (length && begin[length - 1] == '\n') length--;
+    if (length && begin[length - 1] == '\r') length--;
+    in->length = length;
+    check_text(in);
+    begin[length] = '\0';
+}
+
+/* The next line; 0 at the end of the file. */
+static int source_line(source *in)
+{
+    char *begin = in->bytes + in->next, *end;
+    if (in->next >= in->size) return 0;
+    end = (char *)memchr(begin, '\n', in->size - in->next);
+    end = end ? end + 1 : in->bytes + in->size;
+    in->next = (size_t)(end - in->bytes);
+    set_line(in, begin, (size_t)(end - begin));
+    return 1;
+}
+
+/* 1 when only line ends are left. */
+static int source_at_end(const source *in)
+{
+    return in->bytes[in->next + strspn(in->bytes + in->next, "\r\n")] == '\0';
+}
+
+static void source_close(source *in)
+{
+    arrfree(in->bytes);
+}
+
+/* Cuts text at every separator; the pieces are written over the array `pieces`. */
+static void split(char *text, char separator, char ***pieces)
+{
+    arrsetlen(*pieces, 0);
+    for (;;) {
+        char *end = strchr(text, separator);
+        arrput(*pieces, text);
+        if (!end) return;
+        *end = '\0';
+        text = end + 1;
+    }
+}
+
+/* A number as our own reader understands it, in every locale; anything else ends the program. */
+static float read_number(const source *in, const char *cell, const char *what)
+{
+    double value;
+    if (!mtl_text_number(cell, strlen(cell), &value) || value > FLT_MAX || value < -FLT_MAX)
+        fail_at(in, cell, "%s: '%.40s' is not a number; expected one such as 0.5 or -1e-3 (a point, no comma; not inf, not nan; "
+                "within float's range), or _ where it is missing", what, cell);
+    return (float)value;
+}
+
+/* ==================================================================================================================
+   4  data sets     tokens or rows of numbers, and targets by task
+   ==================================================================================================================
+   Words and labels become numbers as they are read. The corpus numbers them over all files; once it is closed (the training data
+   are read, or a model is loaded) a task that it does not know is left out and a label that it does not know is
+   MTL_UNKNOWN_LABEL: both are counted and told, neither is an error.
+   ------------------------------------------------------------------------------------------------------------------ */
+
+enum { CLASS, TAGS, REAL, REALS, KIND_COUNT };
+static const char *const kind_names[KIND_COUNT] = { "class", "tags", "real", "reals" };
+
+static int kind_is_step(int kind) { return kind == TAGS || kind == REALS; }
+static int kind_is_real(int kind) { return kind == REAL || kind == REALS; }
+
+typedef struct task {
+    const char *name;
+    int kind;
+    name *labels;                           /* in the order of the model's classes */
+    size_t classes;                         /* how many of them there were when the corpus was closed */
+    size_t items;                           /* labelled items in the training data */
+    const char *path;                       /* where the task was first seen */
+    int clamped;                            /* --clamp: targets and predictions are cut to [low, high] */
+    double low, high;
+    size_t unseen;                          /* labels of the current file that are no class */
+    const char *first_unseen;
+    size_t first_unseen_line;
+} task;
+
+/* One task's targets in one data set: labels of a class task, or values of a real one (NaN: missing). */
+typedef struct target {
+    int task;
+    int *labels;
+    mtl_real *values;
+} target;
+
+typedef struct dataset {
+    const char *path;
+    int *lengths;                           /* [B] */
+    size_t rows;                            /* N */
+    int *words;                             /* [N] numbers in corpus->words */
+    mtl_real *features;                     /* [N][F] */
+    name *sequences;                        /* [B] names of the sequences of a CSV file */
+    target *targets;
+    mtl_input *batch_inputs;                /* what section 10 makes of it for a model */
+    mtl_target *batch_targets;
+    int **batch_ids;
+} dataset;
+
+typedef struct corpus {
+    task *tasks;
+    name *words;                            /* as they stand in the files; value: how often in the training data */
+    char **only;                            /* --only: the tasks that count; empty: all */
+    name *left_out;                         /* the tasks of the data that it leaves out, for suggestions */
+    const char *sequence;                   /* CSV: the column that names a row's sequence; NULL: a file is one sequence */
+    char **features;                        /* CSV: the columns of the input */
+    size_t max_tokens;
+    int closed;
+    dataset *train, *valid;
+    name *vocabulary;                       /* of a new model, word 0 is "<unk>" */
+} corpus;
+
+static task *corpus_find(const corpus *all, const char *text)
+{
+    size_t i;
+    for (i = 0; i < arrlenu(all->tasks); i++)
+        if (strcmp(all->tasks[i].name, text) == 0) return &all->tasks[i];
+    return NULL;
+}
+
+/* The names of all tasks, for suggestions. A growing array of the caller's. */
+static const char **corpus_task_names(const corpus *all)
+{
+    const char **list = NULL;
+    size_t i;
+    for (i = 0; i < arrlenu(all->tasks); i++) arrput(list, all->tasks[i].name);
+    return list;
+}
+
+static int is_listed(char **list, const char *text)
+{
+    size_t i;
+    for (i = 0; i < arrlenu(list); i++)
+        if (strcmp(list[i], text) == 0) return 1;
+    return 0;
+}
+
+/* 1 when --only leaves the task out. */
+static int is_left_out(corpus *all, const char *text)
+{
+    if (!arrlenu(all->only) || is_listed(all->only, text)) return 0;
+    names_add(&all->left_out, text);
+    return 1;
+}
+
+/* What is wrong with a task's name, or NULL. The model's input and column have names too, which a task may not take. */
+static const char *name_fault(const char *text)
+{
+    static const char *const taken[] = { "text", "frames", "encoder" };
+    const char *c;
+    size_t i;
+    for (i = 0; i < sizeof taken / sizeof *taken; i++)
+        if (strcmp(text, taken[i]) == 0) return "is a name that the model itself uses; give the task another one";
+    for (c = text; *c; c++)
+        if (!isalnum((unsigned char)*c) && *c != '_' && *c != '-') return "may hold only letters a-z, digits, _ and -";
+    return c == text ? "is empty" : c - text > 60 ? "is too long (60 letters at most)" : NULL;
+}
+
+/* Number of the kind, or -1 with the reason in *fault. */
+static int kind_by_name(const char *text, const char **fault)
+{
+    int kind;
+    for (kind = 0; kind < KIND_COUNT; kind++)
+        if (strcmp(text, kind_names[kind]) == 0) return kind;
+    *fault = strcmp(text, "multi") ? "is no kind of task; expected class, tags, real or reals"
+                                   : "(several labels for one text) is not supported yet; leave the column out with --only";
+    return -1;
+}
+
+/* Number of a task in corpus->tasks, which is added if it is new; -1: it is to be left out. where: its name in the header line;
+   NULL for one that has no place of its own. */
+static int corpus_task(corpus *all, const source *in, const char *where, const char *text, int kind)
+{
+    const char *fault;
+    task *known = corpus_find(all, text);
+    task added = { 0 };
+    if (is_left_out(all, text)) return -1;
+    if (known && known->kind != kind)
+        fail_at(in, where, "task %s is of kind %s here and %s in %s; a task has one kind: rename one of them", text, kind_names[kind],
+                kind_names[known->kind], known->path);
+    if (known) return (int)(known - all->tasks);
+    if (all->closed) {
+        warn("%s: task %s is not one that the model learns; its column is left out", in->path, text);
+        return -1;
+    }
+    if ((fault = name_fault(text)) != NULL) fail_at(in, where, "the task name '%.60s' %s", text, fault);
+    added.name = strcpy((char *)checked_realloc(NULL, strlen(text) + 1), text);
+    added.kind = kind;
+    added.path = in->path;
+    arrput(all->tasks, added);
+    return (int)arrlenu(all->tasks) - 1;
+}
+
+/* Class of a label. */
+static int read_label(corpus *all, task *of, const source *in, const char *text)
+{
+    size_t label;
+    if (!all->closed) {
+        of->items++;
+        return (int)names_add(&of->labels, text);
+    }
+    label = names_add(&of->labels, text);
+    if (label < of->classes) return (int)label;
+    if (!of->unseen++) of->first_unseen = of->labels[label].key, of->first_unseen_line = in->number;
+    return MTL_UNKNOWN_LABEL;
+}
+
+static mtl_real read_value(corpus *all, task *of, const source *in, const char *text)
+{
+    double value = read_number(in, text, of->name);
+    if (of->clamped) value = value < of->low ? of->low : value > of->high ? of->high : value;
+    if (!all->closed) of->items++;
+    return (mtl_real)value;
+}
+
+/* Appends the target that a cell holds for one item (a sequence or a step); missing: the item has none. */
+static void read_item(corpus *all, target *to, const source *in, const char *cell, int missing)
+{
+    task *of = &all->tasks[to->task];
+    if (kind_is_real(of->kind)) {
+        arrput(to->values, missing ? (mtl_real)NAN : read_value(all, of, in, cell));
+        return;
+    }
+    if (!*cell && !missing) fail_at(in, cell, "%s: an empty label; write _ where a label is missing", of->name);
+    if (!missing && strchr(cell, ' '))
+        fail_at(in, cell, "%s: '%.40s' holds a space; expected one label (a column of kind tags has one for each token): "
+                "write _ in place of spaces inside a label", of->name, cell);
+    arrput(to->labels, missing ? MTL_MISSING : read_label(all, of, in, cell));
+}
+
+/* Number of a word; counts it while the training data are read. */
+static int read_word(corpus *all, const source *in, const char *text)
+{
+    size_t word, length = strlen(text);
+    if (!length)
+        fail_at(in, text, "an empty token; expected tokens separated by one space each, none before the first or after the last");
+    if (length > LONGEST_WORD)
+        fail_at(in, text, "a token of %zu bytes; expected at most %d: are the tokens separated by spaces?", length, (int)LONGEST_WORD);
+    word = names_add(&all->words, text);
+    if (!all->closed) all->words[word].value++;
+    return (int)word;
+}
+
+/* Adds a sequence of `steps` rows, which the caller has appended. where: for a message about its length. */
+static void end_sequence(const corpus *all, dataset *set, const source *in, const char *where, size_t steps)
+{
+    if (steps > all->max_tokens)
+        fail_at(in, where, "%zu tokens in one sequence; expected at most %zu: cut it, or allow more with --max-tokens", steps,
+                all->max_tokens);
+    arrput(set->lengths, (int)steps);
+    set->rows += steps;
+}
+
+/* At the end of a file: tells which labels the model will never get right. */
+static void report_unseen(corpus *all, const char *path)
+{
+    size_t i;
+    for (i = 0; i < arrlenu(all->tasks); i++) {
+        task *of = &all->tasks[i];
+        if (of->unseen)
+            warn("%s: task %s: %zu labels unseen in training (the first is '%s' in line %zu): they count as wrong", path, of->name,
+                 of->unseen, of->first_unseen, of->first_unseen_line);
+        of->unseen = 0;
+    }
+}
+
+/* ==================================================================================================================
+   5  task TSV      a header line that declares text and name:kind columns, then a row for each text
+   ================================================================================================================== */
+
+enum { COLUMN_IGNORED = -1, COLUMN_TEXT = -2 };
+
+typedef struct tsv {
+    int *columns;                           /* of each column: a number in dataset->targets, or COLUMN_* */
+    size_t text;                            /* the text column */
+    char **cells, **pieces;
+} tsv;
+
+/* What the header cell name:kind declares: a number in dataset->targets, or COLUMN_IGNORED. */
+static int read_tsv_column(corpus *all, dataset *set, const source *in, char *cell)
+{
+    const char *fault;
+    char *colon = strchr(cell, ':');
+    target added = { 0 };
+    int kind;
+    size_t i;
+    if (!colon) fail_at(in, cell, "column '%.60s' has no kind; expected text, or name:kind such as %.40s:class", cell, *cell ? cell : "name");
+    *colon = '\0';
+    /* --only may leave out a column whose kind is not supported */
+    if (is_left_out(all, cell)) return COLUMN_IGNORED;
+    kind = kind_by_name(colon + 1, &fault);
+    if (kind < 0) fail_at(in, colon + 1, "column %.60s: '%.40s' %s", cell, colon + 1, fault);
+    added.task = corpus_task(all, in, cell, cell, kind);
+    if (added.task < 0) return COLUMN_IGNORED;
+    for (i = 0; i < arrlenu(set->targets); i++)
+        if (set->targets[i].task == added.task) fail_at(in, cell, "task %s stands twice in the header line; remove one column", cell);
+    arrput(set->targets, added);
+    return (int)arrlenu(set->targets) - 1;
+}
+
+static void read_tsv_header(corpus *all, dataset *set, source *in, tsv *table)
+{
+    size_t i, texts = 0;
+    if (!source_line(in))
+        fail_at(in, NULL, "the file is empty; expected a header line that names the columns, e.g. text<TAB>intent:class");
+    split(in->line, '\t', &table->cells);
+    for (i = 0; i < arrlenu(table->cells); i++) {
+        char *cell = table->cells[i];
+        int is_text = strcmp(cell, "text") == 0;
+        if (is_text && texts++) fail_at(in, cell, "a second text column; expected one");
+        if (is_text) table->text = i;
+        arrput(table->columns, is_text ? COLUMN_TEXT : read_tsv_column(all, set, in, cell));
+    }
+    if (!texts) fail_at(in, NULL, "no text column; expected a header line with one column named text (columns are separated by tabs)");
+}
+
+/* The tokens of a text; returns how many. */
+static size_t read_tokens(corpus *all, dataset *set, const source *in, char *cell, char ***pieces)
+{
+    size_t i;
+    if (!*cell) fail_at(in, cell, "an empty text; expected at least one token: remove the row");
+    split(cell, ' ', pieces);
+    for (i = 0; i < arrlenu(*pieces); i++) arrput(set->words, read_word(all, in, (*pieces)[i]));
+    end_sequence(all, set, in, cell, arrlenu(*pieces));
+    return arrlenu(*pieces);
+}
+
+/* A cell of a step task: one item for each token, or `_` for all of them. */
+static void read_steps(corpus *all, target *to, const source *in, char *cell, size_t steps, char ***pieces)
+{
+    const task *of = &all->tasks[to->task];
+    int missing = strcmp(cell, "_") == 0;
+    size_t i;
+    split(cell, ' ', pieces);
+    if (!missing && arrlenu(*pieces) != steps)
+        fail_at(in, cell, "%s: %zu %s for %zu tokens; expected one for each token, separated by one space, or _ for none at all",
+                of->name, *cell ? arrlenu(*pieces) : 0, of->kind == TAGS ? "tags" : "numbers", steps);
+    for (i = 0; i < steps; i++) {
+        const char *piece = missing ? "_" : (*pieces)[i];
+        read_item(all, to, in, piece, strcmp(piece, "_") == 0);
+    }
+}
+
+static void read_tsv_row(corpus *all, dataset *set, source *in, tsv *table)
+{
+    size_t i, steps, expected = arrlenu(table->columns);
+    split(in->line, '\t', &table->cells);
+    if (arrlenu(table->cells) != expected)
+        fail_at(in, arrlenu(table->cells) > expected ? table->cells[expected] : in->line + in->length,
+                "a row of %zu cells; expected %zu, as in the header line (cells are separated by tabs; _ is a missing label)",
+                arrlenu(table->cells), expected);
+    steps = read_tokens(all, set, in, table->cells[table->text], &table->pieces);
+    for (i = 0; i < expected; i++) {
+        char *cell = table->cells[i];
+        target *to = table->columns[i] >= 0 ? &set->targets[table->columns[i]] : NULL;
+        if (to && kind_is_step(all->tasks[to->task].kind)) read_steps(all, to, in, cell, steps, &table->pieces);
+        else if (to) read_item(all, to, in, cell, strcmp(cell, "_") == 0);
+    }
+}
+
+static dataset read_tsv(corpus *all, const char *path)
+{
+    dataset set = { 0 };
+    tsv table = { 0 };
+    source in = source_open(path);
+    set.path = path;
+    read_tsv_header(all, &set, &in, &table);
+    while (!source_at_end(&in) && source_line(&in)) read_tsv_row(all, &set, &in, &table);
+    if (!arrlenu(set.lengths)) fail_at(&in, NULL, "nothing but a header line; expected at least one row below it");
+    arrfree(table.columns);
+    arrfree(table.cells);
+    arrfree(table.pieces);
+    source_close(&in);
+    return set;
+}
+
+/* ==================================================================================================================
+   6  CoNLL-U       ten columns, a line for each word, an empty line after each sentence
+   ================================================================================================================== */
+
+enum { CONLLU_COLUMNS = 10, CONLLU_FORM = 1, CONLLU_TASKS = 4 };
+static const struct { const char *name; int cell; int underscore_is_label; } conllu_tasks[CONLLU_TASKS] = {
+    { "upos", 3, 0 }, { "xpos", 4, 0 }, { "feats", 5, 1 }, { "deprel", 7, 0 },
+};
+
+/* A column makes a task at its first cell that is not `_`; one that is wholly `_` makes none. */
+static void start_conllu_task(corpus *all, target *to, const source *in, int column)
+{
+    size_t i;
+    task *of;
+    to->task = corpus_task(all, in, NULL, conllu_tasks[column].name, TAGS);
+    if (to->task < 0 || !conllu_tasks[column].underscore_is_label) return;
+    of = &all->tasks[to->task];
+    for (i = 0; i < arrlenu(to->labels); i++) to->labels[i] = read_label(all, of, in, "_");
+}
+
+enum { CONLLU_UNDECIDED = -3 };             /* no cell but `_` so far */
+
+static void read_conllu_target(corpus *all, target *to, const source *in, int column, const char *cell)
+{
+    int underscore = strcmp(cell, "_") == 0;
+    if (to->task == CONLLU_UNDECIDED && !underscore) start_conllu_task(all, to, in, column);
+    if (to->task >= 0) read_item(all, to, in, cell, underscore && !conllu_tasks[column].underscore_is_label);
+    else arrput(to->labels, MTL_MISSING);
+}
+
+/* One line of a sentence; returns 1 when it is a word. */
+static int read_conllu_word(corpus *all, dataset *set, const source *in, char **cells, size_t words)
+{
+    const char *id = cells[0];
+    char expected[24];
+    int column;
+    if (arrlenu(cells) != CONLLU_COLUMNS)
+        fail_at(in, NULL, "%zu columns; expected the 10 of CoNLL-U, separated by tabs, or an empty line between sentences",
+                arrlenu(cells));
+    if (isdigit((unsigned char)*id) && strpbrk(id, "-.")) return 0;        /* multi-word token or empty node */
+    snprintf(expected, sizeof expected, "%zu", words + 1);
+    if (strcmp(id, expected) != 0)
+        fail_at(in, id, "the word's number is '%.20s'; expected %s (sentences are separated by an empty line)", id, expected);
+    arrput(set->words, read_word(all, in, cells[CONLLU_FORM]));
+    for (column = 0; column < CONLLU_TASKS; column++)
+        read_conllu_target(all, &set->targets[column], in, column, cells[conllu_tasks[column].cell]);
+    return 1;
+}
+
+static dataset read_conllu(corpus *all, const char *path)
+{
+    dataset set = { 0 };
+    target undecided = { CONLLU_UNDECIDED, NULL, NULL };
+    char **cells = NULL;
+    size_t words = 0, i;
+    source in = source_open(path);
+    set.path = path;
+    for (i = 0; i < CONLLU_TASKS; i++) arrput(set.targets, undecided);
+    while (source_line(&in)) {
+        if (*in.line == '#' && !words) continue;
+        if (*in.line) {
+            split(in.line, '\t', &cells);
+            words += (size_t)read_conllu_word(all, &set, &in, cells, words);
+        } else if (words) {
+            end_sequence(all, &set, &in, NULL, words);
+            words = 0;
+        }
+    }
+    if (words) end_sequence(all, &set, &in, NULL, words);
+    if (!arrlenu(set.lengths)) fail_at(&in, NULL, "%s; expected sentences in CoNLL-U", in.size ? "no sentence" : "the file is empty");
+    for (i = CONLLU_TASKS; i-- > 0;)
+        if (set.targets[i].task < 0) arrfree(set.targets[i].labels), arrdel(set.targets, i);
+    arrfree(cells);
+    source_close(&in);
+    return set;
+}
+
+/* ==================================================================================================================
+   7  CSV frames    rows of numbers: a row is a step, a column names its sequence
+   ==================================================================================================================
+   Rows are read in the file's order and grouped afterwards, since those of one sequence need not be adjacent. A cell may be
+   quoted ("a,b", "" is a quote inside). An empty cell, `_` or `nan` is a missing target; in a feature it is an error.
+   ------------------------------------------------------------------------------------------------------------------ */
+
+typedef struct csv {
+    source in;
+    char **cells;
+    size_t columns;
+    ptrdiff_t sequence;                     /* columns by their use; -1: the file has none */
+    size_t *features;
+    ptrdiff_t *targets;                     /* column of each of dataset->targets */
+    int *row_sequence;                      /* of each row: the number of its sequence */
+    size_t *lines;                          /* [sequence][target] the line that gave a sequence's target, or 0 */
+} csv;
+
+/* One cell: from `text` to the comma or the line's end, in place. Returns where the next one begins, or NULL. */
+static char *cut_csv_cell(const source *in, char *text, char **cell)
+{
+    char *to, *end;
+    text += strspn(text, " ");
+    if (*text != '"') {
+        *cell = text;
+        end = text + strcspn(text, ",");
+        for (to = end; to > text && to[-1] == ' '; to--) { }
+    } else {
+        *cell = to = text + 1;
+        for (end = to; *end && (*end != '"' || end[1] == '"'); end++) {
+            if (*end == '"') end++;
+            *to++ = *end;
+        }
+        if (!*end) fail_at(in, text, "a quote that does not end; expected \" before the line's end");
+        end += 1 + strspn(end + 1, " ");
+        if (*end && *end != ',') fail_at(in, end, "text after a closing quote; expected a comma");
+    }
+    text = *end ? end + 1 : NULL;
+    *to = '\0';
+    return text;
+}
+
+static void split_csv(csv *table)
+{
+    char *text = table->in.line, *cell;
+    arrsetlen(table->cells, 0);
+    while (text) {
+        text = cut_csv_cell(&table->in, text, &cell);
+        arrput(table->cells, cell);
+    }
+}
+
+/* Number of the column of that name, or -1. */
+static ptrdiff_t find_csv_column(const csv *table, const char *text)
+{
+    size_t i;
+    for (i = 0; i < arrlenu(table->cells); i++)
+        if (strcmp(table->cells[i], text) == 0) return (ptrdiff_t)i;
+    return -1;
+}
+
+static size_t need_csv_column(const csv *table, const char *text, const char *option)
+{
+    ptrdiff_t found = find_csv_column(table, text);
+    if (found < 0)
+        fail_at(&table->in, NULL, "no column %s, which %s names%s", text, option, suggestion(text, (const char *const *)table->cells));
+    return (size_t)found;
+}
+
+static void read_csv_header(const corpus *all, dataset *set, csv *table)
+{
+    size_t i, j;
+    if (!source_line(&table->in)) fail_at(&table->in, NULL, "the file is empty; expected a header line that names the columns");
+    split_csv(table);
+    table->columns = arrlenu(table->cells);
+    for (i = 0; i < table->columns; i++)
+        for (j = i + 1; j < table->columns && *table->cells[i]; j++)
+            if (strcmp(table->cells[i], table->cells[j]) == 0)
+                fail_at(&table->in, table->cells[j], "column %.60s stands twice in the header line; rename one", table->cells[j]);
+    table->sequence = all->sequence ? (ptrdiff_t)need_csv_column(table, all->sequence, "--sequence") : -1;
+    for (i = 0; i < arrlenu(all->features); i++) arrput(table->features, need_csv_column(table, all->features[i], "--features"));
+    for (i = 0; i < arrlenu(all->tasks); i++) {
+        target added = { 0 };
+        ptrdiff_t column = all->closed ? find_csv_column(table, all->tasks[i].name)
+                                       : (ptrdiff_t)need_csv_column(table, all->tasks[i].name, "--task");
+        added.task = (int)i;
+        if (column < 0) continue;
+        if (!all->closed) all->tasks[i].path = set->path;
+        arrput(table->targets, column);
+        arrput(set->targets, added);
+    }
+}
+
+/* Number of the row's sequence; a new one gets empty targets. */
+static size_t read_csv_sequence(const corpus *all, dataset *set, csv *table)
+{
+    const char *text = table->sequence >= 0 ? table->cells[table->sequence] : set->path;
+    size_t known = set->sequences ? shlenu(set->sequences) : 0, sequence, i;
+    if (!*text) fail_at(&table->in, text, "an empty cell in column %s; expected the name of the row's sequence", all->sequence);
+    sequence = names_add(&set->sequences, text);
+    for (i = 0; i < arrlenu(set->targets) && sequence == known; i++) arrput(table->lines, 0);
+    if (sequence == known)
+        for (i = 0; i < arrlenu(set->targets); i++) {
+            int kind = all->tasks[set->targets[i].task].kind;
+            if (kind == CLASS) arrput(set->targets[i].labels, MTL_MISSING);
+            if (kind == REAL) arrput(set->targets[i].values, (mtl_real)NAN);
+        }
+    return sequence;
+}
+
+static int same_text(const char *a, const char *b)
+{
+    for (; *a && tolower((unsigned char)*a) == tolower((unsigned char)*b); a++, b++) { }
+    return *a == *b;
+}
+
+static int csv_is_missing(const char *cell)
+{
+    return !*cell || strcmp(cell, "_") == 0 || same_text(cell, "nan");
+}
+
+/* A sequence's only target: the first row that has it gives it, further ones must agree. */
+static void read_csv_sequence_target(corpus *all, dataset *set, csv *table, size_t which, size_t sequence, const char *cell)
+{
+    target *to = &set->targets[which], one = { 0 };
+    task *of = &all->tasks[to->task];
+    size_t *line = &table->lines[sequence * arrlenu(set->targets) + which], counted = of->items;
+    int agrees;
+    if (csv_is_missing(cell)) return;
+    one.task = to->task;
+    read_item(all, &one, &table->in, cell, 0);
+    if (of->kind == CLASS) {
+        agrees = !*line || to->labels[sequence] == one.labels[0];
+        to->labels[sequence] = one.labels[0];
+    } else {
+        agrees = !*line || !(to->values[sequence] < one.values[0] || to->values[sequence] > one.values[0]);
+        to->values[sequence] = one.values[0];
+    }
+    if (!agrees)
+        fail_at(&table->in, cell, "%s: '%.40s' differs from the value in line %zu; a task of kind %s has one value for the whole "
+                "sequence (kind %s: one for each row)", of->name, cell, *line, kind_names[of->kind], of->kind == CLASS ? "tags" : "reals");
+    if (*line) of->items = counted;
+    else *line = table->in.number;
+    arrfree(one.labels);
+    arrfree(one.values);
+}
+
+static void read_csv_row(corpus *all, dataset *set, csv *table)
+{
+    size_t i, sequence;
+    const source *in = &table->in;
+    split_csv(table);
+    if (arrlenu(table->cells) != table->columns)
+        fail_at(in, arrlenu(table->cells) > table->columns ? table->cells[table->columns] : in->line + in->length,
+                "a row of %zu cells; expected %zu, as in the header line (cells are separated by commas)", arrlenu(table->cells), table->columns);
+    sequence = read_csv_sequence(all, set, table);
+    arrput(table->row_sequence, (int)sequence);
+    for (i = 0; i < arrlenu(table->features); i++) {
+        const char *cell = table->cells[table->features[i]];
+        if (csv_is_missing(cell))
+            fail_at(in, cell, "feature %s: '%s' where a number was expected; a feature may not be missing", all->features[i], cell);
+        arrput(set->features, (mtl_real)read_number(in, cell, all->features[i]));
+    }
+    for (i = 0; i < arrlenu(set->targets); i++) {
+        const char *cell = table->cells[table->targets[i]];
+        if (kind_is_step(all->tasks[set->targets[i].task].kind)) read_item(all, &set->targets[i], in, cell, csv_is_missing(cell));
+        else read_csv_sequence_target(all, set, table, i, sequence, cell);
+    }
+}
+
+/* Rows in the order of their sequences: order[k] is the row that becomes the k-th. Fills set->lengths. */
+static size_t *group_rows(const corpus *all, dataset *set, const csv *table)
+{
+    size_t i, sum = 0, sequences = shlenu(set->sequences), rows = arrlenu(table->row_sequence), *order = NULL, *next = NULL;
+    arrsetlen(next, sequences);
+    arrsetlen(order, rows);
+    for (i = 0; i < sequences; i++) next[i] = 0;
+    for (i = 0; i < rows; i++) next[table->row_sequence[i]]++;
+    for (i = 0; i < sequences; i++) {
+        size_t length = next[i];
+        if (length > all->max_tokens)
+            fail("%s: %zu rows in sequence %.60s; expected at most %zu: cut it, or allow more with --max-tokens", set->path, length,
+                 set->sequences[i].key, all->max_tokens);
+        end_sequence(all, set, &table->in, NULL, length);
+        next[i] = sum;
+        sum += length;
+    }
+    for (i = 0; i < rows; i++) order[next[table->row_sequence[i]]++] = i;
+    arrfree(next);
+    return order;
+}
+
+/* Puts the rows of all step arrays in that order. */
+static void reorder_rows(const corpus *all, dataset *set, const size_t *order)
+{
+    size_t i, k, f, rows = arrlenu(order), width = arrlenu(all->features);
+    mtl_real *features = NULL;
+    arrsetlen(features, rows * width);
+    for (k = 0; k < rows; k++)
+        for (f = 0; f < width; f++) features[k * width + f] = set->features[order[k] * width + f];
+    arrfree(set->features);
+    set->features = features;
+    for (i = 0; i < arrlenu(set->targets); i++) {
+        target *of = &set->targets[i], moved = { 0 };
+        if (!kind_is_step(all->tasks[of->task].kind)) continue;
+        moved.task = of->task;
+        for (k = 0; k < rows && of->labels; k++) arrput(moved.labels, of->labels[order[k]]);
+        for (k = 0; k < rows && of->values; k++) arrput(moved.values, of->values[order[k]]);
+        arrfree(of->labels);
+        arrfree(of->values);
+        *of = moved;
+    }
+}
+
+static dataset read_csv(corpus *all, const char *path)
+{
+    dataset set = { 0 };
+    csv table = { 0 };
+    size_t *order;
+    set.path = path;
+    table.in = source_open(path);
+    read_csv_header(all, &set, &table);
+    while (!source_at_end(&table.in) && source_line(&table.in)) read_csv_row(all, &set, &table);
+    if (!arrlenu(table.row_sequence)) fail_at(&table.in, NULL, "nothing but a header line; expected at least one row below it");
+    order = group_rows(all, &set, &table);
+    reorder_rows(all, &set, order);
+    arrfree(order);
+    arrfree(table.cells);
+    arrfree(table.features);
+    arrfree(table.targets);
+    arrfree(table.row_sequence);
+    arrfree(table.lines);
+    source_close(&table.in);
+    return set;
+}
+
+static int ends_with(const char *text, const char *end)
+{
+    size_t length = strlen(text), tail = strlen(end);
+    return length >= tail && strcmp(text + length - tail, end) == 0;
+}
+
+/* Reads a file in the form that its name and the options tell, and adds it to `sets`. */
+static void read_dataset(corpus *all, const char *path, int frames, dataset **sets)
+{
+    dataset set;
+    if (!frames && ends_with(path, ".csv")) fail_usage("%s: CSV files hold rows of numbers: give them with --frames, --features and --task", path);
+    set = frames ? read_csv(all, path) : ends_with(path, ".conllu") || ends_with(path, ".conll") ? read_conllu(all, path) : read_tsv(all, path);
+    report_unseen(all, path);
+    arrput(*sets, set);
+}
+
+/* The training data are read: from now on tasks and classes are fixed. */
+static void corpus_close(corpus *all)
+{
+    size_t i;
+    const char **known = corpus_task_names(all);
+    all->closed = 1;
+    for (i = 0; all->left_out && i < shlenu(all->left_out); i++) arrput(known, all->left_out[i].key);
+    for (i = 0; i < arrlenu(all->only); i++)
+        if (!corpus_find(all, all->only[i])) fail("--only %s: no such task in the data%s", all->only[i], suggestion(all->only[i], known));
+    if (!arrlenu(all->tasks)) fail("%s:1:1: no task to learn; expected a column such as intent:class in the header line", all->train[0].path);
+    for (i = 0; i < arrlenu(all->tasks); i++) {
+        task *of = &all->tasks[i];
+        if (!of->items)
+            fail("%s:1:1: task %s has no labels at all in the training data; label some, or leave it out with --only", of->path, of->name);
+        of->classes = of->labels ? shlenu(of->labels) : 0;
+    }
+    arrfree(known);
+}
+
+/* ==================================================================================================================
+   8  settings      what the command line says, in the library's own descs
+   ================================================================================================================== */
+
+enum { TRAIN = 1, EVAL = 2, PREDICT = 4, INFO = 8 };
+static const struct { int command; const char *name, *summary; } commands[] = {
+    { TRAIN,   "train",   "learns the tasks of labelled files and writes a model" },
+    { EVAL,    "eval",    "scores a model on labelled files" },
+    { PREDICT, "predict", "answers each line of standard input at once with a line: the text and each task's answer" },
+    { INFO,    "info",    "shows what is in a model file; status 1 if it is not a valid model" },
+};
+enum { COMMAND_COUNT = sizeof commands / sizeof *commands };
+
+/* A field of a task, to be set when the task is known. */
+typedef struct assignment {
+    const char *option, *text;              /* as they stand on the command line */
+    char *task;                             /* "*": every task */
+    const mtl_field *field;
+} assignment;
+
+typedef struct settings {
+    int command;
+    int json, quiet;
+    long long min_count, max_tokens;
+    char **data, **valid, **frames, **only, **features, **tasks, **clamps;
+    const char *out, *model_path, *score, *log, *sequence, *preset;
+    assignment *assignments;
+    mtl_input_desc input;                   /* of a text input */
+    mtl_input_desc frames_input;            /* of a rows-of-numbers input */
+    mtl_column_desc encoder;
+    mtl_model_desc model;
+    mtl_trainer_desc trainer;
+    mtl_fit_desc fit;
+    mtl_predictor_desc predictor;
+} settings;
+
+/* The groups of fields that --set reaches. Tasks have no member here: theirs are kept as assignments. */
+typedef struct group { const char *name; int desc; size_t offset; const char *what; } group;
+static const group groups[] = {
+    { "input",     MTL_DESC_INPUT,     offsetof(settings, input),        "the text input" },
+    { "frames",    MTL_DESC_INPUT,     offsetof(settings, frames_input), "the input of rows of numbers" },
+    { "encoder",   MTL_DESC_COLUMN,    offsetof(settings, encoder),      "the recurrent layers that all tasks share" },
+    { "task",      MTL_DESC_TASK,      0,                                "a task: task.NAME.weight=2, or task.*.pool=mean for all" },
+    { "model",     MTL_DESC_MODEL,     offsetof(settings, model),        "the model as a whole" },
+    { "trainer",   MTL_DESC_TRAINER,   offsetof(settings, trainer),      "the update rule" },
+    { "fit",       MTL_DESC_FIT,       offsetof(settings, fit),          "the training loop" },
+    { "predictor", MTL_DESC_PREDICTOR, offsetof(settings, predictor),    "evaluation and prediction" },
+};
+enum { GROUP_COUNT = sizeof groups / sizeof *groups };
+
+/* Fields that the data or the command line's own options decide. */
+static const char *const decided_fields[] = { "input.vocabulary", "input.features", "frames.vocabulary", "frames.features", "task.kind",
+                                              "task.level", "task.classes", "task.width" };
+
+/* The textbook model: DESIGN section 8. */
+typedef struct preset_row { const char *path, *text; } preset_row;
+static const preset_row preset_plain[] = {
+    { "input.width", "128" }, { "input.dropout", "0.3" }, { "encoder.cell", "lstm" }, { "encoder.bidirectional", "1" },
+    { "encoder.hidden", "128" }, { "encoder.dropout", "0.3" }, { "task.*.pool", "max" }, { "trainer.optimizer", "adam" },
+    { "trainer.lr", "0.001" }, { "trainer.clip_norm", "5" }, { "fit.epochs", "12" }, { "fit.batch", "32" },
+};
+
+static const group *find_group(const char *text, size_t length)
+{
+    size_t i;
+    for (i = 0; i < GROUP_COUNT; i++)
+        if (strlen(groups[i].name) == length && memcmp(groups[i].name, text, length) == 0) return &groups[i];
+    return NULL;
+}
+
+static const mtl_field *find_field(const group *in, const char *text)
+{
+    size_t i, count;
+    const mtl_field *fields = mtl_fields(in->desc, &count);
+    for (i = 0; i < count; i++)
+        if (strcmp(fields[i].name, text) == 0) return &fields[i];
+    return NULL;
+}
+
+/* The part of a path after its group, and after the task's name in task.NAME.field. */
+static const char *field_name(const char *path)
+{
+    const char *dot = strrchr(path, '.');
+    return dot ? dot + 1 : path;
+}
+
+EXITS
+static void fail_path(const char *option, const char *path, const group *in)
+{
+    const char **candidates = NULL;
+    char before[60];
+    size_t i, count = 0;
+    const mtl_field *fields = in ? mtl_fields(in->desc, &count) : NULL;
+    for (i = 0; i < count; i++) arrput(candidates, fields[i].name);
+    for (i = 0; i < GROUP_COUNT && !in; i++) arrput(candidates, groups[i].name);
+    if (in) fail_usage("%s %s: %s has no field '%.60s'%s", option, path, in->name, field_name(path), suggestion(field_name(path), candidates));
+    snprintf(before, sizeof before, "%.*s", (int)strcspn(path, "."), path);
+    fail_usage("%s %s: expected GROUP.FIELD=VALUE, and '%s' is no group of fields%s", option, path, before, suggestion(before, candidates));
+}
+
+/* Group and field of "encoder.hidden" or "task.intent.weight"; wrong ones end the program. */
+static const mtl_field *resolve_path(const char *option, const char *path, const group **in)
+{
+    char decided[80];
+    size_t i;
+    const mtl_field *field;
+    *in = find_group(path, strcspn(path, "."));
+    if (!*in || !strchr(path, '.')) fail_path(option, path, NULL);
+    field = find_field(*in, field_name(path));
+    if (!field) fail_path(option, path, *in);
+    if ((*in)->desc == MTL_DESC_TASK && strchr(path, '.') == strrchr(path, '.'))
+        fail_usage("%s %s: which task? expected task.NAME.%s, or task.*.%s for all of them", option, path, field->name, field->name);
+    snprintf(decided, sizeof decided, "%s.%s", (*in)->name, field->name);
+    for (i = 0; i < sizeof decided_fields / sizeof *decided_fields; i++)
+        if (strcmp(decided, decided_fields[i]) == 0) fail_usage("%s %s: this is known from the data and cannot be set", option, path);
+    return field;
+}
+
+/* Sets a member of `desc` from the command line's text. */
+static void set_member(const char *option, const mtl_field *field, void *desc, const char *text)
+{
+    mtl_error err = { 0 };
+    double number;
+    if (!mtl_field_set(field, desc, text, &err)) return;
+    fail_usage("%s %s: %s%s", option, text, strstr(err.message, "whole") || !mtl_text_number(text, strlen(text), &number) ? "" : "out of range: ",
+               err.message);
+}
+
+/* Keeps a task's field for the time when the task is known; the value is checked now. */
+static void assign_task_field(settings *given, const char *option, const char *path, const mtl_field *field, const char *text)
+{
+    const char *begin = strchr(path, '.') + 1, *end = strrchr(path, '.');
+    mtl_task_desc scratch = { 0 };
+    assignment added;
+    set_member(option, field, &scratch, text);
+    added.option = option;
+    added.text = text;
+    added.field = field;
+    added.task = (char *)checked_realloc(NULL, (size_t)(end - begin) + 1);
+    memcpy(added.task, begin, (size_t)(end - begin));
+    added.task[end - begin] = '\0';
+    arrput(given->assignments, added);
+}
+
+/* Sets a field by its path. */
+static void set_field(settings *given, const char *option, const char *path, const char *text)
+{
+    const group *in;
+    const mtl_field *field = resolve_path(option, path, &in);
+    if (in->desc == MTL_DESC_TASK) assign_task_field(given, option, path, field, text);
+    else set_member(option, field, (char *)given + in->offset, text);
+}
+
+static void settings_init(settings *given, int command)
+{
+    size_t i;
+    char threads[24];
+    long processors = sysconf(_SC_NPROCESSORS_ONLN);
+    memset(given, 0, sizeof *given);
+    given->command = command;
+    given->min_count = 1;
+    given->max_tokens = 10000;
+    given->preset = "plain";
+    snprintf(threads, sizeof threads, "%ld", processors < 1 ? 1 : processors > 1024 ? 1024 : processors);
+    set_field(given, "--threads", "trainer.threads", threads);
+    set_field(given, "--threads", "predictor.threads", threads);
+    for (i = 0; i < sizeof preset_plain / sizeof *preset_plain; i++)
+        set_field(given, "--preset plain", preset_plain[i].path, preset_plain[i].text);
+}
+
+/* ==================================================================================================================
+   9  options       one table: what the command line may say, and which field each option sets
+   ================================================================================================================== */
+
+enum {
+    SWITCH,                                 /* int at offset, no argument */
+    TEXT,                                   /* const char * */
+    COUNT,                                  /* long long, at least 1 */
+    FILES,                                  /* char ** that grows: may be repeated */
+    LIST,                                   /* char ** that grows: separated by commas, may be repeated */
+    FIELD,                                  /* the fields named */
+    FIELD_SWITCH,                           /* the same, set to 1, no argument */
+    TASK_FIELD,                             /* TASK=VALUE for a field of one task */
+    SET                                     /* PATH=VALUE */
+};
+typedef struct option {
+    const char *name, *argument;
+    int commands, takes;
+    size_t offset;                          /* of the settings member */
+    const char *fields;                     /* "encoder.hidden", several separated by spaces */
+    const char *help;                       /* NULL: the first field's own help, default and range */
+} option;
+
+#define MEMBER(member) offsetof(settings, member), NULL
+#define FIELDS(paths) 0, paths
+static const option options[] = {
+    { "--data", "FILE", TRAIN | EVAL, FILES, MEMBER(data), "labelled text: task TSV, or CoNLL-U when its name ends in .conllu; may be repeated" },
+    { "--valid", "FILE", TRAIN, FILES, MEMBER(valid), "the same, to score after each epoch and keep the best; may be repeated" },
+    { "--out", "FILE", TRAIN, TEXT, MEMBER(out), "the model file to write (safetensors)" },
+    { "--model", "FILE", EVAL | PREDICT | INFO, TEXT, MEMBER(model_path), "the model file" },
+    { "--only", "TASK,TASK", TRAIN | EVAL, LIST, MEMBER(only), "these tasks alone" },
+    { "--frames", "FILE", TRAIN | EVAL | PREDICT, FILES, MEMBER(frames), "rows of numbers in CSV instead of text (--valid is CSV then, too)" },
+    { "--sequence", "COLUMN", TRAIN | EVAL | PREDICT, TEXT, MEMBER(sequence), "CSV: the column that names a row's sequence; without it a file is one" },
+    { "--features", "A,B,C", TRAIN | EVAL | PREDICT, LIST, MEMBER(features), "CSV: the columns that are the input" },
+    { "--task", "NAME:KIND", TRAIN | EVAL, FILES, MEMBER(tasks), "CSV: a column to learn, of kind class, tags, real or reals; may be repeated" },
+    { "--clamp", "TASK=LOW:HIGH", TRAIN | EVAL | PREDICT, FILES, MEMBER(clamps), "cuts a real task's targets and answers to this range" },
+    { "--cell", "rnn|gru|lstm", TRAIN, FIELD, FIELDS("encoder.cell"), NULL },
+    { "--dir", "uni|bi", TRAIN, FIELD, FIELDS("encoder.bidirectional"), "one direction, or a second one that reads from the end [bi]" },
+    { "--hidden", "N", TRAIN, FIELD, FIELDS("encoder.hidden"), NULL },
+    { "--layers", "N", TRAIN, FIELD, FIELDS("encoder.layers"), NULL },
+    { "--embed", "N", TRAIN, FIELD, FIELDS("input.width"), NULL },
+    { "--pool", "last|mean|max", TRAIN, FIELD, FIELDS("task.*.pool"), "how a sequence's rows become one, for class and real tasks [max]" },
+    { "--weight", "TASK=X", TRAIN, TASK_FIELD, FIELDS("task.*.weight"), NULL },
+    { "--dropout", "X", TRAIN, FIELD, FIELDS("input.dropout encoder.dropout"), "share of the embeddings and of the encoder's outputs dropped in training [0.3]" },
+    { "--min-count", "N", TRAIN, COUNT, MEMBER(min_count), "words that occur less often in the training data are unknown words [1]" },
+    { "--lowercase", NULL, TRAIN, FIELD_SWITCH, FIELDS("input.lowercase"), NULL },
+    { "--digits", NULL, TRAIN, FIELD_SWITCH, FIELDS("input.digits"), NULL },
+    { "--max-tokens", "N", TRAIN | EVAL | PREDICT, COUNT, MEMBER(max_tokens), "longest sequence allowed [10000]" },
+    { "--optimizer", "sgd|rmsprop|adam|adamw", TRAIN, FIELD, FIELDS("trainer.optimizer"), NULL },
+    { "--lr", "X", TRAIN, FIELD, FIELDS("trainer.lr"), NULL },
+    { "--schedule", "NAME", TRAIN, FIELD, FIELDS("trainer.schedule"), NULL },
+    { "--clip-norm", "X", TRAIN, FIELD, FIELDS("trainer.clip_norm"), NULL },
+    { "--clip-value", "X", TRAIN, FIELD, FIELDS("trainer.clip_value"), NULL },
+    { "--l1", "X", TRAIN, FIELD, FIELDS("trainer.l1"), NULL },
+    { "--l2", "X", TRAIN, FIELD, FIELDS("trainer.l2"), NULL },
+    { "--epochs", "N", TRAIN, FIELD, FIELDS("fit.epochs"), NULL },
+    { "--batch", "N", TRAIN, FIELD, FIELDS("fit.batch"), NULL },
+    { "--patience", "N", TRAIN, FIELD, FIELDS("fit.patience"), NULL },
+    { "--sampler", "NAME", TRAIN, FIELD, FIELDS("fit.sampler"), NULL },
+    { "--score", "TASK", TRAIN, TEXT, MEMBER(score), "the task whose validation score decides; without it the mean over tasks" },
+    { "--seed", "N", TRAIN, FIELD, FIELDS("model.seed trainer.seed fit.seed"), "of the initial values, dropout and the order of the data [1]" },
+    { "--preset", "plain", TRAIN, TEXT, MEMBER(preset), "a set of values for all of these; single options change it [plain]" },
+    { "--set", "GROUP.FIELD=VALUE", TRAIN | EVAL | PREDICT, SET, FIELDS(NULL), "any field, e.g. encoder.forget_bias=1; `mtl reference` lists them all" },
+    { "--threads", "N", TRAIN | EVAL | PREDICT, FIELD, FIELDS("trainer.threads predictor.threads"), "processors to use; results do not depend on it [all]" },
+    { "--isa", "NAME", TRAIN | EVAL | PREDICT, FIELD, FIELDS("trainer.isa predictor.isa"), NULL },
+    { "--log", "FILE", TRAIN, TEXT, MEMBER(log), "writes a JSON object for each epoch" },
+    { "--quiet", NULL, TRAIN, SWITCH, MEMBER(quiet), "prints nothing but warnings and errors" },
+    { "--json", NULL, EVAL | PREDICT | INFO, SWITCH, MEMBER(json), "answers in JSON" },
+};
+enum { OPTION_COUNT = sizeof options / sizeof *options };
+
+static const char *command_name(int command)
+{
+    size_t i;
+    for (i = 0; i < COMMAND_COUNT; i++)
+        if (commands[i].command == command) return commands[i].name;
+    return "";
+}
+
+/* "(default; choices or range)" of an option's first field, as the preset leaves it. out[200]. */
+static char *describe_field(const settings *given, const option *of, char *out)
+{
+    char path[80], value[64] = "", range[100] = "";
+    const group *in;
+    const mtl_field *field;
+    size_t used = 0;
+    snprintf(path, sizeof path, "%.*s", (int)strcspn(of->fields, " "), of->fields);
+    field = resolve_path(of->name, path, &in);
+    if (in->desc != MTL_DESC_TASK) mtl_field_get(field, (const char *)given + in->offset, value, sizeof value);
+    if (field->choices && !strchr(of->argument, '|')) {
+        const mtl_choice *choice;
+        for (choice = field->choices; choice->name && used < sizeof range; choice++)
+            used += (size_t)snprintf(range + used, sizeof range - used, "%s%s", used ? "|" : ": ", choice->name);
+    }
+    snprintf(out, 300, "%s%s%s%s%s", field->help, range, *value && of->argument ? " [" : "", of->argument ? value : "",
+             *value && of->argument ? "]" : "");
+    return out;
+}
+
+static void print_command_help(int command)
+{
+    static settings plain;
+    size_t i;
+    char left[48], text[300];
+    settings_init(&plain, command);
+    for (i = 0; i < COMMAND_COUNT; i++)
+        if (commands[i].command == command) printf("mtl %s: %s\n\nOptions:\n", commands[i].name, commands[i].summary);
+    for (i = 0; i < OPTION_COUNT; i++) {
+        const option *of = &options[i];
+        if (!(of->commands & command)) continue;
+        snprintf(left, sizeof left, "%s%s%s", of->name, of->argument ? " " : "", of->argument ? of->argument : "");
+        printf("  %-28s %s\n", left, of->help ? of->help : describe_field(&plain, of, text));
+    }
+    printf("  %-28s %s\n", "--help", "this text");
+    if (command == TRAIN)
+        printf("\nA task TSV's header line names its columns: text (tokens separated by one space) and NAME:KIND for each task. Kinds:\n"
+               "class (one label), tags (one label a token), real (a number), reals (one a token). A cell _ is a missing label.\n"
+               "Several files may have different tasks. Ctrl-C once keeps the best model so far, twice leaves at once.\n");
+    if (command == PREDICT)
+        printf("\nThe first line of the answer is a header line (not with --json). An empty line is answered by an empty line; a line that\n"
+               "is not valid UTF-8 or too long ends the command with status 1, as does a reader of the answers that goes away.\n");
+    flush_output();
+    leave(0);
+}
+
+static void print_help(FILE *to)
+{
+    size_t i;
+    fprintf(to, "mtl %s: trains recurrent networks that do several tasks at once\n\n", MTL_RNN_VERSION);
+    for (i = 0; i < COMMAND_COUNT; i++) fprintf(to, "  mtl %-8s %s\n", commands[i].name, commands[i].summary);
+    fprintf(to, "\n`mtl COMMAND --help` lists its options; `mtl --version` prints the version. Smallest use:\n\n"
+                "  mtl train --data train.tsv --valid valid.tsv --out model.safetensors\n"
+                "  echo 'play some jazz' | mtl predict --model model.safetensors\n");
+}
+
+/* The option of that name for the command; none ends the program with the nearest name. */
+static const option *find_option(int command, const char *text, size_t length)
+{
+    size_t i;
+    char *wrong;
+    const char **candidates = NULL;
+    for (i = 0; i < OPTION_COUNT; i++)
+        if (strlen(options[i].name) == length && memcmp(options[i].name, text, length) == 0) break;
+    if (i < OPTION_COUNT && options[i].commands & command) return &options[i];
+    if (i < OPTION_COUNT) fail_usage("%s is not an option of mtl %s; see mtl %s --help", options[i].name, command_name(command), command_name(command));
+    for (i = 0; i < OPTION_COUNT; i++)
+        if (options[i].commands & command) arrput(candidates, options[i].name);
+    wrong = strcpy((char *)checked_realloc(NULL, strlen(text) + 1), text);
+    wrong[length] = '\0';
+    fail_usage("unknown option %.60s%s (mtl %s --help lists all)", wrong, suggestion(wrong, candidates), command_name(command));
+}
+
+static void add_list(char ***list, const char *text)
+{
+    char *copy = strcpy((char *)checked_realloc(NULL, strlen(text) + 1), text), **pieces = NULL;
+    size_t i;
+    split(copy, ',', &pieces);
+    for (i = 0; i < arrlenu(pieces); i++)
+        if (*pieces[i]) arrput(*list, pieces[i]);
+    arrfree(pieces);
+}
+
+/* Sets every field that the option names. */
+static void set_option_fields(settings *given, const option *of, const char *text)
+{
+    const char *path = of->fields;
+    char one[80];
+    if (strcmp(of->name, "--dir") == 0) {
+        if (strcmp(text, "uni") != 0 && strcmp(text, "bi") != 0) fail_usage("--dir %s: expected uni or bi", text);
+        text = strcmp(text, "bi") == 0 ? "1" : "0";
+    }
+    while (*path) {
+        size_t length = strcspn(path, " ");
+        snprintf(one, sizeof one, "%.*s", (int)length, path);
+        set_field(given, of->name, one, text);
+        path += length + strspn(path + length, " ");
+    }
+}
+
+/* TASK=X for the field task.*.FIELD, or PATH=VALUE. */
+static void set_assignment(settings *given, const option *of, const char *text)
+{
+    char *path;
+    const char *equals = strchr(text, '=');
+    size_t size = strlen(text) + 80;
+    if (!equals || equals == text) fail_usage("%s %s: expected %s", of->name, text, of->argument);
+    path = (char *)checked_realloc(NULL, size);
+    if (of->takes == SET) snprintf(path, size, "%.*s", (int)(equals - text), text);
+    else snprintf(path, size, "task.%.*s.%s", (int)(equals - text), text, field_name(of->fields));
+    set_field(given, of->name, path, equals + 1);
+    free(path);
+}
+
+static void set_count(settings *given, const option *of, const char *text)
+{
+    char *end;
+    long long value;
+    errno = 0;
+    value = strtoll(text, &end, 10);
+    if (end == text || *end || errno || value < 1 || value > 1000000000)
+        fail_usage("%s %s: expected a whole number from 1 to 1000000000", of->name, text);
+    *(long long *)((char *)given + of->offset) = value;
+}
+
+static void set_option(settings *given, const option *of, const char *text)
+{
+    void *member = (char *)given + of->offset;
+    switch (of->takes) {
+    case SWITCH:       *(int *)member = 1; break;
+    case TEXT:         *(const char **)member = text; break;
+    case COUNT:        set_count(given, of, text); break;
+    case FILES:        { char **list = *(char ***)member; arrput(list, (char *)text); *(char ***)member = list; } break;
+    case LIST:         add_list((char ***)member, text); break;
+    case FIELD_SWITCH: set_option_fields(given, of, "1"); break;
+    case FIELD:        set_option_fields(given, of, text); break;
+    default:           set_assignment(given, of, text); break;
+    }
+}
+
+static void parse_options(settings *given, int count, char **arguments)
+{
+    int i;
+    for (i = 0; i < count; i++) {
+        const char *text = arguments[i], *value = strchr(text, '=');
+        const option *of;
+        size_t length = value ? (size_t)(value - text) : strlen(text);
+        if (strcmp(text, "--help") == 0 || strcmp(text, "-h") == 0) print_command_help(given->command);
+        if (strncmp(text, "--", 2) != 0)
+            fail_usage("unexpected argument '%.60s'; options begin with -- (mtl %s --help lists them)", text, command_name(given->command));
+        of = find_option(given->command, text, length);
+        if (!of->argument && value) fail_usage("%s takes no value", of->name);
+        if (of->argument && value) value++;
+        else if (of->argument) {
+            if (i + 1 >= count || strncmp(arguments[i + 1], "--", 2) == 0) fail_usage("%s needs a value: %s %s", of->name, of->name, of->argument);
+            value = arguments[++i];
+        }
+        set_option(given, of, value);
+    }
+}
+
+static void need_option(const settings *given, int given_it, const char *text)
+{
+    if (!given_it) fail_usage("mtl %s needs %s (mtl %s --help lists all options)", command_name(given->command), text, command_name(given->command));
+}
+
+static void check_options(const settings *given)
+{
+    int frames = arrlenu(given->frames) > 0;
+    if (given->command == TRAIN) need_option(given, arrlenu(given->data) || frames, "--data FILE (or --frames FILE)");
+    if (given->command == TRAIN) need_option(given, given->out != NULL, "--out FILE");
+    if (given->command == TRAIN && frames) need_option(given, arrlenu(given->features) > 0, "--features A,B,C with --frames");
+    if (given->command == TRAIN && frames) need_option(given, arrlenu(given->tasks) > 0, "--task NAME:KIND with --frames");
+    if (given->command == EVAL) need_option(given, arrlenu(given->data) || frames, "--data FILE (or --frames FILE)");
+    if (given->command != TRAIN) need_option(given, given->model_path != NULL, "--model FILE");
+    if (frames && arrlenu(given->data)) fail_usage("--data and --frames: expected one of them: a model reads text or rows of numbers");
+    if (given->command == TRAIN && !frames && (arrlenu(given->features) || arrlenu(given->tasks) || given->sequence))
+        fail_usage("--sequence, --features and --task describe CSV files: give those with --frames");
+    if (strcmp(given->preset, "plain") != 0) fail_usage("--preset %s: no such preset; expected plain", given->preset);
+}
+
+/* One --clamp: TASK=LOW:HIGH. */
+static void apply_clamp(corpus *all, const char *text)
+{
+    const char *equals = strchr(text, '='), *colon = equals ? strchr(equals, ':') : NULL;
+    char wanted[64] = "";
+    task *of;
+    double low, high;
+    if (!colon || !mtl_text_number(equals + 1, (size_t)(colon - equals) - 1, &low) ||
+        !mtl_text_number(colon + 1, strlen(colon + 1), &high) || low >= high)
+        fail_usage("--clamp %s: expected TASK=LOW:HIGH with two numbers, the lower first, e.g. rul=0:125", text);
+    snprintf(wanted, sizeof wanted, "%.*s", (int)(equals - text), text);
+    of = corpus_find(all, wanted);
+    if (!of) fail_usage("--clamp %s: no such task%s", text, suggestion(wanted, corpus_task_names(all)));
+    if (!kind_is_real(of->kind))
+        fail_usage("--clamp %s: task %s is of kind %s; expected real or reals", text, wanted, kind_names[of->kind]);
+    of->clamped = 1;
+    of->low = low;
+    of->high = high;
+}
+
+static void apply_clamps(const settings *given, corpus *all)
+{
+    size_t i;
+    for (i = 0; i < arrlenu(given->clamps); i++) apply_clamp(all, given->clamps[i]);
+}
+
+/* ==================================================================================================================
+   10 batches       data sets as the library takes them
+   ================================================================================================================== */
+
+/* The ids of all words of the corpus for a token input: one look-up for each distinct word, through the model's own normalisation,
+   so that training, evaluation and C programs read text alike. */
+static int *word_ids(corpus *all, const mtl_model *model, int input)
+{
+    size_t i, count = all->words ? shlenu(all->words) : 0;
+    int *ids = NULL;
+    arrsetlen(ids, count);
+    for (i = 0; i < count; i++) ids[i] = mtl_model_word(model, input, all->words[i].key, strlen(all->words[i].key));
+    return ids;
+}
+
+/* Fills set->batch_inputs for the model's inputs: all token inputs read the same words, a feature input the rows of the CSV file. */
+static void make_inputs(corpus *all, dataset *set, const mtl_model *model)
+{
+    const mtl_model_desc *desc = mtl_model_describe(model);
+    size_t i, k;
+    for (i = 0; i < desc->input_count; i++) {
+        mtl_input input = { 0 };
+        if (desc->inputs[i].vocabulary) {
+            int *table = word_ids(all, model, (int)i), *ids = NULL;
+            arrsetlen(ids, set->rows);
+            for (k = 0; k < set->rows; k++) ids[k] = table[set->words[k]];
+            arrput(set->batch_ids, ids);
+            arrfree(table);
+            input.ids = ids;
+        }
+        input.rows = desc->inputs[i].features ? set->features : NULL;
+        arrput(set->batch_inputs, input);
+    }
+}
+
+/* A data set as a batch of the model, whose tasks are numbered as the corpus'. The data set owns what the batch points to. */
+static mtl_batch make_batch(corpus *all, dataset *set, const mtl_model *model)
+{
+    mtl_batch batch = { 0 };
+    mtl_target none = { 0 };
+    size_t i;
+    make_inputs(all, set, model);
+    for (i = 0; i < arrlenu(all->tasks); i++) arrput(set->batch_targets, none);
+    for (i = 0; i < arrlenu(set->targets); i++) {
+        mtl_target *to = &set->batch_targets[set->targets[i].task];
+        to->labels = set->targets[i].labels;
+        to->values = set->targets[i].values;
+    }
+    batch.sequences = arrlenu(set->lengths);
+    batch.lengths = set->lengths;
+    batch.inputs = set->batch_inputs;
+    batch.targets = set->batch_targets;
+    batch.name = set->path;
+    return batch;
+}
+
+/* All data sets of a list. A growing array of the caller's. */
+static mtl_batch *make_batches(corpus *all, dataset *sets, const mtl_model *model)
+{
+    mtl_batch *batches = NULL;
+    size_t i;
+    for (i = 0; i < arrlenu(sets); i++) arrput(batches, make_batch(all, &sets[i], model));
+    return batches;
+}
+
+/* Sequence `index` of a batch over feature rows or ids, whose rows begin at `row`; without targets. inputs: [input_count] to be used. */
+static mtl_batch one_sequence(const mtl_batch *batch, const mtl_model_desc *desc, size_t index, size_t row, mtl_input *inputs)
+{
+    mtl_batch one = { 0 };
+    size_t i;
+    for (i = 0; i < desc->input_count; i++) {
+        inputs[i].ids = batch->inputs[i].ids ? batch->inputs[i].ids + row : NULL;
+        inputs[i].rows = batch->inputs[i].rows ? batch->inputs[i].rows + row * (size_t)desc->inputs[i].features : NULL;
+    }
+    one.sequences = 1;
+    one.lengths = batch->lengths + index;
+    one.inputs = inputs;
+    return one;
+}
+
+static double clamp(const task *of, double value)
+{
+    return !of->clamped ? value : value < of->low ? of->low : value > of->high ? of->high : value;
+}
+
+/* ==================================================================================================================
+   11 scores        evaluation, with clamped answers where --clamp asks for them
+   ================================================================================================================== */
+
+/* Sums over the items of a real task. */
+typedef struct errors { double items, squares, absolutes, mean, spread; } errors;
+
+static void add_error(errors *sums, double gold, double answer)
+{
+    double difference = answer - gold, from_mean = gold - sums->mean;
+    sums->items += 1;
+    sums->squares += difference * difference;
+    sums->absolutes += fabs(difference);
+    sums->mean += from_mean / sums->items;                      /* Welford's running mean and sum of squares */
+    sums->spread += from_mean * (gold - sums->mean);
+}
+
+static void set_real_score(mtl_task_score *to, const errors *sums)
+{
+    to->rmse = sqrt(sums->squares / sums->items);
+    to->mae = sums->absolutes / sums->items;
+    to->r2 = sums->spread > 0 ? 1 - sums->squares / sums->spread : 0;
+    to->score = to->r2 > 0 ? to->r2 : 0;
+}
+
+/* Adds up one task's errors over a data set, its answers clamped. */
+static void add_clamped_errors(mtl_predictor *predictor, const mtl_model *model, const task *of, int index, const mtl_batch *batch,
+                               errors *sums, mtl_error *err)
+{
+    const mtl_model_desc *desc = mtl_model_describe(model);
+    const mtl_real *gold = batch->targets[index].values;
+    size_t s, k, row = 0;
+    mtl_input *inputs = NULL;
+    mtl_prediction *answers = NULL;
+    arrsetlen(inputs, desc->input_count);
+    arrsetlen(answers, desc->task_count);
+    for (s = 0; s < batch->sequences && gold; s++) {
+        mtl_batch one = one_sequence(batch, desc, s, row, inputs);
+        size_t first = of->kind == REALS ? row : s;
+        if (mtl_predict(predictor, &one, answers, err)) break;
+        for (k = 0; k < answers[index].items; k++)
+            if (!isnan(gold[first + k])) add_error(sums, gold[first + k], clamp(of, answers[index].values[k]));
+        row += (size_t)batch->lengths[s];
+    }
+    arrfree(inputs);
+    arrfree(answers);
+}
+
+/* Replaces the scores of clamped tasks by those of clamped answers. */
+static void rescore_clamped(mtl_predictor *predictor, const mtl_model *model, const corpus *all, const mtl_batch *batches, mtl_scores *scores,
+                            mtl_error *err)
+{
+    size_t i, k, counted = 0;
+    double sum = 0;
+    for (i = 0; i < arrlenu(all->tasks); i++) {
+        errors sums = { 0 };
+        if (!all->tasks[i].clamped || !scores->tasks[i].items) continue;
+        for (k = 0; k < arrlenu(batches); k++) add_clamped_errors(predictor, model, &all->tasks[i], (int)i, &batches[k], &sums, err);
+        if (sums.items > 0) set_real_score(&scores->tasks[i], &sums);
+    }
+    for (i = 0; i < scores->task_count; i++)
+        if (scores->tasks[i].items) sum += scores->tasks[i].score, counted++;
+    if (counted) scores->score = sum / (double)counted;
+}
+
+/* Scores of the model on data sets. scores->tasks is a growing array of the caller's. */
+static mtl_scores evaluate(const settings *given, const corpus *all, mtl_model *model, const mtl_batch *batches)
+{
+    mtl_scores scores = { 0 };
+    mtl_error err = { 0 };
+    mtl_predictor *predictor = mtl_predictor_create(model, &given->predictor, &err);
+    scores.task_count = mtl_model_describe(model)->task_count;
+    arrsetlen(scores.tasks, scores.task_count);
+    mtl_evaluate(predictor, batches, arrlenu(batches), &scores, NULL, &err);
+    check(&err);
+    rescore_clamped(predictor, model, all, batches, &scores, &err);
+    check(&err);
+    mtl_predictor_destroy(predictor);
+    return scores;
+}
+
+/* A task's kind as files name it. */
+static int kind_of(const mtl_task_desc *desc)
+{
+    int step = desc->level == MTL_LEVEL_STEP;
+    return desc->kind == MTL_TASK_CLASS ? (step ? TAGS : CLASS) : (step ? REALS : REAL);
+}
+
+static void print_scores(const mtl_model *model, const mtl_scores *scores)
+{
+    const mtl_model_desc *desc = mtl_model_describe(model);
+    size_t i;
+    for (i = 0; i < scores->task_count; i++) {
+        const mtl_task_score *of = &scores->tasks[i];
+        int kind = kind_of(&desc->tasks[i]);
+        if (!of->items) continue;
+        printf("%-16s %-6s ", desc->tasks[i].name, kind_names[kind]);
+        if (kind == CLASS) printf("accuracy %.4f", of->accuracy);
+        if (kind == TAGS) printf("token accuracy %.4f", of->accuracy);
+        if (kind == TAGS && of->spans)
+            printf("  span precision %.4f  recall %.4f  F1 %.4f", of->span_precision, of->span_recall, of->span_f1);
+        if (kind_is_real(kind)) printf("RMSE %.6g  MAE %.6g  R2 %.4f", of->rmse, of->mae, of->r2);
+        printf("  (%zu items)\n", of->items);
+    }
+    if (scores->joint_items) printf("joint accuracy %.4f, ", scores->joint_accuracy);
+    printf("mean score %.4f; %zu sequences, %zu tokens\n", scores->score, scores->sequences, scores->tokens);
+}
+
+/* ==================================================================================================================
+   12 JSON          written as it goes; setlocale is never called, so printf writes a point in every locale
+   ================================================================================================================== */
+
+static void json_string(FILE *to, const char *text)
+{
+    fputc('"', to);
+    for (; *text; text++) {
+        unsigned char c = (unsigned char)*text;
+        if (c == '"' || c == '\\') fprintf(to, "\\%c", c);
+        else if (c < 0x20 || c == 0x7f) fprintf(to, "\\u%04x", c);
+        else fputc(c, to);
+    }
+    fputc('"', to);
+}
+
+/* "name": with a comma before it unless it is the first; *first is cleared. */
+static void json_key(FILE *to, int *first, const char *text)
+{
+    if (!*first) fputs(", ", to);
+    *first = 0;
+    json_string(to, text);
+    fputs(": ", to);
+}
+
+static void json_number(FILE *to, int *first, const char *key, double value)
+{
+    json_key(to, first, key);
+    if (isfinite(value)) fprintf(to, "%.6g", value);
+    else fputs("null", to);
+}
+
+static void json_task_score(FILE *to, int kind, const mtl_task_score *of)
+{
+    int first = 1;
+    fputc('{', to);
+    json_key(to, &first, "kind");
+    json_string(to, kind_names[kind]);
+    if (kind == CLASS) json_number(to, &first, "accuracy", of->accuracy);
+    if (kind == TAGS) json_number(to, &first, "token_accuracy", of->accuracy);
+    if (kind == TAGS && of->spans) {
+        json_number(to, &first, "span_precision", of->span_precision);
+        json_number(to, &first, "span_recall", of->span_recall);
+        json_number(to, &first, "span_f1", of->span_f1);
+    }
+    if (kind_is_real(kind)) json_number(to, &first, "rmse", of->rmse), json_number(to, &first, "mae", of->mae);
+    fputc('}', to);
+}
+
+/* The object that `mtl eval --json` prints. */
+static void json_scores(FILE *to, const mtl_model *model, const mtl_scores *scores)
+{
+    const mtl_model_desc *desc = mtl_model_describe(model);
+    int first = 1, first_task = 1;
+    size_t i;
+    fputc('{', to);
+    json_key(to, &first, "tasks");
+    fputc('{', to);
+    for (i = 0; i < scores->task_count; i++) {
+        if (!scores->tasks[i].items) continue;
+        json_key(to, &first_task, desc->tasks[i].name);
+        json_task_score(to, kind_of(&desc->tasks[i]), &scores->tasks[i]);
+    }
+    fputc('}', to);
+    if (scores->joint_items) json_number(to, &first, "joint_accuracy", scores->joint_accuracy);
+    json_key(to, &first, "sequences");
+    fprintf(to, "%zu", scores->sequences);
+    json_key(to, &first, "tokens");
+    fprintf(to, "%zu", scores->tokens);
+    fputc('}', to);
+}
+
+/* ==================================================================================================================
+   13 train         read, create, fit, save, score
+   ================================================================================================================== */
+
+static volatile sig_atomic_t interrupts;
+
+/* Once: the progress callback stops the training. Twice: leave now; saving is atomic, so the old file is intact. */
+static void on_interrupt(int number)
+{
+    (void)number;
+    if (interrupts) _exit(130);
+    interrupts = 1;
+}
+
+static void catch_interrupts(void)
+{
+    struct sigaction action;
+    memset(&action, 0, sizeof action);
+    action.sa_handler = on_interrupt;
+    action.sa_flags = SA_RESTART;
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGINT, &action, NULL);
+}
+
+/* 1 when both paths lead to one existing file. */
+static int same_file(const char *a, const char *b)
+{
+    struct stat at_a, at_b;
+    return stat(a, &at_a) == 0 && stat(b, &at_b) == 0 && at_a.st_dev == at_b.st_dev && at_a.st_ino == at_b.st_ino;
+}
+
+/* Tells before hours of training what would go wrong after them. */
+static void check_output(const settings *given, const char *path, const char *shown)
+{
+    struct stat status;
+    char *folder = strcpy((char *)checked_realloc(NULL, strlen(path) + 3), path), *slash = strrchr(folder, '/');
+    char **lists[3];
+    size_t i, k;
+    lists[0] = given->data, lists[1] = given->valid, lists[2] = given->frames;
+    for (i = 0; i < 3; i++)
+        for (k = 0; k < arrlenu(lists[i]); k++)
+            if (same_file(path, lists[i][k])) fail("%s %s: this file is read as data; expected another path", shown, path);
+    if (slash) slash[slash == folder] = '\0';
+    else strcpy(folder, ".");
+    if (!*path) fail("%s: an empty path; expected the name of a file", shown);
+    if (stat(path, &status) == 0 && S_ISDIR(status.st_mode)) fail("%s %s: is a directory; expected the path of a file", shown, path);
+    if (stat(folder, &status) != 0 || !S_ISDIR(status.st_mode)) fail("%s %s: there is no folder %s; create it first", shown, path, folder);
+    if (access(folder, W_OK) != 0) fail("%s %s: the folder %s cannot be written to: %s", shown, path, folder, strerror(errno));
+    free(folder);
+}
+
+/* The words that the model will know: word 0 stands for all others. */
+static void make_vocabulary(const settings *given, corpus *all)
+{
+    name *counted = NULL;
+    char *text = NULL;
+    size_t i, same;
+    for (i = 0; i < shlenu(all->words); i++) {
+        const char *word = all->words[i].key;
+        size_t length = strlen(word);
+        arrsetlen(text, 2 * length + 1);
+        mtl_text_normalise(word, length, given->input.lowercase, given->input.digits, text, 2 * length + 1);
+        same = names_add(&counted, text);
+        counted[same].value += all->words[i].value;
+    }
+    names_add(&all->vocabulary, "<unk>");
+    for (i = 0; i < shlenu(counted); i++)
+        if (counted[i].value >= (size_t)given->min_count) names_add(&all->vocabulary, counted[i].key);
+    if (shlenu(all->vocabulary) < 2)
+        fail("the vocabulary is empty: no word occurs %lld times in the training data; lower --min-count", given->min_count);
+    shfree(counted);
+    arrfree(text);
+}
+
+/* The keys of a map in their order. A growing array of the caller's. */
+static const char **name_list(const name *names)
+{
+    const char **list = NULL;
+    size_t i, count = names ? shlenu(names) : 0;
+    for (i = 0; i < count; i++) arrput(list, names[i].key);
+    return list;
+}
+
+static mtl_input_desc make_input_desc(const settings *given, corpus *all, const char **words)
+{
+    mtl_input_desc input = arrlenu(given->frames) ? given->frames_input : given->input;
+    if (arrlenu(given->frames)) {
+        input.name = "frames";
+        input.features = (int)arrlenu(all->features);
+    } else {
+        input.name = "text";
+        input.words = words;
+        input.vocabulary = (int)arrlenu(words);
+    }
+    return input;
+}
+
+static mtl_task_desc make_task_desc(const settings *given, const task *of, const char **labels)
+{
+    mtl_task_desc desc = { 0 };
+    mtl_error err = { 0 };
+    size_t i;
+    for (i = 0; i < arrlenu(given->assignments); i++) {
+        const assignment *set = &given->assignments[i];
+        int pool_of_steps = kind_is_step(of->kind) && strcmp(set->field->name, "pool") == 0;
+        if ((strcmp(set->task, "*") == 0 || strcmp(set->task, of->name) == 0) && !pool_of_steps) mtl_field_set(set->field, &desc, set->text, &err);
+    }
+    check(&err);
+    desc.name = of->name;
+    desc.kind = kind_is_real(of->kind) ? MTL_TASK_REAL : MTL_TASK_CLASS;
+    desc.level = kind_is_step(of->kind) ? MTL_LEVEL_STEP : MTL_LEVEL_SEQUENCE;
+    if (!kind_is_real(of->kind)) desc.classes = (int)of->classes;
+    if (!kind_is_real(of->kind)) desc.labels = labels;
+    return desc;
+}
+
+/* --weight, --set task.NAME.x and --score must name tasks that there are. */
+static void check_task_names(const settings *given, const corpus *all)
+{
+    const char **known = corpus_task_names(all);
+    size_t i;
+    for (i = 0; i < arrlenu(given->assignments); i++) {
+        const assignment *set = &given->assignments[i];
+        if (strcmp(set->task, "*") != 0 && !corpus_find(all, set->task))
+            fail_usage("%s: no task %s in the data%s", set->option, set->task, suggestion(set->task, known));
+    }
+    if (given->score && !corpus_find(all, given->score)) fail_usage("--score %s: no such task%s", given->score, suggestion(given->score, known));
+    arrfree(known);
+}
+
+/* Refuses a model that this machine cannot train, with the bytes it would need: malloc alone may promise what is not there. */
+static void check_memory(const mtl_model_desc *desc)
+{
+    mtl_error err = { 0 };
+    size_t bytes = mtl_model_size(desc, &err);
+    double machine = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
+    check(&err);
+    if (machine > 0 && 4.0 * (double)bytes > machine)   /* weights, gradients and two moments */
+        fail("out of memory: the model needs %zu bytes, and about %.0f bytes while it is trained; this machine has %.0f: make --hidden, "
+             "--embed or the vocabulary smaller", bytes, 4.0 * (double)bytes, machine);
+}
+
+static mtl_model *create_model(const settings *given, corpus *all)
+{
+    const char **words = name_list(all->vocabulary), ***labels = NULL;
+    mtl_input_desc input = make_input_desc(given, all, words);
+    mtl_task_desc *tasks = NULL;
+    mtl_model_desc desc = given->model;
+    mtl_error err = { 0 };
+    mtl_model *model;
+    size_t i;
+    for (i = 0; i < arrlenu(all->tasks); i++) {
+        arrput(labels, name_list(all->tasks[i].labels));
+        arrput(tasks, make_task_desc(given, &all->tasks[i], labels[i]));
+    }
+    desc.inputs = &input;
+    desc.input_count = 1;
+    desc.encoder = given->encoder;
+    desc.tasks = tasks;
+    desc.task_count = arrlenu(tasks);
+    check_memory(&desc);
+    model = mtl_model_create(&desc, &err);
+    check(&err);
+    for (i = 0; i < arrlenu(labels); i++) arrfree(labels[i]);
+    arrfree(labels);
+    arrfree(tasks);
+    arrfree(words);
+    return model;
+}
+
+/* Mean and variance in one pass (Welford 1962): exactly 0 for a constant column. */
+typedef struct moments { double count, mean, spread; } moments;
+
+static void add_value(moments *of, double value)
+{
+    double from_mean = value - of->mean;
+    of->count += 1;
+    of->mean += from_mean / of->count;
+    of->spread += from_mean * (value - of->mean);
+}
+
+static mtl_real deviation(const moments *of)
+{
+    return (mtl_real)(of->count > 0 ? sqrt(of->spread / of->count) : 0);
+}
+
+static void scale_features(const corpus *all, mtl_model *model, mtl_error *err)
+{
+    size_t f, i, k, width = arrlenu(all->features);
+    mtl_real *mean = NULL, *scale = NULL;
+    for (f = 0; f < width; f++) {
+        moments of = { 0 };
+        for (i = 0; i < arrlenu(all->train); i++)
+            for (k = 0; k < all->train[i].rows; k++) add_value(&of, all->train[i].features[k * width + f]);
+        arrput(mean, (mtl_real)of.mean);
+        arrput(scale, deviation(&of));
+    }
+    if (width) mtl_model_set_feature_scale(model, mtl_model_input(model, "frames"), mean, scale, err);
+    arrfree(mean);
+    arrfree(scale);
+}
+
+static void scale_targets(const corpus *all, mtl_model *model, mtl_error *err)
+{
+    size_t i, t, k;
+    for (t = 0; t < arrlenu(all->tasks); t++) {
+        moments of = { 0 };
+        mtl_real mean, scale;
+        if (!kind_is_real(all->tasks[t].kind)) continue;
+        for (i = 0; i < arrlenu(all->train); i++) {
+            const mtl_real *values = all->train[i].batch_targets[t].values;
+            for (k = 0; k < arrlenu(values); k++)
+                if (!isnan(values[k])) add_value(&of, values[k]);
+        }
+        mean = (mtl_real)of.mean;
+        scale = deviation(&of);
+        mtl_model_set_target_scale(model, (int)t, &mean, &scale, err);
+    }
+}
+
+PRINTS(2, 3)
+static void add_text(char **text, const char *format, ...)
+{
+    char piece[512];
+    va_list arguments;
+    size_t length;
+    va_start(arguments, format);
+    vsnprintf(piece, sizeof piece, format, arguments);
+    va_end(arguments);
+    length = strlen(piece);
+    if (arrlenu(*text)) arrsetlen(*text, arrlenu(*text) - 1);
+    memcpy(arraddnptr(*text, length + 1), piece, length + 1);
+}
+
+/* Keeps in the model how it is trained, for `mtl info`, and how CSV files are read, for eval and predict. What the result does not
+   depend on (threads, limits) stays out, so that equal runs write equal files. */
+static void note_settings(const settings *given, const corpus *all, mtl_model *model, mtl_error *err)
+{
+    static const char *const left_out[] = { "threads", "isa", "max_rows", "max_sequences", "max_steps" };
+    char *text = NULL, value[64];
+    size_t g, i, k, count;
+    add_text(&text, "preset=%s\n", given->preset);
+    if (!arrlenu(given->frames)) add_text(&text, "min-count=%lld\n", given->min_count);
+    if (given->score) add_text(&text, "score=%s\n", given->score);
+    for (g = 0; g < GROUP_COUNT; g++) {
+        const mtl_field *fields = mtl_fields(groups[g].desc, &count);
+        if (groups[g].desc != MTL_DESC_TRAINER && groups[g].desc != MTL_DESC_FIT) continue;
+        for (i = 0; i < count; i++) {
+            for (k = 0; k < sizeof left_out / sizeof *left_out && strcmp(fields[i].name, left_out[k]) != 0; k++) { }
+            if (k < sizeof left_out / sizeof *left_out) continue;
+            add_text(&text, "%s.%s=%s\n", groups[g].name, fields[i].name,
+                     mtl_field_get(&fields[i], (const char *)given + groups[g].offset, value, sizeof value));
+        }
+    }
+    for (i = 0; i < arrlenu(given->clamps); i++) add_text(&text, "clamp=%s\n", given->clamps[i]);
+    mtl_model_note(model, "settings", text, err);
+    arrfree(text);
+    if (!arrlenu(given->frames)) return;
+    if (all->sequence) mtl_model_note(model, "sequence", all->sequence, err);
+    for (i = 0; i < arrlenu(all->features); i++) add_text(&text, "%s%s", i ? "," : "", all->features[i]);
+    mtl_model_note(model, "features", text, err);
+    arrfree(text);
+}
+
+/* What the progress callback needs. */
+typedef struct reporter {
+    const settings *given;
+    const mtl_model *model;
+    FILE *log;
+    int terminal;
+    double last_shown;                      /* seconds */
+    double lr;                              /* of the last update */
+} reporter;
+
+static char *format_time(double seconds, char out[24])
+{
+    long s = seconds > 0 && seconds < 1e8 ? (long)(seconds + 0.5) : 0;
+    if (s >= 3600) snprintf(out, 24, "%ld:%02ld:%02ld", s / 3600, s / 60 % 60, s % 60);
+    else snprintf(out, 24, "%ld:%02ld", s / 60, s % 60);
+    return out;
+}
+
+/* The sum over tasks of weight * loss, each the mean over the epoch so far. */
+static double joint_loss(const reporter *to, const mtl_progress *now)
+{
+    const mtl_model_desc *desc = mtl_model_describe(to->model);
+    double sum = 0;
+    size_t i;
+    for (i = 0; i < desc->task_count && now->task_loss; i++)
+        if (!desc->tasks[i].evaluate_only) sum += (double)desc->tasks[i].weight * now->task_loss[i];
+    return sum;
+}
+
+/* "loss 0.53  intent 0.12  slots 0.41" into out. */
+static void format_losses(const reporter *to, const mtl_progress *now, char *out, size_t size)
+{
+    const mtl_model_desc *desc = mtl_model_describe(to->model);
+    size_t i, used = (size_t)snprintf(out, size, "loss %.4f", joint_loss(to, now));
+    for (i = 0; i < desc->task_count && used < size && now->task_loss; i++)
+        used += (size_t)snprintf(out + used, size - used, "  %s %.4f", desc->tasks[i].name, now->task_loss[i]);
+}
+
+static size_t terminal_width(void)
+{
+#ifdef TIOCGWINSZ
+    struct winsize window;
+    if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &window) == 0 && window.ws_col > 20) return window.ws_col;
+#endif
+    return 80;
+}
+
+/* The line that is written over and over on a terminal, cut to its width. */
+static void show_batch(reporter *to, const mtl_progress *now)
+{
+    char losses[512], line[800], left[24];
+    size_t width = terminal_width() - 1;
+    if (now->seconds - to->last_shown < 0.2) return;
+    to->last_shown = now->seconds;
+    format_losses(to, now, losses, sizeof losses);
+    snprintf(line, sizeof line, "epoch %zu/%zu  %3.0f%%  %.0f tokens/s  %s left  %s", now->epoch, now->epochs,
+             now->batches ? 100.0 * (double)now->batch / (double)now->batches : 0.0, now->tokens_per_second, format_time(now->seconds_left, left), losses);
+    if (width < sizeof line) line[width] = '\0';
+    printf("\r%s\033[K", line);
+    progress_line_open = 1;
+    fflush(stdout);
+}
+
+static void show_epoch(reporter *to, const mtl_progress *now)
+{
+    char losses[512], left[24], valid[80] = "";
+    format_losses(to, now, losses, sizeof losses);
+    if (now->scores) snprintf(valid, sizeof valid, "  valid %.4f%s", now->scores->score, now->best_epoch == now->epoch ? " (best)" : "");
+    printf("%sepoch %zu/%zu  %s%s  %.0f tokens/s  %s left\n", progress_line_open ? "\r\033[K" : "", now->epoch, now->epochs, losses, valid,
+           now->tokens_per_second, format_time(now->seconds_left, left));
+    progress_line_open = 0;
+    fflush(stdout);
+}
+
+/* One object for an epoch in the --log file. */
+static void log_epoch(const reporter *to, const mtl_progress *now)
+{
+    const mtl_model_desc *desc = mtl_model_describe(to->model);
+    int first = 1, first_task = 1;
+    size_t i;
+    fputc('{', to->log);
+    json_number(to->log, &first, "epoch", (double)now->epoch);
+    json_number(to->log, &first, "loss", joint_loss(to, now));
+    json_key(to->log, &first, "task_loss");
+    fputc('{', to->log);
+    for (i = 0; i < desc->task_count && now->task_loss; i++) json_number(to->log, &first_task, desc->tasks[i].name, now->task_loss[i]);
+    fputc('}', to->log);
+    json_number(to->log, &first, "lr", to->lr);
+    json_number(to->log, &first, "seconds", now->seconds);
+    json_number(to->log, &first, "train_seconds", now->train_seconds);
+    json_number(to->log, &first, "tokens_per_second", now->tokens_per_second);
+    if (now->scores) {
+        json_number(to->log, &first, "score", now->scores->score);
+        json_number(to->log, &first, "best_score", now->best_score);
+        json_number(to->log, &first, "best_epoch", (double)now->best_epoch);
+        json_key(to->log, &first, "valid");
+        json_scores(to->log, to->model, now->scores);
+    }
+    fputs("}\n", to->log);
+    fflush(to->log);
+}
+
+static int on_progress(void *user, const mtl_progress *now)
+{
+    reporter *to = (reporter *)user;
+    if (now->step) to->lr = now->step->lr;
+    if (now->epoch_end && to->log) log_epoch(to, now);
+    if (now->epoch_end && !to->given->quiet) show_epoch(to, now);
+    if (!now->epoch_end && to->terminal) show_batch(to, now);
+    return interrupts != 0;
+}
+
+/* Reads everything that the command line names. */
+static void read_training_data(const settings *given, corpus *all)
+{
+    int frames = arrlenu(given->frames) > 0;
+    char **files = frames ? given->frames : given->data;
+    source command_line = { 0 };
+    size_t i;
+    command_line.path = "--task";
+    all->only = given->only;
+    all->sequence = given->sequence;
+    all->features = given->features;
+    all->max_tokens = (size_t)given->max_tokens;
+    for (i = 0; i < arrlenu(given->tasks); i++) {
+        const char *fault = "is not of the form NAME:KIND";
+        char *text = given->tasks[i], *colon = strchr(text, ':');
+        int kind = colon ? kind_by_name(colon + 1, &fault) : -1;
+        if (kind < 0) fail_usage("--task %s: '%s' %s", text, colon ? colon + 1 : text, fault);
+        *colon = '\0';
+        if (corpus_find(all, text)) fail_usage("--task %s: the same task twice", text);
+        if (name_fault(text)) fail_usage("--task %s: the name %s", text, name_fault(text));
+        corpus_task(all, &command_line, NULL, text, kind);
+    }
+    if (frames) apply_clamps(given, all);
+    for (i = 0; i < arrlenu(files); i++) read_dataset(all, files[i], frames, &all->train);
+    corpus_close(all);
+    if (!frames) {
+        if (arrlenu(given->clamps)) fail_usage("--clamp is for --frames");
+        make_vocabulary(given, all);
+    }
+    check_task_names(given, all);
+    for (i = 0; i < arrlenu(given->valid); i++) read_dataset(all, given->valid[i], frames, &all->valid);
+}
+
+static size_t count_parameters(mtl_model *model)
+{
+    const mtl_parameters *set = mtl_model_parameters(model);
+    size_t i, sum = 0;
+    for (i = 0; i < set->count; i++) sum += set->tensors[i]->count;
+    return sum;
+}
+
+static void print_start(const settings *given, const corpus *all, mtl_model *model)
+{
+    size_t i, sequences = 0, rows = 0;
+    for (i = 0; i < arrlenu(all->train); i++) sequences += arrlenu(all->train[i].lengths), rows += all->train[i].rows;
+    if (given->quiet) return;
+    printf("%zu sequences, %zu %s", sequences, rows, all->features ? "rows" : "tokens");
+    if (all->vocabulary) printf(", %zu words", shlenu(all->vocabulary));
+    printf("; tasks:");
+    for (i = 0; i < arrlenu(all->tasks); i++) {
+        printf("%s %s %s", i ? "," : "", all->tasks[i].name, kind_names[all->tasks[i].kind]);
+        if (all->tasks[i].classes) printf(" of %zu", all->tasks[i].classes);
+    }
+    printf("; %zu parameters\n", count_parameters(model));
+    fflush(stdout);
+}
+
+/* Says which weights were kept and why. */
+static void report_end(const settings *given, const mtl_fit_result *result)
+{
+    char kept[80];
+    if (result->best_epoch) snprintf(kept, sizeof kept, "the best model so far (epoch %zu)", result->best_epoch);
+    else snprintf(kept, sizeof kept, "the model as it is after %zu updates", result->updates);
+    if (interrupts) say("interrupted: %s is in %s", kept, given->out);
+    if (given->quiet) return;
+    if (!interrupts && result->best_epoch) printf("best epoch %zu, score %.4f", result->best_epoch, result->best_score);
+    else if (!interrupts) printf("no --valid data: the last epoch's weights were kept");
+    else printf("interrupted");
+    printf("; %.1f s of training; saved to %s\n", result->train_seconds, given->out);
+}
+
+/* Fits the model and leaves the result in *result. */
+static void fit(const settings *given, corpus *all, mtl_model *model, const mtl_batch *train, const mtl_batch *valid, mtl_fit_result *result)
+{
+    mtl_error err = { 0 };
+    reporter to = { 0 };
+    mtl_fit_desc how = given->fit;
+    mtl_trainer *trainer = mtl_trainer_create(model, &given->trainer, &err);
+    check(&err);
+    to.given = given;
+    to.model = model;
+    to.terminal = isatty(STDOUT_FILENO) && !given->quiet;
+    if (given->log && !(to.log = fopen(given->log, "w"))) fail("--log %s: cannot be written: %s", given->log, strerror(errno));
+    how.score = given->score;
+    how.progress = on_progress;
+    how.user = &to;
+    print_start(given, all, model);
+    catch_interrupts();
+    mtl_fit(trainer, train, arrlenu(train), valid, arrlenu(valid), &how, result, &err);
+    if (err.code == MTL_ERROR_STOPPED && interrupts) mtl_error_clear(&err);
+    check(&err);
+    mtl_trainer_destroy(trainer);
+    if (to.log && (ferror(to.log) | fclose(to.log))) warn("--log %s: not all of it could be written", given->log);
+}
+
+static int command_train(const settings *given, corpus *all)
+{
+    mtl_error err = { 0 };
+    mtl_fit_result result = { 0 };
+    mtl_model *model;
+    mtl_batch *train, *valid;
+    char trained[120];
+    check_output(given, given->out, "--out");
+    if (given->log) check_output(given, given->log, "--log");
+    read_training_data(given, all);
+    model = create_model(given, all);
+    train = make_batches(all, all->train, model);
+    valid = make_batches(all, all->valid, model);
+    scale_features(all, model, &err);
+    scale_targets(all, model, &err);
+    note_settings(given, all, model, &err);
+    check(&err);
+    fit(given, all, model, train, valid, &result);
+    snprintf(trained, sizeof trained, "epochs=%zu\nupdates=%zu\nbest_epoch=%zu\nbest_score=%.6g\n", result.epochs, result.updates, result.best_epoch,
+             result.best_score);
+    mtl_model_note(model, "trained", trained, &err);
+    mtl_model_save(model, given->out, &err);
+    check(&err);
+    report_end(given, &result);
+    if (arrlenu(valid) && !given->quiet) {
+        mtl_scores scores = evaluate(given, all, model, valid);
+        print_scores(model, &scores);
+        arrfree(scores.tasks);
+    }
+    mtl_model_destroy(model);
+    arrfree(train);
+    arrfree(valid);
+    return 0;
+}
+
+/* ==================================================================================================================
+   14 eval          scores of a model on labelled files
+   ================================================================================================================== */
+
+static mtl_model *load_model(const settings *given)
+{
+    mtl_error err = { 0 };
+    mtl_model *model;
+    struct stat status;
+    if (stat(given->model_path, &status) == 0 && S_ISDIR(status.st_mode)) fail("%s: is a directory; expected a model file", given->model_path);
+    model = mtl_model_load(given->model_path, &err);
+    if (err.code) fail("%s%s%s", strstr(err.message, given->model_path) ? "" : given->model_path, strstr(err.message, given->model_path) ? "" : ": ", err.message);
+    return model;
+}
+
+/* Index of the model's feature input, or -1. */
+static int feature_input(const mtl_model_desc *desc)
+{
+    size_t i;
+    for (i = 0; i < desc->input_count; i++)
+        if (desc->inputs[i].features) return (int)i;
+    return -1;
+}
+
+/* Classes of a model that stores no labels are called 0, 1, ... */
+static const char *label_text(const mtl_model *model, int index, int label, char number[24])
+{
+    const char *text = mtl_model_label(model, index, label);
+    if (text) return text;
+    snprintf(number, 24, "%d", label);
+    return number;
+}
+
+/* The corpus of a model: its tasks and labels, closed. */
+static void corpus_from_model(const settings *given, corpus *all, const mtl_model *model)
+{
+    const mtl_model_desc *desc = mtl_model_describe(model);
+    size_t i;
+    int label;
+    for (i = 0; i < desc->task_count; i++) {
+        task of = { 0 };
+        char number[24];
+        of.name = desc->tasks[i].name;
+        of.kind = kind_of(&desc->tasks[i]);
+        of.path = given->model_path;
+        if (kind_is_real(of.kind) && desc->tasks[i].width > 1)
+            fail("%s: task %s has %d numbers for each item; the command reads one", given->model_path, of.name, desc->tasks[i].width);
+        for (label = 0; label < desc->tasks[i].classes && !kind_is_real(of.kind); label++)
+            names_add(&of.labels, label_text(model, (int)i, label, number));
+        of.classes = (size_t)desc->tasks[i].classes;
+        arrput(all->tasks, of);
+    }
+    all->closed = 1;
+    all->only = given->only;
+    all->max_tokens = (size_t)given->max_tokens;
+    for (i = 0; i < arrlenu(given->only); i++)
+        if (!corpus_find(all, given->only[i])) fail_usage("--only %s: no such task%s", given->only[i], suggestion(given->only[i], corpus_task_names(all)));
+    apply_clamps(given, all);
+}
+
+/* Checks that the model reads what the command line gives, and takes from the model how CSV files are read. */
+static void check_inputs(const settings *given, corpus *all, mtl_model *model)
+{
+    const mtl_model_desc *desc = mtl_model_describe(model);
+    int input = feature_input(desc);
+    const char *features;
+    mtl_error err = { 0 };
+    if (input >= 0 && !arrlenu(given->frames)) fail_usage("%s reads rows of numbers: give --frames FILE.csv", given->model_path);
+    if (input < 0 && arrlenu(given->frames)) fail_usage("%s reads text: --frames does not fit", given->model_path);
+    if (input < 0 && !desc->inputs[0].words) fail("%s reads token ids: it stores no words", given->model_path);
+    if (input < 0) return;
+    if (desc->input_count > 1) fail("%s has %zu inputs; the command can feed one of numbers", given->model_path, desc->input_count);
+    features = mtl_model_note(model, "features", NULL, &err);
+    all->sequence = given->sequence ? given->sequence : mtl_model_note(model, "sequence", NULL, &err);
+    all->features = given->features;
+    if (!arrlenu(all->features) && features) add_list(&all->features, features);
+    if ((int)arrlenu(all->features) != desc->inputs[input].features)
+        fail_usage("--features names %zu columns; %s was trained on %d", arrlenu(all->features), given->model_path, desc->inputs[input].features);
+}
+
+/* --task in eval says which kind a column has; it must be the model's. */
+static void check_tasks(const settings *given, const corpus *all)
+{
+    size_t i;
+    for (i = 0; i < arrlenu(given->tasks); i++) {
+        char *text = given->tasks[i], *colon = strchr(text, ':');
+        task *of;
+        if (!colon) fail_usage("--task %s: expected NAME:KIND", text);
+        *colon = '\0';
+        of = corpus_find(all, text);
+        if (!of) fail_usage("--task %s: no such task in the model%s", text, suggestion(text, corpus_task_names(all)));
+        if (strcmp(kind_names[of->kind], colon + 1) != 0)
+            fail_usage("--task %s:%s: the model's task %s is of kind %s", text, colon + 1, text, kind_names[of->kind]);
+    }
+}
+
+static int command_eval(const settings *given, corpus *all)
+{
+    mtl_model *model = load_model(given);
+    mtl_batch *batches;
+    mtl_scores scores;
+    int frames = arrlenu(given->frames) > 0;
+    char **files = frames ? given->frames : given->data;
+    size_t i, targets = 0;
+    const char *settings_note = mtl_model_note(model, "settings", NULL, NULL);
+    corpus_from_model(given, all, model);
+    check_inputs(given, all, model);
+    check_tasks(given, all);
+    for (i = 0; i < arrlenu(files); i++) read_dataset(all, files[i], frames, &all->valid);
+    for (i = 0; i < arrlenu(files); i++) targets += arrlenu(all->valid[i].targets);
+    if (!targets)
+        fail("%s:1:1: no column for any task of %s%s", files[0], given->model_path, suggestion("", corpus_task_names(all)));
+    if (settings_note && strstr(settings_note, "\nclamp=") && !arrlenu(given->clamps))
+        warn("the model was trained with --clamp; scores are of the whole range unless it is given here, too");
+    batches = make_batches(all, all->valid, model);
+    scores = evaluate(given, all, model, batches);
+    if (given->json) json_scores(stdout, model, &scores), putchar('\n');
+    else print_scores(model, &scores);
+    arrfree(scores.tasks);
+    arrfree(batches);
+    mtl_model_destroy(model);
+    return 0;
+}
+
+/* ==================================================================================================================
+   15 predict       an answer for every line, at once
+   ================================================================================================================== */
+
+/* A task's answer as a cell: labels and numbers of steps are separated by spaces. */
+static void print_answer(const mtl_model *model, const task *of, int index, const mtl_prediction *answer)
+{
+    size_t i;
+    char number[24];
+    for (i = 0; i < answer->items * (kind_is_real(of->kind) ? answer->width : 1); i++) {
+        if (i) putchar(' ');
+        if (kind_is_real(of->kind)) printf("%.6g", clamp(of, answer->values[i]));
+        else fputs(label_text(model, index, answer->labels[i], number), stdout);
+    }
+}
+
+/* The probabilities of one item's labels: {"label": p, ...}. */
+static void json_probabilities(const mtl_model *model, int index, const mtl_prediction *answer, size_t item)
+{
+    size_t c;
+    int first = 1;
+    char number[24];
+    putchar('{');
+    for (c = 0; c < answer->width; c++)
+        json_number(stdout, &first, label_text(model, index, (int)c, number), answer->probabilities[item * answer->width + c]);
+    putchar('}');
+}
+
+/* class: {"label", "probabilities"}; tags: {"labels", "probabilities": one for each label chosen}; real: {"value"}; reals: {"values"}. */
+static void json_answer(const mtl_model *model, const task *of, int index, const mtl_prediction *answer)
+{
+    size_t i;
+    char number[24];
+    if (of->kind == CLASS) {
+        printf("{\"label\": ");
+        json_string(stdout, label_text(model, index, answer->labels[0], number));
+        printf(", \"probabilities\": ");
+        json_probabilities(model, index, answer, 0);
+    } else if (of->kind == TAGS) {
+        printf("{\"labels\": [");
+        for (i = 0; i < answer->items; i++) {
+            if (i) printf(", ");
+            json_string(stdout, label_text(model, index, answer->labels[i], number));
+        }
+        printf("], \"probabilities\": [");
+        for (i = 0; i < answer->items; i++)
+            printf("%s%.6g", i ? ", " : "", (double)answer->probabilities[i * answer->width + (size_t)answer->labels[i]]);
+        putchar(']');
+    } else {
+        printf(of->kind == REAL ? "{\"value\": " : "{\"values\": [");
+        for (i = 0; i < answer->items; i++) printf("%s%.6g", i ? ", " : "", clamp(of, answer->values[i]));
+        if (of->kind == REALS) putchar(']');
+    }
+    putchar('}');
+}
+
+/* One line: what was asked, and each task's answer. what: "text" or "sequence". */
+static void print_answers(const settings *given, const corpus *all, const mtl_model *model, const char *what, const char *asked, const mtl_prediction *answers)
+{
+    size_t i;
+    int first = 1;
+    if (given->json) {
+        putchar('{');
+        json_key(stdout, &first, what);
+        json_string(stdout, asked);
+        json_key(stdout, &first, "tasks");
+        putchar('{');
+        first = 1;
+    } else {
+        fputs(asked, stdout);
+    }
+    for (i = 0; i < arrlenu(all->tasks); i++) {
+        if (given->json) json_key(stdout, &first, all->tasks[i].name), json_answer(model, &all->tasks[i], (int)i, &answers[i]);
+        else putchar('\t'), print_answer(model, &all->tasks[i], (int)i, &answers[i]);
+    }
+    puts(given->json ? "}}" : "");
+    flush_output();
+}
+
+static void print_answer_header(const settings *given, const corpus *all, const char *what)
+{
+    size_t i;
+    if (given->json) return;
+    fputs(what, stdout);
+    for (i = 0; i < arrlenu(all->tasks); i++) printf("\t%s", all->tasks[i].name);
+    putchar('\n');
+    flush_output();
+}
+
+/* Typed text is read generously: any run of spaces and tabs separates tokens. Returns how many tokens there are. */
+static size_t tidy_line(const source *in, size_t max_tokens)
+{
+    char *from = in->line, *to = in->line;
+    size_t tokens = 0;
+    while (*(from += strspn(from, " \t"))) {
+        size_t length = strcspn(from, " \t");
+        if (length > LONGEST_WORD) fail_at(in, from, "a token of %zu bytes; expected at most %d", length, (int)LONGEST_WORD);
+        if (++tokens > max_tokens) fail_at(in, from, "more than %zu tokens in a line; cut it, or allow more with --max-tokens", max_tokens);
+        if (tokens > 1) *to++ = ' ';
+        memmove(to, from, length);
+        to += length;
+        from += length;
+    }
+    *to = '\0';
+    return tokens;
+}
+
+static void predict_lines(const settings *given, corpus *all, mtl_model *model, mtl_predictor *predictor, mtl_prediction *answers)
+{
+    source in = { 0 };
+    char *buffer = NULL;
+    size_t capacity = 0;
+    ssize_t length;
+    mtl_error err = { 0 };
+    in.path = "standard input";
+    while ((length = getline(&buffer, &capacity, stdin)) >= 0) {
+        int mark = !in.number && length >= 3 && memcmp(buffer, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
+        set_line(&in, buffer + mark, (size_t)(length - mark));
+        if (tidy_line(&in, all->max_tokens)) {
+            mtl_predict_text(predictor, in.line, answers, NULL, &err);
+            if (err.code) fail_at(&in, NULL, "%s", err.message);
+            print_answers(given, all, model, "text", in.line, answers);
+        } else {
+            putchar('\n');
+            flush_output();
+        }
+    }
+    if (ferror(stdin) || !feof(stdin)) fail("standard input: cannot be read: %s", strerror(errno));
+    free(buffer);
+}
+
+static void predict_frames(const settings *given, corpus *all, mtl_model *model, mtl_predictor *predictor, mtl_prediction *answers)
+{
+    const mtl_model_desc *desc = mtl_model_describe(model);
+    mtl_input inputs[1];
+    mtl_error err = { 0 };
+    task *tasks = all->tasks;
+    size_t i, s;
+    all->tasks = NULL;                      /* the targets, if the file has any, are not read */
+    for (i = 0; i < arrlenu(given->frames); i++) read_dataset(all, given->frames[i], 1, &all->valid);
+    all->tasks = tasks;
+    for (i = 0; i < arrlenu(all->valid); i++) {
+        mtl_batch batch = make_batch(all, &all->valid[i], model);
+        size_t row = 0;
+        for (s = 0; s < batch.sequences; s++) {
+            mtl_batch one = one_sequence(&batch, desc, s, row, inputs);
+            mtl_predict(predictor, &one, answers, &err);
+            check(&err);
+            print_answers(given, all, model, "sequence", all->valid[i].sequences[s].key, answers);
+            row += (size_t)batch.lengths[s];
+        }
+    }
+}
+
+static int command_predict(const settings *given, corpus *all)
+{
+    mtl_error err = { 0 };
+    mtl_model *model = load_model(given);
+    mtl_predictor *predictor;
+    mtl_prediction *answers = NULL;
+    int frames = arrlenu(given->frames) > 0;
+    corpus_from_model(given, all, model);
+    check_inputs(given, all, model);
+    predictor = mtl_predictor_create(model, &given->predictor, &err);
+    check(&err);
+    arrsetlen(answers, arrlenu(all->tasks));
+    print_answer_header(given, all, frames ? "sequence" : "text");
+    if (frames) predict_frames(given, all, model, predictor, answers);
+    else predict_lines(given, all, model, predictor, answers);
+    arrfree(answers);
+    mtl_predictor_destroy(predictor);
+    mtl_model_destroy(model);
+    return 0;
+}
+
+/* ==================================================================================================================
+   16 info          what is in a model file, from the field tables
+   ================================================================================================================== */
+
+/* "name value" of every field of a desc that says something: those that stand at 0 and mean nothing then are left out. */
+static void print_fields(int desc, const void *members)
+{
+    size_t i, count, column = 0;
+    char value[64], piece[140];
+    const mtl_field *fields = mtl_fields(desc, &count);
+    for (i = 0; i < count; i++) {
+        mtl_field_get(&fields[i], members, value, sizeof value);
+        if (strcmp(value, "0") == 0 || !*value) continue;
+        snprintf(piece, sizeof piece, "%s %s", fields[i].name, value);
+        column += strlen(piece) + 2;
+        if (column > 110) column = strlen(piece) + 2, printf("\n ");
+        printf("  %s", piece);
+    }
+    putchar('\n');
+}
+
+static void print_labels(const mtl_task_desc *of)
+{
+    int i;
+    size_t column = 9;
+    if (!of->labels) return;
+    printf("  labels:");
+    for (i = 0; i < of->classes; i++) {
+        column += strlen(of->labels[i]) + 1;
+        if (column > 110) column = strlen(of->labels[i]) + 4, printf("\n   ");
+        printf(" %s", of->labels[i]);
+    }
+    putchar('\n');
+}
+
+/* A note's lines, indented. */
+static void print_note(mtl_model *model, const char *key, const char *title)
+{
+    const char *text = mtl_model_note(model, key, NULL, NULL);
+    if (!text || !*text) return;
+    printf("%s\n", title);
+    while (*text) {
+        size_t length = strcspn(text, "\n");
+        printf("  %.*s\n", (int)length, text);
+        text += length + (text[length] == '\n');
+    }
+}
+
+static void print_model(const settings *given, mtl_model *model, double bytes)
+{
+    const mtl_model_desc *desc = mtl_model_describe(model);
+    const mtl_column_desc *columns = desc->column_count ? desc->columns : &desc->encoder;
+    size_t i, column_count = desc->column_count ? desc->column_count : 1;
+    printf("%s: a valid model, %.0f bytes, %zu parameters\n", given->model_path, bytes, count_parameters(model));
+    for (i = 0; i < desc->input_count; i++) {
+        printf("input %s\n", desc->inputs[i].name);
+        print_fields(MTL_DESC_INPUT, &desc->inputs[i]);
+    }
+    for (i = 0; i < column_count; i++) {
+        printf("column %s\n", columns[i].name ? columns[i].name : "encoder");
+        print_fields(MTL_DESC_COLUMN, &columns[i]);
+    }
+    for (i = 0; i < desc->task_count; i++) {
+        printf("task %s: %s\n", desc->tasks[i].name, kind_names[kind_of(&desc->tasks[i])]);
+        print_fields(MTL_DESC_TASK, &desc->tasks[i]);
+        print_labels(&desc->tasks[i]);
+    }
+    printf("model\n");
+    print_fields(MTL_DESC_MODEL, desc);
+    print_note(model, "settings", "trained with");
+    print_note(model, "trained", "training");
+    print_note(model, "sequence", "CSV: sequence column");
+    print_note(model, "features", "CSV: feature columns");
+}
+
+/* {"name": ..., field: value, ...} without its end. */
+static void json_fields(int desc, const void *members, const char *key)
+{
+    size_t i, count;
+    int first = 1;
+    char value[64];
+    const mtl_field *fields = mtl_fields(desc, &count);
+    putchar('{');
+    json_key(stdout, &first, "name");
+    json_string(stdout, key);
+    for (i = 0; i < count; i++) {
+        mtl_field_get(&fields[i], members, value, sizeof value);
+        json_key(stdout, &first, fields[i].name);
+        if (fields[i].type == MTL_FIELD_CHOICE) json_string(stdout, value);
+        else if (fields[i].type == MTL_FIELD_INTS) printf("[%s]", strcmp(value, "0") ? value : "");
+        else fputs(*value ? value : "0", stdout);
+    }
+}
+
+static void json_tasks(const mtl_model_desc *desc)
+{
+    size_t i;
+    int c;
+    for (i = 0; i < desc->task_count; i++) {
+        const mtl_task_desc *of = &desc->tasks[i];
+        if (i) printf(", ");
+        json_fields(MTL_DESC_TASK, of, of->name);
+        for (c = 0; c < of->classes && of->labels; c++) {
+            printf(c ? ", " : ", \"labels\": [");
+            json_string(stdout, of->labels[c]);
+        }
+        printf(of->classes && of->labels ? "]}" : "}");
+    }
+}
+
+/* The lines key=value of a note as an object; values that are numbers are numbers. */
+static void json_note(mtl_model *model, const char *key)
+{
+    const char *text = mtl_model_note(model, key, NULL, NULL);
+    int first = 1;
+    double number;
+    char line[512];
+    putchar('{');
+    while (text && *text) {
+        size_t length = strcspn(text, "\n");
+        char *equals;
+        snprintf(line, sizeof line, "%.*s", (int)length, text);
+        text += length + (text[length] == '\n');
+        if (!(equals = strchr(line, '='))) continue;
+        *equals = '\0';
+        json_key(stdout, &first, line);
+        if (mtl_text_number(equals + 1, strlen(equals + 1), &number)) fputs(equals + 1, stdout);
+        else json_string(stdout, equals + 1);
+    }
+    putchar('}');
+}
+
+static void json_model(const settings *given, mtl_model *model, double bytes)
+{
+    const mtl_model_desc *desc = mtl_model_describe(model);
+    const mtl_column_desc *columns = desc->column_count ? desc->columns : &desc->encoder;
+    size_t i, column_count = desc->column_count ? desc->column_count : 1;
+    printf("{\"file\": ");
+    json_string(stdout, given->model_path);
+    printf(", \"bytes\": %.0f, \"parameters\": %zu, \"seed\": %llu, \"inputs\": [", bytes, count_parameters(model), desc->seed);
+    for (i = 0; i < desc->input_count; i++) {
+        if (i) printf(", ");
+        json_fields(MTL_DESC_INPUT, &desc->inputs[i], desc->inputs[i].name);
+        putchar('}');
+    }
+    printf("], \"columns\": [");
+    for (i = 0; i < column_count; i++) {
+        if (i) printf(", ");
+        json_fields(MTL_DESC_COLUMN, &columns[i], columns[i].name ? columns[i].name : "encoder");
+        putchar('}');
+    }
+    printf("], \"tasks\": [");
+    json_tasks(desc);
+    printf("], \"settings\": ");
+    json_note(model, "settings");
+    printf(", \"training\": ");
+    json_note(model, "trained");
+    printf("}\n");
+}
+
+static int command_info(const settings *given)
+{
+    mtl_model *model = load_model(given);
+    struct stat status;
+    double bytes = stat(given->model_path, &status) == 0 ? (double)status.st_size : 0;
+    if (given->json) json_model(given, model, bytes);
+    else print_model(given, model, bytes);
+    mtl_model_destroy(model);
+    return 0;
+}
+
+/* ==================================================================================================================
+   17 reference     every field as a Markdown page: `make` writes docs/reference.md with it
+   ================================================================================================================== */
+
+static void print_range(const mtl_field *of)
+{
+    const mtl_choice *choice;
+    if (of->choices) {
+        for (choice = of->choices; choice->name; choice++) printf("%s`%s`", choice == of->choices ? "" : ", ", choice->name);
+    } else if (of->type == MTL_FIELD_FLAG) {
+        printf("0 or 1");
+    } else if (of->low < of->high) {
+        printf("%.10g to %.10g", of->low, of->high);
+    } else {
+        printf("0 or more");
+    }
+}
+
+static int command_reference(void)
+{
+    static settings defaults;               /* all zero: every field at its default */
+    static mtl_task_desc no_task;
+    size_t g, i, count;
+    char value[64];
+    printf("# Reference: every field\n\nMade by `mtl reference` from the field tables of mtl_rnn.h. The command sets any of them with "
+           "`--set GROUP.FIELD=VALUE`; in C they are the members of the descs. The defaults are the header's; `mtl train` starts from its preset.\n");
+    for (g = 0; g < GROUP_COUNT; g++) {
+        const mtl_field *fields = mtl_fields(groups[g].desc, &count);
+        const void *members = groups[g].desc == MTL_DESC_TASK ? (const void *)&no_task : (const void *)((const char *)&defaults + groups[g].offset);
+        if (strcmp(groups[g].name, "frames") == 0) continue;
+        printf("\n## %s: %s\n\n| field | default | range | meaning |\n|---|---|---|---|\n", groups[g].name, groups[g].what);
+        for (i = 0; i < count; i++) {
+            printf("| `%s` | %s | ", fields[i].name, mtl_field_get(&fields[i], members, value, sizeof value));
+            print_range(&fields[i]);
+            printf(" | %s |\n", fields[i].help);
+        }
+        if (strcmp(groups[g].name, "input") == 0) printf("\nFor rows of numbers the same fields are set as `frames.FIELD`.\n");
+    }
+    return 0;
+}
+
+/* ==================================================================================================================
+   18 main
+   ================================================================================================================== */
+
+EXITS
+static void fail_command(const char *text)
+{
+    const char **candidates = NULL;
+    size_t i;
+    for (i = 0; i < COMMAND_COUNT; i++) arrput(candidates, commands[i].name);
+    fail_usage("unknown command '%.40s'%s (mtl --help tells more)", text, suggestion(text, candidates));
+}
+
+/* A write beyond a file size limit or into a closed pipe is an error like any other, not the program's death. */
+static void ignore_write_signals(void)
+{
+    signal(SIGPIPE, SIG_IGN);
+#ifdef SIGXFSZ
+    signal(SIGXFSZ, SIG_IGN);
+#endif
+}
+
+static int run(int command, int count, char **arguments)
+{
+    static settings given;
+    static corpus all;
+    settings_init(&given, command);
+    parse_options(&given, count, arguments);
+    check_options(&given);
+    switch (command) {
+    case TRAIN:   return command_train(&given, &all);
+    case EVAL:    return command_eval(&given, &all);
+    case PREDICT: return command_predict(&given, &all);
+    default:      return command_info(&given);
+    }
+}
+
+int main(int count, char **arguments)
+{
+    size_t i;
+    int status = 0;
+    const char *word = count > 1 ? arguments[1] : "";
+    ignore_write_signals();
+    if (count < 2) {
+        print_help(stderr);
+        return 2;
+    }
+    if (strcmp(word, "--version") == 0) {
+        printf("mtl %s\n", MTL_RNN_VERSION);
+    } else if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0 || strcmp(word, "help") == 0) {
+        print_help(stdout);
+    } else if (strcmp(word, "reference") == 0 || strcmp(word, "--reference") == 0) {
+        status = command_reference();
+    } else {
+        for (i = 0; i < COMMAND_COUNT && strcmp(word, commands[i].name) != 0; i++) { }
+        if (i == COMMAND_COUNT) fail_command(word);
+        status = run(commands[i].command, count - 2, arguments + 2);
+    }
+    flush_output();
+    return status;
+}

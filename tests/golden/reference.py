@@ -1,0 +1,472 @@
+"""The models of mtl_rnn.h written with PyTorch, as plainly as possible: what the fixtures and tests/parity.py compare with.
+
+A model is described by a dictionary with the fields of the C descs under their names:
+
+    inputs   [{name, vocabulary, width, scale, padding_zero} or {name, features, mean, deviation}]
+    columns  [{name, from, cell, hidden, layers, bidirectional, activation, reset, no_bias}]
+    tasks    [{name, from, kind, level, classes or width, weight, loss, huber_delta, label_smoothing, pool, hidden,
+               activation, class_weights, evaluate_only, mean, deviation}]
+    trainer  {optimizer, lr, momentum, ..., clip_norm, clip_value}
+    freeze   [prefix, ...]            rate {prefix: factor}
+    run      {updates, data, batches, carry}: how many updates, over how many different data (then from the first again), each
+             of how many micro-batches; carry: hidden states go on from update to update
+
+What is left out has the C header's default. `from` is a list of names of inputs and columns, set side by side.
+
+A batch is ragged, as in C: {"lengths": [B], "inputs": {name: ids [N] or rows [N][features]}, "targets": {task: ...}}, all
+steps of all sequences end to end. Targets: int64 labels (-1: missing), float values (NaN: missing), or distributions.
+
+Parameters have the names that mtl_rnn.h gives them, which are PyTorch's: words.weight, encoder.weight_ih_l0_reverse,
+intent.hidden.0.weight, intent.output.bias.
+"""
+import warnings
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence, pad_sequence
+
+ACTIVATIONS = {"none": lambda x: x, "tanh": torch.tanh, "relu": torch.relu, "sigmoid": torch.sigmoid}
+
+
+def single(x):
+    """The C descs hold floats: 0.9 there is float32(0.9), and that is what a comparison to 1e-9 has to use."""
+    return float(np.float32(x))
+
+
+# ---- recurrent columns over ragged rows -------------------------------------------------------------------------------
+
+
+def pad(rows, lengths):
+    """[N][width] end to end -> [B][longest][width] with zeros."""
+    return pad_sequence(list(torch.split(rows, lengths)), batch_first=True)
+
+
+def ragged(padded, lengths):
+    """[B][longest][width] -> [N][width]."""
+    return torch.cat([padded[b, :n] for b, n in enumerate(lengths)])
+
+
+class TorchColumn(nn.Module):
+    """nn.RNN, nn.GRU or nn.LSTM over packed sequences. state: what the last call returned, or None for zeros."""
+
+    def __init__(self, kind, inputs, hidden, layers, directions, bias, activation):
+        super().__init__()
+        options = {"nonlinearity": activation} if kind == "rnn" else {}
+        net = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}[kind]
+        self.net = net(inputs, hidden, layers, bias=bias, bidirectional=directions == 2, batch_first=True, **options)
+
+    def forward(self, rows, lengths, state=None):
+        packed = pack_padded_sequence(pad(rows, lengths), lengths, batch_first=True, enforce_sorted=False)
+        output, state = self.net(packed, state)
+        return ragged(pad_packed_sequence(output, batch_first=True)[0], lengths), state
+
+
+class LoopColumn(nn.Module):
+    """The cells that PyTorch lacks, one sequence and one step at a time: RNN with any activation, GRU with the reset gate
+    before the hidden product (Cho et al. 2014)."""
+
+    def __init__(self, kind, inputs, hidden, layers, directions, bias, activation):
+        super().__init__()
+        net = {"rnn": nn.RNN, "gru": nn.GRU}[kind]
+        self.net = net(inputs, hidden, layers, bias=bias, bidirectional=directions == 2)    # only for its parameters
+        self.kind, self.hidden, self.layers, self.directions = kind, hidden, layers, directions
+        self.activation = ACTIVATIONS[activation]
+
+    def step(self, x, h, end):
+        """x: [G * H], the input product with every bias of it; end: which layer and direction, as in PyTorch's names."""
+        w, b = self.parameter("weight_hh" + end), self.parameter("bias_hh" + end)
+        if self.kind == "rnn":
+            return self.activation(x + w @ h + b)
+        n = self.hidden
+        z = x[:2 * n] + w[:2 * n] @ h + b[:2 * n]
+        r, u = torch.sigmoid(z[:n]), torch.sigmoid(z[n:])
+        new = torch.tanh(x[2 * n:] + w[2 * n:] @ (r * h) + b[2 * n:])
+        return (1 - u) * new + u * h
+
+    def parameter(self, name):
+        gates = 3 if self.kind == "gru" else 1
+        return getattr(self.net, name) if hasattr(self.net, name) else self.net.weight_hh_l0.new_zeros(gates * self.hidden)
+
+    def forward(self, rows, lengths, state=None):
+        final = []
+        for layer in range(self.layers):
+            outputs = []
+            for direction in range(self.directions):
+                end = f"_l{layer}" + ("_reverse" if direction else "")
+                product = rows @ self.parameter("weight_ih" + end).T + self.parameter("bias_ih" + end)
+                initial = None if state is None else state[len(final)]
+                output, last = self.direction(product, lengths, initial, end, direction == 1)
+                outputs.append(output)
+                final.append(last)
+            rows = torch.cat(outputs, 1)
+        return rows, torch.stack(final)
+
+    def direction(self, product, lengths, initial, end, reverse):
+        outputs, last = [], []
+        for b, x in enumerate(torch.split(product, lengths)):
+            h = torch.zeros(self.hidden, dtype=x.dtype) if initial is None else initial[b]
+            steps = []
+            for t in (reversed(range(len(x))) if reverse else range(len(x))):
+                h = self.step(x[t], h, end)
+                steps.append(h)
+            last.append(h)
+            outputs += reversed(steps) if reverse else steps
+        return torch.stack(outputs), torch.stack(last)
+
+
+def make_column(column, inputs):
+    kind, activation = column.get("cell", "lstm"), column.get("activation", "tanh")
+    in_torch = activation in ("tanh", "relu") and column.get("reset", "after") == "after"
+    make = TorchColumn if kind == "lstm" or in_torch else LoopColumn
+    return make(kind, inputs, column["hidden"], column.get("layers", 1), 2 if column.get("bidirectional") else 1,
+                not column.get("no_bias"), activation)
+
+
+# ---- heads and losses ---------------------------------------------------------------------------------------------------
+
+
+class Head(nn.Module):
+    def __init__(self, task, inputs):
+        super().__init__()
+        widths = [inputs] + list(task.get("hidden", []))
+        self.activation = ACTIVATIONS[task.get("activation", "relu")]
+        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths, widths[1:]))
+        self.output = nn.Linear(widths[-1], outputs_of(task))
+
+    def forward(self, x):
+        for layer in self.hidden:
+            x = self.activation(layer(x))
+        return self.output(x)
+
+
+def outputs_of(task):
+    return task["classes"] if task["kind"] == "class" else task.get("width", 1)
+
+
+def pool(rows, lengths, kind, reverse):
+    """[N][width] -> [B][width]. reverse [width]: 1 for the columns of cells that read from the end, whose last state
+    stands at the first step."""
+    parts = torch.split(rows, lengths)
+    if kind == "mean":
+        return torch.stack([p.mean(0) for p in parts])
+    if kind == "max":
+        return torch.stack([p.max(0).values for p in parts])
+    return torch.stack([torch.where(reverse, p[0], p[-1]) for p in parts])
+
+
+def labelled(target):
+    """Which items have a target."""
+    if target.dtype == torch.int64:
+        return target >= 0
+    return ~torch.isnan(target.reshape(len(target), -1)).any(1)
+
+
+def is_distribution(task, target):
+    return task["kind"] == "class" and target.dtype != torch.int64
+
+
+def class_weights(task, like):
+    weights = task.get("class_weights")
+    return None if weights is None else torch.as_tensor(weights, dtype=like.dtype)
+
+
+def loss_divisor(task, target):
+    """What the sum of a task's losses is divided by: items, or the sum of their class weights; vectors: times the width.
+    Targets that are distributions count as items whatever the class weights, as in PyTorch."""
+    target = target[labelled(target)]
+    if task["kind"] == "real":
+        return float(len(target) * task.get("width", 1))
+    if task.get("class_weights") is None or is_distribution(task, target):
+        return float(len(target))
+    return float(torch.as_tensor(task["class_weights"], dtype=torch.float64)[target].sum())
+
+
+def standardised(desc, values):
+    if "mean" not in desc:
+        return values
+    mean, deviation = (torch.as_tensor(desc[key], dtype=values.dtype) for key in ("mean", "deviation"))
+    return (values - mean) / deviation
+
+
+def loss_sum(task, x, target):
+    """The sum of one task's losses over the labelled items."""
+    chosen = labelled(target)
+    x, target = x[chosen], target[chosen]
+    if task["kind"] == "class":
+        return F.cross_entropy(x, target, weight=class_weights(task, x), reduction="sum",
+                               label_smoothing=single(task.get("label_smoothing", 0)))
+    target = target.reshape(x.shape)
+    target = standardised(task, target)
+    if task.get("loss") == "mae":
+        return F.l1_loss(x, target, reduction="sum")
+    if task.get("loss") == "huber":
+        return F.huber_loss(x, target, reduction="sum", delta=single(task.get("huber_delta", 1)))
+    return F.mse_loss(x, target, reduction="sum")
+
+
+# ---- the model ------------------------------------------------------------------------------------------------------------
+
+
+class Model(nn.Module):
+    """In float64, which is the truth that everything is compared with; .float() makes it as exact as others are."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.config = config
+        self.source_reverse = {}                # of each input and column: [width] which columns read from the end
+        self.parts = {}
+        for i in config["inputs"]:
+            width = i["width"] if "vocabulary" in i else i["features"]
+            self.source_reverse[i["name"]] = torch.zeros(width, dtype=torch.bool)
+            if "vocabulary" in i:
+                self.put(i["name"], nn.Embedding(i["vocabulary"], width, padding_idx=0 if i.get("padding_zero") else None))
+        for c in config["columns"]:
+            self.put(c["name"], make_column(c, len(self.reverse(c["from"]))))
+            hidden = torch.zeros(c["hidden"], dtype=torch.bool)
+            self.source_reverse[c["name"]] = torch.cat([hidden, ~hidden]) if c.get("bidirectional") else hidden
+        for t in config["tasks"]:
+            self.put(t["name"], Head(t, len(self.reverse(t["from"]))))
+        self.double()
+
+    def put(self, name, module):
+        self.add_module("part_" + name, module)     # a plain name could hide a method of nn.Module
+        self.parts[name] = module
+
+    def named(self):
+        """Parameters under mtl_rnn.h's names."""
+        return {k.removeprefix("part_").replace(".net.", "."): p for k, p in self.named_parameters()}
+
+    def reverse(self, names):
+        return torch.cat([self.source_reverse[n] for n in names])
+
+    def read_input(self, i, values):
+        if "vocabulary" in i:
+            return self.parts[i["name"]](values) * single(i.get("scale", 1))
+        return standardised(i, values)
+
+    def forward(self, batch, states=None):
+        """Outputs of every task's head, and each column's final states. states: what an earlier call returned."""
+        lengths = list(batch["lengths"])
+        rows = {i["name"]: self.read_input(i, batch["inputs"][i["name"]]) for i in self.config["inputs"]}
+        final, outputs = {}, {}
+        for c in self.config["columns"]:
+            x = torch.cat([rows[n] for n in c["from"]], 1)
+            rows[c["name"]], final[c["name"]] = self.parts[c["name"]](x, lengths, states and states[c["name"]])
+        for t in self.config["tasks"]:
+            x = torch.cat([rows[n] for n in t["from"]], 1)
+            if t.get("level", "sequence") == "sequence":
+                x = pool(x, lengths, t.get("pool", "last"), self.reverse(t["from"]))
+            outputs[t["name"]] = self.parts[t["name"]](x)
+        return outputs, final
+
+    def losses(self, batches, states=None):
+        """L_k of the tasks that are trained and have labels in the update's micro-batches, and the columns' final states.
+        states: for each micro-batch what an earlier call returned."""
+        totals, final = {}, []
+        for i, batch in enumerate(batches):
+            outputs, end = self(batch, states[i] if states else None)
+            final.append(end)
+            for t in self.config["tasks"]:
+                target = batch["targets"].get(t["name"])
+                if t.get("evaluate_only") or target is None or not labelled(target).any():
+                    continue
+                total, divisor = totals.get(t["name"], (0, 0))
+                totals[t["name"]] = (total + loss_sum(t, outputs[t["name"]], target), divisor + loss_divisor(t, target))
+        return {name: total / divisor for name, (total, divisor) in totals.items()}, final
+
+
+def detached(state):
+    return tuple(s.detach() for s in state) if isinstance(state, tuple) else state.detach()
+
+
+# ---- training ---------------------------------------------------------------------------------------------------------------
+
+
+def make_optimizer(trainer, groups):
+    lr, l2 = single(trainer["lr"]), single(trainer.get("l2", 0))
+    momentum, epsilon = single(trainer.get("momentum", 0)), single(trainer.get("epsilon", 1e-8))
+    beta1, beta2 = single(trainer.get("beta1", 0.9)), single(trainer.get("beta2", 0.999))
+    kind = trainer["optimizer"]
+    if kind == "sgd":
+        return torch.optim.SGD(groups, lr, momentum=momentum, nesterov=bool(trainer.get("nesterov")), weight_decay=l2)
+    if kind == "rmsprop":
+        return torch.optim.RMSprop(groups, lr, alpha=beta2, eps=epsilon, momentum=momentum, weight_decay=l2)
+    if kind == "adam":
+        return torch.optim.Adam(groups, lr, (beta1, beta2), epsilon, weight_decay=l2)
+    return torch.optim.AdamW(groups, lr, (beta1, beta2), epsilon, weight_decay=single(trainer.get("decay", 0)))
+
+
+def make_schedule(trainer, optimizer):
+    """PyTorch's scheduler for a trainer's `schedule`, or None; it is stepped after each update. Where linear and cosine end
+    differs: mtl_rnn.h has the final rate in the last of total_steps, PyTorch would have it in the update after that."""
+    schedules = torch.optim.lr_scheduler
+    kind, lr = trainer.get("schedule", "constant"), single(trainer["lr"])
+    every, factor = trainer.get("schedule_every", 1000), single(trainer.get("schedule_factor", 0.5))
+    total, warmup = trainer.get("total_steps", 0), trainer.get("warmup", 0)
+    final = single(trainer.get("lr_final", 0))
+    if kind == "step":
+        return schedules.StepLR(optimizer, every, factor)
+    if kind == "exponential":
+        return schedules.ExponentialLR(optimizer, factor ** (1 / every))
+    if kind == "one-cycle":
+        return schedules.OneCycleLR(optimizer, lr, total, cycle_momentum=False)
+    if kind not in ("linear", "cosine"):
+        return None
+    decay = {"linear": lambda: schedules.LinearLR(optimizer, 1, final, total - warmup),
+             "cosine": lambda: schedules.CosineAnnealingLR(optimizer, total - warmup, lr * final)}[kind]
+    if warmup:
+        rise = schedules.LinearLR(optimizer, 1 / warmup, 1, warmup - 1)
+        return schedules.SequentialLR(optimizer, [rise, decay()], [warmup - 1])
+    schedule = decay()
+    step_early(optimizer, schedule)
+    return schedule
+
+
+def step_early(optimizer, schedule):
+    """One step of the schedule before the first of the optimiser, about which PyTorch would warn."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        schedule.step()
+
+
+class Trainer:
+    """update() is mtl_train_step; what it returns has the names of mtl_step."""
+
+    def __init__(self, model):
+        self.model, self.how = model, model.config["trainer"]
+        rates, groups = model.config.get("rate", {}), {}
+        for name, p in model.named().items():
+            if any(name.startswith(prefix) for prefix in model.config.get("freeze", [])):
+                p.requires_grad_(False)
+                continue
+            rate = next((r for prefix, r in rates.items() if name.startswith(prefix)), 1)
+            groups.setdefault(rate, []).append(p)
+        self.trained = [p for group in groups.values() for p in group]
+        lr = single(self.how["lr"])
+        groups = [{"params": p, "lr": lr * single(rate)} for rate, p in groups.items()]
+        self.optimizer = make_optimizer(self.how, groups)
+        self.schedule = make_schedule(self.how, self.optimizer)
+        self.states = None                      # carried from update to update when batches say so
+
+    def gradients(self, batches):
+        """Losses and gradients, which are left in the parameters; the weights stay."""
+        self.optimizer.zero_grad(set_to_none=True)
+        losses, final = self.model.losses(batches, self.states)
+        self.final = [{name: detached(s) for name, s in f.items()} for f in final]
+        weights = {t["name"]: single(t.get("weight", 1)) for t in self.model.config["tasks"]}
+        total = sum(weights[name] * loss for name, loss in losses.items())
+        if torch.is_tensor(total) and total.requires_grad:
+            total.backward()
+        norm = torch.nn.utils.get_total_norm([p.grad for p in self.trained if p.grad is not None])
+        return {"loss": float(torch.as_tensor(total).detach()), "grad_norm": float(norm),
+                "task_loss": {name: float(loss.detach()) for name, loss in losses.items()}}
+
+    def update(self, batches):
+        step = self.gradients(batches)
+        if self.model.config["run"].get("carry"):
+            self.states = self.final
+        reached = [p for p in self.trained if p.grad is not None]
+        if self.how.get("clip_norm"):
+            torch.nn.utils.clip_grad_norm_(reached, single(self.how["clip_norm"]))
+        if self.how.get("clip_value") and reached:
+            torch.nn.utils.clip_grad_value_(reached, single(self.how["clip_value"]))
+        if self.how.get("l1"):
+            for p in reached:
+                p.grad += single(self.how["l1"]) * p.detach().sign()
+        step["lr"] = self.optimizer.param_groups[0]["lr"]
+        self.optimizer.step()
+        if self.schedule:
+            self.schedule.step()
+        return step
+
+
+# ---- random values that both builds can hold exactly --------------------------------------------------------------------------
+
+
+def random_values(generator, *shape, scale=1.0):
+    """Normal numbers rounded to float32, as float64."""
+    return torch.as_tensor((generator.standard_normal(shape) * scale).astype(np.float32).astype(np.float64))
+
+
+def randomise(model, generator):
+    """Initial weights, of a size that keeps states in range whatever the widths; embeddings of padding stay zero."""
+    with torch.no_grad():
+        for p in model.named().values():
+            p.copy_(random_values(generator, *p.shape, scale=0.3 if p.dim() == 1 else 0.7 / p.shape[1] ** 0.5))
+        for i in model.config["inputs"]:
+            if i.get("padding_zero"):
+                model.parts[i["name"]].weight[0] = 0
+
+
+# ---- the same description as text, for the C side --------------------------------------------------------------------------------
+
+
+def config_line(kind, name, fields):
+    words = [kind, name]
+    for key, value in fields.items():
+        if key in ("name", "mean", "deviation", "class_weights"):
+            continue                            # in tensors
+        if isinstance(value, (list, tuple)):
+            value = ("+" if key == "from" else ",").join(str(v) for v in value)
+        words.append(f"{key}={int(value) if isinstance(value, bool) else value}")
+    return " ".join(words)
+
+
+def config_text(name, config, **case):
+    """One line per desc: what it describes, its name, then field=value as mtl_field_set reads them."""
+    lines = [config_line("case", name, case)]
+    for kind in ("input", "column", "task"):
+        lines += [config_line(kind, desc["name"], desc) for desc in config[kind + "s"]]
+    lines += [config_line(kind, "-", config[kind]) for kind in ("trainer", "run")]
+    lines += [config_line("freeze", prefix, {}) for prefix in config.get("freeze", [])]
+    lines += [f"rate {prefix} {rate}" for prefix, rate in config.get("rate", {}).items()]
+    return "\n".join(lines) + "\n"
+
+
+def config_tensors(config):
+    """What of a description does not fit into text: class weights and standardisation."""
+    tensors = {}
+    for kind in ("inputs", "tasks"):
+        for desc in config[kind]:
+            for key in ("mean", "deviation", "class_weights"):
+                if key in desc:
+                    tensors[f"{desc['name']}.{key}"] = np.asarray(desc[key], np.float64)
+    return tensors
+
+
+def batch_tensors(config, prefix, batch):
+    """A batch's arrays: PREFIX.lengths, PREFIX.words.ids, PREFIX.intent.labels, ... All are exact in float32."""
+    tensors = {f"{prefix}.lengths": np.asarray(batch["lengths"], np.int32)}
+    for name, values in batch["inputs"].items():
+        is_ids = values.dtype == torch.int64
+        tensors[f"{prefix}.{name}.{'ids' if is_ids else 'rows'}"] = values.numpy().astype(np.int32 if is_ids else np.float32)
+    for t in config["tasks"]:
+        target = batch["targets"].get(t["name"])
+        if target is not None and target.dtype == torch.int64:
+            tensors[f"{prefix}.{t['name']}.labels"] = target.numpy().astype(np.int32)
+        elif target is not None:
+            kind = "distribution" if is_distribution(t, target) else "values"
+            tensors[f"{prefix}.{t['name']}.{kind}"] = target.numpy().astype(np.float32)
+    return tensors
+
+
+def problem_tensors(model, data):
+    """All that the C side needs to repeat a training: initial weights and data. data: [updates' data][micro-batches]."""
+    tensors = {f"initial.{name}": p.detach().numpy().astype(np.float32) for name, p in model.named().items()}
+    tensors |= config_tensors(model.config)
+    for u, batches in enumerate(data):
+        for m, batch in enumerate(batches):
+            tensors |= batch_tensors(model.config, f"data{u}.{m}", batch)
+    return tensors
+
+
+def train(model, data):
+    """All updates of config["run"]. Returns what mtl_step says of each, the first update's gradients and the parameters that
+    come out."""
+    run, trainer = model.config["run"], Trainer(model)
+    trainer.gradients(data[0])
+    gradients = {name: (torch.zeros_like(p) if p.grad is None else p.grad.clone()) for name, p in model.named().items()}
+    steps = [trainer.update(data[u % len(data)]) for u in range(run["updates"])]
+    return steps, gradients, {name: p.detach().clone() for name, p in model.named().items()}
