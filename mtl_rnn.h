@@ -963,8 +963,8 @@ MTL_DEF int mtl_check_gradients(double (*loss)(void *user), void *user, const mt
 #include <float.h>
 
 enum {
-    MTL__BIG_WORDS = 128,           /* 4096 bits: the largest is 10^1131, under 800 digits with the exponent of the smallest double */
-    MTL__DIGITS_READ = 800,         /* the point half-way between two doubles has at most 767 digits; more only say "a bit above" */
+    MTL__BIG_WORDS = 128,           /* 4096 bits; the largest number is 10^1131: 800 digits and the smallest exponent */
+    MTL__DIGITS_READ = 800,         /* a point half-way between doubles has at most 767 digits; more say "a bit above" */
     MTL__DIGITS_WRITTEN = 17        /* always enough for a double */
 };
 
@@ -1513,7 +1513,8 @@ static int mtl__os_kind(const char *path)
 {
     mtl__stat status;
     if (mtl__fd_stat(path, &status) != 0) return MTL__FILE_NONE;
-    return MTL__IS_REGULAR(status.st_mode) ? MTL__FILE_REGULAR : MTL__IS_FOLDER(status.st_mode) ? MTL__FILE_FOLDER : MTL__FILE_OTHER;
+    if (MTL__IS_REGULAR(status.st_mode)) return MTL__FILE_REGULAR;
+    return MTL__IS_FOLDER(status.st_mode) ? MTL__FILE_FOLDER : MTL__FILE_OTHER;
 }
 
 #else   /* stdio alone */
@@ -1847,6 +1848,21 @@ MTL_DEF const char *mtl_error_text(int code)
     }
 }
 
+MTL__INLINE mtl_error mtl__no_error(void)
+{
+    mtl_error none;
+    mtl_error_clear(&none);
+    return none;
+}
+
+/* Public functions begin with this: the caller's error, or one of their own when the caller gave none. */
+MTL__INLINE mtl_error *mtl__error_given(mtl_error *err, mtl_error *own)
+{
+    if (err) return err;
+    mtl_error_clear(own);
+    return own;
+}
+
 MTL__INLINE int mtl__failed(const mtl_error *err) { return err->code != MTL_OK; }
 
 /* NaN and infinity by bits: comparisons with NaN mean nothing under -ffast-math. */
@@ -2101,6 +2117,7 @@ typedef struct mtl__chunk {
     unsigned char *base;                    /* aligned start of the pushes */
 } mtl__chunk;
 
+MTL__INLINE size_t mtl__smaller(size_t a, size_t b) { return a < b ? a : b; }
 MTL__INLINE size_t mtl__round_up(size_t n, size_t unit) { return (n + unit - 1) / unit * unit; }
 
 /* a * b into *product; 0 when it does not fit. */
@@ -3666,12 +3683,13 @@ MTL__VECTOR void MTL__FN(mtl__tile_sum)(const size_t rows, const size_t blocks, 
 {
     const size_t width = blocks * MTL__PARTS, sums = rows * width;
     const size_t split = MTL__LANES == 1 || sums >= 8 ? 1 : sums >= 4 ? 2 : sums >= 2 ? 4 : 8;
-    const size_t a_row = t->a_row, b_block = t->b_block, b_step = t->b_step, length = t->length;
+    const size_t a_row = t->a_row, a_step = transposed ? t->a_row : 1, b_block = t->b_block, b_step = t->b_step, length = t->length;
     const mtl_real *b = t->b;
     mtl__vec sum[MTL__TILE_SUMS];
     size_t chunk, k, row, v, s;
-#define MTL__COLUMN(base, v) ((base) + (v) / MTL__PARTS * b_block + (v) % MTL__PARTS * MTL__LANES)
-#define MTL__TARGET_OF(row, v) (t->c + (row) * t->c_row + (v) / MTL__PARTS * t->c_block + (v) % MTL__PARTS * MTL__LANES)
+#define MTL__A(row, s) (transposed ? a[(s) * a_row + (row)] : (row) < 3 ? a[(row) * a_row + (s)] : a3[((row) - 3) * a_row + (s)])
+#define MTL__B(base, v) ((base) + (v) / MTL__PARTS * b_block + (v) % MTL__PARTS * MTL__LANES)
+#define MTL__C(row, v) (t->c + (row) * t->c_row + (v) / MTL__PARTS * t->c_block + (v) % MTL__PARTS * MTL__LANES)
 
     MTL__UNROLLED
     for (v = 0; v < split * sums; v++) sum[v] = mtl__all(0);
@@ -3679,7 +3697,7 @@ MTL__VECTOR void MTL__FN(mtl__tile_sum)(const size_t rows, const size_t blocks, 
         MTL__UNROLLED
         for (row = 0; row < rows; row++) {
             MTL__UNROLLED
-            for (v = 0; v < width; v++) sum[row * width + v] = mtl__load(MTL__TARGET_OF(row, v));
+            for (v = 0; v < width; v++) sum[row * width + v] = mtl__load(MTL__C(row, v));
         }
     } else if (t->start == MTL__START_BIAS) {
         MTL__UNROLLED
@@ -3689,27 +3707,27 @@ MTL__VECTOR void MTL__FN(mtl__tile_sum)(const size_t rows, const size_t blocks, 
         }
     }
     for (chunk = 0; chunk < t->chunks; chunk++) {
-        const mtl_real *a = t->a + chunk * t->a_chunk;
+        const mtl_real *a = t->a + chunk * t->a_chunk, *a3 = a + 3 * a_row;
         k = 0;
         if (split > 1)
-            for (; k + split <= length; k += split, b += split * b_step, a += transposed ? split * a_row : split) {
+            for (; k + split <= length; k += split, b += split * b_step, a += split * a_step, a3 += split * a_step) {
                 MTL__UNROLLED
                 for (s = 0; s < split; s++) {
                     MTL__UNROLLED
                     for (row = 0; row < rows; row++) {
-                        const mtl__vec x = mtl__all(transposed ? a[s * a_row + row] : a[row * a_row + s]);
+                        const mtl__vec x = mtl__all(MTL__A(row, s));
                         MTL__UNROLLED
                         for (v = 0; v < width; v++)
-                            sum[(s * rows + row) * width + v] = mtl__muladd(x, mtl__load(MTL__COLUMN(b + s * b_step, v)), sum[(s * rows + row) * width + v]);
+                            sum[(s * rows + row) * width + v] = mtl__muladd(x, mtl__load(MTL__B(b + s * b_step, v)), sum[(s * rows + row) * width + v]);
                     }
                 }
             }
-        for (; k < length; k++, b += b_step, a += transposed ? a_row : 1) {
+        for (; k < length; k++, b += b_step, a += a_step, a3 += a_step) {
             MTL__UNROLLED
             for (row = 0; row < rows; row++) {
-                const mtl__vec x = mtl__all(transposed ? a[row] : a[row * a_row]);
+                const mtl__vec x = mtl__all(MTL__A(row, 0));
                 MTL__UNROLLED
-                for (v = 0; v < width; v++) sum[row * width + v] = mtl__muladd(x, mtl__load(MTL__COLUMN(b, v)), sum[row * width + v]);
+                for (v = 0; v < width; v++) sum[row * width + v] = mtl__muladd(x, mtl__load(MTL__B(b, v)), sum[row * width + v]);
             }
         }
     }
@@ -3721,10 +3739,11 @@ MTL__VECTOR void MTL__FN(mtl__tile_sum)(const size_t rows, const size_t blocks, 
     MTL__UNROLLED
     for (row = 0; row < rows; row++) {
         MTL__UNROLLED
-        for (v = 0; v < width; v++) mtl__store(MTL__TARGET_OF(row, v), sum[row * width + v]);
+        for (v = 0; v < width; v++) mtl__store(MTL__C(row, v), sum[row * width + v]);
     }
-#undef MTL__COLUMN
-#undef MTL__TARGET_OF
+#undef MTL__A
+#undef MTL__B
+#undef MTL__C
 }
 
 /* The shapes that fit the registers: at most TILE_SUMS vectors, at most 8 rows and 4 blocks. */
@@ -4709,8 +4728,8 @@ MTL_DEF mtl_tensor *mtl_parameters_add(mtl_parameters *set, const char *name, si
 {
     mtl_tensor *t;
     size_t count = 0, bytes;
-    mtl_error ignored = {0};
-    if (!err) err = &ignored;
+    mtl_error own;
+    err = mtl__error_given(err, &own);
     if (mtl__failed(err)) return NULL;
     if (set->block || mtl_parameters_find(set, name)) {
         mtl__fail(err, MTL_ERROR_ARGUMENT, name, -1, set->block ? "%s: the set is allocated already" : "tensor %s exists already", name);
@@ -4777,11 +4796,11 @@ static void mtl__matrix_add_bias(mtl_parameters *set, mtl__matrix *m, const mtl_
 
 MTL_DEF int mtl_parameters_allocate(mtl_parameters *set, mtl_error *err)
 {
-    mtl_error ignored = {0};
+    mtl_error own;
     mtl__matrix *m;
     mtl_real *packed;
     size_t i;
-    if (!err) err = &ignored;
+    err = mtl__error_given(err, &own);
     set->block = (mtl_real *)mtl__arena_zero(set->arena, set->total, sizeof(mtl_real), "parameters", err);
     packed = (mtl_real *)mtl__arena_zero(set->arena, set->packed_total, sizeof(mtl_real), "packed weights", err);
     if (mtl__failed(err)) return err->code;
@@ -4863,9 +4882,9 @@ static void mtl__parameters_pack(const mtl_parameters *set, const mtl__kernels *
 
 MTL_DEF int mtl_parameters_prepare(mtl_parameters *set, int isa, mtl_error *err)
 {
-    mtl_error ignored = {0};
+    mtl_error own;
     const mtl__kernels *kernels = mtl__kernels_choose(isa);
-    if (!err) err = &ignored;
+    err = mtl__error_given(err, &own);
     if (mtl__failed(err)) return err->code;
     if (!kernels) return mtl__fail(err, MTL_ERROR_UNSUPPORTED, mtl__isa_name(isa), isa, "this machine has no %s kernels", mtl__isa_name(isa));
     mtl__parameters_pack(set, kernels, NULL, NULL);
@@ -4874,10 +4893,10 @@ MTL_DEF int mtl_parameters_prepare(mtl_parameters *set, int isa, mtl_error *err)
 
 MTL_DEF mtl_gradients *mtl_gradients_create(const mtl_parameters *set, mtl_arena *arena, mtl_error *err)
 {
-    mtl_error ignored = {0};
+    mtl_error own;
     mtl_gradients *g;
     size_t i;
-    if (!err) err = &ignored;
+    err = mtl__error_given(err, &own);
     g = (mtl_gradients *)mtl__arena_note(arena, 1, sizeof *g, "gradients", err);
     if (!g) return NULL;
     g->set = set;
@@ -4981,28 +5000,28 @@ struct mtl_packing {
                                                ~b for a first step: row b of the initial state */
 };
 
+static int *mtl__packing_ints(mtl_arena *arena, size_t count, mtl_error *err)
+{
+    return (int *)mtl__arena_zero(arena, count, sizeof(int), "a batch's row order", err);
+}
+
 /* Memory for a packing of at most these sizes. */
 static mtl_packing *mtl__packing_push(mtl_arena *arena, size_t sequences, size_t rows, size_t steps, mtl_error *err)
 {
-    static const char what[] = "a batch's row order";
-    mtl_packing *p = (mtl_packing *)mtl__arena_note(arena, 1, sizeof *p, what, err);
-    int d;
+    mtl_packing *p = (mtl_packing *)mtl__arena_note(arena, 1, sizeof *p, "a batch's row order", err);
+    int **by_sequence[5], **by_row[5], i;
     if (!p) return NULL;
+    by_sequence[0] = &p->order; by_sequence[1] = &p->place; by_sequence[2] = &p->lengths; by_sequence[3] = &p->last; by_sequence[4] = &p->starts;
+    by_row[0] = &p->caller_row; by_row[1] = &p->caller_sequence; by_row[2] = &p->sequence; by_row[3] = &p->previous[0]; by_row[4] = &p->previous[1];
     p->sequences = sequences;
     p->rows = rows;
-    p->steps = steps;
-    p->time.steps = steps;
-    p->time.rows = p->step_rows = (size_t *)mtl__arena_zero(arena, steps + 1, sizeof(size_t), what, err);
-    p->time.offset = p->step_offset = (size_t *)mtl__arena_zero(arena, steps + 1, sizeof(size_t), what, err);
-    p->order = (int *)mtl__arena_zero(arena, sequences, sizeof(int), what, err);
-    p->place = (int *)mtl__arena_zero(arena, sequences, sizeof(int), what, err);
-    p->lengths = (int *)mtl__arena_zero(arena, sequences, sizeof(int), what, err);
-    p->last = (int *)mtl__arena_zero(arena, sequences, sizeof(int), what, err);
-    p->starts = (int *)mtl__arena_zero(arena, sequences, sizeof(int), what, err);
-    p->caller_row = (int *)mtl__arena_zero(arena, rows, sizeof(int), what, err);
-    p->caller_sequence = (int *)mtl__arena_zero(arena, rows, sizeof(int), what, err);
-    p->sequence = (int *)mtl__arena_zero(arena, rows, sizeof(int), what, err);
-    for (d = 0; d < 2; d++) p->previous[d] = (int *)mtl__arena_zero(arena, rows, sizeof(int), what, err);
+    p->time.steps = p->steps = steps;
+    p->time.rows = p->step_rows = (size_t *)mtl__arena_zero(arena, steps + 1, sizeof(size_t), "a batch's steps", err);
+    p->time.offset = p->step_offset = (size_t *)mtl__arena_zero(arena, steps + 1, sizeof(size_t), "a batch's steps", err);
+    for (i = 0; i < 5; i++) {
+        *by_sequence[i] = mtl__packing_ints(arena, sequences, err);
+        *by_row[i] = mtl__packing_ints(arena, rows, err);
+    }
     return mtl__failed(err) ? NULL : p;
 }
 
@@ -5351,7 +5370,8 @@ typedef struct mtl__json_reader {
 
 static int mtl__json_fail(mtl__json_reader *r, const char *expected)
 {
-    return mtl__fail(r->err, MTL_ERROR_FORMAT, r->what, (long long)(r->base + r->at), "%s: not valid JSON at byte %z: expected %s",
+    return mtl__fail(r->err, MTL_ERROR_FORMAT, r->what, (long long)(r->base + r->at),
+                     "%s: not valid JSON at byte %z: expected %s",
                      r->what, r->base + r->at, expected);
 }
 
@@ -5360,7 +5380,8 @@ MTL__INLINE char mtl__json_peek(const mtl__json_reader *r) { return r->at < r->l
 
 static char mtl__json_skip_space(mtl__json_reader *r)
 {
-    while (r->at < r->length && (r->text[r->at] == ' ' || r->text[r->at] == '\n' || r->text[r->at] == '\t' || r->text[r->at] == '\r'))
+    while (r->at < r->length && (r->text[r->at] == ' ' || r->text[r->at] == '\n' || r->text[r->at] == '\t' ||
+                                 r->text[r->at] == '\r'))
         r->at++;
     return mtl__json_peek(r);
 }
@@ -5581,7 +5602,8 @@ static mtl__json *mtl__json_read_ends(mtl__json_reader *r, mtl__json *up)
 }
 
 /* The tree of text[length], in `arena`; NULL on error. what: its name for messages; base: its offset in the file. */
-static mtl__json *mtl__json_parse(const char *text, size_t length, const char *what, size_t base, mtl_arena *arena, mtl_error *err)
+static mtl__json *mtl__json_parse(const char *text, size_t length, const char *what, size_t base, mtl_arena *arena,
+                                  mtl_error *err)
 {
     mtl__json_reader r;
     mtl__json *root = NULL, *up = NULL, *node;
@@ -5631,7 +5653,8 @@ static const mtl__json *mtl__json_get(const mtl__json *node, const char *key)
 static int mtl__json_wrong(const mtl__json *node, const char *name, const char *expected, mtl_error *err)
 {
     if (!node) return mtl__fail(err, MTL_ERROR_FORMAT, name, -1, "%s is missing: expected %s", name, expected);
-    return mtl__fail(err, MTL_ERROR_FORMAT, name, (long long)node->offset, "%s, at byte %z, is not %s", name, node->offset, expected);
+    return mtl__fail(err, MTL_ERROR_FORMAT, name, (long long)node->offset, "%s, at byte %z, is not %s", name, node->offset,
+                     expected);
 }
 
 static double mtl__json_number(const mtl__json *node, const char *name, mtl_error *err)
@@ -5711,7 +5734,8 @@ static int mtl__vocabulary_find(const mtl__vocabulary *vocabulary, const char *w
 }
 
 /* words[count] stay the caller's; the table goes into arena. Error: TEXT naming a word that stands twice, position: its index. */
-static int mtl__vocabulary_init(mtl__vocabulary *vocabulary, const char *const *words, size_t count, mtl_arena *arena, mtl_error *err)
+static int mtl__vocabulary_init(mtl__vocabulary *vocabulary, const char *const *words, size_t count, mtl_arena *arena,
+                                mtl_error *err)
 {
     size_t i, slots = 8;
     memset(vocabulary, 0, sizeof *vocabulary);
@@ -5791,7 +5815,8 @@ static int mtl__text_read(mtl__text *text, const mtl_reader *reader, const char 
         end = mtl__text_reserve(text, want);
         if (!end) return mtl__text_check(text, what, err);
         got = reader->read(reader->user, end, want);
-        if (got > want) return mtl__fail(err, MTL_ERROR_ARGUMENT, what, -1, "%s: the reader gave more bytes than asked for", what);
+        if (got > want)
+            return mtl__fail(err, MTL_ERROR_ARGUMENT, what, -1, "%s: the reader gave more bytes than asked for", what);
         text->length += got;
         text->data[text->length] = '\0';
     }
@@ -5937,7 +5962,7 @@ MTL_DEF int mtl_safetensor_values(const mtl_safetensor *tensor, mtl_real *out, m
     return MTL_OK;
 }
 
-/* ---- safetensors: reading --------------------------------------------------------------------------------------------------- */
+/* ---- safetensors: reading ---------------------------------------------------------------------------------------- */
 
 enum { MTL__HEADER_MOST = 100000000 };      /* as the official reader */
 
@@ -5950,7 +5975,8 @@ typedef struct mtl__tensor_span {
 
 static int mtl__tensor_fail(mtl_error *err, const char *name, size_t offset, const char *problem)
 {
-    return mtl__fail(err, MTL_ERROR_FORMAT, name, (long long)offset, "tensor '%s', described at byte %z: %s", name, offset, problem);
+    return mtl__fail(err, MTL_ERROR_FORMAT, name, (long long)offset, "tensor '%s', described at byte %z: %s", name, offset,
+                     problem);
 }
 
 /* Bytes of the header's text, after checking that the file holds it; 0 on error. */
@@ -5958,21 +5984,23 @@ static size_t mtl__safetensors_header(const unsigned char *bytes, size_t count, 
 {
     uint64_t length;
     if (count < 9) {
-        mtl__fail(err, MTL_ERROR_FORMAT, "header", (long long)count, "not a safetensors file: it has %z bytes, too few for a header", count);
+        mtl__fail(err, MTL_ERROR_FORMAT, "header", (long long)count,
+                  "not a safetensors file: it has %z bytes, too few for a header", count);
         return 0;
     }
     length = mtl__load_little(bytes, 8);
     if (length > MTL__HEADER_MOST || length < 2 || bytes[8] != '{')
         mtl__fail(err, MTL_ERROR_FORMAT, "header", 0, "not a safetensors file: it does not begin with a header length and '{'");
     else if (length > count - 8)
-        mtl__fail(err, MTL_ERROR_FORMAT, "header", (long long)count, "the file is cut short: its header ends at byte %l, the file at byte %z",
-                  (long long)length + 8, count);
+        mtl__fail(err, MTL_ERROR_FORMAT, "header", (long long)count,
+                  "the file is cut short: its header ends at byte %l, the file at byte %z", (long long)length + 8, count);
     return mtl__failed(err) ? 0 : (size_t)length;
 }
 
 static int mtl__safetensors_type(mtl_safetensor *tensor, const mtl__json *node, size_t offset, mtl_error *err)
 {
-    if (!node || node->type != MTL__JSON_TEXT) return mtl__tensor_fail(err, tensor->name, offset, "dtype is missing or not a text");
+    if (!node || node->type != MTL__JSON_TEXT)
+        return mtl__tensor_fail(err, tensor->name, offset, "dtype is missing or not a text");
     for (tensor->type = 0; tensor->type < MTL_TYPE_COUNT; tensor->type++)
         if (strcmp(mtl__types[tensor->type].name, node->text) == 0) return MTL_OK;
     return mtl__fail(err, MTL_ERROR_UNSUPPORTED, tensor->name, (long long)node->offset,
@@ -5982,7 +6010,8 @@ static int mtl__safetensors_type(mtl_safetensor *tensor, const mtl__json *node, 
 static int mtl__safetensors_shape(mtl_safetensor *tensor, const mtl__json *node, size_t offset, mtl_error *err)
 {
     size_t i;
-    if (!node || node->type != MTL__JSON_ARRAY) return mtl__tensor_fail(err, tensor->name, offset, "shape is missing or not a list");
+    if (!node || node->type != MTL__JSON_ARRAY)
+        return mtl__tensor_fail(err, tensor->name, offset, "shape is missing or not a list");
     if (node->count > MTL__COUNT(tensor->shape))
         return mtl__tensor_fail(err, tensor->name, node->offset, "its shape has more than 8 dimensions");
     tensor->dims = (int)node->count;
@@ -6010,8 +6039,8 @@ static int mtl__safetensors_extent(mtl__tensor_span *span, const mtl__json *node
     if (span->begin > span->end) return mtl__tensor_fail(err, tensor->name, node->offset, "its data ends before it begins");
     if (span->end > data_bytes)
         return mtl__fail(err, MTL_ERROR_FORMAT, tensor->name, (long long)node->offset,
-                         "tensor '%s', described at byte %z: its data ends at %l of %z bytes; is the file cut short?", tensor->name,
-                         node->offset, (long long)span->end, data_bytes);
+                         "tensor '%s', described at byte %z: its data ends at %l of %z bytes; is the file cut short?",
+                         tensor->name, node->offset, (long long)span->end, data_bytes);
     if (!mtl__multiply(tensor->count, mtl__types[tensor->type].bytes, &bytes) || bytes != span->end - span->begin)
         return mtl__tensor_fail(err, tensor->name, node->offset, "its shape and type do not fit its data_offsets");
     return MTL_OK;
@@ -6024,7 +6053,8 @@ static int mtl__safetensors_tensor(mtl__tensor_span *span, const mtl__json *node
     mtl_safetensor *tensor = span->tensor;
     tensor->name = node->key;
     span->offset = node->offset;
-    if (strlen(node->key) != node->key_length) return mtl__tensor_fail(err, node->key, node->offset, "its name holds a zero byte");
+    if (strlen(node->key) != node->key_length)
+        return mtl__tensor_fail(err, node->key, node->offset, "its name holds a zero byte");
     if (node->type != MTL__JSON_OBJECT || node->count != 3)
         return mtl__tensor_fail(err, node->key, node->offset, "expected dtype, shape and data_offsets, once each");
     if (mtl__safetensors_type(tensor, mtl__json_get(node, "dtype"), node->offset, err) != MTL_OK) return err->code;
@@ -6062,7 +6092,8 @@ static int mtl__safetensors_read_metadata(mtl_safetensors *file, const mtl__json
     file->metadata = (const char **)mtl__arena_zero(&file->arena, 2 * node->count, sizeof *file->metadata, "metadata", err);
     for (i = 0; i < node->count && !mtl__failed(err); i++) {
         const mtl__json *item = node->items[i];
-        if (strlen(item->key) != item->key_length) return mtl__json_wrong(item, "a key of the metadata", "free of zero bytes", err);
+        if (strlen(item->key) != item->key_length)
+            return mtl__json_wrong(item, "a key of the metadata", "free of zero bytes", err);
         file->metadata[2 * i] = item->key;
         file->metadata[2 * i + 1] = mtl__json_text(item, item->key, err);
     }
@@ -6085,12 +6116,14 @@ static int mtl__safetensors_cover(mtl__tensor_span *spans, size_t count, size_t 
     for (i = 0; i < count; i++) {
         if (spans[i].begin != end)
             return mtl__tensor_fail(err, spans[i].tensor->name, spans[i].offset,
-                                    spans[i].begin < end ? "its data overlaps that of another tensor" : "there is a gap before its data");
+                                    spans[i].begin < end ? "its data overlaps that of another tensor"
+                                                             : "there is a gap before its data");
         end = spans[i].end;
     }
     if (end != data_bytes)
         return mtl__fail(err, MTL_ERROR_FORMAT, count ? spans[count - 1].tensor->name : "", (long long)end,
-                         "the file's data goes on after its last tensor: %z bytes, of which %l are described", data_bytes, (long long)end);
+                         "the file's data goes on after its last tensor: %z bytes, of which %l are described", data_bytes,
+                         (long long)end);
     return MTL_OK;
 }
 
@@ -6180,7 +6213,7 @@ MTL_DEF const char *mtl_safetensors_metadata(const mtl_safetensors *file, const 
     return NULL;
 }
 
-/* ---- safetensors: writing ------------------------------------------------------------------------------------------------------- */
+/* ---- safetensors: writing ---------------------------------------------------------------------------------------- */
 
 /* A tensor to be written; data in this machine's byte order, shape[0 .. dims). */
 typedef struct mtl__tensor_entry {
@@ -6220,8 +6253,8 @@ static size_t mtl__safetensors_describe(mtl__text *text, const mtl__tensor_entry
     return end;
 }
 
-static void mtl__safetensors_write_header(mtl__text *text, const mtl__tensor_entry *entries, size_t count, const char *const *metadata,
-                                          size_t metadata_count)
+static void mtl__safetensors_write_header(mtl__text *text, const mtl__tensor_entry *entries, size_t count,
+                                          const char *const *metadata, size_t metadata_count)
 {
     size_t i, end = 0;
     mtl__json_open(text, '{');
@@ -6265,8 +6298,8 @@ static int mtl__safetensors_write_data(const mtl__tensor_entry *entry, const mtl
 
 /* metadata: key, value, key, value ...: [2 * metadata_count]. Names and keys must be unique. Errors: IO from the writer, TEXT for
    names or metadata that are not UTF-8, MEMORY, LIMIT for a header that no reader would take. */
-static int mtl__safetensors_write(const mtl__tensor_entry *entries, size_t count, const char *const *metadata, size_t metadata_count,
-                                  const mtl_writer *writer, mtl_error *err)
+static int mtl__safetensors_write(const mtl__tensor_entry *entries, size_t count, const char *const *metadata,
+                                  size_t metadata_count, const mtl_writer *writer, mtl_error *err)
 {
     mtl__text header;
     unsigned char length[8];
@@ -6276,8 +6309,8 @@ static int mtl__safetensors_write(const mtl__tensor_entry *entries, size_t count
     mtl__safetensors_write_header(&header, entries, count, metadata, metadata_count);
     mtl__text_check(&header, "the safetensors header", err);
     if (header.length > MTL__HEADER_MOST)
-        mtl__fail(err, MTL_ERROR_LIMIT, "header", (long long)header.length, "the file's header would have %z bytes; readers take %d",
-                  header.length, (int)MTL__HEADER_MOST);
+        mtl__fail(err, MTL_ERROR_LIMIT, "header", (long long)header.length,
+                  "the file's header would have %z bytes; readers take %d", header.length, (int)MTL__HEADER_MOST);
     for (i = 0; i < 8; i++) length[i] = (unsigned char)((uint64_t)header.length >> 8 * i & 255);
     mtl__write(writer, length, sizeof length, err);
     mtl__write(writer, header.data, header.length, err);
@@ -6418,10 +6451,10 @@ static int mtl__field_read(const mtl_field *f, const char *text, size_t length, 
 
 MTL_DEF int mtl_field_set(const mtl_field *field, void *desc, const char *text, mtl_error *err)
 {
-    mtl_error own = {0};
+    mtl_error own;
     double value;
     size_t i;
-    if (!err) err = &own;
+    err = mtl__error_given(err, &own);
     if (mtl__failed(err)) return err->code;
     if (field->type != MTL_FIELD_INTS) {
         if (mtl__field_read(field, text, strlen(text), &value, err)) return err->code;
@@ -6475,10 +6508,10 @@ MTL_DEF char *mtl_field_get(const mtl_field *field, const void *desc, char *out,
 
 MTL_DEF int mtl_desc_check(int desc, void *members, const char *what, mtl_error *err)
 {
-    mtl_error own = {0};
+    mtl_error own;
     size_t count, i, k;
     const mtl_field *f = mtl_fields(desc, &count);
-    if (!err) err = &own;
+    err = mtl__error_given(err, &own);
     if (mtl__failed(err)) return err->code;
     for (i = 0; i < count; i++, f++)
         for (k = 0; k < (f->type == MTL_FIELD_INTS ? (size_t)MTL_MAX_HIDDEN : 1); k++) {
@@ -6624,71 +6657,71 @@ MTL_DEF int mtl_tape_backward(mtl_run *run, mtl_activation *const *losses, const
     return run->error->code;
 }
 
-/* ---- products of a run: fixed chunks of rows, one job each -------------------------------------------------------- */
+/* ---- kernels over rows: fixed ranges, one job each ------------------------------------------------------------------ */
 
-typedef struct mtl__product_job {
+enum { MTL__PRODUCT_FORWARD, MTL__PRODUCT_BACKWARD, MTL__SOFTMAX, MTL__SCALE_ROWS, MTL__DROPOUT, MTL__CELL_FORWARD, MTL__CELL_BACKWARD };
+
+typedef struct mtl__rows_job {
     const mtl__kernels *kernels;
-    const mtl__product_forward *forward;
-    const mtl__product_backward *backward;
-    const mtl__product_weights *weights;
-    size_t rows, units_per_job, units, scratch_size;
-    mtl_real *scratch;
-} mtl__product_job;
+    int which;
+    const void *pass;                       /* what the kernel is given */
+    size_t rows, unit;                      /* in all; of one job */
+} mtl__rows_job;
 
-static void mtl__product_forward_job(void *context, size_t i)
+static void mtl__rows_run(void *context, size_t i)
 {
-    const mtl__product_job *j = (const mtl__product_job *)context;
-    size_t begin = i * MTL__ROWS, end = begin + MTL__ROWS;
-    j->kernels->product_forward(j->forward, begin, end < j->rows ? end : j->rows);
+    const mtl__rows_job *j = (const mtl__rows_job *)context;
+    const mtl__kernels *k = j->kernels;
+    size_t begin = i * j->unit, end = mtl__smaller(begin + j->unit, j->rows);
+    switch (j->which) {
+    case MTL__PRODUCT_FORWARD: k->product_forward((const mtl__product_forward *)j->pass, begin, end); break;
+    case MTL__PRODUCT_BACKWARD: k->product_backward((const mtl__product_backward *)j->pass, begin, end); break;
+    case MTL__SOFTMAX: k->softmax((const mtl__softmax *)j->pass, begin, end); break;
+    case MTL__SCALE_ROWS: k->scale_rows((const mtl__scale_rows *)j->pass, begin, end); break;
+    case MTL__DROPOUT: k->dropout((const mtl__dropout *)j->pass, begin, end); break;
+    case MTL__CELL_FORWARD: k->cell_forward((const mtl__cell_pass *)j->pass, begin, end - begin); break;
+    default: k->cell_backward((const mtl__cell_pass *)j->pass, begin, end - begin); break;
+    }
 }
 
-static void mtl__product_backward_job(void *context, size_t i)
+/* Runs a kernel over `rows` rows; over sequences for the cells. */
+static void mtl__run_rows(mtl_run *run, int which, const void *pass, size_t rows)
 {
-    const mtl__product_job *j = (const mtl__product_job *)context;
-    size_t begin = i * MTL__ROWS, end = begin + MTL__ROWS;
-    j->kernels->product_backward(j->backward, begin, end < j->rows ? end : j->rows);
-}
-
-static void mtl__run_product_forward(mtl_run *run, const mtl__product_forward *p, size_t rows)
-{
-    mtl__product_job job;
-    memset(&job, 0, sizeof job);
+    mtl__rows_job job;
     job.kernels = mtl__run_kernels(run);
-    job.forward = p;
+    job.which = which;
+    job.pass = pass;
     job.rows = rows;
-    mtl__run_for(run, (rows + MTL__ROWS - 1) / MTL__ROWS, mtl__product_forward_job, &job);
-}
-
-static void mtl__run_product_backward(mtl_run *run, const mtl__product_backward *p, size_t rows)
-{
-    mtl__product_job job;
-    memset(&job, 0, sizeof job);
-    job.kernels = mtl__run_kernels(run);
-    job.backward = p;
-    job.rows = rows;
-    mtl__run_for(run, (rows + MTL__ROWS - 1) / MTL__ROWS, mtl__product_backward_job, &job);
+    job.unit = which >= MTL__CELL_FORWARD ? (size_t)MTL__SEQUENCES : (size_t)MTL__ROWS;
+    mtl__run_for(run, (rows + job.unit - 1) / job.unit, mtl__rows_run, &job);
 }
 
 enum { MTL__WEIGHT_JOBS = 8 };              /* most jobs of a weight product; a sum over rows is never split, so any number gives the same bits */
 
+typedef struct mtl__weights_job {
+    const mtl__kernels *kernels;
+    const mtl__product_weights *weights;
+    size_t units_per_job, units, scratch_size;
+    mtl_real *scratch;
+} mtl__weights_job;
+
 static void mtl__product_weights_job(void *context, size_t i)
 {
-    const mtl__product_job *j = (const mtl__product_job *)context;
-    size_t begin = i * j->units_per_job, end = begin + j->units_per_job;
+    const mtl__weights_job *j = (const mtl__weights_job *)context;
+    size_t begin = i * j->units_per_job;
     if (begin < j->units)
-        j->kernels->product_weights(j->weights, begin, end < j->units ? end : j->units, j->scratch + i * j->scratch_size);
+        j->kernels->product_weights(j->weights, begin, mtl__smaller(begin + j->units_per_job, j->units), j->scratch + i * j->scratch_size);
 }
 
 static void mtl__run_product_weights(mtl_run *run, const mtl__product_weights *p)
 {
     mtl_arena_mark mark = mtl_arena_save(run->arena);
-    mtl__product_job job;
+    mtl__weights_job job;
     size_t jobs;
-    memset(&job, 0, sizeof job);
     job.kernels = mtl__run_kernels(run);
     job.weights = p;
     job.units = mtl__weight_units(p);
-    jobs = !run->scheduler ? 1 : job.units < MTL__WEIGHT_JOBS ? job.units : MTL__WEIGHT_JOBS;
+    jobs = run->scheduler ? mtl__smaller(job.units, MTL__WEIGHT_JOBS) : 1;
     job.units_per_job = (job.units + jobs - 1) / jobs;
     job.scratch_size = mtl__weight_scratch(p);
     job.scratch = mtl__run_reals(run, jobs, job.scratch_size);
@@ -6714,6 +6747,25 @@ static void mtl__run_weight_gradients(mtl_run *run, mtl__product_weights *p, con
     }
 }
 
+/* dx of the same dz that w describes: dx (+)= dz . W, with W packed for backward at packed_t of the run's gradients. */
+static void mtl__run_input_gradient(mtl_run *run, const mtl__product_weights *w, const mtl__matrix *matrix, mtl_real *dx, size_t dx_stride, int add)
+{
+    mtl__product_backward p;
+    if (!dx) return;
+    p.gates = w->gates;
+    p.units = w->units;
+    p.inputs = w->inputs;
+    p.dz = w->dz;
+    p.dz_block = w->dz_block;
+    p.dz_row = w->dz_row;
+    p.exact = w->exact;
+    p.packed = run->gradients->packed_t + matrix->packed_t_offset;
+    p.dx = dx;
+    p.dx_stride = dx_stride;
+    p.accumulate = add;
+    mtl__run_rows(run, MTL__PRODUCT_BACKWARD, &p, w->rows);
+}
+
 /* ==================================================================================================================
    14 >>layers     embedding, dense, dropout, selection, concatenation, pooling
    ==================================================================================================================
@@ -6722,9 +6774,21 @@ static void mtl__run_weight_gradients(mtl_run *run, mtl__product_weights *p, con
 
 /* ---- inputs: rows of features, standardised ------------------------------------------------------------------------- */
 
-/* y[n][j] = (x[caller's row of n][j] - mean[j]) / scale[j]; scale 0 gives 0. mean and scale NULL: as they are. */
-static mtl_activation *mtl__features_forward(mtl_run *run, const mtl_real *x, size_t width, const mtl_real *mean, const mtl_real *scale,
-                                             const char *name)
+/* Numbers are learnt as (x - mean) / scale; a scale of 0 (a constant column) makes them 0. Not set: as they are. */
+typedef struct mtl__scaling {
+    size_t width;
+    mtl_real *mean, *scale;                 /* [width], in the model's memory */
+    int set;
+} mtl__scaling;
+
+MTL__INLINE mtl_real mtl__scaled(const mtl__scaling *s, size_t j, mtl_real x)
+{
+    return !s->set ? x : s->scale[j] != 0 ? (x - s->mean[j]) / s->scale[j] : 0;
+}
+MTL__INLINE mtl_real mtl__unscaled(const mtl__scaling *s, size_t j, mtl_real x) { return s->set ? x * s->scale[j] + s->mean[j] : x; }
+
+/* y[n][j] = scaled x[caller's row of n][j] */
+static mtl_activation *mtl__features_forward(mtl_run *run, const mtl_real *x, size_t width, const mtl__scaling *scaling, const char *name)
 {
     const mtl_packing *p = run->packing;
     mtl_activation *y = mtl_run_activation(run, name, p->rows, width);
@@ -6733,14 +6797,12 @@ static mtl_activation *mtl__features_forward(mtl_run *run, const mtl_real *x, si
     y->constant = 1;
     for (n = 0; !mtl__dry(run) && n < p->rows; n++) {
         const mtl_real *from = x + (size_t)p->caller_row[n] * width;
-        mtl_real *to = y->value + n * y->stride;
         for (j = 0; j < width; j++) {
-            if (!mtl__is_finite(from[j])) {
-                mtl__fail(run->error, MTL_ERROR_NUMBER, name, p->caller_row[n], "input %s: row %d, column %z is not a finite number (sequence %d)",
-                          name, p->caller_row[n], j, p->caller_sequence[n]);
-                return NULL;
-            }
-            to[j] = !mean ? from[j] : scale[j] != 0 ? (from[j] - mean[j]) / scale[j] : 0;
+            y->value[n * y->stride + j] = mtl__scaled(scaling, j, from[j]);
+            if (mtl__is_finite(from[j])) continue;
+            mtl__fail(run->error, MTL_ERROR_NUMBER, name, p->caller_row[n], "input %s: row %d, column %z is not a finite number (sequence %d)",
+                      name, p->caller_row[n], j, p->caller_sequence[n]);
+            return NULL;
         }
     }
     mtl_run_record(run, y, NULL, NULL);
@@ -6837,10 +6899,10 @@ typedef struct mtl__dense_data {
 
 MTL_DEF mtl_dense *mtl_dense_add(mtl_parameters *set, const char *name, size_t inputs, size_t outputs, int no_bias, mtl_error *err)
 {
-    mtl_error ignored = {0};
+    mtl_error own;
     char full[160];
     mtl_dense *d;
-    if (!err) err = &ignored;
+    err = mtl__error_given(err, &own);
     d = (mtl_dense *)mtl__arena_note(set->arena, 1, sizeof *d, "a dense layer", err);
     if (!d) return NULL;
     d->inputs = inputs;
@@ -6858,36 +6920,22 @@ MTL_DEF mtl_dense *mtl_dense_add(mtl_parameters *set, const char *name, size_t i
 static void mtl__dense_backward(mtl_run *run, void *data)
 {
     const mtl__dense_data *d = (const mtl__dense_data *)data;
-    mtl__product_backward dx;
-    mtl__product_weights dw;
+    mtl__product_weights w;
     int add;
-    mtl_real *grad = mtl_run_grad(run, d->x, &add);
-    memset(&dw, 0, sizeof dw);
-    dw.gates = 1;
-    dw.units = d->dense->outputs;
-    dw.inputs = d->dense->inputs;
-    dw.rows = d->y->rows;
-    dw.dz = d->y->grad;
-    dw.dz_block = MTL__BLOCK;
-    dw.dz_row = d->y->stride;
-    dw.exact = 1;
-    dw.x = d->x->value;
-    dw.x_stride = d->x->stride;
-    mtl__run_weight_gradients(run, &dw, d->dense->weight, 0, d->dense->bias);
-    if (!grad) return;
-    memset(&dx, 0, sizeof dx);
-    dx.gates = 1;
-    dx.units = d->dense->outputs;
-    dx.inputs = d->dense->inputs;
-    dx.dz = d->y->grad;
-    dx.dz_block = MTL__BLOCK;
-    dx.dz_row = d->y->stride;
-    dx.exact = 1;
-    dx.packed = run->gradients->packed_t + d->dense->matrix->packed_t_offset;
-    dx.dx = grad;
-    dx.dx_stride = d->x->stride;
-    dx.accumulate = add;
-    mtl__run_product_backward(run, &dx, d->y->rows);
+    mtl_real *dx = mtl_run_grad(run, d->x, &add);
+    memset(&w, 0, sizeof w);
+    w.gates = 1;
+    w.units = d->dense->outputs;
+    w.inputs = d->dense->inputs;
+    w.rows = d->y->rows;
+    w.dz = d->y->grad;
+    w.dz_block = MTL__BLOCK;
+    w.dz_row = d->y->stride;
+    w.exact = 1;
+    w.x = d->x->value;
+    w.x_stride = d->x->stride;
+    mtl__run_weight_gradients(run, &w, d->dense->weight, 0, d->dense->bias);
+    mtl__run_input_gradient(run, &w, d->dense->matrix, dx, d->x->stride, add);
 }
 
 MTL_DEF mtl_activation *mtl_dense_forward(mtl_run *run, const mtl_dense *dense, mtl_activation *x, const char *name)
@@ -6911,7 +6959,7 @@ MTL_DEF mtl_activation *mtl_dense_forward(mtl_run *run, const mtl_dense *dense, 
     p.z_block = MTL__BLOCK;
     p.z_row = y->stride;
     p.exact = 1;
-    mtl__run_product_forward(run, &p, x->rows);
+    mtl__run_rows(run, MTL__PRODUCT_FORWARD, &p, x->rows);
     mtl_run_record(run, y, mtl__dense_backward, d);
     return y;
 }
@@ -6960,33 +7008,19 @@ static mtl_activation *mtl__activate_forward(mtl_run *run, int activation, mtl_a
 /* ---- dropout (Srivastava et al. 2014), inverted; per sequence: one mask for all steps (Gal & Ghahramani 2016) ----------------- */
 
 typedef struct mtl__dropout_data {
-    const mtl__kernels *kernels;
-    mtl__dropout forward, backward;
+    mtl__dropout forward;
     mtl_activation *x, *y;
 } mtl__dropout_data;
 
-static void mtl__dropout_forward_job(void *context, size_t i)
-{
-    const mtl__dropout_data *d = (const mtl__dropout_data *)context;
-    size_t begin = i * MTL__ROWS, end = begin + MTL__ROWS;
-    d->kernels->dropout(&d->forward, begin, end < d->y->rows ? end : d->y->rows);
-}
-static void mtl__dropout_backward_job(void *context, size_t i)
-{
-    const mtl__dropout_data *d = (const mtl__dropout_data *)context;
-    size_t begin = i * MTL__ROWS, end = begin + MTL__ROWS;
-    d->kernels->dropout(&d->backward, begin, end < d->y->rows ? end : d->y->rows);
-}
-
 static void mtl__dropout_backward(mtl_run *run, void *data)
 {
-    mtl__dropout_data *d = (mtl__dropout_data *)data;
-    d->backward = d->forward;
-    d->backward.x = d->y->grad;
-    d->backward.x_stride = d->y->stride;
-    d->backward.y = mtl_run_grad(run, d->x, &d->backward.accumulate);
-    d->backward.y_stride = d->x->stride;
-    if (d->backward.y) mtl__run_for(run, (d->y->rows + MTL__ROWS - 1) / MTL__ROWS, mtl__dropout_backward_job, d);
+    const mtl__dropout_data *d = (const mtl__dropout_data *)data;
+    mtl__dropout backward = d->forward;
+    backward.x = d->y->grad;
+    backward.x_stride = d->y->stride;
+    backward.y = mtl_run_grad(run, d->x, &backward.accumulate);
+    backward.y_stride = d->x->stride;
+    if (backward.y) mtl__run_rows(run, MTL__DROPOUT, &backward, d->y->rows);
 }
 
 /* x itself when nothing is to be dropped. key: [rows] what a row's mask depends on; NULL: its number. */
@@ -6999,7 +7033,6 @@ static mtl_activation *mtl__dropout_layer(mtl_run *run, mtl_real rate, const int
     d = (mtl__dropout_data *)mtl_run_note(run, sizeof *d);
     if (!y || !d) return NULL;
     y->constant = x->constant;
-    d->kernels = mtl__run_kernels(run);
     d->x = x;
     d->y = y;
     d->forward.rows = x->rows;
@@ -7012,7 +7045,7 @@ static mtl_activation *mtl__dropout_layer(mtl_run *run, mtl_real rate, const int
     d->forward.seed = run->seed;
     d->forward.stream = run->step << 16 | (++run->stream & 0xffff);
     d->forward.rate = rate;
-    mtl__run_for(run, (y->rows + MTL__ROWS - 1) / MTL__ROWS, mtl__dropout_forward_job, d);
+    mtl__run_rows(run, MTL__DROPOUT, &d->forward, y->rows);
     mtl_run_record(run, y, mtl__dropout_backward, d);
     return y;
 }
@@ -7206,7 +7239,7 @@ static void mtl__cell_add_matrices(mtl_parameters *set, mtl_cell *c, mtl_error *
     int gru = c->kind == MTL_CELL_GRU;
     c->input = mtl__matrix_add(set, c->w_ih, 0, c->gates, c->units, gru ? gru_slots : NULL, err);
     mtl__matrix_add_bias(set, c->input, c->b_ih, c->b_hh, 0, c->gates, gru && !c->reset_before ? 2 : c->gates);
-    if (gru && c->reset_before) {
+    if (c->reset_before) {
         c->hidden = mtl__matrix_add(set, c->w_hh, 0, 2, c->units, NULL, err);
         c->hidden_n = mtl__matrix_add(set, c->w_hh, 2 * c->units, 1, c->units, NULL, err);
     } else {
@@ -7215,31 +7248,37 @@ static void mtl__cell_add_matrices(mtl_parameters *set, mtl_cell *c, mtl_error *
     }
 }
 
+/* PREFIXweight_ih_l0_reverse and the like; columns 0: a bias. */
+static mtl_tensor *mtl__cell_tensor(mtl_parameters *set, const char *prefix, const char *what, int layer, int reverse, size_t rows, size_t columns, mtl_error *err)
+{
+    char name[160];
+    mtl__print(name, sizeof name, "%s%s_l%d%s", prefix, what, layer, reverse ? "_reverse" : "");
+    return mtl_parameters_add(set, name, rows, columns, columns ? MTL_TENSOR_WEIGHT : MTL_TENSOR_BIAS, err);
+}
+
 MTL_DEF mtl_cell *mtl_cell_add(mtl_parameters *set, const char *prefix, const mtl_column_desc *desc, size_t inputs, int layer,
                                int reverse, mtl_error *err)
 {
-    mtl_error ignored = {0};
-    const char *end = reverse ? "_reverse" : "";
-    char name[160];
+    mtl_error own;
     mtl_cell *c;
     size_t rows;
-    if (!err) err = &ignored;
+    err = mtl__error_given(err, &own);
     c = (mtl_cell *)mtl__arena_note(set->arena, 1, sizeof *c, "a cell", err);
     if (!c) return NULL;
     c->kind = desc->cell ? desc->cell : MTL_CELL_LSTM;
     c->activation = desc->activation ? desc->activation : MTL_ACTIVATION_TANH;
-    c->reset_before = desc->reset == MTL_RESET_BEFORE;
+    c->reset_before = c->kind == MTL_CELL_GRU && desc->reset == MTL_RESET_BEFORE;
     c->reverse = reverse;
     c->gates = mtl__cell_gates(c->kind);
     c->units = (size_t)(desc->hidden > 0 ? desc->hidden : 128);
     c->inputs = inputs;
     c->forget_bias = desc->forget_bias;
     rows = c->gates * c->units;
-    c->w_ih = mtl_parameters_add(set, mtl__print(name, sizeof name, "%sweight_ih_l%d%s", prefix, layer, end), rows, inputs, MTL_TENSOR_WEIGHT, err);
-    c->w_hh = mtl_parameters_add(set, mtl__print(name, sizeof name, "%sweight_hh_l%d%s", prefix, layer, end), rows, c->units, MTL_TENSOR_WEIGHT, err);
+    c->w_ih = mtl__cell_tensor(set, prefix, "weight_ih", layer, reverse, rows, inputs, err);
+    c->w_hh = mtl__cell_tensor(set, prefix, "weight_hh", layer, reverse, rows, c->units, err);
     if (!desc->no_bias) {
-        c->b_ih = mtl_parameters_add(set, mtl__print(name, sizeof name, "%sbias_ih_l%d%s", prefix, layer, end), rows, 0, MTL_TENSOR_BIAS, err);
-        c->b_hh = mtl_parameters_add(set, mtl__print(name, sizeof name, "%sbias_hh_l%d%s", prefix, layer, end), rows, 0, MTL_TENSOR_BIAS, err);
+        c->b_ih = mtl__cell_tensor(set, prefix, "bias_ih", layer, reverse, rows, 0, err);
+        c->b_hh = mtl__cell_tensor(set, prefix, "bias_hh", layer, reverse, rows, 0, err);
     }
     if (mtl__failed(err)) return NULL;
     c->w_ih->initial = c->w_hh->initial = (float)(1 / sqrt((double)c->units));
@@ -7265,34 +7304,6 @@ typedef struct mtl__cell_data {
     mtl_activation *h0, *c0, *h_last, *c_last;  /* NULL: zeros; not wanted */
     mtl_real *z, *c, *extra;                /* as mtl__cell_pass keeps them */
 } mtl__cell_data;
-
-typedef struct mtl__cell_job {
-    const mtl__kernels *kernels;
-    const mtl__cell_pass *pass;
-    size_t sequences;
-} mtl__cell_job;
-
-static void mtl__cell_forward_job(void *context, size_t i)
-{
-    const mtl__cell_job *j = (const mtl__cell_job *)context;
-    size_t first = i * MTL__SEQUENCES, left = j->sequences - first;
-    j->kernels->cell_forward(j->pass, first, left < MTL__SEQUENCES ? left : MTL__SEQUENCES);
-}
-static void mtl__cell_backward_job(void *context, size_t i)
-{
-    const mtl__cell_job *j = (const mtl__cell_job *)context;
-    size_t first = i * MTL__SEQUENCES, left = j->sequences - first;
-    j->kernels->cell_backward(j->pass, first, left < MTL__SEQUENCES ? left : MTL__SEQUENCES);
-}
-
-static void mtl__cell_run_pass(mtl_run *run, const mtl__cell_pass *pass, size_t sequences, mtl_job which)
-{
-    mtl__cell_job job;
-    job.kernels = mtl__run_kernels(run);
-    job.pass = pass;
-    job.sequences = sequences;
-    mtl__run_for(run, (sequences + MTL__SEQUENCES - 1) / MTL__SEQUENCES, which, &job);
-}
 
 /* The part of a pass that forward and backward share. */
 static mtl__cell_pass mtl__cell_pass_of(const mtl__cell_data *d)
@@ -7336,7 +7347,7 @@ static void mtl__cell_input_product(mtl_run *run, const mtl_cell *cell, const mt
     p.z = z;
     p.z_block = z_block;
     p.z_row = cell->gates * MTL__BLOCK;
-    mtl__run_product_forward(run, &p, rows);
+    mtl__run_rows(run, MTL__PRODUCT_FORWARD, &p, rows);
 }
 
 /* Training: everything is kept, the whole batch is one chunk. */
@@ -7354,7 +7365,7 @@ static void mtl__cell_forward_kept(mtl_run *run, mtl__cell_data *d)
     pass.keep = 1;
     if (cell->reset_before) pass.scratch = mtl__run_reals(run, d->packing->sequences, padded);
     mtl__cell_input_product(run, cell, d->x->value, d->x->stride, rows, d->z, pass.z_block);
-    mtl__cell_run_pass(run, &pass, d->packing->sequences, mtl__cell_forward_job);
+    mtl__run_rows(run, MTL__CELL_FORWARD, &pass, d->packing->sequences);
     mtl_arena_release(run->arena, mark);
 }
 
@@ -7407,7 +7418,7 @@ static void mtl__cell_chunk(mtl_run *run, const mtl__cell_data *d, size_t begin,
     pass.extra = NULL;
     mtl__cell_chunk_state(d, begin, end, h0, stride);
     mtl__cell_input_product(run, d->cell, d->x->value + first * d->x->stride, d->x->stride, rows, d->z, pass.z_block);
-    mtl__cell_run_pass(run, &pass, p->step_rows[begin], mtl__cell_forward_job);
+    mtl__run_rows(run, MTL__CELL_FORWARD, &pass, p->step_rows[begin]);
 }
 
 /* Inference: chunks of steps in reading direction; beside y only O(B H) and one chunk's gates. d->c ends as the last cell states. */
@@ -7493,19 +7504,24 @@ static mtl__product_weights mtl__cell_weights(const mtl__cell_data *d, const mtl
     return p;
 }
 
-static void mtl__cell_weight_gradients(mtl_run *run, const mtl__cell_data *d, const mtl_real *dz)
+static void mtl__cell_input_gradients(mtl_run *run, const mtl__cell_data *d, const mtl_real *dz, mtl_real *dx, int add)
 {
     static const int gru_order[3] = { 2, 0, 1 };
     const mtl_cell *cell = d->cell;
-    int gru = cell->kind == MTL_CELL_GRU;
     mtl__product_weights p = mtl__cell_weights(d, dz, 0, cell->gates);
     p.inputs = cell->inputs;
-    p.order = gru ? gru_order : NULL;
+    p.order = cell->kind == MTL_CELL_GRU ? gru_order : NULL;
     p.x = d->x->value;
     p.x_stride = d->x->stride;
     mtl__run_weight_gradients(run, &p, cell->w_ih, 0, cell->b_ih);
-    if (cell->reset_before && cell->b_hh) mtl__run_weight_gradients(run, &p, NULL, 0, cell->b_hh);   /* both biases stand at the same place */
-    p = mtl__cell_weights(d, dz, gru ? 1 : 0, cell->reset_before ? 2 : cell->gates);
+    if (cell->reset_before) mtl__run_weight_gradients(run, &p, NULL, 0, cell->b_hh);   /* both biases stand at the same place */
+    mtl__run_input_gradient(run, &p, cell->input, dx, d->x->stride, add);
+}
+
+static void mtl__cell_hidden_gradients(mtl_run *run, const mtl__cell_data *d, const mtl_real *dz)
+{
+    const mtl_cell *cell = d->cell;
+    mtl__product_weights p = mtl__cell_weights(d, dz, cell->kind == MTL_CELL_GRU ? 1 : 0, cell->reset_before ? 2 : cell->gates);
     p.inputs = cell->units;
     p.x = d->y->value + d->column;
     p.x_stride = d->y->stride;
@@ -7527,24 +7543,6 @@ static void mtl__cell_reset_gradient(mtl_run *run, const mtl__cell_data *d, cons
     p.dw = g->value + 2 * cell->units * cell->units;
     p.accumulate = add;
     mtl__run_product_weights(run, &p);
-}
-
-static void mtl__cell_input_gradient(mtl_run *run, const mtl__cell_data *d, const mtl_real *dz, mtl_real *dx, int add)
-{
-    mtl__product_backward p;
-    if (!dx) return;
-    memset(&p, 0, sizeof p);
-    p.gates = d->cell->gates;
-    p.units = d->cell->units;
-    p.inputs = d->cell->inputs;
-    p.dz = dz;
-    p.dz_row = mtl__cell_slots(d->cell) * MTL__BLOCK;
-    p.dz_block = d->packing->rows * p.dz_row;
-    p.packed = run->gradients->packed_t + d->cell->input->packed_t_offset;
-    p.dx = dx;
-    p.dx_stride = d->x->stride;
-    p.accumulate = add;
-    mtl__run_product_backward(run, &p, d->packing->rows);
 }
 
 static int mtl__has_gradient(const mtl_activation *a) { return a && a->grad_state != MTL_GRAD_NONE; }
@@ -7574,11 +7572,11 @@ static void mtl__cell_backward(mtl_run *run, void *data)
     if (cell->kind == MTL_CELL_LSTM) pass.dc = mtl__cell_carry(run, d, d->c_last);
     if (cell->reset_before) pass.scratch = mtl__run_reals(run, d->packing->sequences, mtl__padded(cell->units));
     pass.want_dh0 = dh0 != NULL;
-    mtl__cell_run_pass(run, &pass, d->packing->sequences, mtl__cell_backward_job);
+    mtl__run_rows(run, MTL__CELL_BACKWARD, &pass, d->packing->sequences);
     add_w = run->gradients->of[cell->w_hh->index].state == MTL_GRAD_DENSE;
-    mtl__cell_weight_gradients(run, d, dz);
-    if (cell->reset_before && cell->kind == MTL_CELL_GRU) mtl__cell_reset_gradient(run, d, dz, add_w);
-    mtl__cell_input_gradient(run, d, dz, dx, add_x);
+    mtl__cell_input_gradients(run, d, dz, dx, add_x);
+    mtl__cell_hidden_gradients(run, d, dz);
+    if (cell->reset_before) mtl__cell_reset_gradient(run, d, dz, add_w);
     mtl__cell_initial_gradient(run, d, pass.dh, d->h0, dh0, add_h);
     mtl__cell_initial_gradient(run, d, pass.dc, d->c0, dc0, add_c);
     mtl_arena_release(run->arena, mark);
@@ -7658,7 +7656,7 @@ typedef struct mtl__loss_data {
     const float *class_weights;             /* [C] or NULL */
     const mtl_target *target;
     const int *items;                       /* [M] the caller's item of row m */
-    const mtl_real *mean, *scale;           /* [width] real targets are standardised by these; NULL: not */
+    const mtl__scaling *scaling;            /* of real targets */
     double divisor;
     mtl_activation *x, *p, *y;              /* logits or predictions; probabilities; the loss, 1 x 1 */
 } mtl__loss_data;
@@ -7698,25 +7696,11 @@ static double mtl__cross_entropy_value(const mtl__loss_data *d, const mtl_real *
     return total / d->divisor;
 }
 
-typedef struct mtl__softmax_job {
-    const mtl__kernels *kernels;
-    const mtl__softmax *softmax;
-    const mtl__scale_rows *scale;
-} mtl__softmax_job;
-
-static void mtl__softmax_rows(void *context, size_t i)
-{
-    const mtl__softmax_job *j = (const mtl__softmax_job *)context;
-    size_t begin = i * MTL__ROWS, end = begin + MTL__ROWS;
-    j->kernels->softmax(j->softmax, begin, end < j->softmax->rows ? end : j->softmax->rows);
-}
-
 /* p = softmax(x); log_sum [rows] may be NULL. */
 static mtl_activation *mtl__softmax_forward(mtl_run *run, const mtl_activation *x, mtl_real *log_sum, const char *name)
 {
     mtl_activation *p = x ? mtl_run_activation(run, name, x->rows, x->width) : NULL;
     mtl__softmax s;
-    mtl__softmax_job job;
     if (!p) return NULL;
     s.rows = x->rows;
     s.classes = x->width;
@@ -7725,10 +7709,7 @@ static mtl_activation *mtl__softmax_forward(mtl_run *run, const mtl_activation *
     s.p = p->value;
     s.p_stride = p->stride;
     s.log_sum = log_sum;
-    job.kernels = mtl__run_kernels(run);
-    job.softmax = &s;
-    job.scale = NULL;
-    mtl__run_for(run, (x->rows + MTL__ROWS - 1) / MTL__ROWS, mtl__softmax_rows, &job);
+    mtl__run_rows(run, MTL__SOFTMAX, &s, x->rows);
     p->constant = 1;
     mtl__run_show(run, p);
     return p;
@@ -7759,7 +7740,7 @@ static void mtl__cross_entropy_backward(mtl_run *run, void *data)
     s.y = dx;
     s.y_stride = d->x->stride;
     s.accumulate = add;
-    mtl__run_kernels(run)->scale_rows(&s, 0, rows);
+    mtl__run_rows(run, MTL__SCALE_ROWS, &s, rows);
     for (m = 0; m < rows; m++) {
         mtl_real *row = dx + m * d->x->stride;
         if (mtl__loss_is_plain(d)) {
@@ -7806,8 +7787,7 @@ static mtl_real mtl__real_loss(const mtl__loss_data *d, mtl_real e, mtl_real *sl
 static mtl_real mtl__real_error(const mtl__loss_data *d, size_t m, size_t j)
 {
     mtl_real target = d->target->values[(size_t)d->items[m] * d->x->width + j];
-    if (d->mean) target = d->scale[j] != 0 ? (target - d->mean[j]) / d->scale[j] : 0;
-    return d->x->value[m * d->x->stride + j] - target;
+    return d->x->value[m * d->x->stride + j] - mtl__scaled(d->scaling, j, target);
 }
 
 static void mtl__real_loss_backward(mtl_run *run, void *data)
@@ -8189,8 +8169,7 @@ typedef struct mtl__task {
     mtl__mix tap;
     size_t outputs, hidden_count;           /* classes or width */
     mtl_dense *hidden[MTL_MAX_HIDDEN], *output;
-    mtl_real *mean, *scale;                 /* [width] of real targets, in the model's buffers; NULL for class tasks */
-    int standardised;                       /* mean and scale are set */
+    mtl__scaling scaling;                   /* of real targets */
     int spans;                              /* labels are B-/I-/O */
     mtl__vocabulary labels;
     const char *pooled_name, *output_name, *probabilities_name;
@@ -8336,8 +8315,7 @@ static mtl_activation *mtl__task_loss(mtl_run *run, const mtl__task *task, mtl_a
     how.class_weights = task->desc->class_weights;
     how.target = target;
     how.items = items;
-    how.mean = task->standardised ? task->mean : NULL;
-    how.scale = task->scale;
+    how.scaling = &task->scaling;
     how.divisor = divisor;
     return mtl__loss_forward(run, &how, x, task->probabilities_name);
 }
@@ -8351,10 +8329,8 @@ static mtl_activation *mtl__task_loss(mtl_run *run, const mtl__task *task, mtl_a
 typedef struct mtl__input_layer {
     const mtl_input_desc *desc;
     mtl_tensor *embedding;                  /* token inputs */
-    mtl_real *mean, *scale;                 /* [features], in the model's buffers */
-    int standardised;
+    mtl__scaling scaling;                   /* of features */
     mtl__vocabulary words;
-    const char *dropped_name;
 } mtl__input_layer;
 
 typedef struct mtl__note_text {
@@ -8482,94 +8458,98 @@ static void mtl__model_copy_tasks(mtl_model *model, const mtl_model_desc *desc, 
     }
 }
 
+/* Name number i of the desc's inputs, columns and tasks, in this order. */
+static const char *mtl__desc_name(const mtl_model_desc *d, size_t i)
+{
+    if (i < d->input_count) return d->inputs[i].name;
+    i -= d->input_count;
+    return i < d->column_count ? d->columns[i].name : d->tasks[i - d->column_count].name;
+}
+
 static int mtl__model_check_unique(const mtl_model *model, mtl_error *err)
 {
     const mtl_model_desc *d = &model->desc;
     size_t total = d->input_count + d->column_count + d->task_count, i, k;
     for (i = 0; i < total; i++)
         for (k = 0; k < i; k++) {
-            const char *a = i < d->input_count ? d->inputs[i].name : i < d->input_count + d->column_count
-                          ? d->columns[i - d->input_count].name : d->tasks[i - d->input_count - d->column_count].name;
-            const char *b = k < d->input_count ? d->inputs[k].name : k < d->input_count + d->column_count
-                          ? d->columns[k - d->input_count].name : d->tasks[k - d->input_count - d->column_count].name;
-            if (strcmp(a, b) == 0)
-                return mtl__fail(err, MTL_ERROR_FIELD, a, -1, "the name \"%s\" is used twice; inputs, columns and tasks need names of their own", a);
+            const char *name = mtl__desc_name(d, i);
+            if (strcmp(name, mtl__desc_name(d, k)) == 0)
+                return mtl__fail(err, MTL_ERROR_FIELD, name, -1, "the name \"%s\" is used twice; inputs, columns and tasks need names of their own", name);
         }
     return MTL_OK;
 }
 
 /* ---- building -------------------------------------------------------------------------------------------------------- */
 
-static void mtl__model_build_inputs(mtl_model *model, mtl_error *err)
+static void mtl__model_build_input(mtl_model *model, size_t i, mtl_error *err)
 {
-    const mtl_model_desc *desc = &model->desc;
+    mtl__input_layer *layer = &model->inputs[i];
+    mtl__source *source = &model->sources[model->source_count++];
+    const mtl_input_desc *d = &model->desc.inputs[i];
+    size_t features = (size_t)d->features;
     char text[160];
-    size_t i;
-    model->inputs = (mtl__input_layer *)mtl__arena_note(&model->arena, desc->input_count, sizeof *model->inputs, "inputs", err);
-    for (i = 0; i < desc->input_count && !mtl__failed(err); i++) {
-        mtl__input_layer *layer = &model->inputs[i];
-        const mtl_input_desc *d = layer->desc = &desc->inputs[i];
-        size_t features = (size_t)d->features;
-        mtl__source *source = &model->sources[model->source_count++];
-        source->name = d->name;
-        source->width = (size_t)(features ? d->features : d->width);
-        if (features) {
-            layer->mean = (mtl_real *)mtl__arena_zero(&model->arena, features, sizeof(mtl_real), "feature means", err);
-            layer->scale = (mtl_real *)mtl__arena_zero(&model->arena, features, sizeof(mtl_real), "feature scales", err);
-        } else {
-            layer->embedding = mtl_parameters_add(&model->set, mtl__print(text, sizeof text, "%s.weight", d->name), (size_t)d->vocabulary,
-                                                  (size_t)d->width, MTL_TENSOR_EMBEDDING, err);
-            if (d->words) mtl__vocabulary_init(&layer->words, d->words, (size_t)d->vocabulary, &model->arena, err);
-        }
+    layer->desc = d;
+    source->name = d->name;
+    source->width = (size_t)(features ? d->features : d->width);
+    if (features) {
+        layer->scaling.mean = (mtl_real *)mtl__arena_zero(&model->arena, features, sizeof(mtl_real), "feature means", err);
+        layer->scaling.scale = (mtl_real *)mtl__arena_zero(&model->arena, features, sizeof(mtl_real), "feature scales", err);
+        layer->scaling.width = features;
+    } else {
+        mtl__print(text, sizeof text, "%s.weight", d->name);
+        layer->embedding = mtl_parameters_add(&model->set, text, (size_t)d->vocabulary, (size_t)d->width, MTL_TENSOR_EMBEDDING, err);
+        if (d->words) mtl__vocabulary_init(&layer->words, d->words, (size_t)d->vocabulary, &model->arena, err);
     }
 }
 
-static void mtl__model_build_columns(mtl_model *model, mtl_error *err)
+static void mtl__model_build_column(mtl_model *model, size_t i, mtl_error *err)
 {
-    const mtl_model_desc *desc = &model->desc;
+    mtl__column *column = &model->columns[i];
+    mtl__source *source = &model->sources[model->source_count];
+    const mtl_column_desc *d = &model->desc.columns[i];
+    size_t visible = d->input.from ? model->source_count : model->desc.input_count;
     char where[48];
-    size_t i;
-    model->columns = (mtl__column *)mtl__arena_note(&model->arena, desc->column_count, sizeof *model->columns, "columns", err);
-    for (i = 0; i < desc->column_count && !mtl__failed(err); i++) {
-        mtl__column *column = &model->columns[i];
-        mtl__source *source = &model->sources[model->source_count];
-        const char *from = desc->columns[i].input.from;
-        mtl__print(where, sizeof where, "columns[%z].input", i);
-        if (mtl__mix_resolve(&column->input, from, model->sources, 0, from ? model->source_count : desc->input_count, &model->arena, where, err)) return;
-        mtl__column_build(column, &desc->columns[i], &model->set, err);
-        source->name = desc->columns[i].name;
-        source->width = (size_t)desc->columns[i].hidden * column->directions;
-        source->bidirectional = column->directions == 2;
-        model->source_count++;
-        model->cell_count += column->layers * column->directions;
+    mtl__print(where, sizeof where, "columns[%z].input", i);
+    if (mtl__mix_resolve(&column->input, d->input.from, model->sources, 0, visible, &model->arena, where, err)) return;
+    mtl__column_build(column, d, &model->set, err);
+    source->name = d->name;
+    source->width = (size_t)d->hidden * column->directions;
+    source->bidirectional = column->directions == 2;
+    model->source_count++;
+    model->cell_count += column->layers * column->directions;
+}
+
+static void mtl__model_build_task(mtl_model *model, size_t i, mtl_error *err)
+{
+    mtl__task *task = &model->tasks[i];
+    const mtl_task_desc *d = &model->desc.tasks[i];
+    char where[48];
+    mtl__print(where, sizeof where, "tasks[%z].tap", i);
+    if (mtl__mix_resolve(&task->tap, d->tap.from, model->sources, model->source_count - 1, model->source_count, &model->arena, where, err)) return;
+    mtl__task_build(task, d, &model->set, err);
+    if (d->kind == MTL_TASK_REAL) {
+        task->scaling.mean = (mtl_real *)mtl__arena_zero(&model->arena, task->outputs, sizeof(mtl_real), "target means", err);
+        task->scaling.scale = (mtl_real *)mtl__arena_zero(&model->arena, task->outputs, sizeof(mtl_real), "target scales", err);
+        task->scaling.width = task->outputs;
+    } else if (d->labels) {
+        mtl__vocabulary_init(&task->labels, d->labels, (size_t)d->classes, &model->arena, err);
     }
 }
 
-static void mtl__model_build_tasks(mtl_model *model, mtl_error *err)
+static void mtl__model_build_tables(mtl_model *model, mtl_error *err)
 {
-    const mtl_model_desc *desc = &model->desc;
-    char where[48];
-    size_t i;
-    model->tasks = (mtl__task *)mtl__arena_note(&model->arena, desc->task_count, sizeof *model->tasks, "tasks", err);
-    for (i = 0; i < desc->task_count && !mtl__failed(err); i++) {
-        mtl__task *task = &model->tasks[i];
-        const mtl_task_desc *d = &desc->tasks[i];
-        mtl__print(where, sizeof where, "tasks[%z].tap", i);
-        if (mtl__mix_resolve(&task->tap, d->tap.from, model->sources, model->source_count - 1, model->source_count, &model->arena, where, err)) return;
-        mtl__task_build(task, d, &model->set, err);
-        if (d->kind == MTL_TASK_REAL) {
-            task->mean = (mtl_real *)mtl__arena_zero(&model->arena, task->outputs, sizeof(mtl_real), "target means", err);
-            task->scale = (mtl_real *)mtl__arena_zero(&model->arena, task->outputs, sizeof(mtl_real), "target scales", err);
-        } else if (d->labels) {
-            mtl__vocabulary_init(&task->labels, d->labels, (size_t)d->classes, &model->arena, err);
-        }
-    }
+    const mtl_model_desc *d = &model->desc;
+    model->sources = (mtl__source *)mtl__arena_note(&model->arena, d->input_count + d->column_count, sizeof *model->sources, "sources", err);
+    model->inputs = (mtl__input_layer *)mtl__arena_note(&model->arena, d->input_count, sizeof *model->inputs, "inputs", err);
+    model->columns = (mtl__column *)mtl__arena_note(&model->arena, d->column_count, sizeof *model->columns, "columns", err);
+    model->tasks = (mtl__task *)mtl__arena_note(&model->arena, d->task_count, sizeof *model->tasks, "tasks", err);
 }
 
 /* Everything but values. `arena` is the model's memory, or counts. */
 static mtl_model *mtl__model_build(mtl_arena *arena, const mtl_model_desc *desc, mtl_error *err)
 {
     mtl_model *model = (mtl_model *)mtl__arena_note(arena, 1, sizeof *model, "a model", err);
+    size_t i;
     if (!model) return NULL;
     model->arena = *arena;
     model->desc = *desc;
@@ -8581,10 +8561,10 @@ static mtl_model *mtl__model_build(mtl_arena *arena, const mtl_model_desc *desc,
     mtl__model_copy_columns(model, desc, err);
     mtl__model_copy_tasks(model, desc, err);
     if (mtl__failed(err) || mtl__model_check_unique(model, err)) return NULL;
-    model->sources = (mtl__source *)mtl__arena_note(&model->arena, desc->input_count + model->desc.column_count, sizeof *model->sources, "sources", err);
-    if (!mtl__failed(err)) mtl__model_build_inputs(model, err);
-    if (!mtl__failed(err)) mtl__model_build_columns(model, err);
-    if (!mtl__failed(err)) mtl__model_build_tasks(model, err);
+    mtl__model_build_tables(model, err);
+    for (i = 0; i < model->desc.input_count && !mtl__failed(err); i++) mtl__model_build_input(model, i, err);
+    for (i = 0; i < model->desc.column_count && !mtl__failed(err); i++) mtl__model_build_column(model, i, err);
+    for (i = 0; i < model->desc.task_count && !mtl__failed(err); i++) mtl__model_build_task(model, i, err);
     if (!mtl__failed(err)) mtl_parameters_allocate(&model->set, err);
     *arena = model->arena;
     return mtl__failed(err) ? NULL : model;
@@ -8613,9 +8593,9 @@ static int mtl__model_desc_given(const mtl_model_desc *desc, mtl_error *err)
 
 MTL_DEF size_t mtl_model_size(const mtl_model_desc *desc, mtl_error *err)
 {
-    mtl_error own = {0};
+    mtl_error own;
     mtl_arena counting, shadow;
-    if (!err) err = &own;
+    err = mtl__error_given(err, &own);
     if (!mtl__model_desc_given(desc, err)) return 0;
     mtl__arena_init_counting(&counting, &shadow);
     (void)mtl__model_build(&counting, desc, err);
@@ -8628,19 +8608,24 @@ MTL_DEF int mtl_model_prepare(mtl_model *model, mtl_error *err)
     return mtl_parameters_prepare(&model->set, MTL_ISA_AUTO, err);
 }
 
+/* A caller's buffer must be aligned and hold `need` bytes. */
+static int mtl__check_buffer(const void *buffer, size_t bytes, size_t need, const char *what, mtl_error *err)
+{
+    if (mtl__failed(err)) return err->code;
+    if (buffer && bytes >= need && (uintptr_t)buffer % MTL__ALIGNMENT == 0) return MTL_OK;
+    return mtl__fail(err, MTL_ERROR_BUFFER, "buffer", (long long)need, "%s needs a buffer of %z bytes, aligned to %d; %z were given%s", what, need, MTL__ALIGNMENT,
+                     bytes, !buffer ? " (buffer is NULL)" : bytes >= need ? ", not aligned" : "");
+}
+
 MTL_DEF mtl_model *mtl_model_init(void *buffer, size_t bytes, const mtl_model_desc *desc, mtl_error *err)
 {
-    mtl_error own = {0};
+    mtl_error own;
     mtl_model *model;
     mtl_arena arena;
     size_t need;
-    if (!err) err = &own;
+    err = mtl__error_given(err, &own);
     need = mtl_model_size(desc, err);
-    if (mtl__failed(err)) return NULL;
-    if (!buffer || bytes < need || (uintptr_t)buffer % MTL__ALIGNMENT) {
-        mtl__fail(err, MTL_ERROR_BUFFER, "buffer", (long long)need, "the model needs a buffer of %z bytes, aligned to %d; %z were given", need, MTL__ALIGNMENT, bytes);
-        return NULL;
-    }
+    if (mtl__check_buffer(buffer, bytes, need, "the model", err)) return NULL;
     mtl_arena_init(&arena, buffer, bytes, NULL);
     model = mtl__model_build(&arena, desc, err);
     if (!model) return NULL;
@@ -8659,11 +8644,11 @@ static void *mtl__allocate_aligned(size_t bytes, void **start)
 
 MTL_DEF mtl_model *mtl_model_create(const mtl_model_desc *desc, mtl_error *err)
 {
-    mtl_error own = {0};
+    mtl_error own;
     mtl_model *model;
     void *memory, *aligned;
     size_t bytes;
-    if (!err) err = &own;
+    err = mtl__error_given(err, &own);
     bytes = mtl_model_size(desc, err);
     if (mtl__failed(err)) return NULL;
     aligned = mtl__allocate_aligned(bytes, &memory);
@@ -8690,20 +8675,23 @@ MTL_DEF const mtl_model_desc *mtl_model_describe(const mtl_model *model) { retur
 MTL_DEF mtl_parameters *mtl_model_parameters(mtl_model *model) { return &model->set; }
 MTL_DEF mtl_tensor *mtl_model_tensor(mtl_model *model, const char *name) { return mtl_parameters_find(&model->set, name); }
 
-MTL_DEF int mtl_model_task(const mtl_model *model, const char *name)
+/* Number of a name among `count` of the desc's names from `first` on, or -1. */
+static int mtl__model_find_name(const mtl_model *model, size_t first, size_t count, const char *name)
 {
     size_t i;
-    for (i = 0; i < model->desc.task_count; i++)
-        if (strcmp(model->desc.tasks[i].name, name) == 0) return (int)i;
+    for (i = 0; i < count; i++)
+        if (strcmp(mtl__desc_name(&model->desc, first + i), name) == 0) return (int)i;
     return -1;
+}
+
+MTL_DEF int mtl_model_task(const mtl_model *model, const char *name)
+{
+    return mtl__model_find_name(model, model->source_count, model->desc.task_count, name);
 }
 
 MTL_DEF int mtl_model_input(const mtl_model *model, const char *name)
 {
-    size_t i;
-    for (i = 0; i < model->desc.input_count; i++)
-        if (strcmp(model->desc.inputs[i].name, name) == 0) return (int)i;
-    return -1;
+    return mtl__model_find_name(model, 0, model->desc.input_count, name);
 }
 
 static int mtl__model_check_index(const char *what, int index, size_t count, mtl_error *err)
@@ -8716,7 +8704,7 @@ static int mtl__model_check_index(const char *what, int index, size_t count, mtl
 
 MTL_DEF const char *mtl_model_label(const mtl_model *model, int task, int label)
 {
-    mtl_error ignored = {0};
+    mtl_error ignored = mtl__no_error();
     if (!mtl__model_check_index("task", task, model->desc.task_count, &ignored)) return NULL;
     if (!model->desc.tasks[task].labels || label < 0 || label >= model->desc.tasks[task].classes) return NULL;
     return model->desc.tasks[task].labels[label];
@@ -8724,14 +8712,14 @@ MTL_DEF const char *mtl_model_label(const mtl_model *model, int task, int label)
 
 MTL_DEF int mtl_model_find_label(const mtl_model *model, int task, const char *name)
 {
-    mtl_error ignored = {0};
+    mtl_error ignored = mtl__no_error();
     if (!mtl__model_check_index("task", task, model->desc.task_count, &ignored)) return -1;
     return mtl__vocabulary_find(&model->tasks[task].labels, name, strlen(name));
 }
 
 MTL_DEF int mtl_model_word(const mtl_model *model, int input, const char *word, size_t length)
 {
-    mtl_error ignored = {0};
+    mtl_error ignored = mtl__no_error();
     const mtl_input_desc *d;
     char text[512];
     int id;
@@ -8745,47 +8733,44 @@ MTL_DEF int mtl_model_word(const mtl_model *model, int input, const char *word, 
     return id < 0 ? 0 : id;
 }
 
-/* Copies mean and scale and checks that they are finite. */
-static int mtl__model_set_scale(const mtl_real *mean, const mtl_real *scale, size_t count, mtl_real *to_mean, mtl_real *to_scale, int *set,
-                                const char *name, mtl_error *err)
+/* Sets the scaling of an input or a task. */
+static int mtl__scaling_set(mtl__scaling *to, const mtl_real *mean, const mtl_real *scale, const char *name, mtl_error *err)
 {
     size_t j;
-    for (j = 0; j < count; j++)
+    if (mtl__failed(err)) return err->code;
+    if (!to->width || !mean || !scale)
+        return mtl__fail(err, MTL_ERROR_ARGUMENT, name, -1, to->width ? "%s: mean or scale is NULL" : "%s holds no numbers that could be scaled", name);
+    for (j = 0; j < to->width; j++)
         if (!mtl__is_finite(mean[j]) || !mtl__is_finite(scale[j]))
             return mtl__fail(err, MTL_ERROR_NUMBER, name, (long long)j, "%s: mean or scale %z is not a finite number", name, j);
-    memcpy(to_mean, mean, count * sizeof *mean);
-    memcpy(to_scale, scale, count * sizeof *scale);
-    *set = 1;
+    memcpy(to->mean, mean, to->width * sizeof *mean);
+    memcpy(to->scale, scale, to->width * sizeof *scale);
+    to->set = 1;
     return MTL_OK;
 }
 
 MTL_DEF int mtl_model_set_feature_scale(mtl_model *model, int input, const mtl_real *mean, const mtl_real *scale, mtl_error *err)
 {
-    mtl_error own = {0};
-    mtl__input_layer *layer;
-    if (!err) err = &own;
-    if (!mtl__model_check_index("input", input, model->desc.input_count, err)) return err->code;
-    layer = &model->inputs[input];
-    if (!layer->mean) return mtl__fail(err, MTL_ERROR_ARGUMENT, layer->desc->name, -1, "input %s has no features to scale", layer->desc->name);
-    return mtl__model_set_scale(mean, scale, (size_t)layer->desc->features, layer->mean, layer->scale, &layer->standardised, layer->desc->name, err);
+    mtl_error own;
+    err = mtl__error_given(err, &own);
+    return !mtl__model_check_index("input", input, model->desc.input_count, err) ? err->code
+         : mtl__scaling_set(&model->inputs[input].scaling, mean, scale, model->desc.inputs[input].name, err);
 }
 
 MTL_DEF int mtl_model_set_target_scale(mtl_model *model, int task, const mtl_real *mean, const mtl_real *scale, mtl_error *err)
 {
-    mtl_error own = {0};
-    mtl__task *t;
-    if (!err) err = &own;
-    if (!mtl__model_check_index("task", task, model->desc.task_count, err)) return err->code;
-    t = &model->tasks[task];
-    if (!t->mean) return mtl__fail(err, MTL_ERROR_ARGUMENT, t->desc->name, -1, "task %s has no numbers to scale", t->desc->name);
-    return mtl__model_set_scale(mean, scale, t->outputs, t->mean, t->scale, &t->standardised, t->desc->name, err);
+    mtl_error own;
+    err = mtl__error_given(err, &own);
+    if (mtl__model_check_index("task", task, model->desc.task_count, err))
+        mtl__scaling_set(&model->tasks[task].scaling, mean, scale, model->desc.tasks[task].name, err);
+    return err->code;
 }
 
 MTL_DEF int mtl_model_transfer(mtl_model *to, const mtl_model *from, size_t *copied, mtl_error *err)
 {
-    mtl_error own = {0};
+    mtl_error own;
     size_t i, count = 0;
-    if (!err) err = &own;
+    err = mtl__error_given(err, &own);
     if (mtl__failed(err)) return err->code;
     for (i = 0; i < to->set.count; i++) {
         mtl_tensor *t = to->set.tensors[i];
@@ -8798,25 +8783,29 @@ MTL_DEF int mtl_model_transfer(mtl_model *to, const mtl_model *from, size_t *cop
     return mtl_model_prepare(to, err);
 }
 
+/* The next tensor from *i on whose name begins with prefix; *i is set behind it. NULL: no more. */
+static mtl_tensor *mtl__model_next_with_prefix(const mtl_model *model, const char *prefix, size_t *i)
+{
+    while (*i < model->set.count) {
+        mtl_tensor *t = model->set.tensors[(*i)++];
+        if (strncmp(t->name, prefix, strlen(prefix)) == 0) return t;
+    }
+    return NULL;
+}
+
 MTL_DEF size_t mtl_model_freeze(mtl_model *model, const char *prefix, int frozen)
 {
-    size_t i, count = 0;
-    for (i = 0; i < model->set.count; i++)
-        if (strncmp(model->set.tensors[i]->name, prefix, strlen(prefix)) == 0) {
-            model->set.tensors[i]->frozen = frozen != 0;
-            count++;
-        }
+    size_t i = 0, count = 0;
+    mtl_tensor *t;
+    for (; (t = mtl__model_next_with_prefix(model, prefix, &i)) != NULL; count++) t->frozen = frozen != 0;
     return count;
 }
 
 MTL_DEF size_t mtl_model_rate(mtl_model *model, const char *prefix, float rate)
 {
-    size_t i, count = 0;
-    for (i = 0; i < model->set.count; i++)
-        if (strncmp(model->set.tensors[i]->name, prefix, strlen(prefix)) == 0) {
-            model->set.tensors[i]->rate = rate;
-            count++;
-        }
+    size_t i = 0, count = 0;
+    mtl_tensor *t;
+    for (; (t = mtl__model_next_with_prefix(model, prefix, &i)) != NULL; count++) t->rate = rate;
     return count;
 }
 
@@ -8829,9 +8818,9 @@ static mtl__note_text *mtl__model_find_note(const mtl_model *model, const char *
 
 MTL_DEF const char *mtl_model_note(mtl_model *model, const char *name, const char *value, mtl_error *err)
 {
-    mtl_error own = {0};
+    mtl_error own;
     mtl__note_text *n = mtl__model_find_note(model, name);
-    if (!err) err = &own;
+    err = mtl__error_given(err, &own);
     if (!value || mtl__failed(err)) return n ? n->value : NULL;
     if (mtl_text_valid(name, strlen(name)) != strlen(name) || mtl_text_valid(value, strlen(value)) != strlen(value)) {
         mtl__fail(err, MTL_ERROR_TEXT, "note", -1, "a note's name and text must be UTF-8");
@@ -8878,11 +8867,11 @@ MTL_DEF void mtl_state_reset(mtl_state *state)
 
 MTL_DEF mtl_state *mtl_state_create(const mtl_model *model, size_t sequences, mtl_error *err)
 {
-    mtl_error own = {0};
+    mtl_error own;
     mtl_arena arena;
     mtl_state *state;
     size_t i, l, k = 0;
-    if (!err) err = &own;
+    err = mtl__error_given(err, &own);
     if (mtl__failed(err)) return NULL;
     mtl_arena_init(&arena, NULL, 0, NULL);
     state = (mtl_state *)mtl__arena_zero(&arena, 1, sizeof *state, "a state", err);
@@ -8951,7 +8940,7 @@ static mtl_activation *mtl__input_forward(mtl_run *run, const mtl__input_layer *
     mtl_activation *x;
     if (!mtl__dry(run) && mtl__input_check(layer, input, run->packing, run->error)) return NULL;
     x = layer->embedding ? mtl__embedding_forward(run, layer->embedding, input->ids, d->scale, d->padding_zero, d->name)
-                         : mtl__features_forward(run, input->rows, (size_t)d->features, layer->standardised ? layer->mean : NULL, layer->scale, d->name);
+                         : mtl__features_forward(run, input->rows, (size_t)d->features, &layer->scaling, d->name);
     return mtl__dropout_layer(run, d->dropout, d->dropout_per_sequence ? run->packing->caller_sequence : run->packing->caller_row, x, "");
 }
 
@@ -9028,6 +9017,116 @@ static int mtl__limits_check(const mtl__limits *limits, const mtl_packing *p, mt
     return MTL_OK;
 }
 
+/* ---- sessions: what a predictor and a trainer have in common --------------------------------------------------------
+   Memory, limits, threads and the run. It is the first member of both, so a pointer to one is a pointer to its session.
+   `build` makes the object in an arena and `measure` walks its passes dry; so each is sized, put into a caller's buffer or
+   created by the same three functions. */
+typedef struct mtl__session {
+    mtl_arena arena;                        /* the object itself and what it keeps */
+    mtl_arena scratch;                      /* emptied at every call */
+    mtl__limits limits;
+    int isa;
+    mtl__pool *pool;
+    const mtl_scheduler *scheduler;         /* the caller's, or the pool's */
+    mtl_run run;
+} mtl__session;
+
+typedef struct mtl__session_kind {
+    const char *name;                       /* "predictor": begins its fields' paths */
+    mtl__session *(*build)(mtl_arena *arena, mtl_model *model, const void *desc, mtl_error *err);
+    size_t (*measure)(mtl__session *session, mtl_error *err);   /* scratch bytes of the largest batch within the limits */
+} mtl__session_kind;
+
+/* The part of `build` that does not differ. */
+static void mtl__session_start(mtl__session *s, mtl_arena *arena, int isa, int threads, const mtl_scheduler *scheduler, mtl__limits limits, mtl_error *err)
+{
+    if (mtl__failed(err)) return;
+    if (!mtl__kernels_choose(isa)) {
+        mtl__fail(err, MTL_ERROR_UNSUPPORTED, "isa", isa, "this machine has no %s kernels", mtl__isa_name(isa));
+        return;
+    }
+    s->isa = isa;
+    s->limits = limits;
+    if (threads > 1 && !scheduler) s->pool = mtl__pool_create(arena, threads, err);
+    s->scheduler = scheduler ? scheduler : mtl__pool_scheduler(s->pool);
+}
+
+/* A fresh run over `arena`; the observer stays. */
+static mtl_run *mtl__session_begin(mtl__session *s, mtl_arena *arena, mtl_error *err)
+{
+    mtl_observer observer = s->run.observer;
+    void *user = s->run.observer_user;
+    memset(&s->run, 0, sizeof s->run);
+    s->run.kernels = mtl__kernels_choose(s->isa);
+    s->run.scheduler = s->scheduler;
+    s->run.arena = arena;
+    s->run.error = err;
+    s->run.observer = observer;
+    s->run.observer_user = user;
+    return &s->run;
+}
+
+static size_t mtl__session_size(const mtl__session_kind *kind, mtl_model *model, const void *desc, mtl_error *err)
+{
+    mtl_arena counting, shadow;
+    mtl__session *s;
+    size_t bytes = 0;
+    char field[48];
+    mtl__arena_init_counting(&counting, &shadow);
+    s = mtl__failed(err) ? NULL : kind->build(&counting, model, desc, err);
+    mtl__print(field, sizeof field, "%s.max_rows", kind->name);
+    if (s && !s->limits.rows) mtl__fail(err, MTL_ERROR_FIELD, field, 0, "%s must be given to know the size of a %s", field, kind->name);
+    if (s && !mtl__failed(err)) bytes = counting.high_water + kind->measure(s, err);
+    mtl_arena_destroy(&shadow);
+    return mtl__failed(err) ? 0 : bytes;
+}
+
+static mtl__session *mtl__session_init(const mtl__session_kind *kind, void *buffer, size_t bytes, mtl_model *model, const void *desc, mtl_error *err)
+{
+    size_t need = mtl__session_size(kind, model, desc, err);
+    mtl_arena arena;
+    mtl__session *s;
+    if (mtl__check_buffer(buffer, bytes, need, kind->name, err)) return NULL;
+    mtl_arena_init(&arena, buffer, bytes, NULL);
+    s = kind->build(&arena, model, desc, err);
+    if (!s) return NULL;
+    s->arena = arena;
+    mtl_arena_init(&s->scratch, (unsigned char *)buffer + arena.used, bytes - arena.used, NULL);
+    return s;
+}
+
+static void mtl__session_destroy(mtl__session *s)
+{
+    mtl_arena arena;
+    if (!s) return;
+    mtl__pool_destroy(s->pool);
+    mtl_arena_destroy(&s->scratch);
+    arena = s->arena;                       /* the session itself lies in it */
+    mtl_arena_destroy(&arena);
+}
+
+static mtl__session *mtl__session_create(const mtl__session_kind *kind, mtl_model *model, const void *desc, mtl_error *err)
+{
+    mtl_arena arena;
+    mtl__session *s;
+    mtl_arena_init(&arena, NULL, 0, NULL);
+    s = mtl__failed(err) ? NULL : kind->build(&arena, model, desc, err);
+    if (!s) {
+        mtl_arena_destroy(&arena);
+        return NULL;
+    }
+    s->arena = arena;
+    mtl_arena_init(&s->scratch, NULL, 0, NULL);
+    if (s->limits.rows) {
+        size_t bytes = kind->measure(s, err);
+        if (!mtl__failed(err) && !mtl__arena_grow(&s->scratch, bytes)) mtl__fail_memory(err, kind->name, bytes);
+        s->scratch.grows = 0;
+    }
+    if (!mtl__failed(err)) return s;
+    mtl__session_destroy(s);
+    return NULL;
+}
+
 
 /* ---- the model file ---------------------------------------------------------------------------------------------------
    A safetensors file. Tensors: the parameters under their names; the statistics that inputs and targets are scaled by as
@@ -9077,48 +9176,53 @@ static void mtl__config_write_name(mtl__text *text, const char *key, const char 
     mtl__json_add_text(text, name);
 }
 
-static void mtl__config_write(mtl__text *text, const mtl_model_desc *desc)
+static void mtl__config_write_task(mtl__text *text, const mtl_task_desc *t)
 {
-    size_t i, c;
-    mtl__json_open(text, '{');
-    mtl__json_key(text, "inputs");
+    size_t c;
+    mtl__config_write_fields(text, MTL_DESC_TASK, t);
+    mtl__config_write_texts(text, "labels", t->labels, (size_t)t->classes);
+    if (!t->class_weights) return;
+    mtl__json_key(text, "class_weights");
     mtl__json_open(text, '[');
-    for (i = 0; i < desc->input_count; i++) {
-        mtl__json_open(text, '{');
-        mtl__config_write_name(text, "name", desc->inputs[i].name);
-        mtl__config_write_fields(text, MTL_DESC_INPUT, &desc->inputs[i]);
-        mtl__config_write_texts(text, "words", desc->inputs[i].words, (size_t)desc->inputs[i].vocabulary);
-        mtl__json_close(text, '}');
-    }
+    for (c = 0; c < (size_t)t->classes; c++) mtl__json_add_number(text, (double)t->class_weights[c]);
     mtl__json_close(text, ']');
-    mtl__json_key(text, "columns");
-    mtl__json_open(text, '[');
-    for (i = 0; i < desc->column_count; i++) {
-        mtl__json_open(text, '{');
+}
+
+/* Element number i of one of the lists "inputs", "columns", "tasks". */
+static void mtl__config_write_element(mtl__text *text, const mtl_model_desc *desc, int kind, size_t i)
+{
+    mtl__json_open(text, '{');
+    if (kind == MTL_DESC_INPUT) {
+        mtl__config_write_name(text, "name", desc->inputs[i].name);
+        mtl__config_write_fields(text, kind, &desc->inputs[i]);
+        mtl__config_write_texts(text, "words", desc->inputs[i].words, (size_t)desc->inputs[i].vocabulary);
+    } else if (kind == MTL_DESC_COLUMN) {
         mtl__config_write_name(text, "name", desc->columns[i].name);
         mtl__config_write_name(text, "from", desc->columns[i].input.from);
-        mtl__config_write_fields(text, MTL_DESC_COLUMN, &desc->columns[i]);
-        mtl__json_close(text, '}');
+        mtl__config_write_fields(text, kind, &desc->columns[i]);
+    } else {
+        mtl__config_write_name(text, "name", desc->tasks[i].name);
+        mtl__config_write_name(text, "from", desc->tasks[i].tap.from);
+        mtl__config_write_task(text, &desc->tasks[i]);
     }
-    mtl__json_close(text, ']');
-    mtl__json_key(text, "tasks");
+    mtl__json_close(text, '}');
+}
+
+static void mtl__config_write_list(mtl__text *text, const char *key, const mtl_model_desc *desc, int kind, size_t count)
+{
+    size_t i;
+    mtl__json_key(text, key);
     mtl__json_open(text, '[');
-    for (i = 0; i < desc->task_count; i++) {
-        const mtl_task_desc *t = &desc->tasks[i];
-        mtl__json_open(text, '{');
-        mtl__config_write_name(text, "name", t->name);
-        mtl__config_write_name(text, "from", t->tap.from);
-        mtl__config_write_fields(text, MTL_DESC_TASK, t);
-        mtl__config_write_texts(text, "labels", t->labels, (size_t)t->classes);
-        if (t->class_weights) {
-            mtl__json_key(text, "class_weights");
-            mtl__json_open(text, '[');
-            for (c = 0; c < (size_t)t->classes; c++) mtl__json_add_number(text, (double)t->class_weights[c]);
-            mtl__json_close(text, ']');
-        }
-        mtl__json_close(text, '}');
-    }
+    for (i = 0; i < count; i++) mtl__config_write_element(text, desc, kind, i);
     mtl__json_close(text, ']');
+}
+
+static void mtl__config_write(mtl__text *text, const mtl_model_desc *desc)
+{
+    mtl__json_open(text, '{');
+    mtl__config_write_list(text, "inputs", desc, MTL_DESC_INPUT, desc->input_count);
+    mtl__config_write_list(text, "columns", desc, MTL_DESC_COLUMN, desc->column_count);
+    mtl__config_write_list(text, "tasks", desc, MTL_DESC_TASK, desc->task_count);
     mtl__json_key(text, "model");
     mtl__json_open(text, '{');
     mtl__config_write_fields(text, MTL_DESC_MODEL, desc);
@@ -9184,6 +9288,14 @@ static const char *mtl__config_read_name(const mtl__json *object, const char *ke
     return node ? mtl__json_text(node, key, err) : NULL;
 }
 
+/* What inputs, columns and tasks have in common: a name, where they take rows from (from NULL: an input), their fields. */
+static void mtl__config_read_element(const mtl__json *node, int kind, void *members, const char **name, const char **from, mtl_error *err)
+{
+    *name = mtl__config_read_name(node, "name", err);
+    if (from) *from = mtl__config_read_name(node, "from", err);
+    mtl__config_read_fields(kind, node, members, err);
+}
+
 static const float *mtl__config_read_weights(const mtl__json *object, size_t count, mtl_arena *arena, mtl_error *err)
 {
     const mtl__json *array = mtl__json_get(object, "class_weights");
@@ -9224,24 +9336,16 @@ static void mtl__config_read(const mtl__json *root, mtl_model_desc *desc, mtl_ar
     memset(desc, 0, sizeof *desc);
     desc->inputs = inputs = (mtl_input_desc *)mtl__config_read_list(root, "inputs", sizeof *inputs, &list, &desc->input_count, arena, err);
     for (i = 0; i < desc->input_count && !mtl__failed(err); i++) {
-        node = mtl__json_at(list, i);
-        inputs[i].name = mtl__config_read_name(node, "name", err);
-        mtl__config_read_fields(MTL_DESC_INPUT, node, &inputs[i], err);
-        inputs[i].words = mtl__config_read_texts(node, "words", (size_t)inputs[i].vocabulary, arena, err);
+        mtl__config_read_element(mtl__json_at(list, i), MTL_DESC_INPUT, &inputs[i], &inputs[i].name, NULL, err);
+        inputs[i].words = mtl__config_read_texts(mtl__json_at(list, i), "words", (size_t)inputs[i].vocabulary, arena, err);
     }
     desc->columns = columns = (mtl_column_desc *)mtl__config_read_list(root, "columns", sizeof *columns, &list, &desc->column_count, arena, err);
-    for (i = 0; i < desc->column_count && !mtl__failed(err); i++) {
-        node = mtl__json_at(list, i);
-        columns[i].name = mtl__config_read_name(node, "name", err);
-        columns[i].input.from = mtl__config_read_name(node, "from", err);
-        mtl__config_read_fields(MTL_DESC_COLUMN, node, &columns[i], err);
-    }
+    for (i = 0; i < desc->column_count && !mtl__failed(err); i++)
+        mtl__config_read_element(mtl__json_at(list, i), MTL_DESC_COLUMN, &columns[i], &columns[i].name, &columns[i].input.from, err);
     desc->tasks = tasks = (mtl_task_desc *)mtl__config_read_list(root, "tasks", sizeof *tasks, &list, &desc->task_count, arena, err);
     for (i = 0; i < desc->task_count && !mtl__failed(err); i++) {
         node = mtl__json_at(list, i);
-        tasks[i].name = mtl__config_read_name(node, "name", err);
-        tasks[i].tap.from = mtl__config_read_name(node, "from", err);
-        mtl__config_read_fields(MTL_DESC_TASK, node, &tasks[i], err);
+        mtl__config_read_element(node, MTL_DESC_TASK, &tasks[i], &tasks[i].name, &tasks[i].tap.from, err);
         tasks[i].labels = mtl__config_read_texts(node, "labels", (size_t)tasks[i].classes, arena, err);
         tasks[i].class_weights = mtl__config_read_weights(node, (size_t)tasks[i].classes, arena, err);
     }
@@ -9275,14 +9379,12 @@ static const char *mtl__buffer_name(mtl_arena *arena, const char *owner, const c
     return mtl__arena_text(arena, mtl__print(text, sizeof text, "buffers.%s.%s", owner, what), err);
 }
 
-/* Mean and scale of an owner (an input or a task) as two entries; none when they were never set. */
-static size_t mtl__entries_of_scale(mtl__tensor_entry *e, const char *owner, int set, const mtl_real *mean, const mtl_real *scale, size_t width,
-                                    mtl_arena *arena, mtl_error *err)
+/* The scaling of input or task number i (inputs first), and its name. */
+static mtl__scaling *mtl__model_scaling(const mtl_model *model, size_t i, const char **name)
 {
-    if (!set) return 0;
-    mtl__entry_set(&e[0], mtl__buffer_name(arena, owner, "mean", err), MTL__REAL_TYPE, width, 0, mean);
-    mtl__entry_set(&e[1], mtl__buffer_name(arena, owner, "scale", err), MTL__REAL_TYPE, width, 0, scale);
-    return 2;
+    size_t inputs = model->desc.input_count;
+    *name = i < inputs ? model->desc.inputs[i].name : model->desc.tasks[i - inputs].name;
+    return i < inputs ? &model->inputs[i].scaling : &model->tasks[i - inputs].scaling;
 }
 
 /* Entries of parameters and buffers; room for `more` further ones. */
@@ -9290,17 +9392,18 @@ static mtl__tensor_entry *mtl__model_entries(const mtl_model *model, size_t more
 {
     size_t most = model->set.count + 2 * (model->desc.input_count + model->desc.task_count) + more, n = 0, i;
     mtl__tensor_entry *e = (mtl__tensor_entry *)mtl__arena_zero(arena, most, sizeof *e, "a file's list of tensors", err);
+    const char *name;
     if (!e) return NULL;
     for (i = 0; i < model->set.count; i++) {
         const mtl_tensor *t = model->set.tensors[i];
         mtl__entry_of_tensor(&e[n++], t->name, t, t->value);
     }
-    for (i = 0; i < model->desc.input_count; i++)
-        n += mtl__entries_of_scale(e + n, model->desc.inputs[i].name, model->inputs[i].standardised, model->inputs[i].mean, model->inputs[i].scale,
-                                   (size_t)model->desc.inputs[i].features, arena, err);
-    for (i = 0; i < model->desc.task_count; i++)
-        n += mtl__entries_of_scale(e + n, model->desc.tasks[i].name, model->tasks[i].standardised, model->tasks[i].mean, model->tasks[i].scale,
-                                   model->tasks[i].outputs, arena, err);
+    for (i = 0; i < model->desc.input_count + model->desc.task_count; i++) {
+        const mtl__scaling *scaling = mtl__model_scaling(model, i, &name);
+        if (!scaling->set) continue;
+        mtl__entry_set(&e[n++], mtl__buffer_name(arena, name, "mean", err), MTL__REAL_TYPE, scaling->width, 0, scaling->mean);
+        mtl__entry_set(&e[n++], mtl__buffer_name(arena, name, "scale", err), MTL__REAL_TYPE, scaling->width, 0, scaling->scale);
+    }
     *count = n;
     return e;
 }
@@ -9344,35 +9447,13 @@ static int mtl__model_write_entries(const mtl_model *model, const mtl__tensor_en
     return err->code;
 }
 
-static int mtl__model_write_plain(const mtl_model *model, const mtl_writer *writer, mtl_error *err)
-{
-    mtl_arena arena;
-    size_t count = 0;
-    mtl__tensor_entry *entries;
-    mtl_arena_init(&arena, NULL, 0, NULL);
-    entries = mtl__model_entries(model, 0, &count, &arena, err);
-    mtl__model_write_entries(model, entries, count, writer, &arena, err);
-    mtl_arena_destroy(&arena);
-    return err->code;
-}
-
-MTL_DEF int mtl_model_save(const mtl_model *model, const char *path, mtl_error *err)
-{
-    mtl_error own = {0};
-    mtl__file_writer state;
-    mtl_writer writer;
-    if (!err) err = &own;
-    if (mtl__failed(err) || mtl__file_save_begin(path, &writer, &state, err)) return err->code;
-    mtl__model_write_plain(model, &writer, err);
-    return mtl__file_save_end(path, &state, err);
-}
-
 /* ---- reading ------------------------------------------------------------------------------------------------------------- */
 
-/* A tensor of the file into values of the model, by shape. */
+/* A tensor of the file into values of the model: of this shape, and every element finite. */
 static void mtl__read_tensor(const mtl_safetensors *file, const char *name, size_t rows, size_t columns, mtl_real *out, mtl_error *err)
 {
     const mtl_safetensor *t = mtl_safetensors_find(file, name);
+    size_t i;
     if (mtl__failed(err)) return;
     if (!t)
         mtl__fail(err, MTL_ERROR_TENSOR, name, -1, "the file has no tensor %s", name);
@@ -9380,40 +9461,32 @@ static void mtl__read_tensor(const mtl_safetensors *file, const char *name, size
         mtl__fail(err, MTL_ERROR_TENSOR, name, -1, columns ? "tensor %s must have the shape [%z, %z]" : "tensor %s must have the shape [%z]", name, rows, columns);
     else
         mtl_safetensor_values(t, out, err);
+    for (i = 0; !mtl__failed(err) && i < t->count; i++)
+        if (!mtl__is_finite(out[i])) mtl__fail(err, MTL_ERROR_NUMBER, name, (long long)i, "tensor %s: element %z is not a finite number", name, i);
 }
 
-static void mtl__check_values(const mtl_real *values, size_t count, const char *name, mtl_error *err)
-{
-    size_t i;
-    for (i = 0; i < count && !mtl__failed(err); i++)
-        if (!mtl__is_finite(values[i])) mtl__fail(err, MTL_ERROR_NUMBER, name, (long long)i, "tensor %s: element %z is not a finite number", name, i);
-}
-
-/* An owner's mean and scale, when the file has them. */
-static void mtl__read_scale(const mtl_safetensors *file, const char *owner, size_t width, mtl_real *mean, mtl_real *scale, int *set, mtl_error *err)
+/* A scaling, when the file has it. */
+static void mtl__read_scaling(const mtl_safetensors *file, const char *owner, mtl__scaling *to, mtl_error *err)
 {
     char name[160];
-    if (mtl__failed(err) || !mean || !mtl_safetensors_find(file, mtl__print(name, sizeof name, "buffers.%s.mean", owner))) return;
-    mtl__read_tensor(file, name, width, 0, mean, err);
-    mtl__check_values(mean, width, name, err);
-    mtl__read_tensor(file, mtl__print(name, sizeof name, "buffers.%s.scale", owner), width, 0, scale, err);
-    mtl__check_values(scale, width, name, err);
-    *set = 1;
+    if (mtl__failed(err) || !to->width || !mtl_safetensors_find(file, mtl__print(name, sizeof name, "buffers.%s.mean", owner))) return;
+    mtl__read_tensor(file, name, to->width, 0, to->mean, err);
+    mtl__read_tensor(file, mtl__print(name, sizeof name, "buffers.%s.scale", owner), to->width, 0, to->scale, err);
+    to->set = 1;
 }
 
 static void mtl__model_read_values(mtl_model *model, const mtl_safetensors *file, mtl_error *err)
 {
+    const char *name;
     size_t i;
     for (i = 0; i < model->set.count && !mtl__failed(err); i++) {
         mtl_tensor *t = model->set.tensors[i];
         mtl__read_tensor(file, t->name, t->shape[0], t->dims == 2 ? t->shape[1] : 0, t->value, err);
-        mtl__check_values(t->value, t->count, t->name, err);
     }
-    for (i = 0; i < model->desc.input_count; i++)
-        mtl__read_scale(file, model->desc.inputs[i].name, (size_t)model->desc.inputs[i].features, model->inputs[i].mean, model->inputs[i].scale,
-                        &model->inputs[i].standardised, err);
-    for (i = 0; i < model->desc.task_count; i++)
-        mtl__read_scale(file, model->desc.tasks[i].name, model->tasks[i].outputs, model->tasks[i].mean, model->tasks[i].scale, &model->tasks[i].standardised, err);
+    for (i = 0; i < model->desc.input_count + model->desc.task_count; i++) {
+        mtl__scaling *scaling = mtl__model_scaling(model, i, &name);
+        mtl__read_scaling(file, name, scaling, err);
+    }
     for (i = 0; i < file->metadata_count && !mtl__failed(err); i++)
         if (strncmp(file->metadata[2 * i], "note.", 5) == 0) (void)mtl_model_note(model, file->metadata[2 * i] + 5, file->metadata[2 * i + 1], err);
 }
@@ -9469,10 +9542,10 @@ static mtl_model *mtl__model_of_file(const mtl_safetensors *file, mtl_error *err
 
 MTL_DEF mtl_model *mtl_model_load_memory(const void *bytes, size_t count, mtl_error *err)
 {
-    mtl_error own = {0};
+    mtl_error own;
     mtl_safetensors file;
     mtl_model *model;
-    if (!err) err = &own;
+    err = mtl__error_given(err, &own);
     if (mtl_safetensors_open_memory(&file, bytes, count, err)) return NULL;
     model = mtl__model_of_file(&file, err);
     mtl_safetensors_close(&file);
@@ -9481,10 +9554,10 @@ MTL_DEF mtl_model *mtl_model_load_memory(const void *bytes, size_t count, mtl_er
 
 MTL_DEF mtl_model *mtl_model_load(const char *path, mtl_error *err)
 {
-    mtl_error own = {0};
+    mtl_error own;
     mtl_safetensors file;
     mtl_model *model;
-    if (!err) err = &own;
+    err = mtl__error_given(err, &own);
     if (mtl_safetensors_open(&file, path, err)) return NULL;
     model = mtl__model_of_file(&file, err);
     mtl_safetensors_close(&file);
@@ -9493,10 +9566,10 @@ MTL_DEF mtl_model *mtl_model_load(const char *path, mtl_error *err)
 
 MTL_DEF mtl_model *mtl_model_read(const mtl_reader *reader, mtl_error *err)
 {
-    mtl_error own = {0};
+    mtl_error own;
     mtl_model *model = NULL;
     mtl__text bytes;
-    if (!err) err = &own;
+    err = mtl__error_given(err, &own);
     if (mtl__failed(err)) return NULL;
     mtl__text_init(&bytes, NULL);
     if (!mtl__text_read(&bytes, reader, "the model file", err)) model = mtl_model_load_memory(bytes.data, bytes.length, err);
@@ -9541,8 +9614,8 @@ static size_t mtl__import_pass(mtl_model *model, const mtl_safetensors *file, co
 
 MTL_DEF int mtl_model_import(mtl_model *model, const mtl_safetensors *file, const mtl_import *mappings, size_t count, mtl_error *err)
 {
-    mtl_error own = {0};
-    if (!err) err = &own;
+    mtl_error own;
+    err = mtl__error_given(err, &own);
     if (mtl__failed(err)) return err->code;
     if (!mtl__import_pass(model, file, mappings, count, 0, err))
         mtl__fail(err, MTL_ERROR_TENSOR, "mappings", -1, "the mappings name no tensor of the model");
@@ -9554,14 +9627,14 @@ MTL_DEF int mtl_model_import(mtl_model *model, const mtl_safetensors *file, cons
 MTL_DEF int mtl_model_export(const mtl_model *model, const char *path, const mtl_import *mappings, size_t count, mtl_error *err)
 {
     static const mtl_import everything = { "", "" };
-    mtl_error own = {0};
+    mtl_error own;
     mtl__file_writer state;
     mtl_writer writer;
     mtl_arena arena;
     mtl__tensor_entry *entries;
     size_t i, k, n = 0;
     char name[256];
-    if (!err) err = &own;
+    err = mtl__error_given(err, &own);
     if (mtl__failed(err)) return err->code;
     if (!count) { mappings = &everything; count = 1; }
     mtl_arena_init(&arena, NULL, 0, NULL);
@@ -9588,29 +9661,10 @@ MTL_DEF int mtl_model_export(const mtl_model *model, const char *path, const mtl
    call returned stays valid until the next one.
    ------------------------------------------------------------------------------------------------------------------ */
 struct mtl_predictor {
-    mtl_arena arena;                        /* the predictor itself, its pool, then `scratch` in the caller's buffer */
-    mtl_arena scratch;
+    mtl__session session;
     const mtl_model *model;
     mtl_predictor_desc desc;
-    mtl__limits limits;
-    mtl__pool *pool;
-    mtl_run run;
-    void *memory;                           /* malloc's, or NULL */
 };
-
-/* A run for inference over `arena`. */
-static void mtl__predictor_set_run(mtl_predictor *p, mtl_arena *arena, mtl_error *err)
-{
-    mtl_observer observer = p->run.observer;
-    void *user = p->run.observer_user;
-    memset(&p->run, 0, sizeof p->run);
-    p->run.kernels = mtl__kernels_choose(p->desc.isa);
-    p->run.scheduler = p->desc.scheduler ? p->desc.scheduler : mtl__pool_scheduler(p->pool);
-    p->run.arena = arena;
-    p->run.error = err;
-    p->run.observer = observer;
-    p->run.observer_user = user;
-}
 
 /* Puts a task's outputs into the caller's order: labels and probabilities, or values in original units. */
 static void mtl__predict_task(mtl_run *run, const mtl__task *task, const mtl_activation *x, mtl_prediction *out)
@@ -9631,7 +9685,7 @@ static void mtl__predict_task(mtl_run *run, const mtl__task *task, const mtl_act
         size_t best = 0;
         for (j = 0; j < width; j++) {
             if (row[j] > row[best]) best = j;
-            to[j] = task->standardised ? row[j] * task->scale[j] + task->mean[j] : row[j];
+            to[j] = mtl__unscaled(&task->scaling, j, row[j]);
             if (!mtl__is_finite(to[j])) mtl__fail(run->error, MTL_ERROR_NUMBER, task->desc->name, caller[n], "task %s: output of item %d is not a finite number", task->desc->name, caller[n]);
         }
         if (labels) labels[caller[n]] = (int)best;
@@ -9652,136 +9706,94 @@ static void mtl__predict_run(mtl_run *run, const mtl_model *model, const mtl_inp
     }
 }
 
-/* Scratch bytes of the largest batch within the limits, by a dry run. */
-static size_t mtl__predictor_measure(mtl_predictor *p, mtl_error *err)
+static mtl__session *mtl__predictor_build(mtl_arena *arena, mtl_model *model, const void *desc, mtl_error *err)
 {
+    mtl_predictor *p = (mtl_predictor *)mtl__arena_note(arena, 1, sizeof *p, "a predictor", err);
+    if (!p) return NULL;
+    if (!model) mtl__fail(err, MTL_ERROR_ARGUMENT, "model", -1, "model is NULL");
+    p->model = model;
+    if (desc) p->desc = *(const mtl_predictor_desc *)desc;
+    mtl_desc_check(MTL_DESC_PREDICTOR, &p->desc, "predictor", err);
+    mtl__session_start(&p->session, arena, p->desc.isa, p->desc.threads, p->desc.scheduler,
+                       mtl__limits_of(p->desc.max_rows, p->desc.max_sequences, p->desc.max_steps), err);
+    return mtl__failed(err) ? NULL : &p->session;
+}
+
+/* A dry run of the largest batch, with states carried and a text's ids (of mtl_predict_text) beside it. */
+static size_t mtl__predictor_measure(mtl__session *session, mtl_error *err)
+{
+    const mtl_model *model = ((mtl_predictor *)(void *)session)->model;
     mtl_arena counting, shadow;
+    mtl_state *state = mtl_state_create(model, 0, err);
     mtl_prediction *out;
-    mtl_state *state = mtl_state_create(p->model, 0, err);
+    mtl_run *run;
     size_t i;
     mtl__arena_init_counting(&counting, &shadow);
-    mtl__predictor_set_run(p, &counting, err);
-    out = (mtl_prediction *)mtl__arena_zero(&shadow, p->model->desc.task_count, sizeof *out, "outputs", err);
-    p->run.packing = mtl__packing_push(&counting, p->limits.sequences, p->limits.rows, p->limits.steps, err);
-    (void)mtl_run_note(&p->run, p->model->desc.input_count * sizeof(mtl_input));   /* a text's ids, of mtl_predict_text */
-    for (i = 0; i < p->model->desc.input_count; i++) (void)mtl_run_push(&p->run, p->limits.rows * sizeof(int));
-    if (!mtl__failed(err)) mtl__predict_run(&p->run, p->model, NULL, state, out);
+    run = mtl__session_begin(session, &counting, err);
+    out = (mtl_prediction *)mtl__arena_zero(&shadow, model->desc.task_count, sizeof *out, "outputs", err);
+    run->packing = mtl__packing_push(&counting, session->limits.sequences, session->limits.rows, session->limits.steps, err);
+    (void)mtl_run_note(run, model->desc.input_count * sizeof(mtl_input));
+    for (i = 0; i < model->desc.input_count; i++) (void)mtl_run_push(run, session->limits.rows * sizeof(int));
+    if (!mtl__failed(err)) mtl__predict_run(run, model, NULL, state, out);
     mtl_state_destroy(state);
     mtl_arena_destroy(&shadow);
     return counting.high_water;
 }
 
-/* The predictor's structure at the start of `arena`. */
-static mtl_predictor *mtl__predictor_build(mtl_arena *arena, const mtl_model *model, const mtl_predictor_desc *desc, mtl_error *err)
-{
-    mtl_predictor *p;
-    if (mtl__failed(err)) return NULL;
-    if (!model) mtl__fail(err, MTL_ERROR_ARGUMENT, "model", -1, "model is NULL");
-    p = (mtl_predictor *)mtl__arena_note(arena, 1, sizeof *p, "a predictor", err);
-    if (!p) return NULL;
-    p->model = model;
-    if (desc) p->desc = *desc;
-    if (mtl_desc_check(MTL_DESC_PREDICTOR, &p->desc, "predictor", err)) return NULL;
-    if (!mtl__kernels_choose(p->desc.isa))
-        mtl__fail(err, MTL_ERROR_UNSUPPORTED, "predictor.isa", p->desc.isa, "this machine has no %s kernels", mtl__isa_name(p->desc.isa));
-    p->limits = mtl__limits_of(p->desc.max_rows, p->desc.max_sequences, p->desc.max_steps);
-    if (p->desc.threads > 1 && !p->desc.scheduler) p->pool = mtl__pool_create(arena, p->desc.threads, err);
-    return mtl__failed(err) ? NULL : p;
-}
+static const mtl__session_kind mtl__predictor_kind = { "predictor", mtl__predictor_build, mtl__predictor_measure };
+
+/* Predictors never write to their model; sessions are built from one that may be written to. */
+static mtl_model *mtl__model_of(const mtl_model *model) { return (mtl_model *)(uintptr_t)model; }
 
 MTL_DEF size_t mtl_predictor_size(const mtl_model *model, const mtl_predictor_desc *desc, mtl_error *err)
 {
-    mtl_error own = {0};
-    mtl_arena counting, shadow;
-    mtl_predictor *p;
-    size_t bytes = 0;
-    if (!err) err = &own;
-    mtl__arena_init_counting(&counting, &shadow);
-    p = mtl__predictor_build(&counting, model, desc, err);
-    if (p && !p->limits.rows) mtl__fail(err, MTL_ERROR_FIELD, "predictor.max_rows", 0, "predictor.max_rows must be given to size a predictor");
-    if (p && !mtl__failed(err)) bytes = counting.high_water + mtl__predictor_measure(p, err);
-    mtl_arena_destroy(&shadow);
-    return mtl__failed(err) ? 0 : bytes;
+    mtl_error own;
+    return mtl__session_size(&mtl__predictor_kind, mtl__model_of(model), desc, mtl__error_given(err, &own));
 }
 
 MTL_DEF mtl_predictor *mtl_predictor_init(void *buffer, size_t bytes, const mtl_model *model, const mtl_predictor_desc *desc, mtl_error *err)
 {
-    mtl_error own = {0};
-    mtl_arena arena;
-    mtl_predictor *p;
-    size_t need;
-    if (!err) err = &own;
-    need = mtl_predictor_size(model, desc, err);
-    if (mtl__failed(err)) return NULL;
-    if (!buffer || bytes < need || (uintptr_t)buffer % MTL__ALIGNMENT) {
-        mtl__fail(err, MTL_ERROR_BUFFER, "buffer", (long long)need, "the predictor needs a buffer of %z bytes, aligned to %d; %z were given", need, MTL__ALIGNMENT, bytes);
-        return NULL;
-    }
-    mtl_arena_init(&arena, buffer, bytes, NULL);
-    p = mtl__predictor_build(&arena, model, desc, err);
-    if (!p) return NULL;
-    p->arena = arena;
-    mtl_arena_init(&p->scratch, (unsigned char *)buffer + arena.used, bytes - arena.used, NULL);
-    return p;
+    mtl_error own;
+    err = mtl__error_given(err, &own);
+    return (mtl_predictor *)(void *)mtl__session_init(&mtl__predictor_kind, buffer, bytes, mtl__model_of(model), desc, err);
 }
 
 MTL_DEF mtl_predictor *mtl_predictor_create(const mtl_model *model, const mtl_predictor_desc *desc, mtl_error *err)
 {
-    mtl_error own = {0};
-    mtl_arena arena;
-    mtl_predictor *p;
-    if (!err) err = &own;
-    mtl_arena_init(&arena, NULL, 0, NULL);
-    p = mtl__predictor_build(&arena, model, desc, err);
-    if (p && p->limits.rows) {
-        size_t bytes = mtl__predictor_measure(p, err);
-        if (!mtl__failed(err)) {
-            mtl_arena_init(&p->scratch, NULL, 0, NULL);
-            if (!mtl__arena_grow(&p->scratch, bytes)) mtl__fail_memory(err, "the predictor", bytes);
-            p->scratch.grows = 0;
-        }
-    } else if (p) {
-        mtl_arena_init(&p->scratch, NULL, 0, NULL);
-    }
-    if (!p || mtl__failed(err)) {
-        if (p) mtl__pool_destroy(p->pool);
-        mtl_arena_destroy(&arena);
-        return NULL;
-    }
-    p->arena = arena;
-    return p;
+    mtl_error own;
+    return (mtl_predictor *)(void *)mtl__session_create(&mtl__predictor_kind, mtl__model_of(model), desc, mtl__error_given(err, &own));
 }
 
-MTL_DEF void mtl_predictor_destroy(mtl_predictor *predictor)
-{
-    mtl_arena arena;
-    if (!predictor) return;
-    mtl__pool_destroy(predictor->pool);
-    mtl_arena_destroy(&predictor->scratch);
-    arena = predictor->arena;
-    mtl_arena_destroy(&arena);
-}
+MTL_DEF void mtl_predictor_destroy(mtl_predictor *predictor) { mtl__session_destroy(predictor ? &predictor->session : NULL); }
 
 MTL_DEF void mtl_predictor_observe(mtl_predictor *predictor, mtl_observer observer, void *user)
 {
-    predictor->run.observer = observer;
-    predictor->run.observer_user = user;
+    predictor->session.run.observer = observer;
+    predictor->session.run.observer_user = user;
+}
+
+/* Empties the scratch and makes the run of a batch with these lengths. NULL on failure. */
+static mtl_run *mtl__predictor_begin(mtl_predictor *predictor, const int *lengths, size_t sequences, mtl_error *err)
+{
+    mtl__session *s = &predictor->session;
+    mtl_packing *packing;
+    mtl_run *run;
+    mtl__arena_reset(&s->scratch);
+    run = mtl__session_begin(s, &s->scratch, err);
+    packing = mtl__packing_create(&s->scratch, lengths, sequences, err);
+    run->packing = packing;
+    return packing && !mtl__limits_check(&s->limits, packing, err) ? run : NULL;
 }
 
 MTL_DEF int mtl_predict(mtl_predictor *predictor, const mtl_batch *batch, mtl_prediction *out, mtl_error *err)
 {
-    mtl_error own = {0};
-    mtl_packing *packing;
-    if (!err) err = &own;
+    mtl_error own;
+    mtl_run *run;
+    err = mtl__error_given(err, &own);
     if (!mtl__failed(err) && (!predictor || !out)) mtl__fail(err, MTL_ERROR_ARGUMENT, predictor ? "out" : "predictor", -1, "predictor or out is NULL");
     if (mtl__failed(err) || mtl__batch_check(predictor->model, batch, err)) return err->code;
-    mtl__arena_reset(&predictor->scratch);
-    mtl__predictor_set_run(predictor, &predictor->scratch, err);
-    packing = mtl__packing_create(&predictor->scratch, batch->lengths, batch->sequences, err);
-    predictor->run.packing = packing;
-    if (packing && !mtl__limits_check(&predictor->limits, packing, err))
-        mtl__predict_run(&predictor->run, predictor->model, batch->inputs, batch->state, out);
-    predictor->run.error = NULL;
+    run = mtl__predictor_begin(predictor, batch->lengths, batch->sequences, err);
+    if (run) mtl__predict_run(run, predictor->model, batch->inputs, batch->state, out);
     return err->code;
 }
 
@@ -9801,36 +9813,41 @@ static void mtl__words_to_ids(const mtl_model *model, int input, const char *tex
     for (word = mtl__next_word(text, &end); word; word = mtl__next_word(end, &end)) ids[n++] = mtl_model_word(model, input, word, (size_t)(end - word));
 }
 
+/* One array of ids per input, of a sentence of `count` words. */
+static mtl_input *mtl__text_inputs(mtl_run *run, const mtl_model *model, const char *text, size_t count)
+{
+    mtl_input *inputs = (mtl_input *)mtl_run_note(run, model->desc.input_count * sizeof *inputs);
+    size_t i;
+    for (i = 0; inputs && i < model->desc.input_count && !mtl__failed(run->error); i++) {
+        int *ids = (int *)mtl_run_push(run, count * sizeof *ids);
+        if (!model->inputs[i].words.count)
+            mtl__fail(run->error, MTL_ERROR_ARGUMENT, model->desc.inputs[i].name, -1, "input %s has no vocabulary of words", model->desc.inputs[i].name);
+        else if (ids) mtl__words_to_ids(model, (int)i, text, ids);
+        inputs[i].ids = ids;
+    }
+    return mtl__failed(run->error) ? NULL : inputs;
+}
+
 MTL_DEF int mtl_predict_text(mtl_predictor *predictor, const char *text, mtl_prediction *out, size_t *tokens, mtl_error *err)
 {
-    mtl_error own = {0};
+    mtl_error own;
     const char *end, *word;
-    const mtl_model *model = predictor->model;
-    size_t count = 0, valid = mtl_text_valid(text, strlen(text)), i;
-    mtl_packing *packing;
+    size_t count = 0, valid;
     mtl_input *inputs;
+    mtl_run *run;
     int length;
-    if (!err) err = &own;
+    err = mtl__error_given(err, &own);
+    if (!mtl__failed(err) && (!predictor || !text || !out)) mtl__fail(err, MTL_ERROR_ARGUMENT, "text", -1, "predictor, text or out is NULL");
     if (mtl__failed(err)) return err->code;
+    valid = mtl_text_valid(text, strlen(text));
     if (text[valid]) return mtl__fail(err, MTL_ERROR_TEXT, "text", (long long)valid, "the text is not valid UTF-8 at byte %z", valid);
     for (word = mtl__next_word(text, &end); word; word = mtl__next_word(end, &end)) count++;
     if (tokens) *tokens = count;
-    if (!count) return mtl__fail(err, MTL_ERROR_TEXT, "text", 0, "the text has no words");
-    mtl__arena_reset(&predictor->scratch);
-    mtl__predictor_set_run(predictor, &predictor->scratch, err);
+    if (!count || count > 0x7fffffff) return mtl__fail(err, MTL_ERROR_TEXT, "text", 0, "the text has no words");
     length = (int)count;
-    packing = mtl__packing_create(&predictor->scratch, &length, 1, err);
-    predictor->run.packing = packing;
-    inputs = (mtl_input *)mtl_run_note(&predictor->run, model->desc.input_count * sizeof *inputs);
-    for (i = 0; i < model->desc.input_count && !mtl__failed(err); i++) {
-        int *ids = (int *)mtl_run_push(&predictor->run, count * sizeof *ids);
-        if (!model->inputs[i].words.count)
-            mtl__fail(err, MTL_ERROR_ARGUMENT, model->desc.inputs[i].name, -1, "input %s has no vocabulary of words", model->desc.inputs[i].name);
-        else if (ids) mtl__words_to_ids(model, (int)i, text, ids);
-        if (inputs) inputs[i].ids = ids;
-    }
-    if (!mtl__failed(err) && !mtl__limits_check(&predictor->limits, packing, err)) mtl__predict_run(&predictor->run, model, inputs, NULL, out);
-    predictor->run.error = NULL;
+    run = mtl__predictor_begin(predictor, &length, 1, err);
+    inputs = run ? mtl__text_inputs(run, predictor->model, text, count) : NULL;
+    if (inputs) mtl__predict_run(run, predictor->model, inputs, NULL, out);
     return err->code;
 }
 
@@ -10063,12 +10080,9 @@ static void mtl__optimizer_measure(const mtl__optimizer *o, mtl_run *run)
    Nothing is written to a weight before loss and gradient norm are known to be finite.
    ------------------------------------------------------------------------------------------------------------------ */
 struct mtl_trainer {
-    mtl_arena arena, scratch;
+    mtl__session session;
     mtl_model *model;
     mtl_trainer_desc desc;
-    mtl__limits limits;
-    mtl__pool *pool;
-    mtl_run run;
     mtl_tape tape;
     mtl_gradients *gradients;
     mtl__optimizer optimizer;
@@ -10077,25 +10091,18 @@ struct mtl_trainer {
     size_t *task_items;
     int averaged;                           /* the model holds the averaged weights just now */
     mtl_error error;                        /* of the run between calls */
-    void *memory;
 };
 
-static void mtl__trainer_set_run(mtl_trainer *t, mtl_arena *arena, mtl_error *err)
+static mtl_run *mtl__trainer_begin(mtl_trainer *t, mtl_arena *arena, mtl_error *err)
 {
-    mtl_observer observer = t->run.observer;
-    void *user = t->run.observer_user;
-    memset(&t->run, 0, sizeof t->run);
-    t->run.kernels = mtl__kernels_choose(t->desc.isa);
-    t->run.scheduler = t->desc.scheduler ? t->desc.scheduler : mtl__pool_scheduler(t->pool);
-    t->run.arena = arena;
-    t->run.error = err;
-    t->run.tape = &t->tape;
-    t->run.gradients = t->gradients;
-    t->run.seed = t->desc.seed;
-    t->run.step = t->optimizer.step;
-    t->run.training = 1;
-    t->run.observer = observer;
-    t->run.observer_user = user;
+    mtl_run *run = mtl__session_begin(&t->session, arena, err);
+    memset(&t->tape, 0, sizeof t->tape);
+    run->tape = &t->tape;
+    run->gradients = t->gradients;
+    run->seed = t->desc.seed;
+    run->step = t->optimizer.step;
+    run->training = 1;
+    return run;
 }
 
 /* The losses of the tasks that are trained: activations, their lambdas, their tasks. */
@@ -10110,7 +10117,7 @@ static int mtl__task_trains(const mtl_trainer *t, size_t k) { return t->weights[
 /* Forward pass and losses of one micro-batch; with its packing in run->packing. */
 static void mtl__trainer_forward(mtl_trainer *t, const mtl_batch *batch, mtl__losses *losses)
 {
-    mtl_run *run = &t->run;
+    mtl_run *run = &t->session.run;
     size_t k, count = t->model->desc.task_count;
     mtl_activation **sources;
     losses->value = (mtl_activation **)mtl_run_note(run, count * sizeof *losses->value);
@@ -10129,34 +10136,6 @@ static void mtl__trainer_forward(mtl_trainer *t, const mtl_batch *batch, mtl__lo
     }
 }
 
-/* Scratch bytes of the largest update within the limits, by a dry run. */
-static size_t mtl__trainer_measure(mtl_trainer *t, mtl_error *err)
-{
-    mtl_arena counting, shadow;
-    mtl_state *state = mtl_state_create(t->model, 0, err);
-    mtl__losses losses;
-    mtl_batch batch;
-    mtl_target *targets;
-    size_t k, update;
-    memset(&batch, 0, sizeof batch);
-    batch.state = state;
-    mtl__arena_init_counting(&counting, &shadow);
-    mtl__trainer_set_run(t, &counting, err);
-    memset(&t->tape, 0, sizeof t->tape);
-    batch.targets = targets = (mtl_target *)mtl__arena_zero(&shadow, t->model->desc.task_count, sizeof *targets, "targets", err);
-    for (k = 0; k < t->model->desc.task_count && !mtl__failed(err); k++) t->divisors[k] = 1;
-    mtl__optimizer_measure(&t->optimizer, &t->run);
-    update = counting.high_water;
-    mtl__arena_init_counting(&counting, &shadow);
-    t->run.packing = mtl__packing_push(&counting, t->limits.sequences, t->limits.rows, t->limits.steps, err);
-    if (!mtl__failed(err)) mtl__trainer_forward(t, &batch, &losses);
-    if (!mtl__failed(err)) (void)mtl_tape_backward(&t->run, losses.value, losses.weight, losses.count, 0);
-    mtl_state_destroy(state);
-    mtl_arena_destroy(&shadow);
-    memset(&t->tape, 0, sizeof t->tape);
-    return counting.high_water > update ? counting.high_water : update;
-}
-
 static void mtl__trainer_build_task_arrays(mtl_trainer *t, mtl_arena *arena, mtl_error *err)
 {
     size_t k, count = t->model->desc.task_count;
@@ -10167,102 +10146,76 @@ static void mtl__trainer_build_task_arrays(mtl_trainer *t, mtl_arena *arena, mtl
     for (k = 0; k < count && !mtl__failed(err); k++) t->weights[k] = t->model->desc.tasks[k].weight;
 }
 
-/* The trainer's structure, gradients and moments at the start of `arena`. */
-static mtl_trainer *mtl__trainer_build(mtl_arena *arena, mtl_model *model, const mtl_trainer_desc *desc, mtl_error *err)
+static mtl__session *mtl__trainer_build(mtl_arena *arena, mtl_model *model, const void *desc, mtl_error *err)
 {
-    mtl_trainer *t;
-    if (mtl__failed(err)) return NULL;
-    if (!model) mtl__fail(err, MTL_ERROR_ARGUMENT, "model", -1, "model is NULL");
-    t = (mtl_trainer *)mtl__arena_note(arena, 1, sizeof *t, "a trainer", err);
+    mtl_trainer *t = (mtl_trainer *)mtl__arena_note(arena, 1, sizeof *t, "a trainer", err);
     if (!t) return NULL;
+    if (!model) mtl__fail(err, MTL_ERROR_ARGUMENT, "model", -1, "model is NULL");
     t->model = model;
-    if (desc) t->desc = *desc;
+    if (desc) t->desc = *(const mtl_trainer_desc *)desc;
     if (mtl_desc_check(MTL_DESC_TRAINER, &t->desc, "trainer", err)) return NULL;
-    if (!mtl__kernels_choose(t->desc.isa))
-        mtl__fail(err, MTL_ERROR_UNSUPPORTED, "trainer.isa", t->desc.isa, "this machine has no %s kernels", mtl__isa_name(t->desc.isa));
-    t->limits = mtl__limits_of(t->desc.max_rows, t->desc.max_sequences, t->desc.max_steps);
     mtl__trainer_build_task_arrays(t, arena, err);
     t->gradients = mtl_gradients_create(&model->set, arena, err);
     if (!mtl__failed(err)) mtl__optimizer_init(&t->optimizer, &t->desc, &model->set, t->gradients, arena, err);
-    if (!mtl__failed(err) && t->desc.threads > 1 && !t->desc.scheduler) t->pool = mtl__pool_create(arena, t->desc.threads, err);
-    if (!mtl__failed(err)) return t;
-    mtl__pool_destroy(t->pool);
-    return NULL;
+    mtl__session_start(&t->session, arena, t->desc.isa, t->desc.threads, t->desc.scheduler,
+                       mtl__limits_of(t->desc.max_rows, t->desc.max_sequences, t->desc.max_steps), err);
+    return mtl__failed(err) ? NULL : &t->session;
 }
+
+/* Dry runs of the largest batch, forward and backward, and of the update; their scratch is the same memory. */
+static size_t mtl__trainer_measure(mtl__session *session, mtl_error *err)
+{
+    mtl_trainer *t = (mtl_trainer *)(void *)session;
+    mtl_arena counting, shadow;
+    mtl__losses losses;
+    mtl_target *targets;
+    mtl_batch batch;
+    mtl_run *run;
+    size_t k;
+    memset(&batch, 0, sizeof batch);
+    mtl__arena_init_counting(&counting, &shadow);
+    run = mtl__trainer_begin(t, &counting, err);
+    mtl__optimizer_measure(&t->optimizer, run);
+    counting.used = 0;                      /* high_water keeps the update's bytes */
+    batch.state = mtl_state_create(t->model, 0, err);
+    batch.targets = targets = (mtl_target *)mtl__arena_zero(&shadow, t->model->desc.task_count, sizeof *targets, "targets", err);
+    for (k = 0; k < t->model->desc.task_count && !mtl__failed(err); k++) t->divisors[k] = 1;
+    run->packing = mtl__packing_push(&counting, session->limits.sequences, session->limits.rows, session->limits.steps, err);
+    if (!mtl__failed(err)) mtl__trainer_forward(t, &batch, &losses);
+    if (!mtl__failed(err)) (void)mtl_tape_backward(run, losses.value, losses.weight, losses.count, 0);
+    mtl_state_destroy(batch.state);
+    mtl_arena_destroy(&shadow);
+    memset(&t->tape, 0, sizeof t->tape);
+    return counting.high_water;
+}
+
+static const mtl__session_kind mtl__trainer_kind = { "trainer", mtl__trainer_build, mtl__trainer_measure };
 
 MTL_DEF size_t mtl_trainer_size(const mtl_model *model, const mtl_trainer_desc *desc, mtl_error *err)
 {
-    mtl_error own = {0};
-    mtl_arena counting, shadow;
-    mtl_trainer *t;
-    size_t bytes = 0;
-    if (!err) err = &own;
-    mtl__arena_init_counting(&counting, &shadow);
-    t = mtl__trainer_build(&counting, (mtl_model *)(uintptr_t)model, desc, err);
-    if (t && !t->limits.rows) mtl__fail(err, MTL_ERROR_FIELD, "trainer.max_rows", 0, "trainer.max_rows must be given to size a trainer");
-    if (t && !mtl__failed(err)) bytes = counting.high_water + mtl__trainer_measure(t, err);
-    mtl_arena_destroy(&shadow);
-    return mtl__failed(err) ? 0 : bytes;
+    mtl_error own;
+    return mtl__session_size(&mtl__trainer_kind, mtl__model_of(model), desc, mtl__error_given(err, &own));
 }
 
 MTL_DEF mtl_trainer *mtl_trainer_init(void *buffer, size_t bytes, mtl_model *model, const mtl_trainer_desc *desc, mtl_error *err)
 {
-    mtl_error own = {0};
-    mtl_arena arena;
-    mtl_trainer *t;
-    size_t need;
-    if (!err) err = &own;
-    need = mtl_trainer_size(model, desc, err);
-    if (mtl__failed(err)) return NULL;
-    if (!buffer || bytes < need || (uintptr_t)buffer % MTL__ALIGNMENT) {
-        mtl__fail(err, MTL_ERROR_BUFFER, "buffer", (long long)need, "the trainer needs a buffer of %z bytes, aligned to %d; %z were given", need, MTL__ALIGNMENT, bytes);
-        return NULL;
-    }
-    mtl_arena_init(&arena, buffer, bytes, NULL);
-    t = mtl__trainer_build(&arena, model, desc, err);
-    if (!t) return NULL;
-    t->arena = arena;
-    mtl_arena_init(&t->scratch, (unsigned char *)buffer + arena.used, bytes - arena.used, NULL);
-    return t;
+    mtl_error own;
+    err = mtl__error_given(err, &own);
+    return (mtl_trainer *)(void *)mtl__session_init(&mtl__trainer_kind, buffer, bytes, model, desc, err);
 }
 
 MTL_DEF mtl_trainer *mtl_trainer_create(mtl_model *model, const mtl_trainer_desc *desc, mtl_error *err)
 {
-    mtl_error own = {0};
-    mtl_arena arena;
-    mtl_trainer *t;
-    if (!err) err = &own;
-    mtl_arena_init(&arena, NULL, 0, NULL);
-    t = mtl__trainer_build(&arena, model, desc, err);
-    if (t) mtl_arena_init(&t->scratch, NULL, 0, NULL);
-    if (t && t->limits.rows) {
-        size_t bytes = mtl__trainer_measure(t, err);
-        if (!mtl__failed(err) && !mtl__arena_grow(&t->scratch, bytes)) mtl__fail_memory(err, "the trainer", bytes);
-        t->scratch.grows = 0;
-    }
-    if (t && !mtl__failed(err)) {
-        t->arena = arena;
-        return t;
-    }
-    if (t) mtl__pool_destroy(t->pool);
-    mtl_arena_destroy(&arena);
-    return NULL;
+    mtl_error own;
+    return (mtl_trainer *)(void *)mtl__session_create(&mtl__trainer_kind, model, desc, mtl__error_given(err, &own));
 }
 
-MTL_DEF void mtl_trainer_destroy(mtl_trainer *trainer)
-{
-    mtl_arena arena;
-    if (!trainer) return;
-    mtl__pool_destroy(trainer->pool);
-    mtl_arena_destroy(&trainer->scratch);
-    arena = trainer->arena;
-    mtl_arena_destroy(&arena);
-}
+MTL_DEF void mtl_trainer_destroy(mtl_trainer *trainer) { mtl__session_destroy(trainer ? &trainer->session : NULL); }
 
 MTL_DEF int mtl_trainer_set_weight(mtl_trainer *trainer, int task, float weight, mtl_error *err)
 {
-    mtl_error own = {0};
-    if (!err) err = &own;
+    mtl_error own;
+    err = mtl__error_given(err, &own);
     if (!mtl__model_check_index("task", task, trainer->model->desc.task_count, err)) return err->code;
     if (!mtl__is_finite((mtl_real)weight) || weight < 0)
         return mtl__fail(err, MTL_ERROR_NUMBER, trainer->model->desc.tasks[task].name, task, "the weight of task %s must be a number of at least 0", trainer->model->desc.tasks[task].name);
@@ -10274,11 +10227,11 @@ MTL_DEF void mtl_trainer_set_lr(mtl_trainer *trainer, float lr) { trainer->optim
 
 MTL_DEF void mtl_trainer_observe(mtl_trainer *trainer, mtl_observer observer, void *user)
 {
-    trainer->run.observer = observer;
-    trainer->run.observer_user = user;
+    trainer->session.run.observer = observer;
+    trainer->session.run.observer_user = user;
 }
 
-MTL_DEF mtl_run *mtl_trainer_run(mtl_trainer *trainer) { return &trainer->run; }
+MTL_DEF mtl_run *mtl_trainer_run(mtl_trainer *trainer) { return &trainer->session.run; }
 MTL_DEF mtl_gradients *mtl_trainer_gradients(mtl_trainer *trainer) { return trainer->gradients; }
 
 /* ---- the step ------------------------------------------------------------------------------------------------------------ */
@@ -10310,15 +10263,15 @@ static void mtl__trainer_count(mtl_trainer *t, const mtl_batch *batches, size_t 
 /* One micro-batch: forward, losses, backward. Returns its rows. */
 static size_t mtl__trainer_micro_batch(mtl_trainer *t, const mtl_batch *batch, int accumulate)
 {
-    mtl_run *run = &t->run;
+    mtl_run *run = &t->session.run;
     mtl_packing *packing;
     mtl__losses losses;
     size_t i;
-    mtl__arena_reset(&t->scratch);
+    mtl__arena_reset(&t->session.scratch);
     memset(&t->tape, 0, sizeof t->tape);
-    packing = mtl__packing_create(&t->scratch, batch->lengths, batch->sequences, run->error);
+    packing = mtl__packing_create(&t->session.scratch, batch->lengths, batch->sequences, run->error);
     run->packing = packing;
-    if (!packing || mtl__limits_check(&t->limits, packing, run->error)) return 0;
+    if (!packing || mtl__limits_check(&t->session.limits, packing, run->error)) return 0;
     mtl__trainer_forward(t, batch, &losses);
     if (mtl__failed(run->error)) return 0;
     for (i = 0; i < losses.count; i++) {
@@ -10333,17 +10286,17 @@ static size_t mtl__trainer_micro_batch(mtl_trainer *t, const mtl_batch *batch, i
 
 MTL_DEF int mtl_train_gradients(mtl_trainer *trainer, const mtl_batch *batches, size_t count, mtl_step *step, mtl_error *err)
 {
-    mtl_error own = {0};
+    mtl_error own;
     size_t i, k, rows = 0;
     double loss = 0;
-    if (!err) err = &own;
+    err = mtl__error_given(err, &own);
     if (!mtl__failed(err) && (!trainer || !batches || !count))
         mtl__fail(err, MTL_ERROR_ARGUMENT, trainer ? "batches" : "trainer", -1, "a step needs a trainer and one batch at least");
     if (mtl__failed(err)) return err->code;
     mtl__trainer_count(trainer, batches, count, err);
-    mtl__trainer_set_run(trainer, &trainer->scratch, err);
+    (void)mtl__trainer_begin(trainer, &trainer->session.scratch, err);
     if (!mtl__failed(err)) {
-        mtl_gradients_prepare(trainer->gradients, &trainer->run);
+        mtl_gradients_prepare(trainer->gradients, &trainer->session.run);
         mtl__gradients_reset(trainer->gradients);
     }
     for (i = 0; i < count && !mtl__failed(err); i++) rows += mtl__trainer_micro_batch(trainer, &batches[i], 1);
@@ -10356,19 +10309,19 @@ MTL_DEF int mtl_train_gradients(mtl_trainer *trainer, const mtl_batch *batches, 
         step->task_count = trainer->model->desc.task_count;
         step->task_loss = trainer->task_loss;
         step->task_items = trainer->task_items;
-        step->grad_norm = mtl__failed(err) ? 0 : mtl__gradients_norm(&trainer->optimizer, mtl__run_kernels(&trainer->run));
+        step->grad_norm = mtl__failed(err) ? 0 : mtl__gradients_norm(&trainer->optimizer, mtl__run_kernels(&trainer->session.run));
     }
     mtl_error_clear(&trainer->error);
-    trainer->run.error = &trainer->error;
+    trainer->session.run.error = &trainer->error;
     return err->code;
 }
 
 MTL_DEF int mtl_train_step(mtl_trainer *trainer, const mtl_batch *batches, size_t count, mtl_step *step, mtl_error *err)
 {
-    mtl_error own = {0};
+    mtl_error own;
     mtl_step measured;
     double scale = 1, lr;
-    if (!err) err = &own;
+    err = mtl__error_given(err, &own);
     if (!mtl__failed(err) && trainer && trainer->averaged)
         mtl__fail(err, MTL_ERROR_ARGUMENT, "average", -1, "the model holds its averaged weights; swap them back before training");
     if (mtl_train_gradients(trainer, batches, count, &measured, err)) return err->code;
@@ -10376,14 +10329,14 @@ MTL_DEF int mtl_train_step(mtl_trainer *trainer, const mtl_batch *batches, size_
         return mtl__fail(err, MTL_ERROR_NUMBER, "gradient", -1, "the gradient is not finite; no weight was changed");
     if (trainer->desc.clip_norm > 0 && measured.grad_norm > (double)trainer->desc.clip_norm)
         scale = (double)trainer->desc.clip_norm / (measured.grad_norm + 1e-6);
-    mtl__arena_reset(&trainer->scratch);
-    trainer->run.error = err;
+    mtl__arena_reset(&trainer->session.scratch);
+    trainer->session.run.error = err;
     lr = (double)trainer->optimizer.lr * mtl__schedule(&trainer->optimizer, trainer->optimizer.step + 1);
-    mtl__optimizer_apply(&trainer->optimizer, &trainer->run, lr, scale);
-    trainer->run.error = &trainer->error;
+    mtl__optimizer_apply(&trainer->optimizer, &trainer->session.run, lr, scale);
+    trainer->session.run.error = &trainer->error;
     if (mtl__failed(err)) return err->code;
     trainer->optimizer.step++;
-    mtl__parameters_pack(&trainer->model->set, mtl__run_kernels(&trainer->run), trainer->run.scheduler, NULL);
+    mtl__parameters_pack(&trainer->model->set, mtl__run_kernels(&trainer->session.run), trainer->session.run.scheduler, NULL);
     measured.step = (size_t)trainer->optimizer.step;
     measured.lr = lr;
     if (step) *step = measured;
@@ -10392,10 +10345,10 @@ MTL_DEF int mtl_train_step(mtl_trainer *trainer, const mtl_batch *batches, size_
 
 MTL_DEF int mtl_trainer_swap_average(mtl_trainer *trainer, mtl_error *err)
 {
-    mtl_error own = {0};
+    mtl_error own;
     mtl__optimizer *o = &trainer->optimizer;
     size_t i;
-    if (!err) err = &own;
+    err = mtl__error_given(err, &own);
     if (mtl__failed(err)) return err->code;
     if (!o->average) return mtl__fail(err, MTL_ERROR_ARGUMENT, "average", -1, "this trainer keeps no average; set trainer.average");
     for (i = 0; i < o->set->total; i++) {
@@ -10433,54 +10386,65 @@ static int mtl__dataset_init(mtl__dataset *set, const mtl_batch *data, const mtl
     return err->code;
 }
 
-/* Copies `width` values of each chosen sequence's items (steps, or the sequence itself) into `to`. */
-static void mtl__gather(void *to, const void *from, size_t size, const mtl__dataset *set, const size_t *chosen, size_t count, int per_step)
+/* Chosen sequences of a data set, to be copied into an arena. */
+typedef struct mtl__pick {
+    const mtl__dataset *set;
+    const size_t *chosen;                   /* [count] */
+    size_t count, rows;
+    mtl_arena *arena;
+    mtl_error *err;
+} mtl__pick;
+
+/* An array with `size` bytes for each step (or each sequence) of the chosen sequences; NULL stays NULL. */
+static const void *mtl__pick_array(const mtl__pick *p, const void *from, size_t size, int per_step)
 {
-    unsigned char *out = (unsigned char *)to;
+    unsigned char *to = from ? (unsigned char *)mtl__arena_zero(p->arena, per_step ? p->rows : p->count, size, "a batch", p->err) : NULL, *out = to;
     size_t i;
-    for (i = 0; i < count; i++) {
-        size_t first = per_step ? set->starts[chosen[i]] : chosen[i];
-        size_t bytes = size * (per_step ? (size_t)set->data->lengths[chosen[i]] : 1);
+    for (i = 0; to && i < p->count; i++) {
+        size_t first = per_step ? p->set->starts[p->chosen[i]] : p->chosen[i];
+        size_t bytes = size * (per_step ? (size_t)p->set->data->lengths[p->chosen[i]] : 1);
         memcpy(out, (const unsigned char *)from + first * size, bytes);
         out += bytes;
     }
+    return to;
 }
 
-/* One array of a batch: NULL stays NULL. */
-static const void *mtl__gather_new(const void *from, size_t size, const mtl__dataset *set, const size_t *chosen, size_t count, size_t rows,
-                                   int per_step, mtl_arena *arena, mtl_error *err)
+static const mtl_real *mtl__pick_reals(const mtl__pick *p, const mtl_real *from, size_t width, int per_step)
 {
-    void *to = from ? mtl__arena_zero(arena, per_step ? rows : count, size, "a batch", err) : NULL;
-    if (to) mtl__gather(to, from, size, set, chosen, count, per_step);
-    return to;
+    return (const mtl_real *)mtl__pick_array(p, from, width * sizeof *from, per_step);
+}
+static const int *mtl__pick_ints(const mtl__pick *p, const int *from, int per_step)
+{
+    return (const int *)mtl__pick_array(p, from, sizeof *from, per_step);
 }
 
 /* The batch of `count` chosen sequences, in `arena`. */
 static mtl_batch mtl__dataset_batch(const mtl__dataset *set, const mtl_model *model, const size_t *chosen, size_t count, mtl_arena *arena, mtl_error *err)
 {
     const mtl_model_desc *desc = &model->desc;
-    mtl_batch batch;
+    const mtl_input *input = set->data->inputs;
+    const mtl_target *target = set->data->targets;
     mtl_input *inputs = (mtl_input *)mtl__arena_zero(arena, desc->input_count, sizeof *inputs, "a batch", err);
-    mtl_target *targets = set->data->targets ? (mtl_target *)mtl__arena_zero(arena, desc->task_count, sizeof *targets, "a batch", err) : NULL;
-    size_t i, rows = 0;
+    mtl_target *targets = target ? (mtl_target *)mtl__arena_zero(arena, desc->task_count, sizeof *targets, "a batch", err) : NULL;
+    mtl_batch batch;
+    mtl__pick pick;
+    size_t i;
+    pick.set = set; pick.chosen = chosen; pick.count = count; pick.rows = 0; pick.arena = arena; pick.err = err;
+    for (i = 0; i < count; i++) pick.rows += (size_t)set->data->lengths[chosen[i]];
     memset(&batch, 0, sizeof batch);
-    for (i = 0; i < count; i++) rows += (size_t)set->data->lengths[chosen[i]];
     batch.sequences = count;
-    batch.lengths = (const int *)mtl__gather_new(set->data->lengths, sizeof(int), set, chosen, count, rows, 0, arena, err);
+    batch.lengths = mtl__pick_ints(&pick, set->data->lengths, 0);
     batch.inputs = inputs;
     batch.targets = targets;
     for (i = 0; inputs && i < desc->input_count; i++) {
-        const mtl_input *from = &set->data->inputs[i];
-        inputs[i].ids = (const int *)mtl__gather_new(from->ids, sizeof(int), set, chosen, count, rows, 1, arena, err);
-        inputs[i].rows = (const mtl_real *)mtl__gather_new(from->rows, sizeof(mtl_real) * (size_t)desc->inputs[i].features, set, chosen, count, rows, 1, arena, err);
+        inputs[i].ids = mtl__pick_ints(&pick, input[i].ids, 1);
+        inputs[i].rows = mtl__pick_reals(&pick, input[i].rows, (size_t)desc->inputs[i].features, 1);
     }
     for (i = 0; targets && i < desc->task_count; i++) {
-        const mtl_target *from = &set->data->targets[i];
         int per_step = desc->tasks[i].level == MTL_LEVEL_STEP;
-        size_t width = model->tasks[i].outputs;
-        targets[i].labels = (const int *)mtl__gather_new(from->labels, sizeof(int), set, chosen, count, rows, per_step, arena, err);
-        targets[i].values = (const mtl_real *)mtl__gather_new(from->values, sizeof(mtl_real) * width, set, chosen, count, rows, per_step, arena, err);
-        targets[i].distribution = (const mtl_real *)mtl__gather_new(from->distribution, sizeof(mtl_real) * width, set, chosen, count, rows, per_step, arena, err);
+        targets[i].labels = mtl__pick_ints(&pick, target[i].labels, per_step);
+        targets[i].values = mtl__pick_reals(&pick, target[i].values, model->tasks[i].outputs, per_step);
+        targets[i].distribution = mtl__pick_reals(&pick, target[i].distribution, model->tasks[i].outputs, per_step);
     }
     return batch;
 }
@@ -10565,9 +10529,12 @@ static void mtl__evaluate_add(mtl__evaluation *e, const mtl_batch *batch)
 /* How many of the sorted sequences from `first` on make the next batch within the predictor's limits (the first is the longest). */
 static size_t mtl__evaluate_batch_size(const mtl_predictor *p, const mtl__dataset *set, const size_t *order, size_t first)
 {
-    size_t rows = 0, n, most = p->limits.rows ? p->limits.sequences : MTL__EVALUATE_SEQUENCES;
-    size_t limit = p->limits.rows ? p->limits.rows : MTL__EVALUATE_ROWS;
-    if (most > MTL__EVALUATE_SEQUENCES) most = MTL__EVALUATE_SEQUENCES;
+    size_t rows = 0, n, most = MTL__EVALUATE_SEQUENCES;
+    size_t limit = MTL__EVALUATE_ROWS;
+    if (p->session.limits.rows) {
+        most = mtl__smaller(most, p->session.limits.sequences);
+        limit = mtl__smaller(limit, p->session.limits.rows);
+    }
     for (n = 0; n < most && first + n < set->data->sequences; n++) {
         rows += (size_t)set->data->lengths[order[first + n]];
         if (n && rows > limit) break;
@@ -10606,12 +10573,12 @@ static void mtl__evaluate_set(mtl__evaluation *e, const mtl_batch *data, mtl_are
 
 MTL_DEF int mtl_evaluate(mtl_predictor *predictor, const mtl_batch *data, size_t count, mtl_scores *scores, size_t *const *confusion, mtl_error *err)
 {
-    mtl_error own = {0};
+    mtl_error own;
     size_t tasks = predictor->model->desc.task_count, k, i, scored = 0;
     mtl__evaluation e;
     mtl_arena arena;
     mtl_task_score *table = scores->tasks;
-    if (!err) err = &own;
+    err = mtl__error_given(err, &own);
     if (mtl__failed(err)) return err->code;
     mtl_arena_init(&arena, NULL, 0, NULL);
     memset(scores, 0, sizeof *scores);
@@ -10815,10 +10782,7 @@ static void mtl__fit_evaluate(mtl__fit *f, mtl_error *err)
             o->plateau *= t->desc.schedule_factor;
         }
     }
-    if (t->averaged) {
-        mtl_error ignored = {0};
-        mtl_trainer_swap_average(t, &ignored);
-    }
+    if (t->averaged) mtl_trainer_swap_average(t, NULL);
 }
 
 /* One epoch. Returns 1 to go on. */
@@ -10879,8 +10843,7 @@ static int mtl__fit_init(mtl__fit *f, mtl_trainer *trainer, const mtl_fit_desc *
     f->best = f->valid_count ? (mtl_real *)mtl__arena_zero(&f->arena, trainer->model->set.total, sizeof(mtl_real), "the best weights", err) : NULL;
     memset(&how, 0, sizeof how);
     how.isa = trainer->desc.isa;
-    how.threads = trainer->desc.threads;
-    how.scheduler = trainer->desc.scheduler ? trainer->desc.scheduler : mtl__pool_scheduler(trainer->pool);
+    how.scheduler = trainer->session.scheduler;   /* NULL: one thread, like the trainer */
     f->predictor = mtl_predictor_create(trainer->model, &how, err);
     f->updates = (f->sampler.total + (size_t)f->desc.accumulate - 1) / (size_t)f->desc.accumulate;
     f->progress.epochs = (size_t)f->desc.epochs;
@@ -10893,11 +10856,11 @@ static int mtl__fit_init(mtl__fit *f, mtl_trainer *trainer, const mtl_fit_desc *
 MTL_DEF int mtl_fit(mtl_trainer *trainer, const mtl_batch *train, size_t train_count, const mtl_batch *valid, size_t valid_count,
                     const mtl_fit_desc *desc, mtl_fit_result *result, mtl_error *err)
 {
-    mtl_error own = {0};
+    mtl_error own;
     mtl_fit_result mine;
     mtl__fit f;
     size_t epoch = 1;
-    if (!err) err = &own;
+    err = mtl__error_given(err, &own);
     if (mtl__failed(err)) return err->code;
     if (!result) result = &mine;
     memset(result, 0, sizeof *result);
@@ -10910,8 +10873,7 @@ MTL_DEF int mtl_fit(mtl_trainer *trainer, const mtl_batch *train, size_t train_c
         memcpy(trainer->model->set.block, f.best, trainer->model->set.total * sizeof(mtl_real));
         mtl_parameters_prepare(&trainer->model->set, MTL_ISA_AUTO, NULL);
     } else if (trainer->optimizer.average && result->updates) {
-        mtl_error ignored = {0};
-        mtl_trainer_swap_average(trainer, &ignored);
+        mtl_trainer_swap_average(trainer, NULL);
         trainer->averaged = 0;              /* the average is the result; training may go on from it */
     }
     result->best_epoch = f.progress.best_epoch;
@@ -10976,11 +10938,11 @@ static size_t mtl__trainer_entry_count(const mtl_trainer *t)
 
 MTL_DEF int mtl_model_write(const mtl_model *model, const mtl_trainer *trainer, const mtl_writer *writer, mtl_error *err)
 {
-    mtl_error own = {0};
+    mtl_error own;
     mtl_arena arena;
     mtl__tensor_entry *entries;
     size_t count = 0, more = trainer ? mtl__trainer_entry_count(trainer) : 0;
-    if (!err) err = &own;
+    err = mtl__error_given(err, &own);
     if (mtl__failed(err)) return err->code;
     mtl_arena_init(&arena, NULL, 0, NULL);
     entries = mtl__model_entries(model, more, &count, &arena, err);
@@ -10990,16 +10952,20 @@ MTL_DEF int mtl_model_write(const mtl_model *model, const mtl_trainer *trainer, 
     return err->code;
 }
 
-MTL_DEF int mtl_trainer_save(const mtl_trainer *trainer, const char *path, mtl_error *err)
+/* To a path, atomically; trainer NULL: the model alone. */
+static int mtl__save(const mtl_model *model, const mtl_trainer *trainer, const char *path, mtl_error *err)
 {
-    mtl_error own = {0};
+    mtl_error own;
     mtl__file_writer state;
     mtl_writer writer;
-    if (!err) err = &own;
+    err = mtl__error_given(err, &own);
     if (mtl__failed(err) || mtl__file_save_begin(path, &writer, &state, err)) return err->code;
-    mtl_model_write(trainer->model, trainer, &writer, err);
+    mtl_model_write(model, trainer, &writer, err);
     return mtl__file_save_end(path, &state, err);
 }
+
+MTL_DEF int mtl_model_save(const mtl_model *model, const char *path, mtl_error *err) { return mtl__save(model, NULL, path, err); }
+MTL_DEF int mtl_trainer_save(const mtl_trainer *trainer, const char *path, mtl_error *err) { return mtl__save(trainer->model, trainer, path, err); }
 
 /* The counts' tensor, checked. */
 static const mtl_safetensor *mtl__resume_counts(const mtl_trainer *t, const mtl_safetensors *file, mtl_error *err)
@@ -11015,7 +10981,7 @@ static const mtl_safetensor *mtl__resume_counts(const mtl_trainer *t, const mtl_
 
 MTL_DEF int mtl_trainer_resume(mtl_trainer *trainer, const mtl_safetensors *file, mtl_error *err)
 {
-    mtl_error own = {0};
+    mtl_error own;
     mtl__optimizer *o = &trainer->optimizer;
     mtl__moment moments[3];
     const mtl_safetensor *counts;
@@ -11023,7 +10989,7 @@ MTL_DEF int mtl_trainer_resume(mtl_trainer *trainer, const mtl_safetensors *file
     double value;
     char name[192];
     size_t i, k;
-    if (!err) err = &own;
+    err = mtl__error_given(err, &own);
     counts = mtl__resume_counts(trainer, file, err);
     if (!counts) return err->code;
     mtl__moments_of(o, moments);
@@ -11032,7 +10998,6 @@ MTL_DEF int mtl_trainer_resume(mtl_trainer *trainer, const mtl_safetensors *file
             const mtl_tensor *p = o->set->tensors[i];
             mtl__print(name, sizeof name, "optimizer.%s.%s", moments[k].name, p->name);
             mtl__read_tensor(file, name, p->shape[0], p->dims == 2 ? p->shape[1] : 0, moments[k].block + p->offset, err);
-            mtl__check_values(moments[k].block + p->offset, p->count, name, err);
         }
     if (mtl__failed(err)) return err->code;
     from = (const unsigned char *)counts->data;

@@ -216,8 +216,8 @@ static const char *suggestion(const char *wrong, const char *const *candidates)
 /* ==================================================================================================================
    3  sources       files as lines of valid UTF-8, with a position for every message
    ==================================================================================================================
-   A byte order mark, CRLF and a last line without its newline are accepted; NUL bytes and invalid UTF-8 are not. Columns in messages
-   count bytes from 1, as editors and compilers do. Cells are cut in place: a pointer into the line is a position.
+   A byte order mark, CRLF and a last line without its newline are accepted; NUL bytes and invalid UTF-8 are not. Columns
+   in messages count bytes from 1, as editors and compilers do. Cells are cut in place: a pointer into the line is a position.
    ------------------------------------------------------------------------------------------------------------------ */
 
 enum { LONGEST_WORD = 10000 };              /* bytes; a longer one is no word but a file of another kind */
@@ -259,7 +259,8 @@ static source source_open(const char *path)
     in.path = strcmp(path, "-") ? path : "standard input";
     if (!file) fail("%s: cannot be opened: %s", in.path, strerror(errno));
     do {
-        arrsetcap(in.bytes, arrlenu(in.bytes) + CHUNK > arrcap(in.bytes) ? 2 * arrlenu(in.bytes) + CHUNK : arrcap(in.bytes));
+        arrsetcap(in.bytes,
+                  arrlenu(in.bytes) + CHUNK > arrcap(in.bytes) ? 2 * arrlenu(in.bytes) + CHUNK : arrcap(in.bytes));
         got = fread(in.bytes + arrlenu(in.bytes), 1, CHUNK, file);
         arrsetlen(in.bytes, arrlenu(in.bytes) + got);
     } while (got);
@@ -278,7 +279,8 @@ static void check_text(const source *in)
     if (nul && (size_t)(nul - in->line) <= valid)
         fail_at(in, nul, "a NUL byte; expected UTF-8 text: is this a binary file, or text in UTF-16?");
     if (valid < in->length)
-        fail_at(in, in->line + valid, "invalid UTF-8 (byte 0x%02x); save the file as UTF-8", (unsigned char)in->line[valid]);
+        fail_at(in, in->line + valid, "invalid UTF-8 (byte 0x%02x); save the file as UTF-8",
+                (unsigned char)in->line[valid]);
 }
 
 /* Makes the bytes [begin, begin + length) the current line, without its line end. */
@@ -334,8 +336,10 @@ static float read_number(const source *in, const char *cell, const char *what)
 {
     double value;
     if (!mtl_text_number(cell, strlen(cell), &value) || value > FLT_MAX || value < -FLT_MAX)
-        fail_at(in, cell, "%s: '%.40s' is not a number; expected one such as 0.5 or -1e-3 (a point, no comma; not inf, not nan; "
-                "within float's range), or _ where it is missing", what, cell);
+        fail_at(in, cell,
+                "%s: '%.40s' is not a number; expected one such as 0.5 or -1e-3 (a point, no comma; not inf, not nan; "
+                "within float's range), or _ where it is missing",
+                what, cell);
     return (float)value;
 }
 
@@ -466,8 +470,8 @@ static int corpus_task(corpus *all, const source *in, const char *where, const c
     task added = { 0 };
     if (is_left_out(all, text)) return -1;
     if (known && known->kind != kind)
-        fail_at(in, where, "task %s is of kind %s here and %s in %s; a task has one kind: rename one of them", text, kind_names[kind],
-                kind_names[known->kind], known->path);
+        fail_at(in, where, "task %s is of kind %s here and %s in %s; a task has one kind: rename one of them", text,
+                kind_names[kind], kind_names[known->kind], known->path);
     if (known) return (int)(known - all->tasks);
     if (all->closed) {
         warn("%s: task %s is not one that the model learns; its column is left out", in->path, text);
@@ -523,9 +527,11 @@ static int read_word(corpus *all, const source *in, const char *text)
 {
     size_t word, length = strlen(text);
     if (!length)
-        fail_at(in, text, "an empty token; expected tokens separated by one space each, none before the first or after the last");
+        fail_at(in, text,
+                "an empty token; expected tokens separated by one space each, none before the first or after the last");
     if (length > LONGEST_WORD)
-        fail_at(in, text, "a token of %zu bytes; expected at most %d: are the tokens separated by spaces?", length, (int)LONGEST_WORD);
+        fail_at(in, text, "a token of %zu bytes; expected at most %d: are the tokens separated by spaces?", length,
+                (int)LONGEST_WORD);
     word = names_add(&all->words, text);
     if (!all->closed) all->words[word].value++;
     return (int)word;
@@ -535,8 +541,8 @@ static int read_word(corpus *all, const source *in, const char *text)
 static void end_sequence(const corpus *all, dataset *set, const source *in, const char *where, size_t steps)
 {
     if (steps > all->max_tokens)
-        fail_at(in, where, "%zu tokens in one sequence; expected at most %zu: cut it, or allow more with --max-tokens", steps,
-                all->max_tokens);
+        fail_at(in, where, "%zu tokens in one sequence; expected at most %zu: cut it, or allow more with --max-tokens",
+                steps, all->max_tokens);
     arrput(set->lengths, (int)steps);
     set->rows += steps;
 }
@@ -548,8 +554,8 @@ static void report_unseen(corpus *all, const char *path)
     for (i = 0; i < arrlenu(all->tasks); i++) {
         task *of = &all->tasks[i];
         if (of->unseen)
-            warn("%s: task %s: %zu labels unseen in training (the first is '%s' in line %zu): they count as wrong", path, of->name,
-                 of->unseen, of->first_unseen, of->first_unseen_line);
+            warn("%s: task %s: %zu labels unseen in training (the first is '%s' in line %zu): they count as wrong", path,
+                 of->name, of->unseen, of->first_unseen, of->first_unseen_line);
         of->unseen = 0;
     }
 }
@@ -574,7 +580,9 @@ static int read_tsv_column(corpus *all, dataset *set, const source *in, char *ce
     target added = { 0 };
     int kind;
     size_t i;
-    if (!colon) fail_at(in, cell, "column '%.60s' has no kind; expected text, or name:kind such as %.40s:class", cell, *cell ? cell : "name");
+    if (!colon)
+        fail_at(in, cell, "column '%.60s' has no kind; expected text, or name:kind such as %.40s:class", cell,
+                *cell ? cell : "name");
     *colon = '\0';
     /* --only may leave out a column whose kind is not supported */
     if (is_left_out(all, cell)) return COLUMN_IGNORED;
@@ -583,7 +591,8 @@ static int read_tsv_column(corpus *all, dataset *set, const source *in, char *ce
     added.task = corpus_task(all, in, cell, cell, kind);
     if (added.task < 0) return COLUMN_IGNORED;
     for (i = 0; i < arrlenu(set->targets); i++)
-        if (set->targets[i].task == added.task) fail_at(in, cell, "task %s stands twice in the header line; remove one column", cell);
+        if (set->targets[i].task == added.task)
+            fail_at(in, cell, "task %s stands twice in the header line; remove one column", cell);
     arrput(set->targets, added);
     return (int)arrlenu(set->targets) - 1;
 }
@@ -601,7 +610,9 @@ static void read_tsv_header(corpus *all, dataset *set, source *in, tsv *table)
         if (is_text) table->text = i;
         arrput(table->columns, is_text ? COLUMN_TEXT : read_tsv_column(all, set, in, cell));
     }
-    if (!texts) fail_at(in, NULL, "no text column; expected a header line with one column named text (columns are separated by tabs)");
+    if (!texts)
+        fail_at(in, NULL,
+                "no text column; expected a header line with one column named text (columns are separated by tabs)");
 }
 
 /* The tokens of a text; returns how many. */
@@ -623,7 +634,8 @@ static void read_steps(corpus *all, target *to, const source *in, char *cell, si
     size_t i;
     split(cell, ' ', pieces);
     if (!missing && arrlenu(*pieces) != steps)
-        fail_at(in, cell, "%s: %zu %s for %zu tokens; expected one for each token, separated by one space, or _ for none at all",
+        fail_at(in, cell,
+                "%s: %zu %s for %zu tokens; expected one for each token, separated by one space, or _ for none at all",
                 of->name, *cell ? arrlenu(*pieces) : 0, of->kind == TAGS ? "tags" : "numbers", steps);
     for (i = 0; i < steps; i++) {
         const char *piece = missing ? "_" : (*pieces)[i];
@@ -637,7 +649,7 @@ static void read_tsv_row(corpus *all, dataset *set, source *in, tsv *table)
     split(in->line, '\t', &table->cells);
     if (arrlenu(table->cells) != expected)
         fail_at(in, arrlenu(table->cells) > expected ? table->cells[expected] : in->line + in->length,
-                "a row of %zu cells; expected %zu, as in the header line (cells are separated by tabs; _ is a missing label)",
+                "a row of %zu cells; expected %zu, as in the header line (they are separated by tabs; _ is a missing label)",
                 arrlenu(table->cells), expected);
     steps = read_tokens(all, set, in, table->cells[table->text], &table->pieces);
     for (i = 0; i < expected; i++) {
@@ -706,7 +718,8 @@ static int read_conllu_word(corpus *all, dataset *set, const source *in, char **
     if (isdigit((unsigned char)*id) && strpbrk(id, "-.")) return 0;        /* multi-word token or empty node */
     snprintf(expected, sizeof expected, "%zu", words + 1);
     if (strcmp(id, expected) != 0)
-        fail_at(in, id, "the word's number is '%.20s'; expected %s (sentences are separated by an empty line)", id, expected);
+        fail_at(in, id, "the word's number is '%.20s'; expected %s (sentences are separated by an empty line)", id,
+                expected);
     arrput(set->words, read_word(all, in, cells[CONLLU_FORM]));
     for (column = 0; column < CONLLU_TASKS; column++)
         read_conllu_target(all, &set->targets[column], in, column, cells[conllu_tasks[column].cell]);
@@ -733,7 +746,8 @@ static dataset read_conllu(corpus *all, const char *path)
         }
     }
     if (words) end_sequence(all, &set, &in, NULL, words);
-    if (!arrlenu(set.lengths)) fail_at(&in, NULL, "%s; expected sentences in CoNLL-U", in.size ? "no sentence" : "the file is empty");
+    if (!arrlenu(set.lengths))
+        fail_at(&in, NULL, "%s; expected sentences in CoNLL-U", in.size ? "no sentence" : "the file is empty");
     for (i = CONLLU_TASKS; i-- > 0;)
         if (set.targets[i].task < 0) arrfree(set.targets[i].labels), arrdel(set.targets, i);
     arrfree(cells);
@@ -756,6 +770,7 @@ typedef struct csv {
     size_t *features;
     ptrdiff_t *targets;                     /* column of each of dataset->targets */
     int *row_sequence;                      /* of each row: the number of its sequence */
+    size_t *rows;                           /* of each sequence: how many so far */
     size_t *lines;                          /* [sequence][target] the line that gave a sequence's target, or 0 */
 } csv;
 
@@ -806,22 +821,26 @@ static size_t need_csv_column(const csv *table, const char *text, const char *op
 {
     ptrdiff_t found = find_csv_column(table, text);
     if (found < 0)
-        fail_at(&table->in, NULL, "no column %s, which %s names%s", text, option, suggestion(text, (const char *const *)table->cells));
+        fail_at(&table->in, NULL, "no column %s, which %s names%s", text, option,
+                suggestion(text, (const char *const *)table->cells));
     return (size_t)found;
 }
 
 static void read_csv_header(const corpus *all, dataset *set, csv *table)
 {
     size_t i, j;
-    if (!source_line(&table->in)) fail_at(&table->in, NULL, "the file is empty; expected a header line that names the columns");
+    if (!source_line(&table->in))
+        fail_at(&table->in, NULL, "the file is empty; expected a header line that names the columns");
     split_csv(table);
     table->columns = arrlenu(table->cells);
     for (i = 0; i < table->columns; i++)
         for (j = i + 1; j < table->columns && *table->cells[i]; j++)
             if (strcmp(table->cells[i], table->cells[j]) == 0)
-                fail_at(&table->in, table->cells[j], "column %.60s stands twice in the header line; rename one", table->cells[j]);
+                fail_at(&table->in, table->cells[j], "column %.60s stands twice in the header line; rename one",
+                        table->cells[j]);
     table->sequence = all->sequence ? (ptrdiff_t)need_csv_column(table, all->sequence, "--sequence") : -1;
-    for (i = 0; i < arrlenu(all->features); i++) arrput(table->features, need_csv_column(table, all->features[i], "--features"));
+    for (i = 0; i < arrlenu(all->features); i++)
+        arrput(table->features, need_csv_column(table, all->features[i], "--features"));
     for (i = 0; i < arrlenu(all->tasks); i++) {
         target added = { 0 };
         ptrdiff_t column = all->closed ? find_csv_column(table, all->tasks[i].name)
@@ -839,15 +858,19 @@ static size_t read_csv_sequence(const corpus *all, dataset *set, csv *table)
 {
     const char *text = table->sequence >= 0 ? table->cells[table->sequence] : set->path;
     size_t known = set->sequences ? shlenu(set->sequences) : 0, sequence, i;
-    if (!*text) fail_at(&table->in, text, "an empty cell in column %s; expected the name of the row's sequence", all->sequence);
+    if (!*text)
+        fail_at(&table->in, text, "an empty cell in column %s; expected the name of the row's sequence", all->sequence);
     sequence = names_add(&set->sequences, text);
     for (i = 0; i < arrlenu(set->targets) && sequence == known; i++) arrput(table->lines, 0);
-    if (sequence == known)
-        for (i = 0; i < arrlenu(set->targets); i++) {
-            int kind = all->tasks[set->targets[i].task].kind;
-            if (kind == CLASS) arrput(set->targets[i].labels, MTL_MISSING);
-            if (kind == REAL) arrput(set->targets[i].values, (mtl_real)NAN);
-        }
+    if (sequence == known) arrput(table->rows, 0);
+    for (i = 0; i < arrlenu(set->targets) && sequence == known; i++) {
+        int kind = all->tasks[set->targets[i].task].kind;
+        if (kind == CLASS) arrput(set->targets[i].labels, MTL_MISSING);
+        if (kind == REAL) arrput(set->targets[i].values, (mtl_real)NAN);
+    }
+    if (++table->rows[sequence] > all->max_tokens)
+        fail_at(&table->in, table->sequence >= 0 ? text : NULL,
+                "more than %zu rows in sequence %.60s; cut it, or allow more with --max-tokens", all->max_tokens, text);
     return sequence;
 }
 
@@ -880,8 +903,10 @@ static void read_csv_sequence_target(corpus *all, dataset *set, csv *table, size
         to->values[sequence] = one.values[0];
     }
     if (!agrees)
-        fail_at(&table->in, cell, "%s: '%.40s' differs from the value in line %zu; a task of kind %s has one value for the whole "
-                "sequence (kind %s: one for each row)", of->name, cell, *line, kind_names[of->kind], of->kind == CLASS ? "tags" : "reals");
+        fail_at(&table->in, cell,
+                "%s: '%.40s' differs from the value in line %zu; a task of kind %s has one value for the whole "
+                "sequence (kind %s: one for each row)",
+                of->name, cell, *line, kind_names[of->kind], of->kind == CLASS ? "tags" : "reals");
     if (*line) of->items = counted;
     else *line = table->in.number;
     arrfree(one.labels);
@@ -895,18 +920,21 @@ static void read_csv_row(corpus *all, dataset *set, csv *table)
     split_csv(table);
     if (arrlenu(table->cells) != table->columns)
         fail_at(in, arrlenu(table->cells) > table->columns ? table->cells[table->columns] : in->line + in->length,
-                "a row of %zu cells; expected %zu, as in the header line (cells are separated by commas)", arrlenu(table->cells), table->columns);
+                "a row of %zu cells; expected %zu, as in the header line (cells are separated by commas)",
+                arrlenu(table->cells), table->columns);
     sequence = read_csv_sequence(all, set, table);
     arrput(table->row_sequence, (int)sequence);
     for (i = 0; i < arrlenu(table->features); i++) {
         const char *cell = table->cells[table->features[i]];
         if (csv_is_missing(cell))
-            fail_at(in, cell, "feature %s: '%s' where a number was expected; a feature may not be missing", all->features[i], cell);
+            fail_at(in, cell, "feature %s: '%s' where a number was expected; a feature may not be missing",
+                    all->features[i], cell);
         arrput(set->features, (mtl_real)read_number(in, cell, all->features[i]));
     }
     for (i = 0; i < arrlenu(set->targets); i++) {
         const char *cell = table->cells[table->targets[i]];
-        if (kind_is_step(all->tasks[set->targets[i].task].kind)) read_item(all, &set->targets[i], in, cell, csv_is_missing(cell));
+        if (kind_is_step(all->tasks[set->targets[i].task].kind))
+            read_item(all, &set->targets[i], in, cell, csv_is_missing(cell));
         else read_csv_sequence_target(all, set, table, i, sequence, cell);
     }
 }
@@ -917,13 +945,8 @@ static size_t *group_rows(const corpus *all, dataset *set, const csv *table)
     size_t i, sum = 0, sequences = shlenu(set->sequences), rows = arrlenu(table->row_sequence), *order = NULL, *next = NULL;
     arrsetlen(next, sequences);
     arrsetlen(order, rows);
-    for (i = 0; i < sequences; i++) next[i] = 0;
-    for (i = 0; i < rows; i++) next[table->row_sequence[i]]++;
     for (i = 0; i < sequences; i++) {
-        size_t length = next[i];
-        if (length > all->max_tokens)
-            fail("%s: %zu rows in sequence %.60s; expected at most %zu: cut it, or allow more with --max-tokens", set->path, length,
-                 set->sequences[i].key, all->max_tokens);
+        const size_t length = table->rows[i];
         end_sequence(all, set, &table->in, NULL, length);
         next[i] = sum;
         sum += length;
@@ -964,7 +987,8 @@ static dataset read_csv(corpus *all, const char *path)
     table.in = source_open(path);
     read_csv_header(all, &set, &table);
     while (!source_at_end(&table.in) && source_line(&table.in)) read_csv_row(all, &set, &table);
-    if (!arrlenu(table.row_sequence)) fail_at(&table.in, NULL, "nothing but a header line; expected at least one row below it");
+    if (!arrlenu(table.row_sequence))
+        fail_at(&table.in, NULL, "nothing but a header line; expected at least one row below it");
     order = group_rows(all, &set, &table);
     reorder_rows(all, &set, order);
     arrfree(order);
@@ -972,6 +996,7 @@ static dataset read_csv(corpus *all, const char *path)
     arrfree(table.features);
     arrfree(table.targets);
     arrfree(table.row_sequence);
+    arrfree(table.rows);
     arrfree(table.lines);
     source_close(&table.in);
     return set;
@@ -986,11 +1011,24 @@ static int ends_with(const char *text, const char *end)
 /* Reads a file in the form that its name and the options tell, and adds it to `sets`. */
 static void read_dataset(corpus *all, const char *path, int frames, dataset **sets)
 {
+    int conllu = ends_with(path, ".conllu") || ends_with(path, ".conll");
     dataset set;
-    if (!frames && ends_with(path, ".csv")) fail_usage("%s: CSV files hold rows of numbers: give them with --frames, --features and --task", path);
-    set = frames ? read_csv(all, path) : ends_with(path, ".conllu") || ends_with(path, ".conll") ? read_conllu(all, path) : read_tsv(all, path);
+    if (!frames && ends_with(path, ".csv"))
+        fail_usage("%s: CSV files hold rows of numbers: give them with --frames, --features and --task", path);
+    if (frames) set = read_csv(all, path);
+    else if (conllu) set = read_conllu(all, path);
+    else set = read_tsv(all, path);
     report_unseen(all, path);
     arrput(*sets, set);
+}
+
+/* Files that have no labels for any task cannot be scored. */
+static void need_targets(const corpus *all, const dataset *sets)
+{
+    size_t i, targets = 0;
+    for (i = 0; i < arrlenu(sets); i++) targets += arrlenu(sets[i].targets);
+    if (arrlenu(sets) && !targets)
+        fail("%s:1:1: no column for any task of the model%s", sets[0].path, suggestion("", corpus_task_names(all)));
 }
 
 /* The training data are read: from now on tasks and classes are fixed. */
@@ -1001,12 +1039,15 @@ static void corpus_close(corpus *all)
     all->closed = 1;
     for (i = 0; all->left_out && i < shlenu(all->left_out); i++) arrput(known, all->left_out[i].key);
     for (i = 0; i < arrlenu(all->only); i++)
-        if (!corpus_find(all, all->only[i])) fail("--only %s: no such task in the data%s", all->only[i], suggestion(all->only[i], known));
-    if (!arrlenu(all->tasks)) fail("%s:1:1: no task to learn; expected a column such as intent:class in the header line", all->train[0].path);
+        if (!corpus_find(all, all->only[i]))
+            fail("--only %s: no such task in the data%s", all->only[i], suggestion(all->only[i], known));
+    if (!arrlenu(all->tasks))
+        fail("%s:1:1: no task to learn; expected a column such as intent:class in the header line", all->train[0].path);
     for (i = 0; i < arrlenu(all->tasks); i++) {
         task *of = &all->tasks[i];
         if (!of->items)
-            fail("%s:1:1: task %s has no labels at all in the training data; label some, or leave it out with --only", of->path, of->name);
+            fail("%s:1:1: task %s has no labels at all in the training data; label some, or leave it out with --only",
+                 of->path, of->name);
         of->classes = of->labels ? shlenu(of->labels) : 0;
     }
     arrfree(known);
@@ -1054,7 +1095,7 @@ static const group groups[] = {
     { "input",     MTL_DESC_INPUT,     offsetof(settings, input),        "the text input" },
     { "frames",    MTL_DESC_INPUT,     offsetof(settings, frames_input), "the input of rows of numbers" },
     { "encoder",   MTL_DESC_COLUMN,    offsetof(settings, encoder),      "the recurrent layers that all tasks share" },
-    { "task",      MTL_DESC_TASK,      0,                                "a task: task.NAME.weight=2, or task.*.pool=mean for all" },
+    { "task",      MTL_DESC_TASK,      0,                                "a task: task.NAME.weight=2, or task.*.weight for all" },
     { "model",     MTL_DESC_MODEL,     offsetof(settings, model),        "the model as a whole" },
     { "trainer",   MTL_DESC_TRAINER,   offsetof(settings, trainer),      "the update rule" },
     { "fit",       MTL_DESC_FIT,       offsetof(settings, fit),          "the training loop" },
@@ -1063,8 +1104,8 @@ static const group groups[] = {
 enum { GROUP_COUNT = sizeof groups / sizeof *groups };
 
 /* Fields that the data or the command line's own options decide. */
-static const char *const decided_fields[] = { "input.vocabulary", "input.features", "frames.vocabulary", "frames.features", "task.kind",
-                                              "task.level", "task.classes", "task.width" };
+static const char *const decided_fields[] = { "input.vocabulary", "input.features", "frames.vocabulary", "frames.features",
+                                              "task.kind",        "task.level",     "task.classes",      "task.width" };
 
 /* The textbook model: DESIGN section 8. */
 typedef struct preset_row { const char *path, *text; } preset_row;
@@ -1107,9 +1148,12 @@ static void fail_path(const char *option, const char *path, const group *in)
     const mtl_field *fields = in ? mtl_fields(in->desc, &count) : NULL;
     for (i = 0; i < count; i++) arrput(candidates, fields[i].name);
     for (i = 0; i < GROUP_COUNT && !in; i++) arrput(candidates, groups[i].name);
-    if (in) fail_usage("%s %s: %s has no field '%.60s'%s", option, path, in->name, field_name(path), suggestion(field_name(path), candidates));
+    if (in)
+        fail_usage("%s %s: %s has no field '%.60s'%s", option, path, in->name, field_name(path),
+                   suggestion(field_name(path), candidates));
     snprintf(before, sizeof before, "%.*s", (int)strcspn(path, "."), path);
-    fail_usage("%s %s: expected GROUP.FIELD=VALUE, and '%s' is no group of fields%s", option, path, before, suggestion(before, candidates));
+    fail_usage("%s %s: expected GROUP.FIELD=VALUE, and '%s' is no group of fields%s", option, path, before,
+               suggestion(before, candidates));
 }
 
 /* Group and field of "encoder.hidden" or "task.intent.weight"; wrong ones end the program. */
@@ -1123,10 +1167,12 @@ static const mtl_field *resolve_path(const char *option, const char *path, const
     field = find_field(*in, field_name(path));
     if (!field) fail_path(option, path, *in);
     if ((*in)->desc == MTL_DESC_TASK && strchr(path, '.') == strrchr(path, '.'))
-        fail_usage("%s %s: which task? expected task.NAME.%s, or task.*.%s for all of them", option, path, field->name, field->name);
+        fail_usage("%s %s: which task? expected task.NAME.%s, or task.*.%s for all of them", option, path, field->name,
+                   field->name);
     snprintf(decided, sizeof decided, "%s.%s", (*in)->name, field->name);
     for (i = 0; i < sizeof decided_fields / sizeof *decided_fields; i++)
-        if (strcmp(decided, decided_fields[i]) == 0) fail_usage("%s %s: this is known from the data and cannot be set", option, path);
+        if (strcmp(decided, decided_fields[i]) == 0)
+            fail_usage("%s %s: this is known from the data and cannot be set", option, path);
     return field;
 }
 
@@ -1135,13 +1181,15 @@ static void set_member(const char *option, const mtl_field *field, void *desc, c
 {
     mtl_error err = { 0 };
     double number;
+    int out_of_range;
     if (!mtl_field_set(field, desc, text, &err)) return;
-    fail_usage("%s %s: %s%s", option, text, strstr(err.message, "whole") || !mtl_text_number(text, strlen(text), &number) ? "" : "out of range: ",
-               err.message);
+    out_of_range = mtl_text_number(text, strlen(text), &number) && !strstr(err.message, "whole number");
+    fail_usage("%s %s: %s%s", option, text, out_of_range ? "out of range: " : "", err.message);
 }
 
 /* Keeps a task's field for the time when the task is known; the value is checked now. */
-static void assign_task_field(settings *given, const char *option, const char *path, const mtl_field *field, const char *text)
+static void assign_task_field(settings *given, const char *option, const char *path, const mtl_field *field,
+                              const char *text)
 {
     const char *begin = strchr(path, '.') + 1, *end = strrchr(path, '.');
     mtl_task_desc scratch = { 0 };
@@ -1208,25 +1256,35 @@ typedef struct option {
 #define MEMBER(member) offsetof(settings, member), NULL
 #define FIELDS(paths) 0, paths
 static const option options[] = {
-    { "--data", "FILE", TRAIN | EVAL, FILES, MEMBER(data), "labelled text: task TSV, or CoNLL-U when its name ends in .conllu; may be repeated" },
-    { "--valid", "FILE", TRAIN, FILES, MEMBER(valid), "the same, to score after each epoch and keep the best; may be repeated" },
+    { "--data", "FILE", TRAIN | EVAL, FILES, MEMBER(data),
+      "labelled text: task TSV, or CoNLL-U when its name ends in .conllu; may be repeated" },
+    { "--valid", "FILE", TRAIN, FILES, MEMBER(valid),
+      "the same, to score after each epoch and keep the best; may be repeated" },
     { "--out", "FILE", TRAIN, TEXT, MEMBER(out), "the model file to write (safetensors)" },
     { "--model", "FILE", EVAL | PREDICT | INFO, TEXT, MEMBER(model_path), "the model file" },
     { "--only", "TASK,TASK", TRAIN | EVAL, LIST, MEMBER(only), "these tasks alone" },
-    { "--frames", "FILE", TRAIN | EVAL | PREDICT, FILES, MEMBER(frames), "rows of numbers in CSV instead of text (--valid is CSV then, too)" },
-    { "--sequence", "COLUMN", TRAIN | EVAL | PREDICT, TEXT, MEMBER(sequence), "CSV: the column that names a row's sequence; without it a file is one" },
+    { "--frames", "FILE", TRAIN | EVAL | PREDICT, FILES, MEMBER(frames),
+      "rows of numbers in CSV instead of text (--valid is CSV then, too)" },
+    { "--sequence", "COLUMN", TRAIN | EVAL | PREDICT, TEXT, MEMBER(sequence),
+      "CSV: the column that names a row's sequence; without it a file is one" },
     { "--features", "A,B,C", TRAIN | EVAL | PREDICT, LIST, MEMBER(features), "CSV: the columns that are the input" },
-    { "--task", "NAME:KIND", TRAIN | EVAL, FILES, MEMBER(tasks), "CSV: a column to learn, of kind class, tags, real or reals; may be repeated" },
-    { "--clamp", "TASK=LOW:HIGH", TRAIN | EVAL | PREDICT, FILES, MEMBER(clamps), "cuts a real task's targets and answers to this range" },
+    { "--task", "NAME:KIND", TRAIN | EVAL, FILES, MEMBER(tasks),
+      "CSV: a column to learn, of kind class, tags, real or reals; may be repeated" },
+    { "--clamp", "TASK=LOW:HIGH", TRAIN | EVAL | PREDICT, FILES, MEMBER(clamps),
+      "cuts a real task's targets and answers to this range" },
     { "--cell", "rnn|gru|lstm", TRAIN, FIELD, FIELDS("encoder.cell"), NULL },
-    { "--dir", "uni|bi", TRAIN, FIELD, FIELDS("encoder.bidirectional"), "one direction, or a second one that reads from the end [bi]" },
+    { "--dir", "uni|bi", TRAIN, FIELD, FIELDS("encoder.bidirectional"),
+      "one direction, or a second one that reads from the end [bi]" },
     { "--hidden", "N", TRAIN, FIELD, FIELDS("encoder.hidden"), NULL },
     { "--layers", "N", TRAIN, FIELD, FIELDS("encoder.layers"), NULL },
     { "--embed", "N", TRAIN, FIELD, FIELDS("input.width"), NULL },
-    { "--pool", "last|mean|max", TRAIN, FIELD, FIELDS("task.*.pool"), "how a sequence's rows become one, for class and real tasks [max]" },
+    { "--pool", "last|mean|max", TRAIN, FIELD, FIELDS("task.*.pool"),
+      "how a sequence's rows become one, for class and real tasks [max]" },
     { "--weight", "TASK=X", TRAIN, TASK_FIELD, FIELDS("task.*.weight"), NULL },
-    { "--dropout", "X", TRAIN, FIELD, FIELDS("input.dropout encoder.dropout"), "share of the embeddings and of the encoder's outputs dropped in training [0.3]" },
-    { "--min-count", "N", TRAIN, COUNT, MEMBER(min_count), "words that occur less often in the training data are unknown words [1]" },
+    { "--dropout", "X", TRAIN, FIELD, FIELDS("input.dropout encoder.dropout"),
+      "share of the embeddings and of the encoder's outputs dropped in training [0.3]" },
+    { "--min-count", "N", TRAIN, COUNT, MEMBER(min_count),
+      "words that occur less often in the training data are unknown words [1]" },
     { "--lowercase", NULL, TRAIN, FIELD_SWITCH, FIELDS("input.lowercase"), NULL },
     { "--digits", NULL, TRAIN, FIELD_SWITCH, FIELDS("input.digits"), NULL },
     { "--max-tokens", "N", TRAIN | EVAL | PREDICT, COUNT, MEMBER(max_tokens), "longest sequence allowed [10000]" },
@@ -1241,11 +1299,16 @@ static const option options[] = {
     { "--batch", "N", TRAIN, FIELD, FIELDS("fit.batch"), NULL },
     { "--patience", "N", TRAIN, FIELD, FIELDS("fit.patience"), NULL },
     { "--sampler", "NAME", TRAIN, FIELD, FIELDS("fit.sampler"), NULL },
-    { "--score", "TASK", TRAIN, TEXT, MEMBER(score), "the task whose validation score decides; without it the mean over tasks" },
-    { "--seed", "N", TRAIN, FIELD, FIELDS("model.seed trainer.seed fit.seed"), "of the initial values, dropout and the order of the data [1]" },
-    { "--preset", "plain", TRAIN, TEXT, MEMBER(preset), "a set of values for all of these; single options change it [plain]" },
-    { "--set", "GROUP.FIELD=VALUE", TRAIN | EVAL | PREDICT, SET, FIELDS(NULL), "any field, e.g. encoder.forget_bias=1; `mtl reference` lists them all" },
-    { "--threads", "N", TRAIN | EVAL | PREDICT, FIELD, FIELDS("trainer.threads predictor.threads"), "processors to use; results do not depend on it [all]" },
+    { "--score", "TASK", TRAIN, TEXT, MEMBER(score),
+      "the task whose validation score decides; without it the mean over tasks" },
+    { "--seed", "N", TRAIN, FIELD, FIELDS("model.seed trainer.seed fit.seed"),
+      "of the initial values, dropout and the order of the data [1]" },
+    { "--preset", "plain", TRAIN, TEXT, MEMBER(preset),
+      "a set of values for all of these; single options change it [plain]" },
+    { "--set", "GROUP.FIELD=VALUE", TRAIN | EVAL | PREDICT, SET, FIELDS(NULL),
+      "any field, e.g. encoder.forget_bias=1; `mtl reference` lists them all" },
+    { "--threads", "N", TRAIN | EVAL | PREDICT, FIELD, FIELDS("trainer.threads predictor.threads"),
+      "processors to use; results do not depend on it [all]" },
     { "--isa", "NAME", TRAIN | EVAL | PREDICT, FIELD, FIELDS("trainer.isa predictor.isa"), NULL },
     { "--log", "FILE", TRAIN, TEXT, MEMBER(log), "writes a JSON object for each epoch" },
     { "--quiet", NULL, TRAIN, SWITCH, MEMBER(quiet), "prints nothing but warnings and errors" },
@@ -1297,12 +1360,12 @@ static void print_command_help(int command)
     }
     printf("  %-28s %s\n", "--help", "this text");
     if (command == TRAIN)
-        printf("\nA task TSV's header line names its columns: text (tokens separated by one space) and NAME:KIND for each task. Kinds:\n"
-               "class (one label), tags (one label a token), real (a number), reals (one a token). A cell _ is a missing label.\n"
-               "Several files may have different tasks. Ctrl-C once keeps the best model so far, twice leaves at once.\n");
+        printf("\nA task TSV's header line names its columns: text (tokens separated by one space) and NAME:KIND for each task.\n"
+               "Kinds: class (one label), tags (one label a token), real (a number), reals (one a token); a cell _ is a missing\n"
+               "label. Several files may have different tasks. Ctrl-C once keeps the best model so far, twice leaves at once.\n");
     if (command == PREDICT)
-        printf("\nThe first line of the answer is a header line (not with --json). An empty line is answered by an empty line; a line that\n"
-               "is not valid UTF-8 or too long ends the command with status 1, as does a reader of the answers that goes away.\n");
+        printf("\nThe first line of the answer is a header line (not with --json). An empty line is answered by an empty line; a\n"
+               "line that is not valid UTF-8 or too long ends the command with status 1, as does a reader that goes away.\n");
     flush_output();
     leave(0);
 }
@@ -1326,12 +1389,15 @@ static const option *find_option(int command, const char *text, size_t length)
     for (i = 0; i < OPTION_COUNT; i++)
         if (strlen(options[i].name) == length && memcmp(options[i].name, text, length) == 0) break;
     if (i < OPTION_COUNT && options[i].commands & command) return &options[i];
-    if (i < OPTION_COUNT) fail_usage("%s is not an option of mtl %s; see mtl %s --help", options[i].name, command_name(command), command_name(command));
+    if (i < OPTION_COUNT)
+        fail_usage("%s is not an option of mtl %s; see mtl %s --help", options[i].name, command_name(command),
+                   command_name(command));
     for (i = 0; i < OPTION_COUNT; i++)
         if (options[i].commands & command) arrput(candidates, options[i].name);
     wrong = strcpy((char *)checked_realloc(NULL, strlen(text) + 1), text);
     wrong[length] = '\0';
-    fail_usage("unknown option %.60s%s (mtl %s --help lists all)", wrong, suggestion(wrong, candidates), command_name(command));
+    fail_usage("unknown option %.60s%s (mtl %s --help lists all)", wrong, suggestion(wrong, candidates),
+               command_name(command));
 }
 
 static void add_list(char ***list, const char *text)
@@ -1410,12 +1476,14 @@ static void parse_options(settings *given, int count, char **arguments)
         size_t length = value ? (size_t)(value - text) : strlen(text);
         if (strcmp(text, "--help") == 0 || strcmp(text, "-h") == 0) print_command_help(given->command);
         if (strncmp(text, "--", 2) != 0)
-            fail_usage("unexpected argument '%.60s'; options begin with -- (mtl %s --help lists them)", text, command_name(given->command));
+            fail_usage("unexpected argument '%.60s'; options begin with -- (mtl %s --help lists them)", text,
+                       command_name(given->command));
         of = find_option(given->command, text, length);
         if (!of->argument && value) fail_usage("%s takes no value", of->name);
         if (of->argument && value) value++;
         else if (of->argument) {
-            if (i + 1 >= count || strncmp(arguments[i + 1], "--", 2) == 0) fail_usage("%s needs a value: %s %s", of->name, of->name, of->argument);
+            if (i + 1 >= count || strncmp(arguments[i + 1], "--", 2) == 0)
+                fail_usage("%s needs a value: %s %s", of->name, of->name, of->argument);
             value = arguments[++i];
         }
         set_option(given, of, value);
@@ -1424,7 +1492,9 @@ static void parse_options(settings *given, int count, char **arguments)
 
 static void need_option(const settings *given, int given_it, const char *text)
 {
-    if (!given_it) fail_usage("mtl %s needs %s (mtl %s --help lists all options)", command_name(given->command), text, command_name(given->command));
+    if (!given_it)
+        fail_usage("mtl %s needs %s (mtl %s --help lists all options)", command_name(given->command), text,
+                   command_name(given->command));
 }
 
 static void check_options(const settings *given)
@@ -1432,11 +1502,13 @@ static void check_options(const settings *given)
     int frames = arrlenu(given->frames) > 0;
     if (given->command == TRAIN) need_option(given, arrlenu(given->data) || frames, "--data FILE (or --frames FILE)");
     if (given->command == TRAIN) need_option(given, given->out != NULL, "--out FILE");
-    if (given->command == TRAIN && frames) need_option(given, arrlenu(given->features) > 0, "--features A,B,C with --frames");
+    if (given->command == TRAIN && frames)
+        need_option(given, arrlenu(given->features) > 0, "--features A,B,C with --frames");
     if (given->command == TRAIN && frames) need_option(given, arrlenu(given->tasks) > 0, "--task NAME:KIND with --frames");
     if (given->command == EVAL) need_option(given, arrlenu(given->data) || frames, "--data FILE (or --frames FILE)");
     if (given->command != TRAIN) need_option(given, given->model_path != NULL, "--model FILE");
-    if (frames && arrlenu(given->data)) fail_usage("--data and --frames: expected one of them: a model reads text or rows of numbers");
+    if (frames && arrlenu(given->data))
+        fail_usage("--data and --frames: expected one of them: a model reads text or rows of numbers");
     if (given->command == TRAIN && !frames && (arrlenu(given->features) || arrlenu(given->tasks) || given->sequence))
         fail_usage("--sequence, --features and --task describe CSV files: give those with --frames");
     if (strcmp(given->preset, "plain") != 0) fail_usage("--preset %s: no such preset; expected plain", given->preset);
@@ -1472,8 +1544,8 @@ static void apply_clamps(const settings *given, corpus *all)
    10 batches       data sets as the library takes them
    ================================================================================================================== */
 
-/* The ids of all words of the corpus for a token input: one look-up for each distinct word, through the model's own normalisation,
-   so that training, evaluation and C programs read text alike. */
+/* The ids of all words of the corpus for a token input: one look-up for each distinct word, through the model's own
+   normalisation, so that training, evaluation and C programs read text alike. */
 static int *word_ids(corpus *all, const mtl_model *model, int input)
 {
     size_t i, count = all->words ? shlenu(all->words) : 0;
@@ -1483,7 +1555,7 @@ static int *word_ids(corpus *all, const mtl_model *model, int input)
     return ids;
 }
 
-/* Fills set->batch_inputs for the model's inputs: all token inputs read the same words, a feature input the rows of the CSV file. */
+/* Fills set->batch_inputs for the model's inputs: all token inputs read the same words, a feature input the CSV file's rows. */
 static void make_inputs(corpus *all, dataset *set, const mtl_model *model)
 {
     const mtl_model_desc *desc = mtl_model_describe(model);
@@ -1533,8 +1605,10 @@ static mtl_batch *make_batches(corpus *all, dataset *sets, const mtl_model *mode
     return batches;
 }
 
-/* Sequence `index` of a batch over feature rows or ids, whose rows begin at `row`; without targets. inputs: [input_count] to be used. */
-static mtl_batch one_sequence(const mtl_batch *batch, const mtl_model_desc *desc, size_t index, size_t row, mtl_input *inputs)
+/* Sequence `index` of a batch over feature rows or ids, whose rows begin at `row`; without targets. inputs: [input_count], to be
+   used. */
+static mtl_batch one_sequence(const mtl_batch *batch, const mtl_model_desc *desc, size_t index, size_t row,
+                              mtl_input *inputs)
 {
     mtl_batch one = { 0 };
     size_t i;
@@ -1579,8 +1653,8 @@ static void set_real_score(mtl_task_score *to, const errors *sums)
 }
 
 /* Adds up one task's errors over a data set, its answers clamped. */
-static void add_clamped_errors(mtl_predictor *predictor, const mtl_model *model, const task *of, int index, const mtl_batch *batch,
-                               errors *sums, mtl_error *err)
+static void add_clamped_errors(mtl_predictor *predictor, const mtl_model *model, const task *of, int index,
+                               const mtl_batch *batch, errors *sums, mtl_error *err)
 {
     const mtl_model_desc *desc = mtl_model_describe(model);
     const mtl_real *gold = batch->targets[index].values;
@@ -1602,15 +1676,16 @@ static void add_clamped_errors(mtl_predictor *predictor, const mtl_model *model,
 }
 
 /* Replaces the scores of clamped tasks by those of clamped answers. */
-static void rescore_clamped(mtl_predictor *predictor, const mtl_model *model, const corpus *all, const mtl_batch *batches, mtl_scores *scores,
-                            mtl_error *err)
+static void rescore_clamped(mtl_predictor *predictor, const mtl_model *model, const corpus *all, const mtl_batch *batches,
+                            mtl_scores *scores, mtl_error *err)
 {
     size_t i, k, counted = 0;
     double sum = 0;
     for (i = 0; i < arrlenu(all->tasks); i++) {
         errors sums = { 0 };
         if (!all->tasks[i].clamped || !scores->tasks[i].items) continue;
-        for (k = 0; k < arrlenu(batches); k++) add_clamped_errors(predictor, model, &all->tasks[i], (int)i, &batches[k], &sums, err);
+        for (k = 0; k < arrlenu(batches); k++)
+            add_clamped_errors(predictor, model, &all->tasks[i], (int)i, &batches[k], &sums, err);
         if (sums.items > 0) set_real_score(&scores->tasks[i], &sums);
     }
     for (i = 0; i < scores->task_count; i++)
@@ -1778,9 +1853,15 @@ static void check_output(const settings *given, const char *path, const char *sh
     if (slash) slash[slash == folder] = '\0';
     else strcpy(folder, ".");
     if (!*path) fail("%s: an empty path; expected the name of a file", shown);
-    if (stat(path, &status) == 0 && S_ISDIR(status.st_mode)) fail("%s %s: is a directory; expected the path of a file", shown, path);
-    if (stat(folder, &status) != 0 || !S_ISDIR(status.st_mode)) fail("%s %s: there is no folder %s; create it first", shown, path, folder);
-    if (access(folder, W_OK) != 0) fail("%s %s: the folder %s cannot be written to: %s", shown, path, folder, strerror(errno));
+    if (stat(path, &status) == 0 && S_ISDIR(status.st_mode))
+        fail("%s %s: is a directory; expected the path of a file", shown, path);
+    if (stat(path, &status) == 0 && !S_ISREG(status.st_mode) &&
+        path == given->out) /* saving would put a file in its place */
+        fail("%s %s: is a device or a pipe; expected the path of a file", shown, path);
+    if (stat(folder, &status) != 0 || !S_ISDIR(status.st_mode))
+        fail("%s %s: there is no folder %s; create it first", shown, path, folder);
+    if (access(folder, W_OK) != 0)
+        fail("%s %s: the folder %s cannot be written to: %s", shown, path, folder, strerror(errno));
     free(folder);
 }
 
@@ -1802,7 +1883,8 @@ static void make_vocabulary(const settings *given, corpus *all)
     for (i = 0; i < shlenu(counted); i++)
         if (counted[i].value >= (size_t)given->min_count) names_add(&all->vocabulary, counted[i].key);
     if (shlenu(all->vocabulary) < 2)
-        fail("the vocabulary is empty: no word occurs %lld times in the training data; lower --min-count", given->min_count);
+        fail("the vocabulary is empty: no word occurs %lld times in the training data; lower --min-count",
+             given->min_count);
     shfree(counted);
     arrfree(text);
 }
@@ -1838,7 +1920,8 @@ static mtl_task_desc make_task_desc(const settings *given, const task *of, const
     for (i = 0; i < arrlenu(given->assignments); i++) {
         const assignment *set = &given->assignments[i];
         int pool_of_steps = kind_is_step(of->kind) && strcmp(set->field->name, "pool") == 0;
-        if ((strcmp(set->task, "*") == 0 || strcmp(set->task, of->name) == 0) && !pool_of_steps) mtl_field_set(set->field, &desc, set->text, &err);
+        if ((strcmp(set->task, "*") == 0 || strcmp(set->task, of->name) == 0) && !pool_of_steps)
+            mtl_field_set(set->field, &desc, set->text, &err);
     }
     check(&err);
     desc.name = of->name;
@@ -1859,7 +1942,8 @@ static void check_task_names(const settings *given, const corpus *all)
         if (strcmp(set->task, "*") != 0 && !corpus_find(all, set->task))
             fail_usage("%s: no task %s in the data%s", set->option, set->task, suggestion(set->task, known));
     }
-    if (given->score && !corpus_find(all, given->score)) fail_usage("--score %s: no such task%s", given->score, suggestion(given->score, known));
+    if (given->score && !corpus_find(all, given->score))
+        fail_usage("--score %s: no such task%s", given->score, suggestion(given->score, known));
     arrfree(known);
 }
 
@@ -1871,8 +1955,8 @@ static void check_memory(const mtl_model_desc *desc)
     double machine = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
     check(&err);
     if (machine > 0 && 4.0 * (double)bytes > machine)   /* weights, gradients and two moments */
-        fail("out of memory: the model needs %zu bytes, and about %.0f bytes while it is trained; this machine has %.0f: make --hidden, "
-             "--embed or the vocabulary smaller", bytes, 4.0 * (double)bytes, machine);
+        fail("out of memory: the model needs %zu bytes, and about %.0f bytes while it is trained; this machine has %.0f: "
+             "make --hidden, --embed or the vocabulary smaller", bytes, 4.0 * (double)bytes, machine);
 }
 
 static mtl_model *create_model(const settings *given, corpus *all)
@@ -1967,8 +2051,8 @@ static void add_text(char **text, const char *format, ...)
     memcpy(arraddnptr(*text, length + 1), piece, length + 1);
 }
 
-/* Keeps in the model how it is trained, for `mtl info`, and how CSV files are read, for eval and predict. What the result does not
-   depend on (threads, limits) stays out, so that equal runs write equal files. */
+/* Keeps in the model how it is trained, for `mtl info`, and how CSV files are read, for eval and predict. What the result
+   does not depend on (threads, limits) stays out, so that equal runs write equal files. */
 static void note_settings(const settings *given, const corpus *all, mtl_model *model, mtl_error *err)
 {
     static const char *const left_out[] = { "threads", "isa", "max_rows", "max_sequences", "max_steps" };
@@ -2053,7 +2137,8 @@ static void show_batch(reporter *to, const mtl_progress *now)
     to->last_shown = now->seconds;
     format_losses(to, now, losses, sizeof losses);
     snprintf(line, sizeof line, "epoch %zu/%zu  %3.0f%%  %.0f tokens/s  %s left  %s", now->epoch, now->epochs,
-             now->batches ? 100.0 * (double)now->batch / (double)now->batches : 0.0, now->tokens_per_second, format_time(now->seconds_left, left), losses);
+             now->batches ? 100.0 * (double)now->batch / (double)now->batches : 0.0, now->tokens_per_second,
+             format_time(now->seconds_left, left), losses);
     if (width < sizeof line) line[width] = '\0';
     printf("\r%s\033[K", line);
     progress_line_open = 1;
@@ -2064,9 +2149,10 @@ static void show_epoch(reporter *to, const mtl_progress *now)
 {
     char losses[512], left[24], valid[80] = "";
     format_losses(to, now, losses, sizeof losses);
-    if (now->scores) snprintf(valid, sizeof valid, "  valid %.4f%s", now->scores->score, now->best_epoch == now->epoch ? " (best)" : "");
-    printf("%sepoch %zu/%zu  %s%s  %.0f tokens/s  %s left\n", progress_line_open ? "\r\033[K" : "", now->epoch, now->epochs, losses, valid,
-           now->tokens_per_second, format_time(now->seconds_left, left));
+    if (now->scores)
+        snprintf(valid, sizeof valid, "  valid %.4f%s", now->scores->score, now->best_epoch == now->epoch ? " (best)" : "");
+    printf("%sepoch %zu/%zu  %s%s  %.0f tokens/s  %s left\n", progress_line_open ? "\r\033[K" : "", now->epoch, now->epochs,
+           losses, valid, now->tokens_per_second, format_time(now->seconds_left, left));
     progress_line_open = 0;
     fflush(stdout);
 }
@@ -2082,7 +2168,8 @@ static void log_epoch(const reporter *to, const mtl_progress *now)
     json_number(to->log, &first, "loss", joint_loss(to, now));
     json_key(to->log, &first, "task_loss");
     fputc('{', to->log);
-    for (i = 0; i < desc->task_count && now->task_loss; i++) json_number(to->log, &first_task, desc->tasks[i].name, now->task_loss[i]);
+    for (i = 0; i < desc->task_count && now->task_loss; i++)
+        json_number(to->log, &first_task, desc->tasks[i].name, now->task_loss[i]);
     fputc('}', to->log);
     json_number(to->log, &first, "lr", to->lr);
     json_number(to->log, &first, "seconds", now->seconds);
@@ -2140,6 +2227,7 @@ static void read_training_data(const settings *given, corpus *all)
     }
     check_task_names(given, all);
     for (i = 0; i < arrlenu(given->valid); i++) read_dataset(all, given->valid[i], frames, &all->valid);
+    need_targets(all, all->valid);
 }
 
 static size_t count_parameters(mtl_model *model)
@@ -2181,7 +2269,8 @@ static void report_end(const settings *given, const mtl_fit_result *result)
 }
 
 /* Fits the model and leaves the result in *result. */
-static void fit(const settings *given, corpus *all, mtl_model *model, const mtl_batch *train, const mtl_batch *valid, mtl_fit_result *result)
+static void fit(const settings *given, corpus *all, mtl_model *model, const mtl_batch *train, const mtl_batch *valid,
+                mtl_fit_result *result)
 {
     mtl_error err = { 0 };
     reporter to = { 0 };
@@ -2191,7 +2280,8 @@ static void fit(const settings *given, corpus *all, mtl_model *model, const mtl_
     to.given = given;
     to.model = model;
     to.terminal = isatty(STDOUT_FILENO) && !given->quiet;
-    if (given->log && !(to.log = fopen(given->log, "w"))) fail("--log %s: cannot be written: %s", given->log, strerror(errno));
+    if (given->log && !(to.log = fopen(given->log, "w")))
+        fail("--log %s: cannot be written: %s", given->log, strerror(errno));
     how.score = given->score;
     how.progress = on_progress;
     how.user = &to;
@@ -2213,6 +2303,8 @@ static int command_train(const settings *given, corpus *all)
     char trained[120];
     check_output(given, given->out, "--out");
     if (given->log) check_output(given, given->log, "--log");
+    if (given->log && strcmp(given->log, given->out) == 0)
+        fail("--log %s: is --out, too; expected another path", given->log);
     read_training_data(given, all);
     model = create_model(given, all);
     train = make_batches(all, all->train, model);
@@ -2222,8 +2314,8 @@ static int command_train(const settings *given, corpus *all)
     note_settings(given, all, model, &err);
     check(&err);
     fit(given, all, model, train, valid, &result);
-    snprintf(trained, sizeof trained, "epochs=%zu\nupdates=%zu\nbest_epoch=%zu\nbest_score=%.6g\n", result.epochs, result.updates, result.best_epoch,
-             result.best_score);
+    snprintf(trained, sizeof trained, "epochs=%zu\nupdates=%zu\nbest_epoch=%zu\nbest_score=%.6g\n", result.epochs,
+             result.updates, result.best_epoch, result.best_score);
     mtl_model_note(model, "trained", trained, &err);
     mtl_model_save(model, given->out, &err);
     check(&err);
@@ -2248,9 +2340,12 @@ static mtl_model *load_model(const settings *given)
     mtl_error err = { 0 };
     mtl_model *model;
     struct stat status;
-    if (stat(given->model_path, &status) == 0 && S_ISDIR(status.st_mode)) fail("%s: is a directory; expected a model file", given->model_path);
+    if (stat(given->model_path, &status) == 0 && S_ISDIR(status.st_mode))
+        fail("%s: is a directory; expected a model file", given->model_path);
     model = mtl_model_load(given->model_path, &err);
-    if (err.code) fail("%s%s%s", strstr(err.message, given->model_path) ? "" : given->model_path, strstr(err.message, given->model_path) ? "" : ": ", err.message);
+    if (err.code)
+        fail("%s%s%s", strstr(err.message, given->model_path) ? "" : given->model_path,
+             strstr(err.message, given->model_path) ? "" : ": ", err.message);
     return model;
 }
 
@@ -2285,7 +2380,8 @@ static void corpus_from_model(const settings *given, corpus *all, const mtl_mode
         of.kind = kind_of(&desc->tasks[i]);
         of.path = given->model_path;
         if (kind_is_real(of.kind) && desc->tasks[i].width > 1)
-            fail("%s: task %s has %d numbers for each item; the command reads one", given->model_path, of.name, desc->tasks[i].width);
+            fail("%s: task %s has %d numbers for each item; the command reads one", given->model_path, of.name,
+                 desc->tasks[i].width);
         for (label = 0; label < desc->tasks[i].classes && !kind_is_real(of.kind); label++)
             names_add(&of.labels, label_text(model, (int)i, label, number));
         of.classes = (size_t)desc->tasks[i].classes;
@@ -2295,7 +2391,8 @@ static void corpus_from_model(const settings *given, corpus *all, const mtl_mode
     all->only = given->only;
     all->max_tokens = (size_t)given->max_tokens;
     for (i = 0; i < arrlenu(given->only); i++)
-        if (!corpus_find(all, given->only[i])) fail_usage("--only %s: no such task%s", given->only[i], suggestion(given->only[i], corpus_task_names(all)));
+        if (!corpus_find(all, given->only[i]))
+            fail_usage("--only %s: no such task%s", given->only[i], suggestion(given->only[i], corpus_task_names(all)));
     apply_clamps(given, all);
 }
 
@@ -2306,17 +2403,20 @@ static void check_inputs(const settings *given, corpus *all, mtl_model *model)
     int input = feature_input(desc);
     const char *features;
     mtl_error err = { 0 };
-    if (input >= 0 && !arrlenu(given->frames)) fail_usage("%s reads rows of numbers: give --frames FILE.csv", given->model_path);
+    if (input >= 0 && !arrlenu(given->frames))
+        fail_usage("%s reads rows of numbers: give --frames FILE.csv", given->model_path);
     if (input < 0 && arrlenu(given->frames)) fail_usage("%s reads text: --frames does not fit", given->model_path);
     if (input < 0 && !desc->inputs[0].words) fail("%s reads token ids: it stores no words", given->model_path);
     if (input < 0) return;
-    if (desc->input_count > 1) fail("%s has %zu inputs; the command can feed one of numbers", given->model_path, desc->input_count);
+    if (desc->input_count > 1)
+        fail("%s has %zu inputs; the command can feed one of numbers", given->model_path, desc->input_count);
     features = mtl_model_note(model, "features", NULL, &err);
     all->sequence = given->sequence ? given->sequence : mtl_model_note(model, "sequence", NULL, &err);
     all->features = given->features;
     if (!arrlenu(all->features) && features) add_list(&all->features, features);
     if ((int)arrlenu(all->features) != desc->inputs[input].features)
-        fail_usage("--features names %zu columns; %s was trained on %d", arrlenu(all->features), given->model_path, desc->inputs[input].features);
+        fail_usage("--features names %zu columns; %s was trained on %d", arrlenu(all->features), given->model_path,
+                   desc->inputs[input].features);
 }
 
 /* --task in eval says which kind a column has; it must be the model's. */
@@ -2342,15 +2442,13 @@ static int command_eval(const settings *given, corpus *all)
     mtl_scores scores;
     int frames = arrlenu(given->frames) > 0;
     char **files = frames ? given->frames : given->data;
-    size_t i, targets = 0;
+    size_t i;
     const char *settings_note = mtl_model_note(model, "settings", NULL, NULL);
     corpus_from_model(given, all, model);
     check_inputs(given, all, model);
     check_tasks(given, all);
     for (i = 0; i < arrlenu(files); i++) read_dataset(all, files[i], frames, &all->valid);
-    for (i = 0; i < arrlenu(files); i++) targets += arrlenu(all->valid[i].targets);
-    if (!targets)
-        fail("%s:1:1: no column for any task of %s%s", files[0], given->model_path, suggestion("", corpus_task_names(all)));
+    need_targets(all, all->valid);
     if (settings_note && strstr(settings_note, "\nclamp=") && !arrlenu(given->clamps))
         warn("the model was trained with --clamp; scores are of the whole range unless it is given here, too");
     batches = make_batches(all, all->valid, model);
@@ -2387,11 +2485,13 @@ static void json_probabilities(const mtl_model *model, int index, const mtl_pred
     char number[24];
     putchar('{');
     for (c = 0; c < answer->width; c++)
-        json_number(stdout, &first, label_text(model, index, (int)c, number), answer->probabilities[item * answer->width + c]);
+        json_number(stdout, &first, label_text(model, index, (int)c, number),
+                    answer->probabilities[item * answer->width + c]);
     putchar('}');
 }
 
-/* class: {"label", "probabilities"}; tags: {"labels", "probabilities": one for each label chosen}; real: {"value"}; reals: {"values"}. */
+/* class: {"label", "probabilities"}; tags: {"labels", "probabilities": one for each label chosen}; real: {"value"};
+   reals: {"values"}. */
 static void json_answer(const mtl_model *model, const task *of, int index, const mtl_prediction *answer)
 {
     size_t i;
@@ -2420,7 +2520,8 @@ static void json_answer(const mtl_model *model, const task *of, int index, const
 }
 
 /* One line: what was asked, and each task's answer. what: "text" or "sequence". */
-static void print_answers(const settings *given, const corpus *all, const mtl_model *model, const char *what, const char *asked, const mtl_prediction *answers)
+static void print_answers(const settings *given, const corpus *all, const mtl_model *model, const char *what,
+                          const char *asked, const mtl_prediction *answers)
 {
     size_t i;
     int first = 1;
@@ -2435,7 +2536,8 @@ static void print_answers(const settings *given, const corpus *all, const mtl_mo
         fputs(asked, stdout);
     }
     for (i = 0; i < arrlenu(all->tasks); i++) {
-        if (given->json) json_key(stdout, &first, all->tasks[i].name), json_answer(model, &all->tasks[i], (int)i, &answers[i]);
+        if (given->json)
+            json_key(stdout, &first, all->tasks[i].name), json_answer(model, &all->tasks[i], (int)i, &answers[i]);
         else putchar('\t'), print_answer(model, &all->tasks[i], (int)i, &answers[i]);
     }
     puts(given->json ? "}}" : "");
@@ -2459,8 +2561,10 @@ static size_t tidy_line(const source *in, size_t max_tokens)
     size_t tokens = 0;
     while (*(from += strspn(from, " \t"))) {
         size_t length = strcspn(from, " \t");
-        if (length > LONGEST_WORD) fail_at(in, from, "a token of %zu bytes; expected at most %d", length, (int)LONGEST_WORD);
-        if (++tokens > max_tokens) fail_at(in, from, "more than %zu tokens in a line; cut it, or allow more with --max-tokens", max_tokens);
+        if (length > LONGEST_WORD)
+            fail_at(in, from, "a token of %zu bytes; expected at most %d", length, (int)LONGEST_WORD);
+        if (++tokens > max_tokens)
+            fail_at(in, from, "more than %zu tokens in a line; cut it, or allow more with --max-tokens", max_tokens);
         if (tokens > 1) *to++ = ' ';
         memmove(to, from, length);
         to += length;
@@ -2470,7 +2574,8 @@ static size_t tidy_line(const source *in, size_t max_tokens)
     return tokens;
 }
 
-static void predict_lines(const settings *given, corpus *all, mtl_model *model, mtl_predictor *predictor, mtl_prediction *answers)
+static void predict_lines(const settings *given, corpus *all, mtl_model *model, mtl_predictor *predictor,
+                          mtl_prediction *answers)
 {
     source in = { 0 };
     char *buffer = NULL;
@@ -2494,7 +2599,8 @@ static void predict_lines(const settings *given, corpus *all, mtl_model *model, 
     free(buffer);
 }
 
-static void predict_frames(const settings *given, corpus *all, mtl_model *model, mtl_predictor *predictor, mtl_prediction *answers)
+static void predict_frames(const settings *given, corpus *all, mtl_model *model, mtl_predictor *predictor,
+                           mtl_prediction *answers)
 {
     const mtl_model_desc *desc = mtl_model_describe(model);
     mtl_input inputs[1];
@@ -2677,7 +2783,8 @@ static void json_model(const settings *given, mtl_model *model, double bytes)
     size_t i, column_count = desc->column_count ? desc->column_count : 1;
     printf("{\"file\": ");
     json_string(stdout, given->model_path);
-    printf(", \"bytes\": %.0f, \"parameters\": %zu, \"seed\": %llu, \"inputs\": [", bytes, count_parameters(model), desc->seed);
+    printf(", \"bytes\": %.0f, \"parameters\": %zu, \"seed\": %llu, \"inputs\": [", bytes, count_parameters(model),
+           desc->seed);
     for (i = 0; i < desc->input_count; i++) {
         if (i) printf(", ");
         json_fields(MTL_DESC_INPUT, &desc->inputs[i], desc->inputs[i].name);
@@ -2717,7 +2824,8 @@ static void print_range(const mtl_field *of)
 {
     const mtl_choice *choice;
     if (of->choices) {
-        for (choice = of->choices; choice->name; choice++) printf("%s`%s`", choice == of->choices ? "" : ", ", choice->name);
+        for (choice = of->choices; choice->name; choice++)
+            printf("%s`%s`", choice == of->choices ? "" : ", ", choice->name);
     } else if (of->type == MTL_FIELD_FLAG) {
         printf("0 or 1");
     } else if (of->low < of->high) {
@@ -2733,11 +2841,13 @@ static int command_reference(void)
     static mtl_task_desc no_task;
     size_t g, i, count;
     char value[64];
-    printf("# Reference: every field\n\nMade by `mtl reference` from the field tables of mtl_rnn.h. The command sets any of them with "
-           "`--set GROUP.FIELD=VALUE`; in C they are the members of the descs. The defaults are the header's; `mtl train` starts from its preset.\n");
+    printf("# Reference: every field\n\n"
+           "Made by `mtl reference` from the field tables of mtl_rnn.h. The command sets any of them with `--set GROUP.FIELD=VALUE`;\n"
+           "in C they are the members of the descs. The defaults are the header's; `mtl train` starts from its preset.\n");
     for (g = 0; g < GROUP_COUNT; g++) {
         const mtl_field *fields = mtl_fields(groups[g].desc, &count);
-        const void *members = groups[g].desc == MTL_DESC_TASK ? (const void *)&no_task : (const void *)((const char *)&defaults + groups[g].offset);
+        const void *members = groups[g].desc == MTL_DESC_TASK ? (const void *)&no_task
+                                                              : (const void *)((const char *)&defaults + groups[g].offset);
         if (strcmp(groups[g].name, "frames") == 0) continue;
         printf("\n## %s: %s\n\n| field | default | range | meaning |\n|---|---|---|---|\n", groups[g].name, groups[g].what);
         for (i = 0; i < count; i++) {
@@ -2745,7 +2855,8 @@ static int command_reference(void)
             print_range(&fields[i]);
             printf(" | %s |\n", fields[i].help);
         }
-        if (strcmp(groups[g].name, "input") == 0) printf("\nFor rows of numbers the same fields are set as `frames.FIELD`.\n");
+        if (strcmp(groups[g].name, "input") == 0)
+            printf("\nFor rows of numbers the same fields are set as `frames.FIELD`.\n");
     }
     return 0;
 }

@@ -290,6 +290,9 @@ check "a step task answers each row" [ "$(awk -F "$tab" '$1 == "u1" { print spli
 check "answers are clamped" awk -F "$tab" 'NR > 1 { n = split($2, a, " "); for (i = 1; i <= n; i++) if (a[i] < 0 || a[i] > 10) exit 1 }' stdout.txt
 run predict --model frames.st --frames valid.csv --json
 check "predict --frames --json is JSON" json_valid stdout.txt
+run train --frames train.csv --out one.st --features heat,noise --task left:reals $small
+run predict --model one.st --frames valid.csv
+check "without --sequence a file is one sequence" [ "$status" -eq 0 -a "$(wc -l <stdout.txt)" -eq 2 ]
 sed 's/,new,/,"new",/' train.csv >quoted.csv
 run train --frames train.csv --out one.st $frames $csv_tasks $small
 run train --frames quoted.csv --out two.st $frames $csv_tasks $small
@@ -375,6 +378,7 @@ refuses "--score with an unknown task" 2 "--score slot|did you mean slots?" trai
 refuses "--weight of an unknown task" 2 "moot|did you mean mood?" train --data train.tsv --out out.st $small --weight moot=1
 refuses "eval: another kind than the model's" 1 "second.tsv:1:1: |mood|class|real" eval --model model.st --data second.tsv
 printf 'text\tother:class\na\tb\n' >bad.tsv
+refuses "--valid without any of the tasks" 1 "bad.tsv:1:1: |no column for any task" train --data train.tsv --valid bad.tsv --out out.st $small
 refuses "eval: no task of the model" 1 "bad.tsv:1:1: |no column for any task" eval --model model.st --data bad.tsv
 printf '1\ta\t_\tX\n' >bad.conllu
 refuses "CoNLL-U: too few columns" 1 "bad.conllu:1:1: |4 columns|10" train --data bad.conllu --out out.st $small
@@ -402,6 +406,7 @@ printf 's,a,b,y\n1,2,3,x\n2,2,3,x\n1,2,3,z\n' >bad.csv; bad_csv "rows that disag
 printf 's,a,b,y\n1,2,3,1\n1,2,3,2\n' >bad.csv;   bad_csv "numbers that disagree" "3:7: |y|'2'|line 2" --task y:real
 printf 's,a,b,y\n1,2,"3,4\n' >bad.csv;           bad_csv "an open quote" "2:5: |quote" --task y:reals
 printf 's,a,b,y\n1,2,3,\n' >bad.csv;             bad_csv "no labels at all" "1:1: |task y has no labels" --task y:reals
+printf 's,a,b,y\n1,2,3,1\n2,2,3,2\n1,2,3,1\n' >bad.csv; bad_csv "too many rows in a sequence" "4:1: |sequence 1|--max-tokens" --task y:reals --max-tokens 1
 refuses "CSV without --frames" 2 "train.csv|--frames" train --data train.csv --out out.st $small
 refuses "--frames without --features" 2 "--features" train --frames train.csv --out out.st $small --task left:reals
 refuses "--frames without --task" 2 "--task" train --frames train.csv --out out.st $small $frames
@@ -451,6 +456,10 @@ refuses "--weight without =" 2 "--weight intent|TASK=X" $base --weight intent
 mkdir -p folder locked
 refuses "--out in a missing folder" 1 "--out nowhere/m.st|no folder nowhere" train --data train.tsv --out nowhere/m.st $small
 refuses "--out is a folder" 1 "--out folder|is a directory" train --data train.tsv --out folder $small
+mkfifo pipe.fifo
+refuses "--out is a pipe" 1 "--out pipe.fifo|expected the path of a file" train --data train.tsv --out pipe.fifo $small
+check "the pipe is as it was" [ -p pipe.fifo ]
+refuses "--log is --out" 1 "--log out.st|another path" train --data train.tsv --out out.st --log out.st $small
 refuses "--out is a data file" 1 "--out train.tsv|read as data" train --data train.tsv --out train.tsv $small
 refuses "--log in a missing folder" 1 "--log nowhere/l|no folder nowhere" train --data train.tsv --out out.st --log nowhere/l $small
 refuses "--log is a data file" 1 "--log train.tsv|read as data" train --data train.tsv --out out.st --log train.tsv $small

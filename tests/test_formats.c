@@ -9,7 +9,8 @@ static void test_formats_utf8(void **state)
 {
     static const struct { const char *text; size_t valid; } cases[] = {
         { "", 0 }, { "abc", 3 }, { "\xc3\xa9", 2 }, { "\xe2\x82\xac", 3 }, { "\xf0\x9f\x98\x80", 4 }, { "\xf4\x8f\xbf\xbf", 4 },
-        { "a\x80", 1 }, { "a\xc0\x80", 1 }, { "a\xc1\xbf", 1 }, { "\xe0\x9f\xbf", 0 }, { "\xe0\xa0\x80", 3 }, { "\xed\x9f\xbf", 3 },
+        { "a\x80", 1 }, { "a\xc0\x80", 1 }, { "a\xc1\xbf", 1 }, { "\xe0\x9f\xbf", 0 }, { "\xe0\xa0\x80", 3 },
+        { "\xed\x9f\xbf", 3 },
         { "\xed\xa0\x80", 0 }, { "\xf0\x8f\xbf\xbf", 0 }, { "\xf4\x90\x80\x80", 0 }, { "\xf8\x88\x80\x80\x80", 0 }, { "\xff", 0 },
         { "ab\xc3", 2 }, { "ab\xe2\x82", 2 }, { "ab\xf0\x9f\x98", 2 }, { "\xc3\x28", 0 } };
     size_t i;
@@ -43,14 +44,16 @@ static void test_formats_normalise(void **state)
     assert_string_equal(formats_normalise("Hello World 2024!", 0, 0), "Hello World 2024!");
     assert_string_equal(formats_normalise("Hello World 2024!", 1, 0), "hello world 2024!");
     assert_string_equal(formats_normalise("Hello 2024", 0, 1), "Hello 0000");
-    assert_string_equal(formats_normalise("\xc3\x84\xc3\x96\xc3\x9c\xc3\x9f \xc3\x97 \xc3\x9e", 1, 0),      /* AE OE UE sz times THORN */
+    assert_string_equal(formats_normalise("\xc3\x84\xc3\x96\xc3\x9c\xc3\x9f \xc3\x97 \xc3\x9e", 1, 0),
                         "\xc3\xa4\xc3\xb6\xc3\xbc\xc3\x9f \xc3\x97 \xc3\xbe");
-    assert_string_equal(formats_normalise("\xc5\x81\xc3\x93\xc5\xb9 \xc4\xb0 \xc5\xb8", 1, 0), "\xc5\x82\xc3\xb3\xc5\xba i \xc3\xbf");
-    assert_string_equal(formats_normalise("\xce\x91\xce\x98\xce\x97\xce\x9d\xce\x86 \xce\xa3", 1, 0),       /* ATHENA' SIGMA */
+    assert_string_equal(formats_normalise("\xc5\x81\xc3\x93\xc5\xb9 \xc4\xb0 \xc5\xb8", 1, 0),
+                        "\xc5\x82\xc3\xb3\xc5\xba i \xc3\xbf");
+    assert_string_equal(formats_normalise("\xce\x91\xce\x98\xce\x97\xce\x9d\xce\x86 \xce\xa3", 1, 0),
                         "\xce\xb1\xce\xb8\xce\xb7\xce\xbd\xce\xac \xcf\x83");
-    assert_string_equal(formats_normalise("\xd0\x9c\xd0\x9e\xd0\xa1\xd0\x9a\xd0\x92\xd0\x90 \xd0\x81", 1, 0),       /* MOSKVA YO */
+    assert_string_equal(formats_normalise("\xd0\x9c\xd0\x9e\xd0\xa1\xd0\x9a\xd0\x92\xd0\x90 \xd0\x81", 1, 0),
                         "\xd0\xbc\xd0\xbe\xd1\x81\xd0\xba\xd0\xb2\xd0\xb0 \xd1\x91");
-    assert_string_equal(formats_normalise("\xe1\xba\xa4 \xe1\xba\x9e \xc6\xa0", 1, 0), "\xe1\xba\xa5 \xc3\x9f \xc6\xa1");   /* Vietnamese, SS */
+    /* Vietnamese, capital sharp s */
+    assert_string_equal(formats_normalise("\xe1\xba\xa4 \xe1\xba\x9e \xc6\xa0", 1, 0), "\xe1\xba\xa5 \xc3\x9f \xc6\xa1");
     assert_string_equal(formats_normalise("\xf0\x9f\x98\x80 \xe6\x97\xa5", 1, 1), "\xf0\x9f\x98\x80 \xe6\x97\xa5");
     assert_string_equal(formats_normalise("A\xff" "B\xc3", 1, 1), "a\xff" "b\xc3");
     for (size = 0; size < sizeof out; size++) {         /* whole characters that fit, always a 0 */
@@ -185,8 +188,9 @@ static int formats_parse(const char *text, size_t length, mtl_error *err)
 
 static void test_formats_json_read(void **state)
 {
-    static const char text[] = " {\"n\": -12.5e1, \"i\": 7, \"t\": \"a\\u00e9\\n\\ud83d\\ude00\\/\", \"f\": [true, false, null, [], {}],"
-                               "\"seed\": 18446744073709551615, \"z\": \"a\\u0000b\", \"i\": 8}\r\n\t ";
+    static const char text[] = " {\"n\": -12.5e1, \"i\": 7, \"t\": \"a\\u00e9\\n\\ud83d\\ude00\\/\","
+                               " \"f\": [true, false, null, [], {}],"
+                               " \"seed\": 18446744073709551615, \"z\": \"a\\u0000b\", \"i\": 8}\r\n\t ";
     mtl_arena arena;
     mtl_error err;
     const mtl__json *root, *list;
@@ -591,7 +595,8 @@ static int formats_open_header(const char *header, size_t length, size_t data, m
 static void test_formats_safetensors_headers(void **state)
 {
     static const struct { const char *header; int data, code; const char *name; } cases[] = {
-        { "{}", 0, MTL_OK, "" }, { "{}      ", 0, MTL_OK, "" }, { "{}", 1, MTL_ERROR_FORMAT, "" }, { " {}", 0, MTL_ERROR_FORMAT, "header" },
+        { "{}", 0, MTL_OK, "" }, { "{}      ", 0, MTL_OK, "" }, { "{}", 1, MTL_ERROR_FORMAT, "" },
+        { " {}", 0, MTL_ERROR_FORMAT, "header" },
         { "[]", 0, MTL_ERROR_FORMAT, "header" }, { "{} x", 0, MTL_ERROR_FORMAT, "the safetensors header" },
         { "{" FORMATS_T("a", "F32", "[2]", "0", "8") "}", 8, MTL_OK, "" },
         { "{" FORMATS_T("a", "F32", "[]", "0", "4") "}", 4, MTL_OK, "" },                       /* a scalar */
@@ -599,7 +604,7 @@ static void test_formats_safetensors_headers(void **state)
         { "{" FORMATS_T("a", "F32", "[0,4294967296,4294967296]", "0", "0") "}", 0, -1, "a" },   /* 0 or too large: either */
         { "{" FORMATS_T("a", "BF16", "[1,1,1,1,1,1,1,4]", "0", "8") "}", 8, MTL_OK, "" },
         { "{" FORMATS_T("a", "BF16", "[1,1,1,1,1,1,1,1,4]", "0", "8") "}", 8, MTL_ERROR_FORMAT, "a" },
-        { "{" FORMATS_T("b", "U8", "[3]", "5", "8") "," FORMATS_T("a", "BOOL", "[5]", "0", "5") "}", 8, MTL_OK, "" },   /* any order */
+        { "{" FORMATS_T("b", "U8", "[3]", "5", "8") "," FORMATS_T("a", "BOOL", "[5]", "0", "5") "}", 8, MTL_OK, "" },
         { "{" FORMATS_T("b", "U8", "[3]", "0", "3") "," FORMATS_T("a", "I8", "[4]", "4", "8") "}", 8, MTL_ERROR_FORMAT, "a" },
         { "{" FORMATS_T("b", "U8", "[3]", "0", "3") "," FORMATS_T("a", "I8", "[6]", "2", "8") "}", 8, MTL_ERROR_FORMAT, "a" },
         { "{" FORMATS_T("b", "U8", "[8]", "0", "8") "," FORMATS_T("a", "I8", "[8]", "0", "8") "}", 8, MTL_ERROR_FORMAT, NULL },
@@ -627,7 +632,8 @@ static void test_formats_safetensors_headers(void **state)
         { "{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8],\"more\":1}}", 8, MTL_ERROR_FORMAT, "a" },
         { "{\"a\":7}", 0, MTL_ERROR_FORMAT, "a" },
         { "{\"__metadata__\":{\"k\":\"v\"}}", 0, MTL_OK, "" }, { "{\"__metadata__\":{}}", 0, MTL_OK, "" },
-        { "{\"__metadata__\":{\"k\":1}}", 0, MTL_ERROR_FORMAT, "k" }, { "{\"__metadata__\":7}", 0, MTL_ERROR_FORMAT, "__metadata__" },
+        { "{\"__metadata__\":{\"k\":1}}", 0, MTL_ERROR_FORMAT, "k" },
+        { "{\"__metadata__\":7}", 0, MTL_ERROR_FORMAT, "__metadata__" },
         { "{\"__metadata__\":{\"k\":\"a\\u0000\"}}", 0, MTL_ERROR_FORMAT, "k" },
         { "{\"__metadata__\":{\"k\":\"v\",\"k\":\"w\"}}", 0, MTL_ERROR_FORMAT, "k" },
         { "{\"__metadata__\":{},\"__metadata__\":{}}", 0, MTL_ERROR_FORMAT, "__metadata__" } };
@@ -694,7 +700,8 @@ static void test_formats_half(void **state)
 static void test_formats_values(void **state)
 {
     static const unsigned char half[] = { 0x00, 0x3c, 0x00, 0xc0 }, bfloat[] = { 0x80, 0x3f, 0x00, 0xc0 };      /* 1, -2 */
-    static const unsigned char single[] = { 9, 0, 0, 0x80, 0x3f, 0, 0, 0, 0xc0 }, wide[] = { 0, 0, 0, 0, 0, 0, 0xf0, 0x3f, 0, 0, 0, 0, 0, 0, 0, 0xc0 };
+    static const unsigned char single[] = { 9, 0, 0, 0x80, 0x3f, 0, 0, 0, 0xc0 };
+    static const unsigned char wide[] = { 0, 0, 0, 0, 0, 0, 0xf0, 0x3f, 0, 0, 0, 0, 0, 0, 0, 0xc0 };
     static const struct { int type; const unsigned char *data; } cases[] = { { MTL_TYPE_F16, half }, { MTL_TYPE_BF16, bfloat },
         { MTL_TYPE_F32, single + 1 }, { MTL_TYPE_F64, wide } };
     size_t i;
@@ -827,9 +834,11 @@ static void test_formats_reader(void **state)
     cmocka_unit_test(test_formats_json_write_memory), cmocka_unit_test(test_formats_json_read), \
     cmocka_unit_test(test_formats_json_getters_refuse), cmocka_unit_test(test_formats_json_errors), \
     cmocka_unit_test(test_formats_json_deep), cmocka_unit_test(test_formats_json_damaged), \
-    cmocka_unit_test(test_formats_json_memory), cmocka_unit_test(test_formats_json_suite), cmocka_unit_test(test_formats_vocabulary), \
-    cmocka_unit_test(test_formats_safetensors), TEST_PLATFORM_FILE(test_formats_safetensors_path), \
+    cmocka_unit_test(test_formats_json_memory), cmocka_unit_test(test_formats_json_suite), \
+    cmocka_unit_test(test_formats_vocabulary), cmocka_unit_test(test_formats_safetensors), \
+    TEST_PLATFORM_FILE(test_formats_safetensors_path), \
     cmocka_unit_test(test_formats_safetensors_damaged), cmocka_unit_test(test_formats_safetensors_headers), \
-    cmocka_unit_test(test_formats_safetensors_memory), cmocka_unit_test(test_formats_half), cmocka_unit_test(test_formats_values), \
+    cmocka_unit_test(test_formats_safetensors_memory), cmocka_unit_test(test_formats_half), \
+    cmocka_unit_test(test_formats_values), \
     cmocka_unit_test(test_formats_safetensors_write_fails), TEST_PLATFORM_FILE(test_formats_save_fails), \
     cmocka_unit_test(test_formats_reader)

@@ -85,7 +85,7 @@ static const char *golden_tensor_name(const mtl_tensor *t)
     return strncmp(t->name, "linear.", 7) == 0 ? t->name + 7 : t->name;
 }
 
-static void golden_net_create(golden_net *net, case_setup *c)
+static void golden_net_create(golden_net *net, case_setup *c, int isa)
 {
     const mtl_safetensor *lengths = case_find(c, "lengths");
     size_t i;
@@ -101,10 +101,10 @@ static void golden_net_create(golden_net *net, case_setup *c)
         if (!from || from->count != net->set.tensors[i]->count) fail_msg("%s: no values for %s", c->name, net->set.tensors[i]->name);
         mtl_safetensor_values(from, net->set.tensors[i]->value, &net->err);
     }
-    mtl_parameters_prepare(&net->set, MTL_ISA_AUTO, &net->err);
+    mtl_parameters_prepare(&net->set, isa, &net->err);
     net->gradients = mtl_gradients_create(&net->set, &net->arena, &net->err);
     net->sequences = lengths->count;
-    net->run.kernels = mtl__kernels_choose(MTL_ISA_AUTO);
+    net->run.kernels = mtl__kernels_choose(isa);
     net->run.arena = &net->arena;
     net->run.error = &net->err;
     net->run.gradients = net->gradients;
@@ -240,26 +240,37 @@ static void golden_net_backward(golden_net *net)
     }
 }
 
-static void test_golden_cells(void **state)
+static void golden_cell_case(case_setup *c, int isa)
+{
+    golden_net net;
+    golden_net_create(&net, c, isa);
+    golden_net_forward(&net);
+    net.run.tape = &net.tape;
+    golden_net_forward(&net);
+    golden_net_backward(&net);
+    mtl_arena_destroy(&net.arena);
+}
+
+/* Every case of a file in every instruction set that this machine has. */
+static void golden_each(const char *name, void (*compare)(case_setup *c, int isa), int least)
 {
     case_file file;
     case_setup c;
-    golden_net net;
     mtl_error err = {0};
-    int cases = 0;
-    (void)state;
-    golden_open(&file, "cells.safetensors");
-    for (; case_next(&file, &c, &err); cases++) {
-        golden_net_create(&net, &c);
-        golden_net_forward(&net);
-        net.run.tape = &net.tape;
-        golden_net_forward(&net);
-        golden_net_backward(&net);
-        mtl_arena_destroy(&net.arena);
-    }
-    if (err.code) fail_msg("%s", err.message);
+    int cases = 0, isa;
+    golden_open(&file, name);
+    for (; case_next(&file, &c, &err); cases++)
+        for (isa = MTL_ISA_SCALAR; isa < MTL_ISA_COUNT; isa++)
+            if (mtl__isa_supported(isa)) compare(&c, isa);
+    if (err.code) fail_msg("%s: %s", name, err.message);
     case_file_close(&file);
-    assert_true(cases >= 15);
+    assert_true(cases >= least);
+}
+
+static void test_golden_cells(void **state)
+{
+    (void)state;
+    golden_each("cells.safetensors", golden_cell_case, 17);
 }
 
 /* ---- whole models ------------------------------------------------------------------------------------------------ */
@@ -279,10 +290,11 @@ static void golden_training_check(const golden_training *g)
     if (g->err.code) fail_msg("%s: %s", g->c->name, g->err.message);
 }
 
-static void golden_training_create(golden_training *g, case_setup *c)
+static void golden_training_create(golden_training *g, case_setup *c, int isa)
 {
     memset(g, 0, sizeof *g);
     g->c = c;
+    c->trainer.isa = isa;
     g->model = case_model(c, &g->err);
     g->trainer = mtl_trainer_create(g->model, &c->trainer, &g->err);
     golden_training_check(g);
@@ -371,34 +383,32 @@ static void golden_compare_updates(golden_training *g)
     }
 }
 
-static void golden_each_training(const char *name, void (*compare)(golden_training *), int least)
+static void golden_gradients_case(case_setup *c, int isa)
 {
-    case_file file;
-    case_setup c;
-    golden_training training;
-    mtl_error err = {0};
-    int cases = 0;
-    golden_open(&file, name);
-    for (; case_next(&file, &c, &err); cases++) {
-        golden_training_create(&training, &c);
-        compare(&training);
-        golden_training_destroy(&training);
-    }
-    if (err.code) fail_msg("%s: %s", name, err.message);
-    case_file_close(&file);
-    assert_true(cases >= least);
+    golden_training g;
+    golden_training_create(&g, c, isa);
+    golden_compare_gradients(&g);
+    golden_training_destroy(&g);
+}
+
+static void golden_updates_case(case_setup *c, int isa)
+{
+    golden_training g;
+    golden_training_create(&g, c, isa);
+    golden_compare_updates(&g);
+    golden_training_destroy(&g);
 }
 
 static void test_golden_models(void **state)
 {
     (void)state;
-    golden_each_training("models.safetensors", golden_compare_gradients, 9);
+    golden_each("models.safetensors", golden_gradients_case, 9);
 }
 
 static void test_golden_optimisers(void **state)
 {
     (void)state;
-    golden_each_training("optimisers.safetensors", golden_compare_updates, 15);
+    golden_each("optimisers.safetensors", golden_updates_case, 20);
 }
 
 #define TEST_GOLDEN cmocka_unit_test(test_golden_cells), cmocka_unit_test(test_golden_models), \

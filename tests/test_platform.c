@@ -50,7 +50,8 @@ static void test_platform_number_read(void **state)
 {
     static const struct { const char *text; uint64_t bits; } cases[] = {
         { "0", 0 }, { "-0", (uint64_t)1 << 63 }, { "0e999999999999", 0 }, { "0.000", 0 }, { "1", 0x3ff0000000000000u },
-        { "+1", 0x3ff0000000000000u }, { "1.", 0x3ff0000000000000u }, { ".5", 0x3fe0000000000000u }, { "0.1", 0x3fb999999999999au },
+        { "+1", 0x3ff0000000000000u }, { "1.", 0x3ff0000000000000u }, { ".5", 0x3fe0000000000000u },
+        { "0.1", 0x3fb999999999999au },
         { "-1.5e-3", 0xbf589374bc6a7efau }, { "1e22", 0x4480f0cf064dd592u }, { "1e23", 0x44b52d02c7e14af6u },
         { "9007199254740993", 0x4340000000000000u },                    /* half-way: to even */
         { "9007199254740995", 0x4340000000000002u },
@@ -73,9 +74,9 @@ static void test_platform_number_read(void **state)
 
 static void test_platform_number_refuse(void **state)
 {
-    static const char *const cases[] = { "", "-", "+", ".", "-.", "e5", ".e5", "1e", "1e+", "1e-", "1,5", "1.5.2", "1 ", " 1", "0x10",
-        "inf", "-inf", "nan", "infinity", "1e999", "-1e999", "1e309", "1.7976931348623159e308", "1e99999999999999999999", "1f", "1e5.0",
-        "--1", "1-", "1_000", "\xd9\xa1" };
+    static const char *const cases[] = { "", "-", "+", ".", "-.", "e5", ".e5", "1e", "1e+", "1e-", "1,5", "1.5.2", "1 ", " 1",
+        "0x10", "inf", "-inf", "nan", "infinity", "1e999", "-1e999", "1e309", "1.7976931348623159e308",
+        "1e99999999999999999999", "1f", "1e5.0", "--1", "1-", "1_000", "\xd9\xa1" };
     double value = 7;
     size_t i;
     (void)state;
@@ -116,7 +117,8 @@ static void test_platform_number_write(void **state)
         { 0, "0" }, { 1, "1" }, { -1, "-1" }, { 0.1, "0.1" }, { 0.1f, "0.1" }, { 0.5, "0.5" }, { 1.0 / 3, "0.3333333333333333" },
         { 1.0f / 3, "0.33333334" }, { 100, "100" }, { 123456.75, "123456.75" }, { -0.0015, "-0.0015" }, { 0.00001, "0.00001" },
         { 0.000001, "1e-6" }, { 1e15, "1000000000000000" }, { 1e16, "10000000000000000" }, { 1e17, "1e17" }, { 1e22, "1e22" },
-        { 1e23, "1e23" }, { 1.5e300, "1.5e300" }, { 5.684341886080802e-14, "5.684342e-14" }, { 9007199254740991.0, "9007199254740991" },
+        { 1e23, "1e23" }, { 1.5e300, "1.5e300" }, { 5.684341886080802e-14, "5.684342e-14" },
+        { 9007199254740991.0, "9007199254740991" },
         { 1073741824, "1073741824" }, { 9007199254740992.0, "9007199254740992" }, { 3.4028234663852886e38, "3.4028235e38" },
         { 1.7976931348623157e308, "1.7976931348623157e308" }, { 2.2250738585072014e-308, "2.2250738585072014e-308" },
         { 4.35, "4.35" }, { 1e-7, "1e-7" }, { 1.17549435e-38f, "1.1754944e-38" } };
@@ -170,7 +172,8 @@ static void platform_check_double(uint64_t bits)
     sprintf(shorter, "%.*e", digits - 2, value);
     for (i = 0; shorter[i]; i++)
         if (shorter[i] == ',') shorter[i] = '.';
-    if (mtl_text_number(shorter, strlen(shorter), &back) && platform_bits(back) == bits) fail_msg("'%s' is longer than '%s'", text, shorter);
+    if (mtl_text_number(shorter, strlen(shorter), &back) && platform_bits(back) == bits)
+        fail_msg("'%s' is longer than '%s'", text, shorter);
 }
 
 static void test_platform_number_round_trip(void **state)
@@ -206,7 +209,8 @@ static void test_platform_float_round_trip(void **state)
         back = (float)wide;
         memcpy(&back_bits, &back, sizeof back_bits);
         if (bits != back_bits) fail_msg("%.9g was written as '%s'", (double)value, text);
-        if (value > -18446744073709551616.0f && value < 18446744073709551616.0f && value == floorf(value)) continue;    /* whole numbers keep all their digits */
+        /* whole numbers keep all their digits */
+        if (value > -18446744073709551616.0f && value < 18446744073709551616.0f && value == floorf(value)) continue;
         if (platform_digits(text) > 9) fail_msg("%.9g was written as '%s'", (double)value, text);
     }
 }

@@ -1,0 +1,445 @@
+/* Section 6: the arena, and the promise that the sizes of models, trainers and predictors are exact. */
+
+/* ---- the arena itself ---------------------------------------------------------------------------------------------------------- */
+
+static void test_arena_alignment_and_contents(void **state)
+{
+    mtl_arena arena;
+    unsigned char *blocks[200];
+    size_t sizes[200], used = 0, i, k;
+    test_random r = test_random_from(1);
+    (void)state;
+    mtl_arena_init(&arena, NULL, 0, NULL);
+    for (i = 0; i < 200; i++) {
+        sizes[i] = i % 10 ? (size_t)test_random_between(&r, 0, 5000) : (size_t)test_random_between(&r, 60000, 300000);
+        blocks[i] = (unsigned char *)mtl_arena_push(&arena, sizes[i]);
+        assert_non_null(blocks[i]);
+        assert_int_equal((uintptr_t)blocks[i] % 64, 0);
+        memset(blocks[i], (int)i, sizes[i]);
+        used += (sizes[i] + 63) / 64 * 64;
+        assert_int_equal(arena.used, used);
+        assert_int_equal(arena.high_water, used);
+    }
+    for (i = 0; i < 200; i++)
+        for (k = 0; k < sizes[i]; k++) assert_int_equal(blocks[i][k], i % 256);     /* nobody wrote into it */
+    mtl_arena_destroy(&arena);
+}
+
+static void test_arena_mark_and_release(void **state)
+{
+    mtl_arena arena;
+    mtl_arena_mark outer, inner;
+    unsigned char *first, *again;
+    size_t live = test_malloc_live, with_outer;
+    (void)state;
+    mtl_arena_init(&arena, NULL, 0, NULL);
+    assert_non_null(mtl_arena_push(&arena, 100));
+    outer = mtl_arena_save(&arena);
+    first = (unsigned char *)mtl_arena_push(&arena, 1000);
+    with_outer = test_malloc_live;
+    inner = mtl_arena_save(&arena);
+    assert_non_null(mtl_arena_push(&arena, 500000));                        /* needs chunks of its own */
+    assert_non_null(mtl_arena_push(&arena, 5000000));
+    assert_true(test_malloc_live > with_outer);
+    mtl_arena_release(&arena, inner);
+    assert_int_equal(test_malloc_live, with_outer);                         /* they are given back */
+    assert_int_equal(arena.used, 128 + 1024);
+    mtl_arena_release(&arena, outer);
+    assert_int_equal(arena.used, 128);
+    assert_int_equal(arena.high_water, 128 + 1024 + 500032 + 5000000);      /* the mark stays */
+    again = (unsigned char *)mtl_arena_push(&arena, 10);
+    assert_ptr_equal(again, first);                                         /* the same memory is handed out again */
+    mtl_arena_destroy(&arena);
+    assert_int_equal(test_malloc_live, live);
+}
+
+/* Everything since a mark that was taken on an empty arena. */
+static void test_arena_release_all(void **state)
+{
+    mtl_arena arena;
+    mtl_arena_mark empty;
+    size_t live = test_malloc_live;
+    (void)state;
+    mtl_arena_init(&arena, NULL, 0, NULL);
+    empty = mtl_arena_save(&arena);
+    assert_non_null(mtl_arena_push(&arena, 70000));
+    mtl_arena_release(&arena, empty);
+    assert_int_equal(test_malloc_live, live);
+    assert_int_equal(arena.used, 0);
+    assert_non_null(mtl_arena_push(&arena, 70000));
+    mtl_arena_destroy(&arena);
+    assert_int_equal(test_malloc_live, live);
+}
+
+static void test_arena_callers_buffer(void **state)
+{
+    unsigned char buffer[64 * 9 + 63];
+    size_t count = test_malloc_count, skip;
+    mtl_arena arena;
+    (void)state;
+    mtl_arena_init(&arena, buffer, sizeof buffer, NULL);
+    assert_int_equal((uintptr_t)mtl_arena_push(&arena, 1) % 64, 0);
+    assert_non_null(mtl_arena_push(&arena, 0));
+    assert_non_null(mtl_arena_push(&arena, 8 * 64));
+    skip = (64 - (uintptr_t)buffer % 64) % 64;
+    assert_true(skip + 9 * 64 <= sizeof buffer);
+    assert_null(mtl_arena_push(&arena, 64));                                /* full: nothing is taken elsewhere */
+    assert_null(mtl_arena_push(&arena, (size_t)-1));
+    assert_null(mtl_arena_push(&arena, (size_t)-1 / 4));
+    assert_int_equal(arena.used, 9 * 64);
+    mtl_arena_destroy(&arena);
+    assert_int_equal(test_malloc_count, count);
+    mtl_arena_init(&arena, buffer, 0, NULL);
+    assert_null(mtl_arena_push(&arena, 1));
+}
+
+static void test_arena_fail_next(void **state)
+{
+    mtl_arena arena;
+    (void)state;
+    mtl_arena_init(&arena, NULL, 0, NULL);
+    mtl_arena_fail_next(&arena, 3);
+    assert_non_null(mtl_arena_push(&arena, 8));
+    assert_non_null(mtl_arena_push(&arena, 8));
+    assert_null(mtl_arena_push(&arena, 8));
+    assert_int_equal(arena.used, 128);
+    assert_non_null(mtl_arena_push(&arena, 8));                             /* only once */
+    mtl_arena_fail_next(&arena, 1);
+    mtl_arena_fail_next(&arena, 0);
+    assert_non_null(mtl_arena_push(&arena, 8));
+    mtl_arena_destroy(&arena);
+}
+
+static void test_arena_out_of_memory(void **state)
+{
+    mtl_arena arena;
+    size_t used;
+    (void)state;
+    mtl_arena_init(&arena, NULL, 0, NULL);
+    assert_non_null(mtl_arena_push(&arena, 100));
+    used = arena.used;
+    test_malloc_fail_at = 1;
+    assert_null(mtl_arena_push(&arena, 1000000));
+    assert_int_equal(test_malloc_fail_at, 0);
+    assert_int_equal(arena.used, used);
+    assert_non_null(mtl_arena_push(&arena, 1000000));
+    assert_null(mtl_arena_push(&arena, (size_t)-1 / 8));                    /* more than there can be */
+    mtl_arena_destroy(&arena);
+}
+
+/* An allocator of the caller's. */
+typedef struct arena_allocator { size_t taken, given_back; } arena_allocator;
+static void *arena_allocate(void *user, size_t bytes)
+{
+    ((arena_allocator *)user)->taken++;
+    return malloc(bytes);
+}
+static void arena_give_back(void *user, void *memory)
+{
+    ((arena_allocator *)user)->given_back++;
+    free(memory);
+}
+
+static void test_arena_callers_allocator(void **state)
+{
+    arena_allocator mine = { 0, 0 };
+    mtl_allocator allocator = { &mine, arena_allocate, arena_give_back };
+    mtl_arena arena;
+    size_t count = test_malloc_count, i;
+    (void)state;
+    mtl_arena_init(&arena, NULL, 0, &allocator);
+    for (i = 0; i < 100; i++) assert_non_null(mtl_arena_push(&arena, 40000));
+    assert_true(mine.taken > 1 && mine.taken < 10);                         /* chunks double */
+    mtl_arena_destroy(&arena);
+    assert_int_equal(mine.given_back, mine.taken);
+    assert_int_equal(test_malloc_count, count);
+}
+
+/* An arena that chained chunks takes one when it is emptied, and none after that. */
+static void test_arena_reset_settles(void **state)
+{
+    mtl_arena arena;
+    size_t round, i, count = 0;
+    (void)state;
+    mtl_arena_init(&arena, NULL, 0, NULL);
+    for (round = 0; round < 4; round++) {
+        if (round == 2) count = test_malloc_count;
+        mtl__arena_reset(&arena);
+        assert_int_equal(arena.used, 0);
+        for (i = 0; i < 60; i++) assert_non_null(mtl_arena_push(&arena, 33333));
+    }
+    assert_int_equal(test_malloc_count, count);
+    mtl_arena_destroy(&arena);
+}
+
+/* ---- exact sizes ------------------------------------------------------------------------------------------------------------------ */
+
+/* Batches at and within limits of `rows` rows, `sequences` sequences and `steps` steps, for any desc. number 0 .. ARENA_BATCHES - 1. */
+enum { ARENA_BATCHES = 8 };
+static test_batch *arena_batch(const mtl_model_desc *desc, int number, int rows, int sequences, int steps)
+{
+    int *lengths = (int *)malloc((size_t)rows * sizeof *lengths), count = 0, left = rows;
+    test_random r = test_random_from((unsigned long long)number + 5);
+    test_batch *b;
+    assert_non_null(lengths);
+    for (; left > 0 && count < sequences; count++) {
+        int longest = left < steps ? left : steps, length;
+        switch (number) {
+        case 0: length = longest; break;                                    /* as few and as long as can be */
+        case 1: length = 1; break;                                          /* as many as can be, of one step */
+        case 2: length = (left + sequences - count - 1) / (sequences - count); break;   /* as many and as many rows as can be */
+        case 3: length = count ? 1 : longest; break;                        /* one long one and many short ones */
+        default: length = test_random_between(&r, 1, longest); break;
+        }
+        lengths[count] = length > longest ? longest : length;
+        left -= lengths[count];
+    }
+    b = test_batch_create(desc, lengths, count, 0, number == 7 ? 0.6 : 0, (unsigned long long)number);
+    free(lengths);
+    return b;
+}
+
+typedef struct arena_case {
+    test_problem problem;
+    mtl_model *model;
+    int rows, sequences, steps;
+    void *memory[3];                        /* of the model, the trainer, the predictor: for free */
+} arena_case;
+
+/* The model in exactly the bytes that were asked for, and 64 fewer are refused with the size in the message. */
+static void arena_case_model(arena_case *c, mtl_error *err)
+{
+    size_t bytes = mtl_model_size(&c->problem.desc, err), count;
+    unsigned char *memory;
+    char digits[32];
+    TEST_FINE(err);
+    memory = (unsigned char *)test_aligned(bytes + 64, &c->memory[0]);
+    memset(memory + bytes, 0x77, 64);
+    assert_null(mtl_model_init(memory, bytes - 64, &c->problem.desc, err));
+    assert_int_equal(err->position, (long long)bytes);
+    snprintf(digits, sizeof digits, "%lu bytes", (unsigned long)bytes);
+    test_expect_error(err, MTL_ERROR_BUFFER, "buffer", digits);
+    assert_null(mtl_model_init(memory + 8, bytes, &c->problem.desc, err));
+    test_expect_error(err, MTL_ERROR_BUFFER, "buffer", "aligned to 64");
+    assert_null(mtl_model_init(NULL, bytes, &c->problem.desc, err));
+    test_expect_error(err, MTL_ERROR_BUFFER, "buffer", digits);
+    count = test_malloc_live;
+    c->model = mtl_model_init(memory, bytes, &c->problem.desc, err);
+    TEST_FINE(err);
+    assert_int_equal(test_malloc_live, count);
+    assert_int_equal(c->model->arena.used, bytes);                          /* all of it is needed */
+    for (count = 0; count < 64; count++) assert_int_equal(memory[bytes + count], 0x77);
+}
+
+static void arena_case_train(arena_case *c, const mtl_trainer_desc *desc, mtl_error *err)
+{
+    size_t bytes = mtl_trainer_size(c->model, desc, err), count, i;
+    unsigned char *memory;
+    mtl_trainer *trainer;
+    char digits[32];
+    int n;
+    TEST_FINE(err);
+    memory = (unsigned char *)test_aligned(bytes + 64, &c->memory[1]);
+    memset(memory + bytes, 0x77, 64);
+    assert_null(mtl_trainer_init(memory, bytes - 64, c->model, desc, err));
+    snprintf(digits, sizeof digits, "%lu bytes", (unsigned long)bytes);
+    test_expect_error(err, MTL_ERROR_BUFFER, "buffer", digits);
+    trainer = mtl_trainer_init(memory, bytes, c->model, desc, err);
+    TEST_FINE(err);
+    for (n = 0; n < ARENA_BATCHES; n++) {
+        test_batch *b = arena_batch(&c->problem.desc, n, c->rows, c->sequences, c->steps);
+        const mtl_batch two[2] = { b->batch, b->batch };
+        mtl_state *carried;
+        count = test_malloc_count;
+        mtl_train_step(trainer, &b->batch, 1, NULL, err);
+        mtl_train_step(trainer, two, 2, NULL, err);
+        if (err->code) fail_msg("batch %d (%d sequences, %d rows): %s", n, (int)b->batch.sequences, (int)b->rows, err->message);
+        assert_int_equal(test_malloc_count, count);
+        carried = mtl_state_create(c->model, b->batch.sequences, err);
+        b->batch.state = carried;
+        count = test_malloc_count;
+        mtl_train_step(trainer, &b->batch, 1, NULL, err);
+        if (err->code) fail_msg("batch %d with states: %s", n, err->message);
+        assert_int_equal(test_malloc_count, count);
+        mtl_state_destroy(carried);
+        test_batch_destroy(b);
+    }
+    for (i = 0; i < 64; i++) assert_int_equal(memory[bytes + i], 0x77);
+    mtl_trainer_destroy(trainer);
+}
+
+static void arena_case_predict(arena_case *c, const mtl_predictor_desc *desc, mtl_error *err)
+{
+    size_t bytes = mtl_predictor_size(c->model, desc, err), count, i;
+    unsigned char *memory;
+    mtl_predictor *predictor;
+    mtl_prediction out[TEST_TASKS_COUNT];
+    char digits[32];
+    int n;
+    TEST_FINE(err);
+    memory = (unsigned char *)test_aligned(bytes + 64, &c->memory[2]);
+    memset(memory + bytes, 0x77, 64);
+    assert_null(mtl_predictor_init(memory, bytes - 64, c->model, desc, err));
+    snprintf(digits, sizeof digits, "%lu bytes", (unsigned long)bytes);
+    test_expect_error(err, MTL_ERROR_BUFFER, "buffer", digits);
+    predictor = mtl_predictor_init(memory, bytes, c->model, desc, err);
+    TEST_FINE(err);
+    for (n = 0; n < ARENA_BATCHES; n++) {
+        test_batch *b = arena_batch(&c->problem.desc, n, c->rows, c->sequences, c->steps);
+        mtl_state *carried = mtl_state_create(c->model, b->batch.sequences, err);
+        count = test_malloc_count;
+        mtl_predict(predictor, &b->batch, out, err);
+        b->batch.state = carried;
+        mtl_predict(predictor, &b->batch, out, err);
+        if (err->code) fail_msg("batch %d (%d sequences, %d rows): %s", n, (int)b->batch.sequences, (int)b->rows, err->message);
+        assert_int_equal(test_malloc_count, count);
+        mtl_state_destroy(carried);
+        test_batch_destroy(b);
+    }
+    for (i = 0; i < 64; i++) assert_int_equal(memory[bytes + i], 0x77);
+    mtl_predictor_destroy(predictor);
+}
+
+static void test_arena_exact_sizes(void **state)
+{
+    test_random r = test_random_from(2);
+    int number, cases = test_cases(60), i;
+    (void)state;
+    for (number = 0; number < cases; number++) {
+        test_shape shape = test_shape_random(number, &r);
+        mtl_trainer_desc training;
+        mtl_predictor_desc predicting;
+        mtl_error err = {0};
+        arena_case c;
+        memset(&c, 0, sizeof c);
+        memset(&training, 0, sizeof training);
+        memset(&predicting, 0, sizeof predicting);
+        shape.dropout = number % 2 ? 0.2 : 0;
+        test_problem_create(&c.problem, &shape);
+        c.rows = test_random_between(&r, 1, 90);
+        c.sequences = c.steps = c.rows;
+        if (number % 3) {
+            training.max_sequences = predicting.max_sequences = (size_t)(c.sequences = test_random_between(&r, 1, c.rows));
+            training.max_steps = predicting.max_steps = (size_t)(c.steps = test_random_between(&r, 1, c.rows));
+        }
+        training.max_rows = predicting.max_rows = (size_t)c.rows;
+        training.optimizer = 1 + number % 4;
+        training.momentum = number % 2 ? 0.5f : 0;
+        training.average = number % 5 ? 0 : 0.9f;
+        training.lazy = number % 7 == 1;
+        training.threads = predicting.threads = number % 6 == 5 ? 3 : 1;
+        training.lr = 1e-3f;
+        arena_case_model(&c, &err);
+        arena_case_train(&c, &training, &err);
+        arena_case_predict(&c, &predicting, &err);
+        mtl_model_destroy(c.model);
+        for (i = 0; i < 3; i++) free(c.memory[i]);
+        test_problem_destroy(&c.problem);
+    }
+}
+
+/* Trainers and predictors of mtl_..._create keep the promise too: with limits there is no malloc after creation, without limits
+   there is none any more once the largest batch has been seen. */
+static void test_arena_no_malloc_after_creation(void **state)
+{
+    int limited, n;
+    (void)state;
+    for (limited = 0; limited < 2; limited++) {
+        test_shape shape = {0};
+        mtl_trainer_desc training = {0};
+        mtl_predictor_desc predicting = {0};
+        mtl_error err = {0};
+        mtl_prediction out[TEST_TASKS_COUNT];
+        mtl_model *model;
+        mtl_trainer *trainer;
+        mtl_predictor *predictor;
+        test_problem p;
+        size_t count;
+        int round;
+        shape.layers = 2;
+        shape.dropout = 0.1;
+        test_problem_create(&p, &shape);
+        if (limited) training.max_rows = predicting.max_rows = 80;
+        model = mtl_model_create(&p.desc, &err);
+        trainer = mtl_trainer_create(model, &training, &err);
+        predictor = mtl_predictor_create(model, &predicting, &err);
+        TEST_FINE(&err);
+        count = test_malloc_count;
+        for (round = 0; round < 3; round++) {
+            if (!limited && round == 2) count = test_malloc_count;
+            for (n = 0; n < ARENA_BATCHES; n++) {
+                test_batch *b = arena_batch(&p.desc, n, 80, 80, 80);
+                mtl_train_step(trainer, &b->batch, 1, NULL, &err);
+                mtl_predict(predictor, &b->batch, out, &err);
+                TEST_FINE(&err);
+                test_batch_destroy(b);
+            }
+        }
+        assert_int_equal(test_malloc_count, count);
+        mtl_predictor_destroy(predictor);
+        mtl_trainer_destroy(trainer);
+        mtl_model_destroy(model);
+        test_problem_destroy(&p);
+    }
+}
+
+/* One more than each limit is refused, by name, and a batch at the limit still works afterwards. */
+static void test_arena_beyond_limits(void **state)
+{
+    static const int rows[] = { 4, 4, 3 }, many[] = { 2, 2, 2, 2, 1 }, steps[] = { 6 };
+    const struct { const int *lengths; int sequences; const char *name; long long position; } cases[] = {
+        { rows, 3, "max_rows", 11 }, { many, 5, "max_sequences", 5 }, { steps, 1, "max_steps", 6 },
+    };
+    const test_shape shape = {0};
+    mtl_trainer_desc training = {0};
+    mtl_predictor_desc predicting = {0};
+    mtl_error err = {0};
+    mtl_prediction out[TEST_TASKS_COUNT];
+    mtl_model *model;
+    mtl_trainer *trainer;
+    mtl_predictor *predictor;
+    test_problem p;
+    size_t i;
+    (void)state;
+    test_problem_create(&p, &shape);
+    training.max_rows = predicting.max_rows = 10;
+    training.max_sequences = predicting.max_sequences = 4;
+    training.max_steps = predicting.max_steps = 5;
+    model = mtl_model_create(&p.desc, &err);
+    trainer = mtl_trainer_create(model, &training, &err);
+    predictor = mtl_predictor_create(model, &predicting, &err);
+    TEST_FINE(&err);
+    for (i = 0; i < 3; i++) {
+        test_batch *b = test_batch_create(&p.desc, cases[i].lengths, cases[i].sequences, 0, 0, 1);
+        mtl_real *weights = test_weights_copy(model);
+        mtl_train_step(trainer, &b->batch, 1, NULL, &err);
+        assert_int_equal(err.position, cases[i].position);
+        test_expect_error(&err, MTL_ERROR_LIMIT, cases[i].name, cases[i].name);
+        mtl_predict(predictor, &b->batch, out, &err);
+        assert_int_equal(err.position, cases[i].position);
+        test_expect_error(&err, MTL_ERROR_LIMIT, cases[i].name, cases[i].name);
+        assert_true(test_weights_equal(model, weights));
+        free(weights);
+        test_batch_destroy(b);
+        b = test_batch_create(&p.desc, many + 1, 4, 0, 0, 1);
+        mtl_train_step(trainer, &b->batch, 1, NULL, &err);
+        mtl_predict(predictor, &b->batch, out, &err);
+        TEST_FINE(&err);
+        test_batch_destroy(b);
+    }
+    assert_int_equal(mtl_trainer_size(model, NULL, &err), 0);
+    test_expect_error(&err, MTL_ERROR_FIELD, "trainer.max_rows", "max_rows");
+    assert_int_equal(mtl_predictor_size(model, NULL, &err), 0);
+    test_expect_error(&err, MTL_ERROR_FIELD, "predictor.max_rows", "max_rows");
+    mtl_predictor_destroy(predictor);
+    mtl_trainer_destroy(trainer);
+    mtl_model_destroy(model);
+    test_problem_destroy(&p);
+}
+
+#define TEST_ARENA \
+    cmocka_unit_test(test_arena_alignment_and_contents), cmocka_unit_test(test_arena_mark_and_release), \
+    cmocka_unit_test(test_arena_release_all), cmocka_unit_test(test_arena_callers_buffer), cmocka_unit_test(test_arena_fail_next), \
+    cmocka_unit_test(test_arena_out_of_memory), cmocka_unit_test(test_arena_callers_allocator), \
+    cmocka_unit_test(test_arena_reset_settles), cmocka_unit_test(test_arena_exact_sizes), \
+    cmocka_unit_test(test_arena_no_malloc_after_creation), cmocka_unit_test(test_arena_beyond_limits)
