@@ -3707,7 +3707,7 @@ MTL__VECTOR void MTL__FN(mtl__tile_sum)(const size_t rows, const size_t blocks, 
         }
     }
     for (chunk = 0; chunk < t->chunks; chunk++) {
-        const mtl_real *a = t->a + chunk * t->a_chunk, *a3 = a + 3 * a_row;
+        const mtl_real *a = t->a + chunk * t->a_chunk, *a3 = a + 3 * a_row, *end = a + length * a_step, *b2;
         k = 0;
         if (split > 1)
             for (; k + split <= length; k += split, b += split * b_step, a += split * a_step, a3 += split * a_step) {
@@ -3722,12 +3722,14 @@ MTL__VECTOR void MTL__FN(mtl__tile_sum)(const size_t rows, const size_t blocks, 
                     }
                 }
             }
-        for (; k < length; k++, b += b_step, a += a_step, a3 += a_step) {
+        b2 = b + 2 * b_block;
+        for (; a != end; b += b_step, b2 += b_step, a += a_step, a3 += a_step) {
             MTL__UNROLLED
             for (row = 0; row < rows; row++) {
                 const mtl__vec x = mtl__all(MTL__A(row, 0));
                 MTL__UNROLLED
-                for (v = 0; v < width; v++) sum[row * width + v] = mtl__muladd(x, mtl__load(MTL__B(b, v)), sum[row * width + v]);
+                for (v = 0; v < width; v++)
+                    sum[row * width + v] = mtl__muladd(x, mtl__load(v / MTL__PARTS < 2 ? MTL__B(b, v) : MTL__B(b2, v - 2 * MTL__PARTS)), sum[row * width + v]);
             }
         }
     }
@@ -9977,6 +9979,16 @@ static int mtl__update_rows_only(const mtl__optimizer *o)
     return d->lazy || memoryless;
 }
 
+/* A float field as the decimal number that was meant: 0.999f is 0.99900001287, and 1 - beta2 would be off by 1e-5 of itself. */
+static double mtl__as_written(float value)
+{
+    char text[32];
+    double number = (double)value;
+    size_t length = mtl_text_from_number(number, text);
+    (void)mtl_text_number(text, length, &number);
+    return number;
+}
+
 static mtl__update mtl__update_of(const mtl__optimizer *o, size_t tensor, double lr, double scale)
 {
     const mtl_trainer_desc *d = o->desc;
@@ -9988,18 +10000,18 @@ static mtl__update mtl__update_of(const mtl__optimizer *o, size_t tensor, double
     u.rule = d->optimizer == MTL_OPTIMIZER_ADAMW ? MTL_OPTIMIZER_ADAM : d->optimizer;
     u.nesterov = d->nesterov;
     u.first = o->steps[tensor] == 1;
-    u.lr = (mtl_real)(lr * (double)t->rate);
-    u.momentum = d->momentum;
-    u.beta1 = d->beta1;
-    u.beta2 = d->beta2;
-    u.epsilon = d->epsilon;
-    u.correction1 = (mtl_real)(1 - pow((double)d->beta1, steps));
-    u.correction2 = (mtl_real)(1 - pow((double)d->beta2, steps));
-    u.scale = (mtl_real)scale;
-    u.limit = d->clip_value;
-    u.l2 = decays ? d->l2 : 0;
-    u.l1 = decays ? d->l1 : 0;
-    u.decay = decays ? d->decay : 0;
+    u.lr = lr * (double)t->rate;
+    u.momentum = mtl__as_written(d->momentum);
+    u.beta1 = mtl__as_written(d->beta1);
+    u.beta2 = mtl__as_written(d->beta2);
+    u.epsilon = mtl__as_written(d->epsilon);
+    u.correction1 = 1 - pow(u.beta1, steps);
+    u.correction2 = 1 - pow(u.beta2, steps);
+    u.scale = scale;
+    u.limit = (double)d->clip_value;
+    u.l2 = decays ? mtl__as_written(d->l2) : 0;
+    u.l1 = decays ? mtl__as_written(d->l1) : 0;
+    u.decay = decays ? mtl__as_written(d->decay) : 0;
     return u;
 }
 
@@ -10495,9 +10507,16 @@ static void mtl__evaluate_class(mtl__evaluation *e, size_t k, const int *gold, s
     }
 }
 
+/* The loss reported for numbers is their mean squared error, in original units, whatever the task trains on. */
 static void mtl__evaluate_real(mtl__evaluation *e, size_t k, const mtl_real *gold, size_t first, size_t items)
 {
     const mtl_prediction *out = &e->out[k];
+    size_t i;
+    for (i = first * out->width; i < (first + items) * out->width; i++) {
+        if (mtl__is_nan(gold[i])) continue;
+        e->metrics[k].loss_sum += ((double)out->values[i] - (double)gold[i]) * ((double)out->values[i] - (double)gold[i]);
+        e->metrics[k].loss_weight += 1;
+    }
     mtl__metric_real(&e->metrics[k], gold + first * out->width, out->values + first * out->width, items * out->width);
 }
 
@@ -10574,12 +10593,16 @@ static void mtl__evaluate_set(mtl__evaluation *e, const mtl_batch *data, mtl_are
 MTL_DEF int mtl_evaluate(mtl_predictor *predictor, const mtl_batch *data, size_t count, mtl_scores *scores, size_t *const *confusion, mtl_error *err)
 {
     mtl_error own;
-    size_t tasks = predictor->model->desc.task_count, k, i, scored = 0;
+    size_t tasks, k, i, scored = 0;
     mtl__evaluation e;
     mtl_arena arena;
-    mtl_task_score *table = scores->tasks;
+    mtl_task_score *table;
     err = mtl__error_given(err, &own);
+    if (!mtl__failed(err) && (!predictor || (!data && count) || !scores || !scores->tasks))
+        mtl__fail(err, MTL_ERROR_ARGUMENT, !predictor ? "predictor" : !scores || !scores->tasks ? "scores->tasks" : "data", -1, "predictor, data or scores->tasks is NULL");
     if (mtl__failed(err)) return err->code;
+    tasks = predictor->model->desc.task_count;
+    table = scores->tasks;
     mtl_arena_init(&arena, NULL, 0, NULL);
     memset(scores, 0, sizeof *scores);
     scores->tasks = table;
@@ -10596,6 +10619,7 @@ MTL_DEF int mtl_evaluate(mtl_predictor *predictor, const mtl_batch *data, size_t
         e.metrics[k].kind = predictor->model->desc.tasks[k].kind;
         e.metrics[k].level = predictor->model->desc.tasks[k].level;
         e.metrics[k].spans = predictor->model->tasks[k].spans;
+        e.metrics[k].width = predictor->model->tasks[k].outputs;
     }
     for (i = 0; i < count && !mtl__failed(err); i++) mtl__evaluate_set(&e, &data[i], &arena, err);
     for (k = 0; k < tasks && !mtl__failed(err); k++) {
@@ -10728,12 +10752,14 @@ static int mtl__fit_tell(mtl__fit *f)
 static void mtl__fit_count_loss(mtl__fit *f, const mtl_step *step)
 {
     size_t k;
+    f->progress.loss = 0;
     for (k = 0; k < step->task_count; k++) {
         if (step->task_items[k]) {
             f->loss_sum[k] += step->task_loss[k];
             f->loss_count[k]++;
         }
         f->task_loss[k] = f->loss_count[k] ? f->loss_sum[k] / (double)f->loss_count[k] : 0;
+        f->progress.loss += (double)f->trainer->weights[k] * f->task_loss[k];
     }
 }
 
@@ -10753,7 +10779,6 @@ static int mtl__fit_update(mtl__fit *f, size_t update, size_t *tokens, double ep
     now = mtl__seconds();
     p->batch = update + 1;
     p->step = &step;
-    p->loss = step.loss;
     p->seconds = now - f->start;
     p->tokens_per_second = (double)*tokens / (now - epoch_start + 1e-9);
     p->seconds_left = p->seconds / (double)((p->epoch - 1) * p->batches + p->batch) * (double)((p->epochs - p->epoch + 1) * p->batches - p->batch);
@@ -10862,6 +10887,7 @@ MTL_DEF int mtl_fit(mtl_trainer *trainer, const mtl_batch *train, size_t train_c
     size_t epoch = 1;
     err = mtl__error_given(err, &own);
     if (mtl__failed(err)) return err->code;
+    if (!trainer) return mtl__fail(err, MTL_ERROR_ARGUMENT, "trainer", -1, "trainer is NULL");
     if (!result) result = &mine;
     memset(result, 0, sizeof *result);
     memset(&f, 0, sizeof f);

@@ -1057,7 +1057,7 @@ static void corpus_close(corpus *all)
    8  settings      what the command line says, in the library's own descs
    ================================================================================================================== */
 
-enum { TRAIN = 1, EVAL = 2, PREDICT = 4, INFO = 8 };
+enum { TRAIN = 1, EVAL = 2, PREDICT = 4, INFO = 8, READING = TRAIN | EVAL | PREDICT };
 static const struct { int command; const char *name, *summary; } commands[] = {
     { TRAIN,   "train",   "learns the tasks of labelled files and writes a model" },
     { EVAL,    "eval",    "scores a model on labelled files" },
@@ -1255,6 +1255,7 @@ typedef struct option {
 
 #define MEMBER(member) offsetof(settings, member), NULL
 #define FIELDS(paths) 0, paths
+#define TRAIN_FIELD(name, argument, path) { name, argument, TRAIN, FIELD, 0, path, NULL }
 static const option options[] = {
     { "--data", "FILE", TRAIN | EVAL, FILES, MEMBER(data),
       "labelled text: task TSV, or CoNLL-U when its name ends in .conllu; may be repeated" },
@@ -1263,21 +1264,21 @@ static const option options[] = {
     { "--out", "FILE", TRAIN, TEXT, MEMBER(out), "the model file to write (safetensors)" },
     { "--model", "FILE", EVAL | PREDICT | INFO, TEXT, MEMBER(model_path), "the model file" },
     { "--only", "TASK,TASK", TRAIN | EVAL, LIST, MEMBER(only), "these tasks alone" },
-    { "--frames", "FILE", TRAIN | EVAL | PREDICT, FILES, MEMBER(frames),
+    { "--frames", "FILE", READING, FILES, MEMBER(frames),
       "rows of numbers in CSV instead of text (--valid is CSV then, too)" },
-    { "--sequence", "COLUMN", TRAIN | EVAL | PREDICT, TEXT, MEMBER(sequence),
+    { "--sequence", "COLUMN", READING, TEXT, MEMBER(sequence),
       "CSV: the column that names a row's sequence; without it a file is one" },
-    { "--features", "A,B,C", TRAIN | EVAL | PREDICT, LIST, MEMBER(features), "CSV: the columns that are the input" },
+    { "--features", "A,B,C", READING, LIST, MEMBER(features), "CSV: the columns that are the input" },
     { "--task", "NAME:KIND", TRAIN | EVAL, FILES, MEMBER(tasks),
       "CSV: a column to learn, of kind class, tags, real or reals; may be repeated" },
-    { "--clamp", "TASK=LOW:HIGH", TRAIN | EVAL | PREDICT, FILES, MEMBER(clamps),
+    { "--clamp", "TASK=LOW:HIGH", READING, FILES, MEMBER(clamps),
       "cuts a real task's targets and answers to this range" },
-    { "--cell", "rnn|gru|lstm", TRAIN, FIELD, FIELDS("encoder.cell"), NULL },
+    TRAIN_FIELD("--cell", "rnn|gru|lstm", "encoder.cell"),
     { "--dir", "uni|bi", TRAIN, FIELD, FIELDS("encoder.bidirectional"),
       "one direction, or a second one that reads from the end [bi]" },
-    { "--hidden", "N", TRAIN, FIELD, FIELDS("encoder.hidden"), NULL },
-    { "--layers", "N", TRAIN, FIELD, FIELDS("encoder.layers"), NULL },
-    { "--embed", "N", TRAIN, FIELD, FIELDS("input.width"), NULL },
+    TRAIN_FIELD("--hidden", "N", "encoder.hidden"),
+    TRAIN_FIELD("--layers", "N", "encoder.layers"),
+    TRAIN_FIELD("--embed", "N", "input.width"),
     { "--pool", "last|mean|max", TRAIN, FIELD, FIELDS("task.*.pool"),
       "how a sequence's rows become one, for class and real tasks [max]" },
     { "--weight", "TASK=X", TRAIN, TASK_FIELD, FIELDS("task.*.weight"), NULL },
@@ -1287,29 +1288,29 @@ static const option options[] = {
       "words that occur less often in the training data are unknown words [1]" },
     { "--lowercase", NULL, TRAIN, FIELD_SWITCH, FIELDS("input.lowercase"), NULL },
     { "--digits", NULL, TRAIN, FIELD_SWITCH, FIELDS("input.digits"), NULL },
-    { "--max-tokens", "N", TRAIN | EVAL | PREDICT, COUNT, MEMBER(max_tokens), "longest sequence allowed [10000]" },
-    { "--optimizer", "sgd|rmsprop|adam|adamw", TRAIN, FIELD, FIELDS("trainer.optimizer"), NULL },
-    { "--lr", "X", TRAIN, FIELD, FIELDS("trainer.lr"), NULL },
-    { "--schedule", "NAME", TRAIN, FIELD, FIELDS("trainer.schedule"), NULL },
-    { "--clip-norm", "X", TRAIN, FIELD, FIELDS("trainer.clip_norm"), NULL },
-    { "--clip-value", "X", TRAIN, FIELD, FIELDS("trainer.clip_value"), NULL },
-    { "--l1", "X", TRAIN, FIELD, FIELDS("trainer.l1"), NULL },
-    { "--l2", "X", TRAIN, FIELD, FIELDS("trainer.l2"), NULL },
-    { "--epochs", "N", TRAIN, FIELD, FIELDS("fit.epochs"), NULL },
-    { "--batch", "N", TRAIN, FIELD, FIELDS("fit.batch"), NULL },
-    { "--patience", "N", TRAIN, FIELD, FIELDS("fit.patience"), NULL },
-    { "--sampler", "NAME", TRAIN, FIELD, FIELDS("fit.sampler"), NULL },
+    { "--max-tokens", "N", READING, COUNT, MEMBER(max_tokens), "longest sequence allowed [10000]" },
+    TRAIN_FIELD("--optimizer", "sgd|rmsprop|adam|adamw", "trainer.optimizer"),
+    TRAIN_FIELD("--lr", "X", "trainer.lr"),
+    TRAIN_FIELD("--schedule", "NAME", "trainer.schedule"),
+    TRAIN_FIELD("--clip-norm", "X", "trainer.clip_norm"),
+    TRAIN_FIELD("--clip-value", "X", "trainer.clip_value"),
+    TRAIN_FIELD("--l1", "X", "trainer.l1"),
+    TRAIN_FIELD("--l2", "X", "trainer.l2"),
+    TRAIN_FIELD("--epochs", "N", "fit.epochs"),
+    TRAIN_FIELD("--batch", "N", "fit.batch"),
+    TRAIN_FIELD("--patience", "N", "fit.patience"),
+    TRAIN_FIELD("--sampler", "NAME", "fit.sampler"),
     { "--score", "TASK", TRAIN, TEXT, MEMBER(score),
       "the task whose validation score decides; without it the mean over tasks" },
     { "--seed", "N", TRAIN, FIELD, FIELDS("model.seed trainer.seed fit.seed"),
       "of the initial values, dropout and the order of the data [1]" },
     { "--preset", "plain", TRAIN, TEXT, MEMBER(preset),
       "a set of values for all of these; single options change it [plain]" },
-    { "--set", "GROUP.FIELD=VALUE", TRAIN | EVAL | PREDICT, SET, FIELDS(NULL),
+    { "--set", "GROUP.FIELD=VALUE", READING, SET, FIELDS(NULL),
       "any field, e.g. encoder.forget_bias=1; `mtl reference` lists them all" },
-    { "--threads", "N", TRAIN | EVAL | PREDICT, FIELD, FIELDS("trainer.threads predictor.threads"),
+    { "--threads", "N", READING, FIELD, FIELDS("trainer.threads predictor.threads"),
       "processors to use; results do not depend on it [all]" },
-    { "--isa", "NAME", TRAIN | EVAL | PREDICT, FIELD, FIELDS("trainer.isa predictor.isa"), NULL },
+    { "--isa", "NAME", READING, FIELD, FIELDS("trainer.isa predictor.isa"), NULL },
     { "--log", "FILE", TRAIN, TEXT, MEMBER(log), "writes a JSON object for each epoch" },
     { "--quiet", NULL, TRAIN, SWITCH, MEMBER(quiet), "prints nothing but warnings and errors" },
     { "--json", NULL, EVAL | PREDICT | INFO, SWITCH, MEMBER(json), "answers in JSON" },
@@ -2679,32 +2680,37 @@ static void print_labels(const mtl_task_desc *of)
     putchar('\n');
 }
 
+/* The next line of a note and its length; NULL when there is none. *text moves on. */
+static const char *next_note_line(const char **text, size_t *length)
+{
+    const char *line = *text;
+    if (!line || !*line) return NULL;
+    *length = strcspn(line, "\n");
+    *text = line + *length + (line[*length] == '\n');
+    return line;
+}
+
 /* A note's lines, indented. */
 static void print_note(mtl_model *model, const char *key, const char *title)
 {
-    const char *text = mtl_model_note(model, key, NULL, NULL);
-    if (!text || !*text) return;
-    printf("%s\n", title);
-    while (*text) {
-        size_t length = strcspn(text, "\n");
-        printf("  %.*s\n", (int)length, text);
-        text += length + (text[length] == '\n');
-    }
+    const char *text = mtl_model_note(model, key, NULL, NULL), *line;
+    size_t length;
+    if (text && *text) printf("%s\n", title);
+    while ((line = next_note_line(&text, &length)) != NULL) printf("  %.*s\n", (int)length, line);
 }
 
 static void print_model(const settings *given, mtl_model *model, double bytes)
 {
     const mtl_model_desc *desc = mtl_model_describe(model);
-    const mtl_column_desc *columns = desc->column_count ? desc->columns : &desc->encoder;
-    size_t i, column_count = desc->column_count ? desc->column_count : 1;
+    size_t i;
     printf("%s: a valid model, %.0f bytes, %zu parameters\n", given->model_path, bytes, count_parameters(model));
     for (i = 0; i < desc->input_count; i++) {
         printf("input %s\n", desc->inputs[i].name);
         print_fields(MTL_DESC_INPUT, &desc->inputs[i]);
     }
-    for (i = 0; i < column_count; i++) {
-        printf("column %s\n", columns[i].name ? columns[i].name : "encoder");
-        print_fields(MTL_DESC_COLUMN, &columns[i]);
+    for (i = 0; i < desc->column_count; i++) {
+        printf("column %s\n", desc->columns[i].name);
+        print_fields(MTL_DESC_COLUMN, &desc->columns[i]);
     }
     for (i = 0; i < desc->task_count; i++) {
         printf("task %s: %s\n", desc->tasks[i].name, kind_names[kind_of(&desc->tasks[i])]);
@@ -2757,21 +2763,19 @@ static void json_tasks(const mtl_model_desc *desc)
 /* The lines key=value of a note as an object; values that are numbers are numbers. */
 static void json_note(mtl_model *model, const char *key)
 {
-    const char *text = mtl_model_note(model, key, NULL, NULL);
+    const char *text = mtl_model_note(model, key, NULL, NULL), *line, *equals;
     int first = 1;
     double number;
-    char line[512];
+    size_t length;
+    char piece[512];
     putchar('{');
-    while (text && *text) {
-        size_t length = strcspn(text, "\n");
-        char *equals;
-        snprintf(line, sizeof line, "%.*s", (int)length, text);
-        text += length + (text[length] == '\n');
-        if (!(equals = strchr(line, '='))) continue;
-        *equals = '\0';
-        json_key(stdout, &first, line);
-        if (mtl_text_number(equals + 1, strlen(equals + 1), &number)) fputs(equals + 1, stdout);
-        else json_string(stdout, equals + 1);
+    while ((line = next_note_line(&text, &length)) != NULL) {
+        if (!(equals = (const char *)memchr(line, '=', length))) continue;
+        snprintf(piece, sizeof piece, "%.*s", (int)(equals - line), line);
+        json_key(stdout, &first, piece);
+        snprintf(piece, sizeof piece, "%.*s", (int)(line + length - equals - 1), equals + 1);
+        if (mtl_text_number(piece, strlen(piece), &number)) fputs(piece, stdout);
+        else json_string(stdout, piece);
     }
     putchar('}');
 }
@@ -2779,8 +2783,7 @@ static void json_note(mtl_model *model, const char *key)
 static void json_model(const settings *given, mtl_model *model, double bytes)
 {
     const mtl_model_desc *desc = mtl_model_describe(model);
-    const mtl_column_desc *columns = desc->column_count ? desc->columns : &desc->encoder;
-    size_t i, column_count = desc->column_count ? desc->column_count : 1;
+    size_t i;
     printf("{\"file\": ");
     json_string(stdout, given->model_path);
     printf(", \"bytes\": %.0f, \"parameters\": %zu, \"seed\": %llu, \"inputs\": [", bytes, count_parameters(model),
@@ -2791,9 +2794,9 @@ static void json_model(const settings *given, mtl_model *model, double bytes)
         putchar('}');
     }
     printf("], \"columns\": [");
-    for (i = 0; i < column_count; i++) {
+    for (i = 0; i < desc->column_count; i++) {
         if (i) printf(", ");
-        json_fields(MTL_DESC_COLUMN, &columns[i], columns[i].name ? columns[i].name : "encoder");
+        json_fields(MTL_DESC_COLUMN, &desc->columns[i], desc->columns[i].name);
         putchar('}');
     }
     printf("], \"tasks\": [");

@@ -19,7 +19,8 @@ static const char *const states[STATES] = { "running", "worn", "failing" };
 typedef struct machines {
     int count, rows;
     int *lengths, *state;
-    mtl_real *features, *hours;
+    mtl_real *features, *hours;             /* [rows][FEATURES]; [rows], NaN where nobody knows */
+    mtl_real *truth;                        /* [rows] the hours, all of them */
 } machines;
 
 /* ---- the vibrating machine --------------------------------------------------------------------------------------- */
@@ -44,7 +45,8 @@ static void live(machines *m)
         m->features[row * FEATURES + TEMPERATURE] = (mtl_real)(temperature + noise(1));
         m->features[row * FEATURES + CURRENT] = (mtl_real)(idle ? 0 : 200 + 800 * load + noise(40));
         m->state[row] = left <= 15 ? FAILING : left <= FORESEEN ? WORN : RUNNING;
-        m->hours[row] = t % 4 ? (mtl_real)NAN : (mtl_real)(left < FORESEEN ? left : FORESEEN);
+        m->truth[row] = (mtl_real)(left < FORESEEN ? left : FORESEEN);
+        m->hours[row] = t % 4 ? (mtl_real)NAN : m->truth[row];
     }
     m->lengths[m->count++] = life;
 }
@@ -57,7 +59,8 @@ static machines make(int count)
     m.state = malloc(rows * sizeof *m.state);
     m.features = malloc(rows * FEATURES * sizeof *m.features);
     m.hours = malloc(rows * sizeof *m.hours);
-    if (!m.lengths || !m.state || !m.features || !m.hours) {
+    m.truth = malloc(rows * sizeof *m.truth);
+    if (!m.lengths || !m.state || !m.features || !m.hours || !m.truth) {
         fprintf(stderr, "sensors: out of memory\n");
         exit(1);
     }
@@ -71,23 +74,22 @@ static void scrap(machines *m)
     free(m->state);
     free(m->features);
     free(m->hours);
+    free(m->truth);
 }
 
 /* ---- scales and baselines ---------------------------------------------------------------------------------------- */
 
-/* Mean and standard deviation of every stride-th value. Missing ones (NaN) are left out. */
+/* Mean and standard deviation of every stride-th value. */
 static void spread(const mtl_real *values, int count, int stride, mtl_real *mean, mtl_real *deviation)
 {
     double sum = 0, squares = 0;
-    int i, n = 0;
+    int i;
     for (i = 0; i < count * stride; i += stride) {
-        if (isnan(values[i])) continue;
-        n++;
         sum += (double)values[i];
         squares += (double)values[i] * (double)values[i];
     }
-    *mean = (mtl_real)(sum / n);
-    *deviation = (mtl_real)sqrt(squares / n - sum / n * (sum / n));
+    *mean = (mtl_real)(sum / count);
+    *deviation = (mtl_real)sqrt(squares / count - sum / count * (sum / count));
 }
 
 /* Networks learn best from numbers around 0 of size 1; the model keeps the scales and answers in the original units. */
@@ -97,7 +99,7 @@ static void set_scales(mtl_model *model, const machines *m, mtl_error *err)
     int f;
     for (f = 0; f < FEATURES; f++) spread(m->features + f, m->rows, FEATURES, &mean[f], &deviation[f]);
     mtl_model_set_feature_scale(model, 0, mean, deviation, err);
-    spread(m->hours, m->rows, 1, mean, deviation);
+    spread(m->truth, m->rows, 1, mean, deviation);
     mtl_model_set_target_scale(model, HOURS, mean, deviation, err);
 }
 
@@ -107,7 +109,7 @@ static void show_baselines(const machines *m)
     int counts[STATES] = { 0 }, best = 0, i;
     for (i = 0; i < m->rows; i++) counts[m->state[i]]++;
     for (i = 1; i < STATES; i++) best = counts[i] > counts[best] ? i : best;
-    spread(m->hours, m->rows, 1, &mean, &deviation);
+    spread(m->truth, m->rows, 1, &mean, &deviation);
     printf("always '%s', always %.0f h:                   accuracy %.3f                  off by %4.1f h (rmse)\n", states[best],
            (double)mean, (double)counts[best] / m->rows, (double)deviation);
 }

@@ -38,9 +38,11 @@ static void fail(const char *where, size_t line, const char *what, const char *w
 
 static void *must(void *memory)
 {
-    if (memory) return memory;
-    fprintf(stderr, "sentiment_ner: out of memory\n");
-    exit(1);
+    if (!memory) {
+        fprintf(stderr, "sentiment_ner: out of memory\n");
+        exit(1);
+    }
+    return memory;
 }
 
 /* Room for one more element: the array doubles whenever its count is a power of two. */

@@ -67,7 +67,12 @@ class Draw:
         return self.one_of([self.whole(1, 5), self.one_of([15, 16, 17, 31, 32, 33]), self.whole(1, 40)])
 
     def number(self, low, high):
-        return reference.single(self.generator.uniform(low, high))
+        """As one writes it: three digits behind the point."""
+        return round(float(self.generator.uniform(low, high)), 3)
+
+    def numbers(self, count, low, high):
+        """Exact in float32."""
+        return [reference.single(self.generator.uniform(low, high)) for _ in range(count)]
 
 
 def draw_input(draw, name):
@@ -75,8 +80,8 @@ def draw_input(draw, name):
         features = draw.size()
         desc = {"name": name, "features": features}
         if draw.chance(0.5):
-            desc["mean"] = [draw.number(-1, 1) for _ in range(features)]
-            desc["deviation"] = [draw.number(0.5, 2) for _ in range(features)]
+            desc["mean"] = draw.numbers(features, -1, 1)
+            desc["deviation"] = draw.numbers(features, 0.5, 2)
         return desc
     desc = {"name": name, "vocabulary": draw.whole(2, 40), "width": draw.size()}
     if draw.chance(0.2):
@@ -119,15 +124,15 @@ def draw_task(draw, name, inputs, columns):
         if draw.chance(0.3):
             desc["label_smoothing"] = draw.number(0.05, 0.5)
         if draw.chance(0.3):
-            desc["class_weights"] = [draw.number(0.25, 3) for _ in range(desc["classes"])]
+            desc["class_weights"] = draw.numbers(desc["classes"], 0.25, 3)
         desc["soft"] = draw.chance(0.25)        # targets are distributions
     else:
         desc |= {"width": draw.one_of([1, 1, 2, 5, 17]), "loss": draw.one_of(["mse", "mae", "huber"])}
         if desc["loss"] == "huber":
             desc["huber_delta"] = draw.number(0.25, 2)
         if draw.chance(0.3):
-            desc["mean"] = [draw.number(-1, 1) for _ in range(desc["width"])]
-            desc["deviation"] = [draw.number(0.5, 2) for _ in range(desc["width"])]
+            desc["mean"] = draw.numbers(desc["width"], -1, 1)
+            desc["deviation"] = draw.numbers(desc["width"], 0.5, 2)
     if desc["level"] == "sequence":
         desc["pool"] = draw.one_of(["last", "mean", "max"])
     if draw.chance(0.4):

@@ -531,7 +531,7 @@ result "a broken pipe ends predict" "$problem"
 
 # ---- interruption ---------------------------------------------------------------------------------------------------------------
 
-epochs_logged() { [ "$(grep -c epoch int.json 2>/dev/null)" -ge "$1" ]; }
+epochs_logged() { [ -s int.json ] && [ "$(grep -c epoch int.json)" -ge "$1" ]; }
 "$mtl" train --data train.tsv --valid valid.tsv --out int.st --hidden 16 --embed 16 --epochs 100000 --threads 1 --log int.json >stdout.txt 2>stderr.txt & training=$!
 wait_for 30 epochs_logged 2
 kill -INT $training; wait $training; status=$?

@@ -30,9 +30,18 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence, pad_se
 ACTIVATIONS = {"none": lambda x: x, "tanh": torch.tanh, "relu": torch.relu, "sigmoid": torch.sigmoid}
 
 
+# Numbers of the C descs are floats. In these fields they mean the decimal number that was written, 0.999; in all others the
+# float nearest to it, 0.99900001287, and that is what a comparison to 1e-9 has to use.
+AS_WRITTEN = {"momentum", "beta1", "beta2", "epsilon", "l1", "l2", "decay"}
+
+
 def single(x):
-    """The C descs hold floats: 0.9 there is float32(0.9), and that is what a comparison to 1e-9 has to use."""
     return float(np.float32(x))
+
+
+def setting(desc, field, default=0):
+    value = desc.get(field, default)
+    return float(value) if field in AS_WRITTEN else single(value)
 
 
 # ---- recurrent columns over ragged rows -------------------------------------------------------------------------------
@@ -196,13 +205,13 @@ def loss_sum(task, x, target):
     x, target = x[chosen], target[chosen]
     if task["kind"] == "class":
         return F.cross_entropy(x, target, weight=class_weights(task, x), reduction="sum",
-                               label_smoothing=single(task.get("label_smoothing", 0)))
+                               label_smoothing=setting(task, "label_smoothing"))
     target = target.reshape(x.shape)
     target = standardised(task, target)
     if task.get("loss") == "mae":
         return F.l1_loss(x, target, reduction="sum")
     if task.get("loss") == "huber":
-        return F.huber_loss(x, target, reduction="sum", delta=single(task.get("huber_delta", 1)))
+        return F.huber_loss(x, target, reduction="sum", delta=setting(task, "huber_delta", 1))
     return F.mse_loss(x, target, reduction="sum")
 
 
@@ -243,7 +252,7 @@ class Model(nn.Module):
 
     def read_input(self, i, values):
         if "vocabulary" in i:
-            return self.parts[i["name"]](values) * single(i.get("scale", 1))
+            return self.parts[i["name"]](values) * setting(i, "scale", 1)
         return standardised(i, values)
 
     def forward(self, batch, states=None):
@@ -285,9 +294,9 @@ def detached(state):
 
 
 def make_optimizer(trainer, groups):
-    lr, l2 = single(trainer["lr"]), single(trainer.get("l2", 0))
-    momentum, epsilon = single(trainer.get("momentum", 0)), single(trainer.get("epsilon", 1e-8))
-    beta1, beta2 = single(trainer.get("beta1", 0.9)), single(trainer.get("beta2", 0.999))
+    lr, l2 = setting(trainer, "lr"), setting(trainer, "l2")
+    momentum, epsilon = setting(trainer, "momentum"), setting(trainer, "epsilon", 1e-8)
+    beta1, beta2 = setting(trainer, "beta1", 0.9), setting(trainer, "beta2", 0.999)
     kind = trainer["optimizer"]
     if kind == "sgd":
         return torch.optim.SGD(groups, lr, momentum=momentum, nesterov=bool(trainer.get("nesterov")), weight_decay=l2)
@@ -295,17 +304,17 @@ def make_optimizer(trainer, groups):
         return torch.optim.RMSprop(groups, lr, alpha=beta2, eps=epsilon, momentum=momentum, weight_decay=l2)
     if kind == "adam":
         return torch.optim.Adam(groups, lr, (beta1, beta2), epsilon, weight_decay=l2)
-    return torch.optim.AdamW(groups, lr, (beta1, beta2), epsilon, weight_decay=single(trainer.get("decay", 0)))
+    return torch.optim.AdamW(groups, lr, (beta1, beta2), epsilon, weight_decay=setting(trainer, "decay"))
 
 
 def make_schedule(trainer, optimizer):
     """PyTorch's scheduler for a trainer's `schedule`, or None; it is stepped after each update. Where linear and cosine end
     differs: mtl_rnn.h has the final rate in the last of total_steps, PyTorch would have it in the update after that."""
     schedules = torch.optim.lr_scheduler
-    kind, lr = trainer.get("schedule", "constant"), single(trainer["lr"])
-    every, factor = trainer.get("schedule_every", 1000), single(trainer.get("schedule_factor", 0.5))
+    kind, lr = trainer.get("schedule", "constant"), setting(trainer, "lr")
+    every, factor = trainer.get("schedule_every", 1000), setting(trainer, "schedule_factor", 0.5)
     total, warmup = trainer.get("total_steps", 0), trainer.get("warmup", 0)
-    final = single(trainer.get("lr_final", 0))
+    final = setting(trainer, "lr_final")
     if kind == "step":
         return schedules.StepLR(optimizer, every, factor)
     if kind == "exponential":
@@ -344,7 +353,7 @@ class Trainer:
             rate = next((r for prefix, r in rates.items() if name.startswith(prefix)), 1)
             groups.setdefault(rate, []).append(p)
         self.trained = [p for group in groups.values() for p in group]
-        lr = single(self.how["lr"])
+        lr = setting(self.how, "lr")
         groups = [{"params": p, "lr": lr * single(rate)} for rate, p in groups.items()]
         self.optimizer = make_optimizer(self.how, groups)
         self.schedule = make_schedule(self.how, self.optimizer)
@@ -355,7 +364,7 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         losses, final = self.model.losses(batches, self.states)
         self.final = [{name: detached(s) for name, s in f.items()} for f in final]
-        weights = {t["name"]: single(t.get("weight", 1)) for t in self.model.config["tasks"]}
+        weights = {t["name"]: setting(t, "weight", 1) for t in self.model.config["tasks"]}
         total = sum(weights[name] * loss for name, loss in losses.items())
         if torch.is_tensor(total) and total.requires_grad:
             total.backward()
@@ -369,12 +378,12 @@ class Trainer:
             self.states = self.final
         reached = [p for p in self.trained if p.grad is not None]
         if self.how.get("clip_norm"):
-            torch.nn.utils.clip_grad_norm_(reached, single(self.how["clip_norm"]))
+            torch.nn.utils.clip_grad_norm_(reached, setting(self.how, "clip_norm"))
         if self.how.get("clip_value") and reached:
-            torch.nn.utils.clip_grad_value_(reached, single(self.how["clip_value"]))
+            torch.nn.utils.clip_grad_value_(reached, setting(self.how, "clip_value"))
         if self.how.get("l1"):
             for p in reached:
-                p.grad += single(self.how["l1"]) * p.detach().sign()
+                p.grad += setting(self.how, "l1") * p.detach().sign()
         step["lr"] = self.optimizer.param_groups[0]["lr"]
         self.optimizer.step()
         if self.schedule:

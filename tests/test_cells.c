@@ -1,0 +1,422 @@
+/* >>cells: values of every cell against its equations, written out below for one unit of one sequence at a time, and gradients
+   against differences, through inputs, parameters, initial and final states. Included by tests/main.c. */
+#include "gradient.h"
+
+#define CELLS_CLOSE (MTL__REAL_IS_DOUBLE ? 1e-12 : 1e-5)
+
+/* Every kind of cell. */
+static const struct cells_kind { const char *name; int cell, activation, reset; } cells_kinds[] = {
+    { "rnn tanh", MTL_CELL_RNN, MTL_ACTIVATION_TANH, 0 },
+    { "rnn relu", MTL_CELL_RNN, MTL_ACTIVATION_RELU, 0 },
+    { "rnn sigmoid", MTL_CELL_RNN, MTL_ACTIVATION_SIGMOID, 0 },
+    { "gru, reset after", MTL_CELL_GRU, 0, MTL_RESET_AFTER },
+    { "gru, reset before", MTL_CELL_GRU, 0, MTL_RESET_BEFORE },
+    { "lstm", MTL_CELL_LSTM, 0, 0 } };
+enum { CELLS_KINDS = 6 };
+
+/* Which of a cell's outputs enter the loss. */
+enum { CELLS_STATES = 1, CELLS_LAST_H = 2, CELLS_LAST_C = 4, CELLS_INPUT = 8 };
+
+typedef struct cells_case {
+    const struct cells_kind *kind;
+    mtl_column_desc desc;
+    size_t inputs, units;
+    int reverse, given, losses;             /* given: initial states are */
+    int layers;                             /* > 0: a stack of this many, each in two directions */
+    mtl_cell *cells[6];
+    mtl_activation *y;
+    mtl_cell_state last;
+    char what[128];
+} cells_case;
+
+static cells_case *cells_of(net *n) { return (cells_case *)n->user; }
+
+static mtl_activation *cells_forward(mtl_run *run, const mtl_cell *cell, mtl_activation *x, const mtl_cell_state *initial, mtl_cell_state *last)
+{
+    return cell->kind == MTL_CELL_LSTM ? mtl_lstm_forward(run, cell, x, initial, last)
+         : cell->kind == MTL_CELL_GRU ? mtl_gru_forward(run, cell, x, initial, last) : mtl_rnn_forward(run, cell, x, initial, last);
+}
+
+/* One cell: leaf 0 is x, leaves 1 and 2 the initial states. */
+static void cells_one_forward(net *n)
+{
+    cells_case *c = cells_of(n);
+    int lstm = c->kind->cell == MTL_CELL_LSTM;
+    mtl_activation *x = net_leaf_forward(n, 0);
+    mtl_cell_state initial;
+    memset(&initial, 0, sizeof initial);
+    if (c->given) initial.h = net_leaf_forward(n, 1);
+    if (c->given && lstm) initial.c = net_leaf_forward(n, 2);
+    c->y = cells_forward(&n->run, c->cells[0], x, c->given ? &initial : NULL, &c->last);
+    if (c->losses & CELLS_STATES) net_loss(n, c->y);
+    if (c->losses & CELLS_LAST_H) net_loss(n, c->last.h);
+    if (c->losses & CELLS_LAST_C && lstm) net_loss(n, c->last.c);
+    if (c->losses & CELLS_INPUT) net_loss(n, x);                    /* x is used twice: gradients add up */
+}
+
+/* A random case of kind number % 6, with at most `most` inputs and units. */
+static void cells_open_sized(net *n, cells_case *c, void (*forward)(net *), int number, int most, size_t sequences, int longest)
+{
+    test_random r = test_random_from((unsigned long long)number + 7);
+    memset(c, 0, sizeof *c);
+    c->kind = &cells_kinds[number % CELLS_KINDS];
+    c->desc.cell = c->kind->cell;
+    c->desc.activation = c->kind->activation;
+    c->desc.reset = c->kind->reset;
+    c->desc.no_bias = number / CELLS_KINDS % 3 == 2;
+    c->reverse = number / CELLS_KINDS % 2;
+    c->inputs = gradient_size(&r, most);
+    c->units = gradient_size(&r, most);
+    c->desc.hidden = (int)c->units;
+    c->losses = CELLS_STATES;
+    net_open(n, forward, c, (unsigned long long)number, sequences, longest);
+    n->bent = c->kind->activation == MTL_ACTIVATION_RELU;
+    net_add_leaf(n, "x", n->rows, c->inputs);
+    snprintf(c->what, sizeof c->what, "%s, case %d: %lu inputs, %lu units, %lu sequences, %s%s", c->kind->name, number, (unsigned long)c->inputs,
+             (unsigned long)c->units, (unsigned long)sequences, c->reverse ? "reverse" : "forward", c->desc.no_bias ? ", no bias" : "");
+}
+
+static void cells_open(net *n, cells_case *c, void (*forward)(net *), int number, int most)
+{
+    test_random r = test_random_from((unsigned long long)number);
+    int sequences = number % 4 == 3 ? test_random_between(&r, 15, 36) : test_random_between(&r, 1, 6);
+    cells_open_sized(n, c, forward, number, most, (size_t)sequences, number % 7 == 0 ? 1 : 6);   /* short: far gradients drown in rounding */
+}
+
+static void cells_add(net *n, cells_case *c, int number)
+{
+    c->cells[0] = mtl_cell_add(&n->set, "cell.", &c->desc, c->inputs, 0, c->reverse, &n->err);
+    net_add_leaf(n, "h0", n->sequences, c->units);
+    net_add_leaf(n, "c0", n->sequences, c->units);
+    if (!c->given || c->kind->cell != MTL_CELL_LSTM) n->leaf_count = c->given ? 2 : 1;
+    net_ready(n, gradient_isa(number));
+}
+
+/* ---- values: the equations ------------------------------------------------------------------------------------------ */
+
+/* Row `row` of W x + b; NULL b: none. */
+static double cells_sum(const mtl_tensor *w, const mtl_tensor *b, size_t row, const double *x)
+{
+    double sum = b ? (double)b->value[row] : 0;
+    size_t j;
+    for (j = 0; j < w->shape[1]; j++) sum += (double)w->value[row * w->shape[1] + j] * x[j];
+    return sum;
+}
+
+static double cells_sigmoid(double x) { return 1 / (1 + exp(-x)); }
+
+/* One step: h and cell state c of [units] are replaced. Gate g of unit u is row g * units + u. */
+static void cells_step(const cells_case *k, const mtl_cell *w, const double *x, double *h, double *c)
+{
+    double next[80], reset[80], a[4], b[4];
+    size_t u, g, v, units = k->units;
+    for (u = 0; u < units; u++) {
+        for (g = 0; g < w->gates; g++) {
+            a[g] = cells_sum(w->w_ih, w->b_ih, g * units + u, x);
+            b[g] = cells_sum(w->w_hh, w->b_hh, g * units + u, h);
+        }
+        if (k->kind->cell == MTL_CELL_LSTM) {                       /* i f g o */
+            c[u] = cells_sigmoid(a[1] + b[1]) * c[u] + cells_sigmoid(a[0] + b[0]) * tanh(a[2] + b[2]);
+            next[u] = cells_sigmoid(a[3] + b[3]) * tanh(c[u]);
+        } else if (k->kind->cell == MTL_CELL_GRU) {                 /* r z n */
+            double z = cells_sigmoid(a[1] + b[1]);
+            if (k->kind->reset == MTL_RESET_BEFORE) {
+                for (v = 0; v < units; v++)
+                    reset[v] = h[v] * cells_sigmoid(cells_sum(w->w_ih, w->b_ih, v, x) + cells_sum(w->w_hh, w->b_hh, v, h));
+                next[u] = (1 - z) * tanh(a[2] + cells_sum(w->w_hh, w->b_hh, 2 * units + u, reset)) + z * h[u];
+            } else {
+                next[u] = (1 - z) * tanh(a[2] + cells_sigmoid(a[0] + b[0]) * b[2]) + z * h[u];
+            }
+        } else {
+            next[u] = k->kind->activation == MTL_ACTIVATION_TANH ? tanh(a[0] + b[0])
+                    : k->kind->activation == MTL_ACTIVATION_SIGMOID ? cells_sigmoid(a[0] + b[0]) : a[0] + b[0] > 0 ? a[0] + b[0] : 0;
+        }
+    }
+    memcpy(h, next, units * sizeof *h);
+}
+
+static void cells_compare(const cells_case *c, const mtl_activation *a, size_t row, const double *want, const char *what)
+{
+    size_t u;
+    for (u = 0; u < c->units; u++)
+        if (!(fabs((double)a->value[row * a->stride + u] - want[u]) <= CELLS_CLOSE * (1 + fabs(want[u]))))
+            fail_msg("%s: %s of unit %lu is %.12g, not %.12g", c->what, what, (unsigned long)u, (double)a->value[row * a->stride + u], want[u]);
+}
+
+/* Sequence s of the last forward pass against the equations, step by step in reading direction. */
+static void cells_compare_sequence(net *n, size_t s)
+{
+    const cells_case *c = cells_of(n);
+    size_t place = (size_t)n->run.packing->place[s], length = (size_t)n->lengths[s], i, j;
+    double h[80] = { 0 }, cell[80] = { 0 }, x[80];
+    for (j = 0; c->given && j < c->units; j++) {
+        h[j] = (double)n->leaves[1].value[place * c->units + j];
+        if (c->kind->cell == MTL_CELL_LSTM) cell[j] = (double)n->leaves[2].value[place * c->units + j];
+    }
+    for (i = 0; i < length; i++) {
+        size_t row = mtl_run_row(&n->run, c->y, s, c->reverse ? length - 1 - i : i);
+        for (j = 0; j < c->inputs; j++) x[j] = (double)n->leaves[0].value[row * c->inputs + j];
+        cells_step(c, c->cells[0], x, h, cell);
+        cells_compare(c, c->y, row, h, "h");
+    }
+    cells_compare(c, c->last.h, place, h, "the last h");
+    if (c->last.c) cells_compare(c, c->last.c, place, cell, "the last c");
+}
+
+static void test_cells_values(void **state)
+{
+    cells_case c;
+    net n;
+    int i, tape;
+    size_t s;
+    (void)state;
+    for (i = 0; i < test_cases(72); i++) {
+        cells_open(&n, &c, cells_one_forward, i, 70);
+        c.given = i % 5 < 2;
+        cells_add(&n, &c, i);
+        for (tape = 0; tape < 2; tape++) {
+            net_forward(&n, tape);
+            for (s = 0; s < n.sequences; s++) cells_compare_sequence(&n, s);
+        }
+        net_close(&n);
+    }
+}
+
+/* ---- gradients of one cell ----------------------------------------------------------------------------------------------- */
+
+static void cells_check(int number, int losses, int given, int most)
+{
+    cells_case c;
+    net n;
+    cells_open(&n, &c, cells_one_forward, number, most);
+    c.given = given;
+    c.losses = losses;
+    cells_add(&n, &c, number);
+    net_check(&n, c.what);
+    net_close(&n);
+}
+
+static void test_cells_gradients(void **state)
+{
+    int i;
+    (void)state;
+    for (i = 0; i < test_cases(72); i++) cells_check(i, CELLS_STATES | (i % 5 == 0 ? CELLS_INPUT : 0), 0, 70);
+}
+
+/* Gradients into final states, alone or beside those of all steps, and out of initial states. */
+static void test_cells_gradients_through_states(void **state)
+{
+    static const int losses[] = { CELLS_STATES | CELLS_LAST_H | CELLS_LAST_C, CELLS_LAST_H, CELLS_LAST_C | CELLS_LAST_H, CELLS_STATES | CELLS_LAST_C,
+                                  CELLS_STATES };
+    int i;
+    (void)state;
+    for (i = 0; i < test_cases(72); i++) cells_check(i, losses[i / CELLS_KINDS % 5], i % 7 != 6, 40);
+}
+
+/* More than 96 rows and more than two blocks of 16 sequences: where work is divided. */
+static void test_cells_gradients_of_many_rows(void **state)
+{
+    static const size_t sequences[] = { 16, 17, 32, 33, 48, 97 };
+    cells_case c;
+    net n;
+    int i;
+    (void)state;
+    for (i = 0; i < test_cases(24); i++) {
+        cells_open_sized(&n, &c, cells_one_forward, i, 20, sequences[i % 6], 12);
+        c.given = 1;
+        c.losses = CELLS_STATES | CELLS_LAST_H | CELLS_LAST_C;
+        cells_add(&n, &c, i);
+        net_check(&n, c.what);
+        net_close(&n);
+    }
+}
+
+/* ---- stacks of bidirectional layers ------------------------------------------------------------------------------------------ */
+
+static void cells_stack_forward(net *n)
+{
+    cells_case *c = cells_of(n);
+    mtl_activation *x = net_leaf_forward(n, 0), *parts[2];
+    mtl_cell_state last[2];
+    int l, d;
+    for (l = 0; l < c->layers; l++) {
+        for (d = 0; d < 2; d++) parts[d] = cells_forward(&n->run, c->cells[2 * l + d], x, NULL, &last[d]);
+        x = mtl__concat_forward(&n->run, parts, 2, "layer");
+    }
+    net_loss(n, x);
+    net_loss(n, last[0].h);
+    net_loss(n, last[1].h);
+}
+
+static void test_cells_gradients_of_stacks(void **state)
+{
+    cells_case c;
+    net n;
+    int i, k;
+    (void)state;
+    for (i = 0; i < test_cases(36); i++) {
+        cells_open(&n, &c, cells_stack_forward, i, 24);
+        c.layers = 2 + i % 2;
+        for (k = 0; k < 2 * c.layers; k++)
+            c.cells[k] = mtl_cell_add(&n.set, "stack.", &c.desc, k < 2 ? c.inputs : 2 * c.units, k / 2, k % 2, &n.err);
+        net_ready(&n, gradient_isa(i));
+        net_check(&n, c.what);
+        net_close(&n);
+    }
+}
+
+/* ---- frozen cells and constant inputs ------------------------------------------------------------------------------------------ */
+
+static void cells_two_forward(net *n)
+{
+    cells_case *c = cells_of(n);
+    mtl_activation *x = net_leaf_forward(n, 0);
+    x = cells_forward(&n->run, c->cells[0], x, NULL, NULL);
+    net_loss(n, cells_forward(&n->run, c->cells[1], x, NULL, NULL));
+}
+
+/* A frozen cell gets no gradient and passes it on; one that has a single frozen tensor computes the others' as ever. */
+static void test_cells_frozen(void **state)
+{
+    cells_case c;
+    net n;
+    int i;
+    size_t k;
+    (void)state;
+    for (i = 0; i < CELLS_KINDS; i++) {
+        cells_open(&n, &c, cells_two_forward, i, 20);
+        c.cells[0] = mtl_cell_add(&n.set, "low.", &c.desc, c.inputs, 0, 0, &n.err);
+        c.cells[1] = mtl_cell_add(&n.set, "high.", &c.desc, c.units, 0, 1, &n.err);
+        net_ready(&n, gradient_isa(i));
+        for (k = 0; k < n.set.count; k++) n.set.tensors[k]->frozen = strncmp(n.set.tensors[k]->name, "high.", 5) == 0;
+        n.set.tensors[i % 4]->frozen = 1;
+        net_forward(&n, 1);
+        net_backward(&n);
+        for (k = 0; k < n.set.count; k++)
+            assert_int_equal(n.gradients->of[k].state, n.set.tensors[k]->frozen ? MTL_GRAD_NONE : MTL_GRAD_DENSE);
+        net_check(&n, c.what);
+        net_close(&n);
+    }
+}
+
+static void cells_constant_forward(net *n)
+{
+    cells_case *c = cells_of(n);
+    mtl_cell_state initial;
+    mtl_activation *x = net_leaf_forward(n, 0);
+    memset(&initial, 0, sizeof initial);
+    initial.h = net_leaf_forward(n, 1);
+    x->constant = initial.h->constant = 1;
+    c->y = cells_forward(&n->run, c->cells[0], x, &initial, NULL);
+    net_loss(n, c->y);
+}
+
+static void test_cells_constant_inputs(void **state)
+{
+    cells_case c;
+    net n;
+    int i;
+    (void)state;
+    for (i = 0; i < CELLS_KINDS; i++) {
+        cells_open(&n, &c, cells_constant_forward, i, 20);
+        c.given = 1;
+        cells_add(&n, &c, i);
+        n.leaf_count = 0;                                           /* not to be checked: they have no gradient */
+        net_check(&n, c.what);
+        assert_true(!n.leaves[0].x->grad && !n.leaves[1].x->grad);
+        net_close(&n);
+    }
+}
+
+/* ---- a long sequence in chunks ----------------------------------------------------------------------------------------------- */
+
+/* States after T steps are those after two halves, the second started from the first one's last states. */
+static void test_cells_chunks(void **state)
+{
+    cells_case c;
+    net n;
+    int i, part;
+    size_t u, t;
+    (void)state;
+    for (i = 0; i < CELLS_KINDS; i++) {
+        mtl_real whole[10 * 20];
+        mtl_cell_state at;
+        cells_open_sized(&n, &c, cells_one_forward, i, 20, 1, 1);
+        n.lengths[0] = 10;
+        n.rows = 10;
+        c.reverse = 0;
+        n.leaf_count = 0;
+        net_add_leaf(&n, "x", 10, c.inputs);
+        cells_add(&n, &c, i);
+        net_forward(&n, 0);
+        for (t = 0; t < 10; t++) memcpy(whole + t * c.units, c.y->value + t * c.y->stride, c.units * sizeof *whole);
+        memset(&at, 0, sizeof at);
+        n.lengths[0] = 5;
+        for (part = 0; part < 2; part++) {
+            mtl_activation *x = mtl_run_activation(&n.run, "x", 5, c.inputs), *y;
+            n.run.packing = mtl__packing_create(&n.memory, n.lengths, 1, &n.err);
+            for (t = 0; t < 5; t++) memcpy(x->value + t * x->stride, n.leaves[0].value + ((size_t)part * 5 + t) * c.inputs, c.inputs * sizeof *whole);
+            y = cells_forward(&n.run, c.cells[0], x, part ? &at : NULL, &at);
+            net_expect_ok(&n, c.what);
+            for (t = 0; t < 5; t++)
+                for (u = 0; u < c.units; u++)
+                    assert_true(fabs((double)(y->value[t * y->stride + u] - whole[((size_t)part * 5 + t) * c.units + u])) < CELLS_CLOSE);
+        }
+        net_close(&n);
+    }
+}
+
+/* ---- names, shapes, options --------------------------------------------------------------------------------------------------- */
+
+static void test_cells_parameters(void **state)
+{
+    mtl_column_desc desc;
+    mtl_arena arena;
+    mtl_parameters set;
+    mtl_cell *cell;
+    mtl_error err;
+    size_t i;
+    (void)state;
+    mtl_error_clear(&err);
+    memset(&desc, 0, sizeof desc);
+    desc.cell = MTL_CELL_LSTM;
+    desc.hidden = 5;
+    mtl_arena_init(&arena, NULL, 0, NULL);
+    mtl_parameters_init(&set, &arena);
+    cell = mtl_cell_add(&set, "deep.", &desc, 3, 2, 1, &err);
+    assert_non_null(cell);
+    assert_string_equal(set.tensors[0]->name, "deep.weight_ih_l2_reverse");
+    assert_string_equal(set.tensors[3]->name, "deep.bias_hh_l2_reverse");
+    assert_true(set.tensors[0]->shape[0] == 20 && set.tensors[0]->shape[1] == 3);
+    assert_true(set.tensors[1]->shape[0] == 20 && set.tensors[1]->shape[1] == 5);
+    assert_int_equal(set.tensors[3]->dims, 1);
+    desc.no_bias = 1;
+    assert_non_null(mtl_cell_add(&set, "plain.", &desc, 3, 0, 0, &err));
+    assert_int_equal(set.count, 6);
+    assert_null(mtl_cell_add(&set, "plain.", &desc, 3, 0, 0, &err));
+    test_expect_error(&err, MTL_ERROR_ARGUMENT, NULL, "plain.weight_ih_l0");
+    assert_int_equal(mtl_parameters_allocate(&set, &err), MTL_OK);
+    mtl_parameters_randomise(&set, 1);
+    for (i = 0; i < set.tensors[0]->count; i++) assert_true(fabs((double)set.tensors[0]->value[i]) <= 1 / sqrt(5.0) + 1e-6);   /* U(-1/sqrt(H), ..) */
+    mtl_arena_destroy(&arena);
+}
+
+/* A cell of another kind than the call is refused. */
+static void test_cells_wrong_kind(void **state)
+{
+    cells_case c;
+    net n;
+    (void)state;
+    cells_open(&n, &c, cells_one_forward, 5, 10);
+    cells_add(&n, &c, 5);
+    net_forward(&n, 0);
+    assert_null(mtl_gru_forward(&n.run, c.cells[0], n.leaves[0].x, NULL, NULL));
+    test_expect_error(&n.err, MTL_ERROR_ARGUMENT, "cell", "another kind");
+    net_close(&n);
+}
+
+#define TEST_CELLS \
+    cmocka_unit_test(test_cells_values), cmocka_unit_test(test_cells_gradients), \
+    cmocka_unit_test(test_cells_gradients_through_states), cmocka_unit_test(test_cells_gradients_of_many_rows), \
+    cmocka_unit_test(test_cells_gradients_of_stacks), cmocka_unit_test(test_cells_frozen), cmocka_unit_test(test_cells_constant_inputs), \
+    cmocka_unit_test(test_cells_chunks), cmocka_unit_test(test_cells_parameters), cmocka_unit_test(test_cells_wrong_kind)
