@@ -42,7 +42,7 @@ parity: $(BUILD)/mtl  ## compare training step by step with PyTorch, which is in
 	@$(BUILD)/venv/bin/python tests/parity.py
 
 reference: $(BUILD)/mtl  ## write docs/reference.md from the field tables
-	$(BUILD)/mtl --reference >$(BUILD)/reference.md
+	mkdir -p docs && $(BUILD)/mtl reference >$(BUILD)/reference.md
 	mv $(BUILD)/reference.md docs/reference.md
 
 install: $(BUILD)/mtl  ## copy the header, the command and a pkg-config file to PREFIX (/usr/local)

@@ -597,7 +597,8 @@ typedef struct mtl_batch {
     const int *lengths;                     /* [B] steps of each sequence, at least 1 */
     const mtl_input *inputs;                /* one per input of the model */
     const mtl_target *targets;              /* one per task of the model; NULL: none */
-    mtl_state *state;                       /* NULL, or states of these sequences: read at the start, written at the end */
+    mtl_state *state;                       /* NULL, or states of these sequences: read at the start, written at the end of a forward
+                                               pass (so a step that fails later has moved them, and so does mtl_train_gradients) */
     const char *name;                       /* of a data set, for messages; may be NULL */
 } mtl_batch;
 
@@ -623,7 +624,7 @@ MTL_DEF int mtl_model_input(const mtl_model *model, const char *name);
 /* Name of a class, or NULL if the model stores none; and the class of a name, or -1. */
 MTL_DEF const char *mtl_model_label(const mtl_model *model, int task, int label);
 MTL_DEF int mtl_model_find_label(const mtl_model *model, int task, const char *name);
-/* Id of a word (length bytes) after the input's normalisation; 0 (the unknown word) if it is not known. */
+/* Id of a word (length bytes) after the input's normalisation; 0 (the unknown word) if it is not known or longer than 255 bytes. */
 MTL_DEF int mtl_model_word(const mtl_model *model, int input, const char *word, size_t length);
 /* Features of an input are read as (x - mean) / scale; scale 0 makes a column 0. Arrays of [features]. */
 MTL_DEF int mtl_model_set_feature_scale(mtl_model *model, int input, const mtl_real *mean, const mtl_real *scale, mtl_error *err);
@@ -815,9 +816,9 @@ typedef struct mtl_progress {
     size_t batch, batches;                  /* updates done in this epoch, and in all of it */
     int epoch_end;                          /* 1: `scores` is set */
     double seconds, train_seconds, tokens_per_second, seconds_left;   /* since the start; training alone; of this epoch; estimate */
-    const mtl_step *step;
+    const mtl_step *step;                   /* the update just done; NULL at the end of an epoch */
     const double *task_loss;                /* [task_count] mean over the epoch so far */
-    double loss;
+    double loss;                            /* the same, weighted and summed */
     const mtl_scores *scores;               /* validation */
     double best_score; size_t best_epoch;
 } mtl_progress;
@@ -2831,6 +2832,7 @@ MTL__INLINE void mtl__dropout_row(const mtl__dropout *p, size_t row, uint32_t wo
 /* Against -ffast-math, which a caller may compile with:
    MTL__HIDE    what passed through is a new number to the compiler, so a sum whose order matters (rounding errors made on
                 purpose) is cut in two. Costs no instruction.
+   MTL__KEEP_NAN  y, but NaN where x is NaN; needed only where the compiler may lose it.
    MTL__DIVIDE  a true division, where that option makes an estimate with a correction of `plain`, 2 ulp off and wrong at infinity. */
 #if defined(__GNUC__) && defined(__x86_64__)
 #  define MTL__HIDE(value) __asm__("" : "+x"(value))
@@ -2842,6 +2844,11 @@ MTL__INLINE void mtl__dropout_row(const mtl__dropout *p, size_t row, uint32_t wo
 #else
 #  define MTL__HIDE(value) ((void)(value))
 #  define MTL__HIDE_512(value) ((void)(value))
+#endif
+#if defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__
+#  define MTL__KEEP_NAN(y, x) mtl__keep_nan(y, x)
+#else
+#  define MTL__KEEP_NAN(y, x) (y)
 #endif
 #if defined(__GNUC__) && defined(__FAST_MATH__)
 #  define MTL__DIVIDE(quotient, a, b, plain, instruction, register_kind) \
@@ -2888,10 +2895,12 @@ MTL__INLINE void mtl__dropout_row(const mtl__dropout *p, size_t row, uint32_t wo
 #define mtl__submul          MTL__FN(mtl__submul)
 #define mtl__where_positive  MTL__FN(mtl__where_positive)
 #define mtl__abs             MTL__FN(mtl__abs)
+#define mtl__minus_abs       MTL__FN(mtl__minus_abs)
 #define mtl__with_sign       MTL__FN(mtl__with_sign)
 #define mtl__keep_nan        MTL__FN(mtl__keep_nan)
-#define mtl__round           MTL__FN(mtl__round)
-#define mtl__power2          MTL__FN(mtl__power2)
+#define mtl__power           MTL__FN(mtl__power)
+#define mtl__whole           MTL__FN(mtl__whole)
+#define mtl__scaled          MTL__FN(mtl__scaled)
 #define mtl__hidden          MTL__FN(mtl__hidden)
 #define mtl__transpose       MTL__FN(mtl__transpose)
 #define mtl__words           MTL__FN(mtl__words)
@@ -2907,15 +2916,18 @@ MTL__INLINE void mtl__dropout_row(const mtl__dropout *p, size_t row, uint32_t wo
 /* ---- vectors: what differs between instruction sets -------------------------------------------------------------------
    all(x)                  x in every lane                load_some, store_some   the first n lanes, the others are 0
    muladd(a, b, c)         a*b + c                        submul(a, b, c)         c - a*b
-   where_positive(x, y)    y where x > 0, else 0          with_sign(y, x)         |y| with the sign of x
-   keep_nan(y, x)          NaN where x is NaN, else y. Looks at bits, since -ffast-math takes every comparison with NaN for false
-   round(x)                to the nearest whole number    power2(n)               2^n for whole n from -126 to 127 (0 for -127)
-   hidden(x)               x, whose origin the compiler is not to see (MTL__HIDE)
+   where_positive(x, y)    y where x > 0, else 0          with_sign(y, x)         |y| with the sign of x; abs, minus_abs: |x|, -|x|
+   keep_nan(y, x)          NaN where x is NaN, else y; looks at bits, since -ffast-math takes every comparison with NaN for false
+   whole(x, a, &power)     the whole number n next to a*x, and 2^n in whatever form scaled wants it
+   scaled(y, power)        y * 2^n for -126 <= n <= 127   hidden(x)               x, whose origin the compiler is not to see (MTL__HIDE)
    transpose               LANES x LANES reals
    words                   32-bit whole numbers: words_from(n) is n, n+1, ...; fold(x, s) is x ^ x >> s
    where_not_below(w, limit, y)    y where w >> 8 >= limit, else 0
    add_squares(x, sums)    sums[lane] += x*x in double    TILE_SUMS               accumulators of the largest tile
-   min(a, x), max(a, x): where the processor's own do, NaN in the second operand wins.                                      */
+   min(a, x), max(a, x): NaN in the second operand wins (unless a compiler swaps them, as -ffast-math allows).
+
+   whole without an instruction for it: adding 1.5 * 2^23 + 127 leaves n + 127 in the lowest bits of the sum; shifted into the
+   exponent's place, it is 2^n.                                                                                                */
 
 #if MTL__STAMP == 4     /* AVX-512: 32 registers of 16 */
 #define MTL__LANES 16
@@ -2943,6 +2955,7 @@ MTL__VECTOR mtl__vec mtl__where_positive(mtl__vec x, mtl__vec y)
     return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_GT_OQ), y);
 }
 MTL__VECTOR mtl__vec mtl__abs(mtl__vec x) { return _mm512_castsi512_ps(_mm512_and_si512(MTL__FN(mtl__bits)(x), _mm512_set1_epi32(0x7fffffff))); }
+MTL__VECTOR mtl__vec mtl__minus_abs(mtl__vec x) { return _mm512_or_ps(x, _mm512_set1_ps(-0.0f)); }
 MTL__VECTOR mtl__vec mtl__with_sign(mtl__vec y, mtl__vec x)
 {
     const __m512i bits = _mm512_ternarylogic_epi32(_mm512_set1_epi32(0x7fffffff), MTL__FN(mtl__bits)(y), MTL__FN(mtl__bits)(x), 0xca);
@@ -2953,11 +2966,12 @@ MTL__VECTOR mtl__vec mtl__keep_nan(mtl__vec y, mtl__vec x)
     const __m512i magnitude = MTL__FN(mtl__bits)(mtl__abs(x));
     return _mm512_mask_mov_ps(y, _mm512_cmpgt_epi32_mask(magnitude, _mm512_set1_epi32(0x7f800000)), x);
 }
-MTL__VECTOR mtl__vec mtl__round(mtl__vec x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
-MTL__VECTOR mtl__vec mtl__power2(mtl__vec n)
+typedef __m512 mtl__power;
+MTL__VECTOR mtl__vec mtl__whole(mtl__vec x, float a, mtl__power *power)
 {
-    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127)), 23));
+    return *power = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(a)), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 }
+MTL__VECTOR mtl__vec mtl__scaled(mtl__vec y, mtl__power power) { return _mm512_scalef_ps(y, power); }
 MTL__VECTOR mtl__vec mtl__hidden(mtl__vec x)
 {
     MTL__HIDE_512(x);
@@ -3051,6 +3065,7 @@ MTL__VECTOR mtl__vec mtl__where_positive(mtl__vec x, mtl__vec y)
     return _mm256_and_ps(_mm256_cmp_ps(x, _mm256_setzero_ps(), _CMP_GT_OQ), y);
 }
 MTL__VECTOR mtl__vec mtl__abs(mtl__vec x) { return _mm256_and_ps(x, _mm256_castsi256_ps(_mm256_set1_epi32(0x7fffffff))); }
+MTL__VECTOR mtl__vec mtl__minus_abs(mtl__vec x) { return _mm256_or_ps(x, _mm256_set1_ps(-0.0f)); }
 MTL__VECTOR mtl__vec mtl__with_sign(mtl__vec y, mtl__vec x)
 {
     return _mm256_or_ps(mtl__abs(y), _mm256_andnot_ps(_mm256_castsi256_ps(_mm256_set1_epi32(0x7fffffff)), x));
@@ -3060,16 +3075,19 @@ MTL__VECTOR mtl__vec mtl__keep_nan(mtl__vec y, mtl__vec x)
     const __m256i nan = _mm256_cmpgt_epi32(_mm256_castps_si256(mtl__abs(x)), _mm256_set1_epi32(0x7f800000));
     return _mm256_or_ps(y, _mm256_castsi256_ps(nan));
 }
-MTL__VECTOR mtl__vec mtl__round(mtl__vec x) { return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
-MTL__VECTOR mtl__vec mtl__power2(mtl__vec n)
-{
-    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23));
-}
 MTL__VECTOR mtl__vec mtl__hidden(mtl__vec x)
 {
     MTL__HIDE(x);
     return x;
 }
+typedef __m256 mtl__power;
+MTL__VECTOR mtl__vec mtl__whole(mtl__vec x, float a, mtl__power *power)
+{
+    const mtl__vec shifter = mtl__all(12583039.0f), sum = mtl__hidden(mtl__muladd(x, mtl__all(a), shifter));
+    *power = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(sum), 23));
+    return mtl__sub(sum, shifter);
+}
+MTL__VECTOR mtl__vec mtl__scaled(mtl__vec y, mtl__power power) { return mtl__mul(y, power); }
 MTL__VECTOR mtl__vec mtl__div(mtl__vec a, mtl__vec b)
 {
     mtl__vec quotient;
@@ -3151,6 +3169,7 @@ MTL__VECTOR mtl__vec mtl__muladd(mtl__vec a, mtl__vec b, mtl__vec c) { return _m
 MTL__VECTOR mtl__vec mtl__submul(mtl__vec a, mtl__vec b, mtl__vec c) { return _mm_sub_ps(c, _mm_mul_ps(a, b)); }
 MTL__VECTOR mtl__vec mtl__where_positive(mtl__vec x, mtl__vec y) { return _mm_and_ps(_mm_cmpgt_ps(x, _mm_setzero_ps()), y); }
 MTL__VECTOR mtl__vec mtl__abs(mtl__vec x) { return _mm_and_ps(x, _mm_castsi128_ps(_mm_set1_epi32(0x7fffffff))); }
+MTL__VECTOR mtl__vec mtl__minus_abs(mtl__vec x) { return _mm_or_ps(x, _mm_set1_ps(-0.0f)); }
 MTL__VECTOR mtl__vec mtl__with_sign(mtl__vec y, mtl__vec x)
 {
     return _mm_or_ps(mtl__abs(y), _mm_andnot_ps(_mm_castsi128_ps(_mm_set1_epi32(0x7fffffff)), x));
@@ -3160,16 +3179,19 @@ MTL__VECTOR mtl__vec mtl__keep_nan(mtl__vec y, mtl__vec x)
     const __m128i nan = _mm_cmpgt_epi32(_mm_castps_si128(mtl__abs(x)), _mm_set1_epi32(0x7f800000));
     return _mm_or_ps(y, _mm_castsi128_ps(nan));
 }
-MTL__VECTOR mtl__vec mtl__round(mtl__vec x) { return _mm_cvtepi32_ps(_mm_cvtps_epi32(x)); }
-MTL__VECTOR mtl__vec mtl__power2(mtl__vec n)
-{
-    return _mm_castsi128_ps(_mm_slli_epi32(_mm_add_epi32(_mm_cvtps_epi32(n), _mm_set1_epi32(127)), 23));
-}
 MTL__VECTOR mtl__vec mtl__hidden(mtl__vec x)
 {
     MTL__HIDE(x);
     return x;
 }
+typedef __m128 mtl__power;
+MTL__VECTOR mtl__vec mtl__whole(mtl__vec x, float a, mtl__power *power)
+{
+    const mtl__vec shifter = mtl__all(12583039.0f), sum = mtl__hidden(mtl__muladd(x, mtl__all(a), shifter));
+    *power = _mm_castsi128_ps(_mm_slli_epi32(_mm_castps_si128(sum), 23));
+    return mtl__sub(sum, shifter);
+}
+MTL__VECTOR mtl__vec mtl__scaled(mtl__vec y, mtl__power power) { return mtl__mul(y, power); }
 MTL__VECTOR mtl__vec mtl__div(mtl__vec a, mtl__vec b)
 {
     mtl__vec quotient;
@@ -3240,22 +3262,26 @@ MTL__VECTOR mtl__vec mtl__muladd(mtl__vec a, mtl__vec b, mtl__vec c) { return vf
 MTL__VECTOR mtl__vec mtl__submul(mtl__vec a, mtl__vec b, mtl__vec c) { return vfmsq_f32(c, a, b); }
 MTL__VECTOR mtl__vec mtl__where_positive(mtl__vec x, mtl__vec y) { return MTL__FN(mtl__masked)(vcgtq_f32(x, vdupq_n_f32(0)), y); }
 MTL__VECTOR mtl__vec mtl__abs(mtl__vec x) { return vabsq_f32(x); }
+MTL__VECTOR mtl__vec mtl__minus_abs(mtl__vec x) { return vnegq_f32(vabsq_f32(x)); }
 MTL__VECTOR mtl__vec mtl__with_sign(mtl__vec y, mtl__vec x) { return vbslq_f32(vdupq_n_u32(0x80000000u), x, y); }
 MTL__VECTOR mtl__vec mtl__keep_nan(mtl__vec y, mtl__vec x)
 {
     const uint32x4_t nan = vcgtq_u32(MTL__FN(mtl__bits)(vabsq_f32(x)), vdupq_n_u32(0x7f800000u));
     return vbslq_f32(nan, x, y);
 }
-MTL__VECTOR mtl__vec mtl__round(mtl__vec x) { return vrndnq_f32(x); }
-MTL__VECTOR mtl__vec mtl__power2(mtl__vec n)
-{
-    return vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(vcvtnq_s32_f32(n), vdupq_n_s32(127)), 23));
-}
 MTL__VECTOR mtl__vec mtl__hidden(mtl__vec x)
 {
     MTL__HIDE(x);
     return x;
 }
+typedef float32x4_t mtl__power;
+MTL__VECTOR mtl__vec mtl__whole(mtl__vec x, float a, mtl__power *power)
+{
+    const mtl__vec shifter = mtl__all(12583039.0f), sum = mtl__hidden(mtl__muladd(x, mtl__all(a), shifter));
+    *power = vreinterpretq_f32_u32(vshlq_n_u32(MTL__FN(mtl__bits)(sum), 23));
+    return mtl__sub(sum, shifter);
+}
+MTL__VECTOR mtl__vec mtl__scaled(mtl__vec y, mtl__power power) { return mtl__mul(y, power); }
 MTL__VECTOR void mtl__transpose(const float *from, size_t from_stride, float *to, size_t to_stride)
 {
     const float32x4_t a = vld1q_f32(from), b = vld1q_f32(from + from_stride);
@@ -3308,6 +3334,7 @@ MTL__VECTOR mtl__vec mtl__muladd(mtl__vec a, mtl__vec b, mtl__vec c) { return a 
 MTL__VECTOR mtl__vec mtl__submul(mtl__vec a, mtl__vec b, mtl__vec c) { return c - a * b; }
 MTL__VECTOR mtl__vec mtl__where_positive(mtl__vec x, mtl__vec y) { return x > 0 ? y : 0; }
 MTL__VECTOR mtl__vec mtl__abs(mtl__vec x) { return x < 0 ? -x : x; }
+MTL__VECTOR mtl__vec mtl__minus_abs(mtl__vec x) { return x < 0 ? x : -x; }
 #if MTL__REAL_IS_DOUBLE
 MTL__VECTOR mtl__vec mtl__with_sign(mtl__vec y, mtl__vec x) { return (x < 0) == (y < 0) ? y : -y; }
 MTL__VECTOR mtl__vec mtl__keep_nan(mtl__vec y, mtl__vec x)
@@ -3334,14 +3361,17 @@ MTL__VECTOR mtl__vec mtl__with_sign(mtl__vec y, mtl__vec x)
     return MTL__FN(mtl__from_bits)((MTL__FN(mtl__bits)(y) & 0x7fffffffu) | (MTL__FN(mtl__bits)(x) & 0x80000000u));
 }
 MTL__VECTOR mtl__vec mtl__keep_nan(mtl__vec y, mtl__vec x) { return (MTL__FN(mtl__bits)(x) & 0x7fffffffu) > 0x7f800000u ? x : y; }
-/* |x| < 2^22, or NaN, whose result is not used: it must only not be converted, which C leaves undefined. */
-MTL__VECTOR mtl__vec mtl__round(mtl__vec x)
+/* By conversion, not by rounding errors: a compiler may keep more digits than a float has. NaN must not be converted, and its n is
+   not used. */
+typedef float mtl__power;
+MTL__VECTOR mtl__vec mtl__whole(mtl__vec x, float a, mtl__power *power)
 {
-    const uint32_t magnitude = MTL__FN(mtl__bits)(x) & 0x7fffffffu;
-    if (magnitude > 0x4a800000u) return 0;
-    return (float)(int)(x + (x < 0 ? -0.5f : 0.5f));
+    const float product = x * a;
+    const int n = (MTL__FN(mtl__bits)(product) & 0x7fffffffu) > 0x4a800000u ? 0 : (int)(product + (product < 0 ? -0.5f : 0.5f));
+    *power = MTL__FN(mtl__from_bits)((uint32_t)(n + 127) << 23);
+    return (float)n;
 }
-MTL__VECTOR mtl__vec mtl__power2(mtl__vec n) { return MTL__FN(mtl__from_bits)((uint32_t)((int)n + 127) << 23); }
+MTL__VECTOR mtl__vec mtl__scaled(mtl__vec y, mtl__power power) { return y * power; }
 MTL__VECTOR mtl__vec mtl__hidden(mtl__vec x)
 {
     MTL__HIDE(x);
@@ -3395,48 +3425,51 @@ MTL__VECTOR void mtl__store_some(mtl_real *p, mtl__vec x, size_t n)
    (Cody & Waite 1980); expm1(r) = r + r^2 q(r), q of degree 4 fitted for the least relative error, in Estrin's order.
    Errors over all floats: exp 1.1, sigmoid 2.5, tanh 2.6 ulp; below 2^-126, an absolute error of 2^-126. NaN gives NaN.    */
 #if !MTL__REAL_IS_DOUBLE
-MTL__VECTOR mtl__vec MTL__FN(mtl__expm1_part)(mtl__vec x, mtl__vec *n)
+/* With m a power of two: expm1(m r) / m, where m x = n log 2 + m r. m, a constant, only changes constants, exactly. */
+MTL__VECTOR mtl__vec MTL__FN(mtl__expm1_part)(mtl__vec x, const float m, mtl__vec *n, mtl__power *power)
 {
-    const mtl__vec whole = mtl__round(mtl__mul(x, mtl__all(1.44269504088896341f)));
-    const mtl__vec r = mtl__submul(whole, mtl__all(1.42860682030941723e-6f), mtl__hidden(mtl__submul(whole, mtl__all(0.693145751953125f), x)));
-    const mtl__vec square = mtl__mul(r, r);
-    const mtl__vec q01 = mtl__muladd(mtl__all(1.666654279e-01f), r, mtl__all(5.000000062e-01f));
-    const mtl__vec q23 = mtl__muladd(mtl__all(8.366610800e-03f), r, mtl__all(4.166628145e-02f));
-    const mtl__vec q234 = mtl__muladd(square, mtl__all(1.394649331e-03f), q23);
-    *n = whole;
+    const mtl__vec whole = *n = mtl__whole(x, m * 1.44269504088896341f, power);
+    const mtl__vec near = mtl__hidden(mtl__submul(whole, mtl__all(0.693145751953125f / m), x));
+    const mtl__vec r = mtl__submul(whole, mtl__all(1.42860682030941723e-6f / m), near), square = mtl__mul(r, r);
+    const mtl__vec q01 = mtl__muladd(mtl__all(m * m * 1.666654279e-01f), r, mtl__all(m * 5.000000062e-01f));
+    const mtl__vec q23 = mtl__muladd(mtl__all(m * m * m * m * 8.366610800e-03f), r, mtl__all(m * m * m * 4.166628145e-02f));
+    const mtl__vec q234 = mtl__muladd(square, mtl__all(m * m * m * m * m * 1.394649331e-03f), q23);
     return mtl__muladd(mtl__muladd(square, q234, q01), square, r);
 }
 
-/* 2^n in two factors: either may stay in range when 2^n does not. */
+/* 2^n in two factors: either stays in range when 2^n does not. */
 MTL__VECTOR mtl__vec MTL__FN(mtl__exp)(mtl__vec x)
 {
-    mtl__vec n, half;
-    const mtl__vec part = MTL__FN(mtl__expm1_part)(mtl__min(mtl__all(89.0f), mtl__max(mtl__all(-104.0f), x)), &n);
-    mtl__vec y = mtl__add(part, mtl__all(1.0f));
-    half = mtl__round(mtl__mul(n, mtl__all(0.5f)));
-    y = mtl__hidden(mtl__mul(y, mtl__power2(half)));
-    return mtl__keep_nan(mtl__mul(y, mtl__power2(mtl__sub(n, half))), x);
+    mtl__vec n, y, half;
+    mtl__power power;
+    y = MTL__FN(mtl__expm1_part)(mtl__min(mtl__all(89.0f), mtl__max(mtl__all(-104.0f), x)), 1, &n, &power);
+    y = mtl__add(y, mtl__all(1.0f));
+    half = mtl__whole(n, 0.5f, &power);
+    y = mtl__hidden(mtl__scaled(y, power));
+    mtl__whole(mtl__sub(n, half), 1, &power);
+    return MTL__KEEP_NAN(mtl__scaled(y, power), x);
 }
 
-/* 1 / (1 + exp(-x)). Beyond 88 the exact value is within 2^-126 of the value at 88. */
+/* e / (1 + e), e = exp(x). Below -87.34 the exact value and that at -87.34 are both under 2^-126; from 17 on it is 1. */
 MTL__VECTOR mtl__vec MTL__FN(mtl__sigmoid)(mtl__vec x)
 {
-    mtl__vec n;
+    mtl__vec n, e;
     const mtl__vec one = mtl__all(1.0f);
-    const mtl__vec minus = mtl__sub(mtl__all(0.0f), mtl__min(mtl__all(88.0f), mtl__max(mtl__all(-88.0f), x)));
-    const mtl__vec part = MTL__FN(mtl__expm1_part)(minus, &n);
-    const mtl__vec e = mtl__mul(mtl__add(part, one), mtl__power2(n));
-    return mtl__keep_nan(mtl__div(one, mtl__add(one, e)), x);
+    mtl__power power;
+    e = MTL__FN(mtl__expm1_part)(mtl__min(mtl__all(30.0f), mtl__max(mtl__all(-87.34f), x)), 1, &n, &power);
+    e = mtl__scaled(mtl__add(e, one), power);
+    return MTL__KEEP_NAN(mtl__div(e, mtl__add(one, e)), x);
 }
 
-/* -expm1(-2|x|) / (2 + expm1(-2|x|)) with x's sign: no cancellation near 0. 1 in float from 9.02 on. */
+/* -h / (1 + h) with x's sign, h = expm1(-2|x|) / 2: no cancellation near 0. From 9.02 on it is 1. */
 MTL__VECTOR mtl__vec MTL__FN(mtl__tanh)(mtl__vec x)
 {
-    mtl__vec n, power, e;
-    const mtl__vec part = MTL__FN(mtl__expm1_part)(mtl__mul(mtl__all(-2.0f), mtl__min(mtl__all(10.0f), mtl__abs(x))), &n);
-    power = mtl__power2(n);
-    e = mtl__muladd(part, power, mtl__hidden(mtl__sub(power, mtl__all(1.0f))));
-    return mtl__keep_nan(mtl__with_sign(mtl__div(e, mtl__add(e, mtl__all(2.0f))), x), x);
+    mtl__vec n, scale, h;
+    mtl__power power;
+    h = MTL__FN(mtl__expm1_part)(mtl__max(mtl__all(-10.0f), mtl__minus_abs(x)), 2, &n, &power);
+    scale = mtl__scaled(mtl__all(1.0f), power);
+    h = mtl__muladd(h, scale, mtl__hidden(mtl__muladd(scale, mtl__all(0.5f), mtl__all(-0.5f))));
+    return MTL__KEEP_NAN(mtl__with_sign(mtl__div(h, mtl__add(h, mtl__all(1.0f))), x), x);
 }
 #else
 MTL__VECTOR mtl__vec MTL__FN(mtl__exp)(mtl__vec x) { return exp(x); }
@@ -3449,7 +3482,7 @@ MTL__VECTOR mtl__vec MTL__FN(mtl__activation)(int activation, mtl__vec x)
 {
     if (activation == MTL_ACTIVATION_TANH) return MTL__FN(mtl__tanh)(x);
     if (activation == MTL_ACTIVATION_SIGMOID) return MTL__FN(mtl__sigmoid)(x);
-    if (activation == MTL_ACTIVATION_RELU) return mtl__keep_nan(mtl__max(mtl__all(0), x), x);
+    if (activation == MTL_ACTIVATION_RELU) return MTL__KEEP_NAN(mtl__max(mtl__all(0), x), x);
     return x;
 }
 
@@ -3687,7 +3720,8 @@ MTL__VECTOR void MTL__FN(mtl__tile_sum)(const size_t rows, const size_t blocks, 
     const mtl_real *b = t->b;
     mtl__vec sum[MTL__TILE_SUMS];
     size_t chunk, k, row, v, s;
-#define MTL__A(row, s) (transposed ? a[(s) * a_row + (row)] : (row) < 3 ? a[(row) * a_row + (s)] : a3[((row) - 3) * a_row + (s)])
+#define MTL__A(row, s) (transposed ? a[(s) * a_row + (row)] : (row) < 3 ? a[(row) * a_row + (s)] \
+                       : (row) < 6 ? a3[((row) - 3) * a_row + (s)] : a6[((row) - 6) * a_row + (s)])
 #define MTL__B(base, v) ((base) + (v) / MTL__PARTS * b_block + (v) % MTL__PARTS * MTL__LANES)
 #define MTL__C(row, v) (t->c + (row) * t->c_row + (v) / MTL__PARTS * t->c_block + (v) % MTL__PARTS * MTL__LANES)
 
@@ -3707,10 +3741,10 @@ MTL__VECTOR void MTL__FN(mtl__tile_sum)(const size_t rows, const size_t blocks, 
         }
     }
     for (chunk = 0; chunk < t->chunks; chunk++) {
-        const mtl_real *a = t->a + chunk * t->a_chunk, *a3 = a + 3 * a_row, *end = a + length * a_step, *b2;
+        const mtl_real *a = t->a + chunk * t->a_chunk, *a3 = a + 3 * a_row, *a6 = a3 + 3 * a_row, *end = a + length * a_step, *b2;
         k = 0;
         if (split > 1)
-            for (; k + split <= length; k += split, b += split * b_step, a += split * a_step, a3 += split * a_step) {
+            for (; k + split <= length; k += split, b += split * b_step, a += split * a_step, a3 += split * a_step, a6 += split * a_step) {
                 MTL__UNROLLED
                 for (s = 0; s < split; s++) {
                     MTL__UNROLLED
@@ -3723,7 +3757,7 @@ MTL__VECTOR void MTL__FN(mtl__tile_sum)(const size_t rows, const size_t blocks, 
                 }
             }
         b2 = b + 2 * b_block;
-        for (; a != end; b += b_step, b2 += b_step, a += a_step, a3 += a_step) {
+        for (; a != end; b += b_step, b2 += b_step, a += a_step, a3 += a_step, a6 += a_step) {
             MTL__UNROLLED
             for (row = 0; row < rows; row++) {
                 const mtl__vec x = mtl__all(MTL__A(row, 0));
@@ -8371,13 +8405,13 @@ static int mtl__check_name(const char *name, const char *where, mtl_error *err)
     return MTL_OK;
 }
 
-/* Copies of `count` texts. */
-static const char *const *mtl__copy_texts(mtl_arena *arena, const char *const *texts, size_t count, mtl_error *err)
+/* Copies of `count` texts; where.what: for messages, "tasks[1].labels". */
+static const char *const *mtl__copy_texts(mtl_arena *arena, const char *const *texts, size_t count, const char *where, const char *what, mtl_error *err)
 {
     const char **copy = texts ? (const char **)mtl__arena_note(arena, count, sizeof *copy, "names", err) : NULL;
     size_t i;
     for (i = 0; copy && i < count; i++) {
-        if (!texts[i]) mtl__fail(err, MTL_ERROR_ARGUMENT, "names", (long long)i, "name %z of %z is NULL", i, count);
+        if (!texts[i]) mtl__fail(err, MTL_ERROR_ARGUMENT, where, (long long)i, "%s.%s[%z] is NULL; there must be %z", where, what, i, count);
         copy[i] = mtl__arena_text(arena, texts[i], err);
     }
     return copy;
@@ -8398,7 +8432,7 @@ static void mtl__model_copy_inputs(mtl_model *model, const mtl_model_desc *desc,
             mtl__fail(err, MTL_ERROR_FIELD, where, -1, "%s (\"%s\") needs either a vocabulary or features", where, inputs[i].name);
         if (mtl__failed(err)) return;
         inputs[i].name = mtl__arena_text(&model->arena, inputs[i].name, err);
-        inputs[i].words = mtl__copy_texts(&model->arena, inputs[i].words, (size_t)inputs[i].vocabulary, err);
+        inputs[i].words = mtl__copy_texts(&model->arena, inputs[i].words, (size_t)inputs[i].vocabulary, where, "words", err);
     }
 }
 
@@ -8451,7 +8485,7 @@ static void mtl__model_copy_tasks(mtl_model *model, const mtl_model_desc *desc, 
         if (mtl__failed(err)) return;
         t->name = mtl__arena_text(&model->arena, t->name, err);
         t->tap.from = mtl__arena_text(&model->arena, t->tap.from, err);
-        t->labels = mtl__copy_texts(&model->arena, t->labels, (size_t)t->classes, err);
+        t->labels = mtl__copy_texts(&model->arena, t->labels, (size_t)t->classes, where, "labels", err);
         if (t->class_weights) {
             float *copy = (float *)mtl__arena_note(&model->arena, (size_t)t->classes, sizeof *copy, "class weights", err);
             if (copy) memcpy(copy, t->class_weights, (size_t)t->classes * sizeof *copy);
@@ -8727,11 +8761,9 @@ MTL_DEF int mtl_model_word(const mtl_model *model, int input, const char *word, 
     int id;
     if (!mtl__model_check_index("input", input, model->desc.input_count, &ignored)) return 0;
     d = &model->desc.inputs[input];
-    if (length * 2 < sizeof text) {
-        length = mtl_text_normalise(word, length, d->lowercase, d->digits, text, sizeof text);
-        word = text;
-    }
-    id = mtl__vocabulary_find(&model->inputs[input].words, word, length);
+    if (length * 2 >= sizeof text) return 0;        /* longer than any word that is worth a vector */
+    length = mtl_text_normalise(word, length, d->lowercase, d->digits, text, sizeof text);
+    id = mtl__vocabulary_find(&model->inputs[input].words, text, length);
     return id < 0 ? 0 : id;
 }
 
@@ -8938,9 +8970,11 @@ static int mtl__input_check(const mtl__input_layer *layer, const mtl_input *inpu
 
 static mtl_activation *mtl__input_forward(mtl_run *run, const mtl__input_layer *layer, const mtl_input *input)
 {
+    static const mtl_input nothing = { NULL, NULL };
     const mtl_input_desc *d = layer->desc;
     mtl_activation *x;
-    if (!mtl__dry(run) && mtl__input_check(layer, input, run->packing, run->error)) return NULL;
+    if (mtl__dry(run)) input = &nothing;
+    else if (mtl__input_check(layer, input, run->packing, run->error)) return NULL;
     x = layer->embedding ? mtl__embedding_forward(run, layer->embedding, input->ids, d->scale, d->padding_zero, d->name)
                          : mtl__features_forward(run, input->rows, (size_t)d->features, &layer->scaling, d->name);
     return mtl__dropout_layer(run, d->dropout, d->dropout_per_sequence ? run->packing->caller_sequence : run->packing->caller_row, x, "");

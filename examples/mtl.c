@@ -2100,22 +2100,11 @@ static char *format_time(double seconds, char out[24])
     return out;
 }
 
-/* The sum over tasks of weight * loss, each the mean over the epoch so far. */
-static double joint_loss(const reporter *to, const mtl_progress *now)
-{
-    const mtl_model_desc *desc = mtl_model_describe(to->model);
-    double sum = 0;
-    size_t i;
-    for (i = 0; i < desc->task_count && now->task_loss; i++)
-        if (!desc->tasks[i].evaluate_only) sum += (double)desc->tasks[i].weight * now->task_loss[i];
-    return sum;
-}
-
 /* "loss 0.53  intent 0.12  slots 0.41" into out. */
 static void format_losses(const reporter *to, const mtl_progress *now, char *out, size_t size)
 {
     const mtl_model_desc *desc = mtl_model_describe(to->model);
-    size_t i, used = (size_t)snprintf(out, size, "loss %.4f", joint_loss(to, now));
+    size_t i, used = (size_t)snprintf(out, size, "loss %.4f", now->loss);
     for (i = 0; i < desc->task_count && used < size && now->task_loss; i++)
         used += (size_t)snprintf(out + used, size - used, "  %s %.4f", desc->tasks[i].name, now->task_loss[i]);
 }
@@ -2166,7 +2155,7 @@ static void log_epoch(const reporter *to, const mtl_progress *now)
     size_t i;
     fputc('{', to->log);
     json_number(to->log, &first, "epoch", (double)now->epoch);
-    json_number(to->log, &first, "loss", joint_loss(to, now));
+    json_number(to->log, &first, "loss", now->loss);
     json_key(to->log, &first, "task_loss");
     fputc('{', to->log);
     for (i = 0; i < desc->task_count && now->task_loss; i++)

@@ -43,7 +43,7 @@ static void test_error_formatter(void **state)
     mtl_error err = {0};
     char text[16];
     (void)state;
-    mtl__fail(&err, MTL_ERROR_TEXT, NULL, -1, "%s|%d|%d|%z|%l|%g|%%|%", "text", -2147483647 - 1, 42, (size_t)-1, -9223372036854775807ll - 1, 0.1);
+    mtl__fail(&err, MTL_ERROR_TEXT, NULL, -1, "%s|%d|%d|%z|%l|%g|%%|", "text", -2147483647 - 1, 42, (size_t)-1, -9223372036854775807ll - 1, 0.1);
     assert_string_equal(err.name, "");
     assert_true(strncmp(err.message, "text|-2147483648|42|", 20) == 0);
     if (sizeof(size_t) == 8) assert_non_null(strstr(err.message, "|18446744073709551615|"));

@@ -1,0 +1,349 @@
+/* >>tasks: heads and losses of every form under a gradient check, tasks without labels, adding and replacing tasks.
+   What a loss's value is, test_losses.c says. Included by tests/main.c. */
+#include "gradient.h"
+
+/* ---- one task of every form ------------------------------------------------------------------------------------------ */
+
+static const float tasks_class_weights[5] = { 0.5f, 2, 1, 0.25f, 1.5f };
+
+/* X: what a row sets beside level, hidden layers and pooling, which the cases walk through. A name that begins with "share" gets
+   distributions as targets (test_batch_create). */
+static const struct tasks_form {
+    const char *name;
+    int kind, outputs, loss, weighted;
+    float smoothing, delta;
+} tasks_forms[] = {
+    { "plain", MTL_TASK_CLASS, 5, 0, 0, 0, 0 },
+    { "two", MTL_TASK_CLASS, 2, MTL_LOSS_CROSS_ENTROPY, 0, 0, 0 },
+    { "many", MTL_TASK_CLASS, 33, 0, 0, 0, 0 },
+    { "weighted", MTL_TASK_CLASS, 5, 0, 1, 0, 0 },
+    { "smoothed", MTL_TASK_CLASS, 5, 0, 0, 0.2f, 0 },
+    { "smoothed_weighted", MTL_TASK_CLASS, 5, 0, 1, 0.1f, 0 },
+    { "share", MTL_TASK_CLASS, 5, 0, 0, 0, 0 },
+    { "share_weighted", MTL_TASK_CLASS, 5, 0, 1, 0.1f, 0 },
+    { "mse", MTL_TASK_REAL, 1, MTL_LOSS_MSE, 0, 0, 0 },
+    { "mse_vector", MTL_TASK_REAL, 3, 0, 0, 0, 0 },
+    { "mae", MTL_TASK_REAL, 1, MTL_LOSS_MAE, 0, 0, 0 },
+    { "mae_vector", MTL_TASK_REAL, 17, MTL_LOSS_MAE, 0, 0, 0 },
+    { "huber", MTL_TASK_REAL, 1, MTL_LOSS_HUBER, 0, 0, 0 },
+    { "huber_vector", MTL_TASK_REAL, 4, MTL_LOSS_HUBER, 0, 0, 0.3f } };
+enum { TASKS_FORMS = 14 };
+
+typedef struct tasks_model {
+    mtl_model_desc desc;
+    mtl_input_desc input;
+    mtl_task_desc tasks[4];
+    mtl_model *model;
+    test_batch *batch;
+    int bent;
+    mtl_error err;
+} tasks_model;
+
+/* A small encoder over ids; the tasks are the caller's. */
+static void tasks_open(tasks_model *m)
+{
+    memset(m, 0, sizeof *m);
+    m->input.name = "ids";
+    m->input.vocabulary = 11;
+    m->input.width = 4;
+    m->desc.inputs = &m->input;
+    m->desc.input_count = 1;
+    m->desc.encoder.cell = MTL_CELL_GRU;
+    m->desc.encoder.hidden = 6;
+    m->desc.encoder.bidirectional = 1;
+    m->desc.tasks = m->tasks;
+}
+
+static void tasks_create(tasks_model *m, size_t count, int sequences, double missing, unsigned long long seed)
+{
+    m->desc.task_count = count;
+    m->desc.seed = seed + 1;
+    m->model = mtl_model_create(&m->desc, &m->err);
+    TEST_FINE(&m->err);
+    m->batch = test_batch_create(&m->desc, NULL, sequences, 6, missing, seed);
+}
+
+static void tasks_close(tasks_model *m)
+{
+    test_batch_destroy(m->batch);
+    mtl_model_destroy(m->model);
+}
+
+/* The task of form `number`, with hidden layers, pooling and dropout by turns. */
+static void tasks_fill(tasks_model *m, mtl_task_desc *t, int number)
+{
+    const struct tasks_form *f = &tasks_forms[number % TASKS_FORMS];
+    int turn = number / TASKS_FORMS;
+    t->name = f->name;
+    t->kind = f->kind;
+    *(f->kind == MTL_TASK_CLASS ? &t->classes : &t->width) = f->outputs;
+    t->loss = f->loss;
+    t->label_smoothing = f->smoothing;
+    t->huber_delta = f->delta;
+    t->class_weights = f->weighted ? tasks_class_weights : NULL;
+    t->level = turn % 2 ? MTL_LEVEL_STEP : MTL_LEVEL_SEQUENCE;
+    t->pool = MTL_POOL_LAST + turn % 3;
+    t->hidden[0] = turn % 4 > 1 ? 17 : 0;
+    t->hidden[1] = turn % 4 > 2 ? 3 : 0;
+    t->activation = MTL_ACTIVATION_NONE + turn % 4;
+    t->dropout = turn % 5 == 4 ? 0.3f : 0;
+    t->weight = 1.5f;
+    m->bent |= t->pool == MTL_POOL_MAX || f->loss == MTL_LOSS_MAE || f->loss == MTL_LOSS_HUBER || t->activation == MTL_ACTIVATION_RELU;
+}
+
+static void test_tasks_gradients(void **state)
+{
+    tasks_model m;
+    int i;
+    (void)state;
+    for (i = 0; i < test_cases(12) * TASKS_FORMS; i++) {
+        char what[64];
+        tasks_open(&m);
+        tasks_fill(&m, &m.tasks[0], i);
+        tasks_create(&m, 1, i % 3 == 0 ? 19 : 4, i % 2 * 0.5, (unsigned long long)i);
+        snprintf(what, sizeof what, "task %s, case %d", m.tasks[0].name, i);
+        model_check(m.model, NULL, &m.batch->batch, 1, m.bent, what);
+        tasks_close(&m);
+    }
+}
+
+/* Targets that are standardised first. */
+static void test_tasks_gradients_of_scaled_targets(void **state)
+{
+    static const mtl_real mean[3] = { 1, -2, 5 }, scale[3] = { (mtl_real)0.5, 3, 0 };
+    static const int losses[] = { MTL_LOSS_MSE, MTL_LOSS_MAE, MTL_LOSS_HUBER };
+    tasks_model m;
+    int i;
+    (void)state;
+    for (i = 0; i < 3; i++) {
+        tasks_open(&m);
+        m.tasks[0].name = "scaled";
+        m.tasks[0].kind = MTL_TASK_REAL;
+        m.tasks[0].width = 3;
+        m.tasks[0].loss = losses[i];
+        tasks_create(&m, 1, 8, 0.2, 3);
+        mtl_model_set_target_scale(m.model, 0, mean, scale, &m.err);
+        TEST_FINE(&m.err);
+        model_check(m.model, NULL, &m.batch->batch, 1, 1, "scaled targets");
+        tasks_close(&m);
+    }
+}
+
+/* ---- tasks that do not learn ----------------------------------------------------------------------------------------------- */
+
+/* Three tasks: the second one is given no labels, or weight 0, or is scored only: its head has no gradient, and its step count,
+   its moments and its weights stay, while the others move. */
+static void tasks_three(tasks_model *m, int evaluate_only)
+{
+    tasks_open(m);
+    tasks_fill(m, &m->tasks[0], 0);
+    tasks_fill(m, &m->tasks[1], 2 + 2 * TASKS_FORMS);
+    tasks_fill(m, &m->tasks[2], 9);
+    m->tasks[1].evaluate_only = evaluate_only;
+    tasks_create(m, 3, 7, 0.2, 5);
+}
+
+static int tasks_is_of(const mtl_tensor *t, const char *task) { return strncmp(t->name, task, strlen(task)) == 0; }
+
+static void tasks_expect_untouched(tasks_model *m, mtl_trainer *trainer, const char *task, const mtl_real *before)
+{
+    const mtl_parameters *set = mtl_model_parameters(m->model);
+    size_t i;
+    for (i = 0; i < set->count; i++) {
+        const mtl_tensor *t = set->tensors[i];
+        int untouched = tasks_is_of(t, task);
+        assert_int_equal(mtl_gradients_get(mtl_trainer_gradients(trainer), t)->state == MTL_GRAD_NONE, untouched);
+        assert_int_equal(trainer->optimizer.steps[i], untouched ? 1 : 2);
+        assert_int_equal(memcmp(t->value, before + t->offset, t->count * sizeof *before) == 0, untouched);
+    }
+}
+
+static void test_tasks_without_labels(void **state)
+{
+    mtl_target targets[3];
+    mtl_batch batch;
+    mtl_step step;
+    int *missing, way;
+    (void)state;
+    for (way = 0; way < 3; way++) {
+        tasks_model m;
+        mtl_trainer *trainer;
+        mtl_real *before;
+        size_t i;
+        tasks_three(&m, 0);
+        trainer = mtl_trainer_create(m.model, NULL, &m.err);
+        mtl_train_step(trainer, &m.batch->batch, 1, &step, &m.err);             /* all three have been trained before */
+        TEST_FINE(&m.err);
+        before = test_weights_copy(m.model);
+        missing = (int *)malloc(m.batch->rows * sizeof *missing);
+        assert_non_null(missing);
+        for (i = 0; i < m.batch->rows; i++) missing[i] = i % 2 ? MTL_MISSING : MTL_UNKNOWN_LABEL;
+        memcpy(targets, m.batch->targets, sizeof targets);
+        batch = m.batch->batch;
+        batch.targets = targets;
+        if (way == 0) targets[1].labels = missing;                              /* labels, but none is known */
+        if (way == 1) targets[1].labels = NULL;                                 /* no labels at all */
+        if (way == 2) mtl_trainer_set_weight(trainer, 1, 0, &m.err);            /* turned off */
+        mtl_train_step(trainer, &batch, 1, &step, &m.err);
+        TEST_FINE(&m.err);
+        assert_true(way == 2 || (step.task_items[1] == 0 && step.task_loss[1] == 0));
+        tasks_expect_untouched(&m, trainer, "many", before);
+        free(missing);
+        free(before);
+        mtl_trainer_destroy(trainer);
+        tasks_close(&m);
+    }
+}
+
+static void test_tasks_evaluate_only(void **state)
+{
+    tasks_model m;
+    mtl_trainer *trainer;
+    size_t i;
+    (void)state;
+    tasks_three(&m, 1);
+    model_check(m.model, NULL, &m.batch->batch, 1, 1, "a task that is scored only");
+    trainer = mtl_trainer_create(m.model, NULL, &m.err);
+    mtl_train_step(trainer, &m.batch->batch, 1, NULL, &m.err);
+    TEST_FINE(&m.err);
+    for (i = 0; i < mtl_model_parameters(m.model)->count; i++) {
+        const mtl_tensor *t = mtl_model_parameters(m.model)->tensors[i];
+        assert_int_equal(mtl_gradients_get(mtl_trainer_gradients(trainer), t)->state == MTL_GRAD_NONE, tasks_is_of(t, "many"));
+    }
+    mtl_trainer_destroy(trainer);
+    tasks_close(&m);
+}
+
+/* A batch without any label: nothing moves, and it is no error. */
+static void test_tasks_no_labels_at_all(void **state)
+{
+    tasks_model m;
+    mtl_trainer *trainer;
+    mtl_batch batch;
+    mtl_step step;
+    mtl_real *before;
+    (void)state;
+    tasks_three(&m, 0);
+    trainer = mtl_trainer_create(m.model, NULL, &m.err);
+    before = test_weights_copy(m.model);
+    batch = m.batch->batch;
+    batch.targets = NULL;
+    mtl_train_step(trainer, &batch, 1, &step, &m.err);
+    TEST_FINE(&m.err);
+    assert_true(step.loss == 0 && step.grad_norm == 0);
+    assert_true(test_weights_equal(m.model, before));
+    free(before);
+    mtl_trainer_destroy(trainer);
+    tasks_close(&m);
+}
+
+/* ---- adding, removing, replacing ----------------------------------------------------------------------------------------------- */
+
+static void tasks_train(tasks_model *m)
+{
+    mtl_trainer *trainer = mtl_trainer_create(m->model, NULL, &m->err);
+    int i;
+    for (i = 0; i < 5; i++) mtl_train_step(trainer, &m->batch->batch, 1, NULL, &m->err);
+    TEST_FINE(&m->err);
+    mtl_trainer_destroy(trainer);
+}
+
+/* A model with one task kept, one gone and one new: what both have is copied, and the kept task predicts as before. */
+static void test_tasks_replaced(void **state)
+{
+    tasks_model old, new;
+    mtl_prediction before[3], after[2];
+    mtl_predictor *predict_old, *predict_new;
+    mtl_real *fresh;
+    size_t copied = 0, i, kept = 0;
+    (void)state;
+    tasks_three(&old, 0);
+    tasks_train(&old);
+    tasks_open(&new);
+    tasks_fill(&new, &new.tasks[0], 9);                                         /* was the third */
+    tasks_fill(&new, &new.tasks[1], 0);
+    new.tasks[1].classes = 4;                                                   /* another shape under an old name */
+    new.tasks[1].class_weights = NULL;
+    tasks_create(&new, 2, 7, 0, 6);
+    fresh = test_weights_copy(new.model);
+    mtl_model_transfer(new.model, old.model, &copied, &new.err);
+    TEST_FINE(&new.err);
+    for (i = 0; i < mtl_model_parameters(new.model)->count; i++) {
+        const mtl_tensor *t = mtl_model_parameters(new.model)->tensors[i];
+        const mtl_tensor *from = mtl_model_tensor(old.model, t->name);
+        int same = from && from->count == t->count && memcmp(from->value, t->value, t->count * sizeof *t->value) == 0;
+        assert_int_equal(same, !tasks_is_of(t, "plain"));
+        assert_int_equal(memcmp(fresh + t->offset, t->value, t->count * sizeof *t->value) == 0, tasks_is_of(t, "plain"));
+        kept += (size_t)same;
+    }
+    assert_int_equal(copied, kept);
+    predict_old = mtl_predictor_create(old.model, NULL, &old.err);
+    predict_new = mtl_predictor_create(new.model, NULL, &new.err);
+    mtl_predict(predict_old, &old.batch->batch, before, &old.err);
+    mtl_predict(predict_new, &old.batch->batch, after, &new.err);
+    TEST_FINE(&old.err);
+    TEST_FINE(&new.err);
+    assert_memory_equal(before[2].values, after[0].values, before[2].items * before[2].width * sizeof(mtl_real));
+    mtl_predictor_destroy(predict_old);
+    mtl_predictor_destroy(predict_new);
+    free(fresh);
+    tasks_close(&old);
+    tasks_close(&new);
+}
+
+/* ---- registry -------------------------------------------------------------------------------------------------------------------- */
+
+static void test_tasks_by_name(void **state)
+{
+    static const char *const labels[] = { "O", "B-x", "I-x", "B-y", "I-y" };
+    tasks_model m;
+    (void)state;
+    tasks_open(&m);
+    tasks_fill(&m, &m.tasks[0], 0);
+    m.tasks[0].labels = labels;
+    tasks_fill(&m, &m.tasks[1], 3 * TASKS_FORMS + 9);
+    tasks_create(&m, 2, 3, 0, 1);
+    assert_int_equal(mtl_model_task(m.model, "plain"), 0);
+    assert_int_equal(mtl_model_task(m.model, "mse_vector"), 1);
+    assert_int_equal(mtl_model_task(m.model, "mse"), -1);
+    assert_string_equal(mtl_model_label(m.model, 0, 3), "B-y");
+    assert_null(mtl_model_label(m.model, 0, 5));
+    assert_null(mtl_model_label(m.model, 0, -1));
+    assert_null(mtl_model_label(m.model, 1, 0));
+    assert_null(mtl_model_label(m.model, 2, 0));
+    assert_int_equal(mtl_model_find_label(m.model, 0, "I-y"), 4);
+    assert_int_equal(mtl_model_find_label(m.model, 0, "I-z"), -1);
+    assert_int_equal(mtl_model_find_label(m.model, 1, "O"), -1);
+    assert_int_equal(mtl_model_find_label(m.model, 7, "O"), -1);
+    assert_non_null(mtl_model_tensor(m.model, "mse_vector.hidden.0.weight"));
+    assert_non_null(mtl_model_tensor(m.model, "mse_vector.hidden.1.bias"));
+    assert_int_equal(mtl_model_tensor(m.model, "mse_vector.output.weight")->shape[1], 3);
+    tasks_close(&m);
+}
+
+static void test_tasks_weights_are_checked(void **state)
+{
+    tasks_model m;
+    mtl_trainer *trainer;
+    float nan_weight;
+    (void)state;
+    tasks_three(&m, 0);
+    trainer = mtl_trainer_create(m.model, NULL, &m.err);
+    memset(&nan_weight, 0xff, sizeof nan_weight);
+    assert_int_equal(mtl_trainer_set_weight(trainer, 3, 1, &m.err), MTL_ERROR_RANGE);
+    test_expect_error(&m.err, MTL_ERROR_RANGE, NULL, "3");
+    assert_int_equal(mtl_trainer_set_weight(trainer, -1, 1, &m.err), MTL_ERROR_RANGE);
+    mtl_error_clear(&m.err);
+    assert_int_equal(mtl_trainer_set_weight(trainer, 0, -1, &m.err), MTL_ERROR_NUMBER);
+    test_expect_error(&m.err, MTL_ERROR_NUMBER, "plain", "plain");
+    assert_int_equal(mtl_trainer_set_weight(trainer, 0, nan_weight, &m.err), MTL_ERROR_NUMBER);
+    mtl_error_clear(&m.err);
+    mtl_trainer_destroy(trainer);
+    tasks_close(&m);
+}
+
+#define TEST_TASKS \
+    cmocka_unit_test(test_tasks_gradients), cmocka_unit_test(test_tasks_gradients_of_scaled_targets), \
+    cmocka_unit_test(test_tasks_without_labels), cmocka_unit_test(test_tasks_evaluate_only), \
+    cmocka_unit_test(test_tasks_no_labels_at_all), cmocka_unit_test(test_tasks_replaced), cmocka_unit_test(test_tasks_by_name), \
+    cmocka_unit_test(test_tasks_weights_are_checked)
