@@ -166,7 +166,7 @@ typedef struct mtl_error {
     int code;                   /* mtl_status; 0: none */
     char name[96];              /* the field, tensor, task or file that is at fault, or "" */
     long long position;         /* byte offset, index or size that is at fault, or -1 */
-    char message[320];          /* one sentence for people: what is wrong, where, what to do */
+    char message[512];          /* one sentence for people: what is wrong, where, what to do */
 } mtl_error;
 
 /* Resets err to "no error". NULL is allowed. */
@@ -215,7 +215,9 @@ enum { MTL_SAMPLER_DEFAULT, MTL_SAMPLER_PROPORTIONAL, MTL_SAMPLER_ROUND_ROBIN, M
    A row is X(type, name, default, low, high, names, help). It declares the member, and it drives the default that stands
    for 0, validation, the model file, `mtl info`, the command's options and the reference page. Types:
        INT int   REAL float   FLAG int 0/1   CHOICE int out of a name list   SIZE size_t   SEED unsigned long long
-       INTS int[MTL_MAX_HIDDEN], ends at the first 0                                                                   */
+       INTS int[MTL_MAX_HIDDEN], ends at the first 0
+   The optimiser's constants (momentum, betas, epsilon, l1, l2, decay) stand for the shortest decimal number of their float: 0.999f
+   means 0.999, since 1 - 0.999f would be off by 1e-5 of itself.                                                          */
 #define MTL__MEMBER(type, name, preset, low, high, names, help) MTL__MEMBER_##type(name)
 #define MTL__MEMBER_INT(name)    int name;
 #define MTL__MEMBER_REAL(name)   float name;
@@ -705,9 +707,10 @@ MTL_DEF const char *mtl_safetensors_metadata(const mtl_safetensors *file, const 
 /* Converts a tensor's values to mtl_real. out: [count]. Error: TENSOR if its type is not a float type. */
 MTL_DEF int mtl_safetensor_values(const mtl_safetensor *tensor, mtl_real *out, mtl_error *err);
 
-/* Takes weights from a PyTorch state_dict saved as safetensors. Each file tensor whose name begins with `from` goes to the model's
-   tensor whose name is `to` followed by the rest. Errors: TENSOR, naming each model tensor under `to` that found no partner, or a
-   partner of another shape; nothing is changed then. */
+/* Takes weights from a PyTorch state_dict saved as safetensors. Each model tensor whose name fits `to` is read from the file's tensor
+   whose name is `from` with the same rest: a pattern's '*' stands for the rest, a pattern without one is a prefix. So
+   { "model.lstm.", "encoder." } and { "net.*.data", "encoder.*" }. The first mapping that fits counts; tensors that fit none stay.
+   Errors: TENSOR, naming every model tensor that found no partner, or a partner of another shape; nothing is changed then. */
 typedef struct mtl_import { const char *from, *to; } mtl_import;
 MTL_DEF int mtl_model_import(mtl_model *model, const mtl_safetensors *file, const mtl_import *mappings, size_t count, mtl_error *err);
 /* Writes the model's tensors alone, names mapped the other way (`to` replaced by `from`). count 0: all, under their own names. */
@@ -3425,7 +3428,7 @@ MTL__VECTOR void mtl__store_some(mtl_real *p, mtl__vec x, size_t n)
    (Cody & Waite 1980); expm1(r) = r + r^2 q(r), q of degree 4 fitted for the least relative error, in Estrin's order.
    Errors over all floats: exp 1.1, sigmoid 2.5, tanh 2.6 ulp; below 2^-126, an absolute error of 2^-126. NaN gives NaN.    */
 #if !MTL__REAL_IS_DOUBLE
-/* With m a power of two: expm1(m r) / m, where m x = n log 2 + m r. m, a constant, only changes constants, exactly. */
+/* expm1(m r) / m, where m x = n log 2 + m r. m is a constant, 1, -1 or 2, and only changes constants, exactly. */
 MTL__VECTOR mtl__vec MTL__FN(mtl__expm1_part)(mtl__vec x, const float m, mtl__vec *n, mtl__power *power)
 {
     const mtl__vec whole = *n = mtl__whole(x, m * 1.44269504088896341f, power);
@@ -3450,15 +3453,15 @@ MTL__VECTOR mtl__vec MTL__FN(mtl__exp)(mtl__vec x)
     return MTL__KEEP_NAN(mtl__scaled(y, power), x);
 }
 
-/* e / (1 + e), e = exp(x). Below -87.34 the exact value and that at -87.34 are both under 2^-126; from 17 on it is 1. */
+/* 1 / (1 + exp(-x)). Below -88 the exact value is within 2^-126 of that at -88; from 17 on it is 1. */
 MTL__VECTOR mtl__vec MTL__FN(mtl__sigmoid)(mtl__vec x)
 {
-    mtl__vec n, e;
     const mtl__vec one = mtl__all(1.0f);
+    mtl__vec n, e;
     mtl__power power;
-    e = MTL__FN(mtl__expm1_part)(mtl__min(mtl__all(30.0f), mtl__max(mtl__all(-87.34f), x)), 1, &n, &power);
-    e = mtl__scaled(mtl__add(e, one), power);
-    return MTL__KEEP_NAN(mtl__div(e, mtl__add(one, e)), x);
+    e = MTL__FN(mtl__expm1_part)(mtl__min(mtl__all(30.0f), mtl__max(mtl__all(-88.0f), x)), -1, &n, &power);
+    e = mtl__scaled(mtl__sub(one, e), power);
+    return MTL__KEEP_NAN(mtl__div(one, mtl__add(one, e)), x);
 }
 
 /* -h / (1 + h) with x's sign, h = expm1(-2|x|) / 2: no cancellation near 0. From 9.02 on it is 1. */
@@ -9615,48 +9618,85 @@ MTL_DEF mtl_model *mtl_model_read(const mtl_reader *reader, mtl_error *err)
 
 /* ---- weights from and to other programs -------------------------------------------------------------------------------------- */
 
+/* What `name` has in the place of the pattern's '*' (at its end, when it has none); NULL when it does not fit. */
+static const char *mtl__pattern_rest(const char *pattern, const char *name, size_t *length)
+{
+    const char *star = strchr(pattern, '*');
+    size_t before = star ? (size_t)(star - pattern) : strlen(pattern), after = star ? strlen(star + 1) : 0, all = strlen(name);
+    if (all < before + after || memcmp(name, pattern, before) != 0 || (after && strcmp(name + all - after, star + 1) != 0)) return NULL;
+    *length = all - before - after;
+    return name + before;
+}
+
 /* The file's name for a model tensor under one mapping, into out; 0 when the mapping is about other tensors. */
 static int mtl__import_name(const mtl_import *map, const char *name, char *out, size_t size)
 {
-    const char *to = map->to ? map->to : "";
-    if (strncmp(name, to, strlen(to)) != 0) return 0;
-    mtl__print(out, size, "%s%s", map->from ? map->from : "", name + strlen(to));
+    const char *from = map->from ? map->from : "", *star = strchr(from, '*');
+    char rest[160], before[160];
+    size_t length;
+    const char *found = mtl__pattern_rest(map->to ? map->to : "", name, &length);
+    if (!found || length >= sizeof rest) return 0;
+    memcpy(rest, found, length);
+    rest[length] = '\0';
+    length = star ? (size_t)(star - from) : strlen(from);
+    mtl__copy_text(before, mtl__smaller(length + 1, sizeof before), from);
+    mtl__print(out, size, "%s%s%s", before, rest, star ? star + 1 : "");
     return 1;
 }
 
-/* Checks every mapped tensor before any is changed; then copies when `copy`. Returns how many tensors the mappings name. */
-static size_t mtl__import_pass(mtl_model *model, const mtl_safetensors *file, const mtl_import *mappings, size_t count, int copy, mtl_error *err)
+/* Tensors that do not match, as one text: "a (no b in the file), c (file 5x4, model 6x4), and 3 more". */
+typedef struct mtl__mismatches {
+    size_t count, shown;
+    char first[96], list[400];
+} mtl__mismatches;
+
+static void mtl__mismatch(mtl__mismatches *m, const mtl_tensor *t, const char *name, const mtl_safetensor *from)
+{
+    size_t used = strlen(m->list);
+    if (!m->count++) mtl__copy_text(m->first, sizeof m->first, t->name);
+    if (used + strlen(t->name) + strlen(name) + 64 > sizeof m->list) return;
+    m->shown++;
+    if (!from)
+        mtl__print(m->list + used, sizeof m->list - used, "%s%s (no %s in the file)", used ? ", " : "", t->name, name);
+    else
+        mtl__print(m->list + used, sizeof m->list - used, "%s%s (file %zx%z, model %zx%z)", used ? ", " : "", t->name, from->dims ? from->shape[0] : 1,
+                   from->dims > 1 ? from->shape[1] : 1, t->shape[0], t->shape[1]);
+}
+
+/* One pass over all mapped tensors: counts mismatches, or copies. Returns how many tensors the mappings name. */
+static size_t mtl__import_pass(mtl_model *model, const mtl_safetensors *file, const mtl_import *mappings, size_t count, mtl__mismatches *wrong, mtl_error *err)
 {
     size_t i, k, found = 0;
-    char name[256];
-    for (i = 0; i < model->set.count; i++)
-        for (k = 0; k < count; k++) {
-            mtl_tensor *t = model->set.tensors[i];
-            const mtl_safetensor *from;
-            if (!mtl__import_name(&mappings[k], t->name, name, sizeof name)) continue;
-            from = mtl_safetensors_find(file, name);
-            found++;
-            if (!from)
-                mtl__fail(err, MTL_ERROR_TENSOR, t->name, -1, "the file has no tensor %s for the model's %s", name, t->name);
-            else if (from->count != t->count || from->dims != t->dims || from->shape[0] != t->shape[0])
-                mtl__fail(err, MTL_ERROR_TENSOR, t->name, -1, "the file's %s has %z elements in %d dimensions, the model's %s has %z in %d ([%z, %z])", name,
-                          from->count, from->dims, t->name, t->count, t->dims, t->shape[0], t->shape[1]);
-            else if (copy)
-                mtl_safetensor_values(from, t->value, err);
-            break;
-        }
+    char name[512];
+    for (i = 0; i < model->set.count; i++) {
+        mtl_tensor *t = model->set.tensors[i];
+        const mtl_safetensor *from;
+        for (k = 0; k < count && !mtl__import_name(&mappings[k], t->name, name, sizeof name);) k++;
+        if (k == count) continue;
+        found++;
+        from = mtl_safetensors_find(file, name);
+        if (!wrong)
+            mtl_safetensor_values(from, t->value, err);
+        else if (!from || from->type > MTL_TYPE_BF16 || from->dims != t->dims || from->shape[0] != t->shape[0] || (t->dims == 2 && from->shape[1] != t->shape[1]))
+            mtl__mismatch(wrong, t, name, from);
+    }
     return found;
 }
 
 MTL_DEF int mtl_model_import(mtl_model *model, const mtl_safetensors *file, const mtl_import *mappings, size_t count, mtl_error *err)
 {
     mtl_error own;
+    mtl__mismatches wrong;
     err = mtl__error_given(err, &own);
     if (mtl__failed(err)) return err->code;
-    if (!mtl__import_pass(model, file, mappings, count, 0, err))
-        mtl__fail(err, MTL_ERROR_TENSOR, "mappings", -1, "the mappings name no tensor of the model");
-    if (mtl__failed(err)) return err->code;
-    mtl__import_pass(model, file, mappings, count, 1, err);
+    memset(&wrong, 0, sizeof wrong);
+    if (!mtl__import_pass(model, file, mappings, count, &wrong, err))
+        return mtl__fail(err, MTL_ERROR_TENSOR, "mappings", -1, "the mappings name no tensor of the model");
+    if (wrong.count > wrong.shown)
+        return mtl__fail(err, MTL_ERROR_TENSOR, wrong.first, (long long)wrong.count, "%z tensors do not match: %s, and %z more", wrong.count, wrong.list, wrong.count - wrong.shown);
+    if (wrong.count)
+        return mtl__fail(err, MTL_ERROR_TENSOR, wrong.first, (long long)wrong.count, "%z tensors do not match: %s", wrong.count, wrong.list);
+    mtl__import_pass(model, file, mappings, count, NULL, err);
     return mtl_model_prepare(model, err);
 }
 
@@ -9669,7 +9709,7 @@ MTL_DEF int mtl_model_export(const mtl_model *model, const char *path, const mtl
     mtl_arena arena;
     mtl__tensor_entry *entries;
     size_t i, k, n = 0;
-    char name[256];
+    char name[512];
     err = mtl__error_given(err, &own);
     if (mtl__failed(err)) return err->code;
     if (!count) { mappings = &everything; count = 1; }

@@ -49,14 +49,28 @@
 
 static int progress_line_open;              /* a progress line stands unfinished on the terminal */
 
+/* Messages quote files and cut what they quote: a character that was cut in two is left out. */
+static void print_valid(const char *text)
+{
+    size_t left = strlen(text);
+    while (left) {
+        size_t valid = mtl_text_valid(text, left), next = valid + (valid < left);
+        fwrite(text, 1, valid, stderr);
+        text += next;
+        left -= next;
+    }
+}
+
 PRINTS(2, 0)
 static void message(const char *kind, const char *format, va_list arguments)
 {
+    char text[8192];
     if (progress_line_open) putchar('\n');
     progress_line_open = 0;
     fflush(stdout);
+    vsnprintf(text, sizeof text, format, arguments);
     fprintf(stderr, "mtl: %s", kind);
-    vfprintf(stderr, format, arguments);
+    print_valid(text);
     fputc('\n', stderr);
 }
 
@@ -2289,6 +2303,7 @@ static int command_train(const settings *given, corpus *all)
     mtl_error err = { 0 };
     mtl_fit_result result = { 0 };
     mtl_model *model;
+    size_t k;
     mtl_batch *train, *valid;
     char trained[120];
     check_output(given, given->out, "--out");
@@ -2313,6 +2328,10 @@ static int command_train(const settings *given, corpus *all)
     if (arrlenu(valid) && !given->quiet) {
         mtl_scores scores = evaluate(given, all, model, valid);
         print_scores(model, &scores);
+        for (k = 0; k < scores.task_count; k++)
+            if (!scores.tasks[k].items)
+                warn("task %s has no label in the --valid data: it was trained, but had no part in the score",
+                     mtl_model_describe(model)->tasks[k].name);
         arrfree(scores.tasks);
     }
     mtl_model_destroy(model);

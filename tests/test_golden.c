@@ -411,5 +411,104 @@ static void test_golden_optimisers(void **state)
     golden_each("optimisers.safetensors", golden_updates_case, 20);
 }
 
+/* ---- a model that comes from PyTorch -------------------------------------------------------------------------------- */
+
+static const mtl_import golden_mappings[] = {
+    { "net.embed.", "words." }, { "net.rnn.", "encoder." }, { "net.head.0.", "tags.hidden.0." }, { "net.head.2.", "tags.output." },
+};
+enum { GOLDEN_MAPPINGS = 4 };
+
+static mtl_model *golden_tagger(mtl_error *err)
+{
+    mtl_model_desc desc = {0};
+    mtl_input_desc words = {0};
+    mtl_task_desc tags = {0};
+    words.name = "words";
+    words.vocabulary = 9;
+    words.width = 4;
+    tags.name = "tags";
+    tags.level = MTL_LEVEL_STEP;
+    tags.classes = 4;
+    tags.hidden[0] = 5;
+    tags.activation = MTL_ACTIVATION_TANH;
+    desc.inputs = &words;
+    desc.input_count = 1;
+    desc.tasks = &tags;
+    desc.task_count = 1;
+    desc.encoder.cell = MTL_CELL_GRU;
+    desc.encoder.hidden = 3;
+    desc.encoder.layers = 2;
+    desc.encoder.bidirectional = 1;
+    return mtl_model_create(&desc, err);
+}
+
+static void golden_open_state_dict(mtl_safetensors *file, const char *path, mtl_error *err)
+{
+    char full[1024];
+    const char *folder = getenv("MTL_TEST_DIR");
+    snprintf(full, sizeof full, "%s/golden/state_dict.safetensors", folder ? folder : "tests");
+    if (mtl_safetensors_open(file, path ? path : full, err)) fail_msg("%s", err->message);
+}
+
+/* A state_dict gives the probabilities that PyTorch computed with it. */
+static void test_golden_import(void **state)
+{
+    case_file file;
+    case_setup c;
+    mtl_error err = {0};
+    mtl_safetensors weights;
+    mtl_model *model = golden_tagger(&err);
+    mtl_predictor *predictor = mtl_predictor_create(model, NULL, &err);
+    mtl_prediction out = {0};
+    mtl_batch batch = {0};
+    mtl_input input = {0};
+    (void)state;
+    golden_open_state_dict(&weights, NULL, &err);
+    golden_open(&file, "tagger.safetensors");
+    assert_true(case_next(&file, &c, &err));
+    mtl_model_import(model, &weights, golden_mappings, GOLDEN_MAPPINGS, &err);
+    input.ids = case_ints(&c, "ids");
+    batch.sequences = case_find(&c, "lengths")->count;
+    batch.lengths = case_ints(&c, "lengths");
+    batch.inputs = &input;
+    mtl_predict(predictor, &batch, &out, &err);
+    if (err.code) fail_msg("%s", err.message);
+    golden_compare("tagger", "probabilities", out.probabilities, case_reals(&c, "probabilities", &err), out.items * out.width);
+    mtl_predictor_destroy(predictor);
+    mtl_model_destroy(model);
+    mtl_safetensors_close(&weights);
+    case_file_close(&file);
+}
+
+/* Exported with the same mappings it is the file that came in: names, shapes, values. */
+static void test_golden_export(void **state)
+{
+    mtl_error err = {0};
+    mtl_safetensors in, out;
+    mtl_model *model = golden_tagger(&err);
+    const char *path = test_path("export.safetensors");
+    size_t i, j;
+    (void)state;
+    golden_open_state_dict(&in, NULL, &err);
+    mtl_model_import(model, &in, golden_mappings, GOLDEN_MAPPINGS, &err);
+    mtl_model_export(model, path, golden_mappings, GOLDEN_MAPPINGS, &err);
+    golden_open_state_dict(&out, path, &err);
+    assert_int_equal(out.count, in.count);
+    for (i = 0; i < in.count; i++) {
+        const mtl_safetensor *a = &in.tensors[i], *b = mtl_safetensors_find(&out, a->name);
+        mtl_real x[256], y[256];
+        if (!b || b->dims != a->dims || memcmp(a->shape, b->shape, (size_t)a->dims * sizeof *a->shape) != 0) fail_msg("%s is lost", a->name);
+        assert_true(a->count <= 256);
+        mtl_safetensor_values(a, x, &err);
+        mtl_safetensor_values(b, y, &err);
+        for (j = 0; j < a->count; j++) assert_true(x[j] == y[j]);
+    }
+    if (err.code) fail_msg("%s", err.message);
+    mtl_safetensors_close(&in);
+    mtl_safetensors_close(&out);
+    mtl_model_destroy(model);
+    remove(path);
+}
+
 #define TEST_GOLDEN cmocka_unit_test(test_golden_cells), cmocka_unit_test(test_golden_models), \
-    cmocka_unit_test(test_golden_optimisers)
+    cmocka_unit_test(test_golden_optimisers), cmocka_unit_test(test_golden_import), cmocka_unit_test(test_golden_export)

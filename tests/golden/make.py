@@ -11,6 +11,8 @@ Inputs, weights and targets are exact in float32; results are float64, so that b
                              the outputs times the tensor of the same name + ".grad"; gradients of everything
     models.safetensors       whole models: losses and gradients of one update
     optimisers.safetensors   50 updates: losses, gradient norms and learning rates of each, the parameters at the end
+    state_dict.safetensors   no cases: what a PyTorch user saves of a tagger
+    tagger.safetensors       an input of that tagger and the probabilities that it gives
 """
 import pathlib
 import sys
@@ -18,6 +20,7 @@ import sys
 import numpy as np
 import torch
 from safetensors.numpy import save_file
+from safetensors.torch import save_file as torch_save_file
 from torch.nn import functional as F
 
 sys.dont_write_bytecode = True
@@ -334,9 +337,41 @@ def make_optimisers():
     save("optimisers", [text for text, _ in cases], {k: v for _, tensors in cases for k, v in tensors.items()})
 
 
+# ---- a model that comes from PyTorch -------------------------------------------------------------------------------------------
+
+
+class Tagger(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embed = torch.nn.Embedding(9, 4)
+        self.rnn = torch.nn.GRU(4, 3, num_layers=2, bidirectional=True, batch_first=True)
+        self.head = torch.nn.Sequential(torch.nn.Linear(6, 5), torch.nn.Tanh(), torch.nn.Linear(5, 4))
+
+    def forward(self, ids, lengths):
+        rows = reference.pack_padded_sequence(self.embed(reference.pad(ids, lengths)), lengths, batch_first=True, enforce_sorted=False)
+        rows = reference.pad_packed_sequence(self.rnn(rows)[0], batch_first=True)[0]
+        return torch.softmax(self.head(reference.ragged(rows, lengths)), 1)
+
+
+def make_tagger():
+    g = np.random.default_rng(5)
+    tagger = Tagger().float()
+    with torch.no_grad():
+        for p in tagger.parameters():
+            p.copy_(random_values(g, *p.shape, scale=0.5))
+        path = FOLDER / "state_dict.safetensors"
+        torch_save_file({f"net.{k}": v for k, v in tagger.state_dict().items()}, path)    # as of a wrapped module
+        path.chmod(0o644)
+        ids = torch.as_tensor(g.integers(0, 9, sum(RAGGED)))
+        probabilities = tagger.double()(ids, RAGGED)
+    save("tagger", ["case tagger"], {"tagger/lengths": np.asarray(RAGGED, np.int32), "tagger/ids": ids.numpy().astype(np.int32),
+                                     "tagger/probabilities": probabilities.numpy()})
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     torch.set_default_dtype(torch.float64)
     make_cells()
     make_models()
     make_optimisers()
+    make_tagger()

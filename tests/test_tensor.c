@@ -1,0 +1,265 @@
+/* Section 10: parameter sets, their gradients' states, and packings that follow the values. */
+
+static void test_tensor_set(void **state)
+{
+    mtl_error err = {0};
+    mtl_parameters set;
+    mtl_arena arena;
+    mtl_tensor *t;
+    char name[32];
+    size_t i, total = 0;
+    (void)state;
+    mtl_arena_init(&arena, NULL, 0, NULL);
+    mtl_parameters_init(&set, &arena);
+    for (i = 0; i < 50; i++) {                                              /* more than the table begins with */
+        snprintf(name, sizeof name, "tensor%d", (int)i);
+        t = mtl_parameters_add(&set, name, i + 1, i % 3, MTL_TENSOR_WEIGHT, &err);
+        TEST_FINE(&err);
+        assert_int_equal(t->dims, i % 3 ? 2 : 1);
+        assert_int_equal(t->shape[0], i + 1);
+        assert_int_equal(t->shape[1], i % 3 ? i % 3 : 1);
+        assert_int_equal(t->count, (i + 1) * (i % 3 ? i % 3 : 1));
+        assert_int_equal(t->offset, total);
+        assert_int_equal(t->offset % 16, 0);
+        assert_int_equal(t->index, i);
+        total += (t->count + 15) / 16 * 16;
+    }
+    strcpy(name, "spoilt");                                                 /* names were copied */
+    assert_int_equal(set.count, 50);
+    assert_int_equal(set.total, total);
+    assert_ptr_equal(mtl_parameters_find(&set, "tensor49"), t);
+    assert_null(mtl_parameters_find(&set, "tensor50"));
+    assert_null(mtl_parameters_add(&set, "tensor3", 1, 1, MTL_TENSOR_WEIGHT, &err));
+    test_expect_error(&err, MTL_ERROR_ARGUMENT, "tensor3", "exists already");
+    assert_null(mtl_parameters_add(&set, "huge", (size_t)-1 / 4, (size_t)-1 / 4, MTL_TENSOR_WEIGHT, &err));
+    test_expect_error(&err, MTL_ERROR_MEMORY, "huge", "larger than memory");
+    assert_int_equal(mtl_parameters_allocate(&set, &err), MTL_OK);
+    for (i = 0; i < set.count; i++) {
+        assert_ptr_equal(set.tensors[i]->value, set.block + set.tensors[i]->offset);
+        assert_int_equal((uintptr_t)set.tensors[i]->value % 64, 0);
+    }
+    assert_null(mtl_parameters_add(&set, "late", 1, 1, MTL_TENSOR_WEIGHT, &err));
+    test_expect_error(&err, MTL_ERROR_ARGUMENT, "late", "allocated already");
+    mtl_arena_destroy(&arena);
+}
+
+/* Initial values depend on seed and name, not on what else is in the set. */
+static void test_tensor_initial_values(void **state)
+{
+    mtl_error err = {0};
+    mtl_parameters a, b;
+    mtl_arena arena;
+    mtl_tensor *t, *u, *normal;
+    double sum = 0, squares = 0;
+    size_t i;
+    (void)state;
+    mtl_arena_init(&arena, NULL, 0, NULL);
+    mtl_parameters_init(&a, &arena);
+    mtl_parameters_init(&b, &arena);
+    t = mtl_parameters_add(&a, "same", 100, 10, MTL_TENSOR_WEIGHT, &err);
+    normal = mtl_parameters_add(&a, "normal", 300, 100, MTL_TENSOR_EMBEDDING, &err);
+    mtl_parameters_add(&b, "other", 3, 3, MTL_TENSOR_WEIGHT, &err);
+    u = mtl_parameters_add(&b, "same", 100, 10, MTL_TENSOR_WEIGHT, &err);
+    t->initial = u->initial = 0.25f;
+    mtl_parameters_allocate(&a, &err);
+    mtl_parameters_allocate(&b, &err);
+    TEST_FINE(&err);
+    mtl_parameters_randomise(&a, 5);
+    mtl_parameters_randomise(&b, 5);
+    assert_memory_equal(t->value, u->value, t->count * sizeof(mtl_real));
+    mtl_parameters_randomise(&b, 6);
+    assert_true(memcmp(t->value, u->value, t->count * sizeof(mtl_real)) != 0);
+    for (i = 0; i < t->count; i++) {
+        assert_true(fabs((double)t->value[i]) <= 0.25);
+        sum += (double)t->value[i];
+        squares += (double)t->value[i] * (double)t->value[i];
+    }
+    assert_true(fabs(sum / 1000) < 0.02 && fabs(squares / 1000 - 0.25 * 0.25 / 3) < 0.003);
+    for (i = 0, sum = squares = 0; i < normal->count; i++) {
+        sum += (double)normal->value[i];
+        squares += (double)normal->value[i] * (double)normal->value[i];
+    }
+    assert_true(fabs(sum / 30000) < 0.03 && fabs(squares / 30000 - 1) < 0.05);
+    mtl_arena_destroy(&arena);
+}
+
+/* ---- gradients -------------------------------------------------------------------------------------------------------------------- */
+
+typedef struct tensor_set {
+    mtl_arena arena;
+    mtl_parameters set;
+    mtl_tensor *weight, *embedding;
+    mtl_gradients *gradients;
+    mtl_error err;
+    mtl_run run;
+} tensor_set;
+
+static void tensor_set_create(tensor_set *s)
+{
+    memset(s, 0, sizeof *s);
+    mtl_arena_init(&s->arena, NULL, 0, NULL);
+    mtl_parameters_init(&s->set, &s->arena);
+    s->weight = mtl_parameters_add(&s->set, "weight", 3, 2, MTL_TENSOR_WEIGHT, &s->err);
+    s->embedding = mtl_parameters_add(&s->set, "embedding", 10, 4, MTL_TENSOR_EMBEDDING, &s->err);
+    mtl_parameters_allocate(&s->set, &s->err);
+    s->gradients = mtl_gradients_create(&s->set, &s->arena, &s->err);
+    s->run.arena = &s->arena;
+    s->run.gradients = s->gradients;
+    s->run.error = &s->err;
+    TEST_FINE(&s->err);
+}
+
+static void test_tensor_gradient_states(void **state)
+{
+    static const int touched[] = { 7, 2, 9, 2, 7, 0 };
+    tensor_set s;
+    mtl_gradient *g;
+    mtl_real *values;
+    int add;
+    size_t i, begin;
+    (void)state;
+    tensor_set_create(&s);
+    g = mtl_gradients_get(s.gradients, s.weight);
+    assert_int_equal(g->state, MTL_GRAD_NONE);
+    assert_int_equal(mtl__gradient_ranges(g), 0);
+    values = mtl_run_tensor_grad(&s.run, s.weight, &add);
+    assert_ptr_equal(values, g->value);
+    assert_int_equal(add, 0);                                               /* the first write assigns */
+    assert_int_equal(g->state, MTL_GRAD_DENSE);
+    (void)mtl_run_tensor_grad(&s.run, s.weight, &add);
+    assert_int_equal(add, 1);                                               /* later ones add */
+    assert_int_equal(mtl__gradient_ranges(g), 1);
+    assert_int_equal(mtl__gradient_range(g, s.weight, 0, &begin), 6);
+
+    g = mtl_gradients_get(s.gradients, s.embedding);
+    for (i = 0; i < 40; i++) g->value[i] = 5;                               /* left over from before */
+    g->state = MTL_GRAD_ROWS;
+    for (i = 0; i < 6; i++) mtl__gradient_touch(s.gradients, s.embedding, touched[i]);
+    mtl__sort_ints(g->rows, g->row_count);
+    assert_int_equal(g->row_count, 4);
+    assert_true(g->rows[0] == 0 && g->rows[1] == 2 && g->rows[2] == 7 && g->rows[3] == 9);
+    assert_int_equal(mtl__gradient_range(g, s.embedding, 2, &begin), 4);
+    assert_int_equal(begin, 28);
+    for (i = 0; i < 40; i++) assert_true(g->value[i] == (i / 4 == 0 || i / 4 == 2 || i / 4 == 7 || i / 4 == 9 ? 0 : 5));
+    g->value[28] = 3;
+    values = mtl_run_tensor_grad(&s.run, s.embedding, &add);                /* ROWS + DENSE = DENSE: the rest becomes zero */
+    assert_int_equal(add, 1);
+    assert_int_equal(g->state, MTL_GRAD_DENSE);
+    for (i = 0; i < 40; i++) assert_true(values[i] == (i == 28 ? 3 : 0));
+
+    mtl__gradients_reset(s.gradients);
+    assert_int_equal(g->state, MTL_GRAD_NONE);
+    assert_int_equal(g->row_count, 0);
+    g->state = MTL_GRAD_ROWS;
+    mtl__gradient_touch(s.gradients, s.embedding, 7);                       /* the marks were forgotten, too */
+    assert_int_equal(g->row_count, 1);
+    s.embedding->frozen = 1;
+    assert_null(mtl_gradients_get(s.gradients, s.embedding));
+    assert_null(mtl_run_tensor_grad(&s.run, s.embedding, &add));
+    mtl_arena_destroy(&s.arena);
+}
+
+/* What a batch does to an embedding's gradient: only rows that it used, padding never. */
+static void test_tensor_embedding_rows(void **state)
+{
+    int number, cases = test_cases(50);
+    (void)state;
+    for (number = 0; number < cases; number++) {
+        test_shape shape = {0};
+        mtl_error err = {0};
+        test_problem p;
+        mtl_model *model;
+        mtl_trainer *trainer;
+        mtl_gradient *g;
+        const mtl_tensor *t;
+        int used[TEST_VOCABULARY] = {0}, id, n = 0;
+        size_t i;
+        shape.sequences = 1 + number % 6;
+        shape.seed = (unsigned long long)number;
+        test_problem_create(&p, &shape);
+        p.inputs[0].padding_zero = number % 2;
+        model = mtl_model_create(&p.desc, &err);
+        trainer = mtl_trainer_create(model, NULL, &err);
+        mtl_train_gradients(trainer, p.batch, 1, NULL, &err);
+        TEST_FINE(&err);
+        t = mtl_model_tensor(model, "words.weight");
+        g = mtl_gradients_get(mtl_trainer_gradients(trainer), t);
+        for (i = 0; i < p.data->rows; i++) used[p.data->inputs[0].ids[i]] = 1;
+        if (p.inputs[0].padding_zero) used[0] = 0;
+        for (id = 0; id < TEST_VOCABULARY; id++)
+            if (used[id]) assert_int_equal(g->rows[n++], id);
+        assert_int_equal(g->row_count, n);
+        assert_int_equal(g->state, n || !p.inputs[0].padding_zero ? MTL_GRAD_ROWS : g->state);
+        for (id = 0; p.inputs[0].padding_zero && id < p.inputs[0].width; id++) assert_true(t->value[id] == 0);
+        mtl_trainer_destroy(trainer);
+        mtl_model_destroy(model);
+        test_problem_destroy(&p);
+    }
+}
+
+/* ---- packings -------------------------------------------------------------------------------------------------------------------------- */
+
+/* Products read packed weights: they follow a change by hand after mtl_parameters_prepare. */
+static void test_tensor_prepare(void **state)
+{
+    mtl_error err = {0};
+    mtl_arena arena;
+    mtl_parameters set;
+    mtl_dense *dense;
+    mtl_activation *x, *y;
+    mtl_run run;
+    size_t n, o, i, round;
+    (void)state;
+    mtl_arena_init(&arena, NULL, 0, NULL);
+    mtl_parameters_init(&set, &arena);
+    dense = mtl_dense_add(&set, "dense", 5, 20, 0, &err);
+    mtl_parameters_allocate(&set, &err);
+    memset(&run, 0, sizeof run);
+    run.kernels = mtl__kernels_choose(MTL_ISA_AUTO);
+    run.arena = &arena;
+    run.error = &err;
+    x = mtl_run_activation(&run, "x", 3, 5);
+    TEST_FINE(&err);
+    for (n = 0; n < 3; n++)
+        for (i = 0; i < 5; i++) x->value[n * x->stride + i] = (mtl_real)(n + 1) * (mtl_real)i;
+    for (round = 0; round < 2; round++) {
+        mtl_parameters_randomise(&set, round);
+        mtl_parameters_prepare(&set, MTL_ISA_AUTO, &err);
+        y = mtl_dense_forward(&run, dense, x, "y");
+        TEST_FINE(&err);
+        for (n = 0; n < 3; n++)
+            for (o = 0; o < 20; o++) {
+                double sum = (double)set.tensors[1]->value[o];
+                for (i = 0; i < 5; i++) sum += (double)set.tensors[0]->value[o * 5 + i] * (double)x->value[n * x->stride + i];
+                assert_true(fabs(sum - (double)y->value[n * y->stride + o]) < 1e-5);
+            }
+    }
+    mtl_arena_destroy(&arena);
+}
+
+static void test_tensor_prepare_unsupported(void **state)
+{
+    mtl_error err = {0};
+    mtl_arena arena;
+    mtl_parameters set;
+    int isa, missing = 0;
+    (void)state;
+    mtl_arena_init(&arena, NULL, 0, NULL);
+    mtl_parameters_init(&set, &arena);
+    for (isa = 0; isa < MTL_ISA_COUNT; isa++) {
+        if (mtl__kernels_choose(isa)) {
+            assert_int_equal(mtl_parameters_prepare(&set, isa, &err), MTL_OK);
+            continue;
+        }
+        missing++;
+        assert_int_equal(mtl_parameters_prepare(&set, isa, &err), MTL_ERROR_UNSUPPORTED);
+        test_expect_error(&err, MTL_ERROR_UNSUPPORTED, mtl__isa_name(isa), "this machine has no");
+    }
+    assert_true(missing > 0);                                               /* no machine has both SSE2 and NEON */
+    mtl_arena_destroy(&arena);
+}
+
+#define TEST_TENSOR \
+    cmocka_unit_test(test_tensor_set), cmocka_unit_test(test_tensor_initial_values), cmocka_unit_test(test_tensor_gradient_states), \
+    cmocka_unit_test(test_tensor_embedding_rows), cmocka_unit_test(test_tensor_prepare), \
+    cmocka_unit_test(test_tensor_prepare_unsupported)

@@ -1,0 +1,261 @@
+/* Section 7: every job is done once, by any scheduler, and results are the same bits for any number of threads. */
+
+/* ---- the pool ------------------------------------------------------------------------------------------------------------------- */
+
+typedef struct threads_tally { int *done; double *sums; } threads_tally;
+
+static void threads_job(void *context, size_t index)
+{
+    threads_tally *tally = (threads_tally *)context;
+    size_t i;
+    double sum = 0;
+    tally->done[index]++;
+    for (i = 0; i <= index % 17; i++) sum += (double)(index + i);
+    tally->sums[index] = sum;
+}
+
+/* Runs `rounds` loops of at most `most` jobs; `pause`: nanoseconds of idling between two of them. */
+static void threads_loops(const mtl_scheduler *scheduler, int rounds, int most, long pause, unsigned long long seed)
+{
+    test_random r = test_random_from(seed);
+    threads_tally tally;
+    int round, i;
+    tally.done = (int *)malloc((size_t)most * sizeof *tally.done);
+    tally.sums = (double *)malloc((size_t)most * sizeof *tally.sums);
+    assert_true(tally.done && tally.sums);
+    for (round = 0; round < rounds; round++) {
+        int count = test_random_between(&r, 0, most);
+        memset(tally.done, 0, (size_t)most * sizeof *tally.done);
+        mtl__parallel_for(scheduler, (size_t)count, threads_job, &tally);
+        for (i = 0; i < most; i++)
+            if (tally.done[i] != (i < count)) fail_msg("round %d: job %d of %d was done %d times", round, i, count, tally.done[i]);
+        if (pause) {
+            struct timespec idle = { 0, 0 };
+            idle.tv_nsec = pause;
+            nanosleep(&idle, NULL);
+        }
+    }
+    free(tally.done);
+    free(tally.sums);
+}
+
+static void test_threads_none(void **state)
+{
+    (void)state;
+    threads_loops(NULL, 50, 100, 0, 1);
+}
+
+static void test_threads_pool_many_small_loops(void **state)
+{
+    static const int threads[] = { 2, 3, 8 };
+    size_t i;
+    (void)state;
+    for (i = 0; i < 3; i++) {
+        mtl_error err = {0};
+        mtl_arena arena;
+        mtl__pool *pool;
+        mtl_arena_init(&arena, NULL, 0, NULL);
+        pool = mtl__pool_create(&arena, threads[i], &err);
+        TEST_FINE(&err);
+        threads_loops(mtl__pool_scheduler(pool), test_cases(threads[i] == 8 ? 3000 : 20000), 9, 0, 2);
+        threads_loops(mtl__pool_scheduler(pool), test_cases(300), 2000, 0, 3);
+        threads_loops(mtl__pool_scheduler(pool), test_cases(100), 20, 300000, 4);      /* workers have fallen asleep */
+        mtl__pool_destroy(pool);
+        mtl_arena_destroy(&arena);
+    }
+}
+
+/* Pools that are made and destroyed at once, used and unused. */
+static void test_threads_pool_short_lives(void **state)
+{
+    int i, cases = test_cases(200);
+    (void)state;
+    for (i = 0; i < cases; i++) {
+        mtl_error err = {0};
+        mtl_arena arena;
+        mtl__pool *pool;
+        mtl_arena_init(&arena, NULL, 0, NULL);
+        pool = mtl__pool_create(&arena, 2 + i % 7, &err);
+        TEST_FINE(&err);
+        if (i % 2) threads_loops(mtl__pool_scheduler(pool), 2, 10, 0, 5);
+        mtl__pool_destroy(pool);
+        mtl_arena_destroy(&arena);
+    }
+}
+
+/* More threads than processors, several pools at once. */
+static void *threads_oversubscribe(void *user)
+{
+    mtl_error err = {0};
+    mtl_arena arena;
+    mtl__pool *pool;
+    mtl_arena_init(&arena, NULL, 0, NULL);
+    pool = mtl__pool_create(&arena, 8, &err);
+    if (!err.code) threads_loops(mtl__pool_scheduler(pool), test_cases(500), 50, 0, (unsigned long long)(uintptr_t)user);
+    mtl__pool_destroy(pool);
+    mtl_arena_destroy(&arena);
+    return err.code ? NULL : user;
+}
+
+static void test_threads_oversubscribed(void **state)
+{
+    pthread_t others[3];
+    void *result;
+    uintptr_t i;
+    (void)state;
+    for (i = 0; i < 3; i++) assert_int_equal(pthread_create(&others[i], NULL, threads_oversubscribe, (void *)(i + 1)), 0);
+    assert_non_null(threads_oversubscribe((void *)(uintptr_t)9));
+    for (i = 0; i < 3; i++) {
+        pthread_join(others[i], &result);
+        assert_ptr_equal(result, (void *)(i + 1));
+    }
+}
+
+/* ---- the same bits ------------------------------------------------------------------------------------------------------------------ */
+
+/* Job systems of the caller's: from last to first; and in an order that changes from loop to loop. */
+static void threads_backwards(void *user, size_t count, mtl_job job, void *context)
+{
+    ++*(size_t *)user;
+    while (count-- > 0) job(context, count);
+}
+static void threads_shuffled(void *user, size_t count, mtl_job job, void *context)
+{
+    size_t *order = (size_t *)malloc(count * sizeof *order), i;
+    for (i = 0; i < count; i++) order[i] = i;
+    mtl__random_shuffle(order, count, 77, ++*(size_t *)user);
+    for (i = 0; i < count; i++) job(context, order[i]);
+    free(order);
+}
+
+typedef struct threads_result {
+    mtl_real *weights, *outputs;
+    double losses[3], norms[3];
+} threads_result;
+
+/* Three updates (the last of two micro-batches) and a prediction. */
+static threads_result threads_train(const test_problem *p, int threads, const mtl_scheduler *scheduler, int optimizer)
+{
+    mtl_error err = {0};
+    mtl_trainer_desc training = {0};
+    mtl_predictor_desc predicting = {0};
+    mtl_prediction out[TEST_TASKS_COUNT];
+    const mtl_batch two[2] = { *p->batch, *p->batch };
+    threads_result result;
+    size_t used = 0, k;
+    int i;
+    mtl_model *model = mtl_model_create(&p->desc, &err);
+    mtl_trainer *trainer;
+    mtl_predictor *predictor;
+    mtl_step step;
+    training.threads = predicting.threads = threads;
+    training.scheduler = predicting.scheduler = scheduler;
+    training.optimizer = optimizer;
+    training.clip_norm = 0.5f;
+    training.average = 0.5f;
+    trainer = mtl_trainer_create(model, &training, &err);
+    predictor = mtl_predictor_create(model, &predicting, &err);
+    for (i = 0; i < 3; i++) {
+        mtl_train_step(trainer, two, i == 2 ? 2 : 1, &step, &err);
+        TEST_FINE(&err);
+        result.losses[i] = step.loss;
+        result.norms[i] = step.grad_norm;
+    }
+    mtl_predict(predictor, p->batch, out, &err);
+    TEST_FINE(&err);
+    result.weights = test_weights_copy(model);
+    for (k = 0; k < TEST_TASKS_COUNT; k++) used += out[k].items * out[k].width;
+    result.outputs = (mtl_real *)malloc(used * sizeof *result.outputs);
+    assert_non_null(result.outputs);
+    for (k = 0, used = 0; k < TEST_TASKS_COUNT; used += out[k].items * out[k].width, k++)
+        memcpy(result.outputs + used, test_outputs(&out[k]), out[k].items * out[k].width * sizeof *result.outputs);
+    mtl_predictor_destroy(predictor);
+    mtl_trainer_destroy(trainer);
+    mtl_model_destroy(model);
+    return result;
+}
+
+static void threads_expect_same(const test_problem *p, const threads_result *one, int optimizer, int threads, const mtl_scheduler *scheduler)
+{
+    threads_result other = threads_train(p, threads, scheduler, optimizer);
+    mtl_error err = {0};
+    mtl_model *model = mtl_model_create(&p->desc, &err);
+    size_t weights = mtl_model_parameters(model)->total, rows = p->data->rows, sequences = p->batch->sequences;
+    TEST_FINE(&err);
+    if (memcmp(one->losses, other.losses, sizeof one->losses) != 0 || memcmp(one->norms, other.norms, sizeof one->norms) != 0)
+        fail_msg("%d threads: loss %.17g or norm %.17g, not %.17g and %.17g", threads, other.losses[2], other.norms[2], one->losses[2], one->norms[2]);
+    if (memcmp(one->weights, other.weights, weights * sizeof(mtl_real)) != 0) fail_msg("%d threads: other weights", threads);
+    if (memcmp(one->outputs, other.outputs, (sequences * (3 + 1 + 4) + rows * (5 + 2)) * sizeof(mtl_real)) != 0)
+        fail_msg("%d threads: other predictions", threads);
+    free(other.weights);
+    free(other.outputs);
+    mtl_model_destroy(model);
+}
+
+static void test_threads_same_bits(void **state)
+{
+    static const int threads[] = { 2, 3, 8 };
+    int number, cases = test_cases(12) < 4 ? 4 : test_cases(12);
+    size_t loops = 0, i;
+    (void)state;
+    for (number = 0; number < cases; number++) {
+        mtl_scheduler backwards = { NULL, threads_backwards }, shuffled = { NULL, threads_shuffled };
+        test_shape shape = {0};
+        threads_result one;
+        test_problem p;
+        backwards.user = shuffled.user = &loops;
+        shape.cell = number < 2 ? MTL_CELL_GRU : 1 + number % 3;            /* each form of each cell within the first four and on */
+        shape.reset = number == 1 || number % 4 == 3 ? MTL_RESET_BEFORE : MTL_RESET_AFTER;
+        shape.bidirectional = number % 2;
+        shape.layers = 1 + number % 2;
+        shape.two_columns = number % 3 == 0;
+        shape.hidden = 19 + number;
+        shape.features = number % 4 == 1 ? 3 : 0;
+        shape.sequences = 37;
+        shape.longest = 9;
+        shape.dropout = 0.25;
+        shape.missing = 0.2;
+        shape.seed = (unsigned long long)number;
+        test_problem_create(&p, &shape);
+        one = threads_train(&p, 1, NULL, 1 + number % 4);
+        for (i = 0; i < 3; i++) threads_expect_same(&p, &one, 1 + number % 4, threads[i], NULL);
+        threads_expect_same(&p, &one, 1 + number % 4, 1, &backwards);
+        threads_expect_same(&p, &one, 1 + number % 4, 5, &shuffled);        /* a scheduler goes before `threads` */
+        free(one.weights);
+        free(one.outputs);
+        test_problem_destroy(&p);
+    }
+    assert_true(loops > 100);
+}
+
+/* Threads are really used: jobs of a pool run on several of them. */
+static pthread_t threads_seen[64];
+static void threads_note_who(void *context, size_t index)
+{
+    struct timespec busy = { 0, 2000000 };
+    (void)context;
+    threads_seen[index] = pthread_self();
+    nanosleep(&busy, NULL);
+}
+
+static void test_threads_pool_shares_work(void **state)
+{
+    mtl_error err = {0};
+    mtl_arena arena;
+    mtl__pool *pool;
+    int i, others = 0;
+    (void)state;
+    mtl_arena_init(&arena, NULL, 0, NULL);
+    pool = mtl__pool_create(&arena, 4, &err);
+    TEST_FINE(&err);
+    mtl__parallel_for(mtl__pool_scheduler(pool), 64, threads_note_who, NULL);
+    for (i = 0; i < 64; i++) others += !pthread_equal(threads_seen[i], pthread_self());
+    if (MTL__POOL) assert_true(others > 8);
+    mtl__pool_destroy(pool);
+    mtl_arena_destroy(&arena);
+}
+
+#define TEST_THREADS \
+    cmocka_unit_test(test_threads_none), cmocka_unit_test(test_threads_pool_many_small_loops), \
+    cmocka_unit_test(test_threads_pool_short_lives), cmocka_unit_test(test_threads_oversubscribed), \
+    cmocka_unit_test(test_threads_pool_shares_work), cmocka_unit_test(test_threads_same_bits)
