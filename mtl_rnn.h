@@ -1639,18 +1639,18 @@ static int mtl__os_replace(const char *from, const char *to)
 #endif
 }
 
-/* Makes a rename in a path's folder last. Not every file system can; then a crash brings back the old file, which is whole. */
-static void mtl__os_sync_folder(const char *path)
+/* Makes a rename in a path's folder last. Not every file system can; then a crash brings back the old file, which is whole.
+   The path is cut to its folder; one without a folder must begin with a dot, which then is what remains. */
+static void mtl__os_sync_folder(char *path)
 {
 #ifdef MTL__FILES_POSIX
     size_t length = mtl__path_folder(path);
-    char *folder = length ? mtl__path_join(path, length, "", 0) : mtl__path_join(".", 1, "", 0);
     mtl__handle handle;
-    if (folder && mtl__os_open(folder, MTL__OPEN_READ, &handle) == 0) {
+    path[length ? length : 1] = '\0';
+    if (mtl__os_open(path, MTL__OPEN_READ, &handle) == 0) {
         (void)mtl__os_sync(handle);
         (void)mtl__os_close(handle);
     }
-    mtl__release(folder);
 #else
     (void)path;
 #endif
@@ -1744,7 +1744,7 @@ static int mtl__file_writer_close(mtl__file_writer *writer, int keep)
         if (keep && !writer->error) writer->error = error;
         if (writer->temporary && keep && !writer->error) writer->error = mtl__os_replace(writer->temporary, writer->target);
         if (writer->temporary && (!keep || writer->error)) remove(writer->temporary);
-        else if (writer->temporary) mtl__os_sync_folder(writer->target);
+        else if (writer->temporary) mtl__os_sync_folder(writer->temporary);
     }
     mtl__release(writer->temporary);
     mtl__release(writer->target);
@@ -2748,79 +2748,82 @@ MTL__INLINE void mtl__cell_copy_in(const mtl_real **from, size_t *stride, size_t
     *stride = MTL__BLOCK;
 }
 
-/* Pointers to block number `block` of the part's rows. */
-MTL__INLINE mtl__cell_block mtl__cell_open(const mtl__cell_pass *p, const mtl__cell_rows *part, size_t block, mtl__cell_stage *stage)
+/* Pointers to the first block of the part's rows. dz and what belongs to it only when p has them. */
+MTL__INLINE mtl__cell_block mtl__cell_open(const mtl__cell_pass *p, const mtl__cell_rows *part)
 {
-    const size_t first = block * MTL__BLOCK, width = p->units - first;
-    const size_t c_row = p->keep ? part->row : part->sequence;
     mtl__cell_block b;
     memset(&b, 0, sizeof b);
     b.rows = part->rows;
     b.z_row = mtl__cell_gates_of(p) * MTL__BLOCK;
-    b.z = p->z + block * p->z_block + part->row * b.z_row;
-    b.h = p->y + part->row * p->y_stride + first;
-    b.h_row = p->y_stride;
-    b.h_before = part->h ? part->h + first : mtl__zeros;
+    b.z = p->z + part->row * b.z_row;
+    b.h_before = part->h ? part->h : mtl__zeros;
     b.h_before_row = part->h_stride;
-    b.c_before = part->c_stride ? part->c + first : mtl__zeros;
+    b.c_before = part->c;
     b.c_before_row = part->c_stride;
-    if (p->c) b.c = p->c + c_row * p->c_stride + first;
-    b.c_row = p->c_stride;
-    if (p->extra) b.extra = p->extra + part->row * p->c_stride + first;
-    b.extra_row = p->c_stride;
+    b.c_row = b.extra_row = p->c_stride;
+    if (p->c) b.c = p->c + (p->keep ? part->row : part->sequence) * p->c_stride;
+    if (p->extra) b.extra = p->extra + part->row * p->c_stride;
     if (p->reset_before && !p->keep) {                  /* r*h has no row in time, only one for each sequence */
         b.extra_row = (p->units + MTL__BLOCK - 1) / MTL__BLOCK * MTL__BLOCK;
-        b.extra = p->scratch + part->sequence * b.extra_row + first;
+        b.extra = p->scratch + part->sequence * b.extra_row;
     }
-    if (width < MTL__BLOCK) {
-        if (part->h) mtl__cell_copy_in(&b.h_before, &b.h_before_row, part->rows, width, stage->h_before);
-        if (part->c_stride && !part->linked) mtl__cell_copy_in(&b.c_before, &b.c_before_row, part->rows, width, stage->c_before);
-        b.h = stage->h;
-        b.h_row = MTL__BLOCK;
-    }
-    return b;
-}
-
-/* After forward: new states from the copy to y. */
-MTL__INLINE void mtl__cell_close(const mtl__cell_pass *p, const mtl__cell_rows *part, size_t block, const mtl__cell_block *b)
-{
-    const size_t first = block * MTL__BLOCK, width = p->units - first;
-    size_t row;
-    if (width >= MTL__BLOCK) return;
-    for (row = 0; row < b->rows; row++)
-        memcpy(p->y + (part->row + row) * p->y_stride + first, b->h + row * b->h_row, width * sizeof *b->h);
-}
-
-/* The same with what backward reads and writes. */
-MTL__INLINE mtl__cell_block mtl__cell_open_backward(const mtl__cell_pass *p, const mtl__cell_rows *part, size_t block, mtl__cell_stage *stage)
-{
-    const size_t first = block * MTL__BLOCK, width = p->units - first;
-    mtl__cell_block b = mtl__cell_open(p, part, block, stage);
-    b.dy = p->dy ? p->dy + part->row * p->dy_stride + first : mtl__zeros;
+    b.h = p->y + part->row * p->y_stride;
+    b.h_row = p->y_stride;
+    b.dy = p->dy ? p->dy + part->row * p->dy_stride : mtl__zeros;
     b.dy_row = p->dy ? p->dy_stride : 0;
-    b.dh = p->dh + part->sequence * p->dh_stride + first;
     b.dh_row = p->dh_stride;
-    if (p->dc) b.dc = p->dc + part->sequence * p->dh_stride + first;
+    if (p->dh) b.dh = p->dh + part->sequence * p->dh_stride;
+    if (p->dc) b.dc = p->dc + part->sequence * p->dh_stride;
     b.dz_row = mtl__cell_slots_of(p) * MTL__BLOCK;
-    b.dz = p->dz + block * p->dz_block + part->row * b.dz_row;
-    if (width < MTL__BLOCK) {
-        const mtl_real *y = p->y + part->row * p->y_stride + first;
-        size_t y_row = p->y_stride;
-        if (p->dy) mtl__cell_copy_in(&b.dy, &b.dy_row, part->rows, width, stage->dy);
-        mtl__cell_copy_in(&y, &y_row, part->rows, width, stage->h);
-    }
+    if (p->dz) b.dz = p->dz + part->row * b.dz_row;
     return b;
 }
 
-/* After backward: zeros into the padding of dz, whatever the padding of its operands held. */
-MTL__INLINE void mtl__cell_close_backward(const mtl__cell_pass *p, size_t block, const mtl__cell_block *b)
+/* ... to the block after. What has a stride of 0 stays where it is. */
+MTL__INLINE void mtl__cell_advance(const mtl__cell_pass *p, mtl__cell_block *b)
 {
-    const size_t width = p->units - block * MTL__BLOCK;
+    b->z += p->z_block;
+    b->h += MTL__BLOCK;
+    if (b->h_before_row) b->h_before += MTL__BLOCK;
+    if (b->c_before_row) b->c_before += MTL__BLOCK;
+    if (b->c) b->c += MTL__BLOCK;
+    if (b->extra) b->extra += MTL__BLOCK;
+    if (b->dy_row) b->dy += MTL__BLOCK;
+    if (b->dh) b->dh += MTL__BLOCK;
+    if (b->dc) b->dc += MTL__BLOCK;
+    if (b->dz) b->dz += p->dz_block;
+}
+
+/* A block as the element-wise part wants it: of the last one, with fewer than 16 units left, what is exactly H wide is copied. */
+MTL__INLINE mtl__cell_block mtl__cell_enter(const mtl__cell_block *block, const mtl__cell_rows *part, size_t units_left, mtl__cell_stage *stage)
+{
+    mtl__cell_block b = *block;
+    const mtl_real *h = b.h;
+    if (units_left >= MTL__BLOCK) return b;
+    if (b.h_before_row) mtl__cell_copy_in(&b.h_before, &b.h_before_row, b.rows, units_left, stage->h_before);
+    if (b.c_before_row && !part->linked) mtl__cell_copy_in(&b.c_before, &b.c_before_row, b.rows, units_left, stage->c_before);
+    if (b.dy_row) mtl__cell_copy_in(&b.dy, &b.dy_row, b.rows, units_left, stage->dy);
+    if (b.dz) mtl__cell_copy_in(&h, &b.h_row, b.rows, units_left, stage->h);
+    b.h = stage->h;
+    b.h_row = MTL__BLOCK;
+    return b;
+}
+
+/* Forward, after the last block: new states from the copy to y. */
+MTL__INLINE void mtl__cell_leave(const mtl__cell_block *block, size_t units_left, const mtl__cell_stage *stage)
+{
+    size_t row;
+    for (row = 0; units_left < MTL__BLOCK && row < block->rows; row++)
+        memcpy(block->h + row * block->h_row, stage->h + row * MTL__BLOCK, units_left * sizeof(mtl_real));
+}
+
+/* Backward, after the last block: zeros into the padding of dz, whatever the padding of its operands held. */
+MTL__INLINE void mtl__cell_leave_backward(const mtl__cell_block *block, size_t units_left)
+{
     size_t row, slot, u;
-    if (width >= MTL__BLOCK) return;
-    for (row = 0; row < b->rows; row++)
-        for (slot = 0; slot < b->dz_row; slot += MTL__BLOCK)
-            for (u = width; u < MTL__BLOCK; u++) b->dz[row * b->dz_row + slot + u] = 0;
+    for (row = 0; row < block->rows; row++)
+        for (slot = 0; slot < block->dz_row; slot += MTL__BLOCK)
+            for (u = units_left; u < MTL__BLOCK; u++) block->dz[row * block->dz_row + slot + u] = 0;
 }
 
 /* Two 32-bit words that a row of a dropout mask is made from. */
@@ -3806,7 +3809,13 @@ MTL__KERNEL void MTL__FN(mtl__tile_transposed)(size_t rows, size_t blocks, const
 MTL__VECTOR void MTL__FN(mtl__tile)(size_t rows, size_t blocks, int transposed, const mtl__tile *whole)
 {
     const size_t held = MTL__TILE_SUMS / (rows * MTL__PARTS);
-    mtl__tile t = *whole;
+    mtl__tile t;
+    if (held >= blocks) {
+        if (transposed) MTL__FN(mtl__tile_transposed)(rows, blocks, whole);
+        else MTL__FN(mtl__tile_plain)(rows, blocks, whole);
+        return;
+    }
+    t = *whole;
     while (blocks) {
         const size_t here = held < 1 ? 1 : held < blocks ? held : blocks;
         if (transposed) MTL__FN(mtl__tile_transposed)(rows, here, &t);
@@ -3838,8 +3847,13 @@ MTL__VECTOR void MTL__FN(mtl__tile_partial)(size_t rows, size_t columns, int tra
 MTL__KERNEL void MTL__FN(mtl__multiply)(size_t rows, size_t columns, int transposed, const mtl__tile *whole)
 {
     const size_t blocks = columns / MTL__BLOCK, rest = columns % MTL__BLOCK, groups = (blocks + 3) / 4;
-    mtl__tile group = *whole, t;
+    mtl__tile group, t;
     size_t g, i, tiles;
+    if (groups == 1 && !rest && rows <= MTL__TILE_ROWS(blocks)) {   /* a single tile: what a step of one sequence consists of */
+        MTL__FN(mtl__tile)(rows, blocks, transposed, whole);
+        return;
+    }
+    group = *whole;
     for (g = 0; g < groups + (rest > 0); g++) {
         const size_t here = g == groups ? 1 : blocks / groups + (g < blocks % groups);
         const size_t most = MTL__TILE_ROWS(here);
@@ -4226,8 +4240,8 @@ MTL__KERNEL void MTL__FN(mtl__rnn_backward)(const mtl__cell_block *block, int ac
    One step at a time: product of the states before with W_hh, then the element-wise part, block after block while the product's
    result is in L1. No product for sequences that start from zeros. Bound: multiply-adds; for few sequences, reading W_hh. */
 
-/* to (+)= h_before . W^T for one block of units */
-MTL__VECTOR void MTL__FN(mtl__cell_product)(const mtl__cell_pass *p, const mtl__cell_rows *part, size_t gates, size_t block, mtl_real *to, size_t to_row, int start)
+/* h_before . W^T for the first block of units; the caller gives c, and moves b on from block to block. */
+MTL__VECTOR mtl__tile MTL__FN(mtl__cell_tile)(const mtl__cell_pass *p, const mtl__cell_rows *part, size_t gates, int start)
 {
     mtl__tile t;
     memset(&t, 0, sizeof t);
@@ -4235,91 +4249,99 @@ MTL__VECTOR void MTL__FN(mtl__cell_product)(const mtl__cell_pass *p, const mtl__
     t.length = p->units;
     t.a = part->h;
     t.a_row = part->h_stride;
-    t.b = p->packed + block * p->units * gates * MTL__BLOCK;
+    t.b = p->packed;
     t.b_block = t.c_block = MTL__BLOCK;
     t.b_step = gates * MTL__BLOCK;
-    t.c = to;
-    t.c_row = to_row;
     t.start = start;
-    MTL__FN(mtl__multiply)(part->rows, gates * MTL__BLOCK, 0, &t);
+    return t;
 }
 
-/* z[gate] += a . W^T of a matrix with one gate, for all blocks */
+/* The product of one block, into `to`. */
+MTL__VECTOR void MTL__FN(mtl__cell_product)(mtl__tile *t, size_t rows, mtl_real *to, size_t to_row)
+{
+    if (!t->a) return;
+    t->c = to;
+    t->c_row = to_row;
+    MTL__FN(mtl__multiply)(rows, t->b_step, 0, t);
+    t->b += t->length * t->b_step;
+}
+
+/* z[gate] += a . W^T of a matrix with one gate, for all blocks at once */
 MTL__VECTOR void MTL__FN(mtl__cell_product_single)(const mtl__cell_pass *p, const mtl__cell_rows *part, const mtl_real *a, size_t a_row,
                                                    const mtl_real *packed, size_t gate)
 {
-    mtl__tile t;
-    memset(&t, 0, sizeof t);
-    t.chunks = 1;
-    t.length = p->units;
+    mtl__tile t = MTL__FN(mtl__cell_tile)(p, part, 1, MTL__START_ADD);
     t.a = a;
     t.a_row = a_row;
     t.b = packed;
     t.b_block = p->units * MTL__BLOCK;
-    t.b_step = MTL__BLOCK;
     t.c_row = mtl__cell_gates_of(p) * MTL__BLOCK;
     t.c = p->z + part->row * t.c_row + gate * MTL__BLOCK;
     t.c_block = p->z_block;
-    t.start = MTL__START_ADD;
     MTL__FN(mtl__multiply)(part->rows, (p->units + MTL__BLOCK - 1) / MTL__BLOCK * MTL__BLOCK, 0, &t);
 }
 
 MTL__KERNEL void MTL__FN(mtl__lstm_step)(const mtl__cell_pass *p, const mtl__cell_rows *part)
 {
+    mtl__tile t = MTL__FN(mtl__cell_tile)(p, part, 4, MTL__START_ADD);
+    mtl__cell_block at = mtl__cell_open(p, part);
     mtl__cell_stage stage;
-    size_t block;
-    for (block = 0; block * MTL__BLOCK < p->units; block++) {
-        const mtl__cell_block b = mtl__cell_open(p, part, block, &stage);
-        if (part->h) MTL__FN(mtl__cell_product)(p, part, 4, block, b.z, b.z_row, MTL__START_ADD);
+    size_t unit;
+    for (unit = 0; unit < p->units; unit += MTL__BLOCK, mtl__cell_advance(p, &at)) {
+        const mtl__cell_block b = mtl__cell_enter(&at, part, p->units - unit, &stage);
+        MTL__FN(mtl__cell_product)(&t, b.rows, b.z, b.z_row);
         MTL__FN(mtl__lstm_forward)(&b, p->keep);
-        mtl__cell_close(p, part, block, &b);
+        mtl__cell_leave(&at, p->units - unit, &stage);
     }
 }
 
 MTL__KERNEL void MTL__FN(mtl__gru_step)(const mtl__cell_pass *p, const mtl__cell_rows *part)
 {
-    MTL__ALIGN64 mtl_real s[MTL__SEQUENCES * 3 * MTL__BLOCK];
+    MTL__ALIGN64 mtl_real product[MTL__SEQUENCES * 3 * MTL__BLOCK];
+    const mtl_real *s = part->h ? product : mtl__zeros;
+    const size_t s_row = part->h ? 3 * MTL__BLOCK : 0;
+    mtl__tile t = MTL__FN(mtl__cell_tile)(p, part, 3, MTL__START_ZERO);
+    mtl__cell_block at = mtl__cell_open(p, part);
     mtl__cell_stage stage;
-    size_t block;
-    for (block = 0; block * MTL__BLOCK < p->units; block++) {
-        const mtl__cell_block b = mtl__cell_open(p, part, block, &stage);
-        const mtl_real *bias = p->bias_n ? p->bias_n + block * MTL__BLOCK : mtl__zeros;
-        if (part->h) MTL__FN(mtl__cell_product)(p, part, 3, block, s, 3 * MTL__BLOCK, MTL__START_ZERO);
-        MTL__FN(mtl__gru_forward)(&b, part->h ? s : mtl__zeros, part->h ? 3 * MTL__BLOCK : 0, bias, p->keep);
-        mtl__cell_close(p, part, block, &b);
+    size_t unit;
+    for (unit = 0; unit < p->units; unit += MTL__BLOCK, mtl__cell_advance(p, &at)) {
+        const mtl__cell_block b = mtl__cell_enter(&at, part, p->units - unit, &stage);
+        MTL__FN(mtl__cell_product)(&t, b.rows, product, 3 * MTL__BLOCK);
+        MTL__FN(mtl__gru_forward)(&b, s, s_row, p->bias_n ? p->bias_n + unit : mtl__zeros, p->keep);
+        mtl__cell_leave(&at, p->units - unit, &stage);
     }
 }
 
 MTL__KERNEL void MTL__FN(mtl__gru_reset_step)(const mtl__cell_pass *p, const mtl__cell_rows *part)
 {
+    const mtl__cell_block first = mtl__cell_open(p, part);
+    mtl__tile t = MTL__FN(mtl__cell_tile)(p, part, 2, MTL__START_ADD);
+    mtl__cell_block at = first;
     mtl__cell_stage stage;
-    mtl__cell_block b;
-    size_t block;
-    for (block = 0; block * MTL__BLOCK < p->units; block++) {
-        b = mtl__cell_open(p, part, block, &stage);
-        if (part->h) MTL__FN(mtl__cell_product)(p, part, 2, block, b.z, b.z_row, MTL__START_ADD);
+    size_t unit;
+    for (unit = 0; unit < p->units; unit += MTL__BLOCK, mtl__cell_advance(p, &at)) {
+        const mtl__cell_block b = mtl__cell_enter(&at, part, p->units - unit, &stage);
+        MTL__FN(mtl__cell_product)(&t, b.rows, b.z, b.z_row);
         MTL__FN(mtl__gru_reset_forward)(&b);
     }
-    if (part->h) {
-        b = mtl__cell_open(p, part, 0, &stage);
-        MTL__FN(mtl__cell_product_single)(p, part, b.extra, b.extra_row, p->packed_n, 2);
-    }
-    for (block = 0; block * MTL__BLOCK < p->units; block++) {
-        b = mtl__cell_open(p, part, block, &stage);
+    if (part->h) MTL__FN(mtl__cell_product_single)(p, part, first.extra, first.extra_row, p->packed_n, 2);
+    for (unit = 0, at = first; unit < p->units; unit += MTL__BLOCK, mtl__cell_advance(p, &at)) {
+        const mtl__cell_block b = mtl__cell_enter(&at, part, p->units - unit, &stage);
         MTL__FN(mtl__gru_output_forward)(&b);
-        mtl__cell_close(p, part, block, &b);
+        mtl__cell_leave(&at, p->units - unit, &stage);
     }
 }
 
 MTL__KERNEL void MTL__FN(mtl__rnn_step)(const mtl__cell_pass *p, const mtl__cell_rows *part)
 {
+    mtl__cell_block at = mtl__cell_open(p, part);
     mtl__cell_stage stage;
-    size_t block;
+    size_t unit;
     if (part->h) MTL__FN(mtl__cell_product_single)(p, part, part->h, part->h_stride, p->packed, 0);
-    for (block = 0; block * MTL__BLOCK < p->units; block++) {
-        const mtl__cell_block b = mtl__cell_open(p, part, block, &stage);
+    for (unit = 0; unit < p->units; unit += MTL__BLOCK, mtl__cell_advance(p, &at)) {
+        const mtl__cell_block b = mtl__cell_enter(&at, part, p->units - unit, &stage);
         MTL__FN(mtl__rnn_forward)(&b, p->activation);
-        mtl__cell_close(p, part, block, &b);
+        mtl__cell_leave(&at, p->units - unit, &stage);
     }
 }
 
@@ -4370,14 +4392,15 @@ MTL__VECTOR void MTL__FN(mtl__cell_carry)(const mtl__cell_pass *p, const mtl__ce
 MTL__KERNEL void MTL__FN(mtl__cell_step_backward)(const mtl__cell_pass *p, const mtl__cell_rows *part)
 {
     mtl_real *dh = p->dh + part->sequence * p->dh_stride;
+    mtl__cell_block at = mtl__cell_open(p, part);
     mtl__cell_stage stage;
-    size_t block;
-    for (block = 0; block * MTL__BLOCK < p->units; block++) {
-        const mtl__cell_block b = mtl__cell_open_backward(p, part, block, &stage);
+    size_t unit;
+    for (unit = 0; unit < p->units; unit += MTL__BLOCK, mtl__cell_advance(p, &at)) {
+        const mtl__cell_block b = mtl__cell_enter(&at, part, p->units - unit, &stage);
         if (p->kind == MTL_CELL_LSTM) MTL__FN(mtl__lstm_backward)(&b);
         else if (p->kind == MTL_CELL_GRU) MTL__FN(mtl__gru_backward)(&b);
         else MTL__FN(mtl__rnn_backward)(&b, p->activation);
-        mtl__cell_close_backward(p, block, &b);
+        mtl__cell_leave_backward(&b, p->units - unit);
     }
     if (!part->linked && !p->want_dh0) return;
     if (p->kind == MTL_CELL_GRU) MTL__FN(mtl__cell_carry)(p, part, 1, 3, p->packed_t, dh, p->dh_stride, MTL__START_ADD);
@@ -4389,19 +4412,20 @@ MTL__KERNEL void MTL__FN(mtl__gru_reset_step_backward)(const mtl__cell_pass *p, 
 {
     const size_t padded = (p->units + MTL__BLOCK - 1) / MTL__BLOCK * MTL__BLOCK;
     mtl_real *dh = p->dh + part->sequence * p->dh_stride, *dm = p->scratch + part->sequence * padded;
+    const mtl__cell_block first = mtl__cell_open(p, part);
+    mtl__cell_block at = first;
     mtl__cell_stage stage;
-    mtl__cell_block b;
-    size_t block;
-    for (block = 0; block * MTL__BLOCK < p->units; block++) {
-        b = mtl__cell_open_backward(p, part, block, &stage);
+    size_t unit;
+    for (unit = 0; unit < p->units; unit += MTL__BLOCK, mtl__cell_advance(p, &at)) {
+        const mtl__cell_block b = mtl__cell_enter(&at, part, p->units - unit, &stage);
         MTL__FN(mtl__gru_output_backward)(&b);
-        mtl__cell_close_backward(p, block, &b);
+        mtl__cell_leave_backward(&b, p->units - unit);
     }
     MTL__FN(mtl__cell_carry)(p, part, 0, 1, p->packed_n_t, dm, padded, MTL__START_ZERO);
-    for (block = 0; block * MTL__BLOCK < p->units; block++) {
-        b = mtl__cell_open_backward(p, part, block, &stage);
-        MTL__FN(mtl__gru_reset_backward)(&b, dm + block * MTL__BLOCK, padded);
-        mtl__cell_close_backward(p, block, &b);
+    for (unit = 0, at = first; unit < p->units; unit += MTL__BLOCK, mtl__cell_advance(p, &at)) {
+        const mtl__cell_block b = mtl__cell_enter(&at, part, p->units - unit, &stage);
+        MTL__FN(mtl__gru_reset_backward)(&b, dm + unit, padded);
+        mtl__cell_leave_backward(&b, p->units - unit);
     }
     if (part->linked || p->want_dh0) MTL__FN(mtl__cell_carry)(p, part, 1, 2, p->packed_t, dh, p->dh_stride, MTL__START_ADD);
 }
@@ -5803,7 +5827,7 @@ static int mtl__file_fail(mtl_error *err, const char *verb, const char *path, in
     const size_t most = 150, length = strlen(path);
     const char *shown = length > most ? path + length - most : path;
     while (((unsigned char)*shown & 0xc0) == 0x80) shown++;
-    return mtl__fail(err, MTL_ERROR_IO, path, -1, "cannot %s '%s%s': %s%s", verb, shown == path ? "" : "...", shown,
+    return mtl__fail(err, error == ENOMEM ? MTL_ERROR_MEMORY : MTL_ERROR_IO, path, -1, "cannot %s '%s%s': %s%s", verb, shown == path ? "" : "...", shown,
                      strerror(error), mtl__os_advice(error));
 }
 
@@ -9058,11 +9082,12 @@ static int mtl__limits_check(const mtl__limits *limits, const mtl_packing *p, mt
 
 /* ---- sessions: what a predictor and a trainer have in common --------------------------------------------------------
    Memory, limits, threads and the run. It is the first member of both, so a pointer to one is a pointer to its session.
-   `build` makes the object in an arena and `measure` walks its passes dry; so each is sized, put into a caller's buffer or
-   created by the same three functions. */
+   `build` makes what is special about the object and `measure` walks its passes dry; so each is sized, put into a caller's
+   buffer or created by the same three functions. */
 typedef struct mtl__session {
     mtl_arena arena;                        /* the object itself and what it keeps */
     mtl_arena scratch;                      /* emptied at every call */
+    mtl_model *model;
     mtl__limits limits;
     int isa;
     mtl__pool *pool;
@@ -9072,7 +9097,10 @@ typedef struct mtl__session {
 
 typedef struct mtl__session_kind {
     const char *name;                       /* "predictor": begins its fields' paths */
-    mtl__session *(*build)(mtl_arena *arena, mtl_model *model, const void *desc, mtl_error *err);
+    size_t bytes;                           /* of the object */
+    int desc;                               /* MTL_DESC_* */
+    size_t desc_offset, desc_bytes;         /* where the object keeps its copy */
+    void (*build)(mtl__session *session, mtl_arena *arena, mtl_error *err);
     size_t (*measure)(mtl__session *session, mtl_error *err);   /* scratch bytes of the largest batch within the limits */
 } mtl__session_kind;
 
@@ -9088,6 +9116,20 @@ static void mtl__session_start(mtl__session *s, mtl_arena *arena, int isa, int t
     s->limits = limits;
     if (threads > 1 && !scheduler) s->pool = mtl__pool_create(arena, threads, err);
     s->scheduler = scheduler ? scheduler : mtl__pool_scheduler(s->pool);
+}
+
+/* The object in `arena`: zeroed, with a copy of its desc, checked; then what is special about it. */
+static mtl__session *mtl__session_build(const mtl__session_kind *kind, mtl_arena *arena, mtl_model *model, const void *desc, mtl_error *err)
+{
+    mtl__session *s = (mtl__session *)mtl__arena_note(arena, 1, kind->bytes, kind->name, err);
+    char *copy = (char *)s + kind->desc_offset;
+    if (!s) return NULL;
+    if (!model) mtl__fail(err, MTL_ERROR_ARGUMENT, "model", -1, "model is NULL");
+    s->model = model;
+    if (desc) memcpy(copy, desc, kind->desc_bytes);
+    mtl_desc_check(kind->desc, copy, kind->name, err);
+    if (!mtl__failed(err)) kind->build(s, arena, err);
+    return mtl__failed(err) ? NULL : s;
 }
 
 /* A fresh run over `arena`; the observer stays. */
@@ -9112,7 +9154,7 @@ static size_t mtl__session_size(const mtl__session_kind *kind, mtl_model *model,
     size_t bytes = 0;
     char field[48];
     mtl__arena_init_counting(&counting, &shadow);
-    s = mtl__failed(err) ? NULL : kind->build(&counting, model, desc, err);
+    s = mtl__session_build(kind, &counting, model, desc, err);
     mtl__print(field, sizeof field, "%s.max_rows", kind->name);
     if (s && !s->limits.rows) mtl__fail(err, MTL_ERROR_FIELD, field, 0, "%s must be given to know the size of a %s", field, kind->name);
     if (s && !mtl__failed(err)) bytes = counting.high_water + kind->measure(s, err);
@@ -9127,7 +9169,7 @@ static mtl__session *mtl__session_init(const mtl__session_kind *kind, void *buff
     mtl__session *s;
     if (mtl__check_buffer(buffer, bytes, need, kind->name, err)) return NULL;
     mtl_arena_init(&arena, buffer, bytes, NULL);
-    s = kind->build(&arena, model, desc, err);
+    s = mtl__session_build(kind, &arena, model, desc, err);
     if (!s) return NULL;
     s->arena = arena;
     mtl_arena_init(&s->scratch, (unsigned char *)buffer + arena.used, bytes - arena.used, NULL);
@@ -9149,7 +9191,7 @@ static mtl__session *mtl__session_create(const mtl__session_kind *kind, mtl_mode
     mtl_arena arena;
     mtl__session *s;
     mtl_arena_init(&arena, NULL, 0, NULL);
-    s = mtl__failed(err) ? NULL : kind->build(&arena, model, desc, err);
+    s = mtl__session_build(kind, &arena, model, desc, err);
     if (!s) {
         mtl_arena_destroy(&arena);
         return NULL;
@@ -9738,7 +9780,6 @@ MTL_DEF int mtl_model_export(const mtl_model *model, const char *path, const mtl
    ------------------------------------------------------------------------------------------------------------------ */
 struct mtl_predictor {
     mtl__session session;
-    const mtl_model *model;
     mtl_predictor_desc desc;
 };
 
@@ -9782,23 +9823,16 @@ static void mtl__predict_run(mtl_run *run, const mtl_model *model, const mtl_inp
     }
 }
 
-static mtl__session *mtl__predictor_build(mtl_arena *arena, mtl_model *model, const void *desc, mtl_error *err)
+static void mtl__predictor_build(mtl__session *session, mtl_arena *arena, mtl_error *err)
 {
-    mtl_predictor *p = (mtl_predictor *)mtl__arena_note(arena, 1, sizeof *p, "a predictor", err);
-    if (!p) return NULL;
-    if (!model) mtl__fail(err, MTL_ERROR_ARGUMENT, "model", -1, "model is NULL");
-    p->model = model;
-    if (desc) p->desc = *(const mtl_predictor_desc *)desc;
-    mtl_desc_check(MTL_DESC_PREDICTOR, &p->desc, "predictor", err);
-    mtl__session_start(&p->session, arena, p->desc.isa, p->desc.threads, p->desc.scheduler,
-                       mtl__limits_of(p->desc.max_rows, p->desc.max_sequences, p->desc.max_steps), err);
-    return mtl__failed(err) ? NULL : &p->session;
+    const mtl_predictor_desc *d = &((mtl_predictor *)(void *)session)->desc;
+    mtl__session_start(session, arena, d->isa, d->threads, d->scheduler, mtl__limits_of(d->max_rows, d->max_sequences, d->max_steps), err);
 }
 
 /* A dry run of the largest batch, with states carried and a text's ids (of mtl_predict_text) beside it. */
 static size_t mtl__predictor_measure(mtl__session *session, mtl_error *err)
 {
-    const mtl_model *model = ((mtl_predictor *)(void *)session)->model;
+    const mtl_model *model = session->model;
     mtl_arena counting, shadow;
     mtl_state *state = mtl_state_create(model, 0, err);
     mtl_prediction *out;
@@ -9816,7 +9850,10 @@ static size_t mtl__predictor_measure(mtl__session *session, mtl_error *err)
     return counting.high_water;
 }
 
-static const mtl__session_kind mtl__predictor_kind = { "predictor", mtl__predictor_build, mtl__predictor_measure };
+static const mtl__session_kind mtl__predictor_kind = {
+    "predictor", sizeof(mtl_predictor), MTL_DESC_PREDICTOR, offsetof(mtl_predictor, desc), sizeof(mtl_predictor_desc),
+    mtl__predictor_build, mtl__predictor_measure
+};
 
 /* Predictors never write to their model; sessions are built from one that may be written to. */
 static mtl_model *mtl__model_of(const mtl_model *model) { return (mtl_model *)(uintptr_t)model; }
@@ -9867,9 +9904,9 @@ MTL_DEF int mtl_predict(mtl_predictor *predictor, const mtl_batch *batch, mtl_pr
     mtl_run *run;
     err = mtl__error_given(err, &own);
     if (!mtl__failed(err) && (!predictor || !out)) mtl__fail(err, MTL_ERROR_ARGUMENT, predictor ? "out" : "predictor", -1, "predictor or out is NULL");
-    if (mtl__failed(err) || mtl__batch_check(predictor->model, batch, err)) return err->code;
+    if (mtl__failed(err) || mtl__batch_check(predictor->session.model, batch, err)) return err->code;
     run = mtl__predictor_begin(predictor, batch->lengths, batch->sequences, err);
-    if (run) mtl__predict_run(run, predictor->model, batch->inputs, batch->state, out);
+    if (run) mtl__predict_run(run, predictor->session.model, batch->inputs, batch->state, out);
     return err->code;
 }
 
@@ -9922,8 +9959,8 @@ MTL_DEF int mtl_predict_text(mtl_predictor *predictor, const char *text, mtl_pre
     if (!count || count > 0x7fffffff) return mtl__fail(err, MTL_ERROR_TEXT, "text", 0, "the text has no words");
     length = (int)count;
     run = mtl__predictor_begin(predictor, &length, 1, err);
-    inputs = run ? mtl__text_inputs(run, predictor->model, text, count) : NULL;
-    if (inputs) mtl__predict_run(run, predictor->model, inputs, NULL, out);
+    inputs = run ? mtl__text_inputs(run, predictor->session.model, text, count) : NULL;
+    if (inputs) mtl__predict_run(run, predictor->session.model, inputs, NULL, out);
     return err->code;
 }
 
@@ -10167,7 +10204,7 @@ static void mtl__optimizer_measure(const mtl__optimizer *o, mtl_run *run)
    ------------------------------------------------------------------------------------------------------------------ */
 struct mtl_trainer {
     mtl__session session;
-    mtl_model *model;
+    mtl_model *model;                       /* the session's, which may be written to here */
     mtl_trainer_desc desc;
     mtl_tape tape;
     mtl_gradients *gradients;
@@ -10232,20 +10269,15 @@ static void mtl__trainer_build_task_arrays(mtl_trainer *t, mtl_arena *arena, mtl
     for (k = 0; k < count && !mtl__failed(err); k++) t->weights[k] = t->model->desc.tasks[k].weight;
 }
 
-static mtl__session *mtl__trainer_build(mtl_arena *arena, mtl_model *model, const void *desc, mtl_error *err)
+static void mtl__trainer_build(mtl__session *session, mtl_arena *arena, mtl_error *err)
 {
-    mtl_trainer *t = (mtl_trainer *)mtl__arena_note(arena, 1, sizeof *t, "a trainer", err);
-    if (!t) return NULL;
-    if (!model) mtl__fail(err, MTL_ERROR_ARGUMENT, "model", -1, "model is NULL");
-    t->model = model;
-    if (desc) t->desc = *(const mtl_trainer_desc *)desc;
-    if (mtl_desc_check(MTL_DESC_TRAINER, &t->desc, "trainer", err)) return NULL;
+    mtl_trainer *t = (mtl_trainer *)(void *)session;
+    const mtl_trainer_desc *d = &t->desc;
+    t->model = session->model;
     mtl__trainer_build_task_arrays(t, arena, err);
-    t->gradients = mtl_gradients_create(&model->set, arena, err);
-    if (!mtl__failed(err)) mtl__optimizer_init(&t->optimizer, &t->desc, &model->set, t->gradients, arena, err);
-    mtl__session_start(&t->session, arena, t->desc.isa, t->desc.threads, t->desc.scheduler,
-                       mtl__limits_of(t->desc.max_rows, t->desc.max_sequences, t->desc.max_steps), err);
-    return mtl__failed(err) ? NULL : &t->session;
+    t->gradients = mtl_gradients_create(&t->model->set, arena, err);
+    if (!mtl__failed(err)) mtl__optimizer_init(&t->optimizer, d, &t->model->set, t->gradients, arena, err);
+    mtl__session_start(session, arena, d->isa, d->threads, d->scheduler, mtl__limits_of(d->max_rows, d->max_sequences, d->max_steps), err);
 }
 
 /* Dry runs of the largest batch, forward and backward, and of the update; their scratch is the same memory. */
@@ -10275,7 +10307,10 @@ static size_t mtl__trainer_measure(mtl__session *session, mtl_error *err)
     return counting.high_water;
 }
 
-static const mtl__session_kind mtl__trainer_kind = { "trainer", mtl__trainer_build, mtl__trainer_measure };
+static const mtl__session_kind mtl__trainer_kind = {
+    "trainer", sizeof(mtl_trainer), MTL_DESC_TRAINER, offsetof(mtl_trainer, desc), sizeof(mtl_trainer_desc),
+    mtl__trainer_build, mtl__trainer_measure
+};
 
 MTL_DEF size_t mtl_trainer_size(const mtl_model *model, const mtl_trainer_desc *desc, mtl_error *err)
 {
@@ -10566,7 +10601,7 @@ typedef struct mtl__evaluation {
 static void mtl__evaluate_class(mtl__evaluation *e, size_t k, const int *gold, size_t s, size_t first, size_t items)
 {
     const mtl_prediction *out = &e->out[k];
-    const mtl__task *task = &e->predictor->model->tasks[k];
+    const mtl__task *task = &e->predictor->session.model->tasks[k];
     size_t i;
     mtl__metric_class(&e->metrics[k], gold + first, out->labels + first, items);
     if (task->spans) mtl__metric_spans(&e->metrics[k], gold + first, out->labels + first, items, task->desc->labels);
@@ -10597,7 +10632,7 @@ static void mtl__evaluate_real(mtl__evaluation *e, size_t k, const mtl_real *gol
 /* Adds one batch, predicted already. */
 static void mtl__evaluate_add(mtl__evaluation *e, const mtl_batch *batch)
 {
-    const mtl_model *model = e->predictor->model;
+    const mtl_model *model = e->predictor->session.model;
     size_t k, s;
     memset(e->labelled, 0, batch->sequences);
     memset(e->wrong, 0, batch->sequences);
@@ -10640,9 +10675,9 @@ static void mtl__evaluate_set(mtl__evaluation *e, const mtl_batch *data, mtl_are
     mtl_arena_mark mark = mtl_arena_save(arena), inner;
     mtl__dataset set;
     size_t *order, *scratch, first, n, s, k;
-    if (mtl__dataset_init(&set, data, e->predictor->model, arena, err)) return;
-    for (k = 0; data->targets && k < e->predictor->model->desc.task_count; k++) {
-        const mtl__task *task = &e->predictor->model->tasks[k];
+    if (mtl__dataset_init(&set, data, e->predictor->session.model, arena, err)) return;
+    for (k = 0; data->targets && k < e->predictor->session.model->desc.task_count; k++) {
+        const mtl__task *task = &e->predictor->session.model->tasks[k];
         size_t labelled = 0;
         double divisor = 0;
         mtl__task_check_kind(task, &data->targets[k], err);
@@ -10657,7 +10692,7 @@ static void mtl__evaluate_set(mtl__evaluation *e, const mtl_batch *data, mtl_are
     for (first = 0; data->targets && first < data->sequences && !mtl__failed(err); first += n) {
         mtl_batch batch;
         n = mtl__evaluate_batch_size(e->predictor, &set, order, first);
-        batch = mtl__dataset_batch(&set, e->predictor->model, order + first, n, arena, err);
+        batch = mtl__dataset_batch(&set, e->predictor->session.model, order + first, n, arena, err);
         if (!mtl__failed(err) && !mtl_predict(e->predictor, &batch, e->out, err)) mtl__evaluate_add(e, &batch);
         mtl_arena_release(arena, inner);
     }
@@ -10675,7 +10710,7 @@ MTL_DEF int mtl_evaluate(mtl_predictor *predictor, const mtl_batch *data, size_t
     if (!mtl__failed(err) && (!predictor || (!data && count) || !scores || !scores->tasks))
         mtl__fail(err, MTL_ERROR_ARGUMENT, !predictor ? "predictor" : !scores || !scores->tasks ? "scores->tasks" : "data", -1, "predictor, data or scores->tasks is NULL");
     if (mtl__failed(err)) return err->code;
-    tasks = predictor->model->desc.task_count;
+    tasks = predictor->session.model->desc.task_count;
     table = scores->tasks;
     mtl_arena_init(&arena, NULL, 0, NULL);
     memset(scores, 0, sizeof *scores);
@@ -10690,10 +10725,10 @@ MTL_DEF int mtl_evaluate(mtl_predictor *predictor, const mtl_batch *data, size_t
     e.labelled = (unsigned char *)mtl__arena_zero(&arena, MTL__EVALUATE_SEQUENCES, 1, "evaluation", err);
     e.wrong = (unsigned char *)mtl__arena_zero(&arena, MTL__EVALUATE_SEQUENCES, 1, "evaluation", err);
     for (k = 0; k < tasks && !mtl__failed(err); k++) {
-        e.metrics[k].kind = predictor->model->desc.tasks[k].kind;
-        e.metrics[k].level = predictor->model->desc.tasks[k].level;
-        e.metrics[k].spans = predictor->model->tasks[k].spans;
-        e.metrics[k].width = predictor->model->tasks[k].outputs;
+        e.metrics[k].kind = predictor->session.model->desc.tasks[k].kind;
+        e.metrics[k].level = predictor->session.model->desc.tasks[k].level;
+        e.metrics[k].spans = predictor->session.model->tasks[k].spans;
+        e.metrics[k].width = predictor->session.model->tasks[k].outputs;
     }
     for (i = 0; i < count && !mtl__failed(err); i++) mtl__evaluate_set(&e, &data[i], &arena, err);
     for (k = 0; k < tasks && !mtl__failed(err); k++) {
