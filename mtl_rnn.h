@@ -489,7 +489,7 @@ typedef void (*mtl_observer)(void *user, const mtl_run *run, const mtl_activatio
 
 typedef struct mtl_packing mtl_packing;     /* the order of a batch's rows: >>batch */
 
-/* What every layer call takes. Zero it, fill it, or take a model's from mtl_trainer_run / mtl_predictor_run. */
+/* What every layer call takes: mtl_run_init makes one for layers of your own, mtl_trainer_run gives a trainer's. */
 struct mtl_run {
     const void *kernels;                    /* the table in use: >>dispatch */
     const mtl_scheduler *scheduler;         /* NULL: one thread */
@@ -505,6 +505,12 @@ struct mtl_run {
     void *observer_user;
 };
 
+/* A run over `arena` with the kernels of isa (MTL_ISA_*); err (not NULL) is its sticky error. Set tape, gradients, training, seed and
+   scheduler afterwards as you need them. Error: UNSUPPORTED. */
+MTL_DEF int mtl_run_init(mtl_run *run, mtl_arena *arena, int isa, mtl_error *err);
+/* Packs a batch of `sequences` lengths for this run: its rows from now on are those of these sequences. Row n of a packed
+   activation is found with mtl_run_row. Errors: RANGE, MEMORY. */
+MTL_DEF int mtl_run_pack(mtl_run *run, const int *lengths, size_t sequences);
 /* A new activation of rows x width, its values not set. NULL (and a set error) when memory is out. name may be NULL. */
 MTL_DEF mtl_activation *mtl_run_activation(mtl_run *run, const char *name, size_t rows, size_t width);
 /* `bytes` bytes of the run's arena; NULL (and a set error) when memory is out. Must not be touched while
@@ -769,7 +775,7 @@ typedef struct mtl_scores {
     double score;                           /* mean over tasks with items */
 } mtl_scores;
 /* Scores of a model on labelled data, in batches of similar length, by the predictor's limits. data: `count` data sets, scored as
-   one. scores->tasks must hold the model's task_count entries. confusion (NULL allowed): for each task NULL or [classes][classes]
+   one; targets given as distributions are not scored. scores->tasks must hold the model's task_count entries. confusion (NULL allowed): for each task NULL or [classes][classes]
    counts, rows gold and columns predicted, which are added to. */
 MTL_DEF int mtl_evaluate(mtl_predictor *predictor, const mtl_batch *data, size_t count, mtl_scores *scores,
                          size_t *const *confusion, mtl_error *err);
@@ -1976,6 +1982,13 @@ static int mtl__fail(mtl_error *err, int code, const char *name, long long posit
     return code;
 }
 
+/* 1 when err is clear and `pointer` is not NULL; else err is set, to name what is missing. */
+static int mtl__given(const void *pointer, const char *name, mtl_error *err)
+{
+    if (!pointer) mtl__fail(err, MTL_ERROR_ARGUMENT, name, -1, "%s is NULL", name);
+    return !mtl__failed(err);
+}
+
 static int mtl__fail_memory(mtl_error *err, const char *what, size_t bytes)
 {
     return mtl__fail(err, MTL_ERROR_MEMORY, what, (long long)bytes, "out of memory: %s needs %z bytes", what, bytes);
@@ -2779,34 +2792,48 @@ MTL__INLINE mtl__cell_block mtl__cell_open(const mtl__cell_pass *p, const mtl__c
     return b;
 }
 
-/* ... to the block after. What has a stride of 0 stays where it is. */
-MTL__INLINE void mtl__cell_advance(const mtl__cell_pass *p, mtl__cell_block *b)
+/* ... `blocks` blocks on. What has a stride of 0 stays where it is. */
+MTL__INLINE void mtl__cell_advance(const mtl__cell_pass *p, mtl__cell_block *b, size_t blocks)
 {
-    b->z += p->z_block;
-    b->h += MTL__BLOCK;
-    if (b->h_before_row) b->h_before += MTL__BLOCK;
-    if (b->c_before_row) b->c_before += MTL__BLOCK;
-    if (b->c) b->c += MTL__BLOCK;
-    if (b->extra) b->extra += MTL__BLOCK;
-    if (b->dy_row) b->dy += MTL__BLOCK;
-    if (b->dh) b->dh += MTL__BLOCK;
-    if (b->dc) b->dc += MTL__BLOCK;
-    if (b->dz) b->dz += p->dz_block;
+    const size_t units = blocks * MTL__BLOCK;
+    b->z += blocks * p->z_block;
+    b->h += units;
+    if (b->h_before_row) b->h_before += units;
+    if (b->c_before_row) b->c_before += units;
+    if (b->c) b->c += units;
+    if (b->extra) b->extra += units;
+    if (b->dy_row) b->dy += units;
+    if (b->dh) b->dh += units;
+    if (b->dc) b->dc += units;
+    if (b->dz) b->dz += blocks * p->dz_block;
 }
 
-/* A block as the element-wise part wants it: of the last one, with fewer than 16 units left, what is exactly H wide is copied. */
-MTL__INLINE mtl__cell_block mtl__cell_enter(const mtl__cell_block *block, const mtl__cell_rows *part, size_t units_left, mtl__cell_stage *stage)
+/* What the element-wise part does next, `at` being the first of the blocks left; returns how many blocks that is.
+   - One row is too little to work on: then whole blocks, up to 16 of them, take the place of rows.
+   - Of the last block, with fewer than 16 units left, what is exactly H wide is copied. */
+MTL__INLINE size_t mtl__cell_enter(const mtl__cell_pass *p, const mtl__cell_rows *part, const mtl__cell_block *at, size_t units_left,
+                                   mtl__cell_stage *stage, mtl__cell_block *b)
 {
-    mtl__cell_block b = *block;
-    const mtl_real *h = b.h;
-    if (units_left >= MTL__BLOCK) return b;
-    if (b.h_before_row) mtl__cell_copy_in(&b.h_before, &b.h_before_row, b.rows, units_left, stage->h_before);
-    if (b.c_before_row && !part->linked) mtl__cell_copy_in(&b.c_before, &b.c_before_row, b.rows, units_left, stage->c_before);
-    if (b.dy_row) mtl__cell_copy_in(&b.dy, &b.dy_row, b.rows, units_left, stage->dy);
-    if (b.dz) mtl__cell_copy_in(&h, &b.h_row, b.rows, units_left, stage->h);
-    b.h = stage->h;
-    b.h_row = MTL__BLOCK;
-    return b;
+    const mtl_real *h = at->h;
+    *b = *at;
+    if (units_left < MTL__BLOCK) {
+        if (b->h_before_row) mtl__cell_copy_in(&b->h_before, &b->h_before_row, b->rows, units_left, stage->h_before);
+        if (b->c_before_row && !part->linked) mtl__cell_copy_in(&b->c_before, &b->c_before_row, b->rows, units_left, stage->c_before);
+        if (b->dy_row) mtl__cell_copy_in(&b->dy, &b->dy_row, b->rows, units_left, stage->dy);
+        if (b->dz) mtl__cell_copy_in(&h, &b->h_row, b->rows, units_left, stage->h);
+        b->h = stage->h;
+        b->h_row = MTL__BLOCK;
+        return 1;
+    }
+    if (b->rows > 1) return 1;
+    b->rows = mtl__at_most(units_left / MTL__BLOCK, MTL__SEQUENCES);
+    b->z_row = p->z_block;
+    b->dz_row = p->dz_block;
+    b->h_row = b->c_row = b->extra_row = b->dh_row = MTL__BLOCK;
+    if (b->h_before_row) b->h_before_row = MTL__BLOCK;
+    if (b->c_before_row) b->c_before_row = MTL__BLOCK;
+    if (b->dy_row) b->dy_row = MTL__BLOCK;
+    return b->rows;
 }
 
 /* Forward, after the last block: new states from the copy to y. */
@@ -2821,6 +2848,7 @@ MTL__INLINE void mtl__cell_leave(const mtl__cell_block *block, size_t units_left
 MTL__INLINE void mtl__cell_leave_backward(const mtl__cell_block *block, size_t units_left)
 {
     size_t row, slot, u;
+    if (units_left >= MTL__BLOCK) return;
     for (row = 0; row < block->rows; row++)
         for (slot = 0; slot < block->dz_row; slot += MTL__BLOCK)
             for (u = units_left; u < MTL__BLOCK; u++) block->dz[row * block->dz_row + slot + u] = 0;
@@ -4110,8 +4138,8 @@ MTL__KERNEL void MTL__FN(mtl__lstm_backward)(const mtl__cell_block *block)
     }
 }
 
-/* s: [row][gate][16] with stride s_row, or zeros with stride 0. */
-MTL__KERNEL void MTL__FN(mtl__gru_forward)(const mtl__cell_block *block, const mtl_real *s, size_t s_row, const mtl_real *bias, int keep)
+/* s: [row][gate][16] with stride s_row, or zeros with stride 0. bias: the same for all rows (stride 0), or not. */
+MTL__KERNEL void MTL__FN(mtl__gru_forward)(const mtl__cell_block *block, const mtl_real *s, size_t s_row, const mtl_real *bias, size_t bias_row, int keep)
 {
     const mtl__cell_block b = *block;
     size_t row, at;
@@ -4120,7 +4148,7 @@ MTL__KERNEL void MTL__FN(mtl__gru_forward)(const mtl__cell_block *block, const m
         mtl_real *z = b.z + row * b.z_row + at;
         const mtl__vec r = MTL__FN(mtl__sigmoid)(mtl__add(mtl__load(from), mtl__load(z)));
         const mtl__vec u = MTL__FN(mtl__sigmoid)(mtl__add(mtl__load(from + 16), mtl__load(z + 16)));
-        const mtl__vec candidate = mtl__add(mtl__load(from + 32), mtl__load(bias + at));
+        const mtl__vec candidate = mtl__add(mtl__load(from + 32), mtl__load(bias + row * bias_row + at));
         if (keep) {
             mtl__store(b.extra + row * b.extra_row + at, candidate);
             mtl__store(z, r);
@@ -4238,7 +4266,7 @@ MTL__KERNEL void MTL__FN(mtl__rnn_backward)(const mtl__cell_block *block, int ac
 
 /* ---- cells through time -------------------------------------------------------------------------------------------------
    One step at a time: product of the states before with W_hh, then the element-wise part, block after block while the product's
-   result is in L1. No product for sequences that start from zeros. Bound: multiply-adds; for few sequences, reading W_hh. */
+   result is in L1 (mtl__cell_enter says how many blocks at once). No product for sequences that start from zeros. Bound: multiply-adds; for few sequences, reading W_hh. */
 
 /* h_before . W^T for the first block of units; the caller gives c, and moves b on from block to block. */
 MTL__VECTOR mtl__tile MTL__FN(mtl__cell_tile)(const mtl__cell_pass *p, const mtl__cell_rows *part, size_t gates, int start)
@@ -4256,14 +4284,17 @@ MTL__VECTOR mtl__tile MTL__FN(mtl__cell_tile)(const mtl__cell_pass *p, const mtl
     return t;
 }
 
-/* The product of one block, into `to`. */
-MTL__VECTOR void MTL__FN(mtl__cell_product)(mtl__tile *t, size_t rows, mtl_real *to, size_t to_row)
+/* The product of the next blocks, into `to`. */
+MTL__VECTOR void MTL__FN(mtl__cell_product)(mtl__tile *t, size_t rows, size_t blocks, mtl_real *to, size_t to_row, size_t to_block)
 {
+    size_t block;
     if (!t->a) return;
-    t->c = to;
     t->c_row = to_row;
-    MTL__FN(mtl__multiply)(rows, t->b_step, 0, t);
-    t->b += t->length * t->b_step;
+    for (block = 0; block < blocks; block++) {
+        t->c = to + block * to_block;
+        MTL__FN(mtl__multiply)(rows, t->b_step, 0, t);
+        t->b += t->length * t->b_step;
+    }
 }
 
 /* z[gate] += a . W^T of a matrix with one gate, for all blocks at once */
@@ -4284,12 +4315,12 @@ MTL__VECTOR void MTL__FN(mtl__cell_product_single)(const mtl__cell_pass *p, cons
 MTL__KERNEL void MTL__FN(mtl__lstm_step)(const mtl__cell_pass *p, const mtl__cell_rows *part)
 {
     mtl__tile t = MTL__FN(mtl__cell_tile)(p, part, 4, MTL__START_ADD);
-    mtl__cell_block at = mtl__cell_open(p, part);
+    mtl__cell_block at = mtl__cell_open(p, part), b;
     mtl__cell_stage stage;
-    size_t unit;
-    for (unit = 0; unit < p->units; unit += MTL__BLOCK, mtl__cell_advance(p, &at)) {
-        const mtl__cell_block b = mtl__cell_enter(&at, part, p->units - unit, &stage);
-        MTL__FN(mtl__cell_product)(&t, b.rows, b.z, b.z_row);
+    size_t unit, blocks;
+    for (unit = 0; unit < p->units; unit += blocks * MTL__BLOCK, mtl__cell_advance(p, &at, blocks)) {
+        blocks = mtl__cell_enter(p, part, &at, p->units - unit, &stage, &b);
+        MTL__FN(mtl__cell_product)(&t, part->rows, blocks, at.z, at.z_row, p->z_block);
         MTL__FN(mtl__lstm_forward)(&b, p->keep);
         mtl__cell_leave(&at, p->units - unit, &stage);
     }
@@ -4297,17 +4328,16 @@ MTL__KERNEL void MTL__FN(mtl__lstm_step)(const mtl__cell_pass *p, const mtl__cel
 
 MTL__KERNEL void MTL__FN(mtl__gru_step)(const mtl__cell_pass *p, const mtl__cell_rows *part)
 {
-    MTL__ALIGN64 mtl_real product[MTL__SEQUENCES * 3 * MTL__BLOCK];
-    const mtl_real *s = part->h ? product : mtl__zeros;
-    const size_t s_row = part->h ? 3 * MTL__BLOCK : 0;
+    MTL__ALIGN64 mtl_real product[MTL__SEQUENCES * 3 * MTL__BLOCK];     /* of all rows of a block, or of one row of all blocks */
+    const size_t width = 3 * MTL__BLOCK, bias_row = part->rows > 1 || !p->bias_n ? 0 : MTL__BLOCK;
     mtl__tile t = MTL__FN(mtl__cell_tile)(p, part, 3, MTL__START_ZERO);
-    mtl__cell_block at = mtl__cell_open(p, part);
+    mtl__cell_block at = mtl__cell_open(p, part), b;
     mtl__cell_stage stage;
-    size_t unit;
-    for (unit = 0; unit < p->units; unit += MTL__BLOCK, mtl__cell_advance(p, &at)) {
-        const mtl__cell_block b = mtl__cell_enter(&at, part, p->units - unit, &stage);
-        MTL__FN(mtl__cell_product)(&t, b.rows, product, 3 * MTL__BLOCK);
-        MTL__FN(mtl__gru_forward)(&b, s, s_row, p->bias_n ? p->bias_n + unit : mtl__zeros, p->keep);
+    size_t unit, blocks;
+    for (unit = 0; unit < p->units; unit += blocks * MTL__BLOCK, mtl__cell_advance(p, &at, blocks)) {
+        blocks = mtl__cell_enter(p, part, &at, p->units - unit, &stage, &b);
+        MTL__FN(mtl__cell_product)(&t, part->rows, blocks, product, width, width);
+        MTL__FN(mtl__gru_forward)(&b, part->h ? product : mtl__zeros, part->h ? width : 0, p->bias_n ? p->bias_n + unit : mtl__zeros, bias_row, p->keep);
         mtl__cell_leave(&at, p->units - unit, &stage);
     }
 }
@@ -4316,17 +4346,17 @@ MTL__KERNEL void MTL__FN(mtl__gru_reset_step)(const mtl__cell_pass *p, const mtl
 {
     const mtl__cell_block first = mtl__cell_open(p, part);
     mtl__tile t = MTL__FN(mtl__cell_tile)(p, part, 2, MTL__START_ADD);
-    mtl__cell_block at = first;
+    mtl__cell_block at = first, b;
     mtl__cell_stage stage;
-    size_t unit;
-    for (unit = 0; unit < p->units; unit += MTL__BLOCK, mtl__cell_advance(p, &at)) {
-        const mtl__cell_block b = mtl__cell_enter(&at, part, p->units - unit, &stage);
-        MTL__FN(mtl__cell_product)(&t, b.rows, b.z, b.z_row);
+    size_t unit, blocks;
+    for (unit = 0; unit < p->units; unit += blocks * MTL__BLOCK, mtl__cell_advance(p, &at, blocks)) {
+        blocks = mtl__cell_enter(p, part, &at, p->units - unit, &stage, &b);
+        MTL__FN(mtl__cell_product)(&t, part->rows, blocks, at.z, at.z_row, p->z_block);
         MTL__FN(mtl__gru_reset_forward)(&b);
     }
     if (part->h) MTL__FN(mtl__cell_product_single)(p, part, first.extra, first.extra_row, p->packed_n, 2);
-    for (unit = 0, at = first; unit < p->units; unit += MTL__BLOCK, mtl__cell_advance(p, &at)) {
-        const mtl__cell_block b = mtl__cell_enter(&at, part, p->units - unit, &stage);
+    for (unit = 0, at = first; unit < p->units; unit += blocks * MTL__BLOCK, mtl__cell_advance(p, &at, blocks)) {
+        blocks = mtl__cell_enter(p, part, &at, p->units - unit, &stage, &b);
         MTL__FN(mtl__gru_output_forward)(&b);
         mtl__cell_leave(&at, p->units - unit, &stage);
     }
@@ -4334,12 +4364,12 @@ MTL__KERNEL void MTL__FN(mtl__gru_reset_step)(const mtl__cell_pass *p, const mtl
 
 MTL__KERNEL void MTL__FN(mtl__rnn_step)(const mtl__cell_pass *p, const mtl__cell_rows *part)
 {
-    mtl__cell_block at = mtl__cell_open(p, part);
+    mtl__cell_block at = mtl__cell_open(p, part), b;
     mtl__cell_stage stage;
-    size_t unit;
+    size_t unit, blocks;
     if (part->h) MTL__FN(mtl__cell_product_single)(p, part, part->h, part->h_stride, p->packed, 0);
-    for (unit = 0; unit < p->units; unit += MTL__BLOCK, mtl__cell_advance(p, &at)) {
-        const mtl__cell_block b = mtl__cell_enter(&at, part, p->units - unit, &stage);
+    for (unit = 0; unit < p->units; unit += blocks * MTL__BLOCK, mtl__cell_advance(p, &at, blocks)) {
+        blocks = mtl__cell_enter(p, part, &at, p->units - unit, &stage, &b);
         MTL__FN(mtl__rnn_forward)(&b, p->activation);
         mtl__cell_leave(&at, p->units - unit, &stage);
     }
@@ -4392,11 +4422,11 @@ MTL__VECTOR void MTL__FN(mtl__cell_carry)(const mtl__cell_pass *p, const mtl__ce
 MTL__KERNEL void MTL__FN(mtl__cell_step_backward)(const mtl__cell_pass *p, const mtl__cell_rows *part)
 {
     mtl_real *dh = p->dh + part->sequence * p->dh_stride;
-    mtl__cell_block at = mtl__cell_open(p, part);
+    mtl__cell_block at = mtl__cell_open(p, part), b;
     mtl__cell_stage stage;
-    size_t unit;
-    for (unit = 0; unit < p->units; unit += MTL__BLOCK, mtl__cell_advance(p, &at)) {
-        const mtl__cell_block b = mtl__cell_enter(&at, part, p->units - unit, &stage);
+    size_t unit, blocks;
+    for (unit = 0; unit < p->units; unit += blocks * MTL__BLOCK, mtl__cell_advance(p, &at, blocks)) {
+        blocks = mtl__cell_enter(p, part, &at, p->units - unit, &stage, &b);
         if (p->kind == MTL_CELL_LSTM) MTL__FN(mtl__lstm_backward)(&b);
         else if (p->kind == MTL_CELL_GRU) MTL__FN(mtl__gru_backward)(&b);
         else MTL__FN(mtl__rnn_backward)(&b, p->activation);
@@ -4410,21 +4440,21 @@ MTL__KERNEL void MTL__FN(mtl__cell_step_backward)(const mtl__cell_pass *p, const
 /* GRU with the reset before the product: the gradient passes two products in turn, through n and then through r and z. */
 MTL__KERNEL void MTL__FN(mtl__gru_reset_step_backward)(const mtl__cell_pass *p, const mtl__cell_rows *part)
 {
-    const size_t padded = (p->units + MTL__BLOCK - 1) / MTL__BLOCK * MTL__BLOCK;
+    const size_t padded = (p->units + MTL__BLOCK - 1) / MTL__BLOCK * MTL__BLOCK, dm_row = part->rows > 1 ? padded : (size_t)MTL__BLOCK;
     mtl_real *dh = p->dh + part->sequence * p->dh_stride, *dm = p->scratch + part->sequence * padded;
     const mtl__cell_block first = mtl__cell_open(p, part);
-    mtl__cell_block at = first;
+    mtl__cell_block at = first, b;
     mtl__cell_stage stage;
-    size_t unit;
-    for (unit = 0; unit < p->units; unit += MTL__BLOCK, mtl__cell_advance(p, &at)) {
-        const mtl__cell_block b = mtl__cell_enter(&at, part, p->units - unit, &stage);
+    size_t unit, blocks;
+    for (unit = 0; unit < p->units; unit += blocks * MTL__BLOCK, mtl__cell_advance(p, &at, blocks)) {
+        blocks = mtl__cell_enter(p, part, &at, p->units - unit, &stage, &b);
         MTL__FN(mtl__gru_output_backward)(&b);
         mtl__cell_leave_backward(&b, p->units - unit);
     }
     MTL__FN(mtl__cell_carry)(p, part, 0, 1, p->packed_n_t, dm, padded, MTL__START_ZERO);
-    for (unit = 0, at = first; unit < p->units; unit += MTL__BLOCK, mtl__cell_advance(p, &at)) {
-        const mtl__cell_block b = mtl__cell_enter(&at, part, p->units - unit, &stage);
-        MTL__FN(mtl__gru_reset_backward)(&b, dm + unit, padded);
+    for (unit = 0, at = first; unit < p->units; unit += blocks * MTL__BLOCK, mtl__cell_advance(p, &at, blocks)) {
+        blocks = mtl__cell_enter(p, part, &at, p->units - unit, &stage, &b);
+        MTL__FN(mtl__gru_reset_backward)(&b, dm + unit, dm_row);
         mtl__cell_leave_backward(&b, p->units - unit);
     }
     if (part->linked || p->want_dh0) MTL__FN(mtl__cell_carry)(p, part, 1, 2, p->packed_t, dh, p->dh_stride, MTL__START_ADD);
@@ -6509,6 +6539,8 @@ static int mtl__field_read(const mtl_field *f, const char *text, size_t length, 
     if (f->type == MTL_FIELD_FLAG && strcmp(shown, "false") == 0) { *value = 0; return MTL_OK; }
     if (!mtl_text_number(text, length, value))
         return mtl__fail(err, MTL_ERROR_FIELD, f->name, -1, "%s cannot be \"%s\"; it must be a number", f->name, shown);
+    if (f->low == f->high && *value > 9007199254740992.0)   /* 2^53: further whole numbers are not all doubles */
+        return mtl__fail(err, MTL_ERROR_FIELD, f->name, -1, "%s is %s; it must be 9007199254740992 at most", f->name, shown);
     return mtl__field_check(f, *value, NULL, err);
 }
 
@@ -6605,6 +6637,22 @@ MTL__INLINE const mtl__kernels *mtl__run_kernels(const mtl_run *run) { return (c
 static void mtl__run_for(mtl_run *run, size_t count, mtl_job job, void *context)
 {
     if (!mtl__dry(run) && !mtl__failed(run->error)) mtl__parallel_for(run->scheduler, count, job, context);
+}
+
+MTL_DEF int mtl_run_init(mtl_run *run, mtl_arena *arena, int isa, mtl_error *err)
+{
+    memset(run, 0, sizeof *run);
+    run->kernels = mtl__kernels_choose(isa);
+    run->arena = arena;
+    run->error = err;
+    if (!run->kernels) mtl__fail(err, MTL_ERROR_UNSUPPORTED, "isa", isa, "this machine has no %s kernels", mtl__isa_name(isa));
+    return err->code;
+}
+
+MTL_DEF int mtl_run_pack(mtl_run *run, const int *lengths, size_t sequences)
+{
+    run->packing = mtl__packing_create(run->arena, lengths, sequences, run->error);
+    return run->error->code;
 }
 
 MTL_DEF void *mtl_run_push(mtl_run *run, size_t bytes)
@@ -8668,7 +8716,9 @@ MTL_DEF size_t mtl_model_size(const mtl_model_desc *desc, mtl_error *err)
 
 MTL_DEF int mtl_model_prepare(mtl_model *model, mtl_error *err)
 {
-    return mtl_parameters_prepare(&model->set, MTL_ISA_AUTO, err);
+    mtl_error own;
+    err = mtl__error_given(err, &own);
+    return mtl__given(model, "model", err) ? mtl_parameters_prepare(&model->set, MTL_ISA_AUTO, err) : err->code;
 }
 
 /* A caller's buffer must be aligned and hold `need` bytes. */
@@ -8734,32 +8784,35 @@ MTL_DEF void mtl_model_destroy(mtl_model *model)
 
 /* ---- looking at a model -------------------------------------------------------------------------------------------------- */
 
-MTL_DEF const mtl_model_desc *mtl_model_describe(const mtl_model *model) { return &model->desc; }
-MTL_DEF mtl_parameters *mtl_model_parameters(mtl_model *model) { return &model->set; }
-MTL_DEF mtl_tensor *mtl_model_tensor(mtl_model *model, const char *name) { return mtl_parameters_find(&model->set, name); }
+MTL_DEF const mtl_model_desc *mtl_model_describe(const mtl_model *model) { return model ? &model->desc : NULL; }
+MTL_DEF mtl_parameters *mtl_model_parameters(mtl_model *model) { return model ? &model->set : NULL; }
+MTL_DEF mtl_tensor *mtl_model_tensor(mtl_model *model, const char *name) { return model && name ? mtl_parameters_find(&model->set, name) : NULL; }
 
 /* Number of a name among `count` of the desc's names from `first` on, or -1. */
 static int mtl__model_find_name(const mtl_model *model, size_t first, size_t count, const char *name)
 {
     size_t i;
-    for (i = 0; i < count; i++)
+    for (i = 0; name && i < count; i++)
         if (strcmp(mtl__desc_name(&model->desc, first + i), name) == 0) return (int)i;
     return -1;
 }
 
 MTL_DEF int mtl_model_task(const mtl_model *model, const char *name)
 {
-    return mtl__model_find_name(model, model->source_count, model->desc.task_count, name);
+    return model ? mtl__model_find_name(model, model->source_count, model->desc.task_count, name) : -1;
 }
 
 MTL_DEF int mtl_model_input(const mtl_model *model, const char *name)
 {
-    return mtl__model_find_name(model, 0, model->desc.input_count, name);
+    return model ? mtl__model_find_name(model, 0, model->desc.input_count, name) : -1;
 }
 
-static int mtl__model_check_index(const char *what, int index, size_t count, mtl_error *err)
+/* 1 when `model` is there and `index` is one of its tasks (what: "task") or inputs ("input"). */
+static int mtl__model_check_index(const mtl_model *model, const char *what, int index, mtl_error *err)
 {
-    if (mtl__failed(err)) return 0;
+    size_t count;
+    if (!mtl__given(model, "model", err)) return 0;
+    count = what[0] == 't' ? model->desc.task_count : model->desc.input_count;
     if (index >= 0 && (size_t)index < count) return 1;
     mtl__fail(err, MTL_ERROR_RANGE, what, index, "%s %d is not among the model's %z", what, index, count);
     return 0;
@@ -8768,7 +8821,7 @@ static int mtl__model_check_index(const char *what, int index, size_t count, mtl
 MTL_DEF const char *mtl_model_label(const mtl_model *model, int task, int label)
 {
     mtl_error ignored = mtl__no_error();
-    if (!mtl__model_check_index("task", task, model->desc.task_count, &ignored)) return NULL;
+    if (!mtl__model_check_index(model, "task", task, &ignored)) return NULL;
     if (!model->desc.tasks[task].labels || label < 0 || label >= model->desc.tasks[task].classes) return NULL;
     return model->desc.tasks[task].labels[label];
 }
@@ -8776,8 +8829,8 @@ MTL_DEF const char *mtl_model_label(const mtl_model *model, int task, int label)
 MTL_DEF int mtl_model_find_label(const mtl_model *model, int task, const char *name)
 {
     mtl_error ignored = mtl__no_error();
-    if (!mtl__model_check_index("task", task, model->desc.task_count, &ignored)) return -1;
-    return mtl__vocabulary_find(&model->tasks[task].labels, name, strlen(name));
+    if (!mtl__model_check_index(model, "task", task, &ignored)) return -1;
+    return name ? mtl__vocabulary_find(&model->tasks[task].labels, name, strlen(name)) : -1;
 }
 
 MTL_DEF int mtl_model_word(const mtl_model *model, int input, const char *word, size_t length)
@@ -8786,7 +8839,7 @@ MTL_DEF int mtl_model_word(const mtl_model *model, int input, const char *word, 
     const mtl_input_desc *d;
     char text[512];
     int id;
-    if (!mtl__model_check_index("input", input, model->desc.input_count, &ignored)) return 0;
+    if (!mtl__model_check_index(model, "input", input, &ignored)) return 0;
     d = &model->desc.inputs[input];
     if (length * 2 >= sizeof text) return 0;        /* longer than any word that is worth a vector */
     length = mtl_text_normalise(word, length, d->lowercase, d->digits, text, sizeof text);
@@ -8814,7 +8867,7 @@ MTL_DEF int mtl_model_set_feature_scale(mtl_model *model, int input, const mtl_r
 {
     mtl_error own;
     err = mtl__error_given(err, &own);
-    return !mtl__model_check_index("input", input, model->desc.input_count, err) ? err->code
+    return !mtl__model_check_index(model, "input", input, err) ? err->code
          : mtl__scaling_set(&model->inputs[input].scaling, mean, scale, model->desc.inputs[input].name, err);
 }
 
@@ -8822,7 +8875,7 @@ MTL_DEF int mtl_model_set_target_scale(mtl_model *model, int task, const mtl_rea
 {
     mtl_error own;
     err = mtl__error_given(err, &own);
-    if (mtl__model_check_index("task", task, model->desc.task_count, err))
+    if (mtl__model_check_index(model, "task", task, err))
         mtl__scaling_set(&model->tasks[task].scaling, mean, scale, model->desc.tasks[task].name, err);
     return err->code;
 }
@@ -8832,7 +8885,7 @@ MTL_DEF int mtl_model_transfer(mtl_model *to, const mtl_model *from, size_t *cop
     mtl_error own;
     size_t i, count = 0;
     err = mtl__error_given(err, &own);
-    if (mtl__failed(err)) return err->code;
+    if (!mtl__given(to, "to", err) || !mtl__given(from, "from", err)) return err->code;
     for (i = 0; i < to->set.count; i++) {
         mtl_tensor *t = to->set.tensors[i];
         const mtl_tensor *f = mtl_parameters_find(&from->set, t->name);
@@ -8880,9 +8933,9 @@ static mtl__note_text *mtl__model_find_note(const mtl_model *model, const char *
 MTL_DEF const char *mtl_model_note(mtl_model *model, const char *name, const char *value, mtl_error *err)
 {
     mtl_error own;
-    mtl__note_text *n = mtl__model_find_note(model, name);
+    mtl__note_text *n = model && name ? mtl__model_find_note(model, name) : NULL;
     err = mtl__error_given(err, &own);
-    if (!value || mtl__failed(err)) return n ? n->value : NULL;
+    if (!value || !mtl__given(model, "model", err) || !mtl__given(name, "name", err)) return n ? n->value : NULL;
     if (mtl_text_valid(name, strlen(name)) != strlen(name) || mtl_text_valid(value, strlen(value)) != strlen(value)) {
         mtl__fail(err, MTL_ERROR_TEXT, "note", -1, "a note's name and text must be UTF-8");
         return NULL;
@@ -8920,7 +8973,7 @@ MTL_DEF void mtl_state_destroy(mtl_state *state)
 MTL_DEF void mtl_state_reset(mtl_state *state)
 {
     size_t i;
-    for (i = 0; i < state->cell_count; i++) {
+    for (i = 0; state && i < state->cell_count; i++) {
         memset(state->h[i], 0, state->sequences * state->units[i] * sizeof(mtl_real));
         memset(state->c[i], 0, state->sequences * state->units[i] * sizeof(mtl_real));
     }
@@ -8933,7 +8986,7 @@ MTL_DEF mtl_state *mtl_state_create(const mtl_model *model, size_t sequences, mt
     mtl_state *state;
     size_t i, l, k = 0;
     err = mtl__error_given(err, &own);
-    if (mtl__failed(err)) return NULL;
+    if (!mtl__given(model, "model", err)) return NULL;
     mtl_arena_init(&arena, NULL, 0, NULL);
     state = (mtl_state *)mtl__arena_zero(&arena, 1, sizeof *state, "a state", err);
     if (!state) return NULL;
@@ -9044,13 +9097,24 @@ static mtl_activation **mtl__model_forward(mtl_run *run, const mtl_model *model,
     return mtl__failed(run->error) ? NULL : sources;
 }
 
+/* 1 when a state was made for this model (cell by cell) and this many sequences. */
+static int mtl__state_fits(const mtl_state *state, const mtl_model *model, size_t sequences)
+{
+    size_t i, l, k = 0;
+    if (state->sequences != sequences || state->cell_count != model->cell_count) return 0;
+    for (i = 0; i < model->desc.column_count; i++)
+        for (l = 0; l < model->columns[i].layers * model->columns[i].directions; l++)
+            if (state->units[k++] != model->columns[i].cells[l]->units) return 0;
+    return 1;
+}
+
 /* Checks what can be checked of a batch before its packing exists. */
 static int mtl__batch_check(const mtl_model *model, const mtl_batch *batch, mtl_error *err)
 {
     if (mtl__failed(err)) return err->code;
     if (!batch || !batch->lengths || !batch->inputs)
         return mtl__fail(err, MTL_ERROR_ARGUMENT, "batch", -1, "batch%s is NULL", !batch ? "" : !batch->lengths ? ".lengths" : ".inputs");
-    if (batch->state && (batch->state->sequences != batch->sequences || batch->state->cell_count != model->cell_count))
+    if (batch->state && !mtl__state_fits(batch->state, model, batch->sequences))
         return mtl__fail(err, MTL_ERROR_ARGUMENT, "state", (long long)batch->state->sequences,
                          "the batch's state was made for %z sequences or another model; the batch has %z sequences", batch->state->sequences, batch->sequences);
     return MTL_OK;
@@ -9132,18 +9196,20 @@ static mtl__session *mtl__session_build(const mtl__session_kind *kind, mtl_arena
     return mtl__failed(err) ? NULL : s;
 }
 
+static void mtl__session_observe(mtl__session *s, mtl_observer observer, void *user)
+{
+    s->run.observer = observer;
+    s->run.observer_user = user;
+}
+
 /* A fresh run over `arena`; the observer stays. */
 static mtl_run *mtl__session_begin(mtl__session *s, mtl_arena *arena, mtl_error *err)
 {
     mtl_observer observer = s->run.observer;
     void *user = s->run.observer_user;
-    memset(&s->run, 0, sizeof s->run);
-    s->run.kernels = mtl__kernels_choose(s->isa);
+    (void)mtl_run_init(&s->run, arena, s->isa, err);
     s->run.scheduler = s->scheduler;
-    s->run.arena = arena;
-    s->run.error = err;
-    s->run.observer = observer;
-    s->run.observer_user = user;
+    mtl__session_observe(s, observer, user);
     return &s->run;
 }
 
@@ -9651,7 +9717,7 @@ MTL_DEF mtl_model *mtl_model_read(const mtl_reader *reader, mtl_error *err)
     mtl_model *model = NULL;
     mtl__text bytes;
     err = mtl__error_given(err, &own);
-    if (mtl__failed(err)) return NULL;
+    if (!mtl__given(reader, "reader", err)) return NULL;
     mtl__text_init(&bytes, NULL);
     if (!mtl__text_read(&bytes, reader, "the model file", err)) model = mtl_model_load_memory(bytes.data, bytes.length, err);
     mtl__text_free(&bytes);
@@ -9730,7 +9796,7 @@ MTL_DEF int mtl_model_import(mtl_model *model, const mtl_safetensors *file, cons
     mtl_error own;
     mtl__mismatches wrong;
     err = mtl__error_given(err, &own);
-    if (mtl__failed(err)) return err->code;
+    if (!mtl__given(model, "model", err) || !mtl__given(file, "file", err)) return err->code;
     memset(&wrong, 0, sizeof wrong);
     if (!mtl__import_pass(model, file, mappings, count, &wrong, err))
         return mtl__fail(err, MTL_ERROR_TENSOR, "mappings", -1, "the mappings name no tensor of the model");
@@ -9753,7 +9819,7 @@ MTL_DEF int mtl_model_export(const mtl_model *model, const char *path, const mtl
     size_t i, k, n = 0;
     char name[512];
     err = mtl__error_given(err, &own);
-    if (mtl__failed(err)) return err->code;
+    if (!mtl__given(model, "model", err) || !mtl__given(path, "path", err)) return err->code;
     if (!count) { mappings = &everything; count = 1; }
     mtl_arena_init(&arena, NULL, 0, NULL);
     entries = (mtl__tensor_entry *)mtl__arena_zero(&arena, model->set.count, sizeof *entries, "a file's list of tensors", err);
@@ -9881,8 +9947,7 @@ MTL_DEF void mtl_predictor_destroy(mtl_predictor *predictor) { mtl__session_dest
 
 MTL_DEF void mtl_predictor_observe(mtl_predictor *predictor, mtl_observer observer, void *user)
 {
-    predictor->session.run.observer = observer;
-    predictor->session.run.observer_user = user;
+    if (predictor) mtl__session_observe(&predictor->session, observer, user);
 }
 
 /* Empties the scratch and makes the run of a batch with these lengths. NULL on failure. */
@@ -9903,8 +9968,7 @@ MTL_DEF int mtl_predict(mtl_predictor *predictor, const mtl_batch *batch, mtl_pr
     mtl_error own;
     mtl_run *run;
     err = mtl__error_given(err, &own);
-    if (!mtl__failed(err) && (!predictor || !out)) mtl__fail(err, MTL_ERROR_ARGUMENT, predictor ? "out" : "predictor", -1, "predictor or out is NULL");
-    if (mtl__failed(err) || mtl__batch_check(predictor->session.model, batch, err)) return err->code;
+    if (!mtl__given(predictor, "predictor", err) || !mtl__given(out, "out", err) || mtl__batch_check(predictor->session.model, batch, err)) return err->code;
     run = mtl__predictor_begin(predictor, batch->lengths, batch->sequences, err);
     if (run) mtl__predict_run(run, predictor->session.model, batch->inputs, batch->state, out);
     return err->code;
@@ -9950,8 +10014,7 @@ MTL_DEF int mtl_predict_text(mtl_predictor *predictor, const char *text, mtl_pre
     mtl_run *run;
     int length;
     err = mtl__error_given(err, &own);
-    if (!mtl__failed(err) && (!predictor || !text || !out)) mtl__fail(err, MTL_ERROR_ARGUMENT, "text", -1, "predictor, text or out is NULL");
-    if (mtl__failed(err)) return err->code;
+    if (!mtl__given(predictor, "predictor", err) || !mtl__given(text, "text", err) || !mtl__given(out, "out", err)) return err->code;
     valid = mtl_text_valid(text, strlen(text));
     if (text[valid]) return mtl__fail(err, MTL_ERROR_TEXT, "text", (long long)valid, "the text is not valid UTF-8 at byte %z", valid);
     for (word = mtl__next_word(text, &end); word; word = mtl__next_word(end, &end)) count++;
@@ -10337,23 +10400,25 @@ MTL_DEF int mtl_trainer_set_weight(mtl_trainer *trainer, int task, float weight,
 {
     mtl_error own;
     err = mtl__error_given(err, &own);
-    if (!mtl__model_check_index("task", task, trainer->model->desc.task_count, err)) return err->code;
+    if (!mtl__given(trainer, "trainer", err) || !mtl__model_check_index(trainer->model, "task", task, err)) return err->code;
     if (!mtl__is_finite((mtl_real)weight) || weight < 0)
         return mtl__fail(err, MTL_ERROR_NUMBER, trainer->model->desc.tasks[task].name, task, "the weight of task %s must be a number of at least 0", trainer->model->desc.tasks[task].name);
     trainer->weights[task] = weight;
     return MTL_OK;
 }
 
-MTL_DEF void mtl_trainer_set_lr(mtl_trainer *trainer, float lr) { trainer->optimizer.lr = lr; }
+MTL_DEF void mtl_trainer_set_lr(mtl_trainer *trainer, float lr) 
+{
+    if (trainer) trainer->optimizer.lr = lr;
+}
 
 MTL_DEF void mtl_trainer_observe(mtl_trainer *trainer, mtl_observer observer, void *user)
 {
-    trainer->session.run.observer = observer;
-    trainer->session.run.observer_user = user;
+    if (trainer) mtl__session_observe(&trainer->session, observer, user);
 }
 
-MTL_DEF mtl_run *mtl_trainer_run(mtl_trainer *trainer) { return &trainer->session.run; }
-MTL_DEF mtl_gradients *mtl_trainer_gradients(mtl_trainer *trainer) { return trainer->gradients; }
+MTL_DEF mtl_run *mtl_trainer_run(mtl_trainer *trainer) { return trainer ? &trainer->session.run : NULL; }
+MTL_DEF mtl_gradients *mtl_trainer_gradients(mtl_trainer *trainer) { return trainer ? trainer->gradients : NULL; }
 
 /* ---- the step ------------------------------------------------------------------------------------------------------------ */
 
@@ -10467,10 +10532,11 @@ MTL_DEF int mtl_train_step(mtl_trainer *trainer, const mtl_batch *batches, size_
 MTL_DEF int mtl_trainer_swap_average(mtl_trainer *trainer, mtl_error *err)
 {
     mtl_error own;
-    mtl__optimizer *o = &trainer->optimizer;
+    mtl__optimizer *o;
     size_t i;
     err = mtl__error_given(err, &own);
-    if (mtl__failed(err)) return err->code;
+    if (!mtl__given(trainer, "trainer", err)) return err->code;
+    o = &trainer->optimizer;
     if (!o->average) return mtl__fail(err, MTL_ERROR_ARGUMENT, "average", -1, "this trainer keeps no average; set trainer.average");
     for (i = 0; i < o->set->total; i++) {
         mtl_real held = o->average[i];
@@ -11078,7 +11144,7 @@ MTL_DEF int mtl_model_write(const mtl_model *model, const mtl_trainer *trainer, 
     mtl__tensor_entry *entries;
     size_t count = 0, more = trainer ? mtl__trainer_entry_count(trainer) : 0;
     err = mtl__error_given(err, &own);
-    if (mtl__failed(err)) return err->code;
+    if (!mtl__given(model, "model", err) || !mtl__given(writer, "writer", err)) return err->code;
     mtl_arena_init(&arena, NULL, 0, NULL);
     entries = mtl__model_entries(model, more, &count, &arena, err);
     if (entries && trainer) mtl__trainer_entries(trainer, entries + count, &arena, err);
@@ -11094,13 +11160,13 @@ static int mtl__save(const mtl_model *model, const mtl_trainer *trainer, const c
     mtl__file_writer state;
     mtl_writer writer;
     err = mtl__error_given(err, &own);
-    if (mtl__failed(err) || mtl__file_save_begin(path, &writer, &state, err)) return err->code;
+    if (!mtl__given(model, "model", err) || !mtl__given(path, "path", err) || mtl__file_save_begin(path, &writer, &state, err)) return err->code;
     mtl_model_write(model, trainer, &writer, err);
     return mtl__file_save_end(path, &state, err);
 }
 
 MTL_DEF int mtl_model_save(const mtl_model *model, const char *path, mtl_error *err) { return mtl__save(model, NULL, path, err); }
-MTL_DEF int mtl_trainer_save(const mtl_trainer *trainer, const char *path, mtl_error *err) { return mtl__save(trainer->model, trainer, path, err); }
+MTL_DEF int mtl_trainer_save(const mtl_trainer *trainer, const char *path, mtl_error *err) { return mtl__save(trainer ? trainer->model : NULL, trainer, path, err); }
 
 /* The counts' tensor, checked. */
 static const mtl_safetensor *mtl__resume_counts(const mtl_trainer *t, const mtl_safetensors *file, mtl_error *err)
@@ -11117,7 +11183,7 @@ static const mtl_safetensor *mtl__resume_counts(const mtl_trainer *t, const mtl_
 MTL_DEF int mtl_trainer_resume(mtl_trainer *trainer, const mtl_safetensors *file, mtl_error *err)
 {
     mtl_error own;
-    mtl__optimizer *o = &trainer->optimizer;
+    mtl__optimizer *o;
     mtl__moment moments[3];
     const mtl_safetensor *counts;
     const unsigned char *from;
@@ -11125,6 +11191,8 @@ MTL_DEF int mtl_trainer_resume(mtl_trainer *trainer, const mtl_safetensors *file
     char name[192];
     size_t i, k;
     err = mtl__error_given(err, &own);
+    if (!mtl__given(trainer, "trainer", err) || !mtl__given(file, "file", err)) return err->code;
+    o = &trainer->optimizer;
     counts = mtl__resume_counts(trainer, file, err);
     if (!counts) return err->code;
     mtl__moments_of(o, moments);
@@ -11269,10 +11337,7 @@ MTL_DEF int mtl_check_gradients(double (*loss)(void *user), void *user, const mt
     mtl_check_result own_result;
     mtl__check check;
 
-    if (!err) {
-        mtl_error_clear(&own_error);
-        err = &own_error;
-    }
+    err = mtl__error_given(err, &own_error);
     if (!result) result = &own_result;
     memset(result, 0, sizeof *result);
     if (mtl__failed(err)) return err->code;

@@ -10,6 +10,7 @@
 
 #define GRADIENT_STEP (MTL__REAL_IS_DOUBLE ? 6e-5 : 1.0 / 64)   /* balances rounding and curvature: measured */
 #define GRADIENT_TOLERANCE (MTL__REAL_IS_DOUBLE ? 1e-7 : 3e-2)   /* float: only blunders can be seen by differencing */
+#define GRADIENT_LEAST (MTL__REAL_IS_DOUBLE ? 1e-6 : 2e-3)       /* a parameter with less (but not zero) drowns in the loss's rounding */
 
 /* A size near where something changes: around 16 (a block) and 64 (a panel), or any other up to `most`. */
 static size_t gradient_size(test_random *r, int most)
@@ -118,7 +119,7 @@ static int probe_add_tensor(probe *p, mtl_gradients *gradients, mtl_tensor *t)
     }
     for (r = 0; r < t->count; r++)
         if (fabs((double)all[r]) > largest) largest = fabs((double)all[r]);
-    if (g && (MTL__REAL_IS_DOUBLE || largest > 2e-3)) probe_add(p, t->name, t->value, all, t->count);   /* float: less is rounding */
+    if (g && (largest > GRADIENT_LEAST || (MTL__REAL_IS_DOUBLE && largest == 0))) probe_add(p, t->name, t->value, all, t->count);
     free(all);
     return g ? g->state : MTL_GRAD_NONE;
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Measures the figures of docs/results.md on real data, which is beside the project and never in it.
 #
-#   tests/bench/results.sh [snips] [two_sets] [frames] [missing] [others]     without a name: all of them
+#   tests/bench/results.sh [snips] [two_sets] [frames] [search] [missing]     without a name: all of them
 #
 # Environment (defaults in brackets):
 #   MTL_DATA   the folder with snips/, mr/, ewt_multi/, cmapss_fd001/, hwu64/ ... [../shared/data]
@@ -13,7 +13,7 @@
 #   OUT        where logs and models go [build/results]
 #   FRESH=1    measures again what OUT already holds
 # Contestants alternate, seed by seed. Each run leaves NAME_SEED.log (a JSON object for each epoch) and NAME_SEED.time
-# (wall-clock and processor seconds of the whole run, starting and reading the data included); summary.py makes the tables.
+# (wall-clock and user-mode seconds of the whole run, starting and reading the data included); summary.py makes the tables.
 set -eu -o pipefail
 cd "$(dirname "$0")/../.."
 MTL_DATA=${MTL_DATA:-../shared/data} MTL=${MTL:-build/mtl} PYTHON=${PYTHON:-build/venv/bin/python} SEEDS=${SEEDS:-5} CORE=${CORE:-1}
@@ -71,6 +71,22 @@ frames() {
     python3 $here/summary.py frames "$OUT" "$MTL_DATA/cmapss_fd001"
 }
 
+# the settings that `frames` was chosen from
+search() {
+    local options="--frames $MTL_DATA/cmapss_fd001/train.csv --valid $MTL_DATA/cmapss_fd001/valid.csv --sequence unit
+        --features s2,s3,s4,s7,s8,s9,s11,s12,s13,s14,s15,s17,s20,s21 --task rul:reals --task fail_within_30:tags
+        --clamp rul=0:125 --dir uni --batch 4 --epochs 60"
+    for seed in $(seq "$SEEDS"); do
+        train search_lstm32 "$seed" $options --hidden 32 --lr 0.003
+        train search_gru32 "$seed" $options --cell gru --hidden 32 --lr 0.003
+        train search_lstm64 "$seed" $options --hidden 64 --lr 0.003
+        train search_lstm32_cosine "$seed" $options --hidden 32 --lr 0.005 --schedule cosine
+        train search_lstm64_cosine "$seed" $options --hidden 64 --lr 0.003 --dropout 0.1 --schedule cosine
+        train search_lstm32_twice "$seed" $options --hidden 32 --layers 2 --lr 0.003 --schedule cosine
+    done
+    python3 $here/summary.py search "$OUT"
+}
+
 missing() {
     local half=$OUT/hwu64_half.tsv whole=$OUT/hwu64_whole.tsv epochs
     python3 $here/drop_labels.py --share 0.5 --seed 1 "$MTL_DATA/hwu64/train.tsv" >"$half"
@@ -86,9 +102,9 @@ missing() {
     python3 $here/summary.py missing "$OUT"
 }
 
-for part in ${*:-snips two_sets frames missing}; do
+for part in ${*:-snips two_sets frames search missing}; do
     case $part in
-    snips | two_sets | frames | missing) $part ;;
-    *) echo "results.sh: no part '$part'; there are snips, two_sets, frames, missing" >&2; exit 2 ;;
+    snips | two_sets | frames | search | missing) $part ;;
+    *) echo "results.sh: no part '$part'; there are snips, two_sets, frames, search, missing" >&2; exit 2 ;;
     esac
 done

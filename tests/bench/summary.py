@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Makes the tables of docs/results.md from what results.sh left.
 
-usage: summary.py PART OUT [DATA]      PART is snips, two_sets, frames or missing; DATA is the CSV files' folder (frames)
+usage: summary.py PART OUT [DATA]      PART is snips, two_sets, frames, search or missing; DATA is the CSV files' folder (frames)
 
 The best epoch of a run is the one with the highest validation score: the mean over its tasks of accuracy (class, plain tags),
 span F1 (B-/I- tags) and R2 (reals). Scores are means over the seeds, with their standard deviation; times are minima."""
@@ -116,6 +116,15 @@ def frames(folder, data):
     print("whole run: %.1f s, of it processor %.1f s" % times(folder, "frames"))
 
 
+def search(folder):
+    rows = []
+    for name in sorted({re.sub(r"_\d+\.time$", "", path.rsplit("/", 1)[1]) for path in glob.glob(f"{folder}/search_*.time")}):
+        tops = [best(epochs_of(folder, name, seed))["valid"]["tasks"] for seed in seeds_of(folder, name)]
+        rows.append([name[len("search_"):].replace("_", " "), len(tops), mean([top["rul"]["rmse"] for top in tops], 1),
+                     f"{max(top['rul']['rmse'] for top in tops):.2f}", mean([top["fail_within_30"]["token_accuracy"] for top in tops])])
+    table(["", "seeds", "rul RMSE, cycles", "worst seed", "fail_within_30 accuracy %"], rows)
+
+
 def missing(folder):
     rows = []
     for name in ("all_labels", "half_labels", "complete_only", "complete_only_long"):
@@ -136,7 +145,7 @@ def missing(folder):
 
 def main():
     part, arguments = sys.argv[1], sys.argv[2:]
-    {"snips": snips, "two_sets": two_sets, "frames": frames, "missing": missing}[part](*arguments)
+    {"snips": snips, "two_sets": two_sets, "frames": frames, "search": search, "missing": missing}[part](*arguments)
 
 
 main()

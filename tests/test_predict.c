@@ -1,0 +1,568 @@
+/* Section 21: predictors: shared models, texts, carried states, chunks, memory. */
+
+static void test_predict_probabilities(void **state)
+{
+    test_random r = test_random_from(8);
+    int number, cases = test_cases(30);
+    (void)state;
+    for (number = 0; number < cases; number++) {
+        test_shape shape = test_shape_random(number, &r);
+        mtl_error err = {0};
+        mtl_prediction out[TEST_TASKS_COUNT];
+        test_problem p;
+        mtl_model *model;
+        mtl_predictor *predictor;
+        size_t k, i, j;
+        test_problem_create(&p, &shape);
+        model = mtl_model_create(&p.desc, &err);
+        predictor = mtl_predictor_create(model, NULL, &err);
+        mtl_predict(predictor, p.batch, out, &err);
+        TEST_FINE(&err);
+        for (k = 0; k < TEST_TASKS_COUNT; k++) {
+            const mtl_task_desc *t = &p.desc.tasks[k];
+            int is_class = t->kind == MTL_TASK_CLASS;
+            assert_int_equal(out[k].items, t->level == MTL_LEVEL_STEP ? p.data->rows : p.batch->sequences);
+            assert_int_equal(out[k].width, is_class ? t->classes : t->width ? t->width : 1);
+            assert_int_equal(out[k].labels != NULL, is_class);
+            assert_int_equal(out[k].probabilities != NULL, is_class);
+            assert_int_equal(out[k].values != NULL, !is_class);
+            for (i = 0; is_class && i < out[k].items; i++) {
+                const mtl_real *row = out[k].probabilities + i * out[k].width;
+                double sum = 0;
+                for (j = 0; j < out[k].width; j++) {
+                    assert_true(row[j] >= 0 && row[j] <= row[out[k].labels[i]]);
+                    sum += (double)row[j];
+                }
+                assert_true(fabs(sum - 1) < 1e-5);
+            }
+        }
+        mtl_predictor_destroy(predictor);
+        mtl_model_destroy(model);
+        test_problem_destroy(&p);
+    }
+}
+
+/* Dropout is for training, and a model is read only: not one byte of it changes. */
+static void test_predict_leaves_the_model_alone(void **state)
+{
+    test_shape shape = {0};
+    mtl_error err = {0};
+    mtl_prediction plain[TEST_TASKS_COUNT], dropped[TEST_TASKS_COUNT];
+    test_problem p, q;
+    mtl_model *model, *other;
+    mtl_predictor *predictor, *with_dropout;
+    void *memory, *copy, *start;
+    size_t bytes, k;
+    (void)state;
+    test_problem_create(&p, &shape);
+    shape.dropout = 0.5;
+    test_problem_create(&q, &shape);
+    bytes = mtl_model_size(&p.desc, &err);
+    memory = test_aligned(bytes, &start);
+    copy = malloc(bytes);
+    assert_non_null(copy);
+    model = mtl_model_init(memory, bytes, &p.desc, &err);
+    other = mtl_model_create(&q.desc, &err);
+    predictor = mtl_predictor_create(model, NULL, &err);
+    with_dropout = mtl_predictor_create(other, NULL, &err);
+    memcpy(copy, memory, bytes);
+    mtl_predict(predictor, p.batch, plain, &err);
+    mtl_predict(with_dropout, q.batch, dropped, &err);
+    TEST_FINE(&err);
+    assert_memory_equal(copy, memory, bytes);
+    for (k = 0; k < TEST_TASKS_COUNT; k++)
+        assert_memory_equal(test_outputs(&plain[k]), test_outputs(&dropped[k]), plain[k].items * plain[k].width * sizeof(mtl_real));
+    mtl_predictor_destroy(predictor);
+    mtl_predictor_destroy(with_dropout);
+    mtl_model_destroy(model);
+    mtl_model_destroy(other);
+    free(start);
+    free(copy);
+    test_problem_destroy(&p);
+    test_problem_destroy(&q);
+}
+
+static void test_predict_lower_isa(void **state)
+{
+    test_shape shape = {0};
+    mtl_error err = {0};
+    mtl_prediction best[TEST_TASKS_COUNT], lower[TEST_TASKS_COUNT];
+    mtl_predictor_desc desc = {0};
+    test_problem p;
+    mtl_model *model;
+    mtl_predictor *automatic, *chosen;
+    int isa;
+    size_t k;
+    (void)state;
+    shape.bidirectional = 1;
+    shape.hidden = 33;
+    test_problem_create(&p, &shape);
+    model = mtl_model_create(&p.desc, &err);
+    automatic = mtl_predictor_create(model, NULL, &err);
+    mtl_predict(automatic, p.batch, best, &err);
+    for (isa = 1; isa < MTL_ISA_COUNT; isa++) {
+        desc.isa = isa;
+        chosen = mtl_predictor_create(model, &desc, &err);
+        if (!chosen) {
+            assert_null(mtl__kernels_choose(isa));
+            test_expect_error(&err, MTL_ERROR_UNSUPPORTED, NULL, mtl__isa_name(isa));
+            continue;
+        }
+        mtl_predict(chosen, p.batch, lower, &err);
+        TEST_FINE(&err);
+        for (k = 0; k < TEST_TASKS_COUNT; k++)
+            assert_true(test_distance(test_outputs(&lower[k]), test_outputs(&best[k]), best[k].items * best[k].width, 0.1) < 1e-5);
+        mtl_predictor_destroy(chosen);
+    }
+    mtl_predictor_destroy(automatic);
+    mtl_model_destroy(model);
+    test_problem_destroy(&p);
+}
+
+/* ---- four threads, one model ------------------------------------------------------------------------------------------------------------ */
+
+enum { PREDICT_BATCHES = 6 };
+typedef struct predict_shared {
+    const mtl_model *model;
+    test_batch *batches[PREDICT_BATCHES];
+    mtl_real *expected[PREDICT_BATCHES][TEST_TASKS_COUNT];
+    int rounds;
+} predict_shared;
+
+/* One thread: its own predictor; returns NULL when every output was the expected one, bit for bit. */
+static void *predict_in_thread(void *user)
+{
+    const predict_shared *shared = (const predict_shared *)user;
+    mtl_error err = {0};
+    mtl_prediction out[TEST_TASKS_COUNT];
+    mtl_predictor *predictor = mtl_predictor_create(shared->model, NULL, &err);
+    int i, wrong = 0;
+    size_t k;
+    for (i = 0; i < shared->rounds; i++) {
+        int b = i % PREDICT_BATCHES;
+        if (mtl_predict(predictor, &shared->batches[b]->batch, out, &err)) break;
+        for (k = 0; k < TEST_TASKS_COUNT; k++)
+            wrong += memcmp(test_outputs(&out[k]), shared->expected[b][k], out[k].items * out[k].width * sizeof(mtl_real)) != 0;
+    }
+    mtl_predictor_destroy(predictor);
+    return wrong || err.code ? user : NULL;
+}
+
+static void test_predict_four_threads(void **state)
+{
+    int cell;
+    (void)state;
+    for (cell = 1; cell <= 3; cell++) {
+        test_shape shape = {0};
+        mtl_error err = {0};
+        mtl_prediction out[TEST_TASKS_COUNT];
+        predict_shared shared;
+        test_problem p;
+        mtl_model *model;
+        mtl_predictor *predictor;
+        pthread_t threads[4];
+        void *result;
+        size_t i, k;
+        shape.cell = cell;
+        shape.bidirectional = 1;
+        test_problem_create(&p, &shape);
+        shared.model = model = mtl_model_create(&p.desc, &err);
+        shared.rounds = test_cases(600);
+        predictor = mtl_predictor_create(model, NULL, &err);
+        for (i = 0; i < PREDICT_BATCHES; i++) {
+            shared.batches[i] = test_batch_create(&p.desc, NULL, 1 + 5 * (int)i, 12, 0, i);
+            mtl_predict(predictor, &shared.batches[i]->batch, out, &err);
+            TEST_FINE(&err);
+            for (k = 0; k < TEST_TASKS_COUNT; k++) {
+                size_t bytes = out[k].items * out[k].width * sizeof(mtl_real);
+                shared.expected[i][k] = (mtl_real *)malloc(bytes);
+                assert_non_null(shared.expected[i][k]);
+                memcpy(shared.expected[i][k], test_outputs(&out[k]), bytes);
+            }
+        }
+        for (i = 0; i < 4; i++) assert_int_equal(pthread_create(&threads[i], NULL, predict_in_thread, &shared), 0);
+        for (i = 0; i < 4; i++) {
+            pthread_join(threads[i], &result);
+            assert_null(result);
+        }
+        for (i = 0; i < PREDICT_BATCHES; i++) {
+            for (k = 0; k < TEST_TASKS_COUNT; k++) free(shared.expected[i][k]);
+            test_batch_destroy(shared.batches[i]);
+        }
+        mtl_predictor_destroy(predictor);
+        mtl_model_destroy(model);
+        test_problem_destroy(&p);
+    }
+}
+
+/* ---- texts ------------------------------------------------------------------------------------------------------------------------------- */
+
+static const char *const predict_words[] = { "<unknown>", "turn", "the", "lamp", "on", "00", "\xc3\xa9t\xc3\xa9" };
+enum { PREDICT_WORDS = 7 };
+
+/* A model of two token inputs over the same words: one as they are, one in lower case with digits as 0. */
+static mtl_model *predict_text_model(int words, int features, mtl_error *err)
+{
+    static const char *const labels[] = { "off", "on" };
+    mtl_input_desc inputs[2];
+    mtl_task_desc tasks[2];
+    mtl_model_desc desc;
+    memset(inputs, 0, sizeof inputs);
+    memset(tasks, 0, sizeof tasks);
+    memset(&desc, 0, sizeof desc);
+    inputs[0].name = "forms";
+    inputs[1].name = "plain";
+    inputs[0].vocabulary = inputs[1].vocabulary = PREDICT_WORDS;
+    inputs[0].width = inputs[1].width = 4;
+    inputs[0].words = inputs[1].words = words ? predict_words : NULL;
+    inputs[1].lowercase = inputs[1].digits = 1;
+    if (features) {
+        inputs[1].vocabulary = 0;
+        inputs[1].features = 2;
+        inputs[1].words = NULL;
+    }
+    tasks[0].name = "state";
+    tasks[0].classes = 2;
+    tasks[0].labels = labels;
+    tasks[1].name = "steps";
+    tasks[1].kind = MTL_TASK_REAL;
+    tasks[1].level = MTL_LEVEL_STEP;
+    desc.inputs = inputs;
+    desc.input_count = 2;
+    desc.tasks = tasks;
+    desc.task_count = 2;
+    desc.encoder.hidden = 5;
+    return mtl_model_create(&desc, err);
+}
+
+static void test_predict_text(void **state)
+{
+    static const struct { const char *text; int count, forms[5], plain[5]; } cases[] = {
+        { "turn the lamp on", 4, { 1, 2, 3, 4 }, { 1, 2, 3, 4 } },
+        { "Turn THE lamp", 3, { 0, 0, 3 }, { 1, 2, 3 } },
+        { "  on   17 ", 2, { 4, 0 }, { 4, 5 } },
+        { "\xc3\x89T\xc3\x89 \xc3\xa9t\xc3\xa9 winter", 3, { 0, 6, 0 }, { 6, 6, 0 } },
+        { "00", 1, { 5 }, { 5 } },
+    };
+    mtl_error err = {0};
+    mtl_predictor_desc limits = {0};
+    mtl_prediction text[2], ids[2];
+    mtl_model *model = predict_text_model(1, 0, &err);
+    mtl_predictor *reads, *takes_ids;
+    size_t i, tokens, mallocs;
+    (void)state;
+    limits.max_rows = 4;
+    limits.max_sequences = 1;
+    reads = mtl_predictor_create(model, &limits, &err);
+    takes_ids = mtl_predictor_create(model, NULL, &err);
+    TEST_FINE(&err);
+    for (i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        mtl_input inputs[2];
+        mtl_batch batch;
+        memset(&batch, 0, sizeof batch);
+        memset(inputs, 0, sizeof inputs);
+        inputs[0].ids = cases[i].forms;
+        inputs[1].ids = cases[i].plain;
+        batch.sequences = 1;
+        batch.lengths = &cases[i].count;
+        batch.inputs = inputs;
+        mallocs = test_malloc_count;
+        mtl_predict_text(reads, cases[i].text, text, &tokens, &err);
+        TEST_FINE(&err);
+        assert_int_equal(test_malloc_count, mallocs);
+        assert_int_equal(tokens, cases[i].count);
+        mtl_predict(takes_ids, &batch, ids, &err);
+        TEST_FINE(&err);
+        assert_int_equal(text[0].labels[0], ids[0].labels[0]);
+        assert_memory_equal(text[0].probabilities, ids[0].probabilities, 2 * sizeof(mtl_real));
+        assert_int_equal(text[1].items, cases[i].count);
+        assert_memory_equal(text[1].values, ids[1].values, (size_t)cases[i].count * sizeof(mtl_real));
+    }
+    mtl_predict_text(reads, "one two three four five", text, NULL, &err);
+    test_expect_error(&err, MTL_ERROR_LIMIT, "max_rows", "5 rows");
+    mtl_predict_text(reads, "on \xff off", text, NULL, &err);
+    assert_int_equal(err.position, 3);
+    test_expect_error(&err, MTL_ERROR_TEXT, "text", "byte 3");
+    mtl_predict_text(reads, "   ", text, &tokens, &err);
+    assert_int_equal(tokens, 0);
+    test_expect_error(&err, MTL_ERROR_TEXT, "text", "no words");
+    mtl_predict_text(reads, "", text, NULL, &err);
+    test_expect_error(&err, MTL_ERROR_TEXT, "text", "no words");
+    mtl_predict_text(reads, NULL, text, NULL, &err);
+    test_expect_error(&err, MTL_ERROR_ARGUMENT, "text", "NULL");
+    mtl_predict_text(reads, "on", NULL, NULL, &err);
+    test_expect_error(&err, MTL_ERROR_ARGUMENT, "out", "NULL");
+    mtl_predict_text(NULL, "on", text, NULL, &err);
+    test_expect_error(&err, MTL_ERROR_ARGUMENT, "predictor", "NULL");
+    mtl_predictor_destroy(reads);
+    mtl_predictor_destroy(takes_ids);
+    mtl_model_destroy(model);
+}
+
+static void test_predict_text_without_words(void **state)
+{
+    mtl_error err = {0};
+    mtl_prediction out[2];
+    int features;
+    (void)state;
+    for (features = 0; features < 2; features++) {
+        mtl_model *model = predict_text_model(features, features, &err);
+        mtl_predictor *predictor = mtl_predictor_create(model, NULL, &err);
+        TEST_FINE(&err);
+        mtl_predict_text(predictor, "turn", out, NULL, &err);
+        test_expect_error(&err, MTL_ERROR_ARGUMENT, features ? "plain" : "forms", "no vocabulary");
+        mtl_predictor_destroy(predictor);
+        mtl_model_destroy(model);
+    }
+}
+
+/* ---- carried states: chunks of long sequences give what the whole gives ------------------------------------------------------------------------ */
+
+static void test_predict_carried_states(void **state)
+{
+    enum { SEQUENCES = 3, CHUNKS = 4 };
+    static const int pieces[CHUNKS][SEQUENCES] = { { 1, 5, 2 }, { 4, 1, 1 }, { 2, 9, 30 }, { 3, 2, 1 } };
+    int whole[SEQUENCES] = {0}, number, c, s;
+    (void)state;
+    for (c = 0; c < CHUNKS; c++)
+        for (s = 0; s < SEQUENCES; s++) whole[s] += pieces[c][s];
+    for (number = 0; number < 8; number++) {
+        test_shape shape = {0};
+        mtl_error err = {0};
+        mtl_prediction all[TEST_TASKS_COUNT], part[TEST_TASKS_COUNT];
+        test_problem p;
+        test_batch *b;
+        mtl_model *model;
+        mtl_predictor *together, *chunked;
+        mtl_state *carried;
+        size_t done[SEQUENCES] = {0}, k;
+        int round;
+        shape.cell = 1 + number % 3;
+        shape.reset = number / 3 == 1 ? MTL_RESET_BEFORE : MTL_RESET_AFTER;
+        shape.layers = 1 + number % 2;
+        shape.two_columns = number % 4 == 3;
+        test_problem_create(&p, &shape);
+        b = test_batch_create(&p.desc, whole, SEQUENCES, 0, 0, 1);
+        model = mtl_model_create(&p.desc, &err);
+        together = mtl_predictor_create(model, NULL, &err);
+        chunked = mtl_predictor_create(model, NULL, &err);
+        carried = mtl_state_create(model, SEQUENCES, &err);
+        mtl_predict(together, &b->batch, all, &err);
+        TEST_FINE(&err);
+        for (round = 0; round < 2; round++) {                               /* the second time after a reset */
+            memset(done, 0, sizeof done);
+            for (c = 0; c < CHUNKS; c++) {
+                int ids[64];
+                size_t start = 0, to = 0;
+                mtl_input input = { NULL, NULL };
+                mtl_batch batch;
+                for (s = 0; s < SEQUENCES; s++) {
+                    memcpy(ids + to, b->inputs[0].ids + start + done[s], (size_t)pieces[c][s] * sizeof(int));
+                    to += (size_t)pieces[c][s];
+                    start += (size_t)whole[s];
+                }
+                input.ids = ids;
+                memset(&batch, 0, sizeof batch);
+                batch.sequences = SEQUENCES;
+                batch.lengths = pieces[c];
+                batch.inputs = &input;
+                batch.state = carried;
+                mtl_predict(chunked, &batch, part, &err);
+                TEST_FINE(&err);
+                for (s = 0, start = 0, to = 0; s < SEQUENCES; s++) {
+                    for (k = TEST_TAGS; k <= TEST_CURVE; k += TEST_CURVE - TEST_TAGS) {     /* the step tasks */
+                        size_t w = all[k].width;
+                        assert_true(test_distance(test_outputs(&part[k]) + to * w, test_outputs(&all[k]) + (start + done[s]) * w,
+                                                  (size_t)pieces[c][s] * w, 0.1) < 1e-5);
+                    }
+                    done[s] += (size_t)pieces[c][s];
+                    to += (size_t)pieces[c][s];
+                    start += (size_t)whole[s];
+                }
+            }
+            assert_true(test_distance(part[TEST_CLASS].probabilities, all[TEST_CLASS].probabilities, SEQUENCES * 3, 0.1) < 1e-5);
+            mtl_state_reset(carried);
+        }
+        mtl_state_destroy(carried);
+        mtl_predictor_destroy(together);
+        mtl_predictor_destroy(chunked);
+        mtl_model_destroy(model);
+        test_batch_destroy(b);
+        test_problem_destroy(&p);
+    }
+}
+
+/* ---- inference in chunks of steps gives what a training forward gives ------------------------------------------------------------------------------ */
+
+typedef struct predict_kept { mtl_real *values; size_t rows, width; } predict_kept;
+
+static void predict_keep_encoder(void *user, const mtl_run *run, const mtl_activation *a)
+{
+    predict_kept *kept = (predict_kept *)user;
+    size_t n;
+    (void)run;
+    if (strcmp(a->name, "encoder") != 0) return;
+    free(kept->values);
+    kept->rows = a->rows;
+    kept->width = a->width;
+    kept->values = (mtl_real *)malloc(a->rows * a->width * sizeof(mtl_real));
+    if (!kept->values) return;
+    for (n = 0; n < a->rows; n++) memcpy(kept->values + n * a->width, a->value + n * a->stride, a->width * sizeof(mtl_real));
+}
+
+static void test_predict_chunks(void **state)
+{
+    static const int lengths[][4] = { { 2000, 1, 700, 333 }, { 1500, 1500, 1500, 1 }, { 97, 96, 193, 192 } };
+    int number, cases = test_quick() ? 4 : 24;
+    (void)state;
+    for (number = 0; number < cases; number++) {
+        test_shape shape = {0};
+        mtl_error err = {0};
+        mtl_prediction out[TEST_TASKS_COUNT];
+        predict_kept training = {0}, predicting = {0};
+        test_problem p;
+        test_batch *b;
+        mtl_model *model;
+        mtl_trainer *trainer;
+        mtl_predictor *predictor;
+        mtl_state *carried, *twin;
+        int with_state;
+        shape.cell = 1 + number % 3;
+        shape.reset = number / 6 % 2 ? MTL_RESET_BEFORE : MTL_RESET_AFTER;
+        shape.bidirectional = number / 3 % 2;
+        shape.layers = 1 + number / 12;
+        shape.hidden = 60 + number;                                         /* 49152 / (64 * 4) = 192 rows of an LSTM in a chunk */
+        test_problem_create(&p, &shape);
+        b = test_batch_create(&p.desc, lengths[number % 3], 4, 0, 0.9, 1);
+        model = mtl_model_create(&p.desc, &err);
+        trainer = mtl_trainer_create(model, NULL, &err);
+        predictor = mtl_predictor_create(model, NULL, &err);
+        carried = mtl_state_create(model, 4, &err);
+        twin = mtl_state_create(model, 4, &err);
+        TEST_FINE(&err);
+        mtl_trainer_observe(trainer, predict_keep_encoder, &training);
+        mtl_predictor_observe(predictor, predict_keep_encoder, &predicting);
+        for (with_state = 0; with_state < 3; with_state++) {                /* without; from zeros; from what that left */
+            b->batch.state = with_state ? carried : NULL;
+            mtl_train_gradients(trainer, &b->batch, 1, NULL, &err);
+            b->batch.state = with_state ? twin : NULL;
+            mtl_predict(predictor, &b->batch, out, &err);
+            TEST_FINE(&err);
+            assert_true(training.values && predicting.values);
+            assert_int_equal(training.rows, b->rows);
+            assert_int_equal(predicting.rows, b->rows);
+            assert_true(test_distance(predicting.values, training.values, b->rows * training.width, 0.1) < 1e-5);
+        }
+        free(training.values);
+        free(predicting.values);
+        mtl_state_destroy(carried);
+        mtl_state_destroy(twin);
+        mtl_trainer_destroy(trainer);
+        mtl_predictor_destroy(predictor);
+        mtl_model_destroy(model);
+        test_batch_destroy(b);
+        test_problem_destroy(&p);
+    }
+}
+
+/* ---- memory that runs out ------------------------------------------------------------------------------------------------------------------------------ */
+
+typedef struct predict_failing {
+    const mtl_model *model;
+    const mtl_batch *batch;
+    mtl_predictor_desc desc;
+} predict_failing;
+
+static void predict_with_failures(void *user, mtl_error *err)
+{
+    const predict_failing *f = (const predict_failing *)user;
+    mtl_prediction out[TEST_TASKS_COUNT];
+    mtl_predictor *predictor = mtl_predictor_create(f->model, &f->desc, err);
+    mtl_state *carried = mtl_state_create(f->model, f->batch->sequences, err);
+    mtl_batch batch = *f->batch;
+    batch.state = carried;
+    mtl_predict(predictor, &batch, out, err);
+    mtl_state_destroy(carried);
+    mtl_predictor_destroy(predictor);
+}
+
+static void test_predict_allocations_fail(void **state)
+{
+    int number;
+    (void)state;
+    for (number = 0; number < 4; number++) {
+        test_shape shape = {0};
+        mtl_error err = {0};
+        predict_failing f;
+        test_problem p;
+        mtl_model *model;
+        shape.hidden = 60;
+        shape.longest = 200;
+        shape.bidirectional = 1;
+        test_problem_create(&p, &shape);
+        memset(&f, 0, sizeof f);
+        f.model = model = mtl_model_create(&p.desc, &err);
+        f.batch = p.batch;
+        f.desc.max_rows = number % 2 ? 1000 : 0;
+        f.desc.threads = number / 2 ? 3 : 1;
+        TEST_FINE(&err);
+        assert_true(test_each_allocation_fails(predict_with_failures, &f) >= 3);
+        mtl_model_destroy(model);
+        test_problem_destroy(&p);
+    }
+}
+
+/* Every push of a prediction fails in turn; afterwards the same predictor gives the same result. */
+static void test_predict_pushes_fail(void **state)
+{
+    int cell;
+    (void)state;
+    for (cell = 1; cell <= 3; cell++) {
+        test_shape shape = {0};
+        mtl_error err = {0};
+        mtl_prediction before[TEST_TASKS_COUNT], after[TEST_TASKS_COUNT];
+        test_problem p;
+        mtl_model *model;
+        mtl_predictor *first, *second;
+        mtl_state *carried;
+        long long n;
+        size_t k;
+        shape.cell = cell;
+        shape.bidirectional = 1;
+        shape.features = 2;
+        shape.reset = MTL_RESET_BEFORE;
+        test_problem_create(&p, &shape);
+        model = mtl_model_create(&p.desc, &err);
+        first = mtl_predictor_create(model, NULL, &err);
+        second = mtl_predictor_create(model, NULL, &err);
+        carried = mtl_state_create(model, p.batch->sequences, &err);
+        p.data->batch.state = carried;
+        mtl_predict(first, p.batch, before, &err);
+        TEST_FINE(&err);
+        for (n = 1;; n++) {
+            mtl_arena_fail_next(&second->session.scratch, n);
+            mtl_predict(second, p.batch, after, &err);
+            if (!err.code) break;
+            test_expect_error(&err, MTL_ERROR_MEMORY, NULL, "out of memory");
+        }
+        mtl_arena_fail_next(&second->session.scratch, 0);
+        assert_true(n > 30);
+        mtl_state_reset(carried);
+        mtl_predict(second, p.batch, after, &err);
+        TEST_FINE(&err);
+        for (k = 0; k < TEST_TASKS_COUNT; k++)
+            assert_memory_equal(test_outputs(&before[k]), test_outputs(&after[k]), before[k].items * before[k].width * sizeof(mtl_real));
+        mtl_state_destroy(carried);
+        mtl_predictor_destroy(first);
+        mtl_predictor_destroy(second);
+        mtl_model_destroy(model);
+        test_problem_destroy(&p);
+    }
+}
+
+#define TEST_PREDICT \
+    cmocka_unit_test(test_predict_probabilities), cmocka_unit_test(test_predict_leaves_the_model_alone), \
+    cmocka_unit_test(test_predict_lower_isa), cmocka_unit_test(test_predict_four_threads), cmocka_unit_test(test_predict_text), \
+    cmocka_unit_test(test_predict_text_without_words), cmocka_unit_test(test_predict_carried_states), \
+    cmocka_unit_test(test_predict_chunks), cmocka_unit_test(test_predict_allocations_fail), \
+    cmocka_unit_test(test_predict_pushes_fail)
