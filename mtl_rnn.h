@@ -3751,7 +3751,9 @@ MTL__VECTOR void MTL__FN(mtl__tile_sum)(const size_t rows, const size_t blocks, 
     const size_t width = blocks * MTL__PARTS, sums = rows * width;
     const size_t split = MTL__LANES == 1 || sums >= 8 ? 1 : sums >= 4 ? 2 : sums >= 2 ? 4 : 8;
     const size_t a_row = t->a_row, a_step = transposed ? t->a_row : 1, b_block = t->b_block, b_step = t->b_step, length = t->length;
-    const mtl_real *b = t->b;
+    const int add = t->start == MTL__START_ADD, bias = t->start == MTL__START_BIAS;
+    const mtl_real *from = add ? t->c : bias ? t->bias : mtl__zeros, *b = t->b;
+    const size_t from_row = add ? t->c_row : 0, from_block = add ? t->c_block : bias ? (size_t)MTL__BLOCK : 0;
     mtl__vec sum[MTL__TILE_SUMS];
     size_t chunk, k, row, v, s;
 #define MTL__A(row, s) (transposed ? a[(s) * a_row + (row)] : (row) < 3 ? a[(row) * a_row + (s)] \
@@ -3760,20 +3762,12 @@ MTL__VECTOR void MTL__FN(mtl__tile_sum)(const size_t rows, const size_t blocks, 
 #define MTL__C(row, v) (t->c + (row) * t->c_row + (v) / MTL__PARTS * t->c_block + (v) % MTL__PARTS * MTL__LANES)
 
     MTL__UNROLLED
-    for (v = 0; v < split * sums; v++) sum[v] = mtl__all(0);
-    if (t->start == MTL__START_ADD) {
+    for (row = 0; row < rows; row++) {
         MTL__UNROLLED
-        for (row = 0; row < rows; row++) {
-            MTL__UNROLLED
-            for (v = 0; v < width; v++) sum[row * width + v] = mtl__load(MTL__C(row, v));
-        }
-    } else if (t->start == MTL__START_BIAS) {
-        MTL__UNROLLED
-        for (row = 0; row < rows; row++) {
-            MTL__UNROLLED
-            for (v = 0; v < width; v++) sum[row * width + v] = mtl__load(t->bias + v * MTL__LANES);
-        }
+        for (v = 0; v < width; v++) sum[row * width + v] = mtl__load(from + row * from_row + v / MTL__PARTS * from_block + v % MTL__PARTS * MTL__LANES);
     }
+    MTL__UNROLLED
+    for (v = sums; v < split * sums; v++) sum[v] = mtl__all(0);
     for (chunk = 0; chunk < t->chunks; chunk++) {
         const mtl_real *a = t->a + chunk * t->a_chunk, *a3 = a + 3 * a_row, *a6 = a3 + 3 * a_row, *end = a + length * a_step, *b2;
         k = 0;
@@ -6611,6 +6605,7 @@ MTL_DEF int mtl_desc_check(int desc, void *members, const char *what, mtl_error 
     for (i = 0; i < count; i++, f++)
         for (k = 0; k < (f->type == MTL_FIELD_INTS ? (size_t)MTL_MAX_HIDDEN : 1); k++) {
             double value = mtl__field_number(f, members, k);
+            if (!mtl__double_is_finite(value)) return mtl__field_check(f, value, what, err);    /* -ffast-math may take NaN for 0 */
             if (value == 0 && f->type != MTL_FIELD_INTS) mtl__field_store(f, members, k, value = f->preset);
             if (value == 0 && f->preset == 0) continue;
             if (mtl__field_check(f, value, what, err)) return err->code;

@@ -115,6 +115,9 @@ class Source:
         self.banners = [banner for banner, boxed in tagged_lines(self.raw) if boxed]
         self.contents = [entry for entry, boxed in tagged_lines(self.raw) if not boxed]
         self.starts = [banner.line for banner in self.banners]
+        parts = [number for number, line in enumerate(self.raw, 1) if line.startswith("/* ---- ")]
+        vectors = [n for n in parts if "---- vectors:" in self.raw[n - 1]]
+        self.vectors = (vectors[0], min(n for n in parts if n > vectors[0])) if vectors else None
 
     def section(self, line):
         """The index of the banner that a line stands under, -1 above the first."""
@@ -125,7 +128,10 @@ class Source:
         return self.banners[index].tag if index >= 0 else "top"
 
     def place(self, first, last):
-        """A name for a range of lines that survives edits: its first function, or the section's tag."""
+        """A name for a range of lines that survives edits: its first function, the section's tag, or >>vectors for the
+        part of the kernel template that says the same few operations once for each instruction set."""
+        if self.vectors and self.vectors[0] <= first and last <= self.vectors[1]:
+            return ">>vectors"
         for function in self.functions:
             if function.first <= last and function.last >= first:
                 return function.name

@@ -230,7 +230,7 @@ static void test_optimise_rules(void **state)
     for (r = 0; r < MTL__COUNT(optimise_rules); r++)
         for (isa = MTL_ISA_SCALAR; isa < MTL_ISA_COUNT; isa++) {
             optimise_setup s;
-            if (!mtl__kernels_choose(isa)) continue;
+            if (!mtl__kernels_choose(isa) || (test_quick() && mtl__kernels_choose(isa) != mtl__kernels_choose(MTL_ISA_AUTO))) continue;
             optimise_open(&s, &optimise_rules[r], isa);
             optimise_run(&s, OPTIMISE_STEPS);
             optimise_close(&s);

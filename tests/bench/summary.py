@@ -105,7 +105,8 @@ def frames(folder, data):
     average = statistics.mean(train)
     baseline = math.sqrt(statistics.mean((value - average) ** 2 for value in valid))
     fails = column("valid", "fail_within_30")
-    rows = [["mean of the training targets; majority class", "", f"{baseline:.2f}", "", "0", f"{100 * fails.count(0) / len(fails):.2f}"]]
+    rows = [["mean of the training targets; majority class", "", f"{baseline:.2f}", f"{statistics.mean(abs(value - average) for value in valid):.2f}",
+             f"{1 - (baseline / statistics.pstdev(valid)) ** 2:.3f}", f"{100 * fails.count(0) / len(fails):.2f}"]]
     runs = [epochs_of(folder, "frames", seed) for seed in seeds_of(folder, "frames")]
     tops = [best(run)["valid"]["tasks"] for run in runs]
     rul = [top["rul"] for top in tops]

@@ -1,0 +1,1658 @@
+/* Section 24: the step, what stops it, evaluation, fit, resume. */
+
+/* ---- a model in training ------------------------------------------------------------------------------------------------------------- */
+
+typedef struct train_case {
+    test_problem p;
+    mtl_error err;
+    mtl_model *model;
+    mtl_trainer *trainer;
+} train_case;
+
+static void train_case_create(train_case *c, const test_shape *shape, const mtl_trainer_desc *desc)
+{
+    memset(c, 0, sizeof *c);
+    test_problem_create(&c->p, shape);
+    c->model = mtl_model_create(&c->p.desc, &c->err);
+    c->trainer = mtl_trainer_create(c->model, desc, &c->err);
+    TEST_FINE(&c->err);
+}
+
+static void train_case_destroy(train_case *c)
+{
+    mtl_trainer_destroy(c->trainer);
+    mtl_model_destroy(c->model);
+    test_problem_destroy(&c->p);
+}
+
+/* The meaningful gradients of a trainer, zeros elsewhere. */
+static mtl_real *train_gradients(const train_case *c)
+{
+    const mtl_parameters *set = mtl_model_parameters(c->model);
+    mtl_real *copy = (mtl_real *)calloc(set->total, sizeof *copy);
+    size_t i, r, begin;
+    assert_non_null(copy);
+    for (i = 0; i < set->count; i++) {
+        const mtl_gradient *g = mtl_gradients_get(mtl_trainer_gradients(c->trainer), set->tensors[i]);
+        for (r = 0; g && r < mtl__gradient_ranges(g); r++) {
+            size_t length = mtl__gradient_range(g, set->tensors[i], r, &begin);
+            memcpy(copy + set->tensors[i]->offset + begin, g->value + begin, length * sizeof *copy);
+        }
+    }
+    return copy;
+}
+
+/* ---- the step ---------------------------------------------------------------------------------------------------------------------------- */
+
+/* Sequences [first, first + count) of a batch, as pointers into it. */
+static void train_part(const test_problem *p, const test_batch *b, size_t first, size_t count, mtl_batch *part, mtl_input *inputs, mtl_target *targets)
+{
+    size_t row = 0, i, k;
+    for (i = 0; i < first; i++) row += (size_t)b->lengths[i];
+    memset(part, 0, sizeof *part);
+    memset(targets, 0, TEST_MOST * sizeof *targets);
+    part->sequences = count;
+    part->lengths = b->lengths + first;
+    part->inputs = inputs;
+    part->targets = targets;
+    for (i = 0; i < p->desc.input_count; i++) {
+        inputs[i].ids = b->inputs[i].ids ? b->inputs[i].ids + row : NULL;
+        inputs[i].rows = b->inputs[i].rows ? b->inputs[i].rows + row * (size_t)p->desc.inputs[i].features : NULL;
+    }
+    for (k = 0; k < TEST_TASKS_COUNT; k++) {
+        size_t item = p->desc.tasks[k].level == MTL_LEVEL_STEP ? row : first, width = k == TEST_SHARE ? 4 : k == TEST_CURVE ? 2 : 1;
+        if (b->targets[k].labels) targets[k].labels = b->targets[k].labels + item;
+        if (b->targets[k].values) targets[k].values = b->targets[k].values + item * width;
+        if (b->targets[k].distribution) targets[k].distribution = b->targets[k].distribution + item * width;
+    }
+}
+
+/* One batch cut into micro-batches gives the loss and the gradient of the whole, wherever labels are missing. */
+static void test_train_micro_batches(void **state)
+{
+    static const float weights[] = { 0.5f, 1, 3 };
+    test_random r = test_random_from(9);
+    int number, cases = test_cases(60);
+    (void)state;
+    for (number = 0; number < cases; number++) {
+        test_shape shape = test_shape_random(number, &r);
+        mtl_batch parts[20];
+        mtl_input inputs[20][TEST_MOST];
+        mtl_target targets[20][TEST_MOST];
+        mtl_step one, many;
+        mtl_real *whole, *cut;
+        double losses[TEST_TASKS_COUNT];
+        size_t items[TEST_TASKS_COUNT], count = 0, first = 0, k;
+        train_case c;
+        shape.sequences = test_random_between(&r, 2, 20);
+        train_case_create(&c, &shape, NULL);
+        mtl_trainer_destroy(c.trainer);
+        mtl_model_destroy(c.model);
+        c.p.tasks[TEST_CLASS].class_weights = weights;                      /* divisors are then sums of class weights */
+        c.p.tasks[TEST_CLASS].label_smoothing = number % 2 ? 0.1f : 0;
+        c.model = mtl_model_create(&c.p.desc, &c.err);
+        c.trainer = mtl_trainer_create(c.model, NULL, &c.err);
+        mtl_train_gradients(c.trainer, c.p.batch, 1, &one, &c.err);
+        TEST_FINE(&c.err);
+        memcpy(losses, one.task_loss, sizeof losses);
+        memcpy(items, one.task_items, sizeof items);
+        whole = train_gradients(&c);
+        while (first < c.p.batch->sequences) {
+            size_t left = c.p.batch->sequences - first, n = (size_t)test_random_between(&r, 1, (int)left);
+            train_part(&c.p, c.p.data, first, n, &parts[count], inputs[count], targets[count]);
+            first += n;
+            count++;
+        }
+        mtl_train_gradients(c.trainer, parts, count, &many, &c.err);
+        TEST_FINE(&c.err);
+        cut = train_gradients(&c);
+        assert_int_equal(one.tokens, many.tokens);
+        assert_true(fabs(one.loss - many.loss) <= 1e-6 * fabs(one.loss) + 1e-9);
+        for (k = 0; k < TEST_TASKS_COUNT; k++) {
+            assert_int_equal(items[k], many.task_items[k]);
+            assert_true(fabs(losses[k] - many.task_loss[k]) <= 1e-6 * fabs(losses[k]) + 1e-9);
+        }
+        assert_true(test_distance(cut, whole, mtl_model_parameters(c.model)->total, 1e-6) < 1e-5);
+        free(whole);
+        free(cut);
+        train_case_destroy(&c);
+    }
+}
+
+/* A micro-batch that has no targets at all, beside one that has. */
+static void test_train_micro_batch_without_targets(void **state)
+{
+    const test_shape shape = {0};
+    mtl_batch two[2];
+    mtl_real *alone, *beside;
+    train_case c;
+    (void)state;
+    train_case_create(&c, &shape, NULL);
+    mtl_train_gradients(c.trainer, c.p.batch, 1, NULL, &c.err);
+    alone = train_gradients(&c);
+    two[0] = two[1] = *c.p.batch;
+    two[0].targets = NULL;
+    mtl_train_gradients(c.trainer, two, 2, NULL, &c.err);
+    TEST_FINE(&c.err);
+    beside = train_gradients(&c);
+    assert_memory_equal(alone, beside, mtl_model_parameters(c.model)->total * sizeof(mtl_real));
+    free(alone);
+    free(beside);
+    train_case_destroy(&c);
+}
+
+/* No label anywhere: an update of nothing. */
+static void test_train_nothing_labelled(void **state)
+{
+    test_shape shape = {0};
+    mtl_step step;
+    mtl_real *weights;
+    train_case c;
+    (void)state;
+    shape.missing = 2;
+    train_case_create(&c, &shape, NULL);
+    weights = test_weights_copy(c.model);
+    mtl_train_step(c.trainer, c.p.batch, 1, &step, &c.err);
+    c.p.data->batch.targets = NULL;
+    mtl_train_step(c.trainer, c.p.batch, 1, &step, &c.err);
+    TEST_FINE(&c.err);
+    assert_true(step.loss == 0 && step.grad_norm == 0);
+    assert_int_equal(step.task_items[TEST_TAGS], 0);
+    assert_true(test_weights_equal(c.model, weights));
+    free(weights);
+    train_case_destroy(&c);
+}
+
+static void test_train_step_report(void **state)
+{
+    test_shape shape = {0};
+    mtl_trainer_desc desc = {0};
+    mtl_step step;
+    double loss = 0;
+    size_t i, k, items = 0;
+    train_case c;
+    (void)state;
+    shape.missing = 0.4;
+    shape.sequences = 12;
+    desc.lr = 0.25f;
+    desc.optimizer = MTL_OPTIMIZER_SGD;
+    train_case_create(&c, &shape, &desc);
+    mtl_train_step(c.trainer, c.p.batch, 1, &step, &c.err);
+    mtl_train_step(c.trainer, c.p.batch, 1, &step, &c.err);
+    TEST_FINE(&c.err);
+    assert_int_equal(step.step, 2);
+    assert_int_equal(step.tokens, c.p.data->rows);
+    assert_int_equal(step.task_count, TEST_TASKS_COUNT);
+    assert_true(step.lr == 0.25);
+    for (k = 0; k < TEST_TASKS_COUNT; k++) loss += (double)mtl_model_describe(c.model)->tasks[k].weight * step.task_loss[k];
+    assert_true(fabs(loss - step.loss) < 1e-9);
+    for (i = 0; i < c.p.data->rows; i++) items += c.p.data->targets[TEST_TAGS].labels[i] != MTL_MISSING;
+    assert_int_equal(step.task_items[TEST_TAGS], items);
+    assert_true(step.grad_norm > 0);
+    train_case_destroy(&c);
+}
+
+/* ---- what stops a step before a weight is touched -------------------------------------------------------------------------------------------- */
+
+static void train_label_large(train_case *c) { ((int *)(uintptr_t)c->p.data->targets[TEST_TAGS].labels)[5] = 5; }
+static void train_label_negative(train_case *c) { ((int *)(uintptr_t)c->p.data->targets[TEST_TAGS].labels)[3] = -3; }
+static void train_label_of_sequence(train_case *c) { ((int *)(uintptr_t)c->p.data->targets[TEST_CLASS].labels)[2] = 3; }
+static void train_value_infinite(train_case *c) { ((mtl_real *)(uintptr_t)c->p.data->targets[TEST_CURVE].values)[2 * 4 + 1] = test_infinity(); }
+static void train_values_for_classes(train_case *c)
+{
+    c->p.data->targets[TEST_TAGS].values = c->p.data->targets[TEST_CURVE].values;
+}
+static void train_labels_for_numbers(train_case *c) { c->p.data->targets[TEST_NUMBER].labels = c->p.data->targets[TEST_CLASS].labels; }
+static void train_share_infinite(train_case *c) { ((mtl_real *)(uintptr_t)c->p.data->targets[TEST_SHARE].distribution)[4 * 1 + 2] = test_infinity(); }
+static void train_share_nan_inside(train_case *c) { ((mtl_real *)(uintptr_t)c->p.data->targets[TEST_SHARE].distribution)[4 * 1 + 2] = test_nan(); }
+static void train_id_large(train_case *c) { ((int *)(uintptr_t)c->p.data->inputs[0].ids)[7] = 1000; }
+static void train_feature_nan(train_case *c) { ((mtl_real *)(uintptr_t)c->p.data->inputs[1].rows)[4] = test_nan(); }
+
+static void train_spoil_tensor(train_case *c, const char *name, mtl_real value)
+{
+    mtl_tensor *t = mtl_model_tensor(c->model, name);
+    assert_non_null(t);
+    t->value[0] = value;
+    mtl_model_prepare(c->model, &c->err);
+}
+static void train_loss_overflows(train_case *c) { train_spoil_tensor(c, "number.output.bias", sizeof(mtl_real) == 4 ? (mtl_real)1e30 : (mtl_real)1e300); }
+static void train_weight_is_nan(train_case *c) { train_spoil_tensor(c, "encoder.weight_hh_l0", test_nan()); }
+
+static void test_train_stopped_steps(void **state)
+{
+    static const struct { void (*spoil)(train_case *c); int code; const char *name; long long position; const char *part; } cases[] = {
+        { train_label_large, MTL_ERROR_RANGE, "tags", 5, "label 5 of sequence 2, step 1 is not among its 5 classes" },
+        { train_label_negative, MTL_ERROR_RANGE, "tags", 3, "label -3 of sequence 1, step 0" },
+        { train_label_of_sequence, MTL_ERROR_RANGE, "class", 2, "label 3 of sequence 2" },
+        { train_value_infinite, MTL_ERROR_NUMBER, "curve", 4, "sequence 2, step 0" },
+        { train_values_for_classes, MTL_ERROR_ARGUMENT, "tags", -1, "labels or distributions" },
+        { train_labels_for_numbers, MTL_ERROR_ARGUMENT, "number", -1, "values" },
+        { train_share_infinite, MTL_ERROR_NUMBER, "share", 1, "sequence 1" },
+        { train_share_nan_inside, MTL_ERROR_NUMBER, "share", 1, "sequence 1" },
+        { train_id_large, MTL_ERROR_RANGE, "words", 7, "id 1000 of sequence 2, step 3" },
+        { train_feature_nan, MTL_ERROR_NUMBER, "numbers", 2, "column 0" },
+        { train_loss_overflows, MTL_ERROR_NUMBER, "number", -1, "no weight was changed" },
+        { train_weight_is_nan, MTL_ERROR_NUMBER, NULL, -1, "no weight was changed" },
+    };
+    static const int lengths[] = { 3, 1, 5 };
+    size_t i;
+    (void)state;
+    for (i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        test_shape shape = {0};
+        train_case c;
+        mtl_step step;
+        mtl_real *weights, *m, *v;
+        size_t bytes;
+        shape.features = 2;
+        train_case_create(&c, &shape, NULL);
+        test_batch_destroy(c.p.data);
+        c.p.data = test_batch_create(&c.p.desc, lengths, 3, 0, 0, 1);
+        c.p.batch = &c.p.data->batch;
+        mtl_train_step(c.trainer, c.p.batch, 1, &step, &c.err);
+        TEST_FINE(&c.err);
+        cases[i].spoil(&c);
+        bytes = mtl_model_parameters(c.model)->total * sizeof(mtl_real);
+        weights = test_weights_copy(c.model);
+        m = (mtl_real *)malloc(bytes);
+        v = (mtl_real *)malloc(bytes);
+        assert_true(m && v);
+        memcpy(m, c.trainer->optimizer.m, bytes);
+        memcpy(v, c.trainer->optimizer.v, bytes);
+        mtl_train_step(c.trainer, c.p.batch, 1, &step, &c.err);
+        if (c.err.position != cases[i].position) fail_msg("case %d: position %lld, \"%s\"", (int)i, c.err.position, c.err.message);
+        test_expect_error(&c.err, cases[i].code, cases[i].name, cases[i].part);
+        assert_true(test_weights_equal(c.model, weights));
+        assert_memory_equal(m, c.trainer->optimizer.m, bytes);
+        assert_memory_equal(v, c.trainer->optimizer.v, bytes);
+        assert_int_equal(c.trainer->optimizer.step, 1);
+        free(weights);
+        free(m);
+        free(v);
+        train_case_destroy(&c);
+    }
+}
+
+/* A step that failed leaves no trace: what follows is what would have followed without it. */
+static void test_train_goes_on_after_an_error(void **state)
+{
+    test_shape shape = {0};
+    train_case c, twin;
+    mtl_real *weights;
+    int i, held;
+    (void)state;
+    shape.dropout = 0.2;
+    train_case_create(&c, &shape, NULL);
+    train_case_create(&twin, &shape, NULL);
+    for (i = 0; i < 3; i++) {
+        int *labels = (int *)(uintptr_t)c.p.data->targets[TEST_CLASS].labels;
+        held = labels[1];
+        labels[1] = 99;
+        mtl_train_step(c.trainer, c.p.batch, 1, NULL, &c.err);
+        test_expect_error(&c.err, MTL_ERROR_RANGE, "class", "99");
+        labels[1] = held;
+        mtl_train_step(c.trainer, c.p.batch, 1, NULL, &c.err);
+        mtl_train_step(twin.trainer, twin.p.batch, 1, NULL, &twin.err);
+        TEST_FINE(&c.err);
+        TEST_FINE(&twin.err);
+    }
+    weights = test_weights_copy(c.model);
+    assert_true(test_weights_equal(twin.model, weights));
+    free(weights);
+    train_case_destroy(&c);
+    train_case_destroy(&twin);
+}
+
+/* Labels without a class are left out in training, as missing ones are. */
+static void test_train_unknown_labels(void **state)
+{
+    const test_shape shape = {0};
+    train_case missing, unknown;
+    mtl_step one, other;
+    (void)state;
+    train_case_create(&missing, &shape, NULL);
+    train_case_create(&unknown, &shape, NULL);
+    ((int *)(uintptr_t)missing.p.data->targets[TEST_TAGS].labels)[2] = MTL_MISSING;
+    ((int *)(uintptr_t)unknown.p.data->targets[TEST_TAGS].labels)[2] = MTL_UNKNOWN_LABEL;
+    mtl_train_step(missing.trainer, missing.p.batch, 1, &one, &missing.err);
+    mtl_train_step(unknown.trainer, unknown.p.batch, 1, &other, &unknown.err);
+    TEST_FINE(&missing.err);
+    TEST_FINE(&unknown.err);
+    assert_true(one.loss == other.loss && one.grad_norm == other.grad_norm);
+    assert_int_equal(other.task_items[TEST_TAGS], unknown.p.data->rows - 1);
+    train_case_destroy(&missing);
+    train_case_destroy(&unknown);
+}
+
+/* ---- freezing, rates, task weights --------------------------------------------------------------------------------------------------------------- */
+
+static void test_train_freezing(void **state)
+{
+    const test_shape shape = {0};
+    mtl_parameters *set;
+    mtl_real *weights;
+    train_case c;
+    size_t i, k, frozen = 0;
+    (void)state;
+    train_case_create(&c, &shape, NULL);
+    set = mtl_model_parameters(c.model);
+    assert_int_equal(mtl_model_freeze(c.model, "encoder.", 1), 4);
+    assert_int_equal(mtl_model_freeze(c.model, "words.", 1), 1);
+    assert_int_equal(mtl_model_freeze(c.model, "none.", 1), 0);
+    weights = test_weights_copy(c.model);
+    for (i = 0; i < 3; i++) mtl_train_step(c.trainer, c.p.batch, 1, NULL, &c.err);
+    TEST_FINE(&c.err);
+    for (i = 0; i < set->count; i++) {
+        const mtl_tensor *t = set->tensors[i];
+        int same = memcmp(t->value, weights + t->offset, t->count * sizeof(mtl_real)) == 0;
+        assert_int_equal(same, t->frozen);
+        frozen += (size_t)t->frozen;
+    }
+    assert_int_equal(frozen, 5);
+    assert_int_equal(mtl_model_freeze(c.model, "", 0), set->count);
+    mtl_train_step(c.trainer, c.p.batch, 1, NULL, &c.err);
+    TEST_FINE(&c.err);
+    for (i = 0; i < set->count; i++) {
+        const mtl_tensor *t = set->tensors[i];
+        for (k = 0; k < t->count && t->value[k] == weights[t->offset + k];) k++;
+        assert_true(k < t->count);
+    }
+    free(weights);
+    train_case_destroy(&c);
+}
+
+/* Everything frozen: a step is still a step. */
+static void test_train_all_frozen(void **state)
+{
+    const test_shape shape = {0};
+    mtl_step step;
+    mtl_real *weights;
+    train_case c;
+    (void)state;
+    train_case_create(&c, &shape, NULL);
+    mtl_model_freeze(c.model, "", 1);
+    weights = test_weights_copy(c.model);
+    mtl_train_step(c.trainer, c.p.batch, 1, &step, &c.err);
+    TEST_FINE(&c.err);
+    assert_true(step.grad_norm == 0 && step.loss > 0);
+    assert_true(test_weights_equal(c.model, weights));
+    free(weights);
+    train_case_destroy(&c);
+}
+
+static void test_train_rates(void **state)
+{
+    const test_shape shape = {0};
+    mtl_trainer_desc desc = {0};
+    train_case plain, slow;
+    mtl_real *before;
+    size_t i, k;
+    (void)state;
+    desc.optimizer = MTL_OPTIMIZER_SGD;
+    desc.lr = 0.5f;
+    train_case_create(&plain, &shape, &desc);
+    train_case_create(&slow, &shape, &desc);
+    before = test_weights_copy(plain.model);
+    assert_int_equal(mtl_model_rate(slow.model, "tags.", 0.25f), 2);
+    assert_int_equal(mtl_model_rate(slow.model, "class.", 0), 4);
+    mtl_train_step(plain.trainer, plain.p.batch, 1, NULL, &plain.err);
+    mtl_train_step(slow.trainer, slow.p.batch, 1, NULL, &slow.err);
+    TEST_FINE(&plain.err);
+    TEST_FINE(&slow.err);
+    for (i = 0; i < mtl_model_parameters(plain.model)->count; i++) {
+        const mtl_tensor *a = mtl_model_parameters(plain.model)->tensors[i], *b = mtl_model_parameters(slow.model)->tensors[i];
+        double rate = strncmp(a->name, "tags.", 5) == 0 ? 0.25 : strncmp(a->name, "class.", 6) == 0 ? 0 : 1;
+        for (k = 0; k < a->count; k++) {
+            double full = (double)(a->value[k] - before[a->offset + k]), own = (double)(b->value[k] - before[a->offset + k]);
+            assert_true(fabs(own - rate * full) < 1e-6);
+        }
+    }
+    free(before);
+    train_case_destroy(&plain);
+    train_case_destroy(&slow);
+}
+
+static void test_train_set_weight(void **state)
+{
+    const test_shape shape = {0};
+    mtl_step step;
+    double tags;
+    train_case c;
+    (void)state;
+    train_case_create(&c, &shape, NULL);
+    mtl_train_gradients(c.trainer, c.p.batch, 1, &step, &c.err);
+    tags = step.task_loss[TEST_TAGS];
+    mtl_trainer_set_weight(c.trainer, TEST_TAGS, 3, &c.err);
+    mtl_trainer_set_weight(c.trainer, TEST_CLASS, 0, &c.err);
+    mtl_trainer_set_weight(c.trainer, TEST_NUMBER, 0, &c.err);
+    mtl_trainer_set_weight(c.trainer, TEST_CURVE, 0, &c.err);
+    mtl_trainer_set_weight(c.trainer, TEST_SHARE, 0, &c.err);
+    mtl_train_gradients(c.trainer, c.p.batch, 1, &step, &c.err);
+    TEST_FINE(&c.err);
+    assert_true(step.task_loss[TEST_TAGS] == tags && step.task_loss[TEST_CLASS] == 0);
+    assert_true(fabs(step.loss - 3 * tags) < 1e-9);
+    assert_int_equal(mtl_gradients_get(mtl_trainer_gradients(c.trainer), mtl_model_tensor(c.model, "class.output.weight"))->state, MTL_GRAD_NONE);
+    mtl_trainer_set_weight(c.trainer, TEST_TASKS_COUNT, 1, &c.err);
+    test_expect_error(&c.err, MTL_ERROR_RANGE, "task", "task 5");
+    mtl_trainer_set_weight(c.trainer, -1, 1, &c.err);
+    test_expect_error(&c.err, MTL_ERROR_RANGE, "task", "task -1");
+    mtl_trainer_set_weight(c.trainer, TEST_TAGS, -1, &c.err);
+    test_expect_error(&c.err, MTL_ERROR_NUMBER, "tags", "at least 0");
+    mtl_trainer_set_weight(c.trainer, TEST_TAGS, (float)test_nan(), &c.err);
+    test_expect_error(&c.err, MTL_ERROR_NUMBER, "tags", "at least 0");
+    train_case_destroy(&c);
+}
+
+/* A task that is evaluated only is scored and never trained. */
+static void test_train_evaluate_only(void **state)
+{
+    const test_shape shape = {0};
+    mtl_task_score table[TEST_TASKS_COUNT];
+    mtl_scores scores;
+    mtl_predictor *predictor;
+    mtl_real *weights;
+    train_case c;
+    const mtl_tensor *t;
+    (void)state;
+    train_case_create(&c, &shape, NULL);
+    mtl_trainer_destroy(c.trainer);
+    mtl_model_destroy(c.model);
+    c.p.tasks[TEST_CLASS].evaluate_only = 1;
+    c.model = mtl_model_create(&c.p.desc, &c.err);
+    c.trainer = mtl_trainer_create(c.model, NULL, &c.err);
+    weights = test_weights_copy(c.model);
+    mtl_train_step(c.trainer, c.p.batch, 1, NULL, &c.err);
+    t = mtl_model_tensor(c.model, "class.output.weight");
+    assert_memory_equal(t->value, weights + t->offset, t->count * sizeof(mtl_real));
+    t = mtl_model_tensor(c.model, "tags.output.weight");
+    assert_true(memcmp(t->value, weights + t->offset, t->count * sizeof(mtl_real)) != 0);
+    predictor = mtl_predictor_create(c.model, NULL, &c.err);
+    scores.tasks = table;
+    mtl_evaluate(predictor, c.p.batch, 1, &scores, NULL, &c.err);
+    TEST_FINE(&c.err);
+    assert_int_equal(table[TEST_CLASS].items, 5);
+    mtl_predictor_destroy(predictor);
+    free(weights);
+    train_case_destroy(&c);
+}
+
+/* Dropout: another mask at every step, the same ones for the same seed. */
+static void test_train_dropout(void **state)
+{
+    test_shape shape = {0};
+    mtl_trainer_desc desc = {0};
+    mtl_step first, again, later, other;
+    train_case c, twin, reseeded;
+    (void)state;
+    shape.dropout = 0.5;
+    desc.lr = MTL_ZERO;                                                     /* weights stay */
+    train_case_create(&c, &shape, &desc);
+    train_case_create(&twin, &shape, &desc);
+    desc.seed = 2;
+    train_case_create(&reseeded, &shape, &desc);
+    mtl_train_step(c.trainer, c.p.batch, 1, &first, &c.err);
+    mtl_train_step(twin.trainer, twin.p.batch, 1, &again, &twin.err);
+    mtl_train_step(reseeded.trainer, reseeded.p.batch, 1, &other, &reseeded.err);
+    mtl_train_step(c.trainer, c.p.batch, 1, &later, &c.err);
+    TEST_FINE(&c.err);
+    TEST_FINE(&twin.err);
+    TEST_FINE(&reseeded.err);
+    assert_true(first.loss == again.loss && first.grad_norm == again.grad_norm);
+    assert_true(first.loss != later.loss && first.loss != other.loss);
+    train_case_destroy(&c);
+    train_case_destroy(&twin);
+    train_case_destroy(&reseeded);
+}
+
+/* ---- schedules ------------------------------------------------------------------------------------------------------------------------------------ */
+
+enum { TRAIN_STEPS = 40 };
+
+/* Rates of 40 updates of a schedule, as shares of the base rate. */
+static void train_rates(mtl_trainer_desc *desc, double *rates)
+{
+    test_shape shape = {0};
+    train_case c;
+    mtl_step step;
+    int i;
+    shape.hidden = 1;
+    shape.sequences = shape.longest = 1;
+    desc->lr = 0.01f;
+    train_case_create(&c, &shape, desc);
+    for (i = 0; i < TRAIN_STEPS; i++) {
+        mtl_train_step(c.trainer, c.p.batch, 1, &step, &c.err);
+        TEST_FINE(&c.err);
+        rates[i] = step.lr / (double)0.01f;
+    }
+    train_case_destroy(&c);
+}
+
+static void train_expect_rate(const double *rates, int step, double expected)
+{
+    if (fabs(rates[step - 1] - expected) > 1e-9) fail_msg("update %d: rate %.9g instead of %.9g", step, rates[step - 1], expected);
+}
+
+static void test_train_schedules(void **state)
+{
+    double rates[TRAIN_STEPS];
+    int i;
+    (void)state;
+    {
+        mtl_trainer_desc desc = {0};
+        train_rates(&desc, rates);
+        for (i = 1; i <= TRAIN_STEPS; i++) train_expect_rate(rates, i, 1);
+        desc.warmup = 8;
+        train_rates(&desc, rates);
+        for (i = 1; i <= TRAIN_STEPS; i++) train_expect_rate(rates, i, i < 8 ? i / 8.0 : 1);
+    }
+    {
+        mtl_trainer_desc desc = {0};
+        desc.schedule = MTL_SCHEDULE_STEP;
+        desc.schedule_every = 10;
+        desc.schedule_factor = 0.3f;
+        train_rates(&desc, rates);
+        for (i = 1; i <= TRAIN_STEPS; i++) train_expect_rate(rates, i, pow((double)0.3f, (i - 1) / 10));
+        desc.schedule = MTL_SCHEDULE_EXPONENTIAL;
+        train_rates(&desc, rates);
+        for (i = 1; i <= TRAIN_STEPS; i++) train_expect_rate(rates, i, pow((double)0.3f, (i - 1) / 10.0));
+    }
+    {
+        mtl_trainer_desc desc = {0};
+        desc.schedule = MTL_SCHEDULE_LINEAR;
+        desc.warmup = 5;
+        desc.total_steps = 25;
+        desc.lr_final = 0.5f;
+        train_rates(&desc, rates);
+        for (i = 1; i <= TRAIN_STEPS; i++) train_expect_rate(rates, i, i <= 5 ? i / 5.0 : i >= 25 ? 0.5 : 1 - 0.5 * (i - 5) / 20);
+        desc.schedule = MTL_SCHEDULE_COSINE;
+        train_rates(&desc, rates);
+        train_expect_rate(rates, 5, 1);
+        train_expect_rate(rates, 15, 0.75);
+        for (i = 25; i <= TRAIN_STEPS; i++) train_expect_rate(rates, i, 0.5);
+        for (i = 6; i <= 25; i++) assert_true(rates[i - 1] < rates[i - 2]);
+    }
+    {
+        mtl_trainer_desc desc = {0};
+        desc.schedule = MTL_SCHEDULE_ONE_CYCLE;
+        desc.total_steps = 40;                                              /* rises over 12 */
+        train_rates(&desc, rates);
+        train_expect_rate(rates, 1, 1.0 / 25);
+        train_expect_rate(rates, 12, 1);
+        for (i = 2; i <= 12; i++) assert_true(rates[i - 1] > rates[i - 2]);
+        for (i = 13; i <= 40; i++) assert_true(rates[i - 1] < rates[i - 2]);
+        train_expect_rate(rates, 40, 1e-4 / 25);
+    }
+}
+
+static void test_train_set_lr(void **state)
+{
+    const test_shape shape = {0};
+    mtl_trainer_desc desc = {0};
+    mtl_step step;
+    train_case c;
+    (void)state;
+    desc.schedule = MTL_SCHEDULE_STEP;
+    desc.schedule_every = 1;
+    train_case_create(&c, &shape, &desc);
+    mtl_train_step(c.trainer, c.p.batch, 1, &step, &c.err);
+    mtl_trainer_set_lr(c.trainer, 0.5f);
+    mtl_train_step(c.trainer, c.p.batch, 1, &step, &c.err);
+    TEST_FINE(&c.err);
+    assert_true(step.lr == 0.25);
+    train_case_destroy(&c);
+}
+
+/* ---- averages, lazy rows ---------------------------------------------------------------------------------------------------------------------------- */
+
+static void test_train_average(void **state)
+{
+    const test_shape shape = {0};
+    mtl_trainer_desc desc = {0};
+    mtl_real *average, *last;
+    train_case c;
+    size_t total, i, s;
+    (void)state;
+    desc.average = 0.75f;
+    desc.lr = 0.05f;
+    train_case_create(&c, &shape, &desc);
+    total = mtl_model_parameters(c.model)->total;
+    average = test_weights_copy(c.model);
+    for (s = 0; s < 4; s++) {
+        mtl_train_step(c.trainer, c.p.batch, 1, NULL, &c.err);
+        for (i = 0; i < total; i++) average[i] += (mtl_real)0.25 * (mtl_model_parameters(c.model)->block[i] - average[i]);
+    }
+    last = test_weights_copy(c.model);
+    mtl_trainer_swap_average(c.trainer, &c.err);
+    TEST_FINE(&c.err);
+    assert_true(test_distance(mtl_model_parameters(c.model)->block, average, total, 0.1) < 1e-6);
+    assert_false(test_weights_equal(c.model, last));
+    mtl_train_step(c.trainer, c.p.batch, 1, NULL, &c.err);
+    test_expect_error(&c.err, MTL_ERROR_ARGUMENT, "average", "swap them back");
+    mtl_trainer_swap_average(c.trainer, &c.err);
+    TEST_FINE(&c.err);
+    assert_true(test_weights_equal(c.model, last));
+    mtl_train_step(c.trainer, c.p.batch, 1, NULL, &c.err);
+    TEST_FINE(&c.err);
+    free(average);
+    free(last);
+    train_case_destroy(&c);
+    train_case_create(&c, &shape, NULL);
+    mtl_trainer_swap_average(c.trainer, &c.err);
+    test_expect_error(&c.err, MTL_ERROR_ARGUMENT, "average", "keeps no average");
+    train_case_destroy(&c);
+}
+
+/* Exact Adam goes on moving a row that a step does not touch; lazy Adam leaves it and its moments alone. */
+static void test_train_lazy_rows(void **state)
+{
+    int lazy, row;
+    (void)state;
+    for (lazy = 0; lazy < 2; lazy++) {
+        const test_shape shape = {0};
+        mtl_trainer_desc desc = {0};
+        test_batch *other;
+        mtl_real *before;
+        const mtl_tensor *t;
+        train_case c;
+        size_t i;
+        int moved = 0, used[TEST_VOCABULARY] = {0}, used_first[TEST_VOCABULARY] = {0};
+        desc.lazy = lazy;
+        desc.lr = 0.1f;
+        train_case_create(&c, &shape, &desc);
+        other = test_batch_create(&c.p.desc, NULL, 2, 3, 0, 99);
+        for (i = 0; i < c.p.data->rows; i++) used_first[c.p.data->inputs[0].ids[i]] = 1;
+        for (i = 0; i < other->rows; i++) used[other->inputs[0].ids[i]] = 1;
+        mtl_train_step(c.trainer, c.p.batch, 1, NULL, &c.err);
+        before = test_weights_copy(c.model);
+        mtl_train_step(c.trainer, &other->batch, 1, NULL, &c.err);
+        TEST_FINE(&c.err);
+        t = mtl_model_tensor(c.model, "words.weight");
+        for (row = 0; row < TEST_VOCABULARY; row++) {
+            int same = memcmp(t->value + row * 6, before + t->offset + row * 6, 6 * sizeof(mtl_real)) == 0;
+            if (used[row]) assert_false(same);
+            else if (lazy || !used_first[row]) assert_true(same);
+            else moved += !same;
+        }
+        if (!lazy) assert_true(moved > 3);
+        free(before);
+        test_batch_destroy(other);
+        train_case_destroy(&c);
+    }
+}
+
+/* ---- resume: bit for bit ------------------------------------------------------------------------------------------------------------------------------ */
+
+static void train_steps(train_case *c, mtl_trainer *trainer, int first, int count)
+{
+    int i;
+    for (i = first; i < first + count; i++) {
+        test_batch *b = test_batch_create(&c->p.desc, NULL, 4, 6, 0.3, (unsigned long long)i + 1000);
+        mtl_train_step(trainer, &b->batch, 1, NULL, &c->err);
+        TEST_FINE(&c->err);
+        test_batch_destroy(b);
+    }
+}
+
+static void test_train_resume(void **state)
+{
+    int number, cases = test_quick() ? 4 : 16;
+    (void)state;
+    for (number = 0; number < cases; number++) {
+        test_shape shape = {0};
+        mtl_trainer_desc desc = {0};
+        mtl_model *loaded;
+        mtl_trainer *resumed;
+        mtl_safetensors file;
+        mtl_real *weights;
+        train_case c;
+        const char *path = test_path("resume");
+        desc.optimizer = 1 + number % 4;
+        desc.momentum = number % 3 ? 0.9f : 0;
+        desc.average = number % 2 ? 0.9f : 0;
+        desc.lazy = number / 4 % 2;
+        desc.schedule = number % 4 == 3 ? MTL_SCHEDULE_EXPONENTIAL : MTL_SCHEDULE_COSINE;
+        desc.total_steps = 30;
+        desc.warmup = 3;
+        desc.clip_norm = 1;
+        shape.dropout = 0.3;
+        shape.cell = 1 + number % 3;
+        train_case_create(&c, &shape, &desc);
+        train_steps(&c, c.trainer, 0, 5);
+        mtl_trainer_set_lr(c.trainer, 0.002f);
+        mtl_trainer_save(c.trainer, path, &c.err);
+        train_steps(&c, c.trainer, 5, 5);
+        if (desc.average > 0) mtl_trainer_swap_average(c.trainer, &c.err);
+        weights = test_weights_copy(c.model);
+
+        loaded = mtl_model_load(path, &c.err);
+        resumed = mtl_trainer_create(loaded, &desc, &c.err);
+        mtl_safetensors_open(&file, path, &c.err);
+        mtl_trainer_resume(resumed, &file, &c.err);
+        mtl_safetensors_close(&file);
+        TEST_FINE(&c.err);
+        train_steps(&c, resumed, 5, 5);
+        if (desc.average > 0) mtl_trainer_swap_average(resumed, &c.err);
+        TEST_FINE(&c.err);
+        assert_true(test_weights_equal(loaded, weights));
+        mtl_trainer_destroy(resumed);
+        mtl_model_destroy(loaded);
+        remove(path);
+        free(weights);
+        train_case_destroy(&c);
+    }
+}
+
+/* A file without optimiser state, one of another optimiser, one of another model. */
+static void test_train_resume_refuses(void **state)
+{
+    test_shape shape = {0};
+    mtl_trainer_desc sgd = {0};
+    mtl_safetensors file;
+    test_file plain = {0}, other = {0};
+    mtl_writer writer = test_file_writer(&plain);
+    train_case c, larger;
+    unsigned long long steps;
+    (void)state;
+    train_case_create(&c, &shape, NULL);
+    mtl_model_write(c.model, NULL, &writer, &c.err);
+    mtl_safetensors_open_memory(&file, plain.bytes, plain.used, &c.err);
+    TEST_FINE(&c.err);
+    mtl_trainer_resume(c.trainer, &file, &c.err);
+    test_expect_error(&c.err, MTL_ERROR_TENSOR, "optimizer.counts", "without a trainer");
+    mtl_safetensors_close(&file);
+
+    sgd.optimizer = MTL_OPTIMIZER_SGD;
+    shape.hidden = 13;
+    train_case_create(&larger, &shape, &sgd);
+    train_steps(&larger, larger.trainer, 0, 1);
+    writer = test_file_writer(&other);
+    mtl_model_write(larger.model, larger.trainer, &writer, &c.err);
+    mtl_safetensors_open_memory(&file, other.bytes, other.used, &c.err);
+    TEST_FINE(&c.err);
+    steps = c.trainer->optimizer.step;
+    mtl_trainer_resume(c.trainer, &file, &c.err);
+    test_expect_error(&c.err, MTL_ERROR_TENSOR, NULL, "optimizer.m.");
+    assert_true(c.trainer->optimizer.step == steps);
+    mtl_safetensors_close(&file);
+    free(plain.bytes);
+    free(other.bytes);
+    train_case_destroy(&c);
+    train_case_destroy(&larger);
+}
+
+/* ---- tasks added, removed, replaced ---------------------------------------------------------------------------------------------------------------------- */
+
+static void test_train_transfer(void **state)
+{
+    const test_shape shape = {0};
+    mtl_task_desc tasks[4];
+    mtl_model_desc desc;
+    mtl_model *next;
+    mtl_trainer *trainer;
+    mtl_target targets[4];
+    mtl_batch batch;
+    mtl_step step;
+    mtl_real *fresh;
+    train_case c;
+    size_t copied, i, kept = 0;
+    (void)state;
+    train_case_create(&c, &shape, NULL);
+    train_steps(&c, c.trainer, 0, 3);
+    desc = *mtl_model_describe(c.model);
+    tasks[0] = desc.tasks[TEST_TAGS];                                       /* kept, in another place */
+    tasks[1] = desc.tasks[TEST_CLASS];
+    tasks[1].classes = 6;                                                   /* replaced: its output has another shape, its hidden layer not */
+    memset(&tasks[2], 0, sizeof tasks[2]);
+    tasks[2].name = "new";                                                  /* added */
+    tasks[2].classes = 2;
+    desc.tasks = tasks;
+    desc.task_count = 3;                                                    /* three are removed */
+    desc.seed = 77;
+    next = mtl_model_create(&desc, &c.err);
+    TEST_FINE(&c.err);
+    fresh = test_weights_copy(next);
+    mtl_model_transfer(next, c.model, &copied, &c.err);
+    TEST_FINE(&c.err);
+    for (i = 0; i < mtl_model_parameters(next)->count; i++) {
+        const mtl_tensor *t = mtl_model_parameters(next)->tensors[i], *from = mtl_model_tensor(c.model, t->name);
+        int same = from && from->count == t->count;
+        assert_int_equal(same, strncmp(t->name, "new.", 4) != 0 && strncmp(t->name, "class.output.", 13) != 0);
+        assert_memory_equal(t->value, same ? from->value : fresh + t->offset, t->count * sizeof(mtl_real));
+        kept += (size_t)same;
+    }
+    assert_int_equal(copied, kept);
+    trainer = mtl_trainer_create(next, NULL, &c.err);
+    memset(targets, 0, sizeof targets);
+    targets[0] = c.p.data->targets[TEST_TAGS];
+    targets[1] = c.p.data->targets[TEST_CLASS];
+    batch = *c.p.batch;
+    batch.targets = targets;
+    mtl_train_step(trainer, &batch, 1, &step, &c.err);
+    TEST_FINE(&c.err);
+    assert_true(step.task_items[0] > 0 && step.task_items[2] == 0);
+    mtl_trainer_destroy(trainer);
+    mtl_model_destroy(next);
+    free(fresh);
+    train_case_destroy(&c);
+}
+
+/* ---- evaluation -------------------------------------------------------------------------------------------------------------------------------------------- */
+
+/* Accuracy, unknown and missing labels, confusion, joint accuracy, R2 and losses, counted here from the predictions. */
+static void test_train_evaluate(void **state)
+{
+    int number, cases = test_cases(40);
+    test_random r = test_random_from(10);
+    (void)state;
+    for (number = 0; number < cases; number++) {
+        test_shape shape = test_shape_random(number, &r);
+        mtl_predictor_desc limits = {0};
+        mtl_task_score table[TEST_TASKS_COUNT];
+        mtl_prediction out[TEST_TASKS_COUNT];
+        mtl_scores scores;
+        size_t class_counts[9] = {0}, tag_counts[25] = {0}, class_expected[9] = {0}, tag_expected[25] = {0};
+        size_t *confusion[TEST_TASKS_COUNT] = { class_counts, tag_counts, NULL, NULL, NULL };
+        size_t s, n, right[2] = {0}, items[2] = {0}, joint = 0, joint_right = 0, row = 0, numbers = 0, set;
+        double squares = 0, sum = 0, sum_squares = 0, absolute = 0, class_loss = 0;
+        size_t class_loss_items = 0;
+        mtl_predictor *predictor, *limited;
+        test_batch *two[2];
+        mtl_batch data[2];
+        train_case c;
+        shape.sequences = 10 + number % 150;
+        shape.missing = 0.4;
+        train_case_create(&c, &shape, NULL);
+        predictor = mtl_predictor_create(c.model, NULL, &c.err);
+        limits.max_rows = 64;
+        limits.max_sequences = 3;
+        limits.max_steps = 12;
+        limited = mtl_predictor_create(c.model, &limits, &c.err);
+        for (set = 0; set < 2; set++) {
+            two[set] = test_batch_create(&c.p.desc, NULL, shape.sequences, 12, 0.4, set);
+            ((int *)(uintptr_t)two[set]->targets[TEST_TAGS].labels)[0] = MTL_UNKNOWN_LABEL;
+            ((int *)(uintptr_t)two[set]->targets[TEST_CLASS].labels)[1] = MTL_UNKNOWN_LABEL;
+            data[set] = two[set]->batch;
+            mtl_predict(predictor, &data[set], out, &c.err);
+            TEST_FINE(&c.err);
+            for (s = 0, row = 0; s < data[set].sequences; s++) {
+                int gold = two[set]->targets[TEST_CLASS].labels[s], labelled = 0, wrong = 0;
+                if (gold != MTL_MISSING) {
+                    items[0]++;
+                    right[0] += gold == out[TEST_CLASS].labels[s];
+                    labelled = 1;
+                    wrong |= gold != out[TEST_CLASS].labels[s];
+                    if (gold >= 0) {
+                        class_expected[gold * 3 + out[TEST_CLASS].labels[s]]++;
+                        class_loss -= log((double)out[TEST_CLASS].probabilities[s * 3 + (size_t)gold]);
+                        class_loss_items++;
+                    }
+                }
+                for (n = 0; n < (size_t)data[set].lengths[s]; n++, row++) {
+                    gold = two[set]->targets[TEST_TAGS].labels[row];
+                    if (gold == MTL_MISSING) continue;
+                    items[1]++;
+                    right[1] += gold == out[TEST_TAGS].labels[row];
+                    labelled = 1;
+                    wrong |= gold != out[TEST_TAGS].labels[row];
+                    if (gold >= 0) tag_expected[gold * 5 + out[TEST_TAGS].labels[row]]++;
+                }
+                joint += (size_t)labelled;
+                joint_right += (size_t)(labelled && !wrong);
+                if (!mtl__is_nan(two[set]->targets[TEST_NUMBER].values[s])) {
+                    double target = (double)two[set]->targets[TEST_NUMBER].values[s], e = (double)out[TEST_NUMBER].values[s] - target;
+                    squares += e * e;
+                    absolute += fabs(e);
+                    sum += target;
+                    sum_squares += target * target;
+                    numbers++;
+                }
+            }
+        }
+        scores.tasks = table;
+        for (set = 0; set < 2; set++) {                                     /* without limits and in small batches: the same */
+            memset(class_counts, 0, sizeof class_counts);
+            memset(tag_counts, 0, sizeof tag_counts);
+            mtl_evaluate(set ? limited : predictor, data, 2, &scores, confusion, &c.err);
+            TEST_FINE(&c.err);
+            assert_int_equal(scores.task_count, TEST_TASKS_COUNT);
+            assert_int_equal(scores.sequences, 2 * shape.sequences);
+            assert_int_equal(scores.tokens, two[0]->rows + two[1]->rows);
+            assert_int_equal(table[TEST_CLASS].items, items[0]);
+            assert_int_equal(table[TEST_TAGS].items, items[1]);
+            assert_true(fabs(table[TEST_CLASS].accuracy - (double)right[0] / (double)items[0]) < 1e-12);
+            assert_true(fabs(table[TEST_TAGS].accuracy - (double)right[1] / (double)items[1]) < 1e-12);
+            assert_int_equal(table[TEST_TAGS].spans, 1);
+            assert_true(table[TEST_TAGS].score == table[TEST_TAGS].span_f1 && table[TEST_CLASS].score == table[TEST_CLASS].accuracy);
+            assert_true(fabs(table[TEST_CLASS].loss - class_loss / (double)class_loss_items) < 1e-4);
+            assert_memory_equal(class_counts, class_expected, sizeof class_counts);
+            assert_memory_equal(tag_counts, tag_expected, sizeof tag_counts);
+            assert_int_equal(scores.joint_items, joint);
+            assert_true(fabs(scores.joint_accuracy - (double)joint_right / (double)joint) < 1e-12);
+            assert_int_equal(table[TEST_NUMBER].items, numbers);
+            assert_true(fabs(table[TEST_NUMBER].rmse - sqrt(squares / (double)numbers)) < 1e-5);
+            assert_true(fabs(table[TEST_NUMBER].mae - absolute / (double)numbers) < 1e-5);
+            assert_true(fabs(table[TEST_NUMBER].r2 - (1 - squares / (sum_squares - sum * sum / (double)numbers))) < 1e-4);
+            assert_true(fabs(table[TEST_NUMBER].loss - squares / (double)numbers) < 1e-4);
+            for (n = 0; n < TEST_TASKS_COUNT; n++) assert_true(table[n].score >= 0 && table[n].score <= 1);
+        }
+        test_batch_destroy(two[0]);
+        test_batch_destroy(two[1]);
+        mtl_predictor_destroy(predictor);
+        mtl_predictor_destroy(limited);
+        train_case_destroy(&c);
+    }
+}
+
+/* The mean leaves out tasks without a label; data without targets scores nothing; a bad label is an error that says where. */
+static void test_train_evaluate_edges(void **state)
+{
+    const test_shape shape = {0};
+    mtl_task_score table[TEST_TASKS_COUNT];
+    mtl_target targets[TEST_TASKS_COUNT];
+    mtl_predictor *predictor;
+    mtl_scores scores;
+    mtl_batch data;
+    train_case c;
+    (void)state;
+    train_case_create(&c, &shape, NULL);
+    predictor = mtl_predictor_create(c.model, NULL, &c.err);
+    scores.tasks = table;
+    memset(targets, 0, sizeof targets);
+    data = *c.p.batch;
+    data.targets = targets;
+    targets[TEST_CLASS] = c.p.data->targets[TEST_CLASS];
+    mtl_evaluate(predictor, &data, 1, &scores, NULL, &c.err);
+    TEST_FINE(&c.err);
+    assert_true(scores.score == table[TEST_CLASS].accuracy);
+    assert_int_equal(table[TEST_TAGS].items, 0);
+    data.targets = NULL;
+    mtl_evaluate(predictor, &data, 1, &scores, NULL, &c.err);
+    TEST_FINE(&c.err);
+    assert_true(scores.score == 0 && scores.joint_items == 0);
+    ((int *)(uintptr_t)c.p.data->targets[TEST_CLASS].labels)[4] = 3;
+    mtl_evaluate(predictor, c.p.batch, 1, &scores, NULL, &c.err);
+    test_expect_error(&c.err, MTL_ERROR_RANGE, "class", "label 3 of sequence 4");
+    c.p.data->lengths[1] = 0;
+    mtl_evaluate(predictor, c.p.batch, 1, &scores, NULL, &c.err);
+    test_expect_error(&c.err, MTL_ERROR_RANGE, "lengths", "sequence 1 has length 0");
+    mtl_evaluate(NULL, c.p.batch, 1, &scores, NULL, &c.err);
+    test_expect_error(&c.err, MTL_ERROR_ARGUMENT, "predictor", "NULL");
+    mtl_evaluate(predictor, c.p.batch, 1, NULL, NULL, &c.err);
+    test_expect_error(&c.err, MTL_ERROR_ARGUMENT, NULL, "NULL");
+    mtl_predictor_destroy(predictor);
+    train_case_destroy(&c);
+}
+
+/* ---- fit: samplers --------------------------------------------------------------------------------------------------------------------------------------------- */
+
+/* A data set whose sequence s holds its number in task "class" (label s) and in its length. */
+typedef struct train_set { int *lengths, *ids, *labels; mtl_input input; mtl_target target; mtl_batch data; } train_set;
+
+static void train_set_create(train_set *set, int sequences, int longest)
+{
+    int i, rows = 0;
+    memset(set, 0, sizeof *set);
+    set->lengths = (int *)malloc((size_t)sequences * sizeof(int));
+    set->labels = (int *)malloc((size_t)sequences * sizeof(int));
+    set->ids = (int *)calloc((size_t)(sequences * longest), sizeof(int));
+    assert_true(set->lengths && set->labels && set->ids);
+    for (i = 0; i < sequences; i++) {
+        set->lengths[i] = 1 + i * 7 % longest;
+        set->labels[i] = i;
+        set->ids[rows] = i;                                                 /* the first step's id is the sequence's number, too */
+        rows += set->lengths[i];
+    }
+    set->input.ids = set->ids;
+    set->target.labels = set->labels;
+    set->data.sequences = (size_t)sequences;
+    set->data.lengths = set->lengths;
+    set->data.inputs = &set->input;
+    set->data.targets = &set->target;
+}
+
+static void train_set_destroy(train_set *set)
+{
+    free(set->lengths);
+    free(set->labels);
+    free(set->ids);
+}
+
+enum { TRAIN_LARGE = 300, TRAIN_SMALL = 50, TRAIN_BATCH = 10 };
+
+static mtl_model *train_set_model(mtl_error *err)
+{
+    mtl_input_desc input;
+    mtl_task_desc task;
+    mtl_model_desc desc;
+    memset(&input, 0, sizeof input);
+    memset(&task, 0, sizeof task);
+    memset(&desc, 0, sizeof desc);
+    input.name = "ids";
+    input.vocabulary = TRAIN_LARGE;
+    input.width = 2;
+    task.name = "number";
+    task.classes = TRAIN_LARGE;
+    desc.inputs = &input;
+    desc.input_count = 1;
+    desc.tasks = &task;
+    desc.task_count = 1;
+    desc.encoder.hidden = 2;
+    return mtl_model_create(&desc, err);
+}
+
+/* Draws one epoch; counts batches of each set and how often each sequence came. Checks that batches are what the set holds. */
+static void train_draw_epoch(mtl__sampler *sampler, const mtl_model *model, size_t epoch, size_t batches[2], int seen[2][TRAIN_LARGE], size_t *changes,
+                             size_t *spread)
+{
+    mtl_error err = {0};
+    size_t i, s, last = 9;
+    mtl__sampler_begin(sampler, epoch);
+    for (i = 0; i < sampler->total; i++) {
+        mtl_arena arena;
+        size_t set = mtl__sampler_choose(sampler, i), row = 0;
+        int shortest = 1000, longest = 0;
+        mtl_batch b;
+        mtl_arena_init(&arena, NULL, 0, NULL);
+        b = mtl__sampler_next(sampler, model, i, &arena, &err);
+        TEST_FINE(&err);
+        assert_true(b.sequences >= 1 && b.sequences <= TRAIN_BATCH);
+        for (s = 0; s < b.sequences; s++) {
+            assert_int_equal(b.inputs[0].ids[row], b.targets[0].labels[s]);
+            assert_int_equal(b.lengths[s], sampler->sets[set].set.data->lengths[b.targets[0].labels[s]]);
+            seen[set][b.targets[0].labels[s]]++;
+            if (b.lengths[s] < shortest) shortest = b.lengths[s];
+            if (b.lengths[s] > longest) longest = b.lengths[s];
+            row += (size_t)b.lengths[s];
+        }
+        *spread += (size_t)(longest - shortest);
+        batches[set]++;
+        *changes += set != last;
+        last = set;
+        mtl_arena_destroy(&arena);
+    }
+}
+
+static void test_train_samplers(void **state)
+{
+    static const int samplers[] = { MTL_SAMPLER_PROPORTIONAL, MTL_SAMPLER_ROUND_ROBIN, MTL_SAMPLER_TEMPERATURE };
+    mtl_error err = {0};
+    mtl_model *model = train_set_model(&err);
+    train_set large, small;
+    mtl_batch sets[2];
+    size_t n, i;
+    (void)state;
+    train_set_create(&large, TRAIN_LARGE, 40);
+    train_set_create(&small, TRAIN_SMALL, 40);
+    sets[0] = large.data;
+    sets[1] = small.data;
+    for (n = 0; n < 3; n++) {
+        size_t batches[2] = {0}, changes = 0, spread = 0, epochs = n == 2 ? 60 : 3, epoch;
+        static int seen[2][TRAIN_LARGE];
+        mtl_fit_desc desc = {0};
+        mtl__sampler sampler;
+        mtl_arena arena;
+        double share;
+        memset(seen, 0, sizeof seen);
+        mtl_arena_init(&arena, NULL, 0, NULL);
+        desc.batch = TRAIN_BATCH;
+        desc.sampler = samplers[n];
+        mtl_desc_check(MTL_DESC_FIT, &desc, "fit", &err);
+        mtl__sampler_init(&sampler, sets, 2, model, &desc, &arena, &err);
+        TEST_FINE(&err);
+        assert_int_equal(sampler.total, (TRAIN_LARGE + TRAIN_SMALL) / TRAIN_BATCH);
+        for (epoch = 1; epoch <= epochs; epoch++) train_draw_epoch(&sampler, model, epoch, batches, seen, &changes, &spread);
+        assert_int_equal(batches[0] + batches[1], sampler.total * epochs);
+        switch (samplers[n]) {
+        case MTL_SAMPLER_PROPORTIONAL:                                      /* everything once an epoch, the sets mixed */
+            assert_int_equal(batches[0], epochs * TRAIN_LARGE / TRAIN_BATCH);
+            for (i = 0; i < TRAIN_LARGE; i++) assert_int_equal(seen[0][i], epochs);
+            for (i = 0; i < TRAIN_SMALL; i++) assert_int_equal(seen[1][i], epochs);
+            assert_true(changes > 2 * epochs);
+            break;
+        case MTL_SAMPLER_ROUND_ROBIN:                                       /* 105 batches, in turn */
+            assert_true(batches[0] - batches[1] <= 1);
+            assert_true(changes >= sampler.total * epochs - epochs);
+            for (i = 0; i < TRAIN_SMALL; i++) assert_true(seen[1][i] >= 10 && seen[1][i] <= 11);
+            break;
+        default:                                                            /* sqrt(300) : sqrt(50) = 0.71 : 0.29 */
+            share = (double)batches[0] / (double)(sampler.total * epochs);
+            assert_true(fabs(share - sqrt(300.0) / (sqrt(300.0) + sqrt(50.0))) < 0.04);
+        }
+        assert_true((double)spread / (double)(sampler.total * epochs) < 8);     /* lengths in a batch are similar: 1 .. 40 in all */
+        mtl_arena_destroy(&arena);
+    }
+    train_set_destroy(&large);
+    train_set_destroy(&small);
+    mtl_model_destroy(model);
+}
+
+/* Other seeds, other orders; every epoch another order. */
+static void test_train_sampler_seeds(void **state)
+{
+    mtl_error err = {0};
+    mtl_model *model = train_set_model(&err);
+    int orders[3][TRAIN_LARGE], n;
+    train_set set;
+    (void)state;
+    train_set_create(&set, TRAIN_LARGE, 40);
+    for (n = 0; n < 3; n++) {                                               /* seed 1; seed 1 again, its second epoch; seed 2 */
+        mtl_fit_desc desc = {0};
+        mtl__sampler sampler;
+        mtl_arena arena;
+        size_t i, s, at = 0, epoch;
+        mtl_arena_init(&arena, NULL, 0, NULL);
+        desc.seed = n == 2 ? 2 : 1;
+        desc.batch = TRAIN_BATCH;
+        mtl_desc_check(MTL_DESC_FIT, &desc, "fit", &err);
+        mtl__sampler_init(&sampler, &set.data, 1, model, &desc, &arena, &err);
+        for (epoch = 1; epoch <= (n == 1 ? 2u : 1u); epoch++) {
+            mtl__sampler_begin(&sampler, epoch);
+            for (i = 0, at = 0; i < sampler.total; i++) {
+                mtl_batch b = mtl__sampler_next(&sampler, model, i, &arena, &err);
+                for (s = 0; s < b.sequences; s++) orders[n][at++] = b.targets[0].labels[s];
+            }
+        }
+        TEST_FINE(&err);
+        assert_int_equal(at, TRAIN_LARGE);
+        mtl_arena_destroy(&arena);
+    }
+    assert_true(memcmp(orders[0], orders[1], sizeof orders[0]) != 0);
+    assert_true(memcmp(orders[0], orders[2], sizeof orders[0]) != 0);
+    train_set_destroy(&set);
+    mtl_model_destroy(model);
+}
+
+/* ---- fit: the whole ----------------------------------------------------------------------------------------------------------------------------------------------- */
+
+enum { TRAIN_EPOCHS_MOST = 64 };
+typedef struct train_log {
+    double scores[TRAIN_EPOCHS_MOST + 1];
+    size_t epochs, updates, tokens, stop_at_update, stop_at_epoch;
+    mtl_model *model;
+    mtl_real *weights[TRAIN_EPOCHS_MOST + 1];
+} train_log;
+
+static int train_progress(void *user, const mtl_progress *p)
+{
+    train_log *log = (train_log *)user;
+    assert_true(p->batch >= 1 && p->batch <= p->batches && p->epoch >= 1 && p->epoch <= p->epochs);
+    if (!p->epoch_end) {
+        assert_non_null(p->step);
+        assert_null(p->scores);
+        log->updates++;
+        log->tokens += p->step->tokens;
+        return log->stop_at_update && log->updates == log->stop_at_update;
+    }
+    log->epochs++;
+    assert_int_equal(p->epoch, log->epochs);
+    assert_int_equal(p->batch, p->batches);
+    if (p->scores) log->scores[p->epoch] = p->scores->score;
+    if (log->model) log->weights[p->epoch] = test_weights_copy(log->model);
+    return log->stop_at_epoch && log->epochs == log->stop_at_epoch;
+}
+
+static double train_score(train_case *c, const mtl_batch *valid)
+{
+    mtl_task_score table[TEST_TASKS_COUNT];
+    mtl_scores scores;
+    mtl_predictor *predictor = mtl_predictor_create(c->model, NULL, &c->err);
+    scores.tasks = table;
+    mtl_evaluate(predictor, valid, 1, &scores, NULL, &c->err);
+    mtl_predictor_destroy(predictor);
+    TEST_FINE(&c->err);
+    return scores.score;
+}
+
+/* The best epoch's weights are what stays; its score is what evaluation then gives. */
+static void test_train_fit_keeps_the_best(void **state)
+{
+    int averaged;
+    (void)state;
+    for (averaged = 0; averaged < 2; averaged++) {
+        test_shape shape = {0};
+        mtl_trainer_desc training = {0};
+        mtl_fit_desc desc = {0};
+        mtl_fit_result result;
+        test_batch *valid;
+        train_log log;
+        train_case c;
+        size_t best = 1, e;
+        shape.sequences = 60;
+        training.lr = 0.03f;                                                /* coarse: scores go up and down */
+        training.average = averaged ? 0.5f : 0;
+        train_case_create(&c, &shape, &training);
+        valid = test_batch_create(&c.p.desc, NULL, 40, 7, 0, 555);
+        memset(&log, 0, sizeof log);
+        log.model = averaged ? NULL : c.model;
+        desc.epochs = 10;
+        desc.batch = 8;
+        desc.progress = train_progress;
+        desc.user = &log;
+        mtl_fit(c.trainer, c.p.batch, 1, &valid->batch, 1, &desc, &result, &c.err);
+        TEST_FINE(&c.err);
+        assert_int_equal(log.epochs, 10);
+        assert_int_equal(result.epochs, 10);
+        assert_int_equal(log.updates, 80);
+        assert_int_equal(result.updates, 80);
+        assert_int_equal(log.tokens, 10 * c.p.data->rows);
+        assert_int_equal(result.stopped, 0);
+        for (e = 2; e <= 10; e++)
+            if (log.scores[e] > log.scores[best]) best = e;
+        assert_int_equal(result.best_epoch, best);
+        assert_true(result.best_score == log.scores[best]);
+        assert_true(best < 10);                                             /* else this shows nothing */
+        assert_true(fabs(train_score(&c, &valid->batch) - result.best_score) < 1e-12);
+        if (!averaged) assert_true(test_weights_equal(c.model, log.weights[best]));
+        for (e = 1; e <= 10; e++) free(log.weights[e]);
+        test_batch_destroy(valid);
+        train_case_destroy(&c);
+    }
+}
+
+static void test_train_fit_patience(void **state)
+{
+    test_shape shape = {0};
+    mtl_trainer_desc training = {0};
+    mtl_fit_desc desc = {0};
+    mtl_fit_result result;
+    train_log log;
+    train_case c;
+    (void)state;
+    shape.sequences = 20;
+    training.lr = MTL_ZERO;                                                 /* nothing moves: the first epoch stays the best */
+    train_case_create(&c, &shape, &training);
+    memset(&log, 0, sizeof log);
+    desc.epochs = 30;
+    desc.patience = 3;
+    desc.progress = train_progress;
+    desc.user = &log;
+    mtl_fit(c.trainer, c.p.batch, 1, c.p.batch, 1, &desc, &result, &c.err);
+    TEST_FINE(&c.err);
+    assert_int_equal(result.epochs, 4);
+    assert_int_equal(result.best_epoch, 1);
+    assert_int_equal(log.epochs, 4);
+    assert_int_equal(result.stopped, 0);
+    desc.patience = 0;                                                      /* never */
+    desc.epochs = 6;
+    memset(&log, 0, sizeof log);
+    mtl_fit(c.trainer, c.p.batch, 1, c.p.batch, 1, &desc, &result, &c.err);
+    TEST_FINE(&c.err);
+    assert_int_equal(result.epochs, 6);
+    train_case_destroy(&c);
+}
+
+/* Plateau: the rate is cut when the score has not risen for plateau_patience evaluations. */
+static void test_train_fit_plateau(void **state)
+{
+    test_shape shape = {0};
+    mtl_trainer_desc training = {0};
+    mtl_fit_desc desc = {0};
+    mtl_step step;
+    train_case c;
+    (void)state;
+    shape.sequences = 5;
+    training.lr = 1e-20f;
+    training.schedule = MTL_SCHEDULE_PLATEAU;
+    training.schedule_factor = 0.25f;
+    training.plateau_patience = 2;
+    train_case_create(&c, &shape, &training);
+    desc.epochs = 5;                                                        /* best: 1; cuts after 3 and 5 */
+    mtl_fit(c.trainer, c.p.batch, 1, c.p.batch, 1, &desc, NULL, &c.err);
+    mtl_train_step(c.trainer, c.p.batch, 1, &step, &c.err);
+    TEST_FINE(&c.err);
+    assert_true(fabs(step.lr / (double)1e-20f - 0.0625) < 1e-9);
+    train_case_destroy(&c);
+}
+
+static void test_train_fit_callback_stops(void **state)
+{
+    int at_epoch;
+    (void)state;
+    for (at_epoch = 0; at_epoch < 2; at_epoch++) {
+        test_shape shape = {0};
+        mtl_fit_desc desc = {0};
+        mtl_fit_result result;
+        train_log log;
+        train_case c;
+        shape.sequences = 20;
+        train_case_create(&c, &shape, NULL);
+        memset(&log, 0, sizeof log);
+        log.stop_at_update = at_epoch ? 0 : 7;
+        log.stop_at_epoch = at_epoch ? 2 : 0;
+        desc.batch = 4;
+        desc.progress = train_progress;
+        desc.user = &log;
+        mtl_fit(c.trainer, c.p.batch, 1, c.p.batch, 1, &desc, &result, &c.err);
+        TEST_FINE(&c.err);                                                  /* not an error */
+        assert_int_equal(result.stopped, 1);
+        assert_int_equal(result.epochs, 2);
+        assert_int_equal(result.updates, at_epoch ? 10 : 7);
+        assert_true(result.best_epoch >= 1);
+        assert_true(fabs(train_score(&c, c.p.batch) - result.best_score) < 1e-12);
+        train_case_destroy(&c);
+    }
+}
+
+/* It learns: which of the labels a sequence carries is plain from its ids. And the score that decides may be one task's. */
+static void test_train_fit_learns(void **state)
+{
+    test_shape shape = {0};
+    mtl_trainer_desc training = {0};
+    mtl_fit_desc desc = {0};
+    mtl_fit_result result;
+    train_case c;
+    size_t i, s, row = 0;
+    (void)state;
+    shape.sequences = 80;
+    shape.bidirectional = 1;
+    training.lr = 0.01f;
+    train_case_create(&c, &shape, &training);
+    for (s = 0; s < c.p.batch->sequences; row += (size_t)c.p.data->lengths[s], s++)
+        ((int *)(uintptr_t)c.p.data->targets[TEST_CLASS].labels)[s] = c.p.data->inputs[0].ids[row] % 3;
+    for (i = 0; i < c.p.data->rows; i++) ((int *)(uintptr_t)c.p.data->targets[TEST_TAGS].labels)[i] = c.p.data->inputs[0].ids[i] % 5;
+    desc.epochs = 30;
+    desc.batch = 8;
+    desc.score = "class";
+    mtl_fit(c.trainer, c.p.batch, 1, c.p.batch, 1, &desc, &result, &c.err);
+    TEST_FINE(&c.err);
+    assert_true(result.best_score > 0.98);
+    train_case_destroy(&c);
+}
+
+/* Without validation data the last weights stay, or their average when one is kept. */
+static void test_train_fit_without_validation(void **state)
+{
+    int averaged;
+    (void)state;
+    for (averaged = 0; averaged < 2; averaged++) {
+        const test_shape shape = {0};
+        mtl_trainer_desc training = {0};
+        mtl_fit_desc desc = {0};
+        mtl_fit_result result;
+        mtl_real *weights;
+        train_case c, twin;
+        int i;
+        training.average = averaged ? 0.5f : 0;
+        train_case_create(&c, &shape, &training);
+        train_case_create(&twin, &shape, &training);
+        desc.epochs = 3;
+        mtl_fit(c.trainer, c.p.batch, 1, NULL, 0, &desc, &result, &c.err);
+        TEST_FINE(&c.err);
+        assert_int_equal(result.best_epoch, 0);
+        assert_int_equal(result.updates, 3);
+        mtl_train_step(c.trainer, c.p.batch, 1, NULL, &c.err);              /* it may go on */
+        TEST_FINE(&c.err);
+        if (!averaged) {
+            for (i = 0; i < 3; i++) mtl_train_step(twin.trainer, twin.p.batch, 1, NULL, &twin.err);
+            mtl_train_step(twin.trainer, twin.p.batch, 1, NULL, &twin.err);
+            TEST_FINE(&twin.err);
+            weights = test_weights_copy(twin.model);
+            assert_true(test_distance(mtl_model_parameters(c.model)->block, weights, mtl_model_parameters(c.model)->total, 0.1) < 1e-4);
+            free(weights);
+        }
+        train_case_destroy(&c);
+        train_case_destroy(&twin);
+    }
+}
+
+/* Accumulation: the updates are as many as batches by `accumulate`, the last one perhaps of fewer. */
+static void test_train_fit_accumulates(void **state)
+{
+    test_shape shape = {0};
+    mtl_fit_desc desc = {0};
+    mtl_fit_result result;
+    train_log log;
+    train_case c;
+    (void)state;
+    shape.sequences = 21;
+    train_case_create(&c, &shape, NULL);
+    memset(&log, 0, sizeof log);
+    desc.batch = 3;
+    desc.accumulate = 2;
+    desc.epochs = 2;
+    desc.progress = train_progress;
+    desc.user = &log;
+    mtl_fit(c.trainer, c.p.batch, 1, NULL, 0, &desc, &result, &c.err);
+    TEST_FINE(&c.err);
+    assert_int_equal(result.updates, 8);                                    /* 7 batches: 2 + 2 + 2 + 1 */
+    assert_int_equal(log.tokens, 2 * c.p.data->rows);
+    train_case_destroy(&c);
+}
+
+/* Two data sets with a label each, from which one encoder learns both tasks. */
+static void test_train_fit_two_sets(void **state)
+{
+    test_shape shape = {0};
+    mtl_target only_class[TEST_TASKS_COUNT], only_tags[TEST_TASKS_COUNT];
+    mtl_fit_desc desc = {0};
+    mtl_fit_result result;
+    mtl_batch sets[2];
+    test_batch *other;
+    mtl_real *weights;
+    train_case c;
+    const mtl_tensor *t;
+    (void)state;
+    shape.sequences = 20;
+    train_case_create(&c, &shape, NULL);
+    other = test_batch_create(&c.p.desc, NULL, 30, 9, 0, 3);
+    memset(only_class, 0, sizeof only_class);
+    memset(only_tags, 0, sizeof only_tags);
+    only_class[TEST_CLASS] = c.p.data->targets[TEST_CLASS];
+    only_tags[TEST_TAGS] = other->targets[TEST_TAGS];
+    sets[0] = *c.p.batch;
+    sets[0].targets = only_class;
+    sets[1] = other->batch;
+    sets[1].targets = only_tags;
+    weights = test_weights_copy(c.model);
+    desc.epochs = 2;
+    desc.batch = 10;
+    desc.sampler = MTL_SAMPLER_ROUND_ROBIN;
+    mtl_fit(c.trainer, sets, 2, sets, 2, &desc, &result, &c.err);
+    TEST_FINE(&c.err);
+    assert_int_equal(result.updates, 10);
+    t = mtl_model_tensor(c.model, "class.output.weight");
+    assert_true(memcmp(t->value, weights + t->offset, t->count * sizeof(mtl_real)) != 0);
+    t = mtl_model_tensor(c.model, "tags.output.weight");
+    assert_true(memcmp(t->value, weights + t->offset, t->count * sizeof(mtl_real)) != 0);
+    t = mtl_model_tensor(c.model, "number.output.weight");                  /* no data set has a label for it */
+    assert_memory_equal(t->value, weights + t->offset, t->count * sizeof(mtl_real));
+    free(weights);
+    test_batch_destroy(other);
+    train_case_destroy(&c);
+}
+
+static void test_train_fit_errors(void **state)
+{
+    const test_shape shape = {0};
+    mtl_fit_desc desc = {0};
+    mtl_batch empty;
+    train_case c;
+    (void)state;
+    train_case_create(&c, &shape, NULL);
+    mtl_fit(c.trainer, NULL, 0, NULL, 0, NULL, NULL, &c.err);
+    test_expect_error(&c.err, MTL_ERROR_ARGUMENT, "train", "one training data set");
+    desc.score = "attic";
+    mtl_fit(c.trainer, c.p.batch, 1, NULL, 0, &desc, NULL, &c.err);
+    test_expect_error(&c.err, MTL_ERROR_FIELD, "fit.score", "\"attic\"");
+    desc.score = NULL;
+    desc.epochs = -1;
+    mtl_fit(c.trainer, c.p.batch, 1, NULL, 0, &desc, NULL, &c.err);
+    test_expect_error(&c.err, MTL_ERROR_FIELD, "fit.epochs", "fit.epochs is -1");
+    desc.epochs = 0;
+    empty = *c.p.batch;
+    empty.sequences = 0;
+    mtl_fit(c.trainer, &empty, 1, NULL, 0, &desc, NULL, &c.err);
+    test_expect_error(&c.err, MTL_ERROR_ARGUMENT, "train", "no sequences");
+    ((int *)(uintptr_t)c.p.data->targets[TEST_CLASS].labels)[3] = 9;
+    mtl_fit(c.trainer, c.p.batch, 1, NULL, 0, &desc, NULL, &c.err);
+    test_expect_error(&c.err, MTL_ERROR_RANGE, "class", "label 9 of sequence 3");       /* the caller's number, not the batch's */
+    train_case_destroy(&c);
+}
+
+/* ---- memory that runs out ------------------------------------------------------------------------------------------------------------------------------------------ */
+
+typedef struct train_failing {
+    test_problem p;
+    mtl_model *model;
+    mtl_trainer_desc desc;
+    test_file file;
+    const char *path;
+} train_failing;
+
+static void train_fail_create(void *user, mtl_error *err)
+{
+    const train_failing *f = (const train_failing *)user;
+    mtl_model *model = mtl_model_create(&f->p.desc, err);
+    mtl_trainer *trainer = mtl_trainer_create(model, &f->desc, err);
+    mtl_train_step(trainer, f->p.batch, 1, NULL, err);
+    mtl_model_note(model, "how", "by hand", err);
+    mtl_trainer_destroy(trainer);
+    mtl_model_destroy(model);
+}
+
+static void train_fail_save(void *user, mtl_error *err)
+{
+    train_failing *f = (train_failing *)user;
+    mtl_trainer *trainer = mtl_trainer_create(f->model, &f->desc, err);
+    mtl_writer writer = test_file_writer(&f->file);
+    f->file.used = 0;
+    mtl_model_write(f->model, trainer, &writer, err);
+    mtl_model_save(f->model, f->path, err);
+    mtl_trainer_save(trainer, f->path, err);
+    mtl_model_export(f->model, f->path, NULL, 0, err);
+    mtl_trainer_destroy(trainer);
+}
+
+static void train_fail_load(void *user, mtl_error *err)
+{
+    train_failing *f = (train_failing *)user;
+    mtl_reader reader = test_file_reader(&f->file);
+    mtl_model *loaded = mtl_model_load_memory(f->file.bytes, f->file.used, err), *read = mtl_model_read(&reader, err);
+    mtl_trainer *trainer = mtl_trainer_create(loaded, &f->desc, err);
+    mtl_safetensors file;
+    mtl_import map;
+    map.from = map.to = "encoder.";
+    if (!mtl_safetensors_open_memory(&file, f->file.bytes, f->file.used, err)) {
+        mtl_trainer_resume(trainer, &file, err);
+        mtl_model_import(loaded, &file, &map, 1, err);
+        mtl_safetensors_close(&file);
+    }
+    mtl_trainer_destroy(trainer);
+    mtl_model_destroy(read);
+    mtl_model_destroy(loaded);
+}
+
+static void train_fail_fit(void *user, mtl_error *err)
+{
+    const train_failing *f = (const train_failing *)user;
+    mtl_model *model = mtl_model_create(&f->p.desc, err);
+    mtl_trainer *trainer = mtl_trainer_create(model, &f->desc, err);
+    mtl_fit_desc desc;
+    memset(&desc, 0, sizeof desc);
+    desc.epochs = 2;
+    desc.batch = 2;
+    mtl_fit(trainer, f->p.batch, 1, f->p.batch, 1, &desc, NULL, err);
+    mtl_trainer_destroy(trainer);
+    mtl_model_destroy(model);
+}
+
+static void test_train_allocations_fail(void **state)
+{
+    static const char *const words[TEST_VOCABULARY] = { "a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p", "q", "r", "s",
+                                                        "t", "u", "v", "w" };
+    int number, cases = test_quick() ? 2 : 4;
+    (void)state;
+    for (number = 0; number < cases; number++) {
+        test_shape shape = {0};
+        mtl_error err = {0};
+        mtl_writer writer;
+        train_failing f;
+        memset(&f, 0, sizeof f);
+        shape.cell = 1 + number % 3;
+        shape.bidirectional = number % 2;
+        shape.features = 2;
+        shape.longest = 100;
+        shape.hidden = 40;                                                  /* large enough for scratch to grow */
+        shape.dropout = 0.2;
+        test_problem_create(&f.p, &shape);
+        f.p.inputs[0].words = words;
+        f.desc.max_rows = number % 2 ? 600 : 0;
+        f.desc.threads = number / 2 ? 3 : 1;
+        f.desc.average = 0.9f;
+        f.path = test_path("allocations");
+        f.model = mtl_model_create(&f.p.desc, &err);
+        mtl_model_note(f.model, "how", "by hand", &err);
+        TEST_FINE(&err);
+        assert_true(test_each_allocation_fails(train_fail_create, &f) >= 5);
+        assert_true(test_each_allocation_fails(train_fail_save, &f) >= 5);
+        {
+            mtl_trainer *trainer = mtl_trainer_create(f.model, &f.desc, &err);
+            f.file.used = 0;
+            writer = test_file_writer(&f.file);
+            mtl_model_write(f.model, trainer, &writer, &err);
+            TEST_FINE(&err);
+            mtl_trainer_destroy(trainer);
+        }
+        assert_true(test_each_allocation_fails(train_fail_load, &f) >= 5);
+        assert_true(test_each_allocation_fails(train_fail_fit, &f) >= 8);
+        remove(f.path);
+        free(f.file.bytes);
+        mtl_model_destroy(f.model);
+        test_problem_destroy(&f.p);
+    }
+}
+
+/* Every push of an update fails in turn: MEMORY, no weight changed; afterwards it is as if nothing had been. */
+static void test_train_pushes_fail(void **state)
+{
+    int number, cases = test_quick() ? 2 : 6;
+    (void)state;
+    for (number = 0; number < cases; number++) {
+        test_shape shape = {0};
+        mtl_real *weights;
+        train_case c, twin;
+        long long n;
+        shape.cell = 1 + number % 3;
+        shape.reset = MTL_RESET_BEFORE;
+        shape.bidirectional = number / 3;
+        shape.features = 2;
+        shape.dropout = 0.2;
+        shape.missing = 0.3;
+        train_case_create(&c, &shape, NULL);
+        train_case_create(&twin, &shape, NULL);
+        mtl_train_step(c.trainer, c.p.batch, 1, NULL, &c.err);
+        mtl_train_step(twin.trainer, twin.p.batch, 1, NULL, &twin.err);
+        TEST_FINE(&c.err);
+        weights = test_weights_copy(c.model);
+        for (n = 1;; n++) {
+            mtl_arena_fail_next(&c.trainer->session.scratch, n);
+            mtl_train_step(c.trainer, c.p.batch, 1, NULL, &c.err);
+            if (!c.err.code) break;
+            test_expect_error(&c.err, MTL_ERROR_MEMORY, NULL, "out of memory");
+            assert_true(test_weights_equal(c.model, weights));
+        }
+        assert_true(n > 100);
+        free(weights);
+        mtl_train_step(twin.trainer, twin.p.batch, 1, NULL, &twin.err);
+        TEST_FINE(&twin.err);
+        weights = test_weights_copy(twin.model);
+        assert_true(test_weights_equal(c.model, weights));
+        free(weights);
+        train_case_destroy(&c);
+        train_case_destroy(&twin);
+    }
+}
+
+#define TEST_TRAIN \
+    cmocka_unit_test(test_train_micro_batches), cmocka_unit_test(test_train_micro_batch_without_targets), \
+    cmocka_unit_test(test_train_nothing_labelled), cmocka_unit_test(test_train_step_report), cmocka_unit_test(test_train_stopped_steps), \
+    cmocka_unit_test(test_train_goes_on_after_an_error), cmocka_unit_test(test_train_unknown_labels), \
+    cmocka_unit_test(test_train_freezing), cmocka_unit_test(test_train_all_frozen), cmocka_unit_test(test_train_rates), \
+    cmocka_unit_test(test_train_set_weight), cmocka_unit_test(test_train_evaluate_only), cmocka_unit_test(test_train_dropout), \
+    cmocka_unit_test(test_train_schedules), cmocka_unit_test(test_train_set_lr), cmocka_unit_test(test_train_average), \
+    cmocka_unit_test(test_train_lazy_rows), cmocka_unit_test(test_train_resume), cmocka_unit_test(test_train_resume_refuses), \
+    cmocka_unit_test(test_train_transfer), cmocka_unit_test(test_train_evaluate), cmocka_unit_test(test_train_evaluate_edges), \
+    cmocka_unit_test(test_train_samplers), cmocka_unit_test(test_train_sampler_seeds), cmocka_unit_test(test_train_fit_keeps_the_best), \
+    cmocka_unit_test(test_train_fit_patience), cmocka_unit_test(test_train_fit_plateau), cmocka_unit_test(test_train_fit_callback_stops), \
+    cmocka_unit_test(test_train_fit_learns), cmocka_unit_test(test_train_fit_without_validation), \
+    cmocka_unit_test(test_train_fit_accumulates), cmocka_unit_test(test_train_fit_two_sets), cmocka_unit_test(test_train_fit_errors), \
+    cmocka_unit_test(test_train_allocations_fail), cmocka_unit_test(test_train_pushes_fail)
