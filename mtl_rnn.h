@@ -3119,7 +3119,7 @@ MTL__VECTOR mtl__vec mtl__whole(mtl__vec x, float a, mtl__power *power)
 {
     const mtl__vec shifter = mtl__all(12583039.0f), sum = mtl__hidden(mtl__muladd(x, mtl__all(a), shifter));
     *power = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(sum), 23));
-    return mtl__sub(sum, shifter);
+    return mtl__hidden(mtl__sub(sum, shifter));
 }
 MTL__VECTOR mtl__vec mtl__scaled(mtl__vec y, mtl__power power) { return mtl__mul(y, power); }
 MTL__VECTOR mtl__vec mtl__div(mtl__vec a, mtl__vec b)
@@ -3223,7 +3223,7 @@ MTL__VECTOR mtl__vec mtl__whole(mtl__vec x, float a, mtl__power *power)
 {
     const mtl__vec shifter = mtl__all(12583039.0f), sum = mtl__hidden(mtl__muladd(x, mtl__all(a), shifter));
     *power = _mm_castsi128_ps(_mm_slli_epi32(_mm_castps_si128(sum), 23));
-    return mtl__sub(sum, shifter);
+    return mtl__hidden(mtl__sub(sum, shifter));
 }
 MTL__VECTOR mtl__vec mtl__scaled(mtl__vec y, mtl__power power) { return mtl__mul(y, power); }
 MTL__VECTOR mtl__vec mtl__div(mtl__vec a, mtl__vec b)
@@ -3313,7 +3313,7 @@ MTL__VECTOR mtl__vec mtl__whole(mtl__vec x, float a, mtl__power *power)
 {
     const mtl__vec shifter = mtl__all(12583039.0f), sum = mtl__hidden(mtl__muladd(x, mtl__all(a), shifter));
     *power = vreinterpretq_f32_u32(vshlq_n_u32(MTL__FN(mtl__bits)(sum), 23));
-    return mtl__sub(sum, shifter);
+    return mtl__hidden(mtl__sub(sum, shifter));
 }
 MTL__VECTOR mtl__vec mtl__scaled(mtl__vec y, mtl__power power) { return mtl__mul(y, power); }
 MTL__VECTOR void mtl__transpose(const float *from, size_t from_stride, float *to, size_t to_stride)
@@ -6847,7 +6847,7 @@ static void mtl__run_weight_gradients(mtl_run *run, mtl__product_weights *p, con
         mtl__run_product_weights(run, p);
     }
     db = bias ? mtl_run_tensor_grad(run, bias, &add) : NULL;
-    if (db && !mtl__dry(run)) {
+    if (db && !mtl__dry(run) && !mtl__failed(run->error)) {
         p->accumulate = add;
         mtl__run_kernels(run)->column_sums(p, db);
     }
@@ -7587,7 +7587,7 @@ static void mtl__cell_initial_gradient(const mtl_run *run, const mtl__cell_data 
                                        mtl_real *grad, int add)
 {
     size_t b, u, stride = mtl__padded(d->cell->units);
-    if (!grad || mtl__dry(run)) return;
+    if (!grad || mtl__dry(run) || mtl__failed(run->error)) return;
     for (b = 0; b < d->packing->sequences; b++)
         for (u = 0; u < d->cell->units; u++) {
             mtl_real *to = grad + b * initial->stride + u;
@@ -7943,6 +7943,7 @@ static mtl_activation *mtl__loss_forward(mtl_run *run, const mtl__loss_data *how
 static int mtl__target_is_given(const mtl_target *t, size_t item, size_t width)
 {
     size_t j;
+    if (!t) return 0;
     if (t->labels) return t->labels[item] >= 0;
     if (t->distribution) return !mtl__is_nan(t->distribution[item * width]);
     if (!t->values) return 0;
@@ -8312,32 +8313,40 @@ static size_t mtl__task_items(const mtl__task *task, size_t sequences, size_t ro
     return task->desc->level == MTL_LEVEL_SEQUENCE ? sequences : rows;
 }
 
-/* Fails with the sequence and step that the caller's item belongs to. */
-static int mtl__task_fail_item(const mtl__task *task, const int *lengths, size_t item, long long value, mtl_error *err)
+/* Fails as "task T: WHAT of sequence S, step N FAULT", for one of the caller's items. */
+static int mtl__task_fail_item(const mtl__task *task, const int *lengths, size_t item, int code, const char *what, const char *fault, mtl_error *err)
 {
+    const char *name = task->desc->name;
     size_t s = 0, step = item;
     if (task->desc->level == MTL_LEVEL_SEQUENCE)
-        return mtl__fail(err, MTL_ERROR_RANGE, task->desc->name, (long long)item, "task %s: label %l of sequence %z is not among its %z classes",
-                         task->desc->name, value, item, task->outputs);
+        return mtl__fail(err, code, name, (long long)item, "task %s: %s of sequence %z %s", name, what, item, fault);
     while (step >= (size_t)lengths[s]) step -= (size_t)lengths[s++];
-    return mtl__fail(err, MTL_ERROR_RANGE, task->desc->name, (long long)item, "task %s: label %l of sequence %z, step %z is not among its %z classes",
-                     task->desc->name, value, s, step, task->outputs);
+    return mtl__fail(err, code, name, (long long)item, "task %s: %s of sequence %z, step %z %s", name, what, s, step, fault);
+}
+
+static int mtl__task_fail_label(const mtl__task *task, const int *lengths, size_t item, int label, mtl_error *err)
+{
+    char what[32], fault[48];
+    mtl__print(what, sizeof what, "label %d", label);
+    mtl__print(fault, sizeof fault, "is not among its %z classes", task->outputs);
+    return mtl__task_fail_item(task, lengths, item, MTL_ERROR_RANGE, what, fault, err);
 }
 
 /* Checks a batch's targets of one task and adds up its labelled items and their share of the divisor. */
 static int mtl__task_count(const mtl__task *task, const mtl_target *target, size_t items, const int *lengths, size_t *labelled,
                            double *divisor, mtl_error *err)
 {
+    const mtl_real *numbers = !target ? NULL : target->values ? target->values : target->distribution;
     size_t i, j;
     if (mtl__failed(err)) return err->code;
     for (i = 0; target && i < items; i++) {
         double weight = task->desc->kind == MTL_TASK_REAL ? (double)task->outputs : 1;
         if (target->labels && (target->labels[i] >= (int)task->outputs || target->labels[i] < MTL_UNKNOWN_LABEL))
-            return mtl__task_fail_item(task, lengths, i, target->labels[i], err);
+            return mtl__task_fail_label(task, lengths, i, target->labels[i], err);
         if (!mtl__target_is_given(target, i, task->outputs)) continue;
-        for (j = 0; target->values && j < task->outputs; j++)
-            if (!mtl__is_finite(target->values[i * task->outputs + j]))
-                return mtl__fail(err, MTL_ERROR_NUMBER, task->desc->name, (long long)i, "task %s: target %z is infinite", task->desc->name, i);
+        for (j = 0; numbers && j < task->outputs; j++)
+            if (!mtl__is_finite(numbers[i * task->outputs + j]))
+                return mtl__task_fail_item(task, lengths, i, MTL_ERROR_NUMBER, "the target", "is not finite (a missing one is NaN)", err);
         if (target->labels && task->desc->class_weights) weight = (double)task->desc->class_weights[target->labels[i]];
         ++*labelled;
         *divisor += weight;
@@ -9026,20 +9035,18 @@ static void mtl__state_keep(const mtl_run *run, const mtl_activation *a, mtl_rea
 
 /* ---- the forward pass that training and prediction share ----------------------------------------------------------- */
 
-/* Checks ids, so that nothing below has to. */
-static int mtl__input_check(const mtl__input_layer *layer, const mtl_input *input, const mtl_packing *p, mtl_error *err)
+/* Checks one step's id or features. row: of all steps in the caller's order, step t of sequence s. */
+static int mtl__input_check(const mtl__input_layer *layer, const mtl_input *input, size_t row, size_t s, int t, mtl_error *err)
 {
-    size_t n;
     const char *name = layer->desc->name;
-    if (mtl__failed(err)) return err->code;
-    if (layer->embedding ? !input->ids : !input->rows)
-        return mtl__fail(err, MTL_ERROR_ARGUMENT, name, -1, "input %s: %s is NULL", name, layer->embedding ? "ids" : "rows");
-    for (n = 0; layer->embedding && n < p->rows; n++) {
-        int row = p->caller_row[n], id = input->ids[row], s = p->caller_sequence[n];
-        if (id < 0 || id >= layer->desc->vocabulary)
-            return mtl__fail(err, MTL_ERROR_RANGE, name, row, "input %s: id %d of sequence %d, step %d is not in 0 .. %d", name, id, s,
-                             row - p->starts[s], layer->desc->vocabulary - 1);
-    }
+    size_t j, features = (size_t)layer->desc->features;
+    if (layer->embedding && (input->ids[row] < 0 || input->ids[row] >= layer->desc->vocabulary))
+        return mtl__fail(err, MTL_ERROR_RANGE, name, (long long)row, "input %s: id %d of sequence %z, step %d is not in 0 .. %d", name,
+                         input->ids[row], s, t, layer->desc->vocabulary - 1);
+    for (j = 0; j < features; j++)
+        if (!mtl__is_finite(input->rows[row * features + j]))
+            return mtl__fail(err, MTL_ERROR_NUMBER, name, (long long)row, "input %s: column %z of sequence %z, step %d is not a finite number",
+                             name, j, s, t);
     return MTL_OK;
 }
 
@@ -9049,7 +9056,6 @@ static mtl_activation *mtl__input_forward(mtl_run *run, const mtl__input_layer *
     const mtl_input_desc *d = layer->desc;
     mtl_activation *x;
     if (mtl__dry(run)) input = &nothing;
-    else if (mtl__input_check(layer, input, run->packing, run->error)) return NULL;
     x = layer->embedding ? mtl__embedding_forward(run, layer->embedding, input->ids, d->scale, d->padding_zero, d->name)
                          : mtl__features_forward(run, input->rows, (size_t)d->features, &layer->scaling, d->name);
     return mtl__dropout_layer(run, d->dropout, d->dropout_per_sequence ? run->packing->caller_sequence : run->packing->caller_row, x, "");
@@ -9103,15 +9109,28 @@ static int mtl__state_fits(const mtl_state *state, const mtl_model *model, size_
     return 1;
 }
 
-/* Checks what can be checked of a batch before its packing exists. */
+/* Checks lengths, ids and features of a batch or a data set before its packing exists, so that nothing below has to. */
 static int mtl__batch_check(const mtl_model *model, const mtl_batch *batch, mtl_error *err)
 {
+    size_t i, s, row = 0;
+    int t;
     if (mtl__failed(err)) return err->code;
     if (!batch || !batch->lengths || !batch->inputs)
         return mtl__fail(err, MTL_ERROR_ARGUMENT, "batch", -1, "batch%s is NULL", !batch ? "" : !batch->lengths ? ".lengths" : ".inputs");
-    if (batch->state && !mtl__state_fits(batch->state, model, batch->sequences))
+    if (batch->state && (batch->state->sequences != batch->sequences || batch->state->cell_count != model->cell_count))
         return mtl__fail(err, MTL_ERROR_ARGUMENT, "state", (long long)batch->state->sequences,
                          "the batch's state was made for %z sequences or another model; the batch has %z sequences", batch->state->sequences, batch->sequences);
+    for (i = 0; i < model->desc.input_count; i++)
+        if (model->inputs[i].embedding ? !batch->inputs[i].ids : !batch->inputs[i].rows)
+            return mtl__fail(err, MTL_ERROR_ARGUMENT, model->desc.inputs[i].name, -1, "input %s: %s is NULL", model->desc.inputs[i].name,
+                             model->inputs[i].embedding ? "ids" : "rows");
+    for (s = 0; s < batch->sequences; s++) {
+        if (batch->lengths[s] < 1)
+            return mtl__fail(err, MTL_ERROR_RANGE, "lengths", (long long)s, "sequence %z has length %d; at least 1 is needed", s, batch->lengths[s]);
+        for (t = 0; t < batch->lengths[s]; t++, row++)
+            for (i = 0; i < model->desc.input_count; i++)
+                if (mtl__input_check(&model->inputs[i], &batch->inputs[i], row, s, t, err)) return err->code;
+    }
     return MTL_OK;
 }
 
@@ -10220,17 +10239,20 @@ static void mtl__optimizer_apply(mtl__optimizer *o, mtl_run *run, double lr, dou
     mtl__update_piece *pieces;
     mtl__update_job job;
     mtl__average_job average;
-    if (mtl__failed(run->error)) return;
     for (i = 0; i < o->set->count; i++) {
-        mtl_gradient *g = &o->gradients->of[i];
-        if (g->state == MTL_GRAD_NONE || o->set->tensors[i]->frozen) continue;
-        if (g->state == MTL_GRAD_ROWS && !mtl__update_rows_only(o)) mtl__gradient_densify(o->gradients, o->set->tensors[i]);
-        o->steps[i]++;
-        updates[i] = mtl__update_of(o, i, lr, scale);
+        const mtl_tensor *t = o->set->tensors[i];
+        if (o->gradients->of[i].state == MTL_GRAD_ROWS && !t->frozen && !mtl__update_rows_only(o)) mtl__gradient_densify(o->gradients, t);
         count += mtl__update_pieces(o, i, NULL);
     }
     pieces = (mtl__update_piece *)mtl_run_push(run, count * sizeof *pieces);
-    for (i = 0; pieces && i < o->set->count; i++) n += mtl__update_pieces(o, i, pieces + n);
+    if (mtl__failed(run->error)) return;    /* the last thing that can fail: nothing has changed yet */
+    for (i = 0; i < o->set->count; i++) {
+        size_t more = mtl__update_pieces(o, i, pieces + n);
+        if (!more) continue;
+        n += more;
+        o->steps[i]++;
+        updates[i] = mtl__update_of(o, i, lr, scale);
+    }
     job.optimizer = o;
     job.kernels = mtl__run_kernels(run);
     job.updates = updates;
@@ -10427,11 +10449,7 @@ static void mtl__trainer_count(mtl_trainer *t, const mtl_batch *batches, size_t 
     }
     for (i = 0; i < count && !mtl__batch_check(t->model, &batches[i], err); i++) {
         size_t rows = 0;
-        for (s = 0; s < batches[i].sequences; s++) {
-            if (batches[i].lengths[s] < 1)
-                mtl__fail(err, MTL_ERROR_RANGE, "lengths", (long long)s, "sequence %z has length %d; at least 1 is needed", s, batches[i].lengths[s]);
-            rows += (size_t)(batches[i].lengths[s] > 0 ? batches[i].lengths[s] : 0);
-        }
+        for (s = 0; s < batches[i].sequences; s++) rows += (size_t)batches[i].lengths[s];
         for (k = 0; k < t->model->desc.task_count; k++) {
             const mtl_target *target = batches[i].targets ? &batches[i].targets[k] : NULL;
             mtl__task_check_kind(&t->model->tasks[k], target, err);
@@ -10560,10 +10578,23 @@ static int mtl__dataset_init(mtl__dataset *set, const mtl_batch *data, const mtl
     set->data = data;
     set->starts = (size_t *)mtl__arena_zero(arena, data->sequences, sizeof(size_t), "a data set", err);
     for (s = 0; set->starts && s < data->sequences; s++) {
-        if (data->lengths[s] < 1)
-            return mtl__fail(err, MTL_ERROR_RANGE, "lengths", (long long)s, "sequence %z has length %d; at least 1 is needed", s, data->lengths[s]);
         set->starts[s] = set->rows;
         set->rows += (size_t)data->lengths[s];
+    }
+    return err->code;
+}
+
+/* Checks all targets at once, so that errors name sequences of the data set and not of some batch. */
+static int mtl__dataset_check(const mtl__dataset *set, const mtl_model *model, mtl_error *err)
+{
+    const mtl_batch *data = set->data;
+    size_t k;
+    for (k = 0; data->targets && k < model->desc.task_count; k++) {
+        const mtl__task *task = &model->tasks[k];
+        size_t labelled = 0;
+        double divisor = 0;
+        mtl__task_check_kind(task, &data->targets[k], err);
+        mtl__task_count(task, &data->targets[k], mtl__task_items(task, data->sequences, set->rows), data->lengths, &labelled, &divisor, err);
     }
     return err->code;
 }
@@ -10735,15 +10766,9 @@ static void mtl__evaluate_set(mtl__evaluation *e, const mtl_batch *data, mtl_are
 {
     mtl_arena_mark mark = mtl_arena_save(arena), inner;
     mtl__dataset set;
-    size_t *order, *scratch, first, n, s, k;
+    size_t *order, *scratch, first, n, s;
     if (mtl__dataset_init(&set, data, e->predictor->session.model, arena, err)) return;
-    for (k = 0; data->targets && k < e->predictor->session.model->desc.task_count; k++) {
-        const mtl__task *task = &e->predictor->session.model->tasks[k];
-        size_t labelled = 0;
-        double divisor = 0;
-        mtl__task_check_kind(task, &data->targets[k], err);
-        mtl__task_count(task, &data->targets[k], mtl__task_items(task, data->sequences, set.rows), data->lengths, &labelled, &divisor, err);
-    }
+    mtl__dataset_check(&set, e->predictor->session.model, err);
     order = (size_t *)mtl__arena_zero(arena, data->sequences, sizeof *order, "evaluation", err);
     scratch = (size_t *)mtl__arena_zero(arena, data->sequences, sizeof *scratch, "evaluation", err);
     if (mtl__failed(err)) return;
@@ -10843,7 +10868,7 @@ static int mtl__sampler_init(mtl__sampler *p, const mtl_batch *train, size_t cou
     p->sets = (mtl__sampler_set *)mtl__arena_zero(arena, count, sizeof *p->sets, "data sets", err);
     for (i = 0; i < count && !mtl__failed(err); i++) {
         mtl__sampler_set *s = &p->sets[i];
-        if (mtl__dataset_init(&s->set, &train[i], model, arena, err)) break;
+        if (mtl__dataset_init(&s->set, &train[i], model, arena, err) || mtl__dataset_check(&s->set, model, err)) break;
         if (!train[i].sequences) mtl__fail(err, MTL_ERROR_ARGUMENT, "train", (long long)i, "data set %z has no sequences", i);
         s->batches = (train[i].sequences + (size_t)desc->batch - 1) / (size_t)desc->batch;
         s->order = (size_t *)mtl__arena_zero(arena, train[i].sequences, sizeof(size_t), "data sets", err);

@@ -155,7 +155,9 @@ def draw_trainer(draw):
     if kind == "rmsprop":
         how["beta2"] = 0.99
     if kind in ("adam", "adamw") and draw.chance(0.4):
-        how |= {"beta1": draw.number(0.5, 0.95), "beta2": draw.number(0.8, 0.999), "epsilon": 1e-6}
+        how |= {"beta1": draw.number(0.5, 0.95), "beta2": draw.number(0.8, 0.999)}
+    if kind != "sgd" and draw.chance(0.75):     # the default, 1e-8, makes a full step of what rounding leaves of a zero gradient
+        how["epsilon"] = draw.one_of([1e-4, 1e-5])
     if kind == "adamw":
         how["decay"] = draw.number(0.01, 0.5)
     elif draw.chance(0.3):

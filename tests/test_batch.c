@@ -257,7 +257,7 @@ static void test_batch_bad_batches(void **state)
         { batch_no_rows, MTL_ERROR_ARGUMENT, "numbers", -1, "input numbers: rows is NULL" },
         { batch_id_large, MTL_ERROR_RANGE, "words", 6, "id 23 of sequence 2, step 2 is not in 0 .. 22" },
         { batch_id_negative, MTL_ERROR_RANGE, "words", 3, "id -1 of sequence 1, step 0" },
-        { batch_row_nan, MTL_ERROR_NUMBER, "numbers", 5, "column 1" },
+        { batch_row_nan, MTL_ERROR_NUMBER, "numbers", 5, "column 1 of sequence 2, step 1 is not a finite number" },
         { batch_row_infinite, MTL_ERROR_NUMBER, "numbers", 0, "column 0" },
     };
     static const int lengths[] = { 3, 1, 4 };

@@ -6,7 +6,7 @@
 # Works in a folder of its own and needs nothing but a POSIX shell and its tools (python3, where there is one, checks JSON).
 # Prints "ok N name" or "not ok N name" for each check and ends with "N passed, N failed". MTL_TEST_QUICK=1 trains less.
 
-[ $# -eq 1 ] || { echo "usage: $0 path/to/mtl" >&2; exit 2; }
+[ $# -gt 0 ] || set -- "$(dirname "$0")/../build/mtl"
 case $1 in /*) mtl=$1 ;; *) mtl=$PWD/$1 ;; esac
 [ -x "$mtl" ] || { echo "$0: $1 is not a program" >&2; exit 2; }
 LC_ALL=C export LC_ALL

@@ -230,7 +230,7 @@ static void test_train_stopped_steps(void **state)
         { train_share_infinite, MTL_ERROR_NUMBER, "share", 1, "sequence 1" },
         { train_share_nan_inside, MTL_ERROR_NUMBER, "share", 1, "sequence 1" },
         { train_id_large, MTL_ERROR_RANGE, "words", 7, "id 1000 of sequence 2, step 3" },
-        { train_feature_nan, MTL_ERROR_NUMBER, "numbers", 2, "column 0" },
+        { train_feature_nan, MTL_ERROR_NUMBER, "numbers", 2, "column 0 of sequence 0, step 2" },
         { train_loss_overflows, MTL_ERROR_NUMBER, "number", -1, "no weight was changed" },
         { train_weight_is_nan, MTL_ERROR_NUMBER, NULL, -1, "no weight was changed" },
     };
