@@ -689,9 +689,9 @@ static void test_losses_refused_targets(void **state)
     losses_refused(&s, MTL_ERROR_RANGE, "class", 6, "label -3");
     labels[6] = 0;
     numbers[2] = test_infinity();
-    losses_refused(&s, MTL_ERROR_NUMBER, "real", 2, "infinite");
+    losses_refused(&s, MTL_ERROR_NUMBER, "real", 2, "not finite");
     numbers[2] = -test_infinity();
-    losses_refused(&s, MTL_ERROR_NUMBER, "real", 2, "infinite");
+    losses_refused(&s, MTL_ERROR_NUMBER, "real", 2, "not finite");
     numbers[2] = 0;
     s.targets[1].values = NULL;
     s.targets[1].labels = labels;
