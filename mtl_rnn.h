@@ -4589,7 +4589,8 @@ static const mtl__kernels MTL__FN(mtl__kernels) = {
      MTL__TARGET   what the stamp's functions may use, whatever flags the program is compiled with
 
    MTL_SINGLE_ISA, defined as one of the MTL_ISA_* names, leaves only that stamp (smaller program; the header then does not
-   run where the instruction set is missing, and says so). MTL_NO_SIMD leaves only the scalar one.
+   run where the instruction set is missing, and says so). Where no vectors can be compiled (MTL_NO_SIMD, MTL_REAL double,
+   another processor or compiler) there is the scalar stamp, and only that.
    ------------------------------------------------------------------------------------------------------------------ */
 #ifndef MTL_HEADER_NAME
 #  define MTL_HEADER_NAME "mtl_rnn.h"
@@ -4607,6 +4608,10 @@ static const mtl__kernels MTL__FN(mtl__kernels) = {
 #  define MTL__STAMPED(isa) (MTL__CAT(MTL__NUMBER_OF_, MTL_SINGLE_ISA) == MTL__NUMBER_OF_##isa)
 #endif
 
+#if MTL__STAMPED(MTL_ISA_SCALAR) || !(defined(MTL__X86) || defined(MTL__NEON))
+#  define MTL__SCALAR 1
+#endif
+
 /* A table's number is its stamp's. */
 typedef char mtl__stamp_check[MTL_ISA_SCALAR == 1 && MTL_ISA_SSE2 == 2 && MTL_ISA_AVX2 == 3 && MTL_ISA_AVX512 == 4 && MTL_ISA_NEON == 5 ? 1 : -1];
 
@@ -4620,7 +4625,7 @@ typedef char mtl__stamp_check[MTL_ISA_SCALAR == 1 && MTL_ISA_SSE2 == 2 && MTL_IS
 #  endif
 #endif
 
-#if MTL__STAMPED(MTL_ISA_SCALAR)
+#ifdef MTL__SCALAR
 #  define MTL__STAMP 1
 #  define MTL__ISA scalar
 #  include MTL_HEADER_NAME
@@ -4706,7 +4711,7 @@ typedef char mtl__stamp_check[MTL_ISA_SCALAR == 1 && MTL_ISA_SSE2 == 2 && MTL_IS
 
 /* All tables of this program, worst first. */
 static const mtl__kernels *const mtl__kernel_tables[] = {
-#if MTL__STAMPED(MTL_ISA_SCALAR)
+#ifdef MTL__SCALAR
     &mtl__kernels_scalar,
 #endif
 #if defined(MTL__X86) && MTL__STAMPED(MTL_ISA_SSE2)
@@ -9117,7 +9122,7 @@ static int mtl__batch_check(const mtl_model *model, const mtl_batch *batch, mtl_
     if (mtl__failed(err)) return err->code;
     if (!batch || !batch->lengths || !batch->inputs)
         return mtl__fail(err, MTL_ERROR_ARGUMENT, "batch", -1, "batch%s is NULL", !batch ? "" : !batch->lengths ? ".lengths" : ".inputs");
-    if (batch->state && (batch->state->sequences != batch->sequences || batch->state->cell_count != model->cell_count))
+    if (batch->state && !mtl__state_fits(batch->state, model, batch->sequences))
         return mtl__fail(err, MTL_ERROR_ARGUMENT, "state", (long long)batch->state->sequences,
                          "the batch's state was made for %z sequences or another model; the batch has %z sequences", batch->state->sequences, batch->sequences);
     for (i = 0; i < model->desc.input_count; i++)

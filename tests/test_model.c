@@ -1026,6 +1026,32 @@ static void test_model_import_of_other_types(void **state)
     }
 }
 
+/* Every kind of file that is written, opened by Python's own safetensors. Skipped where there is none: see .ci/test.sh. */
+static void test_model_files_in_the_stock_loader(void **state)
+{
+    const char *python = getenv("MTL_TEST_PYTHON");
+    mtl_error err = {0};
+    mtl_model *model;
+    mtl_trainer *trainer;
+    char path[3][256], command[1024];
+    int i, status;
+    (void)state;
+    if (!python || !*python) skip();
+    for (i = 0; i < 3; i++) snprintf(path[i], sizeof path[i], "%s", test_path(i == 0 ? "model" : i == 1 ? "trainer" : "export"));
+    model = model_create_full();
+    trainer = mtl_trainer_create(model, NULL, &err);
+    mtl_model_save(model, path[0], &err);
+    mtl_trainer_save(trainer, path[1], &err);
+    mtl_model_export(model, path[2], NULL, 0, &err);
+    TEST_FINE(&err);
+    snprintf(command, sizeof command, "%s tests/stock_loader.py '%s' '%s' '%s'", python, path[0], path[1], path[2]);
+    status = system(command);
+    for (i = 0; i < 3; i++) remove(path[i]);
+    assert_int_equal(status, 0);
+    mtl_trainer_destroy(trainer);
+    mtl_model_destroy(model);
+}
+
 #define TEST_MODEL \
     cmocka_unit_test(test_model_every_field_is_kept), cmocka_unit_test(test_model_path_memory_and_callbacks), \
     cmocka_unit_test(test_model_notes), cmocka_unit_test(test_model_save_keeps_the_old_file), \
@@ -1036,4 +1062,4 @@ static void test_model_import_of_other_types(void **state)
     cmocka_unit_test(test_model_lookup), cmocka_unit_test(test_model_initial_values), cmocka_unit_test(test_model_scales_are_checked), \
     cmocka_unit_test(test_model_import_export), cmocka_unit_test(test_model_export_of_parts), \
     cmocka_unit_test(test_model_import_mismatches), cmocka_unit_test(test_model_import_of_another_shape), \
-    cmocka_unit_test(test_model_import_of_other_types)
+    cmocka_unit_test(test_model_import_of_other_types), cmocka_unit_test(test_model_files_in_the_stock_loader)
