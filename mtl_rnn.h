@@ -109,8 +109,6 @@
 
 #ifndef MTL_REAL
 #define MTL_REAL float
-#else
-#define MTL__REAL_GIVEN 1
 #endif
 typedef MTL_REAL mtl_real;      /* float; with `#define MTL_REAL double` before the header: double, scalar code only */
 
@@ -613,7 +611,8 @@ typedef struct mtl_batch {
 /* ---- the model ------------------------------------------------------------------------------------------------------------ */
 
 typedef struct mtl_model mtl_model;
-/* Exact bytes that mtl_model_init needs. 0 on error. Borrows a few kilobytes from malloc while it runs. */
+/* Exact bytes that mtl_model_init needs. 0 on error (words and labels that stand twice are found by init alone). Borrows a few
+   kilobytes from malloc while it runs. */
 MTL_DEF size_t mtl_model_size(const mtl_model_desc *desc, mtl_error *err);
 /* A model in the caller's buffer (aligned to 64), which must outlive it; nothing else is allocated. Descs, names, words and labels
    are copied. Errors: FIELD with the field's path ("tasks[1].classes"), BUFFER with the bytes needed. */
@@ -884,14 +883,14 @@ MTL_DEF int mtl_check_gradients(double (*loss)(void *user), void *user, const mt
 #include <stdint.h>
 #include <math.h>
 
-#ifdef MTL__REAL_GIVEN          /* MTL_REAL double: no vector code, libm's exp and tanh, files hold F64 */
-#  define MTL__REAL_IS_DOUBLE 1
-#else
-#  define MTL__REAL_IS_DOUBLE 0
-#endif
-
 #define MTL__CAT2(a, b) a##b
 #define MTL__CAT(a, b) MTL__CAT2(a, b)
+
+/* MTL_REAL double: no vector code, libm's exp and tanh, files hold F64. The preprocessor compares the word. */
+#define MTL__REAL_NAME_float 0
+#define MTL__REAL_NAME_double 1
+#define MTL__REAL_IS_DOUBLE MTL__CAT(MTL__REAL_NAME_, MTL_REAL)
+
 #define MTL__COUNT(array) (sizeof(array) / sizeof((array)[0]))
 #define MTL__ALIGNMENT 64       /* a cache line, and an AVX-512 vector */
 

@@ -21,6 +21,7 @@ gcc-c99          gcc                     tests       -std=c99 -O2
 gcc-c11          gcc                     tests       -std=c11 -O2
 gcc-O0           gcc                     tests       -std=c99 -O0
 gcc-fast-math    gcc                     tests       -std=c99 -O2 -ffast-math
+clang-fast-math  clang                   tests       -std=c99 -O2 -ffast-math
 clang-c99        clang                   tests       -std=c99 -O2
 clang-c11        clang                   tests       -std=c11 -O2
 g++-c++17        g++                     smoke       -x c++ -std=c++17 -O2 -Wall -Wextra -Werror
