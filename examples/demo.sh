@@ -52,6 +52,6 @@ done <"$out/baseline.txt"
 
 printf '\nThe command predicts (mtl predict):\n'
 printf '%s\n' "could you please turn the kitchen light off" "remind me to lock the front door at nine" \
-    "i am really not happy with this song , skip it now" | build/mtl predict --model "$out/joint.safetensors"
+    "this is really annoying , turn off the bedroom heater right now" | build/mtl predict --model "$out/joint.safetensors"
 printf '\nA C program loads the same model (examples/use_model.c):\n'
 build/use_model "$out/joint.safetensors" "set the bedroom heater to twenty degrees right now"
