@@ -2544,7 +2544,8 @@ typedef struct mtl__cell_pass {
     size_t units;
     const mtl__steps *time;
     /* forward */
-    mtl_real *z; size_t z_block;                /* [block][row][G][16], row stride G*16. In: input product with every bias that is
+    mtl_real *z;
+    size_t z_block; /* [block][row][G][16], row stride G*16. In: input product with every bias that is
                                                    outside the reset. Out (keep): activated gates (RNN: nothing to keep, y is the state) */
     const mtl_real *packed;                     /* W_hh, forward packing. GRU with reset_before: gates r,z (G = 2) */
     const mtl_real *packed_n;                   /* GRU with reset_before: W_hn, forward packing (G = 1) */
@@ -2559,7 +2560,8 @@ typedef struct mtl__cell_pass {
     mtl_real *scratch;                          /* reset_before: [B][padded H] for r*h when !keep and in backward */
     /* backward */
     const mtl_real *dy; size_t dy_stride;       /* [N][H] gradient of y, NULL: zero */
-    mtl_real *dz; size_t dz_block;              /* [block][row][S][16], row stride S*16. LSTM S = 4: i f g o. RNN S = 1.
+    mtl_real *dz;
+    size_t dz_block; /* [block][row][S][16], row stride S*16. LSTM S = 4: i f g o. RNN S = 1.
                                                    GRU reset after S = 4: n r z and n*r (the gradient of W_hn h + b_hn), so that slots
                                                    0..2 belong to the input product (gate order n r z) and slots 1..3 to the hidden
                                                    product (r z n). GRU reset before S = 3: n r z; W_hn belongs to slot 0 with source
@@ -2810,14 +2812,15 @@ MTL__INLINE void mtl__cell_advance(const mtl__cell_pass *p, mtl__cell_block *b, 
 /* What the element-wise part does next, `at` being the first of the blocks left; returns how many blocks that is.
    - One row is too little to work on: then whole blocks, up to 16 of them, take the place of rows.
    - Of the last block, with fewer than 16 units left, what is exactly H wide is copied. */
-MTL__INLINE size_t mtl__cell_enter(const mtl__cell_pass *p, const mtl__cell_rows *part, const mtl__cell_block *at, size_t units_left,
-                                   mtl__cell_stage *stage, mtl__cell_block *b)
+MTL__INLINE size_t mtl__cell_enter(const mtl__cell_pass *p, const mtl__cell_rows *part, const mtl__cell_block *at,
+                                   size_t units_left, mtl__cell_stage *stage, mtl__cell_block *b)
 {
     const mtl_real *h = at->h;
     *b = *at;
     if (units_left < MTL__BLOCK) {
         if (b->h_before_row) mtl__cell_copy_in(&b->h_before, &b->h_before_row, b->rows, units_left, stage->h_before);
-        if (b->c_before_row && !part->linked) mtl__cell_copy_in(&b->c_before, &b->c_before_row, b->rows, units_left, stage->c_before);
+        if (b->c_before_row && !part->linked)
+            mtl__cell_copy_in(&b->c_before, &b->c_before_row, b->rows, units_left, stage->c_before);
         if (b->dy_row) mtl__cell_copy_in(&b->dy, &b->dy_row, b->rows, units_left, stage->dy);
         if (b->dz) mtl__cell_copy_in(&h, &b->h_row, b->rows, units_left, stage->h);
         b->h = stage->h;
@@ -2987,11 +2990,15 @@ MTL__VECTOR mtl__vec mtl__where_positive(mtl__vec x, mtl__vec y)
 {
     return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_GT_OQ), y);
 }
-MTL__VECTOR mtl__vec mtl__abs(mtl__vec x) { return _mm512_castsi512_ps(_mm512_and_si512(MTL__FN(mtl__bits)(x), _mm512_set1_epi32(0x7fffffff))); }
+MTL__VECTOR mtl__vec mtl__abs(mtl__vec x)
+{
+    return _mm512_castsi512_ps(_mm512_and_si512(MTL__FN(mtl__bits)(x), _mm512_set1_epi32(0x7fffffff)));
+}
 MTL__VECTOR mtl__vec mtl__minus_abs(mtl__vec x) { return _mm512_or_ps(x, _mm512_set1_ps(-0.0f)); }
 MTL__VECTOR mtl__vec mtl__with_sign(mtl__vec y, mtl__vec x)
 {
-    const __m512i bits = _mm512_ternarylogic_epi32(_mm512_set1_epi32(0x7fffffff), MTL__FN(mtl__bits)(y), MTL__FN(mtl__bits)(x), 0xca);
+    const __m512i bits =
+        _mm512_ternarylogic_epi32(_mm512_set1_epi32(0x7fffffff), MTL__FN(mtl__bits)(y), MTL__FN(mtl__bits)(x), 0xca);
     return _mm512_castsi512_ps(bits);
 }
 MTL__VECTOR mtl__vec mtl__keep_nan(mtl__vec y, mtl__vec x)
@@ -3040,7 +3047,8 @@ MTL__VECTOR void mtl__transpose(const float *from, size_t from_stride, float *to
     MTL__UNROLL
     for (i = 0; i < 4; i++) {
         const __m512 even0 = _mm512_shuffle_f32x4(r[i], r[4 + i], 0x88), odd0 = _mm512_shuffle_f32x4(r[i], r[4 + i], 0xdd);
-        const __m512 even8 = _mm512_shuffle_f32x4(r[8 + i], r[12 + i], 0x88), odd8 = _mm512_shuffle_f32x4(r[8 + i], r[12 + i], 0xdd);
+        const __m512 even8 = _mm512_shuffle_f32x4(r[8 + i], r[12 + i], 0x88),
+                     odd8 = _mm512_shuffle_f32x4(r[8 + i], r[12 + i], 0xdd);
         t[i] = _mm512_shuffle_f32x4(even0, even8, 0x88);
         t[8 + i] = _mm512_shuffle_f32x4(even0, even8, 0xdd);
         t[4 + i] = _mm512_shuffle_f32x4(odd0, odd8, 0x88);
@@ -3055,7 +3063,10 @@ MTL__VECTOR mtl__words mtl__words_from(uint32_t n)
     return _mm512_add_epi32(_mm512_set1_epi32((int)n), _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
 }
 MTL__VECTOR mtl__words mtl__words_add(mtl__words x, uint32_t n) { return _mm512_add_epi32(x, _mm512_set1_epi32((int)n)); }
-MTL__VECTOR mtl__words mtl__words_fold(mtl__words x, int shift) { return _mm512_xor_si512(x, _mm512_srli_epi32(x, (unsigned)shift)); }
+MTL__VECTOR mtl__words mtl__words_fold(mtl__words x, int shift)
+{
+    return _mm512_xor_si512(x, _mm512_srli_epi32(x, (unsigned)shift));
+}
 MTL__VECTOR mtl__words mtl__words_mul(mtl__words x, uint32_t n) { return _mm512_mullo_epi32(x, _mm512_set1_epi32((int)n)); }
 MTL__VECTOR mtl__vec mtl__where_not_below(mtl__words w, uint32_t limit, mtl__vec y)
 {
@@ -3280,7 +3291,10 @@ MTL__VECTOR float mtl__lanes_max(mtl__vec x)
 
 typedef float32x4_t mtl__vec;
 MTL__VECTOR uint32x4_t MTL__FN(mtl__bits)(mtl__vec x) { return vreinterpretq_u32_f32(x); }
-MTL__VECTOR mtl__vec MTL__FN(mtl__masked)(uint32x4_t mask, mtl__vec x) { return vreinterpretq_f32_u32(vandq_u32(mask, MTL__FN(mtl__bits)(x))); }
+MTL__VECTOR mtl__vec MTL__FN(mtl__masked)(uint32x4_t mask, mtl__vec x)
+{
+    return vreinterpretq_f32_u32(vandq_u32(mask, MTL__FN(mtl__bits)(x)));
+}
 MTL__VECTOR mtl__vec mtl__all(float x) { return vdupq_n_f32(x); }
 MTL__VECTOR mtl__vec mtl__load(const float *p) { return vld1q_f32(p); }
 MTL__VECTOR void mtl__store(float *p, mtl__vec x) { vst1q_f32(p, x); }
@@ -3544,7 +3558,9 @@ MTL__KERNEL void MTL__FN(mtl__activate_backward)(int activation, size_t n, const
     for (i = 0; i + MTL__LANES <= n; i += MTL__LANES)
         mtl__store(dx + i, MTL__FN(mtl__activation_slope)(activation, mtl__load(y + i), mtl__load(dy + i)));
     if (i < n)
-        mtl__store_some(dx + i, MTL__FN(mtl__activation_slope)(activation, mtl__load_some(y + i, n - i), mtl__load_some(dy + i, n - i)), n - i);
+        mtl__store_some(dx + i,
+                        MTL__FN(mtl__activation_slope)(activation, mtl__load_some(y + i, n - i), mtl__load_some(dy + i, n - i)),
+                        n - i);
 }
 
 MTL__KERNEL void MTL__FN(mtl__exponential)(size_t n, const mtl_real *x, mtl_real *y)
@@ -3579,7 +3595,8 @@ MTL__KERNEL void MTL__FN(mtl__multiply_add)(size_t n, const mtl_real *a, const m
     for (i = 0; i + MTL__LANES <= n; i += MTL__LANES)
         mtl__store(y + i, mtl__muladd(mtl__load(a + i), mtl__load(b + i), mtl__load(y + i)));
     if (i < n)
-        mtl__store_some(y + i, mtl__muladd(mtl__load_some(a + i, n - i), mtl__load_some(b + i, n - i), mtl__load_some(y + i, n - i)), n - i);
+        mtl__store_some(
+            y + i, mtl__muladd(mtl__load_some(a + i, n - i), mtl__load_some(b + i, n - i), mtl__load_some(y + i, n - i)), n - i);
 }
 
 /* Sum of x^2 in double: 16 sums, of the elements whose numbers agree modulo 16, added in order. The square of a float is exact
@@ -3590,7 +3607,8 @@ MTL__KERNEL double MTL__FN(mtl__sum_squares)(size_t n, const mtl_real *x)
     size_t i, part;
     for (i = 0; i + MTL__BLOCK <= n; i += MTL__BLOCK) {
         MTL__UNROLLED
-        for (part = 0; part < MTL__PARTS; part++) mtl__add_squares(mtl__load(x + i + part * MTL__LANES), sums + part * MTL__LANES);
+        for (part = 0; part < MTL__PARTS; part++)
+            mtl__add_squares(mtl__load(x + i + part * MTL__LANES), sums + part * MTL__LANES);
     }
     for (; i < n; i++) sums[i % MTL__BLOCK] += (double)x[i] * (double)x[i];
     for (i = 0; i < MTL__BLOCK; i++) total += sums[i];
@@ -3652,7 +3670,9 @@ MTL__KERNEL void MTL__FN(mtl__scale_rows)(const mtl__scale_rows *s, size_t row_b
         for (i = 0; i < whole; i += MTL__LANES)
             mtl__store(y + i, mtl__muladd(factor, mtl__load(x + i), s->accumulate ? mtl__load(y + i) : zero));
         if (rest)
-            mtl__store_some(y + i, mtl__muladd(factor, mtl__load_some(x + i, rest), s->accumulate ? mtl__load_some(y + i, rest) : zero), rest);
+            mtl__store_some(y + i,
+                            mtl__muladd(factor, mtl__load_some(x + i, rest), s->accumulate ? mtl__load_some(y + i, rest) : zero),
+                            rest);
     }
 }
 
@@ -3678,11 +3698,13 @@ MTL__KERNEL void MTL__FN(mtl__dropout)(const mtl__dropout *d, size_t row_begin, 
         uint32_t word[2];
         mtl__dropout_row(d, row, word);
         for (i = 0; i < whole; i += MTL__LANES) {
-            const mtl__vec kept = mtl__where_not_below(MTL__FN(mtl__dropout_words)(word, i), limit, mtl__mul(factor, mtl__load(x + i)));
+            const mtl__vec kept =
+                mtl__where_not_below(MTL__FN(mtl__dropout_words)(word, i), limit, mtl__mul(factor, mtl__load(x + i)));
             mtl__store(y + i, mtl__add(kept, d->accumulate ? mtl__load(y + i) : zero));
         }
         if (rest) {
-            const mtl__vec kept = mtl__where_not_below(MTL__FN(mtl__dropout_words)(word, i), limit, mtl__mul(factor, mtl__load_some(x + i, rest)));
+            const mtl__vec kept =
+                mtl__where_not_below(MTL__FN(mtl__dropout_words)(word, i), limit, mtl__mul(factor, mtl__load_some(x + i, rest)));
             mtl__store_some(y + i, mtl__add(kept, d->accumulate ? mtl__load_some(y + i, rest) : zero), rest);
         }
     }
@@ -3712,14 +3734,16 @@ MTL__KERNEL void MTL__FN(mtl__pack_forward)(size_t gates, size_t units, size_t i
             const size_t here = mtl__at_most(units - first, MTL__BLOCK);
             input = 0;
             if (here == MTL__BLOCK)
-                for (; input + MTL__BLOCK <= inputs; input += MTL__BLOCK) MTL__FN(mtl__transpose_block)(from + input, inputs, to + input * step, step);
+                for (; input + MTL__BLOCK <= inputs; input += MTL__BLOCK)
+                    MTL__FN(mtl__transpose_block)(from + input, inputs, to + input * step, step);
             for (; input < inputs; input++)
                 for (u = 0; u < MTL__BLOCK; u++) to[input * step + u] = u < here ? from[u * inputs + input] : 0;
         }
 }
 
 /* W [gates'*units][inputs] to [input block][block][gate][16 units][16 inputs]; slot g holds gate order[g] of W, or g itself. */
-MTL__KERNEL void MTL__FN(mtl__pack_backward)(size_t gates, size_t units, size_t inputs, const mtl_real *w, const int *order, mtl_real *packed)
+MTL__KERNEL void MTL__FN(mtl__pack_backward)(size_t gates, size_t units, size_t inputs, const mtl_real *w, const int *order,
+                                             mtl_real *packed)
 {
     size_t column, first, gate, u, part;
     for (column = 0; column < inputs; column += MTL__BLOCK) {
@@ -3749,7 +3773,8 @@ MTL__VECTOR void MTL__FN(mtl__tile_sum)(const size_t rows, const size_t blocks, 
 {
     const size_t width = blocks * MTL__PARTS, sums = rows * width;
     const size_t split = MTL__LANES == 1 || sums >= 8 ? 1 : sums >= 4 ? 2 : sums >= 2 ? 4 : 8;
-    const size_t a_row = t->a_row, a_step = transposed ? t->a_row : 1, b_block = t->b_block, b_step = t->b_step, length = t->length;
+    const size_t a_row = t->a_row, a_step = transposed ? t->a_row : 1, b_block = t->b_block, b_step = t->b_step,
+                 length = t->length;
     const int add = t->start == MTL__START_ADD, bias = t->start == MTL__START_BIAS;
     const mtl_real *from = add ? t->c : bias ? t->bias : mtl__zeros, *b = t->b;
     const size_t from_row = add ? t->c_row : 0, from_block = add ? t->c_block : bias ? (size_t)MTL__BLOCK : 0;
@@ -3763,7 +3788,8 @@ MTL__VECTOR void MTL__FN(mtl__tile_sum)(const size_t rows, const size_t blocks, 
     MTL__UNROLLED
     for (row = 0; row < rows; row++) {
         MTL__UNROLLED
-        for (v = 0; v < width; v++) sum[row * width + v] = mtl__load(from + row * from_row + v / MTL__PARTS * from_block + v % MTL__PARTS * MTL__LANES);
+        for (v = 0; v < width; v++)
+            sum[row * width + v] = mtl__load(from + row * from_row + v / MTL__PARTS * from_block + v % MTL__PARTS * MTL__LANES);
     }
     MTL__UNROLLED
     for (v = sums; v < split * sums; v++) sum[v] = mtl__all(0);
@@ -3771,7 +3797,8 @@ MTL__VECTOR void MTL__FN(mtl__tile_sum)(const size_t rows, const size_t blocks, 
         const mtl_real *a = t->a + chunk * t->a_chunk, *a3 = a + 3 * a_row, *a6 = a3 + 3 * a_row, *end = a + length * a_step, *b2;
         k = 0;
         if (split > 1)
-            for (; k + split <= length; k += split, b += split * b_step, a += split * a_step, a3 += split * a_step, a6 += split * a_step) {
+            for (; k + split <= length;
+                 k += split, b += split * b_step, a += split * a_step, a3 += split * a_step, a6 += split * a_step) {
                 MTL__UNROLLED
                 for (s = 0; s < split; s++) {
                     MTL__UNROLLED
@@ -3779,7 +3806,8 @@ MTL__VECTOR void MTL__FN(mtl__tile_sum)(const size_t rows, const size_t blocks, 
                         const mtl__vec x = mtl__all(MTL__A(row, s));
                         MTL__UNROLLED
                         for (v = 0; v < width; v++)
-                            sum[(s * rows + row) * width + v] = mtl__muladd(x, mtl__load(MTL__B(b + s * b_step, v)), sum[(s * rows + row) * width + v]);
+                            sum[(s * rows + row) * width + v] =
+                                mtl__muladd(x, mtl__load(MTL__B(b + s * b_step, v)), sum[(s * rows + row) * width + v]);
                     }
                 }
             }
@@ -3790,7 +3818,8 @@ MTL__VECTOR void MTL__FN(mtl__tile_sum)(const size_t rows, const size_t blocks, 
                 const mtl__vec x = mtl__all(MTL__A(row, 0));
                 MTL__UNROLLED
                 for (v = 0; v < width; v++)
-                    sum[row * width + v] = mtl__muladd(x, mtl__load(v / MTL__PARTS < 2 ? MTL__B(b, v) : MTL__B(b2, v - 2 * MTL__PARTS)), sum[row * width + v]);
+                    sum[row * width + v] = mtl__muladd(
+                        x, mtl__load(v / MTL__PARTS < 2 ? MTL__B(b, v) : MTL__B(b2, v - 2 * MTL__PARTS)), sum[row * width + v]);
             }
         }
     }
@@ -3823,8 +3852,9 @@ MTL__VECTOR void MTL__FN(mtl__tile_sum)(const size_t rows, const size_t blocks, 
     default: MTL__ASSERT(0); \
     }
 
-MTL__KERNEL void MTL__FN(mtl__tile_plain)(size_t rows, size_t blocks, const mtl__tile *t) { MTL__TILE_SWITCH(rows, blocks, 0) }
-MTL__KERNEL void MTL__FN(mtl__tile_transposed)(size_t rows, size_t blocks, const mtl__tile *t) { MTL__TILE_SWITCH(rows, blocks, 1) }
+MTL__KERNEL void MTL__FN(mtl__tile_plain)(size_t rows, size_t blocks,
+                                          const mtl__tile *t){MTL__TILE_SWITCH(rows, blocks, 0)} MTL__KERNEL
+    void MTL__FN(mtl__tile_transposed)(size_t rows, size_t blocks, const mtl__tile *t){MTL__TILE_SWITCH(rows, blocks, 1)}
 
 /* A tile of any shape: as many blocks at a time as the registers hold. */
 MTL__VECTOR void MTL__FN(mtl__tile)(size_t rows, size_t blocks, int transposed, const mtl__tile *whole)
@@ -3973,7 +4003,8 @@ MTL__KERNEL void MTL__FN(mtl__product_backward)(const mtl__product_backward *p, 
 
 /* Columns [column, column + width) of rows [first, first + rows) of x (or of where `source` points) as [block][row][16], zero-padded:
    contiguous in the order in which the product reads them, however wide x is. */
-MTL__KERNEL void MTL__FN(mtl__pack_panel)(const mtl__product_weights *p, size_t first, size_t rows, size_t column, size_t width, mtl_real *panel)
+MTL__KERNEL void MTL__FN(mtl__pack_panel)(const mtl__product_weights *p, size_t first, size_t rows, size_t column, size_t width,
+                                          mtl_real *panel)
 {
     size_t row, block, part;
     for (row = 0; row < rows; row++) {
@@ -3993,7 +4024,8 @@ MTL__KERNEL void MTL__FN(mtl__pack_panel)(const mtl__product_weights *p, size_t 
 }
 
 /* dW of the blocks [block_begin, block_end) for one panel of inputs: dz is read as it is, 16 units of a gate and row at a time. */
-MTL__KERNEL void MTL__FN(mtl__product_weights_panel)(const mtl__product_weights *p, size_t panel, size_t block_begin, size_t block_end, mtl_real *scratch)
+MTL__KERNEL void MTL__FN(mtl__product_weights_panel)(const mtl__product_weights *p, size_t panel, size_t block_begin,
+                                                     size_t block_end, mtl_real *scratch)
 {
     const size_t column = panel * MTL__PANEL, width = mtl__at_most(p->inputs - column, MTL__PANEL);
     size_t first = 0, block, gate;
@@ -4023,7 +4055,8 @@ MTL__KERNEL void MTL__FN(mtl__product_weights_panel)(const mtl__product_weights 
 }
 
 /* dW (+)= dz^T . x, for units of work [unit_begin, unit_end): see mtl__product_weights and mtl__weight_units. Bound: multiply-adds. */
-MTL__KERNEL void MTL__FN(mtl__product_weights)(const mtl__product_weights *p, size_t unit_begin, size_t unit_end, mtl_real *scratch)
+MTL__KERNEL void MTL__FN(mtl__product_weights)(const mtl__product_weights *p, size_t unit_begin, size_t unit_end,
+                                               mtl_real *scratch)
 {
     const size_t blocks = (p->units + MTL__BLOCK - 1) / MTL__BLOCK;
     while (unit_begin < unit_end) {
@@ -4035,7 +4068,8 @@ MTL__KERNEL void MTL__FN(mtl__product_weights)(const mtl__product_weights *p, si
 }
 
 /* One block's sums over rows, for a constant number of gates at a time. */
-MTL__VECTOR void MTL__FN(mtl__column_sums_block)(const size_t gates, size_t rows, const mtl_real *dz, size_t dz_row, mtl_real *sums)
+MTL__VECTOR void MTL__FN(mtl__column_sums_block)(const size_t gates, size_t rows, const mtl_real *dz, size_t dz_row,
+                                                 mtl_real *sums)
 {
     mtl__vec sum[4 * MTL__PARTS];
     size_t row, v;
@@ -4132,7 +4166,8 @@ MTL__KERNEL void MTL__FN(mtl__lstm_backward)(const mtl__cell_block *block)
 }
 
 /* s: [row][gate][16] with stride s_row, or zeros with stride 0. bias: the same for all rows (stride 0), or not. */
-MTL__KERNEL void MTL__FN(mtl__gru_forward)(const mtl__cell_block *block, const mtl_real *s, size_t s_row, const mtl_real *bias, size_t bias_row, int keep)
+MTL__KERNEL void MTL__FN(mtl__gru_forward)(const mtl__cell_block *block, const mtl_real *s, size_t s_row, const mtl_real *bias,
+                                           size_t bias_row, int keep)
 {
     const mtl__cell_block b = *block;
     size_t row, at;
@@ -4253,7 +4288,8 @@ MTL__KERNEL void MTL__FN(mtl__rnn_backward)(const mtl__cell_block *block, int ac
     size_t row, at;
     MTL__EACH_VECTOR(b.rows) {
         const mtl__vec dh = mtl__add(mtl__load(b.dy + row * b.dy_row + at), mtl__load(b.dh + row * b.dh_row + at));
-        mtl__store(b.dz + row * b.dz_row + at, MTL__FN(mtl__activation_slope)(activation, mtl__load(b.h + row * b.h_row + at), dh));
+        mtl__store(b.dz + row * b.dz_row + at,
+                   MTL__FN(mtl__activation_slope)(activation, mtl__load(b.h + row * b.h_row + at), dh));
     }
 }
 
@@ -4278,7 +4314,8 @@ MTL__VECTOR mtl__tile MTL__FN(mtl__cell_tile)(const mtl__cell_pass *p, const mtl
 }
 
 /* The product of the next blocks, into `to`. */
-MTL__VECTOR void MTL__FN(mtl__cell_product)(mtl__tile *t, size_t rows, size_t blocks, mtl_real *to, size_t to_row, size_t to_block)
+MTL__VECTOR void MTL__FN(mtl__cell_product)(mtl__tile *t, size_t rows, size_t blocks, mtl_real *to, size_t to_row,
+                                            size_t to_block)
 {
     size_t block;
     if (!t->a) return;
@@ -4291,8 +4328,8 @@ MTL__VECTOR void MTL__FN(mtl__cell_product)(mtl__tile *t, size_t rows, size_t bl
 }
 
 /* z[gate] += a . W^T of a matrix with one gate, for all blocks at once */
-MTL__VECTOR void MTL__FN(mtl__cell_product_single)(const mtl__cell_pass *p, const mtl__cell_rows *part, const mtl_real *a, size_t a_row,
-                                                   const mtl_real *packed, size_t gate)
+MTL__VECTOR void MTL__FN(mtl__cell_product_single)(const mtl__cell_pass *p, const mtl__cell_rows *part, const mtl_real *a,
+                                                   size_t a_row, const mtl_real *packed, size_t gate)
 {
     mtl__tile t = MTL__FN(mtl__cell_tile)(p, part, 1, MTL__START_ADD);
     t.a = a;
@@ -4433,7 +4470,8 @@ MTL__KERNEL void MTL__FN(mtl__cell_step_backward)(const mtl__cell_pass *p, const
 /* GRU with the reset before the product: the gradient passes two products in turn, through n and then through r and z. */
 MTL__KERNEL void MTL__FN(mtl__gru_reset_step_backward)(const mtl__cell_pass *p, const mtl__cell_rows *part)
 {
-    const size_t padded = (p->units + MTL__BLOCK - 1) / MTL__BLOCK * MTL__BLOCK, dm_row = part->rows > 1 ? padded : (size_t)MTL__BLOCK;
+    const size_t padded = (p->units + MTL__BLOCK - 1) / MTL__BLOCK * MTL__BLOCK,
+                 dm_row = part->rows > 1 ? padded : (size_t)MTL__BLOCK;
     mtl_real *dh = p->dh + part->sequence * p->dh_stride, *dm = p->scratch + part->sequence * padded;
     const mtl__cell_block first = mtl__cell_open(p, part);
     mtl__cell_block at = first, b;
@@ -4481,7 +4519,10 @@ typedef struct MTL__FN(mtl__rule) {
     int clip, nesterov, first;
 } MTL__FN(mtl__rule);
 
-MTL__VECTOR mtl__vec MTL__FN(mtl__load_n)(const mtl_real *p, size_t n) { return n == MTL__LANES ? mtl__load(p) : mtl__load_some(p, n); }
+MTL__VECTOR mtl__vec MTL__FN(mtl__load_n)(const mtl_real *p, size_t n)
+{
+    return n == MTL__LANES ? mtl__load(p) : mtl__load_some(p, n);
+}
 MTL__VECTOR void MTL__FN(mtl__store_n)(mtl_real *p, mtl__vec x, size_t n)
 {
     if (n == MTL__LANES) mtl__store(p, x);
@@ -4510,7 +4551,9 @@ MTL__VECTOR void MTL__FN(mtl__update_vector)(const int which, const int with_mom
     } else {
         step = which == MTL_OPTIMIZER_SGD ? slope : mtl__div(slope, mtl__add(mtl__sqrt(square), mtl__all(k->epsilon)));
         if (with_momentum) {
-            moment = which == MTL_OPTIMIZER_SGD && k->first ? step : mtl__muladd(MTL__FN(mtl__load_n)(m, n), mtl__all(k->momentum), step);
+            moment = which == MTL_OPTIMIZER_SGD && k->first
+                         ? step
+                         : mtl__muladd(MTL__FN(mtl__load_n)(m, n), mtl__all(k->momentum), step);
             MTL__FN(mtl__store_n)(m, moment, n);
             step = which == MTL_OPTIMIZER_SGD && k->nesterov ? mtl__muladd(moment, mtl__all(k->momentum), step) : moment;
         }
@@ -4548,7 +4591,8 @@ MTL__KERNEL void MTL__FN(mtl__update)(const mtl__update *u, size_t n, mtl_real *
     k.step = (mtl_real)u->lr;
     if (u->rule == MTL_OPTIMIZER_SGD && u->momentum == 0) MTL__FN(mtl__update_all)(MTL_OPTIMIZER_SGD, 0, k, n, p, g, m, v);
     else if (u->rule == MTL_OPTIMIZER_SGD) MTL__FN(mtl__update_all)(MTL_OPTIMIZER_SGD, 1, k, n, p, g, m, v);
-    else if (u->rule == MTL_OPTIMIZER_RMSPROP && u->momentum == 0) MTL__FN(mtl__update_all)(MTL_OPTIMIZER_RMSPROP, 0, k, n, p, g, m, v);
+    else if (u->rule == MTL_OPTIMIZER_RMSPROP && u->momentum == 0)
+        MTL__FN(mtl__update_all)(MTL_OPTIMIZER_RMSPROP, 0, k, n, p, g, m, v);
     else if (u->rule == MTL_OPTIMIZER_RMSPROP) MTL__FN(mtl__update_all)(MTL_OPTIMIZER_RMSPROP, 1, k, n, p, g, m, v);
     else {
         k.step = (mtl_real)(u->lr / u->correction1);
@@ -4612,7 +4656,8 @@ static const mtl__kernels MTL__FN(mtl__kernels) = {
 #endif
 
 /* A table's number is its stamp's. */
-typedef char mtl__stamp_check[MTL_ISA_SCALAR == 1 && MTL_ISA_SSE2 == 2 && MTL_ISA_AVX2 == 3 && MTL_ISA_AVX512 == 4 && MTL_ISA_NEON == 5 ? 1 : -1];
+typedef char mtl__stamp_check
+    [MTL_ISA_SCALAR == 1 && MTL_ISA_SSE2 == 2 && MTL_ISA_AVX2 == 3 && MTL_ISA_AVX512 == 4 && MTL_ISA_NEON == 5 ? 1 : -1];
 
 /* Compilers may warn inside their own vector headers (g++ 12: _mm512_undefined_ps). */
 #if defined(__GNUC__)
@@ -4815,7 +4860,8 @@ static int mtl__parameters_reserve(mtl_parameters *set, mtl_error *err)
     return 1;
 }
 
-MTL_DEF mtl_tensor *mtl_parameters_add(mtl_parameters *set, const char *name, size_t rows, size_t columns, int role, mtl_error *err)
+MTL_DEF mtl_tensor *mtl_parameters_add(mtl_parameters *set, const char *name, size_t rows, size_t columns, int role,
+                                       mtl_error *err)
 {
     mtl_tensor *t;
     size_t count = 0, bytes;
@@ -4823,7 +4869,8 @@ MTL_DEF mtl_tensor *mtl_parameters_add(mtl_parameters *set, const char *name, si
     err = mtl__error_given(err, &own);
     if (mtl__failed(err)) return NULL;
     if (set->block || mtl_parameters_find(set, name)) {
-        mtl__fail(err, MTL_ERROR_ARGUMENT, name, -1, set->block ? "%s: the set is allocated already" : "tensor %s exists already", name);
+        mtl__fail(err, MTL_ERROR_ARGUMENT, name, -1, set->block ? "%s: the set is allocated already" : "tensor %s exists already",
+                  name);
         return NULL;
     }
     if (!mtl__multiply(rows, columns ? columns : 1, &count) || !mtl__multiply(mtl__padded(count), 2 * sizeof(double), &bytes)
@@ -4957,7 +5004,8 @@ static void mtl__matrix_pack(void *context, size_t i)
 }
 
 /* Packs all matrices of a set, forward (packed_t NULL) or backward. */
-static void mtl__parameters_pack(const mtl_parameters *set, const mtl__kernels *kernels, const mtl_scheduler *scheduler, mtl_real *packed_t)
+static void mtl__parameters_pack(const mtl_parameters *set, const mtl__kernels *kernels, const mtl_scheduler *scheduler,
+                                 mtl_real *packed_t)
 {
     mtl__matrix *m = set->matrices, *group[64];
     mtl__pack_job job;
@@ -4977,7 +5025,9 @@ MTL_DEF int mtl_parameters_prepare(mtl_parameters *set, int isa, mtl_error *err)
     const mtl__kernels *kernels = mtl__kernels_choose(isa);
     err = mtl__error_given(err, &own);
     if (mtl__failed(err)) return err->code;
-    if (!kernels) return mtl__fail(err, MTL_ERROR_UNSUPPORTED, mtl__isa_name(isa), isa, "this machine has no %s kernels", mtl__isa_name(isa));
+    if (!kernels)
+        return mtl__fail(err, MTL_ERROR_UNSUPPORTED, mtl__isa_name(isa), isa, "this machine has no %s kernels",
+                         mtl__isa_name(isa));
     mtl__parameters_pack(set, kernels, NULL, NULL);
     return MTL_OK;
 }
@@ -5102,8 +5152,16 @@ static mtl_packing *mtl__packing_push(mtl_arena *arena, size_t sequences, size_t
     mtl_packing *p = (mtl_packing *)mtl__arena_note(arena, 1, sizeof *p, "a batch's row order", err);
     int **by_sequence[5], **by_row[5], i;
     if (!p) return NULL;
-    by_sequence[0] = &p->order; by_sequence[1] = &p->place; by_sequence[2] = &p->lengths; by_sequence[3] = &p->last; by_sequence[4] = &p->starts;
-    by_row[0] = &p->caller_row; by_row[1] = &p->caller_sequence; by_row[2] = &p->sequence; by_row[3] = &p->previous[0]; by_row[4] = &p->previous[1];
+    by_sequence[0] = &p->order;
+    by_sequence[1] = &p->place;
+    by_sequence[2] = &p->lengths;
+    by_sequence[3] = &p->last;
+    by_sequence[4] = &p->starts;
+    by_row[0] = &p->caller_row;
+    by_row[1] = &p->caller_sequence;
+    by_row[2] = &p->sequence;
+    by_row[3] = &p->previous[0];
+    by_row[4] = &p->previous[1];
     p->sequences = sequences;
     p->rows = rows;
     p->time.steps = p->steps = steps;
@@ -5162,14 +5220,16 @@ static mtl_packing *mtl__packing_create(mtl_arena *arena, const int *lengths, si
     if (mtl__failed(err)) return NULL;
     for (s = 0; s < sequences; s++) {
         if (lengths[s] < 1) {
-            mtl__fail(err, MTL_ERROR_RANGE, "lengths", (long long)s, "sequence %z has length %d; at least 1 is needed", s, lengths[s]);
+            mtl__fail(err, MTL_ERROR_RANGE, "lengths", (long long)s, "sequence %z has length %d; at least 1 is needed", s,
+                      lengths[s]);
             return NULL;
         }
         if (lengths[s] > steps) steps = lengths[s];
         rows += (size_t)lengths[s];
     }
     if (sequences == 0 || rows > 0x7fffffff) {
-        mtl__fail(err, MTL_ERROR_RANGE, "lengths", (long long)sequences, "a batch needs 1 sequence at least and 2147483647 rows at most");
+        mtl__fail(err, MTL_ERROR_RANGE, "lengths", (long long)sequences,
+                  "a batch needs 1 sequence at least and 2147483647 rows at most");
         return NULL;
     }
     p = mtl__packing_push(arena, sequences, rows, (size_t)steps, err);
@@ -6427,8 +6487,8 @@ static const mtl_choice mtl__choices_SCHEDULE[] = { MTL_SCHEDULE_NAMES(MTL__CHOI
 static const mtl_choice mtl__choices_SAMPLER[] = { MTL_SAMPLER_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
 #define mtl__choices_NONE NULL
 
-#define MTL__FIELD_ROW(desc, type, name, preset, low, high, names, help) \
-    { #name, MTL_FIELD_##type, offsetof(desc, name), (double)(preset), (double)(low), (double)(high), mtl__choices_##names, help },
+#define MTL__FIELD_ROW(desc, type, name, preset, low, high, names, help)                                                         \
+    {#name, MTL_FIELD_##type, offsetof(desc, name), (double)(preset), (double)(low), (double)(high), mtl__choices_##names, help},
 #define MTL__INPUT_ROW(...) MTL__FIELD_ROW(mtl_input_desc, __VA_ARGS__)
 #define MTL__COLUMN_ROW(...) MTL__FIELD_ROW(mtl_column_desc, __VA_ARGS__)
 #define MTL__TASK_ROW(...) MTL__FIELD_ROW(mtl_task_desc, __VA_ARGS__)
@@ -6505,7 +6565,8 @@ static int mtl__field_check(const mtl_field *f, double value, const char *what, 
     double least = wanted_whole ? f->low : (double)(float)f->low, most = wanted_whole ? f->high : (double)(float)f->high;
     mtl__field_path(f, what, path, sizeof path);
     if (!mtl__double_is_finite(value) || (wanted_whole && whole != value))
-        return mtl__fail(err, MTL_ERROR_FIELD, path, -1, "%s must be a %s", path, wanted_whole ? "whole number" : "finite number");
+        return mtl__fail(err, MTL_ERROR_FIELD, path, -1, "%s must be a %s", path,
+                         wanted_whole ? "whole number" : "finite number");
     if (f->choices) {
         for (c = f->choices; c->name; c++)
             if (c->value == (int)value) return MTL_OK;
@@ -6515,8 +6576,9 @@ static int mtl__field_check(const mtl_field *f, double value, const char *what, 
     if (f->low < f->high ? value < least || value > most : value < 0) {
         mtl_text_from_number(f->low, low);
         mtl_text_from_number(f->high, high);
-        return mtl__fail(err, MTL_ERROR_FIELD, path, (long long)value, f->low < f->high ? "%s is %g; it must lie between %s and %s"
-                         : "%s is %g; it must not be negative", path, value, low, high);
+        return mtl__fail(err, MTL_ERROR_FIELD, path, (long long)value,
+                         f->low < f->high ? "%s is %g; it must lie between %s and %s" : "%s is %g; it must not be negative", path,
+                         value, low, high);
     }
     return MTL_OK;
 }
@@ -6562,7 +6624,8 @@ MTL_DEF int mtl_field_set(const mtl_field *field, void *desc, const char *text, 
         const char *comma = strchr(text, ',');
         size_t length = comma ? (size_t)(comma - text) : strlen(text);
         if (i == MTL_MAX_HIDDEN)
-            return mtl__fail(err, MTL_ERROR_FIELD, field->name, (long long)i, "%s takes %d numbers at most", field->name, MTL_MAX_HIDDEN);
+            return mtl__fail(err, MTL_ERROR_FIELD, field->name, (long long)i, "%s takes %d numbers at most", field->name,
+                             MTL_MAX_HIDDEN);
         if (mtl__field_read(field, text, length, &value, err)) return err->code;
         mtl__field_store(field, desc, i, value);
         text += length + (comma != NULL);
@@ -6769,7 +6832,15 @@ MTL_DEF int mtl_tape_backward(mtl_run *run, mtl_activation *const *losses, const
 
 /* ---- kernels over rows: fixed ranges, one job each ------------------------------------------------------------------ */
 
-enum { MTL__PRODUCT_FORWARD, MTL__PRODUCT_BACKWARD, MTL__SOFTMAX, MTL__SCALE_ROWS, MTL__DROPOUT, MTL__CELL_FORWARD, MTL__CELL_BACKWARD };
+enum {
+    MTL__PRODUCT_FORWARD,
+    MTL__PRODUCT_BACKWARD,
+    MTL__SOFTMAX,
+    MTL__SCALE_ROWS,
+    MTL__DROPOUT,
+    MTL__CELL_FORWARD,
+    MTL__CELL_BACKWARD
+};
 
 typedef struct mtl__rows_job {
     const mtl__kernels *kernels;
@@ -6820,7 +6891,8 @@ static void mtl__product_weights_job(void *context, size_t i)
     const mtl__weights_job *j = (const mtl__weights_job *)context;
     size_t begin = i * j->units_per_job;
     if (begin < j->units)
-        j->kernels->product_weights(j->weights, begin, mtl__smaller(begin + j->units_per_job, j->units), j->scratch + i * j->scratch_size);
+        j->kernels->product_weights(j->weights, begin, mtl__smaller(begin + j->units_per_job, j->units),
+                                    j->scratch + i * j->scratch_size);
 }
 
 static void mtl__run_product_weights(mtl_run *run, const mtl__product_weights *p)
@@ -6858,7 +6930,8 @@ static void mtl__run_weight_gradients(mtl_run *run, mtl__product_weights *p, con
 }
 
 /* dx of the same dz that w describes: dx (+)= dz . W, with W packed for backward at packed_t of the run's gradients. */
-static void mtl__run_input_gradient(mtl_run *run, const mtl__product_weights *w, const mtl__matrix *matrix, mtl_real *dx, size_t dx_stride, int add)
+static void mtl__run_input_gradient(mtl_run *run, const mtl__product_weights *w, const mtl__matrix *matrix, mtl_real *dx,
+                                    size_t dx_stride, int add)
 {
     mtl__product_backward p;
     if (!dx) return;
@@ -6895,10 +6968,14 @@ MTL__INLINE mtl_real mtl__scaled(const mtl__scaling *s, size_t j, mtl_real x)
 {
     return !s->set ? x : s->scale[j] != 0 ? (x - s->mean[j]) / s->scale[j] : 0;
 }
-MTL__INLINE mtl_real mtl__unscaled(const mtl__scaling *s, size_t j, mtl_real x) { return s->set ? x * s->scale[j] + s->mean[j] : x; }
+MTL__INLINE mtl_real mtl__unscaled(const mtl__scaling *s, size_t j, mtl_real x)
+{
+    return s->set ? x * s->scale[j] + s->mean[j] : x;
+}
 
 /* y[n][j] = scaled x[caller's row of n][j] */
-static mtl_activation *mtl__features_forward(mtl_run *run, const mtl_real *x, size_t width, const mtl__scaling *scaling, const char *name)
+static mtl_activation *mtl__features_forward(mtl_run *run, const mtl_real *x, size_t width, const mtl__scaling *scaling,
+                                             const char *name)
 {
     const mtl_packing *p = run->packing;
     mtl_activation *y = mtl_run_activation(run, name, p->rows, width);
@@ -6910,8 +6987,9 @@ static mtl_activation *mtl__features_forward(mtl_run *run, const mtl_real *x, si
         for (j = 0; j < width; j++) {
             y->value[n * y->stride + j] = mtl__scaled(scaling, j, from[j]);
             if (mtl__is_finite(from[j])) continue;
-            mtl__fail(run->error, MTL_ERROR_NUMBER, name, p->caller_row[n], "input %s: row %d, column %z is not a finite number (sequence %d)",
-                      name, p->caller_row[n], j, p->caller_sequence[n]);
+            mtl__fail(run->error, MTL_ERROR_NUMBER, name, p->caller_row[n],
+                      "input %s: row %d, column %z is not a finite number (sequence %d)", name, p->caller_row[n], j,
+                      p->caller_sequence[n]);
             return NULL;
         }
     }
@@ -6978,8 +7056,8 @@ static void mtl__embedding_backward(mtl_run *run, void *data)
 }
 
 /* ids: the caller's, checked already; they must stay until backward has run. */
-static mtl_activation *mtl__embedding_forward(mtl_run *run, const mtl_tensor *weight, const int *ids, mtl_real scale, int padding_zero,
-                                              const char *name)
+static mtl_activation *mtl__embedding_forward(mtl_run *run, const mtl_tensor *weight, const int *ids, mtl_real scale,
+                                              int padding_zero, const char *name)
 {
     mtl_activation *y = mtl_run_activation(run, name, run->packing->rows, weight->shape[1]);
     mtl__embedding_data *d = (mtl__embedding_data *)mtl_run_note(run, sizeof *d);
@@ -7007,7 +7085,8 @@ typedef struct mtl__dense_data {
     mtl_activation *x, *y;
 } mtl__dense_data;
 
-MTL_DEF mtl_dense *mtl_dense_add(mtl_parameters *set, const char *name, size_t inputs, size_t outputs, int no_bias, mtl_error *err)
+MTL_DEF mtl_dense *mtl_dense_add(mtl_parameters *set, const char *name, size_t inputs, size_t outputs, int no_bias,
+                                 mtl_error *err)
 {
     mtl_error own;
     char full[160];
@@ -7017,8 +7096,10 @@ MTL_DEF mtl_dense *mtl_dense_add(mtl_parameters *set, const char *name, size_t i
     if (!d) return NULL;
     d->inputs = inputs;
     d->outputs = outputs;
-    d->weight = mtl_parameters_add(set, mtl__print(full, sizeof full, "%s.weight", name), outputs, inputs, MTL_TENSOR_WEIGHT, err);
-    if (!no_bias) d->bias = mtl_parameters_add(set, mtl__print(full, sizeof full, "%s.bias", name), outputs, 0, MTL_TENSOR_BIAS, err);
+    d->weight =
+        mtl_parameters_add(set, mtl__print(full, sizeof full, "%s.weight", name), outputs, inputs, MTL_TENSOR_WEIGHT, err);
+    if (!no_bias)
+        d->bias = mtl_parameters_add(set, mtl__print(full, sizeof full, "%s.bias", name), outputs, 0, MTL_TENSOR_BIAS, err);
     if (mtl__failed(err)) return NULL;
     d->weight->initial = (float)(1 / sqrt((double)inputs));
     if (d->bias) d->bias->initial = d->weight->initial;
@@ -7091,7 +7172,8 @@ static void mtl__activate_backward(mtl_run *run, void *data)
     row = mtl__run_reals(run, 1, mtl__padded(width));
     for (n = 0; dx && row && !mtl__dry(run) && n < d->y->rows; n++) {
         mtl_real *to = dx + n * d->x->stride;
-        mtl__run_kernels(run)->activate_backward(d->activation, width, d->y->value + n * d->y->stride, d->y->grad + n * d->y->stride, add ? row : to);
+        mtl__run_kernels(run)->activate_backward(d->activation, width, d->y->value + n * d->y->stride,
+                                                 d->y->grad + n * d->y->stride, add ? row : to);
         for (j = 0; add && j < width; j++) to[j] += row[j];
     }
     mtl_arena_release(run->arena, mark);
@@ -7185,7 +7267,8 @@ static void mtl__move_backward(mtl_run *run, void *data)
 }
 
 /* Copies columns into a part of y and records it. y has no name yet: mtl__moved gives it one when all its parts are there. */
-static void mtl__move_forward(mtl_run *run, mtl_activation *x, size_t from, const int *items, mtl_activation *y, size_t to, size_t width)
+static void mtl__move_forward(mtl_run *run, mtl_activation *x, size_t from, const int *items, mtl_activation *y, size_t to,
+                              size_t width)
 {
     mtl__move_data *d = (mtl__move_data *)mtl_run_note(run, sizeof *d);
     size_t m;
@@ -7197,7 +7280,8 @@ static void mtl__move_forward(mtl_run *run, mtl_activation *x, size_t from, cons
     d->to = to;
     d->width = width;
     for (m = 0; !mtl__dry(run) && m < y->rows; m++)
-        memcpy(y->value + m * y->stride + to, x->value + (items ? (size_t)items[m] : m) * x->stride + from, width * sizeof(mtl_real));
+        memcpy(y->value + m * y->stride + to, x->value + (items ? (size_t)items[m] : m) * x->stride + from,
+               width * sizeof(mtl_real));
     mtl_run_record(run, y, mtl__move_backward, d);
 }
 
@@ -7239,7 +7323,8 @@ static mtl_activation *mtl__concat_forward(mtl_run *run, mtl_activation *const *
 typedef struct mtl__segment { size_t begin, width; int reverse; } mtl__segment;
 
 /* Each direction's last state: forward columns of a sequence's last step, reverse columns of its first (packed row b). */
-static mtl_activation *mtl__pool_last(mtl_run *run, mtl_activation *x, const mtl__segment *segments, size_t count, const char *name)
+static mtl_activation *mtl__pool_last(mtl_run *run, mtl_activation *x, const mtl__segment *segments, size_t count,
+                                      const char *name)
 {
     const mtl_packing *p = run->packing;
     mtl_activation *y = mtl_run_activation(run, NULL, p->sequences, x->width);
@@ -7248,7 +7333,8 @@ static mtl_activation *mtl__pool_last(mtl_run *run, mtl_activation *x, const mtl
     if (!y || !first) return NULL;
     for (i = 0; !mtl__dry(run) && i < p->sequences; i++) first[i] = (int)i;
     for (i = 0; i < count; i++)
-        mtl__move_forward(run, x, segments[i].begin, segments[i].reverse ? first : p->last, y, segments[i].begin, segments[i].width);
+        mtl__move_forward(run, x, segments[i].begin, segments[i].reverse ? first : p->last, y, segments[i].begin,
+                          segments[i].width);
     return mtl__moved(run, y, name);
 }
 
@@ -7297,7 +7383,8 @@ static void mtl__pool_backward(mtl_run *run, void *data)
 }
 
 /* x [N][width] to [B][width], in packed order. segments: for MTL_POOL_LAST. */
-static mtl_activation *mtl__pool_forward(mtl_run *run, int pool, mtl_activation *x, const mtl__segment *segments, size_t count, const char *name)
+static mtl_activation *mtl__pool_forward(mtl_run *run, int pool, mtl_activation *x, const mtl__segment *segments, size_t count,
+                                         const char *name)
 {
     mtl__pool_data *d;
     if (!x) return NULL;
@@ -7359,7 +7446,8 @@ static void mtl__cell_add_matrices(mtl_parameters *set, mtl_cell *c, mtl_error *
 }
 
 /* PREFIXweight_ih_l0_reverse and the like; columns 0: a bias. */
-static mtl_tensor *mtl__cell_tensor(mtl_parameters *set, const char *prefix, const char *what, int layer, int reverse, size_t rows, size_t columns, mtl_error *err)
+static mtl_tensor *mtl__cell_tensor(mtl_parameters *set, const char *prefix, const char *what, int layer, int reverse,
+                                    size_t rows, size_t columns, mtl_error *err)
 {
     char name[160];
     mtl__print(name, sizeof name, "%s%s_l%d%s", prefix, what, layer, reverse ? "_reverse" : "");
@@ -7443,7 +7531,8 @@ static mtl__cell_pass mtl__cell_pass_of(const mtl__cell_data *d)
 }
 
 /* z = x W_ih^T + biases for `rows` rows of x. */
-static void mtl__cell_input_product(mtl_run *run, const mtl_cell *cell, const mtl_real *x, size_t x_stride, size_t rows, mtl_real *z, size_t z_block)
+static void mtl__cell_input_product(mtl_run *run, const mtl_cell *cell, const mtl_real *x, size_t x_stride, size_t rows,
+                                    mtl_real *z, size_t z_block)
 {
     mtl__product_forward p;
     memset(&p, 0, sizeof p);
@@ -7497,7 +7586,8 @@ static void mtl__cell_chunk_state(const mtl__cell_data *d, size_t begin, size_t 
     size_t b, width = d->cell->units, before = d->cell->reverse ? end : begin - 1;
     size_t ready = (d->cell->reverse ? end == p->steps : begin == 0) ? 0 : p->step_rows[before];
     for (b = 0; b < p->step_rows[begin]; b++) {
-        if (b < ready) memcpy(h + b * stride, d->y->value + d->column + (p->step_offset[before] + b) * d->y->stride, width * sizeof *h);
+        if (b < ready)
+            memcpy(h + b * stride, d->y->value + d->column + (p->step_offset[before] + b) * d->y->stride, width * sizeof *h);
         else if (d->h0) memcpy(h + b * stride, d->h0->value + b * d->h0->stride, width * sizeof *h);
         else memset(h + b * stride, 0, width * sizeof *h);
     }
@@ -7587,8 +7677,8 @@ static mtl_real *mtl__cell_carry(mtl_run *run, const mtl__cell_data *d, const mt
 }
 
 /* The finished carry is the gradient of the initial state. */
-static void mtl__cell_initial_gradient(const mtl_run *run, const mtl__cell_data *d, const mtl_real *carry, const mtl_activation *initial,
-                                       mtl_real *grad, int add)
+static void mtl__cell_initial_gradient(const mtl_run *run, const mtl__cell_data *d, const mtl_real *carry,
+                                       const mtl_activation *initial, mtl_real *grad, int add)
 {
     size_t b, u, stride = mtl__padded(d->cell->units);
     if (!grad || mtl__dry(run) || mtl__failed(run->error)) return;
@@ -7724,26 +7814,30 @@ static void mtl__cell_forward(mtl_run *run, const mtl_cell *cell, mtl_activation
     mtl_run_record(run, NULL, mtl__cell_backward, d);
 }
 
-static mtl_activation *mtl__cell_alone(mtl_run *run, int kind, const mtl_cell *cell, mtl_activation *x, const mtl_cell_state *initial,
-                                       mtl_cell_state *final)
+static mtl_activation *mtl__cell_alone(mtl_run *run, int kind, const mtl_cell *cell, mtl_activation *x,
+                                       const mtl_cell_state *initial, mtl_cell_state *final)
 {
     mtl_activation *y;
-    if (cell->kind != kind) mtl__fail(run->error, MTL_ERROR_ARGUMENT, "cell", cell->kind, "the cell is of another kind than the call");
+    if (cell->kind != kind)
+        mtl__fail(run->error, MTL_ERROR_ARGUMENT, "cell", cell->kind, "the cell is of another kind than the call");
     if (!x || mtl__failed(run->error)) return NULL;
     y = mtl_run_activation(run, NULL, x->rows, cell->units);
     mtl__cell_forward(run, cell, x, y, 0, initial, final);
     return mtl__failed(run->error) ? NULL : y;
 }
 
-MTL_DEF mtl_activation *mtl_rnn_forward(mtl_run *run, const mtl_cell *cell, mtl_activation *x, const mtl_cell_state *initial, mtl_cell_state *final)
+MTL_DEF mtl_activation *mtl_rnn_forward(mtl_run *run, const mtl_cell *cell, mtl_activation *x, const mtl_cell_state *initial,
+                                        mtl_cell_state *final)
 {
     return mtl__cell_alone(run, MTL_CELL_RNN, cell, x, initial, final);
 }
-MTL_DEF mtl_activation *mtl_gru_forward(mtl_run *run, const mtl_cell *cell, mtl_activation *x, const mtl_cell_state *initial, mtl_cell_state *final)
+MTL_DEF mtl_activation *mtl_gru_forward(mtl_run *run, const mtl_cell *cell, mtl_activation *x, const mtl_cell_state *initial,
+                                        mtl_cell_state *final)
 {
     return mtl__cell_alone(run, MTL_CELL_GRU, cell, x, initial, final);
 }
-MTL_DEF mtl_activation *mtl_lstm_forward(mtl_run *run, const mtl_cell *cell, mtl_activation *x, const mtl_cell_state *initial, mtl_cell_state *final)
+MTL_DEF mtl_activation *mtl_lstm_forward(mtl_run *run, const mtl_cell *cell, mtl_activation *x, const mtl_cell_state *initial,
+                                         mtl_cell_state *final)
 {
     return mtl__cell_alone(run, MTL_CELL_LSTM, cell, x, initial, final);
 }
@@ -8192,8 +8286,8 @@ static void mtl__mix_add(mtl__mix *mix, int number, const mtl__source *source)
 }
 
 /* Resolves "a+b" among the first `count` sources. from NULL: sources first .. count-1. where: for messages, "columns[1].input". */
-static int mtl__mix_resolve(mtl__mix *mix, const char *from, const mtl__source *sources, size_t first, size_t count, mtl_arena *arena,
-                            const char *where, mtl_error *err)
+static int mtl__mix_resolve(mtl__mix *mix, const char *from, const mtl__source *sources, size_t first, size_t count,
+                            mtl_arena *arena, const char *where, mtl_error *err)
 {
     size_t parts = count, i;
     const char *c;
@@ -8209,7 +8303,8 @@ static int mtl__mix_resolve(mtl__mix *mix, const char *from, const mtl__source *
         char name[64];
         mtl__copy_text(name, length + 1 < sizeof name ? length + 1 : sizeof name, from);
         if (number < 0)
-            return mtl__fail(err, MTL_ERROR_FIELD, where, -1, "%s: there is no input or earlier column named \"%s\"", where, name);
+            return mtl__fail(err, MTL_ERROR_FIELD, where, -1, "%s: there is no input or earlier column named \"%s\"", where,
+                             name);
         mtl__mix_add(mix, number, &sources[number]);
         from = plus ? plus + 1 : NULL;
     }
@@ -8250,7 +8345,8 @@ static mtl_activation *mtl__mix_forward(mtl_run *run, const mtl__mix *mix, mtl_a
 /* States carried over a column's cells: [cell] pairs h, c; NULL: not carried. */
 typedef struct mtl__carry { mtl_cell_state *initial, *final; } mtl__carry;
 
-static mtl_activation *mtl__column_forward(mtl_run *run, const mtl__column *column, mtl_activation *const *sources, const mtl__carry *carry)
+static mtl_activation *mtl__column_forward(mtl_run *run, const mtl__column *column, mtl_activation *const *sources,
+                                           const mtl__carry *carry)
 {
     const mtl_column_desc *desc = column->desc;
     mtl_activation *x = mtl__mix_forward(run, &column->input, sources), *y = NULL;
@@ -8318,7 +8414,8 @@ static size_t mtl__task_items(const mtl__task *task, size_t sequences, size_t ro
 }
 
 /* Fails as "task T: WHAT of sequence S, step N FAULT", for one of the caller's items. */
-static int mtl__task_fail_item(const mtl__task *task, const int *lengths, size_t item, int code, const char *what, const char *fault, mtl_error *err)
+static int mtl__task_fail_item(const mtl__task *task, const int *lengths, size_t item, int code, const char *what,
+                               const char *fault, mtl_error *err)
 {
     const char *name = task->desc->name;
     size_t s = 0, step = item;
@@ -8350,7 +8447,8 @@ static int mtl__task_count(const mtl__task *task, const mtl_target *target, size
         if (!mtl__target_is_given(target, i, task->outputs)) continue;
         for (j = 0; numbers && j < task->outputs; j++)
             if (!mtl__is_finite(numbers[i * task->outputs + j]))
-                return mtl__task_fail_item(task, lengths, i, MTL_ERROR_NUMBER, "the target", "is not finite (a missing one is NaN)", err);
+                return mtl__task_fail_item(task, lengths, i, MTL_ERROR_NUMBER, "the target",
+                                           "is not finite (a missing one is NaN)", err);
         if (target->labels && task->desc->class_weights) weight = (double)task->desc->class_weights[target->labels[i]];
         ++*labelled;
         *divisor += weight;
@@ -8417,7 +8515,8 @@ static size_t mtl__task_labelled(mtl_run *run, const mtl__task *task, const mtl_
 }
 
 /* The task's part of the joint loss, L_k as far as this batch goes; NULL when it has no labelled item (or the run failed). */
-static mtl_activation *mtl__task_loss(mtl_run *run, const mtl__task *task, mtl_activation *const *sources, const mtl_target *target, double divisor)
+static mtl_activation *mtl__task_loss(mtl_run *run, const mtl__task *task, mtl_activation *const *sources,
+                                      const mtl_target *target, double divisor)
 {
     mtl_activation *x;
     mtl__loss_data how;
@@ -8484,17 +8583,20 @@ static int mtl__check_name(const char *name, const char *where, mtl_error *err)
         return mtl__fail(err, MTL_ERROR_FIELD, where, -1, "%s.name must be UTF-8 of 63 bytes at most", where);
     for (i = 0; name[i]; i++)
         if ((unsigned char)name[i] <= ' ' || strchr(".+\"\\", name[i]))
-            return mtl__fail(err, MTL_ERROR_FIELD, where, (long long)i, "%s.name \"%s\" must not hold spaces, dots, plus signs, quotes or backslashes", where, name);
+            return mtl__fail(err, MTL_ERROR_FIELD, where, (long long)i,
+                             "%s.name \"%s\" must not hold spaces, dots, plus signs, quotes or backslashes", where, name);
     return MTL_OK;
 }
 
 /* Copies of `count` texts; where.what: for messages, "tasks[1].labels". */
-static const char *const *mtl__copy_texts(mtl_arena *arena, const char *const *texts, size_t count, const char *where, const char *what, mtl_error *err)
+static const char *const *mtl__copy_texts(mtl_arena *arena, const char *const *texts, size_t count, const char *where,
+                                          const char *what, mtl_error *err)
 {
     const char **copy = texts ? (const char **)mtl__arena_note(arena, count, sizeof *copy, "names", err) : NULL;
     size_t i;
     for (i = 0; copy && i < count; i++) {
-        if (!texts[i]) mtl__fail(err, MTL_ERROR_ARGUMENT, where, (long long)i, "%s.%s[%z] is NULL; there must be %z", where, what, i, count);
+        if (!texts[i])
+            mtl__fail(err, MTL_ERROR_ARGUMENT, where, (long long)i, "%s.%s[%z] is NULL; there must be %z", where, what, i, count);
         copy[i] = mtl__arena_text(arena, texts[i], err);
     }
     return copy;
@@ -8512,7 +8614,8 @@ static void mtl__model_copy_inputs(mtl_model *model, const mtl_model_desc *desc,
         mtl__check_name(inputs[i].name, where, err);
         mtl_desc_check(MTL_DESC_INPUT, &inputs[i], where, err);
         if ((inputs[i].vocabulary > 0) == (inputs[i].features > 0))
-            mtl__fail(err, MTL_ERROR_FIELD, where, -1, "%s (\"%s\") needs either a vocabulary or features", where, inputs[i].name);
+            mtl__fail(err, MTL_ERROR_FIELD, where, -1, "%s (\"%s\") needs either a vocabulary or features", where,
+                      inputs[i].name);
         if (mtl__failed(err)) return;
         inputs[i].name = mtl__arena_text(&model->arena, inputs[i].name, err);
         inputs[i].words = mtl__copy_texts(&model->arena, inputs[i].words, (size_t)inputs[i].vocabulary, where, "words", err);
@@ -8546,7 +8649,8 @@ static void mtl__model_check_task(mtl_task_desc *t, const char *where, mtl_error
         mtl__fail(err, MTL_ERROR_FIELD, where, t->classes, "%s.classes (task \"%s\") must be at least 1", where, t->name);
     if (t->loss == MTL_LOSS_DEFAULT) t->loss = is_class ? MTL_LOSS_CROSS_ENTROPY : MTL_LOSS_MSE;
     if (is_class != (t->loss == MTL_LOSS_CROSS_ENTROPY))
-        mtl__fail(err, MTL_ERROR_FIELD, where, t->loss, "%s.loss does not fit the task's kind (cross-entropy for classes, the others for numbers)", where);
+        mtl__fail(err, MTL_ERROR_FIELD, where, t->loss,
+                  "%s.loss does not fit the task's kind (cross-entropy for classes, the others for numbers)", where);
     for (i = 0; is_class && t->class_weights && i < (size_t)t->classes; i++)
         if (!(t->class_weights[i] >= 0) || !mtl__is_finite((mtl_real)t->class_weights[i]))
             mtl__fail(err, MTL_ERROR_FIELD, where, (long long)i, "%s.class_weights[%z] must be a number of at least 0", where, i);
@@ -8593,7 +8697,8 @@ static int mtl__model_check_unique(const mtl_model *model, mtl_error *err)
         for (k = 0; k < i; k++) {
             const char *name = mtl__desc_name(d, i);
             if (strcmp(name, mtl__desc_name(d, k)) == 0)
-                return mtl__fail(err, MTL_ERROR_FIELD, name, -1, "the name \"%s\" is used twice; inputs, columns and tasks need names of their own", name);
+                return mtl__fail(err, MTL_ERROR_FIELD, name, -1,
+                                 "the name \"%s\" is used twice; inputs, columns and tasks need names of their own", name);
         }
     return MTL_OK;
 }
@@ -8616,7 +8721,8 @@ static void mtl__model_build_input(mtl_model *model, size_t i, mtl_error *err)
         layer->scaling.width = features;
     } else {
         mtl__print(text, sizeof text, "%s.weight", d->name);
-        layer->embedding = mtl_parameters_add(&model->set, text, (size_t)d->vocabulary, (size_t)d->width, MTL_TENSOR_EMBEDDING, err);
+        layer->embedding =
+            mtl_parameters_add(&model->set, text, (size_t)d->vocabulary, (size_t)d->width, MTL_TENSOR_EMBEDDING, err);
         if (d->words) mtl__vocabulary_init(&layer->words, d->words, (size_t)d->vocabulary, &model->arena, err);
     }
 }
@@ -8644,7 +8750,9 @@ static void mtl__model_build_task(mtl_model *model, size_t i, mtl_error *err)
     const mtl_task_desc *d = &model->desc.tasks[i];
     char where[48];
     mtl__print(where, sizeof where, "tasks[%z].tap", i);
-    if (mtl__mix_resolve(&task->tap, d->tap.from, model->sources, model->source_count - 1, model->source_count, &model->arena, where, err)) return;
+    if (mtl__mix_resolve(&task->tap, d->tap.from, model->sources, model->source_count - 1, model->source_count, &model->arena,
+                         where, err))
+        return;
     mtl__task_build(task, d, &model->set, err);
     if (d->kind == MTL_TASK_REAL) {
         task->scaling.mean = (mtl_real *)mtl__arena_zero(&model->arena, task->outputs, sizeof(mtl_real), "target means", err);
@@ -8658,7 +8766,8 @@ static void mtl__model_build_task(mtl_model *model, size_t i, mtl_error *err)
 static void mtl__model_build_tables(mtl_model *model, mtl_error *err)
 {
     const mtl_model_desc *d = &model->desc;
-    model->sources = (mtl__source *)mtl__arena_note(&model->arena, d->input_count + d->column_count, sizeof *model->sources, "sources", err);
+    model->sources =
+        (mtl__source *)mtl__arena_note(&model->arena, d->input_count + d->column_count, sizeof *model->sources, "sources", err);
     model->inputs = (mtl__input_layer *)mtl__arena_note(&model->arena, d->input_count, sizeof *model->inputs, "inputs", err);
     model->columns = (mtl__column *)mtl__arena_note(&model->arena, d->column_count, sizeof *model->columns, "columns", err);
     model->tasks = (mtl__task *)mtl__arena_note(&model->arena, d->task_count, sizeof *model->tasks, "tasks", err);
@@ -8697,16 +8806,20 @@ static void mtl__model_initial_values(mtl_model *model)
         if (model->inputs[i].embedding && model->inputs[i].desc->padding_zero)
             memset(model->inputs[i].embedding->value, 0, model->sources[i].width * sizeof(mtl_real));
     for (i = 0; i < model->desc.column_count; i++)
-        for (l = 0; l < model->columns[i].layers * model->columns[i].directions; l++) mtl__cell_open_forget_gate(model->columns[i].cells[l]);
+        for (l = 0; l < model->columns[i].layers * model->columns[i].directions; l++)
+            mtl__cell_open_forget_gate(model->columns[i].cells[l]);
 }
 
 static int mtl__model_desc_given(const mtl_model_desc *desc, mtl_error *err)
 {
     if (mtl__failed(err)) return 0;
     if (!desc) mtl__fail(err, MTL_ERROR_ARGUMENT, "desc", -1, "desc is NULL");
-    else if (!desc->inputs || !desc->input_count) mtl__fail(err, MTL_ERROR_FIELD, "inputs", 0, "inputs: a model needs one input at least");
-    else if (!desc->tasks || !desc->task_count) mtl__fail(err, MTL_ERROR_FIELD, "tasks", 0, "tasks: a model needs one task at least");
-    else if (desc->column_count && !desc->columns) mtl__fail(err, MTL_ERROR_FIELD, "columns", -1, "columns is NULL but column_count is not 0");
+    else if (!desc->inputs || !desc->input_count)
+        mtl__fail(err, MTL_ERROR_FIELD, "inputs", 0, "inputs: a model needs one input at least");
+    else if (!desc->tasks || !desc->task_count)
+        mtl__fail(err, MTL_ERROR_FIELD, "tasks", 0, "tasks: a model needs one task at least");
+    else if (desc->column_count && !desc->columns)
+        mtl__fail(err, MTL_ERROR_FIELD, "columns", -1, "columns is NULL but column_count is not 0");
     return !mtl__failed(err);
 }
 
@@ -8734,8 +8847,11 @@ static int mtl__check_buffer(const void *buffer, size_t bytes, size_t need, cons
 {
     if (mtl__failed(err)) return err->code;
     if (buffer && bytes >= need && (uintptr_t)buffer % MTL__ALIGNMENT == 0) return MTL_OK;
-    return mtl__fail(err, MTL_ERROR_BUFFER, "buffer", (long long)need, "%s needs a buffer of %z bytes, aligned to %d; %z were given%s", what, need, MTL__ALIGNMENT,
-                     bytes, !buffer ? " (buffer is NULL)" : bytes >= need ? ", not aligned" : "");
+    return mtl__fail(err, MTL_ERROR_BUFFER, "buffer", (long long)need,
+                     "%s needs a buffer of %z bytes, aligned to %d; %z were given%s", what, need, MTL__ALIGNMENT, bytes,
+                     !buffer         ? " (buffer is NULL)"
+                     : bytes >= need ? ", not aligned"
+                                     : "");
 }
 
 MTL_DEF mtl_model *mtl_model_init(void *buffer, size_t bytes, const mtl_model_desc *desc, mtl_error *err)
@@ -8794,7 +8910,10 @@ MTL_DEF void mtl_model_destroy(mtl_model *model)
 
 MTL_DEF const mtl_model_desc *mtl_model_describe(const mtl_model *model) { return model ? &model->desc : NULL; }
 MTL_DEF mtl_parameters *mtl_model_parameters(mtl_model *model) { return model ? &model->set : NULL; }
-MTL_DEF mtl_tensor *mtl_model_tensor(mtl_model *model, const char *name) { return model && name ? mtl_parameters_find(&model->set, name) : NULL; }
+MTL_DEF mtl_tensor *mtl_model_tensor(mtl_model *model, const char *name)
+{
+    return model && name ? mtl_parameters_find(&model->set, name) : NULL;
+}
 
 /* Number of a name among `count` of the desc's names from `first` on, or -1. */
 static int mtl__model_find_name(const mtl_model *model, size_t first, size_t count, const char *name)
@@ -8861,7 +8980,8 @@ static int mtl__scaling_set(mtl__scaling *to, const mtl_real *mean, const mtl_re
     size_t j;
     if (mtl__failed(err)) return err->code;
     if (!to->width || !mean || !scale)
-        return mtl__fail(err, MTL_ERROR_ARGUMENT, name, -1, to->width ? "%s: mean or scale is NULL" : "%s holds no numbers that could be scaled", name);
+        return mtl__fail(err, MTL_ERROR_ARGUMENT, name, -1,
+                         to->width ? "%s: mean or scale is NULL" : "%s holds no numbers that could be scaled", name);
     for (j = 0; j < to->width; j++)
         if (!mtl__is_finite(mean[j]) || !mtl__is_finite(scale[j]))
             return mtl__fail(err, MTL_ERROR_NUMBER, name, (long long)j, "%s: mean or scale %z is not a finite number", name, j);
@@ -9045,12 +9165,12 @@ static int mtl__input_check(const mtl__input_layer *layer, const mtl_input *inpu
     const char *name = layer->desc->name;
     size_t j, features = (size_t)layer->desc->features;
     if (layer->embedding && (input->ids[row] < 0 || input->ids[row] >= layer->desc->vocabulary))
-        return mtl__fail(err, MTL_ERROR_RANGE, name, (long long)row, "input %s: id %d of sequence %z, step %d is not in 0 .. %d", name,
-                         input->ids[row], s, t, layer->desc->vocabulary - 1);
+        return mtl__fail(err, MTL_ERROR_RANGE, name, (long long)row, "input %s: id %d of sequence %z, step %d is not in 0 .. %d",
+                         name, input->ids[row], s, t, layer->desc->vocabulary - 1);
     for (j = 0; j < features; j++)
         if (!mtl__is_finite(input->rows[row * features + j]))
-            return mtl__fail(err, MTL_ERROR_NUMBER, name, (long long)row, "input %s: column %z of sequence %z, step %d is not a finite number",
-                             name, j, s, t);
+            return mtl__fail(err, MTL_ERROR_NUMBER, name, (long long)row,
+                             "input %s: column %z of sequence %z, step %d is not a finite number", name, j, s, t);
     return MTL_OK;
 }
 
@@ -9062,11 +9182,13 @@ static mtl_activation *mtl__input_forward(mtl_run *run, const mtl__input_layer *
     if (mtl__dry(run)) input = &nothing;
     x = layer->embedding ? mtl__embedding_forward(run, layer->embedding, input->ids, d->scale, d->padding_zero, d->name)
                          : mtl__features_forward(run, input->rows, (size_t)d->features, &layer->scaling, d->name);
-    return mtl__dropout_layer(run, d->dropout, d->dropout_per_sequence ? run->packing->caller_sequence : run->packing->caller_row, x, "");
+    return mtl__dropout_layer(run, d->dropout, d->dropout_per_sequence ? run->packing->caller_sequence : run->packing->caller_row,
+                              x, "");
 }
 
 /* A column with states carried in and out. cell: its first cell's number in the state. */
-static mtl_activation *mtl__column_forward_carried(mtl_run *run, const mtl__column *column, mtl_activation *const *sources, mtl_state *state, size_t cell)
+static mtl_activation *mtl__column_forward_carried(mtl_run *run, const mtl__column *column, mtl_activation *const *sources,
+                                                   mtl_state *state, size_t cell)
 {
     size_t count = column->layers * column->directions, i;
     mtl__carry carry;
@@ -9092,7 +9214,8 @@ static mtl_activation **mtl__model_forward(mtl_run *run, const mtl_model *model,
     mtl_activation **sources = (mtl_activation **)mtl_run_note(run, model->source_count * sizeof *sources);
     size_t i, cell = 0, count = model->desc.input_count;
     if (!sources) return NULL;
-    for (i = 0; i < count && !mtl__failed(run->error); i++) sources[i] = mtl__input_forward(run, &model->inputs[i], inputs ? &inputs[i] : NULL);
+    for (i = 0; i < count && !mtl__failed(run->error); i++)
+        sources[i] = mtl__input_forward(run, &model->inputs[i], inputs ? &inputs[i] : NULL);
     for (i = 0; i < model->desc.column_count && !mtl__failed(run->error); i++) {
         const mtl__column *column = &model->columns[i];
         sources[count + i] = state ? mtl__column_forward_carried(run, column, sources, state, cell)
@@ -9126,11 +9249,12 @@ static int mtl__batch_check(const mtl_model *model, const mtl_batch *batch, mtl_
                          "the batch's state was made for %z sequences or another model; the batch has %z sequences", batch->state->sequences, batch->sequences);
     for (i = 0; i < model->desc.input_count; i++)
         if (model->inputs[i].embedding ? !batch->inputs[i].ids : !batch->inputs[i].rows)
-            return mtl__fail(err, MTL_ERROR_ARGUMENT, model->desc.inputs[i].name, -1, "input %s: %s is NULL", model->desc.inputs[i].name,
-                             model->inputs[i].embedding ? "ids" : "rows");
+            return mtl__fail(err, MTL_ERROR_ARGUMENT, model->desc.inputs[i].name, -1, "input %s: %s is NULL",
+                             model->desc.inputs[i].name, model->inputs[i].embedding ? "ids" : "rows");
     for (s = 0; s < batch->sequences; s++) {
         if (batch->lengths[s] < 1)
-            return mtl__fail(err, MTL_ERROR_RANGE, "lengths", (long long)s, "sequence %z has length %d; at least 1 is needed", s, batch->lengths[s]);
+            return mtl__fail(err, MTL_ERROR_RANGE, "lengths", (long long)s, "sequence %z has length %d; at least 1 is needed", s,
+                             batch->lengths[s]);
         for (t = 0; t < batch->lengths[s]; t++, row++)
             for (i = 0; i < model->desc.input_count; i++)
                 if (mtl__input_check(&model->inputs[i], &batch->inputs[i], row, s, t, err)) return err->code;
@@ -9154,11 +9278,14 @@ static int mtl__limits_check(const mtl__limits *limits, const mtl_packing *p, mt
 {
     if (mtl__failed(err) || !limits->rows) return err->code;
     if (p->rows > limits->rows)
-        return mtl__fail(err, MTL_ERROR_LIMIT, "max_rows", (long long)p->rows, "the batch has %z rows; max_rows was %z", p->rows, limits->rows);
+        return mtl__fail(err, MTL_ERROR_LIMIT, "max_rows", (long long)p->rows, "the batch has %z rows; max_rows was %z", p->rows,
+                         limits->rows);
     if (p->sequences > limits->sequences)
-        return mtl__fail(err, MTL_ERROR_LIMIT, "max_sequences", (long long)p->sequences, "the batch has %z sequences; max_sequences was %z", p->sequences, limits->sequences);
+        return mtl__fail(err, MTL_ERROR_LIMIT, "max_sequences", (long long)p->sequences,
+                         "the batch has %z sequences; max_sequences was %z", p->sequences, limits->sequences);
     if (p->steps > limits->steps)
-        return mtl__fail(err, MTL_ERROR_LIMIT, "max_steps", (long long)p->steps, "the batch has a sequence of %z steps; max_steps was %z", p->steps, limits->steps);
+        return mtl__fail(err, MTL_ERROR_LIMIT, "max_steps", (long long)p->steps,
+                         "the batch has a sequence of %z steps; max_steps was %z", p->steps, limits->steps);
     return MTL_OK;
 }
 
@@ -9187,7 +9314,8 @@ typedef struct mtl__session_kind {
 } mtl__session_kind;
 
 /* The part of `build` that does not differ. */
-static void mtl__session_start(mtl__session *s, mtl_arena *arena, int isa, int threads, const mtl_scheduler *scheduler, mtl__limits limits, mtl_error *err)
+static void mtl__session_start(mtl__session *s, mtl_arena *arena, int isa, int threads, const mtl_scheduler *scheduler,
+                               mtl__limits limits, mtl_error *err)
 {
     if (mtl__failed(err)) return;
     if (!mtl__kernels_choose(isa)) {
@@ -9201,7 +9329,8 @@ static void mtl__session_start(mtl__session *s, mtl_arena *arena, int isa, int t
 }
 
 /* The object in `arena`: zeroed, with a copy of its desc, checked; then what is special about it. */
-static mtl__session *mtl__session_build(const mtl__session_kind *kind, mtl_arena *arena, mtl_model *model, const void *desc, mtl_error *err)
+static mtl__session *mtl__session_build(const mtl__session_kind *kind, mtl_arena *arena, mtl_model *model, const void *desc,
+                                        mtl_error *err)
 {
     mtl__session *s = (mtl__session *)mtl__arena_note(arena, 1, kind->bytes, kind->name, err);
     char *copy = (char *)s + kind->desc_offset;
@@ -9240,13 +9369,15 @@ static size_t mtl__session_size(const mtl__session_kind *kind, mtl_model *model,
     mtl__arena_init_counting(&counting, &shadow);
     s = mtl__session_build(kind, &counting, model, desc, err);
     mtl__print(field, sizeof field, "%s.max_rows", kind->name);
-    if (s && !s->limits.rows) mtl__fail(err, MTL_ERROR_FIELD, field, 0, "%s must be given to know the size of a %s", field, kind->name);
+    if (s && !s->limits.rows)
+        mtl__fail(err, MTL_ERROR_FIELD, field, 0, "%s must be given to know the size of a %s", field, kind->name);
     if (s && !mtl__failed(err)) bytes = counting.high_water + kind->measure(s, err);
     mtl_arena_destroy(&shadow);
     return mtl__failed(err) ? 0 : bytes;
 }
 
-static mtl__session *mtl__session_init(const mtl__session_kind *kind, void *buffer, size_t bytes, mtl_model *model, const void *desc, mtl_error *err)
+static mtl__session *mtl__session_init(const mtl__session_kind *kind, void *buffer, size_t bytes, mtl_model *model,
+                                       const void *desc, mtl_error *err)
 {
     size_t need = mtl__session_size(kind, model, desc, err);
     mtl_arena arena;
@@ -9313,7 +9444,8 @@ static void mtl__config_write_fields(mtl__text *text, int desc, const void *memb
             mtl__json_add_text(text, mtl_field_get(f, members, value, sizeof value));
         } else if (f->type == MTL_FIELD_INTS) {
             mtl__json_open(text, '[');
-            for (k = 0; k < MTL_MAX_HIDDEN && mtl__field_number(f, members, k) != 0; k++) mtl__json_add_number(text, mtl__field_number(f, members, k));
+            for (k = 0; k < MTL_MAX_HIDDEN && mtl__field_number(f, members, k) != 0; k++)
+                mtl__json_add_number(text, mtl__field_number(f, members, k));
             mtl__json_close(text, ']');
         } else if (f->type == MTL_FIELD_SEED) {
             memcpy(&seed, (const char *)members + f->offset, sizeof seed);
@@ -9408,7 +9540,8 @@ static void mtl__config_read_field(const mtl_field *f, const mtl__json *node, vo
         if (!mtl__failed(err) && !mtl__field_read(f, text, strlen(text), &value, err)) mtl__field_store(f, members, 0, value);
     } else if (f->type == MTL_FIELD_INTS) {
         if (mtl__json_count(node) > MTL_MAX_HIDDEN)
-            mtl__fail(err, MTL_ERROR_FORMAT, f->name, (long long)node->offset, "the configuration's %s has more than %d numbers", f->name, MTL_MAX_HIDDEN);
+            mtl__fail(err, MTL_ERROR_FORMAT, f->name, (long long)node->offset, "the configuration's %s has more than %d numbers",
+                      f->name, MTL_MAX_HIDDEN);
         for (k = 0; k < mtl__json_count(node) && !mtl__failed(err); k++)
             mtl__field_store(f, members, k, mtl__json_int(mtl__json_at(node, k), f->name, 0, 2147483647, err));
     } else if (f->type == MTL_FIELD_SEED) {
@@ -9432,14 +9565,16 @@ static void mtl__config_read_fields(int desc, const mtl__json *object, void *mem
 }
 
 /* An array of texts of exactly `count`, or NULL when there is none. */
-static const char *const *mtl__config_read_texts(const mtl__json *object, const char *key, size_t count, mtl_arena *arena, mtl_error *err)
+static const char *const *mtl__config_read_texts(const mtl__json *object, const char *key, size_t count, mtl_arena *arena,
+                                                 mtl_error *err)
 {
     const mtl__json *array = mtl__json_get(object, key);
     const char **texts;
     size_t i;
     if (!array || mtl__failed(err)) return NULL;
     if (array->type != MTL__JSON_ARRAY || mtl__json_count(array) != count) {
-        mtl__fail(err, MTL_ERROR_FORMAT, key, (long long)array->offset, "the configuration's \"%s\" must be %z texts", key, count);
+        mtl__fail(err, MTL_ERROR_FORMAT, key, (long long)array->offset, "the configuration's \"%s\" must be %z texts", key,
+                  count);
         return NULL;
     }
     texts = (const char **)mtl__arena_zero(arena, count, sizeof *texts, key, err);
@@ -9454,7 +9589,8 @@ static const char *mtl__config_read_name(const mtl__json *object, const char *ke
 }
 
 /* What inputs, columns and tasks have in common: a name, where they take rows from (from NULL: an input), their fields. */
-static void mtl__config_read_element(const mtl__json *node, int kind, void *members, const char **name, const char **from, mtl_error *err)
+static void mtl__config_read_element(const mtl__json *node, int kind, void *members, const char **name, const char **from,
+                                     mtl_error *err)
 {
     *name = mtl__config_read_name(node, "name", err);
     if (from) *from = mtl__config_read_name(node, "from", err);
@@ -9468,7 +9604,8 @@ static const float *mtl__config_read_weights(const mtl__json *object, size_t cou
     size_t i;
     if (!array || mtl__failed(err)) return NULL;
     if (array->type != MTL__JSON_ARRAY || mtl__json_count(array) != count) {
-        mtl__fail(err, MTL_ERROR_FORMAT, "class_weights", (long long)array->offset, "the configuration's class_weights must be %z numbers", count);
+        mtl__fail(err, MTL_ERROR_FORMAT, "class_weights", (long long)array->offset,
+                  "the configuration's class_weights must be %z numbers", count);
         return NULL;
     }
     weights = (float *)mtl__arena_zero(arena, count, sizeof *weights, "class weights", err);
@@ -9477,7 +9614,8 @@ static const float *mtl__config_read_weights(const mtl__json *object, size_t cou
 }
 
 /* An array member of the configuration, with room for `size` bytes an element. */
-static void *mtl__config_read_list(const mtl__json *root, const char *key, size_t size, const mtl__json **array, size_t *count, mtl_arena *arena, mtl_error *err)
+static void *mtl__config_read_list(const mtl__json *root, const char *key, size_t size, const mtl__json **array, size_t *count,
+                                   mtl_arena *arena, mtl_error *err)
 {
     *array = mtl__json_get(root, key);
     *count = 0;
@@ -9499,15 +9637,19 @@ static void mtl__config_read(const mtl__json *root, mtl_model_desc *desc, mtl_ar
     mtl_task_desc *tasks;
     size_t i;
     memset(desc, 0, sizeof *desc);
-    desc->inputs = inputs = (mtl_input_desc *)mtl__config_read_list(root, "inputs", sizeof *inputs, &list, &desc->input_count, arena, err);
+    desc->inputs = inputs =
+        (mtl_input_desc *)mtl__config_read_list(root, "inputs", sizeof *inputs, &list, &desc->input_count, arena, err);
     for (i = 0; i < desc->input_count && !mtl__failed(err); i++) {
         mtl__config_read_element(mtl__json_at(list, i), MTL_DESC_INPUT, &inputs[i], &inputs[i].name, NULL, err);
         inputs[i].words = mtl__config_read_texts(mtl__json_at(list, i), "words", (size_t)inputs[i].vocabulary, arena, err);
     }
-    desc->columns = columns = (mtl_column_desc *)mtl__config_read_list(root, "columns", sizeof *columns, &list, &desc->column_count, arena, err);
+    desc->columns = columns =
+        (mtl_column_desc *)mtl__config_read_list(root, "columns", sizeof *columns, &list, &desc->column_count, arena, err);
     for (i = 0; i < desc->column_count && !mtl__failed(err); i++)
-        mtl__config_read_element(mtl__json_at(list, i), MTL_DESC_COLUMN, &columns[i], &columns[i].name, &columns[i].input.from, err);
-    desc->tasks = tasks = (mtl_task_desc *)mtl__config_read_list(root, "tasks", sizeof *tasks, &list, &desc->task_count, arena, err);
+        mtl__config_read_element(mtl__json_at(list, i), MTL_DESC_COLUMN, &columns[i], &columns[i].name, &columns[i].input.from,
+                                 err);
+    desc->tasks = tasks =
+        (mtl_task_desc *)mtl__config_read_list(root, "tasks", sizeof *tasks, &list, &desc->task_count, arena, err);
     for (i = 0; i < desc->task_count && !mtl__failed(err); i++) {
         node = mtl__json_at(list, i);
         mtl__config_read_element(node, MTL_DESC_TASK, &tasks[i], &tasks[i].name, &tasks[i].tap.from, err);
@@ -9574,7 +9716,8 @@ static mtl__tensor_entry *mtl__model_entries(const mtl_model *model, size_t more
 }
 
 /* The file's metadata: version, configuration, notes. */
-static const char *const *mtl__model_metadata(const mtl_model *model, const char *config, size_t *count, mtl_arena *arena, mtl_error *err)
+static const char *const *mtl__model_metadata(const mtl_model *model, const char *config, size_t *count, mtl_arena *arena,
+                                              mtl_error *err)
 {
     const mtl__note_text *note;
     const char **m;
@@ -9596,7 +9739,8 @@ static const char *const *mtl__model_metadata(const mtl_model *model, const char
 }
 
 /* Writes a model file whose tensors are `entries`. */
-static int mtl__model_write_entries(const mtl_model *model, const mtl__tensor_entry *entries, size_t count, const mtl_writer *writer, mtl_arena *arena, mtl_error *err)
+static int mtl__model_write_entries(const mtl_model *model, const mtl__tensor_entry *entries, size_t count,
+                                    const mtl_writer *writer, mtl_arena *arena, mtl_error *err)
 {
     mtl__text config;
     const char *const *metadata;
@@ -9615,7 +9759,8 @@ static int mtl__model_write_entries(const mtl_model *model, const mtl__tensor_en
 /* ---- reading ------------------------------------------------------------------------------------------------------------- */
 
 /* A tensor of the file into values of the model: of this shape, and every element finite. */
-static void mtl__read_tensor(const mtl_safetensors *file, const char *name, size_t rows, size_t columns, mtl_real *out, mtl_error *err)
+static void mtl__read_tensor(const mtl_safetensors *file, const char *name, size_t rows, size_t columns, mtl_real *out,
+                             mtl_error *err)
 {
     const mtl_safetensor *t = mtl_safetensors_find(file, name);
     size_t i;
@@ -9623,18 +9768,21 @@ static void mtl__read_tensor(const mtl_safetensors *file, const char *name, size
     if (!t)
         mtl__fail(err, MTL_ERROR_TENSOR, name, -1, "the file has no tensor %s", name);
     else if (t->dims != (columns ? 2 : 1) || t->shape[0] != rows || (columns && t->shape[1] != columns))
-        mtl__fail(err, MTL_ERROR_TENSOR, name, -1, columns ? "tensor %s must have the shape [%z, %z]" : "tensor %s must have the shape [%z]", name, rows, columns);
+        mtl__fail(err, MTL_ERROR_TENSOR, name, -1,
+                  columns ? "tensor %s must have the shape [%z, %z]" : "tensor %s must have the shape [%z]", name, rows, columns);
     else
         mtl_safetensor_values(t, out, err);
     for (i = 0; !mtl__failed(err) && i < t->count; i++)
-        if (!mtl__is_finite(out[i])) mtl__fail(err, MTL_ERROR_NUMBER, name, (long long)i, "tensor %s: element %z is not a finite number", name, i);
+        if (!mtl__is_finite(out[i]))
+            mtl__fail(err, MTL_ERROR_NUMBER, name, (long long)i, "tensor %s: element %z is not a finite number", name, i);
 }
 
 /* A scaling, when the file has it. */
 static void mtl__read_scaling(const mtl_safetensors *file, const char *owner, mtl__scaling *to, mtl_error *err)
 {
     char name[160];
-    if (mtl__failed(err) || !to->width || !mtl_safetensors_find(file, mtl__print(name, sizeof name, "buffers.%s.mean", owner))) return;
+    if (mtl__failed(err) || !to->width || !mtl_safetensors_find(file, mtl__print(name, sizeof name, "buffers.%s.mean", owner)))
+        return;
     mtl__read_tensor(file, name, to->width, 0, to->mean, err);
     mtl__read_tensor(file, mtl__print(name, sizeof name, "buffers.%s.scale", owner), to->width, 0, to->scale, err);
     to->set = 1;
@@ -9653,21 +9801,27 @@ static void mtl__model_read_values(mtl_model *model, const mtl_safetensors *file
         mtl__read_scaling(file, name, scaling, err);
     }
     for (i = 0; i < file->metadata_count && !mtl__failed(err); i++)
-        if (strncmp(file->metadata[2 * i], "note.", 5) == 0) (void)mtl_model_note(model, file->metadata[2 * i] + 5, file->metadata[2 * i + 1], err);
+        if (strncmp(file->metadata[2 * i], "note.", 5) == 0)
+            (void)mtl_model_note(model, file->metadata[2 * i] + 5, file->metadata[2 * i + 1], err);
 }
 
 /* Checks that the file is one of ours and returns its configuration. */
 static const char *mtl__model_config_text(const mtl_safetensors *file, mtl_error *err)
 {
-    const char *version = mtl_safetensors_metadata(file, "mtl_rnn.version"), *config = mtl_safetensors_metadata(file, "mtl_rnn.config");
+    const char *version = mtl_safetensors_metadata(file, "mtl_rnn.version"),
+               *config = mtl_safetensors_metadata(file, "mtl_rnn.config");
     double number;
     if (mtl__failed(err)) return NULL;
     if (!version || !config)
-        mtl__fail(err, MTL_ERROR_FORMAT, "mtl_rnn.config", -1, "the file holds tensors but no mtl_rnn configuration: it was written by another program; import its weights instead");
+        mtl__fail(
+            err, MTL_ERROR_FORMAT, "mtl_rnn.config", -1,
+            "the file holds tensors but no mtl_rnn configuration: it was written by another program; import its weights instead");
     else if (!mtl_text_number(version, strlen(version), &number) || number < 1)
         mtl__fail(err, MTL_ERROR_FORMAT, "mtl_rnn.version", -1, "the file's version \"%s\" is not a number", version);
     else if (number > MTL__FILE_VERSION)
-        mtl__fail(err, MTL_ERROR_VERSION, "mtl_rnn.version", (long long)number, "the file is of version %s; this program reads up to version %d: use a newer mtl_rnn.h", version, MTL__FILE_VERSION);
+        mtl__fail(err, MTL_ERROR_VERSION, "mtl_rnn.version", (long long)number,
+                  "the file is of version %s; this program reads up to version %d: use a newer mtl_rnn.h", version,
+                  MTL__FILE_VERSION);
     return mtl__failed(err) ? NULL : config;
 }
 
@@ -9677,7 +9831,8 @@ static int mtl__model_file_is_whole(const mtl_model_desc *desc, const mtl_safete
     size_t bytes = mtl_model_size(desc, err), stored = 0, i;
     for (i = 0; i < file->count; i++) stored += file->tensors[i].count * sizeof(mtl_real);
     if (!mtl__failed(err) && bytes / 64 > stored + 65536)
-        mtl__fail(err, MTL_ERROR_FORMAT, "mtl_rnn.config", (long long)bytes, "the configuration describes a model of %z bytes, but the file holds weights of %z bytes", bytes, stored);
+        mtl__fail(err, MTL_ERROR_FORMAT, "mtl_rnn.config", (long long)bytes,
+                  "the configuration describes a model of %z bytes, but the file holds weights of %z bytes", bytes, stored);
     return mtl__failed(err);
 }
 
@@ -9749,7 +9904,8 @@ static const char *mtl__pattern_rest(const char *pattern, const char *name, size
 {
     const char *star = strchr(pattern, '*');
     size_t before = star ? (size_t)(star - pattern) : strlen(pattern), after = star ? strlen(star + 1) : 0, all = strlen(name);
-    if (all < before + after || memcmp(name, pattern, before) != 0 || (after && strcmp(name + all - after, star + 1) != 0)) return NULL;
+    if (all < before + after || memcmp(name, pattern, before) != 0 || (after && strcmp(name + all - after, star + 1) != 0))
+        return NULL;
     *length = all - before - after;
     return name + before;
 }
@@ -9790,7 +9946,8 @@ static void mtl__mismatch(mtl__mismatches *m, const mtl_tensor *t, const char *n
 }
 
 /* One pass over all mapped tensors: counts mismatches, or copies. Returns how many tensors the mappings name. */
-static size_t mtl__import_pass(mtl_model *model, const mtl_safetensors *file, const mtl_import *mappings, size_t count, mtl__mismatches *wrong, mtl_error *err)
+static size_t mtl__import_pass(mtl_model *model, const mtl_safetensors *file, const mtl_import *mappings, size_t count,
+                               mtl__mismatches *wrong, mtl_error *err)
 {
     size_t i, k, found = 0;
     char name[512];
@@ -9803,13 +9960,15 @@ static size_t mtl__import_pass(mtl_model *model, const mtl_safetensors *file, co
         from = mtl_safetensors_find(file, name);
         if (!wrong)
             mtl_safetensor_values(from, t->value, err);
-        else if (!from || from->type > MTL_TYPE_BF16 || from->dims != t->dims || from->shape[0] != t->shape[0] || (t->dims == 2 && from->shape[1] != t->shape[1]))
+        else if (!from || from->type > MTL_TYPE_BF16 || from->dims != t->dims || from->shape[0] != t->shape[0] ||
+                 (t->dims == 2 && from->shape[1] != t->shape[1]))
             mtl__mismatch(wrong, t, name, from);
     }
     return found;
 }
 
-MTL_DEF int mtl_model_import(mtl_model *model, const mtl_safetensors *file, const mtl_import *mappings, size_t count, mtl_error *err)
+MTL_DEF int mtl_model_import(mtl_model *model, const mtl_safetensors *file, const mtl_import *mappings, size_t count,
+                             mtl_error *err)
 {
     mtl_error own;
     mtl__mismatches wrong;
@@ -9819,9 +9978,11 @@ MTL_DEF int mtl_model_import(mtl_model *model, const mtl_safetensors *file, cons
     if (!mtl__import_pass(model, file, mappings, count, &wrong, err))
         return mtl__fail(err, MTL_ERROR_TENSOR, "mappings", -1, "the mappings name no tensor of the model");
     if (wrong.count > wrong.shown)
-        return mtl__fail(err, MTL_ERROR_TENSOR, wrong.first, (long long)wrong.count, "%z tensors do not match: %s, and %z more", wrong.count, wrong.list, wrong.count - wrong.shown);
+        return mtl__fail(err, MTL_ERROR_TENSOR, wrong.first, (long long)wrong.count, "%z tensors do not match: %s, and %z more",
+                         wrong.count, wrong.list, wrong.count - wrong.shown);
     if (wrong.count)
-        return mtl__fail(err, MTL_ERROR_TENSOR, wrong.first, (long long)wrong.count, "%z tensors do not match: %s", wrong.count, wrong.list);
+        return mtl__fail(err, MTL_ERROR_TENSOR, wrong.first, (long long)wrong.count, "%z tensors do not match: %s", wrong.count,
+                         wrong.list);
     mtl__import_pass(model, file, mappings, count, NULL, err);
     return mtl_model_prepare(model, err);
 }
@@ -9887,7 +10048,9 @@ static void mtl__predict_task(mtl_run *run, const mtl__task *task, const mtl_act
         for (j = 0; j < width; j++) {
             if (row[j] > row[best]) best = j;
             to[j] = mtl__unscaled(&task->scaling, j, row[j]);
-            if (!mtl__is_finite(to[j])) mtl__fail(run->error, MTL_ERROR_NUMBER, task->desc->name, caller[n], "task %s: output of item %d is not a finite number", task->desc->name, caller[n]);
+            if (!mtl__is_finite(to[j]))
+                mtl__fail(run->error, MTL_ERROR_NUMBER, task->desc->name, caller[n],
+                          "task %s: output of item %d is not a finite number", task->desc->name, caller[n]);
         }
         if (labels) labels[caller[n]] = (int)best;
     }
@@ -9910,7 +10073,8 @@ static void mtl__predict_run(mtl_run *run, const mtl_model *model, const mtl_inp
 static void mtl__predictor_build(mtl__session *session, mtl_arena *arena, mtl_error *err)
 {
     const mtl_predictor_desc *d = &((mtl_predictor *)(void *)session)->desc;
-    mtl__session_start(session, arena, d->isa, d->threads, d->scheduler, mtl__limits_of(d->max_rows, d->max_sequences, d->max_steps), err);
+    mtl__session_start(session, arena, d->isa, d->threads, d->scheduler,
+                       mtl__limits_of(d->max_rows, d->max_sequences, d->max_steps), err);
 }
 
 /* A dry run of the largest batch, with states carried and a text's ids (of mtl_predict_text) beside it. */
@@ -9948,7 +10112,8 @@ MTL_DEF size_t mtl_predictor_size(const mtl_model *model, const mtl_predictor_de
     return mtl__session_size(&mtl__predictor_kind, mtl__model_of(model), desc, mtl__error_given(err, &own));
 }
 
-MTL_DEF mtl_predictor *mtl_predictor_init(void *buffer, size_t bytes, const mtl_model *model, const mtl_predictor_desc *desc, mtl_error *err)
+MTL_DEF mtl_predictor *mtl_predictor_init(void *buffer, size_t bytes, const mtl_model *model, const mtl_predictor_desc *desc,
+                                          mtl_error *err)
 {
     mtl_error own;
     err = mtl__error_given(err, &own);
@@ -9958,7 +10123,8 @@ MTL_DEF mtl_predictor *mtl_predictor_init(void *buffer, size_t bytes, const mtl_
 MTL_DEF mtl_predictor *mtl_predictor_create(const mtl_model *model, const mtl_predictor_desc *desc, mtl_error *err)
 {
     mtl_error own;
-    return (mtl_predictor *)(void *)mtl__session_create(&mtl__predictor_kind, mtl__model_of(model), desc, mtl__error_given(err, &own));
+    return (mtl_predictor *)(void *)mtl__session_create(&mtl__predictor_kind, mtl__model_of(model), desc,
+                                                        mtl__error_given(err, &own));
 }
 
 MTL_DEF void mtl_predictor_destroy(mtl_predictor *predictor) { mtl__session_destroy(predictor ? &predictor->session : NULL); }
@@ -9986,7 +10152,9 @@ MTL_DEF int mtl_predict(mtl_predictor *predictor, const mtl_batch *batch, mtl_pr
     mtl_error own;
     mtl_run *run;
     err = mtl__error_given(err, &own);
-    if (!mtl__given(predictor, "predictor", err) || !mtl__given(out, "out", err) || mtl__batch_check(predictor->session.model, batch, err)) return err->code;
+    if (!mtl__given(predictor, "predictor", err) || !mtl__given(out, "out", err) ||
+        mtl__batch_check(predictor->session.model, batch, err))
+        return err->code;
     run = mtl__predictor_begin(predictor, batch->lengths, batch->sequences, err);
     if (run) mtl__predict_run(run, predictor->session.model, batch->inputs, batch->state, out);
     return err->code;
@@ -10005,7 +10173,8 @@ static void mtl__words_to_ids(const mtl_model *model, int input, const char *tex
 {
     const char *end, *word;
     size_t n = 0;
-    for (word = mtl__next_word(text, &end); word; word = mtl__next_word(end, &end)) ids[n++] = mtl_model_word(model, input, word, (size_t)(end - word));
+    for (word = mtl__next_word(text, &end); word; word = mtl__next_word(end, &end))
+        ids[n++] = mtl_model_word(model, input, word, (size_t)(end - word));
 }
 
 /* One array of ids per input, of a sentence of `count` words. */
@@ -10016,7 +10185,8 @@ static mtl_input *mtl__text_inputs(mtl_run *run, const mtl_model *model, const c
     for (i = 0; inputs && i < model->desc.input_count && !mtl__failed(run->error); i++) {
         int *ids = (int *)mtl_run_push(run, count * sizeof *ids);
         if (!model->inputs[i].words.count)
-            mtl__fail(run->error, MTL_ERROR_ARGUMENT, model->desc.inputs[i].name, -1, "input %s has no vocabulary of words", model->desc.inputs[i].name);
+            mtl__fail(run->error, MTL_ERROR_ARGUMENT, model->desc.inputs[i].name, -1, "input %s has no vocabulary of words",
+                      model->desc.inputs[i].name);
         else if (ids) mtl__words_to_ids(model, (int)i, text, ids);
         inputs[i].ids = ids;
     }
@@ -10032,9 +10202,11 @@ MTL_DEF int mtl_predict_text(mtl_predictor *predictor, const char *text, mtl_pre
     mtl_run *run;
     int length;
     err = mtl__error_given(err, &own);
-    if (!mtl__given(predictor, "predictor", err) || !mtl__given(text, "text", err) || !mtl__given(out, "out", err)) return err->code;
+    if (!mtl__given(predictor, "predictor", err) || !mtl__given(text, "text", err) || !mtl__given(out, "out", err))
+        return err->code;
     valid = mtl_text_valid(text, strlen(text));
-    if (text[valid]) return mtl__fail(err, MTL_ERROR_TEXT, "text", (long long)valid, "the text is not valid UTF-8 at byte %z", valid);
+    if (text[valid])
+        return mtl__fail(err, MTL_ERROR_TEXT, "text", (long long)valid, "the text is not valid UTF-8 at byte %z", valid);
     for (word = mtl__next_word(text, &end); word; word = mtl__next_word(end, &end)) count++;
     if (tokens) *tokens = count;
     if (!count || count > 0x7fffffff) return mtl__fail(err, MTL_ERROR_TEXT, "text", 0, "the text has no words");
@@ -10071,7 +10243,8 @@ static int mtl__optimizer_has_momentum(const mtl_trainer_desc *d)
     return d->optimizer == MTL_OPTIMIZER_ADAM || d->optimizer == MTL_OPTIMIZER_ADAMW || d->momentum > 0;
 }
 
-static int mtl__optimizer_init(mtl__optimizer *o, const mtl_trainer_desc *desc, mtl_parameters *set, mtl_gradients *gradients, mtl_arena *arena, mtl_error *err)
+static int mtl__optimizer_init(mtl__optimizer *o, const mtl_trainer_desc *desc, mtl_parameters *set, mtl_gradients *gradients,
+                               mtl_arena *arena, mtl_error *err)
 {
     memset(o, 0, sizeof *o);
     o->desc = desc;
@@ -10080,8 +10253,10 @@ static int mtl__optimizer_init(mtl__optimizer *o, const mtl_trainer_desc *desc, 
     o->lr = desc->lr;
     o->plateau = 1;
     o->total_steps = (size_t)desc->total_steps;
-    if (mtl__optimizer_has_momentum(desc)) o->m = (mtl_real *)mtl__arena_zero(arena, set->total, sizeof(mtl_real), "first moments", err);
-    if (desc->optimizer != MTL_OPTIMIZER_SGD) o->v = (mtl_real *)mtl__arena_zero(arena, set->total, sizeof(mtl_real), "second moments", err);
+    if (mtl__optimizer_has_momentum(desc))
+        o->m = (mtl_real *)mtl__arena_zero(arena, set->total, sizeof(mtl_real), "first moments", err);
+    if (desc->optimizer != MTL_OPTIMIZER_SGD)
+        o->v = (mtl_real *)mtl__arena_zero(arena, set->total, sizeof(mtl_real), "second moments", err);
     if (desc->average > 0) o->average = (mtl_real *)mtl__arena_zero(arena, set->total, sizeof(mtl_real), "averaged weights", err);
     o->steps = (unsigned long long *)mtl__arena_zero(arena, set->count, sizeof *o->steps, "step counts", err);
     if (!mtl__failed(err) && o->average && !arena->counting) memcpy(o->average, set->block, set->total * sizeof(mtl_real));
@@ -10158,8 +10333,8 @@ static void mtl__update_piece_job(void *context, size_t i)
             begin = piece->first;
             length = piece->count;
         }
-        job->kernels->update(&job->updates[piece->tensor], length, t->value + begin, g->value + begin, o->m ? o->m + t->offset + begin : NULL,
-                             o->v ? o->v + t->offset + begin : NULL);
+        job->kernels->update(&job->updates[piece->tensor], length, t->value + begin, g->value + begin,
+                             o->m ? o->m + t->offset + begin : NULL, o->v ? o->v + t->offset + begin : NULL);
     }
 }
 
@@ -10245,7 +10420,8 @@ static void mtl__optimizer_apply(mtl__optimizer *o, mtl_run *run, double lr, dou
     mtl__average_job average;
     for (i = 0; i < o->set->count; i++) {
         const mtl_tensor *t = o->set->tensors[i];
-        if (o->gradients->of[i].state == MTL_GRAD_ROWS && !t->frozen && !mtl__update_rows_only(o)) mtl__gradient_densify(o->gradients, t);
+        if (o->gradients->of[i].state == MTL_GRAD_ROWS && !t->frozen && !mtl__update_rows_only(o))
+            mtl__gradient_densify(o->gradients, t);
         count += mtl__update_pieces(o, i, NULL);
     }
     pieces = (mtl__update_piece *)mtl_run_push(run, count * sizeof *pieces);
@@ -10263,7 +10439,8 @@ static void mtl__optimizer_apply(mtl__optimizer *o, mtl_run *run, double lr, dou
     job.pieces = pieces;
     mtl__run_for(run, count, mtl__update_piece_job, &job);
     average.optimizer = o;
-    if (o->average) mtl__run_for(run, (o->set->total + MTL__UPDATE_ELEMENTS - 1) / MTL__UPDATE_ELEMENTS, mtl__average_piece, &average);
+    if (o->average)
+        mtl__run_for(run, (o->set->total + MTL__UPDATE_ELEMENTS - 1) / MTL__UPDATE_ELEMENTS, mtl__average_piece, &average);
     mtl_arena_release(run->arena, mark);
 }
 
@@ -10319,7 +10496,10 @@ typedef struct mtl__losses {
     size_t *task, count;
 } mtl__losses;
 
-static int mtl__task_trains(const mtl_trainer *t, size_t k) { return t->weights[k] > 0 && !t->model->desc.tasks[k].evaluate_only; }
+static int mtl__task_trains(const mtl_trainer *t, size_t k)
+{
+    return t->weights[k] > 0 && !t->model->desc.tasks[k].evaluate_only;
+}
 
 /* Forward pass and losses of one micro-batch; with its packing in run->packing. */
 static void mtl__trainer_forward(mtl_trainer *t, const mtl_batch *batch, mtl__losses *losses)
@@ -10361,7 +10541,8 @@ static void mtl__trainer_build(mtl__session *session, mtl_arena *arena, mtl_erro
     mtl__trainer_build_task_arrays(t, arena, err);
     t->gradients = mtl_gradients_create(&t->model->set, arena, err);
     if (!mtl__failed(err)) mtl__optimizer_init(&t->optimizer, d, &t->model->set, t->gradients, arena, err);
-    mtl__session_start(session, arena, d->isa, d->threads, d->scheduler, mtl__limits_of(d->max_rows, d->max_sequences, d->max_steps), err);
+    mtl__session_start(session, arena, d->isa, d->threads, d->scheduler,
+                       mtl__limits_of(d->max_rows, d->max_sequences, d->max_steps), err);
 }
 
 /* Dry runs of the largest batch, forward and backward, and of the update; their scratch is the same memory. */
@@ -10423,7 +10604,8 @@ MTL_DEF int mtl_trainer_set_weight(mtl_trainer *trainer, int task, float weight,
     err = mtl__error_given(err, &own);
     if (!mtl__given(trainer, "trainer", err) || !mtl__model_check_index(trainer->model, "task", task, err)) return err->code;
     if (!mtl__is_finite((mtl_real)weight) || weight < 0)
-        return mtl__fail(err, MTL_ERROR_NUMBER, trainer->model->desc.tasks[task].name, task, "the weight of task %s must be a number of at least 0", trainer->model->desc.tasks[task].name);
+        return mtl__fail(err, MTL_ERROR_NUMBER, trainer->model->desc.tasks[task].name, task,
+                         "the weight of task %s must be a number of at least 0", trainer->model->desc.tasks[task].name);
     trainer->weights[task] = weight;
     return MTL_OK;
 }
@@ -10457,8 +10639,8 @@ static void mtl__trainer_count(mtl_trainer *t, const mtl_batch *batches, size_t 
         for (k = 0; k < t->model->desc.task_count; k++) {
             const mtl_target *target = batches[i].targets ? &batches[i].targets[k] : NULL;
             mtl__task_check_kind(&t->model->tasks[k], target, err);
-            mtl__task_count(&t->model->tasks[k], target, mtl__task_items(&t->model->tasks[k], batches[i].sequences, rows), batches[i].lengths,
-                            &t->task_items[k], &t->divisors[k], err);
+            mtl__task_count(&t->model->tasks[k], target, mtl__task_items(&t->model->tasks[k], batches[i].sequences, rows),
+                            batches[i].lengths, &t->task_items[k], &t->divisors[k], err);
         }
     }
 }
@@ -10480,7 +10662,9 @@ static size_t mtl__trainer_micro_batch(mtl_trainer *t, const mtl_batch *batch, i
     for (i = 0; i < losses.count; i++) {
         mtl_real value = losses.value[i]->value[0];
         const char *name = t->model->desc.tasks[losses.task[i]].name;
-        if (!mtl__is_finite(value)) mtl__fail(run->error, MTL_ERROR_NUMBER, name, -1, "the loss of task %s is not a finite number; no weight was changed", name);
+        if (!mtl__is_finite(value))
+            mtl__fail(run->error, MTL_ERROR_NUMBER, name, -1, "the loss of task %s is not a finite number; no weight was changed",
+                      name);
         t->task_loss[losses.task[i]] += (double)value;
     }
     (void)mtl_tape_backward(run, losses.value, losses.weight, losses.count, accumulate);
@@ -10512,7 +10696,8 @@ MTL_DEF int mtl_train_gradients(mtl_trainer *trainer, const mtl_batch *batches, 
         step->task_count = trainer->model->desc.task_count;
         step->task_loss = trainer->task_loss;
         step->task_items = trainer->task_items;
-        step->grad_norm = mtl__failed(err) ? 0 : mtl__gradients_norm(&trainer->optimizer, mtl__run_kernels(&trainer->session.run));
+        step->grad_norm =
+            mtl__failed(err) ? 0 : mtl__gradients_norm(&trainer->optimizer, mtl__run_kernels(&trainer->session.run));
     }
     mtl_error_clear(&trainer->error);
     trainer->session.run.error = &trainer->error;
@@ -10554,7 +10739,8 @@ MTL_DEF int mtl_trainer_swap_average(mtl_trainer *trainer, mtl_error *err)
     err = mtl__error_given(err, &own);
     if (!mtl__given(trainer, "trainer", err)) return err->code;
     o = &trainer->optimizer;
-    if (!o->average) return mtl__fail(err, MTL_ERROR_ARGUMENT, "average", -1, "this trainer keeps no average; set trainer.average");
+    if (!o->average)
+        return mtl__fail(err, MTL_ERROR_ARGUMENT, "average", -1, "this trainer keeps no average; set trainer.average");
     for (i = 0; i < o->set->total; i++) {
         mtl_real held = o->average[i];
         o->average[i] = o->set->block[i];
@@ -10598,7 +10784,8 @@ static int mtl__dataset_check(const mtl__dataset *set, const mtl_model *model, m
         size_t labelled = 0;
         double divisor = 0;
         mtl__task_check_kind(task, &data->targets[k], err);
-        mtl__task_count(task, &data->targets[k], mtl__task_items(task, data->sequences, set->rows), data->lengths, &labelled, &divisor, err);
+        mtl__task_count(task, &data->targets[k], mtl__task_items(task, data->sequences, set->rows), data->lengths, &labelled,
+                        &divisor, err);
     }
     return err->code;
 }
@@ -10636,7 +10823,8 @@ static const int *mtl__pick_ints(const mtl__pick *p, const int *from, int per_st
 }
 
 /* The batch of `count` chosen sequences, in `arena`. */
-static mtl_batch mtl__dataset_batch(const mtl__dataset *set, const mtl_model *model, const size_t *chosen, size_t count, mtl_arena *arena, mtl_error *err)
+static mtl_batch mtl__dataset_batch(const mtl__dataset *set, const mtl_model *model, const size_t *chosen, size_t count,
+                                    mtl_arena *arena, mtl_error *err)
 {
     const mtl_model_desc *desc = &model->desc;
     const mtl_input *input = set->data->inputs;
@@ -10789,7 +10977,8 @@ static void mtl__evaluate_set(mtl__evaluation *e, const mtl_batch *data, mtl_are
     mtl_arena_release(arena, mark);
 }
 
-MTL_DEF int mtl_evaluate(mtl_predictor *predictor, const mtl_batch *data, size_t count, mtl_scores *scores, size_t *const *confusion, mtl_error *err)
+MTL_DEF int mtl_evaluate(mtl_predictor *predictor, const mtl_batch *data, size_t count, mtl_scores *scores,
+                         size_t *const *confusion, mtl_error *err)
 {
     mtl_error own;
     size_t tasks, k, i, scored = 0;
@@ -10857,13 +11046,15 @@ static void mtl__sampler_shuffle(mtl__sampler_set *s, const mtl_fit_desc *d, siz
     uint64_t stream = (uint64_t)number << 40 | (uint64_t)s->round++ << 1;
     for (i = 0; i < n; i++) s->order[i] = i;
     mtl__random_shuffle(s->order, n, d->seed, stream);
-    for (i = 0; i < n; i += pool) mtl__sort_by_length(s->order + i, n - i < pool ? n - i : pool, s->set.data->lengths, s->scratch);
+    for (i = 0; i < n; i += pool)
+        mtl__sort_by_length(s->order + i, n - i < pool ? n - i : pool, s->set.data->lengths, s->scratch);
     for (i = 0; i < s->batches; i++) s->batch_order[i] = i;
     mtl__random_shuffle(s->batch_order, s->batches, d->seed, stream | 1);
     s->next = 0;
 }
 
-static int mtl__sampler_init(mtl__sampler *p, const mtl_batch *train, size_t count, const mtl_model *model, const mtl_fit_desc *desc, mtl_arena *arena, mtl_error *err)
+static int mtl__sampler_init(mtl__sampler *p, const mtl_batch *train, size_t count, const mtl_model *model,
+                             const mtl_fit_desc *desc, mtl_arena *arena, mtl_error *err)
 {
     size_t i;
     memset(p, 0, sizeof *p);
@@ -10919,7 +11110,8 @@ static mtl_batch mtl__sampler_next(mtl__sampler *p, const mtl_model *model, size
     first = s->batch_order[s->next++] * (size_t)p->desc->batch;
     count = s->set.data->sequences - first;
     p->drawn++;
-    return mtl__dataset_batch(&s->set, model, s->order + first, count < (size_t)p->desc->batch ? count : (size_t)p->desc->batch, arena, err);
+    return mtl__dataset_batch(&s->set, model, s->order + first, count < (size_t)p->desc->batch ? count : (size_t)p->desc->batch,
+                              arena, err);
 }
 
 /* ---- fit ---------------------------------------------------------------------------------------------------------------------------- */
@@ -10980,7 +11172,8 @@ static int mtl__fit_update(mtl__fit *f, size_t update, size_t *tokens, double ep
     p->step = &step;
     p->seconds = now - f->start;
     p->tokens_per_second = (double)*tokens / (now - epoch_start + 1e-9);
-    p->seconds_left = p->seconds / (double)((p->epoch - 1) * p->batches + p->batch) * (double)((p->epochs - p->epoch + 1) * p->batches - p->batch);
+    p->seconds_left = p->seconds / (double)((p->epoch - 1) * p->batches + p->batch) *
+                      (double)((p->epochs - p->epoch + 1) * p->batches - p->batch);
     n = (size_t)mtl__fit_tell(f);
     p->step = NULL;
     return n != 0;
@@ -11043,13 +11236,15 @@ static int mtl__fit_epoch(mtl__fit *f, size_t epoch, mtl_fit_result *result, mtl
 static int mtl__fit_check(const mtl__fit *f, const mtl_batch *train, size_t train_count, mtl_error *err)
 {
     if (mtl__failed(err)) return err->code;
-    if (!train || !train_count) return mtl__fail(err, MTL_ERROR_ARGUMENT, "train", -1, "mtl_fit needs one training data set at least");
+    if (!train || !train_count)
+        return mtl__fail(err, MTL_ERROR_ARGUMENT, "train", -1, "mtl_fit needs one training data set at least");
     if (f->desc.score && f->score_task < 0)
         return mtl__fail(err, MTL_ERROR_FIELD, "fit.score", -1, "fit.score: the model has no task \"%s\"", f->desc.score);
     return MTL_OK;
 }
 
-static int mtl__fit_init(mtl__fit *f, mtl_trainer *trainer, const mtl_fit_desc *desc, const mtl_batch *train, size_t train_count, mtl_error *err)
+static int mtl__fit_init(mtl__fit *f, mtl_trainer *trainer, const mtl_fit_desc *desc, const mtl_batch *train, size_t train_count,
+                         mtl_error *err)
 {
     mtl_predictor_desc how;
     size_t tasks = trainer->model->desc.task_count;
@@ -11064,7 +11259,9 @@ static int mtl__fit_init(mtl__fit *f, mtl_trainer *trainer, const mtl_fit_desc *
     f->loss_count = (size_t *)mtl__arena_zero(&f->arena, tasks, sizeof(size_t), "losses", err);
     f->task_loss = (double *)mtl__arena_zero(&f->arena, tasks, sizeof(double), "losses", err);
     f->scores.tasks = (mtl_task_score *)mtl__arena_zero(&f->arena, tasks, sizeof *f->scores.tasks, "scores", err);
-    f->best = f->valid_count ? (mtl_real *)mtl__arena_zero(&f->arena, trainer->model->set.total, sizeof(mtl_real), "the best weights", err) : NULL;
+    f->best = f->valid_count
+                  ? (mtl_real *)mtl__arena_zero(&f->arena, trainer->model->set.total, sizeof(mtl_real), "the best weights", err)
+                  : NULL;
     memset(&how, 0, sizeof how);
     how.isa = trainer->desc.isa;
     how.scheduler = trainer->session.scheduler;   /* NULL: one thread, like the trainer */
@@ -11184,13 +11381,17 @@ static int mtl__save(const mtl_model *model, const mtl_trainer *trainer, const c
     mtl__file_writer state;
     mtl_writer writer;
     err = mtl__error_given(err, &own);
-    if (!mtl__given(model, "model", err) || !mtl__given(path, "path", err) || mtl__file_save_begin(path, &writer, &state, err)) return err->code;
+    if (!mtl__given(model, "model", err) || !mtl__given(path, "path", err) || mtl__file_save_begin(path, &writer, &state, err))
+        return err->code;
     mtl_model_write(model, trainer, &writer, err);
     return mtl__file_save_end(path, &state, err);
 }
 
 MTL_DEF int mtl_model_save(const mtl_model *model, const char *path, mtl_error *err) { return mtl__save(model, NULL, path, err); }
-MTL_DEF int mtl_trainer_save(const mtl_trainer *trainer, const char *path, mtl_error *err) { return mtl__save(trainer ? trainer->model : NULL, trainer, path, err); }
+MTL_DEF int mtl_trainer_save(const mtl_trainer *trainer, const char *path, mtl_error *err)
+{
+    return mtl__save(trainer ? trainer->model : NULL, trainer, path, err);
+}
 
 /* The counts' tensor, checked. */
 static const mtl_safetensor *mtl__resume_counts(const mtl_trainer *t, const mtl_safetensors *file, mtl_error *err)
@@ -11198,9 +11399,11 @@ static const mtl_safetensor *mtl__resume_counts(const mtl_trainer *t, const mtl_
     const mtl_safetensor *counts = mtl_safetensors_find(file, "optimizer.counts");
     if (mtl__failed(err)) return NULL;
     if (!counts)
-        mtl__fail(err, MTL_ERROR_TENSOR, "optimizer.counts", -1, "the file holds no optimiser state; it was saved without a trainer");
+        mtl__fail(err, MTL_ERROR_TENSOR, "optimizer.counts", -1,
+                  "the file holds no optimiser state; it was saved without a trainer");
     else if (counts->type != MTL_TYPE_F64 || counts->dims != 1 || counts->count != t->optimizer.set->count + 3)
-        mtl__fail(err, MTL_ERROR_TENSOR, "optimizer.counts", -1, "tensor optimizer.counts must be %z doubles", t->optimizer.set->count + 3);
+        mtl__fail(err, MTL_ERROR_TENSOR, "optimizer.counts", -1, "tensor optimizer.counts must be %z doubles",
+                  t->optimizer.set->count + 3);
     return mtl__failed(err) ? NULL : counts;
 }
 
@@ -11230,7 +11433,9 @@ MTL_DEF int mtl_trainer_resume(mtl_trainer *trainer, const mtl_safetensors *file
     from = (const unsigned char *)counts->data;
     for (i = 0; i < o->set->count + 3; i++) {
         memcpy(&value, from + i * sizeof value, sizeof value);
-        if (!mtl__double_is_finite(value) || value < 0) return mtl__fail(err, MTL_ERROR_NUMBER, "optimizer.counts", (long long)i, "tensor optimizer.counts: element %z is not a count", i);
+        if (!mtl__double_is_finite(value) || value < 0)
+            return mtl__fail(err, MTL_ERROR_NUMBER, "optimizer.counts", (long long)i,
+                             "tensor optimizer.counts: element %z is not a count", i);
         if (i < o->set->count) o->steps[i] = (unsigned long long)value;
         else if (i == o->set->count) o->step = (unsigned long long)value;
         else if (i == o->set->count + 1) o->plateau = (float)value;

@@ -298,12 +298,13 @@ static void test_batch_bad_batches(void **state)
     }
 }
 
-/* A state that was made for another number of sequences. */
+/* A state that was made for another number of sequences, and one of a model with other cells. */
 static void test_batch_wrong_state(void **state)
 {
-    const test_shape shape = {0};
+    test_shape shape = {0};
     mtl_error err = {0};
-    test_problem p;
+    test_problem p, q;
+    mtl_model *other;
     mtl_prediction out[TEST_TASKS_COUNT];
     mtl_model *model;
     mtl_predictor *predictor;
@@ -320,6 +321,16 @@ static void test_batch_wrong_state(void **state)
     mtl_predict(predictor, &batch, out, &err);
     test_expect_error(&err, MTL_ERROR_ARGUMENT, "state", "6 sequences");
     mtl_state_destroy(carried);
+    shape.hidden = 13;
+    test_problem_create(&q, &shape);
+    other = mtl_model_create(&q.desc, &err);
+    carried = mtl_state_create(other, p.batch->sequences, &err);
+    batch.state = carried;
+    mtl_predict(predictor, &batch, out, &err);
+    test_expect_error(&err, MTL_ERROR_ARGUMENT, "state", "another model");
+    mtl_state_destroy(carried);
+    mtl_model_destroy(other);
+    test_problem_destroy(&q);
     mtl_predictor_destroy(predictor);
     mtl_model_destroy(model);
     test_problem_destroy(&p);

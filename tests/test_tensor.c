@@ -178,6 +178,7 @@ static void test_tensor_embedding_rows(void **state)
         shape.seed = (unsigned long long)number;
         test_problem_create(&p, &shape);
         p.inputs[0].padding_zero = number % 2;
+        ((int *)(uintptr_t)p.data->inputs[0].ids)[0] = 0;
         model = mtl_model_create(&p.desc, &err);
         trainer = mtl_trainer_create(model, NULL, &err);
         mtl_train_gradients(trainer, p.batch, 1, NULL, &err);

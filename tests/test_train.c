@@ -167,9 +167,11 @@ static void test_train_step_report(void **state)
 {
     test_shape shape = {0};
     mtl_trainer_desc desc = {0};
+    mtl_prediction out[TEST_TASKS_COUNT];
+    mtl_predictor *predictor;
     mtl_step step;
-    double loss = 0;
-    size_t i, k, items = 0;
+    double loss = 0, tags = 0, squares = 0;
+    size_t i, k, items = 0, numbers = 0;
     train_case c;
     (void)state;
     shape.missing = 0.4;
@@ -178,6 +180,8 @@ static void test_train_step_report(void **state)
     desc.optimizer = MTL_OPTIMIZER_SGD;
     train_case_create(&c, &shape, &desc);
     mtl_train_step(c.trainer, c.p.batch, 1, &step, &c.err);
+    predictor = mtl_predictor_create(c.model, NULL, &c.err);
+    mtl_predict(predictor, c.p.batch, out, &c.err);                         /* what the second step finds */
     mtl_train_step(c.trainer, c.p.batch, 1, &step, &c.err);
     TEST_FINE(&c.err);
     assert_int_equal(step.step, 2);
@@ -186,9 +190,25 @@ static void test_train_step_report(void **state)
     assert_true(step.lr == 0.25);
     for (k = 0; k < TEST_TASKS_COUNT; k++) loss += (double)mtl_model_describe(c.model)->tasks[k].weight * step.task_loss[k];
     assert_true(fabs(loss - step.loss) < 1e-9);
-    for (i = 0; i < c.p.data->rows; i++) items += c.p.data->targets[TEST_TAGS].labels[i] != MTL_MISSING;
+    for (i = 0; i < c.p.data->rows; i++) {                                  /* a task's loss is the mean over its labelled items */
+        int label = c.p.data->targets[TEST_TAGS].labels[i];
+        if (label == MTL_MISSING) continue;
+        tags -= log((double)out[TEST_TAGS].probabilities[i * 5 + (size_t)label]);
+        items++;
+    }
+    for (i = 0; i < c.p.batch->sequences; i++) {
+        mtl_real target = c.p.data->targets[TEST_NUMBER].values[i];
+        if (mtl__is_nan(target)) continue;
+        squares += pow((double)(out[TEST_NUMBER].values[i] - target), 2);
+        numbers++;
+    }
     assert_int_equal(step.task_items[TEST_TAGS], items);
+    assert_int_equal(step.task_items[TEST_NUMBER], numbers);
+    assert_true(items > 0 && items < c.p.data->rows && numbers > 0 && numbers < c.p.batch->sequences);
+    assert_true(fabs(step.task_loss[TEST_TAGS] - tags / (double)items) < 1e-5);
+    assert_true(fabs(step.task_loss[TEST_NUMBER] - squares / (double)numbers) < 1e-5);
     assert_true(step.grad_norm > 0);
+    mtl_predictor_destroy(predictor);
     train_case_destroy(&c);
 }
 
