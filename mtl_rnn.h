@@ -5047,7 +5047,7 @@ MTL_DEF mtl_gradients *mtl_gradients_create(const mtl_parameters *set, mtl_arena
     g->packed_t = (mtl_real *)mtl__arena_zero(arena, set->packed_t_total, sizeof(mtl_real), "packed weights", err);
     for (i = 0; i < set->count && !mtl__failed(err); i++) {
         const mtl_tensor *t = set->tensors[i];
-        if (!arena->counting) g->of[i].value = g->block + t->offset;
+        g->of[i].value = arena->counting ? g->block : g->block + t->offset;    /* never NULL: that would mean frozen */
         if (t->role != MTL_TENSOR_EMBEDDING) continue;
         g->of[i].rows = (int *)mtl__arena_zero(arena, t->shape[0], sizeof(int), "gradient rows", err);
         g->touched[i] = (unsigned char *)mtl__arena_zero(arena, t->shape[0], 1, "gradient rows", err);

@@ -1,7 +1,7 @@
 /* tests/helpers.h    what several test files need: random cases, counted allocations, models and batches of any shape, files in
    memory. Included by tests/main.c behind the implementation. Test code allocates with malloc itself, which is not counted. */
 
-/* ---- how much to do ------------------------------------------------------------------------------------------------------- */
+/* ---- how much to do ---------------------------------------------------------------------------------------------- */
 
 static int test_quick(void)
 {
@@ -13,7 +13,7 @@ static int test_quick(void)
 /* Random cases to run where n are run in full: a tenth when in a hurry, at least one. */
 static int test_cases(int n) { return test_quick() ? (n + 9) / 10 : n; }
 
-/* ---- random numbers: a sequence of its own for every test, the same in every run ------------------------------------------- */
+/* ---- random numbers: a sequence of its own for every test, the same in every run --------------------------------- */
 
 typedef struct test_random { unsigned long long state; } test_random;
 
@@ -55,7 +55,7 @@ static mtl_real test_infinity(void)
     return x;
 }
 
-/* ---- the library's allocations ---------------------------------------------------------------------------------------------- */
+/* ---- the library's allocations ----------------------------------------------------------------------------------- */
 
 static pthread_mutex_t test_malloc_mutex = PTHREAD_MUTEX_INITIALIZER;
 static size_t test_malloc_count;            /* allocations asked for since the program began */
@@ -83,9 +83,9 @@ static void counted_free(void *memory)
     free(memory);
 }
 
-/* Runs work(user, err) again and again with its 1st, 2nd, .. allocation failing, until it gets through without one; returns how many of
-   these failures it reported. It must give back all that it takes. A failure is reported as MEMORY, or does no harm: memory that was
-   only wanted for later speed. */
+/* Runs work(user, err) again and again with its 1st, 2nd, .. allocation failing, until it gets through without one; returns
+   how many of these failures it reported. It must give back all that it takes. A failure is reported as MEMORY, or does no
+   harm: memory that was only wanted for later speed. */
 static size_t test_each_allocation_fails(void (*work)(void *user, mtl_error *err), void *user)
 {
     size_t n, live = test_malloc_live, reported = 0;
@@ -97,7 +97,8 @@ static size_t test_each_allocation_fails(void (*work)(void *user, mtl_error *err
         work(user, &err);
         reached = test_malloc_fail_at == 0;
         test_malloc_fail_at = 0;
-        if (test_malloc_live != live) fail_msg("allocation %d failed: %ld blocks are lost", (int)n, (long)(test_malloc_live - live));
+        if (test_malloc_live != live)
+            fail_msg("allocation %d failed: %ld blocks are lost", (int)n, (long)(test_malloc_live - live));
         if (err.code && (!reached || err.code != MTL_ERROR_MEMORY || !err.message[0] || !err.name[0]))
             fail_msg("allocation %d: %s \"%s\"", (int)n, mtl_error_text(err.code), err.message);
         reported += err.code == MTL_ERROR_MEMORY;
@@ -116,7 +117,7 @@ static void *test_aligned(size_t bytes, void **start)
     return memory + (64 - (uintptr_t)memory % 64) % 64;
 }
 
-/* ---- comparing ---------------------------------------------------------------------------------------------------------------- */
+/* ---- comparing --------------------------------------------------------------------------------------------------- */
 
 /* Fails when err is set, with its message. */
 #define TEST_FINE(err) do { if ((err)->code) fail_msg("%s", (err)->message); } while (0)
@@ -144,7 +145,7 @@ static double test_distance(const mtl_real *a, const mtl_real *b, size_t count, 
     return difference / largest;
 }
 
-/* ---- batches -------------------------------------------------------------------------------------------------------------------- */
+/* ---- batches ----------------------------------------------------------------------------------------------------- */
 
 enum { TEST_MOST = 8 };                     /* most inputs, columns and tasks of a test's model */
 
@@ -188,8 +189,8 @@ static void test_batch_target(test_batch *b, const mtl_task_desc *task, mtl_targ
     }
 }
 
-/* Random data for any desc: `sequences` sequences of these lengths, or (lengths NULL) of random ones in 1 .. longest. A share `missing`
-   of the labels is left out. A class task whose name begins with "share" gets distributions. */
+/* Random data for any desc: `sequences` sequences of these lengths, or (lengths NULL) of random ones in 1 .. longest. A share
+   `missing` of the labels is left out. A class task whose name begins with "share" gets distributions. */
 static test_batch *test_batch_create(const mtl_model_desc *desc, const int *lengths, int sequences, int longest, double missing,
                                      unsigned long long seed)
 {
@@ -218,6 +219,15 @@ static test_batch *test_batch_create(const mtl_model_desc *desc, const int *leng
     return b;
 }
 
+/* Arrays of a batch, to spoil them. */
+static int *test_ids(const test_batch *b) { return (int *)(uintptr_t)b->inputs[0].ids; }
+static int *test_labels(const test_batch *b, int task) { return (int *)(uintptr_t)b->targets[task].labels; }
+static mtl_real *test_numbers(const test_batch *b, int task)
+{
+    const mtl_target *t = &b->targets[task];
+    return (mtl_real *)(uintptr_t)(t->values ? t->values : t->distribution);
+}
+
 static void test_batch_destroy(test_batch *b)
 {
     size_t i;
@@ -225,10 +235,10 @@ static void test_batch_destroy(test_batch *b)
     free(b);
 }
 
-/* ---- a model of any shape, and a batch for it ------------------------------------------------------------------------------------ */
+/* ---- a model of any shape, and a batch for it -------------------------------------------------------------------- */
 
-/* Zeros mean: an LSTM of 12 units in one layer and direction, over token ids alone, no dropout, 5 sequences of at most 7 steps, no label
-   missing. */
+/* Zeros mean: an LSTM of 12 units in one layer and direction, over token ids alone, no dropout, 5 sequences of at most 7
+   steps, no label missing. */
 typedef struct test_shape {
     int cell, reset, bidirectional, layers, hidden;
     int features;                           /* > 0: a second input, of rows of this many numbers */
@@ -239,8 +249,8 @@ typedef struct test_shape {
     unsigned long long seed;
 } test_shape;
 
-/* Tasks, one of each form: "class" (sequence, last, a hidden layer), "tags" (step), "number" (sequence, mean), "curve" (step, two numbers,
-   Huber), "share" (sequence, maximum, distributions). */
+/* Tasks, one of each form: "class" (sequence, last, a hidden layer), "tags" (step), "number" (sequence, mean), "curve" (step,
+   two numbers, Huber), "share" (sequence, maximum, distributions). */
 enum { TEST_CLASS, TEST_TAGS, TEST_NUMBER, TEST_CURVE, TEST_SHARE, TEST_TASKS_COUNT };
 enum { TEST_VOCABULARY = 23 };
 
@@ -316,8 +326,8 @@ static void test_problem_create(test_problem *p, const test_shape *shape)
     p->desc.column_count = shape->two_columns ? 2 : 0;
     p->desc.seed = shape->seed + 1;
     test_problem_tasks(p, shape);
-    p->data = test_batch_create(&p->desc, NULL, shape->sequences ? shape->sequences : 5, shape->longest ? shape->longest : 7, shape->missing,
-                                shape->seed);
+    p->data = test_batch_create(&p->desc, NULL, shape->sequences ? shape->sequences : 5, shape->longest ? shape->longest : 7,
+                                shape->missing, shape->seed);
     p->batch = &p->data->batch;
 }
 
@@ -342,7 +352,7 @@ static test_shape test_shape_random(int number, test_random *r)
     return s;
 }
 
-/* ---- outputs ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- outputs ----------------------------------------------------------------------------------------------------- */
 
 /* Probabilities or values of a prediction. */
 static const mtl_real *test_outputs(const mtl_prediction *p) { return p->probabilities ? p->probabilities : p->values; }
@@ -361,7 +371,7 @@ static int test_weights_equal(mtl_model *model, const mtl_real *copy)
     return memcmp(mtl_model_parameters(model)->block, copy, mtl_model_parameters(model)->total * sizeof *copy) == 0;
 }
 
-/* ---- files ---------------------------------------------------------------------------------------------------------------------------- */
+/* ---- files ------------------------------------------------------------------------------------------------------- */
 
 /* A file in memory, to write and to read. Zero it; free its bytes. */
 typedef struct test_file {

@@ -114,7 +114,8 @@ int main(void)
         clock_t start = clock();
         if (!wanted(files[i].word)) continue;
         failed += files[i].run() != 0;
-        if (getenv("MTL_TEST_VERBOSE")) printf("%s: %.2f s of processor time\n", files[i].word, (double)(clock() - start) / CLOCKS_PER_SEC);
+        if (getenv("MTL_TEST_VERBOSE"))
+            printf("%s: %.2f s of processor time\n", files[i].word, (double)(clock() - start) / CLOCKS_PER_SEC);
     }
     return failed != 0;
 }

@@ -1,6 +1,6 @@
 /* Section 6: the arena, and the promise that the sizes of models, trainers and predictors are exact. */
 
-/* ---- the arena itself ---------------------------------------------------------------------------------------------------------- */
+/* ---- the arena itself -------------------------------------------------------------------------------------------- */
 
 static void test_arena_alignment_and_contents(void **state)
 {
@@ -172,9 +172,10 @@ static void test_arena_reset_settles(void **state)
     mtl_arena_destroy(&arena);
 }
 
-/* ---- exact sizes ------------------------------------------------------------------------------------------------------------------ */
+/* ---- exact sizes ------------------------------------------------------------------------------------------------- */
 
-/* Batches at and within limits of `rows` rows, `sequences` sequences and `steps` steps, for any desc. number 0 .. ARENA_BATCHES - 1. */
+/* Batches at and within limits of `rows` rows, `sequences` sequences and `steps` steps, for any desc. number 0 .. ARENA_BATCHES
+   - 1. */
 enum { ARENA_BATCHES = 8 };
 static test_batch *arena_batch(const mtl_model_desc *desc, int number, int rows, int sequences, int steps)
 {
@@ -322,6 +323,8 @@ static void test_arena_exact_sizes(void **state)
             training.max_sequences = predicting.max_sequences = (size_t)(c.sequences = test_random_between(&r, 1, c.rows));
             training.max_steps = predicting.max_steps = (size_t)(c.steps = test_random_between(&r, 1, c.rows));
         }
+        if (number % 3 == 1) c.rows = c.sequences * (c.steps = 1 + c.steps % 9);    /* batch 2 reaches all three at once */
+        if (number % 3 == 1) training.max_steps = predicting.max_steps = (size_t)c.steps;
         training.max_rows = predicting.max_rows = (size_t)c.rows;
         training.optimizer = 1 + number % 4;
         training.momentum = number % 2 ? 0.5f : 0;
@@ -335,6 +338,68 @@ static void test_arena_exact_sizes(void **state)
         mtl_model_destroy(c.model);
         for (i = 0; i < 3; i++) free(c.memory[i]);
         test_problem_destroy(&c.problem);
+    }
+}
+
+/* Sizes are no guesses: a batch that reaches all three limits at once, with states carried, uses a predictor's scratch to the
+   last byte (but for what only a text needs) and nearly all of a trainer's, where a label is missing in each task. */
+static void test_arena_sizes_are_tight(void **state)
+{
+    enum { SEQUENCES = 7, STEPS = 12, ROWS = SEQUENCES * STEPS };
+    static const int lengths[SEQUENCES] = { STEPS, STEPS, STEPS, STEPS, STEPS, STEPS, STEPS };
+    int number;
+    (void)state;
+    for (number = 0; number < 12; number++) {
+        test_shape shape = {0};
+        mtl_error err = {0};
+        mtl_trainer_desc training = {0};
+        mtl_predictor_desc predicting = {0};
+        mtl_prediction out[TEST_TASKS_COUNT];
+        test_problem p;
+        test_batch *b;
+        mtl_model *model;
+        mtl_trainer *trainer;
+        mtl_predictor *predictor;
+        mtl_state *carried;
+        size_t text, size;
+        shape.cell = 1 + number % 3;
+        shape.bidirectional = number / 3 % 2;
+        shape.two_columns = number / 6;
+        shape.hidden = 20;
+        shape.features = number % 2 ? 3 : 0;
+        shape.dropout = 0.1;
+        test_problem_create(&p, &shape);
+        b = test_batch_create(&p.desc, lengths, SEQUENCES, 0, 0, 1);
+        training.max_rows = predicting.max_rows = ROWS;
+        training.max_sequences = predicting.max_sequences = SEQUENCES;
+        training.max_steps = predicting.max_steps = STEPS;
+        model = mtl_model_create(&p.desc, &err);
+        trainer = mtl_trainer_create(model, &training, &err);
+        predictor = mtl_predictor_create(model, &predicting, &err);
+        carried = mtl_state_create(model, SEQUENCES, &err);
+        b->batch.state = carried;
+        test_labels(b, TEST_CLASS)[0] = MTL_MISSING;
+        test_labels(b, TEST_TAGS)[0] = MTL_MISSING;
+        test_numbers(b, TEST_NUMBER)[0] = test_nan();
+        test_numbers(b, TEST_CURVE)[0] = test_nan();
+        test_numbers(b, TEST_SHARE)[0] = test_nan();
+        mtl_predict(predictor, &b->batch, out, &err);
+        mtl_train_step(trainer, &b->batch, 1, NULL, &err);
+        TEST_FINE(&err);
+        text = 64 + p.desc.input_count * ((ROWS * sizeof(int) + 63) / 64 * 64);
+        size = mtl_predictor_size(model, &predicting, &err) - predictor->session.arena.used;
+        assert_int_equal(predictor->session.scratch.high_water + text, size);
+        size = mtl_trainer_size(model, &training, &err) - trainer->session.arena.used;
+        TEST_FINE(&err);
+        if (trainer->session.scratch.high_water > size)
+            fail_msg("case %d: %d bytes are used, %d were foretold", number, (int)trainer->session.scratch.high_water, (int)size);
+        assert_true((double)trainer->session.scratch.high_water > 0.97 * (double)size);
+        mtl_state_destroy(carried);
+        mtl_predictor_destroy(predictor);
+        mtl_trainer_destroy(trainer);
+        mtl_model_destroy(model);
+        test_batch_destroy(b);
+        test_problem_destroy(&p);
     }
 }
 
@@ -439,7 +504,8 @@ static void test_arena_beyond_limits(void **state)
 
 #define TEST_ARENA \
     cmocka_unit_test(test_arena_alignment_and_contents), cmocka_unit_test(test_arena_mark_and_release), \
-    cmocka_unit_test(test_arena_release_all), cmocka_unit_test(test_arena_callers_buffer), cmocka_unit_test(test_arena_fail_next), \
-    cmocka_unit_test(test_arena_out_of_memory), cmocka_unit_test(test_arena_callers_allocator), \
-    cmocka_unit_test(test_arena_reset_settles), cmocka_unit_test(test_arena_exact_sizes), \
+    cmocka_unit_test(test_arena_release_all), cmocka_unit_test(test_arena_callers_buffer), \
+    cmocka_unit_test(test_arena_fail_next), cmocka_unit_test(test_arena_out_of_memory), \
+    cmocka_unit_test(test_arena_callers_allocator), cmocka_unit_test(test_arena_reset_settles), \
+    cmocka_unit_test(test_arena_exact_sizes), cmocka_unit_test(test_arena_sizes_are_tight), \
     cmocka_unit_test(test_arena_no_malloc_after_creation), cmocka_unit_test(test_arena_beyond_limits)

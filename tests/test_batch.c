@@ -1,6 +1,6 @@
 /* Section 11: packing, and what it promises to callers: ragged in, ragged out, in their own order. */
 
-/* ---- packing: what must hold for any lengths ------------------------------------------------------------------------------------------ */
+/* ---- packing: what must hold for any lengths --------------------------------------------------------------------- */
 
 static void batch_check_packing(const mtl_packing *p, const int *lengths, size_t sequences)
 {
@@ -13,10 +13,13 @@ static void batch_check_packing(const mtl_packing *p, const int *lengths, size_t
     assert_int_equal(p->sequences, sequences);
     assert_int_equal(p->rows, rows);                                        /* not one row of padding */
     assert_int_equal(p->steps, longest);
-    for (b = 0; b < sequences; b++) {                                       /* sorted by falling length, equals in the caller's order */
+    /* sorted by falling length, equals in the caller's order */
+    for (b = 0; b < sequences; b++) {
         assert_int_equal(p->place[p->order[b]], b);
         assert_int_equal(p->lengths[b], lengths[p->order[b]]);
-        if (b) assert_true(p->lengths[b] < p->lengths[b - 1] || (p->lengths[b] == p->lengths[b - 1] && p->order[b] > p->order[b - 1]));
+        if (b)
+            assert_true(p->lengths[b] < p->lengths[b - 1]
+                        || (p->lengths[b] == p->lengths[b - 1] && p->order[b] > p->order[b - 1]));
     }
     for (t = 0, rows = 0; t < longest; t++) {
         assert_int_equal(p->time.offset[t], rows);
@@ -76,8 +79,8 @@ static void test_batch_packing_random(void **state)
 
 static void test_batch_packing_edges(void **state)
 {
-    static const int one[] = { 1 }, long_one[] = { 10000 }, equal[] = { 4, 4, 4, 4 }, rising[] = { 1, 2, 3, 4, 5 }, falling[] = { 5, 4, 3, 2, 1 },
-                     mixed[] = { 1, 10000, 1, 9999, 10000, 2 };
+    static const int one[] = { 1 }, long_one[] = { 10000 }, equal[] = { 4, 4, 4, 4 };
+    static const int rising[] = { 1, 2, 3, 4, 5 }, falling[] = { 5, 4, 3, 2, 1 }, mixed[] = { 1, 10000, 1, 9999, 10000, 2 };
     (void)state;
     batch_pack(one, 1);
     batch_pack(long_one, 1);
@@ -87,7 +90,7 @@ static void test_batch_packing_edges(void **state)
     batch_pack(mixed, 6);
 }
 
-/* ---- outputs: each sequence gets what it would get alone ---------------------------------------------------------------------------------- */
+/* ---- outputs: each sequence gets what it would get alone --------------------------------------------------------- */
 
 /* A batch of sequence s of `from` alone; pointers into it. */
 static void batch_alone(const test_problem *p, const test_batch *from, size_t s, mtl_batch *alone, mtl_input *inputs)
@@ -126,7 +129,8 @@ static void batch_check_outputs(const test_problem *p, const test_batch *b, size
             size_t items = per_step ? (size_t)b->lengths[s] : 1, first = per_step ? start : s;
             assert_int_equal(all[k].items, per_step ? b->rows : b->batch.sequences);
             assert_int_equal(own[k].items, items);
-            if (test_distance(test_outputs(&all[k]) + first * all[k].width, test_outputs(&own[k]), items * own[k].width, 0.1) > 1e-5)
+            if (test_distance(test_outputs(&all[k]) + first * all[k].width, test_outputs(&own[k]), items * own[k].width,
+                              0.1) > 1e-5)
                 fail_msg("task %s, sequence %d of %d differs", p->desc.tasks[k].name, (int)s, (int)b->batch.sequences);
         }
     }
@@ -197,15 +201,17 @@ static void test_batch_any_order(void **state)
             size_t from = sequences - 1 - s, start = 0, length = (size_t)p.data->lengths[from];
             for (i = 0; i < from; i++) start += (size_t)p.data->lengths[i];
             b->lengths[s] = (int)length;
-            memcpy((int *)(uintptr_t)b->inputs[0].ids + to, p.data->inputs[0].ids + start, length * sizeof(int));
+            memcpy(test_ids(b) + to, test_ids(p.data) + start, length * sizeof(int));
             for (k = 0; k < TEST_TASKS_COUNT; k++) {
-                size_t per_step = p.desc.tasks[k].level == MTL_LEVEL_STEP, first = per_step ? start : from, at = per_step ? to : s;
+                size_t per_step = p.desc.tasks[k].level == MTL_LEVEL_STEP;
+                size_t first = per_step ? start : from, at = per_step ? to : s;
                 size_t items = per_step ? length : 1, width = k == TEST_SHARE ? 4 : k == TEST_CURVE ? 2 : 1;
-                if (b->targets[k].labels) memcpy((int *)(uintptr_t)b->targets[k].labels + at, p.data->targets[k].labels + first, items * sizeof(int));
-                if (b->targets[k].values)
-                    memcpy((mtl_real *)(uintptr_t)b->targets[k].values + at * width, p.data->targets[k].values + first * width, items * width * sizeof(mtl_real));
-                if (b->targets[k].distribution)
-                    memcpy((mtl_real *)(uintptr_t)b->targets[k].distribution + at * width, p.data->targets[k].distribution + first * width, items * width * sizeof(mtl_real));
+                int task = (int)k;
+                if (b->targets[k].labels)
+                    memcpy(test_labels(b, task) + at, test_labels(p.data, task) + first, items * sizeof(int));
+                else
+                    memcpy(test_numbers(b, task) + at * width, test_numbers(p.data, task) + first * width,
+                           items * width * sizeof(mtl_real));
             }
             to += length;
         }
@@ -225,7 +231,7 @@ static void test_batch_any_order(void **state)
     }
 }
 
-/* ---- bad batches: the message names the sequence and the step ---------------------------------------------------------------------------------- */
+/* ---- bad batches: the message names the sequence and the step ---------------------------------------------------- */
 
 typedef struct batch_case {
     test_problem p;
@@ -240,14 +246,20 @@ static void batch_no_lengths(batch_case *c) { c->batch.lengths = NULL; }
 static void batch_no_inputs(batch_case *c) { c->batch.inputs = NULL; }
 static void batch_no_ids(batch_case *c) { c->b->inputs[0].ids = NULL; }
 static void batch_no_rows(batch_case *c) { c->b->inputs[1].rows = NULL; }
-static void batch_id_large(batch_case *c) { ((int *)(uintptr_t)c->b->inputs[0].ids)[6] = TEST_VOCABULARY; }
-static void batch_id_negative(batch_case *c) { ((int *)(uintptr_t)c->b->inputs[0].ids)[3] = -1; }
+static void batch_id_large(batch_case *c) { test_ids(c->b)[6] = TEST_VOCABULARY; }
+static void batch_id_negative(batch_case *c) { test_ids(c->b)[3] = -1; }
 static void batch_row_nan(batch_case *c) { ((mtl_real *)(uintptr_t)c->b->inputs[1].rows)[5 * 2 + 1] = test_nan(); }
 static void batch_row_infinite(batch_case *c) { ((mtl_real *)(uintptr_t)c->b->inputs[1].rows)[0] = test_infinity(); }
 
 static void test_batch_bad_batches(void **state)
 {
-    static const struct { void (*spoil)(batch_case *c); int code; const char *name; long long position; const char *part; } cases[] = {
+    static const struct {
+        void (*spoil)(batch_case *c);
+        int code;
+        const char *name;
+        long long position;
+        const char *part;
+    } cases[] = {
         { batch_length_zero, MTL_ERROR_RANGE, "lengths", 1, "sequence 1 has length 0" },
         { batch_length_negative, MTL_ERROR_RANGE, "lengths", 2, "sequence 2 has length -4" },
         { batch_no_sequences, MTL_ERROR_RANGE, "lengths", 0, "1 sequence at least" },

@@ -43,13 +43,15 @@ static void test_error_formatter(void **state)
     mtl_error err = {0};
     char text[16];
     (void)state;
-    mtl__fail(&err, MTL_ERROR_TEXT, NULL, -1, "%s|%d|%d|%z|%l|%g|%%|", "text", -2147483647 - 1, 42, (size_t)-1, -9223372036854775807ll - 1, 0.1);
+    mtl__fail(&err, MTL_ERROR_TEXT, NULL, -1, "%s|%d|%d|%z|%l|%g|%%|", "text", -2147483647 - 1, 42, (size_t)-1,
+              -9223372036854775807ll - 1, 0.1);
     assert_string_equal(err.name, "");
     assert_true(strncmp(err.message, "text|-2147483648|42|", 20) == 0);
     if (sizeof(size_t) == 8) assert_non_null(strstr(err.message, "|18446744073709551615|"));
     assert_non_null(strstr(err.message, "|-9223372036854775808|0.1|%|"));
     assert_string_equal(mtl__print(text, sizeof text, "0123456789abcdef"), "0123456789abcde");
-    assert_string_equal(mtl__print(text, sizeof text, "%s", "0123456789abcd\xc3\xa9"), "0123456789abcd");   /* no half of a letter */
+    /* no half of a letter */
+    assert_string_equal(mtl__print(text, sizeof text, "%s", "0123456789abcd\xc3\xa9"), "0123456789abcd");
     assert_string_equal(mtl__print(text, sizeof text, "%s%s", "0123456789", "abcdefgh"), "0123456789abcde");
 }
 
@@ -66,7 +68,7 @@ static void test_error_long_names(void **state)
     assert_int_equal(strlen(err.message), sizeof err.message - 1);
 }
 
-/* ---- stickiness: a call that is given a set error does nothing, fails, and leaves the error as it is ------------------------- */
+/* ---- stickiness: a call that is given a set error does nothing, fails, and leaves the error as it is ------------- */
 
 static void test_error_sticky_calls(void **state)
 {
@@ -184,7 +186,7 @@ static void test_error_destroy_nothing(void **state)
     mtl_state_destroy(NULL);
 }
 
-/* ---- NULL and wrong descs: the message names the field ------------------------------------------------------------------------ */
+/* ---- NULL and wrong descs: the message names the field ----------------------------------------------------------- */
 
 static void error_input_name(test_problem *p) { p->inputs[0].name = NULL; }
 static void error_input_empty_name(test_problem *p) { p->inputs[0].name = ""; }
@@ -330,6 +332,7 @@ static void test_error_null_arguments(void **state)
 
 #define TEST_ERROR \
     cmocka_unit_test(test_error_texts), cmocka_unit_test(test_error_clear), cmocka_unit_test(test_error_first_cause_stays), \
-    cmocka_unit_test(test_error_formatter), cmocka_unit_test(test_error_long_names), cmocka_unit_test(test_error_sticky_calls), \
-    cmocka_unit_test(test_error_left_out), cmocka_unit_test(test_error_destroy_nothing), cmocka_unit_test(test_error_bad_descs), \
+    cmocka_unit_test(test_error_formatter), cmocka_unit_test(test_error_long_names), \
+    cmocka_unit_test(test_error_sticky_calls), cmocka_unit_test(test_error_left_out), \
+    cmocka_unit_test(test_error_destroy_nothing), cmocka_unit_test(test_error_bad_descs), \
     cmocka_unit_test(test_error_null_arguments)

@@ -1,6 +1,8 @@
 /* The field tables of section 12: every row can be set, read, checked and left at its default. */
 
-enum { FIELDS_DESC_BYTES = 1024 };          /* more than any desc */
+/* Room for any desc. */
+typedef struct fields_memory { unsigned long long words[128]; } fields_memory;
+enum { FIELDS_DESC_BYTES = sizeof(fields_memory) };
 
 /* Bytes of a desc, and what messages call it in these tests. */
 static size_t fields_desc_size(int desc)
@@ -71,23 +73,24 @@ static void test_fields_tables(void **state)
 static const char *fields_set(int desc, const mtl_field *f, const char *text)
 {
     static char out[128];
-    unsigned long long memory[FIELDS_DESC_BYTES / sizeof(unsigned long long)] = {0};
-    const unsigned char *bytes = (const unsigned char *)memory;
+    fields_memory memory = {{0}};
+    const unsigned char *bytes = (const unsigned char *)&memory;
     mtl_error err = {0};
     size_t i;
-    if (mtl_field_set(f, memory, text, &err)) fail_msg("%s = %s: %s", f->name, text, err.message);
+    if (mtl_field_set(f, &memory, text, &err)) fail_msg("%s = %s: %s", f->name, text, err.message);
     for (i = 0; i < sizeof memory; i++)
-        if ((i < f->offset || i >= f->offset + fields_member_size(f)) && bytes[i]) fail_msg("%s = %s changes byte %d of desc %d", f->name, text, (int)i, desc);
-    return mtl_field_get(f, memory, out, sizeof out);
+        if ((i < f->offset || i >= f->offset + fields_member_size(f)) && bytes[i])
+            fail_msg("%s = %s changes byte %d of desc %d", f->name, text, (int)i, desc);
+    return mtl_field_get(f, &memory, out, sizeof out);
 }
 
 static void fields_refuse(const mtl_field *f, const char *text, const char *part)
 {
-    unsigned long long memory[FIELDS_DESC_BYTES / sizeof(unsigned long long)] = {0}, zero[FIELDS_DESC_BYTES / sizeof(unsigned long long)] = {0};
+    fields_memory memory = {{0}}, zero = {{0}};
     mtl_error err = {0};
-    if (mtl_field_set(f, memory, text, &err) != MTL_ERROR_FIELD) fail_msg("%s = %s is taken", f->name, text);
+    if (mtl_field_set(f, &memory, text, &err) != MTL_ERROR_FIELD) fail_msg("%s = %s is taken", f->name, text);
     test_expect_error(&err, MTL_ERROR_FIELD, f->name, part);
-    if (f->type != MTL_FIELD_INTS) assert_memory_equal(memory, zero, sizeof zero);
+    if (f->type != MTL_FIELD_INTS) assert_memory_equal(&memory, &zero, sizeof zero);
 }
 
 /* Every row of every table: its smallest and largest value, each of its choices, and what lies beyond. */
@@ -136,7 +139,8 @@ static void test_fields_every_row(void **state)
                 assert_string_equal(fields_set(desc, f, "123456"), "123456");
             }
             if (f->type == MTL_FIELD_REAL && f->low > 0) fields_refuse(f, "0", "must lie between");
-            else if (f->type == MTL_FIELD_REAL) assert_string_equal(fields_set(desc, f, "0"), "0");       /* a true zero, not the default */
+            /* a true zero, not the default */
+            else if (f->type == MTL_FIELD_REAL) assert_string_equal(fields_set(desc, f, "0"), "0");
             else if (f->preset != 0) fields_refuse(f, "0", f->low > 0 ? "" : "cannot be 0");
         }
     }
@@ -149,22 +153,23 @@ static void test_fields_defaults(void **state)
     size_t count, i;
     (void)state;
     for (desc = 0; desc < MTL_DESC_COUNT; desc++) {
-        unsigned long long memory[FIELDS_DESC_BYTES / sizeof(unsigned long long)] = {0}, copy[FIELDS_DESC_BYTES / sizeof(unsigned long long)];
+        fields_memory memory = {{0}}, copy;
         const mtl_field *f = mtl_fields(desc, &count);
         mtl_error err = {0};
         char zeroed[128], checked[128];
         for (i = 0; i < count; i++) {
-            mtl_field_get(&f[i], memory, zeroed, sizeof zeroed);
+            mtl_field_get(&f[i], &memory, zeroed, sizeof zeroed);
             if (f[i].type == MTL_FIELD_INTS) assert_string_equal(zeroed, "");
             else assert_true(zeroed[0]);
         }
-        memcpy(copy, memory, sizeof copy);
-        assert_int_equal(mtl_desc_check(desc, memory, "what", &err), MTL_OK);
+        copy = memory;
+        assert_int_equal(mtl_desc_check(desc, &memory, "what", &err), MTL_OK);
         for (i = 0; i < count; i++)
-            assert_string_equal(mtl_field_get(&f[i], copy, zeroed, sizeof zeroed), mtl_field_get(&f[i], memory, checked, sizeof checked));
-        memcpy(copy, memory, sizeof copy);
-        assert_int_equal(mtl_desc_check(desc, memory, "what", &err), MTL_OK);
-        assert_memory_equal(copy, memory, sizeof copy);
+            assert_string_equal(mtl_field_get(&f[i], &copy, zeroed, sizeof zeroed),
+                                mtl_field_get(&f[i], &memory, checked, sizeof checked));
+        copy = memory;
+        assert_int_equal(mtl_desc_check(desc, &memory, "what", &err), MTL_OK);
+        assert_memory_equal(&copy, &memory, sizeof copy);
     }
 }
 
@@ -187,7 +192,8 @@ static void test_fields_known_defaults(void **state)
     assert_true(training.clip_norm == 0 && training.threads == 1 && training.seed == 1);
     assert_int_equal(column.cell, MTL_CELL_LSTM);
     assert_true(column.hidden == 128 && column.layers == 1 && !column.bidirectional && column.reset == MTL_RESET_AFTER);
-    assert_true(task.kind == MTL_TASK_CLASS && task.level == MTL_LEVEL_SEQUENCE && task.weight == 1 && task.pool == MTL_POOL_LAST);
+    assert_true(task.kind == MTL_TASK_CLASS && task.level == MTL_LEVEL_SEQUENCE && task.weight == 1
+                && task.pool == MTL_POOL_LAST);
     assert_true(fit.epochs == 12 && fit.batch == 32 && fit.patience == 0 && fit.sampler == MTL_SAMPLER_PROPORTIONAL);
 }
 

@@ -71,7 +71,8 @@ static void test_predict_leaves_the_model_alone(void **state)
     TEST_FINE(&err);
     assert_memory_equal(copy, memory, bytes);
     for (k = 0; k < TEST_TASKS_COUNT; k++)
-        assert_memory_equal(test_outputs(&plain[k]), test_outputs(&dropped[k]), plain[k].items * plain[k].width * sizeof(mtl_real));
+        assert_memory_equal(test_outputs(&plain[k]), test_outputs(&dropped[k]),
+                            plain[k].items * plain[k].width * sizeof(mtl_real));
     mtl_predictor_destroy(predictor);
     mtl_predictor_destroy(with_dropout);
     mtl_model_destroy(model);
@@ -111,7 +112,8 @@ static void test_predict_lower_isa(void **state)
         mtl_predict(chosen, p.batch, lower, &err);
         TEST_FINE(&err);
         for (k = 0; k < TEST_TASKS_COUNT; k++)
-            assert_true(test_distance(test_outputs(&lower[k]), test_outputs(&best[k]), best[k].items * best[k].width, 0.1) < 1e-5);
+            assert_true(test_distance(test_outputs(&lower[k]), test_outputs(&best[k]), best[k].items * best[k].width,
+                                      0.1) < 1e-5);
         mtl_predictor_destroy(chosen);
     }
     mtl_predictor_destroy(automatic);
@@ -119,7 +121,7 @@ static void test_predict_lower_isa(void **state)
     test_problem_destroy(&p);
 }
 
-/* ---- four threads, one model ------------------------------------------------------------------------------------------------------------ */
+/* ---- four threads, one model ------------------------------------------------------------------------------------- */
 
 enum { PREDICT_BATCHES = 6 };
 typedef struct predict_shared {
@@ -195,7 +197,7 @@ static void test_predict_four_threads(void **state)
     }
 }
 
-/* ---- texts ------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- texts ------------------------------------------------------------------------------------------------------- */
 
 static const char *const predict_words[] = { "<unknown>", "turn", "the", "lamp", "on", "00", "\xc3\xa9t\xc3\xa9" };
 enum { PREDICT_WORDS = 7 };
@@ -316,7 +318,7 @@ static void test_predict_text_without_words(void **state)
     }
 }
 
-/* ---- carried states: chunks of long sequences give what the whole gives ------------------------------------------------------------------------ */
+/* ---- carried states: chunks of long sequences give what the whole gives ------------------------------------------ */
 
 static void test_predict_carried_states(void **state)
 {
@@ -392,7 +394,7 @@ static void test_predict_carried_states(void **state)
     }
 }
 
-/* ---- inference in chunks of steps gives what a training forward gives ------------------------------------------------------------------------------ */
+/* ---- inference in chunks of steps gives what a training forward gives -------------------------------------------- */
 
 typedef struct predict_kept { mtl_real *values; size_t rows, width; } predict_kept;
 
@@ -431,7 +433,8 @@ static void test_predict_chunks(void **state)
         shape.reset = number / 6 % 2 ? MTL_RESET_BEFORE : MTL_RESET_AFTER;
         shape.bidirectional = test_quick() || number / 3 % 2;
         shape.layers = 1 + number / 12;
-        shape.hidden = 60 + number;                                         /* 49152 / (64 * 4) = 192 rows of an LSTM in a chunk */
+        /* 49152 / (64 * 4) = 192 rows of an LSTM in a chunk */
+        shape.hidden = 60 + number;
         test_problem_create(&p, &shape);
         b = test_batch_create(&p.desc, lengths[test_quick() ? 2 : number % 3], 4, 0, 0.9, 1);
         model = mtl_model_create(&p.desc, &err);
@@ -465,7 +468,7 @@ static void test_predict_chunks(void **state)
     }
 }
 
-/* ---- memory that runs out ------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- memory that runs out ---------------------------------------------------------------------------------------- */
 
 typedef struct predict_failing {
     const mtl_model *model;
@@ -551,7 +554,8 @@ static void test_predict_pushes_fail(void **state)
         mtl_predict(second, p.batch, after, &err);
         TEST_FINE(&err);
         for (k = 0; k < TEST_TASKS_COUNT; k++)
-            assert_memory_equal(test_outputs(&before[k]), test_outputs(&after[k]), before[k].items * before[k].width * sizeof(mtl_real));
+            assert_memory_equal(test_outputs(&before[k]), test_outputs(&after[k]),
+                                before[k].items * before[k].width * sizeof(mtl_real));
         mtl_state_destroy(carried);
         mtl_predictor_destroy(first);
         mtl_predictor_destroy(second);
@@ -562,7 +566,7 @@ static void test_predict_pushes_fail(void **state)
 
 #define TEST_PREDICT \
     cmocka_unit_test(test_predict_probabilities), cmocka_unit_test(test_predict_leaves_the_model_alone), \
-    cmocka_unit_test(test_predict_lower_isa), cmocka_unit_test(test_predict_four_threads), cmocka_unit_test(test_predict_text), \
-    cmocka_unit_test(test_predict_text_without_words), cmocka_unit_test(test_predict_carried_states), \
-    cmocka_unit_test(test_predict_chunks), cmocka_unit_test(test_predict_allocations_fail), \
-    cmocka_unit_test(test_predict_pushes_fail)
+    cmocka_unit_test(test_predict_lower_isa), cmocka_unit_test(test_predict_four_threads), \
+    cmocka_unit_test(test_predict_text), cmocka_unit_test(test_predict_text_without_words), \
+    cmocka_unit_test(test_predict_carried_states), cmocka_unit_test(test_predict_chunks), \
+    cmocka_unit_test(test_predict_allocations_fail), cmocka_unit_test(test_predict_pushes_fail)

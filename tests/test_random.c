@@ -97,4 +97,5 @@ static void test_random_shuffle(void **state)
 
 #define TEST_RANDOM \
     cmocka_unit_test(test_random_known_values), cmocka_unit_test(test_random_any_order), \
-    cmocka_unit_test(test_random_neighbours_differ), cmocka_unit_test(test_random_moments), cmocka_unit_test(test_random_shuffle)
+    cmocka_unit_test(test_random_neighbours_differ), cmocka_unit_test(test_random_moments), \
+    cmocka_unit_test(test_random_shuffle)

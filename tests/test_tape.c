@@ -1,6 +1,6 @@
 /* Section 13: the tape can be played again, for some of the losses, and onto what is there; observers see what a run makes. */
 
-/* ---- a trainer's tape, played by hand -------------------------------------------------------------------------------------------------- */
+/* ---- a trainer's tape, played by hand ---------------------------------------------------------------------------- */
 
 typedef struct tape_case {
     test_problem p;
@@ -79,8 +79,8 @@ static void test_tape_plays_again(void **state)
     }
 }
 
-/* Once per task: each gives that task's gradient alone, which is what a trainer gives whose other weights are 0; together they are
-   the joint gradient. */
+/* Once per task: each gives that task's gradient alone, which is what a trainer gives whose other weights are 0; together
+   they are the joint gradient. */
 static void test_tape_per_task(void **state)
 {
     test_random r = test_random_from(7);
@@ -183,11 +183,15 @@ static void test_tape_no_losses(void **state)
     tape_case_destroy(&c);
 }
 
-/* ---- errors inside a run ------------------------------------------------------------------------------------------------------------------ */
+/* ---- errors inside a run ----------------------------------------------------------------------------------------- */
 
 static int tape_played;
 static void tape_count_play(mtl_run *run, void *data) { (void)run; (void)data; tape_played++; }
-static void tape_fail(mtl_run *run, void *data) { (void)data; mtl__fail(run->error, MTL_ERROR_STOPPED, "layer", -1, "a layer failed"); }
+static void tape_fail(mtl_run *run, void *data)
+{
+    (void)data;
+    mtl__fail(run->error, MTL_ERROR_STOPPED, "layer", -1, "a layer failed");
+}
 
 static void test_tape_sticky_run(void **state)
 {
@@ -250,7 +254,7 @@ static void test_tape_skips_what_no_gradient_reaches(void **state)
     tape_case_destroy(&c);
 }
 
-/* ---- observers ------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- observers --------------------------------------------------------------------------------------------------- */
 
 enum { TAPE_SEEN_MOST = 64 };
 typedef struct tape_seen {
@@ -339,7 +343,8 @@ static void test_tape_observers(void **state)
     pooled = tape_seen_values(&seen, "class.pooled", 4, 12);
     mean = tape_seen_values(&seen, "number.pooled", 4, 12);
     for (s = 0, start = 0; s < 4; start += (size_t)lengths[s], s++)
-        for (j = 0; j < 12; j++) {                                          /* forward columns: the last step; the others: the first */
+        /* forward columns: the last step; the others: the first */
+        for (j = 0; j < 12; j++) {
             double sum = 0;
             for (n = 0; n < (size_t)lengths[s]; n++) sum += (double)high[(start + n) * 12 + j];
             assert_true(pooled[s * 12 + j] == high[(start + (j < 6 ? (size_t)lengths[s] - 1 : 0)) * 12 + j]);

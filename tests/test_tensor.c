@@ -83,7 +83,7 @@ static void test_tensor_initial_values(void **state)
     mtl_arena_destroy(&arena);
 }
 
-/* ---- gradients -------------------------------------------------------------------------------------------------------------------- */
+/* ---- gradients --------------------------------------------------------------------------------------------------- */
 
 typedef struct tensor_set {
     mtl_arena arena;
@@ -178,7 +178,7 @@ static void test_tensor_embedding_rows(void **state)
         shape.seed = (unsigned long long)number;
         test_problem_create(&p, &shape);
         p.inputs[0].padding_zero = number % 2;
-        ((int *)(uintptr_t)p.data->inputs[0].ids)[0] = 0;
+        test_ids(p.data)[0] = 0;
         model = mtl_model_create(&p.desc, &err);
         trainer = mtl_trainer_create(model, NULL, &err);
         mtl_train_gradients(trainer, p.batch, 1, NULL, &err);
@@ -198,7 +198,7 @@ static void test_tensor_embedding_rows(void **state)
     }
 }
 
-/* ---- packings -------------------------------------------------------------------------------------------------------------------------- */
+/* ---- packings ---------------------------------------------------------------------------------------------------- */
 
 /* Products read packed weights: they follow a change by hand after mtl_parameters_prepare. */
 static void test_tensor_prepare(void **state)
@@ -261,6 +261,6 @@ static void test_tensor_prepare_unsupported(void **state)
 }
 
 #define TEST_TENSOR \
-    cmocka_unit_test(test_tensor_set), cmocka_unit_test(test_tensor_initial_values), cmocka_unit_test(test_tensor_gradient_states), \
-    cmocka_unit_test(test_tensor_embedding_rows), cmocka_unit_test(test_tensor_prepare), \
-    cmocka_unit_test(test_tensor_prepare_unsupported)
+    cmocka_unit_test(test_tensor_set), cmocka_unit_test(test_tensor_initial_values), \
+    cmocka_unit_test(test_tensor_gradient_states), cmocka_unit_test(test_tensor_embedding_rows), \
+    cmocka_unit_test(test_tensor_prepare), cmocka_unit_test(test_tensor_prepare_unsupported)

@@ -1,6 +1,6 @@
 /* Section 7: every job is done once, by any scheduler, and results are the same bits for any number of threads. */
 
-/* ---- the pool ------------------------------------------------------------------------------------------------------------------- */
+/* ---- the pool ---------------------------------------------------------------------------------------------------- */
 
 typedef struct threads_tally { int *done; double *sums; } threads_tally;
 
@@ -28,7 +28,8 @@ static void threads_loops(const mtl_scheduler *scheduler, int rounds, int most, 
         memset(tally.done, 0, (size_t)most * sizeof *tally.done);
         mtl__parallel_for(scheduler, (size_t)count, threads_job, &tally);
         for (i = 0; i < most; i++)
-            if (tally.done[i] != (i < count)) fail_msg("round %d: job %d of %d was done %d times", round, i, count, tally.done[i]);
+            if (tally.done[i] != (i < count))
+                fail_msg("round %d: job %d of %d was done %d times", round, i, count, tally.done[i]);
         if (pause) {
             struct timespec idle = { 0, 0 };
             idle.tv_nsec = pause;
@@ -111,7 +112,7 @@ static void test_threads_oversubscribed(void **state)
     }
 }
 
-/* ---- the same bits ------------------------------------------------------------------------------------------------------------------ */
+/* ---- the same bits ----------------------------------------------------------------------------------------------- */
 
 /* Job systems of the caller's: from last to first; and in an order that changes from loop to loop. */
 static void threads_backwards(void *user, size_t count, mtl_job job, void *context)
@@ -175,7 +176,8 @@ static threads_result threads_train(const test_problem *p, int threads, const mt
     return result;
 }
 
-static void threads_expect_same(const test_problem *p, const threads_result *one, int optimizer, int threads, const mtl_scheduler *scheduler)
+static void threads_expect_same(const test_problem *p, const threads_result *one, int optimizer, int threads,
+                                const mtl_scheduler *scheduler)
 {
     threads_result other = threads_train(p, threads, scheduler, optimizer);
     mtl_error err = {0};
@@ -183,7 +185,8 @@ static void threads_expect_same(const test_problem *p, const threads_result *one
     size_t weights = mtl_model_parameters(model)->total, rows = p->data->rows, sequences = p->batch->sequences;
     TEST_FINE(&err);
     if (memcmp(one->losses, other.losses, sizeof one->losses) != 0 || memcmp(one->norms, other.norms, sizeof one->norms) != 0)
-        fail_msg("%d threads: loss %.17g or norm %.17g, not %.17g and %.17g", threads, other.losses[2], other.norms[2], one->losses[2], one->norms[2]);
+        fail_msg("%d threads: loss %.17g or norm %.17g, not %.17g and %.17g", threads, other.losses[2], other.norms[2],
+                 one->losses[2], one->norms[2]);
     if (memcmp(one->weights, other.weights, weights * sizeof(mtl_real)) != 0) fail_msg("%d threads: other weights", threads);
     if (memcmp(one->outputs, other.outputs, (sequences * (3 + 1 + 4) + rows * (5 + 2)) * sizeof(mtl_real)) != 0)
         fail_msg("%d threads: other predictions", threads);
@@ -204,7 +207,8 @@ static void test_threads_same_bits(void **state)
         threads_result one;
         test_problem p;
         backwards.user = shuffled.user = &loops;
-        shape.cell = number < 2 ? MTL_CELL_GRU : 1 + number % 3;            /* each form of each cell within the first four and on */
+        /* each form of each cell within the first four and on */
+        shape.cell = number < 2 ? MTL_CELL_GRU : 1 + number % 3;
         shape.reset = number == 1 || number % 4 == 3 ? MTL_RESET_BEFORE : MTL_RESET_AFTER;
         shape.bidirectional = number % 2;
         shape.layers = 1 + number % 2;

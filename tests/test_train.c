@@ -1,6 +1,6 @@
 /* Section 24: the step, what stops it, evaluation, fit, resume. */
 
-/* ---- a model in training ------------------------------------------------------------------------------------------------------------- */
+/* ---- a model in training ----------------------------------------------------------------------------------------- */
 
 typedef struct train_case {
     test_problem p;
@@ -42,10 +42,11 @@ static mtl_real *train_gradients(const train_case *c)
     return copy;
 }
 
-/* ---- the step ---------------------------------------------------------------------------------------------------------------------------- */
+/* ---- the step ---------------------------------------------------------------------------------------------------- */
 
 /* Sequences [first, first + count) of a batch, as pointers into it. */
-static void train_part(const test_problem *p, const test_batch *b, size_t first, size_t count, mtl_batch *part, mtl_input *inputs, mtl_target *targets)
+static void train_part(const test_problem *p, const test_batch *b, size_t first, size_t count, mtl_batch *part,
+                       mtl_input *inputs, mtl_target *targets)
 {
     size_t row = 0, i, k;
     for (i = 0; i < first; i++) row += (size_t)b->lengths[i];
@@ -60,7 +61,8 @@ static void train_part(const test_problem *p, const test_batch *b, size_t first,
         inputs[i].rows = b->inputs[i].rows ? b->inputs[i].rows + row * (size_t)p->desc.inputs[i].features : NULL;
     }
     for (k = 0; k < TEST_TASKS_COUNT; k++) {
-        size_t item = p->desc.tasks[k].level == MTL_LEVEL_STEP ? row : first, width = k == TEST_SHARE ? 4 : k == TEST_CURVE ? 2 : 1;
+        size_t item = p->desc.tasks[k].level == MTL_LEVEL_STEP ? row : first;
+        size_t width = k == TEST_SHARE ? 4 : k == TEST_CURVE ? 2 : 1;
         if (b->targets[k].labels) targets[k].labels = b->targets[k].labels + item;
         if (b->targets[k].values) targets[k].values = b->targets[k].values + item * width;
         if (b->targets[k].distribution) targets[k].distribution = b->targets[k].distribution + item * width;
@@ -190,7 +192,8 @@ static void test_train_step_report(void **state)
     assert_true(step.lr == 0.25);
     for (k = 0; k < TEST_TASKS_COUNT; k++) loss += (double)mtl_model_describe(c.model)->tasks[k].weight * step.task_loss[k];
     assert_true(fabs(loss - step.loss) < 1e-9);
-    for (i = 0; i < c.p.data->rows; i++) {                                  /* a task's loss is the mean over its labelled items */
+    /* a task's loss is the mean over its labelled items */
+    for (i = 0; i < c.p.data->rows; i++) {
         int label = c.p.data->targets[TEST_TAGS].labels[i];
         if (label == MTL_MISSING) continue;
         tags -= log((double)out[TEST_TAGS].probabilities[i * 5 + (size_t)label]);
@@ -212,20 +215,23 @@ static void test_train_step_report(void **state)
     train_case_destroy(&c);
 }
 
-/* ---- what stops a step before a weight is touched -------------------------------------------------------------------------------------------- */
+/* ---- what stops a step before a weight is touched ---------------------------------------------------------------- */
 
-static void train_label_large(train_case *c) { ((int *)(uintptr_t)c->p.data->targets[TEST_TAGS].labels)[5] = 5; }
-static void train_label_negative(train_case *c) { ((int *)(uintptr_t)c->p.data->targets[TEST_TAGS].labels)[3] = -3; }
-static void train_label_of_sequence(train_case *c) { ((int *)(uintptr_t)c->p.data->targets[TEST_CLASS].labels)[2] = 3; }
-static void train_value_infinite(train_case *c) { ((mtl_real *)(uintptr_t)c->p.data->targets[TEST_CURVE].values)[2 * 4 + 1] = test_infinity(); }
+static void train_label_large(train_case *c) { test_labels(c->p.data, TEST_TAGS)[5] = 5; }
+static void train_label_negative(train_case *c) { test_labels(c->p.data, TEST_TAGS)[3] = -3; }
+static void train_label_of_sequence(train_case *c) { test_labels(c->p.data, TEST_CLASS)[2] = 3; }
+static void train_value_infinite(train_case *c) { test_numbers(c->p.data, TEST_CURVE)[2 * 4 + 1] = test_infinity(); }
 static void train_values_for_classes(train_case *c)
 {
     c->p.data->targets[TEST_TAGS].values = c->p.data->targets[TEST_CURVE].values;
 }
-static void train_labels_for_numbers(train_case *c) { c->p.data->targets[TEST_NUMBER].labels = c->p.data->targets[TEST_CLASS].labels; }
-static void train_share_infinite(train_case *c) { ((mtl_real *)(uintptr_t)c->p.data->targets[TEST_SHARE].distribution)[4 * 1 + 2] = test_infinity(); }
-static void train_share_nan_inside(train_case *c) { ((mtl_real *)(uintptr_t)c->p.data->targets[TEST_SHARE].distribution)[4 * 1 + 2] = test_nan(); }
-static void train_id_large(train_case *c) { ((int *)(uintptr_t)c->p.data->inputs[0].ids)[7] = 1000; }
+static void train_labels_for_numbers(train_case *c)
+{
+    c->p.data->targets[TEST_NUMBER].labels = c->p.data->targets[TEST_CLASS].labels;
+}
+static void train_share_infinite(train_case *c) { test_numbers(c->p.data, TEST_SHARE)[4 * 1 + 2] = test_infinity(); }
+static void train_share_nan_inside(train_case *c) { test_numbers(c->p.data, TEST_SHARE)[4 * 1 + 2] = test_nan(); }
+static void train_id_large(train_case *c) { test_ids(c->p.data)[7] = 1000; }
 static void train_feature_nan(train_case *c) { ((mtl_real *)(uintptr_t)c->p.data->inputs[1].rows)[4] = test_nan(); }
 
 static void train_spoil_tensor(train_case *c, const char *name, mtl_real value)
@@ -235,12 +241,21 @@ static void train_spoil_tensor(train_case *c, const char *name, mtl_real value)
     t->value[0] = value;
     mtl_model_prepare(c->model, &c->err);
 }
-static void train_loss_overflows(train_case *c) { train_spoil_tensor(c, "number.output.bias", sizeof(mtl_real) == 4 ? (mtl_real)1e30 : (mtl_real)1e300); }
+static void train_loss_overflows(train_case *c)
+{
+    train_spoil_tensor(c, "number.output.bias", sizeof(mtl_real) == 4 ? (mtl_real)1e30 : (mtl_real)1e300);
+}
 static void train_weight_is_nan(train_case *c) { train_spoil_tensor(c, "encoder.weight_hh_l0", test_nan()); }
 
 static void test_train_stopped_steps(void **state)
 {
-    static const struct { void (*spoil)(train_case *c); int code; const char *name; long long position; const char *part; } cases[] = {
+    static const struct {
+        void (*spoil)(train_case *c);
+        int code;
+        const char *name;
+        long long position;
+        const char *part;
+    } cases[] = {
         { train_label_large, MTL_ERROR_RANGE, "tags", 5, "label 5 of sequence 2, step 1 is not among its 5 classes" },
         { train_label_negative, MTL_ERROR_RANGE, "tags", 3, "label -3 of sequence 1, step 0" },
         { train_label_of_sequence, MTL_ERROR_RANGE, "class", 2, "label 3 of sequence 2" },
@@ -279,7 +294,8 @@ static void test_train_stopped_steps(void **state)
         memcpy(m, c.trainer->optimizer.m, bytes);
         memcpy(v, c.trainer->optimizer.v, bytes);
         mtl_train_step(c.trainer, c.p.batch, 1, &step, &c.err);
-        if (c.err.position != cases[i].position) fail_msg("case %d: position %lld, \"%s\"", (int)i, c.err.position, c.err.message);
+        if (c.err.position != cases[i].position)
+            fail_msg("case %d: position %lld, \"%s\"", (int)i, c.err.position, c.err.message);
         test_expect_error(&c.err, cases[i].code, cases[i].name, cases[i].part);
         assert_true(test_weights_equal(c.model, weights));
         assert_memory_equal(m, c.trainer->optimizer.m, bytes);
@@ -304,7 +320,7 @@ static void test_train_goes_on_after_an_error(void **state)
     train_case_create(&c, &shape, NULL);
     train_case_create(&twin, &shape, NULL);
     for (i = 0; i < 3; i++) {
-        int *labels = (int *)(uintptr_t)c.p.data->targets[TEST_CLASS].labels;
+        int *labels = test_labels(c.p.data, TEST_CLASS);
         held = labels[1];
         labels[1] = 99;
         mtl_train_step(c.trainer, c.p.batch, 1, NULL, &c.err);
@@ -331,8 +347,8 @@ static void test_train_unknown_labels(void **state)
     (void)state;
     train_case_create(&missing, &shape, NULL);
     train_case_create(&unknown, &shape, NULL);
-    ((int *)(uintptr_t)missing.p.data->targets[TEST_TAGS].labels)[2] = MTL_MISSING;
-    ((int *)(uintptr_t)unknown.p.data->targets[TEST_TAGS].labels)[2] = MTL_UNKNOWN_LABEL;
+    test_labels(missing.p.data, TEST_TAGS)[2] = MTL_MISSING;
+    test_labels(unknown.p.data, TEST_TAGS)[2] = MTL_UNKNOWN_LABEL;
     mtl_train_step(missing.trainer, missing.p.batch, 1, &one, &missing.err);
     mtl_train_step(unknown.trainer, unknown.p.batch, 1, &other, &unknown.err);
     TEST_FINE(&missing.err);
@@ -343,7 +359,7 @@ static void test_train_unknown_labels(void **state)
     train_case_destroy(&unknown);
 }
 
-/* ---- freezing, rates, task weights --------------------------------------------------------------------------------------------------------------- */
+/* ---- freezing, rates, task weights ------------------------------------------------------------------------------- */
 
 static void test_train_freezing(void **state)
 {
@@ -450,7 +466,8 @@ static void test_train_set_weight(void **state)
     TEST_FINE(&c.err);
     assert_true(step.task_loss[TEST_TAGS] == tags && step.task_loss[TEST_CLASS] == 0);
     assert_true(fabs(step.loss - 3 * tags) < 1e-9);
-    assert_int_equal(mtl_gradients_get(mtl_trainer_gradients(c.trainer), mtl_model_tensor(c.model, "class.output.weight"))->state, MTL_GRAD_NONE);
+    assert_int_equal(mtl_gradients_get(mtl_trainer_gradients(c.trainer),
+                                       mtl_model_tensor(c.model, "class.output.weight"))->state, MTL_GRAD_NONE);
     mtl_trainer_set_weight(c.trainer, TEST_TASKS_COUNT, 1, &c.err);
     test_expect_error(&c.err, MTL_ERROR_RANGE, "task", "task 5");
     mtl_trainer_set_weight(c.trainer, -1, 1, &c.err);
@@ -523,7 +540,7 @@ static void test_train_dropout(void **state)
     train_case_destroy(&reseeded);
 }
 
-/* ---- schedules ------------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- schedules --------------------------------------------------------------------------------------------------- */
 
 enum { TRAIN_STEPS = 40 };
 
@@ -548,7 +565,8 @@ static void train_rates(mtl_trainer_desc *desc, double *rates)
 
 static void train_expect_rate(const double *rates, int step, double expected)
 {
-    if (fabs(rates[step - 1] - expected) > 1e-9) fail_msg("update %d: rate %.9g instead of %.9g", step, rates[step - 1], expected);
+    if (fabs(rates[step - 1] - expected) > 1e-9)
+        fail_msg("update %d: rate %.9g instead of %.9g", step, rates[step - 1], expected);
 }
 
 static void test_train_schedules(void **state)
@@ -621,7 +639,7 @@ static void test_train_set_lr(void **state)
     train_case_destroy(&c);
 }
 
-/* ---- averages, lazy rows ---------------------------------------------------------------------------------------------------------------------------- */
+/* ---- averages, lazy rows ----------------------------------------------------------------------------------------- */
 
 static void test_train_average(void **state)
 {
@@ -699,7 +717,7 @@ static void test_train_lazy_rows(void **state)
     }
 }
 
-/* ---- resume: bit for bit ------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- resume: bit for bit ----------------------------------------------------------------------------------------- */
 
 static void train_steps(train_case *c, mtl_trainer *trainer, int first, int count)
 {
@@ -799,7 +817,7 @@ static void test_train_resume_refuses(void **state)
     train_case_destroy(&larger);
 }
 
-/* ---- tasks added, removed, replaced ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- tasks added, removed, replaced ------------------------------------------------------------------------------ */
 
 static void test_train_transfer(void **state)
 {
@@ -820,7 +838,8 @@ static void test_train_transfer(void **state)
     desc = *mtl_model_describe(c.model);
     tasks[0] = desc.tasks[TEST_TAGS];                                       /* kept, in another place */
     tasks[1] = desc.tasks[TEST_CLASS];
-    tasks[1].classes = 6;                                                   /* replaced: its output has another shape, its hidden layer not */
+    /* replaced: its output has another shape, its hidden layer not */
+    tasks[1].classes = 6;
     memset(&tasks[2], 0, sizeof tasks[2]);
     tasks[2].name = "new";                                                  /* added */
     tasks[2].classes = 2;
@@ -855,7 +874,7 @@ static void test_train_transfer(void **state)
     train_case_destroy(&c);
 }
 
-/* ---- evaluation -------------------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- evaluation -------------------------------------------------------------------------------------------------- */
 
 /* Accuracy, unknown and missing labels, confusion, joint accuracy, R2 and losses, counted here from the predictions. */
 static void test_train_evaluate(void **state)
@@ -888,8 +907,8 @@ static void test_train_evaluate(void **state)
         limited = mtl_predictor_create(c.model, &limits, &c.err);
         for (set = 0; set < 2; set++) {
             two[set] = test_batch_create(&c.p.desc, NULL, shape.sequences, 12, 0.4, set);
-            ((int *)(uintptr_t)two[set]->targets[TEST_TAGS].labels)[0] = MTL_UNKNOWN_LABEL;
-            ((int *)(uintptr_t)two[set]->targets[TEST_CLASS].labels)[1] = MTL_UNKNOWN_LABEL;
+            test_labels(two[set], TEST_TAGS)[0] = MTL_UNKNOWN_LABEL;
+            test_labels(two[set], TEST_CLASS)[1] = MTL_UNKNOWN_LABEL;
             data[set] = two[set]->batch;
             mtl_predict(predictor, &data[set], out, &c.err);
             TEST_FINE(&c.err);
@@ -918,7 +937,8 @@ static void test_train_evaluate(void **state)
                 joint += (size_t)labelled;
                 joint_right += (size_t)(labelled && !wrong);
                 if (!mtl__is_nan(two[set]->targets[TEST_NUMBER].values[s])) {
-                    double target = (double)two[set]->targets[TEST_NUMBER].values[s], e = (double)out[TEST_NUMBER].values[s] - target;
+                    double target = (double)two[set]->targets[TEST_NUMBER].values[s];
+                    double e = (double)out[TEST_NUMBER].values[s] - target;
                     squares += e * e;
                     absolute += fabs(e);
                     sum += target;
@@ -941,7 +961,8 @@ static void test_train_evaluate(void **state)
             assert_true(fabs(table[TEST_CLASS].accuracy - (double)right[0] / (double)items[0]) < 1e-12);
             assert_true(fabs(table[TEST_TAGS].accuracy - (double)right[1] / (double)items[1]) < 1e-12);
             assert_int_equal(table[TEST_TAGS].spans, 1);
-            assert_true(table[TEST_TAGS].score == table[TEST_TAGS].span_f1 && table[TEST_CLASS].score == table[TEST_CLASS].accuracy);
+            assert_true(table[TEST_TAGS].score == table[TEST_TAGS].span_f1
+                        && table[TEST_CLASS].score == table[TEST_CLASS].accuracy);
             assert_true(fabs(table[TEST_CLASS].loss - class_loss / (double)class_loss_items) < 1e-4);
             assert_memory_equal(class_counts, class_expected, sizeof class_counts);
             assert_memory_equal(tag_counts, tag_expected, sizeof tag_counts);
@@ -988,7 +1009,7 @@ static void test_train_evaluate_edges(void **state)
     mtl_evaluate(predictor, &data, 1, &scores, NULL, &c.err);
     TEST_FINE(&c.err);
     assert_true(scores.score == 0 && scores.joint_items == 0);
-    ((int *)(uintptr_t)c.p.data->targets[TEST_CLASS].labels)[4] = 3;
+    test_labels(c.p.data, TEST_CLASS)[4] = 3;
     mtl_evaluate(predictor, c.p.batch, 1, &scores, NULL, &c.err);
     test_expect_error(&c.err, MTL_ERROR_RANGE, "class", "label 3 of sequence 4");
     c.p.data->lengths[1] = 0;
@@ -1002,7 +1023,7 @@ static void test_train_evaluate_edges(void **state)
     train_case_destroy(&c);
 }
 
-/* ---- fit: samplers --------------------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- fit: samplers ----------------------------------------------------------------------------------------------- */
 
 /* A data set whose sequence s holds its number in task "class" (label s) and in its length. */
 typedef struct train_set { int *lengths, *ids, *labels; mtl_input input; mtl_target target; mtl_batch data; } train_set;
@@ -1018,7 +1039,8 @@ static void train_set_create(train_set *set, int sequences, int longest)
     for (i = 0; i < sequences; i++) {
         set->lengths[i] = 1 + i * 7 % longest;
         set->labels[i] = i;
-        set->ids[rows] = i;                                                 /* the first step's id is the sequence's number, too */
+        /* the first step's id is the sequence's number, too */
+        set->ids[rows] = i;
         rows += set->lengths[i];
     }
     set->input.ids = set->ids;
@@ -1060,7 +1082,8 @@ static mtl_model *train_set_model(mtl_error *err)
 }
 
 /* Draws one epoch; counts batches of each set and how often each sequence came. Checks that batches are what the set holds. */
-static void train_draw_epoch(mtl__sampler *sampler, const mtl_model *model, size_t epoch, size_t batches[2], int seen[2][TRAIN_LARGE], size_t *changes,
+static void train_draw_epoch(mtl__sampler *sampler, const mtl_model *model, size_t epoch, size_t batches[2],
+                             int seen[2][TRAIN_LARGE], size_t *changes,
                              size_t *spread)
 {
     mtl_error err = {0};
@@ -1137,7 +1160,8 @@ static void test_train_samplers(void **state)
             share = (double)batches[0] / (double)(sampler.total * epochs);
             assert_true(fabs(share - sqrt(300.0) / (sqrt(300.0) + sqrt(50.0))) < 0.04);
         }
-        assert_true((double)spread / (double)(sampler.total * epochs) < 8);     /* lengths in a batch are similar: 1 .. 40 in all */
+        /* lengths in a batch are similar: 1 .. 40 in all */
+        assert_true((double)spread / (double)(sampler.total * epochs) < 8);
         mtl_arena_destroy(&arena);
     }
     train_set_destroy(&large);
@@ -1181,7 +1205,7 @@ static void test_train_sampler_seeds(void **state)
     mtl_model_destroy(model);
 }
 
-/* ---- fit: the whole ----------------------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- fit: the whole ---------------------------------------------------------------------------------------------- */
 
 enum { TRAIN_EPOCHS_MOST = 64 };
 typedef struct train_log {
@@ -1367,8 +1391,9 @@ static void test_train_fit_learns(void **state)
     training.lr = 0.01f;
     train_case_create(&c, &shape, &training);
     for (s = 0; s < c.p.batch->sequences; row += (size_t)c.p.data->lengths[s], s++)
-        ((int *)(uintptr_t)c.p.data->targets[TEST_CLASS].labels)[s] = c.p.data->inputs[0].ids[row] % 3;
-    for (i = 0; i < c.p.data->rows; i++) ((int *)(uintptr_t)c.p.data->targets[TEST_TAGS].labels)[i] = c.p.data->inputs[0].ids[i] % 5;
+        test_labels(c.p.data, TEST_CLASS)[s] = c.p.data->inputs[0].ids[row] % 3;
+    for (i = 0; i < c.p.data->rows; i++)
+        test_labels(c.p.data, TEST_TAGS)[i] = c.p.data->inputs[0].ids[i] % 5;
     desc.epochs = 30;
     desc.batch = 8;
     desc.score = "class";
@@ -1406,7 +1431,8 @@ static void test_train_fit_without_validation(void **state)
             mtl_train_step(twin.trainer, twin.p.batch, 1, NULL, &twin.err);
             TEST_FINE(&twin.err);
             weights = test_weights_copy(twin.model);
-            assert_true(test_distance(mtl_model_parameters(c.model)->block, weights, mtl_model_parameters(c.model)->total, 0.1) < 1e-4);
+            assert_true(test_distance(mtl_model_parameters(c.model)->block, weights, mtl_model_parameters(c.model)->total,
+                                      0.1) < 1e-4);
             free(weights);
         }
         train_case_destroy(&c);
@@ -1502,13 +1528,13 @@ static void test_train_fit_errors(void **state)
     empty.sequences = 0;
     mtl_fit(c.trainer, &empty, 1, NULL, 0, &desc, NULL, &c.err);
     test_expect_error(&c.err, MTL_ERROR_ARGUMENT, "train", "no sequences");
-    ((int *)(uintptr_t)c.p.data->targets[TEST_CLASS].labels)[3] = 9;
+    test_labels(c.p.data, TEST_CLASS)[3] = 9;
     mtl_fit(c.trainer, c.p.batch, 1, NULL, 0, &desc, NULL, &c.err);
     test_expect_error(&c.err, MTL_ERROR_RANGE, "class", "label 9 of sequence 3");       /* the caller's number, not the batch's */
     train_case_destroy(&c);
 }
 
-/* ---- memory that runs out ------------------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- memory that runs out ---------------------------------------------------------------------------------------- */
 
 typedef struct train_failing {
     test_problem p;
@@ -1577,7 +1603,8 @@ static void train_fail_fit(void *user, mtl_error *err)
 
 static void test_train_allocations_fail(void **state)
 {
-    static const char *const words[TEST_VOCABULARY] = { "a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p", "q", "r", "s",
+    static const char *const words[TEST_VOCABULARY] = { "a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n",
+                                                        "o", "p", "q", "r", "s",
                                                         "t", "u", "v", "w" };
     int number, cases = test_quick() ? 2 : 4;
     (void)state;
@@ -1664,15 +1691,17 @@ static void test_train_pushes_fail(void **state)
 
 #define TEST_TRAIN \
     cmocka_unit_test(test_train_micro_batches), cmocka_unit_test(test_train_micro_batch_without_targets), \
-    cmocka_unit_test(test_train_nothing_labelled), cmocka_unit_test(test_train_step_report), cmocka_unit_test(test_train_stopped_steps), \
-    cmocka_unit_test(test_train_goes_on_after_an_error), cmocka_unit_test(test_train_unknown_labels), \
-    cmocka_unit_test(test_train_freezing), cmocka_unit_test(test_train_all_frozen), cmocka_unit_test(test_train_rates), \
-    cmocka_unit_test(test_train_set_weight), cmocka_unit_test(test_train_evaluate_only), cmocka_unit_test(test_train_dropout), \
-    cmocka_unit_test(test_train_schedules), cmocka_unit_test(test_train_set_lr), cmocka_unit_test(test_train_average), \
-    cmocka_unit_test(test_train_lazy_rows), cmocka_unit_test(test_train_resume), cmocka_unit_test(test_train_resume_refuses), \
-    cmocka_unit_test(test_train_transfer), cmocka_unit_test(test_train_evaluate), cmocka_unit_test(test_train_evaluate_edges), \
-    cmocka_unit_test(test_train_samplers), cmocka_unit_test(test_train_sampler_seeds), cmocka_unit_test(test_train_fit_keeps_the_best), \
-    cmocka_unit_test(test_train_fit_patience), cmocka_unit_test(test_train_fit_plateau), cmocka_unit_test(test_train_fit_callback_stops), \
-    cmocka_unit_test(test_train_fit_learns), cmocka_unit_test(test_train_fit_without_validation), \
-    cmocka_unit_test(test_train_fit_accumulates), cmocka_unit_test(test_train_fit_two_sets), cmocka_unit_test(test_train_fit_errors), \
+    cmocka_unit_test(test_train_nothing_labelled), cmocka_unit_test(test_train_step_report), \
+    cmocka_unit_test(test_train_stopped_steps), cmocka_unit_test(test_train_goes_on_after_an_error), \
+    cmocka_unit_test(test_train_unknown_labels), cmocka_unit_test(test_train_freezing), \
+    cmocka_unit_test(test_train_all_frozen), cmocka_unit_test(test_train_rates), cmocka_unit_test(test_train_set_weight), \
+    cmocka_unit_test(test_train_evaluate_only), cmocka_unit_test(test_train_dropout), cmocka_unit_test(test_train_schedules), \
+    cmocka_unit_test(test_train_set_lr), cmocka_unit_test(test_train_average), cmocka_unit_test(test_train_lazy_rows), \
+    cmocka_unit_test(test_train_resume), cmocka_unit_test(test_train_resume_refuses), cmocka_unit_test(test_train_transfer), \
+    cmocka_unit_test(test_train_evaluate), cmocka_unit_test(test_train_evaluate_edges), cmocka_unit_test(test_train_samplers), \
+    cmocka_unit_test(test_train_sampler_seeds), cmocka_unit_test(test_train_fit_keeps_the_best), \
+    cmocka_unit_test(test_train_fit_patience), cmocka_unit_test(test_train_fit_plateau), \
+    cmocka_unit_test(test_train_fit_callback_stops), cmocka_unit_test(test_train_fit_learns), \
+    cmocka_unit_test(test_train_fit_without_validation), cmocka_unit_test(test_train_fit_accumulates), \
+    cmocka_unit_test(test_train_fit_two_sets), cmocka_unit_test(test_train_fit_errors), \
     cmocka_unit_test(test_train_allocations_fail), cmocka_unit_test(test_train_pushes_fail)
