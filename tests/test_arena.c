@@ -349,7 +349,7 @@ static void test_arena_sizes_are_tight(void **state)
     static const int lengths[SEQUENCES] = { STEPS, STEPS, STEPS, STEPS, STEPS, STEPS, STEPS };
     int number;
     (void)state;
-    for (number = 0; number < 12; number++) {
+    for (number = 0; number < (test_quick() ? 4 : 12); number++) {
         test_shape shape = {0};
         mtl_error err = {0};
         mtl_trainer_desc training = {0};
