@@ -6911,7 +6911,8 @@ static void mtl__run_product_weights(mtl_run *run, const mtl__product_weights *p
     mtl_arena_release(run->arena, mark);
 }
 
-/* dW and db of rows of dz (p without dw, accumulate): into the gradients of a weight's rows from first_row on, and of up to two biases. */
+/* dW and db of the rows of dz that p describes: into the gradients of a weight's rows from first_row on and of a bias. Either may be
+   NULL; p's dw and accumulate are set here. */
 static void mtl__run_weight_gradients(mtl_run *run, mtl__product_weights *p, const mtl_tensor *weight, size_t first_row,
                                       const mtl_tensor *bias)
 {
@@ -7411,7 +7412,7 @@ static mtl_activation *mtl__pool_forward(mtl_run *run, int pool, mtl_activation 
    Backward: step by step, from the last in reading direction      dz_t = cell'(dh_t + dz_{t+1} W_hh)
              then for all rows at once   dx = dz W_ih,  dW_ih = dz^T x,  dW_hh = dz^T h_prev,  db = sum dz
 
-   What a record keeps, floats per unit and row: RNN 1 (y), GRU 5 (r z n, W_hn h + b_hn, y), LSTM 7 (i f g o, c, tanh c, y).
+   What a record keeps, floats per unit and row: RNN 2 (z, y), GRU 5 (r z n, W_hn h + b_hn, y), LSTM 7 (i f g o, c, tanh c, y).
    Slots of dz: RNN, LSTM the gates; GRU n r z and the gradient of W_hn h + b_hn, so that the input product's gates (n r z)
    and the hidden product's (r z n') are neighbours.
    ------------------------------------------------------------------------------------------------------------------ */
