@@ -82,6 +82,7 @@ typedef struct step_case {
     mtl_column_desc desc;
     mtl_trainer_desc how;
     mtl_error err;
+    mtl_activation x;
     int *lengths, *labels;
     double loss;
 } step_case;
@@ -114,6 +115,12 @@ static void step_create(step_case *c)
     if (!c->lengths || !c->labels) exit(1);
     for (i = 0; i < c->sequences; i++) c->lengths[i] = (int)c->steps;
     for (i = 0; i < rows; i++) c->labels[i] = (int)(i % 32);
+    c->x.name = "";
+    c->x.rows = rows;
+    c->x.width = c->x.stride = c->hidden;
+    c->x.value = (mtl_real *)mtl_arena_push(&c->model, rows * c->hidden * sizeof(mtl_real));
+    if (!c->x.value) exit(1);
+    for (i = 0; i < rows * c->hidden; i++) c->x.value[i] = (mtl_real)(i * 37 % 101) / 50 - 1;
 }
 
 static void step_destroy(step_case *c)
@@ -150,8 +157,7 @@ static void step_run(step_case *c, const mtl_scheduler *scheduler)
 {
     mtl_tape tape;
     mtl_run run;
-    mtl_activation *x, *y;
-    size_t i;
+    mtl_activation *x = &c->x, *y;
     int source = 0;
     memset(&tape, 0, sizeof tape);
     mtl__arena_reset(&c->scratch);
@@ -159,9 +165,8 @@ static void step_run(step_case *c, const mtl_scheduler *scheduler)
     run.scheduler = scheduler;
     if (c->train) run.tape = &tape, run.gradients = c->gradients;
     mtl_run_pack(&run, c->lengths, c->sequences);
-    x = mtl_run_activation(&run, NULL, c->sequences * c->steps, c->hidden);
-    must(&c->err);
-    for (i = 0; i < x->rows * x->stride; i++) x->value[i] = (mtl_real)((i * 37 % 101) / 50.0 - 1);
+    x->grad = NULL;
+    x->grad_state = MTL_GRAD_NONE;
     c->column.input.count = 1;
     c->column.input.sources = &source;
     y = mtl__column_forward(&run, &c->column, &x, NULL);
@@ -206,7 +211,7 @@ static void grid(const char *what, int single, const mtl_scheduler *pool)
     for (train = single ? 0 : 1; train < 2; train++)
         for (cell = MTL_CELL_RNN + 1; cell <= MTL_CELL_LSTM; cell++)
             for (bidirectional = single; bidirectional < 2; bidirectional++)
-                for (s = single; s < 4; s++) {
+                for (s = (size_t)single; s < 4; s++) {
                     step_case c;
                     double best[2], peak;
                     memset(&c, 0, sizeof c);
