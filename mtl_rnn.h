@@ -2305,7 +2305,8 @@ static const char *mtl__arena_text(mtl_arena *arena, const char *text, mtl_error
    compare-and-swap; a claim that succeeds proves that the job and the count it read belong to that generation, because a
    generation ends only when all of its claimed numbers are done. So a worker that wakes late finds nothing to claim and
    nobody waits for it. Idle workers spin for 100 microseconds (steps of a training run follow one another sooner), then
-   sleep.
+   sleep. Whoever spins gives way to other threads after a few microseconds: with more threads than processors the one that is
+   waited for may be waiting itself, for a processor.
    ------------------------------------------------------------------------------------------------------------------ */
 #if !defined(MTL_NO_THREADS) && !defined(_WIN32) && (defined(__GNUC__) || defined(__clang__)) && !defined(__TINYC__)
 #  define MTL__POOL 1
@@ -2317,9 +2318,11 @@ static const char *mtl__arena_text(mtl_arena *arena, const char *text, mtl_error
 typedef struct mtl__pool {
     mtl_scheduler scheduler;                /* its user is this pool */
     uint64_t ticket;                        /* atomic */
-    uint32_t count, done;                   /* numbers of this generation; atomic: numbers finished */
+    uint32_t count;                         /* numbers of this generation */
     mtl_job job;
     void *context;
+    char apart[MTL__ALIGNMENT];             /* counting what is done does not disturb those who claim */
+    uint32_t done;                          /* atomic: numbers finished */
     pthread_mutex_t mutex;
     pthread_cond_t wake;
     int sleepers, stop;                     /* atomic */
@@ -2356,16 +2359,19 @@ static uint64_t mtl__pool_work(mtl__pool *pool)
     }
 }
 
+enum { MTL__POOL_SPINS = 256 };             /* pauses before giving way: 3 to 10 microseconds */
+
 /* Waits for a ticket other than `seen`: spins, then sleeps. Returns 0 when the pool is being destroyed. */
 static int mtl__pool_wait(mtl__pool *pool, uint64_t seen)
 {
     double start = mtl__seconds();
     int i, stop;
     do {
-        for (i = 0; i < 256; i++) {
+        for (i = 0; i < MTL__POOL_SPINS; i++) {
             if (__atomic_load_n(&pool->ticket, __ATOMIC_ACQUIRE) != seen) return 1;
             mtl__pause();
         }
+        sched_yield();
     } while (mtl__seconds() - start < 1e-4);
     pthread_mutex_lock(&pool->mutex);
     __atomic_add_fetch(&pool->sleepers, 1, __ATOMIC_SEQ_CST);
@@ -2408,8 +2414,8 @@ static void mtl__pool_for(void *user, size_t count, mtl_job job, void *context)
     mtl__pool_wake(pool);
     (void)mtl__pool_work(pool);
     while (__atomic_load_n(&pool->done, __ATOMIC_ACQUIRE) != (uint32_t)count) {
-        if (++spins < 4096) mtl__pause();
-        else sched_yield();                 /* more threads than processors: let the worker have this one */
+        if (++spins % MTL__POOL_SPINS) mtl__pause();
+        else sched_yield();
     }
 }
 

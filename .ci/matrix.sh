@@ -16,6 +16,7 @@ export UBSAN_OPTIONS=print_stacktrace=1 ASAN_OPTIONS=allocator_may_return_null=1
 # name           compiler                how         options
 configurations='
 asan-ubsan       gcc                     tests       -std=c99 -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all
+tsan             gcc                     races       -std=c99 -O1 -g -fsanitize=thread
 aarch64          aarch64-linux-gnu-gcc   aarch64     -std=c99 -O2
 gcc-c99          gcc                     tests       -std=c99 -O2
 gcc-c11          gcc                     tests       -std=c11 -O2
@@ -39,6 +40,13 @@ double           clang                   tests       -std=c99 -O2 -DMTL_REAL=dou
 tests()
 {
     "$@" -I. -DMTL_DEBUG -pthread -o "$here/test" tests/main.c -lcmocka -lm && run_tests "$here/test"
+}
+
+# What runs in threads, watched for data races.
+races()
+{
+    export MTL_TEST_ONLY=threads
+    tests "$@"
 }
 
 # A small program in the part of the language that C and C++ share: cmocka's own tests are not C++.

@@ -198,7 +198,7 @@ static void threads_expect_same(const test_problem *p, const threads_result *one
 static void test_threads_same_bits(void **state)
 {
     static const int threads[] = { 2, 3, 8 };
-    int number, cases = test_cases(12) < 4 ? 4 : test_cases(12);
+    int number, cases = test_cases(12) < 8 ? 8 : test_cases(12);
     size_t loops = 0, i;
     (void)state;
     for (number = 0; number < cases; number++) {
@@ -207,7 +207,7 @@ static void test_threads_same_bits(void **state)
         threads_result one;
         test_problem p;
         backwards.user = shuffled.user = &loops;
-        /* each form of each cell within the first four and on */
+        /* each form of each cell within the first four and on; one sequence of two directions is number 3 of four */
         shape.cell = number < 2 ? MTL_CELL_GRU : 1 + number % 3;
         shape.reset = number == 1 || number % 4 == 3 ? MTL_RESET_BEFORE : MTL_RESET_AFTER;
         shape.bidirectional = number % 2;
@@ -215,8 +215,8 @@ static void test_threads_same_bits(void **state)
         shape.two_columns = number % 3 == 0;
         shape.hidden = 19 + number;
         shape.features = number % 4 == 1 ? 3 : 0;
-        shape.sequences = 37;
-        shape.longest = 9;
+        shape.sequences = number % 4 == 3 ? 1 : number % 4 == 2 ? 33 : 37;
+        shape.longest = number % 4 == 3 ? 70 : 9;
         shape.dropout = 0.25;
         shape.missing = 0.2;
         shape.seed = (unsigned long long)number;
@@ -259,7 +259,95 @@ static void test_threads_pool_shares_work(void **state)
     mtl_arena_destroy(&arena);
 }
 
+/* Processor time of the whole process, nanoseconds. */
+static double threads_processor_time(void)
+{
+    struct timespec used;
+    assert_int_equal(clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used), 0);
+    return (double)used.tv_sec * 1e9 + (double)used.tv_nsec;
+}
+
+/* Idle workers sleep: 50 ms of nothing after some work cost less than a few (of 7 workers that spun: 350). */
+static void test_threads_idle_workers_sleep(void **state)
+{
+    struct timespec pause = { 0, 50000000 };
+    mtl_error err = {0};
+    mtl_arena arena;
+    mtl__pool *pool;
+    double used, least = 1e18;
+    int i;
+    (void)state;
+    mtl_arena_init(&arena, NULL, 0, NULL);
+    pool = mtl__pool_create(&arena, 8, &err);
+    TEST_FINE(&err);
+    for (i = 0; i < 3; i++) {               /* a crowded machine lets workers spin late, once */
+        threads_loops(mtl__pool_scheduler(pool), 20, 50, 0, 6);
+        used = threads_processor_time();
+        nanosleep(&pause, NULL);
+        used = threads_processor_time() - used;
+        if (used < least) least = used;
+    }
+    if (least > 5e6) fail_msg("8 idle threads took %.1f ms of 50", least / 1e6);
+    mtl__pool_destroy(pool);
+    mtl_arena_destroy(&arena);
+}
+
+/* ---- lists of jobs ----------------------------------------------------------------------------------------------- */
+
+/* More passes than a list holds, of all sizes: every row once, by any number of threads. */
+static void test_threads_job_lists(void **state)
+{
+    static const size_t sizes[] = { 1, 24, 95, 96, 97, 192, 383, 384, 385, 481, 1024 };
+    static const int threads[] = { 1, 2, 3, 8 };
+    enum { PASSES = 3 * MTL__JOBS_PASSES, ROWS = 1024, WIDTH = 5 };
+    mtl_real *x = (mtl_real *)calloc(ROWS * 16, sizeof *x), *y = (mtl_real *)calloc(PASSES * ROWS * 16, sizeof *y), scale[ROWS];
+    size_t t, i, row;
+    (void)state;
+    assert_true(x && y);
+    for (row = 0; row < ROWS; row++) {
+        scale[row] = (mtl_real)(row + 1);
+        for (i = 0; i < WIDTH; i++) x[row * 16 + i] = 1;
+    }
+    for (t = 0; t < 4; t++) {
+        mtl_error err = {0};
+        mtl_arena arena;
+        mtl__pool *pool;
+        mtl__jobs jobs;
+        mtl_run run;
+        memset(y, 0, PASSES * ROWS * 16 * sizeof *y);
+        mtl_arena_init(&arena, NULL, 0, NULL);
+        pool = threads[t] > 1 ? mtl__pool_create(&arena, threads[t], &err) : NULL;
+        mtl_run_init(&run, &arena, MTL_ISA_AUTO, &err);
+        run.scheduler = mtl__pool_scheduler(pool);
+        TEST_FINE(&err);
+        mtl__jobs_begin(&jobs, &run);
+        for (i = 0; i < PASSES; i++) {
+            size_t rows = sizes[i % 11];
+            mtl__scale_rows *s = &mtl__jobs_add_rows(&jobs, MTL__SCALE_ROWS, rows)->of.scale_rows;
+            s->rows = rows;
+            s->width = WIDTH;
+            s->x = x;
+            s->x_stride = s->y_stride = 16;
+            s->scale = scale;
+            s->y = y + i * ROWS * 16;
+            s->accumulate = 1;
+        }
+        mtl__jobs_run(&jobs);
+        TEST_FINE(&err);
+        for (i = 0; i < PASSES; i++)
+            for (row = 0; row < ROWS; row++)
+                if (y[(i * ROWS + row) * 16] != (row < sizes[i % 11] ? scale[row] : 0))
+                    fail_msg("%d threads, pass %d: row %d of %d is %g", threads[t], (int)i, (int)row, (int)sizes[i % 11],
+                             (double)y[(i * ROWS + row) * 16]);
+        mtl__pool_destroy(pool);
+        mtl_arena_destroy(&arena);
+    }
+    free(x);
+    free(y);
+}
+
 #define TEST_THREADS \
     cmocka_unit_test(test_threads_none), cmocka_unit_test(test_threads_pool_many_small_loops), \
     cmocka_unit_test(test_threads_pool_short_lives), cmocka_unit_test(test_threads_oversubscribed), \
-    cmocka_unit_test(test_threads_pool_shares_work), cmocka_unit_test(test_threads_same_bits)
+    cmocka_unit_test(test_threads_pool_shares_work), cmocka_unit_test(test_threads_idle_workers_sleep), \
+    cmocka_unit_test(test_threads_job_lists), cmocka_unit_test(test_threads_same_bits)

@@ -1,7 +1,7 @@
 /* Two threads against one, and what a pool costs the rest of the program.
 
    build:  cc -std=c99 -O2 -I. -pthread -o build/bench_threads tests/bench/threads.c -lm
-   run:    build/bench_threads [step|single|crowd|pool] [THREADS [MILLISECONDS]]       all four by default, 2 threads, 60 ms a point
+   run:    build/bench_threads [step|single|crowd|pool] [THREADS [MILLISECONDS [H]]]   all four by default, 2 threads, 60 ms a point
 
    step    a training step (forward, 32-class softmax head on every step, backward with the gradient of the inputs, Adam), B = T = 32
    single  one sequence of 64 steps through a layer of two directions, forward and training
@@ -22,7 +22,7 @@
 #include <unistd.h>
 
 static double patience = 0.06;              /* seconds a point */
-static int threads = 2;
+static int threads = 2, only;           /* only: this H, 0: all */
 
 static double now(void)
 {
@@ -46,7 +46,7 @@ static void spin_job(void *context, size_t index)
     float a[64], *kept = (float *)context;
     int i, k;
     for (i = 0; i < 64; i++) a[i] = 1 + (float)i;
-    for (k = 0; k < 20000; k++)
+    for (k = 0; k < 100000; k++)
         for (i = 0; i < 64; i++) a[i] = a[i] * 0.999f + 0.5f;
     for (i = 1; i < 64; i++) a[0] += a[i];
     kept[index * 64] = a[0];
@@ -214,6 +214,7 @@ static void grid(const char *what, int single, const mtl_scheduler *pool)
                 for (s = (size_t)single; s < 4; s++) {
                     step_case c;
                     double best[2], peak;
+                    if (only && (size_t)only != sizes[s]) continue;
                     memset(&c, 0, sizeof c);
                     c.cell = cell, c.bidirectional = bidirectional, c.train = train;
                     c.hidden = sizes[s];
@@ -353,6 +354,7 @@ int main(int count, char **arguments)
     mtl__pool *pool;
     if (count > 2) threads = atoi(arguments[2]);
     if (count > 3) patience = 1e-3 * atof(arguments[3]);
+    if (count > 4) only = atoi(arguments[4]);
     mtl_arena_init(&arena, NULL, 0, NULL);
     pool = mtl__pool_create(&arena, threads, &err);
     must(&err);
