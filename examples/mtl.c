@@ -31,6 +31,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "mtl_rnn.h"
@@ -394,6 +395,7 @@ typedef struct target {
 
 typedef struct dataset {
     const char *path;
+    size_t bytes;                           /* of the file */
     int *lengths;                           /* [B] */
     size_t rows;                            /* N */
     int *words;                             /* [N] numbers in corpus->words */
@@ -413,7 +415,7 @@ typedef struct corpus {
     const char *sequence;                   /* CSV: the column that names a row's sequence; NULL: a file is one sequence */
     char **features;                        /* CSV: the columns of the input */
     size_t max_tokens;
-    int closed;
+    int closed, quiet;
     dataset *train, *valid;
     name *vocabulary;                       /* of a new model, word 0 is "<unk>" */
 } corpus;
@@ -686,6 +688,7 @@ static dataset read_tsv(corpus *all, const char *path)
     arrfree(table.columns);
     arrfree(table.cells);
     arrfree(table.pieces);
+    set.bytes = in.size;
     source_close(&in);
     return set;
 }
@@ -765,6 +768,7 @@ static dataset read_conllu(corpus *all, const char *path)
     for (i = CONLLU_TASKS; i-- > 0;)
         if (set.targets[i].task < 0) arrfree(set.targets[i].labels), arrdel(set.targets, i);
     arrfree(cells);
+    set.bytes = in.size;
     source_close(&in);
     return set;
 }
@@ -1012,6 +1016,7 @@ static dataset read_csv(corpus *all, const char *path)
     arrfree(table.row_sequence);
     arrfree(table.rows);
     arrfree(table.lines);
+    set.bytes = table.in.size;
     source_close(&table.in);
     return set;
 }
@@ -1022,16 +1027,32 @@ static int ends_with(const char *text, const char *end)
     return length >= tail && strcmp(text + length - tail, end) == 0;
 }
 
+static double clock_seconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+enum { LARGE_FILE = 16000000 };             /* bytes from which on a user may wonder how long reading takes */
+
+static void report_read(const corpus *all, const dataset *set, double seconds)
+{
+    if (set->bytes >= LARGE_FILE && !all->quiet) say("%s: %.1f MB read in %.3f s", set->path, (double)set->bytes * 1e-6, seconds);
+}
+
 /* Reads a file in the form that its name and the options tell, and adds it to `sets`. */
 static void read_dataset(corpus *all, const char *path, int frames, dataset **sets)
 {
     int conllu = ends_with(path, ".conllu") || ends_with(path, ".conll");
+    double begin = clock_seconds();
     dataset set;
     if (!frames && ends_with(path, ".csv"))
         fail_usage("%s: CSV files hold rows of numbers: give them with --frames, --features and --task", path);
     if (frames) set = read_csv(all, path);
     else if (conllu) set = read_conllu(all, path);
     else set = read_tsv(all, path);
+    report_read(all, &set, clock_seconds() - begin);
     report_unseen(all, path);
     arrput(*sets, set);
 }
@@ -2211,6 +2232,7 @@ static void read_training_data(const settings *given, corpus *all)
     all->only = given->only;
     all->sequence = given->sequence;
     all->features = given->features;
+    all->quiet = given->quiet;
     all->max_tokens = (size_t)given->max_tokens;
     for (i = 0; i < arrlenu(given->tasks); i++) {
         const char *fault = "is not of the form NAME:KIND";
