@@ -8855,17 +8855,21 @@ static int mtl__check_buffer(const void *buffer, size_t bytes, size_t need, cons
                                      : "");
 }
 
+/* A model in the caller's memory, its values all zero: given by mtl__model_initial_values or read from a file. */
+static mtl_model *mtl__model_place(void *buffer, size_t bytes, size_t need, const mtl_model_desc *desc, mtl_error *err)
+{
+    mtl_arena arena;
+    if (mtl__check_buffer(buffer, bytes, need, "the model", err)) return NULL;
+    mtl_arena_init(&arena, buffer, bytes, NULL);
+    return mtl__model_build(&arena, desc, err);
+}
+
 MTL_DEF mtl_model *mtl_model_init(void *buffer, size_t bytes, const mtl_model_desc *desc, mtl_error *err)
 {
     mtl_error own;
     mtl_model *model;
-    mtl_arena arena;
-    size_t need;
     err = mtl__error_given(err, &own);
-    need = mtl_model_size(desc, err);
-    if (mtl__check_buffer(buffer, bytes, need, "the model", err)) return NULL;
-    mtl_arena_init(&arena, buffer, bytes, NULL);
-    model = mtl__model_build(&arena, desc, err);
+    model = mtl__model_place(buffer, bytes, mtl_model_size(desc, err), desc, err);
     if (!model) return NULL;
     mtl__model_initial_values(model);
     mtl_model_prepare(model, err);
@@ -8880,23 +8884,33 @@ static void *mtl__allocate_aligned(size_t bytes, void **start)
     return memory ? memory + (MTL__ALIGNMENT - (uintptr_t)memory % MTL__ALIGNMENT) % MTL__ALIGNMENT : NULL;
 }
 
-MTL_DEF mtl_model *mtl_model_create(const mtl_model_desc *desc, mtl_error *err)
+/* A model of `bytes` bytes (mtl_model_size) in malloc's memory, without values: drawing initial ones takes most of the time
+   of a creation, which the reader of a file would spend for nothing. */
+static mtl_model *mtl__model_allocate(const mtl_model_desc *desc, size_t bytes, mtl_error *err)
 {
-    mtl_error own;
     mtl_model *model;
     void *memory, *aligned;
-    size_t bytes;
-    err = mtl__error_given(err, &own);
-    bytes = mtl_model_size(desc, err);
     if (mtl__failed(err)) return NULL;
     aligned = mtl__allocate_aligned(bytes, &memory);
     if (!aligned) {
         mtl__fail_memory(err, "the model", bytes);
         return NULL;
     }
-    model = mtl_model_init(aligned, bytes, desc, err);
+    model = mtl__model_place(aligned, bytes, bytes, desc, err);
     if (model) model->memory = memory;
     else MTL_FREE(memory);
+    return model;
+}
+
+MTL_DEF mtl_model *mtl_model_create(const mtl_model_desc *desc, mtl_error *err)
+{
+    mtl_error own;
+    mtl_model *model;
+    err = mtl__error_given(err, &own);
+    model = mtl__model_allocate(desc, mtl_model_size(desc, err), err);
+    if (!model) return NULL;
+    mtl__model_initial_values(model);
+    mtl_model_prepare(model, err);
     return model;
 }
 
@@ -9826,15 +9840,15 @@ static const char *mtl__model_config_text(const mtl_safetensors *file, mtl_error
     return mtl__failed(err) ? NULL : config;
 }
 
-/* A stored weight for every parameter that the configuration asks for, before memory is taken for them. */
-static int mtl__model_file_is_whole(const mtl_model_desc *desc, const mtl_safetensors *file, mtl_error *err)
+/* Bytes of the configuration's model; 0 when the file has no stored weight for every parameter, before memory is taken. */
+static size_t mtl__model_size_of_file(const mtl_model_desc *desc, const mtl_safetensors *file, mtl_error *err)
 {
     size_t bytes = mtl_model_size(desc, err), stored = 0, i;
     for (i = 0; i < file->count; i++) stored += file->tensors[i].count * sizeof(mtl_real);
     if (!mtl__failed(err) && bytes / 64 > stored + 65536)
         mtl__fail(err, MTL_ERROR_FORMAT, "mtl_rnn.config", (long long)bytes,
                   "the configuration describes a model of %z bytes, but the file holds weights of %z bytes", bytes, stored);
-    return mtl__failed(err);
+    return mtl__failed(err) ? 0 : bytes;
 }
 
 static mtl_model *mtl__model_of_file(const mtl_safetensors *file, mtl_error *err)
@@ -9844,11 +9858,13 @@ static mtl_model *mtl__model_of_file(const mtl_safetensors *file, mtl_error *err
     mtl_arena arena;
     const char *config = mtl__model_config_text(file, err);
     const mtl__json *root;
+    size_t bytes;
     if (!config) return NULL;
     mtl_arena_init(&arena, NULL, 0, NULL);
     root = mtl__json_parse(config, strlen(config), "the configuration", 0, &arena, err);
     if (root) mtl__config_read(root, &desc, &arena, err);
-    if (root && !mtl__failed(err) && !mtl__model_file_is_whole(&desc, file, err)) model = mtl_model_create(&desc, err);
+    if (root && !mtl__failed(err) && (bytes = mtl__model_size_of_file(&desc, file, err)) > 0)
+        model = mtl__model_allocate(&desc, bytes, err);
     if (model) {
         mtl__model_read_values(model, file, err);
         mtl_model_prepare(model, err);
