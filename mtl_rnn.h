@@ -4511,11 +4511,12 @@ MTL__KERNEL void MTL__FN(mtl__cell_backward)(const mtl__cell_pass *p, size_t fir
 }
 
 /* ---- optimisers -------------------------------------------------------------------------------------------------------
-   The rules of mtl__update, a vector of parameters at a time. Bound: memory (Adam reads 4 and writes 3 streams). */
+   The rules of mtl__update, a vector of parameters at a time. Bound: memory (Adam reads 4 and writes 3 streams); within the
+   second-level cache Adam's division and root (both exact: estimates with Newton's steps measured slower). */
 
-/* The constants of a rule as reals, each the result of a computation in double. */
+/* The constants of a rule, each the result of a computation in double. They are vectors, so that the loop keeps them. */
 typedef struct MTL__FN(mtl__rule) {
-    mtl_real scale, limit, l1, l2, keep, lr, momentum, beta1_rest, beta2, beta2_rest, epsilon, step, root;
+    mtl__vec scale, limit, minus_limit, l1, l2, keep, momentum, beta1_rest, beta2, beta2_rest, epsilon, step, root;
     int clip, nesterov, first;
 } MTL__FN(mtl__rule);
 
@@ -4529,76 +4530,86 @@ MTL__VECTOR void MTL__FN(mtl__store_n)(mtl_real *p, mtl__vec x, size_t n)
     else mtl__store_some(p, x, n);
 }
 
-/* n parameters, n <= LANES. which and with_momentum are constants where this is inlined. */
-MTL__VECTOR void MTL__FN(mtl__update_vector)(const int which, const int with_momentum, const MTL__FN(mtl__rule) *k, size_t n,
-                                             mtl_real *p, const mtl_real *g, mtl_real *m, mtl_real *v)
+/* What the rule sees as its gradient. */
+MTL__VECTOR mtl__vec MTL__FN(mtl__update_slope)(const int plain, const MTL__FN(mtl__rule) *k, mtl__vec slope, mtl__vec old)
 {
-    const mtl__vec old = MTL__FN(mtl__load_n)(p, n), kept = mtl__mul(old, mtl__all(k->keep));
-    mtl__vec slope = mtl__mul(MTL__FN(mtl__load_n)(g, n), mtl__all(k->scale)), moment, square, step;
-    if (k->clip) slope = mtl__min(mtl__all(k->limit), mtl__max(mtl__all(-k->limit), slope));
-    slope = mtl__muladd(old, mtl__all(k->l2), slope);
-    if (k->l1 != 0) slope = mtl__add(slope, mtl__with_sign(mtl__where_positive(mtl__abs(old), mtl__all(k->l1)), old));
+    slope = mtl__mul(slope, k->scale);
+    if (plain) return slope;
+    if (k->clip) slope = mtl__min(k->limit, mtl__max(k->minus_limit, slope));
+    slope = mtl__muladd(old, k->l2, slope);
+    return mtl__add(slope, mtl__with_sign(mtl__where_positive(mtl__abs(old), k->l1), old));
+}
+
+/* n parameters, n <= LANES. which, with_momentum and plain are constants where this is inlined. */
+MTL__VECTOR void MTL__FN(mtl__update_vector)(const int which, const int with_momentum, const int plain,
+                                             const MTL__FN(mtl__rule) *k, size_t n, mtl_real *p, const mtl_real *g, mtl_real *m,
+                                             mtl_real *v)
+{
+    const mtl__vec old = MTL__FN(mtl__load_n)(p, n), kept = plain ? old : mtl__mul(old, k->keep);
+    const mtl__vec slope = MTL__FN(mtl__update_slope)(plain, k, g ? MTL__FN(mtl__load_n)(g, n) : mtl__all(0), old);
+    mtl__vec moment, square, step;
     if (which != MTL_OPTIMIZER_SGD) {
-        square = mtl__mul(mtl__mul(slope, slope), mtl__all(k->beta2_rest));
-        square = mtl__muladd(MTL__FN(mtl__load_n)(v, n), mtl__all(k->beta2), square);
+        square = mtl__mul(mtl__mul(slope, slope), k->beta2_rest);
+        square = mtl__muladd(MTL__FN(mtl__load_n)(v, n), k->beta2, square);
         MTL__FN(mtl__store_n)(v, square, n);
     } else square = slope;
     if (which == MTL_OPTIMIZER_ADAM) {
         moment = MTL__FN(mtl__load_n)(m, n);
-        moment = mtl__muladd(mtl__sub(slope, moment), mtl__all(k->beta1_rest), moment);
+        moment = mtl__muladd(mtl__sub(slope, moment), k->beta1_rest, moment);
         MTL__FN(mtl__store_n)(m, moment, n);
-        step = mtl__div(moment, mtl__muladd(mtl__sqrt(square), mtl__all(k->root), mtl__all(k->epsilon)));
+        step = mtl__div(moment, mtl__muladd(mtl__sqrt(square), k->root, k->epsilon));
     } else {
-        step = which == MTL_OPTIMIZER_SGD ? slope : mtl__div(slope, mtl__add(mtl__sqrt(square), mtl__all(k->epsilon)));
+        step = which == MTL_OPTIMIZER_SGD ? slope : mtl__div(slope, mtl__add(mtl__sqrt(square), k->epsilon));
         if (with_momentum) {
-            moment = which == MTL_OPTIMIZER_SGD && k->first
-                         ? step
-                         : mtl__muladd(MTL__FN(mtl__load_n)(m, n), mtl__all(k->momentum), step);
+            moment = which == MTL_OPTIMIZER_SGD && k->first ? step
+                                                            : mtl__muladd(MTL__FN(mtl__load_n)(m, n), k->momentum, step);
             MTL__FN(mtl__store_n)(m, moment, n);
-            step = which == MTL_OPTIMIZER_SGD && k->nesterov ? mtl__muladd(moment, mtl__all(k->momentum), step) : moment;
+            step = which == MTL_OPTIMIZER_SGD && k->nesterov ? mtl__muladd(moment, k->momentum, step) : moment;
         }
     }
-    MTL__FN(mtl__store_n)(p, mtl__submul(mtl__all(k->step), step, kept), n);
+    MTL__FN(mtl__store_n)(p, mtl__submul(k->step, step, kept), n);
 }
 
-MTL__VECTOR void MTL__FN(mtl__update_all)(const int which, const int with_momentum, const MTL__FN(mtl__rule) k, size_t n,
-                                          mtl_real *p, const mtl_real *g, mtl_real *m, mtl_real *v)
+MTL__VECTOR void MTL__FN(mtl__update_all)(const int which, const int with_momentum, const int plain,
+                                          const MTL__FN(mtl__rule) *k, size_t n, mtl_real *p, const mtl_real *g, mtl_real *m,
+                                          mtl_real *v)
 {
     size_t i;
     for (i = 0; i + MTL__LANES <= n; i += MTL__LANES)
-        MTL__FN(mtl__update_vector)(which, with_momentum, &k, MTL__LANES, p + i, g + i, m ? m + i : m, v ? v + i : v);
-    if (i < n) MTL__FN(mtl__update_vector)(which, with_momentum, &k, n - i, p + i, g + i, m ? m + i : m, v ? v + i : v);
+        MTL__FN(mtl__update_vector)(which, with_momentum, plain, k, MTL__LANES, p + i, g ? g + i : g, m ? m + i : m, v ? v + i : v);
+    if (i < n)
+        MTL__FN(mtl__update_vector)(which, with_momentum, plain, k, n - i, p + i, g ? g + i : g, m ? m + i : m, v ? v + i : v);
 }
 
-/* m and v may be NULL where the rule does not use them. */
+/* g NULL: zeros, which are not read. m and v may be NULL where the rule does not use them. */
 MTL__KERNEL void MTL__FN(mtl__update)(const mtl__update *u, size_t n, mtl_real *p, const mtl_real *g, mtl_real *m, mtl_real *v)
 {
     MTL__FN(mtl__rule) k;
-    memset(&k, 0, sizeof k);
-    k.scale = (mtl_real)u->scale;
-    k.limit = (mtl_real)u->limit;
+    const int adam = u->rule == MTL_OPTIMIZER_ADAM || u->rule == MTL_OPTIMIZER_ADAMW;
+    const int plain = !(u->limit > 0) && u->l1 == 0 && u->l2 == 0 && u->decay == 0;
+    k.scale = mtl__all((mtl_real)u->scale);
+    k.limit = mtl__all((mtl_real)u->limit);
+    k.minus_limit = mtl__all((mtl_real)-u->limit);
     k.clip = u->limit > 0;
-    k.l1 = (mtl_real)u->l1;
-    k.l2 = (mtl_real)u->l2;
-    k.keep = (mtl_real)(1 - u->lr * u->decay);
-    k.momentum = (mtl_real)u->momentum;
-    k.beta1_rest = (mtl_real)(1 - u->beta1);
-    k.beta2 = (mtl_real)u->beta2;
-    k.beta2_rest = (mtl_real)(1 - u->beta2);
-    k.epsilon = (mtl_real)u->epsilon;
+    k.l1 = mtl__all((mtl_real)u->l1);
+    k.l2 = mtl__all((mtl_real)u->l2);
+    k.keep = mtl__all((mtl_real)(1 - u->lr * u->decay));
+    k.momentum = mtl__all((mtl_real)u->momentum);
+    k.beta1_rest = mtl__all((mtl_real)(1 - u->beta1));
+    k.beta2 = mtl__all((mtl_real)u->beta2);
+    k.beta2_rest = mtl__all((mtl_real)(1 - u->beta2));
+    k.epsilon = mtl__all((mtl_real)u->epsilon);
     k.nesterov = u->nesterov;
     k.first = u->first;
-    k.step = (mtl_real)u->lr;
-    if (u->rule == MTL_OPTIMIZER_SGD && u->momentum == 0) MTL__FN(mtl__update_all)(MTL_OPTIMIZER_SGD, 0, k, n, p, g, m, v);
-    else if (u->rule == MTL_OPTIMIZER_SGD) MTL__FN(mtl__update_all)(MTL_OPTIMIZER_SGD, 1, k, n, p, g, m, v);
+    k.step = mtl__all((mtl_real)(adam ? u->lr / u->correction1 : u->lr));
+    k.root = mtl__all((mtl_real)(adam ? 1 / sqrt(u->correction2) : 1));
+    if (u->rule == MTL_OPTIMIZER_SGD && u->momentum == 0) MTL__FN(mtl__update_all)(MTL_OPTIMIZER_SGD, 0, 0, &k, n, p, g, m, v);
+    else if (u->rule == MTL_OPTIMIZER_SGD) MTL__FN(mtl__update_all)(MTL_OPTIMIZER_SGD, 1, 0, &k, n, p, g, m, v);
     else if (u->rule == MTL_OPTIMIZER_RMSPROP && u->momentum == 0)
-        MTL__FN(mtl__update_all)(MTL_OPTIMIZER_RMSPROP, 0, k, n, p, g, m, v);
-    else if (u->rule == MTL_OPTIMIZER_RMSPROP) MTL__FN(mtl__update_all)(MTL_OPTIMIZER_RMSPROP, 1, k, n, p, g, m, v);
-    else {
-        k.step = (mtl_real)(u->lr / u->correction1);
-        k.root = (mtl_real)(1 / sqrt(u->correction2));
-        MTL__FN(mtl__update_all)(MTL_OPTIMIZER_ADAM, 1, k, n, p, g, m, v);
-    }
+        MTL__FN(mtl__update_all)(MTL_OPTIMIZER_RMSPROP, 0, 0, &k, n, p, g, m, v);
+    else if (u->rule == MTL_OPTIMIZER_RMSPROP) MTL__FN(mtl__update_all)(MTL_OPTIMIZER_RMSPROP, 1, 0, &k, n, p, g, m, v);
+    else if (plain) MTL__FN(mtl__update_all)(MTL_OPTIMIZER_ADAM, 1, 1, &k, n, p, g, m, v);
+    else MTL__FN(mtl__update_all)(MTL_OPTIMIZER_ADAM, 1, 0, &k, n, p, g, m, v);
 }
 
 /* ---- the table of this instruction set ---------------------------------------------------------------------------------- */
@@ -10287,11 +10298,40 @@ typedef struct mtl__optimizer {
     unsigned long long step;                /* updates of the whole */
     size_t total_steps;                     /* of the schedule */
     float lr, plateau;                      /* base rate; factor of the plateau schedule */
+    mtl__update rule;                       /* what all updates have in common */
 } mtl__optimizer;
 
 static int mtl__optimizer_has_momentum(const mtl_trainer_desc *d)
 {
     return d->optimizer == MTL_OPTIMIZER_ADAM || d->optimizer == MTL_OPTIMIZER_ADAMW || d->momentum > 0;
+}
+
+/* A float field as the decimal number that was meant: 0.999f is 0.99900001287, and 1 - beta2 would be off by 1e-5 of itself. */
+static double mtl__as_written(float value)
+{
+    char text[32];
+    double number = (double)value;
+    size_t length = mtl_text_from_number(number, text);
+    (void)mtl_text_number(text, length, &number);
+    return number;
+}
+
+/* The rule's constants, read from their text once: that takes microseconds. */
+static mtl__update mtl__optimizer_rule(const mtl_trainer_desc *d)
+{
+    mtl__update u;
+    memset(&u, 0, sizeof u);
+    u.rule = d->optimizer == MTL_OPTIMIZER_ADAMW ? MTL_OPTIMIZER_ADAM : d->optimizer;
+    u.nesterov = d->nesterov;
+    u.momentum = mtl__as_written(d->momentum);
+    u.beta1 = mtl__as_written(d->beta1);
+    u.beta2 = mtl__as_written(d->beta2);
+    u.epsilon = mtl__as_written(d->epsilon);
+    u.limit = (double)d->clip_value;
+    u.l2 = mtl__as_written(d->l2);
+    u.l1 = mtl__as_written(d->l1);
+    u.decay = mtl__as_written(d->decay);
+    return u;
 }
 
 static int mtl__optimizer_init(mtl__optimizer *o, const mtl_trainer_desc *desc, mtl_parameters *set, mtl_gradients *gradients,
@@ -10303,6 +10343,7 @@ static int mtl__optimizer_init(mtl__optimizer *o, const mtl_trainer_desc *desc, 
     o->gradients = gradients;
     o->lr = desc->lr;
     o->plateau = 1;
+    o->rule = mtl__optimizer_rule(desc);
     o->total_steps = (size_t)desc->total_steps;
     if (mtl__optimizer_has_momentum(desc))
         o->m = (mtl_real *)mtl__arena_zero(arena, set->total, sizeof(mtl_real), "first moments", err);
@@ -10397,39 +10438,17 @@ static int mtl__update_rows_only(const mtl__optimizer *o)
     return d->lazy || memoryless;
 }
 
-/* A float field as the decimal number that was meant: 0.999f is 0.99900001287, and 1 - beta2 would be off by 1e-5 of itself. */
-static double mtl__as_written(float value)
-{
-    char text[32];
-    double number = (double)value;
-    size_t length = mtl_text_from_number(number, text);
-    (void)mtl_text_number(text, length, &number);
-    return number;
-}
-
 static mtl__update mtl__update_of(const mtl__optimizer *o, size_t tensor, double lr, double scale)
 {
-    const mtl_trainer_desc *d = o->desc;
     const mtl_tensor *t = o->set->tensors[tensor];
-    int decays = !t->no_decay && (t->role != MTL_TENSOR_BIAS || d->decay_biases);
     double steps = (double)o->steps[tensor];
-    mtl__update u;
-    memset(&u, 0, sizeof u);
-    u.rule = d->optimizer == MTL_OPTIMIZER_ADAMW ? MTL_OPTIMIZER_ADAM : d->optimizer;
-    u.nesterov = d->nesterov;
+    mtl__update u = o->rule;
     u.first = o->steps[tensor] == 1;
     u.lr = lr * (double)t->rate;
-    u.momentum = mtl__as_written(d->momentum);
-    u.beta1 = mtl__as_written(d->beta1);
-    u.beta2 = mtl__as_written(d->beta2);
-    u.epsilon = mtl__as_written(d->epsilon);
     u.correction1 = 1 - pow(u.beta1, steps);
     u.correction2 = 1 - pow(u.beta2, steps);
     u.scale = scale;
-    u.limit = (double)d->clip_value;
-    u.l2 = decays ? mtl__as_written(d->l2) : 0;
-    u.l1 = decays ? mtl__as_written(d->l1) : 0;
-    u.decay = decays ? mtl__as_written(d->decay) : 0;
+    if (t->no_decay || (t->role == MTL_TENSOR_BIAS && !o->desc->decay_biases)) u.l2 = u.l1 = u.decay = 0;
     return u;
 }
 

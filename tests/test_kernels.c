@@ -1234,6 +1234,56 @@ static void test_kernels_update(void **state)
     }
 }
 
+/* A gradient that is not there counts as zeros, to the bit, and is not read. */
+static void test_kernels_update_without_gradient(void **state)
+{
+    const mtl__kernels *k;
+    int isa, round;
+    (void)state;
+    for (round = 0; round < kernels_cases(48); round++) {
+        const size_t n = 1 + kernels_below(40);
+        mtl__update u;
+        memset(&u, 0, sizeof u);
+        u.rule = MTL_OPTIMIZER_SGD + round % 4;
+        u.lr = 0.01;
+        u.momentum = round % 3 ? 0.9 : 0;
+        u.nesterov = round % 8 >= 4;
+        u.beta1 = 0.9;
+        u.beta2 = 0.999;
+        u.epsilon = 1e-8;
+        u.correction1 = u.correction2 = u.scale = 0.5;
+        u.limit = round % 7 ? 0 : 0.4;
+        u.l1 = round % 6 ? 0 : 0.01;
+        u.l2 = round % 4 == 1 ? 0.02 : 0;
+        KERNELS_EACH(k) {
+            kernels_matrix p = kernels_random(1, n, n, 1), m = kernels_random(1, n, n, 1), v = kernels_random(1, n, n, 1);
+            kernels_matrix zeros = kernels_create(1, n, n);
+            mtl_real *want = (mtl_real *)calloc(3 * n, sizeof *want);
+            size_t i;
+            for (i = 0; i < n; i++) {
+                v.data[i] *= v.data[i];
+                zeros.data[i] = 0;
+                want[i] = p.data[i];
+                want[n + i] = m.data[i];
+                want[2 * n + i] = v.data[i];
+            }
+            k->update(&u, n, want, zeros.data, want + n, want + 2 * n);
+            k->update(&u, n, p.data, NULL, m.data, v.data);
+            assert_memory_equal(p.data, want, n * sizeof *want);
+            assert_memory_equal(m.data, want + n, n * sizeof *want);
+            assert_memory_equal(v.data, want + 2 * n, n * sizeof *want);
+            kernels_assert_inside(&p);
+            kernels_assert_inside(&m);
+            kernels_assert_inside(&v);
+            free(want);
+            kernels_destroy(&p);
+            kernels_destroy(&m);
+            kernels_destroy(&v);
+            kernels_destroy(&zeros);
+        }
+    }
+}
+
 #define TEST_KERNELS \
     cmocka_unit_test(test_kernels_choice), \
     cmocka_unit_test(test_kernels_activations), \
@@ -1250,4 +1300,5 @@ static void test_kernels_update(void **state)
     cmocka_unit_test(test_kernels_cell_forward), \
     cmocka_unit_test(test_kernels_cell_backward), \
     cmocka_unit_test(test_kernels_cell_nan), \
-    cmocka_unit_test(test_kernels_update)
+    cmocka_unit_test(test_kernels_update), \
+    cmocka_unit_test(test_kernels_update_without_gradient)
