@@ -6859,8 +6859,16 @@ MTL_DEF int mtl_tape_backward(mtl_run *run, mtl_activation *const *losses, const
     return run->error->code;
 }
 
-/* ---- kernels over rows: fixed ranges, one job each ------------------------------------------------------------------ */
+/* ---- lists of jobs ---------------------------------------------------------------------------------------------------
 
+   Passes that do not depend on one another are put into one list and run as one loop, so that threads wait for each other once
+   and not after every pass. A pass is cut into jobs by its size alone, so bits do not depend on the number of threads. Put the
+   passes with the largest jobs first: small ones at the end even out who is ready when.
+
+       mtl__jobs_begin(&jobs, run);                     from here on all that is pushed into the run's arena ..
+       mtl__jobs_add..(&jobs, ..);                      copies of passes; scratch is pushed here, since jobs cannot allocate
+       mtl__jobs_run(&jobs);                            .. is given back here
+   ------------------------------------------------------------------------------------------------------------------ */
 enum {
     MTL__PRODUCT_FORWARD,
     MTL__PRODUCT_BACKWARD,
@@ -6868,115 +6876,221 @@ enum {
     MTL__SCALE_ROWS,
     MTL__DROPOUT,
     MTL__CELL_FORWARD,
-    MTL__CELL_BACKWARD
+    MTL__CELL_BACKWARD,
+    MTL__WEIGHTS,
+    MTL__COLUMN_SUMS
 };
 
-typedef struct mtl__rows_job {
-    const mtl__kernels *kernels;
-    int which;
-    const void *pass;                       /* what the kernel is given */
-    size_t rows, unit;                      /* in all; of one job */
-} mtl__rows_job;
+enum {
+    MTL__JOBS_PASSES = 16,                  /* passes that a list holds; what is beyond runs in a loop of its own */
+    MTL__WEIGHT_JOBS = 8,                   /* most jobs of a weight product: each packs its part of x for itself */
+    MTL__LAST_ROWS = 4 * MTL__ROWS,         /* so many rows, the last of a pass, are cut finer: */
+    MTL__FINE_ROWS = MTL__ROWS / 4          /* full tiles of 6 and of 8, too */
+};
 
-static void mtl__rows_run(void *context, size_t i)
+typedef struct mtl__jobs_pass {
+    int which;
+    int follows;                            /* 1: has no jobs; runs after the pass before, on the same rows, in the same job */
+    union {
+        mtl__product_forward product_forward;
+        mtl__product_backward product_backward;
+        mtl__product_weights weights;
+        mtl__softmax softmax;
+        mtl__scale_rows scale_rows;
+        mtl__dropout dropout;
+        mtl__cell_pass cell;
+    } of;
+    size_t end;                             /* first job of the list behind those of this pass */
+    size_t items, unit, coarse;             /* rows, sequences or units of work; of one job; jobs of that size, then finer ones */
+    mtl_real *scratch;                      /* weights: [jobs][scratch_size] */
+    size_t scratch_size;
+    mtl_real *sums[2];                      /* column sums go to one bias or to two */
+    int add[2];
+} mtl__jobs_pass;
+
+typedef struct mtl__jobs {
+    mtl_run *run;
+    const mtl__kernels *kernels;
+    mtl_arena_mark mark;
+    size_t passes, jobs;
+    mtl__jobs_pass pass[MTL__JOBS_PASSES];
+} mtl__jobs;
+
+/* Both biases of a cell get the same sums. */
+static void mtl__jobs_sum(const mtl__kernels *kernels, const mtl__jobs_pass *pass)
 {
-    const mtl__rows_job *j = (const mtl__rows_job *)context;
-    const mtl__kernels *k = j->kernels;
-    size_t begin = i * j->unit, end = mtl__smaller(begin + j->unit, j->rows);
-    switch (j->which) {
-    case MTL__PRODUCT_FORWARD: k->product_forward((const mtl__product_forward *)j->pass, begin, end); break;
-    case MTL__PRODUCT_BACKWARD: k->product_backward((const mtl__product_backward *)j->pass, begin, end); break;
-    case MTL__SOFTMAX: k->softmax((const mtl__softmax *)j->pass, begin, end); break;
-    case MTL__SCALE_ROWS: k->scale_rows((const mtl__scale_rows *)j->pass, begin, end); break;
-    case MTL__DROPOUT: k->dropout((const mtl__dropout *)j->pass, begin, end); break;
-    case MTL__CELL_FORWARD: k->cell_forward((const mtl__cell_pass *)j->pass, begin, end - begin); break;
-    default: k->cell_backward((const mtl__cell_pass *)j->pass, begin, end - begin); break;
+    mtl__product_weights p = pass->of.weights;
+    size_t i;
+    for (i = 0; i < 2 && pass->sums[i]; i++) {
+        p.accumulate = pass->add[i];
+        if (i && !pass->add[0] && !pass->add[1]) memcpy(pass->sums[1], pass->sums[0], p.gates * p.units * sizeof(mtl_real));
+        else kernels->column_sums(&p, pass->sums[i]);
     }
 }
 
-/* Runs a kernel over `rows` rows; over sequences for the cells. */
-static void mtl__run_rows(mtl_run *run, int which, const void *pass, size_t rows)
+static void mtl__jobs_part(const mtl__kernels *k, const mtl__jobs_pass *pass, size_t job, size_t begin, size_t end)
 {
-    mtl__rows_job job;
-    job.kernels = mtl__run_kernels(run);
-    job.which = which;
-    job.pass = pass;
-    job.rows = rows;
-    job.unit = which >= MTL__CELL_FORWARD ? (size_t)MTL__SEQUENCES : (size_t)MTL__ROWS;
-    mtl__run_for(run, (rows + job.unit - 1) / job.unit, mtl__rows_run, &job);
+    switch (pass->which) {
+    case MTL__PRODUCT_FORWARD: k->product_forward(&pass->of.product_forward, begin, end); break;
+    case MTL__PRODUCT_BACKWARD: k->product_backward(&pass->of.product_backward, begin, end); break;
+    case MTL__SOFTMAX: k->softmax(&pass->of.softmax, begin, end); break;
+    case MTL__SCALE_ROWS: k->scale_rows(&pass->of.scale_rows, begin, end); break;
+    case MTL__DROPOUT: k->dropout(&pass->of.dropout, begin, end); break;
+    case MTL__CELL_FORWARD: k->cell_forward(&pass->of.cell, begin, end - begin); break;
+    case MTL__CELL_BACKWARD: k->cell_backward(&pass->of.cell, begin, end - begin); break;
+    case MTL__WEIGHTS: k->product_weights(&pass->of.weights, begin, end, pass->scratch + job * pass->scratch_size); break;
+    default: mtl__jobs_sum(k, pass); break;
+    }
 }
 
-enum { MTL__WEIGHT_JOBS = 8 };              /* most jobs of a weight product; a sum over rows is never split, so any number gives the same bits */
-
-typedef struct mtl__weights_job {
-    const mtl__kernels *kernels;
-    const mtl__product_weights *weights;
-    size_t units_per_job, units, scratch_size;
-    mtl_real *scratch;
-} mtl__weights_job;
-
-static void mtl__product_weights_job(void *context, size_t i)
+/* Job number `job` of the list. */
+static void mtl__jobs_job(void *context, size_t job)
 {
-    const mtl__weights_job *j = (const mtl__weights_job *)context;
-    size_t begin = i * j->units_per_job;
-    if (begin < j->units)
-        j->kernels->product_weights(j->weights, begin, mtl__smaller(begin + j->units_per_job, j->units),
-                                    j->scratch + i * j->scratch_size);
+    const mtl__jobs *jobs = (const mtl__jobs *)context;
+    const mtl__jobs_pass *pass = jobs->pass, *last = jobs->pass + jobs->passes;
+    size_t begin, end;
+    while (job >= pass->end) pass++;
+    if (pass > jobs->pass) job -= pass[-1].end;
+    begin = mtl__smaller(job, pass->coarse) * pass->unit;
+    if (job >= pass->coarse) begin += (job - pass->coarse) * MTL__FINE_ROWS;
+    end = mtl__smaller(begin + (job < pass->coarse ? pass->unit : (size_t)MTL__FINE_ROWS), pass->items);
+    do mtl__jobs_part(jobs->kernels, pass, job, begin, end);
+    while (++pass < last && pass->follows);
 }
 
-static void mtl__run_product_weights(mtl_run *run, const mtl__product_weights *p)
+static void mtl__jobs_begin(mtl__jobs *jobs, mtl_run *run)
 {
-    mtl_arena_mark mark = mtl_arena_save(run->arena);
-    mtl__weights_job job;
-    size_t jobs;
-    job.kernels = mtl__run_kernels(run);
-    job.weights = p;
-    job.units = mtl__weight_units(p);
-    jobs = run->scheduler ? mtl__smaller(job.units, MTL__WEIGHT_JOBS) : 1;
-    job.units_per_job = (job.units + jobs - 1) / jobs;
-    job.scratch_size = mtl__weight_scratch(p);
-    job.scratch = mtl__run_reals(run, jobs, job.scratch_size);
-    mtl__run_for(run, jobs, mtl__product_weights_job, &job);
-    mtl_arena_release(run->arena, mark);
+    jobs->run = run;
+    jobs->kernels = mtl__run_kernels(run);
+    jobs->mark = mtl_arena_save(run->arena);
+    jobs->passes = jobs->jobs = 0;
 }
 
-/* dW and db of the rows of dz that p describes: into the gradients of a weight's rows from first_row on and of a bias. Either may be
-   NULL; p's dw and accumulate are set here. */
-static void mtl__run_weight_gradients(mtl_run *run, mtl__product_weights *p, const mtl_tensor *weight, size_t first_row,
-                                      const mtl_tensor *bias)
+static void mtl__jobs_flush(mtl__jobs *jobs)
 {
-    int add;
-    mtl_real *dw = weight ? mtl_run_tensor_grad(run, weight, &add) : NULL, *db;
+    mtl__run_for(jobs->run, jobs->jobs, mtl__jobs_job, jobs);
+    jobs->passes = jobs->jobs = 0;
+}
+
+/* Runs the list, which then is empty, and gives back what was pushed since mtl__jobs_begin. */
+static void mtl__jobs_run(mtl__jobs *jobs)
+{
+    mtl__jobs_flush(jobs);
+    mtl_arena_release(jobs->run->arena, jobs->mark);
+}
+
+/* A new pass over `items`, `unit` of them a job. */
+static mtl__jobs_pass *mtl__jobs_add(mtl__jobs *jobs, int which, size_t items, size_t unit)
+{
+    mtl__jobs_pass *pass;
+    if (jobs->passes == MTL__JOBS_PASSES) mtl__jobs_flush(jobs);
+    pass = &jobs->pass[jobs->passes++];
+    pass->which = which;
+    pass->follows = 0;
+    pass->items = items;
+    pass->unit = unit;
+    pass->coarse = (items + unit - 1) / unit;
+    pass->end = jobs->jobs += pass->coarse;
+    return pass;
+}
+
+/* The same over rows: all but the last of them MTL__ROWS a job, the last ones fewer, unless they make but one job. */
+static mtl__jobs_pass *mtl__jobs_add_rows(mtl__jobs *jobs, int which, size_t rows)
+{
+    mtl__jobs_pass *pass = mtl__jobs_add(jobs, which, rows, MTL__ROWS);
+    if (pass->coarse > 1) {
+        size_t coarse = rows > MTL__LAST_ROWS ? (rows - MTL__LAST_ROWS + MTL__ROWS - 1) / MTL__ROWS : 0;
+        size_t fine = (rows - coarse * MTL__ROWS + MTL__FINE_ROWS - 1) / MTL__FINE_ROWS;
+        pass->end = jobs->jobs += coarse + fine - pass->coarse;
+        pass->coarse = coarse;
+    }
+    return pass;
+}
+
+static void mtl__jobs_add_product(mtl__jobs *jobs, const mtl__product_forward *p, size_t rows)
+{
+    mtl__jobs_add_rows(jobs, MTL__PRODUCT_FORWARD, rows)->of.product_forward = *p;
+}
+
+/* which: MTL__CELL_FORWARD or _BACKWARD */
+static void mtl__jobs_add_cell(mtl__jobs *jobs, int which, const mtl__cell_pass *p, size_t sequences)
+{
+    mtl__jobs_add(jobs, which, sequences, MTL__SEQUENCES)->of.cell = *p;
+}
+
+static void mtl__jobs_add_weights(mtl__jobs *jobs, const mtl__product_weights *p)
+{
+    size_t units = mtl__weight_units(p), most = jobs->run->scheduler ? mtl__smaller(units, MTL__WEIGHT_JOBS) : 1;
+    mtl__jobs_pass *pass = mtl__jobs_add(jobs, MTL__WEIGHTS, units, (units + most - 1) / most);
+    pass->of.weights = *p;
+    pass->scratch_size = mtl__weight_scratch(p);
+    pass->scratch = mtl__run_reals(jobs->run, pass->coarse, pass->scratch_size);
+}
+
+/* dW and db of the rows of dz that p describes: into the gradients of a weight's rows from first_row on and of one or two biases.
+   Each may be NULL; p's dw and accumulate are set here. */
+static void mtl__jobs_add_gradients(mtl__jobs *jobs, mtl__product_weights *p, const mtl_tensor *weight, size_t first_row,
+                                    const mtl_tensor *bias, const mtl_tensor *bias2)
+{
+    mtl__jobs_pass *pass;
+    int add, add2;
+    mtl_real *dw = weight ? mtl_run_tensor_grad(jobs->run, weight, &add) : NULL, *db, *db2;
     if (dw) {
         p->dw = dw + first_row * p->inputs;
         p->accumulate = add;
-        mtl__run_product_weights(run, p);
+        mtl__jobs_add_weights(jobs, p);
     }
-    db = bias ? mtl_run_tensor_grad(run, bias, &add) : NULL;
-    if (db && !mtl__dry(run) && !mtl__failed(run->error)) {
-        p->accumulate = add;
-        mtl__run_kernels(run)->column_sums(p, db);
-    }
+    db = bias ? mtl_run_tensor_grad(jobs->run, bias, &add) : NULL;
+    db2 = bias2 ? mtl_run_tensor_grad(jobs->run, bias2, &add2) : NULL;
+    if (!db && !db2) return;
+    pass = mtl__jobs_add(jobs, MTL__COLUMN_SUMS, 1, 1);
+    pass->of.weights = *p;
+    pass->sums[0] = db ? db : db2;
+    pass->sums[1] = db ? db2 : NULL;
+    pass->add[0] = db ? add : add2;
+    pass->add[1] = db2 ? add2 : 0;
 }
 
-/* dx of the same dz that w describes: dx (+)= dz . W, with W packed for backward at packed_t of the run's gradients. */
-static void mtl__run_input_gradient(mtl_run *run, const mtl__product_weights *w, const mtl__matrix *matrix, mtl_real *dx,
-                                    size_t dx_stride, int add)
+/* dx of the same dz that w describes: dx (+)= dz . W, with W packed for backward at packed_t of the run's gradients. Two that stand
+   one behind the other in a list may go to the same dx. */
+static void mtl__jobs_add_input_gradient(mtl__jobs *jobs, const mtl__product_weights *w, const mtl__matrix *matrix, mtl_real *dx,
+                                         size_t dx_stride, int add)
 {
-    mtl__product_backward p;
+    mtl__jobs_pass *pass;
+    mtl__product_backward *p;
     if (!dx) return;
-    p.gates = w->gates;
-    p.units = w->units;
-    p.inputs = w->inputs;
-    p.dz = w->dz;
-    p.dz_block = w->dz_block;
-    p.dz_row = w->dz_row;
-    p.exact = w->exact;
-    p.packed = run->gradients->packed_t + matrix->packed_t_offset;
-    p.dx = dx;
-    p.dx_stride = dx_stride;
-    p.accumulate = add;
-    mtl__run_rows(run, MTL__PRODUCT_BACKWARD, &p, w->rows);
+    pass = mtl__jobs_add_rows(jobs, MTL__PRODUCT_BACKWARD, w->rows);
+    p = &pass->of.product_backward;
+    p->gates = w->gates;
+    p->units = w->units;
+    p->inputs = w->inputs;
+    p->dz = w->dz;
+    p->dz_block = w->dz_block;
+    p->dz_row = w->dz_row;
+    p->exact = w->exact;
+    p->packed = jobs->run->gradients->packed_t + matrix->packed_t_offset;
+    p->dx = dx;
+    p->dx_stride = dx_stride;
+    p->accumulate = add;
+    if (jobs->passes < 2 || pass[-1].which != MTL__PRODUCT_BACKWARD || pass[-1].of.product_backward.dx != dx) return;
+    pass->follows = 1;
+    jobs->jobs = pass->end = pass[-1].end;
+}
+
+/* One pass over rows, at once. */
+static void mtl__run_rows(mtl_run *run, int which, const void *p, size_t rows)
+{
+    mtl__jobs jobs;
+    mtl__jobs_pass *pass;
+    mtl__jobs_begin(&jobs, run);
+    pass = mtl__jobs_add_rows(&jobs, which, rows);
+    switch (which) {
+    case MTL__PRODUCT_FORWARD: pass->of.product_forward = *(const mtl__product_forward *)p; break;
+    case MTL__SOFTMAX: pass->of.softmax = *(const mtl__softmax *)p; break;
+    case MTL__SCALE_ROWS: pass->of.scale_rows = *(const mtl__scale_rows *)p; break;
+    default: MTL__ASSERT(which == MTL__DROPOUT); pass->of.dropout = *(const mtl__dropout *)p; break;
+    }
+    mtl__jobs_run(&jobs);
 }
 
 /* ==================================================================================================================
@@ -7142,6 +7256,7 @@ static void mtl__dense_backward(mtl_run *run, void *data)
 {
     const mtl__dense_data *d = (const mtl__dense_data *)data;
     mtl__product_weights w;
+    mtl__jobs jobs;
     int add;
     mtl_real *dx = mtl_run_grad(run, d->x, &add);
     memset(&w, 0, sizeof w);
@@ -7155,8 +7270,10 @@ static void mtl__dense_backward(mtl_run *run, void *data)
     w.exact = 1;
     w.x = d->x->value;
     w.x_stride = d->x->stride;
-    mtl__run_weight_gradients(run, &w, d->dense->weight, 0, d->dense->bias);
-    mtl__run_input_gradient(run, &w, d->dense->matrix, dx, d->x->stride, add);
+    mtl__jobs_begin(&jobs, run);
+    mtl__jobs_add_gradients(&jobs, &w, d->dense->weight, 0, d->dense->bias, NULL);
+    mtl__jobs_add_input_gradient(&jobs, &w, d->dense->matrix, dx, d->x->stride, add);
+    mtl__jobs_run(&jobs);
 }
 
 MTL_DEF mtl_activation *mtl_dense_forward(mtl_run *run, const mtl_dense *dense, mtl_activation *x, const char *name)
@@ -7516,7 +7633,7 @@ MTL_DEF mtl_cell *mtl_cell_add(mtl_parameters *set, const char *prefix, const mt
 }
 
 /* LSTM: adds the desc's forget_bias to the initial bias of the forget gate (Jozefowicz et al. 2015). */
-static void mtl__cell_open_forget_gate(mtl_cell *c)
+static void mtl__cell_open_forget_gate(const mtl_cell *c)
 {
     size_t u;
     if (c->kind != MTL_CELL_LSTM || !c->b_ih) return;
@@ -7532,6 +7649,12 @@ typedef struct mtl__cell_data {
     mtl_activation *h0, *c0, *h_last, *c_last;  /* NULL: zeros; not wanted */
     mtl_real *z, *c, *extra;                /* as mtl__cell_pass keeps them */
 } mtl__cell_data;
+
+/* A layer is one cell, or two that read x in both directions and share y. Its cells run at once: their jobs stand in one list. */
+typedef struct mtl__layer_data {
+    size_t count;
+    mtl__cell_data cells[2];
+} mtl__layer_data;
 
 /* The part of a pass that forward and backward share. */
 static mtl__cell_pass mtl__cell_pass_of(const mtl__cell_data *d)
@@ -7561,7 +7684,7 @@ static mtl__cell_pass mtl__cell_pass_of(const mtl__cell_data *d)
 }
 
 /* z = x W_ih^T + biases for `rows` rows of x. */
-static void mtl__cell_input_product(mtl_run *run, const mtl_cell *cell, const mtl_real *x, size_t x_stride, size_t rows,
+static void mtl__cell_input_product(mtl__jobs *jobs, const mtl_cell *cell, const mtl_real *x, size_t x_stride, size_t rows,
                                     mtl_real *z, size_t z_block)
 {
     mtl__product_forward p;
@@ -7576,34 +7699,41 @@ static void mtl__cell_input_product(mtl_run *run, const mtl_cell *cell, const mt
     p.z = z;
     p.z_block = z_block;
     p.z_row = cell->gates * MTL__BLOCK;
-    mtl__run_rows(run, MTL__PRODUCT_FORWARD, &p, rows);
+    mtl__jobs_add_product(jobs, &p, rows);
 }
 
 /* Training: everything is kept, the whole batch is one chunk. */
-static void mtl__cell_forward_kept(mtl_run *run, mtl__cell_data *d)
+static void mtl__layer_forward_kept(mtl_run *run, mtl__layer_data *layer)
 {
-    const mtl_cell *cell = d->cell;
-    size_t rows = d->packing->rows, padded = mtl__padded(cell->units);
-    mtl_arena_mark mark;
-    mtl__cell_pass pass;
-    d->z = mtl__run_reals(run, rows, padded * cell->gates);
-    if (cell->kind == MTL_CELL_LSTM) d->c = mtl__run_reals(run, rows, padded);
-    if (cell->kind != MTL_CELL_RNN) d->extra = mtl__run_reals(run, rows, padded);
-    mark = mtl_arena_save(run->arena);
-    pass = mtl__cell_pass_of(d);
-    pass.keep = 1;
-    if (cell->reset_before) pass.scratch = mtl__run_reals(run, d->packing->sequences, padded);
-    mtl__cell_input_product(run, cell, d->x->value, d->x->stride, rows, d->z, pass.z_block);
-    mtl__run_rows(run, MTL__CELL_FORWARD, &pass, d->packing->sequences);
-    mtl_arena_release(run->arena, mark);
+    size_t i, rows = layer->cells[0].packing->rows, sequences = layer->cells[0].packing->sequences;
+    mtl__jobs products, passes;
+    for (i = 0; i < layer->count; i++) {
+        mtl__cell_data *d = &layer->cells[i];
+        size_t padded = mtl__padded(d->cell->units);
+        d->z = mtl__run_reals(run, rows, padded * d->cell->gates);
+        if (d->cell->kind == MTL_CELL_LSTM) d->c = mtl__run_reals(run, rows, padded);
+        if (d->cell->kind != MTL_CELL_RNN) d->extra = mtl__run_reals(run, rows, padded);
+    }
+    mtl__jobs_begin(&passes, run);
+    mtl__jobs_begin(&products, run);
+    for (i = 0; i < layer->count; i++) {
+        const mtl__cell_data *d = &layer->cells[i];
+        mtl__cell_pass pass = mtl__cell_pass_of(d);
+        pass.keep = 1;
+        if (d->cell->reset_before) pass.scratch = mtl__run_reals(run, sequences, mtl__padded(d->cell->units));
+        mtl__cell_input_product(&products, d->cell, d->x->value, d->x->stride, rows, d->z, pass.z_block);
+        mtl__jobs_add_cell(&passes, MTL__CELL_FORWARD, &pass, sequences);
+    }
+    mtl__jobs_flush(&products);
+    mtl__jobs_run(&passes);
 }
 
 enum { MTL__CHUNK_REALS = 49152 };          /* gate values of a chunk of steps without a tape: 192 KB, within any second-level cache */
 
-/* Rows of one chunk: as many as fit, at least one step of all sequences. */
-static size_t mtl__cell_chunk_rows(const mtl_cell *cell, const mtl_packing *p)
+/* Rows of one chunk of a cell: as many as fit, at least one step of all sequences. Cells that run at once share the room. */
+static size_t mtl__cell_chunk_rows(const mtl_cell *cell, const mtl_packing *p, size_t cells)
 {
-    size_t rows = MTL__CHUNK_REALS / (mtl__padded(cell->units) * cell->gates);
+    size_t rows = MTL__CHUNK_REALS / cells / (mtl__padded(cell->units) * cell->gates);
     if (rows < p->sequences) rows = p->sequences;
     return rows < p->rows ? rows : p->rows;
 }
@@ -7623,60 +7753,83 @@ static void mtl__cell_chunk_state(const mtl__cell_data *d, size_t begin, size_t 
     }
 }
 
-/* One chunk of steps [begin, end): offsets are counted from the chunk's first row. */
-static void mtl__cell_chunk(mtl_run *run, const mtl__cell_data *d, size_t begin, size_t end, size_t *offsets, mtl_real *h0)
+/* Where a cell stands that walks through its steps in chunks. */
+typedef struct mtl__cell_walk {
+    size_t done, limit;                     /* steps behind it; rows of a chunk */
+    size_t *offsets;                        /* [steps] of the chunk, counted from its first row */
+    mtl_real *h0;                           /* [B][padded H] states that it starts from */
+    mtl__steps time;
+} mtl__cell_walk;
+
+/* Adds the next chunk to both lists. */
+static void mtl__cell_chunk(const mtl__cell_data *d, mtl__cell_walk *walk, mtl__jobs *products, mtl__jobs *passes)
 {
     const mtl_packing *p = d->packing;
-    size_t first = p->step_offset[begin], rows = 0, t, stride = mtl__padded(d->cell->units);
+    size_t rows = 0, count, step, begin, first, stride = mtl__padded(d->cell->units);
     mtl__cell_pass pass = mtl__cell_pass_of(d);
-    mtl__steps time;
-    for (t = begin; t < end; t++) {
-        offsets[t - begin] = rows;
-        rows += p->step_rows[t];
+    for (count = 0; walk->done + count < p->steps; count++) {
+        step = d->cell->reverse ? p->steps - 1 - walk->done - count : walk->done + count;
+        if (rows + p->step_rows[step] > walk->limit) break;
+        rows += p->step_rows[step];
     }
-    time.steps = end - begin;
-    time.rows = p->step_rows + begin;
-    time.offset = offsets;
-    pass.time = &time;
+    begin = d->cell->reverse ? p->steps - walk->done - count : walk->done;
+    first = p->step_offset[begin];
+    for (step = 0; step < count; step++) walk->offsets[step] = p->step_offset[begin + step] - first;
+    walk->time.steps = count;
+    walk->time.rows = p->step_rows + begin;
+    walk->time.offset = walk->offsets;
+    walk->done += count;
+    pass.time = &walk->time;
     pass.y += first * pass.y_stride;
     pass.z_block = rows * d->cell->gates * MTL__BLOCK;
-    pass.h0 = h0;
+    pass.h0 = walk->h0;
     pass.h0_stride = stride;
     pass.c0 = d->c;
     pass.c0_stride = stride;
     pass.scratch = d->extra;
     pass.extra = NULL;
-    mtl__cell_chunk_state(d, begin, end, h0, stride);
-    mtl__cell_input_product(run, d->cell, d->x->value + first * d->x->stride, d->x->stride, rows, d->z, pass.z_block);
-    mtl__run_rows(run, MTL__CELL_FORWARD, &pass, p->step_rows[begin]);
+    mtl__cell_chunk_state(d, begin, begin + count, walk->h0, stride);
+    mtl__cell_input_product(products, d->cell, d->x->value + first * d->x->stride, d->x->stride, rows, d->z, pass.z_block);
+    mtl__jobs_add_cell(passes, MTL__CELL_FORWARD, &pass, p->step_rows[begin]);
 }
 
-/* Inference: chunks of steps in reading direction; beside y only O(B H) and one chunk's gates. d->c ends as the last cell states. */
-static void mtl__cell_forward_chunked(mtl_run *run, mtl__cell_data *d)
+/* Memory of a walk, and c at its beginning. */
+static void mtl__cell_walk_begin(mtl_run *run, mtl__cell_data *d, mtl__cell_walk *walk, size_t cells)
 {
     const mtl_packing *p = d->packing;
-    size_t padded = mtl__padded(d->cell->units), limit = mtl__cell_chunk_rows(d->cell, p), done, t, b;
-    mtl_real *h0;
-    size_t *offsets;
-    d->z = mtl__run_reals(run, limit, padded * d->cell->gates);
+    size_t padded = mtl__padded(d->cell->units), b;
+    walk->done = 0;
+    walk->limit = mtl__cell_chunk_rows(d->cell, p, cells);
+    d->z = mtl__run_reals(run, walk->limit, padded * d->cell->gates);
     if (d->cell->reset_before) d->extra = mtl__run_reals(run, p->sequences, padded);
-    h0 = mtl__run_reals(run, p->sequences, padded);
-    offsets = (size_t *)mtl_run_push(run, p->steps * sizeof *offsets);
-    if (mtl__failed(run->error) || mtl__dry(run)) return;
-    for (b = 0; d->c && b < p->sequences; b++) {
+    walk->h0 = mtl__run_reals(run, p->sequences, padded);
+    walk->offsets = (size_t *)mtl_run_push(run, p->steps * sizeof *walk->offsets);
+    if (!d->c || mtl__failed(run->error) || mtl__dry(run)) return;
+    for (b = 0; b < p->sequences; b++) {
         memset(d->c + b * padded, 0, padded * sizeof(mtl_real));
         if (d->c0) memcpy(d->c + b * padded, d->c0->value + b * d->c0->stride, d->cell->units * sizeof(mtl_real));
     }
-    for (done = 0; done < p->steps; done += t) {
-        size_t rows = 0, step;
-        for (t = 0; done + t < p->steps; t++) {
-            step = d->cell->reverse ? p->steps - 1 - done - t : done + t;
-            if (rows + p->step_rows[step] > limit) break;
-            rows += p->step_rows[step];
-        }
-        if (d->cell->reverse) mtl__cell_chunk(run, d, p->steps - done - t, p->steps - done, offsets, h0);
-        else mtl__cell_chunk(run, d, done, done + t, offsets, h0);
+}
+
+/* Inference: chunks of steps in reading direction; beside y only O(B H) and a chunk's gates. c of the data ends as the last cell
+   states. The limit of rows is the same for all cells, but where they read from the end chunks hold other numbers of steps. */
+static void mtl__layer_forward_chunked(mtl_run *run, mtl__layer_data *layer)
+{
+    mtl__cell_walk walks[2];
+    mtl__jobs products, passes;
+    size_t i;
+    mtl__jobs_begin(&passes, run);
+    mtl__jobs_begin(&products, run);
+    for (i = 0; i < layer->count; i++) mtl__cell_walk_begin(run, &layer->cells[i], &walks[i], layer->count);
+    while (!mtl__failed(run->error) && !mtl__dry(run)) {
+        for (i = 0; i < layer->count; i++)
+            if (walks[i].done < layer->cells[i].packing->steps)
+                mtl__cell_chunk(&layer->cells[i], &walks[i], &products, &passes);
+        if (!passes.passes) break;
+        mtl__jobs_flush(&products);
+        mtl__jobs_flush(&passes);
     }
+    mtl__jobs_run(&passes);
 }
 
 /* States after each sequence's last step in reading direction, [B][H]. */
@@ -7734,66 +7887,87 @@ static mtl__product_weights mtl__cell_weights(const mtl__cell_data *d, const mtl
     return p;
 }
 
-static void mtl__cell_input_gradients(mtl_run *run, const mtl__cell_data *d, const mtl_real *dz, mtl_real *dx, int add)
+static void mtl__cell_input_gradients(mtl__jobs *jobs, const mtl__cell_data *d, const mtl_real *dz)
 {
     static const int gru_order[3] = { 2, 0, 1 };
     const mtl_cell *cell = d->cell;
     mtl__product_weights p = mtl__cell_weights(d, dz, 0, cell->gates);
+    int alike = cell->kind != MTL_CELL_GRU || cell->reset_before;   /* both biases stand at the same place */
     p.inputs = cell->inputs;
     p.order = cell->kind == MTL_CELL_GRU ? gru_order : NULL;
     p.x = d->x->value;
     p.x_stride = d->x->stride;
-    mtl__run_weight_gradients(run, &p, cell->w_ih, 0, cell->b_ih);
-    if (cell->reset_before) mtl__run_weight_gradients(run, &p, NULL, 0, cell->b_hh);   /* both biases stand at the same place */
-    mtl__run_input_gradient(run, &p, cell->input, dx, d->x->stride, add);
+    mtl__jobs_add_gradients(jobs, &p, cell->w_ih, 0, cell->b_ih, alike ? cell->b_hh : NULL);
 }
 
-static void mtl__cell_hidden_gradients(mtl_run *run, const mtl__cell_data *d, const mtl_real *dz)
+static void mtl__cell_hidden_gradients(mtl__jobs *jobs, const mtl__cell_data *d, const mtl_real *dz)
 {
     const mtl_cell *cell = d->cell;
-    mtl__product_weights p = mtl__cell_weights(d, dz, cell->kind == MTL_CELL_GRU ? 1 : 0, cell->reset_before ? 2 : cell->gates);
+    int gru = cell->kind == MTL_CELL_GRU;
+    mtl__product_weights p = mtl__cell_weights(d, dz, gru ? 1 : 0, cell->reset_before ? 2 : cell->gates);
     p.inputs = cell->units;
     p.x = d->y->value + d->column;
     p.x_stride = d->y->stride;
     p.source = d->packing->previous[cell->reverse];
     if (d->h0) { p.x0 = d->h0->value; p.x0_stride = d->h0->stride; }
-    mtl__run_weight_gradients(run, &p, cell->w_hh, 0, cell->reset_before ? NULL : cell->b_hh);
+    mtl__jobs_add_gradients(jobs, &p, cell->w_hh, 0, gru && !cell->reset_before ? cell->b_hh : NULL, NULL);
 }
 
 /* Reset before: W_hn multiplies r*h, which forward kept. Its rows follow those of r and z, already assigned or added to. */
-static void mtl__cell_reset_gradient(mtl_run *run, const mtl__cell_data *d, const mtl_real *dz, int add)
+static void mtl__cell_reset_gradient(mtl__jobs *jobs, const mtl__cell_data *d, const mtl_real *dz, int add)
 {
     const mtl_cell *cell = d->cell;
     mtl__product_weights p = mtl__cell_weights(d, dz, 0, 1);
-    mtl_gradient *g = &run->gradients->of[cell->w_hh->index];
+    mtl_gradient *g = &jobs->run->gradients->of[cell->w_hh->index];
     if (cell->w_hh->frozen) return;
     p.inputs = cell->units;
     p.x = d->extra;
     p.x_stride = mtl__padded(cell->units);
     p.dw = g->value + 2 * cell->units * cell->units;
     p.accumulate = add;
-    mtl__run_product_weights(run, &p);
+    mtl__jobs_add_weights(jobs, &p);
+}
+
+static void mtl__cell_weight_gradients(mtl__jobs *jobs, const mtl__cell_data *d, const mtl_real *dz)
+{
+    int add = jobs->run->gradients->of[d->cell->w_hh->index].state == MTL_GRAD_DENSE;
+    mtl__cell_input_gradients(jobs, d, dz);
+    mtl__cell_hidden_gradients(jobs, d, dz);
+    if (d->cell->reset_before) mtl__cell_reset_gradient(jobs, d, dz, add);
 }
 
 static int mtl__has_gradient(const mtl_activation *a) { return a && a->grad_state != MTL_GRAD_NONE; }
 
-static void mtl__cell_backward(mtl_run *run, void *data)
+/* Of one cell, while its layer's backward runs. */
+typedef struct mtl__cell_back {
+    const mtl__cell_data *data;
+    mtl__cell_pass pass;
+    mtl_real *dx, *dh0, *dc0;               /* wanted gradients, NULL: not wanted */
+    int add_x, add_h, add_c;
+} mtl__cell_back;
+
+/* Asks for the gradients that backward writes. Returns 0 when none reaches the cell. */
+static int mtl__cell_back_begin(mtl_run *run, const mtl__cell_data *d, mtl__cell_back *back)
 {
-    const mtl__cell_data *d = (const mtl__cell_data *)data;
+    if (!mtl__has_gradient(d->y) && !mtl__has_gradient(d->h_last) && !mtl__has_gradient(d->c_last)) return 0;
+    memset(back, 0, sizeof *back);
+    back->data = d;
+    back->dx = mtl_run_grad(run, d->x, &back->add_x);
+    back->dh0 = d->h0 ? mtl_run_grad(run, d->h0, &back->add_h) : NULL;
+    back->dc0 = d->c0 ? mtl_run_grad(run, d->c0, &back->add_c) : NULL;
+    return 1;
+}
+
+/* Scratch, and the pass over time. */
+static void mtl__cell_back_pass(mtl_run *run, mtl__cell_back *back)
+{
+    const mtl__cell_data *d = back->data;
     const mtl_cell *cell = d->cell;
     mtl__cell_pass pass = mtl__cell_pass_of(d);
-    int add_x, add_h = 0, add_c = 0, add_w;
-    mtl_real *dx, *dh0, *dc0, *dz;
-    mtl_arena_mark mark;
-    if (!mtl__has_gradient(d->y) && !mtl__has_gradient(d->h_last) && !mtl__has_gradient(d->c_last)) return;
-    dx = mtl_run_grad(run, d->x, &add_x);
-    dh0 = d->h0 ? mtl_run_grad(run, d->h0, &add_h) : NULL;
-    dc0 = d->c0 ? mtl_run_grad(run, d->c0, &add_c) : NULL;
-    mark = mtl_arena_save(run->arena);
     pass.keep = 1;
     pass.dy = mtl__has_gradient(d->y) ? d->y->grad + d->column : NULL;
     pass.dy_stride = d->y->stride;
-    pass.dz = dz = mtl__run_reals(run, d->packing->rows, mtl__padded(cell->units) * mtl__cell_slots(cell));
+    pass.dz = mtl__run_reals(run, d->packing->rows, mtl__padded(cell->units) * mtl__cell_slots(cell));
     pass.dz_block = d->packing->rows * mtl__cell_slots(cell) * MTL__BLOCK;
     pass.packed_t = run->gradients->packed_t + cell->hidden->packed_t_offset;
     if (cell->hidden_n) pass.packed_n_t = run->gradients->packed_t + cell->hidden_n->packed_t_offset;
@@ -7801,47 +7975,69 @@ static void mtl__cell_backward(mtl_run *run, void *data)
     pass.dh_stride = mtl__padded(cell->units);
     if (cell->kind == MTL_CELL_LSTM) pass.dc = mtl__cell_carry(run, d, d->c_last);
     if (cell->reset_before) pass.scratch = mtl__run_reals(run, d->packing->sequences, mtl__padded(cell->units));
-    pass.want_dh0 = dh0 != NULL;
-    mtl__run_rows(run, MTL__CELL_BACKWARD, &pass, d->packing->sequences);
-    add_w = run->gradients->of[cell->w_hh->index].state == MTL_GRAD_DENSE;
-    mtl__cell_input_gradients(run, d, dz, dx, add_x);
-    mtl__cell_hidden_gradients(run, d, dz);
-    if (cell->reset_before) mtl__cell_reset_gradient(run, d, dz, add_w);
-    mtl__cell_initial_gradient(run, d, pass.dh, d->h0, dh0, add_h);
-    mtl__cell_initial_gradient(run, d, pass.dc, d->c0, dc0, add_c);
+    pass.want_dh0 = back->dh0 != NULL;
+    back->pass = pass;
+}
+
+static void mtl__layer_backward(mtl_run *run, void *data)
+{
+    const mtl__layer_data *layer = (const mtl__layer_data *)data;
+    mtl__cell_back back[2];
+    mtl__jobs jobs;
+    mtl_arena_mark mark;
+    size_t i, count = 0;
+    for (i = 0; i < layer->count; i++) count += (size_t)mtl__cell_back_begin(run, &layer->cells[i], &back[count]);
+    mark = mtl_arena_save(run->arena);
+    for (i = 0; i < count; i++) mtl__cell_back_pass(run, &back[i]);
+    mtl__jobs_begin(&jobs, run);
+    for (i = 0; i < count; i++) mtl__jobs_add_cell(&jobs, MTL__CELL_BACKWARD, &back[i].pass, back[i].data->packing->sequences);
+    mtl__jobs_run(&jobs);
+    mtl__jobs_begin(&jobs, run);
+    for (i = 0; i < count; i++) mtl__cell_weight_gradients(&jobs, back[i].data, back[i].pass.dz);
+    for (i = 0; i < count; i++) {
+        const mtl__cell_data *d = back[i].data;
+        mtl__product_weights dz = mtl__cell_weights(d, back[i].pass.dz, 0, d->cell->gates);
+        dz.inputs = d->cell->inputs;
+        mtl__jobs_add_input_gradient(&jobs, &dz, d->cell->input, back[i].dx, d->x->stride, back[i].add_x);
+    }
+    mtl__jobs_run(&jobs);
+    for (i = 0; i < count; i++) {
+        mtl__cell_initial_gradient(run, back[i].data, back[i].pass.dh, back[i].data->h0, back[i].dh0, back[i].add_h);
+        mtl__cell_initial_gradient(run, back[i].data, back[i].pass.dc, back[i].data->c0, back[i].dc0, back[i].add_c);
+    }
     mtl_arena_release(run->arena, mark);
 }
 
 /* ---- the wrapper ---------------------------------------------------------------------------------------------------------- */
 
-/* One cell over x into columns [column, column + H) of y. initial, final: NULL or as in mtl_lstm_forward. */
-static void mtl__cell_forward(mtl_run *run, const mtl_cell *cell, mtl_activation *x, mtl_activation *y, size_t column,
-                              const mtl_cell_state *initial, mtl_cell_state *final)
+/* `count` cells (one, or one for each direction) over x into neighbouring columns of y, [N][count*H]. initial, final: [count], NULL
+   or as in mtl_lstm_forward. */
+static void mtl__layer_forward(mtl_run *run, const mtl_cell *const *cells, size_t count, mtl_activation *x, mtl_activation *y,
+                               const mtl_cell_state *initial, mtl_cell_state *final)
 {
-    mtl__cell_data *d = (mtl__cell_data *)mtl_run_note(run, sizeof *d);
-    size_t padded = mtl__padded(cell->units);
-    int lstm = cell->kind == MTL_CELL_LSTM;
-    mtl_arena_mark mark;
-    if (!d || !x || !y) return;
-    d->cell = cell;
-    d->packing = run->packing;
-    d->x = x;
-    d->y = y;
-    d->column = column;
-    if (initial) { d->h0 = initial->h; d->c0 = lstm ? initial->c : NULL; }
-    if (run->tape) {
-        mtl__cell_forward_kept(run, d);
-    } else {
-        if (lstm) d->c = mtl__run_reals(run, run->packing->sequences, padded);
-        mark = mtl_arena_save(run->arena);
-        mtl__cell_forward_chunked(run, d);
-        mtl_arena_release(run->arena, mark);
+    mtl__layer_data *layer = (mtl__layer_data *)mtl_run_note(run, sizeof *layer);
+    size_t i, sequences = run->packing->sequences;
+    if (!layer || !x || !y) return;
+    layer->count = count;
+    for (i = 0; i < count; i++) {
+        mtl__cell_data *d = &layer->cells[i];
+        int lstm = cells[i]->kind == MTL_CELL_LSTM;
+        d->cell = cells[i];
+        d->packing = run->packing;
+        d->x = x;
+        d->y = y;
+        d->column = i * cells[0]->units;
+        if (initial) { d->h0 = initial[i].h; d->c0 = lstm ? initial[i].c : NULL; }
+        if (lstm && !run->tape) d->c = mtl__run_reals(run, sequences, mtl__padded(d->cell->units));
     }
-    if (final && !mtl__failed(run->error)) {
-        final->h = d->h_last = mtl__cell_last(run, d, y->value + column, y->stride, 0);
-        final->c = d->c_last = lstm ? mtl__cell_last(run, d, d->c, padded, !run->tape) : NULL;
+    if (run->tape) mtl__layer_forward_kept(run, layer);
+    else mtl__layer_forward_chunked(run, layer);
+    for (i = 0; i < count && final && !mtl__failed(run->error); i++) {
+        mtl__cell_data *d = &layer->cells[i];
+        final[i].h = d->h_last = mtl__cell_last(run, d, y->value + d->column, y->stride, 0);
+        final[i].c = d->c_last = d->c ? mtl__cell_last(run, d, d->c, mtl__padded(d->cell->units), !run->tape) : NULL;
     }
-    mtl_run_record(run, NULL, mtl__cell_backward, d);
+    mtl_run_record(run, NULL, mtl__layer_backward, layer);
 }
 
 static mtl_activation *mtl__cell_alone(mtl_run *run, int kind, const mtl_cell *cell, mtl_activation *x,
@@ -7852,7 +8048,7 @@ static mtl_activation *mtl__cell_alone(mtl_run *run, int kind, const mtl_cell *c
         mtl__fail(run->error, MTL_ERROR_ARGUMENT, "cell", cell->kind, "the cell is of another kind than the call");
     if (!x || mtl__failed(run->error)) return NULL;
     y = mtl_run_activation(run, NULL, x->rows, cell->units);
-    mtl__cell_forward(run, cell, x, y, 0, initial, final);
+    mtl__layer_forward(run, &cell, 1, x, y, initial, final);
     return mtl__failed(run->error) ? NULL : y;
 }
 
@@ -8285,7 +8481,7 @@ typedef struct mtl__column {
     const mtl_column_desc *desc;
     mtl__mix input;
     size_t layers, directions;
-    mtl_cell **cells;                       /* [layers][directions] */
+    const mtl_cell **cells;                 /* [layers][directions] */
     const char **names;                     /* [layers] of the layers' outputs; the last one is the column's */
 } mtl__column;
 
@@ -8351,7 +8547,8 @@ static void mtl__column_build(mtl__column *column, const mtl_column_desc *desc, 
     column->desc = desc;
     column->layers = (size_t)desc->layers;
     column->directions = desc->bidirectional ? 2 : 1;
-    column->cells = (mtl_cell **)mtl__arena_note(arena, column->layers * column->directions, sizeof(mtl_cell *), "a column", err);
+    column->cells =
+        (const mtl_cell **)mtl__arena_note(arena, column->layers * column->directions, sizeof(mtl_cell *), "a column", err);
     column->names = (const char **)mtl__arena_note(arena, column->layers, sizeof(char *), "a column", err);
     for (l = 0; l < column->layers && !mtl__failed(err); l++) {
         mtl__print(text, sizeof text, "%s.", desc->name);
@@ -8381,14 +8578,13 @@ static mtl_activation *mtl__column_forward(mtl_run *run, const mtl__column *colu
     const mtl_column_desc *desc = column->desc;
     mtl_activation *x = mtl__mix_forward(run, &column->input, sources), *y = NULL;
     const int *key = desc->dropout_per_sequence ? run->packing->caller_sequence : run->packing->caller_row;
-    size_t l, d, hidden = (size_t)desc->hidden;
+    size_t l, hidden = (size_t)desc->hidden;
     for (l = 0; x && l < column->layers; l++) {
+        size_t first = l * column->directions;
         if (l) x = mtl__dropout_layer(run, desc->dropout_between, key, x, "");
         y = x ? mtl_run_activation(run, NULL, x->rows, hidden * column->directions) : NULL;
-        for (d = 0; y && d < column->directions; d++) {
-            size_t i = l * column->directions + d;
-            mtl__cell_forward(run, column->cells[i], x, y, d * hidden, carry ? &carry->initial[i] : NULL, carry ? &carry->final[i] : NULL);
-        }
+        if (y) mtl__layer_forward(run, column->cells + first, column->directions, x, y, carry ? carry->initial + first : NULL,
+                                  carry ? carry->final + first : NULL);
         x = mtl__moved(run, y, column->names[l]);
     }
     return x ? mtl__dropout_layer(run, desc->dropout, key, x, "") : NULL;
