@@ -2051,6 +2051,9 @@ static int mtl__cpu_supports(int isa)
     const unsigned avx_saved = 0x06, avx512_saved = 0xe6;
     mtl__cpuid_answer basic, extended;
     unsigned saved;
+#ifdef MTL__AVX512_EMULATED                                             /* tests: see >>dispatch */
+    if (isa == MTL_ISA_AVX512) isa = MTL_ISA_AVX2;
+#endif
     if (isa == MTL_ISA_SCALAR || isa == MTL_ISA_SSE2) return 1;         /* every 64-bit x86 has SSE2 */
     if (mtl__cpuid(0, 0).a < 7) return 0;
     basic = mtl__cpuid(1, 0);
@@ -2872,7 +2875,11 @@ MTL__INLINE void mtl__dropout_row(const mtl__dropout *p, size_t row, uint32_t wo
    MTL__DIVIDE  a true division, where that option makes an estimate with a correction of `plain`, 2 ulp off and wrong at infinity. */
 #if defined(__GNUC__) && defined(__x86_64__)
 #  define MTL__HIDE(value) __asm__("" : "+x"(value))
-#  define MTL__HIDE_512(value) __asm__("" : "+v"(value))
+#  ifndef MTL__AVX512_EMULATED
+#    define MTL__HIDE_512(value) __asm__("" : "+v"(value))
+#  else
+#    define MTL__HIDE_512(value) __asm__("" : "+m"(value))
+#  endif
 #elif defined(__GNUC__) && defined(__aarch64__)
 #  define MTL__HIDE(value) __asm__("" : "+w"(value))
 #elif defined(__GNUC__) && !defined(__TINYC__)
@@ -4642,6 +4649,9 @@ static const mtl__kernels MTL__FN(mtl__kernels) = {
      MTL__ISA      the end of every name in the stamp
      MTL__TARGET   what the stamp's functions may use, whatever flags the program is compiled with
 
+   MTL__AVX512_EMULATED is for tests: tests/avx512_emulation.h, included before this header, defines it and makes every AVX-512
+   intrinsic out of AVX2; then this stamp is compiled for AVX2 and runs wherever AVX2 does.
+
    MTL_SINGLE_ISA, defined as one of the MTL_ISA_* names, leaves only that stamp (smaller program; the header then does not
    run where the instruction set is missing, and says so). Where no vectors can be compiled (MTL_NO_SIMD, MTL_REAL double,
    another processor or compiler) there is the scalar stamp, and only that.
@@ -4708,7 +4718,11 @@ typedef char mtl__stamp_check
 #  if MTL__STAMPED(MTL_ISA_AVX512)
 #    define MTL__STAMP 4
 #    define MTL__ISA avx512
-#    define MTL__TARGET "avx512f,avx512dq,avx512bw,avx512vl,avx2,fma"
+#    ifdef MTL__AVX512_EMULATED
+#      define MTL__TARGET "avx2,fma"
+#    else
+#      define MTL__TARGET "avx512f,avx512dq,avx512bw,avx512vl,avx2,fma"
+#    endif
 #    include MTL_HEADER_NAME
 #    undef MTL__STAMP
 #    undef MTL__ISA

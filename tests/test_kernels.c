@@ -95,7 +95,12 @@ static void kernels_assert_near(double got, double expected, double tolerance, c
     if (kernels_is_nan(bits) || !(fabs(got - expected) <= tolerance)) fail_msg("%s: %.9g, expected %.9g +- %.2g", what, got, expected, tolerance);
 }
 
-static const mtl__kernels *kernels_of(int isa) { return mtl__kernels_choose(isa); }
+static const mtl__kernels *kernels_of(int isa)
+{
+    const mtl__kernels *k = mtl__kernels_choose(isa);
+    if (k) test_executed(k->isa, MTL__REAL_IS_DOUBLE ? "f64" : "f32");
+    return k;
+}
 #define KERNELS_EACH(k) \
     for (isa = MTL_ISA_SCALAR; isa < MTL_ISA_COUNT; isa++) \
         if ((k = kernels_of(isa)) != NULL)
