@@ -482,7 +482,8 @@ struct mtl_tape {
     mtl_activation *activations;
     size_t count;
 };
-/* Called for every named activation as soon as it holds its values. rows are in packed order: see mtl_run_row. */
+/* Called for every named activation as soon as it holds its values. rows are in packed order: see mtl_run_row. Values stay until
+   the run is over, but in training a class task's probabilities only until the call returns. */
 typedef void (*mtl_observer)(void *user, const mtl_run *run, const mtl_activation *activation);
 
 typedef struct mtl_packing mtl_packing;     /* the order of a batch's rows: >>batch */
@@ -2483,7 +2484,8 @@ static void mtl__parallel_for(const mtl_scheduler *scheduler, size_t count, mtl_
    Padding units and inputs of packed weights are zero.
 
    Who may be split among threads, and where, so that no bit of a result depends on it:
-       product_forward, product_backward, softmax, dropout   ranges of rows that begin at multiples of MTL__ROWS
+       product_forward, product_backward, softmax,
+       cross_entropy, dropout                                ranges of rows that begin at multiples of MTL__ROWS
        product_weights                                       any ranges of units
        cell_forward, cell_backward                           ranges of sequences that begin at multiples of MTL__SEQUENCES
    ------------------------------------------------------------------------------------------------------------------ */
@@ -2581,17 +2583,25 @@ typedef struct mtl__softmax {
     size_t rows, classes;
     const mtl_real *x; size_t x_stride;
     mtl_real *p; size_t p_stride;               /* softmax(x); may be x itself */
-    mtl_real *log_sum;                          /* [rows] log(sum exp x), NULL: not wanted */
 } mtl__softmax;
 
-/* dx[row][j] (+)= scale[row] * p[row][j] */
-typedef struct mtl__scale_rows {
-    size_t rows, width;
-    const mtl_real *x; size_t x_stride;
-    const mtl_real *scale;                      /* [rows] */
-    mtl_real *y; size_t y_stride;
+/* Cross-entropy of rows of logits against labels or distributions (>>losses has the equations). Forward keeps `state` for
+   backward, which computes the probabilities anew: that is cheaper than to write and read an array of them.
+   Row m's target is number items[m]; its coefficients a_c = w_c ((1 - s) q_c + s / C), q = 1 at a label. */
+typedef struct mtl__cross_entropy {
+    size_t classes;
+    const mtl_real *x; size_t x_stride;         /* [rows][C] logits */
+    const int *items;                           /* [rows] */
+    const int *labels;                          /* by item; or */
+    const mtl_real *q;                          /* distributions, [item][C] */
+    const mtl_real *w;                          /* [C] class weights; NULL: all 1 */
+    mtl_real smoothing;                         /* s */
+    mtl_real *state;                            /* [rows][3] largest x; sum of exp(x - largest); sum of a */
+    double *loss;                               /* [rows]; forward */
+    mtl_real *dx; size_t dx_stride;             /* backward: dx (+)= factor ((sum a) p - a) */
+    mtl_real factor;
     int accumulate;
-} mtl__scale_rows;
+} mtl__cross_entropy;
 
 /* Inverted dropout: y (+)= x * mask / keep, mask by (seed, stream, row key, column): made anew in backward, never stored.
    The same bits for every instruction set. */
@@ -2633,7 +2643,8 @@ typedef struct mtl__update {
     X(void, activate_backward, (int activation, size_t n, const mtl_real *y, const mtl_real *dy, mtl_real *dx)) \
     X(void, exponential, (size_t n, const mtl_real *x, mtl_real *y)) \
     X(void, softmax, (const mtl__softmax *p, size_t row_begin, size_t row_end)) \
-    X(void, scale_rows, (const mtl__scale_rows *p, size_t row_begin, size_t row_end)) \
+    X(void, cross_entropy_forward, (const mtl__cross_entropy *p, size_t row_begin, size_t row_end)) \
+    X(void, cross_entropy_backward, (const mtl__cross_entropy *p, size_t row_begin, size_t row_end)) \
     X(void, dropout, (const mtl__dropout *p, size_t row_begin, size_t row_end)) \
     X(void, update, (const mtl__update *u, size_t n, mtl_real *p, const mtl_real *g, mtl_real *m, mtl_real *v)) \
     X(double, sum_squares, (size_t n, const mtl_real *x)) \
@@ -2672,6 +2683,7 @@ MTL__INLINE size_t mtl__weight_scratch(const mtl__product_weights *p)
 
 /* What stands in for states and gradients that are not there, with a stride of 0. */
 static const mtl_real mtl__zeros[MTL__BLOCK * 4] = { 0 };
+static const mtl_real mtl__ones[MTL__BLOCK] = { 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1 };
 
 /* One tile of a product: c[row][column] = start + sum over k of a[row][k] * b[k][column], for a few rows and blocks of 16 columns.
    k runs through `chunks` runs of `length`; b goes on without a gap from one run to the next. */
@@ -3504,6 +3516,16 @@ MTL__VECTOR mtl__vec MTL__FN(mtl__exp)(mtl__vec x)
     return MTL__KEEP_NAN(mtl__scaled(y, power), x);
 }
 
+/* exp(x) for x <= 0, as softmax needs it: one factor is enough when what is below 2^-126 may be 0. At -88, n = -127, which makes
+   the factor 0 (or the result smaller than 2^-126). */
+MTL__VECTOR mtl__vec MTL__FN(mtl__exp_fall)(mtl__vec x)
+{
+    mtl__vec n, y;
+    mtl__power power;
+    y = MTL__FN(mtl__expm1_part)(mtl__max(mtl__all(-88.0f), x), 1, &n, &power);
+    return MTL__KEEP_NAN(mtl__scaled(mtl__add(y, mtl__all(1.0f)), power), x);
+}
+
 /* 1 / (1 + exp(-x)). Below -88 the exact value is within 2^-126 of that at -88; from 17 on it is 1. */
 MTL__VECTOR mtl__vec MTL__FN(mtl__sigmoid)(mtl__vec x)
 {
@@ -3527,6 +3549,7 @@ MTL__VECTOR mtl__vec MTL__FN(mtl__tanh)(mtl__vec x)
 }
 #else
 MTL__VECTOR mtl__vec MTL__FN(mtl__exp)(mtl__vec x) { return exp(x); }
+MTL__VECTOR mtl__vec MTL__FN(mtl__exp_fall)(mtl__vec x) { return exp(x); }
 MTL__VECTOR mtl__vec MTL__FN(mtl__sigmoid)(mtl__vec x) { return 1.0 / (1.0 + exp(-x)); }
 MTL__VECTOR mtl__vec MTL__FN(mtl__tanh)(mtl__vec x) { return tanh(x); }
 #endif
@@ -3636,8 +3659,15 @@ MTL__VECTOR mtl_real MTL__FN(mtl__row_max)(size_t width, const mtl_real *x)
     return largest;
 }
 
-/* p = exp(x - largest) / sum, per row; log_sum = largest + log(sum). Two passes over the row, which stays in L1.
-   Bound: exp, about 30 operations per vector. */
+/* The first n lanes of x, the others 0. */
+MTL__VECTOR mtl__vec MTL__FN(mtl__first_lanes)(mtl__vec x, size_t n)
+{
+    mtl_real lanes[MTL__LANES];
+    mtl__store(lanes, x);
+    return mtl__load_some(lanes, n);
+}
+
+/* p = exp(x - largest) / sum, per row. Two passes over the row, which stays in L1. Bound: exp, about 20 operations per vector. */
 MTL__KERNEL void MTL__FN(mtl__softmax)(const mtl__softmax *s, size_t row_begin, size_t row_end)
 {
     const size_t whole = s->classes / MTL__LANES * MTL__LANES, rest = s->classes - whole;
@@ -3645,41 +3675,137 @@ MTL__KERNEL void MTL__FN(mtl__softmax)(const mtl__softmax *s, size_t row_begin, 
     for (row = row_begin; row < row_end; row++) {
         const mtl_real *x = s->x + row * s->x_stride;
         mtl_real *p = s->p + row * s->p_stride;
-        const mtl_real largest = MTL__FN(mtl__row_max)(s->classes, x);
-        const mtl__vec offset = mtl__all(largest);
+        const mtl__vec largest = mtl__all(MTL__FN(mtl__row_max)(s->classes, x));
         mtl__vec sums = mtl__all(0);
-        mtl_real sum;
         for (i = 0; i < whole; i += MTL__LANES) {
-            const mtl__vec e = MTL__FN(mtl__exp)(mtl__sub(mtl__load(x + i), offset));
+            const mtl__vec e = MTL__FN(mtl__exp_fall)(mtl__sub(mtl__load(x + i), largest));
             mtl__store(p + i, e);
             sums = mtl__add(sums, e);
         }
         if (rest) {
-            mtl__store_some(p + whole, MTL__FN(mtl__exp)(mtl__sub(mtl__load_some(x + whole, rest), offset)), rest);
+            mtl__store_some(p + whole, MTL__FN(mtl__exp_fall)(mtl__sub(mtl__load_some(x + whole, rest), largest)), rest);
             sums = mtl__add(sums, mtl__load_some(p + whole, rest));
         }
-        sum = mtl__lanes_sum(sums);
-        MTL__FN(mtl__scale)(s->classes, 1 / sum, p);
-        if (s->log_sum) s->log_sum[row] = (mtl_real)((double)largest + log((double)sum));
+        MTL__FN(mtl__scale)(s->classes, 1 / mtl__lanes_sum(sums), p);
     }
 }
 
-/* y (+)= scale[row] * x, row by row. Bound: memory. */
-MTL__KERNEL void MTL__FN(mtl__scale_rows)(const mtl__scale_rows *s, size_t row_begin, size_t row_end)
+/* Sum of exp(x - largest) of a row. */
+MTL__VECTOR mtl_real MTL__FN(mtl__row_exp_sum)(size_t width, const mtl_real *x, mtl_real largest)
 {
-    const size_t whole = s->width / MTL__LANES * MTL__LANES, rest = s->width - whole;
-    const mtl__vec zero = mtl__all(0);
+    const mtl__vec offset = mtl__all(largest);
+    mtl__vec sums = mtl__all(0);
+    size_t i;
+    for (i = 0; i + MTL__LANES <= width; i += MTL__LANES)
+        sums = mtl__add(sums, MTL__FN(mtl__exp_fall)(mtl__sub(mtl__load(x + i), offset)));
+    if (i < width) {
+        const mtl__vec e = MTL__FN(mtl__exp_fall)(mtl__sub(mtl__load_some(x + i, width - i), offset));
+        sums = mtl__add(sums, MTL__FN(mtl__first_lanes)(e, width - i));
+    }
+    return mtl__lanes_sum(sums);
+}
+
+/* The coefficients of a row, without what a label adds to its own class: a = w (keep q + spread). Where there is no q, and where
+   there is no w, the same vector of zeros or ones is read all along. */
+typedef struct MTL__FN(mtl__coefficients) {
+    const mtl_real *q, *w;
+    size_t q_step, w_step;                      /* 1, or 0 */
+    mtl__vec keep, spread;
+} MTL__FN(mtl__coefficients);
+
+MTL__VECTOR MTL__FN(mtl__coefficients) MTL__FN(mtl__row_coefficients)(const mtl__cross_entropy *p, size_t row)
+{
+    MTL__FN(mtl__coefficients) a;
+    a.q = p->q ? p->q + (size_t)p->items[row] * p->classes : mtl__zeros;
+    a.w = p->w ? p->w : mtl__ones;
+    a.q_step = p->q != NULL;
+    a.w_step = p->w != NULL;
+    a.keep = mtl__all(1 - p->smoothing);
+    a.spread = mtl__all(p->smoothing / (mtl_real)p->classes);
+    return a;
+}
+
+/* ... of the n <= LANES classes from i on; lanes past n are 0. */
+MTL__VECTOR mtl__vec MTL__FN(mtl__coefficients_at)(const MTL__FN(mtl__coefficients) *a, size_t i, size_t n)
+{
+    const mtl_real *q = a->q + i * a->q_step, *w = a->w + i * a->w_step;
+    if (n < MTL__LANES) return mtl__mul(mtl__load_some(w, n), mtl__muladd(a->keep, mtl__load_some(q, n), a->spread));
+    return mtl__mul(mtl__load(w), mtl__muladd(a->keep, mtl__load(q), a->spread));
+}
+
+/* What a row's label adds to the coefficient of its class. */
+MTL__VECTOR mtl_real MTL__FN(mtl__label_coefficient)(const mtl__cross_entropy *p, int label)
+{
+    return (1 - p->smoothing) * (p->w ? p->w[label] : 1);
+}
+
+/* Sum of a row's coefficients, and of a (x - largest). */
+MTL__VECTOR mtl_real MTL__FN(mtl__coefficient_sums)(const mtl__cross_entropy *p, size_t row, mtl_real largest, mtl_real *weighted)
+{
+    const mtl_real *x = p->x + row * p->x_stride;
+    mtl_real sum = 0;
+    *weighted = 0;
+    if (p->q || p->smoothing != 0) {
+        const MTL__FN(mtl__coefficients) a = MTL__FN(mtl__row_coefficients)(p, row);
+        const mtl__vec offset = mtl__all(largest);
+        mtl__vec sums = mtl__all(0), products = mtl__all(0);
+        size_t i;
+        for (i = 0; i < p->classes; i += MTL__LANES) {
+            const size_t n = mtl__at_most(p->classes - i, MTL__LANES);
+            const mtl__vec here = MTL__FN(mtl__coefficients_at)(&a, i, n);
+            const mtl__vec value = n < MTL__LANES ? mtl__load_some(x + i, n) : mtl__load(x + i);
+            sums = mtl__add(sums, here);
+            products = mtl__muladd(here, mtl__sub(value, offset), products);
+        }
+        sum = mtl__lanes_sum(sums);
+        *weighted = mtl__lanes_sum(products);
+    }
+    if (p->labels) {
+        const int label = p->labels[p->items[row]];
+        const mtl_real a = MTL__FN(mtl__label_coefficient)(p, label);
+        sum += a;
+        *weighted += a * (x[label] - largest);
+    }
+    return sum;
+}
+
+/* loss = (sum a) log(sum exp(x - largest)) - sum a (x - largest), per row. Bound: exp. */
+MTL__KERNEL void MTL__FN(mtl__cross_entropy_forward)(const mtl__cross_entropy *p, size_t row_begin, size_t row_end)
+{
+    size_t row;
+    for (row = row_begin; row < row_end; row++) {
+        const mtl_real *x = p->x + row * p->x_stride, largest = MTL__FN(mtl__row_max)(p->classes, x);
+        mtl_real *state = p->state + row * 3, weighted;
+        state[0] = largest;
+        state[1] = MTL__FN(mtl__row_exp_sum)(p->classes, x, largest);
+        state[2] = MTL__FN(mtl__coefficient_sums)(p, row, largest, &weighted);
+        p->loss[row] = (double)state[2] * log((double)state[1]) - (double)weighted;
+    }
+}
+
+/* dx (+)= factor ((sum a) exp(x - largest) / sum - a), per row. Bound: exp. */
+MTL__KERNEL void MTL__FN(mtl__cross_entropy_backward)(const mtl__cross_entropy *p, size_t row_begin, size_t row_end)
+{
+    const int soft = p->q || p->smoothing != 0;
     size_t row, i;
     for (row = row_begin; row < row_end; row++) {
-        const mtl_real *x = s->x + row * s->x_stride;
-        mtl_real *y = s->y + row * s->y_stride;
-        const mtl__vec factor = mtl__all(s->scale[row]);
-        for (i = 0; i < whole; i += MTL__LANES)
-            mtl__store(y + i, mtl__muladd(factor, mtl__load(x + i), s->accumulate ? mtl__load(y + i) : zero));
-        if (rest)
-            mtl__store_some(y + i,
-                            mtl__muladd(factor, mtl__load_some(x + i, rest), s->accumulate ? mtl__load_some(y + i, rest) : zero),
-                            rest);
+        const mtl_real *x = p->x + row * p->x_stride, *state = p->state + row * 3;
+        const MTL__FN(mtl__coefficients) a = MTL__FN(mtl__row_coefficients)(p, row);
+        const mtl__vec offset = mtl__all(state[0]), scale = mtl__all(p->factor * state[2] / state[1]), factor = mtl__all(p->factor);
+        mtl_real *dx = p->dx + row * p->dx_stride;
+        for (i = 0; i < p->classes; i += MTL__LANES) {
+            const size_t n = mtl__at_most(p->classes - i, MTL__LANES);
+            const mtl__vec value = n < MTL__LANES ? mtl__load_some(x + i, n) : mtl__load(x + i);
+            mtl__vec d = mtl__mul(scale, MTL__FN(mtl__exp_fall)(mtl__sub(value, offset)));
+            if (soft) d = mtl__submul(factor, MTL__FN(mtl__coefficients_at)(&a, i, n), d);
+            if (p->accumulate) d = mtl__add(d, n < MTL__LANES ? mtl__load_some(dx + i, n) : mtl__load(dx + i));
+            if (n < MTL__LANES) mtl__store_some(dx + i, d, n);
+            else mtl__store(dx + i, d);
+        }
+        if (p->labels) {
+            const int label = p->labels[p->items[row]];
+            dx[label] -= p->factor * MTL__FN(mtl__label_coefficient)(p, label);
+        }
     }
 }
 
@@ -6887,7 +7013,8 @@ enum {
     MTL__PRODUCT_FORWARD,
     MTL__PRODUCT_BACKWARD,
     MTL__SOFTMAX,
-    MTL__SCALE_ROWS,
+    MTL__CROSS_ENTROPY_FORWARD,
+    MTL__CROSS_ENTROPY_BACKWARD,
     MTL__DROPOUT,
     MTL__CELL_FORWARD,
     MTL__CELL_BACKWARD,
@@ -6910,7 +7037,7 @@ typedef struct mtl__jobs_pass {
         mtl__product_backward product_backward;
         mtl__product_weights weights;
         mtl__softmax softmax;
-        mtl__scale_rows scale_rows;
+        mtl__cross_entropy cross_entropy;
         mtl__dropout dropout;
         mtl__cell_pass cell;
     } of;
@@ -6948,7 +7075,8 @@ static void mtl__jobs_part(const mtl__kernels *k, const mtl__jobs_pass *pass, si
     case MTL__PRODUCT_FORWARD: k->product_forward(&pass->of.product_forward, begin, end); break;
     case MTL__PRODUCT_BACKWARD: k->product_backward(&pass->of.product_backward, begin, end); break;
     case MTL__SOFTMAX: k->softmax(&pass->of.softmax, begin, end); break;
-    case MTL__SCALE_ROWS: k->scale_rows(&pass->of.scale_rows, begin, end); break;
+    case MTL__CROSS_ENTROPY_FORWARD: k->cross_entropy_forward(&pass->of.cross_entropy, begin, end); break;
+    case MTL__CROSS_ENTROPY_BACKWARD: k->cross_entropy_backward(&pass->of.cross_entropy, begin, end); break;
     case MTL__DROPOUT: k->dropout(&pass->of.dropout, begin, end); break;
     case MTL__CELL_FORWARD: k->cell_forward(&pass->of.cell, begin, end - begin); break;
     case MTL__CELL_BACKWARD: k->cell_backward(&pass->of.cell, begin, end - begin); break;
@@ -7101,7 +7229,8 @@ static void mtl__run_rows(mtl_run *run, int which, const void *p, size_t rows)
     switch (which) {
     case MTL__PRODUCT_FORWARD: pass->of.product_forward = *(const mtl__product_forward *)p; break;
     case MTL__SOFTMAX: pass->of.softmax = *(const mtl__softmax *)p; break;
-    case MTL__SCALE_ROWS: pass->of.scale_rows = *(const mtl__scale_rows *)p; break;
+    case MTL__CROSS_ENTROPY_FORWARD:
+    case MTL__CROSS_ENTROPY_BACKWARD: pass->of.cross_entropy = *(const mtl__cross_entropy *)p; break;
     default: MTL__ASSERT(which == MTL__DROPOUT); pass->of.dropout = *(const mtl__dropout *)p; break;
     }
     mtl__jobs_run(&jobs);
@@ -8102,60 +8231,29 @@ typedef struct mtl__loss_data {
     const int *items;                       /* [M] the caller's item of row m */
     const mtl__scaling *scaling;            /* of real targets */
     double divisor;
-    mtl_activation *x, *p, *y;              /* logits or predictions; probabilities; the loss, 1 x 1 */
+    mtl_activation *x, *y;                  /* logits or predictions; the loss, 1 x 1 */
+    mtl__cross_entropy pass;                /* what backward needs of class tasks */
 } mtl__loss_data;
 
-/* Coefficients a_c of row m; returns their sum. */
-static mtl_real mtl__loss_coefficients(const mtl__loss_data *d, size_t m, mtl_real *a)
+/* p = softmax(x) */
+static void mtl__softmax_rows(mtl_run *run, const mtl_activation *x, mtl_activation *p)
 {
-    size_t c, classes = d->x->width, item = (size_t)d->items[m];
-    const mtl_real *q = d->target->distribution ? d->target->distribution + item * classes : NULL;
-    mtl_real sum = 0, spread = d->smoothing / (mtl_real)classes;
-    for (c = 0; c < classes; c++) {
-        mtl_real hit = q ? q[c] : d->target->labels[item] == (int)c ? (mtl_real)1 : (mtl_real)0;
-        a[c] = (d->class_weights ? (mtl_real)d->class_weights[c] : 1) * ((1 - d->smoothing) * hit + spread);
-        sum += a[c];
-    }
-    return sum;
-}
-
-/* 1 when row m's coefficients are one number at one label. */
-static int mtl__loss_is_plain(const mtl__loss_data *d) { return !d->target->distribution && d->smoothing == 0; }
-
-static double mtl__cross_entropy_value(const mtl__loss_data *d, const mtl_real *log_sum, mtl_real *a)
-{
-    double total = 0;
-    size_t m, c;
-    for (m = 0; m < d->x->rows; m++) {
-        const mtl_real *x = d->x->value + m * d->x->stride;
-        if (mtl__loss_is_plain(d)) {
-            int y = d->target->labels[d->items[m]];
-            total += (d->class_weights ? (double)d->class_weights[y] : 1.0) * ((double)log_sum[m] - (double)x[y]);
-        } else {
-            double row = (double)mtl__loss_coefficients(d, m, a) * (double)log_sum[m];
-            for (c = 0; c < d->x->width; c++) row -= (double)a[c] * (double)x[c];
-            total += row;
-        }
-    }
-    return total / d->divisor;
-}
-
-/* p = softmax(x); log_sum [rows] may be NULL. */
-static mtl_activation *mtl__softmax_forward(mtl_run *run, const mtl_activation *x, mtl_real *log_sum, const char *name)
-{
-    mtl_activation *p = x ? mtl_run_activation(run, name, x->rows, x->width) : NULL;
     mtl__softmax s;
-    if (!p) return NULL;
     s.rows = x->rows;
     s.classes = x->width;
     s.x = x->value;
     s.x_stride = x->stride;
     s.p = p->value;
     s.p_stride = p->stride;
-    s.log_sum = log_sum;
     mtl__run_rows(run, MTL__SOFTMAX, &s, x->rows);
     p->constant = 1;
     mtl__run_show(run, p);
+}
+
+static mtl_activation *mtl__softmax_forward(mtl_run *run, const mtl_activation *x, const char *name)
+{
+    mtl_activation *p = x ? mtl_run_activation(run, name, x->rows, x->width) : NULL;
+    if (p) mtl__softmax_rows(run, x, p);
     return p;
 }
 
@@ -8163,48 +8261,59 @@ static mtl_activation *mtl__softmax_forward(mtl_run *run, const mtl_activation *
 static void mtl__cross_entropy_backward(mtl_run *run, void *data)
 {
     const mtl__loss_data *d = (const mtl__loss_data *)data;
-    size_t m, c, rows = d->x->rows;
-    int add;
-    mtl_real *dx = mtl_run_grad(run, d->x, &add), *a, *sums, factor;
-    mtl_arena_mark mark = mtl_arena_save(run->arena);
-    mtl__scale_rows s;
-    a = mtl__run_reals(run, 1, d->x->stride);
-    sums = mtl__run_reals(run, 1, rows);
-    if (!dx || !a || !sums || mtl__dry(run)) { mtl_arena_release(run->arena, mark); return; }
-    factor = (mtl_real)((double)d->y->grad[0] / d->divisor);
-    for (m = 0; m < rows; m++) {
-        int y = mtl__loss_is_plain(d) ? d->target->labels[d->items[m]] : 0;
-        sums[m] = factor * (!mtl__loss_is_plain(d) ? mtl__loss_coefficients(d, m, a) : d->class_weights ? (mtl_real)d->class_weights[y] : 1);
-    }
-    s.rows = rows;
-    s.width = d->x->width;
-    s.x = d->p->value;
-    s.x_stride = d->p->stride;
-    s.scale = sums;
-    s.y = dx;
-    s.y_stride = d->x->stride;
-    s.accumulate = add;
-    mtl__run_rows(run, MTL__SCALE_ROWS, &s, rows);
-    for (m = 0; m < rows; m++) {
-        mtl_real *row = dx + m * d->x->stride;
-        if (mtl__loss_is_plain(d)) {
-            row[d->target->labels[d->items[m]]] -= sums[m];
-        } else {
-            (void)mtl__loss_coefficients(d, m, a);
-            for (c = 0; c < d->x->width; c++) row[c] -= factor * a[c];
-        }
-    }
-    mtl_arena_release(run->arena, mark);
+    mtl__cross_entropy pass = d->pass;
+    pass.dx = mtl_run_grad(run, d->x, &pass.accumulate);
+    pass.dx_stride = d->x->stride;
+    if (!pass.dx || mtl__dry(run)) return;
+    pass.factor = (mtl_real)((double)d->y->grad[0] / d->divisor);
+    mtl__run_rows(run, MTL__CROSS_ENTROPY_BACKWARD, &pass, d->x->rows);
+}
+
+/* Training needs no probabilities. For an observer they are made where the gradient of the logits will be. */
+static void mtl__cross_entropy_show(mtl_run *run, mtl_activation *x, const char *name)
+{
+    mtl_activation *p = (mtl_activation *)mtl_run_note(run, sizeof *p);
+    if (!x->grad) x->grad = mtl__run_reals(run, x->rows, x->stride);
+    if (!p || !x->grad || !name || !run->observer) return;
+    *p = *x;
+    p->name = name;
+    p->value = x->grad;
+    p->grad = NULL;
+    mtl__softmax_rows(run, x, p);
+}
+
+/* Class weights as the kernels read them. */
+static const mtl_real *mtl__loss_weights(mtl_run *run, const float *weights, size_t classes)
+{
+    mtl_real *w = weights ? mtl__run_reals(run, 1, classes) : NULL;
+    size_t c;
+    for (c = 0; w && !mtl__dry(run) && c < classes; c++) w[c] = (mtl_real)weights[c];
+    return w;
 }
 
 static void mtl__cross_entropy_forward(mtl_run *run, mtl__loss_data *d, const char *name)
 {
+    mtl__cross_entropy *pass = &d->pass;
+    size_t rows = d->x->rows, m;
     mtl_arena_mark mark;
-    mtl_real *log_sum = mtl__run_reals(run, 1, d->x->rows), *a;
-    d->p = mtl__softmax_forward(run, d->x, log_sum, name);
+    double total = 0;
+    pass->classes = d->x->width;
+    pass->x = d->x->value;
+    pass->x_stride = d->x->stride;
+    pass->items = d->items;
+    pass->w = mtl__loss_weights(run, d->class_weights, pass->classes);
+    pass->smoothing = d->smoothing;
+    pass->state = mtl__run_reals(run, rows, 3);
+    mtl__cross_entropy_show(run, d->x, name);
     mark = mtl_arena_save(run->arena);
-    a = mtl__run_reals(run, 1, d->x->stride);
-    if (a && d->p && log_sum && !mtl__dry(run)) d->y->value[0] = (mtl_real)mtl__cross_entropy_value(d, log_sum, a);
+    pass->loss = (double *)mtl_run_push(run, rows * sizeof *pass->loss);
+    if (!mtl__failed(run->error) && !mtl__dry(run)) {
+        pass->q = d->target->distribution;
+        pass->labels = pass->q ? NULL : d->target->labels;
+        mtl__run_rows(run, MTL__CROSS_ENTROPY_FORWARD, pass, rows);
+        for (m = 0; m < rows; m++) total += pass->loss[m];
+        d->y->value[0] = (mtl_real)(total / d->divisor);
+    }
     mtl_arena_release(run->arena, mark);
 }
 
@@ -8260,7 +8369,8 @@ static void mtl__real_loss_forward(mtl_run *run, const mtl__loss_data *d)
     d->y->value[0] = (mtl_real)(total / d->divisor);
 }
 
-/* The loss of x against the targets in d (x, p and y are filled in here): a 1 x 1 activation. name: of the probabilities. */
+/* The loss of x against the targets in `how` (what is not set there is filled in here): a 1 x 1 activation. name: of the
+   probabilities. */
 static mtl_activation *mtl__loss_forward(mtl_run *run, const mtl__loss_data *how, mtl_activation *x, const char *name)
 {
     mtl__loss_data *d = (mtl__loss_data *)mtl_run_note(run, sizeof *d);
@@ -10337,7 +10447,7 @@ static void mtl__predict_run(mtl_run *run, const mtl_model *model, const mtl_inp
         const mtl__task *task = &model->tasks[i];
         memset(&out[i], 0, sizeof out[i]);
         x = mtl__task_outputs(run, task, sources);
-        if (x && task->desc->kind == MTL_TASK_CLASS) x = mtl__softmax_forward(run, x, NULL, task->probabilities_name);
+        if (x && task->desc->kind == MTL_TASK_CLASS) x = mtl__softmax_forward(run, x, task->probabilities_name);
         if (x) mtl__predict_task(run, task, x, &out[i]);
     }
 }
