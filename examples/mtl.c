@@ -414,7 +414,9 @@ static int source_line(source *in)
 /* 1 when only line ends are left. */
 static int source_at_end(const source *in)
 {
-    return in->bytes[in->next + strspn(in->bytes + in->next, "\r\n")] == '\0';
+    const char *next = in->bytes + in->next;
+    while (*next == '\r' || *next == '\n') next++;
+    return *next == '\0';
 }
 
 static void source_close(source *in)
@@ -824,20 +826,25 @@ static void read_conllu_target(corpus *all, target *to, const source *in, int co
     else arrput(to->labels, MTL_MISSING);
 }
 
+/* 1 when text is the number, written without a sign or leading zeros; number > 0. */
+static int is_whole(const char *text, size_t number)
+{
+    const char *end = text + strlen(text);
+    for (; number && end > text && end[-1] == (char)('0' + number % 10); number /= 10) end--;
+    return !number && end == text;
+}
+
 /* One line of a sentence; returns 1 when it is a word. */
 static int read_conllu_word(corpus *all, dataset *set, const source *in, char **cells, size_t words)
 {
     const char *id = cells[0];
-    char expected[24];
     int column;
     if (arrlenu(cells) != CONLLU_COLUMNS)
         fail_at(in, NULL, "%zu columns; expected the 10 of CoNLL-U, separated by tabs, or an empty line between sentences",
                 arrlenu(cells));
     if (isdigit((unsigned char)*id) && strpbrk(id, "-.")) return 0;        /* multi-word token or empty node */
-    snprintf(expected, sizeof expected, "%zu", words + 1);
-    if (strcmp(id, expected) != 0)
-        fail_at(in, id, "the word's number is '%.20s'; expected %s (sentences are separated by an empty line)", id,
-                expected);
+    if (!is_whole(id, words + 1))
+        fail_at(in, id, "the word's number is '%.20s'; expected %zu (sentences are separated by an empty line)", id, words + 1);
     arrput(set->words, read_word(all, in, cells[CONLLU_FORM]));
     for (column = 0; column < CONLLU_TASKS; column++)
         read_conllu_target(all, &set->targets[column], in, column, cells[conllu_tasks[column].cell]);
@@ -897,10 +904,11 @@ typedef struct csv {
 static char *cut_csv_cell(const source *in, char *text, char **cell)
 {
     char *to, *end;
-    text += strspn(text, " ");
+    while (*text == ' ') text++;
     if (*text != '"') {
         *cell = text;
-        end = text + strcspn(text, ",");
+        end = strchr(text, ',');
+        if (!end) end = text + strlen(text);
         for (to = end; to > text && to[-1] == ' '; to--) { }
     } else {
         *cell = to = text + 1;
