@@ -17,12 +17,18 @@
    has been trained, and saving is atomic, so there is never anything to undo. What a command reads lives until it ends. */
 
 #define _POSIX_C_SOURCE 200809L
+#ifdef __linux__
+#define _GNU_SOURCE                         /* sched_getaffinity */
+#endif
 
 #include <ctype.h>
 #include <errno.h>
 #include <float.h>
 #include <limits.h>
 #include <math.h>
+#ifdef __linux__
+#include <sched.h>
+#endif
 #include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -1357,11 +1363,21 @@ static void set_field(settings *given, const char *option, const char *path, con
     else set_member(option, field, (char *)given + in->offset, text);
 }
 
+/* Processors that this process may use: taskset and containers give it fewer than the machine has. */
+static long usable_processors(void)
+{
+#ifdef __linux__
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set);
+#endif
+    return sysconf(_SC_NPROCESSORS_ONLN);
+}
+
 static void settings_init(settings *given, int command)
 {
     size_t i;
     char threads[24];
-    long processors = sysconf(_SC_NPROCESSORS_ONLN);
+    long processors = usable_processors();
     memset(given, 0, sizeof *given);
     given->command = command;
     given->min_count = 1;
