@@ -171,8 +171,8 @@ static void *checked_realloc(void *memory, size_t bytes)
 #pragma GCC diagnostic pop
 #endif
 
-/* Distinct strings, numbered from 0 in the order in which they were added; all zero is an empty set. Every token of a data file is
-   looked up here: open addressing with linear probing, at most half full, so that most look-ups touch one slot and one string. */
+/* Distinct strings, numbered from 0 in the order in which they were added; all zero is an empty set. Every token of a data
+   file is looked up here: open addressing with linear probing, at most half full, so that most look-ups touch one slot and one string. */
 typedef struct name { const char *key; size_t value; } name;            /* value: what its owner wants counted */
 typedef struct name_slot { const char *key; uint32_t hash, number; } name_slot;     /* key NULL: free */
 typedef struct names {
@@ -202,7 +202,8 @@ static uint32_t hash_text(const char *text, size_t length)
         memcpy(&last, text + length - 4, 4);
         piece = (uint64_t)last << 32 | first;
     } else if (length) {
-        piece = (uint64_t)(unsigned char)text[0] << 16 | (uint64_t)(unsigned char)text[length / 2] << 8 | (unsigned char)text[length - 1];
+        piece = (uint64_t)(unsigned char)text[0] << 16 | (uint64_t)(unsigned char)text[length / 2] << 8 |
+                (unsigned char)text[length - 1];
     }
     hash = (hash ^ piece) * 0x9e3779b97f4a7c15u;
     return (uint32_t)(hash >> 32);
@@ -2042,7 +2043,8 @@ static void make_vocabulary(const settings *given, corpus *all)
     }
     names_add(&all->vocabulary, "<unk>", 5);
     for (i = 0; i < arrlenu(counted.list); i++)
-        if (counted.list[i].value >= (size_t)given->min_count) names_add(&all->vocabulary, counted.list[i].key, strlen(counted.list[i].key));
+        if (counted.list[i].value >= (size_t)given->min_count)
+            names_add(&all->vocabulary, counted.list[i].key, strlen(counted.list[i].key));
     if (arrlenu(all->vocabulary.list) < 2)
         fail("the vocabulary is empty: no word occurs %lld times in the training data; lower --min-count",
              given->min_count);

@@ -146,7 +146,8 @@ def measure_read(arguments, repeats):
     has read what is before it, and trains or scores nothing."""
     rates = []
     for _ in range(repeats):
-        output = subprocess.run(arguments, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False).stderr
+        output = subprocess.run(arguments, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                                check=False).stderr
         report = REPORT.search(output)
         if not report:
             sys.exit("startup.py: no report of a file read (files of 16 MB and more are reported): " + output.decode(errors="replace"))
