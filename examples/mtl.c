@@ -17,12 +17,18 @@
    has been trained, and saving is atomic, so there is never anything to undo. What a command reads lives until it ends. */
 
 #define _POSIX_C_SOURCE 200809L
+#ifdef __linux__
+#define _GNU_SOURCE                         /* sched_getaffinity */
+#endif
 
 #include <ctype.h>
 #include <errno.h>
 #include <float.h>
 #include <limits.h>
 #include <math.h>
+#ifdef __linux__
+#include <sched.h>
+#endif
 #include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -165,8 +171,8 @@ static void *checked_realloc(void *memory, size_t bytes)
 #pragma GCC diagnostic pop
 #endif
 
-/* Distinct strings, numbered from 0 in the order in which they were added; all zero is an empty set. Every token of a data file is
-   looked up here: open addressing with linear probing, at most half full, so that most look-ups touch one slot and one string. */
+/* Distinct strings, numbered from 0 in the order in which they were added; all zero is an empty set. Every token of a data
+   file is looked up here: open addressing with linear probing, at most half full, so that most look-ups touch one slot and one string. */
 typedef struct name { const char *key; size_t value; } name;            /* value: what its owner wants counted */
 typedef struct name_slot { const char *key; uint32_t hash, number; } name_slot;     /* key NULL: free */
 typedef struct names {
@@ -196,7 +202,8 @@ static uint32_t hash_text(const char *text, size_t length)
         memcpy(&last, text + length - 4, 4);
         piece = (uint64_t)last << 32 | first;
     } else if (length) {
-        piece = (uint64_t)(unsigned char)text[0] << 16 | (uint64_t)(unsigned char)text[length / 2] << 8 | (unsigned char)text[length - 1];
+        piece = (uint64_t)(unsigned char)text[0] << 16 | (uint64_t)(unsigned char)text[length / 2] << 8 |
+                (unsigned char)text[length - 1];
     }
     hash = (hash ^ piece) * 0x9e3779b97f4a7c15u;
     return (uint32_t)(hash >> 32);
@@ -414,7 +421,9 @@ static int source_line(source *in)
 /* 1 when only line ends are left. */
 static int source_at_end(const source *in)
 {
-    return in->bytes[in->next + strspn(in->bytes + in->next, "\r\n")] == '\0';
+    const char *next = in->bytes + in->next;
+    while (*next == '\r' || *next == '\n') next++;
+    return *next == '\0';
 }
 
 static void source_close(source *in)
@@ -824,20 +833,25 @@ static void read_conllu_target(corpus *all, target *to, const source *in, int co
     else arrput(to->labels, MTL_MISSING);
 }
 
+/* 1 when text is the number, written without a sign or leading zeros; number > 0. */
+static int is_whole(const char *text, size_t number)
+{
+    const char *end = text + strlen(text);
+    for (; number && end > text && end[-1] == (char)('0' + number % 10); number /= 10) end--;
+    return !number && end == text;
+}
+
 /* One line of a sentence; returns 1 when it is a word. */
 static int read_conllu_word(corpus *all, dataset *set, const source *in, char **cells, size_t words)
 {
     const char *id = cells[0];
-    char expected[24];
     int column;
     if (arrlenu(cells) != CONLLU_COLUMNS)
         fail_at(in, NULL, "%zu columns; expected the 10 of CoNLL-U, separated by tabs, or an empty line between sentences",
                 arrlenu(cells));
     if (isdigit((unsigned char)*id) && strpbrk(id, "-.")) return 0;        /* multi-word token or empty node */
-    snprintf(expected, sizeof expected, "%zu", words + 1);
-    if (strcmp(id, expected) != 0)
-        fail_at(in, id, "the word's number is '%.20s'; expected %s (sentences are separated by an empty line)", id,
-                expected);
+    if (!is_whole(id, words + 1))
+        fail_at(in, id, "the word's number is '%.20s'; expected %zu (sentences are separated by an empty line)", id, words + 1);
     arrput(set->words, read_word(all, in, cells[CONLLU_FORM]));
     for (column = 0; column < CONLLU_TASKS; column++)
         read_conllu_target(all, &set->targets[column], in, column, cells[conllu_tasks[column].cell]);
@@ -897,10 +911,11 @@ typedef struct csv {
 static char *cut_csv_cell(const source *in, char *text, char **cell)
 {
     char *to, *end;
-    text += strspn(text, " ");
+    while (*text == ' ') text++;
     if (*text != '"') {
         *cell = text;
-        end = text + strcspn(text, ",");
+        end = strchr(text, ',');
+        if (!end) end = text + strlen(text);
         for (to = end; to > text && to[-1] == ' '; to--) { }
     } else {
         *cell = to = text + 1;
@@ -1349,11 +1364,21 @@ static void set_field(settings *given, const char *option, const char *path, con
     else set_member(option, field, (char *)given + in->offset, text);
 }
 
+/* Processors that this process may use: taskset and containers give it fewer than the machine has. */
+static long usable_processors(void)
+{
+#ifdef __linux__
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set);
+#endif
+    return sysconf(_SC_NPROCESSORS_ONLN);
+}
+
 static void settings_init(settings *given, int command)
 {
     size_t i;
     char threads[24];
-    long processors = sysconf(_SC_NPROCESSORS_ONLN);
+    long processors = usable_processors();
     memset(given, 0, sizeof *given);
     given->command = command;
     given->min_count = 1;
@@ -2018,7 +2043,8 @@ static void make_vocabulary(const settings *given, corpus *all)
     }
     names_add(&all->vocabulary, "<unk>", 5);
     for (i = 0; i < arrlenu(counted.list); i++)
-        if (counted.list[i].value >= (size_t)given->min_count) names_add(&all->vocabulary, counted.list[i].key, strlen(counted.list[i].key));
+        if (counted.list[i].value >= (size_t)given->min_count)
+            names_add(&all->vocabulary, counted.list[i].key, strlen(counted.list[i].key));
     if (arrlenu(all->vocabulary.list) < 2)
         fail("the vocabulary is empty: no word occurs %lld times in the training data; lower --min-count",
              given->min_count);

@@ -11,16 +11,18 @@ Prints TSV with a header line on standard output, one figure a line:
 
     first_answer_min, _median       from the start of `mtl predict` to its first answer, the line waiting in its pipe
     line_min, _median, _p99         a line written to a running `mtl predict` until its answer has come
-    read_tsv, _conllu, _frames      a file of --megabytes read by `mtl train` (open the file ... the data are in memory),
-                                    as the command itself reports it; the best of --reads
+    read_tsv, _conllu, _frames      a file of --megabytes read as training data (open the file ... the data are in memory), as
+                                    the command itself reports it; the best of --reads; nothing is trained
     read_tsv_eval                   the same by `mtl eval`, whose labels are known beforehand
 
 The files to read are made from the data: texts over and over, every tenth word varied, so that the vocabulary grows as
 that of a real file of the size would; CoNLL-U of the same words; CSV frames of random numbers."""
 import argparse
+import contextlib
 import os
 import random
 import re
+import signal
 import statistics
 import subprocess
 import sys
@@ -40,8 +42,15 @@ def load_tsv(path):
     return rows[0], rows[1:]
 
 
-def start(arguments):
-    return subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+@contextlib.contextmanager
+def started(arguments):
+    """a process that has ended when the block has, whichever way that is left"""
+    process = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def ask(process, line, answers, output):
@@ -61,27 +70,23 @@ def measure_start(arguments, line, repeats):
     seconds, output = [], [b""]
     for _ in range(repeats):
         begin = time.perf_counter()
-        process = start(arguments)
-        ask(process, line, 2, output)
-        seconds.append(time.perf_counter() - begin)
-        process.stdin.close()
-        process.wait()
+        with started(arguments) as process:
+            ask(process, line, 2, output)
+            seconds.append(time.perf_counter() - begin)
     return sorted(seconds)
 
 
 def measure_lines(arguments, lines, count):
     seconds, output = [], [b""]
-    process = start(arguments)
-    ask(process, lines[0], 2, output)
-    for i in range(count):
-        line = lines[i % len(lines)]
-        begin = time.perf_counter()
-        ask(process, line, 1, output)
-        seconds.append(time.perf_counter() - begin)
-        if not output[0].startswith(line.rstrip(b"\n") + b"\t"):
-            sys.exit(f"startup.py: {line!r} was answered by {output[0]!r}")
-    process.stdin.close()
-    process.wait()
+    with started(arguments) as process:
+        ask(process, lines[0], 2, output)
+        for i in range(count):
+            line = lines[i % len(lines)]
+            begin = time.perf_counter()
+            ask(process, line, 1, output)
+            seconds.append(time.perf_counter() - begin)
+            if not output[0].startswith(line.rstrip(b"\n") + b"\t"):
+                sys.exit(f"startup.py: {line!r} was answered by {output[0]!r}")
     return sorted(seconds)
 
 
@@ -137,20 +142,15 @@ def write_frames(path, size):
 
 
 def measure_read(arguments, repeats):
-    """the best of the command's own reports, in MB/s; what it would do after reading is cut short"""
+    """the best of the command's own reports, in MB/s. The last file that `arguments` name does not exist: the command ends when it
+    has read what is before it, and trains or scores nothing."""
     rates = []
     for _ in range(repeats):
-        process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        report = None
-        for line in process.stderr:
-            report = REPORT.search(line)
-            if report:
-                break
-            sys.stderr.buffer.write(line)
-        process.kill()
-        process.communicate()
+        output = subprocess.run(arguments, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                                check=False).stderr
+        report = REPORT.search(output)
         if not report:
-            sys.exit("startup.py: no report of a file read; the command reports files of 16 MB and more")
+            sys.exit("startup.py: no report of a file read (files of 16 MB and more are reported): " + output.decode(errors="replace"))
         rates.append(float(report.group(1)) / float(report.group(2)))
     return max(rates)
 
@@ -170,6 +170,7 @@ def main():
     parser.add_argument("--reads", type=int, default=3)
     parser.add_argument("--threads", help="of mtl predict; without it the command's own default")
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))     # as an exception: processes are ended
     header, rows = load_tsv(given.data)
     lines = [(row[header.index("text")] + "\n").encode() for row in rows]
     predict = [given.mtl, "predict", "--model", given.model] + (["--threads", given.threads] if given.threads else [])
@@ -187,18 +188,18 @@ def main():
     if not given.megabytes:
         return
     with tempfile.TemporaryDirectory() as folder:
-        size, out = given.megabytes * MEGABYTE, os.path.join(folder, "never_written.safetensors")
+        size, out, absent = given.megabytes * MEGABYTE, os.path.join(folder, "out.safetensors"), os.path.join(folder, "absent")
         tsv, conllu, frames = (os.path.join(folder, name) for name in ("data.tsv", "data.conllu", "data.csv"))
         write_tsv(tsv, header, rows, size)
-        show("read_tsv", measure_read([given.mtl, "train", "--data", tsv, "--out", out], given.reads), "MB/s")
-        show("read_tsv_eval", measure_read([given.mtl, "eval", "--model", given.model, "--data", tsv], given.reads), "MB/s")
+        show("read_tsv", measure_read([given.mtl, "train", "--data", tsv, "--valid", absent, "--out", out], given.reads), "MB/s")
+        show("read_tsv_eval", measure_read([given.mtl, "eval", "--model", given.model, "--data", tsv, "--data", absent], given.reads), "MB/s")
         os.remove(tsv)
         write_conllu(conllu, header, rows, size)
-        show("read_conllu", measure_read([given.mtl, "train", "--data", conllu, "--out", out], given.reads), "MB/s")
+        show("read_conllu", measure_read([given.mtl, "train", "--data", conllu, "--valid", absent, "--out", out], given.reads), "MB/s")
         os.remove(conllu)
         write_frames(frames, size)
         show("read_frames", measure_read([given.mtl, "train", "--frames", frames, "--sequence", "unit", "--features", "a,b,c,d,e,f,g,h",
-                                          "--task", "wear:reals", "--task", "state:tags", "--out", out], given.reads), "MB/s")
+                                          "--task", "wear:reals", "--task", "state:tags", "--valid", absent, "--out", out], given.reads), "MB/s")
 
 
 if __name__ == "__main__":
