@@ -12,11 +12,12 @@ BUILD := build
 DEPENDENCIES = $(if $(findstring tcc,$(CC)),,-MMD -MP -MT $@ -MF $@.d)
 COMPILE = $(CC) -std=c99 -Wall -Wextra $(CFLAGS) $(CPPFLAGS) -pthread -I. $(DEPENDENCIES)
 EXAMPLES := $(patsubst examples/%.c,$(BUILD)/%,$(wildcard examples/*.c))
+BENCH := $(BUILD)/bench
 TESTS := $(BUILD)/tests/test_float $(BUILD)/tests/test_double
 
 export CC STB
 
-all: $(EXAMPLES)  ## build the command build/mtl and every other example (what plain `make` does)
+all: $(EXAMPLES) $(BENCH)  ## build the command build/mtl, every other example and the benchmark (what plain `make` does)
 
 demo: all  ## train on the data of examples/data, show the scores, predict, load the model from C
 	@bash examples/demo.sh
@@ -69,6 +70,11 @@ $(BUILD)/mtl_rnn.o: $(BUILD)/mtl_rnn.c mtl_rnn.h
 
 $(EXAMPLES): $(BUILD)/%: examples/%.c $(BUILD)/mtl_rnn.o | setup-build
 	$(COMPILE) -isystem $(STB) -o $@ $< $(BUILD)/mtl_rnn.o $(LDFLAGS) $(LDLIBS)
+
+# The benchmark too sees the implementation itself; its figures are those of the flags that programs are built with.
+$(BENCH): tests/bench/bench.c mtl_rnn.h | setup-build
+	@mkdir -p $(@D)
+	$(COMPILE) -o $@ $< $(LDFLAGS) $(LDLIBS)
 
 # Tests see the implementation itself, with its assertions on.
 $(TESTS): tests/main.c mtl_rnn.h | setup-test

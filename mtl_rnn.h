@@ -482,7 +482,8 @@ struct mtl_tape {
     mtl_activation *activations;
     size_t count;
 };
-/* Called for every named activation as soon as it holds its values. rows are in packed order: see mtl_run_row. */
+/* Called for every named activation as soon as it holds its values. rows are in packed order: see mtl_run_row. Values stay until
+   the run is over, but in training a class task's probabilities only until the call returns. */
 typedef void (*mtl_observer)(void *user, const mtl_run *run, const mtl_activation *activation);
 
 typedef struct mtl_packing mtl_packing;     /* the order of a batch's rows: >>batch */
@@ -2051,6 +2052,9 @@ static int mtl__cpu_supports(int isa)
     const unsigned avx_saved = 0x06, avx512_saved = 0xe6;
     mtl__cpuid_answer basic, extended;
     unsigned saved;
+#ifdef MTL__AVX512_EMULATED                                             /* tests: see >>dispatch */
+    if (isa == MTL_ISA_AVX512) isa = MTL_ISA_AVX2;
+#endif
     if (isa == MTL_ISA_SCALAR || isa == MTL_ISA_SSE2) return 1;         /* every 64-bit x86 has SSE2 */
     if (mtl__cpuid(0, 0).a < 7) return 0;
     basic = mtl__cpuid(1, 0);
@@ -2486,7 +2490,8 @@ static void mtl__parallel_for(const mtl_scheduler *scheduler, size_t count, mtl_
    Padding units and inputs of packed weights are zero.
 
    Who may be split among threads, and where, so that no bit of a result depends on it:
-       product_forward, product_backward, softmax, dropout   ranges of rows that begin at multiples of MTL__ROWS
+       product_forward, product_backward, softmax,
+       cross_entropy, dropout                                ranges of rows that begin at multiples of MTL__ROWS
        product_weights                                       any ranges of units
        cell_forward, cell_backward                           ranges of sequences that begin at multiples of MTL__SEQUENCES
    ------------------------------------------------------------------------------------------------------------------ */
@@ -2584,17 +2589,25 @@ typedef struct mtl__softmax {
     size_t rows, classes;
     const mtl_real *x; size_t x_stride;
     mtl_real *p; size_t p_stride;               /* softmax(x); may be x itself */
-    mtl_real *log_sum;                          /* [rows] log(sum exp x), NULL: not wanted */
 } mtl__softmax;
 
-/* dx[row][j] (+)= scale[row] * p[row][j] */
-typedef struct mtl__scale_rows {
-    size_t rows, width;
-    const mtl_real *x; size_t x_stride;
-    const mtl_real *scale;                      /* [rows] */
-    mtl_real *y; size_t y_stride;
+/* Cross-entropy of rows of logits against labels or distributions (>>losses has the equations). Forward keeps `state` for
+   backward, which computes the probabilities anew: that is cheaper than to write and read an array of them.
+   Row m's target is number items[m]; its coefficients a_c = w_c ((1 - s) q_c + s / C), q = 1 at a label. */
+typedef struct mtl__cross_entropy {
+    size_t classes;
+    const mtl_real *x; size_t x_stride;         /* [rows][C] logits */
+    const int *items;                           /* [rows] */
+    const int *labels;                          /* by item; or */
+    const mtl_real *q;                          /* distributions, [item][C] */
+    const mtl_real *w;                          /* [C] class weights; NULL: all 1 */
+    mtl_real smoothing;                         /* s */
+    mtl_real *state;                            /* [rows][3] largest x; sum of exp(x - largest); sum of a */
+    double *loss;                               /* [rows]; forward */
+    mtl_real *dx; size_t dx_stride;             /* backward: dx (+)= factor ((sum a) p - a) */
+    mtl_real factor;
     int accumulate;
-} mtl__scale_rows;
+} mtl__cross_entropy;
 
 /* Inverted dropout: y (+)= x * mask / keep, mask by (seed, stream, row key, column): made anew in backward, never stored.
    The same bits for every instruction set. */
@@ -2636,7 +2649,8 @@ typedef struct mtl__update {
     X(void, activate_backward, (int activation, size_t n, const mtl_real *y, const mtl_real *dy, mtl_real *dx)) \
     X(void, exponential, (size_t n, const mtl_real *x, mtl_real *y)) \
     X(void, softmax, (const mtl__softmax *p, size_t row_begin, size_t row_end)) \
-    X(void, scale_rows, (const mtl__scale_rows *p, size_t row_begin, size_t row_end)) \
+    X(void, cross_entropy_forward, (const mtl__cross_entropy *p, size_t row_begin, size_t row_end)) \
+    X(void, cross_entropy_backward, (const mtl__cross_entropy *p, size_t row_begin, size_t row_end)) \
     X(void, dropout, (const mtl__dropout *p, size_t row_begin, size_t row_end)) \
     X(void, update, (const mtl__update *u, size_t n, mtl_real *p, const mtl_real *g, mtl_real *m, mtl_real *v)) \
     X(double, sum_squares, (size_t n, const mtl_real *x)) \
@@ -2675,6 +2689,7 @@ MTL__INLINE size_t mtl__weight_scratch(const mtl__product_weights *p)
 
 /* What stands in for states and gradients that are not there, with a stride of 0. */
 static const mtl_real mtl__zeros[MTL__BLOCK * 4] = { 0 };
+static const mtl_real mtl__ones[MTL__BLOCK] = { 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1 };
 
 /* One tile of a product: c[row][column] = start + sum over k of a[row][k] * b[k][column], for a few rows and blocks of 16 columns.
    k runs through `chunks` runs of `length`; b goes on without a gap from one run to the next. */
@@ -2878,7 +2893,11 @@ MTL__INLINE void mtl__dropout_row(const mtl__dropout *p, size_t row, uint32_t wo
    MTL__DIVIDE  a true division, where that option makes an estimate with a correction of `plain`, 2 ulp off and wrong at infinity. */
 #if defined(__GNUC__) && defined(__x86_64__)
 #  define MTL__HIDE(value) __asm__("" : "+x"(value))
-#  define MTL__HIDE_512(value) __asm__("" : "+v"(value))
+#  ifndef MTL__AVX512_EMULATED
+#    define MTL__HIDE_512(value) __asm__("" : "+v"(value))
+#  else
+#    define MTL__HIDE_512(value) __asm__("" : "+m"(value))
+#  endif
 #elif defined(__GNUC__) && defined(__aarch64__)
 #  define MTL__HIDE(value) __asm__("" : "+w"(value))
 #elif defined(__GNUC__) && !defined(__TINYC__)
@@ -3503,6 +3522,16 @@ MTL__VECTOR mtl__vec MTL__FN(mtl__exp)(mtl__vec x)
     return MTL__KEEP_NAN(mtl__scaled(y, power), x);
 }
 
+/* exp(x) for x <= 0, as softmax needs it: one factor is enough when what is below 2^-126 may be 0. At -88, n = -127, which makes
+   the factor 0 (or the result smaller than 2^-126). */
+MTL__VECTOR mtl__vec MTL__FN(mtl__exp_fall)(mtl__vec x)
+{
+    mtl__vec n, y;
+    mtl__power power;
+    y = MTL__FN(mtl__expm1_part)(mtl__max(mtl__all(-88.0f), x), 1, &n, &power);
+    return MTL__KEEP_NAN(mtl__scaled(mtl__add(y, mtl__all(1.0f)), power), x);
+}
+
 /* 1 / (1 + exp(-x)). Below -88 the exact value is within 2^-126 of that at -88; from 17 on it is 1. */
 MTL__VECTOR mtl__vec MTL__FN(mtl__sigmoid)(mtl__vec x)
 {
@@ -3526,6 +3555,7 @@ MTL__VECTOR mtl__vec MTL__FN(mtl__tanh)(mtl__vec x)
 }
 #else
 MTL__VECTOR mtl__vec MTL__FN(mtl__exp)(mtl__vec x) { return exp(x); }
+MTL__VECTOR mtl__vec MTL__FN(mtl__exp_fall)(mtl__vec x) { return exp(x); }
 MTL__VECTOR mtl__vec MTL__FN(mtl__sigmoid)(mtl__vec x) { return 1.0 / (1.0 + exp(-x)); }
 MTL__VECTOR mtl__vec MTL__FN(mtl__tanh)(mtl__vec x) { return tanh(x); }
 #endif
@@ -3635,8 +3665,15 @@ MTL__VECTOR mtl_real MTL__FN(mtl__row_max)(size_t width, const mtl_real *x)
     return largest;
 }
 
-/* p = exp(x - largest) / sum, per row; log_sum = largest + log(sum). Two passes over the row, which stays in L1.
-   Bound: exp, about 30 operations per vector. */
+/* The first n lanes of x, the others 0. */
+MTL__VECTOR mtl__vec MTL__FN(mtl__first_lanes)(mtl__vec x, size_t n)
+{
+    mtl_real lanes[MTL__LANES];
+    mtl__store(lanes, x);
+    return mtl__load_some(lanes, n);
+}
+
+/* p = exp(x - largest) / sum, per row. Two passes over the row, which stays in L1. Bound: exp, about 20 operations per vector. */
 MTL__KERNEL void MTL__FN(mtl__softmax)(const mtl__softmax *s, size_t row_begin, size_t row_end)
 {
     const size_t whole = s->classes / MTL__LANES * MTL__LANES, rest = s->classes - whole;
@@ -3644,41 +3681,137 @@ MTL__KERNEL void MTL__FN(mtl__softmax)(const mtl__softmax *s, size_t row_begin, 
     for (row = row_begin; row < row_end; row++) {
         const mtl_real *x = s->x + row * s->x_stride;
         mtl_real *p = s->p + row * s->p_stride;
-        const mtl_real largest = MTL__FN(mtl__row_max)(s->classes, x);
-        const mtl__vec offset = mtl__all(largest);
+        const mtl__vec largest = mtl__all(MTL__FN(mtl__row_max)(s->classes, x));
         mtl__vec sums = mtl__all(0);
-        mtl_real sum;
         for (i = 0; i < whole; i += MTL__LANES) {
-            const mtl__vec e = MTL__FN(mtl__exp)(mtl__sub(mtl__load(x + i), offset));
+            const mtl__vec e = MTL__FN(mtl__exp_fall)(mtl__sub(mtl__load(x + i), largest));
             mtl__store(p + i, e);
             sums = mtl__add(sums, e);
         }
         if (rest) {
-            mtl__store_some(p + whole, MTL__FN(mtl__exp)(mtl__sub(mtl__load_some(x + whole, rest), offset)), rest);
+            mtl__store_some(p + whole, MTL__FN(mtl__exp_fall)(mtl__sub(mtl__load_some(x + whole, rest), largest)), rest);
             sums = mtl__add(sums, mtl__load_some(p + whole, rest));
         }
-        sum = mtl__lanes_sum(sums);
-        MTL__FN(mtl__scale)(s->classes, 1 / sum, p);
-        if (s->log_sum) s->log_sum[row] = (mtl_real)((double)largest + log((double)sum));
+        MTL__FN(mtl__scale)(s->classes, 1 / mtl__lanes_sum(sums), p);
     }
 }
 
-/* y (+)= scale[row] * x, row by row. Bound: memory. */
-MTL__KERNEL void MTL__FN(mtl__scale_rows)(const mtl__scale_rows *s, size_t row_begin, size_t row_end)
+/* Sum of exp(x - largest) of a row. */
+MTL__VECTOR mtl_real MTL__FN(mtl__row_exp_sum)(size_t width, const mtl_real *x, mtl_real largest)
 {
-    const size_t whole = s->width / MTL__LANES * MTL__LANES, rest = s->width - whole;
-    const mtl__vec zero = mtl__all(0);
+    const mtl__vec offset = mtl__all(largest);
+    mtl__vec sums = mtl__all(0);
+    size_t i;
+    for (i = 0; i + MTL__LANES <= width; i += MTL__LANES)
+        sums = mtl__add(sums, MTL__FN(mtl__exp_fall)(mtl__sub(mtl__load(x + i), offset)));
+    if (i < width) {
+        const mtl__vec e = MTL__FN(mtl__exp_fall)(mtl__sub(mtl__load_some(x + i, width - i), offset));
+        sums = mtl__add(sums, MTL__FN(mtl__first_lanes)(e, width - i));
+    }
+    return mtl__lanes_sum(sums);
+}
+
+/* The coefficients of a row, without what a label adds to its own class: a = w (keep q + spread). Where there is no q, and where
+   there is no w, the same vector of zeros or ones is read all along. */
+typedef struct MTL__FN(mtl__coefficients) {
+    const mtl_real *q, *w;
+    size_t q_step, w_step;                      /* 1, or 0 */
+    mtl__vec keep, spread;
+} MTL__FN(mtl__coefficients);
+
+MTL__VECTOR MTL__FN(mtl__coefficients) MTL__FN(mtl__row_coefficients)(const mtl__cross_entropy *p, size_t row)
+{
+    MTL__FN(mtl__coefficients) a;
+    a.q = p->q ? p->q + (size_t)p->items[row] * p->classes : mtl__zeros;
+    a.w = p->w ? p->w : mtl__ones;
+    a.q_step = p->q != NULL;
+    a.w_step = p->w != NULL;
+    a.keep = mtl__all(1 - p->smoothing);
+    a.spread = mtl__all(p->smoothing / (mtl_real)p->classes);
+    return a;
+}
+
+/* ... of the n <= LANES classes from i on; lanes past n are 0. */
+MTL__VECTOR mtl__vec MTL__FN(mtl__coefficients_at)(const MTL__FN(mtl__coefficients) *a, size_t i, size_t n)
+{
+    const mtl_real *q = a->q + i * a->q_step, *w = a->w + i * a->w_step;
+    if (n < MTL__LANES) return mtl__mul(mtl__load_some(w, n), mtl__muladd(a->keep, mtl__load_some(q, n), a->spread));
+    return mtl__mul(mtl__load(w), mtl__muladd(a->keep, mtl__load(q), a->spread));
+}
+
+/* What a row's label adds to the coefficient of its class. */
+MTL__VECTOR mtl_real MTL__FN(mtl__label_coefficient)(const mtl__cross_entropy *p, int label)
+{
+    return (1 - p->smoothing) * (p->w ? p->w[label] : 1);
+}
+
+/* Sum of a row's coefficients, and of a (x - largest). */
+MTL__VECTOR mtl_real MTL__FN(mtl__coefficient_sums)(const mtl__cross_entropy *p, size_t row, mtl_real largest, mtl_real *weighted)
+{
+    const mtl_real *x = p->x + row * p->x_stride;
+    mtl_real sum = 0;
+    *weighted = 0;
+    if (p->q || p->smoothing != 0) {
+        const MTL__FN(mtl__coefficients) a = MTL__FN(mtl__row_coefficients)(p, row);
+        const mtl__vec offset = mtl__all(largest);
+        mtl__vec sums = mtl__all(0), products = mtl__all(0);
+        size_t i;
+        for (i = 0; i < p->classes; i += MTL__LANES) {
+            const size_t n = mtl__at_most(p->classes - i, MTL__LANES);
+            const mtl__vec here = MTL__FN(mtl__coefficients_at)(&a, i, n);
+            const mtl__vec value = n < MTL__LANES ? mtl__load_some(x + i, n) : mtl__load(x + i);
+            sums = mtl__add(sums, here);
+            products = mtl__muladd(here, mtl__sub(value, offset), products);
+        }
+        sum = mtl__lanes_sum(sums);
+        *weighted = mtl__lanes_sum(products);
+    }
+    if (p->labels) {
+        const int label = p->labels[p->items[row]];
+        const mtl_real a = MTL__FN(mtl__label_coefficient)(p, label);
+        sum += a;
+        *weighted += a * (x[label] - largest);
+    }
+    return sum;
+}
+
+/* loss = (sum a) log(sum exp(x - largest)) - sum a (x - largest), per row. Bound: exp. */
+MTL__KERNEL void MTL__FN(mtl__cross_entropy_forward)(const mtl__cross_entropy *p, size_t row_begin, size_t row_end)
+{
+    size_t row;
+    for (row = row_begin; row < row_end; row++) {
+        const mtl_real *x = p->x + row * p->x_stride, largest = MTL__FN(mtl__row_max)(p->classes, x);
+        mtl_real *state = p->state + row * 3, weighted;
+        state[0] = largest;
+        state[1] = MTL__FN(mtl__row_exp_sum)(p->classes, x, largest);
+        state[2] = MTL__FN(mtl__coefficient_sums)(p, row, largest, &weighted);
+        p->loss[row] = (double)state[2] * log((double)state[1]) - (double)weighted;
+    }
+}
+
+/* dx (+)= factor ((sum a) exp(x - largest) / sum - a), per row. Bound: exp. */
+MTL__KERNEL void MTL__FN(mtl__cross_entropy_backward)(const mtl__cross_entropy *p, size_t row_begin, size_t row_end)
+{
+    const int soft = p->q || p->smoothing != 0;
     size_t row, i;
     for (row = row_begin; row < row_end; row++) {
-        const mtl_real *x = s->x + row * s->x_stride;
-        mtl_real *y = s->y + row * s->y_stride;
-        const mtl__vec factor = mtl__all(s->scale[row]);
-        for (i = 0; i < whole; i += MTL__LANES)
-            mtl__store(y + i, mtl__muladd(factor, mtl__load(x + i), s->accumulate ? mtl__load(y + i) : zero));
-        if (rest)
-            mtl__store_some(y + i,
-                            mtl__muladd(factor, mtl__load_some(x + i, rest), s->accumulate ? mtl__load_some(y + i, rest) : zero),
-                            rest);
+        const mtl_real *x = p->x + row * p->x_stride, *state = p->state + row * 3;
+        const MTL__FN(mtl__coefficients) a = MTL__FN(mtl__row_coefficients)(p, row);
+        const mtl__vec offset = mtl__all(state[0]), scale = mtl__all(p->factor * state[2] / state[1]), factor = mtl__all(p->factor);
+        mtl_real *dx = p->dx + row * p->dx_stride;
+        for (i = 0; i < p->classes; i += MTL__LANES) {
+            const size_t n = mtl__at_most(p->classes - i, MTL__LANES);
+            const mtl__vec value = n < MTL__LANES ? mtl__load_some(x + i, n) : mtl__load(x + i);
+            mtl__vec d = mtl__mul(scale, MTL__FN(mtl__exp_fall)(mtl__sub(value, offset)));
+            if (soft) d = mtl__submul(factor, MTL__FN(mtl__coefficients_at)(&a, i, n), d);
+            if (p->accumulate) d = mtl__add(d, n < MTL__LANES ? mtl__load_some(dx + i, n) : mtl__load(dx + i));
+            if (n < MTL__LANES) mtl__store_some(dx + i, d, n);
+            else mtl__store(dx + i, d);
+        }
+        if (p->labels) {
+            const int label = p->labels[p->items[row]];
+            dx[label] -= p->factor * MTL__FN(mtl__label_coefficient)(p, label);
+        }
     }
 }
 
@@ -4517,11 +4650,12 @@ MTL__KERNEL void MTL__FN(mtl__cell_backward)(const mtl__cell_pass *p, size_t fir
 }
 
 /* ---- optimisers -------------------------------------------------------------------------------------------------------
-   The rules of mtl__update, a vector of parameters at a time. Bound: memory (Adam reads 4 and writes 3 streams). */
+   The rules of mtl__update, a vector of parameters at a time. Bound: memory (Adam reads 4 and writes 3 streams); within the
+   second-level cache Adam's division and root (both exact: estimates with Newton's steps measured slower). */
 
-/* The constants of a rule as reals, each the result of a computation in double. */
+/* The constants of a rule, each the result of a computation in double. They are vectors, so that the loop keeps them. */
 typedef struct MTL__FN(mtl__rule) {
-    mtl_real scale, limit, l1, l2, keep, lr, momentum, beta1_rest, beta2, beta2_rest, epsilon, step, root;
+    mtl__vec scale, limit, minus_limit, l1, l2, keep, momentum, beta1_rest, beta2, beta2_rest, epsilon, step, root;
     int clip, nesterov, first;
 } MTL__FN(mtl__rule);
 
@@ -4535,76 +4669,86 @@ MTL__VECTOR void MTL__FN(mtl__store_n)(mtl_real *p, mtl__vec x, size_t n)
     else mtl__store_some(p, x, n);
 }
 
-/* n parameters, n <= LANES. which and with_momentum are constants where this is inlined. */
-MTL__VECTOR void MTL__FN(mtl__update_vector)(const int which, const int with_momentum, const MTL__FN(mtl__rule) *k, size_t n,
-                                             mtl_real *p, const mtl_real *g, mtl_real *m, mtl_real *v)
+/* What the rule sees as its gradient. */
+MTL__VECTOR mtl__vec MTL__FN(mtl__update_slope)(const int plain, const MTL__FN(mtl__rule) *k, mtl__vec slope, mtl__vec old)
 {
-    const mtl__vec old = MTL__FN(mtl__load_n)(p, n), kept = mtl__mul(old, mtl__all(k->keep));
-    mtl__vec slope = mtl__mul(MTL__FN(mtl__load_n)(g, n), mtl__all(k->scale)), moment, square, step;
-    if (k->clip) slope = mtl__min(mtl__all(k->limit), mtl__max(mtl__all(-k->limit), slope));
-    slope = mtl__muladd(old, mtl__all(k->l2), slope);
-    if (k->l1 != 0) slope = mtl__add(slope, mtl__with_sign(mtl__where_positive(mtl__abs(old), mtl__all(k->l1)), old));
+    slope = mtl__mul(slope, k->scale);
+    if (plain) return slope;
+    if (k->clip) slope = mtl__min(k->limit, mtl__max(k->minus_limit, slope));
+    slope = mtl__muladd(old, k->l2, slope);
+    return mtl__add(slope, mtl__with_sign(mtl__where_positive(mtl__abs(old), k->l1), old));
+}
+
+/* n parameters, n <= LANES. which, with_momentum and plain are constants where this is inlined. */
+MTL__VECTOR void MTL__FN(mtl__update_vector)(const int which, const int with_momentum, const int plain,
+                                             const MTL__FN(mtl__rule) *k, size_t n, mtl_real *p, const mtl_real *g, mtl_real *m,
+                                             mtl_real *v)
+{
+    const mtl__vec old = MTL__FN(mtl__load_n)(p, n), kept = plain ? old : mtl__mul(old, k->keep);
+    const mtl__vec slope = MTL__FN(mtl__update_slope)(plain, k, g ? MTL__FN(mtl__load_n)(g, n) : mtl__all(0), old);
+    mtl__vec moment, square, step;
     if (which != MTL_OPTIMIZER_SGD) {
-        square = mtl__mul(mtl__mul(slope, slope), mtl__all(k->beta2_rest));
-        square = mtl__muladd(MTL__FN(mtl__load_n)(v, n), mtl__all(k->beta2), square);
+        square = mtl__mul(mtl__mul(slope, slope), k->beta2_rest);
+        square = mtl__muladd(MTL__FN(mtl__load_n)(v, n), k->beta2, square);
         MTL__FN(mtl__store_n)(v, square, n);
     } else square = slope;
     if (which == MTL_OPTIMIZER_ADAM) {
         moment = MTL__FN(mtl__load_n)(m, n);
-        moment = mtl__muladd(mtl__sub(slope, moment), mtl__all(k->beta1_rest), moment);
+        moment = mtl__muladd(mtl__sub(slope, moment), k->beta1_rest, moment);
         MTL__FN(mtl__store_n)(m, moment, n);
-        step = mtl__div(moment, mtl__muladd(mtl__sqrt(square), mtl__all(k->root), mtl__all(k->epsilon)));
+        step = mtl__div(moment, mtl__muladd(mtl__sqrt(square), k->root, k->epsilon));
     } else {
-        step = which == MTL_OPTIMIZER_SGD ? slope : mtl__div(slope, mtl__add(mtl__sqrt(square), mtl__all(k->epsilon)));
+        step = which == MTL_OPTIMIZER_SGD ? slope : mtl__div(slope, mtl__add(mtl__sqrt(square), k->epsilon));
         if (with_momentum) {
-            moment = which == MTL_OPTIMIZER_SGD && k->first
-                         ? step
-                         : mtl__muladd(MTL__FN(mtl__load_n)(m, n), mtl__all(k->momentum), step);
+            moment = which == MTL_OPTIMIZER_SGD && k->first ? step
+                                                            : mtl__muladd(MTL__FN(mtl__load_n)(m, n), k->momentum, step);
             MTL__FN(mtl__store_n)(m, moment, n);
-            step = which == MTL_OPTIMIZER_SGD && k->nesterov ? mtl__muladd(moment, mtl__all(k->momentum), step) : moment;
+            step = which == MTL_OPTIMIZER_SGD && k->nesterov ? mtl__muladd(moment, k->momentum, step) : moment;
         }
     }
-    MTL__FN(mtl__store_n)(p, mtl__submul(mtl__all(k->step), step, kept), n);
+    MTL__FN(mtl__store_n)(p, mtl__submul(k->step, step, kept), n);
 }
 
-MTL__VECTOR void MTL__FN(mtl__update_all)(const int which, const int with_momentum, const MTL__FN(mtl__rule) k, size_t n,
-                                          mtl_real *p, const mtl_real *g, mtl_real *m, mtl_real *v)
+MTL__VECTOR void MTL__FN(mtl__update_all)(const int which, const int with_momentum, const int plain,
+                                          const MTL__FN(mtl__rule) *k, size_t n, mtl_real *p, const mtl_real *g, mtl_real *m,
+                                          mtl_real *v)
 {
     size_t i;
     for (i = 0; i + MTL__LANES <= n; i += MTL__LANES)
-        MTL__FN(mtl__update_vector)(which, with_momentum, &k, MTL__LANES, p + i, g + i, m ? m + i : m, v ? v + i : v);
-    if (i < n) MTL__FN(mtl__update_vector)(which, with_momentum, &k, n - i, p + i, g + i, m ? m + i : m, v ? v + i : v);
+        MTL__FN(mtl__update_vector)(which, with_momentum, plain, k, MTL__LANES, p + i, g ? g + i : g, m ? m + i : m, v ? v + i : v);
+    if (i < n)
+        MTL__FN(mtl__update_vector)(which, with_momentum, plain, k, n - i, p + i, g ? g + i : g, m ? m + i : m, v ? v + i : v);
 }
 
-/* m and v may be NULL where the rule does not use them. */
+/* g NULL: zeros, which are not read. m and v may be NULL where the rule does not use them. */
 MTL__KERNEL void MTL__FN(mtl__update)(const mtl__update *u, size_t n, mtl_real *p, const mtl_real *g, mtl_real *m, mtl_real *v)
 {
     MTL__FN(mtl__rule) k;
-    memset(&k, 0, sizeof k);
-    k.scale = (mtl_real)u->scale;
-    k.limit = (mtl_real)u->limit;
+    const int adam = u->rule == MTL_OPTIMIZER_ADAM || u->rule == MTL_OPTIMIZER_ADAMW;
+    const int plain = !(u->limit > 0) && u->l1 == 0 && u->l2 == 0 && u->decay == 0;
+    k.scale = mtl__all((mtl_real)u->scale);
+    k.limit = mtl__all((mtl_real)u->limit);
+    k.minus_limit = mtl__all((mtl_real)-u->limit);
     k.clip = u->limit > 0;
-    k.l1 = (mtl_real)u->l1;
-    k.l2 = (mtl_real)u->l2;
-    k.keep = (mtl_real)(1 - u->lr * u->decay);
-    k.momentum = (mtl_real)u->momentum;
-    k.beta1_rest = (mtl_real)(1 - u->beta1);
-    k.beta2 = (mtl_real)u->beta2;
-    k.beta2_rest = (mtl_real)(1 - u->beta2);
-    k.epsilon = (mtl_real)u->epsilon;
+    k.l1 = mtl__all((mtl_real)u->l1);
+    k.l2 = mtl__all((mtl_real)u->l2);
+    k.keep = mtl__all((mtl_real)(1 - u->lr * u->decay));
+    k.momentum = mtl__all((mtl_real)u->momentum);
+    k.beta1_rest = mtl__all((mtl_real)(1 - u->beta1));
+    k.beta2 = mtl__all((mtl_real)u->beta2);
+    k.beta2_rest = mtl__all((mtl_real)(1 - u->beta2));
+    k.epsilon = mtl__all((mtl_real)u->epsilon);
     k.nesterov = u->nesterov;
     k.first = u->first;
-    k.step = (mtl_real)u->lr;
-    if (u->rule == MTL_OPTIMIZER_SGD && u->momentum == 0) MTL__FN(mtl__update_all)(MTL_OPTIMIZER_SGD, 0, k, n, p, g, m, v);
-    else if (u->rule == MTL_OPTIMIZER_SGD) MTL__FN(mtl__update_all)(MTL_OPTIMIZER_SGD, 1, k, n, p, g, m, v);
+    k.step = mtl__all((mtl_real)(adam ? u->lr / u->correction1 : u->lr));
+    k.root = mtl__all((mtl_real)(adam ? 1 / sqrt(u->correction2) : 1));
+    if (u->rule == MTL_OPTIMIZER_SGD && u->momentum == 0) MTL__FN(mtl__update_all)(MTL_OPTIMIZER_SGD, 0, 0, &k, n, p, g, m, v);
+    else if (u->rule == MTL_OPTIMIZER_SGD) MTL__FN(mtl__update_all)(MTL_OPTIMIZER_SGD, 1, 0, &k, n, p, g, m, v);
     else if (u->rule == MTL_OPTIMIZER_RMSPROP && u->momentum == 0)
-        MTL__FN(mtl__update_all)(MTL_OPTIMIZER_RMSPROP, 0, k, n, p, g, m, v);
-    else if (u->rule == MTL_OPTIMIZER_RMSPROP) MTL__FN(mtl__update_all)(MTL_OPTIMIZER_RMSPROP, 1, k, n, p, g, m, v);
-    else {
-        k.step = (mtl_real)(u->lr / u->correction1);
-        k.root = (mtl_real)(1 / sqrt(u->correction2));
-        MTL__FN(mtl__update_all)(MTL_OPTIMIZER_ADAM, 1, k, n, p, g, m, v);
-    }
+        MTL__FN(mtl__update_all)(MTL_OPTIMIZER_RMSPROP, 0, 0, &k, n, p, g, m, v);
+    else if (u->rule == MTL_OPTIMIZER_RMSPROP) MTL__FN(mtl__update_all)(MTL_OPTIMIZER_RMSPROP, 1, 0, &k, n, p, g, m, v);
+    else if (plain) MTL__FN(mtl__update_all)(MTL_OPTIMIZER_ADAM, 1, 1, &k, n, p, g, m, v);
+    else MTL__FN(mtl__update_all)(MTL_OPTIMIZER_ADAM, 1, 0, &k, n, p, g, m, v);
 }
 
 /* ---- the table of this instruction set ---------------------------------------------------------------------------------- */
@@ -4636,6 +4780,9 @@ static const mtl__kernels MTL__FN(mtl__kernels) = {
      MTL__STAMP    number of the instruction set, MTL_ISA_*; that it is defined makes the header a template
      MTL__ISA      the end of every name in the stamp
      MTL__TARGET   what the stamp's functions may use, whatever flags the program is compiled with
+
+   MTL__AVX512_EMULATED is for tests: tests/avx512_emulation.h, included before this header, defines it and makes every AVX-512
+   intrinsic out of AVX2; then this stamp is compiled for AVX2 and runs wherever AVX2 does.
 
    MTL_SINGLE_ISA, defined as one of the MTL_ISA_* names, leaves only that stamp (smaller program; the header then does not
    run where the instruction set is missing, and says so). Where no vectors can be compiled (MTL_NO_SIMD, MTL_REAL double,
@@ -4703,7 +4850,11 @@ typedef char mtl__stamp_check
 #  if MTL__STAMPED(MTL_ISA_AVX512)
 #    define MTL__STAMP 4
 #    define MTL__ISA avx512
-#    define MTL__TARGET "avx512f,avx512dq,avx512bw,avx512vl,avx2,fma"
+#    ifdef MTL__AVX512_EMULATED
+#      define MTL__TARGET "avx2,fma"
+#    else
+#      define MTL__TARGET "avx512f,avx512dq,avx512bw,avx512vl,avx2,fma"
+#    endif
 #    include MTL_HEADER_NAME
 #    undef MTL__STAMP
 #    undef MTL__ISA
@@ -5299,7 +5450,13 @@ MTL_DEF size_t mtl_text_valid(const char *text, size_t length)
 {
     size_t done = 0, bytes = 1;
     uint32_t character;
+    uint64_t eight;
     while (done < length && bytes) {
+        for (; length - done >= 8; done += 8) {         /* ASCII, most of most texts, by eight bytes */
+            memcpy(&eight, text + done, 8);
+            if (eight & 0x8080808080808080u) break;
+        }
+        if (done == length) break;
         bytes = mtl__utf8_decode(text + done, length - done, &character);
         done += bytes;
     }
@@ -5601,6 +5758,16 @@ static int mtl__json_escape(mtl__json_reader *r)
     return MTL_OK;
 }
 
+/* Copies what needs no second look, nearly all of every text: printable ASCII but quotes and backslashes. */
+static void mtl__json_plain(mtl__json_reader *r)
+{
+    const char *from = r->text + r->at, *end = r->text + r->length, *c = from;
+    while (c < end && (unsigned)*c - 0x20u < 0x60u && *c != '"' && *c != '\\') c++;
+    memcpy(r->pool, from, (size_t)(c - from));
+    r->pool += c - from;
+    r->at += (size_t)(c - from);
+}
+
 /* A text between quotes, decoded into the pool. */
 static const char *mtl__json_string(mtl__json_reader *r, size_t *length)
 {
@@ -5608,7 +5775,9 @@ static const char *mtl__json_string(mtl__json_reader *r, size_t *length)
     r->at++;
     for (;;) {
         uint32_t character = 0;
-        size_t bytes = mtl__utf8_decode(r->text + r->at, r->length - r->at, &character);
+        size_t bytes;
+        mtl__json_plain(r);
+        bytes = mtl__utf8_decode(r->text + r->at, r->length - r->at, &character);
         if (r->at == r->length) mtl__json_fail(r, "the closing quote of a text");
         else if (!bytes) mtl__json_fail(r, "valid UTF-8");
         else if (character < 0x20) mtl__json_fail(r, "no control character in a text");
@@ -6850,7 +7019,8 @@ enum {
     MTL__PRODUCT_FORWARD,
     MTL__PRODUCT_BACKWARD,
     MTL__SOFTMAX,
-    MTL__SCALE_ROWS,
+    MTL__CROSS_ENTROPY_FORWARD,
+    MTL__CROSS_ENTROPY_BACKWARD,
     MTL__DROPOUT,
     MTL__CELL_FORWARD,
     MTL__CELL_BACKWARD,
@@ -6873,7 +7043,7 @@ typedef struct mtl__jobs_pass {
         mtl__product_backward product_backward;
         mtl__product_weights weights;
         mtl__softmax softmax;
-        mtl__scale_rows scale_rows;
+        mtl__cross_entropy cross_entropy;
         mtl__dropout dropout;
         mtl__cell_pass cell;
     } of;
@@ -6911,7 +7081,8 @@ static void mtl__jobs_part(const mtl__kernels *k, const mtl__jobs_pass *pass, si
     case MTL__PRODUCT_FORWARD: k->product_forward(&pass->of.product_forward, begin, end); break;
     case MTL__PRODUCT_BACKWARD: k->product_backward(&pass->of.product_backward, begin, end); break;
     case MTL__SOFTMAX: k->softmax(&pass->of.softmax, begin, end); break;
-    case MTL__SCALE_ROWS: k->scale_rows(&pass->of.scale_rows, begin, end); break;
+    case MTL__CROSS_ENTROPY_FORWARD: k->cross_entropy_forward(&pass->of.cross_entropy, begin, end); break;
+    case MTL__CROSS_ENTROPY_BACKWARD: k->cross_entropy_backward(&pass->of.cross_entropy, begin, end); break;
     case MTL__DROPOUT: k->dropout(&pass->of.dropout, begin, end); break;
     case MTL__CELL_FORWARD: k->cell_forward(&pass->of.cell, begin, end - begin); break;
     case MTL__CELL_BACKWARD: k->cell_backward(&pass->of.cell, begin, end - begin); break;
@@ -7064,7 +7235,8 @@ static void mtl__run_rows(mtl_run *run, int which, const void *p, size_t rows)
     switch (which) {
     case MTL__PRODUCT_FORWARD: pass->of.product_forward = *(const mtl__product_forward *)p; break;
     case MTL__SOFTMAX: pass->of.softmax = *(const mtl__softmax *)p; break;
-    case MTL__SCALE_ROWS: pass->of.scale_rows = *(const mtl__scale_rows *)p; break;
+    case MTL__CROSS_ENTROPY_FORWARD:
+    case MTL__CROSS_ENTROPY_BACKWARD: pass->of.cross_entropy = *(const mtl__cross_entropy *)p; break;
     default: MTL__ASSERT(which == MTL__DROPOUT); pass->of.dropout = *(const mtl__dropout *)p; break;
     }
     mtl__jobs_run(&jobs);
@@ -8065,60 +8237,29 @@ typedef struct mtl__loss_data {
     const int *items;                       /* [M] the caller's item of row m */
     const mtl__scaling *scaling;            /* of real targets */
     double divisor;
-    mtl_activation *x, *p, *y;              /* logits or predictions; probabilities; the loss, 1 x 1 */
+    mtl_activation *x, *y;                  /* logits or predictions; the loss, 1 x 1 */
+    mtl__cross_entropy pass;                /* what backward needs of class tasks */
 } mtl__loss_data;
 
-/* Coefficients a_c of row m; returns their sum. */
-static mtl_real mtl__loss_coefficients(const mtl__loss_data *d, size_t m, mtl_real *a)
+/* p = softmax(x) */
+static void mtl__softmax_rows(mtl_run *run, const mtl_activation *x, mtl_activation *p)
 {
-    size_t c, classes = d->x->width, item = (size_t)d->items[m];
-    const mtl_real *q = d->target->distribution ? d->target->distribution + item * classes : NULL;
-    mtl_real sum = 0, spread = d->smoothing / (mtl_real)classes;
-    for (c = 0; c < classes; c++) {
-        mtl_real hit = q ? q[c] : d->target->labels[item] == (int)c ? (mtl_real)1 : (mtl_real)0;
-        a[c] = (d->class_weights ? (mtl_real)d->class_weights[c] : 1) * ((1 - d->smoothing) * hit + spread);
-        sum += a[c];
-    }
-    return sum;
-}
-
-/* 1 when row m's coefficients are one number at one label. */
-static int mtl__loss_is_plain(const mtl__loss_data *d) { return !d->target->distribution && d->smoothing == 0; }
-
-static double mtl__cross_entropy_value(const mtl__loss_data *d, const mtl_real *log_sum, mtl_real *a)
-{
-    double total = 0;
-    size_t m, c;
-    for (m = 0; m < d->x->rows; m++) {
-        const mtl_real *x = d->x->value + m * d->x->stride;
-        if (mtl__loss_is_plain(d)) {
-            int y = d->target->labels[d->items[m]];
-            total += (d->class_weights ? (double)d->class_weights[y] : 1.0) * ((double)log_sum[m] - (double)x[y]);
-        } else {
-            double row = (double)mtl__loss_coefficients(d, m, a) * (double)log_sum[m];
-            for (c = 0; c < d->x->width; c++) row -= (double)a[c] * (double)x[c];
-            total += row;
-        }
-    }
-    return total / d->divisor;
-}
-
-/* p = softmax(x); log_sum [rows] may be NULL. */
-static mtl_activation *mtl__softmax_forward(mtl_run *run, const mtl_activation *x, mtl_real *log_sum, const char *name)
-{
-    mtl_activation *p = x ? mtl_run_activation(run, name, x->rows, x->width) : NULL;
     mtl__softmax s;
-    if (!p) return NULL;
     s.rows = x->rows;
     s.classes = x->width;
     s.x = x->value;
     s.x_stride = x->stride;
     s.p = p->value;
     s.p_stride = p->stride;
-    s.log_sum = log_sum;
     mtl__run_rows(run, MTL__SOFTMAX, &s, x->rows);
     p->constant = 1;
     mtl__run_show(run, p);
+}
+
+static mtl_activation *mtl__softmax_forward(mtl_run *run, const mtl_activation *x, const char *name)
+{
+    mtl_activation *p = x ? mtl_run_activation(run, name, x->rows, x->width) : NULL;
+    if (p) mtl__softmax_rows(run, x, p);
     return p;
 }
 
@@ -8126,48 +8267,59 @@ static mtl_activation *mtl__softmax_forward(mtl_run *run, const mtl_activation *
 static void mtl__cross_entropy_backward(mtl_run *run, void *data)
 {
     const mtl__loss_data *d = (const mtl__loss_data *)data;
-    size_t m, c, rows = d->x->rows;
-    int add;
-    mtl_real *dx = mtl_run_grad(run, d->x, &add), *a, *sums, factor;
-    mtl_arena_mark mark = mtl_arena_save(run->arena);
-    mtl__scale_rows s;
-    a = mtl__run_reals(run, 1, d->x->stride);
-    sums = mtl__run_reals(run, 1, rows);
-    if (!dx || !a || !sums || mtl__dry(run)) { mtl_arena_release(run->arena, mark); return; }
-    factor = (mtl_real)((double)d->y->grad[0] / d->divisor);
-    for (m = 0; m < rows; m++) {
-        int y = mtl__loss_is_plain(d) ? d->target->labels[d->items[m]] : 0;
-        sums[m] = factor * (!mtl__loss_is_plain(d) ? mtl__loss_coefficients(d, m, a) : d->class_weights ? (mtl_real)d->class_weights[y] : 1);
-    }
-    s.rows = rows;
-    s.width = d->x->width;
-    s.x = d->p->value;
-    s.x_stride = d->p->stride;
-    s.scale = sums;
-    s.y = dx;
-    s.y_stride = d->x->stride;
-    s.accumulate = add;
-    mtl__run_rows(run, MTL__SCALE_ROWS, &s, rows);
-    for (m = 0; m < rows; m++) {
-        mtl_real *row = dx + m * d->x->stride;
-        if (mtl__loss_is_plain(d)) {
-            row[d->target->labels[d->items[m]]] -= sums[m];
-        } else {
-            (void)mtl__loss_coefficients(d, m, a);
-            for (c = 0; c < d->x->width; c++) row[c] -= factor * a[c];
-        }
-    }
-    mtl_arena_release(run->arena, mark);
+    mtl__cross_entropy pass = d->pass;
+    pass.dx = mtl_run_grad(run, d->x, &pass.accumulate);
+    pass.dx_stride = d->x->stride;
+    if (!pass.dx || mtl__dry(run)) return;
+    pass.factor = (mtl_real)((double)d->y->grad[0] / d->divisor);
+    mtl__run_rows(run, MTL__CROSS_ENTROPY_BACKWARD, &pass, d->x->rows);
+}
+
+/* Training needs no probabilities. For an observer they are made where the gradient of the logits will be. */
+static void mtl__cross_entropy_show(mtl_run *run, mtl_activation *x, const char *name)
+{
+    mtl_activation *p = (mtl_activation *)mtl_run_note(run, sizeof *p);
+    if (!x->grad) x->grad = mtl__run_reals(run, x->rows, x->stride);
+    if (!p || !x->grad || !name || !run->observer) return;
+    *p = *x;
+    p->name = name;
+    p->value = x->grad;
+    p->grad = NULL;
+    mtl__softmax_rows(run, x, p);
+}
+
+/* Class weights as the kernels read them. */
+static const mtl_real *mtl__loss_weights(mtl_run *run, const float *weights, size_t classes)
+{
+    mtl_real *w = weights ? mtl__run_reals(run, 1, classes) : NULL;
+    size_t c;
+    for (c = 0; w && !mtl__dry(run) && c < classes; c++) w[c] = (mtl_real)weights[c];
+    return w;
 }
 
 static void mtl__cross_entropy_forward(mtl_run *run, mtl__loss_data *d, const char *name)
 {
+    mtl__cross_entropy *pass = &d->pass;
+    size_t rows = d->x->rows, m;
     mtl_arena_mark mark;
-    mtl_real *log_sum = mtl__run_reals(run, 1, d->x->rows), *a;
-    d->p = mtl__softmax_forward(run, d->x, log_sum, name);
+    double total = 0;
+    pass->classes = d->x->width;
+    pass->x = d->x->value;
+    pass->x_stride = d->x->stride;
+    pass->items = d->items;
+    pass->w = mtl__loss_weights(run, d->class_weights, pass->classes);
+    pass->smoothing = d->smoothing;
+    pass->state = mtl__run_reals(run, rows, 3);
+    mtl__cross_entropy_show(run, d->x, name);
     mark = mtl_arena_save(run->arena);
-    a = mtl__run_reals(run, 1, d->x->stride);
-    if (a && d->p && log_sum && !mtl__dry(run)) d->y->value[0] = (mtl_real)mtl__cross_entropy_value(d, log_sum, a);
+    pass->loss = (double *)mtl_run_push(run, rows * sizeof *pass->loss);
+    if (!mtl__failed(run->error) && !mtl__dry(run)) {
+        pass->q = d->target->distribution;
+        pass->labels = pass->q ? NULL : d->target->labels;
+        mtl__run_rows(run, MTL__CROSS_ENTROPY_FORWARD, pass, rows);
+        for (m = 0; m < rows; m++) total += pass->loss[m];
+        d->y->value[0] = (mtl_real)(total / d->divisor);
+    }
     mtl_arena_release(run->arena, mark);
 }
 
@@ -8223,7 +8375,8 @@ static void mtl__real_loss_forward(mtl_run *run, const mtl__loss_data *d)
     d->y->value[0] = (mtl_real)(total / d->divisor);
 }
 
-/* The loss of x against the targets in d (x, p and y are filled in here): a 1 x 1 activation. name: of the probabilities. */
+/* The loss of x against the targets in `how` (what is not set there is filled in here): a 1 x 1 activation. name: of the
+   probabilities. */
 static mtl_activation *mtl__loss_forward(mtl_run *run, const mtl__loss_data *how, mtl_activation *x, const char *name)
 {
     mtl__loss_data *d = (mtl__loss_data *)mtl_run_note(run, sizeof *d);
@@ -9057,17 +9210,21 @@ static int mtl__check_buffer(const void *buffer, size_t bytes, size_t need, cons
                                      : "");
 }
 
+/* A model in the caller's memory, its values all zero: given by mtl__model_initial_values or read from a file. */
+static mtl_model *mtl__model_place(void *buffer, size_t bytes, size_t need, const mtl_model_desc *desc, mtl_error *err)
+{
+    mtl_arena arena;
+    if (mtl__check_buffer(buffer, bytes, need, "the model", err)) return NULL;
+    mtl_arena_init(&arena, buffer, bytes, NULL);
+    return mtl__model_build(&arena, desc, err);
+}
+
 MTL_DEF mtl_model *mtl_model_init(void *buffer, size_t bytes, const mtl_model_desc *desc, mtl_error *err)
 {
     mtl_error own;
     mtl_model *model;
-    mtl_arena arena;
-    size_t need;
     err = mtl__error_given(err, &own);
-    need = mtl_model_size(desc, err);
-    if (mtl__check_buffer(buffer, bytes, need, "the model", err)) return NULL;
-    mtl_arena_init(&arena, buffer, bytes, NULL);
-    model = mtl__model_build(&arena, desc, err);
+    model = mtl__model_place(buffer, bytes, mtl_model_size(desc, err), desc, err);
     if (!model) return NULL;
     mtl__model_initial_values(model);
     mtl_model_prepare(model, err);
@@ -9082,23 +9239,33 @@ static void *mtl__allocate_aligned(size_t bytes, void **start)
     return memory ? memory + (MTL__ALIGNMENT - (uintptr_t)memory % MTL__ALIGNMENT) % MTL__ALIGNMENT : NULL;
 }
 
-MTL_DEF mtl_model *mtl_model_create(const mtl_model_desc *desc, mtl_error *err)
+/* A model of `bytes` bytes (mtl_model_size) in malloc's memory, without values: drawing initial ones takes most of the time
+   of a creation, which the reader of a file would spend for nothing. */
+static mtl_model *mtl__model_allocate(const mtl_model_desc *desc, size_t bytes, mtl_error *err)
 {
-    mtl_error own;
     mtl_model *model;
     void *memory, *aligned;
-    size_t bytes;
-    err = mtl__error_given(err, &own);
-    bytes = mtl_model_size(desc, err);
     if (mtl__failed(err)) return NULL;
     aligned = mtl__allocate_aligned(bytes, &memory);
     if (!aligned) {
         mtl__fail_memory(err, "the model", bytes);
         return NULL;
     }
-    model = mtl_model_init(aligned, bytes, desc, err);
+    model = mtl__model_place(aligned, bytes, bytes, desc, err);
     if (model) model->memory = memory;
     else MTL_FREE(memory);
+    return model;
+}
+
+MTL_DEF mtl_model *mtl_model_create(const mtl_model_desc *desc, mtl_error *err)
+{
+    mtl_error own;
+    mtl_model *model;
+    err = mtl__error_given(err, &own);
+    model = mtl__model_allocate(desc, mtl_model_size(desc, err), err);
+    if (!model) return NULL;
+    mtl__model_initial_values(model);
+    mtl_model_prepare(model, err);
     return model;
 }
 
@@ -9961,6 +10128,21 @@ static int mtl__model_write_entries(const mtl_model *model, const mtl__tensor_en
 
 /* ---- reading ------------------------------------------------------------------------------------------------------------- */
 
+/* How many numbers stand before the first that is not finite. Blocks of a fixed size, without a branch for each number, are
+   what compilers turn into vector code: all of a model's weights come through here before its first answer. */
+static size_t mtl__finite_count(const mtl_real *x, size_t count)
+{
+    enum { BLOCK = 64 };
+    size_t done = 0, i;
+    for (; count - done >= BLOCK; done += BLOCK) {
+        unsigned wrong = 0;
+        for (i = 0; i < BLOCK; i++) wrong |= (unsigned)!mtl__is_finite(x[done + i]);
+        if (wrong) break;
+    }
+    while (done < count && mtl__is_finite(x[done])) done++;
+    return done;
+}
+
 /* A tensor of the file into values of the model: of this shape, and every element finite. */
 static void mtl__read_tensor(const mtl_safetensors *file, const char *name, size_t rows, size_t columns, mtl_real *out,
                              mtl_error *err)
@@ -9975,9 +10157,10 @@ static void mtl__read_tensor(const mtl_safetensors *file, const char *name, size
                   columns ? "tensor %s must have the shape [%z, %z]" : "tensor %s must have the shape [%z]", name, rows, columns);
     else
         mtl_safetensor_values(t, out, err);
-    for (i = 0; !mtl__failed(err) && i < t->count; i++)
-        if (!mtl__is_finite(out[i]))
-            mtl__fail(err, MTL_ERROR_NUMBER, name, (long long)i, "tensor %s: element %z is not a finite number", name, i);
+    if (mtl__failed(err)) return;
+    i = mtl__finite_count(out, t->count);
+    if (i < t->count)
+        mtl__fail(err, MTL_ERROR_NUMBER, name, (long long)i, "tensor %s: element %z is not a finite number", name, i);
 }
 
 /* A scaling, when the file has it. */
@@ -10028,15 +10211,15 @@ static const char *mtl__model_config_text(const mtl_safetensors *file, mtl_error
     return mtl__failed(err) ? NULL : config;
 }
 
-/* A stored weight for every parameter that the configuration asks for, before memory is taken for them. */
-static int mtl__model_file_is_whole(const mtl_model_desc *desc, const mtl_safetensors *file, mtl_error *err)
+/* Bytes of the configuration's model; 0 when the file has no stored weight for every parameter, before memory is taken. */
+static size_t mtl__model_size_of_file(const mtl_model_desc *desc, const mtl_safetensors *file, mtl_error *err)
 {
     size_t bytes = mtl_model_size(desc, err), stored = 0, i;
     for (i = 0; i < file->count; i++) stored += file->tensors[i].count * sizeof(mtl_real);
     if (!mtl__failed(err) && bytes / 64 > stored + 65536)
         mtl__fail(err, MTL_ERROR_FORMAT, "mtl_rnn.config", (long long)bytes,
                   "the configuration describes a model of %z bytes, but the file holds weights of %z bytes", bytes, stored);
-    return mtl__failed(err);
+    return mtl__failed(err) ? 0 : bytes;
 }
 
 static mtl_model *mtl__model_of_file(const mtl_safetensors *file, mtl_error *err)
@@ -10046,11 +10229,13 @@ static mtl_model *mtl__model_of_file(const mtl_safetensors *file, mtl_error *err
     mtl_arena arena;
     const char *config = mtl__model_config_text(file, err);
     const mtl__json *root;
+    size_t bytes;
     if (!config) return NULL;
     mtl_arena_init(&arena, NULL, 0, NULL);
     root = mtl__json_parse(config, strlen(config), "the configuration", 0, &arena, err);
     if (root) mtl__config_read(root, &desc, &arena, err);
-    if (root && !mtl__failed(err) && !mtl__model_file_is_whole(&desc, file, err)) model = mtl_model_create(&desc, err);
+    if (root && !mtl__failed(err) && (bytes = mtl__model_size_of_file(&desc, file, err)) > 0)
+        model = mtl__model_allocate(&desc, bytes, err);
     if (model) {
         mtl__model_read_values(model, file, err);
         mtl_model_prepare(model, err);
@@ -10268,7 +10453,7 @@ static void mtl__predict_run(mtl_run *run, const mtl_model *model, const mtl_inp
         const mtl__task *task = &model->tasks[i];
         memset(&out[i], 0, sizeof out[i]);
         x = mtl__task_outputs(run, task, sources);
-        if (x && task->desc->kind == MTL_TASK_CLASS) x = mtl__softmax_forward(run, x, NULL, task->probabilities_name);
+        if (x && task->desc->kind == MTL_TASK_CLASS) x = mtl__softmax_forward(run, x, task->probabilities_name);
         if (x) mtl__predict_task(run, task, x, &out[i]);
     }
 }
@@ -10439,11 +10624,40 @@ typedef struct mtl__optimizer {
     unsigned long long step;                /* updates of the whole */
     size_t total_steps;                     /* of the schedule */
     float lr, plateau;                      /* base rate; factor of the plateau schedule */
+    mtl__update rule;                       /* what all updates have in common */
 } mtl__optimizer;
 
 static int mtl__optimizer_has_momentum(const mtl_trainer_desc *d)
 {
     return d->optimizer == MTL_OPTIMIZER_ADAM || d->optimizer == MTL_OPTIMIZER_ADAMW || d->momentum > 0;
+}
+
+/* A float field as the decimal number that was meant: 0.999f is 0.99900001287, and 1 - beta2 would be off by 1e-5 of itself. */
+static double mtl__as_written(float value)
+{
+    char text[32];
+    double number = (double)value;
+    size_t length = mtl_text_from_number(number, text);
+    (void)mtl_text_number(text, length, &number);
+    return number;
+}
+
+/* The rule's constants, read from their text once: that takes microseconds. */
+static mtl__update mtl__optimizer_rule(const mtl_trainer_desc *d)
+{
+    mtl__update u;
+    memset(&u, 0, sizeof u);
+    u.rule = d->optimizer == MTL_OPTIMIZER_ADAMW ? MTL_OPTIMIZER_ADAM : d->optimizer;
+    u.nesterov = d->nesterov;
+    u.momentum = mtl__as_written(d->momentum);
+    u.beta1 = mtl__as_written(d->beta1);
+    u.beta2 = mtl__as_written(d->beta2);
+    u.epsilon = mtl__as_written(d->epsilon);
+    u.limit = (double)d->clip_value;
+    u.l2 = mtl__as_written(d->l2);
+    u.l1 = mtl__as_written(d->l1);
+    u.decay = mtl__as_written(d->decay);
+    return u;
 }
 
 static int mtl__optimizer_init(mtl__optimizer *o, const mtl_trainer_desc *desc, mtl_parameters *set, mtl_gradients *gradients,
@@ -10455,6 +10669,7 @@ static int mtl__optimizer_init(mtl__optimizer *o, const mtl_trainer_desc *desc, 
     o->gradients = gradients;
     o->lr = desc->lr;
     o->plateau = 1;
+    o->rule = mtl__optimizer_rule(desc);
     o->total_steps = (size_t)desc->total_steps;
     if (mtl__optimizer_has_momentum(desc))
         o->m = (mtl_real *)mtl__arena_zero(arena, set->total, sizeof(mtl_real), "first moments", err);
@@ -10549,39 +10764,17 @@ static int mtl__update_rows_only(const mtl__optimizer *o)
     return d->lazy || memoryless;
 }
 
-/* A float field as the decimal number that was meant: 0.999f is 0.99900001287, and 1 - beta2 would be off by 1e-5 of itself. */
-static double mtl__as_written(float value)
-{
-    char text[32];
-    double number = (double)value;
-    size_t length = mtl_text_from_number(number, text);
-    (void)mtl_text_number(text, length, &number);
-    return number;
-}
-
 static mtl__update mtl__update_of(const mtl__optimizer *o, size_t tensor, double lr, double scale)
 {
-    const mtl_trainer_desc *d = o->desc;
     const mtl_tensor *t = o->set->tensors[tensor];
-    int decays = !t->no_decay && (t->role != MTL_TENSOR_BIAS || d->decay_biases);
     double steps = (double)o->steps[tensor];
-    mtl__update u;
-    memset(&u, 0, sizeof u);
-    u.rule = d->optimizer == MTL_OPTIMIZER_ADAMW ? MTL_OPTIMIZER_ADAM : d->optimizer;
-    u.nesterov = d->nesterov;
+    mtl__update u = o->rule;
     u.first = o->steps[tensor] == 1;
     u.lr = lr * (double)t->rate;
-    u.momentum = mtl__as_written(d->momentum);
-    u.beta1 = mtl__as_written(d->beta1);
-    u.beta2 = mtl__as_written(d->beta2);
-    u.epsilon = mtl__as_written(d->epsilon);
     u.correction1 = 1 - pow(u.beta1, steps);
     u.correction2 = 1 - pow(u.beta2, steps);
     u.scale = scale;
-    u.limit = (double)d->clip_value;
-    u.l2 = decays ? mtl__as_written(d->l2) : 0;
-    u.l1 = decays ? mtl__as_written(d->l1) : 0;
-    u.decay = decays ? mtl__as_written(d->decay) : 0;
+    if (t->no_decay || (t->role == MTL_TENSOR_BIAS && !o->desc->decay_biases)) u.l2 = u.l1 = u.decay = 0;
     return u;
 }
 

@@ -33,6 +33,7 @@ static           gcc                     tests       -std=c99 -O1 -Wall -Wextra 
 decimal-comma    gcc                     comma       -std=c99 -O1
 no-simd          gcc                     tests       -std=c99 -O2 -DMTL_NO_SIMD
 double           clang                   tests       -std=c99 -O2 -DMTL_REAL=double
+avx512-emulated  gcc                     emulated    -std=c99 -O1 -Wno-psabi -DTEST_EMULATE_AVX512
 '
 
 # ---- how a configuration is built and run: COMPILER OPTIONS..., in its own folder $here ----------------------------
@@ -53,6 +54,12 @@ races()
 smoke()
 {
     "$@" -I. -pthread -o "$here/smoke" tests/smoke.c -lm && limited "$here/smoke"
+}
+
+# The AVX-512 kernels made out of AVX2; a processor without AVX2 would run none of them.
+emulated()
+{
+    tests "$@" && grep -q '^isas:.* avx512 ' "$here/run"
 }
 
 # The implementation in one unit, its use in another.

@@ -17,12 +17,18 @@
    has been trained, and saving is atomic, so there is never anything to undo. What a command reads lives until it ends. */
 
 #define _POSIX_C_SOURCE 200809L
+#ifdef __linux__
+#define _GNU_SOURCE                         /* sched_getaffinity */
+#endif
 
 #include <ctype.h>
 #include <errno.h>
 #include <float.h>
 #include <limits.h>
 #include <math.h>
+#ifdef __linux__
+#include <sched.h>
+#endif
 #include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -31,6 +37,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "mtl_rnn.h"
@@ -141,7 +148,7 @@ static void *checked_realloc(void *memory, size_t bytes)
 }
 
 /* ==================================================================================================================
-   2  names         growing arrays and string maps (stb_ds), and the nearest name to a misspelt one
+   2  names         growing arrays (stb_ds), sets of strings, and the nearest name to a misspelt one
    ================================================================================================================== */
 
 #if defined(__GNUC__) || defined(__clang__)
@@ -160,29 +167,114 @@ static void *checked_realloc(void *memory, size_t bytes)
 #define STB_DS_IMPLEMENTATION
 #include "stb_ds.h"
 
-/* Distinct strings, numbered from 0 in the order in which they were added; `value` counts what its owner wants counted. */
-typedef struct name { char *key; size_t value; } name;
-
-/* Number of text, or -1. */
-static ptrdiff_t names_find(name **names, const char *text)
-{
-    return *names ? shgeti(*names, text) : -1;
-}
-
-/* Number of text, which is added if it is new. */
-static size_t names_add(name **names, const char *text)
-{
-    ptrdiff_t found;
-    if (!*names) sh_new_arena(*names);
-    found = shgeti(*names, text);
-    if (found >= 0) return (size_t)found;
-    shput(*names, text, 0);
-    return shlenu(*names) - 1;
-}
-
 #if defined(__GNUC__) || defined(__clang__)
 #pragma GCC diagnostic pop
 #endif
+
+/* Distinct strings, numbered from 0 in the order in which they were added; all zero is an empty set. Every token of a data
+   file is looked up here: open addressing with linear probing, at most half full, so that most look-ups touch one slot and one string. */
+typedef struct name { const char *key; size_t value; } name;            /* value: what its owner wants counted */
+typedef struct name_slot { const char *key; uint32_t hash, number; } name_slot;     /* key NULL: free */
+typedef struct names {
+    name *list;                             /* a growing array */
+    name_slot *slots;                       /* [slot_count] a power of two */
+    size_t slot_count;
+    char *room;                             /* where the next string is kept, and how many bytes are left there */
+    size_t room_bytes;
+} names;
+
+/* Eight bytes at a time; the last ones overlap those before, so that no byte is taken alone. A multiplication spreads the bits
+   upwards, a shift brings them down to where they are used (as wyhash does). */
+static uint32_t hash_text(const char *text, size_t length)
+{
+    uint64_t hash = length, piece = 0;
+    uint32_t first, last;
+    if (length >= 8) {
+        size_t i;
+        for (i = 0; i + 8 < length; i += 8) {
+            memcpy(&piece, text + i, 8);
+            hash = (hash ^ piece) * 0x9e3779b97f4a7c15u;
+            hash ^= hash >> 32;
+        }
+        memcpy(&piece, text + length - 8, 8);
+    } else if (length >= 4) {
+        memcpy(&first, text, 4);
+        memcpy(&last, text + length - 4, 4);
+        piece = (uint64_t)last << 32 | first;
+    } else if (length) {
+        piece = (uint64_t)(unsigned char)text[0] << 16 | (uint64_t)(unsigned char)text[length / 2] << 8 |
+                (unsigned char)text[length - 1];
+    }
+    hash = (hash ^ piece) * 0x9e3779b97f4a7c15u;
+    return (uint32_t)(hash >> 32);
+}
+
+/* The slot of a string, or the free one where it belongs. text ends in 0. */
+static name_slot *names_slot(const names *in, const char *text, uint32_t hash)
+{
+    size_t mask = in->slot_count - 1, i = hash & mask;
+    while (in->slots[i].key && (in->slots[i].hash != hash || strcmp(in->slots[i].key, text) != 0)) i = (i + 1) & mask;
+    return &in->slots[i];
+}
+
+/* Tells the processor that text[length] will be looked up soon. The slots of a large vocabulary lie in main memory: the
+   look-ups of a whole sentence wait for it once instead of once for each word. */
+static void names_expect(const names *in, const char *text, size_t length)
+{
+#if defined(__GNUC__) || defined(__clang__)
+    if (in->slot_count) __builtin_prefetch(&in->slots[hash_text(text, length) & (in->slot_count - 1)]);
+#else
+    (void)in, (void)text, (void)length;
+#endif
+}
+
+static void names_grow(names *in)
+{
+    name_slot *old = in->slots;
+    size_t count = in->slot_count, i, k;
+    in->slot_count = count ? 2 * count : 64;
+    in->slots = (name_slot *)checked_realloc(NULL, in->slot_count * sizeof *in->slots);
+    memset(in->slots, 0, in->slot_count * sizeof *in->slots);
+    for (i = 0; i < count; i++) {
+        if (!old[i].key) continue;
+        for (k = old[i].hash & (in->slot_count - 1); in->slots[k].key;) k = (k + 1) & (in->slot_count - 1);
+        in->slots[k] = old[i];
+    }
+    free(old);
+}
+
+/* A copy of a string that lives until the program ends. */
+static const char *names_keep(names *in, const char *text, size_t length)
+{
+    enum { ROOM = 1 << 16 };
+    char *copy;
+    if (in->room_bytes <= length) {
+        in->room_bytes = length < ROOM ? ROOM : length + 1;
+        in->room = (char *)checked_realloc(NULL, in->room_bytes);
+    }
+    copy = in->room;
+    memcpy(copy, text, length + 1);
+    in->room += length + 1;
+    in->room_bytes -= length + 1;
+    return copy;
+}
+
+/* Number of text[length], which ends in 0; it is added if it is new. */
+static size_t names_add(names *in, const char *text, size_t length)
+{
+    uint32_t hash = hash_text(text, length);
+    name added = { 0 };
+    name_slot *slot;
+    if (2 * arrlenu(in->list) >= in->slot_count) names_grow(in);
+    slot = names_slot(in, text, hash);
+    if (!slot->key) {
+        slot->key = added.key = names_keep(in, text, length);
+        slot->hash = hash;
+        slot->number = (uint32_t)arrlenu(in->list);
+        arrput(in->list, added);
+    }
+    return slot->number;
+}
 
 /* Number of insertions, deletions and replacements of a byte that turn a into b (Levenshtein 1966); long names are cut. */
 static size_t edit_distance(const char *a, const char *b)
@@ -240,6 +332,7 @@ typedef struct source {
     const char *path;
     char *bytes;                            /* the file and a 0 */
     size_t size, next;                      /* where the next line begins */
+    int is_text;                            /* all of the file is valid: no line need be checked */
     char *line;                             /* the current line, ends in 0 */
     size_t length, number;                  /* of the current line; the first is 1 */
 } source;
@@ -268,10 +361,13 @@ static source source_open(const char *path)
 {
     enum { CHUNK = 1 << 16 };
     source in = { 0 };
+    struct stat status;
     size_t got;
     FILE *file = strcmp(path, "-") ? fopen(path, "rb") : stdin;
     in.path = strcmp(path, "-") ? path : "standard input";
     if (!file) fail("%s: cannot be opened: %s", in.path, strerror(errno));
+    if (fstat(fileno(file), &status) == 0 && S_ISREG(status.st_mode) && status.st_size > 0)
+        arrsetcap(in.bytes, (size_t)status.st_size + CHUNK + 1);
     do {
         arrsetcap(in.bytes,
                   arrlenu(in.bytes) + CHUNK > arrcap(in.bytes) ? 2 * arrlenu(in.bytes) + CHUNK : arrcap(in.bytes));
@@ -282,6 +378,7 @@ static source source_open(const char *path)
     if (file != stdin) fclose(file);
     in.size = arrlenu(in.bytes);
     arrput(in.bytes, '\0');
+    in.is_text = !memchr(in.bytes, '\0', in.size) && mtl_text_valid(in.bytes, in.size) == in.size;
     if (in.size >= 3 && memcmp(in.bytes, "\xef\xbb\xbf", 3) == 0) in.next = 3;
     return in;
 }
@@ -305,7 +402,7 @@ static void set_line(source *in, char *begin, size_t length)
     if (length && begin[length - 1] == '\n') length--;
     if (length && begin[length - 1] == '\r') length--;
     in->length = length;
-    check_text(in);
+    if (!in->is_text) check_text(in);
     begin[length] = '\0';
 }
 
@@ -324,7 +421,9 @@ static int source_line(source *in)
 /* 1 when only line ends are left. */
 static int source_at_end(const source *in)
 {
-    return in->bytes[in->next + strspn(in->bytes + in->next, "\r\n")] == '\0';
+    const char *next = in->bytes + in->next;
+    while (*next == '\r' || *next == '\n') next++;
+    return *next == '\0';
 }
 
 static void source_close(source *in)
@@ -335,14 +434,22 @@ static void source_close(source *in)
 /* Cuts text at every separator; the pieces are written over the array `pieces`. */
 static void split(char *text, char separator, char ***pieces)
 {
-    arrsetlen(*pieces, 0);
+    char **list = *pieces;
+    size_t count = 0, most = arrcap(list);
     for (;;) {
         char *end = strchr(text, separator);
-        arrput(*pieces, text);
-        if (!end) return;
+        if (count == most) {
+            arrsetlen(list, count);         /* what arrsetcap keeps */
+            arrsetcap(list, most ? 2 * most : 64);
+            most = arrcap(list);
+        }
+        list[count++] = text;
+        if (!end) break;
         *end = '\0';
         text = end + 1;
     }
+    arrsetlen(list, count);
+    *pieces = list;
 }
 
 /* A number as our own reader understands it, in every locale; anything else ends the program. */
@@ -374,7 +481,7 @@ static int kind_is_real(int kind) { return kind == REAL || kind == REALS; }
 typedef struct task {
     const char *name;
     int kind;
-    name *labels;                           /* in the order of the model's classes */
+    names labels;                           /* in the order of the model's classes */
     size_t classes;                         /* how many of them there were when the corpus was closed */
     size_t items;                           /* labelled items in the training data */
     const char *path;                       /* where the task was first seen */
@@ -394,11 +501,12 @@ typedef struct target {
 
 typedef struct dataset {
     const char *path;
+    size_t bytes;                           /* of the file */
     int *lengths;                           /* [B] */
     size_t rows;                            /* N */
     int *words;                             /* [N] numbers in corpus->words */
     mtl_real *features;                     /* [N][F] */
-    name *sequences;                        /* [B] names of the sequences of a CSV file */
+    names sequences;                        /* [B] names of the sequences of a CSV file */
     target *targets;
     mtl_input *batch_inputs;                /* what section 10 makes of it for a model */
     mtl_target *batch_targets;
@@ -407,15 +515,15 @@ typedef struct dataset {
 
 typedef struct corpus {
     task *tasks;
-    name *words;                            /* as they stand in the files; value: how often in the training data */
+    names words;                            /* as they stand in the files; value: how often in the training data */
     char **only;                            /* --only: the tasks that count; empty: all */
-    name *left_out;                         /* the tasks of the data that it leaves out, for suggestions */
+    names left_out;                         /* the tasks of the data that it leaves out, for suggestions */
     const char *sequence;                   /* CSV: the column that names a row's sequence; NULL: a file is one sequence */
     char **features;                        /* CSV: the columns of the input */
     size_t max_tokens;
-    int closed;
+    int closed, quiet;
     dataset *train, *valid;
-    name *vocabulary;                       /* of a new model, word 0 is "<unk>" */
+    names vocabulary;                       /* of a new model, word 0 is "<unk>" */
 } corpus;
 
 static task *corpus_find(const corpus *all, const char *text)
@@ -447,7 +555,7 @@ static int is_listed(char **list, const char *text)
 static int is_left_out(corpus *all, const char *text)
 {
     if (!arrlenu(all->only) || is_listed(all->only, text)) return 0;
-    names_add(&all->left_out, text);
+    names_add(&all->left_out, text, strlen(text));
     return 1;
 }
 
@@ -502,14 +610,14 @@ static int corpus_task(corpus *all, const source *in, const char *where, const c
 /* Class of a label. */
 static int read_label(corpus *all, task *of, const source *in, const char *text)
 {
-    size_t label;
+    size_t label, length = strlen(text);
     if (!all->closed) {
         of->items++;
-        return (int)names_add(&of->labels, text);
+        return (int)names_add(&of->labels, text, length);
     }
-    label = names_add(&of->labels, text);
+    label = names_add(&of->labels, text, length);
     if (label < of->classes) return (int)label;
-    if (!of->unseen++) of->first_unseen = of->labels[label].key, of->first_unseen_line = in->number;
+    if (!of->unseen++) of->first_unseen = of->labels.list[label].key, of->first_unseen_line = in->number;
     return MTL_UNKNOWN_LABEL;
 }
 
@@ -546,8 +654,8 @@ static int read_word(corpus *all, const source *in, const char *text)
     if (length > LONGEST_WORD)
         fail_at(in, text, "a token of %zu bytes; expected at most %d: are the tokens separated by spaces?", length,
                 (int)LONGEST_WORD);
-    word = names_add(&all->words, text);
-    if (!all->closed) all->words[word].value++;
+    word = names_add(&all->words, text, length);
+    if (!all->closed) all->words.list[word].value++;
     return (int)word;
 }
 
@@ -632,12 +740,16 @@ static void read_tsv_header(corpus *all, dataset *set, source *in, tsv *table)
 /* The tokens of a text; returns how many. */
 static size_t read_tokens(corpus *all, dataset *set, const source *in, char *cell, char ***pieces)
 {
-    size_t i;
+    size_t i, count;
+    int *words;
     if (!*cell) fail_at(in, cell, "an empty text; expected at least one token: remove the row");
     split(cell, ' ', pieces);
-    for (i = 0; i < arrlenu(*pieces); i++) arrput(set->words, read_word(all, in, (*pieces)[i]));
-    end_sequence(all, set, in, cell, arrlenu(*pieces));
-    return arrlenu(*pieces);
+    count = arrlenu(*pieces);
+    for (i = 0; i + 1 < count; i++) names_expect(&all->words, (*pieces)[i], (size_t)((*pieces)[i + 1] - (*pieces)[i]) - 1);
+    words = arraddnptr(set->words, count);
+    for (i = 0; i < count; i++) words[i] = read_word(all, in, (*pieces)[i]);
+    end_sequence(all, set, in, cell, count);
+    return count;
 }
 
 /* A cell of a step task: one item for each token, or `_` for all of them. */
@@ -686,6 +798,7 @@ static dataset read_tsv(corpus *all, const char *path)
     arrfree(table.columns);
     arrfree(table.cells);
     arrfree(table.pieces);
+    set.bytes = in.size;
     source_close(&in);
     return set;
 }
@@ -720,20 +833,25 @@ static void read_conllu_target(corpus *all, target *to, const source *in, int co
     else arrput(to->labels, MTL_MISSING);
 }
 
+/* 1 when text is the number, written without a sign or leading zeros; number > 0. */
+static int is_whole(const char *text, size_t number)
+{
+    const char *end = text + strlen(text);
+    for (; number && end > text && end[-1] == (char)('0' + number % 10); number /= 10) end--;
+    return !number && end == text;
+}
+
 /* One line of a sentence; returns 1 when it is a word. */
 static int read_conllu_word(corpus *all, dataset *set, const source *in, char **cells, size_t words)
 {
     const char *id = cells[0];
-    char expected[24];
     int column;
     if (arrlenu(cells) != CONLLU_COLUMNS)
         fail_at(in, NULL, "%zu columns; expected the 10 of CoNLL-U, separated by tabs, or an empty line between sentences",
                 arrlenu(cells));
     if (isdigit((unsigned char)*id) && strpbrk(id, "-.")) return 0;        /* multi-word token or empty node */
-    snprintf(expected, sizeof expected, "%zu", words + 1);
-    if (strcmp(id, expected) != 0)
-        fail_at(in, id, "the word's number is '%.20s'; expected %s (sentences are separated by an empty line)", id,
-                expected);
+    if (!is_whole(id, words + 1))
+        fail_at(in, id, "the word's number is '%.20s'; expected %zu (sentences are separated by an empty line)", id, words + 1);
     arrput(set->words, read_word(all, in, cells[CONLLU_FORM]));
     for (column = 0; column < CONLLU_TASKS; column++)
         read_conllu_target(all, &set->targets[column], in, column, cells[conllu_tasks[column].cell]);
@@ -765,6 +883,7 @@ static dataset read_conllu(corpus *all, const char *path)
     for (i = CONLLU_TASKS; i-- > 0;)
         if (set.targets[i].task < 0) arrfree(set.targets[i].labels), arrdel(set.targets, i);
     arrfree(cells);
+    set.bytes = in.size;
     source_close(&in);
     return set;
 }
@@ -792,10 +911,11 @@ typedef struct csv {
 static char *cut_csv_cell(const source *in, char *text, char **cell)
 {
     char *to, *end;
-    text += strspn(text, " ");
+    while (*text == ' ') text++;
     if (*text != '"') {
         *cell = text;
-        end = text + strcspn(text, ",");
+        end = strchr(text, ',');
+        if (!end) end = text + strlen(text);
         for (to = end; to > text && to[-1] == ' '; to--) { }
     } else {
         *cell = to = text + 1;
@@ -871,10 +991,10 @@ static void read_csv_header(const corpus *all, dataset *set, csv *table)
 static size_t read_csv_sequence(const corpus *all, dataset *set, csv *table)
 {
     const char *text = table->sequence >= 0 ? table->cells[table->sequence] : set->path;
-    size_t known = set->sequences ? shlenu(set->sequences) : 0, sequence, i;
+    size_t known = arrlenu(set->sequences.list), sequence, i;
     if (!*text)
         fail_at(&table->in, text, "an empty cell in column %s; expected the name of the row's sequence", all->sequence);
-    sequence = names_add(&set->sequences, text);
+    sequence = names_add(&set->sequences, text, strlen(text));
     for (i = 0; i < arrlenu(set->targets) && sequence == known; i++) arrput(table->lines, 0);
     if (sequence == known) arrput(table->rows, 0);
     for (i = 0; i < arrlenu(set->targets) && sequence == known; i++) {
@@ -956,7 +1076,7 @@ static void read_csv_row(corpus *all, dataset *set, csv *table)
 /* Rows in the order of their sequences: order[k] is the row that becomes the k-th. Fills set->lengths. */
 static size_t *group_rows(const corpus *all, dataset *set, const csv *table)
 {
-    size_t i, sum = 0, sequences = shlenu(set->sequences), rows = arrlenu(table->row_sequence), *order = NULL, *next = NULL;
+    size_t i, sum = 0, sequences = arrlenu(set->sequences.list), rows = arrlenu(table->row_sequence), *order = NULL, *next = NULL;
     arrsetlen(next, sequences);
     arrsetlen(order, rows);
     for (i = 0; i < sequences; i++) {
@@ -1012,6 +1132,7 @@ static dataset read_csv(corpus *all, const char *path)
     arrfree(table.row_sequence);
     arrfree(table.rows);
     arrfree(table.lines);
+    set.bytes = table.in.size;
     source_close(&table.in);
     return set;
 }
@@ -1022,16 +1143,32 @@ static int ends_with(const char *text, const char *end)
     return length >= tail && strcmp(text + length - tail, end) == 0;
 }
 
+static double clock_seconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+enum { LARGE_FILE = 16000000 };             /* bytes from which on a user may wonder how long reading takes */
+
+static void report_read(const corpus *all, const dataset *set, double seconds)
+{
+    if (set->bytes >= LARGE_FILE && !all->quiet) say("%s: %.1f MB read in %.3f s", set->path, (double)set->bytes * 1e-6, seconds);
+}
+
 /* Reads a file in the form that its name and the options tell, and adds it to `sets`. */
 static void read_dataset(corpus *all, const char *path, int frames, dataset **sets)
 {
     int conllu = ends_with(path, ".conllu") || ends_with(path, ".conll");
+    double begin = clock_seconds();
     dataset set;
     if (!frames && ends_with(path, ".csv"))
         fail_usage("%s: CSV files hold rows of numbers: give them with --frames, --features and --task", path);
     if (frames) set = read_csv(all, path);
     else if (conllu) set = read_conllu(all, path);
     else set = read_tsv(all, path);
+    report_read(all, &set, clock_seconds() - begin);
     report_unseen(all, path);
     arrput(*sets, set);
 }
@@ -1051,7 +1188,7 @@ static void corpus_close(corpus *all)
     size_t i;
     const char **known = corpus_task_names(all);
     all->closed = 1;
-    for (i = 0; all->left_out && i < shlenu(all->left_out); i++) arrput(known, all->left_out[i].key);
+    for (i = 0; i < arrlenu(all->left_out.list); i++) arrput(known, all->left_out.list[i].key);
     for (i = 0; i < arrlenu(all->only); i++)
         if (!corpus_find(all, all->only[i]))
             fail("--only %s: no such task in the data%s", all->only[i], suggestion(all->only[i], known));
@@ -1062,7 +1199,7 @@ static void corpus_close(corpus *all)
         if (!of->items)
             fail("%s:1:1: task %s has no labels at all in the training data; label some, or leave it out with --only",
                  of->path, of->name);
-        of->classes = of->labels ? shlenu(of->labels) : 0;
+        of->classes = arrlenu(of->labels.list);
     }
     arrfree(known);
 }
@@ -1227,11 +1364,21 @@ static void set_field(settings *given, const char *option, const char *path, con
     else set_member(option, field, (char *)given + in->offset, text);
 }
 
+/* Processors that this process may use: taskset and containers give it fewer than the machine has. */
+static long usable_processors(void)
+{
+#ifdef __linux__
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set);
+#endif
+    return sysconf(_SC_NPROCESSORS_ONLN);
+}
+
 static void settings_init(settings *given, int command)
 {
     size_t i;
     char threads[24];
-    long processors = sysconf(_SC_NPROCESSORS_ONLN);
+    long processors = usable_processors();
     memset(given, 0, sizeof *given);
     given->command = command;
     given->min_count = 1;
@@ -1563,10 +1710,10 @@ static void apply_clamps(const settings *given, corpus *all)
    normalisation, so that training, evaluation and C programs read text alike. */
 static int *word_ids(corpus *all, const mtl_model *model, int input)
 {
-    size_t i, count = all->words ? shlenu(all->words) : 0;
+    size_t i, count = arrlenu(all->words.list);
     int *ids = NULL;
     arrsetlen(ids, count);
-    for (i = 0; i < count; i++) ids[i] = mtl_model_word(model, input, all->words[i].key, strlen(all->words[i].key));
+    for (i = 0; i < count; i++) ids[i] = mtl_model_word(model, input, all->words.list[i].key, strlen(all->words.list[i].key));
     return ids;
 }
 
@@ -1883,33 +2030,35 @@ static void check_output(const settings *given, const char *path, const char *sh
 /* The words that the model will know: word 0 stands for all others. */
 static void make_vocabulary(const settings *given, corpus *all)
 {
-    name *counted = NULL;
+    names counted = { 0 };
     char *text = NULL;
     size_t i, same;
-    for (i = 0; i < shlenu(all->words); i++) {
-        const char *word = all->words[i].key;
+    for (i = 0; i < arrlenu(all->words.list); i++) {
+        const char *word = all->words.list[i].key;
         size_t length = strlen(word);
         arrsetlen(text, 2 * length + 1);
         mtl_text_normalise(word, length, given->input.lowercase, given->input.digits, text, 2 * length + 1);
-        same = names_add(&counted, text);
-        counted[same].value += all->words[i].value;
+        same = names_add(&counted, text, strlen(text));
+        counted.list[same].value += all->words.list[i].value;
     }
-    names_add(&all->vocabulary, "<unk>");
-    for (i = 0; i < shlenu(counted); i++)
-        if (counted[i].value >= (size_t)given->min_count) names_add(&all->vocabulary, counted[i].key);
-    if (shlenu(all->vocabulary) < 2)
+    names_add(&all->vocabulary, "<unk>", 5);
+    for (i = 0; i < arrlenu(counted.list); i++)
+        if (counted.list[i].value >= (size_t)given->min_count)
+            names_add(&all->vocabulary, counted.list[i].key, strlen(counted.list[i].key));
+    if (arrlenu(all->vocabulary.list) < 2)
         fail("the vocabulary is empty: no word occurs %lld times in the training data; lower --min-count",
              given->min_count);
-    shfree(counted);
+    free(counted.slots);
+    arrfree(counted.list);
     arrfree(text);
 }
 
-/* The keys of a map in their order. A growing array of the caller's. */
-static const char **name_list(const name *names)
+/* The strings of a set in their order. A growing array of the caller's. */
+static const char **name_list(const names *of)
 {
     const char **list = NULL;
-    size_t i, count = names ? shlenu(names) : 0;
-    for (i = 0; i < count; i++) arrput(list, names[i].key);
+    size_t i;
+    for (i = 0; i < arrlenu(of->list); i++) arrput(list, of->list[i].key);
     return list;
 }
 
@@ -1976,7 +2125,7 @@ static void check_memory(const mtl_model_desc *desc)
 
 static mtl_model *create_model(const settings *given, corpus *all)
 {
-    const char **words = name_list(all->vocabulary), ***labels = NULL;
+    const char **words = name_list(&all->vocabulary), ***labels = NULL;
     mtl_input_desc input = make_input_desc(given, all, words);
     mtl_task_desc *tasks = NULL;
     mtl_model_desc desc = given->model;
@@ -1984,7 +2133,7 @@ static mtl_model *create_model(const settings *given, corpus *all)
     mtl_model *model;
     size_t i;
     for (i = 0; i < arrlenu(all->tasks); i++) {
-        arrput(labels, name_list(all->tasks[i].labels));
+        arrput(labels, name_list(&all->tasks[i].labels));
         arrput(tasks, make_task_desc(given, &all->tasks[i], labels[i]));
     }
     desc.inputs = &input;
@@ -2211,6 +2360,7 @@ static void read_training_data(const settings *given, corpus *all)
     all->only = given->only;
     all->sequence = given->sequence;
     all->features = given->features;
+    all->quiet = given->quiet;
     all->max_tokens = (size_t)given->max_tokens;
     for (i = 0; i < arrlenu(given->tasks); i++) {
         const char *fault = "is not of the form NAME:KIND";
@@ -2248,7 +2398,7 @@ static void print_start(const settings *given, const corpus *all, mtl_model *mod
     for (i = 0; i < arrlenu(all->train); i++) sequences += arrlenu(all->train[i].lengths), rows += all->train[i].rows;
     if (given->quiet) return;
     printf("%zu sequences, %zu %s", sequences, rows, all->features ? "rows" : "tokens");
-    if (all->vocabulary) printf(", %zu words", shlenu(all->vocabulary));
+    if (arrlenu(all->vocabulary.list)) printf(", %zu words", arrlenu(all->vocabulary.list));
     printf("; tasks:");
     for (i = 0; i < arrlenu(all->tasks); i++) {
         printf("%s %s %s", i ? "," : "", all->tasks[i].name, kind_names[all->tasks[i].kind]);
@@ -2392,7 +2542,10 @@ static void corpus_from_model(const settings *given, corpus *all, const mtl_mode
             fail("%s: task %s has %d numbers for each item; the command reads one", given->model_path, of.name,
                  desc->tasks[i].width);
         for (label = 0; label < desc->tasks[i].classes && !kind_is_real(of.kind); label++)
-            names_add(&of.labels, label_text(model, (int)i, label, number));
+{
+            const char *text = label_text(model, (int)i, label, number);
+            names_add(&of.labels, text, strlen(text));
+        }
         of.classes = (size_t)desc->tasks[i].classes;
         arrput(all->tasks, of);
     }
@@ -2626,7 +2779,7 @@ static void predict_frames(const settings *given, corpus *all, mtl_model *model,
             mtl_batch one = one_sequence(&batch, desc, s, row, inputs);
             mtl_predict(predictor, &one, answers, &err);
             check(&err);
-            print_answers(given, all, model, "sequence", all->valid[i].sequences[s].key, answers);
+            print_answers(given, all, model, "sequence", all->valid[i].sequences.list[s].key, answers);
             row += (size_t)batch.lengths[s];
         }
     }

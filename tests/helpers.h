@@ -13,6 +13,18 @@ static int test_quick(void)
 /* Random cases to run where n are run in full: a tenth when in a hurry, at least one. */
 static int test_cases(int n) { return test_quick() ? (n + 9) / 10 : n; }
 
+/* Instruction sets and precisions whose kernels tests called, for the line that tests/main.c ends with. */
+static int test_executed_isas[MTL_ISA_COUNT];
+static char test_executed_precisions[64];
+
+static void test_executed(int isa, const char *precision)
+{
+    char word[16];
+    test_executed_isas[isa] = 1;
+    snprintf(word, sizeof word, " %s", precision);
+    if (!strstr(test_executed_precisions, word)) strcat(test_executed_precisions, word);
+}
+
 /* ---- random numbers: a sequence of its own for every test, the same in every run --------------------------------- */
 
 typedef struct test_random { unsigned long long state; } test_random;

@@ -7,6 +7,9 @@
        MTL_TEST_ONLY="tape train"    only tests/test_tape.c and tests/test_train.c
        TMPDIR                        the only folder that is written to (/tmp), under names of this process; left clean
 
+   Compiled with -DTEST_EMULATE_AVX512, the AVX-512 kernels run on any x86 that has AVX2 (tests/avx512_emulation.h). The last line
+   names the instruction sets and the precisions whose kernels were called.
+
    The status is 0 when all tests passed. */
 #define _POSIX_C_SOURCE 200809L
 #include <setjmp.h>
@@ -28,6 +31,12 @@ static void counted_free(void *memory);
 #define MTL_MALLOC(bytes) counted_malloc(bytes)
 #define MTL_FREE(memory) counted_free(memory)
 
+#ifdef TEST_EMULATE_AVX512
+#  include "avx512_emulation.h"
+#  define TEST_EMULATED 1
+#else
+#  define TEST_EMULATED 0
+#endif
 #define MTL_RNN_IMPLEMENTATION
 #include "mtl_rnn.h"
 
@@ -107,7 +116,7 @@ int main(void)
 #define TEST_ROW(word, WORD) { #word, run_##word },
         TEST_FILES(TEST_ROW)
     };
-    int failed = 0;
+    int failed = 0, isa;
     size_t i;
     setvbuf(stdout, NULL, _IOLBF, 0);       /* a crash loses nothing, and the order with standard error stays */
     for (i = 0; i < sizeof files / sizeof files[0]; i++) {
@@ -117,5 +126,10 @@ int main(void)
         if (getenv("MTL_TEST_VERBOSE"))
             printf("%s: %.2f s of processor time\n", files[i].word, (double)(clock() - start) / CLOCKS_PER_SEC);
     }
+    printf("isas:");
+    for (isa = 0; isa < MTL_ISA_COUNT; isa++)
+        if (test_executed_isas[isa])
+            printf(" %s%s", mtl__isa_name(isa), isa == MTL_ISA_AVX512 && TEST_EMULATED ? " (emulated)" : "");
+    printf("  precisions:%s\n", test_executed_precisions);
     return failed != 0;
 }

@@ -95,7 +95,12 @@ static void kernels_assert_near(double got, double expected, double tolerance, c
     if (kernels_is_nan(bits) || !(fabs(got - expected) <= tolerance)) fail_msg("%s: %.9g, expected %.9g +- %.2g", what, got, expected, tolerance);
 }
 
-static const mtl__kernels *kernels_of(int isa) { return mtl__kernels_choose(isa); }
+static const mtl__kernels *kernels_of(int isa)
+{
+    const mtl__kernels *k = mtl__kernels_choose(isa);
+    if (k) test_executed(k->isa, MTL__REAL_IS_DOUBLE ? "f64" : "f32");
+    return k;
+}
 #define KERNELS_EACH(k) \
     for (isa = MTL_ISA_SCALAR; isa < MTL_ISA_COUNT; isa++) \
         if ((k = kernels_of(isa)) != NULL)
@@ -320,7 +325,7 @@ static void test_kernels_softmax(void **state)
         const size_t rows = 1 + kernels_below(5), classes = round < 70 ? (size_t)(1 + round) : 300 + kernels_below(50);
         const double range = round % 3 == 0 ? 50 : 3;
         kernels_matrix x = kernels_random(rows, classes, kernels_stride_of(classes), range);
-        kernels_matrix p = kernels_create(rows, classes, kernels_stride_of(classes)), log_sum = kernels_create(1, rows, rows);
+        kernels_matrix p = kernels_create(rows, classes, kernels_stride_of(classes));
         KERNELS_EACH(k) {
             size_t row, j;
             mtl__softmax s;
@@ -331,23 +336,19 @@ static void test_kernels_softmax(void **state)
             s.x_stride = x.stride;
             s.p = p.data;
             s.p_stride = p.stride;
-            s.log_sum = log_sum.data;
             kernels_restore(&p);
             k->softmax(&s, 0, rows / 2);
             k->softmax(&s, rows / 2, rows);
             kernels_assert_inside(&p);
-            kernels_assert_inside(&log_sum);
             kernels_assert_unchanged(&x);
             for (row = 0; row < rows; row++) {
                 double sum = 0;
                 for (j = 0; j < classes; j++) sum += exp((double)x.data[row * x.stride + j]);
-                kernels_assert_near((double)log_sum.data[row], log(sum), KERNELS_EPSILON * (1 + fabs(log(sum))), "log of the sum");
                 for (j = 0; j < classes; j++)
                     kernels_assert_near((double)p.data[row * p.stride + j], exp((double)x.data[row * x.stride + j]) / sum, KERNELS_EPSILON, "softmax");
             }
             s.p = x.data;                                   /* in place */
             s.p_stride = x.stride;
-            s.log_sum = NULL;
             k->softmax(&s, 0, rows);
             kernels_assert_inside(&x);
             for (row = 0; row < rows; row++)
@@ -356,45 +357,90 @@ static void test_kernels_softmax(void **state)
         }
         kernels_destroy(&x);
         kernels_destroy(&p);
-        kernels_destroy(&log_sum);
     }
 }
 
-static void test_kernels_scale_rows(void **state)
+/* The cross-entropy of a row by its definition, in double: coefficients a, their sum, loss = -sum a log p. */
+static double kernels_cross_entropy(const mtl__cross_entropy *p, size_t row, double *a, double *sum_a, double *probability)
 {
+    const mtl_real *x = p->x + row * p->x_stride;
+    const size_t item = (size_t)p->items[row];
+    double largest = (double)x[0], sum = 0, loss = 0;
+    size_t c;
+    for (c = 0; c < p->classes; c++) largest = (double)x[c] > largest ? (double)x[c] : largest;
+    for (c = 0; c < p->classes; c++) sum += exp((double)x[c] - largest);
+    *sum_a = 0;
+    for (c = 0; c < p->classes; c++) {
+        const double hit = p->q ? (double)p->q[item * p->classes + c] : p->labels[item] == (int)c;
+        a[c] = (p->w ? (double)p->w[c] : 1.0) * ((1 - (double)p->smoothing) * hit + (double)p->smoothing / (double)p->classes);
+        *sum_a += a[c];
+        probability[c] = exp((double)x[c] - largest) / sum;
+        loss -= a[c] * ((double)x[c] - largest - log(sum));
+    }
+    return loss;
+}
+
+/* Labels and distributions, with and without class weights and smoothing; gradients that assign and that add. */
+static void test_kernels_cross_entropy(void **state)
+{
+    enum { ITEMS = 7 };
+    static double a[400], probability[400], loss[ITEMS];
     const mtl__kernels *k;
-    int isa, accumulate;
-    size_t width, row, j;
+    int isa, round, items[ITEMS], labels[ITEMS];
     (void)state;
-    for (width = 1; width <= 40; width++) {
-        const size_t rows = 1 + kernels_below(4);
-        kernels_matrix x = kernels_random(rows, width, kernels_stride_of(width), 1), y = kernels_random(rows, width, kernels_stride_of(width), 1);
-        kernels_matrix scale = kernels_random(1, rows, rows, 2);
-        for (accumulate = 0; accumulate < 2; accumulate++)
-            KERNELS_EACH(k) {
-                mtl__scale_rows s;
-                memset(&s, 0, sizeof s);
-                s.rows = rows;
-                s.width = width;
-                s.x = x.data;
-                s.x_stride = x.stride;
-                s.scale = scale.data;
-                s.y = y.data;
-                s.y_stride = y.stride;
-                s.accumulate = accumulate;
-                kernels_restore(&y);
-                k->scale_rows(&s, 0, rows);
-                kernels_assert_inside(&y);
-                for (row = 0; row < rows; row++)
-                    for (j = 0; j < width; j++) {
-                        const double old = (double)y.before[(size_t)(y.data - y.memory) + row * y.stride + j];
-                        kernels_assert_near((double)y.data[row * y.stride + j], (double)scale.data[row] * (double)x.data[row * x.stride + j] + accumulate * old,
-                                            3 * KERNELS_EPSILON, "scale_rows");
-                    }
+    for (round = 0; round < kernels_cases(160); round++) {
+        const size_t rows = 1 + kernels_below(ITEMS), classes = round % 80 < 70 ? (size_t)(1 + round % 80) : 300 + kernels_below(50);
+        const double range = round % 3 == 0 ? 60 : 3;
+        kernels_matrix x = kernels_random(rows, classes, kernels_stride_of(classes), range), q = kernels_random(ITEMS, classes, classes, 1);
+        kernels_matrix w = kernels_random(1, classes, classes, 1), kept = kernels_create(rows, 3, 3);
+        kernels_matrix dx = kernels_random(rows, classes, x.stride, 1);
+        size_t i, row, j;
+        for (i = 0; i < ITEMS; i++) {
+            items[i] = (int)kernels_below(ITEMS);
+            labels[i] = (int)kernels_below(classes);
+        }
+        KERNELS_EACH(k) {
+            mtl__cross_entropy s;
+            memset(&s, 0, sizeof s);
+            s.classes = classes;
+            s.x = x.data;
+            s.x_stride = x.stride;
+            s.items = items;
+            if (round % 2) s.q = q.data;
+            else s.labels = labels;
+            s.w = round / 2 % 2 ? w.data : NULL;
+            s.smoothing = round / 4 % 2 ? (mtl_real)0.2 : 0;
+            s.state = kept.data;
+            s.loss = loss;
+            s.dx = dx.data;
+            s.dx_stride = dx.stride;
+            s.factor = (mtl_real)0.75;
+            s.accumulate = round / 8 % 2;
+            kernels_restore(&kept);
+            kernels_restore(&dx);
+            k->cross_entropy_forward(&s, 0, rows / 2);
+            k->cross_entropy_forward(&s, rows / 2, rows);
+            k->cross_entropy_backward(&s, 0, rows);
+            kernels_assert_unchanged(&x);
+            kernels_assert_unchanged(&w);
+            kernels_assert_inside(&kept);
+            kernels_assert_inside(&dx);
+            for (row = 0; row < rows; row++) {
+                double sum_a, value = kernels_cross_entropy(&s, row, a, &sum_a, probability), size = 1;
+                for (j = 0; j < classes; j++) size += fabs(a[j]) * (2 * range + log((double)classes));
+                kernels_assert_near(loss[row], value, 4 * KERNELS_EPSILON * size, "cross-entropy");
+                for (j = 0; j < classes; j++) {
+                    const double old = s.accumulate ? (double)dx.before[(size_t)(dx.data - dx.memory) + row * dx.stride + j] : 0;
+                    kernels_assert_near((double)dx.data[row * dx.stride + j], old + 0.75 * (sum_a * probability[j] - a[j]),
+                                        8 * KERNELS_EPSILON * (1 + fabs(sum_a)), "gradient of the cross-entropy");
+                }
             }
+        }
         kernels_destroy(&x);
-        kernels_destroy(&y);
-        kernels_destroy(&scale);
+        kernels_destroy(&q);
+        kernels_destroy(&w);
+        kernels_destroy(&kept);
+        kernels_destroy(&dx);
     }
 }
 
@@ -1234,6 +1280,56 @@ static void test_kernels_update(void **state)
     }
 }
 
+/* A gradient that is not there counts as zeros, to the bit, and is not read. */
+static void test_kernels_update_without_gradient(void **state)
+{
+    const mtl__kernels *k;
+    int isa, round;
+    (void)state;
+    for (round = 0; round < kernels_cases(48); round++) {
+        const size_t n = 1 + kernels_below(40);
+        mtl__update u;
+        memset(&u, 0, sizeof u);
+        u.rule = MTL_OPTIMIZER_SGD + round % 4;
+        u.lr = 0.01;
+        u.momentum = round % 3 ? 0.9 : 0;
+        u.nesterov = round % 8 >= 4;
+        u.beta1 = 0.9;
+        u.beta2 = 0.999;
+        u.epsilon = 1e-8;
+        u.correction1 = u.correction2 = u.scale = 0.5;
+        u.limit = round % 7 ? 0 : 0.4;
+        u.l1 = round % 6 ? 0 : 0.01;
+        u.l2 = round % 4 == 1 ? 0.02 : 0;
+        KERNELS_EACH(k) {
+            kernels_matrix p = kernels_random(1, n, n, 1), m = kernels_random(1, n, n, 1), v = kernels_random(1, n, n, 1);
+            kernels_matrix zeros = kernels_create(1, n, n);
+            mtl_real *want = (mtl_real *)calloc(3 * n, sizeof *want);
+            size_t i;
+            for (i = 0; i < n; i++) {
+                v.data[i] *= v.data[i];
+                zeros.data[i] = 0;
+                want[i] = p.data[i];
+                want[n + i] = m.data[i];
+                want[2 * n + i] = v.data[i];
+            }
+            k->update(&u, n, want, zeros.data, want + n, want + 2 * n);
+            k->update(&u, n, p.data, NULL, m.data, v.data);
+            assert_memory_equal(p.data, want, n * sizeof *want);
+            assert_memory_equal(m.data, want + n, n * sizeof *want);
+            assert_memory_equal(v.data, want + 2 * n, n * sizeof *want);
+            kernels_assert_inside(&p);
+            kernels_assert_inside(&m);
+            kernels_assert_inside(&v);
+            free(want);
+            kernels_destroy(&p);
+            kernels_destroy(&m);
+            kernels_destroy(&v);
+            kernels_destroy(&zeros);
+        }
+    }
+}
+
 #define TEST_KERNELS \
     cmocka_unit_test(test_kernels_choice), \
     cmocka_unit_test(test_kernels_activations), \
@@ -1241,7 +1337,7 @@ static void test_kernels_update(void **state)
     cmocka_unit_test(test_kernels_activation_slopes), \
     cmocka_unit_test(test_kernels_arrays), \
     cmocka_unit_test(test_kernels_softmax), \
-    cmocka_unit_test(test_kernels_scale_rows), \
+    cmocka_unit_test(test_kernels_cross_entropy), \
     cmocka_unit_test(test_kernels_dropout), \
     cmocka_unit_test(test_kernels_packing), \
     cmocka_unit_test(test_kernels_product_forward), \
@@ -1250,4 +1346,5 @@ static void test_kernels_update(void **state)
     cmocka_unit_test(test_kernels_cell_forward), \
     cmocka_unit_test(test_kernels_cell_backward), \
     cmocka_unit_test(test_kernels_cell_nan), \
-    cmocka_unit_test(test_kernels_update)
+    cmocka_unit_test(test_kernels_update), \
+    cmocka_unit_test(test_kernels_update_without_gradient)

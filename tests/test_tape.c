@@ -273,6 +273,11 @@ static void tape_observe(void *user, const mtl_run *run, const mtl_activation *a
     assert_true(strlen(a->name) > 0 && strlen(a->name) < 64);
     assert_true(a->stride >= a->width);
     strcpy(seen->names[i], a->name);
+    for (s = 0; strstr(a->name, ".probabilities") && s < a->rows; s++) {
+        double sum = 0;
+        for (t = 0; t < a->width; t++) sum += (double)a->value[s * a->stride + t];
+        assert_true(fabs(sum - 1) < 1e-5);
+    }
     seen->values[i] = NULL;
     seen->widths[i] = a->width;
     seen->items[i] = a->rows;
@@ -382,7 +387,7 @@ static void test_tape_observes_training(void **state)
     mtl_batch two[2];
     const mtl_activation *a;
     tape_seen seen;
-    size_t i, words = 0;
+    size_t i, words = 0, probabilities = 0;
     (void)state;
     memset(&seen, 0, sizeof seen);
     test_problem_create(&p, &shape);
@@ -393,8 +398,12 @@ static void test_tape_observes_training(void **state)
     mtl_trainer_observe(trainer, tape_observe, &seen);
     mtl_train_gradients(trainer, two, 2, NULL, &err);
     TEST_FINE(&err);
-    for (i = 0; i < seen.count; i++) words += strcmp(seen.names[i], "words") == 0;
+    for (i = 0; i < seen.count; i++) {
+        words += strcmp(seen.names[i], "words") == 0;
+        probabilities += strcmp(seen.names[i], "tags.probabilities") == 0;
+    }
     assert_int_equal(words, 2);
+    assert_int_equal(probabilities, 2);
     (void)tape_seen_values(&seen, "encoder", p.data->rows, 12);
     for (a = mtl_trainer_run(trainer)->tape->activations; a && strcmp(a->name, "encoder") != 0; a = a->next) {}
     assert_non_null(a);                                                     /* of the last micro-batch, with its gradient */
