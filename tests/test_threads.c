@@ -300,13 +300,12 @@ static void test_threads_job_lists(void **state)
     static const size_t sizes[] = { 1, 24, 95, 96, 97, 192, 383, 384, 385, 481, 1024 };
     static const int threads[] = { 1, 2, 3, 8 };
     enum { PASSES = 3 * MTL__JOBS_PASSES, ROWS = 1024, WIDTH = 5 };
-    mtl_real *x = (mtl_real *)calloc(ROWS * 16, sizeof *x), *y = (mtl_real *)calloc(PASSES * ROWS * 16, sizeof *y), scale[ROWS];
+    mtl_real *x = (mtl_real *)calloc(ROWS * 16, sizeof *x), *y = (mtl_real *)calloc(PASSES * ROWS * 16, sizeof *y);
     size_t t, i, row;
     (void)state;
     assert_true(x && y);
     for (row = 0; row < ROWS; row++) {
-        scale[row] = (mtl_real)(row + 1);
-        for (i = 0; i < WIDTH; i++) x[row * 16 + i] = 1;
+        for (i = 0; i < WIDTH; i++) x[row * 16 + i] = (mtl_real)(row + 1);
     }
     for (t = 0; t < 4; t++) {
         mtl_error err = {0};
@@ -323,12 +322,12 @@ static void test_threads_job_lists(void **state)
         mtl__jobs_begin(&jobs, &run);
         for (i = 0; i < PASSES; i++) {
             size_t rows = sizes[i % 11];
-            mtl__scale_rows *s = &mtl__jobs_add_rows(&jobs, MTL__SCALE_ROWS, rows)->of.scale_rows;
+            mtl__dropout *s = &mtl__jobs_add_rows(&jobs, MTL__DROPOUT, rows)->of.dropout;     /* of rate 0: y += x */
+            memset(s, 0, sizeof *s);
             s->rows = rows;
             s->width = WIDTH;
             s->x = x;
             s->x_stride = s->y_stride = 16;
-            s->scale = scale;
             s->y = y + i * ROWS * 16;
             s->accumulate = 1;
         }
@@ -336,7 +335,7 @@ static void test_threads_job_lists(void **state)
         TEST_FINE(&err);
         for (i = 0; i < PASSES; i++)
             for (row = 0; row < ROWS; row++)
-                if (y[(i * ROWS + row) * 16] != (row < sizes[i % 11] ? scale[row] : 0))
+                if (y[(i * ROWS + row) * 16] != (row < sizes[i % 11] ? x[row * 16] : 0))
                     fail_msg("%d threads, pass %d: row %d of %d is %g", threads[t], (int)i, (int)row, (int)sizes[i % 11],
                              (double)y[(i * ROWS + row) * 16]);
         mtl__pool_destroy(pool);
