@@ -2636,6 +2636,7 @@ typedef struct mtl__update {
     X(double, sum_squares, (size_t n, const mtl_real *x)) \
     X(void, scale, (size_t n, mtl_real a, mtl_real *x)) \
     X(void, add_scaled, (size_t n, mtl_real a, const mtl_real *x, mtl_real *y)) \
+    X(void, add_rows, (size_t n, size_t count, const int *rows, mtl_real a, const mtl_real *x, size_t stride, int add, mtl_real *y)) \
     X(void, multiply_add, (size_t n, const mtl_real *a, const mtl_real *b, mtl_real *y))
 
 typedef struct mtl__kernels {
@@ -3586,6 +3587,24 @@ MTL__KERNEL void MTL__FN(mtl__add_scaled)(size_t n, mtl_real a, const mtl_real *
     size_t i;
     for (i = 0; i + MTL__LANES <= n; i += MTL__LANES) mtl__store(y + i, mtl__muladd(factor, mtl__load(x + i), mtl__load(y + i)));
     if (i < n) mtl__store_some(y + i, mtl__muladd(factor, mtl__load_some(x + i, n - i), mtl__load_some(y + i, n - i)), n - i);
+}
+
+/* y (+)= a * sum over i < count of x[rows[i]], rows in the order of the list: a row of an embedding's gradient. Bound: memory. */
+MTL__KERNEL void MTL__FN(mtl__add_rows)(size_t n, size_t count, const int *rows, mtl_real a, const mtl_real *x, size_t stride,
+                                        int add, mtl_real *y)
+{
+    const mtl__vec factor = mtl__all(a);
+    size_t i, k;
+    for (i = 0; i + MTL__LANES <= n; i += MTL__LANES) {
+        mtl__vec sum = add ? mtl__load(y + i) : mtl__all(0);
+        for (k = 0; k < count; k++) sum = mtl__muladd(factor, mtl__load(x + (size_t)rows[k] * stride + i), sum);
+        mtl__store(y + i, sum);
+    }
+    if (i < n) {
+        mtl__vec sum = add ? mtl__load_some(y + i, n - i) : mtl__all(0);
+        for (k = 0; k < count; k++) sum = mtl__muladd(factor, mtl__load_some(x + (size_t)rows[k] * stride + i, n - i), sum);
+        mtl__store_some(y + i, sum, n - i);
+    }
 }
 
 /* y += a b, element by element */
@@ -5082,27 +5101,15 @@ static void mtl__gradients_reset(mtl_gradients *g)
     }
 }
 
-/* Adds a row to a ROWS gradient; a row touched for the first time is cleared. */
-static void mtl__gradient_touch(mtl_gradients *g, const mtl_tensor *t, int row)
+/* Adds `count` rows, ascending and none of them in the list yet, to a ROWS gradient's list: merges from the end. */
+static void mtl__gradient_add_rows(mtl_gradients *g, const mtl_tensor *t, const int *fresh, size_t count)
 {
     mtl_gradient *gradient = &g->of[t->index];
-    if (g->touched[t->index][row]) return;
-    g->touched[t->index][row] = 1;
-    gradient->rows[gradient->row_count++] = row;
-    memset(gradient->value + (size_t)row * t->shape[1], 0, t->shape[1] * sizeof(mtl_real));
-}
-
-/* Shell's sort with Ciura's gaps: rows of a batch are few. */
-static void mtl__sort_ints(int *items, size_t n)
-{
-    static const size_t gaps[] = { 29524, 9841, 3280, 1093, 364, 121, 40, 13, 4, 1 };
-    size_t k, i, j;
-    for (k = 0; k < MTL__COUNT(gaps); k++)
-        for (i = gaps[k]; i < n; i++) {
-            int held = items[i];
-            for (j = i; j >= gaps[k] && items[j - gaps[k]] > held; j -= gaps[k]) items[j] = items[j - gaps[k]];
-            items[j] = held;
-        }
+    size_t old = gradient->row_count, to = old + count, k;
+    gradient->row_count = to;
+    for (k = 0; k < count; k++) g->touched[t->index][fresh[k]] = 1;
+    while (count)
+        gradient->rows[--to] = old && gradient->rows[old - 1] > fresh[count - 1] ? gradient->rows[--old] : fresh[--count];
 }
 
 /* ROWS + DENSE = DENSE: rows that were not touched become zero. */
@@ -7018,7 +7025,6 @@ typedef struct mtl__embedding_data {
     int padding_zero;
     const mtl_packing *packing;
     mtl_activation *y;
-    mtl_run *run;                           /* while backward runs */
 } mtl__embedding_data;
 
 static void mtl__embedding_gather(void *context, size_t job)
@@ -7035,36 +7041,115 @@ static void mtl__embedding_gather(void *context, size_t job)
     }
 }
 
-enum { MTL__SCATTER_JOBS = 8 };             /* job k adds up the rows of ids = k mod 8: each id in one job, its rows in rising order */
+/* Which packed rows read each id: rows of one id in rising order, ids in rising order. */
+typedef struct mtl__embedding_order {
+    uint64_t *keys, *other;                 /* [N] id << 32 | row; the sort's second array */
+    int *rows;                              /* [N] packed rows by id */
+    int *ids;                               /* [distinct] */
+    size_t *first;                          /* [distinct + 1] where each id's rows begin */
+    unsigned char *add;                     /* [distinct] 1: the id's gradient has a value already */
+    size_t count, distinct;
+    mtl__embedding_data *data;
+    mtl_run *run;
+} mtl__embedding_order;
+
+static int mtl__embedding_order_push(mtl_run *run, mtl__embedding_order *o, size_t rows)
+{
+    o->run = run;
+    o->keys = (uint64_t *)mtl_run_push(run, rows * sizeof *o->keys);
+    o->other = (uint64_t *)mtl_run_push(run, rows * sizeof *o->other);
+    o->rows = (int *)mtl_run_push(run, rows * sizeof *o->rows);
+    o->ids = (int *)mtl_run_push(run, rows * sizeof *o->ids);
+    o->first = (size_t *)mtl_run_push(run, (rows + 1) * sizeof *o->first);
+    o->add = (unsigned char *)mtl_run_push(run, rows);
+    return !mtl__failed(run->error) && !mtl__dry(run);
+}
+
+/* Sorts by id, a byte of the id at a time, lowest first; each pass keeps the order of equal bytes. */
+static void mtl__embedding_sort(mtl__embedding_order *o, size_t vocabulary)
+{
+    size_t next[256], n, byte, sum, held;
+    int shift;
+    for (shift = 32; shift < 64 && (vocabulary - 1) >> (shift - 32); shift += 8) {
+        uint64_t *from = o->keys;
+        memset(next, 0, sizeof next);
+        for (n = 0; n < o->count; n++) next[from[n] >> shift & 255]++;
+        for (byte = sum = 0; byte < 256; byte++, sum += held) {
+            held = next[byte];
+            next[byte] = sum;
+        }
+        for (n = 0; n < o->count; n++) o->other[next[from[n] >> shift & 255]++] = from[n];
+        o->keys = o->other;
+        o->other = from;
+    }
+}
+
+/* The work is proportional to the batch's rows, not to the vocabulary. */
+static void mtl__embedding_group(mtl__embedding_order *o)
+{
+    const mtl__embedding_data *d = o->data;
+    size_t n;
+    o->count = o->distinct = 0;
+    for (n = 0; n < d->y->rows; n++) {
+        int id = d->ids[d->packing->caller_row[n]];
+        if (!d->padding_zero || id != 0) o->keys[o->count++] = (uint64_t)id << 32 | n;
+    }
+    mtl__embedding_sort(o, d->weight->shape[0]);
+    for (n = 0; n < o->count; n++) {
+        o->rows[n] = (int)(o->keys[n] & 0xffffffffu);
+        if (n && o->keys[n] >> 32 == o->keys[n - 1] >> 32) continue;
+        o->first[o->distinct] = n;
+        o->ids[o->distinct++] = (int)(o->keys[n] >> 32);
+    }
+    o->first[o->distinct] = o->count;
+}
+
+/* Tells which ids' gradients have a value already, and adds the others to the gradient's list of rows. */
+static void mtl__embedding_mark(mtl__embedding_order *o)
+{
+    mtl_gradients *g = o->run->gradients;
+    const mtl_tensor *t = o->data->weight;
+    mtl_gradient *gradient = &g->of[t->index];
+    int *fresh = (int *)(void *)o->other;    /* the sort is done with it */
+    size_t k, n = 0;
+    if (gradient->state == MTL_GRAD_NONE) gradient->state = MTL_GRAD_ROWS;
+    for (k = 0; k < o->distinct; k++) {
+        o->add[k] = gradient->state == MTL_GRAD_DENSE || g->touched[t->index][o->ids[k]];
+        if (!o->add[k]) fresh[n++] = o->ids[k];
+    }
+    mtl__gradient_add_rows(g, t, fresh, n);
+}
+
+enum { MTL__SCATTER_ROWS = 128 };           /* a job: the ids whose first row is among so many of the sorted rows; an id's sum is never split */
 
 static void mtl__embedding_scatter(void *context, size_t job)
 {
-    const mtl__embedding_data *d = (const mtl__embedding_data *)context;
-    const mtl_gradient *g = &d->run->gradients->of[d->weight->index];
-    size_t width = d->y->width, n;
-    for (n = 0; n < d->y->rows; n++) {
-        int id = d->ids[d->packing->caller_row[n]];
-        if (id % MTL__SCATTER_JOBS != (int)job || (d->padding_zero && id == 0)) continue;
-        mtl__run_kernels(d->run)->add_scaled(width, d->scale, d->y->grad + n * d->y->stride, g->value + (size_t)id * width);
+    const mtl__embedding_order *o = (const mtl__embedding_order *)context;
+    const mtl__embedding_data *d = o->data;
+    mtl_real *grad = o->run->gradients->of[d->weight->index].value;
+    size_t k = 0, end = o->distinct, width = d->y->width, limit = (job + 1) * MTL__SCATTER_ROWS;
+    while (k < end) {                       /* the first id of the job, by halving */
+        size_t middle = (k + end) / 2;
+        if (o->first[middle] < job * MTL__SCATTER_ROWS) k = middle + 1;
+        else end = middle;
     }
+    for (; k < o->distinct && o->first[k] < limit; k++)
+        mtl__run_kernels(o->run)->add_rows(width, o->first[k + 1] - o->first[k], o->rows + o->first[k], d->scale, d->y->grad,
+                                           d->y->stride, o->add[k], grad + (size_t)o->ids[k] * width);
 }
 
 static void mtl__embedding_backward(mtl_run *run, void *data)
 {
-    mtl__embedding_data *d = (mtl__embedding_data *)data;
-    mtl_gradient *g = &run->gradients->of[d->weight->index];
-    size_t n;
-    if (d->weight->frozen || mtl__dry(run)) return;
-    if (g->state == MTL_GRAD_NONE) g->state = MTL_GRAD_ROWS;
-    if (g->state == MTL_GRAD_ROWS) {
-        for (n = 0; n < d->y->rows; n++) {
-            int id = d->ids[d->packing->caller_row[n]];
-            if (!d->padding_zero || id != 0) mtl__gradient_touch(run->gradients, d->weight, id);
-        }
-        mtl__sort_ints(g->rows, g->row_count);
+    mtl__embedding_order order;
+    mtl_arena_mark mark = mtl_arena_save(run->arena);
+    order.data = (mtl__embedding_data *)data;
+    if (order.data->weight->frozen) return;
+    if (mtl__embedding_order_push(run, &order, order.data->y->rows)) {
+        mtl__embedding_group(&order);
+        mtl__embedding_mark(&order);
+        mtl__run_for(run, (order.count + MTL__SCATTER_ROWS - 1) / MTL__SCATTER_ROWS, mtl__embedding_scatter, &order);
     }
-    d->run = run;
-    mtl__run_for(run, MTL__SCATTER_JOBS, mtl__embedding_scatter, d);
+    mtl_arena_release(run->arena, mark);
 }
 
 /* ids: the caller's, checked already; they must stay until backward has run. */

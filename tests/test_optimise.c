@@ -150,7 +150,8 @@ static void optimise_set_gradients(optimise_setup *s, int step)
             continue;
         }
         for (row = (size_t)(step % 4); row < t->shape[0]; row += (size_t)test_random_between(&s->random, 1, 3)) {
-            mtl__gradient_touch(s->gradients, t, (int)row);
+            const int fresh = (int)row;
+            mtl__gradient_add_rows(s->gradients, t, &fresh, 1);
             for (k = row * 3; k < row * 3 + 3; k++) optimise_set_gradient(s, i, k);
         }
     }
@@ -268,8 +269,9 @@ static void test_optimise_lazy_with_all_rows(void **state)
     optimise_open(&exact, &optimise_rules[8], MTL_ISA_AUTO);
     for (step = 1; step <= 5; step++) {
         for (k = 0; k < 70; k++) {
+            const int fresh = (int)k;
             size_t j;
-            mtl__gradient_touch(lazy.gradients, lazy.set.tensors[OPTIMISE_TABLE], (int)k);
+            if (step == 1) mtl__gradient_add_rows(lazy.gradients, lazy.set.tensors[OPTIMISE_TABLE], &fresh, 1);
             for (j = 0; j < 3; j++)
                 lazy.gradients->of[OPTIMISE_TABLE].value[3 * k + j] = exact.gradients->of[OPTIMISE_TABLE].value[3 * k + j]
                                                                     = (mtl_real)test_random_real(&lazy.random, -1, 1);
