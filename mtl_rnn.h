@@ -2636,6 +2636,7 @@ typedef struct mtl__update {
     X(double, sum_squares, (size_t n, const mtl_real *x)) \
     X(void, scale, (size_t n, mtl_real a, mtl_real *x)) \
     X(void, add_scaled, (size_t n, mtl_real a, const mtl_real *x, mtl_real *y)) \
+    X(void, approach, (size_t n, mtl_real share, const mtl_real *x, mtl_real *y)) \
     X(void, add_rows, (size_t n, size_t count, const int *rows, mtl_real a, const mtl_real *x, size_t stride, int add, mtl_real *y)) \
     X(void, multiply_add, (size_t n, const mtl_real *a, const mtl_real *b, mtl_real *y))
 
@@ -3587,6 +3588,21 @@ MTL__KERNEL void MTL__FN(mtl__add_scaled)(size_t n, mtl_real a, const mtl_real *
     size_t i;
     for (i = 0; i + MTL__LANES <= n; i += MTL__LANES) mtl__store(y + i, mtl__muladd(factor, mtl__load(x + i), mtl__load(y + i)));
     if (i < n) mtl__store_some(y + i, mtl__muladd(factor, mtl__load_some(x + i, n - i), mtl__load_some(y + i, n - i)), n - i);
+}
+
+/* y += share (x - y): a running average of x. Bound: memory. */
+MTL__KERNEL void MTL__FN(mtl__approach)(size_t n, mtl_real share, const mtl_real *x, mtl_real *y)
+{
+    const mtl__vec factor = mtl__all(share);
+    size_t i;
+    for (i = 0; i + MTL__LANES <= n; i += MTL__LANES) {
+        const mtl__vec old = mtl__load(y + i);
+        mtl__store(y + i, mtl__muladd(factor, mtl__sub(mtl__load(x + i), old), old));
+    }
+    if (i < n) {
+        const mtl__vec old = mtl__load_some(y + i, n - i);
+        mtl__store_some(y + i, mtl__muladd(factor, mtl__sub(mtl__load_some(x + i, n - i), old), old), n - i);
+    }
 }
 
 /* y (+)= a * sum over i < count of x[rows[i]], rows in the order of the list: a row of an embedding's gradient. Bound: memory. */
@@ -10319,7 +10335,11 @@ MTL_DEF int mtl_predict_text(mtl_predictor *predictor, const char *text, mtl_pre
    ==================================================================================================================
    Moments are blocks of the parameters' layout. An update visits what gradient states name: NONE is skipped and its step count
    stays, as in PyTorch. A ROWS gradient updates its rows alone when that is what the rule would do anyway (SGD without
-   memory) or when `lazy` asks for it; else the rows without a gradient count as zero gradients, which is exact.
+   memory) or when `lazy` asks for it; else the rows without a gradient count as zero gradients, which is exact: rows that never had
+   one have moments of zero and would not move, so they are not visited either, unless l1, l2 or decay moves them.
+   With `lazy` nothing in a step is proportional to the vocabulary, the average included: while a row stays as it is, k updates of
+   average += (1-d)(p - average) are average = p + d^k (average - p), so rows are brought up to date when they are touched and
+   wherever the average is read.
        SGD      Robbins & Monro 1951; momentum Polyak 1964, Nesterov 1983 in PyTorch's form
        RMSProp  Tieleman & Hinton 2012          Adam  Kingma & Ba 2015          AdamW  Loshchilov & Hutter 2019
    ------------------------------------------------------------------------------------------------------------------ */
@@ -10329,6 +10349,8 @@ typedef struct mtl__optimizer {
     mtl_gradients *gradients;
     mtl_real *m, *v;                        /* first and second moments; NULL when the rule has none */
     mtl_real *average;                      /* exponential average of the weights, or NULL */
+    unsigned long long **averaged;          /* [tensors] embeddings: [rows], else [1]: the update that the average has seen last */
+    unsigned char **seen;                   /* [tensors] embeddings: [rows] 1: its moments may not be zero; else NULL */
     unsigned long long *steps;              /* [tensors] updates each has had */
     unsigned long long step;                /* updates of the whole */
     size_t total_steps;                     /* of the schedule */
@@ -10369,6 +10391,23 @@ static mtl__update mtl__optimizer_rule(const mtl_trainer_desc *d)
     return u;
 }
 
+MTL__INLINE size_t mtl__average_units(const mtl_tensor *t) { return t->role == MTL_TENSOR_EMBEDDING ? t->shape[0] : 1; }
+
+/* What the optimiser remembers of each tensor's rows. */
+static void mtl__optimizer_rows(mtl__optimizer *o, mtl_arena *arena, mtl_error *err)
+{
+    size_t i, count = o->set->count;
+    o->seen = (unsigned char **)mtl__arena_note(arena, count, sizeof *o->seen, "moments", err);
+    o->averaged = (unsigned long long **)mtl__arena_note(arena, count, sizeof *o->averaged, "averaged weights", err);
+    for (i = 0; i < count && !mtl__failed(err); i++) {
+        const mtl_tensor *t = o->set->tensors[i];
+        if (t->role == MTL_TENSOR_EMBEDDING) o->seen[i] = (unsigned char *)mtl__arena_zero(arena, t->shape[0], 1, "moments", err);
+        if (o->desc->average > 0)
+            o->averaged[i] = (unsigned long long *)mtl__arena_zero(arena, mtl__average_units(t), sizeof **o->averaged,
+                                                                   "averaged weights", err);
+    }
+}
+
 static int mtl__optimizer_init(mtl__optimizer *o, const mtl_trainer_desc *desc, mtl_parameters *set, mtl_gradients *gradients,
                                mtl_arena *arena, mtl_error *err)
 {
@@ -10386,6 +10425,7 @@ static int mtl__optimizer_init(mtl__optimizer *o, const mtl_trainer_desc *desc, 
         o->v = (mtl_real *)mtl__arena_zero(arena, set->total, sizeof(mtl_real), "second moments", err);
     if (desc->average > 0) o->average = (mtl_real *)mtl__arena_zero(arena, set->total, sizeof(mtl_real), "averaged weights", err);
     o->steps = (unsigned long long *)mtl__arena_zero(arena, set->count, sizeof *o->steps, "step counts", err);
+    mtl__optimizer_rows(o, arena, err);
     if (!mtl__failed(err) && o->average && !arena->counting) memcpy(o->average, set->block, set->total * sizeof(mtl_real));
     return err->code;
 }
@@ -10416,53 +10456,187 @@ static double mtl__schedule(const mtl__optimizer *o, unsigned long long s)
     }
 }
 
-/* ---- the norm of the whole gradient ----------------------------------------------------------------------------------------------- */
+/* ---- pieces: gradients cut into jobs, by sizes fixed by the problem ----------------------------------------------------------- */
 
-static double mtl__gradients_norm(const mtl__optimizer *o, const mtl__kernels *kernels)
+enum { MTL__PIECE_ELEMENTS = 32768, MTL__PIECE_ROWS = 64 };
+enum { MTL__OF_ELEMENTS, MTL__OF_LIST, MTL__OF_TABLE };     /* a piece counts elements, rows of a ROWS gradient's list, or all rows */
+typedef struct mtl__piece { size_t tensor, first, count; int of; } mtl__piece;
+typedef struct mtl__piece_job {
+    mtl__optimizer *optimizer;
+    const mtl__kernels *kernels;
+    const mtl__update *updates;             /* [tensors] for an update */
+    const mtl__piece *pieces;
+    double *sums;                           /* [pieces] for the norm */
+} mtl__piece_job;
+
+/* Cuts the meaningful part of a tensor's gradient into pieces; pieces NULL: only counts them. */
+static size_t mtl__pieces_of(const mtl__optimizer *o, size_t tensor, int of, mtl__piece *pieces)
 {
-    double sum = 0;
-    size_t i, r, begin;
+    const mtl_tensor *t = o->set->tensors[tensor];
+    const mtl_gradient *g = &o->gradients->of[tensor];
+    size_t total = of == MTL__OF_ELEMENTS ? t->count : of == MTL__OF_LIST ? g->row_count : t->shape[0], first, n = 0;
+    size_t unit = of == MTL__OF_ELEMENTS ? MTL__PIECE_ELEMENTS : of == MTL__OF_LIST ? MTL__PIECE_ROWS
+                : (MTL__PIECE_ELEMENTS - 1) / t->shape[1] + 1;
+    if (g->state == MTL_GRAD_NONE || t->frozen) return 0;
+    for (first = 0; first < total; first += unit, n++)
+        if (pieces) {
+            pieces[n].tensor = tensor;
+            pieces[n].first = first;
+            pieces[n].count = mtl__smaller(unit, total - first);
+            pieces[n].of = of;
+        }
+    return n;
+}
+
+/* The most pieces that an update or a norm can have. */
+static size_t mtl__pieces_most(const mtl__optimizer *o)
+{
+    size_t i, count = 0;
     for (i = 0; i < o->set->count; i++) {
         const mtl_tensor *t = o->set->tensors[i];
-        const mtl_gradient *g = &o->gradients->of[i];
-        for (r = 0; !t->frozen && r < mtl__gradient_ranges(g); r++) {
-            size_t length = mtl__gradient_range(g, t, r, &begin);
-            sum += kernels->sum_squares(length, g->value + begin);
-        }
+        count += t->count / MTL__PIECE_ELEMENTS + 1 + (t->role == MTL_TENSOR_EMBEDDING ? t->shape[0] / MTL__PIECE_ROWS + 1 : 0);
     }
+    return count;
+}
+
+/* ---- the norm of the whole gradient ----------------------------------------------------------------------------------------------- */
+
+static int mtl__norm_of(const mtl__optimizer *o, size_t tensor)
+{
+    return o->gradients->of[tensor].state == MTL_GRAD_ROWS ? MTL__OF_LIST : MTL__OF_ELEMENTS;
+}
+
+static void mtl__norm_piece(void *context, size_t i)
+{
+    const mtl__piece_job *job = (const mtl__piece_job *)context;
+    const mtl__piece *piece = &job->pieces[i];
+    const mtl_tensor *t = job->optimizer->set->tensors[piece->tensor];
+    const mtl_gradient *g = &job->optimizer->gradients->of[piece->tensor];
+    size_t r;
+    double sum = 0;
+    if (piece->of == MTL__OF_ELEMENTS) sum = job->kernels->sum_squares(piece->count, g->value + piece->first);
+    else
+        for (r = piece->first; r < piece->first + piece->count; r++)
+            sum += job->kernels->sum_squares(t->shape[1], g->value + (size_t)g->rows[r] * t->shape[1]);
+    job->sums[i] = sum;
+}
+
+/* Sums of pieces are added in their order. Scratch comes from the run. */
+static double mtl__gradients_norm(mtl__optimizer *o, mtl_run *run)
+{
+    mtl_arena_mark mark = mtl_arena_save(run->arena);
+    mtl__piece_job job;
+    mtl__piece *pieces;
+    size_t i, n = 0, count = 0;
+    double sum = 0;
+    for (i = 0; i < o->set->count; i++) count += mtl__pieces_of(o, i, mtl__norm_of(o, i), NULL);
+    pieces = (mtl__piece *)mtl_run_push(run, count * sizeof *pieces);
+    job.sums = (double *)mtl_run_push(run, count * sizeof *job.sums);
+    if (mtl__failed(run->error)) return 0;
+    for (i = 0; i < o->set->count; i++) n += mtl__pieces_of(o, i, mtl__norm_of(o, i), pieces + n);
+    job.optimizer = o;
+    job.kernels = mtl__run_kernels(run);
+    job.updates = NULL;
+    job.pieces = pieces;
+    mtl__run_for(run, count, mtl__norm_piece, &job);
+    for (i = 0; i < count; i++) sum += job.sums[i];
+    mtl_arena_release(run->arena, mark);
     return sqrt(sum);
+}
+
+/* Most bytes that mtl__gradients_norm pushes. */
+static void mtl__norm_measure(const mtl__optimizer *o, mtl_run *run)
+{
+    (void)mtl_run_push(run, mtl__pieces_most(o) * sizeof(mtl__piece));
+    (void)mtl_run_push(run, mtl__pieces_most(o) * sizeof(double));
+}
+
+/* ---- the average ------------------------------------------------------------------------------------------------------------------ */
+
+/* `count` updates of n elements' average while the weights stood still. */
+static void mtl__average_approach(const mtl__optimizer *o, const mtl__kernels *kernels, const mtl_tensor *t, size_t begin, size_t n,
+                                  unsigned long long count)
+{
+    double decay = (double)(mtl_real)o->desc->average;
+    if (count) kernels->approach(n, (mtl_real)(1 - (count == 1 ? decay : pow(decay, (double)count))), t->value + begin,
+                                 o->average + t->offset + begin);
+}
+
+/* Brings units (rows of an embedding, else the whole tensor) up to update `now`, before their weights change. */
+static void mtl__average_catch_up(const mtl__optimizer *o, const mtl__kernels *kernels, size_t tensor, size_t first, size_t count,
+                                  unsigned long long now)
+{
+    const mtl_tensor *t = o->set->tensors[tensor];
+    unsigned long long *since = o->averaged[tensor];
+    size_t width = t->count / mtl__average_units(t), unit;
+    for (unit = first; unit < first + count; unit++)
+        if (since[unit] < now) {
+            mtl__average_approach(o, kernels, t, unit * width, width, now - since[unit]);
+            since[unit] = now;
+        }
+}
+
+/* All of it up to date: before the average is read. (Weights that are swapped with it are up to date, too.) */
+static void mtl__average_finish(const mtl__optimizer *o, const mtl__kernels *kernels)
+{
+    size_t i;
+    for (i = 0; o->average && i < o->set->count; i++)
+        mtl__average_catch_up(o, kernels, i, 0, mtl__average_units(o->set->tensors[i]), o->step);
 }
 
 /* ---- the update -------------------------------------------------------------------------------------------------------------------- */
 
-/* A piece of one tensor's update: a job. */
-typedef struct mtl__update_piece { size_t tensor, first, count; } mtl__update_piece;   /* ranges: rows of ROWS, or elements */
-typedef struct mtl__update_job {
-    const mtl__optimizer *optimizer;
-    const mtl__kernels *kernels;
-    const mtl__update *updates;             /* [tensors] */
-    const mtl__update_piece *pieces;
-} mtl__update_job;
-
-enum { MTL__UPDATE_ELEMENTS = 32768, MTL__UPDATE_ROWS = 64 };
-
-static void mtl__update_piece_job(void *context, size_t i)
+/* n elements from `begin` on; has_gradient 0: their gradient is zero. */
+static void mtl__update_elements(const mtl__piece_job *job, size_t tensor, size_t begin, size_t n, int has_gradient)
 {
-    const mtl__update_job *job = (const mtl__update_job *)context;
     const mtl__optimizer *o = job->optimizer;
-    const mtl__update_piece *piece = &job->pieces[i];
-    const mtl_tensor *t = o->set->tensors[piece->tensor];
-    const mtl_gradient *g = &o->gradients->of[piece->tensor];
-    size_t r, begin, length, end = g->state == MTL_GRAD_ROWS ? piece->first + piece->count : 1;
-    for (r = g->state == MTL_GRAD_ROWS ? piece->first : 0; r < end; r++) {
-        length = mtl__gradient_range(g, t, r, &begin);
-        if (g->state == MTL_GRAD_DENSE) {
-            begin = piece->first;
-            length = piece->count;
-        }
-        job->kernels->update(&job->updates[piece->tensor], length, t->value + begin, g->value + begin,
-                             o->m ? o->m + t->offset + begin : NULL, o->v ? o->v + t->offset + begin : NULL);
+    const mtl_tensor *t = o->set->tensors[tensor];
+    job->kernels->update(&job->updates[tensor], n, t->value + begin, has_gradient ? o->gradients->of[tensor].value + begin : NULL,
+                         o->m ? o->m + t->offset + begin : NULL, o->v ? o->v + t->offset + begin : NULL);
+    if (o->average) mtl__average_approach(o, job->kernels, t, begin, n, 1);
+}
+
+/* Rows of an embedding that stand together. */
+static void mtl__update_rows(const mtl__piece_job *job, size_t tensor, size_t first, size_t count, int has_gradient)
+{
+    const mtl__optimizer *o = job->optimizer;
+    size_t width = o->set->tensors[tensor]->shape[1], r;
+    if (o->average) mtl__average_catch_up(o, job->kernels, tensor, first, count, o->step);
+    mtl__update_elements(job, tensor, first * width, count * width, has_gradient);
+    for (r = first; o->average && r < first + count; r++) o->averaged[tensor][r] = o->step + 1;
+}
+
+/* All rows that move: runs of rows with a gradient, and runs of rows that only have moments. */
+static void mtl__update_table(const mtl__piece_job *job, const mtl__piece *piece)
+{
+    const mtl__update *u = &job->updates[piece->tensor];
+    const unsigned char *seen = job->optimizer->seen[piece->tensor], *touched = job->optimizer->gradients->touched[piece->tensor];
+    const unsigned char *found;
+    int dense = job->optimizer->gradients->of[piece->tensor].state == MTL_GRAD_DENSE, has_gradient;
+    int all = dense || u->l1 != 0 || u->l2 != 0 || u->decay != 0;
+    size_t r = piece->first, end = r + piece->count, next;
+    while (r < end) {
+        found = all ? seen + r : (const unsigned char *)memchr(seen + r, 1, end - r);
+        if (!found) break;
+        r = (size_t)(found - seen);
+        has_gradient = dense || touched[r];
+        for (next = r + 1; next < end && (all || seen[next]) && (dense || touched[next]) == has_gradient; next++) {}
+        mtl__update_rows(job, piece->tensor, r, next - r, has_gradient);
+        r = next;
     }
+}
+
+static void mtl__update_piece(void *context, size_t i)
+{
+    const mtl__piece_job *job = (const mtl__piece_job *)context;
+    const mtl__piece *piece = &job->pieces[i];
+    const mtl_gradient *g = &job->optimizer->gradients->of[piece->tensor];
+    size_t r;
+    if (piece->of == MTL__OF_ELEMENTS) mtl__update_elements(job, piece->tensor, piece->first, piece->count, 1);
+    else if (piece->of == MTL__OF_TABLE) mtl__update_table(job, piece);
+    else
+        for (r = piece->first; r < piece->first + piece->count; r++)
+            mtl__update_rows(job, piece->tensor, (size_t)g->rows[r], 1, 1);
 }
 
 /* Whether untouched rows would stay as they are, so that only touched ones need a visit. */
@@ -10471,6 +10645,13 @@ static int mtl__update_rows_only(const mtl__optimizer *o)
     const mtl_trainer_desc *d = o->desc;
     int memoryless = d->optimizer == MTL_OPTIMIZER_SGD && d->momentum == 0 && d->l1 == 0 && d->l2 == 0 && d->decay == 0;
     return d->lazy || memoryless;
+}
+
+/* What the pieces of a tensor's update count. */
+static int mtl__update_counts(const mtl__optimizer *o, size_t tensor)
+{
+    if (o->set->tensors[tensor]->role != MTL_TENSOR_EMBEDDING) return MTL__OF_ELEMENTS;
+    return o->gradients->of[tensor].state == MTL_GRAD_ROWS && mtl__update_rows_only(o) ? MTL__OF_LIST : MTL__OF_TABLE;
 }
 
 static mtl__update mtl__update_of(const mtl__optimizer *o, size_t tensor, double lr, double scale)
@@ -10487,31 +10668,18 @@ static mtl__update mtl__update_of(const mtl__optimizer *o, size_t tensor, double
     return u;
 }
 
-/* Cuts a tensor's update into pieces; pieces NULL: only counts them. */
-static size_t mtl__update_pieces(const mtl__optimizer *o, size_t tensor, mtl__update_piece *pieces)
+/* Counts the update of a tensor that has pieces, and makes ready what its jobs share. */
+static void mtl__update_begin(mtl__optimizer *o, const mtl__kernels *kernels, size_t tensor)
 {
     const mtl_gradient *g = &o->gradients->of[tensor];
-    size_t total = g->state == MTL_GRAD_ROWS ? g->row_count : o->set->tensors[tensor]->count, first, n = 0;
-    size_t unit = g->state == MTL_GRAD_ROWS ? MTL__UPDATE_ROWS : MTL__UPDATE_ELEMENTS;
-    if (g->state == MTL_GRAD_NONE || o->set->tensors[tensor]->frozen) return 0;
-    for (first = 0; first < total; first += unit, n++)
-        if (pieces) {
-            pieces[n].tensor = tensor;
-            pieces[n].first = first;
-            pieces[n].count = total - first < unit ? total - first : unit;
-        }
-    return n;
-}
-
-typedef struct mtl__average_job { mtl__optimizer *optimizer; } mtl__average_job;
-
-/* average += (1 - d) (p - average), in pieces of the block. */
-static void mtl__average_piece(void *context, size_t i)
-{
-    const mtl__optimizer *o = ((const mtl__average_job *)context)->optimizer;
-    size_t k = i * MTL__UPDATE_ELEMENTS, end = k + MTL__UPDATE_ELEMENTS;
-    mtl_real share = 1 - (mtl_real)o->desc->average;
-    for (; k < end && k < o->set->total; k++) o->average[k] += share * (o->set->block[k] - o->average[k]);
+    int embedding = o->set->tensors[tensor]->role == MTL_TENSOR_EMBEDDING;
+    size_t r;
+    o->steps[tensor]++;
+    if (embedding && g->state == MTL_GRAD_DENSE) memset(o->seen[tensor], 1, o->set->tensors[tensor]->shape[0]);
+    for (r = 0; embedding && r < g->row_count; r++) o->seen[tensor][g->rows[r]] = 1;
+    if (!o->average || embedding) return;
+    mtl__average_catch_up(o, kernels, tensor, 0, 1, o->step);       /* after updates without a gradient of this tensor */
+    o->averaged[tensor][0] = o->step + 1;
 }
 
 /* Applies the gradients, scaled by `scale` (clipping), at learning rate lr. Scratch comes from the run. */
@@ -10520,45 +10688,32 @@ static void mtl__optimizer_apply(mtl__optimizer *o, mtl_run *run, double lr, dou
     mtl_arena_mark mark = mtl_arena_save(run->arena);
     size_t i, n = 0, count = 0;
     mtl__update *updates = (mtl__update *)mtl_run_push(run, o->set->count * sizeof *updates);
-    mtl__update_piece *pieces;
-    mtl__update_job job;
-    mtl__average_job average;
-    for (i = 0; i < o->set->count; i++) {
-        const mtl_tensor *t = o->set->tensors[i];
-        if (o->gradients->of[i].state == MTL_GRAD_ROWS && !t->frozen && !mtl__update_rows_only(o))
-            mtl__gradient_densify(o->gradients, t);
-        count += mtl__update_pieces(o, i, NULL);
-    }
-    pieces = (mtl__update_piece *)mtl_run_push(run, count * sizeof *pieces);
+    mtl__piece *pieces;
+    mtl__piece_job job;
+    for (i = 0; i < o->set->count; i++) count += mtl__pieces_of(o, i, mtl__update_counts(o, i), NULL);
+    pieces = (mtl__piece *)mtl_run_push(run, count * sizeof *pieces);
     if (mtl__failed(run->error)) return;    /* the last thing that can fail: nothing has changed yet */
-    for (i = 0; i < o->set->count; i++) {
-        size_t more = mtl__update_pieces(o, i, pieces + n);
-        if (!more) continue;
-        n += more;
-        o->steps[i]++;
-        updates[i] = mtl__update_of(o, i, lr, scale);
-    }
     job.optimizer = o;
     job.kernels = mtl__run_kernels(run);
     job.updates = updates;
     job.pieces = pieces;
-    mtl__run_for(run, count, mtl__update_piece_job, &job);
-    average.optimizer = o;
-    if (o->average)
-        mtl__run_for(run, (o->set->total + MTL__UPDATE_ELEMENTS - 1) / MTL__UPDATE_ELEMENTS, mtl__average_piece, &average);
+    job.sums = NULL;
+    for (i = 0; i < o->set->count; i++) {
+        size_t more = mtl__pieces_of(o, i, mtl__update_counts(o, i), pieces + n);
+        if (!more) continue;
+        n += more;
+        mtl__update_begin(o, job.kernels, i);
+        updates[i] = mtl__update_of(o, i, lr, scale);
+    }
+    mtl__run_for(run, count, mtl__update_piece, &job);
     mtl_arena_release(run->arena, mark);
 }
 
 /* Most bytes that mtl__optimizer_apply pushes. */
 static void mtl__optimizer_measure(const mtl__optimizer *o, mtl_run *run)
 {
-    size_t i, count = 0;
-    for (i = 0; i < o->set->count; i++) {
-        const mtl_tensor *t = o->set->tensors[i];
-        count += t->count / MTL__UPDATE_ELEMENTS + 1 + (t->role == MTL_TENSOR_EMBEDDING ? t->shape[0] / MTL__UPDATE_ROWS + 1 : 0);
-    }
     (void)mtl_run_push(run, o->set->count * sizeof(mtl__update));
-    (void)mtl_run_push(run, count * sizeof(mtl__update_piece));
+    (void)mtl_run_push(run, mtl__pieces_most(o) * sizeof(mtl__piece));
 }
 
 /* ==================================================================================================================
@@ -10671,6 +10826,7 @@ static size_t mtl__trainer_measure(mtl__session *session, mtl_error *err)
     run->packing = mtl__packing_push(&counting, session->limits.sequences, session->limits.rows, session->limits.steps, err);
     if (!mtl__failed(err)) mtl__trainer_forward(t, &batch, &losses);
     if (!mtl__failed(err)) (void)mtl_tape_backward(run, losses.value, losses.weight, losses.count, 0);
+    mtl__norm_measure(&t->optimizer, run);  /* above the tape, which stays to be looked at */
     mtl_state_destroy(batch.state);
     mtl_arena_destroy(&shadow);
     memset(&t->tape, 0, sizeof t->tape);
@@ -10802,7 +10958,7 @@ MTL_DEF int mtl_train_gradients(mtl_trainer *trainer, const mtl_batch *batches, 
         step->task_loss = trainer->task_loss;
         step->task_items = trainer->task_items;
         step->grad_norm =
-            mtl__failed(err) ? 0 : mtl__gradients_norm(&trainer->optimizer, mtl__run_kernels(&trainer->session.run));
+            mtl__failed(err) ? 0 : mtl__gradients_norm(&trainer->optimizer, &trainer->session.run);
     }
     mtl_error_clear(&trainer->error);
     trainer->session.run.error = &trainer->error;
@@ -10846,6 +11002,7 @@ MTL_DEF int mtl_trainer_swap_average(mtl_trainer *trainer, mtl_error *err)
     o = &trainer->optimizer;
     if (!o->average)
         return mtl__fail(err, MTL_ERROR_ARGUMENT, "average", -1, "this trainer keeps no average; set trainer.average");
+    mtl__average_finish(o, mtl__run_kernels(&trainer->session.run));
     for (i = 0; i < o->set->total; i++) {
         mtl_real held = o->average[i];
         o->average[i] = o->set->block[i];
@@ -11299,7 +11456,7 @@ static void mtl__fit_evaluate(mtl__fit *f, mtl_error *err)
             f->progress.best_score = score;
             f->progress.best_epoch = f->progress.epoch;
             f->stale = 0;
-            memcpy(f->best, t->model->set.block, t->model->set.total * sizeof(mtl_real));
+            memcpy(f->best, t->model->set.block, t->model->set.total * sizeof(mtl_real));   /* all of it, but only when an epoch won */
         } else if (t->desc.schedule == MTL_SCHEDULE_PLATEAU && f->stale % (size_t)t->desc.plateau_patience == 0) {
             o->plateau *= t->desc.schedule_factor;
         }
@@ -11448,6 +11605,7 @@ static void mtl__trainer_entries(const mtl_trainer *t, mtl__tensor_entry *e, mtl
     char name[192];
     size_t i, k, n = 0;
     mtl__moments_of(o, moments);
+    mtl__average_finish(o, mtl__run_kernels(&t->session.run));
     for (k = 0; k < 3; k++)
         for (i = 0; moments[k].block && i < o->set->count; i++) {
             const mtl_tensor *p = o->set->tensors[i];
@@ -11512,6 +11670,20 @@ static const mtl_safetensor *mtl__resume_counts(const mtl_trainer *t, const mtl_
     return mtl__failed(err) ? NULL : counts;
 }
 
+/* What the moments and the average that were read say about rows. */
+static void mtl__optimizer_resumed(mtl__optimizer *o)
+{
+    size_t i, k;
+    for (i = 0; i < o->set->count; i++) {
+        const mtl_tensor *t = o->set->tensors[i];
+        for (k = 0; o->average && k < mtl__average_units(t); k++) o->averaged[i][k] = o->step;
+        if (!o->seen[i]) continue;
+        memset(o->seen[i], 0, t->shape[0]);
+        for (k = 0; k < t->count; k++)
+            if ((o->m && o->m[t->offset + k] != 0) || (o->v && o->v[t->offset + k] != 0)) o->seen[i][k / t->shape[1]] = 1;
+    }
+}
+
 MTL_DEF int mtl_trainer_resume(mtl_trainer *trainer, const mtl_safetensors *file, mtl_error *err)
 {
     mtl_error own;
@@ -11546,6 +11718,7 @@ MTL_DEF int mtl_trainer_resume(mtl_trainer *trainer, const mtl_safetensors *file
         else if (i == o->set->count + 1) o->plateau = (float)value;
         else o->lr = (float)value;
     }
+    mtl__optimizer_resumed(o);
     return MTL_OK;
 }
 
