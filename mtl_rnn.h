@@ -2635,7 +2635,6 @@ typedef struct mtl__update {
     X(void, update, (const mtl__update *u, size_t n, mtl_real *p, const mtl_real *g, mtl_real *m, mtl_real *v)) \
     X(double, sum_squares, (size_t n, const mtl_real *x)) \
     X(void, scale, (size_t n, mtl_real a, mtl_real *x)) \
-    X(void, add_scaled, (size_t n, mtl_real a, const mtl_real *x, mtl_real *y)) \
     X(void, approach, (size_t n, mtl_real share, const mtl_real *x, mtl_real *y)) \
     X(void, add_rows, (size_t n, size_t count, const int *rows, mtl_real a, const mtl_real *x, size_t stride, int add, mtl_real *y)) \
     X(void, multiply_add, (size_t n, const mtl_real *a, const mtl_real *b, mtl_real *y))
@@ -3579,15 +3578,6 @@ MTL__KERNEL void MTL__FN(mtl__scale)(size_t n, mtl_real a, mtl_real *x)
     size_t i;
     for (i = 0; i + MTL__LANES <= n; i += MTL__LANES) mtl__store(x + i, mtl__mul(factor, mtl__load(x + i)));
     if (i < n) mtl__store_some(x + i, mtl__mul(factor, mtl__load_some(x + i, n - i)), n - i);
-}
-
-/* y += a x */
-MTL__KERNEL void MTL__FN(mtl__add_scaled)(size_t n, mtl_real a, const mtl_real *x, mtl_real *y)
-{
-    const mtl__vec factor = mtl__all(a);
-    size_t i;
-    for (i = 0; i + MTL__LANES <= n; i += MTL__LANES) mtl__store(y + i, mtl__muladd(factor, mtl__load(x + i), mtl__load(y + i)));
-    if (i < n) mtl__store_some(y + i, mtl__muladd(factor, mtl__load_some(x + i, n - i), mtl__load_some(y + i, n - i)), n - i);
 }
 
 /* y += share (x - y): a running average of x. Bound: memory. */
@@ -10474,9 +10464,9 @@ static size_t mtl__pieces_of(const mtl__optimizer *o, size_t tensor, int of, mtl
 {
     const mtl_tensor *t = o->set->tensors[tensor];
     const mtl_gradient *g = &o->gradients->of[tensor];
-    size_t total = of == MTL__OF_ELEMENTS ? t->count : of == MTL__OF_LIST ? g->row_count : t->shape[0], first, n = 0;
-    size_t unit = of == MTL__OF_ELEMENTS ? MTL__PIECE_ELEMENTS : of == MTL__OF_LIST ? MTL__PIECE_ROWS
-                : (MTL__PIECE_ELEMENTS - 1) / t->shape[1] + 1;
+    size_t total = of == MTL__OF_ELEMENTS ? t->count : of == MTL__OF_LIST ? mtl__gradient_ranges(g) : t->shape[0], first, n = 0;
+    size_t unit = of == MTL__OF_LIST ? (size_t)MTL__PIECE_ROWS : (size_t)MTL__PIECE_ELEMENTS;
+    if (of == MTL__OF_TABLE) unit = (MTL__PIECE_ELEMENTS - 1) / t->shape[1] + 1;
     if (g->state == MTL_GRAD_NONE || t->frozen) return 0;
     for (first = 0; first < total; first += unit, n++)
         if (pieces) {
@@ -10512,12 +10502,14 @@ static void mtl__norm_piece(void *context, size_t i)
     const mtl__piece *piece = &job->pieces[i];
     const mtl_tensor *t = job->optimizer->set->tensors[piece->tensor];
     const mtl_gradient *g = &job->optimizer->gradients->of[piece->tensor];
-    size_t r;
+    size_t r, begin, length;
     double sum = 0;
     if (piece->of == MTL__OF_ELEMENTS) sum = job->kernels->sum_squares(piece->count, g->value + piece->first);
     else
-        for (r = piece->first; r < piece->first + piece->count; r++)
-            sum += job->kernels->sum_squares(t->shape[1], g->value + (size_t)g->rows[r] * t->shape[1]);
+        for (r = piece->first; r < piece->first + piece->count; r++) {
+            length = mtl__gradient_range(g, t, r, &begin);
+            sum += job->kernels->sum_squares(length, g->value + begin);
+        }
     job->sums[i] = sum;
 }
 

@@ -496,7 +496,8 @@ static void test_optimise_plateau(void **state)
 
 /* ---- the exponential average of the weights ----------------------------------------------------------------------------------- */
 
-static void test_optimise_average(void **state)
+/* The average against the eager one, with other rows of the table touched at each step, and with swaps in between. */
+static void optimise_average(int optimizer, int lazy)
 {
     optimise_training t;
     mtl_trainer_desc how;
@@ -505,19 +506,27 @@ static void test_optimise_average(void **state)
     mtl_real *last;
     size_t k, total;
     int s;
-    (void)state;
     memset(&how, 0, sizeof how);
     how.lr = 0.05f;
     how.average = 0.75f;
+    how.optimizer = optimizer;
+    how.lazy = lazy;
     optimise_training_open(&t, &how);
     set = mtl_model_parameters(t.model);
     total = set->total;
     average = (double *)malloc(total * sizeof *average);
     assert_non_null(average);
     for (k = 0; k < total; k++) average[k] = (double)set->block[k];         /* it begins with the initial weights */
-    for (s = 0; s < 10; s++) {
+    for (s = 0; s < 12; s++) {
+        int *ids = test_ids(t.problem.data);
+        for (k = 0; k < t.problem.data->rows; k++) ids[k] = (ids[k] + 3 * s) % 4 + s % 3 * 2;   /* 0 .. 7, few at a time */
         mtl_train_step(t.trainer, t.problem.batch, 1, NULL, &t.err);
         for (k = 0; k < total; k++) average[k] = 0.75 * average[k] + 0.25 * (double)set->block[k];
+        if (s % 5 == 3) {
+            mtl_trainer_swap_average(t.trainer, &t.err);
+            for (k = 0; k < total; k++) assert_true(fabs((double)set->block[k] - average[k]) < (MTL__REAL_IS_DOUBLE ? 1e-12 : 1e-5));
+            mtl_trainer_swap_average(t.trainer, &t.err);
+        }
     }
     TEST_FINE(&t.err);
     last = test_weights_copy(t.model);
@@ -531,6 +540,17 @@ static void test_optimise_average(void **state)
     free(last);
     free(average);
     optimise_training_close(&t);
+}
+
+static void test_optimise_average(void **state)
+{
+    optimise_training t;
+    mtl_trainer_desc how;
+    (void)state;
+    optimise_average(MTL_OPTIMIZER_ADAM, 0);
+    optimise_average(MTL_OPTIMIZER_ADAM, 1);
+    optimise_average(MTL_OPTIMIZER_ADAMW, 0);
+    optimise_average(MTL_OPTIMIZER_SGD, 0);                                 /* without memory: rows only */
     memset(&how, 0, sizeof how);
     optimise_training_open(&t, &how);
     mtl_trainer_swap_average(t.trainer, &t.err);
