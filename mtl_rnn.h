@@ -2655,7 +2655,8 @@ typedef struct mtl__update {
     X(void, update, (const mtl__update *u, size_t n, mtl_real *p, const mtl_real *g, mtl_real *m, mtl_real *v)) \
     X(double, sum_squares, (size_t n, const mtl_real *x)) \
     X(void, scale, (size_t n, mtl_real a, mtl_real *x)) \
-    X(void, add_scaled, (size_t n, mtl_real a, const mtl_real *x, mtl_real *y)) \
+    X(void, approach, (size_t n, mtl_real share, const mtl_real *x, mtl_real *y)) \
+    X(void, add_rows, (size_t n, size_t count, const int *rows, mtl_real a, const mtl_real *x, size_t stride, int add, mtl_real *y)) \
     X(void, multiply_add, (size_t n, const mtl_real *a, const mtl_real *b, mtl_real *y))
 
 typedef struct mtl__kernels {
@@ -3615,13 +3616,37 @@ MTL__KERNEL void MTL__FN(mtl__scale)(size_t n, mtl_real a, mtl_real *x)
     if (i < n) mtl__store_some(x + i, mtl__mul(factor, mtl__load_some(x + i, n - i)), n - i);
 }
 
-/* y += a x */
-MTL__KERNEL void MTL__FN(mtl__add_scaled)(size_t n, mtl_real a, const mtl_real *x, mtl_real *y)
+/* y += share (x - y): a running average of x. Bound: memory. */
+MTL__KERNEL void MTL__FN(mtl__approach)(size_t n, mtl_real share, const mtl_real *x, mtl_real *y)
+{
+    const mtl__vec factor = mtl__all(share);
+    size_t i;
+    for (i = 0; i + MTL__LANES <= n; i += MTL__LANES) {
+        const mtl__vec old = mtl__load(y + i);
+        mtl__store(y + i, mtl__muladd(factor, mtl__sub(mtl__load(x + i), old), old));
+    }
+    if (i < n) {
+        const mtl__vec old = mtl__load_some(y + i, n - i);
+        mtl__store_some(y + i, mtl__muladd(factor, mtl__sub(mtl__load_some(x + i, n - i), old), old), n - i);
+    }
+}
+
+/* y (+)= a * sum over i < count of x[rows[i]], rows in the order of the list: a row of an embedding's gradient. Bound: memory. */
+MTL__KERNEL void MTL__FN(mtl__add_rows)(size_t n, size_t count, const int *rows, mtl_real a, const mtl_real *x, size_t stride,
+                                        int add, mtl_real *y)
 {
     const mtl__vec factor = mtl__all(a);
-    size_t i;
-    for (i = 0; i + MTL__LANES <= n; i += MTL__LANES) mtl__store(y + i, mtl__muladd(factor, mtl__load(x + i), mtl__load(y + i)));
-    if (i < n) mtl__store_some(y + i, mtl__muladd(factor, mtl__load_some(x + i, n - i), mtl__load_some(y + i, n - i)), n - i);
+    size_t i, k;
+    for (i = 0; i + MTL__LANES <= n; i += MTL__LANES) {
+        mtl__vec sum = add ? mtl__load(y + i) : mtl__all(0);
+        for (k = 0; k < count; k++) sum = mtl__muladd(factor, mtl__load(x + (size_t)rows[k] * stride + i), sum);
+        mtl__store(y + i, sum);
+    }
+    if (i < n) {
+        mtl__vec sum = add ? mtl__load_some(y + i, n - i) : mtl__all(0);
+        for (k = 0; k < count; k++) sum = mtl__muladd(factor, mtl__load_some(x + (size_t)rows[k] * stride + i, n - i), sum);
+        mtl__store_some(y + i, sum, n - i);
+    }
 }
 
 /* y += a b, element by element */
@@ -5228,27 +5253,15 @@ static void mtl__gradients_reset(mtl_gradients *g)
     }
 }
 
-/* Adds a row to a ROWS gradient; a row touched for the first time is cleared. */
-static void mtl__gradient_touch(mtl_gradients *g, const mtl_tensor *t, int row)
+/* Adds `count` rows, ascending and none of them in the list yet, to a ROWS gradient's list: merges from the end. */
+static void mtl__gradient_add_rows(mtl_gradients *g, const mtl_tensor *t, const int *fresh, size_t count)
 {
     mtl_gradient *gradient = &g->of[t->index];
-    if (g->touched[t->index][row]) return;
-    g->touched[t->index][row] = 1;
-    gradient->rows[gradient->row_count++] = row;
-    memset(gradient->value + (size_t)row * t->shape[1], 0, t->shape[1] * sizeof(mtl_real));
-}
-
-/* Shell's sort with Ciura's gaps: rows of a batch are few. */
-static void mtl__sort_ints(int *items, size_t n)
-{
-    static const size_t gaps[] = { 29524, 9841, 3280, 1093, 364, 121, 40, 13, 4, 1 };
-    size_t k, i, j;
-    for (k = 0; k < MTL__COUNT(gaps); k++)
-        for (i = gaps[k]; i < n; i++) {
-            int held = items[i];
-            for (j = i; j >= gaps[k] && items[j - gaps[k]] > held; j -= gaps[k]) items[j] = items[j - gaps[k]];
-            items[j] = held;
-        }
+    size_t old = gradient->row_count, to = old + count, k;
+    gradient->row_count = to;
+    for (k = 0; k < count; k++) g->touched[t->index][fresh[k]] = 1;
+    while (count)
+        gradient->rows[--to] = old && gradient->rows[old - 1] > fresh[count - 1] ? gradient->rows[--old] : fresh[--count];
 }
 
 /* ROWS + DENSE = DENSE: rows that were not touched become zero. */
@@ -7299,7 +7312,6 @@ typedef struct mtl__embedding_data {
     int padding_zero;
     const mtl_packing *packing;
     mtl_activation *y;
-    mtl_run *run;                           /* while backward runs */
 } mtl__embedding_data;
 
 static void mtl__embedding_gather(void *context, size_t job)
@@ -7316,36 +7328,115 @@ static void mtl__embedding_gather(void *context, size_t job)
     }
 }
 
-enum { MTL__SCATTER_JOBS = 8 };             /* job k adds up the rows of ids = k mod 8: each id in one job, its rows in rising order */
+/* Which packed rows read each id: rows of one id in rising order, ids in rising order. */
+typedef struct mtl__embedding_order {
+    uint64_t *keys, *other;                 /* [N] id << 32 | row; the sort's second array */
+    int *rows;                              /* [N] packed rows by id */
+    int *ids;                               /* [distinct] */
+    size_t *first;                          /* [distinct + 1] where each id's rows begin */
+    unsigned char *add;                     /* [distinct] 1: the id's gradient has a value already */
+    size_t count, distinct;
+    mtl__embedding_data *data;
+    mtl_run *run;
+} mtl__embedding_order;
+
+static int mtl__embedding_order_push(mtl_run *run, mtl__embedding_order *o, size_t rows)
+{
+    o->run = run;
+    o->keys = (uint64_t *)mtl_run_push(run, rows * sizeof *o->keys);
+    o->other = (uint64_t *)mtl_run_push(run, rows * sizeof *o->other);
+    o->rows = (int *)mtl_run_push(run, rows * sizeof *o->rows);
+    o->ids = (int *)mtl_run_push(run, rows * sizeof *o->ids);
+    o->first = (size_t *)mtl_run_push(run, (rows + 1) * sizeof *o->first);
+    o->add = (unsigned char *)mtl_run_push(run, rows);
+    return !mtl__failed(run->error) && !mtl__dry(run);
+}
+
+/* Sorts by id, a byte of the id at a time, lowest first; each pass keeps the order of equal bytes. */
+static void mtl__embedding_sort(mtl__embedding_order *o, size_t vocabulary)
+{
+    size_t next[256], n, byte, sum, held;
+    int shift;
+    for (shift = 32; shift < 64 && (vocabulary - 1) >> (shift - 32); shift += 8) {
+        uint64_t *from = o->keys;
+        memset(next, 0, sizeof next);
+        for (n = 0; n < o->count; n++) next[from[n] >> shift & 255]++;
+        for (byte = sum = 0; byte < 256; byte++, sum += held) {
+            held = next[byte];
+            next[byte] = sum;
+        }
+        for (n = 0; n < o->count; n++) o->other[next[from[n] >> shift & 255]++] = from[n];
+        o->keys = o->other;
+        o->other = from;
+    }
+}
+
+/* The work is proportional to the batch's rows, not to the vocabulary. */
+static void mtl__embedding_group(mtl__embedding_order *o)
+{
+    const mtl__embedding_data *d = o->data;
+    size_t n;
+    o->count = o->distinct = 0;
+    for (n = 0; n < d->y->rows; n++) {
+        int id = d->ids[d->packing->caller_row[n]];
+        if (!d->padding_zero || id != 0) o->keys[o->count++] = (uint64_t)id << 32 | n;
+    }
+    mtl__embedding_sort(o, d->weight->shape[0]);
+    for (n = 0; n < o->count; n++) {
+        o->rows[n] = (int)(o->keys[n] & 0xffffffffu);
+        if (n && o->keys[n] >> 32 == o->keys[n - 1] >> 32) continue;
+        o->first[o->distinct] = n;
+        o->ids[o->distinct++] = (int)(o->keys[n] >> 32);
+    }
+    o->first[o->distinct] = o->count;
+}
+
+/* Tells which ids' gradients have a value already, and adds the others to the gradient's list of rows. */
+static void mtl__embedding_mark(mtl__embedding_order *o)
+{
+    mtl_gradients *g = o->run->gradients;
+    const mtl_tensor *t = o->data->weight;
+    mtl_gradient *gradient = &g->of[t->index];
+    int *fresh = (int *)(void *)o->other;    /* the sort is done with it */
+    size_t k, n = 0;
+    if (gradient->state == MTL_GRAD_NONE) gradient->state = MTL_GRAD_ROWS;
+    for (k = 0; k < o->distinct; k++) {
+        o->add[k] = gradient->state == MTL_GRAD_DENSE || g->touched[t->index][o->ids[k]];
+        if (!o->add[k]) fresh[n++] = o->ids[k];
+    }
+    mtl__gradient_add_rows(g, t, fresh, n);
+}
+
+enum { MTL__SCATTER_ROWS = 128 };           /* a job: the ids whose first row is among so many of the sorted rows; an id's sum is never split */
 
 static void mtl__embedding_scatter(void *context, size_t job)
 {
-    const mtl__embedding_data *d = (const mtl__embedding_data *)context;
-    const mtl_gradient *g = &d->run->gradients->of[d->weight->index];
-    size_t width = d->y->width, n;
-    for (n = 0; n < d->y->rows; n++) {
-        int id = d->ids[d->packing->caller_row[n]];
-        if (id % MTL__SCATTER_JOBS != (int)job || (d->padding_zero && id == 0)) continue;
-        mtl__run_kernels(d->run)->add_scaled(width, d->scale, d->y->grad + n * d->y->stride, g->value + (size_t)id * width);
+    const mtl__embedding_order *o = (const mtl__embedding_order *)context;
+    const mtl__embedding_data *d = o->data;
+    mtl_real *grad = o->run->gradients->of[d->weight->index].value;
+    size_t k = 0, end = o->distinct, width = d->y->width, limit = (job + 1) * MTL__SCATTER_ROWS;
+    while (k < end) {                       /* the first id of the job, by halving */
+        size_t middle = (k + end) / 2;
+        if (o->first[middle] < job * MTL__SCATTER_ROWS) k = middle + 1;
+        else end = middle;
     }
+    for (; k < o->distinct && o->first[k] < limit; k++)
+        mtl__run_kernels(o->run)->add_rows(width, o->first[k + 1] - o->first[k], o->rows + o->first[k], d->scale, d->y->grad,
+                                           d->y->stride, o->add[k], grad + (size_t)o->ids[k] * width);
 }
 
 static void mtl__embedding_backward(mtl_run *run, void *data)
 {
-    mtl__embedding_data *d = (mtl__embedding_data *)data;
-    mtl_gradient *g = &run->gradients->of[d->weight->index];
-    size_t n;
-    if (d->weight->frozen || mtl__dry(run)) return;
-    if (g->state == MTL_GRAD_NONE) g->state = MTL_GRAD_ROWS;
-    if (g->state == MTL_GRAD_ROWS) {
-        for (n = 0; n < d->y->rows; n++) {
-            int id = d->ids[d->packing->caller_row[n]];
-            if (!d->padding_zero || id != 0) mtl__gradient_touch(run->gradients, d->weight, id);
-        }
-        mtl__sort_ints(g->rows, g->row_count);
+    mtl__embedding_order order;
+    mtl_arena_mark mark = mtl_arena_save(run->arena);
+    order.data = (mtl__embedding_data *)data;
+    if (order.data->weight->frozen) return;
+    if (mtl__embedding_order_push(run, &order, order.data->y->rows)) {
+        mtl__embedding_group(&order);
+        mtl__embedding_mark(&order);
+        mtl__run_for(run, (order.count + MTL__SCATTER_ROWS - 1) / MTL__SCATTER_ROWS, mtl__embedding_scatter, &order);
     }
-    d->run = run;
-    mtl__run_for(run, MTL__SCATTER_JOBS, mtl__embedding_scatter, d);
+    mtl_arena_release(run->arena, mark);
 }
 
 /* ids: the caller's, checked already; they must stay until backward has run. */
@@ -10610,7 +10701,11 @@ MTL_DEF int mtl_predict_text(mtl_predictor *predictor, const char *text, mtl_pre
    ==================================================================================================================
    Moments are blocks of the parameters' layout. An update visits what gradient states name: NONE is skipped and its step count
    stays, as in PyTorch. A ROWS gradient updates its rows alone when that is what the rule would do anyway (SGD without
-   memory) or when `lazy` asks for it; else the rows without a gradient count as zero gradients, which is exact.
+   memory) or when `lazy` asks for it; else the rows without a gradient count as zero gradients, which is exact: rows that never had
+   one have moments of zero and would not move, so they are not visited either, unless l1, l2 or decay moves them.
+   With `lazy` nothing in a step is proportional to the vocabulary, the average included: while a row stays as it is, k updates of
+   average += (1-d)(p - average) are average = p + d^k (average - p), so rows are brought up to date when they are touched and
+   wherever the average is read.
        SGD      Robbins & Monro 1951; momentum Polyak 1964, Nesterov 1983 in PyTorch's form
        RMSProp  Tieleman & Hinton 2012          Adam  Kingma & Ba 2015          AdamW  Loshchilov & Hutter 2019
    ------------------------------------------------------------------------------------------------------------------ */
@@ -10620,6 +10715,8 @@ typedef struct mtl__optimizer {
     mtl_gradients *gradients;
     mtl_real *m, *v;                        /* first and second moments; NULL when the rule has none */
     mtl_real *average;                      /* exponential average of the weights, or NULL */
+    unsigned long long **averaged;          /* [tensors] embeddings: [rows], else [1]: the update that the average has seen last */
+    unsigned char **seen;                   /* [tensors] embeddings: [rows] 1: its moments may not be zero; else NULL */
     unsigned long long *steps;              /* [tensors] updates each has had */
     unsigned long long step;                /* updates of the whole */
     size_t total_steps;                     /* of the schedule */
@@ -10660,6 +10757,23 @@ static mtl__update mtl__optimizer_rule(const mtl_trainer_desc *d)
     return u;
 }
 
+MTL__INLINE size_t mtl__average_units(const mtl_tensor *t) { return t->role == MTL_TENSOR_EMBEDDING ? t->shape[0] : 1; }
+
+/* What the optimiser remembers of each tensor's rows. */
+static void mtl__optimizer_rows(mtl__optimizer *o, mtl_arena *arena, mtl_error *err)
+{
+    size_t i, count = o->set->count;
+    o->seen = (unsigned char **)mtl__arena_note(arena, count, sizeof *o->seen, "moments", err);
+    o->averaged = (unsigned long long **)mtl__arena_note(arena, count, sizeof *o->averaged, "averaged weights", err);
+    for (i = 0; i < count && !mtl__failed(err); i++) {
+        const mtl_tensor *t = o->set->tensors[i];
+        if (t->role == MTL_TENSOR_EMBEDDING) o->seen[i] = (unsigned char *)mtl__arena_zero(arena, t->shape[0], 1, "moments", err);
+        if (o->desc->average > 0)
+            o->averaged[i] = (unsigned long long *)mtl__arena_zero(arena, mtl__average_units(t), sizeof **o->averaged,
+                                                                   "averaged weights", err);
+    }
+}
+
 static int mtl__optimizer_init(mtl__optimizer *o, const mtl_trainer_desc *desc, mtl_parameters *set, mtl_gradients *gradients,
                                mtl_arena *arena, mtl_error *err)
 {
@@ -10677,6 +10791,7 @@ static int mtl__optimizer_init(mtl__optimizer *o, const mtl_trainer_desc *desc, 
         o->v = (mtl_real *)mtl__arena_zero(arena, set->total, sizeof(mtl_real), "second moments", err);
     if (desc->average > 0) o->average = (mtl_real *)mtl__arena_zero(arena, set->total, sizeof(mtl_real), "averaged weights", err);
     o->steps = (unsigned long long *)mtl__arena_zero(arena, set->count, sizeof *o->steps, "step counts", err);
+    mtl__optimizer_rows(o, arena, err);
     if (!mtl__failed(err) && o->average && !arena->counting) memcpy(o->average, set->block, set->total * sizeof(mtl_real));
     return err->code;
 }
@@ -10707,53 +10822,189 @@ static double mtl__schedule(const mtl__optimizer *o, unsigned long long s)
     }
 }
 
-/* ---- the norm of the whole gradient ----------------------------------------------------------------------------------------------- */
+/* ---- pieces: gradients cut into jobs, by sizes fixed by the problem ----------------------------------------------------------- */
 
-static double mtl__gradients_norm(const mtl__optimizer *o, const mtl__kernels *kernels)
+enum { MTL__PIECE_ELEMENTS = 32768, MTL__PIECE_ROWS = 64 };
+enum { MTL__OF_ELEMENTS, MTL__OF_LIST, MTL__OF_TABLE };     /* a piece counts elements, rows of a ROWS gradient's list, or all rows */
+typedef struct mtl__piece { size_t tensor, first, count; int of; } mtl__piece;
+typedef struct mtl__piece_job {
+    mtl__optimizer *optimizer;
+    const mtl__kernels *kernels;
+    const mtl__update *updates;             /* [tensors] for an update */
+    const mtl__piece *pieces;
+    double *sums;                           /* [pieces] for the norm */
+} mtl__piece_job;
+
+/* Cuts the meaningful part of a tensor's gradient into pieces; pieces NULL: only counts them. */
+static size_t mtl__pieces_of(const mtl__optimizer *o, size_t tensor, int of, mtl__piece *pieces)
 {
-    double sum = 0;
-    size_t i, r, begin;
+    const mtl_tensor *t = o->set->tensors[tensor];
+    const mtl_gradient *g = &o->gradients->of[tensor];
+    size_t total = of == MTL__OF_ELEMENTS ? t->count : of == MTL__OF_LIST ? mtl__gradient_ranges(g) : t->shape[0], first, n = 0;
+    size_t unit = of == MTL__OF_LIST ? (size_t)MTL__PIECE_ROWS : (size_t)MTL__PIECE_ELEMENTS;
+    if (of == MTL__OF_TABLE) unit = (MTL__PIECE_ELEMENTS - 1) / t->shape[1] + 1;
+    if (g->state == MTL_GRAD_NONE || t->frozen) return 0;
+    for (first = 0; first < total; first += unit, n++)
+        if (pieces) {
+            pieces[n].tensor = tensor;
+            pieces[n].first = first;
+            pieces[n].count = mtl__smaller(unit, total - first);
+            pieces[n].of = of;
+        }
+    return n;
+}
+
+/* The most pieces that an update or a norm can have. */
+static size_t mtl__pieces_most(const mtl__optimizer *o)
+{
+    size_t i, count = 0;
     for (i = 0; i < o->set->count; i++) {
         const mtl_tensor *t = o->set->tensors[i];
-        const mtl_gradient *g = &o->gradients->of[i];
-        for (r = 0; !t->frozen && r < mtl__gradient_ranges(g); r++) {
-            size_t length = mtl__gradient_range(g, t, r, &begin);
-            sum += kernels->sum_squares(length, g->value + begin);
-        }
+        count += t->count / MTL__PIECE_ELEMENTS + 1 + (t->role == MTL_TENSOR_EMBEDDING ? t->shape[0] / MTL__PIECE_ROWS + 1 : 0);
     }
+    return count;
+}
+
+/* ---- the norm of the whole gradient ----------------------------------------------------------------------------------------------- */
+
+static int mtl__norm_of(const mtl__optimizer *o, size_t tensor)
+{
+    return o->gradients->of[tensor].state == MTL_GRAD_ROWS ? MTL__OF_LIST : MTL__OF_ELEMENTS;
+}
+
+static void mtl__norm_piece(void *context, size_t i)
+{
+    const mtl__piece_job *job = (const mtl__piece_job *)context;
+    const mtl__piece *piece = &job->pieces[i];
+    const mtl_tensor *t = job->optimizer->set->tensors[piece->tensor];
+    const mtl_gradient *g = &job->optimizer->gradients->of[piece->tensor];
+    size_t r, begin, length;
+    double sum = 0;
+    if (piece->of == MTL__OF_ELEMENTS) sum = job->kernels->sum_squares(piece->count, g->value + piece->first);
+    else
+        for (r = piece->first; r < piece->first + piece->count; r++) {
+            length = mtl__gradient_range(g, t, r, &begin);
+            sum += job->kernels->sum_squares(length, g->value + begin);
+        }
+    job->sums[i] = sum;
+}
+
+/* Sums of pieces are added in their order. Scratch comes from the run. */
+static double mtl__gradients_norm(mtl__optimizer *o, mtl_run *run)
+{
+    mtl_arena_mark mark = mtl_arena_save(run->arena);
+    mtl__piece_job job;
+    mtl__piece *pieces;
+    size_t i, n = 0, count = 0;
+    double sum = 0;
+    for (i = 0; i < o->set->count; i++) count += mtl__pieces_of(o, i, mtl__norm_of(o, i), NULL);
+    pieces = (mtl__piece *)mtl_run_push(run, count * sizeof *pieces);
+    job.sums = (double *)mtl_run_push(run, count * sizeof *job.sums);
+    if (mtl__failed(run->error)) return 0;
+    for (i = 0; i < o->set->count; i++) n += mtl__pieces_of(o, i, mtl__norm_of(o, i), pieces + n);
+    job.optimizer = o;
+    job.kernels = mtl__run_kernels(run);
+    job.updates = NULL;
+    job.pieces = pieces;
+    mtl__run_for(run, count, mtl__norm_piece, &job);
+    for (i = 0; i < count; i++) sum += job.sums[i];
+    mtl_arena_release(run->arena, mark);
     return sqrt(sum);
+}
+
+/* Most bytes that mtl__gradients_norm pushes. */
+static void mtl__norm_measure(const mtl__optimizer *o, mtl_run *run)
+{
+    (void)mtl_run_push(run, mtl__pieces_most(o) * sizeof(mtl__piece));
+    (void)mtl_run_push(run, mtl__pieces_most(o) * sizeof(double));
+}
+
+/* ---- the average ------------------------------------------------------------------------------------------------------------------ */
+
+/* `count` updates of n elements' average while the weights stood still. */
+static void mtl__average_approach(const mtl__optimizer *o, const mtl__kernels *kernels, const mtl_tensor *t, size_t begin, size_t n,
+                                  unsigned long long count)
+{
+    double decay = (double)(mtl_real)o->desc->average;
+    if (count) kernels->approach(n, (mtl_real)(1 - (count == 1 ? decay : pow(decay, (double)count))), t->value + begin,
+                                 o->average + t->offset + begin);
+}
+
+/* Brings units (rows of an embedding, else the whole tensor) up to update `now`, before their weights change. */
+static void mtl__average_catch_up(const mtl__optimizer *o, const mtl__kernels *kernels, size_t tensor, size_t first, size_t count,
+                                  unsigned long long now)
+{
+    const mtl_tensor *t = o->set->tensors[tensor];
+    unsigned long long *since = o->averaged[tensor];
+    size_t width = t->count / mtl__average_units(t), unit;
+    for (unit = first; unit < first + count; unit++)
+        if (since[unit] < now) {
+            mtl__average_approach(o, kernels, t, unit * width, width, now - since[unit]);
+            since[unit] = now;
+        }
+}
+
+/* All of it up to date: before the average is read. (Weights that are swapped with it are up to date, too.) */
+static void mtl__average_finish(const mtl__optimizer *o, const mtl__kernels *kernels)
+{
+    size_t i;
+    for (i = 0; o->average && i < o->set->count; i++)
+        mtl__average_catch_up(o, kernels, i, 0, mtl__average_units(o->set->tensors[i]), o->step);
 }
 
 /* ---- the update -------------------------------------------------------------------------------------------------------------------- */
 
-/* A piece of one tensor's update: a job. */
-typedef struct mtl__update_piece { size_t tensor, first, count; } mtl__update_piece;   /* ranges: rows of ROWS, or elements */
-typedef struct mtl__update_job {
-    const mtl__optimizer *optimizer;
-    const mtl__kernels *kernels;
-    const mtl__update *updates;             /* [tensors] */
-    const mtl__update_piece *pieces;
-} mtl__update_job;
-
-enum { MTL__UPDATE_ELEMENTS = 32768, MTL__UPDATE_ROWS = 64 };
-
-static void mtl__update_piece_job(void *context, size_t i)
+/* n elements from `begin` on; has_gradient 0: their gradient is zero. */
+static void mtl__update_elements(const mtl__piece_job *job, size_t tensor, size_t begin, size_t n, int has_gradient)
 {
-    const mtl__update_job *job = (const mtl__update_job *)context;
     const mtl__optimizer *o = job->optimizer;
-    const mtl__update_piece *piece = &job->pieces[i];
-    const mtl_tensor *t = o->set->tensors[piece->tensor];
-    const mtl_gradient *g = &o->gradients->of[piece->tensor];
-    size_t r, begin, length, end = g->state == MTL_GRAD_ROWS ? piece->first + piece->count : 1;
-    for (r = g->state == MTL_GRAD_ROWS ? piece->first : 0; r < end; r++) {
-        length = mtl__gradient_range(g, t, r, &begin);
-        if (g->state == MTL_GRAD_DENSE) {
-            begin = piece->first;
-            length = piece->count;
-        }
-        job->kernels->update(&job->updates[piece->tensor], length, t->value + begin, g->value + begin,
-                             o->m ? o->m + t->offset + begin : NULL, o->v ? o->v + t->offset + begin : NULL);
+    const mtl_tensor *t = o->set->tensors[tensor];
+    job->kernels->update(&job->updates[tensor], n, t->value + begin, has_gradient ? o->gradients->of[tensor].value + begin : NULL,
+                         o->m ? o->m + t->offset + begin : NULL, o->v ? o->v + t->offset + begin : NULL);
+    if (o->average) mtl__average_approach(o, job->kernels, t, begin, n, 1);
+}
+
+/* Rows of an embedding that stand together. */
+static void mtl__update_rows(const mtl__piece_job *job, size_t tensor, size_t first, size_t count, int has_gradient)
+{
+    const mtl__optimizer *o = job->optimizer;
+    size_t width = o->set->tensors[tensor]->shape[1], r;
+    if (o->average) mtl__average_catch_up(o, job->kernels, tensor, first, count, o->step);
+    mtl__update_elements(job, tensor, first * width, count * width, has_gradient);
+    for (r = first; o->average && r < first + count; r++) o->averaged[tensor][r] = o->step + 1;
+}
+
+/* All rows that move: runs of rows with a gradient, and runs of rows that only have moments. */
+static void mtl__update_table(const mtl__piece_job *job, const mtl__piece *piece)
+{
+    const mtl__update *u = &job->updates[piece->tensor];
+    const unsigned char *seen = job->optimizer->seen[piece->tensor], *touched = job->optimizer->gradients->touched[piece->tensor];
+    const unsigned char *found;
+    int dense = job->optimizer->gradients->of[piece->tensor].state == MTL_GRAD_DENSE, has_gradient;
+    int all = dense || u->l1 != 0 || u->l2 != 0 || u->decay != 0;
+    size_t r = piece->first, end = r + piece->count, next;
+    while (r < end) {
+        found = all ? seen + r : (const unsigned char *)memchr(seen + r, 1, end - r);
+        if (!found) break;
+        r = (size_t)(found - seen);
+        has_gradient = dense || touched[r];
+        for (next = r + 1; next < end && (all || seen[next]) && (dense || touched[next]) == has_gradient; next++) {}
+        mtl__update_rows(job, piece->tensor, r, next - r, has_gradient);
+        r = next;
     }
+}
+
+static void mtl__update_piece(void *context, size_t i)
+{
+    const mtl__piece_job *job = (const mtl__piece_job *)context;
+    const mtl__piece *piece = &job->pieces[i];
+    const mtl_gradient *g = &job->optimizer->gradients->of[piece->tensor];
+    size_t r;
+    if (piece->of == MTL__OF_ELEMENTS) mtl__update_elements(job, piece->tensor, piece->first, piece->count, 1);
+    else if (piece->of == MTL__OF_TABLE) mtl__update_table(job, piece);
+    else
+        for (r = piece->first; r < piece->first + piece->count; r++)
+            mtl__update_rows(job, piece->tensor, (size_t)g->rows[r], 1, 1);
 }
 
 /* Whether untouched rows would stay as they are, so that only touched ones need a visit. */
@@ -10762,6 +11013,13 @@ static int mtl__update_rows_only(const mtl__optimizer *o)
     const mtl_trainer_desc *d = o->desc;
     int memoryless = d->optimizer == MTL_OPTIMIZER_SGD && d->momentum == 0 && d->l1 == 0 && d->l2 == 0 && d->decay == 0;
     return d->lazy || memoryless;
+}
+
+/* What the pieces of a tensor's update count. */
+static int mtl__update_counts(const mtl__optimizer *o, size_t tensor)
+{
+    if (o->set->tensors[tensor]->role != MTL_TENSOR_EMBEDDING) return MTL__OF_ELEMENTS;
+    return o->gradients->of[tensor].state == MTL_GRAD_ROWS && mtl__update_rows_only(o) ? MTL__OF_LIST : MTL__OF_TABLE;
 }
 
 static mtl__update mtl__update_of(const mtl__optimizer *o, size_t tensor, double lr, double scale)
@@ -10778,31 +11036,18 @@ static mtl__update mtl__update_of(const mtl__optimizer *o, size_t tensor, double
     return u;
 }
 
-/* Cuts a tensor's update into pieces; pieces NULL: only counts them. */
-static size_t mtl__update_pieces(const mtl__optimizer *o, size_t tensor, mtl__update_piece *pieces)
+/* Counts the update of a tensor that has pieces, and makes ready what its jobs share. */
+static void mtl__update_begin(mtl__optimizer *o, const mtl__kernels *kernels, size_t tensor)
 {
     const mtl_gradient *g = &o->gradients->of[tensor];
-    size_t total = g->state == MTL_GRAD_ROWS ? g->row_count : o->set->tensors[tensor]->count, first, n = 0;
-    size_t unit = g->state == MTL_GRAD_ROWS ? MTL__UPDATE_ROWS : MTL__UPDATE_ELEMENTS;
-    if (g->state == MTL_GRAD_NONE || o->set->tensors[tensor]->frozen) return 0;
-    for (first = 0; first < total; first += unit, n++)
-        if (pieces) {
-            pieces[n].tensor = tensor;
-            pieces[n].first = first;
-            pieces[n].count = total - first < unit ? total - first : unit;
-        }
-    return n;
-}
-
-typedef struct mtl__average_job { mtl__optimizer *optimizer; } mtl__average_job;
-
-/* average += (1 - d) (p - average), in pieces of the block. */
-static void mtl__average_piece(void *context, size_t i)
-{
-    const mtl__optimizer *o = ((const mtl__average_job *)context)->optimizer;
-    size_t k = i * MTL__UPDATE_ELEMENTS, end = k + MTL__UPDATE_ELEMENTS;
-    mtl_real share = 1 - (mtl_real)o->desc->average;
-    for (; k < end && k < o->set->total; k++) o->average[k] += share * (o->set->block[k] - o->average[k]);
+    int embedding = o->set->tensors[tensor]->role == MTL_TENSOR_EMBEDDING;
+    size_t r;
+    o->steps[tensor]++;
+    if (embedding && g->state == MTL_GRAD_DENSE) memset(o->seen[tensor], 1, o->set->tensors[tensor]->shape[0]);
+    for (r = 0; embedding && r < g->row_count; r++) o->seen[tensor][g->rows[r]] = 1;
+    if (!o->average || embedding) return;
+    mtl__average_catch_up(o, kernels, tensor, 0, 1, o->step);       /* after updates without a gradient of this tensor */
+    o->averaged[tensor][0] = o->step + 1;
 }
 
 /* Applies the gradients, scaled by `scale` (clipping), at learning rate lr. Scratch comes from the run. */
@@ -10811,45 +11056,32 @@ static void mtl__optimizer_apply(mtl__optimizer *o, mtl_run *run, double lr, dou
     mtl_arena_mark mark = mtl_arena_save(run->arena);
     size_t i, n = 0, count = 0;
     mtl__update *updates = (mtl__update *)mtl_run_push(run, o->set->count * sizeof *updates);
-    mtl__update_piece *pieces;
-    mtl__update_job job;
-    mtl__average_job average;
-    for (i = 0; i < o->set->count; i++) {
-        const mtl_tensor *t = o->set->tensors[i];
-        if (o->gradients->of[i].state == MTL_GRAD_ROWS && !t->frozen && !mtl__update_rows_only(o))
-            mtl__gradient_densify(o->gradients, t);
-        count += mtl__update_pieces(o, i, NULL);
-    }
-    pieces = (mtl__update_piece *)mtl_run_push(run, count * sizeof *pieces);
+    mtl__piece *pieces;
+    mtl__piece_job job;
+    for (i = 0; i < o->set->count; i++) count += mtl__pieces_of(o, i, mtl__update_counts(o, i), NULL);
+    pieces = (mtl__piece *)mtl_run_push(run, count * sizeof *pieces);
     if (mtl__failed(run->error)) return;    /* the last thing that can fail: nothing has changed yet */
-    for (i = 0; i < o->set->count; i++) {
-        size_t more = mtl__update_pieces(o, i, pieces + n);
-        if (!more) continue;
-        n += more;
-        o->steps[i]++;
-        updates[i] = mtl__update_of(o, i, lr, scale);
-    }
     job.optimizer = o;
     job.kernels = mtl__run_kernels(run);
     job.updates = updates;
     job.pieces = pieces;
-    mtl__run_for(run, count, mtl__update_piece_job, &job);
-    average.optimizer = o;
-    if (o->average)
-        mtl__run_for(run, (o->set->total + MTL__UPDATE_ELEMENTS - 1) / MTL__UPDATE_ELEMENTS, mtl__average_piece, &average);
+    job.sums = NULL;
+    for (i = 0; i < o->set->count; i++) {
+        size_t more = mtl__pieces_of(o, i, mtl__update_counts(o, i), pieces + n);
+        if (!more) continue;
+        n += more;
+        mtl__update_begin(o, job.kernels, i);
+        updates[i] = mtl__update_of(o, i, lr, scale);
+    }
+    mtl__run_for(run, count, mtl__update_piece, &job);
     mtl_arena_release(run->arena, mark);
 }
 
 /* Most bytes that mtl__optimizer_apply pushes. */
 static void mtl__optimizer_measure(const mtl__optimizer *o, mtl_run *run)
 {
-    size_t i, count = 0;
-    for (i = 0; i < o->set->count; i++) {
-        const mtl_tensor *t = o->set->tensors[i];
-        count += t->count / MTL__UPDATE_ELEMENTS + 1 + (t->role == MTL_TENSOR_EMBEDDING ? t->shape[0] / MTL__UPDATE_ROWS + 1 : 0);
-    }
     (void)mtl_run_push(run, o->set->count * sizeof(mtl__update));
-    (void)mtl_run_push(run, count * sizeof(mtl__update_piece));
+    (void)mtl_run_push(run, mtl__pieces_most(o) * sizeof(mtl__piece));
 }
 
 /* ==================================================================================================================
@@ -10962,6 +11194,7 @@ static size_t mtl__trainer_measure(mtl__session *session, mtl_error *err)
     run->packing = mtl__packing_push(&counting, session->limits.sequences, session->limits.rows, session->limits.steps, err);
     if (!mtl__failed(err)) mtl__trainer_forward(t, &batch, &losses);
     if (!mtl__failed(err)) (void)mtl_tape_backward(run, losses.value, losses.weight, losses.count, 0);
+    mtl__norm_measure(&t->optimizer, run);  /* above the tape, which stays to be looked at */
     mtl_state_destroy(batch.state);
     mtl_arena_destroy(&shadow);
     memset(&t->tape, 0, sizeof t->tape);
@@ -11093,7 +11326,7 @@ MTL_DEF int mtl_train_gradients(mtl_trainer *trainer, const mtl_batch *batches, 
         step->task_loss = trainer->task_loss;
         step->task_items = trainer->task_items;
         step->grad_norm =
-            mtl__failed(err) ? 0 : mtl__gradients_norm(&trainer->optimizer, mtl__run_kernels(&trainer->session.run));
+            mtl__failed(err) ? 0 : mtl__gradients_norm(&trainer->optimizer, &trainer->session.run);
     }
     mtl_error_clear(&trainer->error);
     trainer->session.run.error = &trainer->error;
@@ -11137,6 +11370,7 @@ MTL_DEF int mtl_trainer_swap_average(mtl_trainer *trainer, mtl_error *err)
     o = &trainer->optimizer;
     if (!o->average)
         return mtl__fail(err, MTL_ERROR_ARGUMENT, "average", -1, "this trainer keeps no average; set trainer.average");
+    mtl__average_finish(o, mtl__run_kernels(&trainer->session.run));
     for (i = 0; i < o->set->total; i++) {
         mtl_real held = o->average[i];
         o->average[i] = o->set->block[i];
@@ -11590,7 +11824,7 @@ static void mtl__fit_evaluate(mtl__fit *f, mtl_error *err)
             f->progress.best_score = score;
             f->progress.best_epoch = f->progress.epoch;
             f->stale = 0;
-            memcpy(f->best, t->model->set.block, t->model->set.total * sizeof(mtl_real));
+            memcpy(f->best, t->model->set.block, t->model->set.total * sizeof(mtl_real));   /* all of it, but only when an epoch won */
         } else if (t->desc.schedule == MTL_SCHEDULE_PLATEAU && f->stale % (size_t)t->desc.plateau_patience == 0) {
             o->plateau *= t->desc.schedule_factor;
         }
@@ -11739,6 +11973,7 @@ static void mtl__trainer_entries(const mtl_trainer *t, mtl__tensor_entry *e, mtl
     char name[192];
     size_t i, k, n = 0;
     mtl__moments_of(o, moments);
+    mtl__average_finish(o, mtl__run_kernels(&t->session.run));
     for (k = 0; k < 3; k++)
         for (i = 0; moments[k].block && i < o->set->count; i++) {
             const mtl_tensor *p = o->set->tensors[i];
@@ -11803,6 +12038,20 @@ static const mtl_safetensor *mtl__resume_counts(const mtl_trainer *t, const mtl_
     return mtl__failed(err) ? NULL : counts;
 }
 
+/* What the moments and the average that were read say about rows. */
+static void mtl__optimizer_resumed(mtl__optimizer *o)
+{
+    size_t i, k;
+    for (i = 0; i < o->set->count; i++) {
+        const mtl_tensor *t = o->set->tensors[i];
+        for (k = 0; o->average && k < mtl__average_units(t); k++) o->averaged[i][k] = o->step;
+        if (!o->seen[i]) continue;
+        memset(o->seen[i], 0, t->shape[0]);
+        for (k = 0; k < t->count; k++)
+            if ((o->m && o->m[t->offset + k] != 0) || (o->v && o->v[t->offset + k] != 0)) o->seen[i][k / t->shape[1]] = 1;
+    }
+}
+
 MTL_DEF int mtl_trainer_resume(mtl_trainer *trainer, const mtl_safetensors *file, mtl_error *err)
 {
     mtl_error own;
@@ -11837,6 +12086,7 @@ MTL_DEF int mtl_trainer_resume(mtl_trainer *trainer, const mtl_safetensors *file
         else if (i == o->set->count + 1) o->plateau = (float)value;
         else o->lr = (float)value;
     }
+    mtl__optimizer_resumed(o);
     return MTL_OK;
 }
 

@@ -273,6 +273,7 @@ static void test_kernels_activation_slopes(void **state)
 
 static void test_kernels_arrays(void **state)
 {
+    static const int rows[4] = { 3, 1, 4, 1 };
     const mtl__kernels *k;
     size_t n, i;
     int isa;
@@ -287,11 +288,18 @@ static void test_kernels_arrays(void **state)
             kernels_assert_near(got, sum, 1e-12, "sum of squares");
             assert_memory_equal(&got, &squares, sizeof got);
             kernels_restore(&y);
-            k->add_scaled(n, (mtl_real)0.75, a.data, y.data);
+            k->approach(n, (mtl_real)0.75, a.data, y.data);
             kernels_assert_inside(&y);
             for (i = 0; i < n; i++) {
                 const double old = (double)y.before[y.data - y.memory + (ptrdiff_t)i];
-                kernels_assert_near((double)y.data[i], old + 0.75 * (double)a.data[i], KERNELS_EPSILON, "add_scaled");
+                kernels_assert_near((double)y.data[i], old + 0.75 * ((double)a.data[i] - old), 2 * KERNELS_EPSILON, "approach");
+            }
+            kernels_restore(&y);
+            k->add_rows(n, n % 5, rows, (mtl_real)-0.5, a.data, 0, n % 2 != 0, y.data);
+            kernels_assert_inside(&y);
+            for (i = 0; i < n; i++) {
+                const double old = n % 2 ? (double)y.before[y.data - y.memory + (ptrdiff_t)i] : 0;
+                kernels_assert_near((double)y.data[i], old - 0.5 * (double)(n % 5) * (double)a.data[i], KERNELS_EPSILON, "add_rows");
             }
             kernels_restore(&y);
             k->multiply_add(n, a.data, b.data, y.data);

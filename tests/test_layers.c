@@ -114,6 +114,71 @@ static void test_layers_embedding(void **state)
     }
 }
 
+/* Ids over a large vocabulary, used by two layers: the gradient's rows are the ids in order, each the sum of its rows. */
+static void test_layers_embedding_scatter(void **state)
+{
+    enum { VOCABULARY = 70001, ROWS = 400, WIDTH = 5 };
+    test_random random;
+    int number;
+    (void)state;
+    random.state = 77;
+    for (number = 0; number < test_cases(20); number++) {
+        const size_t vocabulary = number % 4 == 0 ? VOCABULARY : number % 4 == 1 ? 300 : number % 4 == 2 ? 256 : 1;
+        double *want = (double *)calloc(VOCABULARY * WIDTH, sizeof *want);
+        int *used = (int *)calloc(VOCABULARY, sizeof *used), ids[2][ROWS], length = ROWS, layer, k, j, n = 0;
+        mtl_parameters set;
+        mtl_arena arena;
+        mtl_error err = {0};
+        mtl_tensor *table;
+        mtl_tape tape = {0};
+        mtl_gradient *g;
+        mtl_run run;
+        mtl_arena_init(&arena, NULL, 0, NULL);
+        mtl_parameters_init(&set, &arena);
+        table = mtl_parameters_add(&set, "table", vocabulary, WIDTH, MTL_TENSOR_EMBEDDING, &err);
+        mtl_parameters_allocate(&set, &err);
+        mtl_run_init(&run, &arena, MTL_ISA_AUTO, &err);
+        run.tape = &tape;
+        run.gradients = mtl_gradients_create(&set, &arena, &err);
+        mtl_run_pack(&run, &length, 1);
+        TEST_FINE(&err);
+        for (layer = 0; layer < 2; layer++) {
+            mtl_activation *y;
+            int add;
+            for (k = 0; k < ROWS; k++) {
+                ids[layer][k] = test_random_between(&random, 0, (int)vocabulary - 1);
+                if (k % 3 == 0) ids[layer][k] = ids[0][0];
+            }
+            y = mtl__embedding_forward(&run, table, ids[layer], (mtl_real)0.5, number % 2, "");
+            TEST_FINE(&err);
+            (void)mtl_run_grad(&run, y, &add);
+            for (k = 0; k < ROWS; k++)
+                for (j = 0; j < WIDTH; j++) {
+                    y->grad[(size_t)k * y->stride + (size_t)j] = (mtl_real)test_random_real(&random, -1, 1);
+                    if (number % 2 && ids[layer][k] == 0) continue;
+                    used[ids[layer][k]] = 1;
+                    want[ids[layer][k] * WIDTH + j] += 0.5 * (double)y->grad[(size_t)k * y->stride + (size_t)j];
+                }
+        }
+        {
+            mtl_record *r;
+            for (r = tape.last; r; r = r->previous) r->backward(&run, r->data);
+        }
+        TEST_FINE(&err);
+        g = mtl_gradients_get(run.gradients, table);
+        assert_int_equal(g->state, MTL_GRAD_ROWS);
+        for (k = 0; k < (int)vocabulary; k++) {
+            if (!used[k]) continue;
+            assert_int_equal(g->rows[n++], k);
+            for (j = 0; j < WIDTH; j++) assert_true(fabs((double)g->value[k * WIDTH + j] - want[k * WIDTH + j]) < 1e-4);
+        }
+        assert_int_equal(n, g->row_count);
+        free(want);
+        free(used);
+        mtl_arena_destroy(&arena);
+    }
+}
+
 /* The table again as a whole: a layer of the test's own, sum of factors times W, as tied embeddings would read it. */
 typedef struct layers_tied { mtl_tensor *table; mtl_activation *y; } layers_tied;
 
@@ -686,7 +751,7 @@ static void test_layers_of_your_own(void **state)
 
 #define TEST_LAYERS \
     cmocka_unit_test(test_layers_embedding), cmocka_unit_test(test_layers_embedding_rows_and_dense), \
-    cmocka_unit_test(test_layers_embedding_values), cmocka_unit_test(test_layers_features), cmocka_unit_test(test_layers_dense), \
+    cmocka_unit_test(test_layers_embedding_values), cmocka_unit_test(test_layers_embedding_scatter), cmocka_unit_test(test_layers_features), cmocka_unit_test(test_layers_dense), \
     cmocka_unit_test(test_layers_frozen), cmocka_unit_test(test_layers_activations), cmocka_unit_test(test_layers_dropout_gradient), \
     cmocka_unit_test(test_layers_dropout_masks), cmocka_unit_test(test_layers_selection), cmocka_unit_test(test_layers_concatenation), \
     cmocka_unit_test(test_layers_pooling), cmocka_unit_test(test_layers_pooling_of_equals), cmocka_unit_test(test_layers_of_your_own)

@@ -150,7 +150,8 @@ static void optimise_set_gradients(optimise_setup *s, int step)
             continue;
         }
         for (row = (size_t)(step % 4); row < t->shape[0]; row += (size_t)test_random_between(&s->random, 1, 3)) {
-            mtl__gradient_touch(s->gradients, t, (int)row);
+            const int fresh = (int)row;
+            mtl__gradient_add_rows(s->gradients, t, &fresh, 1);
             for (k = row * 3; k < row * 3 + 3; k++) optimise_set_gradient(s, i, k);
         }
     }
@@ -268,8 +269,9 @@ static void test_optimise_lazy_with_all_rows(void **state)
     optimise_open(&exact, &optimise_rules[8], MTL_ISA_AUTO);
     for (step = 1; step <= 5; step++) {
         for (k = 0; k < 70; k++) {
+            const int fresh = (int)k;
             size_t j;
-            mtl__gradient_touch(lazy.gradients, lazy.set.tensors[OPTIMISE_TABLE], (int)k);
+            if (step == 1) mtl__gradient_add_rows(lazy.gradients, lazy.set.tensors[OPTIMISE_TABLE], &fresh, 1);
             for (j = 0; j < 3; j++)
                 lazy.gradients->of[OPTIMISE_TABLE].value[3 * k + j] = exact.gradients->of[OPTIMISE_TABLE].value[3 * k + j]
                                                                     = (mtl_real)test_random_real(&lazy.random, -1, 1);
@@ -299,7 +301,7 @@ static void test_optimise_norm(void **state)
         optimise_set_gradients(&s, step);
         for (i = 0; i < OPTIMISE_TENSORS; i++)
             for (k = 0; k < s.want[i].count && !s.set.tensors[i]->frozen; k++) sum += s.want[i].g[k] * s.want[i].g[k];
-        norm = mtl__gradients_norm(&s.optimizer, mtl__run_kernels(&s.run));
+        norm = mtl__gradients_norm(&s.optimizer, &s.run);
         assert_true(fabs(norm - sqrt(sum)) < 1e-6 * sqrt(sum));
     }
     optimise_close(&s);
@@ -494,7 +496,8 @@ static void test_optimise_plateau(void **state)
 
 /* ---- the exponential average of the weights ----------------------------------------------------------------------------------- */
 
-static void test_optimise_average(void **state)
+/* The average against the eager one, with other rows of the table touched at each step, and with swaps in between. */
+static void optimise_average(int optimizer, int lazy)
 {
     optimise_training t;
     mtl_trainer_desc how;
@@ -503,19 +506,27 @@ static void test_optimise_average(void **state)
     mtl_real *last;
     size_t k, total;
     int s;
-    (void)state;
     memset(&how, 0, sizeof how);
     how.lr = 0.05f;
     how.average = 0.75f;
+    how.optimizer = optimizer;
+    how.lazy = lazy;
     optimise_training_open(&t, &how);
     set = mtl_model_parameters(t.model);
     total = set->total;
     average = (double *)malloc(total * sizeof *average);
     assert_non_null(average);
     for (k = 0; k < total; k++) average[k] = (double)set->block[k];         /* it begins with the initial weights */
-    for (s = 0; s < 10; s++) {
+    for (s = 0; s < 12; s++) {
+        int *ids = test_ids(t.problem.data);
+        for (k = 0; k < t.problem.data->rows; k++) ids[k] = (ids[k] + 3 * s) % 4 + s % 3 * 2;   /* 0 .. 7, few at a time */
         mtl_train_step(t.trainer, t.problem.batch, 1, NULL, &t.err);
         for (k = 0; k < total; k++) average[k] = 0.75 * average[k] + 0.25 * (double)set->block[k];
+        if (s % 5 == 3) {
+            mtl_trainer_swap_average(t.trainer, &t.err);
+            for (k = 0; k < total; k++) assert_true(fabs((double)set->block[k] - average[k]) < (MTL__REAL_IS_DOUBLE ? 1e-12 : 1e-5));
+            mtl_trainer_swap_average(t.trainer, &t.err);
+        }
     }
     TEST_FINE(&t.err);
     last = test_weights_copy(t.model);
@@ -529,6 +540,17 @@ static void test_optimise_average(void **state)
     free(last);
     free(average);
     optimise_training_close(&t);
+}
+
+static void test_optimise_average(void **state)
+{
+    optimise_training t;
+    mtl_trainer_desc how;
+    (void)state;
+    optimise_average(MTL_OPTIMIZER_ADAM, 0);
+    optimise_average(MTL_OPTIMIZER_ADAM, 1);
+    optimise_average(MTL_OPTIMIZER_ADAMW, 0);
+    optimise_average(MTL_OPTIMIZER_SGD, 0);                                 /* without memory: rows only */
     memset(&how, 0, sizeof how);
     optimise_training_open(&t, &how);
     mtl_trainer_swap_average(t.trainer, &t.err);
