@@ -285,6 +285,38 @@ static void test_kernels_activation_slopes(void **state)
 
 /* ---- whole arrays and rows --------------------------------------------------------------------------------------------------- */
 
+/* The largest of a, b and b again: its gradient goes to a or to the first b, never to the second; added to what dx holds, or not. */
+static void kernels_maximum(const mtl__kernels *k, size_t n, const kernels_matrix *a, const kernels_matrix *b, const kernels_matrix *g)
+{
+    kernels_matrix y = kernels_create(1, n, n), left = kernels_create(1, n, n), dx = kernels_random(1, n, n, 1);
+    const kernels_matrix *x[3];
+    size_t i, which;
+    int accumulate;
+    x[0] = a;
+    x[1] = x[2] = b;
+    memcpy(y.data, a->data, n * sizeof(mtl_real));
+    k->maximum(n, b->data, y.data);
+    kernels_assert_inside(&y);
+    for (i = 0; i < n; i++) assert_true(y.data[i] == (a->data[i] > b->data[i] ? a->data[i] : b->data[i]));
+    for (accumulate = 0; accumulate < 2; accumulate++) {
+        memcpy(left.data, g->data, n * sizeof(mtl_real));
+        for (which = 0; which < 3; which++) {
+            kernels_restore(&dx);
+            k->maximum_backward(n, x[which]->data, y.data, left.data, accumulate, dx.data);
+            kernels_assert_inside(&dx);
+            kernels_assert_inside(&left);
+            for (i = 0; i < n; i++) {
+                const mtl_real old = accumulate ? dx.before[dx.data - dx.memory + (ptrdiff_t)i] : 0;
+                const int taken = which == 0 ? a->data[i] >= b->data[i] : which == 1 && b->data[i] > a->data[i];
+                assert_true(dx.data[i] == old + (taken ? g->data[i] : 0));
+            }
+        }
+    }
+    kernels_destroy(&y);
+    kernels_destroy(&left);
+    kernels_destroy(&dx);
+}
+
 static void test_kernels_arrays(void **state)
 {
     const mtl__kernels *k;
@@ -323,6 +355,7 @@ static void test_kernels_arrays(void **state)
             }
             kernels_assert_unchanged(&a);
             kernels_assert_unchanged(&b);
+            kernels_maximum(k, n, &a, &b, &y);
         }
         kernels_destroy(&a);
         kernels_destroy(&b);
