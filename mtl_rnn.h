@@ -9817,14 +9817,21 @@ static void mtl__session_observe(mtl__session *s, mtl_observer observer, void *u
     s->run.observer_user = user;
 }
 
-/* A fresh run over `arena`; the observer stays. */
+/* A fresh run over `arena`; the observer stays, and the kernels: asking the processor again at each call would take longer, in a
+   virtual machine, than predicting a word. */
 static mtl_run *mtl__session_begin(mtl__session *s, mtl_arena *arena, mtl_error *err)
 {
-    mtl_observer observer = s->run.observer;
-    void *user = s->run.observer_user;
-    (void)mtl_run_init(&s->run, arena, s->isa, err);
+    const mtl_run before = s->run;
+    if (before.kernels) {
+        memset(&s->run, 0, sizeof s->run);
+        s->run.kernels = before.kernels;
+        s->run.arena = arena;
+        s->run.error = err;
+    } else {
+        (void)mtl_run_init(&s->run, arena, s->isa, err);
+    }
     s->run.scheduler = s->scheduler;
-    mtl__session_observe(s, observer, user);
+    mtl__session_observe(s, before.observer, before.observer_user);
     return &s->run;
 }
 
