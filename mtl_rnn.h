@@ -2070,6 +2070,36 @@ static int mtl__cpu_supports(int isa) { return isa == MTL_ISA_SCALAR || isa == M
 static int mtl__cpu_supports(int isa) { return isa == MTL_ISA_SCALAR; }
 #endif
 
+/* How this thread rounds and treats numbers below 2^-126, which many processors compute a hundred times slower. While a job runs it
+   is always the same: round to nearest, such numbers are 0, no traps; so results do not depend on what the caller has set. Returns
+   what was set before, for mtl__arithmetic_restore. Source: Intel's manual, volume 1, section 10.2.3; ARM's, register FPCR. */
+static uint64_t mtl__arithmetic_set(void)
+{
+#if defined(MTL__X86)
+    const unsigned before = _mm_getcsr(), flush = 1u << 15, inputs_are_zero = 1u << 6, no_traps = 0x1f80;
+    _mm_setcsr(flush | inputs_are_zero | no_traps);
+    return before;
+#elif defined(MTL__NEON) && defined(__GNUC__)
+    uint64_t before;
+    __asm__ __volatile__("mrs %0, fpcr" : "=r"(before));
+    __asm__ __volatile__("msr fpcr, %0" : : "r"((uint64_t)1 << 24));
+    return before;
+#else
+    return 0;                               /* without vectors, or in double: as it is */
+#endif
+}
+
+static void mtl__arithmetic_restore(uint64_t before)
+{
+#if defined(MTL__X86)
+    _mm_setcsr((unsigned)before);
+#elif defined(MTL__NEON) && defined(__GNUC__)
+    __asm__ __volatile__("msr fpcr, %0" : : "r"(before));
+#else
+    (void)before;
+#endif
+}
+
 /* ==================================================================================================================
    5  >>random     counter-based: a value depends on (seed, stream, index), never on thread or order
    ==================================================================================================================
@@ -2303,7 +2333,8 @@ static const char *mtl__arena_text(mtl_arena *arena, const char *text, mtl_error
    7  >>threads    parallel-for: none, built-in pool, or the caller's own job system through one callback
    ==================================================================================================================
    Everything that runs in parallel is `count` jobs numbered 0 .. count-1. What a number means is fixed by the problem and
-   never by the number of threads; jobs write disjoint memory. So results are the same bits for any scheduler.
+   never by the number of threads; jobs write disjoint memory; all compute alike (mtl__arithmetic_set). So results are the same
+   bits for any scheduler.
 
    The pool hands out numbers through one 64-bit ticket, generation << 32 | next number. A worker claims a number by
    compare-and-swap; a claim that succeeds proves that the job and the count it read belong to that generation, because a
@@ -2463,14 +2494,27 @@ static mtl__pool *mtl__pool_create(mtl_arena *arena, int threads, mtl_error *err
 static const mtl_scheduler *mtl__pool_scheduler(const mtl__pool *pool) { (void)pool; return NULL; }
 #endif
 
+/* A job with the arithmetic that all of them share, on whatever thread the scheduler runs it; that thread's own comes back after. */
+typedef struct mtl__shielded { mtl_job job; void *context; } mtl__shielded;
+static void mtl__shielded_job(void *context, size_t i)
+{
+    const mtl__shielded *s = (const mtl__shielded *)context;
+    const uint64_t before = mtl__arithmetic_set();
+    s->job(s->context, i);
+    mtl__arithmetic_restore(before);
+}
+
 /* Runs job(context, 0 .. count-1) by the scheduler, or here and now when it is NULL. */
 static void mtl__parallel_for(const mtl_scheduler *scheduler, size_t count, mtl_job job, void *context)
 {
+    mtl__shielded shielded;
     size_t i;
+    shielded.job = job;
+    shielded.context = context;
     if (scheduler && count > 1)
-        scheduler->parallel_for(scheduler->user, count, job, context);
+        scheduler->parallel_for(scheduler->user, count, mtl__shielded_job, &shielded);
     else
-        for (i = 0; i < count; i++) job(context, i);
+        for (i = 0; i < count; i++) mtl__shielded_job(&shielded, i);
 }
 
 /* ==================================================================================================================
@@ -2655,9 +2699,12 @@ typedef struct mtl__update {
     X(void, update, (const mtl__update *u, size_t n, mtl_real *p, const mtl_real *g, mtl_real *m, mtl_real *v)) \
     X(double, sum_squares, (size_t n, const mtl_real *x)) \
     X(void, scale, (size_t n, mtl_real a, mtl_real *x)) \
+    X(void, add_scaled, (size_t n, mtl_real a, const mtl_real *x, mtl_real *y)) \
     X(void, approach, (size_t n, mtl_real share, const mtl_real *x, mtl_real *y)) \
     X(void, add_rows, (size_t n, size_t count, const int *rows, mtl_real a, const mtl_real *x, size_t stride, int add, mtl_real *y)) \
-    X(void, multiply_add, (size_t n, const mtl_real *a, const mtl_real *b, mtl_real *y))
+    X(void, multiply_add, (size_t n, const mtl_real *a, const mtl_real *b, mtl_real *y)) \
+    X(void, maximum, (size_t n, const mtl_real *x, mtl_real *y)) \
+    X(void, maximum_backward, (size_t n, const mtl_real *x, const mtl_real *y, mtl_real *left, int accumulate, mtl_real *dx))
 
 typedef struct mtl__kernels {
     int isa;                                    /* MTL_ISA_* */
@@ -3649,6 +3696,15 @@ MTL__KERNEL void MTL__FN(mtl__add_rows)(size_t n, size_t count, const int *rows,
     }
 }
 
+/* y += a x */
+MTL__KERNEL void MTL__FN(mtl__add_scaled)(size_t n, mtl_real a, const mtl_real *x, mtl_real *y)
+{
+    const mtl__vec factor = mtl__all(a);
+    size_t i;
+    for (i = 0; i + MTL__LANES <= n; i += MTL__LANES) mtl__store(y + i, mtl__muladd(factor, mtl__load(x + i), mtl__load(y + i)));
+    if (i < n) mtl__store_some(y + i, mtl__muladd(factor, mtl__load_some(x + i, n - i), mtl__load_some(y + i, n - i)), n - i);
+}
+
 /* y += a b, element by element */
 MTL__KERNEL void MTL__FN(mtl__multiply_add)(size_t n, const mtl_real *a, const mtl_real *b, mtl_real *y)
 {
@@ -3658,6 +3714,39 @@ MTL__KERNEL void MTL__FN(mtl__multiply_add)(size_t n, const mtl_real *a, const m
     if (i < n)
         mtl__store_some(
             y + i, mtl__muladd(mtl__load_some(a + i, n - i), mtl__load_some(b + i, n - i), mtl__load_some(y + i, n - i)), n - i);
+}
+
+/* y = the larger of x and y, element by element */
+MTL__KERNEL void MTL__FN(mtl__maximum)(size_t n, const mtl_real *x, mtl_real *y)
+{
+    size_t i;
+    for (i = 0; i + MTL__LANES <= n; i += MTL__LANES) mtl__store(y + i, mtl__max(mtl__load(x + i), mtl__load(y + i)));
+    if (i < n) mtl__store_some(y + i, mtl__max(mtl__load_some(x + i, n - i), mtl__load_some(y + i, n - i)), n - i);
+}
+
+/* y is the largest of several arrays, of which x is one. Where x reaches it, dx (+)= left and left becomes 0; elsewhere dx (+)= 0.
+   So with left = dy at first, of equals the first one that this is called for gets dy. */
+MTL__VECTOR mtl__vec MTL__FN(mtl__maximum_rest)(mtl__vec x, mtl__vec y, mtl__vec left)
+{
+    return mtl__where_positive(mtl__sub(y, x), left);
+}
+MTL__KERNEL void MTL__FN(mtl__maximum_backward)(size_t n, const mtl_real *x, const mtl_real *y, mtl_real *left, int accumulate,
+                                                mtl_real *dx)
+{
+    size_t i;
+    for (i = 0; i + MTL__LANES <= n; i += MTL__LANES) {
+        const mtl__vec g = mtl__load(left + i), rest = MTL__FN(mtl__maximum_rest)(mtl__load(x + i), mtl__load(y + i), g);
+        mtl__store(left + i, rest);
+        mtl__store(dx + i, accumulate ? mtl__add(mtl__load(dx + i), mtl__sub(g, rest)) : mtl__sub(g, rest));
+    }
+    if (i < n) {
+        const mtl__vec g = mtl__load_some(left + i, n - i);
+        const mtl__vec rest = MTL__FN(mtl__maximum_rest)(mtl__load_some(x + i, n - i), mtl__load_some(y + i, n - i), g);
+        mtl__vec d = mtl__sub(g, rest);
+        if (accumulate) d = mtl__add(mtl__load_some(dx + i, n - i), d);
+        mtl__store_some(left + i, rest, n - i);
+        mtl__store_some(dx + i, d, n - i);
+    }
 }
 
 /* Sum of x^2 in double: 16 sums, of the elements whose numbers agree modulo 16, added in order. The square of a float is exact
@@ -7726,47 +7815,71 @@ static mtl_activation *mtl__pool_last(mtl_run *run, mtl_activation *x, const mtl
 }
 
 typedef struct mtl__pool_data {
+    const mtl__kernels *kernels;
     const mtl_packing *packing;
+    int max;                                /* else mean */
     mtl_activation *x, *y;
-    int *chosen;                            /* max: [B][width] packed row of the largest value; mean: NULL */
+    mtl_real *dx;                           /* while backward runs */
+    int add;
 } mtl__pool_data;
 
-/* mean: y[b] = sum_t x[t][b] / length; max: the largest over t, the first of equals. */
-static void mtl__pool_values(const mtl__pool_data *d)
+/* Sequences of job `job`; the rows of one are step_offset[t] + b. */
+static size_t mtl__pool_range(const mtl__pool_data *d, size_t job, size_t *begin)
 {
+    *begin = job * MTL__SEQUENCES;
+    return mtl__smaller(*begin + MTL__SEQUENCES, d->packing->sequences);
+}
+
+/* mean: y[b] = sum_t x[t][b] / length; max: the largest over t. */
+static void mtl__pool_values(void *context, size_t job)
+{
+    const mtl__pool_data *d = (const mtl__pool_data *)context;
     const mtl_packing *p = d->packing;
-    size_t n, j, width = d->y->width;
-    for (n = 0; n < p->rows; n++) {
-        size_t b = (size_t)p->sequence[n];
-        const mtl_real *x = d->x->value + n * d->x->stride;
+    size_t b, t, end = mtl__pool_range(d, job, &b), width = d->y->width;
+    for (; b < end; b++) {
         mtl_real *y = d->y->value + b * d->y->stride, share = 1 / (mtl_real)p->lengths[b];
-        int *chosen = d->chosen ? d->chosen + b * width : NULL;
-        for (j = 0; j < width; j++) {
-            if (!chosen) y[j] = (n < p->sequences ? 0 : y[j]) + share * x[j];
-            else if (n < p->sequences || x[j] > y[j]) { y[j] = x[j]; chosen[j] = (int)n; }
+        memcpy(y, d->x->value + b * d->x->stride, width * sizeof *y);
+        if (!d->max) d->kernels->scale(width, share, y);
+        for (t = 1; t < (size_t)p->lengths[b]; t++) {
+            const mtl_real *x = d->x->value + (p->step_offset[t] + b) * d->x->stride;
+            if (d->max) d->kernels->maximum(width, x, y);
+            else d->kernels->add_scaled(width, share, x, y);
         }
     }
 }
 
-/* mean: dx[t][b] = dy[b] / length; max: dy goes to the chosen row. */
+/* dx of one sequence's columns [first, first + n), n <= MTL__STRIP. mean: dx[t][b] = dy[b] / length; max: dy goes to the first of the
+   largest. */
+enum { MTL__STRIP = 256 };                  /* columns that work on the stack takes at a time */
+static void mtl__pool_strip(const mtl__pool_data *d, size_t b, size_t first, size_t n)
+{
+    MTL__ALIGN64 mtl_real left[MTL__STRIP];
+    const mtl_packing *p = d->packing;
+    size_t t;
+    memcpy(left, d->y->grad + b * d->y->stride + first, n * sizeof *left);
+    if (!d->max) d->kernels->scale(n, 1 / (mtl_real)p->lengths[b], left);
+    for (t = 0; t < (size_t)p->lengths[b]; t++) {
+        size_t at = (p->step_offset[t] + b) * d->x->stride + first;
+        if (d->max)
+            d->kernels->maximum_backward(n, d->x->value + at, d->y->value + b * d->y->stride + first, left, d->add, d->dx + at);
+        else if (d->add) d->kernels->add_scaled(n, 1, left, d->dx + at);
+        else memcpy(d->dx + at, left, n * sizeof *left);
+    }
+}
+
+static void mtl__pool_gradients(void *context, size_t job)
+{
+    const mtl__pool_data *d = (const mtl__pool_data *)context;
+    size_t b, first, end = mtl__pool_range(d, job, &b), width = d->y->width;
+    for (; b < end; b++)
+        for (first = 0; first < width; first += MTL__STRIP) mtl__pool_strip(d, b, first, mtl__smaller(width - first, MTL__STRIP));
+}
+
 static void mtl__pool_backward(mtl_run *run, void *data)
 {
-    const mtl__pool_data *d = (const mtl__pool_data *)data;
-    const mtl_packing *p = d->packing;
-    size_t n, j, width = d->y->width;
-    int add;
-    mtl_real *dx = mtl_run_grad(run, d->x, &add);
-    if (!dx || mtl__dry(run)) return;
-    for (n = 0; n < p->rows; n++) {
-        size_t b = (size_t)p->sequence[n];
-        const mtl_real *dy = d->y->grad + b * d->y->stride;
-        const int *chosen = d->chosen ? d->chosen + b * width : NULL;
-        mtl_real *row = dx + n * d->x->stride, share = 1 / (mtl_real)p->lengths[b];
-        for (j = 0; j < width; j++) {
-            mtl_real g = !chosen ? share * dy[j] : chosen[j] == (int)n ? dy[j] : 0;
-            row[j] = add ? row[j] + g : g;
-        }
-    }
+    mtl__pool_data *d = (mtl__pool_data *)data;
+    d->dx = mtl_run_grad(run, d->x, &d->add);
+    if (d->dx) mtl__run_for(run, (d->packing->sequences + MTL__SEQUENCES - 1) / MTL__SEQUENCES, mtl__pool_gradients, d);
 }
 
 /* x [N][width] to [B][width], in packed order. segments: for MTL_POOL_LAST. */
@@ -7781,9 +7894,10 @@ static mtl_activation *mtl__pool_forward(mtl_run *run, int pool, mtl_activation 
     d->packing = run->packing;
     d->x = x;
     d->y = mtl_run_activation(run, name, run->packing->sequences, x->width);
-    if (pool == MTL_POOL_MAX) d->chosen = (int *)mtl_run_push(run, run->packing->sequences * x->width * sizeof(int));
+    d->kernels = mtl__run_kernels(run);
+    d->max = pool == MTL_POOL_MAX;
     if (mtl__failed(run->error)) return NULL;
-    if (!mtl__dry(run)) mtl__pool_values(d);
+    mtl__run_for(run, (run->packing->sequences + MTL__SEQUENCES - 1) / MTL__SEQUENCES, mtl__pool_values, d);
     mtl_run_record(run, d->y, mtl__pool_backward, d);
     return d->y;
 }
@@ -9810,14 +9924,21 @@ static void mtl__session_observe(mtl__session *s, mtl_observer observer, void *u
     s->run.observer_user = user;
 }
 
-/* A fresh run over `arena`; the observer stays. */
+/* A fresh run over `arena`; the observer stays, and the kernels: asking the processor again at each call would take longer, in a
+   virtual machine, than predicting a word. */
 static mtl_run *mtl__session_begin(mtl__session *s, mtl_arena *arena, mtl_error *err)
 {
-    mtl_observer observer = s->run.observer;
-    void *user = s->run.observer_user;
-    (void)mtl_run_init(&s->run, arena, s->isa, err);
+    const mtl_run before = s->run;
+    if (before.kernels) {
+        memset(&s->run, 0, sizeof s->run);
+        s->run.kernels = before.kernels;
+        s->run.arena = arena;
+        s->run.error = err;
+    } else {
+        (void)mtl_run_init(&s->run, arena, s->isa, err);
+    }
     s->run.scheduler = s->scheduler;
-    mtl__session_observe(s, observer, user);
+    mtl__session_observe(s, before.observer, before.observer_user);
     return &s->run;
 }
 

@@ -20,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <math.h>
+#include <fenv.h>
 #include <time.h>
 #include <unistd.h>
 #include <pthread.h>

@@ -181,7 +181,18 @@ static double kernels_ulp(float got, double exact)
     return fabs(got - exact) / ldexp(1, exponent - 24);
 }
 
-/* Every 1009th float of all, NaN and infinities among them. */
+/* The i-th float of the test: near where results cross 2^-126 all of them, then every step-th of all, NaN and infinities among
+   them. 0 behind the last one. */
+static int kernels_nth_float(uint64_t i, uint32_t step, uint32_t *bits)
+{
+    static const uint32_t near[] = { 0x00800000u, 0x80800000u, 0xc2aeac50u };      /* +-2^-126 and, of exp and sigmoid, -87.3365 */
+    enum { NEAR = 4096 };
+    if (i < 3 * NEAR) *bits = near[i / NEAR] - NEAR / 2 + (uint32_t)(i % NEAR);
+    else *bits = (i -= 3 * NEAR) * step <= 0xffffffffu ? (uint32_t)(i * step) : 0;
+    return i * step <= 0xffffffffu;
+}
+
+/* With numbers below 2^-126 as they are, and with the arithmetic of jobs, where they are 0. */
 static void test_kernels_activations(void **state)
 {
     static const int functions[] = { KERNELS_EXP, MTL_ACTIVATION_TANH, MTL_ACTIVATION_SIGMOID, MTL_ACTIVATION_RELU, MTL_ACTIVATION_NONE };
@@ -190,20 +201,23 @@ static void test_kernels_activations(void **state)
     mtl_real x[PIECE], y[PIECE];
     double exact[PIECE], worst[MTL_ISA_COUNT];
     const mtl__kernels *k;
-    uint64_t bits;
+    uint64_t number;
     size_t f, i;
-    int isa;
+    int isa, more, shielded;
     (void)state;
     for (f = 0; f < sizeof functions / sizeof *functions; f++) {
         memset(worst, 0, sizeof worst);
-        for (bits = 0; bits < 0x100000000u;) {
-            for (i = 0; i < PIECE; i++, bits += step) {
-                const uint32_t low = (uint32_t)bits;
-                x[i] = kernels_from_bits(bits > 0xffffffffu ? 0 : low);
+        for (number = 0, more = 1; more;) {
+            for (i = 0; i < PIECE; i++) {
+                uint32_t bits;
+                more = kernels_nth_float(number++, step, &bits);
+                x[i] = kernels_from_bits(bits);
                 exact[i] = kernels_is_nan(x[i]) ? 0 : kernels_exact(functions[f], (double)x[i]);
             }
-            KERNELS_EACH(k) {
+            KERNELS_EACH(k) for (shielded = 0; shielded < 2; shielded++) {
+                const uint64_t before = shielded ? mtl__arithmetic_set() : 0;
                 kernels_function(k, functions[f], PIECE, x, y);
+                if (shielded) mtl__arithmetic_restore(before);
                 for (i = 0; i < PIECE; i++) {
                     double ulp;
                     if (kernels_is_nan(x[i])) {
@@ -271,6 +285,38 @@ static void test_kernels_activation_slopes(void **state)
 
 /* ---- whole arrays and rows --------------------------------------------------------------------------------------------------- */
 
+/* The largest of a, b and b again: its gradient goes to a or to the first b, never to the second; added to what dx holds, or not. */
+static void kernels_maximum(const mtl__kernels *k, size_t n, const kernels_matrix *a, const kernels_matrix *b, const kernels_matrix *g)
+{
+    kernels_matrix y = kernels_create(1, n, n), left = kernels_create(1, n, n), dx = kernels_random(1, n, n, 1);
+    const kernels_matrix *x[3];
+    size_t i, which;
+    int accumulate;
+    x[0] = a;
+    x[1] = x[2] = b;
+    memcpy(y.data, a->data, n * sizeof(mtl_real));
+    k->maximum(n, b->data, y.data);
+    kernels_assert_inside(&y);
+    for (i = 0; i < n; i++) assert_true(y.data[i] == (a->data[i] > b->data[i] ? a->data[i] : b->data[i]));
+    for (accumulate = 0; accumulate < 2; accumulate++) {
+        memcpy(left.data, g->data, n * sizeof(mtl_real));
+        for (which = 0; which < 3; which++) {
+            kernels_restore(&dx);
+            k->maximum_backward(n, x[which]->data, y.data, left.data, accumulate, dx.data);
+            kernels_assert_inside(&dx);
+            kernels_assert_inside(&left);
+            for (i = 0; i < n; i++) {
+                const mtl_real old = accumulate ? dx.before[dx.data - dx.memory + (ptrdiff_t)i] : 0;
+                const int taken = which == 0 ? a->data[i] >= b->data[i] : which == 1 && b->data[i] > a->data[i];
+                assert_true(dx.data[i] == old + (taken ? g->data[i] : 0));
+            }
+        }
+    }
+    kernels_destroy(&y);
+    kernels_destroy(&left);
+    kernels_destroy(&dx);
+}
+
 static void test_kernels_arrays(void **state)
 {
     static const int rows[4] = { 3, 1, 4, 1 };
@@ -317,6 +363,7 @@ static void test_kernels_arrays(void **state)
             }
             kernels_assert_unchanged(&a);
             kernels_assert_unchanged(&b);
+            kernels_maximum(k, n, &a, &b, &y);
         }
         kernels_destroy(&a);
         kernels_destroy(&b);

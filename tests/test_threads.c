@@ -40,6 +40,46 @@ static void threads_loops(const mtl_scheduler *scheduler, int rounds, int most, 
     free(tally.sums);
 }
 
+/* Whether a job rounds to nearest, and whether a product below 2^-126 was 0. */
+static void threads_compute(void *context, size_t index)
+{
+    volatile float tiny = 1e-30f, third = 1, three = 3;
+    int *seen = (int *)context;
+    third /= three;
+    tiny *= tiny / 1e-20f;
+    seen[index] = (third == (float)(1 / 3.0)) + (tiny == 0 ? 2 : 0);
+}
+
+/* All jobs compute alike whatever the caller has set, and find it again. */
+static void test_threads_arithmetic(void **state)
+{
+#if defined(MTL__X86) || defined(MTL__NEON)
+    enum { EXPECTED = 3 };
+#else
+    enum { EXPECTED = 0 };                  /* not in our hands */
+#endif
+    mtl_error err = {0};
+    mtl_arena arena;
+    mtl__pool *pool;
+    int way, i, seen[40];
+    (void)state;
+    mtl_arena_init(&arena, NULL, 0, NULL);
+    pool = mtl__pool_create(&arena, 2, &err);
+    TEST_FINE(&err);
+    for (way = 0; way < 2; way++) {
+        volatile float tiny = 1e-20f;
+        assert_int_equal(fesetround(FE_UPWARD), 0);
+        mtl__parallel_for(way ? mtl__pool_scheduler(pool) : NULL, 40, threads_compute, seen);
+        assert_int_equal(fegetround(), FE_UPWARD);
+        tiny *= tiny;
+        fesetround(FE_TONEAREST);
+        assert_true(tiny > 0);
+        for (i = 0; EXPECTED && i < 40; i++) assert_int_equal(seen[i], EXPECTED);
+    }
+    mtl__pool_destroy(pool);
+    mtl_arena_destroy(&arena);
+}
+
 static void test_threads_none(void **state)
 {
     (void)state;
@@ -346,7 +386,7 @@ static void test_threads_job_lists(void **state)
 }
 
 #define TEST_THREADS \
-    cmocka_unit_test(test_threads_none), cmocka_unit_test(test_threads_pool_many_small_loops), \
+    cmocka_unit_test(test_threads_none), cmocka_unit_test(test_threads_arithmetic), cmocka_unit_test(test_threads_pool_many_small_loops), \
     cmocka_unit_test(test_threads_pool_short_lives), cmocka_unit_test(test_threads_oversubscribed), \
     cmocka_unit_test(test_threads_pool_shares_work), cmocka_unit_test(test_threads_idle_workers_sleep), \
     cmocka_unit_test(test_threads_job_lists), cmocka_unit_test(test_threads_same_bits)
