@@ -9,11 +9,15 @@ load ARG0[:strstrt(ARG0, 'growth.gp')-1].'style.gp'
 set multiplot layout rows,columns title 'Training step, one thread: growth of its time (both axes logarithmic)'
 set logscale xy
 set ylabel 'microseconds'
-set key top left
-set offsets graph 0.05, graph 0.05, graph 0.35, graph 0.05
+set format y '10^{%T}'
+set key bottom right samplen 2
 do for [kind in kinds] {
     set xlabel kind
-    if (kind eq 'vocabulary') { set format x '10^{%T}'; set xtics 10 } else { set format x '%g'; set xtics 2 }
+    if (kind eq 'vocabulary') {
+        set format x '10^{%T}'; set xtics 10
+    } else {
+        set format x '%g'; set xtics (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+    }
     plot for [i=0:value('series_'.kind)-1] 'growth_'.kind.'.tsv' index i using 1:2 with linespoints lt i+1
 }
 unset multiplot
