@@ -9,8 +9,8 @@ core, then two threads to two. Every visit is a row of build/peers/peers.tsv, wr
 it was (--seconds stops it by itself, with exit status 3), and --fresh begins anew, as does any change of machine, program or version. A
 peer that is missing or cannot do a point is reported and left out.
 
-Parts: machine (build/bench peak), grid (one thread), two (the same and B = T = 32 with two), growth (time of ours by T, B, H and what
-build/bench parts offers), ragged (real lengths, needs --data), snips (the whole program, needs --data)."""
+Parts: machine (build/bench peak), grid (one thread), two (the same and B = T = 32 with two), growth (time of ours by T, B, H and what build/bench
+growth offers, and by part), ragged (real lengths, needs --data), snips (the whole program, needs --data)."""
 import argparse
 import contextlib
 import csv
@@ -384,9 +384,16 @@ class Comparison:
                     if times:
                         size = {"T": T, "B": B, "H": H}[name]
                         rows.append({"series": f"{cell} {name}", "size": str(size), "us": f"{min(times):.3f}"})
+        with self.alone():
+            more = ours.rows("growth")                      # by vocabulary and number of tasks: series, size, us
+        if isinstance(more, str):
+            self.tell(f"no growth by vocabulary and tasks: {more}")
+        else:
+            rows += [{name: row[name] for name in ("series", "size", "us")} for row in more]
         self.table("growth.tsv", rows)
         with self.alone():
-            self.table("parts.tsv", ours.rows("parts"))
+            self.table("parts.tsv", ours.rows("train", "--parts", "--cell", self.options.cells, "--hidden", "32,128,512", "--batch", "16", "--steps", "32",
+                                              *(["--isa", self.options.isa] if self.options.isa else [])))
 
     # -- real lengths --
 
@@ -434,10 +441,9 @@ class Comparison:
             return self.tell(f"no lengths of {name}: {problem}")
         chance = random.Random(1)
         chance.shuffle(counts)
-        counts = counts[:batch * pool]                      # one pool: enough to time, with every length in it
-        counts.sort(reverse=True)
+        counts = sorted(counts[:batch * pool], reverse=True)
         with open(path, "w", encoding="utf-8") as file:
-            for k in range(0, len(counts), batch):
+            for k in range(0, len(counts), 5 * batch):      # every fifth of the pool's batches: from the longest to the shortest
                 file.write(" ".join(map(str, counts[k:k + batch])) + "\n")
         return path
 
@@ -536,6 +542,7 @@ def main():
     options.budget_ms = options.budget_ms or (60 if options.quick else 250)
     os.makedirs(options.out, exist_ok=True)
     comparison, status = Comparison(options), 0
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))    # so that what runs is ended too
     part = {"machine": comparison.machine, "grid": lambda: comparison.grid(1), "two": lambda: comparison.grid(2),
             "growth": comparison.growth, "ragged": comparison.ragged, "snips": comparison.snips}
     try:

@@ -72,14 +72,6 @@ def train(cell, unroll, p, x, y):
     return one
 
 
-def fwdbwd(cell, unroll, p, x, dy):
-    @jax.jit
-    def both(p, x, dy):
-        y, backward = jax.vjp(functools.partial(forward, cell, unroll), p, x)
-        return y, backward(dy)
-    return lambda: jax.block_until_ready(both(p, x, dy))
-
-
 def stream(cell, H):
     p, x, zero = parameters(cell, H), jnp.ones((1, H)), jnp.zeros((1, H))
 
@@ -98,10 +90,11 @@ def stream(cell, H):
 def prepare(cell, mode, H, B, T):
     if mode == "stream":
         return stream(cell, H)
+    if mode not in ("infer", "train"):
+        return None
     p, x = parameters(cell, H), jax.random.normal(jax.random.PRNGKey(1), (T, B, H))
     y = jax.random.randint(jax.random.PRNGKey(2), (T, B), 0, worker.CLASSES)
-    make = {"infer": lambda unroll: infer(cell, unroll, p, x), "train": lambda unroll: train(cell, unroll, p, x, y),
-            "fwdbwd": lambda unroll: fwdbwd(cell, unroll, p, x, x)}[mode]
+    make = {"infer": lambda unroll: infer(cell, unroll, p, x), "train": lambda unroll: train(cell, unroll, p, x, y)}[mode]
     return {f"scan{unroll}": make(unroll) for unroll in (1, 4)}
 
 

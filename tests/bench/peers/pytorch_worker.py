@@ -46,38 +46,29 @@ def infer(cell, H, B, T):
     return ways
 
 
-def step_of(forward, parameters, x, B, T, H, targets):
-    """one training step as its user would write it; forward(x) gives the layer's outputs"""
+def trainer(module, H):
+    """a function that trains `module` and a softmax head above it by one step, as its user would write it: the inputs, which want
+    their gradient too, what gives the layer's outputs, the targets (-1: none)"""
     head = nn.Linear(H, worker.CLASSES)
-    optimizer = torch.optim.Adam(list(parameters) + list(head.parameters()), lr=1e-4, fused=True)
+    optimizer = torch.optim.Adam(list(module.parameters()) + list(head.parameters()), lr=1e-4, fused=True)
 
-    def step():
+    def step(x, outputs, targets):
         optimizer.zero_grad(set_to_none=True)
         x.grad = None
-        F.cross_entropy(head(forward(x).reshape(-1, H)), targets).backward()
+        F.cross_entropy(head(outputs().reshape(-1, H)), targets, ignore_index=-1).backward()
         optimizer.step()
     return step
 
 
 def train(cell, H, B, T):
     module, x = LAYER[cell](H, H), torch.randn(T, B, H, requires_grad=True)
-    step = step_of(lambda x: module(x)[0], module.parameters(), x, B, T, H, torch.randint(0, worker.CLASSES, (T * B,)))
+    one, targets = trainer(module, H), torch.randint(0, worker.CLASSES, (T * B,))
+
+    def step():
+        one(x, lambda: module(x)[0], targets)
     ways = {"eager": step}
     if cell == "lstm":
         ways["eager-native"] = with_onednn(step, False)
-    return ways
-
-
-def fwdbwd(cell, H, B, T):
-    module, x, dy = LAYER[cell](H, H), torch.randn(T, B, H, requires_grad=True), torch.randn(T, B, H)
-
-    def both():
-        module.zero_grad(set_to_none=True)
-        x.grad = None
-        module(x)[0].backward(dy)
-    ways = {"eager": both}
-    if cell == "lstm":
-        ways["eager-native"] = with_onednn(both, False)
     return ways
 
 
@@ -104,33 +95,26 @@ def stream(cell, H):
 def prepare(cell, mode, H, B, T):
     if mode == "stream":
         return stream(cell, H)
-    return {"infer": infer, "train": train, "fwdbwd": fwdbwd}[mode](cell, H, B, T)
+    make = {"infer": infer, "train": train}.get(mode)
+    return make(cell, H, B, T) if make else None
 
 
 def ragged(way, cell, H, path):
     """training on the batches of lengths in a file, one batch a line: `packed`, `padded` (with the padding's labels ignored)"""
     module = LAYER[cell](H, H)
-    batches = [sorted(map(int, line.split()), reverse=True) for line in open(path, encoding="utf-8")]
-    head = nn.Linear(H, worker.CLASSES)
-    optimizer = torch.optim.Adam(list(module.parameters()) + list(head.parameters()), lr=1e-4, fused=True)
-    data = []
-    for lengths in batches:
-        x = torch.randn(lengths[0], len(lengths), H, requires_grad=True)
-        y = torch.randint(0, worker.CLASSES, (lengths[0], len(lengths)))
-        mask = torch.arange(lengths[0])[:, None] < torch.tensor(lengths)[None, :]
-        data.append((x, torch.tensor(lengths), y.masked_fill(~mask, -1).reshape(-1), y))
+    step, data = trainer(module, H), []
+    for line in open(path, encoding="utf-8"):
+        lengths = torch.tensor(sorted(map(int, line.split()), reverse=True))
+        T, B = int(lengths[0]), len(lengths)
+        y = torch.randint(0, worker.CLASSES, (T, B)).masked_fill(torch.arange(T)[:, None] >= lengths, -1)
+        data.append((torch.randn(T, B, H, requires_grad=True), lengths, y))
 
     def epoch():
-        for x, lengths, padded, y in data:
-            optimizer.zero_grad(set_to_none=True)
-            x.grad = None
+        for x, lengths, y in data:
             if way == "packed":                             # the head sees the packed rows alone
-                out = module(pack_padded_sequence(x, lengths))[0].data
-                target = pack_padded_sequence(y, lengths).data
+                step(x, lambda: module(pack_padded_sequence(x, lengths))[0].data, pack_padded_sequence(y, lengths).data)
             else:
-                out, target = module(x)[0].reshape(-1, H), padded
-            F.cross_entropy(head(out), target, ignore_index=-1).backward()
-            optimizer.step()
+                step(x, lambda: module(x)[0], y.reshape(-1))
     return epoch
 
 

@@ -352,13 +352,13 @@ def data_growth(f, folder):
 
 def data_parts(f, folder):
     """a column for each part of a step, a row for each size"""
-    rows = [row for row in rows_of(f"{f.folder}/parts.tsv") if row.get("part") and row.get("us")]
-    names, sizes = list(dict.fromkeys(row["part"] for row in rows)), list(dict.fromkeys(row["step"] for row in rows))
+    rows = rows_of(f"{f.folder}/parts.tsv")
     if not rows:
         return None
-    us = {(row["step"], row["part"]): float(row["us"]) for row in rows}
-    write(f"{folder}/parts.tsv", [["step"] + [f'"{name}"' for name in names]] +
-          [[f'"{size}"'] + [100 * us.get((size, name), 0) / sum(us.get((size, n), 0) for n in names) for name in names] for size in sizes])
+    us = {(f"{row['cell'].upper()} {row['H']}", row["part"]): float(row["us_min"]) for row in rows}
+    names, steps = list(dict.fromkeys(part for _, part in us)), list(dict.fromkeys(step for step, _ in us))
+    write(f"{folder}/parts.tsv", [["step"] + ['"' + name.replace("_", " ") + '"' for name in names]] +
+          [[f'"{step}"'] + [100 * us[step, name] / sum(us[step, n] for n in names) for name in names] for step in steps])
     return {"columns": len(names) + 1}
 
 

@@ -9,7 +9,8 @@ A worker is a process that lives through the whole comparison, so that starting 
 The modes, for a layer with as many inputs as hidden units, sequences time-major:
     infer   the layer's forward pass over (T, B, H)
     train   forward, a 32-class softmax head on every step, cross-entropy, backward with the gradient of the inputs, Adam
-    fwdbwd  forward and backward of the layer alone, from a given gradient of its outputs, with that of the inputs
+    fwdbwd  forward and backward of the layer alone, from a given gradient of its outputs, with that of the inputs: for a peer that
+            has no `train`
     stream  one step of one sequence, its state kept between calls
 A library often has more than one way to do the same thing. Where that is so, each way is tried at the first visit of a point
 and the fastest is kept: a peer is measured at its best."""

@@ -2,7 +2,7 @@
 set terminal svg size 900,520 font 'Helvetica,13' background '#ffffff'
 set output out
 load ARG0[:strstrt(ARG0, 'parts.gp')-1].'style.gp'
-set title 'Time by part of a training step, one thread'
+set title 'Time by part of a training step, B = 16, T = 32, one thread (H under the bars)'
 set style data histograms
 set style histogram rowstacked
 set style fill solid 0.85 border rgb '#ffffff'

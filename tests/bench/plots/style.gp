@@ -13,3 +13,4 @@ set linetype 5 lc rgb '#e69f00' lw 2 pt 13 ps 0.7
 set linetype 6 lc rgb '#56b4e9' lw 2 pt 6 ps 0.6
 set linetype 7 lc rgb '#000000' lw 2 pt 4 ps 0.6
 set linetype 8 lc rgb '#999999' lw 2 pt 8 ps 0.7
+set linetype 9 lc rgb '#8c6d31' lw 2 pt 10 ps 0.7
