@@ -392,8 +392,8 @@ class Comparison:
             rows += [{name: row[name] for name in ("series", "size", "us")} for row in more]
         self.table("growth.tsv", rows)
         with self.alone():
-            self.table("parts.tsv", ours.rows("train", "--parts", "--cell", self.options.cells, "--hidden", "32,128,512", "--batch", "16", "--steps", "32",
-                                              *(["--isa", self.options.isa] if self.options.isa else [])))
+            self.table("parts.tsv", ours.rows("train", "--parts", "--cell", self.options.cells, "--hidden", "32,128,512", "--batch", "16",
+                                              "--steps", "32", *(["--isa", self.options.isa] if self.options.isa else [])))
 
     # -- real lengths --
 
@@ -511,11 +511,13 @@ class Comparison:
             train, evaluate = min(e["train_seconds"] for e in epochs), min(e["eval_seconds"] for e in epochs)
         for mode, seconds in (("train-" + way, train), ("eval-" + way, evaluate)):
             self.visits.add({**row, "mode": mode, "us_min": f"{seconds * 1e6:.0f}", "us_median": "", "way": way})
-        print(f"compare.py: snips round {number}, {threads} thread(s), {peer} {way}: an epoch {train:.2f} s, evaluation {evaluate:.3f} s", flush=True)
+        print(f"compare.py: snips round {number}, {threads} thread(s), {peer} {way}: an epoch {train:.2f} s, "
+              f"evaluation {evaluate:.3f} s", flush=True)
 
 
 def main():
-    options = argparse.ArgumentParser(description="measures build/bench and the peers on the same points", formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    options = argparse.ArgumentParser(description="measures build/bench and the peers on the same points",
+                                      formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     options.add_argument("--bench", default=f"{ROOT}/build/bench", help="our benchmark")
     options.add_argument("--mtl", default=f"{ROOT}/build/mtl", help="our command")
     options.add_argument("--venvs", default=f"{ROOT}/build/peers", help="the folder with the peers' environments")

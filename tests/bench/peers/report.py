@@ -215,7 +215,8 @@ def block_stream(f):
             size = min((size for size in loads if size >= bytes_), default=max(loads, default=None))
             bound = bytes_ / loads[size] * 1e-3 if size else None               # GB/s = KB/µs
             rows.append([f"{cell.upper()} {H}", microseconds(us["mtl_rnn"])] +
-                        [f"{microseconds(us[peer])} ({short(us[peer] / us['mtl_rnn'])})" if us[peer] else "" for peer in ("onnxruntime", "pytorch", "jax")] +
+                        [f"{microseconds(us[peer])} ({short(us[peer] / us['mtl_rnn'])})" if us[peer] else ""
+                         for peer in ("onnxruntime", "pytorch", "jax")] +
                         [f"{bytes_ >> 10} KB", f"{100 * bound / us['mtl_rnn']:.0f} %" if bound else ""])
     return table(["cell, H", "ours, µs", "ONNX Runtime, µs (ratio)", "PyTorch", "JAX", "weights", "share of the load-fed bound"], rows)
 
@@ -246,7 +247,8 @@ def block_snips(f):
     rows = []
     for threads in sorted({run[0] for run in runs}):
         # PyTorch's best thread count is what two cores are compared with
-        base = {mode: min((s for s in (seconds(n, f"{mode}-padded", "pytorch") for n in range(1, threads + 1)) if s), default=None) for mode in ("train", "eval")}
+        base = {mode: min((s for s in (seconds(n, f"{mode}-padded", "pytorch") for n in range(1, threads + 1)) if s), default=None)
+                for mode in ("train", "eval")}
         for peer, way, title in (("mtl", "adam", "mtl, exact Adam"), ("mtl", "lazy", "mtl, lazy Adam"), ("pytorch", "padded", "PyTorch, padded"),
                                  ("pytorch", "packed", "PyTorch, packed")):
             train, evaluate = seconds(threads, f"train-{way}", peer), seconds(threads, f"eval-{way}", peer)
@@ -277,8 +279,8 @@ def growth_of(f):
 
 def block_growth(f):
     series = growth_of(f)
-    rows = [[name.replace("_", " "), f"{min(points)[0]:.0f} … {max(points)[0]:.0f}", f"{microseconds(min(points)[1])} … {microseconds(max(points)[1])}",
-             f"{upper_slope(points):.2f}"] for name, points in series.items()]
+    rows = [[name.replace("_", " "), f"{min(points)[0]:.0f} … {max(points)[0]:.0f}",
+             f"{microseconds(min(points)[1])} … {microseconds(max(points)[1])}", f"{upper_slope(points):.2f}"] for name, points in series.items()]
     return table(["series", "sizes", "µs of a step", "slope of the last four points"], rows) if rows else None
 
 
@@ -331,7 +333,8 @@ def data_ratio(f, folder):
         for (cell, B, T), sizes in f.points("grid", mode, 1).items():
             rows = [(H, f.fastest("grid", 1, cell, mode, H, B, T)) for H in sizes]
             blocks[f"{mode} {cell.upper()} {B}x{T}"] = [(H, best[1]) for H, best in rows if best]
-    by_mode = {mode: {title.split(" ", 1)[1]: rows for title, rows in blocks.items() if title.startswith(mode) and rows} for mode in ("train", "infer")}
+    by_mode = {mode: {title.split(" ", 1)[1]: rows for title, rows in blocks.items() if title.startswith(mode) and rows}
+               for mode in ("train", "infer")}
     if not any(by_mode.values()):
         return None
     for mode, those in by_mode.items():
@@ -343,7 +346,8 @@ def data_growth(f, folder):
     kinds = collections.defaultdict(dict)
     for name, points in growth_of(f).items():
         cell, kind = name.rsplit(" ", 1)
-        kinds[kind][f"{cell.upper()}, slope {upper_slope(points):.2f}" if cell in GATES else f"{cell}, slope {upper_slope(points):.2f}"] = sorted(points)
+        title = cell.upper() if cell in GATES else cell
+        kinds[kind][f"{title}, slope {upper_slope(points):.2f}"] = sorted(points)
     known = [kind for kind in ("T", "B", "H", "vocabulary", "tasks") if kind in kinds]
     for kind in known:
         blocks_of(f"{folder}/growth_{kind}.tsv", kinds[kind])
