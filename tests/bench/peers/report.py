@@ -307,7 +307,7 @@ def data_roofline(f, folder):
     loads = {int(row["bytes"]): float(row["value"]) for row in f.peak if row["what"] == "load_fma" and row["isa"] == isa}
     far = [float(row["value"]) for row in f.peak if row["what"] == "triad" and row["isa"] == isa and int(row["bytes"]) == max(
         int(r["bytes"]) for r in f.peak if r["what"] == "triad")]
-    intensity = [2.0 ** (k / 4) for k in range(-4, 49)]
+    intensity = [2.0 ** (k / 4) for k in range(-8, 49)]
     roofs = {}
     for text, rate in [(f"{name}: {loads[size]:.0f} GB/s", loads[size]) for name, size in
                        (("L1, 16 KB", 16 << 10), ("L2, 256 KB", 256 << 10), ("L3, 4 MB", 4 << 20)) if size in loads] + \

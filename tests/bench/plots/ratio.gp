@@ -6,7 +6,7 @@ set multiplot layout 1,2 title 'Times the speed of the fastest peer, one thread 
 set logscale xy
 set xrange [28:590]
 set xtics (32, 64, 128, 256, 512)
-set yrange [0.5:*]
+set yrange [0.4:*]
 set ytics (0.5, 0.7, 1, 1.5, 2, 3, 5, 7, 10, 20, 50)
 set xlabel 'H'
 set key top right

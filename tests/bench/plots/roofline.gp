@@ -6,9 +6,9 @@ set title sprintf('One core, %s: peak %.0f GFLOP/s; each dot a point of the grid
 set logscale xy
 set xlabel 'FLOP for each byte of weights, inputs and outputs, moved once a pass'
 set ylabel 'GFLOP/s'
-set xrange [0.5:1024]
+set xrange [0.25:1024]
 set yrange [peak / 40:peak * 1.5]
-set xtics (0.5, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
-set key bottom right maxrows roofs > dots ? roofs : dots
+set xtics (0.25, 0.5, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+set key bottom right maxrows roofs + dots
 plot for [i=0:roofs-1] 'roofline.tsv' index i using 1:2 with lines lw 1.3 dt i+1 lc rgb '#777777', \
      for [i=0:dots-1] 'roofline.tsv' index roofs+i using 1:2 with points lt i+1 ps 0.8
