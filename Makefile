@@ -6,6 +6,7 @@ LDLIBS ?= -lm
 PREFIX ?= /usr/local
 STB ?= /usr/include/stb
 TORCH ?= torch==2.13.0
+PEERS ?= python:$(TORCH) python:onnxruntime,onnx python:jax,optax onednn_omp:onednn-cpu-gomp,onednn-devel-cpu-gomp onednn:onednn,onednn-devel
 BUILD := build
 
 # tcc knows no options for dependency files: with it, `make clean` after a change
@@ -42,6 +43,13 @@ parity: $(BUILD)/mtl  ## compare training step by step with PyTorch, which is in
 	@.ci/venv.sh numpy safetensors $(TORCH)
 	@$(BUILD)/venv/bin/python tests/parity.py
 
+bench-peers: $(BUILD)/bench $(BUILD)/mtl  ## compare with PyTorch, ONNX Runtime, oneDNN and JAX, which are installed; ARGS=--quick
+	@.ci/setup.sh peers
+	@mkdir -p $(BUILD)/peers
+	@for peer in $(PEERS); do VENV=$(BUILD)/peers/$${peer%%:*} .ci/venv.sh $$(echo "$${peer#*:}" | tr , ' ') \
+	    || echo "note: $${peer#*:} cannot be installed: the comparison goes on without"; done
+	@tests/bench/peers/compare.py --rounds $(or $(ROUNDS),0) --budget-ms $(or $(BUDGET_MS),0) $(ARGS)
+
 reference: $(BUILD)/mtl  ## write docs/reference.md from the field tables
 	mkdir -p docs && $(BUILD)/mtl reference >$(BUILD)/reference.md
 	mv $(BUILD)/reference.md docs/reference.md
@@ -58,7 +66,7 @@ clean:  ## remove build/
 	rm -rf $(BUILD)
 
 help:  ## list these targets
-	@sed -n 's/^\([a-z][a-z]*\):.*  ## /  make \1	/p' Makefile | expand -t 20
+	@sed -n 's/^\([a-z][a-z-]*\):.*  ## /  make \1	/p' Makefile | expand -t 20
 
 # The implementation is compiled once and linked with every example, which only include the interface.
 $(BUILD)/mtl_rnn.c: | setup-build
@@ -87,5 +95,5 @@ setup-build setup-test: setup-%:
 
 -include $(wildcard $(BUILD)/*.d $(BUILD)/tests/*.d)
 
-.PHONY: all demo test matrix lint mutants parity reference install clean help setup-build setup-test
+.PHONY: all demo test matrix lint mutants parity bench-peers reference install clean help setup-build setup-test
 .DELETE_ON_ERROR:

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # .ci/setup.sh GROUP...    checks for what the groups need and installs what is missing
 #
-# Groups: make build test matrix lint python mutants. Each need is probed (a command, a header that compiles), not looked up
+# Groups: make build test matrix lint python mutants peers. Each need is probed (a command, a header that compiles), not looked up
 # by package, so a compiler or a library that came another way counts. Says nothing when all is there. Where apt-get or
 # the right to use it is missing, it names the packages and fails.
 set -u
 
 cc=${CC:-cc}
-declare -A package_of=([cc]=gcc [c99]=gcc [clang++]=clang)      # where the command's name is not the package's
+declare -A package_of=([cc]=gcc [c99]=gcc [clang++]=clang [gnuplot]=gnuplot-nox)      # where the command's name is not the package's
 missing=()
 
 need()                                                      # need PACKAGE PROBE...
@@ -66,6 +66,13 @@ need_mutants()
 {
     need_test
     need_command patch
+}
+
+need_peers()
+{
+    need_build
+    need_python
+    need_command gnuplot
 }
 
 check()                                                     # fills `missing`, each package once
