@@ -31,7 +31,7 @@ typedef struct bench_net {
     mtl__pool *pool;
     mtl_tape tape;
     mtl_run run;
-    mtl_cell *cells[2];
+    const mtl_cell *cells[2];
     mtl_dense *head;
     mtl_activation x, dy;                   /* inputs; without a head: what the gradient of the outputs is */
     mtl_target target;
@@ -132,22 +132,11 @@ static void bench_net_begin(bench_net *net, int with_tape)
     if (with_tape) net->tape.activations = &net->x;     /* so that its gradient's state is cleared like the others' */
 }
 
-/* The layer over all steps: as a column of the encoder runs it. */
+/* The layer over all steps, as a column of the encoder runs it. */
 static mtl_activation *bench_net_layer(bench_net *net)
 {
-    mtl_run *run = &net->run;
-    mtl_activation *y;
-    size_t d;
-    if (net->point.directions == 1) {
-        switch (net->point.cell) {
-        case MTL_CELL_LSTM: return mtl_lstm_forward(run, net->cells[0], &net->x, NULL, NULL);
-        case MTL_CELL_GRU: return mtl_gru_forward(run, net->cells[0], &net->x, NULL, NULL);
-        default: return mtl_rnn_forward(run, net->cells[0], &net->x, NULL, NULL);
-        }
-    }
-    y = mtl_run_activation(run, NULL, net->x.rows, net->dy.width);
-    for (d = 0; y && d < net->point.directions; d++)
-        mtl__cell_forward(run, net->cells[d], &net->x, y, d * net->point.hidden, NULL, NULL);
+    mtl_activation *y = mtl_run_activation(&net->run, NULL, net->x.rows, net->dy.width);
+    if (y) mtl__layer_forward(&net->run, net->cells, net->point.directions, &net->x, y, NULL, NULL);
     return y;
 }
 

@@ -56,11 +56,13 @@ static const bench_stamp *const bench_stamps[] = {
 static const bench_stamp *bench_stamp_find(int isa)
 {
     const mtl__kernels *table = mtl__kernels_choose(isa);
-    size_t i;
-    for (i = 0; table && bench_stamps[i]; i++)
-        if (bench_stamps[i]->isa == table->isa) return bench_stamps[i];
-    fprintf(stderr, "bench: this machine has no %s\n", mtl__isa_name(isa));
-    exit(2);
+    size_t i = 0;
+    while (table && bench_stamps[i] && bench_stamps[i]->isa != table->isa) i++;
+    if (!table || !bench_stamps[i]) {
+        fprintf(stderr, "bench: this machine has no %s\n", mtl__isa_name(isa));
+        exit(2);
+    }
+    return bench_stamps[i];
 }
 
 static volatile double bench_sink;          /* where results go that nobody reads */
