@@ -39,6 +39,7 @@ typedef struct bench_net {
     const mtl__kernels *kernels;            /* NULL: those of the ISA; else a table to use instead (timed, for --parts) */
 } bench_net;
 
+static const char *bench_cell_name(int cell) { return cell == MTL_CELL_LSTM ? "lstm" : cell == MTL_CELL_GRU ? "gru" : "rnn"; }
 static size_t bench_gates(int cell) { return cell == MTL_CELL_LSTM ? 4 : cell == MTL_CELL_GRU ? 3 : 1; }
 
 /* Floating-point operations of a forward pass: 2 G H (I + H) for each row and direction, I = H. */
@@ -285,8 +286,7 @@ static void bench_print_point(const bench_point *p, int mode, bench_timing t, do
 {
     const double gflops = bench_work_of(p) * (mode == BENCH_TRAIN ? 3 : 1) / (t.us_min * 1e3);
     const double rate = mode == BENCH_STREAM ? (double)bench_weight_bytes(p) / (t.us_min * 1e3) : gflops;
-    const char *cell = p->cell == MTL_CELL_LSTM ? "lstm" : p->cell == MTL_CELL_GRU ? "gru" : "rnn";
-    printf("%s\t%s\t%s\t%s\t%s\t%d\t%d\t%d\t%d\t%.3f\t%.3f\t%.2f\t%.4f\n", cell, bench_mode_names[mode],
+    printf("%s\t%s\t%s\t%s\t%s\t%d\t%d\t%d\t%d\t%.3f\t%.3f\t%.2f\t%.4f\n", bench_cell_name(p->cell), bench_mode_names[mode],
            p->directions == 2 ? "bi" : "uni", mtl__isa_name(mtl__kernels_choose(p->isa)->isa), p->bf16 ? "bf16" : "f32",
            (int)p->hidden, (int)p->batch, (int)p->steps, (int)p->threads, t.us_min, t.us_median, gflops, rate / limit);
     fflush(stdout);
