@@ -2,7 +2,8 @@
 
    bench peak                                clock, multiply-add peaks, bandwidths, element-wise rates of every instruction set
    bench infer|train|stream [options]        microseconds and share of the peak at every point of a grid
-   bench parts [--lengths FILE]              embedding, large softmax, Adam, dropout, many heads, vocabulary, ragged batches
+   bench guard                               every vector instruction set against scalar code; fails when one is slow
+   bench parts [options]                     embedding, large softmax, Adam, dropout, many heads, vocabulary, ragged batches
    (the options: see `usage` below)
 
    Standard output holds a TSV table with a header line and nothing else. Timings are only worth something on a processor of one's
@@ -18,10 +19,13 @@
 #include "passes.h"
 #include "split.h"
 #include "parts.h"
+#include "guard.h"
 
 static const char usage[] =
     "usage: bench peak\n"
-    "       bench parts [--lengths FILE]         FILE: a length a line, 32 at least, for the ragged batches\n"
+    "       bench guard                          exit status 1 when a kernel is slow\n"
+    "       bench parts [--only embedding|softmax|adam|dropout|heads|lazy|ragged] [--lengths FILE]\n"
+    "           --lengths FILE       of the ragged batches: a length a line, 32 at least\n"
     "       bench infer|train|stream [options]   each takes a value or several, separated by commas; all combinations run\n"
     "           --cell lstm|gru|rnn  [lstm]      --dir uni|bi       [uni]      --hidden H    [128; stream 16,32,64,128,256]\n"
     "           --batch B            [16]        --steps T          [32]       --threads N   [1]\n"
@@ -192,8 +196,16 @@ static int grid_command(int mode, int argc, char **argv)
 
 static int parts_command(int argc, char **argv)
 {
-    if (argc && (argc != 2 || strcmp(argv[0], "--lengths") != 0)) fail_usage("parts takes --lengths FILE alone, not", argv[0]);
-    return bench_parts_command(argc ? argv[1] : NULL);
+    const char *lengths = NULL, *only = NULL;
+    int i;
+    for (i = 0; i < argc; i += 2) {
+        if (i + 1 == argc) fail_usage("unknown option, or one without a value:", argv[i]);
+        if (!strcmp(argv[i], "--lengths")) lengths = argv[i + 1];
+        else if (!strcmp(argv[i], "--only")) only = argv[i + 1];
+        else fail_usage("unknown option", argv[i]);
+    }
+    if (!bench_parts_command(lengths, only)) fail_usage("there is no part", only);
+    return 0;
 }
 
 int main(int argc, char **argv)
@@ -204,7 +216,7 @@ int main(int argc, char **argv)
     for (mode = BENCH_INFER; mode <= BENCH_STREAM; mode++)
         if (!strcmp(argv[1], bench_mode_names[mode])) return grid_command(mode, argc - 2, argv + 2);
     if (!strcmp(argv[1], "parts")) return parts_command(argc - 2, argv + 2);
-    if (strcmp(argv[1], "peak") != 0) fail_usage("unknown command", argv[1]);
+    if (strcmp(argv[1], "peak") != 0 && strcmp(argv[1], "guard") != 0) fail_usage("unknown command", argv[1]);
     if (argc > 2) fail_usage("this command takes no option:", argv[2]);
-    return bench_peak_command();
+    return !strcmp(argv[1], "peak") ? bench_peak_command() : bench_guard_command();
 }

@@ -112,11 +112,14 @@ static void bench_scatter(void *user)
     bench_must(&b->error);
 }
 
-/* Gather reads and writes `rows` rows of the table; scatter reads a gradient and reads and writes a row of the table's, for each. */
+/* Gather reads and writes `rows` rows; scatter reads a gradient and reads and writes a row of the table's, for each (the lists of
+   touched rows, and clearing them, are inside). */
 static void bench_embedding_part(size_t rows, size_t width, size_t vocabulary)
 {
     const double row_bytes = (double)(rows * width * sizeof(mtl_real));
-    const double triad = bench_triad_bandwidth(bench_stamp_find(MTL_ISA_AUTO), 2 * rows * width * sizeof(mtl_real));
+    const bench_stamp *stamp = bench_stamp_find(MTL_ISA_AUTO);
+    const double triad = bench_triad_bandwidth(stamp, 2 * rows * width * sizeof(mtl_real), 0);
+    const double in_place = bench_triad_bandwidth(stamp, 2 * rows * width * sizeof(mtl_real), 1);
     bench_bare b;
     bench_timing t;
     char size[64];
@@ -131,7 +134,7 @@ static void bench_embedding_part(size_t rows, size_t width, size_t vocabulary)
     (void)mtl_run_grad(&b.run, b.tape.last->output, &add);
     memset(b.tape.last->output->grad, 0, (size_t)row_bytes);
     t = bench_measure(bench_scatter, &b, 0, 0.3);
-    bench_part_row("embedding_scatter", size, t.us_min, 3e-3 * row_bytes / t.us_min, "GB/s", 3e-3 * row_bytes / t.us_min / triad);
+    bench_part_row("embedding_scatter", size, t.us_min, 3e-3 * row_bytes / t.us_min, "GB/s", 3e-3 * row_bytes / t.us_min / in_place);
     bench_bare_destroy(&b);
 }
 
@@ -191,11 +194,12 @@ static void bench_adam(void *user)
     bench_must(&b->error);
 }
 
-/* Reads p, g, m, v and writes p, m, v: 7 reals an element, out of a footprint of 4. */
+/* Reads p, g, m, v and writes p, m, v: 7 reals an element, out of a footprint of 4. All in place, so that is what it is held
+   against. */
 static void bench_adam_part(size_t count)
 {
     const double bytes = 7.0 * (double)(count * sizeof(mtl_real));
-    const double triad = bench_triad_bandwidth(bench_stamp_find(MTL_ISA_AUTO), 4 * count * sizeof(mtl_real));
+    const double triad = bench_triad_bandwidth(bench_stamp_find(MTL_ISA_AUTO), 4 * count * sizeof(mtl_real), 1);
     bench_bare b;
     bench_timing t;
     mtl_real *g;
@@ -468,21 +472,41 @@ static void bench_ragged_part(const char *path)
 
 /* ---- the command -------------------------------------------------------------------------------------------------- */
 
-static int bench_parts_command(const char *lengths)
+static void bench_embedding_parts(void)
 {
-    printf("part\tsize\tus_min\trate\tunit\tshare\n");
     bench_embedding_part(1024, 64, 10000);
     bench_embedding_part(1024, 128, 1000000);
     bench_embedding_part(16384, 128, 100000);
+}
+
+static void bench_softmax_parts(void)
+{
     bench_softmax_part(128, 10000, 512);
     bench_softmax_part(256, 10000, 512);
+}
+
+static void bench_adam_parts(void)
+{
     bench_adam_part((size_t)1 << 14);
     bench_adam_part((size_t)1 << 18);
     bench_adam_part((size_t)1 << 22);
     bench_adam_part((size_t)1 << 24);
-    bench_dropout_part();
-    bench_heads_part();
-    bench_lazy_part();
-    bench_ragged_part(lengths);
-    return 0;
+}
+
+/* only: one part's name, NULL: all. Returns 0 when there is no part of that name. */
+static int bench_parts_command(const char *lengths, const char *only)
+{
+    static const struct { const char *name; void (*run)(void); } parts[] = {
+        { "embedding", bench_embedding_parts }, { "softmax", bench_softmax_parts }, { "adam", bench_adam_parts },
+        { "dropout", bench_dropout_part },      { "heads", bench_heads_part },      { "lazy", bench_lazy_part }
+    };
+    size_t i;
+    int ragged = !only || !strcmp(only, "ragged"), found = ragged;
+    for (i = 0; only && i < MTL__COUNT(parts); i++) found |= !strcmp(only, parts[i].name);
+    if (!found) return 0;
+    printf("part\tsize\tus_min\trate\tunit\tshare\n");
+    for (i = 0; i < MTL__COUNT(parts); i++)
+        if (!only || !strcmp(only, parts[i].name)) parts[i].run();
+    if (ragged) bench_ragged_part(lengths);
+    return 1;
 }
