@@ -61,13 +61,13 @@ static void split_cell_backward(const mtl__cell_pass *p, size_t first, size_t co
 {
     BENCH_SPLIT_CALL(BENCH_SPLIT_BACKWARD, cell_backward(p, first, count));
 }
-static void split_softmax(const mtl__softmax *p, size_t begin, size_t end)
+static void split_cross_entropy_forward(const mtl__cross_entropy *p, size_t begin, size_t end)
 {
-    BENCH_SPLIT_CALL(BENCH_SPLIT_HEAD, softmax(p, begin, end));
+    BENCH_SPLIT_CALL(BENCH_SPLIT_HEAD, cross_entropy_forward(p, begin, end));
 }
-static void split_scale_rows(const mtl__scale_rows *p, size_t begin, size_t end)
+static void split_cross_entropy_backward(const mtl__cross_entropy *p, size_t begin, size_t end)
 {
-    BENCH_SPLIT_CALL(BENCH_SPLIT_HEAD, scale_rows(p, begin, end));
+    BENCH_SPLIT_CALL(BENCH_SPLIT_HEAD, cross_entropy_backward(p, begin, end));
 }
 static void split_update(const mtl__update *u, size_t n, mtl_real *p, const mtl_real *g, mtl_real *m, mtl_real *v)
 {
@@ -86,8 +86,8 @@ static mtl__kernels bench_split_table(const mtl__kernels *kernels)
     table.column_sums = split_column_sums;
     table.cell_forward = split_cell_forward;
     table.cell_backward = split_cell_backward;
-    table.softmax = split_softmax;
-    table.scale_rows = split_scale_rows;
+    table.cross_entropy_forward = split_cross_entropy_forward;
+    table.cross_entropy_backward = split_cross_entropy_backward;
     table.update = split_update;
     return table;
 }
