@@ -35,6 +35,12 @@ lint:  ## check the header's contents list, order, function lengths, repeats and
 	@.ci/setup.sh lint
 	@python3 .ci/lint.py
 
+bench: $(BENCH)  ## measure the machine and every kernel against it: tables in build/bench_tables, a summary here (3 minutes)
+	@bash tests/bench/run.sh $(BENCH) $(BUILD)/bench_tables
+
+bench-guard: $(BENCH)  ## compare each instruction set with scalar code in one process; fails when a kernel has become slow
+	@$(BENCH) guard
+
 mutants:  ## apply each deliberate defect of tests/mutants and name the test that finds it
 	@.ci/setup.sh mutants
 	@tests/mutants/run.sh $(ONLY)
@@ -80,7 +86,7 @@ $(EXAMPLES): $(BUILD)/%: examples/%.c $(BUILD)/mtl_rnn.o | setup-build
 	$(COMPILE) -isystem $(STB) -o $@ $< $(BUILD)/mtl_rnn.o $(LDFLAGS) $(LDLIBS)
 
 # The benchmark too sees the implementation itself; its figures are those of the flags that programs are built with.
-$(BENCH): tests/bench/bench.c mtl_rnn.h | setup-build
+$(BENCH): tests/bench/bench.c $(wildcard tests/bench/*.h) mtl_rnn.h | setup-build
 	@mkdir -p $(@D)
 	$(COMPILE) -o $@ $< $(LDFLAGS) $(LDLIBS)
 
@@ -95,5 +101,5 @@ setup-build setup-test: setup-%:
 
 -include $(wildcard $(BUILD)/*.d $(BUILD)/tests/*.d)
 
-.PHONY: all demo test matrix lint mutants parity bench-peers reference install clean help setup-build setup-test
+.PHONY: all demo test matrix lint bench bench-guard bench-peers mutants parity reference install clean help setup-build setup-test
 .DELETE_ON_ERROR:

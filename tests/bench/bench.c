@@ -2,6 +2,8 @@
 
    bench peak                                clock, multiply-add peaks, bandwidths, element-wise rates of every instruction set
    bench infer|train|stream [options]        microseconds and share of the peak at every point of a grid
+   bench guard                               every vector instruction set against scalar code; fails when one is slow
+   bench parts [options]                     embedding, large softmax, Adam, dropout, many heads, vocabulary, ragged batches
    (the options: see `usage` below)
 
    Standard output holds a TSV table with a header line and nothing else. Timings are only worth something on a processor of one's
@@ -15,15 +17,22 @@
 #include "clock.h"
 #include "peak.h"
 #include "passes.h"
+#include "split.h"
+#include "parts.h"
+#include "guard.h"
 
 static const char usage[] =
     "usage: bench peak\n"
+    "       bench guard                          exit status 1 when a kernel is slow\n"
+    "       bench parts [--only embedding|softmax|adam|dropout|heads|lazy|ragged] [--lengths FILE]\n"
+    "           --lengths FILE       of the ragged batches: a length a line, 32 at least\n"
     "       bench infer|train|stream [options]   each takes a value or several, separated by commas; all combinations run\n"
     "           --cell lstm|gru|rnn  [lstm]      --dir uni|bi       [uni]      --hidden H    [128; stream 16,32,64,128,256]\n"
     "           --batch B            [16]        --steps T          [32]       --threads N   [1]\n"
     "           --isa NAME           [auto]      --precision f32|bf16 [f32]\n"
     "           --repeats R          as many as take 0.3 seconds\n"
     "           --no-head            train: no softmax head, the gradient of the outputs is given\n"
+    "           --parts              train, one thread: a row for each part of the step instead\n"
     "           --norm               train: with the norm of the gradient, which mtl_train_step needs\n";
 
 /* ---- options ------------------------------------------------------------------------------------------------------ */
@@ -37,7 +46,7 @@ typedef struct bench_list {
 typedef struct bench_options {
     bench_list cell, directions, hidden, batch, steps, threads, isa, bf16;
     size_t repeats;                         /* 0: by time */
-    int no_head, norm;
+    int no_head, norm, parts;
 } bench_options;
 
 static void fail_usage(const char *message, const char *what)
@@ -116,6 +125,7 @@ static bench_options read_options(int mode, int argc, char **argv)
     for (i = 0; i < argc; i++) {
         if (!strcmp(argv[i], "--no-head")) { o.no_head = 1; continue; }
         if (!strcmp(argv[i], "--norm")) { o.norm = 1; continue; }
+        if (mode == BENCH_TRAIN && !strcmp(argv[i], "--parts")) { o.parts = 1; continue; }
         if (i + 1 == argc) fail_usage("unknown option, or one without a value:", argv[i]);
         for (k = 0; k < MTL__COUNT(table) && strcmp(argv[i], table[k].name) != 0;) k++;
         if (k < MTL__COUNT(table)) {
@@ -137,6 +147,8 @@ static void check_options(const bench_options *o)
     size_t i;
     for (i = 0; i < o->isa.count; i++)
         if (!mtl__isa_supported(o->isa.value[i])) fail_usage("this machine has no", mtl__isa_name(o->isa.value[i]));
+    for (i = 0; i < o->threads.count; i++)
+        if (o->parts && o->threads.value[i] > 1) fail_usage("parts are measured with one thread", NULL);
     for (i = 0; i < o->bf16.count; i++)
         if (o->bf16.value[i]) fail_usage("this version of the header has no bf16 kernels", NULL);
 }
@@ -163,7 +175,8 @@ static void run_grid(const bench_options *o, int mode)
         p.hidden = (size_t)o->hidden.value[at[7]];
         p.head = !o->no_head;
         p.norm = o->norm;
-        bench_point_run(&p, mode, o->repeats);
+        if (o->parts) bench_split_run(&p, o->repeats);
+        else bench_point_run(&p, mode, o->repeats);
         for (k = 8; k-- > 0;) {
             if (++at[k] < axis[k]->count) break;
             at[k] = 0;
@@ -175,8 +188,23 @@ static int grid_command(int mode, int argc, char **argv)
 {
     const bench_options o = read_options(mode, argc, argv);
     check_options(&o);
-    bench_print_header();
+    if (o.parts) bench_split_header();
+    else bench_print_header();
     run_grid(&o, mode);
+    return 0;
+}
+
+static int parts_command(int argc, char **argv)
+{
+    const char *lengths = NULL, *only = NULL;
+    int i;
+    for (i = 0; i < argc; i += 2) {
+        if (i + 1 == argc) fail_usage("unknown option, or one without a value:", argv[i]);
+        if (!strcmp(argv[i], "--lengths")) lengths = argv[i + 1];
+        else if (!strcmp(argv[i], "--only")) only = argv[i + 1];
+        else fail_usage("unknown option", argv[i]);
+    }
+    if (!bench_parts_command(lengths, only)) fail_usage("there is no part", only);
     return 0;
 }
 
@@ -187,7 +215,8 @@ int main(int argc, char **argv)
     if (!strcmp(argv[1], "--help")) { fputs(usage, stderr); return 0; }
     for (mode = BENCH_INFER; mode <= BENCH_STREAM; mode++)
         if (!strcmp(argv[1], bench_mode_names[mode])) return grid_command(mode, argc - 2, argv + 2);
-    if (strcmp(argv[1], "peak") != 0) fail_usage("unknown command", argv[1]);
+    if (!strcmp(argv[1], "parts")) return parts_command(argc - 2, argv + 2);
+    if (strcmp(argv[1], "peak") != 0 && strcmp(argv[1], "guard") != 0) fail_usage("unknown command", argv[1]);
     if (argc > 2) fail_usage("this command takes no option:", argv[2]);
-    return bench_peak_command();
+    return !strcmp(argv[1], "peak") ? bench_peak_command() : bench_guard_command();
 }

@@ -31,7 +31,7 @@ typedef struct bench_net {
     mtl__pool *pool;
     mtl_tape tape;
     mtl_run run;
-    mtl_cell *cells[2];
+    const mtl_cell *cells[2];
     mtl_dense *head;
     mtl_activation x, dy;                   /* inputs; without a head: what the gradient of the outputs is */
     mtl_target target;
@@ -39,6 +39,7 @@ typedef struct bench_net {
     const mtl__kernels *kernels;            /* NULL: those of the ISA; else a table to use instead (timed, for --parts) */
 } bench_net;
 
+static const char *bench_cell_name(int cell) { return cell == MTL_CELL_LSTM ? "lstm" : cell == MTL_CELL_GRU ? "gru" : "rnn"; }
 static size_t bench_gates(int cell) { return cell == MTL_CELL_LSTM ? 4 : cell == MTL_CELL_GRU ? 3 : 1; }
 
 /* Floating-point operations of a forward pass: 2 G H (I + H) for each row and direction, I = H. */
@@ -132,22 +133,11 @@ static void bench_net_begin(bench_net *net, int with_tape)
     if (with_tape) net->tape.activations = &net->x;     /* so that its gradient's state is cleared like the others' */
 }
 
-/* The layer over all steps: as a column of the encoder runs it. */
+/* The layer over all steps, as a column of the encoder runs it. */
 static mtl_activation *bench_net_layer(bench_net *net)
 {
-    mtl_run *run = &net->run;
-    mtl_activation *y;
-    size_t d;
-    if (net->point.directions == 1) {
-        switch (net->point.cell) {
-        case MTL_CELL_LSTM: return mtl_lstm_forward(run, net->cells[0], &net->x, NULL, NULL);
-        case MTL_CELL_GRU: return mtl_gru_forward(run, net->cells[0], &net->x, NULL, NULL);
-        default: return mtl_rnn_forward(run, net->cells[0], &net->x, NULL, NULL);
-        }
-    }
-    y = mtl_run_activation(run, NULL, net->x.rows, net->dy.width);
-    for (d = 0; y && d < net->point.directions; d++)
-        mtl__cell_forward(run, net->cells[d], &net->x, y, d * net->point.hidden, NULL, NULL);
+    mtl_activation *y = mtl_run_activation(&net->run, NULL, net->x.rows, net->dy.width);
+    if (y) mtl__layer_forward(&net->run, net->cells, net->point.directions, &net->x, y, NULL, NULL);
     return y;
 }
 
@@ -296,8 +286,7 @@ static void bench_print_point(const bench_point *p, int mode, bench_timing t, do
 {
     const double gflops = bench_work_of(p) * (mode == BENCH_TRAIN ? 3 : 1) / (t.us_min * 1e3);
     const double rate = mode == BENCH_STREAM ? (double)bench_weight_bytes(p) / (t.us_min * 1e3) : gflops;
-    const char *cell = p->cell == MTL_CELL_LSTM ? "lstm" : p->cell == MTL_CELL_GRU ? "gru" : "rnn";
-    printf("%s\t%s\t%s\t%s\t%s\t%d\t%d\t%d\t%d\t%.3f\t%.3f\t%.2f\t%.4f\n", cell, bench_mode_names[mode],
+    printf("%s\t%s\t%s\t%s\t%s\t%d\t%d\t%d\t%d\t%.3f\t%.3f\t%.2f\t%.4f\n", bench_cell_name(p->cell), bench_mode_names[mode],
            p->directions == 2 ? "bi" : "uni", mtl__isa_name(mtl__kernels_choose(p->isa)->isa), p->bf16 ? "bf16" : "f32",
            (int)p->hidden, (int)p->batch, (int)p->steps, (int)p->threads, t.us_min, t.us_median, gflops, rate / limit);
     fflush(stdout);

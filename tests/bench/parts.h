@@ -1,0 +1,512 @@
+/* tests/bench/parts.h    `bench parts`: what is not the recurrent layer, each against the limit that it runs into
+
+   Each row: part, size, microseconds, a rate with its unit, and its share of the limit where there is one. Where two things
+   are compared they take turns, and the least time of each counts. */
+
+/* ---- taking turns ------------------------------------------------------------------------------------------------- */
+
+enum { BENCH_TURNS = 4 };                   /* most contestants */
+
+/* Runs the contestants in turn for `seconds` (5 rounds at least, after 2 to warm up); least times in us[count]. */
+static void bench_alternate(bench_work work, void *const *users, size_t count, double seconds, double *us)
+{
+    double began = mtl__seconds();
+    size_t round, k;
+    for (k = 0; k < count; k++) us[k] = 1e300;
+    for (round = 0; round < 7 || mtl__seconds() - began < seconds; round++)
+        for (k = 0; k < count; k++) {
+            const double now = bench_once(work, users[k]);
+            if (round >= 2 && now < us[k]) us[k] = now;
+        }
+}
+
+static void bench_part_row(const char *part, const char *size, double us, double rate, const char *unit, double share)
+{
+    printf("%s\t%s\t%.3f\t%.4g\t%s\t", part, size, us, rate, unit);
+    if (share > 0) printf("%.4f\n", share);
+    else printf("-\n");
+    fflush(stdout);
+}
+
+/* ---- a run of one's own ------------------------------------------------------------------------------------------- */
+
+typedef struct bench_bare {
+    mtl_arena keep, scratch;
+    mtl_error error;
+    mtl_parameters set;
+    mtl_gradients *gradients;
+    mtl_tape tape;
+    mtl_run run;
+    mtl_tensor *table;                      /* embedding */
+    mtl_dense *dense;
+    mtl_activation x;
+    mtl_target target;
+    mtl_trainer_desc how;
+    mtl__optimizer optimizer;
+    int *ids, length;
+} bench_bare;
+
+static void bench_bare_init(bench_bare *b)
+{
+    memset(b, 0, sizeof *b);
+    mtl_arena_init(&b->keep, NULL, 0, NULL);
+    mtl_arena_init(&b->scratch, NULL, 0, NULL);
+    mtl_parameters_init(&b->set, &b->keep);
+}
+
+/* After the layers were added: values, gradients, moments; a run over one sequence of `rows` steps. */
+static void bench_bare_ready(bench_bare *b, size_t rows)
+{
+    mtl_parameters_allocate(&b->set, &b->error);
+    bench_must(&b->error);
+    mtl_parameters_randomise(&b->set, 1);
+    mtl_parameters_prepare(&b->set, MTL_ISA_AUTO, &b->error);
+    b->gradients = mtl_gradients_create(&b->set, &b->keep, &b->error);
+    mtl_desc_check(MTL_DESC_TRAINER, &b->how, "trainer", &b->error);
+    b->how.lr = 1e-6f;
+    bench_must(&b->error);
+    mtl__optimizer_init(&b->optimizer, &b->how, &b->set, b->gradients, &b->keep, &b->error);
+    mtl_run_init(&b->run, &b->keep, MTL_ISA_AUTO, &b->error);
+    b->length = (int)rows;
+    mtl_run_pack(&b->run, &b->length, 1);
+    b->run.arena = &b->scratch;
+    b->run.tape = &b->tape;
+    b->run.gradients = b->gradients;
+    mtl_gradients_prepare(b->gradients, &b->run);
+    bench_must(&b->error);
+}
+
+static void bench_bare_begin(bench_bare *b)
+{
+    mtl__arena_reset(&b->scratch);
+    memset(&b->tape, 0, sizeof b->tape);
+    if (b->x.rows) {
+        b->x.grad = NULL;
+        b->x.next = NULL;
+        b->tape.activations = &b->x;
+    }
+}
+
+static void bench_bare_destroy(bench_bare *b)
+{
+    mtl_arena_destroy(&b->scratch);
+    mtl_arena_destroy(&b->keep);
+}
+
+/* ---- embedding ---------------------------------------------------------------------------------------------------- */
+
+static void bench_gather(void *user)
+{
+    bench_bare *b = (bench_bare *)user;
+    bench_bare_begin(b);
+    (void)mtl__embedding_forward(&b->run, b->table, b->ids, 1, 0, NULL);
+    bench_must(&b->error);
+}
+
+/* Backward alone, over the record that the last gather left. */
+static void bench_scatter(void *user)
+{
+    bench_bare *b = (bench_bare *)user;
+    mtl__gradients_reset(b->gradients);
+    b->tape.last->backward(&b->run, b->tape.last->data);
+    bench_must(&b->error);
+}
+
+/* Gather reads and writes `rows` rows; scatter reads a gradient and reads and writes a row of the table's, for each (the lists of
+   touched rows, and clearing them, are inside). */
+static void bench_embedding_part(size_t rows, size_t width, size_t vocabulary)
+{
+    const double row_bytes = (double)(rows * width * sizeof(mtl_real));
+    const bench_stamp *stamp = bench_stamp_find(MTL_ISA_AUTO);
+    const double triad = bench_triad_bandwidth(stamp, 2 * rows * width * sizeof(mtl_real), 0);
+    const double in_place = bench_triad_bandwidth(stamp, 2 * rows * width * sizeof(mtl_real), 1);
+    bench_bare b;
+    bench_timing t;
+    char size[64];
+    int add;
+    sprintf(size, "N=%d,E=%d,V=%d", (int)rows, (int)width, (int)vocabulary);
+    bench_bare_init(&b);
+    b.table = mtl_parameters_add(&b.set, "table", vocabulary, width, MTL_TENSOR_EMBEDDING, &b.error);
+    b.ids = bench_ints(&b.keep, rows, (int)vocabulary, 21);
+    bench_bare_ready(&b, rows);
+    t = bench_measure(bench_gather, &b, 0, 0.3);
+    bench_part_row("embedding_gather", size, t.us_min, 2e-3 * row_bytes / t.us_min, "GB/s", 2e-3 * row_bytes / t.us_min / triad);
+    (void)mtl_run_grad(&b.run, b.tape.last->output, &add);
+    memset(b.tape.last->output->grad, 0, (size_t)row_bytes);
+    t = bench_measure(bench_scatter, &b, 0, 0.3);
+    bench_part_row("embedding_scatter", size, t.us_min, 3e-3 * row_bytes / t.us_min, "GB/s", 3e-3 * row_bytes / t.us_min / in_place);
+    bench_bare_destroy(&b);
+}
+
+/* ---- a large softmax head ----------------------------------------------------------------------------------------- */
+
+static void bench_softmax_head(void *user)
+{
+    bench_bare *b = (bench_bare *)user;
+    const mtl_real one = 1;
+    mtl__loss_data how;
+    mtl_activation *loss;
+    bench_bare_begin(b);
+    memset(&how, 0, sizeof how);
+    how.loss = MTL_LOSS_CROSS_ENTROPY;
+    how.target = &b->target;
+    how.items = b->run.packing->caller_row;
+    how.divisor = (double)b->x.rows;
+    loss = mtl__loss_forward(&b->run, &how, mtl_dense_forward(&b->run, b->dense, &b->x, NULL), NULL);
+    bench_must(&b->error);
+    mtl_tape_backward(&b->run, &loss, &one, 1, 0);
+    bench_must(&b->error);
+}
+
+/* Forward and backward with the gradient of the inputs: three products of 2 N H C. */
+static void bench_softmax_part(size_t hidden, size_t classes, size_t rows)
+{
+    const double work = 6.0 * (double)hidden * (double)classes * (double)rows;
+    bench_bare b;
+    bench_timing t;
+    double before, after;
+    char size[64];
+    sprintf(size, "H=%d,C=%d,N=%d", (int)hidden, (int)classes, (int)rows);
+    bench_bare_init(&b);
+    b.dense = mtl_dense_add(&b.set, "head", hidden, classes, 0, &b.error);
+    b.x.name = "";
+    b.x.rows = rows;
+    b.x.width = hidden;
+    b.x.stride = mtl__padded(hidden);
+    b.x.value = bench_reals(&b.keep, rows * b.x.stride, 22);
+    b.target.labels = bench_ints(&b.keep, rows, (int)classes, 23);
+    bench_bare_ready(&b, rows);
+    before = bench_peak(bench_stamp_find(MTL_ISA_AUTO), NULL, 1);
+    t = bench_measure(bench_softmax_head, &b, 0, 0.5);
+    after = bench_peak(bench_stamp_find(MTL_ISA_AUTO), NULL, 1);
+    bench_part_row("softmax_head", size, t.us_min, work / (t.us_min * 1e3), "GFLOP/s",
+                   work / (t.us_min * 1e3) / (before > after ? before : after));
+    bench_bare_destroy(&b);
+}
+
+/* ---- Adam --------------------------------------------------------------------------------------------------------- */
+
+static void bench_adam(void *user)
+{
+    bench_bare *b = (bench_bare *)user;
+    bench_bare_begin(b);
+    mtl__optimizer_apply(&b->optimizer, &b->run, 1e-6, 1);
+    bench_must(&b->error);
+}
+
+/* Reads p, g, m, v and writes p, m, v: 7 reals an element, out of a footprint of 4. All in place, so that is what it is held
+   against. */
+static void bench_adam_part(size_t count)
+{
+    const double bytes = 7.0 * (double)(count * sizeof(mtl_real));
+    const double triad = bench_triad_bandwidth(bench_stamp_find(MTL_ISA_AUTO), 4 * count * sizeof(mtl_real), 1);
+    bench_bare b;
+    bench_timing t;
+    mtl_real *g;
+    size_t i;
+    int add;
+    char size[32];
+    sprintf(size, "%d", (int)count);
+    bench_bare_init(&b);
+    b.table = mtl_parameters_add(&b.set, "weights", count, 0, MTL_TENSOR_WEIGHT, &b.error);
+    bench_bare_ready(&b, 1);
+    g = mtl_run_tensor_grad(&b.run, b.table, &add);
+    for (i = 0; i < count; i++) g[i] = (mtl_real)mtl__random_normal(1, 24, i);
+    t = bench_measure(bench_adam, &b, 0, 0.3);
+    bench_part_row("adam", size, t.us_min, bytes * 1e-3 / t.us_min, "GB/s", bytes * 1e-3 / t.us_min / triad);
+    bench_bare_destroy(&b);
+}
+
+/* ---- whole models, through the public calls ----------------------------------------------------------------------- */
+
+/* A model with a trainer and batches that its steps take in turn. */
+typedef struct bench_model {
+    mtl_model *model;
+    mtl_trainer *trainer;
+    mtl_batch *batches;
+    size_t count, next, per_call;           /* batches; which is next; steps of one measurement */
+    mtl_error error;
+} bench_model;
+
+static void bench_model_steps(void *user)
+{
+    bench_model *m = (bench_model *)user;
+    size_t i;
+    for (i = 0; i < m->per_call; i++, m->next = (m->next + 1) % m->count)
+        mtl_train_step(m->trainer, &m->batches[m->next], 1, NULL, &m->error);
+    bench_must(&m->error);
+}
+
+static void bench_model_destroy(bench_model *m)
+{
+    mtl_trainer_destroy(m->trainer);
+    mtl_model_destroy(m->model);
+}
+
+/* What a model is made from: LSTM, H = 128; `tasks` heads of `classes` on every step. */
+typedef struct bench_shape {
+    int vocabulary, width, features, tasks, classes, lazy;
+    float dropout;
+} bench_shape;
+
+static void bench_model_init(bench_model *m, const bench_shape *shape)
+{
+    static const char *const names[] = { "t0", "t1", "t2", "t3", "t4", "t5", "t6", "t7", "t8", "t9" };
+    mtl_input_desc input;
+    mtl_task_desc tasks[10];
+    mtl_model_desc desc;
+    mtl_trainer_desc how;
+    int k;
+    memset(m, 0, sizeof *m);
+    memset(&input, 0, sizeof input);
+    memset(tasks, 0, sizeof tasks);
+    memset(&desc, 0, sizeof desc);
+    memset(&how, 0, sizeof how);
+    input.name = "x";
+    input.vocabulary = shape->vocabulary;
+    input.width = shape->width;
+    input.features = shape->features;
+    input.dropout = desc.encoder.dropout = shape->dropout;
+    desc.inputs = &input;
+    desc.input_count = 1;
+    desc.encoder.hidden = 128;
+    desc.tasks = tasks;
+    desc.task_count = (size_t)shape->tasks;
+    for (k = 0; k < shape->tasks; k++) {
+        tasks[k].name = names[k];
+        tasks[k].level = MTL_LEVEL_STEP;
+        tasks[k].classes = shape->classes;
+    }
+    how.lr = 1e-6f;
+    how.lazy = shape->lazy;
+    m->model = mtl_model_create(&desc, &m->error);
+    m->trainer = mtl_trainer_create(m->model, &how, &m->error);
+    m->per_call = 1;
+    bench_must(&m->error);
+}
+
+/* One data set: `sequences` lengths, inputs and labels as the shape needs them. Zipf: id k with a probability like 1/(k+1). */
+static void bench_model_data(mtl_batch *data, const bench_shape *shape, const int *lengths, size_t sequences, mtl_arena *keep,
+                             unsigned long long stream)
+{
+    mtl_input *input = (mtl_input *)mtl_arena_push(keep, sizeof *input);
+    mtl_target *targets = (mtl_target *)mtl_arena_push(keep, (size_t)shape->tasks * sizeof *targets);
+    size_t rows = 0, s;
+    int *ids, k;
+    for (s = 0; s < sequences; s++) rows += (size_t)lengths[s];
+    memset(data, 0, sizeof *data);
+    memset(input, 0, sizeof *input);
+    memset(targets, 0, (size_t)shape->tasks * sizeof *targets);
+    data->sequences = sequences;
+    data->lengths = lengths;
+    data->inputs = input;
+    data->targets = targets;
+    if (shape->features) {
+        input->rows = bench_reals(keep, rows * (size_t)shape->features, stream);
+    } else {
+        ids = bench_ints(keep, rows, 1, stream);
+        for (s = 0; s < rows; s++)
+            ids[s] = (int)(exp(mtl__random_uniform(1, stream, s) * log((double)shape->vocabulary))) - 1;
+        input->ids = ids;
+    }
+    for (k = 0; k < shape->tasks; k++) targets[k].labels = bench_ints(keep, rows, shape->classes, stream + 1 + (unsigned)k);
+}
+
+/* `count` batches of 32 sequences of 32 steps. */
+static void bench_model_batches(bench_model *m, const bench_shape *shape, size_t count, mtl_arena *keep)
+{
+    int *lengths = bench_ints(keep, 32, 1, 31);
+    size_t i;
+    for (i = 0; i < 32; i++) lengths[i] = 32;
+    m->batches = (mtl_batch *)mtl_arena_push(keep, count * sizeof *m->batches);
+    m->count = count;
+    for (i = 0; i < count; i++) bench_model_data(&m->batches[i], shape, lengths, 32, keep, 100 + 20 * i);
+}
+
+/* Least microseconds of a training step for each shape, taking turns. */
+static void bench_model_compare(const bench_shape *shapes, size_t count, size_t batches, double seconds, double *us)
+{
+    bench_model models[BENCH_TURNS];
+    void *users[BENCH_TURNS];
+    mtl_arena keep;
+    size_t i;
+    mtl_arena_init(&keep, NULL, 0, NULL);
+    for (i = 0; i < count; i++) {
+        bench_model_init(&models[i], &shapes[i]);
+        bench_model_batches(&models[i], &shapes[i], batches, &keep);
+        users[i] = &models[i];
+    }
+    bench_alternate(bench_model_steps, users, count, seconds, us);
+    for (i = 0; i < count; i++) bench_model_destroy(&models[i]);
+    mtl_arena_destroy(&keep);
+}
+
+static bench_shape bench_shape_plain(void)
+{
+    bench_shape shape;
+    memset(&shape, 0, sizeof shape);
+    shape.features = 128;
+    shape.width = 128;
+    shape.tasks = 1;
+    shape.classes = 32;
+    return shape;
+}
+
+/* Dropout on the inputs and on the column's outputs against none; inputs of 128 features. */
+static void bench_dropout_part(void)
+{
+    bench_shape shapes[2];
+    double us[2];
+    shapes[0] = shapes[1] = bench_shape_plain();
+    shapes[1].dropout = 0.3f;
+    bench_model_compare(shapes, 2, 1, 1.0, us);
+    bench_part_row("dropout", "H=128,B=32,T=32", us[1], 100 * (us[1] - us[0]) / us[1], "%_of_step", 0);
+}
+
+static void bench_heads_part(void)
+{
+    bench_shape shapes[2];
+    double us[2];
+    shapes[0] = shapes[1] = bench_shape_plain();
+    shapes[0].classes = shapes[1].classes = 8;
+    shapes[1].tasks = 10;
+    bench_model_compare(shapes, 2, 1, 1.0, us);
+    bench_part_row("one_head", "H=128,C=8,B=32,T=32", us[0], 1, "x_one_head", 0);
+    bench_part_row("ten_heads", "H=128,C=8,B=32,T=32", us[1], us[1] / us[0], "x_one_head", 0);
+}
+
+/* 16 batches in turn, so that a step finds the rows of rare words outside the caches, as in training. */
+static void bench_lazy_part(void)
+{
+    static const int vocabularies[3] = { 10000, 100000, 1000000 };
+    bench_shape shapes[3];
+    double us[3];
+    char size[32];
+    int i;
+    for (i = 0; i < 3; i++) {
+        shapes[i] = bench_shape_plain();
+        shapes[i].features = 0;
+        shapes[i].vocabulary = vocabularies[i];
+        shapes[i].width = 64;
+        shapes[i].lazy = 1;
+    }
+    bench_model_compare(shapes, 3, 16, 2.0, us);
+    for (i = 0; i < 3; i++) {
+        sprintf(size, "V=%d", vocabularies[i]);
+        bench_part_row("lazy_adam_step", size, us[i], us[i] / us[0], "x_V=10000", 0);
+    }
+}
+
+/* ---- ragged batches ----------------------------------------------------------------------------------------------- */
+
+enum { BENCH_RAGGED_BATCH = 32, BENCH_RAGGED_MOST = 1600 };   /* 50 batches: a pool out of which mtl_fit cuts them */
+
+/* Lengths from a file, one a line (NULL: a geometric mix of mean 20, as sentences have). Returns how many. */
+static size_t bench_lengths(const char *path, int *lengths)
+{
+    FILE *file = path ? fopen(path, "r") : NULL;
+    size_t n = 0;
+    if (path && !file) { fprintf(stderr, "bench: cannot read %s\n", path); exit(2); }
+    if (path) {
+        while (n < BENCH_RAGGED_MOST && fscanf(file, "%d", &lengths[n]) == 1 && lengths[n] > 0) n++;
+        fclose(file);
+    }
+    for (; !path && n < BENCH_RAGGED_MOST; n++) {
+        const double u = mtl__random_uniform(1, 41, n);
+        lengths[n] = 1 + (int)(log(1 - u) / log(1 - 1.0 / 20));
+    }
+    if (n < BENCH_RAGGED_BATCH) { fprintf(stderr, "bench: %s: a length a line, 32 of them at least\n", path); exit(2); }
+    return n / BENCH_RAGGED_BATCH * BENCH_RAGGED_BATCH;
+}
+
+/* The batches of an epoch of mtl_fit over this data set, with the trainer's own sampler. */
+static void bench_ragged_batches(bench_model *m, const mtl_batch *data, mtl_arena *keep)
+{
+    mtl_fit_desc desc;
+    mtl__sampler sampler;
+    size_t i;
+    memset(&desc, 0, sizeof desc);
+    mtl_desc_check(MTL_DESC_FIT, &desc, "fit", &m->error);
+    desc.batch = BENCH_RAGGED_BATCH;
+    mtl__sampler_init(&sampler, data, 1, m->model, &desc, keep, &m->error);
+    bench_must(&m->error);
+    mtl__sampler_begin(&sampler, 0);
+    m->batches = (mtl_batch *)mtl_arena_push(keep, sampler.total * sizeof *m->batches);
+    m->count = m->per_call = sampler.total;
+    for (i = 0; i < sampler.total; i++) m->batches[i] = mtl__sampler_next(&sampler, m->model, i, keep, &m->error);
+    bench_must(&m->error);
+}
+
+/* An epoch of training on ragged batches against one of batches of equal lengths (the mean, in two lengths next to each other),
+   with the same number of tokens. */
+static void bench_ragged_part(const char *path)
+{
+    static int lengths[BENCH_RAGGED_MOST], equal[BENCH_RAGGED_MOST];
+    const bench_shape shape = bench_shape_plain();
+    bench_model models[2];
+    mtl_batch data[2];
+    void *users[2];
+    mtl_arena keep;
+    size_t n = bench_lengths(path, lengths), tokens = 0, batches = n / BENCH_RAGGED_BATCH, longer, i;
+    double us[2];
+    char size[64];
+    for (i = 0; i < n; i++) tokens += (size_t)lengths[i];
+    longer = (tokens - tokens / n * n) / BENCH_RAGGED_BATCH;            /* batches that are a step longer */
+    for (i = 0; i < n; i++) equal[i] = (int)(tokens / n) + (i / BENCH_RAGGED_BATCH < longer);
+    mtl_arena_init(&keep, NULL, 0, NULL);
+    for (i = 0; i < 2; i++) {
+        bench_model_init(&models[i], &shape);
+        bench_model_data(&data[i], &shape, i ? equal : lengths, n, &keep, 200);
+        bench_ragged_batches(&models[i], &data[i], &keep);
+        users[i] = &models[i];
+    }
+    bench_alternate(bench_model_steps, users, 2, 3.0, us);
+    sprintf(size, "%s,batches=%d,tokens=%d", path ? "file" : "geometric", (int)batches, (int)tokens);
+    us[0] /= (double)tokens;
+    us[1] /= (double)(tokens / n * n + longer * BENCH_RAGGED_BATCH);    /* up to 31 tokens fewer: counted by token */
+    bench_part_row("equal_lengths", size, us[1], 1e6 / us[1], "tokens/s", 0);
+    bench_part_row("ragged_lengths", size, us[0], us[0] / us[1], "x_equal_lengths", 0);
+    for (i = 0; i < 2; i++) bench_model_destroy(&models[i]);
+    mtl_arena_destroy(&keep);
+}
+
+/* ---- the command -------------------------------------------------------------------------------------------------- */
+
+static void bench_embedding_parts(void)
+{
+    bench_embedding_part(1024, 64, 10000);
+    bench_embedding_part(1024, 128, 1000000);
+    bench_embedding_part(16384, 128, 100000);
+}
+
+static void bench_softmax_parts(void)
+{
+    bench_softmax_part(128, 10000, 512);
+    bench_softmax_part(256, 10000, 512);
+}
+
+static void bench_adam_parts(void)
+{
+    bench_adam_part((size_t)1 << 14);
+    bench_adam_part((size_t)1 << 18);
+    bench_adam_part((size_t)1 << 22);
+    bench_adam_part((size_t)1 << 24);
+}
+
+/* only: one part's name, NULL: all. Returns 0 when there is no part of that name. */
+static int bench_parts_command(const char *lengths, const char *only)
+{
+    static const struct { const char *name; void (*run)(void); } parts[] = {
+        { "embedding", bench_embedding_parts }, { "softmax", bench_softmax_parts }, { "adam", bench_adam_parts },
+        { "dropout", bench_dropout_part },      { "heads", bench_heads_part },      { "lazy", bench_lazy_part }
+    };
+    size_t i;
+    int ragged = !only || !strcmp(only, "ragged"), found = ragged;
+    for (i = 0; only && i < MTL__COUNT(parts); i++) found |= !strcmp(only, parts[i].name);
+    if (!found) return 0;
+    printf("part\tsize\tus_min\trate\tunit\tshare\n");
+    for (i = 0; i < MTL__COUNT(parts); i++)
+        if (!only || !strcmp(only, parts[i].name)) parts[i].run();
+    if (ragged) bench_ragged_part(lengths);
+    return 1;
+}
