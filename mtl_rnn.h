@@ -2743,6 +2743,7 @@ typedef struct mtl__cell_block {
 typedef struct mtl__cell_stage {
     mtl_real h_before[MTL__SEQUENCES * MTL__BLOCK], c_before[MTL__SEQUENCES * MTL__BLOCK];
     mtl_real dy[MTL__SEQUENCES * MTL__BLOCK], h[MTL__SEQUENCES * MTL__BLOCK];
+    mtl__cell_block block;
 } mtl__cell_stage;
 
 MTL__INLINE size_t mtl__cell_slots_of(const mtl__cell_pass *p)
@@ -2753,7 +2754,7 @@ MTL__INLINE size_t mtl__cell_slots_of(const mtl__cell_pass *p)
 MTL__INLINE size_t mtl__cell_gates_of(const mtl__cell_pass *p) { return p->kind == MTL_CELL_LSTM ? 4 : p->kind == MTL_CELL_GRU ? 3 : 1; }
 
 /* Moves *from to a zero-padded copy. */
-MTL__INLINE void mtl__cell_copy_in(const mtl_real **from, size_t *stride, size_t rows, size_t width, mtl_real *copy)
+static void mtl__cell_copy_in(const mtl_real **from, size_t *stride, size_t rows, size_t width, mtl_real *copy)
 {
     size_t row;
     memset(copy, 0, rows * MTL__BLOCK * sizeof *copy);
@@ -2762,39 +2763,42 @@ MTL__INLINE void mtl__cell_copy_in(const mtl_real **from, size_t *stride, size_t
     *stride = MTL__BLOCK;
 }
 
-/* Pointers to the first block of the part's rows. dz and what belongs to it only when p has them. */
-MTL__INLINE mtl__cell_block mtl__cell_open(const mtl__cell_pass *p, const mtl__cell_rows *part)
+/* Pointers to the first block of the part's rows; NULL for what p does not have. One row is too little to work on: then blocks of
+   units take the place of rows, up to MTL__SEQUENCES of them (mtl__cell_enter says how many). */
+static void mtl__cell_open(const mtl__cell_pass *p, const mtl__cell_rows *part, mtl__cell_block *b)
 {
-    mtl__cell_block b;
-    memset(&b, 0, sizeof b);
-    b.rows = part->rows;
-    b.z_row = mtl__cell_gates_of(p) * MTL__BLOCK;
-    b.z = p->z + part->row * b.z_row;
-    b.h_before = part->h ? part->h : mtl__zeros;
-    b.h_before_row = part->h_stride;
-    b.c_before = part->c;
-    b.c_before_row = part->c_stride;
-    b.c_row = b.extra_row = p->c_stride;
-    if (p->c) b.c = p->c + (p->keep ? part->row : part->sequence) * p->c_stride;
-    if (p->extra) b.extra = p->extra + part->row * p->c_stride;
+    const size_t row = part->row, sequence = part->sequence, z_row = mtl__cell_gates_of(p) * MTL__BLOCK;
+    const size_t dz_row = mtl__cell_slots_of(p) * MTL__BLOCK, padded = (p->units + MTL__BLOCK - 1) / MTL__BLOCK * MTL__BLOCK;
+    const int single = part->rows == 1;
+    b->rows = part->rows;
+    b->z = p->z + row * z_row;
+    b->h_before = part->h ? part->h : mtl__zeros;
+    b->c_before = part->c;
+    b->c = p->c ? p->c + (p->keep ? row : sequence) * p->c_stride : NULL;
+    b->extra = p->extra ? p->extra + row * p->c_stride : NULL;
+    b->extra_row = p->c_stride;
     if (p->reset_before && !p->keep) {                  /* r*h has no row in time, only one for each sequence */
-        b.extra_row = (p->units + MTL__BLOCK - 1) / MTL__BLOCK * MTL__BLOCK;
-        b.extra = p->scratch + part->sequence * b.extra_row;
+        b->extra = p->scratch + sequence * padded;
+        b->extra_row = padded;
     }
-    b.h = p->y + part->row * p->y_stride;
-    b.h_row = p->y_stride;
-    b.dy = p->dy ? p->dy + part->row * p->dy_stride : mtl__zeros;
-    b.dy_row = p->dy ? p->dy_stride : 0;
-    b.dh_row = p->dh_stride;
-    if (p->dh) b.dh = p->dh + part->sequence * p->dh_stride;
-    if (p->dc) b.dc = p->dc + part->sequence * p->dh_stride;
-    b.dz_row = mtl__cell_slots_of(p) * MTL__BLOCK;
-    if (p->dz) b.dz = p->dz + part->row * b.dz_row;
-    return b;
+    b->h = p->y + row * p->y_stride;
+    b->dy = p->dy ? p->dy + row * p->dy_stride : mtl__zeros;
+    b->dh = p->dh ? p->dh + sequence * p->dh_stride : NULL;
+    b->dc = p->dc ? p->dc + sequence * p->dh_stride : NULL;
+    b->dz = p->dz ? p->dz + row * dz_row : NULL;
+    b->z_row = single ? p->z_block : z_row;
+    b->dz_row = single ? p->dz_block : dz_row;
+    b->h_row = single ? (size_t)MTL__BLOCK : p->y_stride;
+    b->c_row = single ? (size_t)MTL__BLOCK : p->c_stride;
+    b->dh_row = single ? (size_t)MTL__BLOCK : p->dh_stride;
+    if (single) b->extra_row = MTL__BLOCK;
+    b->h_before_row = single && part->h_stride ? (size_t)MTL__BLOCK : part->h_stride;
+    b->c_before_row = single && part->c_stride ? (size_t)MTL__BLOCK : part->c_stride;
+    b->dy_row = single && p->dy ? (size_t)MTL__BLOCK : p->dy ? p->dy_stride : 0;
 }
 
 /* ... `blocks` blocks on. What has a stride of 0 stays where it is. */
-MTL__INLINE void mtl__cell_advance(const mtl__cell_pass *p, mtl__cell_block *b, size_t blocks)
+static void mtl__cell_advance(const mtl__cell_pass *p, mtl__cell_block *b, size_t blocks)
 {
     const size_t units = blocks * MTL__BLOCK;
     b->z += blocks * p->z_block;
@@ -2809,50 +2813,53 @@ MTL__INLINE void mtl__cell_advance(const mtl__cell_pass *p, mtl__cell_block *b, 
     if (b->dz) b->dz += blocks * p->dz_block;
 }
 
-/* What the element-wise part does next, `at` being the first of the blocks left; returns how many blocks that is.
-   - One row is too little to work on: then whole blocks, up to 16 of them, take the place of rows.
-   - Of the last block, with fewer than 16 units left, what is exactly H wide is copied. */
-MTL__INLINE size_t mtl__cell_enter(const mtl__cell_pass *p, const mtl__cell_rows *part, const mtl__cell_block *at,
-                                   size_t units_left, mtl__cell_stage *stage, mtl__cell_block *b)
+/* The last block, when it is not full: what is exactly H wide is copied. */
+static void mtl__cell_enter_last(const mtl__cell_rows *part, const mtl__cell_block *at, size_t units_left, mtl__cell_stage *stage)
 {
+    mtl__cell_block *b = &stage->block;
     const mtl_real *h = at->h;
     *b = *at;
-    if (units_left < MTL__BLOCK) {
-        if (b->h_before_row) mtl__cell_copy_in(&b->h_before, &b->h_before_row, b->rows, units_left, stage->h_before);
-        if (b->c_before_row && !part->linked)
-            mtl__cell_copy_in(&b->c_before, &b->c_before_row, b->rows, units_left, stage->c_before);
-        if (b->dy_row) mtl__cell_copy_in(&b->dy, &b->dy_row, b->rows, units_left, stage->dy);
-        if (b->dz) mtl__cell_copy_in(&h, &b->h_row, b->rows, units_left, stage->h);
-        b->h = stage->h;
-        b->h_row = MTL__BLOCK;
-        return 1;
-    }
-    if (b->rows > 1) return 1;
-    b->rows = mtl__at_most(units_left / MTL__BLOCK, MTL__SEQUENCES);
-    b->z_row = p->z_block;
-    b->dz_row = p->dz_block;
-    b->h_row = b->c_row = b->extra_row = b->dh_row = MTL__BLOCK;
-    if (b->h_before_row) b->h_before_row = MTL__BLOCK;
-    if (b->c_before_row) b->c_before_row = MTL__BLOCK;
-    if (b->dy_row) b->dy_row = MTL__BLOCK;
-    return b->rows;
+    b->rows = part->rows;
+    if (b->h_before_row) mtl__cell_copy_in(&b->h_before, &b->h_before_row, b->rows, units_left, stage->h_before);
+    if (b->c_before_row && !part->linked) mtl__cell_copy_in(&b->c_before, &b->c_before_row, b->rows, units_left, stage->c_before);
+    if (b->dy_row) mtl__cell_copy_in(&b->dy, &b->dy_row, b->rows, units_left, stage->dy);
+    if (b->dz) mtl__cell_copy_in(&h, &b->h_row, b->rows, units_left, stage->h);
+    b->h = stage->h;
+    b->h_row = MTL__BLOCK;
 }
 
+/* What the element-wise part works on next, `at` being the first of the blocks left. */
+MTL__INLINE const mtl__cell_block *mtl__cell_enter(const mtl__cell_rows *part, mtl__cell_block *at, size_t units_left,
+                                                   mtl__cell_stage *stage)
+{
+    if (units_left < MTL__BLOCK) {
+        mtl__cell_enter_last(part, at, units_left, stage);
+        return &stage->block;
+    }
+    if (part->rows == 1) at->rows = mtl__at_most(units_left / MTL__BLOCK, MTL__SEQUENCES);
+    return at;
+}
+
+/* How many blocks that is. */
+MTL__INLINE size_t mtl__cell_blocks(const mtl__cell_rows *part, const mtl__cell_block *b) { return part->rows == 1 ? b->rows : 1; }
+
 /* Forward, after the last block: new states from the copy to y. */
-MTL__INLINE void mtl__cell_leave(const mtl__cell_block *block, size_t units_left, const mtl__cell_stage *stage)
+static void mtl__cell_leave(const mtl__cell_block *at, size_t units_left, const mtl__cell_stage *stage)
 {
     size_t row;
-    for (row = 0; units_left < MTL__BLOCK && row < block->rows; row++)
-        memcpy(block->h + row * block->h_row, stage->h + row * MTL__BLOCK, units_left * sizeof(mtl_real));
+    if (units_left >= MTL__BLOCK) return;
+    for (row = 0; row < stage->block.rows; row++)
+        memcpy(at->h + row * at->h_row, stage->h + row * MTL__BLOCK, units_left * sizeof(mtl_real));
 }
 
 /* Backward, after the last block: zeros into the padding of dz, whatever the padding of its operands held. */
-MTL__INLINE void mtl__cell_leave_backward(const mtl__cell_block *block, size_t units_left)
+static void mtl__cell_leave_backward(const mtl__cell_pass *p, const mtl__cell_block *block, size_t units_left)
 {
+    const size_t slots = mtl__cell_slots_of(p) * MTL__BLOCK;
     size_t row, slot, u;
     if (units_left >= MTL__BLOCK) return;
     for (row = 0; row < block->rows; row++)
-        for (slot = 0; slot < block->dz_row; slot += MTL__BLOCK)
+        for (slot = 0; slot < slots; slot += MTL__BLOCK)
             for (u = units_left; u < MTL__BLOCK; u++) block->dz[row * block->dz_row + slot + u] = 0;
 }
 
@@ -4313,6 +4320,28 @@ MTL__VECTOR mtl__tile MTL__FN(mtl__cell_tile)(const mtl__cell_pass *p, const mtl
     return t;
 }
 
+/* Products of one row with all gates (a constant) of a block of units, block after block: a tile of its own, since with one row what
+   surrounds a tile takes as long as the tile. t moves on. Bound: reading W. */
+MTL__VECTOR void MTL__FN(mtl__row_gates)(const size_t gates, size_t blocks, mtl__tile *t)
+{
+    mtl__tile one = *t;
+    one.chunks = 1;
+    one.b_block = one.c_block = MTL__BLOCK;
+    one.b_step = gates * MTL__BLOCK;
+    for (; blocks; blocks--, one.b += one.length * one.b_step, one.c += t->c_block) {
+        if (gates * MTL__PARTS <= MTL__TILE_SUMS) MTL__FN(mtl__tile_sum)(1, gates, 0, &one);
+        else MTL__FN(mtl__tile)(1, gates, 0, &one);
+    }
+    t->b = one.b;
+}
+
+MTL__KERNEL void MTL__FN(mtl__row_product)(size_t gates, size_t blocks, mtl__tile *t)
+{
+    if (gates == 4) MTL__FN(mtl__row_gates)(4, blocks, t);
+    else if (gates == 3) MTL__FN(mtl__row_gates)(3, blocks, t);
+    else MTL__FN(mtl__row_gates)(2, blocks, t);
+}
+
 /* The product of the next blocks, into `to`. */
 MTL__VECTOR void MTL__FN(mtl__cell_product)(mtl__tile *t, size_t rows, size_t blocks, mtl_real *to, size_t to_row,
                                             size_t to_block)
@@ -4320,6 +4349,12 @@ MTL__VECTOR void MTL__FN(mtl__cell_product)(mtl__tile *t, size_t rows, size_t bl
     size_t block;
     if (!t->a) return;
     t->c_row = to_row;
+    if (rows == 1) {
+        t->c = to;
+        t->c_block = to_block;
+        MTL__FN(mtl__row_product)(t->b_step / MTL__BLOCK, blocks, t);
+        return;
+    }
     for (block = 0; block < blocks; block++) {
         t->c = to + block * to_block;
         MTL__FN(mtl__multiply)(rows, t->b_step, 0, t);
@@ -4345,13 +4380,15 @@ MTL__VECTOR void MTL__FN(mtl__cell_product_single)(const mtl__cell_pass *p, cons
 MTL__KERNEL void MTL__FN(mtl__lstm_step)(const mtl__cell_pass *p, const mtl__cell_rows *part)
 {
     mtl__tile t = MTL__FN(mtl__cell_tile)(p, part, 4, MTL__START_ADD);
-    mtl__cell_block at = mtl__cell_open(p, part), b;
     mtl__cell_stage stage;
+    mtl__cell_block at;
     size_t unit, blocks;
+    mtl__cell_open(p, part, &at);
     for (unit = 0; unit < p->units; unit += blocks * MTL__BLOCK, mtl__cell_advance(p, &at, blocks)) {
-        blocks = mtl__cell_enter(p, part, &at, p->units - unit, &stage, &b);
+        const mtl__cell_block *b = mtl__cell_enter(part, &at, p->units - unit, &stage);
+        blocks = mtl__cell_blocks(part, b);
         MTL__FN(mtl__cell_product)(&t, part->rows, blocks, at.z, at.z_row, p->z_block);
-        MTL__FN(mtl__lstm_forward)(&b, p->keep);
+        MTL__FN(mtl__lstm_forward)(b, p->keep);
         mtl__cell_leave(&at, p->units - unit, &stage);
     }
 }
@@ -4361,46 +4398,56 @@ MTL__KERNEL void MTL__FN(mtl__gru_step)(const mtl__cell_pass *p, const mtl__cell
     MTL__ALIGN64 mtl_real product[MTL__SEQUENCES * 3 * MTL__BLOCK];     /* of all rows of a block, or of one row of all blocks */
     const size_t width = 3 * MTL__BLOCK, bias_row = part->rows > 1 || !p->bias_n ? 0 : MTL__BLOCK;
     mtl__tile t = MTL__FN(mtl__cell_tile)(p, part, 3, MTL__START_ZERO);
-    mtl__cell_block at = mtl__cell_open(p, part), b;
     mtl__cell_stage stage;
+    mtl__cell_block at;
     size_t unit, blocks;
+    mtl__cell_open(p, part, &at);
     for (unit = 0; unit < p->units; unit += blocks * MTL__BLOCK, mtl__cell_advance(p, &at, blocks)) {
-        blocks = mtl__cell_enter(p, part, &at, p->units - unit, &stage, &b);
+        const mtl__cell_block *b = mtl__cell_enter(part, &at, p->units - unit, &stage);
+        blocks = mtl__cell_blocks(part, b);
         MTL__FN(mtl__cell_product)(&t, part->rows, blocks, product, width, width);
-        MTL__FN(mtl__gru_forward)(&b, part->h ? product : mtl__zeros, part->h ? width : 0, p->bias_n ? p->bias_n + unit : mtl__zeros, bias_row, p->keep);
+        MTL__FN(mtl__gru_forward)(b, part->h ? product : mtl__zeros, part->h ? width : 0, p->bias_n ? p->bias_n + unit : mtl__zeros, bias_row, p->keep);
         mtl__cell_leave(&at, p->units - unit, &stage);
     }
 }
 
 MTL__KERNEL void MTL__FN(mtl__gru_reset_step)(const mtl__cell_pass *p, const mtl__cell_rows *part)
 {
-    const mtl__cell_block first = mtl__cell_open(p, part);
     mtl__tile t = MTL__FN(mtl__cell_tile)(p, part, 2, MTL__START_ADD);
-    mtl__cell_block at = first, b;
     mtl__cell_stage stage;
-    size_t unit, blocks;
+    mtl__cell_block at;
+    const mtl_real *reset;
+    size_t unit, blocks, reset_row;
+    mtl__cell_open(p, part, &at);
+    reset = at.extra;
+    reset_row = at.extra_row;
     for (unit = 0; unit < p->units; unit += blocks * MTL__BLOCK, mtl__cell_advance(p, &at, blocks)) {
-        blocks = mtl__cell_enter(p, part, &at, p->units - unit, &stage, &b);
+        const mtl__cell_block *b = mtl__cell_enter(part, &at, p->units - unit, &stage);
+        blocks = mtl__cell_blocks(part, b);
         MTL__FN(mtl__cell_product)(&t, part->rows, blocks, at.z, at.z_row, p->z_block);
-        MTL__FN(mtl__gru_reset_forward)(&b);
+        MTL__FN(mtl__gru_reset_forward)(b);
     }
-    if (part->h) MTL__FN(mtl__cell_product_single)(p, part, first.extra, first.extra_row, p->packed_n, 2);
-    for (unit = 0, at = first; unit < p->units; unit += blocks * MTL__BLOCK, mtl__cell_advance(p, &at, blocks)) {
-        blocks = mtl__cell_enter(p, part, &at, p->units - unit, &stage, &b);
-        MTL__FN(mtl__gru_output_forward)(&b);
+    if (part->h) MTL__FN(mtl__cell_product_single)(p, part, reset, reset_row, p->packed_n, 2);
+    mtl__cell_open(p, part, &at);
+    for (unit = 0; unit < p->units; unit += blocks * MTL__BLOCK, mtl__cell_advance(p, &at, blocks)) {
+        const mtl__cell_block *b = mtl__cell_enter(part, &at, p->units - unit, &stage);
+        blocks = mtl__cell_blocks(part, b);
+        MTL__FN(mtl__gru_output_forward)(b);
         mtl__cell_leave(&at, p->units - unit, &stage);
     }
 }
 
 MTL__KERNEL void MTL__FN(mtl__rnn_step)(const mtl__cell_pass *p, const mtl__cell_rows *part)
 {
-    mtl__cell_block at = mtl__cell_open(p, part), b;
     mtl__cell_stage stage;
+    mtl__cell_block at;
     size_t unit, blocks;
     if (part->h) MTL__FN(mtl__cell_product_single)(p, part, part->h, part->h_stride, p->packed, 0);
+    mtl__cell_open(p, part, &at);
     for (unit = 0; unit < p->units; unit += blocks * MTL__BLOCK, mtl__cell_advance(p, &at, blocks)) {
-        blocks = mtl__cell_enter(p, part, &at, p->units - unit, &stage, &b);
-        MTL__FN(mtl__rnn_forward)(&b, p->activation);
+        const mtl__cell_block *b = mtl__cell_enter(part, &at, p->units - unit, &stage);
+        blocks = mtl__cell_blocks(part, b);
+        MTL__FN(mtl__rnn_forward)(b, p->activation);
         mtl__cell_leave(&at, p->units - unit, &stage);
     }
 }
@@ -4452,15 +4499,17 @@ MTL__VECTOR void MTL__FN(mtl__cell_carry)(const mtl__cell_pass *p, const mtl__ce
 MTL__KERNEL void MTL__FN(mtl__cell_step_backward)(const mtl__cell_pass *p, const mtl__cell_rows *part)
 {
     mtl_real *dh = p->dh + part->sequence * p->dh_stride;
-    mtl__cell_block at = mtl__cell_open(p, part), b;
     mtl__cell_stage stage;
+    mtl__cell_block at;
     size_t unit, blocks;
+    mtl__cell_open(p, part, &at);
     for (unit = 0; unit < p->units; unit += blocks * MTL__BLOCK, mtl__cell_advance(p, &at, blocks)) {
-        blocks = mtl__cell_enter(p, part, &at, p->units - unit, &stage, &b);
-        if (p->kind == MTL_CELL_LSTM) MTL__FN(mtl__lstm_backward)(&b);
-        else if (p->kind == MTL_CELL_GRU) MTL__FN(mtl__gru_backward)(&b);
-        else MTL__FN(mtl__rnn_backward)(&b, p->activation);
-        mtl__cell_leave_backward(&b, p->units - unit);
+        const mtl__cell_block *b = mtl__cell_enter(part, &at, p->units - unit, &stage);
+        blocks = mtl__cell_blocks(part, b);
+        if (p->kind == MTL_CELL_LSTM) MTL__FN(mtl__lstm_backward)(b);
+        else if (p->kind == MTL_CELL_GRU) MTL__FN(mtl__gru_backward)(b);
+        else MTL__FN(mtl__rnn_backward)(b, p->activation);
+        mtl__cell_leave_backward(p, b, p->units - unit);
     }
     if (!part->linked && !p->want_dh0) return;
     if (p->kind == MTL_CELL_GRU) MTL__FN(mtl__cell_carry)(p, part, 1, 3, p->packed_t, dh, p->dh_stride, MTL__START_ADD);
@@ -4473,20 +4522,23 @@ MTL__KERNEL void MTL__FN(mtl__gru_reset_step_backward)(const mtl__cell_pass *p, 
     const size_t padded = (p->units + MTL__BLOCK - 1) / MTL__BLOCK * MTL__BLOCK,
                  dm_row = part->rows > 1 ? padded : (size_t)MTL__BLOCK;
     mtl_real *dh = p->dh + part->sequence * p->dh_stride, *dm = p->scratch + part->sequence * padded;
-    const mtl__cell_block first = mtl__cell_open(p, part);
-    mtl__cell_block at = first, b;
     mtl__cell_stage stage;
+    mtl__cell_block at;
     size_t unit, blocks;
+    mtl__cell_open(p, part, &at);
     for (unit = 0; unit < p->units; unit += blocks * MTL__BLOCK, mtl__cell_advance(p, &at, blocks)) {
-        blocks = mtl__cell_enter(p, part, &at, p->units - unit, &stage, &b);
-        MTL__FN(mtl__gru_output_backward)(&b);
-        mtl__cell_leave_backward(&b, p->units - unit);
+        const mtl__cell_block *b = mtl__cell_enter(part, &at, p->units - unit, &stage);
+        blocks = mtl__cell_blocks(part, b);
+        MTL__FN(mtl__gru_output_backward)(b);
+        mtl__cell_leave_backward(p, b, p->units - unit);
     }
     MTL__FN(mtl__cell_carry)(p, part, 0, 1, p->packed_n_t, dm, padded, MTL__START_ZERO);
-    for (unit = 0, at = first; unit < p->units; unit += blocks * MTL__BLOCK, mtl__cell_advance(p, &at, blocks)) {
-        blocks = mtl__cell_enter(p, part, &at, p->units - unit, &stage, &b);
-        MTL__FN(mtl__gru_reset_backward)(&b, dm + unit, dm_row);
-        mtl__cell_leave_backward(&b, p->units - unit);
+    mtl__cell_open(p, part, &at);
+    for (unit = 0; unit < p->units; unit += blocks * MTL__BLOCK, mtl__cell_advance(p, &at, blocks)) {
+        const mtl__cell_block *b = mtl__cell_enter(part, &at, p->units - unit, &stage);
+        blocks = mtl__cell_blocks(part, b);
+        MTL__FN(mtl__gru_reset_backward)(b, dm + unit, dm_row);
+        mtl__cell_leave_backward(p, b, p->units - unit);
     }
     if (part->linked || p->want_dh0) MTL__FN(mtl__cell_carry)(p, part, 1, 2, p->packed_t, dh, p->dh_stride, MTL__START_ADD);
 }
