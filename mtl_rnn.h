@@ -583,6 +583,23 @@ MTL_DEF mtl_activation *mtl_rnn_forward(mtl_run *run, const mtl_cell *cell, mtl_
 MTL_DEF mtl_activation *mtl_gru_forward(mtl_run *run, const mtl_cell *cell, mtl_activation *x, const mtl_cell_state *initial, mtl_cell_state *final);
 MTL_DEF mtl_activation *mtl_lstm_forward(mtl_run *run, const mtl_cell *cell, mtl_activation *x, const mtl_cell_state *initial, mtl_cell_state *final);
 
+/* One sequence through one cell, a step at a time, in the order in which the steps come: what runs in a frame loop. For a stack, one
+   stream per layer: what one's step returns is the next one's x. Weights are read where the cell's set has packed them, so prepare the
+   set first; values may change between steps when they are packed again. */
+typedef struct mtl_cell_stream mtl_cell_stream;
+/* Bytes that mtl_cell_stream_init needs. */
+MTL_DEF size_t mtl_cell_stream_size(const mtl_cell *cell);
+/* A stream in the caller's buffer (aligned to 64), with the kernels of isa (MTL_ISA_*) and a state of zeros; nothing is allocated, here or
+   later. Errors: ARGUMENT, UNSUPPORTED, BUFFER with the bytes needed. */
+MTL_DEF mtl_cell_stream *mtl_cell_stream_init(void *buffer, size_t bytes, const mtl_cell *cell, int isa, mtl_error *err);
+/* x [I], the next step, to h [H]: memory of the stream, until its next step or reset. Within rounding what mtl_lstm_forward, mtl_gru_forward
+   and mtl_rnn_forward make of the whole sequence. */
+MTL_DEF const mtl_real *mtl_cell_stream_step(mtl_cell_stream *stream, const mtl_real *x);
+/* Starts a sequence anew from states h and, for an LSTM, c, [H] each; NULL: zeros. Either may be what the stream itself holds. */
+MTL_DEF void mtl_cell_stream_reset(mtl_cell_stream *stream, const mtl_real *h, const mtl_real *c);
+/* The cell states [H] after the last step, memory of the stream; NULL if the cell is no LSTM. */
+MTL_DEF const mtl_real *mtl_cell_stream_memory(const mtl_cell_stream *stream);
+
 /* ---- batches ------------------------------------------------------------------------------------------------------------ */
 
 /* One input of a batch: all steps of all sequences end to end, in the caller's order. Ids for a token input, rows for features. */
@@ -1988,6 +2005,18 @@ static int mtl__given(const void *pointer, const char *name, mtl_error *err)
     return !mtl__failed(err);
 }
 
+/* A caller's buffer must be aligned and hold `need` bytes. */
+static int mtl__check_buffer(const void *buffer, size_t bytes, size_t need, const char *what, mtl_error *err)
+{
+    if (mtl__failed(err)) return err->code;
+    if (buffer && bytes >= need && (uintptr_t)buffer % MTL__ALIGNMENT == 0) return MTL_OK;
+    return mtl__fail(err, MTL_ERROR_BUFFER, "buffer", (long long)need,
+                     "%s needs a buffer of %z bytes, aligned to %d; %z were given%s", what, need, MTL__ALIGNMENT, bytes,
+                     !buffer         ? " (buffer is NULL)"
+                     : bytes >= need ? ", not aligned"
+                                     : "");
+}
+
 static int mtl__fail_memory(mtl_error *err, const char *what, size_t bytes)
 {
     return mtl__fail(err, MTL_ERROR_MEMORY, what, (long long)bytes, "out of memory: %s needs %z bytes", what, bytes);
@@ -2573,6 +2602,17 @@ typedef struct mtl__cell_pass {
     int want_dh0;                               /* 0: dh need not be finished for rows at their first step (saves a product) */
 } mtl__cell_pass;
 
+/* One step of one sequence. Arrays are of whole blocks. */
+typedef struct mtl__cell_single {
+    int kind, activation, reset_before;         /* as in mtl__cell_pass */
+    size_t units, inputs;
+    const mtl_real *packed_input, *bias;        /* W_ih, forward packing; [block][gate][16] or NULL */
+    const mtl_real *packed, *packed_n, *bias_n; /* as in mtl__cell_pass */
+    mtl_real *h, *c;                            /* states, replaced */
+    mtl_real *z;                                /* [block][gate][16] scratch */
+    mtl_real *extra;                            /* scratch: GRU W_hh h as [block][3][16], or with reset_before r*h as [block][16] */
+} mtl__cell_single;
+
 /* Rows of logits. */
 typedef struct mtl__softmax {
     size_t rows, classes;
@@ -2626,6 +2666,7 @@ typedef struct mtl__update {
     X(void, column_sums, (const mtl__product_weights *p, mtl_real *db)) \
     X(void, cell_forward, (const mtl__cell_pass *p, size_t first, size_t count)) \
     X(void, cell_backward, (const mtl__cell_pass *p, size_t first, size_t count)) \
+    X(void, cell_single, (const mtl__cell_single *p, const mtl_real *x)) \
     X(void, activate, (int activation, size_t n, const mtl_real *x, mtl_real *y)) \
     X(void, activate_backward, (int activation, size_t n, const mtl_real *y, const mtl_real *dy, mtl_real *dx)) \
     X(void, exponential, (size_t n, const mtl_real *x, mtl_real *y)) \
@@ -4331,6 +4372,7 @@ MTL__VECTOR void MTL__FN(mtl__row_gates)(const size_t gates, size_t blocks, mtl_
     for (; blocks; blocks--, one.b += one.length * one.b_step, one.c += t->c_block) {
         if (gates * MTL__PARTS <= MTL__TILE_SUMS) MTL__FN(mtl__tile_sum)(1, gates, 0, &one);
         else MTL__FN(mtl__tile)(1, gates, 0, &one);
+        if (one.start == MTL__START_BIAS) one.bias += one.b_step;
     }
     t->b = one.b;
 }
@@ -4470,6 +4512,56 @@ MTL__KERNEL void MTL__FN(mtl__cell_forward)(const mtl__cell_pass *p, size_t firs
                 else MTL__FN(mtl__gru_step)(p, &parts[j]);
             }
         }
+    }
+}
+
+/* z (+)= a . W^T for one row and `gates` gates of all blocks of units; z has z_block to the next block. */
+MTL__KERNEL void MTL__FN(mtl__single_product)(size_t units, size_t gates, size_t length, const mtl_real *a, const mtl_real *packed,
+                                              const mtl_real *bias, mtl_real *z, size_t z_block, int start)
+{
+    const size_t blocks = (units + MTL__BLOCK - 1) / MTL__BLOCK;
+    mtl__tile t;
+    memset(&t, 0, sizeof t);
+    t.chunks = 1;
+    t.length = length;
+    t.a = a;
+    t.b = packed;
+    t.b_step = MTL__BLOCK;                              /* for one gate: columns are blocks of units */
+    t.b_block = length * MTL__BLOCK;
+    t.c = z;
+    t.c_block = z_block;
+    t.start = bias ? MTL__START_BIAS : start;
+    t.bias = bias;
+    if (gates > 1) MTL__FN(mtl__row_product)(gates, blocks, &t);
+    else MTL__FN(mtl__multiply)(1, blocks * MTL__BLOCK, 0, &t);
+}
+
+/* One step: both products with all blocks, then the element-wise part with all blocks in the place of rows. Bound: reading W_ih and W_hh. */
+MTL__KERNEL void MTL__FN(mtl__cell_single)(const mtl__cell_single *p, const mtl_real *x)
+{
+    const size_t gates = p->kind == MTL_CELL_LSTM ? 4 : p->kind == MTL_CELL_GRU ? 3 : 1, z_block = gates * MTL__BLOCK;
+    const int after = p->kind == MTL_CELL_GRU && !p->reset_before;
+    mtl__cell_block b;
+    b.rows = (p->units + MTL__BLOCK - 1) / MTL__BLOCK;
+    b.z = p->z;
+    b.z_row = z_block;
+    b.h = p->h;
+    b.h_before = p->h;
+    b.c = p->c;
+    b.c_before = p->c;
+    b.extra = p->extra;
+    b.h_row = b.h_before_row = b.c_row = b.c_before_row = b.extra_row = MTL__BLOCK;
+    MTL__FN(mtl__single_product)(p->units, gates, p->inputs, x, p->packed_input, p->bias, p->z, z_block, MTL__START_ZERO);
+    MTL__FN(mtl__single_product)(p->units, p->reset_before ? 2 : gates, p->units, p->h, p->packed, NULL, after ? p->extra : p->z, z_block,
+                                 after ? MTL__START_ZERO : MTL__START_ADD);
+    if (p->kind == MTL_CELL_LSTM) MTL__FN(mtl__lstm_forward)(&b, 0);
+    else if (after)
+        MTL__FN(mtl__gru_forward)(&b, p->extra, z_block, p->bias_n ? p->bias_n : mtl__zeros, p->bias_n ? MTL__BLOCK : 0, 0);
+    else if (p->kind != MTL_CELL_GRU) MTL__FN(mtl__rnn_forward)(&b, p->activation);
+    else {
+        MTL__FN(mtl__gru_reset_forward)(&b);
+        MTL__FN(mtl__single_product)(p->units, 1, p->units, p->extra, p->packed_n, NULL, p->z + 2 * MTL__BLOCK, z_block, MTL__START_ADD);
+        MTL__FN(mtl__gru_output_forward)(&b);
     }
 }
 
@@ -7895,6 +7987,86 @@ MTL_DEF mtl_activation *mtl_lstm_forward(mtl_run *run, const mtl_cell *cell, mtl
     return mtl__cell_alone(run, MTL_CELL_LSTM, cell, x, initial, final);
 }
 
+/* ---- one step at a time ------------------------------------------------------------------------------------------------------- */
+
+struct mtl_cell_stream {
+    const mtl__kernels *kernels;
+    mtl__cell_single pass;                  /* with arrays behind this structure: h, c, z, extra */
+};
+
+/* Reals of each array: states; gate values; what the GRU's kernel needs beside them. */
+static size_t mtl__stream_reals(const mtl_cell *cell, size_t *states, size_t *z, size_t *extra)
+{
+    size_t padded = mtl__padded(cell->units);
+    *states = padded * (cell->kind == MTL_CELL_LSTM ? 2 : 1);
+    *z = padded * cell->gates;
+    *extra = cell->kind != MTL_CELL_GRU ? 0 : cell->reset_before ? padded : 3 * padded;
+    return *states + *z + *extra;
+}
+
+MTL_DEF size_t mtl_cell_stream_size(const mtl_cell *cell)
+{
+    size_t states, z, extra;
+    return cell ? mtl__round_up(sizeof(mtl_cell_stream), MTL__ALIGNMENT) + mtl__stream_reals(cell, &states, &z, &extra) * sizeof(mtl_real) : 0;
+}
+
+MTL_DEF mtl_cell_stream *mtl_cell_stream_init(void *buffer, size_t bytes, const mtl_cell *cell, int isa, mtl_error *err)
+{
+    mtl_cell_stream *stream = (mtl_cell_stream *)buffer;
+    mtl__cell_single *p;
+    size_t states, z, extra;
+    mtl_error own;
+    err = mtl__error_given(err, &own);
+    if (!mtl__given(cell, "cell", err) || mtl__check_buffer(buffer, bytes, mtl_cell_stream_size(cell), "a stream", err)) return NULL;
+    memset(stream, 0, sizeof *stream);
+    stream->kernels = mtl__kernels_choose(isa);
+    if (!stream->kernels) {
+        mtl__fail(err, MTL_ERROR_UNSUPPORTED, "isa", isa, "this machine has no %s kernels", mtl__isa_name(isa));
+        return NULL;
+    }
+    p = &stream->pass;
+    p->kind = cell->kind;
+    p->activation = cell->activation;
+    p->reset_before = cell->reset_before;
+    p->units = cell->units;
+    p->inputs = cell->inputs;
+    p->packed_input = cell->input->packed;
+    p->bias = cell->input->packed_bias;
+    p->packed = cell->hidden->packed;
+    p->packed_n = cell->hidden_n ? cell->hidden_n->packed : NULL;
+    p->bias_n = cell->hidden->packed_bias;
+    mtl__stream_reals(cell, &states, &z, &extra);
+    p->h = (mtl_real *)(void *)((unsigned char *)buffer + mtl__round_up(sizeof *stream, MTL__ALIGNMENT));
+    p->c = cell->kind == MTL_CELL_LSTM ? p->h + states / 2 : NULL;
+    p->z = p->h + states;
+    p->extra = p->z + z;
+    mtl_cell_stream_reset(stream, NULL, NULL);
+    return stream;
+}
+
+MTL_DEF const mtl_real *mtl_cell_stream_step(mtl_cell_stream *stream, const mtl_real *x)
+{
+    MTL_ASSERT(stream && x);
+    stream->kernels->cell_single(&stream->pass, x);
+    return stream->pass.h;
+}
+
+/* Padding of the states is zero and stays it: padded weights and biases are zero, so i*g = 0 and (1 - z)*n = 0 there (an RNN's may become
+   a sigmoid's 1/2; nothing reads it). */
+static void mtl__stream_state(mtl_real *to, const mtl_real *from, size_t units)
+{
+    if (from && from != to) memcpy(to, from, units * sizeof *to);
+    memset(to + (from ? units : 0), 0, (mtl__padded(units) - (from ? units : 0)) * sizeof *to);
+}
+
+MTL_DEF void mtl_cell_stream_reset(mtl_cell_stream *stream, const mtl_real *h, const mtl_real *c)
+{
+    mtl__stream_state(stream->pass.h, h, stream->pass.units);
+    if (stream->pass.c) mtl__stream_state(stream->pass.c, c, stream->pass.units);
+}
+
+MTL_DEF const mtl_real *mtl_cell_stream_memory(const mtl_cell_stream *stream) { return stream->pass.c; }
+
 /* ==================================================================================================================
    16 >>losses     cross-entropy, MSE, MAE, Huber
    ==================================================================================================================
@@ -8893,18 +9065,6 @@ MTL_DEF int mtl_model_prepare(mtl_model *model, mtl_error *err)
     mtl_error own;
     err = mtl__error_given(err, &own);
     return mtl__given(model, "model", err) ? mtl_parameters_prepare(&model->set, MTL_ISA_AUTO, err) : err->code;
-}
-
-/* A caller's buffer must be aligned and hold `need` bytes. */
-static int mtl__check_buffer(const void *buffer, size_t bytes, size_t need, const char *what, mtl_error *err)
-{
-    if (mtl__failed(err)) return err->code;
-    if (buffer && bytes >= need && (uintptr_t)buffer % MTL__ALIGNMENT == 0) return MTL_OK;
-    return mtl__fail(err, MTL_ERROR_BUFFER, "buffer", (long long)need,
-                     "%s needs a buffer of %z bytes, aligned to %d; %z were given%s", what, need, MTL__ALIGNMENT, bytes,
-                     !buffer         ? " (buffer is NULL)"
-                     : bytes >= need ? ", not aligned"
-                                     : "");
 }
 
 MTL_DEF mtl_model *mtl_model_init(void *buffer, size_t bytes, const mtl_model_desc *desc, mtl_error *err)
