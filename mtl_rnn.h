@@ -2787,6 +2787,13 @@ typedef struct mtl__cell_stage {
     mtl__cell_block block;
 } mtl__cell_stage;
 
+/* A part's rows, one block of units after the other; of a single row, up to MTL__SEQUENCES blocks at once. */
+typedef struct mtl__cell_walk {
+    size_t unit, blocks;                        /* the first unit that is worked on, and how many blocks */
+    mtl__cell_block at;                         /* that block, where it stands */
+    mtl__cell_stage stage;
+} mtl__cell_walk;
+
 MTL__INLINE size_t mtl__cell_slots_of(const mtl__cell_pass *p)
 {
     return p->kind == MTL_CELL_LSTM ? 4 : p->kind != MTL_CELL_GRU ? 1 : p->reset_before ? 3 : 4;
@@ -2805,7 +2812,7 @@ static void mtl__cell_copy_in(const mtl_real **from, size_t *stride, size_t rows
 }
 
 /* Pointers to the first block of the part's rows; NULL for what p does not have. One row is too little to work on: then blocks of
-   units take the place of rows, up to MTL__SEQUENCES of them (mtl__cell_enter says how many). */
+   units take the place of rows. */
 static void mtl__cell_open(const mtl__cell_pass *p, const mtl__cell_rows *part, mtl__cell_block *b)
 {
     const size_t row = part->row, sequence = part->sequence, z_row = mtl__cell_gates_of(p) * MTL__BLOCK;
@@ -2869,39 +2876,55 @@ static void mtl__cell_enter_last(const mtl__cell_rows *part, const mtl__cell_blo
     b->h_row = MTL__BLOCK;
 }
 
-/* What the element-wise part works on next, `at` being the first of the blocks left. */
-MTL__INLINE const mtl__cell_block *mtl__cell_enter(const mtl__cell_rows *part, mtl__cell_block *at, size_t units_left,
-                                                   mtl__cell_stage *stage)
+/* What the element-wise part works on at walk->unit. */
+static const mtl__cell_block *mtl__cell_enter(const mtl__cell_pass *p, const mtl__cell_rows *part, mtl__cell_walk *walk)
 {
-    if (units_left < MTL__BLOCK) {
-        mtl__cell_enter_last(part, at, units_left, stage);
-        return &stage->block;
+    const size_t left = p->units - walk->unit;
+    walk->blocks = part->rows == 1 && left >= MTL__BLOCK ? mtl__at_most(left / MTL__BLOCK, MTL__SEQUENCES) : 1;
+    if (left < MTL__BLOCK) {
+        mtl__cell_enter_last(part, &walk->at, left, &walk->stage);
+        return &walk->stage.block;
     }
-    if (part->rows == 1) at->rows = mtl__at_most(units_left / MTL__BLOCK, MTL__SEQUENCES);
-    return at;
+    if (part->rows == 1) walk->at.rows = walk->blocks;
+    return &walk->at;
 }
 
-/* How many blocks that is. */
-MTL__INLINE size_t mtl__cell_blocks(const mtl__cell_rows *part, const mtl__cell_block *b) { return part->rows == 1 ? b->rows : 1; }
-
-/* Forward, after the last block: new states from the copy to y. */
-static void mtl__cell_leave(const mtl__cell_block *at, size_t units_left, const mtl__cell_stage *stage)
+/* for (b = mtl__cell_first(p, part, &walk); b; b = mtl__cell_next(p, part, &walk)) visits every block. */
+static const mtl__cell_block *mtl__cell_first(const mtl__cell_pass *p, const mtl__cell_rows *part, mtl__cell_walk *walk)
 {
+    mtl__cell_open(p, part, &walk->at);
+    walk->unit = 0;
+    return mtl__cell_enter(p, part, walk);
+}
+
+static const mtl__cell_block *mtl__cell_next(const mtl__cell_pass *p, const mtl__cell_rows *part, mtl__cell_walk *walk)
+{
+    walk->unit += walk->blocks * MTL__BLOCK;
+    if (walk->unit >= p->units) return NULL;
+    mtl__cell_advance(p, &walk->at, walk->blocks);
+    return mtl__cell_enter(p, part, walk);
+}
+
+/* Forward, after each block: of one that is not full, new states from the copy to y. */
+static void mtl__cell_leave(const mtl__cell_pass *p, const mtl__cell_walk *walk)
+{
+    const size_t left = p->units - walk->unit;
     size_t row;
-    if (units_left >= MTL__BLOCK) return;
-    for (row = 0; row < stage->block.rows; row++)
-        memcpy(at->h + row * at->h_row, stage->h + row * MTL__BLOCK, units_left * sizeof(mtl_real));
+    if (left >= MTL__BLOCK) return;
+    for (row = 0; row < walk->stage.block.rows; row++)
+        memcpy(walk->at.h + row * walk->at.h_row, walk->stage.h + row * MTL__BLOCK, left * sizeof(mtl_real));
 }
 
-/* Backward, after the last block: zeros into the padding of dz, whatever the padding of its operands held. */
-static void mtl__cell_leave_backward(const mtl__cell_pass *p, const mtl__cell_block *block, size_t units_left)
+/* Backward, after each block: of one that is not full, zeros into the padding of dz, whatever the padding of its operands held. */
+static void mtl__cell_leave_backward(const mtl__cell_pass *p, const mtl__cell_walk *walk)
 {
-    const size_t slots = mtl__cell_slots_of(p) * MTL__BLOCK;
+    const size_t left = p->units - walk->unit, slots = mtl__cell_slots_of(p) * MTL__BLOCK;
+    const mtl__cell_block *b = &walk->stage.block;
     size_t row, slot, u;
-    if (units_left >= MTL__BLOCK) return;
-    for (row = 0; row < block->rows; row++)
+    if (left >= MTL__BLOCK) return;
+    for (row = 0; row < b->rows; row++)
         for (slot = 0; slot < slots; slot += MTL__BLOCK)
-            for (u = units_left; u < MTL__BLOCK; u++) block->dz[row * block->dz_row + slot + u] = 0;
+            for (u = left; u < MTL__BLOCK; u++) b->dz[row * b->dz_row + slot + u] = 0;
 }
 
 /* Two 32-bit words that a row of a dropout mask is made from. */
@@ -4422,16 +4445,12 @@ MTL__VECTOR void MTL__FN(mtl__cell_product_single)(const mtl__cell_pass *p, cons
 MTL__KERNEL void MTL__FN(mtl__lstm_step)(const mtl__cell_pass *p, const mtl__cell_rows *part)
 {
     mtl__tile t = MTL__FN(mtl__cell_tile)(p, part, 4, MTL__START_ADD);
-    mtl__cell_stage stage;
-    mtl__cell_block at;
-    size_t unit, blocks;
-    mtl__cell_open(p, part, &at);
-    for (unit = 0; unit < p->units; unit += blocks * MTL__BLOCK, mtl__cell_advance(p, &at, blocks)) {
-        const mtl__cell_block *b = mtl__cell_enter(part, &at, p->units - unit, &stage);
-        blocks = mtl__cell_blocks(part, b);
-        MTL__FN(mtl__cell_product)(&t, part->rows, blocks, at.z, at.z_row, p->z_block);
+    const mtl__cell_block *b;
+    mtl__cell_walk walk;
+    for (b = mtl__cell_first(p, part, &walk); b; b = mtl__cell_next(p, part, &walk)) {
+        MTL__FN(mtl__cell_product)(&t, part->rows, walk.blocks, walk.at.z, walk.at.z_row, p->z_block);
         MTL__FN(mtl__lstm_forward)(b, p->keep);
-        mtl__cell_leave(&at, p->units - unit, &stage);
+        mtl__cell_leave(p, &walk);
     }
 }
 
@@ -4440,57 +4459,44 @@ MTL__KERNEL void MTL__FN(mtl__gru_step)(const mtl__cell_pass *p, const mtl__cell
     MTL__ALIGN64 mtl_real product[MTL__SEQUENCES * 3 * MTL__BLOCK];     /* of all rows of a block, or of one row of all blocks */
     const size_t width = 3 * MTL__BLOCK, bias_row = part->rows > 1 || !p->bias_n ? 0 : MTL__BLOCK;
     mtl__tile t = MTL__FN(mtl__cell_tile)(p, part, 3, MTL__START_ZERO);
-    mtl__cell_stage stage;
-    mtl__cell_block at;
-    size_t unit, blocks;
-    mtl__cell_open(p, part, &at);
-    for (unit = 0; unit < p->units; unit += blocks * MTL__BLOCK, mtl__cell_advance(p, &at, blocks)) {
-        const mtl__cell_block *b = mtl__cell_enter(part, &at, p->units - unit, &stage);
-        blocks = mtl__cell_blocks(part, b);
-        MTL__FN(mtl__cell_product)(&t, part->rows, blocks, product, width, width);
-        MTL__FN(mtl__gru_forward)(b, part->h ? product : mtl__zeros, part->h ? width : 0, p->bias_n ? p->bias_n + unit : mtl__zeros, bias_row, p->keep);
-        mtl__cell_leave(&at, p->units - unit, &stage);
+    const mtl__cell_block *b;
+    mtl__cell_walk walk;
+    for (b = mtl__cell_first(p, part, &walk); b; b = mtl__cell_next(p, part, &walk)) {
+        MTL__FN(mtl__cell_product)(&t, part->rows, walk.blocks, product, width, width);
+        MTL__FN(mtl__gru_forward)(b, part->h ? product : mtl__zeros, part->h ? width : 0, p->bias_n ? p->bias_n + walk.unit : mtl__zeros, bias_row, p->keep);
+        mtl__cell_leave(p, &walk);
     }
 }
 
 MTL__KERNEL void MTL__FN(mtl__gru_reset_step)(const mtl__cell_pass *p, const mtl__cell_rows *part)
 {
     mtl__tile t = MTL__FN(mtl__cell_tile)(p, part, 2, MTL__START_ADD);
-    mtl__cell_stage stage;
-    mtl__cell_block at;
+    const mtl__cell_block *b;
+    mtl__cell_walk walk;
     const mtl_real *reset;
-    size_t unit, blocks, reset_row;
-    mtl__cell_open(p, part, &at);
-    reset = at.extra;
-    reset_row = at.extra_row;
-    for (unit = 0; unit < p->units; unit += blocks * MTL__BLOCK, mtl__cell_advance(p, &at, blocks)) {
-        const mtl__cell_block *b = mtl__cell_enter(part, &at, p->units - unit, &stage);
-        blocks = mtl__cell_blocks(part, b);
-        MTL__FN(mtl__cell_product)(&t, part->rows, blocks, at.z, at.z_row, p->z_block);
+    size_t reset_row;
+    mtl__cell_open(p, part, &walk.at);
+    reset = walk.at.extra;
+    reset_row = walk.at.extra_row;
+    for (b = mtl__cell_first(p, part, &walk); b; b = mtl__cell_next(p, part, &walk)) {
+        MTL__FN(mtl__cell_product)(&t, part->rows, walk.blocks, walk.at.z, walk.at.z_row, p->z_block);
         MTL__FN(mtl__gru_reset_forward)(b);
     }
     if (part->h) MTL__FN(mtl__cell_product_single)(p, part, reset, reset_row, p->packed_n, 2);
-    mtl__cell_open(p, part, &at);
-    for (unit = 0; unit < p->units; unit += blocks * MTL__BLOCK, mtl__cell_advance(p, &at, blocks)) {
-        const mtl__cell_block *b = mtl__cell_enter(part, &at, p->units - unit, &stage);
-        blocks = mtl__cell_blocks(part, b);
+    for (b = mtl__cell_first(p, part, &walk); b; b = mtl__cell_next(p, part, &walk)) {
         MTL__FN(mtl__gru_output_forward)(b);
-        mtl__cell_leave(&at, p->units - unit, &stage);
+        mtl__cell_leave(p, &walk);
     }
 }
 
 MTL__KERNEL void MTL__FN(mtl__rnn_step)(const mtl__cell_pass *p, const mtl__cell_rows *part)
 {
-    mtl__cell_stage stage;
-    mtl__cell_block at;
-    size_t unit, blocks;
+    const mtl__cell_block *b;
+    mtl__cell_walk walk;
     if (part->h) MTL__FN(mtl__cell_product_single)(p, part, part->h, part->h_stride, p->packed, 0);
-    mtl__cell_open(p, part, &at);
-    for (unit = 0; unit < p->units; unit += blocks * MTL__BLOCK, mtl__cell_advance(p, &at, blocks)) {
-        const mtl__cell_block *b = mtl__cell_enter(part, &at, p->units - unit, &stage);
-        blocks = mtl__cell_blocks(part, b);
+    for (b = mtl__cell_first(p, part, &walk); b; b = mtl__cell_next(p, part, &walk)) {
         MTL__FN(mtl__rnn_forward)(b, p->activation);
-        mtl__cell_leave(&at, p->units - unit, &stage);
+        mtl__cell_leave(p, &walk);
     }
 }
 
@@ -4591,17 +4597,13 @@ MTL__VECTOR void MTL__FN(mtl__cell_carry)(const mtl__cell_pass *p, const mtl__ce
 MTL__KERNEL void MTL__FN(mtl__cell_step_backward)(const mtl__cell_pass *p, const mtl__cell_rows *part)
 {
     mtl_real *dh = p->dh + part->sequence * p->dh_stride;
-    mtl__cell_stage stage;
-    mtl__cell_block at;
-    size_t unit, blocks;
-    mtl__cell_open(p, part, &at);
-    for (unit = 0; unit < p->units; unit += blocks * MTL__BLOCK, mtl__cell_advance(p, &at, blocks)) {
-        const mtl__cell_block *b = mtl__cell_enter(part, &at, p->units - unit, &stage);
-        blocks = mtl__cell_blocks(part, b);
+    const mtl__cell_block *b;
+    mtl__cell_walk walk;
+    for (b = mtl__cell_first(p, part, &walk); b; b = mtl__cell_next(p, part, &walk)) {
         if (p->kind == MTL_CELL_LSTM) MTL__FN(mtl__lstm_backward)(b);
         else if (p->kind == MTL_CELL_GRU) MTL__FN(mtl__gru_backward)(b);
         else MTL__FN(mtl__rnn_backward)(b, p->activation);
-        mtl__cell_leave_backward(p, b, p->units - unit);
+        mtl__cell_leave_backward(p, &walk);
     }
     if (!part->linked && !p->want_dh0) return;
     if (p->kind == MTL_CELL_GRU) MTL__FN(mtl__cell_carry)(p, part, 1, 3, p->packed_t, dh, p->dh_stride, MTL__START_ADD);
@@ -4614,23 +4616,16 @@ MTL__KERNEL void MTL__FN(mtl__gru_reset_step_backward)(const mtl__cell_pass *p, 
     const size_t padded = (p->units + MTL__BLOCK - 1) / MTL__BLOCK * MTL__BLOCK,
                  dm_row = part->rows > 1 ? padded : (size_t)MTL__BLOCK;
     mtl_real *dh = p->dh + part->sequence * p->dh_stride, *dm = p->scratch + part->sequence * padded;
-    mtl__cell_stage stage;
-    mtl__cell_block at;
-    size_t unit, blocks;
-    mtl__cell_open(p, part, &at);
-    for (unit = 0; unit < p->units; unit += blocks * MTL__BLOCK, mtl__cell_advance(p, &at, blocks)) {
-        const mtl__cell_block *b = mtl__cell_enter(part, &at, p->units - unit, &stage);
-        blocks = mtl__cell_blocks(part, b);
+    const mtl__cell_block *b;
+    mtl__cell_walk walk;
+    for (b = mtl__cell_first(p, part, &walk); b; b = mtl__cell_next(p, part, &walk)) {
         MTL__FN(mtl__gru_output_backward)(b);
-        mtl__cell_leave_backward(p, b, p->units - unit);
+        mtl__cell_leave_backward(p, &walk);
     }
     MTL__FN(mtl__cell_carry)(p, part, 0, 1, p->packed_n_t, dm, padded, MTL__START_ZERO);
-    mtl__cell_open(p, part, &at);
-    for (unit = 0; unit < p->units; unit += blocks * MTL__BLOCK, mtl__cell_advance(p, &at, blocks)) {
-        const mtl__cell_block *b = mtl__cell_enter(part, &at, p->units - unit, &stage);
-        blocks = mtl__cell_blocks(part, b);
-        MTL__FN(mtl__gru_reset_backward)(b, dm + unit, dm_row);
-        mtl__cell_leave_backward(p, b, p->units - unit);
+    for (b = mtl__cell_first(p, part, &walk); b; b = mtl__cell_next(p, part, &walk)) {
+        MTL__FN(mtl__gru_reset_backward)(b, dm + walk.unit, dm_row);
+        mtl__cell_leave_backward(p, &walk);
     }
     if (part->linked || p->want_dh0) MTL__FN(mtl__cell_carry)(p, part, 1, 2, p->packed_t, dh, p->dh_stride, MTL__START_ADD);
 }
