@@ -584,6 +584,23 @@ MTL_DEF mtl_activation *mtl_rnn_forward(mtl_run *run, const mtl_cell *cell, mtl_
 MTL_DEF mtl_activation *mtl_gru_forward(mtl_run *run, const mtl_cell *cell, mtl_activation *x, const mtl_cell_state *initial, mtl_cell_state *final);
 MTL_DEF mtl_activation *mtl_lstm_forward(mtl_run *run, const mtl_cell *cell, mtl_activation *x, const mtl_cell_state *initial, mtl_cell_state *final);
 
+/* One sequence through one cell, a step at a time, in the order in which the steps come: what runs in a frame loop. For a stack, one
+   stream per layer: what one's step returns is the next one's x. Weights are read where the cell's set has packed them, so prepare the
+   set first; values may change between steps when they are packed again. */
+typedef struct mtl_cell_stream mtl_cell_stream;
+/* Bytes that mtl_cell_stream_init needs. */
+MTL_DEF size_t mtl_cell_stream_size(const mtl_cell *cell);
+/* A stream in the caller's buffer (aligned to 64), with the kernels of isa (MTL_ISA_*) and a state of zeros; nothing is allocated, here or
+   later. Errors: ARGUMENT, UNSUPPORTED, BUFFER with the bytes needed. */
+MTL_DEF mtl_cell_stream *mtl_cell_stream_init(void *buffer, size_t bytes, const mtl_cell *cell, int isa, mtl_error *err);
+/* x [I], the next step, to h [H]: memory of the stream, until its next step or reset. Within rounding what mtl_lstm_forward, mtl_gru_forward
+   and mtl_rnn_forward make of the whole sequence. */
+MTL_DEF const mtl_real *mtl_cell_stream_step(mtl_cell_stream *stream, const mtl_real *x);
+/* Starts a sequence anew from states h and, for an LSTM, c, [H] each; NULL: zeros. Either may be what the stream itself holds. */
+MTL_DEF void mtl_cell_stream_reset(mtl_cell_stream *stream, const mtl_real *h, const mtl_real *c);
+/* The cell states [H] after the last step, memory of the stream; NULL if the cell is no LSTM. */
+MTL_DEF const mtl_real *mtl_cell_stream_memory(const mtl_cell_stream *stream);
+
 /* ---- batches ------------------------------------------------------------------------------------------------------------ */
 
 /* One input of a batch: all steps of all sequences end to end, in the caller's order. Ids for a token input, rows for features. */
@@ -1989,6 +2006,18 @@ static int mtl__given(const void *pointer, const char *name, mtl_error *err)
     return !mtl__failed(err);
 }
 
+/* A caller's buffer must be aligned and hold `need` bytes. */
+static int mtl__check_buffer(const void *buffer, size_t bytes, size_t need, const char *what, mtl_error *err)
+{
+    if (mtl__failed(err)) return err->code;
+    if (buffer && bytes >= need && (uintptr_t)buffer % MTL__ALIGNMENT == 0) return MTL_OK;
+    return mtl__fail(err, MTL_ERROR_BUFFER, "buffer", (long long)need,
+                     "%s needs a buffer of %z bytes, aligned to %d; %z were given%s", what, need, MTL__ALIGNMENT, bytes,
+                     !buffer         ? " (buffer is NULL)"
+                     : bytes >= need ? ", not aligned"
+                                     : "");
+}
+
 static int mtl__fail_memory(mtl_error *err, const char *what, size_t bytes)
 {
     return mtl__fail(err, MTL_ERROR_MEMORY, what, (long long)bytes, "out of memory: %s needs %z bytes", what, bytes);
@@ -2628,6 +2657,17 @@ typedef struct mtl__cell_pass {
     int want_dh0;                               /* 0: dh need not be finished for rows at their first step (saves a product) */
 } mtl__cell_pass;
 
+/* One step of one sequence. Arrays are of whole blocks. */
+typedef struct mtl__cell_single {
+    int kind, activation, reset_before;         /* as in mtl__cell_pass */
+    size_t units, inputs;
+    const mtl_real *packed_input, *bias;        /* W_ih, forward packing; [block][gate][16] or NULL */
+    const mtl_real *packed, *packed_n, *bias_n; /* as in mtl__cell_pass */
+    mtl_real *h, *c;                            /* states, replaced */
+    mtl_real *z;                                /* [block][gate][16] scratch */
+    mtl_real *extra;                            /* scratch: GRU W_hh h as [block][3][16], or with reset_before r*h as [block][16] */
+} mtl__cell_single;
+
 /* Rows of logits. */
 typedef struct mtl__softmax {
     size_t rows, classes;
@@ -2689,6 +2729,7 @@ typedef struct mtl__update {
     X(void, column_sums, (const mtl__product_weights *p, mtl_real *db)) \
     X(void, cell_forward, (const mtl__cell_pass *p, size_t first, size_t count)) \
     X(void, cell_backward, (const mtl__cell_pass *p, size_t first, size_t count)) \
+    X(void, cell_single, (const mtl__cell_single *p, const mtl_real *x)) \
     X(void, activate, (int activation, size_t n, const mtl_real *x, mtl_real *y)) \
     X(void, activate_backward, (int activation, size_t n, const mtl_real *y, const mtl_real *dy, mtl_real *dx)) \
     X(void, exponential, (size_t n, const mtl_real *x, mtl_real *y)) \
@@ -2812,7 +2853,15 @@ typedef struct mtl__cell_block {
 typedef struct mtl__cell_stage {
     mtl_real h_before[MTL__SEQUENCES * MTL__BLOCK], c_before[MTL__SEQUENCES * MTL__BLOCK];
     mtl_real dy[MTL__SEQUENCES * MTL__BLOCK], h[MTL__SEQUENCES * MTL__BLOCK];
+    mtl__cell_block block;
 } mtl__cell_stage;
+
+/* A part's rows, one block of units after the other; of a single row, up to MTL__SEQUENCES blocks at once. */
+typedef struct mtl__cell_walk {
+    size_t unit, blocks;                        /* the first unit that is worked on, and how many blocks */
+    mtl__cell_block at;                         /* that block, where it stands */
+    mtl__cell_stage stage;
+} mtl__cell_walk;
 
 MTL__INLINE size_t mtl__cell_slots_of(const mtl__cell_pass *p)
 {
@@ -2822,7 +2871,7 @@ MTL__INLINE size_t mtl__cell_slots_of(const mtl__cell_pass *p)
 MTL__INLINE size_t mtl__cell_gates_of(const mtl__cell_pass *p) { return p->kind == MTL_CELL_LSTM ? 4 : p->kind == MTL_CELL_GRU ? 3 : 1; }
 
 /* Moves *from to a zero-padded copy. */
-MTL__INLINE void mtl__cell_copy_in(const mtl_real **from, size_t *stride, size_t rows, size_t width, mtl_real *copy)
+static void mtl__cell_copy_in(const mtl_real **from, size_t *stride, size_t rows, size_t width, mtl_real *copy)
 {
     size_t row;
     memset(copy, 0, rows * MTL__BLOCK * sizeof *copy);
@@ -2831,39 +2880,42 @@ MTL__INLINE void mtl__cell_copy_in(const mtl_real **from, size_t *stride, size_t
     *stride = MTL__BLOCK;
 }
 
-/* Pointers to the first block of the part's rows. dz and what belongs to it only when p has them. */
-MTL__INLINE mtl__cell_block mtl__cell_open(const mtl__cell_pass *p, const mtl__cell_rows *part)
+/* Pointers to the first block of the part's rows; NULL for what p does not have. One row is too little to work on: then blocks of
+   units take the place of rows. */
+static void mtl__cell_open(const mtl__cell_pass *p, const mtl__cell_rows *part, mtl__cell_block *b)
 {
-    mtl__cell_block b;
-    memset(&b, 0, sizeof b);
-    b.rows = part->rows;
-    b.z_row = mtl__cell_gates_of(p) * MTL__BLOCK;
-    b.z = p->z + part->row * b.z_row;
-    b.h_before = part->h ? part->h : mtl__zeros;
-    b.h_before_row = part->h_stride;
-    b.c_before = part->c;
-    b.c_before_row = part->c_stride;
-    b.c_row = b.extra_row = p->c_stride;
-    if (p->c) b.c = p->c + (p->keep ? part->row : part->sequence) * p->c_stride;
-    if (p->extra) b.extra = p->extra + part->row * p->c_stride;
+    const size_t row = part->row, sequence = part->sequence, z_row = mtl__cell_gates_of(p) * MTL__BLOCK;
+    const size_t dz_row = mtl__cell_slots_of(p) * MTL__BLOCK, padded = (p->units + MTL__BLOCK - 1) / MTL__BLOCK * MTL__BLOCK;
+    const int single = part->rows == 1;
+    b->rows = part->rows;
+    b->z = p->z + row * z_row;
+    b->h_before = part->h ? part->h : mtl__zeros;
+    b->c_before = part->c;
+    b->c = p->c ? p->c + (p->keep ? row : sequence) * p->c_stride : NULL;
+    b->extra = p->extra ? p->extra + row * p->c_stride : NULL;
+    b->extra_row = p->c_stride;
     if (p->reset_before && !p->keep) {                  /* r*h has no row in time, only one for each sequence */
-        b.extra_row = (p->units + MTL__BLOCK - 1) / MTL__BLOCK * MTL__BLOCK;
-        b.extra = p->scratch + part->sequence * b.extra_row;
+        b->extra = p->scratch + sequence * padded;
+        b->extra_row = padded;
     }
-    b.h = p->y + part->row * p->y_stride;
-    b.h_row = p->y_stride;
-    b.dy = p->dy ? p->dy + part->row * p->dy_stride : mtl__zeros;
-    b.dy_row = p->dy ? p->dy_stride : 0;
-    b.dh_row = p->dh_stride;
-    if (p->dh) b.dh = p->dh + part->sequence * p->dh_stride;
-    if (p->dc) b.dc = p->dc + part->sequence * p->dh_stride;
-    b.dz_row = mtl__cell_slots_of(p) * MTL__BLOCK;
-    if (p->dz) b.dz = p->dz + part->row * b.dz_row;
-    return b;
+    b->h = p->y + row * p->y_stride;
+    b->dy = p->dy ? p->dy + row * p->dy_stride : mtl__zeros;
+    b->dh = p->dh ? p->dh + sequence * p->dh_stride : NULL;
+    b->dc = p->dc ? p->dc + sequence * p->dh_stride : NULL;
+    b->dz = p->dz ? p->dz + row * dz_row : NULL;
+    b->z_row = single ? p->z_block : z_row;
+    b->dz_row = single ? p->dz_block : dz_row;
+    b->h_row = single ? (size_t)MTL__BLOCK : p->y_stride;
+    b->c_row = single ? (size_t)MTL__BLOCK : p->c_stride;
+    b->dh_row = single ? (size_t)MTL__BLOCK : p->dh_stride;
+    if (single) b->extra_row = MTL__BLOCK;
+    b->h_before_row = single && part->h_stride ? (size_t)MTL__BLOCK : part->h_stride;
+    b->c_before_row = single && part->c_stride ? (size_t)MTL__BLOCK : part->c_stride;
+    b->dy_row = single && p->dy ? (size_t)MTL__BLOCK : p->dy ? p->dy_stride : 0;
 }
 
 /* ... `blocks` blocks on. What has a stride of 0 stays where it is. */
-MTL__INLINE void mtl__cell_advance(const mtl__cell_pass *p, mtl__cell_block *b, size_t blocks)
+static void mtl__cell_advance(const mtl__cell_pass *p, mtl__cell_block *b, size_t blocks)
 {
     const size_t units = blocks * MTL__BLOCK;
     b->z += blocks * p->z_block;
@@ -2878,51 +2930,70 @@ MTL__INLINE void mtl__cell_advance(const mtl__cell_pass *p, mtl__cell_block *b, 
     if (b->dz) b->dz += blocks * p->dz_block;
 }
 
-/* What the element-wise part does next, `at` being the first of the blocks left; returns how many blocks that is.
-   - One row is too little to work on: then whole blocks, up to 16 of them, take the place of rows.
-   - Of the last block, with fewer than 16 units left, what is exactly H wide is copied. */
-MTL__INLINE size_t mtl__cell_enter(const mtl__cell_pass *p, const mtl__cell_rows *part, const mtl__cell_block *at,
-                                   size_t units_left, mtl__cell_stage *stage, mtl__cell_block *b)
+/* The last block, when it is not full: what is exactly H wide is copied. */
+static void mtl__cell_enter_last(const mtl__cell_rows *part, const mtl__cell_block *at, size_t units_left, mtl__cell_stage *stage)
 {
+    mtl__cell_block *b = &stage->block;
     const mtl_real *h = at->h;
     *b = *at;
-    if (units_left < MTL__BLOCK) {
-        if (b->h_before_row) mtl__cell_copy_in(&b->h_before, &b->h_before_row, b->rows, units_left, stage->h_before);
-        if (b->c_before_row && !part->linked)
-            mtl__cell_copy_in(&b->c_before, &b->c_before_row, b->rows, units_left, stage->c_before);
-        if (b->dy_row) mtl__cell_copy_in(&b->dy, &b->dy_row, b->rows, units_left, stage->dy);
-        if (b->dz) mtl__cell_copy_in(&h, &b->h_row, b->rows, units_left, stage->h);
-        b->h = stage->h;
-        b->h_row = MTL__BLOCK;
-        return 1;
+    b->rows = part->rows;
+    if (b->h_before_row) mtl__cell_copy_in(&b->h_before, &b->h_before_row, b->rows, units_left, stage->h_before);
+    if (b->c_before_row && !part->linked) mtl__cell_copy_in(&b->c_before, &b->c_before_row, b->rows, units_left, stage->c_before);
+    if (b->dy_row) mtl__cell_copy_in(&b->dy, &b->dy_row, b->rows, units_left, stage->dy);
+    if (b->dz) mtl__cell_copy_in(&h, &b->h_row, b->rows, units_left, stage->h);
+    b->h = stage->h;
+    b->h_row = MTL__BLOCK;
+}
+
+/* What the element-wise part works on at walk->unit. */
+static const mtl__cell_block *mtl__cell_enter(const mtl__cell_pass *p, const mtl__cell_rows *part, mtl__cell_walk *walk)
+{
+    const size_t left = p->units - walk->unit;
+    walk->blocks = part->rows == 1 && left >= MTL__BLOCK ? mtl__at_most(left / MTL__BLOCK, MTL__SEQUENCES) : 1;
+    if (left < MTL__BLOCK) {
+        mtl__cell_enter_last(part, &walk->at, left, &walk->stage);
+        return &walk->stage.block;
     }
-    if (b->rows > 1) return 1;
-    b->rows = mtl__at_most(units_left / MTL__BLOCK, MTL__SEQUENCES);
-    b->z_row = p->z_block;
-    b->dz_row = p->dz_block;
-    b->h_row = b->c_row = b->extra_row = b->dh_row = MTL__BLOCK;
-    if (b->h_before_row) b->h_before_row = MTL__BLOCK;
-    if (b->c_before_row) b->c_before_row = MTL__BLOCK;
-    if (b->dy_row) b->dy_row = MTL__BLOCK;
-    return b->rows;
+    if (part->rows == 1) walk->at.rows = walk->blocks;
+    return &walk->at;
 }
 
-/* Forward, after the last block: new states from the copy to y. */
-MTL__INLINE void mtl__cell_leave(const mtl__cell_block *block, size_t units_left, const mtl__cell_stage *stage)
+/* for (b = mtl__cell_first(p, part, &walk); b; b = mtl__cell_next(p, part, &walk)) visits every block. */
+static const mtl__cell_block *mtl__cell_first(const mtl__cell_pass *p, const mtl__cell_rows *part, mtl__cell_walk *walk)
 {
+    mtl__cell_open(p, part, &walk->at);
+    walk->unit = 0;
+    return mtl__cell_enter(p, part, walk);
+}
+
+static const mtl__cell_block *mtl__cell_next(const mtl__cell_pass *p, const mtl__cell_rows *part, mtl__cell_walk *walk)
+{
+    walk->unit += walk->blocks * MTL__BLOCK;
+    if (walk->unit >= p->units) return NULL;
+    mtl__cell_advance(p, &walk->at, walk->blocks);
+    return mtl__cell_enter(p, part, walk);
+}
+
+/* Forward, after each block: of one that is not full, new states from the copy to y. */
+static void mtl__cell_leave(const mtl__cell_pass *p, const mtl__cell_walk *walk)
+{
+    const size_t left = p->units - walk->unit;
     size_t row;
-    for (row = 0; units_left < MTL__BLOCK && row < block->rows; row++)
-        memcpy(block->h + row * block->h_row, stage->h + row * MTL__BLOCK, units_left * sizeof(mtl_real));
+    if (left >= MTL__BLOCK) return;
+    for (row = 0; row < walk->stage.block.rows; row++)
+        memcpy(walk->at.h + row * walk->at.h_row, walk->stage.h + row * MTL__BLOCK, left * sizeof(mtl_real));
 }
 
-/* Backward, after the last block: zeros into the padding of dz, whatever the padding of its operands held. */
-MTL__INLINE void mtl__cell_leave_backward(const mtl__cell_block *block, size_t units_left)
+/* Backward, after each block: of one that is not full, zeros into the padding of dz, whatever the padding of its operands held. */
+static void mtl__cell_leave_backward(const mtl__cell_pass *p, const mtl__cell_walk *walk)
 {
+    const size_t left = p->units - walk->unit, slots = mtl__cell_slots_of(p) * MTL__BLOCK;
+    const mtl__cell_block *b = &walk->stage.block;
     size_t row, slot, u;
-    if (units_left >= MTL__BLOCK) return;
-    for (row = 0; row < block->rows; row++)
-        for (slot = 0; slot < block->dz_row; slot += MTL__BLOCK)
-            for (u = units_left; u < MTL__BLOCK; u++) block->dz[row * block->dz_row + slot + u] = 0;
+    if (left >= MTL__BLOCK) return;
+    for (row = 0; row < b->rows; row++)
+        for (slot = 0; slot < slots; slot += MTL__BLOCK)
+            for (u = left; u < MTL__BLOCK; u++) b->dz[row * b->dz_row + slot + u] = 0;
 }
 
 /* Two 32-bit words that a row of a dropout mask is made from. */
@@ -4566,6 +4637,29 @@ MTL__VECTOR mtl__tile MTL__FN(mtl__cell_tile)(const mtl__cell_pass *p, const mtl
     return t;
 }
 
+/* Products of one row with all gates (a constant) of a block of units, block after block: a tile of its own, since with one row what
+   surrounds a tile takes as long as the tile. t moves on. Bound: reading W. */
+MTL__VECTOR void MTL__FN(mtl__row_gates)(const size_t gates, size_t blocks, mtl__tile *t)
+{
+    mtl__tile one = *t;
+    one.chunks = 1;
+    one.b_block = one.c_block = MTL__BLOCK;
+    one.b_step = gates * MTL__BLOCK;
+    for (; blocks; blocks--, one.b += one.length * one.b_step, one.c += t->c_block) {
+        if (gates * MTL__PARTS <= MTL__TILE_SUMS) MTL__FN(mtl__tile_sum)(1, gates, 0, &one);
+        else MTL__FN(mtl__tile)(1, gates, 0, &one);
+        if (one.start == MTL__START_BIAS) one.bias += one.b_step;
+    }
+    t->b = one.b;
+}
+
+MTL__KERNEL void MTL__FN(mtl__row_product)(size_t gates, size_t blocks, mtl__tile *t)
+{
+    if (gates == 4) MTL__FN(mtl__row_gates)(4, blocks, t);
+    else if (gates == 3) MTL__FN(mtl__row_gates)(3, blocks, t);
+    else MTL__FN(mtl__row_gates)(2, blocks, t);
+}
+
 /* The product of the next blocks, into `to`. */
 MTL__VECTOR void MTL__FN(mtl__cell_product)(mtl__tile *t, size_t rows, size_t blocks, mtl_real *to, size_t to_row,
                                             size_t to_block)
@@ -4573,6 +4667,12 @@ MTL__VECTOR void MTL__FN(mtl__cell_product)(mtl__tile *t, size_t rows, size_t bl
     size_t block;
     if (!t->a) return;
     t->c_row = to_row;
+    if (rows == 1) {
+        t->c = to;
+        t->c_block = to_block;
+        MTL__FN(mtl__row_product)(t->b_step / MTL__BLOCK, blocks, t);
+        return;
+    }
     for (block = 0; block < blocks; block++) {
         t->c = to + block * to_block;
         MTL__FN(mtl__multiply)(rows, t->b_step, 0, t);
@@ -4598,14 +4698,12 @@ MTL__VECTOR void MTL__FN(mtl__cell_product_single)(const mtl__cell_pass *p, cons
 MTL__KERNEL void MTL__FN(mtl__lstm_step)(const mtl__cell_pass *p, const mtl__cell_rows *part)
 {
     mtl__tile t = MTL__FN(mtl__cell_tile)(p, part, 4, MTL__START_ADD);
-    mtl__cell_block at = mtl__cell_open(p, part), b;
-    mtl__cell_stage stage;
-    size_t unit, blocks;
-    for (unit = 0; unit < p->units; unit += blocks * MTL__BLOCK, mtl__cell_advance(p, &at, blocks)) {
-        blocks = mtl__cell_enter(p, part, &at, p->units - unit, &stage, &b);
-        MTL__FN(mtl__cell_product)(&t, part->rows, blocks, at.z, at.z_row, p->z_block);
-        MTL__FN(mtl__lstm_forward)(&b, p->keep);
-        mtl__cell_leave(&at, p->units - unit, &stage);
+    const mtl__cell_block *b;
+    mtl__cell_walk walk;
+    for (b = mtl__cell_first(p, part, &walk); b; b = mtl__cell_next(p, part, &walk)) {
+        MTL__FN(mtl__cell_product)(&t, part->rows, walk.blocks, walk.at.z, walk.at.z_row, p->z_block);
+        MTL__FN(mtl__lstm_forward)(b, p->keep);
+        mtl__cell_leave(p, &walk);
     }
 }
 
@@ -4614,47 +4712,44 @@ MTL__KERNEL void MTL__FN(mtl__gru_step)(const mtl__cell_pass *p, const mtl__cell
     MTL__ALIGN64 mtl_real product[MTL__SEQUENCES * 3 * MTL__BLOCK];     /* of all rows of a block, or of one row of all blocks */
     const size_t width = 3 * MTL__BLOCK, bias_row = part->rows > 1 || !p->bias_n ? 0 : MTL__BLOCK;
     mtl__tile t = MTL__FN(mtl__cell_tile)(p, part, 3, MTL__START_ZERO);
-    mtl__cell_block at = mtl__cell_open(p, part), b;
-    mtl__cell_stage stage;
-    size_t unit, blocks;
-    for (unit = 0; unit < p->units; unit += blocks * MTL__BLOCK, mtl__cell_advance(p, &at, blocks)) {
-        blocks = mtl__cell_enter(p, part, &at, p->units - unit, &stage, &b);
-        MTL__FN(mtl__cell_product)(&t, part->rows, blocks, product, width, width);
-        MTL__FN(mtl__gru_forward)(&b, part->h ? product : mtl__zeros, part->h ? width : 0, p->bias_n ? p->bias_n + unit : mtl__zeros, bias_row, p->keep);
-        mtl__cell_leave(&at, p->units - unit, &stage);
+    const mtl__cell_block *b;
+    mtl__cell_walk walk;
+    for (b = mtl__cell_first(p, part, &walk); b; b = mtl__cell_next(p, part, &walk)) {
+        MTL__FN(mtl__cell_product)(&t, part->rows, walk.blocks, product, width, width);
+        MTL__FN(mtl__gru_forward)(b, part->h ? product : mtl__zeros, part->h ? width : 0, p->bias_n ? p->bias_n + walk.unit : mtl__zeros, bias_row, p->keep);
+        mtl__cell_leave(p, &walk);
     }
 }
 
 MTL__KERNEL void MTL__FN(mtl__gru_reset_step)(const mtl__cell_pass *p, const mtl__cell_rows *part)
 {
-    const mtl__cell_block first = mtl__cell_open(p, part);
     mtl__tile t = MTL__FN(mtl__cell_tile)(p, part, 2, MTL__START_ADD);
-    mtl__cell_block at = first, b;
-    mtl__cell_stage stage;
-    size_t unit, blocks;
-    for (unit = 0; unit < p->units; unit += blocks * MTL__BLOCK, mtl__cell_advance(p, &at, blocks)) {
-        blocks = mtl__cell_enter(p, part, &at, p->units - unit, &stage, &b);
-        MTL__FN(mtl__cell_product)(&t, part->rows, blocks, at.z, at.z_row, p->z_block);
-        MTL__FN(mtl__gru_reset_forward)(&b);
+    const mtl__cell_block *b;
+    mtl__cell_walk walk;
+    const mtl_real *reset;
+    size_t reset_row;
+    mtl__cell_open(p, part, &walk.at);
+    reset = walk.at.extra;
+    reset_row = walk.at.extra_row;
+    for (b = mtl__cell_first(p, part, &walk); b; b = mtl__cell_next(p, part, &walk)) {
+        MTL__FN(mtl__cell_product)(&t, part->rows, walk.blocks, walk.at.z, walk.at.z_row, p->z_block);
+        MTL__FN(mtl__gru_reset_forward)(b);
     }
-    if (part->h) MTL__FN(mtl__cell_product_single)(p, part, first.extra, first.extra_row, p->packed_n, 2);
-    for (unit = 0, at = first; unit < p->units; unit += blocks * MTL__BLOCK, mtl__cell_advance(p, &at, blocks)) {
-        blocks = mtl__cell_enter(p, part, &at, p->units - unit, &stage, &b);
-        MTL__FN(mtl__gru_output_forward)(&b);
-        mtl__cell_leave(&at, p->units - unit, &stage);
+    if (part->h) MTL__FN(mtl__cell_product_single)(p, part, reset, reset_row, p->packed_n, 2);
+    for (b = mtl__cell_first(p, part, &walk); b; b = mtl__cell_next(p, part, &walk)) {
+        MTL__FN(mtl__gru_output_forward)(b);
+        mtl__cell_leave(p, &walk);
     }
 }
 
 MTL__KERNEL void MTL__FN(mtl__rnn_step)(const mtl__cell_pass *p, const mtl__cell_rows *part)
 {
-    mtl__cell_block at = mtl__cell_open(p, part), b;
-    mtl__cell_stage stage;
-    size_t unit, blocks;
+    const mtl__cell_block *b;
+    mtl__cell_walk walk;
     if (part->h) MTL__FN(mtl__cell_product_single)(p, part, part->h, part->h_stride, p->packed, 0);
-    for (unit = 0; unit < p->units; unit += blocks * MTL__BLOCK, mtl__cell_advance(p, &at, blocks)) {
-        blocks = mtl__cell_enter(p, part, &at, p->units - unit, &stage, &b);
-        MTL__FN(mtl__rnn_forward)(&b, p->activation);
-        mtl__cell_leave(&at, p->units - unit, &stage);
+    for (b = mtl__cell_first(p, part, &walk); b; b = mtl__cell_next(p, part, &walk)) {
+        MTL__FN(mtl__rnn_forward)(b, p->activation);
+        mtl__cell_leave(p, &walk);
     }
 }
 
@@ -4676,6 +4771,56 @@ MTL__KERNEL void MTL__FN(mtl__cell_forward)(const mtl__cell_pass *p, size_t firs
                 else MTL__FN(mtl__gru_step)(p, &parts[j]);
             }
         }
+    }
+}
+
+/* z (+)= a . W^T for one row and `gates` gates of all blocks of units; z has z_block to the next block. */
+MTL__KERNEL void MTL__FN(mtl__single_product)(size_t units, size_t gates, size_t length, const mtl_real *a, const mtl_real *packed,
+                                              const mtl_real *bias, mtl_real *z, size_t z_block, int start)
+{
+    const size_t blocks = (units + MTL__BLOCK - 1) / MTL__BLOCK;
+    mtl__tile t;
+    memset(&t, 0, sizeof t);
+    t.chunks = 1;
+    t.length = length;
+    t.a = a;
+    t.b = packed;
+    t.b_step = MTL__BLOCK;                              /* for one gate: columns are blocks of units */
+    t.b_block = length * MTL__BLOCK;
+    t.c = z;
+    t.c_block = z_block;
+    t.start = bias ? MTL__START_BIAS : start;
+    t.bias = bias;
+    if (gates > 1) MTL__FN(mtl__row_product)(gates, blocks, &t);
+    else MTL__FN(mtl__multiply)(1, blocks * MTL__BLOCK, 0, &t);
+}
+
+/* One step: both products with all blocks, then the element-wise part with all blocks in the place of rows. Bound: reading W_ih and W_hh. */
+MTL__KERNEL void MTL__FN(mtl__cell_single)(const mtl__cell_single *p, const mtl_real *x)
+{
+    const size_t gates = p->kind == MTL_CELL_LSTM ? 4 : p->kind == MTL_CELL_GRU ? 3 : 1, z_block = gates * MTL__BLOCK;
+    const int after = p->kind == MTL_CELL_GRU && !p->reset_before;
+    mtl__cell_block b;
+    b.rows = (p->units + MTL__BLOCK - 1) / MTL__BLOCK;
+    b.z = p->z;
+    b.z_row = z_block;
+    b.h = p->h;
+    b.h_before = p->h;
+    b.c = p->c;
+    b.c_before = p->c;
+    b.extra = p->extra;
+    b.h_row = b.h_before_row = b.c_row = b.c_before_row = b.extra_row = MTL__BLOCK;
+    MTL__FN(mtl__single_product)(p->units, gates, p->inputs, x, p->packed_input, p->bias, p->z, z_block, MTL__START_ZERO);
+    MTL__FN(mtl__single_product)(p->units, p->reset_before ? 2 : gates, p->units, p->h, p->packed, NULL, after ? p->extra : p->z, z_block,
+                                 after ? MTL__START_ZERO : MTL__START_ADD);
+    if (p->kind == MTL_CELL_LSTM) MTL__FN(mtl__lstm_forward)(&b, 0);
+    else if (after)
+        MTL__FN(mtl__gru_forward)(&b, p->extra, z_block, p->bias_n ? p->bias_n : mtl__zeros, p->bias_n ? MTL__BLOCK : 0, 0);
+    else if (p->kind != MTL_CELL_GRU) MTL__FN(mtl__rnn_forward)(&b, p->activation);
+    else {
+        MTL__FN(mtl__gru_reset_forward)(&b);
+        MTL__FN(mtl__single_product)(p->units, 1, p->units, p->extra, p->packed_n, NULL, p->z + 2 * MTL__BLOCK, z_block, MTL__START_ADD);
+        MTL__FN(mtl__gru_output_forward)(&b);
     }
 }
 
@@ -4705,15 +4850,13 @@ MTL__VECTOR void MTL__FN(mtl__cell_carry)(const mtl__cell_pass *p, const mtl__ce
 MTL__KERNEL void MTL__FN(mtl__cell_step_backward)(const mtl__cell_pass *p, const mtl__cell_rows *part)
 {
     mtl_real *dh = p->dh + part->sequence * p->dh_stride;
-    mtl__cell_block at = mtl__cell_open(p, part), b;
-    mtl__cell_stage stage;
-    size_t unit, blocks;
-    for (unit = 0; unit < p->units; unit += blocks * MTL__BLOCK, mtl__cell_advance(p, &at, blocks)) {
-        blocks = mtl__cell_enter(p, part, &at, p->units - unit, &stage, &b);
-        if (p->kind == MTL_CELL_LSTM) MTL__FN(mtl__lstm_backward)(&b);
-        else if (p->kind == MTL_CELL_GRU) MTL__FN(mtl__gru_backward)(&b);
-        else MTL__FN(mtl__rnn_backward)(&b, p->activation);
-        mtl__cell_leave_backward(&b, p->units - unit);
+    const mtl__cell_block *b;
+    mtl__cell_walk walk;
+    for (b = mtl__cell_first(p, part, &walk); b; b = mtl__cell_next(p, part, &walk)) {
+        if (p->kind == MTL_CELL_LSTM) MTL__FN(mtl__lstm_backward)(b);
+        else if (p->kind == MTL_CELL_GRU) MTL__FN(mtl__gru_backward)(b);
+        else MTL__FN(mtl__rnn_backward)(b, p->activation);
+        mtl__cell_leave_backward(p, &walk);
     }
     if (!part->linked && !p->want_dh0) return;
     if (p->kind == MTL_CELL_GRU) MTL__FN(mtl__cell_carry)(p, part, 1, 3, p->packed_t, dh, p->dh_stride, MTL__START_ADD);
@@ -4726,20 +4869,16 @@ MTL__KERNEL void MTL__FN(mtl__gru_reset_step_backward)(const mtl__cell_pass *p, 
     const size_t padded = (p->units + MTL__BLOCK - 1) / MTL__BLOCK * MTL__BLOCK,
                  dm_row = part->rows > 1 ? padded : (size_t)MTL__BLOCK;
     mtl_real *dh = p->dh + part->sequence * p->dh_stride, *dm = p->scratch + part->sequence * padded;
-    const mtl__cell_block first = mtl__cell_open(p, part);
-    mtl__cell_block at = first, b;
-    mtl__cell_stage stage;
-    size_t unit, blocks;
-    for (unit = 0; unit < p->units; unit += blocks * MTL__BLOCK, mtl__cell_advance(p, &at, blocks)) {
-        blocks = mtl__cell_enter(p, part, &at, p->units - unit, &stage, &b);
-        MTL__FN(mtl__gru_output_backward)(&b);
-        mtl__cell_leave_backward(&b, p->units - unit);
+    const mtl__cell_block *b;
+    mtl__cell_walk walk;
+    for (b = mtl__cell_first(p, part, &walk); b; b = mtl__cell_next(p, part, &walk)) {
+        MTL__FN(mtl__gru_output_backward)(b);
+        mtl__cell_leave_backward(p, &walk);
     }
     MTL__FN(mtl__cell_carry)(p, part, 0, 1, p->packed_n_t, dm, padded, MTL__START_ZERO);
-    for (unit = 0, at = first; unit < p->units; unit += blocks * MTL__BLOCK, mtl__cell_advance(p, &at, blocks)) {
-        blocks = mtl__cell_enter(p, part, &at, p->units - unit, &stage, &b);
-        MTL__FN(mtl__gru_reset_backward)(&b, dm + unit, dm_row);
-        mtl__cell_leave_backward(&b, p->units - unit);
+    for (b = mtl__cell_first(p, part, &walk); b; b = mtl__cell_next(p, part, &walk)) {
+        MTL__FN(mtl__gru_reset_backward)(b, dm + walk.unit, dm_row);
+        mtl__cell_leave_backward(p, &walk);
     }
     if (part->linked || p->want_dh0) MTL__FN(mtl__cell_carry)(p, part, 1, 2, p->packed_t, dh, p->dh_stride, MTL__START_ADD);
 }
@@ -8422,6 +8561,86 @@ MTL_DEF mtl_activation *mtl_lstm_forward(mtl_run *run, const mtl_cell *cell, mtl
     return mtl__cell_alone(run, MTL_CELL_LSTM, cell, x, initial, final);
 }
 
+/* ---- one step at a time ------------------------------------------------------------------------------------------------------- */
+
+struct mtl_cell_stream {
+    const mtl__kernels *kernels;
+    mtl__cell_single pass;                  /* with arrays behind this structure: h, c, z, extra */
+};
+
+/* Reals of each array: states; gate values; what the GRU's kernel needs beside them. */
+static size_t mtl__stream_reals(const mtl_cell *cell, size_t *states, size_t *z, size_t *extra)
+{
+    size_t padded = mtl__padded(cell->units);
+    *states = padded * (cell->kind == MTL_CELL_LSTM ? 2 : 1);
+    *z = padded * cell->gates;
+    *extra = cell->kind != MTL_CELL_GRU ? 0 : cell->reset_before ? padded : 3 * padded;
+    return *states + *z + *extra;
+}
+
+MTL_DEF size_t mtl_cell_stream_size(const mtl_cell *cell)
+{
+    size_t states, z, extra;
+    return cell ? mtl__round_up(sizeof(mtl_cell_stream), MTL__ALIGNMENT) + mtl__stream_reals(cell, &states, &z, &extra) * sizeof(mtl_real) : 0;
+}
+
+MTL_DEF mtl_cell_stream *mtl_cell_stream_init(void *buffer, size_t bytes, const mtl_cell *cell, int isa, mtl_error *err)
+{
+    mtl_cell_stream *stream = (mtl_cell_stream *)buffer;
+    mtl__cell_single *p;
+    size_t states, z, extra;
+    mtl_error own;
+    err = mtl__error_given(err, &own);
+    if (!mtl__given(cell, "cell", err) || mtl__check_buffer(buffer, bytes, mtl_cell_stream_size(cell), "a stream", err)) return NULL;
+    memset(stream, 0, sizeof *stream);
+    stream->kernels = mtl__kernels_choose(isa);
+    if (!stream->kernels) {
+        mtl__fail(err, MTL_ERROR_UNSUPPORTED, "isa", isa, "this machine has no %s kernels", mtl__isa_name(isa));
+        return NULL;
+    }
+    p = &stream->pass;
+    p->kind = cell->kind;
+    p->activation = cell->activation;
+    p->reset_before = cell->reset_before;
+    p->units = cell->units;
+    p->inputs = cell->inputs;
+    p->packed_input = cell->input->packed;
+    p->bias = cell->input->packed_bias;
+    p->packed = cell->hidden->packed;
+    p->packed_n = cell->hidden_n ? cell->hidden_n->packed : NULL;
+    p->bias_n = cell->hidden->packed_bias;
+    mtl__stream_reals(cell, &states, &z, &extra);
+    p->h = (mtl_real *)(void *)((unsigned char *)buffer + mtl__round_up(sizeof *stream, MTL__ALIGNMENT));
+    p->c = cell->kind == MTL_CELL_LSTM ? p->h + states / 2 : NULL;
+    p->z = p->h + states;
+    p->extra = p->z + z;
+    mtl_cell_stream_reset(stream, NULL, NULL);
+    return stream;
+}
+
+MTL_DEF const mtl_real *mtl_cell_stream_step(mtl_cell_stream *stream, const mtl_real *x)
+{
+    MTL_ASSERT(stream && x);
+    stream->kernels->cell_single(&stream->pass, x);
+    return stream->pass.h;
+}
+
+/* Padding of the states is zero and stays it: padded weights and biases are zero, so i*g = 0 and (1 - z)*n = 0 there (an RNN's may become
+   a sigmoid's 1/2; nothing reads it). */
+static void mtl__stream_state(mtl_real *to, const mtl_real *from, size_t units)
+{
+    if (from && from != to) memcpy(to, from, units * sizeof *to);
+    memset(to + (from ? units : 0), 0, (mtl__padded(units) - (from ? units : 0)) * sizeof *to);
+}
+
+MTL_DEF void mtl_cell_stream_reset(mtl_cell_stream *stream, const mtl_real *h, const mtl_real *c)
+{
+    mtl__stream_state(stream->pass.h, h, stream->pass.units);
+    if (stream->pass.c) mtl__stream_state(stream->pass.c, c, stream->pass.units);
+}
+
+MTL_DEF const mtl_real *mtl_cell_stream_memory(const mtl_cell_stream *stream) { return stream->pass.c; }
+
 /* ==================================================================================================================
    16 >>losses     cross-entropy, MSE, MAE, Huber
    ==================================================================================================================
@@ -9401,18 +9620,6 @@ MTL_DEF int mtl_model_prepare(mtl_model *model, mtl_error *err)
     mtl_error own;
     err = mtl__error_given(err, &own);
     return mtl__given(model, "model", err) ? mtl_parameters_prepare(&model->set, MTL_ISA_AUTO, err) : err->code;
-}
-
-/* A caller's buffer must be aligned and hold `need` bytes. */
-static int mtl__check_buffer(const void *buffer, size_t bytes, size_t need, const char *what, mtl_error *err)
-{
-    if (mtl__failed(err)) return err->code;
-    if (buffer && bytes >= need && (uintptr_t)buffer % MTL__ALIGNMENT == 0) return MTL_OK;
-    return mtl__fail(err, MTL_ERROR_BUFFER, "buffer", (long long)need,
-                     "%s needs a buffer of %z bytes, aligned to %d; %z were given%s", what, need, MTL__ALIGNMENT, bytes,
-                     !buffer         ? " (buffer is NULL)"
-                     : bytes >= need ? ", not aligned"
-                                     : "");
 }
 
 /* A model in the caller's memory, its values all zero: given by mtl__model_initial_values or read from a file. */

@@ -415,8 +415,109 @@ static void test_cells_wrong_kind(void **state)
     net_close(&n);
 }
 
+/* ---- one step at a time ----------------------------------------------------------------------------------------------------------- */
+
+/* Gives every step of sequence s to the stream, after a reset, and compares what comes back with what the forward pass made. */
+static void cells_compare_stream(net *n, mtl_cell_stream *stream, size_t s)
+{
+    const cells_case *c = cells_of(n);
+    const size_t place = (size_t)n->run.packing->place[s], length = (size_t)n->lengths[s];
+    const int lstm = c->kind->cell == MTL_CELL_LSTM;
+    const mtl_real *h = NULL;
+    double want[128];
+    size_t i, u;
+    mtl_activation got;
+    memset(&got, 0, sizeof got);
+    mtl_cell_stream_reset(stream, c->given ? n->leaves[1].value + place * c->units : NULL,
+                          c->given && lstm ? n->leaves[2].value + place * c->units : NULL);
+    for (i = 0; i < length; i++) {
+        const size_t row = mtl_run_row(&n->run, c->y, s, c->reverse ? length - 1 - i : i);
+        h = mtl_cell_stream_step(stream, n->leaves[0].value + row * c->inputs);
+        for (u = 0; u < c->units; u++) want[u] = (double)c->y->value[row * c->y->stride + u];
+        got.value = (mtl_real *)h;
+        cells_compare(c, &got, 0, want, "a streamed h");
+    }
+    got.value = (mtl_real *)mtl_cell_stream_memory(stream);
+    assert_true(lstm == (got.value != NULL));
+    for (u = 0; lstm && u < c->units; u++) want[u] = (double)c->last.c->value[place * c->last.c->stride + u];
+    if (lstm) cells_compare(c, &got, 0, want, "a streamed c");
+}
+
+/* Every kind of cell, instruction set and awkward width; a dirty buffer; two sequences with a reset between. */
+static void test_cells_stream(void **state)
+{
+    static const size_t widths[] = { 1, 5, 16, 17, 33, 100 };
+    cells_case c;
+    net n;
+    int isa, i;
+    size_t s, bytes;
+    (void)state;
+    for (isa = MTL_ISA_SCALAR; isa < MTL_ISA_COUNT; isa++) {
+        if (!mtl__isa_supported(isa)) continue;
+        for (i = 0; i < 6 * CELLS_KINDS; i++) {
+            void *memory, *start;
+            mtl_cell_stream *stream;
+            memset(&c, 0, sizeof c);
+            c.kind = &cells_kinds[i % CELLS_KINDS];
+            c.desc.cell = c.kind->cell;
+            c.desc.activation = c.kind->activation;
+            c.desc.reset = c.kind->reset;
+            c.desc.no_bias = i % 4 == 3;
+            c.reverse = i % 5 == 0;
+            c.units = widths[i / CELLS_KINDS];
+            c.inputs = widths[(i + i / CELLS_KINDS) % 6];
+            c.given = i % 3 == 1;
+            c.desc.hidden = (int)c.units;
+            c.losses = CELLS_STATES;
+            snprintf(c.what, sizeof c.what, "stream %d, %s, %s", i, c.kind->name, mtl__isa_name(isa));
+            net_open(&n, cells_one_forward, &c, (unsigned long long)i, 2, 6);
+            net_add_leaf(&n, "x", n.rows, c.inputs);
+            c.cells[0] = mtl_cell_add(&n.set, "cell.", &c.desc, c.inputs, 0, c.reverse, &n.err);
+            net_add_leaf(&n, "h0", n.sequences, c.units);
+            net_add_leaf(&n, "c0", n.sequences, c.units);
+            if (!c.given || c.kind->cell != MTL_CELL_LSTM) n.leaf_count = c.given ? 2 : 1;
+            net_ready(&n, isa);
+            net_forward(&n, 0);
+            bytes = mtl_cell_stream_size(c.cells[0]);
+            memory = test_aligned(bytes, &start);
+            memset(memory, 0xff, bytes);
+            stream = mtl_cell_stream_init(memory, bytes, c.cells[0], isa, &n.err);
+            assert_non_null(stream);
+            for (s = 0; s < n.sequences; s++) cells_compare_stream(&n, stream, s);
+            free(start);
+            net_close(&n);
+        }
+    }
+}
+
+/* A buffer that is too small or not aligned, an unknown instruction set, no cell. */
+static void test_cells_stream_errors(void **state)
+{
+    MTL__ALIGN64 char memory[8192];
+    cells_case c;
+    net n;
+    size_t bytes;
+    (void)state;
+    cells_open(&n, &c, cells_one_forward, 5, 10);
+    cells_add(&n, &c, 5);
+    bytes = mtl_cell_stream_size(c.cells[0]);
+    assert_true(bytes > 0 && bytes < sizeof memory);
+    assert_null(mtl_cell_stream_init(memory, bytes - 1, c.cells[0], MTL_ISA_AUTO, &n.err));
+    test_expect_error(&n.err, MTL_ERROR_BUFFER, "buffer", "a stream");
+    assert_null(mtl_cell_stream_init(memory + 8, sizeof memory - 8, c.cells[0], MTL_ISA_AUTO, &n.err));
+    test_expect_error(&n.err, MTL_ERROR_BUFFER, "buffer", "aligned");
+    assert_null(mtl_cell_stream_init(memory, bytes, c.cells[0], MTL_ISA_COUNT, &n.err));
+    test_expect_error(&n.err, MTL_ERROR_UNSUPPORTED, "isa", "unknown");
+    assert_null(mtl_cell_stream_init(memory, bytes, NULL, MTL_ISA_AUTO, &n.err));
+    test_expect_error(&n.err, MTL_ERROR_ARGUMENT, "cell", "");
+    assert_int_equal(mtl_cell_stream_size(NULL), 0);
+    assert_non_null(mtl_cell_stream_init(memory, bytes, c.cells[0], MTL_ISA_AUTO, &n.err));
+    net_close(&n);
+}
+
 #define TEST_CELLS \
     cmocka_unit_test(test_cells_values), cmocka_unit_test(test_cells_gradients), \
     cmocka_unit_test(test_cells_gradients_through_states), cmocka_unit_test(test_cells_gradients_of_many_rows), \
     cmocka_unit_test(test_cells_gradients_of_stacks), cmocka_unit_test(test_cells_frozen), cmocka_unit_test(test_cells_constant_inputs), \
-    cmocka_unit_test(test_cells_chunks), cmocka_unit_test(test_cells_parameters), cmocka_unit_test(test_cells_wrong_kind)
+    cmocka_unit_test(test_cells_chunks), cmocka_unit_test(test_cells_parameters), cmocka_unit_test(test_cells_wrong_kind), \
+    cmocka_unit_test(test_cells_stream), cmocka_unit_test(test_cells_stream_errors)
