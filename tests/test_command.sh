@@ -245,7 +245,7 @@ accepts "--option=value" "hidden 5" --hidden=5
 accepts "--isa scalar" "a valid model" --isa scalar
 accepts "--precision bf16" "trainer.precision=bf16" --precision bf16
 accepts "--precision bf16 where it cannot be had" "trainer.precision=bf16|precision=f32" --precision bf16 --isa scalar
-run train --data train.tsv --out opt.st $small --precision bf16 --isa scalar
+run train --data train.tsv --out opt.st --hidden 8 --embed 8 --epochs 1 --precision bf16 --isa scalar
 check "--precision bf16: a note says when f32 is used instead" grep -q '^mtl: note: --precision bf16.*f32' stderr.txt
 run train --data train.tsv --out opt.st $small --precision bf16 --isa scalar --quiet
 check "--quiet leaves the note out" [ ! -s stderr.txt ]
