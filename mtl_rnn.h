@@ -4288,22 +4288,8 @@ MTL__KERNEL void MTL__FN(mtl__product_forward_part)(const mtl__product_forward *
     }
 }
 
-/* z = x . W^T + bias, for rows from `row` on, at most MTL__ROWS: see mtl__product_forward. x is read as it is. Bound: multiply-adds. */
-MTL__KERNEL void MTL__FN(mtl__product_forward_rows)(const mtl__product_forward *p, size_t row, size_t rows)
-{
-    size_t first;
-    mtl__tile t;
-    memset(&t, 0, sizeof t);
-    t.a_row = p->x_stride;
-    for (first = 0; first < p->inputs || first == 0; first += MTL__DEPTH) {
-        t.length = mtl__at_most(p->inputs - first, MTL__DEPTH);
-        t.a = p->x + row * p->x_stride + first;
-        MTL__FN(mtl__product_forward_part)(p, row, rows, first, p->inputs, &t);
-    }
-}
-
 #if MTL__PAIRS
-/* The same in pairs: x is rounded first, once for all units. */
+/* In pairs: x is rounded first, once for all units. */
 MTL__KERNEL void MTL__FN(mtl__product_forward_pairs)(const mtl__product_forward *p, size_t row, size_t rows)
 {
     MTL__ALIGN64 mtl_real words[MTL__ROWS * MTL__PAIRS_DEPTH];
@@ -4325,46 +4311,30 @@ MTL__KERNEL void MTL__FN(mtl__product_forward_pairs)(const mtl__product_forward 
 }
 #endif
 
-MTL__KERNEL void MTL__FN(mtl__product_forward)(const mtl__product_forward *p, size_t row_begin, size_t row_end)
+/* z = x . W^T + bias, for rows from `row` on, at most MTL__ROWS: see mtl__product_forward. x is read as it is. Bound: multiply-adds. */
+MTL__KERNEL void MTL__FN(mtl__product_forward_rows)(const mtl__product_forward *p, size_t row, size_t rows)
 {
-    for (; row_begin < row_end; row_begin += MTL__ROWS) {
-        const size_t rows = mtl__at_most(row_end - row_begin, MTL__ROWS);
+    size_t first;
+    mtl__tile t;
 #if MTL__PAIRS
-        if (p->pairs) {
-            MTL__FN(mtl__product_forward_pairs)(p, row_begin, rows);
-            continue;
-        }
+    if (p->pairs) {
+        MTL__FN(mtl__product_forward_pairs)(p, row, rows);
+        return;
+    }
 #endif
-        MTL__FN(mtl__product_forward_rows)(p, row_begin, rows);
+    memset(&t, 0, sizeof t);
+    t.a_row = p->x_stride;
+    for (first = 0; first < p->inputs || first == 0; first += MTL__DEPTH) {
+        t.length = mtl__at_most(p->inputs - first, MTL__DEPTH);
+        t.a = p->x + row * p->x_stride + first;
+        MTL__FN(mtl__product_forward_part)(p, row, rows, first, p->inputs, &t);
     }
 }
 
-/* dx = dz . W, for rows [row_begin, row_end): see mtl__product_backward. k runs through the gate groups of a block, then the next
-   block; row-major dz is one run. Bound: multiply-adds. */
-MTL__KERNEL void MTL__FN(mtl__product_backward_rows)(const mtl__product_backward *p, size_t row, size_t rows)
+MTL__KERNEL void MTL__FN(mtl__product_forward)(const mtl__product_forward *p, size_t row_begin, size_t row_end)
 {
-    const size_t run = p->exact ? p->units : p->gates * MTL__BLOCK;
-    const size_t runs = p->exact ? 1 : (p->units + MTL__BLOCK - 1) / MTL__BLOCK;
-    const size_t padded = (p->units + MTL__BLOCK - 1) / MTL__BLOCK * MTL__BLOCK;
-    const size_t most = run < MTL__DEPTH ? MTL__DEPTH / run : 1;
-    size_t first;
-    mtl__tile t;
-    memset(&t, 0, sizeof t);
-    t.length = run;
-    t.a_row = p->dz_row;
-    t.a_chunk = p->dz_block;
-    t.b_step = MTL__BLOCK;
-    t.b_block = padded * p->gates * MTL__BLOCK;
-    t.c = p->dx + row * p->dx_stride;
-    t.c_row = p->dx_stride;
-    t.c_block = MTL__BLOCK;
-    for (first = 0; first < runs; first += most) {
-        t.chunks = mtl__at_most(runs - first, most);
-        t.start = first || p->accumulate ? MTL__START_ADD : MTL__START_ZERO;
-        t.a = p->dz + row * p->dz_row + first * p->dz_block;
-        t.b = p->packed + first * run * MTL__BLOCK;
-        MTL__FN(mtl__multiply)(rows, p->inputs, 0, &t);
-    }
+    for (; row_begin < row_end; row_begin += MTL__ROWS)
+        MTL__FN(mtl__product_forward_rows)(p, row_begin, mtl__at_most(row_end - row_begin, MTL__ROWS));
 }
 
 #if MTL__PAIRS
@@ -4378,7 +4348,7 @@ MTL__KERNEL void MTL__FN(mtl__round_blocks)(size_t rows, size_t blocks, size_t w
             MTL__FN(mtl__round_row)(width, dz + row * dz_row + block * dz_block, words + row * words_row + block * (width / 2));
 }
 
-/* The same in pairs: as many blocks at a time as MTL__PAIRS_DEPTH words hold are rounded, once for all inputs. */
+/* In pairs: as many blocks at a time as MTL__PAIRS_DEPTH words hold are rounded, once for all inputs. */
 MTL__KERNEL void MTL__FN(mtl__product_backward_pairs)(const mtl__product_backward *p, size_t row, size_t rows)
 {
     MTL__ALIGN64 mtl_real words[MTL__ROWS * MTL__PAIRS_DEPTH];
@@ -4415,18 +4385,44 @@ MTL__KERNEL void MTL__FN(mtl__product_backward_pairs)(const mtl__product_backwar
 }
 #endif
 
+/* dx = dz . W, for rows [row_begin, row_end): see mtl__product_backward. k runs through the gate groups of a block, then the next
+   block; row-major dz is one run. Bound: multiply-adds. */
+MTL__KERNEL void MTL__FN(mtl__product_backward_rows)(const mtl__product_backward *p, size_t row, size_t rows)
+{
+    const size_t run = p->exact ? p->units : p->gates * MTL__BLOCK;
+    const size_t runs = p->exact ? 1 : (p->units + MTL__BLOCK - 1) / MTL__BLOCK;
+    const size_t padded = (p->units + MTL__BLOCK - 1) / MTL__BLOCK * MTL__BLOCK;
+    const size_t most = run < MTL__DEPTH ? MTL__DEPTH / run : 1;
+    size_t first;
+    mtl__tile t;
+#if MTL__PAIRS
+    if (p->pairs) {
+        MTL__FN(mtl__product_backward_pairs)(p, row, rows);
+        return;
+    }
+#endif
+    memset(&t, 0, sizeof t);
+    t.length = run;
+    t.a_row = p->dz_row;
+    t.a_chunk = p->dz_block;
+    t.b_step = MTL__BLOCK;
+    t.b_block = padded * p->gates * MTL__BLOCK;
+    t.c = p->dx + row * p->dx_stride;
+    t.c_row = p->dx_stride;
+    t.c_block = MTL__BLOCK;
+    for (first = 0; first < runs; first += most) {
+        t.chunks = mtl__at_most(runs - first, most);
+        t.start = first || p->accumulate ? MTL__START_ADD : MTL__START_ZERO;
+        t.a = p->dz + row * p->dz_row + first * p->dz_block;
+        t.b = p->packed + first * run * MTL__BLOCK;
+        MTL__FN(mtl__multiply)(rows, p->inputs, 0, &t);
+    }
+}
+
 MTL__KERNEL void MTL__FN(mtl__product_backward)(const mtl__product_backward *p, size_t row_begin, size_t row_end)
 {
-    for (; row_begin < row_end; row_begin += MTL__ROWS) {
-        const size_t rows = mtl__at_most(row_end - row_begin, MTL__ROWS);
-#if MTL__PAIRS
-        if (p->pairs) {
-            MTL__FN(mtl__product_backward_pairs)(p, row_begin, rows);
-            continue;
-        }
-#endif
-        MTL__FN(mtl__product_backward_rows)(p, row_begin, rows);
-    }
+    for (; row_begin < row_end; row_begin += MTL__ROWS)
+        MTL__FN(mtl__product_backward_rows)(p, row_begin, mtl__at_most(row_end - row_begin, MTL__ROWS));
 }
 
 /* Row `row` of x, or of where `source` points; NULL: a row of zeros. */
