@@ -175,6 +175,7 @@ MTL_DEF const char *mtl_error_text(int code);
 /* ---- choices by name ---------------------------------------------------------------------------------------------- */
 
 enum { MTL_ISA_AUTO, MTL_ISA_SCALAR, MTL_ISA_SSE2, MTL_ISA_AVX2, MTL_ISA_AVX512, MTL_ISA_NEON, MTL_ISA_COUNT };
+enum { MTL_PRECISION_DEFAULT, MTL_PRECISION_F32, MTL_PRECISION_BF16 };                      /* default: float throughout */
 enum { MTL_CELL_DEFAULT, MTL_CELL_RNN, MTL_CELL_GRU, MTL_CELL_LSTM };                       /* default: LSTM */
 enum { MTL_ACTIVATION_DEFAULT, MTL_ACTIVATION_NONE, MTL_ACTIVATION_TANH, MTL_ACTIVATION_RELU, MTL_ACTIVATION_SIGMOID };
 enum { MTL_RESET_DEFAULT, MTL_RESET_AFTER, MTL_RESET_BEFORE };                              /* GRU; default: after, as PyTorch */
@@ -191,6 +192,7 @@ enum { MTL_SAMPLER_DEFAULT, MTL_SAMPLER_PROPORTIONAL, MTL_SAMPLER_ROUND_ROBIN, M
 /* Their names, for files, the command line and messages: X(value, name). The first row is the meaning of 0. */
 #define MTL_ISA_NAMES(X)        X(MTL_ISA_AUTO, "auto") X(MTL_ISA_SCALAR, "scalar") X(MTL_ISA_SSE2, "sse2") \
                                 X(MTL_ISA_AVX2, "avx2") X(MTL_ISA_AVX512, "avx512") X(MTL_ISA_NEON, "neon")
+#define MTL_PRECISION_NAMES(X)  X(MTL_PRECISION_F32, "f32") X(MTL_PRECISION_BF16, "bf16")
 #define MTL_CELL_NAMES(X)       X(MTL_CELL_RNN, "rnn") X(MTL_CELL_GRU, "gru") X(MTL_CELL_LSTM, "lstm")
 #define MTL_ACTIVATION_NAMES(X) X(MTL_ACTIVATION_NONE, "none") X(MTL_ACTIVATION_TANH, "tanh") X(MTL_ACTIVATION_RELU, "relu") \
                                 X(MTL_ACTIVATION_SIGMOID, "sigmoid")
@@ -331,7 +333,8 @@ typedef struct mtl_model_desc {
     X(CHOICE, isa,       MTL_ISA_AUTO, 0, 5, ISA, "instruction set of the kernels") \
     X(SIZE,   max_rows,  0, 0, 0, NONE, "most rows (steps of all sequences) in a batch; 0: memory grows on demand") \
     X(SIZE,   max_sequences, 0, 0, 0, NONE, "most sequences in a batch; 0: max_rows") \
-    X(SIZE,   max_steps, 0, 0, 0, NONE, "longest sequence; 0: max_rows")
+    X(SIZE,   max_steps, 0, 0, 0, NONE, "longest sequence; 0: max_rows") \
+    X(CHOICE, precision, MTL_PRECISION_F32, 1, 2, PRECISION, "of products in training; bf16 needs AVX512-BF16, else f32 is used")
 /* The caller's own job system: run job(context, i) for i = 0 .. count-1, on any threads in any order; return when all are done. */
 typedef void (*mtl_job)(void *context, size_t index);
 typedef struct mtl_scheduler {
@@ -541,6 +544,7 @@ struct mtl_parameters {
     mtl_real *block;
     struct mtl__matrix *matrices;           /* packed forms, a list: >>tensor */
     size_t packed_total, packed_t_total;    /* elements of all forward and all backward packings */
+    size_t pairs_total;                     /* words of both packings in bfloat16 */
     mtl_arena *arena;
 };
 /* An empty set in `arena`, which must outlive it. */
@@ -830,6 +834,9 @@ MTL_DEF int mtl_train_step(mtl_trainer *trainer, const mtl_batch *batches, size_
 /* Forward and backward only: gradients are left in mtl_trainer_gradients, weights unchanged. */
 MTL_DEF int mtl_train_gradients(mtl_trainer *trainer, const mtl_batch *batches, size_t count, mtl_step *step, mtl_error *err);
 MTL_DEF mtl_gradients *mtl_trainer_gradients(mtl_trainer *trainer);
+/* MTL_PRECISION_* that its products run in: F32, although the desc asked for BF16, where the processor, the chosen instruction set or
+   MTL_REAL has no bfloat16 products. */
+MTL_DEF int mtl_trainer_precision(const mtl_trainer *trainer);
 /* Exchanges the model's weights with their exponential average, for evaluation or at the end; call again to change back. */
 MTL_DEF int mtl_trainer_swap_average(mtl_trainer *trainer, mtl_error *err);
 /* Model and optimiser state in one file; and the optimiser state back into a new trainer of the loaded model: training goes on bit-exactly. */
@@ -2093,10 +2100,24 @@ static int mtl__cpu_supports(int isa)
     if (isa == MTL_ISA_AVX2) return (saved & avx_saved) == avx_saved;
     return isa == MTL_ISA_AVX512 && (extended.b & avx512) == avx512 && (saved & avx512_saved) == avx512_saved;
 }
+
+/* AVX512-BF16: products of bfloat16 pairs. */
+static int mtl__cpu_has_bf16(void)
+{
+    const unsigned bf16 = 1u << 5;                                      /* leaf 7, part 1, register a */
+    if (!mtl__cpu_supports(MTL_ISA_AVX512)) return 0;
+#ifdef MTL__AVX512_EMULATED
+    return bf16 != 0;
+#else
+    return mtl__cpuid(7, 0).a >= 1 && (mtl__cpuid(7, 1).a & bf16) != 0; /* part 0, register a: the last part there is */
+#endif
+}
 #elif defined(MTL__NEON)
 static int mtl__cpu_supports(int isa) { return isa == MTL_ISA_SCALAR || isa == MTL_ISA_NEON; }  /* every 64-bit ARM has NEON */
+static int mtl__cpu_has_bf16(void) { return 0; }
 #else
 static int mtl__cpu_supports(int isa) { return isa == MTL_ISA_SCALAR; }
+static int mtl__cpu_has_bf16(void) { return 0; }
 #endif
 
 /* How this thread rounds and treats numbers below 2^-126, which many processors compute a hundred times slower. While a job runs it
@@ -2562,6 +2583,13 @@ static void mtl__parallel_for(const mtl_scheduler *scheduler, size_t count, mtl_
        backward  [input block][block][gate][16 units][16 inputs]  B operand of  dx = dz . W
    Padding units and inputs of packed weights are zero.
 
+   Pairs. A product may run on bfloat16 numbers, which are the upper halves of floats. Its operands then are 32-bit *words* that hold
+   two of them, neighbours in k, the first in the lower half; a word stands where a real stands otherwise, and k counts words:
+       forward   [block][input/2][gate][16 units]                        words of inputs 2i, 2i+1; of an odd number the last with 0
+       backward  [input block][block][gate][8 pairs of units][16 inputs] words of units 2u, 2u+1
+   Weights are rounded (to nearest even) when they are packed, the left operand on its way into a product, by the kernel that
+   multiplies; sums, and all that is no product, stay float. `pairs` says so in what a kernel is given; rows x, h, dz are floats always.
+
    Who may be split among threads, and where, so that no bit of a result depends on it:
        product_forward, product_backward, softmax,
        cross_entropy, dropout                                ranges of rows that begin at multiples of MTL__ROWS
@@ -2584,6 +2612,7 @@ typedef struct mtl__product_forward {
     int exact;                                  /* 1 (only G = 1): columns past `units` are not written (z is a row-major matrix:
                                                    z_block = 16, z_row = its stride); 0: whole blocks are written */
     int accumulate;                             /* 1: add to what z holds (bias then is ignored) */
+    int pairs;                                  /* 1: multiply in bfloat16, `packed` holds pairs. The same in the structures below */
 } mtl__product_forward;
 
 /* dx = dz . W, or dx += ...   Work is split over rows. dz holds `gates` consecutive 16-groups per row and block. */
@@ -2594,6 +2623,7 @@ typedef struct mtl__product_backward {
     const mtl_real *packed;                     /* backward packing, gates in the order in which dz holds them */
     mtl_real *dx; size_t dx_stride;             /* [rows][I]: exactly I columns are written */
     int accumulate;
+    int pairs;
 } mtl__product_backward;
 
 /* dW[order[g]*H + u][i] (+)= sum over rows of dz[row][u][g] * x[row'][i].   Work is split over gate blocks (u/16) and
@@ -2609,6 +2639,7 @@ typedef struct mtl__product_weights {
     const int *order;                           /* [gates]: which gate of dW slot g is; NULL: its own number */
     mtl_real *dw;                               /* canonical [gates'*H][I], row stride exactly I */
     int accumulate;
+    int pairs;                                  /* 1: words of rows 2n, 2n+1, both operands rounded by the kernel */
 } mtl__product_weights;
 
 /* Rows in time: step t has rows[t] rows (never increasing), the first at packed row offset[t]; row offset[t]+b belongs to
@@ -2625,6 +2656,8 @@ typedef struct mtl__cell_pass {
     int reset_before;                           /* GRU: n = tanh(x + W (r*h)) instead of tanh(x + r*(W h + b)) */
     int reverse;                                /* walk t from its end to 0 */
     int keep;                                   /* training: leave in z, c and extra what backward needs */
+    int pairs;                                  /* 1: products in bfloat16, packed weights hold pairs */
+    mtl_real *words; size_t words_row;          /* pairs: [B][words_row] scratch by sequence; words_row = padded H / 2 times gates */
     size_t units;
     const mtl__steps *time;
     /* forward */
@@ -2719,6 +2752,11 @@ typedef struct mtl__update {
     double scale, limit, l2, l1, decay;         /* scale 1: as it is; limit, l2, l1, decay 0: none */
 } mtl__update;
 
+/* Kernels that are NULL in a table without pairs; the products there take no pairs either. */
+#define MTL__PAIRS_KERNEL_LIST(X) \
+    X(void, pack_pairs_forward, (size_t gates, size_t units, size_t inputs, const mtl_real *w, mtl_real *packed)) \
+    X(void, pack_pairs_backward, (size_t gates, size_t units, size_t inputs, const mtl_real *w, const int *order, mtl_real *packed))
+
 /* Every kernel of a table: return type, name, arguments. Row and block ranges are half open. */
 #define MTL__KERNEL_LIST(X) \
     X(void, pack_forward, (size_t gates, size_t units, size_t inputs, const mtl_real *w, mtl_real *packed)) \
@@ -2752,6 +2790,7 @@ typedef struct mtl__kernels {
     const char *name;
 #define MTL__KERNEL_FIELD(result, name, arguments) result (*name) arguments;
     MTL__KERNEL_LIST(MTL__KERNEL_FIELD)
+    MTL__PAIRS_KERNEL_LIST(MTL__KERNEL_FIELD)
 #undef MTL__KERNEL_FIELD
 } mtl__kernels;
 
@@ -2761,19 +2800,25 @@ MTL__INLINE size_t mtl__at_most(size_t n, size_t limit) { return n < limit ? n :
 
 enum {
     MTL__PANEL = 64,                            /* columns of dW that a unit of work of product_weights covers, as 4 blocks of 16 */
-    MTL__PANEL_ROWS = 256                       /* rows of x that are packed at a time: a panel of them is 64 KB */
+    MTL__PANEL_ROWS = 256,                      /* rows of x that are packed at a time: a panel of them is 64 KB */
+    MTL__PAIRS_DEPTH = 128                      /* words of k in one go, where the left operand of 96 rows is rounded to the stack: 48 KB */
 };
+
+/* Columns of a panel: of words it holds twice as many in the same memory. */
+MTL__INLINE size_t mtl__panel_width(const mtl__product_weights *p) { return p->pairs ? 2 * MTL__PANEL : MTL__PANEL; }
 
 /* Units of work of product_weights are numbered panel * blocks + block, so that a range of them packs each panel of x once. */
 MTL__INLINE size_t mtl__weight_units(const mtl__product_weights *p)
 {
-    return (p->inputs + MTL__PANEL - 1) / MTL__PANEL * ((p->units + MTL__BLOCK - 1) / MTL__BLOCK);
+    const size_t panel = mtl__panel_width(p);
+    return (p->inputs + panel - 1) / panel * ((p->units + MTL__BLOCK - 1) / MTL__BLOCK);
 }
 
-/* Reals of scratch that one call of product_weights needs. */
+/* Reals of scratch that one call of product_weights needs: a panel, and in pairs a block of dz in words. */
 MTL__INLINE size_t mtl__weight_scratch(const mtl__product_weights *p)
 {
-    return mtl__at_most(p->rows, MTL__PANEL_ROWS) * MTL__PANEL;
+    const size_t rows = mtl__at_most(p->rows, MTL__PANEL_ROWS);
+    return p->pairs ? (rows + 1) / 2 * (2 * MTL__PANEL + MTL__BLOCK) : rows * MTL__PANEL;
 }
 
 /* What stands in for states and gradients that are not there, with a stride of 0. */
@@ -2786,6 +2831,7 @@ enum { MTL__START_ZERO, MTL__START_ADD, MTL__START_BIAS };
 typedef struct mtl__tile {
     size_t chunks, length;
     const mtl_real *a; size_t a_row, a_chunk;   /* element (row, k) of a run: a[row*a_row + k], or transposed a[k*a_row + row] */
+    int pairs; size_t a_step;                   /* pairs: elements of a and b are words, element (row, k) is a[row*a_row + k*a_step] */
     const mtl_real *b; size_t b_block, b_step;  /* element (k, column block s, j): b[k*b_step + s*b_block + j] */
     mtl_real *c; size_t c_row, c_block;         /* element (row, column block s, j): c[row*c_row + s*c_block + j] */
     const mtl_real *bias;                       /* [column block][16] for START_BIAS */
@@ -3025,6 +3071,12 @@ MTL__INLINE void mtl__dropout_row(const mtl__dropout *p, size_t row, uint32_t wo
 #  define MTL__HIDE(value) ((void)(value))
 #  define MTL__HIDE_512(value) ((void)(value))
 #endif
+/* What a whole number or a pointer is made of is forgotten here: no address is computed ahead and carried through a loop. */
+#if defined(__GNUC__) && !defined(__TINYC__)
+#  define MTL__FORGET(value) __asm__("" : "+r"(value))
+#else
+#  define MTL__FORGET(value) ((void)(value))
+#endif
 #if defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__
 #  define MTL__KEEP_NAN(y, x) mtl__keep_nan(y, x)
 #else
@@ -3092,6 +3144,9 @@ MTL__INLINE void mtl__dropout_row(const mtl__dropout *p, size_t row, uint32_t wo
 #define mtl__add_squares     MTL__FN(mtl__add_squares)
 #define mtl__lanes_sum       MTL__FN(mtl__lanes_sum)
 #define mtl__lanes_max       MTL__FN(mtl__lanes_max)
+#define mtl__dot_pairs       MTL__FN(mtl__dot_pairs)
+#define mtl__pairs_along     MTL__FN(mtl__pairs_along)
+#define mtl__pairs_across    MTL__FN(mtl__pairs_across)
 
 /* ---- vectors: what differs between instruction sets -------------------------------------------------------------------
    all(x)                  x in every lane                load_some, store_some   the first n lanes, the others are 0
@@ -3105,6 +3160,9 @@ MTL__INLINE void mtl__dropout_row(const mtl__dropout *p, size_t row, uint32_t wo
    where_not_below(w, limit, y)    y where w >> 8 >= limit, else 0
    add_squares(x, sums)    sums[lane] += x*x in double    TILE_SUMS               accumulators of the largest tile
    min(a, x), max(a, x): NaN in the second operand wins (unless a compiler swaps them, as -ffast-math allows).
+   Where MTL__PAIRS is 1, words of two bfloat16 (see the head of this section; subnormal numbers may count as zero):
+   pairs_along(x, y)       words of neighbours, of 2 LANES reals in order (x, then y)       pairs_across(x, y)   words of x[i], y[i]
+   dot_pairs(a, b, c)      c + a1*b1 + a0*b0, upper halves first, each sum rounded to float
 
    whole without an instruction for it: adding 1.5 * 2^23 + 127 leaves n + 127 in the lowest bits of the sum; shifted into the
    exponent's place, it is 2^n.                                                                                                */
@@ -3224,6 +3282,17 @@ MTL__VECTOR void mtl__add_squares(mtl__vec x, double *sums)
 }
 MTL__VECTOR float mtl__lanes_sum(mtl__vec x) { return _mm512_reduce_add_ps(x); }
 MTL__VECTOR float mtl__lanes_max(mtl__vec x) { return _mm512_reduce_max_ps(x); }
+#if MTL__BF16_COMPILER
+#define MTL__PAIRS 1
+MTL__VECTOR mtl__vec mtl__dot_pairs(mtl__vec a, mtl__vec b, mtl__vec c) { return _mm512_dpbf16_ps(c, (__m512bh)a, (__m512bh)b); }
+MTL__VECTOR mtl__vec mtl__pairs_along(mtl__vec x, mtl__vec y) { return (__m512)_mm512_cvtne2ps_pbh(y, x); }
+MTL__VECTOR mtl__vec mtl__pairs_across(mtl__vec x, mtl__vec y)
+{
+    const __m512i zip = _mm512_setr_epi32(0x100000, 0x110001, 0x120002, 0x130003, 0x140004, 0x150005, 0x160006, 0x170007,
+                                          0x180008, 0x190009, 0x1a000a, 0x1b000b, 0x1c000c, 0x1d000d, 0x1e000e, 0x1f000f);
+    return _mm512_castsi512_ps(_mm512_permutexvar_epi16(zip, (__m512i)_mm512_cvtne2ps_pbh(y, x)));
+}
+#endif
 
 #elif MTL__STAMP == 3   /* AVX2 with FMA: 16 registers of 8 */
 #define MTL__LANES 8
@@ -3568,6 +3637,26 @@ MTL__VECTOR mtl__vec mtl__hidden(mtl__vec x)
     MTL__HIDE(x);
     return x;
 }
+#ifdef MTL__BF16_REFERENCE      /* what AVX512-BF16 does, for tests to compare with: see >>dispatch */
+#define MTL__PAIRS 1
+MTL__VECTOR uint32_t MTL__FN(mtl__upper_half)(float x)      /* the nearest bfloat16, of two the even one; NaN stays NaN */
+{
+    const uint32_t bits = MTL__FN(mtl__bits)(x);
+    return (bits & 0x7fffffffu) > 0x7f800000u ? (bits | 0x400000u) & 0xffff0000u
+                                              : (bits + 0x7fffu + (bits >> 16 & 1)) & 0xffff0000u;
+}
+MTL__VECTOR mtl__vec mtl__pairs_across(mtl__vec x, mtl__vec y)
+{
+    return MTL__FN(mtl__from_bits)(MTL__FN(mtl__upper_half)(x) >> 16 | MTL__FN(mtl__upper_half)(y));
+}
+MTL__VECTOR mtl__vec mtl__pairs_along(mtl__vec x, mtl__vec y) { return mtl__pairs_across(x, y); }
+MTL__VECTOR mtl__vec mtl__dot_pairs(mtl__vec a, mtl__vec b, mtl__vec c)
+{
+    const uint32_t x = MTL__FN(mtl__bits)(a), y = MTL__FN(mtl__bits)(b);
+    c = mtl__hidden(c + MTL__FN(mtl__from_bits)(x & 0xffff0000u) * MTL__FN(mtl__from_bits)(y & 0xffff0000u));
+    return c + MTL__FN(mtl__from_bits)(x << 16) * MTL__FN(mtl__from_bits)(y << 16);
+}
+#endif
 #endif
 MTL__VECTOR void mtl__transpose(const mtl_real *from, size_t from_stride, mtl_real *to, size_t to_stride)
 {
@@ -3586,6 +3675,9 @@ MTL__VECTOR mtl_real mtl__lanes_sum(mtl__vec x) { return x; }
 MTL__VECTOR mtl_real mtl__lanes_max(mtl__vec x) { return x; }
 #endif
 
+#ifndef MTL__PAIRS
+#  define MTL__PAIRS 0
+#endif
 #define MTL__PARTS (MTL__BLOCK / MTL__LANES)
 #undef MTL__UNROLLED
 #if MTL__LANES > 1
@@ -4038,7 +4130,7 @@ MTL__KERNEL void MTL__FN(mtl__dropout)(const mtl__dropout *d, size_t row_begin, 
    Both directions of the layouts at the head of this section. Bound: memory (each element is read and written once). */
 
 /* to[column][row] = from[row][column] for 16 x 16 */
-MTL__VECTOR void MTL__FN(mtl__transpose_block)(const mtl_real *from, size_t from_stride, mtl_real *to, size_t to_stride)
+MTL__KERNEL void MTL__FN(mtl__transpose_block)(const mtl_real *from, size_t from_stride, mtl_real *to, size_t to_stride)
 {
     size_t row, column;
     for (row = 0; row < MTL__BLOCK; row += MTL__LANES)
@@ -4086,34 +4178,116 @@ MTL__KERNEL void MTL__FN(mtl__pack_backward)(size_t gates, size_t units, size_t 
     }
 }
 
+#if MTL__PAIRS
+/* n neighbouring reals to (n+1)/2 words; of an odd number the last with 0. */
+MTL__KERNEL void MTL__FN(mtl__round_row)(size_t n, const mtl_real *x, mtl_real *words)
+{
+    size_t i;
+    for (i = 0; i + 2 * MTL__LANES <= n; i += 2 * MTL__LANES)
+        mtl__store(words + i / 2, mtl__pairs_along(mtl__load(x + i), mtl__load(x + i + MTL__LANES)));
+    if (i < n) {
+        const size_t low = mtl__at_most(n - i, MTL__LANES), high = n - i - low;
+        const mtl__vec y = high ? mtl__load_some(x + i + low, high) : mtl__all(0);
+        mtl__store_some(words + i / 2, mtl__pairs_along(mtl__load_some(x + i, low), y), (low + high + 1) / 2);
+    }
+}
+
+/* Two rows of `width` reals, at most 16, to 16 words; either row may be NULL, a row of zeros. */
+MTL__VECTOR void MTL__FN(mtl__round_rows)(size_t width, const mtl_real *x, const mtl_real *y, mtl_real *words)
+{
+    size_t part;
+    MTL__UNROLLED
+    for (part = 0; part < MTL__BLOCK; part += MTL__LANES) {
+        const size_t n = width < part ? 0 : mtl__at_most(width - part, MTL__LANES);
+        const mtl__vec zero = mtl__all(0);
+        if (n == MTL__LANES && x && y) mtl__store(words + part, mtl__pairs_across(mtl__load(x + part), mtl__load(y + part)));
+        else
+            mtl__store(words + part, mtl__pairs_across(x && n ? mtl__load_some(x + part, n) : zero,
+                                                       y && n ? mtl__load_some(y + part, n) : zero));
+    }
+}
+
+/* W [gates*units][inputs] to words [block][input/2][gate][16 units]: rows are rounded, then words change places as reals do. */
+MTL__KERNEL void MTL__FN(mtl__pack_pairs_forward)(size_t gates, size_t units, size_t inputs, const mtl_real *w, mtl_real *packed)
+{
+    MTL__ALIGN64 mtl_real rows[MTL__BLOCK * MTL__BLOCK], columns[MTL__BLOCK * MTL__BLOCK];
+    const size_t step = gates * MTL__BLOCK, words = (inputs + 1) / 2;
+    size_t first, gate, word, i;
+    for (first = 0; first < units; first += MTL__BLOCK, packed += words * step)
+        for (gate = 0; gate < gates; gate++)
+            for (word = 0; word < words; word += MTL__BLOCK) {
+                const mtl_real *from = w + (gate * units + first) * inputs + 2 * word;
+                const size_t here = mtl__at_most(units - first, MTL__BLOCK);
+                if (here < MTL__BLOCK) memset(rows, 0, sizeof rows);
+                for (i = 0; i < here; i++)
+                    MTL__FN(mtl__round_row)(mtl__at_most(inputs - 2 * word, 2 * MTL__BLOCK), from + i * inputs, rows + i * MTL__BLOCK);
+                MTL__FN(mtl__transpose_block)(rows, MTL__BLOCK, columns, MTL__BLOCK);
+                for (i = 0; i < MTL__BLOCK && word + i < words; i++)
+                    memcpy(packed + (word + i) * step + gate * MTL__BLOCK, columns + i * MTL__BLOCK, MTL__BLOCK * sizeof *packed);
+            }
+}
+
+/* W [gates'*units][inputs] to words [input block][block][gate][8 pairs of units][16 inputs]; order as in pack_backward. */
+MTL__KERNEL void MTL__FN(mtl__pack_pairs_backward)(size_t gates, size_t units, size_t inputs, const mtl_real *w, const int *order,
+                                                   mtl_real *packed)
+{
+    size_t column, first, gate, u;
+    for (column = 0; column < inputs; column += MTL__BLOCK)
+        for (first = 0; first < units; first += MTL__BLOCK)
+            for (gate = 0; gate < gates; gate++) {
+                const mtl_real *from = w + (order ? (size_t)order[gate] : gate) * units * inputs + column;
+                for (u = first; u < first + MTL__BLOCK; u += 2, packed += MTL__BLOCK)
+                    MTL__FN(mtl__round_rows)(mtl__at_most(inputs - column, MTL__BLOCK), u < units ? from + u * inputs : NULL,
+                                             u + 1 < units ? from + (u + 1) * inputs : NULL, packed);
+            }
+}
+#endif
+
 /* ---- products ---------------------------------------------------------------------------------------------------------
    One multiply-add loop serves all: a tile of a few rows by a few blocks of 16 columns, whose sums stay in registers while
    k runs. Per step of k it loads the blocks' vectors of b once and each row's element of a once, so a tile of 6 x 4 vectors does
    24 multiply-adds for 4 loads and 6 broadcasts. Bound: multiply-adds; with few rows, reading b. */
 
-/* rows, blocks and transposed are constants where this is inlined. Few sums cannot cover the latency of a multiply-add, so then
-   `split` neighbouring steps of k get sums of their own, added at the end. */
-MTL__VECTOR void MTL__FN(mtl__tile_sum)(const size_t rows, const size_t blocks, const int transposed, const mtl__tile *t)
+/* c + a*b, or of pairs. */
+MTL__VECTOR mtl__vec MTL__FN(mtl__accumulate)(const int pairs, mtl__vec a, mtl__vec b, mtl__vec c)
+{
+#if MTL__PAIRS
+    if (pairs) return mtl__dot_pairs(a, b, c);
+#else
+    (void)pairs;
+#endif
+    return mtl__muladd(a, b, c);
+}
+
+/* rows, blocks, transposed and pairs are constants where this is inlined. Few sums cannot cover the latency of a multiply-add, so then
+   `split` neighbouring steps of k get sums of their own, added at the end. Transposed tiles of 16 units have sums enough, and pairs are
+   for large batches: neither is split, for the sake of size. */
+MTL__VECTOR void MTL__FN(mtl__tile_sum)(const size_t rows, const size_t blocks, const int transposed, const int pairs,
+                                        const mtl__tile *t)
 {
     const size_t width = blocks * MTL__PARTS, sums = rows * width;
-    const size_t split = MTL__LANES == 1 || sums >= 8 ? 1 : sums >= 4 ? 2 : sums >= 2 ? 4 : 8;
-    const size_t a_row = t->a_row, a_step = transposed ? t->a_row : 1, b_block = t->b_block, b_step = t->b_step,
+    const size_t split = MTL__LANES == 1 || transposed || pairs || sums >= 8 ? 1 : sums >= 4 ? 2 : sums >= 2 ? 4 : 8;
+    const size_t a_row = t->a_row, a_step = pairs ? t->a_step : transposed ? t->a_row : 1, b_block = t->b_block, b_step = t->b_step,
                  length = t->length;
     const int add = t->start == MTL__START_ADD, bias = t->start == MTL__START_BIAS;
     const mtl_real *from = add ? t->c : bias ? t->bias : mtl__zeros, *b = t->b;
-    const size_t from_row = add ? t->c_row : 0, from_block = add ? t->c_block : bias ? (size_t)MTL__BLOCK : 0;
+    size_t from_row = add ? t->c_row : 0, from_block = add ? t->c_block : bias ? (size_t)MTL__BLOCK : 0;
+    size_t c_row, c_block;
+    mtl_real *c;
     mtl__vec sum[MTL__TILE_SUMS];
     size_t chunk, k, row, v, s;
-#define MTL__A(row, s) (transposed ? a[(s) * a_row + (row)] : (row) < 3 ? a[(row) * a_row + (s)] \
-                       : (row) < 6 ? a3[((row) - 3) * a_row + (s)] : a6[((row) - 6) * a_row + (s)])
+#define MTL__A(row, s) (transposed ? a[(s) * a_row + (row)] : (row) < 3 ? a[(row) * a_row + (s) * a_step] \
+                       : (row) < 6 ? a3[((row) - 3) * a_row + (s) * a_step] : a6[((row) - 6) * a_row + (s) * a_step])
 #define MTL__B(base, v) ((base) + (v) / MTL__PARTS * b_block + (v) % MTL__PARTS * MTL__LANES)
-#define MTL__C(row, v) (t->c + (row) * t->c_row + (v) / MTL__PARTS * t->c_block + (v) % MTL__PARTS * MTL__LANES)
 
+    MTL__FORGET(from);                                  /* one way for all three starts */
+    MTL__FORGET(from_row);
+    MTL__FORGET(from_block);
     MTL__UNROLLED
-    for (row = 0; row < rows; row++) {
+    for (row = 0; row < rows; row++, from += from_row) {
         MTL__UNROLLED
         for (v = 0; v < width; v++)
-            sum[row * width + v] = mtl__load(from + row * from_row + v / MTL__PARTS * from_block + v % MTL__PARTS * MTL__LANES);
+            sum[row * width + v] = mtl__load(from + v / MTL__PARTS * from_block + v % MTL__PARTS * MTL__LANES);
     }
     MTL__UNROLLED
     for (v = sums; v < split * sums; v++) sum[v] = mtl__all(0);
@@ -4131,7 +4305,8 @@ MTL__VECTOR void MTL__FN(mtl__tile_sum)(const size_t rows, const size_t blocks, 
                         MTL__UNROLLED
                         for (v = 0; v < width; v++)
                             sum[(s * rows + row) * width + v] =
-                                mtl__muladd(x, mtl__load(MTL__B(b + s * b_step, v)), sum[(s * rows + row) * width + v]);
+                                MTL__FN(mtl__accumulate)(pairs, x, mtl__load(MTL__B(b + s * b_step, v)),
+                                                         sum[(s * rows + row) * width + v]);
                     }
                 }
             }
@@ -4142,8 +4317,9 @@ MTL__VECTOR void MTL__FN(mtl__tile_sum)(const size_t rows, const size_t blocks, 
                 const mtl__vec x = mtl__all(MTL__A(row, 0));
                 MTL__UNROLLED
                 for (v = 0; v < width; v++)
-                    sum[row * width + v] = mtl__muladd(
-                        x, mtl__load(v / MTL__PARTS < 2 ? MTL__B(b, v) : MTL__B(b2, v - 2 * MTL__PARTS)), sum[row * width + v]);
+                    sum[row * width + v] = MTL__FN(mtl__accumulate)(
+                        pairs, x, mtl__load(v / MTL__PARTS < 2 ? MTL__B(b, v) : MTL__B(b2, v - 2 * MTL__PARTS)),
+                        sum[row * width + v]);
             }
         }
     }
@@ -4152,33 +4328,58 @@ MTL__VECTOR void MTL__FN(mtl__tile_sum)(const size_t rows, const size_t blocks, 
         MTL__UNROLLED
         for (v = 0; v < sums; v++) sum[v] = mtl__add(sum[v], sum[s * sums + v]);
     }
+    c = t->c;                                           /* copies: to the compiler, a store of a vector may change *t */
+    c_row = t->c_row;
+    c_block = t->c_block;
+    MTL__FORGET(c);
+    MTL__FORGET(c_row);
+    MTL__FORGET(c_block);
     MTL__UNROLLED
-    for (row = 0; row < rows; row++) {
+    for (row = 0; row < rows; row++, c += c_row) {
         MTL__UNROLLED
-        for (v = 0; v < width; v++) mtl__store(MTL__C(row, v), sum[row * width + v]);
+        for (v = 0; v < width; v++)
+            mtl__store(c + v / MTL__PARTS * c_block + v % MTL__PARTS * MTL__LANES, sum[row * width + v]);
     }
 #undef MTL__A
 #undef MTL__B
-#undef MTL__C
 }
 
 /* The shapes that fit the registers: at most TILE_SUMS vectors, at most 8 rows and 4 blocks. */
 #define MTL__TILE_FITS(rows, blocks) ((rows) <= MTL__TILE_ROWS(blocks) && (rows) * (blocks) * MTL__PARTS <= MTL__TILE_SUMS)
-#define MTL__TILE_CASE(rows, blocks, transposed) \
-    case (rows) * 4 + (blocks): if (MTL__TILE_FITS(rows, blocks)) MTL__FN(mtl__tile_sum)(rows, blocks, transposed, t); break;
-#define MTL__TILE_CASES(rows, transposed) \
-    MTL__TILE_CASE(rows, 1, transposed) MTL__TILE_CASE(rows, 2, transposed) \
-    MTL__TILE_CASE(rows, 3, transposed) MTL__TILE_CASE(rows, 4, transposed)
-#define MTL__TILE_SWITCH(rows, blocks, transposed) \
-    switch ((rows) * 4 + (blocks)) { \
-    MTL__TILE_CASES(1, transposed) MTL__TILE_CASES(2, transposed) MTL__TILE_CASES(3, transposed) MTL__TILE_CASES(4, transposed) \
-    MTL__TILE_CASES(5, transposed) MTL__TILE_CASES(6, transposed) MTL__TILE_CASES(7, transposed) MTL__TILE_CASES(8, transposed) \
-    default: MTL__ASSERT(0); \
+#define MTL__TILE_CASE(rows, blocks, transposed, pairs) \
+    case (rows) * 4 + (blocks): if (MTL__TILE_FITS(rows, blocks)) MTL__FN(mtl__tile_sum)(rows, blocks, transposed, pairs, t); break;
+#define MTL__TILE_CASES(rows, transposed, pairs) \
+    MTL__TILE_CASE(rows, 1, transposed, pairs) MTL__TILE_CASE(rows, 2, transposed, pairs) \
+    MTL__TILE_CASE(rows, 3, transposed, pairs) MTL__TILE_CASE(rows, 4, transposed, pairs)
+#define MTL__TILE_KERNEL(name, transposed, pairs) \
+    MTL__KERNEL void MTL__FN(name)(size_t rows, size_t blocks, const mtl__tile *t) \
+    { \
+        switch (rows * 4 + blocks) { \
+        MTL__TILE_CASES(1, transposed, pairs) MTL__TILE_CASES(2, transposed, pairs) \
+        MTL__TILE_CASES(3, transposed, pairs) MTL__TILE_CASES(4, transposed, pairs) \
+        MTL__TILE_CASES(5, transposed, pairs) MTL__TILE_CASES(6, transposed, pairs) \
+        MTL__TILE_CASES(7, transposed, pairs) MTL__TILE_CASES(8, transposed, pairs) \
+        default: MTL__ASSERT(0); \
+        } \
     }
+MTL__TILE_KERNEL(mtl__tile_plain, 0, 0)
+MTL__TILE_KERNEL(mtl__tile_transposed, 1, 0)
+#if MTL__PAIRS
+MTL__TILE_KERNEL(mtl__tile_pairs, 0, 1)
+#endif
 
-MTL__KERNEL void MTL__FN(mtl__tile_plain)(size_t rows, size_t blocks,
-                                          const mtl__tile *t){MTL__TILE_SWITCH(rows, blocks, 0)} MTL__KERNEL
-    void MTL__FN(mtl__tile_transposed)(size_t rows, size_t blocks, const mtl__tile *t){MTL__TILE_SWITCH(rows, blocks, 1)}
+/* A tile that fits the registers. */
+MTL__VECTOR void MTL__FN(mtl__tile_held)(size_t rows, size_t blocks, int transposed, const mtl__tile *t)
+{
+#if MTL__PAIRS
+    if (t->pairs) {
+        MTL__FN(mtl__tile_pairs)(rows, blocks, t);
+        return;
+    }
+#endif
+    if (transposed) MTL__FN(mtl__tile_transposed)(rows, blocks, t);
+    else MTL__FN(mtl__tile_plain)(rows, blocks, t);
+}
 
 /* A tile of any shape: as many blocks at a time as the registers hold. */
 MTL__VECTOR void MTL__FN(mtl__tile)(size_t rows, size_t blocks, int transposed, const mtl__tile *whole)
@@ -4186,15 +4387,13 @@ MTL__VECTOR void MTL__FN(mtl__tile)(size_t rows, size_t blocks, int transposed, 
     const size_t held = MTL__TILE_SUMS / (rows * MTL__PARTS);
     mtl__tile t;
     if (held >= blocks) {
-        if (transposed) MTL__FN(mtl__tile_transposed)(rows, blocks, whole);
-        else MTL__FN(mtl__tile_plain)(rows, blocks, whole);
+        MTL__FN(mtl__tile_held)(rows, blocks, transposed, whole);
         return;
     }
     t = *whole;
     while (blocks) {
         const size_t here = held < 1 ? 1 : held < blocks ? held : blocks;
-        if (transposed) MTL__FN(mtl__tile_transposed)(rows, here, &t);
-        else MTL__FN(mtl__tile_plain)(rows, here, &t);
+        MTL__FN(mtl__tile_held)(rows, here, transposed, &t);
         t.b += here * t.b_block;
         t.c += here * t.c_block;
         if (t.bias) t.bias += here * MTL__BLOCK;
@@ -4250,38 +4449,76 @@ MTL__KERNEL void MTL__FN(mtl__multiply)(size_t rows, size_t columns, int transpo
 /* Steps of k in one go: a tile's rows of a stay in L1, a block of b in L2. */
 #define MTL__DEPTH 512
 
-/* z = x . W^T + bias, for rows [row_begin, row_end): see mtl__product_forward. x is read as it is, W packed. MTL__ROWS rows pass
-   through one block of W after the other. Bound: multiply-adds. */
-MTL__KERNEL void MTL__FN(mtl__product_forward_rows)(const mtl__product_forward *p, size_t row, size_t rows)
+/* The part of z = x . W^T + bias that k = [first, first + length) gives, of `inputs` in all, for rows from `row` on. t holds the left
+   operand and its length; W is packed. The rows pass through one block of W after the other. */
+MTL__KERNEL void MTL__FN(mtl__product_forward_part)(const mtl__product_forward *p, size_t row, size_t rows, size_t first,
+                                                    size_t inputs, const mtl__tile *left)
 {
     const size_t step = p->gates * MTL__BLOCK, blocks = (p->units + MTL__BLOCK - 1) / MTL__BLOCK;
-    size_t first, block;
+    size_t block;
+    mtl__tile t = *left;
+    t.chunks = 1;
+    t.start = first || p->accumulate ? MTL__START_ADD : p->bias ? MTL__START_BIAS : MTL__START_ZERO;
+    t.b = p->packed + first * step;
+    t.b_step = step;
+    t.c = p->z + row * p->z_row;
+    t.c_row = p->z_row;
+    t.bias = t.start == MTL__START_BIAS ? p->bias : NULL;
+    if (p->gates == 1) {                                /* column blocks are blocks of units */
+        t.b_block = inputs * MTL__BLOCK;
+        t.c_block = p->z_block;
+        MTL__FN(mtl__multiply)(rows, p->exact ? p->units : blocks * MTL__BLOCK, 0, &t);
+        return;
+    }
+    t.b_block = t.c_block = MTL__BLOCK;                 /* column blocks are gates of one block */
+    for (block = 0; block < blocks; block++) {
+        MTL__FN(mtl__multiply)(rows, step, 0, &t);
+        t.b += inputs * step;
+        t.c += p->z_block;
+        if (t.bias) t.bias += step;
+    }
+}
+
+#if MTL__PAIRS
+/* In pairs: x is rounded first, once for all units. */
+MTL__KERNEL void MTL__FN(mtl__product_forward_pairs)(const mtl__product_forward *p, size_t row, size_t rows)
+{
+    MTL__ALIGN64 mtl_real words[MTL__ROWS * MTL__PAIRS_DEPTH];
+    const size_t inputs = (p->inputs + 1) / 2;
+    size_t first, i;
     mtl__tile t;
     memset(&t, 0, sizeof t);
-    t.chunks = 1;
+    t.pairs = 1;
+    t.a = words;
+    t.a_row = MTL__PAIRS_DEPTH;
+    t.a_step = 1;
+    for (first = 0; first < inputs || first == 0; first += MTL__PAIRS_DEPTH) {
+        const size_t reals = mtl__at_most(p->inputs - 2 * first, 2 * MTL__PAIRS_DEPTH);
+        for (i = 0; i < rows; i++)
+            MTL__FN(mtl__round_row)(reals, p->x + (row + i) * p->x_stride + 2 * first, words + i * MTL__PAIRS_DEPTH);
+        t.length = (reals + 1) / 2;
+        MTL__FN(mtl__product_forward_part)(p, row, rows, first, inputs, &t);
+    }
+}
+#endif
+
+/* z = x . W^T + bias, for rows from `row` on, at most MTL__ROWS: see mtl__product_forward. x is read as it is. Bound: multiply-adds. */
+MTL__KERNEL void MTL__FN(mtl__product_forward_rows)(const mtl__product_forward *p, size_t row, size_t rows)
+{
+    size_t first;
+    mtl__tile t;
+#if MTL__PAIRS
+    if (p->pairs) {
+        MTL__FN(mtl__product_forward_pairs)(p, row, rows);
+        return;
+    }
+#endif
+    memset(&t, 0, sizeof t);
     t.a_row = p->x_stride;
-    t.b_step = step;
-    t.c_row = p->z_row;
     for (first = 0; first < p->inputs || first == 0; first += MTL__DEPTH) {
         t.length = mtl__at_most(p->inputs - first, MTL__DEPTH);
-        t.start = first || p->accumulate ? MTL__START_ADD : p->bias ? MTL__START_BIAS : MTL__START_ZERO;
         t.a = p->x + row * p->x_stride + first;
-        t.b = p->packed + first * step;
-        t.c = p->z + row * p->z_row;
-        t.bias = t.start == MTL__START_BIAS ? p->bias : NULL;
-        if (p->gates == 1) {                            /* column blocks are blocks of units */
-            t.b_block = p->inputs * MTL__BLOCK;
-            t.c_block = p->z_block;
-            MTL__FN(mtl__multiply)(rows, p->exact ? p->units : blocks * MTL__BLOCK, 0, &t);
-            continue;
-        }
-        t.b_block = t.c_block = MTL__BLOCK;             /* column blocks are gates of one block */
-        for (block = 0; block < blocks; block++) {
-            MTL__FN(mtl__multiply)(rows, step, 0, &t);
-            t.b += p->inputs * step;
-            t.c += p->z_block;
-            if (t.bias) t.bias += step;
-        }
+        MTL__FN(mtl__product_forward_part)(p, row, rows, first, p->inputs, &t);
     }
 }
 
@@ -4290,6 +4527,54 @@ MTL__KERNEL void MTL__FN(mtl__product_forward)(const mtl__product_forward *p, si
     for (; row_begin < row_end; row_begin += MTL__ROWS)
         MTL__FN(mtl__product_forward_rows)(p, row_begin, mtl__at_most(row_end - row_begin, MTL__ROWS));
 }
+
+#if MTL__PAIRS
+/* `rows` rows of dz to words, each row one run: `blocks` blocks of `width` reals that lie dz_block apart. */
+MTL__KERNEL void MTL__FN(mtl__round_blocks)(size_t rows, size_t blocks, size_t width, const mtl_real *dz, size_t dz_row,
+                                            size_t dz_block, mtl_real *words, size_t words_row)
+{
+    size_t row, block;
+    for (row = 0; row < rows; row++)
+        for (block = 0; block < blocks; block++)
+            MTL__FN(mtl__round_row)(width, dz + row * dz_row + block * dz_block, words + row * words_row + block * (width / 2));
+}
+
+/* In pairs: as many blocks at a time as MTL__PAIRS_DEPTH words hold are rounded, once for all inputs. */
+MTL__KERNEL void MTL__FN(mtl__product_backward_pairs)(const mtl__product_backward *p, size_t row, size_t rows)
+{
+    MTL__ALIGN64 mtl_real words[MTL__ROWS * MTL__PAIRS_DEPTH];
+    const size_t blocks = (p->units + MTL__BLOCK - 1) / MTL__BLOCK, block_words = p->gates * MTL__BLOCK / 2;
+    const size_t most = MTL__PAIRS_DEPTH / block_words;
+    size_t first;
+    mtl__tile t;
+    memset(&t, 0, sizeof t);
+    t.pairs = 1;
+    t.chunks = 1;
+    t.a = words;
+    t.a_row = MTL__PAIRS_DEPTH;
+    t.a_step = 1;
+    t.b_step = MTL__BLOCK;
+    t.b_block = blocks * block_words * MTL__BLOCK;
+    t.c = p->dx + row * p->dx_stride;
+    t.c_row = p->dx_stride;
+    t.c_block = MTL__BLOCK;
+    for (first = 0; first < blocks; first += most) {
+        const size_t here = mtl__at_most(blocks - first, most), unit = first * MTL__BLOCK;
+        if (p->exact) {                                 /* row-major dz: one run, of which no more than `units` are read */
+            const size_t reals = mtl__at_most(p->units - unit, here * MTL__BLOCK);
+            MTL__FN(mtl__round_blocks)(rows, 1, reals, p->dz + row * p->dz_row + unit, p->dz_row, 0, words, t.a_row);
+            t.length = (reals + 1) / 2;
+        } else {
+            const mtl_real *dz = p->dz + row * p->dz_row + first * p->dz_block;
+            MTL__FN(mtl__round_blocks)(rows, here, p->gates * MTL__BLOCK, dz, p->dz_row, p->dz_block, words, t.a_row);
+            t.length = here * block_words;
+        }
+        t.start = first || p->accumulate ? MTL__START_ADD : MTL__START_ZERO;
+        t.b = p->packed + first * block_words * MTL__BLOCK;
+        MTL__FN(mtl__multiply)(rows, p->inputs, 0, &t);
+    }
+}
+#endif
 
 /* dx = dz . W, for rows [row_begin, row_end): see mtl__product_backward. k runs through the gate groups of a block, then the next
    block; row-major dz is one run. Bound: multiply-adds. */
@@ -4301,6 +4586,12 @@ MTL__KERNEL void MTL__FN(mtl__product_backward_rows)(const mtl__product_backward
     const size_t most = run < MTL__DEPTH ? MTL__DEPTH / run : 1;
     size_t first;
     mtl__tile t;
+#if MTL__PAIRS
+    if (p->pairs) {
+        MTL__FN(mtl__product_backward_pairs)(p, row, rows);
+        return;
+    }
+#endif
     memset(&t, 0, sizeof t);
     t.length = run;
     t.a_row = p->dz_row;
@@ -4325,15 +4616,21 @@ MTL__KERNEL void MTL__FN(mtl__product_backward)(const mtl__product_backward *p, 
         MTL__FN(mtl__product_backward_rows)(p, row_begin, mtl__at_most(row_end - row_begin, MTL__ROWS));
 }
 
-/* Columns [column, column + width) of rows [first, first + rows) of x (or of where `source` points) as [block][row][16], zero-padded:
-   contiguous in the order in which the product reads them, however wide x is. */
+/* Row `row` of x, or of where `source` points; NULL: a row of zeros. */
+MTL__VECTOR const mtl_real *MTL__FN(mtl__panel_row)(const mtl__product_weights *p, size_t row)
+{
+    const int source = p->source ? p->source[row] : (int)row;
+    return source >= 0 ? p->x + (size_t)source * p->x_stride : p->x0 ? p->x0 + (size_t)~source * p->x0_stride : NULL;
+}
+
+/* Columns [column, column + width) of rows [first, first + rows) as [block][row][16], zero-padded: contiguous in the order in which
+   the product reads them, however wide x is. */
 MTL__KERNEL void MTL__FN(mtl__pack_panel)(const mtl__product_weights *p, size_t first, size_t rows, size_t column, size_t width,
                                           mtl_real *panel)
 {
     size_t row, block, part;
     for (row = 0; row < rows; row++) {
-        const int source = p->source ? p->source[first + row] : (int)(first + row);
-        const mtl_real *x = source >= 0 ? p->x + (size_t)source * p->x_stride : p->x0 ? p->x0 + (size_t)~source * p->x0_stride : NULL;
+        const mtl_real *x = MTL__FN(mtl__panel_row)(p, first + row);
         for (block = 0; block < width; block += MTL__BLOCK) {
             mtl_real *to = panel + (block * rows + row * MTL__BLOCK);
             if (!x || width - block < MTL__BLOCK) {
@@ -4347,34 +4644,75 @@ MTL__KERNEL void MTL__FN(mtl__pack_panel)(const mtl__product_weights *p, size_t 
     }
 }
 
-/* dW of the blocks [block_begin, block_end) for one panel of inputs: dz is read as it is, 16 units of a gate and row at a time. */
+#if MTL__PAIRS
+/* The same in words [block][pair of rows][16]. */
+MTL__KERNEL void MTL__FN(mtl__pack_panel_pairs)(const mtl__product_weights *p, size_t first, size_t rows, size_t column,
+                                                size_t width, mtl_real *panel)
+{
+    const size_t pairs = (rows + 1) / 2;
+    size_t row, block;
+    for (row = 0; row < rows; row += 2) {
+        const mtl_real *x = MTL__FN(mtl__panel_row)(p, first + row), *y = row + 1 < rows ? MTL__FN(mtl__panel_row)(p, first + row + 1) : NULL;
+        for (block = 0; block < width; block += MTL__BLOCK)
+            MTL__FN(mtl__round_rows)(mtl__at_most(width - block, MTL__BLOCK), x ? x + column + block : NULL,
+                                     y ? y + column + block : NULL, panel + block * pairs + row / 2 * MTL__BLOCK);
+    }
+}
+
+/* One gate of a block of dz, `units` wide, to words [pair of rows][16]. */
+MTL__KERNEL void MTL__FN(mtl__round_gate)(size_t rows, size_t units, const mtl_real *dz, size_t dz_row, mtl_real *words)
+{
+    size_t row;
+    for (row = 0; row < rows; row += 2, dz += 2 * dz_row, words += MTL__BLOCK)
+        MTL__FN(mtl__round_rows)(units, dz, row + 1 < rows ? dz + dz_row : NULL, words);
+}
+#endif
+
+/* dW of the blocks [block_begin, block_end) for one panel of inputs: dz is read as it is, 16 units of a gate and row at a time; or
+   rounded, 16 units of a gate at a time. */
 MTL__KERNEL void MTL__FN(mtl__product_weights_panel)(const mtl__product_weights *p, size_t panel, size_t block_begin,
                                                      size_t block_end, mtl_real *scratch)
 {
-    const size_t column = panel * MTL__PANEL, width = mtl__at_most(p->inputs - column, MTL__PANEL);
+    const size_t column = panel * mtl__panel_width(p), width = mtl__at_most(p->inputs - column, mtl__panel_width(p));
     size_t first = 0, block, gate;
     mtl__tile t;
     memset(&t, 0, sizeof t);
     t.chunks = 1;
-    t.a_row = p->dz_row;
+    t.pairs = p->pairs;
+    t.a_row = p->pairs ? 1 : p->dz_row;
+    t.a_step = MTL__BLOCK;
     t.b = scratch;
     t.b_step = MTL__BLOCK;
     t.c_row = p->inputs;
     t.c_block = MTL__BLOCK;
     do {                                                /* once even without rows: dW then is zero */
-        t.length = mtl__at_most(p->rows - first, MTL__PANEL_ROWS);
+        const size_t rows = mtl__at_most(p->rows - first, MTL__PANEL_ROWS);
+        t.length = rows;
+#if MTL__PAIRS
+        if (p->pairs) {
+            t.length = (rows + 1) / 2;
+            MTL__FN(mtl__pack_panel_pairs)(p, first, rows, column, width, scratch);
+        } else
+#endif
+            MTL__FN(mtl__pack_panel)(p, first, rows, column, width, scratch);
         t.b_block = t.length * MTL__BLOCK;
         t.start = first || p->accumulate ? MTL__START_ADD : MTL__START_ZERO;
-        MTL__FN(mtl__pack_panel)(p, first, t.length, column, width, scratch);
         for (block = block_begin; block < block_end; block++) {
             const size_t unit = block * MTL__BLOCK, units = mtl__at_most(p->units - unit, MTL__BLOCK);
             for (gate = 0; gate < p->gates; gate++) {
                 t.a = p->dz + block * p->dz_block + first * p->dz_row + gate * MTL__BLOCK;
+#if MTL__PAIRS
+                if (p->pairs) {
+                    mtl_real *words = scratch + t.length * mtl__panel_width(p);
+                    MTL__FN(mtl__round_gate)(rows, units, t.a, p->dz_row, words);
+                    t.a = words;
+                }
+#endif
                 t.c = p->dw + ((p->order ? (size_t)p->order[gate] : gate) * p->units + unit) * p->inputs + column;
-                MTL__FN(mtl__multiply)(units, width, 1, &t);
+                MTL__FN(mtl__multiply)(units, width, !p->pairs, &t);
             }
         }
-        first += t.length;
+        first += rows;
     } while (first < p->rows);
 }
 
@@ -4621,15 +4959,38 @@ MTL__KERNEL void MTL__FN(mtl__rnn_backward)(const mtl__cell_block *block, int ac
    One step at a time: product of the states before with W_hh, then the element-wise part, block after block while the product's
    result is in L1 (mtl__cell_enter says how many blocks at once). No product for sequences that start from zeros. Bound: multiply-adds; for few sequences, reading W_hh. */
 
-/* h_before . W^T for the first block of units; the caller gives c, and moves b on from block to block. */
-MTL__VECTOR mtl__tile MTL__FN(mtl__cell_tile)(const mtl__cell_pass *p, const mtl__cell_rows *part, size_t gates, int start)
+/* The left operand of a step's product: rows of `blocks` times `width` reals, as they are or rounded into the pass's words. */
+MTL__VECTOR void MTL__FN(mtl__cell_operand)(const mtl__cell_pass *p, const mtl__cell_rows *part, size_t blocks, size_t width,
+                                            const mtl_real *a, size_t a_row, size_t a_block, mtl__tile *t)
+{
+    t->a = a;
+    t->a_row = a_row;
+    t->chunks = blocks;
+    t->length = width;
+    t->a_chunk = a_block;
+#if MTL__PAIRS
+    if (p->pairs && a) {
+        mtl_real *words = p->words + part->sequence * p->words_row;
+        MTL__FN(mtl__round_blocks)(part->rows, blocks, width, a, a_row, a_block, words, p->words_row);
+        t->pairs = 1;
+        t->a = words;
+        t->a_row = p->words_row;
+        t->a_step = t->chunks = 1;
+        t->length = blocks * ((width + 1) / 2);
+    }
+#else
+    (void)p;
+    (void)part;
+#endif
+}
+
+/* a . W^T for the first block of units, a of H columns; the caller gives c, and moves b on from block to block. */
+MTL__VECTOR mtl__tile MTL__FN(mtl__cell_tile)(const mtl__cell_pass *p, const mtl__cell_rows *part, const mtl_real *a,
+                                              size_t a_row, size_t gates, int start)
 {
     mtl__tile t;
     memset(&t, 0, sizeof t);
-    t.chunks = 1;
-    t.length = p->units;
-    t.a = part->h;
-    t.a_row = part->h_stride;
+    MTL__FN(mtl__cell_operand)(p, part, 1, p->units, a, a_row, 0, &t);
     t.b = p->packed;
     t.b_block = t.c_block = MTL__BLOCK;
     t.b_step = gates * MTL__BLOCK;
@@ -4646,7 +5007,7 @@ MTL__VECTOR void MTL__FN(mtl__row_gates)(const size_t gates, size_t blocks, mtl_
     one.b_block = one.c_block = MTL__BLOCK;
     one.b_step = gates * MTL__BLOCK;
     for (; blocks; blocks--, one.b += one.length * one.b_step, one.c += t->c_block) {
-        if (gates * MTL__PARTS <= MTL__TILE_SUMS) MTL__FN(mtl__tile_sum)(1, gates, 0, &one);
+        if (gates * MTL__PARTS <= MTL__TILE_SUMS) MTL__FN(mtl__tile_sum)(1, gates, 0, 0, &one);
         else MTL__FN(mtl__tile)(1, gates, 0, &one);
         if (one.start == MTL__START_BIAS) one.bias += one.b_step;
     }
@@ -4667,7 +5028,7 @@ MTL__VECTOR void MTL__FN(mtl__cell_product)(mtl__tile *t, size_t rows, size_t bl
     size_t block;
     if (!t->a) return;
     t->c_row = to_row;
-    if (rows == 1) {
+    if (rows == 1 && !t->pairs) {
         t->c = to;
         t->c_block = to_block;
         MTL__FN(mtl__row_product)(t->b_step / MTL__BLOCK, blocks, t);
@@ -4684,11 +5045,9 @@ MTL__VECTOR void MTL__FN(mtl__cell_product)(mtl__tile *t, size_t rows, size_t bl
 MTL__VECTOR void MTL__FN(mtl__cell_product_single)(const mtl__cell_pass *p, const mtl__cell_rows *part, const mtl_real *a,
                                                    size_t a_row, const mtl_real *packed, size_t gate)
 {
-    mtl__tile t = MTL__FN(mtl__cell_tile)(p, part, 1, MTL__START_ADD);
-    t.a = a;
-    t.a_row = a_row;
+    mtl__tile t = MTL__FN(mtl__cell_tile)(p, part, a, a_row, 1, MTL__START_ADD);
     t.b = packed;
-    t.b_block = p->units * MTL__BLOCK;
+    t.b_block = t.length * MTL__BLOCK;
     t.c_row = mtl__cell_gates_of(p) * MTL__BLOCK;
     t.c = p->z + part->row * t.c_row + gate * MTL__BLOCK;
     t.c_block = p->z_block;
@@ -4697,7 +5056,7 @@ MTL__VECTOR void MTL__FN(mtl__cell_product_single)(const mtl__cell_pass *p, cons
 
 MTL__KERNEL void MTL__FN(mtl__lstm_step)(const mtl__cell_pass *p, const mtl__cell_rows *part)
 {
-    mtl__tile t = MTL__FN(mtl__cell_tile)(p, part, 4, MTL__START_ADD);
+    mtl__tile t = MTL__FN(mtl__cell_tile)(p, part, part->h, part->h_stride, 4, MTL__START_ADD);
     const mtl__cell_block *b;
     mtl__cell_walk walk;
     for (b = mtl__cell_first(p, part, &walk); b; b = mtl__cell_next(p, part, &walk)) {
@@ -4711,7 +5070,7 @@ MTL__KERNEL void MTL__FN(mtl__gru_step)(const mtl__cell_pass *p, const mtl__cell
 {
     MTL__ALIGN64 mtl_real product[MTL__SEQUENCES * 3 * MTL__BLOCK];     /* of all rows of a block, or of one row of all blocks */
     const size_t width = 3 * MTL__BLOCK, bias_row = part->rows > 1 || !p->bias_n ? 0 : MTL__BLOCK;
-    mtl__tile t = MTL__FN(mtl__cell_tile)(p, part, 3, MTL__START_ZERO);
+    mtl__tile t = MTL__FN(mtl__cell_tile)(p, part, part->h, part->h_stride, 3, MTL__START_ZERO);
     const mtl__cell_block *b;
     mtl__cell_walk walk;
     for (b = mtl__cell_first(p, part, &walk); b; b = mtl__cell_next(p, part, &walk)) {
@@ -4723,7 +5082,7 @@ MTL__KERNEL void MTL__FN(mtl__gru_step)(const mtl__cell_pass *p, const mtl__cell
 
 MTL__KERNEL void MTL__FN(mtl__gru_reset_step)(const mtl__cell_pass *p, const mtl__cell_rows *part)
 {
-    mtl__tile t = MTL__FN(mtl__cell_tile)(p, part, 2, MTL__START_ADD);
+    mtl__tile t = MTL__FN(mtl__cell_tile)(p, part, part->h, part->h_stride, 2, MTL__START_ADD);
     const mtl__cell_block *b;
     mtl__cell_walk walk;
     const mtl_real *reset;
@@ -4829,16 +5188,14 @@ MTL__VECTOR void MTL__FN(mtl__cell_carry)(const mtl__cell_pass *p, const mtl__ce
                                           const mtl_real *packed, mtl_real *to, size_t to_row, int start)
 {
     const size_t blocks = (p->units + MTL__BLOCK - 1) / MTL__BLOCK;
+    const size_t dz_row = mtl__cell_slots_of(p) * MTL__BLOCK;
     mtl__tile t;
     memset(&t, 0, sizeof t);
-    t.chunks = blocks;
-    t.length = gates * MTL__BLOCK;
-    t.a_row = mtl__cell_slots_of(p) * MTL__BLOCK;
-    t.a = p->dz + part->row * t.a_row + slot * MTL__BLOCK;
-    t.a_chunk = p->dz_block;
+    MTL__FN(mtl__cell_operand)(p, part, blocks, gates * MTL__BLOCK, p->dz + part->row * dz_row + slot * MTL__BLOCK, dz_row,
+                               p->dz_block, &t);
     t.b = packed;
     t.b_step = MTL__BLOCK;
-    t.b_block = blocks * gates * MTL__BLOCK * MTL__BLOCK;
+    t.b_block = t.chunks * t.length * MTL__BLOCK;
     t.c = to;
     t.c_row = to_row;
     t.c_block = MTL__BLOCK;
@@ -5006,15 +5363,22 @@ MTL__KERNEL void MTL__FN(mtl__update)(const mtl__update *u, size_t n, mtl_real *
 
 /* ---- the table of this instruction set ---------------------------------------------------------------------------------- */
 #define MTL__KERNEL_ENTRY(result, name, arguments) MTL__FN(mtl__##name),
+#define MTL__NO_KERNEL(result, name, arguments) NULL,
 #define MTL__QUOTE2(name) #name
 #define MTL__QUOTE(name) MTL__QUOTE2(name)
 static const mtl__kernels MTL__FN(mtl__kernels) = {
     MTL__STAMP,
     MTL__QUOTE(MTL__ISA),
     MTL__KERNEL_LIST(MTL__KERNEL_ENTRY)
+#if MTL__PAIRS
+    MTL__PAIRS_KERNEL_LIST(MTL__KERNEL_ENTRY)
+#else
+    MTL__PAIRS_KERNEL_LIST(MTL__NO_KERNEL)
+#endif
 };
 
 #undef MTL__LANES
+#undef MTL__PAIRS
 #undef MTL__TILE_SUMS
 #undef MTL__TILE_ROWS
 #undef MTL__TARGETED
@@ -5065,6 +5429,16 @@ static const mtl__kernels MTL__FN(mtl__kernels) = {
 typedef char mtl__stamp_check
     [MTL_ISA_SCALAR == 1 && MTL_ISA_SSE2 == 2 && MTL_ISA_AVX2 == 3 && MTL_ISA_AVX512 == 4 && MTL_ISA_NEON == 5 ? 1 : -1];
 
+/* The stamp of AVX-512 holds the kernels on pairs too. No compiler uses AVX512-BF16 but where its intrinsics stand, so float kernels
+   run without it. Older compilers, or the assemblers that came with them, do not know it. */
+#if defined(__clang__) ? __clang_major__ >= 9 : defined(__GNUC__) && __GNUC__ >= 11
+#  define MTL__BF16_COMPILER 1
+#  define MTL__BF16_TARGET "avx512bf16,"
+#else
+#  define MTL__BF16_COMPILER 0
+#  define MTL__BF16_TARGET ""
+#endif
+
 /* Compilers may warn inside their own vector headers (g++ 12: _mm512_undefined_ps). */
 #if defined(__GNUC__)
 #  pragma GCC diagnostic push
@@ -5106,7 +5480,7 @@ typedef char mtl__stamp_check
 #    ifdef MTL__AVX512_EMULATED
 #      define MTL__TARGET "avx2,fma"
 #    else
-#      define MTL__TARGET "avx512f,avx512dq,avx512bw,avx512vl,avx2,fma"
+#      define MTL__TARGET MTL__BF16_TARGET "avx512f,avx512dq,avx512bw,avx512vl,avx2,fma"
 #    endif
 #    include MTL_HEADER_NAME
 #    undef MTL__STAMP
@@ -5162,6 +5536,9 @@ typedef char mtl__stamp_check
 #undef mtl__add_squares
 #undef mtl__lanes_sum
 #undef mtl__lanes_max
+#undef mtl__dot_pairs
+#undef mtl__pairs_along
+#undef mtl__pairs_across
 
 /* All tables of this program, worst first. */
 static const mtl__kernels *const mtl__kernel_tables[] = {
@@ -5195,6 +5572,17 @@ static const mtl__kernels *mtl__kernels_choose(int isa)
     return best;
 }
 
+/* The precision that products of a training run get: bf16 where it is asked for and can be had, else f32. With MTL__BF16_REFERENCE,
+   which is for tests, the scalar kernels' slow imitation can be had too. */
+static int mtl__precision_choose(const mtl__kernels *kernels, int wanted)
+{
+    int has = kernels && kernels->pack_pairs_forward && kernels->isa == MTL_ISA_AVX512 && mtl__cpu_has_bf16();
+#ifdef MTL__BF16_REFERENCE
+    has |= kernels && kernels->pack_pairs_forward && kernels->isa == MTL_ISA_SCALAR;
+#endif
+    return has && wanted == MTL_PRECISION_BF16 ? MTL_PRECISION_BF16 : MTL_PRECISION_F32;
+}
+
 MTL__INLINE int mtl__isa_supported(int isa) { return mtl__kernels_choose(isa) != NULL; }
 
 MTL__INLINE const char *mtl__isa_name(int isa)
@@ -5211,7 +5599,7 @@ MTL__INLINE const char *mtl__isa_name(int isa)
    A parameter set is one flat block; a tensor is a named view of it. Gradients lie in a second block of the same layout,
    so that an optimiser walks both alike. What products read is packed (layouts: >>kernels): a *matrix* says which rows of
    which tensor are packed how, and which biases are added up for it. Forward packings belong to the set (a prepared model
-   is read-only); backward packings belong to the gradients.
+   is read-only); backward packings belong to the gradients, and so do, where training multiplies in bfloat16, both in pairs.
 
    A gradient's state tells what of it means something: NONE nothing, ROWS the listed rows, DENSE all. Nothing is ever
    cleared as a whole: the first write assigns.
@@ -5223,6 +5611,7 @@ typedef struct mtl__matrix {
     int order[4];                           /* backward packing: which gate stands in slot g of dz */
     mtl_real *packed;                       /* forward packing, in the set's memory */
     size_t packed_offset, packed_t_offset;  /* in the set's and in the gradients' block */
+    size_t pairs_offset, pairs_t_offset;    /* forward and backward packing in pairs, in the gradients' block */
     const mtl_tensor *bias[2];              /* packed bias [block][bias_gates][16] = bias[0] + bias[1], either may be NULL */
     size_t bias_first, bias_gates;          /* gates taken from bias[0]; */
     size_t bias1_gates;                     /* bias[1] is added to this many of them */
@@ -5236,6 +5625,7 @@ struct mtl_gradients {
     unsigned char **touched;                /* [count] embeddings: [rows] 1 for rows in the list; else NULL */
     mtl_real *block;
     mtl_real *packed_t;
+    int pairs;                              /* 1: packed_t holds the forward and the backward packings in pairs */
 };
 
 MTL__INLINE size_t mtl__blocks(size_t units) { return (units + MTL__BLOCK - 1) / MTL__BLOCK; }
@@ -5323,6 +5713,10 @@ static mtl__matrix *mtl__matrix_add(mtl_parameters *set, const mtl_tensor *weigh
     m->packed_t_offset = set->packed_t_total;
     set->packed_total += mtl__padded(units) * gates * m->inputs;
     set->packed_t_total += mtl__padded(units) * gates * mtl__padded(m->inputs);
+    m->pairs_offset = set->pairs_total;
+    set->pairs_total += mtl__padded(units) * gates * ((m->inputs + 1) / 2);
+    m->pairs_t_offset = set->pairs_total;
+    set->pairs_total += mtl__padded(units) / 2 * gates * mtl__padded(m->inputs);
     while (*end) end = &(*end)->next;
     *end = m;
     return m;
@@ -5397,7 +5791,7 @@ static void mtl__matrix_pack_bias(mtl__matrix *m)
 typedef struct mtl__pack_job {
     const mtl__kernels *kernels;
     mtl__matrix **matrices;
-    mtl_real *packed_t;                     /* NULL: forward packings, else backward ones */
+    const mtl_gradients *gradients;         /* NULL: forward packings, else what the gradients hold */
 } mtl__pack_job;
 
 static void mtl__matrix_pack(void *context, size_t i)
@@ -5405,23 +5799,27 @@ static void mtl__matrix_pack(void *context, size_t i)
     const mtl__pack_job *job = (const mtl__pack_job *)context;
     mtl__matrix *m = job->matrices[i];
     const mtl_real *w = m->weight->value + m->first_row * m->inputs;
-    if (job->packed_t) {
-        job->kernels->pack_backward(m->gates, m->units, m->inputs, w, m->order, job->packed_t + m->packed_t_offset);
+    const mtl_gradients *g = job->gradients;
+    if (g && g->pairs) {
+        job->kernels->pack_pairs_forward(m->gates, m->units, m->inputs, w, g->packed_t + m->pairs_offset);
+        job->kernels->pack_pairs_backward(m->gates, m->units, m->inputs, w, m->order, g->packed_t + m->pairs_t_offset);
+    } else if (g) {
+        job->kernels->pack_backward(m->gates, m->units, m->inputs, w, m->order, g->packed_t + m->packed_t_offset);
     } else {
         job->kernels->pack_forward(m->gates, m->units, m->inputs, w, m->packed);
         if (m->packed_bias) mtl__matrix_pack_bias(m);
     }
 }
 
-/* Packs all matrices of a set, forward (packed_t NULL) or backward. */
+/* Packs all matrices of a set: forward (gradients NULL), or what the gradients hold. */
 static void mtl__parameters_pack(const mtl_parameters *set, const mtl__kernels *kernels, const mtl_scheduler *scheduler,
-                                 mtl_real *packed_t)
+                                 const mtl_gradients *gradients)
 {
     mtl__matrix *m = set->matrices, *group[64];
     mtl__pack_job job;
     job.kernels = kernels;
     job.matrices = group;
-    job.packed_t = packed_t;
+    job.gradients = gradients;
     while (m) {
         size_t n = 0;
         for (; m && n < MTL__COUNT(group); m = m->next) group[n++] = m;
@@ -5442,19 +5840,20 @@ MTL_DEF int mtl_parameters_prepare(mtl_parameters *set, int isa, mtl_error *err)
     return MTL_OK;
 }
 
-MTL_DEF mtl_gradients *mtl_gradients_create(const mtl_parameters *set, mtl_arena *arena, mtl_error *err)
+/* precision: MTL_PRECISION_*, which the kernels of the runs that use these gradients must have. */
+static mtl_gradients *mtl__gradients_build(const mtl_parameters *set, int precision, mtl_arena *arena, mtl_error *err)
 {
-    mtl_error own;
     mtl_gradients *g;
     size_t i;
-    err = mtl__error_given(err, &own);
     g = (mtl_gradients *)mtl__arena_note(arena, 1, sizeof *g, "gradients", err);
     if (!g) return NULL;
     g->set = set;
     g->of = (mtl_gradient *)mtl__arena_note(arena, set->count, sizeof *g->of, "gradients", err);
     g->touched = (unsigned char **)mtl__arena_note(arena, set->count, sizeof *g->touched, "gradients", err);
     g->block = (mtl_real *)mtl__arena_zero(arena, set->total, sizeof(mtl_real), "gradients", err);
-    g->packed_t = (mtl_real *)mtl__arena_zero(arena, set->packed_t_total, sizeof(mtl_real), "packed weights", err);
+    g->pairs = precision == MTL_PRECISION_BF16;
+    g->packed_t = (mtl_real *)mtl__arena_zero(arena, g->pairs ? set->pairs_total : set->packed_t_total, sizeof(mtl_real),
+                                              "packed weights", err);
     for (i = 0; i < set->count && !mtl__failed(err); i++) {
         const mtl_tensor *t = set->tensors[i];
         g->of[i].value = arena->counting ? g->block : g->block + t->offset;    /* never NULL: that would mean frozen */
@@ -5463,6 +5862,12 @@ MTL_DEF mtl_gradients *mtl_gradients_create(const mtl_parameters *set, mtl_arena
         g->touched[i] = (unsigned char *)mtl__arena_zero(arena, t->shape[0], 1, "gradient rows", err);
     }
     return mtl__failed(err) ? NULL : g;
+}
+
+MTL_DEF mtl_gradients *mtl_gradients_create(const mtl_parameters *set, mtl_arena *arena, mtl_error *err)
+{
+    mtl_error own;
+    return mtl__gradients_build(set, MTL_PRECISION_F32, arena, mtl__error_given(err, &own));
 }
 
 MTL_DEF mtl_gradient *mtl_gradients_get(mtl_gradients *gradients, const mtl_tensor *tensor)
@@ -6891,6 +7296,7 @@ static int mtl__safetensors_write(const mtl__tensor_entry *entries, size_t count
 
 #define MTL__CHOICE_ROW(value, name) { value, name },
 static const mtl_choice mtl__choices_ISA[] = { MTL_ISA_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
+static const mtl_choice mtl__choices_PRECISION[] = { MTL_PRECISION_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
 static const mtl_choice mtl__choices_CELL[] = { MTL_CELL_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
 static const mtl_choice mtl__choices_ACTIVATION[] = { MTL_ACTIVATION_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
 static const mtl_choice mtl__choices_RESET[] = { MTL_RESET_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
@@ -7111,6 +7517,19 @@ MTL_DEF int mtl_desc_check(int desc, void *members, const char *what, mtl_error 
 MTL__INLINE int mtl__dry(const mtl_run *run) { return run->arena->counting; }
 MTL__INLINE const mtl__kernels *mtl__run_kernels(const mtl_run *run) { return (const mtl__kernels *)run->kernels; }
 
+/* 1: this run multiplies in bfloat16. Only training does: a run with a tape, whose gradients hold the packings. */
+MTL__INLINE int mtl__run_pairs(const mtl_run *run) { return run->tape && run->gradients && run->gradients->pairs; }
+
+/* A matrix as this run's products want it, forward and backward. */
+MTL__INLINE const mtl_real *mtl__run_packed(const mtl_run *run, const mtl__matrix *m)
+{
+    return mtl__run_pairs(run) ? run->gradients->packed_t + m->pairs_offset : m->packed;
+}
+MTL__INLINE const mtl_real *mtl__run_packed_t(const mtl_run *run, const mtl__matrix *m)
+{
+    return run->gradients->packed_t + (run->gradients->pairs ? m->pairs_t_offset : m->packed_t_offset);
+}
+
 /* Runs jobs on the run's threads; nothing in a dry or failed run. */
 static void mtl__run_for(mtl_run *run, size_t count, mtl_job job, void *context)
 {
@@ -7224,7 +7643,7 @@ MTL_DEF size_t mtl_run_row(const mtl_run *run, const mtl_activation *activation,
 
 MTL_DEF void mtl_gradients_prepare(mtl_gradients *gradients, const mtl_run *run)
 {
-    mtl__parameters_pack(gradients->set, mtl__run_kernels(run), run->scheduler, gradients->packed_t);
+    mtl__parameters_pack(gradients->set, mtl__run_kernels(run), run->scheduler, gradients);
 }
 
 MTL_DEF int mtl_tape_backward(mtl_run *run, mtl_activation *const *losses, const mtl_real *weights, size_t count, int accumulate)
@@ -7407,10 +7826,14 @@ static void mtl__jobs_add_cell(mtl__jobs *jobs, int which, const mtl__cell_pass 
     mtl__jobs_add(jobs, which, sequences, MTL__SEQUENCES)->of.cell = *p;
 }
 
-static void mtl__jobs_add_weights(mtl__jobs *jobs, const mtl__product_weights *p)
+static void mtl__jobs_add_weights(mtl__jobs *jobs, mtl__product_weights *p)
 {
-    size_t units = mtl__weight_units(p), most = jobs->run->scheduler ? mtl__smaller(units, MTL__WEIGHT_JOBS) : 1;
-    mtl__jobs_pass *pass = mtl__jobs_add(jobs, MTL__WEIGHTS, units, (units + most - 1) / most);
+    size_t units, most;
+    mtl__jobs_pass *pass;
+    p->pairs = mtl__run_pairs(jobs->run);
+    units = mtl__weight_units(p);
+    most = jobs->run->scheduler ? mtl__smaller(units, MTL__WEIGHT_JOBS) : 1;
+    pass = mtl__jobs_add(jobs, MTL__WEIGHTS, units, (units + most - 1) / most);
     pass->of.weights = *p;
     pass->scratch_size = mtl__weight_scratch(p);
     pass->scratch = mtl__run_reals(jobs->run, pass->coarse, pass->scratch_size);
@@ -7457,7 +7880,8 @@ static void mtl__jobs_add_input_gradient(mtl__jobs *jobs, const mtl__product_wei
     p->dz_block = w->dz_block;
     p->dz_row = w->dz_row;
     p->exact = w->exact;
-    p->packed = jobs->run->gradients->packed_t + matrix->packed_t_offset;
+    p->packed = mtl__run_packed_t(jobs->run, matrix);
+    p->pairs = mtl__run_pairs(jobs->run);
     p->dx = dx;
     p->dx_stride = dx_stride;
     p->accumulate = add;
@@ -7759,7 +8183,8 @@ MTL_DEF mtl_activation *mtl_dense_forward(mtl_run *run, const mtl_dense *dense, 
     p.inputs = dense->inputs;
     p.x = x->value;
     p.x_stride = x->stride;
-    p.packed = dense->matrix->packed;
+    p.packed = mtl__run_packed(run, dense->matrix);
+    p.pairs = mtl__run_pairs(run);
     p.bias = dense->matrix->packed_bias;
     p.z = y->value;
     p.z_block = MTL__BLOCK;
@@ -8150,7 +8575,7 @@ typedef struct mtl__layer_data {
 } mtl__layer_data;
 
 /* The part of a pass that forward and backward share. */
-static mtl__cell_pass mtl__cell_pass_of(const mtl__cell_data *d)
+static mtl__cell_pass mtl__cell_pass_of(const mtl_run *run, const mtl__cell_data *d)
 {
     const mtl_cell *cell = d->cell;
     mtl__cell_pass pass;
@@ -8161,8 +8586,10 @@ static mtl__cell_pass mtl__cell_pass_of(const mtl__cell_data *d)
     pass.reverse = cell->reverse;
     pass.units = cell->units;
     pass.time = &d->packing->time;
-    pass.packed = cell->hidden->packed;
-    pass.packed_n = cell->hidden_n ? cell->hidden_n->packed : NULL;
+    pass.pairs = mtl__run_pairs(run);
+    pass.words_row = mtl__padded(cell->units) / 2 * cell->gates;
+    pass.packed = mtl__run_packed(run, cell->hidden);
+    pass.packed_n = cell->hidden_n ? mtl__run_packed(run, cell->hidden_n) : NULL;
     pass.bias_n = cell->hidden->packed_bias;
     pass.z = d->z;
     pass.z_block = d->packing->rows * cell->gates * MTL__BLOCK;
@@ -8187,7 +8614,8 @@ static void mtl__cell_input_product(mtl__jobs *jobs, const mtl_cell *cell, const
     p.inputs = cell->inputs;
     p.x = x;
     p.x_stride = x_stride;
-    p.packed = cell->input->packed;
+    p.packed = mtl__run_packed(jobs->run, cell->input);
+    p.pairs = mtl__run_pairs(jobs->run);
     p.bias = cell->input->packed_bias;
     p.z = z;
     p.z_block = z_block;
@@ -8211,8 +8639,9 @@ static void mtl__layer_forward_kept(mtl_run *run, mtl__layer_data *layer)
     mtl__jobs_begin(&products, run);
     for (i = 0; i < layer->count; i++) {
         const mtl__cell_data *d = &layer->cells[i];
-        mtl__cell_pass pass = mtl__cell_pass_of(d);
+        mtl__cell_pass pass = mtl__cell_pass_of(run, d);
         pass.keep = 1;
+        if (pass.pairs) pass.words = mtl__run_reals(run, sequences, pass.words_row);
         if (d->cell->reset_before) pass.scratch = mtl__run_reals(run, sequences, mtl__padded(d->cell->units));
         mtl__cell_input_product(&products, d->cell, d->x->value, d->x->stride, rows, d->z, pass.z_block);
         mtl__jobs_add_cell(&passes, MTL__CELL_FORWARD, &pass, sequences);
@@ -8247,19 +8676,19 @@ static void mtl__cell_chunk_state(const mtl__cell_data *d, size_t begin, size_t 
 }
 
 /* Where a cell stands that walks through its steps in chunks. */
-typedef struct mtl__cell_walk {
+typedef struct mtl__chunk_walk {
     size_t done, limit;                     /* steps behind it; rows of a chunk */
     size_t *offsets;                        /* [steps] of the chunk, counted from its first row */
     mtl_real *h0;                           /* [B][padded H] states that it starts from */
     mtl__steps time;
-} mtl__cell_walk;
+} mtl__chunk_walk;
 
 /* Adds the next chunk to both lists. */
-static void mtl__cell_chunk(const mtl__cell_data *d, mtl__cell_walk *walk, mtl__jobs *products, mtl__jobs *passes)
+static void mtl__cell_chunk(const mtl__cell_data *d, mtl__chunk_walk *walk, mtl__jobs *products, mtl__jobs *passes)
 {
     const mtl_packing *p = d->packing;
     size_t rows = 0, count, step, begin, first, stride = mtl__padded(d->cell->units);
-    mtl__cell_pass pass = mtl__cell_pass_of(d);
+    mtl__cell_pass pass = mtl__cell_pass_of(passes->run, d);
     for (count = 0; walk->done + count < p->steps; count++) {
         step = d->cell->reverse ? p->steps - 1 - walk->done - count : walk->done + count;
         if (rows + p->step_rows[step] > walk->limit) break;
@@ -8287,7 +8716,7 @@ static void mtl__cell_chunk(const mtl__cell_data *d, mtl__cell_walk *walk, mtl__
 }
 
 /* Memory of a walk, and c at its beginning. */
-static void mtl__cell_walk_begin(mtl_run *run, mtl__cell_data *d, mtl__cell_walk *walk, size_t cells)
+static void mtl__chunk_walk_begin(mtl_run *run, mtl__cell_data *d, mtl__chunk_walk *walk, size_t cells)
 {
     const mtl_packing *p = d->packing;
     size_t padded = mtl__padded(d->cell->units), b;
@@ -8308,12 +8737,12 @@ static void mtl__cell_walk_begin(mtl_run *run, mtl__cell_data *d, mtl__cell_walk
    states. The limit of rows is the same for all cells, but where they read from the end chunks hold other numbers of steps. */
 static void mtl__layer_forward_chunked(mtl_run *run, mtl__layer_data *layer)
 {
-    mtl__cell_walk walks[2];
+    mtl__chunk_walk walks[2];
     mtl__jobs products, passes;
     size_t i;
     mtl__jobs_begin(&passes, run);
     mtl__jobs_begin(&products, run);
-    for (i = 0; i < layer->count; i++) mtl__cell_walk_begin(run, &layer->cells[i], &walks[i], layer->count);
+    for (i = 0; i < layer->count; i++) mtl__chunk_walk_begin(run, &layer->cells[i], &walks[i], layer->count);
     while (!mtl__failed(run->error) && !mtl__dry(run)) {
         for (i = 0; i < layer->count; i++)
             if (walks[i].done < layer->cells[i].packing->steps)
@@ -8456,14 +8885,15 @@ static void mtl__cell_back_pass(mtl_run *run, mtl__cell_back *back)
 {
     const mtl__cell_data *d = back->data;
     const mtl_cell *cell = d->cell;
-    mtl__cell_pass pass = mtl__cell_pass_of(d);
+    mtl__cell_pass pass = mtl__cell_pass_of(run, d);
     pass.keep = 1;
     pass.dy = mtl__has_gradient(d->y) ? d->y->grad + d->column : NULL;
     pass.dy_stride = d->y->stride;
     pass.dz = mtl__run_reals(run, d->packing->rows, mtl__padded(cell->units) * mtl__cell_slots(cell));
     pass.dz_block = d->packing->rows * mtl__cell_slots(cell) * MTL__BLOCK;
-    pass.packed_t = run->gradients->packed_t + cell->hidden->packed_t_offset;
-    if (cell->hidden_n) pass.packed_n_t = run->gradients->packed_t + cell->hidden_n->packed_t_offset;
+    pass.packed_t = mtl__run_packed_t(run, cell->hidden);
+    if (cell->hidden_n) pass.packed_n_t = mtl__run_packed_t(run, cell->hidden_n);
+    if (pass.pairs) pass.words = mtl__run_reals(run, d->packing->sequences, pass.words_row);
     pass.dh = mtl__cell_carry(run, d, d->h_last);
     pass.dh_stride = mtl__padded(cell->units);
     if (cell->kind == MTL_CELL_LSTM) pass.dc = mtl__cell_carry(run, d, d->c_last);
@@ -11495,7 +11925,7 @@ static void mtl__trainer_build(mtl__session *session, mtl_arena *arena, mtl_erro
     const mtl_trainer_desc *d = &t->desc;
     t->model = session->model;
     mtl__trainer_build_task_arrays(t, arena, err);
-    t->gradients = mtl_gradients_create(&t->model->set, arena, err);
+    t->gradients = mtl__gradients_build(&t->model->set, mtl__precision_choose(mtl__kernels_choose(d->isa), d->precision), arena, err);
     if (!mtl__failed(err)) mtl__optimizer_init(&t->optimizer, d, &t->model->set, t->gradients, arena, err);
     mtl__session_start(session, arena, d->isa, d->threads, d->scheduler,
                        mtl__limits_of(d->max_rows, d->max_sequences, d->max_steps), err);
@@ -11578,6 +12008,10 @@ MTL_DEF void mtl_trainer_observe(mtl_trainer *trainer, mtl_observer observer, vo
 }
 
 MTL_DEF mtl_run *mtl_trainer_run(mtl_trainer *trainer) { return trainer ? &trainer->session.run : NULL; }
+MTL_DEF int mtl_trainer_precision(const mtl_trainer *trainer)
+{
+    return !trainer ? MTL_PRECISION_DEFAULT : trainer->gradients->pairs ? MTL_PRECISION_BF16 : MTL_PRECISION_F32;
+}
 MTL_DEF mtl_gradients *mtl_trainer_gradients(mtl_trainer *trainer) { return trainer ? trainer->gradients : NULL; }
 
 /* ---- the step ------------------------------------------------------------------------------------------------------------ */

@@ -59,7 +59,7 @@ smoke()
 # The AVX-512 kernels made out of AVX2; a processor without AVX2 would run none of them.
 emulated()
 {
-    tests "$@" && grep -q '^isas:.* avx512 ' "$here/run"
+    tests "$@" && grep -q '^isas:.* avx512 .*precisions:.* bf16' "$here/run"
 }
 
 # The implementation in one unit, its use in another.

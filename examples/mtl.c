@@ -99,6 +99,15 @@ static void warn(const char *format, ...)
     va_end(arguments);
 }
 
+PRINTS(1, 2)
+static void note(const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    message("note: ", format, arguments);
+    va_end(arguments);
+}
+
 /* Ends the program. Nothing is registered to be done at exit, and memory on the way here is the system's to take back. */
 EXITS
 static void leave(int status)
@@ -1471,6 +1480,7 @@ static const option options[] = {
       "any field, e.g. encoder.forget_bias=1; `mtl reference` lists them all" },
     { "--threads", "N", READING, FIELD, FIELDS("trainer.threads predictor.threads"),
       "processors to use; results do not depend on it [all]" },
+    TRAIN_FIELD("--precision", "f32|bf16", "trainer.precision"),
     { "--isa", "NAME", READING, FIELD, FIELDS("trainer.isa predictor.isa"), NULL },
     { "--log", "FILE", TRAIN, TEXT, MEMBER(log), "writes a JSON object for each epoch" },
     { "--quiet", NULL, TRAIN, SWITCH, MEMBER(quiet), "prints nothing but warnings and errors" },
@@ -2422,15 +2432,26 @@ static void report_end(const settings *given, const mtl_fit_result *result)
     printf("; %.1f s of training; saved to %s\n", result->train_seconds, given->out);
 }
 
-/* Fits the model and leaves the result in *result. */
-static void fit(const settings *given, corpus *all, mtl_model *model, const mtl_batch *train, const mtl_batch *valid,
+/* bf16 is a wish: says what it ended as. Returns MTL_PRECISION_*. */
+static int report_precision(const settings *given, const mtl_trainer *trainer)
+{
+    int precision = mtl_trainer_precision(trainer);
+    if (given->trainer.precision == MTL_PRECISION_BF16 && precision != MTL_PRECISION_BF16 && !given->quiet)
+        note("--precision bf16: this processor, or the --isa chosen, has no AVX512-BF16 products; training runs in f32");
+    return precision;
+}
+
+/* Fits the model and leaves the result in *result. Returns the precision of its products, MTL_PRECISION_*. */
+static int fit(const settings *given, corpus *all, mtl_model *model, const mtl_batch *train, const mtl_batch *valid,
                 mtl_fit_result *result)
 {
     mtl_error err = { 0 };
     reporter to = { 0 };
     mtl_fit_desc how = given->fit;
     mtl_trainer *trainer = mtl_trainer_create(model, &given->trainer, &err);
+    int precision;
     check(&err);
+    precision = report_precision(given, trainer);
     to.given = given;
     to.model = model;
     to.terminal = isatty(STDOUT_FILENO) && !given->quiet;
@@ -2446,6 +2467,7 @@ static void fit(const settings *given, corpus *all, mtl_model *model, const mtl_
     check(&err);
     mtl_trainer_destroy(trainer);
     if (to.log && (ferror(to.log) | fclose(to.log))) warn("--log %s: not all of it could be written", given->log);
+    return precision;
 }
 
 static int command_train(const settings *given, corpus *all)
@@ -2455,7 +2477,8 @@ static int command_train(const settings *given, corpus *all)
     mtl_model *model;
     size_t k;
     mtl_batch *train, *valid;
-    char trained[120];
+    char trained[140];
+    int precision;
     check_output(given, given->out, "--out");
     if (given->log) check_output(given, given->log, "--log");
     if (given->log && strcmp(given->log, given->out) == 0)
@@ -2468,9 +2491,9 @@ static int command_train(const settings *given, corpus *all)
     scale_targets(all, model, &err);
     note_settings(given, all, model, &err);
     check(&err);
-    fit(given, all, model, train, valid, &result);
-    snprintf(trained, sizeof trained, "epochs=%zu\nupdates=%zu\nbest_epoch=%zu\nbest_score=%.6g\n", result.epochs,
-             result.updates, result.best_epoch, result.best_score);
+    precision = fit(given, all, model, train, valid, &result);
+    snprintf(trained, sizeof trained, "epochs=%zu\nupdates=%zu\nbest_epoch=%zu\nbest_score=%.6g\nprecision=%s\n", result.epochs,
+             result.updates, result.best_epoch, result.best_score, precision == MTL_PRECISION_BF16 ? "bf16" : "f32");
     mtl_model_note(model, "trained", trained, &err);
     mtl_model_save(model, given->out, &err);
     check(&err);

@@ -123,7 +123,6 @@ EMULATED_1(nearest_ps, __m512, emulated_of, half, emulated_nearest)
 EMULATED __m512 emulated_set1_ps(float a) { emulated_512 x; x.half[0] = x.half[1] = _mm256_set1_ps(a); return x.s; }
 EMULATED __m512i emulated_set1_epi32(int a) { emulated_512 x; x.half_i[0] = x.half_i[1] = _mm256_set1_epi32(a); return x.i; }
 EMULATED __m512 emulated_setzero_ps(void) { return emulated_set1_ps(0); }
-EMULATED __m512i emulated_loadu_si512(const void *p) { emulated_512 x; memcpy(&x, p, sizeof x); return x.i; }
 EMULATED __m512i emulated_setr_epi32(int a, int b, int c, int d, int e, int f, int g, int h,
                                      int i, int j, int k, int l, int m, int n, int o, int p)
 {
@@ -277,6 +276,7 @@ EMULATED __m512 emulated_dpbf16_ps(__m512 sum, emulated_512bh a, emulated_512bh 
 }
 
 /* ---- the intrinsics' names; some are macros of the compiler's headers --------------------------------------------------- */
+#define __m512bh emulated_512bh
 #undef _mm512_add_epi32
 #undef _mm512_add_ps
 #undef _mm512_and_si512
@@ -298,7 +298,6 @@ EMULATED __m512 emulated_dpbf16_ps(__m512 sum, emulated_512bh a, emulated_512bh 
 #undef _mm512_fnmadd_ps
 #undef _mm512_loadu_pd
 #undef _mm512_loadu_ps
-#undef _mm512_loadu_si512
 #undef _mm512_mask_mov_ps
 #undef _mm512_mask_storeu_ps
 #undef _mm512_maskz_loadu_ps
@@ -350,7 +349,6 @@ EMULATED __m512 emulated_dpbf16_ps(__m512 sum, emulated_512bh a, emulated_512bh 
 #define _mm512_fnmadd_ps emulated_fnmadd_ps
 #define _mm512_loadu_pd emulated_loadu_pd
 #define _mm512_loadu_ps emulated_loadu_ps
-#define _mm512_loadu_si512 emulated_loadu_si512
 #define _mm512_mask_mov_ps emulated_mask_mov_ps
 #define _mm512_mask_storeu_ps emulated_mask_storeu_ps
 #define _mm512_maskz_loadu_ps emulated_maskz_loadu_ps

@@ -25,6 +25,13 @@ static void test_executed(int isa, const char *precision)
     if (!strstr(test_executed_precisions, word)) strcat(test_executed_precisions, word);
 }
 
+/* An instruction set whose kernels multiply in bfloat16 here: AVX-512's where the processor has them, else the scalar imitation. */
+static int test_bf16_isa(void)
+{
+    const mtl__kernels *best = mtl__kernels_choose(MTL_ISA_AVX512);
+    return mtl__precision_choose(best, MTL_PRECISION_BF16) == MTL_PRECISION_BF16 ? MTL_ISA_AVX512 : MTL_ISA_SCALAR;
+}
+
 /* ---- random numbers: a sequence of its own for every test, the same in every run --------------------------------- */
 
 typedef struct test_random { unsigned long long state; } test_random;

@@ -38,6 +38,7 @@ static void counted_free(void *memory);
 #else
 #  define TEST_EMULATED 0
 #endif
+#define MTL__BF16_REFERENCE                  /* the scalar kernels imitate bfloat16 products */
 #define MTL_RNN_IMPLEMENTATION
 #include "mtl_rnn.h"
 

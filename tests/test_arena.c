@@ -328,6 +328,8 @@ static void test_arena_exact_sizes(void **state)
         training.max_rows = predicting.max_rows = (size_t)c.rows;
         training.optimizer = 1 + number % 4;
         training.momentum = number % 2 ? 0.5f : 0;
+        training.precision = number % 5 < 2 ? MTL_PRECISION_BF16 : MTL_PRECISION_F32;
+        training.isa = number % 5 < 2 ? test_bf16_isa() : MTL_ISA_AUTO;
         training.average = number % 5 ? 0 : 0.9f;
         training.lazy = number % 7 == 1;
         training.threads = predicting.threads = number % 6 == 5 ? 3 : 1;

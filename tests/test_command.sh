@@ -243,6 +243,12 @@ accepts "--only leaves tasks out" "task intent" --only intent
 check "--only left the other tasks out" sh -c '! grep -q "task slots" stdout.txt'
 accepts "--option=value" "hidden 5" --hidden=5
 accepts "--isa scalar" "a valid model" --isa scalar
+accepts "--precision bf16" "trainer.precision=bf16" --precision bf16
+accepts "--precision bf16 where it cannot be had" "trainer.precision=bf16|precision=f32" --precision bf16 --isa scalar
+run train --data train.tsv --out opt.st --hidden 8 --embed 8 --epochs 1 --precision bf16 --isa scalar
+check "--precision bf16: a note says when f32 is used instead" grep -q '^mtl: note: --precision bf16.*f32' stderr.txt
+run train --data train.tsv --out opt.st $small --precision bf16 --isa scalar --quiet
+check "--quiet leaves the note out" [ ! -s stderr.txt ]
 run train --data train.tsv --valid valid.tsv --out opt.st $small --epochs 9 --patience 1 --lr 1e-30 --log log.json
 check "--patience stops early" [ "$(grep -c . log.json)" -lt 9 ]
 run train --data train.tsv --valid valid.tsv --out opt.st $small --score slots
@@ -437,6 +443,7 @@ refuses "--hidden 1.5" 2 "--hidden 1.5: |whole number" $base --hidden 1.5
 refuses "--hidden abc" 2 "--hidden abc: |number" $base --hidden abc
 refuses "--hidden 1000000 says how many bytes" 1 "out of memory|bytes" $base --hidden 1000000
 check "it names at least the bytes of one weight matrix" at_least "$(sed -n 's/.*needs \([0-9]*\) bytes.*/\1/p' stderr.txt)" 16000000000000
+refuses "--precision of no kind" 2 "--precision half|f32, bf16" $base --precision half
 refuses "--cell of no kind" 2 "--cell lstn|rnn, gru, lstm" $base --cell lstn
 refuses "--dir of no kind" 2 "--dir both|uni or bi" $base --dir both
 refuses "--preset of no kind" 2 "--preset best|plain" $base --preset best

@@ -105,6 +105,42 @@ static const mtl__kernels *kernels_of(int isa)
     for (isa = MTL_ISA_SCALAR; isa < MTL_ISA_COUNT; isa++) \
         if ((k = kernels_of(isa)) != NULL)
 
+/* 1 or 2: products in reals, and in pairs of bfloat16 where kernels and processor have them. */
+static int kernels_precisions(const mtl__kernels *k)
+{
+    if (mtl__precision_choose(k, MTL_PRECISION_BF16) != MTL_PRECISION_BF16) return 1;
+    test_executed(k->isa, "bf16");
+    return 2;
+}
+#define KERNELS_EACH_PRECISION(k) \
+    KERNELS_EACH(k) \
+        for (pairs = 0; pairs < kernels_precisions(k); pairs++)
+
+/* The operand that a product sees: x, or the nearest bfloat16, of two equally near ones the one whose last bit is 0. */
+static double kernels_operand(int pairs, double x)
+{
+    int exponent;
+    double scaled, whole;
+    if (!pairs || x == 0) return x;
+    scaled = frexp(x, &exponent) * 256;                     /* 8 bits before the point */
+    whole = floor(scaled);
+    if (scaled - whole > 0.5 || (scaled - whole == 0.5 && fmod(whole, 2) != 0)) whole += 1;
+    return ldexp(whole, exponent - 8);
+}
+static double kernels_upper(uint32_t word)                  /* the bfloat16 in a word's upper half */
+{
+    float x;
+    word &= 0xffff0000u;
+    memcpy(&x, &word, sizeof x);
+    return (double)x;
+}
+static double kernels_half(mtl_real words, size_t which)    /* number `which`, 0 or 1, of a word */
+{
+    uint32_t word;
+    memcpy(&word, &words, sizeof word);
+    return kernels_upper(which ? word : word << 16);
+}
+
 /* Sizes of case number i: each of rows, units and inputs takes every value from 1 to 33; the last cases are large. */
 static void kernels_sizes(int i, size_t *rows, size_t *units, size_t *inputs)
 {
@@ -601,6 +637,52 @@ static void test_kernels_packing(void **state)
     }
 }
 
+/* Every element of both packings in pairs, paddings too. */
+static void test_kernels_packing_pairs(void **state)
+{
+    static const int turned[4] = { 2, 0, 1, 3 };
+    const mtl__kernels *k;
+    int isa, round;
+    (void)state;
+    for (round = 0; round < kernels_cases(KERNELS_SIZES); round++) {
+        size_t rows, units, inputs, g, u, i, words, padded;
+        const size_t gates = 1 + kernels_below(4);
+        const int *order = gates > 2 && round % 2 ? turned : NULL;
+        kernels_matrix w, forward, backward;
+        kernels_sizes(round, &rows, &units, &inputs);
+        words = (inputs + 1) / 2;
+        padded = kernels_blocks(units) * 16;
+        w = kernels_random(gates * units, inputs, inputs, 1);
+        if (round % 3 == 0)                                 /* ties, to even numbers below and above */
+            for (i = 0; i < gates * units * inputs; i++) w.data[i] = (mtl_real)((256 + (double)kernels_below(256) + 0.5) / 512);
+        forward = kernels_create(1, padded * gates * words, padded * gates * words);
+        backward = kernels_create(1, padded / 2 * gates * kernels_blocks(inputs) * 16, padded / 2 * gates * kernels_blocks(inputs) * 16);
+        KERNELS_EACH(k) {
+            if (kernels_precisions(k) < 2) continue;
+            kernels_restore(&forward);
+            kernels_restore(&backward);
+            k->pack_pairs_forward(gates, units, inputs, w.data, forward.data);
+            k->pack_pairs_backward(gates, units, inputs, w.data, order, backward.data);
+            kernels_assert_inside(&forward);
+            kernels_assert_inside(&backward);
+            for (g = 0; g < gates; g++)
+                for (u = 0; u < padded; u++)
+                    for (i = 0; i < kernels_blocks(inputs) * 16; i++) {
+                        const size_t from = order ? (size_t)order[g] : g;
+                        const double value = u < units && i < inputs ? (double)w.data[(g * units + u) * inputs + i] : 0;
+                        const double ordered = u < units && i < inputs ? (double)w.data[(from * units + u) * inputs + i] : 0;
+                        if (i < 2 * words)
+                            assert_true(kernels_half(forward.data[((u / 16 * words + i / 2) * gates + g) * 16 + u % 16], i % 2) == kernels_operand(1, value));
+                        assert_true(kernels_half(backward.data[(((i / 16 * (padded / 16) + u / 16) * gates + g) * 8 + u % 16 / 2) * 16 + i % 16], u % 2)
+                                    == kernels_operand(1, ordered));
+                    }
+        }
+        kernels_destroy(&w);
+        kernels_destroy(&forward);
+        kernels_destroy(&backward);
+    }
+}
+
 /* A matrix of gate values [block][row][gate][16], whose padding is NaN. */
 static kernels_matrix kernels_gates(size_t rows, size_t units, size_t gates, double range)
 {
@@ -615,24 +697,24 @@ static kernels_matrix kernels_gates(size_t rows, size_t units, size_t gates, dou
 }
 static size_t kernels_at(size_t rows, size_t gates, size_t row, size_t g, size_t u) { return ((u / 16 * rows + row) * gates + g) * 16 + u % 16; }
 
-/* The forward packing needed to feed a product, by the scalar kernel, tested above. */
-static mtl_real *kernels_packed(size_t gates, size_t units, size_t inputs, const mtl_real *w)
+/* The packings needed to feed a product, by the scalar kernel or, in pairs, by k's: tested above. */
+static mtl_real *kernels_packed(const mtl__kernels *k, int pairs, size_t gates, size_t units, size_t inputs, const mtl_real *w)
 {
-    mtl_real *packed = (mtl_real *)malloc(kernels_blocks(units) * 16 * gates * inputs * sizeof *packed);
-    mtl__kernel_tables[0]->pack_forward(gates, units, inputs, w, packed);
+    mtl_real *packed = (mtl_real *)malloc(kernels_blocks(units) * 16 * gates * (pairs ? (inputs + 1) / 2 : inputs) * sizeof *packed);
+    (pairs ? k->pack_pairs_forward : mtl__kernel_tables[0]->pack_forward)(gates, units, inputs, w, packed);
     return packed;
 }
-static mtl_real *kernels_packed_back(size_t gates, size_t units, size_t inputs, const mtl_real *w, const int *order)
+static mtl_real *kernels_packed_back(const mtl__kernels *k, int pairs, size_t gates, size_t units, size_t inputs, const mtl_real *w, const int *order)
 {
-    mtl_real *packed = (mtl_real *)malloc(kernels_blocks(units) * 16 * gates * kernels_blocks(inputs) * 16 * sizeof *packed);
-    mtl__kernel_tables[0]->pack_backward(gates, units, inputs, w, order, packed);
+    mtl_real *packed = (mtl_real *)malloc(kernels_blocks(units) * (pairs ? 8 : 16) * gates * kernels_blocks(inputs) * 16 * sizeof *packed);
+    (pairs ? k->pack_pairs_backward : mtl__kernel_tables[0]->pack_backward)(gates, units, inputs, w, order, packed);
     return packed;
 }
 
 static void test_kernels_product_forward(void **state)
 {
     const mtl__kernels *k;
-    int isa, round;
+    int isa, round, pairs;
     (void)state;
     for (round = 0; round < kernels_cases(2 * KERNELS_SIZES); round++) {
         size_t rows, units, inputs, row, g, u, i;
@@ -647,11 +729,12 @@ static void test_kernels_product_forward(void **state)
         for (i = 0; i < bias.width; i++)
             if (kernels_is_nan(bias.data[i])) bias.data[i] = 0;
         z = exact ? kernels_random(rows, units, kernels_stride_of(units), 1) : kernels_gates(rows, units, gates, 1);
-        packed = kernels_packed(gates, units, inputs, w.data);
         whole = (mtl_real *)malloc(z.total * sizeof *whole);
-        KERNELS_EACH(k) {
+        KERNELS_EACH_PRECISION(k) {
             mtl__product_forward p;
             memset(&p, 0, sizeof p);
+            packed = kernels_packed(k, pairs, gates, units, inputs, w.data);
+            p.pairs = pairs;
             p.gates = gates;
             p.units = units;
             p.inputs = inputs;
@@ -680,14 +763,15 @@ static void test_kernels_product_forward(void **state)
                         if (accumulate) sum = (double)z.before[(size_t)(z.data - z.memory) + at];
                         else if (with_bias) sum = (double)bias.data[kernels_at(1, gates, 0, g, u)];
                         for (i = 0; i < inputs; i++) {
-                            const double term = (double)x.data[row * x.stride + i] * (double)w.data[(g * units + u) * inputs + i];
+                            const double term = kernels_operand(pairs, (double)x.data[row * x.stride + i])
+                                                * kernels_operand(pairs, (double)w.data[(g * units + u) * inputs + i]);
                             sum += term;
                             magnitude += fabs(term);
                         }
                         kernels_assert_near((double)z.data[at], sum, KERNELS_EPSILON * magnitude, k->name);
                     }
+            free(packed);
         }
-        free(packed);
         free(whole);
         kernels_destroy(&w);
         kernels_destroy(&x);
@@ -700,7 +784,7 @@ static void test_kernels_product_backward(void **state)
 {
     static const int turned[4] = { 2, 0, 1, 3 };
     const mtl__kernels *k;
-    int isa, round;
+    int isa, round, pairs;
     (void)state;
     for (round = 0; round < kernels_cases(2 * KERNELS_SIZES); round++) {
         size_t rows, units, inputs, row, g, u, i;
@@ -717,11 +801,12 @@ static void test_kernels_product_backward(void **state)
                 if (kernels_is_nan(dz.data[i])) dz.data[i] = 0;
         kernels_remember(&dz);
         dx = kernels_random(rows, inputs, kernels_stride_of(inputs), 1);
-        packed = kernels_packed_back(gates, units, inputs, w.data, order);
         whole = (mtl_real *)malloc(dx.total * sizeof *whole);
-        KERNELS_EACH(k) {
+        KERNELS_EACH_PRECISION(k) {
             mtl__product_backward p;
             memset(&p, 0, sizeof p);
+            packed = kernels_packed_back(k, pairs, gates, units, inputs, w.data, order);
+            p.pairs = pairs;
             p.gates = gates;
             p.units = units;
             p.inputs = inputs;
@@ -747,14 +832,15 @@ static void test_kernels_product_backward(void **state)
                     for (g = 0; g < gates; g++)
                         for (u = 0; u < units; u++) {
                             const size_t from = order ? (size_t)order[g] : g;
-                            const double term = (double)dz.data[exact ? row * dz.stride + u : kernels_at(rows, slots, row, g, u)] * (double)w.data[(from * units + u) * inputs + i];
+                            const double term = kernels_operand(pairs, (double)dz.data[exact ? row * dz.stride + u : kernels_at(rows, slots, row, g, u)])
+                                                * kernels_operand(pairs, (double)w.data[(from * units + u) * inputs + i]);
                             sum += term;
                             magnitude += fabs(term);
                         }
                     kernels_assert_near((double)dx.data[row * dx.stride + i], sum, KERNELS_EPSILON * magnitude, k->name);
                 }
+            free(packed);
         }
-        free(packed);
         free(whole);
         kernels_destroy(&w);
         kernels_destroy(&dz);
@@ -766,7 +852,7 @@ static void test_kernels_product_weights(void **state)
 {
     static const int turned[4] = { 2, 0, 1, 3 };
     const mtl__kernels *k;
-    int isa, round;
+    int isa, round, pairs;
     (void)state;
     for (round = 0; round < kernels_cases(2 * KERNELS_SIZES); round++) {
         size_t rows, units, inputs, row, g, u, i, unit;
@@ -785,9 +871,10 @@ static void test_kernels_product_weights(void **state)
         source = round % 2 ? (int *)malloc(rows * sizeof *source) : NULL;
         for (row = 0; source && row < rows; row++) source[row] = kernels_below(3) ? (int)kernels_below(rows) : ~(int)kernels_below(4);
         whole = (mtl_real *)malloc(dw.total * sizeof *whole);
-        KERNELS_EACH(k) {
+        KERNELS_EACH_PRECISION(k) {
             mtl__product_weights p;
             memset(&p, 0, sizeof p);
+            p.pairs = pairs;
             p.gates = gates;
             p.units = units;
             p.inputs = inputs;
@@ -837,7 +924,8 @@ static void test_kernels_product_weights(void **state)
                         for (row = 0; row < rows; row++) {
                             const int from = source ? source[row] : (int)row;
                             const double value = from >= 0 ? (double)x.data[(size_t)from * x.stride + i] : p.x0 ? (double)x0.data[(size_t)~from * x0.stride + i] : 0;
-                            const double term = value * (double)dz.data[exact ? row * dz.stride + u : kernels_at(rows, slots, row, g, u)];
+                            const double term = kernels_operand(pairs, value)
+                                                * kernels_operand(pairs, (double)dz.data[exact ? row * dz.stride + u : kernels_at(rows, slots, row, g, u)]);
                             sum += term;
                             magnitude += fabs(term);
                         }
@@ -867,6 +955,7 @@ typedef struct kernels_layer {
     mtl__steps time;
     kernels_matrix w, z, bias_n, h0, c0, dy, last_h, last_c;
     int with_h0, with_c0, with_dy, with_last;
+    int pairs;                                              /* the reference rounds as products in pairs do */
 } kernels_layer;
 
 static void kernels_layer_create(kernels_layer *l, int kind, int before, int reverse, size_t units, size_t sequences, size_t longest)
@@ -918,6 +1007,10 @@ static void kernels_layer_destroy(kernels_layer *l)
     kernels_destroy(&l->last_c);
 }
 
+/* What cells in pairs may be off: where a state falls on the other side of a rounding, 2^-9 of it, times weights of 1.5/sqrt(H), over
+   some steps. A term left out of a sum, or a wrong one, is tenths. */
+#define KERNELS_BF16 0.01
+
 /* What the reference computes, and where a finite difference pushes it. */
 enum { KERNELS_PUSH_NONE, KERNELS_PUSH_GATE, KERNELS_PUSH_HIDDEN_N, KERNELS_PUSH_H0, KERNELS_PUSH_C0 };
 typedef struct kernels_push {
@@ -950,7 +1043,7 @@ static double kernels_reference_sequence(const kernels_layer *l, size_t b, const
         for (g = 0; g < l->gates; g++)
             for (u = 0; u < H; u++) {
                 double sum = 0;
-                for (j = 0; j < H; j++) sum += (double)l->w.data[(g * H + u) * H + j] * h[j];
+                for (j = 0; j < H; j++) sum += kernels_operand(l->pairs, (double)l->w.data[(g * H + u) * H + j]) * kernels_operand(l->pairs, h[j]);
                 pre[g * H + u] = sum;
             }
         if (l->before)                                      /* the product with W_n comes after the reset */
@@ -965,7 +1058,7 @@ static double kernels_reference_sequence(const kernels_layer *l, size_t b, const
                 const double r = kernels_sigmoid(KERNELS_Z(0, u) + pre[u]), z = kernels_sigmoid(KERNELS_Z(1, u) + pre[H + u]);
                 double n = 0;
                 if (l->before) {
-                    for (j = 0; j < H; j++) n += (double)l->w.data[(2 * H + u) * H + j] * m[j];
+                    for (j = 0; j < H; j++) n += kernels_operand(l->pairs, (double)l->w.data[(2 * H + u) * H + j]) * kernels_operand(l->pairs, m[j]);
                     n = tanh(KERNELS_Z(2, u) + n);
                 } else {
                     n = pre[2 * H + u] + (double)l->bias_n.data[u / 16 * 16 + u % 16] + kernels_pushed(push, KERNELS_PUSH_HIDDEN_N, row, 0, u);
@@ -992,7 +1085,7 @@ static double kernels_reference_sequence(const kernels_layer *l, size_t b, const
 typedef struct kernels_run {
     const mtl__kernels *k;
     mtl__cell_pass pass;
-    kernels_matrix z, y, c, extra, scratch, dz, dh, dc;
+    kernels_matrix z, y, c, extra, scratch, dz, dh, dc, words;
     mtl_real *packed, *packed_n, *packed_t, *packed_n_t;
 } kernels_run;
 
@@ -1009,12 +1102,16 @@ static void kernels_run_create(kernels_run *r, const mtl__kernels *k, const kern
     r->c = kernels_create(states, padded, padded);
     r->extra = kernels_create(l->rows, padded, padded);
     r->scratch = kernels_create(l->sequences, padded, padded);
-    r->packed = kernels_packed(first_gates, H, H, l->w.data);
-    r->packed_t = kernels_packed_back(first_gates, H, H, l->w.data, NULL);
+    r->words = kernels_create(l->sequences, padded / 2 * l->gates, padded / 2 * l->gates);
+    r->packed = kernels_packed(k, l->pairs, first_gates, H, H, l->w.data);
+    r->packed_t = kernels_packed_back(k, l->pairs, first_gates, H, H, l->w.data, NULL);
     if (l->before) {
-        r->packed_n = kernels_packed(1, H, H, l->w.data + 2 * H * H);
-        r->packed_n_t = kernels_packed_back(1, H, H, l->w.data + 2 * H * H, NULL);
+        r->packed_n = kernels_packed(k, l->pairs, 1, H, H, l->w.data + 2 * H * H);
+        r->packed_n_t = kernels_packed_back(k, l->pairs, 1, H, H, l->w.data + 2 * H * H, NULL);
     }
+    p->pairs = l->pairs;
+    p->words = r->words.data;
+    p->words_row = r->words.stride;
     p->kind = l->kind;
     p->activation = l->activation;
     p->reset_before = l->before;
@@ -1049,6 +1146,7 @@ static void kernels_run_destroy(kernels_run *r)
     kernels_destroy(&r->c);
     kernels_destroy(&r->extra);
     kernels_destroy(&r->scratch);
+    kernels_destroy(&r->words);
     if (r->dz.memory) kernels_destroy(&r->dz);
     if (r->dh.memory) kernels_destroy(&r->dh);
     if (r->dc.memory) kernels_destroy(&r->dc);
@@ -1063,6 +1161,7 @@ static void kernels_run_forward(kernels_run *r, const kernels_layer *l, int spli
     kernels_assert_inside(&r->c);
     kernels_assert_inside(&r->extra);
     kernels_assert_inside(&r->scratch);
+    kernels_assert_inside(&r->words);
 }
 /* Carries start as the gradients of the last states, or zeros; their padding stays NaN. */
 static void kernels_run_backward(kernels_run *r, const kernels_layer *l, int split, int want_dh0)
@@ -1099,6 +1198,7 @@ static void kernels_run_backward(kernels_run *r, const kernels_layer *l, int spl
     kernels_assert_inside(&r->dh);
     kernels_assert_inside(&r->dc);
     kernels_assert_inside(&r->scratch);
+    kernels_assert_inside(&r->words);
     for (i = 0; i < r->dz.width; i++)
         if (i / (l->rows * l->slots * 16) * 16 + i % 16 >= l->units) assert_true(r->dz.data[i] == 0);
 }
@@ -1121,11 +1221,13 @@ static void test_kernels_cell_forward(void **state)
         kernels_layer l;
         double *y;
         size_t b, row, u;
-        int keep;
+        int keep, pairs;
         kernels_layer_random(&l, round, 9);
         y = (double *)malloc(l.rows * l.units * sizeof *y);
-        for (b = 0; b < l.sequences; b++) kernels_reference_sequence(&l, b, &none, y);
-        KERNELS_EACH(k)
+        KERNELS_EACH_PRECISION(k) {
+            const double tolerance = pairs ? KERNELS_BF16 : 50 * KERNELS_EPSILON;
+            l.pairs = pairs;
+            for (b = 0; b < l.sequences; b++) kernels_reference_sequence(&l, b, &none, y);
             for (keep = 0; keep < 2; keep++) {
                 kernels_run whole, split;
                 kernels_run_create(&whole, k, &l, keep);
@@ -1136,13 +1238,14 @@ static void test_kernels_cell_forward(void **state)
                     assert_memory_equal(whole.y.data + row * whole.y.stride, split.y.data + row * split.y.stride, l.units * sizeof(mtl_real));
                     for (u = 0; u < l.units; u++)
                         kernels_assert_near((double)whole.y.data[row * whole.y.stride + u], y[row * l.units + u],
-                                            50 * KERNELS_EPSILON * (1 + fabs(y[row * l.units + u])), k->name);
+                                            tolerance * (1 + fabs(y[row * l.units + u])), k->name);
                 }
                 kernels_assert_unchanged(&l.h0);
                 kernels_assert_unchanged(&l.c0);
                 kernels_run_destroy(&whole);
                 kernels_run_destroy(&split);
             }
+        }
         free(y);
         kernels_layer_destroy(&l);
     }
@@ -1152,11 +1255,13 @@ static void test_kernels_cell_forward(void **state)
 static double kernels_slope(const kernels_layer *l, size_t sequence, kernels_push push)
 {
     const double step = 1e-5;
+    kernels_layer smooth = *l;
     double up, down;
+    smooth.pairs = 0;                                       /* rounding has no slope */
     push.by = step;
-    up = kernels_reference_sequence(l, sequence, &push, NULL);
+    up = kernels_reference_sequence(&smooth, sequence, &push, NULL);
     push.by = -step;
-    down = kernels_reference_sequence(l, sequence, &push, NULL);
+    down = kernels_reference_sequence(&smooth, sequence, &push, NULL);
     return (up - down) / (2 * step);
 }
 
@@ -1164,7 +1269,7 @@ static double kernels_slope(const kernels_layer *l, size_t sequence, kernels_pus
 static void kernels_check_gradient(const kernels_layer *l, const kernels_run *r)
 {
     static const int gru_gate[4] = { 2, 0, 1, -1 };         /* of slots n r z and n*r */
-    const double tolerance = KERNELS_IS_DOUBLE ? 1e-7 : 2e-4;
+    const double tolerance = r->pass.pairs ? 2 * KERNELS_BF16 : KERNELS_IS_DOUBLE ? 1e-7 : 2e-4;
     const size_t b = kernels_below(l->sequences), u = kernels_below(l->units);
     size_t length = 0, slot;
     kernels_push push;
@@ -1195,15 +1300,16 @@ static void kernels_check_gradient(const kernels_layer *l, const kernels_run *r)
 static void test_kernels_cell_backward(void **state)
 {
     const mtl__kernels *k;
-    int isa, round, check;
+    int isa, round, check, pairs;
     (void)state;
     for (round = 0; round < kernels_cases(160); round++) {
         kernels_layer l;
         kernels_layer_random(&l, round, 7);
         if (l.activation == MTL_ACTIVATION_RELU) l.activation = MTL_ACTIVATION_TANH;
-        KERNELS_EACH(k) {
+        KERNELS_EACH_PRECISION(k) {
             kernels_run r;
             mtl_real *dz, *dh;
+            l.pairs = pairs;
             kernels_run_create(&r, k, &l, 1);
             kernels_run_forward(&r, &l, 0);
             kernels_remember(&r.z);
@@ -1395,6 +1501,7 @@ static void test_kernels_update_without_gradient(void **state)
     cmocka_unit_test(test_kernels_cross_entropy), \
     cmocka_unit_test(test_kernels_dropout), \
     cmocka_unit_test(test_kernels_packing), \
+    cmocka_unit_test(test_kernels_packing_pairs), \
     cmocka_unit_test(test_kernels_product_forward), \
     cmocka_unit_test(test_kernels_product_backward), \
     cmocka_unit_test(test_kernels_product_weights), \

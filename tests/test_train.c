@@ -1689,7 +1689,145 @@ static void test_train_pushes_fail(void **state)
     }
 }
 
+/* ---- bfloat16 ------------------------------------------------------------------------------------------------------ */
+
+/* A shape of each form of cell: RNN, GRU, GRU with the reset before, LSTM. */
+static test_shape train_bf16_shape(int number)
+{
+    test_shape shape = {0};
+    shape.cell = number % 4 == 0 ? MTL_CELL_RNN : number % 4 < 3 ? MTL_CELL_GRU : MTL_CELL_LSTM;
+    shape.reset = number % 4 == 2 ? MTL_RESET_BEFORE : MTL_RESET_AFTER;
+    shape.bidirectional = number % 3 > 0;
+    shape.layers = 1 + number % 2;
+    shape.hidden = 21 + 3 * number;
+    shape.features = number % 2 ? 3 : 0;
+    shape.sequences = 37;
+    shape.longest = 9;
+    shape.missing = 0.2;
+    shape.dropout = 0.2;
+    shape.seed = (unsigned long long)number;
+    return shape;
+}
+
+/* |a - b| / |b| */
+static double train_distance(const mtl_real *a, const mtl_real *b, size_t n)
+{
+    double difference = 0, length = 0;
+    size_t i;
+    for (i = 0; i < n; i++) {
+        difference += ((double)a[i] - (double)b[i]) * ((double)a[i] - (double)b[i]);
+        length += (double)b[i] * (double)b[i];
+    }
+    return sqrt(difference / length);
+}
+
+/* Gradients in bfloat16 are near those in float, without being the same; the kernels of AVX-512 and their scalar imitation agree
+   better than that. */
+static void test_train_bf16_gradients(void **state)
+{
+    int number, cases = test_quick() ? 4 : 12, i;
+    (void)state;
+    if (mtl__precision_choose(mtl__kernels_choose(test_bf16_isa()), MTL_PRECISION_BF16) != MTL_PRECISION_BF16) skip();
+    for (number = 0; number < cases; number++) {
+        test_shape shape = train_bf16_shape(number);
+        const int isas[3] = { MTL_ISA_SCALAR, MTL_ISA_SCALAR, test_bf16_isa() };
+        mtl_real *gradients[3];
+        double far;
+        size_t total = 0;
+        for (i = 0; i < 3; i++) {
+            mtl_trainer_desc how = {0};
+            train_case c;
+            how.isa = isas[i];
+            how.precision = i ? MTL_PRECISION_BF16 : MTL_PRECISION_F32;
+            train_case_create(&c, &shape, &how);
+            assert_int_equal(mtl_trainer_precision(c.trainer), how.precision);
+            mtl_train_gradients(c.trainer, c.p.batch, 1, NULL, &c.err);
+            TEST_FINE(&c.err);
+            gradients[i] = train_gradients(&c);
+            total = mtl_model_parameters(c.model)->total;
+            train_case_destroy(&c);
+        }
+        far = train_distance(gradients[1], gradients[0], total);
+        if (!(far > 1e-4 && far < 2e-2)) fail_msg("case %d: bfloat16 is %.3g from float", number, far);
+        far = train_distance(gradients[2], gradients[1], total);
+        if (!(far < 1e-3)) fail_msg("case %d: %s is %.3g from scalar", number, mtl__isa_name(isas[2]), far);
+        for (i = 0; i < 3; i++) free(gradients[i]);
+    }
+}
+
+/* Trains `steps` steps and returns the weights. */
+static mtl_real *train_bf16_weights(const test_shape *shape, int isa, int precision, int threads, int steps, double *loss)
+{
+    mtl_trainer_desc how = {0};
+    mtl_real *weights;
+    mtl_step step;
+    train_case c;
+    how.isa = isa;
+    how.precision = precision;
+    how.threads = threads;
+    train_case_create(&c, shape, &how);
+    for (; steps; steps--) mtl_train_step(c.trainer, c.p.batch, 1, &step, &c.err);
+    TEST_FINE(&c.err);
+    *loss = step.loss;
+    weights = (mtl_real *)calloc(mtl_model_parameters(c.model)->total + 1, sizeof *weights);
+    assert_non_null(weights);
+    weights[0] = (mtl_real)mtl_model_parameters(c.model)->total;            /* the count stands before them */
+    memcpy(weights + 1, mtl_model_parameters(c.model)->block, mtl_model_parameters(c.model)->total * sizeof *weights);
+    train_case_destroy(&c);
+    return weights;
+}
+
+/* The same bits for any number of threads; and it learns. */
+static void test_train_bf16_threads(void **state)
+{
+    int number, cases = test_quick() ? 4 : 8;
+    (void)state;
+    for (number = 0; number < cases; number++) {
+        test_shape shape = train_bf16_shape(number);
+        double first, one_loss, loss;
+        mtl_real *start = train_bf16_weights(&shape, test_bf16_isa(), MTL_PRECISION_BF16, 1, 1, &first);
+        mtl_real *one = train_bf16_weights(&shape, test_bf16_isa(), MTL_PRECISION_BF16, 1, 5, &one_loss);
+        mtl_real *three = train_bf16_weights(&shape, test_bf16_isa(), MTL_PRECISION_BF16, 3, 5, &loss);
+        assert_memory_equal(one, three, ((size_t)one[0] + 1) * sizeof *one);
+        assert_true(loss == one_loss && loss < first);
+        free(start);
+        free(one);
+        free(three);
+    }
+}
+
+/* Where there are no products in bfloat16, asking for them is training in float. */
+static void test_train_bf16_fallback(void **state)
+{
+    int isa, tried = 0;
+    (void)state;
+    for (isa = MTL_ISA_SCALAR; isa < MTL_ISA_COUNT; isa++) {
+        test_shape shape = train_bf16_shape(3);
+        mtl_trainer_desc how = {0};
+        mtl_real *asked, *plain;
+        double loss;
+        train_case c;
+        if (!mtl__kernels_choose(isa)
+            || mtl__precision_choose(mtl__kernels_choose(isa), MTL_PRECISION_BF16) == MTL_PRECISION_BF16) continue;
+        how.isa = isa;
+        how.precision = MTL_PRECISION_BF16;
+        train_case_create(&c, &shape, &how);
+        assert_int_equal(mtl_trainer_precision(c.trainer), MTL_PRECISION_F32);
+        train_case_destroy(&c);
+        asked = train_bf16_weights(&shape, isa, MTL_PRECISION_BF16, 1, 2, &loss);
+        plain = train_bf16_weights(&shape, isa, MTL_PRECISION_F32, 1, 2, &loss);
+        assert_memory_equal(asked, plain, ((size_t)plain[0] + 1) * sizeof *plain);
+        free(asked);
+        free(plain);
+        tried++;
+    }
+    assert_int_equal(mtl_trainer_precision(NULL), MTL_PRECISION_DEFAULT);
+    if (!tried) skip();
+}
+
 #define TEST_TRAIN \
+    cmocka_unit_test(test_train_bf16_gradients), cmocka_unit_test(test_train_bf16_threads), \
+    cmocka_unit_test(test_train_bf16_fallback), \
     cmocka_unit_test(test_train_micro_batches), cmocka_unit_test(test_train_micro_batch_without_targets), \
     cmocka_unit_test(test_train_nothing_labelled), cmocka_unit_test(test_train_step_report), \
     cmocka_unit_test(test_train_stopped_steps), cmocka_unit_test(test_train_goes_on_after_an_error), \

@@ -101,7 +101,8 @@ static void bench_net_init(bench_net *net, const bench_point *point, int trains)
     if (trains) {
         mtl_desc_check(MTL_DESC_TRAINER, &net->how, "trainer", &net->error);
         net->how.lr = 1e-6f;
-        net->gradients = mtl_gradients_create(&net->set, &net->keep, &net->error);
+        net->gradients = mtl__gradients_build(&net->set, net->point.bf16 ? MTL_PRECISION_BF16 : MTL_PRECISION_F32, &net->keep,
+                                              &net->error);
         bench_must(&net->error);
         mtl__optimizer_init(&net->optimizer, &net->how, &net->set, net->gradients, &net->keep, &net->error);
     }
@@ -278,6 +279,8 @@ static double bench_limit(const bench_net *net, int mode)
 {
     const bench_stamp *stamp = bench_stamp_find(net->point.isa);
     if (mode == BENCH_STREAM) return bench_load_bandwidth(stamp, bench_weight_bytes(&net->point));
+    if (mode == BENCH_TRAIN && net->point.bf16 && bench_bf16_peak() > 0)
+        return bench_bf16_peak() * (double)net->point.threads;
     return bench_peak(stamp, net->scheduler, net->point.threads);
 }
 

@@ -30,7 +30,7 @@ typedef struct bench_stamp {
 #  define BENCH_SUMS 12
 #  include "peak_stamp.h"
 #  define BENCH_ISA avx512
-#  define BENCH_TARGET __attribute__((target("avx512f,avx512dq,avx512bw,avx512vl,avx2,fma")))
+#  define BENCH_TARGET __attribute__((target(MTL__BF16_TARGET "avx512f,avx512dq,avx512bw,avx512vl,avx2,fma")))
 #  define BENCH_SUMS 24
 #  include "peak_stamp.h"
 #endif
