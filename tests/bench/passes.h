@@ -98,6 +98,7 @@ static void bench_net_init(bench_net *net, const bench_point *point, int trains)
     net->scheduler = mtl__pool_scheduler(net->pool);
     bench_net_add_layers(net);
     bench_net_add_data(net);
+    mtl_run_init(&net->run, &net->scratch, point->isa, &net->error);     /* once, as a session does: it asks the processor what it can */
     if (trains) {
         mtl_desc_check(MTL_DESC_TRAINER, &net->how, "trainer", &net->error);
         net->how.lr = 1e-6f;
@@ -116,11 +117,10 @@ static void bench_net_destroy(bench_net *net)
     mtl_arena_destroy(&net->keep);
 }
 
-/* A fresh run over emptied scratch, with the batch packed. */
+/* Readies the run for a pass over emptied scratch, with the batch packed. */
 static void bench_net_begin(bench_net *net, int with_tape)
 {
     mtl__arena_reset(&net->scratch);
-    mtl_run_init(&net->run, &net->scratch, net->point.isa, &net->error);
     if (net->kernels) net->run.kernels = net->kernels;
     net->run.scheduler = net->scheduler;
     net->run.gradients = net->gradients;
@@ -203,7 +203,7 @@ static void bench_train(void *user)
     bench_must(&net->error);
     mtl_tape_backward(&net->run, &loss, &one, 1, 0);
     bench_sink = (double)loss->value[0];
-    if (net->point.norm) bench_sink = mtl__gradients_norm(&net->optimizer, mtl__run_kernels(&net->run));
+    if (net->point.norm) bench_sink = mtl__gradients_norm(&net->optimizer, &net->run);
     mtl__arena_reset(&net->scratch);
     mtl__optimizer_apply(&net->optimizer, &net->run, (double)net->how.lr, 1);
     net->optimizer.step++;
@@ -213,54 +213,28 @@ static void bench_train(void *user)
 
 /* ---- stream ------------------------------------------------------------------------------------------------------- */
 
-/* One sequence's states between steps. Each step runs on scratch behind a mark. */
+/* One sequence, whose state the stream holds. */
 typedef struct bench_stream {
     bench_net net;
-    mtl_cell_state state;
-    mtl_activation h, c;
+    mtl_cell_stream *cell;
 } bench_stream;
 
 enum { BENCH_STREAM_STEPS = 256 };          /* steps of one measurement */
 
 static void bench_stream_init(bench_stream *s, const bench_point *point)
 {
+    size_t bytes;
     bench_net_init(&s->net, point, 0);
-    bench_net_begin(&s->net, 0);
-    memset(&s->state, 0, sizeof s->state);
-    s->h = s->c = s->net.x;
-    s->h.value = bench_reals(&s->net.keep, s->h.stride, 15);
-    s->c.value = bench_reals(&s->net.keep, s->c.stride, 16);
-    s->state.h = &s->h;
-    s->state.c = point->cell == MTL_CELL_LSTM ? &s->c : NULL;
-}
-
-/* One step of one sequence: the states move on. The fastest call that the header has for it, which today is a forward pass of
-   one step. */
-static void stream_step(bench_stream *s)
-{
-    mtl_run *run = &s->net.run;
-    const size_t bytes = s->net.point.hidden * sizeof(mtl_real);
-    const mtl_arena_mark mark = mtl_arena_save(run->arena);
-    mtl_cell_state last;
-    mtl_activation *y;
-    memset(&last, 0, sizeof last);
-    switch (s->net.point.cell) {
-    case MTL_CELL_LSTM: y = mtl_lstm_forward(run, s->net.cells[0], &s->net.x, &s->state, &last); break;
-    case MTL_CELL_GRU: y = mtl_gru_forward(run, s->net.cells[0], &s->net.x, &s->state, &last); break;
-    default: y = mtl_rnn_forward(run, s->net.cells[0], &s->net.x, &s->state, &last); break;
-    }
-    bench_must(run->error);
-    memcpy(s->h.value, y->value, bytes);
-    if (last.c) memcpy(s->c.value, last.c->value, bytes);
-    mtl_arena_release(run->arena, mark);
+    bytes = mtl_cell_stream_size(s->net.cells[0]);
+    s->cell = mtl_cell_stream_init(mtl_arena_push(&s->net.keep, bytes), bytes, s->net.cells[0], point->isa, &s->net.error);
+    bench_must(&s->net.error);
 }
 
 static void bench_stream_steps(void *user)
 {
     bench_stream *s = (bench_stream *)user;
     int i;
-    for (i = 0; i < BENCH_STREAM_STEPS; i++) stream_step(s);
-    bench_sink = (double)s->h.value[0];
+    for (i = 0; i < BENCH_STREAM_STEPS; i++) bench_sink = (double)mtl_cell_stream_step(s->cell, s->net.x.value)[0];
 }
 
 /* ---- one point of the grid ---------------------------------------------------------------------------------------- */
