@@ -224,16 +224,15 @@ typedef struct bench_model {
     mtl_model *model;
     mtl_trainer *trainer;
     mtl_batch *batches;
-    size_t count, next, per_call;           /* batches; which is next; steps of one measurement */
+    size_t count, next;                     /* batches; which is next */
     mtl_error error;
 } bench_model;
 
-static void bench_model_steps(void *user)
+static void bench_model_step(void *user)
 {
     bench_model *m = (bench_model *)user;
-    size_t i;
-    for (i = 0; i < m->per_call; i++, m->next = (m->next + 1) % m->count)
-        mtl_train_step(m->trainer, &m->batches[m->next], 1, NULL, &m->error);
+    mtl_train_step(m->trainer, &m->batches[m->next], 1, NULL, &m->error);
+    m->next = (m->next + 1) % m->count;
     bench_must(&m->error);
 }
 
@@ -281,7 +280,6 @@ static void bench_model_init(bench_model *m, const bench_shape *shape)
     how.lazy = shape->lazy;
     m->model = mtl_model_create(&desc, &m->error);
     m->trainer = mtl_trainer_create(m->model, &how, &m->error);
-    m->per_call = 1;
     bench_must(&m->error);
 }
 
@@ -336,7 +334,7 @@ static void bench_model_compare(const bench_shape *shapes, size_t count, size_t 
         bench_model_batches(&models[i], &shapes[i], batches, &keep);
         users[i] = &models[i];
     }
-    bench_alternate(bench_model_steps, users, count, seconds, us);
+    bench_alternate(bench_model_step, users, count, seconds, us);
     for (i = 0; i < count; i++) bench_model_destroy(&models[i]);
     mtl_arena_destroy(&keep);
 }
@@ -432,20 +430,37 @@ static void bench_ragged_batches(bench_model *m, const mtl_batch *data, mtl_aren
     bench_must(&m->error);
     mtl__sampler_begin(&sampler, 0);
     m->batches = (mtl_batch *)mtl_arena_push(keep, sampler.total * sizeof *m->batches);
-    m->count = m->per_call = sampler.total;
+    m->count = sampler.total;
     for (i = 0; i < sampler.total; i++) m->batches[i] = mtl__sampler_next(&sampler, m->model, i, keep, &m->error);
     bench_must(&m->error);
 }
 
-/* An epoch of training on ragged batches against one of batches of equal lengths (the mean, in two lengths next to each other),
-   with the same number of tokens. */
+/* Epochs of both models for 4 seconds (4 of them at least, after one to warm up), batch by batch in turns. us[model]: the sum over
+   batches of the least time of each, so that a disturbed moment costs one batch its turn and no epoch its result. */
+static void bench_ragged_epochs(bench_model *models, double *us)
+{
+    static double least[2][BENCH_RAGGED_MOST / BENCH_RAGGED_BATCH];
+    const double began = mtl__seconds();
+    size_t epoch, batch, k;
+    for (epoch = 0; epoch < 5 || mtl__seconds() - began < 4; epoch++)
+        for (batch = 0; batch < models[0].count; batch++)
+            for (k = 0; k < 2; k++) {
+                const double now = bench_once(bench_model_step, &models[k]);
+                if (epoch < 2 || now < least[k][batch]) least[k][batch] = now;
+            }
+    us[0] = us[1] = 0;
+    for (batch = 0; batch < models[0].count; batch++)
+        for (k = 0; k < 2; k++) us[k] += least[k][batch];
+}
+
+/* Training on ragged batches against batches of equal lengths (the mean, in two lengths next to each other), with the same number
+   of tokens. */
 static void bench_ragged_part(const char *path)
 {
     static int lengths[BENCH_RAGGED_MOST], equal[BENCH_RAGGED_MOST];
     const bench_shape shape = bench_shape_plain();
     bench_model models[2];
     mtl_batch data[2];
-    void *users[2];
     mtl_arena keep;
     size_t n = bench_lengths(path, lengths), tokens = 0, batches = n / BENCH_RAGGED_BATCH, longer, i;
     double us[2];
@@ -458,9 +473,8 @@ static void bench_ragged_part(const char *path)
         bench_model_init(&models[i], &shape);
         bench_model_data(&data[i], &shape, i ? equal : lengths, n, &keep, 200);
         bench_ragged_batches(&models[i], &data[i], &keep);
-        users[i] = &models[i];
     }
-    bench_alternate(bench_model_steps, users, 2, 3.0, us);
+    bench_ragged_epochs(models, us);
     sprintf(size, "%s,batches=%d,tokens=%d", path ? "file" : "geometric", (int)batches, (int)tokens);
     us[0] /= (double)tokens;
     us[1] /= (double)(tokens / n * n + longer * BENCH_RAGGED_BATCH);    /* up to 31 tokens fewer: counted by token */
