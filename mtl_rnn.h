@@ -2533,6 +2533,12 @@ static mtl__pool *mtl__pool_create(mtl_arena *arena, int threads, mtl_error *err
     return pool;
 }
 static const mtl_scheduler *mtl__pool_scheduler(const mtl__pool *pool) { return pool ? &pool->scheduler : NULL; }
+/* Stands for the scheduler of a pool in a dry run, which has no pool: it runs nothing, but measures what threads need. */
+static const mtl_scheduler *mtl__pool_dry(void)
+{
+    static const mtl_scheduler dry = { NULL, NULL };
+    return &dry;
+}
 #else
 typedef struct mtl__pool { int none; } mtl__pool;
 static void mtl__pool_destroy(mtl__pool *pool) { (void)pool; }
@@ -2542,6 +2548,7 @@ static mtl__pool *mtl__pool_create(mtl_arena *arena, int threads, mtl_error *err
     return NULL;
 }
 static const mtl_scheduler *mtl__pool_scheduler(const mtl__pool *pool) { (void)pool; return NULL; }
+static const mtl_scheduler *mtl__pool_dry(void) { return NULL; }
 #endif
 
 /* A job with the arithmetic that all of them share, on whatever thread the scheduler runs it; that thread's own comes back after. */
@@ -2660,6 +2667,8 @@ typedef struct mtl__cell_pass {
     mtl_real *words; size_t words_row;          /* pairs: [B][words_row] scratch by sequence; words_row = padded H / 2 times gates */
     size_t units;
     const mtl__steps *time;
+    size_t begin, end;                          /* steps [begin, end) are walked; end 0: all */
+    size_t z_first, dz_first;                   /* packed row that the first row of z, and of dz, is of */
     /* forward */
     mtl_real *z;
     size_t z_block; /* [block][row][G][16], row stride G*16. In: input product with every bias that is
@@ -2934,7 +2943,7 @@ static void mtl__cell_open(const mtl__cell_pass *p, const mtl__cell_rows *part, 
     const size_t dz_row = mtl__cell_slots_of(p) * MTL__BLOCK, padded = (p->units + MTL__BLOCK - 1) / MTL__BLOCK * MTL__BLOCK;
     const int single = part->rows == 1;
     b->rows = part->rows;
-    b->z = p->z + row * z_row;
+    b->z = p->z + (row - p->z_first) * z_row;
     b->h_before = part->h ? part->h : mtl__zeros;
     b->c_before = part->c;
     b->c = p->c ? p->c + (p->keep ? row : sequence) * p->c_stride : NULL;
@@ -2948,7 +2957,7 @@ static void mtl__cell_open(const mtl__cell_pass *p, const mtl__cell_rows *part, 
     b->dy = p->dy ? p->dy + row * p->dy_stride : mtl__zeros;
     b->dh = p->dh ? p->dh + sequence * p->dh_stride : NULL;
     b->dc = p->dc ? p->dc + sequence * p->dh_stride : NULL;
-    b->dz = p->dz ? p->dz + row * dz_row : NULL;
+    b->dz = p->dz ? p->dz + (row - p->dz_first) * dz_row : NULL;
     b->z_row = single ? p->z_block : z_row;
     b->dz_row = single ? p->dz_block : dz_row;
     b->h_row = single ? (size_t)MTL__BLOCK : p->y_stride;
@@ -5049,7 +5058,7 @@ MTL__VECTOR void MTL__FN(mtl__cell_product_single)(const mtl__cell_pass *p, cons
     t.b = packed;
     t.b_block = t.length * MTL__BLOCK;
     t.c_row = mtl__cell_gates_of(p) * MTL__BLOCK;
-    t.c = p->z + part->row * t.c_row + gate * MTL__BLOCK;
+    t.c = p->z + (part->row - p->z_first) * t.c_row + gate * MTL__BLOCK;
     t.c_block = p->z_block;
     MTL__FN(mtl__multiply)(part->rows, (p->units + MTL__BLOCK - 1) / MTL__BLOCK * MTL__BLOCK, 0, &t);
 }
@@ -5115,13 +5124,13 @@ MTL__KERNEL void MTL__FN(mtl__rnn_step)(const mtl__cell_pass *p, const mtl__cell
 /* Sequences [first, first + count) through all steps. */
 MTL__KERNEL void MTL__FN(mtl__cell_forward)(const mtl__cell_pass *p, size_t first, size_t count)
 {
-    const size_t end = first + count, steps = p->time->steps;
+    const size_t end = first + count, last = p->end ? p->end : p->time->steps, steps = last - p->begin;
     for (; first < end; first += MTL__SEQUENCES) {
         const size_t here = mtl__at_most(end - first, MTL__SEQUENCES);
         size_t i;
         for (i = 0; i < steps; i++) {
             mtl__cell_rows parts[2];
-            const int n = mtl__cell_step(p, p->reverse ? steps - 1 - i : i, first, here, parts);
+            const int n = mtl__cell_step(p, p->reverse ? last - 1 - i : p->begin + i, first, here, parts);
             int j;
             for (j = 0; j < n; j++) {
                 if (p->kind == MTL_CELL_LSTM) MTL__FN(mtl__lstm_step)(p, &parts[j]);
@@ -5191,7 +5200,7 @@ MTL__VECTOR void MTL__FN(mtl__cell_carry)(const mtl__cell_pass *p, const mtl__ce
     const size_t dz_row = mtl__cell_slots_of(p) * MTL__BLOCK;
     mtl__tile t;
     memset(&t, 0, sizeof t);
-    MTL__FN(mtl__cell_operand)(p, part, blocks, gates * MTL__BLOCK, p->dz + part->row * dz_row + slot * MTL__BLOCK, dz_row,
+    MTL__FN(mtl__cell_operand)(p, part, blocks, gates * MTL__BLOCK, p->dz + (part->row - p->dz_first) * dz_row + slot * MTL__BLOCK, dz_row,
                                p->dz_block, &t);
     t.b = packed;
     t.b_step = MTL__BLOCK;
@@ -5243,13 +5252,13 @@ MTL__KERNEL void MTL__FN(mtl__gru_reset_step_backward)(const mtl__cell_pass *p, 
 /* Sequences [first, first + count), from the last step in reading direction to the first. p->keep must be set, as in forward. */
 MTL__KERNEL void MTL__FN(mtl__cell_backward)(const mtl__cell_pass *p, size_t first, size_t count)
 {
-    const size_t end = first + count, steps = p->time->steps;
+    const size_t end = first + count, last = p->end ? p->end : p->time->steps, steps = last - p->begin;
     for (; first < end; first += MTL__SEQUENCES) {
         const size_t here = mtl__at_most(end - first, MTL__SEQUENCES);
         size_t i;
         for (i = 0; i < steps; i++) {
             mtl__cell_rows parts[2];
-            const int n = mtl__cell_step(p, p->reverse ? i : steps - 1 - i, first, here, parts);
+            const int n = mtl__cell_step(p, p->reverse ? p->begin + i : last - 1 - i, first, here, parts);
             int j;
             for (j = 0; j < n; j++) {
                 if (p->kind == MTL_CELL_GRU && p->reset_before) MTL__FN(mtl__gru_reset_step_backward)(p, &parts[j]);
@@ -7709,7 +7718,7 @@ typedef struct mtl__jobs_pass {
     } of;
     size_t end;                             /* first job of the list behind those of this pass */
     size_t items, unit, coarse;             /* rows, sequences or units of work; of one job; jobs of that size, then finer ones */
-    mtl_real *scratch;                      /* weights: [jobs][scratch_size] */
+    mtl_real *scratch;                      /* weights: [jobs][scratch_size]; column sums: the sums */
     size_t scratch_size;
     mtl_real *sums[2];                      /* column sums go to one bias or to two */
     int add[2];
@@ -7726,13 +7735,12 @@ typedef struct mtl__jobs {
 /* Both biases of a cell get the same sums. */
 static void mtl__jobs_sum(const mtl__kernels *kernels, const mtl__jobs_pass *pass)
 {
-    mtl__product_weights p = pass->of.weights;
-    size_t i;
-    for (i = 0; i < 2 && pass->sums[i]; i++) {
-        p.accumulate = pass->add[i];
-        if (i && !pass->add[0] && !pass->add[1]) memcpy(pass->sums[1], pass->sums[0], p.gates * p.units * sizeof(mtl_real));
-        else kernels->column_sums(&p, pass->sums[i]);
-    }
+    const mtl__product_weights *p = &pass->of.weights;
+    size_t i, k;
+    kernels->column_sums(p, pass->scratch);
+    for (i = 0; i < 2 && pass->sums[i]; i++)
+        for (k = 0; k < p->gates * p->units; k++)
+            pass->sums[i][k] = (pass->add[i] ? pass->sums[i][k] : 0) + pass->scratch[k];
 }
 
 static void mtl__jobs_part(const mtl__kernels *k, const mtl__jobs_pass *pass, size_t job, size_t begin, size_t end)
@@ -7857,6 +7865,8 @@ static void mtl__jobs_add_gradients(mtl__jobs *jobs, mtl__product_weights *p, co
     if (!db && !db2) return;
     pass = mtl__jobs_add(jobs, MTL__COLUMN_SUMS, 1, 1);
     pass->of.weights = *p;
+    pass->of.weights.accumulate = 0;
+    pass->scratch = mtl__run_reals(jobs->run, p->gates, p->units);
     pass->sums[0] = db ? db : db2;
     pass->sums[1] = db ? db2 : NULL;
     pass->add[0] = db ? add : add2;
@@ -8623,135 +8633,136 @@ static void mtl__cell_input_product(mtl__jobs *jobs, const mtl_cell *cell, const
     mtl__jobs_add_product(jobs, &p, rows);
 }
 
-/* Training: everything is kept, the whole batch is one chunk. */
-static void mtl__layer_forward_kept(mtl_run *run, mtl__layer_data *layer)
+/* ---- chunks of steps: a layer's passes follow one another chunk by chunk, while what one leaves is in cache for the next ---- */
+
+enum {
+    MTL__FORWARD_REALS = 49152,             /* gate values of a chunk of forward: 192 KB, within any second-level cache, .. */
+    MTL__BACKWARD_REALS = 131072,           /* .. and of dz, whose weight products sum over the chunk's rows, .. */
+    MTL__FORWARD_ROWS = MTL__ROWS,          /* .. but at least so many rows: weights are read once for each chunk */
+    MTL__BACKWARD_ROWS = MTL__PANEL_ROWS
+};
+
+/* Steps [begin, end): `rows` packed rows from `first` on, of the sequences 0 .. sequences - 1. */
+typedef struct mtl__step_chunk { size_t begin, end, first, rows, sequences; } mtl__step_chunk;
+typedef struct mtl__step_chunks {
+    size_t count, rows;                     /* most rows of a chunk */
+    mtl__step_chunk *of, whole;                  /* [count]; whole: the only one of a dry run */
+} mtl__step_chunks;
+
+/* Cuts the steps of a batch into chunks of at most max(least, reals / width) rows, of one step at least. Memory: the run's. */
+static void mtl__chunks_init(mtl_run *run, size_t reals, size_t least, size_t width, mtl__step_chunks *chunks)
 {
-    size_t i, rows = layer->cells[0].packing->rows, sequences = layer->cells[0].packing->sequences;
-    mtl__jobs products, passes;
-    for (i = 0; i < layer->count; i++) {
-        mtl__cell_data *d = &layer->cells[i];
-        size_t padded = mtl__padded(d->cell->units);
-        d->z = mtl__run_reals(run, rows, padded * d->cell->gates);
-        if (d->cell->kind == MTL_CELL_LSTM) d->c = mtl__run_reals(run, rows, padded);
-        if (d->cell->kind != MTL_CELL_RNN) d->extra = mtl__run_reals(run, rows, padded);
+    const mtl_packing *p = run->packing;
+    size_t limit = reals / width > least ? reals / width : least, t;
+    mtl__step_chunk *c = NULL;
+    chunks->rows = mtl__smaller(limit > p->sequences ? limit : p->sequences, p->rows);
+    chunks->of = (mtl__step_chunk *)mtl_run_push(run, p->steps * sizeof *chunks->of);
+    chunks->count = 0;
+    if (mtl__dry(run) || mtl__failed(run->error)) {
+        chunks->count = 1;
+        chunks->of = &chunks->whole;
+        chunks->whole.begin = chunks->whole.first = 0;
+        chunks->whole.end = p->steps;
+        chunks->whole.rows = chunks->rows;
+        chunks->whole.sequences = p->sequences;
+        return;
     }
-    mtl__jobs_begin(&passes, run);
-    mtl__jobs_begin(&products, run);
-    for (i = 0; i < layer->count; i++) {
-        const mtl__cell_data *d = &layer->cells[i];
-        mtl__cell_pass pass = mtl__cell_pass_of(run, d);
-        pass.keep = 1;
-        if (pass.pairs) pass.words = mtl__run_reals(run, sequences, pass.words_row);
-        if (d->cell->reset_before) pass.scratch = mtl__run_reals(run, sequences, mtl__padded(d->cell->units));
-        mtl__cell_input_product(&products, d->cell, d->x->value, d->x->stride, rows, d->z, pass.z_block);
-        mtl__jobs_add_cell(&passes, MTL__CELL_FORWARD, &pass, sequences);
-    }
-    mtl__jobs_flush(&products);
-    mtl__jobs_run(&passes);
-}
-
-enum { MTL__CHUNK_REALS = 49152 };          /* gate values of a chunk of steps without a tape: 192 KB, within any second-level cache */
-
-/* Rows of one chunk of a cell: as many as fit, at least one step of all sequences. Cells that run at once share the room. */
-static size_t mtl__cell_chunk_rows(const mtl_cell *cell, const mtl_packing *p, size_t cells)
-{
-    size_t rows = MTL__CHUNK_REALS / cells / (mtl__padded(cell->units) * cell->gates);
-    if (rows < p->sequences) rows = p->sequences;
-    return rows < p->rows ? rows : p->rows;
-}
-
-/* States that rows of the chunk of steps [begin, end) start from, into h [B][stride]: what the chunk before in reading direction
-   left in y, else the initial state, else zero. */
-static void mtl__cell_chunk_state(const mtl__cell_data *d, size_t begin, size_t end, mtl_real *h, size_t stride)
-{
-    const mtl_packing *p = d->packing;
-    size_t b, width = d->cell->units, before = d->cell->reverse ? end : begin - 1;
-    size_t ready = (d->cell->reverse ? end == p->steps : begin == 0) ? 0 : p->step_rows[before];
-    for (b = 0; b < p->step_rows[begin]; b++) {
-        if (b < ready)
-            memcpy(h + b * stride, d->y->value + d->column + (p->step_offset[before] + b) * d->y->stride, width * sizeof *h);
-        else if (d->h0) memcpy(h + b * stride, d->h0->value + b * d->h0->stride, width * sizeof *h);
-        else memset(h + b * stride, 0, width * sizeof *h);
+    for (t = 0; t < p->steps; t++) {
+        if (!c || c->rows + p->step_rows[t] > limit) {
+            c = &chunks->of[chunks->count++];
+            c->begin = t;
+            c->first = p->step_offset[t];
+            c->sequences = p->step_rows[t];
+            c->rows = 0;
+        }
+        c->end = t + 1;
+        c->rows += p->step_rows[t];
     }
 }
 
-/* Where a cell stands that walks through its steps in chunks. */
-typedef struct mtl__chunk_walk {
-    size_t done, limit;                     /* steps behind it; rows of a chunk */
-    size_t *offsets;                        /* [steps] of the chunk, counted from its first row */
-    mtl_real *h0;                           /* [B][padded H] states that it starts from */
-    mtl__steps time;
-} mtl__chunk_walk;
-
-/* Adds the next chunk to both lists. */
-static void mtl__cell_chunk(const mtl__cell_data *d, mtl__chunk_walk *walk, mtl__jobs *products, mtl__jobs *passes)
+/* Number i of the chunks in the order in which a cell's pass takes them. */
+static const mtl__step_chunk *mtl__chunk_at(const mtl__step_chunks *chunks, size_t i, int from_end)
 {
-    const mtl_packing *p = d->packing;
-    size_t rows = 0, count, step, begin, first, stride = mtl__padded(d->cell->units);
-    mtl__cell_pass pass = mtl__cell_pass_of(passes->run, d);
-    for (count = 0; walk->done + count < p->steps; count++) {
-        step = d->cell->reverse ? p->steps - 1 - walk->done - count : walk->done + count;
-        if (rows + p->step_rows[step] > walk->limit) break;
-        rows += p->step_rows[step];
-    }
-    begin = d->cell->reverse ? p->steps - walk->done - count : walk->done;
-    first = p->step_offset[begin];
-    for (step = 0; step < count; step++) walk->offsets[step] = p->step_offset[begin + step] - first;
-    walk->time.steps = count;
-    walk->time.rows = p->step_rows + begin;
-    walk->time.offset = walk->offsets;
-    walk->done += count;
-    pass.time = &walk->time;
-    pass.y += first * pass.y_stride;
-    pass.z_block = rows * d->cell->gates * MTL__BLOCK;
-    pass.h0 = walk->h0;
-    pass.h0_stride = stride;
-    pass.c0 = d->c;
-    pass.c0_stride = stride;
-    pass.scratch = d->extra;
-    pass.extra = NULL;
-    mtl__cell_chunk_state(d, begin, begin + count, walk->h0, stride);
-    mtl__cell_input_product(products, d->cell, d->x->value + first * d->x->stride, d->x->stride, rows, d->z, pass.z_block);
-    mtl__jobs_add_cell(passes, MTL__CELL_FORWARD, &pass, p->step_rows[begin]);
+    return &chunks->of[from_end ? chunks->count - 1 - i : i];
 }
 
-/* Memory of a walk, and c at its beginning. */
-static void mtl__chunk_walk_begin(mtl_run *run, mtl__cell_data *d, mtl__chunk_walk *walk, size_t cells)
+/* Two buffers where threads work on neighbouring chunks at once. */
+static size_t mtl__chunk_buffers(const mtl_run *run) { return run->scheduler ? 2 : 1; }
+
+/* ---- forward ------------------------------------------------------------------------------------------------------------------ */
+
+/* Memory of a cell's pass: with a tape what backward needs, of all rows, else one or two chunks of z. c without a tape is the caller's. */
+static void mtl__cell_forward_begin(mtl_run *run, mtl__cell_data *d, const mtl__step_chunks *chunks)
 {
-    const mtl_packing *p = d->packing;
-    size_t padded = mtl__padded(d->cell->units), b;
-    walk->done = 0;
-    walk->limit = mtl__cell_chunk_rows(d->cell, p, cells);
-    d->z = mtl__run_reals(run, walk->limit, padded * d->cell->gates);
-    if (d->cell->reset_before) d->extra = mtl__run_reals(run, p->sequences, padded);
-    walk->h0 = mtl__run_reals(run, p->sequences, padded);
-    walk->offsets = (size_t *)mtl_run_push(run, p->steps * sizeof *walk->offsets);
-    if (!d->c || mtl__failed(run->error) || mtl__dry(run)) return;
-    for (b = 0; b < p->sequences; b++) {
+    size_t rows = d->packing->rows, padded = mtl__padded(d->cell->units), b;
+    d->z = mtl__run_reals(run, run->tape ? rows : chunks->rows * mtl__chunk_buffers(run), padded * d->cell->gates);
+    if (run->tape && d->cell->kind == MTL_CELL_LSTM) d->c = mtl__run_reals(run, rows, padded);
+    if (run->tape && d->cell->kind != MTL_CELL_RNN) d->extra = mtl__run_reals(run, rows, padded);
+    if (run->tape || !d->c || mtl__failed(run->error) || mtl__dry(run)) return;
+    for (b = 0; b < d->packing->sequences; b++) {
         memset(d->c + b * padded, 0, padded * sizeof(mtl_real));
         if (d->c0) memcpy(d->c + b * padded, d->c0->value + b * d->c0->stride, d->cell->units * sizeof(mtl_real));
     }
 }
 
-/* Inference: chunks of steps in reading direction; beside y only O(B H) and a chunk's gates. c of the data ends as the last cell
-   states. The limit of rows is the same for all cells, but where they read from the end chunks hold other numbers of steps. */
-static void mtl__layer_forward_chunked(mtl_run *run, mtl__layer_data *layer)
+/* The pass over time, its steps not chosen yet. */
+static mtl__cell_pass mtl__cell_forward_pass(mtl_run *run, const mtl__cell_data *d)
 {
-    mtl__chunk_walk walks[2];
-    mtl__jobs products, passes;
-    size_t i;
-    mtl__jobs_begin(&passes, run);
-    mtl__jobs_begin(&products, run);
-    for (i = 0; i < layer->count; i++) mtl__chunk_walk_begin(run, &layer->cells[i], &walks[i], layer->count);
-    while (!mtl__failed(run->error) && !mtl__dry(run)) {
-        for (i = 0; i < layer->count; i++)
-            if (walks[i].done < layer->cells[i].packing->steps)
-                mtl__cell_chunk(&layer->cells[i], &walks[i], &products, &passes);
-        if (!passes.passes) break;
-        mtl__jobs_flush(&products);
-        mtl__jobs_flush(&passes);
+    mtl__cell_pass pass = mtl__cell_pass_of(run, d);
+    size_t padded = mtl__padded(d->cell->units);
+    pass.keep = run->tape != NULL;
+    if (pass.pairs) pass.words = mtl__run_reals(run, d->packing->sequences, pass.words_row);
+    if (d->cell->reset_before) pass.scratch = mtl__run_reals(run, d->packing->sequences, padded);
+    if (pass.keep || !d->c) return pass;
+    pass.c0 = d->c;                         /* by sequence: what a sequence's first step reads, it writes */
+    pass.c0_stride = padded;
+    return pass;
+}
+
+/* Points the pass to chunk number i, and z to where this chunk's gates are. */
+static const mtl__step_chunk *mtl__cell_forward_turn(const mtl_run *run, const mtl__cell_data *d, const mtl__step_chunks *chunks, size_t i,
+                                                mtl__cell_pass *pass)
+{
+    const mtl__step_chunk *chunk = mtl__chunk_at(chunks, i, d->cell->reverse);
+    const size_t z_row = d->cell->gates * MTL__BLOCK;
+    pass->begin = chunk->begin;
+    pass->end = chunk->end;
+    if (pass->keep) return chunk;
+    pass->z = d->z + i % mtl__chunk_buffers(run) * chunks->rows * mtl__blocks(d->cell->units) * z_row;
+    pass->z_block = chunk->rows * z_row;
+    pass->z_first = chunk->first;
+    return chunk;
+}
+
+/* Input products of a chunk and the steps of the chunk before do not depend on one another: one list of jobs. With one thread
+   jobs run in the order of the list, so one buffer of z is enough. */
+static void mtl__layer_forward_chunks(mtl_run *run, mtl__layer_data *layer)
+{
+    const mtl_cell *cell = layer->cells[0].cell;
+    mtl_arena_mark mark = mtl_arena_save(run->arena);
+    mtl__cell_pass pass[2];
+    mtl__step_chunks chunks;
+    mtl__jobs jobs;
+    size_t i, k;
+    mtl__chunks_init(run, MTL__FORWARD_REALS / layer->count, MTL__FORWARD_ROWS, mtl__padded(cell->units) * cell->gates, &chunks);
+    for (k = 0; k < layer->count; k++) mtl__cell_forward_begin(run, &layer->cells[k], &chunks);
+    if (run->tape) mark = mtl_arena_save(run->arena);
+    for (k = 0; k < layer->count; k++) pass[k] = mtl__cell_forward_pass(run, &layer->cells[k]);
+    for (i = 0; i <= chunks.count && !mtl__failed(run->error); i++) {
+        mtl__jobs_begin(&jobs, run);
+        for (k = 0; k < layer->count && i > 0; k++) {
+            const mtl__step_chunk *chunk = mtl__cell_forward_turn(run, &layer->cells[k], &chunks, i - 1, &pass[k]);
+            mtl__jobs_add_cell(&jobs, MTL__CELL_FORWARD, &pass[k], chunk->sequences);
+        }
+        for (k = 0; k < layer->count && i < chunks.count; k++) {
+            const mtl__cell_data *d = &layer->cells[k];
+            const mtl__step_chunk *chunk = mtl__cell_forward_turn(run, d, &chunks, i, &pass[k]);
+            mtl__cell_input_product(&jobs, d->cell, d->x->value + chunk->first * d->x->stride, d->x->stride, chunk->rows,
+                                    pass[k].z + (chunk->first - pass[k].z_first) * d->cell->gates * MTL__BLOCK, pass[k].z_block);
+        }
+        mtl__jobs_run(&jobs);
     }
-    mtl__jobs_run(&passes);
+    mtl_arena_release(run->arena, mark);
 }
 
 /* States after each sequence's last step in reading direction, [B][H]. */
@@ -8794,79 +8805,82 @@ static void mtl__cell_initial_gradient(const mtl_run *run, const mtl__cell_data 
         }
 }
 
-/* Weight gradients of `gates` slots of dz from `slot` on, against rows of x (or of the state before: source). */
-static mtl__product_weights mtl__cell_weights(const mtl__cell_data *d, const mtl_real *dz, size_t slot, size_t gates)
+/* Of one cell, while its layer's backward runs. */
+typedef struct mtl__cell_back {
+    const mtl__cell_data *data;
+    mtl__cell_pass pass;
+    mtl_real *dz;                           /* one or two chunks */
+    mtl_real *dx, *dh0, *dc0;               /* wanted gradients, NULL: not wanted */
+    int add_x, add_h, add_c;
+} mtl__cell_back;
+
+/* Weight gradients of the chunk that the pass points to: `gates` slots of dz from `slot` on, against rows of x (or of the state
+   before: source). */
+static mtl__product_weights mtl__cell_weights(const mtl__cell_back *back, const mtl__step_chunk *chunk, size_t slot, size_t gates)
 {
     mtl__product_weights p;
-    size_t slots = mtl__cell_slots(d->cell);
     memset(&p, 0, sizeof p);
     p.gates = gates;
-    p.units = d->cell->units;
-    p.rows = d->packing->rows;
-    p.dz = dz + slot * MTL__BLOCK;
-    p.dz_row = slots * MTL__BLOCK;
-    p.dz_block = p.rows * p.dz_row;
+    p.units = back->data->cell->units;
+    p.rows = chunk->rows;
+    p.dz = back->pass.dz + slot * MTL__BLOCK;
+    p.dz_row = mtl__cell_slots(back->data->cell) * MTL__BLOCK;
+    p.dz_block = back->pass.dz_block;
     return p;
 }
 
-static void mtl__cell_input_gradients(mtl__jobs *jobs, const mtl__cell_data *d, const mtl_real *dz)
+static void mtl__cell_input_gradients(mtl__jobs *jobs, const mtl__cell_back *back, const mtl__step_chunk *chunk)
 {
     static const int gru_order[3] = { 2, 0, 1 };
+    const mtl__cell_data *d = back->data;
     const mtl_cell *cell = d->cell;
-    mtl__product_weights p = mtl__cell_weights(d, dz, 0, cell->gates);
+    mtl__product_weights p = mtl__cell_weights(back, chunk, 0, cell->gates);
     int alike = cell->kind != MTL_CELL_GRU || cell->reset_before;   /* both biases stand at the same place */
     p.inputs = cell->inputs;
     p.order = cell->kind == MTL_CELL_GRU ? gru_order : NULL;
-    p.x = d->x->value;
+    p.x = d->x->value + chunk->first * d->x->stride;
     p.x_stride = d->x->stride;
     mtl__jobs_add_gradients(jobs, &p, cell->w_ih, 0, cell->b_ih, alike ? cell->b_hh : NULL);
 }
 
-static void mtl__cell_hidden_gradients(mtl__jobs *jobs, const mtl__cell_data *d, const mtl_real *dz)
+static void mtl__cell_hidden_gradients(mtl__jobs *jobs, const mtl__cell_back *back, const mtl__step_chunk *chunk)
 {
+    const mtl__cell_data *d = back->data;
     const mtl_cell *cell = d->cell;
     int gru = cell->kind == MTL_CELL_GRU;
-    mtl__product_weights p = mtl__cell_weights(d, dz, gru ? 1 : 0, cell->reset_before ? 2 : cell->gates);
+    mtl__product_weights p = mtl__cell_weights(back, chunk, gru ? 1 : 0, cell->reset_before ? 2 : cell->gates);
     p.inputs = cell->units;
     p.x = d->y->value + d->column;
     p.x_stride = d->y->stride;
-    p.source = d->packing->previous[cell->reverse];
+    p.source = d->packing->previous[cell->reverse] + chunk->first;
     if (d->h0) { p.x0 = d->h0->value; p.x0_stride = d->h0->stride; }
     mtl__jobs_add_gradients(jobs, &p, cell->w_hh, 0, gru && !cell->reset_before ? cell->b_hh : NULL, NULL);
 }
 
 /* Reset before: W_hn multiplies r*h, which forward kept. Its rows follow those of r and z, already assigned or added to. */
-static void mtl__cell_reset_gradient(mtl__jobs *jobs, const mtl__cell_data *d, const mtl_real *dz, int add)
+static void mtl__cell_reset_gradient(mtl__jobs *jobs, const mtl__cell_back *back, const mtl__step_chunk *chunk, int add)
 {
-    const mtl_cell *cell = d->cell;
-    mtl__product_weights p = mtl__cell_weights(d, dz, 0, 1);
+    const mtl_cell *cell = back->data->cell;
+    mtl__product_weights p = mtl__cell_weights(back, chunk, 0, 1);
     mtl_gradient *g = &jobs->run->gradients->of[cell->w_hh->index];
     if (cell->w_hh->frozen) return;
     p.inputs = cell->units;
-    p.x = d->extra;
     p.x_stride = mtl__padded(cell->units);
+    p.x = back->data->extra + chunk->first * p.x_stride;
     p.dw = g->value + 2 * cell->units * cell->units;
     p.accumulate = add;
     mtl__jobs_add_weights(jobs, &p);
 }
 
-static void mtl__cell_weight_gradients(mtl__jobs *jobs, const mtl__cell_data *d, const mtl_real *dz)
+static void mtl__cell_weight_gradients(mtl__jobs *jobs, const mtl__cell_back *back, const mtl__step_chunk *chunk)
 {
-    int add = jobs->run->gradients->of[d->cell->w_hh->index].state == MTL_GRAD_DENSE;
-    mtl__cell_input_gradients(jobs, d, dz);
-    mtl__cell_hidden_gradients(jobs, d, dz);
-    if (d->cell->reset_before) mtl__cell_reset_gradient(jobs, d, dz, add);
+    int add = jobs->run->gradients->of[back->data->cell->w_hh->index].state == MTL_GRAD_DENSE;
+    mtl__cell_input_gradients(jobs, back, chunk);
+    mtl__cell_hidden_gradients(jobs, back, chunk);
+    if (back->data->cell->reset_before) mtl__cell_reset_gradient(jobs, back, chunk, add);
 }
 
 static int mtl__has_gradient(const mtl_activation *a) { return a && a->grad_state != MTL_GRAD_NONE; }
-
-/* Of one cell, while its layer's backward runs. */
-typedef struct mtl__cell_back {
-    const mtl__cell_data *data;
-    mtl__cell_pass pass;
-    mtl_real *dx, *dh0, *dc0;               /* wanted gradients, NULL: not wanted */
-    int add_x, add_h, add_c;
-} mtl__cell_back;
 
 /* Asks for the gradients that backward writes. Returns 0 when none reaches the cell. */
 static int mtl__cell_back_begin(mtl_run *run, const mtl__cell_data *d, mtl__cell_back *back)
@@ -8880,8 +8894,8 @@ static int mtl__cell_back_begin(mtl_run *run, const mtl__cell_data *d, mtl__cell
     return 1;
 }
 
-/* Scratch, and the pass over time. */
-static void mtl__cell_back_pass(mtl_run *run, mtl__cell_back *back)
+/* Scratch, and the pass over time, its steps not chosen yet. */
+static void mtl__cell_back_pass(mtl_run *run, mtl__cell_back *back, const mtl__step_chunks *chunks)
 {
     const mtl__cell_data *d = back->data;
     const mtl_cell *cell = d->cell;
@@ -8889,8 +8903,7 @@ static void mtl__cell_back_pass(mtl_run *run, mtl__cell_back *back)
     pass.keep = 1;
     pass.dy = mtl__has_gradient(d->y) ? d->y->grad + d->column : NULL;
     pass.dy_stride = d->y->stride;
-    pass.dz = mtl__run_reals(run, d->packing->rows, mtl__padded(cell->units) * mtl__cell_slots(cell));
-    pass.dz_block = d->packing->rows * mtl__cell_slots(cell) * MTL__BLOCK;
+    back->dz = mtl__run_reals(run, chunks->rows * mtl__chunk_buffers(run), mtl__padded(cell->units) * mtl__cell_slots(cell));
     pass.packed_t = mtl__run_packed_t(run, cell->hidden);
     if (cell->hidden_n) pass.packed_n_t = mtl__run_packed_t(run, cell->hidden_n);
     if (pass.pairs) pass.words = mtl__run_reals(run, d->packing->sequences, pass.words_row);
@@ -8902,28 +8915,73 @@ static void mtl__cell_back_pass(mtl_run *run, mtl__cell_back *back)
     back->pass = pass;
 }
 
+/* Points the pass to chunk number i, and dz to this chunk's. */
+static const mtl__step_chunk *mtl__cell_back_turn(const mtl_run *run, mtl__cell_back *back, const mtl__step_chunks *chunks, size_t i)
+{
+    const mtl_cell *cell = back->data->cell;
+    const mtl__step_chunk *chunk = mtl__chunk_at(chunks, i, !cell->reverse);
+    const size_t dz_row = mtl__cell_slots(cell) * MTL__BLOCK;
+    back->pass.begin = chunk->begin;
+    back->pass.end = chunk->end;
+    back->pass.dz = back->dz + i % mtl__chunk_buffers(run) * chunks->rows * mtl__blocks(cell->units) * dz_row;
+    back->pass.dz_block = chunk->rows * dz_row;
+    back->pass.dz_first = chunk->first;
+    return chunk;
+}
+
+static void mtl__layer_back_cells(mtl__jobs *jobs, mtl__cell_back *back, size_t count, const mtl__step_chunks *chunks, size_t i)
+{
+    size_t k;
+    for (k = 0; k < count; k++) {
+        const mtl__step_chunk *chunk = mtl__cell_back_turn(jobs->run, &back[k], chunks, i);
+        mtl__jobs_add_cell(jobs, MTL__CELL_BACKWARD, &back[k].pass, chunk->sequences);
+    }
+}
+
+/* Gradients of the weights and of x. Two cells come from opposite ends, so of a chunk's dx that one writes first which meets it
+   first: turn n-1-i of one is turn i of the other. */
+static void mtl__layer_back_gradients(mtl__jobs *jobs, mtl__cell_back *back, size_t count, const mtl__step_chunks *chunks, size_t i)
+{
+    const mtl__step_chunk *chunk[2];
+    size_t k, other = chunks->count - 1 - i;
+    for (k = 0; k < count; k++) {
+        chunk[k] = mtl__cell_back_turn(jobs->run, &back[k], chunks, i);
+        mtl__cell_weight_gradients(jobs, &back[k], chunk[k]);
+    }
+    for (k = 0; k < count; k++) {
+        const mtl__cell_data *d = back[k].data;
+        mtl__product_weights dz = mtl__cell_weights(&back[k], chunk[k], 0, d->cell->gates);
+        int second = count > 1 && (other < i || (other == i && k));
+        dz.inputs = d->cell->inputs;
+        if (back[k].dx)
+            mtl__jobs_add_input_gradient(jobs, &dz, d->cell->input, back[k].dx + chunk[k]->first * d->x->stride, d->x->stride,
+                                         back[0].add_x || second);
+    }
+}
+
+/* Steps of a chunk and gradients of the chunk before it do not depend on one another: one list of jobs, the longest first. One
+   thread takes the gradients first, while their dz is in cache, and one buffer of dz is enough. */
 static void mtl__layer_backward(mtl_run *run, void *data)
 {
     const mtl__layer_data *layer = (const mtl__layer_data *)data;
     mtl__cell_back back[2];
+    mtl__step_chunks chunks;
     mtl__jobs jobs;
     mtl_arena_mark mark;
     size_t i, count = 0;
     for (i = 0; i < layer->count; i++) count += (size_t)mtl__cell_back_begin(run, &layer->cells[i], &back[count]);
+    if (!count) return;
     mark = mtl_arena_save(run->arena);
-    for (i = 0; i < count; i++) mtl__cell_back_pass(run, &back[i]);
-    mtl__jobs_begin(&jobs, run);
-    for (i = 0; i < count; i++) mtl__jobs_add_cell(&jobs, MTL__CELL_BACKWARD, &back[i].pass, back[i].data->packing->sequences);
-    mtl__jobs_run(&jobs);
-    mtl__jobs_begin(&jobs, run);
-    for (i = 0; i < count; i++) mtl__cell_weight_gradients(&jobs, back[i].data, back[i].pass.dz);
-    for (i = 0; i < count; i++) {
-        const mtl__cell_data *d = back[i].data;
-        mtl__product_weights dz = mtl__cell_weights(d, back[i].pass.dz, 0, d->cell->gates);
-        dz.inputs = d->cell->inputs;
-        mtl__jobs_add_input_gradient(&jobs, &dz, d->cell->input, back[i].dx, d->x->stride, back[i].add_x);
+    mtl__chunks_init(run, MTL__BACKWARD_REALS, MTL__BACKWARD_ROWS,
+                     mtl__padded(back[0].data->cell->units) * mtl__cell_slots(back[0].data->cell), &chunks);
+    for (i = 0; i < count; i++) mtl__cell_back_pass(run, &back[i], &chunks);
+    for (i = 0; i <= chunks.count && !mtl__failed(run->error); i++) {
+        mtl__jobs_begin(&jobs, run);
+        if (i < chunks.count && run->scheduler) mtl__layer_back_cells(&jobs, back, count, &chunks, i);
+        if (i > 0) mtl__layer_back_gradients(&jobs, back, count, &chunks, i - 1);
+        if (i < chunks.count && !run->scheduler) mtl__layer_back_cells(&jobs, back, count, &chunks, i);
+        mtl__jobs_run(&jobs);
     }
-    mtl__jobs_run(&jobs);
     for (i = 0; i < count; i++) {
         mtl__cell_initial_gradient(run, back[i].data, back[i].pass.dh, back[i].data->h0, back[i].dh0, back[i].add_h);
         mtl__cell_initial_gradient(run, back[i].data, back[i].pass.dc, back[i].data->c0, back[i].dc0, back[i].add_c);
@@ -8953,8 +9011,7 @@ static void mtl__layer_forward(mtl_run *run, const mtl_cell *const *cells, size_
         if (initial) { d->h0 = initial[i].h; d->c0 = lstm ? initial[i].c : NULL; }
         if (lstm && !run->tape) d->c = mtl__run_reals(run, sequences, mtl__padded(d->cell->units));
     }
-    if (run->tape) mtl__layer_forward_kept(run, layer);
-    else mtl__layer_forward_chunked(run, layer);
+    mtl__layer_forward_chunks(run, layer);
     for (i = 0; i < count && final && !mtl__failed(run->error); i++) {
         mtl__cell_data *d = &layer->cells[i];
         final[i].h = d->h_last = mtl__cell_last(run, d, y->value + d->column, y->stride, 0);
@@ -10537,7 +10594,7 @@ static void mtl__session_start(mtl__session *s, mtl_arena *arena, int isa, int t
     s->isa = isa;
     s->limits = limits;
     if (threads > 1 && !scheduler) s->pool = mtl__pool_create(arena, threads, err);
-    s->scheduler = scheduler ? scheduler : mtl__pool_scheduler(s->pool);
+    s->scheduler = scheduler ? scheduler : threads > 1 && arena->counting ? mtl__pool_dry() : mtl__pool_scheduler(s->pool);
 }
 
 /* The object in `arena`: zeroed, with a copy of its desc, checked; then what is special about it. */
