@@ -8637,9 +8637,9 @@ static void mtl__cell_input_product(mtl__jobs *jobs, const mtl_cell *cell, const
 
 enum {
     MTL__FORWARD_REALS = 49152,             /* gate values of a chunk of forward: 192 KB, within any second-level cache, .. */
-    MTL__BACKWARD_REALS = 131072,           /* .. and of dz, whose weight products sum over the chunk's rows, .. */
-    MTL__FORWARD_ROWS = MTL__ROWS,          /* .. but at least so many rows: weights are read once for each chunk */
-    MTL__BACKWARD_ROWS = MTL__PANEL_ROWS
+    MTL__BACKWARD_REALS = 131072,           /* .. and of dz: 512 KB, .. */
+    MTL__FORWARD_ROWS = MTL__ROWS,          /* .. but at least so many rows, since each chunk reads the weights once, and backward .. */
+    MTL__BACKWARD_ROWS = MTL__PANEL_ROWS    /* .. their gradients; twice as many where these are larger than 512 KB */
 };
 
 /* Steps [begin, end): `rows` packed rows from `first` on, of the sequences 0 .. sequences - 1. */
@@ -8649,11 +8649,13 @@ typedef struct mtl__step_chunks {
     mtl__step_chunk *of, whole;                  /* [count]; whole: the only one of a dry run */
 } mtl__step_chunks;
 
-/* Cuts the steps of a batch into chunks of at most max(least, reals / width) rows, of one step at least. Memory: the run's. */
-static void mtl__chunks_init(mtl_run *run, size_t reals, size_t least, size_t width, mtl__step_chunks *chunks)
+/* Cuts the steps of a batch into chunks of at most reals / width rows, or if that is more, of `least` rows (twice as many for a cell
+   with large weights), of one step at least. width: reals of a row. Memory: the run's. */
+static void mtl__chunks_init(mtl_run *run, const mtl_cell *cell, size_t reals, size_t least, size_t width, mtl__step_chunks *chunks)
 {
     const mtl_packing *p = run->packing;
-    size_t limit = reals / width > least ? reals / width : least, t;
+    const int large = cell->gates * cell->units * (cell->inputs + cell->units) > MTL__BACKWARD_REALS;
+    size_t limit = reals / width > least << large ? reals / width : least << large, t;
     mtl__step_chunk *c = NULL;
     chunks->rows = mtl__smaller(limit > p->sequences ? limit : p->sequences, p->rows);
     chunks->of = (mtl__step_chunk *)mtl_run_push(run, p->steps * sizeof *chunks->of);
@@ -8744,7 +8746,7 @@ static void mtl__layer_forward_chunks(mtl_run *run, mtl__layer_data *layer)
     mtl__step_chunks chunks;
     mtl__jobs jobs;
     size_t i, k;
-    mtl__chunks_init(run, MTL__FORWARD_REALS / layer->count, MTL__FORWARD_ROWS, mtl__padded(cell->units) * cell->gates, &chunks);
+    mtl__chunks_init(run, cell, MTL__FORWARD_REALS / layer->count, MTL__FORWARD_ROWS, mtl__padded(cell->units) * cell->gates, &chunks);
     for (k = 0; k < layer->count; k++) mtl__cell_forward_begin(run, &layer->cells[k], &chunks);
     if (run->tape) mark = mtl_arena_save(run->arena);
     for (k = 0; k < layer->count; k++) pass[k] = mtl__cell_forward_pass(run, &layer->cells[k]);
@@ -8964,6 +8966,7 @@ static void mtl__layer_back_gradients(mtl__jobs *jobs, mtl__cell_back *back, siz
 static void mtl__layer_backward(mtl_run *run, void *data)
 {
     const mtl__layer_data *layer = (const mtl__layer_data *)data;
+    const mtl_cell *cell;
     mtl__cell_back back[2];
     mtl__step_chunks chunks;
     mtl__jobs jobs;
@@ -8972,8 +8975,8 @@ static void mtl__layer_backward(mtl_run *run, void *data)
     for (i = 0; i < layer->count; i++) count += (size_t)mtl__cell_back_begin(run, &layer->cells[i], &back[count]);
     if (!count) return;
     mark = mtl_arena_save(run->arena);
-    mtl__chunks_init(run, MTL__BACKWARD_REALS, MTL__BACKWARD_ROWS,
-                     mtl__padded(back[0].data->cell->units) * mtl__cell_slots(back[0].data->cell), &chunks);
+    cell = back[0].data->cell;
+    mtl__chunks_init(run, cell, MTL__BACKWARD_REALS, MTL__BACKWARD_ROWS, mtl__padded(cell->units) * mtl__cell_slots(cell), &chunks);
     for (i = 0; i < count; i++) mtl__cell_back_pass(run, &back[i], &chunks);
     for (i = 0; i <= chunks.count && !mtl__failed(run->error); i++) {
         mtl__jobs_begin(&jobs, run);
