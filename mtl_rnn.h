@@ -4355,8 +4355,14 @@ MTL__VECTOR void MTL__FN(mtl__tile_sum)(const size_t rows, const size_t blocks, 
 
 /* The shapes that fit the registers: at most TILE_SUMS vectors, at most 8 rows and 4 blocks. */
 #define MTL__TILE_FITS(rows, blocks) ((rows) <= MTL__TILE_ROWS(blocks) && (rows) * (blocks) * MTL__PARTS <= MTL__TILE_SUMS)
+/* Most rows of a tile: of transposed ones and of pairs, which nearly always come in 4 blocks, no shapes are made that 4 blocks have not. */
+#define MTL__TILE_MOST(blocks, transposed, pairs) \
+    ((transposed) || (pairs) ? mtl__at_most(MTL__TILE_ROWS(blocks), 6) : (size_t)MTL__TILE_ROWS(blocks))
 #define MTL__TILE_CASE(rows, blocks, transposed, pairs) \
-    case (rows) * 4 + (blocks): if (MTL__TILE_FITS(rows, blocks)) MTL__FN(mtl__tile_sum)(rows, blocks, transposed, pairs, t); break;
+    case (rows) * 4 + (blocks): \
+        if (MTL__TILE_FITS(rows, blocks) && ((rows) <= 6 || !((transposed) || (pairs)))) \
+            MTL__FN(mtl__tile_sum)(rows, blocks, transposed, pairs, t); \
+        break;
 #define MTL__TILE_CASES(rows, transposed, pairs) \
     MTL__TILE_CASE(rows, 1, transposed, pairs) MTL__TILE_CASE(rows, 2, transposed, pairs) \
     MTL__TILE_CASE(rows, 3, transposed, pairs) MTL__TILE_CASE(rows, 4, transposed, pairs)
@@ -4432,14 +4438,14 @@ MTL__KERNEL void MTL__FN(mtl__multiply)(size_t rows, size_t columns, int transpo
     const size_t blocks = columns / MTL__BLOCK, rest = columns % MTL__BLOCK, groups = (blocks + 3) / 4;
     mtl__tile group, t;
     size_t g, i, tiles;
-    if (groups == 1 && !rest && rows <= MTL__TILE_ROWS(blocks)) {   /* a single tile: what a step of one sequence consists of */
+    if (groups == 1 && !rest && rows <= MTL__TILE_MOST(blocks, transposed, whole->pairs)) {   /* a single tile: what a step of one sequence consists of */
         MTL__FN(mtl__tile)(rows, blocks, transposed, whole);
         return;
     }
     group = *whole;
     for (g = 0; g < groups + (rest > 0); g++) {
         const size_t here = g == groups ? 1 : blocks / groups + (g < blocks % groups);
-        const size_t most = MTL__TILE_ROWS(here);
+        const size_t most = MTL__TILE_MOST(here, transposed, whole->pairs);
         tiles = (rows + most - 1) / most;
         t = group;
         for (i = 0; i < tiles; i++) {

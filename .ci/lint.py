@@ -7,12 +7,14 @@
     length      no function above 60 lines, kernels excepted
     repeats     no run of 60 tokens stands twice in mtl_rnn.h and examples/mtl.c (.ci/lint.allow lists the exceptions)
     warnings    the implementation compiles without any, in C99 and C++11, float and double
+    size        its object code, with the kernels of every instruction set of x86, stays within 400 KB
 
 The checks lean on the header's layout: a function begins in column 0 and its last line is a `}` in column 0, a banner is
 a boxed comment whose second line is "   NUMBER  >>tag   sentence".
 """
 import bisect
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -26,6 +28,7 @@ OUT = "build/lint"
 LENGTH_LIMIT, LENGTH_LOOK = 60, 40
 RUN_TOKENS = 60
 KERNELS = "kernels"
+OBJECT_LIMIT = 400 * 1024
 
 WARNINGS = "-Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Werror"
 # What a user may have included before; none of it may matter, with or without the POSIX names that -std=c99 hides.
@@ -264,6 +267,19 @@ def check_warnings():
                     problems.append(f"{name}: and {len(found) - 12} more")
 
 
+def check_size():
+    """The kernels of all instruction sets are in the object: text (code and constants) as `size` counts it."""
+    if platform.machine() != "x86_64":
+        return
+    name, status, errors = compile_one(("size", "gcc -std=c99 -O2 -pthread"))
+    if status:
+        problems.append(f"size: {errors.strip()[:400]}")
+        return
+    text = int(subprocess.run(["size", os.path.join(OUT, "size.c.o")], capture_output=True, text=True).stdout.split()[6])
+    if text > OBJECT_LIMIT:
+        problems.append(f"{HEADER}: object code of {text} bytes with gcc -O2; at most {OBJECT_LIMIT}")
+
+
 def check(name, function, *arguments):
     before = len(problems)
     function(*arguments)
@@ -283,6 +299,7 @@ def main():
     check("length", lambda: [check_lengths(source) for source in sources])
     check("repeats", check_repeats, sources)
     check("warnings", check_warnings)
+    check("size", check_size)
     return 1 if problems else 0
 
 

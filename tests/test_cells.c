@@ -515,9 +515,81 @@ static void test_cells_stream_errors(void **state)
     net_close(&n);
 }
 
+/* What a layer keeps for backward, and backward's scratch, in reals per unit and row, as the head of >>cells states them: kept RNN 2,
+   GRU 5, LSTM 7; scratch at most gates + 2, and no more for a batch of many rows than for a chunk of its steps. */
+static void cells_check_memory(const struct cells_kind *kind, size_t steps, size_t kept_limit)
+{
+    enum { UNITS = 48, SEQUENCES = 8 };
+    const size_t rows = SEQUENCES * steps, unit_rows = UNITS * sizeof(mtl_real), slack = 16384;
+    int lengths[SEQUENCES], add, i;
+    mtl_error err = { 0, "", 0, "" };
+    mtl_arena keep, scratch;
+    mtl_parameters set;
+    mtl_column_desc desc;
+    mtl_cell *cell;
+    mtl_run run;
+    mtl_tape tape;
+    mtl_activation *x, *y;
+    mtl_real *grad;
+    size_t before, used, gates;
+    memset(&desc, 0, sizeof desc);
+    memset(&tape, 0, sizeof tape);
+    desc.cell = kind->cell;
+    desc.activation = kind->activation;
+    desc.reset = kind->reset;
+    desc.hidden = UNITS;
+    for (i = 0; i < SEQUENCES; i++) lengths[i] = (int)steps;
+    mtl_arena_init(&keep, NULL, 0, NULL);
+    mtl_arena_init(&scratch, NULL, 0, NULL);
+    mtl_parameters_init(&set, &keep);
+    cell = mtl_cell_add(&set, "", &desc, UNITS, 0, 0, &err);
+    mtl_parameters_allocate(&set, &err);
+    mtl_parameters_randomise(&set, 1);
+    mtl_parameters_prepare(&set, MTL_ISA_AUTO, &err);
+    mtl_run_init(&run, &scratch, MTL_ISA_AUTO, &err);
+    run.gradients = mtl_gradients_create(&set, &keep, &err);
+    run.tape = &tape;
+    mtl_run_pack(&run, lengths, SEQUENCES);
+    mtl_gradients_prepare(run.gradients, &run);
+    x = mtl_run_activation(&run, NULL, rows, UNITS);
+    TEST_FINE(&err);
+    memset(x->value, 0, rows * unit_rows);
+    gates = kind->cell == MTL_CELL_LSTM ? 4 : kind->cell == MTL_CELL_GRU ? 3 : 1;
+
+    before = scratch.used;
+    y = cells_forward(&run, cell, x, NULL, NULL);
+    TEST_FINE(&err);
+    used = scratch.used - before - steps * 64;              /* the list of chunks */
+    if (used > kept_limit * rows * unit_rows + slack) fail_msg("%s keeps %lu bytes of %lu rows", kind->name, (unsigned long)used, (unsigned long)rows);
+
+    grad = mtl_run_grad(&run, y, &add);
+    memset(grad, 0, rows * unit_rows);
+    before = scratch.high_water = scratch.used;
+    tape.last->backward(&run, tape.last->data);
+    TEST_FINE(&err);
+    used = scratch.high_water - before - rows * unit_rows;  /* the gradient of x stays */
+    if (used > (gates + 2) * rows * unit_rows + 65536 * sizeof(mtl_real) / 4 + slack || used > 1024 * 1024 * sizeof(mtl_real) / 4)
+        fail_msg("backward of %s, %lu rows: %lu bytes of scratch", kind->name, (unsigned long)rows, (unsigned long)used);
+    mtl_arena_destroy(&scratch);
+    mtl_arena_destroy(&keep);
+}
+
+static void test_cells_memory(void **state)
+{
+    int i;
+    (void)state;
+    for (i = 0; i < CELLS_KINDS; i++) {
+        const int cell = cells_kinds[i].cell;
+        const size_t kept = cell == MTL_CELL_LSTM ? 7 : cell == MTL_CELL_GRU ? 5 : 2;
+        cells_check_memory(&cells_kinds[i], 64, kept);
+        cells_check_memory(&cells_kinds[i], 512, kept);
+    }
+}
+
 #define TEST_CELLS \
     cmocka_unit_test(test_cells_values), cmocka_unit_test(test_cells_gradients), \
     cmocka_unit_test(test_cells_gradients_through_states), cmocka_unit_test(test_cells_gradients_of_many_rows), \
     cmocka_unit_test(test_cells_gradients_of_stacks), cmocka_unit_test(test_cells_frozen), cmocka_unit_test(test_cells_constant_inputs), \
     cmocka_unit_test(test_cells_chunks), cmocka_unit_test(test_cells_parameters), cmocka_unit_test(test_cells_wrong_kind), \
-    cmocka_unit_test(test_cells_stream), cmocka_unit_test(test_cells_stream_errors)
+    cmocka_unit_test(test_cells_stream), cmocka_unit_test(test_cells_stream_errors), \
+    cmocka_unit_test(test_cells_memory)
