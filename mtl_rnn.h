@@ -8487,12 +8487,15 @@ static mtl_activation *mtl__pool_forward(mtl_run *run, int pool, mtl_activation 
    ==================================================================================================================
    The element-wise mathematics of the cells stands with their kernels (>>kernels); here is the order of the work around it.
 
-   Forward:  z = x W_ih^T + biases    for all rows at once (without a tape: for a chunk of steps, so that z stays in cache)
+   Steps are worked through in chunks, so that what one pass leaves is in cache for the next. Per chunk,
+   forward:  z = x W_ih^T + biases    for all its rows at once
              then step by step        z_t += h_{t-1} W_hh^T,  h_t = cell(z_t)
-   Backward: step by step, from the last in reading direction      dz_t = cell'(dh_t + dz_{t+1} W_hh)
-             then for all rows at once   dx = dz W_ih,  dW_ih = dz^T x,  dW_hh = dz^T h_prev,  db = sum dz
+   backward: step by step, from the last in reading direction      dz_t = cell'(dh_t + dz_{t+1} W_hh)
+             then for all its rows at once   dx = dz W_ih,  dW_ih += dz^T x,  dW_hh += dz^T h_prev,  db += sum dz
+   The recurrence of a chunk and the products of its neighbour do not depend on one another: threads do both at once.
 
    What a record keeps, floats per unit and row: RNN 2 (z, y), GRU 5 (r z n, W_hn h + b_hn, y), LSTM 7 (i f g o, c, tanh c, y).
+   Backward's scratch: dz of one chunk (two with threads), states of all sequences, and 64 KB for each job of a weight product.
    Slots of dz: RNN, LSTM the gates; GRU n r z and the gradient of W_hn h + b_hn, so that the input product's gates (n r z)
    and the hidden product's (r z n') are neighbours.
    ------------------------------------------------------------------------------------------------------------------ */
