@@ -3,6 +3,7 @@
    bench peak                                clock, multiply-add peaks, bandwidths, element-wise rates of every instruction set
    bench infer|train|stream [options]        microseconds and share of the peak at every point of a grid
    bench guard                               every vector instruction set against scalar code; fails when one is slow
+   bench growth                              a model's step as its vocabulary or its number of tasks grows
    bench parts [options]                     embedding, large softmax, Adam, dropout, many heads, vocabulary, ragged batches
    (the options: see `usage` below)
 
@@ -24,7 +25,8 @@
 static const char usage[] =
     "usage: bench peak\n"
     "       bench guard                          exit status 1 when a kernel is slow\n"
-    "       bench parts [--only embedding|softmax|adam|dropout|heads|lazy|ragged] [--lengths FILE]\n"
+    "       bench growth                         steps of models with larger vocabularies and with more tasks\n"
+    "       bench parts [--only embedding|softmax|adam|dropout|heads|lazy|denormal|ragged] [--lengths FILE]\n"
     "           --lengths FILE       of the ragged batches: a length a line, 32 at least\n"
     "       bench infer|train|stream [options]   each takes a value or several, separated by commas; all combinations run\n"
     "           --cell lstm|gru|rnn  [lstm]      --dir uni|bi       [uni]      --hidden H    [128; stream 16,32,64,128,256]\n"
@@ -219,7 +221,9 @@ int main(int argc, char **argv)
     for (mode = BENCH_INFER; mode <= BENCH_STREAM; mode++)
         if (!strcmp(argv[1], bench_mode_names[mode])) return grid_command(mode, argc - 2, argv + 2);
     if (!strcmp(argv[1], "parts")) return parts_command(argc - 2, argv + 2);
-    if (strcmp(argv[1], "peak") != 0 && strcmp(argv[1], "guard") != 0) fail_usage("unknown command", argv[1]);
+    if (strcmp(argv[1], "peak") != 0 && strcmp(argv[1], "guard") != 0 && strcmp(argv[1], "growth") != 0)
+        fail_usage("unknown command", argv[1]);
     if (argc > 2) fail_usage("this command takes no option:", argv[2]);
+    if (!strcmp(argv[1], "growth")) return bench_growth_command();
     return !strcmp(argv[1], "peak") ? bench_peak_command() : bench_guard_command();
 }

@@ -486,6 +486,77 @@ static void bench_ragged_part(const char *path)
 
 /* ---- the command -------------------------------------------------------------------------------------------------- */
 
+/* ---- growth ------------------------------------------------------------------------------------------------------- */
+
+/* `bench growth`: time of a step of `series` as one size of the model grows. */
+static void bench_growth_series(const char *series, const int *sizes, int lazy)
+{
+    bench_shape shapes[BENCH_TURNS];
+    double us[BENCH_TURNS];
+    int i;
+    for (i = 0; i < BENCH_TURNS; i++) {
+        shapes[i] = bench_shape_plain();
+        if (lazy < 0) {
+            shapes[i].classes = 8;
+            shapes[i].tasks = sizes[i];
+            continue;
+        }
+        shapes[i].features = 0;
+        shapes[i].vocabulary = sizes[i];
+        shapes[i].width = 64;
+        shapes[i].lazy = lazy;
+    }
+    bench_model_compare(shapes, BENCH_TURNS, 8, 1.5, us);
+    for (i = 0; i < BENCH_TURNS; i++) printf("%s\t%d\t%.3f\n", series, sizes[i], us[i]);
+}
+
+static int bench_growth_command(void)
+{
+    static const int vocabularies[BENCH_TURNS] = { 1000, 10000, 100000, 1000000 }, tasks[BENCH_TURNS] = { 1, 2, 5, 10 };
+    printf("series\tsize\tus\n");
+    bench_growth_series("lazy Adam vocabulary", vocabularies, 1);
+    bench_growth_series("exact Adam vocabulary", vocabularies, 0);
+    bench_growth_series("heads tasks", tasks, -1);
+    return 0;
+}
+
+/* ---- denormal numbers --------------------------------------------------------------------------------------------- */
+
+enum { BENCH_DENORMAL_HIDDEN = 128 };
+
+/* A layer whose inputs and whose outputs' gradients are below 2^-126, against the same with ordinary ones. */
+static void bench_denormal_case(int cell, int trains, const char *what)
+{
+    bench_net nets[2];
+    void *users[2];
+    bench_point point;
+    double us[2];
+    size_t i, k;
+    memset(&point, 0, sizeof point);
+    point.cell = cell;
+    point.directions = point.threads = 1;
+    point.hidden = BENCH_DENORMAL_HIDDEN;
+    point.batch = 16;
+    point.steps = 32;
+    for (i = 0; i < 2; i++) {
+        bench_net_init(&nets[i], &point, trains);
+        users[i] = &nets[i];
+    }
+    for (k = 0; k < nets[1].x.rows * nets[1].x.stride; k++) nets[1].x.value[k] *= 1e-39f;
+    for (k = 0; k < nets[1].dy.rows * nets[1].dy.stride; k++) nets[1].dy.value[k] *= 1e-39f;
+    bench_alternate(trains ? bench_train : bench_infer, users, 2, 0.5, us);
+    bench_part_row("denormal_inputs", what, us[1], us[1] / us[0], "x_ordinary", 0);
+    for (i = 0; i < 2; i++) bench_net_destroy(&nets[i]);
+}
+
+static void bench_denormal_parts(void)
+{
+    bench_denormal_case(MTL_CELL_LSTM, 0, "lstm,infer,H=128");
+    bench_denormal_case(MTL_CELL_LSTM, 1, "lstm,train,H=128");
+    bench_denormal_case(MTL_CELL_GRU, 0, "gru,infer,H=128");
+    bench_denormal_case(MTL_CELL_GRU, 1, "gru,train,H=128");
+}
+
 static void bench_embedding_parts(void)
 {
     bench_embedding_part(1024, 64, 10000);
@@ -512,7 +583,8 @@ static int bench_parts_command(const char *lengths, const char *only)
 {
     static const struct { const char *name; void (*run)(void); } parts[] = {
         { "embedding", bench_embedding_parts }, { "softmax", bench_softmax_parts }, { "adam", bench_adam_parts },
-        { "dropout", bench_dropout_part },      { "heads", bench_heads_part },      { "lazy", bench_lazy_part }
+        { "dropout", bench_dropout_part },      { "heads", bench_heads_part },      { "lazy", bench_lazy_part },
+        { "denormal", bench_denormal_parts }
     };
     size_t i;
     int ragged = !only || !strcmp(only, "ragged"), found = ragged;
