@@ -1777,7 +1777,7 @@ static mtl_real *train_bf16_weights(const test_shape *shape, int isa, int precis
     return weights;
 }
 
-/* The same bits for any number of threads; and it learns. */
+/* The same bits for any number of threads; and it learns (dropout makes single steps noisy, so after some). */
 static void test_train_bf16_threads(void **state)
 {
     int number, cases = test_quick() ? 4 : 8;
@@ -1786,10 +1786,10 @@ static void test_train_bf16_threads(void **state)
         test_shape shape = train_bf16_shape(number);
         double first, one_loss, loss;
         mtl_real *start = train_bf16_weights(&shape, test_bf16_isa(), MTL_PRECISION_BF16, 1, 1, &first);
-        mtl_real *one = train_bf16_weights(&shape, test_bf16_isa(), MTL_PRECISION_BF16, 1, 5, &one_loss);
-        mtl_real *three = train_bf16_weights(&shape, test_bf16_isa(), MTL_PRECISION_BF16, 3, 5, &loss);
+        mtl_real *one = train_bf16_weights(&shape, test_bf16_isa(), MTL_PRECISION_BF16, 1, 25, &one_loss);
+        mtl_real *three = train_bf16_weights(&shape, test_bf16_isa(), MTL_PRECISION_BF16, 3, 25, &loss);
         assert_memory_equal(one, three, ((size_t)one[0] + 1) * sizeof *one);
-        assert_true(loss == one_loss && loss < first);
+        if (loss != one_loss || loss >= first) fail_msg("case %d: first loss %.9g, last %.9g, with threads %.9g", number, first, one_loss, loss);
         free(start);
         free(one);
         free(three);
