@@ -331,6 +331,27 @@ static void test_cells_constant_inputs(void **state)
 /* ---- a long sequence in chunks ----------------------------------------------------------------------------------------------- */
 
 /* States after T steps are those after two halves, the second started from the first one's last states. */
+/* So many rows that forward and backward take several chunks of steps, whose order differs between the two directions. */
+static void test_cells_gradients_of_chunks(void **state)
+{
+    cells_case c;
+    net n;
+    int i, k;
+    (void)state;
+    for (i = 0; i < test_cases(6); i++) {
+        const int kind = 3 + i % 3;                                 /* GRU, GRU, LSTM: rows of an RNN are too small */
+        cells_open_sized(&n, &c, cells_stack_forward, kind, 4, 30 + (size_t)i, 100);
+        c.units = c.units + 16;                                     /* 2 blocks: 1024 rows a chunk of backward, 384 to 512 of forward */
+        c.desc.hidden = (int)c.units;
+        c.layers = 1;
+        for (k = 0; k < 2; k++) c.cells[k] = mtl_cell_add(&n.set, "layer.", &c.desc, c.inputs, 0, k, &n.err);
+        net_ready(&n, gradient_isa(i));
+        if (n.rows < 1100) fail_msg("case %d has %lu rows only", i, (unsigned long)n.rows);
+        net_check(&n, c.what);
+        net_close(&n);
+    }
+}
+
 static void test_cells_chunks(void **state)
 {
     cells_case c;
@@ -590,6 +611,6 @@ static void test_cells_memory(void **state)
     cmocka_unit_test(test_cells_values), cmocka_unit_test(test_cells_gradients), \
     cmocka_unit_test(test_cells_gradients_through_states), cmocka_unit_test(test_cells_gradients_of_many_rows), \
     cmocka_unit_test(test_cells_gradients_of_stacks), cmocka_unit_test(test_cells_frozen), cmocka_unit_test(test_cells_constant_inputs), \
-    cmocka_unit_test(test_cells_chunks), cmocka_unit_test(test_cells_parameters), cmocka_unit_test(test_cells_wrong_kind), \
+    cmocka_unit_test(test_cells_chunks), cmocka_unit_test(test_cells_gradients_of_chunks), cmocka_unit_test(test_cells_parameters), cmocka_unit_test(test_cells_wrong_kind), \
     cmocka_unit_test(test_cells_stream), cmocka_unit_test(test_cells_stream_errors), \
     cmocka_unit_test(test_cells_memory)
