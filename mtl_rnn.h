@@ -3908,13 +3908,14 @@ MTL__KERNEL void MTL__FN(mtl__maximum_backward)(size_t n, const mtl_real *x, con
     size_t i;
     for (i = 0; i + MTL__LANES <= n; i += MTL__LANES) {
         const mtl__vec g = mtl__load(left + i), rest = MTL__FN(mtl__maximum_rest)(mtl__load(x + i), mtl__load(y + i), g);
+        const mtl__vec d = mtl__hidden(mtl__sub(g, rest));      /* g or 0, before anything is added */
         mtl__store(left + i, rest);
-        mtl__store(dx + i, accumulate ? mtl__add(mtl__load(dx + i), mtl__sub(g, rest)) : mtl__sub(g, rest));
+        mtl__store(dx + i, accumulate ? mtl__add(mtl__load(dx + i), d) : d);
     }
     if (i < n) {
         const mtl__vec g = mtl__load_some(left + i, n - i);
         const mtl__vec rest = MTL__FN(mtl__maximum_rest)(mtl__load_some(x + i, n - i), mtl__load_some(y + i, n - i), g);
-        mtl__vec d = mtl__sub(g, rest);
+        mtl__vec d = mtl__hidden(mtl__sub(g, rest));
         if (accumulate) d = mtl__add(mtl__load_some(dx + i, n - i), d);
         mtl__store_some(left + i, rest, n - i);
         mtl__store_some(dx + i, d, n - i);

@@ -43,7 +43,7 @@ static void case_fail(mtl_error *err, const char *what, const char *name)
 {
     if (err->code) return;
     err->code = MTL_ERROR_FORMAT;
-    snprintf(err->message, sizeof err->message, "%s: %s", what, name);
+    snprintf(err->message, sizeof err->message, "%.200s: %.200s", what, name);
 }
 
 static void case_file_open(case_file *file, const char *path, mtl_error *err)
@@ -201,7 +201,7 @@ static int *case_ints(case_setup *c, const char *name)
 static mtl_real *case_reals_of(case_setup *c, const char *name, const char *what, mtl_error *err)
 {
     char full[192];
-    snprintf(full, sizeof full, "%s.%s", name, what);
+    snprintf(full, sizeof full, "%.150s.%.30s", name, what);
     return case_reals(c, full, err);
 }
 
