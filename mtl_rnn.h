@@ -3604,6 +3604,11 @@ MTL__VECTOR mtl__vec mtl__submul(mtl__vec a, mtl__vec b, mtl__vec c) { return c 
 MTL__VECTOR mtl__vec mtl__where_positive(mtl__vec x, mtl__vec y) { return x > 0 ? y : 0; }
 MTL__VECTOR mtl__vec mtl__abs(mtl__vec x) { return x < 0 ? -x : x; }
 MTL__VECTOR mtl__vec mtl__minus_abs(mtl__vec x) { return x < 0 ? x : -x; }
+MTL__VECTOR mtl__vec mtl__hidden(mtl__vec x)
+{
+    MTL__HIDE(x);
+    return x;
+}
 #if MTL__REAL_IS_DOUBLE
 MTL__VECTOR mtl__vec mtl__with_sign(mtl__vec y, mtl__vec x) { return (x < 0) == (y < 0) ? y : -y; }
 MTL__VECTOR mtl__vec mtl__keep_nan(mtl__vec y, mtl__vec x)
@@ -3641,11 +3646,6 @@ MTL__VECTOR mtl__vec mtl__whole(mtl__vec x, float a, mtl__power *power)
     return (float)n;
 }
 MTL__VECTOR mtl__vec mtl__scaled(mtl__vec y, mtl__power power) { return y * power; }
-MTL__VECTOR mtl__vec mtl__hidden(mtl__vec x)
-{
-    MTL__HIDE(x);
-    return x;
-}
 #ifdef MTL__BF16_REFERENCE      /* what AVX512-BF16 does, for tests to compare with: see >>dispatch */
 #define MTL__PAIRS 1
 MTL__VECTOR uint32_t MTL__FN(mtl__upper_half)(float x)      /* the nearest bfloat16, of two the even one; NaN stays NaN */
