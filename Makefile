@@ -31,7 +31,7 @@ test: $(TESTS) $(BUILD)/mtl  ## run the tests; MTL_TEST_QUICK=1 for a tenth of t
 matrix:  ## run the tests under every compiler, standard and option; ONLY="tcc aarch64" picks some
 	@.ci/matrix.sh $(ONLY)
 
-lint:  ## check the header's contents list, order, function lengths, repeats and warnings
+lint:  ## check the header's contents list, order, function lengths, repeats, warnings and size
 	@.ci/setup.sh lint
 	@python3 .ci/lint.py
 

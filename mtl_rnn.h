@@ -8656,7 +8656,7 @@ enum {
 typedef struct mtl__step_chunk { size_t begin, end, first, rows, sequences; } mtl__step_chunk;
 typedef struct mtl__step_chunks {
     size_t count, rows;                     /* most rows of a chunk */
-    mtl__step_chunk *of, whole;                  /* [count]; whole: the only one of a dry run */
+    mtl__step_chunk *of, whole;             /* [count]; whole: the only one of a dry run */
 } mtl__step_chunks;
 
 /* Cuts the steps of a batch into chunks of at most reals / width rows, or if that is more, of `least` rows (twice as many for a cell
@@ -8732,8 +8732,8 @@ static mtl__cell_pass mtl__cell_forward_pass(mtl_run *run, const mtl__cell_data 
 }
 
 /* Points the pass to chunk number i, and z to where this chunk's gates are. */
-static const mtl__step_chunk *mtl__cell_forward_turn(const mtl_run *run, const mtl__cell_data *d, const mtl__step_chunks *chunks, size_t i,
-                                                mtl__cell_pass *pass)
+static const mtl__step_chunk *mtl__cell_forward_turn(const mtl_run *run, const mtl__cell_data *d, const mtl__step_chunks *chunks,
+                                                     size_t i, mtl__cell_pass *pass)
 {
     const mtl__step_chunk *chunk = mtl__chunk_at(chunks, i, d->cell->reverse);
     const size_t z_row = d->cell->gates * MTL__BLOCK;
