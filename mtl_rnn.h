@@ -2586,13 +2586,13 @@ static void mtl__parallel_for(const mtl_scheduler *scheduler, size_t count, mtl_
    stands. Units are padded to a multiple of 16; backward cells write zeros into the padding of dz.
 
    Packed weights (canonical W is PyTorch's [gates*units][inputs], row-major):
-       forward   [block][input][gate][16 units]              B operand of  z  = x  . W^T
+       forward   [block][gate][input][16 units]              B operand of  z  = x  . W^T
        backward  [input block][block][gate][16 units][16 inputs]  B operand of  dx = dz . W
    Padding units and inputs of packed weights are zero.
 
    Pairs. A product may run on bfloat16 numbers, which are the upper halves of floats. Its operands then are 32-bit *words* that hold
    two of them, neighbours in k, the first in the lower half; a word stands where a real stands otherwise, and k counts words:
-       forward   [block][input/2][gate][16 units]                        words of inputs 2i, 2i+1; of an odd number the last with 0
+       forward   [block][gate][input/2][16 units]                        words of inputs 2i, 2i+1; of an odd number the last with 0
        backward  [input block][block][gate][8 pairs of units][16 inputs] words of units 2u, 2u+1
    Weights are rounded (to nearest even) when they are packed, the left operand on its way into a product, by the kernel that
    multiplies; sums, and all that is no product, stay float. `pairs` says so in what a kernel is given; rows x, h, dz are floats always.
@@ -2841,7 +2841,7 @@ typedef struct mtl__tile {
     size_t chunks, length;
     const mtl_real *a; size_t a_row, a_chunk;   /* element (row, k) of a run: a[row*a_row + k], or transposed a[k*a_row + row] */
     int pairs; size_t a_step;                   /* pairs: elements of a and b are words, element (row, k) is a[row*a_row + k*a_step] */
-    const mtl_real *b; size_t b_block, b_step;  /* element (k, column block s, j): b[k*b_step + s*b_block + j] */
+    const mtl_real *b; size_t b_block;          /* element (k, column block s, j): b[s*b_block + k*16 + j] */
     mtl_real *c; size_t c_row, c_block;         /* element (row, column block s, j): c[row*c_row + s*c_block + j] */
     const mtl_real *bias;                       /* [column block][16] for START_BIAS */
     int start;                                  /* START_ADD: from what c holds */
@@ -4148,22 +4148,20 @@ MTL__KERNEL void MTL__FN(mtl__transpose_block)(const mtl_real *from, size_t from
             mtl__transpose(from + row * from_stride + column, from_stride, to + column * to_stride + row, to_stride);
 }
 
-/* W [gates*units][inputs] to [block][input][gate][16 units] */
+/* W [gates*units][inputs] to [block][gate][input][16 units] */
 MTL__KERNEL void MTL__FN(mtl__pack_forward)(size_t gates, size_t units, size_t inputs, const mtl_real *w, mtl_real *packed)
 {
-    const size_t step = gates * MTL__BLOCK;
     size_t first, gate, input, u;
-    for (first = 0; first < units; first += MTL__BLOCK, packed += inputs * step)
-        for (gate = 0; gate < gates; gate++) {
+    for (first = 0; first < units; first += MTL__BLOCK)
+        for (gate = 0; gate < gates; gate++, packed += inputs * MTL__BLOCK) {
             const mtl_real *from = w + (gate * units + first) * inputs;
-            mtl_real *to = packed + gate * MTL__BLOCK;
             const size_t here = mtl__at_most(units - first, MTL__BLOCK);
             input = 0;
             if (here == MTL__BLOCK)
                 for (; input + MTL__BLOCK <= inputs; input += MTL__BLOCK)
-                    MTL__FN(mtl__transpose_block)(from + input, inputs, to + input * step, step);
+                    MTL__FN(mtl__transpose_block)(from + input, inputs, packed + input * MTL__BLOCK, MTL__BLOCK);
             for (; input < inputs; input++)
-                for (u = 0; u < MTL__BLOCK; u++) to[input * step + u] = u < here ? from[u * inputs + input] : 0;
+                for (u = 0; u < MTL__BLOCK; u++) packed[input * MTL__BLOCK + u] = u < here ? from[u * inputs + input] : 0;
         }
 }
 
@@ -4217,14 +4215,14 @@ MTL__VECTOR void MTL__FN(mtl__round_rows)(size_t width, const mtl_real *x, const
     }
 }
 
-/* W [gates*units][inputs] to words [block][input/2][gate][16 units]: rows are rounded, then words change places as reals do. */
+/* W [gates*units][inputs] to words [block][gate][input/2][16 units]: rows are rounded, then words change places as reals do. */
 MTL__KERNEL void MTL__FN(mtl__pack_pairs_forward)(size_t gates, size_t units, size_t inputs, const mtl_real *w, mtl_real *packed)
 {
     MTL__ALIGN64 mtl_real rows[MTL__BLOCK * MTL__BLOCK], columns[MTL__BLOCK * MTL__BLOCK];
-    const size_t step = gates * MTL__BLOCK, words = (inputs + 1) / 2;
+    const size_t words = (inputs + 1) / 2;
     size_t first, gate, word, i;
-    for (first = 0; first < units; first += MTL__BLOCK, packed += words * step)
-        for (gate = 0; gate < gates; gate++)
+    for (first = 0; first < units; first += MTL__BLOCK)
+        for (gate = 0; gate < gates; gate++, packed += words * MTL__BLOCK)
             for (word = 0; word < words; word += MTL__BLOCK) {
                 const mtl_real *from = w + (gate * units + first) * inputs + 2 * word;
                 const size_t here = mtl__at_most(units - first, MTL__BLOCK);
@@ -4232,8 +4230,7 @@ MTL__KERNEL void MTL__FN(mtl__pack_pairs_forward)(size_t gates, size_t units, si
                 for (i = 0; i < here; i++)
                     MTL__FN(mtl__round_row)(mtl__at_most(inputs - 2 * word, 2 * MTL__BLOCK), from + i * inputs, rows + i * MTL__BLOCK);
                 MTL__FN(mtl__transpose_block)(rows, MTL__BLOCK, columns, MTL__BLOCK);
-                for (i = 0; i < MTL__BLOCK && word + i < words; i++)
-                    memcpy(packed + (word + i) * step + gate * MTL__BLOCK, columns + i * MTL__BLOCK, MTL__BLOCK * sizeof *packed);
+                memcpy(packed + word * MTL__BLOCK, columns, mtl__at_most(words - word, MTL__BLOCK) * MTL__BLOCK * sizeof *packed);
             }
 }
 
@@ -4277,8 +4274,7 @@ MTL__VECTOR void MTL__FN(mtl__tile_sum)(const size_t rows, const size_t blocks, 
 {
     const size_t width = blocks * MTL__PARTS, sums = rows * width;
     const size_t split = MTL__LANES == 1 || transposed || pairs || sums >= 8 ? 1 : sums >= 4 ? 2 : sums >= 2 ? 4 : 8;
-    const size_t a_row = t->a_row, a_step = pairs ? t->a_step : transposed ? t->a_row : 1, b_block = t->b_block, b_step = t->b_step,
-                 length = t->length;
+    const size_t a_row = t->a_row, a_step = pairs ? t->a_step : transposed ? t->a_row : 1, b_block = t->b_block, b_step = MTL__BLOCK, length = t->length;
     const int add = t->start == MTL__START_ADD, bias = t->start == MTL__START_BIAS;
     const mtl_real *from = add ? t->c : bias ? t->bias : mtl__zeros, *b = t->b;
     size_t from_row = add ? t->c_row : 0, from_block = add ? t->c_block : bias ? (size_t)MTL__BLOCK : 0;
@@ -4356,6 +4352,10 @@ MTL__VECTOR void MTL__FN(mtl__tile_sum)(const size_t rows, const size_t blocks, 
 
 /* The shapes that fit the registers: at most TILE_SUMS vectors, at most 8 rows and 4 blocks. */
 #define MTL__TILE_FITS(rows, blocks) ((rows) <= MTL__TILE_ROWS(blocks) && (rows) * (blocks) * MTL__PARTS <= MTL__TILE_SUMS)
+/* Most blocks, up to 4, that tiles of so many rows hold. */
+#define MTL__TILE_WIDEST(rows) \
+    ((size_t)((rows) * 4 * MTL__PARTS <= MTL__TILE_SUMS || MTL__TILE_FITS(6, 4) ? 4 : (rows) * 3 * MTL__PARTS <= MTL__TILE_SUMS ? 3 : \
+              (rows) * 2 * MTL__PARTS <= MTL__TILE_SUMS ? 2 : 1))
 /* Most rows of a tile: of transposed ones and of pairs, which nearly always come in 4 blocks, no shapes are made that 4 blocks have not. */
 #define MTL__TILE_MOST(blocks, transposed, pairs) \
     ((transposed) || (pairs) ? mtl__at_most(MTL__TILE_ROWS(blocks), 6) : (size_t)MTL__TILE_ROWS(blocks))
@@ -4397,26 +4397,6 @@ MTL__VECTOR void MTL__FN(mtl__tile_held)(size_t rows, size_t blocks, int transpo
     else MTL__FN(mtl__tile_plain)(rows, blocks, t);
 }
 
-/* A tile of any shape: as many blocks at a time as the registers hold. */
-MTL__VECTOR void MTL__FN(mtl__tile)(size_t rows, size_t blocks, int transposed, const mtl__tile *whole)
-{
-    const size_t held = MTL__TILE_SUMS / (rows * MTL__PARTS);
-    mtl__tile t;
-    if (held >= blocks) {
-        MTL__FN(mtl__tile_held)(rows, blocks, transposed, whole);
-        return;
-    }
-    t = *whole;
-    while (blocks) {
-        const size_t here = held < 1 ? 1 : held < blocks ? held : blocks;
-        MTL__FN(mtl__tile_held)(rows, here, transposed, &t);
-        t.b += here * t.b_block;
-        t.c += here * t.c_block;
-        if (t.bias) t.bias += here * MTL__BLOCK;
-        blocks -= here;
-    }
-}
-
 /* The columns past the last whole block: through a copy, since no more than `columns` of them may be touched. */
 MTL__VECTOR void MTL__FN(mtl__tile_partial)(size_t rows, size_t columns, int transposed, const mtl__tile *whole)
 {
@@ -4427,7 +4407,7 @@ MTL__VECTOR void MTL__FN(mtl__tile_partial)(size_t rows, size_t columns, int tra
         for (j = 0; j < MTL__BLOCK; j++) copy[row * MTL__BLOCK + j] = j < columns ? whole->c[row * whole->c_row + j] : 0;
     t.c = copy;
     t.c_row = MTL__BLOCK;
-    MTL__FN(mtl__tile)(rows, 1, transposed, &t);
+    MTL__FN(mtl__tile_held)(rows, 1, transposed, &t);
     for (row = 0; row < rows; row++)
         for (j = 0; j < columns; j++) whole->c[row * whole->c_row + j] = copy[row * MTL__BLOCK + j];
 }
@@ -4436,11 +4416,12 @@ MTL__VECTOR void MTL__FN(mtl__tile_partial)(size_t rows, size_t columns, int tra
    4 blocks are finished for all rows before the next group, so that their part of b stays near. */
 MTL__KERNEL void MTL__FN(mtl__multiply)(size_t rows, size_t columns, int transposed, const mtl__tile *whole)
 {
-    const size_t blocks = columns / MTL__BLOCK, rest = columns % MTL__BLOCK, groups = (blocks + 3) / 4;
+    const size_t blocks = columns / MTL__BLOCK, rest = columns % MTL__BLOCK, widest = MTL__TILE_WIDEST(rows);
+    const size_t groups = (blocks + widest - 1) / widest;
     mtl__tile group, t;
     size_t g, i, tiles;
     if (groups == 1 && !rest && rows <= MTL__TILE_MOST(blocks, transposed, whole->pairs)) {   /* a single tile: what a step of one sequence consists of */
-        MTL__FN(mtl__tile)(rows, blocks, transposed, whole);
+        MTL__FN(mtl__tile_held)(rows, blocks, transposed, whole);
         return;
     }
     group = *whole;
@@ -4452,7 +4433,7 @@ MTL__KERNEL void MTL__FN(mtl__multiply)(size_t rows, size_t columns, int transpo
         for (i = 0; i < tiles; i++) {
             const size_t height = rows / tiles + (i < rows % tiles);
             if (g == groups) MTL__FN(mtl__tile_partial)(height, rest, transposed, &t);
-            else MTL__FN(mtl__tile)(height, here, transposed, &t);
+            else MTL__FN(mtl__tile_held)(height, here, transposed, &t);
             t.a += transposed ? height : height * t.a_row;
             t.c += height * t.c_row;
         }
@@ -4470,28 +4451,27 @@ MTL__KERNEL void MTL__FN(mtl__multiply)(size_t rows, size_t columns, int transpo
 MTL__KERNEL void MTL__FN(mtl__product_forward_part)(const mtl__product_forward *p, size_t row, size_t rows, size_t first,
                                                     size_t inputs, const mtl__tile *left)
 {
-    const size_t step = p->gates * MTL__BLOCK, blocks = (p->units + MTL__BLOCK - 1) / MTL__BLOCK;
+    const size_t width = p->gates * MTL__BLOCK, blocks = (p->units + MTL__BLOCK - 1) / MTL__BLOCK;
     size_t block;
     mtl__tile t = *left;
     t.chunks = 1;
     t.start = first || p->accumulate ? MTL__START_ADD : p->bias ? MTL__START_BIAS : MTL__START_ZERO;
-    t.b = p->packed + first * step;
-    t.b_step = step;
+    t.b = p->packed + first * MTL__BLOCK;
+    t.b_block = inputs * MTL__BLOCK;
     t.c = p->z + row * p->z_row;
     t.c_row = p->z_row;
     t.bias = t.start == MTL__START_BIAS ? p->bias : NULL;
     if (p->gates == 1) {                                /* column blocks are blocks of units */
-        t.b_block = inputs * MTL__BLOCK;
         t.c_block = p->z_block;
         MTL__FN(mtl__multiply)(rows, p->exact ? p->units : blocks * MTL__BLOCK, 0, &t);
         return;
     }
-    t.b_block = t.c_block = MTL__BLOCK;                 /* column blocks are gates of one block */
+    t.c_block = MTL__BLOCK;                             /* column blocks are gates of one block */
     for (block = 0; block < blocks; block++) {
-        MTL__FN(mtl__multiply)(rows, step, 0, &t);
-        t.b += inputs * step;
+        MTL__FN(mtl__multiply)(rows, width, 0, &t);
+        t.b += inputs * width;
         t.c += p->z_block;
-        if (t.bias) t.bias += step;
+        if (t.bias) t.bias += width;
     }
 }
 
@@ -4569,7 +4549,6 @@ MTL__KERNEL void MTL__FN(mtl__product_backward_pairs)(const mtl__product_backwar
     t.a = words;
     t.a_row = MTL__PAIRS_DEPTH;
     t.a_step = 1;
-    t.b_step = MTL__BLOCK;
     t.b_block = blocks * block_words * MTL__BLOCK;
     t.c = p->dx + row * p->dx_stride;
     t.c_row = p->dx_stride;
@@ -4612,7 +4591,6 @@ MTL__KERNEL void MTL__FN(mtl__product_backward_rows)(const mtl__product_backward
     t.length = run;
     t.a_row = p->dz_row;
     t.a_chunk = p->dz_block;
-    t.b_step = MTL__BLOCK;
     t.b_block = padded * p->gates * MTL__BLOCK;
     t.c = p->dx + row * p->dx_stride;
     t.c_row = p->dx_stride;
@@ -4698,7 +4676,6 @@ MTL__KERNEL void MTL__FN(mtl__product_weights_panel)(const mtl__product_weights 
     t.a_row = p->pairs ? 1 : p->dz_row;
     t.a_step = MTL__BLOCK;
     t.b = scratch;
-    t.b_step = MTL__BLOCK;
     t.c_row = p->inputs;
     t.c_block = MTL__BLOCK;
     do {                                                /* once even without rows: dW then is zero */
@@ -5002,14 +4979,14 @@ MTL__VECTOR void MTL__FN(mtl__cell_operand)(const mtl__cell_pass *p, const mtl__
 
 /* a . W^T for the first block of units, a of H columns; the caller gives c, and moves b on from block to block. */
 MTL__VECTOR mtl__tile MTL__FN(mtl__cell_tile)(const mtl__cell_pass *p, const mtl__cell_rows *part, const mtl_real *a,
-                                              size_t a_row, size_t gates, int start)
+                                              size_t a_row, int start)
 {
     mtl__tile t;
     memset(&t, 0, sizeof t);
     MTL__FN(mtl__cell_operand)(p, part, 1, p->units, a, a_row, 0, &t);
     t.b = p->packed;
-    t.b_block = t.c_block = MTL__BLOCK;
-    t.b_step = gates * MTL__BLOCK;
+    t.b_block = t.length * MTL__BLOCK;
+    t.c_block = MTL__BLOCK;
     t.start = start;
     return t;
 }
@@ -5020,12 +4997,12 @@ MTL__VECTOR void MTL__FN(mtl__row_gates)(const size_t gates, size_t blocks, mtl_
 {
     mtl__tile one = *t;
     one.chunks = 1;
-    one.b_block = one.c_block = MTL__BLOCK;
-    one.b_step = gates * MTL__BLOCK;
-    for (; blocks; blocks--, one.b += one.length * one.b_step, one.c += t->c_block) {
+    one.b_block = one.length * MTL__BLOCK;
+    one.c_block = MTL__BLOCK;
+    for (; blocks; blocks--, one.b += gates * one.b_block, one.c += t->c_block) {
         if (gates * MTL__PARTS <= MTL__TILE_SUMS) MTL__FN(mtl__tile_sum)(1, gates, 0, 0, &one);
-        else MTL__FN(mtl__tile)(1, gates, 0, &one);
-        if (one.start == MTL__START_BIAS) one.bias += one.b_step;
+        else MTL__FN(mtl__multiply)(1, gates * MTL__BLOCK, 0, &one);
+        if (one.start == MTL__START_BIAS) one.bias += gates * MTL__BLOCK;
     }
     t->b = one.b;
 }
@@ -5037,8 +5014,8 @@ MTL__KERNEL void MTL__FN(mtl__row_product)(size_t gates, size_t blocks, mtl__til
     else MTL__FN(mtl__row_gates)(2, blocks, t);
 }
 
-/* The product of the next blocks, into `to`. */
-MTL__VECTOR void MTL__FN(mtl__cell_product)(mtl__tile *t, size_t rows, size_t blocks, mtl_real *to, size_t to_row,
+/* The product of the next blocks with all their gates, into `to`. */
+MTL__VECTOR void MTL__FN(mtl__cell_product)(mtl__tile *t, size_t rows, size_t gates, size_t blocks, mtl_real *to, size_t to_row,
                                             size_t to_block)
 {
     size_t block;
@@ -5047,13 +5024,13 @@ MTL__VECTOR void MTL__FN(mtl__cell_product)(mtl__tile *t, size_t rows, size_t bl
     if (rows == 1 && !t->pairs) {
         t->c = to;
         t->c_block = to_block;
-        MTL__FN(mtl__row_product)(t->b_step / MTL__BLOCK, blocks, t);
+        MTL__FN(mtl__row_product)(gates, blocks, t);
         return;
     }
     for (block = 0; block < blocks; block++) {
         t->c = to + block * to_block;
-        MTL__FN(mtl__multiply)(rows, t->b_step, 0, t);
-        t->b += t->length * t->b_step;
+        MTL__FN(mtl__multiply)(rows, gates * MTL__BLOCK, 0, t);
+        t->b += gates * t->b_block;
     }
 }
 
@@ -5061,9 +5038,8 @@ MTL__VECTOR void MTL__FN(mtl__cell_product)(mtl__tile *t, size_t rows, size_t bl
 MTL__VECTOR void MTL__FN(mtl__cell_product_single)(const mtl__cell_pass *p, const mtl__cell_rows *part, const mtl_real *a,
                                                    size_t a_row, const mtl_real *packed, size_t gate)
 {
-    mtl__tile t = MTL__FN(mtl__cell_tile)(p, part, a, a_row, 1, MTL__START_ADD);
+    mtl__tile t = MTL__FN(mtl__cell_tile)(p, part, a, a_row, MTL__START_ADD);
     t.b = packed;
-    t.b_block = t.length * MTL__BLOCK;
     t.c_row = mtl__cell_gates_of(p) * MTL__BLOCK;
     t.c = p->z + (part->row - p->z_first) * t.c_row + gate * MTL__BLOCK;
     t.c_block = p->z_block;
@@ -5072,11 +5048,11 @@ MTL__VECTOR void MTL__FN(mtl__cell_product_single)(const mtl__cell_pass *p, cons
 
 MTL__KERNEL void MTL__FN(mtl__lstm_step)(const mtl__cell_pass *p, const mtl__cell_rows *part)
 {
-    mtl__tile t = MTL__FN(mtl__cell_tile)(p, part, part->h, part->h_stride, 4, MTL__START_ADD);
+    mtl__tile t = MTL__FN(mtl__cell_tile)(p, part, part->h, part->h_stride, MTL__START_ADD);
     const mtl__cell_block *b;
     mtl__cell_walk walk;
     for (b = mtl__cell_first(p, part, &walk); b; b = mtl__cell_next(p, part, &walk)) {
-        MTL__FN(mtl__cell_product)(&t, part->rows, walk.blocks, walk.at.z, walk.at.z_row, p->z_block);
+        MTL__FN(mtl__cell_product)(&t, part->rows, 4, walk.blocks, walk.at.z, walk.at.z_row, p->z_block);
         MTL__FN(mtl__lstm_forward)(b, p->keep);
         mtl__cell_leave(p, &walk);
     }
@@ -5086,11 +5062,11 @@ MTL__KERNEL void MTL__FN(mtl__gru_step)(const mtl__cell_pass *p, const mtl__cell
 {
     MTL__ALIGN64 mtl_real product[MTL__SEQUENCES * 3 * MTL__BLOCK];     /* of all rows of a block, or of one row of all blocks */
     const size_t width = 3 * MTL__BLOCK, bias_row = part->rows > 1 || !p->bias_n ? 0 : MTL__BLOCK;
-    mtl__tile t = MTL__FN(mtl__cell_tile)(p, part, part->h, part->h_stride, 3, MTL__START_ZERO);
+    mtl__tile t = MTL__FN(mtl__cell_tile)(p, part, part->h, part->h_stride, MTL__START_ZERO);
     const mtl__cell_block *b;
     mtl__cell_walk walk;
     for (b = mtl__cell_first(p, part, &walk); b; b = mtl__cell_next(p, part, &walk)) {
-        MTL__FN(mtl__cell_product)(&t, part->rows, walk.blocks, product, width, width);
+        MTL__FN(mtl__cell_product)(&t, part->rows, 3, walk.blocks, product, width, width);
         MTL__FN(mtl__gru_forward)(b, part->h ? product : mtl__zeros, part->h ? width : 0, p->bias_n ? p->bias_n + walk.unit : mtl__zeros, bias_row, p->keep);
         mtl__cell_leave(p, &walk);
     }
@@ -5098,7 +5074,7 @@ MTL__KERNEL void MTL__FN(mtl__gru_step)(const mtl__cell_pass *p, const mtl__cell
 
 MTL__KERNEL void MTL__FN(mtl__gru_reset_step)(const mtl__cell_pass *p, const mtl__cell_rows *part)
 {
-    mtl__tile t = MTL__FN(mtl__cell_tile)(p, part, part->h, part->h_stride, 2, MTL__START_ADD);
+    mtl__tile t = MTL__FN(mtl__cell_tile)(p, part, part->h, part->h_stride, MTL__START_ADD);
     const mtl__cell_block *b;
     mtl__cell_walk walk;
     const mtl_real *reset;
@@ -5107,7 +5083,7 @@ MTL__KERNEL void MTL__FN(mtl__gru_reset_step)(const mtl__cell_pass *p, const mtl
     reset = walk.at.extra;
     reset_row = walk.at.extra_row;
     for (b = mtl__cell_first(p, part, &walk); b; b = mtl__cell_next(p, part, &walk)) {
-        MTL__FN(mtl__cell_product)(&t, part->rows, walk.blocks, walk.at.z, walk.at.z_row, p->z_block);
+        MTL__FN(mtl__cell_product)(&t, part->rows, 2, walk.blocks, walk.at.z, walk.at.z_row, p->z_block);
         MTL__FN(mtl__gru_reset_forward)(b);
     }
     if (part->h) MTL__FN(mtl__cell_product_single)(p, part, reset, reset_row, p->packed_n, 2);
@@ -5160,10 +5136,9 @@ MTL__KERNEL void MTL__FN(mtl__single_product)(size_t units, size_t gates, size_t
     t.length = length;
     t.a = a;
     t.b = packed;
-    t.b_step = MTL__BLOCK;                              /* for one gate: columns are blocks of units */
     t.b_block = length * MTL__BLOCK;
     t.c = z;
-    t.c_block = z_block;
+    t.c_block = z_block;                                /* for one gate: columns are blocks of units */
     t.start = bias ? MTL__START_BIAS : start;
     t.bias = bias;
     if (gates > 1) MTL__FN(mtl__row_product)(gates, blocks, &t);
@@ -5210,7 +5185,6 @@ MTL__VECTOR void MTL__FN(mtl__cell_carry)(const mtl__cell_pass *p, const mtl__ce
     MTL__FN(mtl__cell_operand)(p, part, blocks, gates * MTL__BLOCK, p->dz + (part->row - p->dz_first) * dz_row + slot * MTL__BLOCK, dz_row,
                                p->dz_block, &t);
     t.b = packed;
-    t.b_step = MTL__BLOCK;
     t.b_block = t.chunks * t.length * MTL__BLOCK;
     t.c = to;
     t.c_row = to_row;
