@@ -340,6 +340,7 @@ typedef void (*mtl_job)(void *context, size_t index);
 typedef struct mtl_scheduler {
     void *user;
     void (*parallel_for)(void *user, size_t count, mtl_job job, void *context);
+    size_t threads;                         /* how many jobs run at once, for the sizes of jobs; 0: not told */
 } mtl_scheduler;
 typedef struct mtl_allocator {              /* NULL members: malloc and free */
     void *user;
@@ -940,18 +941,21 @@ MTL_DEF int mtl_check_gradients(double (*loss)(void *user), void *user, const mt
 #  define MTL__ALWAYS_INLINE static inline __attribute__((always_inline, unused))
 #  define MTL__NOINLINE __attribute__((noinline))
 #  define MTL__ALIGN64 __attribute__((aligned(64)))
+#  define MTL__PREFETCH(address, write) __builtin_prefetch(address, write)
 #elif defined(_MSC_VER)
 #  define MTL__UNUSED
 #  define MTL__INLINE static __inline
 #  define MTL__ALWAYS_INLINE static __forceinline
 #  define MTL__NOINLINE __declspec(noinline)
 #  define MTL__ALIGN64 __declspec(align(64))
+#  define MTL__PREFETCH(address, write) ((void)(address), (void)(write))
 #else
 #  define MTL__UNUSED
 #  define MTL__INLINE static
 #  define MTL__ALWAYS_INLINE static
 #  define MTL__NOINLINE
 #  define MTL__ALIGN64
+#  define MTL__PREFETCH(address, write) ((void)(address), (void)(write))
 #endif
 
 #if defined(__clang__)          /* full unrolling of a loop over a small constant count; clang ignores gcc's pragma */
@@ -2530,13 +2534,14 @@ static mtl__pool *mtl__pool_create(mtl_arena *arena, int threads, mtl_error *err
     while (pool->worker_count < wanted
            && !pthread_create(&pool->workers[pool->worker_count], NULL, mtl__pool_worker, pool))
         pool->worker_count++;
+    pool->scheduler.threads = pool->worker_count + 1;
     return pool;
 }
 static const mtl_scheduler *mtl__pool_scheduler(const mtl__pool *pool) { return pool ? &pool->scheduler : NULL; }
 /* Stands for the scheduler of a pool in a dry run, which has no pool: it runs nothing, but measures what threads need. */
 static const mtl_scheduler *mtl__pool_dry(void)
 {
-    static const mtl_scheduler dry = { NULL, NULL };
+    static const mtl_scheduler dry = { NULL, NULL, 0 };
     return &dry;
 }
 #else
@@ -2853,6 +2858,7 @@ typedef struct mtl__cell_rows {
     int linked;                                 /* 1: the state before is in y and c; 0: these sequences start here */
     const mtl_real *h; size_t h_stride;         /* hidden states before, [rows][H]; NULL: zeros */
     const mtl_real *c; size_t c_stride;         /* LSTM cell states before; mtl__zeros with stride 0 if there are none */
+    size_t begin, end;                          /* units of the step that are worked on */
 } mtl__cell_rows;
 
 /* Rows of step t among the sequences [first, first + count): at most one part with a state before and one part that starts here
@@ -2865,6 +2871,8 @@ MTL__INLINE int mtl__cell_step(const mtl__cell_pass *p, size_t t, size_t first, 
     const size_t end = first + count, last = time->rows[t] < end ? time->rows[t] : end;
     const size_t joint = ready < first ? first : ready < last ? ready : last;
     int parts = 0;
+    part[0].begin = part[1].begin = 0;
+    part[0].end = part[1].end = p->units;
     if (first < joint) {
         mtl__cell_rows *r = &part[parts++];
         r->rows = joint - first;
@@ -2924,6 +2932,25 @@ MTL__INLINE size_t mtl__cell_slots_of(const mtl__cell_pass *p)
 }
 
 MTL__INLINE size_t mtl__cell_gates_of(const mtl__cell_pass *p) { return p->kind == MTL_CELL_LSTM ? 4 : p->kind == MTL_CELL_GRU ? 3 : 1; }
+
+/* Recurrent weights that do not fit the second-level cache are read for many sequences at once: those of a few units meet
+   MTL__SEQUENCES sequences after the other, which changes no sum. The bounds are reals: 256 KB, a cache's share of any size; 128 KB. */
+enum { MTL__CELL_LARGE = 65536, MTL__CELL_NEAR = 32768, MTL__CELL_TOGETHER = 64 };
+
+MTL__INLINE size_t mtl__cell_weights_of(const mtl__cell_pass *p, size_t units) { return mtl__cell_gates_of(p) * p->units * units; }
+
+/* Sequences that pass a step together. */
+MTL__INLINE size_t mtl__cell_together(const mtl__cell_pass *p)
+{
+    return mtl__cell_weights_of(p, p->units) > MTL__CELL_LARGE && !p->reset_before ? MTL__CELL_TOGETHER : MTL__SEQUENCES;
+}
+
+/* Units whose weights stay near meanwhile, of the step's H. */
+MTL__INLINE size_t mtl__cell_units_near(const mtl__cell_pass *p)
+{
+    const size_t blocks = MTL__CELL_NEAR / mtl__cell_weights_of(p, MTL__BLOCK);
+    return mtl__cell_together(p) == MTL__SEQUENCES ? p->units : blocks ? blocks * MTL__BLOCK : (size_t)MTL__BLOCK;
+}
 
 /* Moves *from to a zero-padded copy. */
 static void mtl__cell_copy_in(const mtl_real **from, size_t *stride, size_t rows, size_t width, mtl_real *copy)
@@ -3003,7 +3030,7 @@ static void mtl__cell_enter_last(const mtl__cell_rows *part, const mtl__cell_blo
 /* What the element-wise part works on at walk->unit. */
 static const mtl__cell_block *mtl__cell_enter(const mtl__cell_pass *p, const mtl__cell_rows *part, mtl__cell_walk *walk)
 {
-    const size_t left = p->units - walk->unit;
+    const size_t left = part->end - walk->unit;
     walk->blocks = part->rows == 1 && left >= MTL__BLOCK ? mtl__at_most(left / MTL__BLOCK, MTL__SEQUENCES) : 1;
     if (left < MTL__BLOCK) {
         mtl__cell_enter_last(part, &walk->at, left, &walk->stage);
@@ -3017,14 +3044,15 @@ static const mtl__cell_block *mtl__cell_enter(const mtl__cell_pass *p, const mtl
 static const mtl__cell_block *mtl__cell_first(const mtl__cell_pass *p, const mtl__cell_rows *part, mtl__cell_walk *walk)
 {
     mtl__cell_open(p, part, &walk->at);
-    walk->unit = 0;
+    mtl__cell_advance(p, &walk->at, part->begin / MTL__BLOCK);
+    walk->unit = part->begin;
     return mtl__cell_enter(p, part, walk);
 }
 
 static const mtl__cell_block *mtl__cell_next(const mtl__cell_pass *p, const mtl__cell_rows *part, mtl__cell_walk *walk)
 {
     walk->unit += walk->blocks * MTL__BLOCK;
-    if (walk->unit >= p->units) return NULL;
+    if (walk->unit >= part->end) return NULL;
     mtl__cell_advance(p, &walk->at, walk->blocks);
     return mtl__cell_enter(p, part, walk);
 }
@@ -3850,22 +3878,47 @@ MTL__KERNEL void MTL__FN(mtl__approach)(size_t n, mtl_real share, const mtl_real
     }
 }
 
+/* n reals, at most a vector. */
+MTL__VECTOR mtl__vec MTL__FN(mtl__load_n)(const mtl_real *p, size_t n)
+{
+    return n == MTL__LANES ? mtl__load(p) : mtl__load_some(p, n);
+}
+MTL__VECTOR void MTL__FN(mtl__store_n)(mtl_real *p, mtl__vec x, size_t n)
+{
+    if (n == MTL__LANES) mtl__store(p, x);
+    else mtl__store_some(p, x, n);
+}
+
+/* `vectors` (a constant) vectors of mtl__add_rows, the last of them `last` reals wide. */
+MTL__VECTOR void MTL__FN(mtl__add_rows_part)(const size_t vectors, size_t last, size_t count, const int *rows, mtl__vec factor,
+                                             const mtl_real *x, size_t stride, int add, mtl_real *y)
+{
+    mtl__vec sum[4];
+    size_t v, k;
+#define MTL__WIDTH(v) ((v) + 1 < vectors ? (size_t)MTL__LANES : last)
+    MTL__UNROLLED
+    for (v = 0; v < vectors; v++) sum[v] = add ? MTL__FN(mtl__load_n)(y + v * MTL__LANES, MTL__WIDTH(v)) : mtl__all(0);
+    for (k = 0; k < count; k++) {
+        const mtl_real *row = x + (size_t)rows[k] * stride;
+        MTL__UNROLLED
+        for (v = 0; v < vectors; v++)
+            sum[v] = mtl__muladd(factor, MTL__FN(mtl__load_n)(row + v * MTL__LANES, MTL__WIDTH(v)), sum[v]);
+    }
+    MTL__UNROLLED
+    for (v = 0; v < vectors; v++) MTL__FN(mtl__store_n)(y + v * MTL__LANES, sum[v], MTL__WIDTH(v));
+#undef MTL__WIDTH
+}
+
 /* y (+)= a * sum over i < count of x[rows[i]], rows in the order of the list: a row of an embedding's gradient. Bound: memory. */
 MTL__KERNEL void MTL__FN(mtl__add_rows)(size_t n, size_t count, const int *rows, mtl_real a, const mtl_real *x, size_t stride,
                                         int add, mtl_real *y)
 {
     const mtl__vec factor = mtl__all(a);
-    size_t i, k;
-    for (i = 0; i + MTL__LANES <= n; i += MTL__LANES) {
-        mtl__vec sum = add ? mtl__load(y + i) : mtl__all(0);
-        for (k = 0; k < count; k++) sum = mtl__muladd(factor, mtl__load(x + (size_t)rows[k] * stride + i), sum);
-        mtl__store(y + i, sum);
-    }
-    if (i < n) {
-        mtl__vec sum = add ? mtl__load_some(y + i, n - i) : mtl__all(0);
-        for (k = 0; k < count; k++) sum = mtl__muladd(factor, mtl__load_some(x + (size_t)rows[k] * stride + i, n - i), sum);
-        mtl__store_some(y + i, sum, n - i);
-    }
+    size_t i;
+    for (i = 0; i + 4 * MTL__LANES <= n; i += 4 * MTL__LANES)
+        MTL__FN(mtl__add_rows_part)(4, MTL__LANES, count, rows, factor, x + i, stride, add, y + i);
+    for (; i < n; i += MTL__LANES)
+        MTL__FN(mtl__add_rows_part)(1, mtl__at_most(n - i, MTL__LANES), count, rows, factor, x + i, stride, add, y + i);
 }
 
 /* y += a x */
@@ -4443,8 +4496,26 @@ MTL__KERNEL void MTL__FN(mtl__multiply)(size_t rows, size_t columns, int transpo
     }
 }
 
-/* Steps of k in one go: a tile's rows of a stay in L1, a block of b in L2. */
-#define MTL__DEPTH 512
+/* Steps of k in one go: 16 columns of b, and a tile's rows of a, stay in L1. */
+#define MTL__DEPTH 256
+
+/* A product of any size and depth, MTL__DEPTH steps of k after the other: all rows and columns pass the first ones, then the next. */
+MTL__KERNEL void MTL__FN(mtl__multiply_deep)(size_t rows, size_t columns, const mtl__tile *whole)
+{
+    const size_t chunks = whole->chunks, length = whole->length;
+    const size_t most_chunks = chunks == 1 || length > MTL__DEPTH ? 1 : MTL__DEPTH / length, most = mtl__at_most(length, MTL__DEPTH);
+    size_t chunk, k;
+    mtl__tile t = *whole;
+    for (chunk = 0; chunk < chunks; chunk += most_chunks)
+        for (k = 0; k < length || k == 0; k += most) {
+            t.chunks = mtl__at_most(chunks - chunk, most_chunks);
+            t.length = mtl__at_most(length - k, most);
+            t.a = whole->a + chunk * whole->a_chunk + k;
+            MTL__FN(mtl__multiply)(rows, columns, 0, &t);
+            t.b += t.chunks * t.length * MTL__BLOCK;
+            t.start = MTL__START_ADD;
+        }
+}
 
 /* The part of z = x . W^T + bias that k = [first, first + length) gives, of `inputs` in all, for rows from `row` on. t holds the left
    operand and its length; W is packed. The rows pass through one block of W after the other. */
@@ -4575,11 +4646,7 @@ MTL__KERNEL void MTL__FN(mtl__product_backward_pairs)(const mtl__product_backwar
    block; row-major dz is one run. Bound: multiply-adds. */
 MTL__KERNEL void MTL__FN(mtl__product_backward_rows)(const mtl__product_backward *p, size_t row, size_t rows)
 {
-    const size_t run = p->exact ? p->units : p->gates * MTL__BLOCK;
-    const size_t runs = p->exact ? 1 : (p->units + MTL__BLOCK - 1) / MTL__BLOCK;
-    const size_t padded = (p->units + MTL__BLOCK - 1) / MTL__BLOCK * MTL__BLOCK;
-    const size_t most = run < MTL__DEPTH ? MTL__DEPTH / run : 1;
-    size_t first;
+    const size_t blocks = (p->units + MTL__BLOCK - 1) / MTL__BLOCK;
     mtl__tile t;
 #if MTL__PAIRS
     if (p->pairs) {
@@ -4588,20 +4655,18 @@ MTL__KERNEL void MTL__FN(mtl__product_backward_rows)(const mtl__product_backward
     }
 #endif
     memset(&t, 0, sizeof t);
-    t.length = run;
+    t.chunks = p->exact ? 1 : blocks;
+    t.length = p->exact ? p->units : p->gates * MTL__BLOCK;
+    t.a = p->dz + row * p->dz_row;
     t.a_row = p->dz_row;
     t.a_chunk = p->dz_block;
-    t.b_block = padded * p->gates * MTL__BLOCK;
+    t.b = p->packed;
+    t.b_block = blocks * p->gates * MTL__BLOCK * MTL__BLOCK;
     t.c = p->dx + row * p->dx_stride;
     t.c_row = p->dx_stride;
     t.c_block = MTL__BLOCK;
-    for (first = 0; first < runs; first += most) {
-        t.chunks = mtl__at_most(runs - first, most);
-        t.start = first || p->accumulate ? MTL__START_ADD : MTL__START_ZERO;
-        t.a = p->dz + row * p->dz_row + first * p->dz_block;
-        t.b = p->packed + first * run * MTL__BLOCK;
-        MTL__FN(mtl__multiply)(rows, p->inputs, 0, &t);
-    }
+    t.start = p->accumulate ? MTL__START_ADD : MTL__START_ZERO;
+    MTL__FN(mtl__multiply_deep)(rows, p->inputs, &t);
 }
 
 MTL__KERNEL void MTL__FN(mtl__product_backward)(const mtl__product_backward *p, size_t row_begin, size_t row_end)
@@ -4952,7 +5017,8 @@ MTL__KERNEL void MTL__FN(mtl__rnn_backward)(const mtl__cell_block *block, int ac
    One step at a time: product of the states before with W_hh, then the element-wise part, block after block while the product's
    result is in L1 (mtl__cell_enter says how many blocks at once). No product for sequences that start from zeros. Bound: multiply-adds; for few sequences, reading W_hh. */
 
-/* The left operand of a step's product: rows of `blocks` times `width` reals, as they are or rounded into the pass's words. */
+/* The left operand of a step's product: rows of `blocks` times `width` reals, as they are or rounded, once for all units, into the
+   pass's words. */
 MTL__VECTOR void MTL__FN(mtl__cell_operand)(const mtl__cell_pass *p, const mtl__cell_rows *part, size_t blocks, size_t width,
                                             const mtl_real *a, size_t a_row, size_t a_block, mtl__tile *t)
 {
@@ -4964,7 +5030,7 @@ MTL__VECTOR void MTL__FN(mtl__cell_operand)(const mtl__cell_pass *p, const mtl__
 #if MTL__PAIRS
     if (p->pairs && a) {
         mtl_real *words = p->words + part->sequence * p->words_row;
-        MTL__FN(mtl__round_blocks)(part->rows, blocks, width, a, a_row, a_block, words, p->words_row);
+        if (part->begin == 0) MTL__FN(mtl__round_blocks)(part->rows, blocks, width, a, a_row, a_block, words, p->words_row);
         t->pairs = 1;
         t->a = words;
         t->a_row = p->words_row;
@@ -4977,15 +5043,15 @@ MTL__VECTOR void MTL__FN(mtl__cell_operand)(const mtl__cell_pass *p, const mtl__
 #endif
 }
 
-/* a . W^T for the first block of units, a of H columns; the caller gives c, and moves b on from block to block. */
+/* a . W^T for the part's first block of units, a of H columns; the caller gives c, and moves b on from block to block. */
 MTL__VECTOR mtl__tile MTL__FN(mtl__cell_tile)(const mtl__cell_pass *p, const mtl__cell_rows *part, const mtl_real *a,
-                                              size_t a_row, int start)
+                                              size_t a_row, size_t gates, int start)
 {
     mtl__tile t;
     memset(&t, 0, sizeof t);
     MTL__FN(mtl__cell_operand)(p, part, 1, p->units, a, a_row, 0, &t);
-    t.b = p->packed;
     t.b_block = t.length * MTL__BLOCK;
+    t.b = p->packed + part->begin / MTL__BLOCK * gates * t.b_block;
     t.c_block = MTL__BLOCK;
     t.start = start;
     return t;
@@ -5029,26 +5095,27 @@ MTL__VECTOR void MTL__FN(mtl__cell_product)(mtl__tile *t, size_t rows, size_t ga
     }
     for (block = 0; block < blocks; block++) {
         t->c = to + block * to_block;
-        MTL__FN(mtl__multiply)(rows, gates * MTL__BLOCK, 0, t);
+        MTL__FN(mtl__multiply_deep)(rows, gates * MTL__BLOCK, t);
         t->b += gates * t->b_block;
     }
 }
 
-/* z[gate] += a . W^T of a matrix with one gate, for all blocks at once */
+/* z[gate] += a . W^T of a matrix with one gate, for all blocks of the part at once */
 MTL__VECTOR void MTL__FN(mtl__cell_product_single)(const mtl__cell_pass *p, const mtl__cell_rows *part, const mtl_real *a,
                                                    size_t a_row, const mtl_real *packed, size_t gate)
 {
-    mtl__tile t = MTL__FN(mtl__cell_tile)(p, part, a, a_row, MTL__START_ADD);
-    t.b = packed;
+    const size_t first = part->begin / MTL__BLOCK, blocks = (part->end + MTL__BLOCK - 1) / MTL__BLOCK - first;
+    mtl__tile t = MTL__FN(mtl__cell_tile)(p, part, a, a_row, 1, MTL__START_ADD);
+    t.b = packed + first * t.b_block;
     t.c_row = mtl__cell_gates_of(p) * MTL__BLOCK;
-    t.c = p->z + (part->row - p->z_first) * t.c_row + gate * MTL__BLOCK;
+    t.c = p->z + first * p->z_block + (part->row - p->z_first) * t.c_row + gate * MTL__BLOCK;
     t.c_block = p->z_block;
-    MTL__FN(mtl__multiply)(part->rows, (p->units + MTL__BLOCK - 1) / MTL__BLOCK * MTL__BLOCK, 0, &t);
+    MTL__FN(mtl__multiply_deep)(part->rows, blocks * MTL__BLOCK, &t);
 }
 
 MTL__KERNEL void MTL__FN(mtl__lstm_step)(const mtl__cell_pass *p, const mtl__cell_rows *part)
 {
-    mtl__tile t = MTL__FN(mtl__cell_tile)(p, part, part->h, part->h_stride, MTL__START_ADD);
+    mtl__tile t = MTL__FN(mtl__cell_tile)(p, part, part->h, part->h_stride, 4, MTL__START_ADD);
     const mtl__cell_block *b;
     mtl__cell_walk walk;
     for (b = mtl__cell_first(p, part, &walk); b; b = mtl__cell_next(p, part, &walk)) {
@@ -5062,7 +5129,7 @@ MTL__KERNEL void MTL__FN(mtl__gru_step)(const mtl__cell_pass *p, const mtl__cell
 {
     MTL__ALIGN64 mtl_real product[MTL__SEQUENCES * 3 * MTL__BLOCK];     /* of all rows of a block, or of one row of all blocks */
     const size_t width = 3 * MTL__BLOCK, bias_row = part->rows > 1 || !p->bias_n ? 0 : MTL__BLOCK;
-    mtl__tile t = MTL__FN(mtl__cell_tile)(p, part, part->h, part->h_stride, MTL__START_ZERO);
+    mtl__tile t = MTL__FN(mtl__cell_tile)(p, part, part->h, part->h_stride, 3, MTL__START_ZERO);
     const mtl__cell_block *b;
     mtl__cell_walk walk;
     for (b = mtl__cell_first(p, part, &walk); b; b = mtl__cell_next(p, part, &walk)) {
@@ -5074,7 +5141,7 @@ MTL__KERNEL void MTL__FN(mtl__gru_step)(const mtl__cell_pass *p, const mtl__cell
 
 MTL__KERNEL void MTL__FN(mtl__gru_reset_step)(const mtl__cell_pass *p, const mtl__cell_rows *part)
 {
-    mtl__tile t = MTL__FN(mtl__cell_tile)(p, part, part->h, part->h_stride, MTL__START_ADD);
+    mtl__tile t = MTL__FN(mtl__cell_tile)(p, part, part->h, part->h_stride, 2, MTL__START_ADD);
     const mtl__cell_block *b;
     mtl__cell_walk walk;
     const mtl_real *reset;
@@ -5104,25 +5171,43 @@ MTL__KERNEL void MTL__FN(mtl__rnn_step)(const mtl__cell_pass *p, const mtl__cell
     }
 }
 
-/* Sequences [first, first + count) through all steps. */
+/* The sequences from `first` on, at most MTL__SEQUENCES, through the units [begin, end) of step t. */
+MTL__KERNEL void MTL__FN(mtl__cell_forward_step)(const mtl__cell_pass *p, size_t t, size_t first, size_t count, size_t begin, size_t end)
+{
+    mtl__cell_rows parts[2];
+    const int n = mtl__cell_step(p, t, first, count, parts);
+    int i;
+    for (i = 0; i < n; i++) {
+        parts[i].begin = begin;
+        parts[i].end = end;
+        if (p->kind == MTL_CELL_LSTM) MTL__FN(mtl__lstm_step)(p, &parts[i]);
+        else if (p->kind != MTL_CELL_GRU) MTL__FN(mtl__rnn_step)(p, &parts[i]);
+        else if (p->reset_before) MTL__FN(mtl__gru_reset_step)(p, &parts[i]);
+        else MTL__FN(mtl__gru_step)(p, &parts[i]);
+    }
+}
+
+typedef void (*MTL__FN(mtl__cell_turn))(const mtl__cell_pass *p, size_t t, size_t first, size_t count, size_t begin, size_t end);
+
+/* Sequences [first, first + count) through all steps, from the last if from_end. */
+MTL__KERNEL void MTL__FN(mtl__cell_through)(const mtl__cell_pass *p, size_t first, size_t count, int from_end, MTL__FN(mtl__cell_turn) turn)
+{
+    const size_t last = p->end ? p->end : p->time->steps, steps = last - p->begin, all = first + count;
+    const size_t together = mtl__cell_together(p), units = mtl__cell_units_near(p);
+    size_t i, begin, s;
+    for (; first < all; first += together) {
+        const size_t end = first + mtl__at_most(all - first, together);
+        for (i = 0; i < steps; i++)
+            for (begin = 0; begin < p->units; begin += units)
+                for (s = first; s < end; s += MTL__SEQUENCES)
+                    turn(p, from_end ? last - 1 - i : p->begin + i, s, mtl__at_most(end - s, MTL__SEQUENCES), begin,
+                         mtl__at_most(p->units, begin + units));
+    }
+}
+
 MTL__KERNEL void MTL__FN(mtl__cell_forward)(const mtl__cell_pass *p, size_t first, size_t count)
 {
-    const size_t end = first + count, last = p->end ? p->end : p->time->steps, steps = last - p->begin;
-    for (; first < end; first += MTL__SEQUENCES) {
-        const size_t here = mtl__at_most(end - first, MTL__SEQUENCES);
-        size_t i;
-        for (i = 0; i < steps; i++) {
-            mtl__cell_rows parts[2];
-            const int n = mtl__cell_step(p, p->reverse ? last - 1 - i : p->begin + i, first, here, parts);
-            int j;
-            for (j = 0; j < n; j++) {
-                if (p->kind == MTL_CELL_LSTM) MTL__FN(mtl__lstm_step)(p, &parts[j]);
-                else if (p->kind != MTL_CELL_GRU) MTL__FN(mtl__rnn_step)(p, &parts[j]);
-                else if (p->reset_before) MTL__FN(mtl__gru_reset_step)(p, &parts[j]);
-                else MTL__FN(mtl__gru_step)(p, &parts[j]);
-            }
-        }
-    }
+    MTL__FN(mtl__cell_through)(p, first, count, p->reverse, MTL__FN(mtl__cell_forward_step));
 }
 
 /* z (+)= a . W^T for one row and `gates` gates of all blocks of units; z has z_block to the next block. */
@@ -5174,29 +5259,28 @@ MTL__KERNEL void MTL__FN(mtl__cell_single)(const mtl__cell_single *p, const mtl_
     }
 }
 
-/* to (+)= dz[slot .. slot + gates) . W for all blocks: a gradient of the states before. */
+/* to (+)= dz[slot .. slot + gates) . W for all blocks of the part: a gradient of the states before. */
 MTL__VECTOR void MTL__FN(mtl__cell_carry)(const mtl__cell_pass *p, const mtl__cell_rows *part, size_t slot, size_t gates,
                                           const mtl_real *packed, mtl_real *to, size_t to_row, int start)
 {
-    const size_t blocks = (p->units + MTL__BLOCK - 1) / MTL__BLOCK;
+    const size_t blocks = (p->units + MTL__BLOCK - 1) / MTL__BLOCK, first = part->begin / MTL__BLOCK;
     const size_t dz_row = mtl__cell_slots_of(p) * MTL__BLOCK;
     mtl__tile t;
     memset(&t, 0, sizeof t);
     MTL__FN(mtl__cell_operand)(p, part, blocks, gates * MTL__BLOCK, p->dz + (part->row - p->dz_first) * dz_row + slot * MTL__BLOCK, dz_row,
                                p->dz_block, &t);
-    t.b = packed;
     t.b_block = t.chunks * t.length * MTL__BLOCK;
-    t.c = to;
+    t.b = packed + first * t.b_block;
+    t.c = to + part->begin;
     t.c_row = to_row;
     t.c_block = MTL__BLOCK;
     t.start = start;
-    MTL__FN(mtl__multiply)(part->rows, blocks * MTL__BLOCK, 0, &t);
+    MTL__FN(mtl__multiply_deep)(part->rows, ((part->end + MTL__BLOCK - 1) / MTL__BLOCK - first) * MTL__BLOCK, &t);
 }
 
-/* The element-wise part of all blocks, then the product with W_hh, into the carry dh. */
-MTL__KERNEL void MTL__FN(mtl__cell_step_backward)(const mtl__cell_pass *p, const mtl__cell_rows *part)
+/* The element-wise part of all blocks. */
+MTL__KERNEL void MTL__FN(mtl__cell_slopes)(const mtl__cell_pass *p, const mtl__cell_rows *part)
 {
-    mtl_real *dh = p->dh + part->sequence * p->dh_stride;
     const mtl__cell_block *b;
     mtl__cell_walk walk;
     for (b = mtl__cell_first(p, part, &walk); b; b = mtl__cell_next(p, part, &walk)) {
@@ -5205,6 +5289,12 @@ MTL__KERNEL void MTL__FN(mtl__cell_step_backward)(const mtl__cell_pass *p, const
         else MTL__FN(mtl__rnn_backward)(b, p->activation);
         mtl__cell_leave_backward(p, &walk);
     }
+}
+
+/* The product with W_hh, into the part's units of the carry dh. */
+MTL__KERNEL void MTL__FN(mtl__cell_step_backward)(const mtl__cell_pass *p, const mtl__cell_rows *part)
+{
+    mtl_real *dh = p->dh + part->sequence * p->dh_stride;
     if (!part->linked && !p->want_dh0) return;
     if (p->kind == MTL_CELL_GRU) MTL__FN(mtl__cell_carry)(p, part, 1, 3, p->packed_t, dh, p->dh_stride, MTL__START_ADD);
     else MTL__FN(mtl__cell_carry)(p, part, 0, p->kind == MTL_CELL_LSTM ? 4 : 1, p->packed_t, dh, p->dh_stride, MTL__START_ZERO);
@@ -5230,23 +5320,28 @@ MTL__KERNEL void MTL__FN(mtl__gru_reset_step_backward)(const mtl__cell_pass *p, 
     if (part->linked || p->want_dh0) MTL__FN(mtl__cell_carry)(p, part, 1, 2, p->packed_t, dh, p->dh_stride, MTL__START_ADD);
 }
 
+/* As mtl__cell_forward_step. The first units' turn is that of the element-wise part of all. */
+MTL__KERNEL void MTL__FN(mtl__cell_backward_step)(const mtl__cell_pass *p, size_t t, size_t first, size_t count, size_t begin, size_t end)
+{
+    mtl__cell_rows parts[2];
+    const int n = mtl__cell_step(p, t, first, count, parts);
+    int i;
+    for (i = 0; i < n; i++) {
+        if (p->kind == MTL_CELL_GRU && p->reset_before) {
+            MTL__FN(mtl__gru_reset_step_backward)(p, &parts[i]);
+            continue;
+        }
+        if (begin == 0) MTL__FN(mtl__cell_slopes)(p, &parts[i]);
+        parts[i].begin = begin;
+        parts[i].end = end;
+        MTL__FN(mtl__cell_step_backward)(p, &parts[i]);
+    }
+}
+
 /* Sequences [first, first + count), from the last step in reading direction to the first. p->keep must be set, as in forward. */
 MTL__KERNEL void MTL__FN(mtl__cell_backward)(const mtl__cell_pass *p, size_t first, size_t count)
 {
-    const size_t end = first + count, last = p->end ? p->end : p->time->steps, steps = last - p->begin;
-    for (; first < end; first += MTL__SEQUENCES) {
-        const size_t here = mtl__at_most(end - first, MTL__SEQUENCES);
-        size_t i;
-        for (i = 0; i < steps; i++) {
-            mtl__cell_rows parts[2];
-            const int n = mtl__cell_step(p, p->reverse ? p->begin + i : last - 1 - i, first, here, parts);
-            int j;
-            for (j = 0; j < n; j++) {
-                if (p->kind == MTL_CELL_GRU && p->reset_before) MTL__FN(mtl__gru_reset_step_backward)(p, &parts[j]);
-                else MTL__FN(mtl__cell_step_backward)(p, &parts[j]);
-            }
-        }
-    }
+    MTL__FN(mtl__cell_through)(p, first, count, !p->reverse, MTL__FN(mtl__cell_backward_step));
 }
 
 /* ---- optimisers -------------------------------------------------------------------------------------------------------
@@ -5258,16 +5353,6 @@ typedef struct MTL__FN(mtl__rule) {
     mtl__vec scale, limit, minus_limit, l1, l2, keep, momentum, beta1_rest, beta2, beta2_rest, epsilon, step, root;
     int clip, nesterov, first;
 } MTL__FN(mtl__rule);
-
-MTL__VECTOR mtl__vec MTL__FN(mtl__load_n)(const mtl_real *p, size_t n)
-{
-    return n == MTL__LANES ? mtl__load(p) : mtl__load_some(p, n);
-}
-MTL__VECTOR void MTL__FN(mtl__store_n)(mtl_real *p, mtl__vec x, size_t n)
-{
-    if (n == MTL__LANES) mtl__store(p, x);
-    else mtl__store_some(p, x, n);
-}
 
 /* What the rule sees as its gradient. */
 MTL__VECTOR mtl__vec MTL__FN(mtl__update_slope)(const int plain, const MTL__FN(mtl__rule) *k, mtl__vec slope, mtl__vec old)
@@ -7809,10 +7894,14 @@ static void mtl__jobs_add_product(mtl__jobs *jobs, const mtl__product_forward *p
     mtl__jobs_add_rows(jobs, MTL__PRODUCT_FORWARD, rows)->of.product_forward = *p;
 }
 
-/* which: MTL__CELL_FORWARD or _BACKWARD */
+/* which: MTL__CELL_FORWARD or _BACKWARD. Sequences that read large weights together stay in one job, as far as every thread has one. */
 static void mtl__jobs_add_cell(mtl__jobs *jobs, int which, const mtl__cell_pass *p, size_t sequences)
 {
-    mtl__jobs_add(jobs, which, sequences, MTL__SEQUENCES)->of.cell = *p;
+    const mtl_scheduler *scheduler = jobs->run->scheduler;
+    const size_t groups = (sequences + MTL__SEQUENCES - 1) / MTL__SEQUENCES;
+    const size_t threads = !scheduler ? 1 : scheduler->threads ? scheduler->threads : groups;
+    const size_t share = (groups + threads - 1) / threads * MTL__SEQUENCES;
+    mtl__jobs_add(jobs, which, sequences, mtl__smaller(share, mtl__cell_together(p)))->of.cell = *p;
 }
 
 static void mtl__jobs_add_weights(mtl__jobs *jobs, mtl__product_weights *p)
@@ -7957,14 +8046,33 @@ typedef struct mtl__embedding_data {
     mtl_activation *y;
 } mtl__embedding_data;
 
+/* Rows of a table lie anywhere in it: several are on their way from memory while one is worked on. */
+enum { MTL__ROWS_AHEAD = 8 };
+
+static void mtl__prefetch_row(const mtl_real *row, size_t width, int write)
+{
+    const char *line = (const char *)row, *end = (const char *)(row + width);
+    for (; line < end; line += MTL__ALIGNMENT) {
+        if (write) MTL__PREFETCH(line, 1);
+        else MTL__PREFETCH(line, 0);
+    }
+}
+
+static const mtl_real *mtl__embedding_row(const mtl__embedding_data *d, size_t n)
+{
+    return d->weight->value + (size_t)d->ids[d->packing->caller_row[n]] * d->y->width;
+}
+
 static void mtl__embedding_gather(void *context, size_t job)
 {
     const mtl__embedding_data *d = (const mtl__embedding_data *)context;
-    size_t width = d->y->width, n = job * MTL__ROWS, end = n + MTL__ROWS, j;
-    for (; n < end && n < d->y->rows; n++) {
-        int id = d->ids[d->packing->caller_row[n]];
-        const mtl_real *row = d->weight->value + (size_t)id * width;
+    size_t width = d->y->width, n = job * MTL__ROWS, end = mtl__smaller(n + MTL__ROWS, d->y->rows), j;
+    for (j = n; j < end && j < n + MTL__ROWS_AHEAD; j++) mtl__prefetch_row(mtl__embedding_row(d, j), width, 0);
+    for (; n < end; n++) {
+        const mtl_real *row = mtl__embedding_row(d, n);
         mtl_real *y = d->y->value + n * d->y->stride;
+        int id = d->ids[d->packing->caller_row[n]];
+        if (n + MTL__ROWS_AHEAD < end) mtl__prefetch_row(mtl__embedding_row(d, n + MTL__ROWS_AHEAD), width, 0);
         if (d->padding_zero && id == 0) memset(y, 0, width * sizeof *y);
         else if (d->scale == 1) memcpy(y, row, width * sizeof *y);
         else for (j = 0; j < width; j++) y[j] = d->scale * row[j];
@@ -8063,9 +8171,14 @@ static void mtl__embedding_scatter(void *context, size_t job)
         if (o->first[middle] < job * MTL__SCATTER_ROWS) k = middle + 1;
         else end = middle;
     }
-    for (; k < o->distinct && o->first[k] < limit; k++)
+    for (; k < o->distinct && o->first[k] < limit; k++) {
+        if (k + MTL__ROWS_AHEAD < o->distinct) {
+            mtl__prefetch_row(grad + (size_t)o->ids[k + MTL__ROWS_AHEAD] * width, width, 1);
+            mtl__prefetch_row(d->y->grad + (size_t)o->rows[o->first[k + MTL__ROWS_AHEAD]] * d->y->stride, width, 0);
+        }
         mtl__run_kernels(o->run)->add_rows(width, o->first[k + 1] - o->first[k], o->rows + o->first[k], d->scale, d->y->grad,
                                            d->y->stride, o->add[k], grad + (size_t)o->ids[k] * width);
+    }
 }
 
 static void mtl__embedding_backward(mtl_run *run, void *data)

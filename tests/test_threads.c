@@ -251,7 +251,7 @@ static void test_threads_same_bits(void **state)
     size_t loops = 0, i;
     (void)state;
     for (number = 0; number < cases; number++) {
-        mtl_scheduler backwards = { NULL, threads_backwards }, shuffled = { NULL, threads_shuffled };
+        mtl_scheduler backwards = { NULL, threads_backwards, 0 }, shuffled = { NULL, threads_shuffled, 2 };
         test_shape shape = {0};
         threads_result one;
         test_problem p;

@@ -315,7 +315,7 @@ static void handed_on(void *user, size_t count, mtl_job job, void *context)
 static void pool_figures(const mtl_scheduler *pool)
 {
     static const size_t counts[] = { 2, 8, 32 };
-    mtl_scheduler callers = { NULL, handed_on };
+    mtl_scheduler callers = { NULL, handed_on, 0 };
     struct timespec idle = { 0, 50000000 };
     step_case c;
     double best[2], start, used;
