@@ -3028,7 +3028,7 @@ static void mtl__cell_enter_last(const mtl__cell_rows *part, const mtl__cell_blo
 }
 
 /* What the element-wise part works on at walk->unit. */
-static const mtl__cell_block *mtl__cell_enter(const mtl__cell_pass *p, const mtl__cell_rows *part, mtl__cell_walk *walk)
+static const mtl__cell_block *mtl__cell_enter(const mtl__cell_rows *part, mtl__cell_walk *walk)
 {
     const size_t left = part->end - walk->unit;
     walk->blocks = part->rows == 1 && left >= MTL__BLOCK ? mtl__at_most(left / MTL__BLOCK, MTL__SEQUENCES) : 1;
@@ -3046,7 +3046,7 @@ static const mtl__cell_block *mtl__cell_first(const mtl__cell_pass *p, const mtl
     mtl__cell_open(p, part, &walk->at);
     mtl__cell_advance(p, &walk->at, part->begin / MTL__BLOCK);
     walk->unit = part->begin;
-    return mtl__cell_enter(p, part, walk);
+    return mtl__cell_enter(part, walk);
 }
 
 static const mtl__cell_block *mtl__cell_next(const mtl__cell_pass *p, const mtl__cell_rows *part, mtl__cell_walk *walk)
@@ -3054,7 +3054,7 @@ static const mtl__cell_block *mtl__cell_next(const mtl__cell_pass *p, const mtl_
     walk->unit += walk->blocks * MTL__BLOCK;
     if (walk->unit >= part->end) return NULL;
     mtl__cell_advance(p, &walk->at, walk->blocks);
-    return mtl__cell_enter(p, part, walk);
+    return mtl__cell_enter(part, walk);
 }
 
 /* Forward, after each block: of one that is not full, new states from the copy to y. */
@@ -7876,11 +7876,13 @@ static mtl__jobs_pass *mtl__jobs_add(mtl__jobs *jobs, int which, size_t items, s
     return pass;
 }
 
-/* The same over rows: all but the last of them MTL__ROWS a job, the last ones fewer, unless they make but one job. */
-static mtl__jobs_pass *mtl__jobs_add_rows(mtl__jobs *jobs, int which, size_t rows)
+/* The same over rows. For threads all but the last of them are MTL__ROWS a job, the last ones fewer, unless they make but one job; a job
+   that reads large weights is not cut finer, since each job reads them once. */
+static mtl__jobs_pass *mtl__jobs_add_rows(mtl__jobs *jobs, int which, size_t rows, size_t weights)
 {
-    mtl__jobs_pass *pass = mtl__jobs_add(jobs, which, rows, MTL__ROWS);
-    if (pass->coarse > 1) {
+    const size_t padded = (rows + MTL__ROWS - 1) / MTL__ROWS * MTL__ROWS;
+    mtl__jobs_pass *pass = mtl__jobs_add(jobs, which, rows, jobs->run->scheduler || !rows ? (size_t)MTL__ROWS : padded);
+    if (pass->coarse > 1 && weights <= MTL__CELL_LARGE) {
         size_t coarse = rows > MTL__LAST_ROWS ? (rows - MTL__LAST_ROWS + MTL__ROWS - 1) / MTL__ROWS : 0;
         size_t fine = (rows - coarse * MTL__ROWS + MTL__FINE_ROWS - 1) / MTL__FINE_ROWS;
         pass->end = jobs->jobs += coarse + fine - pass->coarse;
@@ -7891,7 +7893,7 @@ static mtl__jobs_pass *mtl__jobs_add_rows(mtl__jobs *jobs, int which, size_t row
 
 static void mtl__jobs_add_product(mtl__jobs *jobs, const mtl__product_forward *p, size_t rows)
 {
-    mtl__jobs_add_rows(jobs, MTL__PRODUCT_FORWARD, rows)->of.product_forward = *p;
+    mtl__jobs_add_rows(jobs, MTL__PRODUCT_FORWARD, rows, p->gates * p->units * p->inputs)->of.product_forward = *p;
 }
 
 /* which: MTL__CELL_FORWARD or _BACKWARD. Sequences that read large weights together stay in one job, as far as every thread has one. */
@@ -7951,7 +7953,7 @@ static void mtl__jobs_add_input_gradient(mtl__jobs *jobs, const mtl__product_wei
     mtl__jobs_pass *pass;
     mtl__product_backward *p;
     if (!dx) return;
-    pass = mtl__jobs_add_rows(jobs, MTL__PRODUCT_BACKWARD, w->rows);
+    pass = mtl__jobs_add_rows(jobs, MTL__PRODUCT_BACKWARD, w->rows, w->gates * w->units * w->inputs);
     p = &pass->of.product_backward;
     p->gates = w->gates;
     p->units = w->units;
@@ -7973,12 +7975,13 @@ static void mtl__jobs_add_input_gradient(mtl__jobs *jobs, const mtl__product_wei
 /* One pass over rows, at once. */
 static void mtl__run_rows(mtl_run *run, int which, const void *p, size_t rows)
 {
+    const mtl__product_forward *product = which == MTL__PRODUCT_FORWARD ? (const mtl__product_forward *)p : NULL;
     mtl__jobs jobs;
     mtl__jobs_pass *pass;
     mtl__jobs_begin(&jobs, run);
-    pass = mtl__jobs_add_rows(&jobs, which, rows);
+    pass = mtl__jobs_add_rows(&jobs, which, rows, product ? product->gates * product->units * product->inputs : 0);
     switch (which) {
-    case MTL__PRODUCT_FORWARD: pass->of.product_forward = *(const mtl__product_forward *)p; break;
+    case MTL__PRODUCT_FORWARD: pass->of.product_forward = *product; break;
     case MTL__SOFTMAX: pass->of.softmax = *(const mtl__softmax *)p; break;
     case MTL__CROSS_ENTROPY_FORWARD:
     case MTL__CROSS_ENTROPY_BACKWARD: pass->of.cross_entropy = *(const mtl__cross_entropy *)p; break;

@@ -627,7 +627,7 @@ static void test_kernels_packing(void **state)
                         const size_t from = order ? (size_t)order[g] : g;
                         const mtl_real value = u < units && i < inputs ? w.data[(g * units + u) * inputs + i] : 0;
                         const mtl_real ordered = u < units && i < inputs ? w.data[(from * units + u) * inputs + i] : 0;
-                        if (i < inputs) assert_true(forward.data[((u / 16 * inputs + i) * gates + g) * 16 + u % 16] == value);
+                        if (i < inputs) assert_true(forward.data[((u / 16 * gates + g) * inputs + i) * 16 + u % 16] == value);
                         assert_true(backward.data[(((i / 16 * kernels_blocks(units) + u / 16) * gates + g) * 16 + u % 16) * 16 + i % 16] == ordered);
                     }
         }
@@ -672,7 +672,7 @@ static void test_kernels_packing_pairs(void **state)
                         const double value = u < units && i < inputs ? (double)w.data[(g * units + u) * inputs + i] : 0;
                         const double ordered = u < units && i < inputs ? (double)w.data[(from * units + u) * inputs + i] : 0;
                         if (i < 2 * words)
-                            assert_true(kernels_half(forward.data[((u / 16 * words + i / 2) * gates + g) * 16 + u % 16], i % 2) == kernels_operand(1, value));
+                            assert_true(kernels_half(forward.data[((u / 16 * gates + g) * words + i / 2) * 16 + u % 16], i % 2) == kernels_operand(1, value));
                         assert_true(kernels_half(backward.data[(((i / 16 * (padded / 16) + u / 16) * gates + g) * 8 + u % 16 / 2) * 16 + i % 16], u % 2)
                                     == kernels_operand(1, ordered));
                     }
@@ -1203,12 +1203,17 @@ static void kernels_run_backward(kernels_run *r, const kernels_layer *l, int spl
         if (i / (l->rows * l->slots * 16) * 16 + i % 16 >= l->units) assert_true(r->dz.data[i] == 0);
 }
 
-/* A random layer: units, sequences and steps take all small sizes, sometimes with more sequences than one group. */
+/* A random layer. The first four have weights that are read for several groups of sequences at once, and more than one such group;
+   then units, sequences and steps take all small sizes, sometimes with more sequences than one group. */
 static void kernels_layer_random(kernels_layer *l, int round, size_t longest)
 {
     static const int kinds[4] = { MTL_CELL_LSTM, MTL_CELL_GRU, MTL_CELL_GRU, MTL_CELL_RNN };
-    const size_t units = round < 132 ? (size_t)(1 + round / 4) : 1 + kernels_below(90);
-    kernels_layer_create(l, kinds[round % 4], round % 4 == 2, (int)kernels_below(2), units, 1 + kernels_below(round % 3 ? 5 : 37), 1 + kernels_below(longest));
+    static const size_t large[4] = { 131, 150, 150, 260 };
+    const size_t units = round < 4 ? large[round] : round < 136 ? (size_t)(round / 4) : 1 + kernels_below(90);
+    const size_t sequences = round < 4 ? 1 + MTL__CELL_TOGETHER + kernels_below(30) : 1 + kernels_below(round % 3 ? 5 : 37);
+    const int before = round % 4 == 2;
+    kernels_layer_create(l, kinds[round % 4], before, (int)kernels_below(2), units, sequences, 1 + kernels_below(round < 4 ? 3 : longest));
+    if (round < 4) assert_true(l->gates * units * units > MTL__CELL_LARGE);
 }
 
 static void test_kernels_cell_forward(void **state)
@@ -1216,7 +1221,7 @@ static void test_kernels_cell_forward(void **state)
     const mtl__kernels *k;
     int isa, round;
     (void)state;
-    for (round = 0; round < kernels_cases(160); round++) {
+    for (round = 0; round < kernels_cases(164); round++) {
         const kernels_push none = { KERNELS_PUSH_NONE, 0, 0, 0, 0 };
         kernels_layer l;
         double *y;
@@ -1302,7 +1307,7 @@ static void test_kernels_cell_backward(void **state)
     const mtl__kernels *k;
     int isa, round, check, pairs;
     (void)state;
-    for (round = 0; round < kernels_cases(160); round++) {
+    for (round = 0; round < kernels_cases(164); round++) {
         kernels_layer l;
         kernels_layer_random(&l, round, 7);
         if (l.activation == MTL_ACTIVATION_RELU) l.activation = MTL_ACTIVATION_TANH;

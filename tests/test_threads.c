@@ -371,7 +371,7 @@ static void test_threads_job_lists(void **state)
         mtl__jobs_begin(&jobs, &run);
         for (i = 0; i < PASSES; i++) {
             size_t rows = sizes[i % 11];
-            mtl__dropout *s = &mtl__jobs_add_rows(&jobs, MTL__DROPOUT, rows)->of.dropout;     /* of rate 0: y += x */
+            mtl__dropout *s = &mtl__jobs_add_rows(&jobs, MTL__DROPOUT, rows, i % 3 ? 0 : 1000000)->of.dropout;     /* of rate 0: y += x */
             memset(s, 0, sizeof *s);
             s->rows = rows;
             s->width = WIDTH;
