@@ -2604,14 +2604,15 @@ static void mtl__parallel_for(const mtl_scheduler *scheduler, size_t count, mtl_
 
    Who may be split among threads, and where, so that no bit of a result depends on it:
        product_forward, product_backward, softmax,
-       cross_entropy, dropout                                ranges of rows that begin at multiples of MTL__ROWS
+       cross_entropy, dropout                                ranges of rows that begin at multiples of MTL__FINE_ROWS
        product_weights                                       any ranges of units
        cell_forward, cell_backward                           ranges of sequences that begin at multiples of MTL__SEQUENCES
    ------------------------------------------------------------------------------------------------------------------ */
 enum {
     MTL__BLOCK = 16,                            /* units per column block, for every instruction set */
     MTL__SEQUENCES = 16,                        /* sequences that a cell works on at once; fixed, never by thread count */
-    MTL__ROWS = 96                              /* rows that a product works on at once: full tiles of 6 and of 8; fixed too */
+    MTL__ROWS = 96,                             /* rows that a product works on at once: full tiles of 6 and of 8; fixed too, .. */
+    MTL__FINE_ROWS = MTL__ROWS / 4              /* .. or a multiple of this, full tiles too; what is left is a product of its own */
 };
 
 /* z = x . W^T + bias, or z += ...   Work is split over rows. */
@@ -2833,6 +2834,13 @@ MTL__INLINE size_t mtl__weight_scratch(const mtl__product_weights *p)
 {
     const size_t rows = mtl__at_most(p->rows, MTL__PANEL_ROWS);
     return p->pairs ? (rows + 1) / 2 * (2 * MTL__PANEL + MTL__BLOCK) : rows * MTL__PANEL;
+}
+
+/* Rows that a product takes at once where `left` are left: no sum then depends on where ranges of rows begin. */
+MTL__INLINE size_t mtl__product_rows(size_t left)
+{
+    const size_t rows = mtl__at_most(left, MTL__ROWS);
+    return rows > MTL__FINE_ROWS ? rows - rows % MTL__FINE_ROWS : rows;
 }
 
 /* What stands in for states and gradients that are not there, with a stride of 0. */
@@ -4591,8 +4599,11 @@ MTL__KERNEL void MTL__FN(mtl__product_forward_rows)(const mtl__product_forward *
 
 MTL__KERNEL void MTL__FN(mtl__product_forward)(const mtl__product_forward *p, size_t row_begin, size_t row_end)
 {
-    for (; row_begin < row_end; row_begin += MTL__ROWS)
-        MTL__FN(mtl__product_forward_rows)(p, row_begin, mtl__at_most(row_end - row_begin, MTL__ROWS));
+    size_t rows;
+    for (; row_begin < row_end; row_begin += rows) {
+        rows = mtl__product_rows(row_end - row_begin);
+        MTL__FN(mtl__product_forward_rows)(p, row_begin, rows);
+    }
 }
 
 #if MTL__PAIRS
@@ -4671,8 +4682,11 @@ MTL__KERNEL void MTL__FN(mtl__product_backward_rows)(const mtl__product_backward
 
 MTL__KERNEL void MTL__FN(mtl__product_backward)(const mtl__product_backward *p, size_t row_begin, size_t row_end)
 {
-    for (; row_begin < row_end; row_begin += MTL__ROWS)
-        MTL__FN(mtl__product_backward_rows)(p, row_begin, mtl__at_most(row_end - row_begin, MTL__ROWS));
+    size_t rows;
+    for (; row_begin < row_end; row_begin += rows) {
+        rows = mtl__product_rows(row_end - row_begin);
+        MTL__FN(mtl__product_backward_rows)(p, row_begin, rows);
+    }
 }
 
 /* Row `row` of x, or of where `source` points; NULL: a row of zeros. */
@@ -7766,8 +7780,7 @@ enum {
 enum {
     MTL__JOBS_PASSES = 16,                  /* passes that a list holds; what is beyond runs in a loop of its own */
     MTL__WEIGHT_JOBS = 8,                   /* most jobs of a weight product: each packs its part of x for itself */
-    MTL__LAST_ROWS = 4 * MTL__ROWS,         /* so many rows, the last of a pass, are cut finer: */
-    MTL__FINE_ROWS = MTL__ROWS / 4          /* full tiles of 6 and of 8, too */
+    MTL__LAST_ROWS = 4 * MTL__ROWS          /* so many rows, the last of a pass, are cut finer */
 };
 
 typedef struct mtl__jobs_pass {

@@ -751,7 +751,7 @@ static void test_kernels_product_forward(void **state)
             k->product_forward(&p, 0, rows);
             memcpy(whole, z.memory, z.total * sizeof *whole);
             kernels_restore(&z);
-            for (i = 0; i < rows; i += MTL__ROWS) k->product_forward(&p, i, kernels_least(i + MTL__ROWS, rows));
+            for (i = 0; i < rows; i += MTL__FINE_ROWS) k->product_forward(&p, i, kernels_least(i + MTL__FINE_ROWS, rows));
             if (exact || !accumulate) assert_memory_equal(whole, z.memory, z.total * sizeof *whole);
             kernels_assert_inside(&z);
             kernels_assert_unchanged(&x);
@@ -822,7 +822,7 @@ static void test_kernels_product_backward(void **state)
             k->product_backward(&p, 0, rows);
             memcpy(whole, dx.memory, dx.total * sizeof *whole);
             kernels_restore(&dx);
-            for (i = 0; i < rows; i += MTL__ROWS) k->product_backward(&p, i, kernels_least(i + MTL__ROWS, rows));
+            for (i = 0; i < rows; i += MTL__FINE_ROWS) k->product_backward(&p, i, kernels_least(i + MTL__FINE_ROWS, rows));
             assert_memory_equal(whole, dx.memory, dx.total * sizeof *whole);
             kernels_assert_inside(&dx);
             kernels_assert_unchanged(&dz);
