@@ -4741,6 +4741,22 @@ MTL__KERNEL void MTL__FN(mtl__round_gate)(size_t rows, size_t units, const mtl_r
 }
 #endif
 
+/* Where slot `gate` of a block begins in dW, and its number of units there. */
+MTL__VECTOR mtl_real *MTL__FN(mtl__weights_at)(const mtl__product_weights *p, size_t block, size_t gate)
+{
+    return p->dw + ((p->order ? (size_t)p->order[gate] : gate) * p->units + block * MTL__BLOCK) * p->inputs;
+}
+
+/* Fetches the part of dW that comes next, while its predecessor is worked on: it may have left the caches since the last rows. */
+MTL__VECTOR void MTL__FN(mtl__prefetch_weights)(const mtl__product_weights *p, size_t block, size_t gate, size_t column, size_t width)
+{
+    const size_t units = mtl__at_most(p->units - block * MTL__BLOCK, MTL__BLOCK);
+    const mtl_real *to = MTL__FN(mtl__weights_at)(p, block, gate) + column;
+    size_t u, j;
+    for (u = 0; u < units; u++, to += p->inputs)
+        for (j = 0; j < width; j += MTL__BLOCK) MTL__PREFETCH(to + j, 1);
+}
+
 /* dW of the blocks [block_begin, block_end) for one panel of inputs: dz is read as it is, 16 units of a gate and row at a time; or
    rounded, 16 units of a gate at a time. */
 MTL__KERNEL void MTL__FN(mtl__product_weights_panel)(const mtl__product_weights *p, size_t panel, size_t block_begin,
@@ -4780,7 +4796,9 @@ MTL__KERNEL void MTL__FN(mtl__product_weights_panel)(const mtl__product_weights 
                     t.a = words;
                 }
 #endif
-                t.c = p->dw + ((p->order ? (size_t)p->order[gate] : gate) * p->units + unit) * p->inputs + column;
+                if (gate + 1 < p->gates) MTL__FN(mtl__prefetch_weights)(p, block, gate + 1, column, width);
+                else if (block + 1 < block_end) MTL__FN(mtl__prefetch_weights)(p, block + 1, 0, column, width);
+                t.c = MTL__FN(mtl__weights_at)(p, block, gate) + column;
                 MTL__FN(mtl__multiply)(units, width, !p->pairs, &t);
             }
         }
