@@ -2829,11 +2829,14 @@ MTL__INLINE size_t mtl__weight_units(const mtl__product_weights *p)
     return (p->inputs + panel - 1) / panel * ((p->units + MTL__BLOCK - 1) / MTL__BLOCK);
 }
 
+/* 1: rows of dz are so far apart that blocks of it are copied together. */
+MTL__INLINE int mtl__weights_far(const mtl__product_weights *p) { return p->dz_row >= 1024; }
+
 /* Reals of scratch that one call of product_weights needs: a panel, and in pairs a block of dz in words. */
 MTL__INLINE size_t mtl__weight_scratch(const mtl__product_weights *p)
 {
     const size_t rows = mtl__at_most(p->rows, MTL__PANEL_ROWS);
-    return p->pairs ? (rows + 1) / 2 * (2 * MTL__PANEL + MTL__BLOCK) : rows * MTL__PANEL;
+    return p->pairs ? (rows + 1) / 2 * (2 * MTL__PANEL + MTL__BLOCK) : rows * (MTL__PANEL + (mtl__weights_far(p) ? MTL__BLOCK : 0));
 }
 
 /* Rows that a product takes at once where `left` are left: no sum then depends on where ranges of rows begin. */
@@ -4741,6 +4744,17 @@ MTL__KERNEL void MTL__FN(mtl__round_gate)(size_t rows, size_t units, const mtl_r
 }
 #endif
 
+/* One block of dz, `units` wide, as [row][16]: where rows are pages apart, each would take a place of its own in the table of pages. */
+MTL__KERNEL void MTL__FN(mtl__pack_far)(size_t rows, size_t units, const mtl_real *dz, size_t dz_row, mtl_real *packed)
+{
+    size_t row, part;
+    for (row = 0; row < rows; row++, dz += dz_row, packed += MTL__BLOCK) {
+        if (units < MTL__BLOCK) { memcpy(packed, dz, units * sizeof *packed); continue; }
+        MTL__UNROLLED
+        for (part = 0; part < MTL__BLOCK; part += MTL__LANES) mtl__store(packed + part, mtl__load(dz + part));
+    }
+}
+
 /* Where slot `gate` of a block begins in dW, and its number of units there. */
 MTL__VECTOR mtl_real *MTL__FN(mtl__weights_at)(const mtl__product_weights *p, size_t block, size_t gate)
 {
@@ -4764,11 +4778,12 @@ MTL__KERNEL void MTL__FN(mtl__product_weights_panel)(const mtl__product_weights 
 {
     const size_t column = panel * mtl__panel_width(p), width = mtl__at_most(p->inputs - column, mtl__panel_width(p));
     size_t first = 0, block, gate;
+    mtl_real *packed;
     mtl__tile t;
     memset(&t, 0, sizeof t);
     t.chunks = 1;
     t.pairs = p->pairs;
-    t.a_row = p->pairs ? 1 : p->dz_row;
+    t.a_row = p->pairs ? 1 : mtl__weights_far(p) ? (size_t)MTL__BLOCK : p->dz_row;
     t.a_step = MTL__BLOCK;
     t.b = scratch;
     t.c_row = p->inputs;
@@ -4783,6 +4798,7 @@ MTL__KERNEL void MTL__FN(mtl__product_weights_panel)(const mtl__product_weights 
         } else
 #endif
             MTL__FN(mtl__pack_panel)(p, first, rows, column, width, scratch);
+        packed = scratch + t.length * mtl__panel_width(p);
         t.b_block = t.length * MTL__BLOCK;
         t.start = first || p->accumulate ? MTL__START_ADD : MTL__START_ZERO;
         for (block = block_begin; block < block_end; block++) {
@@ -4791,11 +4807,14 @@ MTL__KERNEL void MTL__FN(mtl__product_weights_panel)(const mtl__product_weights 
                 t.a = p->dz + block * p->dz_block + first * p->dz_row + gate * MTL__BLOCK;
 #if MTL__PAIRS
                 if (p->pairs) {
-                    mtl_real *words = scratch + t.length * mtl__panel_width(p);
-                    MTL__FN(mtl__round_gate)(rows, units, t.a, p->dz_row, words);
-                    t.a = words;
+                    MTL__FN(mtl__round_gate)(rows, units, t.a, p->dz_row, packed);
+                    t.a = packed;
                 }
 #endif
+                if (!p->pairs && mtl__weights_far(p)) {
+                    MTL__FN(mtl__pack_far)(rows, units, t.a, p->dz_row, packed);
+                    t.a = packed;
+                }
                 if (gate + 1 < p->gates) MTL__FN(mtl__prefetch_weights)(p, block, gate + 1, column, width);
                 else if (block + 1 < block_end) MTL__FN(mtl__prefetch_weights)(p, block + 1, 0, column, width);
                 t.c = MTL__FN(mtl__weights_at)(p, block, gate) + column;
