@@ -7817,7 +7817,8 @@ enum {
 enum {
     MTL__JOBS_PASSES = 16,                  /* passes that a list holds; what is beyond runs in a loop of its own */
     MTL__WEIGHT_JOBS = 8,                   /* most jobs of a weight product: each packs its part of x for itself */
-    MTL__LAST_ROWS = 4 * MTL__ROWS          /* so many rows, the last of a pass, are cut finer */
+    MTL__LAST_ROWS = 4 * MTL__ROWS,         /* so many rows, the last of a pass, are cut finer */
+    MTL__SMALL_JOB = 1 << 20                /* multiply-adds that no job is cut for: some 10 microseconds */
 };
 
 typedef struct mtl__jobs_pass {
@@ -7926,13 +7927,13 @@ static mtl__jobs_pass *mtl__jobs_add(mtl__jobs *jobs, int which, size_t items, s
     return pass;
 }
 
-/* The same over rows. For threads all but the last of them are MTL__ROWS a job, the last ones fewer, unless they make but one job; a job
-   that reads large weights is not cut finer, since each job reads them once. */
+/* The same over rows. For threads all but the last of them are MTL__ROWS a job, the last ones fewer, unless all of them make one small
+   job; a job that reads large weights is not cut finer, since each job reads them once. weights: their number, 0: none. */
 static mtl__jobs_pass *mtl__jobs_add_rows(mtl__jobs *jobs, int which, size_t rows, size_t weights)
 {
     const size_t padded = (rows + MTL__ROWS - 1) / MTL__ROWS * MTL__ROWS;
     mtl__jobs_pass *pass = mtl__jobs_add(jobs, which, rows, jobs->run->scheduler || !rows ? (size_t)MTL__ROWS : padded);
-    if (pass->coarse > 1 && weights <= MTL__CELL_LARGE) {
+    if (jobs->run->scheduler && weights <= MTL__CELL_LARGE && (pass->coarse > 1 || rows * weights > MTL__SMALL_JOB)) {
         size_t coarse = rows > MTL__LAST_ROWS ? (rows - MTL__LAST_ROWS + MTL__ROWS - 1) / MTL__ROWS : 0;
         size_t fine = (rows - coarse * MTL__ROWS + MTL__FINE_ROWS - 1) / MTL__FINE_ROWS;
         pass->end = jobs->jobs += coarse + fine - pass->coarse;

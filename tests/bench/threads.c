@@ -82,6 +82,7 @@ typedef struct step_case {
     mtl_column_desc desc;
     mtl_trainer_desc how;
     mtl_error err;
+    mtl_run run;                            /* begun once, as a trainer does: it asks the processor what it is */
     mtl_activation x;
     int *lengths, *labels;
     double loss;
@@ -121,6 +122,8 @@ static void step_create(step_case *c)
     c->x.value = (mtl_real *)mtl_arena_push(&c->model, rows * c->hidden * sizeof(mtl_real));
     if (!c->x.value) exit(1);
     for (i = 0; i < rows * c->hidden; i++) c->x.value[i] = (mtl_real)(i * 37 % 101) / 50 - 1;
+    mtl_run_init(&c->run, &c->scratch, MTL_ISA_AUTO, &c->err);
+    must(&c->err);
 }
 
 static void step_destroy(step_case *c)
@@ -156,12 +159,11 @@ static void step_loss(mtl_run *run, step_case *c, mtl_activation *y, mtl_tape *t
 static void step_run(step_case *c, const mtl_scheduler *scheduler)
 {
     mtl_tape tape;
-    mtl_run run;
+    mtl_run run = c->run;
     mtl_activation *x = &c->x, *y;
     int source = 0;
     memset(&tape, 0, sizeof tape);
     mtl__arena_reset(&c->scratch);
-    mtl_run_init(&run, &c->scratch, MTL_ISA_AUTO, &c->err);
     run.scheduler = scheduler;
     if (c->train) run.tape = &tape, run.gradients = c->gradients;
     mtl_run_pack(&run, c->lengths, c->sequences);
