@@ -2611,7 +2611,7 @@ static void mtl__parallel_for(const mtl_scheduler *scheduler, size_t count, mtl_
 enum {
     MTL__BLOCK = 16,                            /* units per column block, for every instruction set */
     MTL__SEQUENCES = 16,                        /* sequences that a cell works on at once; fixed, never by thread count */
-    MTL__ROWS = 96,                             /* rows that a product works on at once: full tiles of 6 and of 8; fixed too, .. */
+    MTL__ROWS = 96,                             /* rows that a product works on at once: full tiles of 6, 4 or 3; fixed too, .. */
     MTL__FINE_ROWS = MTL__ROWS / 4              /* .. or a multiple of this, full tiles too; what is left is a product of its own */
 };
 
@@ -3218,7 +3218,7 @@ MTL__INLINE void mtl__dropout_row(const mtl__dropout *p, size_t row, uint32_t wo
 #if MTL__STAMP == 4     /* AVX-512: 32 registers of 16 */
 #define MTL__LANES 16
 #define MTL__TILE_SUMS 24
-#define MTL__TILE_ROWS(blocks) ((blocks) == 4 ? 6 : 8)
+#define MTL__TILE_ROWS 6
 
 typedef __m512 mtl__vec;
 MTL__VECTOR __mmask16 MTL__FN(mtl__first)(size_t n) { return (__mmask16)((1u << n) - 1u); }
@@ -3345,7 +3345,7 @@ MTL__VECTOR mtl__vec mtl__pairs_across(mtl__vec x, mtl__vec y)
 #elif MTL__STAMP == 3   /* AVX2 with FMA: 16 registers of 8 */
 #define MTL__LANES 8
 #define MTL__TILE_SUMS 12
-#define MTL__TILE_ROWS(blocks) 6
+#define MTL__TILE_ROWS 6
 
 typedef __m256 mtl__vec;
 MTL__VECTOR __m256i MTL__FN(mtl__first)(size_t n)
@@ -3458,7 +3458,7 @@ MTL__VECTOR float mtl__lanes_max(mtl__vec x)
 #elif MTL__STAMP == 2   /* SSE2, what every 64-bit x86 has: 16 registers of 4, no fused multiply-add */
 #define MTL__LANES 4
 #define MTL__TILE_SUMS 12
-#define MTL__TILE_ROWS(blocks) 3
+#define MTL__TILE_ROWS 3
 
 typedef __m128 mtl__vec;
 MTL__VECTOR mtl__vec mtl__all(float x) { return _mm_set1_ps(x); }
@@ -3548,7 +3548,7 @@ MTL__VECTOR float mtl__lanes_max(mtl__vec x)
 #elif MTL__STAMP == 5   /* NEON of 64-bit ARM: 32 registers of 4 */
 #define MTL__LANES 4
 #define MTL__TILE_SUMS 24
-#define MTL__TILE_ROWS(blocks) 6
+#define MTL__TILE_ROWS 6
 
 typedef float32x4_t mtl__vec;
 MTL__VECTOR uint32x4_t MTL__FN(mtl__bits)(mtl__vec x) { return vreinterpretq_u32_f32(x); }
@@ -3625,7 +3625,7 @@ MTL__VECTOR float mtl__lanes_max(mtl__vec x) { return vmaxvq_f32(x); }
 #else                   /* scalar: any C compiler, float or double; one lane, loops over the parts of a block stay loops */
 #define MTL__LANES 1
 #define MTL__TILE_SUMS 64
-#define MTL__TILE_ROWS(blocks) 4
+#define MTL__TILE_ROWS 4
 
 typedef mtl_real mtl__vec;
 MTL__VECTOR mtl__vec mtl__all(mtl_real x) { return x; }
@@ -4347,7 +4347,7 @@ MTL__VECTOR void MTL__FN(mtl__tile_sum)(const size_t rows, const size_t blocks, 
     mtl__vec sum[MTL__TILE_SUMS];
     size_t chunk, k, row, v, s;
 #define MTL__A(row, s) (transposed ? a[(s) * a_row + (row)] : (row) < 3 ? a[(row) * a_row + (s) * a_step] \
-                       : (row) < 6 ? a3[((row) - 3) * a_row + (s) * a_step] : a6[((row) - 6) * a_row + (s) * a_step])
+                       : a3[((row) - 3) * a_row + (s) * a_step])
 #define MTL__B(base, v) ((base) + (v) / MTL__PARTS * b_block + (v) % MTL__PARTS * MTL__LANES)
 
     MTL__FORGET(from);                                  /* one way for all three starts */
@@ -4362,11 +4362,11 @@ MTL__VECTOR void MTL__FN(mtl__tile_sum)(const size_t rows, const size_t blocks, 
     MTL__UNROLLED
     for (v = sums; v < split * sums; v++) sum[v] = mtl__all(0);
     for (chunk = 0; chunk < t->chunks; chunk++) {
-        const mtl_real *a = t->a + chunk * t->a_chunk, *a3 = a + 3 * a_row, *a6 = a3 + 3 * a_row, *end = a + length * a_step, *b2;
+        const mtl_real *a = t->a + chunk * t->a_chunk, *a3 = a + 3 * a_row, *end = a + length * a_step, *b2;
         k = 0;
         if (split > 1)
             for (; k + split <= length;
-                 k += split, b += split * b_step, a += split * a_step, a3 += split * a_step, a6 += split * a_step) {
+                 k += split, b += split * b_step, a += split * a_step, a3 += split * a_step) {
                 MTL__UNROLLED
                 for (s = 0; s < split; s++) {
                     MTL__UNROLLED
@@ -4381,7 +4381,7 @@ MTL__VECTOR void MTL__FN(mtl__tile_sum)(const size_t rows, const size_t blocks, 
                 }
             }
         b2 = b + 2 * b_block;
-        for (; a != end; b += b_step, b2 += b_step, a += a_step, a3 += a_step, a6 += a_step) {
+        for (; a != end; b += b_step, b2 += b_step, a += a_step, a3 += a_step) {
             MTL__UNROLLED
             for (row = 0; row < rows; row++) {
                 const mtl__vec x = mtl__all(MTL__A(row, 0));
@@ -4414,19 +4414,11 @@ MTL__VECTOR void MTL__FN(mtl__tile_sum)(const size_t rows, const size_t blocks, 
 #undef MTL__B
 }
 
-/* The shapes that fit the registers: at most TILE_SUMS vectors, at most 8 rows and 4 blocks. */
-#define MTL__TILE_FITS(rows, blocks) ((rows) <= MTL__TILE_ROWS(blocks) && (rows) * (blocks) * MTL__PARTS <= MTL__TILE_SUMS)
-/* Most blocks, up to 4, that tiles of so many rows hold. */
-#define MTL__TILE_WIDEST(rows) \
-    ((size_t)((rows) * 4 * MTL__PARTS <= MTL__TILE_SUMS || MTL__TILE_FITS(6, 4) ? 4 : (rows) * 3 * MTL__PARTS <= MTL__TILE_SUMS ? 3 : \
-              (rows) * 2 * MTL__PARTS <= MTL__TILE_SUMS ? 2 : 1))
-/* Most rows of a tile: of transposed ones and of pairs, which nearly always come in 4 blocks, no shapes are made that 4 blocks have not. */
-#define MTL__TILE_MOST(blocks, transposed, pairs) \
-    ((transposed) || (pairs) ? mtl__at_most(MTL__TILE_ROWS(blocks), 6) : (size_t)MTL__TILE_ROWS(blocks))
+/* The shapes that fit the registers: at most TILE_SUMS vectors, TILE_ROWS rows and 4 blocks. */
+#define MTL__TILE_FITS(rows, blocks) ((rows) <= MTL__TILE_ROWS && (rows) * (blocks) * MTL__PARTS <= MTL__TILE_SUMS)
 #define MTL__TILE_CASE(rows, blocks, transposed, pairs) \
     case (rows) * 4 + (blocks): \
-        if (MTL__TILE_FITS(rows, blocks) && ((rows) <= 6 || !((transposed) || (pairs)))) \
-            MTL__FN(mtl__tile_sum)(rows, blocks, transposed, pairs, t); \
+        if (MTL__TILE_FITS(rows, blocks)) MTL__FN(mtl__tile_sum)(rows, blocks, transposed, pairs, t); \
         break;
 #define MTL__TILE_CASES(rows, transposed, pairs) \
     MTL__TILE_CASE(rows, 1, transposed, pairs) MTL__TILE_CASE(rows, 2, transposed, pairs) \
@@ -4438,7 +4430,6 @@ MTL__VECTOR void MTL__FN(mtl__tile_sum)(const size_t rows, const size_t blocks, 
         MTL__TILE_CASES(1, transposed, pairs) MTL__TILE_CASES(2, transposed, pairs) \
         MTL__TILE_CASES(3, transposed, pairs) MTL__TILE_CASES(4, transposed, pairs) \
         MTL__TILE_CASES(5, transposed, pairs) MTL__TILE_CASES(6, transposed, pairs) \
-        MTL__TILE_CASES(7, transposed, pairs) MTL__TILE_CASES(8, transposed, pairs) \
         default: MTL__ASSERT(0); \
         } \
     }
@@ -4464,7 +4455,7 @@ MTL__VECTOR void MTL__FN(mtl__tile_held)(size_t rows, size_t blocks, int transpo
 /* The columns past the last whole block: through a copy, since no more than `columns` of them may be touched. */
 MTL__VECTOR void MTL__FN(mtl__tile_partial)(size_t rows, size_t columns, int transposed, const mtl__tile *whole)
 {
-    MTL__ALIGN64 mtl_real copy[8 * MTL__BLOCK];
+    MTL__ALIGN64 mtl_real copy[MTL__TILE_ROWS * MTL__BLOCK];
     mtl__tile t = *whole;
     size_t row, j;
     for (row = 0; row < rows && t.start == MTL__START_ADD; row++)
@@ -4476,23 +4467,28 @@ MTL__VECTOR void MTL__FN(mtl__tile_partial)(size_t rows, size_t columns, int tra
         for (j = 0; j < columns; j++) whole->c[row * whole->c_row + j] = copy[row * MTL__BLOCK + j];
 }
 
-/* A product of any size, cut into tiles of even sizes (16 rows as 6 5 5, five blocks as 3 2). All columns of a group of at most
-   4 blocks are finished for all rows before the next group, so that their part of b stays near. */
+/* Blocks that tiles of so many rows hold. */
+MTL__VECTOR size_t MTL__FN(mtl__tile_blocks)(size_t rows)
+{
+    const size_t sums = mtl__at_most(rows, MTL__TILE_ROWS) * MTL__PARTS;
+    return sums * 4 <= MTL__TILE_SUMS ? 4 : sums * 3 <= MTL__TILE_SUMS ? 3 : sums * 2 <= MTL__TILE_SUMS ? 2 : 1;
+}
+
+/* A product of any size, cut into tiles of even sizes (16 rows as 6 5 5, five blocks as 3 2). All rows pass one group of blocks, as
+   many as a tile holds, before the next group, so that their part of b stays near. */
 MTL__KERNEL void MTL__FN(mtl__multiply)(size_t rows, size_t columns, int transposed, const mtl__tile *whole)
 {
-    const size_t blocks = columns / MTL__BLOCK, rest = columns % MTL__BLOCK, widest = MTL__TILE_WIDEST(rows);
-    const size_t groups = (blocks + widest - 1) / widest;
+    const size_t blocks = columns / MTL__BLOCK, rest = columns % MTL__BLOCK, held = MTL__FN(mtl__tile_blocks)(rows);
+    const size_t groups = (blocks + held - 1) / held, tiles = (rows + MTL__TILE_ROWS - 1) / MTL__TILE_ROWS;
     mtl__tile group, t;
-    size_t g, i, tiles;
-    if (groups == 1 && !rest && rows <= MTL__TILE_MOST(blocks, transposed, whole->pairs)) {   /* a single tile: what a step of one sequence consists of */
+    size_t g, i;
+    if (groups == 1 && !rest && tiles == 1) {               /* what a step of one sequence consists of */
         MTL__FN(mtl__tile_held)(rows, blocks, transposed, whole);
         return;
     }
     group = *whole;
     for (g = 0; g < groups + (rest > 0); g++) {
         const size_t here = g == groups ? 1 : blocks / groups + (g < blocks % groups);
-        const size_t most = MTL__TILE_MOST(here, transposed, whole->pairs);
-        tiles = (rows + most - 1) / most;
         t = group;
         for (i = 0; i < tiles; i++) {
             const size_t height = rows / tiles + (i < rows % tiles);
