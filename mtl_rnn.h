@@ -2953,7 +2953,7 @@ MTL__INLINE size_t mtl__cell_weights_of(const mtl__cell_pass *p, size_t units) {
 /* Sequences that pass a step together. */
 MTL__INLINE size_t mtl__cell_together(const mtl__cell_pass *p)
 {
-    return mtl__cell_weights_of(p, p->units) > MTL__CELL_LARGE && !p->reset_before ? MTL__CELL_TOGETHER : MTL__SEQUENCES;
+    return mtl__cell_weights_of(p, p->units) > MTL__CELL_LARGE && !p->reset_before ? (size_t)MTL__CELL_TOGETHER : (size_t)MTL__SEQUENCES;
 }
 
 /* Units whose weights stay near meanwhile, of the step's H. */
