@@ -2836,7 +2836,7 @@ MTL__INLINE int mtl__weights_far(const mtl__product_weights *p) { return p->dz_r
 MTL__INLINE size_t mtl__weight_scratch(const mtl__product_weights *p)
 {
     const size_t rows = mtl__at_most(p->rows, MTL__PANEL_ROWS);
-    return p->pairs ? (rows + 1) / 2 * (2 * MTL__PANEL + MTL__BLOCK) : rows * (MTL__PANEL + (mtl__weights_far(p) ? MTL__BLOCK : 0));
+    return p->pairs ? (rows + 1) / 2 * (2 * MTL__PANEL + MTL__BLOCK) : rows * (MTL__PANEL + (mtl__weights_far(p) ? (size_t)MTL__BLOCK : 0));
 }
 
 /* Rows that a product takes at once where `left` are left: no sum then depends on where ranges of rows begin. */
