@@ -7087,7 +7087,7 @@ static size_t mtl__safetensors_header(const unsigned char *bytes, size_t count, 
         mtl__fail(err, MTL_ERROR_FORMAT, "header", 0, "not a safetensors file: it does not begin with a header length and '{'");
     else if (length > count - 8)
         mtl__fail(err, MTL_ERROR_FORMAT, "header", (long long)count,
-                  "the file is cut short: its header ends at byte %l, the file at byte %z", (long long)length + 8, count);
+                  "the file is cut short: its header ends at byte %l, the file at byte %z; copy it or save it again", (long long)length + 8, count);
     return mtl__failed(err) ? 0 : (size_t)length;
 }
 
@@ -7133,7 +7133,7 @@ static int mtl__safetensors_extent(mtl__tensor_span *span, const mtl__json *node
     if (span->begin > span->end) return mtl__tensor_fail(err, tensor->name, node->offset, "its data ends before it begins");
     if (span->end > data_bytes)
         return mtl__fail(err, MTL_ERROR_FORMAT, tensor->name, (long long)node->offset,
-                         "tensor '%s', described at byte %z: its data ends at %l of %z bytes; is the file cut short?",
+                         "tensor '%s', described at byte %z: its data ends at %l of %z bytes; the file is cut short: copy it or save it again",
                          tensor->name, node->offset, (long long)span->end, data_bytes);
     if (!mtl__multiply(tensor->count, mtl__types[tensor->type].bytes, &bytes) || bytes != span->end - span->begin)
         return mtl__tensor_fail(err, tensor->name, node->offset, "its shape and type do not fit its data_offsets");
