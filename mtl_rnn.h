@@ -4330,6 +4330,8 @@ MTL__VECTOR mtl__vec MTL__FN(mtl__accumulate)(const int pairs, mtl__vec a, mtl__
     return mtl__muladd(a, b, c);
 }
 
+#define MTL__TILE_AHEAD 32      /* steps of k that a tile of several rows fetches b ahead: 2 KB, some 200 cycles */
+
 /* rows, blocks, transposed and pairs are constants where this is inlined. Few sums cannot cover the latency of a multiply-add, so then
    `split` neighbouring steps of k get sums of their own, added at the end. Transposed tiles of 16 units have sums enough, and pairs are
    for large batches: neither is split, for the sake of size. */
@@ -4382,6 +4384,11 @@ MTL__VECTOR void MTL__FN(mtl__tile_sum)(const size_t rows, const size_t blocks, 
             }
         b2 = b + 2 * b_block;
         for (; a != end; b += b_step, b2 += b_step, a += a_step, a3 += a_step) {
+            if (rows > 2 && !transposed) {              /* weights from beyond the second-level cache come in time */
+                MTL__UNROLLED
+                for (v = 0; v < blocks; v++)
+                    MTL__PREFETCH((v < 2 ? b + v * b_block : b2 + (v - 2) * b_block) + MTL__TILE_AHEAD * MTL__BLOCK, 0);
+            }
             MTL__UNROLLED
             for (row = 0; row < rows; row++) {
                 const mtl__vec x = mtl__all(MTL__A(row, 0));
@@ -5502,6 +5509,7 @@ static const mtl__kernels MTL__FN(mtl__kernels) = {
 #undef MTL__LANES
 #undef MTL__PAIRS
 #undef MTL__TILE_SUMS
+#undef MTL__TILE_AHEAD
 #undef MTL__TILE_ROWS
 #undef MTL__TARGETED
 
