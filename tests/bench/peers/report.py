@@ -66,8 +66,9 @@ class Figures:
     def __init__(self, folder):
         self.folder = folder
         self.least, self.share, self.way, self.rounds = {}, {}, {}, collections.Counter()
+        self.peak = rows_of(f"{folder}/peak.tsv")
         for row in rows_of(f"{folder}/peers.tsv"):
-            if not row["us_min"]:
+            if not row["us_min"] or self.beyond_the_peak(row):
                 continue
             key = (row["part"], int(row["threads"]), row["cell"], row["mode"], int(row["H"]), int(row["B"]), int(row["T"]), row["peer"])
             us = float(row["us_min"])
@@ -76,12 +77,22 @@ class Figures:
                 self.least[key], self.way[key] = us, row["way"]
             if row["share"]:
                 self.share[key] = max(float(row["share"]), self.share.get(key, 0))
-        self.peak = rows_of(f"{folder}/peak.tsv")
         try:
             with open(f"{folder}/peers.json", encoding="utf-8") as file:
                 self.about = json.load(file)
         except OSError:
             self.about = None
+
+    def beyond_the_peak(self, row):
+        """a peer on one core that claims more products a second than the core's multiply-adds can do has not done them: told, left out"""
+        rate = self.best_isa()[0]
+        if not rate or row["part"] != "grid" or row["threads"] != "1" or row["mode"] not in ("infer", "train", "fwdbwd"):
+            return False
+        done = work(row["cell"], row["mode"], int(row["H"]), int(row["B"]), int(row["T"])) / float(row["us_min"]) * 1e-3
+        if done <= 1.1 * rate:
+            return False
+        print(f"report: left out: {row['peer']} {row['mode']} {row['cell']} H={row['H']} B={row['B']}: {done:.0f} GFLOP/s of {rate:.0f}", file=sys.stderr)
+        return True
 
     def us(self, part, threads, cell, mode, H, B, T, peer):
         return self.least.get((part, threads, cell, mode, H, B, T, peer))
