@@ -2832,11 +2832,12 @@ MTL__INLINE size_t mtl__weight_units(const mtl__product_weights *p)
 /* 1: rows of dz are so far apart that blocks of it are copied together. */
 MTL__INLINE int mtl__weights_far(const mtl__product_weights *p) { return p->dz_row >= 1024; }
 
-/* Reals of scratch that one call of product_weights needs: a panel, and in pairs a block of dz in words. */
+/* Reals of scratch that one call of product_weights needs: a panel of x, and a gate of a block of dz where that is rounded or copied. */
 MTL__INLINE size_t mtl__weight_scratch(const mtl__product_weights *p)
 {
     const size_t rows = mtl__at_most(p->rows, MTL__PANEL_ROWS);
-    return p->pairs ? (rows + 1) / 2 * (2 * MTL__PANEL + MTL__BLOCK) : rows * (MTL__PANEL + (mtl__weights_far(p) ? (size_t)MTL__BLOCK : 0));
+    if (p->pairs) return (rows + 1) / 2 * (2 * MTL__PANEL + MTL__BLOCK);
+    return rows * (MTL__PANEL + (mtl__weights_far(p) ? (size_t)MTL__BLOCK : 0));
 }
 
 /* Rows that a product takes at once where `left` are left: no sum then depends on where ranges of rows begin. */
@@ -4340,7 +4341,8 @@ MTL__VECTOR void MTL__FN(mtl__tile_sum)(const size_t rows, const size_t blocks, 
 {
     const size_t width = blocks * MTL__PARTS, sums = rows * width;
     const size_t split = MTL__LANES == 1 || transposed || pairs || sums >= 8 ? 1 : sums >= 4 ? 2 : sums >= 2 ? 4 : 8;
-    const size_t a_row = t->a_row, a_step = pairs ? t->a_step : transposed ? t->a_row : 1, b_block = t->b_block, b_step = MTL__BLOCK, length = t->length;
+    const size_t a_row = t->a_row, a_step = pairs ? t->a_step : transposed ? t->a_row : 1, b_block = t->b_block, b_step = MTL__BLOCK,
+                 length = t->length;
     const int add = t->start == MTL__START_ADD, bias = t->start == MTL__START_BIAS;
     const mtl_real *from = add ? t->c : bias ? t->bias : mtl__zeros, *b = t->b;
     size_t from_row = add ? t->c_row : 0, from_block = add ? t->c_block : bias ? (size_t)MTL__BLOCK : 0;
@@ -4517,13 +4519,13 @@ MTL__KERNEL void MTL__FN(mtl__multiply)(size_t rows, size_t columns, int transpo
 MTL__KERNEL void MTL__FN(mtl__multiply_deep)(size_t rows, size_t columns, const mtl__tile *whole)
 {
     const size_t chunks = whole->chunks, length = whole->length;
-    const size_t most_chunks = chunks == 1 || length > MTL__DEPTH ? 1 : MTL__DEPTH / length, most = mtl__at_most(length, MTL__DEPTH);
+    const size_t most_chunks = chunks == 1 || length > MTL__DEPTH ? 1 : MTL__DEPTH / length;
     size_t chunk, k;
     mtl__tile t = *whole;
     for (chunk = 0; chunk < chunks; chunk += most_chunks)
-        for (k = 0; k < length || k == 0; k += most) {
+        for (k = 0; k < length || k == 0; k += MTL__DEPTH) {
             t.chunks = mtl__at_most(chunks - chunk, most_chunks);
-            t.length = mtl__at_most(length - k, most);
+            t.length = mtl__at_most(length - k, MTL__DEPTH);
             t.a = whole->a + chunk * whole->a_chunk + k;
             MTL__FN(mtl__multiply)(rows, columns, 0, &t);
             t.b += t.chunks * t.length * MTL__BLOCK;
@@ -4775,7 +4777,7 @@ MTL__VECTOR void MTL__FN(mtl__prefetch_weights)(const mtl__product_weights *p, s
 }
 
 /* dW of the blocks [block_begin, block_end) for one panel of inputs: dz is read as it is, 16 units of a gate and row at a time; or
-   rounded, 16 units of a gate at a time. */
+   rounded or copied, 16 units of a gate at a time. */
 MTL__KERNEL void MTL__FN(mtl__product_weights_panel)(const mtl__product_weights *p, size_t panel, size_t block_begin,
                                                      size_t block_end, mtl_real *scratch)
 {
