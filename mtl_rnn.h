@@ -2945,8 +2945,12 @@ MTL__INLINE size_t mtl__cell_slots_of(const mtl__cell_pass *p)
 
 MTL__INLINE size_t mtl__cell_gates_of(const mtl__cell_pass *p) { return p->kind == MTL_CELL_LSTM ? 4 : p->kind == MTL_CELL_GRU ? 3 : 1; }
 
-/* Recurrent weights that do not fit the second-level cache are read for many sequences at once: those of a few units meet
-   MTL__SEQUENCES sequences after the other, which changes no sum. The bounds are reals: 256 KB, a cache's share of any size; 128 KB. */
+/* Very large recurrent weights, more than 4 MB, are read for many sequences at once: those of a few units (128 KB) meet MTL__SEQUENCES
+   sequences after the other, which changes no sum. Smaller ones come from the third-level cache faster than states come back from the
+   second. Bounds are reals. LARGE, 256 KB, is what rows of input products are not cut finely for. */
+#ifndef MTL__CELL_GROUPED                       /* tests make it small */
+#define MTL__CELL_GROUPED 1048576
+#endif
 enum { MTL__CELL_LARGE = 65536, MTL__CELL_NEAR = 32768, MTL__CELL_TOGETHER = 64 };
 
 MTL__INLINE size_t mtl__cell_weights_of(const mtl__cell_pass *p, size_t units) { return mtl__cell_gates_of(p) * p->units * units; }
@@ -2954,7 +2958,7 @@ MTL__INLINE size_t mtl__cell_weights_of(const mtl__cell_pass *p, size_t units) {
 /* Sequences that pass a step together. */
 MTL__INLINE size_t mtl__cell_together(const mtl__cell_pass *p)
 {
-    return mtl__cell_weights_of(p, p->units) > MTL__CELL_LARGE && !p->reset_before ? (size_t)MTL__CELL_TOGETHER : (size_t)MTL__SEQUENCES;
+    return mtl__cell_weights_of(p, p->units) > MTL__CELL_GROUPED && !p->reset_before ? (size_t)MTL__CELL_TOGETHER : (size_t)MTL__SEQUENCES;
 }
 
 /* Units whose weights stay near meanwhile, of the step's H. */

@@ -1213,7 +1213,7 @@ static void kernels_layer_random(kernels_layer *l, int round, size_t longest)
     const size_t sequences = round < 4 ? 1 + MTL__CELL_TOGETHER + kernels_below(30) : 1 + kernels_below(round % 3 ? 5 : 37);
     const int before = round % 4 == 2;
     kernels_layer_create(l, kinds[round % 4], before, (int)kernels_below(2), units, sequences, 1 + kernels_below(round < 4 ? 3 : longest));
-    if (round < 4) assert_true(l->gates * units * units > MTL__CELL_LARGE);
+    if (round < 4) assert_true(l->gates * units * units > MTL__CELL_GROUPED);
 }
 
 static void test_kernels_cell_forward(void **state)
