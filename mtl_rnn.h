@@ -2829,7 +2829,7 @@ MTL__INLINE size_t mtl__weight_units(const mtl__product_weights *p)
     return (p->inputs + panel - 1) / panel * ((p->units + MTL__BLOCK - 1) / MTL__BLOCK);
 }
 
-/* 1: rows of dz are so far apart that blocks of it are copied together. */
+/* 1: rows of dz are a page (4 KB) or more apart, so that blocks of it are copied together. */
 MTL__INLINE int mtl__weights_far(const mtl__product_weights *p) { return p->dz_row >= 1024; }
 
 /* Reals of scratch that one call of product_weights needs: a panel of x, and a gate of a block of dz where that is rounded or copied. */
@@ -2946,8 +2946,8 @@ MTL__INLINE size_t mtl__cell_slots_of(const mtl__cell_pass *p)
 MTL__INLINE size_t mtl__cell_gates_of(const mtl__cell_pass *p) { return p->kind == MTL_CELL_LSTM ? 4 : p->kind == MTL_CELL_GRU ? 3 : 1; }
 
 /* Very large recurrent weights, more than 4 MB, are read for many sequences at once: those of a few units (128 KB) meet MTL__SEQUENCES
-   sequences after the other, which changes no sum. Smaller ones come from the third-level cache faster than states come back from the
-   second. Bounds are reals. LARGE, 256 KB, is what rows of input products are not cut finely for. */
+   sequences after the other, which changes no sum. For smaller ones that measured slower: docs/performance.md. Bounds are reals.
+   LARGE, 256 KB, is what rows of input products are not cut finely for. */
 #ifndef MTL__CELL_GROUPED                       /* tests make it small */
 #define MTL__CELL_GROUPED 1048576
 #endif
@@ -4764,7 +4764,7 @@ MTL__KERNEL void MTL__FN(mtl__pack_far)(size_t rows, size_t units, const mtl_rea
     }
 }
 
-/* Where slot `gate` of a block begins in dW, and its number of units there. */
+/* Where slot `gate` of a block begins in dW. */
 MTL__VECTOR mtl_real *MTL__FN(mtl__weights_at)(const mtl__product_weights *p, size_t block, size_t gate)
 {
     return p->dw + ((p->order ? (size_t)p->order[gate] : gate) * p->units + block * MTL__BLOCK) * p->inputs;
@@ -5352,7 +5352,7 @@ MTL__KERNEL void MTL__FN(mtl__cell_slopes)(const mtl__cell_pass *p, const mtl__c
 }
 
 /* The product with W_hh, into the part's units of the carry dh. */
-MTL__KERNEL void MTL__FN(mtl__cell_step_backward)(const mtl__cell_pass *p, const mtl__cell_rows *part)
+MTL__KERNEL void MTL__FN(mtl__cell_step_carry)(const mtl__cell_pass *p, const mtl__cell_rows *part)
 {
     mtl_real *dh = p->dh + part->sequence * p->dh_stride;
     if (!part->linked && !p->want_dh0) return;
@@ -5394,7 +5394,7 @@ MTL__KERNEL void MTL__FN(mtl__cell_backward_step)(const mtl__cell_pass *p, size_
         if (begin == 0) MTL__FN(mtl__cell_slopes)(p, &parts[i]);
         parts[i].begin = begin;
         parts[i].end = end;
-        MTL__FN(mtl__cell_step_backward)(p, &parts[i]);
+        MTL__FN(mtl__cell_step_carry)(p, &parts[i]);
     }
 }
 
@@ -7093,12 +7093,13 @@ static size_t mtl__safetensors_header(const unsigned char *bytes, size_t count, 
     uint64_t length;
     if (count < 9) {
         mtl__fail(err, MTL_ERROR_FORMAT, "header", (long long)count,
-                  "not a safetensors file: it has %z bytes, too few for a header", count);
+                  "not a safetensors file: it has %z bytes, too few for a header; give a file that mtl train or mtl_model_save wrote", count);
         return 0;
     }
     length = mtl__load_little(bytes, 8);
     if (length > MTL__HEADER_MOST || length < 2 || bytes[8] != '{')
-        mtl__fail(err, MTL_ERROR_FORMAT, "header", 0, "not a safetensors file: it does not begin with a header length and '{'");
+        mtl__fail(err, MTL_ERROR_FORMAT, "header", 0,
+                  "not a safetensors file: it does not begin with a header length and '{'; give a file that mtl train or mtl_model_save wrote");
     else if (length > count - 8)
         mtl__fail(err, MTL_ERROR_FORMAT, "header", (long long)count,
                   "the file is cut short: its header ends at byte %l, the file at byte %z; copy it or save it again", (long long)length + 8, count);
@@ -7828,7 +7829,7 @@ enum {
     MTL__JOBS_PASSES = 16,                  /* passes that a list holds; what is beyond runs in a loop of its own */
     MTL__WEIGHT_JOBS = 8,                   /* most jobs of a weight product: each packs its part of x for itself */
     MTL__LAST_ROWS = 4 * MTL__ROWS,         /* so many rows, the last of a pass, are cut finer */
-    MTL__SMALL_JOB = 1 << 20                /* multiply-adds that no job is cut for: some 10 microseconds */
+    MTL__SMALL_JOB = 1 << 20                /* multiply-adds that no job is cut for: some 20 microseconds */
 };
 
 typedef struct mtl__jobs_pass {
@@ -8116,7 +8117,7 @@ enum { MTL__ROWS_AHEAD = 8 };
 static void mtl__prefetch_row(const mtl_real *row, size_t width, int write)
 {
     const char *line = (const char *)row, *end = (const char *)(row + width);
-    for (; line < end; line += MTL__ALIGNMENT) {
+    for (; line < end; line += MTL__ALIGNMENT) {        /* the compilers want a constant */
         if (write) MTL__PREFETCH(line, 1);
         else MTL__PREFETCH(line, 0);
     }
