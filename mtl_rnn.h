@@ -942,6 +942,7 @@ MTL_DEF int mtl_check_gradients(double (*loss)(void *user), void *user, const mt
 #  define MTL__NOINLINE __attribute__((noinline))
 #  define MTL__ALIGN64 __attribute__((aligned(64)))
 #  define MTL__PREFETCH(address, write) __builtin_prefetch(address, write)
+#  define MTL__PREFETCH_FAR(address) __builtin_prefetch(address, 0, 2)       /* into the second-level cache */
 #elif defined(_MSC_VER)
 #  define MTL__UNUSED
 #  define MTL__INLINE static __inline
@@ -949,6 +950,7 @@ MTL_DEF int mtl_check_gradients(double (*loss)(void *user), void *user, const mt
 #  define MTL__NOINLINE __declspec(noinline)
 #  define MTL__ALIGN64 __declspec(align(64))
 #  define MTL__PREFETCH(address, write) ((void)(address), (void)(write))
+#  define MTL__PREFETCH_FAR(address) ((void)(address))
 #else
 #  define MTL__UNUSED
 #  define MTL__INLINE static
@@ -956,6 +958,7 @@ MTL_DEF int mtl_check_gradients(double (*loss)(void *user), void *user, const mt
 #  define MTL__NOINLINE
 #  define MTL__ALIGN64
 #  define MTL__PREFETCH(address, write) ((void)(address), (void)(write))
+#  define MTL__PREFETCH_FAR(address) ((void)(address))
 #endif
 
 #if defined(__clang__)          /* full unrolling of a loop over a small constant count; clang ignores gcc's pragma */
@@ -2854,6 +2857,7 @@ static const mtl_real mtl__ones[MTL__BLOCK] = { 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
 /* One tile of a product: c[row][column] = start + sum over k of a[row][k] * b[k][column], for a few rows and blocks of 16 columns.
    k runs through `chunks` runs of `length`; b goes on without a gap from one run to the next. */
 enum { MTL__START_ZERO, MTL__START_ADD, MTL__START_BIAS };
+enum { MTL__TILE_FETCHES = 3 };                 /* rows from which on a tile fetches ahead */
 typedef struct mtl__tile {
     size_t chunks, length;
     const mtl_real *a; size_t a_row, a_chunk;   /* element (row, k) of a run: a[row*a_row + k], or transposed a[k*a_row + row] */
@@ -2862,6 +2866,7 @@ typedef struct mtl__tile {
     mtl_real *c; size_t c_row, c_block;         /* element (row, column block s, j): c[row*c_row + s*c_block + j] */
     const mtl_real *bias;                       /* [column block][16] for START_BIAS */
     int start;                                  /* START_ADD: from what c holds */
+    const mtl_real *next; size_t next_step;     /* tiles of several rows fetch next[s*b_block + k*next_step] for every k: b, later on */
 } mtl__tile;
 
 /* Rows of one step of a cell pass that take their previous state from the same place. */
@@ -4335,8 +4340,6 @@ MTL__VECTOR mtl__vec MTL__FN(mtl__accumulate)(const int pairs, mtl__vec a, mtl__
     return mtl__muladd(a, b, c);
 }
 
-#define MTL__TILE_AHEAD 32      /* steps of k that a tile of several rows fetches b ahead: 2 KB, some 200 cycles */
-
 /* rows, blocks, transposed and pairs are constants where this is inlined. Few sums cannot cover the latency of a multiply-add, so then
    `split` neighbouring steps of k get sums of their own, added at the end. Transposed tiles of 16 units have sums enough, and pairs are
    for large batches: neither is split, for the sake of size. */
@@ -4346,9 +4349,9 @@ MTL__VECTOR void MTL__FN(mtl__tile_sum)(const size_t rows, const size_t blocks, 
     const size_t width = blocks * MTL__PARTS, sums = rows * width;
     const size_t split = MTL__LANES == 1 || transposed || pairs || sums >= 8 ? 1 : sums >= 4 ? 2 : sums >= 2 ? 4 : 8;
     const size_t a_row = t->a_row, a_step = pairs ? t->a_step : transposed ? t->a_row : 1, b_block = t->b_block, b_step = MTL__BLOCK,
-                 length = t->length;
+                 length = t->length, next_step = t->next_step;
     const int add = t->start == MTL__START_ADD, bias = t->start == MTL__START_BIAS;
-    const mtl_real *from = add ? t->c : bias ? t->bias : mtl__zeros, *b = t->b;
+    const mtl_real *from = add ? t->c : bias ? t->bias : mtl__zeros, *b = t->b, *next = t->next;
     size_t from_row = add ? t->c_row : 0, from_block = add ? t->c_block : bias ? (size_t)MTL__BLOCK : 0;
     size_t c_row, c_block;
     mtl_real *c;
@@ -4390,10 +4393,10 @@ MTL__VECTOR void MTL__FN(mtl__tile_sum)(const size_t rows, const size_t blocks, 
             }
         b2 = b + 2 * b_block;
         for (; a != end; b += b_step, b2 += b_step, a += a_step, a3 += a_step) {
-            if (rows > 2 && !transposed) {              /* weights from beyond the second-level cache come in time */
+            if (rows >= MTL__TILE_FETCHES && !transposed) {
                 MTL__UNROLLED
-                for (v = 0; v < blocks; v++)
-                    MTL__PREFETCH((v < 2 ? b + v * b_block : b2 + (v - 2) * b_block) + MTL__TILE_AHEAD * MTL__BLOCK, 0);
+                for (v = 0; v < blocks; v++) MTL__PREFETCH_FAR(next + v * b_block);
+                next += next_step;
             }
             MTL__UNROLLED
             for (row = 0; row < rows; row++) {
@@ -4488,14 +4491,15 @@ MTL__VECTOR size_t MTL__FN(mtl__tile_blocks)(size_t rows)
 }
 
 /* A product of any size, cut into tiles of even sizes (16 rows as 6 5 5, five blocks as 3 2). All rows pass one group of blocks, as
-   many as a tile holds, before the next group, so that their part of b stays near. */
+   many as a tile holds, before the next group, so that their part of b stays near. Each of the tiles fetches its share of the next
+   group's part, evenly over k: weights from beyond the second-level cache come in time. */
 MTL__KERNEL void MTL__FN(mtl__multiply)(size_t rows, size_t columns, int transposed, const mtl__tile *whole)
 {
     const size_t blocks = columns / MTL__BLOCK, rest = columns % MTL__BLOCK, held = MTL__FN(mtl__tile_blocks)(rows);
     const size_t groups = (blocks + held - 1) / held, tiles = (rows + MTL__TILE_ROWS - 1) / MTL__TILE_ROWS;
     mtl__tile group, t;
     size_t g, i;
-    if (groups == 1 && !rest && tiles == 1) {               /* what a step of one sequence consists of */
+    if (groups == 1 && !rest && rows < MTL__TILE_FETCHES) {     /* what a step of one sequence consists of */
         MTL__FN(mtl__tile_held)(rows, blocks, transposed, whole);
         return;
     }
@@ -4505,6 +4509,8 @@ MTL__KERNEL void MTL__FN(mtl__multiply)(size_t rows, size_t columns, int transpo
         t = group;
         for (i = 0; i < tiles; i++) {
             const size_t height = rows / tiles + (i < rows % tiles);
+            t.next = group.b + here * group.b_block + i * t.chunks * t.length * MTL__BLOCK / tiles;
+            t.next_step = (MTL__BLOCK + tiles - 1) / tiles;
             if (g == groups) MTL__FN(mtl__tile_partial)(height, rest, transposed, &t);
             else MTL__FN(mtl__tile_held)(height, here, transposed, &t);
             t.a += transposed ? height : height * t.a_row;
@@ -5079,7 +5085,7 @@ MTL__KERNEL void MTL__FN(mtl__rnn_backward)(const mtl__cell_block *block, int ac
 
 /* The left operand of a step's product: rows of `blocks` times `width` reals, as they are or rounded, once for all units, into the
    pass's words. */
-MTL__VECTOR void MTL__FN(mtl__cell_operand)(const mtl__cell_pass *p, const mtl__cell_rows *part, size_t blocks, size_t width,
+MTL__KERNEL void MTL__FN(mtl__cell_operand)(const mtl__cell_pass *p, const mtl__cell_rows *part, size_t blocks, size_t width,
                                             const mtl_real *a, size_t a_row, size_t a_block, mtl__tile *t)
 {
     t->a = a;
@@ -5161,7 +5167,7 @@ MTL__VECTOR void MTL__FN(mtl__cell_product)(mtl__tile *t, size_t rows, size_t ga
 }
 
 /* z[gate] += a . W^T of a matrix with one gate, for all blocks of the part at once */
-MTL__VECTOR void MTL__FN(mtl__cell_product_single)(const mtl__cell_pass *p, const mtl__cell_rows *part, const mtl_real *a,
+MTL__KERNEL void MTL__FN(mtl__cell_product_single)(const mtl__cell_pass *p, const mtl__cell_rows *part, const mtl_real *a,
                                                    size_t a_row, const mtl_real *packed, size_t gate)
 {
     const size_t first = part->begin / MTL__BLOCK, blocks = (part->end + MTL__BLOCK - 1) / MTL__BLOCK - first;
@@ -5320,7 +5326,7 @@ MTL__KERNEL void MTL__FN(mtl__cell_single)(const mtl__cell_single *p, const mtl_
 }
 
 /* to (+)= dz[slot .. slot + gates) . W for all blocks of the part: a gradient of the states before. */
-MTL__VECTOR void MTL__FN(mtl__cell_carry)(const mtl__cell_pass *p, const mtl__cell_rows *part, size_t slot, size_t gates,
+MTL__KERNEL void MTL__FN(mtl__cell_carry)(const mtl__cell_pass *p, const mtl__cell_rows *part, size_t slot, size_t gates,
                                           const mtl_real *packed, mtl_real *to, size_t to_row, int start)
 {
     const size_t blocks = (p->units + MTL__BLOCK - 1) / MTL__BLOCK, first = part->begin / MTL__BLOCK;
@@ -5515,7 +5521,6 @@ static const mtl__kernels MTL__FN(mtl__kernels) = {
 #undef MTL__LANES
 #undef MTL__PAIRS
 #undef MTL__TILE_SUMS
-#undef MTL__TILE_AHEAD
 #undef MTL__TILE_ROWS
 #undef MTL__TARGETED
 
