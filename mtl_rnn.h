@@ -547,6 +547,8 @@ struct mtl_parameters {
     size_t packed_total, packed_t_total;    /* elements of all forward and all backward packings */
     size_t pairs_total;                     /* words of both packings in bfloat16 */
     mtl_arena *arena;
+    void (*settle)(void *owner);            /* makes up for updates that wait (>>optimise); NULL: there are none */
+    void *settle_owner;
 };
 /* An empty set in `arena`, which must outlive it. */
 MTL_DEF void mtl_parameters_init(mtl_parameters *set, mtl_arena *arena);
@@ -868,7 +870,9 @@ typedef struct mtl_fit_result {
     int stopped;                            /* 1: by the callback */
 } mtl_fit_result;
 /* Trains on `train_count` data sets, scores on `valid_count` after each epoch, stops early, and leaves the best weights in the model
-   (the last ones without validation data). desc NULL: defaults. result may be NULL. Allocates working memory from malloc. */
+   (the last ones without validation data). desc NULL: defaults. result may be NULL. Allocates working memory from malloc.
+   Within an epoch, updates of embedding rows that no batch reads may wait; every function that reads the model makes up for them
+   first, so a callback sees them only through a tensor's `value` that it got earlier: ask mtl_model_tensor again. */
 MTL_DEF int mtl_fit(mtl_trainer *trainer, const mtl_batch *train, size_t train_count, const mtl_batch *valid, size_t valid_count,
                     const mtl_fit_desc *desc, mtl_fit_result *result, mtl_error *err);
 
@@ -5779,9 +5783,16 @@ MTL_DEF void mtl_parameters_init(mtl_parameters *set, mtl_arena *arena)
     set->arena = arena;
 }
 
+/* Before weights are looked at: none of their updates waits afterwards. */
+static void mtl__parameters_settle(const mtl_parameters *set)
+{
+    if (set->settle) set->settle(set->settle_owner);
+}
+
 MTL_DEF mtl_tensor *mtl_parameters_find(const mtl_parameters *set, const char *name)
 {
     size_t i;
+    mtl__parameters_settle(set);
     for (i = 0; i < set->count; i++)
         if (strcmp(set->tensors[i]->name, name) == 0) return set->tensors[i];
     return NULL;
@@ -10453,6 +10464,7 @@ MTL_DEF int mtl_model_transfer(mtl_model *to, const mtl_model *from, size_t *cop
     size_t i, count = 0;
     err = mtl__error_given(err, &own);
     if (!mtl__given(to, "to", err) || !mtl__given(from, "from", err)) return err->code;
+    mtl__parameters_settle(&to->set);
     for (i = 0; i < to->set.count; i++) {
         mtl_tensor *t = to->set.tensors[i];
         const mtl_tensor *f = mtl_parameters_find(&from->set, t->name);
@@ -11147,6 +11159,7 @@ static mtl__tensor_entry *mtl__model_entries(const mtl_model *model, size_t more
     mtl__tensor_entry *e = (mtl__tensor_entry *)mtl__arena_zero(arena, most, sizeof *e, "a file's list of tensors", err);
     const char *name;
     if (!e) return NULL;
+    mtl__parameters_settle(&model->set);
     for (i = 0; i < model->set.count; i++) {
         const mtl_tensor *t = model->set.tensors[i];
         mtl__entry_of_tensor(&e[n++], t->name, t, t->value);
@@ -11464,6 +11477,7 @@ MTL_DEF int mtl_model_export(const mtl_model *model, const char *path, const mtl
     err = mtl__error_given(err, &own);
     if (!mtl__given(model, "model", err) || !mtl__given(path, "path", err)) return err->code;
     if (!count) { mappings = &everything; count = 1; }
+    mtl__parameters_settle(&model->set);
     mtl_arena_init(&arena, NULL, 0, NULL);
     entries = (mtl__tensor_entry *)mtl__arena_zero(&arena, model->set.count, sizeof *entries, "a file's list of tensors", err);
     for (i = 0; entries && i < model->set.count; i++)
@@ -11604,6 +11618,7 @@ static mtl_run *mtl__predictor_begin(mtl_predictor *predictor, const int *length
     mtl__session *s = &predictor->session;
     mtl_packing *packing;
     mtl_run *run;
+    mtl__parameters_settle(&s->model->set);
     mtl__arena_reset(&s->scratch);
     run = mtl__session_begin(s, &s->scratch, err);
     packing = mtl__packing_create(&s->scratch, lengths, sequences, err);
@@ -11691,9 +11706,14 @@ MTL_DEF int mtl_predict_text(mtl_predictor *predictor, const char *text, mtl_pre
    With `lazy` nothing in a step is proportional to the vocabulary, the average included: while a row stays as it is, k updates of
    average += (1-d)(p - average) are average = p + d^k (average - p), so rows are brought up to date when they are touched and
    wherever the average is read.
+   Without `lazy` every row that has moments moves at every update. Inside mtl_fit such updates wait: a row makes up for those it
+   has missed, one after the other with the same arithmetic, before a batch reads it, and all rows do so every 32 updates and
+   whenever the model is looked at. No bit changes, but the table and its moments come from memory once in 32 updates.
        SGD      Robbins & Monro 1951; momentum Polyak 1964, Nesterov 1983 in PyTorch's form
        RMSProp  Tieleman & Hinton 2012          Adam  Kingma & Ba 2015          AdamW  Loshchilov & Hutter 2019
    ------------------------------------------------------------------------------------------------------------------ */
+enum { MTL__MOST_LATE = 32, MTL__LATE_ROWS = 16, MTL__LATE_JOBS = 8 };
+
 typedef struct mtl__optimizer {
     const mtl_trainer_desc *desc;
     mtl_parameters *set;
@@ -11703,6 +11723,9 @@ typedef struct mtl__optimizer {
     unsigned long long **averaged;          /* [tensors] embeddings: [rows], else [1]: the update that the average has seen last */
     unsigned char **seen;                   /* [tensors] embeddings: [rows] 1: its moments may not be zero; else NULL */
     unsigned long long *steps;              /* [tensors] updates each has had */
+    unsigned long long **applied;           /* [tensors] embeddings: [rows] which of these updates a row has seen last; else NULL */
+    mtl__update **late;                     /* [tensors] embeddings: the last MTL__MOST_LATE updates, number n at n % MTL__MOST_LATE */
+    int waits;                              /* 1: rows without a gradient may be late, by less than MTL__MOST_LATE updates */
     unsigned long long step;                /* updates of the whole */
     size_t total_steps;                     /* of the schedule */
     float lr, plateau;                      /* base rate; factor of the plateau schedule */
@@ -11750,9 +11773,15 @@ static void mtl__optimizer_rows(mtl__optimizer *o, mtl_arena *arena, mtl_error *
     size_t i, count = o->set->count;
     o->seen = (unsigned char **)mtl__arena_note(arena, count, sizeof *o->seen, "moments", err);
     o->averaged = (unsigned long long **)mtl__arena_note(arena, count, sizeof *o->averaged, "averaged weights", err);
+    o->applied = (unsigned long long **)mtl__arena_note(arena, count, sizeof *o->applied, "moments", err);
+    o->late = (mtl__update **)mtl__arena_note(arena, count, sizeof *o->late, "moments", err);
     for (i = 0; i < count && !mtl__failed(err); i++) {
         const mtl_tensor *t = o->set->tensors[i];
-        if (t->role == MTL_TENSOR_EMBEDDING) o->seen[i] = (unsigned char *)mtl__arena_zero(arena, t->shape[0], 1, "moments", err);
+        if (t->role == MTL_TENSOR_EMBEDDING) {
+            o->seen[i] = (unsigned char *)mtl__arena_zero(arena, t->shape[0], 1, "moments", err);
+            o->applied[i] = (unsigned long long *)mtl__arena_zero(arena, t->shape[0], sizeof **o->applied, "moments", err);
+            o->late[i] = (mtl__update *)mtl__arena_zero(arena, MTL__MOST_LATE, sizeof **o->late, "moments", err);
+        }
         if (o->desc->average > 0)
             o->averaged[i] = (unsigned long long *)mtl__arena_zero(arena, mtl__average_units(t), sizeof **o->averaged,
                                                                    "averaged weights", err);
@@ -11940,56 +11969,83 @@ static void mtl__average_finish(const mtl__optimizer *o, const mtl__kernels *ker
 /* ---- the update -------------------------------------------------------------------------------------------------------------------- */
 
 /* n elements from `begin` on; has_gradient 0: their gradient is zero. */
-static void mtl__update_elements(const mtl__piece_job *job, size_t tensor, size_t begin, size_t n, int has_gradient)
+static void mtl__update_elements(const mtl__optimizer *o, const mtl__kernels *kernels, const mtl__update *u, size_t tensor, size_t begin,
+                                 size_t n, int has_gradient)
 {
-    const mtl__optimizer *o = job->optimizer;
     const mtl_tensor *t = o->set->tensors[tensor];
-    job->kernels->update(&job->updates[tensor], n, t->value + begin, has_gradient ? o->gradients->of[tensor].value + begin : NULL,
-                         o->m ? o->m + t->offset + begin : NULL, o->v ? o->v + t->offset + begin : NULL);
-    if (o->average) mtl__average_approach(o, job->kernels, t, begin, n, 1);
+    kernels->update(u, n, t->value + begin, has_gradient ? o->gradients->of[tensor].value + begin : NULL,
+                    o->m ? o->m + t->offset + begin : NULL, o->v ? o->v + t->offset + begin : NULL);
+    if (o->average) mtl__average_approach(o, kernels, t, begin, n, 1);
 }
 
-/* Rows of an embedding that stand together. */
-static void mtl__update_rows(const mtl__piece_job *job, size_t tensor, size_t first, size_t count, int has_gradient)
+/* Update `number` of an embedding, of rows that stand together. */
+static void mtl__update_rows(const mtl__optimizer *o, const mtl__kernels *kernels, size_t tensor, unsigned long long number, size_t first,
+                             size_t count, int has_gradient)
 {
-    const mtl__optimizer *o = job->optimizer;
     size_t width = o->set->tensors[tensor]->shape[1], r;
-    if (o->average) mtl__average_catch_up(o, job->kernels, tensor, first, count, o->step);
-    mtl__update_elements(job, tensor, first * width, count * width, has_gradient);
-    for (r = first; o->average && r < first + count; r++) o->averaged[tensor][r] = o->step + 1;
+    if (o->average) mtl__average_catch_up(o, kernels, tensor, first, count, o->step);
+    mtl__update_elements(o, kernels, &o->late[tensor][number % MTL__MOST_LATE], tensor, first * width, count * width, has_gradient);
+    for (r = first; r < first + count; r++) {
+        o->applied[tensor][r] = number;
+        if (o->average) o->averaged[tensor][r] = o->step + 1;
+    }
 }
 
-/* All rows that move: runs of rows with a gradient, and runs of rows that only have moments. */
+/* The updates without a gradient that rows are late by, up to number `now`; equally late neighbours together, while they are in cache. */
+static void mtl__rows_catch_up(const mtl__optimizer *o, const mtl__kernels *kernels, size_t tensor, size_t first, size_t count,
+                               unsigned long long now)
+{
+    const unsigned long long *applied = o->applied[tensor];
+    size_t r, next, end = first + count;
+    unsigned long long number;
+    for (r = first; r < end; r = next) {
+        for (next = r + 1; next < end && next - r < MTL__LATE_ROWS && applied[next] == applied[r]; next++) {}
+        for (number = applied[r] + 1; number <= now; number++) mtl__update_rows(o, kernels, tensor, number, r, next - r, 0);
+    }
+}
+
+/* 1: an update moves weights that have neither a gradient nor moments. */
+static int mtl__update_moves_all(const mtl__update *u) { return u->l1 != 0 || u->l2 != 0 || u->decay != 0; }
+
+/* Moves *r to the next row that has moments (`all`: any row does) and returns the end of a run of such rows, or `end`. */
+static size_t mtl__moving_rows(const unsigned char *seen, int all, size_t *r, size_t end)
+{
+    const unsigned char *found = all || *r == end ? seen + *r : (const unsigned char *)memchr(seen + *r, 1, end - *r);
+    size_t next = *r = found ? (size_t)(found - seen) : end;
+    while (next < end && (all || seen[next])) next++;
+    return next;
+}
+
+/* All rows that move: with their gradient, or by as many updates without one as they are late. */
 static void mtl__update_table(const mtl__piece_job *job, const mtl__piece *piece)
 {
-    const mtl__update *u = &job->updates[piece->tensor];
-    const unsigned char *seen = job->optimizer->seen[piece->tensor], *touched = job->optimizer->gradients->touched[piece->tensor];
-    const unsigned char *found;
-    int dense = job->optimizer->gradients->of[piece->tensor].state == MTL_GRAD_DENSE, has_gradient;
-    int all = dense || u->l1 != 0 || u->l2 != 0 || u->decay != 0;
-    size_t r = piece->first, end = r + piece->count, next;
-    while (r < end) {
-        found = all ? seen + r : (const unsigned char *)memchr(seen + r, 1, end - r);
-        if (!found) break;
-        r = (size_t)(found - seen);
-        has_gradient = dense || touched[r];
-        for (next = r + 1; next < end && (all || seen[next]) && (dense || touched[next]) == has_gradient; next++) {}
-        mtl__update_rows(job, piece->tensor, r, next - r, has_gradient);
-        r = next;
-    }
+    const mtl__optimizer *o = job->optimizer;
+    const size_t tensor = piece->tensor, end = piece->first + piece->count;
+    const unsigned char *touched = o->gradients->touched[tensor];
+    const int dense = o->gradients->of[tensor].state == MTL_GRAD_DENSE, all = dense || mtl__update_moves_all(&job->updates[tensor]);
+    size_t r = piece->first, run, next;
+    while (r < end)
+        for (run = mtl__moving_rows(o->seen[tensor], all, &r, end); r < run; r = next) {
+            const int has_gradient = dense || touched[r];
+            for (next = r + 1; next < run && (dense || touched[next]) == has_gradient; next++) {}
+            if (has_gradient) mtl__update_rows(o, job->kernels, tensor, o->steps[tensor], r, next - r, 1);
+            else mtl__rows_catch_up(o, job->kernels, tensor, r, next - r, o->steps[tensor]);
+        }
 }
 
 static void mtl__update_piece(void *context, size_t i)
 {
     const mtl__piece_job *job = (const mtl__piece_job *)context;
+    const mtl__optimizer *o = job->optimizer;
     const mtl__piece *piece = &job->pieces[i];
-    const mtl_gradient *g = &job->optimizer->gradients->of[piece->tensor];
+    const size_t tensor = piece->tensor;
     size_t r;
-    if (piece->of == MTL__OF_ELEMENTS) mtl__update_elements(job, piece->tensor, piece->first, piece->count, 1);
+    if (piece->of == MTL__OF_ELEMENTS)
+        mtl__update_elements(o, job->kernels, &job->updates[tensor], tensor, piece->first, piece->count, 1);
     else if (piece->of == MTL__OF_TABLE) mtl__update_table(job, piece);
     else
         for (r = piece->first; r < piece->first + piece->count; r++)
-            mtl__update_rows(job, piece->tensor, (size_t)g->rows[r], 1, 1);
+            mtl__update_rows(o, job->kernels, tensor, o->steps[tensor], (size_t)o->gradients->of[tensor].rows[r], 1, 1);
 }
 
 /* Whether untouched rows would stay as they are, so that only touched ones need a visit. */
@@ -12000,11 +12056,12 @@ static int mtl__update_rows_only(const mtl__optimizer *o)
     return d->lazy || memoryless;
 }
 
-/* What the pieces of a tensor's update count. */
+/* What the pieces of a tensor's next update count. Where rows wait, every MTL__MOST_LATE-th update is one of all rows. */
 static int mtl__update_counts(const mtl__optimizer *o, size_t tensor)
 {
+    const int wait = o->waits && (o->steps[tensor] + 1) % MTL__MOST_LATE != 0;
     if (o->set->tensors[tensor]->role != MTL_TENSOR_EMBEDDING) return MTL__OF_ELEMENTS;
-    return o->gradients->of[tensor].state == MTL_GRAD_ROWS && mtl__update_rows_only(o) ? MTL__OF_LIST : MTL__OF_TABLE;
+    return o->gradients->of[tensor].state == MTL_GRAD_ROWS && (wait || mtl__update_rows_only(o)) ? MTL__OF_LIST : MTL__OF_TABLE;
 }
 
 static mtl__update mtl__update_of(const mtl__optimizer *o, size_t tensor, double lr, double scale)
@@ -12057,6 +12114,7 @@ static void mtl__optimizer_apply(mtl__optimizer *o, mtl_run *run, double lr, dou
         n += more;
         mtl__update_begin(o, job.kernels, i);
         updates[i] = mtl__update_of(o, i, lr, scale);
+        if (o->late[i]) o->late[i][o->steps[i] % MTL__MOST_LATE] = updates[i];
     }
     mtl__run_for(run, count, mtl__update_piece, &job);
     mtl_arena_release(run->arena, mark);
@@ -12068,6 +12126,64 @@ static void mtl__optimizer_measure(const mtl__optimizer *o, mtl_run *run)
     (void)mtl_run_push(run, o->set->count * sizeof(mtl__update));
     (void)mtl_run_push(run, mtl__pieces_most(o) * sizeof(mtl__piece));
 }
+
+/* ---- rows that wait ------------------------------------------------------------------------------------------------------------- */
+
+/* Rows of an embedding that are to make up for what they are late by: those of `ids`, or all. */
+typedef struct mtl__late_job {
+    const mtl__optimizer *optimizer;
+    const mtl__kernels *kernels;
+    size_t tensor, count;
+    const int *ids;                         /* [count], some of them several times */
+} mtl__late_job;
+
+static int mtl__late_moves_all(const mtl__late_job *job)
+{
+    return mtl__update_moves_all(&job->optimizer->late[job->tensor][job->optimizer->steps[job->tensor] % MTL__MOST_LATE]);
+}
+
+/* Of MTL__LATE_JOBS jobs, each takes the ids of one remainder. */
+static void mtl__late_ids(void *context, size_t i)
+{
+    const mtl__late_job *job = (const mtl__late_job *)context;
+    const mtl__optimizer *o = job->optimizer;
+    const int all = mtl__late_moves_all(job);
+    size_t n;
+    for (n = 0; n < job->count; n++) {
+        const size_t id = (size_t)job->ids[n];
+        if (id % MTL__LATE_JOBS == i && (all || o->seen[job->tensor][id]))
+            mtl__rows_catch_up(o, job->kernels, job->tensor, id, 1, o->steps[job->tensor]);
+    }
+}
+
+static void mtl__late_table(void *context, size_t i)
+{
+    const mtl__late_job *job = (const mtl__late_job *)context;
+    const mtl__optimizer *o = job->optimizer;
+    size_t r = i * MTL__PIECE_ROWS, end = mtl__smaller(r + MTL__PIECE_ROWS, job->count), run;
+    for (; r < end; r = run) {
+        run = mtl__moving_rows(o->seen[job->tensor], mtl__late_moves_all(job), &r, end);
+        mtl__rows_catch_up(o, job->kernels, job->tensor, r, run - r, o->steps[job->tensor]);
+    }
+}
+
+/* Brings rows that a batch is going to read up to date: those of `ids`, whose rows are not late afterwards; ids NULL: all rows. */
+static void mtl__optimizer_catch_up(const mtl__optimizer *o, const mtl__kernels *kernels, const mtl_scheduler *scheduler,
+                                    const mtl_tensor *t, const int *ids, size_t count)
+{
+    mtl__late_job job;
+    if (!o->waits || o->steps[t->index] == 0) return;
+    job.optimizer = o;
+    job.kernels = kernels;
+    job.tensor = t->index;
+    job.ids = ids;
+    job.count = ids ? count : t->shape[0];
+    if (ids) mtl__parallel_for(scheduler, MTL__LATE_JOBS, mtl__late_ids, &job);
+    else mtl__parallel_for(scheduler, (job.count + MTL__PIECE_ROWS - 1) / MTL__PIECE_ROWS, mtl__late_table, &job);
+}
+
+/* 1: rows move without a gradient, and no average follows each of their updates. */
+static int mtl__optimizer_may_wait(const mtl__optimizer *o) { return !mtl__update_rows_only(o) && !o->average; }
 
 /* ==================================================================================================================
    24 >>train      samplers over data sets, the step, evaluation, fit with early stopping, resume
@@ -12773,6 +12889,28 @@ static void mtl__fit_count_loss(mtl__fit *f, const mtl_step *step)
     }
 }
 
+/* No row that the batch reads is late afterwards; batch NULL: no row at all. */
+static void mtl__fit_catch_up(const mtl_trainer *t, const mtl_batch *batch)
+{
+    size_t i, s, rows = 0;
+    for (s = 0; batch && s < batch->sequences; s++) rows += (size_t)batch->lengths[s];
+    for (i = 0; i < t->model->desc.input_count; i++)
+        if (t->model->inputs[i].embedding)
+            mtl__optimizer_catch_up(&t->optimizer, mtl__run_kernels(&t->session.run), t->session.scheduler,
+                                    t->model->inputs[i].embedding, batch ? batch->inputs[i].ids : NULL, rows);
+}
+
+static void mtl__fit_settle(void *trainer) { mtl__fit_catch_up((const mtl_trainer *)trainer, NULL); }
+
+/* Rows without a gradient may wait from now on, or no longer. */
+static void mtl__fit_wait(mtl_trainer *t, int on)
+{
+    mtl__fit_settle(t);
+    t->optimizer.waits = on && mtl__optimizer_may_wait(&t->optimizer);
+    t->model->set.settle = t->optimizer.waits ? mtl__fit_settle : NULL;
+    t->model->set.settle_owner = t;
+}
+
 /* One update; returns 1 when the callback asks to stop. */
 static int mtl__fit_update(mtl__fit *f, size_t update, size_t *tokens, double epoch_start, mtl_error *err)
 {
@@ -12781,8 +12919,10 @@ static int mtl__fit_update(mtl__fit *f, size_t update, size_t *tokens, double ep
     size_t i = update * (size_t)f->desc.accumulate, n;
     mtl_step step;
     double now;
-    for (n = 0; n < (size_t)f->desc.accumulate && i + n < f->sampler.total && !mtl__failed(err); n++)
+    for (n = 0; n < (size_t)f->desc.accumulate && i + n < f->sampler.total && !mtl__failed(err); n++) {
         batches[n] = mtl__sampler_next(&f->sampler, f->trainer->model, i + n, &f->arena, err);
+        if (!mtl__failed(err)) mtl__fit_catch_up(f->trainer, &batches[n]);
+    }
     if (mtl__failed(err) || mtl_train_step(f->trainer, batches, n, &step, err)) return 1;
     mtl__fit_count_loss(f, &step);
     *tokens += step.tokens;
@@ -12840,6 +12980,7 @@ static int mtl__fit_epoch(mtl__fit *f, size_t epoch, mtl_fit_result *result, mtl
         result->updates += !mtl__failed(err);
         result->last_loss = p->loss;
     }
+    mtl__fit_settle(f->trainer);
     p->train_seconds += mtl__seconds() - start;
     if (mtl__failed(err)) return 0;
     if (f->valid_count && (!stop || p->best_epoch == 0)) mtl__fit_evaluate(f, err);
@@ -12908,8 +13049,11 @@ MTL_DEF int mtl_fit(mtl_trainer *trainer, const mtl_batch *train, size_t train_c
     memset(&f, 0, sizeof f);
     f.valid = valid;
     f.valid_count = valid ? valid_count : 0;
-    if (!mtl__fit_init(&f, trainer, desc, train, train_count, err))
+    if (!mtl__fit_init(&f, trainer, desc, train, train_count, err)) {
+        mtl__fit_wait(trainer, 1);
         while (epoch <= f.progress.epochs && mtl__fit_epoch(&f, epoch, result, err)) epoch++;
+        mtl__fit_wait(trainer, 0);
+    }
     if (f.best && f.progress.best_epoch) {
         memcpy(trainer->model->set.block, f.best, trainer->model->set.total * sizeof(mtl_real));
         mtl_parameters_prepare(&trainer->model->set, MTL_ISA_AUTO, NULL);
@@ -13035,6 +13179,7 @@ static void mtl__optimizer_resumed(mtl__optimizer *o)
         const mtl_tensor *t = o->set->tensors[i];
         for (k = 0; o->average && k < mtl__average_units(t); k++) o->averaged[i][k] = o->step;
         if (!o->seen[i]) continue;
+        for (k = 0; k < t->shape[0]; k++) o->applied[i][k] = o->steps[i];
         memset(o->seen[i], 0, t->shape[0]);
         for (k = 0; k < t->count; k++)
             if ((o->m && o->m[t->offset + k] != 0) || (o->v && o->v[t->offset + k] != 0)) o->seen[i][k / t->shape[1]] = 1;

@@ -1205,6 +1205,150 @@ static void test_train_sampler_seeds(void **state)
     mtl_model_destroy(model);
 }
 
+/* ---- fit: rows that wait for their updates ------------------------------------------------------------------------ */
+
+enum { TRAIN_WAIT_SEQUENCES = 280, TRAIN_WAIT_BATCH = 4, TRAIN_WAIT_EPOCHS = 2 };
+
+/* How far the rows of the only embedding are behind, at most, of those that move. */
+static unsigned long long train_rows_late(const mtl__optimizer *o)
+{
+    unsigned long long most = 0, late;
+    size_t i, r;
+    for (i = 0; i < o->set->count && !mtl__update_rows_only(o); i++)
+        for (r = 0; o->seen[i] && r < o->set->tensors[i]->shape[0]; r++) {
+            late = o->seen[i][r] ? o->steps[i] - o->applied[i][r] : 0;
+            if (late > most) most = late;
+        }
+    return most;
+}
+
+typedef struct train_looker { mtl_trainer *trainer; mtl_model *model; const mtl_batch *data; unsigned long long late; int how; } train_looker;
+
+/* Looks at the model in the middle of an epoch, in one way or another. Nothing is late afterwards. */
+static int train_look(void *user, const mtl_progress *p)
+{
+    train_looker *l = (train_looker *)user;
+    const mtl__optimizer *o = &l->trainer->optimizer;
+    unsigned long long late = train_rows_late(o);
+    mtl_error err = {0};
+    if (late > l->late) l->late = late;
+    if (p->epoch_end || l->how == 0 || (l->how > 1 && p->batch % 10)) return 0;
+    if (l->how == 1) assert_non_null(mtl_model_tensor(l->model, "ids.weight"));
+    else if (l->how == 2) mtl_trainer_save(l->trainer, test_path("wait.safetensors"), &err);
+    else {
+        mtl_predictor *predictor = mtl_predictor_create(l->model, NULL, &err);
+        mtl_prediction out;
+        mtl_predict(predictor, l->data, &out, &err);
+        mtl_predictor_destroy(predictor);
+    }
+    TEST_FINE(&err);
+    assert_int_equal(train_rows_late(o), 0);
+    return 0;
+}
+
+/* The same updates as mtl_fit, step by step: there no row waits. */
+static void train_without_waiting(mtl_trainer *trainer, const mtl_batch *data, const mtl_fit_desc *fit, mtl_error *err)
+{
+    mtl_fit_desc desc = *fit;
+    mtl__sampler sampler;
+    mtl_arena arena;
+    size_t epoch, i;
+    memset(&sampler, 0, sizeof sampler);
+    mtl_arena_init(&arena, NULL, 0, NULL);
+    mtl_desc_check(MTL_DESC_FIT, &desc, "fit", err);
+    mtl__sampler_init(&sampler, data, 1, trainer->model, &desc, &arena, err);
+    for (epoch = 1; epoch <= TRAIN_WAIT_EPOCHS; epoch++) {
+        mtl__sampler_begin(&sampler, epoch);
+        for (i = 0; i < sampler.total; i++) {
+            mtl_batch batch = mtl__sampler_next(&sampler, trainer->model, i, &arena, err);
+            mtl_train_step(trainer, &batch, 1, NULL, err);
+            assert_int_equal(train_rows_late(&trainer->optimizer), 0);
+        }
+    }
+    TEST_FINE(err);
+    mtl_arena_destroy(&arena);
+}
+
+/* Weights, then moments. */
+static mtl_real *train_state_copy(const mtl_trainer *t)
+{
+    const mtl__optimizer *o = &t->optimizer;
+    size_t total = o->set->total;
+    mtl_real *copy = (mtl_real *)calloc(3 * total, sizeof *copy);
+    assert_non_null(copy);
+    memcpy(copy, o->set->block, total * sizeof *copy);
+    if (o->m) memcpy(copy + total, o->m, total * sizeof *copy);
+    if (o->v) memcpy(copy + 2 * total, o->v, total * sizeof *copy);
+    return copy;
+}
+
+/* how: of train_look, or -1 without mtl_fit. Returns the state at the end. */
+static mtl_real *train_with_waiting(const mtl_batch *data, const mtl_trainer_desc *training, int how, unsigned long long *late, size_t *total)
+{
+    mtl_error err = {0};
+    mtl_model *model = train_set_model(&err);
+    mtl_trainer *trainer = mtl_trainer_create(model, training, &err);
+    mtl_fit_desc fit = {0};
+    train_looker looker;
+    mtl_real *state;
+    TEST_FINE(&err);
+    memset(&looker, 0, sizeof looker);
+    looker.trainer = trainer;
+    looker.model = model;
+    looker.data = data;
+    looker.how = how;
+    fit.batch = TRAIN_WAIT_BATCH;
+    fit.epochs = TRAIN_WAIT_EPOCHS;
+    fit.progress = train_look;
+    fit.user = &looker;
+    if (how < 0) train_without_waiting(trainer, data, &fit, &err);
+    else mtl_fit(trainer, data, 1, NULL, 0, &fit, NULL, &err);
+    TEST_FINE(&err);
+    assert_int_equal(trainer->optimizer.steps[0], TRAIN_WAIT_EPOCHS * TRAIN_WAIT_SEQUENCES / TRAIN_WAIT_BATCH);
+    assert_null(mtl_model_parameters(model)->settle);
+    state = train_state_copy(trainer);
+    *late = looker.late;
+    *total = 3 * mtl_model_parameters(model)->total;
+    mtl_trainer_destroy(trainer);
+    mtl_model_destroy(model);
+    return state;
+}
+
+/* An id comes once in 70 updates and some ids never: with every rule, weights and moments end bit for bit as they do without waiting, whenever
+   somebody looks at the model. */
+static void test_train_rows_wait(void **state)
+{
+    size_t n, total, expected_total;
+    unsigned long long late;
+    train_set set;
+    (void)state;
+    train_set_create(&set, TRAIN_WAIT_SEQUENCES, 5);
+    for (n = 0; n < sizeof optimise_rules / sizeof *optimise_rules; n++) {
+        const struct optimise_rule *rule = &optimise_rules[n];
+        const int moves = !rule->lazy && (rule->optimizer != MTL_OPTIMIZER_SGD || rule->momentum > 0 || rule->l1 > 0);
+        mtl_trainer_desc training;
+        mtl_real *expected, *got;
+        int how;
+        optimise_fill_desc(&training, rule);
+        training.lr = 0.01f;
+        training.threads = n % 3;
+        training.schedule = MTL_SCHEDULE_EXPONENTIAL;
+        training.schedule_factor = 0.5f;
+        training.schedule_every = 50;
+        expected = train_with_waiting(&set.data, &training, -1, &late, &expected_total);
+        for (how = 0; how < 4; how++) {
+            got = train_with_waiting(&set.data, &training, how, &late, &total);
+            assert_int_equal(total, expected_total);
+            if (memcmp(got, expected, total * sizeof *got)) fail_msg("%s, looked at in way %d: not the same bits", rule->name, how);
+            if (how == 0 && moves) assert_true(late >= 20 && late < MTL__MOST_LATE);
+            free(got);
+        }
+        free(expected);
+    }
+    remove(test_path("wait.safetensors"));
+    train_set_destroy(&set);
+}
+
 /* ---- fit: the whole ---------------------------------------------------------------------------------------------- */
 
 enum { TRAIN_EPOCHS_MOST = 64 };
@@ -1842,4 +1986,4 @@ static void test_train_bf16_fallback(void **state)
     cmocka_unit_test(test_train_fit_callback_stops), cmocka_unit_test(test_train_fit_learns), \
     cmocka_unit_test(test_train_fit_without_validation), cmocka_unit_test(test_train_fit_accumulates), \
     cmocka_unit_test(test_train_fit_two_sets), cmocka_unit_test(test_train_fit_errors), \
-    cmocka_unit_test(test_train_allocations_fail), cmocka_unit_test(test_train_pushes_fail)
+    cmocka_unit_test(test_train_rows_wait), cmocka_unit_test(test_train_allocations_fail), cmocka_unit_test(test_train_pushes_fail)
