@@ -469,6 +469,7 @@ typedef struct mtl_activation {
     int grad_state;                         /* MTL_GRAD_NONE or _DENSE: the first write assigns, later ones add */
     int constant;                           /* 1: no gradient is wanted */
     const char *name;                       /* "" when it has none */
+    const int *ids;                         /* rows of the same id are the same; [N] in the caller's order; NULL: nothing is known */
     struct mtl_activation *next;            /* the tape's list */
 } mtl_activation;
 
@@ -2686,6 +2687,8 @@ typedef struct mtl__cell_pass {
     mtl_real *z;
     size_t z_block; /* [block][row][G][16], row stride G*16. In: input product with every bias that is
                                                    outside the reset. Out (keep): activated gates (RNN: nothing to keep, y is the state) */
+    const mtl_real *same; size_t same_block;    /* not NULL: z's input product is elsewhere, that of packed row n in row same_row[n] of [block][..][G][16] */
+    const int *same_row;
     const mtl_real *packed;                     /* W_hh, forward packing. GRU with reset_before: gates r,z (G = 2) */
     const mtl_real *packed_n;                   /* GRU with reset_before: W_hn, forward packing (G = 1) */
     const mtl_real *bias_n;                     /* GRU reset after: b_hn as [block][16] */
@@ -2953,6 +2956,17 @@ MTL__INLINE size_t mtl__cell_slots_of(const mtl__cell_pass *p)
 }
 
 MTL__INLINE size_t mtl__cell_gates_of(const mtl__cell_pass *p) { return p->kind == MTL_CELL_LSTM ? 4 : p->kind == MTL_CELL_GRU ? 3 : 1; }
+
+/* Copies the part's input products into z. */
+MTL__INLINE void mtl__cell_copy_same(const mtl__cell_pass *p, const mtl__cell_rows *part)
+{
+    const size_t z_row = mtl__cell_gates_of(p) * MTL__BLOCK;
+    size_t block, row;
+    for (block = part->begin / MTL__BLOCK; block * MTL__BLOCK < part->end; block++)
+        for (row = part->row; row < part->row + part->rows; row++)
+            memcpy(p->z + block * p->z_block + (row - p->z_first) * z_row,
+                   p->same + block * p->same_block + (size_t)p->same_row[row] * z_row, z_row * sizeof *p->z);
+}
 
 /* Very large recurrent weights, more than 4 MB, are read for many sequences at once: those of a few units (128 KB) meet MTL__SEQUENCES
    sequences after the other, which changes no sum. For smaller ones that measured slower: docs/performance.md. Bounds are reals.
@@ -5127,16 +5141,16 @@ MTL__VECTOR mtl__tile MTL__FN(mtl__cell_tile)(const mtl__cell_pass *p, const mtl
     return t;
 }
 
-/* Products of one row with all gates (a constant) of a block of units, block after block: a tile of its own, since with one row what
-   surrounds a tile takes as long as the tile. t moves on. Bound: reading W. */
-MTL__VECTOR void MTL__FN(mtl__row_gates)(const size_t gates, size_t blocks, mtl__tile *t)
+/* Products of one row with all gates of a block of units, block after block. `held` (gates is a constant then): a tile of its own, since
+   with one row what surrounds a tile takes as long as the tile. t moves on. Bound: reading W. */
+MTL__VECTOR void MTL__FN(mtl__row_gates)(const size_t gates, const int held, size_t blocks, mtl__tile *t)
 {
     mtl__tile one = *t;
     one.chunks = 1;
     one.b_block = one.length * MTL__BLOCK;
     one.c_block = MTL__BLOCK;
     for (; blocks; blocks--, one.b += gates * one.b_block, one.c += t->c_block) {
-        if (gates * MTL__PARTS <= MTL__TILE_SUMS) MTL__FN(mtl__tile_sum)(1, gates, 0, 0, &one);
+        if (held && gates * MTL__PARTS <= MTL__TILE_SUMS) MTL__FN(mtl__tile_sum)(1, gates, 0, 0, &one);
         else MTL__FN(mtl__multiply)(1, gates * MTL__BLOCK, 0, &one);
         if (one.start == MTL__START_BIAS) one.bias += gates * MTL__BLOCK;
     }
@@ -5145,9 +5159,9 @@ MTL__VECTOR void MTL__FN(mtl__row_gates)(const size_t gates, size_t blocks, mtl_
 
 MTL__KERNEL void MTL__FN(mtl__row_product)(size_t gates, size_t blocks, mtl__tile *t)
 {
-    if (gates == 4) MTL__FN(mtl__row_gates)(4, blocks, t);
-    else if (gates == 3) MTL__FN(mtl__row_gates)(3, blocks, t);
-    else MTL__FN(mtl__row_gates)(2, blocks, t);
+    if (gates == 4) MTL__FN(mtl__row_gates)(4, 1, blocks, t);
+    else if (gates == 3) MTL__FN(mtl__row_gates)(3, 1, blocks, t);
+    else MTL__FN(mtl__row_gates)(gates, 0, blocks, t);
 }
 
 /* The product of the next blocks with all their gates, into `to`. */
@@ -5250,6 +5264,7 @@ MTL__KERNEL void MTL__FN(mtl__cell_forward_step)(const mtl__cell_pass *p, size_t
     for (i = 0; i < n; i++) {
         parts[i].begin = begin;
         parts[i].end = end;
+        if (p->same) mtl__cell_copy_same(p, &parts[i]);
         if (p->kind == MTL_CELL_LSTM) MTL__FN(mtl__lstm_step)(p, &parts[i]);
         else if (p->kind != MTL_CELL_GRU) MTL__FN(mtl__rnn_step)(p, &parts[i]);
         else if (p->reset_before) MTL__FN(mtl__gru_reset_step)(p, &parts[i]);
@@ -5434,45 +5449,72 @@ MTL__VECTOR mtl__vec MTL__FN(mtl__update_slope)(const int plain, const MTL__FN(m
     return mtl__add(slope, mtl__with_sign(mtl__where_positive(mtl__abs(old), k->l1), old));
 }
 
-/* n parameters, n <= LANES. which, with_momentum and plain are constants where this is inlined. */
+/* A vector of parameters. which, with_momentum and plain are constants where this is inlined. */
 MTL__VECTOR void MTL__FN(mtl__update_vector)(const int which, const int with_momentum, const int plain,
-                                             const MTL__FN(mtl__rule) *k, size_t n, mtl_real *p, const mtl_real *g, mtl_real *m,
-                                             mtl_real *v)
+                                             const MTL__FN(mtl__rule) *k, mtl_real *p, const mtl_real *g, mtl_real *m, mtl_real *v)
 {
-    const mtl__vec old = MTL__FN(mtl__load_n)(p, n), kept = plain ? old : mtl__mul(old, k->keep);
-    const mtl__vec slope = MTL__FN(mtl__update_slope)(plain, k, g ? MTL__FN(mtl__load_n)(g, n) : mtl__all(0), old);
+    const mtl__vec old = mtl__load(p), kept = plain ? old : mtl__mul(old, k->keep);
+    const mtl__vec slope = MTL__FN(mtl__update_slope)(plain, k, g ? mtl__load(g) : mtl__all(0), old);
     mtl__vec moment, square, step;
     if (which != MTL_OPTIMIZER_SGD) {
         square = mtl__mul(mtl__mul(slope, slope), k->beta2_rest);
-        square = mtl__muladd(MTL__FN(mtl__load_n)(v, n), k->beta2, square);
-        MTL__FN(mtl__store_n)(v, square, n);
+        square = mtl__muladd(mtl__load(v), k->beta2, square);
+        mtl__store(v, square);
     } else square = slope;
     if (which == MTL_OPTIMIZER_ADAM) {
-        moment = MTL__FN(mtl__load_n)(m, n);
+        moment = mtl__load(m);
         moment = mtl__muladd(mtl__sub(slope, moment), k->beta1_rest, moment);
-        MTL__FN(mtl__store_n)(m, moment, n);
+        mtl__store(m, moment);
         step = mtl__div(moment, mtl__muladd(mtl__sqrt(square), k->root, k->epsilon));
     } else {
         step = which == MTL_OPTIMIZER_SGD ? slope : mtl__div(slope, mtl__add(mtl__sqrt(square), k->epsilon));
         if (with_momentum) {
             moment = which == MTL_OPTIMIZER_SGD && k->first ? step
-                                                            : mtl__muladd(MTL__FN(mtl__load_n)(m, n), k->momentum, step);
-            MTL__FN(mtl__store_n)(m, moment, n);
+                                                            : mtl__muladd(mtl__load(m), k->momentum, step);
+            mtl__store(m, moment);
             step = which == MTL_OPTIMIZER_SGD && k->nesterov ? mtl__muladd(moment, k->momentum, step) : moment;
         }
     }
-    MTL__FN(mtl__store_n)(p, mtl__submul(k->step, step, kept), n);
+    mtl__store(p, mtl__submul(k->step, step, kept));
 }
 
+/* n parameters, whole vectors of them. */
 MTL__VECTOR void MTL__FN(mtl__update_all)(const int which, const int with_momentum, const int plain,
                                           const MTL__FN(mtl__rule) *k, size_t n, mtl_real *p, const mtl_real *g, mtl_real *m,
                                           mtl_real *v)
 {
     size_t i;
-    for (i = 0; i + MTL__LANES <= n; i += MTL__LANES)
-        MTL__FN(mtl__update_vector)(which, with_momentum, plain, k, MTL__LANES, p + i, g ? g + i : g, m ? m + i : m, v ? v + i : v);
-    if (i < n)
-        MTL__FN(mtl__update_vector)(which, with_momentum, plain, k, n - i, p + i, g ? g + i : g, m ? m + i : m, v ? v + i : v);
+    for (i = 0; i < n; i += MTL__LANES)
+        MTL__FN(mtl__update_vector)(which, with_momentum, plain, k, p + i, g ? g + i : g, m ? m + i : m, v ? v + i : v);
+}
+
+MTL__KERNEL void MTL__FN(mtl__update_whole)(const mtl__update *u, const MTL__FN(mtl__rule) *k, int plain, size_t n, mtl_real *p,
+                                            const mtl_real *g, mtl_real *m, mtl_real *v)
+{
+    const MTL__FN(mtl__rule) rule = *k;
+    if (u->rule == MTL_OPTIMIZER_SGD && u->momentum == 0) MTL__FN(mtl__update_all)(MTL_OPTIMIZER_SGD, 0, 0, &rule, n, p, g, m, v);
+    else if (u->rule == MTL_OPTIMIZER_SGD) MTL__FN(mtl__update_all)(MTL_OPTIMIZER_SGD, 1, 0, &rule, n, p, g, m, v);
+    else if (u->rule == MTL_OPTIMIZER_RMSPROP && u->momentum == 0)
+        MTL__FN(mtl__update_all)(MTL_OPTIMIZER_RMSPROP, 0, 0, &rule, n, p, g, m, v);
+    else if (u->rule == MTL_OPTIMIZER_RMSPROP) MTL__FN(mtl__update_all)(MTL_OPTIMIZER_RMSPROP, 1, 0, &rule, n, p, g, m, v);
+    else if (plain) MTL__FN(mtl__update_all)(MTL_OPTIMIZER_ADAM, 1, 1, &rule, n, p, g, m, v);
+    else MTL__FN(mtl__update_all)(MTL_OPTIMIZER_ADAM, 1, 0, &rule, n, p, g, m, v);
+}
+
+/* The last n parameters, n < LANES, through copies. */
+MTL__KERNEL void MTL__FN(mtl__update_rest)(const mtl__update *u, const MTL__FN(mtl__rule) *k, int plain, size_t n, mtl_real *p,
+                                           const mtl_real *g, mtl_real *m, mtl_real *v)
+{
+    mtl_real copy[4][MTL__LANES] = { { 0 } };
+    const size_t bytes = n * sizeof *p;
+    memcpy(copy[0], p, bytes);
+    if (g) memcpy(copy[1], g, bytes);
+    if (m) memcpy(copy[2], m, bytes);
+    if (v) memcpy(copy[3], v, bytes);
+    MTL__FN(mtl__update_whole)(u, k, plain, MTL__LANES, copy[0], g ? copy[1] : NULL, m ? copy[2] : NULL, v ? copy[3] : NULL);
+    memcpy(p, copy[0], bytes);
+    if (m) memcpy(m, copy[2], bytes);
+    if (v) memcpy(v, copy[3], bytes);
 }
 
 /* g NULL: zeros, which are not read. m and v may be NULL where the rule does not use them. */
@@ -5481,6 +5523,7 @@ MTL__KERNEL void MTL__FN(mtl__update)(const mtl__update *u, size_t n, mtl_real *
     MTL__FN(mtl__rule) k;
     const int adam = u->rule == MTL_OPTIMIZER_ADAM || u->rule == MTL_OPTIMIZER_ADAMW;
     const int plain = !(u->limit > 0) && u->l1 == 0 && u->l2 == 0 && u->decay == 0;
+    const size_t whole = n - n % MTL__LANES;
     k.scale = mtl__all((mtl_real)u->scale);
     k.limit = mtl__all((mtl_real)u->limit);
     k.minus_limit = mtl__all((mtl_real)-u->limit);
@@ -5497,13 +5540,9 @@ MTL__KERNEL void MTL__FN(mtl__update)(const mtl__update *u, size_t n, mtl_real *
     k.first = u->first;
     k.step = mtl__all((mtl_real)(adam ? u->lr / u->correction1 : u->lr));
     k.root = mtl__all((mtl_real)(adam ? 1 / sqrt(u->correction2) : 1));
-    if (u->rule == MTL_OPTIMIZER_SGD && u->momentum == 0) MTL__FN(mtl__update_all)(MTL_OPTIMIZER_SGD, 0, 0, &k, n, p, g, m, v);
-    else if (u->rule == MTL_OPTIMIZER_SGD) MTL__FN(mtl__update_all)(MTL_OPTIMIZER_SGD, 1, 0, &k, n, p, g, m, v);
-    else if (u->rule == MTL_OPTIMIZER_RMSPROP && u->momentum == 0)
-        MTL__FN(mtl__update_all)(MTL_OPTIMIZER_RMSPROP, 0, 0, &k, n, p, g, m, v);
-    else if (u->rule == MTL_OPTIMIZER_RMSPROP) MTL__FN(mtl__update_all)(MTL_OPTIMIZER_RMSPROP, 1, 0, &k, n, p, g, m, v);
-    else if (plain) MTL__FN(mtl__update_all)(MTL_OPTIMIZER_ADAM, 1, 1, &k, n, p, g, m, v);
-    else MTL__FN(mtl__update_all)(MTL_OPTIMIZER_ADAM, 1, 0, &k, n, p, g, m, v);
+    if (whole) MTL__FN(mtl__update_whole)(u, &k, plain, whole, p, g, m, v);
+    if (whole < n)
+        MTL__FN(mtl__update_rest)(u, &k, plain, n - whole, p + whole, g ? g + whole : g, m ? m + whole : m, v ? v + whole : v);
 }
 
 /* ---- the table of this instruction set ---------------------------------------------------------------------------------- */
@@ -8160,81 +8199,88 @@ static void mtl__embedding_gather(void *context, size_t job)
     }
 }
 
-/* Which packed rows read each id: rows of one id in rising order, ids in rising order. */
-typedef struct mtl__embedding_order {
+/* Packed rows by the id that each has: rows of one id in rising order, ids in rising order. */
+typedef struct mtl__row_groups {
     uint64_t *keys, *other;                 /* [N] id << 32 | row; the sort's second array */
     int *rows;                              /* [N] packed rows by id */
     int *ids;                               /* [distinct] */
     size_t *first;                          /* [distinct + 1] where each id's rows begin */
-    unsigned char *add;                     /* [distinct] 1: the id's gradient has a value already */
     size_t count, distinct;
-    mtl__embedding_data *data;
-    mtl_run *run;
-} mtl__embedding_order;
+} mtl__row_groups;
 
-static int mtl__embedding_order_push(mtl_run *run, mtl__embedding_order *o, size_t rows)
+/* Returns 1 when there is memory to work on. */
+static int mtl__row_groups_push(mtl_run *run, mtl__row_groups *g, size_t rows)
 {
-    o->run = run;
-    o->keys = (uint64_t *)mtl_run_push(run, rows * sizeof *o->keys);
-    o->other = (uint64_t *)mtl_run_push(run, rows * sizeof *o->other);
-    o->rows = (int *)mtl_run_push(run, rows * sizeof *o->rows);
-    o->ids = (int *)mtl_run_push(run, rows * sizeof *o->ids);
-    o->first = (size_t *)mtl_run_push(run, (rows + 1) * sizeof *o->first);
-    o->add = (unsigned char *)mtl_run_push(run, rows);
+    g->keys = (uint64_t *)mtl_run_push(run, rows * sizeof *g->keys);
+    g->other = (uint64_t *)mtl_run_push(run, rows * sizeof *g->other);
+    g->rows = (int *)mtl_run_push(run, rows * sizeof *g->rows);
+    g->ids = (int *)mtl_run_push(run, rows * sizeof *g->ids);
+    g->first = (size_t *)mtl_run_push(run, (rows + 1) * sizeof *g->first);
     return !mtl__failed(run->error) && !mtl__dry(run);
 }
 
 /* Sorts by id, a byte of the id at a time, lowest first; each pass keeps the order of equal bytes. */
-static void mtl__embedding_sort(mtl__embedding_order *o, size_t vocabulary)
+static void mtl__row_groups_sort(mtl__row_groups *g, uint64_t largest)
 {
     size_t next[256], n, byte, sum, held;
     int shift;
-    for (shift = 32; shift < 64 && (vocabulary - 1) >> (shift - 32); shift += 8) {
-        uint64_t *from = o->keys;
+    for (shift = 32; shift < 64 && largest >> (shift - 32); shift += 8) {
+        uint64_t *from = g->keys;
         memset(next, 0, sizeof next);
-        for (n = 0; n < o->count; n++) next[from[n] >> shift & 255]++;
+        for (n = 0; n < g->count; n++) next[from[n] >> shift & 255]++;
         for (byte = sum = 0; byte < 256; byte++, sum += held) {
             held = next[byte];
             next[byte] = sum;
         }
-        for (n = 0; n < o->count; n++) o->other[next[from[n] >> shift & 255]++] = from[n];
-        o->keys = o->other;
-        o->other = from;
+        for (n = 0; n < g->count; n++) g->other[next[from[n] >> shift & 255]++] = from[n];
+        g->keys = g->other;
+        g->other = from;
     }
 }
 
-/* The work is proportional to the batch's rows, not to the vocabulary. */
-static void mtl__embedding_group(mtl__embedding_order *o)
+/* Groups the rows of a packing; ids are in the caller's order, those below `least` are left out. The work is proportional to the rows. */
+static void mtl__row_groups_find(mtl__row_groups *g, const mtl_packing *p, const int *ids, int least)
 {
-    const mtl__embedding_data *d = o->data;
+    uint64_t largest = 0;
     size_t n;
-    o->count = o->distinct = 0;
-    for (n = 0; n < d->y->rows; n++) {
-        int id = d->ids[d->packing->caller_row[n]];
-        if (!d->padding_zero || id != 0) o->keys[o->count++] = (uint64_t)id << 32 | n;
+    g->count = g->distinct = 0;
+    for (n = 0; n < p->rows; n++) {
+        const int id = ids[p->caller_row[n]];
+        if (id < least) continue;
+        g->keys[g->count++] = (uint64_t)id << 32 | n;
+        if ((uint64_t)id > largest) largest = (uint64_t)id;
     }
-    mtl__embedding_sort(o, d->weight->shape[0]);
-    for (n = 0; n < o->count; n++) {
-        o->rows[n] = (int)(o->keys[n] & 0xffffffffu);
-        if (n && o->keys[n] >> 32 == o->keys[n - 1] >> 32) continue;
-        o->first[o->distinct] = n;
-        o->ids[o->distinct++] = (int)(o->keys[n] >> 32);
+    mtl__row_groups_sort(g, largest);
+    for (n = 0; n < g->count; n++) {
+        g->rows[n] = (int)(g->keys[n] & 0xffffffffu);
+        if (n && g->keys[n] >> 32 == g->keys[n - 1] >> 32) continue;
+        g->first[g->distinct] = n;
+        g->ids[g->distinct++] = (int)(g->keys[n] >> 32);
     }
-    o->first[o->distinct] = o->count;
+    g->first[g->distinct] = g->count;
 }
+
+/* The gradient of an embedding: which rows of dy each id's gradient is the sum of. */
+typedef struct mtl__embedding_order {
+    mtl__row_groups groups;
+    unsigned char *add;                     /* [distinct] 1: the id's gradient has a value already */
+    mtl__embedding_data *data;
+    mtl_run *run;
+} mtl__embedding_order;
 
 /* Tells which ids' gradients have a value already, and adds the others to the gradient's list of rows. */
 static void mtl__embedding_mark(mtl__embedding_order *o)
 {
     mtl_gradients *g = o->run->gradients;
     const mtl_tensor *t = o->data->weight;
+    const mtl__row_groups *groups = &o->groups;
     mtl_gradient *gradient = &g->of[t->index];
-    int *fresh = (int *)(void *)o->other;    /* the sort is done with it */
+    int *fresh = (int *)(void *)groups->other;  /* the sort is done with it */
     size_t k, n = 0;
     if (gradient->state == MTL_GRAD_NONE) gradient->state = MTL_GRAD_ROWS;
-    for (k = 0; k < o->distinct; k++) {
-        o->add[k] = gradient->state == MTL_GRAD_DENSE || g->touched[t->index][o->ids[k]];
-        if (!o->add[k]) fresh[n++] = o->ids[k];
+    for (k = 0; k < groups->distinct; k++) {
+        o->add[k] = gradient->state == MTL_GRAD_DENSE || g->touched[t->index][groups->ids[k]];
+        if (!o->add[k]) fresh[n++] = groups->ids[k];
     }
     mtl__gradient_add_rows(g, t, fresh, n);
 }
@@ -8244,34 +8290,38 @@ enum { MTL__SCATTER_ROWS = 128 };           /* a job: the ids whose first row is
 static void mtl__embedding_scatter(void *context, size_t job)
 {
     const mtl__embedding_order *o = (const mtl__embedding_order *)context;
+    const mtl__row_groups *g = &o->groups;
     const mtl__embedding_data *d = o->data;
     mtl_real *grad = o->run->gradients->of[d->weight->index].value;
-    size_t k = 0, end = o->distinct, width = d->y->width, limit = (job + 1) * MTL__SCATTER_ROWS;
+    size_t k = 0, end = g->distinct, width = d->y->width, limit = (job + 1) * MTL__SCATTER_ROWS;
     while (k < end) {                       /* the first id of the job, by halving */
         size_t middle = (k + end) / 2;
-        if (o->first[middle] < job * MTL__SCATTER_ROWS) k = middle + 1;
+        if (g->first[middle] < job * MTL__SCATTER_ROWS) k = middle + 1;
         else end = middle;
     }
-    for (; k < o->distinct && o->first[k] < limit; k++) {
-        if (k + MTL__ROWS_AHEAD < o->distinct) {
-            mtl__prefetch_row(grad + (size_t)o->ids[k + MTL__ROWS_AHEAD] * width, width, 1);
-            mtl__prefetch_row(d->y->grad + (size_t)o->rows[o->first[k + MTL__ROWS_AHEAD]] * d->y->stride, width, 0);
+    for (; k < g->distinct && g->first[k] < limit; k++) {
+        if (k + MTL__ROWS_AHEAD < g->distinct) {
+            mtl__prefetch_row(grad + (size_t)g->ids[k + MTL__ROWS_AHEAD] * width, width, 1);
+            mtl__prefetch_row(d->y->grad + (size_t)g->rows[g->first[k + MTL__ROWS_AHEAD]] * d->y->stride, width, 0);
         }
-        mtl__run_kernels(o->run)->add_rows(width, o->first[k + 1] - o->first[k], o->rows + o->first[k], d->scale, d->y->grad,
-                                           d->y->stride, o->add[k], grad + (size_t)o->ids[k] * width);
+        mtl__run_kernels(o->run)->add_rows(width, g->first[k + 1] - g->first[k], g->rows + g->first[k], d->scale, d->y->grad,
+                                           d->y->stride, o->add[k], grad + (size_t)g->ids[k] * width);
     }
 }
 
 static void mtl__embedding_backward(mtl_run *run, void *data)
 {
+    const mtl__embedding_data *d = (const mtl__embedding_data *)data;
     mtl__embedding_order order;
     mtl_arena_mark mark = mtl_arena_save(run->arena);
+    if (d->weight->frozen) return;
+    order.run = run;
     order.data = (mtl__embedding_data *)data;
-    if (order.data->weight->frozen) return;
-    if (mtl__embedding_order_push(run, &order, order.data->y->rows)) {
-        mtl__embedding_group(&order);
+    order.add = (unsigned char *)mtl_run_push(run, d->y->rows);
+    if (mtl__row_groups_push(run, &order.groups, d->y->rows)) {
+        mtl__row_groups_find(&order.groups, d->packing, d->ids, d->padding_zero);
         mtl__embedding_mark(&order);
-        mtl__run_for(run, (order.count + MTL__SCATTER_ROWS - 1) / MTL__SCATTER_ROWS, mtl__embedding_scatter, &order);
+        mtl__run_for(run, (order.groups.count + MTL__SCATTER_ROWS - 1) / MTL__SCATTER_ROWS, mtl__embedding_scatter, &order);
     }
     mtl_arena_release(run->arena, mark);
 }
@@ -8280,9 +8330,11 @@ static void mtl__embedding_backward(mtl_run *run, void *data)
 static mtl_activation *mtl__embedding_forward(mtl_run *run, const mtl_tensor *weight, const int *ids, mtl_real scale,
                                               int padding_zero, const char *name)
 {
+    static const int none[1] = { 0 };
     mtl_activation *y = mtl_run_activation(run, name, run->packing->rows, weight->shape[1]);
     mtl__embedding_data *d = (mtl__embedding_data *)mtl_run_note(run, sizeof *d);
     if (!y || !d) return NULL;
+    y->ids = ids ? ids : none;              /* a dry run has no ids, but needs what rows with ids need */
     d->weight = weight;
     d->ids = ids;
     d->scale = scale;
@@ -8657,13 +8709,14 @@ static mtl_activation *mtl__pool_forward(mtl_run *run, int pool, mtl_activation 
    The element-wise mathematics of the cells stands with their kernels (>>kernels); here is the order of the work around it.
 
    Steps are worked through in chunks, so that what one pass leaves is in cache for the next. Per chunk,
-   forward:  z = x W_ih^T + biases    for all its rows at once
+   forward:  z = x W_ih^T + biases    for all its rows at once; where x is an embedding's, for each different id of the batch once
              then step by step        z_t += h_{t-1} W_hh^T,  h_t = cell(z_t)
    backward: step by step, from the last in reading direction      dz_t = cell'(dh_t + dz_{t+1} W_hh)
              then for all its rows at once   dx = dz W_ih,  dW_ih += dz^T x,  dW_hh += dz^T h_prev,  db += sum dz
    The recurrence of a chunk and the products of its neighbour do not depend on one another: threads do both at once.
 
    What a record keeps, floats per unit and row: RNN 2 (z, y), GRU 5 (r z n, W_hn h + b_hn, y), LSTM 7 (i f g o, c, tanh c, y).
+   Forward's scratch: z of one chunk (two with threads; with a tape none), states of all sequences, z of at most 8 ids for each sequence.
    Backward's scratch: dz of one chunk (two with threads), states of all sequences, and 64 KB for each job of a weight product.
    Slots of dz: RNN, LSTM the gates; GRU n r z and the gradient of W_hn h + b_hn, so that the input product's gates (n r z)
    and the hidden product's (r z n') are neighbours.
@@ -8914,6 +8967,63 @@ static const mtl__step_chunk *mtl__cell_forward_turn(const mtl_run *run, const m
     return chunk;
 }
 
+/* ---- rows that are the same: what comes from an embedding needs one input product for each id, however often a batch has it ---------- */
+
+#ifndef MTL__SAME_WORK                          /* multiply-adds of a row's product from which on it pays; tests make it small */
+#define MTL__SAME_WORK 8192
+#endif
+enum { MTL__SAME_ROWS = 8 };                    /* different rows that are kept for each sequence of the batch, at most */
+
+typedef struct mtl__same_rows {
+    size_t count;                           /* different rows; 0: each is taken for itself */
+    int *row;                               /* [N] which of them a packed row is */
+    mtl_real *x; size_t stride;             /* [count][stride] */
+} mtl__same_rows;
+
+/* Worth it from a quarter of the rows on that need no product. Memory: the run's. */
+static void mtl__same_rows_find(mtl_run *run, const mtl_cell *cell, const mtl_activation *x, mtl__same_rows *same)
+{
+    const mtl_packing *p = run->packing;
+    const size_t most = mtl__smaller(MTL__SAME_ROWS * p->sequences, p->rows);
+    mtl__row_groups groups;
+    mtl_arena_mark mark;
+    size_t k, n;
+    memset(same, 0, sizeof *same);
+    if (!x->ids || p->sequences < MTL__SEQUENCES || cell->gates * cell->units * cell->inputs < MTL__SAME_WORK) return;
+    same->row = (int *)mtl_run_push(run, p->rows * sizeof *same->row);
+    same->stride = x->stride;
+    same->x = mtl__run_reals(run, most, same->stride);
+    mark = mtl_arena_save(run->arena);
+    if (mtl__dry(run)) same->count = most;
+    if (mtl__row_groups_push(run, &groups, p->rows)) {
+        mtl__row_groups_find(&groups, p, x->ids, 0);
+        if (groups.distinct <= most && groups.distinct <= p->rows / 4 * 3) same->count = groups.distinct;
+        for (k = 0; k < same->count; k++) {
+            for (n = groups.first[k]; n < groups.first[k + 1]; n++) same->row[groups.rows[n]] = (int)k;
+            memcpy(same->x + k * same->stride, x->value + (size_t)groups.rows[groups.first[k]] * x->stride, x->width * sizeof *x->value);
+        }
+    }
+    mtl_arena_release(run->arena, mark);
+}
+
+/* The products of the different rows, for all steps at once. */
+static void mtl__layer_same_products(mtl_run *run, const mtl__layer_data *layer, const mtl__same_rows *same, mtl__cell_pass *pass)
+{
+    mtl_real *z[2];
+    mtl__jobs jobs;
+    size_t k;
+    for (k = 0; k < layer->count; k++)
+        z[k] = mtl__run_reals(run, same->count, mtl__padded(layer->cells[k].cell->units) * layer->cells[k].cell->gates);
+    mtl__jobs_begin(&jobs, run);
+    for (k = 0; k < layer->count && !mtl__failed(run->error); k++) {
+        pass[k].same = z[k];
+        pass[k].same_block = same->count * layer->cells[k].cell->gates * MTL__BLOCK;
+        pass[k].same_row = same->row;
+        mtl__cell_input_product(&jobs, layer->cells[k].cell, same->x, same->stride, same->count, z[k], pass[k].same_block);
+    }
+    mtl__jobs_run(&jobs);
+}
+
 /* Input products of a chunk and the steps of the chunk before do not depend on one another: one list of jobs. With one thread
    jobs run in the order of the list, so one buffer of z is enough. */
 static void mtl__layer_forward_chunks(mtl_run *run, mtl__layer_data *layer)
@@ -8922,19 +9032,22 @@ static void mtl__layer_forward_chunks(mtl_run *run, mtl__layer_data *layer)
     mtl_arena_mark mark = mtl_arena_save(run->arena);
     mtl__cell_pass pass[2];
     mtl__step_chunks chunks;
+    mtl__same_rows same;
     mtl__jobs jobs;
     size_t i, k;
     mtl__chunks_init(run, cell, MTL__FORWARD_REALS / layer->count, MTL__FORWARD_ROWS, mtl__padded(cell->units) * cell->gates, &chunks);
     for (k = 0; k < layer->count; k++) mtl__cell_forward_begin(run, &layer->cells[k], &chunks);
     if (run->tape) mark = mtl_arena_save(run->arena);
     for (k = 0; k < layer->count; k++) pass[k] = mtl__cell_forward_pass(run, &layer->cells[k]);
+    mtl__same_rows_find(run, cell, layer->cells[0].x, &same);
+    if (same.count) mtl__layer_same_products(run, layer, &same, pass);
     for (i = 0; i <= chunks.count && !mtl__failed(run->error); i++) {
         mtl__jobs_begin(&jobs, run);
         for (k = 0; k < layer->count && i > 0; k++) {
             const mtl__step_chunk *chunk = mtl__cell_forward_turn(run, &layer->cells[k], &chunks, i - 1, &pass[k]);
             mtl__jobs_add_cell(&jobs, MTL__CELL_FORWARD, &pass[k], chunk->sequences);
         }
-        for (k = 0; k < layer->count && i < chunks.count; k++) {
+        for (k = 0; k < layer->count && i < chunks.count && !same.count; k++) {
             const mtl__cell_data *d = &layer->cells[k];
             const mtl__step_chunk *chunk = mtl__cell_forward_turn(run, d, &chunks, i, &pass[k]);
             mtl__cell_input_product(&jobs, d->cell, d->x->value + chunk->first * d->x->stride, d->x->stride, chunk->rows,

@@ -40,6 +40,7 @@ static void counted_free(void *memory);
 #endif
 #define MTL__BF16_REFERENCE                  /* the scalar kernels imitate bfloat16 products */
 #define MTL_RNN_IMPLEMENTATION
+#define MTL__SAME_WORK 1
 #define MTL__CELL_GROUPED 65536          /* so that the tests reach what only very large weights need */
 #include "mtl_rnn.h"
 

@@ -468,6 +468,75 @@ static void test_predict_chunks(void **state)
     }
 }
 
+/* ---- words that a batch has several times --------------------------------------------------------------------------------------- */
+
+enum { PREDICT_SAME = 40 };
+
+/* Sequence `s` of a batch of words, which begins at row `row`. */
+static mtl_batch predict_one_of(const test_batch *b, size_t s, size_t row, mtl_input *input)
+{
+    mtl_batch one;
+    memset(&one, 0, sizeof one);
+    memset(input, 0, sizeof *input);
+    input->ids = b->inputs[0].ids + row;
+    one.sequences = 1;
+    one.lengths = b->lengths + s;
+    one.inputs = input;
+    return one;
+}
+
+/* 40 sequences of 22 words (word 0 among them, which may be the padding word): each alone, where every step has its own input product,
+   gives what the batch gives, where every word has one; with two threads the same bits. */
+static void test_predict_words_repeat(void **state)
+{
+    int number;
+    (void)state;
+    for (number = 0; number < 16; number++) {
+        test_shape shape = {0};
+        mtl_error err = {0};
+        mtl_prediction batch_out[TEST_TASKS_COUNT], threads_out[TEST_TASKS_COUNT], out[TEST_TASKS_COUNT];
+        mtl_predictor_desc two = {0};
+        mtl_predictor *all, *threads, *alone;
+        mtl_model *model;
+        mtl_input input;
+        test_problem p;
+        test_batch *b;
+        size_t s, row = 0, tags;
+        shape.cell = 1 + number % 3;
+        shape.reset = number / 3 % 2 ? MTL_RESET_BEFORE : MTL_RESET_AFTER;
+        shape.bidirectional = number / 6 % 2;
+        shape.hidden = 10 + 13 * number;
+        test_problem_create(&p, &shape);
+        p.inputs[0].padding_zero = number % 2;
+        b = test_batch_create(&p.desc, NULL, PREDICT_SAME, 9, 0, (unsigned long long)number);
+        model = mtl_model_create(&p.desc, &err);
+        two.threads = 2;
+        all = mtl_predictor_create(model, NULL, &err);
+        threads = mtl_predictor_create(model, &two, &err);
+        alone = mtl_predictor_create(model, NULL, &err);
+        mtl_predict(all, &b->batch, batch_out, &err);
+        mtl_predict(threads, &b->batch, threads_out, &err);
+        TEST_FINE(&err);
+        tags = batch_out[TEST_TAGS].width;
+        assert_int_equal(batch_out[TEST_TAGS].items, b->rows);
+        assert_memory_equal(batch_out[TEST_TAGS].probabilities, threads_out[TEST_TAGS].probabilities, b->rows * tags * sizeof(mtl_real));
+        for (s = 0; s < PREDICT_SAME; row += (size_t)b->lengths[s++]) {
+            mtl_batch one = predict_one_of(b, s, row, &input);
+            mtl_predict(alone, &one, out, &err);
+            TEST_FINE(&err);
+            assert_true(test_distance(batch_out[TEST_TAGS].probabilities + row * tags, out[TEST_TAGS].probabilities,
+                                      (size_t)b->lengths[s] * tags, 0.1) < 1e-5);
+            assert_true(fabs((double)(batch_out[TEST_NUMBER].values[s] - out[TEST_NUMBER].values[0])) < 1e-4);
+        }
+        mtl_predictor_destroy(alone);
+        mtl_predictor_destroy(threads);
+        mtl_predictor_destroy(all);
+        mtl_model_destroy(model);
+        test_batch_destroy(b);
+        test_problem_destroy(&p);
+    }
+}
+
 /* ---- memory that runs out ---------------------------------------------------------------------------------------- */
 
 typedef struct predict_failing {
@@ -568,5 +637,5 @@ static void test_predict_pushes_fail(void **state)
     cmocka_unit_test(test_predict_probabilities), cmocka_unit_test(test_predict_leaves_the_model_alone), \
     cmocka_unit_test(test_predict_lower_isa), cmocka_unit_test(test_predict_four_threads), \
     cmocka_unit_test(test_predict_text), cmocka_unit_test(test_predict_text_without_words), \
-    cmocka_unit_test(test_predict_carried_states), cmocka_unit_test(test_predict_chunks), \
+    cmocka_unit_test(test_predict_carried_states), cmocka_unit_test(test_predict_chunks), cmocka_unit_test(test_predict_words_repeat), \
     cmocka_unit_test(test_predict_allocations_fail), cmocka_unit_test(test_predict_pushes_fail)
