@@ -9476,7 +9476,8 @@ static void mtl__cross_entropy_backward(mtl_run *run, void *data)
     pass.dx = mtl_run_grad(run, d->x, &pass.accumulate);
     pass.dx_stride = d->x->stride;
     if (!pass.dx || mtl__dry(run)) return;
-    pass.factor = (mtl_real)((double)d->y->grad[0] / d->divisor);
+    /* the loss of a single class does not depend on x; of what rounding leaves of (sum a) p - a, Adam would make whole steps */
+    pass.factor = d->x->width > 1 ? (mtl_real)((double)d->y->grad[0] / d->divisor) : 0;
     mtl__run_rows(run, MTL__CROSS_ENTROPY_BACKWARD, &pass, d->x->rows);
 }
 

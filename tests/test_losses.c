@@ -290,18 +290,24 @@ static void test_losses_large_logits(void **state)
     losses_destroy(&s);
 }
 
-/* One class is always right. */
+/* One class is always right: no gradient at all, whatever the smoothing; what rounding leaves of one, Adam would make whole steps of. */
 static void test_losses_single_class(void **state)
 {
-    mtl_task_desc task = losses_task("task", MTL_TASK_CLASS, 1);
+    static const float smoothing[] = { 0, 0.071f, 0.249f, 0.372f, 0.9f };
     static const int labels[LOSSES_ROWS] = {0};
-    losses_setup s;
+    size_t i;
     (void)state;
-    losses_create(&s, &task, 1, NULL, NULL);
-    s.targets[0].labels = labels;
-    losses_gradients(&s);
-    assert_true(s.step.task_loss[0] == 0 && s.step.grad_norm == 0);
-    losses_destroy(&s);
+    for (i = 0; i < sizeof smoothing / sizeof *smoothing; i++) {
+        mtl_task_desc task = losses_task("task", MTL_TASK_CLASS, 1);
+        losses_setup s;
+        task.label_smoothing = smoothing[i];
+        losses_create(&s, &task, 1, NULL, NULL);
+        s.targets[0].labels = labels;
+        losses_gradients(&s);
+        assert_true(fabs(s.step.task_loss[0]) <= (smoothing[i] > 0 ? 1e-6 : 0));
+        assert_true(s.step.grad_norm == 0);
+        losses_destroy(&s);
+    }
 }
 
 /* ---- numbers ------------------------------------------------------------------------------------------------------- */
