@@ -2687,8 +2687,8 @@ typedef struct mtl__cell_pass {
     mtl_real *z;
     size_t z_block; /* [block][row][G][16], row stride G*16. In: input product with every bias that is
                                                    outside the reset. Out (keep): activated gates (RNN: nothing to keep, y is the state) */
-    const mtl_real *same; size_t same_block;    /* not NULL: z's input product is elsewhere, that of packed row n in row same_row[n] of [block][..][G][16] */
-    const int *same_row;
+    const mtl_real *same; size_t same_block;    /* not NULL: input products are here, [block][..][G][16], and not in z; */
+    const int *same_row;                        /* .. that of packed row n in row same_row[n] */
     const mtl_real *packed;                     /* W_hh, forward packing. GRU with reset_before: gates r,z (G = 2) */
     const mtl_real *packed_n;                   /* GRU with reset_before: W_hn, forward packing (G = 1) */
     const mtl_real *bias_n;                     /* GRU reset after: b_hn as [block][16] */
@@ -7148,7 +7148,8 @@ static size_t mtl__safetensors_header(const unsigned char *bytes, size_t count, 
     uint64_t length;
     if (count < 9) {
         mtl__fail(err, MTL_ERROR_FORMAT, "header", (long long)count,
-                  "not a safetensors file: it has %z bytes, too few for a header; give a file that mtl train or mtl_model_save wrote", count);
+                  "not a safetensors file: it has %z bytes, too few for a header; give a file that mtl train or mtl_model_save wrote",
+                  count);
         return 0;
     }
     length = mtl__load_little(bytes, 8);
@@ -11826,7 +11827,11 @@ MTL_DEF int mtl_predict_text(mtl_predictor *predictor, const char *text, mtl_pre
        SGD      Robbins & Monro 1951; momentum Polyak 1964, Nesterov 1983 in PyTorch's form
        RMSProp  Tieleman & Hinton 2012          Adam  Kingma & Ba 2015          AdamW  Loshchilov & Hutter 2019
    ------------------------------------------------------------------------------------------------------------------ */
-enum { MTL__MOST_LATE = 32, MTL__LATE_ROWS = 16, MTL__LATE_JOBS = 8 };
+enum {
+    MTL__MOST_LATE = 32,                    /* every so many updates all rows are brought up to date */
+    MTL__LATE_ROWS = 16,                    /* rows that make up for their updates together: they and their moments fit L1 up to a width of 128 */
+    MTL__LATE_JOBS = 8                      /* jobs among which the ids of a batch are divided */
+};
 
 typedef struct mtl__optimizer {
     const mtl_trainer_desc *desc;
