@@ -555,6 +555,9 @@ def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))    # so that what runs is ended too
     part = {"machine": comparison.machine, "grid": lambda: comparison.grid(1), "two": lambda: comparison.grid(2),
             "growth": comparison.growth, "ragged": comparison.ragged, "snips": comparison.snips}
+    unknown = [name for name in split(options.parts) if name not in part]
+    if unknown:
+        sys.exit(f"compare.py: --parts: there is no part {', '.join(unknown)}; the parts are {', '.join(part)}")
     try:
         for name in split(options.parts):
             if name == "two" and os.cpu_count() < 2:
