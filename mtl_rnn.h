@@ -5488,6 +5488,7 @@ MTL__VECTOR void MTL__FN(mtl__update_all)(const int which, const int with_moment
         MTL__FN(mtl__update_vector)(which, with_momentum, plain, k, p + i, g ? g + i : g, m ? m + i : m, v ? v + i : v);
 }
 
+/* Chooses the loop in which the rule is constant. The copy of k is this function's own, so that its constants stay in registers. */
 MTL__KERNEL void MTL__FN(mtl__update_whole)(const mtl__update *u, const MTL__FN(mtl__rule) *k, int plain, size_t n, mtl_real *p,
                                             const mtl_real *g, mtl_real *m, mtl_real *v)
 {
@@ -8320,7 +8321,7 @@ static void mtl__embedding_backward(mtl_run *run, void *data)
     order.data = (mtl__embedding_data *)data;
     order.add = (unsigned char *)mtl_run_push(run, d->y->rows);
     if (mtl__row_groups_push(run, &order.groups, d->y->rows)) {
-        mtl__row_groups_find(&order.groups, d->packing, d->ids, d->padding_zero);
+        mtl__row_groups_find(&order.groups, d->packing, d->ids, d->padding_zero ? 1 : 0);     /* the padding word has no gradient */
         mtl__embedding_mark(&order);
         mtl__run_for(run, (order.groups.count + MTL__SCATTER_ROWS - 1) / MTL__SCATTER_ROWS, mtl__embedding_scatter, &order);
     }
@@ -12275,6 +12276,7 @@ static void mtl__late_ids(void *context, size_t i)
     }
 }
 
+/* Each job takes MTL__PIECE_ROWS rows. */
 static void mtl__late_table(void *context, size_t i)
 {
     const mtl__late_job *job = (const mtl__late_job *)context;
@@ -13021,7 +13023,7 @@ static void mtl__fit_catch_up(const mtl_trainer *t, const mtl_batch *batch)
 
 static void mtl__fit_settle(void *trainer) { mtl__fit_catch_up((const mtl_trainer *)trainer, NULL); }
 
-/* Rows without a gradient may wait from now on, or no longer. */
+/* Rows without a gradient may wait from now on, or no longer; while they do, whoever reads the parameter set settles them first. */
 static void mtl__fit_wait(mtl_trainer *t, int on)
 {
     mtl__fit_settle(t);

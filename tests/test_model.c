@@ -1033,7 +1033,7 @@ static void test_model_files_in_the_stock_loader(void **state)
     mtl_error err = {0};
     mtl_model *model;
     mtl_trainer *trainer;
-    char path[3][256], command[2048];
+    char path[3][1024], command[4096];
     int i, status;
     (void)state;
     if (!python || !*python) skip();
