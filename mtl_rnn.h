@@ -391,11 +391,11 @@ typedef struct mtl_field {
 /* The field table of a desc (MTL_DESC_*), *count rows. Static memory; NULL for a number that is none. */
 MTL_DEF const mtl_field *mtl_fields(int desc, size_t *count);
 /* Sets a member from text ("lstm", "0.3", "64,32", "1e-3", "true"). Errors: FIELD, naming the field and its range. */
-MTL_DEF int mtl_field_set(const mtl_field *field, void *desc, const char *text, mtl_error *err);
+MTL_DEF mtl_status mtl_field_set(const mtl_field *field, void *desc, const char *text, mtl_error *err);
 /* Writes a member's text, with defaults put in for zeros, into out[size]. Returns out. */
 MTL_DEF char *mtl_field_get(const mtl_field *field, const void *desc, char *out, size_t size);
 /* Checks every member against its range and puts defaults in for zeros. what: the name that messages begin with. */
-MTL_DEF int mtl_desc_check(int desc, void *members, const char *what, mtl_error *err);
+MTL_DEF mtl_status mtl_desc_check(int desc, void *members, const char *what, mtl_error *err);
 
 /* ---- memory --------------------------------------------------------------------------------------------------------- */
 
@@ -511,10 +511,10 @@ struct mtl_run {
 
 /* A run over `arena` with the kernels of isa (MTL_ISA_*); err (not NULL) is its sticky error. Set tape, gradients, training, seed and
    scheduler afterwards as you need them. Error: UNSUPPORTED. */
-MTL_DEF int mtl_run_init(mtl_run *run, mtl_arena *arena, int isa, mtl_error *err);
+MTL_DEF mtl_status mtl_run_init(mtl_run *run, mtl_arena *arena, int isa, mtl_error *err);
 /* Packs a batch of `sequences` lengths for this run: its rows from now on are those of these sequences. Row n of a packed
    activation is found with mtl_run_row. Errors: RANGE, MEMORY. */
-MTL_DEF int mtl_run_pack(mtl_run *run, const int *lengths, size_t sequences);
+MTL_DEF mtl_status mtl_run_pack(mtl_run *run, const int *lengths, size_t sequences);
 /* A new activation of rows x width, its values not set. NULL (and a set error) when memory is out. name may be NULL. */
 MTL_DEF mtl_activation *mtl_run_activation(mtl_run *run, const char *name, size_t rows, size_t width);
 /* `bytes` bytes of the run's arena; NULL (and a set error) when memory is out. Must not be touched while
@@ -534,7 +534,7 @@ MTL_DEF size_t mtl_run_row(const mtl_run *run, const mtl_activation *activation,
 /* Plays the tape from last to first: seeds each loss (1 x 1 activations) with its weight and runs the records that a
    gradient reaches. May be played again, for other losses or weights; gradients of parameters start afresh each time
    unless `accumulate`. Returns run->error->code. */
-MTL_DEF int mtl_tape_backward(mtl_run *run, mtl_activation *const *losses, const mtl_real *weights, size_t count, int accumulate);
+MTL_DEF mtl_status mtl_tape_backward(mtl_run *run, mtl_activation *const *losses, const mtl_real *weights, size_t count, int accumulate);
 
 /* ---- layers, for those who build with them or look inside -------------------------------------------------------------- */
 
@@ -556,12 +556,12 @@ MTL_DEF void mtl_parameters_init(mtl_parameters *set, mtl_arena *arena);
 /* A tensor of [rows][columns] (columns 0: a vector of `rows`). The name is copied. NULL when memory is out. */
 MTL_DEF mtl_tensor *mtl_parameters_add(mtl_parameters *set, const char *name, size_t rows, size_t columns, int role, mtl_error *err);
 /* Lays out the block. After it no tensor can be added. */
-MTL_DEF int mtl_parameters_allocate(mtl_parameters *set, mtl_error *err);
+MTL_DEF mtl_status mtl_parameters_allocate(mtl_parameters *set, mtl_error *err);
 MTL_DEF mtl_tensor *mtl_parameters_find(const mtl_parameters *set, const char *name);
 /* Fills all tensors with their initial values; a tensor's depend on the seed and on its name alone. */
 MTL_DEF void mtl_parameters_randomise(mtl_parameters *set, unsigned long long seed);
 /* Packs all weights for forward products. Call it after changing values by hand. isa: MTL_ISA_*. */
-MTL_DEF int mtl_parameters_prepare(mtl_parameters *set, int isa, mtl_error *err);
+MTL_DEF mtl_status mtl_parameters_prepare(mtl_parameters *set, int isa, mtl_error *err);
 /* Gradients for a set, in `arena`; NULL when memory is out. */
 MTL_DEF mtl_gradients *mtl_gradients_create(const mtl_parameters *set, mtl_arena *arena, mtl_error *err);
 /* Packs all weights for backward products (after each change of values). */
@@ -660,14 +660,14 @@ MTL_DEF int mtl_model_find_label(const mtl_model *model, int task, const char *n
 /* Id of a word (length bytes) after the input's normalisation; 0 (the unknown word) if it is not known or longer than 255 bytes. */
 MTL_DEF int mtl_model_word(const mtl_model *model, int input, const char *word, size_t length);
 /* Features of an input are read as (x - mean) / scale; scale 0 makes a column 0. Arrays of [features]. */
-MTL_DEF int mtl_model_set_feature_scale(mtl_model *model, int input, const mtl_real *mean, const mtl_real *scale, mtl_error *err);
+MTL_DEF mtl_status mtl_model_set_feature_scale(mtl_model *model, int input, const mtl_real *mean, const mtl_real *scale, mtl_error *err);
 /* A real task learns (target - mean) / scale; predictions and scores are in the original units. Arrays of [width]. */
-MTL_DEF int mtl_model_set_target_scale(mtl_model *model, int task, const mtl_real *mean, const mtl_real *scale, mtl_error *err);
+MTL_DEF mtl_status mtl_model_set_target_scale(mtl_model *model, int task, const mtl_real *mean, const mtl_real *scale, mtl_error *err);
 /* After changing tensor values by hand: packs them for prediction. */
-MTL_DEF int mtl_model_prepare(mtl_model *model, mtl_error *err);
+MTL_DEF mtl_status mtl_model_prepare(mtl_model *model, mtl_error *err);
 /* Copies every tensor that both models have under one name and shape; *copied (NULL allowed) counts them. This is how tasks are
    added, removed or replaced: create a model from the new desc, then transfer. */
-MTL_DEF int mtl_model_transfer(mtl_model *to, const mtl_model *from, size_t *copied, mtl_error *err);
+MTL_DEF mtl_status mtl_model_transfer(mtl_model *to, const mtl_model *from, size_t *copied, mtl_error *err);
 /* Freezes (1) or frees (0) every tensor whose name begins with prefix; returns how many. */
 MTL_DEF size_t mtl_model_freeze(mtl_model *model, const char *prefix, int frozen);
 /* Learning rate of every tensor whose name begins with prefix, as a multiple of the trainer's; returns how many. */
@@ -699,8 +699,8 @@ typedef struct mtl_reader { void *user; size_t (*read)(void *user, void *bytes, 
 
 typedef struct mtl_trainer mtl_trainer;
 /* A model file is a valid safetensors file; the configuration is JSON text in its metadata. trainer NULL: without optimiser state. */
-MTL_DEF int mtl_model_save(const mtl_model *model, const char *path, mtl_error *err);       /* atomic: the old file or the new one */
-MTL_DEF int mtl_model_write(const mtl_model *model, const mtl_trainer *trainer, const mtl_writer *writer, mtl_error *err);
+MTL_DEF mtl_status mtl_model_save(const mtl_model *model, const char *path, mtl_error *err);       /* atomic: the old file or the new one */
+MTL_DEF mtl_status mtl_model_write(const mtl_model *model, const mtl_trainer *trainer, const mtl_writer *writer, mtl_error *err);
 MTL_DEF mtl_model *mtl_model_load(const char *path, mtl_error *err);
 MTL_DEF mtl_model *mtl_model_read(const mtl_reader *reader, mtl_error *err);
 /* From memory, e.g. a mapped file or an array; bytes are copied and need not stay. */
@@ -729,23 +729,23 @@ typedef struct mtl_safetensors {
     mtl_arena arena;
 } mtl_safetensors;
 /* Opens a file by mapping it; bytes stay valid until closed. */
-MTL_DEF int mtl_safetensors_open(mtl_safetensors *file, const char *path, mtl_error *err);
+MTL_DEF mtl_status mtl_safetensors_open(mtl_safetensors *file, const char *path, mtl_error *err);
 /* The same over bytes in memory, which must outlive it. Trusts nothing: every length, offset and shape is checked. */
-MTL_DEF int mtl_safetensors_open_memory(mtl_safetensors *file, const void *bytes, size_t count, mtl_error *err);
+MTL_DEF mtl_status mtl_safetensors_open_memory(mtl_safetensors *file, const void *bytes, size_t count, mtl_error *err);
 MTL_DEF void mtl_safetensors_close(mtl_safetensors *file);
 MTL_DEF const mtl_safetensor *mtl_safetensors_find(const mtl_safetensors *file, const char *name);
 MTL_DEF const char *mtl_safetensors_metadata(const mtl_safetensors *file, const char *key);
 /* Converts a tensor's values to mtl_real. out: [count]. Error: TENSOR if its type is not a float type. */
-MTL_DEF int mtl_safetensor_values(const mtl_safetensor *tensor, mtl_real *out, mtl_error *err);
+MTL_DEF mtl_status mtl_safetensor_values(const mtl_safetensor *tensor, mtl_real *out, mtl_error *err);
 
 /* Takes weights from a PyTorch state_dict saved as safetensors. Each model tensor whose name fits `to` is read from the file's tensor
    whose name is `from` with the same rest: a pattern's '*' stands for the rest, a pattern without one is a prefix. So
    { "model.lstm.", "encoder." } and { "net.*.data", "encoder.*" }. The first mapping that fits counts; tensors that fit none stay.
    Errors: TENSOR, naming every model tensor that found no partner, or a partner of another shape; nothing is changed then. */
 typedef struct mtl_import { const char *from, *to; } mtl_import;
-MTL_DEF int mtl_model_import(mtl_model *model, const mtl_safetensors *file, const mtl_import *mappings, size_t count, mtl_error *err);
+MTL_DEF mtl_status mtl_model_import(mtl_model *model, const mtl_safetensors *file, const mtl_import *mappings, size_t count, mtl_error *err);
 /* Writes the model's tensors alone, names mapped the other way (`to` replaced by `from`). count 0: all, under their own names. */
-MTL_DEF int mtl_model_export(const mtl_model *model, const char *path, const mtl_import *mappings, size_t count, mtl_error *err);
+MTL_DEF mtl_status mtl_model_export(const mtl_model *model, const char *path, const mtl_import *mappings, size_t count, mtl_error *err);
 
 /* ---- prediction ------------------------------------------------------------------------------------------------------------- */
 
@@ -765,10 +765,10 @@ typedef struct mtl_prediction {
     const mtl_real *values;                 /* real tasks: [items][width], original units */
 } mtl_prediction;
 /* Predicts every task for a batch. out: [task_count]. Errors: RANGE (sequence and position), NUMBER, LIMIT. */
-MTL_DEF int mtl_predict(mtl_predictor *predictor, const mtl_batch *batch, mtl_prediction *out, mtl_error *err);
+MTL_DEF mtl_status mtl_predict(mtl_predictor *predictor, const mtl_batch *batch, mtl_prediction *out, mtl_error *err);
 /* The same for one UTF-8 sentence, split at spaces, through the stored vocabulary of the model's first token input (further token
    inputs read the same words). *tokens (NULL allowed) tells how many words there were. Error: TEXT for invalid UTF-8 or no word. */
-MTL_DEF int mtl_predict_text(mtl_predictor *predictor, const char *text, mtl_prediction *out, size_t *tokens, mtl_error *err);
+MTL_DEF mtl_status mtl_predict_text(mtl_predictor *predictor, const char *text, mtl_prediction *out, size_t *tokens, mtl_error *err);
 /* Called for every named activation of later predictions; NULL: off. */
 MTL_DEF void mtl_predictor_observe(mtl_predictor *predictor, mtl_observer observer, void *user);
 
@@ -802,8 +802,8 @@ typedef struct mtl_scores {
 /* Scores of a model on labelled data, in batches of similar length, by the predictor's limits. data: `count` data sets, scored as
    one; targets given as distributions are not scored. scores->tasks must hold the model's task_count entries. confusion (NULL allowed): for each task NULL or [classes][classes]
    counts, rows gold and columns predicted, which are added to. */
-MTL_DEF int mtl_evaluate(mtl_predictor *predictor, const mtl_batch *data, size_t count, mtl_scores *scores,
-                         size_t *const *confusion, mtl_error *err);
+MTL_DEF mtl_status mtl_evaluate(mtl_predictor *predictor, const mtl_batch *data, size_t count, mtl_scores *scores,
+                                size_t *const *confusion, mtl_error *err);
 
 /* ---- training ------------------------------------------------------------------------------------------------------------------ */
 
@@ -814,7 +814,7 @@ MTL_DEF mtl_trainer *mtl_trainer_init(void *buffer, size_t bytes, mtl_model *mod
 MTL_DEF mtl_trainer *mtl_trainer_create(mtl_model *model, const mtl_trainer_desc *desc, mtl_error *err);
 MTL_DEF void mtl_trainer_destroy(mtl_trainer *trainer);
 /* lambda_k; 0 turns a task off. */
-MTL_DEF int mtl_trainer_set_weight(mtl_trainer *trainer, int task, float weight, mtl_error *err);
+MTL_DEF mtl_status mtl_trainer_set_weight(mtl_trainer *trainer, int task, float weight, mtl_error *err);
 /* The base learning rate from now on (the schedule multiplies it). */
 MTL_DEF void mtl_trainer_set_lr(mtl_trainer *trainer, float lr);
 MTL_DEF void mtl_trainer_observe(mtl_trainer *trainer, mtl_observer observer, void *user);
@@ -834,18 +834,18 @@ typedef struct mtl_step {
 /* One update from `count` micro-batches: L_k is the sum over the labelled items of all of them, divided by their number (by the sum of
    their class weights; vector targets also by width). step may be NULL. Errors: RANGE, NUMBER (NaN in inputs or in the loss), LIMIT;
    on error no weight is changed. */
-MTL_DEF int mtl_train_step(mtl_trainer *trainer, const mtl_batch *batches, size_t count, mtl_step *step, mtl_error *err);
+MTL_DEF mtl_status mtl_train_step(mtl_trainer *trainer, const mtl_batch *batches, size_t count, mtl_step *step, mtl_error *err);
 /* Forward and backward only: gradients are left in mtl_trainer_gradients, weights unchanged. */
-MTL_DEF int mtl_train_gradients(mtl_trainer *trainer, const mtl_batch *batches, size_t count, mtl_step *step, mtl_error *err);
+MTL_DEF mtl_status mtl_train_gradients(mtl_trainer *trainer, const mtl_batch *batches, size_t count, mtl_step *step, mtl_error *err);
 MTL_DEF mtl_gradients *mtl_trainer_gradients(mtl_trainer *trainer);
 /* MTL_PRECISION_* that its products run in: F32, although the desc asked for BF16, where the processor, the chosen instruction set or
    MTL_REAL has no bfloat16 products. */
 MTL_DEF int mtl_trainer_precision(const mtl_trainer *trainer);
 /* Exchanges the model's weights with their exponential average, for evaluation or at the end; call again to change back. */
-MTL_DEF int mtl_trainer_swap_average(mtl_trainer *trainer, mtl_error *err);
+MTL_DEF mtl_status mtl_trainer_swap_average(mtl_trainer *trainer, mtl_error *err);
 /* Model and optimiser state in one file; and the optimiser state back into a new trainer of the loaded model: training goes on bit-exactly. */
-MTL_DEF int mtl_trainer_save(const mtl_trainer *trainer, const char *path, mtl_error *err);
-MTL_DEF int mtl_trainer_resume(mtl_trainer *trainer, const mtl_safetensors *file, mtl_error *err);
+MTL_DEF mtl_status mtl_trainer_save(const mtl_trainer *trainer, const char *path, mtl_error *err);
+MTL_DEF mtl_status mtl_trainer_resume(mtl_trainer *trainer, const mtl_safetensors *file, mtl_error *err);
 
 /* What mtl_fit tells after each update and each epoch. */
 typedef struct mtl_progress {
@@ -874,8 +874,8 @@ typedef struct mtl_fit_result {
    (the last ones without validation data). desc NULL: defaults. result may be NULL. Allocates working memory from malloc.
    Within an epoch, updates of embedding rows that no batch reads may wait; every function that reads the model makes up for them
    first, so a callback sees them only through a tensor's `value` that it got earlier: ask mtl_model_tensor again. */
-MTL_DEF int mtl_fit(mtl_trainer *trainer, const mtl_batch *train, size_t train_count, const mtl_batch *valid, size_t valid_count,
-                    const mtl_fit_desc *desc, mtl_fit_result *result, mtl_error *err);
+MTL_DEF mtl_status mtl_fit(mtl_trainer *trainer, const mtl_batch *train, size_t train_count, const mtl_batch *valid, size_t valid_count,
+                           const mtl_fit_desc *desc, mtl_fit_result *result, mtl_error *err);
 
 /* ---- checking gradients ------------------------------------------------------------------------------------------------------ */
 
@@ -896,8 +896,8 @@ typedef struct mtl_check_result {
 /* Compares gradients with central differences of `loss`, which computes the function from the arrays' current values. step 0: 1e-5.
    Meant for `#define MTL_REAL double`. Works for any layer of the caller's own. Elements whose one-sided slopes disagree at two
    step sizes (a kink of ReLU, max or |x|) are left out and counted. */
-MTL_DEF int mtl_check_gradients(double (*loss)(void *user), void *user, const mtl_check_array *arrays, size_t count, double step,
-                                mtl_check_result *result, mtl_error *err);
+MTL_DEF mtl_status mtl_check_gradients(double (*loss)(void *user), void *user, const mtl_check_array *arrays, size_t count, double step,
+                                       mtl_check_result *result, mtl_error *err);
 
 #endif /* MTL_RNN_H */
 
@@ -1910,6 +1910,8 @@ MTL__INLINE mtl_error *mtl__error_given(mtl_error *err, mtl_error *own)
 }
 
 MTL__INLINE int mtl__failed(const mtl_error *err) { return err->code != MTL_OK; }
+/* mtl_error begins with an int, so that C++ takes `= {0}` for it. */
+MTL__INLINE mtl_status mtl__status(const mtl_error *err) { return (mtl_status)err->code; }
 
 /* NaN and infinity by bits: comparisons with NaN mean nothing under -ffast-math. */
 MTL__INLINE int mtl__is_finite(mtl_real x)
@@ -2005,11 +2007,11 @@ static void mtl__format(char *out, size_t size, const char *format, va_list *arg
 }
 
 /* Sets err unless it is set already, and returns the code that stands. name: what is at fault; position: where, or -1. */
-static int mtl__fail(mtl_error *err, int code, const char *name, long long position, const char *format, ...)
+static mtl_status mtl__fail(mtl_error *err, mtl_status code, const char *name, long long position, const char *format, ...)
 {
     va_list arguments;
-    if (mtl__failed(err)) return err->code;
-    err->code = code;
+    if (mtl__failed(err)) return mtl__status(err);
+    err->code = (int)code;
     err->position = position;
     mtl__copy_text(err->name, sizeof err->name, name ? name : "");
     va_start(arguments, format);
@@ -2026,9 +2028,9 @@ static int mtl__given(const void *pointer, const char *name, mtl_error *err)
 }
 
 /* A caller's buffer must be aligned and hold `need` bytes. */
-static int mtl__check_buffer(const void *buffer, size_t bytes, size_t need, const char *what, mtl_error *err)
+static mtl_status mtl__check_buffer(const void *buffer, size_t bytes, size_t need, const char *what, mtl_error *err)
 {
-    if (mtl__failed(err)) return err->code;
+    if (mtl__failed(err)) return mtl__status(err);
     if (buffer && bytes >= need && (uintptr_t)buffer % MTL__ALIGNMENT == 0) return MTL_OK;
     return mtl__fail(err, MTL_ERROR_BUFFER, "buffer", (long long)need,
                      "%s needs a buffer of %z bytes, aligned to %d; %z were given%s", what, need, MTL__ALIGNMENT, bytes,
@@ -2037,7 +2039,7 @@ static int mtl__check_buffer(const void *buffer, size_t bytes, size_t need, cons
                                      : "");
 }
 
-static int mtl__fail_memory(mtl_error *err, const char *what, size_t bytes)
+static mtl_status mtl__fail_memory(mtl_error *err, const char *what, size_t bytes)
 {
     return mtl__fail(err, MTL_ERROR_MEMORY, what, (long long)bytes, "out of memory: %s needs %z bytes", what, bytes);
 }
@@ -5928,7 +5930,7 @@ static void mtl__matrix_add_bias(mtl_parameters *set, mtl__matrix *m, const mtl_
     set->packed_total += mtl__padded(m->units) * gates;
 }
 
-MTL_DEF int mtl_parameters_allocate(mtl_parameters *set, mtl_error *err)
+MTL_DEF mtl_status mtl_parameters_allocate(mtl_parameters *set, mtl_error *err)
 {
     mtl_error own;
     mtl__matrix *m;
@@ -5937,7 +5939,7 @@ MTL_DEF int mtl_parameters_allocate(mtl_parameters *set, mtl_error *err)
     err = mtl__error_given(err, &own);
     set->block = (mtl_real *)mtl__arena_zero(set->arena, set->total, sizeof(mtl_real), "parameters", err);
     packed = (mtl_real *)mtl__arena_zero(set->arena, set->packed_total, sizeof(mtl_real), "packed weights", err);
-    if (mtl__failed(err)) return err->code;
+    if (mtl__failed(err)) return mtl__status(err);
     if (set->arena->counting) return MTL_OK;
     for (i = 0; i < set->count; i++) set->tensors[i]->value = set->block + set->tensors[i]->offset;
     for (m = set->matrices; m; m = m->next) {
@@ -6019,12 +6021,12 @@ static void mtl__parameters_pack(const mtl_parameters *set, const mtl__kernels *
     }
 }
 
-MTL_DEF int mtl_parameters_prepare(mtl_parameters *set, int isa, mtl_error *err)
+MTL_DEF mtl_status mtl_parameters_prepare(mtl_parameters *set, int isa, mtl_error *err)
 {
     mtl_error own;
     const mtl__kernels *kernels = mtl__kernels_choose(isa);
     err = mtl__error_given(err, &own);
-    if (mtl__failed(err)) return err->code;
+    if (mtl__failed(err)) return mtl__status(err);
     if (!kernels)
         return mtl__fail(err, MTL_ERROR_UNSUPPORTED, mtl__isa_name(isa), isa, "this machine has no %s kernels",
                          mtl__isa_name(isa));
@@ -6361,7 +6363,7 @@ typedef struct mtl__text {
     char *data;                             /* NULL while empty; always followed by a 0 */
     size_t length, capacity;
     mtl_allocator allocator;
-    int failed;                             /* MTL_ERROR_MEMORY or MTL_ERROR_TEXT */
+    mtl_status failed;                      /* MTL_ERROR_MEMORY or MTL_ERROR_TEXT */
 } mtl__text;
 
 /* allocator NULL: malloc. */
@@ -6410,11 +6412,11 @@ static void mtl__text_append(mtl__text *text, const char *bytes, size_t count)
 static void mtl__text_add(mtl__text *text, const char *words) { mtl__text_append(text, words, strlen(words)); }
 
 /* The error that text met, put into err; what: what the text was to become. */
-static int mtl__text_check(const mtl__text *text, const char *what, mtl_error *err)
+static mtl_status mtl__text_check(const mtl__text *text, const char *what, mtl_error *err)
 {
     if (text->failed == MTL_ERROR_MEMORY) return mtl__fail_memory(err, what, text->capacity * 2);
     if (text->failed) return mtl__fail(err, text->failed, what, -1, "%s: a name or text in it is not valid UTF-8", what);
-    return err->code;
+    return mtl__status(err);
 }
 
 /* ---- writing JSON --------------------------------------------------------------------------------------------------
@@ -6520,7 +6522,7 @@ typedef struct mtl__json_reader {
     mtl_error *err;
 } mtl__json_reader;
 
-static int mtl__json_fail(mtl__json_reader *r, const char *expected)
+static mtl_status mtl__json_fail(mtl__json_reader *r, const char *expected)
 {
     return mtl__fail(r->err, MTL_ERROR_FORMAT, r->what, (long long)(r->base + r->at),
                      "%s: not valid JSON at byte %z: expected %s",
@@ -6569,7 +6571,7 @@ static long mtl__json_hex(mtl__json_reader *r)
 }
 
 /* \uXXXX, or two of them that make one character, after the u. */
-static int mtl__json_unicode(mtl__json_reader *r)
+static mtl_status mtl__json_unicode(mtl__json_reader *r)
 {
     long high = mtl__json_hex(r), low;
     if (high < 0) return mtl__json_fail(r, "four hexadecimal digits after \\u");
@@ -6584,7 +6586,7 @@ static int mtl__json_unicode(mtl__json_reader *r)
     return MTL_OK;
 }
 
-static int mtl__json_escape(mtl__json_reader *r)
+static mtl_status mtl__json_escape(mtl__json_reader *r)
 {
     static const char codes[] = "\"\\/bfnrt", meanings[] = "\"\\/\b\f\n\r\t";
     char c = mtl__json_peek(r);
@@ -6643,7 +6645,7 @@ static size_t mtl__json_digits(mtl__json_reader *r)
 }
 
 /* -? (0 | [1-9] digits) (. digits)? ([eE] [+-]? digits)? */
-static int mtl__json_number_scan(mtl__json_reader *r)
+static mtl_status mtl__json_number_scan(mtl__json_reader *r)
 {
     if (mtl__json_peek(r) == '-') r->at++;
     if (mtl__json_peek(r) == '0') r->at++;
@@ -6814,7 +6816,7 @@ static const mtl__json *mtl__json_get(const mtl__json *node, const char *key)
 }
 
 /* Typed reading of a node that may be NULL (missing): name is what messages call it. */
-static int mtl__json_wrong(const mtl__json *node, const char *name, const char *expected, mtl_error *err)
+static mtl_status mtl__json_wrong(const mtl__json *node, const char *name, const char *expected, mtl_error *err)
 {
     if (!node) return mtl__fail(err, MTL_ERROR_FORMAT, name, -1, "%s is missing: expected %s", name, expected);
     return mtl__fail(err, MTL_ERROR_FORMAT, name, (long long)node->offset, "%s, at byte %z, is not %s", name, node->offset,
@@ -6898,16 +6900,16 @@ static int mtl__vocabulary_find(const mtl__vocabulary *vocabulary, const char *w
 }
 
 /* words[count] stay the caller's; the table goes into arena. Error: TEXT naming a word that stands twice, position: its index. */
-static int mtl__vocabulary_init(mtl__vocabulary *vocabulary, const char *const *words, size_t count, mtl_arena *arena,
-                                mtl_error *err)
+static mtl_status mtl__vocabulary_init(mtl__vocabulary *vocabulary, const char *const *words, size_t count, mtl_arena *arena,
+                                       mtl_error *err)
 {
     size_t i, slots = 8;
     memset(vocabulary, 0, sizeof *vocabulary);
-    if (mtl__failed(err)) return err->code;
+    if (mtl__failed(err)) return mtl__status(err);
     if (count > 0x7fffffff) return mtl__fail(err, MTL_ERROR_LIMIT, "words", (long long)count, "%z words are too many", count);
     while (slots < 2 * count) slots *= 2;
     vocabulary->slots = (unsigned *)mtl__arena_zero(arena, slots, sizeof *vocabulary->slots, "a vocabulary", err);
-    if (!vocabulary->slots || arena->counting) return err->code;
+    if (!vocabulary->slots || arena->counting) return mtl__status(err);
     vocabulary->words = words;
     vocabulary->slot_count = slots;
     for (i = 0; i < count; i++) {
@@ -6923,7 +6925,7 @@ static int mtl__vocabulary_init(mtl__vocabulary *vocabulary, const char *const *
 /* ---- whole files ------------------------------------------------------------------------------------------------------- */
 
 /* verb: "read" or "write"; error: errno's number. Of a long path the end is shown. */
-static int mtl__file_fail(mtl_error *err, const char *verb, const char *path, int error)
+static mtl_status mtl__file_fail(mtl_error *err, const char *verb, const char *path, int error)
 {
     const size_t most = 150, length = strlen(path);
     const char *shown = length > most ? path + length - most : path;
@@ -6934,10 +6936,10 @@ static int mtl__file_fail(mtl_error *err, const char *verb, const char *path, in
 
 /* Starts an atomic save to path; `state` is the caller's and must stay until mtl__file_save_end, which must be called if
    this succeeded. The writer's error need not be looked at: mtl__file_save_end tells it. */
-static int mtl__file_save_begin(const char *path, mtl_writer *writer, mtl__file_writer *state, mtl_error *err)
+static mtl_status mtl__file_save_begin(const char *path, mtl_writer *writer, mtl__file_writer *state, mtl_error *err)
 {
     int error;
-    if (mtl__failed(err)) return err->code;
+    if (mtl__failed(err)) return mtl__status(err);
     if (!path) return mtl__fail(err, MTL_ERROR_ARGUMENT, "path", -1, "path is NULL: give the name of a file");
     writer->user = state;
     writer->write = mtl__file_writer_write;
@@ -6946,10 +6948,10 @@ static int mtl__file_save_begin(const char *path, mtl_writer *writer, mtl__file_
 }
 
 /* Puts the new file in the place of the old one if err is not set; else the old file stays. */
-static int mtl__file_save_end(const char *path, mtl__file_writer *state, mtl_error *err)
+static mtl_status mtl__file_save_end(const char *path, mtl__file_writer *state, mtl_error *err)
 {
     int error = mtl__file_writer_close(state, !mtl__failed(err));
-    if (!error) return err->code;
+    if (!error) return mtl__status(err);
     if (err->code == MTL_ERROR_IO) mtl_error_clear(err);   /* it only says that this file took no more; here is why */
     return mtl__file_fail(err, "write", path, error);
 }
@@ -6970,7 +6972,7 @@ static void mtl__file_unmap(mtl__file_view *view)
 }
 
 /* Everything that a reader gives, added to text. */
-static int mtl__text_read(mtl__text *text, const mtl_reader *reader, const char *what, mtl_error *err)
+static mtl_status mtl__text_read(mtl__text *text, const mtl_reader *reader, const char *what, mtl_error *err)
 {
     size_t want = 65536, got = want;
     while (got == want && !mtl__failed(err)) {
@@ -6984,7 +6986,7 @@ static int mtl__text_read(mtl__text *text, const mtl_reader *reader, const char 
         text->length += got;
         text->data[text->length] = '\0';
     }
-    return err->code;
+    return mtl__status(err);
 }
 
 typedef struct mtl__file_source { mtl__handle handle; int error; } mtl__file_source;
@@ -6995,7 +6997,7 @@ static size_t mtl__file_source_read(void *user, void *bytes, size_t count)
     return mtl__os_read(source->handle, bytes, count, &source->error);
 }
 
-static int mtl__file_read_all(mtl__file_view *view, const char *path, mtl__handle handle, mtl_error *err)
+static mtl_status mtl__file_read_all(mtl__file_view *view, const char *path, mtl__handle handle, mtl_error *err)
 {
     mtl__file_source source;
     mtl_reader reader;
@@ -7009,7 +7011,7 @@ static int mtl__file_read_all(mtl__file_view *view, const char *path, mtl__handl
     if (source.error && !mtl__failed(err)) mtl__file_fail(err, "read", path, source.error);
     if (mtl__failed(err)) {
         mtl__text_free(&text);
-        return err->code;
+        return mtl__status(err);
     }
     view->bytes = view->memory = text.data;
     view->count = text.length;
@@ -7017,12 +7019,12 @@ static int mtl__file_read_all(mtl__file_view *view, const char *path, mtl__handl
 }
 
 /* All of a file for reading; the bytes must not be changed and stay until mtl__file_unmap. */
-static int mtl__file_map(mtl__file_view *view, const char *path, mtl_error *err)
+static mtl_status mtl__file_map(mtl__file_view *view, const char *path, mtl_error *err)
 {
     mtl__handle handle;
     int error;
     memset(view, 0, sizeof *view);
-    if (mtl__failed(err)) return err->code;
+    if (mtl__failed(err)) return mtl__status(err);
     if (!path) return mtl__fail(err, MTL_ERROR_ARGUMENT, "path", -1, "path is NULL: give the name of a file");
     error = mtl__os_open(path, MTL__OPEN_READ, &handle);
     if (error) return mtl__file_fail(err, "read", path, error);
@@ -7033,7 +7035,7 @@ static int mtl__file_map(mtl__file_view *view, const char *path, mtl_error *err)
         mtl__file_read_all(view, path, handle, err);
     }
     mtl__os_close(handle);
-    return err->code;
+    return mtl__status(err);
 }
 
 /* ---- safetensors: tensor values ------------------------------------------------------------------------------------------- */
@@ -7104,14 +7106,14 @@ static mtl_real mtl__load_real(const unsigned char *from, int type)
     }
 }
 
-MTL_DEF int mtl_safetensor_values(const mtl_safetensor *tensor, mtl_real *out, mtl_error *err)
+MTL_DEF mtl_status mtl_safetensor_values(const mtl_safetensor *tensor, mtl_real *out, mtl_error *err)
 {
     const int own_type = MTL__REAL_IS_DOUBLE ? MTL_TYPE_F64 : MTL_TYPE_F32;
     mtl_error local;
     size_t i;
     mtl_error_clear(&local);
     if (!err) err = &local;
-    if (mtl__failed(err)) return err->code;
+    if (mtl__failed(err)) return mtl__status(err);
     if (!tensor || (!out && tensor->count))
         return mtl__fail(err, MTL_ERROR_ARGUMENT, tensor ? "out" : "tensor", -1, "%s is NULL", tensor ? "out" : "tensor");
     if (tensor->type < 0 || tensor->type > MTL_TYPE_BF16)
@@ -7137,7 +7139,7 @@ typedef struct mtl__tensor_span {
     size_t offset;                          /* of its description in the file, for messages */
 } mtl__tensor_span;
 
-static int mtl__tensor_fail(mtl_error *err, const char *name, size_t offset, const char *problem)
+static mtl_status mtl__tensor_fail(mtl_error *err, const char *name, size_t offset, const char *problem)
 {
     return mtl__fail(err, MTL_ERROR_FORMAT, name, (long long)offset, "tensor '%s', described at byte %z: %s", name, offset,
                      problem);
@@ -7163,7 +7165,7 @@ static size_t mtl__safetensors_header(const unsigned char *bytes, size_t count, 
     return mtl__failed(err) ? 0 : (size_t)length;
 }
 
-static int mtl__safetensors_type(mtl_safetensor *tensor, const mtl__json *node, size_t offset, mtl_error *err)
+static mtl_status mtl__safetensors_type(mtl_safetensor *tensor, const mtl__json *node, size_t offset, mtl_error *err)
 {
     if (!node || node->type != MTL__JSON_TEXT)
         return mtl__tensor_fail(err, tensor->name, offset, "dtype is missing or not a text");
@@ -7173,7 +7175,7 @@ static int mtl__safetensors_type(mtl_safetensor *tensor, const mtl__json *node, 
                      "tensor '%s', at byte %z: values of type '%s' cannot be read", tensor->name, node->offset, node->text);
 }
 
-static int mtl__safetensors_shape(mtl_safetensor *tensor, const mtl__json *node, size_t offset, mtl_error *err)
+static mtl_status mtl__safetensors_shape(mtl_safetensor *tensor, const mtl__json *node, size_t offset, mtl_error *err)
 {
     size_t i;
     if (!node || node->type != MTL__JSON_ARRAY)
@@ -7186,22 +7188,22 @@ static int mtl__safetensors_shape(mtl_safetensor *tensor, const mtl__json *node,
         tensor->shape[i] = (size_t)mtl__json_whole(node->items[i], tensor->name, (size_t)-1 / 2, err);
         if (!mtl__failed(err) && !mtl__multiply(tensor->count, tensor->shape[i], &tensor->count))
             mtl__tensor_fail(err, tensor->name, node->offset, "its shape is larger than memory");
-        if (mtl__failed(err)) return err->code;
+        if (mtl__failed(err)) return mtl__status(err);
     }
     return MTL_OK;
 }
 
 /* data_offsets, which must be as far apart as type and shape say. */
-static int mtl__safetensors_extent(mtl__tensor_span *span, const mtl__json *node, size_t data_bytes, mtl_error *err)
+static mtl_status mtl__safetensors_extent(mtl__tensor_span *span, const mtl__json *node, size_t data_bytes, mtl_error *err)
 {
     const mtl_safetensor *tensor = span->tensor;
     size_t bytes;
-    if (mtl__failed(err)) return err->code;
+    if (mtl__failed(err)) return mtl__status(err);
     if (!node || node->type != MTL__JSON_ARRAY || node->count != 2)
         return mtl__tensor_fail(err, tensor->name, span->offset, "data_offsets is missing or not a list of two");
     span->begin = mtl__json_whole(node->items[0], tensor->name, (size_t)-1 / 2, err);
     span->end = mtl__json_whole(node->items[1], tensor->name, (size_t)-1 / 2, err);
-    if (mtl__failed(err)) return err->code;
+    if (mtl__failed(err)) return mtl__status(err);
     if (span->begin > span->end) return mtl__tensor_fail(err, tensor->name, node->offset, "its data ends before it begins");
     if (span->end > data_bytes)
         return mtl__fail(err, MTL_ERROR_FORMAT, tensor->name, (long long)node->offset,
@@ -7213,8 +7215,8 @@ static int mtl__safetensors_extent(mtl__tensor_span *span, const mtl__json *node
 }
 
 /* One member of the header. */
-static int mtl__safetensors_tensor(mtl__tensor_span *span, const mtl__json *node, const unsigned char *data, size_t data_bytes,
-                                   mtl_error *err)
+static mtl_status mtl__safetensors_tensor(mtl__tensor_span *span, const mtl__json *node, const unsigned char *data, size_t data_bytes,
+                                          mtl_error *err)
 {
     mtl_safetensor *tensor = span->tensor;
     tensor->name = node->key;
@@ -7223,15 +7225,15 @@ static int mtl__safetensors_tensor(mtl__tensor_span *span, const mtl__json *node
         return mtl__tensor_fail(err, node->key, node->offset, "its name holds a zero byte");
     if (node->type != MTL__JSON_OBJECT || node->count != 3)
         return mtl__tensor_fail(err, node->key, node->offset, "expected dtype, shape and data_offsets, once each");
-    if (mtl__safetensors_type(tensor, mtl__json_get(node, "dtype"), node->offset, err) != MTL_OK) return err->code;
+    if (mtl__safetensors_type(tensor, mtl__json_get(node, "dtype"), node->offset, err) != MTL_OK) return mtl__status(err);
     mtl__safetensors_shape(tensor, mtl__json_get(node, "shape"), node->offset, err);
     mtl__safetensors_extent(span, mtl__json_get(node, "data_offsets"), data_bytes, err);
     tensor->data = data + span->begin;
-    return err->code;
+    return mtl__status(err);
 }
 
 /* No two members of an object under one name. */
-static int mtl__json_unique(const mtl__json *node, mtl_arena *arena, mtl_error *err)
+static mtl_status mtl__json_unique(const mtl__json *node, mtl_arena *arena, mtl_error *err)
 {
     mtl__vocabulary vocabulary;
     mtl_arena_mark mark = mtl_arena_save(arena);
@@ -7242,18 +7244,18 @@ static int mtl__json_unique(const mtl__json *node, mtl_arena *arena, mtl_error *
     for (i = 0; keys && i < node->count; i++) keys[i] = node->items[i]->key;
     if (keys && mtl__vocabulary_init(&vocabulary, keys, node->count, arena, &twice) != MTL_OK) {
         size_t offset = twice.code == MTL_ERROR_TEXT ? node->items[twice.position]->offset : node->offset;
-        mtl__fail(err, twice.code == MTL_ERROR_TEXT ? MTL_ERROR_FORMAT : twice.code, twice.name, (long long)offset,
+        mtl__fail(err, twice.code == MTL_ERROR_TEXT ? MTL_ERROR_FORMAT : mtl__status(&twice), twice.name, (long long)offset,
                   "not a safetensors file: name %s, the second time before byte %z", twice.message, offset);
     }
     mtl_arena_release(arena, mark);
-    return err->code;
+    return mtl__status(err);
 }
 
-static int mtl__safetensors_read_metadata(mtl_safetensors *file, const mtl__json *node, mtl_error *err)
+static mtl_status mtl__safetensors_read_metadata(mtl_safetensors *file, const mtl__json *node, mtl_error *err)
 {
     size_t i;
     if (node->type != MTL__JSON_OBJECT) return mtl__json_wrong(node, "__metadata__", "an object", err);
-    if (mtl__json_unique(node, &file->arena, err) != MTL_OK) return err->code;
+    if (mtl__json_unique(node, &file->arena, err) != MTL_OK) return mtl__status(err);
     file->metadata_count = node->count;
     file->metadata = (const char **)mtl__arena_zero(&file->arena, 2 * node->count, sizeof *file->metadata, "metadata", err);
     for (i = 0; i < node->count && !mtl__failed(err); i++) {
@@ -7263,7 +7265,7 @@ static int mtl__safetensors_read_metadata(mtl_safetensors *file, const mtl__json
         file->metadata[2 * i] = item->key;
         file->metadata[2 * i + 1] = mtl__json_text(item, item->key, err);
     }
-    return err->code;
+    return mtl__status(err);
 }
 
 static int mtl__tensor_span_order(const void *a, const void *b)
@@ -7274,7 +7276,7 @@ static int mtl__tensor_span_order(const void *a, const void *b)
 }
 
 /* The tensors must fill the data without a gap, an overlap or a rest. Sorts spans. */
-static int mtl__safetensors_cover(mtl__tensor_span *spans, size_t count, size_t data_bytes, mtl_error *err)
+static mtl_status mtl__safetensors_cover(mtl__tensor_span *spans, size_t count, size_t data_bytes, mtl_error *err)
 {
     uint64_t end = 0;
     size_t i;
@@ -7294,8 +7296,8 @@ static int mtl__safetensors_cover(mtl__tensor_span *spans, size_t count, size_t 
 }
 
 /* The header's members into file->tensors and file->metadata, with all checks. */
-static int mtl__safetensors_members(mtl_safetensors *file, const mtl__json *root, const unsigned char *data, size_t data_bytes,
-                                    mtl_error *err)
+static mtl_status mtl__safetensors_members(mtl_safetensors *file, const mtl__json *root, const unsigned char *data, size_t data_bytes,
+                                           mtl_error *err)
 {
     mtl__tensor_span *spans = (mtl__tensor_span *)mtl__arena_zero(&file->arena, root->count, sizeof *spans, "tensors", err);
     size_t i;
@@ -7309,7 +7311,7 @@ static int mtl__safetensors_members(mtl_safetensors *file, const mtl__json *root
             mtl__safetensors_tensor(&spans[file->count++], root->items[i], data, data_bytes, err);
         }
     }
-    return mtl__failed(err) ? err->code : mtl__safetensors_cover(spans, file->count, data_bytes, err);
+    return mtl__failed(err) ? mtl__status(err) : mtl__safetensors_cover(spans, file->count, data_bytes, err);
 }
 
 MTL_DEF void mtl_safetensors_close(mtl_safetensors *file)
@@ -7324,7 +7326,7 @@ MTL_DEF void mtl_safetensors_close(mtl_safetensors *file)
     memset(file, 0, sizeof *file);
 }
 
-MTL_DEF int mtl_safetensors_open_memory(mtl_safetensors *file, const void *bytes, size_t count, mtl_error *err)
+MTL_DEF mtl_status mtl_safetensors_open_memory(mtl_safetensors *file, const void *bytes, size_t count, mtl_error *err)
 {
     const unsigned char *start = (const unsigned char *)bytes;
     mtl_error local;
@@ -7334,7 +7336,7 @@ MTL_DEF int mtl_safetensors_open_memory(mtl_safetensors *file, const void *bytes
     if (!file) return mtl__fail(err, MTL_ERROR_ARGUMENT, "file", -1, "file is NULL");
     memset(file, 0, sizeof *file);
     if (!bytes) return mtl__fail(err, MTL_ERROR_ARGUMENT, "bytes", -1, "bytes is NULL");
-    if (mtl__failed(err)) return err->code;
+    if (mtl__failed(err)) return mtl__status(err);
     mtl_arena_init(&file->arena, NULL, 0, NULL);
     header = mtl__safetensors_header(start, count, err);
     if (header) {
@@ -7342,10 +7344,10 @@ MTL_DEF int mtl_safetensors_open_memory(mtl_safetensors *file, const void *bytes
         if (root) mtl__safetensors_members(file, root, start + 8 + header, count - 8 - header, err);
     }
     if (mtl__failed(err)) mtl_safetensors_close(file);
-    return err->code;
+    return mtl__status(err);
 }
 
-MTL_DEF int mtl_safetensors_open(mtl_safetensors *file, const char *path, mtl_error *err)
+MTL_DEF mtl_status mtl_safetensors_open(mtl_safetensors *file, const char *path, mtl_error *err)
 {
     mtl__file_view view;
     mtl_error local;
@@ -7353,14 +7355,14 @@ MTL_DEF int mtl_safetensors_open(mtl_safetensors *file, const char *path, mtl_er
     if (!err) err = &local;
     if (!file) return mtl__fail(err, MTL_ERROR_ARGUMENT, "file", -1, "file is NULL");
     memset(file, 0, sizeof *file);
-    if (mtl__file_map(&view, path, err) != MTL_OK) return err->code;
+    if (mtl__file_map(&view, path, err) != MTL_OK) return mtl__status(err);
     if (mtl_safetensors_open_memory(file, view.bytes, view.count, err) != MTL_OK) {
         mtl__file_unmap(&view);
     } else {
         file->file = view.memory;
         file->mapped_bytes = view.mapped_bytes;
     }
-    return err->code;
+    return mtl__status(err);
 }
 
 MTL_DEF const mtl_safetensor *mtl_safetensors_find(const mtl_safetensors *file, const char *name)
@@ -7438,15 +7440,15 @@ static void mtl__safetensors_write_header(mtl__text *text, const mtl__tensor_ent
     while (!text->failed && (text->length + 8) % MTL__ALIGNMENT) mtl__text_append(text, " ", 1);
 }
 
-static int mtl__write(const mtl_writer *writer, const void *bytes, size_t count, mtl_error *err)
+static mtl_status mtl__write(const mtl_writer *writer, const void *bytes, size_t count, mtl_error *err)
 {
-    if (mtl__failed(err)) return err->code;
+    if (mtl__failed(err)) return mtl__status(err);
     if (count && writer->write(writer->user, bytes, count) != 0)
         return mtl__fail(err, MTL_ERROR_IO, "", -1, "the writer took no more bytes");
     return MTL_OK;
 }
 
-static int mtl__safetensors_write_data(const mtl__tensor_entry *entry, const mtl_writer *writer, mtl_error *err)
+static mtl_status mtl__safetensors_write_data(const mtl__tensor_entry *entry, const mtl_writer *writer, mtl_error *err)
 {
     const char *data = (const char *)entry->data;
     size_t bytes = mtl__types[entry->type].bytes, left = mtl__tensor_entry_count(entry);
@@ -7459,18 +7461,18 @@ static int mtl__safetensors_write_data(const mtl__tensor_entry *entry, const mtl
         data += part * bytes;
         left -= part;
     }
-    return err->code;
+    return mtl__status(err);
 }
 
 /* metadata: key, value, key, value ...: [2 * metadata_count]. Names and keys must be unique. Errors: IO from the writer, TEXT for
    names or metadata that are not UTF-8, MEMORY, LIMIT for a header that no reader would take. */
-static int mtl__safetensors_write(const mtl__tensor_entry *entries, size_t count, const char *const *metadata,
-                                  size_t metadata_count, const mtl_writer *writer, mtl_error *err)
+static mtl_status mtl__safetensors_write(const mtl__tensor_entry *entries, size_t count, const char *const *metadata,
+                                         size_t metadata_count, const mtl_writer *writer, mtl_error *err)
 {
     mtl__text header;
     unsigned char length[8];
     size_t i;
-    if (mtl__failed(err)) return err->code;
+    if (mtl__failed(err)) return mtl__status(err);
     mtl__text_init(&header, NULL);
     mtl__safetensors_write_header(&header, entries, count, metadata, metadata_count);
     mtl__text_check(&header, "the safetensors header", err);
@@ -7482,7 +7484,7 @@ static int mtl__safetensors_write(const mtl__tensor_entry *entries, size_t count
     mtl__write(writer, header.data, header.length, err);
     for (i = 0; i < count && !mtl__failed(err); i++) mtl__safetensors_write_data(&entries[i], writer, err);
     mtl__text_free(&header);
-    return err->code;
+    return mtl__status(err);
 }
 
 
@@ -7572,7 +7574,7 @@ static void mtl__choice_list(const mtl_choice *choices, char *out, size_t size)
 }
 
 /* Checks one number against a field's range. */
-static int mtl__field_check(const mtl_field *f, double value, const char *what, mtl_error *err)
+static mtl_status mtl__field_check(const mtl_field *f, double value, const char *what, mtl_error *err)
 {
     char path[96], names[160], low[32], high[32];
     const mtl_choice *c;
@@ -7600,7 +7602,7 @@ static int mtl__field_check(const mtl_field *f, double value, const char *what, 
 }
 
 /* The value of a text for a field: a choice's name, true or false, or a number. */
-static int mtl__field_read(const mtl_field *f, const char *text, size_t length, double *value, mtl_error *err)
+static mtl_status mtl__field_read(const mtl_field *f, const char *text, size_t length, double *value, mtl_error *err)
 {
     char names[160], shown[64];
     const mtl_choice *c;
@@ -7620,15 +7622,15 @@ static int mtl__field_read(const mtl_field *f, const char *text, size_t length, 
     return mtl__field_check(f, *value, NULL, err);
 }
 
-MTL_DEF int mtl_field_set(const mtl_field *field, void *desc, const char *text, mtl_error *err)
+MTL_DEF mtl_status mtl_field_set(const mtl_field *field, void *desc, const char *text, mtl_error *err)
 {
     mtl_error own;
     double value;
     size_t i;
     err = mtl__error_given(err, &own);
-    if (mtl__failed(err)) return err->code;
+    if (mtl__failed(err)) return mtl__status(err);
     if (field->type != MTL_FIELD_INTS) {
-        if (mtl__field_read(field, text, strlen(text), &value, err)) return err->code;
+        if (mtl__field_read(field, text, strlen(text), &value, err)) return mtl__status(err);
         if (value == 0 && field->preset != 0 && field->type == MTL_FIELD_REAL) value = (double)MTL_ZERO;
         else if (value == 0 && field->preset != 0)
             return mtl__fail(err, MTL_ERROR_FIELD, field->name, 0, "%s cannot be 0; leave it out for its default", field->name);
@@ -7642,7 +7644,7 @@ MTL_DEF int mtl_field_set(const mtl_field *field, void *desc, const char *text, 
         if (i == MTL_MAX_HIDDEN)
             return mtl__fail(err, MTL_ERROR_FIELD, field->name, (long long)i, "%s takes %d numbers at most", field->name,
                              MTL_MAX_HIDDEN);
-        if (mtl__field_read(field, text, length, &value, err)) return err->code;
+        if (mtl__field_read(field, text, length, &value, err)) return mtl__status(err);
         mtl__field_store(field, desc, i, value);
         text += length + (comma != NULL);
     }
@@ -7678,20 +7680,20 @@ MTL_DEF char *mtl_field_get(const mtl_field *field, const void *desc, char *out,
     return out;
 }
 
-MTL_DEF int mtl_desc_check(int desc, void *members, const char *what, mtl_error *err)
+MTL_DEF mtl_status mtl_desc_check(int desc, void *members, const char *what, mtl_error *err)
 {
     mtl_error own;
     size_t count, i, k;
     const mtl_field *f = mtl_fields(desc, &count);
     err = mtl__error_given(err, &own);
-    if (mtl__failed(err)) return err->code;
+    if (mtl__failed(err)) return mtl__status(err);
     for (i = 0; i < count; i++, f++)
         for (k = 0; k < (f->type == MTL_FIELD_INTS ? (size_t)MTL_MAX_HIDDEN : 1); k++) {
             double value = mtl__field_number(f, members, k);
             if (!mtl__double_is_finite(value)) return mtl__field_check(f, value, what, err);    /* -ffast-math may take NaN for 0 */
             if (value == 0 && f->type != MTL_FIELD_INTS) mtl__field_store(f, members, k, value = f->preset);
             if (value == 0 && f->preset == 0) continue;
-            if (mtl__field_check(f, value, what, err)) return err->code;
+            if (mtl__field_check(f, value, what, err)) return mtl__status(err);
         }
     return MTL_OK;
 }
@@ -7730,20 +7732,20 @@ static void mtl__run_for(mtl_run *run, size_t count, mtl_job job, void *context)
     if (!mtl__dry(run) && !mtl__failed(run->error)) mtl__parallel_for(run->scheduler, count, job, context);
 }
 
-MTL_DEF int mtl_run_init(mtl_run *run, mtl_arena *arena, int isa, mtl_error *err)
+MTL_DEF mtl_status mtl_run_init(mtl_run *run, mtl_arena *arena, int isa, mtl_error *err)
 {
     memset(run, 0, sizeof *run);
     run->kernels = mtl__kernels_choose(isa);
     run->arena = arena;
     run->error = err;
     if (!run->kernels) mtl__fail(err, MTL_ERROR_UNSUPPORTED, "isa", isa, "this machine has no %s kernels", mtl__isa_name(isa));
-    return err->code;
+    return mtl__status(err);
 }
 
-MTL_DEF int mtl_run_pack(mtl_run *run, const int *lengths, size_t sequences)
+MTL_DEF mtl_status mtl_run_pack(mtl_run *run, const int *lengths, size_t sequences)
 {
     run->packing = mtl__packing_create(run->arena, lengths, sequences, run->error);
-    return run->error->code;
+    return mtl__status(run->error);
 }
 
 MTL_DEF void *mtl_run_push(mtl_run *run, size_t bytes)
@@ -7840,13 +7842,13 @@ MTL_DEF void mtl_gradients_prepare(mtl_gradients *gradients, const mtl_run *run)
     mtl__parameters_pack(gradients->set, mtl__run_kernels(run), run->scheduler, gradients);
 }
 
-MTL_DEF int mtl_tape_backward(mtl_run *run, mtl_activation *const *losses, const mtl_real *weights, size_t count, int accumulate)
+MTL_DEF mtl_status mtl_tape_backward(mtl_run *run, mtl_activation *const *losses, const mtl_real *weights, size_t count, int accumulate)
 {
     mtl_activation *a;
     mtl_record *r;
     size_t i;
     int add;
-    if (mtl__failed(run->error)) return run->error->code;
+    if (mtl__failed(run->error)) return mtl__status(run->error);
     if (!run->tape) return mtl__fail(run->error, MTL_ERROR_ARGUMENT, "tape", -1, "the run has no tape to play");
     for (a = run->tape->activations; a; a = a->next) a->grad_state = MTL_GRAD_NONE;
     if (!accumulate && run->gradients && !mtl__dry(run)) mtl__gradients_reset(run->gradients);
@@ -7856,7 +7858,7 @@ MTL_DEF int mtl_tape_backward(mtl_run *run, mtl_activation *const *losses, const
     }
     for (r = run->tape->last; r && !mtl__failed(run->error); r = r->previous)
         if (!r->output || r->output->grad_state != MTL_GRAD_NONE) r->backward(run, r->data);
-    return run->error->code;
+    return mtl__status(run->error);
 }
 
 /* ---- lists of jobs ---------------------------------------------------------------------------------------------------
@@ -9850,15 +9852,15 @@ static void mtl__mix_add(mtl__mix *mix, int number, const mtl__source *source)
 }
 
 /* Resolves "a+b" among the first `count` sources. from NULL: sources first .. count-1. where: for messages, "columns[1].input". */
-static int mtl__mix_resolve(mtl__mix *mix, const char *from, const mtl__source *sources, size_t first, size_t count,
-                            mtl_arena *arena, const char *where, mtl_error *err)
+static mtl_status mtl__mix_resolve(mtl__mix *mix, const char *from, const mtl__source *sources, size_t first, size_t count,
+                                   mtl_arena *arena, const char *where, mtl_error *err)
 {
     size_t parts = count, i;
     const char *c;
     if (from) for (parts = 1, c = from; *c; c++) parts += *c == '+';
     mix->sources = (int *)mtl__arena_note(arena, parts, sizeof(int), "a mix", err);
     mix->segments = (mtl__segment *)mtl__arena_note(arena, 2 * parts, sizeof *mix->segments, "a mix", err);
-    if (mtl__failed(err)) return err->code;
+    if (mtl__failed(err)) return mtl__status(err);
     for (i = first; !from && i < count; i++) mtl__mix_add(mix, (int)i, &sources[i]);
     while (from) {
         const char *plus = strchr(from, '+');
@@ -9978,8 +9980,8 @@ static size_t mtl__task_items(const mtl__task *task, size_t sequences, size_t ro
 }
 
 /* Fails as "task T: WHAT of sequence S, step N FAULT", for one of the caller's items. */
-static int mtl__task_fail_item(const mtl__task *task, const int *lengths, size_t item, int code, const char *what,
-                               const char *fault, mtl_error *err)
+static mtl_status mtl__task_fail_item(const mtl__task *task, const int *lengths, size_t item, mtl_status code, const char *what,
+                                      const char *fault, mtl_error *err)
 {
     const char *name = task->desc->name;
     size_t s = 0, step = item;
@@ -9989,7 +9991,7 @@ static int mtl__task_fail_item(const mtl__task *task, const int *lengths, size_t
     return mtl__fail(err, code, name, (long long)item, "task %s: %s of sequence %z, step %z %s", name, what, s, step, fault);
 }
 
-static int mtl__task_fail_label(const mtl__task *task, const int *lengths, size_t item, int label, mtl_error *err)
+static mtl_status mtl__task_fail_label(const mtl__task *task, const int *lengths, size_t item, int label, mtl_error *err)
 {
     char what[32], fault[48];
     mtl__print(what, sizeof what, "label %d", label);
@@ -9998,12 +10000,12 @@ static int mtl__task_fail_label(const mtl__task *task, const int *lengths, size_
 }
 
 /* Checks a batch's targets of one task and adds up its labelled items and their share of the divisor. */
-static int mtl__task_count(const mtl__task *task, const mtl_target *target, size_t items, const int *lengths, size_t *labelled,
-                           double *divisor, mtl_error *err)
+static mtl_status mtl__task_count(const mtl__task *task, const mtl_target *target, size_t items, const int *lengths, size_t *labelled,
+                                  double *divisor, mtl_error *err)
 {
     const mtl_real *numbers = !target ? NULL : target->values ? target->values : target->distribution;
     size_t i, j;
-    if (mtl__failed(err)) return err->code;
+    if (mtl__failed(err)) return mtl__status(err);
     for (i = 0; target && i < items; i++) {
         double weight = task->desc->kind == MTL_TASK_REAL ? (double)task->outputs : 1;
         if (target->labels && (target->labels[i] >= (int)task->outputs || target->labels[i] < MTL_UNKNOWN_LABEL))
@@ -10021,10 +10023,10 @@ static int mtl__task_count(const mtl__task *task, const mtl_target *target, size
 }
 
 /* A target whose kind does not fit its task's. */
-static int mtl__task_check_kind(const mtl__task *task, const mtl_target *target, mtl_error *err)
+static mtl_status mtl__task_check_kind(const mtl__task *task, const mtl_target *target, mtl_error *err)
 {
     int is_class = task->desc->kind == MTL_TASK_CLASS;
-    if (mtl__failed(err) || !target) return err->code;
+    if (mtl__failed(err) || !target) return mtl__status(err);
     if (is_class ? target->values != NULL : target->labels || target->distribution)
         return mtl__fail(err, MTL_ERROR_ARGUMENT, task->desc->name, -1, "task %s: its targets must be %s", task->desc->name,
                          is_class ? "labels or distributions" : "values");
@@ -10138,10 +10140,10 @@ struct mtl_model {
 /* ---- copying and checking the desc --------------------------------------------------------------------------------- */
 
 /* Names become parts of tensor names and of mixes: no dots, plus signs, quotes, spaces or control characters. */
-static int mtl__check_name(const char *name, const char *where, mtl_error *err)
+static mtl_status mtl__check_name(const char *name, const char *where, mtl_error *err)
 {
     size_t i;
-    if (mtl__failed(err)) return err->code;
+    if (mtl__failed(err)) return mtl__status(err);
     if (!name || !name[0]) return mtl__fail(err, MTL_ERROR_FIELD, where, -1, "%s.name is missing", where);
     if (mtl_text_valid(name, strlen(name)) != strlen(name) || strlen(name) > 63)
         return mtl__fail(err, MTL_ERROR_FIELD, where, -1, "%s.name must be UTF-8 of 63 bytes at most", where);
@@ -10253,7 +10255,7 @@ static const char *mtl__desc_name(const mtl_model_desc *d, size_t i)
     return i < d->column_count ? d->columns[i].name : d->tasks[i - d->column_count].name;
 }
 
-static int mtl__model_check_unique(const mtl_model *model, mtl_error *err)
+static mtl_status mtl__model_check_unique(const mtl_model *model, mtl_error *err)
 {
     const mtl_model_desc *d = &model->desc;
     size_t total = d->input_count + d->column_count + d->task_count, i, k;
@@ -10399,11 +10401,11 @@ MTL_DEF size_t mtl_model_size(const mtl_model_desc *desc, mtl_error *err)
     return mtl__failed(err) ? 0 : counting.high_water;
 }
 
-MTL_DEF int mtl_model_prepare(mtl_model *model, mtl_error *err)
+MTL_DEF mtl_status mtl_model_prepare(mtl_model *model, mtl_error *err)
 {
     mtl_error own;
     err = mtl__error_given(err, &own);
-    return mtl__given(model, "model", err) ? mtl_parameters_prepare(&model->set, MTL_ISA_AUTO, err) : err->code;
+    return mtl__given(model, "model", err) ? mtl_parameters_prepare(&model->set, MTL_ISA_AUTO, err) : mtl__status(err);
 }
 
 /* A model in the caller's memory, its values all zero: given by mtl__model_initial_values or read from a file. */
@@ -10541,10 +10543,10 @@ MTL_DEF int mtl_model_word(const mtl_model *model, int input, const char *word, 
 }
 
 /* Sets the scaling of an input or a task. */
-static int mtl__scaling_set(mtl__scaling *to, const mtl_real *mean, const mtl_real *scale, const char *name, mtl_error *err)
+static mtl_status mtl__scaling_set(mtl__scaling *to, const mtl_real *mean, const mtl_real *scale, const char *name, mtl_error *err)
 {
     size_t j;
-    if (mtl__failed(err)) return err->code;
+    if (mtl__failed(err)) return mtl__status(err);
     if (!to->width || !mean || !scale)
         return mtl__fail(err, MTL_ERROR_ARGUMENT, name, -1,
                          to->width ? "%s: mean or scale is NULL" : "%s holds no numbers that could be scaled", name);
@@ -10557,29 +10559,29 @@ static int mtl__scaling_set(mtl__scaling *to, const mtl_real *mean, const mtl_re
     return MTL_OK;
 }
 
-MTL_DEF int mtl_model_set_feature_scale(mtl_model *model, int input, const mtl_real *mean, const mtl_real *scale, mtl_error *err)
+MTL_DEF mtl_status mtl_model_set_feature_scale(mtl_model *model, int input, const mtl_real *mean, const mtl_real *scale, mtl_error *err)
 {
     mtl_error own;
     err = mtl__error_given(err, &own);
-    return !mtl__model_check_index(model, "input", input, err) ? err->code
+    return !mtl__model_check_index(model, "input", input, err) ? mtl__status(err)
          : mtl__scaling_set(&model->inputs[input].scaling, mean, scale, model->desc.inputs[input].name, err);
 }
 
-MTL_DEF int mtl_model_set_target_scale(mtl_model *model, int task, const mtl_real *mean, const mtl_real *scale, mtl_error *err)
+MTL_DEF mtl_status mtl_model_set_target_scale(mtl_model *model, int task, const mtl_real *mean, const mtl_real *scale, mtl_error *err)
 {
     mtl_error own;
     err = mtl__error_given(err, &own);
     if (mtl__model_check_index(model, "task", task, err))
         mtl__scaling_set(&model->tasks[task].scaling, mean, scale, model->desc.tasks[task].name, err);
-    return err->code;
+    return mtl__status(err);
 }
 
-MTL_DEF int mtl_model_transfer(mtl_model *to, const mtl_model *from, size_t *copied, mtl_error *err)
+MTL_DEF mtl_status mtl_model_transfer(mtl_model *to, const mtl_model *from, size_t *copied, mtl_error *err)
 {
     mtl_error own;
     size_t i, count = 0;
     err = mtl__error_given(err, &own);
-    if (!mtl__given(to, "to", err) || !mtl__given(from, "from", err)) return err->code;
+    if (!mtl__given(to, "to", err) || !mtl__given(from, "from", err)) return mtl__status(err);
     mtl__parameters_settle(&to->set);
     for (i = 0; i < to->set.count; i++) {
         mtl_tensor *t = to->set.tensors[i];
@@ -10727,7 +10729,7 @@ static void mtl__state_keep(const mtl_run *run, const mtl_activation *a, mtl_rea
 /* ---- the forward pass that training and prediction share ----------------------------------------------------------- */
 
 /* Checks one step's id or features. row: of all steps in the caller's order, step t of sequence s. */
-static int mtl__input_check(const mtl__input_layer *layer, const mtl_input *input, size_t row, size_t s, int t, mtl_error *err)
+static mtl_status mtl__input_check(const mtl__input_layer *layer, const mtl_input *input, size_t row, size_t s, int t, mtl_error *err)
 {
     const char *name = layer->desc->name;
     size_t j, features = (size_t)layer->desc->features;
@@ -10804,11 +10806,11 @@ static int mtl__state_fits(const mtl_state *state, const mtl_model *model, size_
 }
 
 /* Checks lengths, ids and features of a batch or a data set before its packing exists, so that nothing below has to. */
-static int mtl__batch_check(const mtl_model *model, const mtl_batch *batch, mtl_error *err)
+static mtl_status mtl__batch_check(const mtl_model *model, const mtl_batch *batch, mtl_error *err)
 {
     size_t i, s, row = 0;
     int t;
-    if (mtl__failed(err)) return err->code;
+    if (mtl__failed(err)) return mtl__status(err);
     if (!batch || !batch->lengths || !batch->inputs)
         return mtl__fail(err, MTL_ERROR_ARGUMENT, "batch", -1, "batch%s is NULL", !batch ? "" : !batch->lengths ? ".lengths" : ".inputs");
     if (batch->state && !mtl__state_fits(batch->state, model, batch->sequences))
@@ -10824,7 +10826,7 @@ static int mtl__batch_check(const mtl_model *model, const mtl_batch *batch, mtl_
                              batch->lengths[s]);
         for (t = 0; t < batch->lengths[s]; t++, row++)
             for (i = 0; i < model->desc.input_count; i++)
-                if (mtl__input_check(&model->inputs[i], &batch->inputs[i], row, s, t, err)) return err->code;
+                if (mtl__input_check(&model->inputs[i], &batch->inputs[i], row, s, t, err)) return mtl__status(err);
     }
     return MTL_OK;
 }
@@ -10841,9 +10843,9 @@ static mtl__limits mtl__limits_of(size_t max_rows, size_t max_sequences, size_t 
     return l;
 }
 
-static int mtl__limits_check(const mtl__limits *limits, const mtl_packing *p, mtl_error *err)
+static mtl_status mtl__limits_check(const mtl__limits *limits, const mtl_packing *p, mtl_error *err)
 {
-    if (mtl__failed(err) || !limits->rows) return err->code;
+    if (mtl__failed(err) || !limits->rows) return mtl__status(err);
     if (p->rows > limits->rows)
         return mtl__fail(err, MTL_ERROR_LIMIT, "max_rows", (long long)p->rows, "the batch has %z rows; max_rows was %z", p->rows,
                          limits->rows);
@@ -11314,13 +11316,13 @@ static const char *const *mtl__model_metadata(const mtl_model *model, const char
 }
 
 /* Writes a model file whose tensors are `entries`. */
-static int mtl__model_write_entries(const mtl_model *model, const mtl__tensor_entry *entries, size_t count,
-                                    const mtl_writer *writer, mtl_arena *arena, mtl_error *err)
+static mtl_status mtl__model_write_entries(const mtl_model *model, const mtl__tensor_entry *entries, size_t count,
+                                           const mtl_writer *writer, mtl_arena *arena, mtl_error *err)
 {
     mtl__text config;
     const char *const *metadata;
     size_t pairs = 0;
-    if (mtl__failed(err)) return err->code;
+    if (mtl__failed(err)) return mtl__status(err);
     mtl__text_init(&config, NULL);
     mtl__config_write(&config, &model->desc);
     mtl__text_append(&config, "", 1);
@@ -11328,7 +11330,7 @@ static int mtl__model_write_entries(const mtl_model *model, const mtl__tensor_en
     metadata = mtl__failed(err) ? NULL : mtl__model_metadata(model, config.data, &pairs, arena, err);
     if (!mtl__failed(err)) mtl__safetensors_write(entries, count, metadata, pairs, writer, err);
     mtl__text_free(&config);
-    return err->code;
+    return mtl__status(err);
 }
 
 /* ---- reading ------------------------------------------------------------------------------------------------------------- */
@@ -11560,13 +11562,13 @@ static size_t mtl__import_pass(mtl_model *model, const mtl_safetensors *file, co
     return found;
 }
 
-MTL_DEF int mtl_model_import(mtl_model *model, const mtl_safetensors *file, const mtl_import *mappings, size_t count,
-                             mtl_error *err)
+MTL_DEF mtl_status mtl_model_import(mtl_model *model, const mtl_safetensors *file, const mtl_import *mappings, size_t count,
+                                    mtl_error *err)
 {
     mtl_error own;
     mtl__mismatches wrong;
     err = mtl__error_given(err, &own);
-    if (!mtl__given(model, "model", err) || !mtl__given(file, "file", err)) return err->code;
+    if (!mtl__given(model, "model", err) || !mtl__given(file, "file", err)) return mtl__status(err);
     memset(&wrong, 0, sizeof wrong);
     if (!mtl__import_pass(model, file, mappings, count, &wrong, err))
         return mtl__fail(err, MTL_ERROR_TENSOR, "mappings", -1, "the mappings name no tensor of the model");
@@ -11580,7 +11582,7 @@ MTL_DEF int mtl_model_import(mtl_model *model, const mtl_safetensors *file, cons
     return mtl_model_prepare(model, err);
 }
 
-MTL_DEF int mtl_model_export(const mtl_model *model, const char *path, const mtl_import *mappings, size_t count, mtl_error *err)
+MTL_DEF mtl_status mtl_model_export(const mtl_model *model, const char *path, const mtl_import *mappings, size_t count, mtl_error *err)
 {
     static const mtl_import everything = { "", "" };
     mtl_error own;
@@ -11591,7 +11593,7 @@ MTL_DEF int mtl_model_export(const mtl_model *model, const char *path, const mtl
     size_t i, k, n = 0;
     char name[512];
     err = mtl__error_given(err, &own);
-    if (!mtl__given(model, "model", err) || !mtl__given(path, "path", err)) return err->code;
+    if (!mtl__given(model, "model", err) || !mtl__given(path, "path", err)) return mtl__status(err);
     if (!count) { mappings = &everything; count = 1; }
     mtl__parameters_settle(&model->set);
     mtl_arena_init(&arena, NULL, 0, NULL);
@@ -11608,7 +11610,7 @@ MTL_DEF int mtl_model_export(const mtl_model *model, const char *path, const mtl
         mtl__file_save_end(path, &state, err);
     }
     mtl_arena_destroy(&arena);
-    return err->code;
+    return mtl__status(err);
 }
 
 /* ==================================================================================================================
@@ -11742,17 +11744,17 @@ static mtl_run *mtl__predictor_begin(mtl_predictor *predictor, const int *length
     return packing && !mtl__limits_check(&s->limits, packing, err) ? run : NULL;
 }
 
-MTL_DEF int mtl_predict(mtl_predictor *predictor, const mtl_batch *batch, mtl_prediction *out, mtl_error *err)
+MTL_DEF mtl_status mtl_predict(mtl_predictor *predictor, const mtl_batch *batch, mtl_prediction *out, mtl_error *err)
 {
     mtl_error own;
     mtl_run *run;
     err = mtl__error_given(err, &own);
     if (!mtl__given(predictor, "predictor", err) || !mtl__given(out, "out", err) ||
         mtl__batch_check(predictor->session.model, batch, err))
-        return err->code;
+        return mtl__status(err);
     run = mtl__predictor_begin(predictor, batch->lengths, batch->sequences, err);
     if (run) mtl__predict_run(run, predictor->session.model, batch->inputs, batch->state, out);
-    return err->code;
+    return mtl__status(err);
 }
 
 /* Next word of a text of words with spaces between; *end is set behind it. NULL: no more. */
@@ -11788,7 +11790,7 @@ static mtl_input *mtl__text_inputs(mtl_run *run, const mtl_model *model, const c
     return mtl__failed(run->error) ? NULL : inputs;
 }
 
-MTL_DEF int mtl_predict_text(mtl_predictor *predictor, const char *text, mtl_prediction *out, size_t *tokens, mtl_error *err)
+MTL_DEF mtl_status mtl_predict_text(mtl_predictor *predictor, const char *text, mtl_prediction *out, size_t *tokens, mtl_error *err)
 {
     mtl_error own;
     const char *end, *word;
@@ -11798,7 +11800,7 @@ MTL_DEF int mtl_predict_text(mtl_predictor *predictor, const char *text, mtl_pre
     int length;
     err = mtl__error_given(err, &own);
     if (!mtl__given(predictor, "predictor", err) || !mtl__given(text, "text", err) || !mtl__given(out, "out", err))
-        return err->code;
+        return mtl__status(err);
     valid = mtl_text_valid(text, strlen(text));
     if (text[valid])
         return mtl__fail(err, MTL_ERROR_TEXT, "text", (long long)valid, "the text is not valid UTF-8 at byte %z", valid);
@@ -11809,7 +11811,7 @@ MTL_DEF int mtl_predict_text(mtl_predictor *predictor, const char *text, mtl_pre
     run = mtl__predictor_begin(predictor, &length, 1, err);
     inputs = run ? mtl__text_inputs(run, predictor->session.model, text, count) : NULL;
     if (inputs) mtl__predict_run(run, predictor->session.model, inputs, NULL, out);
-    return err->code;
+    return mtl__status(err);
 }
 
 /* ==================================================================================================================
@@ -11908,8 +11910,8 @@ static void mtl__optimizer_rows(mtl__optimizer *o, mtl_arena *arena, mtl_error *
     }
 }
 
-static int mtl__optimizer_init(mtl__optimizer *o, const mtl_trainer_desc *desc, mtl_parameters *set, mtl_gradients *gradients,
-                               mtl_arena *arena, mtl_error *err)
+static mtl_status mtl__optimizer_init(mtl__optimizer *o, const mtl_trainer_desc *desc, mtl_parameters *set, mtl_gradients *gradients,
+                                      mtl_arena *arena, mtl_error *err)
 {
     memset(o, 0, sizeof *o);
     o->desc = desc;
@@ -11927,7 +11929,7 @@ static int mtl__optimizer_init(mtl__optimizer *o, const mtl_trainer_desc *desc, 
     o->steps = (unsigned long long *)mtl__arena_zero(arena, set->count, sizeof *o->steps, "step counts", err);
     mtl__optimizer_rows(o, arena, err);
     if (!mtl__failed(err) && o->average && !arena->counting) memcpy(o->average, set->block, set->total * sizeof(mtl_real));
-    return err->code;
+    return mtl__status(err);
 }
 
 /* ---- schedules: what the base rate is multiplied by at update s = 1, 2, .. ------------------------------------------------------ */
@@ -12449,11 +12451,11 @@ MTL_DEF mtl_trainer *mtl_trainer_create(mtl_model *model, const mtl_trainer_desc
 
 MTL_DEF void mtl_trainer_destroy(mtl_trainer *trainer) { mtl__session_destroy(trainer ? &trainer->session : NULL); }
 
-MTL_DEF int mtl_trainer_set_weight(mtl_trainer *trainer, int task, float weight, mtl_error *err)
+MTL_DEF mtl_status mtl_trainer_set_weight(mtl_trainer *trainer, int task, float weight, mtl_error *err)
 {
     mtl_error own;
     err = mtl__error_given(err, &own);
-    if (!mtl__given(trainer, "trainer", err) || !mtl__model_check_index(trainer->model, "task", task, err)) return err->code;
+    if (!mtl__given(trainer, "trainer", err) || !mtl__model_check_index(trainer->model, "task", task, err)) return mtl__status(err);
     if (!mtl__is_finite((mtl_real)weight) || weight < 0)
         return mtl__fail(err, MTL_ERROR_NUMBER, trainer->model->desc.tasks[task].name, task,
                          "the weight of task %s must be a number of at least 0", trainer->model->desc.tasks[task].name);
@@ -12526,7 +12528,7 @@ static size_t mtl__trainer_micro_batch(mtl_trainer *t, const mtl_batch *batch, i
     return packing->rows;
 }
 
-MTL_DEF int mtl_train_gradients(mtl_trainer *trainer, const mtl_batch *batches, size_t count, mtl_step *step, mtl_error *err)
+MTL_DEF mtl_status mtl_train_gradients(mtl_trainer *trainer, const mtl_batch *batches, size_t count, mtl_step *step, mtl_error *err)
 {
     mtl_error own;
     size_t i, k, rows = 0;
@@ -12534,7 +12536,7 @@ MTL_DEF int mtl_train_gradients(mtl_trainer *trainer, const mtl_batch *batches, 
     err = mtl__error_given(err, &own);
     if (!mtl__failed(err) && (!trainer || !batches || !count))
         mtl__fail(err, MTL_ERROR_ARGUMENT, trainer ? "batches" : "trainer", -1, "a step needs a trainer and one batch at least");
-    if (mtl__failed(err)) return err->code;
+    if (mtl__failed(err)) return mtl__status(err);
     mtl__trainer_count(trainer, batches, count, err);
     (void)mtl__trainer_begin(trainer, &trainer->session.scratch, err);
     if (!mtl__failed(err)) {
@@ -12556,10 +12558,10 @@ MTL_DEF int mtl_train_gradients(mtl_trainer *trainer, const mtl_batch *batches, 
     }
     mtl_error_clear(&trainer->error);
     trainer->session.run.error = &trainer->error;
-    return err->code;
+    return mtl__status(err);
 }
 
-MTL_DEF int mtl_train_step(mtl_trainer *trainer, const mtl_batch *batches, size_t count, mtl_step *step, mtl_error *err)
+MTL_DEF mtl_status mtl_train_step(mtl_trainer *trainer, const mtl_batch *batches, size_t count, mtl_step *step, mtl_error *err)
 {
     mtl_error own;
     mtl_step measured;
@@ -12567,7 +12569,7 @@ MTL_DEF int mtl_train_step(mtl_trainer *trainer, const mtl_batch *batches, size_
     err = mtl__error_given(err, &own);
     if (!mtl__failed(err) && trainer && trainer->averaged)
         mtl__fail(err, MTL_ERROR_ARGUMENT, "average", -1, "the model holds its averaged weights; swap them back before training");
-    if (mtl_train_gradients(trainer, batches, count, &measured, err)) return err->code;
+    if (mtl_train_gradients(trainer, batches, count, &measured, err)) return mtl__status(err);
     if (!mtl__double_is_finite(measured.grad_norm))
         return mtl__fail(err, MTL_ERROR_NUMBER, "gradient", -1, "the gradient is not finite; no weight was changed");
     if (trainer->desc.clip_norm > 0 && measured.grad_norm > (double)trainer->desc.clip_norm)
@@ -12577,7 +12579,7 @@ MTL_DEF int mtl_train_step(mtl_trainer *trainer, const mtl_batch *batches, size_
     lr = (double)trainer->optimizer.lr * mtl__schedule(&trainer->optimizer, trainer->optimizer.step + 1);
     mtl__optimizer_apply(&trainer->optimizer, &trainer->session.run, lr, scale);
     trainer->session.run.error = &trainer->error;
-    if (mtl__failed(err)) return err->code;
+    if (mtl__failed(err)) return mtl__status(err);
     trainer->optimizer.step++;
     mtl__parameters_pack(&trainer->model->set, mtl__run_kernels(&trainer->session.run), trainer->session.run.scheduler, NULL);
     measured.step = (size_t)trainer->optimizer.step;
@@ -12586,13 +12588,13 @@ MTL_DEF int mtl_train_step(mtl_trainer *trainer, const mtl_batch *batches, size_
     return MTL_OK;
 }
 
-MTL_DEF int mtl_trainer_swap_average(mtl_trainer *trainer, mtl_error *err)
+MTL_DEF mtl_status mtl_trainer_swap_average(mtl_trainer *trainer, mtl_error *err)
 {
     mtl_error own;
     mtl__optimizer *o;
     size_t i;
     err = mtl__error_given(err, &own);
-    if (!mtl__given(trainer, "trainer", err)) return err->code;
+    if (!mtl__given(trainer, "trainer", err)) return mtl__status(err);
     o = &trainer->optimizer;
     if (!o->average)
         return mtl__fail(err, MTL_ERROR_ARGUMENT, "average", -1, "this trainer keeps no average; set trainer.average");
@@ -12616,22 +12618,22 @@ typedef struct mtl__dataset {
     size_t rows;
 } mtl__dataset;
 
-static int mtl__dataset_init(mtl__dataset *set, const mtl_batch *data, const mtl_model *model, mtl_arena *arena, mtl_error *err)
+static mtl_status mtl__dataset_init(mtl__dataset *set, const mtl_batch *data, const mtl_model *model, mtl_arena *arena, mtl_error *err)
 {
     size_t s;
     memset(set, 0, sizeof *set);
-    if (mtl__batch_check(model, data, err)) return err->code;
+    if (mtl__batch_check(model, data, err)) return mtl__status(err);
     set->data = data;
     set->starts = (size_t *)mtl__arena_zero(arena, data->sequences, sizeof(size_t), "a data set", err);
     for (s = 0; set->starts && s < data->sequences; s++) {
         set->starts[s] = set->rows;
         set->rows += (size_t)data->lengths[s];
     }
-    return err->code;
+    return mtl__status(err);
 }
 
 /* Checks all targets at once, so that errors name sequences of the data set and not of some batch. */
-static int mtl__dataset_check(const mtl__dataset *set, const mtl_model *model, mtl_error *err)
+static mtl_status mtl__dataset_check(const mtl__dataset *set, const mtl_model *model, mtl_error *err)
 {
     const mtl_batch *data = set->data;
     size_t k;
@@ -12643,7 +12645,7 @@ static int mtl__dataset_check(const mtl__dataset *set, const mtl_model *model, m
         mtl__task_count(task, &data->targets[k], mtl__task_items(task, data->sequences, set->rows), data->lengths, &labelled,
                         &divisor, err);
     }
-    return err->code;
+    return mtl__status(err);
 }
 
 /* Chosen sequences of a data set, to be copied into an arena. */
@@ -12833,8 +12835,8 @@ static void mtl__evaluate_set(mtl__evaluation *e, const mtl_batch *data, mtl_are
     mtl_arena_release(arena, mark);
 }
 
-MTL_DEF int mtl_evaluate(mtl_predictor *predictor, const mtl_batch *data, size_t count, mtl_scores *scores,
-                         size_t *const *confusion, mtl_error *err)
+MTL_DEF mtl_status mtl_evaluate(mtl_predictor *predictor, const mtl_batch *data, size_t count, mtl_scores *scores,
+                                size_t *const *confusion, mtl_error *err)
 {
     mtl_error own;
     size_t tasks, k, i, scored = 0;
@@ -12844,7 +12846,7 @@ MTL_DEF int mtl_evaluate(mtl_predictor *predictor, const mtl_batch *data, size_t
     err = mtl__error_given(err, &own);
     if (!mtl__failed(err) && (!predictor || (!data && count) || !scores || !scores->tasks))
         mtl__fail(err, MTL_ERROR_ARGUMENT, !predictor ? "predictor" : !scores || !scores->tasks ? "scores->tasks" : "data", -1, "predictor, data or scores->tasks is NULL");
-    if (mtl__failed(err)) return err->code;
+    if (mtl__failed(err)) return mtl__status(err);
     tasks = predictor->session.model->desc.task_count;
     table = scores->tasks;
     mtl_arena_init(&arena, NULL, 0, NULL);
@@ -12876,7 +12878,7 @@ MTL_DEF int mtl_evaluate(mtl_predictor *predictor, const mtl_batch *data, size_t
     if (scored) scores->score /= (double)scored;
     if (scores->joint_items) scores->joint_accuracy /= (double)scores->joint_items;
     mtl_arena_destroy(&arena);
-    return err->code;
+    return mtl__status(err);
 }
 
 /* ---- fit: the order of batches ------------------------------------------------------------------------------------------------- */
@@ -12909,8 +12911,8 @@ static void mtl__sampler_shuffle(mtl__sampler_set *s, const mtl_fit_desc *d, siz
     s->next = 0;
 }
 
-static int mtl__sampler_init(mtl__sampler *p, const mtl_batch *train, size_t count, const mtl_model *model,
-                             const mtl_fit_desc *desc, mtl_arena *arena, mtl_error *err)
+static mtl_status mtl__sampler_init(mtl__sampler *p, const mtl_batch *train, size_t count, const mtl_model *model,
+                                    const mtl_fit_desc *desc, mtl_arena *arena, mtl_error *err)
 {
     size_t i;
     memset(p, 0, sizeof *p);
@@ -12929,7 +12931,7 @@ static int mtl__sampler_init(mtl__sampler *p, const mtl_batch *train, size_t cou
         if (!mtl__failed(err)) mtl__sampler_shuffle(s, desc, i);
     }
     p->schedule = (size_t *)mtl__arena_zero(arena, p->total, sizeof(size_t), "data sets", err);
-    return err->code;
+    return mtl__status(err);
 }
 
 /* Before an epoch: proportional draws every batch of every set once, in random order. */
@@ -13114,9 +13116,9 @@ static int mtl__fit_epoch(mtl__fit *f, size_t epoch, mtl_fit_result *result, mtl
     return !stop && !mtl__failed(err) && !(f->desc.patience && f->valid_count && f->stale >= (size_t)f->desc.patience);
 }
 
-static int mtl__fit_check(const mtl__fit *f, const mtl_batch *train, size_t train_count, mtl_error *err)
+static mtl_status mtl__fit_check(const mtl__fit *f, const mtl_batch *train, size_t train_count, mtl_error *err)
 {
-    if (mtl__failed(err)) return err->code;
+    if (mtl__failed(err)) return mtl__status(err);
     if (!train || !train_count)
         return mtl__fail(err, MTL_ERROR_ARGUMENT, "train", -1, "mtl_fit needs one training data set at least");
     if (f->desc.score && f->score_task < 0)
@@ -13124,8 +13126,8 @@ static int mtl__fit_check(const mtl__fit *f, const mtl_batch *train, size_t trai
     return MTL_OK;
 }
 
-static int mtl__fit_init(mtl__fit *f, mtl_trainer *trainer, const mtl_fit_desc *desc, const mtl_batch *train, size_t train_count,
-                         mtl_error *err)
+static mtl_status mtl__fit_init(mtl__fit *f, mtl_trainer *trainer, const mtl_fit_desc *desc, const mtl_batch *train, size_t train_count,
+                                mtl_error *err)
 {
     mtl_predictor_desc how;
     size_t tasks = trainer->model->desc.task_count;
@@ -13134,7 +13136,7 @@ static int mtl__fit_init(mtl__fit *f, mtl_trainer *trainer, const mtl_fit_desc *
     mtl_arena_init(&f->arena, NULL, 0, NULL);
     if (desc) f->desc = *desc;
     f->score_task = f->desc.score ? mtl_model_task(trainer->model, f->desc.score) : -1;
-    if (mtl_desc_check(MTL_DESC_FIT, &f->desc, "fit", err) || mtl__fit_check(f, train, train_count, err)) return err->code;
+    if (mtl_desc_check(MTL_DESC_FIT, &f->desc, "fit", err) || mtl__fit_check(f, train, train_count, err)) return mtl__status(err);
     mtl__sampler_init(&f->sampler, train, train_count, trainer->model, &f->desc, &f->arena, err);
     f->loss_sum = (double *)mtl__arena_zero(&f->arena, tasks, sizeof(double), "losses", err);
     f->loss_count = (size_t *)mtl__arena_zero(&f->arena, tasks, sizeof(size_t), "losses", err);
@@ -13152,18 +13154,18 @@ static int mtl__fit_init(mtl__fit *f, mtl_trainer *trainer, const mtl_fit_desc *
     f->progress.batches = f->updates;
     f->progress.task_loss = f->task_loss;
     if (!trainer->optimizer.total_steps) trainer->optimizer.total_steps = f->updates * f->progress.epochs;
-    return err->code;
+    return mtl__status(err);
 }
 
-MTL_DEF int mtl_fit(mtl_trainer *trainer, const mtl_batch *train, size_t train_count, const mtl_batch *valid, size_t valid_count,
-                    const mtl_fit_desc *desc, mtl_fit_result *result, mtl_error *err)
+MTL_DEF mtl_status mtl_fit(mtl_trainer *trainer, const mtl_batch *train, size_t train_count, const mtl_batch *valid, size_t valid_count,
+                           const mtl_fit_desc *desc, mtl_fit_result *result, mtl_error *err)
 {
     mtl_error own;
     mtl_fit_result mine;
     mtl__fit f;
     size_t epoch = 1;
     err = mtl__error_given(err, &own);
-    if (mtl__failed(err)) return err->code;
+    if (mtl__failed(err)) return mtl__status(err);
     if (!trainer) return mtl__fail(err, MTL_ERROR_ARGUMENT, "trainer", -1, "trainer is NULL");
     if (!result) result = &mine;
     memset(result, 0, sizeof *result);
@@ -13188,7 +13190,7 @@ MTL_DEF int mtl_fit(mtl_trainer *trainer, const mtl_batch *train, size_t train_c
     result->train_seconds = f.progress.train_seconds;
     mtl_predictor_destroy(f.predictor);
     mtl_arena_destroy(&f.arena);
-    return err->code;
+    return mtl__status(err);
 }
 
 
@@ -13243,37 +13245,37 @@ static size_t mtl__trainer_entry_count(const mtl_trainer *t)
     return o->set->count * ((o->m != NULL) + (size_t)(o->v != NULL) + (o->average != NULL)) + 1;
 }
 
-MTL_DEF int mtl_model_write(const mtl_model *model, const mtl_trainer *trainer, const mtl_writer *writer, mtl_error *err)
+MTL_DEF mtl_status mtl_model_write(const mtl_model *model, const mtl_trainer *trainer, const mtl_writer *writer, mtl_error *err)
 {
     mtl_error own;
     mtl_arena arena;
     mtl__tensor_entry *entries;
     size_t count = 0, more = trainer ? mtl__trainer_entry_count(trainer) : 0;
     err = mtl__error_given(err, &own);
-    if (!mtl__given(model, "model", err) || !mtl__given(writer, "writer", err)) return err->code;
+    if (!mtl__given(model, "model", err) || !mtl__given(writer, "writer", err)) return mtl__status(err);
     mtl_arena_init(&arena, NULL, 0, NULL);
     entries = mtl__model_entries(model, more, &count, &arena, err);
     if (entries && trainer) mtl__trainer_entries(trainer, entries + count, &arena, err);
     mtl__model_write_entries(model, entries, count + more, writer, &arena, err);
     mtl_arena_destroy(&arena);
-    return err->code;
+    return mtl__status(err);
 }
 
 /* To a path, atomically; trainer NULL: the model alone. */
-static int mtl__save(const mtl_model *model, const mtl_trainer *trainer, const char *path, mtl_error *err)
+static mtl_status mtl__save(const mtl_model *model, const mtl_trainer *trainer, const char *path, mtl_error *err)
 {
     mtl_error own;
     mtl__file_writer state;
     mtl_writer writer;
     err = mtl__error_given(err, &own);
     if (!mtl__given(model, "model", err) || !mtl__given(path, "path", err) || mtl__file_save_begin(path, &writer, &state, err))
-        return err->code;
+        return mtl__status(err);
     mtl_model_write(model, trainer, &writer, err);
     return mtl__file_save_end(path, &state, err);
 }
 
-MTL_DEF int mtl_model_save(const mtl_model *model, const char *path, mtl_error *err) { return mtl__save(model, NULL, path, err); }
-MTL_DEF int mtl_trainer_save(const mtl_trainer *trainer, const char *path, mtl_error *err)
+MTL_DEF mtl_status mtl_model_save(const mtl_model *model, const char *path, mtl_error *err) { return mtl__save(model, NULL, path, err); }
+MTL_DEF mtl_status mtl_trainer_save(const mtl_trainer *trainer, const char *path, mtl_error *err)
 {
     return mtl__save(trainer ? trainer->model : NULL, trainer, path, err);
 }
@@ -13307,7 +13309,7 @@ static void mtl__optimizer_resumed(mtl__optimizer *o)
     }
 }
 
-MTL_DEF int mtl_trainer_resume(mtl_trainer *trainer, const mtl_safetensors *file, mtl_error *err)
+MTL_DEF mtl_status mtl_trainer_resume(mtl_trainer *trainer, const mtl_safetensors *file, mtl_error *err)
 {
     mtl_error own;
     mtl__optimizer *o;
@@ -13318,10 +13320,10 @@ MTL_DEF int mtl_trainer_resume(mtl_trainer *trainer, const mtl_safetensors *file
     char name[192];
     size_t i, k;
     err = mtl__error_given(err, &own);
-    if (!mtl__given(trainer, "trainer", err) || !mtl__given(file, "file", err)) return err->code;
+    if (!mtl__given(trainer, "trainer", err) || !mtl__given(file, "file", err)) return mtl__status(err);
     o = &trainer->optimizer;
     counts = mtl__resume_counts(trainer, file, err);
-    if (!counts) return err->code;
+    if (!counts) return mtl__status(err);
     mtl__moments_of(o, moments);
     for (k = 0; k < 3; k++)
         for (i = 0; moments[k].block && i < o->set->count && !mtl__failed(err); i++) {
@@ -13329,7 +13331,7 @@ MTL_DEF int mtl_trainer_resume(mtl_trainer *trainer, const mtl_safetensors *file
             mtl__print(name, sizeof name, "optimizer.%s.%s", moments[k].name, p->name);
             mtl__read_tensor(file, name, p->shape[0], p->dims == 2 ? p->shape[1] : 0, moments[k].block + p->offset, err);
         }
-    if (mtl__failed(err)) return err->code;
+    if (mtl__failed(err)) return mtl__status(err);
     from = (const unsigned char *)counts->data;
     for (i = 0; i < o->set->count + 3; i++) {
         memcpy(&value, from + i * sizeof value, sizeof value);
@@ -13404,7 +13406,7 @@ typedef struct mtl__check_sums {
     size_t worst_index;
 } mtl__check_sums;
 
-static int mtl__check_element(const mtl__check *check, const mtl_check_array *array, size_t i, mtl__check_sums *sums)
+static mtl_status mtl__check_element(const mtl__check *check, const mtl_check_array *array, size_t i, mtl__check_sums *sums)
 {
     mtl__slopes slopes = mtl__check_slopes(check, &array->value[i], check->step);
     double a = array->grad ? (double)array->grad[i] : 0, n = slopes.central, difference = fabs(a - n);
@@ -13443,7 +13445,7 @@ static void mtl__check_array_done(mtl_check_result *result, const mtl_check_arra
     result->numeric = sums->worst_numeric;
 }
 
-static int mtl__check_arrays(mtl__check *check, const mtl_check_array *arrays, size_t count)
+static mtl_status mtl__check_arrays(mtl__check *check, const mtl_check_array *arrays, size_t count)
 {
     size_t k, i;
     for (k = 0; k < count; k++) {
@@ -13453,14 +13455,14 @@ static int mtl__check_arrays(mtl__check *check, const mtl_check_array *arrays, s
             return mtl__fail(check->err, MTL_ERROR_ARGUMENT, arrays[k].name, (long long)k,
                              "mtl_check_gradients: arrays[%z].value is NULL", k);
         for (i = 0; i < arrays[k].count; i++)
-            if (mtl__check_element(check, &arrays[k], i, &sums) != MTL_OK) return check->err->code;
+            if (mtl__check_element(check, &arrays[k], i, &sums) != MTL_OK) return mtl__status(check->err);
         mtl__check_array_done(check->result, &arrays[k], &sums);
     }
     return MTL_OK;
 }
 
-MTL_DEF int mtl_check_gradients(double (*loss)(void *user), void *user, const mtl_check_array *arrays, size_t count, double step,
-                                mtl_check_result *result, mtl_error *err)
+MTL_DEF mtl_status mtl_check_gradients(double (*loss)(void *user), void *user, const mtl_check_array *arrays, size_t count, double step,
+                                       mtl_check_result *result, mtl_error *err)
 {
     const double epsilon = MTL__REAL_IS_DOUBLE ? 2.2e-16 : 1.2e-7;
     mtl_error own_error;
@@ -13470,7 +13472,7 @@ MTL_DEF int mtl_check_gradients(double (*loss)(void *user), void *user, const mt
     err = mtl__error_given(err, &own_error);
     if (!result) result = &own_result;
     memset(result, 0, sizeof *result);
-    if (mtl__failed(err)) return err->code;
+    if (mtl__failed(err)) return mtl__status(err);
     if (!loss || (count && !arrays))
         return mtl__fail(err, MTL_ERROR_ARGUMENT, loss ? "arrays" : "loss", -1, "mtl_check_gradients: %s is NULL",
                          loss ? "arrays" : "loss");

@@ -4,6 +4,7 @@
     contents    the list near the top and the banners agree in number, tag and order
     order       text order is dependency order: no internal function is declared ahead of its body, none is used above
                 it, and no section uses a public function that a later section defines
+    statuses    a function that returns a status says so: mtl_status, which C++ does not make out of an int
     length      no function above 60 lines, kernels excepted
     repeats     no run of 60 tokens stands twice in mtl_rnn.h and examples/mtl.c (.ci/lint.allow lists the exceptions)
     warnings    the implementation compiles without any, in C99 and C++11, float and double
@@ -200,6 +201,13 @@ def check_order(source):
                 problem(HEADER, number, f"uses {name}, which is defined further down ({where})")
 
 
+def check_statuses(source):
+    for function in source.functions:
+        text = "\n".join(source.lines[function.first - 1:function.last])
+        if re.match(r"[\w\s]*?\bint\b", text) and re.search(r"\breturn (mtl__fail|mtl__status)\(|\breturn MTL_(OK|ERROR_\w+);", text):
+            problem(source.path, function.first, f"{function.name} returns a status as an int; make it mtl_status")
+
+
 def check_lengths(source):
     for function in source.functions:
         length = function.last - function.first + 1
@@ -296,6 +304,7 @@ def main():
     sources = [header] + ([Source(COMMAND)] if os.path.exists(COMMAND) else [])
     check("contents", check_contents, header)
     check("order", check_order, header)
+    check("statuses", check_statuses, header)
     check("length", lambda: [check_lengths(source) for source in sources])
     check("repeats", check_repeats, sources)
     check("warnings", check_warnings)

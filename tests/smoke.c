@@ -120,6 +120,7 @@ int main(void)
     mtl_writer writer;
     mtl_reader reader;
     mtl_error err;
+    mtl_status status;
     mtl_model *model, *loaded;
 
     mtl_error_clear(&err);
@@ -142,7 +143,8 @@ int main(void)
     model = make_model(&err);
     wrong |= check(train(model, &batch, &err) < 0.5, "training", &err);
     wrong |= check(predict(model, &batch, before, &err) == VALUES, "predicting", &err);
-    wrong |= check(mtl_model_write(model, NULL, &writer, &err) == MTL_OK, "writing", &err);
+    status = mtl_model_write(model, NULL, &writer, &err);
+    wrong |= check(status == MTL_OK, "writing", &err);
     loaded = mtl_model_read(&reader, &err);
     wrong |= check(loaded && strcmp(mtl_model_label(loaded, 1, 1), "odd") == 0, "reading", &err);
     wrong |= check(predict(loaded, &batch, after, &err) == VALUES && memcmp(before, after, sizeof before) == 0,
