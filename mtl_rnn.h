@@ -134,24 +134,24 @@ typedef MTL_REAL mtl_real;      /* float; with `#define MTL_REAL double` before 
 
 /* Every code with its text. A test walks this list. */
 #define MTL_ERROR_LIST(X) \
-    X(OK,            "no error") \
-    X(ARGUMENT,      "wrong argument") \
-    X(FIELD,         "field out of range") \
-    X(MEMORY,        "out of memory") \
-    X(BUFFER,        "the caller's buffer is too small") \
-    X(LIMIT,         "more than the limits given at creation") \
-    X(RANGE,         "index out of range") \
-    X(NUMBER,        "not a finite number") \
-    X(TEXT,          "text is not valid") \
-    X(IO,            "file cannot be read or written") \
-    X(FORMAT,        "file is not what it should be") \
-    X(VERSION,       "file is of a newer version") \
-    X(TENSOR,        "tensor missing or of another shape") \
-    X(UNSUPPORTED,   "not available here") \
-    X(STOPPED,       "stopped by the caller")
+    X(MTL_ERROR_OK,            "no error") \
+    X(MTL_ERROR_ARGUMENT,      "wrong argument") \
+    X(MTL_ERROR_FIELD,         "field out of range") \
+    X(MTL_ERROR_MEMORY,        "out of memory") \
+    X(MTL_ERROR_BUFFER,        "the caller's buffer is too small") \
+    X(MTL_ERROR_LIMIT,         "more than the limits given at creation") \
+    X(MTL_ERROR_RANGE,         "index out of range") \
+    X(MTL_ERROR_NUMBER,        "not a finite number") \
+    X(MTL_ERROR_TEXT,          "text is not valid") \
+    X(MTL_ERROR_IO,            "file cannot be read or written") \
+    X(MTL_ERROR_FORMAT,        "file is not what it should be") \
+    X(MTL_ERROR_VERSION,       "file is of a newer version") \
+    X(MTL_ERROR_TENSOR,        "tensor missing or of another shape") \
+    X(MTL_ERROR_UNSUPPORTED,   "not available here") \
+    X(MTL_ERROR_STOPPED,       "stopped by the caller")
 
 typedef enum mtl_status {
-#define MTL__ERROR_ENUM(name, text) MTL_ERROR_##name,
+#define MTL__ERROR_ENUM(code, text) code,
     MTL_ERROR_LIST(MTL__ERROR_ENUM)
 #undef MTL__ERROR_ENUM
     MTL_ERROR_COUNT
@@ -214,30 +214,34 @@ enum { MTL_SAMPLER_DEFAULT, MTL_SAMPLER_PROPORTIONAL, MTL_SAMPLER_ROUND_ROBIN, M
 /* ---- descs: one field table each ------------------------------------------------------------------------------------
    A row is X(type, name, default, low, high, names, help). It declares the member, and it drives the default that stands
    for 0, validation, the model file, `mtl info`, the command's options and the reference page. Types:
-       INT int   REAL float   FLAG int 0/1   CHOICE int out of a name list   SIZE size_t   SEED unsigned long long
-       INTS int[MTL_MAX_HIDDEN], ends at the first 0
+       MTL_INT int   MTL_FLOAT float   MTL_FLAG int 0/1   MTL_CHOICE int out of a name list (names: which)
+       MTL_SIZE size_t   MTL_SEED unsigned long long   MTL_INTS int[MTL_MAX_HIDDEN], ends at the first 0
    The optimiser's constants (momentum, betas, epsilon, l1, l2, decay) stand for the shortest decimal number of their float: 0.999f
    means 0.999, since 1 - 0.999f would be off by 1e-5 of itself.                                                          */
 #define MTL__MEMBER(type, name, preset, low, high, names, help) MTL__MEMBER_##type(name)
-#define MTL__MEMBER_INT(name)    int name;
-#define MTL__MEMBER_REAL(name)   float name;
-#define MTL__MEMBER_FLAG(name)   int name;
-#define MTL__MEMBER_CHOICE(name) int name;
-#define MTL__MEMBER_SIZE(name)   size_t name;
-#define MTL__MEMBER_SEED(name)   unsigned long long name;
-#define MTL__MEMBER_INTS(name)   int name[MTL_MAX_HIDDEN];
+#define MTL__MEMBER_MTL_INT(name)     int name;
+#define MTL__MEMBER_MTL_FLOAT(name)   float name;
+#define MTL__MEMBER_MTL_FLAG(name)    int name;
+#define MTL__MEMBER_MTL_CHOICE(name)  int name;
+#define MTL__MEMBER_MTL_SIZE(name)    size_t name;
+#define MTL__MEMBER_MTL_SEED(name)    unsigned long long name;
+#define MTL__MEMBER_MTL_INTS(name)    int name[MTL_MAX_HIDDEN];
 
 /* An input: token ids (vocabulary > 0), looked up in an embedding, or rows of numbers (features > 0). */
 #define MTL_INPUT_FIELDS(X) \
-    X(INT,    vocabulary,   0, 0, 100000000, NONE, "token ids 0 .. vocabulary-1; 0: this input is rows of features") \
-    X(INT,    width,      128, 1, 1000000, NONE, "size of a token's embedding") \
-    X(INT,    features,     0, 0, 1000000, NONE, "numbers in a feature row; 0: this input is token ids") \
-    X(FLAG,   padding_zero, 0, 0, 1, NONE, "token id 0 is padding: its embedding is zero and never learns") \
-    X(REAL,   scale,        1, 0, 1e6, NONE, "embeddings are multiplied by this") \
-    X(REAL,   dropout,      0, 0, 0.99, NONE, "share of the input's values dropped in training") \
-    X(FLAG,   dropout_per_sequence, 0, 0, 1, NONE, "drop the same columns at all steps of a sequence") \
-    X(FLAG,   lowercase,    0, 0, 1, NONE, "text is lower-cased before it is looked up") \
-    X(FLAG,   digits,       0, 0, 1, NONE, "every digit is read as 0")
+    X(MTL_INT,    vocabulary,   0, 0, 100000000, MTL_NONE, \
+      "token ids 0 .. vocabulary-1; 0: this input is rows of features") \
+    X(MTL_INT,    width,      128, 1, 1000000, MTL_NONE, "size of a token's embedding") \
+    X(MTL_INT,    features,     0, 0, 1000000, MTL_NONE, \
+      "numbers in a feature row; 0: this input is token ids") \
+    X(MTL_FLAG,   padding_zero, 0, 0, 1, MTL_NONE, \
+      "token id 0 is padding: its embedding is zero and never learns") \
+    X(MTL_FLOAT,  scale,        1, 0, 1e6, MTL_NONE, "embeddings are multiplied by this") \
+    X(MTL_FLOAT,  dropout,      0, 0, 0.99, MTL_NONE, "share of the input's values dropped in training") \
+    X(MTL_FLAG,   dropout_per_sequence, 0, 0, 1, MTL_NONE, \
+      "drop the same columns at all steps of a sequence") \
+    X(MTL_FLAG,   lowercase,    0, 0, 1, MTL_NONE, "text is lower-cased before it is looked up") \
+    X(MTL_FLAG,   digits,       0, 0, 1, MTL_NONE, "every digit is read as 0")
 typedef struct mtl_input_desc {
     const char *name;                       /* letters, digits, _ and -; unique among inputs, columns and tasks */
     MTL_INPUT_FIELDS(MTL__MEMBER)
@@ -252,17 +256,19 @@ typedef struct mtl_mix_desc {
 
 /* A column: a stack of recurrent layers. */
 #define MTL_COLUMN_FIELDS(X) \
-    X(CHOICE, cell,      MTL_CELL_LSTM, 1, 3, CELL, "recurrent cell") \
-    X(INT,    hidden,      128, 1, 1000000, NONE, "units of each direction") \
-    X(INT,    layers,        1, 1, 64, NONE, "layers above one another") \
-    X(FLAG,   bidirectional, 0, 0, 1, NONE, "a second set of cells reads each sequence from its end") \
-    X(CHOICE, activation, MTL_ACTIVATION_TANH, 1, 4, ACTIVATION, "of the plain RNN") \
-    X(CHOICE, reset,      MTL_RESET_AFTER, 1, 2, RESET, "GRU: reset gate after (PyTorch) or before the hidden product") \
-    X(FLAG,   no_bias,       0, 0, 1, NONE, "cells without bias vectors") \
-    X(REAL,   forget_bias,   0, -100, 100, NONE, "LSTM: added to the forget gate's initial bias") \
-    X(REAL,   dropout,       0, 0, 0.99, NONE, "share of the column's outputs dropped in training") \
-    X(REAL,   dropout_between, 0, 0, 0.99, NONE, "the same between its layers") \
-    X(FLAG,   dropout_per_sequence, 0, 0, 1, NONE, "drop the same columns at all steps of a sequence")
+    X(MTL_CHOICE, cell,      MTL_CELL_LSTM, 1, 3, MTL_CELL, "recurrent cell") \
+    X(MTL_INT,    hidden,      128, 1, 1000000, MTL_NONE, "units of each direction") \
+    X(MTL_INT,    layers,        1, 1, 64, MTL_NONE, "layers above one another") \
+    X(MTL_FLAG,   bidirectional, 0, 0, 1, MTL_NONE, \
+      "a second set of cells reads each sequence from its end") \
+    X(MTL_CHOICE, activation, MTL_ACTIVATION_TANH, 1, 4, MTL_ACTIVATION, "of the plain RNN") \
+    X(MTL_CHOICE, reset,      MTL_RESET_AFTER, 1, 2, MTL_RESET, \
+      "GRU: reset gate after (PyTorch) or before the hidden product") \
+    X(MTL_FLAG,   no_bias,       0, 0, 1, MTL_NONE, "cells without bias vectors") \
+    X(MTL_FLOAT,  forget_bias,   0, -100, 100, MTL_NONE, "LSTM: added to the forget gate's initial bias") \
+    X(MTL_FLOAT,  dropout,       0, 0, 0.99, MTL_NONE, "share of the column's outputs dropped in training") \
+    X(MTL_FLOAT,  dropout_between, 0, 0, 0.99, MTL_NONE, "the same between its layers") \
+    X(MTL_FLAG,   dropout_per_sequence, 0, 0, 1, MTL_NONE, "drop the same columns at all steps of a sequence")
 typedef struct mtl_column_desc {
     const char *name;                       /* NULL: "encoder" when there is one column */
     mtl_mix_desc input;
@@ -271,19 +277,22 @@ typedef struct mtl_column_desc {
 
 /* A task: level x kind, a tap into the encoder, a head, a loss and a weight in the joint loss sum_k weight_k L_k. */
 #define MTL_TASK_FIELDS(X) \
-    X(CHOICE, kind,       MTL_TASK_CLASS, 0, 1, TASK, "what is predicted: a class, or real numbers") \
-    X(CHOICE, level,      MTL_LEVEL_SEQUENCE, 0, 1, LEVEL, "one target a sequence, or one a step") \
-    X(INT,    classes,       0, 0, 100000000, NONE, "classes of a class task") \
-    X(INT,    width,         1, 1, 1000000, NONE, "numbers in a real target") \
-    X(REAL,   weight,        1, 0, 1e6, NONE, "weight in the joint loss") \
-    X(FLAG,   evaluate_only, 0, 0, 1, NONE, "scored, never trained") \
-    X(CHOICE, loss,       MTL_LOSS_DEFAULT, 0, 4, LOSS, "default: cross-entropy for classes, mse for numbers") \
-    X(REAL,   huber_delta,   1, 0, 1e6, NONE, "where the Huber loss turns from square to straight") \
-    X(REAL,   label_smoothing, 0, 0, 0.99, NONE, "share of a class target spread over all classes") \
-    X(CHOICE, pool,       MTL_POOL_LAST, 1, 3, POOL, "sequence level: how a sequence's rows become one") \
-    X(INTS,   hidden,        0, 0, 1000000, NONE, "units of the head's hidden dense layers") \
-    X(CHOICE, activation, MTL_ACTIVATION_RELU, 1, 4, ACTIVATION, "of the hidden dense layers") \
-    X(REAL,   dropout,       0, 0, 0.99, NONE, "share of the head's inputs and hidden values dropped in training")
+    X(MTL_CHOICE, kind,       MTL_TASK_CLASS, 0, 1, MTL_TASK, "what is predicted: a class, or real numbers") \
+    X(MTL_CHOICE, level,      MTL_LEVEL_SEQUENCE, 0, 1, MTL_LEVEL, "one target a sequence, or one a step") \
+    X(MTL_INT,    classes,       0, 0, 100000000, MTL_NONE, "classes of a class task") \
+    X(MTL_INT,    width,         1, 1, 1000000, MTL_NONE, "numbers in a real target") \
+    X(MTL_FLOAT,  weight,        1, 0, 1e6, MTL_NONE, "weight in the joint loss") \
+    X(MTL_FLAG,   evaluate_only, 0, 0, 1, MTL_NONE, "scored, never trained") \
+    X(MTL_CHOICE, loss,       MTL_LOSS_DEFAULT, 0, 4, MTL_LOSS, \
+      "default: cross-entropy for classes, mse for numbers") \
+    X(MTL_FLOAT,  huber_delta,   1, 0, 1e6, MTL_NONE, "where the Huber loss turns from square to straight") \
+    X(MTL_FLOAT,  label_smoothing, 0, 0, 0.99, MTL_NONE, "share of a class target spread over all classes") \
+    X(MTL_CHOICE, pool,       MTL_POOL_LAST, 1, 3, MTL_POOL, \
+      "sequence level: how a sequence's rows become one") \
+    X(MTL_INTS,   hidden,        0, 0, 1000000, MTL_NONE, "units of the head's hidden dense layers") \
+    X(MTL_CHOICE, activation, MTL_ACTIVATION_RELU, 1, 4, MTL_ACTIVATION, "of the hidden dense layers") \
+    X(MTL_FLOAT,  dropout,       0, 0, 0.99, MTL_NONE, \
+      "share of the head's inputs and hidden values dropped in training")
 typedef struct mtl_task_desc {
     const char *name;
     mtl_mix_desc tap;
@@ -293,7 +302,7 @@ typedef struct mtl_task_desc {
 } mtl_task_desc;
 
 #define MTL_MODEL_FIELDS(X) \
-    X(SEED,   seed,          1, 0, 0, NONE, "of the initial parameters")
+    X(MTL_SEED,   seed,          1, 0, 0, MTL_NONE, "of the initial parameters")
 typedef struct mtl_model_desc {
     const mtl_input_desc *inputs;
     size_t input_count;
@@ -306,35 +315,43 @@ typedef struct mtl_model_desc {
 } mtl_model_desc;
 
 #define MTL_TRAINER_FIELDS(X) \
-    X(CHOICE, optimizer, MTL_OPTIMIZER_ADAM, 1, 4, OPTIMIZER, "update rule") \
-    X(REAL,   lr,        1e-3, 0, 1e6, NONE, "learning rate") \
-    X(REAL,   momentum,  0, 0, 1, NONE, "SGD and RMSProp") \
-    X(FLAG,   nesterov,  0, 0, 1, NONE, "SGD: Nesterov's momentum") \
-    X(REAL,   beta1,     0.9, 0, 1, NONE, "Adam: decay of the first moment") \
-    X(REAL,   beta2,     0.999, 0, 1, NONE, "Adam: decay of the second moment; RMSProp: 0.99 is PyTorch's alpha") \
-    X(REAL,   epsilon,   1e-8, 0, 1, NONE, "Adam, RMSProp: added to the root of the second moment") \
-    X(FLAG,   lazy,      0, 0, 1, NONE, "embedding rows that a step does not touch are left alone (moments too)") \
-    X(REAL,   l2,        0, 0, 1e6, NONE, "added to the gradient: l2 times the parameter") \
-    X(REAL,   l1,        0, 0, 1e6, NONE, "added to the gradient: l1 times the parameter's sign") \
-    X(REAL,   decay,     0, 0, 1e6, NONE, "decoupled weight decay (AdamW)") \
-    X(FLAG,   decay_biases, 0, 0, 1, NONE, "l1, l2 and decay act on biases too (PyTorch: yes)") \
-    X(REAL,   clip_norm, 0, 0, 1e30, NONE, "largest norm of the whole gradient; 0: no limit") \
-    X(REAL,   clip_value, 0, 0, 1e30, NONE, "largest absolute value of a gradient element; 0: no limit") \
-    X(CHOICE, schedule,  MTL_SCHEDULE_CONSTANT, 1, 7, SCHEDULE, "how the learning rate moves") \
-    X(INT,    warmup,    0, 0, 2000000000, NONE, "steps over which the rate rises from 0") \
-    X(INT,    total_steps, 0, 0, 2000000000, NONE, "steps of linear, cosine and one-cycle; 0: mtl_fit counts them") \
-    X(INT,    schedule_every, 1000, 1, 2000000000, NONE, "steps between two cuts of step and exponential") \
-    X(REAL,   schedule_factor, 0.5, 0, 1, NONE, "what step, exponential and plateau multiply by") \
-    X(REAL,   lr_final,  0, 0, 1, NONE, "where linear, cosine and one-cycle end, as a share of lr") \
-    X(INT,    plateau_patience, 2, 1, 1000000, NONE, "evaluations without gain before plateau cuts") \
-    X(REAL,   average,   0, 0, 1, NONE, "decay of the exponential average of the weights; 0: none is kept") \
-    X(SEED,   seed,      1, 0, 0, NONE, "of dropout") \
-    X(INT,    threads,   1, 1, 1024, NONE, "workers, the caller's thread among them") \
-    X(CHOICE, isa,       MTL_ISA_AUTO, 0, 5, ISA, "instruction set of the kernels") \
-    X(SIZE,   max_rows,  0, 0, 0, NONE, "most rows (steps of all sequences) in a batch; 0: memory grows on demand") \
-    X(SIZE,   max_sequences, 0, 0, 0, NONE, "most sequences in a batch; 0: max_rows") \
-    X(SIZE,   max_steps, 0, 0, 0, NONE, "longest sequence; 0: max_rows") \
-    X(CHOICE, precision, MTL_PRECISION_F32, 1, 2, PRECISION, "of products in training; bf16 needs AVX512-BF16, else f32 is used")
+    X(MTL_CHOICE, optimizer, MTL_OPTIMIZER_ADAM, 1, 4, MTL_OPTIMIZER, "update rule") \
+    X(MTL_FLOAT,  lr,        1e-3, 0, 1e6, MTL_NONE, "learning rate") \
+    X(MTL_FLOAT,  momentum,  0, 0, 1, MTL_NONE, "SGD and RMSProp") \
+    X(MTL_FLAG,   nesterov,  0, 0, 1, MTL_NONE, "SGD: Nesterov's momentum") \
+    X(MTL_FLOAT,  beta1,     0.9, 0, 1, MTL_NONE, "Adam: decay of the first moment") \
+    X(MTL_FLOAT,  beta2,     0.999, 0, 1, MTL_NONE, \
+      "Adam: decay of the second moment; RMSProp: 0.99 is PyTorch's alpha") \
+    X(MTL_FLOAT,  epsilon,   1e-8, 0, 1, MTL_NONE, "Adam, RMSProp: added to the root of the second moment") \
+    X(MTL_FLAG,   lazy,      0, 0, 1, MTL_NONE, \
+      "embedding rows that a step does not touch are left alone (moments too)") \
+    X(MTL_FLOAT,  l2,        0, 0, 1e6, MTL_NONE, "added to the gradient: l2 times the parameter") \
+    X(MTL_FLOAT,  l1,        0, 0, 1e6, MTL_NONE, "added to the gradient: l1 times the parameter's sign") \
+    X(MTL_FLOAT,  decay,     0, 0, 1e6, MTL_NONE, "decoupled weight decay (AdamW)") \
+    X(MTL_FLAG,   decay_biases, 0, 0, 1, MTL_NONE, "l1, l2 and decay act on biases too (PyTorch: yes)") \
+    X(MTL_FLOAT,  clip_norm, 0, 0, 1e30, MTL_NONE, "largest norm of the whole gradient; 0: no limit") \
+    X(MTL_FLOAT,  clip_value, 0, 0, 1e30, MTL_NONE, \
+      "largest absolute value of a gradient element; 0: no limit") \
+    X(MTL_CHOICE, schedule,  MTL_SCHEDULE_CONSTANT, 1, 7, MTL_SCHEDULE, "how the learning rate moves") \
+    X(MTL_INT,    warmup,    0, 0, 2000000000, MTL_NONE, "steps over which the rate rises from 0") \
+    X(MTL_INT,    total_steps, 0, 0, 2000000000, MTL_NONE, \
+      "steps of linear, cosine and one-cycle; 0: mtl_fit counts them") \
+    X(MTL_INT,    schedule_every, 1000, 1, 2000000000, MTL_NONE, \
+      "steps between two cuts of step and exponential") \
+    X(MTL_FLOAT,  schedule_factor, 0.5, 0, 1, MTL_NONE, "what step, exponential and plateau multiply by") \
+    X(MTL_FLOAT,  lr_final,  0, 0, 1, MTL_NONE, "where linear, cosine and one-cycle end, as a share of lr") \
+    X(MTL_INT,    plateau_patience, 2, 1, 1000000, MTL_NONE, "evaluations without gain before plateau cuts") \
+    X(MTL_FLOAT,  average,   0, 0, 1, MTL_NONE, \
+      "decay of the exponential average of the weights; 0: none is kept") \
+    X(MTL_SEED,   seed,      1, 0, 0, MTL_NONE, "of dropout") \
+    X(MTL_INT,    threads,   1, 1, 1024, MTL_NONE, "workers, the caller's thread among them") \
+    X(MTL_CHOICE, isa,       MTL_ISA_AUTO, 0, 5, MTL_ISA, "instruction set of the kernels") \
+    X(MTL_SIZE,   max_rows,  0, 0, 0, MTL_NONE, \
+      "most rows (steps of all sequences) in a batch; 0: memory grows on demand") \
+    X(MTL_SIZE,   max_sequences, 0, 0, 0, MTL_NONE, "most sequences in a batch; 0: max_rows") \
+    X(MTL_SIZE,   max_steps, 0, 0, 0, MTL_NONE, "longest sequence; 0: max_rows") \
+    X(MTL_CHOICE, precision, MTL_PRECISION_F32, 1, 2, MTL_PRECISION, \
+      "of products in training; bf16 needs AVX512-BF16, else f32 is used")
 /* The caller's own job system: run job(context, i) for i = 0 .. count-1, on any threads in any order; return when all are done. */
 typedef void (*mtl_job)(void *context, size_t index);
 typedef struct mtl_scheduler {
@@ -354,21 +371,23 @@ typedef struct mtl_trainer_desc {
 } mtl_trainer_desc;
 
 #define MTL_FIT_FIELDS(X) \
-    X(INT,    epochs,     12, 1, 1000000, NONE, "passes over the training data") \
-    X(INT,    batch,      32, 1, 1000000, NONE, "sequences in a batch") \
-    X(INT,    patience,    0, 0, 1000000, NONE, "stop after this many epochs without a better score; 0: never") \
-    X(CHOICE, sampler, MTL_SAMPLER_PROPORTIONAL, 1, 3, SAMPLER, "which data set a batch comes from") \
-    X(REAL,   temperature, 2, 1, 1e6, NONE, "sampler temperature t: set s is drawn by size^(1/t)") \
-    X(INT,    bucket,     50, 1, 1000000, NONE, "batches of similar length are cut from this many batches' worth of sequences") \
-    X(INT,    accumulate,  1, 1, 10000, NONE, "batches added up to one update") \
-    X(SEED,   seed,        1, 0, 0, NONE, "of the order of the data")
+    X(MTL_INT,    epochs,     12, 1, 1000000, MTL_NONE, "passes over the training data") \
+    X(MTL_INT,    batch,      32, 1, 1000000, MTL_NONE, "sequences in a batch") \
+    X(MTL_INT,    patience,    0, 0, 1000000, MTL_NONE, \
+      "stop after this many epochs without a better score; 0: never") \
+    X(MTL_CHOICE, sampler, MTL_SAMPLER_PROPORTIONAL, 1, 3, MTL_SAMPLER, "which data set a batch comes from") \
+    X(MTL_FLOAT,  temperature, 2, 1, 1e6, MTL_NONE, "sampler temperature t: set s is drawn by size^(1/t)") \
+    X(MTL_INT,    bucket,     50, 1, 1000000, MTL_NONE, \
+      "batches of similar length are cut from this many batches' worth of sequences") \
+    X(MTL_INT,    accumulate,  1, 1, 10000, MTL_NONE, "batches added up to one update") \
+    X(MTL_SEED,   seed,        1, 0, 0, MTL_NONE, "of the order of the data")
 
 #define MTL_PREDICTOR_FIELDS(X) \
-    X(INT,    threads,    1, 1, 1024, NONE, "workers, the caller's thread among them") \
-    X(CHOICE, isa,    MTL_ISA_AUTO, 0, 5, ISA, "instruction set of the kernels") \
-    X(SIZE,   max_rows,   0, 0, 0, NONE, "most rows in a batch; 0: memory grows on demand") \
-    X(SIZE,   max_sequences, 0, 0, 0, NONE, "most sequences in a batch; 0: max_rows") \
-    X(SIZE,   max_steps,  0, 0, 0, NONE, "longest sequence; 0: max_rows")
+    X(MTL_INT,    threads,    1, 1, 1024, MTL_NONE, "workers, the caller's thread among them") \
+    X(MTL_CHOICE, isa,    MTL_ISA_AUTO, 0, 5, MTL_ISA, "instruction set of the kernels") \
+    X(MTL_SIZE,   max_rows,   0, 0, 0, MTL_NONE, "most rows in a batch; 0: memory grows on demand") \
+    X(MTL_SIZE,   max_sequences, 0, 0, 0, MTL_NONE, "most sequences in a batch; 0: max_rows") \
+    X(MTL_SIZE,   max_steps,  0, 0, 0, MTL_NONE, "longest sequence; 0: max_rows")
 typedef struct mtl_predictor_desc {
     const char *name;                       /* unused; may stay NULL */
     MTL_PREDICTOR_FIELDS(MTL__MEMBER)
@@ -376,16 +395,16 @@ typedef struct mtl_predictor_desc {
 } mtl_predictor_desc;
 
 /* A row of a field table, to be read by programs (the command's --set, reference pages). */
-enum { MTL_FIELD_INT, MTL_FIELD_REAL, MTL_FIELD_FLAG, MTL_FIELD_CHOICE, MTL_FIELD_SIZE, MTL_FIELD_SEED, MTL_FIELD_INTS };
+enum { MTL_INT, MTL_FLOAT, MTL_FLAG, MTL_CHOICE, MTL_SIZE, MTL_SEED, MTL_INTS };
 enum { MTL_DESC_INPUT, MTL_DESC_COLUMN, MTL_DESC_TASK, MTL_DESC_MODEL, MTL_DESC_TRAINER, MTL_DESC_FIT, MTL_DESC_PREDICTOR,
        MTL_DESC_COUNT };
 typedef struct mtl_choice { int value; const char *name; } mtl_choice;
 typedef struct mtl_field {
     const char *name;
-    int type;                               /* MTL_FIELD_* */
+    int type;                               /* MTL_INT .. MTL_INTS */
     size_t offset;                          /* of the member in its desc */
     double preset, low, high;               /* what 0 stands for; smallest and largest value. low == high: no limits */
-    const mtl_choice *choices;              /* CHOICE: ends with a NULL name */
+    const mtl_choice *choices;              /* MTL_CHOICE: ends with a NULL name */
     const char *help;
 } mtl_field;
 /* The field table of a desc (MTL_DESC_*), *count rows. Static memory; NULL for a number that is none. */
@@ -1887,7 +1906,7 @@ MTL_DEF void mtl_error_clear(mtl_error *err)
 MTL_DEF const char *mtl_error_text(int code)
 {
     switch (code) {
-#define MTL__ERROR_CASE(name, text) case MTL_ERROR_##name: return text;
+#define MTL__ERROR_CASE(code, text) case code: return text;
     MTL_ERROR_LIST(MTL__ERROR_CASE)
 #undef MTL__ERROR_CASE
     default: return "unknown error";
@@ -3790,8 +3809,8 @@ MTL__VECTOR void mtl__store_some(mtl_real *p, mtl__vec x, size_t n)
 MTL__VECTOR mtl__vec MTL__FN(mtl__expm1_part)(mtl__vec x, const float m, mtl__vec *n, mtl__power *power)
 {
     const mtl__vec whole = *n = mtl__whole(x, m * 1.44269504088896341f, power);
-    const mtl__vec near = mtl__hidden(mtl__submul(whole, mtl__all(0.693145751953125f / m), x));
-    const mtl__vec r = mtl__submul(whole, mtl__all(1.42860682030941723e-6f / m), near), square = mtl__mul(r, r);
+    const mtl__vec rough = mtl__hidden(mtl__submul(whole, mtl__all(0.693145751953125f / m), x));
+    const mtl__vec r = mtl__submul(whole, mtl__all(1.42860682030941723e-6f / m), rough), square = mtl__mul(r, r);
     const mtl__vec q01 = mtl__muladd(mtl__all(m * m * 1.666654279e-01f), r, mtl__all(m * 5.000000062e-01f));
     const mtl__vec q23 = mtl__muladd(mtl__all(m * m * m * m * 8.366610800e-03f), r, mtl__all(m * m * m * 4.166628145e-02f));
     const mtl__vec q234 = mtl__muladd(square, mtl__all(m * m * m * m * m * 1.394649331e-03f), q23);
@@ -7491,22 +7510,22 @@ static mtl_status mtl__safetensors_write(const mtl__tensor_entry *entries, size_
 /* ---- field tables: descs to and from text -------------------------------------------------------------------------- */
 
 #define MTL__CHOICE_ROW(value, name) { value, name },
-static const mtl_choice mtl__choices_ISA[] = { MTL_ISA_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
-static const mtl_choice mtl__choices_PRECISION[] = { MTL_PRECISION_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
-static const mtl_choice mtl__choices_CELL[] = { MTL_CELL_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
-static const mtl_choice mtl__choices_ACTIVATION[] = { MTL_ACTIVATION_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
-static const mtl_choice mtl__choices_RESET[] = { MTL_RESET_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
-static const mtl_choice mtl__choices_LEVEL[] = { MTL_LEVEL_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
-static const mtl_choice mtl__choices_TASK[] = { MTL_TASK_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
-static const mtl_choice mtl__choices_LOSS[] = { MTL_LOSS_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
-static const mtl_choice mtl__choices_POOL[] = { MTL_POOL_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
-static const mtl_choice mtl__choices_OPTIMIZER[] = { MTL_OPTIMIZER_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
-static const mtl_choice mtl__choices_SCHEDULE[] = { MTL_SCHEDULE_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
-static const mtl_choice mtl__choices_SAMPLER[] = { MTL_SAMPLER_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
-#define mtl__choices_NONE NULL
+static const mtl_choice mtl__choices_MTL_ISA[] = { MTL_ISA_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
+static const mtl_choice mtl__choices_MTL_PRECISION[] = { MTL_PRECISION_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
+static const mtl_choice mtl__choices_MTL_CELL[] = { MTL_CELL_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
+static const mtl_choice mtl__choices_MTL_ACTIVATION[] = { MTL_ACTIVATION_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
+static const mtl_choice mtl__choices_MTL_RESET[] = { MTL_RESET_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
+static const mtl_choice mtl__choices_MTL_LEVEL[] = { MTL_LEVEL_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
+static const mtl_choice mtl__choices_MTL_TASK[] = { MTL_TASK_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
+static const mtl_choice mtl__choices_MTL_LOSS[] = { MTL_LOSS_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
+static const mtl_choice mtl__choices_MTL_POOL[] = { MTL_POOL_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
+static const mtl_choice mtl__choices_MTL_OPTIMIZER[] = { MTL_OPTIMIZER_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
+static const mtl_choice mtl__choices_MTL_SCHEDULE[] = { MTL_SCHEDULE_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
+static const mtl_choice mtl__choices_MTL_SAMPLER[] = { MTL_SAMPLER_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
+#define mtl__choices_MTL_NONE NULL
 
 #define MTL__FIELD_ROW(desc, type, name, preset, low, high, names, help)                                                         \
-    {#name, MTL_FIELD_##type, offsetof(desc, name), (double)(preset), (double)(low), (double)(high), mtl__choices_##names, help},
+    {#name, type, offsetof(desc, name), (double)(preset), (double)(low), (double)(high), mtl__choices_##names, help},
 #define MTL__INPUT_ROW(...) MTL__FIELD_ROW(mtl_input_desc, __VA_ARGS__)
 #define MTL__COLUMN_ROW(...) MTL__FIELD_ROW(mtl_column_desc, __VA_ARGS__)
 #define MTL__TASK_ROW(...) MTL__FIELD_ROW(mtl_task_desc, __VA_ARGS__)
@@ -7541,9 +7560,9 @@ static double mtl__field_number(const mtl_field *f, const void *desc, size_t i)
 {
     const char *member = (const char *)desc + f->offset;
     switch (f->type) {
-    case MTL_FIELD_REAL: { float v; memcpy(&v, member, sizeof v); return (double)v; }
-    case MTL_FIELD_SIZE: { size_t v; memcpy(&v, member, sizeof v); return (double)v; }
-    case MTL_FIELD_SEED: { unsigned long long v; memcpy(&v, member, sizeof v); return (double)v; }
+    case MTL_FLOAT: { float v; memcpy(&v, member, sizeof v); return (double)v; }
+    case MTL_SIZE: { size_t v; memcpy(&v, member, sizeof v); return (double)v; }
+    case MTL_SEED: { unsigned long long v; memcpy(&v, member, sizeof v); return (double)v; }
     default: { int v; memcpy(&v, member + i * sizeof v, sizeof v); return (double)v; }
     }
 }
@@ -7552,9 +7571,9 @@ static void mtl__field_store(const mtl_field *f, void *desc, size_t i, double va
 {
     char *member = (char *)desc + f->offset;
     switch (f->type) {
-    case MTL_FIELD_REAL: { float v = (float)value; memcpy(member, &v, sizeof v); break; }
-    case MTL_FIELD_SIZE: { size_t v = (size_t)value; memcpy(member, &v, sizeof v); break; }
-    case MTL_FIELD_SEED: { unsigned long long v = (unsigned long long)value; memcpy(member, &v, sizeof v); break; }
+    case MTL_FLOAT: { float v = (float)value; memcpy(member, &v, sizeof v); break; }
+    case MTL_SIZE: { size_t v = (size_t)value; memcpy(member, &v, sizeof v); break; }
+    case MTL_SEED: { unsigned long long v = (unsigned long long)value; memcpy(member, &v, sizeof v); break; }
     default: { int v = (int)value; memcpy(member + i * sizeof v, &v, sizeof v); break; }
     }
 }
@@ -7579,7 +7598,7 @@ static mtl_status mtl__field_check(const mtl_field *f, double value, const char 
     char path[96], names[160], low[32], high[32];
     const mtl_choice *c;
     double whole = value < 0 ? -floor(-value) : floor(value);
-    int wanted_whole = f->type != MTL_FIELD_REAL;
+    int wanted_whole = f->type != MTL_FLOAT;
     double least = wanted_whole ? f->low : (double)(float)f->low, most = wanted_whole ? f->high : (double)(float)f->high;
     mtl__field_path(f, what, path, sizeof path);
     if (!mtl__double_is_finite(value) || (wanted_whole && whole != value))
@@ -7613,8 +7632,8 @@ static mtl_status mtl__field_read(const mtl_field *f, const char *text, size_t l
         mtl__choice_list(f->choices, names, sizeof names);
         return mtl__fail(err, MTL_ERROR_FIELD, f->name, -1, "%s cannot be \"%s\"; choose one of %s", f->name, shown, names);
     }
-    if (f->type == MTL_FIELD_FLAG && strcmp(shown, "true") == 0) { *value = 1; return MTL_OK; }
-    if (f->type == MTL_FIELD_FLAG && strcmp(shown, "false") == 0) { *value = 0; return MTL_OK; }
+    if (f->type == MTL_FLAG && strcmp(shown, "true") == 0) { *value = 1; return MTL_OK; }
+    if (f->type == MTL_FLAG && strcmp(shown, "false") == 0) { *value = 0; return MTL_OK; }
     if (!mtl_text_number(text, length, value))
         return mtl__fail(err, MTL_ERROR_FIELD, f->name, -1, "%s cannot be \"%s\"; it must be a number", f->name, shown);
     if (f->low == f->high && *value > 9007199254740992.0)   /* 2^53: further whole numbers are not all doubles */
@@ -7629,9 +7648,9 @@ MTL_DEF mtl_status mtl_field_set(const mtl_field *field, void *desc, const char 
     size_t i;
     err = mtl__error_given(err, &own);
     if (mtl__failed(err)) return mtl__status(err);
-    if (field->type != MTL_FIELD_INTS) {
+    if (field->type != MTL_INTS) {
         if (mtl__field_read(field, text, strlen(text), &value, err)) return mtl__status(err);
-        if (value == 0 && field->preset != 0 && field->type == MTL_FIELD_REAL) value = (double)MTL_ZERO;
+        if (value == 0 && field->preset != 0 && field->type == MTL_FLOAT) value = (double)MTL_ZERO;
         else if (value == 0 && field->preset != 0)
             return mtl__fail(err, MTL_ERROR_FIELD, field->name, 0, "%s cannot be 0; leave it out for its default", field->name);
         mtl__field_store(field, desc, 0, value);
@@ -7668,7 +7687,7 @@ MTL_DEF char *mtl_field_get(const mtl_field *field, const void *desc, char *out,
     char piece[32];
     double value = mtl__field_number(field, desc, 0);
     out[0] = '\0';
-    if (field->type != MTL_FIELD_INTS) {
+    if (field->type != MTL_INTS) {
         mtl__field_text(field, value == 0 ? field->preset : value, piece, sizeof piece);
         mtl__copy_text(out, size, piece);
         return out;
@@ -7688,10 +7707,10 @@ MTL_DEF mtl_status mtl_desc_check(int desc, void *members, const char *what, mtl
     err = mtl__error_given(err, &own);
     if (mtl__failed(err)) return mtl__status(err);
     for (i = 0; i < count; i++, f++)
-        for (k = 0; k < (f->type == MTL_FIELD_INTS ? (size_t)MTL_MAX_HIDDEN : 1); k++) {
+        for (k = 0; k < (f->type == MTL_INTS ? (size_t)MTL_MAX_HIDDEN : 1); k++) {
             double value = mtl__field_number(f, members, k);
             if (!mtl__double_is_finite(value)) return mtl__field_check(f, value, what, err);    /* -ffast-math may take NaN for 0 */
-            if (value == 0 && f->type != MTL_FIELD_INTS) mtl__field_store(f, members, k, value = f->preset);
+            if (value == 0 && f->type != MTL_INTS) mtl__field_store(f, members, k, value = f->preset);
             if (value == 0 && f->preset == 0) continue;
             if (mtl__field_check(f, value, what, err)) return mtl__status(err);
         }
@@ -11018,12 +11037,12 @@ static void mtl__config_write_fields(mtl__text *text, int desc, const void *memb
         mtl__json_key(text, f->name);
         if (f->choices) {
             mtl__json_add_text(text, mtl_field_get(f, members, value, sizeof value));
-        } else if (f->type == MTL_FIELD_INTS) {
+        } else if (f->type == MTL_INTS) {
             mtl__json_open(text, '[');
             for (k = 0; k < MTL_MAX_HIDDEN && mtl__field_number(f, members, k) != 0; k++)
                 mtl__json_add_number(text, mtl__field_number(f, members, k));
             mtl__json_close(text, ']');
-        } else if (f->type == MTL_FIELD_SEED) {
+        } else if (f->type == MTL_SEED) {
             memcpy(&seed, (const char *)members + f->offset, sizeof seed);
             mtl__json_add_whole(text, seed);
         } else {
@@ -11114,13 +11133,13 @@ static void mtl__config_read_field(const mtl_field *f, const mtl__json *node, vo
     if (f->choices) {
         text = mtl__json_text(node, f->name, err);
         if (!mtl__failed(err) && !mtl__field_read(f, text, strlen(text), &value, err)) mtl__field_store(f, members, 0, value);
-    } else if (f->type == MTL_FIELD_INTS) {
+    } else if (f->type == MTL_INTS) {
         if (mtl__json_count(node) > MTL_MAX_HIDDEN)
             mtl__fail(err, MTL_ERROR_FORMAT, f->name, (long long)node->offset, "the configuration's %s has more than %d numbers",
                       f->name, MTL_MAX_HIDDEN);
         for (k = 0; k < mtl__json_count(node) && !mtl__failed(err); k++)
             mtl__field_store(f, members, k, mtl__json_int(mtl__json_at(node, k), f->name, 0, 2147483647, err));
-    } else if (f->type == MTL_FIELD_SEED) {
+    } else if (f->type == MTL_SEED) {
         seed = mtl__json_whole(node, f->name, ~0ull, err);
         memcpy((char *)members + f->offset, &seed, sizeof seed);
     } else {

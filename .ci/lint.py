@@ -34,10 +34,16 @@ OBJECT_LIMIT = 400 * 1024
 WARNINGS = "-Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Werror"
 # What a user may have included before; none of it may matter, with or without the POSIX names that -std=c99 hides.
 EARLIER = " ".join("-include " + name for name in ("stdio.h", "stdlib.h", "string.h", "math.h", "time.h", "sys/types.h", "unistd.h"))
+WIDE = " ".join("-include " + name for name in (
+    "curses.h", "X11/Xlib.h", "X11/Xutil.h", "X11/Xatom.h", "X11/Xos.h", "complex.h", "tgmath.h", "iso646.h", "ctype.h",
+    "fcntl.h", "inttypes.h", "locale.h", "netdb.h", "pthread.h", "regex.h", "search.h", "setjmp.h", "signal.h", "strings.h",
+    "sys/mman.h", "sys/param.h", "sys/socket.h", "sys/stat.h", "sys/sysmacros.h", "termios.h", "wchar.h"))
 COMPILES = [                                    # what it is called, command; gcc and clang warn of more when optimising
     ("gcc", f"gcc -std=c99 -O2 {WARNINGS}"),
     ("gcc, double", f"gcc -std=c99 -O2 {WARNINGS} -DMTL_REAL=double"),
     ("gcc, other headers first", f"gcc -std=c99 -fsyntax-only {WARNINGS} {EARLIER}"),
+    ("gcc, curses and X11 first", f"gcc -std=gnu11 -D_GNU_SOURCE -fsyntax-only -Wall -Wextra -Werror {EARLIER} {WIDE}"),
+    ("gcc, hostile names first", f"gcc -std=c99 -fsyntax-only {WARNINGS} -include tests/hostile_names.h"),
     ("gcc, static, asserting", f"gcc -std=c99 -fsyntax-only {WARNINGS} -DMTL_RNN_STATIC -DMTL_DEBUG"),
     ("clang", f"clang -std=c99 -O2 {WARNINGS}"),
     ("clang, double", f"clang -std=c99 -fsyntax-only {WARNINGS} -DMTL_REAL=double"),

@@ -52,6 +52,8 @@ need_lint()
     need_build
     for tool in gcc g++ clang python3; do need_command "$tool"; done
     need similarity-tester command -v sim_c
+    need libncurses-dev compiles '#include <curses.h>'
+    need libx11-dev compiles '#include <X11/Xlib.h>'
 }
 
 need_python()

@@ -2922,8 +2922,8 @@ static void json_fields(int desc, const void *members, const char *key)
     for (i = 0; i < count; i++) {
         mtl_field_get(&fields[i], members, value, sizeof value);
         json_key(stdout, &first, fields[i].name);
-        if (fields[i].type == MTL_FIELD_CHOICE) json_string(stdout, value);
-        else if (fields[i].type == MTL_FIELD_INTS) printf("[%s]", strcmp(value, "0") ? value : "");
+        if (fields[i].type == MTL_CHOICE) json_string(stdout, value);
+        else if (fields[i].type == MTL_INTS) printf("[%s]", strcmp(value, "0") ? value : "");
         else fputs(*value ? value : "0", stdout);
     }
 }
@@ -3013,7 +3013,7 @@ static void print_range(const mtl_field *of)
     if (of->choices) {
         for (choice = of->choices; choice->name; choice++)
             printf("%s`%s`", choice == of->choices ? "" : ", ", choice->name);
-    } else if (of->type == MTL_FIELD_FLAG) {
+    } else if (of->type == MTL_FLAG) {
         printf("0 or 1");
     } else if (of->low < of->high) {
         printf("%.10g to %.10g", of->low, of->high);

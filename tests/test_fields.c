@@ -21,10 +21,10 @@ static size_t fields_desc_size(int desc)
 static size_t fields_member_size(const mtl_field *f)
 {
     switch (f->type) {
-    case MTL_FIELD_REAL: return sizeof(float);
-    case MTL_FIELD_SIZE: return sizeof(size_t);
-    case MTL_FIELD_SEED: return sizeof(unsigned long long);
-    case MTL_FIELD_INTS: return MTL_MAX_HIDDEN * sizeof(int);
+    case MTL_FLOAT: return sizeof(float);
+    case MTL_SIZE: return sizeof(size_t);
+    case MTL_SEED: return sizeof(unsigned long long);
+    case MTL_INTS: return MTL_MAX_HIDDEN * sizeof(int);
     default: return sizeof(int);
     }
 }
@@ -53,8 +53,8 @@ static void test_fields_tables(void **state)
         for (i = 0; i < count; i++) {
             assert_true(f[i].name[0] && strlen(f[i].help) > 5);
             assert_true(f[i].offset + fields_member_size(&f[i]) <= fields_desc_size(desc));
-            assert_true(f[i].type >= MTL_FIELD_INT && f[i].type <= MTL_FIELD_INTS);
-            assert_int_equal(f[i].choices != NULL, f[i].type == MTL_FIELD_CHOICE);
+            assert_true(f[i].type >= MTL_INT && f[i].type <= MTL_INTS);
+            assert_int_equal(f[i].choices != NULL, f[i].type == MTL_CHOICE);
             assert_true(f[i].low <= f[i].high);
             if (f[i].low < f[i].high && f[i].preset != 0) assert_true(f[i].preset >= f[i].low && f[i].preset <= f[i].high);
             for (k = 0; k < i; k++) {                                       /* no two names alike, no two members in one place */
@@ -90,7 +90,7 @@ static void fields_refuse(const mtl_field *f, const char *text, const char *part
     mtl_error err = {0};
     if (mtl_field_set(f, &memory, text, &err) != MTL_ERROR_FIELD) fail_msg("%s = %s is taken", f->name, text);
     test_expect_error(&err, MTL_ERROR_FIELD, f->name, part);
-    if (f->type != MTL_FIELD_INTS) assert_memory_equal(&memory, &zero, sizeof zero);
+    if (f->type != MTL_INTS) assert_memory_equal(&memory, &zero, sizeof zero);
 }
 
 /* Every row of every table: its smallest and largest value, each of its choices, and what lies beyond. */
@@ -118,8 +118,8 @@ static void test_fields_every_row(void **state)
             fields_refuse(f, "1x", "must be a number");
             fields_refuse(f, "nan", "must be a number");
             fields_refuse(f, "-1000000000000", f->low < f->high ? "must lie between" : "must not be negative");
-            if (f->type != MTL_FIELD_REAL) fields_refuse(f, "1.5", "whole number");
-            if (f->type == MTL_FIELD_FLAG) {
+            if (f->type != MTL_FLOAT) fields_refuse(f, "1.5", "whole number");
+            if (f->type == MTL_FLAG) {
                 assert_string_equal(fields_set(desc, f, "true"), "1");
                 assert_string_equal(fields_set(desc, f, "false"), "0");
                 assert_string_equal(fields_set(desc, f, "1"), "1");
@@ -131,16 +131,16 @@ static void test_fields_every_row(void **state)
                 assert_string_equal(fields_set(desc, f, text), text);
                 mtl_text_from_number(f->high * 2 + 1, text);
                 fields_refuse(f, text, "must lie between");
-                if (f->type != MTL_FIELD_REAL && f->low > 0) {
+                if (f->type != MTL_FLOAT && f->low > 0) {
                     mtl_text_from_number(f->low, text);
                     assert_string_equal(fields_set(desc, f, text), text);
                 }
             } else {
                 assert_string_equal(fields_set(desc, f, "123456"), "123456");
             }
-            if (f->type == MTL_FIELD_REAL && f->low > 0) fields_refuse(f, "0", "must lie between");
+            if (f->type == MTL_FLOAT && f->low > 0) fields_refuse(f, "0", "must lie between");
             /* a true zero, not the default */
-            else if (f->type == MTL_FIELD_REAL) assert_string_equal(fields_set(desc, f, "0"), "0");
+            else if (f->type == MTL_FLOAT) assert_string_equal(fields_set(desc, f, "0"), "0");
             else if (f->preset != 0) fields_refuse(f, "0", f->low > 0 ? "" : "cannot be 0");
         }
     }
@@ -159,7 +159,7 @@ static void test_fields_defaults(void **state)
         char zeroed[128], checked[128];
         for (i = 0; i < count; i++) {
             mtl_field_get(&f[i], &memory, zeroed, sizeof zeroed);
-            if (f[i].type == MTL_FIELD_INTS) assert_string_equal(zeroed, "");
+            if (f[i].type == MTL_INTS) assert_string_equal(zeroed, "");
             else assert_true(zeroed[0]);
         }
         copy = memory;
