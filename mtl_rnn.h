@@ -48,6 +48,7 @@
        MTL_REAL double          double precision, scalar code: for checking gradients and for teaching (define it everywhere)
        MTL_NO_SIMD              scalar kernels only           MTL_SINGLE_ISA MTL_ISA_AVX2   one instruction set only
        MTL_NO_THREADS           no built-in pool
+       MTL_WINDOWS_AVX          gcc for Windows: AVX2 and AVX-512 kernels too; section 2 says when they do not crash
        MTL_MALLOC, MTL_FREE     your allocator                MTL_ASSERT(condition)   your assertion; MTL_DEBUG: libc's
        MTL_HEADER_NAME          this file's name as it is included, if it is not "mtl_rnn.h"
 
@@ -1006,6 +1007,16 @@ MTL_DEF mtl_status mtl_check_gradients(double (*loss)(void *user), void *user, c
 #  endif
 #endif
 
+/* gcc for Windows keeps 32-byte registers on a stack that is aligned to 16 bytes, by moves that need 32: half
+   of all runs crash (GCC bug 54412). Some builds are mended (Debian's, MSYS2's), but none tells; so gcc gets
+   no kernels wider than 16 bytes there. MTL_WINDOWS_AVX brings them back, for a mended gcc or with
+   -Wa,-muse-unaligned-vector-move. */
+#if defined(_WIN32) && defined(__GNUC__) && !defined(__clang__) && !defined(MTL_WINDOWS_AVX)
+#  define MTL__WIDE 0
+#else
+#  define MTL__WIDE 1
+#endif
+
 /* Threads: C's own are missing from too many compilers, so pthreads or Win32; MTL_NO_THREADS leaves them out. */
 #ifndef MTL_NO_THREADS
 #  ifdef _WIN32
@@ -1433,8 +1444,8 @@ MTL_DEF size_t mtl_text_from_number(double value, char *out)
 
 /* ---- files ---------------------------------------------------------------------------------------------------------
    Functions here return errno's number, 0 when all went well; >>formats turns them into an mtl_error. Three systems: POSIX;
-   Win32, by the same descriptors (written for, untested; paths are in the system's code page); and stdio alone, for
-   anything else or with MTL_PLAIN_FILES defined. There the last step of a save is "remove, then rename".              */
+   Win32, by the same descriptors (paths are UTF-8, or else in the system's code page); and stdio alone, for
+   anything else or with MTL_PLAIN_FILES defined. There the last step of a save is "remove, then rename".     */
 #if defined(MTL_PLAIN_FILES)
 #  define MTL__FILES_STDIO 1
 #elif defined(_WIN32)
@@ -1475,7 +1486,11 @@ static const char *mtl__os_advice(int error)
 {
     switch (error) {
     case ENOENT: return "; check the path, create the folder first";
+#ifdef MTL__FILES_WIN32
+    case EACCES: case EPERM: return "; close programs that have it open, or choose a file that you may use";
+#else
     case EACCES: case EPERM: return "; choose a file and folder that you may use";
+#endif
     case EISDIR: return "; give the path of a file, not of a folder";
     case ENOTDIR: return "; a part of the path is a file, not a folder";
     case ENOSPC: return "; free some space or choose another place";
@@ -1495,13 +1510,63 @@ typedef int mtl__handle;
 #ifdef MTL__FILES_WIN32
 enum { MTL__FLAGS_READ = _O_RDONLY | _O_BINARY, MTL__FLAGS_NEW = _O_WRONLY | _O_CREAT | _O_EXCL | _O_BINARY,
        MTL__FLAGS_WRITE = _O_WRONLY | _O_BINARY };
-MTL__INLINE int mtl__fd_open(const char *path, int flags) { return _open(path, flags, _S_IREAD | _S_IWRITE); }
+/* errno's number for what a Win32 function said last. */
+static int mtl__win_error(void)
+{
+    switch (GetLastError()) {
+    case ERROR_FILE_NOT_FOUND: case ERROR_PATH_NOT_FOUND: return ENOENT;
+    case ERROR_INVALID_NAME: case ERROR_BAD_PATHNAME: return ENOENT;
+    case ERROR_FILE_EXISTS: case ERROR_ALREADY_EXISTS: return EEXIST;
+    case ERROR_ACCESS_DENIED: case ERROR_SHARING_VIOLATION: case ERROR_LOCK_VIOLATION: return EACCES;
+    case ERROR_TOO_MANY_OPEN_FILES: return EMFILE;
+    case ERROR_DISK_FULL: case ERROR_HANDLE_DISK_FULL: return ENOSPC;
+    case ERROR_NOT_ENOUGH_MEMORY: case ERROR_OUTOFMEMORY: return ENOMEM;
+    case ERROR_WRITE_PROTECT: return EROFS;
+    default: return EIO;
+    }
+}
+
+/* A path as Windows wants it, in malloc's memory. */
+static wchar_t *mtl__path_wide(const char *path)
+{
+    const int is_utf8 = MultiByteToWideChar(CP_UTF8, MB_ERR_INVALID_CHARS, path, -1, NULL, 0) > 0;
+    const unsigned page = is_utf8 ? CP_UTF8 : CP_ACP;
+    const int count = MultiByteToWideChar(page, 0, path, -1, NULL, 0);
+    wchar_t *wide = (wchar_t *)MTL_MALLOC((size_t)(count + 1) * sizeof *wide);
+    if (wide) wide[MultiByteToWideChar(page, 0, path, -1, wide, count)] = 0;
+    return wide;
+}
+
+/* Others may replace the file while it is open, which _open would not let them. */
+static int mtl__fd_open(const char *path, int flags)
+{
+    const DWORD share = FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE;
+    wchar_t *wide = mtl__path_wide(path);
+    HANDLE file;
+    int fd = -1;
+    if (!wide) {
+        errno = ENOMEM;
+        return -1;
+    }
+    file = CreateFileW(wide, flags & _O_WRONLY ? GENERIC_WRITE : GENERIC_READ, share, NULL,
+                       flags & _O_EXCL ? CREATE_NEW : OPEN_EXISTING, FILE_ATTRIBUTE_NORMAL, NULL);
+    if (file == INVALID_HANDLE_VALUE) errno = mtl__win_error();
+    else if ((fd = _open_osfhandle((intptr_t)file, flags)) < 0) CloseHandle(file);
+    MTL_FREE(wide);
+    return fd;
+}
 MTL__INLINE long long mtl__fd_read(int fd, void *bytes, size_t count) { return _read(fd, bytes, (unsigned)count); }
 MTL__INLINE long long mtl__fd_write(int fd, const void *bytes, size_t count) { return _write(fd, bytes, (unsigned)count); }
 MTL__INLINE int mtl__fd_sync(int fd) { return _commit(fd); }
 MTL__INLINE int mtl__fd_close(int fd) { return _close(fd); }
-typedef struct _stat mtl__stat;
-MTL__INLINE int mtl__fd_stat(const char *path, mtl__stat *status) { return _stat(path, status); }
+typedef struct _stat64 mtl__stat;
+static int mtl__fd_stat(const char *path, mtl__stat *status)
+{
+    wchar_t *wide = mtl__path_wide(path);
+    const int failed = !wide || _wstat64(wide, status) != 0;
+    if (wide) MTL_FREE(wide);
+    return failed ? -1 : 0;
+}
 #  define MTL__IS_FOLDER(mode) (((mode) & _S_IFMT) == _S_IFDIR)
 #  define MTL__IS_REGULAR(mode) (((mode) & _S_IFMT) == _S_IFREG)
 #else
@@ -1682,12 +1747,38 @@ static char *mtl__path_follow(const char *path, int *error)
     return current;
 }
 
+#ifdef MTL__FILES_WIN32
+/* A file that is open cannot be written over, but if it was opened as ours are it can be moved aside and
+   removed from there. A crash between the two leaves it there. */
+static int mtl__win_replace(const wchar_t *from, const wchar_t *to, const wchar_t *aside)
+{
+    int error;
+    if (MoveFileExW(from, to, MOVEFILE_REPLACE_EXISTING | MOVEFILE_WRITE_THROUGH)) return 0;
+    error = mtl__win_error();
+    if (error != EACCES || !MoveFileExW(to, aside, 0)) return error;
+    if (MoveFileExW(from, to, MOVEFILE_WRITE_THROUGH)) {
+        DeleteFileW(aside);
+        return 0;
+    }
+    error = mtl__win_error();
+    MoveFileExW(aside, to, 0);
+    return error;
+}
+#endif
+
 /* Puts the finished file `from` in the place of `to`. */
 static int mtl__os_replace(const char *from, const char *to)
 {
 #if defined(MTL__FILES_WIN32)
-    if (MoveFileExA(from, to, MOVEFILE_REPLACE_EXISTING | MOVEFILE_WRITE_THROUGH)) return 0;
-    return GetLastError() == ERROR_ACCESS_DENIED ? EACCES : EIO;
+    char *old = mtl__path_join(from, strlen(from), ".old", 4);
+    wchar_t *wide_from = mtl__path_wide(from), *wide_to = mtl__path_wide(to);
+    wchar_t *aside = old ? mtl__path_wide(old) : NULL;
+    const int error = wide_from && wide_to && aside ? mtl__win_replace(wide_from, wide_to, aside) : ENOMEM;
+    mtl__release(old);
+    mtl__release(wide_from);
+    mtl__release(wide_to);
+    mtl__release(aside);
+    return error;
 #else
 #  if defined(MTL__FILES_POSIX)
     mtl__stat status;
@@ -1697,6 +1788,17 @@ static int mtl__os_replace(const char *from, const char *to)
 #  endif
     errno = 0;
     return rename(from, to) == 0 ? 0 : mtl__os_error();
+#endif
+}
+
+static void mtl__os_remove(const char *path)
+{
+#ifdef MTL__FILES_WIN32
+    wchar_t *wide = mtl__path_wide(path);
+    if (wide) DeleteFileW(wide);
+    mtl__release(wide);
+#else
+    remove(path);
 #endif
 }
 
@@ -1722,6 +1824,9 @@ static int mtl__os_protected(const char *path)
 {
 #ifdef MTL__FILES_POSIX
     return access(path, W_OK) != 0;
+#elif defined(MTL__FILES_WIN32)
+    mtl__stat status;
+    return mtl__fd_stat(path, &status) == 0 && !(status.st_mode & _S_IWRITE);
 #else
     (void)path;
     return 0;
@@ -1804,7 +1909,7 @@ static int mtl__file_writer_close(mtl__file_writer *writer, int keep)
         error = mtl__os_close(writer->handle);
         if (keep && !writer->error) writer->error = error;
         if (writer->temporary && keep && !writer->error) writer->error = mtl__os_replace(writer->temporary, writer->target);
-        if (writer->temporary && (!keep || writer->error)) remove(writer->temporary);
+        if (writer->temporary && (!keep || writer->error)) mtl__os_remove(writer->temporary);
         else if (writer->temporary) mtl__os_sync_folder(writer->temporary);
     }
     mtl__release(writer->temporary);
@@ -5671,7 +5776,7 @@ typedef char mtl__stamp_check
 #    undef MTL__STAMP
 #    undef MTL__ISA
 #  endif
-#  if MTL__STAMPED(MTL_ISA_AVX2)
+#  if MTL__WIDE && MTL__STAMPED(MTL_ISA_AVX2)
 #    define MTL__STAMP 3
 #    define MTL__ISA avx2
 #    define MTL__TARGET "avx2,fma"
@@ -5680,7 +5785,7 @@ typedef char mtl__stamp_check
 #    undef MTL__ISA
 #    undef MTL__TARGET
 #  endif
-#  if MTL__STAMPED(MTL_ISA_AVX512)
+#  if MTL__WIDE && MTL__STAMPED(MTL_ISA_AVX512)
 #    define MTL__STAMP 4
 #    define MTL__ISA avx512
 #    ifdef MTL__AVX512_EMULATED
@@ -5754,10 +5859,10 @@ static const mtl__kernels *const mtl__kernel_tables[] = {
 #if defined(MTL__X86) && MTL__STAMPED(MTL_ISA_SSE2)
     &mtl__kernels_sse2,
 #endif
-#if defined(MTL__X86) && MTL__STAMPED(MTL_ISA_AVX2)
+#if defined(MTL__X86) && MTL__WIDE && MTL__STAMPED(MTL_ISA_AVX2)
     &mtl__kernels_avx2,
 #endif
-#if defined(MTL__X86) && MTL__STAMPED(MTL_ISA_AVX512)
+#if defined(MTL__X86) && MTL__WIDE && MTL__STAMPED(MTL_ISA_AVX512)
     &mtl__kernels_avx512,
 #endif
 #if defined(MTL__NEON) && MTL__STAMPED(MTL_ISA_NEON)
@@ -6584,7 +6689,7 @@ static long mtl__json_hex(mtl__json_reader *r)
         char c = mtl__json_peek(r);
         const char *digit = c ? strchr(digits, c) : NULL;
         if (!digit) return -1;
-        value = value * 16 + (digit - digits) % 16;
+        value = value * 16 + (long)(digit - digits) % 16;
     }
     return value;
 }

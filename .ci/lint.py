@@ -36,8 +36,8 @@ WARNINGS = "-Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -
 EARLIER = " ".join("-include " + name for name in ("stdio.h", "stdlib.h", "string.h", "math.h", "time.h", "sys/types.h", "unistd.h"))
 WIDE = " ".join("-include " + name for name in (
     "curses.h", "X11/Xlib.h", "X11/Xutil.h", "X11/Xatom.h", "X11/Xos.h", "complex.h", "tgmath.h", "iso646.h", "ctype.h",
-    "fcntl.h", "inttypes.h", "locale.h", "netdb.h", "pthread.h", "regex.h", "search.h", "setjmp.h", "signal.h", "strings.h",
-    "sys/mman.h", "sys/param.h", "sys/socket.h", "sys/stat.h", "sys/sysmacros.h", "termios.h", "wchar.h"))
+    "fcntl.h", "inttypes.h", "locale.h", "netdb.h", "pthread.h", "regex.h", "search.h", "setjmp.h", "signal.h",
+    "strings.h", "sys/mman.h", "sys/param.h", "sys/socket.h", "sys/stat.h", "sys/sysmacros.h", "termios.h", "wchar.h"))
 COMPILES = [                                    # what it is called, command; gcc and clang warn of more when optimising
     ("gcc", f"gcc -std=c99 -O2 {WARNINGS}"),
     ("gcc, double", f"gcc -std=c99 -O2 {WARNINGS} -DMTL_REAL=double"),
@@ -210,8 +210,9 @@ def check_order(source):
 def check_statuses(source):
     for function in source.functions:
         text = "\n".join(source.lines[function.first - 1:function.last])
-        if re.match(r"[\w\s]*?\bint\b", text) and re.search(r"\breturn (mtl__fail|mtl__status)\(|\breturn MTL_(OK|ERROR_\w+);", text):
-            problem(source.path, function.first, f"{function.name} returns a status as an int; make it mtl_status")
+        status = re.search(r"\breturn (mtl__fail\(|mtl__status\(|MTL_OK;|MTL_ERROR_\w+;)", text)
+        if status and re.match(r"[\w\s]*?\bint\b", text):
+            problem(source.path, function.first, f"{function.name} returns a status as an int; expected mtl_status")
 
 
 def check_lengths(source):

@@ -43,8 +43,13 @@ need_matrix()
     need locales test -e /usr/share/i18n/locales/de_DE
     need qemu-user command -v qemu-aarch64
     need gcc-aarch64-linux-gnu command -v aarch64-linux-gnu-gcc
+    need gcc-mingw-w64-x86-64 command -v x86_64-w64-mingw32-gcc
+    need wine command -v wine
+    need wine64 has_wine64
     need libc6-dev-arm64-cross test -e /usr/aarch64-linux-gnu/include/stdio.h
 }
+
+has_wine64() { command -v wine64 || test -e /usr/lib/wine/wine64; }
 
 need_lint()
 {

@@ -35,14 +35,21 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+#ifdef _WIN32
+#include "mtl_windows.h"
+#else
 #include <sys/ioctl.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
+#endif
 
 #include "mtl_rnn.h"
 
-#if defined(__GNUC__) || defined(__clang__)
+#if defined(__MINGW32__)
+#define PRINTS(text, first) __attribute__((format(gnu_printf, text, first)))
+#define EXITS __attribute__((noreturn))
+#elif defined(__GNUC__) || defined(__clang__)
 #define PRINTS(text, first) __attribute__((format(printf, text, first)))
 #define EXITS __attribute__((noreturn))
 #else
@@ -1152,12 +1159,14 @@ static int ends_with(const char *text, const char *end)
     return length >= tail && strcmp(text + length - tail, end) == 0;
 }
 
+#ifndef _WIN32
 static double clock_seconds(void)
 {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
+#endif
 
 enum { LARGE_FILE = 16000000 };             /* bytes from which on a user may wonder how long reading takes */
 
@@ -1373,6 +1382,7 @@ static void set_field(settings *given, const char *option, const char *path, con
     else set_member(option, field, (char *)given + in->offset, text);
 }
 
+#ifndef _WIN32
 /* Processors that this process may use: taskset and containers give it fewer than the machine has. */
 static long usable_processors(void)
 {
@@ -1382,6 +1392,9 @@ static long usable_processors(void)
 #endif
     return sysconf(_SC_NPROCESSORS_ONLN);
 }
+
+static double machine_memory(void) { return (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE); }
+#endif
 
 static void settings_init(settings *given, int command)
 {
@@ -1996,14 +2009,19 @@ static void on_interrupt(int number)
 
 static void catch_interrupts(void)
 {
+#ifdef _WIN32
+    signal(SIGINT, on_interrupt);           /* a second one ends the program by itself */
+#else
     struct sigaction action;
     memset(&action, 0, sizeof action);
     action.sa_handler = on_interrupt;
     action.sa_flags = SA_RESTART;
     sigemptyset(&action.sa_mask);
     sigaction(SIGINT, &action, NULL);
+#endif
 }
 
+#ifndef _WIN32
 /* 1 when both paths lead to one existing file. */
 static int same_file(const char *a, const char *b)
 {
@@ -2011,18 +2029,22 @@ static int same_file(const char *a, const char *b)
     return stat(a, &at_a) == 0 && stat(b, &at_b) == 0 && at_a.st_dev == at_b.st_dev && at_a.st_ino == at_b.st_ino;
 }
 
+static char *last_separator(char *path) { return strrchr(path, '/'); }
+#endif
+
 /* Tells before hours of training what would go wrong after them. */
 static void check_output(const settings *given, const char *path, const char *shown)
 {
     struct stat status;
-    char *folder = strcpy((char *)checked_realloc(NULL, strlen(path) + 3), path), *slash = strrchr(folder, '/');
+    char *folder = strcpy((char *)checked_realloc(NULL, strlen(path) + 3), path);
+    char *slash = last_separator(folder);
     char **lists[3];
     size_t i, k;
     lists[0] = given->data, lists[1] = given->valid, lists[2] = given->frames;
     for (i = 0; i < 3; i++)
         for (k = 0; k < arrlenu(lists[i]); k++)
             if (same_file(path, lists[i][k])) fail("%s %s: this file is read as data; expected another path", shown, path);
-    if (slash) slash[slash == folder] = '\0';
+    if (slash) slash[slash == folder || slash[-1] == ':'] = '\0';
     else strcpy(folder, ".");
     if (!*path) fail("%s: an empty path; expected the name of a file", shown);
     if (stat(path, &status) == 0 && S_ISDIR(status.st_mode))
@@ -2126,7 +2148,7 @@ static void check_memory(const mtl_model_desc *desc)
 {
     mtl_error err = { 0 };
     size_t bytes = mtl_model_size(desc, &err);
-    double machine = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
+    double machine = machine_memory();
     check(&err);
     if (machine > 0 && 4.0 * (double)bytes > machine)   /* weights, gradients and two moments */
         fail("out of memory: the model needs %zu bytes, and about %.0f bytes while it is trained; this machine has %.0f: "
@@ -2282,6 +2304,7 @@ static void format_losses(const reporter *to, const mtl_progress *now, char *out
         used += (size_t)snprintf(out + used, size - used, "  %s %.4f", desc->tasks[i].name, now->task_loss[i]);
 }
 
+#ifndef _WIN32
 static size_t terminal_width(void)
 {
 #ifdef TIOCGWINSZ
@@ -2290,6 +2313,7 @@ static size_t terminal_width(void)
 #endif
     return 80;
 }
+#endif
 
 /* The line that is written over and over on a terminal, cut to its width. */
 static void show_batch(reporter *to, const mtl_progress *now)
@@ -3064,7 +3088,9 @@ static void fail_command(const char *text)
 /* A write beyond a file size limit or into a closed pipe is an error like any other, not the program's death. */
 static void ignore_write_signals(void)
 {
+#ifdef SIGPIPE
     signal(SIGPIPE, SIG_IGN);
+#endif
 #ifdef SIGXFSZ
     signal(SIGXFSZ, SIG_IGN);
 #endif
@@ -3089,7 +3115,11 @@ int main(int count, char **arguments)
 {
     size_t i;
     int status = 0;
-    const char *word = count > 1 ? arguments[1] : "";
+    const char *word;
+#ifdef _WIN32
+    arguments = windows_begin(&count, arguments);
+#endif
+    word = count > 1 ? arguments[1] : "";
     ignore_write_signals();
     if (count < 2) {
         print_help(stderr);

@@ -1,5 +1,5 @@
-/* Names that a user or a header may have defined before mtl_rnn.h is read: none may stand in it. `make lint` compiles the
-   header after this file. What they stand for breaks any use. */
+/* Names that a user or a header may have defined before mtl_rnn.h is read: none may stand in it. `make lint`
+   compiles the header after this file. What they stand for breaks any use. */
 #define near        @           /* windows.h */
 #define far         @
 #define small       @
