@@ -128,7 +128,8 @@ typedef MTL_REAL mtl_real;      /* float; with `#define MTL_REAL double` before 
 #define MTL_RNN_VERSION "0.1.0"
 #define MTL_MAX_HIDDEN  4       /* hidden dense layers of a task's head, at most */
 #define MTL_MISSING     (-1)    /* a label that is not known: no loss, no gradient, no score */
-#define MTL_UNKNOWN_LABEL (-2)  /* a label that the model has no class for: as missing in training, wrong in evaluation */
+#define MTL_UNKNOWN_LABEL (-2)  /* a label that the model has no class for: as missing in training, wrong in evaluation; mtl_target.unknown
+                                   may name it, which span scores need */
 #define MTL_ZERO        1e-30f  /* a true zero, for number fields where 0 stands for the default */
 
 /* ---- errors ------------------------------------------------------------------------------------------------------ */
@@ -638,9 +639,14 @@ typedef struct mtl_input {
 } mtl_input;
 /* Targets of one task: per sequence [B] or per step [N], by the task's level, in the caller's order. One of the three, or none. */
 typedef struct mtl_target {
-    const int *labels;                      /* class tasks: 0 .. classes-1, or MTL_MISSING */
+    const int *labels;                      /* class tasks: 0 .. classes-1, MTL_MISSING, or MTL_UNKNOWN_LABEL and below (`unknown`) */
     const mtl_real *values;                 /* real tasks: [items][width]; NaN: missing */
     const mtl_real *distribution;           /* class tasks: [items][classes], rows that sum to 1; first element NaN: missing */
+    const char *const *unknown;             /* class tasks: [unknown_count] names that are no class of the model: the label
+                                               MTL_UNKNOWN_LABEL - i stands for unknown[i]. NULL: MTL_UNKNOWN_LABEL is a label of
+                                               unknown name. It then ends the gold span before it, and a run of it is a span of a type
+                                               that no label has: span scores are those of the CoNLL rules only where names are given */
+    size_t unknown_count;
 } mtl_target;
 typedef struct mtl_state mtl_state;         /* hidden states carried from one chunk of long sequences to the next */
 /* A ragged batch, or a whole data set. Nothing is copied or kept beyond the call that takes it. */
@@ -820,8 +826,9 @@ typedef struct mtl_scores {
     double score;                           /* mean over tasks with items */
 } mtl_scores;
 /* Scores of a model on labelled data, in batches of similar length, by the predictor's limits. data: `count` data sets, scored as
-   one; targets given as distributions are not scored. scores->tasks must hold the model's task_count entries. confusion (NULL allowed): for each task NULL or [classes][classes]
-   counts, rows gold and columns predicted, which are added to. */
+   one; targets given as distributions are not scored. scores->tasks must hold the model's task_count entries. confusion (NULL allowed):
+   for each task NULL or [classes + unknown_count][classes] counts, rows gold and columns predicted, which are added to; the rows behind
+   the classes are those of the targets' `unknown` names (of the data set with most of them). Labels of unknown name have no row. */
 MTL_DEF mtl_status mtl_evaluate(mtl_predictor *predictor, const mtl_batch *data, size_t count, mtl_scores *scores,
                                 size_t *const *confusion, mtl_error *err);
 
@@ -9744,7 +9751,7 @@ static int mtl__target_is_given(const mtl_target *t, size_t item, size_t width)
    17 >>metrics    accuracy, span F1, RMSE, MAE, R2: counted as items stream by, nothing allocated
    ==================================================================================================================
    A metric is a handful of counts that grow with every batch; mtl__metric_finish turns them into scores. Labels that
-   are missing count nowhere. Spans are counted as the CoNLL evaluation script (conlleval, Tjong Kim Sang 2004) counts:
+   are missing count nowhere. Gold spans are those of the tags as written, whether the model has a class for them or not. Spans are counted as the CoNLL evaluation script (conlleval, Tjong Kim Sang 2004) counts:
        precision = right / predicted      recall = right / gold      F1 = 2 P R / (P + R)      0 when nothing is there
        right: same begin, same end, same type
        R2 = 1 - sum (y - p)^2 / sum (y - mean)^2, over all numbers of all items pooled, so a vector target has one mean
@@ -9830,9 +9837,17 @@ static void mtl__metric_class(mtl__metric *m, const int *gold, const int *predic
     }
 }
 
-/* One sequence. A step without a gold label ends spans on both sides. A run of unknown gold labels is a span of a type that
-   no label has (names hold no line breaks), so nothing matches it. */
-static void mtl__metric_spans(mtl__metric *m, const int *gold, const int *predicted, size_t steps, const char *const *labels)
+/* The tag of a gold label that is not missing. One of unknown name is an I- of a type that no label has (names hold no line
+   breaks), so nothing matches its span. */
+static const char *mtl__metric_tag(int label, const char *const *labels, const char *const *unknown)
+{
+    if (label >= 0) return labels[label];
+    return unknown ? unknown[MTL_UNKNOWN_LABEL - label] : "I-\n";
+}
+
+/* One sequence. A step without a gold label ends spans on both sides. unknown: as in mtl_target. */
+static void mtl__metric_spans(mtl__metric *m, const int *gold, const int *predicted, size_t steps, const char *const *labels,
+                              const char *const *unknown)
 {
     mtl__span_state gold_state = { 0, { 0, 0, NULL } }, predicted_state = { 0, { 0, 0, NULL } };
     mtl_span right, guess;
@@ -9842,7 +9857,7 @@ static void mtl__metric_spans(mtl__metric *m, const int *gold, const int *predic
         const char *gold_tag = NULL, *predicted_tag = NULL;
         int gold_ends, predicted_ends;
         if (t < steps && gold[t] != MTL_MISSING) {
-            gold_tag = gold[t] < 0 ? "I-\n" : labels[gold[t]];
+            gold_tag = mtl__metric_tag(gold[t], labels, unknown);
             predicted_tag = predicted[t] < 0 ? NULL : labels[predicted[t]];
         }
         gold_ends = mtl__span_next(&gold_state, gold_tag, t, &right);
@@ -10123,6 +10138,13 @@ static mtl_status mtl__task_fail_label(const mtl__task *task, const int *lengths
     return mtl__task_fail_item(task, lengths, item, MTL_ERROR_RANGE, what, fault, err);
 }
 
+/* 1 when a label is a class, missing, or an unknown one that the target can name. */
+static int mtl__task_label_is_valid(const mtl__task *task, const mtl_target *target, int label)
+{
+    if (label > MTL_UNKNOWN_LABEL) return label < (int)task->outputs;
+    return (size_t)(MTL_UNKNOWN_LABEL - label) < (target->unknown ? target->unknown_count : 1);
+}
+
 /* Checks a batch's targets of one task and adds up its labelled items and their share of the divisor. */
 static mtl_status mtl__task_count(const mtl__task *task, const mtl_target *target, size_t items, const int *lengths, size_t *labelled,
                                   double *divisor, mtl_error *err)
@@ -10132,7 +10154,7 @@ static mtl_status mtl__task_count(const mtl__task *task, const mtl_target *targe
     if (mtl__failed(err)) return mtl__status(err);
     for (i = 0; target && i < items; i++) {
         double weight = task->desc->kind == MTL_TASK_REAL ? (double)task->outputs : 1;
-        if (target->labels && (target->labels[i] >= (int)task->outputs || target->labels[i] < MTL_UNKNOWN_LABEL))
+        if (target->labels && !mtl__task_label_is_valid(task, target, target->labels[i]))
             return mtl__task_fail_label(task, lengths, i, target->labels[i], err);
         if (!mtl__target_is_given(target, i, task->outputs)) continue;
         for (j = 0; numbers && j < task->outputs; j++)
@@ -12832,6 +12854,8 @@ static mtl_batch mtl__dataset_batch(const mtl__dataset *set, const mtl_model *mo
         targets[i].labels = mtl__pick_ints(&pick, target[i].labels, per_step);
         targets[i].values = mtl__pick_reals(&pick, target[i].values, model->tasks[i].outputs, per_step);
         targets[i].distribution = mtl__pick_reals(&pick, target[i].distribution, model->tasks[i].outputs, per_step);
+        targets[i].unknown = target[i].unknown;
+        targets[i].unknown_count = target[i].unknown_count;
     }
     return batch;
 }
@@ -12864,21 +12888,25 @@ typedef struct mtl__evaluation {
 } mtl__evaluation;
 
 /* Adds one class task's outputs of a batch: `items` items of sequence s begin at `first`. */
-static void mtl__evaluate_class(mtl__evaluation *e, size_t k, const int *gold, size_t s, size_t first, size_t items)
+static void mtl__evaluate_class(mtl__evaluation *e, size_t k, const mtl_target *target, size_t s, size_t first, size_t items)
 {
     const mtl_prediction *out = &e->out[k];
     const mtl__task *task = &e->predictor->session.model->tasks[k];
-    size_t i;
+    const int *gold = target->labels;
+    size_t *confusion = e->confusion ? e->confusion[k] : NULL;
+    size_t i, row;
     mtl__metric_class(&e->metrics[k], gold + first, out->labels + first, items);
-    if (task->spans) mtl__metric_spans(&e->metrics[k], gold + first, out->labels + first, items, task->desc->labels);
+    if (task->spans)
+        mtl__metric_spans(&e->metrics[k], gold + first, out->labels + first, items, task->desc->labels, target->unknown);
     for (i = first; i < first + items; i++) {
         if (gold[i] == MTL_MISSING) continue;
         e->labelled[s] = 1;
         if (gold[i] != out->labels[i]) e->wrong[s] = 1;
+        row = gold[i] < 0 ? out->width + (size_t)(MTL_UNKNOWN_LABEL - gold[i]) : (size_t)gold[i];
+        if (confusion && (gold[i] >= 0 || target->unknown)) confusion[row * out->width + (size_t)out->labels[i]]++;
         if (gold[i] < 0) continue;
         e->metrics[k].loss_sum -= log((double)out->probabilities[(size_t)i * out->width + (size_t)gold[i]] + 1e-45);
         e->metrics[k].loss_weight += 1;
-        if (e->confusion && e->confusion[k]) e->confusion[k][(size_t)gold[i] * out->width + (size_t)out->labels[i]]++;
     }
 }
 
@@ -12907,7 +12935,7 @@ static void mtl__evaluate_add(mtl__evaluation *e, const mtl_batch *batch)
         size_t first = 0;
         for (s = 0; s < batch->sequences; s++) {
             size_t items = model->desc.tasks[k].level == MTL_LEVEL_STEP ? (size_t)batch->lengths[s] : 1;
-            if (target->labels) mtl__evaluate_class(e, k, target->labels, s, first, items);
+            if (target->labels) mtl__evaluate_class(e, k, target, s, first, items);
             else if (target->values) mtl__evaluate_real(e, k, target->values, first, items);
             first += items;
         }

@@ -485,7 +485,7 @@ static float read_number(const source *in, const char *cell, const char *what)
    ==================================================================================================================
    Words and labels become numbers as they are read. The corpus numbers them over all files; once it is closed (the training data
    are read, or a model is loaded) a task that it does not know is left out and a label that it does not know is
-   MTL_UNKNOWN_LABEL: both are counted and told, neither is an error.
+   MTL_UNKNOWN_LABEL or, each further one, a number below: both are counted and told, neither is an error.
    ------------------------------------------------------------------------------------------------------------------ */
 
 enum { CLASS, TAGS, REAL, REALS, KIND_COUNT };
@@ -503,6 +503,7 @@ typedef struct task {
     const char *path;                       /* where the task was first seen */
     int clamped;                            /* --clamp: targets and predictions are cut to [low, high] */
     double low, high;
+    const char **unknown;                   /* names of the labels that are no class: MTL_UNKNOWN_LABEL - i is unknown[i] */
     size_t unseen;                          /* labels of the current file that are no class */
     const char *first_unseen;
     size_t first_unseen_line;
@@ -623,7 +624,7 @@ static int corpus_task(corpus *all, const source *in, const char *where, const c
     return (int)arrlenu(all->tasks) - 1;
 }
 
-/* Class of a label. */
+/* Class of a label, or MTL_UNKNOWN_LABEL - i for the i-th that is none. */
 static int read_label(corpus *all, task *of, const source *in, const char *text)
 {
     size_t label, length = strlen(text);
@@ -634,7 +635,9 @@ static int read_label(corpus *all, task *of, const source *in, const char *text)
     label = names_add(&of->labels, text, length);
     if (label < of->classes) return (int)label;
     if (!of->unseen++) of->first_unseen = of->labels.list[label].key, of->first_unseen_line = in->number;
-    return MTL_UNKNOWN_LABEL;
+    label -= of->classes;
+    if (label == arrlenu(of->unknown)) arrput(of->unknown, of->labels.list[of->classes + label].key);
+    return MTL_UNKNOWN_LABEL - (int)label;
 }
 
 static mtl_real read_value(corpus *all, task *of, const source *in, const char *text)
@@ -1772,6 +1775,8 @@ static mtl_batch make_batch(corpus *all, dataset *set, const mtl_model *model)
         mtl_target *to = &set->batch_targets[set->targets[i].task];
         to->labels = set->targets[i].labels;
         to->values = set->targets[i].values;
+        to->unknown = all->tasks[set->targets[i].task].unknown;
+        to->unknown_count = arrlenu(to->unknown);
     }
     batch.sequences = arrlenu(set->lengths);
     batch.lengths = set->lengths;

@@ -333,6 +333,22 @@ run eval --model model.st --data hours.tsv --json
 result "eval counts them" "$(says stderr.txt "$((unseen)) labels unseen in training")"
 check "as wrong, not as errors" sh -c '[ "$1" -eq 0 ] && awk -v f="$2" "BEGIN { exit !(f < 0.9) }"' - "$status" "$(number stdout.txt span_f1)"
 
+# Gold spans are those of the tags as written: F1 by the CoNLL rules, worked out by hand, where training has not seen every tag.
+exactly() { at_least "$1" "$2" && at_least "$2" "$1"; }
+unseen_tag() { # NAME F1 ROW GOLD_ROW: ROW is learnt beside one of Os, then scored together with GOLD_ROW
+    { printf 'text\tner:tags\n'; for i in 1 2 3 4 5 6 7 8; do printf "$3\\nwe go\\tO O\\n"; done; } >seen.tsv
+    printf "text\\tner:tags\\n$3\\n$4\\n" >gold.tsv
+    run train --data seen.tsv --valid gold.tsv --out spans.st --log log.json --hidden 8 --embed 8 --epochs 30 --lr .05 --dropout 0 \
+        --threads 1 --quiet
+    tail -n 1 log.json >last.json
+    check "validation: $1" exactly "$(number last.json span_f1)" "$2"
+    run eval --model spans.st --data gold.tsv --json
+    check "eval: $1" exactly "$(number stdout.txt span_f1)" "$2"
+}
+unseen_tag "an unseen I- makes the span before it longer"    0.5 'hi mia\tO B-PER'                      'hi mia go\tO B-PER I-PER'
+unseen_tag "two unseen spans side by side are two"           0.5 'hi mia\tO B-PER'                      'we go we go\tO O B-LOC B-ORG'
+unseen_tag "an unseen B- begins the span that an I- goes on" 1   'hi mia oslo rome\tO B-PER I-LOC I-LOC' 'hi oslo rome\tO B-LOC I-LOC'
+
 # ---- bad data ------------------------------------------------------------------------------------------------------------------
 
 head='intent:class\ttext\tslots:tags\tmood:real\n'

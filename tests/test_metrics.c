@@ -126,22 +126,26 @@ static void test_metrics_labels_are_spans(void **state)
 
 static void test_metrics_counts_as_conlleval(void **state)
 {
+    const char *const order[2][5] = { { "O", "B-PER", "I-PER", "B-LOC", "I-LOC" }, { "I-LOC", "B-PER", "O", "I-PER", "B-LOC" } };
     mtl__metric m = metrics_tags();
     conlleval_counts counts = { 0, 0, 0 };
     size_t round, t;
     (void)state;
-    for (round = 0; round < 2000; round++) {
+    for (round = 0; round < 20000; round++) {
+        const char *const *labels = order[round % 2];
+        int known = 5 - (int)(round / 2 % 4);                /* further tags are gold alone: no class, but a name */
         const char *gold[12], *guessed[12];
         int gold_labels[12], guessed_labels[12];
         size_t steps = mtl__random_below(17, round, 0, 13);
         for (t = 0; t < steps; t++) {
-            gold_labels[t] = (int)mtl__random_below(17, round, 3 * t + 1, 5);
-            guessed_labels[t] = mtl__random_below(17, round, 3 * t + 2, 4) ? gold_labels[t] : (int)mtl__random_below(17, round, 3 * t + 3, 5);
-            gold[t] = metrics_labels[gold_labels[t]];
-            guessed[t] = metrics_labels[guessed_labels[t]];
+            int tag = (int)mtl__random_below(17, round, 3 * t + 1, 5), other = (int)mtl__random_below(17, round, 3 * t + 3, (size_t)known);
+            gold_labels[t] = tag < known ? tag : MTL_UNKNOWN_LABEL - (tag - known);
+            guessed_labels[t] = tag < known && mtl__random_below(17, round, 3 * t + 2, 4) ? tag : other;
+            gold[t] = labels[tag];
+            guessed[t] = labels[guessed_labels[t]];
         }
         conlleval_sequence(&counts, gold, guessed, steps);
-        mtl__metric_spans(&m, gold_labels, guessed_labels, steps, metrics_labels);
+        mtl__metric_spans(&m, gold_labels, guessed_labels, steps, labels, labels + known);
         metrics_assert_spans(&m, counts.found_correct, counts.found_guessed, counts.correct);
     }
     assert_true(m.right_spans > 1000 && m.right_spans < m.gold_spans);
@@ -156,7 +160,7 @@ static void test_metrics_span_scores(void **state)
     mtl_task_score score;
     (void)state;
     mtl__metric_class(&m, gold, guess, 6);
-    mtl__metric_spans(&m, gold, guess, 6, metrics_labels);
+    mtl__metric_spans(&m, gold, guess, 6, metrics_labels, NULL);
     m.loss_sum = 3;
     m.loss_weight = 6;
     mtl__metric_finish(&m, &score);
@@ -180,14 +184,14 @@ static void test_metrics_missing_and_unknown_labels(void **state)
     mtl__metric m = metrics_tags();
     (void)state;
     mtl__metric_class(&m, missing_gold, missing_guess, 4);
-    mtl__metric_spans(&m, missing_gold, missing_guess, 4, metrics_labels);
+    mtl__metric_spans(&m, missing_gold, missing_guess, 4, metrics_labels, NULL);
     assert_int_equal(m.items, 2);
     assert_int_equal(m.correct, 2);
     metrics_assert_spans(&m, 2, 2, 2);                       /* the hole cuts the person in two on both sides */
 
     m = metrics_tags();
     mtl__metric_class(&m, unknown_gold, unknown_guess, 4);
-    mtl__metric_spans(&m, unknown_gold, unknown_guess, 4, metrics_labels);
+    mtl__metric_spans(&m, unknown_gold, unknown_guess, 4, metrics_labels, NULL);
     assert_int_equal(m.items, 4);
     assert_int_equal(m.correct, 2);
     metrics_assert_spans(&m, 2, 2, 1);

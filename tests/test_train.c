@@ -219,6 +219,14 @@ static void test_train_step_report(void **state)
 
 static void train_label_large(train_case *c) { test_labels(c->p.data, TEST_TAGS)[5] = 5; }
 static void train_label_negative(train_case *c) { test_labels(c->p.data, TEST_TAGS)[3] = -3; }
+static void train_label_unnamed(train_case *c)
+{
+    static const char *const two[] = { "one", "two" };
+    c->p.data->targets[TEST_TAGS].unknown = two;
+    c->p.data->targets[TEST_TAGS].unknown_count = 2;
+    test_labels(c->p.data, TEST_TAGS)[2] = MTL_UNKNOWN_LABEL - 1;
+    test_labels(c->p.data, TEST_TAGS)[3] = MTL_UNKNOWN_LABEL - 2;
+}
 static void train_label_of_sequence(train_case *c) { test_labels(c->p.data, TEST_CLASS)[2] = 3; }
 static void train_value_infinite(train_case *c) { test_numbers(c->p.data, TEST_CURVE)[2 * 4 + 1] = test_infinity(); }
 static void train_values_for_classes(train_case *c)
@@ -258,6 +266,7 @@ static void test_train_stopped_steps(void **state)
     } cases[] = {
         { train_label_large, MTL_ERROR_RANGE, "tags", 5, "label 5 of sequence 2, step 1 is not among its 5 classes" },
         { train_label_negative, MTL_ERROR_RANGE, "tags", 3, "label -3 of sequence 1, step 0" },
+        { train_label_unnamed, MTL_ERROR_RANGE, "tags", 3, "label -4 of sequence 1, step 0" },
         { train_label_of_sequence, MTL_ERROR_RANGE, "class", 2, "label 3 of sequence 2" },
         { train_value_infinite, MTL_ERROR_NUMBER, "curve", 4, "sequence 2, step 0" },
         { train_values_for_classes, MTL_ERROR_ARGUMENT, "tags", -1, "labels or distributions" },
@@ -879,6 +888,7 @@ static void test_train_transfer(void **state)
 /* Accuracy, unknown and missing labels, confusion, joint accuracy, R2 and losses, counted here from the predictions. */
 static void test_train_evaluate(void **state)
 {
+    static const char *const unseen[] = { "B-unseen", "I-unseen" };
     int number, cases = test_cases(40);
     test_random r = test_random_from(10);
     (void)state;
@@ -888,7 +898,7 @@ static void test_train_evaluate(void **state)
         mtl_task_score table[TEST_TASKS_COUNT];
         mtl_prediction out[TEST_TASKS_COUNT];
         mtl_scores scores;
-        size_t class_counts[9] = {0}, tag_counts[25] = {0}, class_expected[9] = {0}, tag_expected[25] = {0};
+        size_t class_counts[9] = {0}, tag_counts[35] = {0}, class_expected[9] = {0}, tag_expected[35] = {0};
         size_t *confusion[TEST_TASKS_COUNT] = { class_counts, tag_counts, NULL, NULL, NULL };
         size_t s, n, right[2] = {0}, items[2] = {0}, joint = 0, joint_right = 0, row = 0, numbers = 0, set;
         double squares = 0, sum = 0, sum_squares = 0, absolute = 0, class_loss = 0;
@@ -907,8 +917,10 @@ static void test_train_evaluate(void **state)
         limited = mtl_predictor_create(c.model, &limits, &c.err);
         for (set = 0; set < 2; set++) {
             two[set] = test_batch_create(&c.p.desc, NULL, shape.sequences, 12, 0.4, set);
-            test_labels(two[set], TEST_TAGS)[0] = MTL_UNKNOWN_LABEL;
+            test_labels(two[set], TEST_TAGS)[0] = MTL_UNKNOWN_LABEL - (int)set;
             test_labels(two[set], TEST_CLASS)[1] = MTL_UNKNOWN_LABEL;
+            two[set]->targets[TEST_TAGS].unknown = unseen;
+            two[set]->targets[TEST_TAGS].unknown_count = 2;
             data[set] = two[set]->batch;
             mtl_predict(predictor, &data[set], out, &c.err);
             TEST_FINE(&c.err);
@@ -932,7 +944,7 @@ static void test_train_evaluate(void **state)
                     right[1] += gold == out[TEST_TAGS].labels[row];
                     labelled = 1;
                     wrong |= gold != out[TEST_TAGS].labels[row];
-                    if (gold >= 0) tag_expected[gold * 5 + out[TEST_TAGS].labels[row]]++;
+                    tag_expected[(gold < 0 ? 5 + MTL_UNKNOWN_LABEL - gold : gold) * 5 + out[TEST_TAGS].labels[row]]++;
                 }
                 joint += (size_t)labelled;
                 joint_right += (size_t)(labelled && !wrong);
