@@ -269,7 +269,7 @@ typedef struct mtl_mix_desc {
     X(MTL_FLAG,   no_bias,       0, 0, 1, MTL_NONE, "cells without bias vectors") \
     X(MTL_FLOAT,  forget_bias,   0, -100, 100, MTL_NONE, "LSTM: added to the forget gate's initial bias") \
     X(MTL_FLOAT,  dropout,       0, 0, 0.99, MTL_NONE, "share of the column's outputs dropped in training") \
-    X(MTL_FLOAT,  dropout_between, 0, 0, 0.99, MTL_NONE, "the same between its layers") \
+    X(MTL_FLOAT,  dropout_between, 0, 0, 0.99, MTL_NONE, "the same between its layers; of one layer: without effect") \
     X(MTL_FLAG,   dropout_per_sequence, 0, 0, 1, MTL_NONE, "drop the same columns at all steps of a sequence")
 typedef struct mtl_column_desc {
     const char *name;                       /* NULL: "encoder" when there is one column */
@@ -683,7 +683,7 @@ MTL_DEF int mtl_model_input(const mtl_model *model, const char *name);
 /* Name of a class, or NULL if the model stores none; and the class of a name, or -1. */
 MTL_DEF const char *mtl_model_label(const mtl_model *model, int task, int label);
 MTL_DEF int mtl_model_find_label(const mtl_model *model, int task, const char *name);
-/* Id of a word (length bytes) after the input's normalisation; 0 (the unknown word) if it is not known or longer than 255 bytes. */
+/* Id of a word (length bytes) after the input's normalisation; 0 (the unknown word) if it is not known. */
 MTL_DEF int mtl_model_word(const mtl_model *model, int input, const char *word, size_t length);
 /* Features of an input are read as (x - mean) / scale; scale 0 makes a column 0. Arrays of [features]. */
 MTL_DEF mtl_status mtl_model_set_feature_scale(mtl_model *model, int input, const mtl_real *mean, const mtl_real *scale, mtl_error *err);
@@ -872,6 +872,7 @@ MTL_DEF int mtl_trainer_precision(const mtl_trainer *trainer);
 MTL_DEF mtl_status mtl_trainer_swap_average(mtl_trainer *trainer, mtl_error *err);
 /* Model and optimiser state in one file; and the optimiser state back into a new trainer of the loaded model: training goes on bit-exactly. */
 MTL_DEF mtl_status mtl_trainer_save(const mtl_trainer *trainer, const char *path, mtl_error *err);
+/* Error: TENSOR if the file holds no state, or that of another optimiser, or moments or an average that this trainer does not keep. */
 MTL_DEF mtl_status mtl_trainer_resume(mtl_trainer *trainer, const mtl_safetensors *file, mtl_error *err);
 
 /* What mtl_fit tells after each update and each epoch. */
@@ -6461,21 +6462,27 @@ static uint32_t mtl__lowercase(uint32_t c)
     return c;
 }
 
+/* The first character of word[length], normalised, as *given bytes; returns how many bytes of the word it takes. */
+static size_t mtl__normalise_character(const char *word, size_t length, int lowercase, int digits, char bytes[4], size_t *given)
+{
+    uint32_t character;
+    size_t taken = mtl__utf8_decode(word, length, &character);
+    if (!taken) {                           /* not UTF-8: the byte stays as it is */
+        bytes[0] = *word;
+        return *given = 1;
+    }
+    if (lowercase) character = mtl__lowercase(character);
+    if (digits && character >= '0' && character <= '9') character = '0';
+    *given = mtl__utf8_encode(character, bytes);
+    return taken;
+}
+
 MTL_DEF size_t mtl_text_normalise(const char *word, size_t length, int lowercase, int digits, char *out, size_t size)
 {
     size_t used = 0, total = 0, i = 0;
     while (i < length) {
-        uint32_t character;
         char bytes[4];
-        size_t taken = mtl__utf8_decode(word + i, length - i, &character), given;
-        if (taken) {
-            if (lowercase) character = mtl__lowercase(character);
-            if (digits && character >= '0' && character <= '9') character = '0';
-            given = mtl__utf8_encode(character, bytes);
-        } else {                            /* not UTF-8: the byte stays as it is */
-            bytes[0] = word[i];
-            taken = given = 1;
-        }
+        size_t given, taken = mtl__normalise_character(word + i, length - i, lowercase, digits, bytes, &given);
         if (used == total && size > used + given) {      /* nothing was left out yet */
             memcpy(out + used, bytes, given);
             used += given;
@@ -7004,19 +7011,21 @@ typedef struct mtl__vocabulary {
     size_t slot_count;                      /* a power of two */
 } mtl__vocabulary;
 
-/* FNV-1a. */
-static uint64_t mtl__hash(const char *bytes, size_t length)
+/* FNV-1a over a word in pieces: begins with MTL__HASH_BEGIN, ends with mtl__hash_end. */
+#define MTL__HASH_BEGIN 14695981039346656037ull
+static uint64_t mtl__hash_more(uint64_t hash, const char *bytes, size_t length)
 {
-    uint64_t hash = 14695981039346656037ull;
     size_t i;
     for (i = 0; i < length; i++) hash = (hash ^ (unsigned char)bytes[i]) * 1099511628211ull;
-    return hash ^ hash >> 32;
+    return hash;
 }
+
+static size_t mtl__hash_end(uint64_t hash) { return (size_t)(hash ^ hash >> 32); }
 
 /* The slot of a word, or the free one where it belongs. */
 static unsigned *mtl__vocabulary_slot(const mtl__vocabulary *vocabulary, const char *word, size_t length)
 {
-    size_t mask = vocabulary->slot_count - 1, i = (size_t)mtl__hash(word, length) & mask;
+    size_t mask = vocabulary->slot_count - 1, i = mtl__hash_end(mtl__hash_more(MTL__HASH_BEGIN, word, length)) & mask;
     for (; vocabulary->slots[i]; i = (i + 1) & mask) {
         const char *other = vocabulary->words[vocabulary->slots[i] - 1];
         if (strlen(other) == length && memcmp(other, word, length) == 0) break;
@@ -7028,6 +7037,39 @@ static unsigned *mtl__vocabulary_slot(const mtl__vocabulary *vocabulary, const c
 static int mtl__vocabulary_find(const mtl__vocabulary *vocabulary, const char *word, size_t length)
 {
     return vocabulary->slot_count ? (int)*mtl__vocabulary_slot(vocabulary, word, length) - 1 : -1;
+}
+
+/* 1 when word[length] is `other` once it is normalised. */
+static int mtl__normalises_to(const char *word, size_t length, int lowercase, int digits, const char *other)
+{
+    size_t at = 0, given, left = strlen(other);
+    char bytes[4];
+    while (at < length) {
+        at += mtl__normalise_character(word + at, length - at, lowercase, digits, bytes, &given);
+        if (given > left || memcmp(bytes, other, given) != 0) return 0;
+        other += given;
+        left -= given;
+    }
+    return !left;
+}
+
+/* Index of what word[length] is once it is normalised, or -1. A word of any length, without memory for what it becomes. */
+static int mtl__vocabulary_find_normalised(const mtl__vocabulary *vocabulary, const char *word, size_t length, int lowercase,
+                                           int digits)
+{
+    uint64_t hash = MTL__HASH_BEGIN;
+    size_t mask = vocabulary->slot_count - 1, at = 0, given, i;
+    char bytes[4];
+    if (!vocabulary->slot_count) return -1;
+    while (at < length) {
+        at += mtl__normalise_character(word + at, length - at, lowercase, digits, bytes, &given);
+        hash = mtl__hash_more(hash, bytes, given);
+    }
+    for (i = mtl__hash_end(hash) & mask; vocabulary->slots[i]; i = (i + 1) & mask) {
+        int found = (int)vocabulary->slots[i] - 1;
+        if (mtl__normalises_to(word, length, lowercase, digits, vocabulary->words[found])) return found;
+    }
+    return -1;
 }
 
 /* words[count] stay the caller's; the table goes into arena. Error: TEXT naming a word that stands twice, position: its index. */
@@ -10678,13 +10720,10 @@ MTL_DEF int mtl_model_word(const mtl_model *model, int input, const char *word, 
 {
     mtl_error ignored = mtl__no_error();
     const mtl_input_desc *d;
-    char text[512];
     int id;
     if (!mtl__model_check_index(model, "input", input, &ignored)) return 0;
     d = &model->desc.inputs[input];
-    if (length * 2 >= sizeof text) return 0;        /* longer than any word that is worth a vector */
-    length = mtl_text_normalise(word, length, d->lowercase, d->digits, text, sizeof text);
-    id = mtl__vocabulary_find(&model->inputs[input].words, text, length);
+    id = mtl__vocabulary_find_normalised(&model->inputs[input].words, word, length, d->lowercase, d->digits);
     return id < 0 ? 0 : id;
 }
 
@@ -13347,8 +13386,8 @@ MTL_DEF mtl_status mtl_fit(mtl_trainer *trainer, const mtl_batch *train, size_t 
 
 
 /* ---- resume: optimiser state as further tensors ------------------------------------------------------------------------
-   optimizer.m.NAME, .v.NAME, .average.NAME of the parameter's shape; optimizer.steps [tensors] and optimizer.state
-   [updates, plateau factor, rate], whole numbers and floats as doubles. */
+   optimizer.m.NAME, .v.NAME, .average.NAME of the parameter's shape; optimizer.counts: steps [tensors], updates, plateau factor
+   and rate, whole numbers and floats as doubles; optimizer.rule: MTL_OPTIMIZER_* as a double, which files of earlier builds lack. */
 typedef struct mtl__moment { const char *name; mtl_real *block; } mtl__moment;
 
 static void mtl__moments_of(const mtl__optimizer *o, mtl__moment moments[3])
@@ -13361,22 +13400,24 @@ static void mtl__moments_of(const mtl__optimizer *o, mtl__moment moments[3])
     moments[2].block = o->average;
 }
 
-/* The optimiser's counts as doubles: [tensors] steps, then updates, plateau, lr. */
+/* The optimiser's counts as doubles: [tensors] steps, then updates, plateau, lr; behind them its rule. */
 static double *mtl__optimizer_counts(const mtl__optimizer *o, mtl_arena *arena, mtl_error *err)
 {
-    double *counts = (double *)mtl__arena_zero(arena, o->set->count + 3, sizeof *counts, "optimiser counts", err);
+    double *counts = (double *)mtl__arena_zero(arena, o->set->count + 4, sizeof *counts, "optimiser counts", err);
     size_t i;
     if (!counts) return NULL;
     for (i = 0; i < o->set->count; i++) counts[i] = (double)o->steps[i];
     counts[i] = (double)o->step;
     counts[i + 1] = (double)o->plateau;
     counts[i + 2] = (double)o->lr;
+    counts[i + 3] = (double)o->desc->optimizer;
     return counts;
 }
 
 static void mtl__trainer_entries(const mtl_trainer *t, mtl__tensor_entry *e, mtl_arena *arena, mtl_error *err)
 {
     const mtl__optimizer *o = &t->optimizer;
+    const double *counts = mtl__optimizer_counts(o, arena, err);
     mtl__moment moments[3];
     char name[192];
     size_t i, k, n = 0;
@@ -13388,13 +13429,14 @@ static void mtl__trainer_entries(const mtl_trainer *t, mtl__tensor_entry *e, mtl
             mtl__print(name, sizeof name, "optimizer.%s.%s", moments[k].name, p->name);
             mtl__entry_of_tensor(&e[n++], mtl__arena_text(arena, name, err), p, moments[k].block + p->offset);
         }
-    mtl__entry_set(&e[n], "optimizer.counts", MTL_TYPE_F64, o->set->count + 3, 0, mtl__optimizer_counts(o, arena, err));
+    mtl__entry_set(&e[n++], "optimizer.counts", MTL_TYPE_F64, o->set->count + 3, 0, counts);
+    mtl__entry_set(&e[n], "optimizer.rule", MTL_TYPE_F64, 1, 0, counts ? counts + o->set->count + 3 : NULL);
 }
 
 static size_t mtl__trainer_entry_count(const mtl_trainer *t)
 {
     const mtl__optimizer *o = &t->optimizer;
-    return o->set->count * ((o->m != NULL) + (size_t)(o->v != NULL) + (o->average != NULL)) + 1;
+    return o->set->count * ((o->m != NULL) + (size_t)(o->v != NULL) + (o->average != NULL)) + 2;
 }
 
 MTL_DEF mtl_status mtl_model_write(const mtl_model *model, const mtl_trainer *trainer, const mtl_writer *writer, mtl_error *err)
@@ -13446,6 +13488,35 @@ static const mtl_safetensor *mtl__resume_counts(const mtl_trainer *t, const mtl_
     return mtl__failed(err) ? NULL : counts;
 }
 
+/* Refuses state that another rule has made, since the same moments mean something else there, and state that this trainer has no
+   place for: without it training would go on as another one than was saved. */
+static mtl_status mtl__resume_check(const mtl_trainer *t, const mtl_safetensors *file, mtl_error *err)
+{
+    static const char *const fields[3] = { "momentum", "optimizer", "average" };
+    const mtl_safetensor *rule = mtl_safetensors_find(file, "optimizer.rule");
+    const mtl_choice *theirs = mtl__choices_MTL_OPTIMIZER, *ours = theirs;
+    mtl__moment moments[3];
+    double saved = rule ? -1 : (double)t->desc.optimizer;
+    char name[192];
+    size_t k;
+    if (mtl__failed(err)) return mtl__status(err);
+    if (rule && rule->type == MTL_TYPE_F64 && rule->count == 1) memcpy(&saved, rule->data, sizeof saved);
+    while (theirs->name && (double)theirs->value != saved) theirs++;
+    while (ours->value != t->desc.optimizer) ours++;
+    if (theirs != ours)
+        return mtl__fail(err, MTL_ERROR_TENSOR, "optimizer.rule", -1, "the file holds the state of %s, and the trainer is one of %s: "
+                         "create it with the file's optimizer, or go on from the weights alone", theirs->name ? theirs->name
+                         : "an optimizer that this build does not know", ours->name);
+    mtl__moments_of(&t->optimizer, moments);
+    for (k = 0; k < 3; k++) {
+        mtl__print(name, sizeof name, "optimizer.%s.%s", moments[k].name, t->optimizer.set->tensors[0]->name);
+        if (!moments[k].block && mtl_safetensors_find(file, name))
+            return mtl__fail(err, MTL_ERROR_TENSOR, name, -1, "the file holds %s, for which this trainer has no place: create it with "
+                             "the %s of the one that was saved, or go on from the weights alone", name, fields[k]);
+    }
+    return MTL_OK;
+}
+
 /* What the moments and the average that were read say about rows. */
 static void mtl__optimizer_resumed(mtl__optimizer *o)
 {
@@ -13475,7 +13546,7 @@ MTL_DEF mtl_status mtl_trainer_resume(mtl_trainer *trainer, const mtl_safetensor
     if (!mtl__given(trainer, "trainer", err) || !mtl__given(file, "file", err)) return mtl__status(err);
     o = &trainer->optimizer;
     counts = mtl__resume_counts(trainer, file, err);
-    if (!counts) return mtl__status(err);
+    if (!counts || mtl__resume_check(trainer, file, err)) return mtl__status(err);
     mtl__moments_of(o, moments);
     for (k = 0; k < 3; k++)
         for (i = 0; moments[k].block && i < o->set->count && !mtl__failed(err); i++) {

@@ -701,6 +701,40 @@ static void report_unseen(corpus *all, const char *path)
     }
 }
 
+/* 1 for the tags that are scored as spans. */
+static int is_bio_tag(const char *tag)
+{
+    return strcmp(tag, "O") == 0 || ((*tag == 'B' || *tag == 'I') && tag[1] == '-' && tag[2]);
+}
+
+/* 1 for what schemes of spans (IOBES, BILOU, BMES and the like) write inside a span: a letter, alone or before -TYPE. */
+static int is_span_tag(const char *tag)
+{
+    return *tag && strchr("BIESLUM", *tag) && (!tag[1] || (tag[1] == '-' && tag[2]));
+}
+
+/* Tells that tags which look like spans get no span F1: most are written as in some scheme, and not all as B-TYPE, I-TYPE and O. A
+   letter alone convinces only as B or I: S and M may be anything. */
+static void report_scheme(const task *of)
+{
+    size_t i, spans = 0, others = 0, begins = 0, looks = 0;
+    const char *misfit = NULL, *first = NULL;
+    for (i = 0; i < of->classes && of->kind == TAGS; i++) {
+        const char *tag = of->labels.list[i].key;
+        if (!misfit && !is_bio_tag(tag)) misfit = tag;
+        if (strcmp(tag, "O") == 0) continue;
+        if (!first) first = tag;
+        spans += (size_t)is_span_tag(tag);
+        others += (size_t)!is_span_tag(tag);
+        begins += is_bio_tag(tag) && *tag == 'B';
+        looks += is_span_tag(tag) && (tag[1] || *tag == 'B' || *tag == 'I');
+    }
+    if (!looks || others > spans || (!misfit && begins)) return;
+    warn("%s: task %s: its tags look like spans, but '%s' %s: its score, which chooses the best epoch, is token accuracy, "
+         "not span F1; write all its tags as B-TYPE (the first of a span), I-TYPE and O to have F1", of->path, of->name, misfit ? misfit : first,
+         misfit ? "is not B-TYPE, I-TYPE or O" : "and all others begin with no B-");
+}
+
 /* ==================================================================================================================
    5  task TSV      a header line that declares text and name:kind columns, then a row for each text
    ================================================================================================================== */
@@ -1221,6 +1255,7 @@ static void corpus_close(corpus *all)
             fail("%s:1:1: task %s has no labels at all in the training data; label some, or leave it out with --only",
                  of->path, of->name);
         of->classes = arrlenu(of->labels.list);
+        report_scheme(of);
     }
     arrfree(known);
 }
@@ -2148,6 +2183,14 @@ static void check_task_names(const settings *given, const corpus *all)
     arrfree(known);
 }
 
+/* Tells of settings that will have no effect. */
+static void report_useless(const settings *given)
+{
+    if (given->encoder.dropout_between > 0 && given->encoder.layers < 2)
+        warn("encoder.dropout_between has no effect: the encoder has one layer; give it more with --layers, or drop out its output with "
+             "--set encoder.dropout=X");
+}
+
 /* Refuses a model that this machine cannot train, with the bytes it would need: malloc alone may promise what is not there. */
 static void check_memory(const mtl_model_desc *desc)
 {
@@ -2178,6 +2221,7 @@ static mtl_model *create_model(const settings *given, corpus *all)
     desc.encoder = given->encoder;
     desc.tasks = tasks;
     desc.task_count = arrlenu(tasks);
+    report_useless(given);
     check_memory(&desc);
     model = mtl_model_create(&desc, &err);
     check(&err);
@@ -2599,6 +2643,7 @@ static void corpus_from_model(const settings *given, corpus *all, const mtl_mode
             names_add(&of.labels, text, strlen(text));
         }
         of.classes = (size_t)desc->tasks[i].classes;
+        if (given->command == EVAL) report_scheme(&of);
         arrput(all->tasks, of);
     }
     all->closed = 1;

@@ -72,6 +72,8 @@ number() { # FILE KEY: the first number after "KEY": in a JSON file
 
 at_least() { awk -v a="$1" -v b="$2" 'BEGIN { exit !(a != "" && a + 0 >= b + 0) }'; }
 
+exactly() { at_least "$1" "$2" && at_least "$2" "$1"; }
+
 json_valid() { # FILE: each line is a JSON value (true where there is no python3)
     command -v python3 >/dev/null 2>&1 || return 0
     python3 -c 'import json, sys
@@ -333,8 +335,41 @@ run eval --model model.st --data hours.tsv --json
 result "eval counts them" "$(says stderr.txt "$((unseen)) labels unseen in training")"
 check "as wrong, not as errors" sh -c '[ "$1" -eq 0 ] && awk -v f="$2" "BEGIN { exit !(f < 0.9) }"' - "$status" "$(number stdout.txt span_f1)"
 
+tags_warn() { # TEXT TAGS...: training on one row of each says that (TEXT empty: nothing)
+    text=$1; shift
+    printf 'text\tner:tags\n' >tags.tsv
+    for row in "$@"; do printf '%s\t%s\n' "$row" "$row" >>tags.tsv; done
+    run train --data tags.tsv --out tags.st $small
+    if [ -n "$text" ]; then result "tags '$1': $text" "$(says stderr.txt "warning: tags.tsv: task ner: |look like spans|'$text'|not span F1")"
+    else check "tags '$1': no warning" [ "$status" -eq 0 -a ! -s stderr.txt ]; fi
+}
+tags_warn E-PER 'O B-PER I-PER E-PER' 'S-LOC O'
+tags_warn S-LOC 'O S-LOC'
+tags_warn L-PER 'O B-PER I-PER L-PER O U-LOC'
+tags_warn B     'O B I'
+tags_warn M     'B-x M E S'
+tags_warn I-LOC 'O I-LOC I-PER O'
+tags_warn LOC   'O B-PER I-PER LOC'
+tags_warn B-    'O B-PER I-PER B-'
+tags_warn ''    'O B-PER I-PER I-LOC'
+tags_warn ''    'DET NOUN VERB X'
+tags_warn ''    'S V O'
+tags_warn ''    'B I N S V RD EA'
+tags_warn E-PER 'O B-PER I-PER E-PER'
+run eval --model tags.st --data tags.tsv
+result "eval warns of such tags, too" "$(says stderr.txt "warning: tags.st: task ner: |'E-PER'")"
+run train --data train.tsv --out other.st $small --set encoder.dropout_between=0.3
+result "dropout between the layers of one" "$(says stderr.txt "warning: |dropout_between|--layers")"
+run train --data train.tsv --out other.st $small --set encoder.dropout_between=0.3 --layers 2
+check "between two it is what was asked for" [ "$status" -eq 0 -a ! -s stderr.txt ]
+awk 'BEGIN { for (i = 0; i < 300; i++) x = x "X"; print "text\tk:class"; for (i = 0; i < 20; i++) printf "see %sa\ta\nsee %sb\tb\n", x, x }' >long.tsv
+run train --data long.tsv --out long.st --hidden 8 --embed 8 --epochs 20 --lr .05 --threads 1 --quiet --lowercase
+run eval --model long.st --data long.tsv --json
+check "words of over 255 bytes are learnt" exactly "$(number stdout.txt accuracy)" 1
+tail -n 2 long.tsv | cut -f1 | "$mtl" predict --model long.st | cut -f2 | tr '\n' ' ' >stdout.txt
+result "and known to predict" "$(says stdout.txt "k a b")"
+
 # Gold spans are those of the tags as written: F1 by the CoNLL rules, worked out by hand, where training has not seen every tag.
-exactly() { at_least "$1" "$2" && at_least "$2" "$1"; }
 unseen_tag() { # NAME F1 ROW GOLD_ROW: ROW is learnt beside one of Os, then scored together with GOLD_ROW
     { printf 'text\tner:tags\n'; for i in 1 2 3 4 5 6 7 8; do printf "$3\\nwe go\\tO O\\n"; done; } >seen.tsv
     printf "text\\tner:tags\\n$3\\n$4\\n" >gold.tsv

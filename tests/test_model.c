@@ -766,6 +766,50 @@ static void test_model_lookup(void **state)
     mtl_model_destroy(model);
 }
 
+/* A word may be of any length, as it stands and once it is normalised. */
+static void test_model_long_words(void **state)
+{
+    enum { LONG = 5000 };
+    static char lower[LONG + 1], upper[LONG + 1], digits[301];
+    const char *words[] = { "<unk>", lower, digits, lower + LONG - 256, lower + LONG - 254 };
+    mtl_input_desc input = {0};
+    mtl_task_desc task = {0};
+    mtl_model_desc desc = {0};
+    mtl_error err = {0};
+    mtl_model *model;
+    size_t i;
+    (void)state;
+    for (i = 0; i < LONG; i += 2) {                                     /* a-umlaut: two bytes, the second one changes */
+        memcpy(lower + i, "\xc3\xa4", 2);
+        memcpy(upper + i, "\xc3\x84", 2);
+    }
+    memset(digits, '0', 300);
+    input.name = "words";
+    input.words = words;
+    input.vocabulary = 5;
+    input.width = 2;
+    input.lowercase = input.digits = 1;
+    task.name = "kind";
+    task.classes = 2;
+    desc.inputs = &input;
+    desc.input_count = 1;
+    desc.encoder.hidden = 2;
+    desc.tasks = &task;
+    desc.task_count = 1;
+    model = mtl_model_create(&desc, &err);
+    TEST_FINE(&err);
+    assert_int_equal(mtl_model_word(model, 0, upper, LONG), 1);
+    assert_int_equal(mtl_model_word(model, 0, lower, LONG), 1);
+    assert_int_equal(mtl_model_word(model, 0, upper, 256), 3);
+    assert_int_equal(mtl_model_word(model, 0, upper, 254), 4);
+    assert_int_equal(mtl_model_word(model, 0, upper, LONG - 2), 0);
+    assert_int_equal(mtl_model_word(model, 0, upper, LONG - 1), 0);     /* half a character at its end */
+    memset(digits, '7', 300);                                           /* the model has its own copy */
+    assert_int_equal(mtl_model_word(model, 0, digits, 300), 2);
+    assert_int_equal(mtl_model_word(model, 0, digits, 299), 0);
+    mtl_model_destroy(model);
+}
+
 /* Initial values: padding zero, forget gates open, the rest within PyTorch's bounds; from seed and name alone. */
 static void test_model_initial_values(void **state)
 {
@@ -1059,7 +1103,8 @@ static void test_model_files_in_the_stock_loader(void **state)
     cmocka_unit_test(test_model_truncated_files), cmocka_unit_test(test_model_flipped_bits), cmocka_unit_test(test_model_wrong_files), \
     cmocka_unit_test(test_model_file_of_another_program), cmocka_unit_test(test_model_weights_that_are_no_numbers), \
     cmocka_unit_test(test_model_wrong_descs), cmocka_unit_test(test_model_too_large), cmocka_unit_test(test_model_copies_its_desc), \
-    cmocka_unit_test(test_model_lookup), cmocka_unit_test(test_model_initial_values), cmocka_unit_test(test_model_scales_are_checked), \
+    cmocka_unit_test(test_model_lookup), cmocka_unit_test(test_model_long_words), \
+    cmocka_unit_test(test_model_initial_values), cmocka_unit_test(test_model_scales_are_checked), \
     cmocka_unit_test(test_model_import_export), cmocka_unit_test(test_model_export_of_parts), \
     cmocka_unit_test(test_model_import_mismatches), cmocka_unit_test(test_model_import_of_another_shape), \
     cmocka_unit_test(test_model_import_of_other_types), cmocka_unit_test(test_model_files_in_the_stock_loader)

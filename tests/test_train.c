@@ -817,13 +817,59 @@ static void test_train_resume_refuses(void **state)
     TEST_FINE(&c.err);
     steps = c.trainer->optimizer.step;
     mtl_trainer_resume(c.trainer, &file, &c.err);
-    test_expect_error(&c.err, MTL_ERROR_TENSOR, NULL, "optimizer.m.");
+    test_expect_error(&c.err, MTL_ERROR_TENSOR, "optimizer.rule", "the state of sgd, and the trainer is one of adam");
     assert_true(c.trainer->optimizer.step == steps);
     mtl_safetensors_close(&file);
     free(plain.bytes);
     free(other.bytes);
     train_case_destroy(&c);
     train_case_destroy(&larger);
+}
+
+/* State goes into a trainer of the same rule, with the same moments and average, and into no other; a file of an earlier build, which
+   names no rule, into one with the same moments at least. */
+static void test_train_resume_of_another_rule(void **state)
+{
+    enum { KINDS = 8 };
+    static const struct { int optimizer; float momentum, average; int moments; } kinds[KINDS] = {
+        { MTL_OPTIMIZER_SGD, 0, 0, 0 }, { MTL_OPTIMIZER_SGD, 0.9f, 0, 1 }, { MTL_OPTIMIZER_RMSPROP, 0, 0, 2 },
+        { MTL_OPTIMIZER_RMSPROP, 0.9f, 0, 3 }, { MTL_OPTIMIZER_ADAM, 0, 0, 3 }, { MTL_OPTIMIZER_ADAMW, 0, 0, 3 },
+        { MTL_OPTIMIZER_ADAM, 0, 0.9f, 7 }, { MTL_OPTIMIZER_SGD, 0, 0.9f, 4 },
+    };
+    static const test_shape shape = {0};
+    int from, to, old;
+    (void)state;
+    for (from = 0; from < KINDS; from++) {
+        for (to = 0; to < KINDS; to++) {
+            for (old = 0; old < 2; old++) {
+                mtl_trainer_desc saved = {0}, other = {0};
+                test_file file = {0};
+                mtl_writer writer = test_file_writer(&file);
+                mtl_safetensors opened;
+                mtl_trainer *trainer;
+                train_case c;
+                size_t at;
+                int same = kinds[from].moments == kinds[to].moments && (old || kinds[from].optimizer == kinds[to].optimizer);
+                saved.optimizer = kinds[from].optimizer, saved.momentum = kinds[from].momentum, saved.average = kinds[from].average;
+                other.optimizer = kinds[to].optimizer, other.momentum = kinds[to].momentum, other.average = kinds[to].average;
+                train_case_create(&c, &shape, &saved);
+                train_steps(&c, c.trainer, 0, 1);
+                mtl_model_write(c.model, c.trainer, &writer, &c.err);
+                for (at = 0; old && memcmp(file.bytes + at, "optimizer.rule", 14) != 0; at++) { }
+                if (old) file.bytes[at] = '_';
+                mtl_safetensors_open_memory(&opened, file.bytes, file.used, &c.err);
+                trainer = mtl_trainer_create(c.model, &other, &c.err);
+                TEST_FINE(&c.err);
+                mtl_trainer_resume(trainer, &opened, &c.err);
+                if (same) TEST_FINE(&c.err);
+                else test_expect_error(&c.err, MTL_ERROR_TENSOR, NULL, "optimizer");
+                mtl_safetensors_close(&opened);
+                mtl_trainer_destroy(trainer);
+                train_case_destroy(&c);
+                free(file.bytes);
+            }
+        }
+    }
 }
 
 /* ---- tasks added, removed, replaced ------------------------------------------------------------------------------ */
@@ -1991,7 +2037,8 @@ static void test_train_bf16_fallback(void **state)
     cmocka_unit_test(test_train_all_frozen), cmocka_unit_test(test_train_rates), cmocka_unit_test(test_train_set_weight), \
     cmocka_unit_test(test_train_evaluate_only), cmocka_unit_test(test_train_dropout), cmocka_unit_test(test_train_schedules), \
     cmocka_unit_test(test_train_set_lr), cmocka_unit_test(test_train_average), cmocka_unit_test(test_train_lazy_rows), \
-    cmocka_unit_test(test_train_resume), cmocka_unit_test(test_train_resume_refuses), cmocka_unit_test(test_train_transfer), \
+    cmocka_unit_test(test_train_resume), cmocka_unit_test(test_train_resume_refuses), \
+    cmocka_unit_test(test_train_resume_of_another_rule), cmocka_unit_test(test_train_transfer), \
     cmocka_unit_test(test_train_evaluate), cmocka_unit_test(test_train_evaluate_edges), cmocka_unit_test(test_train_samplers), \
     cmocka_unit_test(test_train_sampler_seeds), cmocka_unit_test(test_train_fit_keeps_the_best), \
     cmocka_unit_test(test_train_fit_patience), cmocka_unit_test(test_train_fit_plateau), \
