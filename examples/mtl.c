@@ -1284,8 +1284,8 @@ typedef struct settings {
     int command;
     int json, quiet;
     long long min_count, max_tokens;
-    char **data, **valid, **frames, **only, **features, **tasks, **clamps;
-    const char *out, *model_path, *score, *log, *sequence, *preset;
+    char **data, **valid, **frames, **only, **features, **tasks, **clamps, **class_weights;
+    const char *out, *model_path, *score, *log, *sequence, *preset, *confusion;
     assignment *assignments;
     mtl_input_desc input;                   /* of a text input */
     mtl_input_desc frames_input;            /* of a rows-of-numbers input */
@@ -1503,6 +1503,8 @@ static const option options[] = {
     { "--pool", "last|mean|max", TRAIN, FIELD, FIELDS("task.*.pool"),
       "how a sequence's rows become one, for class and real tasks [max]" },
     { "--weight", "TASK=X", TRAIN, TASK_FIELD, FIELDS("task.*.weight"), NULL },
+    { "--class-weights", "TASK=WEIGHTS", TRAIN, FILES, MEMBER(class_weights),
+      "of its classes in its loss: balanced (as if all were equally frequent), or LABEL:X,LABEL:X (the others: 1)" },
     { "--dropout", "X", TRAIN, FIELD, FIELDS("input.dropout encoder.dropout"),
       "share of the embeddings and of the encoder's outputs dropped in training [0.3]" },
     { "--min-count", "N", TRAIN, COUNT, MEMBER(min_count),
@@ -1535,6 +1537,8 @@ static const option options[] = {
     { "--isa", "NAME", READING, FIELD, FIELDS("trainer.isa predictor.isa"), NULL },
     { "--log", "FILE", TRAIN, TEXT, MEMBER(log), "writes a JSON object for each epoch" },
     { "--quiet", NULL, TRAIN, SWITCH, MEMBER(quiet), "prints nothing but warnings and errors" },
+    { "--confusion", "FILE", EVAL, TEXT, MEMBER(confusion),
+      "writes for each class and tags task which labels were taken for which: a table with tabs, rows gold, columns predicted" },
     { "--json", NULL, EVAL | PREDICT | INFO, SWITCH, MEMBER(json), "answers in JSON" },
 };
 enum { OPTION_COUNT = sizeof options / sizeof *options };
@@ -1918,15 +1922,16 @@ static void rescore_clamped(mtl_predictor *predictor, const mtl_model *model, co
     if (counted) scores->score = sum / (double)counted;
 }
 
-/* Scores of the model on data sets. scores->tasks is a growing array of the caller's. */
-static mtl_scores evaluate(const settings *given, const corpus *all, mtl_model *model, const mtl_batch *batches)
+/* Scores of the model on data sets. scores->tasks is a growing array of the caller's. confusion: NULL, or what make_confusions made. */
+static mtl_scores evaluate(const settings *given, const corpus *all, mtl_model *model, const mtl_batch *batches,
+                           size_t *const *confusion)
 {
     mtl_scores scores = { 0 };
     mtl_error err = { 0 };
     mtl_predictor *predictor = mtl_predictor_create(model, &given->predictor, &err);
     scores.task_count = mtl_model_describe(model)->task_count;
     arrsetlen(scores.tasks, scores.task_count);
-    mtl_evaluate(predictor, batches, arrlenu(batches), &scores, NULL, &err);
+    mtl_evaluate(predictor, batches, arrlenu(batches), &scores, confusion, &err);
     check(&err);
     rescore_clamped(predictor, model, all, batches, &scores, &err);
     check(&err);
@@ -1961,6 +1966,123 @@ static void print_scores(const mtl_model *model, const mtl_scores *scores)
     printf("mean score %.4f; %zu sequences, %zu tokens\n", scores->score, scores->sequences, scores->tokens);
 }
 
+/* ---- classes: a matrix of counts for each class and tags task, rows gold and columns predicted. Rows are named by all of the task's
+   labels: first its classes, then those that training has not seen. ------------------------------------------------------------- */
+
+enum { MOST_CLASSES = 4096 };               /* a matrix of more would take more memory than all else */
+
+static size_t label_count(const task *of) { return arrlenu(of->labels.list); }
+
+/* Empty matrices [tasks] for mtl_evaluate; NULL where a task has numbers, or too many classes. */
+static size_t **make_confusions(const corpus *all)
+{
+    size_t **list = NULL, i;
+    for (i = 0; i < arrlenu(all->tasks); i++) {
+        const task *of = &all->tasks[i];
+        size_t bytes = label_count(of) * of->classes * sizeof(size_t);
+        size_t *counts = NULL;
+        if (!kind_is_real(of->kind) && label_count(of) > MOST_CLASSES)
+            note("task %s has more than %d labels: no scores of single classes, no confusion matrix", of->name, (int)MOST_CLASSES);
+        else if (!kind_is_real(of->kind))
+            counts = (size_t *)memset(checked_realloc(NULL, bytes), 0, bytes);
+        arrput(list, counts);
+    }
+    return list;
+}
+
+static void free_confusions(size_t **list)
+{
+    size_t i;
+    for (i = 0; i < arrlenu(list); i++) free(list[i]);
+    arrfree(list);
+}
+
+typedef struct class_score {
+    size_t items, answers;                  /* of this label: in the data, in the predictions */
+    double precision, recall, f1;           /* 0 where there is nothing to divide by */
+} class_score;
+
+static class_score score_class(const task *of, const size_t *confusion, size_t label)
+{
+    class_score score = { 0 };
+    size_t i, right = label < of->classes ? confusion[label * of->classes + label] : 0;
+    for (i = 0; i < of->classes; i++) score.items += confusion[label * of->classes + i];
+    for (i = 0; i < label_count(of) && label < of->classes; i++) score.answers += confusion[i * of->classes + label];
+    if (score.answers) score.precision = (double)right / (double)score.answers;
+    if (score.items) score.recall = (double)right / (double)score.items;
+    if (right) score.f1 = 2 * score.precision * score.recall / (score.precision + score.recall);
+    return score;
+}
+
+/* The labels that occur in the data or in the answers, the most frequent ones first. A growing array of the caller's. */
+static size_t *order_classes(const task *of, const size_t *confusion, class_score **scores)
+{
+    size_t *order = NULL, i, k;
+    for (i = 0; i < label_count(of); i++) {
+        arrput(*scores, score_class(of, confusion, i));
+        if (!(*scores)[i].items && !(*scores)[i].answers) continue;
+        arrput(order, i);
+        for (k = arrlenu(order) - 1; k > 0 && (*scores)[order[k - 1]].items < (*scores)[i].items; k--) order[k] = order[k - 1];
+        order[k] = i;
+    }
+    return order;
+}
+
+/* The cells off the diagonal with the largest counts, as a line. */
+static void print_confused(const task *of, const size_t *confusion)
+{
+    enum { MOST = 5 };
+    size_t cells = label_count(of) * of->classes, top[MOST + 1], found = 0, i, k;
+    for (i = 0; i < cells; i++) {
+        if (!confusion[i] || i / of->classes == i % of->classes) continue;
+        for (k = found; k > 0 && confusion[top[k - 1]] < confusion[i]; k--) top[k] = top[k - 1];
+        top[k] = i;
+        if (found < MOST) found++;
+    }
+    if (found) printf("  most often wrong:");
+    for (i = 0; i < found; i++)
+        printf("%s %s for %s (%zu)", i ? "," : "", of->labels.list[top[i] % of->classes].key,
+               of->labels.list[top[i] / of->classes].key, confusion[top[i]]);
+    if (found) putchar('\n');
+}
+
+/* A table of a task's classes, and what is most often taken for what. */
+static void print_classes(const task *of, const size_t *confusion)
+{
+    enum { MOST = 30 };
+    class_score *scores = NULL;
+    size_t *order = order_classes(of, confusion, &scores), i;
+    if (arrlenu(order)) printf("\n%-25s precision  recall      F1   items\n", of->name);
+    for (i = 0; i < arrlenu(order) && i < MOST; i++) {
+        const class_score *one = &scores[order[i]];
+        printf("  %-25s  %.4f  %.4f  %.4f  %6zu\n", of->labels.list[order[i]].key, one->precision, one->recall, one->f1, one->items);
+    }
+    if (arrlenu(order) > MOST) printf("  and %zu less frequent ones: --json and --confusion tell all\n", arrlenu(order) - MOST);
+    print_confused(of, confusion);
+    arrfree(order);
+    arrfree(scores);
+}
+
+/* One table for each task with labels in the data, an empty line between two. */
+static void write_confusions(const char *path, const corpus *all, const mtl_scores *scores, size_t *const *confusion)
+{
+    size_t i, row, column, tables = 0;
+    FILE *to = fopen(path, "w");
+    if (!to) fail("--confusion %s: cannot be written: %s", path, strerror(errno));
+    for (i = 0; i < arrlenu(all->tasks); i++) {
+        const task *of = &all->tasks[i];
+        if (!confusion[i] || !scores->tasks[i].items) continue;
+        fprintf(to, "%s%s", tables++ ? "\n" : "", of->name);
+        for (column = 0; column < of->classes; column++) fprintf(to, "\t%s", of->labels.list[column].key);
+        for (row = 0; row < label_count(of); row++) {
+            fprintf(to, "\n%s", of->labels.list[row].key);
+            for (column = 0; column < of->classes; column++) fprintf(to, "\t%zu", confusion[i][row * of->classes + column]);
+        }
+        fputc('\n', to);
+    }
+    if (ferror(to) | fclose(to)) fail("--confusion %s: not all of it could be written: %s", path, strerror(errno));
+}
+
 /* ==================================================================================================================
    12 JSON          written as it goes; setlocale is never called, so printf writes a point in every locale
    ================================================================================================================== */
@@ -1993,7 +2115,49 @@ static void json_number(FILE *to, int *first, const char *key, double value)
     else fputs("null", to);
 }
 
-static void json_task_score(FILE *to, int kind, const mtl_task_score *of)
+static void json_count(FILE *to, int *first, const char *key, size_t count)
+{
+    json_key(to, first, key);
+    fprintf(to, "%zu", count);
+}
+
+/* "classes": {label: scores}, "confusion": {gold: {predicted: items}} with the counts that are not 0. */
+static void json_classes(FILE *to, int *first, const task *of, const size_t *confusion)
+{
+    size_t row, column;
+    int first_row = 1;
+    json_key(to, first, "classes");
+    fputc('{', to);
+    for (row = 0; row < label_count(of); row++) {
+        class_score score = score_class(of, confusion, row);
+        int first_score = 1;
+        if (!score.items && !score.answers) continue;
+        json_key(to, &first_row, of->labels.list[row].key);
+        fputc('{', to);
+        json_number(to, &first_score, "precision", score.precision);
+        json_number(to, &first_score, "recall", score.recall);
+        json_number(to, &first_score, "f1", score.f1);
+        json_count(to, &first_score, "items", score.items);
+        fputc('}', to);
+    }
+    fputc('}', to);
+    json_key(to, first, "confusion");
+    fputc('{', to);
+    for (row = 0, first_row = 1; row < label_count(of); row++) {
+        int first_cell = 1;
+        if (!score_class(of, confusion, row).items) continue;
+        json_key(to, &first_row, of->labels.list[row].key);
+        fputc('{', to);
+        for (column = 0; column < of->classes; column++)
+            if (confusion[row * of->classes + column])
+                json_count(to, &first_cell, of->labels.list[column].key, confusion[row * of->classes + column]);
+        fputc('}', to);
+    }
+    fputc('}', to);
+}
+
+/* classes: the task with its confusion matrix, or NULL. */
+static void json_task_score(FILE *to, int kind, const mtl_task_score *of, const task *classes, const size_t *confusion)
 {
     int first = 1;
     fputc('{', to);
@@ -2007,11 +2171,12 @@ static void json_task_score(FILE *to, int kind, const mtl_task_score *of)
         json_number(to, &first, "span_f1", of->span_f1);
     }
     if (kind_is_real(kind)) json_number(to, &first, "rmse", of->rmse), json_number(to, &first, "mae", of->mae);
+    if (confusion) json_classes(to, &first, classes, confusion);
     fputc('}', to);
 }
 
-/* The object that `mtl eval --json` prints. */
-static void json_scores(FILE *to, const mtl_model *model, const mtl_scores *scores)
+/* The object that `mtl eval --json` prints. confusion: of all->tasks; both NULL: without the scores of single classes. */
+static void json_scores(FILE *to, const mtl_model *model, const mtl_scores *scores, const corpus *all, size_t *const *confusion)
 {
     const mtl_model_desc *desc = mtl_model_describe(model);
     int first = 1, first_task = 1;
@@ -2022,7 +2187,7 @@ static void json_scores(FILE *to, const mtl_model *model, const mtl_scores *scor
     for (i = 0; i < scores->task_count; i++) {
         if (!scores->tasks[i].items) continue;
         json_key(to, &first_task, desc->tasks[i].name);
-        json_task_score(to, kind_of(&desc->tasks[i]), &scores->tasks[i]);
+        json_task_score(to, kind_of(&desc->tasks[i]), &scores->tasks[i], all ? &all->tasks[i] : NULL, confusion ? confusion[i] : NULL);
     }
     fputc('}', to);
     if (scores->joint_items) json_number(to, &first, "joint_accuracy", scores->joint_accuracy);
@@ -2080,6 +2245,7 @@ static void check_output(const settings *given, const char *path, const char *sh
     char *slash = last_separator(folder);
     char **lists[3];
     size_t i, k;
+    if (given->model_path && same_file(path, given->model_path)) fail("%s %s: is the model; expected another path", shown, path);
     lists[0] = given->data, lists[1] = given->valid, lists[2] = given->frames;
     for (i = 0; i < 3; i++)
         for (k = 0; k < arrlenu(lists[i]); k++)
@@ -2148,7 +2314,7 @@ static mtl_input_desc make_input_desc(const settings *given, corpus *all, const 
     return input;
 }
 
-static mtl_task_desc make_task_desc(const settings *given, const task *of, const char **labels)
+static mtl_task_desc make_task_desc(const settings *given, const task *of, const char **labels, const float *weights)
 {
     mtl_task_desc desc = { 0 };
     mtl_error err = { 0 };
@@ -2165,7 +2331,117 @@ static mtl_task_desc make_task_desc(const settings *given, const task *of, const
     desc.level = kind_is_step(of->kind) ? MTL_LEVEL_STEP : MTL_LEVEL_SEQUENCE;
     if (!kind_is_real(of->kind)) desc.classes = (int)of->classes;
     if (!kind_is_real(of->kind)) desc.labels = labels;
+    desc.class_weights = weights;
     return desc;
+}
+
+/* How often each class of a task stands in the training data. A growing array of the caller's. */
+static size_t *count_labels(const corpus *all, size_t index)
+{
+    size_t *counts = NULL, classes = all->tasks[index].classes, i, t, k;
+    memset(arraddnptr(counts, classes), 0, classes * sizeof *counts);
+    for (i = 0; i < arrlenu(all->train); i++)
+        for (t = 0; t < arrlenu(all->train[i].targets); t++) {
+            const target *of = &all->train[i].targets[t];
+            for (k = 0; k < arrlenu(of->labels) && of->task == (int)index; k++)
+                if (of->labels[k] >= 0) counts[of->labels[k]]++;
+        }
+    return counts;
+}
+
+/* What is wrong with the first LABEL:X of a list. */
+EXITS
+static void fail_class_weight(const task *of, const char *list, const char *text)
+{
+    const char **labels = NULL;
+    char piece[120], *colon;
+    size_t i;
+    snprintf(piece, sizeof piece, "%.*s", (int)strcspn(text, ","), text);
+    if (!(colon = strrchr(piece, ':')))
+        fail_usage("--class-weights %s=%s: '%s' is not of the form LABEL:X", of->name, list, piece);
+    *colon = '\0';
+    for (i = 0; i < of->classes; i++) {
+        if (strcmp(piece, of->labels.list[i].key) == 0)
+            fail_usage("--class-weights %s=%s: '%s' is not a weight for %s; expected a number of at least 0, and each label once",
+                       of->name, list, colon + 1, piece);
+        arrput(labels, of->labels.list[i].key);
+    }
+    fail_usage("--class-weights %s=%s: no label '%s' in the training data%s", of->name, list, piece, suggestion(piece, labels));
+}
+
+/* One LABEL:X of a list into weights[], where a negative number stands for none so far; labels may hold colons and commas, so they are
+   compared with those that there are. Returns what follows. */
+static const char *read_class_weight(const task *of, const char *list, const char *text, float *weights)
+{
+    size_t i, best = of->classes, longest = 0;
+    double weight = 0, number;
+    for (i = 0; i < of->classes; i++) {
+        const char *key = of->labels.list[i].key;
+        size_t length = strlen(key), digits;
+        if (length < longest || strncmp(text, key, length) != 0 || text[length] != ':') continue;
+        digits = strcspn(text + length + 1, ",");
+        if (!mtl_text_number(text + length + 1, digits, &number) || number < 0 || number > FLT_MAX) continue;
+        best = i;
+        longest = length;
+        weight = number;
+    }
+    if (best == of->classes || weights[best] >= 0) fail_class_weight(of, list, text);
+    weights[best] = (float)weight;
+    text += longest + 1;
+    text += strcspn(text, ",");
+    return *text ? text + 1 : text;
+}
+
+/* The last --class-weights of a task, behind its name and =; NULL: there is none. */
+static const char *class_weights_of(const settings *given, const task *of)
+{
+    size_t length = strlen(of->name), i = arrlenu(given->class_weights);
+    while (i-- > 0)
+        if (strncmp(given->class_weights[i], of->name, length) == 0 && given->class_weights[i][length] == '=')
+            return given->class_weights[i] + length + 1;
+    return NULL;
+}
+
+/* The weights of a task's classes: for `balanced` items / (classes * items of the class), whose mean over the items is 1. A growing
+   array of the caller's; NULL: no weights. */
+static float *make_class_weights(const settings *given, const corpus *all, size_t index)
+{
+    const task *of = &all->tasks[index];
+    const char *list = class_weights_of(given, of), *text = list;
+    size_t i, *counts, sum = 0;
+    float *weights = NULL, largest = 0;
+    int balanced = list && strcmp(list, "balanced") == 0;
+    if (!list) return NULL;
+    counts = count_labels(all, index);
+    for (i = 0; i < of->classes; i++) sum += counts[i];
+    for (i = 0; i < of->classes; i++)
+        arrput(weights, balanced ? (float)((double)sum / ((double)of->classes * (double)counts[i])) : -1);
+    while (*text && !balanced) text = read_class_weight(of, list, text, weights);
+    for (i = 0; i < of->classes; i++) {
+        if (weights[i] < 0) weights[i] = 1;
+        if (weights[i] > largest) largest = weights[i];
+    }
+    if (!*list || !(largest > 0))
+        fail_usage("--class-weights %s=%s: expected balanced, or LABEL:X,LABEL:X of which one is above 0", of->name, list);
+    arrfree(counts);
+    return weights;
+}
+
+/* --class-weights must name tasks that have classes. */
+static void check_class_weights(const settings *given, const corpus *all)
+{
+    size_t i;
+    for (i = 0; i < arrlenu(given->class_weights); i++) {
+        const char *text = given->class_weights[i];
+        char wanted[64];
+        const task *of;
+        snprintf(wanted, sizeof wanted, "%.*s", (int)strcspn(text, "="), text);
+        of = corpus_find(all, wanted);
+        if (!strchr(text, '=')) fail_usage("--class-weights %s: expected TASK=balanced or TASK=LABEL:X,LABEL:X", text);
+        if (!of) fail_usage("--class-weights %s: no such task%s", text, suggestion(wanted, corpus_task_names(all)));
+        if (kind_is_real(of->kind))
+            fail_usage("--class-weights %s: task %s is of kind %s; expected class or tags", text, wanted, kind_names[of->kind]);
+    }
 }
 
 /* --weight, --set task.NAME.x and --score must name tasks that there are. */
@@ -2206,6 +2482,7 @@ static void check_memory(const mtl_model_desc *desc)
 static mtl_model *create_model(const settings *given, corpus *all)
 {
     const char **words = name_list(&all->vocabulary), ***labels = NULL;
+    float **weights = NULL;
     mtl_input_desc input = make_input_desc(given, all, words);
     mtl_task_desc *tasks = NULL;
     mtl_model_desc desc = given->model;
@@ -2214,7 +2491,8 @@ static mtl_model *create_model(const settings *given, corpus *all)
     size_t i;
     for (i = 0; i < arrlenu(all->tasks); i++) {
         arrput(labels, name_list(&all->tasks[i].labels));
-        arrput(tasks, make_task_desc(given, &all->tasks[i], labels[i]));
+        arrput(weights, make_class_weights(given, all, i));
+        arrput(tasks, make_task_desc(given, &all->tasks[i], labels[i], weights[i]));
     }
     desc.inputs = &input;
     desc.input_count = 1;
@@ -2225,8 +2503,12 @@ static mtl_model *create_model(const settings *given, corpus *all)
     check_memory(&desc);
     model = mtl_model_create(&desc, &err);
     check(&err);
-    for (i = 0; i < arrlenu(labels); i++) arrfree(labels[i]);
+    for (i = 0; i < arrlenu(labels); i++) {
+        arrfree(labels[i]);
+        arrfree(weights[i]);
+    }
     arrfree(labels);
+    arrfree(weights);
     arrfree(tasks);
     arrfree(words);
     return model;
@@ -2416,7 +2698,7 @@ static void log_epoch(const reporter *to, const mtl_progress *now)
         json_number(to->log, &first, "best_score", now->best_score);
         json_number(to->log, &first, "best_epoch", (double)now->best_epoch);
         json_key(to->log, &first, "valid");
-        json_scores(to->log, to->model, now->scores);
+        json_scores(to->log, to->model, now->scores, NULL, NULL);
     }
     fputs("}\n", to->log);
     fflush(to->log);
@@ -2463,6 +2745,7 @@ static void read_training_data(const settings *given, corpus *all)
         make_vocabulary(given, all);
     }
     check_task_names(given, all);
+    check_class_weights(given, all);
     for (i = 0; i < arrlenu(given->valid); i++) read_dataset(all, given->valid[i], frames, &all->valid);
     need_targets(all, all->valid);
 }
@@ -2572,7 +2855,7 @@ static int command_train(const settings *given, corpus *all)
     check(&err);
     report_end(given, &result);
     if (arrlenu(valid) && !given->quiet) {
-        mtl_scores scores = evaluate(given, all, model, valid);
+        mtl_scores scores = evaluate(given, all, model, valid, NULL);
         print_scores(model, &scores);
         for (k = 0; k < scores.task_count; k++)
             if (!scores.tasks[k].items)
@@ -2701,8 +2984,9 @@ static int command_eval(const settings *given, corpus *all)
     mtl_scores scores;
     int frames = arrlenu(given->frames) > 0;
     char **files = frames ? given->frames : given->data;
-    size_t i;
+    size_t i, **confusion;
     const char *settings_note = mtl_model_note(model, "settings", NULL, NULL);
+    if (given->confusion) check_output(given, given->confusion, "--confusion");
     corpus_from_model(given, all, model);
     check_inputs(given, all, model);
     check_tasks(given, all);
@@ -2711,9 +2995,14 @@ static int command_eval(const settings *given, corpus *all)
     if (settings_note && strstr(settings_note, "\nclamp=") && !arrlenu(given->clamps))
         warn("the model was trained with --clamp; scores are of the whole range unless it is given here, too");
     batches = make_batches(all, all->valid, model);
-    scores = evaluate(given, all, model, batches);
-    if (given->json) json_scores(stdout, model, &scores), putchar('\n');
+    confusion = make_confusions(all);
+    scores = evaluate(given, all, model, batches, confusion);
+    if (given->json) json_scores(stdout, model, &scores, all, confusion), putchar('\n');
     else print_scores(model, &scores);
+    for (i = 0; i < arrlenu(all->tasks) && !given->json; i++)
+        if (confusion[i]) print_classes(&all->tasks[i], confusion[i]);
+    if (given->confusion) write_confusions(given->confusion, all, &scores, confusion);
+    free_confusions(confusion);
     arrfree(scores.tasks);
     arrfree(batches);
     mtl_model_destroy(model);
@@ -2938,6 +3227,26 @@ static void print_labels(const mtl_task_desc *of)
     putchar('\n');
 }
 
+static void print_class_weights(const mtl_task_desc *of)
+{
+    char number[32], index[16];
+    size_t column = 16;
+    int i;
+    if (!of->class_weights) return;
+    printf("  class weights:");
+    for (i = 0; i < of->classes; i++) {
+        const char *label = index;
+        size_t length = mtl_text_from_number((double)of->class_weights[i], number);
+        snprintf(index, sizeof index, "%d", i);
+        if (of->labels) label = of->labels[i];
+        length += strlen(label) + 2;
+        column += length;
+        if (column > 110) column = length + 3, printf("\n   ");
+        printf(" %s:%s", label, number);
+    }
+    putchar('\n');
+}
+
 /* The next line of a note and its length; NULL when there is none. *text moves on. */
 static const char *next_note_line(const char **text, size_t *length)
 {
@@ -2974,6 +3283,7 @@ static void print_model(const settings *given, mtl_model *model, double bytes)
         printf("task %s: %s\n", desc->tasks[i].name, kind_names[kind_of(&desc->tasks[i])]);
         print_fields(MTL_DESC_TASK, &desc->tasks[i]);
         print_labels(&desc->tasks[i]);
+        print_class_weights(&desc->tasks[i]);
     }
     printf("model\n");
     print_fields(MTL_DESC_MODEL, desc);
@@ -3006,6 +3316,7 @@ static void json_tasks(const mtl_model_desc *desc)
 {
     size_t i;
     int c;
+    char number[32];
     for (i = 0; i < desc->task_count; i++) {
         const mtl_task_desc *of = &desc->tasks[i];
         if (i) printf(", ");
@@ -3014,7 +3325,12 @@ static void json_tasks(const mtl_model_desc *desc)
             printf(c ? ", " : ", \"labels\": [");
             json_string(stdout, of->labels[c]);
         }
-        printf(of->classes && of->labels ? "]}" : "}");
+        if (of->classes && of->labels) putchar(']');
+        for (c = 0; c < of->classes && of->class_weights; c++) {
+            mtl_text_from_number((double)of->class_weights[c], number);
+            printf("%s%s", c ? ", " : ", \"class_weights\": [", number);
+        }
+        printf(of->class_weights ? "]}" : "}");
     }
 }
 

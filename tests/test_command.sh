@@ -369,6 +369,43 @@ check "words of over 255 bytes are learnt" exactly "$(number stdout.txt accuracy
 tail -n 2 long.tsv | cut -f1 | "$mtl" predict --model long.st | cut -f2 | tr '\n' ' ' >stdout.txt
 result "and known to predict" "$(says stdout.txt "k a b")"
 
+awk 'BEGIN { print "text\tk:class"; for (i = 0; i < 4097; i++) print "go\tlabel" i }' >many.tsv
+run train --data many.tsv --out many.st --hidden 2 --embed 2 --epochs 1 --threads 1 --quiet
+run eval --model many.st --data many.tsv --confusion matrix.tsv
+result "too many classes for a matrix" "$(says stderr.txt "note: task k has more than 4096 labels")"
+check "are scored without one" [ "$status" -eq 0 -a ! -s matrix.tsv ]
+for command in "--data gold.tsv --confusion gold.tsv" "--data gold.tsv --confusion many.st"; do
+    printf 'text\tk:class\ngo\tlabel1\n' >gold.tsv
+    refuses "eval $command" 1 "--confusion|expected another path" eval --model many.st $command
+done
+
+# Weights of classes: nine of a, one of b with a colon and a comma in its name.
+{ printf 'text\tk:class\tn:real\n'; for i in 1 2 3 4 5 6 7 8 9; do printf 'go\ta\t1\n'; done; printf 'stay\tb:x,y\t2\n'; printf 'go\t_\t_\n'; } >weights.tsv
+run train --data weights.tsv --out plain.st $small
+run train --data weights.tsv --out weights.st $small --class-weights k=balanced
+run info --model weights.st --json
+result "balanced weights: items / (classes * items of the class)" "$(says stdout.txt '"class_weights": [0.5555556, 5]')"
+run info --model weights.st
+result "info shows them" "$(says stdout.txt 'class weights: a:0.5555556 b:x,y:5')"
+run train --data weights.tsv --out listed.st $small --class-weights k=a:9 --class-weights k=b:x,y:5,a:0.5555556
+check "the same weights in a list" cmp -s weights.st listed.st
+run train --data weights.tsv --out listed.st $small --class-weights k=b:x,y:2.5
+run info --model listed.st --json
+result "a label that is not in the list has 1" "$(says stdout.txt '"class_weights": [1, 2.5]')"
+weights_refused() { # WEIGHTS TEXT|TEXT...
+    refuses "--class-weights $1" 2 "--class-weights $1|$2" train --data weights.tsv --out out.st $small --class-weights "$1"
+}
+weights_refused k          "expected TASK=balanced"
+weights_refused m=balanced "no such task"
+weights_refused n=balanced "of kind real; expected class or tags"
+weights_refused k=none:2   "no label 'none'|expected a, b:x,y"
+weights_refused k=a        "'a' is not of the form LABEL:X"
+weights_refused k=a:-1     "'-1' is not a weight for a"
+weights_refused k=a:two    "'two' is not a weight for a"
+weights_refused k=a:1,a:2  "each label once"
+weights_refused k=         "expected balanced"
+weights_refused k=a:0,b:x,y:0 "one is above 0"
+
 # Gold spans are those of the tags as written: F1 by the CoNLL rules, worked out by hand, where training has not seen every tag.
 unseen_tag() { # NAME F1 ROW GOLD_ROW: ROW is learnt beside one of Os, then scored together with GOLD_ROW
     { printf 'text\tner:tags\n'; for i in 1 2 3 4 5 6 7 8; do printf "$3\\nwe go\\tO O\\n"; done; } >seen.tsv
@@ -381,6 +418,12 @@ unseen_tag() { # NAME F1 ROW GOLD_ROW: ROW is learnt beside one of Os, then scor
     check "eval: $1" exactly "$(number stdout.txt span_f1)" "$2"
 }
 unseen_tag "an unseen I- makes the span before it longer"    0.5 'hi mia\tO B-PER'                      'hi mia go\tO B-PER I-PER'
+result "eval --json: scores of each class, an unseen one among them" "$(says stdout.txt '"classes": {"O": {"precision": 0.666667, "recall": 1, "f1": 0.8, "items": 2}, "B-PER": {"precision": 1, "recall": 1, "f1": 1, "items": 2}, "I-PER": {"precision": 0, "recall": 0, "f1": 0, "items": 1}}')"
+result "eval --json: which label was taken for which" "$(says stdout.txt '"confusion": {"O": {"O": 2}, "B-PER": {"B-PER": 2}, "I-PER": {"O": 1}}')"
+run eval --model spans.st --data gold.tsv --confusion matrix.tsv
+printf 'ner\tO\tB-PER\nO\t2\t0\nB-PER\t0\t2\nI-PER\t1\t0\n' >expected.tsv
+check "eval --confusion" cmp -s matrix.tsv expected.tsv
+result "eval prints them, too" "$(says stdout.txt "precision  recall      F1   items|0.6667  1.0000  0.8000       2|most often wrong: O for I-PER (1)")"
 unseen_tag "two unseen spans side by side are two"           0.5 'hi mia\tO B-PER'                      'we go we go\tO O B-LOC B-ORG'
 unseen_tag "an unseen B- begins the span that an I- goes on" 1   'hi mia oslo rome\tO B-PER I-LOC I-LOC' 'hi oslo rome\tO B-LOC I-LOC'
 
