@@ -128,8 +128,8 @@ typedef MTL_REAL mtl_real;      /* float; with `#define MTL_REAL double` before 
 #define MTL_RNN_VERSION "0.1.0"
 #define MTL_MAX_HIDDEN  4       /* hidden dense layers of a task's head, at most */
 #define MTL_MISSING     (-1)    /* a label that is not known: no loss, no gradient, no score */
-#define MTL_UNKNOWN_LABEL (-2)  /* a label that the model has no class for: as missing in training, wrong in evaluation; mtl_target.unknown
-                                   may name it, which span scores need */
+#define MTL_UNKNOWN_LABEL (-2)  /* a label that the model has no class for: as missing in training, wrong in
+                                   evaluation; mtl_target.unknown may name it, which span scores need */
 #define MTL_ZERO        1e-30f  /* a true zero, for number fields where 0 stands for the default */
 
 /* ---- errors ------------------------------------------------------------------------------------------------------ */
@@ -269,7 +269,8 @@ typedef struct mtl_mix_desc {
     X(MTL_FLAG,   no_bias,       0, 0, 1, MTL_NONE, "cells without bias vectors") \
     X(MTL_FLOAT,  forget_bias,   0, -100, 100, MTL_NONE, "LSTM: added to the forget gate's initial bias") \
     X(MTL_FLOAT,  dropout,       0, 0, 0.99, MTL_NONE, "share of the column's outputs dropped in training") \
-    X(MTL_FLOAT,  dropout_between, 0, 0, 0.99, MTL_NONE, "the same between its layers; of one layer: without effect") \
+    X(MTL_FLOAT,  dropout_between, 0, 0, 0.99, MTL_NONE, \
+      "the same between its layers (one layer: no effect)") \
     X(MTL_FLAG,   dropout_per_sequence, 0, 0, 1, MTL_NONE, "drop the same columns at all steps of a sequence")
 typedef struct mtl_column_desc {
     const char *name;                       /* NULL: "encoder" when there is one column */
@@ -639,13 +640,15 @@ typedef struct mtl_input {
 } mtl_input;
 /* Targets of one task: per sequence [B] or per step [N], by the task's level, in the caller's order. One of the three, or none. */
 typedef struct mtl_target {
-    const int *labels;                      /* class tasks: 0 .. classes-1, MTL_MISSING, or MTL_UNKNOWN_LABEL and below (`unknown`) */
+    const int *labels;                      /* class tasks: 0 .. classes-1, MTL_MISSING, or unknown */
     const mtl_real *values;                 /* real tasks: [items][width]; NaN: missing */
     const mtl_real *distribution;           /* class tasks: [items][classes], rows that sum to 1; first element NaN: missing */
-    const char *const *unknown;             /* class tasks: [unknown_count] names that are no class of the model: the label
-                                               MTL_UNKNOWN_LABEL - i stands for unknown[i]. NULL: MTL_UNKNOWN_LABEL is a label of
-                                               unknown name. It then ends the gold span before it, and a run of it is a span of a type
-                                               that no label has: span scores are those of the CoNLL rules only where names are given */
+    const char *const *unknown;             /* class tasks: [unknown_count] names that are no class of the
+                                               model: the label MTL_UNKNOWN_LABEL - i stands for unknown[i].
+                                               NULL: MTL_UNKNOWN_LABEL has no name. It then ends the gold
+                                               span before it, and a run of it is one span that nothing
+                                               matches: span scores are those of the CoNLL rules only where
+                                               names are given */
     size_t unknown_count;
 } mtl_target;
 typedef struct mtl_state mtl_state;         /* hidden states carried from one chunk of long sequences to the next */
@@ -825,10 +828,12 @@ typedef struct mtl_scores {
     double joint_accuracy;                  /* share of them with every labelled class and tag right */
     double score;                           /* mean over tasks with items */
 } mtl_scores;
-/* Scores of a model on labelled data, in batches of similar length, by the predictor's limits. data: `count` data sets, scored as
-   one; targets given as distributions are not scored. scores->tasks must hold the model's task_count entries. confusion (NULL allowed):
-   for each task NULL or [classes + unknown_count][classes] counts, rows gold and columns predicted, which are added to; the rows behind
-   the classes are those of the targets' `unknown` names (of the data set with most of them). Labels of unknown name have no row. */
+/* Scores of a model on labelled data, in batches of similar length, by the predictor's limits. data: `count`
+   data sets, scored as one; targets given as distributions are not scored. scores->tasks must hold the
+   model's task_count entries. confusion (NULL allowed): for each task NULL or [classes +
+   unknown_count][classes] counts, rows gold and columns predicted, which are added to; the rows behind the
+   classes are those of the targets' `unknown` names (of the data set with most of them). Labels without a
+   name have no row. */
 MTL_DEF mtl_status mtl_evaluate(mtl_predictor *predictor, const mtl_batch *data, size_t count, mtl_scores *scores,
                                 size_t *const *confusion, mtl_error *err);
 
@@ -872,7 +877,8 @@ MTL_DEF int mtl_trainer_precision(const mtl_trainer *trainer);
 MTL_DEF mtl_status mtl_trainer_swap_average(mtl_trainer *trainer, mtl_error *err);
 /* Model and optimiser state in one file; and the optimiser state back into a new trainer of the loaded model: training goes on bit-exactly. */
 MTL_DEF mtl_status mtl_trainer_save(const mtl_trainer *trainer, const char *path, mtl_error *err);
-/* Error: TENSOR if the file holds no state, or that of another optimiser, or moments or an average that this trainer does not keep. */
+/* Error: TENSOR if the file holds no state, or that of another optimiser, or moments or an average that this
+   trainer does not keep. */
 MTL_DEF mtl_status mtl_trainer_resume(mtl_trainer *trainer, const mtl_safetensors *file, mtl_error *err);
 
 /* What mtl_fit tells after each update and each epoch. */
@@ -6462,8 +6468,9 @@ static uint32_t mtl__lowercase(uint32_t c)
     return c;
 }
 
-/* The first character of word[length], normalised, as *given bytes; returns how many bytes of the word it takes. */
-static size_t mtl__normalise_character(const char *word, size_t length, int lowercase, int digits, char bytes[4], size_t *given)
+/* The first character of word[length], normalised, as *given bytes; returns how many bytes it takes there. */
+static size_t mtl__normalise_character(const char *word, size_t length, int lowercase, int digits,
+                                       char bytes[4], size_t *given)
 {
     uint32_t character;
     size_t taken = mtl__utf8_decode(word, length, &character);
@@ -6482,7 +6489,8 @@ MTL_DEF size_t mtl_text_normalise(const char *word, size_t length, int lowercase
     size_t used = 0, total = 0, i = 0;
     while (i < length) {
         char bytes[4];
-        size_t given, taken = mtl__normalise_character(word + i, length - i, lowercase, digits, bytes, &given);
+        size_t given, taken;
+        taken = mtl__normalise_character(word + i, length - i, lowercase, digits, bytes, &given);
         if (used == total && size > used + given) {      /* nothing was left out yet */
             memcpy(out + used, bytes, given);
             used += given;
@@ -7025,7 +7033,8 @@ static size_t mtl__hash_end(uint64_t hash) { return (size_t)(hash ^ hash >> 32);
 /* The slot of a word, or the free one where it belongs. */
 static unsigned *mtl__vocabulary_slot(const mtl__vocabulary *vocabulary, const char *word, size_t length)
 {
-    size_t mask = vocabulary->slot_count - 1, i = mtl__hash_end(mtl__hash_more(MTL__HASH_BEGIN, word, length)) & mask;
+    size_t mask = vocabulary->slot_count - 1,
+           i = mtl__hash_end(mtl__hash_more(MTL__HASH_BEGIN, word, length)) & mask;
     for (; vocabulary->slots[i]; i = (i + 1) & mask) {
         const char *other = vocabulary->words[vocabulary->slots[i] - 1];
         if (strlen(other) == length && memcmp(other, word, length) == 0) break;
@@ -7053,9 +7062,10 @@ static int mtl__normalises_to(const char *word, size_t length, int lowercase, in
     return !left;
 }
 
-/* Index of what word[length] is once it is normalised, or -1. A word of any length, without memory for what it becomes. */
-static int mtl__vocabulary_find_normalised(const mtl__vocabulary *vocabulary, const char *word, size_t length, int lowercase,
-                                           int digits)
+/* Index of what word[length] is once it is normalised, or -1; of any length, without memory for what it
+   becomes. */
+static int mtl__vocabulary_find_normalised(const mtl__vocabulary *vocabulary, const char *word, size_t length,
+                                           int lowercase, int digits)
 {
     uint64_t hash = MTL__HASH_BEGIN;
     size_t mask = vocabulary->slot_count - 1, at = 0, given, i;
@@ -9793,7 +9803,8 @@ static int mtl__target_is_given(const mtl_target *t, size_t item, size_t width)
    17 >>metrics    accuracy, span F1, RMSE, MAE, R2: counted as items stream by, nothing allocated
    ==================================================================================================================
    A metric is a handful of counts that grow with every batch; mtl__metric_finish turns them into scores. Labels that
-   are missing count nowhere. Gold spans are those of the tags as written, whether the model has a class for them or not. Spans are counted as the CoNLL evaluation script (conlleval, Tjong Kim Sang 2004) counts:
+   are missing count nowhere. Gold spans are those of the tags as written, whether the model has a class for
+   them or not. Spans are counted as the CoNLL evaluation script (conlleval, Tjong Kim Sang 2004) counts:
        precision = right / predicted      recall = right / gold      F1 = 2 P R / (P + R)      0 when nothing is there
        right: same begin, same end, same type
        R2 = 1 - sum (y - p)^2 / sum (y - mean)^2, over all numbers of all items pooled, so a vector target has one mean
@@ -9879,8 +9890,8 @@ static void mtl__metric_class(mtl__metric *m, const int *gold, const int *predic
     }
 }
 
-/* The tag of a gold label that is not missing. One of unknown name is an I- of a type that no label has (names hold no line
-   breaks), so nothing matches its span. */
+/* The tag of a gold label that is not missing. One without a name is an I- of a type that no label has (names
+   hold no line breaks), so nothing matches its span. */
 static const char *mtl__metric_tag(int label, const char *const *labels, const char *const *unknown)
 {
     if (label >= 0) return labels[label];
@@ -9888,8 +9899,8 @@ static const char *mtl__metric_tag(int label, const char *const *labels, const c
 }
 
 /* One sequence. A step without a gold label ends spans on both sides. unknown: as in mtl_target. */
-static void mtl__metric_spans(mtl__metric *m, const int *gold, const int *predicted, size_t steps, const char *const *labels,
-                              const char *const *unknown)
+static void mtl__metric_spans(mtl__metric *m, const int *gold, const int *predicted, size_t steps,
+                              const char *const *labels, const char *const *unknown)
 {
     mtl__span_state gold_state = { 0, { 0, 0, NULL } }, predicted_state = { 0, { 0, 0, NULL } };
     mtl_span right, guess;
@@ -12927,7 +12938,8 @@ typedef struct mtl__evaluation {
 } mtl__evaluation;
 
 /* Adds one class task's outputs of a batch: `items` items of sequence s begin at `first`. */
-static void mtl__evaluate_class(mtl__evaluation *e, size_t k, const mtl_target *target, size_t s, size_t first, size_t items)
+static void mtl__evaluate_class(mtl__evaluation *e, size_t k, const mtl_target *target, size_t s,
+                                size_t first, size_t items)
 {
     const mtl_prediction *out = &e->out[k];
     const mtl__task *task = &e->predictor->session.model->tasks[k];
@@ -12936,13 +12948,15 @@ static void mtl__evaluate_class(mtl__evaluation *e, size_t k, const mtl_target *
     size_t i, row;
     mtl__metric_class(&e->metrics[k], gold + first, out->labels + first, items);
     if (task->spans)
-        mtl__metric_spans(&e->metrics[k], gold + first, out->labels + first, items, task->desc->labels, target->unknown);
+        mtl__metric_spans(&e->metrics[k], gold + first, out->labels + first, items, task->desc->labels,
+                          target->unknown);
     for (i = first; i < first + items; i++) {
         if (gold[i] == MTL_MISSING) continue;
         e->labelled[s] = 1;
         if (gold[i] != out->labels[i]) e->wrong[s] = 1;
         row = gold[i] < 0 ? out->width + (size_t)(MTL_UNKNOWN_LABEL - gold[i]) : (size_t)gold[i];
-        if (confusion && (gold[i] >= 0 || target->unknown)) confusion[row * out->width + (size_t)out->labels[i]]++;
+        if (confusion && (gold[i] >= 0 || target->unknown))
+            confusion[row * out->width + (size_t)out->labels[i]]++;
         if (gold[i] < 0) continue;
         e->metrics[k].loss_sum -= log((double)out->probabilities[(size_t)i * out->width + (size_t)gold[i]] + 1e-45);
         e->metrics[k].loss_weight += 1;
@@ -13384,10 +13398,10 @@ MTL_DEF mtl_status mtl_fit(mtl_trainer *trainer, const mtl_batch *train, size_t 
     return mtl__status(err);
 }
 
-
 /* ---- resume: optimiser state as further tensors ------------------------------------------------------------------------
-   optimizer.m.NAME, .v.NAME, .average.NAME of the parameter's shape; optimizer.counts: steps [tensors], updates, plateau factor
-   and rate, whole numbers and floats as doubles; optimizer.rule: MTL_OPTIMIZER_* as a double, which files of earlier builds lack. */
+   optimizer.m.NAME, .v.NAME, .average.NAME of the parameter's shape; optimizer.counts: steps [tensors],
+   updates, plateau factor and rate, whole numbers and floats as doubles; optimizer.rule: MTL_OPTIMIZER_* as a
+   double, which files of earlier builds lack. */
 typedef struct mtl__moment { const char *name; mtl_real *block; } mtl__moment;
 
 static void mtl__moments_of(const mtl__optimizer *o, mtl__moment moments[3])
@@ -13403,7 +13417,8 @@ static void mtl__moments_of(const mtl__optimizer *o, mtl__moment moments[3])
 /* The optimiser's counts as doubles: [tensors] steps, then updates, plateau, lr; behind them its rule. */
 static double *mtl__optimizer_counts(const mtl__optimizer *o, mtl_arena *arena, mtl_error *err)
 {
-    double *counts = (double *)mtl__arena_zero(arena, o->set->count + 4, sizeof *counts, "optimiser counts", err);
+    double *counts =
+        (double *)mtl__arena_zero(arena, o->set->count + 4, sizeof *counts, "optimiser counts", err);
     size_t i;
     if (!counts) return NULL;
     for (i = 0; i < o->set->count; i++) counts[i] = (double)o->steps[i];
@@ -13488,8 +13503,8 @@ static const mtl_safetensor *mtl__resume_counts(const mtl_trainer *t, const mtl_
     return mtl__failed(err) ? NULL : counts;
 }
 
-/* Refuses state that another rule has made, since the same moments mean something else there, and state that this trainer has no
-   place for: without it training would go on as another one than was saved. */
+/* Refuses state that another rule has made, since the same moments mean something else there, and state that
+   this trainer has no place for: without it training would go on as another one than was saved. */
 static mtl_status mtl__resume_check(const mtl_trainer *t, const mtl_safetensors *file, mtl_error *err)
 {
     static const char *const fields[3] = { "momentum", "optimizer", "average" };
@@ -13504,15 +13519,19 @@ static mtl_status mtl__resume_check(const mtl_trainer *t, const mtl_safetensors 
     while (theirs->name && (double)theirs->value != saved) theirs++;
     while (ours->value != t->desc.optimizer) ours++;
     if (theirs != ours)
-        return mtl__fail(err, MTL_ERROR_TENSOR, "optimizer.rule", -1, "the file holds the state of %s, and the trainer is one of %s: "
-                         "create it with the file's optimizer, or go on from the weights alone", theirs->name ? theirs->name
-                         : "an optimizer that this build does not know", ours->name);
+        return mtl__fail(err, MTL_ERROR_TENSOR, "optimizer.rule", -1,
+                         "the file holds the state of %s, and the trainer is one of %s: "
+                         "create it with the file's optimizer, or go on from the weights alone",
+                         theirs->name ? theirs->name : "an optimizer that this build does not know",
+                         ours->name);
     mtl__moments_of(&t->optimizer, moments);
     for (k = 0; k < 3; k++) {
         mtl__print(name, sizeof name, "optimizer.%s.%s", moments[k].name, t->optimizer.set->tensors[0]->name);
         if (!moments[k].block && mtl_safetensors_find(file, name))
-            return mtl__fail(err, MTL_ERROR_TENSOR, name, -1, "the file holds %s, for which this trainer has no place: create it with "
-                             "the %s of the one that was saved, or go on from the weights alone", name, fields[k]);
+            return mtl__fail(err, MTL_ERROR_TENSOR, name, -1,
+                             "the file holds %s, for which this trainer has no place: create it with "
+                             "the %s of the one that was saved, or go on from the weights alone",
+                             name, fields[k]);
     }
     return MTL_OK;
 }

@@ -503,7 +503,7 @@ typedef struct task {
     const char *path;                       /* where the task was first seen */
     int clamped;                            /* --clamp: targets and predictions are cut to [low, high] */
     double low, high;
-    const char **unknown;                   /* names of the labels that are no class: MTL_UNKNOWN_LABEL - i is unknown[i] */
+    const char **unknown;                   /* labels that are no class: unknown[i] is MTL_UNKNOWN_LABEL - i */
     size_t unseen;                          /* labels of the current file that are no class */
     const char *first_unseen;
     size_t first_unseen_line;
@@ -707,14 +707,15 @@ static int is_bio_tag(const char *tag)
     return strcmp(tag, "O") == 0 || ((*tag == 'B' || *tag == 'I') && tag[1] == '-' && tag[2]);
 }
 
-/* 1 for what schemes of spans (IOBES, BILOU, BMES and the like) write inside a span: a letter, alone or before -TYPE. */
+/* 1 for what schemes of spans (IOBES, BILOU, BMES ..) write inside a span: a letter, alone or before -TYPE.
+   */
 static int is_span_tag(const char *tag)
 {
     return *tag && strchr("BIESLUM", *tag) && (!tag[1] || (tag[1] == '-' && tag[2]));
 }
 
-/* Tells that tags which look like spans get no span F1: most are written as in some scheme, and not all as B-TYPE, I-TYPE and O. A
-   letter alone convinces only as B or I: S and M may be anything. */
+/* Tells that tags which look like spans get no span F1: most are written as in some scheme, and not all as
+   B-TYPE, I-TYPE and O. A letter alone convinces only as B or I: S and M may be anything. */
 static void report_scheme(const task *of)
 {
     size_t i, spans = 0, others = 0, begins = 0, looks = 0;
@@ -730,8 +731,10 @@ static void report_scheme(const task *of)
         looks += is_span_tag(tag) && (tag[1] || *tag == 'B' || *tag == 'I');
     }
     if (!looks || others > spans || (!misfit && begins)) return;
-    warn("%s: task %s: its tags look like spans, but '%s' %s: its score, which chooses the best epoch, is token accuracy, "
-         "not span F1; write all its tags as B-TYPE (the first of a span), I-TYPE and O to have F1", of->path, of->name, misfit ? misfit : first,
+    warn("%s: task %s: its tags look like spans, but '%s' %s: its score, which chooses the best epoch, "
+         "is token accuracy, not span F1; write all its tags as B-TYPE (the first of a span), I-TYPE and O "
+         "to have F1",
+         of->path, of->name, misfit ? misfit : first,
          misfit ? "is not B-TYPE, I-TYPE or O" : "and all others begin with no B-");
 }
 
@@ -1504,7 +1507,7 @@ static const option options[] = {
       "how a sequence's rows become one, for class and real tasks [max]" },
     { "--weight", "TASK=X", TRAIN, TASK_FIELD, FIELDS("task.*.weight"), NULL },
     { "--class-weights", "TASK=WEIGHTS", TRAIN, FILES, MEMBER(class_weights),
-      "of its classes in its loss: balanced (as if all were equally frequent), or LABEL:X,LABEL:X (the others: 1)" },
+      "of its classes: balanced (as if all were equally frequent), or LABEL:X,LABEL:X (the others: 1)" },
     { "--dropout", "X", TRAIN, FIELD, FIELDS("input.dropout encoder.dropout"),
       "share of the embeddings and of the encoder's outputs dropped in training [0.3]" },
     { "--min-count", "N", TRAIN, COUNT, MEMBER(min_count),
@@ -1538,7 +1541,7 @@ static const option options[] = {
     { "--log", "FILE", TRAIN, TEXT, MEMBER(log), "writes a JSON object for each epoch" },
     { "--quiet", NULL, TRAIN, SWITCH, MEMBER(quiet), "prints nothing but warnings and errors" },
     { "--confusion", "FILE", EVAL, TEXT, MEMBER(confusion),
-      "writes for each class and tags task which labels were taken for which: a table with tabs, rows gold, columns predicted" },
+      "writes what was taken for what: a table for each class and tags task, rows gold, columns predicted" },
     { "--json", NULL, EVAL | PREDICT | INFO, SWITCH, MEMBER(json), "answers in JSON" },
 };
 enum { OPTION_COUNT = sizeof options / sizeof *options };
@@ -1922,9 +1925,10 @@ static void rescore_clamped(mtl_predictor *predictor, const mtl_model *model, co
     if (counted) scores->score = sum / (double)counted;
 }
 
-/* Scores of the model on data sets. scores->tasks is a growing array of the caller's. confusion: NULL, or what make_confusions made. */
-static mtl_scores evaluate(const settings *given, const corpus *all, mtl_model *model, const mtl_batch *batches,
-                           size_t *const *confusion)
+/* Scores of the model on data sets. scores->tasks is a growing array of the caller's. confusion: NULL, or
+   what make_confusions made. */
+static mtl_scores evaluate(const settings *given, const corpus *all, mtl_model *model,
+                           const mtl_batch *batches, size_t *const *confusion)
 {
     mtl_scores scores = { 0 };
     mtl_error err = { 0 };
@@ -1966,8 +1970,8 @@ static void print_scores(const mtl_model *model, const mtl_scores *scores)
     printf("mean score %.4f; %zu sequences, %zu tokens\n", scores->score, scores->sequences, scores->tokens);
 }
 
-/* ---- classes: a matrix of counts for each class and tags task, rows gold and columns predicted. Rows are named by all of the task's
-   labels: first its classes, then those that training has not seen. ------------------------------------------------------------- */
+/* ---- classes: a matrix of counts for each class and tags task, rows gold and columns predicted. Rows are named
+   by all of the task's labels: first its classes, then those that training has not seen. -------------------- */
 
 enum { MOST_CLASSES = 4096 };               /* a matrix of more would take more memory than all else */
 
@@ -1982,7 +1986,8 @@ static size_t **make_confusions(const corpus *all)
         size_t bytes = label_count(of) * of->classes * sizeof(size_t);
         size_t *counts = NULL;
         if (!kind_is_real(of->kind) && label_count(of) > MOST_CLASSES)
-            note("task %s has more than %d labels: no scores of single classes, no confusion matrix", of->name, (int)MOST_CLASSES);
+            note("task %s has more than %d labels: no scores of single classes, no confusion matrix",
+                 of->name, (int)MOST_CLASSES);
         else if (!kind_is_real(of->kind))
             counts = (size_t *)memset(checked_realloc(NULL, bytes), 0, bytes);
         arrput(list, counts);
@@ -2007,14 +2012,16 @@ static class_score score_class(const task *of, const size_t *confusion, size_t l
     class_score score = { 0 };
     size_t i, right = label < of->classes ? confusion[label * of->classes + label] : 0;
     for (i = 0; i < of->classes; i++) score.items += confusion[label * of->classes + i];
-    for (i = 0; i < label_count(of) && label < of->classes; i++) score.answers += confusion[i * of->classes + label];
+    for (i = 0; i < label_count(of) && label < of->classes; i++)
+        score.answers += confusion[i * of->classes + label];
     if (score.answers) score.precision = (double)right / (double)score.answers;
     if (score.items) score.recall = (double)right / (double)score.items;
     if (right) score.f1 = 2 * score.precision * score.recall / (score.precision + score.recall);
     return score;
 }
 
-/* The labels that occur in the data or in the answers, the most frequent ones first. A growing array of the caller's. */
+/* Labels that occur in the data or in the answers, the most frequent ones first. A growing array of the
+   caller's. */
 static size_t *order_classes(const task *of, const size_t *confusion, class_score **scores)
 {
     size_t *order = NULL, i, k;
@@ -2022,7 +2029,8 @@ static size_t *order_classes(const task *of, const size_t *confusion, class_scor
         arrput(*scores, score_class(of, confusion, i));
         if (!(*scores)[i].items && !(*scores)[i].answers) continue;
         arrput(order, i);
-        for (k = arrlenu(order) - 1; k > 0 && (*scores)[order[k - 1]].items < (*scores)[i].items; k--) order[k] = order[k - 1];
+        for (k = arrlenu(order) - 1; k > 0 && (*scores)[order[k - 1]].items < (*scores)[i].items; k--)
+            order[k] = order[k - 1];
         order[k] = i;
     }
     return order;
@@ -2055,16 +2063,19 @@ static void print_classes(const task *of, const size_t *confusion)
     if (arrlenu(order)) printf("\n%-25s precision  recall      F1   items\n", of->name);
     for (i = 0; i < arrlenu(order) && i < MOST; i++) {
         const class_score *one = &scores[order[i]];
-        printf("  %-25s  %.4f  %.4f  %.4f  %6zu\n", of->labels.list[order[i]].key, one->precision, one->recall, one->f1, one->items);
+        printf("  %-25s  %.4f  %.4f  %.4f  %6zu\n", of->labels.list[order[i]].key, one->precision,
+               one->recall, one->f1, one->items);
     }
-    if (arrlenu(order) > MOST) printf("  and %zu less frequent ones: --json and --confusion tell all\n", arrlenu(order) - MOST);
+    if (arrlenu(order) > MOST)
+        printf("  and %zu less frequent ones: --json and --confusion tell all\n", arrlenu(order) - MOST);
     print_confused(of, confusion);
     arrfree(order);
     arrfree(scores);
 }
 
 /* One table for each task with labels in the data, an empty line between two. */
-static void write_confusions(const char *path, const corpus *all, const mtl_scores *scores, size_t *const *confusion)
+static void write_confusions(const char *path, const corpus *all, const mtl_scores *scores,
+                             size_t *const *confusion)
 {
     size_t i, row, column, tables = 0;
     FILE *to = fopen(path, "w");
@@ -2076,11 +2087,13 @@ static void write_confusions(const char *path, const corpus *all, const mtl_scor
         for (column = 0; column < of->classes; column++) fprintf(to, "\t%s", of->labels.list[column].key);
         for (row = 0; row < label_count(of); row++) {
             fprintf(to, "\n%s", of->labels.list[row].key);
-            for (column = 0; column < of->classes; column++) fprintf(to, "\t%zu", confusion[i][row * of->classes + column]);
+            for (column = 0; column < of->classes; column++)
+                fprintf(to, "\t%zu", confusion[i][row * of->classes + column]);
         }
         fputc('\n', to);
     }
-    if (ferror(to) | fclose(to)) fail("--confusion %s: not all of it could be written: %s", path, strerror(errno));
+    if (ferror(to) | fclose(to))
+        fail("--confusion %s: not all of it could be written: %s", path, strerror(errno));
 }
 
 /* ==================================================================================================================
@@ -2150,14 +2163,16 @@ static void json_classes(FILE *to, int *first, const task *of, const size_t *con
         fputc('{', to);
         for (column = 0; column < of->classes; column++)
             if (confusion[row * of->classes + column])
-                json_count(to, &first_cell, of->labels.list[column].key, confusion[row * of->classes + column]);
+                json_count(to, &first_cell, of->labels.list[column].key,
+                           confusion[row * of->classes + column]);
         fputc('}', to);
     }
     fputc('}', to);
 }
 
 /* classes: the task with its confusion matrix, or NULL. */
-static void json_task_score(FILE *to, int kind, const mtl_task_score *of, const task *classes, const size_t *confusion)
+static void json_task_score(FILE *to, int kind, const mtl_task_score *of, const task *classes,
+                            const size_t *confusion)
 {
     int first = 1;
     fputc('{', to);
@@ -2175,8 +2190,10 @@ static void json_task_score(FILE *to, int kind, const mtl_task_score *of, const 
     fputc('}', to);
 }
 
-/* The object that `mtl eval --json` prints. confusion: of all->tasks; both NULL: without the scores of single classes. */
-static void json_scores(FILE *to, const mtl_model *model, const mtl_scores *scores, const corpus *all, size_t *const *confusion)
+/* The object that `mtl eval --json` prints. confusion: of all->tasks; both NULL: without scores of single
+   classes. */
+static void json_scores(FILE *to, const mtl_model *model, const mtl_scores *scores, const corpus *all,
+                        size_t *const *confusion)
 {
     const mtl_model_desc *desc = mtl_model_describe(model);
     int first = 1, first_task = 1;
@@ -2187,7 +2204,8 @@ static void json_scores(FILE *to, const mtl_model *model, const mtl_scores *scor
     for (i = 0; i < scores->task_count; i++) {
         if (!scores->tasks[i].items) continue;
         json_key(to, &first_task, desc->tasks[i].name);
-        json_task_score(to, kind_of(&desc->tasks[i]), &scores->tasks[i], all ? &all->tasks[i] : NULL, confusion ? confusion[i] : NULL);
+        json_task_score(to, kind_of(&desc->tasks[i]), &scores->tasks[i], all ? &all->tasks[i] : NULL,
+                        confusion ? confusion[i] : NULL);
     }
     fputc('}', to);
     if (scores->joint_items) json_number(to, &first, "joint_accuracy", scores->joint_accuracy);
@@ -2245,7 +2263,8 @@ static void check_output(const settings *given, const char *path, const char *sh
     char *slash = last_separator(folder);
     char **lists[3];
     size_t i, k;
-    if (given->model_path && same_file(path, given->model_path)) fail("%s %s: is the model; expected another path", shown, path);
+    if (given->model_path && same_file(path, given->model_path))
+        fail("%s %s: is the model; expected another path", shown, path);
     lists[0] = given->data, lists[1] = given->valid, lists[2] = given->frames;
     for (i = 0; i < 3; i++)
         for (k = 0; k < arrlenu(lists[i]); k++)
@@ -2314,7 +2333,8 @@ static mtl_input_desc make_input_desc(const settings *given, corpus *all, const 
     return input;
 }
 
-static mtl_task_desc make_task_desc(const settings *given, const task *of, const char **labels, const float *weights)
+static mtl_task_desc make_task_desc(const settings *given, const task *of, const char **labels,
+                                    const float *weights)
 {
     mtl_task_desc desc = { 0 };
     mtl_error err = { 0 };
@@ -2362,15 +2382,17 @@ static void fail_class_weight(const task *of, const char *list, const char *text
     *colon = '\0';
     for (i = 0; i < of->classes; i++) {
         if (strcmp(piece, of->labels.list[i].key) == 0)
-            fail_usage("--class-weights %s=%s: '%s' is not a weight for %s; expected a number of at least 0, and each label once",
+            fail_usage("--class-weights %s=%s: '%s' is not a weight for %s; expected a number of at least 0, "
+                       "and each label once",
                        of->name, list, colon + 1, piece);
         arrput(labels, of->labels.list[i].key);
     }
-    fail_usage("--class-weights %s=%s: no label '%s' in the training data%s", of->name, list, piece, suggestion(piece, labels));
+    fail_usage("--class-weights %s=%s: no label '%s' in the training data%s", of->name, list, piece,
+               suggestion(piece, labels));
 }
 
-/* One LABEL:X of a list into weights[], where a negative number stands for none so far; labels may hold colons and commas, so they are
-   compared with those that there are. Returns what follows. */
+/* One LABEL:X of a list into weights[], where a negative number stands for none so far; labels may hold
+   colons and commas, so they are compared with those that there are. Returns what follows. */
 static const char *read_class_weight(const task *of, const char *list, const char *text, float *weights)
 {
     size_t i, best = of->classes, longest = 0;
@@ -2402,8 +2424,8 @@ static const char *class_weights_of(const settings *given, const task *of)
     return NULL;
 }
 
-/* The weights of a task's classes: for `balanced` items / (classes * items of the class), whose mean over the items is 1. A growing
-   array of the caller's; NULL: no weights. */
+/* The weights of a task's classes: for `balanced` items / (classes * items of the class), whose mean over the
+   items is 1. A growing array of the caller's; NULL: no weights. */
 static float *make_class_weights(const settings *given, const corpus *all, size_t index)
 {
     const task *of = &all->tasks[index];
@@ -2422,7 +2444,8 @@ static float *make_class_weights(const settings *given, const corpus *all, size_
         if (weights[i] > largest) largest = weights[i];
     }
     if (!*list || !(largest > 0))
-        fail_usage("--class-weights %s=%s: expected balanced, or LABEL:X,LABEL:X of which one is above 0", of->name, list);
+        fail_usage("--class-weights %s=%s: expected balanced, or LABEL:X,LABEL:X of which one is above 0",
+                   of->name, list);
     arrfree(counts);
     return weights;
 }
@@ -2437,10 +2460,14 @@ static void check_class_weights(const settings *given, const corpus *all)
         const task *of;
         snprintf(wanted, sizeof wanted, "%.*s", (int)strcspn(text, "="), text);
         of = corpus_find(all, wanted);
-        if (!strchr(text, '=')) fail_usage("--class-weights %s: expected TASK=balanced or TASK=LABEL:X,LABEL:X", text);
-        if (!of) fail_usage("--class-weights %s: no such task%s", text, suggestion(wanted, corpus_task_names(all)));
+        if (!strchr(text, '='))
+            fail_usage("--class-weights %s: expected TASK=balanced or TASK=LABEL:X,LABEL:X", text);
+        if (!of)
+            fail_usage("--class-weights %s: no such task%s", text,
+                       suggestion(wanted, corpus_task_names(all)));
         if (kind_is_real(of->kind))
-            fail_usage("--class-weights %s: task %s is of kind %s; expected class or tags", text, wanted, kind_names[of->kind]);
+            fail_usage("--class-weights %s: task %s is of kind %s; expected class or tags", text, wanted,
+                       kind_names[of->kind]);
     }
 }
 
@@ -2463,8 +2490,8 @@ static void check_task_names(const settings *given, const corpus *all)
 static void report_useless(const settings *given)
 {
     if (given->encoder.dropout_between > 0 && given->encoder.layers < 2)
-        warn("encoder.dropout_between has no effect: the encoder has one layer; give it more with --layers, or drop out its output with "
-             "--set encoder.dropout=X");
+        warn("encoder.dropout_between has no effect: the encoder has one layer; give it more with --layers, "
+             "or drop out its output with --set encoder.dropout=X");
 }
 
 /* Refuses a model that this machine cannot train, with the bytes it would need: malloc alone may promise what is not there. */

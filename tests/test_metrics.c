@@ -126,7 +126,8 @@ static void test_metrics_labels_are_spans(void **state)
 
 static void test_metrics_counts_as_conlleval(void **state)
 {
-    const char *const order[2][5] = { { "O", "B-PER", "I-PER", "B-LOC", "I-LOC" }, { "I-LOC", "B-PER", "O", "I-PER", "B-LOC" } };
+    const char *const order[2][5] = {{"O", "B-PER", "I-PER", "B-LOC", "I-LOC"},
+                                     {"I-LOC", "B-PER", "O", "I-PER", "B-LOC"}};
     mtl__metric m = metrics_tags();
     conlleval_counts counts = { 0, 0, 0 };
     size_t round, t;
@@ -138,7 +139,8 @@ static void test_metrics_counts_as_conlleval(void **state)
         int gold_labels[12], guessed_labels[12];
         size_t steps = mtl__random_below(17, round, 0, 13);
         for (t = 0; t < steps; t++) {
-            int tag = (int)mtl__random_below(17, round, 3 * t + 1, 5), other = (int)mtl__random_below(17, round, 3 * t + 3, (size_t)known);
+            int tag = (int)mtl__random_below(17, round, 3 * t + 1, 5),
+                other = (int)mtl__random_below(17, round, 3 * t + 3, (size_t)known);
             gold_labels[t] = tag < known ? tag : MTL_UNKNOWN_LABEL - (tag - known);
             guessed_labels[t] = tag < known && mtl__random_below(17, round, 3 * t + 2, 4) ? tag : other;
             gold[t] = labels[tag];

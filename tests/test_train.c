@@ -817,7 +817,8 @@ static void test_train_resume_refuses(void **state)
     TEST_FINE(&c.err);
     steps = c.trainer->optimizer.step;
     mtl_trainer_resume(c.trainer, &file, &c.err);
-    test_expect_error(&c.err, MTL_ERROR_TENSOR, "optimizer.rule", "the state of sgd, and the trainer is one of adam");
+    test_expect_error(&c.err, MTL_ERROR_TENSOR, "optimizer.rule",
+                      "the state of sgd, and the trainer is one of adam");
     assert_true(c.trainer->optimizer.step == steps);
     mtl_safetensors_close(&file);
     free(plain.bytes);
@@ -826,8 +827,8 @@ static void test_train_resume_refuses(void **state)
     train_case_destroy(&larger);
 }
 
-/* State goes into a trainer of the same rule, with the same moments and average, and into no other; a file of an earlier build, which
-   names no rule, into one with the same moments at least. */
+/* State goes into a trainer of the same rule, with the same moments and average, and into no other; a file of
+   an earlier build, which names no rule, into one with the same moments at least. */
 static void test_train_resume_of_another_rule(void **state)
 {
     enum { KINDS = 8 };
@@ -849,9 +850,12 @@ static void test_train_resume_of_another_rule(void **state)
                 mtl_trainer *trainer;
                 train_case c;
                 size_t at;
-                int same = kinds[from].moments == kinds[to].moments && (old || kinds[from].optimizer == kinds[to].optimizer);
-                saved.optimizer = kinds[from].optimizer, saved.momentum = kinds[from].momentum, saved.average = kinds[from].average;
-                other.optimizer = kinds[to].optimizer, other.momentum = kinds[to].momentum, other.average = kinds[to].average;
+                int same = kinds[from].moments == kinds[to].moments &&
+                           (old || kinds[from].optimizer == kinds[to].optimizer);
+                saved.optimizer = kinds[from].optimizer, saved.momentum = kinds[from].momentum,
+                saved.average = kinds[from].average;
+                other.optimizer = kinds[to].optimizer, other.momentum = kinds[to].momentum,
+                other.average = kinds[to].average;
                 train_case_create(&c, &shape, &saved);
                 train_steps(&c, c.trainer, 0, 1);
                 mtl_model_write(c.model, c.trainer, &writer, &c.err);
@@ -990,7 +994,8 @@ static void test_train_evaluate(void **state)
                     right[1] += gold == out[TEST_TAGS].labels[row];
                     labelled = 1;
                     wrong |= gold != out[TEST_TAGS].labels[row];
-                    tag_expected[(gold < 0 ? 5 + MTL_UNKNOWN_LABEL - gold : gold) * 5 + out[TEST_TAGS].labels[row]]++;
+                    tag_expected[(gold < 0 ? 5 + MTL_UNKNOWN_LABEL - gold : gold) * 5 +
+                                 out[TEST_TAGS].labels[row]]++;
                 }
                 joint += (size_t)labelled;
                 joint_right += (size_t)(labelled && !wrong);
