@@ -688,10 +688,17 @@ MTL_DEF const char *mtl_model_label(const mtl_model *model, int task, int label)
 MTL_DEF int mtl_model_find_label(const mtl_model *model, int task, const char *name);
 /* Id of a word (length bytes) after the input's normalisation; 0 (the unknown word) if it is not known. */
 MTL_DEF int mtl_model_word(const mtl_model *model, int input, const char *word, size_t length);
-/* Features of an input are read as (x - mean) / scale; scale 0 makes a column 0. Arrays of [features]. */
+/* Features of an input are read as (x - mean) / scale; scale 0 makes a column 0. Arrays of [features].
+   A float has 24 bits: it counts seconds since 1970 in steps of 128. Where numbers lie far from 0 beside their spread, take the
+   mean off in double, give the differences as rows and set a mean of 0; a task's values the same way, and its answers plus the
+   mean. `mtl train` does so with every column; its files hold the means as floats for plain rows, and with all digits in the
+   notes feature_means and target_means (a number for each feature, for each real task, between commas). */
 MTL_DEF mtl_status mtl_model_set_feature_scale(mtl_model *model, int input, const mtl_real *mean, const mtl_real *scale, mtl_error *err);
 /* A real task learns (target - mean) / scale; predictions and scores are in the original units. Arrays of [width]. */
 MTL_DEF mtl_status mtl_model_set_target_scale(mtl_model *model, int task, const mtl_real *mean, const mtl_real *scale, mtl_error *err);
+/* What was set, or came with the file: the model's own arrays, as long as it lives. Returns 0 when there is none. */
+MTL_DEF int mtl_model_feature_scale(const mtl_model *model, int input, const mtl_real **mean, const mtl_real **scale);
+MTL_DEF int mtl_model_target_scale(const mtl_model *model, int task, const mtl_real **mean, const mtl_real **scale);
 /* After changing tensor values by hand: packs them for prediction. */
 MTL_DEF mtl_status mtl_model_prepare(mtl_model *model, mtl_error *err);
 /* Copies every tensor that both models have under one name and shape; *copied (NULL allowed) counts them. This is how tasks are
@@ -10770,6 +10777,27 @@ MTL_DEF mtl_status mtl_model_set_target_scale(mtl_model *model, int task, const 
     if (mtl__model_check_index(model, "task", task, err))
         mtl__scaling_set(&model->tasks[task].scaling, mean, scale, model->desc.tasks[task].name, err);
     return mtl__status(err);
+}
+
+static int mtl__scaling_get(const mtl__scaling *of, const mtl_real **mean, const mtl_real **scale)
+{
+    *mean = of->mean;
+    *scale = of->scale;
+    return of->set;
+}
+
+MTL_DEF int mtl_model_feature_scale(const mtl_model *model, int input, const mtl_real **mean, const mtl_real **scale)
+{
+    mtl_error ignored = mtl__no_error();
+    return mtl__model_check_index(model, "input", input, &ignored) &&
+           mtl__scaling_get(&model->inputs[input].scaling, mean, scale);
+}
+
+MTL_DEF int mtl_model_target_scale(const mtl_model *model, int task, const mtl_real **mean, const mtl_real **scale)
+{
+    mtl_error ignored = mtl__no_error();
+    return mtl__model_check_index(model, "task", task, &ignored) &&
+           mtl__scaling_get(&model->tasks[task].scaling, mean, scale);
 }
 
 MTL_DEF mtl_status mtl_model_transfer(mtl_model *to, const mtl_model *from, size_t *copied, mtl_error *err)

@@ -469,7 +469,7 @@ static void split(char *text, char separator, char ***pieces)
 }
 
 /* A number as our own reader understands it, in every locale; anything else ends the program. */
-static float read_number(const source *in, const char *cell, const char *what)
+static double read_number(const source *in, const char *cell, const char *what)
 {
     double value;
     if (!mtl_text_number(cell, strlen(cell), &value) || value > FLT_MAX || value < -FLT_MAX)
@@ -477,7 +477,7 @@ static float read_number(const source *in, const char *cell, const char *what)
                 "%s: '%.40s' is not a number; expected one such as 0.5 or -1e-3 (a point, no comma; not inf, not nan; "
                 "within float's range), or _ where it is missing",
                 what, cell);
-    return (float)value;
+    return value;
 }
 
 /* ==================================================================================================================
@@ -504,6 +504,9 @@ typedef struct task {
     int clamped;                            /* --clamp: targets and predictions are cut to [low, high] */
     double low, high;
     const char **unknown;                   /* labels that are no class: unknown[i] is MTL_UNKNOWN_LABEL - i */
+    double mean;                            /* of a real task: the model sees targets less this, and answers so */
+    mtl_real scale;                         /* and learns them divided by this; 0: not known, or they are all the same */
+    int digits;                             /* that its answers are worth; 0: as many as a float has */
     size_t unseen;                          /* labels of the current file that are no class */
     const char *first_unseen;
     size_t first_unseen_line;
@@ -513,7 +516,8 @@ typedef struct task {
 typedef struct target {
     int task;
     int *labels;
-    mtl_real *values;
+    double *values;
+    mtl_real *centred;                      /* the values less the task's mean, as the model takes them */
 } target;
 
 typedef struct dataset {
@@ -522,7 +526,8 @@ typedef struct dataset {
     int *lengths;                           /* [B] */
     size_t rows;                            /* N */
     int *words;                             /* [N] numbers in corpus->words */
-    mtl_real *features;                     /* [N][F] */
+    double *features;                       /* [N][F] as they stand in the file */
+    mtl_real *rows_centred;                 /* [N][F] less corpus->means, as the model takes them */
     names sequences;                        /* [B] names of the sequences of a CSV file */
     target *targets;
     mtl_input *batch_inputs;                /* what section 10 makes of it for a model */
@@ -537,6 +542,8 @@ typedef struct corpus {
     names left_out;                         /* the tasks of the data that it leaves out, for suggestions */
     const char *sequence;                   /* CSV: the column that names a row's sequence; NULL: a file is one sequence */
     char **features;                        /* CSV: the columns of the input */
+    double *means;                          /* [F] their means, taken off before they become float; NULL: by the model */
+    mtl_real *scales;                       /* [F] and what the model divides the rest by */
     size_t max_tokens;
     int closed, quiet;
     dataset *train, *valid;
@@ -640,12 +647,12 @@ static int read_label(corpus *all, task *of, const source *in, const char *text)
     return MTL_UNKNOWN_LABEL - (int)label;
 }
 
-static mtl_real read_value(corpus *all, task *of, const source *in, const char *text)
+static double read_value(corpus *all, task *of, const source *in, const char *text)
 {
     double value = read_number(in, text, of->name);
     if (of->clamped) value = value < of->low ? of->low : value > of->high ? of->high : value;
     if (!all->closed) of->items++;
-    return (mtl_real)value;
+    return value;
 }
 
 /* Appends the target that a cell holds for one item (a sequence or a step); missing: the item has none. */
@@ -653,7 +660,7 @@ static void read_item(corpus *all, target *to, const source *in, const char *cel
 {
     task *of = &all->tasks[to->task];
     if (kind_is_real(of->kind)) {
-        arrput(to->values, missing ? (mtl_real)NAN : read_value(all, of, in, cell));
+        arrput(to->values, missing ? (double)NAN : read_value(all, of, in, cell));
         return;
     }
     if (!*cell && !missing) fail_at(in, cell, "%s: an empty label; write _ where a label is missing", of->name);
@@ -917,7 +924,7 @@ static int read_conllu_word(corpus *all, dataset *set, const source *in, char **
 static dataset read_conllu(corpus *all, const char *path)
 {
     dataset set = { 0 };
-    target undecided = { CONLLU_UNDECIDED, NULL, NULL };
+    target undecided = { CONLLU_UNDECIDED, NULL, NULL, NULL };
     char **cells = NULL;
     size_t words = 0, i;
     source in = source_open(path);
@@ -1056,7 +1063,7 @@ static size_t read_csv_sequence(const corpus *all, dataset *set, csv *table)
     for (i = 0; i < arrlenu(set->targets) && sequence == known; i++) {
         int kind = all->tasks[set->targets[i].task].kind;
         if (kind == CLASS) arrput(set->targets[i].labels, MTL_MISSING);
-        if (kind == REAL) arrput(set->targets[i].values, (mtl_real)NAN);
+        if (kind == REAL) arrput(set->targets[i].values, (double)NAN);
     }
     if (++table->rows[sequence] > all->max_tokens)
         fail_at(&table->in, table->sequence >= 0 ? text : NULL,
@@ -1119,7 +1126,7 @@ static void read_csv_row(corpus *all, dataset *set, csv *table)
         if (csv_is_missing(cell))
             fail_at(in, cell, "feature %s: '%s' where a number was expected; a feature may not be missing",
                     all->features[i], cell);
-        arrput(set->features, (mtl_real)read_number(in, cell, all->features[i]));
+        arrput(set->features, read_number(in, cell, all->features[i]));
     }
     for (i = 0; i < arrlenu(set->targets); i++) {
         const char *cell = table->cells[table->targets[i]];
@@ -1150,7 +1157,7 @@ static size_t *group_rows(const corpus *all, dataset *set, const csv *table)
 static void reorder_rows(const corpus *all, dataset *set, const size_t *order)
 {
     size_t i, k, f, rows = arrlenu(order), width = arrlenu(all->features);
-    mtl_real *features = NULL;
+    double *features = NULL;
     arrsetlen(features, rows * width);
     for (k = 0; k < rows; k++)
         for (f = 0; f < width; f++) features[k * width + f] = set->features[order[k] * width + f];
@@ -1785,6 +1792,31 @@ static int *word_ids(corpus *all, const mtl_model *model, int input)
     return ids;
 }
 
+/* The float next to a number; what lies beyond its range is cut. */
+static mtl_real nearest_real(double value)
+{
+    return (mtl_real)(value > FLT_MAX ? FLT_MAX : value < -FLT_MAX ? -FLT_MAX : value);
+}
+
+/* The rows as the model takes them. A float counts seconds since 1970 in steps of 128: the mean is taken off in double. */
+static void centre_rows(const corpus *all, dataset *set)
+{
+    size_t i, width = arrlenu(all->features), count = set->rows * width;
+    arrsetlen(set->rows_centred, count);
+    for (i = 0; i < count; i++)
+        set->rows_centred[i] = nearest_real(set->features[i] - (all->means ? all->means[i % width] : 0));
+    arrfree(set->features);
+}
+
+static void centre_values(const corpus *all, target *of)
+{
+    size_t i;
+    arrsetlen(of->centred, arrlenu(of->values));
+    for (i = 0; i < arrlenu(of->values); i++)
+        of->centred[i] = isnan(of->values[i]) ? (mtl_real)NAN : nearest_real(of->values[i] - all->tasks[of->task].mean);
+    arrfree(of->values);
+}
+
 /* Fills set->batch_inputs for the model's inputs: all token inputs read the same words, a feature input the CSV file's rows. */
 static void make_inputs(corpus *all, dataset *set, const mtl_model *model)
 {
@@ -1800,7 +1832,8 @@ static void make_inputs(corpus *all, dataset *set, const mtl_model *model)
             arrfree(table);
             input.ids = ids;
         }
-        input.rows = desc->inputs[i].features ? set->features : NULL;
+        if (desc->inputs[i].features) centre_rows(all, set);
+        input.rows = set->rows_centred;
         arrput(set->batch_inputs, input);
     }
 }
@@ -1815,8 +1848,9 @@ static mtl_batch make_batch(corpus *all, dataset *set, const mtl_model *model)
     for (i = 0; i < arrlenu(all->tasks); i++) arrput(set->batch_targets, none);
     for (i = 0; i < arrlenu(set->targets); i++) {
         mtl_target *to = &set->batch_targets[set->targets[i].task];
+        if (set->targets[i].values) centre_values(all, &set->targets[i]);
         to->labels = set->targets[i].labels;
-        to->values = set->targets[i].values;
+        to->values = set->targets[i].centred;
         to->unknown = all->tasks[set->targets[i].task].unknown;
         to->unknown_count = arrlenu(to->unknown);
     }
@@ -1857,6 +1891,50 @@ static mtl_batch one_sequence(const mtl_batch *batch, const mtl_model_desc *desc
 static double clamp(const task *of, double value)
 {
     return !of->clamped ? value : value < of->low ? of->low : value > of->high ? of->high : value;
+}
+
+/* A task's mean and deviation, and how many digits its answers are worth: a float's, or, for numbers that lie so far from 0
+   that a float would lose their differences (times since 1970), those that tell the distance from the mean as a float does. */
+static void set_task_mean(task *of, double mean, mtl_real scale)
+{
+    double far = scale > 0 ? fabs(mean) / scale : 1e10;
+    of->mean = mean;
+    of->scale = scale;
+    of->digits = mean == 0 || far < 1000 ? 0 : far > 1e9 ? 17 : 7 + (int)ceil(log10(far));
+}
+
+/* What a task's answer means in the file's own units. */
+static double answer_value(const task *of, double centred)
+{
+    char text[40];
+    double value = of->mean + centred;
+    if (!of->digits) return clamp(of, (double)nearest_real(value));
+    snprintf(text, sizeof text, "%.*e", of->digits - 1, value);
+    mtl_text_number(text, strlen(text), &value);
+    return clamp(of, value);
+}
+
+/* Index of the model's feature input, or -1. */
+static int feature_input(const mtl_model_desc *desc)
+{
+    size_t i;
+    for (i = 0; i < desc->input_count; i++)
+        if (desc->inputs[i].features) return (int)i;
+    return -1;
+}
+
+/* Sets what the model itself takes off: nothing while this program feeds it; in a file the nearest floats, for C programs. */
+static void set_means(const corpus *all, mtl_model *model, int in_file, mtl_error *err)
+{
+    mtl_real *means = NULL, mean;
+    size_t i;
+    for (i = 0; i < arrlenu(all->means); i++) arrput(means, in_file ? nearest_real(all->means[i]) : 0);
+    if (means) mtl_model_set_feature_scale(model, feature_input(mtl_model_describe(model)), means, all->scales, err);
+    arrfree(means);
+    for (i = 0; i < arrlenu(all->tasks); i++) {
+        mean = in_file ? nearest_real(all->tasks[i].mean) : 0;
+        if (kind_is_real(all->tasks[i].kind)) mtl_model_set_target_scale(model, (int)i, &mean, &all->tasks[i].scale, err);
+    }
 }
 
 /* ==================================================================================================================
@@ -1900,7 +1978,8 @@ static void add_clamped_errors(mtl_predictor *predictor, const mtl_model *model,
         size_t first = of->kind == REALS ? row : s;
         if (mtl_predict(predictor, &one, answers, err)) break;
         for (k = 0; k < answers[index].items; k++)
-            if (!isnan(gold[first + k])) add_error(sums, gold[first + k], clamp(of, answers[index].values[k]));
+            if (!isnan(gold[first + k]))
+                add_error(sums, of->mean + gold[first + k], answer_value(of, answers[index].values[k]));
         row += (size_t)batch->lengths[s];
     }
     arrfree(inputs);
@@ -2121,10 +2200,19 @@ static void json_key(FILE *to, int *first, const char *text)
     fputs(": ", to);
 }
 
+/* The shortest text that reads back as the same number. */
+static void print_number(FILE *to, double value)
+{
+    char text[32];
+    mtl_text_from_number(value, text);
+    fputs(text, to);
+}
+
+/* Scores and times: the digits of a float are enough. */
 static void json_number(FILE *to, int *first, const char *key, double value)
 {
     json_key(to, first, key);
-    if (isfinite(value)) fprintf(to, "%.6g", value);
+    if (isfinite(value)) print_number(to, (double)nearest_real(value));
     else fputs("null", to);
 }
 
@@ -2552,42 +2640,37 @@ static void add_value(moments *of, double value)
     of->spread += from_mean * (value - of->mean);
 }
 
-static mtl_real deviation(const moments *of)
+static double deviation(const moments *of)
 {
-    return (mtl_real)(of->count > 0 ? sqrt(of->spread / of->count) : 0);
+    return of->count > 0 ? sqrt(of->spread / of->count) : 0;
 }
 
-static void scale_features(const corpus *all, mtl_model *model, mtl_error *err)
+/* Means and scales of the training data: the means are taken off in section 10, the scales are the model's. */
+static void find_feature_scales(corpus *all)
 {
     size_t f, i, k, width = arrlenu(all->features);
-    mtl_real *mean = NULL, *scale = NULL;
     for (f = 0; f < width; f++) {
         moments of = { 0 };
         for (i = 0; i < arrlenu(all->train); i++)
             for (k = 0; k < all->train[i].rows; k++) add_value(&of, all->train[i].features[k * width + f]);
-        arrput(mean, (mtl_real)of.mean);
-        arrput(scale, deviation(&of));
+        arrput(all->means, of.mean);
+        arrput(all->scales, nearest_real(deviation(&of)));
     }
-    if (width) mtl_model_set_feature_scale(model, mtl_model_input(model, "frames"), mean, scale, err);
-    arrfree(mean);
-    arrfree(scale);
 }
 
-static void scale_targets(const corpus *all, mtl_model *model, mtl_error *err)
+static void find_target_scales(corpus *all)
 {
-    size_t i, t, k;
+    size_t i, j, k, t;
     for (t = 0; t < arrlenu(all->tasks); t++) {
         moments of = { 0 };
-        mtl_real mean, scale;
         if (!kind_is_real(all->tasks[t].kind)) continue;
-        for (i = 0; i < arrlenu(all->train); i++) {
-            const mtl_real *values = all->train[i].batch_targets[t].values;
-            for (k = 0; k < arrlenu(values); k++)
-                if (!isnan(values[k])) add_value(&of, values[k]);
-        }
-        mean = (mtl_real)of.mean;
-        scale = deviation(&of);
-        mtl_model_set_target_scale(model, (int)t, &mean, &scale, err);
+        for (i = 0; i < arrlenu(all->train); i++)
+            for (j = 0; j < arrlenu(all->train[i].targets); j++) {
+                const target *from = &all->train[i].targets[j];
+                for (k = 0; (size_t)from->task == t && k < arrlenu(from->values); k++)
+                    if (!isnan(from->values[k])) add_value(&of, from->values[k]);
+            }
+        set_task_mean(&all->tasks[t], of.mean, nearest_real(deviation(&of)));
     }
 }
 
@@ -2632,6 +2715,20 @@ static void note_settings(const settings *given, const corpus *all, mtl_model *m
     if (all->sequence) mtl_model_note(model, "sequence", all->sequence, err);
     for (i = 0; i < arrlenu(all->features); i++) add_text(&text, "%s%s", i ? "," : "", all->features[i]);
     mtl_model_note(model, "features", text, err);
+    arrfree(text);
+}
+
+/* Every digit of the means, of each feature and of each real task: the model's own are floats. */
+static void note_means(const corpus *all, mtl_model *model, mtl_error *err)
+{
+    char *text = NULL;
+    size_t i;
+    for (i = 0; i < arrlenu(all->means); i++) add_text(&text, "%s%.17g", i ? "," : "", all->means[i]);
+    if (text) mtl_model_note(model, "feature_means", text, err);
+    arrfree(text);
+    for (i = 0; i < arrlenu(all->tasks); i++)
+        if (kind_is_real(all->tasks[i].kind)) add_text(&text, "%s%.17g", text ? "," : "", all->tasks[i].mean);
+    if (text) mtl_model_note(model, "target_means", text, err);
     arrfree(text);
 }
 
@@ -2860,7 +2957,7 @@ static int command_train(const settings *given, corpus *all)
     mtl_model *model;
     size_t k;
     mtl_batch *train, *valid;
-    char trained[140];
+    char trained[140], score[32];
     int precision;
     check_output(given, given->out, "--out");
     if (given->log) check_output(given, given->log, "--log");
@@ -2868,17 +2965,22 @@ static int command_train(const settings *given, corpus *all)
         fail("--log %s: is --out, too; expected another path", given->log);
     read_training_data(given, all);
     model = create_model(given, all);
+    find_feature_scales(all);
+    find_target_scales(all);
+    set_means(all, model, 0, &err);
     train = make_batches(all, all->train, model);
     valid = make_batches(all, all->valid, model);
-    scale_features(all, model, &err);
-    scale_targets(all, model, &err);
+    note_means(all, model, &err);
     note_settings(given, all, model, &err);
     check(&err);
     precision = fit(given, all, model, train, valid, &result);
-    snprintf(trained, sizeof trained, "epochs=%zu\nupdates=%zu\nbest_epoch=%zu\nbest_score=%.6g\nprecision=%s\n", result.epochs,
-             result.updates, result.best_epoch, result.best_score, precision == MTL_PRECISION_BF16 ? "bf16" : "f32");
+    mtl_text_from_number(nearest_real(result.best_score), score);
+    snprintf(trained, sizeof trained, "epochs=%zu\nupdates=%zu\nbest_epoch=%zu\nbest_score=%s\nprecision=%s\n", result.epochs,
+             result.updates, result.best_epoch, score, precision == MTL_PRECISION_BF16 ? "bf16" : "f32");
     mtl_model_note(model, "trained", trained, &err);
+    set_means(all, model, 1, &err);
     mtl_model_save(model, given->out, &err);
+    set_means(all, model, 0, &err);
     check(&err);
     report_end(given, &result);
     if (arrlenu(valid) && !given->quiet) {
@@ -2914,13 +3016,44 @@ static mtl_model *load_model(const settings *given)
     return model;
 }
 
-/* Index of the model's feature input, or -1. */
-static int feature_input(const mtl_model_desc *desc)
+/* Reads the next number of a note of means; 0 when it is not the one that the model's own float rounds. */
+static int read_mean(const char **text, mtl_real stored, double *mean)
 {
+    size_t length = *text ? strcspn(*text, ",") : 0;
+    if (!length || !mtl_text_number(*text, length, mean) || nearest_real(*mean) != stored) return 0;
+    *text += length + ((*text)[length] == ',');
+    return 1;
+}
+
+/* Takes over the exact means of a model that this command trained. One that has none takes its own means off, as floats. */
+static void load_means(corpus *all, mtl_model *model)
+{
+    const mtl_model_desc *desc = mtl_model_describe(model);
+    const char *features = mtl_model_note(model, "feature_means", NULL, NULL),
+               *targets = mtl_model_note(model, "target_means", NULL, NULL);
+    const mtl_real *mean, *scale;
+    double exact = 0, *exacts = NULL;
+    int input = feature_input(desc), f, known = 1;
+    mtl_error err = { 0 };
     size_t i;
-    for (i = 0; i < desc->input_count; i++)
-        if (desc->inputs[i].features) return (int)i;
-    return -1;
+    if (input >= 0 && !mtl_model_feature_scale(model, input, &mean, &scale)) return;
+    for (f = 0; input >= 0 && known && f < desc->inputs[input].features; f++) {
+        known = read_mean(&features, mean[f], &exact);
+        arrput(all->means, exact);
+        arrput(all->scales, scale[f]);
+    }
+    for (i = 0; i < desc->task_count && known; i++) {
+        exact = 0;
+        if (kind_is_real(all->tasks[i].kind))
+            known = mtl_model_target_scale(model, (int)i, &mean, &scale) && read_mean(&targets, *mean, &exact);
+        arrput(exacts, exact);
+    }
+    if (!known) arrfree(all->means), arrfree(all->scales);
+    for (i = 0; i < desc->task_count && known; i++)
+        if (mtl_model_target_scale(model, (int)i, &mean, &scale)) set_task_mean(&all->tasks[i], exacts[i], *scale);
+    if (known) set_means(all, model, 0, &err);
+    check(&err);
+    arrfree(exacts);
 }
 
 /* Classes of a model that stores no labels are called 0, 1, ... */
@@ -3016,6 +3149,7 @@ static int command_eval(const settings *given, corpus *all)
     if (given->confusion) check_output(given, given->confusion, "--confusion");
     corpus_from_model(given, all, model);
     check_inputs(given, all, model);
+    load_means(all, model);
     check_tasks(given, all);
     for (i = 0; i < arrlenu(files); i++) read_dataset(all, files[i], frames, &all->valid);
     need_targets(all, all->valid);
@@ -3047,7 +3181,7 @@ static void print_answer(const mtl_model *model, const task *of, int index, cons
     char number[24];
     for (i = 0; i < answer->items * (kind_is_real(of->kind) ? answer->width : 1); i++) {
         if (i) putchar(' ');
-        if (kind_is_real(of->kind)) printf("%.6g", clamp(of, answer->values[i]));
+        if (kind_is_real(of->kind)) print_number(stdout, answer_value(of, answer->values[i]));
         else fputs(label_text(model, index, answer->labels[i], number), stdout);
     }
 }
@@ -3083,12 +3217,17 @@ static void json_answer(const mtl_model *model, const task *of, int index, const
             json_string(stdout, label_text(model, index, answer->labels[i], number));
         }
         printf("], \"probabilities\": [");
-        for (i = 0; i < answer->items; i++)
-            printf("%s%.6g", i ? ", " : "", (double)answer->probabilities[i * answer->width + (size_t)answer->labels[i]]);
+        for (i = 0; i < answer->items; i++) {
+            if (i) printf(", ");
+            print_number(stdout, answer->probabilities[i * answer->width + (size_t)answer->labels[i]]);
+        }
         putchar(']');
     } else {
         printf(of->kind == REAL ? "{\"value\": " : "{\"values\": [");
-        for (i = 0; i < answer->items; i++) printf("%s%.6g", i ? ", " : "", clamp(of, answer->values[i]));
+        for (i = 0; i < answer->items; i++) {
+            if (i) printf(", ");
+            print_number(stdout, answer_value(of, answer->values[i]));
+        }
         if (of->kind == REALS) putchar(']');
     }
     putchar('}');
@@ -3207,6 +3346,7 @@ static int command_predict(const settings *given, corpus *all)
     int frames = arrlenu(given->frames) > 0;
     corpus_from_model(given, all, model);
     check_inputs(given, all, model);
+    load_means(all, model);
     predictor = mtl_predictor_create(model, &given->predictor, &err);
     check(&err);
     arrsetlen(answers, arrlenu(all->tasks));
@@ -3318,6 +3458,7 @@ static void print_model(const settings *given, mtl_model *model, double bytes)
     print_note(model, "trained", "training");
     print_note(model, "sequence", "CSV: sequence column");
     print_note(model, "features", "CSV: feature columns");
+    print_note(model, "feature_means", "CSV: their means");
 }
 
 /* {"name": ..., field: value, ...} without its end. */

@@ -861,6 +861,62 @@ static void test_model_scales_are_checked(void **state)
     mtl_model_destroy(model);
 }
 
+static void test_model_scales_are_told(void **state)
+{
+    mtl_model *model = model_create_full();
+    const mtl_real *mean = NULL, *scale = NULL;
+    (void)state;
+    assert_int_equal(mtl_model_feature_scale(model, 1, &mean, &scale), 1);
+    assert_true(mean[0] == (mtl_real)0.1 && mean[1] == -3 && scale[0] == (mtl_real)1.7 && scale[1] == 0);
+    assert_int_equal(mtl_model_target_scale(model, 2, &mean, &scale), 1);
+    assert_true(mean[0] == (mtl_real)1.7 && scale[0] == (mtl_real)0.1);
+    assert_int_equal(mtl_model_feature_scale(model, 0, &mean, &scale), 0);
+    assert_int_equal(mtl_model_feature_scale(model, 99, &mean, &scale), 0);
+    assert_int_equal(mtl_model_target_scale(model, -1, &mean, &scale), 0);
+    assert_int_equal(mtl_model_target_scale(NULL, 0, &mean, &scale), 0);
+    mtl_model_destroy(model);
+}
+
+/* What the interface says of numbers far from 0: rows less their mean, with a mean of 0, are what small numbers would be. */
+static void test_model_rows_far_from_zero(void **state)
+{
+    static const double stamps[3] = { 1700000000007.0, 1700000000011.0, 1700000000010.0 }, far = 1700000000000.0;
+    mtl_real rows[3], mean = 9, scale = 2, zero = 0, near_answers[4], far_answers[4];
+    int length = 3, i;
+    mtl_input_desc inputs[1];
+    mtl_task_desc tasks[1];
+    mtl_model_desc desc;
+    mtl_input input = { NULL, rows };
+    mtl_batch batch;
+    mtl_prediction out;
+    mtl_predictor *predictor;
+    mtl_model *model;
+    mtl_error err;
+    (void)state;
+    memset(inputs, 0, sizeof inputs), memset(tasks, 0, sizeof tasks), memset(&desc, 0, sizeof desc);
+    memset(&batch, 0, sizeof batch), memset(&err, 0, sizeof err);
+    inputs[0].name = "stamps", inputs[0].features = 1;
+    tasks[0].name = "late", tasks[0].level = MTL_LEVEL_STEP, tasks[0].kind = MTL_TASK_REAL;
+    desc.inputs = inputs, desc.input_count = 1, desc.tasks = tasks, desc.task_count = 1, desc.encoder.hidden = 4;
+    batch.sequences = 1, batch.lengths = &length, batch.inputs = &input;
+    model = model_create(&desc);
+    predictor = mtl_predictor_create(model, NULL, &err);
+    mtl_model_set_feature_scale(model, 0, &mean, &scale, &err);
+    for (i = 0; i < 3; i++) rows[i] = (mtl_real)(stamps[i] - far);
+    mtl_predict(predictor, &batch, &out, &err);
+    TEST_FINE(&err);
+    memcpy(near_answers, out.values, sizeof *rows * 3);
+    mtl_model_set_feature_scale(model, 0, &zero, &scale, &err);
+    for (i = 0; i < 3; i++) rows[i] = (mtl_real)(stamps[i] - (far + 9));
+    mtl_predict(predictor, &batch, &out, &err);
+    TEST_FINE(&err);
+    memcpy(far_answers, out.values, sizeof *rows * 3);
+    assert_memory_equal(near_answers, far_answers, sizeof *rows * 3);
+    assert_true(near_answers[0] != near_answers[2]);
+    mtl_predictor_destroy(predictor);
+    mtl_model_destroy(model);
+}
+
 /* ---- weights from and to other programs ---------------------------------------------------------------------------------------------- */
 
 /* A model as PyTorch would have it: embedding "emb", two bidirectional layers "rnn", linear "head.1". */
@@ -1105,6 +1161,7 @@ static void test_model_files_in_the_stock_loader(void **state)
     cmocka_unit_test(test_model_wrong_descs), cmocka_unit_test(test_model_too_large), cmocka_unit_test(test_model_copies_its_desc), \
     cmocka_unit_test(test_model_lookup), cmocka_unit_test(test_model_long_words), \
     cmocka_unit_test(test_model_initial_values), cmocka_unit_test(test_model_scales_are_checked), \
+    cmocka_unit_test(test_model_scales_are_told), cmocka_unit_test(test_model_rows_far_from_zero), \
     cmocka_unit_test(test_model_import_export), cmocka_unit_test(test_model_export_of_parts), \
     cmocka_unit_test(test_model_import_mismatches), cmocka_unit_test(test_model_import_of_another_shape), \
     cmocka_unit_test(test_model_import_of_other_types), cmocka_unit_test(test_model_files_in_the_stock_loader)
