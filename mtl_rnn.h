@@ -10789,15 +10789,15 @@ static int mtl__scaling_get(const mtl__scaling *of, const mtl_real **mean, const
 MTL_DEF int mtl_model_feature_scale(const mtl_model *model, int input, const mtl_real **mean, const mtl_real **scale)
 {
     mtl_error ignored = mtl__no_error();
-    return mtl__model_check_index(model, "input", input, &ignored) &&
-           mtl__scaling_get(&model->inputs[input].scaling, mean, scale);
+    return mtl__model_check_index(model, "input", input, &ignored)
+         ? mtl__scaling_get(&model->inputs[input].scaling, mean, scale) : 0;
 }
 
 MTL_DEF int mtl_model_target_scale(const mtl_model *model, int task, const mtl_real **mean, const mtl_real **scale)
 {
     mtl_error ignored = mtl__no_error();
-    return mtl__model_check_index(model, "task", task, &ignored) &&
-           mtl__scaling_get(&model->tasks[task].scaling, mean, scale);
+    if (!mtl__model_check_index(model, "task", task, &ignored)) return 0;
+    return mtl__scaling_get(&model->tasks[task].scaling, mean, scale);
 }
 
 MTL_DEF mtl_status mtl_model_transfer(mtl_model *to, const mtl_model *from, size_t *copied, mtl_error *err)

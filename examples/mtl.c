@@ -505,7 +505,7 @@ typedef struct task {
     double low, high;
     const char **unknown;                   /* labels that are no class: unknown[i] is MTL_UNKNOWN_LABEL - i */
     double mean;                            /* of a real task: the model sees targets less this, and answers so */
-    mtl_real scale;                         /* and learns them divided by this; 0: not known, or they are all the same */
+    mtl_real scale;                         /* and learns them divided by this; 0: all are the same */
     int digits;                             /* that its answers are worth; 0: as many as a float has */
     size_t unseen;                          /* labels of the current file that are no class */
     const char *first_unseen;
@@ -542,7 +542,7 @@ typedef struct corpus {
     names left_out;                         /* the tasks of the data that it leaves out, for suggestions */
     const char *sequence;                   /* CSV: the column that names a row's sequence; NULL: a file is one sequence */
     char **features;                        /* CSV: the columns of the input */
-    double *means;                          /* [F] their means, taken off before they become float; NULL: by the model */
+    double *means;                          /* [F] taken off before they become float; NULL: by the model */
     mtl_real *scales;                       /* [F] and what the model divides the rest by */
     size_t max_tokens;
     int closed, quiet;
@@ -1798,7 +1798,7 @@ static mtl_real nearest_real(double value)
     return (mtl_real)(value > FLT_MAX ? FLT_MAX : value < -FLT_MAX ? -FLT_MAX : value);
 }
 
-/* The rows as the model takes them. A float counts seconds since 1970 in steps of 128: the mean is taken off in double. */
+/* The rows as the model takes them. A float counts seconds since 1970 in steps of 128: the mean goes in double. */
 static void centre_rows(const corpus *all, dataset *set)
 {
     size_t i, width = arrlenu(all->features), count = set->rows * width;
@@ -1893,8 +1893,8 @@ static double clamp(const task *of, double value)
     return !of->clamped ? value : value < of->low ? of->low : value > of->high ? of->high : value;
 }
 
-/* A task's mean and deviation, and how many digits its answers are worth: a float's, or, for numbers that lie so far from 0
-   that a float would lose their differences (times since 1970), those that tell the distance from the mean as a float does. */
+/* A task's mean and deviation, and how many digits its answers are worth: a float's, or, for numbers so far from 0
+   that a float would lose their differences, those that tell the distance from the mean as a float does. */
 static void set_task_mean(task *of, double mean, mtl_real scale)
 {
     double far = scale > 0 ? fabs(mean) / scale : 1e10;
@@ -1923,7 +1923,7 @@ static int feature_input(const mtl_model_desc *desc)
     return -1;
 }
 
-/* Sets what the model itself takes off: nothing while this program feeds it; in a file the nearest floats, for C programs. */
+/* Sets what the model itself takes off: nothing while this program feeds it; in a file floats, for C programs. */
 static void set_means(const corpus *all, mtl_model *model, int in_file, mtl_error *err)
 {
     mtl_real *means = NULL, mean;
@@ -1933,7 +1933,8 @@ static void set_means(const corpus *all, mtl_model *model, int in_file, mtl_erro
     arrfree(means);
     for (i = 0; i < arrlenu(all->tasks); i++) {
         mean = in_file ? nearest_real(all->tasks[i].mean) : 0;
-        if (kind_is_real(all->tasks[i].kind)) mtl_model_set_target_scale(model, (int)i, &mean, &all->tasks[i].scale, err);
+        if (kind_is_real(all->tasks[i].kind))
+            mtl_model_set_target_scale(model, (int)i, &mean, &all->tasks[i].scale, err);
     }
 }
 
@@ -2975,8 +2976,8 @@ static int command_train(const settings *given, corpus *all)
     check(&err);
     precision = fit(given, all, model, train, valid, &result);
     mtl_text_from_number(nearest_real(result.best_score), score);
-    snprintf(trained, sizeof trained, "epochs=%zu\nupdates=%zu\nbest_epoch=%zu\nbest_score=%s\nprecision=%s\n", result.epochs,
-             result.updates, result.best_epoch, score, precision == MTL_PRECISION_BF16 ? "bf16" : "f32");
+    snprintf(trained, sizeof trained, "epochs=%zu\nupdates=%zu\nbest_epoch=%zu\nbest_score=%s\nprecision=%s\n",
+             result.epochs, result.updates, result.best_epoch, score, precision == MTL_PRECISION_BF16 ? "bf16" : "f32");
     mtl_model_note(model, "trained", trained, &err);
     set_means(all, model, 1, &err);
     mtl_model_save(model, given->out, &err);
