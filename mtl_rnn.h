@@ -1503,10 +1503,10 @@ enum { MTL__OPEN_READ, MTL__OPEN_NEW, MTL__OPEN_WRITE };                        
 MTL__INLINE int mtl__os_error(void) { return errno ? errno : EIO; }
 
 /* What a person can do about an error number, to be put behind its text. */
-static const char *mtl__os_advice(int error)
+static const char *mtl__os_advice(int error, int writing)
 {
     switch (error) {
-    case ENOENT: return "; check the path, create the folder first";
+    case ENOENT: return writing ? "; check the path, create the folder first" : "; check the path";
 #ifdef MTL__FILES_WIN32
     case EACCES: case EPERM: return "; close programs that have it open, or choose a file that you may use";
 #else
@@ -7121,7 +7121,7 @@ static mtl_status mtl__file_fail(mtl_error *err, const char *verb, const char *p
     const char *shown = length > most ? path + length - most : path;
     while (((unsigned char)*shown & 0xc0) == 0x80) shown++;
     return mtl__fail(err, error == ENOMEM ? MTL_ERROR_MEMORY : MTL_ERROR_IO, path, -1, "cannot %s '%s%s': %s%s", verb, shown == path ? "" : "...", shown,
-                     strerror(error), mtl__os_advice(error));
+                     strerror(error), mtl__os_advice(error, verb[0] == 'w'));
 }
 
 /* Starts an atomic save to path; `state` is the caller's and must stay until mtl__file_save_end, which must be called if
@@ -11632,7 +11632,7 @@ static const char *mtl__model_config_text(const mtl_safetensors *file, mtl_error
     if (!version || !config)
         mtl__fail(
             err, MTL_ERROR_FORMAT, "mtl_rnn.config", -1,
-            "the file holds tensors but no mtl_rnn configuration: it was written by another program; import its weights instead");
+            "the file holds tensors but no mtl_rnn configuration: it was written by another program; mtl_model_import can take its weights");
     else if (!mtl_text_number(version, strlen(version), &number) || number < 1)
         mtl__fail(err, MTL_ERROR_FORMAT, "mtl_rnn.version", -1, "the file's version \"%s\" is not a number", version);
     else if (number > MTL__FILE_VERSION)

@@ -314,23 +314,39 @@ static size_t edit_distance(const char *a, const char *b)
     return row[columns];
 }
 
+static int is_number(const char *text)
+{
+    double value;
+    return mtl_text_number(text, strlen(text), &value);
+}
+
+/* The candidate that a wrong name was meant to be, or NULL: one that shares more with it than a letter by chance. No name is
+   meant by an empty text or a number. */
+static const char *nearest_name(const char *wrong, const char *const *candidates)
+{
+    size_t i, length = strlen(wrong), best_distance = SIZE_MAX;
+    const char *best = NULL;
+    for (i = 0; i < arrlenu(candidates); i++) {
+        size_t distance = edit_distance(wrong, candidates[i]);
+        if (!*candidates[i] || (is_number(candidates[i]) && !is_number(wrong))) continue;
+        if (distance < best_distance) best_distance = distance, best = candidates[i];
+    }
+    return best_distance < length && best_distance <= 1 + length / 3 ? best : NULL;
+}
+
 /* The end of a message about a wrong name: "; did you mean X?" when one of the candidates is near, else all of them when they are
    few. Static memory. */
 static const char *suggestion(const char *wrong, const char *const *candidates)
 {
-    static char text[400];
-    size_t i, best = 0, best_distance = SIZE_MAX, count = arrlenu(candidates);
-    for (i = 0; i < count; i++) {
-        size_t distance = edit_distance(wrong, candidates[i]);
-        if (distance < best_distance) best_distance = distance, best = i;
-    }
+    static char text[600];
+    const char *nearest = nearest_name(wrong, candidates);
+    size_t i, used = 0, count = arrlenu(candidates);
     text[0] = '\0';
-    if (count && best_distance <= 1 + strlen(wrong) / 3) {
-        snprintf(text, sizeof text, "; did you mean %s?", candidates[best]);
-    } else if (count && count <= 24) {
-        size_t used = (size_t)snprintf(text, sizeof text, "; expected ");
-        for (i = 0; i < count && used < sizeof text; i++)
-            used += (size_t)snprintf(text + used, sizeof text - used, "%s%s", i ? ", " : "", candidates[i]);
+    if (nearest) snprintf(text, sizeof text, "; did you mean %s?", nearest);
+    for (i = 0; i < count && !nearest && count <= 24; i++) {
+        if (!*candidates[i]) continue;
+        if (used + strlen(candidates[i]) + 8 > sizeof text) return strcat(text, ", ...");
+        used += (size_t)snprintf(text + used, sizeof text - used, "%s%s", used ? ", " : "; expected ", candidates[i]);
     }
     return text;
 }
@@ -358,18 +374,11 @@ PRINTS(3, 4) EXITS
 static void fail_at(const source *in, const char *where, const char *format, ...)
 {
     va_list arguments;
-    char position[64];
-    size_t column = where ? (size_t)(where - in->line) + 1 : 1;
-    snprintf(position, sizeof position, ":%zu:%zu: ", in->number ? in->number : 1, column);
-    if (progress_line_open) putchar('\n');
-    progress_line_open = 0;
-    fflush(stdout);
-    fprintf(stderr, "mtl: %s%s", in->path, position);
+    char text[8192];
     va_start(arguments, format);
-    vfprintf(stderr, format, arguments);
+    vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
-    fputc('\n', stderr);
-    leave(1);
+    fail("%s:%zu:%zu: %s", in->path, in->number ? in->number : 1, where ? (size_t)(where - in->line) + 1 : 1, text);
 }
 
 /* Reads all of a file; "-" is standard input. */
@@ -468,15 +477,16 @@ static void split(char *text, char separator, char ***pieces)
     *pieces = list;
 }
 
-/* A number as our own reader understands it, in every locale; anything else ends the program. */
-static double read_number(const source *in, const char *cell, const char *what)
+/* A number as our own reader understands it, in every locale; anything else ends the program. gap: what to do where there is
+   none. */
+static double read_number(const source *in, const char *cell, const char *what, const char *gap)
 {
     double value;
     if (!mtl_text_number(cell, strlen(cell), &value) || value > FLT_MAX || value < -FLT_MAX)
         fail_at(in, cell,
                 "%s: '%.40s' is not a number; expected one such as 0.5 or -1e-3 (a point, no comma; not inf, not nan; "
-                "within float's range), or _ where it is missing",
-                what, cell);
+                "within float's range), or %s",
+                what, cell, gap);
     return value;
 }
 
@@ -541,6 +551,7 @@ typedef struct corpus {
     char **only;                            /* --only: the tasks that count; empty: all */
     names left_out;                         /* the tasks of the data that it leaves out, for suggestions */
     const char *sequence;                   /* CSV: the column that names a row's sequence; NULL: a file is one sequence */
+    const char *sequence_by, *features_by;  /* who names these columns, for messages: "--sequence names" */
     char **features;                        /* CSV: the columns of the input */
     double *means;                          /* [F] taken off before they become float; NULL: by the model */
     mtl_real *scales;                       /* [F] and what the model divides the rest by */
@@ -603,7 +614,7 @@ static int kind_by_name(const char *text, const char **fault)
     for (kind = 0; kind < KIND_COUNT; kind++)
         if (strcmp(text, kind_names[kind]) == 0) return kind;
     *fault = strcmp(text, "multi") ? "is no kind of task; expected class, tags, real or reals"
-                                   : "(several labels for one text) is not supported yet; leave the column out with --only";
+                                   : "(several labels for one text) is not supported yet; leave this task out";
     return -1;
 }
 
@@ -616,14 +627,14 @@ static int corpus_task(corpus *all, const source *in, const char *where, const c
     task added = { 0 };
     if (is_left_out(all, text)) return -1;
     if (known && known->kind != kind)
-        fail_at(in, where, "task %s is of kind %s here and %s in %s; a task has one kind: rename one of them", text,
+        fail_at(in, where, "task %s is of kind %s here and %s in %s; expected the same kind, or another name", text,
                 kind_names[kind], kind_names[known->kind], known->path);
     if (known) return (int)(known - all->tasks);
     if (all->closed) {
         warn("%s: task %s is not one that the model learns; its column is left out", in->path, text);
         return -1;
     }
-    if ((fault = name_fault(text)) != NULL) fail_at(in, where, "the task name '%.60s' %s", text, fault);
+    if ((fault = name_fault(text)) != NULL) fail_at(in, where, "the task name '%.60s' %s (columns are separated by tabs)", text, fault);
     added.name = strcpy((char *)checked_realloc(NULL, strlen(text) + 1), text);
     added.kind = kind;
     added.path = in->path;
@@ -649,7 +660,7 @@ static int read_label(corpus *all, task *of, const source *in, const char *text)
 
 static double read_value(corpus *all, task *of, const source *in, const char *text)
 {
-    double value = read_number(in, text, of->name);
+    double value = read_number(in, text, of->name, "_ where it is missing");
     if (of->clamped) value = value < of->low ? of->low : value > of->high ? of->high : value;
     if (!all->closed) of->items++;
     return value;
@@ -766,13 +777,15 @@ static int read_tsv_column(corpus *all, dataset *set, const source *in, char *ce
     int kind;
     size_t i;
     if (!colon)
-        fail_at(in, cell, "column '%.60s' has no kind; expected text, or name:kind such as %.40s:class", cell,
-                *cell ? cell : "name");
+        fail_at(in, cell, "column '%.60s' has no kind; expected text, or name:kind such as %.60s:class%s", cell,
+                name_fault(cell) ? "intent" : cell, strchr(cell, ' ') ? " (line 1 is the header line: is it missing?)" : "");
     *colon = '\0';
     /* --only may leave out a column whose kind is not supported */
     if (is_left_out(all, cell)) return COLUMN_IGNORED;
     kind = kind_by_name(colon + 1, &fault);
-    if (kind < 0) fail_at(in, colon + 1, "column %.60s: '%.40s' %s", cell, colon + 1, fault);
+    if (kind < 0)
+        fail_at(in, colon + 1, "column %.60s: '%.40s' %s%s", cell, colon + 1, fault,
+                strcmp(colon + 1, "multi") ? "" : ": name the others with --only");
     added.task = corpus_task(all, in, cell, cell, kind);
     if (added.task < 0) return COLUMN_IGNORED;
     for (i = 0; i < arrlenu(set->targets); i++)
@@ -838,8 +851,8 @@ static void read_tsv_row(corpus *all, dataset *set, source *in, tsv *table)
     split(in->line, '\t', &table->cells);
     if (arrlenu(table->cells) != expected)
         fail_at(in, arrlenu(table->cells) > expected ? table->cells[expected] : in->line + in->length,
-                "a row of %zu cells; expected %zu, as in the header line (they are separated by tabs; _ is a missing label)",
-                arrlenu(table->cells), expected);
+                "a row of %zu cells; expected %zu, as in the header line (they are separated by tabs; _ is a missing "
+                "label)%s", arrlenu(table->cells), expected, in->length ? "" : ": remove the empty line");
     steps = read_tokens(all, set, in, table->cells[table->text], &table->pieces);
     for (i = 0; i < expected; i++) {
         char *cell = table->cells[i];
@@ -910,11 +923,12 @@ static int read_conllu_word(corpus *all, dataset *set, const source *in, char **
     const char *id = cells[0];
     int column;
     if (arrlenu(cells) != CONLLU_COLUMNS)
-        fail_at(in, NULL, "%zu columns; expected the 10 of CoNLL-U, separated by tabs, or an empty line between sentences",
-                arrlenu(cells));
+        fail_at(in, NULL, "%zu columns; expected the 10 of CoNLL-U, separated by tabs, or an empty line between sentences "
+                "(tags of another form: a task TSV with a column such as tags:tags)", arrlenu(cells));
     if (isdigit((unsigned char)*id) && strpbrk(id, "-.")) return 0;        /* multi-word token or empty node */
     if (!is_whole(id, words + 1))
         fail_at(in, id, "the word's number is '%.20s'; expected %zu (sentences are separated by an empty line)", id, words + 1);
+    if (!*cells[CONLLU_FORM]) fail_at(in, cells[CONLLU_FORM], "an empty word; expected the word itself, or _");
     arrput(set->words, read_word(all, in, cells[CONLLU_FORM]));
     for (column = 0; column < CONLLU_TASKS; column++)
         read_conllu_target(all, &set->targets[column], in, column, cells[conllu_tasks[column].cell]);
@@ -970,6 +984,14 @@ typedef struct csv {
     size_t *lines;                          /* [sequence][target] the line that gave a sequence's target, or 0 */
 } csv;
 
+/* Files of countries where a comma stands in numbers. at: a semicolon or a tab between cells. */
+EXITS
+static void fail_separator(const source *in, const char *at)
+{
+    fail_at(in, at, "%s between cells; expected commas, and points in numbers: tr '%s,' ',.' <FILE >NEW makes them",
+            *at == ';' ? "semicolons" : "tabs", *at == ';' ? ";" : "\\t");
+}
+
 /* One cell: from `text` to the comma or the line's end, in place. Returns where the next one begins, or NULL. */
 static char *cut_csv_cell(const source *in, char *text, char **cell)
 {
@@ -988,6 +1010,7 @@ static char *cut_csv_cell(const source *in, char *text, char **cell)
         }
         if (!*end) fail_at(in, text, "a quote that does not end; expected \" before the line's end");
         end += 1 + strspn(end + 1, " ");
+        if (*end == ';' || *end == '\t') fail_separator(in, end);
         if (*end && *end != ',') fail_at(in, end, "text after a closing quote; expected a comma");
     }
     text = *end ? end + 1 : NULL;
@@ -1014,12 +1037,34 @@ static ptrdiff_t find_csv_column(const csv *table, const char *text)
     return -1;
 }
 
-static size_t need_csv_column(const csv *table, const char *text, const char *option)
+/* The header line lacks a column: tells why, as far as the line shows it. who: "--task names". */
+EXITS
+static void fail_csv_column(const csv *table, const char *text, const char *who)
+{
+    const char *const *cells = (const char *const *)table->cells;
+    const char *number = NULL, *separator = NULL;
+    int first_unnamed = !*cells[0];
+    size_t i, separators = 0;
+    for (i = 0; i < table->columns; i++) {
+        const char *at = cells[i];
+        if (!number && is_number(at)) number = at;
+        for (; (at = strpbrk(at, ";\t")) != NULL; at++, separators++)
+            if (!separators) separator = at;
+    }
+    if (strncmp(cells[0], "sep=", 4) == 0)
+        fail_at(&table->in, NULL, "%.10s is no header line but a hint for another program; remove this line", cells[0]);
+    if (separators >= table->columns) fail_separator(&table->in, separator);
+    if (number && !is_number(text) && !nearest_name(text, cells))
+        fail_at(&table->in, number, "no column %s, which %s; line 1 holds the number %.20s: is the header line missing? "
+                "Put a line with the columns' names above it", text, who, number);
+    fail_at(&table->in, NULL, "no column %s, which %s%s%s", text, who, suggestion(text, cells),
+            first_unnamed ? " (the first column has no name: give it one in this line)" : "");
+}
+
+static size_t need_csv_column(const csv *table, const char *text, const char *who)
 {
     ptrdiff_t found = find_csv_column(table, text);
-    if (found < 0)
-        fail_at(&table->in, NULL, "no column %s, which %s names%s", text, option,
-                suggestion(text, (const char *const *)table->cells));
+    if (found < 0) fail_csv_column(table, text, who);
     return (size_t)found;
 }
 
@@ -1035,13 +1080,13 @@ static void read_csv_header(const corpus *all, dataset *set, csv *table)
             if (strcmp(table->cells[i], table->cells[j]) == 0)
                 fail_at(&table->in, table->cells[j], "column %.60s stands twice in the header line; rename one",
                         table->cells[j]);
-    table->sequence = all->sequence ? (ptrdiff_t)need_csv_column(table, all->sequence, "--sequence") : -1;
+    table->sequence = all->sequence ? (ptrdiff_t)need_csv_column(table, all->sequence, all->sequence_by) : -1;
     for (i = 0; i < arrlenu(all->features); i++)
-        arrput(table->features, need_csv_column(table, all->features[i], "--features"));
+        arrput(table->features, need_csv_column(table, all->features[i], all->features_by));
     for (i = 0; i < arrlenu(all->tasks); i++) {
         target added = { 0 };
         ptrdiff_t column = all->closed ? find_csv_column(table, all->tasks[i].name)
-                                       : (ptrdiff_t)need_csv_column(table, all->tasks[i].name, "--task");
+                                       : (ptrdiff_t)need_csv_column(table, all->tasks[i].name, "--task names");
         added.task = (int)i;
         if (column < 0) continue;
         if (!all->closed) all->tasks[i].path = set->path;
@@ -1117,16 +1162,17 @@ static void read_csv_row(corpus *all, dataset *set, csv *table)
     split_csv(table);
     if (arrlenu(table->cells) != table->columns)
         fail_at(in, arrlenu(table->cells) > table->columns ? table->cells[table->columns] : in->line + in->length,
-                "a row of %zu cells; expected %zu, as in the header line (cells are separated by commas)",
+                "a row of %zu cells; expected %zu, as in the header line (cells are separated by commas; numbers have a "
+                "point, and \" stands around a text with a comma)",
                 arrlenu(table->cells), table->columns);
     sequence = read_csv_sequence(all, set, table);
     arrput(table->row_sequence, (int)sequence);
     for (i = 0; i < arrlenu(table->features); i++) {
         const char *cell = table->cells[table->features[i]];
         if (csv_is_missing(cell))
-            fail_at(in, cell, "feature %s: '%s' where a number was expected; a feature may not be missing",
-                    all->features[i], cell);
-        arrput(set->features, read_number(in, cell, all->features[i]));
+            fail_at(in, cell, "feature %s: '%s' where a number was expected; a feature may not be missing: "
+                    "fill it in, or remove the row", all->features[i], cell);
+        arrput(set->features, read_number(in, cell, all->features[i], "remove the row: a feature may not be missing"));
     }
     for (i = 0; i < arrlenu(set->targets); i++) {
         const char *cell = table->cells[table->targets[i]];
@@ -1206,6 +1252,11 @@ static int ends_with(const char *text, const char *end)
     return length >= tail && strcmp(text + length - tail, end) == 0;
 }
 
+static int is_conllu(const char *path)
+{
+    return ends_with(path, ".conllu") || ends_with(path, ".conll");
+}
+
 #ifndef _WIN32
 static double clock_seconds(void)
 {
@@ -1225,17 +1276,44 @@ static void report_read(const corpus *all, const dataset *set, double seconds)
 /* Reads a file in the form that its name and the options tell, and adds it to `sets`. */
 static void read_dataset(corpus *all, const char *path, int frames, dataset **sets)
 {
-    int conllu = ends_with(path, ".conllu") || ends_with(path, ".conll");
     double begin = clock_seconds();
     dataset set;
     if (!frames && ends_with(path, ".csv"))
-        fail_usage("%s: CSV files hold rows of numbers: give them with --frames, --features and --task", path);
+        fail_usage("%s: CSV files hold rows of numbers: give them with --frames, --features and --task; labelled texts stand "
+                   "in a task TSV, whose cells are separated by tabs", path);
     if (frames) set = read_csv(all, path);
-    else if (conllu) set = read_conllu(all, path);
+    else if (is_conllu(path)) set = read_conllu(all, path);
     else set = read_tsv(all, path);
     report_read(all, &set, clock_seconds() - begin);
     report_unseen(all, path);
     arrput(*sets, set);
+}
+
+/* The columns of all tasks as a header line has them: with their kind in a task TSV. A growing array of the caller's. */
+static const char **columns_of_tasks(const corpus *all)
+{
+    const char **list = NULL;
+    size_t i;
+    for (i = 0; i < arrlenu(all->tasks); i++) {
+        const task *of = &all->tasks[i];
+        size_t size = strlen(of->name) + 8;
+        char *text = (char *)checked_realloc(NULL, size);
+        snprintf(text, size, "%s%s%s", of->name, all->features ? "" : ":", all->features ? "" : kind_names[of->kind]);
+        arrput(list, text);
+    }
+    return list;
+}
+
+/* The labelled tasks, for --only: "intent,slots". Static memory; "" when there are none. */
+static const char *labelled_tasks(const corpus *all)
+{
+    static char text[600];
+    size_t i, used = 0;
+    text[0] = '\0';
+    for (i = 0; i < arrlenu(all->tasks) && used < sizeof text; i++)
+        if (all->tasks[i].items)
+            used += (size_t)snprintf(text + used, sizeof text - used, "%s%s", used ? "," : "", all->tasks[i].name);
+    return text;
 }
 
 /* Files that have no labels for any task cannot be scored. */
@@ -1244,7 +1322,7 @@ static void need_targets(const corpus *all, const dataset *sets)
     size_t i, targets = 0;
     for (i = 0; i < arrlenu(sets); i++) targets += arrlenu(sets[i].targets);
     if (arrlenu(sets) && !targets)
-        fail("%s:1:1: no column for any task of the model%s", sets[0].path, suggestion("", corpus_task_names(all)));
+        fail("%s:1:1: no column for any task of the model%s", sets[0].path, suggestion("", columns_of_tasks(all)));
 }
 
 /* The training data are read: from now on tasks and classes are fixed. */
@@ -1258,12 +1336,14 @@ static void corpus_close(corpus *all)
         if (!corpus_find(all, all->only[i]))
             fail("--only %s: no such task in the data%s", all->only[i], suggestion(all->only[i], known));
     if (!arrlenu(all->tasks))
-        fail("%s:1:1: no task to learn; expected a column such as intent:class in the header line", all->train[0].path);
+        fail("%s:1:1: no task to learn; expected %s", all->train[0].path,
+             is_conllu(all->train[0].path) ? "labels in one of the columns UPOS, XPOS, FEATS and DEPREL"
+                                           : "a column such as intent:class in the header line");
     for (i = 0; i < arrlenu(all->tasks); i++) {
         task *of = &all->tasks[i];
         if (!of->items)
-            fail("%s:1:1: task %s has no labels at all in the training data; label some, or leave it out with --only",
-                 of->path, of->name);
+            fail("%s:1:1: task %s has no labels at all in the training data; label some%s%s", of->path, of->name,
+                 *labelled_tasks(all) ? ", or leave it out with --only " : "", labelled_tasks(all));
         of->classes = arrlenu(of->labels.list);
         report_scheme(of);
     }
@@ -1356,6 +1436,17 @@ static const char *field_name(const char *path)
     return dot ? dot + 1 : path;
 }
 
+/* 1 when the data, not --set, decide the field. */
+static int is_decided(const group *in, const char *field)
+{
+    char path[80];
+    size_t i;
+    snprintf(path, sizeof path, "%s.%s", in->name, field);
+    for (i = 0; i < sizeof decided_fields / sizeof *decided_fields; i++)
+        if (strcmp(path, decided_fields[i]) == 0) return 1;
+    return 0;
+}
+
 EXITS
 static void fail_path(const char *option, const char *path, const group *in)
 {
@@ -1363,8 +1454,12 @@ static void fail_path(const char *option, const char *path, const group *in)
     char before[60];
     size_t i, count = 0;
     const mtl_field *fields = in ? mtl_fields(in->desc, &count) : NULL;
-    for (i = 0; i < count; i++) arrput(candidates, fields[i].name);
+    for (i = 0; i < count; i++)
+        if (!is_decided(in, fields[i].name)) arrput(candidates, fields[i].name);
     for (i = 0; i < GROUP_COUNT && !in; i++) arrput(candidates, groups[i].name);
+    if (in && !strchr(path, '.'))
+        fail_usage("%s %s: is a group; name one of its fields, as in %s.FIELD=VALUE%s", option, path,
+                   in->desc == MTL_DESC_TASK ? "task.NAME" : in->name, suggestion("", candidates));
     if (in)
         fail_usage("%s %s: %s has no field '%.60s'%s", option, path, in->name, field_name(path),
                    suggestion(field_name(path), candidates));
@@ -1376,20 +1471,15 @@ static void fail_path(const char *option, const char *path, const group *in)
 /* Group and field of "encoder.hidden" or "task.intent.weight"; wrong ones end the program. */
 static const mtl_field *resolve_path(const char *option, const char *path, const group **in)
 {
-    char decided[80];
-    size_t i;
     const mtl_field *field;
     *in = find_group(path, strcspn(path, "."));
-    if (!*in || !strchr(path, '.')) fail_path(option, path, NULL);
+    if (!*in) fail_path(option, path, NULL);
     field = find_field(*in, field_name(path));
     if (!field) fail_path(option, path, *in);
     if ((*in)->desc == MTL_DESC_TASK && strchr(path, '.') == strrchr(path, '.'))
         fail_usage("%s %s: which task? expected task.NAME.%s, or task.*.%s for all of them", option, path, field->name,
                    field->name);
-    snprintf(decided, sizeof decided, "%s.%s", (*in)->name, field->name);
-    for (i = 0; i < sizeof decided_fields / sizeof *decided_fields; i++)
-        if (strcmp(decided, decided_fields[i]) == 0)
-            fail_usage("%s %s: this is known from the data and cannot be set", option, path);
+    if (is_decided(*in, field->name)) fail_usage("%s %s: this is known from the data and cannot be set", option, path);
     return field;
 }
 
@@ -1751,6 +1841,16 @@ static void check_options(const settings *given)
     if (strcmp(given->preset, "plain") != 0) fail_usage("--preset %s: no such preset; expected plain", given->preset);
 }
 
+/* The tasks that --clamp may name. A growing array of the caller's. */
+static const char **real_task_names(const corpus *all)
+{
+    const char **list = NULL;
+    size_t i;
+    for (i = 0; i < arrlenu(all->tasks); i++)
+        if (kind_is_real(all->tasks[i].kind)) arrput(list, all->tasks[i].name);
+    return list;
+}
+
 /* One --clamp: TASK=LOW:HIGH. */
 static void apply_clamp(corpus *all, const char *text)
 {
@@ -1763,7 +1863,7 @@ static void apply_clamp(corpus *all, const char *text)
         fail_usage("--clamp %s: expected TASK=LOW:HIGH with two numbers, the lower first, e.g. rul=0:125", text);
     snprintf(wanted, sizeof wanted, "%.*s", (int)(equals - text), text);
     of = corpus_find(all, wanted);
-    if (!of) fail_usage("--clamp %s: no such task%s", text, suggestion(wanted, corpus_task_names(all)));
+    if (!of) fail_usage("--clamp %s: no such task%s", text, suggestion(wanted, real_task_names(all)));
     if (!kind_is_real(of->kind))
         fail_usage("--clamp %s: task %s is of kind %s; expected real or reals", text, wanted, kind_names[of->kind]);
     of->clamped = 1;
@@ -2366,8 +2466,10 @@ static void check_output(const settings *given, const char *path, const char *sh
     if (stat(path, &status) == 0 && !S_ISREG(status.st_mode) &&
         path == given->out) /* saving would put a file in its place */
         fail("%s %s: is a device or a pipe; expected the path of a file", shown, path);
-    if (stat(folder, &status) != 0 || !S_ISDIR(status.st_mode))
+    if (stat(folder, &status) != 0 && errno == ENOENT)
         fail("%s %s: there is no folder %s; create it first", shown, path, folder);
+    if (stat(folder, &status) != 0 || !S_ISDIR(status.st_mode))
+        fail("%s %s: %s is no folder that can be used; expected another path", shown, path, folder);
     if (access(folder, W_OK) != 0)
         fail("%s %s: the folder %s cannot be written to: %s", shown, path, folder, strerror(errno));
     free(folder);
@@ -2850,6 +2952,8 @@ static void read_training_data(const settings *given, corpus *all)
     all->only = given->only;
     all->sequence = given->sequence;
     all->features = given->features;
+    all->sequence_by = "--sequence names";
+    all->features_by = "--features names";
     all->quiet = given->quiet;
     all->max_tokens = (size_t)given->max_tokens;
     for (i = 0; i < arrlenu(given->tasks); i++) {
@@ -2859,7 +2963,8 @@ static void read_training_data(const settings *given, corpus *all)
         if (kind < 0) fail_usage("--task %s: '%s' %s", text, colon ? colon + 1 : text, fault);
         *colon = '\0';
         if (corpus_find(all, text)) fail_usage("--task %s: the same task twice", text);
-        if (name_fault(text)) fail_usage("--task %s: the name %s", text, name_fault(text));
+        if (name_fault(text))
+            fail_usage("--task %s: the name %s; rename the column in the file, too", text, name_fault(text));
         corpus_task(all, &command_line, NULL, text, kind);
     }
     if (frames) apply_clamps(given, all);
@@ -3108,7 +3213,9 @@ static void check_inputs(const settings *given, corpus *all, mtl_model *model)
     mtl_error err = { 0 };
     if (input >= 0 && !arrlenu(given->frames))
         fail_usage("%s reads rows of numbers: give --frames FILE.csv", given->model_path);
-    if (input < 0 && arrlenu(given->frames)) fail_usage("%s reads text: --frames does not fit", given->model_path);
+    if (input < 0 && arrlenu(given->frames))
+        fail_usage("%s reads text: give %s instead of --frames", given->model_path,
+                   given->command == EVAL ? "--data FILE" : "lines on standard input");
     if (input < 0 && !desc->inputs[0].words) fail("%s reads token ids: it stores no words", given->model_path);
     if (input < 0) return;
     if (desc->input_count > 1)
@@ -3116,6 +3223,8 @@ static void check_inputs(const settings *given, corpus *all, mtl_model *model)
     features = mtl_model_note(model, "features", NULL, &err);
     all->sequence = given->sequence ? given->sequence : mtl_model_note(model, "sequence", NULL, &err);
     all->features = given->features;
+    all->sequence_by = given->sequence ? "--sequence names" : "the model reads (--sequence may name another)";
+    all->features_by = given->features ? "--features names" : "the model reads (--features may name others)";
     if (!arrlenu(all->features) && features) add_list(&all->features, features);
     if ((int)arrlenu(all->features) != desc->inputs[input].features)
         fail_usage("--features names %zu columns; %s was trained on %d", arrlenu(all->features), given->model_path,

@@ -543,11 +543,11 @@ printf 's,a,c,y\n1,2,3,4\n' >bad.csv;            bad_csv "a feature that is no c
 printf 's,a,b,y\n1,2,3,4\n' >bad.csv;            bad_csv "a task that is no column" "1:1: |no column z|--task" --task z:reals
 printf 's,a,b,b\n1,2,3,4\n' >bad.csv;            bad_csv "a column twice" "1:7: |twice" --task b:reals
 printf 's,a,b,y\n1,2,3\n' >bad.csv;              bad_csv "too few cells" "2:6: |3 cells; expected 4" --task y:reals
-printf 's,a,b,y\n1,2,x,4\n' >bad.csv;            bad_csv "a feature that is no number" "2:5: |b|'x' is not a number" --task y:reals
+printf 's,a,b,y\n1,2,x,4\n' >bad.csv;            bad_csv "a feature that is no number" "2:5: |b|'x' is not a number|remove the row" --task y:reals
 for value in '' _ nan; do
     printf "s,a,b,y\n1,2,$value,4\n" >bad.csv;   bad_csv "a feature that is '$value'" "2:5: |feature b|may not be missing" --task y:reals
 done
-printf 's,a,b,y\n1,2,3,x\n' >bad.csv;            bad_csv "a target that is no number" "2:7: |y|'x' is not a number" --task y:reals
+printf 's,a,b,y\n1,2,3,x\n' >bad.csv;            bad_csv "a target that is no number" "2:7: |y|'x' is not a number|_ where it is missing" --task y:reals
 printf 's,a,b,y\n1,2,3,x\n2,2,3,x\n1,2,3,z\n' >bad.csv; bad_csv "rows that disagree" "4:7: |y|'z'|line 2" --task y:class
 printf 's,a,b,y\n1,2,3,1\n1,2,3,2\n' >bad.csv;   bad_csv "numbers that disagree" "3:7: |y|'2'|line 2" --task y:real
 printf 's,a,b,y\n1,2,"3,4\n' >bad.csv;           bad_csv "an open quote" "2:5: |quote" --task y:reals
@@ -560,6 +560,147 @@ refuses "--task of an unknown kind" 2 "--task left:real5|real5" train --frames t
 refuses "--clamp that is no range" 2 "--clamp left=10:0|LOW:HIGH" train --frames train.csv --out out.st $small $frames --task left:reals --clamp left=10:0
 refuses "--clamp of an unknown task" 2 "--clamp lefd=0:10|did you mean left?" train --frames train.csv --out out.st $small $frames --task left:reals --clamp lefd=0:10
 refuses "--clamp of a class" 2 "--clamp fails=0:10|tags" train --frames train.csv --out out.st $small $frames --task fails:tags --clamp fails=0:10
+
+# ---- advice, followed -----------------------------------------------------------------------------------------------------------
+# Each message's advice is taken word by word, and what was refused then succeeds.
+
+works() { # NAME ARGUMENTS...: mtl succeeds
+    name=$1; shift
+    run "$@"
+    [ "$status" -eq 0 ] && problem= || problem="status $status"
+    result "followed: $name" "$problem"
+}
+says_not() { # NAME TEXT: the last message has not the text
+    if grep -qF -e "$2" stderr.txt; then result "$1" "it says '$2'"; else result "$1" ""; fi
+}
+csv_train() { # NAME OPTIONS...: training on good.csv succeeds
+    name=$1; shift
+    works "CSV: $name" train --frames good.csv --out out.st --sequence s --features a,b $small "$@"
+}
+
+printf ',a,b,y\n0,2.5,3,4\n1,1.5,2,3\n' >bad.csv
+bad_csv "a first column without a name" "1:1: |no column s|expected a, b, y|first column has no name" --task y:real
+says_not "an empty name is never meant" "did you mean"
+sed '1s/^,/s,/' bad.csv >good.csv; csv_train "the first column gets a name" --task y:real
+printf 'sep=,\ns,a,b,y\n1,2.5,3,4\n1,1.5,2,4\n' >bad.csv
+bad_csv "a hint for another program" "1:1: |sep=|remove this line" --task y:real
+sed 1d bad.csv >good.csv; csv_train "the hint is removed" --task y:real
+printf '1,2.5,3,4\n1,1.5,2,4\n' >bad.csv
+bad_csv "no header line" "1:1: |no column s|holds the number 1|header line missing" --task y:real
+says_not "a number is never meant" "did you mean"
+{ echo s,a,b,y; cat bad.csv; } >good.csv; csv_train "a header line is put above" --task y:real
+printf 'u1,new,2.5,4\nu1,new,1.5,4\n' >bad.csv
+bad_csv "no header line, texts first" "1:8: |no column s|holds the number 2.5|header line missing" --task y:real
+printf 's;a;b;y\n1;2,5;3;4\n1;1,5;2;4\n' >bad.csv
+bad_csv "semicolons" "1:2: |semicolons|tr ';,' ',.' <FILE >NEW" --task y:real
+sh -c "$(grep -o "tr '[^']*' '[^']*'" stderr.txt) <bad.csv >good.csv"; csv_train "semicolons become commas, by the command given" --task y:real
+printf 's\ta\tb\ty\n1\t2,5\t3\t4\n' >bad.csv
+bad_csv "tabs" "1:2: |tabs|tr '" --task y:real
+sh -c "$(grep -o "tr '[^']*' '[^']*'" stderr.txt) <bad.csv >good.csv"; csv_train "tabs become commas, by the command given" --task y:real
+printf '"s";"a";"b";"y"\n1;2,5;3;4\n' >bad.csv
+bad_csv "quoted cells and semicolons" "1:4: |semicolons" --task y:real
+tr ';,' ',.' <bad.csv >good.csv; csv_train "so do those" --task y:real
+printf 's,a,b,y\n1,2.5,NA,4\n1,1.5,2,4\n' >bad.csv
+bad_csv "NA in a feature" "2:7: |b|'NA'|remove the row" --task y:real
+says_not "a missing feature is not to be written _" "_ where"
+sed 2d bad.csv >good.csv; csv_train "the row is removed" --task y:real
+printf 's,a,b,y\n1,2.5,,4\n1,1.5,2,4\n' >bad.csv
+bad_csv "nothing in a feature" "2:7: |fill it in, or remove the row" --task y:real
+sed 's/,,/,3,/' bad.csv >good.csv; csv_train "it is filled in" --task y:real
+printf 's,a,b,y\n1,2.5,1,NA\n2,1.5,2,4\n3,0,0,1\n' >bad.csv
+bad_csv "NA in a target" "2:9: |y|'NA'|_ where it is missing" --task y:real
+sed 's/NA/_/' bad.csv >good.csv; csv_train "the target is written _" --task y:real
+printf 's,a,b,y\n1,2,5,3,4\n' >bad.csv
+bad_csv "a comma in a number" "2:9: |5 cells|have a point" --task y:real
+printf 's,a,b,y\n1,2.5,3,4\n' >good.csv; csv_train "the number gets a point" --task y:real
+printf 's,a;b,c,y\n1,2.5,3,4\n' >bad.csv
+bad_csv "a semicolon in one name" "1:1: |no column a, which --features names; expected s, a;b, c, y" --task y:real
+printf 's,a,b,y\n1,2.5,3,x\n1,2.5,3,z\n' >good.csv
+cp good.csv bad.csv; bad_csv "one value for the sequence" "3:9: |kind tags: one for each row" --task y:class; csv_train "the kind is tags" --task y:tags
+printf 's,a,b,y,y\n1,2.5,3,4,5\n' >bad.csv; bad_csv "one name twice" "1:9: |rename one" --task y:reals
+sed '1s/y$/z/' bad.csv >good.csv; csv_train "one of two columns is renamed" --task y:reals
+printf 's,a,b,the end\n1,2.5,3,4\n' >bad.csv
+refuses "CSV: a task's name with a space" 2 "the name may hold only|rename the column in the file" train --frames bad.csv --out out.st --sequence s --features a,b $small --task "the end:reals"
+sed 's/the end/the_end/' bad.csv >good.csv; csv_train "the column is renamed" --task the_end:reals
+refuses "CSV: a multi task" 2 "leave this task out" train --frames bad.csv --out out.st --sequence s --features a,b $small --task y:multi
+printf 's,a,b,y,z\n1,2,3,_,4\n' >good.csv; cp good.csv bad.csv
+bad_csv "no labels in one of two" "1:1: |label some, or leave it out with --only z" --task y:reals --task z:reals; csv_train "it is left out" --task y:reals --task z:reals --only z
+printf 's,a,b,y\n1,2,3,1\n1,2,3,1\n' >good.csv; cp good.csv bad.csv
+bad_csv "too long a sequence" "3:1: |allow more with --max-tokens" --task y:reals --max-tokens 1; csv_train "more is allowed" --task y:reals --max-tokens 2
+printf 's,a,"b,y\n' >bad.csv; bad_csv "a quote in the header line" "1:5: |quote" --task y:reals
+printf 's,a,b,y\n1,2,3,1\n' >good.csv; run train --frames good.csv --out named.st --sequence s --features a,b $small --task y:reals
+printf 't,a,c,y\n1,2,3,1\n' >other.csv
+refuses "the model's columns under other names" 1 "no column t, which --sequence names; expected s, a, b, y" eval --model named.st --frames good.csv --sequence t
+refuses "the model's sequence column" 1 "no column s, which the model reads (--sequence may name another)" eval --model named.st --frames other.csv
+refuses "the model's feature column" 1 "no column b, which the model reads (--features may name others)" eval --model named.st --frames other.csv --sequence t
+works "they are named" eval --model named.st --frames other.csv --sequence t --features a,c
+refuses "--features of another number" 2 "names 1 columns|trained on 2" eval --model named.st --frames other.csv --features a
+printf 's,a,b,z\n1,2,3,1\n' >other.csv
+refuses "a file without the model's tasks" 1 "no column for any task of the model; expected y" eval --model named.st --frames other.csv
+sed '1s/z/y/' other.csv >good.csv; works "the task's column is named" eval --model named.st --frames good.csv
+refuses "--clamp suggests tasks of numbers alone" 2 "no such task; expected left" train --frames train.csv --out out.st $small $frames --task left:reals --task fails:tags --clamp failz=0:1
+
+tsv_train() { # NAME OPTIONS...: training on good.tsv succeeds
+    name=$1; shift
+    works "TSV: $name" train --data good.tsv --out out.st $small "$@"
+}
+printf 'wake me\talarm\nplay it\tplay\n' >bad.tsv
+bad_data "no header line" "1:1: |'wake me' has no kind|intent:class|header line: is it missing?"
+{ printf 'text\tintent:class\n'; cat bad.tsv; } >good.tsv; tsv_train "a header line is put above"
+printf 'text\tencoder\na\tb\n' >bad.tsv; bad_data "a column whose name cannot have a kind" "1:6: |name:kind such as intent:class"
+sed 's/encoder/intent:class/' bad.tsv >good.tsv; tsv_train "the column has the name of the message"
+printf 'text\tintent\na\tb\n' >bad.tsv; bad_data "a column that can" "1:6: |name:kind such as intent:class"
+sed 's/intent/intent:class/' bad.tsv >good.tsv; tsv_train "the column has a kind"
+printf 'text,k:class\na,b\n' >bad.tsv; bad_data "commas" "1:1: |the task name 'text,k'|separated by tabs"
+tr , '\t' <bad.tsv >good.tsv; tsv_train "commas become tabs"
+printf 'text\tk:class\ttopics:multi\na\tb\tc\n' >bad.tsv; bad_data "a multi column among others" "1:21: |leave this task out: name the others with --only"
+cp bad.tsv good.tsv; tsv_train "it is left out" --only k
+printf 'text\tk:class\tj:class\na\tb\t_\n' >bad.tsv; bad_data "a task without labels" "1:1: |leave it out with --only k"
+cp bad.tsv good.tsv; tsv_train "it is left out, too" --only k
+printf 'text\tj:class\na\t_\n' >bad.tsv; bad_data "the only task without labels" "1:1: |label some"
+says_not "the only task cannot be left out" "--only"
+printf 'text\tk:class\na\tb\n\na\tb\n' >bad.tsv; bad_data "an empty line" "3:1: |remove the empty line"
+sed 3d bad.tsv >good.tsv; tsv_train "the empty line is removed"
+printf 'text\tk:class\na\t\n' >bad.tsv; bad_data "an empty label" "2:3: |write _"
+{ sed 's/\t$/\t_/' bad.tsv; printf 'b\tc\n'; } >good.tsv; tsv_train "it is written _"
+printf 'text\tk:class\na\tb c\n' >bad.tsv; bad_data "a space in a label" "2:3: |write _ in place of spaces"
+sed 's/b c/b_c/' bad.tsv >good.tsv; tsv_train "it is written with _"
+printf 'text\tk:tags\na b\tO\n' >bad.tsv; bad_data "a tag too few" "2:5: |one for each token"
+sed 's/O$/O _/' bad.tsv >good.tsv; tsv_train "each token has a tag"
+printf 'text\tk:tags\na b\tO\nc\tO\n' >bad.tsv; bad_data "tags that are not known" "2:5: |or _ for none at all"
+sed '2s/O$/_/' bad.tsv >good.tsv; tsv_train "_ stands for all of them"
+printf 'text\tk:class\na b c\tx\n' >good.tsv; cp good.tsv bad.tsv
+bad_data "too long a text" "2:1: |allow more with --max-tokens" --max-tokens 2; tsv_train "more is allowed" --max-tokens 3
+refuses "words that are all rare" 1 "lower --min-count" train --data good.tsv --out out.st $small --min-count 2; tsv_train "--min-count is lower" --min-count 1 --max-tokens 3
+printf 'text\tk:class\nna\357ve\tx\n' >bad.tsv; bad_data "Latin-1" "2:3: |save the file as UTF-8"
+if command -v iconv >/dev/null; then iconv -f latin1 -t utf-8 bad.tsv >good.tsv; tsv_train "it is saved as UTF-8"; fi
+refuses "one name, two kinds: what to do" 1 "expected the same kind, or another name" train --data train.tsv --data second.tsv --out out.st $small
+works "another name" train --data train.tsv --data spirit.tsv --out out.st $small
+printf 'text\tother:class\na\tb\n' >bad.tsv
+refuses "eval: no task of the model, with kinds" 1 "expected intent:class, slots:tags, mood:real" eval --model model.st --data bad.tsv
+sed 's/other/intent/' bad.tsv >good.tsv; works "the column is one of them" eval --model model.st --data good.tsv
+printf '1\ta\t_\t_\t_\t_\t0\t_\t_\t_\n' >bad.conllu
+refuses "CoNLL-U: no labels" 1 "UPOS, XPOS, FEATS and DEPREL" train --data bad.conllu --out out.st $small
+printf '1\ta\t_\tX\t_\t_\t0\t_\t_\t_\n' >good.conllu; works "a column has labels" train --data good.conllu --out out.st $small
+printf '1\t\t_\tX\t_\t_\t0\t_\t_\t_\n' >bad.conllu
+refuses "CoNLL-U: an empty word" 1 "bad.conllu:1:3: |empty word|or _" train --data bad.conllu --out out.st $small
+sed 's/1\t/1\t_/' bad.conllu >good.conllu; works "it is written _" train --data good.conllu --out out.st $small
+
+base="train --data train.tsv --out out.st --epochs 1 --quiet"
+refuses "--set of a group" 2 "is a group; name one of its fields, as in encoder.FIELD=VALUE; expected cell, hidden" $base --set encoder=3
+refuses "--set of a task's group" 2 "task.NAME.FIELD=VALUE; expected weight" $base --set task=3
+works "a field of it" $base --hidden 8 --set encoder.hidden=3
+refuses "--set suggests no field that the data decide" 2 "no field 'vocabularys'; expected width" $base --set input.vocabularys=3
+refuses "a number out of its range" 2 "--hidden 0: out of range|between 1 and 1000000" $base --hidden 0
+works "the least number" $base --hidden 1
+refuses "--frames with a model of texts" 2 "give --data FILE instead" eval --model model.st --frames train.csv
+refuses "predict --frames with a model of texts" 2 "give lines on standard input instead" predict --model model.st --frames train.csv
+works "lines on standard input" predict --model model.st
+refuses "--out below a file" 1 "--out train.tsv/m.st|train.tsv is no folder" train --data train.tsv --out train.tsv/m.st $small
+refuses "--out in a folder to be made" 1 "create it first" train --data train.tsv --out made/m.st $small
+mkdir made; works "the folder is made" train --data train.tsv --out made/m.st $small
+refuses "a missing model: no folder is to be made" 1 "No such file or directory; check the path" info --model none.st
+says_not "a missing model" "create"
 
 # ---- wrong usage ------------------------------------------------------------------------------------------------------------------
 
