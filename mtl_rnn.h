@@ -322,8 +322,8 @@ typedef struct mtl_model_desc {
     X(MTL_FLOAT,  lr,        1e-3, 0, 1e6, MTL_NONE, "learning rate") \
     X(MTL_FLOAT,  momentum,  0, 0, 1, MTL_NONE, "SGD and RMSProp") \
     X(MTL_FLAG,   nesterov,  0, 0, 1, MTL_NONE, "SGD: Nesterov's momentum") \
-    X(MTL_FLOAT,  beta1,     0.9, 0, 1, MTL_NONE, "Adam: decay of the first moment") \
-    X(MTL_FLOAT,  beta2,     0.999, 0, 1, MTL_NONE, \
+    X(MTL_FLOAT,  beta1,     0.9, 0, 0.999999, MTL_NONE, "Adam: decay of the first moment") \
+    X(MTL_FLOAT,  beta2,     0.999, 0, 0.999999, MTL_NONE, \
       "Adam: decay of the second moment; RMSProp: 0.99 is PyTorch's alpha") \
     X(MTL_FLOAT,  epsilon,   1e-8, 0, 1, MTL_NONE, "Adam, RMSProp: added to the root of the second moment") \
     X(MTL_FLAG,   lazy,      0, 0, 1, MTL_NONE, \
@@ -7770,7 +7770,11 @@ static mtl_status mtl__field_check(const mtl_field *f, double value, const char 
     const mtl_choice *c;
     double whole = value < 0 ? -floor(-value) : floor(value);
     int wanted_whole = f->type != MTL_FLOAT;
-    double least = wanted_whole ? f->low : (double)(float)f->low, most = wanted_whole ? f->high : (double)(float)f->high;
+    double least = f->low, most = f->high;
+    if (f->type == MTL_FLOAT) {             /* an end is in range as it is written, and as a float rounds it */
+        if ((double)(float)least < least) least = (double)(float)least;
+        if ((double)(float)most > most) most = (double)(float)most;
+    }
     mtl__field_path(f, what, path, sizeof path);
     if (!mtl__double_is_finite(value) || (wanted_whole && whole != value))
         return mtl__fail(err, MTL_ERROR_FIELD, path, -1, "%s must be a %s", path,

@@ -693,6 +693,36 @@ works "a field of it" $base --hidden 8 --set encoder.hidden=3
 refuses "--set suggests no field that the data decide" 2 "no field 'vocabularys'; expected width" $base --set input.vocabularys=3
 refuses "a number out of its range" 2 "--hidden 0: out of range|between 1 and 1000000" $base --hidden 0
 works "the least number" $base --hidden 1
+for option in --hidden --embed --layers --dropout --lr --clip-norm --clip-value --l1 --l2 --epochs --batch --patience --threads; do
+    run $base --hidden 4 $option -1
+    least=$(sed -n 's/.*between \([^ ]*\) and .*/\1/p; s/.*must not be negative.*/0/p' stderr.txt)
+    works "the least number that the message of $option names, '$least'" $base --hidden 4 --set fit.epochs=1 $option "$least"
+done
+for field in input.dropout encoder.dropout trainer.beta1 trainer.beta2 trainer.average task.intent.label_smoothing; do
+    run $base --hidden 4 --set $field=1e9
+    most=$(sed -n 's/.* and \([0-9.e]*\)$/\1/p' stderr.txt)
+    works "the greatest number that the message of $field names, '$most'" $base --hidden 4 --set $field="$most"
+done
+for option in --cell --optimizer --schedule --sampler --precision --isa; do
+    run $base --hidden 4 $option nothing
+    first=$(sed -n 's/.*choose one of \([^,]*\).*/\1/p' stderr.txt)
+    works "the first choice of $option, '$first'" $base --hidden 4 $option "$first"
+done
+refuses "--task of a misspelt column" 1 "no column lefd, which --task names; did you mean left?" train --frames train.csv --out out.st $small $frames --task lefd:reals
+works "the column that was meant" train --frames train.csv --out clamped.st $small $frames --task left:reals --clamp left=0:125
+run eval --model clamped.st --frames train.csv
+result "a model that was trained with --clamp is told" "$(says stderr.txt "unless it is given here")"
+works "it is given there" eval --model clamped.st --frames train.csv --clamp left=0:125
+check "nothing is told any more" [ ! -s stderr.txt ]
+refuses "eval --task of a misspelt task" 2 "did you mean left?" eval --model clamped.st --frames train.csv --task lefd:reals
+works "the task that was meant" eval --model clamped.st --frames train.csv --task left:reals
+run predict --model clamped.st
+result "predict without --frames" "$(says stderr.txt "give --frames FILE.csv")"
+works "a file of rows" predict --model clamped.st --frames train.csv
+echo 'a b c' >three.txt
+"$mtl" predict --model model.st --max-tokens 2 <three.txt >stdout.txt 2>stderr.txt
+result "predict: a line that is too long" "$(says stderr.txt "allow more with --max-tokens")"
+check "more is allowed" sh -c '"$1" predict --model model.st --max-tokens 3 <three.txt >stdout.txt 2>stderr.txt' - "$mtl"
 refuses "--frames with a model of texts" 2 "give --data FILE instead" eval --model model.st --frames train.csv
 refuses "predict --frames with a model of texts" 2 "give lines on standard input instead" predict --model model.st --frames train.csv
 works "lines on standard input" predict --model model.st
