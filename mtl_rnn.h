@@ -689,16 +689,21 @@ MTL_DEF int mtl_model_find_label(const mtl_model *model, int task, const char *n
 /* Id of a word (length bytes) after the input's normalisation; 0 (the unknown word) if it is not known. */
 MTL_DEF int mtl_model_word(const mtl_model *model, int input, const char *word, size_t length);
 /* Features of an input are read as (x - mean) / scale; scale 0 makes a column 0. Arrays of [features].
-   A float has 24 bits: it counts seconds since 1970 in steps of 128. Where numbers lie far from 0 beside their spread, take the
-   mean off in double, give the differences as rows and set a mean of 0; a task's values the same way, and its answers plus the
-   mean. `mtl train` does so with every column; its files hold the means as floats for plain rows, and with all digits in the
-   notes feature_means and target_means (a number for each feature, for each real task, between commas). */
+   A float has 24 bits: it counts seconds since 1970 in steps of 128. Where numbers lie far from 0 beside their
+   spread, take the mean off in double, give the differences as rows and set a mean of 0; take it off a task's
+   values the same way, and add it to its answers. `mtl train` does so with every column; its files hold the
+   means as floats for plain rows, and with all digits in the notes feature_means and target_means (a number for
+   each feature, for each real task, between commas): a program that uses those sets means of 0 and keeps the
+   scales that mtl_model_feature_scale and mtl_model_target_scale tell. */
 MTL_DEF mtl_status mtl_model_set_feature_scale(mtl_model *model, int input, const mtl_real *mean, const mtl_real *scale, mtl_error *err);
 /* A real task learns (target - mean) / scale; predictions and scores are in the original units. Arrays of [width]. */
 MTL_DEF mtl_status mtl_model_set_target_scale(mtl_model *model, int task, const mtl_real *mean, const mtl_real *scale, mtl_error *err);
-/* What was set, or came with the file: the model's own arrays, as long as it lives. Returns 0 when there is none. */
-MTL_DEF int mtl_model_feature_scale(const mtl_model *model, int input, const mtl_real **mean, const mtl_real **scale);
-MTL_DEF int mtl_model_target_scale(const mtl_model *model, int task, const mtl_real **mean, const mtl_real **scale);
+/* What was set, or came with the file: the model's own arrays [features] or [width], as long as it lives.
+   Returns 1, or 0 when there is none. */
+MTL_DEF int mtl_model_feature_scale(const mtl_model *model, int input, const mtl_real **mean,
+                                    const mtl_real **scale);
+MTL_DEF int mtl_model_target_scale(const mtl_model *model, int task, const mtl_real **mean,
+                                   const mtl_real **scale);
 /* After changing tensor values by hand: packs them for prediction. */
 MTL_DEF mtl_status mtl_model_prepare(mtl_model *model, mtl_error *err);
 /* Copies every tensor that both models have under one name and shape; *copied (NULL allowed) counts them. This is how tasks are
@@ -7771,7 +7776,7 @@ static mtl_status mtl__field_check(const mtl_field *f, double value, const char 
     double whole = value < 0 ? -floor(-value) : floor(value);
     int wanted_whole = f->type != MTL_FLOAT;
     double least = f->low, most = f->high;
-    if (f->type == MTL_FLOAT) {             /* an end is in range as it is written, and as a float rounds it */
+    if (f->type == MTL_FLOAT) {             /* an end is in range as written, and as a float rounds it */
         if ((double)(float)least < least) least = (double)(float)least;
         if ((double)(float)most > most) most = (double)(float)most;
     }
@@ -10790,14 +10795,16 @@ static int mtl__scaling_get(const mtl__scaling *of, const mtl_real **mean, const
     return of->set;
 }
 
-MTL_DEF int mtl_model_feature_scale(const mtl_model *model, int input, const mtl_real **mean, const mtl_real **scale)
+MTL_DEF int mtl_model_feature_scale(const mtl_model *model, int input, const mtl_real **mean,
+                                    const mtl_real **scale)
 {
     mtl_error ignored = mtl__no_error();
     return mtl__model_check_index(model, "input", input, &ignored)
          ? mtl__scaling_get(&model->inputs[input].scaling, mean, scale) : 0;
 }
 
-MTL_DEF int mtl_model_target_scale(const mtl_model *model, int task, const mtl_real **mean, const mtl_real **scale)
+MTL_DEF int mtl_model_target_scale(const mtl_model *model, int task, const mtl_real **mean,
+                                   const mtl_real **scale)
 {
     mtl_error ignored = mtl__no_error();
     if (!mtl__model_check_index(model, "task", task, &ignored)) return 0;
@@ -11636,7 +11643,8 @@ static const char *mtl__model_config_text(const mtl_safetensors *file, mtl_error
     if (!version || !config)
         mtl__fail(
             err, MTL_ERROR_FORMAT, "mtl_rnn.config", -1,
-            "the file holds tensors but no mtl_rnn configuration: it was written by another program; mtl_model_import can take its weights");
+            "the file holds tensors but no mtl_rnn configuration: it was written by another program; "
+            "mtl_model_import can take its weights");
     else if (!mtl_text_number(version, strlen(version), &number) || number < 1)
         mtl__fail(err, MTL_ERROR_FORMAT, "mtl_rnn.version", -1, "the file's version \"%s\" is not a number", version);
     else if (number > MTL__FILE_VERSION)

@@ -320,8 +320,8 @@ static int is_number(const char *text)
     return mtl_text_number(text, strlen(text), &value);
 }
 
-/* The candidate that a wrong name was meant to be, or NULL: one that shares more with it than a letter by chance. No name is
-   meant by an empty text or a number. */
+/* The candidate that a wrong name was meant to be, or NULL: one that shares more with it than a letter by
+   chance. Nobody means an empty text or a number by a name. */
 static const char *nearest_name(const char *wrong, const char *const *candidates)
 {
     size_t i, length = strlen(wrong), best_distance = SIZE_MAX;
@@ -346,7 +346,8 @@ static const char *suggestion(const char *wrong, const char *const *candidates)
     for (i = 0; i < count && !nearest && count <= 24; i++) {
         if (!*candidates[i]) continue;
         if (used + strlen(candidates[i]) + 8 > sizeof text) return strcat(text, ", ...");
-        used += (size_t)snprintf(text + used, sizeof text - used, "%s%s", used ? ", " : "; expected ", candidates[i]);
+        used += (size_t)snprintf(text + used, sizeof text - used, "%s%s", used ? ", " : "; expected ",
+                                 candidates[i]);
     }
     return text;
 }
@@ -378,7 +379,8 @@ static void fail_at(const source *in, const char *where, const char *format, ...
     va_start(arguments, format);
     vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
-    fail("%s:%zu:%zu: %s", in->path, in->number ? in->number : 1, where ? (size_t)(where - in->line) + 1 : 1, text);
+    fail("%s:%zu:%zu: %s", in->path, in->number ? in->number : 1, where ? (size_t)(where - in->line) + 1 : 1,
+         text);
 }
 
 /* Reads all of a file; "-" is standard input. */
@@ -477,8 +479,8 @@ static void split(char *text, char separator, char ***pieces)
     *pieces = list;
 }
 
-/* A number as our own reader understands it, in every locale; anything else ends the program. gap: what to do where there is
-   none. */
+/* A number as our own reader understands it, in every locale; anything else ends the program. gap: what to do
+   where there is none. */
 static double read_number(const source *in, const char *cell, const char *what, const char *gap)
 {
     double value;
@@ -514,7 +516,7 @@ typedef struct task {
     int clamped;                            /* --clamp: targets and predictions are cut to [low, high] */
     double low, high;
     const char **unknown;                   /* labels that are no class: unknown[i] is MTL_UNKNOWN_LABEL - i */
-    double mean;                            /* of a real task: the model sees targets less this, and answers so */
+    double mean;                            /* of a real task: taken off before the model sees targets */
     mtl_real scale;                         /* and learns them divided by this; 0: all are the same */
     int digits;                             /* that its answers are worth; 0: as many as a float has */
     size_t unseen;                          /* labels of the current file that are no class */
@@ -614,7 +616,7 @@ static int kind_by_name(const char *text, const char **fault)
     for (kind = 0; kind < KIND_COUNT; kind++)
         if (strcmp(text, kind_names[kind]) == 0) return kind;
     *fault = strcmp(text, "multi") ? "is no kind of task; expected class, tags, real or reals"
-                                   : "(several labels for one text) is not supported yet; leave this task out";
+                                   : "(several labels for a text) is not supported yet; leave this task out";
     return -1;
 }
 
@@ -627,14 +629,16 @@ static int corpus_task(corpus *all, const source *in, const char *where, const c
     task added = { 0 };
     if (is_left_out(all, text)) return -1;
     if (known && known->kind != kind)
-        fail_at(in, where, "task %s is of kind %s here and %s in %s; expected the same kind, or another name", text,
+        fail_at(in, where,
+                "task %s is of kind %s here and %s in %s; expected the same kind, or another name", text,
                 kind_names[kind], kind_names[known->kind], known->path);
     if (known) return (int)(known - all->tasks);
     if (all->closed) {
         warn("%s: task %s is not one that the model learns; its column is left out", in->path, text);
         return -1;
     }
-    if ((fault = name_fault(text)) != NULL) fail_at(in, where, "the task name '%.60s' %s (columns are separated by tabs)", text, fault);
+    if ((fault = name_fault(text)) != NULL)
+        fail_at(in, where, "the task name '%.60s' %s (columns are separated by tabs)", text, fault);
     added.name = strcpy((char *)checked_realloc(NULL, strlen(text) + 1), text);
     added.kind = kind;
     added.path = in->path;
@@ -777,8 +781,9 @@ static int read_tsv_column(corpus *all, dataset *set, const source *in, char *ce
     int kind;
     size_t i;
     if (!colon)
-        fail_at(in, cell, "column '%.60s' has no kind; expected text, or name:kind such as %.60s:class%s", cell,
-                name_fault(cell) ? "intent" : cell, strchr(cell, ' ') ? " (line 1 is the header line: is it missing?)" : "");
+        fail_at(in, cell, "column '%.60s' has no kind; expected text, or name:kind such as %.60s:class%s",
+                cell, name_fault(cell) ? "intent" : cell,
+                strchr(cell, ' ') ? " (line 1 is the header line: is it missing?)" : "");
     *colon = '\0';
     /* --only may leave out a column whose kind is not supported */
     if (is_left_out(all, cell)) return COLUMN_IGNORED;
@@ -851,8 +856,9 @@ static void read_tsv_row(corpus *all, dataset *set, source *in, tsv *table)
     split(in->line, '\t', &table->cells);
     if (arrlenu(table->cells) != expected)
         fail_at(in, arrlenu(table->cells) > expected ? table->cells[expected] : in->line + in->length,
-                "a row of %zu cells; expected %zu, as in the header line (they are separated by tabs; _ is a missing "
-                "label)%s", arrlenu(table->cells), expected, in->length ? "" : ": remove the empty line");
+                "a row of %zu cells; expected %zu, as in the header line (they are separated by tabs; _ is a "
+                "missing label)%s",
+                arrlenu(table->cells), expected, in->length ? "" : ": remove the empty line");
     steps = read_tokens(all, set, in, table->cells[table->text], &table->pieces);
     for (i = 0; i < expected; i++) {
         char *cell = table->cells[i];
@@ -923,12 +929,14 @@ static int read_conllu_word(corpus *all, dataset *set, const source *in, char **
     const char *id = cells[0];
     int column;
     if (arrlenu(cells) != CONLLU_COLUMNS)
-        fail_at(in, NULL, "%zu columns; expected the 10 of CoNLL-U, separated by tabs, or an empty line between sentences "
-                "(tags of another form: a task TSV with a column such as tags:tags)", arrlenu(cells));
+        fail_at(in, NULL, "%zu columns; expected the 10 of CoNLL-U, separated by tabs, or an empty line "
+                "between sentences (tags of another form: a task TSV with a column such as tags:tags)",
+                arrlenu(cells));
     if (isdigit((unsigned char)*id) && strpbrk(id, "-.")) return 0;        /* multi-word token or empty node */
     if (!is_whole(id, words + 1))
         fail_at(in, id, "the word's number is '%.20s'; expected %zu (sentences are separated by an empty line)", id, words + 1);
-    if (!*cells[CONLLU_FORM]) fail_at(in, cells[CONLLU_FORM], "an empty word; expected the word itself, or _");
+    if (!*cells[CONLLU_FORM])
+        fail_at(in, cells[CONLLU_FORM], "an empty word; expected the word itself, or _");
     arrput(set->words, read_word(all, in, cells[CONLLU_FORM]));
     for (column = 0; column < CONLLU_TASKS; column++)
         read_conllu_target(all, &set->targets[column], in, column, cells[conllu_tasks[column].cell]);
@@ -988,7 +996,8 @@ typedef struct csv {
 EXITS
 static void fail_separator(const source *in, const char *at)
 {
-    fail_at(in, at, "%s between cells; expected commas, and points in numbers: tr '%s,' ',.' <FILE >NEW makes them",
+    fail_at(in, at,
+            "%s between cells; expected commas, and points in numbers: tr '%s,' ',.' <FILE >NEW makes them",
             *at == ';' ? "semicolons" : "tabs", *at == ';' ? ";" : "\\t");
 }
 
@@ -1052,11 +1061,12 @@ static void fail_csv_column(const csv *table, const char *text, const char *who)
             if (!separators) separator = at;
     }
     if (strncmp(cells[0], "sep=", 4) == 0)
-        fail_at(&table->in, NULL, "%.10s is no header line but a hint for another program; remove this line", cells[0]);
+        fail_at(&table->in, NULL, "%.10s is no header line but a hint for another program; remove this line",
+                cells[0]);
     if (separators >= table->columns) fail_separator(&table->in, separator);
     if (number && !is_number(text) && !nearest_name(text, cells))
-        fail_at(&table->in, number, "no column %s, which %s; line 1 holds the number %.20s: is the header line missing? "
-                "Put a line with the columns' names above it", text, who, number);
+        fail_at(&table->in, number, "no column %s, which %s; line 1 holds the number %.20s: is the header "
+                "line missing? Put a line with the columns' names above it", text, who, number);
     fail_at(&table->in, NULL, "no column %s, which %s%s%s", text, who, suggestion(text, cells),
             first_unnamed ? " (the first column has no name: give it one in this line)" : "");
 }
@@ -1085,8 +1095,9 @@ static void read_csv_header(const corpus *all, dataset *set, csv *table)
         arrput(table->features, need_csv_column(table, all->features[i], all->features_by));
     for (i = 0; i < arrlenu(all->tasks); i++) {
         target added = { 0 };
-        ptrdiff_t column = all->closed ? find_csv_column(table, all->tasks[i].name)
-                                       : (ptrdiff_t)need_csv_column(table, all->tasks[i].name, "--task names");
+        const char *wanted = all->tasks[i].name;
+        ptrdiff_t column = all->closed ? find_csv_column(table, wanted)
+                                       : (ptrdiff_t)need_csv_column(table, wanted, "--task names");
         added.task = (int)i;
         if (column < 0) continue;
         if (!all->closed) all->tasks[i].path = set->path;
@@ -1162,8 +1173,8 @@ static void read_csv_row(corpus *all, dataset *set, csv *table)
     split_csv(table);
     if (arrlenu(table->cells) != table->columns)
         fail_at(in, arrlenu(table->cells) > table->columns ? table->cells[table->columns] : in->line + in->length,
-                "a row of %zu cells; expected %zu, as in the header line (cells are separated by commas; numbers have a "
-                "point, and \" stands around a text with a comma)",
+                "a row of %zu cells; expected %zu, as in the header line (cells are separated by commas; "
+                "numbers have a point, and \" stands around a text with a comma)",
                 arrlenu(table->cells), table->columns);
     sequence = read_csv_sequence(all, set, table);
     arrput(table->row_sequence, (int)sequence);
@@ -1172,7 +1183,8 @@ static void read_csv_row(corpus *all, dataset *set, csv *table)
         if (csv_is_missing(cell))
             fail_at(in, cell, "feature %s: '%s' where a number was expected; a feature may not be missing: "
                     "fill it in, or remove the row", all->features[i], cell);
-        arrput(set->features, read_number(in, cell, all->features[i], "remove the row: a feature may not be missing"));
+        arrput(set->features,
+               read_number(in, cell, all->features[i], "remove the row: a feature may not be missing"));
     }
     for (i = 0; i < arrlenu(set->targets); i++) {
         const char *cell = table->cells[table->targets[i]];
@@ -1279,8 +1291,8 @@ static void read_dataset(corpus *all, const char *path, int frames, dataset **se
     double begin = clock_seconds();
     dataset set;
     if (!frames && ends_with(path, ".csv"))
-        fail_usage("%s: CSV files hold rows of numbers: give them with --frames, --features and --task; labelled texts stand "
-                   "in a task TSV, whose cells are separated by tabs", path);
+        fail_usage("%s: CSV files hold rows of numbers: give them with --frames, --features and --task; "
+                   "labelled texts stand in a task TSV, whose cells are separated by tabs", path);
     if (frames) set = read_csv(all, path);
     else if (is_conllu(path)) set = read_conllu(all, path);
     else set = read_tsv(all, path);
@@ -1289,7 +1301,7 @@ static void read_dataset(corpus *all, const char *path, int frames, dataset **se
     arrput(*sets, set);
 }
 
-/* The columns of all tasks as a header line has them: with their kind in a task TSV. A growing array of the caller's. */
+/* The columns of all tasks as a header line has them: with their kind in a task TSV. A growing array. */
 static const char **columns_of_tasks(const corpus *all)
 {
     const char **list = NULL;
@@ -1298,7 +1310,8 @@ static const char **columns_of_tasks(const corpus *all)
         const task *of = &all->tasks[i];
         size_t size = strlen(of->name) + 8;
         char *text = (char *)checked_realloc(NULL, size);
-        snprintf(text, size, "%s%s%s", of->name, all->features ? "" : ":", all->features ? "" : kind_names[of->kind]);
+        if (all->features) snprintf(text, size, "%s", of->name);
+        else snprintf(text, size, "%s:%s", of->name, kind_names[of->kind]);
         arrput(list, text);
     }
     return list;
@@ -1312,7 +1325,8 @@ static const char *labelled_tasks(const corpus *all)
     text[0] = '\0';
     for (i = 0; i < arrlenu(all->tasks) && used < sizeof text; i++)
         if (all->tasks[i].items)
-            used += (size_t)snprintf(text + used, sizeof text - used, "%s%s", used ? "," : "", all->tasks[i].name);
+            used += (size_t)snprintf(text + used, sizeof text - used, "%s%s", used ? "," : "",
+                                     all->tasks[i].name);
     return text;
 }
 
@@ -1322,7 +1336,8 @@ static void need_targets(const corpus *all, const dataset *sets)
     size_t i, targets = 0;
     for (i = 0; i < arrlenu(sets); i++) targets += arrlenu(sets[i].targets);
     if (arrlenu(sets) && !targets)
-        fail("%s:1:1: no column for any task of the model%s", sets[0].path, suggestion("", columns_of_tasks(all)));
+        fail("%s:1:1: no column for any task of the model%s", sets[0].path,
+             suggestion("", columns_of_tasks(all)));
 }
 
 /* The training data are read: from now on tasks and classes are fixed. */
@@ -1342,8 +1357,8 @@ static void corpus_close(corpus *all)
     for (i = 0; i < arrlenu(all->tasks); i++) {
         task *of = &all->tasks[i];
         if (!of->items)
-            fail("%s:1:1: task %s has no labels at all in the training data; label some%s%s", of->path, of->name,
-                 *labelled_tasks(all) ? ", or leave it out with --only " : "", labelled_tasks(all));
+            fail("%s:1:1: task %s has no labels at all in the training data; label some%s%s", of->path,
+                 of->name, *labelled_tasks(all) ? ", or leave it out with --only " : "", labelled_tasks(all));
         of->classes = arrlenu(of->labels.list);
         report_scheme(of);
     }
@@ -1479,7 +1494,8 @@ static const mtl_field *resolve_path(const char *option, const char *path, const
     if ((*in)->desc == MTL_DESC_TASK && strchr(path, '.') == strrchr(path, '.'))
         fail_usage("%s %s: which task? expected task.NAME.%s, or task.*.%s for all of them", option, path, field->name,
                    field->name);
-    if (is_decided(*in, field->name)) fail_usage("%s %s: this is known from the data and cannot be set", option, path);
+    if (is_decided(*in, field->name))
+        fail_usage("%s %s: this is known from the data and cannot be set", option, path);
     return field;
 }
 
@@ -1898,7 +1914,7 @@ static mtl_real nearest_real(double value)
     return (mtl_real)(value > FLT_MAX ? FLT_MAX : value < -FLT_MAX ? -FLT_MAX : value);
 }
 
-/* The rows as the model takes them. A float counts seconds since 1970 in steps of 128: the mean goes in double. */
+/* The rows for the model. The mean goes in double: a float counts seconds since 1970 in steps of 128. */
 static void centre_rows(const corpus *all, dataset *set)
 {
     size_t i, width = arrlenu(all->features), count = set->rows * width;
@@ -1910,10 +1926,11 @@ static void centre_rows(const corpus *all, dataset *set)
 
 static void centre_values(const corpus *all, target *of)
 {
+    const double mean = all->tasks[of->task].mean;
     size_t i;
     arrsetlen(of->centred, arrlenu(of->values));
     for (i = 0; i < arrlenu(of->values); i++)
-        of->centred[i] = isnan(of->values[i]) ? (mtl_real)NAN : nearest_real(of->values[i] - all->tasks[of->task].mean);
+        of->centred[i] = isnan(of->values[i]) ? (mtl_real)NAN : nearest_real(of->values[i] - mean);
     arrfree(of->values);
 }
 
@@ -1993,8 +2010,8 @@ static double clamp(const task *of, double value)
     return !of->clamped ? value : value < of->low ? of->low : value > of->high ? of->high : value;
 }
 
-/* A task's mean and deviation, and how many digits its answers are worth: a float's, or, for numbers so far from 0
-   that a float would lose their differences, those that tell the distance from the mean as a float does. */
+/* A task's mean and deviation, and how many digits its answers are worth: a float's, or, for numbers so
+   far from 0 that a float would lose their differences, those that tell the distance from the mean as a float does. */
 static void set_task_mean(task *of, double mean, mtl_real scale)
 {
     double far = scale > 0 ? fabs(mean) / scale : 1e10;
@@ -2023,13 +2040,14 @@ static int feature_input(const mtl_model_desc *desc)
     return -1;
 }
 
-/* Sets what the model itself takes off: nothing while this program feeds it; in a file floats, for C programs. */
+/* Sets what the model takes off: nothing while this program feeds it; in a file floats, for C programs. */
 static void set_means(const corpus *all, mtl_model *model, int in_file, mtl_error *err)
 {
     mtl_real *means = NULL, mean;
     size_t i;
     for (i = 0; i < arrlenu(all->means); i++) arrput(means, in_file ? nearest_real(all->means[i]) : 0);
-    if (means) mtl_model_set_feature_scale(model, feature_input(mtl_model_describe(model)), means, all->scales, err);
+    if (means)
+        mtl_model_set_feature_scale(model, feature_input(mtl_model_describe(model)), means, all->scales, err);
     arrfree(means);
     for (i = 0; i < arrlenu(all->tasks); i++) {
         mean = in_file ? nearest_real(all->tasks[i].mean) : 0;
@@ -2748,7 +2766,7 @@ static double deviation(const moments *of)
     return of->count > 0 ? sqrt(of->spread / of->count) : 0;
 }
 
-/* Means and scales of the training data: the means are taken off in section 10, the scales are the model's. */
+/* Means and scales of the training data: the means are taken off in section 10, scales are the model's. */
 static void find_feature_scales(corpus *all)
 {
     size_t f, i, k, width = arrlenu(all->features);
@@ -2761,18 +2779,23 @@ static void find_feature_scales(corpus *all)
     }
 }
 
+/* The values of a task in one data set. */
+static void add_targets(moments *to, const dataset *set, int index)
+{
+    const target *of = set->targets, *end = of + arrlenu(of);
+    size_t k;
+    while (of < end && of->task != index) of++;
+    for (k = 0; of < end && k < arrlenu(of->values); k++)
+        if (!isnan(of->values[k])) add_value(to, of->values[k]);
+}
+
 static void find_target_scales(corpus *all)
 {
-    size_t i, j, k, t;
+    size_t i, t;
     for (t = 0; t < arrlenu(all->tasks); t++) {
         moments of = { 0 };
         if (!kind_is_real(all->tasks[t].kind)) continue;
-        for (i = 0; i < arrlenu(all->train); i++)
-            for (j = 0; j < arrlenu(all->train[i].targets); j++) {
-                const target *from = &all->train[i].targets[j];
-                for (k = 0; (size_t)from->task == t && k < arrlenu(from->values); k++)
-                    if (!isnan(from->values[k])) add_value(&of, from->values[k]);
-            }
+        for (i = 0; i < arrlenu(all->train); i++) add_targets(&of, &all->train[i], (int)t);
         set_task_mean(&all->tasks[t], of.mean, nearest_real(deviation(&of)));
     }
 }
@@ -3081,8 +3104,9 @@ static int command_train(const settings *given, corpus *all)
     check(&err);
     precision = fit(given, all, model, train, valid, &result);
     mtl_text_from_number(nearest_real(result.best_score), score);
-    snprintf(trained, sizeof trained, "epochs=%zu\nupdates=%zu\nbest_epoch=%zu\nbest_score=%s\nprecision=%s\n",
-             result.epochs, result.updates, result.best_epoch, score, precision == MTL_PRECISION_BF16 ? "bf16" : "f32");
+    snprintf(trained, sizeof trained,
+             "epochs=%zu\nupdates=%zu\nbest_epoch=%zu\nbest_score=%s\nprecision=%s\n", result.epochs,
+             result.updates, result.best_epoch, score, precision == MTL_PRECISION_BF16 ? "bf16" : "f32");
     mtl_model_note(model, "trained", trained, &err);
     set_means(all, model, 1, &err);
     mtl_model_save(model, given->out, &err);
@@ -3131,7 +3155,7 @@ static int read_mean(const char **text, mtl_real stored, double *mean)
     return 1;
 }
 
-/* Takes over the exact means of a model that this command trained. One that has none takes its own means off, as floats. */
+/* Takes over the exact means of a model that this command trained. Any other takes them off, as floats. */
 static void load_means(corpus *all, mtl_model *model)
 {
     const mtl_model_desc *desc = mtl_model_describe(model);
@@ -3151,12 +3175,14 @@ static void load_means(corpus *all, mtl_model *model)
     for (i = 0; i < desc->task_count && known; i++) {
         exact = 0;
         if (kind_is_real(all->tasks[i].kind))
-            known = mtl_model_target_scale(model, (int)i, &mean, &scale) && read_mean(&targets, *mean, &exact);
+            known = mtl_model_target_scale(model, (int)i, &mean, &scale) &&
+                    read_mean(&targets, *mean, &exact);
         arrput(exacts, exact);
     }
     if (!known) arrfree(all->means), arrfree(all->scales);
     for (i = 0; i < desc->task_count && known; i++)
-        if (mtl_model_target_scale(model, (int)i, &mean, &scale)) set_task_mean(&all->tasks[i], exacts[i], *scale);
+        if (mtl_model_target_scale(model, (int)i, &mean, &scale))
+            set_task_mean(&all->tasks[i], exacts[i], *scale);
     if (known) set_means(all, model, 0, &err);
     check(&err);
     arrfree(exacts);

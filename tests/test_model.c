@@ -877,10 +877,11 @@ static void test_model_scales_are_told(void **state)
     mtl_model_destroy(model);
 }
 
-/* What the interface says of numbers far from 0: rows less their mean, with a mean of 0, are what small numbers would be. */
+/* What the interface says of numbers far from 0: less their mean, with a mean of 0, they are as small ones. */
 static void test_model_rows_far_from_zero(void **state)
 {
-    static const double stamps[3] = { 1700000000007.0, 1700000000011.0, 1700000000010.0 }, far = 1700000000000.0;
+    static const double stamps[3] = { 1700000000007.0, 1700000000011.0, 1700000000010.0 };
+    static const double beyond = 1700000000000.0;
     mtl_real rows[3], mean = 9, scale = 2, zero = 0, near_answers[4], far_answers[4];
     int length = 3, i;
     mtl_input_desc inputs[1];
@@ -897,17 +898,18 @@ static void test_model_rows_far_from_zero(void **state)
     memset(&batch, 0, sizeof batch), memset(&err, 0, sizeof err);
     inputs[0].name = "stamps", inputs[0].features = 1;
     tasks[0].name = "late", tasks[0].level = MTL_LEVEL_STEP, tasks[0].kind = MTL_TASK_REAL;
-    desc.inputs = inputs, desc.input_count = 1, desc.tasks = tasks, desc.task_count = 1, desc.encoder.hidden = 4;
+    desc.inputs = inputs, desc.input_count = 1, desc.tasks = tasks, desc.task_count = 1;
+    desc.encoder.hidden = 4;
     batch.sequences = 1, batch.lengths = &length, batch.inputs = &input;
     model = model_create(&desc);
     predictor = mtl_predictor_create(model, NULL, &err);
     mtl_model_set_feature_scale(model, 0, &mean, &scale, &err);
-    for (i = 0; i < 3; i++) rows[i] = (mtl_real)(stamps[i] - far);
+    for (i = 0; i < 3; i++) rows[i] = (mtl_real)(stamps[i] - beyond);
     mtl_predict(predictor, &batch, &out, &err);
     TEST_FINE(&err);
     memcpy(near_answers, out.values, sizeof *rows * 3);
     mtl_model_set_feature_scale(model, 0, &zero, &scale, &err);
-    for (i = 0; i < 3; i++) rows[i] = (mtl_real)(stamps[i] - (far + 9));
+    for (i = 0; i < 3; i++) rows[i] = (mtl_real)(stamps[i] - (beyond + 9));
     mtl_predict(predictor, &batch, &out, &err);
     TEST_FINE(&err);
     memcpy(far_answers, out.values, sizeof *rows * 3);
