@@ -508,7 +508,8 @@ struct mtl_tape {
     size_t count;
 };
 /* Called for every named activation as soon as it holds its values. rows are in packed order: see mtl_run_row. Values stay until
-   the run is over, but in training a class task's probabilities only until the call returns. */
+   the run is over, but in training a class task's probabilities only until the call returns. Called with the library's arithmetic:
+   rounding to nearest, numbers below the smallest normal one are 0. */
 typedef void (*mtl_observer)(void *user, const mtl_run *run, const mtl_activation *activation);
 
 typedef struct mtl_packing mtl_packing;     /* the order of a batch's rows: >>batch */
@@ -622,7 +623,8 @@ MTL_DEF size_t mtl_cell_stream_size(const mtl_cell *cell);
    later. Errors: ARGUMENT, UNSUPPORTED, BUFFER with the bytes needed. */
 MTL_DEF mtl_cell_stream *mtl_cell_stream_init(void *buffer, size_t bytes, const mtl_cell *cell, int isa, mtl_error *err);
 /* x [I], the next step, to h [H]: memory of the stream, until its next step or reset. Within rounding what mtl_lstm_forward, mtl_gru_forward
-   and mtl_rnn_forward make of the whole sequence. */
+   and mtl_rnn_forward make of the whole sequence. States below the smallest normal number (1.2e-38) become 0, whatever the caller's thread
+   has set, which stands afterwards. */
 MTL_DEF const mtl_real *mtl_cell_stream_step(mtl_cell_stream *stream, const mtl_real *x);
 /* Starts a sequence anew from states h and, for an LSTM, c, [H] each; NULL: zeros. Either may be what the stream itself holds. */
 MTL_DEF void mtl_cell_stream_reset(mtl_cell_stream *stream, const mtl_real *h, const mtl_real *c);
@@ -2258,9 +2260,11 @@ static int mtl__cpu_supports(int isa) { return isa == MTL_ISA_SCALAR; }
 static int mtl__cpu_has_bf16(void) { return 0; }
 #endif
 
-/* How this thread rounds and treats numbers below 2^-126, which many processors compute a hundred times slower. While a job runs it
-   is always the same: round to nearest, such numbers are 0, no traps; so results do not depend on what the caller has set. Returns
-   what was set before, for mtl__arithmetic_restore. Source: Intel's manual, volume 1, section 10.2.3; ARM's, register FPCR. */
+/* How this thread rounds and treats numbers below 2^-126, which many processors compute a hundred times slower.
+   While the library computes it is always the same: round to nearest, such numbers are 0, no traps; so results do
+   not depend on what the caller has set. Jobs see to it themselves, on whatever thread. What computes outside of
+   jobs (a stream's step, losses, scales) stands between this and mtl__arithmetic_restore, which takes what this
+   returned: what was set before. Source: Intel's manual, volume 1, section 10.2.3; ARM's, register FPCR. */
 static uint64_t mtl__arithmetic_set(void)
 {
 #if defined(MTL__X86)
@@ -7970,10 +7974,12 @@ MTL_DEF mtl_status mtl_tape_backward(mtl_run *run, mtl_activation *const *losses
 {
     mtl_activation *a;
     mtl_record *r;
+    uint64_t before;
     size_t i;
     int add;
     if (mtl__failed(run->error)) return mtl__status(run->error);
     if (!run->tape) return mtl__fail(run->error, MTL_ERROR_ARGUMENT, "tape", -1, "the run has no tape to play");
+    before = mtl__arithmetic_set();
     for (a = run->tape->activations; a; a = a->next) a->grad_state = MTL_GRAD_NONE;
     if (!accumulate && run->gradients && !mtl__dry(run)) mtl__gradients_reset(run->gradients);
     for (i = 0; i < count; i++) {
@@ -7982,6 +7988,7 @@ MTL_DEF mtl_status mtl_tape_backward(mtl_run *run, mtl_activation *const *losses
     }
     for (r = run->tape->last; r && !mtl__failed(run->error); r = r->previous)
         if (!r->output || r->output->grad_state != MTL_GRAD_NONE) r->backward(run, r->data);
+    mtl__arithmetic_restore(before);
     return mtl__status(run->error);
 }
 
@@ -9529,8 +9536,11 @@ MTL_DEF mtl_cell_stream *mtl_cell_stream_init(void *buffer, size_t bytes, const 
 
 MTL_DEF const mtl_real *mtl_cell_stream_step(mtl_cell_stream *stream, const mtl_real *x)
 {
+    uint64_t before;
     MTL_ASSERT(stream && x);
+    before = mtl__arithmetic_set();
     stream->kernels->cell_single(&stream->pass, x);
+    mtl__arithmetic_restore(before);
     return stream->pass.h;
 }
 
@@ -11779,6 +11789,7 @@ static void mtl__predict_task(mtl_run *run, const mtl__task *task, const mtl_act
 /* Forward pass and outputs of every task, in run->arena. */
 static void mtl__predict_run(mtl_run *run, const mtl_model *model, const mtl_input *inputs, mtl_state *state, mtl_prediction *out)
 {
+    const uint64_t before = mtl__arithmetic_set();
     mtl_activation **sources = mtl__model_forward(run, model, inputs, state), *x;
     size_t i;
     for (i = 0; sources && i < model->desc.task_count && !mtl__failed(run->error); i++) {
@@ -11788,6 +11799,7 @@ static void mtl__predict_run(mtl_run *run, const mtl_model *model, const mtl_inp
         if (x && task->desc->kind == MTL_TASK_CLASS) x = mtl__softmax_forward(run, x, task->probabilities_name);
         if (x) mtl__predict_task(run, task, x, &out[i]);
     }
+    mtl__arithmetic_restore(before);
 }
 
 static void mtl__predictor_build(mtl__session *session, mtl_arena *arena, mtl_error *err)
@@ -12207,9 +12219,11 @@ static void mtl__average_catch_up(const mtl__optimizer *o, const mtl__kernels *k
 /* All of it up to date: before the average is read. (Weights that are swapped with it are up to date, too.) */
 static void mtl__average_finish(const mtl__optimizer *o, const mtl__kernels *kernels)
 {
+    const uint64_t before = mtl__arithmetic_set();
     size_t i;
     for (i = 0; o->average && i < o->set->count; i++)
         mtl__average_catch_up(o, kernels, i, 0, mtl__average_units(o->set->tensors[i]), o->step);
+    mtl__arithmetic_restore(before);
 }
 
 /* ---- the update -------------------------------------------------------------------------------------------------------------------- */
@@ -12655,12 +12669,14 @@ static size_t mtl__trainer_micro_batch(mtl_trainer *t, const mtl_batch *batch, i
 MTL_DEF mtl_status mtl_train_gradients(mtl_trainer *trainer, const mtl_batch *batches, size_t count, mtl_step *step, mtl_error *err)
 {
     mtl_error own;
+    uint64_t before;
     size_t i, k, rows = 0;
     double loss = 0;
     err = mtl__error_given(err, &own);
     if (!mtl__failed(err) && (!trainer || !batches || !count))
         mtl__fail(err, MTL_ERROR_ARGUMENT, trainer ? "batches" : "trainer", -1, "a step needs a trainer and one batch at least");
     if (mtl__failed(err)) return mtl__status(err);
+    before = mtl__arithmetic_set();
     mtl__trainer_count(trainer, batches, count, err);
     (void)mtl__trainer_begin(trainer, &trainer->session.scratch, err);
     if (!mtl__failed(err)) {
@@ -12680,6 +12696,7 @@ MTL_DEF mtl_status mtl_train_gradients(mtl_trainer *trainer, const mtl_batch *ba
         step->grad_norm =
             mtl__failed(err) ? 0 : mtl__gradients_norm(&trainer->optimizer, &trainer->session.run);
     }
+    mtl__arithmetic_restore(before);
     mtl_error_clear(&trainer->error);
     trainer->session.run.error = &trainer->error;
     return mtl__status(err);
@@ -12690,18 +12707,21 @@ MTL_DEF mtl_status mtl_train_step(mtl_trainer *trainer, const mtl_batch *batches
     mtl_error own;
     mtl_step measured;
     double scale = 1, lr;
+    uint64_t before;
     err = mtl__error_given(err, &own);
     if (!mtl__failed(err) && trainer && trainer->averaged)
         mtl__fail(err, MTL_ERROR_ARGUMENT, "average", -1, "the model holds its averaged weights; swap them back before training");
     if (mtl_train_gradients(trainer, batches, count, &measured, err)) return mtl__status(err);
     if (!mtl__double_is_finite(measured.grad_norm))
         return mtl__fail(err, MTL_ERROR_NUMBER, "gradient", -1, "the gradient is not finite; no weight was changed");
+    before = mtl__arithmetic_set();
     if (trainer->desc.clip_norm > 0 && measured.grad_norm > (double)trainer->desc.clip_norm)
         scale = (double)trainer->desc.clip_norm / (measured.grad_norm + 1e-6);
     mtl__arena_reset(&trainer->session.scratch);
     trainer->session.run.error = err;
     lr = (double)trainer->optimizer.lr * mtl__schedule(&trainer->optimizer, trainer->optimizer.step + 1);
     mtl__optimizer_apply(&trainer->optimizer, &trainer->session.run, lr, scale);
+    mtl__arithmetic_restore(before);
     trainer->session.run.error = &trainer->error;
     if (mtl__failed(err)) return mtl__status(err);
     trainer->optimizer.step++;
