@@ -840,7 +840,11 @@ MTL_DEF mtl_status mtl_trainer_set_weight(mtl_trainer *trainer, int task, float 
 /* The base learning rate from now on (the schedule multiplies it). */
 MTL_DEF void mtl_trainer_set_lr(mtl_trainer *trainer, float lr);
 MTL_DEF void mtl_trainer_observe(mtl_trainer *trainer, mtl_observer observer, void *user);
-/* The run of the last step, for looking inside (activations of the last micro-batch) and for layers of one's own. */
+/* The run of the last mtl_train_gradients or mtl_train_step, for looking inside and for layers of one's own; tape and packing are NULL
+   before the first. Its tape holds the activations of the last micro-batch and their gradients until the next of these calls (an
+   activation's ids are the batch's own array). After mtl_train_step they are those of before the update, so play the tape again
+   (mtl_tape_backward) after mtl_train_gradients alone. What mtl_fit did can be looked at from its callback after each update; at the
+   end of an epoch, and after mtl_fit, the tape is empty and the packing NULL, as the batches are gone. */
 MTL_DEF mtl_run *mtl_trainer_run(mtl_trainer *trainer);
 
 typedef struct mtl_step {
@@ -12479,6 +12483,13 @@ static mtl_run *mtl__trainer_begin(mtl_trainer *t, mtl_arena *arena, mtl_error *
     return run;
 }
 
+/* Nothing of what the last pass made can be reached any more. */
+static void mtl__trainer_forget(mtl_trainer *t)
+{
+    memset(&t->tape, 0, sizeof t->tape);
+    t->session.run.packing = NULL;
+}
+
 /* The losses of the tasks that are trained: activations, their lambdas, their tasks. */
 typedef struct mtl__losses {
     mtl_activation **value;
@@ -12535,11 +12546,12 @@ static void mtl__trainer_build(mtl__session *session, mtl_arena *arena, mtl_erro
                        mtl__limits_of(d->max_rows, d->max_sequences, d->max_steps), err);
 }
 
-/* Dry runs of the largest batch, forward and backward, and of the update; their scratch is the same memory. */
+/* Dry runs of the largest batch, forward and backward, and of the norm and the update. */
 static size_t mtl__trainer_measure(mtl__session *session, mtl_error *err)
 {
     mtl_trainer *t = (mtl_trainer *)(void *)session;
     mtl_arena counting, shadow;
+    mtl_arena_mark tape;
     mtl__losses losses;
     mtl_target *targets;
     mtl_batch batch;
@@ -12548,18 +12560,19 @@ static size_t mtl__trainer_measure(mtl__session *session, mtl_error *err)
     memset(&batch, 0, sizeof batch);
     mtl__arena_init_counting(&counting, &shadow);
     run = mtl__trainer_begin(t, &counting, err);
-    mtl__optimizer_measure(&t->optimizer, run);
-    counting.used = 0;                      /* high_water keeps the update's bytes */
     batch.state = mtl_state_create(t->model, 0, err);
     batch.targets = targets = (mtl_target *)mtl__arena_zero(&shadow, t->model->desc.task_count, sizeof *targets, "targets", err);
     for (k = 0; k < t->model->desc.task_count && !mtl__failed(err); k++) t->divisors[k] = 1;
     run->packing = mtl__packing_push(&counting, session->limits.sequences, session->limits.rows, session->limits.steps, err);
     if (!mtl__failed(err)) mtl__trainer_forward(t, &batch, &losses);
     if (!mtl__failed(err)) (void)mtl_tape_backward(run, losses.value, losses.weight, losses.count, 0);
-    mtl__norm_measure(&t->optimizer, run);  /* above the tape, which stays to be looked at */
+    tape = mtl_arena_save(&counting);       /* norm and update push above the tape, which stays to be looked at */
+    mtl__norm_measure(&t->optimizer, run);
+    mtl_arena_release(&counting, tape);
+    mtl__optimizer_measure(&t->optimizer, run);
     mtl_state_destroy(batch.state);
     mtl_arena_destroy(&shadow);
-    memset(&t->tape, 0, sizeof t->tape);
+    mtl__trainer_forget(t);
     return counting.high_water;
 }
 
@@ -12648,7 +12661,7 @@ static size_t mtl__trainer_micro_batch(mtl_trainer *t, const mtl_batch *batch, i
     mtl__losses losses;
     size_t i;
     mtl__arena_reset(&t->session.scratch);
-    memset(&t->tape, 0, sizeof t->tape);
+    mtl__trainer_forget(t);
     packing = mtl__packing_create(&t->session.scratch, batch->lengths, batch->sequences, run->error);
     run->packing = packing;
     if (!packing || mtl__limits_check(&t->session.limits, packing, run->error)) return 0;
@@ -12717,7 +12730,6 @@ MTL_DEF mtl_status mtl_train_step(mtl_trainer *trainer, const mtl_batch *batches
     before = mtl__arithmetic_set();
     if (trainer->desc.clip_norm > 0 && measured.grad_norm > (double)trainer->desc.clip_norm)
         scale = (double)trainer->desc.clip_norm / (measured.grad_norm + 1e-6);
-    mtl__arena_reset(&trainer->session.scratch);
     trainer->session.run.error = err;
     lr = (double)trainer->optimizer.lr * mtl__schedule(&trainer->optimizer, trainer->optimizer.step + 1);
     mtl__optimizer_apply(&trainer->optimizer, &trainer->session.run, lr, scale);
@@ -13243,6 +13255,7 @@ static int mtl__fit_epoch(mtl__fit *f, size_t epoch, mtl_fit_result *result, mtl
     for (u = 0; u < f->updates && !stop; u++) {
         mtl_arena_mark mark = mtl_arena_save(&f->arena);
         stop = mtl__fit_update(f, u, &tokens, start, err);
+        mtl__trainer_forget(f->trainer);    /* its activations know the batches' ids */
         mtl_arena_release(&f->arena, mark);
         result->updates += !mtl__failed(err);
         result->last_loss = p->loss;

@@ -577,6 +577,8 @@ static void cells_check_silence(int cell, int isa)
 #if defined(MTL__X86) || defined(MTL__NEON)     /* elsewhere it is not in our hands */
     for (i = 0; i < UNITS; i++)
         if (h[i] != 0) fail_msg("%s, cell %d: state %d is %g", mtl__isa_name(isa), cell, i, (double)h[i]);
+#else
+    (void)h;
 #endif
     free(begin);
     mtl_arena_destroy(&arena);
