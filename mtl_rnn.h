@@ -652,7 +652,7 @@ typedef struct mtl_batch {
     const mtl_input *inputs;                /* one per input of the model */
     const mtl_target *targets;              /* one per task of the model; NULL: none */
     mtl_state *state;                       /* NULL, or states of these sequences: read at the start, written at the end of a forward
-                                               pass (so a step that fails later has moved them, and so does mtl_train_gradients) */
+                                               pass, by cells that read forward (so a step that fails later has moved them, and so does mtl_train_gradients) */
     const char *name;                       /* of a data set, for messages; may be NULL */
 } mtl_batch;
 
@@ -694,7 +694,10 @@ MTL_DEF mtl_status mtl_model_transfer(mtl_model *to, const mtl_model *from, size
 MTL_DEF size_t mtl_model_freeze(mtl_model *model, const char *prefix, int frozen);
 /* Learning rate of every tensor whose name begins with prefix, as a multiple of the trainer's; returns how many. */
 MTL_DEF size_t mtl_model_rate(mtl_model *model, const char *prefix, float rate);
-/* States for `sequences` sequences, all zero; NULL when memory is out. For streams and truncated backpropagation. */
+/* States for `sequences` sequences, all zero; NULL when memory is out. For streams and truncated backpropagation. Of a column with two
+   directions the forward cells alone carry theirs. The backward ones begin at a chunk's end, where the sequence goes on with what nobody
+   has read yet: so they begin with zeros, see no further than the chunk, and are right in the last chunk of a sequence (the last steps of
+   the others know less than in the whole sequence). The state that they had at the end of the chunk before belongs to its first step. */
 MTL_DEF mtl_state *mtl_state_create(const mtl_model *model, size_t sequences, mtl_error *err);
 MTL_DEF void mtl_state_reset(mtl_state *state);
 MTL_DEF void mtl_state_destroy(mtl_state *state);
@@ -10893,22 +10896,24 @@ static mtl_activation *mtl__input_forward(mtl_run *run, const mtl__input_layer *
                               x, "");
 }
 
-/* A column with states carried in and out. cell: its first cell's number in the state. */
+/* A column with states carried in and out. cell: its first cell's number in the state. Cells that read from the end begin with zeros:
+   what follows the chunk is not known, and their state of the chunk before is what they made of words further left. */
 static mtl_activation *mtl__column_forward_carried(mtl_run *run, const mtl__column *column, mtl_activation *const *sources,
                                                    mtl_state *state, size_t cell)
 {
+    const size_t apart = column->directions;    /* of two cells that read forward */
     size_t count = column->layers * column->directions, i;
     mtl__carry carry;
     mtl_activation *y;
     carry.initial = (mtl_cell_state *)mtl_run_note(run, count * sizeof *carry.initial);
     carry.final = (mtl_cell_state *)mtl_run_note(run, count * sizeof *carry.final);
-    for (i = 0; i < count && !mtl__failed(run->error); i++) {
+    for (i = 0; i < count && !mtl__failed(run->error); i += apart) {
         carry.initial[i].h = mtl__state_rows(run, state->h[cell + i], state->units[cell + i]);
         carry.initial[i].c = mtl__state_rows(run, state->c[cell + i], state->units[cell + i]);
     }
     if (mtl__failed(run->error)) return NULL;
     y = mtl__column_forward(run, column, sources, &carry);
-    for (i = 0; i < count && !mtl__failed(run->error); i++) {
+    for (i = 0; i < count && !mtl__failed(run->error); i += apart) {
         mtl__state_keep(run, carry.final[i].h, state->h[cell + i], state->units[cell + i]);
         mtl__state_keep(run, carry.final[i].c, state->c[cell + i], state->units[cell + i]);
     }
