@@ -652,7 +652,8 @@ typedef struct mtl_batch {
     const mtl_input *inputs;                /* one per input of the model */
     const mtl_target *targets;              /* one per task of the model; NULL: none */
     mtl_state *state;                       /* NULL, or states of these sequences: read at the start, written at the end of a forward
-                                               pass, by cells that read forward (so a step that fails later has moved them, and so does mtl_train_gradients) */
+                                               pass, by cells that read forward (so a step that fails later has moved
+                                               them, and so does mtl_train_gradients) */
     const char *name;                       /* of a data set, for messages; may be NULL */
 } mtl_batch;
 
@@ -901,6 +902,9 @@ typedef struct mtl_fit_result {
 } mtl_fit_result;
 /* Trains on `train_count` data sets, scores on `valid_count` after each epoch, stops early, and leaves the best weights in the model
    (the last ones without validation data). desc NULL: defaults. result may be NULL. Allocates working memory from malloc.
+   Error NUMBER when a loss, a gradient or an output becomes infinite or NaN: the message says in which epoch and batch and what to try,
+   and the best weights so far are in the model all the same: result->best_epoch > 0 says that there are some, worth saving (with another
+   mtl_error, or after mtl_error_clear).
    Within an epoch, updates of embedding rows that no batch reads may wait; every function that reads the model makes up for them
    first, so a callback sees them only through a tensor's `value` that it got earlier: ask mtl_model_tensor again. */
 MTL_DEF mtl_status mtl_fit(mtl_trainer *trainer, const mtl_batch *train, size_t train_count, const mtl_batch *valid, size_t valid_count,
@@ -13195,6 +13199,39 @@ static void mtl__fit_wait(mtl_trainer *t, int on)
     t->model->set.settle_owner = t;
 }
 
+/* What to try after numbers that are not finite, for which task `name`, where it is one, may be to blame. */
+static char *mtl__fit_advice(const mtl__fit *f, const char *name, char *out, size_t size)
+{
+    const mtl_trainer *t = f->trainer;
+    const int task = mtl_model_task(t->model, name);
+    char lr[32], more[32], clip[64], own[200] = "";
+    mtl_text_from_number((double)t->optimizer.lr, lr);
+    mtl_text_from_number((double)t->desc.clip_norm, more);
+    mtl__print(clip, sizeof clip, t->desc.clip_norm > 0 ? "a smaller trainer.clip_norm (now %s)" : "trainer.clip_norm 1", more);
+    if (task >= 0 && t->weights[task] > 1)
+        mtl__print(own, sizeof own, ", a smaller weight of task %s (now %s)", name,
+                   (mtl_text_from_number((double)t->weights[task], more), more));
+    else if (task >= 0 && t->model->desc.tasks[task].kind == MTL_TASK_REAL && !t->model->tasks[task].scaling.set)
+        mtl__print(own, sizeof own, ", targets of task %s that are scaled (mtl_model_set_target_scale)", name);
+    return mtl__print(out, size, "try a smaller trainer.lr (now %s), %s%s", lr, clip, own);
+}
+
+/* Numbers that are not finite: the message says, too, in which epoch and where in it (batch 0: in its validation), which weights
+   the model is left with, and what to try. */
+static void mtl__fit_broke(const mtl__fit *f, size_t batch, mtl_error *err)
+{
+    const mtl_error was = *err;
+    char where[48], kept[64], advice[320];
+    if (was.code != MTL_ERROR_NUMBER) return;
+    mtl__print(where, sizeof where, batch ? "batch %z" : "validation", batch);
+    mtl__print(kept, sizeof kept, f->progress.best_epoch ? "the weights of the best epoch (%z) are kept"
+                                  : f->valid_count       ? "no epoch was finished"
+                                                         : "there is no validation data, so no best epoch", f->progress.best_epoch);
+    mtl_error_clear(err);
+    mtl__fail(err, was.code, was.name, was.position, "epoch %z, %s: %s; %s; %s", f->progress.epoch, where, was.message, kept,
+              mtl__fit_advice(f, was.name, advice, sizeof advice));
+}
+
 /* One update; returns 1 when the callback asks to stop. */
 static int mtl__fit_update(mtl__fit *f, size_t update, size_t *tokens, double epoch_start, mtl_error *err)
 {
@@ -13207,7 +13244,11 @@ static int mtl__fit_update(mtl__fit *f, size_t update, size_t *tokens, double ep
         batches[n] = mtl__sampler_next(&f->sampler, f->trainer->model, i + n, &f->arena, err);
         if (!mtl__failed(err)) mtl__fit_catch_up(f->trainer, &batches[n]);
     }
-    if (mtl__failed(err) || mtl_train_step(f->trainer, batches, n, &step, err)) return 1;
+    if (mtl__failed(err)) return 1;
+    if (mtl_train_step(f->trainer, batches, n, &step, err)) {
+        mtl__fit_broke(f, update + 1, err);
+        return 1;
+    }
     mtl__fit_count_loss(f, &step);
     *tokens += step.tokens;
     now = mtl__seconds();
@@ -13242,6 +13283,7 @@ static void mtl__fit_evaluate(mtl__fit *f, mtl_error *err)
             o->plateau *= t->desc.schedule_factor;
         }
     }
+    if (mtl__failed(err)) mtl__fit_broke(f, 0, err);
     if (t->averaged) mtl_trainer_swap_average(t, NULL);
 }
 
