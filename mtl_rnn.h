@@ -744,7 +744,9 @@ typedef struct mtl_safetensor {
     const void *data;                       /* little-endian, perhaps unaligned */
 } mtl_safetensor;
 enum { MTL_TYPE_F32, MTL_TYPE_F64, MTL_TYPE_F16, MTL_TYPE_BF16, MTL_TYPE_I64, MTL_TYPE_I32, MTL_TYPE_I16, MTL_TYPE_I8, MTL_TYPE_U8,
-       MTL_TYPE_BOOL, MTL_TYPE_COUNT };
+       MTL_TYPE_BOOL, MTL_TYPE_U16, MTL_TYPE_U32, MTL_TYPE_U64, MTL_TYPE_F8_E4M3, MTL_TYPE_F8_E5M2, MTL_TYPE_C64,
+       MTL_TYPE_OTHER,                      /* a type that is not known here: its bytes are not checked against its shape */
+       MTL_TYPE_COUNT };
 typedef struct mtl_safetensors {
     size_t count;
     mtl_safetensor *tensors;
@@ -766,10 +768,20 @@ MTL_DEF mtl_status mtl_safetensor_values(const mtl_safetensor *tensor, mtl_real 
 
 /* Takes weights from a PyTorch state_dict saved as safetensors. Each model tensor whose name fits `to` is read from the file's tensor
    whose name is `from` with the same rest: a pattern's '*' stands for the rest, a pattern without one is a prefix. So
-   { "model.lstm.", "encoder." } and { "net.*.data", "encoder.*" }. The first mapping that fits counts; tensors that fit none stay.
-   Errors: TENSOR, naming every model tensor that found no partner, or a partner of another shape; nothing is changed then. */
+   { "model.lstm.", "encoder." } and { "net.*.data", "encoder.*" }. The first mapping that fits counts; model tensors that fit none stay.
+   Errors, after which nothing is changed: TENSOR, naming a mapping that fits no tensor of the model (or only those that earlier ones
+   take); every model tensor that found no partner, or a partner of another shape or type; the file's tensors that fit a `from` and that
+   nothing took, such as a second layer's for a model of one. */
 typedef struct mtl_import { const char *from, *to; } mtl_import;
 MTL_DEF mtl_status mtl_model_import(mtl_model *model, const mtl_safetensors *file, const mtl_import *mappings, size_t count, mtl_error *err);
+typedef struct mtl_import_result {
+    size_t taken;                           /* tensors of the model that were read */
+    size_t left;                            /* tensors of the file that fit a `from` and that nothing took */
+    char left_names[360];                   /* their names: "a, b, and 3 more", or "" */
+} mtl_import_result;
+/* The same, but what is left of the file is no error: it is counted and named in *result. */
+MTL_DEF mtl_status mtl_model_import_part(mtl_model *model, const mtl_safetensors *file, const mtl_import *mappings, size_t count,
+                                         mtl_import_result *result, mtl_error *err);
 /* Writes the model's tensors alone, names mapped the other way (`to` replaced by `from`). count 0: all, under their own names. */
 MTL_DEF mtl_status mtl_model_export(const mtl_model *model, const char *path, const mtl_import *mappings, size_t count, mtl_error *err);
 
@@ -7181,7 +7193,7 @@ static mtl_status mtl__file_map(mtl__file_view *view, const char *path, mtl_erro
 
 static const struct { const char *name; size_t bytes; } mtl__types[MTL_TYPE_COUNT] = {     /* in the order of MTL_TYPE_* */
     { "F32", 4 }, { "F64", 8 }, { "F16", 2 }, { "BF16", 2 }, { "I64", 8 }, { "I32", 4 }, { "I16", 2 }, { "I8", 1 }, { "U8", 1 },
-    { "BOOL", 1 } };
+    { "BOOL", 1 }, { "U16", 2 }, { "U32", 4 }, { "U64", 8 }, { "F8_E4M3", 1 }, { "F8_E5M2", 1 }, { "C64", 8 }, { "another type", 0 } };
 
 MTL__INLINE int mtl__big_endian(void)
 {
@@ -7256,8 +7268,8 @@ MTL_DEF mtl_status mtl_safetensor_values(const mtl_safetensor *tensor, mtl_real 
     if (!tensor || (!out && tensor->count))
         return mtl__fail(err, MTL_ERROR_ARGUMENT, tensor ? "out" : "tensor", -1, "%s is NULL", tensor ? "out" : "tensor");
     if (tensor->type < 0 || tensor->type > MTL_TYPE_BF16)
-        return mtl__fail(err, MTL_ERROR_TENSOR, tensor->name, tensor->type, "tensor '%s' does not hold floating-point numbers",
-                         tensor->name);
+        return mtl__fail(err, MTL_ERROR_TENSOR, tensor->name, tensor->type,
+                         "tensor '%s' does not hold floating-point numbers that are read here (F32, F64, F16, BF16)", tensor->name);
     if (tensor->type == own_type) {
         mtl__copy_little(out, tensor->data, tensor->count, sizeof *out);
     } else {
@@ -7308,10 +7320,9 @@ static mtl_status mtl__safetensors_type(mtl_safetensor *tensor, const mtl__json 
 {
     if (!node || node->type != MTL__JSON_TEXT)
         return mtl__tensor_fail(err, tensor->name, offset, "dtype is missing or not a text");
-    for (tensor->type = 0; tensor->type < MTL_TYPE_COUNT; tensor->type++)
-        if (strcmp(mtl__types[tensor->type].name, node->text) == 0) return MTL_OK;
-    return mtl__fail(err, MTL_ERROR_UNSUPPORTED, tensor->name, (long long)node->offset,
-                     "tensor '%s', at byte %z: values of type '%s' cannot be read", tensor->name, node->offset, node->text);
+    for (tensor->type = 0; tensor->type < MTL_TYPE_OTHER; tensor->type++)
+        if (strcmp(mtl__types[tensor->type].name, node->text) == 0) break;
+    return MTL_OK;
 }
 
 static mtl_status mtl__safetensors_shape(mtl_safetensor *tensor, const mtl__json *node, size_t offset, mtl_error *err)
@@ -7332,11 +7343,11 @@ static mtl_status mtl__safetensors_shape(mtl_safetensor *tensor, const mtl__json
     return MTL_OK;
 }
 
-/* data_offsets, which must be as far apart as type and shape say. */
+/* data_offsets, which must be as far apart as type and shape say (of a type that is not known here nobody reads them). */
 static mtl_status mtl__safetensors_extent(mtl__tensor_span *span, const mtl__json *node, size_t data_bytes, mtl_error *err)
 {
     const mtl_safetensor *tensor = span->tensor;
-    size_t bytes;
+    size_t bytes, size = mtl__types[tensor->type].bytes;
     if (mtl__failed(err)) return mtl__status(err);
     if (!node || node->type != MTL__JSON_ARRAY || node->count != 2)
         return mtl__tensor_fail(err, tensor->name, span->offset, "data_offsets is missing or not a list of two");
@@ -7348,7 +7359,7 @@ static mtl_status mtl__safetensors_extent(mtl__tensor_span *span, const mtl__jso
         return mtl__fail(err, MTL_ERROR_FORMAT, tensor->name, (long long)node->offset,
                          "tensor '%s', described at byte %z: its data ends at %l of %z bytes; the file is cut short: copy it or save it again",
                          tensor->name, node->offset, (long long)span->end, data_bytes);
-    if (!mtl__multiply(tensor->count, mtl__types[tensor->type].bytes, &bytes) || bytes != span->end - span->begin)
+    if (size && (!mtl__multiply(tensor->count, size, &bytes) || bytes != span->end - span->begin))
         return mtl__tensor_fail(err, tensor->name, node->offset, "its shape and type do not fit its data_offsets");
     return MTL_OK;
 }
@@ -11668,65 +11679,154 @@ static int mtl__import_name(const mtl_import *map, const char *name, char *out, 
     return 1;
 }
 
-/* Tensors that do not match, as one text: "a (no b in the file), c (file 5x4, model 6x4), and 3 more". */
-typedef struct mtl__mismatches {
-    size_t count, shown;
-    char first[96], list[400];
-} mtl__mismatches;
-
-static void mtl__mismatch(mtl__mismatches *m, const mtl_tensor *t, const char *name, const mtl_safetensor *from)
+/* The first mapping that fits a tensor of the model, with the file's name for it in `out`; `count`: none does. */
+static size_t mtl__import_mapping(const mtl_import *mappings, size_t count, const char *name, char *out, size_t size)
 {
-    size_t used = strlen(m->list);
-    if (!m->count++) mtl__copy_text(m->first, sizeof m->first, t->name);
-    if (used + strlen(t->name) + strlen(name) + 64 > sizeof m->list) return;
-    m->shown++;
-    if (!from)
-        mtl__print(m->list + used, sizeof m->list - used, "%s%s (no %s in the file)", used ? ", " : "", t->name, name);
-    else
-        mtl__print(m->list + used, sizeof m->list - used, "%s%s (file %zx%z, model %zx%z)", used ? ", " : "", t->name, from->dims ? from->shape[0] : 1,
-                   from->dims > 1 ? from->shape[1] : 1, t->shape[0], t->shape[1]);
+    size_t k;
+    for (k = 0; k < count && !mtl__import_name(&mappings[k], name, out, size);) k++;
+    return k;
 }
 
-/* One pass over all mapped tensors: counts mismatches, or copies. Returns how many tensors the mappings name. */
-static size_t mtl__import_pass(mtl_model *model, const mtl_safetensors *file, const mtl_import *mappings, size_t count,
-                               mtl__mismatches *wrong, mtl_error *err)
+/* Tensors as one text: "a (no b in the file), c (file 5x4, model 6x4), and 3 more". */
+typedef struct mtl__tensor_list {
+    size_t count, shown;
+    char first[96], text[360];
+} mtl__tensor_list;
+
+static void mtl__tensor_list_add(mtl__tensor_list *list, const char *name, const char *note)
 {
-    size_t i, k, found = 0;
+    size_t used = strlen(list->text);
+    if (!list->count++) mtl__copy_text(list->first, sizeof list->first, name);
+    if (used + strlen(name) + strlen(note) + 32 > sizeof list->text) return;                /* 32: for what ends it */
+    list->shown++;
+    mtl__print(list->text + used, sizeof list->text - used, "%s%s%s", used ? ", " : "", name, note);
+}
+static const char *mtl__tensor_list_end(mtl__tensor_list *list)
+{
+    size_t used = strlen(list->text);
+    if (list->count > list->shown)
+        mtl__print(list->text + used, sizeof list->text - used, "%s%z more", used ? ", and " : "", list->count - list->shown);
+    return list->text;
+}
+
+/* Adds a tensor of the model that does not match what the file has under `name`. */
+static void mtl__import_mismatch(mtl__tensor_list *wrong, const mtl_tensor *t, const char *name, const mtl_safetensor *from)
+{
+    char note[640];
+    if (!from)
+        mtl__print(note, sizeof note, " (no %s in the file)", name);
+    else if (from->type > MTL_TYPE_BF16)
+        mtl__print(note, sizeof note, " (file: %s, read are F32, F64, F16, BF16)", mtl__types[from->type].name);
+    else
+        mtl__print(note, sizeof note, " (file %zx%z, model %zx%z)", from->dims ? from->shape[0] : 1, from->dims > 1 ? from->shape[1] : 1,
+                   t->shape[0], t->shape[1]);
+    mtl__tensor_list_add(wrong, t->name, note);
+}
+
+/* One pass over all mapped tensors: lists mismatches, or copies. Returns how many tensors the mappings name. */
+static size_t mtl__import_pass(mtl_model *model, const mtl_safetensors *file, const mtl_import *mappings, size_t count,
+                               mtl__tensor_list *wrong, mtl_error *err)
+{
+    size_t i, found = 0;
     char name[512];
     for (i = 0; i < model->set.count; i++) {
         mtl_tensor *t = model->set.tensors[i];
         const mtl_safetensor *from;
-        for (k = 0; k < count && !mtl__import_name(&mappings[k], t->name, name, sizeof name);) k++;
-        if (k == count) continue;
+        if (mtl__import_mapping(mappings, count, t->name, name, sizeof name) == count) continue;
         found++;
         from = mtl_safetensors_find(file, name);
         if (!wrong)
             mtl_safetensor_values(from, t->value, err);
         else if (!from || from->type > MTL_TYPE_BF16 || from->dims != t->dims || from->shape[0] != t->shape[0] ||
                  (t->dims == 2 && from->shape[1] != t->shape[1]))
-            mtl__mismatch(wrong, t, name, from);
+            mtl__import_mismatch(wrong, t, name, from);
     }
     return found;
+}
+
+/* Every mapping must be the first that fits some tensor of the model. */
+static mtl_status mtl__import_check_mappings(const mtl_model *model, const mtl_import *mappings, size_t count, mtl_error *err)
+{
+    mtl__tensor_list unnamed;
+    char name[512];
+    size_t i, k;
+    memset(&unnamed, 0, sizeof unnamed);
+    for (i = 0; i < model->set.count; i++)
+        if (mtl__import_mapping(mappings, count, model->set.tensors[i]->name, name, sizeof name) == count)
+            mtl__tensor_list_add(&unnamed, model->set.tensors[i]->name, "");
+    for (k = 0; k < count && !mtl__failed(err); k++) {
+        for (i = 0; i < model->set.count; i++)
+            if (mtl__import_mapping(mappings, count, model->set.tensors[i]->name, name, sizeof name) == k) break;
+        if (i == model->set.count)
+            mtl__fail(err, MTL_ERROR_TENSOR, "mappings", (long long)k, "mappings[%z]: no tensor of the model fits \"%s\"%s%s", k,
+                      mappings[k].to ? mappings[k].to : "", unnamed.count ? "; those that no mapping fits: "
+                                                                          : ", as earlier mappings take all of them",
+                      mtl__tensor_list_end(&unnamed));
+    }
+    if (!count) mtl__fail(err, MTL_ERROR_TENSOR, "mappings", -1, "the mappings name no tensor of the model");
+    return mtl__status(err);
+}
+
+/* 1: a mapping's `from` fits this tensor of the file, and no tensor of the model takes it. */
+static int mtl__import_is_left(const mtl_model *model, const char *name, const mtl_import *mappings, size_t count)
+{
+    char own[512], back[512];
+    size_t k, length;
+    int fits = 0;
+    for (k = 0; k < count; k++) {
+        mtl_import turned;
+        turned.from = mappings[k].to;
+        turned.to = mappings[k].from;
+        if (!mtl__pattern_rest(turned.to ? turned.to : "", name, &length)) continue;
+        fits = 1;
+        if (mtl__import_name(&turned, name, own, sizeof own) && mtl_parameters_find(&model->set, own) &&
+            mtl__import_mapping(mappings, count, own, back, sizeof back) == k)
+            return 0;
+    }
+    return fits;
+}
+
+/* part: 0: what is left of the file is an error. */
+static mtl_status mtl__import(mtl_model *model, const mtl_safetensors *file, const mtl_import *mappings, size_t count, int part,
+                              mtl_import_result *result, mtl_error *err)
+{
+    mtl__tensor_list wrong, left;
+    size_t i;
+    memset(result, 0, sizeof *result);
+    memset(&wrong, 0, sizeof wrong);
+    memset(&left, 0, sizeof left);
+    if (!mtl__given(model, "model", err) || !mtl__given(file, "file", err)) return mtl__status(err);
+    if (mtl__import_check_mappings(model, mappings, count, err)) return mtl__status(err);
+    result->taken = mtl__import_pass(model, file, mappings, count, &wrong, err);
+    if (wrong.count)
+        return mtl__fail(err, MTL_ERROR_TENSOR, wrong.first, (long long)wrong.count, "%z tensors do not match: %s", wrong.count,
+                         mtl__tensor_list_end(&wrong));
+    for (i = 0; i < file->count; i++)
+        if (mtl__import_is_left(model, file->tensors[i].name, mappings, count)) mtl__tensor_list_add(&left, file->tensors[i].name, "");
+    result->left = left.count;
+    mtl__copy_text(result->left_names, sizeof result->left_names, mtl__tensor_list_end(&left));
+    if (left.count && !part)
+        return mtl__fail(err, MTL_ERROR_TENSOR, left.first, (long long)left.count,
+                         "%z tensors of the file fit a mapping, but the model has no tensors for them: %s; "
+                         "give the model what they belong to or use mtl_model_import_part", left.count, left.text);
+    mtl__import_pass(model, file, mappings, count, NULL, err);
+    return mtl_model_prepare(model, err);
 }
 
 MTL_DEF mtl_status mtl_model_import(mtl_model *model, const mtl_safetensors *file, const mtl_import *mappings, size_t count,
                                     mtl_error *err)
 {
+    mtl_import_result result;
     mtl_error own;
-    mtl__mismatches wrong;
-    err = mtl__error_given(err, &own);
-    if (!mtl__given(model, "model", err) || !mtl__given(file, "file", err)) return mtl__status(err);
-    memset(&wrong, 0, sizeof wrong);
-    if (!mtl__import_pass(model, file, mappings, count, &wrong, err))
-        return mtl__fail(err, MTL_ERROR_TENSOR, "mappings", -1, "the mappings name no tensor of the model");
-    if (wrong.count > wrong.shown)
-        return mtl__fail(err, MTL_ERROR_TENSOR, wrong.first, (long long)wrong.count, "%z tensors do not match: %s, and %z more",
-                         wrong.count, wrong.list, wrong.count - wrong.shown);
-    if (wrong.count)
-        return mtl__fail(err, MTL_ERROR_TENSOR, wrong.first, (long long)wrong.count, "%z tensors do not match: %s", wrong.count,
-                         wrong.list);
-    mtl__import_pass(model, file, mappings, count, NULL, err);
-    return mtl_model_prepare(model, err);
+    return mtl__import(model, file, mappings, count, 0, &result, mtl__error_given(err, &own));
+}
+
+MTL_DEF mtl_status mtl_model_import_part(mtl_model *model, const mtl_safetensors *file, const mtl_import *mappings, size_t count,
+                                         mtl_import_result *result, mtl_error *err)
+{
+    mtl_import_result mine;
+    mtl_error own;
+    return mtl__import(model, file, mappings, count, 1, result ? result : &mine, mtl__error_given(err, &own));
 }
 
 MTL_DEF mtl_status mtl_model_export(const mtl_model *model, const char *path, const mtl_import *mappings, size_t count, mtl_error *err)
@@ -13228,7 +13328,7 @@ static void mtl__fit_broke(const mtl__fit *f, size_t batch, mtl_error *err)
                                   : f->valid_count       ? "no epoch was finished"
                                                          : "there is no validation data, so no best epoch", f->progress.best_epoch);
     mtl_error_clear(err);
-    mtl__fail(err, was.code, was.name, was.position, "epoch %z, %s: %s; %s; %s", f->progress.epoch, where, was.message, kept,
+    mtl__fail(err, MTL_ERROR_NUMBER, was.name, was.position, "epoch %z, %s: %s; %s; %s", f->progress.epoch, where, was.message, kept,
               mtl__fit_advice(f, was.name, advice, sizeof advice));
 }
 

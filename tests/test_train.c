@@ -1678,9 +1678,8 @@ static void test_train_fit_errors(void **state)
     train_case_destroy(&c);
 }
 
-/* The learning rate becomes absurd after an update of an epoch; after its last one a weight is no number. */
+/* A weight is no number after this update of this epoch. */
 typedef struct train_breaking {
-    mtl_trainer *trainer;
     mtl_model *model;
     size_t epoch, batch;
     mtl_real *first;                        /* weights after the first epoch */
@@ -1691,8 +1690,7 @@ static int train_break(void *user, const mtl_progress *p)
     train_breaking *b = (train_breaking *)user;
     if (p->epoch_end && p->epoch == 1) b->first = test_weights_copy(b->model);
     if (p->epoch_end || p->epoch != b->epoch || p->batch != b->batch) return 0;
-    mtl_trainer_set_lr(b->trainer, 3e38f);
-    if (p->batch == p->batches) mtl_model_tensor(b->model, "encoder.weight_hh_l0")->value[0] = test_nan();
+    mtl_model_tensor(b->model, "encoder.weight_hh_l0")->value[0] = test_nan();
     mtl_model_prepare(b->model, NULL);
     return 0;
 }
@@ -1700,12 +1698,11 @@ static int train_break(void *user, const mtl_progress *p)
 /* Numbers that are not finite end mtl_fit with an error that says where and what to try; the best epoch's weights stay. */
 static void test_train_fit_breaks(void **state)
 {
-    /* the rate rises after this batch of this epoch; updates move, or validation finds, numbers that are not finite */
     static const struct { size_t epoch, batch, valid; const char *where, *kept; } cases[] = {
-        { 2, 1, 1, "epoch 2, batch 3: ", "the weights of the best epoch (1)" },
+        { 2, 1, 1, "epoch 2, batch 2: ", "the weights of the best epoch (1)" },
         { 2, 4, 1, "epoch 2, validation: ", "the weights of the best epoch (1)" },
-        { 1, 1, 1, "epoch 1, batch 3: ", "no epoch was finished" },
-        { 2, 1, 0, "epoch 2, batch 3: ", "there is no validation data" } };
+        { 1, 1, 1, "epoch 1, batch 2: ", "no epoch was finished" },
+        { 2, 1, 0, "epoch 2, batch 2: ", "there is no validation data" } };
     size_t i;
     (void)state;
     for (i = 0; i < 2 * MTL__COUNT(cases); i++) {
@@ -1718,10 +1715,9 @@ static void test_train_fit_breaks(void **state)
         train_breaking b = {0};
         train_case c;
         shape.sequences = 32;
-        training.optimizer = MTL_OPTIMIZER_SGD;
+        training.lr = 0.25f;
         training.clip_norm = clips ? 3.5f : 0;
         train_case_create(&c, &shape, &training);
-        b.trainer = c.trainer;
         b.model = c.model;
         b.epoch = cases[k].epoch;
         b.batch = cases[k].batch;
@@ -1734,7 +1730,7 @@ static void test_train_fit_breaks(void **state)
         assert_int_equal(result.epochs, cases[k].batch == 4 ? 2 : cases[k].epoch - 1);
         if (result.best_epoch) assert_true(test_weights_equal(c.model, b.first));
         if (!strstr(c.err.message, cases[k].kept)) fail_msg("%s", c.err.message);
-        assert_non_null(strstr(c.err.message, "a smaller trainer.lr (now 3e38)"));
+        assert_non_null(strstr(c.err.message, "a smaller trainer.lr (now 0.25)"));
         assert_non_null(strstr(c.err.message, clips ? "a smaller trainer.clip_norm (now 3.5)" : "trainer.clip_norm 1"));
         test_expect_error(&c.err, MTL_ERROR_NUMBER, NULL, cases[k].where);
         free(b.first);
