@@ -510,7 +510,8 @@ struct mtl_tape {
     size_t count;
 };
 /* Called for every named activation as soon as it holds its values. rows are in packed order: see mtl_run_row. Values stay until
-   the run is over, but in training a class task's probabilities only until the call returns. */
+   the run is over, but in training a class task's probabilities only until the call returns. Called with the library's arithmetic:
+   rounding to nearest, numbers below the smallest normal one are 0. */
 typedef void (*mtl_observer)(void *user, const mtl_run *run, const mtl_activation *activation);
 
 typedef struct mtl_packing mtl_packing;     /* the order of a batch's rows: >>batch */
@@ -624,7 +625,8 @@ MTL_DEF size_t mtl_cell_stream_size(const mtl_cell *cell);
    later. Errors: ARGUMENT, UNSUPPORTED, BUFFER with the bytes needed. */
 MTL_DEF mtl_cell_stream *mtl_cell_stream_init(void *buffer, size_t bytes, const mtl_cell *cell, int isa, mtl_error *err);
 /* x [I], the next step, to h [H]: memory of the stream, until its next step or reset. Within rounding what mtl_lstm_forward, mtl_gru_forward
-   and mtl_rnn_forward make of the whole sequence. */
+   and mtl_rnn_forward make of the whole sequence. States below the smallest normal number (1.2e-38) become 0, whatever the caller's thread
+   has set, which stands afterwards. */
 MTL_DEF const mtl_real *mtl_cell_stream_step(mtl_cell_stream *stream, const mtl_real *x);
 /* Starts a sequence anew from states h and, for an LSTM, c, [H] each; NULL: zeros. Either may be what the stream itself holds. */
 MTL_DEF void mtl_cell_stream_reset(mtl_cell_stream *stream, const mtl_real *h, const mtl_real *c);
@@ -659,7 +661,8 @@ typedef struct mtl_batch {
     const mtl_input *inputs;                /* one per input of the model */
     const mtl_target *targets;              /* one per task of the model; NULL: none */
     mtl_state *state;                       /* NULL, or states of these sequences: read at the start, written at the end of a forward
-                                               pass (so a step that fails later has moved them, and so does mtl_train_gradients) */
+                                               pass, by cells that read forward (so a step that fails later has moved
+                                               them, and so does mtl_train_gradients) */
     const char *name;                       /* of a data set, for messages; may be NULL */
 } mtl_batch;
 
@@ -713,7 +716,10 @@ MTL_DEF mtl_status mtl_model_transfer(mtl_model *to, const mtl_model *from, size
 MTL_DEF size_t mtl_model_freeze(mtl_model *model, const char *prefix, int frozen);
 /* Learning rate of every tensor whose name begins with prefix, as a multiple of the trainer's; returns how many. */
 MTL_DEF size_t mtl_model_rate(mtl_model *model, const char *prefix, float rate);
-/* States for `sequences` sequences, all zero; NULL when memory is out. For streams and truncated backpropagation. */
+/* States for `sequences` sequences, all zero; NULL when memory is out. For streams and truncated backpropagation. Of a column with two
+   directions the forward cells alone carry theirs. The backward ones begin at a chunk's end, where the sequence goes on with what nobody
+   has read yet: so they begin with zeros, see no further than the chunk, and are right in the last chunk of a sequence (the last steps of
+   the others know less than in the whole sequence). The state that they had at the end of the chunk before belongs to its first step. */
 MTL_DEF mtl_state *mtl_state_create(const mtl_model *model, size_t sequences, mtl_error *err);
 MTL_DEF void mtl_state_reset(mtl_state *state);
 MTL_DEF void mtl_state_destroy(mtl_state *state);
@@ -759,7 +765,9 @@ typedef struct mtl_safetensor {
     const void *data;                       /* little-endian, perhaps unaligned */
 } mtl_safetensor;
 enum { MTL_TYPE_F32, MTL_TYPE_F64, MTL_TYPE_F16, MTL_TYPE_BF16, MTL_TYPE_I64, MTL_TYPE_I32, MTL_TYPE_I16, MTL_TYPE_I8, MTL_TYPE_U8,
-       MTL_TYPE_BOOL, MTL_TYPE_COUNT };
+       MTL_TYPE_BOOL, MTL_TYPE_U16, MTL_TYPE_U32, MTL_TYPE_U64, MTL_TYPE_F8_E4M3, MTL_TYPE_F8_E5M2, MTL_TYPE_C64,
+       MTL_TYPE_OTHER,                      /* a type that is not known here: its bytes are not checked against its shape */
+       MTL_TYPE_COUNT };
 typedef struct mtl_safetensors {
     size_t count;
     mtl_safetensor *tensors;
@@ -781,10 +789,20 @@ MTL_DEF mtl_status mtl_safetensor_values(const mtl_safetensor *tensor, mtl_real 
 
 /* Takes weights from a PyTorch state_dict saved as safetensors. Each model tensor whose name fits `to` is read from the file's tensor
    whose name is `from` with the same rest: a pattern's '*' stands for the rest, a pattern without one is a prefix. So
-   { "model.lstm.", "encoder." } and { "net.*.data", "encoder.*" }. The first mapping that fits counts; tensors that fit none stay.
-   Errors: TENSOR, naming every model tensor that found no partner, or a partner of another shape; nothing is changed then. */
+   { "model.lstm.", "encoder." } and { "net.*.data", "encoder.*" }. The first mapping that fits counts; model tensors that fit none stay.
+   Errors, after which nothing is changed: TENSOR, naming a mapping that fits no tensor of the model (or only those that earlier ones
+   take); every model tensor that found no partner, or a partner of another shape or type; the file's tensors that fit a `from` and that
+   nothing took, such as a second layer's for a model of one. */
 typedef struct mtl_import { const char *from, *to; } mtl_import;
 MTL_DEF mtl_status mtl_model_import(mtl_model *model, const mtl_safetensors *file, const mtl_import *mappings, size_t count, mtl_error *err);
+typedef struct mtl_import_result {
+    size_t taken;                           /* tensors of the model that were read */
+    size_t left;                            /* tensors of the file that fit a `from` and that nothing took */
+    char left_names[360];                   /* their names: "a, b, and 3 more", or "" */
+} mtl_import_result;
+/* The same, but what is left of the file is no error: it is counted and named in *result. */
+MTL_DEF mtl_status mtl_model_import_part(mtl_model *model, const mtl_safetensors *file, const mtl_import *mappings, size_t count,
+                                         mtl_import_result *result, mtl_error *err);
 /* Writes the model's tensors alone, names mapped the other way (`to` replaced by `from`). count 0: all, under their own names. */
 MTL_DEF mtl_status mtl_model_export(const mtl_model *model, const char *path, const mtl_import *mappings, size_t count, mtl_error *err);
 
@@ -862,7 +880,11 @@ MTL_DEF mtl_status mtl_trainer_set_weight(mtl_trainer *trainer, int task, float 
 /* The base learning rate from now on (the schedule multiplies it). */
 MTL_DEF void mtl_trainer_set_lr(mtl_trainer *trainer, float lr);
 MTL_DEF void mtl_trainer_observe(mtl_trainer *trainer, mtl_observer observer, void *user);
-/* The run of the last step, for looking inside (activations of the last micro-batch) and for layers of one's own. */
+/* The run of the last mtl_train_gradients or mtl_train_step, for looking inside and for layers of one's own; tape and packing are NULL
+   before the first. Its tape holds the activations of the last micro-batch and their gradients until the next of these calls (an
+   activation's ids are the batch's own array). After mtl_train_step they are those of before the update, so play the tape again
+   (mtl_tape_backward) after mtl_train_gradients alone. What mtl_fit did can be looked at from its callback after each update; at the
+   end of an epoch, and after mtl_fit, the tape is empty and the packing NULL, as the batches are gone. */
 MTL_DEF mtl_run *mtl_trainer_run(mtl_trainer *trainer);
 
 typedef struct mtl_step {
@@ -918,6 +940,9 @@ typedef struct mtl_fit_result {
 } mtl_fit_result;
 /* Trains on `train_count` data sets, scores on `valid_count` after each epoch, stops early, and leaves the best weights in the model
    (the last ones without validation data). desc NULL: defaults. result may be NULL. Allocates working memory from malloc.
+   Error NUMBER when a loss, a gradient or an output becomes infinite or NaN: the message says in which epoch and batch and what to try,
+   and the best weights so far are in the model all the same: result->best_epoch > 0 says that there are some, worth saving (with another
+   mtl_error, or after mtl_error_clear).
    Within an epoch, updates of embedding rows that no batch reads may wait; every function that reads the model makes up for them
    first, so a callback sees them only through a tensor's `value` that it got earlier: ask mtl_model_tensor again. */
 MTL_DEF mtl_status mtl_fit(mtl_trainer *trainer, const mtl_batch *train, size_t train_count, const mtl_batch *valid, size_t valid_count,
@@ -2284,9 +2309,11 @@ static int mtl__cpu_supports(int isa) { return isa == MTL_ISA_SCALAR; }
 static int mtl__cpu_has_bf16(void) { return 0; }
 #endif
 
-/* How this thread rounds and treats numbers below 2^-126, which many processors compute a hundred times slower. While a job runs it
-   is always the same: round to nearest, such numbers are 0, no traps; so results do not depend on what the caller has set. Returns
-   what was set before, for mtl__arithmetic_restore. Source: Intel's manual, volume 1, section 10.2.3; ARM's, register FPCR. */
+/* How this thread rounds and treats numbers below 2^-126, which many processors compute a hundred times slower.
+   While the library computes it is always the same: round to nearest, such numbers are 0, no traps; so results do
+   not depend on what the caller has set. Jobs see to it themselves, on whatever thread. What computes outside of
+   jobs (a stream's step, losses, scales) stands between this and mtl__arithmetic_restore, which takes what this
+   returned: what was set before. Source: Intel's manual, volume 1, section 10.2.3; ARM's, register FPCR. */
 static uint64_t mtl__arithmetic_set(void)
 {
 #if defined(MTL__X86)
@@ -7237,7 +7264,7 @@ static mtl_status mtl__file_map(mtl__file_view *view, const char *path, mtl_erro
 
 static const struct { const char *name; size_t bytes; } mtl__types[MTL_TYPE_COUNT] = {     /* in the order of MTL_TYPE_* */
     { "F32", 4 }, { "F64", 8 }, { "F16", 2 }, { "BF16", 2 }, { "I64", 8 }, { "I32", 4 }, { "I16", 2 }, { "I8", 1 }, { "U8", 1 },
-    { "BOOL", 1 } };
+    { "BOOL", 1 }, { "U16", 2 }, { "U32", 4 }, { "U64", 8 }, { "F8_E4M3", 1 }, { "F8_E5M2", 1 }, { "C64", 8 }, { "another type", 0 } };
 
 MTL__INLINE int mtl__big_endian(void)
 {
@@ -7312,8 +7339,8 @@ MTL_DEF mtl_status mtl_safetensor_values(const mtl_safetensor *tensor, mtl_real 
     if (!tensor || (!out && tensor->count))
         return mtl__fail(err, MTL_ERROR_ARGUMENT, tensor ? "out" : "tensor", -1, "%s is NULL", tensor ? "out" : "tensor");
     if (tensor->type < 0 || tensor->type > MTL_TYPE_BF16)
-        return mtl__fail(err, MTL_ERROR_TENSOR, tensor->name, tensor->type, "tensor '%s' does not hold floating-point numbers",
-                         tensor->name);
+        return mtl__fail(err, MTL_ERROR_TENSOR, tensor->name, tensor->type,
+                         "tensor '%s' does not hold floating-point numbers that are read here (F32, F64, F16, BF16)", tensor->name);
     if (tensor->type == own_type) {
         mtl__copy_little(out, tensor->data, tensor->count, sizeof *out);
     } else {
@@ -7364,10 +7391,9 @@ static mtl_status mtl__safetensors_type(mtl_safetensor *tensor, const mtl__json 
 {
     if (!node || node->type != MTL__JSON_TEXT)
         return mtl__tensor_fail(err, tensor->name, offset, "dtype is missing or not a text");
-    for (tensor->type = 0; tensor->type < MTL_TYPE_COUNT; tensor->type++)
-        if (strcmp(mtl__types[tensor->type].name, node->text) == 0) return MTL_OK;
-    return mtl__fail(err, MTL_ERROR_UNSUPPORTED, tensor->name, (long long)node->offset,
-                     "tensor '%s', at byte %z: values of type '%s' cannot be read", tensor->name, node->offset, node->text);
+    for (tensor->type = 0; tensor->type < MTL_TYPE_OTHER; tensor->type++)
+        if (strcmp(mtl__types[tensor->type].name, node->text) == 0) break;
+    return MTL_OK;
 }
 
 static mtl_status mtl__safetensors_shape(mtl_safetensor *tensor, const mtl__json *node, size_t offset, mtl_error *err)
@@ -7388,11 +7414,11 @@ static mtl_status mtl__safetensors_shape(mtl_safetensor *tensor, const mtl__json
     return MTL_OK;
 }
 
-/* data_offsets, which must be as far apart as type and shape say. */
+/* data_offsets, which must be as far apart as type and shape say (of a type that is not known here nobody reads them). */
 static mtl_status mtl__safetensors_extent(mtl__tensor_span *span, const mtl__json *node, size_t data_bytes, mtl_error *err)
 {
     const mtl_safetensor *tensor = span->tensor;
-    size_t bytes;
+    size_t bytes, size = mtl__types[tensor->type].bytes;
     if (mtl__failed(err)) return mtl__status(err);
     if (!node || node->type != MTL__JSON_ARRAY || node->count != 2)
         return mtl__tensor_fail(err, tensor->name, span->offset, "data_offsets is missing or not a list of two");
@@ -7404,7 +7430,7 @@ static mtl_status mtl__safetensors_extent(mtl__tensor_span *span, const mtl__jso
         return mtl__fail(err, MTL_ERROR_FORMAT, tensor->name, (long long)node->offset,
                          "tensor '%s', described at byte %z: its data ends at %l of %z bytes; the file is cut short: copy it or save it again",
                          tensor->name, node->offset, (long long)span->end, data_bytes);
-    if (!mtl__multiply(tensor->count, mtl__types[tensor->type].bytes, &bytes) || bytes != span->end - span->begin)
+    if (size && (!mtl__multiply(tensor->count, size, &bytes) || bytes != span->end - span->begin))
         return mtl__tensor_fail(err, tensor->name, node->offset, "its shape and type do not fit its data_offsets");
     return MTL_OK;
 }
@@ -8045,10 +8071,12 @@ MTL_DEF mtl_status mtl_tape_backward(mtl_run *run, mtl_activation *const *losses
 {
     mtl_activation *a;
     mtl_record *r;
+    uint64_t before;
     size_t i;
     int add;
     if (mtl__failed(run->error)) return mtl__status(run->error);
     if (!run->tape) return mtl__fail(run->error, MTL_ERROR_ARGUMENT, "tape", -1, "the run has no tape to play");
+    before = mtl__arithmetic_set();
     for (a = run->tape->activations; a; a = a->next) a->grad_state = MTL_GRAD_NONE;
     if (!accumulate && run->gradients && !mtl__dry(run)) mtl__gradients_reset(run->gradients);
     for (i = 0; i < count; i++) {
@@ -8057,6 +8085,7 @@ MTL_DEF mtl_status mtl_tape_backward(mtl_run *run, mtl_activation *const *losses
     }
     for (r = run->tape->last; r && !mtl__failed(run->error); r = r->previous)
         if (!r->output || r->output->grad_state != MTL_GRAD_NONE) r->backward(run, r->data);
+    mtl__arithmetic_restore(before);
     return mtl__status(run->error);
 }
 
@@ -9604,8 +9633,11 @@ MTL_DEF mtl_cell_stream *mtl_cell_stream_init(void *buffer, size_t bytes, const 
 
 MTL_DEF const mtl_real *mtl_cell_stream_step(mtl_cell_stream *stream, const mtl_real *x)
 {
+    uint64_t before;
     MTL_ASSERT(stream && x);
+    before = mtl__arithmetic_set();
     stream->kernels->cell_single(&stream->pass, x);
+    mtl__arithmetic_restore(before);
     return stream->pass.h;
 }
 
@@ -10990,22 +11022,24 @@ static mtl_activation *mtl__input_forward(mtl_run *run, const mtl__input_layer *
                               x, "");
 }
 
-/* A column with states carried in and out. cell: its first cell's number in the state. */
+/* A column with states carried in and out. cell: its first cell's number in the state. Cells that read from the end begin with zeros:
+   what follows the chunk is not known, and their state of the chunk before is what they made of words further left. */
 static mtl_activation *mtl__column_forward_carried(mtl_run *run, const mtl__column *column, mtl_activation *const *sources,
                                                    mtl_state *state, size_t cell)
 {
+    const size_t apart = column->directions;    /* of two cells that read forward */
     size_t count = column->layers * column->directions, i;
     mtl__carry carry;
     mtl_activation *y;
     carry.initial = (mtl_cell_state *)mtl_run_note(run, count * sizeof *carry.initial);
     carry.final = (mtl_cell_state *)mtl_run_note(run, count * sizeof *carry.final);
-    for (i = 0; i < count && !mtl__failed(run->error); i++) {
+    for (i = 0; i < count && !mtl__failed(run->error); i += apart) {
         carry.initial[i].h = mtl__state_rows(run, state->h[cell + i], state->units[cell + i]);
         carry.initial[i].c = mtl__state_rows(run, state->c[cell + i], state->units[cell + i]);
     }
     if (mtl__failed(run->error)) return NULL;
     y = mtl__column_forward(run, column, sources, &carry);
-    for (i = 0; i < count && !mtl__failed(run->error); i++) {
+    for (i = 0; i < count && !mtl__failed(run->error); i += apart) {
         mtl__state_keep(run, carry.final[i].h, state->h[cell + i], state->units[cell + i]);
         mtl__state_keep(run, carry.final[i].c, state->c[cell + i], state->units[cell + i]);
     }
@@ -11757,65 +11791,154 @@ static int mtl__import_name(const mtl_import *map, const char *name, char *out, 
     return 1;
 }
 
-/* Tensors that do not match, as one text: "a (no b in the file), c (file 5x4, model 6x4), and 3 more". */
-typedef struct mtl__mismatches {
-    size_t count, shown;
-    char first[96], list[400];
-} mtl__mismatches;
-
-static void mtl__mismatch(mtl__mismatches *m, const mtl_tensor *t, const char *name, const mtl_safetensor *from)
+/* The first mapping that fits a tensor of the model, with the file's name for it in `out`; `count`: none does. */
+static size_t mtl__import_mapping(const mtl_import *mappings, size_t count, const char *name, char *out, size_t size)
 {
-    size_t used = strlen(m->list);
-    if (!m->count++) mtl__copy_text(m->first, sizeof m->first, t->name);
-    if (used + strlen(t->name) + strlen(name) + 64 > sizeof m->list) return;
-    m->shown++;
-    if (!from)
-        mtl__print(m->list + used, sizeof m->list - used, "%s%s (no %s in the file)", used ? ", " : "", t->name, name);
-    else
-        mtl__print(m->list + used, sizeof m->list - used, "%s%s (file %zx%z, model %zx%z)", used ? ", " : "", t->name, from->dims ? from->shape[0] : 1,
-                   from->dims > 1 ? from->shape[1] : 1, t->shape[0], t->shape[1]);
+    size_t k;
+    for (k = 0; k < count && !mtl__import_name(&mappings[k], name, out, size);) k++;
+    return k;
 }
 
-/* One pass over all mapped tensors: counts mismatches, or copies. Returns how many tensors the mappings name. */
-static size_t mtl__import_pass(mtl_model *model, const mtl_safetensors *file, const mtl_import *mappings, size_t count,
-                               mtl__mismatches *wrong, mtl_error *err)
+/* Tensors as one text: "a (no b in the file), c (file 5x4, model 6x4), and 3 more". */
+typedef struct mtl__tensor_list {
+    size_t count, shown;
+    char first[96], text[360];
+} mtl__tensor_list;
+
+static void mtl__tensor_list_add(mtl__tensor_list *list, const char *name, const char *note)
 {
-    size_t i, k, found = 0;
+    size_t used = strlen(list->text);
+    if (!list->count++) mtl__copy_text(list->first, sizeof list->first, name);
+    if (used + strlen(name) + strlen(note) + 32 > sizeof list->text) return;                /* 32: for what ends it */
+    list->shown++;
+    mtl__print(list->text + used, sizeof list->text - used, "%s%s%s", used ? ", " : "", name, note);
+}
+static const char *mtl__tensor_list_end(mtl__tensor_list *list)
+{
+    size_t used = strlen(list->text);
+    if (list->count > list->shown)
+        mtl__print(list->text + used, sizeof list->text - used, "%s%z more", used ? ", and " : "", list->count - list->shown);
+    return list->text;
+}
+
+/* Adds a tensor of the model that does not match what the file has under `name`. */
+static void mtl__import_mismatch(mtl__tensor_list *wrong, const mtl_tensor *t, const char *name, const mtl_safetensor *from)
+{
+    char note[640];
+    if (!from)
+        mtl__print(note, sizeof note, " (no %s in the file)", name);
+    else if (from->type > MTL_TYPE_BF16)
+        mtl__print(note, sizeof note, " (file: %s, read are F32, F64, F16, BF16)", mtl__types[from->type].name);
+    else
+        mtl__print(note, sizeof note, " (file %zx%z, model %zx%z)", from->dims ? from->shape[0] : 1, from->dims > 1 ? from->shape[1] : 1,
+                   t->shape[0], t->shape[1]);
+    mtl__tensor_list_add(wrong, t->name, note);
+}
+
+/* One pass over all mapped tensors: lists mismatches, or copies. Returns how many tensors the mappings name. */
+static size_t mtl__import_pass(mtl_model *model, const mtl_safetensors *file, const mtl_import *mappings, size_t count,
+                               mtl__tensor_list *wrong, mtl_error *err)
+{
+    size_t i, found = 0;
     char name[512];
     for (i = 0; i < model->set.count; i++) {
         mtl_tensor *t = model->set.tensors[i];
         const mtl_safetensor *from;
-        for (k = 0; k < count && !mtl__import_name(&mappings[k], t->name, name, sizeof name);) k++;
-        if (k == count) continue;
+        if (mtl__import_mapping(mappings, count, t->name, name, sizeof name) == count) continue;
         found++;
         from = mtl_safetensors_find(file, name);
         if (!wrong)
             mtl_safetensor_values(from, t->value, err);
         else if (!from || from->type > MTL_TYPE_BF16 || from->dims != t->dims || from->shape[0] != t->shape[0] ||
                  (t->dims == 2 && from->shape[1] != t->shape[1]))
-            mtl__mismatch(wrong, t, name, from);
+            mtl__import_mismatch(wrong, t, name, from);
     }
     return found;
+}
+
+/* Every mapping must be the first that fits some tensor of the model. */
+static mtl_status mtl__import_check_mappings(const mtl_model *model, const mtl_import *mappings, size_t count, mtl_error *err)
+{
+    mtl__tensor_list unnamed;
+    char name[512];
+    size_t i, k;
+    memset(&unnamed, 0, sizeof unnamed);
+    for (i = 0; i < model->set.count; i++)
+        if (mtl__import_mapping(mappings, count, model->set.tensors[i]->name, name, sizeof name) == count)
+            mtl__tensor_list_add(&unnamed, model->set.tensors[i]->name, "");
+    for (k = 0; k < count && !mtl__failed(err); k++) {
+        for (i = 0; i < model->set.count; i++)
+            if (mtl__import_mapping(mappings, count, model->set.tensors[i]->name, name, sizeof name) == k) break;
+        if (i == model->set.count)
+            mtl__fail(err, MTL_ERROR_TENSOR, "mappings", (long long)k, "mappings[%z]: no tensor of the model fits \"%s\"%s%s", k,
+                      mappings[k].to ? mappings[k].to : "", unnamed.count ? "; those that no mapping fits: "
+                                                                          : ", as earlier mappings take all of them",
+                      mtl__tensor_list_end(&unnamed));
+    }
+    if (!count) mtl__fail(err, MTL_ERROR_TENSOR, "mappings", -1, "the mappings name no tensor of the model");
+    return mtl__status(err);
+}
+
+/* 1: a mapping's `from` fits this tensor of the file, and no tensor of the model takes it. */
+static int mtl__import_is_left(const mtl_model *model, const char *name, const mtl_import *mappings, size_t count)
+{
+    char own[512], back[512];
+    size_t k, length;
+    int fits = 0;
+    for (k = 0; k < count; k++) {
+        mtl_import turned;
+        turned.from = mappings[k].to;
+        turned.to = mappings[k].from;
+        if (!mtl__pattern_rest(turned.to ? turned.to : "", name, &length)) continue;
+        fits = 1;
+        if (mtl__import_name(&turned, name, own, sizeof own) && mtl_parameters_find(&model->set, own) &&
+            mtl__import_mapping(mappings, count, own, back, sizeof back) == k)
+            return 0;
+    }
+    return fits;
+}
+
+/* part: 0: what is left of the file is an error. */
+static mtl_status mtl__import(mtl_model *model, const mtl_safetensors *file, const mtl_import *mappings, size_t count, int part,
+                              mtl_import_result *result, mtl_error *err)
+{
+    mtl__tensor_list wrong, left;
+    size_t i;
+    memset(result, 0, sizeof *result);
+    memset(&wrong, 0, sizeof wrong);
+    memset(&left, 0, sizeof left);
+    if (!mtl__given(model, "model", err) || !mtl__given(file, "file", err)) return mtl__status(err);
+    if (mtl__import_check_mappings(model, mappings, count, err)) return mtl__status(err);
+    result->taken = mtl__import_pass(model, file, mappings, count, &wrong, err);
+    if (wrong.count)
+        return mtl__fail(err, MTL_ERROR_TENSOR, wrong.first, (long long)wrong.count, "%z tensors do not match: %s", wrong.count,
+                         mtl__tensor_list_end(&wrong));
+    for (i = 0; i < file->count; i++)
+        if (mtl__import_is_left(model, file->tensors[i].name, mappings, count)) mtl__tensor_list_add(&left, file->tensors[i].name, "");
+    result->left = left.count;
+    mtl__copy_text(result->left_names, sizeof result->left_names, mtl__tensor_list_end(&left));
+    if (left.count && !part)
+        return mtl__fail(err, MTL_ERROR_TENSOR, left.first, (long long)left.count,
+                         "%z tensors of the file fit a mapping, but the model has no tensors for them: %s; "
+                         "give the model what they belong to or use mtl_model_import_part", left.count, left.text);
+    mtl__import_pass(model, file, mappings, count, NULL, err);
+    return mtl_model_prepare(model, err);
 }
 
 MTL_DEF mtl_status mtl_model_import(mtl_model *model, const mtl_safetensors *file, const mtl_import *mappings, size_t count,
                                     mtl_error *err)
 {
+    mtl_import_result result;
     mtl_error own;
-    mtl__mismatches wrong;
-    err = mtl__error_given(err, &own);
-    if (!mtl__given(model, "model", err) || !mtl__given(file, "file", err)) return mtl__status(err);
-    memset(&wrong, 0, sizeof wrong);
-    if (!mtl__import_pass(model, file, mappings, count, &wrong, err))
-        return mtl__fail(err, MTL_ERROR_TENSOR, "mappings", -1, "the mappings name no tensor of the model");
-    if (wrong.count > wrong.shown)
-        return mtl__fail(err, MTL_ERROR_TENSOR, wrong.first, (long long)wrong.count, "%z tensors do not match: %s, and %z more",
-                         wrong.count, wrong.list, wrong.count - wrong.shown);
-    if (wrong.count)
-        return mtl__fail(err, MTL_ERROR_TENSOR, wrong.first, (long long)wrong.count, "%z tensors do not match: %s", wrong.count,
-                         wrong.list);
-    mtl__import_pass(model, file, mappings, count, NULL, err);
-    return mtl_model_prepare(model, err);
+    return mtl__import(model, file, mappings, count, 0, &result, mtl__error_given(err, &own));
+}
+
+MTL_DEF mtl_status mtl_model_import_part(mtl_model *model, const mtl_safetensors *file, const mtl_import *mappings, size_t count,
+                                         mtl_import_result *result, mtl_error *err)
+{
+    mtl_import_result mine;
+    mtl_error own;
+    return mtl__import(model, file, mappings, count, 1, result ? result : &mine, mtl__error_given(err, &own));
 }
 
 MTL_DEF mtl_status mtl_model_export(const mtl_model *model, const char *path, const mtl_import *mappings, size_t count, mtl_error *err)
@@ -11891,6 +12014,7 @@ static void mtl__predict_task(mtl_run *run, const mtl__task *task, const mtl_act
 /* Forward pass and outputs of every task, in run->arena. */
 static void mtl__predict_run(mtl_run *run, const mtl_model *model, const mtl_input *inputs, mtl_state *state, mtl_prediction *out)
 {
+    const uint64_t before = mtl__arithmetic_set();
     mtl_activation **sources = mtl__model_forward(run, model, inputs, state), *x;
     size_t i;
     for (i = 0; sources && i < model->desc.task_count && !mtl__failed(run->error); i++) {
@@ -11900,6 +12024,7 @@ static void mtl__predict_run(mtl_run *run, const mtl_model *model, const mtl_inp
         if (x && task->desc->kind == MTL_TASK_CLASS) x = mtl__softmax_forward(run, x, task->probabilities_name);
         if (x) mtl__predict_task(run, task, x, &out[i]);
     }
+    mtl__arithmetic_restore(before);
 }
 
 static void mtl__predictor_build(mtl__session *session, mtl_arena *arena, mtl_error *err)
@@ -12319,9 +12444,11 @@ static void mtl__average_catch_up(const mtl__optimizer *o, const mtl__kernels *k
 /* All of it up to date: before the average is read. (Weights that are swapped with it are up to date, too.) */
 static void mtl__average_finish(const mtl__optimizer *o, const mtl__kernels *kernels)
 {
+    const uint64_t before = mtl__arithmetic_set();
     size_t i;
     for (i = 0; o->average && i < o->set->count; i++)
         mtl__average_catch_up(o, kernels, i, 0, mtl__average_units(o->set->tensors[i]), o->step);
+    mtl__arithmetic_restore(before);
 }
 
 /* ---- the update -------------------------------------------------------------------------------------------------------------------- */
@@ -12577,6 +12704,13 @@ static mtl_run *mtl__trainer_begin(mtl_trainer *t, mtl_arena *arena, mtl_error *
     return run;
 }
 
+/* Nothing of what the last pass made can be reached any more. */
+static void mtl__trainer_forget(mtl_trainer *t)
+{
+    memset(&t->tape, 0, sizeof t->tape);
+    t->session.run.packing = NULL;
+}
+
 /* The losses of the tasks that are trained: activations, their lambdas, their tasks. */
 typedef struct mtl__losses {
     mtl_activation **value;
@@ -12633,11 +12767,12 @@ static void mtl__trainer_build(mtl__session *session, mtl_arena *arena, mtl_erro
                        mtl__limits_of(d->max_rows, d->max_sequences, d->max_steps), err);
 }
 
-/* Dry runs of the largest batch, forward and backward, and of the update; their scratch is the same memory. */
+/* Dry runs of the largest batch, forward and backward, and of the norm and the update. */
 static size_t mtl__trainer_measure(mtl__session *session, mtl_error *err)
 {
     mtl_trainer *t = (mtl_trainer *)(void *)session;
     mtl_arena counting, shadow;
+    mtl_arena_mark tape;
     mtl__losses losses;
     mtl_target *targets;
     mtl_batch batch;
@@ -12646,18 +12781,19 @@ static size_t mtl__trainer_measure(mtl__session *session, mtl_error *err)
     memset(&batch, 0, sizeof batch);
     mtl__arena_init_counting(&counting, &shadow);
     run = mtl__trainer_begin(t, &counting, err);
-    mtl__optimizer_measure(&t->optimizer, run);
-    counting.used = 0;                      /* high_water keeps the update's bytes */
     batch.state = mtl_state_create(t->model, 0, err);
     batch.targets = targets = (mtl_target *)mtl__arena_zero(&shadow, t->model->desc.task_count, sizeof *targets, "targets", err);
     for (k = 0; k < t->model->desc.task_count && !mtl__failed(err); k++) t->divisors[k] = 1;
     run->packing = mtl__packing_push(&counting, session->limits.sequences, session->limits.rows, session->limits.steps, err);
     if (!mtl__failed(err)) mtl__trainer_forward(t, &batch, &losses);
     if (!mtl__failed(err)) (void)mtl_tape_backward(run, losses.value, losses.weight, losses.count, 0);
-    mtl__norm_measure(&t->optimizer, run);  /* above the tape, which stays to be looked at */
+    tape = mtl_arena_save(&counting);       /* norm and update push above the tape, which stays to be looked at */
+    mtl__norm_measure(&t->optimizer, run);
+    mtl_arena_release(&counting, tape);
+    mtl__optimizer_measure(&t->optimizer, run);
     mtl_state_destroy(batch.state);
     mtl_arena_destroy(&shadow);
-    memset(&t->tape, 0, sizeof t->tape);
+    mtl__trainer_forget(t);
     return counting.high_water;
 }
 
@@ -12746,7 +12882,7 @@ static size_t mtl__trainer_micro_batch(mtl_trainer *t, const mtl_batch *batch, i
     mtl__losses losses;
     size_t i;
     mtl__arena_reset(&t->session.scratch);
-    memset(&t->tape, 0, sizeof t->tape);
+    mtl__trainer_forget(t);
     packing = mtl__packing_create(&t->session.scratch, batch->lengths, batch->sequences, run->error);
     run->packing = packing;
     if (!packing || mtl__limits_check(&t->session.limits, packing, run->error)) return 0;
@@ -12767,12 +12903,14 @@ static size_t mtl__trainer_micro_batch(mtl_trainer *t, const mtl_batch *batch, i
 MTL_DEF mtl_status mtl_train_gradients(mtl_trainer *trainer, const mtl_batch *batches, size_t count, mtl_step *step, mtl_error *err)
 {
     mtl_error own;
+    uint64_t before;
     size_t i, k, rows = 0;
     double loss = 0;
     err = mtl__error_given(err, &own);
     if (!mtl__failed(err) && (!trainer || !batches || !count))
         mtl__fail(err, MTL_ERROR_ARGUMENT, trainer ? "batches" : "trainer", -1, "a step needs a trainer and one batch at least");
     if (mtl__failed(err)) return mtl__status(err);
+    before = mtl__arithmetic_set();
     mtl__trainer_count(trainer, batches, count, err);
     (void)mtl__trainer_begin(trainer, &trainer->session.scratch, err);
     if (!mtl__failed(err)) {
@@ -12792,6 +12930,7 @@ MTL_DEF mtl_status mtl_train_gradients(mtl_trainer *trainer, const mtl_batch *ba
         step->grad_norm =
             mtl__failed(err) ? 0 : mtl__gradients_norm(&trainer->optimizer, &trainer->session.run);
     }
+    mtl__arithmetic_restore(before);
     mtl_error_clear(&trainer->error);
     trainer->session.run.error = &trainer->error;
     return mtl__status(err);
@@ -12802,18 +12941,20 @@ MTL_DEF mtl_status mtl_train_step(mtl_trainer *trainer, const mtl_batch *batches
     mtl_error own;
     mtl_step measured;
     double scale = 1, lr;
+    uint64_t before;
     err = mtl__error_given(err, &own);
     if (!mtl__failed(err) && trainer && trainer->averaged)
         mtl__fail(err, MTL_ERROR_ARGUMENT, "average", -1, "the model holds its averaged weights; swap them back before training");
     if (mtl_train_gradients(trainer, batches, count, &measured, err)) return mtl__status(err);
     if (!mtl__double_is_finite(measured.grad_norm))
         return mtl__fail(err, MTL_ERROR_NUMBER, "gradient", -1, "the gradient is not finite; no weight was changed");
+    before = mtl__arithmetic_set();
     if (trainer->desc.clip_norm > 0 && measured.grad_norm > (double)trainer->desc.clip_norm)
         scale = (double)trainer->desc.clip_norm / (measured.grad_norm + 1e-6);
-    mtl__arena_reset(&trainer->session.scratch);
     trainer->session.run.error = err;
     lr = (double)trainer->optimizer.lr * mtl__schedule(&trainer->optimizer, trainer->optimizer.step + 1);
     mtl__optimizer_apply(&trainer->optimizer, &trainer->session.run, lr, scale);
+    mtl__arithmetic_restore(before);
     trainer->session.run.error = &trainer->error;
     if (mtl__failed(err)) return mtl__status(err);
     trainer->optimizer.step++;
@@ -13279,6 +13420,39 @@ static void mtl__fit_wait(mtl_trainer *t, int on)
     t->model->set.settle_owner = t;
 }
 
+/* What to try after numbers that are not finite, for which task `name`, where it is one, may be to blame. */
+static char *mtl__fit_advice(const mtl__fit *f, const char *name, char *out, size_t size)
+{
+    const mtl_trainer *t = f->trainer;
+    const int task = mtl_model_task(t->model, name);
+    char lr[32], more[32], clip[64], own[200] = "";
+    mtl_text_from_number((double)t->optimizer.lr, lr);
+    mtl_text_from_number((double)t->desc.clip_norm, more);
+    mtl__print(clip, sizeof clip, t->desc.clip_norm > 0 ? "a smaller trainer.clip_norm (now %s)" : "trainer.clip_norm 1", more);
+    if (task >= 0 && t->weights[task] > 1)
+        mtl__print(own, sizeof own, ", a smaller weight of task %s (now %s)", name,
+                   (mtl_text_from_number((double)t->weights[task], more), more));
+    else if (task >= 0 && t->model->desc.tasks[task].kind == MTL_TASK_REAL && !t->model->tasks[task].scaling.set)
+        mtl__print(own, sizeof own, ", targets of task %s that are scaled (mtl_model_set_target_scale)", name);
+    return mtl__print(out, size, "try a smaller trainer.lr (now %s), %s%s", lr, clip, own);
+}
+
+/* Numbers that are not finite: the message says, too, in which epoch and where in it (batch 0: in its validation), which weights
+   the model is left with, and what to try. */
+static void mtl__fit_broke(const mtl__fit *f, size_t batch, mtl_error *err)
+{
+    const mtl_error was = *err;
+    char where[48], kept[64], advice[320];
+    if (was.code != MTL_ERROR_NUMBER) return;
+    mtl__print(where, sizeof where, batch ? "batch %z" : "validation", batch);
+    mtl__print(kept, sizeof kept, f->progress.best_epoch ? "the weights of the best epoch (%z) are kept"
+                                  : f->valid_count       ? "no epoch was finished"
+                                                         : "there is no validation data, so no best epoch", f->progress.best_epoch);
+    mtl_error_clear(err);
+    mtl__fail(err, MTL_ERROR_NUMBER, was.name, was.position, "epoch %z, %s: %s; %s; %s", f->progress.epoch, where, was.message, kept,
+              mtl__fit_advice(f, was.name, advice, sizeof advice));
+}
+
 /* One update; returns 1 when the callback asks to stop. */
 static int mtl__fit_update(mtl__fit *f, size_t update, size_t *tokens, double epoch_start, mtl_error *err)
 {
@@ -13291,7 +13465,11 @@ static int mtl__fit_update(mtl__fit *f, size_t update, size_t *tokens, double ep
         batches[n] = mtl__sampler_next(&f->sampler, f->trainer->model, i + n, &f->arena, err);
         if (!mtl__failed(err)) mtl__fit_catch_up(f->trainer, &batches[n]);
     }
-    if (mtl__failed(err) || mtl_train_step(f->trainer, batches, n, &step, err)) return 1;
+    if (mtl__failed(err)) return 1;
+    if (mtl_train_step(f->trainer, batches, n, &step, err)) {
+        mtl__fit_broke(f, update + 1, err);
+        return 1;
+    }
     mtl__fit_count_loss(f, &step);
     *tokens += step.tokens;
     now = mtl__seconds();
@@ -13326,6 +13504,7 @@ static void mtl__fit_evaluate(mtl__fit *f, mtl_error *err)
             o->plateau *= t->desc.schedule_factor;
         }
     }
+    if (mtl__failed(err)) mtl__fit_broke(f, 0, err);
     if (t->averaged) mtl_trainer_swap_average(t, NULL);
 }
 
@@ -13344,6 +13523,7 @@ static int mtl__fit_epoch(mtl__fit *f, size_t epoch, mtl_fit_result *result, mtl
     for (u = 0; u < f->updates && !stop; u++) {
         mtl_arena_mark mark = mtl_arena_save(&f->arena);
         stop = mtl__fit_update(f, u, &tokens, start, err);
+        mtl__trainer_forget(f->trainer);    /* its activations know the batches' ids */
         mtl_arena_release(&f->arena, mark);
         result->updates += !mtl__failed(err);
         result->last_loss = p->loss;

@@ -3050,9 +3050,10 @@ static int report_precision(const settings *given, const mtl_trainer *trainer)
     return precision;
 }
 
-/* Fits the model and leaves the result in *result. Returns the precision of its products, MTL_PRECISION_*. */
+/* Fits the model and leaves the result in *result; *broken says why it ended where a best model is worth keeping all the same. Returns
+   the precision of its products, MTL_PRECISION_*. */
 static int fit(const settings *given, corpus *all, mtl_model *model, const mtl_batch *train, const mtl_batch *valid,
-                mtl_fit_result *result)
+                mtl_fit_result *result, mtl_error *broken)
 {
     mtl_error err = { 0 };
     reporter to = { 0 };
@@ -3073,7 +3074,8 @@ static int fit(const settings *given, corpus *all, mtl_model *model, const mtl_b
     catch_interrupts();
     mtl_fit(trainer, train, arrlenu(train), valid, arrlenu(valid), &how, result, &err);
     if (err.code == MTL_ERROR_STOPPED && interrupts) mtl_error_clear(&err);
-    check(&err);
+    if (err.code == MTL_ERROR_NUMBER && result->best_epoch) *broken = err;
+    else check(&err);
     mtl_trainer_destroy(trainer);
     if (to.log && (ferror(to.log) | fclose(to.log))) warn("--log %s: not all of it could be written", given->log);
     return precision;
@@ -3081,7 +3083,7 @@ static int fit(const settings *given, corpus *all, mtl_model *model, const mtl_b
 
 static int command_train(const settings *given, corpus *all)
 {
-    mtl_error err = { 0 };
+    mtl_error err = { 0 }, broken = { 0 };
     mtl_fit_result result = { 0 };
     mtl_model *model;
     size_t k;
@@ -3102,7 +3104,7 @@ static int command_train(const settings *given, corpus *all)
     note_means(all, model, &err);
     note_settings(given, all, model, &err);
     check(&err);
-    precision = fit(given, all, model, train, valid, &result);
+    precision = fit(given, all, model, train, valid, &result, &broken);
     mtl_text_from_number(nearest_real(result.best_score), score);
     snprintf(trained, sizeof trained,
              "epochs=%zu\nupdates=%zu\nbest_epoch=%zu\nbest_score=%s\nprecision=%s\n", result.epochs,
@@ -3112,6 +3114,7 @@ static int command_train(const settings *given, corpus *all)
     mtl_model_save(model, given->out, &err);
     set_means(all, model, 0, &err);
     check(&err);
+    if (broken.code) fail("%s; the best model so far (epoch %zu) is in %s", broken.message, result.best_epoch, given->out);
     report_end(given, &result);
     if (arrlenu(valid) && !given->quiet) {
         mtl_scores scores = evaluate(given, all, model, valid, NULL);

@@ -537,6 +537,64 @@ static void test_cells_stream_errors(void **state)
     net_close(&n);
 }
 
+/* A cell that keeps 0.98 of its state at each step, without input: below the smallest normal number its states are true zeros, and the
+   caller's own arithmetic stands afterwards. */
+static void cells_check_silence(int cell, int isa)
+{
+    enum { UNITS = 20 };
+    const mtl_real zero[2] = {0}, tiny = (mtl_real)2e-38;
+    mtl_real start[UNITS];
+    mtl_column_desc desc = {0};
+    mtl_parameters set;
+    mtl_arena arena;
+    mtl_cell_stream *stream;
+    mtl_cell *layer;
+    mtl_error err = {0};
+    void *memory, *begin;
+    const mtl_real *h = NULL;
+    size_t bytes;
+    int i, rounding;
+    desc.cell = cell;
+    desc.hidden = UNITS;
+    mtl_arena_init(&arena, NULL, 0, NULL);
+    mtl_parameters_init(&set, &arena);
+    layer = mtl_cell_add(&set, "cell.", &desc, 2, 0, 0, &err);
+    mtl_parameters_allocate(&set, &err);
+    for (i = UNITS; i < 2 * UNITS; i++) mtl_parameters_find(&set, "cell.bias_ih_l0")->value[i] = 4;    /* GRU: z; LSTM: f */
+    for (i = 0; i < UNITS; i++) start[i] = i % 2 ? tiny : -tiny;
+    mtl_parameters_prepare(&set, isa, &err);
+    bytes = mtl_cell_stream_size(layer);
+    memory = test_aligned(bytes, &begin);
+    stream = mtl_cell_stream_init(memory, bytes, layer, isa, &err);
+    TEST_FINE(&err);
+    mtl_cell_stream_reset(stream, start, start);
+    fesetround(FE_UPWARD);
+    for (i = 0; i < 64; i++) h = mtl_cell_stream_step(stream, zero);
+    rounding = fegetround();
+    fesetround(FE_TONEAREST);
+    assert_int_equal(rounding, FE_UPWARD);
+    if (mtl_cell_stream_memory(stream)) h = mtl_cell_stream_memory(stream);
+#if defined(MTL__X86) || defined(MTL__NEON)     /* elsewhere it is not in our hands */
+    for (i = 0; i < UNITS; i++)
+        if (h[i] != 0) fail_msg("%s, cell %d: state %d is %g", mtl__isa_name(isa), cell, i, (double)h[i]);
+#else
+    (void)h;
+#endif
+    free(begin);
+    mtl_arena_destroy(&arena);
+}
+
+static void test_cells_stream_silence(void **state)
+{
+    int isa;
+    (void)state;
+    for (isa = MTL_ISA_SCALAR; isa < MTL_ISA_COUNT; isa++) {
+        if (!mtl__isa_supported(isa)) continue;
+        cells_check_silence(MTL_CELL_GRU, isa);
+        cells_check_silence(MTL_CELL_LSTM, isa);
+    }
+}
+
 /* What a layer keeps for backward, and backward's scratch, in reals per unit and row, as the head of >>cells states them: kept RNN 2,
    GRU 5, LSTM 7; scratch at most gates + 2, and no more for a batch of many rows than for a chunk of its steps. */
 static void cells_check_memory(const struct cells_kind *kind, size_t steps, size_t kept_limit)
@@ -613,5 +671,5 @@ static void test_cells_memory(void **state)
     cmocka_unit_test(test_cells_gradients_through_states), cmocka_unit_test(test_cells_gradients_of_many_rows), \
     cmocka_unit_test(test_cells_gradients_of_stacks), cmocka_unit_test(test_cells_frozen), cmocka_unit_test(test_cells_constant_inputs), \
     cmocka_unit_test(test_cells_chunks), cmocka_unit_test(test_cells_gradients_of_chunks), cmocka_unit_test(test_cells_parameters), cmocka_unit_test(test_cells_wrong_kind), \
-    cmocka_unit_test(test_cells_stream), cmocka_unit_test(test_cells_stream_errors), \
+    cmocka_unit_test(test_cells_stream), cmocka_unit_test(test_cells_stream_silence), cmocka_unit_test(test_cells_stream_errors), \
     cmocka_unit_test(test_cells_memory)

@@ -258,6 +258,17 @@ check "--score TASK" [ "$status" -eq 0 ]
 run train --data train.tsv --out opt.st --hidden 8 --embed 8 --epochs 1
 result "without --valid the last weights are kept, and said so" "$(says stdout.txt "no --valid data")"
 
+# A rate that rises until the loss is no number, after a first epoch that has a score.
+awk 'BEGIN { print "text\tfare:real\tday:class"; split("slow fast wet dry old", words, " ")
+    for (i = 0; i < 60; i++) printf "%s %s\t%d\t%s\n", words[i % 5 + 1], words[i % 3 + 1], 1000000 * (i % 7), i % 3 ? "work" : "rest" }' >fares.tsv
+run train --data fares.tsv --valid fares.tsv --out broken.st --optimizer sgd --lr 3e4 --clip-norm 0 --set trainer.warmup=40 \
+    --weight fare=100 --epochs 8
+problem=$(says stderr.txt "mtl: epoch |, batch |is not a finite number|try a smaller trainer.lr (now 30000), trainer.clip_norm 1|the best model so far (epoch |broken.st")
+[ "$status" -eq 1 ] || problem="status $status, not 1"
+result "a loss that is no number: where, what to try, status 1" "$problem"
+run eval --model broken.st --data fares.tsv
+result "the best model before it is kept" "$(says stdout.txt "fare|day|60 sequences")"
+
 printf 'A 1234 b\nzz\n' >words.txt
 awk 'BEGIN { printf "text\tk:class\n"; for (i = 0; i < 20; i++) print "Hello " i " X\ta\nGOODBYE " i " y\tb" }' >case.tsv
 run train --data case.tsv --out opt.st $small --lowercase --digits

@@ -318,8 +318,8 @@ static void test_encoder_wrong_mixes(void **state)
 
 /* ---- states carried from chunk to chunk -------------------------------------------------------------------------------------- */
 
-/* A model of two columns, the upper one of two layers, that reads forward. */
-static mtl_model *encoder_carrying_model(test_problem *p, int cell)
+/* A model of two columns of two layers each. */
+static mtl_model *encoder_carrying_model(test_problem *p, int cell, int bidirectional)
 {
     test_shape shape;
     mtl_error err;
@@ -327,6 +327,7 @@ static mtl_model *encoder_carrying_model(test_problem *p, int cell)
     mtl_error_clear(&err);
     memset(&shape, 0, sizeof shape);
     shape.cell = cell;
+    shape.bidirectional = bidirectional;
     shape.two_columns = 1;
     shape.layers = 2;
     shape.features = 2;
@@ -348,7 +349,7 @@ static void test_encoder_carried_states(void **state)
     (void)state;
     mtl_error_clear(&err);
     for (cell = MTL_CELL_RNN; cell <= MTL_CELL_LSTM; cell++) {
-        mtl_model *model = encoder_carrying_model(&p, cell);
+        mtl_model *model = encoder_carrying_model(&p, cell, 0);
         mtl_predictor *predictor = mtl_predictor_create(model, NULL, &err);
         test_batch *long_one = test_batch_create(&p.desc, whole, 3, 10, 0, 5);
         mtl_state *carried = mtl_state_create(model, 3, &err);
@@ -407,11 +408,12 @@ static void test_encoder_gradients_with_carried_states(void **state)
 {
     test_problem p;
     mtl_error err;
-    int cell;
+    int number;
     (void)state;
     mtl_error_clear(&err);
-    for (cell = MTL_CELL_RNN; cell <= MTL_CELL_LSTM; cell++) {
-        mtl_model *model = encoder_carrying_model(&p, cell);
+    for (number = 0; number < 6; number++) {
+        const int cell = MTL_CELL_RNN + number / 2, bidirectional = number % 2;
+        mtl_model *model = encoder_carrying_model(&p, cell, bidirectional);
         mtl_state *carried = mtl_state_create(model, 3, &err);
         mtl_batch batch = *p.batch;
         TEST_FINE(&err);
@@ -433,7 +435,7 @@ static void test_encoder_wrong_state(void **state)
     mtl_batch batch;
     (void)state;
     mtl_error_clear(&err);
-    model = encoder_carrying_model(&p, MTL_CELL_GRU);
+    model = encoder_carrying_model(&p, MTL_CELL_GRU, 0);
     trainer = mtl_trainer_create(model, NULL, &err);
     batch = *p.batch;
     batch.state = mtl_state_create(model, 4, &err);

@@ -624,7 +624,12 @@ static void test_formats_safetensors_headers(void **state)
         { "{" FORMATS_T("a", "F32", "2", "0", "8") "}", 8, MTL_ERROR_FORMAT, "a" },
         { "{" FORMATS_T("a", "F32", "[2]", "-8", "0") "}", 8, MTL_ERROR_FORMAT, "a" },
         { "{" FORMATS_T("a", "F32", "[2]", "0", "8,9") "}", 8, MTL_ERROR_FORMAT, "a" },
-        { "{" FORMATS_T("a", "F33", "[2]", "0", "8") "}", 8, MTL_ERROR_UNSUPPORTED, "a" },
+        { "{" FORMATS_T("a", "F33", "[2]", "0", "8") "}", 8, MTL_OK, "" },                      /* of a type to come */
+        { "{" FORMATS_T("a", "F33", "[2]", "0", "9") "}", 8, MTL_ERROR_FORMAT, "a" },
+        { "{" FORMATS_T("a", "F33", "[2]", "4", "8") "}", 8, MTL_ERROR_FORMAT, "a" },
+        { "{" FORMATS_T("a", "C64", "[1]", "0", "8") "}", 8, MTL_OK, "" },
+        { "{" FORMATS_T("a", "U16", "[2]", "0", "8") "}", 8, MTL_ERROR_FORMAT, "a" },
+        { "{" FORMATS_T("a", "F8_E4M3", "[2,4]", "0", "8") "}", 8, MTL_OK, "" },
         { "{" FORMATS_T("a\\u0000", "F32", "[2]", "0", "8") "}", 8, MTL_ERROR_FORMAT, "a" },
         { "{\"a\":{\"dtype\":\"F32\",\"shape\":[2]}}", 8, MTL_ERROR_FORMAT, "a" },
         { "{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"shape\":[2]}}", 8, MTL_ERROR_FORMAT, "a" },

@@ -921,8 +921,8 @@ static void test_model_rows_far_from_zero(void **state)
 
 /* ---- weights from and to other programs ---------------------------------------------------------------------------------------------- */
 
-/* A model as PyTorch would have it: embedding "emb", two bidirectional layers "rnn", linear "head.1". */
-static mtl_model *model_create_plain(int cell)
+/* A model as PyTorch would have it: embedding "emb", bidirectional layers "rnn", linear "head.1". */
+static mtl_model *model_create_layers(int cell, int layers)
 {
     mtl_input_desc input;
     mtl_task_desc task;
@@ -939,13 +939,15 @@ static mtl_model *model_create_plain(int cell)
     desc.input_count = 1;
     desc.encoder.cell = cell;
     desc.encoder.hidden = 2;
-    desc.encoder.layers = 2;
+    desc.encoder.layers = layers;
     desc.encoder.bidirectional = 1;
     desc.encoder.no_bias = cell == MTL_CELL_RNN;
     desc.tasks = &task;
     desc.task_count = 1;
     return model_create(&desc);
 }
+
+static mtl_model *model_create_plain(int cell) { return model_create_layers(cell, 2); }
 
 static const mtl_import model_mappings[] = { { "model.emb.", "words." }, { "model.rnn.", "encoder." }, { "model.head.1.", "intent.output." } };
 
@@ -1091,6 +1093,89 @@ static void test_model_import_of_another_shape(void **state)
     mtl_model_destroy(other);
 }
 
+/* A mapping that fits nothing is an error and says what has no mapping, and so is what the file has more of under a mapped prefix;
+   mtl_model_import_part counts and names that. */
+static void test_model_import_of_a_part(void **state)
+{
+    static const mtl_import misspelt[] = { { "model.emb.", "words." }, { "model.rnn.", "encoder." }, { "model.head.1.", "intnt.output." } };
+    static const mtl_import hidden[] = { { "model.", "encoder." }, { "model.rnn.", "encoder.weight_ih_l0" } };
+    static const mtl_import stars[] = { { "model.rnn.*_l0", "encoder.*_l0" } };
+    mtl_model *two = model_create_layers(MTL_CELL_LSTM, 2), *one = model_create_layers(MTL_CELL_LSTM, 1);
+    mtl_real *before = test_weights_copy(one);
+    const char *path = test_path("two.safetensors");
+    mtl_import_result result;
+    mtl_safetensors file;
+    mtl_error err = {0};
+    (void)state;
+    mtl_parameters_randomise(mtl_model_parameters(two), 77);
+    mtl_model_export(two, path, model_mappings, 3, &err);
+    mtl_safetensors_open(&file, path, &err);
+    TEST_FINE(&err);
+    assert_int_equal(mtl_model_import(one, &file, misspelt, 3, &err), MTL_ERROR_TENSOR);
+    assert_int_equal(err.position, 2);
+    assert_non_null(strstr(err.message, "no mapping fits: intent.output.weight, intent.output.bias"));
+    test_expect_error(&err, MTL_ERROR_TENSOR, "mappings", "mappings[2]: no tensor of the model fits \"intnt.output.\"");
+    mtl_model_import_part(one, &file, hidden, 2, &result, &err);
+    test_expect_error(&err, MTL_ERROR_TENSOR, "mappings", "mappings[1]: no tensor");
+    mtl_model_import(one, &file, model_mappings, 3, &err);
+    assert_non_null(strstr(err.message, "mtl_model_import_part"));
+    test_expect_error(&err, MTL_ERROR_TENSOR, "model.rnn.weight_ih_l1", "8 tensors of the file fit a mapping");
+    assert_true(test_weights_equal(one, before));
+    mtl_model_import_part(one, &file, model_mappings, 3, &result, &err);
+    TEST_FINE(&err);
+    assert_int_equal(result.taken, mtl_model_parameters(one)->count);
+    assert_int_equal(result.left, 8);
+    assert_non_null(strstr(result.left_names, "model.rnn.weight_ih_l1, model.rnn.weight_hh_l1, "));
+    assert_memory_equal(mtl_model_tensor(one, "encoder.weight_hh_l0_reverse")->value, mtl_model_tensor(two, "encoder.weight_hh_l0_reverse")->value,
+                        mtl_model_tensor(one, "encoder.weight_hh_l0_reverse")->count * sizeof(mtl_real));
+    mtl_model_import_part(one, &file, stars, 1, &result, &err);
+    assert_true(result.taken == 4 && result.left == 0 && result.left_names[0] == '\0');
+    mtl_model_import_part(two, &file, model_mappings, 3, NULL, &err);
+    mtl_model_import(two, &file, model_mappings, 3, &err);
+    TEST_FINE(&err);
+    mtl_safetensors_close(&file);
+    remove(path);
+    free(before);
+    mtl_model_destroy(one);
+    mtl_model_destroy(two);
+}
+
+/* A file whose tensors are of types that nobody reads: they are in the way of no other, and are named where they are wanted. */
+static void test_model_import_beside_other_types(void **state)
+{
+    static const char header[] =
+        "{\"b\":{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[0,16]},\"f\":{\"dtype\":\"F8_E5M2\",\"shape\":[4],\"data_offsets\":[16,20]},"
+        "\"g\":{\"dtype\":\"F4\",\"shape\":[4],\"data_offsets\":[20,22]},\"n\":{\"dtype\":\"C64\",\"shape\":[1],\"data_offsets\":[22,30]}}";
+    static const mtl_import good = { "b", "intent.output.bias" }, eight = { "f", "intent.output.bias" }, four = { "g", "intent.output.bias" };
+    static const float values[4] = { 0.5f, -1, 3, -0.25f };
+    mtl_model *model = model_create_plain(MTL_CELL_GRU);
+    unsigned char bytes[8 + sizeof header - 1 + 30] = {0};
+    mtl_safetensors file;
+    mtl_error err = {0};
+    mtl_real out[4];
+    size_t i;
+    (void)state;
+    bytes[0] = (unsigned char)((sizeof header - 1) & 255);
+    bytes[1] = (unsigned char)((sizeof header - 1) >> 8);
+    memcpy(bytes + 8, header, sizeof header - 1);
+    mtl__copy_little(bytes + 8 + sizeof header - 1, values, 4, sizeof *values);
+    mtl_safetensors_open_memory(&file, bytes, sizeof bytes, &err);
+    TEST_FINE(&err);
+    assert_int_equal(mtl_safetensors_find(&file, "f")->type, MTL_TYPE_F8_E5M2);
+    assert_int_equal(mtl_safetensors_find(&file, "g")->type, MTL_TYPE_OTHER);
+    mtl_model_import(model, &file, &good, 1, &err);
+    TEST_FINE(&err);
+    for (i = 0; i < 4; i++) assert_true(mtl_model_tensor(model, "intent.output.bias")->value[i] == (mtl_real)values[i]);
+    mtl_model_import(model, &file, &eight, 1, &err);
+    test_expect_error(&err, MTL_ERROR_TENSOR, "intent.output.bias", "file: F8_E5M2, read are F32");
+    mtl_model_import(model, &file, &four, 1, &err);
+    test_expect_error(&err, MTL_ERROR_TENSOR, "intent.output.bias", "file: another type");
+    mtl_safetensor_values(mtl_safetensors_find(&file, "g"), out, &err);
+    test_expect_error(&err, MTL_ERROR_TENSOR, "g", "F32, F64, F16, BF16");
+    mtl_safetensors_close(&file);
+    mtl_model_destroy(model);
+}
+
 /* Double, half and bfloat16 sources of one linear layer: numbers that all of them hold exactly. */
 static void test_model_import_of_other_types(void **state)
 {
@@ -1166,4 +1251,5 @@ static void test_model_files_in_the_stock_loader(void **state)
     cmocka_unit_test(test_model_scales_are_told), cmocka_unit_test(test_model_rows_far_from_zero), \
     cmocka_unit_test(test_model_import_export), cmocka_unit_test(test_model_export_of_parts), \
     cmocka_unit_test(test_model_import_mismatches), cmocka_unit_test(test_model_import_of_another_shape), \
-    cmocka_unit_test(test_model_import_of_other_types), cmocka_unit_test(test_model_files_in_the_stock_loader)
+    cmocka_unit_test(test_model_import_of_a_part), \
+    cmocka_unit_test(test_model_import_beside_other_types), cmocka_unit_test(test_model_import_of_other_types), cmocka_unit_test(test_model_files_in_the_stock_loader)

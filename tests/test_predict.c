@@ -468,6 +468,62 @@ static void test_predict_chunks(void **state)
     }
 }
 
+static void predict_expect_columns(const predict_kept *a, size_t row, const predict_kept *b, size_t first, size_t columns)
+{
+    size_t n, j;
+    for (n = 0; n < b->rows; n++)
+        for (j = first; j < first + columns; j++)
+            assert_true(fabs((double)(a->values[(row + n) * a->width + j] - b->values[n * b->width + j])) < 1e-6);
+}
+
+/* With two directions the forward cells go on where the chunk before ended, and the cells that read from the end begin each chunk with
+   zeros: as without a state, and, in the last chunk, as in the whole sequence. */
+static void test_predict_chunks_in_two_directions(void **state)
+{
+    enum { WHOLE = 11, FIRST = 5, UNITS = 12 };
+    static const int lengths[3] = { WHOLE, FIRST, WHOLE - FIRST };
+    int cell, c;
+    (void)state;
+    for (cell = MTL_CELL_RNN; cell <= MTL_CELL_LSTM; cell++) {
+        test_shape shape = {0};
+        mtl_error err = {0};
+        mtl_prediction out[TEST_TASKS_COUNT];
+        predict_kept kept[4] = {{0}};                                       /* whole, first chunk, second; first without a state */
+        test_problem p;
+        test_batch *b;
+        mtl_model *model;
+        mtl_predictor *predictor;
+        mtl_state *carried;
+        shape.cell = cell;
+        shape.bidirectional = 1;
+        test_problem_create(&p, &shape);
+        b = test_batch_create(&p.desc, lengths, 1, 0, 0, 1);
+        model = mtl_model_create(&p.desc, &err);
+        predictor = mtl_predictor_create(model, NULL, &err);
+        carried = mtl_state_create(model, 1, &err);
+        for (c = 0; c < 4; c++) {
+            mtl_input input = { NULL, NULL };
+            mtl_batch batch = b->batch;
+            input.ids = b->inputs[0].ids + (c == 2 ? FIRST : 0);
+            batch.inputs = &input;
+            batch.lengths = &lengths[c == 3 ? 1 : c];
+            batch.state = c == 1 || c == 2 ? carried : NULL;
+            mtl_predictor_observe(predictor, predict_keep_encoder, &kept[c]);
+            mtl_predict(predictor, &batch, out, &err);
+            TEST_FINE(&err);
+        }
+        predict_expect_columns(&kept[0], 0, &kept[1], 0, UNITS);
+        predict_expect_columns(&kept[0], FIRST, &kept[2], 0, 2 * UNITS);
+        predict_expect_columns(&kept[3], 0, &kept[1], UNITS, UNITS);
+        for (c = 0; c < 4; c++) free(kept[c].values);
+        mtl_state_destroy(carried);
+        mtl_predictor_destroy(predictor);
+        mtl_model_destroy(model);
+        test_batch_destroy(b);
+        test_problem_destroy(&p);
+    }
+}
+
 /* ---- words that a batch has several times --------------------------------------------------------------------------------------- */
 
 enum { PREDICT_SAME = 40 };
@@ -637,5 +693,6 @@ static void test_predict_pushes_fail(void **state)
     cmocka_unit_test(test_predict_probabilities), cmocka_unit_test(test_predict_leaves_the_model_alone), \
     cmocka_unit_test(test_predict_lower_isa), cmocka_unit_test(test_predict_four_threads), \
     cmocka_unit_test(test_predict_text), cmocka_unit_test(test_predict_text_without_words), \
-    cmocka_unit_test(test_predict_carried_states), cmocka_unit_test(test_predict_chunks), cmocka_unit_test(test_predict_words_repeat), \
+    cmocka_unit_test(test_predict_carried_states), cmocka_unit_test(test_predict_chunks), \
+    cmocka_unit_test(test_predict_chunks_in_two_directions), cmocka_unit_test(test_predict_words_repeat), \
     cmocka_unit_test(test_predict_allocations_fail), cmocka_unit_test(test_predict_pushes_fail)

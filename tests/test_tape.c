@@ -376,6 +376,13 @@ static void test_tape_observers(void **state)
     test_problem_destroy(&p);
 }
 
+static const mtl_activation *tape_named(const mtl_run *run, const char *name)
+{
+    const mtl_activation *a = run->tape->activations;
+    while (a && strcmp(a->name, name) != 0) a = a->next;
+    return a;
+}
+
 /* A trainer's observer sees every micro-batch; the run that mtl_trainer_run gives maps its rows. */
 static void test_tape_observes_training(void **state)
 {
@@ -405,7 +412,7 @@ static void test_tape_observes_training(void **state)
     assert_int_equal(words, 2);
     assert_int_equal(probabilities, 2);
     (void)tape_seen_values(&seen, "encoder", p.data->rows, 12);
-    for (a = mtl_trainer_run(trainer)->tape->activations; a && strcmp(a->name, "encoder") != 0; a = a->next) {}
+    a = tape_named(mtl_trainer_run(trainer), "encoder");
     assert_non_null(a);                                                     /* of the last micro-batch, with its gradient */
     assert_int_equal(a->rows, p.data->rows);
     assert_int_equal(a->grad_state, MTL_GRAD_DENSE);
@@ -415,8 +422,101 @@ static void test_tape_observes_training(void **state)
     test_problem_destroy(&p);
 }
 
+/* Of the absolute values and of the absolute gradients, which differ when anything has written over them. */
+static void tape_sums(const mtl_activation *a, double sums[2])
+{
+    size_t n, j;
+    sums[0] = sums[1] = 0;
+    for (n = 0; n < a->rows; n++)
+        for (j = 0; j < a->width; j++) {
+            sums[0] += fabs((double)a->value[n * a->stride + j]) * (double)(n + 1);
+            sums[1] += fabs((double)a->grad[n * a->stride + j]) * (double)(n + 1);
+        }
+}
+
+/* After an update, too, the trainer's run holds the tape and the activations of the last micro-batch: the same as after
+   mtl_train_gradients, in memory that grows and within limits. */
+static void test_tape_stays_after_an_update(void **state)
+{
+    int limits, optimizer;
+    (void)state;
+    for (limits = 0; limits < 2; limits++)
+        for (optimizer = MTL_OPTIMIZER_SGD; optimizer <= MTL_OPTIMIZER_ADAM; optimizer++) {
+            const test_shape shape = {0};
+            mtl_trainer_desc desc = {0};
+            mtl_error err = {0};
+            test_problem p;
+            mtl_model *model;
+            mtl_trainer *trainer;
+            const mtl_activation *a;
+            double sums[2], again[2];
+            int step;
+            test_problem_create(&p, &shape);
+            desc.optimizer = optimizer;
+            desc.max_rows = limits ? p.data->rows : 0;
+            desc.average = 0.5f;
+            model = mtl_model_create(&p.desc, &err);
+            trainer = mtl_trainer_create(model, &desc, &err);
+            for (step = 0; step < 2; step++) {
+                mtl_train_gradients(trainer, p.batch, 1, NULL, &err);
+                TEST_FINE(&err);
+                a = tape_named(mtl_trainer_run(trainer), "encoder");
+                tape_sums(a, sums);
+                mtl_train_step(trainer, p.batch, 1, NULL, &err);
+                TEST_FINE(&err);
+                a = tape_named(mtl_trainer_run(trainer), "encoder");
+                assert_non_null(a);
+                tape_sums(a, again);
+                assert_true(sums[0] == again[0] && sums[1] == again[1] && sums[1] > 0);
+                assert_int_equal(mtl_trainer_run(trainer)->packing->rows, p.data->rows);
+            }
+            mtl_trainer_destroy(trainer);
+            mtl_model_destroy(model);
+            test_problem_destroy(&p);
+        }
+}
+
+/* The batches that mtl_fit made are gone at an epoch's end: so is the tape that read them. */
+static int tape_fit_progress(void *user, const mtl_progress *progress)
+{
+    mtl_run *run = mtl_trainer_run((mtl_trainer *)user);
+    if (progress->epoch_end) {
+        assert_true(!run->tape->activations && !run->tape->last && !run->packing);
+    } else {
+        const mtl_activation *a = tape_named(run, "words");
+        size_t s;
+        assert_non_null(a);
+        for (s = 0; s < run->packing->sequences; s++) assert_true(mtl_run_row(run, a, s, 0) < a->rows && a->ids[s] >= 0);
+    }
+    return 0;
+}
+
+static void test_tape_within_fit(void **state)
+{
+    const test_shape shape = {0};
+    mtl_fit_desc how = {0};
+    mtl_error err = {0};
+    test_problem p;
+    mtl_model *model;
+    mtl_trainer *trainer;
+    (void)state;
+    test_problem_create(&p, &shape);
+    model = mtl_model_create(&p.desc, &err);
+    trainer = mtl_trainer_create(model, NULL, &err);
+    how.epochs = 2;
+    how.batch = 2;
+    how.progress = tape_fit_progress;
+    how.user = trainer;
+    mtl_fit(trainer, p.batch, 1, p.batch, 1, &how, NULL, &err);
+    TEST_FINE(&err);
+    assert_null(mtl_trainer_run(trainer)->tape->activations);
+    mtl_trainer_destroy(trainer);
+    mtl_model_destroy(model);
+    test_problem_destroy(&p);
+}
+
 #define TEST_TAPE \
     cmocka_unit_test(test_tape_plays_again), cmocka_unit_test(test_tape_per_task), cmocka_unit_test(test_tape_accumulates), \
     cmocka_unit_test(test_tape_other_weights), cmocka_unit_test(test_tape_no_losses), cmocka_unit_test(test_tape_sticky_run), \
     cmocka_unit_test(test_tape_skips_what_no_gradient_reaches), cmocka_unit_test(test_tape_observers), \
-    cmocka_unit_test(test_tape_observes_training)
+    cmocka_unit_test(test_tape_observes_training), cmocka_unit_test(test_tape_stays_after_an_update), cmocka_unit_test(test_tape_within_fit)

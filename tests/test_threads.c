@@ -183,6 +183,9 @@ typedef struct threads_result {
     double losses[3], norms[3];
 } threads_result;
 
+/* How the caller rounds while threads_train trains and predicts. */
+static int threads_rounding = FE_TONEAREST;
+
 /* Three updates (the last of two micro-batches) and a prediction. */
 static threads_result threads_train(const test_problem *p, int threads, const mtl_scheduler *scheduler, int optimizer)
 {
@@ -205,6 +208,7 @@ static threads_result threads_train(const test_problem *p, int threads, const mt
     training.average = 0.5f;
     trainer = mtl_trainer_create(model, &training, &err);
     predictor = mtl_predictor_create(model, &predicting, &err);
+    fesetround(threads_rounding);
     for (i = 0; i < 3; i++) {
         mtl_train_step(trainer, two, i == 2 ? 2 : 1, &step, &err);
         TEST_FINE(&err);
@@ -212,6 +216,9 @@ static threads_result threads_train(const test_problem *p, int threads, const mt
         result.norms[i] = step.grad_norm;
     }
     mtl_predict(predictor, p->batch, out, &err);
+    mtl_trainer_swap_average(trainer, &err);
+    assert_int_equal(fegetround(), threads_rounding);
+    fesetround(FE_TONEAREST);
     TEST_FINE(&err);
     result.weights = test_weights_copy(model);
     for (k = 0; k < TEST_TASKS_COUNT; k++) used += out[k].items * out[k].width;
@@ -279,6 +286,34 @@ static void test_threads_same_bits(void **state)
         test_problem_destroy(&p);
     }
     assert_true(loops > 100);
+}
+
+/* What a caller has set about rounding changes no bit of training, averages and predictions, and stands afterwards. */
+static void test_threads_callers_arithmetic(void **state)
+{
+#if defined(MTL__X86) || defined(MTL__NEON)
+    int optimizer;
+    (void)state;
+    for (optimizer = MTL_OPTIMIZER_SGD; optimizer <= MTL_OPTIMIZER_ADAMW; optimizer++) {
+        test_shape shape = {0};
+        threads_result one;
+        test_problem p;
+        shape.features = 3;
+        shape.dropout = 0.25;
+        shape.bidirectional = optimizer % 2;
+        test_problem_create(&p, &shape);
+        p.tasks[TEST_TAGS].label_smoothing = 0.1f;
+        one = threads_train(&p, 1, NULL, optimizer);
+        threads_rounding = FE_UPWARD;
+        threads_expect_same(&p, &one, optimizer, 1, NULL);
+        threads_rounding = FE_TONEAREST;
+        free(one.weights);
+        free(one.outputs);
+        test_problem_destroy(&p);
+    }
+#else
+    (void)state;                            /* not in our hands */
+#endif
 }
 
 /* Threads are really used: jobs of a pool run on several of them. */
@@ -395,7 +430,8 @@ static void test_threads_job_lists(void **state)
 }
 
 #define TEST_THREADS \
-    cmocka_unit_test(test_threads_none), cmocka_unit_test(test_threads_arithmetic), cmocka_unit_test(test_threads_pool_many_small_loops), \
+    cmocka_unit_test(test_threads_none), cmocka_unit_test(test_threads_arithmetic), cmocka_unit_test(test_threads_callers_arithmetic), \
+    cmocka_unit_test(test_threads_pool_many_small_loops), \
     cmocka_unit_test(test_threads_pool_short_lives), cmocka_unit_test(test_threads_oversubscribed), \
     cmocka_unit_test(test_threads_pool_shares_work), cmocka_unit_test(test_threads_idle_workers_sleep), \
     cmocka_unit_test(test_threads_job_lists), cmocka_unit_test(test_threads_same_bits)

@@ -1741,6 +1741,66 @@ static void test_train_fit_errors(void **state)
     train_case_destroy(&c);
 }
 
+/* A weight is no number after this update of this epoch. */
+typedef struct train_breaking {
+    mtl_model *model;
+    size_t epoch, batch;
+    mtl_real *first;                        /* weights after the first epoch */
+} train_breaking;
+
+static int train_break(void *user, const mtl_progress *p)
+{
+    train_breaking *b = (train_breaking *)user;
+    if (p->epoch_end && p->epoch == 1) b->first = test_weights_copy(b->model);
+    if (p->epoch_end || p->epoch != b->epoch || p->batch != b->batch) return 0;
+    mtl_model_tensor(b->model, "encoder.weight_hh_l0")->value[0] = test_nan();
+    mtl_model_prepare(b->model, NULL);
+    return 0;
+}
+
+/* Numbers that are not finite end mtl_fit with an error that says where and what to try; the best epoch's weights stay. */
+static void test_train_fit_breaks(void **state)
+{
+    static const struct { size_t epoch, batch, valid; const char *where, *kept; } cases[] = {
+        { 2, 1, 1, "epoch 2, batch 2: ", "the weights of the best epoch (1)" },
+        { 2, 4, 1, "epoch 2, validation: ", "the weights of the best epoch (1)" },
+        { 1, 1, 1, "epoch 1, batch 2: ", "no epoch was finished" },
+        { 2, 1, 0, "epoch 2, batch 2: ", "there is no validation data" } };
+    size_t i;
+    (void)state;
+    for (i = 0; i < 2 * MTL__COUNT(cases); i++) {
+        const size_t k = i / 2;
+        const int clips = i % 2;
+        test_shape shape = {0};
+        mtl_trainer_desc training = {0};
+        mtl_fit_desc desc = {0};
+        mtl_fit_result result;
+        train_breaking b = {0};
+        train_case c;
+        shape.sequences = 32;
+        training.lr = 0.25f;
+        training.clip_norm = clips ? 3.5f : 0;
+        train_case_create(&c, &shape, &training);
+        b.model = c.model;
+        b.epoch = cases[k].epoch;
+        b.batch = cases[k].batch;
+        desc.epochs = 4;
+        desc.batch = 8;
+        desc.progress = train_break;
+        desc.user = &b;
+        mtl_fit(c.trainer, c.p.batch, 1, cases[k].valid ? c.p.batch : NULL, cases[k].valid, &desc, &result, &c.err);
+        assert_int_equal(result.best_epoch, cases[k].epoch == 2 && cases[k].valid);
+        assert_int_equal(result.epochs, cases[k].batch == 4 ? 2 : cases[k].epoch - 1);
+        if (result.best_epoch) assert_true(test_weights_equal(c.model, b.first));
+        if (!strstr(c.err.message, cases[k].kept)) fail_msg("%s", c.err.message);
+        assert_non_null(strstr(c.err.message, "a smaller trainer.lr (now 0.25)"));
+        assert_non_null(strstr(c.err.message, clips ? "a smaller trainer.clip_norm (now 3.5)" : "trainer.clip_norm 1"));
+        test_expect_error(&c.err, MTL_ERROR_NUMBER, NULL, cases[k].where);
+        free(b.first);
+        train_case_destroy(&c);
+    }
+}
+
 /* ---- memory that runs out ---------------------------------------------------------------------------------------- */
 
 typedef struct train_failing {
@@ -2049,5 +2109,5 @@ static void test_train_bf16_fallback(void **state)
     cmocka_unit_test(test_train_fit_patience), cmocka_unit_test(test_train_fit_plateau), \
     cmocka_unit_test(test_train_fit_callback_stops), cmocka_unit_test(test_train_fit_learns), \
     cmocka_unit_test(test_train_fit_without_validation), cmocka_unit_test(test_train_fit_accumulates), \
-    cmocka_unit_test(test_train_fit_two_sets), cmocka_unit_test(test_train_fit_errors), \
+    cmocka_unit_test(test_train_fit_two_sets), cmocka_unit_test(test_train_fit_errors), cmocka_unit_test(test_train_fit_breaks), \
     cmocka_unit_test(test_train_rows_wait), cmocka_unit_test(test_train_allocations_fail), cmocka_unit_test(test_train_pushes_fail)
