@@ -35,6 +35,10 @@ lint:  ## check the header's contents list, order, function lengths, repeats, wa
 	@.ci/setup.sh lint
 	@python3 .ci/lint.py
 
+same-bits: $(BUILD)/mtl $(BUILD)/mtl_rnn.o  ## does this tree train to the same bits as REV=COMMIT? ONLY="lstm frames" picks some
+	@.ci/setup.sh revision
+	@CFLAGS='$(CFLAGS)' tests/same_bits.py '$(REV)' $(ONLY)
+
 bench: $(BENCH)  ## measure the machine and every kernel against it: tables in build/bench_tables, a summary here (3 minutes)
 	@bash tests/bench/run.sh $(BENCH) $(BUILD)/bench_tables
 
@@ -101,5 +105,5 @@ setup-build setup-test: setup-%:
 
 -include $(wildcard $(BUILD)/*.d $(BUILD)/tests/*.d)
 
-.PHONY: all demo test matrix lint bench bench-guard bench-peers mutants parity reference install clean help setup-build setup-test
+.PHONY: all demo test matrix lint same-bits bench bench-guard bench-peers mutants parity reference install clean help setup-build setup-test
 .DELETE_ON_ERROR:
