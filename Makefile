@@ -45,6 +45,10 @@ bench: $(BENCH)  ## measure the machine and every kernel against it: tables in b
 bench-guard: $(BENCH)  ## compare each instruction set with scalar code in one process; fails when a kernel has become slow
 	@$(BENCH) guard
 
+bench-against: $(BENCH) $(BUILD)/mtl  ## is this tree as fast as REV=COMMIT? builds by turns (5 minutes; QUICK=1: one)
+	@.ci/setup.sh revision
+	@CFLAGS='$(CFLAGS)' tests/bench/against.py '$(REV)' $(if $(QUICK),--quick)
+
 mutants:  ## apply each deliberate defect of tests/mutants and name the test that finds it
 	@.ci/setup.sh mutants
 	@tests/mutants/run.sh $(ONLY)
@@ -105,5 +109,5 @@ setup-build setup-test: setup-%:
 
 -include $(wildcard $(BUILD)/*.d $(BUILD)/tests/*.d)
 
-.PHONY: all demo test matrix lint same-bits bench bench-guard bench-peers mutants parity reference install clean help setup-build setup-test
+.PHONY: all demo test matrix lint same-bits bench bench-guard bench-against bench-peers mutants parity reference install clean help setup-build setup-test
 .DELETE_ON_ERROR:
