@@ -31,9 +31,12 @@ test: $(TESTS) $(BUILD)/mtl  ## run the tests; MTL_TEST_QUICK=1 for a tenth of t
 matrix:  ## run the tests under every compiler, standard and option; ONLY="tcc aarch64" picks some
 	@.ci/matrix.sh $(ONLY)
 
-lint:  ## check the header's contents list, order, function lengths, repeats, warnings and size
+lint:  ## check the shape of the code: contents, order, lengths, repeats, warnings, size, names on the pages
 	@.ci/setup.sh lint
 	@python3 .ci/lint.py
+
+map:  ## draw which section of the header uses which into docs/architecture.md; fails when an arrow leads upwards
+	@python3 .ci/map.py
 
 same-bits: $(BUILD)/mtl $(BUILD)/mtl_rnn.o  ## does this tree train to the same bits as REV=COMMIT? ONLY="lstm frames" picks some
 	@.ci/setup.sh revision
@@ -80,7 +83,7 @@ clean:  ## remove build/
 	rm -rf $(BUILD)
 
 help:  ## list these targets
-	@sed -n 's/^\([a-z][a-z-]*\):.*  ## /  make \1	/p' Makefile | expand -t 20
+	@sed -n 's/^\([a-z][a-z-]*\):.*  ## /  make \1	/p' Makefile | expand -t 22
 
 # The implementation is compiled once and linked with every example, which only include the interface.
 $(BUILD)/mtl_rnn.c: | setup-build
@@ -109,5 +112,5 @@ setup-build setup-test: setup-%:
 
 -include $(wildcard $(BUILD)/*.d $(BUILD)/tests/*.d)
 
-.PHONY: all demo test matrix lint same-bits bench bench-guard bench-against bench-peers mutants parity reference install clean help setup-build setup-test
+.PHONY: all demo test matrix lint map same-bits bench bench-guard bench-against bench-peers mutants parity reference install clean help setup-build setup-test
 .DELETE_ON_ERROR:

@@ -1,13 +1,13 @@
-/* tests/same_bits.c    trains models of several columns and prints every bit of what comes out, for tests/same_bits.py
+/* tests/same_bits.c    trains models of several columns and prints all that comes out, for tests/same_bits.py
 
        same_bits isas                     the instruction sets of this machine, a line each
        same_bits recipes                  the names of the recipes below
-       same_bits RECIPE ISA THREADS FILE  trains, prints losses, scores and predictions in hexadecimal, writes the model with
-                                          the trainer's state to FILE (`stream` writes none)
+       same_bits RECIPE ISA THREADS FILE  trains, prints losses, scores and predictions in hexadecimal, writes
+                                          the model with the trainer's state to FILE (`stream` writes none)
 
-   It is compiled against the header of this tree and against that of an older one: it uses public functions alone, and of those
-   only what both have. What the command cannot ask for is here: columns over columns, taps into different ones, targets given
-   as distributions, states carried over chunks, frozen tensors, streams. */
+   It is compiled against the header of this tree and against that of an older one: it uses public functions
+   alone, and of those only what both have. What the command cannot ask for is here: columns over columns,
+   taps into different ones, distributions as targets, states carried over chunks, frozen tensors, streams. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,7 +25,7 @@ static void fail_on(const mtl_error *err)
     exit(1);
 }
 
-/* ---- what is trained ----------------------------------------------------------------------------------------------- */
+/* ---- what is trained ----------------------------------------------------------------------------------- */
 
 typedef enum form { BY_STEP, BY_FIT, BY_CHUNK } form;
 
@@ -34,7 +34,7 @@ typedef struct recipe {
     form form;
     mtl_column_desc left, right, top;
     mtl_trainer_desc trainer;
-    int frozen;                             /* 1: the left column's input weights stay, the top learns at a third of the rate */
+    int frozen;         /* 1: the left column's input weights stay, the top learns at a third of the rate */
 } recipe;
 
 static const recipe recipes[] = {
@@ -42,18 +42,21 @@ static const recipe recipes[] = {
       .left = { .cell = MTL_CELL_LSTM, .bidirectional = 1, .dropout = 0.1f },
       .right = { .cell = MTL_CELL_GRU },
       .top = { .cell = MTL_CELL_RNN, .layers = 2, .dropout_between = 0.2f },
-      .trainer = { .optimizer = MTL_OPTIMIZER_ADAM, .lr = 0.01f, .lazy = 1, .clip_norm = 0.5f, .average = 0.9f } },
+      .trainer = { .optimizer = MTL_OPTIMIZER_ADAM, .lr = 0.01f, .lazy = 1, .clip_norm = 0.5f,
+                   .average = 0.9f } },
     { .name = "momentum-frozen", .form = BY_STEP, .frozen = 1,
       .left = { .cell = MTL_CELL_GRU, .bidirectional = 1, .reset = MTL_RESET_BEFORE, .layers = 2 },
       .right = { .cell = MTL_CELL_RNN, .activation = MTL_ACTIVATION_RELU, .no_bias = 1 },
       .top = { .cell = MTL_CELL_LSTM, .bidirectional = 1, .dropout = 0.3f, .dropout_per_sequence = 1 },
-      .trainer = { .optimizer = MTL_OPTIMIZER_SGD, .lr = 0.05f, .momentum = 0.9f, .nesterov = 1, .l1 = 1e-4f, .l2 = 1e-3f,
-                   .clip_value = 0.05f, .schedule = MTL_SCHEDULE_STEP, .schedule_every = 2, .warmup = 3 } },
+      .trainer = { .optimizer = MTL_OPTIMIZER_SGD, .lr = 0.05f, .momentum = 0.9f, .nesterov = 1, .l1 = 1e-4f,
+                   .l2 = 1e-3f, .clip_value = 0.05f, .schedule = MTL_SCHEDULE_STEP, .schedule_every = 2,
+                   .warmup = 3 } },
     { .name = "fit-two-sets", .form = BY_FIT, .frozen = 0,
       .left = { .cell = MTL_CELL_RNN, .bidirectional = 1 },
       .right = { .cell = MTL_CELL_LSTM, .forget_bias = 1 },
       .top = { .cell = MTL_CELL_GRU, .dropout = 0.2f },
-      .trainer = { .optimizer = MTL_OPTIMIZER_RMSPROP, .lr = 0.01f, .momentum = 0.5f, .schedule = MTL_SCHEDULE_COSINE } },
+      .trainer = { .optimizer = MTL_OPTIMIZER_RMSPROP, .lr = 0.01f, .momentum = 0.5f,
+                   .schedule = MTL_SCHEDULE_COSINE } },
     { .name = "fit-waiting-rows", .form = BY_FIT, .frozen = 0,
       .left = { .cell = MTL_CELL_LSTM, .bidirectional = 1 },
       .right = { .cell = MTL_CELL_LSTM },
@@ -71,7 +74,7 @@ enum { RECIPES = sizeof recipes / sizeof recipes[0] };
 static const float class_weights[5] = { 1, 0.5f, 2, 1, 0.25f };
 static const char *const tag_names[3] = { "O", "B-x", "I-x" };
 
-/* Two columns over the inputs, one over both; the tasks tap all three, alone and side by side, and the inputs themselves. */
+/* Two columns over the inputs, one over both; the tasks tap all three, alone and side by side. */
 static mtl_model *create_model(const recipe *r, mtl_error *err)
 {
     const mtl_input_desc inputs[2] = {
@@ -79,21 +82,22 @@ static mtl_model *create_model(const recipe *r, mtl_error *err)
         { .name = "shape", .features = FEATURES },
     };
     const mtl_task_desc tasks[TASKS] = {
-        [TAG] = { .name = "tag", .tap.from = "left", .level = MTL_LEVEL_STEP, .classes = 5, .label_smoothing = 0.1f,
-                  .class_weights = class_weights, .weight = 0.7f },
-        [CHUNK] = { .name = "chunk", .tap.from = "right+top", .level = MTL_LEVEL_STEP, .classes = 3, .hidden = { 9 },
-                    .dropout = 0.2f, .labels = tag_names },
-        [RATE] = { .name = "rate", .tap.from = "top", .level = MTL_LEVEL_STEP, .kind = MTL_TASK_REAL, .width = 2,
-                   .loss = MTL_LOSS_HUBER, .huber_delta = 0.4f },
-        [INTENT] = { .name = "intent", .tap.from = "top", .classes = 4, .pool = MTL_POOL_MAX, .hidden = { 7, 6 },
-                     .activation = MTL_ACTIVATION_TANH, .dropout = 0.1f },
-        [MOOD] = { .name = "mood", .tap.from = "left+top+words", .kind = MTL_TASK_REAL, .pool = MTL_POOL_MEAN },
+        [TAG] = { .name = "tag", .tap.from = "left", .level = MTL_LEVEL_STEP, .classes = 5,
+                  .label_smoothing = 0.1f, .class_weights = class_weights, .weight = 0.7f },
+        [CHUNK] = { .name = "chunk", .tap.from = "right+top", .level = MTL_LEVEL_STEP, .classes = 3,
+                    .hidden = { 9 }, .dropout = 0.2f, .labels = tag_names },
+        [RATE] = { .name = "rate", .tap.from = "top", .level = MTL_LEVEL_STEP, .kind = MTL_TASK_REAL,
+                   .width = 2, .loss = MTL_LOSS_HUBER, .huber_delta = 0.4f },
+        [INTENT] = { .name = "intent", .tap.from = "top", .classes = 4, .pool = MTL_POOL_MAX,
+                     .hidden = { 7, 6 }, .activation = MTL_ACTIVATION_TANH, .dropout = 0.1f },
+        [MOOD] = { .name = "mood", .tap.from = "left+top+words", .kind = MTL_TASK_REAL,
+                   .pool = MTL_POOL_MEAN },
         [KIND] = { .name = "kind", .classes = 3, .hidden = { 5 } },
         [WATCH] = { .name = "watch", .tap.from = "right", .classes = 2, .evaluate_only = 1 },
     };
     mtl_column_desc columns[3];
-    mtl_model_desc desc = { .inputs = inputs, .input_count = 2, .columns = columns, .column_count = 3, .tasks = tasks,
-                            .task_count = TASKS, .seed = 7 };
+    mtl_model_desc desc = { .inputs = inputs, .input_count = 2, .columns = columns, .column_count = 3,
+                            .tasks = tasks, .task_count = TASKS, .seed = 7 };
     columns[0] = r->left;
     columns[0].name = "left", columns[0].input.from = "words", columns[0].hidden = 16;
     columns[1] = r->right;
@@ -103,7 +107,7 @@ static mtl_model *create_model(const recipe *r, mtl_error *err)
     return mtl_model_create(&desc, err);
 }
 
-/* ---- data: made from a counter, a third of the labels missing ------------------------------------------------------ */
+/* ---- data: made from a counter, a third of the labels missing ------------------------------------------ */
 
 typedef struct data {
     mtl_batch batch;
@@ -146,12 +150,13 @@ static void make_data(data *d, unsigned long long seed, int same_length)
     }
     d->inputs[0].ids = d->ids, d->inputs[1].rows = d->rows;
     d->targets[TAG].labels = d->tag, d->targets[CHUNK].labels = d->chunk, d->targets[RATE].values = d->rate;
-    d->targets[INTENT].labels = d->intent, d->targets[MOOD].values = d->mood, d->targets[KIND].distribution = d->kind;
-    d->targets[WATCH].labels = d->watch;
-    d->batch.sequences = SEQUENCES, d->batch.lengths = d->lengths, d->batch.inputs = d->inputs, d->batch.targets = d->targets;
+    d->targets[INTENT].labels = d->intent, d->targets[MOOD].values = d->mood;
+    d->targets[KIND].distribution = d->kind, d->targets[WATCH].labels = d->watch;
+    d->batch.sequences = SEQUENCES, d->batch.lengths = d->lengths;
+    d->batch.inputs = d->inputs, d->batch.targets = d->targets;
 }
 
-/* ---- what is printed: a value a line, so that the first line that differs names it ---------------------------------- */
+/* ---- what is printed: a value a line, so that the first line that differs names it --------------------- */
 
 static void print_values(const char *what, const char *name, const mtl_real *values, size_t count)
 {
@@ -162,9 +167,11 @@ static void print_values(const char *what, const char *name, const mtl_real *val
 static void print_step(const mtl_step *step)
 {
     size_t k;
-    printf("step %zu loss %a grad_norm %a lr %a tokens %zu\n", step->step, step->loss, step->grad_norm, step->lr, step->tokens);
+    printf("step %zu loss %a grad_norm %a lr %a tokens %zu\n", step->step, step->loss, step->grad_norm,
+           step->lr, step->tokens);
     for (k = 0; k < step->task_count; k++)
-        printf("step %zu task[%zu] loss %a items %zu\n", step->step, k, step->task_loss[k], step->task_items[k]);
+        printf("step %zu task[%zu] loss %a items %zu\n", step->step, k, step->task_loss[k],
+               step->task_items[k]);
 }
 
 static int print_progress(void *user, const mtl_progress *p)
@@ -173,11 +180,12 @@ static int print_progress(void *user, const mtl_progress *p)
     (void)user;
     if (p->step) print_step(p->step);
     if (!p->epoch_end) return 0;
-    printf("epoch %zu loss %a score %a joint %a best %a\n", p->epoch, p->loss, p->scores->score, p->scores->joint_accuracy, p->best_score);
+    printf("epoch %zu loss %a score %a joint %a best %a\n", p->epoch, p->loss, p->scores->score,
+           p->scores->joint_accuracy, p->best_score);
     for (k = 0; k < p->scores->task_count; k++) {
         const mtl_task_score *t = &p->scores->tasks[k];
-        printf("epoch %zu task[%zu] items %zu loss %a accuracy %a f1 %a rmse %a mae %a r2 %a\n", p->epoch, k, t->items, t->loss,
-               t->accuracy, t->span_f1, t->rmse, t->mae, t->r2);
+        printf("epoch %zu task[%zu] items %zu loss %a accuracy %a f1 %a rmse %a mae %a r2 %a\n", p->epoch, k,
+               t->items, t->loss, t->accuracy, t->span_f1, t->rmse, t->mae, t->r2);
     }
     return 0;
 }
@@ -194,16 +202,17 @@ static void print_predictions(const char *what, const mtl_model *model, int isa,
     fail_on(err);
     for (k = 0; k < TASKS; k++) {
         const char *name = mtl_model_describe(model)->tasks[k].name;
-        for (i = 0; out[k].labels && i < out[k].items; i++) printf("%s %s.label[%zu] %d\n", what, name, i, out[k].labels[i]);
+        for (i = 0; out[k].labels && i < out[k].items; i++)
+            printf("%s %s.label[%zu] %d\n", what, name, i, out[k].labels[i]);
         print_values(what, name, out[k].probabilities, out[k].items * out[k].width);
         print_values(what, name, out[k].values, out[k].items * out[k].width);
     }
     mtl_predictor_destroy(predictor);
 }
 
-/* ---- training ------------------------------------------------------------------------------------------------------ */
+/* ---- training ------------------------------------------------------------------------------------------ */
 
-/* Updates of one batch and of two by turns; the second is the first chunk's own batch when states are carried. */
+/* Updates of one batch and of two by turns; of one when states are carried from each to the next. */
 static void train_steps(mtl_trainer *trainer, mtl_state *state, mtl_error *err)
 {
     static data d[2];
@@ -237,13 +246,14 @@ static void train_fit(mtl_trainer *trainer, mtl_error *err)
     sets[0] = first.batch, sets[1] = second.batch;
     mtl_fit(trainer, sets, 2, &valid.batch, 1, &desc, &result, err);
     fail_on(err);
-    printf("fit epochs %zu best %zu updates %zu score %a loss %a\n", result.epochs, result.best_epoch, result.updates,
-           result.best_score, result.last_loss);
+    printf("fit epochs %zu best %zu updates %zu score %a loss %a\n", result.epochs, result.best_epoch,
+           result.updates, result.best_score, result.last_loss);
 }
 
 static void run_recipe(const recipe *r, int isa, int threads, const char *path)
 {
-    static const mtl_real mean[FEATURES] = { 0.1f, -0.2f, 0, 0.3f, 0 }, scale[FEATURES] = { 1, 2, 0.5f, 0, 1 };
+    static const mtl_real mean[FEATURES] = { 0.1f, -0.2f, 0, 0.3f, 0 };
+    static const mtl_real scale[FEATURES] = { 1, 2, 0.5f, 0, 1 };
     mtl_error err = { 0 };
     mtl_trainer_desc desc = r->trainer;
     mtl_model *model = create_model(r, &err);
@@ -252,7 +262,8 @@ static void run_recipe(const recipe *r, int isa, int threads, const char *path)
     fail_on(&err);
     mtl_model_set_feature_scale(model, 1, mean, scale, &err);
     mtl_model_set_target_scale(model, RATE, mean, scale, &err);
-    if (r->frozen) printf("frozen %zu slowed %zu\n", mtl_model_freeze(model, "left.weight_ih", 1), mtl_model_rate(model, "top.", 0.3f));
+    if (r->frozen) printf("frozen %zu\n", mtl_model_freeze(model, "left.weight_ih", 1));
+    if (r->frozen) printf("slowed %zu\n", mtl_model_rate(model, "top.", 0.3f));
     desc.isa = isa, desc.threads = threads;
     trainer = mtl_trainer_create(model, &desc, &err);
     if (r->form == BY_CHUNK) state = mtl_state_create(model, SEQUENCES, &err);
@@ -301,7 +312,7 @@ static void run_stream(int cell, int isa)
     mtl_arena_destroy(&arena);
 }
 
-/* ---- the command line ---------------------------------------------------------------------------------------------- */
+/* ---- the command line ---------------------------------------------------------------------------------- */
 
 #define ISA_NAME(number, name) { number, name },
 static const mtl_choice isas[] = { MTL_ISA_NAMES(ISA_NAME) { 0, NULL } };
@@ -321,7 +332,8 @@ int main(int argc, char **argv)
 {
     size_t i, isa = 0;
     if (argc == 2 && !strcmp(argv[1], "isas")) {
-        for (i = 0; isas[i].name; i++) if (isas[i].value != MTL_ISA_AUTO && has_isa(isas[i].value)) puts(isas[i].name);
+        for (i = 0; isas[i].name; i++)
+            if (isas[i].value != MTL_ISA_AUTO && has_isa(isas[i].value)) puts(isas[i].name);
         return 0;
     }
     if (argc == 2 && !strcmp(argv[1], "recipes")) {
@@ -335,7 +347,9 @@ int main(int argc, char **argv)
         return 2;
     }
     for (i = 0; i < RECIPES; i++)
-        if (!strcmp(recipes[i].name, argv[1])) run_recipe(&recipes[i], isas[isa].value, atoi(argv[3]), argv[4]);
-    for (i = MTL_CELL_RNN; !strcmp(argv[1], "stream") && i <= MTL_CELL_LSTM; i++) run_stream((int)i, isas[isa].value);
+        if (!strcmp(recipes[i].name, argv[1]))
+            run_recipe(&recipes[i], isas[isa].value, atoi(argv[3]), argv[4]);
+    for (i = MTL_CELL_RNN; !strcmp(argv[1], "stream") && i <= MTL_CELL_LSTM; i++)
+        run_stream((int)i, isas[isa].value);
     return 0;
 }

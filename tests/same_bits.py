@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""Does this tree train to the same bits as a git revision? `make same-bits REV=main` asks; needs python3, git and a compiler.
+"""Does this tree train to the same bits as a git revision? `make same-bits REV=main` asks.
 
     tests/same_bits.py REV [NAME...]       NAME...: these configurations alone
 
-Both command and header are built, there and here. Twelve configurations of `mtl train` and the recipes of tests/same_bits.c
-(columns over columns, states, streams) are trained on every instruction set of this machine. Tensors of the model files, the
-trainer's state among them, must agree in name, order, type, shape and every byte; printed losses, scores and predictions in
-every character; and the model of the revision must predict here what it predicts there. Metadata may differ, which is told.
-Exit status 1 when anything else does, with its configuration, instruction set, tensor and first differing element.
+Both command and header are built, there and here. Twelve configurations of `mtl train` and the recipes of
+tests/same_bits.c (columns over columns, states, streams) are trained on every instruction set of this
+machine. Tensors of the model files, the trainer's state among them, must agree in name, order, type, shape
+and every byte; printed losses, scores and predictions in every character; and the model of the revision must
+predict here what it predicts there. Metadata may differ, which is told. Exit status 1 when anything else
+does, with its configuration, instruction set, tensor and first differing element.
 """
 import json
 import os
@@ -31,27 +32,32 @@ TRAININGS = {
     "lstm": f"{HOME} {VALID} --cell lstm --dir bi --clip-norm 0.5 --threads 1",
     "gru-layers": f"{HOME} --cell gru --dir uni --layers 2 --pool mean --set encoder.dropout_between=0.2 "
                   "--set trainer.average=0.9 --threads 2",
-    "rnn-missing": f"--data {DATA}/missing.tsv {VALID} --cell rnn --set encoder.activation=relu --pool last --threads 1",
+    "rnn-missing": f"--data {DATA}/missing.tsv {VALID} --cell rnn --set encoder.activation=relu --pool last "
+                   "--threads 1",
     "two-sets": f"--data {DATA}/reviews.tsv --data {DATA}/missing.tsv --sampler temperature --weight slots=2 "
                 "--set input.dropout_per_sequence=1 --threads 2",
     "lazy": f"{HOME} --set trainer.lazy=1 --clip-value 0.01 --lowercase --digits --min-count 2 --threads 1",
     "sgd": f"{HOME} --optimizer sgd --set trainer.momentum=0.9 --set trainer.nesterov=1 --l1 1e-4 --l2 1e-3 "
            "--schedule one-cycle --set fit.accumulate=2 --threads 2",
-    "rmsprop": f"{HOME} {VALID} --optimizer rmsprop --set trainer.momentum=0.5 --schedule plateau --patience 1 --threads 1",
-    "adamw": f"--data {DATA}/missing.tsv --optimizer adamw --set trainer.decay=0.01 --set trainer.decay_biases=1 "
-             "--schedule cosine --set trainer.warmup=5 --set trainer.average=0.8 --set trainer.lazy=1 --threads 2",
+    "rmsprop": f"{HOME} {VALID} --optimizer rmsprop --set trainer.momentum=0.5 --schedule plateau "
+               "--patience 1 --threads 1",
+    "adamw": f"--data {DATA}/missing.tsv --optimizer adamw --set trainer.decay=0.01 "
+             "--set trainer.decay_biases=1 --schedule cosine --set trainer.warmup=5 "
+             "--set trainer.average=0.8 --set trainer.lazy=1 --threads 2",
     "frames": f"{FRAMES} --cell gru --dir uni --batch 4 --threads 1",
-    "frames-layers": f"{FRAMES} --cell lstm --dir bi --layers 2 --batch 4 --set frames.dropout=0.2 --set task.left.loss=mae "
-                     "--threads 2",
+    "frames-layers": f"{FRAMES} --cell lstm --dir bi --layers 2 --batch 4 --set frames.dropout=0.2 "
+                     "--set task.left.loss=mae --threads 2",
     "heads": f"{HOME} --cell gru --set encoder.reset=before --set encoder.no_bias=1 --set task.*.hidden=12,8 "
-             "--set task.*.dropout=0.2 --set task.intent.label_smoothing=0.1 --set task.mood.loss=huber --threads 1",
-    "wide-bf16": f"{HOME} --precision bf16 --hidden 64 --embed 48 --layers 2 --set encoder.forget_bias=1 --batch 32 --threads 2",
+             "--set task.*.dropout=0.2 --set task.intent.label_smoothing=0.1 --set task.mood.loss=huber "
+             "--threads 1",
+    "wide-bf16": f"{HOME} --precision bf16 --hidden 64 --embed 48 --layers 2 --set encoder.forget_bias=1 "
+                 "--batch 32 --threads 2",
 }
 
 differences, notes = [], []
 
 
-# ---- data: the project's own, cut short; numbers from a formula and a seed -------------------------------------------
+# ---- data: the project's own, cut short; numbers from a formula and a seed ---------------------------------
 
 def copy_table(source, name, rows, hide=0):
     """The first rows of examples/data/SOURCE; hide: every so many-th label is replaced by `_`."""
@@ -87,7 +93,7 @@ def make_data():
     write_frames("frames.csv", 24)
 
 
-# ---- comparing ---------------------------------------------------------------------------------------------------------
+# ---- comparing ---------------------------------------------------------------------------------------------
 
 def read_model(path):
     """Tensors (name: type, shape, bytes, in the file's order) and metadata of a safetensors file."""
@@ -118,8 +124,9 @@ def first_element(name, shape, before, after):
     place, rest = "", parted[0]
     for extent in reversed(shape):
         place, rest = f"[{rest % extent}]{place}", rest // extent
-    return (f"tensor {name}{place}: {element(before, size, parted[0])} at the revision, {element(after, size, parted[0])} here; "
-            f"{len(parted)} of {count} elements differ")
+    was, now = element(before, size, parted[0]), element(after, size, parted[0])
+    share = f"{len(parted)} of {count} elements differ"
+    return f"tensor {name}{place}: {was} at the revision, {now} here; {share}"
 
 
 def compare_tensors(before, after):
@@ -147,7 +154,8 @@ def compare_metadata(name, before, after):
         if was != now:
             at = len(os.path.commonprefix([was, now]))
             start = max(0, at - 30)
-            notes.append(f"{name}: metadata {key}: ...{was[start:at + 40]!r} at the revision, ...{now[start:at + 40]!r} here")
+            was, now = was[start:at + 40], now[start:at + 40]
+            notes.append(f"{name}: metadata {key}: ...{was!r} at the revision, ...{now!r} here")
 
 
 def compare_models(name, folder):
@@ -163,11 +171,12 @@ def compare_texts(what, before, after):
         if was != now:
             at = len(os.path.commonprefix([was, now]))
             start = max(0, at - 60)
-            return f"{what}, line {number}: {was[start:at + 30]!r} at the revision, {now[start:at + 30]!r} here"
+            was, now = was[start:at + 30], now[start:at + 30]
+            return f"{what}, line {number}: {was!r} at the revision, {now!r} here"
     return None if before == after else f"{what}: one has more lines than the other"
 
 
-# ---- running -----------------------------------------------------------------------------------------------------------
+# ---- running -----------------------------------------------------------------------------------------------
 
 class Failed(Exception):
     pass
@@ -208,8 +217,8 @@ def training(name, isa, trees):
     printed, said = {}, {}
     for side, tree in trees.items():
         log, model = f"{folder}/{side}.log", f"{folder}/{side}.st"
-        output_of([tree + "/build/mtl", "train", *(SMALL + " " + TRAININGS[name]).split(), "--isa", isa, "--quiet",
-                   "--log", log, "--out", model])
+        options = f"{SMALL} {TRAININGS[name]} --isa {isa} --quiet --log {log} --out {model}"
+        output_of([tree + "/build/mtl", "train", *options.split()])
         printed[side] = read_log(log)
         said[side] = answers(tree + "/build/mtl", model, name, isa)
     reread = answers(trees["after"] + "/build/mtl", folder + "/before.st", name, isa)
@@ -223,7 +232,8 @@ def recipe(name, isa, trees):
     folder = f"{OUT}/{name}.{isa}"
     os.makedirs(folder, exist_ok=True)
     for threads in "12":
-        printed = {side: output_of([program(side), name, isa, threads, f"{folder}/{side}.st"]) for side in trees}
+        printed = {side: output_of([program(side), name, isa, threads, f"{folder}/{side}.st"])
+                   for side in trees}
         parted = compare_models(name, folder) if os.path.exists(folder + "/after.st") else None
         parted = parted or compare_texts("printed", printed["before"], printed["after"])
         if parted:
@@ -236,8 +246,8 @@ def program(side):
 
 
 def build_program(side, tree):
-    output_of([*os.environ.get("CC", "cc").split(), "-std=c99", *os.environ.get("CFLAGS", "-O2").split(), "-pthread", "-I" + tree,
-               "-o", program(side), "tests/same_bits.c", tree + "/build/mtl_rnn.o", "-lm"])
+    compiler = f"{os.environ.get('CC', 'cc')} -std=c99 {os.environ.get('CFLAGS', '-O2')} -pthread -I{tree}"
+    output_of([*compiler.split(), "-o", program(side), "tests/same_bits.c", tree + "/build/mtl_rnn.o", "-lm"])
 
 
 def attempt(job):
@@ -253,18 +263,22 @@ def main():
     if len(sys.argv) < 2 or not sys.argv[1]:
         sys.exit("same_bits: which revision? make same-bits REV=COMMIT")
     os.makedirs(OUT, exist_ok=True)
-    trees = {"before": output_of([".ci/revision.sh", sys.argv[1], "build/mtl", "build/mtl_rnn.o"]).strip(), "after": "."}
+    revision = output_of([".ci/revision.sh", sys.argv[1], "build/mtl", "build/mtl_rnn.o"]).strip()
+    trees = {"before": revision, "after": "."}
     for side, tree in trees.items():
         build_program(side, tree)
     make_data()
     isas = output_of([program("after"), "isas"]).split()
-    runs = {**{name: training for name in TRAININGS}, **{name: recipe for name in output_of([program("after"), "recipes"]).split()}}
+    runs = {name: training for name in TRAININGS}
+    runs.update({name: recipe for name in output_of([program("after"), "recipes"]).split()})
     wanted = sys.argv[2:] or list(runs)
-    if set(wanted) - set(runs):
-        sys.exit(f"same_bits: no configuration {', '.join(sorted(set(wanted) - set(runs)))}; there are {', '.join(runs)}")
-    print(f"revision {os.path.basename(trees['before'])} and this tree, configurations: {len(wanted)}, on {' '.join(isas)}", flush=True)
+    unknown = [name for name in wanted if name not in runs]
+    if unknown:
+        sys.exit(f"same_bits: no configuration {', '.join(unknown)}; there are {', '.join(runs)}")
+    print(f"{os.path.basename(revision)} and this tree, {' '.join(isas)}:", flush=True)
+    jobs = [(runs[name], name, isa, trees) for name in wanted for isa in isas]
     with ThreadPoolExecutor(max_workers=JOBS) as pool:
-        for name, isa, parted in pool.map(attempt, [(runs[name], name, isa, trees) for name in wanted for isa in isas]):
+        for name, isa, parted in pool.map(attempt, jobs):
             if parted:
                 differences.append(name)
                 print(f"DIFFERS {name} {isa}: {parted}", flush=True)
@@ -272,7 +286,7 @@ def main():
                 print(f"same {name}", flush=True)
     for note in sorted(set(notes)):
         print("note: " + note)
-    print(f"{len(differences)} of {len(wanted) * len(isas)} differ" if differences else "every bit is the same")
+    print(f"{len(differences)} of {len(jobs)} differ" if differences else "every bit is the same")
     return 1 if differences else 0
 
 

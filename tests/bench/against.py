@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
-"""Has this tree become slower than a git revision? `make bench-against REV=main` asks: five minutes, or one with QUICK=1.
+"""Has this tree become slower than a git revision? `make bench-against REV=main` asks.
 
-    tests/bench/against.py REV [--quick]
+    tests/bench/against.py REV [--quick]       about five minutes; --quick: one
 
-Environment: CORE the processor that everything is pinned to [the last one], ISA the instruction set [the best].
+Environment: CORE the processor to pin everything to [the last one], ISA the instruction set [the best].
 
-Points of build/bench and epochs of `mtl train` on examples/data, one thread, are measured with the revision's build and this tree's by
-turns, and the least time of each counts. A point whose ratio (time of the revision / time here; above 1 is faster here) is
-under 0.97 is measured ten more times before it counts. Exit status 1 when the geometric mean of the ratios is under 0.99, or a
-point is still under 0.97.
+Points of build/bench and epochs of `mtl train` on examples/data, one thread, are measured with the revision's
+build and this tree's by turns, and the least time of each counts. A point whose ratio (time of the revision /
+time here; above 1 is faster here) is under 0.97 is measured ten more times before it counts. Exit status 1
+when the geometric mean of the ratios is under 0.99, or a point is still under 0.97. Only a machine that does
+nothing else tells.
 """
 import json
 import math
@@ -20,26 +21,27 @@ import sys
 MEAN_LIMIT, POINT_LIMIT = 0.99, 0.97
 ROUNDS, AGAIN = 8, 10
 LOG = "build/against.log"
+ISA = os.environ.get("ISA", "auto")
 HOME = "--data examples/data/home_train.tsv"
 EPOCHS = "--epochs 4 --batch 32 --hidden 64 --embed 64 --threads 1 --quiet"
 
 
-def grid(mode, cells, hidden, shape):
+def grid(mode, cells, hidden, shape=""):
     return [f"{mode} --cell {cell} --hidden {h} {shape}".strip() for cell in cells for h in hidden]
 
 
-QUICK = (grid("train", ["lstm"], [32, 128], "") + grid("train", ["gru"], [128], "") + grid("infer", ["lstm"], [128], "") +
-         grid("infer", ["gru"], [32], "") + grid("stream", ["lstm"], [128], ""))
+QUICK = (grid("train", ["lstm"], [32, 128]) + grid("train", ["gru"], [128]) + grid("infer", ["lstm"], [128]) +
+         grid("infer", ["gru"], [32]) + grid("stream", ["lstm"], [128]))
 QUICK_EPOCHS = [HOME]
-FULL = (grid("train", ["lstm", "gru"], [32, 64, 128, 256], "--batch 16 --steps 32") + grid("train", ["rnn"], [128], "") +
+FULL = (grid("train", ["lstm", "gru"], [32, 64, 128, 256]) + grid("train", ["rnn"], [128]) +
         grid("train", ["lstm"], [128], "--batch 1 --steps 64") + grid("train", ["lstm"], [64], "--dir bi") +
-        grid("infer", ["lstm", "gru"], [32, 128, 256], "--batch 16 --steps 32") +
-        grid("infer", ["lstm"], [128], "--batch 1 --steps 64") + grid("stream", ["lstm", "gru"], [32, 128], "") +
+        grid("infer", ["lstm", "gru"], [32, 128, 256]) +
+        grid("infer", ["lstm"], [128], "--batch 1 --steps 64") + grid("stream", ["lstm", "gru"], [32, 128]) +
         ["parts --only embedding", "parts --only heads", "parts --only ragged"])
 FULL_EPOCHS = [HOME, HOME + " --cell gru --dir uni --layers 2 --set trainer.lazy=1",
                "--data examples/data/reviews_train.tsv --data examples/data/names_train.tsv --dropout 0"]
 
-least = {}                                      # (command, row): [least microseconds of the revision, of this tree]
+least = {}              # (function, arguments, row): [least microseconds of the revision, of this tree]
 
 
 def run(command):
@@ -54,8 +56,8 @@ def run(command):
 
 def bench_rows(pinned, tree, arguments):
     """{row: microseconds} of one visit to build/bench; a row is called by its columns before the time."""
-    isa = [] if arguments.startswith("parts") else ["--isa", os.environ.get("ISA", "auto")]
-    output = run([*pinned, tree + "/build/bench", *arguments.split(), *isa])
+    isa = "" if arguments.startswith("parts") else f"--isa {ISA}"
+    output = run([*pinned, tree + "/build/bench", *f"{arguments} {isa}".split()])
     if output is None:
         return {}
     header, *rows = [line.split("\t") for line in output.splitlines()]
@@ -65,9 +67,8 @@ def bench_rows(pinned, tree, arguments):
 
 def epoch_rows(pinned, tree, arguments):
     """The same of the fastest epoch of a few, without reading the data."""
-    command = [*pinned, tree + "/build/mtl", "train", *arguments.split(), *EPOCHS.split(), "--isa", os.environ.get("ISA", "auto"),
-               "--log", LOG, "--out", LOG + ".safetensors"]
-    if run(command) is None:
+    options = f"{arguments} {EPOCHS} --isa {ISA} --log {LOG} --out {LOG}.safetensors"
+    if run([*pinned, tree + "/build/mtl", "train", *options.split()]) is None:
         return {}
     with open(LOG, encoding="utf-8") as file:
         ends = [0] + [json.loads(line)["train_seconds"] for line in file]
@@ -93,13 +94,13 @@ def ratios():
 def show(trees):
     print(f"\n{'microseconds, least':74} {'revision':>11} {'here':>11}   ratio")
     for (rows_of, arguments, row), best in least.items():
-        name = f"{'train ' if rows_of is epoch_rows else ''}{arguments if not row or row.startswith(arguments) else row}"
-        name = name.replace("examples/data/", "")
+        name = row or "epoch " + arguments.replace("--data examples/data/", "")
         if max(best) == math.inf:
             print(f"{name:74} only {'here' if best[0] == math.inf else 'in the revision'}: left out")
             continue
         ratio = best[0] / best[1]
-        print(f"{name:74} {best[0]:11.2f} {best[1]:11.2f}  {ratio:6.3f}{'  slower' if ratio < POINT_LIMIT else ''}")
+        mark = "  slower" if ratio < POINT_LIMIT else ""
+        print(f"{name:74} {best[0]:11.2f} {best[1]:11.2f}  {ratio:6.3f}{mark}")
     print(f"(revision: {os.path.basename(trees[0])})")
 
 
@@ -108,13 +109,15 @@ def main():
     revision, quick = (sys.argv[1:] or [""])[0], "--quick" in sys.argv[2:]
     if not revision:
         sys.exit("against: which revision? make bench-against REV=COMMIT")
-    built = subprocess.run([".ci/revision.sh", revision, "build/mtl", "build/bench"], stdout=subprocess.PIPE, text=True)
+    build = [".ci/revision.sh", revision, "build/mtl", "build/bench"]
+    built = subprocess.run(build, stdout=subprocess.PIPE, text=True)
     if built.returncode:
         return 1
     trees = [built.stdout.strip(), "."]
     core = os.environ.get("CORE", str((os.cpu_count() or 1) - 1))
     pinned = ["taskset", "-c", core] if shutil.which("taskset") else []
-    points = [(bench_rows, a) for a in (QUICK if quick else FULL)] + [(epoch_rows, a) for a in (QUICK_EPOCHS if quick else FULL_EPOCHS)]
+    points = [(bench_rows, arguments) for arguments in (QUICK if quick else FULL)]
+    points += [(epoch_rows, arguments) for arguments in (QUICK_EPOCHS if quick else FULL_EPOCHS)]
     visit(points, ROUNDS, trees, pinned)
     slow = {key[:2] for key, ratio in ratios().items() if ratio < POINT_LIMIT}
     if slow:
@@ -127,8 +130,8 @@ def main():
     mean = math.exp(sum(map(math.log, found.values())) / len(found))
     slower = sum(ratio < POINT_LIMIT for ratio in found.values())
     failed = mean < MEAN_LIMIT or slower > 0
-    print(f"geometric mean of {len(found)} ratios: {mean:.3f} (at least {MEAN_LIMIT}); {slower} under {POINT_LIMIT}: "
-          f"{'FAILED' if failed else 'ok'}")
+    print(f"geometric mean of {len(found)} ratios: {mean:.3f} (at least {MEAN_LIMIT}); "
+          f"{slower} under {POINT_LIMIT}: {'FAILED' if failed else 'ok'}")
     return 1 if failed else 0
 
 
