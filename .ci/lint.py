@@ -5,14 +5,14 @@
     order       text order is dependency order: no internal function is declared ahead of its body, none is used above
                 it, and no section uses a public function that a later section defines
     statuses    a function that returns a status says so: mtl_status, which C++ does not make out of an int
-    map         no section uses a later one's types or constants either, and docs/architecture.md shows the arrows that are
-                there (.ci/map.py)
-    length      no function above 60 lines, kernels excepted; no section above 1,200 lines, kernels, interface and those listed
-                below excepted; no file of the command above 600
+    map         no section uses a later one's types or constants either, and docs/architecture.md shows the
+                arrows that are there (.ci/map.py)
+    length      no function above 60 lines, kernels excepted; no section above 1,200 lines, kernels, interface
+                and those listed below excepted; no file of the command above 600
     width       no line of the files listed below is over 110 columns
     kinds       no comparison with a kind's constant outside that kind's room, for the kinds listed below
     pages       every mtl_ name in backticks on the pages that explain the code stands in the code
-    repeats     no run of 60 tokens stands twice in mtl_rnn.h and the command (.ci/lint.allow lists the exceptions)
+    repeats     no run of 60 tokens stands twice in mtl_rnn.h and the command (.ci/lint.allow has exceptions)
     warnings    the implementation compiles without any, in C99 and C++11, float and double
     size        its object code, with the kernels of every instruction set of x86, stays within 400 KB
 
@@ -30,7 +30,7 @@ from collections import namedtuple
 from concurrent.futures import ThreadPoolExecutor
 
 HEADER = "mtl_rnn.h"
-COMMAND_FOLDER, COMMAND_FILE = "examples/mtl", "examples/mtl.c"       # the folder, where there is one, or the file
+COMMAND_FOLDER, COMMAND_FILE = "examples/mtl", "examples/mtl.c"     # the folder, where there is one
 ALLOW = ".ci/lint.allow"
 OUT = "build/lint"
 LENGTH_LIMIT, LENGTH_LOOK = 60, 40
@@ -45,8 +45,9 @@ WIDTH_LIMIT = 110
 WIDTH_FILES = []
 
 # Kind: the sections that may compare its constants, MTL_KIND_NAME, which are those of an enum.
-KIND_ROOMS = {"TASK": ["tasks"], "MIX": ["nodes"], "INPUT": ["nodes"], "COLUMN": ["nodes"], "POOL": ["nodes", "layers"],
-              "CELL": ["cells", "kernels"], "INIT": ["tensor", "init"], "PENALTY": ["penalty"]}
+KIND_ROOMS = {"TASK": ["tasks"], "MIX": ["nodes"], "INPUT": ["nodes"], "COLUMN": ["nodes"],
+              "POOL": ["nodes", "layers"], "CELL": ["cells", "kernels"], "INIT": ["tensor", "init"],
+              "PENALTY": ["penalty"]}
 # Kind: True, to check the header and the command; False, the header alone; absent, nothing.
 KINDS_CHECKED = {}
 
@@ -276,7 +277,8 @@ def check_function_lengths(source):
 def check_section_lengths(source):
     for index, banner in enumerate(source.banners):
         if source.length(index) > SECTION_LIMIT and banner.tag not in SECTIONS_EXEMPT:
-            problem(source.path, banner.line, f">>{banner.tag} has {source.length(index)} lines, above {SECTION_LIMIT}")
+            lines = source.length(index)
+            problem(source.path, banner.line, f">>{banner.tag} has {lines} lines, above {SECTION_LIMIT}")
 
 
 def check_file_lengths(sources):
@@ -316,7 +318,8 @@ def check_kinds(header, sources):
                 line = text.count("\n", 0, match.end()) + 1
                 if source is not header or source.tag(line) not in KIND_ROOMS[kind]:
                     rooms = " or ".join(">>" + room for room in KIND_ROOMS[kind])
-                    problem(source.path, line, f"compares with {match.group(1) or match.group(2)}, which is for {rooms} to know")
+                    name = match.group(1) or match.group(2)
+                    problem(source.path, line, f"compares with {name}, which is for {rooms} to know")
 
 
 def check_pages(header):
