@@ -6,9 +6,10 @@
 Both command and header are built, there and here. Twelve configurations of `mtl train` and the recipes of
 tests/same_bits.c (columns over columns, states, streams) are trained on every instruction set of this
 machine. Tensors of the model files, the trainer's state among them, must agree in name, order, type, shape
-and every byte; printed losses, scores and predictions in every character; and the model of the revision must
-predict here what it predicts there. Metadata may differ, which is told. Exit status 1 when anything else
-does, with its configuration, instruction set, tensor and first differing element.
+and every byte; printed losses, scores and predictions in every character; and the model of the revision
+must predict here what it predicts there. Metadata may differ, and this tree may print more, which is told.
+Exit status 1 when anything else differs, with its configuration, instruction set, tensor and first
+differing element.
 """
 import json
 import os
@@ -54,7 +55,7 @@ TRAININGS = {
                  "--batch 32 --threads 2",
 }
 
-differences, notes = [], []
+differences, notes = [], {}              # configurations that differ; what was noted: in which configurations
 
 
 # ---- data: the project's own, cut short; numbers from a formula and a seed ---------------------------------
@@ -131,21 +132,27 @@ def first_element(name, shape, before, after):
 
 def compare_tensors(before, after):
     """What differs first between two files' tensors, or None."""
-    for name in before:
-        if name not in after:
-            return f"tensor {name} is missing here"
-    for name in after:
-        if name not in before:
-            return f"tensor {name} is new here"
-    for was, now in zip(before, after):
-        if was != now:
-            return f"order: tensor {was} stands where {now} stands here"
-    for name, (kind, shape, data) in before.items():
+    shared = [name for name in before if name in after]
+    for name in shared:
+        kind, shape, data = before[name]
         if after[name][:2] != (kind, shape):
             return f"tensor {name}: {kind} {shape} at the revision, {after[name][0]} {after[name][1]} here"
         if after[name][2] != data:
             return first_element(name, shape, data, after[name][2])
+    for was, now in zip(shared, [name for name in after if name in before]):
+        if was != now:
+            return f"order: tensor {was} stands where {now} stands here; their values are the same"
+    for name in before:
+        if name not in after:
+            return f"tensor {name} is missing here; what both have is the same"
+    for name in after:
+        if name not in before:
+            return f"tensor {name} is new here; what both have is the same"
     return None
+
+
+def note(name, text):
+    notes.setdefault(text, set()).add(name)
 
 
 def compare_metadata(name, before, after):
@@ -155,7 +162,7 @@ def compare_metadata(name, before, after):
             at = len(os.path.commonprefix([was, now]))
             start = max(0, at - 30)
             was, now = was[start:at + 40], now[start:at + 40]
-            notes.append(f"{name}: metadata {key}: ...{was!r} at the revision, ...{now!r} here")
+            note(name, f"metadata {key}: ...{was!r} at the revision, ...{now!r} here")
 
 
 def compare_models(name, folder):
@@ -167,6 +174,7 @@ def compare_models(name, folder):
 
 
 def compare_texts(what, before, after):
+    """What differs first between two texts, or None."""
     for number, (was, now) in enumerate(zip(before.split("\n"), after.split("\n")), 1):
         if was != now:
             at = len(os.path.commonprefix([was, now]))
@@ -174,6 +182,34 @@ def compare_texts(what, before, after):
             was, now = was[start:at + 30], now[start:at + 30]
             return f"{what}, line {number}: {was!r} at the revision, {now!r} here"
     return None if before == after else f"{what}: one has more lines than the other"
+
+
+def leaves(value, path=""):
+    """(path, value) of every text and number within a JSON value."""
+    if isinstance(value, list):
+        value = dict(enumerate(value))
+    if not isinstance(value, dict):
+        yield path, value
+        return
+    for key, below in value.items():
+        yield from leaves(below, f"{path}.{key}")
+
+
+def compare_answers(name, what, before, after):
+    """The same for lines of JSON, of which this tree's may tell more than the revision's."""
+    before, after = before.splitlines(), after.splitlines()
+    if len(before) != len(after):
+        return f"{what}: {len(before)} lines at the revision, {len(after)} here"
+    for number, (was, now) in enumerate(zip(before, after), 1):
+        was, now = dict(leaves(json.loads(was))), dict(leaves(json.loads(now)))
+        for path, value in was.items():
+            if path not in now or now[path] != value:
+                told = repr(now[path]) if path in now else "nothing"
+                return f"{what}, line {number}, {path[1:]}: {value!r} at the revision, {told} here"
+        if len(now) > len(was):
+            new = next(path for path in now if path not in was)
+            note(name, f"{what} tell more here: {new[1:]}")
+    return None
 
 
 # ---- running -----------------------------------------------------------------------------------------------
@@ -210,6 +246,10 @@ def answers(command, model, name, isa):
             output_of([command, "eval", "--data", DATA + "/valid.tsv", *how]))
 
 
+def together(parted):
+    return "; ".join(what for what in parted if what) or None
+
+
 def training(name, isa, trees):
     """One configuration on one instruction set: what differs, or None."""
     folder = f"{OUT}/{name}.{isa}"
@@ -222,9 +262,10 @@ def training(name, isa, trees):
         printed[side] = read_log(log)
         said[side] = answers(tree + "/build/mtl", model, name, isa)
     reread = answers(trees["after"] + "/build/mtl", folder + "/before.st", name, isa)
-    return (compare_models(name, folder) or compare_texts("losses", printed["before"], printed["after"]) or
-            compare_texts("predictions", said["before"], said["after"]) or
-            compare_texts("predictions from the revision's file", said["before"], reread))
+    return together([compare_models(name, folder),
+                     compare_answers(name, "losses and scores", printed["before"], printed["after"]),
+                     compare_answers(name, "answers", said["before"], said["after"]),
+                     compare_answers(name, "answers from the revision's file", said["before"], reread)])
 
 
 def recipe(name, isa, trees):
@@ -235,7 +276,7 @@ def recipe(name, isa, trees):
         printed = {side: output_of([program(side), name, isa, threads, f"{folder}/{side}.st"])
                    for side in trees}
         parted = compare_models(name, folder) if os.path.exists(folder + "/after.st") else None
-        parted = parted or compare_texts("printed", printed["before"], printed["after"])
+        parted = together([parted, compare_texts("printed", printed["before"], printed["after"])])
         if parted:
             return f"{threads} threads: {parted}"
     return None
@@ -284,8 +325,8 @@ def main():
                 print(f"DIFFERS {name} {isa}: {parted}", flush=True)
             elif isa == isas[-1] and name not in differences:
                 print(f"same {name}", flush=True)
-    for note in sorted(set(notes)):
-        print("note: " + note)
+    for text, names in sorted(notes.items()):
+        print(f"note: {text} ({', '.join(name for name in wanted if name in names)})")
     print(f"{len(differences)} of {len(jobs)} differ" if differences else "every bit is the same")
     return 1 if differences else 0
 
