@@ -31,15 +31,26 @@ test: $(TESTS) $(BUILD)/mtl  ## run the tests; MTL_TEST_QUICK=1 for a tenth of t
 matrix:  ## run the tests under every compiler, standard and option; ONLY="tcc aarch64" picks some
 	@.ci/matrix.sh $(ONLY)
 
-lint:  ## check the header's contents list, order, function lengths, repeats, warnings and size
+lint:  ## check the shape of the code: contents, order, lengths, repeats, warnings, size, names on the pages
 	@.ci/setup.sh lint
 	@python3 .ci/lint.py
+
+map:  ## draw which section of the header uses which into docs/architecture.md; fails when an arrow leads upwards
+	@python3 .ci/map.py
+
+same-bits: $(BUILD)/mtl $(BUILD)/mtl_rnn.o  ## does this tree train to the same bits as REV=COMMIT? ONLY="lstm frames" picks some
+	@.ci/setup.sh revision
+	@CFLAGS='$(CFLAGS)' tests/same_bits.py '$(REV)' $(ONLY)
 
 bench: $(BENCH)  ## measure the machine and every kernel against it: tables in build/bench_tables, a summary here (3 minutes)
 	@bash tests/bench/run.sh $(BENCH) $(BUILD)/bench_tables
 
 bench-guard: $(BENCH)  ## compare each instruction set with scalar code in one process; fails when a kernel has become slow
 	@$(BENCH) guard
+
+bench-against: $(BENCH) $(BUILD)/mtl  ## is this tree as fast as REV=COMMIT? builds by turns (5 minutes; QUICK=1: one)
+	@.ci/setup.sh revision
+	@CFLAGS='$(CFLAGS)' tests/bench/against.py '$(REV)' $(if $(QUICK),--quick)
 
 mutants:  ## apply each deliberate defect of tests/mutants and name the test that finds it
 	@.ci/setup.sh mutants
@@ -72,7 +83,7 @@ clean:  ## remove build/
 	rm -rf $(BUILD)
 
 help:  ## list these targets
-	@sed -n 's/^\([a-z][a-z-]*\):.*  ## /  make \1	/p' Makefile | expand -t 20
+	@sed -n 's/^\([a-z][a-z-]*\):.*  ## /  make \1	/p' Makefile | expand -t 22
 
 # The implementation is compiled once and linked with every example, which only include the interface.
 $(BUILD)/mtl_rnn.c: | setup-build
@@ -101,5 +112,5 @@ setup-build setup-test: setup-%:
 
 -include $(wildcard $(BUILD)/*.d $(BUILD)/tests/*.d)
 
-.PHONY: all demo test matrix lint bench bench-guard bench-peers mutants parity reference install clean help setup-build setup-test
+.PHONY: all demo test matrix lint map same-bits bench bench-guard bench-against bench-peers mutants parity reference install clean help setup-build setup-test
 .DELETE_ON_ERROR:

@@ -5,8 +5,14 @@
     order       text order is dependency order: no internal function is declared ahead of its body, none is used above
                 it, and no section uses a public function that a later section defines
     statuses    a function that returns a status says so: mtl_status, which C++ does not make out of an int
-    length      no function above 60 lines, kernels excepted
-    repeats     no run of 60 tokens stands twice in mtl_rnn.h and examples/mtl.c (.ci/lint.allow lists the exceptions)
+    map         no section uses a later one's types or constants either, and docs/architecture.md shows the
+                arrows that are there (.ci/map.py)
+    length      no function above 60 lines, kernels excepted; no section above 1,200 lines, kernels, interface
+                and those listed below excepted; no file of the command above 600
+    width       no line of the files listed below is over 110 columns
+    kinds       no comparison with a kind's constant outside that kind's room, for the kinds listed below
+    pages       every mtl_ name in backticks on the pages that explain the code stands in the code
+    repeats     no run of 60 tokens stands twice in mtl_rnn.h and the command (.ci/lint.allow has exceptions)
     warnings    the implementation compiles without any, in C99 and C++11, float and double
     size        its object code, with the kernels of every instruction set of x86, stays within 400 KB
 
@@ -14,6 +20,7 @@ The checks lean on the header's layout: a function begins in column 0 and its la
 a boxed comment whose second line is "   NUMBER  >>tag   sentence".
 """
 import bisect
+import glob
 import os
 import platform
 import re
@@ -23,12 +30,29 @@ from collections import namedtuple
 from concurrent.futures import ThreadPoolExecutor
 
 HEADER = "mtl_rnn.h"
-COMMAND = "examples/mtl.c"
+COMMAND_FOLDER, COMMAND_FILE = "examples/mtl", "examples/mtl.c"     # the folder, where there is one
 ALLOW = ".ci/lint.allow"
 OUT = "build/lint"
 LENGTH_LIMIT, LENGTH_LOOK = 60, 40
+SECTION_LIMIT, FILE_LIMIT = 1200, 600
+SECTIONS_EXEMPT = ["kernels", "api", "formats", "model"]    # the last two until they are parted
 RUN_TOKENS = 60
 KERNELS = "kernels"
+
+WIDTH_LIMIT = 110
+# Patterns of files whose lines are held to it. Still to be wrapped:
+# mtl_rnn.h examples/*.c examples/mtl/* tests/*.c tests/*.h
+WIDTH_FILES = []
+
+# Kind: the sections that may compare its constants, MTL_KIND_NAME, which are those of an enum.
+KIND_ROOMS = {"TASK": ["tasks"], "MIX": ["nodes"], "INPUT": ["nodes"], "COLUMN": ["nodes"],
+              "POOL": ["nodes", "layers"], "CELL": ["cells", "kernels"], "INIT": ["tensor", "init"],
+              "PENALTY": ["penalty"]}
+# Kind: True, to check the header and the command; False, the header alone; absent, nothing.
+KINDS_CHECKED = {}
+
+# Pages that explain the code; one that is not there is not missed.
+PAGES = ["docs/architecture.md", "docs/learn.md"]
 OBJECT_LIMIT = 400 * 1024
 
 WARNINGS = "-Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Werror"
@@ -69,8 +93,12 @@ def blank(match):
 
 def code_only(text):
     """The text with comments, the contents of literals and preprocessor lines made blank; every line keeps its number."""
-    text = re.sub(r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'', blank, text, flags=re.S)
-    return re.sub(r"^[ \t]*#(?:[^\n\\]|\\.|\\\n)*", blank, text, flags=re.M | re.S)
+    return re.sub(r"^[ \t]*#(?:[^\n\\]|\\.|\\\n)*", blank, without_comments(text), flags=re.M | re.S)
+
+
+def without_comments(text):
+    """The text with comments and the contents of literals made blank, preprocessor lines left."""
+    return re.sub(r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'', blank, text, flags=re.S)
 
 
 def name_of(declarator):
@@ -137,6 +165,20 @@ class Source:
         index = self.section(line)
         return self.banners[index].tag if index >= 0 else "top"
 
+    def length(self, index):
+        """Lines of the section whose banner has this index."""
+        ends = self.starts[1:] + [len(self.raw)]
+        return ends[index] - self.starts[index]
+
+    def enumerators(self):
+        """(line, text) of each line within the braces of an enum."""
+        inside = False
+        for number, line in enumerate(self.lines, 1):
+            inside = inside or re.match(r"(typedef )?enum\b[^;]*\{", line) is not None
+            if inside:
+                yield number, line
+            inside = inside and "}" not in line
+
     def place(self, first, last):
         """A name for a range of lines that survives edits: its first function, the section's tag, or >>vectors for the
         part of the kernel template that says the same few operations once for each instruction set."""
@@ -146,6 +188,13 @@ class Source:
             if function.first <= last and function.last >= first:
                 return function.name
         return ">>" + self.tag(first) if self.banners else os.path.basename(self.path)
+
+
+def command_files():
+    """The command's source: every file of its folder, or the one file."""
+    if os.path.isdir(COMMAND_FOLDER):
+        return sorted(glob.glob(COMMAND_FOLDER + "/*.[ch]"))
+    return [COMMAND_FILE] if os.path.exists(COMMAND_FILE) else []
 
 
 def tagged_lines(raw):
@@ -215,7 +264,7 @@ def check_statuses(source):
             problem(source.path, function.first, f"{function.name} returns a status as an int; expected mtl_status")
 
 
-def check_lengths(source):
+def check_function_lengths(source):
     for function in source.functions:
         length = function.last - function.first + 1
         if length > LENGTH_LOOK and source.tag(function.first) != KERNELS:
@@ -223,6 +272,71 @@ def check_lengths(source):
                 problem(source.path, function.first, f"{function.name} has {length} lines, above {LENGTH_LIMIT}")
             else:
                 print(f"  look: {source.path}:{function.first}: {function.name} has {length} lines")
+
+
+def check_section_lengths(source):
+    for index, banner in enumerate(source.banners):
+        if source.length(index) > SECTION_LIMIT and banner.tag not in SECTIONS_EXEMPT:
+            lines = source.length(index)
+            problem(source.path, banner.line, f">>{banner.tag} has {lines} lines, above {SECTION_LIMIT}")
+
+
+def check_file_lengths(sources):
+    for source in sources:
+        lines = len(source.raw) - 1
+        if source.path.startswith(COMMAND_FOLDER + "/") and lines > FILE_LIMIT:
+            problem(source.path, FILE_LIMIT + 1, f"the file has {lines} lines, above {FILE_LIMIT}")
+
+
+def check_lengths(sources):
+    for source in sources:
+        check_function_lengths(source)
+    check_section_lengths(sources[0])
+    check_file_lengths(sources[1:])
+
+
+def check_widths():
+    for path in sorted({path for pattern in WIDTH_FILES for path in glob.glob(pattern)}):
+        with open(path, encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                width = len(line.rstrip("\n"))
+                if width > WIDTH_LIMIT:
+                    problem(path, number, f"{width} columns, above {WIDTH_LIMIT}")
+
+
+def check_kinds(header, sources):
+    known = {name for _, text in header.enumerators() for name in re.findall(r"\bMTL_[A-Z]+_\w+", text)}
+    for kind, in_command in KINDS_CHECKED.items():
+        names = sorted(name for name in known if name.startswith(f"MTL_{kind}_"))
+        if not names:
+            continue
+        constant = rf"(?:\(\s*\w+\s*\)\s*)?\b({'|'.join(names)})\b"
+        compared = re.compile(rf"(?:[=!]=\s*|\bcase\s+|\[[^\[\]]*){constant}|\b({'|'.join(names)})\s*[=!]=")
+        for source in sources if in_command else [header]:
+            text = "\n".join(source.lines)
+            for match in compared.finditer(text):
+                line = text.count("\n", 0, match.end()) + 1
+                if source is not header or source.tag(line) not in KIND_ROOMS[kind]:
+                    rooms = " or ".join(">>" + room for room in KIND_ROOMS[kind])
+                    name = match.group(1) or match.group(2)
+                    problem(source.path, line, f"compares with {name}, which is for {rooms} to know")
+
+
+def check_pages(header):
+    words = set(re.findall(r"\w+", without_comments("\n".join(header.raw))))
+    for path in filter(os.path.exists, PAGES):
+        with open(path, encoding="utf-8") as file:
+            text = re.sub(r"^```.*?^```", blank, file.read(), flags=re.M | re.S)
+        for span in re.finditer(r"`[^`]*`", text):
+            for name in re.findall(r"\bmtl_\w+", span.group()):
+                if name not in words | {"mtl_rnn"}:
+                    problem(path, text.count("\n", 0, span.start()) + 1, f"`{name}` is not in {HEADER}")
+
+
+def check_map():
+    result = subprocess.run([sys.executable, ".ci/map.py", "--check"], capture_output=True, text=True)
+    if result.returncode:
+        problems.extend((result.stdout + result.stderr).strip().splitlines())
 
 
 def read_allowed():
@@ -308,11 +422,15 @@ def main():
     if not os.path.exists(HEADER):
         sys.exit(f"lint: there is no {HEADER}")
     header = Source(HEADER)
-    sources = [header] + ([Source(COMMAND)] if os.path.exists(COMMAND) else [])
+    sources = [header] + [Source(path) for path in command_files()]
     check("contents", check_contents, header)
     check("order", check_order, header)
     check("statuses", check_statuses, header)
-    check("length", lambda: [check_lengths(source) for source in sources])
+    check("map", check_map)
+    check("length", check_lengths, sources)
+    check("width", check_widths)
+    check("kinds", check_kinds, header, sources)
+    check("pages", check_pages, header)
     check("repeats", check_repeats, sources)
     check("warnings", check_warnings)
     check("size", check_size)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # .ci/setup.sh GROUP...    checks for what the groups need and installs what is missing
 #
-# Groups: make build test matrix lint python mutants peers. Each need is probed (a command, a header that compiles), not looked up
+# Groups: make build test matrix lint python mutants revision peers. Each need is probed (a command, a header that compiles), not looked up
 # by package, so a compiler or a library that came another way counts. Says nothing when all is there. Where apt-get or
 # the right to use it is missing, it names the packages and fails.
 set -u
@@ -73,6 +73,13 @@ need_mutants()
 {
     need_test
     need_command patch
+}
+
+need_revision()
+{
+    need_build
+    need_command git
+    need_command python3
 }
 
 need_peers()
