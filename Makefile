@@ -28,6 +28,10 @@ test: $(TESTS) $(BUILD)/mtl  ## run the tests; MTL_TEST_QUICK=1 for a tenth of t
 	    || echo "note: no Python with numpy and safetensors ($(BUILD)/tests/venv.log says why): their tests are skipped"
 	@.ci/test.sh $(TESTS) tests/test_command.sh
 
+plain: $(BUILD)/plain $(TESTS)  ## train examples/plain.c, then run it beside the header: how far apart they are
+	@$(BUILD)/plain
+	@for program in $(TESTS); do MTL_TEST_ONLY=plain $$program || exit; done
+
 matrix:  ## run the tests under every compiler, standard and option; ONLY="tcc aarch64" picks some
 	@.ci/matrix.sh $(ONLY)
 
@@ -112,5 +116,6 @@ setup-build setup-test: setup-%:
 
 -include $(wildcard $(BUILD)/*.d $(BUILD)/tests/*.d)
 
-.PHONY: all demo test matrix lint map same-bits bench bench-guard bench-against bench-peers mutants parity reference install clean help setup-build setup-test
+.PHONY: all demo test plain matrix lint map same-bits bench bench-guard bench-against bench-peers mutants parity \
+    reference install clean help setup-build setup-test
 .DELETE_ON_ERROR:

@@ -69,13 +69,14 @@ static void counted_free(void *memory);
 #include "test_train.c"
 #include "test_check.c"
 #include "test_golden.c"
+#include "test_plain.c"
 
 /* One group of tests per file: X(file's word, the macro's word). */
 #define TEST_FILES(X) \
     X(platform, PLATFORM) X(error, ERROR) X(random, RANDOM) X(arena, ARENA) X(threads, THREADS) X(kernels, KERNELS) \
     X(tensor, TENSOR) X(batch, BATCH) X(formats, FORMATS) X(fields, FIELDS) X(tape, TAPE) X(layers, LAYERS) X(cells, CELLS) \
     X(losses, LOSSES) X(metrics, METRICS) X(encoder, ENCODER) X(tasks, TASKS) X(model, MODEL) X(predict, PREDICT) \
-    X(optimise, OPTIMISE) X(train, TRAIN) X(check, CHECK) X(golden, GOLDEN)
+    X(optimise, OPTIMISE) X(train, TRAIN) X(check, CHECK) X(golden, GOLDEN) X(plain, PLAIN)
 
 static size_t live_before;                  /* blocks of the library in use when a group began */
 

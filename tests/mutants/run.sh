@@ -4,6 +4,7 @@
 # A patch is a deliberate defect, made against the top of the repository (patch -p1). A line each: "killed NAME by TEST",
 # or a failure: "SURVIVED NAME" when all tests pass, "BROKEN NAME" when the patch does not apply or does not compile, which
 # shows nothing about the tests. The unchanged header goes first and must pass. Two at a time (MUTANT_JOBS).
+# MTL_TEST_ONLY=plain tells what that one file of tests finds (docs/learn.md has the list).
 set -u
 cd "$(dirname "$0")/../.."
 top=$PWD
