@@ -1,14 +1,17 @@
-/* mtl_rnn.h - trains and runs multi-task recurrent networks. One C header, libc only. MIT or public domain, see the end.
+/* mtl_rnn.h - trains and runs multi-task recurrent networks. One C header, libc only. MIT or public domain,
+   see the end.
 
    In ONE source file of your program:
 
        #define MTL_RNN_IMPLEMENTATION
        #include "mtl_rnn.h"
 
-   and `#include "mtl_rnn.h"` alone wherever else you call it. Link with -lm (and -lpthread where libc does not hold it). No other flag
-   is needed: vector kernels carry their own target attributes and are chosen at run time.
+   and `#include "mtl_rnn.h"` alone wherever else you call it. Link with -lm (and -lpthread where libc does
+   not hold it). No other flag is needed: vector kernels carry their own target attributes and are chosen at
+   run time.
 
-   THE SMALLEST WORKING PROGRAM learns to tell which of two ids a sequence ends with, and what each step's id is:
+   THE SMALLEST WORKING PROGRAM learns to tell which of two ids a sequence ends with, and what each step's id
+   is:
 
        #define MTL_RNN_IMPLEMENTATION
        #include "mtl_rnn.h"
@@ -26,8 +29,8 @@
            input.name = "ids";  input.vocabulary = 2;  input.width = 8;
            tasks[0].name = "last";  tasks[0].classes = 2;
            tasks[1].name = "each";  tasks[1].classes = 2;  tasks[1].level = MTL_LEVEL_STEP;
-           desc.inputs = &input;  desc.input_count = 1;  desc.tasks = tasks;  desc.task_count = 2;  desc.encoder.hidden = 16;
-           inputs[0].ids = ids;  targets[0].labels = last;  targets[1].labels = ids;
+           desc.inputs = &input;  desc.input_count = 1;  desc.tasks = tasks;  desc.task_count = 2;
+           desc.encoder.hidden = 16; inputs[0].ids = ids;  targets[0].labels = last;  targets[1].labels = ids;
            batch.sequences = 2;  batch.lengths = lengths;  batch.inputs = inputs;  batch.targets = targets;
            mtl_model *model = mtl_model_create(&desc, &err);
            mtl_trainer *trainer = mtl_trainer_create(model, NULL, &err);
@@ -39,79 +42,94 @@
            return err.code != MTL_OK;
        }
 
-   WHAT IT IS. A shared encoder (columns of GRU, LSTM or plain RNN cells, one or two directions, stacked) under a registry of tasks.
-   A task is one label or number per sequence or per step. The joint loss is sum_k weight_k L_k. Labels may be missing anywhere. Batches
-   are ragged: sequences end to end, with lengths; nothing is padded, inside or outside.
+   WHAT IT IS. A shared encoder (columns of GRU, LSTM or plain RNN cells, one or two directions, stacked)
+   under a registry of tasks. A task is one label or number per sequence or per step. The joint loss is sum_k
+   weight_k L_k. Labels may be missing anywhere. Batches are ragged: sequences end to end, with lengths;
+   nothing is padded, inside or outside.
 
    OPTIONS, before the implementation:
        MTL_RNN_STATIC           everything static: private to this file
-       MTL_REAL double          double precision, scalar code: for checking gradients and for teaching (define it everywhere)
-       MTL_NO_SIMD              scalar kernels only           MTL_SINGLE_ISA MTL_ISA_AVX2   one instruction set only
+       MTL_REAL double          double precision, scalar code: for checking gradients and for teaching (define
+                                it everywhere)
+       MTL_NO_SIMD              scalar kernels only           MTL_SINGLE_ISA MTL_ISA_AVX2   one instruction
+                                                              set only
        MTL_NO_THREADS           no built-in pool
-       MTL_WINDOWS_AVX          gcc for Windows: AVX2 and AVX-512 kernels too; section 2 says when they do not crash
-       MTL_MALLOC, MTL_FREE     your allocator                MTL_ASSERT(condition)   your assertion; MTL_DEBUG: libc's
+       MTL_WINDOWS_AVX          gcc for Windows: AVX2 and AVX-512 kernels too; section 2 says when they do not
+                                crash
+       MTL_MALLOC, MTL_FREE     your allocator                MTL_ASSERT(condition)   your assertion;
+                                                              MTL_DEBUG: libc's
        MTL_HEADER_NAME          this file's name as it is included, if it is not "mtl_rnn.h"
 
-   DESCS. Every creation takes a pointer to a ..._desc; zero it, set what matters: zero means the default. Fields, defaults and ranges
-   stand in one table each, in section 1; `mtl_fields` reads them.
+   DESCS. Every creation takes a pointer to a ..._desc; zero it, set what matters: zero means the default.
+   Fields, defaults and ranges stand in one table each, in section 1; `mtl_fields` reads them.
 
-   MEMORY. A model is one block whose size mtl_model_size tells; mtl_model_init makes it in your buffer. Trainers and predictors likewise,
-   when max_rows is given; within the limits nothing is allocated after creation. Without limits their scratch grows on demand and is
-   kept. What a call returns (predictions, losses) belongs to the object that made it and lasts until its next call.
+   MEMORY. A model is one block whose size mtl_model_size tells; mtl_model_init makes it in your buffer.
+   Trainers and predictors likewise, when max_rows is given; within the limits nothing is allocated after
+   creation. Without limits their scratch grows on demand and is kept. What a call returns (predictions,
+   losses) belongs to the object that made it and lasts until its next call.
 
-   ERRORS. What can fail takes a mtl_error, NULL allowed, and returns a status or NULL. Errors are sticky: a call that is given a set
-   error does nothing and fails, so one check at the end of a straight line is enough; mtl_error_clear resets. Nothing is printed,
-   nothing exits. A NaN in an input or a loss stops a step before a weight is touched.
+   ERRORS. What can fail takes a mtl_error, NULL allowed, and returns a status or NULL. Errors are sticky: a
+   call that is given a set error does nothing and fails, so one check at the end of a straight line is
+   enough; mtl_error_clear resets. Nothing is printed, nothing exits. A NaN in an input or a loss stops a step
+   before a weight is touched.
 
-   THREADS. No mutable globals. Different objects may be used from different threads. A model is read-only between trainings: any number
-   of predictors, one per thread, may share it. Inside one object work is spread over `threads` workers or over your own job system
-   (mtl_scheduler); results are the same bits for any number.
+   THREADS. No mutable globals. Different objects may be used from different threads. A model is read-only
+   between trainings: any number of predictors, one per thread, may share it. Inside one object work is spread
+   over `threads` workers or over your own job system (mtl_scheduler); results are the same bits for any
+   number.
 
    CONTENTS (search for the tag)
       1 >>api        what callers see, in the order they need it
-      2 >>platform   compiler and OS differences, assertions, alignment, libc wrappers, file primitives, number text
+      2 >>platform   compiler and OS differences, assertions, alignment, libc wrappers, file primitives,
+                     number text
       3 >>error      codes and texts; mtl_error with the offending name, number or byte offset
       4 >>cpu        what the processor and the operating system support
       5 >>random     counter-based: a value depends on (seed, stream, index), never on thread or order
-      6 >>arena      bump allocation, mark and release, high-water mark, caller's buffer or malloc, fail-next hook
+      6 >>arena      bump allocation, mark and release, high-water mark, caller's buffer or malloc, fail-next
+                     hook
       7 >>threads    parallel-for: none, built-in pool, or the caller's own job system through one callback
-      8 >>kernels    template, read again once per ISA: vectors, exp/tanh/sigmoid, products, element-wise cells, softmax, Adam
+      8 >>kernels    template, read again once per ISA: vectors, exp/tanh/sigmoid, products, element-wise
+                     cells, softmax, Adam
       9 >>dispatch   stamping, tables, choice
      10 >>tensor     shapes, views, named parameters and their gradient state, packed matrices
      11 >>batch      ragged sequences to packed time-major rows and back
-     12 >>formats    safetensors, JSON, vocabulary, text normalisation, whole files: tensors and strings, nothing of models
+     12 >>formats    safetensors, JSON, vocabulary, text normalisation, whole files: tensors and strings,
+                     nothing of models
      13 >>tape       the run, its records, playing them backward
      14 >>layers     embedding, dense, dropout, selection, concatenation, pooling
      15 >>cells      RNN, GRU, LSTM; directions; stacks
      16 >>losses     cross-entropy, MSE, MAE, Huber
      17 >>metrics    accuracy, span F1, RMSE, MAE, R2: counted as items stream by, nothing allocated
      18 >>encoder    levels, columns and mixes: every sharing mechanism
-     19 >>tasks      the registry: a task is a name, a level, a kind, a tap, a head, a loss, a metric, a weight
+     19 >>tasks      the registry: a task is a name, a level, a kind, a tap, a head, a loss, a metric, a
+                     weight
      20 >>model      create, size, save, load, transfer
      21 >>predict    batches of sequences through a read-only model
      23 >>optimise   SGD, RMSProp, Adam, AdamW; clipping; schedules; averaging
      24 >>train      samplers over data sets, the step, evaluation, fit with early stopping, resume
      26 >>check      gradient checker, for users' own layers too
      27 >>licence    MIT or public domain, at your choice
-   ------------------------------------------------------------------------------------------------------------------ */
-#ifndef MTL__STAMP                  /* defined while the header includes itself to read the kernel template: >>dispatch */
+   -------------------------------------------------------------------------------------------------------- */
+#ifndef MTL__STAMP                  /* defined while the header includes itself to read the kernel template:
+                                       >>dispatch */
 
 #ifndef MTL_RNN_H
 #define MTL_RNN_H
 
-/* ==================================================================================================================
+/* ===========================================================================================================
    1  >>api        what callers see, in the order they need it
-   ==================================================================================================================
-   Shape letters, the same in every comment: B sequences, T steps, N rows (all steps of all sequences), I input width,
-   H hidden units, G gates, C classes, V vocabulary. Matrices are row-major. Sizes are counted in elements unless a
-   name says bytes.
-   ------------------------------------------------------------------------------------------------------------------ */
+   ===========================================================================================================
+   Shape letters, the same in every comment: B sequences, T steps, N rows (all steps of all sequences), I
+   input width, H hidden units, G gates, C classes, V vocabulary. Matrices are row-major. Sizes are counted in
+   elements unless a name says bytes.
+   -------------------------------------------------------------------------------------------------------- */
 #include <stddef.h>
 
 #ifndef MTL_REAL
 #define MTL_REAL float
 #endif
-typedef MTL_REAL mtl_real;      /* float; with `#define MTL_REAL double` before the header: double, scalar code only */
+typedef MTL_REAL mtl_real;      /* float; with `#define MTL_REAL double` before the header: double, scalar
+                                   code only */
 
 #ifdef MTL_RNN_STATIC           /* the whole library private to one translation unit */
 #  if defined(__GNUC__) || defined(__clang__)
@@ -132,7 +150,7 @@ typedef MTL_REAL mtl_real;      /* float; with `#define MTL_REAL double` before 
                                    evaluation; mtl_target.unknown may name it, which span scores need */
 #define MTL_ZERO        1e-30f  /* a true zero, for number fields where 0 stands for the default */
 
-/* ---- errors ------------------------------------------------------------------------------------------------------ */
+/* ---- errors -------------------------------------------------------------------------------------------- */
 
 /* Every code with its text. A test walks this list. */
 #define MTL_ERROR_LIST(X) \
@@ -160,8 +178,8 @@ typedef enum mtl_status {
 } mtl_status;
 #define MTL_OK MTL_ERROR_OK
 
-/* Where what can fail says why. Start with `mtl_error err = {0};`. Sticky: a call that is given a set error does nothing
-   and fails, so a straight line of calls needs one check at its end. */
+/* Where what can fail says why. Start with `mtl_error err = {0};`. Sticky: a call that is given a set error
+   does nothing and fails, so a straight line of calls needs one check at its end. */
 typedef struct mtl_error {
     int code;                   /* mtl_status; 0: none */
     char name[96];              /* the field, tensor, task or file that is at fault, or "" */
@@ -174,52 +192,62 @@ MTL_DEF void mtl_error_clear(mtl_error *err);
 /* The general text of a code; "unknown error" for a number that is none. Static memory. */
 MTL_DEF const char *mtl_error_text(int code);
 
-/* ---- choices by name ---------------------------------------------------------------------------------------------- */
+/* ---- choices by name ----------------------------------------------------------------------------------- */
 
-enum { MTL_ISA_AUTO, MTL_ISA_SCALAR, MTL_ISA_SSE2, MTL_ISA_AVX2, MTL_ISA_AVX512, MTL_ISA_NEON, MTL_ISA_COUNT };
-enum { MTL_PRECISION_DEFAULT, MTL_PRECISION_F32, MTL_PRECISION_BF16 };                      /* default: float throughout */
-enum { MTL_CELL_DEFAULT, MTL_CELL_RNN, MTL_CELL_GRU, MTL_CELL_LSTM };                       /* default: LSTM */
-enum { MTL_ACTIVATION_DEFAULT, MTL_ACTIVATION_NONE, MTL_ACTIVATION_TANH, MTL_ACTIVATION_RELU, MTL_ACTIVATION_SIGMOID };
-enum { MTL_RESET_DEFAULT, MTL_RESET_AFTER, MTL_RESET_BEFORE };                              /* GRU; default: after, as PyTorch */
-enum { MTL_MIX_DEFAULT, MTL_MIX_CONCAT };                                                   /* default: concatenation */
+enum { MTL_ISA_AUTO, MTL_ISA_SCALAR, MTL_ISA_SSE2, MTL_ISA_AVX2, MTL_ISA_AVX512, MTL_ISA_NEON,
+    MTL_ISA_COUNT };
+enum { MTL_PRECISION_DEFAULT, MTL_PRECISION_F32, MTL_PRECISION_BF16 };         /* default: float throughout */
+enum { MTL_CELL_DEFAULT, MTL_CELL_RNN, MTL_CELL_GRU, MTL_CELL_LSTM };                      /* default: LSTM */
+enum { MTL_ACTIVATION_DEFAULT, MTL_ACTIVATION_NONE, MTL_ACTIVATION_TANH, MTL_ACTIVATION_RELU,
+    MTL_ACTIVATION_SIGMOID };
+enum { MTL_RESET_DEFAULT, MTL_RESET_AFTER, MTL_RESET_BEFORE };           /* GRU; default: after, as PyTorch */
+enum { MTL_MIX_DEFAULT, MTL_MIX_CONCAT };                                         /* default: concatenation */
 enum { MTL_LEVEL_SEQUENCE, MTL_LEVEL_STEP };
 enum { MTL_TASK_CLASS, MTL_TASK_REAL };
 enum { MTL_LOSS_DEFAULT, MTL_LOSS_CROSS_ENTROPY, MTL_LOSS_MSE, MTL_LOSS_MAE, MTL_LOSS_HUBER };
-enum { MTL_POOL_DEFAULT, MTL_POOL_LAST, MTL_POOL_MEAN, MTL_POOL_MAX };                      /* default: last */
-enum { MTL_OPTIMIZER_DEFAULT, MTL_OPTIMIZER_SGD, MTL_OPTIMIZER_RMSPROP, MTL_OPTIMIZER_ADAM, MTL_OPTIMIZER_ADAMW };
-enum { MTL_SCHEDULE_DEFAULT, MTL_SCHEDULE_CONSTANT, MTL_SCHEDULE_STEP, MTL_SCHEDULE_EXPONENTIAL, MTL_SCHEDULE_LINEAR,
+enum { MTL_POOL_DEFAULT, MTL_POOL_LAST, MTL_POOL_MEAN, MTL_POOL_MAX };                     /* default: last */
+enum { MTL_OPTIMIZER_DEFAULT, MTL_OPTIMIZER_SGD, MTL_OPTIMIZER_RMSPROP, MTL_OPTIMIZER_ADAM,
+    MTL_OPTIMIZER_ADAMW };
+enum { MTL_SCHEDULE_DEFAULT, MTL_SCHEDULE_CONSTANT, MTL_SCHEDULE_STEP, MTL_SCHEDULE_EXPONENTIAL,
+    MTL_SCHEDULE_LINEAR,
        MTL_SCHEDULE_COSINE, MTL_SCHEDULE_PLATEAU, MTL_SCHEDULE_ONE_CYCLE };
 enum { MTL_SAMPLER_DEFAULT, MTL_SAMPLER_PROPORTIONAL, MTL_SAMPLER_ROUND_ROBIN, MTL_SAMPLER_TEMPERATURE };
 
-/* Their names, for files, the command line and messages: X(value, name). The first row is the meaning of 0. */
+/* Their names, for files, the command line and messages: X(value, name). The first row is the meaning of
+   0. */
 #define MTL_ISA_NAMES(X)        X(MTL_ISA_AUTO, "auto") X(MTL_ISA_SCALAR, "scalar") X(MTL_ISA_SSE2, "sse2") \
                                 X(MTL_ISA_AVX2, "avx2") X(MTL_ISA_AVX512, "avx512") X(MTL_ISA_NEON, "neon")
 #define MTL_PRECISION_NAMES(X)  X(MTL_PRECISION_F32, "f32") X(MTL_PRECISION_BF16, "bf16")
 #define MTL_CELL_NAMES(X)       X(MTL_CELL_RNN, "rnn") X(MTL_CELL_GRU, "gru") X(MTL_CELL_LSTM, "lstm")
-#define MTL_ACTIVATION_NAMES(X) X(MTL_ACTIVATION_NONE, "none") X(MTL_ACTIVATION_TANH, "tanh") X(MTL_ACTIVATION_RELU, "relu") \
+#define MTL_ACTIVATION_NAMES(X) X(MTL_ACTIVATION_NONE, "none") X(MTL_ACTIVATION_TANH, "tanh") \
+                                X(MTL_ACTIVATION_RELU, "relu") \
                                 X(MTL_ACTIVATION_SIGMOID, "sigmoid")
 #define MTL_RESET_NAMES(X)      X(MTL_RESET_AFTER, "after") X(MTL_RESET_BEFORE, "before")
 #define MTL_LEVEL_NAMES(X)      X(MTL_LEVEL_SEQUENCE, "sequence") X(MTL_LEVEL_STEP, "step")
 #define MTL_TASK_NAMES(X)       X(MTL_TASK_CLASS, "class") X(MTL_TASK_REAL, "real")
-#define MTL_LOSS_NAMES(X)       X(MTL_LOSS_CROSS_ENTROPY, "cross-entropy") X(MTL_LOSS_MSE, "mse") X(MTL_LOSS_MAE, "mae") \
+#define MTL_LOSS_NAMES(X)       X(MTL_LOSS_CROSS_ENTROPY, "cross-entropy") X(MTL_LOSS_MSE, "mse") \
+                                X(MTL_LOSS_MAE, "mae") \
                                 X(MTL_LOSS_HUBER, "huber")
 #define MTL_POOL_NAMES(X)       X(MTL_POOL_LAST, "last") X(MTL_POOL_MEAN, "mean") X(MTL_POOL_MAX, "max")
-#define MTL_OPTIMIZER_NAMES(X)  X(MTL_OPTIMIZER_SGD, "sgd") X(MTL_OPTIMIZER_RMSPROP, "rmsprop") X(MTL_OPTIMIZER_ADAM, "adam") \
+#define MTL_OPTIMIZER_NAMES(X)  X(MTL_OPTIMIZER_SGD, "sgd") X(MTL_OPTIMIZER_RMSPROP, "rmsprop") \
+                                X(MTL_OPTIMIZER_ADAM, "adam") \
                                 X(MTL_OPTIMIZER_ADAMW, "adamw")
 #define MTL_SCHEDULE_NAMES(X)   X(MTL_SCHEDULE_CONSTANT, "constant") X(MTL_SCHEDULE_STEP, "step") \
                                 X(MTL_SCHEDULE_EXPONENTIAL, "exponential") X(MTL_SCHEDULE_LINEAR, "linear") \
                                 X(MTL_SCHEDULE_COSINE, "cosine") X(MTL_SCHEDULE_PLATEAU, "plateau") \
                                 X(MTL_SCHEDULE_ONE_CYCLE, "one-cycle")
-#define MTL_SAMPLER_NAMES(X)    X(MTL_SAMPLER_PROPORTIONAL, "proportional") X(MTL_SAMPLER_ROUND_ROBIN, "round-robin") \
+#define MTL_SAMPLER_NAMES(X)    X(MTL_SAMPLER_PROPORTIONAL, "proportional") X(MTL_SAMPLER_ROUND_ROBIN, \
+                                "round-robin") \
                                 X(MTL_SAMPLER_TEMPERATURE, "temperature")
 
-/* ---- descs: one field table each ------------------------------------------------------------------------------------
-   A row is X(type, name, default, low, high, names, help). It declares the member, and it drives the default that stands
-   for 0, validation, the model file, `mtl info`, the command's options and the reference page. Types:
+/* ---- descs: one field table each --------------------------------------------------------------------------
+   A row is X(type, name, default, low, high, names, help). It declares the member, and it drives the default
+   that stands for 0, validation, the model file, `mtl info`, the command's options and the reference page.
+   Types:
        MTL_INT int   MTL_FLOAT float   MTL_FLAG int 0/1   MTL_CHOICE int out of a name list (names: which)
        MTL_SIZE size_t   MTL_SEED unsigned long long   MTL_INTS int[MTL_MAX_HIDDEN], ends at the first 0
-   The optimiser's constants (momentum, betas, epsilon, l1, l2, decay) stand for the shortest decimal number of their float: 0.999f
-   means 0.999, since 1 - 0.999f would be off by 1e-5 of itself.                                                          */
+   The optimiser's constants (momentum, betas, epsilon, l1, l2, decay) stand for the shortest decimal number
+   of their float: 0.999f means 0.999, since 1 - 0.999f would be off by 1e-5 of itself. */
 #define MTL__MEMBER(type, name, preset, low, high, names, help) MTL__MEMBER_##type(name)
 #define MTL__MEMBER_MTL_INT(name)     int name;
 #define MTL__MEMBER_MTL_FLOAT(name)   float name;
@@ -245,14 +273,17 @@ enum { MTL_SAMPLER_DEFAULT, MTL_SAMPLER_PROPORTIONAL, MTL_SAMPLER_ROUND_ROBIN, M
     X(MTL_FLAG,   lowercase,    0, 0, 1, MTL_NONE, "text is lower-cased before it is looked up") \
     X(MTL_FLAG,   digits,       0, 0, 1, MTL_NONE, "every digit is read as 0")
 typedef struct mtl_input_desc {
-    const char *name;                       /* letters, digits, _ and -; unique among inputs, columns and tasks */
+    const char *name;                       /* letters, digits, _ and -; unique among inputs, columns and
+                                               tasks */
     MTL_INPUT_FIELDS(MTL__MEMBER)
-    const char *const *words;               /* [vocabulary] the words themselves, NULL: ids only. Word 0 stands for unknown ones */
+    const char *const *words;               /* [vocabulary] the words themselves, NULL: ids only. Word 0
+                                               stands for unknown ones */
 } mtl_input_desc;
 
 /* Where a column or a task takes its rows from: named inputs or columns, side by side. */
 typedef struct mtl_mix_desc {
-    const char *from;                       /* names separated by '+', e.g. "words+shape"; NULL: column: all inputs; task: the last column */
+    const char *from;                       /* names separated by '+', e.g. "words+shape"; NULL: column: all
+                                               inputs; task: the last column */
     int kind;                               /* MTL_MIX_* */
 } mtl_mix_desc;
 
@@ -278,7 +309,8 @@ typedef struct mtl_column_desc {
     MTL_COLUMN_FIELDS(MTL__MEMBER)
 } mtl_column_desc;
 
-/* A task: level x kind, a tap into the encoder, a head, a loss and a weight in the joint loss sum_k weight_k L_k. */
+/* A task: level x kind, a tap into the encoder, a head, a loss and a weight in the joint loss sum_k weight_k
+   L_k. */
 #define MTL_TASK_FIELDS(X) \
     X(MTL_CHOICE, kind,       MTL_TASK_CLASS, 0, 1, MTL_TASK, "what is predicted: a class, or real numbers") \
     X(MTL_CHOICE, level,      MTL_LEVEL_SEQUENCE, 0, 1, MTL_LEVEL, "one target a sequence, or one a step") \
@@ -300,7 +332,8 @@ typedef struct mtl_task_desc {
     const char *name;
     mtl_mix_desc tap;
     MTL_TASK_FIELDS(MTL__MEMBER)
-    const float *class_weights;             /* [classes] or NULL: weight of each class in the mean, as PyTorch's */
+    const float *class_weights;             /* [classes] or NULL: weight of each class in the mean, as
+                                               PyTorch's */
     const char *const *labels;              /* [classes] names of the classes, or NULL */
 } mtl_task_desc;
 
@@ -310,7 +343,8 @@ typedef struct mtl_model_desc {
     const mtl_input_desc *inputs;
     size_t input_count;
     mtl_column_desc encoder;                /* one column over all inputs, used when column_count is 0 */
-    const mtl_column_desc *columns;         /* or any number of columns; each may take inputs and columns above it in this list */
+    const mtl_column_desc *columns;         /* or any number of columns; each may take inputs and columns
+                                               above it in this list */
     size_t column_count;
     const mtl_task_desc *tasks;
     size_t task_count;
@@ -355,12 +389,14 @@ typedef struct mtl_model_desc {
     X(MTL_SIZE,   max_steps, 0, 0, 0, MTL_NONE, "longest sequence; 0: max_rows") \
     X(MTL_CHOICE, precision, MTL_PRECISION_F32, 1, 2, MTL_PRECISION, \
       "of products in training; bf16 needs AVX512-BF16, else f32 is used")
-/* The caller's own job system: run job(context, i) for i = 0 .. count-1, on any threads in any order; return when all are done. */
+/* The caller's own job system: run job(context, i) for i = 0 .. count-1, on any threads in any order; return
+   when all are done. */
 typedef void (*mtl_job)(void *context, size_t index);
 typedef struct mtl_scheduler {
     void *user;
     void (*parallel_for)(void *user, size_t count, mtl_job job, void *context);
-    size_t threads;                         /* how many jobs run at once, for the sizes of jobs; 0: not told */
+    size_t threads;                         /* how many jobs run at once, for the sizes of jobs; 0: not
+                                               told */
 } mtl_scheduler;
 typedef struct mtl_allocator {              /* NULL members: malloc and free */
     void *user;
@@ -399,48 +435,58 @@ typedef struct mtl_predictor_desc {
 
 /* A row of a field table, to be read by programs (the command's --set, reference pages). */
 enum { MTL_INT, MTL_FLOAT, MTL_FLAG, MTL_CHOICE, MTL_SIZE, MTL_SEED, MTL_INTS };
-enum { MTL_DESC_INPUT, MTL_DESC_COLUMN, MTL_DESC_TASK, MTL_DESC_MODEL, MTL_DESC_TRAINER, MTL_DESC_FIT, MTL_DESC_PREDICTOR,
+enum { MTL_DESC_INPUT, MTL_DESC_COLUMN, MTL_DESC_TASK, MTL_DESC_MODEL, MTL_DESC_TRAINER, MTL_DESC_FIT,
+    MTL_DESC_PREDICTOR,
        MTL_DESC_COUNT };
 typedef struct mtl_choice { int value; const char *name; } mtl_choice;
 typedef struct mtl_field {
     const char *name;
     int type;                               /* MTL_INT .. MTL_INTS */
     size_t offset;                          /* of the member in its desc */
-    double preset, low, high;               /* what 0 stands for; smallest and largest value. low == high: no limits */
+    double preset, low, high;               /* what 0 stands for; smallest and largest value. low == high: no
+                                               limits */
     const mtl_choice *choices;              /* MTL_CHOICE: ends with a NULL name */
     const char *help;
 } mtl_field;
 /* The field table of a desc (MTL_DESC_*), *count rows. Static memory; NULL for a number that is none. */
 MTL_DEF const mtl_field *mtl_fields(int desc, size_t *count);
-/* Sets a member from text ("lstm", "0.3", "64,32", "1e-3", "true"). Errors: FIELD, naming the field and its range. */
+/* Sets a member from text ("lstm", "0.3", "64,32", "1e-3", "true"). Errors: FIELD, naming the field and its
+   range. */
 MTL_DEF mtl_status mtl_field_set(const mtl_field *field, void *desc, const char *text, mtl_error *err);
 /* Writes a member's text, with defaults put in for zeros, into out[size]. Returns out. */
 MTL_DEF char *mtl_field_get(const mtl_field *field, const void *desc, char *out, size_t size);
-/* Checks every member against its range and puts defaults in for zeros. what: the name that messages begin with. */
+/* Checks every member against its range and puts defaults in for zeros. what: the name that messages begin
+   with. */
 MTL_DEF mtl_status mtl_desc_check(int desc, void *members, const char *what, mtl_error *err);
 
-/* ---- memory --------------------------------------------------------------------------------------------------------- */
+/* ---- memory -------------------------------------------------------------------------------------------- */
 
-/* Bump allocation: pushes are aligned to 64 bytes and never freed one by one; mark and release undo all pushes since. */
+/* Bump allocation: pushes are aligned to 64 bytes and never freed one by one; mark and release undo all
+   pushes since. */
 typedef struct mtl_arena {
     size_t used;                            /* bytes pushed in all chunks, alignment included */
     size_t high_water;                      /* the most that `used` has been */
     unsigned char *base;                    /* current chunk */
     size_t chunk_used, chunk_size;
     void *chunks;                           /* newest chunk's header; chunks are linked downwards */
-    int grows;                              /* 1: takes further chunks from the allocator; 0: fails when full */
+    int grows;                              /* 1: takes further chunks from the allocator; 0: fails when
+                                               full */
     int counting;                           /* 1: hands out addresses that must not be touched; measures */
-    struct mtl_arena *shadow;               /* counting: an arena with memory, for the small structures that must really exist */
-    long long fail_after;                   /* test hook: > 0: the push that counts it down to 0 fails, once */
+    struct mtl_arena *shadow;               /* counting: an arena with memory, for the small structures that
+                                               must really exist */
+    long long fail_after;                   /* test hook: > 0: the push that counts it down to 0 fails,
+                                               once */
     mtl_allocator allocator;
 } mtl_arena;
 typedef struct mtl_arena_mark { size_t used, chunk_used; void *chunks; } mtl_arena_mark;
 
-/* An arena over the caller's buffer (buffer != NULL), or one that grows from the allocator (NULL: malloc) in chunks. */
+/* An arena over the caller's buffer (buffer != NULL), or one that grows from the allocator (NULL: malloc) in
+   chunks. */
 MTL_DEF void mtl_arena_init(mtl_arena *arena, void *buffer, size_t bytes, const mtl_allocator *allocator);
 /* Gives chunks back to the allocator; a caller's buffer is left alone. */
 MTL_DEF void mtl_arena_destroy(mtl_arena *arena);
-/* `bytes` bytes aligned to 64, not cleared; NULL when the arena is full or the allocator has no more. 0 bytes are a valid push. */
+/* `bytes` bytes aligned to 64, not cleared; NULL when the arena is full or the allocator has no more. 0 bytes
+   are a valid push. */
 MTL_DEF void *mtl_arena_push(mtl_arena *arena, size_t bytes);
 MTL_DEF mtl_arena_mark mtl_arena_save(const mtl_arena *arena);
 /* Undoes all pushes since mark was taken. Chunks taken since are given back. */
@@ -448,7 +494,7 @@ MTL_DEF void mtl_arena_release(mtl_arena *arena, mtl_arena_mark mark);
 /* Test hook: the count-th push from now on fails (1: the next). 0 turns it off. */
 MTL_DEF void mtl_arena_fail_next(mtl_arena *arena, long long count);
 
-/* ---- parameters ------------------------------------------------------------------------------------------------------ */
+/* ---- parameters ---------------------------------------------------------------------------------------- */
 
 enum { MTL_GRAD_NONE, MTL_GRAD_ROWS, MTL_GRAD_DENSE };
 enum { MTL_TENSOR_WEIGHT, MTL_TENSOR_BIAS, MTL_TENSOR_EMBEDDING };
@@ -466,32 +512,38 @@ typedef struct mtl_tensor {
     int frozen;                             /* 1: no gradient is computed for it, no update changes it */
     int no_decay;                           /* 1: l1, l2 and decay leave it alone */
     float rate;                             /* its learning rate as a multiple of the trainer's; 1 */
-    float initial;                          /* initial values are uniform in [-initial, initial]; 0: normal with variance 1 */
+    float initial;                          /* initial values are uniform in [-initial, initial]; 0: normal
+                                               with variance 1 */
 } mtl_tensor;
 
-typedef struct mtl_parameters mtl_parameters;   /* a set of tensors with the packed forms that products read */
-typedef struct mtl_gradients mtl_gradients;     /* their gradients: state, rows, values; and weights packed for backward */
+typedef struct mtl_parameters mtl_parameters;   /* a set of tensors with the packed forms that products
+                                                   read */
+typedef struct mtl_gradients mtl_gradients;     /* their gradients: state, rows, values; and weights packed
+                                                   for backward */
 
 typedef struct mtl_gradient {
     size_t row_count;                       /* ROWS: how many rows */
-    int state;                              /* MTL_GRAD_*: NONE: no loss reached it and `value` means nothing */
+    int state;                              /* MTL_GRAD_*: NONE: no loss reached it and `value` means
+                                               nothing */
     int *rows;                              /* ROWS: which rows, ascending; the others' values mean nothing */
     mtl_real *value;                        /* the tensor's shape */
 } mtl_gradient;
 /* The gradient of a tensor after a backward pass; NULL when there is none (frozen). Memory of the set. */
 MTL_DEF mtl_gradient *mtl_gradients_get(mtl_gradients *gradients, const mtl_tensor *tensor);
 
-/* ---- the run, its tape, activations ----------------------------------------------------------------------------------- */
+/* ---- the run, its tape, activations -------------------------------------------------------------------- */
 
 /* Rows of values that a layer made, in packed order, and their gradient while a tape is played. */
 typedef struct mtl_activation {
     size_t rows, width, stride;             /* stride >= width, in elements */
     mtl_real *value;
     mtl_real *grad;                         /* same layout; NULL before backward has written it */
-    int grad_state;                         /* MTL_GRAD_NONE or _DENSE: the first write assigns, later ones add */
+    int grad_state;                         /* MTL_GRAD_NONE or _DENSE: the first write assigns, later ones
+                                               add */
     int constant;                           /* 1: no gradient is wanted */
     const char *name;                       /* "" when it has none */
-    const int *ids;                         /* rows of the same id are the same; [N] in the caller's order; NULL: nothing is known */
+    const int *ids;                         /* rows of the same id are the same; [N] in the caller's order;
+                                               NULL: nothing is known */
     struct mtl_activation *next;            /* the tape's list */
 } mtl_activation;
 
@@ -509,14 +561,16 @@ struct mtl_tape {
     mtl_activation *activations;
     size_t count;
 };
-/* Called for every named activation as soon as it holds its values. rows are in packed order: see mtl_run_row. Values stay until
-   the run is over, but in training a class task's probabilities only until the call returns. Called with the library's arithmetic:
-   rounding to nearest, numbers below the smallest normal one are 0. */
+/* Called for every named activation as soon as it holds its values. rows are in packed order: see
+   mtl_run_row. Values stay until the run is over, but in training a class task's probabilities only until the
+   call returns. Called with the library's arithmetic: rounding to nearest, numbers below the smallest normal
+   one are 0. */
 typedef void (*mtl_observer)(void *user, const mtl_run *run, const mtl_activation *activation);
 
 typedef struct mtl_packing mtl_packing;     /* the order of a batch's rows: >>batch */
 
-/* What every layer call takes: mtl_run_init makes one for layers of your own, mtl_trainer_run gives a trainer's. */
+/* What every layer call takes: mtl_run_init makes one for layers of your own, mtl_trainer_run gives a
+   trainer's. */
 struct mtl_run {
     const void *kernels;                    /* the table in use: >>dispatch */
     const mtl_scheduler *scheduler;         /* NULL: one thread */
@@ -532,13 +586,14 @@ struct mtl_run {
     void *observer_user;
 };
 
-/* A run over `arena` with the kernels of isa (MTL_ISA_*); err (not NULL) is its sticky error. Set tape, gradients, training, seed and
-   scheduler afterwards as you need them. Error: UNSUPPORTED. */
+/* A run over `arena` with the kernels of isa (MTL_ISA_*); err (not NULL) is its sticky error. Set tape,
+   gradients, training, seed and scheduler afterwards as you need them. Error: UNSUPPORTED. */
 MTL_DEF mtl_status mtl_run_init(mtl_run *run, mtl_arena *arena, int isa, mtl_error *err);
-/* Packs a batch of `sequences` lengths for this run: its rows from now on are those of these sequences. Row n of a packed
-   activation is found with mtl_run_row. Errors: RANGE, MEMORY. */
+/* Packs a batch of `sequences` lengths for this run: its rows from now on are those of these sequences. Row n
+   of a packed activation is found with mtl_run_row. Errors: RANGE, MEMORY. */
 MTL_DEF mtl_status mtl_run_pack(mtl_run *run, const int *lengths, size_t sequences);
-/* A new activation of rows x width, its values not set. NULL (and a set error) when memory is out. name may be NULL. */
+/* A new activation of rows x width, its values not set. NULL (and a set error) when memory is out. name may
+   be NULL. */
 MTL_DEF mtl_activation *mtl_run_activation(mtl_run *run, const char *name, size_t rows, size_t width);
 /* `bytes` bytes of the run's arena; NULL (and a set error) when memory is out. Must not be touched while
    run->arena->counting: a dry run, which measures memory and computes nothing. */
@@ -547,37 +602,44 @@ MTL_DEF void *mtl_run_push(mtl_run *run, size_t bytes);
 MTL_DEF void *mtl_run_note(mtl_run *run, size_t bytes);
 /* Ends a layer's forward: shows `output` to the observer and, with a tape, records its backward. */
 MTL_DEF void mtl_run_record(mtl_run *run, mtl_activation *output, mtl_backward backward, void *data);
-/* Where backward writes the gradient of x: NULL if none is wanted. *add tells whether to add (1) or to assign (0). */
+/* Where backward writes the gradient of x: NULL if none is wanted. *add tells whether to add (1) or to assign
+   (0). */
 MTL_DEF mtl_real *mtl_run_grad(mtl_run *run, mtl_activation *x, int *add);
 /* The same for a parameter, all of it. */
 MTL_DEF mtl_real *mtl_run_tensor_grad(mtl_run *run, const mtl_tensor *tensor, int *add);
 /* Row of `activation` that holds step t of the caller's sequence s, for step-level activations (rows = N);
    for sequence-level ones (rows = B) t is ignored. */
 MTL_DEF size_t mtl_run_row(const mtl_run *run, const mtl_activation *activation, size_t s, size_t t);
-/* Plays the tape from last to first: seeds each loss (1 x 1 activations) with its weight and runs the records that a
-   gradient reaches. May be played again, for other losses or weights; gradients of parameters start afresh each time
-   unless `accumulate`. Returns run->error->code. */
-MTL_DEF mtl_status mtl_tape_backward(mtl_run *run, mtl_activation *const *losses, const mtl_real *weights, size_t count, int accumulate);
+/* Plays the tape from last to first: seeds each loss (1 x 1 activations) with its weight and runs the records
+   that a gradient reaches. May be played again, for other losses or weights; gradients of parameters start
+   afresh each time unless `accumulate`. Returns run->error->code. */
+MTL_DEF mtl_status mtl_tape_backward(mtl_run *run, mtl_activation *const *losses, const mtl_real *weights,
+                                     size_t count, int accumulate);
 
-/* ---- layers, for those who build with them or look inside -------------------------------------------------------------- */
+/* ---- layers, for those who build with them or look inside ---------------------------------------------- */
 
-/* Sets of tensors. Order: init, add everything, allocate, fill values (or mtl_parameters_randomise), prepare. */
+/* Sets of tensors. Order: init, add everything, allocate, fill values (or mtl_parameters_randomise),
+   prepare. */
 struct mtl_parameters {
     size_t count, capacity;                 /* tensors */
-    size_t total;                           /* elements of the block, each tensor padded to a multiple of 16 */
+    size_t total;                           /* elements of the block, each tensor padded to a multiple of
+                                               16 */
     mtl_tensor **tensors;
     mtl_real *block;
     struct mtl__matrix *matrices;           /* packed forms, a list: >>tensor */
     size_t packed_total, packed_t_total;    /* elements of all forward and all backward packings */
     size_t pairs_total;                     /* words of both packings in bfloat16 */
     mtl_arena *arena;
-    void (*settle)(void *owner);            /* makes up for updates that wait (>>optimise); NULL: there are none */
+    void (*settle)(void *owner);            /* makes up for updates that wait (>>optimise); NULL: there are
+                                               none */
     void *settle_owner;
 };
 /* An empty set in `arena`, which must outlive it. */
 MTL_DEF void mtl_parameters_init(mtl_parameters *set, mtl_arena *arena);
-/* A tensor of [rows][columns] (columns 0: a vector of `rows`). The name is copied. NULL when memory is out. */
-MTL_DEF mtl_tensor *mtl_parameters_add(mtl_parameters *set, const char *name, size_t rows, size_t columns, int role, mtl_error *err);
+/* A tensor of [rows][columns] (columns 0: a vector of `rows`). The name is copied. NULL when memory is
+   out. */
+MTL_DEF mtl_tensor *mtl_parameters_add(mtl_parameters *set, const char *name, size_t rows, size_t columns,
+                                       int role, mtl_error *err);
 /* Lays out the block. After it no tensor can be added. */
 MTL_DEF mtl_status mtl_parameters_allocate(mtl_parameters *set, mtl_error *err);
 MTL_DEF mtl_tensor *mtl_parameters_find(const mtl_parameters *set, const char *name);
@@ -590,61 +652,77 @@ MTL_DEF mtl_gradients *mtl_gradients_create(const mtl_parameters *set, mtl_arena
 /* Packs all weights for backward products (after each change of values). */
 MTL_DEF void mtl_gradients_prepare(mtl_gradients *gradients, const mtl_run *run);
 
-/* y = x W^T + b. Tensors NAME.weight [out][in] and NAME.bias [out]; initial values U(-1/sqrt(in), 1/sqrt(in)), as PyTorch's Linear. */
+/* y = x W^T + b. Tensors NAME.weight [out][in] and NAME.bias [out]; initial values U(-1/sqrt(in),
+   1/sqrt(in)), as PyTorch's Linear. */
 typedef struct mtl_dense mtl_dense;
-MTL_DEF mtl_dense *mtl_dense_add(mtl_parameters *set, const char *name, size_t inputs, size_t outputs, int no_bias, mtl_error *err);
+MTL_DEF mtl_dense *mtl_dense_add(mtl_parameters *set, const char *name, size_t inputs, size_t outputs,
+                                 int no_bias, mtl_error *err);
 /* x [rows][in] to y [rows][out]. Sum_i W[o][i] x[n][i] + b[o]. */
-MTL_DEF mtl_activation *mtl_dense_forward(mtl_run *run, const mtl_dense *dense, mtl_activation *x, const char *name);
+MTL_DEF mtl_activation *mtl_dense_forward(mtl_run *run, const mtl_dense *dense, mtl_activation *x,
+                                          const char *name);
 
-/* One recurrent layer in one direction. Tensors PREFIXweight_ih_lK, weight_hh_lK, bias_ih_lK, bias_hh_lK (+ _reverse), PyTorch's
-   shapes and gate order (LSTM i f g o, GRU r z n); initial values U(-1/sqrt(H), 1/sqrt(H)). */
+/* One recurrent layer in one direction. Tensors PREFIXweight_ih_lK, weight_hh_lK, bias_ih_lK, bias_hh_lK (+
+   _reverse), PyTorch's shapes and gate order (LSTM i f g o, GRU r z n); initial values U(-1/sqrt(H),
+   1/sqrt(H)). */
 typedef struct mtl_cell mtl_cell;
-MTL_DEF mtl_cell *mtl_cell_add(mtl_parameters *set, const char *prefix, const mtl_column_desc *desc, size_t inputs, int layer,
-                               int reverse, mtl_error *err);
-/* States before the first and after the last step of each sequence, [B][H], in packed order; NULL members: zeros / not wanted. */
+MTL_DEF mtl_cell *mtl_cell_add(mtl_parameters *set, const char *prefix, const mtl_column_desc *desc,
+                               size_t inputs, int layer, int reverse, mtl_error *err);
+/* States before the first and after the last step of each sequence, [B][H], in packed order; NULL members:
+   zeros / not wanted. */
 typedef struct mtl_cell_state {
     size_t reserved;
     mtl_activation *h, *c;
 } mtl_cell_state;
-/* x [N][I] to hidden states [N][H]; the sequences are those of run->packing. initial may be NULL; final, when given, is filled
-   with activations that gradients may be sent into.
+/* x [N][I] to hidden states [N][H]; the sequences are those of run->packing. initial may be NULL; final, when
+   given, is filled with activations that gradients may be sent into.
        RNN   h = f(W_ih x + b_ih + W_hh h' + b_hh)                                        Elman 1990
-       GRU   r,z = s(W x + b + W h' + b);  n = tanh(W x + b + r*(W h' + b));  h = (1-z)*n + z*h'      Cho et al. 2014
-       LSTM  i,f,o = s(..);  g = tanh(..);  c = f*c' + i*g;  h = o*tanh(c)                Hochreiter & Schmidhuber 1997; Gers 2000 */
-MTL_DEF mtl_activation *mtl_rnn_forward(mtl_run *run, const mtl_cell *cell, mtl_activation *x, const mtl_cell_state *initial, mtl_cell_state *final);
-MTL_DEF mtl_activation *mtl_gru_forward(mtl_run *run, const mtl_cell *cell, mtl_activation *x, const mtl_cell_state *initial, mtl_cell_state *final);
-MTL_DEF mtl_activation *mtl_lstm_forward(mtl_run *run, const mtl_cell *cell, mtl_activation *x, const mtl_cell_state *initial, mtl_cell_state *final);
+       GRU   r,z = s(W x + b + W h' + b);  n = tanh(W x + b + r*(W h' + b));  h = (1-z)*n + z*h'      Cho et
+             al. 2014
+       LSTM  i,f,o = s(..);  g = tanh(..);  c = f*c' + i*g;  h = o*tanh(c)                Hochreiter &
+       Schmidhuber 1997; Gers 2000 */
+MTL_DEF mtl_activation *mtl_rnn_forward(mtl_run *run, const mtl_cell *cell, mtl_activation *x,
+                                        const mtl_cell_state *initial, mtl_cell_state *final);
+MTL_DEF mtl_activation *mtl_gru_forward(mtl_run *run, const mtl_cell *cell, mtl_activation *x,
+                                        const mtl_cell_state *initial, mtl_cell_state *final);
+MTL_DEF mtl_activation *mtl_lstm_forward(mtl_run *run, const mtl_cell *cell, mtl_activation *x,
+                                         const mtl_cell_state *initial, mtl_cell_state *final);
 
-/* One sequence through one cell, a step at a time, in the order in which the steps come: what runs in a frame loop. For a stack, one
-   stream per layer: what one's step returns is the next one's x. Weights are read where the cell's set has packed them, so prepare the
-   set first; values may change between steps when they are packed again. */
+/* One sequence through one cell, a step at a time, in the order in which the steps come: what runs in a frame
+   loop. For a stack, one stream per layer: what one's step returns is the next one's x. Weights are read
+   where the cell's set has packed them, so prepare the set first; values may change between steps when they
+   are packed again. */
 typedef struct mtl_cell_stream mtl_cell_stream;
 /* Bytes that mtl_cell_stream_init needs. */
 MTL_DEF size_t mtl_cell_stream_size(const mtl_cell *cell);
-/* A stream in the caller's buffer (aligned to 64), with the kernels of isa (MTL_ISA_*) and a state of zeros; nothing is allocated, here or
-   later. Errors: ARGUMENT, UNSUPPORTED, BUFFER with the bytes needed. */
-MTL_DEF mtl_cell_stream *mtl_cell_stream_init(void *buffer, size_t bytes, const mtl_cell *cell, int isa, mtl_error *err);
-/* x [I], the next step, to h [H]: memory of the stream, until its next step or reset. Within rounding what mtl_lstm_forward, mtl_gru_forward
-   and mtl_rnn_forward make of the whole sequence. States below the smallest normal number (1.2e-38) become 0, whatever the caller's thread
-   has set, which stands afterwards. */
+/* A stream in the caller's buffer (aligned to 64), with the kernels of isa (MTL_ISA_*) and a state of zeros;
+   nothing is allocated, here or later. Errors: ARGUMENT, UNSUPPORTED, BUFFER with the bytes needed. */
+MTL_DEF mtl_cell_stream *mtl_cell_stream_init(void *buffer, size_t bytes, const mtl_cell *cell, int isa,
+                                              mtl_error *err);
+/* x [I], the next step, to h [H]: memory of the stream, until its next step or reset. Within rounding what
+   mtl_lstm_forward, mtl_gru_forward and mtl_rnn_forward make of the whole sequence. States below the smallest
+   normal number (1.2e-38) become 0, whatever the caller's thread has set, which stands afterwards. */
 MTL_DEF const mtl_real *mtl_cell_stream_step(mtl_cell_stream *stream, const mtl_real *x);
-/* Starts a sequence anew from states h and, for an LSTM, c, [H] each; NULL: zeros. Either may be what the stream itself holds. */
+/* Starts a sequence anew from states h and, for an LSTM, c, [H] each; NULL: zeros. Either may be what the
+   stream itself holds. */
 MTL_DEF void mtl_cell_stream_reset(mtl_cell_stream *stream, const mtl_real *h, const mtl_real *c);
 /* The cell states [H] after the last step, memory of the stream; NULL if the cell is no LSTM. */
 MTL_DEF const mtl_real *mtl_cell_stream_memory(const mtl_cell_stream *stream);
 
-/* ---- batches ------------------------------------------------------------------------------------------------------------ */
+/* ---- batches ------------------------------------------------------------------------------------------- */
 
-/* One input of a batch: all steps of all sequences end to end, in the caller's order. Ids for a token input, rows for features. */
+/* One input of a batch: all steps of all sequences end to end, in the caller's order. Ids for a token input,
+   rows for features. */
 typedef struct mtl_input {
     const int *ids;                         /* [N] 0 .. vocabulary-1 */
     const mtl_real *rows;                   /* [N][features] */
 } mtl_input;
-/* Targets of one task: per sequence [B] or per step [N], by the task's level, in the caller's order. One of the three, or none. */
+/* Targets of one task: per sequence [B] or per step [N], by the task's level, in the caller's order. One of
+   the three, or none. */
 typedef struct mtl_target {
     const int *labels;                      /* class tasks: 0 .. classes-1, MTL_MISSING, or unknown */
     const mtl_real *values;                 /* real tasks: [items][width]; NaN: missing */
-    const mtl_real *distribution;           /* class tasks: [items][classes], rows that sum to 1; first element NaN: missing */
+    const mtl_real *distribution;           /* class tasks: [items][classes], rows that sum to 1; first
+                                               element NaN: missing */
     const char *const *unknown;             /* class tasks: [unknown_count] names that are no class of the
                                                model: the label MTL_UNKNOWN_LABEL - i stands for unknown[i].
                                                NULL: MTL_UNKNOWN_LABEL has no name. It then ends the gold
@@ -653,27 +731,30 @@ typedef struct mtl_target {
                                                names are given */
     size_t unknown_count;
 } mtl_target;
-typedef struct mtl_state mtl_state;         /* hidden states carried from one chunk of long sequences to the next */
+typedef struct mtl_state mtl_state;         /* hidden states carried from one chunk of long sequences to the
+                                               next */
 /* A ragged batch, or a whole data set. Nothing is copied or kept beyond the call that takes it. */
 typedef struct mtl_batch {
     size_t sequences;                       /* B */
     const int *lengths;                     /* [B] steps of each sequence, at least 1 */
     const mtl_input *inputs;                /* one per input of the model */
     const mtl_target *targets;              /* one per task of the model; NULL: none */
-    mtl_state *state;                       /* NULL, or states of these sequences: read at the start, written at the end of a forward
-                                               pass, by cells that read forward (so a step that fails later has moved
-                                               them, and so does mtl_train_gradients) */
+    mtl_state *state;                       /* NULL, or states of these sequences: read at the start, written
+                                               at the end of a forward pass, by cells that read forward (so a
+                                               step that fails later has moved them, and so does
+                                               mtl_train_gradients) */
     const char *name;                       /* of a data set, for messages; may be NULL */
 } mtl_batch;
 
-/* ---- the model ------------------------------------------------------------------------------------------------------------ */
+/* ---- the model ----------------------------------------------------------------------------------------- */
 
 typedef struct mtl_model mtl_model;
-/* Exact bytes that mtl_model_init needs. 0 on error (words and labels that stand twice are found by init alone). Borrows a few
-   kilobytes from malloc while it runs. */
+/* Exact bytes that mtl_model_init needs. 0 on error (words and labels that stand twice are found by init
+   alone). Borrows a few kilobytes from malloc while it runs. */
 MTL_DEF size_t mtl_model_size(const mtl_model_desc *desc, mtl_error *err);
-/* A model in the caller's buffer (aligned to 64), which must outlive it; nothing else is allocated. Descs, names, words and labels
-   are copied. Errors: FIELD with the field's path ("tasks[1].classes"), BUFFER with the bytes needed. */
+/* A model in the caller's buffer (aligned to 64), which must outlive it; nothing else is allocated. Descs,
+   names, words and labels are copied. Errors: FIELD with the field's path ("tasks[1].classes"), BUFFER with
+   the bytes needed. */
 MTL_DEF mtl_model *mtl_model_init(void *buffer, size_t bytes, const mtl_model_desc *desc, mtl_error *err);
 /* The same in malloc's memory, given back by mtl_model_destroy. */
 MTL_DEF mtl_model *mtl_model_create(const mtl_model_desc *desc, mtl_error *err);
@@ -692,15 +773,18 @@ MTL_DEF int mtl_model_find_label(const mtl_model *model, int task, const char *n
 /* Id of a word (length bytes) after the input's normalisation; 0 (the unknown word) if it is not known. */
 MTL_DEF int mtl_model_word(const mtl_model *model, int input, const char *word, size_t length);
 /* Features of an input are read as (x - mean) / scale; scale 0 makes a column 0. Arrays of [features].
-   A float has 24 bits: it counts seconds since 1970 in steps of 128. Where numbers lie far from 0 beside their
-   spread, take the mean off in double, give the differences as rows and set a mean of 0; take it off a task's
-   values the same way, and add it to its answers. `mtl train` does so with every column; its files hold the
-   means as floats for plain rows, and with all digits in the notes feature_means and target_means (a number for
-   each feature, for each real task, between commas): a program that uses those sets means of 0 and keeps the
-   scales that mtl_model_feature_scale and mtl_model_target_scale tell. */
-MTL_DEF mtl_status mtl_model_set_feature_scale(mtl_model *model, int input, const mtl_real *mean, const mtl_real *scale, mtl_error *err);
-/* A real task learns (target - mean) / scale; predictions and scores are in the original units. Arrays of [width]. */
-MTL_DEF mtl_status mtl_model_set_target_scale(mtl_model *model, int task, const mtl_real *mean, const mtl_real *scale, mtl_error *err);
+   A float has 24 bits: it counts seconds since 1970 in steps of 128. Where numbers lie far from 0 beside
+   their spread, take the mean off in double, give the differences as rows and set a mean of 0; take it off a
+   task's values the same way, and add it to its answers. `mtl train` does so with every column; its files
+   hold the means as floats for plain rows, and with all digits in the notes feature_means and target_means (a
+   number for each feature, for each real task, between commas): a program that uses those sets means of 0 and
+   keeps the scales that mtl_model_feature_scale and mtl_model_target_scale tell. */
+MTL_DEF mtl_status mtl_model_set_feature_scale(mtl_model *model, int input, const mtl_real *mean,
+                                               const mtl_real *scale, mtl_error *err);
+/* A real task learns (target - mean) / scale; predictions and scores are in the original units. Arrays of
+   [width]. */
+MTL_DEF mtl_status mtl_model_set_target_scale(mtl_model *model, int task, const mtl_real *mean,
+                                              const mtl_real *scale, mtl_error *err);
 /* What was set, or came with the file: the model's own arrays [features] or [width], as long as it lives.
    Returns 1, or 0 when there is none. */
 MTL_DEF int mtl_model_feature_scale(const mtl_model *model, int input, const mtl_real **mean,
@@ -709,50 +793,62 @@ MTL_DEF int mtl_model_target_scale(const mtl_model *model, int task, const mtl_r
                                    const mtl_real **scale);
 /* After changing tensor values by hand: packs them for prediction. */
 MTL_DEF mtl_status mtl_model_prepare(mtl_model *model, mtl_error *err);
-/* Copies every tensor that both models have under one name and shape; *copied (NULL allowed) counts them. This is how tasks are
-   added, removed or replaced: create a model from the new desc, then transfer. */
+/* Copies every tensor that both models have under one name and shape; *copied (NULL allowed) counts them.
+   This is how tasks are added, removed or replaced: create a model from the new desc, then transfer. */
 MTL_DEF mtl_status mtl_model_transfer(mtl_model *to, const mtl_model *from, size_t *copied, mtl_error *err);
 /* Freezes (1) or frees (0) every tensor whose name begins with prefix; returns how many. */
 MTL_DEF size_t mtl_model_freeze(mtl_model *model, const char *prefix, int frozen);
-/* Learning rate of every tensor whose name begins with prefix, as a multiple of the trainer's; returns how many. */
+/* Learning rate of every tensor whose name begins with prefix, as a multiple of the trainer's; returns how
+   many. */
 MTL_DEF size_t mtl_model_rate(mtl_model *model, const char *prefix, float rate);
-/* States for `sequences` sequences, all zero; NULL when memory is out. For streams and truncated backpropagation. Of a column with two
-   directions the forward cells alone carry theirs. The backward ones begin at a chunk's end, where the sequence goes on with what nobody
-   has read yet: so they begin with zeros, see no further than the chunk, and are right in the last chunk of a sequence (the last steps of
-   the others know less than in the whole sequence). The state that they had at the end of the chunk before belongs to its first step. */
+/* States for `sequences` sequences, all zero; NULL when memory is out. For streams and truncated
+   backpropagation. Of a column with two directions the forward cells alone carry theirs. The backward ones
+   begin at a chunk's end, where the sequence goes on with what nobody has read yet: so they begin with zeros,
+   see no further than the chunk, and are right in the last chunk of a sequence (the last steps of the others
+   know less than in the whole sequence). The state that they had at the end of the chunk before belongs to
+   its first step. */
 MTL_DEF mtl_state *mtl_state_create(const mtl_model *model, size_t sequences, mtl_error *err);
 MTL_DEF void mtl_state_reset(mtl_state *state);
 MTL_DEF void mtl_state_destroy(mtl_state *state);
 
-/* ---- text ------------------------------------------------------------------------------------------------------------------ */
+/* ---- text ---------------------------------------------------------------------------------------------- */
 
-/* Length of the longest valid UTF-8 prefix of text (== length when all is valid; overlong forms and surrogates are invalid). */
+/* Length of the longest valid UTF-8 prefix of text (== length when all is valid; overlong forms and
+   surrogates are invalid). */
 MTL_DEF size_t mtl_text_valid(const char *text, size_t length);
-/* Normalises one word as models store it: lower case (ASCII, Latin, Greek, Cyrillic letters) and every digit to 0, each when asked.
-   Writes at most size-1 bytes and a 0; returns the full length (never more than 2 * length). */
-MTL_DEF size_t mtl_text_normalise(const char *word, size_t length, int lowercase, int digits, char *out, size_t size);
-/* A decimal number of exactly `length` bytes ("-1.5e-3"; no inf, nan, hex, locale). 1 on success, 0 if it is not one; values too large
-   for a double are refused. */
+/* Normalises one word as models store it: lower case (ASCII, Latin, Greek, Cyrillic letters) and every digit
+   to 0, each when asked. Writes at most size-1 bytes and a 0; returns the full length (never more than 2 *
+   length). */
+MTL_DEF size_t mtl_text_normalise(const char *word, size_t length, int lowercase, int digits, char *out,
+                                  size_t size);
+/* A decimal number of exactly `length` bytes ("-1.5e-3"; no inf, nan, hex, locale). 1 on success, 0 if it is
+   not one; values too large for a double are refused. */
 MTL_DEF int mtl_text_number(const char *text, size_t length, double *out);
-/* The shortest text that reads back as the same double (or float, when value is one), in any locale. out[32]. Returns its length. */
+/* The shortest text that reads back as the same double (or float, when value is one), in any locale. out[32].
+   Returns its length. */
 MTL_DEF size_t mtl_text_from_number(double value, char *out);
 
-/* ---- files ---------------------------------------------------------------------------------------------------------------- */
+/* ---- files --------------------------------------------------------------------------------------------- */
 
 /* Where bytes go: return 0 when all were taken. */
-typedef struct mtl_writer { void *user; int (*write)(void *user, const void *bytes, size_t count); } mtl_writer;
+typedef struct mtl_writer { void *user; int (*write)(void *user, const void *bytes, size_t count);
+} mtl_writer;
 /* Where bytes come from: read up to `count` into bytes, return how many (less only at the end). */
 typedef struct mtl_reader { void *user; size_t (*read)(void *user, void *bytes, size_t count); } mtl_reader;
 
 typedef struct mtl_trainer mtl_trainer;
-/* A model file is a valid safetensors file; the configuration is JSON text in its metadata. trainer NULL: without optimiser state. */
-MTL_DEF mtl_status mtl_model_save(const mtl_model *model, const char *path, mtl_error *err);       /* atomic: the old file or the new one */
-MTL_DEF mtl_status mtl_model_write(const mtl_model *model, const mtl_trainer *trainer, const mtl_writer *writer, mtl_error *err);
+/* A model file is a valid safetensors file; the configuration is JSON text in its metadata. trainer NULL:
+   without optimiser state. */
+/* atomic: the old file or the new one */
+MTL_DEF mtl_status mtl_model_save(const mtl_model *model, const char *path, mtl_error *err);
+MTL_DEF mtl_status mtl_model_write(const mtl_model *model, const mtl_trainer *trainer,
+                                   const mtl_writer *writer, mtl_error *err);
 MTL_DEF mtl_model *mtl_model_load(const char *path, mtl_error *err);
 MTL_DEF mtl_model *mtl_model_read(const mtl_reader *reader, mtl_error *err);
 /* From memory, e.g. a mapped file or an array; bytes are copied and need not stay. */
 MTL_DEF mtl_model *mtl_model_load_memory(const void *bytes, size_t count, mtl_error *err);
-/* Free text kept in the model file under a name (e.g. how it was trained); value NULL: look up only. Returns the text or NULL. */
+/* Free text kept in the model file under a name (e.g. how it was trained); value NULL: look up only. Returns
+   the text or NULL. */
 MTL_DEF const char *mtl_model_note(mtl_model *model, const char *name, const char *value, mtl_error *err);
 
 /* A safetensors file in memory: the tensors' names, shapes and where their bytes are. */
@@ -764,9 +860,12 @@ typedef struct mtl_safetensor {
     size_t count;                           /* elements */
     const void *data;                       /* little-endian, perhaps unaligned */
 } mtl_safetensor;
-enum { MTL_TYPE_F32, MTL_TYPE_F64, MTL_TYPE_F16, MTL_TYPE_BF16, MTL_TYPE_I64, MTL_TYPE_I32, MTL_TYPE_I16, MTL_TYPE_I8, MTL_TYPE_U8,
-       MTL_TYPE_BOOL, MTL_TYPE_U16, MTL_TYPE_U32, MTL_TYPE_U64, MTL_TYPE_F8_E4M3, MTL_TYPE_F8_E5M2, MTL_TYPE_C64,
-       MTL_TYPE_OTHER,                      /* a type that is not known here: its bytes are not checked against its shape */
+enum { MTL_TYPE_F32, MTL_TYPE_F64, MTL_TYPE_F16, MTL_TYPE_BF16, MTL_TYPE_I64, MTL_TYPE_I32, MTL_TYPE_I16,
+    MTL_TYPE_I8, MTL_TYPE_U8,
+       MTL_TYPE_BOOL, MTL_TYPE_U16, MTL_TYPE_U32, MTL_TYPE_U64, MTL_TYPE_F8_E4M3, MTL_TYPE_F8_E5M2,
+           MTL_TYPE_C64,
+       MTL_TYPE_OTHER,                      /* a type that is not known here: its bytes are not checked
+                                               against its shape */
        MTL_TYPE_COUNT };
 typedef struct mtl_safetensors {
     size_t count;
@@ -779,76 +878,93 @@ typedef struct mtl_safetensors {
 } mtl_safetensors;
 /* Opens a file by mapping it; bytes stay valid until closed. */
 MTL_DEF mtl_status mtl_safetensors_open(mtl_safetensors *file, const char *path, mtl_error *err);
-/* The same over bytes in memory, which must outlive it. Trusts nothing: every length, offset and shape is checked. */
-MTL_DEF mtl_status mtl_safetensors_open_memory(mtl_safetensors *file, const void *bytes, size_t count, mtl_error *err);
+/* The same over bytes in memory, which must outlive it. Trusts nothing: every length, offset and shape is
+   checked. */
+MTL_DEF mtl_status mtl_safetensors_open_memory(mtl_safetensors *file, const void *bytes, size_t count,
+                                               mtl_error *err);
 MTL_DEF void mtl_safetensors_close(mtl_safetensors *file);
 MTL_DEF const mtl_safetensor *mtl_safetensors_find(const mtl_safetensors *file, const char *name);
 MTL_DEF const char *mtl_safetensors_metadata(const mtl_safetensors *file, const char *key);
 /* Converts a tensor's values to mtl_real. out: [count]. Error: TENSOR if its type is not a float type. */
 MTL_DEF mtl_status mtl_safetensor_values(const mtl_safetensor *tensor, mtl_real *out, mtl_error *err);
 
-/* Takes weights from a PyTorch state_dict saved as safetensors. Each model tensor whose name fits `to` is read from the file's tensor
-   whose name is `from` with the same rest: a pattern's '*' stands for the rest, a pattern without one is a prefix. So
-   { "model.lstm.", "encoder." } and { "net.*.data", "encoder.*" }. The first mapping that fits counts; model tensors that fit none stay.
-   Errors, after which nothing is changed: TENSOR, naming a mapping that fits no tensor of the model (or only those that earlier ones
-   take); every model tensor that found no partner, or a partner of another shape or type; the file's tensors that fit a `from` and that
-   nothing took, such as a second layer's for a model of one. */
+/* Takes weights from a PyTorch state_dict saved as safetensors. Each model tensor whose name fits `to` is
+   read from the file's tensor whose name is `from` with the same rest: a pattern's '*' stands for the rest, a
+   pattern without one is a prefix. So { "model.lstm.", "encoder." } and { "net.*.data", "encoder.*" }. The
+   first mapping that fits counts; model tensors that fit none stay. Errors, after which nothing is changed:
+   TENSOR, naming a mapping that fits no tensor of the model (or only those that earlier ones take); every
+   model tensor that found no partner, or a partner of another shape or type; the file's tensors that fit a
+   `from` and that nothing took, such as a second layer's for a model of one. */
 typedef struct mtl_import { const char *from, *to; } mtl_import;
-MTL_DEF mtl_status mtl_model_import(mtl_model *model, const mtl_safetensors *file, const mtl_import *mappings, size_t count, mtl_error *err);
+MTL_DEF mtl_status mtl_model_import(mtl_model *model, const mtl_safetensors *file, const mtl_import *mappings,
+                                    size_t count, mtl_error *err);
 typedef struct mtl_import_result {
     size_t taken;                           /* tensors of the model that were read */
     size_t left;                            /* tensors of the file that fit a `from` and that nothing took */
     char left_names[360];                   /* their names: "a, b, and 3 more", or "" */
 } mtl_import_result;
 /* The same, but what is left of the file is no error: it is counted and named in *result. */
-MTL_DEF mtl_status mtl_model_import_part(mtl_model *model, const mtl_safetensors *file, const mtl_import *mappings, size_t count,
-                                         mtl_import_result *result, mtl_error *err);
-/* Writes the model's tensors alone, names mapped the other way (`to` replaced by `from`). count 0: all, under their own names. */
-MTL_DEF mtl_status mtl_model_export(const mtl_model *model, const char *path, const mtl_import *mappings, size_t count, mtl_error *err);
+MTL_DEF mtl_status mtl_model_import_part(mtl_model *model, const mtl_safetensors *file,
+                                         const mtl_import *mappings, size_t count, mtl_import_result *result,
+                                             mtl_error *err);
+/* Writes the model's tensors alone, names mapped the other way (`to` replaced by `from`). count 0: all, under
+   their own names. */
+MTL_DEF mtl_status mtl_model_export(const mtl_model *model, const char *path, const mtl_import *mappings,
+                                    size_t count, mtl_error *err);
 
-/* ---- prediction ------------------------------------------------------------------------------------------------------------- */
+/* ---- prediction ---------------------------------------------------------------------------------------- */
 
 typedef struct mtl_predictor mtl_predictor;
 /* Exact bytes for a predictor with the desc's limits (max_rows must be given). 0 on error. */
 MTL_DEF size_t mtl_predictor_size(const mtl_model *model, const mtl_predictor_desc *desc, mtl_error *err);
-MTL_DEF mtl_predictor *mtl_predictor_init(void *buffer, size_t bytes, const mtl_model *model, const mtl_predictor_desc *desc, mtl_error *err);
-/* Scratch for predictions over a model that many predictors may share; one predictor per thread. desc NULL: defaults. */
-MTL_DEF mtl_predictor *mtl_predictor_create(const mtl_model *model, const mtl_predictor_desc *desc, mtl_error *err);
+MTL_DEF mtl_predictor *mtl_predictor_init(void *buffer, size_t bytes, const mtl_model *model,
+                                          const mtl_predictor_desc *desc, mtl_error *err);
+/* Scratch for predictions over a model that many predictors may share; one predictor per thread. desc NULL:
+   defaults. */
+MTL_DEF mtl_predictor *mtl_predictor_create(const mtl_model *model, const mtl_predictor_desc *desc,
+                                            mtl_error *err);
 MTL_DEF void mtl_predictor_destroy(mtl_predictor *predictor);
 
-/* What one task says about a batch, in the caller's order. Memory of the predictor, valid until its next call. */
+/* What one task says about a batch, in the caller's order. Memory of the predictor, valid until its next
+   call. */
 typedef struct mtl_prediction {
     size_t items, width;                    /* B or N; classes or numbers of each */
     const int *labels;                      /* class tasks: [items] the likeliest class */
     const mtl_real *probabilities;          /* class tasks: [items][classes] */
     const mtl_real *values;                 /* real tasks: [items][width], original units */
 } mtl_prediction;
-/* Predicts every task for a batch. out: [task_count]. Errors: RANGE (sequence and position), NUMBER, LIMIT. */
-MTL_DEF mtl_status mtl_predict(mtl_predictor *predictor, const mtl_batch *batch, mtl_prediction *out, mtl_error *err);
-/* The same for one UTF-8 sentence, split at spaces, through the stored vocabulary of the model's first token input (further token
-   inputs read the same words). *tokens (NULL allowed) tells how many words there were. Error: TEXT for invalid UTF-8 or no word. */
-MTL_DEF mtl_status mtl_predict_text(mtl_predictor *predictor, const char *text, mtl_prediction *out, size_t *tokens, mtl_error *err);
+/* Predicts every task for a batch. out: [task_count]. Errors: RANGE (sequence and position), NUMBER,
+   LIMIT. */
+MTL_DEF mtl_status mtl_predict(mtl_predictor *predictor, const mtl_batch *batch, mtl_prediction *out,
+                               mtl_error *err);
+/* The same for one UTF-8 sentence, split at spaces, through the stored vocabulary of the model's first token
+   input (further token inputs read the same words). *tokens (NULL allowed) tells how many words there were.
+   Error: TEXT for invalid UTF-8 or no word. */
+MTL_DEF mtl_status mtl_predict_text(mtl_predictor *predictor, const char *text, mtl_prediction *out,
+                                    size_t *tokens, mtl_error *err);
 /* Called for every named activation of later predictions; NULL: off. */
 MTL_DEF void mtl_predictor_observe(mtl_predictor *predictor, mtl_observer observer, void *user);
 
-/* ---- metrics ------------------------------------------------------------------------------------------------------------------ */
+/* ---- metrics ------------------------------------------------------------------------------------------- */
 
 /* A chunk of a B-/I- tagged sequence: [begin, end) and its type, which points into the labels. */
 typedef struct mtl_span { size_t begin, end; const char *type; } mtl_span;
-/* Spans of one tagged sequence by the rules of the CoNLL evaluation (B-X, I-X, O; an I-X that continues nothing opens a span).
-   tags: [steps] names. Writes up to `capacity` spans, returns how many there are. */
+/* Spans of one tagged sequence by the rules of the CoNLL evaluation (B-X, I-X, O; an I-X that continues
+   nothing opens a span). tags: [steps] names. Writes up to `capacity` spans, returns how many there are. */
 MTL_DEF size_t mtl_spans(const char *const *tags, size_t steps, mtl_span *spans, size_t capacity);
 /* 1 when the names are of a span scheme: each is O, B-something or I-something, and one B- at least. */
 MTL_DEF int mtl_labels_are_spans(const char *const *labels, size_t count);
 
 typedef struct mtl_task_score {
-    size_t items;                           /* labelled items seen; 0: this task had none, and all else is 0 */
+    size_t items;                           /* labelled items seen; 0: this task had none, and all else is
+                                               0 */
     int kind, level, spans;
     double loss;                            /* mean loss */
     double accuracy;                        /* class: share of items right (per token at step level) */
     double span_precision, span_recall, span_f1;
     double rmse, mae, r2;                   /* real, in original units; r2 against the mean of the items */
-    double score;                           /* what counts for early stopping: accuracy, span F1, or R2 cut at 0 */
+    double score;                           /* what counts for early stopping: accuracy, span F1, or R2 cut at
+                                               0 */
 } mtl_task_score;
 typedef struct mtl_scores {
     size_t task_count;
@@ -864,14 +980,15 @@ typedef struct mtl_scores {
    unknown_count][classes] counts, rows gold and columns predicted, which are added to; the rows behind the
    classes are those of the targets' `unknown` names (of the data set with most of them). Labels without a
    name have no row. */
-MTL_DEF mtl_status mtl_evaluate(mtl_predictor *predictor, const mtl_batch *data, size_t count, mtl_scores *scores,
-                                size_t *const *confusion, mtl_error *err);
+MTL_DEF mtl_status mtl_evaluate(mtl_predictor *predictor, const mtl_batch *data, size_t count,
+                                mtl_scores *scores, size_t *const *confusion, mtl_error *err);
 
-/* ---- training ------------------------------------------------------------------------------------------------------------------ */
+/* ---- training ------------------------------------------------------------------------------------------ */
 
 /* Exact bytes for a trainer with the desc's limits (max_rows must be given). 0 on error. */
 MTL_DEF size_t mtl_trainer_size(const mtl_model *model, const mtl_trainer_desc *desc, mtl_error *err);
-MTL_DEF mtl_trainer *mtl_trainer_init(void *buffer, size_t bytes, mtl_model *model, const mtl_trainer_desc *desc, mtl_error *err);
+MTL_DEF mtl_trainer *mtl_trainer_init(void *buffer, size_t bytes, mtl_model *model,
+                                      const mtl_trainer_desc *desc, mtl_error *err);
 /* Gradients, optimiser state and scratch for training `model`, which must outlive it. desc NULL: defaults. */
 MTL_DEF mtl_trainer *mtl_trainer_create(mtl_model *model, const mtl_trainer_desc *desc, mtl_error *err);
 MTL_DEF void mtl_trainer_destroy(mtl_trainer *trainer);
@@ -880,10 +997,11 @@ MTL_DEF mtl_status mtl_trainer_set_weight(mtl_trainer *trainer, int task, float 
 /* The base learning rate from now on (the schedule multiplies it). */
 MTL_DEF void mtl_trainer_set_lr(mtl_trainer *trainer, float lr);
 MTL_DEF void mtl_trainer_observe(mtl_trainer *trainer, mtl_observer observer, void *user);
-/* The run of the last mtl_train_gradients or mtl_train_step, for looking inside and for layers of one's own; tape and packing are NULL
-   before the first. Its tape holds the activations of the last micro-batch and their gradients until the next of these calls (an
-   activation's ids are the batch's own array). After mtl_train_step they are those of before the update, so play the tape again
-   (mtl_tape_backward) after mtl_train_gradients alone. What mtl_fit did can be looked at from its callback after each update; at the
+/* The run of the last mtl_train_gradients or mtl_train_step, for looking inside and for layers of one's own;
+   tape and packing are NULL before the first. Its tape holds the activations of the last micro-batch and
+   their gradients until the next of these calls (an activation's ids are the batch's own array). After
+   mtl_train_step they are those of before the update, so play the tape again (mtl_tape_backward) after
+   mtl_train_gradients alone. What mtl_fit did can be looked at from its callback after each update; at the
    end of an epoch, and after mtl_fit, the tape is empty and the packing NULL, as the batches are gone. */
 MTL_DEF mtl_run *mtl_trainer_run(mtl_trainer *trainer);
 
@@ -894,22 +1012,27 @@ typedef struct mtl_step {
     double lr;
     size_t tokens;                          /* rows of all micro-batches */
     size_t task_count;
-    const double *task_loss;                /* [task_count] mean loss over labelled items; memory of the trainer */
+    const double *task_loss;                /* [task_count] mean loss over labelled items; memory of the
+                                               trainer */
     const size_t *task_items;               /* [task_count] labelled items */
 } mtl_step;
-/* One update from `count` micro-batches: L_k is the sum over the labelled items of all of them, divided by their number (by the sum of
-   their class weights; vector targets also by width). step may be NULL. Errors: RANGE, NUMBER (NaN in inputs or in the loss), LIMIT;
-   on error no weight is changed. */
-MTL_DEF mtl_status mtl_train_step(mtl_trainer *trainer, const mtl_batch *batches, size_t count, mtl_step *step, mtl_error *err);
+/* One update from `count` micro-batches: L_k is the sum over the labelled items of all of them, divided by
+   their number (by the sum of their class weights; vector targets also by width). step may be NULL. Errors:
+   RANGE, NUMBER (NaN in inputs or in the loss), LIMIT; on error no weight is changed. */
+MTL_DEF mtl_status mtl_train_step(mtl_trainer *trainer, const mtl_batch *batches, size_t count,
+                                  mtl_step *step, mtl_error *err);
 /* Forward and backward only: gradients are left in mtl_trainer_gradients, weights unchanged. */
-MTL_DEF mtl_status mtl_train_gradients(mtl_trainer *trainer, const mtl_batch *batches, size_t count, mtl_step *step, mtl_error *err);
+MTL_DEF mtl_status mtl_train_gradients(mtl_trainer *trainer, const mtl_batch *batches, size_t count,
+                                       mtl_step *step, mtl_error *err);
 MTL_DEF mtl_gradients *mtl_trainer_gradients(mtl_trainer *trainer);
-/* MTL_PRECISION_* that its products run in: F32, although the desc asked for BF16, where the processor, the chosen instruction set or
-   MTL_REAL has no bfloat16 products. */
+/* MTL_PRECISION_* that its products run in: F32, although the desc asked for BF16, where the processor, the
+   chosen instruction set or MTL_REAL has no bfloat16 products. */
 MTL_DEF int mtl_trainer_precision(const mtl_trainer *trainer);
-/* Exchanges the model's weights with their exponential average, for evaluation or at the end; call again to change back. */
+/* Exchanges the model's weights with their exponential average, for evaluation or at the end; call again to
+   change back. */
 MTL_DEF mtl_status mtl_trainer_swap_average(mtl_trainer *trainer, mtl_error *err);
-/* Model and optimiser state in one file; and the optimiser state back into a new trainer of the loaded model: training goes on bit-exactly. */
+/* Model and optimiser state in one file; and the optimiser state back into a new trainer of the loaded model:
+   training goes on bit-exactly. */
 MTL_DEF mtl_status mtl_trainer_save(const mtl_trainer *trainer, const char *path, mtl_error *err);
 /* Error: TENSOR if the file holds no state, or that of another optimiser, or moments or an average that this
    trainer does not keep. */
@@ -920,7 +1043,8 @@ typedef struct mtl_progress {
     size_t epoch, epochs;                   /* from 1 */
     size_t batch, batches;                  /* updates done in this epoch, and in all of it */
     int epoch_end;                          /* 1: `scores` is set */
-    double seconds, train_seconds, tokens_per_second, seconds_left;   /* since the start; training alone; of this epoch; estimate */
+    double seconds, train_seconds, tokens_per_second, seconds_left;   /* since the start; training alone; of
+                                                                         this epoch; estimate */
     const mtl_step *step;                   /* the update just done; NULL at the end of an epoch */
     const double *task_loss;                /* [task_count] mean over the epoch so far */
     double loss;                            /* the same, weighted and summed */
@@ -930,7 +1054,8 @@ typedef struct mtl_progress {
 typedef struct mtl_fit_desc {
     const char *score;                      /* task whose score decides; NULL: mean over tasks */
     MTL_FIT_FIELDS(MTL__MEMBER)
-    int (*progress)(void *user, const mtl_progress *progress);   /* return non-zero to stop (the best weights so far are kept) */
+    int (*progress)(void *user, const mtl_progress *progress);   /* return non-zero to stop (the best weights
+                                                                    so far are kept) */
     void *user;
 } mtl_fit_desc;
 typedef struct mtl_fit_result {
@@ -938,17 +1063,19 @@ typedef struct mtl_fit_result {
     double best_score, last_loss, seconds, train_seconds;
     int stopped;                            /* 1: by the callback */
 } mtl_fit_result;
-/* Trains on `train_count` data sets, scores on `valid_count` after each epoch, stops early, and leaves the best weights in the model
-   (the last ones without validation data). desc NULL: defaults. result may be NULL. Allocates working memory from malloc.
-   Error NUMBER when a loss, a gradient or an output becomes infinite or NaN: the message says in which epoch and batch and what to try,
-   and the best weights so far are in the model all the same: result->best_epoch > 0 says that there are some, worth saving (with another
-   mtl_error, or after mtl_error_clear).
-   Within an epoch, updates of embedding rows that no batch reads may wait; every function that reads the model makes up for them
-   first, so a callback sees them only through a tensor's `value` that it got earlier: ask mtl_model_tensor again. */
-MTL_DEF mtl_status mtl_fit(mtl_trainer *trainer, const mtl_batch *train, size_t train_count, const mtl_batch *valid, size_t valid_count,
-                           const mtl_fit_desc *desc, mtl_fit_result *result, mtl_error *err);
+/* Trains on `train_count` data sets, scores on `valid_count` after each epoch, stops early, and leaves the
+   best weights in the model (the last ones without validation data). desc NULL: defaults. result may be NULL.
+   Allocates working memory from malloc. Error NUMBER when a loss, a gradient or an output becomes infinite or
+   NaN: the message says in which epoch and batch and what to try, and the best weights so far are in the
+   model all the same: result->best_epoch > 0 says that there are some, worth saving (with another mtl_error,
+   or after mtl_error_clear). Within an epoch, updates of embedding rows that no batch reads may wait; every
+   function that reads the model makes up for them first, so a callback sees them only through a tensor's
+   `value` that it got earlier: ask mtl_model_tensor again. */
+MTL_DEF mtl_status mtl_fit(mtl_trainer *trainer, const mtl_batch *train, size_t train_count,
+                           const mtl_batch *valid, size_t valid_count, const mtl_fit_desc *desc,
+                               mtl_fit_result *result, mtl_error *err);
 
-/* ---- checking gradients ------------------------------------------------------------------------------------------------------ */
+/* ---- checking gradients -------------------------------------------------------------------------------- */
 
 /* One array whose gradient is checked. */
 typedef struct mtl_check_array {
@@ -959,26 +1086,30 @@ typedef struct mtl_check_array {
 } mtl_check_array;
 typedef struct mtl_check_result {
     size_t elements, kinks;                 /* compared; left out because the function has a kink there */
-    double worst_error;                     /* largest ||analytic - numeric|| / (||analytic|| + ||numeric||) over arrays */
+    double worst_error;                     /* largest ||analytic - numeric|| / (||analytic|| + ||numeric||)
+                                               over arrays */
     const char *worst_name;                 /* the array it belongs to */
     size_t worst_index;                     /* its element with the largest difference */
     double analytic, numeric;               /* there */
 } mtl_check_result;
-/* Compares gradients with central differences of `loss`, which computes the function from the arrays' current values. step 0: 1e-5.
-   Meant for `#define MTL_REAL double`. Works for any layer of the caller's own. Elements whose one-sided slopes disagree at two
-   step sizes (a kink of ReLU, max or |x|) are left out and counted. */
-MTL_DEF mtl_status mtl_check_gradients(double (*loss)(void *user), void *user, const mtl_check_array *arrays, size_t count, double step,
-                                       mtl_check_result *result, mtl_error *err);
+/* Compares gradients with central differences of `loss`, which computes the function from the arrays' current
+   values. step 0: 1e-5. Meant for `#define MTL_REAL double`. Works for any layer of the caller's own.
+   Elements whose one-sided slopes disagree at two step sizes (a kink of ReLU, max or |x|) are left out and
+   counted. */
+MTL_DEF mtl_status mtl_check_gradients(double (*loss)(void *user), void *user, const mtl_check_array *arrays,
+                                       size_t count, double step, mtl_check_result *result, mtl_error *err);
 
 #endif /* MTL_RNN_H */
 
 #if defined(MTL_RNN_IMPLEMENTATION) && !defined(MTL__IMPLEMENTED)
 
-/* ==================================================================================================================
-   2  >>platform   compiler and OS differences, assertions, alignment, libc wrappers, file primitives, number text
-   ==================================================================================================================
-   The only section with #ifdefs on the operating system. Everything below is written against what stands here.
-   ------------------------------------------------------------------------------------------------------------------ */
+/* ===========================================================================================================
+   2  >>platform   compiler and OS differences, assertions, alignment, libc wrappers, file primitives, number
+                   text
+   ===========================================================================================================
+   The only section with #ifdefs on the operating system. Everything below is written against what stands
+   here.
+   -------------------------------------------------------------------------------------------------------- */
 #include <string.h>
 #include <stdlib.h>
 #include <stdio.h>
@@ -988,7 +1119,8 @@ MTL_DEF mtl_status mtl_check_gradients(double (*loss)(void *user), void *user, c
 #define MTL__CAT2(a, b) a##b
 #define MTL__CAT(a, b) MTL__CAT2(a, b)
 
-/* MTL_REAL double: no vector code, libm's exp and tanh, files hold F64. The preprocessor compares the word. */
+/* MTL_REAL double: no vector code, libm's exp and tanh, files hold F64. The preprocessor compares the
+   word. */
 #define MTL__REAL_NAME_float 0
 #define MTL__REAL_NAME_double 1
 #define MTL__REAL_IS_DOUBLE MTL__CAT(MTL__REAL_NAME_, MTL_REAL)
@@ -1037,7 +1169,8 @@ MTL_DEF mtl_status mtl_check_gradients(double (*loss)(void *user), void *user, c
 #  define MTL__PREFETCH_FAR(address) ((void)(address))
 #endif
 
-#if defined(__clang__)          /* full unrolling of a loop over a small constant count; clang ignores gcc's pragma */
+#if defined(__clang__)          /* full unrolling of a loop over a small constant count; clang ignores gcc's
+                                   pragma */
 #  define MTL__UNROLL _Pragma("clang loop unroll(full)")
 #elif defined(__GNUC__) && !defined(__TINYC__)
 #  define MTL__UNROLL _Pragma("GCC unroll 32")
@@ -1046,7 +1179,8 @@ MTL_DEF mtl_status mtl_check_gradients(double (*loss)(void *user), void *user, c
 #endif
 
 #if !defined(MTL_NO_SIMD) && !defined(__TINYC__) && !MTL__REAL_IS_DOUBLE
-#  if (defined(__x86_64__) || defined(_M_X64)) && (defined(__GNUC__) || defined(__clang__) || defined(_MSC_VER))
+#  if (defined(__x86_64__) || defined(_M_X64)) && (defined(__GNUC__) || defined(__clang__) || \
+    defined(_MSC_VER))
 #    define MTL__X86 1
 #    include <immintrin.h>
 #    ifdef _MSC_VER
@@ -1068,7 +1202,8 @@ MTL_DEF mtl_status mtl_check_gradients(double (*loss)(void *user), void *user, c
 #  define MTL__WIDE 1
 #endif
 
-/* Threads: C's own are missing from too many compilers, so pthreads or Win32; MTL_NO_THREADS leaves them out. */
+/* Threads: C's own are missing from too many compilers, so pthreads or Win32; MTL_NO_THREADS leaves them
+   out. */
 #ifndef MTL_NO_THREADS
 #  ifdef _WIN32
 #    ifndef WIN32_LEAN_AND_MEAN
@@ -1081,17 +1216,21 @@ MTL_DEF mtl_status mtl_check_gradients(double (*loss)(void *user), void *user, c
 #  endif
 #endif
 
-/* ---- number text ---------------------------------------------------------------------------------------------------
-   Decimals are read and written with whole numbers of any size, so both directions are exact, and neither the locale,
-   nor -ffast-math, nor the processor's flush-to-zero mode can reach them.
-   Sources: reading: Clinger 1990, "How to Read Floating Point Numbers Accurately" (his algorithm that divides);
-   writing: Burger & Dybvig 1996, "Printing Floating-Point Numbers Quickly and Accurately".                            */
+/* ---- number text ------------------------------------------------------------------------------------------
+   Decimals are read and written with whole numbers of any size, so both directions are exact, and neither the
+   locale, nor -ffast-math, nor the processor's flush-to-zero mode can reach them.
+   Sources: reading: Clinger 1990, "How to Read Floating Point Numbers Accurately" (his algorithm that
+   divides);
+   writing: Burger & Dybvig 1996, "Printing Floating-Point Numbers Quickly and
+   Accurately". */
 #include <errno.h>
 #include <float.h>
 
 enum {
-    MTL__BIG_WORDS = 128,           /* 4096 bits; the largest number is 10^1131: 800 digits and the smallest exponent */
-    MTL__DIGITS_READ = 800,         /* a point half-way between doubles has at most 767 digits; more say "a bit above" */
+    MTL__BIG_WORDS = 128,           /* 4096 bits; the largest number is 10^1131: 800 digits and the smallest
+                                       exponent */
+    MTL__DIGITS_READ = 800,         /* a point half-way between doubles has at most 767 digits; more say "a
+                                       bit above" */
     MTL__DIGITS_WRITTEN = 17        /* always enough for a double */
 };
 
@@ -1189,7 +1328,8 @@ static int mtl__big_bits(const mtl__big *a)
 
 /* A decimal as it stands in a text: digits * 10^exponent. */
 typedef struct mtl__decimal {
-    const char *digits, *end;               /* from the first digit that is not 0; a '.' may stand among them */
+    const char *digits, *end;               /* from the first digit that is not 0; a '.' may stand among
+                                               them */
     long exponent;
     long significant;                       /* how many digits */
     uint64_t head;                          /* the first 19 of them as a number */
@@ -1241,7 +1381,8 @@ static int mtl__decimal_parse(mtl__decimal *decimal, const char *text, size_t le
     return text == end;
 }
 
-/* The decimal's digits as a whole number, at most MTL__DIGITS_READ and one more; returns the power of ten that is left. */
+/* The decimal's digits as a whole number, at most MTL__DIGITS_READ and one more; returns the power of ten
+   that is left. */
 static int mtl__decimal_to_big(const mtl__decimal *decimal, mtl__big *big)
 {
     const char *c;
@@ -1256,14 +1397,16 @@ static int mtl__decimal_to_big(const mtl__decimal *decimal, mtl__big *big)
             rest |= *c != '0';
         }
     }
-    if (rest) {                             /* which digits were dropped does not matter, that there were any does */
+    if (rest) {                             /* which digits were dropped does not matter, that there were any
+                                               does */
         mtl__big_multiply(big, 10, 1);
         digits++;
     }
     return (int)(decimal->significant + decimal->exponent) - digits;
 }
 
-/* Bits of the double nearest to a / b (half: to even), a and b > 0 and overwritten. Long division, one bit at a time. */
+/* Bits of the double nearest to a / b (half: to even), a and b > 0 and overwritten. Long division, one bit at
+   a time. */
 static uint64_t mtl__big_quotient(mtl__big *a, mtl__big *b)
 {
     int exponent = mtl__big_bits(a) - mtl__big_bits(b), bits, i, order;
@@ -1292,7 +1435,8 @@ static uint64_t mtl__big_quotient(mtl__big *a, mtl__big *b)
 
 static uint64_t mtl__decimal_to_bits(const mtl__decimal *decimal)
 {
-    long magnitude = decimal->significant + decimal->exponent;      /* 10^(magnitude-1) <= value < 10^magnitude */
+    long magnitude = decimal->significant + decimal->exponent;      /* 10^(magnitude-1) <= value <
+                                                                       10^magnitude */
     mtl__big number, divisor;
     int power;
     if (!decimal->significant || magnitude < -330) return 0;
@@ -1303,14 +1447,17 @@ static uint64_t mtl__decimal_to_bits(const mtl__decimal *decimal)
     return mtl__big_quotient(&number, &divisor);
 }
 
-/* Most numbers in files: both factors are exact doubles, so that one rounding operation is the correct rounding. */
+/* Most numbers in files: both factors are exact doubles, so that one rounding operation is the correct
+   rounding. */
 static int mtl__decimal_quick(const mtl__decimal *decimal, double *out)
 {
 #if !defined(FLT_EVAL_METHOD) || FLT_EVAL_METHOD == 0
-    static const double powers[23] = { 1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16,
+    static const double powers[23] = { 1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12,
+        1e13, 1e14, 1e15, 1e16,
                                        1e17, 1e18, 1e19, 1e20, 1e21, 1e22 };
     volatile double power;          /* so that -ffast-math cannot divide by way of a reciprocal */
-    if (decimal->significant > 19 || decimal->head >> 53 || decimal->exponent < -22 || decimal->exponent > 22) return 0;
+    if (decimal->significant > 19 || decimal->head >> 53 || decimal->exponent < -22 || decimal->exponent > 22)
+        return 0;
     power = powers[decimal->exponent < 0 ? -decimal->exponent : decimal->exponent];
     *out = decimal->exponent < 0 ? (double)decimal->head / power : (double)decimal->head * power;
     return 1;
@@ -1339,14 +1486,17 @@ typedef struct mtl__binary {
     uint64_t mantissa;
     int exponent;
     int closer_below;                       /* the next number below is half as far as the one above */
-    int is_float;                           /* it is one that a float can hold: its neighbours are the floats */
+    int is_float;                           /* it is one that a float can hold: its neighbours are the
+                                               floats */
 } mtl__binary;
 
-/* Can a float hold mantissa * 2^(exponent - 52)? Whole numbers below 2^64 are never treated as floats: a count such as
-   1073741824 must not become 1073741800. *spare: how many of the mantissa's last bits a float does not have there. */
+/* Can a float hold mantissa * 2^(exponent - 52)? Whole numbers below 2^64 are never treated as floats: a
+   count such as 1073741824 must not become 1073741800. *spare: how many of the mantissa's last bits a float
+   does not have there. */
 static int mtl__is_float(uint64_t mantissa, int exponent, int *spare)
 {
-    int whole = exponent >= 0 && exponent < 64 && (exponent > 52 || !(mantissa & (((uint64_t)1 << (52 - exponent)) - 1)));
+    int whole = exponent >= 0 && exponent < 64 && (exponent > 52 ||
+                                                   !(mantissa & (((uint64_t)1 << (52 - exponent)) - 1)));
     *spare = exponent < -126 ? 29 + (-126 - exponent) : 29;
     if (whole || exponent < -149 || exponent > 127) return 0;
     return !(mantissa & (((uint64_t)1 << *spare) - 1));
@@ -1375,8 +1525,8 @@ typedef struct mtl__digit_state { mtl__big number, unit, below, above; int inclu
 static void mtl__digit_state_init(mtl__digit_state *s, const mtl__binary *b)
 {
     int up = b->exponent > 0 ? b->exponent : 0, down = b->exponent < 0 ? -b->exponent : 0;
-    /* A float is read as a double first and rounded again; keeping a millionth of the interval's width away from its ends
-       makes sure that the first rounding cannot land on an end. */
+    /* A float is read as a double first and rounded again; keeping a millionth of the interval's width away
+       from its ends makes sure that the first rounding cannot land on an end. */
     int guard = b->is_float ? 20 : 0;
     uint64_t half = ((uint64_t)1 << guard) - (uint64_t)b->is_float;
     mtl__big_set(&s->number, b->mantissa);
@@ -1390,7 +1540,8 @@ static void mtl__digit_state_init(mtl__digit_state *s, const mtl__binary *b)
     s->inclusive = !(b->mantissa & 1);      /* half-way cases are read as the even one */
 }
 
-static int mtl__digit_state_reaches(const mtl__digit_state *s)      /* is value + above at the next power of ten? */
+static int mtl__digit_state_reaches(const mtl__digit_state *s)      /* is value + above at the next power of
+                                                                       ten? */
 {
     return mtl__big_compare_sum(&s->number, &s->above, &s->unit) >= !s->inclusive;
 }
@@ -1421,7 +1572,8 @@ static int mtl__digit_state_scale(mtl__digit_state *s, int bits)
     }
 }
 
-/* The fewest digits that lie in the interval, the nearest of those. Returns how many; *power: value = 0.ddd * 10^power. */
+/* The fewest digits that lie in the interval, the nearest of those. Returns how many; *power: value = 0.ddd *
+   10^power. */
 static int mtl__shortest_digits(uint64_t bits, char *digits, int *power)
 {
     mtl__binary b = mtl__binary_of(bits);
@@ -1447,7 +1599,8 @@ static char *mtl__put(char *out, const char *text, int count)
     return out + count;
 }
 
-/* Lays digits out, 0.ddd * 10^power: plainly from 0.00001 to 17 digits before the point, else with an exponent. */
+/* Lays digits out, 0.ddd * 10^power: plainly from 0.00001 to 17 digits before the point, else with an
+   exponent. */
 static char *mtl__lay_out_digits(char *out, const char *digits, int count, int power)
 {
     static const char zeros[] = "00000000000000000";
@@ -1493,10 +1646,12 @@ MTL_DEF size_t mtl_text_from_number(double value, char *out)
     return (size_t)(end - out);
 }
 
-/* ---- files ---------------------------------------------------------------------------------------------------------
-   Functions here return errno's number, 0 when all went well; >>formats turns them into an mtl_error. Three systems: POSIX;
-   Win32, by the same descriptors (paths are UTF-8, or else in the system's code page); and stdio alone, for
-   anything else or with MTL_PLAIN_FILES defined. There the last step of a save is "remove, then rename".     */
+/* ---- files ------------------------------------------------------------------------------------------------
+   Functions here return errno's number, 0 when all went well; >>formats turns them into an mtl_error. Three
+   systems: POSIX; Win32, by the same descriptors (paths are UTF-8, or else in the system's code page); and
+   stdio alone, for
+   anything else or with MTL_PLAIN_FILES defined. There the last step of a save is "remove, then
+   rename". */
 #if defined(MTL_PLAIN_FILES)
 #  define MTL__FILES_STDIO 1
 #elif defined(_WIN32)
@@ -1516,9 +1671,11 @@ MTL_DEF size_t mtl_text_from_number(double value, char *out)
 #  include <sys/mman.h>
 #  include <fcntl.h>
 #  include <unistd.h>
-#  if defined(__STRICT_ANSI__) && !defined(__cplusplus) && (!defined(_POSIX_C_SOURCE) || _POSIX_C_SOURCE < 200112L)
-/* With -std=c99 glibc hides readlink (old ones fsync too), and by the time this header is read it is too late to ask for
-   them. POSIX (XSH 2.1.1) lets a program declare a function itself; a second, equal declaration does no harm. */
+#  if defined(__STRICT_ANSI__) && !defined(__cplusplus) && (!defined(_POSIX_C_SOURCE) || \
+    _POSIX_C_SOURCE < 200112L)
+/* With -std=c99 glibc hides readlink (old ones fsync too), and by the time this header is read it is too late
+   to ask for them. POSIX (XSH 2.1.1) lets a program declare a function itself; a second, equal declaration
+   does no harm. */
 extern int fsync(int descriptor);
 extern ssize_t readlink(const char *path, char *target, size_t size);
 #  endif
@@ -1527,7 +1684,7 @@ extern ssize_t readlink(const char *path, char *target, size_t size);
 #endif
 
 enum { MTL__FILE_NONE, MTL__FILE_REGULAR, MTL__FILE_FOLDER, MTL__FILE_OTHER };  /* other: a device, a pipe */
-enum { MTL__OPEN_READ, MTL__OPEN_NEW, MTL__OPEN_WRITE };                        /* new: fails if the file exists */
+enum { MTL__OPEN_READ, MTL__OPEN_NEW, MTL__OPEN_WRITE };                   /* new: fails if the file exists */
 
 /* The last error's number, where a library may have forgotten to set it. */
 MTL__INLINE int mtl__os_error(void) { return errno ? errno : EIO; }
@@ -1606,8 +1763,14 @@ static int mtl__fd_open(const char *path, int flags)
     MTL_FREE(wide);
     return fd;
 }
-MTL__INLINE long long mtl__fd_read(int fd, void *bytes, size_t count) { return _read(fd, bytes, (unsigned)count); }
-MTL__INLINE long long mtl__fd_write(int fd, const void *bytes, size_t count) { return _write(fd, bytes, (unsigned)count); }
+MTL__INLINE long long mtl__fd_read(int fd, void *bytes, size_t count)
+{
+    return _read(fd, bytes, (unsigned)count);
+}
+MTL__INLINE long long mtl__fd_write(int fd, const void *bytes, size_t count)
+{
+    return _write(fd, bytes, (unsigned)count);
+}
 MTL__INLINE int mtl__fd_sync(int fd) { return _commit(fd); }
 MTL__INLINE int mtl__fd_close(int fd) { return _close(fd); }
 typedef struct _stat64 mtl__stat;
@@ -1630,7 +1793,10 @@ enum { MTL__FLAGS_READ = O_RDONLY | MTL__CLOEXEC, MTL__FLAGS_NEW = O_WRONLY | O_
        MTL__FLAGS_WRITE = O_WRONLY | MTL__CLOEXEC };
 MTL__INLINE int mtl__fd_open(const char *path, int flags) { return open(path, flags, 0666); }
 MTL__INLINE long long mtl__fd_read(int fd, void *bytes, size_t count) { return read(fd, bytes, count); }
-MTL__INLINE long long mtl__fd_write(int fd, const void *bytes, size_t count) { return write(fd, bytes, count); }
+MTL__INLINE long long mtl__fd_write(int fd, const void *bytes, size_t count)
+{
+    return write(fd, bytes, count);
+}
 MTL__INLINE int mtl__fd_sync(int fd) { return fsync(fd); }
 MTL__INLINE int mtl__fd_close(int fd) { return close(fd); }
 typedef struct stat mtl__stat;
@@ -1749,7 +1915,8 @@ static size_t mtl__path_folder(const char *path)
 {
     size_t length = strlen(path);
 #ifdef MTL__FILES_WIN32
-    while (length > 0 && path[length - 1] != '/' && path[length - 1] != '\\' && path[length - 1] != ':') length--;
+    while (length > 0 && path[length - 1] != '/' && path[length - 1] != '\\' && path[length - 1] != ':')
+        length--;
 #else
     while (length > 0 && path[length - 1] != '/') length--;
 #endif
@@ -1774,7 +1941,8 @@ static char *mtl__path_join(const char *path, size_t folder, const char *name, s
     return joined;
 }
 
-/* The file that a path means in the end, in malloc's memory: renaming over a symbolic link would replace the link. */
+/* The file that a path means in the end, in malloc's memory: renaming over a symbolic link would replace the
+   link. */
 static char *mtl__path_follow(const char *path, int *error)
 {
     char *current = mtl__path_join("", 0, path, strlen(path));
@@ -1853,8 +2021,9 @@ static void mtl__os_remove(const char *path)
 #endif
 }
 
-/* Makes a rename in a path's folder last. Not every file system can; then a crash brings back the old file, which is whole.
-   The path is cut to its folder; one without a folder must begin with a dot, which then is what remains. */
+/* Makes a rename in a path's folder last. Not every file system can; then a crash brings back the old file,
+   which is whole. The path is cut to its folder; one without a folder must begin with a dot, which then is
+   what remains. */
 static void mtl__os_sync_folder(char *path)
 {
 #ifdef MTL__FILES_POSIX
@@ -1870,7 +2039,8 @@ static void mtl__os_sync_folder(char *path)
 #endif
 }
 
-/* May an existing file be overwritten? A rename asks the folder alone, but a file that is write-protected is so on purpose. */
+/* May an existing file be overwritten? A rename asks the folder alone, but a file that is write-protected is
+   so on purpose. */
 static int mtl__os_protected(const char *path)
 {
 #ifdef MTL__FILES_POSIX
@@ -1884,8 +2054,9 @@ static int mtl__os_protected(const char *path)
 #endif
 }
 
-/* Writing a file so that a crash leaves the old file or the new one: into a temporary file of the same folder, which takes the
-   place of the old one at the end. Devices and pipes are written in place. The first error stays and stops all writing. */
+/* Writing a file so that a crash leaves the old file or the new one: into a temporary file of the same
+   folder, which takes the place of the old one at the end. Devices and pipes are written in place. The first
+   error stays and stops all writing. */
 typedef struct mtl__file_writer {
     char *target;
     char *temporary;                        /* NULL: written in place */
@@ -1950,7 +2121,8 @@ static int mtl__file_writer_write(void *user, const void *bytes, size_t count)
     return writer->error ? -1 : 0;
 }
 
-/* Ends writing. keep 0, or an error: the temporary file goes and the old file stays. Returns the first error of all. */
+/* Ends writing. keep 0, or an error: the temporary file goes and the old file stays. Returns the first error
+   of all. */
 static int mtl__file_writer_close(mtl__file_writer *writer, int keep)
 {
     if (writer->is_open) {
@@ -1959,7 +2131,8 @@ static int mtl__file_writer_close(mtl__file_writer *writer, int keep)
         if (keep && !writer->error) writer->error = mtl__os_sync(writer->handle);
         error = mtl__os_close(writer->handle);
         if (keep && !writer->error) writer->error = error;
-        if (writer->temporary && keep && !writer->error) writer->error = mtl__os_replace(writer->temporary, writer->target);
+        if (writer->temporary && keep && !writer->error)
+            writer->error = mtl__os_replace(writer->temporary, writer->target);
         if (writer->temporary && (!keep || writer->error)) mtl__os_remove(writer->temporary);
         else if (writer->temporary) mtl__os_sync_folder(writer->temporary);
     }
@@ -1981,7 +2154,8 @@ static int mtl__file_writer_open(mtl__file_writer *writer, const char *path)
     return writer->error;
 }
 
-/* Maps an open file for reading; 0 when that cannot be done (it is empty, a pipe, or the system has no mapping). */
+/* Maps an open file for reading; 0 when that cannot be done (it is empty, a pipe, or the system has no
+   mapping). */
 static int mtl__os_map(mtl__handle handle, void **bytes, size_t *count)
 {
 #ifdef MTL__FILES_POSIX
@@ -2009,7 +2183,7 @@ static void mtl__os_unmap(void *bytes, size_t count)
 #endif
 }
 
-/* ---- time ---------------------------------------------------------------------------------------------------------- */
+/* ---- time ---------------------------------------------------------------------------------------------- */
 #include <time.h>
 #if defined(MTL__FILES_POSIX)
 #  include <sys/time.h>
@@ -2043,11 +2217,11 @@ static double mtl__seconds(void)
 #endif
 }
 
-/* ==================================================================================================================
+/* ===========================================================================================================
    3  >>error      codes and texts; mtl_error with the offending name, number or byte offset
-   ==================================================================================================================
+   ===========================================================================================================
    Invariant: a set error is never overwritten, so the first cause is what the caller reads.
-   ------------------------------------------------------------------------------------------------------------------ */
+   -------------------------------------------------------------------------------------------------------- */
 #include <stdarg.h>
 
 MTL_DEF void mtl_error_clear(mtl_error *err)
@@ -2157,14 +2331,16 @@ static const char *mtl__format_piece(char kind, va_list *arguments, char *piece)
     case 'l':
         number = kind == 'd' ? va_arg(*arguments, int) : va_arg(*arguments, long long);
         piece[0] = '-';
-        mtl__digits(number < 0 ? 0ull - (unsigned long long)number : (unsigned long long)number, piece + (number < 0));
+        mtl__digits(number < 0 ? 0ull - (unsigned long long)number : (unsigned long long)number,
+                    piece + (number < 0));
         return piece;
     case 'g': mtl_text_from_number(va_arg(*arguments, double), piece); return piece;
     default: piece[0] = '%'; piece[1] = '\0'; return piece;
     }
 }
 
-/* A formatter that no locale touches: %s text, %d int, %z size_t, %l long long, %g double, %%. Cuts at size. */
+/* A formatter that no locale touches: %s text, %d int, %z size_t, %l long long, %g double, %%. Cuts at
+   size. */
 static void mtl__format(char *out, size_t size, const char *format, va_list *arguments)
 {
     size_t used = 0;
@@ -2181,8 +2357,10 @@ static void mtl__format(char *out, size_t size, const char *format, va_list *arg
     out[used] = '\0';
 }
 
-/* Sets err unless it is set already, and returns the code that stands. name: what is at fault; position: where, or -1. */
-static mtl_status mtl__fail(mtl_error *err, mtl_status code, const char *name, long long position, const char *format, ...)
+/* Sets err unless it is set already, and returns the code that stands. name: what is at fault; position:
+   where, or -1. */
+static mtl_status mtl__fail(mtl_error *err, mtl_status code, const char *name, long long position,
+                            const char *format, ...)
 {
     va_list arguments;
     if (mtl__failed(err)) return mtl__status(err);
@@ -2203,12 +2381,14 @@ static int mtl__given(const void *pointer, const char *name, mtl_error *err)
 }
 
 /* A caller's buffer must be aligned and hold `need` bytes. */
-static mtl_status mtl__check_buffer(const void *buffer, size_t bytes, size_t need, const char *what, mtl_error *err)
+static mtl_status mtl__check_buffer(const void *buffer, size_t bytes, size_t need, const char *what,
+                                    mtl_error *err)
 {
     if (mtl__failed(err)) return mtl__status(err);
     if (buffer && bytes >= need && (uintptr_t)buffer % MTL__ALIGNMENT == 0) return MTL_OK;
     return mtl__fail(err, MTL_ERROR_BUFFER, "buffer", (long long)need,
-                     "%s needs a buffer of %z bytes, aligned to %d; %z were given%s", what, need, MTL__ALIGNMENT, bytes,
+                     "%s needs a buffer of %z bytes, aligned to %d; %z were given%s", what, need,
+                         MTL__ALIGNMENT, bytes,
                      !buffer         ? " (buffer is NULL)"
                      : bytes >= need ? ", not aligned"
                                      : "");
@@ -2216,7 +2396,8 @@ static mtl_status mtl__check_buffer(const void *buffer, size_t bytes, size_t nee
 
 static mtl_status mtl__fail_memory(mtl_error *err, const char *what, size_t bytes)
 {
-    return mtl__fail(err, MTL_ERROR_MEMORY, what, (long long)bytes, "out of memory: %s needs %z bytes", what, bytes);
+    return mtl__fail(err, MTL_ERROR_MEMORY, what, (long long)bytes, "out of memory: %s needs %z bytes", what,
+                     bytes);
 }
 
 /* A text by format in out[size], for names. */
@@ -2229,14 +2410,15 @@ static char *mtl__print(char *out, size_t size, const char *format, ...)
     return out;
 }
 
-/* ==================================================================================================================
+/* ===========================================================================================================
    4  >>cpu        what the processor and the operating system support
-   ==================================================================================================================
-   An instruction set may be used when the processor has it (CPUID) *and* the system saves its registers on a change of
-   task (XGETBV): an old kernel, or a virtual machine, may leave the second out. Asked anew each time, as nothing here may
-   be kept in a global: callers ask once, when they create something, and keep the kernel table that they got.
-   Source: Intel's Software Developer's Manual, volume 1, sections 14.3 and 15.2 to 15.4.
-   ------------------------------------------------------------------------------------------------------------------ */
+   ===========================================================================================================
+   An instruction set may be used when the processor has it (CPUID) *and* the system saves its registers on a
+   change of task (XGETBV): an old kernel, or a virtual machine, may leave the second out. Asked anew each
+   time, as nothing here may be kept in a global: callers ask once, when they create something, and keep the
+   kernel table that they got. Source: Intel's Software Developer's Manual, volume 1, sections 14.3 and 15.2
+   to 15.4.
+   -------------------------------------------------------------------------------------------------------- */
 #ifdef MTL__X86
 typedef struct mtl__cpuid_answer {
     unsigned a, b, c, d;
@@ -2272,8 +2454,9 @@ static unsigned mtl__cpu_saved_registers(void)
 
 static int mtl__cpu_supports(int isa)
 {
-    const unsigned fma = 1u << 12, xsave = 1u << 27;                                    /* leaf 1, register c */
-    const unsigned avx2 = 1u << 5, avx512 = 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31;  /* leaf 7, register b: F DQ BW VL */
+    const unsigned fma = 1u << 12, xsave = 1u << 27;                                  /* leaf 1, register c */
+    /* leaf 7, register b: F DQ BW VL */
+    const unsigned avx2 = 1u << 5, avx512 = 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31;
     const unsigned avx_saved = 0x06, avx512_saved = 0xe6;
     mtl__cpuid_answer basic, extended;
     unsigned saved;
@@ -2298,22 +2481,26 @@ static int mtl__cpu_has_bf16(void)
 #ifdef MTL__AVX512_EMULATED
     return bf16 != 0;
 #else
-    return mtl__cpuid(7, 0).a >= 1 && (mtl__cpuid(7, 1).a & bf16) != 0; /* part 0, register a: the last part there is */
+    return mtl__cpuid(7, 0).a >= 1 && (mtl__cpuid(7, 1).a & bf16) != 0; /* part 0, register a: the last part
+                                                                           there is */
 #endif
 }
 #elif defined(MTL__NEON)
-static int mtl__cpu_supports(int isa) { return isa == MTL_ISA_SCALAR || isa == MTL_ISA_NEON; }  /* every 64-bit ARM has NEON */
+static int mtl__cpu_supports(int isa) { return isa == MTL_ISA_SCALAR || isa == MTL_ISA_NEON; }  /* every
+                                                                                                   64-bit ARM
+                                                                                                   has NEON */
 static int mtl__cpu_has_bf16(void) { return 0; }
 #else
 static int mtl__cpu_supports(int isa) { return isa == MTL_ISA_SCALAR; }
 static int mtl__cpu_has_bf16(void) { return 0; }
 #endif
 
-/* How this thread rounds and treats numbers below 2^-126, which many processors compute a hundred times slower.
-   While the library computes it is always the same: round to nearest, such numbers are 0, no traps; so results do
-   not depend on what the caller has set. Jobs see to it themselves, on whatever thread. What computes outside of
-   jobs (a stream's step, losses, scales) stands between this and mtl__arithmetic_restore, which takes what this
-   returned: what was set before. Source: Intel's manual, volume 1, section 10.2.3; ARM's, register FPCR. */
+/* How this thread rounds and treats numbers below 2^-126, which many processors compute a hundred times
+   slower. While the library computes it is always the same: round to nearest, such numbers are 0, no traps;
+   so results do not depend on what the caller has set. Jobs see to it themselves, on whatever thread. What
+   computes outside of jobs (a stream's step, losses, scales) stands between this and mtl__arithmetic_restore,
+   which takes what this returned: what was set before. Source: Intel's manual, volume 1, section 10.2.3;
+   ARM's, register FPCR. */
 static uint64_t mtl__arithmetic_set(void)
 {
 #if defined(MTL__X86)
@@ -2341,12 +2528,12 @@ static void mtl__arithmetic_restore(uint64_t before)
 #endif
 }
 
-/* ==================================================================================================================
+/* ===========================================================================================================
    5  >>random     counter-based: a value depends on (seed, stream, index), never on thread or order
-   ==================================================================================================================
-   A 64-bit mixer (splitmix64's finaliser, Steele, Lea & Flood 2014, applied twice) over the three numbers. No state to
-   carry or to save: resuming at an index needs the index alone.
-   ------------------------------------------------------------------------------------------------------------------ */
+   ===========================================================================================================
+   A 64-bit mixer (splitmix64's finaliser, Steele, Lea & Flood 2014, applied twice) over the three numbers. No
+   state to carry or to save: resuming at an index needs the index alone.
+   -------------------------------------------------------------------------------------------------------- */
 MTL__INLINE uint64_t mtl__scramble(uint64_t x)
 {
     x ^= x >> 30;
@@ -2359,7 +2546,8 @@ MTL__INLINE uint64_t mtl__scramble(uint64_t x)
 /* 64 random bits of (seed, stream, index). */
 static uint64_t mtl__random_bits(uint64_t seed, uint64_t stream, uint64_t index)
 {
-    return mtl__scramble(mtl__scramble(seed * 0x9e3779b97f4a7c15u + stream) + (index + 1) * 0x9e3779b97f4a7c15u);
+    return mtl__scramble(mtl__scramble(seed * 0x9e3779b97f4a7c15u + stream) + (index + 1)
+                         * 0x9e3779b97f4a7c15u);
 }
 
 /* Uniform in [0, 1): 53 bits. */
@@ -2371,7 +2559,8 @@ static double mtl__random_uniform(uint64_t seed, uint64_t stream, uint64_t index
 /* Standard normal by Box & Muller 1958; one value of the pair is used. */
 static double mtl__random_normal(uint64_t seed, uint64_t stream, uint64_t index)
 {
-    double u = mtl__random_uniform(seed, stream, 2 * index), v = mtl__random_uniform(seed, stream, 2 * index + 1);
+    double u = mtl__random_uniform(seed, stream, 2 * index),
+        v = mtl__random_uniform(seed, stream, 2 * index + 1);
     return sqrt(-2.0 * log(1.0 - u)) * cos(6.283185307179586 * v);
 }
 
@@ -2392,14 +2581,16 @@ static void mtl__random_shuffle(size_t *items, size_t n, uint64_t seed, uint64_t
     }
 }
 
-/* ==================================================================================================================
-   6  >>arena      bump allocation, mark and release, high-water mark, caller's buffer or malloc, fail-next hook
-   ==================================================================================================================
-   A chain of chunks, newest first; a chunk of the caller's is the first and is never freed. A counting arena has no
-   memory: its pushes return addresses in no chunk, so that the code that lays memory out also measures it.
+/* ===========================================================================================================
+   6  >>arena      bump allocation, mark and release, high-water mark, caller's buffer or malloc, fail-next
+                   hook
+   ===========================================================================================================
+   A chain of chunks, newest first; a chunk of the caller's is the first and is never freed. A counting arena
+   has no memory: its pushes return addresses in no chunk, so that the code that lays memory out also measures
+   it.
        chunk:  [ header, 64 bytes ][ pushes, each rounded up to 64 ]
    `used` counts pushes alone, so a buffer of exactly high_water bytes holds what a counting arena measured.
-   ------------------------------------------------------------------------------------------------------------------ */
+   -------------------------------------------------------------------------------------------------------- */
 typedef struct mtl__chunk {
     struct mtl__chunk *below;
     size_t size;                            /* bytes for pushes */
@@ -2479,7 +2670,8 @@ static int mtl__arena_grow(mtl_arena *arena, size_t bytes)
     if (size > (size_t)-1 / 2 - 4 * MTL__ALIGNMENT) return 0;
     memory = (unsigned char *)mtl__allocate(&arena->allocator, size + 3 * MTL__ALIGNMENT);
     if (!memory) return 0;
-    chunk = (mtl__chunk *)(void *)(memory + (MTL__ALIGNMENT - (uintptr_t)memory % MTL__ALIGNMENT) % MTL__ALIGNMENT);
+    chunk = (mtl__chunk *)(void *)(memory + (MTL__ALIGNMENT
+                                             - (uintptr_t)memory % MTL__ALIGNMENT) % MTL__ALIGNMENT);
     chunk->below = (mtl__chunk *)arena->chunks;
     chunk->below_used = arena->chunk_used;
     chunk->size = size;
@@ -2529,8 +2721,8 @@ MTL_DEF void mtl_arena_release(mtl_arena *arena, mtl_arena_mark mark)
 
 MTL_DEF void mtl_arena_fail_next(mtl_arena *arena, long long count) { arena->fail_after = count; }
 
-/* Empties the arena; one that had to chain chunks gets a single chunk of its high-water mark, so that a repeated run of
-   the same size allocates no more. */
+/* Empties the arena; one that had to chain chunks gets a single chunk of its high-water mark, so that a
+   repeated run of the same size allocates no more. */
 static void mtl__arena_reset(mtl_arena *arena)
 {
     mtl__chunk *chunk = (mtl__chunk *)arena->chunks;
@@ -2554,7 +2746,8 @@ static void *mtl__arena_zero(mtl_arena *arena, size_t count, size_t size, const 
     return memory;
 }
 
-/* A zeroed structure that is needed even while measuring: counted like a push, but then kept in the shadow. */
+/* A zeroed structure that is needed even while measuring: counted like a push, but then kept in the
+   shadow. */
 static void *mtl__arena_note(mtl_arena *arena, size_t count, size_t size, const char *what, mtl_error *err)
 {
     void *memory = mtl__arena_zero(arena, count, size, what, err);
@@ -2570,24 +2763,27 @@ static const char *mtl__arena_text(mtl_arena *arena, const char *text, mtl_error
     return copy;
 }
 
-/* ==================================================================================================================
+/* ===========================================================================================================
    7  >>threads    parallel-for: none, built-in pool, or the caller's own job system through one callback
-   ==================================================================================================================
-   Everything that runs in parallel is `count` jobs numbered 0 .. count-1. What a number means is fixed by the problem and
-   never by the number of threads; jobs write disjoint memory; all compute alike (mtl__arithmetic_set). So results are the same
-   bits for any scheduler.
+   ===========================================================================================================
+   Everything that runs in parallel is `count` jobs numbered 0 .. count-1. What a number means is fixed by the
+   problem and never by the number of threads; jobs write disjoint memory; all compute alike
+   (mtl__arithmetic_set). So results are the same bits for any scheduler.
 
-   The pool hands out numbers through one 64-bit ticket, generation << 32 | next number. A worker claims a number by
-   compare-and-swap; a claim that succeeds proves that the job and the count it read belong to that generation, because a
-   generation ends only when all of its claimed numbers are done. So a worker that wakes late finds nothing to claim and
-   nobody waits for it. Idle workers spin for 100 microseconds (steps of a training run follow one another sooner), then
-   sleep. Whoever spins gives way to other threads after a few microseconds: with more threads than processors the one that is
-   waited for may be waiting itself, for a processor.
-   ------------------------------------------------------------------------------------------------------------------ */
-#if !defined(MTL_NO_THREADS) && !defined(_WIN32) && (defined(__GNUC__) || defined(__clang__)) && !defined(__TINYC__)
+   The pool hands out numbers through one 64-bit ticket, generation << 32 | next number. A worker claims a
+   number by compare-and-swap; a claim that succeeds proves that the job and the count it read belong to that
+   generation, because a generation ends only when all of its claimed numbers are done. So a worker that wakes
+   late finds nothing to claim and nobody waits for it. Idle workers spin for 100 microseconds (steps of a
+   training run follow one another sooner), then sleep. Whoever spins gives way to other threads after a few
+   microseconds: with more threads than processors the one that is waited for may be waiting itself, for a
+   processor.
+   -------------------------------------------------------------------------------------------------------- */
+#if !defined(MTL_NO_THREADS) && !defined(_WIN32) && (defined(__GNUC__) || defined(__clang__)) && \
+    !defined(__TINYC__)
 #  define MTL__POOL 1
 #else
-#  define MTL__POOL 0           /* without a pool, `threads` is 1; a scheduler of the caller's works everywhere */
+#  define MTL__POOL 0           /* without a pool, `threads` is 1; a scheduler of the caller's works
+                                   everywhere */
 #endif
 
 #if MTL__POOL
@@ -2615,7 +2811,8 @@ MTL__INLINE void mtl__pause(void)
 #endif
 }
 
-/* Claims and runs numbers of the current generation until none is left. Returns the ticket that it last saw. */
+/* Claims and runs numbers of the current generation until none is left. Returns the ticket that it last
+   saw. */
 static uint64_t mtl__pool_work(mtl__pool *pool)
 {
     uint64_t ticket = __atomic_load_n(&pool->ticket, __ATOMIC_ACQUIRE);
@@ -2627,7 +2824,8 @@ static uint64_t mtl__pool_work(mtl__pool *pool)
             uint64_t again = __atomic_load_n(&pool->ticket, __ATOMIC_ACQUIRE);
             if (again == ticket) return ticket;
             ticket = again;
-        } else if (__atomic_compare_exchange_n(&pool->ticket, &ticket, ticket + 1, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
+        } else if (__atomic_compare_exchange_n(&pool->ticket, &ticket, ticket + 1, 0, __ATOMIC_ACQ_REL,
+                                               __ATOMIC_ACQUIRE)) {
             job(context, number);
             __atomic_add_fetch(&pool->done, 1, __ATOMIC_RELEASE);
             ticket++;
@@ -2651,7 +2849,8 @@ static int mtl__pool_wait(mtl__pool *pool, uint64_t seen)
     } while (mtl__seconds() - start < 1e-4);
     pthread_mutex_lock(&pool->mutex);
     __atomic_add_fetch(&pool->sleepers, 1, __ATOMIC_SEQ_CST);
-    while (!(stop = __atomic_load_n(&pool->stop, __ATOMIC_SEQ_CST)) && __atomic_load_n(&pool->ticket, __ATOMIC_SEQ_CST) == seen)
+    while (!(stop = __atomic_load_n(&pool->stop, __ATOMIC_SEQ_CST)) &&
+           __atomic_load_n(&pool->ticket, __ATOMIC_SEQ_CST) == seen)
         pthread_cond_wait(&pool->wake, &pool->mutex);
     __atomic_sub_fetch(&pool->sleepers, 1, __ATOMIC_SEQ_CST);
     pthread_mutex_unlock(&pool->mutex);
@@ -2681,7 +2880,8 @@ static void mtl__pool_for(void *user, size_t count, mtl_job job, void *context)
     uint64_t generation = (__atomic_load_n(&pool->ticket, __ATOMIC_RELAXED) >> 32) + 1;
     unsigned spins = 0;
     MTL__ASSERT(count < 0xffffffffu);
-    __atomic_store_n(&pool->ticket, generation << 32 | 0xffffffffu, __ATOMIC_SEQ_CST);   /* nothing to claim while this changes */
+    /* nothing to claim while this changes */
+    __atomic_store_n(&pool->ticket, generation << 32 | 0xffffffffu, __ATOMIC_SEQ_CST);
     __atomic_store_n(&pool->job, job, __ATOMIC_RELAXED);
     __atomic_store_n(&pool->context, context, __ATOMIC_RELAXED);
     __atomic_store_n(&pool->count, (uint32_t)count, __ATOMIC_RELAXED);
@@ -2712,7 +2912,8 @@ static void mtl__pool_destroy(mtl__pool *pool)
 static mtl__pool *mtl__pool_create(mtl_arena *arena, int threads, mtl_error *err)
 {
     size_t wanted = (size_t)threads - 1;
-    mtl__pool *pool = (mtl__pool *)mtl__arena_zero(arena, 1, sizeof *pool + wanted * sizeof(pthread_t), "the thread pool", err);
+    mtl__pool *pool = (mtl__pool *)mtl__arena_zero(arena, 1, sizeof *pool + wanted * sizeof(pthread_t),
+                                                   "the thread pool", err);
     if (!pool || arena->counting) return NULL;
     pool->scheduler.user = pool;
     pool->scheduler.parallel_for = mtl__pool_for;
@@ -2724,8 +2925,10 @@ static mtl__pool *mtl__pool_create(mtl_arena *arena, int threads, mtl_error *err
     pool->scheduler.threads = pool->worker_count + 1;
     return pool;
 }
-static const mtl_scheduler *mtl__pool_scheduler(const mtl__pool *pool) { return pool ? &pool->scheduler : NULL; }
-/* Stands for the scheduler of a pool in a dry run, which has no pool: it runs nothing, but measures what threads need. */
+static const mtl_scheduler *mtl__pool_scheduler(const mtl__pool *pool) { return pool
+    ? &pool->scheduler : NULL; }
+/* Stands for the scheduler of a pool in a dry run, which has no pool: it runs nothing, but measures what
+   threads need. */
 static const mtl_scheduler *mtl__pool_dry(void)
 {
     static const mtl_scheduler dry = { NULL, NULL, 0 };
@@ -2743,7 +2946,8 @@ static const mtl_scheduler *mtl__pool_scheduler(const mtl__pool *pool) { (void)p
 static const mtl_scheduler *mtl__pool_dry(void) { return NULL; }
 #endif
 
-/* A job with the arithmetic that all of them share, on whatever thread the scheduler runs it; that thread's own comes back after. */
+/* A job with the arithmetic that all of them share, on whatever thread the scheduler runs it; that thread's
+   own comes back after. */
 typedef struct mtl__shielded { mtl_job job; void *context; } mtl__shielded;
 static void mtl__shielded_job(void *context, size_t i)
 {
@@ -2766,40 +2970,51 @@ static void mtl__parallel_for(const mtl_scheduler *scheduler, size_t count, mtl_
         for (i = 0; i < count; i++) mtl__shielded_job(&shielded, i);
 }
 
-/* ==================================================================================================================
-   8  >>kernels    template, read again once per ISA: vectors, exp/tanh/sigmoid, products, element-wise cells, softmax, Adam
-   ==================================================================================================================
+/* ===========================================================================================================
+   8  >>kernels    template, read again once per ISA: vectors, exp/tanh/sigmoid, products, element-wise cells,
+                   softmax, Adam
+   ===========================================================================================================
    What kernels are given. The template further down is read once per instruction set; these types are shared.
 
-   Layouts. Rows are row-major with a stride of at least their width; what stands between width and stride is never
-   read into a sum and never written. A *gate block* holds 16 units: gate values of all rows are stored as
+   Layouts. Rows are row-major with a stride of at least their width; what stands between width and stride is
+   never read into a sum and never written. A *gate block* holds 16 units: gate values of all rows are stored
+   as
        z[block][row][gate][16],  block = unit / 16
-   so that the gates of one unit lie one cache line apart and a block of dz is an operand of the weight product as it
-   stands. Units are padded to a multiple of 16; backward cells write zeros into the padding of dz.
+   so that the gates of one unit lie one cache line apart and a block of dz is an operand of the weight
+   product as it stands. Units are padded to a multiple of 16; backward cells write zeros into the padding of
+   dz.
 
    Packed weights (canonical W is PyTorch's [gates*units][inputs], row-major):
        forward   [block][gate][input][16 units]              B operand of  z  = x  . W^T
        backward  [input block][block][gate][16 units][16 inputs]  B operand of  dx = dz . W
    Padding units and inputs of packed weights are zero.
 
-   Pairs. A product may run on bfloat16 numbers, which are the upper halves of floats. Its operands then are 32-bit *words* that hold
-   two of them, neighbours in k, the first in the lower half; a word stands where a real stands otherwise, and k counts words:
-       forward   [block][gate][input/2][16 units]                        words of inputs 2i, 2i+1; of an odd number the last with 0
+   Pairs. A product may run on bfloat16 numbers, which are the upper halves of floats. Its operands then are
+   32-bit *words* that hold two of them, neighbours in k, the first in the lower half; a word stands where a
+   real stands otherwise, and k counts words:
+       forward   [block][gate][input/2][16 units]                        words of inputs 2i, 2i+1; of an odd
+                                                                         number the last with 0
        backward  [input block][block][gate][8 pairs of units][16 inputs] words of units 2u, 2u+1
-   Weights are rounded (to nearest even) when they are packed, the left operand on its way into a product, by the kernel that
-   multiplies; sums, and all that is no product, stay float. `pairs` says so in what a kernel is given; rows x, h, dz are floats always.
+   Weights are rounded (to nearest even) when they are packed, the left operand on its way into a product, by
+   the kernel that multiplies; sums, and all that is no product, stay float. `pairs` says so in what a kernel
+   is given; rows x, h, dz are floats always.
 
    Who may be split among threads, and where, so that no bit of a result depends on it:
        product_forward, product_backward, softmax,
-       cross_entropy, dropout                                ranges of rows that begin at multiples of MTL__FINE_ROWS
+       cross_entropy, dropout                                ranges of rows that begin at multiples of
+                                                             MTL__FINE_ROWS
        product_weights                                       any ranges of units
-       cell_forward, cell_backward                           ranges of sequences that begin at multiples of MTL__SEQUENCES
-   ------------------------------------------------------------------------------------------------------------------ */
+       cell_forward, cell_backward                           ranges of sequences that begin at multiples of
+                                                             MTL__SEQUENCES
+   -------------------------------------------------------------------------------------------------------- */
 enum {
     MTL__BLOCK = 16,                            /* units per column block, for every instruction set */
-    MTL__SEQUENCES = 16,                        /* sequences that a cell works on at once; fixed, never by thread count */
-    MTL__ROWS = 96,                             /* rows that a product works on at once: full tiles of 6, 4 or 3; fixed too, .. */
-    MTL__FINE_ROWS = MTL__ROWS / 4              /* .. or a multiple of this, full tiles too; what is left is a product of its own */
+    MTL__SEQUENCES = 16,                        /* sequences that a cell works on at once; fixed, never by
+                                                   thread count */
+    MTL__ROWS = 96,                             /* rows that a product works on at once: full tiles of 6, 4 or
+                                                   3; fixed too, .. */
+    MTL__FINE_ROWS = MTL__ROWS / 4              /* .. or a multiple of this, full tiles too; what is left is a
+                                                   product of its own */
 };
 
 /* z = x . W^T + bias, or z += ...   Work is split over rows. */
@@ -2808,27 +3023,34 @@ typedef struct mtl__product_forward {
     const mtl_real *x; size_t x_stride;         /* [rows][I] */
     const mtl_real *packed;                     /* forward packing */
     const mtl_real *bias;                       /* [block][gate][16], padding zero; NULL: none */
-    mtl_real *z; size_t z_block, z_row;         /* element (row, unit u, gate g) is z[(u/16)*z_block + row*z_row + g*16 + u%16] */
-    int exact;                                  /* 1 (only G = 1): columns past `units` are not written (z is a row-major matrix:
-                                                   z_block = 16, z_row = its stride); 0: whole blocks are written */
+    mtl_real *z; size_t z_block, z_row;         /* element (row, unit u, gate g) is z[(u/16)*z_block +
+                                                   row*z_row + g*16 + u%16] */
+    int exact;                                  /* 1 (only G = 1): columns past `units` are not written (z is
+                                                   a row-major matrix: z_block = 16, z_row = its stride); 0:
+                                                   whole blocks are written */
     int accumulate;                             /* 1: add to what z holds (bias then is ignored) */
-    int pairs;                                  /* 1: multiply in bfloat16, `packed` holds pairs. The same in the structures below */
+    int pairs;                                  /* 1: multiply in bfloat16, `packed` holds pairs. The same in
+                                                   the structures below */
 } mtl__product_forward;
 
-/* dx = dz . W, or dx += ...   Work is split over rows. dz holds `gates` consecutive 16-groups per row and block. */
+/* dx = dz . W, or dx += ...   Work is split over rows. dz holds `gates` consecutive 16-groups per row and
+                               block. */
 typedef struct mtl__product_backward {
     size_t gates, units, inputs;
     const mtl_real *dz; size_t dz_block, dz_row;
-    int exact;                                  /* 1 (only G = 1): dz past `units` in a row must not be read (row-major dz) */
-    const mtl_real *packed;                     /* backward packing, gates in the order in which dz holds them */
+    int exact;                                  /* 1 (only G = 1): dz past `units` in a row must not be read
+                                                   (row-major dz) */
+    const mtl_real *packed;                     /* backward packing, gates in the order in which dz holds
+                                                   them */
     mtl_real *dx; size_t dx_stride;             /* [rows][I]: exactly I columns are written */
     int accumulate;
     int pairs;
 } mtl__product_backward;
 
-/* dW[order[g]*H + u][i] (+)= sum over rows of dz[row][u][g] * x[row'][i].   Work is split over gate blocks (u/16) and
-   over panels of inputs; the sum over rows always runs in one order. row' = row, or source[row]: >= 0 a row of x,
-   < 0 row ~source[row] of x0 (a zero row if x0 is NULL). */
+/* dW[order[g]*H + u][i] (+)= sum over rows of dz[row][u][g] * x[row'][i].   Work is split over gate blocks
+                                                                             (u/16) and
+   over panels of inputs; the sum over rows always runs in one order. row' = row, or source[row]: >= 0 a row
+   of x, < 0 row ~source[row] of x0 (a zero row if x0 is NULL). */
 typedef struct mtl__product_weights {
     size_t gates, units, inputs, rows;
     const mtl_real *dz; size_t dz_block, dz_row;
@@ -2836,14 +3058,16 @@ typedef struct mtl__product_weights {
     const mtl_real *x; size_t x_stride;
     const mtl_real *x0; size_t x0_stride;
     const int *source;                          /* [rows] or NULL */
-    const int *order;                           /* [gates]: which gate of dW slot g is; NULL: its own number */
+    const int *order;                           /* [gates]: which gate of dW slot g is; NULL: its own
+                                                   number */
     mtl_real *dw;                               /* canonical [gates'*H][I], row stride exactly I */
     int accumulate;
-    int pairs;                                  /* 1: words of rows 2n, 2n+1, both operands rounded by the kernel */
+    int pairs;                                  /* 1: words of rows 2n, 2n+1, both operands rounded by the
+                                                   kernel */
 } mtl__product_weights;
 
-/* Rows in time: step t has rows[t] rows (never increasing), the first at packed row offset[t]; row offset[t]+b belongs to
-   sequence b (sequences sorted by falling length). */
+/* Rows in time: step t has rows[t] rows (never increasing), the first at packed row offset[t]; row
+   offset[t]+b belongs to sequence b (sequences sorted by falling length). */
 typedef struct mtl__steps {
     size_t steps;
     const size_t *rows, *offset;
@@ -2852,12 +3076,15 @@ typedef struct mtl__steps {
 /* One recurrent layer in one direction: what its forward and backward loops over time share.
    kind is MTL_CELL_*; gate order is PyTorch's: LSTM i f g o, GRU r z n, RNN one. */
 typedef struct mtl__cell_pass {
-    int kind, activation;                       /* activation: MTL_ACTIVATION_TANH, _RELU, _SIGMOID; only for MTL_CELL_RNN */
-    int reset_before;                           /* GRU: n = tanh(x + W (r*h)) instead of tanh(x + r*(W h + b)) */
+    int kind, activation;                       /* activation: MTL_ACTIVATION_TANH, _RELU, _SIGMOID; only for
+                                                   MTL_CELL_RNN */
+    int reset_before;                           /* GRU: n = tanh(x + W (r*h)) instead of tanh(x + r*(W h +
+                                                   b)) */
     int reverse;                                /* walk t from its end to 0 */
     int keep;                                   /* training: leave in z, c and extra what backward needs */
     int pairs;                                  /* 1: products in bfloat16, packed weights hold pairs */
-    mtl_real *words; size_t words_row;          /* pairs: [B][words_row] scratch by sequence; words_row = padded H / 2 times gates */
+    mtl_real *words; size_t words_row;          /* pairs: [B][words_row] scratch by sequence; words_row =
+                                                   padded H / 2 times gates */
     size_t units;
     const mtl__steps *time;
     size_t begin, end;                          /* steps [begin, end) are walked; end 0: all */
@@ -2865,33 +3092,42 @@ typedef struct mtl__cell_pass {
     /* forward */
     mtl_real *z;
     size_t z_block; /* [block][row][G][16], row stride G*16. In: input product with every bias that is
-                                                   outside the reset. Out (keep): activated gates (RNN: nothing to keep, y is the state) */
-    const mtl_real *same; size_t same_block;    /* not NULL: input products are here, [block][..][G][16], and not in z; */
+                                                   outside the reset. Out (keep): activated gates (RNN:
+                                                   nothing to keep, y is the state) */
+    const mtl_real *same; size_t same_block;    /* not NULL: input products are here, [block][..][G][16], and
+                                                   not in z; */
     const int *same_row;                        /* .. that of packed row n in row same_row[n] */
-    const mtl_real *packed;                     /* W_hh, forward packing. GRU with reset_before: gates r,z (G = 2) */
+    const mtl_real *packed;                     /* W_hh, forward packing. GRU with reset_before: gates r,z (G
+                                                   = 2) */
     const mtl_real *packed_n;                   /* GRU with reset_before: W_hn, forward packing (G = 1) */
     const mtl_real *bias_n;                     /* GRU reset after: b_hn as [block][16] */
     mtl_real *y; size_t y_stride;               /* [N][H] hidden states out; exactly H columns are written */
-    mtl_real *c; size_t c_stride;               /* LSTM cell states, stride = padded H: keep: [N][..] by packed row;
-                                                   else [B][..] by sequence, updated in place */
-    mtl_real *extra;                            /* keep only, [N][c_stride] by packed row: LSTM tanh(c); GRU W_hn h + b_hn, or with
-                                                   reset_before r*h */
+    mtl_real *c; size_t c_stride;               /* LSTM cell states, stride = padded H: keep: [N][..] by
+                                                   packed row; else [B][..] by sequence, updated in place */
+    mtl_real *extra;                            /* keep only, [N][c_stride] by packed row: LSTM tanh(c); GRU
+                                                   W_hn h + b_hn, or with reset_before r*h */
     const mtl_real *h0; size_t h0_stride;       /* [B][H] initial states by sequence, NULL: zeros */
     const mtl_real *c0; size_t c0_stride;
-    mtl_real *scratch;                          /* reset_before: [B][padded H] for r*h when !keep and in backward */
+    mtl_real *scratch;                          /* reset_before: [B][padded H] for r*h when !keep and in
+                                                   backward */
     /* backward */
     const mtl_real *dy; size_t dy_stride;       /* [N][H] gradient of y, NULL: zero */
     mtl_real *dz;
     size_t dz_block; /* [block][row][S][16], row stride S*16. LSTM S = 4: i f g o. RNN S = 1.
-                                                   GRU reset after S = 4: n r z and n*r (the gradient of W_hn h + b_hn), so that slots
-                                                   0..2 belong to the input product (gate order n r z) and slots 1..3 to the hidden
-                                                   product (r z n). GRU reset before S = 3: n r z; W_hn belongs to slot 0 with source
-                                                   extra (r*h), W_hr and W_hz to slots 1..2 with source y */
+                                                   GRU reset after S = 4: n r z and n*r (the gradient of W_hn
+                                                   h + b_hn), so that slots 0..2 belong to the input product
+                                                   (gate order n r z) and slots 1..3 to the hidden product (r
+                                                   z n). GRU reset before S = 3: n r z; W_hn belongs to slot 0
+                                                   with source extra (r*h), W_hr and W_hz to slots 1..2 with
+                                                   source y */
     const mtl_real *packed_t;                   /* W_hh, backward packing (reset_before: r,z only) */
     const mtl_real *packed_n_t;                 /* reset_before: W_hn, backward packing */
-    mtl_real *dh; size_t dh_stride;             /* [B][padded H] by sequence. In: gradient of the last state, or zeros. Out: of h0 */
-    mtl_real *dc;                               /* LSTM, like dh with the same stride: in: gradient of the last cell state; out: of c0 */
-    int want_dh0;                               /* 0: dh need not be finished for rows at their first step (saves a product) */
+    mtl_real *dh; size_t dh_stride;             /* [B][padded H] by sequence. In: gradient of the last state,
+                                                   or zeros. Out: of h0 */
+    mtl_real *dc;                               /* LSTM, like dh with the same stride: in: gradient of the
+                                                   last cell state; out: of c0 */
+    int want_dh0;                               /* 0: dh need not be finished for rows at their first step
+                                                   (saves a product) */
 } mtl__cell_pass;
 
 /* One step of one sequence. Arrays are of whole blocks. */
@@ -2902,7 +3138,8 @@ typedef struct mtl__cell_single {
     const mtl_real *packed, *packed_n, *bias_n; /* as in mtl__cell_pass */
     mtl_real *h, *c;                            /* states, replaced */
     mtl_real *z;                                /* [block][gate][16] scratch */
-    mtl_real *extra;                            /* scratch: GRU W_hh h as [block][3][16], or with reset_before r*h as [block][16] */
+    mtl_real *extra;                            /* scratch: GRU W_hh h as [block][3][16], or with reset_before
+                                                   r*h as [block][16] */
 } mtl__cell_single;
 
 /* Rows of logits. */
@@ -2912,9 +3149,10 @@ typedef struct mtl__softmax {
     mtl_real *p; size_t p_stride;               /* softmax(x); may be x itself */
 } mtl__softmax;
 
-/* Cross-entropy of rows of logits against labels or distributions (>>losses has the equations). Forward keeps `state` for
-   backward, which computes the probabilities anew: that is cheaper than to write and read an array of them.
-   Row m's target is number items[m]; its coefficients a_c = w_c ((1 - s) q_c + s / C), q = 1 at a label. */
+/* Cross-entropy of rows of logits against labels or distributions (>>losses has the equations). Forward keeps
+   `state` for backward, which computes the probabilities anew: that is cheaper than to write and read an
+   array of them. Row m's target is number items[m]; its coefficients a_c = w_c ((1 - s) q_c + s / C), q = 1
+   at a label. */
 typedef struct mtl__cross_entropy {
     size_t classes;
     const mtl_real *x; size_t x_stride;         /* [rows][C] logits */
@@ -2930,8 +3168,8 @@ typedef struct mtl__cross_entropy {
     int accumulate;
 } mtl__cross_entropy;
 
-/* Inverted dropout: y (+)= x * mask / keep, mask by (seed, stream, row key, column): made anew in backward, never stored.
-   The same bits for every instruction set. */
+/* Inverted dropout: y (+)= x * mask / keep, mask by (seed, stream, row key, column): made anew in backward,
+   never stored. The same bits for every instruction set. */
 typedef struct mtl__dropout {
     size_t rows, width;
     const mtl_real *x; size_t x_stride;
@@ -2942,52 +3180,65 @@ typedef struct mtl__dropout {
     int accumulate;
 } mtl__dropout;
 
-/* One optimiser step on n contiguous parameters. g is the gradient; g' = scale*g + l2*p + l1*sign(p) is what the rule sees
-   (scale carries clipping by norm). limit > 0 clips each scale*g to [-limit, limit] before l1, l2 are added.
-   Then p *= 1 - lr*decay (decoupled decay), then the rule.
-   SGD      m = momentum*m + g' (first step: m = g'); p -= lr * (nesterov ? g' + momentum*m : m); without momentum p -= lr*g'
-   RMSPROP  v = beta2*v + (1-beta2)*g'^2; p -= lr * g' / (sqrt(v) + epsilon); with momentum: m = momentum*m + g'/(sqrt(v)+epsilon), p -= lr*m
-   ADAM     m = beta1*m + (1-beta1)*g'; v = beta2*v + (1-beta2)*g'^2; p -= lr * (m/correction1) / (sqrt(v/correction2) + epsilon)
+/* One optimiser step on n contiguous parameters. g is the gradient; g' = scale*g + l2*p + l1*sign(p) is what
+   the rule sees (scale carries clipping by norm). limit > 0 clips each scale*g to [-limit, limit] before l1,
+   l2 are added. Then p *= 1 - lr*decay (decoupled decay), then the rule.
+   SGD      m = momentum*m + g' (first step: m = g'); p -= lr * (nesterov ? g' + momentum*m : m); without
+            momentum p -= lr*g'
+   RMSPROP  v = beta2*v + (1-beta2)*g'^2; p -= lr * g' / (sqrt(v) + epsilon); with momentum: m = momentum*m +
+   g'/(sqrt(v)+epsilon), p -= lr*m
+   ADAM     m = beta1*m + (1-beta1)*g'; v = beta2*v + (1-beta2)*g'^2; p -= lr * (m/correction1) /
+            (sqrt(v/correction2) + epsilon)
    as torch.optim computes them. */
 typedef struct mtl__update {
-    int rule;                                   /* MTL_OPTIMIZER_SGD, _RMSPROP, _ADAM or _ADAMW (which is ADAM with decay) */
+    int rule;                                   /* MTL_OPTIMIZER_SGD, _RMSPROP, _ADAM or _ADAMW (which is ADAM
+                                                   with decay) */
     int nesterov, first;                        /* first: this parameter's first step (SGD momentum) */
-    double lr, momentum, beta1, beta2, epsilon, correction1, correction2;   /* double: 1 - 0.999f is off by 5e-5 in float */
+    /* double: 1 - 0.999f is off by 5e-5 in float */
+    double lr, momentum, beta1, beta2, epsilon, correction1, correction2;
     double scale, limit, l2, l1, decay;         /* scale 1: as it is; limit, l2, l1, decay 0: none */
 } mtl__update;
 
 /* Kernels that are NULL in a table without pairs; the products there take no pairs either. */
 #define MTL__PAIRS_KERNEL_LIST(X) \
-    X(void, pack_pairs_forward, (size_t gates, size_t units, size_t inputs, const mtl_real *w, mtl_real *packed)) \
-    X(void, pack_pairs_backward, (size_t gates, size_t units, size_t inputs, const mtl_real *w, const int *order, mtl_real *packed))
+    X(void, pack_pairs_forward, (size_t gates, size_t units, size_t inputs, const mtl_real *w, \
+      mtl_real *packed)) \
+    X(void, pack_pairs_backward, (size_t gates, size_t units, size_t inputs, const mtl_real *w, \
+      const int *order, mtl_real *packed))
 
 /* Every kernel of a table: return type, name, arguments. Row and block ranges are half open. */
 #define MTL__KERNEL_LIST(X) \
     X(void, pack_forward, (size_t gates, size_t units, size_t inputs, const mtl_real *w, mtl_real *packed)) \
-    X(void, pack_backward, (size_t gates, size_t units, size_t inputs, const mtl_real *w, const int *order, mtl_real *packed)) \
+    X(void, pack_backward, (size_t gates, size_t units, size_t inputs, const mtl_real *w, const int *order, \
+      mtl_real *packed)) \
     X(void, product_forward, (const mtl__product_forward *p, size_t row_begin, size_t row_end)) \
     X(void, product_backward, (const mtl__product_backward *p, size_t row_begin, size_t row_end)) \
-    X(void, product_weights, (const mtl__product_weights *p, size_t unit_begin, size_t unit_end, mtl_real *scratch)) \
+    X(void, product_weights, (const mtl__product_weights *p, size_t unit_begin, size_t unit_end, \
+      mtl_real *scratch)) \
     X(void, column_sums, (const mtl__product_weights *p, mtl_real *db)) \
     X(void, cell_forward, (const mtl__cell_pass *p, size_t first, size_t count)) \
     X(void, cell_backward, (const mtl__cell_pass *p, size_t first, size_t count)) \
     X(void, cell_single, (const mtl__cell_single *p, const mtl_real *x)) \
     X(void, activate, (int activation, size_t n, const mtl_real *x, mtl_real *y)) \
-    X(void, activate_backward, (int activation, size_t n, const mtl_real *y, const mtl_real *dy, mtl_real *dx)) \
+    X(void, activate_backward, (int activation, size_t n, const mtl_real *y, const mtl_real *dy, \
+      mtl_real *dx)) \
     X(void, exponential, (size_t n, const mtl_real *x, mtl_real *y)) \
     X(void, softmax, (const mtl__softmax *p, size_t row_begin, size_t row_end)) \
     X(void, cross_entropy_forward, (const mtl__cross_entropy *p, size_t row_begin, size_t row_end)) \
     X(void, cross_entropy_backward, (const mtl__cross_entropy *p, size_t row_begin, size_t row_end)) \
     X(void, dropout, (const mtl__dropout *p, size_t row_begin, size_t row_end)) \
-    X(void, update, (const mtl__update *u, size_t n, mtl_real *p, const mtl_real *g, mtl_real *m, mtl_real *v)) \
+    X(void, update, (const mtl__update *u, size_t n, mtl_real *p, const mtl_real *g, mtl_real *m, \
+      mtl_real *v)) \
     X(double, sum_squares, (size_t n, const mtl_real *x)) \
     X(void, scale, (size_t n, mtl_real a, mtl_real *x)) \
     X(void, add_scaled, (size_t n, mtl_real a, const mtl_real *x, mtl_real *y)) \
     X(void, approach, (size_t n, mtl_real share, const mtl_real *x, mtl_real *y)) \
-    X(void, add_rows, (size_t n, size_t count, const int *rows, mtl_real a, const mtl_real *x, size_t stride, int add, mtl_real *y)) \
+    X(void, add_rows, (size_t n, size_t count, const int *rows, mtl_real a, const mtl_real *x, \
+      size_t stride, int add, mtl_real *y)) \
     X(void, multiply_add, (size_t n, const mtl_real *a, const mtl_real *b, mtl_real *y)) \
     X(void, maximum, (size_t n, const mtl_real *x, mtl_real *y)) \
-    X(void, maximum_backward, (size_t n, const mtl_real *x, const mtl_real *y, mtl_real *left, int accumulate, mtl_real *dx))
+    X(void, maximum_backward, (size_t n, const mtl_real *x, const mtl_real *y, mtl_real *left, \
+      int accumulate, mtl_real *dx))
 
 typedef struct mtl__kernels {
     int isa;                                    /* MTL_ISA_* */
@@ -2998,20 +3249,27 @@ typedef struct mtl__kernels {
 #undef MTL__KERNEL_FIELD
 } mtl__kernels;
 
-/* ---- what the stamps share: functions without vectors -------------------------------------------------------------- */
+/* ---- what the stamps share: functions without vectors -------------------------------------------------- */
 
 MTL__INLINE size_t mtl__at_most(size_t n, size_t limit) { return n < limit ? n : limit; }
 
 enum {
-    MTL__PANEL = 64,                            /* columns of dW that a unit of work of product_weights covers, as 4 blocks of 16 */
-    MTL__PANEL_ROWS = 256,                      /* rows of x that are packed at a time: a panel of them is 64 KB */
-    MTL__PAIRS_DEPTH = 128                      /* words of k in one go, where the left operand of 96 rows is rounded to the stack: 48 KB */
+    MTL__PANEL = 64,                            /* columns of dW that a unit of work of product_weights
+                                                   covers, as 4 blocks of 16 */
+    MTL__PANEL_ROWS = 256,                      /* rows of x that are packed at a time: a panel of them is 64
+                                                   KB */
+    MTL__PAIRS_DEPTH = 128                      /* words of k in one go, where the left operand of 96 rows is
+                                                   rounded to the stack: 48 KB */
 };
 
 /* Columns of a panel: of words it holds twice as many in the same memory. */
-MTL__INLINE size_t mtl__panel_width(const mtl__product_weights *p) { return p->pairs ? 2 * MTL__PANEL : MTL__PANEL; }
+MTL__INLINE size_t mtl__panel_width(const mtl__product_weights *p)
+{
+    return p->pairs ? 2 * MTL__PANEL : MTL__PANEL;
+}
 
-/* Units of work of product_weights are numbered panel * blocks + block, so that a range of them packs each panel of x once. */
+/* Units of work of product_weights are numbered panel * blocks + block, so that a range of them packs each
+   panel of x once. */
 MTL__INLINE size_t mtl__weight_units(const mtl__product_weights *p)
 {
     const size_t panel = mtl__panel_width(p);
@@ -3021,7 +3279,8 @@ MTL__INLINE size_t mtl__weight_units(const mtl__product_weights *p)
 /* 1: rows of dz are a page (4 KB) or more apart, so that blocks of it are copied together. */
 MTL__INLINE int mtl__weights_far(const mtl__product_weights *p) { return p->dz_row >= 1024; }
 
-/* Reals of scratch that one call of product_weights needs: a panel of x, and a gate of a block of dz where that is rounded or copied. */
+/* Reals of scratch that one call of product_weights needs: a panel of x, and a gate of a block of dz where
+   that is rounded or copied. */
 MTL__INLINE size_t mtl__weight_scratch(const mtl__product_weights *p)
 {
     const size_t rows = mtl__at_most(p->rows, MTL__PANEL_ROWS);
@@ -3029,7 +3288,8 @@ MTL__INLINE size_t mtl__weight_scratch(const mtl__product_weights *p)
     return rows * (MTL__PANEL + (mtl__weights_far(p) ? (size_t)MTL__BLOCK : 0));
 }
 
-/* Rows that a product takes at once where `left` are left: no sum then depends on where ranges of rows begin. */
+/* Rows that a product takes at once where `left` are left: no sum then depends on where ranges of rows
+   begin. */
 MTL__INLINE size_t mtl__product_rows(size_t left)
 {
     const size_t rows = mtl__at_most(left, MTL__ROWS);
@@ -3040,33 +3300,42 @@ MTL__INLINE size_t mtl__product_rows(size_t left)
 static const mtl_real mtl__zeros[MTL__BLOCK * 4] = { 0 };
 static const mtl_real mtl__ones[MTL__BLOCK] = { 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1 };
 
-/* One tile of a product: c[row][column] = start + sum over k of a[row][k] * b[k][column], for a few rows and blocks of 16 columns.
-   k runs through `chunks` runs of `length`; b goes on without a gap from one run to the next. */
+/* One tile of a product: c[row][column] = start + sum over k of a[row][k] * b[k][column], for a few rows and
+   blocks of 16 columns. k runs through `chunks` runs of `length`; b goes on without a gap from one run to the
+   next. */
 enum { MTL__START_ZERO, MTL__START_ADD, MTL__START_BIAS };
 enum { MTL__TILE_FETCHES = 3 };                 /* rows from which on a tile fetches ahead */
 typedef struct mtl__tile {
     size_t chunks, length;
-    const mtl_real *a; size_t a_row, a_chunk;   /* element (row, k) of a run: a[row*a_row + k], or transposed a[k*a_row + row] */
-    int pairs; size_t a_step;                   /* pairs: elements of a and b are words, element (row, k) is a[row*a_row + k*a_step] */
+    const mtl_real *a; size_t a_row, a_chunk;   /* element (row, k) of a run: a[row*a_row + k], or transposed
+                                                   a[k*a_row + row] */
+    int pairs; size_t a_step;                   /* pairs: elements of a and b are words, element (row, k) is
+                                                   a[row*a_row + k*a_step] */
     const mtl_real *b; size_t b_block;          /* element (k, column block s, j): b[s*b_block + k*16 + j] */
-    mtl_real *c; size_t c_row, c_block;         /* element (row, column block s, j): c[row*c_row + s*c_block + j] */
+    mtl_real *c; size_t c_row, c_block;         /* element (row, column block s, j): c[row*c_row + s*c_block +
+                                                   j] */
     const mtl_real *bias;                       /* [column block][16] for START_BIAS */
     int start;                                  /* START_ADD: from what c holds */
-    const mtl_real *next; size_t next_step;     /* tiles of several rows fetch next[s*b_block + k*next_step] for every k: b, later on */
+    const mtl_real *next; size_t next_step;     /* tiles of several rows fetch next[s*b_block + k*next_step]
+                                                   for every k: b, later on */
 } mtl__tile;
 
 /* Rows of one step of a cell pass that take their previous state from the same place. */
 typedef struct mtl__cell_rows {
     size_t rows, row, sequence;                 /* how many; packed row and sequence of the first */
-    int linked;                                 /* 1: the state before is in y and c; 0: these sequences start here */
+    int linked;                                 /* 1: the state before is in y and c; 0: these sequences start
+                                                   here */
     const mtl_real *h; size_t h_stride;         /* hidden states before, [rows][H]; NULL: zeros */
-    const mtl_real *c; size_t c_stride;         /* LSTM cell states before; mtl__zeros with stride 0 if there are none */
+    const mtl_real *c; size_t c_stride;         /* LSTM cell states before; mtl__zeros with stride 0 if there
+                                                   are none */
     size_t begin, end;                          /* units of the step that are worked on */
 } mtl__cell_rows;
 
-/* Rows of step t among the sequences [first, first + count): at most one part with a state before and one part that starts here
-   (both in the same step only when walking in reverse, where rows join while t falls). Returns the number of parts. */
-MTL__INLINE int mtl__cell_step(const mtl__cell_pass *p, size_t t, size_t first, size_t count, mtl__cell_rows part[2])
+/* Rows of step t among the sequences [first, first + count): at most one part with a state before and one
+   part that starts here (both in the same step only when walking in reverse, where rows join while t falls).
+   Returns the number of parts. */
+MTL__INLINE int mtl__cell_step(const mtl__cell_pass *p, size_t t, size_t first, size_t count,
+                               mtl__cell_rows part[2])
 {
     const mtl__steps *time = p->time;
     const size_t before = p->reverse ? t + 1 : t - 1;
@@ -3101,8 +3370,8 @@ MTL__INLINE int mtl__cell_step(const mtl__cell_pass *p, size_t t, size_t first, 
     return parts;
 }
 
-/* What the element-wise part of a cell gets: one block of 16 units of at most MTL__SEQUENCES rows, every row 16 wide. It knows
-   nothing of products, time or packing. */
+/* What the element-wise part of a cell gets: one block of 16 units of at most MTL__SEQUENCES rows, every row
+   16 wide. It knows nothing of products, time or packing. */
 typedef struct mtl__cell_block {
     size_t rows;
     mtl_real *z; size_t z_row;                  /* gates of a row: [gate][16] */
@@ -3134,7 +3403,10 @@ MTL__INLINE size_t mtl__cell_slots_of(const mtl__cell_pass *p)
     return p->kind == MTL_CELL_LSTM ? 4 : p->kind != MTL_CELL_GRU ? 1 : p->reset_before ? 3 : 4;
 }
 
-MTL__INLINE size_t mtl__cell_gates_of(const mtl__cell_pass *p) { return p->kind == MTL_CELL_LSTM ? 4 : p->kind == MTL_CELL_GRU ? 3 : 1; }
+MTL__INLINE size_t mtl__cell_gates_of(const mtl__cell_pass *p)
+{
+    return p->kind == MTL_CELL_LSTM ? 4 : p->kind == MTL_CELL_GRU ? 3 : 1;
+}
 
 /* Copies the part's input products into z. */
 MTL__INLINE void mtl__cell_copy_same(const mtl__cell_pass *p, const mtl__cell_rows *part)
@@ -3147,45 +3419,54 @@ MTL__INLINE void mtl__cell_copy_same(const mtl__cell_pass *p, const mtl__cell_ro
                    p->same + block * p->same_block + (size_t)p->same_row[row] * z_row, z_row * sizeof *p->z);
 }
 
-/* Very large recurrent weights, more than 4 MB, are read for many sequences at once: those of a few units (128 KB) meet MTL__SEQUENCES
-   sequences after the other, which changes no sum. For smaller ones that measured slower: docs/performance.md. Bounds are reals.
-   LARGE, 256 KB, is what rows of input products are not cut finely for. */
+/* Very large recurrent weights, more than 4 MB, are read for many sequences at once: those of a few units
+   (128 KB) meet MTL__SEQUENCES sequences after the other, which changes no sum. For smaller ones that
+   measured slower: docs/performance.md. Bounds are reals. LARGE, 256 KB, is what rows of input products are
+   not cut finely for. */
 #ifndef MTL__CELL_GROUPED                       /* tests make it small */
 #define MTL__CELL_GROUPED 1048576
 #endif
 enum { MTL__CELL_LARGE = 65536, MTL__CELL_NEAR = 32768, MTL__CELL_TOGETHER = 64 };
 
-MTL__INLINE size_t mtl__cell_weights_of(const mtl__cell_pass *p, size_t units) { return mtl__cell_gates_of(p) * p->units * units; }
+MTL__INLINE size_t mtl__cell_weights_of(const mtl__cell_pass *p, size_t units)
+{
+    return mtl__cell_gates_of(p) * p->units * units;
+}
 
 /* Sequences that pass a step together. */
 MTL__INLINE size_t mtl__cell_together(const mtl__cell_pass *p)
 {
-    return mtl__cell_weights_of(p, p->units) > MTL__CELL_GROUPED && !p->reset_before ? (size_t)MTL__CELL_TOGETHER : (size_t)MTL__SEQUENCES;
+    return mtl__cell_weights_of(p, p->units) > MTL__CELL_GROUPED && !p->reset_before
+        ? (size_t)MTL__CELL_TOGETHER : (size_t)MTL__SEQUENCES;
 }
 
 /* Units whose weights stay near meanwhile, of the step's H. */
 MTL__INLINE size_t mtl__cell_units_near(const mtl__cell_pass *p)
 {
     const size_t blocks = MTL__CELL_NEAR / mtl__cell_weights_of(p, MTL__BLOCK);
-    return mtl__cell_together(p) == MTL__SEQUENCES ? p->units : blocks ? blocks * MTL__BLOCK : (size_t)MTL__BLOCK;
+    return mtl__cell_together(p) == MTL__SEQUENCES ? p->units : blocks
+        ? blocks * MTL__BLOCK : (size_t)MTL__BLOCK;
 }
 
 /* Moves *from to a zero-padded copy. */
-static void mtl__cell_copy_in(const mtl_real **from, size_t *stride, size_t rows, size_t width, mtl_real *copy)
+static void mtl__cell_copy_in(const mtl_real **from, size_t *stride, size_t rows, size_t width,
+                              mtl_real *copy)
 {
     size_t row;
     memset(copy, 0, rows * MTL__BLOCK * sizeof *copy);
-    for (row = 0; row < rows; row++) memcpy(copy + row * MTL__BLOCK, *from + row * *stride, width * sizeof *copy);
+    for (row = 0; row < rows; row++) memcpy(copy + row * MTL__BLOCK, *from + row * *stride,
+                                            width * sizeof *copy);
     *from = copy;
     *stride = MTL__BLOCK;
 }
 
-/* Pointers to the first block of the part's rows; NULL for what p does not have. One row is too little to work on: then blocks of
-   units take the place of rows. */
+/* Pointers to the first block of the part's rows; NULL for what p does not have. One row is too little to
+   work on: then blocks of units take the place of rows. */
 static void mtl__cell_open(const mtl__cell_pass *p, const mtl__cell_rows *part, mtl__cell_block *b)
 {
     const size_t row = part->row, sequence = part->sequence, z_row = mtl__cell_gates_of(p) * MTL__BLOCK;
-    const size_t dz_row = mtl__cell_slots_of(p) * MTL__BLOCK, padded = (p->units + MTL__BLOCK - 1) / MTL__BLOCK * MTL__BLOCK;
+    const size_t dz_row = mtl__cell_slots_of(p) * MTL__BLOCK,
+        padded = (p->units + MTL__BLOCK - 1) / MTL__BLOCK * MTL__BLOCK;
     const int single = part->rows == 1;
     b->rows = part->rows;
     b->z = p->z + (row - p->z_first) * z_row;
@@ -3194,7 +3475,8 @@ static void mtl__cell_open(const mtl__cell_pass *p, const mtl__cell_rows *part, 
     b->c = p->c ? p->c + (p->keep ? row : sequence) * p->c_stride : NULL;
     b->extra = p->extra ? p->extra + row * p->c_stride : NULL;
     b->extra_row = p->c_stride;
-    if (p->reset_before && !p->keep) {                  /* r*h has no row in time, only one for each sequence */
+    if (p->reset_before && !p->keep) {                  /* r*h has no row in time, only one for each
+                                                           sequence */
         b->extra = p->scratch + sequence * padded;
         b->extra_row = padded;
     }
@@ -3231,14 +3513,17 @@ static void mtl__cell_advance(const mtl__cell_pass *p, mtl__cell_block *b, size_
 }
 
 /* The last block, when it is not full: what is exactly H wide is copied. */
-static void mtl__cell_enter_last(const mtl__cell_rows *part, const mtl__cell_block *at, size_t units_left, mtl__cell_stage *stage)
+static void mtl__cell_enter_last(const mtl__cell_rows *part, const mtl__cell_block *at, size_t units_left,
+                                 mtl__cell_stage *stage)
 {
     mtl__cell_block *b = &stage->block;
     const mtl_real *h = at->h;
     *b = *at;
     b->rows = part->rows;
-    if (b->h_before_row) mtl__cell_copy_in(&b->h_before, &b->h_before_row, b->rows, units_left, stage->h_before);
-    if (b->c_before_row && !part->linked) mtl__cell_copy_in(&b->c_before, &b->c_before_row, b->rows, units_left, stage->c_before);
+    if (b->h_before_row) mtl__cell_copy_in(&b->h_before, &b->h_before_row, b->rows, units_left,
+                                           stage->h_before);
+    if (b->c_before_row && !part->linked) mtl__cell_copy_in(&b->c_before, &b->c_before_row, b->rows,
+                                                            units_left, stage->c_before);
     if (b->dy_row) mtl__cell_copy_in(&b->dy, &b->dy_row, b->rows, units_left, stage->dy);
     if (b->dz) mtl__cell_copy_in(&h, &b->h_row, b->rows, units_left, stage->h);
     b->h = stage->h;
@@ -3249,7 +3534,8 @@ static void mtl__cell_enter_last(const mtl__cell_rows *part, const mtl__cell_blo
 static const mtl__cell_block *mtl__cell_enter(const mtl__cell_rows *part, mtl__cell_walk *walk)
 {
     const size_t left = part->end - walk->unit;
-    walk->blocks = part->rows == 1 && left >= MTL__BLOCK ? mtl__at_most(left / MTL__BLOCK, MTL__SEQUENCES) : 1;
+    walk->blocks = part->rows == 1 && left >= MTL__BLOCK
+        ? mtl__at_most(left / MTL__BLOCK, MTL__SEQUENCES) : 1;
     if (left < MTL__BLOCK) {
         mtl__cell_enter_last(part, &walk->at, left, &walk->stage);
         return &walk->stage.block;
@@ -3259,7 +3545,8 @@ static const mtl__cell_block *mtl__cell_enter(const mtl__cell_rows *part, mtl__c
 }
 
 /* for (b = mtl__cell_first(p, part, &walk); b; b = mtl__cell_next(p, part, &walk)) visits every block. */
-static const mtl__cell_block *mtl__cell_first(const mtl__cell_pass *p, const mtl__cell_rows *part, mtl__cell_walk *walk)
+static const mtl__cell_block *mtl__cell_first(const mtl__cell_pass *p, const mtl__cell_rows *part,
+                                              mtl__cell_walk *walk)
 {
     mtl__cell_open(p, part, &walk->at);
     mtl__cell_advance(p, &walk->at, part->begin / MTL__BLOCK);
@@ -3267,7 +3554,8 @@ static const mtl__cell_block *mtl__cell_first(const mtl__cell_pass *p, const mtl
     return mtl__cell_enter(part, walk);
 }
 
-static const mtl__cell_block *mtl__cell_next(const mtl__cell_pass *p, const mtl__cell_rows *part, mtl__cell_walk *walk)
+static const mtl__cell_block *mtl__cell_next(const mtl__cell_pass *p, const mtl__cell_rows *part,
+                                             mtl__cell_walk *walk)
 {
     walk->unit += walk->blocks * MTL__BLOCK;
     if (walk->unit >= part->end) return NULL;
@@ -3285,7 +3573,8 @@ static void mtl__cell_leave(const mtl__cell_pass *p, const mtl__cell_walk *walk)
         memcpy(walk->at.h + row * walk->at.h_row, walk->stage.h + row * MTL__BLOCK, left * sizeof(mtl_real));
 }
 
-/* Backward, after each block: of one that is not full, zeros into the padding of dz, whatever the padding of its operands held. */
+/* Backward, after each block: of one that is not full, zeros into the padding of dz, whatever the padding of
+   its operands held. */
 static void mtl__cell_leave_backward(const mtl__cell_pass *p, const mtl__cell_walk *walk)
 {
     const size_t left = p->units - walk->unit, slots = mtl__cell_slots_of(p) * MTL__BLOCK;
@@ -3307,10 +3596,11 @@ MTL__INLINE void mtl__dropout_row(const mtl__dropout *p, size_t row, uint32_t wo
 }
 
 /* Against -ffast-math, which a caller may compile with:
-   MTL__HIDE    what passed through is a new number to the compiler, so a sum whose order matters (rounding errors made on
-                purpose) is cut in two. Costs no instruction.
+   MTL__HIDE    what passed through is a new number to the compiler, so a sum whose order matters (rounding
+                errors made on purpose) is cut in two. Costs no instruction.
    MTL__KEEP_NAN  y, but NaN where x is NaN; needed only where the compiler may lose it.
-   MTL__DIVIDE  a true division, where that option makes an estimate with a correction of `plain`, 2 ulp off and wrong at infinity. */
+   MTL__DIVIDE  a true division, where that option makes an estimate with a correction of `plain`, 2 ulp off
+   and wrong at infinity. */
 #if defined(__GNUC__) && defined(__x86_64__)
 #  define MTL__HIDE(value) __asm__("" : "+x"(value))
 #  ifndef MTL__AVX512_EMULATED
@@ -3326,7 +3616,8 @@ MTL__INLINE void mtl__dropout_row(const mtl__dropout *p, size_t row, uint32_t wo
 #  define MTL__HIDE(value) ((void)(value))
 #  define MTL__HIDE_512(value) ((void)(value))
 #endif
-/* What a whole number or a pointer is made of is forgotten here: no address is computed ahead and carried through a loop. */
+/* What a whole number or a pointer is made of is forgotten here: no address is computed ahead and carried
+   through a loop. */
 #if defined(__GNUC__) && !defined(__TINYC__)
 #  define MTL__FORGET(value) __asm__("" : "+r"(value))
 #else
@@ -3348,14 +3639,15 @@ MTL__INLINE void mtl__dropout_row(const mtl__dropout *p, size_t row, uint32_t wo
 
 #else /* MTL__STAMP: the template, read again once per instruction set */
 
-/* ------------------------------------------------------------------------------------------------------------------
-   The kernel template. Read once per instruction set, which only the part "vectors" knows about; everything below it is
-   written once. MTL__STAMP, MTL__ISA and MTL__TARGET come from >>dispatch. Every name has the instruction set's name
-   added, so mtl__add is mtl__add_avx2 in a debugger.
+/* -----------------------------------------------------------------------------------------------------------
+   The kernel template. Read once per instruction set, which only the part "vectors" knows about; everything
+   below it is written once. MTL__STAMP, MTL__ISA and MTL__TARGET come from >>dispatch. Every name has the
+   instruction set's name added, so mtl__add is mtl__add_avx2 in a debugger.
 
-   A vector holds MTL__LANES reals; a column block of 16 is MTL__PARTS vectors. Loops over parts, tile rows and tile blocks
-   have small constant counts once inlined and are unrolled, so that their arrays become registers.
-   ------------------------------------------------------------------------------------------------------------------ */
+   A vector holds MTL__LANES reals; a column block of 16 is MTL__PARTS vectors. Loops over parts, tile rows
+   and tile blocks have small constant counts once inlined and are unrolled, so that their arrays become
+   registers.
+   -------------------------------------------------------------------------------------------------------- */
 #define MTL__FN(name) MTL__CAT(name##_, MTL__ISA)
 #if defined(MTL__TARGET) && defined(__GNUC__)
 #  define MTL__TARGETED __attribute__((target(MTL__TARGET)))
@@ -3403,24 +3695,31 @@ MTL__INLINE void mtl__dropout_row(const mtl__dropout *p, size_t row, uint32_t wo
 #define mtl__pairs_along     MTL__FN(mtl__pairs_along)
 #define mtl__pairs_across    MTL__FN(mtl__pairs_across)
 
-/* ---- vectors: what differs between instruction sets -------------------------------------------------------------------
-   all(x)                  x in every lane                load_some, store_some   the first n lanes, the others are 0
+/* ---- vectors: what differs between instruction sets -------------------------------------------------------
+   all(x)                  x in every lane                load_some, store_some   the first n lanes, the
+                                                          others are 0
    muladd(a, b, c)         a*b + c                        submul(a, b, c)         c - a*b
-   where_positive(x, y)    y where x > 0, else 0          with_sign(y, x)         |y| with the sign of x; abs, minus_abs: |x|, -|x|
-   keep_nan(y, x)          NaN where x is NaN, else y; looks at bits, since -ffast-math takes every comparison with NaN for false
+   where_positive(x, y)    y where x > 0, else 0          with_sign(y, x)         |y| with the sign of x; abs,
+                                                          minus_abs: |x|, -|x|
+   keep_nan(y, x)          NaN where x is NaN, else y; looks at bits, since -ffast-math takes every comparison
+                           with NaN for false
    whole(x, a, &power)     the whole number n next to a*x, and 2^n in whatever form scaled wants it
-   scaled(y, power)        y * 2^n for -126 <= n <= 127   hidden(x)               x, whose origin the compiler is not to see (MTL__HIDE)
+   scaled(y, power)        y * 2^n for -126 <= n <= 127   hidden(x)               x, whose origin the compiler
+                                                          is not to see (MTL__HIDE)
    transpose               LANES x LANES reals
    words                   32-bit whole numbers: words_from(n) is n, n+1, ...; fold(x, s) is x ^ x >> s
    where_not_below(w, limit, y)    y where w >> 8 >= limit, else 0
-   add_squares(x, sums)    sums[lane] += x*x in double    TILE_SUMS               accumulators of the largest tile
+   add_squares(x, sums)    sums[lane] += x*x in double    TILE_SUMS               accumulators of the largest
+                                                          tile
    min(a, x), max(a, x): NaN in the second operand wins (unless a compiler swaps them, as -ffast-math allows).
-   Where MTL__PAIRS is 1, words of two bfloat16 (see the head of this section; subnormal numbers may count as zero):
-   pairs_along(x, y)       words of neighbours, of 2 LANES reals in order (x, then y)       pairs_across(x, y)   words of x[i], y[i]
+   Where MTL__PAIRS is 1, words of two bfloat16 (see the head of this section; subnormal numbers may count as
+   zero):
+   pairs_along(x, y)       words of neighbours, of 2 LANES reals in order (x, then y)       pairs_across(x, y)
+                           words of x[i], y[i]
    dot_pairs(a, b, c)      c + a1*b1 + a0*b0, upper halves first, each sum rounded to float
 
-   whole without an instruction for it: adding 1.5 * 2^23 + 127 leaves n + 127 in the lowest bits of the sum; shifted into the
-   exponent's place, it is 2^n.                                                                                                */
+   whole without an instruction for it: adding 1.5 * 2^23 + 127 leaves n + 127 in the lowest bits of the sum;
+   shifted into the exponent's place, it is 2^n. */
 
 #if MTL__STAMP == 4     /* AVX-512: 32 registers of 16 */
 #define MTL__LANES 16
@@ -3433,8 +3732,14 @@ MTL__VECTOR __m512i MTL__FN(mtl__bits)(mtl__vec x) { return _mm512_castps_si512(
 MTL__VECTOR mtl__vec mtl__all(float x) { return _mm512_set1_ps(x); }
 MTL__VECTOR mtl__vec mtl__load(const float *p) { return _mm512_loadu_ps(p); }
 MTL__VECTOR void mtl__store(float *p, mtl__vec x) { _mm512_storeu_ps(p, x); }
-MTL__VECTOR mtl__vec mtl__load_some(const float *p, size_t n) { return _mm512_maskz_loadu_ps(MTL__FN(mtl__first)(n), p); }
-MTL__VECTOR void mtl__store_some(float *p, mtl__vec x, size_t n) { _mm512_mask_storeu_ps(p, MTL__FN(mtl__first)(n), x); }
+MTL__VECTOR mtl__vec mtl__load_some(const float *p, size_t n)
+{
+    return _mm512_maskz_loadu_ps(MTL__FN(mtl__first)(n), p);
+}
+MTL__VECTOR void mtl__store_some(float *p, mtl__vec x, size_t n)
+{
+    _mm512_mask_storeu_ps(p, MTL__FN(mtl__first)(n), x);
+}
 MTL__VECTOR mtl__vec mtl__add(mtl__vec a, mtl__vec b) { return _mm512_add_ps(a, b); }
 MTL__VECTOR mtl__vec mtl__sub(mtl__vec a, mtl__vec b) { return _mm512_sub_ps(a, b); }
 MTL__VECTOR mtl__vec mtl__mul(mtl__vec a, mtl__vec b) { return _mm512_mul_ps(a, b); }
@@ -3455,7 +3760,8 @@ MTL__VECTOR mtl__vec mtl__minus_abs(mtl__vec x) { return _mm512_or_ps(x, _mm512_
 MTL__VECTOR mtl__vec mtl__with_sign(mtl__vec y, mtl__vec x)
 {
     const __m512i bits =
-        _mm512_ternarylogic_epi32(_mm512_set1_epi32(0x7fffffff), MTL__FN(mtl__bits)(y), MTL__FN(mtl__bits)(x), 0xca);
+        _mm512_ternarylogic_epi32(_mm512_set1_epi32(0x7fffffff), MTL__FN(mtl__bits)(y), MTL__FN(mtl__bits)(x),
+                                  0xca);
     return _mm512_castsi512_ps(bits);
 }
 MTL__VECTOR mtl__vec mtl__keep_nan(mtl__vec y, mtl__vec x)
@@ -3466,7 +3772,8 @@ MTL__VECTOR mtl__vec mtl__keep_nan(mtl__vec y, mtl__vec x)
 typedef __m512 mtl__power;
 MTL__VECTOR mtl__vec mtl__whole(mtl__vec x, float a, mtl__power *power)
 {
-    return *power = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(a)), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    return *power = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(a)),
+                                         _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 }
 MTL__VECTOR mtl__vec mtl__scaled(mtl__vec y, mtl__power power) { return _mm512_scalef_ps(y, power); }
 MTL__VECTOR mtl__vec mtl__hidden(mtl__vec x)
@@ -3503,7 +3810,8 @@ MTL__VECTOR void mtl__transpose(const float *from, size_t from_stride, float *to
     }
     MTL__UNROLL
     for (i = 0; i < 4; i++) {
-        const __m512 even0 = _mm512_shuffle_f32x4(r[i], r[4 + i], 0x88), odd0 = _mm512_shuffle_f32x4(r[i], r[4 + i], 0xdd);
+        const __m512 even0 = _mm512_shuffle_f32x4(r[i], r[4 + i], 0x88),
+            odd0 = _mm512_shuffle_f32x4(r[i], r[4 + i], 0xdd);
         const __m512 even8 = _mm512_shuffle_f32x4(r[8 + i], r[12 + i], 0x88),
                      odd8 = _mm512_shuffle_f32x4(r[8 + i], r[12 + i], 0xdd);
         t[i] = _mm512_shuffle_f32x4(even0, even8, 0x88);
@@ -3517,21 +3825,30 @@ MTL__VECTOR void mtl__transpose(const float *from, size_t from_stride, float *to
 typedef __m512i mtl__words;
 MTL__VECTOR mtl__words mtl__words_from(uint32_t n)
 {
-    return _mm512_add_epi32(_mm512_set1_epi32((int)n), _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
+    return _mm512_add_epi32(_mm512_set1_epi32((int)n),
+                            _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
 }
-MTL__VECTOR mtl__words mtl__words_add(mtl__words x, uint32_t n) { return _mm512_add_epi32(x, _mm512_set1_epi32((int)n)); }
+MTL__VECTOR mtl__words mtl__words_add(mtl__words x, uint32_t n)
+{
+    return _mm512_add_epi32(x, _mm512_set1_epi32((int)n));
+}
 MTL__VECTOR mtl__words mtl__words_fold(mtl__words x, int shift)
 {
     return _mm512_xor_si512(x, _mm512_srli_epi32(x, (unsigned)shift));
 }
-MTL__VECTOR mtl__words mtl__words_mul(mtl__words x, uint32_t n) { return _mm512_mullo_epi32(x, _mm512_set1_epi32((int)n)); }
+MTL__VECTOR mtl__words mtl__words_mul(mtl__words x, uint32_t n)
+{
+    return _mm512_mullo_epi32(x, _mm512_set1_epi32((int)n));
+}
 MTL__VECTOR mtl__vec mtl__where_not_below(mtl__words w, uint32_t limit, mtl__vec y)
 {
-    return _mm512_maskz_mov_ps(_mm512_cmpge_epi32_mask(_mm512_srli_epi32(w, 8), _mm512_set1_epi32((int)limit)), y);
+    return _mm512_maskz_mov_ps(_mm512_cmpge_epi32_mask(_mm512_srli_epi32(w, 8),
+                                                       _mm512_set1_epi32((int)limit)), y);
 }
 MTL__VECTOR void mtl__add_squares(mtl__vec x, double *sums)
 {
-    const __m512d low = _mm512_cvtps_pd(_mm512_castps512_ps256(x)), high = _mm512_cvtps_pd(_mm512_extractf32x8_ps(x, 1));
+    const __m512d low = _mm512_cvtps_pd(_mm512_castps512_ps256(x)),
+        high = _mm512_cvtps_pd(_mm512_extractf32x8_ps(x, 1));
     _mm512_storeu_pd(sums, _mm512_fmadd_pd(low, low, _mm512_loadu_pd(sums)));
     _mm512_storeu_pd(sums + 8, _mm512_fmadd_pd(high, high, _mm512_loadu_pd(sums + 8)));
 }
@@ -3539,12 +3856,16 @@ MTL__VECTOR float mtl__lanes_sum(mtl__vec x) { return _mm512_reduce_add_ps(x); }
 MTL__VECTOR float mtl__lanes_max(mtl__vec x) { return _mm512_reduce_max_ps(x); }
 #if MTL__BF16_COMPILER
 #define MTL__PAIRS 1
-MTL__VECTOR mtl__vec mtl__dot_pairs(mtl__vec a, mtl__vec b, mtl__vec c) { return _mm512_dpbf16_ps(c, (__m512bh)a, (__m512bh)b); }
+MTL__VECTOR mtl__vec mtl__dot_pairs(mtl__vec a, mtl__vec b, mtl__vec c)
+{
+    return _mm512_dpbf16_ps(c, (__m512bh)a, (__m512bh)b);
+}
 MTL__VECTOR mtl__vec mtl__pairs_along(mtl__vec x, mtl__vec y) { return (__m512)_mm512_cvtne2ps_pbh(y, x); }
 MTL__VECTOR mtl__vec mtl__pairs_across(mtl__vec x, mtl__vec y)
 {
-    const __m512i zip = _mm512_setr_epi32(0x100000, 0x110001, 0x120002, 0x130003, 0x140004, 0x150005, 0x160006, 0x170007,
-                                          0x180008, 0x190009, 0x1a000a, 0x1b000b, 0x1c000c, 0x1d000d, 0x1e000e, 0x1f000f);
+    const __m512i zip = _mm512_setr_epi32(0x100000, 0x110001, 0x120002, 0x130003, 0x140004, 0x150005,
+                                          0x160006, 0x170007, 0x180008, 0x190009, 0x1a000a, 0x1b000b,
+                                              0x1c000c, 0x1d000d, 0x1e000e, 0x1f000f);
     return _mm512_castsi512_ps(_mm512_permutexvar_epi16(zip, (__m512i)_mm512_cvtne2ps_pbh(y, x)));
 }
 #endif
@@ -3562,8 +3883,14 @@ MTL__VECTOR __m256i MTL__FN(mtl__first)(size_t n)
 MTL__VECTOR mtl__vec mtl__all(float x) { return _mm256_set1_ps(x); }
 MTL__VECTOR mtl__vec mtl__load(const float *p) { return _mm256_loadu_ps(p); }
 MTL__VECTOR void mtl__store(float *p, mtl__vec x) { _mm256_storeu_ps(p, x); }
-MTL__VECTOR mtl__vec mtl__load_some(const float *p, size_t n) { return _mm256_maskload_ps(p, MTL__FN(mtl__first)(n)); }
-MTL__VECTOR void mtl__store_some(float *p, mtl__vec x, size_t n) { _mm256_maskstore_ps(p, MTL__FN(mtl__first)(n), x); }
+MTL__VECTOR mtl__vec mtl__load_some(const float *p, size_t n)
+{
+    return _mm256_maskload_ps(p, MTL__FN(mtl__first)(n));
+}
+MTL__VECTOR void mtl__store_some(float *p, mtl__vec x, size_t n)
+{
+    _mm256_maskstore_ps(p, MTL__FN(mtl__first)(n), x);
+}
 MTL__VECTOR mtl__vec mtl__add(mtl__vec a, mtl__vec b) { return _mm256_add_ps(a, b); }
 MTL__VECTOR mtl__vec mtl__sub(mtl__vec a, mtl__vec b) { return _mm256_sub_ps(a, b); }
 MTL__VECTOR mtl__vec mtl__mul(mtl__vec a, mtl__vec b) { return _mm256_mul_ps(a, b); }
@@ -3576,7 +3903,10 @@ MTL__VECTOR mtl__vec mtl__where_positive(mtl__vec x, mtl__vec y)
 {
     return _mm256_and_ps(_mm256_cmp_ps(x, _mm256_setzero_ps(), _CMP_GT_OQ), y);
 }
-MTL__VECTOR mtl__vec mtl__abs(mtl__vec x) { return _mm256_and_ps(x, _mm256_castsi256_ps(_mm256_set1_epi32(0x7fffffff))); }
+MTL__VECTOR mtl__vec mtl__abs(mtl__vec x)
+{
+    return _mm256_and_ps(x, _mm256_castsi256_ps(_mm256_set1_epi32(0x7fffffff)));
+}
 MTL__VECTOR mtl__vec mtl__minus_abs(mtl__vec x) { return _mm256_or_ps(x, _mm256_set1_ps(-0.0f)); }
 MTL__VECTOR mtl__vec mtl__with_sign(mtl__vec y, mtl__vec x)
 {
@@ -3635,9 +3965,18 @@ MTL__VECTOR mtl__words mtl__words_from(uint32_t n)
 {
     return _mm256_add_epi32(_mm256_set1_epi32((int)n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }
-MTL__VECTOR mtl__words mtl__words_add(mtl__words x, uint32_t n) { return _mm256_add_epi32(x, _mm256_set1_epi32((int)n)); }
-MTL__VECTOR mtl__words mtl__words_fold(mtl__words x, int shift) { return _mm256_xor_si256(x, _mm256_srli_epi32(x, shift)); }
-MTL__VECTOR mtl__words mtl__words_mul(mtl__words x, uint32_t n) { return _mm256_mullo_epi32(x, _mm256_set1_epi32((int)n)); }
+MTL__VECTOR mtl__words mtl__words_add(mtl__words x, uint32_t n)
+{
+    return _mm256_add_epi32(x, _mm256_set1_epi32((int)n));
+}
+MTL__VECTOR mtl__words mtl__words_fold(mtl__words x, int shift)
+{
+    return _mm256_xor_si256(x, _mm256_srli_epi32(x, shift));
+}
+MTL__VECTOR mtl__words mtl__words_mul(mtl__words x, uint32_t n)
+{
+    return _mm256_mullo_epi32(x, _mm256_set1_epi32((int)n));
+}
 MTL__VECTOR mtl__vec mtl__where_not_below(mtl__words w, uint32_t limit, mtl__vec y)
 {
     const __m256i below = _mm256_cmpgt_epi32(_mm256_set1_epi32((int)limit), _mm256_srli_epi32(w, 8));
@@ -3645,7 +3984,8 @@ MTL__VECTOR mtl__vec mtl__where_not_below(mtl__words w, uint32_t limit, mtl__vec
 }
 MTL__VECTOR void mtl__add_squares(mtl__vec x, double *sums)
 {
-    const __m256d low = _mm256_cvtps_pd(_mm256_castps256_ps128(x)), high = _mm256_cvtps_pd(_mm256_extractf128_ps(x, 1));
+    const __m256d low = _mm256_cvtps_pd(_mm256_castps256_ps128(x)),
+        high = _mm256_cvtps_pd(_mm256_extractf128_ps(x, 1));
     _mm256_storeu_pd(sums, _mm256_fmadd_pd(low, low, _mm256_loadu_pd(sums)));
     _mm256_storeu_pd(sums + 4, _mm256_fmadd_pd(high, high, _mm256_loadu_pd(sums + 4)));
 }
@@ -3677,10 +4017,22 @@ MTL__VECTOR mtl__vec mtl__mul(mtl__vec a, mtl__vec b) { return _mm_mul_ps(a, b);
 MTL__VECTOR mtl__vec mtl__sqrt(mtl__vec a) { return _mm_sqrt_ps(a); }
 MTL__VECTOR mtl__vec mtl__min(mtl__vec a, mtl__vec x) { return _mm_min_ps(a, x); }
 MTL__VECTOR mtl__vec mtl__max(mtl__vec a, mtl__vec x) { return _mm_max_ps(a, x); }
-MTL__VECTOR mtl__vec mtl__muladd(mtl__vec a, mtl__vec b, mtl__vec c) { return _mm_add_ps(_mm_mul_ps(a, b), c); }
-MTL__VECTOR mtl__vec mtl__submul(mtl__vec a, mtl__vec b, mtl__vec c) { return _mm_sub_ps(c, _mm_mul_ps(a, b)); }
-MTL__VECTOR mtl__vec mtl__where_positive(mtl__vec x, mtl__vec y) { return _mm_and_ps(_mm_cmpgt_ps(x, _mm_setzero_ps()), y); }
-MTL__VECTOR mtl__vec mtl__abs(mtl__vec x) { return _mm_and_ps(x, _mm_castsi128_ps(_mm_set1_epi32(0x7fffffff))); }
+MTL__VECTOR mtl__vec mtl__muladd(mtl__vec a, mtl__vec b, mtl__vec c)
+{
+    return _mm_add_ps(_mm_mul_ps(a, b), c);
+}
+MTL__VECTOR mtl__vec mtl__submul(mtl__vec a, mtl__vec b, mtl__vec c)
+{
+    return _mm_sub_ps(c, _mm_mul_ps(a, b));
+}
+MTL__VECTOR mtl__vec mtl__where_positive(mtl__vec x, mtl__vec y)
+{
+    return _mm_and_ps(_mm_cmpgt_ps(x, _mm_setzero_ps()), y);
+}
+MTL__VECTOR mtl__vec mtl__abs(mtl__vec x)
+{
+    return _mm_and_ps(x, _mm_castsi128_ps(_mm_set1_epi32(0x7fffffff)));
+}
 MTL__VECTOR mtl__vec mtl__minus_abs(mtl__vec x) { return _mm_or_ps(x, _mm_set1_ps(-0.0f)); }
 MTL__VECTOR mtl__vec mtl__with_sign(mtl__vec y, mtl__vec x)
 {
@@ -3721,9 +4073,18 @@ MTL__VECTOR void mtl__transpose(const float *from, size_t from_stride, float *to
     _mm_storeu_ps(to + 3 * to_stride, d);
 }
 typedef __m128i mtl__words;
-MTL__VECTOR mtl__words mtl__words_from(uint32_t n) { return _mm_add_epi32(_mm_set1_epi32((int)n), _mm_setr_epi32(0, 1, 2, 3)); }
-MTL__VECTOR mtl__words mtl__words_add(mtl__words x, uint32_t n) { return _mm_add_epi32(x, _mm_set1_epi32((int)n)); }
-MTL__VECTOR mtl__words mtl__words_fold(mtl__words x, int shift) { return _mm_xor_si128(x, _mm_srli_epi32(x, shift)); }
+MTL__VECTOR mtl__words mtl__words_from(uint32_t n)
+{
+    return _mm_add_epi32(_mm_set1_epi32((int)n), _mm_setr_epi32(0, 1, 2, 3));
+}
+MTL__VECTOR mtl__words mtl__words_add(mtl__words x, uint32_t n)
+{
+    return _mm_add_epi32(x, _mm_set1_epi32((int)n));
+}
+MTL__VECTOR mtl__words mtl__words_fold(mtl__words x, int shift)
+{
+    return _mm_xor_si128(x, _mm_srli_epi32(x, shift));
+}
 MTL__VECTOR mtl__words mtl__words_mul(mtl__words x, uint32_t n)
 {
     const __m128i m = _mm_set1_epi32((int)n);                           /* SSE2 multiplies even lanes only */
@@ -3775,10 +4136,16 @@ MTL__VECTOR mtl__vec mtl__min(mtl__vec a, mtl__vec x) { return vminq_f32(a, x); 
 MTL__VECTOR mtl__vec mtl__max(mtl__vec a, mtl__vec x) { return vmaxq_f32(a, x); }
 MTL__VECTOR mtl__vec mtl__muladd(mtl__vec a, mtl__vec b, mtl__vec c) { return vfmaq_f32(c, a, b); }
 MTL__VECTOR mtl__vec mtl__submul(mtl__vec a, mtl__vec b, mtl__vec c) { return vfmsq_f32(c, a, b); }
-MTL__VECTOR mtl__vec mtl__where_positive(mtl__vec x, mtl__vec y) { return MTL__FN(mtl__masked)(vcgtq_f32(x, vdupq_n_f32(0)), y); }
+MTL__VECTOR mtl__vec mtl__where_positive(mtl__vec x, mtl__vec y)
+{
+    return MTL__FN(mtl__masked)(vcgtq_f32(x, vdupq_n_f32(0)), y);
+}
 MTL__VECTOR mtl__vec mtl__abs(mtl__vec x) { return vabsq_f32(x); }
 MTL__VECTOR mtl__vec mtl__minus_abs(mtl__vec x) { return vnegq_f32(vabsq_f32(x)); }
-MTL__VECTOR mtl__vec mtl__with_sign(mtl__vec y, mtl__vec x) { return vbslq_f32(vdupq_n_u32(0x80000000u), x, y); }
+MTL__VECTOR mtl__vec mtl__with_sign(mtl__vec y, mtl__vec x)
+{
+    return vbslq_f32(vdupq_n_u32(0x80000000u), x, y);
+}
 MTL__VECTOR mtl__vec mtl__keep_nan(mtl__vec y, mtl__vec x)
 {
     const uint32x4_t nan = vcgtq_u32(MTL__FN(mtl__bits)(vabsq_f32(x)), vdupq_n_u32(0x7f800000u));
@@ -3814,7 +4181,10 @@ MTL__VECTOR mtl__words mtl__words_from(uint32_t n)
     return vaddq_u32(vdupq_n_u32(n), vld1q_u32(count));
 }
 MTL__VECTOR mtl__words mtl__words_add(mtl__words x, uint32_t n) { return vaddq_u32(x, vdupq_n_u32(n)); }
-MTL__VECTOR mtl__words mtl__words_fold(mtl__words x, int shift) { return veorq_u32(x, vshlq_u32(x, vdupq_n_s32(-shift))); }
+MTL__VECTOR mtl__words mtl__words_fold(mtl__words x, int shift)
+{
+    return veorq_u32(x, vshlq_u32(x, vdupq_n_s32(-shift)));
+}
 MTL__VECTOR mtl__words mtl__words_mul(mtl__words x, uint32_t n) { return vmulq_u32(x, vdupq_n_u32(n)); }
 MTL__VECTOR mtl__vec mtl__where_not_below(mtl__words w, uint32_t limit, mtl__vec y)
 {
@@ -3829,7 +4199,8 @@ MTL__VECTOR void mtl__add_squares(mtl__vec x, double *sums)
 MTL__VECTOR float mtl__lanes_sum(mtl__vec x) { return vaddvq_f32(x); }
 MTL__VECTOR float mtl__lanes_max(mtl__vec x) { return vmaxvq_f32(x); }
 
-#else                   /* scalar: any C compiler, float or double; one lane, loops over the parts of a block stay loops */
+#else                   /* scalar: any C compiler, float or double; one lane, loops over the parts of a block
+                           stay loops */
 #define MTL__LANES 1
 #define MTL__TILE_SUMS 64
 #define MTL__TILE_ROWS 4
@@ -3878,23 +4249,29 @@ MTL__VECTOR float MTL__FN(mtl__from_bits)(uint32_t bits)
 }
 MTL__VECTOR mtl__vec mtl__with_sign(mtl__vec y, mtl__vec x)
 {
-    return MTL__FN(mtl__from_bits)((MTL__FN(mtl__bits)(y) & 0x7fffffffu) | (MTL__FN(mtl__bits)(x) & 0x80000000u));
+    return MTL__FN(mtl__from_bits)((MTL__FN(mtl__bits)(y) & 0x7fffffffu)
+                                   | (MTL__FN(mtl__bits)(x) & 0x80000000u));
 }
-MTL__VECTOR mtl__vec mtl__keep_nan(mtl__vec y, mtl__vec x) { return (MTL__FN(mtl__bits)(x) & 0x7fffffffu) > 0x7f800000u ? x : y; }
-/* By conversion, not by rounding errors: a compiler may keep more digits than a float has. NaN must not be converted, and its n is
-   not used. */
+MTL__VECTOR mtl__vec mtl__keep_nan(mtl__vec y, mtl__vec x)
+{
+    return (MTL__FN(mtl__bits)(x) & 0x7fffffffu) > 0x7f800000u ? x : y;
+}
+/* By conversion, not by rounding errors: a compiler may keep more digits than a float has. NaN must not be
+   converted, and its n is not used. */
 typedef float mtl__power;
 MTL__VECTOR mtl__vec mtl__whole(mtl__vec x, float a, mtl__power *power)
 {
     const float product = x * a;
-    const int n = (MTL__FN(mtl__bits)(product) & 0x7fffffffu) > 0x4a800000u ? 0 : (int)(product + (product < 0 ? -0.5f : 0.5f));
+    const int n = (MTL__FN(mtl__bits)(product) & 0x7fffffffu) > 0x4a800000u
+        ? 0 : (int)(product + (product < 0 ? -0.5f : 0.5f));
     *power = MTL__FN(mtl__from_bits)((uint32_t)(n + 127) << 23);
     return (float)n;
 }
 MTL__VECTOR mtl__vec mtl__scaled(mtl__vec y, mtl__power power) { return y * power; }
 #ifdef MTL__BF16_REFERENCE      /* what AVX512-BF16 does, for tests to compare with: see >>dispatch */
 #define MTL__PAIRS 1
-MTL__VECTOR uint32_t MTL__FN(mtl__upper_half)(float x)      /* the nearest bfloat16, of two the even one; NaN stays NaN */
+MTL__VECTOR uint32_t MTL__FN(mtl__upper_half)(float x)      /* the nearest bfloat16, of two the even one; NaN
+                                                               stays NaN */
 {
     const uint32_t bits = MTL__FN(mtl__bits)(x);
     return (bits & 0x7fffffffu) > 0x7f800000u ? (bits | 0x400000u) & 0xffff0000u
@@ -3924,7 +4301,10 @@ MTL__VECTOR mtl__words mtl__words_from(uint32_t n) { return n; }
 MTL__VECTOR mtl__words mtl__words_add(mtl__words x, uint32_t n) { return x + n; }
 MTL__VECTOR mtl__words mtl__words_fold(mtl__words x, int shift) { return x ^ x >> shift; }
 MTL__VECTOR mtl__words mtl__words_mul(mtl__words x, uint32_t n) { return x * n; }
-MTL__VECTOR mtl__vec mtl__where_not_below(mtl__words w, uint32_t limit, mtl__vec y) { return w >> 8 >= limit ? y : 0; }
+MTL__VECTOR mtl__vec mtl__where_not_below(mtl__words w, uint32_t limit, mtl__vec y)
+{
+    return w >> 8 >= limit ? y : 0;
+}
 MTL__VECTOR void mtl__add_squares(mtl__vec x, double *sums) { *sums += (double)x * (double)x; }
 MTL__VECTOR mtl_real mtl__lanes_sum(mtl__vec x) { return x; }
 MTL__VECTOR mtl_real mtl__lanes_max(mtl__vec x) { return x; }
@@ -3958,19 +4338,24 @@ MTL__VECTOR void mtl__store_some(mtl_real *p, mtl__vec x, size_t n)
 }
 #endif
 
-/* ---- exp, sigmoid, tanh -----------------------------------------------------------------------------------------------
-   x = n log 2 + r with |r| <= log(2)/2, log 2 in two parts of which the first has few bits, so that n times it is exact
-   (Cody & Waite 1980); expm1(r) = r + r^2 q(r), q of degree 4 fitted for the least relative error, in Estrin's order.
-   Errors over all floats: exp 1.1, sigmoid 2.5, tanh 2.6 ulp; below 2^-126, an absolute error of 2^-126. NaN gives NaN.    */
+/* ---- exp, sigmoid, tanh -----------------------------------------------------------------------------------
+   x = n log 2 + r with |r| <= log(2)/2, log 2 in two parts of which the first has few bits, so that n times
+   it is exact (Cody & Waite 1980); expm1(r) = r + r^2 q(r), q of degree 4 fitted for the least relative
+   error, in Estrin's order.
+   Errors over all floats: exp 1.1, sigmoid 2.5, tanh 2.6 ulp; below 2^-126, an absolute error of 2^-126. NaN
+   gives NaN.    */
 #if !MTL__REAL_IS_DOUBLE
-/* expm1(m r) / m, where m x = n log 2 + m r. m is a constant, 1, -1 or 2, and only changes constants, exactly. */
+/* expm1(m r) / m, where m x = n log 2 + m r. m is a constant, 1, -1 or 2, and only changes constants,
+   exactly. */
 MTL__VECTOR mtl__vec MTL__FN(mtl__expm1_part)(mtl__vec x, const float m, mtl__vec *n, mtl__power *power)
 {
     const mtl__vec whole = *n = mtl__whole(x, m * 1.44269504088896341f, power);
     const mtl__vec rough = mtl__hidden(mtl__submul(whole, mtl__all(0.693145751953125f / m), x));
-    const mtl__vec r = mtl__submul(whole, mtl__all(1.42860682030941723e-6f / m), rough), square = mtl__mul(r, r);
+    const mtl__vec r = mtl__submul(whole, mtl__all(1.42860682030941723e-6f / m), rough),
+        square = mtl__mul(r, r);
     const mtl__vec q01 = mtl__muladd(mtl__all(m * m * 1.666654279e-01f), r, mtl__all(m * 5.000000062e-01f));
-    const mtl__vec q23 = mtl__muladd(mtl__all(m * m * m * m * 8.366610800e-03f), r, mtl__all(m * m * m * 4.166628145e-02f));
+    const mtl__vec q23 = mtl__muladd(mtl__all(m * m * m * m * 8.366610800e-03f), r,
+                                     mtl__all(m * m * m * 4.166628145e-02f));
     const mtl__vec q234 = mtl__muladd(square, mtl__all(m * m * m * m * m * 1.394649331e-03f), q23);
     return mtl__muladd(mtl__muladd(square, q234, q01), square, r);
 }
@@ -3988,8 +4373,8 @@ MTL__VECTOR mtl__vec MTL__FN(mtl__exp)(mtl__vec x)
     return MTL__KEEP_NAN(mtl__scaled(y, power), x);
 }
 
-/* exp(x) for x <= 0, as softmax needs it: one factor is enough when what is below 2^-126 may be 0. At -88, n = -127, which makes
-   the factor 0 (or the result smaller than 2^-126). */
+/* exp(x) for x <= 0, as softmax needs it: one factor is enough when what is below 2^-126 may be 0. At -88, n
+   = -127, which makes the factor 0 (or the result smaller than 2^-126). */
 MTL__VECTOR mtl__vec MTL__FN(mtl__exp_fall)(mtl__vec x)
 {
     mtl__vec n, y;
@@ -4044,24 +4429,28 @@ MTL__VECTOR mtl__vec MTL__FN(mtl__activation_slope)(int activation, mtl__vec y, 
     return dy;
 }
 
-/* ---- whole arrays -----------------------------------------------------------------------------------------------------
-   Element-wise over n contiguous reals; the last, partial vector is loaded and stored lane by lane. Bound: memory, except
-   activate and exponential (20 to 30 operations per vector). */
+/* ---- whole arrays -----------------------------------------------------------------------------------------
+   Element-wise over n contiguous reals; the last, partial vector is loaded and stored lane by lane. Bound:
+   memory, except activate and exponential (20 to 30 operations per vector). */
 MTL__KERNEL void MTL__FN(mtl__activate)(int activation, size_t n, const mtl_real *x, mtl_real *y)
 {
     size_t i;
-    for (i = 0; i + MTL__LANES <= n; i += MTL__LANES) mtl__store(y + i, MTL__FN(mtl__activation)(activation, mtl__load(x + i)));
-    if (i < n) mtl__store_some(y + i, MTL__FN(mtl__activation)(activation, mtl__load_some(x + i, n - i)), n - i);
+    for (i = 0; i + MTL__LANES <= n; i += MTL__LANES)
+        mtl__store(y + i, MTL__FN(mtl__activation)(activation, mtl__load(x + i)));
+    if (i < n) mtl__store_some(y + i, MTL__FN(mtl__activation)(activation, mtl__load_some(x + i, n - i)),
+                               n - i);
 }
 
-MTL__KERNEL void MTL__FN(mtl__activate_backward)(int activation, size_t n, const mtl_real *y, const mtl_real *dy, mtl_real *dx)
+MTL__KERNEL void MTL__FN(mtl__activate_backward)(int activation, size_t n, const mtl_real *y,
+                                                 const mtl_real *dy, mtl_real *dx)
 {
     size_t i;
     for (i = 0; i + MTL__LANES <= n; i += MTL__LANES)
         mtl__store(dx + i, MTL__FN(mtl__activation_slope)(activation, mtl__load(y + i), mtl__load(dy + i)));
     if (i < n)
         mtl__store_some(dx + i,
-                        MTL__FN(mtl__activation_slope)(activation, mtl__load_some(y + i, n - i), mtl__load_some(dy + i, n - i)),
+                        MTL__FN(mtl__activation_slope)(activation, mtl__load_some(y + i, n - i),
+                                                       mtl__load_some(dy + i, n - i)),
                         n - i);
 }
 
@@ -4108,14 +4497,16 @@ MTL__VECTOR void MTL__FN(mtl__store_n)(mtl_real *p, mtl__vec x, size_t n)
 }
 
 /* `vectors` (a constant) vectors of mtl__add_rows, the last of them `last` reals wide. */
-MTL__VECTOR void MTL__FN(mtl__add_rows_part)(const size_t vectors, size_t last, size_t count, const int *rows, mtl__vec factor,
-                                             const mtl_real *x, size_t stride, int add, mtl_real *y)
+MTL__VECTOR void MTL__FN(mtl__add_rows_part)(const size_t vectors, size_t last, size_t count, const int *rows,
+                                             mtl__vec factor, const mtl_real *x, size_t stride, int add,
+                                                 mtl_real *y)
 {
     mtl__vec sum[4];
     size_t v, k;
 #define MTL__WIDTH(v) ((v) + 1 < vectors ? (size_t)MTL__LANES : last)
     MTL__UNROLLED
-    for (v = 0; v < vectors; v++) sum[v] = add ? MTL__FN(mtl__load_n)(y + v * MTL__LANES, MTL__WIDTH(v)) : mtl__all(0);
+    for (v = 0; v < vectors; v++) sum[v] = add ? MTL__FN(mtl__load_n)(y + v * MTL__LANES, MTL__WIDTH(v))
+        : mtl__all(0);
     for (k = 0; k < count; k++) {
         const mtl_real *row = x + (size_t)rows[k] * stride;
         MTL__UNROLLED
@@ -4127,16 +4518,18 @@ MTL__VECTOR void MTL__FN(mtl__add_rows_part)(const size_t vectors, size_t last, 
 #undef MTL__WIDTH
 }
 
-/* y (+)= a * sum over i < count of x[rows[i]], rows in the order of the list: a row of an embedding's gradient. Bound: memory. */
-MTL__KERNEL void MTL__FN(mtl__add_rows)(size_t n, size_t count, const int *rows, mtl_real a, const mtl_real *x, size_t stride,
-                                        int add, mtl_real *y)
+/* y (+)= a * sum over i < count of x[rows[i]], rows in the order of the list: a row of an embedding's
+   gradient. Bound: memory. */
+MTL__KERNEL void MTL__FN(mtl__add_rows)(size_t n, size_t count, const int *rows, mtl_real a,
+                                        const mtl_real *x, size_t stride, int add, mtl_real *y)
 {
     const mtl__vec factor = mtl__all(a);
     size_t i;
     for (i = 0; i + 4 * MTL__LANES <= n; i += 4 * MTL__LANES)
         MTL__FN(mtl__add_rows_part)(4, MTL__LANES, count, rows, factor, x + i, stride, add, y + i);
     for (; i < n; i += MTL__LANES)
-        MTL__FN(mtl__add_rows_part)(1, mtl__at_most(n - i, MTL__LANES), count, rows, factor, x + i, stride, add, y + i);
+        MTL__FN(mtl__add_rows_part)(1, mtl__at_most(n - i, MTL__LANES), count, rows, factor, x + i, stride,
+                                    add, y + i);
 }
 
 /* y += a x */
@@ -4144,8 +4537,10 @@ MTL__KERNEL void MTL__FN(mtl__add_scaled)(size_t n, mtl_real a, const mtl_real *
 {
     const mtl__vec factor = mtl__all(a);
     size_t i;
-    for (i = 0; i + MTL__LANES <= n; i += MTL__LANES) mtl__store(y + i, mtl__muladd(factor, mtl__load(x + i), mtl__load(y + i)));
-    if (i < n) mtl__store_some(y + i, mtl__muladd(factor, mtl__load_some(x + i, n - i), mtl__load_some(y + i, n - i)), n - i);
+    for (i = 0; i + MTL__LANES <= n; i += MTL__LANES)
+        mtl__store(y + i, mtl__muladd(factor, mtl__load(x + i), mtl__load(y + i)));
+    if (i < n) mtl__store_some(y + i, mtl__muladd(factor, mtl__load_some(x + i, n - i),
+                                                  mtl__load_some(y + i, n - i)), n - i);
 }
 
 /* y += a b, element by element */
@@ -4156,36 +4551,42 @@ MTL__KERNEL void MTL__FN(mtl__multiply_add)(size_t n, const mtl_real *a, const m
         mtl__store(y + i, mtl__muladd(mtl__load(a + i), mtl__load(b + i), mtl__load(y + i)));
     if (i < n)
         mtl__store_some(
-            y + i, mtl__muladd(mtl__load_some(a + i, n - i), mtl__load_some(b + i, n - i), mtl__load_some(y + i, n - i)), n - i);
+            y + i, mtl__muladd(mtl__load_some(a + i, n - i), mtl__load_some(b + i, n - i),
+                               mtl__load_some(y + i, n - i)), n - i);
 }
 
 /* y = the larger of x and y, element by element */
 MTL__KERNEL void MTL__FN(mtl__maximum)(size_t n, const mtl_real *x, mtl_real *y)
 {
     size_t i;
-    for (i = 0; i + MTL__LANES <= n; i += MTL__LANES) mtl__store(y + i, mtl__max(mtl__load(x + i), mtl__load(y + i)));
-    if (i < n) mtl__store_some(y + i, mtl__max(mtl__load_some(x + i, n - i), mtl__load_some(y + i, n - i)), n - i);
+    for (i = 0; i + MTL__LANES <= n; i += MTL__LANES)
+        mtl__store(y + i, mtl__max(mtl__load(x + i), mtl__load(y + i)));
+    if (i < n) mtl__store_some(y + i, mtl__max(mtl__load_some(x + i, n - i), mtl__load_some(y + i, n - i)),
+                               n - i);
 }
 
-/* y is the largest of several arrays, of which x is one. Where x reaches it, dx (+)= left and left becomes 0; elsewhere dx (+)= 0.
-   So with left = dy at first, of equals the first one that this is called for gets dy. */
+/* y is the largest of several arrays, of which x is one. Where x reaches it, dx (+)= left and left becomes 0;
+   elsewhere dx (+)= 0. So with left = dy at first, of equals the first one that this is called for gets
+   dy. */
 MTL__VECTOR mtl__vec MTL__FN(mtl__maximum_rest)(mtl__vec x, mtl__vec y, mtl__vec left)
 {
     return mtl__where_positive(mtl__sub(y, x), left);
 }
-MTL__KERNEL void MTL__FN(mtl__maximum_backward)(size_t n, const mtl_real *x, const mtl_real *y, mtl_real *left, int accumulate,
-                                                mtl_real *dx)
+MTL__KERNEL void MTL__FN(mtl__maximum_backward)(size_t n, const mtl_real *x, const mtl_real *y,
+                                                mtl_real *left, int accumulate, mtl_real *dx)
 {
     size_t i;
     for (i = 0; i + MTL__LANES <= n; i += MTL__LANES) {
-        const mtl__vec g = mtl__load(left + i), rest = MTL__FN(mtl__maximum_rest)(mtl__load(x + i), mtl__load(y + i), g);
+        const mtl__vec g = mtl__load(left + i), rest = MTL__FN(mtl__maximum_rest)(mtl__load(x + i),
+                                                                                  mtl__load(y + i), g);
         const mtl__vec d = mtl__hidden(mtl__sub(g, rest));      /* g or 0, before anything is added */
         mtl__store(left + i, rest);
         mtl__store(dx + i, accumulate ? mtl__add(mtl__load(dx + i), d) : d);
     }
     if (i < n) {
         const mtl__vec g = mtl__load_some(left + i, n - i);
-        const mtl__vec rest = MTL__FN(mtl__maximum_rest)(mtl__load_some(x + i, n - i), mtl__load_some(y + i, n - i), g);
+        const mtl__vec rest = MTL__FN(mtl__maximum_rest)(mtl__load_some(x + i, n - i),
+                                                         mtl__load_some(y + i, n - i), g);
         mtl__vec d = mtl__hidden(mtl__sub(g, rest));
         if (accumulate) d = mtl__add(mtl__load_some(dx + i, n - i), d);
         mtl__store_some(left + i, rest, n - i);
@@ -4193,8 +4594,8 @@ MTL__KERNEL void MTL__FN(mtl__maximum_backward)(size_t n, const mtl_real *x, con
     }
 }
 
-/* Sum of x^2 in double: 16 sums, of the elements whose numbers agree modulo 16, added in order. The square of a float is exact
-   in double, so every instruction set gives the same bits. Bound: memory. */
+/* Sum of x^2 in double: 16 sums, of the elements whose numbers agree modulo 16, added in order. The square of
+   a float is exact in double, so every instruction set gives the same bits. Bound: memory. */
 MTL__KERNEL double MTL__FN(mtl__sum_squares)(size_t n, const mtl_real *x)
 {
     double sums[MTL__BLOCK] = { 0 }, total = 0;
@@ -4209,7 +4610,7 @@ MTL__KERNEL double MTL__FN(mtl__sum_squares)(size_t n, const mtl_real *x)
     return total;
 }
 
-/* ---- rows -------------------------------------------------------------------------------------------------------------- */
+/* ---- rows ---------------------------------------------------------------------------------------------- */
 
 /* The largest of a row, at least the first element. */
 MTL__VECTOR mtl_real MTL__FN(mtl__row_max)(size_t width, const mtl_real *x)
@@ -4231,7 +4632,8 @@ MTL__VECTOR mtl__vec MTL__FN(mtl__first_lanes)(mtl__vec x, size_t n)
     return mtl__load_some(lanes, n);
 }
 
-/* p = exp(x - largest) / sum, per row. Two passes over the row, which stays in L1. Bound: exp, about 20 operations per vector. */
+/* p = exp(x - largest) / sum, per row. Two passes over the row, which stays in L1. Bound: exp, about 20
+   operations per vector. */
 MTL__KERNEL void MTL__FN(mtl__softmax)(const mtl__softmax *s, size_t row_begin, size_t row_end)
 {
     const size_t whole = s->classes / MTL__LANES * MTL__LANES, rest = s->classes - whole;
@@ -4247,7 +4649,8 @@ MTL__KERNEL void MTL__FN(mtl__softmax)(const mtl__softmax *s, size_t row_begin, 
             sums = mtl__add(sums, e);
         }
         if (rest) {
-            mtl__store_some(p + whole, MTL__FN(mtl__exp_fall)(mtl__sub(mtl__load_some(x + whole, rest), largest)), rest);
+            mtl__store_some(p + whole, MTL__FN(mtl__exp_fall)(mtl__sub(mtl__load_some(x + whole, rest),
+                                                                       largest)), rest);
             sums = mtl__add(sums, mtl__load_some(p + whole, rest));
         }
         MTL__FN(mtl__scale)(s->classes, 1 / mtl__lanes_sum(sums), p);
@@ -4269,8 +4672,8 @@ MTL__VECTOR mtl_real MTL__FN(mtl__row_exp_sum)(size_t width, const mtl_real *x, 
     return mtl__lanes_sum(sums);
 }
 
-/* The coefficients of a row, without what a label adds to its own class: a = w (keep q + spread). Where there is no q, and where
-   there is no w, the same vector of zeros or ones is read all along. */
+/* The coefficients of a row, without what a label adds to its own class: a = w (keep q + spread). Where there
+   is no q, and where there is no w, the same vector of zeros or ones is read all along. */
 typedef struct MTL__FN(mtl__coefficients) {
     const mtl_real *q, *w;
     size_t q_step, w_step;                      /* 1, or 0 */
@@ -4293,7 +4696,8 @@ MTL__VECTOR MTL__FN(mtl__coefficients) MTL__FN(mtl__row_coefficients)(const mtl_
 MTL__VECTOR mtl__vec MTL__FN(mtl__coefficients_at)(const MTL__FN(mtl__coefficients) *a, size_t i, size_t n)
 {
     const mtl_real *q = a->q + i * a->q_step, *w = a->w + i * a->w_step;
-    if (n < MTL__LANES) return mtl__mul(mtl__load_some(w, n), mtl__muladd(a->keep, mtl__load_some(q, n), a->spread));
+    if (n < MTL__LANES) return mtl__mul(mtl__load_some(w, n),
+                                        mtl__muladd(a->keep, mtl__load_some(q, n), a->spread));
     return mtl__mul(mtl__load(w), mtl__muladd(a->keep, mtl__load(q), a->spread));
 }
 
@@ -4304,7 +4708,8 @@ MTL__VECTOR mtl_real MTL__FN(mtl__label_coefficient)(const mtl__cross_entropy *p
 }
 
 /* Sum of a row's coefficients, and of a (x - largest). */
-MTL__VECTOR mtl_real MTL__FN(mtl__coefficient_sums)(const mtl__cross_entropy *p, size_t row, mtl_real largest, mtl_real *weighted)
+MTL__VECTOR mtl_real MTL__FN(mtl__coefficient_sums)(const mtl__cross_entropy *p, size_t row, mtl_real largest,
+                                                    mtl_real *weighted)
 {
     const mtl_real *x = p->x + row * p->x_stride;
     mtl_real sum = 0;
@@ -4334,7 +4739,8 @@ MTL__VECTOR mtl_real MTL__FN(mtl__coefficient_sums)(const mtl__cross_entropy *p,
 }
 
 /* loss = (sum a) log(sum exp(x - largest)) - sum a (x - largest), per row. Bound: exp. */
-MTL__KERNEL void MTL__FN(mtl__cross_entropy_forward)(const mtl__cross_entropy *p, size_t row_begin, size_t row_end)
+MTL__KERNEL void MTL__FN(mtl__cross_entropy_forward)(const mtl__cross_entropy *p, size_t row_begin,
+                                                     size_t row_end)
 {
     size_t row;
     for (row = row_begin; row < row_end; row++) {
@@ -4348,21 +4754,24 @@ MTL__KERNEL void MTL__FN(mtl__cross_entropy_forward)(const mtl__cross_entropy *p
 }
 
 /* dx (+)= factor ((sum a) exp(x - largest) / sum - a), per row. Bound: exp. */
-MTL__KERNEL void MTL__FN(mtl__cross_entropy_backward)(const mtl__cross_entropy *p, size_t row_begin, size_t row_end)
+MTL__KERNEL void MTL__FN(mtl__cross_entropy_backward)(const mtl__cross_entropy *p, size_t row_begin,
+                                                      size_t row_end)
 {
     const int soft = p->q || p->smoothing != 0;
     size_t row, i;
     for (row = row_begin; row < row_end; row++) {
         const mtl_real *x = p->x + row * p->x_stride, *state = p->state + row * 3;
         const MTL__FN(mtl__coefficients) a = MTL__FN(mtl__row_coefficients)(p, row);
-        const mtl__vec offset = mtl__all(state[0]), scale = mtl__all(p->factor * state[2] / state[1]), factor = mtl__all(p->factor);
+        const mtl__vec offset = mtl__all(state[0]), scale = mtl__all(p->factor * state[2] / state[1]),
+            factor = mtl__all(p->factor);
         mtl_real *dx = p->dx + row * p->dx_stride;
         for (i = 0; i < p->classes; i += MTL__LANES) {
             const size_t n = mtl__at_most(p->classes - i, MTL__LANES);
             const mtl__vec value = n < MTL__LANES ? mtl__load_some(x + i, n) : mtl__load(x + i);
             mtl__vec d = mtl__mul(scale, MTL__FN(mtl__exp_fall)(mtl__sub(value, offset)));
             if (soft) d = mtl__submul(factor, MTL__FN(mtl__coefficients_at)(&a, i, n), d);
-            if (p->accumulate) d = mtl__add(d, n < MTL__LANES ? mtl__load_some(dx + i, n) : mtl__load(dx + i));
+            if (p->accumulate) d = mtl__add(d, n < MTL__LANES
+                                            ? mtl__load_some(dx + i, n) : mtl__load(dx + i));
             if (n < MTL__LANES) mtl__store_some(dx + i, d, n);
             else mtl__store(dx + i, d);
         }
@@ -4373,7 +4782,8 @@ MTL__KERNEL void MTL__FN(mtl__cross_entropy_backward)(const mtl__cross_entropy *
     }
 }
 
-/* 32 bits of (row's words, column), by the "lowbias32" mixer (Wellons 2018) with the second word put in half-way. */
+/* 32 bits of (row's words, column), by the "lowbias32" mixer (Wellons 2018) with the second word put in
+   half-way. */
 MTL__VECTOR mtl__words MTL__FN(mtl__dropout_words)(const uint32_t word[2], size_t column)
 {
     mtl__words w = mtl__words_add(mtl__words_mul(mtl__words_from((uint32_t)column), 0x9e3779b9u), word[0]);
@@ -4382,7 +4792,8 @@ MTL__VECTOR mtl__words MTL__FN(mtl__dropout_words)(const uint32_t word[2], size_
     return mtl__words_fold(w, 15);
 }
 
-/* y (+)= x / (1 - rate) where the upper 24 random bits are at least rate * 2^24, else 0. Bound: about 15 operations per vector. */
+/* y (+)= x / (1 - rate) where the upper 24 random bits are at least rate * 2^24, else 0. Bound: about 15
+   operations per vector. */
 MTL__KERNEL void MTL__FN(mtl__dropout)(const mtl__dropout *d, size_t row_begin, size_t row_end)
 {
     const size_t whole = d->width / MTL__LANES * MTL__LANES, rest = d->width - whole;
@@ -4396,31 +4807,37 @@ MTL__KERNEL void MTL__FN(mtl__dropout)(const mtl__dropout *d, size_t row_begin, 
         mtl__dropout_row(d, row, word);
         for (i = 0; i < whole; i += MTL__LANES) {
             const mtl__vec kept =
-                mtl__where_not_below(MTL__FN(mtl__dropout_words)(word, i), limit, mtl__mul(factor, mtl__load(x + i)));
+                mtl__where_not_below(MTL__FN(mtl__dropout_words)(word, i), limit,
+                                     mtl__mul(factor, mtl__load(x + i)));
             mtl__store(y + i, mtl__add(kept, d->accumulate ? mtl__load(y + i) : zero));
         }
         if (rest) {
             const mtl__vec kept =
-                mtl__where_not_below(MTL__FN(mtl__dropout_words)(word, i), limit, mtl__mul(factor, mtl__load_some(x + i, rest)));
+                mtl__where_not_below(MTL__FN(mtl__dropout_words)(word, i), limit,
+                                     mtl__mul(factor, mtl__load_some(x + i, rest)));
             mtl__store_some(y + i, mtl__add(kept, d->accumulate ? mtl__load_some(y + i, rest) : zero), rest);
         }
     }
 }
 
-/* ---- packing ----------------------------------------------------------------------------------------------------------
-   Both directions of the layouts at the head of this section. Bound: memory (each element is read and written once). */
+/* ---- packing ----------------------------------------------------------------------------------------------
+   Both directions of the layouts at the head of this section. Bound: memory (each element is read and written
+   once). */
 
 /* to[column][row] = from[row][column] for 16 x 16 */
-MTL__KERNEL void MTL__FN(mtl__transpose_block)(const mtl_real *from, size_t from_stride, mtl_real *to, size_t to_stride)
+MTL__KERNEL void MTL__FN(mtl__transpose_block)(const mtl_real *from, size_t from_stride, mtl_real *to,
+                                               size_t to_stride)
 {
     size_t row, column;
     for (row = 0; row < MTL__BLOCK; row += MTL__LANES)
         for (column = 0; column < MTL__BLOCK; column += MTL__LANES)
-            mtl__transpose(from + row * from_stride + column, from_stride, to + column * to_stride + row, to_stride);
+            mtl__transpose(from + row * from_stride + column, from_stride, to + column * to_stride + row,
+                           to_stride);
 }
 
 /* W [gates*units][inputs] to [block][gate][input][16 units] */
-MTL__KERNEL void MTL__FN(mtl__pack_forward)(size_t gates, size_t units, size_t inputs, const mtl_real *w, mtl_real *packed)
+MTL__KERNEL void MTL__FN(mtl__pack_forward)(size_t gates, size_t units, size_t inputs, const mtl_real *w,
+                                            mtl_real *packed)
 {
     size_t first, gate, input, u;
     for (first = 0; first < units; first += MTL__BLOCK)
@@ -4430,28 +4847,34 @@ MTL__KERNEL void MTL__FN(mtl__pack_forward)(size_t gates, size_t units, size_t i
             input = 0;
             if (here == MTL__BLOCK)
                 for (; input + MTL__BLOCK <= inputs; input += MTL__BLOCK)
-                    MTL__FN(mtl__transpose_block)(from + input, inputs, packed + input * MTL__BLOCK, MTL__BLOCK);
+                    MTL__FN(mtl__transpose_block)(from + input, inputs, packed + input * MTL__BLOCK,
+                                                  MTL__BLOCK);
             for (; input < inputs; input++)
-                for (u = 0; u < MTL__BLOCK; u++) packed[input * MTL__BLOCK + u] = u < here ? from[u * inputs + input] : 0;
+                for (u = 0; u < MTL__BLOCK; u++) packed[input * MTL__BLOCK + u] = u < here
+                    ? from[u * inputs + input] : 0;
         }
 }
 
-/* W [gates'*units][inputs] to [input block][block][gate][16 units][16 inputs]; slot g holds gate order[g] of W, or g itself. */
-MTL__KERNEL void MTL__FN(mtl__pack_backward)(size_t gates, size_t units, size_t inputs, const mtl_real *w, const int *order,
-                                             mtl_real *packed)
+/* W [gates'*units][inputs] to [input block][block][gate][16 units][16 inputs]; slot g holds gate order[g] of
+   W, or g itself. */
+MTL__KERNEL void MTL__FN(mtl__pack_backward)(size_t gates, size_t units, size_t inputs, const mtl_real *w,
+                                             const int *order, mtl_real *packed)
 {
     size_t column, first, gate, u, part;
     for (column = 0; column < inputs; column += MTL__BLOCK) {
         const size_t width = mtl__at_most(inputs - column, MTL__BLOCK);
         for (first = 0; first < units; first += MTL__BLOCK)
             for (gate = 0; gate < gates; gate++) {
-                const mtl_real *from = w + ((order ? (size_t)order[gate] : gate) * units + first) * inputs + column;
+                const mtl_real *from = w + ((order ? (size_t)order[gate] : gate) * units + first) * inputs
+                    + column;
                 for (u = 0; u < MTL__BLOCK; u++, from += inputs, packed += MTL__BLOCK) {
-                    if (width < MTL__BLOCK || first + u >= units) memset(packed, 0, MTL__BLOCK * sizeof *packed);
+                    if (width < MTL__BLOCK || first + u >= units)
+                        memset(packed, 0, MTL__BLOCK * sizeof *packed);
                     if (first + u >= units) continue;
                     if (width < MTL__BLOCK) { memcpy(packed, from, width * sizeof *packed); continue; }
                     MTL__UNROLLED
-                    for (part = 0; part < MTL__BLOCK; part += MTL__LANES) mtl__store(packed + part, mtl__load(from + part));
+                    for (part = 0; part < MTL__BLOCK; part += MTL__LANES)
+                        mtl__store(packed + part, mtl__load(from + part));
                 }
             }
     }
@@ -4479,15 +4902,18 @@ MTL__VECTOR void MTL__FN(mtl__round_rows)(size_t width, const mtl_real *x, const
     for (part = 0; part < MTL__BLOCK; part += MTL__LANES) {
         const size_t n = width < part ? 0 : mtl__at_most(width - part, MTL__LANES);
         const mtl__vec zero = mtl__all(0);
-        if (n == MTL__LANES && x && y) mtl__store(words + part, mtl__pairs_across(mtl__load(x + part), mtl__load(y + part)));
+        if (n == MTL__LANES && x && y) mtl__store(words + part, mtl__pairs_across(mtl__load(x + part),
+                                                                                  mtl__load(y + part)));
         else
             mtl__store(words + part, mtl__pairs_across(x && n ? mtl__load_some(x + part, n) : zero,
                                                        y && n ? mtl__load_some(y + part, n) : zero));
     }
 }
 
-/* W [gates*units][inputs] to words [block][gate][input/2][16 units]: rows are rounded, then words change places as reals do. */
-MTL__KERNEL void MTL__FN(mtl__pack_pairs_forward)(size_t gates, size_t units, size_t inputs, const mtl_real *w, mtl_real *packed)
+/* W [gates*units][inputs] to words [block][gate][input/2][16 units]: rows are rounded, then words change
+   places as reals do. */
+MTL__KERNEL void MTL__FN(mtl__pack_pairs_forward)(size_t gates, size_t units, size_t inputs,
+                                                  const mtl_real *w, mtl_real *packed)
 {
     MTL__ALIGN64 mtl_real rows[MTL__BLOCK * MTL__BLOCK], columns[MTL__BLOCK * MTL__BLOCK];
     const size_t words = (inputs + 1) / 2;
@@ -4499,15 +4925,18 @@ MTL__KERNEL void MTL__FN(mtl__pack_pairs_forward)(size_t gates, size_t units, si
                 const size_t here = mtl__at_most(units - first, MTL__BLOCK);
                 if (here < MTL__BLOCK) memset(rows, 0, sizeof rows);
                 for (i = 0; i < here; i++)
-                    MTL__FN(mtl__round_row)(mtl__at_most(inputs - 2 * word, 2 * MTL__BLOCK), from + i * inputs, rows + i * MTL__BLOCK);
+                    MTL__FN(mtl__round_row)(mtl__at_most(inputs - 2 * word, 2 * MTL__BLOCK),
+                                            from + i * inputs, rows + i * MTL__BLOCK);
                 MTL__FN(mtl__transpose_block)(rows, MTL__BLOCK, columns, MTL__BLOCK);
-                memcpy(packed + word * MTL__BLOCK, columns, mtl__at_most(words - word, MTL__BLOCK) * MTL__BLOCK * sizeof *packed);
+                memcpy(packed + word * MTL__BLOCK, columns,
+                       mtl__at_most(words - word, MTL__BLOCK) * MTL__BLOCK * sizeof *packed);
             }
 }
 
-/* W [gates'*units][inputs] to words [input block][block][gate][8 pairs of units][16 inputs]; order as in pack_backward. */
-MTL__KERNEL void MTL__FN(mtl__pack_pairs_backward)(size_t gates, size_t units, size_t inputs, const mtl_real *w, const int *order,
-                                                   mtl_real *packed)
+/* W [gates'*units][inputs] to words [input block][block][gate][8 pairs of units][16 inputs]; order as in
+   pack_backward. */
+MTL__KERNEL void MTL__FN(mtl__pack_pairs_backward)(size_t gates, size_t units, size_t inputs,
+                                                   const mtl_real *w, const int *order, mtl_real *packed)
 {
     size_t column, first, gate, u;
     for (column = 0; column < inputs; column += MTL__BLOCK)
@@ -4515,16 +4944,18 @@ MTL__KERNEL void MTL__FN(mtl__pack_pairs_backward)(size_t gates, size_t units, s
             for (gate = 0; gate < gates; gate++) {
                 const mtl_real *from = w + (order ? (size_t)order[gate] : gate) * units * inputs + column;
                 for (u = first; u < first + MTL__BLOCK; u += 2, packed += MTL__BLOCK)
-                    MTL__FN(mtl__round_rows)(mtl__at_most(inputs - column, MTL__BLOCK), u < units ? from + u * inputs : NULL,
-                                             u + 1 < units ? from + (u + 1) * inputs : NULL, packed);
+                    MTL__FN(mtl__round_rows)(mtl__at_most(inputs - column, MTL__BLOCK), u < units
+                                             ? from + u * inputs : NULL, u + 1 < units
+                                                 ? from + (u + 1) * inputs : NULL, packed);
             }
 }
 #endif
 
-/* ---- products ---------------------------------------------------------------------------------------------------------
-   One multiply-add loop serves all: a tile of a few rows by a few blocks of 16 columns, whose sums stay in registers while
-   k runs. Per step of k it loads the blocks' vectors of b once and each row's element of a once, so a tile of 6 x 4 vectors does
-   24 multiply-adds for 4 loads and 6 broadcasts. Bound: multiply-adds; with few rows, reading b. */
+/* ---- products ---------------------------------------------------------------------------------------------
+   One multiply-add loop serves all: a tile of a few rows by a few blocks of 16 columns, whose sums stay in
+   registers while k runs. Per step of k it loads the blocks' vectors of b once and each row's element of a
+   once, so a tile of 6 x 4 vectors does 24 multiply-adds for 4 loads and 6 broadcasts. Bound: multiply-adds;
+   with few rows, reading b. */
 
 /* c + a*b, or of pairs. */
 MTL__VECTOR mtl__vec MTL__FN(mtl__accumulate)(const int pairs, mtl__vec a, mtl__vec b, mtl__vec c)
@@ -4537,15 +4968,18 @@ MTL__VECTOR mtl__vec MTL__FN(mtl__accumulate)(const int pairs, mtl__vec a, mtl__
     return mtl__muladd(a, b, c);
 }
 
-/* rows, blocks, transposed and pairs are constants where this is inlined. Few sums cannot cover the latency of a multiply-add, so then
-   `split` neighbouring steps of k get sums of their own, added at the end. Transposed tiles of 16 units have sums enough, and pairs are
-   for large batches: neither is split, for the sake of size. */
-MTL__VECTOR void MTL__FN(mtl__tile_sum)(const size_t rows, const size_t blocks, const int transposed, const int pairs,
-                                        const mtl__tile *t)
+/* rows, blocks, transposed and pairs are constants where this is inlined. Few sums cannot cover the latency
+   of a multiply-add, so then `split` neighbouring steps of k get sums of their own, added at the end.
+   Transposed tiles of 16 units have sums enough, and pairs are for large batches: neither is split, for the
+   sake of size. */
+MTL__VECTOR void MTL__FN(mtl__tile_sum)(const size_t rows, const size_t blocks, const int transposed,
+                                        const int pairs, const mtl__tile *t)
 {
     const size_t width = blocks * MTL__PARTS, sums = rows * width;
-    const size_t split = MTL__LANES == 1 || transposed || pairs || sums >= 8 ? 1 : sums >= 4 ? 2 : sums >= 2 ? 4 : 8;
-    const size_t a_row = t->a_row, a_step = pairs ? t->a_step : transposed ? t->a_row : 1, b_block = t->b_block, b_step = MTL__BLOCK,
+    const size_t split = MTL__LANES == 1 || transposed || pairs || sums >= 8 ? 1 : sums >= 4 ? 2 : sums >= 2
+        ? 4 : 8;
+    const size_t a_row = t->a_row, a_step = pairs ? t->a_step : transposed ? t->a_row : 1,
+        b_block = t->b_block, b_step = MTL__BLOCK,
                  length = t->length, next_step = t->next_step;
     const int add = t->start == MTL__START_ADD, bias = t->start == MTL__START_BIAS;
     const mtl_real *from = add ? t->c : bias ? t->bias : mtl__zeros, *b = t->b, *next = t->next;
@@ -4565,7 +4999,8 @@ MTL__VECTOR void MTL__FN(mtl__tile_sum)(const size_t rows, const size_t blocks, 
     for (row = 0; row < rows; row++, from += from_row) {
         MTL__UNROLLED
         for (v = 0; v < width; v++)
-            sum[row * width + v] = mtl__load(from + v / MTL__PARTS * from_block + v % MTL__PARTS * MTL__LANES);
+            sum[row * width + v] = mtl__load(from + v / MTL__PARTS * from_block + v % MTL__PARTS
+                                             * MTL__LANES);
     }
     MTL__UNROLLED
     for (v = sums; v < split * sums; v++) sum[v] = mtl__all(0);
@@ -4601,7 +5036,8 @@ MTL__VECTOR void MTL__FN(mtl__tile_sum)(const size_t rows, const size_t blocks, 
                 MTL__UNROLLED
                 for (v = 0; v < width; v++)
                     sum[row * width + v] = MTL__FN(mtl__accumulate)(
-                        pairs, x, mtl__load(v / MTL__PARTS < 2 ? MTL__B(b, v) : MTL__B(b2, v - 2 * MTL__PARTS)),
+                        pairs, x, mtl__load(v / MTL__PARTS < 2
+                                            ? MTL__B(b, v) : MTL__B(b2, v - 2 * MTL__PARTS)),
                         sum[row * width + v]);
             }
         }
@@ -4611,7 +5047,8 @@ MTL__VECTOR void MTL__FN(mtl__tile_sum)(const size_t rows, const size_t blocks, 
         MTL__UNROLLED
         for (v = 0; v < sums; v++) sum[v] = mtl__add(sum[v], sum[s * sums + v]);
     }
-    c = t->c;                                           /* copies: to the compiler, a store of a vector may change *t */
+    c = t->c;                                           /* copies: to the compiler, a store of a vector may
+                                                           change *t */
     c_row = t->c_row;
     c_block = t->c_block;
     MTL__FORGET(c);
@@ -4628,7 +5065,8 @@ MTL__VECTOR void MTL__FN(mtl__tile_sum)(const size_t rows, const size_t blocks, 
 }
 
 /* The shapes that fit the registers: at most TILE_SUMS vectors, TILE_ROWS rows and 4 blocks. */
-#define MTL__TILE_FITS(rows, blocks) ((rows) <= MTL__TILE_ROWS && (rows) * (blocks) * MTL__PARTS <= MTL__TILE_SUMS)
+#define MTL__TILE_FITS(rows, blocks) ((rows) <= MTL__TILE_ROWS && \
+    (rows) * (blocks) * MTL__PARTS <= MTL__TILE_SUMS)
 #define MTL__TILE_CASE(rows, blocks, transposed, pairs) \
     case (rows) * 4 + (blocks): \
         if (MTL__TILE_FITS(rows, blocks)) MTL__FN(mtl__tile_sum)(rows, blocks, transposed, pairs, t); \
@@ -4665,14 +5103,17 @@ MTL__VECTOR void MTL__FN(mtl__tile_held)(size_t rows, size_t blocks, int transpo
     else MTL__FN(mtl__tile_plain)(rows, blocks, t);
 }
 
-/* The columns past the last whole block: through a copy, since no more than `columns` of them may be touched. */
-MTL__VECTOR void MTL__FN(mtl__tile_partial)(size_t rows, size_t columns, int transposed, const mtl__tile *whole)
+/* The columns past the last whole block: through a copy, since no more than `columns` of them may be
+   touched. */
+MTL__VECTOR void MTL__FN(mtl__tile_partial)(size_t rows, size_t columns, int transposed,
+                                            const mtl__tile *whole)
 {
     MTL__ALIGN64 mtl_real copy[MTL__TILE_ROWS * MTL__BLOCK];
     mtl__tile t = *whole;
     size_t row, j;
     for (row = 0; row < rows && t.start == MTL__START_ADD; row++)
-        for (j = 0; j < MTL__BLOCK; j++) copy[row * MTL__BLOCK + j] = j < columns ? whole->c[row * whole->c_row + j] : 0;
+        for (j = 0; j < MTL__BLOCK; j++) copy[row * MTL__BLOCK + j] = j < columns
+            ? whole->c[row * whole->c_row + j] : 0;
     t.c = copy;
     t.c_row = MTL__BLOCK;
     MTL__FN(mtl__tile_held)(rows, 1, transposed, &t);
@@ -4684,15 +5125,18 @@ MTL__VECTOR void MTL__FN(mtl__tile_partial)(size_t rows, size_t columns, int tra
 MTL__VECTOR size_t MTL__FN(mtl__tile_blocks)(size_t rows)
 {
     const size_t sums = mtl__at_most(rows, MTL__TILE_ROWS) * MTL__PARTS;
-    return sums * 4 <= MTL__TILE_SUMS ? 4 : sums * 3 <= MTL__TILE_SUMS ? 3 : sums * 2 <= MTL__TILE_SUMS ? 2 : 1;
+    return sums * 4 <= MTL__TILE_SUMS ? 4 : sums * 3 <= MTL__TILE_SUMS ? 3 : sums * 2 <= MTL__TILE_SUMS
+        ? 2 : 1;
 }
 
-/* A product of any size, cut into tiles of even sizes (16 rows as 6 5 5, five blocks as 3 2). All rows pass one group of blocks, as
-   many as a tile holds, before the next group, so that their part of b stays near. Each of the tiles fetches its share of the next
-   group's part, evenly over k: weights from beyond the second-level cache come in time. */
+/* A product of any size, cut into tiles of even sizes (16 rows as 6 5 5, five blocks as 3 2). All rows pass
+   one group of blocks, as many as a tile holds, before the next group, so that their part of b stays near.
+   Each of the tiles fetches its share of the next group's part, evenly over k: weights from beyond the
+   second-level cache come in time. */
 MTL__KERNEL void MTL__FN(mtl__multiply)(size_t rows, size_t columns, int transposed, const mtl__tile *whole)
 {
-    const size_t blocks = columns / MTL__BLOCK, rest = columns % MTL__BLOCK, held = MTL__FN(mtl__tile_blocks)(rows);
+    const size_t blocks = columns / MTL__BLOCK, rest = columns % MTL__BLOCK,
+        held = MTL__FN(mtl__tile_blocks)(rows);
     const size_t groups = (blocks + held - 1) / held, tiles = (rows + MTL__TILE_ROWS - 1) / MTL__TILE_ROWS;
     mtl__tile group, t;
     size_t g, i;
@@ -4722,7 +5166,8 @@ MTL__KERNEL void MTL__FN(mtl__multiply)(size_t rows, size_t columns, int transpo
 /* Steps of k in one go: 16 columns of b, and a tile's rows of a, stay in L1. */
 #define MTL__DEPTH 256
 
-/* A product of any size and depth, MTL__DEPTH steps of k after the other: all rows and columns pass the first ones, then the next. */
+/* A product of any size and depth, MTL__DEPTH steps of k after the other: all rows and columns pass the first
+   ones, then the next. */
 MTL__KERNEL void MTL__FN(mtl__multiply_deep)(size_t rows, size_t columns, const mtl__tile *whole)
 {
     const size_t chunks = whole->chunks, length = whole->length;
@@ -4740,10 +5185,11 @@ MTL__KERNEL void MTL__FN(mtl__multiply_deep)(size_t rows, size_t columns, const 
         }
 }
 
-/* The part of z = x . W^T + bias that k = [first, first + length) gives, of `inputs` in all, for rows from `row` on. t holds the left
-   operand and its length; W is packed. The rows pass through one block of W after the other. */
-MTL__KERNEL void MTL__FN(mtl__product_forward_part)(const mtl__product_forward *p, size_t row, size_t rows, size_t first,
-                                                    size_t inputs, const mtl__tile *left)
+/* The part of z = x . W^T + bias that k = [first, first + length) gives, of `inputs` in all, for rows from
+   `row` on. t holds the left operand and its length; W is packed. The rows pass through one block of W after
+   the other. */
+MTL__KERNEL void MTL__FN(mtl__product_forward_part)(const mtl__product_forward *p, size_t row, size_t rows,
+                                                    size_t first, size_t inputs, const mtl__tile *left)
 {
     const size_t width = p->gates * MTL__BLOCK, blocks = (p->units + MTL__BLOCK - 1) / MTL__BLOCK;
     size_t block;
@@ -4785,14 +5231,16 @@ MTL__KERNEL void MTL__FN(mtl__product_forward_pairs)(const mtl__product_forward 
     for (first = 0; first < inputs || first == 0; first += MTL__PAIRS_DEPTH) {
         const size_t reals = mtl__at_most(p->inputs - 2 * first, 2 * MTL__PAIRS_DEPTH);
         for (i = 0; i < rows; i++)
-            MTL__FN(mtl__round_row)(reals, p->x + (row + i) * p->x_stride + 2 * first, words + i * MTL__PAIRS_DEPTH);
+            MTL__FN(mtl__round_row)(reals, p->x + (row + i) * p->x_stride + 2 * first,
+                                    words + i * MTL__PAIRS_DEPTH);
         t.length = (reals + 1) / 2;
         MTL__FN(mtl__product_forward_part)(p, row, rows, first, inputs, &t);
     }
 }
 #endif
 
-/* z = x . W^T + bias, for rows from `row` on, at most MTL__ROWS: see mtl__product_forward. x is read as it is. Bound: multiply-adds. */
+/* z = x . W^T + bias, for rows from `row` on, at most MTL__ROWS: see mtl__product_forward. x is read as it
+   is. Bound: multiply-adds. */
 MTL__KERNEL void MTL__FN(mtl__product_forward_rows)(const mtl__product_forward *p, size_t row, size_t rows)
 {
     size_t first;
@@ -4812,7 +5260,8 @@ MTL__KERNEL void MTL__FN(mtl__product_forward_rows)(const mtl__product_forward *
     }
 }
 
-MTL__KERNEL void MTL__FN(mtl__product_forward)(const mtl__product_forward *p, size_t row_begin, size_t row_end)
+MTL__KERNEL void MTL__FN(mtl__product_forward)(const mtl__product_forward *p, size_t row_begin,
+                                               size_t row_end)
 {
     size_t rows;
     for (; row_begin < row_end; row_begin += rows) {
@@ -4823,13 +5272,14 @@ MTL__KERNEL void MTL__FN(mtl__product_forward)(const mtl__product_forward *p, si
 
 #if MTL__PAIRS
 /* `rows` rows of dz to words, each row one run: `blocks` blocks of `width` reals that lie dz_block apart. */
-MTL__KERNEL void MTL__FN(mtl__round_blocks)(size_t rows, size_t blocks, size_t width, const mtl_real *dz, size_t dz_row,
-                                            size_t dz_block, mtl_real *words, size_t words_row)
+MTL__KERNEL void MTL__FN(mtl__round_blocks)(size_t rows, size_t blocks, size_t width, const mtl_real *dz,
+                                            size_t dz_row, size_t dz_block, mtl_real *words, size_t words_row)
 {
     size_t row, block;
     for (row = 0; row < rows; row++)
         for (block = 0; block < blocks; block++)
-            MTL__FN(mtl__round_row)(width, dz + row * dz_row + block * dz_block, words + row * words_row + block * (width / 2));
+            MTL__FN(mtl__round_row)(width, dz + row * dz_row + block * dz_block,
+                                    words + row * words_row + block * (width / 2));
 }
 
 /* In pairs: as many blocks at a time as MTL__PAIRS_DEPTH words hold are rounded, once for all inputs. */
@@ -4852,13 +5302,16 @@ MTL__KERNEL void MTL__FN(mtl__product_backward_pairs)(const mtl__product_backwar
     t.c_block = MTL__BLOCK;
     for (first = 0; first < blocks; first += most) {
         const size_t here = mtl__at_most(blocks - first, most), unit = first * MTL__BLOCK;
-        if (p->exact) {                                 /* row-major dz: one run, of which no more than `units` are read */
+        if (p->exact) {                                 /* row-major dz: one run, of which no more than
+                                                           `units` are read */
             const size_t reals = mtl__at_most(p->units - unit, here * MTL__BLOCK);
-            MTL__FN(mtl__round_blocks)(rows, 1, reals, p->dz + row * p->dz_row + unit, p->dz_row, 0, words, t.a_row);
+            MTL__FN(mtl__round_blocks)(rows, 1, reals, p->dz + row * p->dz_row + unit, p->dz_row, 0, words,
+                                       t.a_row);
             t.length = (reals + 1) / 2;
         } else {
             const mtl_real *dz = p->dz + row * p->dz_row + first * p->dz_block;
-            MTL__FN(mtl__round_blocks)(rows, here, p->gates * MTL__BLOCK, dz, p->dz_row, p->dz_block, words, t.a_row);
+            MTL__FN(mtl__round_blocks)(rows, here, p->gates * MTL__BLOCK, dz, p->dz_row, p->dz_block, words,
+                                       t.a_row);
             t.length = here * block_words;
         }
         t.start = first || p->accumulate ? MTL__START_ADD : MTL__START_ZERO;
@@ -4868,8 +5321,8 @@ MTL__KERNEL void MTL__FN(mtl__product_backward_pairs)(const mtl__product_backwar
 }
 #endif
 
-/* dx = dz . W, for rows [row_begin, row_end): see mtl__product_backward. k runs through the gate groups of a block, then the next
-   block; row-major dz is one run. Bound: multiply-adds. */
+/* dx = dz . W, for rows [row_begin, row_end): see mtl__product_backward. k runs through the gate groups of a
+   block, then the next block; row-major dz is one run. Bound: multiply-adds. */
 MTL__KERNEL void MTL__FN(mtl__product_backward_rows)(const mtl__product_backward *p, size_t row, size_t rows)
 {
     const size_t blocks = (p->units + MTL__BLOCK - 1) / MTL__BLOCK;
@@ -4895,7 +5348,8 @@ MTL__KERNEL void MTL__FN(mtl__product_backward_rows)(const mtl__product_backward
     MTL__FN(mtl__multiply_deep)(rows, p->inputs, &t);
 }
 
-MTL__KERNEL void MTL__FN(mtl__product_backward)(const mtl__product_backward *p, size_t row_begin, size_t row_end)
+MTL__KERNEL void MTL__FN(mtl__product_backward)(const mtl__product_backward *p, size_t row_begin,
+                                                size_t row_end)
 {
     size_t rows;
     for (; row_begin < row_end; row_begin += rows) {
@@ -4908,13 +5362,14 @@ MTL__KERNEL void MTL__FN(mtl__product_backward)(const mtl__product_backward *p, 
 MTL__VECTOR const mtl_real *MTL__FN(mtl__panel_row)(const mtl__product_weights *p, size_t row)
 {
     const int source = p->source ? p->source[row] : (int)row;
-    return source >= 0 ? p->x + (size_t)source * p->x_stride : p->x0 ? p->x0 + (size_t)~source * p->x0_stride : NULL;
+    return source >= 0 ? p->x + (size_t)source * p->x_stride : p->x0
+        ? p->x0 + (size_t)~source * p->x0_stride : NULL;
 }
 
-/* Columns [column, column + width) of rows [first, first + rows) as [block][row][16], zero-padded: contiguous in the order in which
-   the product reads them, however wide x is. */
-MTL__KERNEL void MTL__FN(mtl__pack_panel)(const mtl__product_weights *p, size_t first, size_t rows, size_t column, size_t width,
-                                          mtl_real *panel)
+/* Columns [column, column + width) of rows [first, first + rows) as [block][row][16], zero-padded: contiguous
+   in the order in which the product reads them, however wide x is. */
+MTL__KERNEL void MTL__FN(mtl__pack_panel)(const mtl__product_weights *p, size_t first, size_t rows,
+                                          size_t column, size_t width, mtl_real *panel)
 {
     size_t row, block, part;
     for (row = 0; row < rows; row++) {
@@ -4927,28 +5382,32 @@ MTL__KERNEL void MTL__FN(mtl__pack_panel)(const mtl__product_weights *p, size_t 
                 continue;
             }
             MTL__UNROLLED
-            for (part = 0; part < MTL__BLOCK; part += MTL__LANES) mtl__store(to + part, mtl__load(x + column + block + part));
+            for (part = 0; part < MTL__BLOCK; part += MTL__LANES)
+                mtl__store(to + part, mtl__load(x + column + block + part));
         }
     }
 }
 
 #if MTL__PAIRS
 /* The same in words [block][pair of rows][16]. */
-MTL__KERNEL void MTL__FN(mtl__pack_panel_pairs)(const mtl__product_weights *p, size_t first, size_t rows, size_t column,
-                                                size_t width, mtl_real *panel)
+MTL__KERNEL void MTL__FN(mtl__pack_panel_pairs)(const mtl__product_weights *p, size_t first, size_t rows,
+                                                size_t column, size_t width, mtl_real *panel)
 {
     const size_t pairs = (rows + 1) / 2;
     size_t row, block;
     for (row = 0; row < rows; row += 2) {
-        const mtl_real *x = MTL__FN(mtl__panel_row)(p, first + row), *y = row + 1 < rows ? MTL__FN(mtl__panel_row)(p, first + row + 1) : NULL;
+        const mtl_real *x = MTL__FN(mtl__panel_row)(p, first + row), *y = row + 1 < rows
+            ? MTL__FN(mtl__panel_row)(p, first + row + 1) : NULL;
         for (block = 0; block < width; block += MTL__BLOCK)
             MTL__FN(mtl__round_rows)(mtl__at_most(width - block, MTL__BLOCK), x ? x + column + block : NULL,
-                                     y ? y + column + block : NULL, panel + block * pairs + row / 2 * MTL__BLOCK);
+                                     y ? y + column + block : NULL,
+                                         panel + block * pairs + row / 2 * MTL__BLOCK);
     }
 }
 
 /* One gate of a block of dz, `units` wide, to words [pair of rows][16]. */
-MTL__KERNEL void MTL__FN(mtl__round_gate)(size_t rows, size_t units, const mtl_real *dz, size_t dz_row, mtl_real *words)
+MTL__KERNEL void MTL__FN(mtl__round_gate)(size_t rows, size_t units, const mtl_real *dz, size_t dz_row,
+                                          mtl_real *words)
 {
     size_t row;
     for (row = 0; row < rows; row += 2, dz += 2 * dz_row, words += MTL__BLOCK)
@@ -4956,8 +5415,10 @@ MTL__KERNEL void MTL__FN(mtl__round_gate)(size_t rows, size_t units, const mtl_r
 }
 #endif
 
-/* One block of dz, `units` wide, as [row][16]: where rows are pages apart, each would take a place of its own in the table of pages. */
-MTL__KERNEL void MTL__FN(mtl__pack_far)(size_t rows, size_t units, const mtl_real *dz, size_t dz_row, mtl_real *packed)
+/* One block of dz, `units` wide, as [row][16]: where rows are pages apart, each would take a place of its own
+   in the table of pages. */
+MTL__KERNEL void MTL__FN(mtl__pack_far)(size_t rows, size_t units, const mtl_real *dz, size_t dz_row,
+                                        mtl_real *packed)
 {
     size_t row, part;
     for (row = 0; row < rows; row++, dz += dz_row, packed += MTL__BLOCK) {
@@ -4973,8 +5434,10 @@ MTL__VECTOR mtl_real *MTL__FN(mtl__weights_at)(const mtl__product_weights *p, si
     return p->dw + ((p->order ? (size_t)p->order[gate] : gate) * p->units + block * MTL__BLOCK) * p->inputs;
 }
 
-/* Fetches the part of dW that comes next, while its predecessor is worked on: it may have left the caches since the last rows. */
-MTL__VECTOR void MTL__FN(mtl__prefetch_weights)(const mtl__product_weights *p, size_t block, size_t gate, size_t column, size_t width)
+/* Fetches the part of dW that comes next, while its predecessor is worked on: it may have left the caches
+   since the last rows. */
+MTL__VECTOR void MTL__FN(mtl__prefetch_weights)(const mtl__product_weights *p, size_t block, size_t gate,
+                                                size_t column, size_t width)
 {
     const size_t units = mtl__at_most(p->units - block * MTL__BLOCK, MTL__BLOCK);
     const mtl_real *to = MTL__FN(mtl__weights_at)(p, block, gate) + column;
@@ -4983,12 +5446,13 @@ MTL__VECTOR void MTL__FN(mtl__prefetch_weights)(const mtl__product_weights *p, s
         for (j = 0; j < width; j += MTL__BLOCK) MTL__PREFETCH(to + j, 1);
 }
 
-/* dW of the blocks [block_begin, block_end) for one panel of inputs: dz is read as it is, 16 units of a gate and row at a time; or
-   rounded or copied, 16 units of a gate at a time. */
-MTL__KERNEL void MTL__FN(mtl__product_weights_panel)(const mtl__product_weights *p, size_t panel, size_t block_begin,
-                                                     size_t block_end, mtl_real *scratch)
+/* dW of the blocks [block_begin, block_end) for one panel of inputs: dz is read as it is, 16 units of a gate
+   and row at a time; or rounded or copied, 16 units of a gate at a time. */
+MTL__KERNEL void MTL__FN(mtl__product_weights_panel)(const mtl__product_weights *p, size_t panel,
+                                                     size_t block_begin, size_t block_end, mtl_real *scratch)
 {
-    const size_t column = panel * mtl__panel_width(p), width = mtl__at_most(p->inputs - column, mtl__panel_width(p));
+    const size_t column = panel * mtl__panel_width(p),
+        width = mtl__at_most(p->inputs - column, mtl__panel_width(p));
     size_t first = 0, block, gate;
     mtl_real *packed;
     mtl__tile t;
@@ -5028,7 +5492,8 @@ MTL__KERNEL void MTL__FN(mtl__product_weights_panel)(const mtl__product_weights 
                     t.a = packed;
                 }
                 if (gate + 1 < p->gates) MTL__FN(mtl__prefetch_weights)(p, block, gate + 1, column, width);
-                else if (block + 1 < block_end) MTL__FN(mtl__prefetch_weights)(p, block + 1, 0, column, width);
+                else if (block + 1 < block_end) MTL__FN(mtl__prefetch_weights)(p, block + 1, 0, column,
+                                                                               width);
                 t.c = MTL__FN(mtl__weights_at)(p, block, gate) + column;
                 MTL__FN(mtl__multiply)(units, width, !p->pairs, &t);
             }
@@ -5037,9 +5502,10 @@ MTL__KERNEL void MTL__FN(mtl__product_weights_panel)(const mtl__product_weights 
     } while (first < p->rows);
 }
 
-/* dW (+)= dz^T . x, for units of work [unit_begin, unit_end): see mtl__product_weights and mtl__weight_units. Bound: multiply-adds. */
-MTL__KERNEL void MTL__FN(mtl__product_weights)(const mtl__product_weights *p, size_t unit_begin, size_t unit_end,
-                                               mtl_real *scratch)
+/* dW (+)= dz^T . x, for units of work [unit_begin, unit_end): see mtl__product_weights and mtl__weight_units.
+   Bound: multiply-adds. */
+MTL__KERNEL void MTL__FN(mtl__product_weights)(const mtl__product_weights *p, size_t unit_begin,
+                                               size_t unit_end, mtl_real *scratch)
 {
     const size_t blocks = (p->units + MTL__BLOCK - 1) / MTL__BLOCK;
     while (unit_begin < unit_end) {
@@ -5051,8 +5517,8 @@ MTL__KERNEL void MTL__FN(mtl__product_weights)(const mtl__product_weights *p, si
 }
 
 /* One block's sums over rows, for a constant number of gates at a time. */
-MTL__VECTOR void MTL__FN(mtl__column_sums_block)(const size_t gates, size_t rows, const mtl_real *dz, size_t dz_row,
-                                                 mtl_real *sums)
+MTL__VECTOR void MTL__FN(mtl__column_sums_block)(const size_t gates, size_t rows, const mtl_real *dz,
+                                                 size_t dz_row, mtl_real *sums)
 {
     mtl__vec sum[4 * MTL__PARTS];
     size_t row, v;
@@ -5089,15 +5555,17 @@ MTL__KERNEL void MTL__FN(mtl__column_sums)(const mtl__product_weights *p, mtl_re
     }
 }
 
-/* ---- cells, element-wise ------------------------------------------------------------------------------------------------
-   On one block of 16 units of a few rows. Forward is in two loops, since each alone is a short chain of dependent operations of
-   which many rows are in flight at once: gates first, then what needs tanh of their result. Bound: 5 (LSTM) or 3 (GRU) times
-   about 25 operations per vector.
+/* ---- cells, element-wise ----------------------------------------------------------------------------------
+   On one block of 16 units of a few rows. Forward is in two loops, since each alone is a short chain of
+   dependent operations of which many rows are in flight at once: gates first, then what needs tanh of their
+   result. Bound: 5 (LSTM) or 3 (GRU) times about 25 operations per vector.
 
    LSTM   c = f*c_before + i*g,  h = o*tanh(c)                        i, f, o = sigmoid(z), g = tanh(z)
-   GRU    h = n + u*(h_before - n)                                    r, u = sigmoid(z + s), n = tanh(z_n + r*(s_n + b_n)),  s = W h_before
+   GRU    h = n + u*(h_before - n)                                    r, u = sigmoid(z + s), n = tanh(z_n +
+                                                                      r*(s_n + b_n)),  s = W h_before
           reset before:  n = tanh(z_n), z_n with W_n (r*h_before)     (u is PyTorch's z)
-   RNN    h = activation(z)                                                                                                       */
+   RNN    h =
+          activation(z) */
 #define MTL__EACH_VECTOR(rows) \
     for (row = 0; row < (rows); row++) \
         MTL__UNROLLED \
@@ -5110,8 +5578,10 @@ MTL__KERNEL void MTL__FN(mtl__lstm_forward)(const mtl__cell_block *block, int ke
     MTL__EACH_VECTOR(b.rows) {
         mtl_real *z = b.z + row * b.z_row + at;
         const mtl__vec i = MTL__FN(mtl__sigmoid)(mtl__load(z)), f = MTL__FN(mtl__sigmoid)(mtl__load(z + 16));
-        const mtl__vec g = MTL__FN(mtl__tanh)(mtl__load(z + 32)), o = MTL__FN(mtl__sigmoid)(mtl__load(z + 48));
-        mtl__store(b.c + row * b.c_row + at, mtl__muladd(f, mtl__load(b.c_before + row * b.c_before_row + at), mtl__mul(i, g)));
+        const mtl__vec g = MTL__FN(mtl__tanh)(mtl__load(z + 32)),
+            o = MTL__FN(mtl__sigmoid)(mtl__load(z + 48));
+        mtl__store(b.c + row * b.c_row + at, mtl__muladd(f, mtl__load(b.c_before + row * b.c_before_row + at),
+                                                         mtl__mul(i, g)));
         mtl__store(z + 48, o);
         if (keep) {
             mtl__store(z, i);
@@ -5126,7 +5596,8 @@ MTL__KERNEL void MTL__FN(mtl__lstm_forward)(const mtl__cell_block *block, int ke
     }
 }
 
-/* dc' = dc + dh o (1 - tanh(c)^2), then each gate's gradient times its slope; carries dc' f to the step before. */
+/* dc' = dc + dh o (1 - tanh(c)^2), then each gate's gradient times its slope; carries dc' f to the step
+   before. */
 MTL__KERNEL void MTL__FN(mtl__lstm_backward)(const mtl__cell_block *block)
 {
     const mtl__cell_block b = *block;
@@ -5137,8 +5608,10 @@ MTL__KERNEL void MTL__FN(mtl__lstm_backward)(const mtl__cell_block *block)
         mtl_real *dz = b.dz + row * b.dz_row + at, *carry = b.dc + row * b.dh_row + at;
         const mtl__vec i = mtl__load(z), f = mtl__load(z + 16), g = mtl__load(z + 32), o = mtl__load(z + 48);
         const mtl__vec squashed = mtl__load(b.extra + row * b.extra_row + at);
-        const mtl__vec dh = mtl__add(mtl__load(b.dy + row * b.dy_row + at), mtl__load(b.dh + row * b.dh_row + at));
-        const mtl__vec dc = mtl__muladd(mtl__mul(dh, o), mtl__submul(squashed, squashed, one), mtl__load(carry));
+        const mtl__vec dh = mtl__add(mtl__load(b.dy + row * b.dy_row + at),
+                                     mtl__load(b.dh + row * b.dh_row + at));
+        const mtl__vec dc = mtl__muladd(mtl__mul(dh, o), mtl__submul(squashed, squashed, one),
+                                        mtl__load(carry));
         const mtl__vec c_before = mtl__load(b.c_before + row * b.c_before_row + at);
         mtl__store(carry, mtl__mul(dc, f));
         mtl__store(dz, mtl__mul(mtl__mul(dc, g), mtl__submul(i, i, i)));
@@ -5148,9 +5621,10 @@ MTL__KERNEL void MTL__FN(mtl__lstm_backward)(const mtl__cell_block *block)
     }
 }
 
-/* s: [row][gate][16] with stride s_row, or zeros with stride 0. bias: the same for all rows (stride 0), or not. */
-MTL__KERNEL void MTL__FN(mtl__gru_forward)(const mtl__cell_block *block, const mtl_real *s, size_t s_row, const mtl_real *bias,
-                                           size_t bias_row, int keep)
+/* s: [row][gate][16] with stride s_row, or zeros with stride 0. bias: the same for all rows (stride 0), or
+   not. */
+MTL__KERNEL void MTL__FN(mtl__gru_forward)(const mtl__cell_block *block, const mtl_real *s, size_t s_row,
+                                           const mtl_real *bias, size_t bias_row, int keep)
 {
     const mtl__cell_block b = *block;
     size_t row, at;
@@ -5208,7 +5682,8 @@ MTL__KERNEL void MTL__FN(mtl__gru_reset_forward)(const mtl__cell_block *block)
         const mtl__vec r = MTL__FN(mtl__sigmoid)(mtl__load(z));
         mtl__store(z, r);
         mtl__store(z + 16, MTL__FN(mtl__sigmoid)(mtl__load(z + 16)));
-        mtl__store(b.extra + row * b.extra_row + at, mtl__mul(r, mtl__load(b.h_before + row * b.h_before_row + at)));
+        mtl__store(b.extra + row * b.extra_row + at,
+                   mtl__mul(r, mtl__load(b.h_before + row * b.h_before_row + at)));
     }
 }
 
@@ -5243,8 +5718,10 @@ MTL__KERNEL void MTL__FN(mtl__gru_output_backward)(const mtl__cell_block *block)
     }
 }
 
-/* Reset before, backward of the first half, from dm = the gradient of r*h_before: slot r; adds dm r to the carry. */
-MTL__KERNEL void MTL__FN(mtl__gru_reset_backward)(const mtl__cell_block *block, const mtl_real *dm, size_t dm_row)
+/* Reset before, backward of the first half, from dm = the gradient of r*h_before: slot r; adds dm r to the
+   carry. */
+MTL__KERNEL void MTL__FN(mtl__gru_reset_backward)(const mtl__cell_block *block, const mtl_real *dm,
+                                                  size_t dm_row)
 {
     const mtl__cell_block b = *block;
     size_t row, at;
@@ -5262,7 +5739,8 @@ MTL__KERNEL void MTL__FN(mtl__rnn_forward)(const mtl__cell_block *block, int act
     const mtl__cell_block b = *block;
     size_t row, at;
     MTL__EACH_VECTOR(b.rows)
-        mtl__store(b.h + row * b.h_row + at, MTL__FN(mtl__activation)(activation, mtl__load(b.z + row * b.z_row + at)));
+        mtl__store(b.h + row * b.h_row + at, MTL__FN(mtl__activation)(activation,
+                                                                      mtl__load(b.z + row * b.z_row + at)));
 }
 
 MTL__KERNEL void MTL__FN(mtl__rnn_backward)(const mtl__cell_block *block, int activation)
@@ -5270,20 +5748,23 @@ MTL__KERNEL void MTL__FN(mtl__rnn_backward)(const mtl__cell_block *block, int ac
     const mtl__cell_block b = *block;
     size_t row, at;
     MTL__EACH_VECTOR(b.rows) {
-        const mtl__vec dh = mtl__add(mtl__load(b.dy + row * b.dy_row + at), mtl__load(b.dh + row * b.dh_row + at));
+        const mtl__vec dh = mtl__add(mtl__load(b.dy + row * b.dy_row + at),
+                                     mtl__load(b.dh + row * b.dh_row + at));
         mtl__store(b.dz + row * b.dz_row + at,
                    MTL__FN(mtl__activation_slope)(activation, mtl__load(b.h + row * b.h_row + at), dh));
     }
 }
 
-/* ---- cells through time -------------------------------------------------------------------------------------------------
-   One step at a time: product of the states before with W_hh, then the element-wise part, block after block while the product's
-   result is in L1 (mtl__cell_enter says how many blocks at once). No product for sequences that start from zeros. Bound: multiply-adds; for few sequences, reading W_hh. */
+/* ---- cells through time -----------------------------------------------------------------------------------
+   One step at a time: product of the states before with W_hh, then the element-wise part, block after block
+   while the product's result is in L1 (mtl__cell_enter says how many blocks at once). No product for
+   sequences that start from zeros. Bound: multiply-adds; for few sequences, reading W_hh. */
 
-/* The left operand of a step's product: rows of `blocks` times `width` reals, as they are or rounded, once for all units, into the
-   pass's words. */
-MTL__KERNEL void MTL__FN(mtl__cell_operand)(const mtl__cell_pass *p, const mtl__cell_rows *part, size_t blocks, size_t width,
-                                            const mtl_real *a, size_t a_row, size_t a_block, mtl__tile *t)
+/* The left operand of a step's product: rows of `blocks` times `width` reals, as they are or rounded, once
+   for all units, into the pass's words. */
+MTL__KERNEL void MTL__FN(mtl__cell_operand)(const mtl__cell_pass *p, const mtl__cell_rows *part,
+                                            size_t blocks, size_t width, const mtl_real *a, size_t a_row,
+                                                size_t a_block, mtl__tile *t)
 {
     t->a = a;
     t->a_row = a_row;
@@ -5293,7 +5774,8 @@ MTL__KERNEL void MTL__FN(mtl__cell_operand)(const mtl__cell_pass *p, const mtl__
 #if MTL__PAIRS
     if (p->pairs && a) {
         mtl_real *words = p->words + part->sequence * p->words_row;
-        if (part->begin == 0) MTL__FN(mtl__round_blocks)(part->rows, blocks, width, a, a_row, a_block, words, p->words_row);
+        if (part->begin == 0) MTL__FN(mtl__round_blocks)(part->rows, blocks, width, a, a_row, a_block, words,
+                                                         p->words_row);
         t->pairs = 1;
         t->a = words;
         t->a_row = p->words_row;
@@ -5306,9 +5788,10 @@ MTL__KERNEL void MTL__FN(mtl__cell_operand)(const mtl__cell_pass *p, const mtl__
 #endif
 }
 
-/* a . W^T for the part's first block of units, a of H columns; the caller gives c, and moves b on from block to block. */
-MTL__VECTOR mtl__tile MTL__FN(mtl__cell_tile)(const mtl__cell_pass *p, const mtl__cell_rows *part, const mtl_real *a,
-                                              size_t a_row, size_t gates, int start)
+/* a . W^T for the part's first block of units, a of H columns; the caller gives c, and moves b on from block
+   to block. */
+MTL__VECTOR mtl__tile MTL__FN(mtl__cell_tile)(const mtl__cell_pass *p, const mtl__cell_rows *part,
+                                              const mtl_real *a, size_t a_row, size_t gates, int start)
 {
     mtl__tile t;
     memset(&t, 0, sizeof t);
@@ -5320,8 +5803,9 @@ MTL__VECTOR mtl__tile MTL__FN(mtl__cell_tile)(const mtl__cell_pass *p, const mtl
     return t;
 }
 
-/* Products of one row with all gates of a block of units, block after block. `held` (gates is a constant then): a tile of its own, since
-   with one row what surrounds a tile takes as long as the tile. t moves on. Bound: reading W. */
+/* Products of one row with all gates of a block of units, block after block. `held` (gates is a constant
+   then): a tile of its own, since with one row what surrounds a tile takes as long as the tile. t moves on.
+   Bound: reading W. */
 MTL__VECTOR void MTL__FN(mtl__row_gates)(const size_t gates, const int held, size_t blocks, mtl__tile *t)
 {
     mtl__tile one = *t;
@@ -5344,8 +5828,8 @@ MTL__KERNEL void MTL__FN(mtl__row_product)(size_t gates, size_t blocks, mtl__til
 }
 
 /* The product of the next blocks with all their gates, into `to`. */
-MTL__VECTOR void MTL__FN(mtl__cell_product)(mtl__tile *t, size_t rows, size_t gates, size_t blocks, mtl_real *to, size_t to_row,
-                                            size_t to_block)
+MTL__VECTOR void MTL__FN(mtl__cell_product)(mtl__tile *t, size_t rows, size_t gates, size_t blocks,
+                                            mtl_real *to, size_t to_row, size_t to_block)
 {
     size_t block;
     if (!t->a) return;
@@ -5364,8 +5848,9 @@ MTL__VECTOR void MTL__FN(mtl__cell_product)(mtl__tile *t, size_t rows, size_t ga
 }
 
 /* z[gate] += a . W^T of a matrix with one gate, for all blocks of the part at once */
-MTL__KERNEL void MTL__FN(mtl__cell_product_single)(const mtl__cell_pass *p, const mtl__cell_rows *part, const mtl_real *a,
-                                                   size_t a_row, const mtl_real *packed, size_t gate)
+MTL__KERNEL void MTL__FN(mtl__cell_product_single)(const mtl__cell_pass *p, const mtl__cell_rows *part,
+                                                   const mtl_real *a, size_t a_row, const mtl_real *packed,
+                                                       size_t gate)
 {
     const size_t first = part->begin / MTL__BLOCK, blocks = (part->end + MTL__BLOCK - 1) / MTL__BLOCK - first;
     mtl__tile t = MTL__FN(mtl__cell_tile)(p, part, a, a_row, 1, MTL__START_ADD);
@@ -5390,14 +5875,16 @@ MTL__KERNEL void MTL__FN(mtl__lstm_step)(const mtl__cell_pass *p, const mtl__cel
 
 MTL__KERNEL void MTL__FN(mtl__gru_step)(const mtl__cell_pass *p, const mtl__cell_rows *part)
 {
-    MTL__ALIGN64 mtl_real product[MTL__SEQUENCES * 3 * MTL__BLOCK];     /* of all rows of a block, or of one row of all blocks */
+    MTL__ALIGN64 mtl_real product[MTL__SEQUENCES * 3 * MTL__BLOCK];     /* of all rows of a block, or of one
+                                                                           row of all blocks */
     const size_t width = 3 * MTL__BLOCK, bias_row = part->rows > 1 || !p->bias_n ? 0 : MTL__BLOCK;
     mtl__tile t = MTL__FN(mtl__cell_tile)(p, part, part->h, part->h_stride, 3, MTL__START_ZERO);
     const mtl__cell_block *b;
     mtl__cell_walk walk;
     for (b = mtl__cell_first(p, part, &walk); b; b = mtl__cell_next(p, part, &walk)) {
         MTL__FN(mtl__cell_product)(&t, part->rows, 3, walk.blocks, product, width, width);
-        MTL__FN(mtl__gru_forward)(b, part->h ? product : mtl__zeros, part->h ? width : 0, p->bias_n ? p->bias_n + walk.unit : mtl__zeros, bias_row, p->keep);
+        MTL__FN(mtl__gru_forward)(b, part->h ? product : mtl__zeros, part->h ? width : 0, p->bias_n
+                                  ? p->bias_n + walk.unit : mtl__zeros, bias_row, p->keep);
         mtl__cell_leave(p, &walk);
     }
 }
@@ -5435,7 +5922,8 @@ MTL__KERNEL void MTL__FN(mtl__rnn_step)(const mtl__cell_pass *p, const mtl__cell
 }
 
 /* The sequences from `first` on, at most MTL__SEQUENCES, through the units [begin, end) of step t. */
-MTL__KERNEL void MTL__FN(mtl__cell_forward_step)(const mtl__cell_pass *p, size_t t, size_t first, size_t count, size_t begin, size_t end)
+MTL__KERNEL void MTL__FN(mtl__cell_forward_step)(const mtl__cell_pass *p, size_t t, size_t first,
+                                                 size_t count, size_t begin, size_t end)
 {
     mtl__cell_rows parts[2];
     const int n = mtl__cell_step(p, t, first, count, parts);
@@ -5451,10 +5939,12 @@ MTL__KERNEL void MTL__FN(mtl__cell_forward_step)(const mtl__cell_pass *p, size_t
     }
 }
 
-typedef void (*MTL__FN(mtl__cell_turn))(const mtl__cell_pass *p, size_t t, size_t first, size_t count, size_t begin, size_t end);
+typedef void (*MTL__FN(mtl__cell_turn))(const mtl__cell_pass *p, size_t t, size_t first, size_t count,
+                                        size_t begin, size_t end);
 
 /* Sequences [first, first + count) through all steps, from the last if from_end. */
-MTL__KERNEL void MTL__FN(mtl__cell_through)(const mtl__cell_pass *p, size_t first, size_t count, int from_end, MTL__FN(mtl__cell_turn) turn)
+MTL__KERNEL void MTL__FN(mtl__cell_through)(const mtl__cell_pass *p, size_t first, size_t count, int from_end,
+                                            MTL__FN(mtl__cell_turn) turn)
 {
     const size_t last = p->end ? p->end : p->time->steps, steps = last - p->begin, all = first + count;
     const size_t together = mtl__cell_together(p), units = mtl__cell_units_near(p);
@@ -5464,8 +5954,8 @@ MTL__KERNEL void MTL__FN(mtl__cell_through)(const mtl__cell_pass *p, size_t firs
         for (i = 0; i < steps; i++)
             for (begin = 0; begin < p->units; begin += units)
                 for (s = first; s < end; s += MTL__SEQUENCES)
-                    turn(p, from_end ? last - 1 - i : p->begin + i, s, mtl__at_most(end - s, MTL__SEQUENCES), begin,
-                         mtl__at_most(p->units, begin + units));
+                    turn(p, from_end ? last - 1 - i : p->begin + i, s, mtl__at_most(end - s, MTL__SEQUENCES),
+                         begin, mtl__at_most(p->units, begin + units));
     }
 }
 
@@ -5475,8 +5965,9 @@ MTL__KERNEL void MTL__FN(mtl__cell_forward)(const mtl__cell_pass *p, size_t firs
 }
 
 /* z (+)= a . W^T for one row and `gates` gates of all blocks of units; z has z_block to the next block. */
-MTL__KERNEL void MTL__FN(mtl__single_product)(size_t units, size_t gates, size_t length, const mtl_real *a, const mtl_real *packed,
-                                              const mtl_real *bias, mtl_real *z, size_t z_block, int start)
+MTL__KERNEL void MTL__FN(mtl__single_product)(size_t units, size_t gates, size_t length, const mtl_real *a,
+                                              const mtl_real *packed, const mtl_real *bias, mtl_real *z,
+                                                  size_t z_block, int start)
 {
     const size_t blocks = (units + MTL__BLOCK - 1) / MTL__BLOCK;
     mtl__tile t;
@@ -5494,10 +5985,12 @@ MTL__KERNEL void MTL__FN(mtl__single_product)(size_t units, size_t gates, size_t
     else MTL__FN(mtl__multiply)(1, blocks * MTL__BLOCK, 0, &t);
 }
 
-/* One step: both products with all blocks, then the element-wise part with all blocks in the place of rows. Bound: reading W_ih and W_hh. */
+/* One step: both products with all blocks, then the element-wise part with all blocks in the place of rows.
+   Bound: reading W_ih and W_hh. */
 MTL__KERNEL void MTL__FN(mtl__cell_single)(const mtl__cell_single *p, const mtl_real *x)
 {
-    const size_t gates = p->kind == MTL_CELL_LSTM ? 4 : p->kind == MTL_CELL_GRU ? 3 : 1, z_block = gates * MTL__BLOCK;
+    const size_t gates = p->kind == MTL_CELL_LSTM ? 4 : p->kind == MTL_CELL_GRU ? 3 : 1,
+        z_block = gates * MTL__BLOCK;
     const int after = p->kind == MTL_CELL_GRU && !p->reset_before;
     mtl__cell_block b;
     b.rows = (p->units + MTL__BLOCK - 1) / MTL__BLOCK;
@@ -5509,37 +6002,43 @@ MTL__KERNEL void MTL__FN(mtl__cell_single)(const mtl__cell_single *p, const mtl_
     b.c_before = p->c;
     b.extra = p->extra;
     b.h_row = b.h_before_row = b.c_row = b.c_before_row = b.extra_row = MTL__BLOCK;
-    MTL__FN(mtl__single_product)(p->units, gates, p->inputs, x, p->packed_input, p->bias, p->z, z_block, MTL__START_ZERO);
-    MTL__FN(mtl__single_product)(p->units, p->reset_before ? 2 : gates, p->units, p->h, p->packed, NULL, after ? p->extra : p->z, z_block,
-                                 after ? MTL__START_ZERO : MTL__START_ADD);
+    MTL__FN(mtl__single_product)(p->units, gates, p->inputs, x, p->packed_input, p->bias, p->z, z_block,
+                                 MTL__START_ZERO);
+    MTL__FN(mtl__single_product)(p->units, p->reset_before ? 2 : gates, p->units, p->h, p->packed, NULL, after
+                                 ? p->extra : p->z, z_block, after ? MTL__START_ZERO : MTL__START_ADD);
     if (p->kind == MTL_CELL_LSTM) MTL__FN(mtl__lstm_forward)(&b, 0);
     else if (after)
-        MTL__FN(mtl__gru_forward)(&b, p->extra, z_block, p->bias_n ? p->bias_n : mtl__zeros, p->bias_n ? MTL__BLOCK : 0, 0);
+        MTL__FN(mtl__gru_forward)(&b, p->extra, z_block, p->bias_n ? p->bias_n : mtl__zeros, p->bias_n
+                                  ? MTL__BLOCK : 0, 0);
     else if (p->kind != MTL_CELL_GRU) MTL__FN(mtl__rnn_forward)(&b, p->activation);
     else {
         MTL__FN(mtl__gru_reset_forward)(&b);
-        MTL__FN(mtl__single_product)(p->units, 1, p->units, p->extra, p->packed_n, NULL, p->z + 2 * MTL__BLOCK, z_block, MTL__START_ADD);
+        MTL__FN(mtl__single_product)(p->units, 1, p->units, p->extra, p->packed_n, NULL,
+                                     p->z + 2 * MTL__BLOCK, z_block, MTL__START_ADD);
         MTL__FN(mtl__gru_output_forward)(&b);
     }
 }
 
 /* to (+)= dz[slot .. slot + gates) . W for all blocks of the part: a gradient of the states before. */
-MTL__KERNEL void MTL__FN(mtl__cell_carry)(const mtl__cell_pass *p, const mtl__cell_rows *part, size_t slot, size_t gates,
-                                          const mtl_real *packed, mtl_real *to, size_t to_row, int start)
+MTL__KERNEL void MTL__FN(mtl__cell_carry)(const mtl__cell_pass *p, const mtl__cell_rows *part, size_t slot,
+                                          size_t gates, const mtl_real *packed, mtl_real *to, size_t to_row,
+                                              int start)
 {
     const size_t blocks = (p->units + MTL__BLOCK - 1) / MTL__BLOCK, first = part->begin / MTL__BLOCK;
     const size_t dz_row = mtl__cell_slots_of(p) * MTL__BLOCK;
     mtl__tile t;
     memset(&t, 0, sizeof t);
-    MTL__FN(mtl__cell_operand)(p, part, blocks, gates * MTL__BLOCK, p->dz + (part->row - p->dz_first) * dz_row + slot * MTL__BLOCK, dz_row,
-                               p->dz_block, &t);
+    MTL__FN(mtl__cell_operand)(p, part, blocks, gates * MTL__BLOCK,
+                               p->dz + (part->row - p->dz_first) * dz_row + slot * MTL__BLOCK, dz_row,
+                                   p->dz_block, &t);
     t.b_block = t.chunks * t.length * MTL__BLOCK;
     t.b = packed + first * t.b_block;
     t.c = to + part->begin;
     t.c_row = to_row;
     t.c_block = MTL__BLOCK;
     t.start = start;
-    MTL__FN(mtl__multiply_deep)(part->rows, ((part->end + MTL__BLOCK - 1) / MTL__BLOCK - first) * MTL__BLOCK, &t);
+    MTL__FN(mtl__multiply_deep)(part->rows, ((part->end + MTL__BLOCK - 1) / MTL__BLOCK - first) * MTL__BLOCK,
+                                &t);
 }
 
 /* The element-wise part of all blocks. */
@@ -5560,11 +6059,14 @@ MTL__KERNEL void MTL__FN(mtl__cell_step_carry)(const mtl__cell_pass *p, const mt
 {
     mtl_real *dh = p->dh + part->sequence * p->dh_stride;
     if (!part->linked && !p->want_dh0) return;
-    if (p->kind == MTL_CELL_GRU) MTL__FN(mtl__cell_carry)(p, part, 1, 3, p->packed_t, dh, p->dh_stride, MTL__START_ADD);
-    else MTL__FN(mtl__cell_carry)(p, part, 0, p->kind == MTL_CELL_LSTM ? 4 : 1, p->packed_t, dh, p->dh_stride, MTL__START_ZERO);
+    if (p->kind == MTL_CELL_GRU) MTL__FN(mtl__cell_carry)(p, part, 1, 3, p->packed_t, dh, p->dh_stride,
+                                                          MTL__START_ADD);
+    else MTL__FN(mtl__cell_carry)(p, part, 0, p->kind == MTL_CELL_LSTM ? 4 : 1, p->packed_t, dh, p->dh_stride,
+                                  MTL__START_ZERO);
 }
 
-/* GRU with the reset before the product: the gradient passes two products in turn, through n and then through r and z. */
+/* GRU with the reset before the product: the gradient passes two products in turn, through n and then through
+   r and z. */
 MTL__KERNEL void MTL__FN(mtl__gru_reset_step_backward)(const mtl__cell_pass *p, const mtl__cell_rows *part)
 {
     const size_t padded = (p->units + MTL__BLOCK - 1) / MTL__BLOCK * MTL__BLOCK,
@@ -5581,11 +6083,13 @@ MTL__KERNEL void MTL__FN(mtl__gru_reset_step_backward)(const mtl__cell_pass *p, 
         MTL__FN(mtl__gru_reset_backward)(b, dm + walk.unit, dm_row);
         mtl__cell_leave_backward(p, &walk);
     }
-    if (part->linked || p->want_dh0) MTL__FN(mtl__cell_carry)(p, part, 1, 2, p->packed_t, dh, p->dh_stride, MTL__START_ADD);
+    if (part->linked || p->want_dh0) MTL__FN(mtl__cell_carry)(p, part, 1, 2, p->packed_t, dh, p->dh_stride,
+                                                              MTL__START_ADD);
 }
 
 /* As mtl__cell_forward_step. The first units' turn is that of the element-wise part of all. */
-MTL__KERNEL void MTL__FN(mtl__cell_backward_step)(const mtl__cell_pass *p, size_t t, size_t first, size_t count, size_t begin, size_t end)
+MTL__KERNEL void MTL__FN(mtl__cell_backward_step)(const mtl__cell_pass *p, size_t t, size_t first,
+                                                  size_t count, size_t begin, size_t end)
 {
     mtl__cell_rows parts[2];
     const int n = mtl__cell_step(p, t, first, count, parts);
@@ -5602,24 +6106,29 @@ MTL__KERNEL void MTL__FN(mtl__cell_backward_step)(const mtl__cell_pass *p, size_
     }
 }
 
-/* Sequences [first, first + count), from the last step in reading direction to the first. p->keep must be set, as in forward. */
+/* Sequences [first, first + count), from the last step in reading direction to the first. p->keep must be
+   set, as in forward. */
 MTL__KERNEL void MTL__FN(mtl__cell_backward)(const mtl__cell_pass *p, size_t first, size_t count)
 {
     MTL__FN(mtl__cell_through)(p, first, count, !p->reverse, MTL__FN(mtl__cell_backward_step));
 }
 
-/* ---- optimisers -------------------------------------------------------------------------------------------------------
-   The rules of mtl__update, a vector of parameters at a time. Bound: memory (Adam reads 4 and writes 3 streams); within the
-   second-level cache Adam's division and root (both exact: estimates with Newton's steps measured slower). */
+/* ---- optimisers -------------------------------------------------------------------------------------------
+   The rules of mtl__update, a vector of parameters at a time. Bound: memory (Adam reads 4 and writes 3
+   streams); within the second-level cache Adam's division and root (both exact: estimates with Newton's steps
+   measured slower). */
 
-/* The constants of a rule, each the result of a computation in double. They are vectors, so that the loop keeps them. */
+/* The constants of a rule, each the result of a computation in double. They are vectors, so that the loop
+   keeps them. */
 typedef struct MTL__FN(mtl__rule) {
-    mtl__vec scale, limit, minus_limit, l1, l2, keep, momentum, beta1_rest, beta2, beta2_rest, epsilon, step, root;
+    mtl__vec scale, limit, minus_limit, l1, l2, keep, momentum, beta1_rest, beta2, beta2_rest, epsilon, step,
+        root;
     int clip, nesterov, first;
 } MTL__FN(mtl__rule);
 
 /* What the rule sees as its gradient. */
-MTL__VECTOR mtl__vec MTL__FN(mtl__update_slope)(const int plain, const MTL__FN(mtl__rule) *k, mtl__vec slope, mtl__vec old)
+MTL__VECTOR mtl__vec MTL__FN(mtl__update_slope)(const int plain, const MTL__FN(mtl__rule) *k, mtl__vec slope,
+                                                mtl__vec old)
 {
     slope = mtl__mul(slope, k->scale);
     if (plain) return slope;
@@ -5630,7 +6139,8 @@ MTL__VECTOR mtl__vec MTL__FN(mtl__update_slope)(const int plain, const MTL__FN(m
 
 /* A vector of parameters. which, with_momentum and plain are constants where this is inlined. */
 MTL__VECTOR void MTL__FN(mtl__update_vector)(const int which, const int with_momentum, const int plain,
-                                             const MTL__FN(mtl__rule) *k, mtl_real *p, const mtl_real *g, mtl_real *m, mtl_real *v)
+                                             const MTL__FN(mtl__rule) *k, mtl_real *p, const mtl_real *g,
+                                                 mtl_real *m, mtl_real *v)
 {
     const mtl__vec old = mtl__load(p), kept = plain ? old : mtl__mul(old, k->keep);
     const mtl__vec slope = MTL__FN(mtl__update_slope)(plain, k, g ? mtl__load(g) : mtl__all(0), old);
@@ -5651,7 +6161,8 @@ MTL__VECTOR void MTL__FN(mtl__update_vector)(const int which, const int with_mom
             moment = which == MTL_OPTIMIZER_SGD && k->first ? step
                                                             : mtl__muladd(mtl__load(m), k->momentum, step);
             mtl__store(m, moment);
-            step = which == MTL_OPTIMIZER_SGD && k->nesterov ? mtl__muladd(moment, k->momentum, step) : moment;
+            step = which == MTL_OPTIMIZER_SGD && k->nesterov
+                ? mtl__muladd(moment, k->momentum, step) : moment;
         }
     }
     mtl__store(p, mtl__submul(k->step, step, kept));
@@ -5659,31 +6170,38 @@ MTL__VECTOR void MTL__FN(mtl__update_vector)(const int which, const int with_mom
 
 /* n parameters, whole vectors of them. */
 MTL__VECTOR void MTL__FN(mtl__update_all)(const int which, const int with_momentum, const int plain,
-                                          const MTL__FN(mtl__rule) *k, size_t n, mtl_real *p, const mtl_real *g, mtl_real *m,
+                                          const MTL__FN(mtl__rule) *k, size_t n, mtl_real *p,
+                                              const mtl_real *g, mtl_real *m,
                                           mtl_real *v)
 {
     size_t i;
     for (i = 0; i < n; i += MTL__LANES)
-        MTL__FN(mtl__update_vector)(which, with_momentum, plain, k, p + i, g ? g + i : g, m ? m + i : m, v ? v + i : v);
+        MTL__FN(mtl__update_vector)(which, with_momentum, plain, k, p + i, g ? g + i : g, m ? m + i : m, v
+                                    ? v + i : v);
 }
 
-/* Chooses the loop in which the rule is constant. The copy of k is this function's own, so that its constants stay in registers. */
-MTL__KERNEL void MTL__FN(mtl__update_whole)(const mtl__update *u, const MTL__FN(mtl__rule) *k, int plain, size_t n, mtl_real *p,
-                                            const mtl_real *g, mtl_real *m, mtl_real *v)
+/* Chooses the loop in which the rule is constant. The copy of k is this function's own, so that its constants
+   stay in registers. */
+MTL__KERNEL void MTL__FN(mtl__update_whole)(const mtl__update *u, const MTL__FN(mtl__rule) *k, int plain,
+                                            size_t n, mtl_real *p, const mtl_real *g, mtl_real *m,
+                                                mtl_real *v)
 {
     const MTL__FN(mtl__rule) rule = *k;
-    if (u->rule == MTL_OPTIMIZER_SGD && u->momentum == 0) MTL__FN(mtl__update_all)(MTL_OPTIMIZER_SGD, 0, 0, &rule, n, p, g, m, v);
-    else if (u->rule == MTL_OPTIMIZER_SGD) MTL__FN(mtl__update_all)(MTL_OPTIMIZER_SGD, 1, 0, &rule, n, p, g, m, v);
+    if (u->rule == MTL_OPTIMIZER_SGD && u->momentum == 0)
+        MTL__FN(mtl__update_all)(MTL_OPTIMIZER_SGD, 0, 0, &rule, n, p, g, m, v);
+    else if (u->rule == MTL_OPTIMIZER_SGD) MTL__FN(mtl__update_all)(MTL_OPTIMIZER_SGD, 1, 0, &rule, n, p, g,
+                                                                    m, v);
     else if (u->rule == MTL_OPTIMIZER_RMSPROP && u->momentum == 0)
         MTL__FN(mtl__update_all)(MTL_OPTIMIZER_RMSPROP, 0, 0, &rule, n, p, g, m, v);
-    else if (u->rule == MTL_OPTIMIZER_RMSPROP) MTL__FN(mtl__update_all)(MTL_OPTIMIZER_RMSPROP, 1, 0, &rule, n, p, g, m, v);
+    else if (u->rule == MTL_OPTIMIZER_RMSPROP) MTL__FN(mtl__update_all)(MTL_OPTIMIZER_RMSPROP, 1, 0, &rule, n,
+                                                                        p, g, m, v);
     else if (plain) MTL__FN(mtl__update_all)(MTL_OPTIMIZER_ADAM, 1, 1, &rule, n, p, g, m, v);
     else MTL__FN(mtl__update_all)(MTL_OPTIMIZER_ADAM, 1, 0, &rule, n, p, g, m, v);
 }
 
 /* The last n parameters, n < LANES, through copies. */
-MTL__KERNEL void MTL__FN(mtl__update_rest)(const mtl__update *u, const MTL__FN(mtl__rule) *k, int plain, size_t n, mtl_real *p,
-                                           const mtl_real *g, mtl_real *m, mtl_real *v)
+MTL__KERNEL void MTL__FN(mtl__update_rest)(const mtl__update *u, const MTL__FN(mtl__rule) *k, int plain,
+                                           size_t n, mtl_real *p, const mtl_real *g, mtl_real *m, mtl_real *v)
 {
     mtl_real copy[4][MTL__LANES] = { { 0 } };
     const size_t bytes = n * sizeof *p;
@@ -5691,14 +6209,16 @@ MTL__KERNEL void MTL__FN(mtl__update_rest)(const mtl__update *u, const MTL__FN(m
     if (g) memcpy(copy[1], g, bytes);
     if (m) memcpy(copy[2], m, bytes);
     if (v) memcpy(copy[3], v, bytes);
-    MTL__FN(mtl__update_whole)(u, k, plain, MTL__LANES, copy[0], g ? copy[1] : NULL, m ? copy[2] : NULL, v ? copy[3] : NULL);
+    MTL__FN(mtl__update_whole)(u, k, plain, MTL__LANES, copy[0], g ? copy[1] : NULL, m ? copy[2] : NULL, v
+                               ? copy[3] : NULL);
     memcpy(p, copy[0], bytes);
     if (m) memcpy(m, copy[2], bytes);
     if (v) memcpy(v, copy[3], bytes);
 }
 
 /* g NULL: zeros, which are not read. m and v may be NULL where the rule does not use them. */
-MTL__KERNEL void MTL__FN(mtl__update)(const mtl__update *u, size_t n, mtl_real *p, const mtl_real *g, mtl_real *m, mtl_real *v)
+MTL__KERNEL void MTL__FN(mtl__update)(const mtl__update *u, size_t n, mtl_real *p, const mtl_real *g,
+                                      mtl_real *m, mtl_real *v)
 {
     MTL__FN(mtl__rule) k;
     const int adam = u->rule == MTL_OPTIMIZER_ADAM || u->rule == MTL_OPTIMIZER_ADAMW;
@@ -5722,10 +6242,11 @@ MTL__KERNEL void MTL__FN(mtl__update)(const mtl__update *u, size_t n, mtl_real *
     k.root = mtl__all((mtl_real)(adam ? 1 / sqrt(u->correction2) : 1));
     if (whole) MTL__FN(mtl__update_whole)(u, &k, plain, whole, p, g, m, v);
     if (whole < n)
-        MTL__FN(mtl__update_rest)(u, &k, plain, n - whole, p + whole, g ? g + whole : g, m ? m + whole : m, v ? v + whole : v);
+        MTL__FN(mtl__update_rest)(u, &k, plain, n - whole, p + whole, g ? g + whole : g, m ? m + whole : m, v
+                                  ? v + whole : v);
 }
 
-/* ---- the table of this instruction set ---------------------------------------------------------------------------------- */
+/* ---- the table of this instruction set ----------------------------------------------------------------- */
 #define MTL__KERNEL_ENTRY(result, name, arguments) MTL__FN(mtl__##name),
 #define MTL__NO_KERNEL(result, name, arguments) NULL,
 #define MTL__QUOTE2(name) #name
@@ -5752,23 +6273,24 @@ static const mtl__kernels MTL__FN(mtl__kernels) = {
 #if !defined(MTL__STAMP) && defined(MTL_RNN_IMPLEMENTATION) && !defined(MTL__IMPLEMENTED)
 #define MTL__IMPLEMENTED 1
 
-/* ==================================================================================================================
+/* ===========================================================================================================
    9  >>dispatch   stamping, tables, choice
-   ==================================================================================================================
-   The header includes itself once per instruction set; each time only the kernel template of section 8 is read. So every
-   kernel exists as an ordinary function that a debugger can step through line by line.
+   ===========================================================================================================
+   The header includes itself once per instruction set; each time only the kernel template of section 8 is
+   read. So every kernel exists as an ordinary function that a debugger can step through line by line.
 
      MTL__STAMP    number of the instruction set, MTL_ISA_*; that it is defined makes the header a template
      MTL__ISA      the end of every name in the stamp
      MTL__TARGET   what the stamp's functions may use, whatever flags the program is compiled with
 
-   MTL__AVX512_EMULATED is for tests: tests/avx512_emulation.h, included before this header, defines it and makes every AVX-512
-   intrinsic out of AVX2; then this stamp is compiled for AVX2 and runs wherever AVX2 does.
+   MTL__AVX512_EMULATED is for tests: tests/avx512_emulation.h, included before this header, defines it and
+   makes every AVX-512 intrinsic out of AVX2; then this stamp is compiled for AVX2 and runs wherever AVX2
+   does.
 
-   MTL_SINGLE_ISA, defined as one of the MTL_ISA_* names, leaves only that stamp (smaller program; the header then does not
-   run where the instruction set is missing, and says so). Where no vectors can be compiled (MTL_NO_SIMD, MTL_REAL double,
-   another processor or compiler) there is the scalar stamp, and only that.
-   ------------------------------------------------------------------------------------------------------------------ */
+   MTL_SINGLE_ISA, defined as one of the MTL_ISA_* names, leaves only that stamp (smaller program; the header
+   then does not run where the instruction set is missing, and says so). Where no vectors can be compiled
+   (MTL_NO_SIMD, MTL_REAL double, another processor or compiler) there is the scalar stamp, and only that.
+   -------------------------------------------------------------------------------------------------------- */
 #ifndef MTL_HEADER_NAME
 #  define MTL_HEADER_NAME "mtl_rnn.h"
 #endif
@@ -5791,10 +6313,12 @@ static const mtl__kernels MTL__FN(mtl__kernels) = {
 
 /* A table's number is its stamp's. */
 typedef char mtl__stamp_check
-    [MTL_ISA_SCALAR == 1 && MTL_ISA_SSE2 == 2 && MTL_ISA_AVX2 == 3 && MTL_ISA_AVX512 == 4 && MTL_ISA_NEON == 5 ? 1 : -1];
+    [MTL_ISA_SCALAR == 1 && MTL_ISA_SSE2 == 2 && MTL_ISA_AVX2 == 3 && MTL_ISA_AVX512 == 4 && MTL_ISA_NEON == 5
+     ? 1 : -1];
 
-/* The stamp of AVX-512 holds the kernels on pairs too. No compiler uses AVX512-BF16 but where its intrinsics stand, so float kernels
-   run without it. Older compilers, or the assemblers that came with them, do not know it. */
+/* The stamp of AVX-512 holds the kernels on pairs too. No compiler uses AVX512-BF16 but where its intrinsics
+   stand, so float kernels run without it. Older compilers, or the assemblers that came with them, do not know
+   it. */
 #if defined(__clang__) ? __clang_major__ >= 9 : defined(__GNUC__) && __GNUC__ >= 11
 #  define MTL__BF16_COMPILER 1
 #  define MTL__BF16_TARGET "avx512bf16,"
@@ -5924,7 +6448,8 @@ static const mtl__kernels *const mtl__kernel_tables[] = {
     NULL
 };
 
-/* The table of an instruction set, or with MTL_ISA_AUTO the best; NULL when the program, the processor or the system lacks it. */
+/* The table of an instruction set, or with MTL_ISA_AUTO the best; NULL when the program, the processor or the
+   system lacks it. */
 static const mtl__kernels *mtl__kernels_choose(int isa)
 {
     const mtl__kernels *best = NULL;
@@ -5936,8 +6461,8 @@ static const mtl__kernels *mtl__kernels_choose(int isa)
     return best;
 }
 
-/* The precision that products of a training run get: bf16 where it is asked for and can be had, else f32. With MTL__BF16_REFERENCE,
-   which is for tests, the scalar kernels' slow imitation can be had too. */
+/* The precision that products of a training run get: bf16 where it is asked for and can be had, else f32.
+   With MTL__BF16_REFERENCE, which is for tests, the scalar kernels' slow imitation can be had too. */
 static int mtl__precision_choose(const mtl__kernels *kernels, int wanted)
 {
     int has = kernels && kernels->pack_pairs_forward && kernels->isa == MTL_ISA_AVX512 && mtl__cpu_has_bf16();
@@ -5957,26 +6482,30 @@ MTL__INLINE const char *mtl__isa_name(int isa)
     return "unknown";
 }
 
-/* ==================================================================================================================
+/* ===========================================================================================================
    10 >>tensor     shapes, views, named parameters and their gradient state, packed matrices
-   ==================================================================================================================
-   A parameter set is one flat block; a tensor is a named view of it. Gradients lie in a second block of the same layout,
-   so that an optimiser walks both alike. What products read is packed (layouts: >>kernels): a *matrix* says which rows of
-   which tensor are packed how, and which biases are added up for it. Forward packings belong to the set (a prepared model
-   is read-only); backward packings belong to the gradients, and so do, where training multiplies in bfloat16, both in pairs.
+   ===========================================================================================================
+   A parameter set is one flat block; a tensor is a named view of it. Gradients lie in a second block of the
+   same layout, so that an optimiser walks both alike. What products read is packed (layouts: >>kernels): a
+   *matrix* says which rows of which tensor are packed how, and which biases are added up for it. Forward
+   packings belong to the set (a prepared model is read-only); backward packings belong to the gradients, and
+   so do, where training multiplies in bfloat16, both in pairs.
 
-   A gradient's state tells what of it means something: NONE nothing, ROWS the listed rows, DENSE all. Nothing is ever
-   cleared as a whole: the first write assigns.
-   ------------------------------------------------------------------------------------------------------------------ */
+   A gradient's state tells what of it means something: NONE nothing, ROWS the listed rows, DENSE all. Nothing
+   is ever cleared as a whole: the first write assigns.
+   -------------------------------------------------------------------------------------------------------- */
 typedef struct mtl__matrix {
     struct mtl__matrix *next;
-    const mtl_tensor *weight;               /* rows first_row .. first_row + gates*units are [gates*units][inputs] */
+    const mtl_tensor *weight;               /* rows first_row .. first_row + gates*units are
+                                               [gates*units][inputs] */
     size_t first_row, gates, units, inputs;
     int order[4];                           /* backward packing: which gate stands in slot g of dz */
     mtl_real *packed;                       /* forward packing, in the set's memory */
     size_t packed_offset, packed_t_offset;  /* in the set's and in the gradients' block */
-    size_t pairs_offset, pairs_t_offset;    /* forward and backward packing in pairs, in the gradients' block */
-    const mtl_tensor *bias[2];              /* packed bias [block][bias_gates][16] = bias[0] + bias[1], either may be NULL */
+    size_t pairs_offset, pairs_t_offset;    /* forward and backward packing in pairs, in the gradients'
+                                               block */
+    const mtl_tensor *bias[2];              /* packed bias [block][bias_gates][16] = bias[0] + bias[1], either
+                                               may be NULL */
     size_t bias_first, bias_gates;          /* gates taken from bias[0]; */
     size_t bias1_gates;                     /* bias[1] is added to this many of them */
     mtl_real *packed_bias;
@@ -5989,7 +6518,8 @@ struct mtl_gradients {
     unsigned char **touched;                /* [count] embeddings: [rows] 1 for rows in the list; else NULL */
     mtl_real *block;
     mtl_real *packed_t;
-    int pairs;                              /* 1: packed_t holds the forward and the backward packings in pairs */
+    int pairs;                              /* 1: packed_t holds the forward and the backward packings in
+                                               pairs */
 };
 
 MTL__INLINE size_t mtl__blocks(size_t units) { return (units + MTL__BLOCK - 1) / MTL__BLOCK; }
@@ -6023,7 +6553,8 @@ static int mtl__parameters_reserve(mtl_parameters *set, mtl_error *err)
     size_t capacity = set->capacity ? set->capacity * 2 : 16;
     mtl_tensor **tensors;
     if (set->count < set->capacity) return 1;
-    tensors = (mtl_tensor **)mtl__arena_note(set->arena, capacity, sizeof *tensors, "the table of tensors", err);
+    tensors = (mtl_tensor **)mtl__arena_note(set->arena, capacity, sizeof *tensors, "the table of tensors",
+                                             err);
     if (!tensors) return 0;
     if (set->count) memcpy(tensors, set->tensors, set->count * sizeof *tensors);
     set->tensors = tensors;
@@ -6031,8 +6562,8 @@ static int mtl__parameters_reserve(mtl_parameters *set, mtl_error *err)
     return 1;
 }
 
-MTL_DEF mtl_tensor *mtl_parameters_add(mtl_parameters *set, const char *name, size_t rows, size_t columns, int role,
-                                       mtl_error *err)
+MTL_DEF mtl_tensor *mtl_parameters_add(mtl_parameters *set, const char *name, size_t rows, size_t columns,
+                                       int role, mtl_error *err)
 {
     mtl_tensor *t;
     size_t count = 0, bytes;
@@ -6040,13 +6571,15 @@ MTL_DEF mtl_tensor *mtl_parameters_add(mtl_parameters *set, const char *name, si
     err = mtl__error_given(err, &own);
     if (mtl__failed(err)) return NULL;
     if (set->block || mtl_parameters_find(set, name)) {
-        mtl__fail(err, MTL_ERROR_ARGUMENT, name, -1, set->block ? "%s: the set is allocated already" : "tensor %s exists already",
-                  name);
+        mtl__fail(err, MTL_ERROR_ARGUMENT, name, -1, set->block
+                  ? "%s: the set is allocated already" : "tensor %s exists already", name);
         return NULL;
     }
-    if (!mtl__multiply(rows, columns ? columns : 1, &count) || !mtl__multiply(mtl__padded(count), 2 * sizeof(double), &bytes)
+    if (!mtl__multiply(rows, columns ? columns : 1, &count) ||
+        !mtl__multiply(mtl__padded(count), 2 * sizeof(double), &bytes)
         || set->total > (size_t)-1 / 64 - count) {
-        mtl__fail(err, MTL_ERROR_MEMORY, name, -1, "tensor %s of %z x %z is larger than memory can be", name, rows, columns);
+        mtl__fail(err, MTL_ERROR_MEMORY, name, -1, "tensor %s of %z x %z is larger than memory can be", name,
+                  rows, columns);
         return NULL;
     }
     if (!mtl__parameters_reserve(set, err)) return NULL;
@@ -6067,11 +6600,13 @@ MTL_DEF mtl_tensor *mtl_parameters_add(mtl_parameters *set, const char *name, si
     return mtl__failed(err) ? NULL : t;
 }
 
-/* A packing of `gates` groups of `units` rows of `weight`. gate_order: of dz for the backward packing, NULL: as they stand. */
-static mtl__matrix *mtl__matrix_add(mtl_parameters *set, const mtl_tensor *weight, size_t first_row, size_t gates, size_t units,
-                                    const int *gate_order, mtl_error *err)
+/* A packing of `gates` groups of `units` rows of `weight`. gate_order: of dz for the backward packing, NULL:
+   as they stand. */
+static mtl__matrix *mtl__matrix_add(mtl_parameters *set, const mtl_tensor *weight, size_t first_row,
+                                    size_t gates, size_t units, const int *gate_order, mtl_error *err)
 {
-    mtl__matrix *m = (mtl__matrix *)mtl__arena_note(set->arena, 1, sizeof *m, "a matrix", err), **end = &set->matrices;
+    mtl__matrix *m = (mtl__matrix *)mtl__arena_note(set->arena, 1, sizeof *m, "a matrix", err),
+        **end = &set->matrices;
     size_t g;
     if (!m) return NULL;
     m->weight = weight;
@@ -6094,8 +6629,8 @@ static mtl__matrix *mtl__matrix_add(mtl_parameters *set, const mtl_tensor *weigh
 }
 
 /* Packed bias of a matrix: gates first .. first+gates-1 of a, plus b in the first b_gates of these. */
-static void mtl__matrix_add_bias(mtl_parameters *set, mtl__matrix *m, const mtl_tensor *a, const mtl_tensor *b, size_t first,
-                                 size_t gates, size_t b_gates)
+static void mtl__matrix_add_bias(mtl_parameters *set, mtl__matrix *m, const mtl_tensor *a,
+                                 const mtl_tensor *b, size_t first, size_t gates, size_t b_gates)
 {
     if (!m || !a) return;
     m->bias[0] = a;
@@ -6115,7 +6650,8 @@ MTL_DEF mtl_status mtl_parameters_allocate(mtl_parameters *set, mtl_error *err)
     size_t i;
     err = mtl__error_given(err, &own);
     set->block = (mtl_real *)mtl__arena_zero(set->arena, set->total, sizeof(mtl_real), "parameters", err);
-    packed = (mtl_real *)mtl__arena_zero(set->arena, set->packed_total, sizeof(mtl_real), "packed weights", err);
+    packed = (mtl_real *)mtl__arena_zero(set->arena, set->packed_total, sizeof(mtl_real), "packed weights",
+                                         err);
     if (mtl__failed(err)) return mtl__status(err);
     if (set->arena->counting) return MTL_OK;
     for (i = 0; i < set->count; i++) set->tensors[i]->value = set->block + set->tensors[i]->offset;
@@ -6173,9 +6709,11 @@ static void mtl__matrix_pack(void *context, size_t i)
     const mtl_gradients *g = job->gradients;
     if (g && g->pairs) {
         job->kernels->pack_pairs_forward(m->gates, m->units, m->inputs, w, g->packed_t + m->pairs_offset);
-        job->kernels->pack_pairs_backward(m->gates, m->units, m->inputs, w, m->order, g->packed_t + m->pairs_t_offset);
+        job->kernels->pack_pairs_backward(m->gates, m->units, m->inputs, w, m->order,
+                                          g->packed_t + m->pairs_t_offset);
     } else if (g) {
-        job->kernels->pack_backward(m->gates, m->units, m->inputs, w, m->order, g->packed_t + m->packed_t_offset);
+        job->kernels->pack_backward(m->gates, m->units, m->inputs, w, m->order,
+                                    g->packed_t + m->packed_t_offset);
     } else {
         job->kernels->pack_forward(m->gates, m->units, m->inputs, w, m->packed);
         if (m->packed_bias) mtl__matrix_pack_bias(m);
@@ -6183,8 +6721,8 @@ static void mtl__matrix_pack(void *context, size_t i)
 }
 
 /* Packs all matrices of a set: forward (gradients NULL), or what the gradients hold. */
-static void mtl__parameters_pack(const mtl_parameters *set, const mtl__kernels *kernels, const mtl_scheduler *scheduler,
-                                 const mtl_gradients *gradients)
+static void mtl__parameters_pack(const mtl_parameters *set, const mtl__kernels *kernels,
+                                 const mtl_scheduler *scheduler, const mtl_gradients *gradients)
 {
     mtl__matrix *m = set->matrices, *group[64];
     mtl__pack_job job;
@@ -6205,14 +6743,15 @@ MTL_DEF mtl_status mtl_parameters_prepare(mtl_parameters *set, int isa, mtl_erro
     err = mtl__error_given(err, &own);
     if (mtl__failed(err)) return mtl__status(err);
     if (!kernels)
-        return mtl__fail(err, MTL_ERROR_UNSUPPORTED, mtl__isa_name(isa), isa, "this machine has no %s kernels",
-                         mtl__isa_name(isa));
+        return mtl__fail(err, MTL_ERROR_UNSUPPORTED, mtl__isa_name(isa), isa,
+                         "this machine has no %s kernels", mtl__isa_name(isa));
     mtl__parameters_pack(set, kernels, NULL, NULL);
     return MTL_OK;
 }
 
 /* precision: MTL_PRECISION_*, which the kernels of the runs that use these gradients must have. */
-static mtl_gradients *mtl__gradients_build(const mtl_parameters *set, int precision, mtl_arena *arena, mtl_error *err)
+static mtl_gradients *mtl__gradients_build(const mtl_parameters *set, int precision, mtl_arena *arena,
+                                           mtl_error *err)
 {
     mtl_gradients *g;
     size_t i;
@@ -6223,11 +6762,12 @@ static mtl_gradients *mtl__gradients_build(const mtl_parameters *set, int precis
     g->touched = (unsigned char **)mtl__arena_note(arena, set->count, sizeof *g->touched, "gradients", err);
     g->block = (mtl_real *)mtl__arena_zero(arena, set->total, sizeof(mtl_real), "gradients", err);
     g->pairs = precision == MTL_PRECISION_BF16;
-    g->packed_t = (mtl_real *)mtl__arena_zero(arena, g->pairs ? set->pairs_total : set->packed_t_total, sizeof(mtl_real),
-                                              "packed weights", err);
+    g->packed_t = (mtl_real *)mtl__arena_zero(arena, g->pairs ? set->pairs_total : set->packed_t_total,
+                                              sizeof(mtl_real), "packed weights", err);
     for (i = 0; i < set->count && !mtl__failed(err); i++) {
         const mtl_tensor *t = set->tensors[i];
-        g->of[i].value = arena->counting ? g->block : g->block + t->offset;    /* never NULL: that would mean frozen */
+        /* never NULL: that would mean frozen */
+        g->of[i].value = arena->counting ? g->block : g->block + t->offset;
         if (t->role != MTL_TENSOR_EMBEDDING) continue;
         g->of[i].rows = (int *)mtl__arena_zero(arena, t->shape[0], sizeof(int), "gradient rows", err);
         g->touched[i] = (unsigned char *)mtl__arena_zero(arena, t->shape[0], 1, "gradient rows", err);
@@ -6257,7 +6797,8 @@ static void mtl__gradients_reset(mtl_gradients *g)
     }
 }
 
-/* Adds `count` rows, ascending and none of them in the list yet, to a ROWS gradient's list: merges from the end. */
+/* Adds `count` rows, ascending and none of them in the list yet, to a ROWS gradient's list: merges from the
+   end. */
 static void mtl__gradient_add_rows(mtl_gradients *g, const mtl_tensor *t, const int *fresh, size_t count)
 {
     mtl_gradient *gradient = &g->of[t->index];
@@ -6265,7 +6806,8 @@ static void mtl__gradient_add_rows(mtl_gradients *g, const mtl_tensor *t, const 
     gradient->row_count = to;
     for (k = 0; k < count; k++) g->touched[t->index][fresh[k]] = 1;
     while (count)
-        gradient->rows[--to] = old && gradient->rows[old - 1] > fresh[count - 1] ? gradient->rows[--old] : fresh[--count];
+        gradient->rows[--to] = old && gradient->rows[old - 1] > fresh[count - 1]
+            ? gradient->rows[--old] : fresh[--count];
 }
 
 /* ROWS + DENSE = DENSE: rows that were not touched become zero. */
@@ -6281,7 +6823,8 @@ static void mtl__gradient_densify(mtl_gradients *g, const mtl_tensor *t)
     gradient->state = MTL_GRAD_DENSE;
 }
 
-/* A gradient's meaningful elements are `mtl__gradient_ranges` runs; run i begins at *begin and has the returned length. */
+/* A gradient's meaningful elements are `mtl__gradient_ranges` runs; run i begins at *begin and has the
+   returned length. */
 static size_t mtl__gradient_ranges(const mtl_gradient *g)
 {
     return g->state == MTL_GRAD_NONE ? 0 : g->state == MTL_GRAD_DENSE ? 1 : g->row_count;
@@ -6292,13 +6835,13 @@ static size_t mtl__gradient_range(const mtl_gradient *g, const mtl_tensor *t, si
     return g->state == MTL_GRAD_DENSE ? t->count : t->shape[1];
 }
 
-/* ==================================================================================================================
+/* ===========================================================================================================
    11 >>batch      ragged sequences to packed time-major rows and back
-   ==================================================================================================================
-   Sequences are sorted by falling length (equal lengths keep their order); place b is a sequence's rank. Then all rows of
-   step 0 are stored, all of step 1, and so on: row offset[t] + b is step t of place b, and rows[t] = number of sequences
-   longer than t never increases. No row is padding.
-   ------------------------------------------------------------------------------------------------------------------ */
+   ===========================================================================================================
+   Sequences are sorted by falling length (equal lengths keep their order); place b is a sequence's rank. Then
+   all rows of step 0 are stored, all of step 1, and so on: row offset[t] + b is step t of place b, and
+   rows[t] = number of sequences longer than t never increases. No row is padding.
+   -------------------------------------------------------------------------------------------------------- */
 struct mtl_packing {
     size_t sequences, rows, steps;          /* B, N, T */
     mtl__steps time;                        /* rows[T], offset[T] */
@@ -6307,12 +6850,13 @@ struct mtl_packing {
     int *place;                             /* [B] place of the caller's sequence s */
     int *lengths;                           /* [B] by place */
     int *last;                              /* [B] packed row of the last step of place b */
-    int *starts;                            /* [B] first row of the caller's sequence s in the caller's order */
+    int *starts;                            /* [B] first row of the caller's sequence s in the caller's
+                                               order */
     int *caller_row;                        /* [N] which of the caller's rows is packed row n */
     int *caller_sequence;                   /* [N] which of the caller's sequences */
     int *sequence;                          /* [N] place b of packed row n */
-    int *previous[2];                       /* [N] row of the step before in reading direction (0 forward, 1 reverse);
-                                               ~b for a first step: row b of the initial state */
+    int *previous[2];                       /* [N] row of the step before in reading direction (0 forward, 1
+                                               reverse); ~b for a first step: row b of the initial state */
 };
 
 static int *mtl__packing_ints(mtl_arena *arena, size_t count, mtl_error *err)
@@ -6321,7 +6865,8 @@ static int *mtl__packing_ints(mtl_arena *arena, size_t count, mtl_error *err)
 }
 
 /* Memory for a packing of at most these sizes. */
-static mtl_packing *mtl__packing_push(mtl_arena *arena, size_t sequences, size_t rows, size_t steps, mtl_error *err)
+static mtl_packing *mtl__packing_push(mtl_arena *arena, size_t sequences, size_t rows, size_t steps,
+                                      mtl_error *err)
 {
     mtl_packing *p = (mtl_packing *)mtl__arena_note(arena, 1, sizeof *p, "a batch's row order", err);
     int **by_sequence[5], **by_row[5], i;
@@ -6339,8 +6884,10 @@ static mtl_packing *mtl__packing_push(mtl_arena *arena, size_t sequences, size_t
     p->sequences = sequences;
     p->rows = rows;
     p->time.steps = p->steps = steps;
-    p->time.rows = p->step_rows = (size_t *)mtl__arena_zero(arena, steps + 1, sizeof(size_t), "a batch's steps", err);
-    p->time.offset = p->step_offset = (size_t *)mtl__arena_zero(arena, steps + 1, sizeof(size_t), "a batch's steps", err);
+    p->time.rows = p->step_rows = (size_t *)mtl__arena_zero(arena, steps + 1, sizeof(size_t),
+                                                            "a batch's steps", err);
+    p->time.offset = p->step_offset = (size_t *)mtl__arena_zero(arena, steps + 1, sizeof(size_t),
+                                                                "a batch's steps", err);
     for (i = 0; i < 5; i++) {
         *by_sequence[i] = mtl__packing_ints(arena, sequences, err);
         *by_row[i] = mtl__packing_ints(arena, rows, err);
@@ -6348,8 +6895,8 @@ static mtl_packing *mtl__packing_push(mtl_arena *arena, size_t sequences, size_t
     return mtl__failed(err) ? NULL : p;
 }
 
-/* Counting sort by falling length: rows[t] counts the sequences longer than t, so place of a length-l sequence is
-   rows[l] (all longer ones come first) plus its rank among equals. */
+/* Counting sort by falling length: rows[t] counts the sequences longer than t, so place of a length-l
+   sequence is rows[l] (all longer ones come first) plus its rank among equals. */
 static void mtl__packing_sort(mtl_packing *p, const int *lengths)
 {
     size_t t, s;
@@ -6386,7 +6933,8 @@ static void mtl__packing_rows(mtl_packing *p)
 }
 
 /* The packing of a batch with these lengths. Errors: RANGE for a length below 1 (position: the sequence). */
-static mtl_packing *mtl__packing_create(mtl_arena *arena, const int *lengths, size_t sequences, mtl_error *err)
+static mtl_packing *mtl__packing_create(mtl_arena *arena, const int *lengths, size_t sequences,
+                                        mtl_error *err)
 {
     mtl_packing *p;
     size_t rows = 0, s;
@@ -6394,8 +6942,8 @@ static mtl_packing *mtl__packing_create(mtl_arena *arena, const int *lengths, si
     if (mtl__failed(err)) return NULL;
     for (s = 0; s < sequences; s++) {
         if (lengths[s] < 1) {
-            mtl__fail(err, MTL_ERROR_RANGE, "lengths", (long long)s, "sequence %z has length %d; at least 1 is needed", s,
-                      lengths[s]);
+            mtl__fail(err, MTL_ERROR_RANGE, "lengths", (long long)s,
+                      "sequence %z has length %d; at least 1 is needed", s, lengths[s]);
             return NULL;
         }
         if (lengths[s] > steps) steps = lengths[s];
@@ -6417,19 +6965,21 @@ static mtl_packing *mtl__packing_create(mtl_arena *arena, const int *lengths, si
     return p;
 }
 
-/* ==================================================================================================================
-   12  >>formats   safetensors, JSON, vocabulary, text normalisation, whole files: tensors and strings, nothing of models
-   ==================================================================================================================
-   Everything read here may come from a stranger: each length, offset, shape and product is checked before it is used,
-   and an error names what is wrong and at which byte.
+/* ===========================================================================================================
+   12  >>formats   safetensors, JSON, vocabulary, text normalisation, whole files: tensors and strings,
+                   nothing of models
+   ===========================================================================================================
+   Everything read here may come from a stranger: each length, offset, shape and product is checked before it
+   is used, and an error names what is wrong and at which byte.
        safetensors file:  [ header bytes: 8, little-endian ][ header: JSON, padded with spaces ][ data ]
-       header:            {"__metadata__": {text: text, ...}, name: {"dtype", "shape", "data_offsets": [begin, end]}, ...}
-   Offsets count from the start of the data, which the tensors fill without a gap, an overlap or a rest. What is written
-   here starts its data at a multiple of 64, so that a mapped file can be used in place.
+       header:            {"__metadata__": {text: text, ...}, name: {"dtype", "shape", "data_offsets": [begin,
+                          end]}, ...}
+   Offsets count from the start of the data, which the tensors fill without a gap, an overlap or a rest. What
+   is written here starts its data at a multiple of 64, so that a mapped file can be used in place.
    Source: github.com/huggingface/safetensors, "Format".
-   ------------------------------------------------------------------------------------------------------------------ */
+   -------------------------------------------------------------------------------------------------------- */
 
-/* ---- UTF-8 ----------------------------------------------------------------------------------------------------- */
+/* ---- UTF-8 --------------------------------------------------------------------------------------------- */
 
 /* The character at text[0 .. length): its bytes (1 to 4), or 0 if they are not valid UTF-8. */
 static size_t mtl__utf8_decode(const char *text, size_t length, uint32_t *character)
@@ -6480,30 +7030,40 @@ MTL_DEF size_t mtl_text_valid(const char *text, size_t length)
     return done;
 }
 
-/* Capital letters and the way to their small ones: every `step`-th character from first to last. One small letter each, as
-   in Unicode's UnicodeData.txt (so no final sigma, and the dotted capital I becomes i). */
+/* Capital letters and the way to their small ones: every `step`-th character from first to last. One small
+   letter each, as in Unicode's UnicodeData.txt (so no final sigma, and the dotted capital I becomes i). */
 static uint32_t mtl__lowercase(uint32_t c)
 {
     static const struct { uint16_t first, last, step; int16_t to; } rows[] = {
         { 0x0041, 0x005a, 1, 32 },                                                              /* ASCII */
         { 0x00c0, 0x00d6, 1, 32 }, { 0x00d8, 0x00de, 1, 32 },                                   /* Latin-1 */
-        { 0x0100, 0x012e, 2, 1 }, { 0x0130, 0x0130, 1, -199 }, { 0x0132, 0x0136, 2, 1 },        /* Latin Extended-A */
-        { 0x0139, 0x0147, 2, 1 }, { 0x014a, 0x0176, 2, 1 }, { 0x0178, 0x0178, 1, -121 }, { 0x0179, 0x017d, 2, 1 },
-        { 0x0181, 0x0181, 1, 210 }, { 0x0186, 0x0186, 1, 206 }, { 0x018a, 0x018a, 1, 205 },     /* Extended-B: Hausa, Akan, */
-        { 0x018f, 0x018f, 1, 202 }, { 0x0190, 0x0190, 1, 203 }, { 0x0198, 0x0198, 1, 1 },       /* Azerbaijani, */
-        { 0x01a0, 0x01a4, 2, 1 }, { 0x01af, 0x01af, 1, 1 },                                     /* Vietnamese, */
-        { 0x01cd, 0x01db, 2, 1 }, { 0x01de, 0x01ee, 2, 1 }, { 0x01f8, 0x021e, 2, 1 },           /* Pinyin, Romanian */
+        /* Latin Extended-A */
+        { 0x0100, 0x012e, 2, 1 }, { 0x0130, 0x0130, 1, -199 }, { 0x0132, 0x0136, 2, 1 },
+        { 0x0139, 0x0147, 2, 1 }, { 0x014a, 0x0176, 2, 1 }, { 0x0178, 0x0178, 1, -121 },
+            { 0x0179, 0x017d, 2, 1 },
+        { 0x0181, 0x0181, 1, 210 }, { 0x0186, 0x0186, 1, 206 }, { 0x018a, 0x018a, 1, 205 },     /* Extended-B:
+                                                                                                   Hausa,
+                                                                                                   Akan, */
+        { 0x018f, 0x018f, 1, 202 }, { 0x0190, 0x0190, 1, 203 }, { 0x0198, 0x0198, 1, 1 },   /* Azerbaijani, */
+        { 0x01a0, 0x01a4, 2, 1 }, { 0x01af, 0x01af, 1, 1 },                                  /* Vietnamese, */
+        { 0x01cd, 0x01db, 2, 1 }, { 0x01de, 0x01ee, 2, 1 }, { 0x01f8, 0x021e, 2, 1 },   /* Pinyin, Romanian */
         { 0x0222, 0x0232, 2, 1 },
         { 0x0370, 0x0372, 2, 1 }, { 0x0376, 0x0376, 1, 1 },                                     /* Greek */
-        { 0x0386, 0x0386, 1, 38 }, { 0x0388, 0x038a, 1, 37 }, { 0x038c, 0x038c, 1, 64 }, { 0x038e, 0x038f, 1, 63 },
+        { 0x0386, 0x0386, 1, 38 }, { 0x0388, 0x038a, 1, 37 }, { 0x038c, 0x038c, 1, 64 },
+            { 0x038e, 0x038f, 1, 63 },
         { 0x0391, 0x03a1, 1, 32 }, { 0x03a3, 0x03ab, 1, 32 }, { 0x03d8, 0x03ee, 2, 1 },
         { 0x0400, 0x040f, 1, 80 }, { 0x0410, 0x042f, 1, 32 }, { 0x0460, 0x0480, 2, 1 },         /* Cyrillic */
-        { 0x048a, 0x04be, 2, 1 }, { 0x04c0, 0x04c0, 1, 15 }, { 0x04c1, 0x04cd, 2, 1 }, { 0x04d0, 0x052e, 2, 1 },
-        { 0x1e00, 0x1e94, 2, 1 }, { 0x1e9e, 0x1e9e, 1, -7615 }, { 0x1ea0, 0x1efe, 2, 1 },       /* Latin Extended Additional */
+        { 0x048a, 0x04be, 2, 1 }, { 0x04c0, 0x04c0, 1, 15 }, { 0x04c1, 0x04cd, 2, 1 },
+            { 0x04d0, 0x052e, 2, 1 },
+        { 0x1e00, 0x1e94, 2, 1 }, { 0x1e9e, 0x1e9e, 1, -7615 }, { 0x1ea0, 0x1efe, 2, 1 },       /* Latin
+                                                                                                   Extended
+                                                                                                   Additional
+                                                                                                   */
     };
     size_t i;
     for (i = 0; i < MTL__COUNT(rows) && c >= rows[i].first; i++)
-        if (c <= rows[i].last && (c - rows[i].first) % rows[i].step == 0) return (uint32_t)((int32_t)c + rows[i].to);
+        if (c <= rows[i].last && (c - rows[i].first) % rows[i].step == 0)
+            return (uint32_t)((int32_t)c + rows[i].to);
     return c;
 }
 
@@ -6523,7 +7083,8 @@ static size_t mtl__normalise_character(const char *word, size_t length, int lowe
     return taken;
 }
 
-MTL_DEF size_t mtl_text_normalise(const char *word, size_t length, int lowercase, int digits, char *out, size_t size)
+MTL_DEF size_t mtl_text_normalise(const char *word, size_t length, int lowercase, int digits, char *out,
+                                  size_t size)
 {
     size_t used = 0, total = 0, i = 0;
     while (i < length) {
@@ -6541,7 +7102,7 @@ MTL_DEF size_t mtl_text_normalise(const char *word, size_t length, int lowercase
     return total;
 }
 
-/* ---- growing text ------------------------------------------------------------------------------------------------- */
+/* ---- growing text -------------------------------------------------------------------------------------- */
 
 /* Bytes that grow at their end. Sticky: after a failure it takes no more, and mtl__text_check tells why. */
 typedef struct mtl__text {
@@ -6565,7 +7126,8 @@ static void mtl__text_free(mtl__text *text)
     text->length = text->capacity = 0;
 }
 
-/* Room for `count` more bytes and a 0; returns where they go, NULL when memory is out. They are not yet counted. */
+/* Room for `count` more bytes and a 0; returns where they go, NULL when memory is out. They are not yet
+   counted. */
 static char *mtl__text_reserve(mtl__text *text, size_t count)
 {
     size_t need = text->length + count + 1, capacity = text->capacity ? text->capacity : 256;
@@ -6573,7 +7135,8 @@ static char *mtl__text_reserve(mtl__text *text, size_t count)
     if (text->failed) return NULL;
     if (count < (size_t)-1 / 4 && need <= text->capacity) return text->data + text->length;
     while (capacity < need && capacity < (size_t)-1 / 4) capacity *= 2;
-    data = count < (size_t)-1 / 4 && capacity >= need ? (char *)mtl__allocate(&text->allocator, capacity) : NULL;
+    data = count < (size_t)-1 / 4 && capacity >= need
+        ? (char *)mtl__allocate(&text->allocator, capacity) : NULL;
     if (!data) {
         text->failed = MTL_ERROR_MEMORY;
         return NULL;
@@ -6594,17 +7157,21 @@ static void mtl__text_append(mtl__text *text, const char *bytes, size_t count)
     text->length += count;
 }
 
-static void mtl__text_add(mtl__text *text, const char *words) { mtl__text_append(text, words, strlen(words)); }
+static void mtl__text_add(mtl__text *text, const char *words)
+{
+    mtl__text_append(text, words, strlen(words));
+}
 
 /* The error that text met, put into err; what: what the text was to become. */
 static mtl_status mtl__text_check(const mtl__text *text, const char *what, mtl_error *err)
 {
     if (text->failed == MTL_ERROR_MEMORY) return mtl__fail_memory(err, what, text->capacity * 2);
-    if (text->failed) return mtl__fail(err, text->failed, what, -1, "%s: a name or text in it is not valid UTF-8", what);
+    if (text->failed) return mtl__fail(err, text->failed, what, -1,
+                                       "%s: a name or text in it is not valid UTF-8", what);
     return mtl__status(err);
 }
 
-/* ---- writing JSON --------------------------------------------------------------------------------------------------
+/* ---- writing JSON -----------------------------------------------------------------------------------------
    Commas come by themselves: a value or member that does not follow an opening bracket, a colon or a line's
    end is preceded by one. */
 
@@ -6677,21 +7244,23 @@ static void mtl__json_add_whole(mtl__text *text, unsigned long long value)
     mtl__text_add(text, digits);
 }
 
-/* ---- reading JSON --------------------------------------------------------------------------------------------------
-   RFC 8259, strictly. The reader keeps its place in the tree itself, not in the machine's stack, so that depth is limited
-   by memory alone. */
+/* ---- reading JSON -----------------------------------------------------------------------------------------
+   RFC 8259, strictly. The reader keeps its place in the tree itself, not in the machine's stack, so that
+   depth is limited by memory alone. */
 enum { MTL__JSON_NULL, MTL__JSON_FLAG, MTL__JSON_NUMBER, MTL__JSON_TEXT, MTL__JSON_ARRAY, MTL__JSON_OBJECT };
 
 typedef struct mtl__json {
     int type;
     size_t count;                           /* ARRAY, OBJECT: members; TEXT, NUMBER: bytes of text */
-    const char *text;                       /* TEXT: decoded; NUMBER: as it was written; both followed by a 0 */
+    const char *text;                       /* TEXT: decoded; NUMBER: as it was written; both followed by a
+                                               0 */
     double number;                          /* NUMBER; FLAG: 0 or 1 */
     struct mtl__json **items;               /* [count] */
     const char *key;                        /* in an object: the member's name, followed by a 0 */
     size_t key_length;
     size_t offset;                          /* of its first byte in the file */
-    struct mtl__json *up, *last;            /* while reading: what it stands in; ARRAY, OBJECT: newest member */
+    struct mtl__json *up, *last;            /* while reading: what it stands in; ARRAY, OBJECT: newest
+                                               member */
     struct mtl__json *before;               /* the member before it */
 } mtl__json;
 
@@ -6715,7 +7284,10 @@ static mtl_status mtl__json_fail(mtl__json_reader *r, const char *expected)
 }
 
 /* The next character, 0 at the end (a zero byte in the text is no JSON either). */
-MTL__INLINE char mtl__json_peek(const mtl__json_reader *r) { return r->at < r->length ? r->text[r->at] : '\0'; }
+MTL__INLINE char mtl__json_peek(const mtl__json_reader *r)
+{
+    return r->at < r->length ? r->text[r->at] : '\0';
+}
 
 static char mtl__json_skip_space(mtl__json_reader *r)
 {
@@ -6761,7 +7333,8 @@ static mtl_status mtl__json_unicode(mtl__json_reader *r)
     long high = mtl__json_hex(r), low;
     if (high < 0) return mtl__json_fail(r, "four hexadecimal digits after \\u");
     if (high >= 0xd800 && high <= 0xdfff) {
-        int pair = high < 0xdc00 && r->length - r->at >= 6 && r->text[r->at] == '\\' && r->text[r->at + 1] == 'u';
+        int pair = high < 0xdc00 && r->length - r->at >= 6 && r->text[r->at] == '\\' &&
+            r->text[r->at + 1] == 'u';
         if (pair) r->at += 2;
         low = pair ? mtl__json_hex(r) : -1;
         if (low < 0xdc00 || low > 0xdfff) return mtl__json_fail(r, "the second half of a surrogate pair");
@@ -6936,7 +7509,8 @@ static void mtl__json_collect(mtl__json_reader *r, mtl__json *node)
 
 MTL__INLINE char mtl__json_closer(const mtl__json *node) { return node->type == MTL__JSON_ARRAY ? ']' : '}'; }
 
-/* After a value inside `up`: closes what ends here. Returns what the next member belongs to, NULL at the end of all. */
+/* After a value inside `up`: closes what ends here. Returns what the next member belongs to, NULL at the end
+   of all. */
 static mtl__json *mtl__json_read_ends(mtl__json_reader *r, mtl__json *up)
 {
     while (up && !mtl__failed(r->err)) {
@@ -6945,16 +7519,18 @@ static mtl__json *mtl__json_read_ends(mtl__json_reader *r, mtl__json *up)
             r->at++;
             return up;
         }
-        if (c != mtl__json_closer(up)) mtl__json_fail(r, up->type == MTL__JSON_ARRAY ? "a comma or ]" : "a comma or }");
+        if (c != mtl__json_closer(up)) mtl__json_fail(r, up->type == MTL__JSON_ARRAY
+                                                      ? "a comma or ]" : "a comma or }");
         else mtl__json_collect(r, up);
         up = up->up;
     }
     return NULL;
 }
 
-/* The tree of text[length], in `arena`; NULL on error. what: its name for messages; base: its offset in the file. */
-static mtl__json *mtl__json_parse(const char *text, size_t length, const char *what, size_t base, mtl_arena *arena,
-                                  mtl_error *err)
+/* The tree of text[length], in `arena`; NULL on error. what: its name for messages; base: its offset in the
+   file. */
+static mtl__json *mtl__json_parse(const char *text, size_t length, const char *what, size_t base,
+                                  mtl_arena *arena, mtl_error *err)
 {
     mtl__json_reader r;
     mtl__json *root = NULL, *up = NULL, *node;
@@ -6965,7 +7541,8 @@ static mtl__json *mtl__json_parse(const char *text, size_t length, const char *w
     r.what = what;
     r.arena = arena;
     r.err = err;
-    /* A text loses its quotes and gains a 0; a number gains a 0 and is followed by at least one byte or the end. */
+    /* A text loses its quotes and gains a 0; a number gains a 0 and is followed by at least one byte or the
+       end. */
     r.pool = (char *)mtl__arena_zero(arena, length + 1, 1, "JSON", err);
     if (!r.pool) return NULL;
     do {
@@ -6989,23 +7566,29 @@ static const mtl__json *mtl__json_at(const mtl__json *node, size_t i)
     return node && node->type >= MTL__JSON_ARRAY && i < node->count ? node->items[i] : NULL;
 }
 
-static size_t mtl__json_count(const mtl__json *node) { return node && node->type >= MTL__JSON_ARRAY ? node->count : 0; }
+static size_t mtl__json_count(const mtl__json *node)
+{
+    return node && node->type >= MTL__JSON_ARRAY ? node->count : 0;
+}
 
 /* An object's member by name (of two the later one); NULL if there is none. */
 static const mtl__json *mtl__json_get(const mtl__json *node, const char *key)
 {
     size_t i = node && node->type == MTL__JSON_OBJECT ? node->count : 0, length = strlen(key);
     while (i-- > 0)
-        if (node->items[i]->key_length == length && memcmp(node->items[i]->key, key, length) == 0) return node->items[i];
+        if (node->items[i]->key_length == length && memcmp(node->items[i]->key, key, length) == 0)
+            return node->items[i];
     return NULL;
 }
 
 /* Typed reading of a node that may be NULL (missing): name is what messages call it. */
-static mtl_status mtl__json_wrong(const mtl__json *node, const char *name, const char *expected, mtl_error *err)
+static mtl_status mtl__json_wrong(const mtl__json *node, const char *name, const char *expected,
+                                  mtl_error *err)
 {
-    if (!node) return mtl__fail(err, MTL_ERROR_FORMAT, name, -1, "%s is missing: expected %s", name, expected);
-    return mtl__fail(err, MTL_ERROR_FORMAT, name, (long long)node->offset, "%s, at byte %z, is not %s", name, node->offset,
-                     expected);
+    if (!node) return mtl__fail(err, MTL_ERROR_FORMAT, name, -1, "%s is missing: expected %s", name,
+                                expected);
+    return mtl__fail(err, MTL_ERROR_FORMAT, name, (long long)node->offset, "%s, at byte %z, is not %s", name,
+                     node->offset, expected);
 }
 
 static double mtl__json_number(const mtl__json *node, const char *name, mtl_error *err)
@@ -7016,14 +7599,16 @@ static double mtl__json_number(const mtl__json *node, const char *name, mtl_erro
 }
 
 /* A whole number from 0 to most, exact to all 64 bits, written without point and exponent. */
-static unsigned long long mtl__json_whole(const mtl__json *node, const char *name, unsigned long long most, mtl_error *err)
+static unsigned long long mtl__json_whole(const mtl__json *node, const char *name, unsigned long long most,
+                                          mtl_error *err)
 {
     unsigned long long value = 0;
     size_t i;
     int fits = node && node->type == MTL__JSON_NUMBER;
     for (i = 0; fits && i < node->count; i++) {
         unsigned digit = (unsigned)(node->text[i] - '0');
-        fits = mtl__is_digit(node->text[i]) && (value < most / 10 || (value == most / 10 && digit <= most % 10));
+        fits = mtl__is_digit(node->text[i]) && (value < most / 10 ||
+                                                (value == most / 10 && digit <= most % 10));
         value = value * 10 + digit;
     }
     if (fits) return value;
@@ -7048,7 +7633,7 @@ static const char *mtl__json_text(const mtl__json *node, const char *name, mtl_e
     return "";
 }
 
-/* ---- vocabulary ------------------------------------------------------------------------------------------------------
+/* ---- vocabulary -------------------------------------------------------------------------------------------
    Words and their indices: open addressing, linear probing, at most half full. */
 
 typedef struct mtl__vocabulary {
@@ -7121,30 +7706,33 @@ static int mtl__vocabulary_find_normalised(const mtl__vocabulary *vocabulary, co
     return -1;
 }
 
-/* words[count] stay the caller's; the table goes into arena. Error: TEXT naming a word that stands twice, position: its index. */
-static mtl_status mtl__vocabulary_init(mtl__vocabulary *vocabulary, const char *const *words, size_t count, mtl_arena *arena,
-                                       mtl_error *err)
+/* words[count] stay the caller's; the table goes into arena. Error: TEXT naming a word that stands twice,
+   position: its index. */
+static mtl_status mtl__vocabulary_init(mtl__vocabulary *vocabulary, const char *const *words, size_t count,
+                                       mtl_arena *arena, mtl_error *err)
 {
     size_t i, slots = 8;
     memset(vocabulary, 0, sizeof *vocabulary);
     if (mtl__failed(err)) return mtl__status(err);
-    if (count > 0x7fffffff) return mtl__fail(err, MTL_ERROR_LIMIT, "words", (long long)count, "%z words are too many", count);
+    if (count > 0x7fffffff) return mtl__fail(err, MTL_ERROR_LIMIT, "words", (long long)count,
+                                             "%z words are too many", count);
     while (slots < 2 * count) slots *= 2;
-    vocabulary->slots = (unsigned *)mtl__arena_zero(arena, slots, sizeof *vocabulary->slots, "a vocabulary", err);
+    vocabulary->slots = (unsigned *)mtl__arena_zero(arena, slots, sizeof *vocabulary->slots, "a vocabulary",
+                                                    err);
     if (!vocabulary->slots || arena->counting) return mtl__status(err);
     vocabulary->words = words;
     vocabulary->slot_count = slots;
     for (i = 0; i < count; i++) {
         unsigned *slot = mtl__vocabulary_slot(vocabulary, words[i], strlen(words[i]));
-        if (*slot) return mtl__fail(err, MTL_ERROR_TEXT, words[i], (long long)i, "'%s' stands twice: at %z and at %z", words[i],
-                                    (size_t)(*slot - 1), i);
+        if (*slot) return mtl__fail(err, MTL_ERROR_TEXT, words[i], (long long)i,
+                                    "'%s' stands twice: at %z and at %z", words[i], (size_t)(*slot - 1), i);
         *slot = (unsigned)i + 1;
         vocabulary->count = i + 1;
     }
     return MTL_OK;
 }
 
-/* ---- whole files ------------------------------------------------------------------------------------------------------- */
+/* ---- whole files --------------------------------------------------------------------------------------- */
 
 /* verb: "read" or "write"; error: errno's number. Of a long path the end is shown. */
 static mtl_status mtl__file_fail(mtl_error *err, const char *verb, const char *path, int error)
@@ -7152,13 +7740,15 @@ static mtl_status mtl__file_fail(mtl_error *err, const char *verb, const char *p
     const size_t most = 150, length = strlen(path);
     const char *shown = length > most ? path + length - most : path;
     while (((unsigned char)*shown & 0xc0) == 0x80) shown++;
-    return mtl__fail(err, error == ENOMEM ? MTL_ERROR_MEMORY : MTL_ERROR_IO, path, -1, "cannot %s '%s%s': %s%s", verb, shown == path ? "" : "...", shown,
-                     strerror(error), mtl__os_advice(error, verb[0] == 'w'));
+    return mtl__fail(err, error == ENOMEM ? MTL_ERROR_MEMORY : MTL_ERROR_IO, path, -1,
+                     "cannot %s '%s%s': %s%s", verb, shown == path ? "" : "...", shown, strerror(error),
+                         mtl__os_advice(error, verb[0] == 'w'));
 }
 
-/* Starts an atomic save to path; `state` is the caller's and must stay until mtl__file_save_end, which must be called if
-   this succeeded. The writer's error need not be looked at: mtl__file_save_end tells it. */
-static mtl_status mtl__file_save_begin(const char *path, mtl_writer *writer, mtl__file_writer *state, mtl_error *err)
+/* Starts an atomic save to path; `state` is the caller's and must stay until mtl__file_save_end, which must
+   be called if this succeeded. The writer's error need not be looked at: mtl__file_save_end tells it. */
+static mtl_status mtl__file_save_begin(const char *path, mtl_writer *writer, mtl__file_writer *state,
+                                       mtl_error *err)
 {
     int error;
     if (mtl__failed(err)) return mtl__status(err);
@@ -7174,7 +7764,8 @@ static mtl_status mtl__file_save_end(const char *path, mtl__file_writer *state, 
 {
     int error = mtl__file_writer_close(state, !mtl__failed(err));
     if (!error) return mtl__status(err);
-    if (err->code == MTL_ERROR_IO) mtl_error_clear(err);   /* it only says that this file took no more; here is why */
+    if (err->code == MTL_ERROR_IO) mtl_error_clear(err);   /* it only says that this file took no more; here
+                                                              is why */
     return mtl__file_fail(err, "write", path, error);
 }
 
@@ -7199,12 +7790,14 @@ static mtl_status mtl__text_read(mtl__text *text, const mtl_reader *reader, cons
     size_t want = 65536, got = want;
     while (got == want && !mtl__failed(err)) {
         char *end;
-        want = text->length > 65536 ? text->length : 65536;         /* doubling: each byte is copied about once */
+        want = text->length > 65536 ? text->length : 65536;         /* doubling: each byte is copied about
+                                                                       once */
         end = mtl__text_reserve(text, want);
         if (!end) return mtl__text_check(text, what, err);
         got = reader->read(reader->user, end, want);
         if (got > want)
-            return mtl__fail(err, MTL_ERROR_ARGUMENT, what, -1, "%s: the reader gave more bytes than asked for", what);
+            return mtl__fail(err, MTL_ERROR_ARGUMENT, what, -1,
+                             "%s: the reader gave more bytes than asked for", what);
         text->length += got;
         text->data[text->length] = '\0';
     }
@@ -7219,7 +7812,8 @@ static size_t mtl__file_source_read(void *user, void *bytes, size_t count)
     return mtl__os_read(source->handle, bytes, count, &source->error);
 }
 
-static mtl_status mtl__file_read_all(mtl__file_view *view, const char *path, mtl__handle handle, mtl_error *err)
+static mtl_status mtl__file_read_all(mtl__file_view *view, const char *path, mtl__handle handle,
+                                     mtl_error *err)
 {
     mtl__file_source source;
     mtl_reader reader;
@@ -7260,11 +7854,14 @@ static mtl_status mtl__file_map(mtl__file_view *view, const char *path, mtl_erro
     return mtl__status(err);
 }
 
-/* ---- safetensors: tensor values ------------------------------------------------------------------------------------------- */
+/* ---- safetensors: tensor values ------------------------------------------------------------------------ */
 
-static const struct { const char *name; size_t bytes; } mtl__types[MTL_TYPE_COUNT] = {     /* in the order of MTL_TYPE_* */
-    { "F32", 4 }, { "F64", 8 }, { "F16", 2 }, { "BF16", 2 }, { "I64", 8 }, { "I32", 4 }, { "I16", 2 }, { "I8", 1 }, { "U8", 1 },
-    { "BOOL", 1 }, { "U16", 2 }, { "U32", 4 }, { "U64", 8 }, { "F8_E4M3", 1 }, { "F8_E5M2", 1 }, { "C64", 8 }, { "another type", 0 } };
+/* in the order of MTL_TYPE_* */
+static const struct { const char *name; size_t bytes; } mtl__types[MTL_TYPE_COUNT] = {
+    { "F32", 4 }, { "F64", 8 }, { "F16", 2 }, { "BF16", 2 }, { "I64", 8 }, { "I32", 4 }, { "I16", 2 },
+        { "I8", 1 }, { "U8", 1 },
+    { "BOOL", 1 }, { "U16", 2 }, { "U32", 4 }, { "U64", 8 }, { "F8_E4M3", 1 }, { "F8_E5M2", 1 }, { "C64", 8 },
+        { "another type", 0 } };
 
 MTL__INLINE int mtl__big_endian(void)
 {
@@ -7282,7 +7879,8 @@ MTL__INLINE uint64_t mtl__load_little(const unsigned char *from, size_t bytes)
     return value;
 }
 
-/* Copies `count` elements between this machine's byte order and the file's; they are the same on most machines. */
+/* Copies `count` elements between this machine's byte order and the file's; they are the same on most
+   machines. */
 static void mtl__copy_little(void *out, const void *from, size_t count, size_t bytes)
 {
     const unsigned char *source = (const unsigned char *)from;
@@ -7310,7 +7908,7 @@ static float mtl__float_of_half(uint32_t half)
     if (exponent == 31) return mtl__float_of_bits(sign | 0x7f800000u | mantissa << 13);
     if (exponent) return mtl__float_of_bits(sign | (exponent + 112) << 23 | mantissa << 13);
     if (!mantissa) return mtl__float_of_bits(sign);
-    for (exponent = 113; !(mantissa & 0x400); exponent--) mantissa <<= 1;      /* denormals are normal floats */
+    for (exponent = 113; !(mantissa & 0x400); exponent--) mantissa <<= 1;    /* denormals are normal floats */
     return mtl__float_of_bits(sign | exponent << 23 | (mantissa & 0x3ff) << 13);
 }
 
@@ -7337,20 +7935,23 @@ MTL_DEF mtl_status mtl_safetensor_values(const mtl_safetensor *tensor, mtl_real 
     if (!err) err = &local;
     if (mtl__failed(err)) return mtl__status(err);
     if (!tensor || (!out && tensor->count))
-        return mtl__fail(err, MTL_ERROR_ARGUMENT, tensor ? "out" : "tensor", -1, "%s is NULL", tensor ? "out" : "tensor");
+        return mtl__fail(err, MTL_ERROR_ARGUMENT, tensor ? "out" : "tensor", -1, "%s is NULL", tensor
+                         ? "out" : "tensor");
     if (tensor->type < 0 || tensor->type > MTL_TYPE_BF16)
         return mtl__fail(err, MTL_ERROR_TENSOR, tensor->name, tensor->type,
-                         "tensor '%s' does not hold floating-point numbers that are read here (F32, F64, F16, BF16)", tensor->name);
+                         "tensor '%s' does not hold floating-point numbers that are read here (F32, F64, "
+                         "F16, BF16)", tensor->name);
     if (tensor->type == own_type) {
         mtl__copy_little(out, tensor->data, tensor->count, sizeof *out);
     } else {
         const unsigned char *data = (const unsigned char *)tensor->data;
-        for (i = 0; i < tensor->count; i++) out[i] = mtl__load_real(data + i * mtl__types[tensor->type].bytes, tensor->type);
+        for (i = 0; i < tensor->count; i++) out[i] = mtl__load_real(data + i * mtl__types[tensor->type].bytes,
+                                                                    tensor->type);
     }
     return MTL_OK;
 }
 
-/* ---- safetensors: reading ---------------------------------------------------------------------------------------- */
+/* ---- safetensors: reading ------------------------------------------------------------------------------ */
 
 enum { MTL__HEADER_MOST = 100000000 };      /* as the official reader */
 
@@ -7363,8 +7964,8 @@ typedef struct mtl__tensor_span {
 
 static mtl_status mtl__tensor_fail(mtl_error *err, const char *name, size_t offset, const char *problem)
 {
-    return mtl__fail(err, MTL_ERROR_FORMAT, name, (long long)offset, "tensor '%s', described at byte %z: %s", name, offset,
-                     problem);
+    return mtl__fail(err, MTL_ERROR_FORMAT, name, (long long)offset, "tensor '%s', described at byte %z: %s",
+                     name, offset, problem);
 }
 
 /* Bytes of the header's text, after checking that the file holds it; 0 on error. */
@@ -7373,21 +7974,25 @@ static size_t mtl__safetensors_header(const unsigned char *bytes, size_t count, 
     uint64_t length;
     if (count < 9) {
         mtl__fail(err, MTL_ERROR_FORMAT, "header", (long long)count,
-                  "not a safetensors file: it has %z bytes, too few for a header; give a file that mtl train or mtl_model_save wrote",
+                  "not a safetensors file: it has %z bytes, too few for a header; give a file that mtl "
+                  "train or mtl_model_save wrote",
                   count);
         return 0;
     }
     length = mtl__load_little(bytes, 8);
     if (length > MTL__HEADER_MOST || length < 2 || bytes[8] != '{')
         mtl__fail(err, MTL_ERROR_FORMAT, "header", 0,
-                  "not a safetensors file: it does not begin with a header length and '{'; give a file that mtl train or mtl_model_save wrote");
+                  "not a safetensors file: it does not begin with a header length and '{'; give a file that "
+                  "mtl train or mtl_model_save wrote");
     else if (length > count - 8)
         mtl__fail(err, MTL_ERROR_FORMAT, "header", (long long)count,
-                  "the file is cut short: its header ends at byte %l, the file at byte %z; copy it or save it again", (long long)length + 8, count);
+                  "the file is cut short: its header ends at byte %l, the file at byte %z; copy it or save "
+                  "it again", (long long)length + 8, count);
     return mtl__failed(err) ? 0 : (size_t)length;
 }
 
-static mtl_status mtl__safetensors_type(mtl_safetensor *tensor, const mtl__json *node, size_t offset, mtl_error *err)
+static mtl_status mtl__safetensors_type(mtl_safetensor *tensor, const mtl__json *node, size_t offset,
+                                        mtl_error *err)
 {
     if (!node || node->type != MTL__JSON_TEXT)
         return mtl__tensor_fail(err, tensor->name, offset, "dtype is missing or not a text");
@@ -7396,7 +8001,8 @@ static mtl_status mtl__safetensors_type(mtl_safetensor *tensor, const mtl__json 
     return MTL_OK;
 }
 
-static mtl_status mtl__safetensors_shape(mtl_safetensor *tensor, const mtl__json *node, size_t offset, mtl_error *err)
+static mtl_status mtl__safetensors_shape(mtl_safetensor *tensor, const mtl__json *node, size_t offset,
+                                         mtl_error *err)
 {
     size_t i;
     if (!node || node->type != MTL__JSON_ARRAY)
@@ -7414,30 +8020,36 @@ static mtl_status mtl__safetensors_shape(mtl_safetensor *tensor, const mtl__json
     return MTL_OK;
 }
 
-/* data_offsets, which must be as far apart as type and shape say (of a type that is not known here nobody reads them). */
-static mtl_status mtl__safetensors_extent(mtl__tensor_span *span, const mtl__json *node, size_t data_bytes, mtl_error *err)
+/* data_offsets, which must be as far apart as type and shape say (of a type that is not known here nobody
+   reads them). */
+static mtl_status mtl__safetensors_extent(mtl__tensor_span *span, const mtl__json *node, size_t data_bytes,
+                                          mtl_error *err)
 {
     const mtl_safetensor *tensor = span->tensor;
     size_t bytes, size = mtl__types[tensor->type].bytes;
     if (mtl__failed(err)) return mtl__status(err);
     if (!node || node->type != MTL__JSON_ARRAY || node->count != 2)
-        return mtl__tensor_fail(err, tensor->name, span->offset, "data_offsets is missing or not a list of two");
+        return mtl__tensor_fail(err, tensor->name, span->offset,
+                                "data_offsets is missing or not a list of two");
     span->begin = mtl__json_whole(node->items[0], tensor->name, (size_t)-1 / 2, err);
     span->end = mtl__json_whole(node->items[1], tensor->name, (size_t)-1 / 2, err);
     if (mtl__failed(err)) return mtl__status(err);
-    if (span->begin > span->end) return mtl__tensor_fail(err, tensor->name, node->offset, "its data ends before it begins");
+    if (span->begin > span->end) return mtl__tensor_fail(err, tensor->name, node->offset,
+                                                         "its data ends before it begins");
     if (span->end > data_bytes)
         return mtl__fail(err, MTL_ERROR_FORMAT, tensor->name, (long long)node->offset,
-                         "tensor '%s', described at byte %z: its data ends at %l of %z bytes; the file is cut short: copy it or save it again",
+                         "tensor '%s', described at byte %z: its data ends at %l of %z bytes; the file is "
+                         "cut short: copy it or save it again",
                          tensor->name, node->offset, (long long)span->end, data_bytes);
     if (size && (!mtl__multiply(tensor->count, size, &bytes) || bytes != span->end - span->begin))
-        return mtl__tensor_fail(err, tensor->name, node->offset, "its shape and type do not fit its data_offsets");
+        return mtl__tensor_fail(err, tensor->name, node->offset,
+                                "its shape and type do not fit its data_offsets");
     return MTL_OK;
 }
 
 /* One member of the header. */
-static mtl_status mtl__safetensors_tensor(mtl__tensor_span *span, const mtl__json *node, const unsigned char *data, size_t data_bytes,
-                                          mtl_error *err)
+static mtl_status mtl__safetensors_tensor(mtl__tensor_span *span, const mtl__json *node,
+                                          const unsigned char *data, size_t data_bytes, mtl_error *err)
 {
     mtl_safetensor *tensor = span->tensor;
     tensor->name = node->key;
@@ -7445,8 +8057,10 @@ static mtl_status mtl__safetensors_tensor(mtl__tensor_span *span, const mtl__jso
     if (strlen(node->key) != node->key_length)
         return mtl__tensor_fail(err, node->key, node->offset, "its name holds a zero byte");
     if (node->type != MTL__JSON_OBJECT || node->count != 3)
-        return mtl__tensor_fail(err, node->key, node->offset, "expected dtype, shape and data_offsets, once each");
-    if (mtl__safetensors_type(tensor, mtl__json_get(node, "dtype"), node->offset, err) != MTL_OK) return mtl__status(err);
+        return mtl__tensor_fail(err, node->key, node->offset,
+                                "expected dtype, shape and data_offsets, once each");
+    if (mtl__safetensors_type(tensor, mtl__json_get(node, "dtype"), node->offset, err) != MTL_OK)
+        return mtl__status(err);
     mtl__safetensors_shape(tensor, mtl__json_get(node, "shape"), node->offset, err);
     mtl__safetensors_extent(span, mtl__json_get(node, "data_offsets"), data_bytes, err);
     tensor->data = data + span->begin;
@@ -7465,8 +8079,9 @@ static mtl_status mtl__json_unique(const mtl__json *node, mtl_arena *arena, mtl_
     for (i = 0; keys && i < node->count; i++) keys[i] = node->items[i]->key;
     if (keys && mtl__vocabulary_init(&vocabulary, keys, node->count, arena, &twice) != MTL_OK) {
         size_t offset = twice.code == MTL_ERROR_TEXT ? node->items[twice.position]->offset : node->offset;
-        mtl__fail(err, twice.code == MTL_ERROR_TEXT ? MTL_ERROR_FORMAT : mtl__status(&twice), twice.name, (long long)offset,
-                  "not a safetensors file: name %s, the second time before byte %z", twice.message, offset);
+        mtl__fail(err, twice.code == MTL_ERROR_TEXT ? MTL_ERROR_FORMAT : mtl__status(&twice), twice.name,
+                  (long long)offset, "not a safetensors file: name %s, the second time before byte %z",
+                      twice.message, offset);
     }
     mtl_arena_release(arena, mark);
     return mtl__status(err);
@@ -7478,7 +8093,8 @@ static mtl_status mtl__safetensors_read_metadata(mtl_safetensors *file, const mt
     if (node->type != MTL__JSON_OBJECT) return mtl__json_wrong(node, "__metadata__", "an object", err);
     if (mtl__json_unique(node, &file->arena, err) != MTL_OK) return mtl__status(err);
     file->metadata_count = node->count;
-    file->metadata = (const char **)mtl__arena_zero(&file->arena, 2 * node->count, sizeof *file->metadata, "metadata", err);
+    file->metadata = (const char **)mtl__arena_zero(&file->arena, 2 * node->count, sizeof *file->metadata,
+                                                    "metadata", err);
     for (i = 0; i < node->count && !mtl__failed(err); i++) {
         const mtl__json *item = node->items[i];
         if (strlen(item->key) != item->key_length)
@@ -7497,7 +8113,8 @@ static int mtl__tensor_span_order(const void *a, const void *b)
 }
 
 /* The tensors must fill the data without a gap, an overlap or a rest. Sorts spans. */
-static mtl_status mtl__safetensors_cover(mtl__tensor_span *spans, size_t count, size_t data_bytes, mtl_error *err)
+static mtl_status mtl__safetensors_cover(mtl__tensor_span *spans, size_t count, size_t data_bytes,
+                                         mtl_error *err)
 {
     uint64_t end = 0;
     size_t i;
@@ -7511,18 +8128,21 @@ static mtl_status mtl__safetensors_cover(mtl__tensor_span *spans, size_t count, 
     }
     if (end != data_bytes)
         return mtl__fail(err, MTL_ERROR_FORMAT, count ? spans[count - 1].tensor->name : "", (long long)end,
-                         "the file's data goes on after its last tensor: %z bytes, of which %l are described", data_bytes,
+                         "the file's data goes on after its last tensor: %z bytes, of which %l are described",
+                             data_bytes,
                          (long long)end);
     return MTL_OK;
 }
 
 /* The header's members into file->tensors and file->metadata, with all checks. */
-static mtl_status mtl__safetensors_members(mtl_safetensors *file, const mtl__json *root, const unsigned char *data, size_t data_bytes,
-                                           mtl_error *err)
+static mtl_status mtl__safetensors_members(mtl_safetensors *file, const mtl__json *root,
+                                           const unsigned char *data, size_t data_bytes, mtl_error *err)
 {
-    mtl__tensor_span *spans = (mtl__tensor_span *)mtl__arena_zero(&file->arena, root->count, sizeof *spans, "tensors", err);
+    mtl__tensor_span *spans = (mtl__tensor_span *)mtl__arena_zero(&file->arena, root->count, sizeof *spans,
+                                                                  "tensors", err);
     size_t i;
-    file->tensors = (mtl_safetensor *)mtl__arena_zero(&file->arena, root->count, sizeof *file->tensors, "tensors", err);
+    file->tensors = (mtl_safetensor *)mtl__arena_zero(&file->arena, root->count, sizeof *file->tensors,
+                                                      "tensors", err);
     mtl__json_unique(root, &file->arena, err);
     for (i = 0; i < root->count && !mtl__failed(err); i++) {
         if (strcmp(root->items[i]->key, "__metadata__") == 0) {
@@ -7547,7 +8167,8 @@ MTL_DEF void mtl_safetensors_close(mtl_safetensors *file)
     memset(file, 0, sizeof *file);
 }
 
-MTL_DEF mtl_status mtl_safetensors_open_memory(mtl_safetensors *file, const void *bytes, size_t count, mtl_error *err)
+MTL_DEF mtl_status mtl_safetensors_open_memory(mtl_safetensors *file, const void *bytes, size_t count,
+                                               mtl_error *err)
 {
     const unsigned char *start = (const unsigned char *)bytes;
     mtl_error local;
@@ -7561,7 +8182,8 @@ MTL_DEF mtl_status mtl_safetensors_open_memory(mtl_safetensors *file, const void
     mtl_arena_init(&file->arena, NULL, 0, NULL);
     header = mtl__safetensors_header(start, count, err);
     if (header) {
-        const mtl__json *root = mtl__json_parse((const char *)start + 8, header, "the safetensors header", 8, &file->arena, err);
+        const mtl__json *root = mtl__json_parse((const char *)start + 8, header, "the safetensors header", 8,
+                                                &file->arena, err);
         if (root) mtl__safetensors_members(file, root, start + 8 + header, count - 8 - header, err);
     }
     if (mtl__failed(err)) mtl_safetensors_close(file);
@@ -7602,7 +8224,7 @@ MTL_DEF const char *mtl_safetensors_metadata(const mtl_safetensors *file, const 
     return NULL;
 }
 
-/* ---- safetensors: writing ---------------------------------------------------------------------------------------- */
+/* ---- safetensors: writing ------------------------------------------------------------------------------ */
 
 /* A tensor to be written; data in this machine's byte order, shape[0 .. dims). */
 typedef struct mtl__tensor_entry {
@@ -7669,7 +8291,8 @@ static mtl_status mtl__write(const mtl_writer *writer, const void *bytes, size_t
     return MTL_OK;
 }
 
-static mtl_status mtl__safetensors_write_data(const mtl__tensor_entry *entry, const mtl_writer *writer, mtl_error *err)
+static mtl_status mtl__safetensors_write_data(const mtl__tensor_entry *entry, const mtl_writer *writer,
+                                              mtl_error *err)
 {
     const char *data = (const char *)entry->data;
     size_t bytes = mtl__types[entry->type].bytes, left = mtl__tensor_entry_count(entry);
@@ -7685,10 +8308,12 @@ static mtl_status mtl__safetensors_write_data(const mtl__tensor_entry *entry, co
     return mtl__status(err);
 }
 
-/* metadata: key, value, key, value ...: [2 * metadata_count]. Names and keys must be unique. Errors: IO from the writer, TEXT for
-   names or metadata that are not UTF-8, MEMORY, LIMIT for a header that no reader would take. */
-static mtl_status mtl__safetensors_write(const mtl__tensor_entry *entries, size_t count, const char *const *metadata,
-                                         size_t metadata_count, const mtl_writer *writer, mtl_error *err)
+/* metadata: key, value, key, value ...: [2 * metadata_count]. Names and keys must be unique. Errors: IO from
+   the writer, TEXT for names or metadata that are not UTF-8, MEMORY, LIMIT for a header that no reader would
+   take. */
+static mtl_status mtl__safetensors_write(const mtl__tensor_entry *entries, size_t count,
+                                         const char *const *metadata, size_t metadata_count,
+                                             const mtl_writer *writer, mtl_error *err)
 {
     mtl__text header;
     unsigned char length[8];
@@ -7699,7 +8324,8 @@ static mtl_status mtl__safetensors_write(const mtl__tensor_entry *entries, size_
     mtl__text_check(&header, "the safetensors header", err);
     if (header.length > MTL__HEADER_MOST)
         mtl__fail(err, MTL_ERROR_LIMIT, "header", (long long)header.length,
-                  "the file's header would have %z bytes; readers take %d", header.length, (int)MTL__HEADER_MOST);
+                  "the file's header would have %z bytes; readers take %d", header.length,
+                      (int)MTL__HEADER_MOST);
     for (i = 0; i < 8; i++) length[i] = (unsigned char)((uint64_t)header.length >> 8 * i & 255);
     mtl__write(writer, length, sizeof length, err);
     mtl__write(writer, header.data, header.length, err);
@@ -7709,7 +8335,7 @@ static mtl_status mtl__safetensors_write(const mtl__tensor_entry *entries, size_
 }
 
 
-/* ---- field tables: descs to and from text -------------------------------------------------------------------------- */
+/* ---- field tables: descs to and from text -------------------------------------------------------------- */
 
 #define MTL__CHOICE_ROW(value, name) { value, name },
 static const mtl_choice mtl__choices_MTL_ISA[] = { MTL_ISA_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
@@ -7726,8 +8352,9 @@ static const mtl_choice mtl__choices_MTL_SCHEDULE[] = { MTL_SCHEDULE_NAMES(MTL__
 static const mtl_choice mtl__choices_MTL_SAMPLER[] = { MTL_SAMPLER_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
 #define mtl__choices_MTL_NONE NULL
 
-#define MTL__FIELD_ROW(desc, type, name, preset, low, high, names, help)                                                         \
-    {#name, type, offsetof(desc, name), (double)(preset), (double)(low), (double)(high), mtl__choices_##names, help},
+#define MTL__FIELD_ROW(desc, type, name, preset, low, high, names, help) \
+    {#name, type, offsetof(desc, name), (double)(preset), (double)(low), (double)(high), \
+        mtl__choices_##names, help},
 #define MTL__INPUT_ROW(...) MTL__FIELD_ROW(mtl_input_desc, __VA_ARGS__)
 #define MTL__COLUMN_ROW(...) MTL__FIELD_ROW(mtl_column_desc, __VA_ARGS__)
 #define MTL__TASK_ROW(...) MTL__FIELD_ROW(mtl_task_desc, __VA_ARGS__)
@@ -7814,36 +8441,44 @@ static mtl_status mtl__field_check(const mtl_field *f, double value, const char 
         for (c = f->choices; c->name; c++)
             if (c->value == (int)value) return MTL_OK;
         mtl__choice_list(f->choices, names, sizeof names);
-        return mtl__fail(err, MTL_ERROR_FIELD, path, (long long)value, "%s is %g, which is none of %s", path, value, names);
+        return mtl__fail(err, MTL_ERROR_FIELD, path, (long long)value, "%s is %g, which is none of %s", path,
+                         value, names);
     }
     if (f->low < f->high ? value < least || value > most : value < 0) {
         mtl_text_from_number(f->low, low);
         mtl_text_from_number(f->high, high);
         return mtl__fail(err, MTL_ERROR_FIELD, path, (long long)value,
-                         f->low < f->high ? "%s is %g; it must lie between %s and %s" : "%s is %g; it must not be negative", path,
+                         f->low < f->high ? "%s is %g; it must lie between %s and %s"
+                             : "%s is %g; it must not be negative", path,
                          value, low, high);
     }
     return MTL_OK;
 }
 
 /* The value of a text for a field: a choice's name, true or false, or a number. */
-static mtl_status mtl__field_read(const mtl_field *f, const char *text, size_t length, double *value, mtl_error *err)
+static mtl_status mtl__field_read(const mtl_field *f, const char *text, size_t length, double *value,
+                                  mtl_error *err)
 {
     char names[160], shown[64];
     const mtl_choice *c;
     mtl__copy_text(shown, length + 1 < sizeof shown ? length + 1 : sizeof shown, text);
     for (c = f->choices; c && c->name; c++)
-        if (strlen(c->name) == length && memcmp(c->name, text, length) == 0) { *value = c->value; return MTL_OK; }
+        if (strlen(c->name) == length && memcmp(c->name, text, length) == 0)
+            { *value = c->value; return MTL_OK; }
     if (f->choices) {
         mtl__choice_list(f->choices, names, sizeof names);
-        return mtl__fail(err, MTL_ERROR_FIELD, f->name, -1, "%s cannot be \"%s\"; choose one of %s", f->name, shown, names);
+        return mtl__fail(err, MTL_ERROR_FIELD, f->name, -1, "%s cannot be \"%s\"; choose one of %s", f->name,
+                         shown, names);
     }
     if (f->type == MTL_FLAG && strcmp(shown, "true") == 0) { *value = 1; return MTL_OK; }
     if (f->type == MTL_FLAG && strcmp(shown, "false") == 0) { *value = 0; return MTL_OK; }
     if (!mtl_text_number(text, length, value))
-        return mtl__fail(err, MTL_ERROR_FIELD, f->name, -1, "%s cannot be \"%s\"; it must be a number", f->name, shown);
-    if (f->low == f->high && *value > 9007199254740992.0)   /* 2^53: further whole numbers are not all doubles */
-        return mtl__fail(err, MTL_ERROR_FIELD, f->name, -1, "%s is %s; it must be 9007199254740992 at most", f->name, shown);
+        return mtl__fail(err, MTL_ERROR_FIELD, f->name, -1, "%s cannot be \"%s\"; it must be a number",
+                         f->name, shown);
+    if (f->low == f->high && *value > 9007199254740992.0)   /* 2^53: further whole numbers are not all
+                                                               doubles */
+        return mtl__fail(err, MTL_ERROR_FIELD, f->name, -1, "%s is %s; it must be 9007199254740992 at most",
+                         f->name, shown);
     return mtl__field_check(f, *value, NULL, err);
 }
 
@@ -7858,7 +8493,8 @@ MTL_DEF mtl_status mtl_field_set(const mtl_field *field, void *desc, const char 
         if (mtl__field_read(field, text, strlen(text), &value, err)) return mtl__status(err);
         if (value == 0 && field->preset != 0 && field->type == MTL_FLOAT) value = (double)MTL_ZERO;
         else if (value == 0 && field->preset != 0)
-            return mtl__fail(err, MTL_ERROR_FIELD, field->name, 0, "%s cannot be 0; leave it out for its default", field->name);
+            return mtl__fail(err, MTL_ERROR_FIELD, field->name, 0,
+                             "%s cannot be 0; leave it out for its default", field->name);
         mtl__field_store(field, desc, 0, value);
         return MTL_OK;
     }
@@ -7867,8 +8503,8 @@ MTL_DEF mtl_status mtl_field_set(const mtl_field *field, void *desc, const char 
         const char *comma = strchr(text, ',');
         size_t length = comma ? (size_t)(comma - text) : strlen(text);
         if (i == MTL_MAX_HIDDEN)
-            return mtl__fail(err, MTL_ERROR_FIELD, field->name, (long long)i, "%s takes %d numbers at most", field->name,
-                             MTL_MAX_HIDDEN);
+            return mtl__fail(err, MTL_ERROR_FIELD, field->name, (long long)i, "%s takes %d numbers at most",
+                             field->name, MTL_MAX_HIDDEN);
         if (mtl__field_read(field, text, length, &value, err)) return mtl__status(err);
         mtl__field_store(field, desc, i, value);
         text += length + (comma != NULL);
@@ -7915,7 +8551,8 @@ MTL_DEF mtl_status mtl_desc_check(int desc, void *members, const char *what, mtl
     for (i = 0; i < count; i++, f++)
         for (k = 0; k < (f->type == MTL_INTS ? (size_t)MTL_MAX_HIDDEN : 1); k++) {
             double value = mtl__field_number(f, members, k);
-            if (!mtl__double_is_finite(value)) return mtl__field_check(f, value, what, err);    /* -ffast-math may take NaN for 0 */
+            /* -ffast-math may take NaN for 0 */
+            if (!mtl__double_is_finite(value)) return mtl__field_check(f, value, what, err);
             if (value == 0 && f->type != MTL_INTS) mtl__field_store(f, members, k, value = f->preset);
             if (value == 0 && f->preset == 0) continue;
             if (mtl__field_check(f, value, what, err)) return mtl__status(err);
@@ -7923,23 +8560,30 @@ MTL_DEF mtl_status mtl_desc_check(int desc, void *members, const char *what, mtl
     return MTL_OK;
 }
 
-/* ==================================================================================================================
+/* ===========================================================================================================
    13 >>tape       the run, its records, playing them backward
-   ==================================================================================================================
-   A layer's forward makes an activation, computes it, and ends in mtl_run_record. With a tape that appends a record: a
-   backward function and what it needs. Playing goes from the last record to the first; a record whose output no gradient
-   has reached is skipped, so a tape can be played for some of the losses. Backward functions never change what forward
-   stored, so it can be played again.
+   ===========================================================================================================
+   A layer's forward makes an activation, computes it, and ends in mtl_run_record. With a tape that appends a
+   record: a backward function and what it needs. Playing goes from the last record to the first; a record
+   whose output no gradient has reached is skipped, so a tape can be played for some of the losses. Backward
+   functions never change what forward stored, so it can be played again.
 
-   Order in a backward function: first ask for the gradients that it writes (mtl_run_grad may push memory that must live
-   on), then mark the arena, push scratch, compute, release.
+   Order in a backward function: first ask for the gradients that it writes (mtl_run_grad may push memory that
+   must live on), then mark the arena, push scratch, compute, release.
    A dry run (a counting arena) walks the same code with no memory behind its pushes: sizes come out exact.
-   ------------------------------------------------------------------------------------------------------------------ */
+   -------------------------------------------------------------------------------------------------------- */
 MTL__INLINE int mtl__dry(const mtl_run *run) { return run->arena->counting; }
-MTL__INLINE const mtl__kernels *mtl__run_kernels(const mtl_run *run) { return (const mtl__kernels *)run->kernels; }
+MTL__INLINE const mtl__kernels *mtl__run_kernels(const mtl_run *run)
+{
+    return (const mtl__kernels *)run->kernels;
+}
 
-/* 1: this run multiplies in bfloat16. Only training does: a run with a tape, whose gradients hold the packings. */
-MTL__INLINE int mtl__run_pairs(const mtl_run *run) { return run->tape && run->gradients && run->gradients->pairs; }
+/* 1: this run multiplies in bfloat16. Only training does: a run with a tape, whose gradients hold the
+   packings. */
+MTL__INLINE int mtl__run_pairs(const mtl_run *run)
+{
+    return run->tape && run->gradients && run->gradients->pairs;
+}
 
 /* A matrix as this run's products want it, forward and backward. */
 MTL__INLINE const mtl_real *mtl__run_packed(const mtl_run *run, const mtl__matrix *m)
@@ -7963,7 +8607,8 @@ MTL_DEF mtl_status mtl_run_init(mtl_run *run, mtl_arena *arena, int isa, mtl_err
     run->kernels = mtl__kernels_choose(isa);
     run->arena = arena;
     run->error = err;
-    if (!run->kernels) mtl__fail(err, MTL_ERROR_UNSUPPORTED, "isa", isa, "this machine has no %s kernels", mtl__isa_name(isa));
+    if (!run->kernels) mtl__fail(err, MTL_ERROR_UNSUPPORTED, "isa", isa, "this machine has no %s kernels",
+                                 mtl__isa_name(isa));
     return mtl__status(err);
 }
 
@@ -7986,7 +8631,8 @@ static mtl_real *mtl__run_reals(mtl_run *run, size_t rows, size_t width)
 }
 static mtl_real *mtl__run_zeros(mtl_run *run, size_t rows, size_t width)
 {
-    return (mtl_real *)mtl__arena_zero(run->arena, rows * width, sizeof(mtl_real), "the run's scratch", run->error);
+    return (mtl_real *)mtl__arena_zero(run->arena, rows * width, sizeof(mtl_real), "the run's scratch",
+                                       run->error);
 }
 
 MTL_DEF void *mtl_run_note(mtl_run *run, size_t bytes)
@@ -8014,7 +8660,8 @@ MTL_DEF mtl_activation *mtl_run_activation(mtl_run *run, const char *name, size_
 /* Shows a named activation that holds its values to the observer. */
 static void mtl__run_show(mtl_run *run, const mtl_activation *a)
 {
-    if (a && a->name[0] && run->observer && !mtl__dry(run) && !mtl__failed(run->error)) run->observer(run->observer_user, run, a);
+    if (a && a->name[0] && run->observer && !mtl__dry(run) && !mtl__failed(run->error))
+        run->observer(run->observer_user, run, a);
 }
 
 MTL_DEF void mtl_run_record(mtl_run *run, mtl_activation *output, mtl_backward backward, void *data)
@@ -8067,7 +8714,8 @@ MTL_DEF void mtl_gradients_prepare(mtl_gradients *gradients, const mtl_run *run)
     mtl__parameters_pack(gradients->set, mtl__run_kernels(run), run->scheduler, gradients);
 }
 
-MTL_DEF mtl_status mtl_tape_backward(mtl_run *run, mtl_activation *const *losses, const mtl_real *weights, size_t count, int accumulate)
+MTL_DEF mtl_status mtl_tape_backward(mtl_run *run, mtl_activation *const *losses, const mtl_real *weights,
+                                     size_t count, int accumulate)
 {
     mtl_activation *a;
     mtl_record *r;
@@ -8075,7 +8723,8 @@ MTL_DEF mtl_status mtl_tape_backward(mtl_run *run, mtl_activation *const *losses
     size_t i;
     int add;
     if (mtl__failed(run->error)) return mtl__status(run->error);
-    if (!run->tape) return mtl__fail(run->error, MTL_ERROR_ARGUMENT, "tape", -1, "the run has no tape to play");
+    if (!run->tape) return mtl__fail(run->error, MTL_ERROR_ARGUMENT, "tape", -1,
+                                     "the run has no tape to play");
     before = mtl__arithmetic_set();
     for (a = run->tape->activations; a; a = a->next) a->grad_state = MTL_GRAD_NONE;
     if (!accumulate && run->gradients && !mtl__dry(run)) mtl__gradients_reset(run->gradients);
@@ -8089,16 +8738,19 @@ MTL_DEF mtl_status mtl_tape_backward(mtl_run *run, mtl_activation *const *losses
     return mtl__status(run->error);
 }
 
-/* ---- lists of jobs ---------------------------------------------------------------------------------------------------
+/* ---- lists of jobs ----------------------------------------------------------------------------------------
 
-   Passes that do not depend on one another are put into one list and run as one loop, so that threads wait for each other once
-   and not after every pass. A pass is cut into jobs by its size alone, so bits do not depend on the number of threads. Put the
-   passes with the largest jobs first: small ones at the end even out who is ready when.
+   Passes that do not depend on one another are put into one list and run as one loop, so that threads wait
+   for each other once and not after every pass. A pass is cut into jobs by its size alone, so bits do not
+   depend on the number of threads. Put the passes with the largest jobs first: small ones at the end even out
+   who is ready when.
 
-       mtl__jobs_begin(&jobs, run);                     from here on all that is pushed into the run's arena ..
-       mtl__jobs_add..(&jobs, ..);                      copies of passes; scratch is pushed here, since jobs cannot allocate
+       mtl__jobs_begin(&jobs, run);                     from here on all that is pushed into the run's arena
+                                                        ..
+       mtl__jobs_add..(&jobs, ..);                      copies of passes; scratch is pushed here, since jobs
+                                                        cannot allocate
        mtl__jobs_run(&jobs);                            .. is given back here
-   ------------------------------------------------------------------------------------------------------------------ */
+   -------------------------------------------------------------------------------------------------------- */
 enum {
     MTL__PRODUCT_FORWARD,
     MTL__PRODUCT_BACKWARD,
@@ -8113,15 +8765,18 @@ enum {
 };
 
 enum {
-    MTL__JOBS_PASSES = 16,                  /* passes that a list holds; what is beyond runs in a loop of its own */
-    MTL__WEIGHT_JOBS = 8,                   /* most jobs of a weight product: each packs its part of x for itself */
+    MTL__JOBS_PASSES = 16,                  /* passes that a list holds; what is beyond runs in a loop of its
+                                               own */
+    MTL__WEIGHT_JOBS = 8,                   /* most jobs of a weight product: each packs its part of x for
+                                               itself */
     MTL__LAST_ROWS = 4 * MTL__ROWS,         /* so many rows, the last of a pass, are cut finer */
     MTL__SMALL_JOB = 1 << 20                /* multiply-adds that no job is cut for: some 20 microseconds */
 };
 
 typedef struct mtl__jobs_pass {
     int which;
-    int follows;                            /* 1: has no jobs; runs after the pass before, on the same rows, in the same job */
+    int follows;                            /* 1: has no jobs; runs after the pass before, on the same rows,
+                                               in the same job */
     union {
         mtl__product_forward product_forward;
         mtl__product_backward product_backward;
@@ -8132,7 +8787,8 @@ typedef struct mtl__jobs_pass {
         mtl__cell_pass cell;
     } of;
     size_t end;                             /* first job of the list behind those of this pass */
-    size_t items, unit, coarse;             /* rows, sequences or units of work; of one job; jobs of that size, then finer ones */
+    size_t items, unit, coarse;             /* rows, sequences or units of work; of one job; jobs of that
+                                               size, then finer ones */
     mtl_real *scratch;                      /* weights: [jobs][scratch_size]; column sums: the sums */
     size_t scratch_size;
     mtl_real *sums[2];                      /* column sums go to one bias or to two */
@@ -8158,7 +8814,8 @@ static void mtl__jobs_sum(const mtl__kernels *kernels, const mtl__jobs_pass *pas
             pass->sums[i][k] = (pass->add[i] ? pass->sums[i][k] : 0) + pass->scratch[k];
 }
 
-static void mtl__jobs_part(const mtl__kernels *k, const mtl__jobs_pass *pass, size_t job, size_t begin, size_t end)
+static void mtl__jobs_part(const mtl__kernels *k, const mtl__jobs_pass *pass, size_t job, size_t begin,
+                           size_t end)
 {
     switch (pass->which) {
     case MTL__PRODUCT_FORWARD: k->product_forward(&pass->of.product_forward, begin, end); break;
@@ -8169,7 +8826,8 @@ static void mtl__jobs_part(const mtl__kernels *k, const mtl__jobs_pass *pass, si
     case MTL__DROPOUT: k->dropout(&pass->of.dropout, begin, end); break;
     case MTL__CELL_FORWARD: k->cell_forward(&pass->of.cell, begin, end - begin); break;
     case MTL__CELL_BACKWARD: k->cell_backward(&pass->of.cell, begin, end - begin); break;
-    case MTL__WEIGHTS: k->product_weights(&pass->of.weights, begin, end, pass->scratch + job * pass->scratch_size); break;
+    case MTL__WEIGHTS: k->product_weights(&pass->of.weights, begin, end,
+                                          pass->scratch + job * pass->scratch_size); break;
     default: mtl__jobs_sum(k, pass); break;
     }
 }
@@ -8225,13 +8883,16 @@ static mtl__jobs_pass *mtl__jobs_add(mtl__jobs *jobs, int which, size_t items, s
     return pass;
 }
 
-/* The same over rows. For threads all but the last of them are MTL__ROWS a job, the last ones fewer, unless all of them make one small
-   job; a job that reads large weights is not cut finer, since each job reads them once. weights: their number, 0: none. */
+/* The same over rows. For threads all but the last of them are MTL__ROWS a job, the last ones fewer, unless
+   all of them make one small job; a job that reads large weights is not cut finer, since each job reads them
+   once. weights: their number, 0: none. */
 static mtl__jobs_pass *mtl__jobs_add_rows(mtl__jobs *jobs, int which, size_t rows, size_t weights)
 {
     const size_t padded = (rows + MTL__ROWS - 1) / MTL__ROWS * MTL__ROWS;
-    mtl__jobs_pass *pass = mtl__jobs_add(jobs, which, rows, jobs->run->scheduler || !rows ? (size_t)MTL__ROWS : padded);
-    if (jobs->run->scheduler && weights <= MTL__CELL_LARGE && (pass->coarse > 1 || rows * weights > MTL__SMALL_JOB)) {
+    mtl__jobs_pass *pass = mtl__jobs_add(jobs, which, rows, jobs->run->scheduler || !rows
+                                         ? (size_t)MTL__ROWS : padded);
+    if (jobs->run->scheduler && weights <= MTL__CELL_LARGE &&
+        (pass->coarse > 1 || rows * weights > MTL__SMALL_JOB)) {
         size_t coarse = rows > MTL__LAST_ROWS ? (rows - MTL__LAST_ROWS + MTL__ROWS - 1) / MTL__ROWS : 0;
         size_t fine = (rows - coarse * MTL__ROWS + MTL__FINE_ROWS - 1) / MTL__FINE_ROWS;
         pass->end = jobs->jobs += coarse + fine - pass->coarse;
@@ -8242,10 +8903,12 @@ static mtl__jobs_pass *mtl__jobs_add_rows(mtl__jobs *jobs, int which, size_t row
 
 static void mtl__jobs_add_product(mtl__jobs *jobs, const mtl__product_forward *p, size_t rows)
 {
-    mtl__jobs_add_rows(jobs, MTL__PRODUCT_FORWARD, rows, p->gates * p->units * p->inputs)->of.product_forward = *p;
+    mtl__jobs_add_rows(jobs, MTL__PRODUCT_FORWARD, rows,
+                       p->gates * p->units * p->inputs)->of.product_forward = *p;
 }
 
-/* which: MTL__CELL_FORWARD or _BACKWARD. Sequences that read large weights together stay in one job, as far as every thread has one. */
+/* which: MTL__CELL_FORWARD or _BACKWARD. Sequences that read large weights together stay in one job, as far
+   as every thread has one. */
 static void mtl__jobs_add_cell(mtl__jobs *jobs, int which, const mtl__cell_pass *p, size_t sequences)
 {
     const mtl_scheduler *scheduler = jobs->run->scheduler;
@@ -8268,10 +8931,10 @@ static void mtl__jobs_add_weights(mtl__jobs *jobs, mtl__product_weights *p)
     pass->scratch = mtl__run_reals(jobs->run, pass->coarse, pass->scratch_size);
 }
 
-/* dW and db of the rows of dz that p describes: into the gradients of a weight's rows from first_row on and of one or two biases.
-   Each may be NULL; p's dw and accumulate are set here. */
-static void mtl__jobs_add_gradients(mtl__jobs *jobs, mtl__product_weights *p, const mtl_tensor *weight, size_t first_row,
-                                    const mtl_tensor *bias, const mtl_tensor *bias2)
+/* dW and db of the rows of dz that p describes: into the gradients of a weight's rows from first_row on and
+   of one or two biases. Each may be NULL; p's dw and accumulate are set here. */
+static void mtl__jobs_add_gradients(mtl__jobs *jobs, mtl__product_weights *p, const mtl_tensor *weight,
+                                    size_t first_row, const mtl_tensor *bias, const mtl_tensor *bias2)
 {
     mtl__jobs_pass *pass;
     int add, add2;
@@ -8294,10 +8957,10 @@ static void mtl__jobs_add_gradients(mtl__jobs *jobs, mtl__product_weights *p, co
     pass->add[1] = db2 ? add2 : 0;
 }
 
-/* dx of the same dz that w describes: dx (+)= dz . W, with W packed for backward at packed_t of the run's gradients. Two that stand
-   one behind the other in a list may go to the same dx. */
-static void mtl__jobs_add_input_gradient(mtl__jobs *jobs, const mtl__product_weights *w, const mtl__matrix *matrix, mtl_real *dx,
-                                         size_t dx_stride, int add)
+/* dx of the same dz that w describes: dx (+)= dz . W, with W packed for backward at packed_t of the run's
+   gradients. Two that stand one behind the other in a list may go to the same dx. */
+static void mtl__jobs_add_input_gradient(mtl__jobs *jobs, const mtl__product_weights *w,
+                                         const mtl__matrix *matrix, mtl_real *dx, size_t dx_stride, int add)
 {
     mtl__jobs_pass *pass;
     mtl__product_backward *p;
@@ -8316,7 +8979,8 @@ static void mtl__jobs_add_input_gradient(mtl__jobs *jobs, const mtl__product_wei
     p->dx = dx;
     p->dx_stride = dx_stride;
     p->accumulate = add;
-    if (jobs->passes < 2 || pass[-1].which != MTL__PRODUCT_BACKWARD || pass[-1].of.product_backward.dx != dx) return;
+    if (jobs->passes < 2 || pass[-1].which != MTL__PRODUCT_BACKWARD || pass[-1].of.product_backward.dx != dx)
+        return;
     pass->follows = 1;
     jobs->jobs = pass->end = pass[-1].end;
 }
@@ -8324,11 +8988,13 @@ static void mtl__jobs_add_input_gradient(mtl__jobs *jobs, const mtl__product_wei
 /* One pass over rows, at once. */
 static void mtl__run_rows(mtl_run *run, int which, const void *p, size_t rows)
 {
-    const mtl__product_forward *product = which == MTL__PRODUCT_FORWARD ? (const mtl__product_forward *)p : NULL;
+    const mtl__product_forward *product = which == MTL__PRODUCT_FORWARD
+        ? (const mtl__product_forward *)p : NULL;
     mtl__jobs jobs;
     mtl__jobs_pass *pass;
     mtl__jobs_begin(&jobs, run);
-    pass = mtl__jobs_add_rows(&jobs, which, rows, product ? product->gates * product->units * product->inputs : 0);
+    pass = mtl__jobs_add_rows(&jobs, which, rows, product
+                              ? product->gates * product->units * product->inputs : 0);
     switch (which) {
     case MTL__PRODUCT_FORWARD: pass->of.product_forward = *product; break;
     case MTL__SOFTMAX: pass->of.softmax = *(const mtl__softmax *)p; break;
@@ -8339,15 +9005,16 @@ static void mtl__run_rows(mtl_run *run, int which, const void *p, size_t rows)
     mtl__jobs_run(&jobs);
 }
 
-/* ==================================================================================================================
+/* ===========================================================================================================
    14 >>layers     embedding, dense, dropout, selection, concatenation, pooling
-   ==================================================================================================================
+   ===========================================================================================================
    Each layer: forward mathematics, backward mathematics, then the wrapper that records. X stands beside dX.
-   ------------------------------------------------------------------------------------------------------------------ */
+   -------------------------------------------------------------------------------------------------------- */
 
-/* ---- inputs: rows of features, standardised ------------------------------------------------------------------------- */
+/* ---- inputs: rows of features, standardised ------------------------------------------------------------ */
 
-/* Numbers are learnt as (x - mean) / scale; a scale of 0 (a constant column) makes them 0. Not set: as they are. */
+/* Numbers are learnt as (x - mean) / scale; a scale of 0 (a constant column) makes them 0. Not set: as they
+   are. */
 typedef struct mtl__scaling {
     size_t width;
     mtl_real *mean, *scale;                 /* [width], in the model's memory */
@@ -8364,8 +9031,8 @@ MTL__INLINE mtl_real mtl__unscaled(const mtl__scaling *s, size_t j, mtl_real x)
 }
 
 /* y[n][j] = scaled x[caller's row of n][j] */
-static mtl_activation *mtl__features_forward(mtl_run *run, const mtl_real *x, size_t width, const mtl__scaling *scaling,
-                                             const char *name)
+static mtl_activation *mtl__features_forward(mtl_run *run, const mtl_real *x, size_t width,
+                                             const mtl__scaling *scaling, const char *name)
 {
     const mtl_packing *p = run->packing;
     mtl_activation *y = mtl_run_activation(run, name, p->rows, width);
@@ -8378,7 +9045,8 @@ static mtl_activation *mtl__features_forward(mtl_run *run, const mtl_real *x, si
             y->value[n * y->stride + j] = mtl__scaled(scaling, j, from[j]);
             if (mtl__is_finite(from[j])) continue;
             mtl__fail(run->error, MTL_ERROR_NUMBER, name, p->caller_row[n],
-                      "input %s: row %d, column %z is not a finite number (sequence %d)", name, p->caller_row[n], j,
+                      "input %s: row %d, column %z is not a finite number (sequence %d)", name,
+                          p->caller_row[n], j,
                       p->caller_sequence[n]);
             return NULL;
         }
@@ -8387,7 +9055,7 @@ static mtl_activation *mtl__features_forward(mtl_run *run, const mtl_real *x, si
     return y;
 }
 
-/* ---- embedding: y[n] = scale * W[id] ----------------------------------------------------------------------------------- */
+/* ---- embedding: y[n] = scale * W[id] ------------------------------------------------------------------- */
 
 typedef struct mtl__embedding_data {
     const mtl_tensor *weight;
@@ -8419,12 +9087,14 @@ static void mtl__embedding_gather(void *context, size_t job)
 {
     const mtl__embedding_data *d = (const mtl__embedding_data *)context;
     size_t width = d->y->width, n = job * MTL__ROWS, end = mtl__smaller(n + MTL__ROWS, d->y->rows), j;
-    for (j = n; j < end && j < n + MTL__ROWS_AHEAD; j++) mtl__prefetch_row(mtl__embedding_row(d, j), width, 0);
+    for (j = n; j < end && j < n + MTL__ROWS_AHEAD; j++)
+        mtl__prefetch_row(mtl__embedding_row(d, j), width, 0);
     for (; n < end; n++) {
         const mtl_real *row = mtl__embedding_row(d, n);
         mtl_real *y = d->y->value + n * d->y->stride;
         int id = d->ids[d->packing->caller_row[n]];
-        if (n + MTL__ROWS_AHEAD < end) mtl__prefetch_row(mtl__embedding_row(d, n + MTL__ROWS_AHEAD), width, 0);
+        if (n + MTL__ROWS_AHEAD < end) mtl__prefetch_row(mtl__embedding_row(d, n + MTL__ROWS_AHEAD), width,
+                                                         0);
         if (d->padding_zero && id == 0) memset(y, 0, width * sizeof *y);
         else if (d->scale == 1) memcpy(y, row, width * sizeof *y);
         else for (j = 0; j < width; j++) y[j] = d->scale * row[j];
@@ -8470,7 +9140,8 @@ static void mtl__row_groups_sort(mtl__row_groups *g, uint64_t largest)
     }
 }
 
-/* Groups the rows of a packing; ids are in the caller's order, those below `least` are left out. The work is proportional to the rows. */
+/* Groups the rows of a packing; ids are in the caller's order, those below `least` are left out. The work is
+   proportional to the rows. */
 static void mtl__row_groups_find(mtl__row_groups *g, const mtl_packing *p, const int *ids, int least)
 {
     uint64_t largest = 0;
@@ -8517,7 +9188,8 @@ static void mtl__embedding_mark(mtl__embedding_order *o)
     mtl__gradient_add_rows(g, t, fresh, n);
 }
 
-enum { MTL__SCATTER_ROWS = 128 };           /* a job: the ids whose first row is among so many of the sorted rows; an id's sum is never split */
+enum { MTL__SCATTER_ROWS = 128 };           /* a job: the ids whose first row is among so many of the sorted
+                                               rows; an id's sum is never split */
 
 static void mtl__embedding_scatter(void *context, size_t job)
 {
@@ -8534,10 +9206,12 @@ static void mtl__embedding_scatter(void *context, size_t job)
     for (; k < g->distinct && g->first[k] < limit; k++) {
         if (k + MTL__ROWS_AHEAD < g->distinct) {
             mtl__prefetch_row(grad + (size_t)g->ids[k + MTL__ROWS_AHEAD] * width, width, 1);
-            mtl__prefetch_row(d->y->grad + (size_t)g->rows[g->first[k + MTL__ROWS_AHEAD]] * d->y->stride, width, 0);
+            mtl__prefetch_row(d->y->grad + (size_t)g->rows[g->first[k + MTL__ROWS_AHEAD]] * d->y->stride,
+                              width, 0);
         }
-        mtl__run_kernels(o->run)->add_rows(width, g->first[k + 1] - g->first[k], g->rows + g->first[k], d->scale, d->y->grad,
-                                           d->y->stride, o->add[k], grad + (size_t)g->ids[k] * width);
+        mtl__run_kernels(o->run)->add_rows(width, g->first[k + 1] - g->first[k], g->rows + g->first[k],
+                                           d->scale, d->y->grad, d->y->stride, o->add[k],
+                                               grad + (size_t)g->ids[k] * width);
     }
 }
 
@@ -8551,16 +9225,18 @@ static void mtl__embedding_backward(mtl_run *run, void *data)
     order.data = (mtl__embedding_data *)data;
     order.add = (unsigned char *)mtl_run_push(run, d->y->rows);
     if (mtl__row_groups_push(run, &order.groups, d->y->rows)) {
-        mtl__row_groups_find(&order.groups, d->packing, d->ids, d->padding_zero ? 1 : 0);     /* the padding word has no gradient */
+        /* the padding word has no gradient */
+        mtl__row_groups_find(&order.groups, d->packing, d->ids, d->padding_zero ? 1 : 0);
         mtl__embedding_mark(&order);
-        mtl__run_for(run, (order.groups.count + MTL__SCATTER_ROWS - 1) / MTL__SCATTER_ROWS, mtl__embedding_scatter, &order);
+        mtl__run_for(run, (order.groups.count + MTL__SCATTER_ROWS - 1) / MTL__SCATTER_ROWS,
+                     mtl__embedding_scatter, &order);
     }
     mtl_arena_release(run->arena, mark);
 }
 
 /* ids: the caller's, checked already; they must stay until backward has run. */
-static mtl_activation *mtl__embedding_forward(mtl_run *run, const mtl_tensor *weight, const int *ids, mtl_real scale,
-                                              int padding_zero, const char *name)
+static mtl_activation *mtl__embedding_forward(mtl_run *run, const mtl_tensor *weight, const int *ids,
+                                              mtl_real scale, int padding_zero, const char *name)
 {
     static const int none[1] = { 0 };
     mtl_activation *y = mtl_run_activation(run, name, run->packing->rows, weight->shape[1]);
@@ -8578,7 +9254,7 @@ static mtl_activation *mtl__embedding_forward(mtl_run *run, const mtl_tensor *we
     return y;
 }
 
-/* ---- dense: y = x W^T + b ------------------------------------------------------------------------------------------------ */
+/* ---- dense: y = x W^T + b ------------------------------------------------------------------------------ */
 
 struct mtl_dense {
     size_t inputs, outputs;
@@ -8590,8 +9266,8 @@ typedef struct mtl__dense_data {
     mtl_activation *x, *y;
 } mtl__dense_data;
 
-MTL_DEF mtl_dense *mtl_dense_add(mtl_parameters *set, const char *name, size_t inputs, size_t outputs, int no_bias,
-                                 mtl_error *err)
+MTL_DEF mtl_dense *mtl_dense_add(mtl_parameters *set, const char *name, size_t inputs, size_t outputs,
+                                 int no_bias, mtl_error *err)
 {
     mtl_error own;
     char full[160];
@@ -8602,9 +9278,11 @@ MTL_DEF mtl_dense *mtl_dense_add(mtl_parameters *set, const char *name, size_t i
     d->inputs = inputs;
     d->outputs = outputs;
     d->weight =
-        mtl_parameters_add(set, mtl__print(full, sizeof full, "%s.weight", name), outputs, inputs, MTL_TENSOR_WEIGHT, err);
+        mtl_parameters_add(set, mtl__print(full, sizeof full, "%s.weight", name), outputs, inputs,
+                           MTL_TENSOR_WEIGHT, err);
     if (!no_bias)
-        d->bias = mtl_parameters_add(set, mtl__print(full, sizeof full, "%s.bias", name), outputs, 0, MTL_TENSOR_BIAS, err);
+        d->bias = mtl_parameters_add(set, mtl__print(full, sizeof full, "%s.bias", name), outputs, 0,
+                                     MTL_TENSOR_BIAS, err);
     if (mtl__failed(err)) return NULL;
     d->weight->initial = (float)(1 / sqrt((double)inputs));
     if (d->bias) d->bias->initial = d->weight->initial;
@@ -8637,7 +9315,8 @@ static void mtl__dense_backward(mtl_run *run, void *data)
     mtl__jobs_run(&jobs);
 }
 
-MTL_DEF mtl_activation *mtl_dense_forward(mtl_run *run, const mtl_dense *dense, mtl_activation *x, const char *name)
+MTL_DEF mtl_activation *mtl_dense_forward(mtl_run *run, const mtl_dense *dense, mtl_activation *x,
+                                          const char *name)
 {
     mtl_activation *y = x ? mtl_run_activation(run, name, x->rows, dense->outputs) : NULL;
     mtl__dense_data *d = (mtl__dense_data *)mtl_run_note(run, sizeof *d);
@@ -8664,7 +9343,7 @@ MTL_DEF mtl_activation *mtl_dense_forward(mtl_run *run, const mtl_dense *dense, 
     return y;
 }
 
-/* ---- activation functions: y = f(x), dx = dy f'(y) -------------------------------------------------------------------------- */
+/* ---- activation functions: y = f(x), dx = dy f'(y) ----------------------------------------------------- */
 
 typedef struct mtl__activate_data {
     int activation;
@@ -8688,7 +9367,8 @@ static void mtl__activate_backward(mtl_run *run, void *data)
     mtl_arena_release(run->arena, mark);
 }
 
-static mtl_activation *mtl__activate_forward(mtl_run *run, int activation, mtl_activation *x, const char *name)
+static mtl_activation *mtl__activate_forward(mtl_run *run, int activation, mtl_activation *x,
+                                             const char *name)
 {
     mtl__activate_data *d;
     mtl_activation *y;
@@ -8701,12 +9381,14 @@ static mtl_activation *mtl__activate_forward(mtl_run *run, int activation, mtl_a
     d->x = x;
     d->y = y;
     for (n = 0; !mtl__dry(run) && n < x->rows; n++)
-        mtl__run_kernels(run)->activate(activation, x->width, x->value + n * x->stride, y->value + n * y->stride);
+        mtl__run_kernels(run)->activate(activation, x->width, x->value + n * x->stride,
+                                        y->value + n * y->stride);
     mtl_run_record(run, y, mtl__activate_backward, d);
     return y;
 }
 
-/* ---- dropout (Srivastava et al. 2014), inverted; per sequence: one mask for all steps (Gal & Ghahramani 2016) ----------------- */
+/* ---- dropout (Srivastava et al. 2014), inverted; per sequence: one mask for all steps (Gal & Ghahramani
+   2016) ------------------------------------------------------------------------------------------------- */
 
 typedef struct mtl__dropout_data {
     mtl__dropout forward;
@@ -8725,7 +9407,8 @@ static void mtl__dropout_backward(mtl_run *run, void *data)
 }
 
 /* x itself when nothing is to be dropped. key: [rows] what a row's mask depends on; NULL: its number. */
-static mtl_activation *mtl__dropout_layer(mtl_run *run, mtl_real rate, const int *key, mtl_activation *x, const char *name)
+static mtl_activation *mtl__dropout_layer(mtl_run *run, mtl_real rate, const int *key, mtl_activation *x,
+                                          const char *name)
 {
     mtl__dropout_data *d;
     mtl_activation *y;
@@ -8751,7 +9434,7 @@ static mtl_activation *mtl__dropout_layer(mtl_run *run, mtl_real rate, const int
     return y;
 }
 
-/* ---- moving rows: y[m][to + j] = x[items[m]][from + j] ------------------------------------------------------------------------ */
+/* ---- moving rows: y[m][to + j] = x[items[m]][from + j] ------------------------------------------------- */
 
 typedef struct mtl__move_data {
     mtl_activation *x, *y;
@@ -8775,9 +9458,10 @@ static void mtl__move_backward(mtl_run *run, void *data)
     }
 }
 
-/* Copies columns into a part of y and records it. y has no name yet: mtl__moved gives it one when all its parts are there. */
-static void mtl__move_forward(mtl_run *run, mtl_activation *x, size_t from, const int *items, mtl_activation *y, size_t to,
-                              size_t width)
+/* Copies columns into a part of y and records it. y has no name yet: mtl__moved gives it one when all its
+   parts are there. */
+static void mtl__move_forward(mtl_run *run, mtl_activation *x, size_t from, const int *items,
+                              mtl_activation *y, size_t to, size_t width)
 {
     mtl__move_data *d = (mtl__move_data *)mtl_run_note(run, sizeof *d);
     size_t m;
@@ -8803,7 +9487,8 @@ static mtl_activation *mtl__moved(mtl_run *run, mtl_activation *y, const char *n
 }
 
 /* Rows `items` [rows] of x, e.g. the labelled ones. items must stay until backward has run. */
-static mtl_activation *mtl__select_forward(mtl_run *run, mtl_activation *x, const int *items, size_t rows, const char *name)
+static mtl_activation *mtl__select_forward(mtl_run *run, mtl_activation *x, const int *items, size_t rows,
+                                           const char *name)
 {
     mtl_activation *y = x ? mtl_run_activation(run, NULL, rows, x->width) : NULL;
     if (y) mtl__move_forward(run, x, 0, items, y, 0, x->width);
@@ -8811,7 +9496,8 @@ static mtl_activation *mtl__select_forward(mtl_run *run, mtl_activation *x, cons
 }
 
 /* Activations of equal rows side by side; one alone is returned as it is. */
-static mtl_activation *mtl__concat_forward(mtl_run *run, mtl_activation *const *parts, size_t count, const char *name)
+static mtl_activation *mtl__concat_forward(mtl_run *run, mtl_activation *const *parts, size_t count,
+                                           const char *name)
 {
     size_t i, width = 0;
     mtl_activation *y;
@@ -8826,14 +9512,15 @@ static mtl_activation *mtl__concat_forward(mtl_run *run, mtl_activation *const *
     return mtl__moved(run, y, name);
 }
 
-/* ---- pooling: rows of a sequence become one ------------------------------------------------------------------------------------- */
+/* ---- pooling: rows of a sequence become one ------------------------------------------------------------ */
 
 /* Columns [begin, begin + width) of an encoder output come from cells that read forward, or from the end. */
 typedef struct mtl__segment { size_t begin, width; int reverse; } mtl__segment;
 
-/* Each direction's last state: forward columns of a sequence's last step, reverse columns of its first (packed row b). */
-static mtl_activation *mtl__pool_last(mtl_run *run, mtl_activation *x, const mtl__segment *segments, size_t count,
-                                      const char *name)
+/* Each direction's last state: forward columns of a sequence's last step, reverse columns of its first
+   (packed row b). */
+static mtl_activation *mtl__pool_last(mtl_run *run, mtl_activation *x, const mtl__segment *segments,
+                                      size_t count, const char *name)
 {
     const mtl_packing *p = run->packing;
     mtl_activation *y = mtl_run_activation(run, NULL, p->sequences, x->width);
@@ -8842,8 +9529,8 @@ static mtl_activation *mtl__pool_last(mtl_run *run, mtl_activation *x, const mtl
     if (!y || !first) return NULL;
     for (i = 0; !mtl__dry(run) && i < p->sequences; i++) first[i] = (int)i;
     for (i = 0; i < count; i++)
-        mtl__move_forward(run, x, segments[i].begin, segments[i].reverse ? first : p->last, y, segments[i].begin,
-                          segments[i].width);
+        mtl__move_forward(run, x, segments[i].begin, segments[i].reverse ? first : p->last, y,
+                          segments[i].begin, segments[i].width);
     return mtl__moved(run, y, name);
 }
 
@@ -8881,8 +9568,8 @@ static void mtl__pool_values(void *context, size_t job)
     }
 }
 
-/* dx of one sequence's columns [first, first + n), n <= MTL__STRIP. mean: dx[t][b] = dy[b] / length; max: dy goes to the first of the
-   largest. */
+/* dx of one sequence's columns [first, first + n), n <= MTL__STRIP. mean: dx[t][b] = dy[b] / length; max: dy
+   goes to the first of the largest. */
 enum { MTL__STRIP = 256 };                  /* columns that work on the stack takes at a time */
 static void mtl__pool_strip(const mtl__pool_data *d, size_t b, size_t first, size_t n)
 {
@@ -8894,7 +9581,8 @@ static void mtl__pool_strip(const mtl__pool_data *d, size_t b, size_t first, siz
     for (t = 0; t < (size_t)p->lengths[b]; t++) {
         size_t at = (p->step_offset[t] + b) * d->x->stride + first;
         if (d->max)
-            d->kernels->maximum_backward(n, d->x->value + at, d->y->value + b * d->y->stride + first, left, d->add, d->dx + at);
+            d->kernels->maximum_backward(n, d->x->value + at, d->y->value + b * d->y->stride + first, left,
+                                         d->add, d->dx + at);
         else if (d->add) d->kernels->add_scaled(n, 1, left, d->dx + at);
         else memcpy(d->dx + at, left, n * sizeof *left);
     }
@@ -8905,19 +9593,21 @@ static void mtl__pool_gradients(void *context, size_t job)
     const mtl__pool_data *d = (const mtl__pool_data *)context;
     size_t b, first, end = mtl__pool_range(d, job, &b), width = d->y->width;
     for (; b < end; b++)
-        for (first = 0; first < width; first += MTL__STRIP) mtl__pool_strip(d, b, first, mtl__smaller(width - first, MTL__STRIP));
+        for (first = 0; first < width; first += MTL__STRIP)
+            mtl__pool_strip(d, b, first, mtl__smaller(width - first, MTL__STRIP));
 }
 
 static void mtl__pool_backward(mtl_run *run, void *data)
 {
     mtl__pool_data *d = (mtl__pool_data *)data;
     d->dx = mtl_run_grad(run, d->x, &d->add);
-    if (d->dx) mtl__run_for(run, (d->packing->sequences + MTL__SEQUENCES - 1) / MTL__SEQUENCES, mtl__pool_gradients, d);
+    if (d->dx) mtl__run_for(run, (d->packing->sequences + MTL__SEQUENCES - 1) / MTL__SEQUENCES,
+                            mtl__pool_gradients, d);
 }
 
 /* x [N][width] to [B][width], in packed order. segments: for MTL_POOL_LAST. */
-static mtl_activation *mtl__pool_forward(mtl_run *run, int pool, mtl_activation *x, const mtl__segment *segments, size_t count,
-                                         const char *name)
+static mtl_activation *mtl__pool_forward(mtl_run *run, int pool, mtl_activation *x,
+                                         const mtl__segment *segments, size_t count, const char *name)
 {
     mtl__pool_data *d;
     if (!x) return NULL;
@@ -8935,24 +9625,29 @@ static mtl_activation *mtl__pool_forward(mtl_run *run, int pool, mtl_activation 
     return d->y;
 }
 
-/* ==================================================================================================================
+/* ===========================================================================================================
    15 >>cells      RNN, GRU, LSTM; directions; stacks
-   ==================================================================================================================
-   The element-wise mathematics of the cells stands with their kernels (>>kernels); here is the order of the work around it.
+   ===========================================================================================================
+   The element-wise mathematics of the cells stands with their kernels (>>kernels); here is the order of the
+   work around it.
 
    Steps are worked through in chunks, so that what one pass leaves is in cache for the next. Per chunk,
-   forward:  z = x W_ih^T + biases    for all its rows at once; where x is an embedding's, for each different id of the batch once
+   forward:  z = x W_ih^T + biases    for all its rows at once; where x is an embedding's, for each different
+                                      id of the batch once
              then step by step        z_t += h_{t-1} W_hh^T,  h_t = cell(z_t)
    backward: step by step, from the last in reading direction      dz_t = cell'(dh_t + dz_{t+1} W_hh)
-             then for all its rows at once   dx = dz W_ih,  dW_ih += dz^T x,  dW_hh += dz^T h_prev,  db += sum dz
-   The recurrence of a chunk and the products of its neighbour do not depend on one another: threads do both at once.
+             then for all its rows at once   dx = dz W_ih,  dW_ih += dz^T x,  dW_hh += dz^T h_prev,  db += sum
+                                             dz
+   The recurrence of a chunk and the products of its neighbour do not depend on one another: threads do both
+   at once.
 
-   What a record keeps, floats per unit and row: RNN 2 (z, y), GRU 5 (r z n, W_hn h + b_hn, y), LSTM 7 (i f g o, c, tanh c, y).
-   Forward's scratch: z of one chunk (two with threads; with a tape none), states of all sequences, z of at most 8 ids for each sequence.
-   Backward's scratch: dz of one chunk (two with threads), states of all sequences, and 64 KB for each job of a weight product.
-   Slots of dz: RNN, LSTM the gates; GRU n r z and the gradient of W_hn h + b_hn, so that the input product's gates (n r z)
-   and the hidden product's (r z n') are neighbours.
-   ------------------------------------------------------------------------------------------------------------------ */
+   What a record keeps, floats per unit and row: RNN 2 (z, y), GRU 5 (r z n, W_hn h + b_hn, y), LSTM 7 (i f g
+   o, c, tanh c, y). Forward's scratch: z of one chunk (two with threads; with a tape none), states of all
+   sequences, z of at most 8 ids for each sequence. Backward's scratch: dz of one chunk (two with threads),
+   states of all sequences, and 64 KB for each job of a weight product. Slots of dz: RNN, LSTM the gates; GRU
+   n r z and the gradient of W_hn h + b_hn, so that the input product's gates (n r z) and the hidden product's
+   (r z n') are neighbours.
+   -------------------------------------------------------------------------------------------------------- */
 struct mtl_cell {
     int kind, activation, reset_before, reverse;
     size_t gates, units, inputs;
@@ -8965,7 +9660,10 @@ struct mtl_cell {
 static size_t mtl__cell_gates(int kind) { return kind == MTL_CELL_LSTM ? 4 : kind == MTL_CELL_GRU ? 3 : 1; }
 
 /* Slots of dz: the GRU with the reset after the product has one more than gates. */
-static size_t mtl__cell_slots(const mtl_cell *c) { return c->kind == MTL_CELL_GRU && !c->reset_before ? 4 : c->gates; }
+static size_t mtl__cell_slots(const mtl_cell *c)
+{
+    return c->kind == MTL_CELL_GRU && !c->reset_before ? 4 : c->gates;
+}
 
 /* Which packings the products need: see the slot order above. */
 static void mtl__cell_add_matrices(mtl_parameters *set, mtl_cell *c, mtl_error *err)
@@ -8973,7 +9671,8 @@ static void mtl__cell_add_matrices(mtl_parameters *set, mtl_cell *c, mtl_error *
     static const int gru_slots[4] = { 2, 0, 1, 0 };
     int gru = c->kind == MTL_CELL_GRU;
     c->input = mtl__matrix_add(set, c->w_ih, 0, c->gates, c->units, gru ? gru_slots : NULL, err);
-    mtl__matrix_add_bias(set, c->input, c->b_ih, c->b_hh, 0, c->gates, gru && !c->reset_before ? 2 : c->gates);
+    mtl__matrix_add_bias(set, c->input, c->b_ih, c->b_hh, 0, c->gates, gru && !c->reset_before
+                         ? 2 : c->gates);
     if (c->reset_before) {
         c->hidden = mtl__matrix_add(set, c->w_hh, 0, 2, c->units, NULL, err);
         c->hidden_n = mtl__matrix_add(set, c->w_hh, 2 * c->units, 1, c->units, NULL, err);
@@ -8984,16 +9683,16 @@ static void mtl__cell_add_matrices(mtl_parameters *set, mtl_cell *c, mtl_error *
 }
 
 /* PREFIXweight_ih_l0_reverse and the like; columns 0: a bias. */
-static mtl_tensor *mtl__cell_tensor(mtl_parameters *set, const char *prefix, const char *what, int layer, int reverse,
-                                    size_t rows, size_t columns, mtl_error *err)
+static mtl_tensor *mtl__cell_tensor(mtl_parameters *set, const char *prefix, const char *what, int layer,
+                                    int reverse, size_t rows, size_t columns, mtl_error *err)
 {
     char name[160];
     mtl__print(name, sizeof name, "%s%s_l%d%s", prefix, what, layer, reverse ? "_reverse" : "");
     return mtl_parameters_add(set, name, rows, columns, columns ? MTL_TENSOR_WEIGHT : MTL_TENSOR_BIAS, err);
 }
 
-MTL_DEF mtl_cell *mtl_cell_add(mtl_parameters *set, const char *prefix, const mtl_column_desc *desc, size_t inputs, int layer,
-                               int reverse, mtl_error *err)
+MTL_DEF mtl_cell *mtl_cell_add(mtl_parameters *set, const char *prefix, const mtl_column_desc *desc,
+                               size_t inputs, int layer, int reverse, mtl_error *err)
 {
     mtl_error own;
     mtl_cell *c;
@@ -9041,7 +9740,8 @@ typedef struct mtl__cell_data {
     mtl_real *z, *c, *extra;                /* as mtl__cell_pass keeps them */
 } mtl__cell_data;
 
-/* A layer is one cell, or two that read x in both directions and share y. Its cells run at once: their jobs stand in one list. */
+/* A layer is one cell, or two that read x in both directions and share y. Its cells run at once: their jobs
+   stand in one list. */
 typedef struct mtl__layer_data {
     size_t count;
     mtl__cell_data cells[2];
@@ -9077,8 +9777,8 @@ static mtl__cell_pass mtl__cell_pass_of(const mtl_run *run, const mtl__cell_data
 }
 
 /* z = x W_ih^T + biases for `rows` rows of x. */
-static void mtl__cell_input_product(mtl__jobs *jobs, const mtl_cell *cell, const mtl_real *x, size_t x_stride, size_t rows,
-                                    mtl_real *z, size_t z_block)
+static void mtl__cell_input_product(mtl__jobs *jobs, const mtl_cell *cell, const mtl_real *x, size_t x_stride,
+                                    size_t rows, mtl_real *z, size_t z_block)
 {
     mtl__product_forward p;
     memset(&p, 0, sizeof p);
@@ -9096,13 +9796,17 @@ static void mtl__cell_input_product(mtl__jobs *jobs, const mtl_cell *cell, const
     mtl__jobs_add_product(jobs, &p, rows);
 }
 
-/* ---- chunks of steps: a layer's passes follow one another chunk by chunk, while what one leaves is in cache for the next ---- */
+/* ---- chunks of steps: a layer's passes follow one another chunk by chunk, while what one leaves is in cache
+   for the next ------------------------------------------------------------------------------------------ */
 
 enum {
-    MTL__FORWARD_REALS = 49152,             /* gate values of a chunk of forward: 192 KB, within any second-level cache, .. */
+    MTL__FORWARD_REALS = 49152,             /* gate values of a chunk of forward: 192 KB, within any
+                                               second-level cache, .. */
     MTL__BACKWARD_REALS = 131072,           /* .. and of dz: 512 KB, .. */
-    MTL__FORWARD_ROWS = MTL__ROWS,          /* .. but at least so many rows, since each chunk reads the weights once, and backward .. */
-    MTL__BACKWARD_ROWS = MTL__PANEL_ROWS    /* .. their gradients; twice as many where these are larger than 512 KB */
+    MTL__FORWARD_ROWS = MTL__ROWS,          /* .. but at least so many rows, since each chunk reads the
+                                               weights once, and backward .. */
+    MTL__BACKWARD_ROWS = MTL__PANEL_ROWS    /* .. their gradients; twice as many where these are larger than
+                                               512 KB */
 };
 
 /* Steps [begin, end): `rows` packed rows from `first` on, of the sequences 0 .. sequences - 1. */
@@ -9112,9 +9816,11 @@ typedef struct mtl__step_chunks {
     mtl__step_chunk *of, whole;             /* [count]; whole: the only one of a dry run */
 } mtl__step_chunks;
 
-/* Cuts the steps of a batch into chunks of at most reals / width rows, or if that is more, of `least` rows (twice as many for a cell
-   with large weights), of one step at least. width: reals of a row. Memory: the run's. */
-static void mtl__chunks_init(mtl_run *run, const mtl_cell *cell, size_t reals, size_t least, size_t width, mtl__step_chunks *chunks)
+/* Cuts the steps of a batch into chunks of at most reals / width rows, or if that is more, of `least` rows
+   (twice as many for a cell with large weights), of one step at least. width: reals of a row. Memory: the
+   run's. */
+static void mtl__chunks_init(mtl_run *run, const mtl_cell *cell, size_t reals, size_t least, size_t width,
+                             mtl__step_chunks *chunks)
 {
     const mtl_packing *p = run->packing;
     const int large = cell->gates * cell->units * (cell->inputs + cell->units) > MTL__BACKWARD_REALS;
@@ -9154,19 +9860,22 @@ static const mtl__step_chunk *mtl__chunk_at(const mtl__step_chunks *chunks, size
 /* Two buffers where threads work on neighbouring chunks at once. */
 static size_t mtl__chunk_buffers(const mtl_run *run) { return run->scheduler ? 2 : 1; }
 
-/* ---- forward ------------------------------------------------------------------------------------------------------------------ */
+/* ---- forward ------------------------------------------------------------------------------------------- */
 
-/* Memory of a cell's pass: with a tape what backward needs, of all rows, else one or two chunks of z. c without a tape is the caller's. */
+/* Memory of a cell's pass: with a tape what backward needs, of all rows, else one or two chunks of z. c
+   without a tape is the caller's. */
 static void mtl__cell_forward_begin(mtl_run *run, mtl__cell_data *d, const mtl__step_chunks *chunks)
 {
     size_t rows = d->packing->rows, padded = mtl__padded(d->cell->units), b;
-    d->z = mtl__run_reals(run, run->tape ? rows : chunks->rows * mtl__chunk_buffers(run), padded * d->cell->gates);
+    d->z = mtl__run_reals(run, run->tape ? rows : chunks->rows * mtl__chunk_buffers(run),
+                          padded * d->cell->gates);
     if (run->tape && d->cell->kind == MTL_CELL_LSTM) d->c = mtl__run_reals(run, rows, padded);
     if (run->tape && d->cell->kind != MTL_CELL_RNN) d->extra = mtl__run_reals(run, rows, padded);
     if (run->tape || !d->c || mtl__failed(run->error) || mtl__dry(run)) return;
     for (b = 0; b < d->packing->sequences; b++) {
         memset(d->c + b * padded, 0, padded * sizeof(mtl_real));
-        if (d->c0) memcpy(d->c + b * padded, d->c0->value + b * d->c0->stride, d->cell->units * sizeof(mtl_real));
+        if (d->c0) memcpy(d->c + b * padded, d->c0->value + b * d->c0->stride,
+                          d->cell->units * sizeof(mtl_real));
     }
 }
 
@@ -9185,8 +9894,9 @@ static mtl__cell_pass mtl__cell_forward_pass(mtl_run *run, const mtl__cell_data 
 }
 
 /* Points the pass to chunk number i, and z to where this chunk's gates are. */
-static const mtl__step_chunk *mtl__cell_forward_turn(const mtl_run *run, const mtl__cell_data *d, const mtl__step_chunks *chunks,
-                                                     size_t i, mtl__cell_pass *pass)
+static const mtl__step_chunk *mtl__cell_forward_turn(const mtl_run *run, const mtl__cell_data *d,
+                                                     const mtl__step_chunks *chunks, size_t i,
+                                                         mtl__cell_pass *pass)
 {
     const mtl__step_chunk *chunk = mtl__chunk_at(chunks, i, d->cell->reverse);
     const size_t z_row = d->cell->gates * MTL__BLOCK;
@@ -9199,12 +9909,15 @@ static const mtl__step_chunk *mtl__cell_forward_turn(const mtl_run *run, const m
     return chunk;
 }
 
-/* ---- rows that are the same: what comes from an embedding needs one input product for each id, however often a batch has it ---------- */
+/* ---- rows that are the same: what comes from an embedding needs one input product for each id, however
+   often a batch has it ---------------------------------------------------------------------------------- */
 
-#ifndef MTL__SAME_WORK                          /* multiply-adds of a row's product from which on it pays; tests make it small */
+#ifndef MTL__SAME_WORK                          /* multiply-adds of a row's product from which on it pays;
+                                                   tests make it small */
 #define MTL__SAME_WORK 8192
 #endif
-enum { MTL__SAME_ROWS = 8 };                    /* different rows that are kept for each sequence of the batch, at most */
+enum { MTL__SAME_ROWS = 8 };                    /* different rows that are kept for each sequence of the
+                                                   batch, at most */
 
 typedef struct mtl__same_rows {
     size_t count;                           /* different rows; 0: each is taken for itself */
@@ -9213,7 +9926,8 @@ typedef struct mtl__same_rows {
 } mtl__same_rows;
 
 /* Worth it from a quarter of the rows on that need no product. Memory: the run's. */
-static void mtl__same_rows_find(mtl_run *run, const mtl_cell *cell, const mtl_activation *x, mtl__same_rows *same)
+static void mtl__same_rows_find(mtl_run *run, const mtl_cell *cell, const mtl_activation *x,
+                                mtl__same_rows *same)
 {
     const mtl_packing *p = run->packing;
     const size_t most = mtl__smaller(MTL__SAME_ROWS * p->sequences, p->rows);
@@ -9221,7 +9935,8 @@ static void mtl__same_rows_find(mtl_run *run, const mtl_cell *cell, const mtl_ac
     mtl_arena_mark mark;
     size_t k, n;
     memset(same, 0, sizeof *same);
-    if (!x->ids || p->sequences < MTL__SEQUENCES || cell->gates * cell->units * cell->inputs < MTL__SAME_WORK) return;
+    if (!x->ids || p->sequences < MTL__SEQUENCES || cell->gates * cell->units * cell->inputs < MTL__SAME_WORK)
+        return;
     same->row = (int *)mtl_run_push(run, p->rows * sizeof *same->row);
     same->stride = x->stride;
     same->x = mtl__run_reals(run, most, same->stride);
@@ -9232,32 +9947,36 @@ static void mtl__same_rows_find(mtl_run *run, const mtl_cell *cell, const mtl_ac
         if (groups.distinct <= most && groups.distinct <= p->rows / 4 * 3) same->count = groups.distinct;
         for (k = 0; k < same->count; k++) {
             for (n = groups.first[k]; n < groups.first[k + 1]; n++) same->row[groups.rows[n]] = (int)k;
-            memcpy(same->x + k * same->stride, x->value + (size_t)groups.rows[groups.first[k]] * x->stride, x->width * sizeof *x->value);
+            memcpy(same->x + k * same->stride, x->value + (size_t)groups.rows[groups.first[k]] * x->stride,
+                   x->width * sizeof *x->value);
         }
     }
     mtl_arena_release(run->arena, mark);
 }
 
 /* The products of the different rows, for all steps at once. */
-static void mtl__layer_same_products(mtl_run *run, const mtl__layer_data *layer, const mtl__same_rows *same, mtl__cell_pass *pass)
+static void mtl__layer_same_products(mtl_run *run, const mtl__layer_data *layer, const mtl__same_rows *same,
+                                     mtl__cell_pass *pass)
 {
     mtl_real *z[2];
     mtl__jobs jobs;
     size_t k;
     for (k = 0; k < layer->count; k++)
-        z[k] = mtl__run_reals(run, same->count, mtl__padded(layer->cells[k].cell->units) * layer->cells[k].cell->gates);
+        z[k] = mtl__run_reals(run, same->count, mtl__padded(layer->cells[k].cell->units)
+                              * layer->cells[k].cell->gates);
     mtl__jobs_begin(&jobs, run);
     for (k = 0; k < layer->count && !mtl__failed(run->error); k++) {
         pass[k].same = z[k];
         pass[k].same_block = same->count * layer->cells[k].cell->gates * MTL__BLOCK;
         pass[k].same_row = same->row;
-        mtl__cell_input_product(&jobs, layer->cells[k].cell, same->x, same->stride, same->count, z[k], pass[k].same_block);
+        mtl__cell_input_product(&jobs, layer->cells[k].cell, same->x, same->stride, same->count, z[k],
+                                pass[k].same_block);
     }
     mtl__jobs_run(&jobs);
 }
 
-/* Input products of a chunk and the steps of the chunk before do not depend on one another: one list of jobs. With one thread
-   jobs run in the order of the list, so one buffer of z is enough. */
+/* Input products of a chunk and the steps of the chunk before do not depend on one another: one list of jobs.
+   With one thread jobs run in the order of the list, so one buffer of z is enough. */
 static void mtl__layer_forward_chunks(mtl_run *run, mtl__layer_data *layer)
 {
     const mtl_cell *cell = layer->cells[0].cell;
@@ -9267,7 +9986,8 @@ static void mtl__layer_forward_chunks(mtl_run *run, mtl__layer_data *layer)
     mtl__same_rows same;
     mtl__jobs jobs;
     size_t i, k;
-    mtl__chunks_init(run, cell, MTL__FORWARD_REALS / layer->count, MTL__FORWARD_ROWS, mtl__padded(cell->units) * cell->gates, &chunks);
+    mtl__chunks_init(run, cell, MTL__FORWARD_REALS / layer->count, MTL__FORWARD_ROWS,
+                     mtl__padded(cell->units) * cell->gates, &chunks);
     for (k = 0; k < layer->count; k++) mtl__cell_forward_begin(run, &layer->cells[k], &chunks);
     if (run->tape) mark = mtl_arena_save(run->arena);
     for (k = 0; k < layer->count; k++) pass[k] = mtl__cell_forward_pass(run, &layer->cells[k]);
@@ -9276,14 +9996,16 @@ static void mtl__layer_forward_chunks(mtl_run *run, mtl__layer_data *layer)
     for (i = 0; i <= chunks.count && !mtl__failed(run->error); i++) {
         mtl__jobs_begin(&jobs, run);
         for (k = 0; k < layer->count && i > 0; k++) {
-            const mtl__step_chunk *chunk = mtl__cell_forward_turn(run, &layer->cells[k], &chunks, i - 1, &pass[k]);
+            const mtl__step_chunk *chunk = mtl__cell_forward_turn(run, &layer->cells[k], &chunks, i - 1,
+                                                                  &pass[k]);
             mtl__jobs_add_cell(&jobs, MTL__CELL_FORWARD, &pass[k], chunk->sequences);
         }
         for (k = 0; k < layer->count && i < chunks.count && !same.count; k++) {
             const mtl__cell_data *d = &layer->cells[k];
             const mtl__step_chunk *chunk = mtl__cell_forward_turn(run, d, &chunks, i, &pass[k]);
-            mtl__cell_input_product(&jobs, d->cell, d->x->value + chunk->first * d->x->stride, d->x->stride, chunk->rows,
-                                    pass[k].z + (chunk->first - pass[k].z_first) * d->cell->gates * MTL__BLOCK, pass[k].z_block);
+            mtl__cell_input_product(&jobs, d->cell, d->x->value + chunk->first * d->x->stride, d->x->stride,
+                                    chunk->rows, pass[k].z + (chunk->first - pass[k].z_first) * d->cell->gates
+                                        * MTL__BLOCK, pass[k].z_block);
         }
         mtl__jobs_run(&jobs);
     }
@@ -9291,7 +10013,8 @@ static void mtl__layer_forward_chunks(mtl_run *run, mtl__layer_data *layer)
 }
 
 /* States after each sequence's last step in reading direction, [B][H]. */
-static mtl_activation *mtl__cell_last(mtl_run *run, const mtl__cell_data *d, const mtl_real *from, size_t stride, int by_sequence)
+static mtl_activation *mtl__cell_last(mtl_run *run, const mtl__cell_data *d, const mtl_real *from,
+                                      size_t stride, int by_sequence)
 {
     const mtl_packing *p = d->packing;
     mtl_activation *last = mtl_run_activation(run, NULL, p->sequences, d->cell->units);
@@ -9304,7 +10027,7 @@ static mtl_activation *mtl__cell_last(mtl_run *run, const mtl__cell_data *d, con
     return last;
 }
 
-/* ---- backward ------------------------------------------------------------------------------------------------------------- */
+/* ---- backward ------------------------------------------------------------------------------------------ */
 
 /* Gradient of a last state (or zeros) into a padded [B][stride] carry. */
 static mtl_real *mtl__cell_carry(mtl_run *run, const mtl__cell_data *d, const mtl_activation *last)
@@ -9339,9 +10062,10 @@ typedef struct mtl__cell_back {
     int add_x, add_h, add_c;
 } mtl__cell_back;
 
-/* Weight gradients of the chunk that the pass points to: `gates` slots of dz from `slot` on, against rows of x (or of the state
-   before: source). */
-static mtl__product_weights mtl__cell_weights(const mtl__cell_back *back, const mtl__step_chunk *chunk, size_t slot, size_t gates)
+/* Weight gradients of the chunk that the pass points to: `gates` slots of dz from `slot` on, against rows of
+   x (or of the state before: source). */
+static mtl__product_weights mtl__cell_weights(const mtl__cell_back *back, const mtl__step_chunk *chunk,
+                                              size_t slot, size_t gates)
 {
     mtl__product_weights p;
     memset(&p, 0, sizeof p);
@@ -9354,7 +10078,8 @@ static mtl__product_weights mtl__cell_weights(const mtl__cell_back *back, const 
     return p;
 }
 
-static void mtl__cell_input_gradients(mtl__jobs *jobs, const mtl__cell_back *back, const mtl__step_chunk *chunk)
+static void mtl__cell_input_gradients(mtl__jobs *jobs, const mtl__cell_back *back,
+                                      const mtl__step_chunk *chunk)
 {
     static const int gru_order[3] = { 2, 0, 1 };
     const mtl__cell_data *d = back->data;
@@ -9368,12 +10093,14 @@ static void mtl__cell_input_gradients(mtl__jobs *jobs, const mtl__cell_back *bac
     mtl__jobs_add_gradients(jobs, &p, cell->w_ih, 0, cell->b_ih, alike ? cell->b_hh : NULL);
 }
 
-static void mtl__cell_hidden_gradients(mtl__jobs *jobs, const mtl__cell_back *back, const mtl__step_chunk *chunk)
+static void mtl__cell_hidden_gradients(mtl__jobs *jobs, const mtl__cell_back *back,
+                                       const mtl__step_chunk *chunk)
 {
     const mtl__cell_data *d = back->data;
     const mtl_cell *cell = d->cell;
     int gru = cell->kind == MTL_CELL_GRU;
-    mtl__product_weights p = mtl__cell_weights(back, chunk, gru ? 1 : 0, cell->reset_before ? 2 : cell->gates);
+    mtl__product_weights p = mtl__cell_weights(back, chunk, gru ? 1 : 0, cell->reset_before
+                                               ? 2 : cell->gates);
     p.inputs = cell->units;
     p.x = d->y->value + d->column;
     p.x_stride = d->y->stride;
@@ -9382,8 +10109,10 @@ static void mtl__cell_hidden_gradients(mtl__jobs *jobs, const mtl__cell_back *ba
     mtl__jobs_add_gradients(jobs, &p, cell->w_hh, 0, gru && !cell->reset_before ? cell->b_hh : NULL, NULL);
 }
 
-/* Reset before: W_hn multiplies r*h, which forward kept. Its rows follow those of r and z, already assigned or added to. */
-static void mtl__cell_reset_gradient(mtl__jobs *jobs, const mtl__cell_back *back, const mtl__step_chunk *chunk, int add)
+/* Reset before: W_hn multiplies r*h, which forward kept. Its rows follow those of r and z, already assigned
+   or added to. */
+static void mtl__cell_reset_gradient(mtl__jobs *jobs, const mtl__cell_back *back,
+                                     const mtl__step_chunk *chunk, int add)
 {
     const mtl_cell *cell = back->data->cell;
     mtl__product_weights p = mtl__cell_weights(back, chunk, 0, 1);
@@ -9397,7 +10126,8 @@ static void mtl__cell_reset_gradient(mtl__jobs *jobs, const mtl__cell_back *back
     mtl__jobs_add_weights(jobs, &p);
 }
 
-static void mtl__cell_weight_gradients(mtl__jobs *jobs, const mtl__cell_back *back, const mtl__step_chunk *chunk)
+static void mtl__cell_weight_gradients(mtl__jobs *jobs, const mtl__cell_back *back,
+                                       const mtl__step_chunk *chunk)
 {
     int add = jobs->run->gradients->of[back->data->cell->w_hh->index].state == MTL_GRAD_DENSE;
     mtl__cell_input_gradients(jobs, back, chunk);
@@ -9428,20 +10158,23 @@ static void mtl__cell_back_pass(mtl_run *run, mtl__cell_back *back, const mtl__s
     pass.keep = 1;
     pass.dy = mtl__has_gradient(d->y) ? d->y->grad + d->column : NULL;
     pass.dy_stride = d->y->stride;
-    back->dz = mtl__run_reals(run, chunks->rows * mtl__chunk_buffers(run), mtl__padded(cell->units) * mtl__cell_slots(cell));
+    back->dz = mtl__run_reals(run, chunks->rows * mtl__chunk_buffers(run),
+                              mtl__padded(cell->units) * mtl__cell_slots(cell));
     pass.packed_t = mtl__run_packed_t(run, cell->hidden);
     if (cell->hidden_n) pass.packed_n_t = mtl__run_packed_t(run, cell->hidden_n);
     if (pass.pairs) pass.words = mtl__run_reals(run, d->packing->sequences, pass.words_row);
     pass.dh = mtl__cell_carry(run, d, d->h_last);
     pass.dh_stride = mtl__padded(cell->units);
     if (cell->kind == MTL_CELL_LSTM) pass.dc = mtl__cell_carry(run, d, d->c_last);
-    if (cell->reset_before) pass.scratch = mtl__run_reals(run, d->packing->sequences, mtl__padded(cell->units));
+    if (cell->reset_before) pass.scratch = mtl__run_reals(run, d->packing->sequences,
+                                                          mtl__padded(cell->units));
     pass.want_dh0 = back->dh0 != NULL;
     back->pass = pass;
 }
 
 /* Points the pass to chunk number i, and dz to this chunk's. */
-static const mtl__step_chunk *mtl__cell_back_turn(const mtl_run *run, mtl__cell_back *back, const mtl__step_chunks *chunks, size_t i)
+static const mtl__step_chunk *mtl__cell_back_turn(const mtl_run *run, mtl__cell_back *back,
+                                                  const mtl__step_chunks *chunks, size_t i)
 {
     const mtl_cell *cell = back->data->cell;
     const mtl__step_chunk *chunk = mtl__chunk_at(chunks, i, !cell->reverse);
@@ -9454,7 +10187,8 @@ static const mtl__step_chunk *mtl__cell_back_turn(const mtl_run *run, mtl__cell_
     return chunk;
 }
 
-static void mtl__layer_back_cells(mtl__jobs *jobs, mtl__cell_back *back, size_t count, const mtl__step_chunks *chunks, size_t i)
+static void mtl__layer_back_cells(mtl__jobs *jobs, mtl__cell_back *back, size_t count,
+                                  const mtl__step_chunks *chunks, size_t i)
 {
     size_t k;
     for (k = 0; k < count; k++) {
@@ -9463,9 +10197,10 @@ static void mtl__layer_back_cells(mtl__jobs *jobs, mtl__cell_back *back, size_t 
     }
 }
 
-/* Gradients of the weights and of x. Two cells come from opposite ends, so of a chunk's dx that one writes first which meets it
-   first: turn n-1-i of one is turn i of the other. */
-static void mtl__layer_back_gradients(mtl__jobs *jobs, mtl__cell_back *back, size_t count, const mtl__step_chunks *chunks, size_t i)
+/* Gradients of the weights and of x. Two cells come from opposite ends, so of a chunk's dx that one writes
+   first which meets it first: turn n-1-i of one is turn i of the other. */
+static void mtl__layer_back_gradients(mtl__jobs *jobs, mtl__cell_back *back, size_t count,
+                                      const mtl__step_chunks *chunks, size_t i)
 {
     const mtl__step_chunk *chunk[2];
     size_t k, other = chunks->count - 1 - i;
@@ -9479,13 +10214,15 @@ static void mtl__layer_back_gradients(mtl__jobs *jobs, mtl__cell_back *back, siz
         int second = count > 1 && (other < i || (other == i && k));
         dz.inputs = d->cell->inputs;
         if (back[k].dx)
-            mtl__jobs_add_input_gradient(jobs, &dz, d->cell->input, back[k].dx + chunk[k]->first * d->x->stride, d->x->stride,
-                                         back[0].add_x || second);
+            mtl__jobs_add_input_gradient(jobs, &dz, d->cell->input,
+                                         back[k].dx + chunk[k]->first * d->x->stride, d->x->stride,
+                                             back[0].add_x || second);
     }
 }
 
-/* Steps of a chunk and gradients of the chunk before it do not depend on one another: one list of jobs, the longest first. One
-   thread takes the gradients first, while their dz is in cache, and one buffer of dz is enough. */
+/* Steps of a chunk and gradients of the chunk before it do not depend on one another: one list of jobs, the
+   longest first. One thread takes the gradients first, while their dz is in cache, and one buffer of dz is
+   enough. */
 static void mtl__layer_backward(mtl_run *run, void *data)
 {
     const mtl__layer_data *layer = (const mtl__layer_data *)data;
@@ -9495,11 +10232,13 @@ static void mtl__layer_backward(mtl_run *run, void *data)
     mtl__jobs jobs;
     mtl_arena_mark mark;
     size_t i, count = 0;
-    for (i = 0; i < layer->count; i++) count += (size_t)mtl__cell_back_begin(run, &layer->cells[i], &back[count]);
+    for (i = 0; i < layer->count; i++) count += (size_t)mtl__cell_back_begin(run, &layer->cells[i],
+                                                                             &back[count]);
     if (!count) return;
     mark = mtl_arena_save(run->arena);
     cell = back[0].data->cell;
-    mtl__chunks_init(run, cell, MTL__BACKWARD_REALS, MTL__BACKWARD_ROWS, mtl__padded(cell->units) * mtl__cell_slots(cell), &chunks);
+    mtl__chunks_init(run, cell, MTL__BACKWARD_REALS, MTL__BACKWARD_ROWS,
+                     mtl__padded(cell->units) * mtl__cell_slots(cell), &chunks);
     for (i = 0; i < count; i++) mtl__cell_back_pass(run, &back[i], &chunks);
     for (i = 0; i <= chunks.count && !mtl__failed(run->error); i++) {
         mtl__jobs_begin(&jobs, run);
@@ -9509,18 +10248,20 @@ static void mtl__layer_backward(mtl_run *run, void *data)
         mtl__jobs_run(&jobs);
     }
     for (i = 0; i < count; i++) {
-        mtl__cell_initial_gradient(run, back[i].data, back[i].pass.dh, back[i].data->h0, back[i].dh0, back[i].add_h);
-        mtl__cell_initial_gradient(run, back[i].data, back[i].pass.dc, back[i].data->c0, back[i].dc0, back[i].add_c);
+        mtl__cell_initial_gradient(run, back[i].data, back[i].pass.dh, back[i].data->h0, back[i].dh0,
+                                   back[i].add_h);
+        mtl__cell_initial_gradient(run, back[i].data, back[i].pass.dc, back[i].data->c0, back[i].dc0,
+                                   back[i].add_c);
     }
     mtl_arena_release(run->arena, mark);
 }
 
-/* ---- the wrapper ---------------------------------------------------------------------------------------------------------- */
+/* ---- the wrapper --------------------------------------------------------------------------------------- */
 
-/* `count` cells (one, or one for each direction) over x into neighbouring columns of y, [N][count*H]. initial, final: [count], NULL
-   or as in mtl_lstm_forward. */
-static void mtl__layer_forward(mtl_run *run, const mtl_cell *const *cells, size_t count, mtl_activation *x, mtl_activation *y,
-                               const mtl_cell_state *initial, mtl_cell_state *final)
+/* `count` cells (one, or one for each direction) over x into neighbouring columns of y, [N][count*H].
+   initial, final: [count], NULL or as in mtl_lstm_forward. */
+static void mtl__layer_forward(mtl_run *run, const mtl_cell *const *cells, size_t count, mtl_activation *x,
+                               mtl_activation *y, const mtl_cell_state *initial, mtl_cell_state *final)
 {
     mtl__layer_data *layer = (mtl__layer_data *)mtl_run_note(run, sizeof *layer);
     size_t i, sequences = run->packing->sequences;
@@ -9541,7 +10282,8 @@ static void mtl__layer_forward(mtl_run *run, const mtl_cell *const *cells, size_
     for (i = 0; i < count && final && !mtl__failed(run->error); i++) {
         mtl__cell_data *d = &layer->cells[i];
         final[i].h = d->h_last = mtl__cell_last(run, d, y->value + d->column, y->stride, 0);
-        final[i].c = d->c_last = d->c ? mtl__cell_last(run, d, d->c, mtl__padded(d->cell->units), !run->tape) : NULL;
+        final[i].c = d->c_last = d->c ? mtl__cell_last(run, d, d->c, mtl__padded(d->cell->units), !run->tape)
+            : NULL;
     }
     mtl_run_record(run, NULL, mtl__layer_backward, layer);
 }
@@ -9551,30 +10293,31 @@ static mtl_activation *mtl__cell_alone(mtl_run *run, int kind, const mtl_cell *c
 {
     mtl_activation *y;
     if (cell->kind != kind)
-        mtl__fail(run->error, MTL_ERROR_ARGUMENT, "cell", cell->kind, "the cell is of another kind than the call");
+        mtl__fail(run->error, MTL_ERROR_ARGUMENT, "cell", cell->kind,
+                  "the cell is of another kind than the call");
     if (!x || mtl__failed(run->error)) return NULL;
     y = mtl_run_activation(run, NULL, x->rows, cell->units);
     mtl__layer_forward(run, &cell, 1, x, y, initial, final);
     return mtl__failed(run->error) ? NULL : y;
 }
 
-MTL_DEF mtl_activation *mtl_rnn_forward(mtl_run *run, const mtl_cell *cell, mtl_activation *x, const mtl_cell_state *initial,
-                                        mtl_cell_state *final)
+MTL_DEF mtl_activation *mtl_rnn_forward(mtl_run *run, const mtl_cell *cell, mtl_activation *x,
+                                        const mtl_cell_state *initial, mtl_cell_state *final)
 {
     return mtl__cell_alone(run, MTL_CELL_RNN, cell, x, initial, final);
 }
-MTL_DEF mtl_activation *mtl_gru_forward(mtl_run *run, const mtl_cell *cell, mtl_activation *x, const mtl_cell_state *initial,
-                                        mtl_cell_state *final)
+MTL_DEF mtl_activation *mtl_gru_forward(mtl_run *run, const mtl_cell *cell, mtl_activation *x,
+                                        const mtl_cell_state *initial, mtl_cell_state *final)
 {
     return mtl__cell_alone(run, MTL_CELL_GRU, cell, x, initial, final);
 }
-MTL_DEF mtl_activation *mtl_lstm_forward(mtl_run *run, const mtl_cell *cell, mtl_activation *x, const mtl_cell_state *initial,
-                                         mtl_cell_state *final)
+MTL_DEF mtl_activation *mtl_lstm_forward(mtl_run *run, const mtl_cell *cell, mtl_activation *x,
+                                         const mtl_cell_state *initial, mtl_cell_state *final)
 {
     return mtl__cell_alone(run, MTL_CELL_LSTM, cell, x, initial, final);
 }
 
-/* ---- one step at a time ------------------------------------------------------------------------------------------------------- */
+/* ---- one step at a time -------------------------------------------------------------------------------- */
 
 struct mtl_cell_stream {
     const mtl__kernels *kernels;
@@ -9594,21 +10337,25 @@ static size_t mtl__stream_reals(const mtl_cell *cell, size_t *states, size_t *z,
 MTL_DEF size_t mtl_cell_stream_size(const mtl_cell *cell)
 {
     size_t states, z, extra;
-    return cell ? mtl__round_up(sizeof(mtl_cell_stream), MTL__ALIGNMENT) + mtl__stream_reals(cell, &states, &z, &extra) * sizeof(mtl_real) : 0;
+    return cell ? mtl__round_up(sizeof(mtl_cell_stream), MTL__ALIGNMENT)
+        + mtl__stream_reals(cell, &states, &z, &extra) * sizeof(mtl_real) : 0;
 }
 
-MTL_DEF mtl_cell_stream *mtl_cell_stream_init(void *buffer, size_t bytes, const mtl_cell *cell, int isa, mtl_error *err)
+MTL_DEF mtl_cell_stream *mtl_cell_stream_init(void *buffer, size_t bytes, const mtl_cell *cell, int isa,
+                                              mtl_error *err)
 {
     mtl_cell_stream *stream = (mtl_cell_stream *)buffer;
     mtl__cell_single *p;
     size_t states, z, extra;
     mtl_error own;
     err = mtl__error_given(err, &own);
-    if (!mtl__given(cell, "cell", err) || mtl__check_buffer(buffer, bytes, mtl_cell_stream_size(cell), "a stream", err)) return NULL;
+    if (!mtl__given(cell, "cell", err) || mtl__check_buffer(buffer, bytes, mtl_cell_stream_size(cell),
+                                                            "a stream", err)) return NULL;
     memset(stream, 0, sizeof *stream);
     stream->kernels = mtl__kernels_choose(isa);
     if (!stream->kernels) {
-        mtl__fail(err, MTL_ERROR_UNSUPPORTED, "isa", isa, "this machine has no %s kernels", mtl__isa_name(isa));
+        mtl__fail(err, MTL_ERROR_UNSUPPORTED, "isa", isa, "this machine has no %s kernels",
+                  mtl__isa_name(isa));
         return NULL;
     }
     p = &stream->pass;
@@ -9641,8 +10388,8 @@ MTL_DEF const mtl_real *mtl_cell_stream_step(mtl_cell_stream *stream, const mtl_
     return stream->pass.h;
 }
 
-/* Padding of the states is zero and stays it: padded weights and biases are zero, so i*g = 0 and (1 - z)*n = 0 there (an RNN's may become
-   a sigmoid's 1/2; nothing reads it). */
+/* Padding of the states is zero and stays it: padded weights and biases are zero, so i*g = 0 and (1 - z)*n =
+   0 there (an RNN's may become a sigmoid's 1/2; nothing reads it). */
 static void mtl__stream_state(mtl_real *to, const mtl_real *from, size_t units)
 {
     if (from && from != to) memcpy(to, from, units * sizeof *to);
@@ -9657,18 +10404,21 @@ MTL_DEF void mtl_cell_stream_reset(mtl_cell_stream *stream, const mtl_real *h, c
 
 MTL_DEF const mtl_real *mtl_cell_stream_memory(const mtl_cell_stream *stream) { return stream->pass.c; }
 
-/* ==================================================================================================================
+/* ===========================================================================================================
    16 >>losses     cross-entropy, MSE, MAE, Huber
-   ==================================================================================================================
-   A loss is L = (sum over labelled items) / divisor, where the divisor counts the labelled items of the whole update (their
-   class weights, for class tasks that have them; times width for vectors), so that parts of a batch add up to the whole.
-   Rows here are labelled items only; rows[m] tells which of the caller's items row m is.
+   ===========================================================================================================
+   A loss is L = (sum over labelled items) / divisor, where the divisor counts the labelled items of the whole
+   update (their class weights, for class tasks that have them; times width for vectors), so that parts of a
+   batch add up to the whole. Rows here are labelled items only; rows[m] tells which of the caller's items row
+   m is.
 
-   Cross-entropy of a row with coefficients a_c:   l = -sum_c a_c log p_c = (sum a) log sum exp x - sum_c a_c x_c
-                                                   dl/dx_c = (sum a) p_c - a_c
-       label y:         a_c = w_c ((1 - s) [c = y] + s / C)   but the first part with w_y       s: label smoothing
-       distribution q:  a_c = w_c ((1 - s) q_c + s / C)                                          as PyTorch defines both
-   ------------------------------------------------------------------------------------------------------------------ */
+   Cross-entropy of a row with coefficients a_c:   l = -sum_c a_c log p_c = (sum a) log sum exp x - sum_c a_c
+                                                   x_c dl/dx_c = (sum a) p_c - a_c
+       label y:         a_c = w_c ((1 - s) [c = y] + s / C)   but the first part with w_y       s: label
+                                                              smoothing
+       distribution q:  a_c = w_c ((1 - s) q_c + s / C)                                          as PyTorch
+       defines both
+   -------------------------------------------------------------------------------------------------------- */
 typedef struct mtl__loss_data {
     int loss;                               /* MTL_LOSS_* */
     mtl_real smoothing, delta;              /* label smoothing; Huber's delta */
@@ -9711,7 +10461,8 @@ static void mtl__cross_entropy_backward(mtl_run *run, void *data)
     pass.dx = mtl_run_grad(run, d->x, &pass.accumulate);
     pass.dx_stride = d->x->stride;
     if (!pass.dx || mtl__dry(run)) return;
-    /* the loss of a single class does not depend on x; of what rounding leaves of (sum a) p - a, Adam would make whole steps */
+    /* the loss of a single class does not depend on x; of what rounding leaves of (sum a) p - a, Adam would
+       make whole steps */
     pass.factor = d->x->width > 1 ? (mtl_real)((double)d->y->grad[0] / d->divisor) : 0;
     mtl__run_rows(run, MTL__CROSS_ENTROPY_BACKWARD, &pass, d->x->rows);
 }
@@ -9764,9 +10515,10 @@ static void mtl__cross_entropy_forward(mtl_run *run, mtl__loss_data *d, const ch
     mtl_arena_release(run->arena, mark);
 }
 
-/* ---- real targets: e = prediction - target, summed over items and width ------------------------------------------------------ */
+/* ---- real targets: e = prediction - target, summed over items and width -------------------------------- */
 
-/* Element loss and its derivative: mse e^2; mae |e|; huber e^2/2 inside delta, delta(|e| - delta/2) outside (Huber 1964). */
+/* Element loss and its derivative: mse e^2; mae |e|; huber e^2/2 inside delta, delta(|e| - delta/2) outside
+   (Huber 1964). */
 static mtl_real mtl__real_loss(const mtl__loss_data *d, mtl_real e, mtl_real *slope)
 {
     mtl_real size = e < 0 ? -e : e, sign = e > 0 ? (mtl_real)1 : e < 0 ? (mtl_real)-1 : (mtl_real)0;
@@ -9812,13 +10564,15 @@ static void mtl__real_loss_forward(mtl_run *run, const mtl__loss_data *d)
     size_t m, j;
     if (mtl__dry(run)) return;
     for (m = 0; m < d->x->rows; m++)
-        for (j = 0; j < d->x->width; j++) total += (double)mtl__real_loss(d, mtl__real_error(d, m, j), &slope);
+        for (j = 0; j < d->x->width; j++) total += (double)mtl__real_loss(d, mtl__real_error(d, m, j),
+                                                                          &slope);
     d->y->value[0] = (mtl_real)(total / d->divisor);
 }
 
-/* The loss of x against the targets in `how` (what is not set there is filled in here): a 1 x 1 activation. name: of the
-   probabilities. */
-static mtl_activation *mtl__loss_forward(mtl_run *run, const mtl__loss_data *how, mtl_activation *x, const char *name)
+/* The loss of x against the targets in `how` (what is not set there is filled in here): a 1 x 1 activation.
+   name: of the probabilities. */
+static mtl_activation *mtl__loss_forward(mtl_run *run, const mtl__loss_data *how, mtl_activation *x,
+                                         const char *name)
 {
     mtl__loss_data *d = (mtl__loss_data *)mtl_run_note(run, sizeof *d);
     mtl_activation *y = mtl_run_activation(run, NULL, 1, 1);
@@ -9828,11 +10582,12 @@ static mtl_activation *mtl__loss_forward(mtl_run *run, const mtl__loss_data *how
     d->y = y;
     if (d->loss == MTL_LOSS_CROSS_ENTROPY) mtl__cross_entropy_forward(run, d, name);
     else mtl__real_loss_forward(run, d);
-    mtl_run_record(run, y, d->loss == MTL_LOSS_CROSS_ENTROPY ? mtl__cross_entropy_backward : mtl__real_loss_backward, d);
+    mtl_run_record(run, y, d->loss == MTL_LOSS_CROSS_ENTROPY
+                   ? mtl__cross_entropy_backward : mtl__real_loss_backward, d);
     return mtl__failed(run->error) ? NULL : y;
 }
 
-/* ---- which items are labelled -------------------------------------------------------------------------------------------------- */
+/* ---- which items are labelled -------------------------------------------------------------------------- */
 
 /* 1 when `item` has a target of width numbers or classes. */
 static int mtl__target_is_given(const mtl_target *t, size_t item, size_t width)
@@ -9847,24 +10602,28 @@ static int mtl__target_is_given(const mtl_target *t, size_t item, size_t width)
     return 1;
 }
 
-/* ==================================================================================================================
+/* ===========================================================================================================
    17 >>metrics    accuracy, span F1, RMSE, MAE, R2: counted as items stream by, nothing allocated
-   ==================================================================================================================
-   A metric is a handful of counts that grow with every batch; mtl__metric_finish turns them into scores. Labels that
-   are missing count nowhere. Gold spans are those of the tags as written, whether the model has a class for
-   them or not. Spans are counted as the CoNLL evaluation script (conlleval, Tjong Kim Sang 2004) counts:
-       precision = right / predicted      recall = right / gold      F1 = 2 P R / (P + R)      0 when nothing is there
+   ===========================================================================================================
+   A metric is a handful of counts that grow with every batch; mtl__metric_finish turns them into scores.
+   Labels that are missing count nowhere. Gold spans are those of the tags as written, whether the model has a
+   class for them or not. Spans are counted as the CoNLL evaluation script (conlleval, Tjong Kim Sang 2004)
+   counts:
+       precision = right / predicted      recall = right / gold      F1 = 2 P R / (P + R)      0 when nothing
+                                                                     is there
        right: same begin, same end, same type
-       R2 = 1 - sum (y - p)^2 / sum (y - mean)^2, over all numbers of all items pooled, so a vector target has one mean
-   ------------------------------------------------------------------------------------------------------------------ */
+       R2 = 1 - sum (y - p)^2 / sum (y - mean)^2, over all numbers of all items pooled, so a vector target has
+       one mean
+   -------------------------------------------------------------------------------------------------------- */
 
-/* ---- spans ---------------------------------------------------------------------------------------------------------- */
+/* ---- spans --------------------------------------------------------------------------------------------- */
 
 /* The span that is open at some step of a sequence. */
 typedef struct mtl__span_state { int open; mtl_span span; } mtl__span_state;
 
-/* Reads the tag of step t; NULL stands for any tag outside of spans, and for the end of the sequence. Returns 1 when this
-   ends a span, which is then in *ended. A tag continues a span only as I- of the same type; any other B- or I- opens one. */
+/* Reads the tag of step t; NULL stands for any tag outside of spans, and for the end of the sequence. Returns
+   1 when this ends a span, which is then in *ended. A tag continues a span only as I- of the same type; any
+   other B- or I- opens one. */
 static int mtl__span_next(mtl__span_state *state, const char *tag, size_t t, mtl_span *ended)
 {
     int inside = tag && (tag[0] == 'B' || tag[0] == 'I') && (tag[1] == '-' || tag[1] == '\0');
@@ -9914,7 +10673,7 @@ MTL_DEF int mtl_labels_are_spans(const char *const *labels, size_t count)
     return begins;
 }
 
-/* ---- counting ------------------------------------------------------------------------------------------------------- */
+/* ---- counting ------------------------------------------------------------------------------------------ */
 
 /* Everything that is counted for one task. Zero it, set kind, level, spans and width; add; finish. */
 typedef struct mtl__metric {
@@ -9965,7 +10724,8 @@ static void mtl__metric_spans(mtl__metric *m, const int *gold, const int *predic
         predicted_ends = mtl__span_next(&predicted_state, predicted_tag, t, &guess);
         m->gold_spans += (size_t)gold_ends;
         m->predicted_spans += (size_t)predicted_ends;
-        if (gold_ends && predicted_ends && right.begin == guess.begin && strcmp(right.type, guess.type) == 0) m->right_spans++;
+        if (gold_ends && predicted_ends && right.begin == guess.begin && strcmp(right.type, guess.type) == 0)
+            m->right_spans++;
     }
 }
 
@@ -9982,7 +10742,8 @@ static void mtl__metric_number(mtl__metric *m, double target, double error)
     m->numbers++;
 }
 
-/* count: numbers, m->width of them an item. An item with a NaN in its target is missing, as it is in training. */
+/* count: numbers, m->width of them an item. An item with a NaN in its target is missing, as it is in
+   training. */
 static void mtl__metric_real(mtl__metric *m, const mtl_real *gold, const mtl_real *predicted, size_t count)
 {
     size_t i, j, width = m->width ? m->width : 1;
@@ -9991,11 +10752,12 @@ static void mtl__metric_real(mtl__metric *m, const mtl_real *gold, const mtl_rea
         for (j = i; j < i + width; j++) missing |= mtl__is_nan(gold[j]);
         if (missing) continue;
         m->items++;
-        for (j = i; j < i + width; j++) mtl__metric_number(m, (double)gold[j], (double)predicted[j] - (double)gold[j]);
+        for (j = i; j < i + width; j++) mtl__metric_number(m, (double)gold[j],
+                                                           (double)predicted[j] - (double)gold[j]);
     }
 }
 
-/* ---- scores --------------------------------------------------------------------------------------------------------- */
+/* ---- scores -------------------------------------------------------------------------------------------- */
 
 static double mtl__metric_ratio(double part, double whole) { return whole > 0 ? part / whole : 0; }
 
@@ -10036,14 +10798,15 @@ static void mtl__metric_finish(const mtl__metric *m, mtl_task_score *score)
     else mtl__metric_finish_real(m, score);
 }
 
-/* ==================================================================================================================
+/* ===========================================================================================================
    18 >>encoder    levels, columns and mixes: every sharing mechanism
-   ==================================================================================================================
-   Named sources stand in one list: the inputs, then the columns in the desc's order. A mix names sources; a column's input and
-   a task's tap are mixes. A column may take sources that stand before it, so the list is its own topological order, and a
-   column's level is one more than the highest of its sources. Full sharing is one column; a hierarchy is a column that takes
-   another one, with tasks tapping both. The passes know columns and mixes, no mechanism by name.
-   ------------------------------------------------------------------------------------------------------------------ */
+   ===========================================================================================================
+   Named sources stand in one list: the inputs, then the columns in the desc's order. A mix names sources; a
+   column's input and a task's tap are mixes. A column may take sources that stand before it, so the list is
+   its own topological order, and a column's level is one more than the highest of its sources. Full sharing
+   is one column; a hierarchy is a column that takes another one, with tasks tapping both. The passes know
+   columns and mixes, no mechanism by name.
+   -------------------------------------------------------------------------------------------------------- */
 typedef struct mtl__source {
     const char *name;
     size_t width;
@@ -10054,7 +10817,8 @@ typedef struct mtl__mix {
     size_t count;
     int *sources;                           /* [count] numbers in the list of sources */
     size_t width, segment_count;
-    mtl__segment *segments;                 /* which columns of the mix read in which direction, for MTL_POOL_LAST */
+    mtl__segment *segments;                 /* which columns of the mix read in which direction, for
+                                               MTL_POOL_LAST */
 } mtl__mix;
 
 typedef struct mtl__column {
@@ -10062,7 +10826,8 @@ typedef struct mtl__column {
     mtl__mix input;
     size_t layers, directions;
     const mtl_cell **cells;                 /* [layers][directions] */
-    const char **names;                     /* [layers] of the layers' outputs; the last one is the column's */
+    const char **names;                     /* [layers] of the layers' outputs; the last one is the
+                                               column's */
 } mtl__column;
 
 /* The number of a source whose name is text[0 .. length), among the first `count`; -1 if there is none. */
@@ -10091,9 +10856,10 @@ static void mtl__mix_add(mtl__mix *mix, int number, const mtl__source *source)
     mix->width += source->width;
 }
 
-/* Resolves "a+b" among the first `count` sources. from NULL: sources first .. count-1. where: for messages, "columns[1].input". */
-static mtl_status mtl__mix_resolve(mtl__mix *mix, const char *from, const mtl__source *sources, size_t first, size_t count,
-                                   mtl_arena *arena, const char *where, mtl_error *err)
+/* Resolves "a+b" among the first `count` sources. from NULL: sources first .. count-1. where: for messages,
+   "columns[1].input". */
+static mtl_status mtl__mix_resolve(mtl__mix *mix, const char *from, const mtl__source *sources, size_t first,
+                                   size_t count, mtl_arena *arena, const char *where, mtl_error *err)
 {
     size_t parts = count, i;
     const char *c;
@@ -10109,8 +10875,8 @@ static mtl_status mtl__mix_resolve(mtl__mix *mix, const char *from, const mtl__s
         char name[64];
         mtl__copy_text(name, length + 1 < sizeof name ? length + 1 : sizeof name, from);
         if (number < 0)
-            return mtl__fail(err, MTL_ERROR_FIELD, where, -1, "%s: there is no input or earlier column named \"%s\"", where,
-                             name);
+            return mtl__fail(err, MTL_ERROR_FIELD, where, -1,
+                             "%s: there is no input or earlier column named \"%s\"", where, name);
         mtl__mix_add(mix, number, &sources[number]);
         from = plus ? plus + 1 : NULL;
     }
@@ -10119,7 +10885,8 @@ static mtl_status mtl__mix_resolve(mtl__mix *mix, const char *from, const mtl__s
 }
 
 /* The cells of a column over an input of `inputs` values, added to the set under "NAME.". */
-static void mtl__column_build(mtl__column *column, const mtl_column_desc *desc, mtl_parameters *set, mtl_error *err)
+static void mtl__column_build(mtl__column *column, const mtl_column_desc *desc, mtl_parameters *set,
+                              mtl_error *err)
 {
     mtl_arena *arena = set->arena;
     size_t l, d, inputs = column->input.width;
@@ -10128,14 +10895,17 @@ static void mtl__column_build(mtl__column *column, const mtl_column_desc *desc, 
     column->layers = (size_t)desc->layers;
     column->directions = desc->bidirectional ? 2 : 1;
     column->cells =
-        (const mtl_cell **)mtl__arena_note(arena, column->layers * column->directions, sizeof(mtl_cell *), "a column", err);
+        (const mtl_cell **)mtl__arena_note(arena, column->layers * column->directions, sizeof(mtl_cell *),
+                                           "a column", err);
     column->names = (const char **)mtl__arena_note(arena, column->layers, sizeof(char *), "a column", err);
     for (l = 0; l < column->layers && !mtl__failed(err); l++) {
         mtl__print(text, sizeof text, "%s.", desc->name);
         for (d = 0; d < column->directions; d++)
-            column->cells[l * column->directions + d] = mtl_cell_add(set, text, desc, inputs, (int)l, (int)d, err);
+            column->cells[l * column->directions + d] = mtl_cell_add(set, text, desc, inputs, (int)l, (int)d,
+                                                                     err);
         column->names[l] = l + 1 == column->layers ? desc->name
-                         : mtl__arena_text(arena, mtl__print(text, sizeof text, "%s.layer%z", desc->name, l), err);
+                         : mtl__arena_text(arena, mtl__print(text, sizeof text, "%s.layer%z", desc->name, l),
+                                           err);
         inputs = (size_t)desc->hidden * column->directions;
     }
 }
@@ -10152,8 +10922,8 @@ static mtl_activation *mtl__mix_forward(mtl_run *run, const mtl__mix *mix, mtl_a
 /* States carried over a column's cells: [cell] pairs h, c; NULL: not carried. */
 typedef struct mtl__carry { mtl_cell_state *initial, *final; } mtl__carry;
 
-static mtl_activation *mtl__column_forward(mtl_run *run, const mtl__column *column, mtl_activation *const *sources,
-                                           const mtl__carry *carry)
+static mtl_activation *mtl__column_forward(mtl_run *run, const mtl__column *column,
+                                           mtl_activation *const *sources, const mtl__carry *carry)
 {
     const mtl_column_desc *desc = column->desc;
     mtl_activation *x = mtl__mix_forward(run, &column->input, sources), *y = NULL;
@@ -10163,20 +10933,20 @@ static mtl_activation *mtl__column_forward(mtl_run *run, const mtl__column *colu
         size_t first = l * column->directions;
         if (l) x = mtl__dropout_layer(run, desc->dropout_between, key, x, "");
         y = x ? mtl_run_activation(run, NULL, x->rows, hidden * column->directions) : NULL;
-        if (y) mtl__layer_forward(run, column->cells + first, column->directions, x, y, carry ? carry->initial + first : NULL,
-                                  carry ? carry->final + first : NULL);
+        if (y) mtl__layer_forward(run, column->cells + first, column->directions, x, y, carry
+                                  ? carry->initial + first : NULL, carry ? carry->final + first : NULL);
         x = mtl__moved(run, y, column->names[l]);
     }
     return x ? mtl__dropout_layer(run, desc->dropout, key, x, "") : NULL;
 }
 
-/* ==================================================================================================================
+/* ===========================================================================================================
    19 >>tasks      the registry: a task is a name, a level, a kind, a tap, a head, a loss, a metric, a weight
-   ==================================================================================================================
+   ===========================================================================================================
    A head:  tap -> [pool] -> [labelled rows] -> dropout -> (dense, activation, dropout)* -> dense
-   In training the head sees labelled items alone, so a missing label costs no work and has no gradient. Tensors are named
-   TASK.hidden.0.weight .. and TASK.output.weight.
-   ------------------------------------------------------------------------------------------------------------------ */
+   In training the head sees labelled items alone, so a missing label costs no work and has no gradient.
+   Tensors are named TASK.hidden.0.weight .. and TASK.output.weight.
+   -------------------------------------------------------------------------------------------------------- */
 typedef struct mtl__task {
     const mtl_task_desc *desc;
     mtl__mix tap;
@@ -10201,14 +10971,18 @@ static void mtl__task_build(mtl__task *task, const mtl_task_desc *desc, mtl_para
     char text[160];
     task->desc = desc;
     task->outputs = (size_t)(desc->kind == MTL_TASK_CLASS ? desc->classes : desc->width);
-    for (; task->hidden_count < MTL_MAX_HIDDEN && desc->hidden[task->hidden_count] > 0; task->hidden_count++) {
+    for (; task->hidden_count < MTL_MAX_HIDDEN && desc->hidden[task->hidden_count] > 0; task->hidden_count++)
+        {
         size_t i = task->hidden_count, units = (size_t)desc->hidden[i];
-        task->hidden[i] = mtl_dense_add(set, mtl__print(text, sizeof text, "%s.hidden.%z", desc->name, i), inputs, units, 0, err);
+        task->hidden[i] = mtl_dense_add(set, mtl__print(text, sizeof text, "%s.hidden.%z", desc->name, i),
+                                        inputs, units, 0, err);
         inputs = units;
     }
-    task->output = mtl_dense_add(set, mtl__print(text, sizeof text, "%s.output", desc->name), inputs, task->outputs, 0, err);
+    task->output = mtl_dense_add(set, mtl__print(text, sizeof text, "%s.output", desc->name), inputs,
+                                 task->outputs, 0, err);
     task->pooled_name = mtl__task_name(set->arena, desc->name, "pooled", err);
-    task->output_name = mtl__task_name(set->arena, desc->name, desc->kind == MTL_TASK_CLASS ? "logits" : "values", err);
+    task->output_name = mtl__task_name(set->arena, desc->name, desc->kind == MTL_TASK_CLASS
+                                       ? "logits" : "values", err);
     task->probabilities_name = mtl__task_name(set->arena, desc->name, "probabilities", err);
     task->spans = desc->kind == MTL_TASK_CLASS && desc->level == MTL_LEVEL_STEP && desc->labels
                && mtl_labels_are_spans(desc->labels, task->outputs);
@@ -10220,18 +10994,21 @@ static size_t mtl__task_items(const mtl__task *task, size_t sequences, size_t ro
 }
 
 /* Fails as "task T: WHAT of sequence S, step N FAULT", for one of the caller's items. */
-static mtl_status mtl__task_fail_item(const mtl__task *task, const int *lengths, size_t item, mtl_status code, const char *what,
-                                      const char *fault, mtl_error *err)
+static mtl_status mtl__task_fail_item(const mtl__task *task, const int *lengths, size_t item, mtl_status code,
+                                      const char *what, const char *fault, mtl_error *err)
 {
     const char *name = task->desc->name;
     size_t s = 0, step = item;
     if (task->desc->level == MTL_LEVEL_SEQUENCE)
-        return mtl__fail(err, code, name, (long long)item, "task %s: %s of sequence %z %s", name, what, item, fault);
+        return mtl__fail(err, code, name, (long long)item, "task %s: %s of sequence %z %s", name, what, item,
+                         fault);
     while (step >= (size_t)lengths[s]) step -= (size_t)lengths[s++];
-    return mtl__fail(err, code, name, (long long)item, "task %s: %s of sequence %z, step %z %s", name, what, s, step, fault);
+    return mtl__fail(err, code, name, (long long)item, "task %s: %s of sequence %z, step %z %s", name, what,
+                     s, step, fault);
 }
 
-static mtl_status mtl__task_fail_label(const mtl__task *task, const int *lengths, size_t item, int label, mtl_error *err)
+static mtl_status mtl__task_fail_label(const mtl__task *task, const int *lengths, size_t item, int label,
+                                       mtl_error *err)
 {
     char what[32], fault[48];
     mtl__print(what, sizeof what, "label %d", label);
@@ -10247,8 +11024,8 @@ static int mtl__task_label_is_valid(const mtl__task *task, const mtl_target *tar
 }
 
 /* Checks a batch's targets of one task and adds up its labelled items and their share of the divisor. */
-static mtl_status mtl__task_count(const mtl__task *task, const mtl_target *target, size_t items, const int *lengths, size_t *labelled,
-                                  double *divisor, mtl_error *err)
+static mtl_status mtl__task_count(const mtl__task *task, const mtl_target *target, size_t items,
+                                  const int *lengths, size_t *labelled, double *divisor, mtl_error *err)
 {
     const mtl_real *numbers = !target ? NULL : target->values ? target->values : target->distribution;
     size_t i, j;
@@ -10262,7 +11039,8 @@ static mtl_status mtl__task_count(const mtl__task *task, const mtl_target *targe
             if (!mtl__is_finite(numbers[i * task->outputs + j]))
                 return mtl__task_fail_item(task, lengths, i, MTL_ERROR_NUMBER, "the target",
                                            "is not finite (a missing one is NaN)", err);
-        if (target->labels && task->desc->class_weights) weight = (double)task->desc->class_weights[target->labels[i]];
+        if (target->labels && task->desc->class_weights)
+            weight = (double)task->desc->class_weights[target->labels[i]];
         ++*labelled;
         *divisor += weight;
     }
@@ -10275,8 +11053,8 @@ static mtl_status mtl__task_check_kind(const mtl__task *task, const mtl_target *
     int is_class = task->desc->kind == MTL_TASK_CLASS;
     if (mtl__failed(err) || !target) return mtl__status(err);
     if (is_class ? target->values != NULL : target->labels || target->distribution)
-        return mtl__fail(err, MTL_ERROR_ARGUMENT, task->desc->name, -1, "task %s: its targets must be %s", task->desc->name,
-                         is_class ? "labels or distributions" : "values");
+        return mtl__fail(err, MTL_ERROR_ARGUMENT, task->desc->name, -1, "task %s: its targets must be %s",
+                         task->desc->name, is_class ? "labels or distributions" : "values");
     return MTL_OK;
 }
 
@@ -10298,7 +11076,8 @@ static mtl_activation *mtl__task_input(mtl_run *run, const mtl__task *task, mtl_
 {
     mtl_activation *x = mtl__mix_forward(run, &task->tap, sources);
     if (!x || task->desc->level == MTL_LEVEL_STEP) return x;
-    return mtl__pool_forward(run, task->desc->pool, x, task->tap.segments, task->tap.segment_count, task->pooled_name);
+    return mtl__pool_forward(run, task->desc->pool, x, task->tap.segments, task->tap.segment_count,
+                             task->pooled_name);
 }
 
 /* All items: logits, or real values as learnt (standardised). */
@@ -10309,8 +11088,10 @@ static mtl_activation *mtl__task_outputs(mtl_run *run, const mtl__task *task, mt
                           task->desc->level == MTL_LEVEL_SEQUENCE ? p->order : p->caller_row);
 }
 
-/* Packed rows (or places) of the labelled items, and which of the caller's items they are. A dry run counts all. */
-static size_t mtl__task_labelled(mtl_run *run, const mtl__task *task, const mtl_target *target, int **rows, int **items)
+/* Packed rows (or places) of the labelled items, and which of the caller's items they are. A dry run counts
+   all. */
+static size_t mtl__task_labelled(mtl_run *run, const mtl__task *task, const mtl_target *target, int **rows,
+                                 int **items)
 {
     const mtl_packing *p = run->packing;
     size_t all = mtl__task_items(task, p->sequences, p->rows), count = 0, i;
@@ -10327,7 +11108,8 @@ static size_t mtl__task_labelled(mtl_run *run, const mtl__task *task, const mtl_
     return count;
 }
 
-/* The task's part of the joint loss, L_k as far as this batch goes; NULL when it has no labelled item (or the run failed). */
+/* The task's part of the joint loss, L_k as far as this batch goes; NULL when it has no labelled item (or the
+   run failed). */
 static mtl_activation *mtl__task_loss(mtl_run *run, const mtl__task *task, mtl_activation *const *sources,
                                       const mtl_target *target, double divisor)
 {
@@ -10351,12 +11133,13 @@ static mtl_activation *mtl__task_loss(mtl_run *run, const mtl__task *task, mtl_a
     return mtl__loss_forward(run, &how, x, task->probabilities_name);
 }
 
-/* ==================================================================================================================
+/* ===========================================================================================================
    20 >>model      create, size, save, load, transfer
-   ==================================================================================================================
-   A model is descs, a parameter set and the structures that the passes walk, all in one arena. It is built by one function
-   that runs twice: over a counting arena to size it, over memory to make it. Between trainings it is read-only.
-   ------------------------------------------------------------------------------------------------------------------ */
+   ===========================================================================================================
+   A model is descs, a parameter set and the structures that the passes walk, all in one arena. It is built by
+   one function that runs twice: over a counting arena to size it, over memory to make it. Between trainings
+   it is read-only.
+   -------------------------------------------------------------------------------------------------------- */
 typedef struct mtl__input_layer {
     const mtl_input_desc *desc;
     mtl_tensor *embedding;                  /* token inputs */
@@ -10384,9 +11167,10 @@ struct mtl_model {
     size_t cell_count;                      /* cells of all columns: states of a carried sequence */
 };
 
-/* ---- copying and checking the desc --------------------------------------------------------------------------------- */
+/* ---- copying and checking the desc --------------------------------------------------------------------- */
 
-/* Names become parts of tensor names and of mixes: no dots, plus signs, quotes, spaces or control characters. */
+/* Names become parts of tensor names and of mixes: no dots, plus signs, quotes, spaces or control
+   characters. */
 static mtl_status mtl__check_name(const char *name, const char *where, mtl_error *err)
 {
     size_t i;
@@ -10397,19 +11181,22 @@ static mtl_status mtl__check_name(const char *name, const char *where, mtl_error
     for (i = 0; name[i]; i++)
         if ((unsigned char)name[i] <= ' ' || strchr(".+\"\\", name[i]))
             return mtl__fail(err, MTL_ERROR_FIELD, where, (long long)i,
-                             "%s.name \"%s\" must not hold spaces, dots, plus signs, quotes or backslashes", where, name);
+                             "%s.name \"%s\" must not hold spaces, dots, plus signs, quotes or backslashes",
+                                 where, name);
     return MTL_OK;
 }
 
 /* Copies of `count` texts; where.what: for messages, "tasks[1].labels". */
-static const char *const *mtl__copy_texts(mtl_arena *arena, const char *const *texts, size_t count, const char *where,
-                                          const char *what, mtl_error *err)
+static const char *const *mtl__copy_texts(mtl_arena *arena, const char *const *texts, size_t count,
+                                          const char *where, const char *what, mtl_error *err)
 {
-    const char **copy = texts ? (const char **)mtl__arena_note(arena, count, sizeof *copy, "names", err) : NULL;
+    const char **copy = texts ? (const char **)mtl__arena_note(arena, count, sizeof *copy, "names", err)
+        : NULL;
     size_t i;
     for (i = 0; copy && i < count; i++) {
         if (!texts[i])
-            mtl__fail(err, MTL_ERROR_ARGUMENT, where, (long long)i, "%s.%s[%z] is NULL; there must be %z", where, what, i, count);
+            mtl__fail(err, MTL_ERROR_ARGUMENT, where, (long long)i, "%s.%s[%z] is NULL; there must be %z",
+                      where, what, i, count);
         copy[i] = mtl__arena_text(arena, texts[i], err);
     }
     return copy;
@@ -10417,7 +11204,8 @@ static const char *const *mtl__copy_texts(mtl_arena *arena, const char *const *t
 
 static void mtl__model_copy_inputs(mtl_model *model, const mtl_model_desc *desc, mtl_error *err)
 {
-    mtl_input_desc *inputs = (mtl_input_desc *)mtl__arena_note(&model->arena, desc->input_count, sizeof *inputs, "inputs", err);
+    mtl_input_desc *inputs = (mtl_input_desc *)mtl__arena_note(&model->arena, desc->input_count,
+                                                               sizeof *inputs, "inputs", err);
     char where[48];
     size_t i;
     model->desc.inputs = inputs;
@@ -10427,18 +11215,20 @@ static void mtl__model_copy_inputs(mtl_model *model, const mtl_model_desc *desc,
         mtl__check_name(inputs[i].name, where, err);
         mtl_desc_check(MTL_DESC_INPUT, &inputs[i], where, err);
         if ((inputs[i].vocabulary > 0) == (inputs[i].features > 0))
-            mtl__fail(err, MTL_ERROR_FIELD, where, -1, "%s (\"%s\") needs either a vocabulary or features", where,
-                      inputs[i].name);
+            mtl__fail(err, MTL_ERROR_FIELD, where, -1, "%s (\"%s\") needs either a vocabulary or features",
+                      where, inputs[i].name);
         if (mtl__failed(err)) return;
         inputs[i].name = mtl__arena_text(&model->arena, inputs[i].name, err);
-        inputs[i].words = mtl__copy_texts(&model->arena, inputs[i].words, (size_t)inputs[i].vocabulary, where, "words", err);
+        inputs[i].words = mtl__copy_texts(&model->arena, inputs[i].words, (size_t)inputs[i].vocabulary, where,
+                                          "words", err);
     }
 }
 
 static void mtl__model_copy_columns(mtl_model *model, const mtl_model_desc *desc, mtl_error *err)
 {
     size_t count = desc->column_count ? desc->column_count : 1, i;
-    mtl_column_desc *columns = (mtl_column_desc *)mtl__arena_note(&model->arena, count, sizeof *columns, "columns", err);
+    mtl_column_desc *columns = (mtl_column_desc *)mtl__arena_note(&model->arena, count, sizeof *columns,
+                                                                  "columns", err);
     char where[48];
     model->desc.columns = columns;
     model->desc.column_count = count;
@@ -10459,19 +11249,23 @@ static void mtl__model_check_task(mtl_task_desc *t, const char *where, mtl_error
     size_t i;
     if (mtl__failed(err)) return;
     if (is_class && t->classes < 1)
-        mtl__fail(err, MTL_ERROR_FIELD, where, t->classes, "%s.classes (task \"%s\") must be at least 1", where, t->name);
+        mtl__fail(err, MTL_ERROR_FIELD, where, t->classes, "%s.classes (task \"%s\") must be at least 1",
+                  where, t->name);
     if (t->loss == MTL_LOSS_DEFAULT) t->loss = is_class ? MTL_LOSS_CROSS_ENTROPY : MTL_LOSS_MSE;
     if (is_class != (t->loss == MTL_LOSS_CROSS_ENTROPY))
         mtl__fail(err, MTL_ERROR_FIELD, where, t->loss,
-                  "%s.loss does not fit the task's kind (cross-entropy for classes, the others for numbers)", where);
+                  "%s.loss does not fit the task's kind (cross-entropy for classes, the others for numbers)",
+                      where);
     for (i = 0; is_class && t->class_weights && i < (size_t)t->classes; i++)
         if (!(t->class_weights[i] >= 0) || !mtl__is_finite((mtl_real)t->class_weights[i]))
-            mtl__fail(err, MTL_ERROR_FIELD, where, (long long)i, "%s.class_weights[%z] must be a number of at least 0", where, i);
+            mtl__fail(err, MTL_ERROR_FIELD, where, (long long)i,
+                      "%s.class_weights[%z] must be a number of at least 0", where, i);
 }
 
 static void mtl__model_copy_tasks(mtl_model *model, const mtl_model_desc *desc, mtl_error *err)
 {
-    mtl_task_desc *tasks = (mtl_task_desc *)mtl__arena_note(&model->arena, desc->task_count, sizeof *tasks, "tasks", err);
+    mtl_task_desc *tasks = (mtl_task_desc *)mtl__arena_note(&model->arena, desc->task_count, sizeof *tasks,
+                                                            "tasks", err);
     char where[48];
     size_t i;
     model->desc.tasks = tasks;
@@ -10487,7 +11281,8 @@ static void mtl__model_copy_tasks(mtl_model *model, const mtl_model_desc *desc, 
         t->tap.from = mtl__arena_text(&model->arena, t->tap.from, err);
         t->labels = mtl__copy_texts(&model->arena, t->labels, (size_t)t->classes, where, "labels", err);
         if (t->class_weights) {
-            float *copy = (float *)mtl__arena_note(&model->arena, (size_t)t->classes, sizeof *copy, "class weights", err);
+            float *copy = (float *)mtl__arena_note(&model->arena, (size_t)t->classes, sizeof *copy,
+                                                   "class weights", err);
             if (copy) memcpy(copy, t->class_weights, (size_t)t->classes * sizeof *copy);
             t->class_weights = copy;
         }
@@ -10511,12 +11306,13 @@ static mtl_status mtl__model_check_unique(const mtl_model *model, mtl_error *err
             const char *name = mtl__desc_name(d, i);
             if (strcmp(name, mtl__desc_name(d, k)) == 0)
                 return mtl__fail(err, MTL_ERROR_FIELD, name, -1,
-                                 "the name \"%s\" is used twice; inputs, columns and tasks need names of their own", name);
+                                 "the name \"%s\" is used twice; inputs, columns and tasks need names of "
+                                 "their own", name);
         }
     return MTL_OK;
 }
 
-/* ---- building -------------------------------------------------------------------------------------------------------- */
+/* ---- building ------------------------------------------------------------------------------------------ */
 
 static void mtl__model_build_input(mtl_model *model, size_t i, mtl_error *err)
 {
@@ -10529,14 +11325,18 @@ static void mtl__model_build_input(mtl_model *model, size_t i, mtl_error *err)
     source->name = d->name;
     source->width = (size_t)(features ? d->features : d->width);
     if (features) {
-        layer->scaling.mean = (mtl_real *)mtl__arena_zero(&model->arena, features, sizeof(mtl_real), "feature means", err);
-        layer->scaling.scale = (mtl_real *)mtl__arena_zero(&model->arena, features, sizeof(mtl_real), "feature scales", err);
+        layer->scaling.mean = (mtl_real *)mtl__arena_zero(&model->arena, features, sizeof(mtl_real),
+                                                          "feature means", err);
+        layer->scaling.scale = (mtl_real *)mtl__arena_zero(&model->arena, features, sizeof(mtl_real),
+                                                           "feature scales", err);
         layer->scaling.width = features;
     } else {
         mtl__print(text, sizeof text, "%s.weight", d->name);
         layer->embedding =
-            mtl_parameters_add(&model->set, text, (size_t)d->vocabulary, (size_t)d->width, MTL_TENSOR_EMBEDDING, err);
-        if (d->words) mtl__vocabulary_init(&layer->words, d->words, (size_t)d->vocabulary, &model->arena, err);
+            mtl_parameters_add(&model->set, text, (size_t)d->vocabulary, (size_t)d->width,
+                               MTL_TENSOR_EMBEDDING, err);
+        if (d->words) mtl__vocabulary_init(&layer->words, d->words, (size_t)d->vocabulary, &model->arena,
+                                           err);
     }
 }
 
@@ -10548,7 +11348,8 @@ static void mtl__model_build_column(mtl_model *model, size_t i, mtl_error *err)
     size_t visible = d->input.from ? model->source_count : model->desc.input_count;
     char where[48];
     mtl__print(where, sizeof where, "columns[%z].input", i);
-    if (mtl__mix_resolve(&column->input, d->input.from, model->sources, 0, visible, &model->arena, where, err)) return;
+    if (mtl__mix_resolve(&column->input, d->input.from, model->sources, 0, visible, &model->arena, where,
+                         err)) return;
     mtl__column_build(column, d, &model->set, err);
     source->name = d->name;
     source->width = (size_t)d->hidden * column->directions;
@@ -10563,13 +11364,15 @@ static void mtl__model_build_task(mtl_model *model, size_t i, mtl_error *err)
     const mtl_task_desc *d = &model->desc.tasks[i];
     char where[48];
     mtl__print(where, sizeof where, "tasks[%z].tap", i);
-    if (mtl__mix_resolve(&task->tap, d->tap.from, model->sources, model->source_count - 1, model->source_count, &model->arena,
-                         where, err))
+    if (mtl__mix_resolve(&task->tap, d->tap.from, model->sources, model->source_count - 1,
+                         model->source_count, &model->arena, where, err))
         return;
     mtl__task_build(task, d, &model->set, err);
     if (d->kind == MTL_TASK_REAL) {
-        task->scaling.mean = (mtl_real *)mtl__arena_zero(&model->arena, task->outputs, sizeof(mtl_real), "target means", err);
-        task->scaling.scale = (mtl_real *)mtl__arena_zero(&model->arena, task->outputs, sizeof(mtl_real), "target scales", err);
+        task->scaling.mean = (mtl_real *)mtl__arena_zero(&model->arena, task->outputs, sizeof(mtl_real),
+                                                         "target means", err);
+        task->scaling.scale = (mtl_real *)mtl__arena_zero(&model->arena, task->outputs, sizeof(mtl_real),
+                                                          "target scales", err);
         task->scaling.width = task->outputs;
     } else if (d->labels) {
         mtl__vocabulary_init(&task->labels, d->labels, (size_t)d->classes, &model->arena, err);
@@ -10580,10 +11383,14 @@ static void mtl__model_build_tables(mtl_model *model, mtl_error *err)
 {
     const mtl_model_desc *d = &model->desc;
     model->sources =
-        (mtl__source *)mtl__arena_note(&model->arena, d->input_count + d->column_count, sizeof *model->sources, "sources", err);
-    model->inputs = (mtl__input_layer *)mtl__arena_note(&model->arena, d->input_count, sizeof *model->inputs, "inputs", err);
-    model->columns = (mtl__column *)mtl__arena_note(&model->arena, d->column_count, sizeof *model->columns, "columns", err);
-    model->tasks = (mtl__task *)mtl__arena_note(&model->arena, d->task_count, sizeof *model->tasks, "tasks", err);
+        (mtl__source *)mtl__arena_note(&model->arena, d->input_count + d->column_count,
+                                       sizeof *model->sources, "sources", err);
+    model->inputs = (mtl__input_layer *)mtl__arena_note(&model->arena, d->input_count, sizeof *model->inputs,
+                                                        "inputs", err);
+    model->columns = (mtl__column *)mtl__arena_note(&model->arena, d->column_count, sizeof *model->columns,
+                                                    "columns", err);
+    model->tasks = (mtl__task *)mtl__arena_note(&model->arena, d->task_count, sizeof *model->tasks, "tasks",
+                                                err);
 }
 
 /* Everything but values. `arena` is the model's memory, or counts. */
@@ -10604,7 +11411,8 @@ static mtl_model *mtl__model_build(mtl_arena *arena, const mtl_model_desc *desc,
     if (mtl__failed(err) || mtl__model_check_unique(model, err)) return NULL;
     mtl__model_build_tables(model, err);
     for (i = 0; i < model->desc.input_count && !mtl__failed(err); i++) mtl__model_build_input(model, i, err);
-    for (i = 0; i < model->desc.column_count && !mtl__failed(err); i++) mtl__model_build_column(model, i, err);
+    for (i = 0; i < model->desc.column_count && !mtl__failed(err); i++)
+        mtl__model_build_column(model, i, err);
     for (i = 0; i < model->desc.task_count && !mtl__failed(err); i++) mtl__model_build_task(model, i, err);
     if (!mtl__failed(err)) mtl_parameters_allocate(&model->set, err);
     *arena = model->arena;
@@ -10652,11 +11460,14 @@ MTL_DEF mtl_status mtl_model_prepare(mtl_model *model, mtl_error *err)
 {
     mtl_error own;
     err = mtl__error_given(err, &own);
-    return mtl__given(model, "model", err) ? mtl_parameters_prepare(&model->set, MTL_ISA_AUTO, err) : mtl__status(err);
+    return mtl__given(model, "model", err) ? mtl_parameters_prepare(&model->set, MTL_ISA_AUTO, err)
+        : mtl__status(err);
 }
 
-/* A model in the caller's memory, its values all zero: given by mtl__model_initial_values or read from a file. */
-static mtl_model *mtl__model_place(void *buffer, size_t bytes, size_t need, const mtl_model_desc *desc, mtl_error *err)
+/* A model in the caller's memory, its values all zero: given by mtl__model_initial_values or read from a
+   file. */
+static mtl_model *mtl__model_place(void *buffer, size_t bytes, size_t need, const mtl_model_desc *desc,
+                                   mtl_error *err)
 {
     mtl_arena arena;
     if (mtl__check_buffer(buffer, bytes, need, "the model", err)) return NULL;
@@ -10684,8 +11495,8 @@ static void *mtl__allocate_aligned(size_t bytes, void **start)
     return memory ? memory + (MTL__ALIGNMENT - (uintptr_t)memory % MTL__ALIGNMENT) % MTL__ALIGNMENT : NULL;
 }
 
-/* A model of `bytes` bytes (mtl_model_size) in malloc's memory, without values: drawing initial ones takes most of the time
-   of a creation, which the reader of a file would spend for nothing. */
+/* A model of `bytes` bytes (mtl_model_size) in malloc's memory, without values: drawing initial ones takes
+   most of the time of a creation, which the reader of a file would spend for nothing. */
 static mtl_model *mtl__model_allocate(const mtl_model_desc *desc, size_t bytes, mtl_error *err)
 {
     mtl_model *model;
@@ -10721,9 +11532,12 @@ MTL_DEF void mtl_model_destroy(mtl_model *model)
     if (model->memory) MTL_FREE(model->memory);
 }
 
-/* ---- looking at a model -------------------------------------------------------------------------------------------------- */
+/* ---- looking at a model -------------------------------------------------------------------------------- */
 
-MTL_DEF const mtl_model_desc *mtl_model_describe(const mtl_model *model) { return model ? &model->desc : NULL; }
+MTL_DEF const mtl_model_desc *mtl_model_describe(const mtl_model *model)
+{
+    return model ? &model->desc : NULL;
+}
 MTL_DEF mtl_parameters *mtl_model_parameters(mtl_model *model) { return model ? &model->set : NULL; }
 MTL_DEF mtl_tensor *mtl_model_tensor(mtl_model *model, const char *name)
 {
@@ -10787,23 +11601,27 @@ MTL_DEF int mtl_model_word(const mtl_model *model, int input, const char *word, 
 }
 
 /* Sets the scaling of an input or a task. */
-static mtl_status mtl__scaling_set(mtl__scaling *to, const mtl_real *mean, const mtl_real *scale, const char *name, mtl_error *err)
+static mtl_status mtl__scaling_set(mtl__scaling *to, const mtl_real *mean, const mtl_real *scale,
+                                   const char *name, mtl_error *err)
 {
     size_t j;
     if (mtl__failed(err)) return mtl__status(err);
     if (!to->width || !mean || !scale)
         return mtl__fail(err, MTL_ERROR_ARGUMENT, name, -1,
-                         to->width ? "%s: mean or scale is NULL" : "%s holds no numbers that could be scaled", name);
+                         to->width ? "%s: mean or scale is NULL" : "%s holds no numbers that could be scaled",
+                             name);
     for (j = 0; j < to->width; j++)
         if (!mtl__is_finite(mean[j]) || !mtl__is_finite(scale[j]))
-            return mtl__fail(err, MTL_ERROR_NUMBER, name, (long long)j, "%s: mean or scale %z is not a finite number", name, j);
+            return mtl__fail(err, MTL_ERROR_NUMBER, name, (long long)j,
+                             "%s: mean or scale %z is not a finite number", name, j);
     memcpy(to->mean, mean, to->width * sizeof *mean);
     memcpy(to->scale, scale, to->width * sizeof *scale);
     to->set = 1;
     return MTL_OK;
 }
 
-MTL_DEF mtl_status mtl_model_set_feature_scale(mtl_model *model, int input, const mtl_real *mean, const mtl_real *scale, mtl_error *err)
+MTL_DEF mtl_status mtl_model_set_feature_scale(mtl_model *model, int input, const mtl_real *mean,
+                                               const mtl_real *scale, mtl_error *err)
 {
     mtl_error own;
     err = mtl__error_given(err, &own);
@@ -10811,7 +11629,8 @@ MTL_DEF mtl_status mtl_model_set_feature_scale(mtl_model *model, int input, cons
          : mtl__scaling_set(&model->inputs[input].scaling, mean, scale, model->desc.inputs[input].name, err);
 }
 
-MTL_DEF mtl_status mtl_model_set_target_scale(mtl_model *model, int task, const mtl_real *mean, const mtl_real *scale, mtl_error *err)
+MTL_DEF mtl_status mtl_model_set_target_scale(mtl_model *model, int task, const mtl_real *mean,
+                                              const mtl_real *scale, mtl_error *err)
 {
     mtl_error own;
     err = mtl__error_given(err, &own);
@@ -10899,8 +11718,10 @@ MTL_DEF const char *mtl_model_note(mtl_model *model, const char *name, const cha
     mtl_error own;
     mtl__note_text *n = model && name ? mtl__model_find_note(model, name) : NULL;
     err = mtl__error_given(err, &own);
-    if (!value || !mtl__given(model, "model", err) || !mtl__given(name, "name", err)) return n ? n->value : NULL;
-    if (mtl_text_valid(name, strlen(name)) != strlen(name) || mtl_text_valid(value, strlen(value)) != strlen(value)) {
+    if (!value || !mtl__given(model, "model", err) || !mtl__given(name, "name", err))
+        return n ? n->value : NULL;
+    if (mtl_text_valid(name, strlen(name)) != strlen(name) ||
+        mtl_text_valid(value, strlen(value)) != strlen(value)) {
         mtl__fail(err, MTL_ERROR_TEXT, "note", -1, "a note's name and text must be UTF-8");
         return NULL;
     }
@@ -10917,7 +11738,7 @@ MTL_DEF const char *mtl_model_note(mtl_model *model, const char *name, const cha
 }
 
 
-/* ---- states carried between chunks ---------------------------------------------------------------------------------- */
+/* ---- states carried between chunks --------------------------------------------------------------------- */
 
 struct mtl_state {
     size_t sequences, cell_count;
@@ -10962,8 +11783,10 @@ MTL_DEF mtl_state *mtl_state_create(const mtl_model *model, size_t sequences, mt
     for (i = 0; i < model->desc.column_count && !mtl__failed(err); i++)
         for (l = 0; l < model->columns[i].layers * model->columns[i].directions; l++, k++) {
             state->units[k] = model->columns[i].cells[l]->units;
-            state->h[k] = (mtl_real *)mtl__arena_zero(&arena, sequences * state->units[k], sizeof(mtl_real), "a state", err);
-            state->c[k] = (mtl_real *)mtl__arena_zero(&arena, sequences * state->units[k], sizeof(mtl_real), "a state", err);
+            state->h[k] = (mtl_real *)mtl__arena_zero(&arena, sequences * state->units[k], sizeof(mtl_real),
+                                                      "a state", err);
+            state->c[k] = (mtl_real *)mtl__arena_zero(&arena, sequences * state->units[k], sizeof(mtl_real),
+                                                      "a state", err);
             if (mtl__failed(err)) break;
         }
     state->arena = arena;
@@ -10993,20 +11816,23 @@ static void mtl__state_keep(const mtl_run *run, const mtl_activation *a, mtl_rea
         memcpy(rows + (size_t)p->order[b] * units, a->value + b * a->stride, units * sizeof *rows);
 }
 
-/* ---- the forward pass that training and prediction share ----------------------------------------------------------- */
+/* ---- the forward pass that training and prediction share ----------------------------------------------- */
 
 /* Checks one step's id or features. row: of all steps in the caller's order, step t of sequence s. */
-static mtl_status mtl__input_check(const mtl__input_layer *layer, const mtl_input *input, size_t row, size_t s, int t, mtl_error *err)
+static mtl_status mtl__input_check(const mtl__input_layer *layer, const mtl_input *input, size_t row,
+                                   size_t s, int t, mtl_error *err)
 {
     const char *name = layer->desc->name;
     size_t j, features = (size_t)layer->desc->features;
     if (layer->embedding && (input->ids[row] < 0 || input->ids[row] >= layer->desc->vocabulary))
-        return mtl__fail(err, MTL_ERROR_RANGE, name, (long long)row, "input %s: id %d of sequence %z, step %d is not in 0 .. %d",
-                         name, input->ids[row], s, t, layer->desc->vocabulary - 1);
+        return mtl__fail(err, MTL_ERROR_RANGE, name, (long long)row,
+                         "input %s: id %d of sequence %z, step %d is not in 0 .. %d", name, input->ids[row],
+                             s, t, layer->desc->vocabulary - 1);
     for (j = 0; j < features; j++)
         if (!mtl__is_finite(input->rows[row * features + j]))
             return mtl__fail(err, MTL_ERROR_NUMBER, name, (long long)row,
-                             "input %s: column %z of sequence %z, step %d is not a finite number", name, j, s, t);
+                             "input %s: column %z of sequence %z, step %d is not a finite number", name, j, s,
+                                 t);
     return MTL_OK;
 }
 
@@ -11016,16 +11842,20 @@ static mtl_activation *mtl__input_forward(mtl_run *run, const mtl__input_layer *
     const mtl_input_desc *d = layer->desc;
     mtl_activation *x;
     if (mtl__dry(run)) input = &nothing;
-    x = layer->embedding ? mtl__embedding_forward(run, layer->embedding, input->ids, d->scale, d->padding_zero, d->name)
-                         : mtl__features_forward(run, input->rows, (size_t)d->features, &layer->scaling, d->name);
-    return mtl__dropout_layer(run, d->dropout, d->dropout_per_sequence ? run->packing->caller_sequence : run->packing->caller_row,
-                              x, "");
+    x = layer->embedding ? mtl__embedding_forward(run, layer->embedding, input->ids, d->scale,
+                                                  d->padding_zero, d->name)
+                         : mtl__features_forward(run, input->rows, (size_t)d->features, &layer->scaling,
+                                                 d->name);
+    return mtl__dropout_layer(run, d->dropout, d->dropout_per_sequence
+                              ? run->packing->caller_sequence : run->packing->caller_row, x, "");
 }
 
-/* A column with states carried in and out. cell: its first cell's number in the state. Cells that read from the end begin with zeros:
-   what follows the chunk is not known, and their state of the chunk before is what they made of words further left. */
-static mtl_activation *mtl__column_forward_carried(mtl_run *run, const mtl__column *column, mtl_activation *const *sources,
-                                                   mtl_state *state, size_t cell)
+/* A column with states carried in and out. cell: its first cell's number in the state. Cells that read from
+   the end begin with zeros: what follows the chunk is not known, and their state of the chunk before is what
+   they made of words further left. */
+static mtl_activation *mtl__column_forward_carried(mtl_run *run, const mtl__column *column,
+                                                   mtl_activation *const *sources, mtl_state *state,
+                                                       size_t cell)
 {
     const size_t apart = column->directions;    /* of two cells that read forward */
     size_t count = column->layers * column->directions, i;
@@ -11046,8 +11876,10 @@ static mtl_activation *mtl__column_forward_carried(mtl_run *run, const mtl__colu
     return y;
 }
 
-/* All inputs and columns of a batch whose packing is run->packing. Returns the sources, NULL when the run failed. */
-static mtl_activation **mtl__model_forward(mtl_run *run, const mtl_model *model, const mtl_input *inputs, mtl_state *state)
+/* All inputs and columns of a batch whose packing is run->packing. Returns the sources, NULL when the run
+   failed. */
+static mtl_activation **mtl__model_forward(mtl_run *run, const mtl_model *model, const mtl_input *inputs,
+                                           mtl_state *state)
 {
     mtl_activation **sources = (mtl_activation **)mtl_run_note(run, model->source_count * sizeof *sources);
     size_t i, cell = 0, count = model->desc.input_count;
@@ -11074,28 +11906,32 @@ static int mtl__state_fits(const mtl_state *state, const mtl_model *model, size_
     return 1;
 }
 
-/* Checks lengths, ids and features of a batch or a data set before its packing exists, so that nothing below has to. */
+/* Checks lengths, ids and features of a batch or a data set before its packing exists, so that nothing below
+   has to. */
 static mtl_status mtl__batch_check(const mtl_model *model, const mtl_batch *batch, mtl_error *err)
 {
     size_t i, s, row = 0;
     int t;
     if (mtl__failed(err)) return mtl__status(err);
     if (!batch || !batch->lengths || !batch->inputs)
-        return mtl__fail(err, MTL_ERROR_ARGUMENT, "batch", -1, "batch%s is NULL", !batch ? "" : !batch->lengths ? ".lengths" : ".inputs");
+        return mtl__fail(err, MTL_ERROR_ARGUMENT, "batch", -1, "batch%s is NULL", !batch
+                         ? "" : !batch->lengths ? ".lengths" : ".inputs");
     if (batch->state && !mtl__state_fits(batch->state, model, batch->sequences))
         return mtl__fail(err, MTL_ERROR_ARGUMENT, "state", (long long)batch->state->sequences,
-                         "the batch's state was made for %z sequences or another model; the batch has %z sequences", batch->state->sequences, batch->sequences);
+                         "the batch's state was made for %z sequences or another model; the batch has %z "
+                         "sequences", batch->state->sequences, batch->sequences);
     for (i = 0; i < model->desc.input_count; i++)
         if (model->inputs[i].embedding ? !batch->inputs[i].ids : !batch->inputs[i].rows)
             return mtl__fail(err, MTL_ERROR_ARGUMENT, model->desc.inputs[i].name, -1, "input %s: %s is NULL",
                              model->desc.inputs[i].name, model->inputs[i].embedding ? "ids" : "rows");
     for (s = 0; s < batch->sequences; s++) {
         if (batch->lengths[s] < 1)
-            return mtl__fail(err, MTL_ERROR_RANGE, "lengths", (long long)s, "sequence %z has length %d; at least 1 is needed", s,
-                             batch->lengths[s]);
+            return mtl__fail(err, MTL_ERROR_RANGE, "lengths", (long long)s,
+                             "sequence %z has length %d; at least 1 is needed", s, batch->lengths[s]);
         for (t = 0; t < batch->lengths[s]; t++, row++)
             for (i = 0; i < model->desc.input_count; i++)
-                if (mtl__input_check(&model->inputs[i], &batch->inputs[i], row, s, t, err)) return mtl__status(err);
+                if (mtl__input_check(&model->inputs[i], &batch->inputs[i], row, s, t, err))
+                    return mtl__status(err);
     }
     return MTL_OK;
 }
@@ -11116,8 +11952,8 @@ static mtl_status mtl__limits_check(const mtl__limits *limits, const mtl_packing
 {
     if (mtl__failed(err) || !limits->rows) return mtl__status(err);
     if (p->rows > limits->rows)
-        return mtl__fail(err, MTL_ERROR_LIMIT, "max_rows", (long long)p->rows, "the batch has %z rows; max_rows was %z", p->rows,
-                         limits->rows);
+        return mtl__fail(err, MTL_ERROR_LIMIT, "max_rows", (long long)p->rows,
+                         "the batch has %z rows; max_rows was %z", p->rows, limits->rows);
     if (p->sequences > limits->sequences)
         return mtl__fail(err, MTL_ERROR_LIMIT, "max_sequences", (long long)p->sequences,
                          "the batch has %z sequences; max_sequences was %z", p->sequences, limits->sequences);
@@ -11127,10 +11963,10 @@ static mtl_status mtl__limits_check(const mtl__limits *limits, const mtl_packing
     return MTL_OK;
 }
 
-/* ---- sessions: what a predictor and a trainer have in common --------------------------------------------------------
-   Memory, limits, threads and the run. It is the first member of both, so a pointer to one is a pointer to its session.
-   `build` makes what is special about the object and `measure` walks its passes dry; so each is sized, put into a caller's
-   buffer or created by the same three functions. */
+/* ---- sessions: what a predictor and a trainer have in common ----------------------------------------------
+   Memory, limits, threads and the run. It is the first member of both, so a pointer to one is a pointer to
+   its session. `build` makes what is special about the object and `measure` walks its passes dry; so each is
+   sized, put into a caller's buffer or created by the same three functions. */
 typedef struct mtl__session {
     mtl_arena arena;                        /* the object itself and what it keeps */
     mtl_arena scratch;                      /* emptied at every call */
@@ -11148,27 +11984,30 @@ typedef struct mtl__session_kind {
     int desc;                               /* MTL_DESC_* */
     size_t desc_offset, desc_bytes;         /* where the object keeps its copy */
     void (*build)(mtl__session *session, mtl_arena *arena, mtl_error *err);
-    size_t (*measure)(mtl__session *session, mtl_error *err);   /* scratch bytes of the largest batch within the limits */
+    size_t (*measure)(mtl__session *session, mtl_error *err);   /* scratch bytes of the largest batch within
+                                                                   the limits */
 } mtl__session_kind;
 
 /* The part of `build` that does not differ. */
-static void mtl__session_start(mtl__session *s, mtl_arena *arena, int isa, int threads, const mtl_scheduler *scheduler,
-                               mtl__limits limits, mtl_error *err)
+static void mtl__session_start(mtl__session *s, mtl_arena *arena, int isa, int threads,
+                               const mtl_scheduler *scheduler, mtl__limits limits, mtl_error *err)
 {
     if (mtl__failed(err)) return;
     if (!mtl__kernels_choose(isa)) {
-        mtl__fail(err, MTL_ERROR_UNSUPPORTED, "isa", isa, "this machine has no %s kernels", mtl__isa_name(isa));
+        mtl__fail(err, MTL_ERROR_UNSUPPORTED, "isa", isa, "this machine has no %s kernels",
+                  mtl__isa_name(isa));
         return;
     }
     s->isa = isa;
     s->limits = limits;
     if (threads > 1 && !scheduler) s->pool = mtl__pool_create(arena, threads, err);
-    s->scheduler = scheduler ? scheduler : threads > 1 && arena->counting ? mtl__pool_dry() : mtl__pool_scheduler(s->pool);
+    s->scheduler = scheduler ? scheduler : threads > 1 && arena->counting
+        ? mtl__pool_dry() : mtl__pool_scheduler(s->pool);
 }
 
 /* The object in `arena`: zeroed, with a copy of its desc, checked; then what is special about it. */
-static mtl__session *mtl__session_build(const mtl__session_kind *kind, mtl_arena *arena, mtl_model *model, const void *desc,
-                                        mtl_error *err)
+static mtl__session *mtl__session_build(const mtl__session_kind *kind, mtl_arena *arena, mtl_model *model,
+                                        const void *desc, mtl_error *err)
 {
     mtl__session *s = (mtl__session *)mtl__arena_note(arena, 1, kind->bytes, kind->name, err);
     char *copy = (char *)s + kind->desc_offset;
@@ -11187,8 +12026,8 @@ static void mtl__session_observe(mtl__session *s, mtl_observer observer, void *u
     s->run.observer_user = user;
 }
 
-/* A fresh run over `arena`; the observer stays, and the kernels: asking the processor again at each call would take longer, in a
-   virtual machine, than predicting a word. */
+/* A fresh run over `arena`; the observer stays, and the kernels: asking the processor again at each call
+   would take longer, in a virtual machine, than predicting a word. */
 static mtl_run *mtl__session_begin(mtl__session *s, mtl_arena *arena, mtl_error *err)
 {
     const mtl_run before = s->run;
@@ -11205,7 +12044,8 @@ static mtl_run *mtl__session_begin(mtl__session *s, mtl_arena *arena, mtl_error 
     return &s->run;
 }
 
-static size_t mtl__session_size(const mtl__session_kind *kind, mtl_model *model, const void *desc, mtl_error *err)
+static size_t mtl__session_size(const mtl__session_kind *kind, mtl_model *model, const void *desc,
+                                mtl_error *err)
 {
     mtl_arena counting, shadow;
     mtl__session *s;
@@ -11215,14 +12055,15 @@ static size_t mtl__session_size(const mtl__session_kind *kind, mtl_model *model,
     s = mtl__session_build(kind, &counting, model, desc, err);
     mtl__print(field, sizeof field, "%s.max_rows", kind->name);
     if (s && !s->limits.rows)
-        mtl__fail(err, MTL_ERROR_FIELD, field, 0, "%s must be given to know the size of a %s", field, kind->name);
+        mtl__fail(err, MTL_ERROR_FIELD, field, 0, "%s must be given to know the size of a %s", field,
+                  kind->name);
     if (s && !mtl__failed(err)) bytes = counting.high_water + kind->measure(s, err);
     mtl_arena_destroy(&shadow);
     return mtl__failed(err) ? 0 : bytes;
 }
 
-static mtl__session *mtl__session_init(const mtl__session_kind *kind, void *buffer, size_t bytes, mtl_model *model,
-                                       const void *desc, mtl_error *err)
+static mtl__session *mtl__session_init(const mtl__session_kind *kind, void *buffer, size_t bytes,
+                                       mtl_model *model, const void *desc, mtl_error *err)
 {
     size_t need = mtl__session_size(kind, model, desc, err);
     mtl_arena arena;
@@ -11246,7 +12087,8 @@ static void mtl__session_destroy(mtl__session *s)
     mtl_arena_destroy(&arena);
 }
 
-static mtl__session *mtl__session_create(const mtl__session_kind *kind, mtl_model *model, const void *desc, mtl_error *err)
+static mtl__session *mtl__session_create(const mtl__session_kind *kind, mtl_model *model, const void *desc,
+                                         mtl_error *err)
 {
     mtl_arena arena;
     mtl__session *s;
@@ -11260,7 +12102,8 @@ static mtl__session *mtl__session_create(const mtl__session_kind *kind, mtl_mode
     mtl_arena_init(&s->scratch, NULL, 0, NULL);
     if (s->limits.rows) {
         size_t bytes = kind->measure(s, err);
-        if (!mtl__failed(err) && !mtl__arena_grow(&s->scratch, bytes)) mtl__fail_memory(err, kind->name, bytes);
+        if (!mtl__failed(err) && !mtl__arena_grow(&s->scratch, bytes))
+            mtl__fail_memory(err, kind->name, bytes);
         s->scratch.grows = 0;
     }
     if (!mtl__failed(err)) return s;
@@ -11269,10 +12112,12 @@ static mtl__session *mtl__session_create(const mtl__session_kind *kind, mtl_mode
 }
 
 
-/* ---- the model file ---------------------------------------------------------------------------------------------------
-   A safetensors file. Tensors: the parameters under their names; the statistics that inputs and targets are scaled by as
-   buffers.NAME.mean and .scale; a trainer's moments and counts as optimizer.*. Metadata, text to text:
-       mtl_rnn.version   "1"            mtl_rnn.config   JSON: inputs, columns, tasks, model        note.NAME   free texts   */
+/* ---- the model file ---------------------------------------------------------------------------------------
+   A safetensors file. Tensors: the parameters under their names; the statistics that inputs and targets are
+   scaled by as buffers.NAME.mean and .scale; a trainer's moments and counts as optimizer.*. Metadata, text to
+   text:
+       mtl_rnn.version   "1"            mtl_rnn.config   JSON: inputs, columns, tasks, model        note.NAME
+                                                         free texts   */
 enum { MTL__FILE_VERSION = 1 };
 
 /* A desc's members that are not zero, as JSON members of the object that is open. */
@@ -11350,7 +12195,8 @@ static void mtl__config_write_element(mtl__text *text, const mtl_model_desc *des
     mtl__json_close(text, '}');
 }
 
-static void mtl__config_write_list(mtl__text *text, const char *key, const mtl_model_desc *desc, int kind, size_t count)
+static void mtl__config_write_list(mtl__text *text, const char *key, const mtl_model_desc *desc, int kind,
+                                   size_t count)
 {
     size_t i;
     mtl__json_key(text, key);
@@ -11372,7 +12218,7 @@ static void mtl__config_write(mtl__text *text, const mtl_model_desc *desc)
     mtl__json_close(text, '}');
 }
 
-/* ---- reading a configuration ------------------------------------------------------------------------------------------ */
+/* ---- reading a configuration --------------------------------------------------------------------------- */
 
 static void mtl__config_read_field(const mtl_field *f, const mtl__json *node, void *members, mtl_error *err)
 {
@@ -11382,23 +12228,27 @@ static void mtl__config_read_field(const mtl_field *f, const mtl__json *node, vo
     const char *text;
     if (f->choices) {
         text = mtl__json_text(node, f->name, err);
-        if (!mtl__failed(err) && !mtl__field_read(f, text, strlen(text), &value, err)) mtl__field_store(f, members, 0, value);
+        if (!mtl__failed(err) && !mtl__field_read(f, text, strlen(text), &value, err))
+            mtl__field_store(f, members, 0, value);
     } else if (f->type == MTL_INTS) {
         if (mtl__json_count(node) > MTL_MAX_HIDDEN)
-            mtl__fail(err, MTL_ERROR_FORMAT, f->name, (long long)node->offset, "the configuration's %s has more than %d numbers",
-                      f->name, MTL_MAX_HIDDEN);
+            mtl__fail(err, MTL_ERROR_FORMAT, f->name, (long long)node->offset,
+                      "the configuration's %s has more than %d numbers", f->name, MTL_MAX_HIDDEN);
         for (k = 0; k < mtl__json_count(node) && !mtl__failed(err); k++)
-            mtl__field_store(f, members, k, mtl__json_int(mtl__json_at(node, k), f->name, 0, 2147483647, err));
+            mtl__field_store(f, members, k, mtl__json_int(mtl__json_at(node, k), f->name, 0, 2147483647,
+                                                          err));
     } else if (f->type == MTL_SEED) {
         seed = mtl__json_whole(node, f->name, ~0ull, err);
         memcpy((char *)members + f->offset, &seed, sizeof seed);
     } else {
         value = mtl__json_number(node, f->name, err);
-        if (!mtl__failed(err) && !mtl__field_check(f, value, NULL, err)) mtl__field_store(f, members, 0, value);
+        if (!mtl__failed(err) && !mtl__field_check(f, value, NULL, err))
+            mtl__field_store(f, members, 0, value);
     }
 }
 
-/* The fields that are there; others keep their zero, the default. Unknown members are left for newer versions. */
+/* The fields that are there; others keep their zero, the default. Unknown members are left for newer
+   versions. */
 static void mtl__config_read_fields(int desc, const mtl__json *object, void *members, mtl_error *err)
 {
     size_t count, i;
@@ -11410,16 +12260,16 @@ static void mtl__config_read_fields(int desc, const mtl__json *object, void *mem
 }
 
 /* An array of texts of exactly `count`, or NULL when there is none. */
-static const char *const *mtl__config_read_texts(const mtl__json *object, const char *key, size_t count, mtl_arena *arena,
-                                                 mtl_error *err)
+static const char *const *mtl__config_read_texts(const mtl__json *object, const char *key, size_t count,
+                                                 mtl_arena *arena, mtl_error *err)
 {
     const mtl__json *array = mtl__json_get(object, key);
     const char **texts;
     size_t i;
     if (!array || mtl__failed(err)) return NULL;
     if (array->type != MTL__JSON_ARRAY || mtl__json_count(array) != count) {
-        mtl__fail(err, MTL_ERROR_FORMAT, key, (long long)array->offset, "the configuration's \"%s\" must be %z texts", key,
-                  count);
+        mtl__fail(err, MTL_ERROR_FORMAT, key, (long long)array->offset,
+                  "the configuration's \"%s\" must be %z texts", key, count);
         return NULL;
     }
     texts = (const char **)mtl__arena_zero(arena, count, sizeof *texts, key, err);
@@ -11433,16 +12283,18 @@ static const char *mtl__config_read_name(const mtl__json *object, const char *ke
     return node ? mtl__json_text(node, key, err) : NULL;
 }
 
-/* What inputs, columns and tasks have in common: a name, where they take rows from (from NULL: an input), their fields. */
-static void mtl__config_read_element(const mtl__json *node, int kind, void *members, const char **name, const char **from,
-                                     mtl_error *err)
+/* What inputs, columns and tasks have in common: a name, where they take rows from (from NULL: an input),
+   their fields. */
+static void mtl__config_read_element(const mtl__json *node, int kind, void *members, const char **name,
+                                     const char **from, mtl_error *err)
 {
     *name = mtl__config_read_name(node, "name", err);
     if (from) *from = mtl__config_read_name(node, "from", err);
     mtl__config_read_fields(kind, node, members, err);
 }
 
-static const float *mtl__config_read_weights(const mtl__json *object, size_t count, mtl_arena *arena, mtl_error *err)
+static const float *mtl__config_read_weights(const mtl__json *object, size_t count, mtl_arena *arena,
+                                             mtl_error *err)
 {
     const mtl__json *array = mtl__json_get(object, "class_weights");
     float *weights;
@@ -11454,13 +12306,14 @@ static const float *mtl__config_read_weights(const mtl__json *object, size_t cou
         return NULL;
     }
     weights = (float *)mtl__arena_zero(arena, count, sizeof *weights, "class weights", err);
-    for (i = 0; weights && i < count; i++) weights[i] = (float)mtl__json_number(mtl__json_at(array, i), "class_weights", err);
+    for (i = 0; weights && i < count; i++) weights[i] = (float)mtl__json_number(mtl__json_at(array, i),
+                                                                                "class_weights", err);
     return weights;
 }
 
 /* An array member of the configuration, with room for `size` bytes an element. */
-static void *mtl__config_read_list(const mtl__json *root, const char *key, size_t size, const mtl__json **array, size_t *count,
-                                   mtl_arena *arena, mtl_error *err)
+static void *mtl__config_read_list(const mtl__json *root, const char *key, size_t size,
+                                   const mtl__json **array, size_t *count, mtl_arena *arena, mtl_error *err)
 {
     *array = mtl__json_get(root, key);
     *count = 0;
@@ -11483,18 +12336,23 @@ static void mtl__config_read(const mtl__json *root, mtl_model_desc *desc, mtl_ar
     size_t i;
     memset(desc, 0, sizeof *desc);
     desc->inputs = inputs =
-        (mtl_input_desc *)mtl__config_read_list(root, "inputs", sizeof *inputs, &list, &desc->input_count, arena, err);
+        (mtl_input_desc *)mtl__config_read_list(root, "inputs", sizeof *inputs, &list, &desc->input_count,
+                                                arena, err);
     for (i = 0; i < desc->input_count && !mtl__failed(err); i++) {
-        mtl__config_read_element(mtl__json_at(list, i), MTL_DESC_INPUT, &inputs[i], &inputs[i].name, NULL, err);
-        inputs[i].words = mtl__config_read_texts(mtl__json_at(list, i), "words", (size_t)inputs[i].vocabulary, arena, err);
+        mtl__config_read_element(mtl__json_at(list, i), MTL_DESC_INPUT, &inputs[i], &inputs[i].name, NULL,
+                                 err);
+        inputs[i].words = mtl__config_read_texts(mtl__json_at(list, i), "words", (size_t)inputs[i].vocabulary,
+                                                 arena, err);
     }
     desc->columns = columns =
-        (mtl_column_desc *)mtl__config_read_list(root, "columns", sizeof *columns, &list, &desc->column_count, arena, err);
+        (mtl_column_desc *)mtl__config_read_list(root, "columns", sizeof *columns, &list, &desc->column_count,
+                                                 arena, err);
     for (i = 0; i < desc->column_count && !mtl__failed(err); i++)
-        mtl__config_read_element(mtl__json_at(list, i), MTL_DESC_COLUMN, &columns[i], &columns[i].name, &columns[i].input.from,
-                                 err);
+        mtl__config_read_element(mtl__json_at(list, i), MTL_DESC_COLUMN, &columns[i], &columns[i].name,
+                                 &columns[i].input.from, err);
     desc->tasks = tasks =
-        (mtl_task_desc *)mtl__config_read_list(root, "tasks", sizeof *tasks, &list, &desc->task_count, arena, err);
+        (mtl_task_desc *)mtl__config_read_list(root, "tasks", sizeof *tasks, &list, &desc->task_count, arena,
+                                               err);
     for (i = 0; i < desc->task_count && !mtl__failed(err); i++) {
         node = mtl__json_at(list, i);
         mtl__config_read_element(node, MTL_DESC_TASK, &tasks[i], &tasks[i].name, &tasks[i].tap.from, err);
@@ -11504,11 +12362,12 @@ static void mtl__config_read(const mtl__json *root, mtl_model_desc *desc, mtl_ar
     mtl__config_read_fields(MTL_DESC_MODEL, mtl__json_get(root, "model"), desc, err);
 }
 
-/* ---- writing ------------------------------------------------------------------------------------------------------------ */
+/* ---- writing ------------------------------------------------------------------------------------------- */
 
 enum { MTL__REAL_TYPE = MTL__REAL_IS_DOUBLE ? MTL_TYPE_F64 : MTL_TYPE_F32 };
 
-static void mtl__entry_set(mtl__tensor_entry *e, const char *name, int type, size_t rows, size_t columns, const void *data)
+static void mtl__entry_set(mtl__tensor_entry *e, const char *name, int type, size_t rows, size_t columns,
+                           const void *data)
 {
     memset(e, 0, sizeof *e);
     e->name = name;
@@ -11519,7 +12378,8 @@ static void mtl__entry_set(mtl__tensor_entry *e, const char *name, int type, siz
     e->data = data;
 }
 
-static void mtl__entry_of_tensor(mtl__tensor_entry *e, const char *name, const mtl_tensor *t, const mtl_real *data)
+static void mtl__entry_of_tensor(mtl__tensor_entry *e, const char *name, const mtl_tensor *t,
+                                 const mtl_real *data)
 {
     mtl__entry_set(e, name, MTL__REAL_TYPE, t->shape[0], t->dims == 2 ? t->shape[1] : 0, data);
 }
@@ -11540,10 +12400,12 @@ static mtl__scaling *mtl__model_scaling(const mtl_model *model, size_t i, const 
 }
 
 /* Entries of parameters and buffers; room for `more` further ones. */
-static mtl__tensor_entry *mtl__model_entries(const mtl_model *model, size_t more, size_t *count, mtl_arena *arena, mtl_error *err)
+static mtl__tensor_entry *mtl__model_entries(const mtl_model *model, size_t more, size_t *count,
+                                             mtl_arena *arena, mtl_error *err)
 {
     size_t most = model->set.count + 2 * (model->desc.input_count + model->desc.task_count) + more, n = 0, i;
-    mtl__tensor_entry *e = (mtl__tensor_entry *)mtl__arena_zero(arena, most, sizeof *e, "a file's list of tensors", err);
+    mtl__tensor_entry *e = (mtl__tensor_entry *)mtl__arena_zero(arena, most, sizeof *e,
+                                                                "a file's list of tensors", err);
     const char *name;
     if (!e) return NULL;
     mtl__parameters_settle(&model->set);
@@ -11554,16 +12416,18 @@ static mtl__tensor_entry *mtl__model_entries(const mtl_model *model, size_t more
     for (i = 0; i < model->desc.input_count + model->desc.task_count; i++) {
         const mtl__scaling *scaling = mtl__model_scaling(model, i, &name);
         if (!scaling->set) continue;
-        mtl__entry_set(&e[n++], mtl__buffer_name(arena, name, "mean", err), MTL__REAL_TYPE, scaling->width, 0, scaling->mean);
-        mtl__entry_set(&e[n++], mtl__buffer_name(arena, name, "scale", err), MTL__REAL_TYPE, scaling->width, 0, scaling->scale);
+        mtl__entry_set(&e[n++], mtl__buffer_name(arena, name, "mean", err), MTL__REAL_TYPE, scaling->width, 0,
+                       scaling->mean);
+        mtl__entry_set(&e[n++], mtl__buffer_name(arena, name, "scale", err), MTL__REAL_TYPE, scaling->width,
+                       0, scaling->scale);
     }
     *count = n;
     return e;
 }
 
 /* The file's metadata: version, configuration, notes. */
-static const char *const *mtl__model_metadata(const mtl_model *model, const char *config, size_t *count, mtl_arena *arena,
-                                              mtl_error *err)
+static const char *const *mtl__model_metadata(const mtl_model *model, const char *config, size_t *count,
+                                              mtl_arena *arena, mtl_error *err)
 {
     const mtl__note_text *note;
     const char **m;
@@ -11585,8 +12449,9 @@ static const char *const *mtl__model_metadata(const mtl_model *model, const char
 }
 
 /* Writes a model file whose tensors are `entries`. */
-static mtl_status mtl__model_write_entries(const mtl_model *model, const mtl__tensor_entry *entries, size_t count,
-                                           const mtl_writer *writer, mtl_arena *arena, mtl_error *err)
+static mtl_status mtl__model_write_entries(const mtl_model *model, const mtl__tensor_entry *entries,
+                                           size_t count, const mtl_writer *writer, mtl_arena *arena,
+                                               mtl_error *err)
 {
     mtl__text config;
     const char *const *metadata;
@@ -11602,10 +12467,11 @@ static mtl_status mtl__model_write_entries(const mtl_model *model, const mtl__te
     return mtl__status(err);
 }
 
-/* ---- reading ------------------------------------------------------------------------------------------------------------- */
+/* ---- reading ------------------------------------------------------------------------------------------- */
 
-/* How many numbers stand before the first that is not finite. Blocks of a fixed size, without a branch for each number, are
-   what compilers turn into vector code: all of a model's weights come through here before its first answer. */
+/* How many numbers stand before the first that is not finite. Blocks of a fixed size, without a branch for
+   each number, are what compilers turn into vector code: all of a model's weights come through here before
+   its first answer. */
 static size_t mtl__finite_count(const mtl_real *x, size_t count)
 {
     enum { BLOCK = 64 };
@@ -11620,8 +12486,8 @@ static size_t mtl__finite_count(const mtl_real *x, size_t count)
 }
 
 /* A tensor of the file into values of the model: of this shape, and every element finite. */
-static void mtl__read_tensor(const mtl_safetensors *file, const char *name, size_t rows, size_t columns, mtl_real *out,
-                             mtl_error *err)
+static void mtl__read_tensor(const mtl_safetensors *file, const char *name, size_t rows, size_t columns,
+                             mtl_real *out, mtl_error *err)
 {
     const mtl_safetensor *t = mtl_safetensors_find(file, name);
     size_t i;
@@ -11630,23 +12496,28 @@ static void mtl__read_tensor(const mtl_safetensors *file, const char *name, size
         mtl__fail(err, MTL_ERROR_TENSOR, name, -1, "the file has no tensor %s", name);
     else if (t->dims != (columns ? 2 : 1) || t->shape[0] != rows || (columns && t->shape[1] != columns))
         mtl__fail(err, MTL_ERROR_TENSOR, name, -1,
-                  columns ? "tensor %s must have the shape [%z, %z]" : "tensor %s must have the shape [%z]", name, rows, columns);
+                  columns ? "tensor %s must have the shape [%z, %z]" : "tensor %s must have the shape [%z]",
+                      name, rows, columns);
     else
         mtl_safetensor_values(t, out, err);
     if (mtl__failed(err)) return;
     i = mtl__finite_count(out, t->count);
     if (i < t->count)
-        mtl__fail(err, MTL_ERROR_NUMBER, name, (long long)i, "tensor %s: element %z is not a finite number", name, i);
+        mtl__fail(err, MTL_ERROR_NUMBER, name, (long long)i, "tensor %s: element %z is not a finite number",
+                  name, i);
 }
 
 /* A scaling, when the file has it. */
-static void mtl__read_scaling(const mtl_safetensors *file, const char *owner, mtl__scaling *to, mtl_error *err)
+static void mtl__read_scaling(const mtl_safetensors *file, const char *owner, mtl__scaling *to,
+                              mtl_error *err)
 {
     char name[160];
-    if (mtl__failed(err) || !to->width || !mtl_safetensors_find(file, mtl__print(name, sizeof name, "buffers.%s.mean", owner)))
+    if (mtl__failed(err) || !to->width || !mtl_safetensors_find(file, mtl__print(name, sizeof name,
+                                                                                 "buffers.%s.mean", owner)))
         return;
     mtl__read_tensor(file, name, to->width, 0, to->mean, err);
-    mtl__read_tensor(file, mtl__print(name, sizeof name, "buffers.%s.scale", owner), to->width, 0, to->scale, err);
+    mtl__read_tensor(file, mtl__print(name, sizeof name, "buffers.%s.scale", owner), to->width, 0, to->scale,
+                     err);
     to->set = 1;
 }
 
@@ -11680,22 +12551,26 @@ static const char *mtl__model_config_text(const mtl_safetensors *file, mtl_error
             "the file holds tensors but no mtl_rnn configuration: it was written by another program; "
             "mtl_model_import can take its weights");
     else if (!mtl_text_number(version, strlen(version), &number) || number < 1)
-        mtl__fail(err, MTL_ERROR_FORMAT, "mtl_rnn.version", -1, "the file's version \"%s\" is not a number", version);
+        mtl__fail(err, MTL_ERROR_FORMAT, "mtl_rnn.version", -1, "the file's version \"%s\" is not a number",
+                  version);
     else if (number > MTL__FILE_VERSION)
         mtl__fail(err, MTL_ERROR_VERSION, "mtl_rnn.version", (long long)number,
-                  "the file is of version %s; this program reads up to version %d: use a newer mtl_rnn.h", version,
+                  "the file is of version %s; this program reads up to version %d: use a newer mtl_rnn.h",
+                      version,
                   MTL__FILE_VERSION);
     return mtl__failed(err) ? NULL : config;
 }
 
-/* Bytes of the configuration's model; 0 when the file has no stored weight for every parameter, before memory is taken. */
+/* Bytes of the configuration's model; 0 when the file has no stored weight for every parameter, before memory
+   is taken. */
 static size_t mtl__model_size_of_file(const mtl_model_desc *desc, const mtl_safetensors *file, mtl_error *err)
 {
     size_t bytes = mtl_model_size(desc, err), stored = 0, i;
     for (i = 0; i < file->count; i++) stored += file->tensors[i].count * sizeof(mtl_real);
     if (!mtl__failed(err) && bytes / 64 > stored + 65536)
         mtl__fail(err, MTL_ERROR_FORMAT, "mtl_rnn.config", (long long)bytes,
-                  "the configuration describes a model of %z bytes, but the file holds weights of %z bytes", bytes, stored);
+                  "the configuration describes a model of %z bytes, but the file holds weights of %z bytes",
+                      bytes, stored);
     return mtl__failed(err) ? 0 : bytes;
 }
 
@@ -11757,25 +12632,30 @@ MTL_DEF mtl_model *mtl_model_read(const mtl_reader *reader, mtl_error *err)
     err = mtl__error_given(err, &own);
     if (!mtl__given(reader, "reader", err)) return NULL;
     mtl__text_init(&bytes, NULL);
-    if (!mtl__text_read(&bytes, reader, "the model file", err)) model = mtl_model_load_memory(bytes.data, bytes.length, err);
+    if (!mtl__text_read(&bytes, reader, "the model file", err))
+        model = mtl_model_load_memory(bytes.data, bytes.length, err);
     mtl__text_free(&bytes);
     return model;
 }
 
-/* ---- weights from and to other programs -------------------------------------------------------------------------------------- */
+/* ---- weights from and to other programs ---------------------------------------------------------------- */
 
-/* What `name` has in the place of the pattern's '*' (at its end, when it has none); NULL when it does not fit. */
+/* What `name` has in the place of the pattern's '*' (at its end, when it has none); NULL when it does not
+   fit. */
 static const char *mtl__pattern_rest(const char *pattern, const char *name, size_t *length)
 {
     const char *star = strchr(pattern, '*');
-    size_t before = star ? (size_t)(star - pattern) : strlen(pattern), after = star ? strlen(star + 1) : 0, all = strlen(name);
-    if (all < before + after || memcmp(name, pattern, before) != 0 || (after && strcmp(name + all - after, star + 1) != 0))
+    size_t before = star ? (size_t)(star - pattern) : strlen(pattern), after = star ? strlen(star + 1) : 0,
+        all = strlen(name);
+    if (all < before + after || memcmp(name, pattern, before) != 0 ||
+        (after && strcmp(name + all - after, star + 1) != 0))
         return NULL;
     *length = all - before - after;
     return name + before;
 }
 
-/* The file's name for a model tensor under one mapping, into out; 0 when the mapping is about other tensors. */
+/* The file's name for a model tensor under one mapping, into out; 0 when the mapping is about other
+   tensors. */
 static int mtl__import_name(const mtl_import *map, const char *name, char *out, size_t size)
 {
     const char *from = map->from ? map->from : "", *star = strchr(from, '*');
@@ -11791,8 +12671,10 @@ static int mtl__import_name(const mtl_import *map, const char *name, char *out, 
     return 1;
 }
 
-/* The first mapping that fits a tensor of the model, with the file's name for it in `out`; `count`: none does. */
-static size_t mtl__import_mapping(const mtl_import *mappings, size_t count, const char *name, char *out, size_t size)
+/* The first mapping that fits a tensor of the model, with the file's name for it in `out`; `count`: none
+   does. */
+static size_t mtl__import_mapping(const mtl_import *mappings, size_t count, const char *name, char *out,
+                                  size_t size)
 {
     size_t k;
     for (k = 0; k < count && !mtl__import_name(&mappings[k], name, out, size);) k++;
@@ -11809,7 +12691,7 @@ static void mtl__tensor_list_add(mtl__tensor_list *list, const char *name, const
 {
     size_t used = strlen(list->text);
     if (!list->count++) mtl__copy_text(list->first, sizeof list->first, name);
-    if (used + strlen(name) + strlen(note) + 32 > sizeof list->text) return;                /* 32: for what ends it */
+    if (used + strlen(name) + strlen(note) + 32 > sizeof list->text) return;        /* 32: for what ends it */
     list->shown++;
     mtl__print(list->text + used, sizeof list->text - used, "%s%s%s", used ? ", " : "", name, note);
 }
@@ -11817,27 +12699,31 @@ static const char *mtl__tensor_list_end(mtl__tensor_list *list)
 {
     size_t used = strlen(list->text);
     if (list->count > list->shown)
-        mtl__print(list->text + used, sizeof list->text - used, "%s%z more", used ? ", and " : "", list->count - list->shown);
+        mtl__print(list->text + used, sizeof list->text - used, "%s%z more", used ? ", and " : "",
+                   list->count - list->shown);
     return list->text;
 }
 
 /* Adds a tensor of the model that does not match what the file has under `name`. */
-static void mtl__import_mismatch(mtl__tensor_list *wrong, const mtl_tensor *t, const char *name, const mtl_safetensor *from)
+static void mtl__import_mismatch(mtl__tensor_list *wrong, const mtl_tensor *t, const char *name,
+                                 const mtl_safetensor *from)
 {
     char note[640];
     if (!from)
         mtl__print(note, sizeof note, " (no %s in the file)", name);
     else if (from->type > MTL_TYPE_BF16)
-        mtl__print(note, sizeof note, " (file: %s, read are F32, F64, F16, BF16)", mtl__types[from->type].name);
+        mtl__print(note, sizeof note, " (file: %s, read are F32, F64, F16, BF16)",
+                   mtl__types[from->type].name);
     else
-        mtl__print(note, sizeof note, " (file %zx%z, model %zx%z)", from->dims ? from->shape[0] : 1, from->dims > 1 ? from->shape[1] : 1,
-                   t->shape[0], t->shape[1]);
+        mtl__print(note, sizeof note, " (file %zx%z, model %zx%z)", from->dims ? from->shape[0] : 1,
+                   from->dims > 1 ? from->shape[1] : 1, t->shape[0], t->shape[1]);
     mtl__tensor_list_add(wrong, t->name, note);
 }
 
-/* One pass over all mapped tensors: lists mismatches, or copies. Returns how many tensors the mappings name. */
-static size_t mtl__import_pass(mtl_model *model, const mtl_safetensors *file, const mtl_import *mappings, size_t count,
-                               mtl__tensor_list *wrong, mtl_error *err)
+/* One pass over all mapped tensors: lists mismatches, or copies. Returns how many tensors the mappings
+   name. */
+static size_t mtl__import_pass(mtl_model *model, const mtl_safetensors *file, const mtl_import *mappings,
+                               size_t count, mtl__tensor_list *wrong, mtl_error *err)
 {
     size_t i, found = 0;
     char name[512];
@@ -11849,15 +12735,16 @@ static size_t mtl__import_pass(mtl_model *model, const mtl_safetensors *file, co
         from = mtl_safetensors_find(file, name);
         if (!wrong)
             mtl_safetensor_values(from, t->value, err);
-        else if (!from || from->type > MTL_TYPE_BF16 || from->dims != t->dims || from->shape[0] != t->shape[0] ||
-                 (t->dims == 2 && from->shape[1] != t->shape[1]))
+        else if (!from || from->type > MTL_TYPE_BF16 || from->dims != t->dims ||
+                 from->shape[0] != t->shape[0] || (t->dims == 2 && from->shape[1] != t->shape[1]))
             mtl__import_mismatch(wrong, t, name, from);
     }
     return found;
 }
 
 /* Every mapping must be the first that fits some tensor of the model. */
-static mtl_status mtl__import_check_mappings(const mtl_model *model, const mtl_import *mappings, size_t count, mtl_error *err)
+static mtl_status mtl__import_check_mappings(const mtl_model *model, const mtl_import *mappings, size_t count,
+                                             mtl_error *err)
 {
     mtl__tensor_list unnamed;
     char name[512];
@@ -11868,11 +12755,14 @@ static mtl_status mtl__import_check_mappings(const mtl_model *model, const mtl_i
             mtl__tensor_list_add(&unnamed, model->set.tensors[i]->name, "");
     for (k = 0; k < count && !mtl__failed(err); k++) {
         for (i = 0; i < model->set.count; i++)
-            if (mtl__import_mapping(mappings, count, model->set.tensors[i]->name, name, sizeof name) == k) break;
+            if (mtl__import_mapping(mappings, count, model->set.tensors[i]->name, name, sizeof name) == k)
+                break;
         if (i == model->set.count)
-            mtl__fail(err, MTL_ERROR_TENSOR, "mappings", (long long)k, "mappings[%z]: no tensor of the model fits \"%s\"%s%s", k,
-                      mappings[k].to ? mappings[k].to : "", unnamed.count ? "; those that no mapping fits: "
-                                                                          : ", as earlier mappings take all of them",
+            mtl__fail(err, MTL_ERROR_TENSOR, "mappings", (long long)k,
+                      "mappings[%z]: no tensor of the model fits \"%s\"%s%s", k, mappings[k].to
+                          ? mappings[k].to : "", unnamed.count ? "; those that no mapping fits: "
+                                                                          : ", as earlier mappings take all "
+                                                                            "of them",
                       mtl__tensor_list_end(&unnamed));
     }
     if (!count) mtl__fail(err, MTL_ERROR_TENSOR, "mappings", -1, "the mappings name no tensor of the model");
@@ -11880,7 +12770,8 @@ static mtl_status mtl__import_check_mappings(const mtl_model *model, const mtl_i
 }
 
 /* 1: a mapping's `from` fits this tensor of the file, and no tensor of the model takes it. */
-static int mtl__import_is_left(const mtl_model *model, const char *name, const mtl_import *mappings, size_t count)
+static int mtl__import_is_left(const mtl_model *model, const char *name, const mtl_import *mappings,
+                               size_t count)
 {
     char own[512], back[512];
     size_t k, length;
@@ -11899,8 +12790,8 @@ static int mtl__import_is_left(const mtl_model *model, const char *name, const m
 }
 
 /* part: 0: what is left of the file is an error. */
-static mtl_status mtl__import(mtl_model *model, const mtl_safetensors *file, const mtl_import *mappings, size_t count, int part,
-                              mtl_import_result *result, mtl_error *err)
+static mtl_status mtl__import(mtl_model *model, const mtl_safetensors *file, const mtl_import *mappings,
+                              size_t count, int part, mtl_import_result *result, mtl_error *err)
 {
     mtl__tensor_list wrong, left;
     size_t i;
@@ -11911,37 +12802,41 @@ static mtl_status mtl__import(mtl_model *model, const mtl_safetensors *file, con
     if (mtl__import_check_mappings(model, mappings, count, err)) return mtl__status(err);
     result->taken = mtl__import_pass(model, file, mappings, count, &wrong, err);
     if (wrong.count)
-        return mtl__fail(err, MTL_ERROR_TENSOR, wrong.first, (long long)wrong.count, "%z tensors do not match: %s", wrong.count,
-                         mtl__tensor_list_end(&wrong));
+        return mtl__fail(err, MTL_ERROR_TENSOR, wrong.first, (long long)wrong.count,
+                         "%z tensors do not match: %s", wrong.count, mtl__tensor_list_end(&wrong));
     for (i = 0; i < file->count; i++)
-        if (mtl__import_is_left(model, file->tensors[i].name, mappings, count)) mtl__tensor_list_add(&left, file->tensors[i].name, "");
+        if (mtl__import_is_left(model, file->tensors[i].name, mappings, count))
+            mtl__tensor_list_add(&left, file->tensors[i].name, "");
     result->left = left.count;
     mtl__copy_text(result->left_names, sizeof result->left_names, mtl__tensor_list_end(&left));
     if (left.count && !part)
         return mtl__fail(err, MTL_ERROR_TENSOR, left.first, (long long)left.count,
                          "%z tensors of the file fit a mapping, but the model has no tensors for them: %s; "
-                         "give the model what they belong to or use mtl_model_import_part", left.count, left.text);
+                         "give the model what they belong to or use mtl_model_import_part", left.count,
+                             left.text);
     mtl__import_pass(model, file, mappings, count, NULL, err);
     return mtl_model_prepare(model, err);
 }
 
-MTL_DEF mtl_status mtl_model_import(mtl_model *model, const mtl_safetensors *file, const mtl_import *mappings, size_t count,
-                                    mtl_error *err)
+MTL_DEF mtl_status mtl_model_import(mtl_model *model, const mtl_safetensors *file, const mtl_import *mappings,
+                                    size_t count, mtl_error *err)
 {
     mtl_import_result result;
     mtl_error own;
     return mtl__import(model, file, mappings, count, 0, &result, mtl__error_given(err, &own));
 }
 
-MTL_DEF mtl_status mtl_model_import_part(mtl_model *model, const mtl_safetensors *file, const mtl_import *mappings, size_t count,
-                                         mtl_import_result *result, mtl_error *err)
+MTL_DEF mtl_status mtl_model_import_part(mtl_model *model, const mtl_safetensors *file,
+                                         const mtl_import *mappings, size_t count, mtl_import_result *result,
+                                             mtl_error *err)
 {
     mtl_import_result mine;
     mtl_error own;
     return mtl__import(model, file, mappings, count, 1, result ? result : &mine, mtl__error_given(err, &own));
 }
 
-MTL_DEF mtl_status mtl_model_export(const mtl_model *model, const char *path, const mtl_import *mappings, size_t count, mtl_error *err)
+MTL_DEF mtl_status mtl_model_export(const mtl_model *model, const char *path, const mtl_import *mappings,
+                                    size_t count, mtl_error *err)
 {
     static const mtl_import everything = { "", "" };
     mtl_error own;
@@ -11956,7 +12851,8 @@ MTL_DEF mtl_status mtl_model_export(const mtl_model *model, const char *path, co
     if (!count) { mappings = &everything; count = 1; }
     mtl__parameters_settle(&model->set);
     mtl_arena_init(&arena, NULL, 0, NULL);
-    entries = (mtl__tensor_entry *)mtl__arena_zero(&arena, model->set.count, sizeof *entries, "a file's list of tensors", err);
+    entries = (mtl__tensor_entry *)mtl__arena_zero(&arena, model->set.count, sizeof *entries,
+                                                   "a file's list of tensors", err);
     for (i = 0; entries && i < model->set.count; i++)
         for (k = 0; k < count; k++) {
             const mtl_tensor *t = model->set.tensors[i];
@@ -11972,19 +12868,20 @@ MTL_DEF mtl_status mtl_model_export(const mtl_model *model, const char *path, co
     return mtl__status(err);
 }
 
-/* ==================================================================================================================
+/* ===========================================================================================================
    21 >>predict    batches of sequences through a read-only model
-   ==================================================================================================================
-   A predictor is scratch: one per thread over a model that all of them share. Its arena is emptied at each call, so what a
-   call returned stays valid until the next one.
-   ------------------------------------------------------------------------------------------------------------------ */
+   ===========================================================================================================
+   A predictor is scratch: one per thread over a model that all of them share. Its arena is emptied at each
+   call, so what a call returned stays valid until the next one.
+   -------------------------------------------------------------------------------------------------------- */
 struct mtl_predictor {
     mtl__session session;
     mtl_predictor_desc desc;
 };
 
 /* Puts a task's outputs into the caller's order: labels and probabilities, or values in original units. */
-static void mtl__predict_task(mtl_run *run, const mtl__task *task, const mtl_activation *x, mtl_prediction *out)
+static void mtl__predict_task(mtl_run *run, const mtl__task *task, const mtl_activation *x,
+                              mtl_prediction *out)
 {
     const mtl_packing *p = run->packing;
     const int *caller = task->desc->level == MTL_LEVEL_SEQUENCE ? p->order : p->caller_row;
@@ -12012,7 +12909,8 @@ static void mtl__predict_task(mtl_run *run, const mtl__task *task, const mtl_act
 }
 
 /* Forward pass and outputs of every task, in run->arena. */
-static void mtl__predict_run(mtl_run *run, const mtl_model *model, const mtl_input *inputs, mtl_state *state, mtl_prediction *out)
+static void mtl__predict_run(mtl_run *run, const mtl_model *model, const mtl_input *inputs, mtl_state *state,
+                             mtl_prediction *out)
 {
     const uint64_t before = mtl__arithmetic_set();
     mtl_activation **sources = mtl__model_forward(run, model, inputs, state), *x;
@@ -12021,7 +12919,8 @@ static void mtl__predict_run(mtl_run *run, const mtl_model *model, const mtl_inp
         const mtl__task *task = &model->tasks[i];
         memset(&out[i], 0, sizeof out[i]);
         x = mtl__task_outputs(run, task, sources);
-        if (x && task->desc->kind == MTL_TASK_CLASS) x = mtl__softmax_forward(run, x, task->probabilities_name);
+        if (x && task->desc->kind == MTL_TASK_CLASS)
+            x = mtl__softmax_forward(run, x, task->probabilities_name);
         if (x) mtl__predict_task(run, task, x, &out[i]);
     }
     mtl__arithmetic_restore(before);
@@ -12046,7 +12945,8 @@ static size_t mtl__predictor_measure(mtl__session *session, mtl_error *err)
     mtl__arena_init_counting(&counting, &shadow);
     run = mtl__session_begin(session, &counting, err);
     out = (mtl_prediction *)mtl__arena_zero(&shadow, model->desc.task_count, sizeof *out, "outputs", err);
-    run->packing = mtl__packing_push(&counting, session->limits.sequences, session->limits.rows, session->limits.steps, err);
+    run->packing = mtl__packing_push(&counting, session->limits.sequences, session->limits.rows,
+                                     session->limits.steps, err);
     (void)mtl_run_note(run, model->desc.input_count * sizeof(mtl_input));
     for (i = 0; i < model->desc.input_count; i++) (void)mtl_run_push(run, session->limits.rows * sizeof(int));
     if (!mtl__failed(err)) mtl__predict_run(run, model, NULL, state, out);
@@ -12056,7 +12956,8 @@ static size_t mtl__predictor_measure(mtl__session *session, mtl_error *err)
 }
 
 static const mtl__session_kind mtl__predictor_kind = {
-    "predictor", sizeof(mtl_predictor), MTL_DESC_PREDICTOR, offsetof(mtl_predictor, desc), sizeof(mtl_predictor_desc),
+    "predictor", sizeof(mtl_predictor), MTL_DESC_PREDICTOR, offsetof(mtl_predictor, desc),
+        sizeof(mtl_predictor_desc),
     mtl__predictor_build, mtl__predictor_measure
 };
 
@@ -12069,22 +12970,27 @@ MTL_DEF size_t mtl_predictor_size(const mtl_model *model, const mtl_predictor_de
     return mtl__session_size(&mtl__predictor_kind, mtl__model_of(model), desc, mtl__error_given(err, &own));
 }
 
-MTL_DEF mtl_predictor *mtl_predictor_init(void *buffer, size_t bytes, const mtl_model *model, const mtl_predictor_desc *desc,
-                                          mtl_error *err)
+MTL_DEF mtl_predictor *mtl_predictor_init(void *buffer, size_t bytes, const mtl_model *model,
+                                          const mtl_predictor_desc *desc, mtl_error *err)
 {
     mtl_error own;
     err = mtl__error_given(err, &own);
-    return (mtl_predictor *)(void *)mtl__session_init(&mtl__predictor_kind, buffer, bytes, mtl__model_of(model), desc, err);
+    return (mtl_predictor *)(void *)mtl__session_init(&mtl__predictor_kind, buffer, bytes,
+                                                      mtl__model_of(model), desc, err);
 }
 
-MTL_DEF mtl_predictor *mtl_predictor_create(const mtl_model *model, const mtl_predictor_desc *desc, mtl_error *err)
+MTL_DEF mtl_predictor *mtl_predictor_create(const mtl_model *model, const mtl_predictor_desc *desc,
+                                            mtl_error *err)
 {
     mtl_error own;
     return (mtl_predictor *)(void *)mtl__session_create(&mtl__predictor_kind, mtl__model_of(model), desc,
                                                         mtl__error_given(err, &own));
 }
 
-MTL_DEF void mtl_predictor_destroy(mtl_predictor *predictor) { mtl__session_destroy(predictor ? &predictor->session : NULL); }
+MTL_DEF void mtl_predictor_destroy(mtl_predictor *predictor)
+{
+    mtl__session_destroy(predictor ? &predictor->session : NULL);
+}
 
 MTL_DEF void mtl_predictor_observe(mtl_predictor *predictor, mtl_observer observer, void *user)
 {
@@ -12092,7 +12998,8 @@ MTL_DEF void mtl_predictor_observe(mtl_predictor *predictor, mtl_observer observ
 }
 
 /* Empties the scratch and makes the run of a batch with these lengths. NULL on failure. */
-static mtl_run *mtl__predictor_begin(mtl_predictor *predictor, const int *lengths, size_t sequences, mtl_error *err)
+static mtl_run *mtl__predictor_begin(mtl_predictor *predictor, const int *lengths, size_t sequences,
+                                     mtl_error *err)
 {
     mtl__session *s = &predictor->session;
     mtl_packing *packing;
@@ -12105,7 +13012,8 @@ static mtl_run *mtl__predictor_begin(mtl_predictor *predictor, const int *length
     return packing && !mtl__limits_check(&s->limits, packing, err) ? run : NULL;
 }
 
-MTL_DEF mtl_status mtl_predict(mtl_predictor *predictor, const mtl_batch *batch, mtl_prediction *out, mtl_error *err)
+MTL_DEF mtl_status mtl_predict(mtl_predictor *predictor, const mtl_batch *batch, mtl_prediction *out,
+                               mtl_error *err)
 {
     mtl_error own;
     mtl_run *run;
@@ -12143,15 +13051,16 @@ static mtl_input *mtl__text_inputs(mtl_run *run, const mtl_model *model, const c
     for (i = 0; inputs && i < model->desc.input_count && !mtl__failed(run->error); i++) {
         int *ids = (int *)mtl_run_push(run, count * sizeof *ids);
         if (!model->inputs[i].words.count)
-            mtl__fail(run->error, MTL_ERROR_ARGUMENT, model->desc.inputs[i].name, -1, "input %s has no vocabulary of words",
-                      model->desc.inputs[i].name);
+            mtl__fail(run->error, MTL_ERROR_ARGUMENT, model->desc.inputs[i].name, -1,
+                      "input %s has no vocabulary of words", model->desc.inputs[i].name);
         else if (ids) mtl__words_to_ids(model, (int)i, text, ids);
         inputs[i].ids = ids;
     }
     return mtl__failed(run->error) ? NULL : inputs;
 }
 
-MTL_DEF mtl_status mtl_predict_text(mtl_predictor *predictor, const char *text, mtl_prediction *out, size_t *tokens, mtl_error *err)
+MTL_DEF mtl_status mtl_predict_text(mtl_predictor *predictor, const char *text, mtl_prediction *out,
+                                    size_t *tokens, mtl_error *err)
 {
     mtl_error own;
     const char *end, *word;
@@ -12160,14 +13069,17 @@ MTL_DEF mtl_status mtl_predict_text(mtl_predictor *predictor, const char *text, 
     mtl_run *run;
     int length;
     err = mtl__error_given(err, &own);
-    if (!mtl__given(predictor, "predictor", err) || !mtl__given(text, "text", err) || !mtl__given(out, "out", err))
+    if (!mtl__given(predictor, "predictor", err) || !mtl__given(text, "text", err) ||
+        !mtl__given(out, "out", err))
         return mtl__status(err);
     valid = mtl_text_valid(text, strlen(text));
     if (text[valid])
-        return mtl__fail(err, MTL_ERROR_TEXT, "text", (long long)valid, "the text is not valid UTF-8 at byte %z", valid);
+        return mtl__fail(err, MTL_ERROR_TEXT, "text", (long long)valid,
+                         "the text is not valid UTF-8 at byte %z", valid);
     for (word = mtl__next_word(text, &end); word; word = mtl__next_word(end, &end)) count++;
     if (tokens) *tokens = count;
-    if (!count || count > 0x7fffffff) return mtl__fail(err, MTL_ERROR_TEXT, "text", 0, "the text has no words");
+    if (!count || count > 0x7fffffff) return mtl__fail(err, MTL_ERROR_TEXT, "text", 0,
+                                                       "the text has no words");
     length = (int)count;
     run = mtl__predictor_begin(predictor, &length, 1, err);
     inputs = run ? mtl__text_inputs(run, predictor->session.model, text, count) : NULL;
@@ -12175,25 +13087,28 @@ MTL_DEF mtl_status mtl_predict_text(mtl_predictor *predictor, const char *text, 
     return mtl__status(err);
 }
 
-/* ==================================================================================================================
+/* ===========================================================================================================
    23 >>optimise   SGD, RMSProp, Adam, AdamW; clipping; schedules; averaging
-   ==================================================================================================================
-   Moments are blocks of the parameters' layout. An update visits what gradient states name: NONE is skipped and its step count
-   stays, as in PyTorch. A ROWS gradient updates its rows alone when that is what the rule would do anyway (SGD without
-   memory) or when `lazy` asks for it; else the rows without a gradient count as zero gradients, which is exact: rows that never had
-   one have moments of zero and would not move, so they are not visited either, unless l1, l2 or decay moves them.
-   With `lazy` nothing in a step is proportional to the vocabulary, the average included: while a row stays as it is, k updates of
-   average += (1-d)(p - average) are average = p + d^k (average - p), so rows are brought up to date when they are touched and
-   wherever the average is read.
-   Without `lazy` every row that has moments moves at every update. Inside mtl_fit such updates wait: a row makes up for those it
-   has missed, one after the other with the same arithmetic, before a batch reads it, and all rows do so every 32 updates and
-   whenever the model is looked at. No bit changes, but the table and its moments come from memory once in 32 updates.
+   ===========================================================================================================
+   Moments are blocks of the parameters' layout. An update visits what gradient states name: NONE is skipped
+   and its step count stays, as in PyTorch. A ROWS gradient updates its rows alone when that is what the rule
+   would do anyway (SGD without memory) or when `lazy` asks for it; else the rows without a gradient count as
+   zero gradients, which is exact: rows that never had one have moments of zero and would not move, so they
+   are not visited either, unless l1, l2 or decay moves them. With `lazy` nothing in a step is proportional to
+   the vocabulary, the average included: while a row stays as it is, k updates of average += (1-d)(p -
+   average) are average = p + d^k (average - p), so rows are brought up to date when they are touched and
+   wherever the average is read. Without `lazy` every row that has moments moves at every update. Inside
+   mtl_fit such updates wait: a row makes up for those it has missed, one after the other with the same
+   arithmetic, before a batch reads it, and all rows do so every 32 updates and whenever the model is looked
+   at. No bit changes, but the table and its moments come from memory once in 32 updates.
        SGD      Robbins & Monro 1951; momentum Polyak 1964, Nesterov 1983 in PyTorch's form
-       RMSProp  Tieleman & Hinton 2012          Adam  Kingma & Ba 2015          AdamW  Loshchilov & Hutter 2019
-   ------------------------------------------------------------------------------------------------------------------ */
+       RMSProp  Tieleman & Hinton 2012          Adam  Kingma & Ba 2015          AdamW  Loshchilov & Hutter
+                                                2019
+   -------------------------------------------------------------------------------------------------------- */
 enum {
     MTL__MOST_LATE = 32,                    /* every so many updates all rows are brought up to date */
-    MTL__LATE_ROWS = 16,                    /* rows that make up for their updates together: they and their moments fit L1 up to a width of 128 */
+    MTL__LATE_ROWS = 16,                    /* rows that make up for their updates together: they and their
+                                               moments fit L1 up to a width of 128 */
     MTL__LATE_JOBS = 8                      /* jobs among which the ids of a batch are divided */
 };
 
@@ -12203,12 +13118,17 @@ typedef struct mtl__optimizer {
     mtl_gradients *gradients;
     mtl_real *m, *v;                        /* first and second moments; NULL when the rule has none */
     mtl_real *average;                      /* exponential average of the weights, or NULL */
-    unsigned long long **averaged;          /* [tensors] embeddings: [rows], else [1]: the update that the average has seen last */
-    unsigned char **seen;                   /* [tensors] embeddings: [rows] 1: its moments may not be zero; else NULL */
+    unsigned long long **averaged;          /* [tensors] embeddings: [rows], else [1]: the update that the
+                                               average has seen last */
+    unsigned char **seen;                   /* [tensors] embeddings: [rows] 1: its moments may not be zero;
+                                               else NULL */
     unsigned long long *steps;              /* [tensors] updates each has had */
-    unsigned long long **applied;           /* [tensors] embeddings: [rows] which of these updates a row has seen last; else NULL */
-    mtl__update **late;                     /* [tensors] embeddings: the last MTL__MOST_LATE updates, number n at n % MTL__MOST_LATE */
-    int waits;                              /* 1: rows without a gradient may be late, by less than MTL__MOST_LATE updates */
+    unsigned long long **applied;           /* [tensors] embeddings: [rows] which of these updates a row has
+                                               seen last; else NULL */
+    mtl__update **late;                     /* [tensors] embeddings: the last MTL__MOST_LATE updates, number n
+                                               at n % MTL__MOST_LATE */
+    int waits;                              /* 1: rows without a gradient may be late, by less than
+                                               MTL__MOST_LATE updates */
     unsigned long long step;                /* updates of the whole */
     size_t total_steps;                     /* of the schedule */
     float lr, plateau;                      /* base rate; factor of the plateau schedule */
@@ -12220,7 +13140,8 @@ static int mtl__optimizer_has_momentum(const mtl_trainer_desc *d)
     return d->optimizer == MTL_OPTIMIZER_ADAM || d->optimizer == MTL_OPTIMIZER_ADAMW || d->momentum > 0;
 }
 
-/* A float field as the decimal number that was meant: 0.999f is 0.99900001287, and 1 - beta2 would be off by 1e-5 of itself. */
+/* A float field as the decimal number that was meant: 0.999f is 0.99900001287, and 1 - beta2 would be off by
+   1e-5 of itself. */
 static double mtl__as_written(float value)
 {
     char text[32];
@@ -12248,31 +13169,38 @@ static mtl__update mtl__optimizer_rule(const mtl_trainer_desc *d)
     return u;
 }
 
-MTL__INLINE size_t mtl__average_units(const mtl_tensor *t) { return t->role == MTL_TENSOR_EMBEDDING ? t->shape[0] : 1; }
+MTL__INLINE size_t mtl__average_units(const mtl_tensor *t)
+{
+    return t->role == MTL_TENSOR_EMBEDDING ? t->shape[0] : 1;
+}
 
 /* What the optimiser remembers of each tensor's rows. */
 static void mtl__optimizer_rows(mtl__optimizer *o, mtl_arena *arena, mtl_error *err)
 {
     size_t i, count = o->set->count;
     o->seen = (unsigned char **)mtl__arena_note(arena, count, sizeof *o->seen, "moments", err);
-    o->averaged = (unsigned long long **)mtl__arena_note(arena, count, sizeof *o->averaged, "averaged weights", err);
+    o->averaged = (unsigned long long **)mtl__arena_note(arena, count, sizeof *o->averaged,
+                                                         "averaged weights", err);
     o->applied = (unsigned long long **)mtl__arena_note(arena, count, sizeof *o->applied, "moments", err);
     o->late = (mtl__update **)mtl__arena_note(arena, count, sizeof *o->late, "moments", err);
     for (i = 0; i < count && !mtl__failed(err); i++) {
         const mtl_tensor *t = o->set->tensors[i];
         if (t->role == MTL_TENSOR_EMBEDDING) {
             o->seen[i] = (unsigned char *)mtl__arena_zero(arena, t->shape[0], 1, "moments", err);
-            o->applied[i] = (unsigned long long *)mtl__arena_zero(arena, t->shape[0], sizeof **o->applied, "moments", err);
-            o->late[i] = (mtl__update *)mtl__arena_zero(arena, MTL__MOST_LATE, sizeof **o->late, "moments", err);
+            o->applied[i] = (unsigned long long *)mtl__arena_zero(arena, t->shape[0], sizeof **o->applied,
+                                                                  "moments", err);
+            o->late[i] = (mtl__update *)mtl__arena_zero(arena, MTL__MOST_LATE, sizeof **o->late, "moments",
+                                                        err);
         }
         if (o->desc->average > 0)
-            o->averaged[i] = (unsigned long long *)mtl__arena_zero(arena, mtl__average_units(t), sizeof **o->averaged,
-                                                                   "averaged weights", err);
+            o->averaged[i] = (unsigned long long *)mtl__arena_zero(arena, mtl__average_units(t),
+                                                                   sizeof **o->averaged, "averaged weights",
+                                                                       err);
     }
 }
 
-static mtl_status mtl__optimizer_init(mtl__optimizer *o, const mtl_trainer_desc *desc, mtl_parameters *set, mtl_gradients *gradients,
-                                      mtl_arena *arena, mtl_error *err)
+static mtl_status mtl__optimizer_init(mtl__optimizer *o, const mtl_trainer_desc *desc, mtl_parameters *set,
+                                      mtl_gradients *gradients, mtl_arena *arena, mtl_error *err)
 {
     memset(o, 0, sizeof *o);
     o->desc = desc;
@@ -12286,14 +13214,16 @@ static mtl_status mtl__optimizer_init(mtl__optimizer *o, const mtl_trainer_desc 
         o->m = (mtl_real *)mtl__arena_zero(arena, set->total, sizeof(mtl_real), "first moments", err);
     if (desc->optimizer != MTL_OPTIMIZER_SGD)
         o->v = (mtl_real *)mtl__arena_zero(arena, set->total, sizeof(mtl_real), "second moments", err);
-    if (desc->average > 0) o->average = (mtl_real *)mtl__arena_zero(arena, set->total, sizeof(mtl_real), "averaged weights", err);
+    if (desc->average > 0) o->average = (mtl_real *)mtl__arena_zero(arena, set->total, sizeof(mtl_real),
+                                                                    "averaged weights", err);
     o->steps = (unsigned long long *)mtl__arena_zero(arena, set->count, sizeof *o->steps, "step counts", err);
     mtl__optimizer_rows(o, arena, err);
-    if (!mtl__failed(err) && o->average && !arena->counting) memcpy(o->average, set->block, set->total * sizeof(mtl_real));
+    if (!mtl__failed(err) && o->average && !arena->counting)
+        memcpy(o->average, set->block, set->total * sizeof(mtl_real));
     return mtl__status(err);
 }
 
-/* ---- schedules: what the base rate is multiplied by at update s = 1, 2, .. ------------------------------------------------------ */
+/* ---- schedules: what the base rate is multiplied by at update s = 1, 2, .. ----------------------------- */
 
 static double mtl__cosine_between(double from, double to, double share)
 {
@@ -12303,14 +13233,19 @@ static double mtl__cosine_between(double from, double to, double share)
 static double mtl__schedule(const mtl__optimizer *o, unsigned long long s)
 {
     const mtl_trainer_desc *d = o->desc;
-    double warm = (double)d->warmup, step = (double)s, total = (double)o->total_steps, share, final = (double)d->lr_final;
-    if (d->schedule == MTL_SCHEDULE_ONE_CYCLE && warm == 0) warm = floor(0.3 * total);   /* Smith & Topin 2018 */
+    double warm = (double)d->warmup, step = (double)s, total = (double)o->total_steps, share,
+        final = (double)d->lr_final;
+    /* Smith & Topin 2018 */
+    if (d->schedule == MTL_SCHEDULE_ONE_CYCLE && warm == 0) warm = floor(0.3 * total);
     if (warm > 0 && step <= warm)
-        return d->schedule == MTL_SCHEDULE_ONE_CYCLE ? mtl__cosine_between(1.0 / 25, 1, warm > 1 ? (step - 1) / (warm - 1) : 1) : step / warm;
+        return d->schedule == MTL_SCHEDULE_ONE_CYCLE
+            ? mtl__cosine_between(1.0 / 25, 1, warm > 1 ? (step - 1) / (warm - 1) : 1) : step / warm;
     share = total > warm ? (step - warm) / (total - warm) : 0;
     switch (d->schedule) {
-    case MTL_SCHEDULE_STEP: return pow((double)d->schedule_factor, floor((step - 1 - warm) / d->schedule_every));
-    case MTL_SCHEDULE_EXPONENTIAL: return pow((double)d->schedule_factor, (step - 1 - warm) / d->schedule_every);
+    case MTL_SCHEDULE_STEP: return pow((double)d->schedule_factor,
+                                       floor((step - 1 - warm) / d->schedule_every));
+    case MTL_SCHEDULE_EXPONENTIAL: return pow((double)d->schedule_factor,
+                                              (step - 1 - warm) / d->schedule_every);
     case MTL_SCHEDULE_LINEAR: return 1 + (final - 1) * (share < 1 ? share : 1);
     case MTL_SCHEDULE_COSINE: return mtl__cosine_between(1, final, share);
     case MTL_SCHEDULE_ONE_CYCLE: return mtl__cosine_between(1, final > 0 ? final : 1e-4 / 25, share);
@@ -12319,10 +13254,11 @@ static double mtl__schedule(const mtl__optimizer *o, unsigned long long s)
     }
 }
 
-/* ---- pieces: gradients cut into jobs, by sizes fixed by the problem ----------------------------------------------------------- */
+/* ---- pieces: gradients cut into jobs, by sizes fixed by the problem ------------------------------------ */
 
 enum { MTL__PIECE_ELEMENTS = 32768, MTL__PIECE_ROWS = 64 };
-enum { MTL__OF_ELEMENTS, MTL__OF_LIST, MTL__OF_TABLE };     /* a piece counts elements, rows of a ROWS gradient's list, or all rows */
+enum { MTL__OF_ELEMENTS, MTL__OF_LIST, MTL__OF_TABLE };     /* a piece counts elements, rows of a ROWS
+                                                               gradient's list, or all rows */
 typedef struct mtl__piece { size_t tensor, first, count; int of; } mtl__piece;
 typedef struct mtl__piece_job {
     mtl__optimizer *optimizer;
@@ -12337,7 +13273,8 @@ static size_t mtl__pieces_of(const mtl__optimizer *o, size_t tensor, int of, mtl
 {
     const mtl_tensor *t = o->set->tensors[tensor];
     const mtl_gradient *g = &o->gradients->of[tensor];
-    size_t total = of == MTL__OF_ELEMENTS ? t->count : of == MTL__OF_LIST ? mtl__gradient_ranges(g) : t->shape[0], first, n = 0;
+    size_t total = of == MTL__OF_ELEMENTS ? t->count : of == MTL__OF_LIST
+        ? mtl__gradient_ranges(g) : t->shape[0], first, n = 0;
     size_t unit = of == MTL__OF_LIST ? (size_t)MTL__PIECE_ROWS : (size_t)MTL__PIECE_ELEMENTS;
     if (of == MTL__OF_TABLE) unit = (MTL__PIECE_ELEMENTS - 1) / t->shape[1] + 1;
     if (g->state == MTL_GRAD_NONE || t->frozen) return 0;
@@ -12357,12 +13294,13 @@ static size_t mtl__pieces_most(const mtl__optimizer *o)
     size_t i, count = 0;
     for (i = 0; i < o->set->count; i++) {
         const mtl_tensor *t = o->set->tensors[i];
-        count += t->count / MTL__PIECE_ELEMENTS + 1 + (t->role == MTL_TENSOR_EMBEDDING ? t->shape[0] / MTL__PIECE_ROWS + 1 : 0);
+        count += t->count / MTL__PIECE_ELEMENTS + 1 + (t->role == MTL_TENSOR_EMBEDDING
+                                                       ? t->shape[0] / MTL__PIECE_ROWS + 1 : 0);
     }
     return count;
 }
 
-/* ---- the norm of the whole gradient ----------------------------------------------------------------------------------------------- */
+/* ---- the norm of the whole gradient -------------------------------------------------------------------- */
 
 static int mtl__norm_of(const mtl__optimizer *o, size_t tensor)
 {
@@ -12416,20 +13354,21 @@ static void mtl__norm_measure(const mtl__optimizer *o, mtl_run *run)
     (void)mtl_run_push(run, mtl__pieces_most(o) * sizeof(double));
 }
 
-/* ---- the average ------------------------------------------------------------------------------------------------------------------ */
+/* ---- the average --------------------------------------------------------------------------------------- */
 
 /* `count` updates of n elements' average while the weights stood still. */
-static void mtl__average_approach(const mtl__optimizer *o, const mtl__kernels *kernels, const mtl_tensor *t, size_t begin, size_t n,
-                                  unsigned long long count)
+static void mtl__average_approach(const mtl__optimizer *o, const mtl__kernels *kernels, const mtl_tensor *t,
+                                  size_t begin, size_t n, unsigned long long count)
 {
     double decay = (double)(mtl_real)o->desc->average;
-    if (count) kernels->approach(n, (mtl_real)(1 - (count == 1 ? decay : pow(decay, (double)count))), t->value + begin,
-                                 o->average + t->offset + begin);
+    if (count) kernels->approach(n, (mtl_real)(1 - (count == 1 ? decay : pow(decay, (double)count))),
+                                 t->value + begin, o->average + t->offset + begin);
 }
 
-/* Brings units (rows of an embedding, else the whole tensor) up to update `now`, before their weights change. */
-static void mtl__average_catch_up(const mtl__optimizer *o, const mtl__kernels *kernels, size_t tensor, size_t first, size_t count,
-                                  unsigned long long now)
+/* Brings units (rows of an embedding, else the whole tensor) up to update `now`, before their weights
+   change. */
+static void mtl__average_catch_up(const mtl__optimizer *o, const mtl__kernels *kernels, size_t tensor,
+                                  size_t first, size_t count, unsigned long long now)
 {
     const mtl_tensor *t = o->set->tensors[tensor];
     unsigned long long *since = o->averaged[tensor];
@@ -12441,7 +13380,8 @@ static void mtl__average_catch_up(const mtl__optimizer *o, const mtl__kernels *k
         }
 }
 
-/* All of it up to date: before the average is read. (Weights that are swapped with it are up to date, too.) */
+/* All of it up to date: before the average is read. (Weights that are swapped with it are up to date,
+   too.) */
 static void mtl__average_finish(const mtl__optimizer *o, const mtl__kernels *kernels)
 {
     const uint64_t before = mtl__arithmetic_set();
@@ -12451,11 +13391,11 @@ static void mtl__average_finish(const mtl__optimizer *o, const mtl__kernels *ker
     mtl__arithmetic_restore(before);
 }
 
-/* ---- the update -------------------------------------------------------------------------------------------------------------------- */
+/* ---- the update ---------------------------------------------------------------------------------------- */
 
 /* n elements from `begin` on; has_gradient 0: their gradient is zero. */
-static void mtl__update_elements(const mtl__optimizer *o, const mtl__kernels *kernels, const mtl__update *u, size_t tensor, size_t begin,
-                                 size_t n, int has_gradient)
+static void mtl__update_elements(const mtl__optimizer *o, const mtl__kernels *kernels, const mtl__update *u,
+                                 size_t tensor, size_t begin, size_t n, int has_gradient)
 {
     const mtl_tensor *t = o->set->tensors[tensor];
     kernels->update(u, n, t->value + begin, has_gradient ? o->gradients->of[tensor].value + begin : NULL,
@@ -12464,38 +13404,43 @@ static void mtl__update_elements(const mtl__optimizer *o, const mtl__kernels *ke
 }
 
 /* Update `number` of an embedding, of rows that stand together. */
-static void mtl__update_rows(const mtl__optimizer *o, const mtl__kernels *kernels, size_t tensor, unsigned long long number, size_t first,
-                             size_t count, int has_gradient)
+static void mtl__update_rows(const mtl__optimizer *o, const mtl__kernels *kernels, size_t tensor,
+                             unsigned long long number, size_t first, size_t count, int has_gradient)
 {
     size_t width = o->set->tensors[tensor]->shape[1], r;
     if (o->average) mtl__average_catch_up(o, kernels, tensor, first, count, o->step);
-    mtl__update_elements(o, kernels, &o->late[tensor][number % MTL__MOST_LATE], tensor, first * width, count * width, has_gradient);
+    mtl__update_elements(o, kernels, &o->late[tensor][number % MTL__MOST_LATE], tensor, first * width,
+                         count * width, has_gradient);
     for (r = first; r < first + count; r++) {
         o->applied[tensor][r] = number;
         if (o->average) o->averaged[tensor][r] = o->step + 1;
     }
 }
 
-/* The updates without a gradient that rows are late by, up to number `now`; equally late neighbours together, while they are in cache. */
-static void mtl__rows_catch_up(const mtl__optimizer *o, const mtl__kernels *kernels, size_t tensor, size_t first, size_t count,
-                               unsigned long long now)
+/* The updates without a gradient that rows are late by, up to number `now`; equally late neighbours together,
+   while they are in cache. */
+static void mtl__rows_catch_up(const mtl__optimizer *o, const mtl__kernels *kernels, size_t tensor,
+                               size_t first, size_t count, unsigned long long now)
 {
     const unsigned long long *applied = o->applied[tensor];
     size_t r, next, end = first + count;
     unsigned long long number;
     for (r = first; r < end; r = next) {
         for (next = r + 1; next < end && next - r < MTL__LATE_ROWS && applied[next] == applied[r]; next++) {}
-        for (number = applied[r] + 1; number <= now; number++) mtl__update_rows(o, kernels, tensor, number, r, next - r, 0);
+        for (number = applied[r] + 1; number <= now; number++)
+            mtl__update_rows(o, kernels, tensor, number, r, next - r, 0);
     }
 }
 
 /* 1: an update moves weights that have neither a gradient nor moments. */
 static int mtl__update_moves_all(const mtl__update *u) { return u->l1 != 0 || u->l2 != 0 || u->decay != 0; }
 
-/* Moves *r to the next row that has moments (`all`: any row does) and returns the end of a run of such rows, or `end`. */
+/* Moves *r to the next row that has moments (`all`: any row does) and returns the end of a run of such rows,
+   or `end`. */
 static size_t mtl__moving_rows(const unsigned char *seen, int all, size_t *r, size_t end)
 {
-    const unsigned char *found = all || *r == end ? seen + *r : (const unsigned char *)memchr(seen + *r, 1, end - *r);
+    const unsigned char *found = all || *r == end ? seen + *r
+        : (const unsigned char *)memchr(seen + *r, 1, end - *r);
     size_t next = *r = found ? (size_t)(found - seen) : end;
     while (next < end && (all || seen[next])) next++;
     return next;
@@ -12507,7 +13452,8 @@ static void mtl__update_table(const mtl__piece_job *job, const mtl__piece *piece
     const mtl__optimizer *o = job->optimizer;
     const size_t tensor = piece->tensor, end = piece->first + piece->count;
     const unsigned char *touched = o->gradients->touched[tensor];
-    const int dense = o->gradients->of[tensor].state == MTL_GRAD_DENSE, all = dense || mtl__update_moves_all(&job->updates[tensor]);
+    const int dense = o->gradients->of[tensor].state == MTL_GRAD_DENSE, all = dense ||
+        mtl__update_moves_all(&job->updates[tensor]);
     size_t r = piece->first, run, next;
     while (r < end)
         for (run = mtl__moving_rows(o->seen[tensor], all, &r, end); r < run; r = next) {
@@ -12530,23 +13476,27 @@ static void mtl__update_piece(void *context, size_t i)
     else if (piece->of == MTL__OF_TABLE) mtl__update_table(job, piece);
     else
         for (r = piece->first; r < piece->first + piece->count; r++)
-            mtl__update_rows(o, job->kernels, tensor, o->steps[tensor], (size_t)o->gradients->of[tensor].rows[r], 1, 1);
+            mtl__update_rows(o, job->kernels, tensor, o->steps[tensor],
+                             (size_t)o->gradients->of[tensor].rows[r], 1, 1);
 }
 
 /* Whether untouched rows would stay as they are, so that only touched ones need a visit. */
 static int mtl__update_rows_only(const mtl__optimizer *o)
 {
     const mtl_trainer_desc *d = o->desc;
-    int memoryless = d->optimizer == MTL_OPTIMIZER_SGD && d->momentum == 0 && d->l1 == 0 && d->l2 == 0 && d->decay == 0;
+    int memoryless = d->optimizer == MTL_OPTIMIZER_SGD && d->momentum == 0 && d->l1 == 0 && d->l2 == 0 &&
+        d->decay == 0;
     return d->lazy || memoryless;
 }
 
-/* What the pieces of a tensor's next update count. Where rows wait, every MTL__MOST_LATE-th update is one of all rows. */
+/* What the pieces of a tensor's next update count. Where rows wait, every MTL__MOST_LATE-th update is one of
+   all rows. */
 static int mtl__update_counts(const mtl__optimizer *o, size_t tensor)
 {
     const int wait = o->waits && (o->steps[tensor] + 1) % MTL__MOST_LATE != 0;
     if (o->set->tensors[tensor]->role != MTL_TENSOR_EMBEDDING) return MTL__OF_ELEMENTS;
-    return o->gradients->of[tensor].state == MTL_GRAD_ROWS && (wait || mtl__update_rows_only(o)) ? MTL__OF_LIST : MTL__OF_TABLE;
+    return o->gradients->of[tensor].state == MTL_GRAD_ROWS && (wait || mtl__update_rows_only(o))
+        ? MTL__OF_LIST : MTL__OF_TABLE;
 }
 
 static mtl__update mtl__update_of(const mtl__optimizer *o, size_t tensor, double lr, double scale)
@@ -12570,10 +13520,12 @@ static void mtl__update_begin(mtl__optimizer *o, const mtl__kernels *kernels, si
     int embedding = o->set->tensors[tensor]->role == MTL_TENSOR_EMBEDDING;
     size_t r;
     o->steps[tensor]++;
-    if (embedding && g->state == MTL_GRAD_DENSE) memset(o->seen[tensor], 1, o->set->tensors[tensor]->shape[0]);
+    if (embedding && g->state == MTL_GRAD_DENSE) memset(o->seen[tensor], 1,
+                                                        o->set->tensors[tensor]->shape[0]);
     for (r = 0; embedding && r < g->row_count; r++) o->seen[tensor][g->rows[r]] = 1;
     if (!o->average || embedding) return;
-    mtl__average_catch_up(o, kernels, tensor, 0, 1, o->step);       /* after updates without a gradient of this tensor */
+    mtl__average_catch_up(o, kernels, tensor, 0, 1, o->step);       /* after updates without a gradient of
+                                                                       this tensor */
     o->averaged[tensor][0] = o->step + 1;
 }
 
@@ -12612,7 +13564,7 @@ static void mtl__optimizer_measure(const mtl__optimizer *o, mtl_run *run)
     (void)mtl_run_push(run, mtl__pieces_most(o) * sizeof(mtl__piece));
 }
 
-/* ---- rows that wait ------------------------------------------------------------------------------------------------------------- */
+/* ---- rows that wait ------------------------------------------------------------------------------------ */
 
 /* Rows of an embedding that are to make up for what they are late by: those of `ids`, or all. */
 typedef struct mtl__late_job {
@@ -12624,7 +13576,8 @@ typedef struct mtl__late_job {
 
 static int mtl__late_moves_all(const mtl__late_job *job)
 {
-    return mtl__update_moves_all(&job->optimizer->late[job->tensor][job->optimizer->steps[job->tensor] % MTL__MOST_LATE]);
+    const mtl__optimizer *o = job->optimizer;
+    return mtl__update_moves_all(&o->late[job->tensor][o->steps[job->tensor] % MTL__MOST_LATE]);
 }
 
 /* Of MTL__LATE_JOBS jobs, each takes the ids of one remainder. */
@@ -12653,9 +13606,11 @@ static void mtl__late_table(void *context, size_t i)
     }
 }
 
-/* Brings rows that a batch is going to read up to date: those of `ids`, whose rows are not late afterwards; ids NULL: all rows. */
-static void mtl__optimizer_catch_up(const mtl__optimizer *o, const mtl__kernels *kernels, const mtl_scheduler *scheduler,
-                                    const mtl_tensor *t, const int *ids, size_t count)
+/* Brings rows that a batch is going to read up to date: those of `ids`, whose rows are not late afterwards;
+   ids NULL: all rows. */
+static void mtl__optimizer_catch_up(const mtl__optimizer *o, const mtl__kernels *kernels,
+                                    const mtl_scheduler *scheduler, const mtl_tensor *t, const int *ids,
+                                        size_t count)
 {
     mtl__late_job job;
     if (!o->waits || o->steps[t->index] == 0) return;
@@ -12665,19 +13620,24 @@ static void mtl__optimizer_catch_up(const mtl__optimizer *o, const mtl__kernels 
     job.ids = ids;
     job.count = ids ? count : t->shape[0];
     if (ids) mtl__parallel_for(scheduler, MTL__LATE_JOBS, mtl__late_ids, &job);
-    else mtl__parallel_for(scheduler, (job.count + MTL__PIECE_ROWS - 1) / MTL__PIECE_ROWS, mtl__late_table, &job);
+    else mtl__parallel_for(scheduler, (job.count + MTL__PIECE_ROWS - 1) / MTL__PIECE_ROWS, mtl__late_table,
+                           &job);
 }
 
 /* 1: rows move without a gradient, and no average follows each of their updates. */
-static int mtl__optimizer_may_wait(const mtl__optimizer *o) { return !mtl__update_rows_only(o) && !o->average; }
+static int mtl__optimizer_may_wait(const mtl__optimizer *o)
+{
+    return !mtl__update_rows_only(o) && !o->average;
+}
 
-/* ==================================================================================================================
+/* ===========================================================================================================
    24 >>train      samplers over data sets, the step, evaluation, fit with early stopping, resume
-   ==================================================================================================================
-   An update takes micro-batches. Divisors are counted over all of them first, so that their parts of the loss add up to the
-   loss of one large batch. Then each micro-batch runs forward and backward in emptied scratch, adding to the gradients.
-   Nothing is written to a weight before loss and gradient norm are known to be finite.
-   ------------------------------------------------------------------------------------------------------------------ */
+   ===========================================================================================================
+   An update takes micro-batches. Divisors are counted over all of them first, so that their parts of the loss
+   add up to the loss of one large batch. Then each micro-batch runs forward and backward in emptied scratch,
+   adding to the gradients. Nothing is written to a weight before loss and gradient norm are known to be
+   finite.
+   -------------------------------------------------------------------------------------------------------- */
 struct mtl_trainer {
     mtl__session session;
     mtl_model *model;                       /* the session's, which may be written to here */
@@ -12737,7 +13697,8 @@ static void mtl__trainer_forward(mtl_trainer *t, const mtl_batch *batch, mtl__lo
     for (k = 0; sources && k < count && !mtl__failed(run->error); k++) {
         mtl_activation *loss;
         if (!mtl__task_trains(t, k) || !(t->divisors[k] > 0)) continue;
-        loss = mtl__task_loss(run, &t->model->tasks[k], sources, batch->targets ? &batch->targets[k] : NULL, t->divisors[k]);
+        loss = mtl__task_loss(run, &t->model->tasks[k], sources, batch->targets ? &batch->targets[k] : NULL,
+                              t->divisors[k]);
         if (!loss) continue;
         losses->value[losses->count] = loss;
         losses->weight[losses->count] = t->weights[k];
@@ -12761,7 +13722,8 @@ static void mtl__trainer_build(mtl__session *session, mtl_arena *arena, mtl_erro
     const mtl_trainer_desc *d = &t->desc;
     t->model = session->model;
     mtl__trainer_build_task_arrays(t, arena, err);
-    t->gradients = mtl__gradients_build(&t->model->set, mtl__precision_choose(mtl__kernels_choose(d->isa), d->precision), arena, err);
+    t->gradients = mtl__gradients_build(&t->model->set, mtl__precision_choose(mtl__kernels_choose(d->isa),
+                                                                              d->precision), arena, err);
     if (!mtl__failed(err)) mtl__optimizer_init(&t->optimizer, d, &t->model->set, t->gradients, arena, err);
     mtl__session_start(session, arena, d->isa, d->threads, d->scheduler,
                        mtl__limits_of(d->max_rows, d->max_sequences, d->max_steps), err);
@@ -12782,12 +13744,15 @@ static size_t mtl__trainer_measure(mtl__session *session, mtl_error *err)
     mtl__arena_init_counting(&counting, &shadow);
     run = mtl__trainer_begin(t, &counting, err);
     batch.state = mtl_state_create(t->model, 0, err);
-    batch.targets = targets = (mtl_target *)mtl__arena_zero(&shadow, t->model->desc.task_count, sizeof *targets, "targets", err);
+    batch.targets = targets = (mtl_target *)mtl__arena_zero(&shadow, t->model->desc.task_count,
+                                                            sizeof *targets, "targets", err);
     for (k = 0; k < t->model->desc.task_count && !mtl__failed(err); k++) t->divisors[k] = 1;
-    run->packing = mtl__packing_push(&counting, session->limits.sequences, session->limits.rows, session->limits.steps, err);
+    run->packing = mtl__packing_push(&counting, session->limits.sequences, session->limits.rows,
+                                     session->limits.steps, err);
     if (!mtl__failed(err)) mtl__trainer_forward(t, &batch, &losses);
     if (!mtl__failed(err)) (void)mtl_tape_backward(run, losses.value, losses.weight, losses.count, 0);
-    tape = mtl_arena_save(&counting);       /* norm and update push above the tape, which stays to be looked at */
+    tape = mtl_arena_save(&counting);       /* norm and update push above the tape, which stays to be looked
+                                               at */
     mtl__norm_measure(&t->optimizer, run);
     mtl_arena_release(&counting, tape);
     mtl__optimizer_measure(&t->optimizer, run);
@@ -12808,7 +13773,8 @@ MTL_DEF size_t mtl_trainer_size(const mtl_model *model, const mtl_trainer_desc *
     return mtl__session_size(&mtl__trainer_kind, mtl__model_of(model), desc, mtl__error_given(err, &own));
 }
 
-MTL_DEF mtl_trainer *mtl_trainer_init(void *buffer, size_t bytes, mtl_model *model, const mtl_trainer_desc *desc, mtl_error *err)
+MTL_DEF mtl_trainer *mtl_trainer_init(void *buffer, size_t bytes, mtl_model *model,
+                                      const mtl_trainer_desc *desc, mtl_error *err)
 {
     mtl_error own;
     err = mtl__error_given(err, &own);
@@ -12818,19 +13784,25 @@ MTL_DEF mtl_trainer *mtl_trainer_init(void *buffer, size_t bytes, mtl_model *mod
 MTL_DEF mtl_trainer *mtl_trainer_create(mtl_model *model, const mtl_trainer_desc *desc, mtl_error *err)
 {
     mtl_error own;
-    return (mtl_trainer *)(void *)mtl__session_create(&mtl__trainer_kind, model, desc, mtl__error_given(err, &own));
+    return (mtl_trainer *)(void *)mtl__session_create(&mtl__trainer_kind, model, desc,
+                                                      mtl__error_given(err, &own));
 }
 
-MTL_DEF void mtl_trainer_destroy(mtl_trainer *trainer) { mtl__session_destroy(trainer ? &trainer->session : NULL); }
+MTL_DEF void mtl_trainer_destroy(mtl_trainer *trainer)
+{
+    mtl__session_destroy(trainer ? &trainer->session : NULL);
+}
 
 MTL_DEF mtl_status mtl_trainer_set_weight(mtl_trainer *trainer, int task, float weight, mtl_error *err)
 {
     mtl_error own;
     err = mtl__error_given(err, &own);
-    if (!mtl__given(trainer, "trainer", err) || !mtl__model_check_index(trainer->model, "task", task, err)) return mtl__status(err);
+    if (!mtl__given(trainer, "trainer", err) || !mtl__model_check_index(trainer->model, "task", task, err))
+        return mtl__status(err);
     if (!mtl__is_finite((mtl_real)weight) || weight < 0)
         return mtl__fail(err, MTL_ERROR_NUMBER, trainer->model->desc.tasks[task].name, task,
-                         "the weight of task %s must be a number of at least 0", trainer->model->desc.tasks[task].name);
+                         "the weight of task %s must be a number of at least 0",
+                             trainer->model->desc.tasks[task].name);
     trainer->weights[task] = weight;
     return MTL_OK;
 }
@@ -12848,11 +13820,15 @@ MTL_DEF void mtl_trainer_observe(mtl_trainer *trainer, mtl_observer observer, vo
 MTL_DEF mtl_run *mtl_trainer_run(mtl_trainer *trainer) { return trainer ? &trainer->session.run : NULL; }
 MTL_DEF int mtl_trainer_precision(const mtl_trainer *trainer)
 {
-    return !trainer ? MTL_PRECISION_DEFAULT : trainer->gradients->pairs ? MTL_PRECISION_BF16 : MTL_PRECISION_F32;
+    return !trainer ? MTL_PRECISION_DEFAULT : trainer->gradients->pairs
+        ? MTL_PRECISION_BF16 : MTL_PRECISION_F32;
 }
-MTL_DEF mtl_gradients *mtl_trainer_gradients(mtl_trainer *trainer) { return trainer ? trainer->gradients : NULL; }
+MTL_DEF mtl_gradients *mtl_trainer_gradients(mtl_trainer *trainer)
+{
+    return trainer ? trainer->gradients : NULL;
+}
 
-/* ---- the step ------------------------------------------------------------------------------------------------------------ */
+/* ---- the step ------------------------------------------------------------------------------------------ */
 
 /* Labelled items and divisors of every task over all micro-batches; checks every target. */
 static void mtl__trainer_count(mtl_trainer *t, const mtl_batch *batches, size_t count, mtl_error *err)
@@ -12868,8 +13844,9 @@ static void mtl__trainer_count(mtl_trainer *t, const mtl_batch *batches, size_t 
         for (k = 0; k < t->model->desc.task_count; k++) {
             const mtl_target *target = batches[i].targets ? &batches[i].targets[k] : NULL;
             mtl__task_check_kind(&t->model->tasks[k], target, err);
-            mtl__task_count(&t->model->tasks[k], target, mtl__task_items(&t->model->tasks[k], batches[i].sequences, rows),
-                            batches[i].lengths, &t->task_items[k], &t->divisors[k], err);
+            mtl__task_count(&t->model->tasks[k], target,
+                            mtl__task_items(&t->model->tasks[k], batches[i].sequences, rows),
+                                batches[i].lengths, &t->task_items[k], &t->divisors[k], err);
         }
     }
 }
@@ -12892,15 +13869,16 @@ static size_t mtl__trainer_micro_batch(mtl_trainer *t, const mtl_batch *batch, i
         mtl_real value = losses.value[i]->value[0];
         const char *name = t->model->desc.tasks[losses.task[i]].name;
         if (!mtl__is_finite(value))
-            mtl__fail(run->error, MTL_ERROR_NUMBER, name, -1, "the loss of task %s is not a finite number; no weight was changed",
-                      name);
+            mtl__fail(run->error, MTL_ERROR_NUMBER, name, -1,
+                      "the loss of task %s is not a finite number; no weight was changed", name);
         t->task_loss[losses.task[i]] += (double)value;
     }
     (void)mtl_tape_backward(run, losses.value, losses.weight, losses.count, accumulate);
     return packing->rows;
 }
 
-MTL_DEF mtl_status mtl_train_gradients(mtl_trainer *trainer, const mtl_batch *batches, size_t count, mtl_step *step, mtl_error *err)
+MTL_DEF mtl_status mtl_train_gradients(mtl_trainer *trainer, const mtl_batch *batches, size_t count,
+                                       mtl_step *step, mtl_error *err)
 {
     mtl_error own;
     uint64_t before;
@@ -12908,7 +13886,8 @@ MTL_DEF mtl_status mtl_train_gradients(mtl_trainer *trainer, const mtl_batch *ba
     double loss = 0;
     err = mtl__error_given(err, &own);
     if (!mtl__failed(err) && (!trainer || !batches || !count))
-        mtl__fail(err, MTL_ERROR_ARGUMENT, trainer ? "batches" : "trainer", -1, "a step needs a trainer and one batch at least");
+        mtl__fail(err, MTL_ERROR_ARGUMENT, trainer ? "batches" : "trainer", -1,
+                  "a step needs a trainer and one batch at least");
     if (mtl__failed(err)) return mtl__status(err);
     before = mtl__arithmetic_set();
     mtl__trainer_count(trainer, batches, count, err);
@@ -12917,8 +13896,10 @@ MTL_DEF mtl_status mtl_train_gradients(mtl_trainer *trainer, const mtl_batch *ba
         mtl_gradients_prepare(trainer->gradients, &trainer->session.run);
         mtl__gradients_reset(trainer->gradients);
     }
-    for (i = 0; i < count && !mtl__failed(err); i++) rows += mtl__trainer_micro_batch(trainer, &batches[i], 1);
-    for (k = 0; k < trainer->model->desc.task_count; k++) loss += (double)trainer->weights[k] * trainer->task_loss[k];
+    for (i = 0; i < count && !mtl__failed(err); i++)
+        rows += mtl__trainer_micro_batch(trainer, &batches[i], 1);
+    for (k = 0; k < trainer->model->desc.task_count; k++)
+        loss += (double)trainer->weights[k] * trainer->task_loss[k];
     if (step) {
         memset(step, 0, sizeof *step);
         step->step = (size_t)trainer->optimizer.step;
@@ -12936,7 +13917,8 @@ MTL_DEF mtl_status mtl_train_gradients(mtl_trainer *trainer, const mtl_batch *ba
     return mtl__status(err);
 }
 
-MTL_DEF mtl_status mtl_train_step(mtl_trainer *trainer, const mtl_batch *batches, size_t count, mtl_step *step, mtl_error *err)
+MTL_DEF mtl_status mtl_train_step(mtl_trainer *trainer, const mtl_batch *batches, size_t count,
+                                  mtl_step *step, mtl_error *err)
 {
     mtl_error own;
     mtl_step measured;
@@ -12944,10 +13926,12 @@ MTL_DEF mtl_status mtl_train_step(mtl_trainer *trainer, const mtl_batch *batches
     uint64_t before;
     err = mtl__error_given(err, &own);
     if (!mtl__failed(err) && trainer && trainer->averaged)
-        mtl__fail(err, MTL_ERROR_ARGUMENT, "average", -1, "the model holds its averaged weights; swap them back before training");
+        mtl__fail(err, MTL_ERROR_ARGUMENT, "average", -1,
+                  "the model holds its averaged weights; swap them back before training");
     if (mtl_train_gradients(trainer, batches, count, &measured, err)) return mtl__status(err);
     if (!mtl__double_is_finite(measured.grad_norm))
-        return mtl__fail(err, MTL_ERROR_NUMBER, "gradient", -1, "the gradient is not finite; no weight was changed");
+        return mtl__fail(err, MTL_ERROR_NUMBER, "gradient", -1,
+                         "the gradient is not finite; no weight was changed");
     before = mtl__arithmetic_set();
     if (trainer->desc.clip_norm > 0 && measured.grad_norm > (double)trainer->desc.clip_norm)
         scale = (double)trainer->desc.clip_norm / (measured.grad_norm + 1e-6);
@@ -12958,7 +13942,8 @@ MTL_DEF mtl_status mtl_train_step(mtl_trainer *trainer, const mtl_batch *batches
     trainer->session.run.error = &trainer->error;
     if (mtl__failed(err)) return mtl__status(err);
     trainer->optimizer.step++;
-    mtl__parameters_pack(&trainer->model->set, mtl__run_kernels(&trainer->session.run), trainer->session.run.scheduler, NULL);
+    mtl__parameters_pack(&trainer->model->set, mtl__run_kernels(&trainer->session.run),
+                         trainer->session.run.scheduler, NULL);
     measured.step = (size_t)trainer->optimizer.step;
     measured.lr = lr;
     if (step) *step = measured;
@@ -12974,7 +13959,8 @@ MTL_DEF mtl_status mtl_trainer_swap_average(mtl_trainer *trainer, mtl_error *err
     if (!mtl__given(trainer, "trainer", err)) return mtl__status(err);
     o = &trainer->optimizer;
     if (!o->average)
-        return mtl__fail(err, MTL_ERROR_ARGUMENT, "average", -1, "this trainer keeps no average; set trainer.average");
+        return mtl__fail(err, MTL_ERROR_ARGUMENT, "average", -1,
+                         "this trainer keeps no average; set trainer.average");
     mtl__average_finish(o, mtl__run_kernels(&trainer->session.run));
     for (i = 0; i < o->set->total; i++) {
         mtl_real held = o->average[i];
@@ -12986,7 +13972,7 @@ MTL_DEF mtl_status mtl_trainer_swap_average(mtl_trainer *trainer, mtl_error *err
 }
 
 
-/* ---- data sets: batches of chosen sequences ------------------------------------------------------------------------ */
+/* ---- data sets: batches of chosen sequences ------------------------------------------------------------ */
 
 /* A data set with where each sequence's rows begin. */
 typedef struct mtl__dataset {
@@ -12995,7 +13981,8 @@ typedef struct mtl__dataset {
     size_t rows;
 } mtl__dataset;
 
-static mtl_status mtl__dataset_init(mtl__dataset *set, const mtl_batch *data, const mtl_model *model, mtl_arena *arena, mtl_error *err)
+static mtl_status mtl__dataset_init(mtl__dataset *set, const mtl_batch *data, const mtl_model *model,
+                                    mtl_arena *arena, mtl_error *err)
 {
     size_t s;
     memset(set, 0, sizeof *set);
@@ -13019,8 +14006,8 @@ static mtl_status mtl__dataset_check(const mtl__dataset *set, const mtl_model *m
         size_t labelled = 0;
         double divisor = 0;
         mtl__task_check_kind(task, &data->targets[k], err);
-        mtl__task_count(task, &data->targets[k], mtl__task_items(task, data->sequences, set->rows), data->lengths, &labelled,
-                        &divisor, err);
+        mtl__task_count(task, &data->targets[k], mtl__task_items(task, data->sequences, set->rows),
+                        data->lengths, &labelled, &divisor, err);
     }
     return mtl__status(err);
 }
@@ -13037,7 +14024,8 @@ typedef struct mtl__pick {
 /* An array with `size` bytes for each step (or each sequence) of the chosen sequences; NULL stays NULL. */
 static const void *mtl__pick_array(const mtl__pick *p, const void *from, size_t size, int per_step)
 {
-    unsigned char *to = from ? (unsigned char *)mtl__arena_zero(p->arena, per_step ? p->rows : p->count, size, "a batch", p->err) : NULL, *out = to;
+    unsigned char *to = from ? (unsigned char *)mtl__arena_zero(p->arena, per_step ? p->rows : p->count, size,
+                                                                "a batch", p->err) : NULL, *out = to;
     size_t i;
     for (i = 0; to && i < p->count; i++) {
         size_t first = per_step ? p->set->starts[p->chosen[i]] : p->chosen[i];
@@ -13058,18 +14046,21 @@ static const int *mtl__pick_ints(const mtl__pick *p, const int *from, int per_st
 }
 
 /* The batch of `count` chosen sequences, in `arena`. */
-static mtl_batch mtl__dataset_batch(const mtl__dataset *set, const mtl_model *model, const size_t *chosen, size_t count,
-                                    mtl_arena *arena, mtl_error *err)
+static mtl_batch mtl__dataset_batch(const mtl__dataset *set, const mtl_model *model, const size_t *chosen,
+                                    size_t count, mtl_arena *arena, mtl_error *err)
 {
     const mtl_model_desc *desc = &model->desc;
     const mtl_input *input = set->data->inputs;
     const mtl_target *target = set->data->targets;
-    mtl_input *inputs = (mtl_input *)mtl__arena_zero(arena, desc->input_count, sizeof *inputs, "a batch", err);
-    mtl_target *targets = target ? (mtl_target *)mtl__arena_zero(arena, desc->task_count, sizeof *targets, "a batch", err) : NULL;
+    mtl_input *inputs = (mtl_input *)mtl__arena_zero(arena, desc->input_count, sizeof *inputs, "a batch",
+                                                     err);
+    mtl_target *targets = target ? (mtl_target *)mtl__arena_zero(arena, desc->task_count, sizeof *targets,
+                                                                 "a batch", err) : NULL;
     mtl_batch batch;
     mtl__pick pick;
     size_t i;
-    pick.set = set; pick.chosen = chosen; pick.count = count; pick.rows = 0; pick.arena = arena; pick.err = err;
+    pick.set = set; pick.chosen = chosen; pick.count = count; pick.rows = 0; pick.arena = arena;
+    pick.err = err;
     for (i = 0; i < count; i++) pick.rows += (size_t)set->data->lengths[chosen[i]];
     memset(&batch, 0, sizeof batch);
     batch.sequences = count;
@@ -13084,7 +14075,8 @@ static mtl_batch mtl__dataset_batch(const mtl__dataset *set, const mtl_model *mo
         int per_step = desc->tasks[i].level == MTL_LEVEL_STEP;
         targets[i].labels = mtl__pick_ints(&pick, target[i].labels, per_step);
         targets[i].values = mtl__pick_reals(&pick, target[i].values, model->tasks[i].outputs, per_step);
-        targets[i].distribution = mtl__pick_reals(&pick, target[i].distribution, model->tasks[i].outputs, per_step);
+        targets[i].distribution = mtl__pick_reals(&pick, target[i].distribution, model->tasks[i].outputs,
+                                                  per_step);
         targets[i].unknown = target[i].unknown;
         targets[i].unknown_count = target[i].unknown_count;
     }
@@ -13097,17 +14089,20 @@ static void mtl__sort_by_length(size_t *items, size_t count, const int *lengths,
     size_t run, first, i, j, k;
     for (run = 1; run < count; run *= 2) {
         for (first = 0; first < count; first += 2 * run) {
-            size_t middle = first + run < count ? first + run : count, end = first + 2 * run < count ? first + 2 * run : count;
+            size_t middle = first + run < count ? first + run : count, end = first + 2 * run < count
+                ? first + 2 * run : count;
             for (i = first, j = middle, k = first; k < end; k++)
-                scratch[k] = j >= end || (i < middle && lengths[items[i]] >= lengths[items[j]]) ? items[i++] : items[j++];
+                scratch[k] = j >= end || (i < middle && lengths[items[i]] >= lengths[items[j]])
+                    ? items[i++] : items[j++];
         }
         memcpy(items, scratch, count * sizeof *items);
     }
 }
 
-/* ---- evaluation ------------------------------------------------------------------------------------------------------------ */
+/* ---- evaluation ---------------------------------------------------------------------------------------- */
 
-enum { MTL__EVALUATE_SEQUENCES = 64, MTL__EVALUATE_ROWS = 8192 };   /* a batch of evaluation, where the predictor sets no limit */
+enum { MTL__EVALUATE_SEQUENCES = 64, MTL__EVALUATE_ROWS = 8192 };   /* a batch of evaluation, where the
+                                                                       predictor sets no limit */
 
 typedef struct mtl__evaluation {
     mtl_predictor *predictor;
@@ -13139,22 +14134,26 @@ static void mtl__evaluate_class(mtl__evaluation *e, size_t k, const mtl_target *
         if (confusion && (gold[i] >= 0 || target->unknown))
             confusion[row * out->width + (size_t)out->labels[i]]++;
         if (gold[i] < 0) continue;
-        e->metrics[k].loss_sum -= log((double)out->probabilities[(size_t)i * out->width + (size_t)gold[i]] + 1e-45);
+        e->metrics[k].loss_sum -= log((double)out->probabilities[(size_t)i * out->width + (size_t)gold[i]]
+                                      + 1e-45);
         e->metrics[k].loss_weight += 1;
     }
 }
 
-/* The loss reported for numbers is their mean squared error, in original units, whatever the task trains on. */
+/* The loss reported for numbers is their mean squared error, in original units, whatever the task trains
+   on. */
 static void mtl__evaluate_real(mtl__evaluation *e, size_t k, const mtl_real *gold, size_t first, size_t items)
 {
     const mtl_prediction *out = &e->out[k];
     size_t i;
     for (i = first * out->width; i < (first + items) * out->width; i++) {
         if (mtl__is_nan(gold[i])) continue;
-        e->metrics[k].loss_sum += ((double)out->values[i] - (double)gold[i]) * ((double)out->values[i] - (double)gold[i]);
+        e->metrics[k].loss_sum += ((double)out->values[i] - (double)gold[i])
+            * ((double)out->values[i] - (double)gold[i]);
         e->metrics[k].loss_weight += 1;
     }
-    mtl__metric_real(&e->metrics[k], gold + first * out->width, out->values + first * out->width, items * out->width);
+    mtl__metric_real(&e->metrics[k], gold + first * out->width, out->values + first * out->width,
+                     items * out->width);
 }
 
 /* Adds one batch, predicted already. */
@@ -13182,8 +14181,10 @@ static void mtl__evaluate_add(mtl__evaluation *e, const mtl_batch *batch)
     e->scores->sequences += batch->sequences;
 }
 
-/* How many of the sorted sequences from `first` on make the next batch within the predictor's limits (the first is the longest). */
-static size_t mtl__evaluate_batch_size(const mtl_predictor *p, const mtl__dataset *set, const size_t *order, size_t first)
+/* How many of the sorted sequences from `first` on make the next batch within the predictor's limits (the
+   first is the longest). */
+static size_t mtl__evaluate_batch_size(const mtl_predictor *p, const mtl__dataset *set, const size_t *order,
+                                       size_t first)
 {
     size_t rows = 0, n, most = MTL__EVALUATE_SEQUENCES;
     size_t limit = MTL__EVALUATE_ROWS;
@@ -13215,14 +14216,15 @@ static void mtl__evaluate_set(mtl__evaluation *e, const mtl_batch *data, mtl_are
         mtl_batch batch;
         n = mtl__evaluate_batch_size(e->predictor, &set, order, first);
         batch = mtl__dataset_batch(&set, e->predictor->session.model, order + first, n, arena, err);
-        if (!mtl__failed(err) && !mtl_predict(e->predictor, &batch, e->out, err)) mtl__evaluate_add(e, &batch);
+        if (!mtl__failed(err) && !mtl_predict(e->predictor, &batch, e->out, err))
+            mtl__evaluate_add(e, &batch);
         mtl_arena_release(arena, inner);
     }
     mtl_arena_release(arena, mark);
 }
 
-MTL_DEF mtl_status mtl_evaluate(mtl_predictor *predictor, const mtl_batch *data, size_t count, mtl_scores *scores,
-                                size_t *const *confusion, mtl_error *err)
+MTL_DEF mtl_status mtl_evaluate(mtl_predictor *predictor, const mtl_batch *data, size_t count,
+                                mtl_scores *scores, size_t *const *confusion, mtl_error *err)
 {
     mtl_error own;
     size_t tasks, k, i, scored = 0;
@@ -13231,7 +14233,8 @@ MTL_DEF mtl_status mtl_evaluate(mtl_predictor *predictor, const mtl_batch *data,
     mtl_task_score *table;
     err = mtl__error_given(err, &own);
     if (!mtl__failed(err) && (!predictor || (!data && count) || !scores || !scores->tasks))
-        mtl__fail(err, MTL_ERROR_ARGUMENT, !predictor ? "predictor" : !scores || !scores->tasks ? "scores->tasks" : "data", -1, "predictor, data or scores->tasks is NULL");
+        mtl__fail(err, MTL_ERROR_ARGUMENT, !predictor ? "predictor" : !scores || !scores->tasks
+                  ? "scores->tasks" : "data", -1, "predictor, data or scores->tasks is NULL");
     if (mtl__failed(err)) return mtl__status(err);
     tasks = predictor->session.model->desc.task_count;
     table = scores->tasks;
@@ -13267,7 +14270,7 @@ MTL_DEF mtl_status mtl_evaluate(mtl_predictor *predictor, const mtl_batch *data,
     return mtl__status(err);
 }
 
-/* ---- fit: the order of batches ------------------------------------------------------------------------------------------------- */
+/* ---- fit: the order of batches ------------------------------------------------------------------------- */
 
 /* One data set's batches of an epoch. */
 typedef struct mtl__sampler_set {
@@ -13280,10 +14283,12 @@ typedef struct mtl__sampler {
     const mtl_fit_desc *desc;
     mtl__sampler_set *sets;
     size_t count, total, drawn;             /* sets; batches of an epoch; batches drawn since the start */
-    size_t *schedule;                       /* [total] proportional: which set each batch of the epoch comes from */
+    size_t *schedule;                       /* [total] proportional: which set each batch of the epoch comes
+                                               from */
 } mtl__sampler;
 
-/* Shuffles, sorts pools of `bucket` batches by length, cuts batches, shuffles these: similar lengths, random order. */
+/* Shuffles, sorts pools of `bucket` batches by length, cuts batches, shuffles these: similar lengths, random
+   order. */
 static void mtl__sampler_shuffle(mtl__sampler_set *s, const mtl_fit_desc *d, size_t number)
 {
     size_t n = s->set.data->sequences, pool = (size_t)d->batch * (size_t)d->bucket, i;
@@ -13297,8 +14302,9 @@ static void mtl__sampler_shuffle(mtl__sampler_set *s, const mtl_fit_desc *d, siz
     s->next = 0;
 }
 
-static mtl_status mtl__sampler_init(mtl__sampler *p, const mtl_batch *train, size_t count, const mtl_model *model,
-                                    const mtl_fit_desc *desc, mtl_arena *arena, mtl_error *err)
+static mtl_status mtl__sampler_init(mtl__sampler *p, const mtl_batch *train, size_t count,
+                                    const mtl_model *model, const mtl_fit_desc *desc, mtl_arena *arena,
+                                        mtl_error *err)
 {
     size_t i;
     memset(p, 0, sizeof *p);
@@ -13307,8 +14313,10 @@ static mtl_status mtl__sampler_init(mtl__sampler *p, const mtl_batch *train, siz
     p->sets = (mtl__sampler_set *)mtl__arena_zero(arena, count, sizeof *p->sets, "data sets", err);
     for (i = 0; i < count && !mtl__failed(err); i++) {
         mtl__sampler_set *s = &p->sets[i];
-        if (mtl__dataset_init(&s->set, &train[i], model, arena, err) || mtl__dataset_check(&s->set, model, err)) break;
-        if (!train[i].sequences) mtl__fail(err, MTL_ERROR_ARGUMENT, "train", (long long)i, "data set %z has no sequences", i);
+        if (mtl__dataset_init(&s->set, &train[i], model, arena, err) ||
+            mtl__dataset_check(&s->set, model, err)) break;
+        if (!train[i].sequences) mtl__fail(err, MTL_ERROR_ARGUMENT, "train", (long long)i,
+                                           "data set %z has no sequences", i);
         s->batches = (train[i].sequences + (size_t)desc->batch - 1) / (size_t)desc->batch;
         s->order = (size_t *)mtl__arena_zero(arena, train[i].sequences, sizeof(size_t), "data sets", err);
         s->scratch = (size_t *)mtl__arena_zero(arena, train[i].sequences, sizeof(size_t), "data sets", err);
@@ -13336,7 +14344,8 @@ static size_t mtl__sampler_choose(const mtl__sampler *p, size_t i)
     size_t s;
     if (p->desc->sampler == MTL_SAMPLER_ROUND_ROBIN) return p->drawn % p->count;
     if (p->desc->sampler != MTL_SAMPLER_TEMPERATURE) return p->schedule[i];
-    for (s = 0; s < p->count; s++) sum += pow((double)p->sets[s].set.data->sequences, 1 / (double)p->desc->temperature);
+    for (s = 0; s < p->count; s++) sum += pow((double)p->sets[s].set.data->sequences,
+                                              1 / (double)p->desc->temperature);
     point = sum * mtl__random_uniform(p->desc->seed, 0x5e7, p->drawn);
     for (s = 0; s + 1 < p->count; s++) {
         point -= pow((double)p->sets[s].set.data->sequences, 1 / (double)p->desc->temperature);
@@ -13346,7 +14355,8 @@ static size_t mtl__sampler_choose(const mtl__sampler *p, size_t i)
 }
 
 /* Batch number i of the epoch. */
-static mtl_batch mtl__sampler_next(mtl__sampler *p, const mtl_model *model, size_t i, mtl_arena *arena, mtl_error *err)
+static mtl_batch mtl__sampler_next(mtl__sampler *p, const mtl_model *model, size_t i, mtl_arena *arena,
+                                   mtl_error *err)
 {
     size_t number = mtl__sampler_choose(p, i), first, count;
     mtl__sampler_set *s = &p->sets[number];
@@ -13354,11 +14364,11 @@ static mtl_batch mtl__sampler_next(mtl__sampler *p, const mtl_model *model, size
     first = s->batch_order[s->next++] * (size_t)p->desc->batch;
     count = s->set.data->sequences - first;
     p->drawn++;
-    return mtl__dataset_batch(&s->set, model, s->order + first, count < (size_t)p->desc->batch ? count : (size_t)p->desc->batch,
-                              arena, err);
+    return mtl__dataset_batch(&s->set, model, s->order + first, count < (size_t)p->desc->batch
+                              ? count : (size_t)p->desc->batch, arena, err);
 }
 
-/* ---- fit ---------------------------------------------------------------------------------------------------------------------------- */
+/* ---- fit ----------------------------------------------------------------------------------------------- */
 
 typedef struct mtl__fit {
     mtl_trainer *trainer;
@@ -13411,7 +14421,8 @@ static void mtl__fit_catch_up(const mtl_trainer *t, const mtl_batch *batch)
 
 static void mtl__fit_settle(void *trainer) { mtl__fit_catch_up((const mtl_trainer *)trainer, NULL); }
 
-/* Rows without a gradient may wait from now on, or no longer; while they do, whoever reads the parameter set settles them first. */
+/* Rows without a gradient may wait from now on, or no longer; while they do, whoever reads the parameter set
+   settles them first. */
 static void mtl__fit_wait(mtl_trainer *t, int on)
 {
     mtl__fit_settle(t);
@@ -13428,17 +14439,20 @@ static char *mtl__fit_advice(const mtl__fit *f, const char *name, char *out, siz
     char lr[32], more[32], clip[64], own[200] = "";
     mtl_text_from_number((double)t->optimizer.lr, lr);
     mtl_text_from_number((double)t->desc.clip_norm, more);
-    mtl__print(clip, sizeof clip, t->desc.clip_norm > 0 ? "a smaller trainer.clip_norm (now %s)" : "trainer.clip_norm 1", more);
+    mtl__print(clip, sizeof clip, t->desc.clip_norm > 0
+               ? "a smaller trainer.clip_norm (now %s)" : "trainer.clip_norm 1", more);
     if (task >= 0 && t->weights[task] > 1)
         mtl__print(own, sizeof own, ", a smaller weight of task %s (now %s)", name,
                    (mtl_text_from_number((double)t->weights[task], more), more));
-    else if (task >= 0 && t->model->desc.tasks[task].kind == MTL_TASK_REAL && !t->model->tasks[task].scaling.set)
-        mtl__print(own, sizeof own, ", targets of task %s that are scaled (mtl_model_set_target_scale)", name);
+    else if (task >= 0 && t->model->desc.tasks[task].kind == MTL_TASK_REAL &&
+             !t->model->tasks[task].scaling.set)
+        mtl__print(own, sizeof own, ", targets of task %s that are scaled (mtl_model_set_target_scale)",
+                   name);
     return mtl__print(out, size, "try a smaller trainer.lr (now %s), %s%s", lr, clip, own);
 }
 
-/* Numbers that are not finite: the message says, too, in which epoch and where in it (batch 0: in its validation), which weights
-   the model is left with, and what to try. */
+/* Numbers that are not finite: the message says, too, in which epoch and where in it (batch 0: in its
+   validation), which weights the model is left with, and what to try. */
 static void mtl__fit_broke(const mtl__fit *f, size_t batch, mtl_error *err)
 {
     const mtl_error was = *err;
@@ -13447,17 +14461,19 @@ static void mtl__fit_broke(const mtl__fit *f, size_t batch, mtl_error *err)
     mtl__print(where, sizeof where, batch ? "batch %z" : "validation", batch);
     mtl__print(kept, sizeof kept, f->progress.best_epoch ? "the weights of the best epoch (%z) are kept"
                                   : f->valid_count       ? "no epoch was finished"
-                                                         : "there is no validation data, so no best epoch", f->progress.best_epoch);
+                                                         : "there is no validation data, so no best epoch",
+                                                             f->progress.best_epoch);
     mtl_error_clear(err);
-    mtl__fail(err, MTL_ERROR_NUMBER, was.name, was.position, "epoch %z, %s: %s; %s; %s", f->progress.epoch, where, was.message, kept,
-              mtl__fit_advice(f, was.name, advice, sizeof advice));
+    mtl__fail(err, MTL_ERROR_NUMBER, was.name, was.position, "epoch %z, %s: %s; %s; %s", f->progress.epoch,
+              where, was.message, kept, mtl__fit_advice(f, was.name, advice, sizeof advice));
 }
 
 /* One update; returns 1 when the callback asks to stop. */
 static int mtl__fit_update(mtl__fit *f, size_t update, size_t *tokens, double epoch_start, mtl_error *err)
 {
     mtl_progress *p = &f->progress;
-    mtl_batch *batches = (mtl_batch *)mtl__arena_zero(&f->arena, (size_t)f->desc.accumulate, sizeof *batches, "batches", err);
+    mtl_batch *batches = (mtl_batch *)mtl__arena_zero(&f->arena, (size_t)f->desc.accumulate, sizeof *batches,
+                                                      "batches", err);
     size_t i = update * (size_t)f->desc.accumulate, n;
     mtl_step step;
     double now;
@@ -13499,8 +14515,10 @@ static void mtl__fit_evaluate(mtl__fit *f, mtl_error *err)
             f->progress.best_score = score;
             f->progress.best_epoch = f->progress.epoch;
             f->stale = 0;
-            memcpy(f->best, t->model->set.block, t->model->set.total * sizeof(mtl_real));   /* all of it, but only when an epoch won */
-        } else if (t->desc.schedule == MTL_SCHEDULE_PLATEAU && f->stale % (size_t)t->desc.plateau_patience == 0) {
+            /* all of it, but only when an epoch won */
+            memcpy(f->best, t->model->set.block, t->model->set.total * sizeof(mtl_real));
+        } else if (t->desc.schedule == MTL_SCHEDULE_PLATEAU &&
+                   f->stale % (size_t)t->desc.plateau_patience == 0) {
             o->plateau *= t->desc.schedule_factor;
         }
     }
@@ -13538,21 +14556,25 @@ static int mtl__fit_epoch(mtl__fit *f, size_t epoch, mtl_fit_result *result, mtl
     p->epoch_end = 1;
     if (!stop && !mtl__failed(err)) result->stopped = stop = mtl__fit_tell(f);
     p->scores = NULL;
-    return !stop && !mtl__failed(err) && !(f->desc.patience && f->valid_count && f->stale >= (size_t)f->desc.patience);
+    return !stop && !mtl__failed(err) && !(f->desc.patience && f->valid_count &&
+                                           f->stale >= (size_t)f->desc.patience);
 }
 
-static mtl_status mtl__fit_check(const mtl__fit *f, const mtl_batch *train, size_t train_count, mtl_error *err)
+static mtl_status mtl__fit_check(const mtl__fit *f, const mtl_batch *train, size_t train_count,
+                                 mtl_error *err)
 {
     if (mtl__failed(err)) return mtl__status(err);
     if (!train || !train_count)
-        return mtl__fail(err, MTL_ERROR_ARGUMENT, "train", -1, "mtl_fit needs one training data set at least");
+        return mtl__fail(err, MTL_ERROR_ARGUMENT, "train", -1,
+                         "mtl_fit needs one training data set at least");
     if (f->desc.score && f->score_task < 0)
-        return mtl__fail(err, MTL_ERROR_FIELD, "fit.score", -1, "fit.score: the model has no task \"%s\"", f->desc.score);
+        return mtl__fail(err, MTL_ERROR_FIELD, "fit.score", -1, "fit.score: the model has no task \"%s\"",
+                         f->desc.score);
     return MTL_OK;
 }
 
-static mtl_status mtl__fit_init(mtl__fit *f, mtl_trainer *trainer, const mtl_fit_desc *desc, const mtl_batch *train, size_t train_count,
-                                mtl_error *err)
+static mtl_status mtl__fit_init(mtl__fit *f, mtl_trainer *trainer, const mtl_fit_desc *desc,
+                                const mtl_batch *train, size_t train_count, mtl_error *err)
 {
     mtl_predictor_desc how;
     size_t tasks = trainer->model->desc.task_count;
@@ -13561,14 +14583,17 @@ static mtl_status mtl__fit_init(mtl__fit *f, mtl_trainer *trainer, const mtl_fit
     mtl_arena_init(&f->arena, NULL, 0, NULL);
     if (desc) f->desc = *desc;
     f->score_task = f->desc.score ? mtl_model_task(trainer->model, f->desc.score) : -1;
-    if (mtl_desc_check(MTL_DESC_FIT, &f->desc, "fit", err) || mtl__fit_check(f, train, train_count, err)) return mtl__status(err);
+    if (mtl_desc_check(MTL_DESC_FIT, &f->desc, "fit", err) || mtl__fit_check(f, train, train_count, err))
+        return mtl__status(err);
     mtl__sampler_init(&f->sampler, train, train_count, trainer->model, &f->desc, &f->arena, err);
     f->loss_sum = (double *)mtl__arena_zero(&f->arena, tasks, sizeof(double), "losses", err);
     f->loss_count = (size_t *)mtl__arena_zero(&f->arena, tasks, sizeof(size_t), "losses", err);
     f->task_loss = (double *)mtl__arena_zero(&f->arena, tasks, sizeof(double), "losses", err);
-    f->scores.tasks = (mtl_task_score *)mtl__arena_zero(&f->arena, tasks, sizeof *f->scores.tasks, "scores", err);
+    f->scores.tasks = (mtl_task_score *)mtl__arena_zero(&f->arena, tasks, sizeof *f->scores.tasks, "scores",
+                                                        err);
     f->best = f->valid_count
-                  ? (mtl_real *)mtl__arena_zero(&f->arena, trainer->model->set.total, sizeof(mtl_real), "the best weights", err)
+                  ? (mtl_real *)mtl__arena_zero(&f->arena, trainer->model->set.total, sizeof(mtl_real),
+                                                "the best weights", err)
                   : NULL;
     memset(&how, 0, sizeof how);
     how.isa = trainer->desc.isa;
@@ -13582,8 +14607,9 @@ static mtl_status mtl__fit_init(mtl__fit *f, mtl_trainer *trainer, const mtl_fit
     return mtl__status(err);
 }
 
-MTL_DEF mtl_status mtl_fit(mtl_trainer *trainer, const mtl_batch *train, size_t train_count, const mtl_batch *valid, size_t valid_count,
-                           const mtl_fit_desc *desc, mtl_fit_result *result, mtl_error *err)
+MTL_DEF mtl_status mtl_fit(mtl_trainer *trainer, const mtl_batch *train, size_t train_count,
+                           const mtl_batch *valid, size_t valid_count, const mtl_fit_desc *desc,
+                               mtl_fit_result *result, mtl_error *err)
 {
     mtl_error own;
     mtl_fit_result mine;
@@ -13618,7 +14644,7 @@ MTL_DEF mtl_status mtl_fit(mtl_trainer *trainer, const mtl_batch *train, size_t 
     return mtl__status(err);
 }
 
-/* ---- resume: optimiser state as further tensors ------------------------------------------------------------------------
+/* ---- resume: optimiser state as further tensors -----------------------------------------------------------
    optimizer.m.NAME, .v.NAME, .average.NAME of the parameter's shape; optimizer.counts: steps [tensors],
    updates, plateau factor and rate, whole numbers and floats as doubles; optimizer.rule: MTL_OPTIMIZER_* as a
    double, which files of earlier builds lack. */
@@ -13674,7 +14700,8 @@ static size_t mtl__trainer_entry_count(const mtl_trainer *t)
     return o->set->count * ((o->m != NULL) + (size_t)(o->v != NULL) + (o->average != NULL)) + 2;
 }
 
-MTL_DEF mtl_status mtl_model_write(const mtl_model *model, const mtl_trainer *trainer, const mtl_writer *writer, mtl_error *err)
+MTL_DEF mtl_status mtl_model_write(const mtl_model *model, const mtl_trainer *trainer,
+                                   const mtl_writer *writer, mtl_error *err)
 {
     mtl_error own;
     mtl_arena arena;
@@ -13691,33 +14718,40 @@ MTL_DEF mtl_status mtl_model_write(const mtl_model *model, const mtl_trainer *tr
 }
 
 /* To a path, atomically; trainer NULL: the model alone. */
-static mtl_status mtl__save(const mtl_model *model, const mtl_trainer *trainer, const char *path, mtl_error *err)
+static mtl_status mtl__save(const mtl_model *model, const mtl_trainer *trainer, const char *path,
+                            mtl_error *err)
 {
     mtl_error own;
     mtl__file_writer state;
     mtl_writer writer;
     err = mtl__error_given(err, &own);
-    if (!mtl__given(model, "model", err) || !mtl__given(path, "path", err) || mtl__file_save_begin(path, &writer, &state, err))
+    if (!mtl__given(model, "model", err) || !mtl__given(path, "path", err) ||
+        mtl__file_save_begin(path, &writer, &state, err))
         return mtl__status(err);
     mtl_model_write(model, trainer, &writer, err);
     return mtl__file_save_end(path, &state, err);
 }
 
-MTL_DEF mtl_status mtl_model_save(const mtl_model *model, const char *path, mtl_error *err) { return mtl__save(model, NULL, path, err); }
+MTL_DEF mtl_status mtl_model_save(const mtl_model *model, const char *path, mtl_error *err)
+{
+    return mtl__save(model, NULL, path, err);
+}
 MTL_DEF mtl_status mtl_trainer_save(const mtl_trainer *trainer, const char *path, mtl_error *err)
 {
     return mtl__save(trainer ? trainer->model : NULL, trainer, path, err);
 }
 
 /* The counts' tensor, checked. */
-static const mtl_safetensor *mtl__resume_counts(const mtl_trainer *t, const mtl_safetensors *file, mtl_error *err)
+static const mtl_safetensor *mtl__resume_counts(const mtl_trainer *t, const mtl_safetensors *file,
+                                                mtl_error *err)
 {
     const mtl_safetensor *counts = mtl_safetensors_find(file, "optimizer.counts");
     if (mtl__failed(err)) return NULL;
     if (!counts)
         mtl__fail(err, MTL_ERROR_TENSOR, "optimizer.counts", -1,
                   "the file holds no optimiser state; it was saved without a trainer");
-    else if (counts->type != MTL_TYPE_F64 || counts->dims != 1 || counts->count != t->optimizer.set->count + 3)
+    else if (counts->type != MTL_TYPE_F64 || counts->dims != 1 ||
+             counts->count != t->optimizer.set->count + 3)
         mtl__fail(err, MTL_ERROR_TENSOR, "optimizer.counts", -1, "tensor optimizer.counts must be %z doubles",
                   t->optimizer.set->count + 3);
     return mtl__failed(err) ? NULL : counts;
@@ -13767,7 +14801,8 @@ static void mtl__optimizer_resumed(mtl__optimizer *o)
         for (k = 0; k < t->shape[0]; k++) o->applied[i][k] = o->steps[i];
         memset(o->seen[i], 0, t->shape[0]);
         for (k = 0; k < t->count; k++)
-            if ((o->m && o->m[t->offset + k] != 0) || (o->v && o->v[t->offset + k] != 0)) o->seen[i][k / t->shape[1]] = 1;
+            if ((o->m && o->m[t->offset + k] != 0) || (o->v && o->v[t->offset + k] != 0))
+                o->seen[i][k / t->shape[1]] = 1;
     }
 }
 
@@ -13791,7 +14826,8 @@ MTL_DEF mtl_status mtl_trainer_resume(mtl_trainer *trainer, const mtl_safetensor
         for (i = 0; moments[k].block && i < o->set->count && !mtl__failed(err); i++) {
             const mtl_tensor *p = o->set->tensors[i];
             mtl__print(name, sizeof name, "optimizer.%s.%s", moments[k].name, p->name);
-            mtl__read_tensor(file, name, p->shape[0], p->dims == 2 ? p->shape[1] : 0, moments[k].block + p->offset, err);
+            mtl__read_tensor(file, name, p->shape[0], p->dims == 2 ? p->shape[1] : 0,
+                             moments[k].block + p->offset, err);
         }
     if (mtl__failed(err)) return mtl__status(err);
     from = (const unsigned char *)counts->data;
@@ -13809,18 +14845,18 @@ MTL_DEF mtl_status mtl_trainer_resume(mtl_trainer *trainer, const mtl_safetensor
     return MTL_OK;
 }
 
-/* ==================================================================================================================
+/* ===========================================================================================================
    26 >>check      gradient checker, for users' own layers too
-   ==================================================================================================================
+   ===========================================================================================================
    Backward passes are compared with central differences of the loss f at step h, element by element:
        n = (f(x+h) - f(x-h)) / 2h           error of an array = ||a - n|| / (||a|| + ||n||)
    A kink within h of x (of ReLU, max, |x|) makes n meaningless. It shows in the one-sided slopes
        right(s) = (f(x+s) - f(x)) / s       left(s) = (f(x) - f(x-s)) / s
-   extrapolated to step 0, R = 2 right(h/2) - right(h) and L likewise: a smooth f has R = L = n up to O(h^2), while a kink
-   on either side moves n away from the slope of the other side. So an element whose difference |a - n| is explained by
-   |R - n| + |L - n| is left out. A wrong gradient of a smooth function is never explained, however wrong it is.
-   Invariant: every element has its old value again when the checker returns.
-   ------------------------------------------------------------------------------------------------------------------ */
+   extrapolated to step 0, R = 2 right(h/2) - right(h) and L likewise: a smooth f has R = L = n up to O(h^2),
+   while a kink on either side moves n away from the slope of the other side. So an element whose difference
+   |a - n| is explained by |R - n| + |L - n| is left out. A wrong gradient of a smooth function is never
+   explained, however wrong it is. Invariant: every element has its old value again when the checker returns.
+   -------------------------------------------------------------------------------------------------------- */
 
 typedef struct mtl__check {
     double (*loss)(void *user);
@@ -13868,14 +14904,16 @@ typedef struct mtl__check_sums {
     size_t worst_index;
 } mtl__check_sums;
 
-static mtl_status mtl__check_element(const mtl__check *check, const mtl_check_array *array, size_t i, mtl__check_sums *sums)
+static mtl_status mtl__check_element(const mtl__check *check, const mtl_check_array *array, size_t i,
+                                     mtl__check_sums *sums)
 {
     mtl__slopes slopes = mtl__check_slopes(check, &array->value[i], check->step);
     double a = array->grad ? (double)array->grad[i] : 0, n = slopes.central, difference = fabs(a - n);
 
     if (!mtl__double_is_finite(a) || !mtl__double_is_finite(n))
         return mtl__fail(check->err, MTL_ERROR_NUMBER, array->name, (long long)i,
-                         "the %s of %s[%z] is not a finite number", mtl__double_is_finite(a) ? "loss around the value" : "gradient",
+                         "the %s of %s[%z] is not a finite number", mtl__double_is_finite(a)
+                             ? "loss around the value" : "gradient",
                          array->name ? array->name : "array", i);
     if (difference > check->noise && mtl__check_is_kink(check, &array->value[i], slopes, difference)) {
         check->result->kinks++;
@@ -13895,7 +14933,8 @@ static mtl_status mtl__check_element(const mtl__check *check, const mtl_check_ar
 }
 
 /* Gradients that are zero on both sides, up to rounding, agree. */
-static void mtl__check_array_done(mtl_check_result *result, const mtl_check_array *array, const mtl__check_sums *sums)
+static void mtl__check_array_done(mtl_check_result *result, const mtl_check_array *array,
+                                  const mtl__check_sums *sums)
 {
     double analytic = sqrt(sums->analytic), numeric = sqrt(sums->numeric), error = 0;
     if (analytic > 1e-10 || numeric > 1e-10) error = sqrt(sums->difference) / (analytic + numeric);
@@ -13923,8 +14962,8 @@ static mtl_status mtl__check_arrays(mtl__check *check, const mtl_check_array *ar
     return MTL_OK;
 }
 
-MTL_DEF mtl_status mtl_check_gradients(double (*loss)(void *user), void *user, const mtl_check_array *arrays, size_t count, double step,
-                                       mtl_check_result *result, mtl_error *err)
+MTL_DEF mtl_status mtl_check_gradients(double (*loss)(void *user), void *user, const mtl_check_array *arrays,
+                                       size_t count, double step, mtl_check_result *result, mtl_error *err)
 {
     const double epsilon = MTL__REAL_IS_DOUBLE ? 2.2e-16 : 1.2e-7;
     mtl_error own_error;
@@ -13936,10 +14975,11 @@ MTL_DEF mtl_status mtl_check_gradients(double (*loss)(void *user), void *user, c
     memset(result, 0, sizeof *result);
     if (mtl__failed(err)) return mtl__status(err);
     if (!loss || (count && !arrays))
-        return mtl__fail(err, MTL_ERROR_ARGUMENT, loss ? "arrays" : "loss", -1, "mtl_check_gradients: %s is NULL",
-                         loss ? "arrays" : "loss");
+        return mtl__fail(err, MTL_ERROR_ARGUMENT, loss ? "arrays" : "loss", -1,
+                         "mtl_check_gradients: %s is NULL", loss ? "arrays" : "loss");
     if (!(step >= 0 && step <= 1))
-        return mtl__fail(err, MTL_ERROR_ARGUMENT, "step", -1, "mtl_check_gradients: step is %g, it must be in 0 .. 1", step);
+        return mtl__fail(err, MTL_ERROR_ARGUMENT, "step", -1,
+                         "mtl_check_gradients: step is %g, it must be in 0 .. 1", step);
     check.loss = loss;
     check.user = user;
     check.step = step > 0 ? step : 1e-5;
@@ -13948,26 +14988,29 @@ MTL_DEF mtl_status mtl_check_gradients(double (*loss)(void *user), void *user, c
     check.result = result;
     check.err = err;
     if (!mtl__double_is_finite(check.base))
-        return mtl__fail(err, MTL_ERROR_NUMBER, "loss", -1, "mtl_check_gradients: the loss is not a finite number");
+        return mtl__fail(err, MTL_ERROR_NUMBER, "loss", -1,
+                         "mtl_check_gradients: the loss is not a finite number");
     return mtl__check_arrays(&check, arrays, count);
 }
 
 #endif /* implementation, second part */
 
-/* ==================================================================================================================
+/* ===========================================================================================================
    27 >>licence    MIT or public domain, at your choice
-   ==================================================================================================================
-   MIT: Copyright (c) 2026 the mtl_rnn.h authors. Permission is hereby granted, free of charge, to any person obtaining a copy of this
-   software and associated documentation files (the "Software"), to deal in the Software without restriction, including without
-   limitation the rights to use, copy, modify, merge, publish, distribute, sublicense, and/or sell copies of the Software, and to permit
-   persons to whom the Software is furnished to do so, subject to the following conditions: The above copyright notice and this
-   permission notice shall be included in all copies or substantial portions of the Software. THE SOFTWARE IS PROVIDED "AS IS", WITHOUT
-   WARRANTY OF ANY KIND, EXPRESS OR IMPLIED, INCLUDING BUT NOT LIMITED TO THE WARRANTIES OF MERCHANTABILITY, FITNESS FOR A PARTICULAR
-   PURPOSE AND NONINFRINGEMENT. IN NO EVENT SHALL THE AUTHORS OR COPYRIGHT HOLDERS BE LIABLE FOR ANY CLAIM, DAMAGES OR OTHER LIABILITY,
-   WHETHER IN AN ACTION OF CONTRACT, TORT OR OTHERWISE, ARISING FROM, OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER
-   DEALINGS IN THE SOFTWARE.
+   ===========================================================================================================
+   MIT: Copyright (c) 2026 the mtl_rnn.h authors. Permission is hereby granted, free of charge, to any person
+   obtaining a copy of this software and associated documentation files (the "Software"), to deal in the
+   Software without restriction, including without limitation the rights to use, copy, modify, merge, publish,
+   distribute, sublicense, and/or sell copies of the Software, and to permit persons to whom the Software is
+   furnished to do so, subject to the following conditions: The above copyright notice and this permission
+   notice shall be included in all copies or substantial portions of the Software. THE SOFTWARE IS PROVIDED
+   "AS IS", WITHOUT WARRANTY OF ANY KIND, EXPRESS OR IMPLIED, INCLUDING BUT NOT LIMITED TO THE WARRANTIES OF
+   MERCHANTABILITY, FITNESS FOR A PARTICULAR PURPOSE AND NONINFRINGEMENT. IN NO EVENT SHALL THE AUTHORS OR
+   COPYRIGHT HOLDERS BE LIABLE FOR ANY CLAIM, DAMAGES OR OTHER LIABILITY, WHETHER IN AN ACTION OF CONTRACT,
+   TORT OR OTHERWISE, ARISING FROM, OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN
+   THE SOFTWARE.
 
-   Public domain (unlicense.org): This is free and unencumbered software released into the public domain. Anyone is free to copy, modify,
-   publish, use, compile, sell, or distribute this software, either in source code form or as a compiled binary, for any purpose,
-   commercial or non-commercial, and by any means.
-   ------------------------------------------------------------------------------------------------------------------ */
+   Public domain (unlicense.org): This is free and unencumbered software released into the public domain.
+   Anyone is free to copy, modify, publish, use, compile, sell, or distribute this software, either in source
+   code form or as a compiled binary, for any purpose, commercial or non-commercial, and by any means.
+   -------------------------------------------------------------------------------------------------------- */

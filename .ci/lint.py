@@ -14,7 +14,7 @@
     pages       every mtl_ name in backticks on the pages that explain the code stands in the code
     repeats     no run of 60 tokens stands twice in mtl_rnn.h and the command (.ci/lint.allow has exceptions)
     warnings    the implementation compiles without any, in C99 and C++11, float and double
-    size        its object code, with the kernels of every instruction set of x86, stays within 400 KB
+    size        its object code, with the kernels of every instruction set of x86, stays within OBJECT_LIMIT
 
 The checks lean on the header's layout: a function begins in column 0 and its last line is a `}` in column 0, a banner is
 a boxed comment whose second line is "   NUMBER  >>tag   sentence".
@@ -35,14 +35,13 @@ ALLOW = ".ci/lint.allow"
 OUT = "build/lint"
 LENGTH_LIMIT, LENGTH_LOOK = 60, 40
 SECTION_LIMIT, FILE_LIMIT = 1200, 600
-SECTIONS_EXEMPT = ["kernels", "api", "formats", "model"]    # the last two until they are parted
+SECTIONS_EXEMPT = ["kernels", "api", "formats", "model", "train"]      # the last three until they are parted
 RUN_TOKENS = 60
 KERNELS = "kernels"
 
 WIDTH_LIMIT = 110
-# Patterns of files whose lines are held to it. Still to be wrapped:
-# mtl_rnn.h examples/*.c examples/mtl/* tests/*.c tests/*.h
-WIDTH_FILES = []
+# Patterns of files whose lines are held to it.
+WIDTH_FILES = ["mtl_rnn.h", "examples/*.[ch]", "examples/mtl/*.[ch]", "tests/*.[ch]", "tests/bench/*.[ch]", "tests/golden/*.h"]
 
 # Kind: the sections that may compare its constants, MTL_KIND_NAME, which are those of an enum.
 KIND_ROOMS = {"TASK": ["tasks"], "MIX": ["nodes"], "INPUT": ["nodes"], "COLUMN": ["nodes"],
@@ -53,7 +52,7 @@ KINDS_CHECKED = {}
 
 # Pages that explain the code; one that is not there is not missed.
 PAGES = ["docs/architecture.md", "docs/learn.md"]
-OBJECT_LIMIT = 400 * 1024
+OBJECT_LIMIT = 411852 + 48 * 1024     # before the upper storey's tables of kinds, and what these may cost
 
 WARNINGS = "-Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Werror"
 # What a user may have included before; none of it may matter, with or without the POSIX names that -std=c99 hides.

@@ -5,16 +5,19 @@
        echo "wake me at six" | mtl predict --model model.safetensors
        mtl info    --model model.safetensors
 
-   Built by plain `make` (it is linked with the library, compiled once). `mtl train --help` lists the options; `mtl reference`
-   prints every field that --set reaches. Exit status: 0 done, 1 failed, 2 wrong usage; messages go to standard error.
+   Built by plain `make` (it is linked with the library, compiled once). `mtl train --help` lists the options;
+   `mtl reference` prints every field that --set reaches. Exit status: 0 done, 1 failed, 2 wrong usage;
+   messages go to standard error.
 
    The text below is in dependency order, as in the header:
-        1 messages      2 names        3 sources      4 data sets    5 task TSV     6 CoNLL-U      7 CSV frames
+        1 messages      2 names        3 sources      4 data sets    5 task TSV     6 CoNLL-U      7 CSV
+                                                                     frames
         8 settings      9 options     10 batches     11 scores      12 JSON        13 train       14 eval
        15 predict      16 info        17 reference   18 main
 
-   A command ends at its first error, inside fail(): nothing is written before all input has been read and the model
-   has been trained, and saving is atomic, so there is never anything to undo. What a command reads lives until it ends. */
+   A command ends at its first error, inside fail(): nothing is written before all input has been read and the
+   model has been trained, and saving is atomic, so there is never anything to undo. What a command reads
+   lives until it ends. */
 
 #define _POSIX_C_SOURCE 200809L
 #ifdef __linux__
@@ -57,9 +60,9 @@
 #define EXITS
 #endif
 
-/* ==================================================================================================================
+/* ===========================================================================================================
    1  messages      standard error, each beginning with "mtl: "
-   ================================================================================================================== */
+   ======================================================================================================== */
 
 static int progress_line_open;              /* a progress line stands unfinished on the terminal */
 
@@ -115,7 +118,8 @@ static void note(const char *format, ...)
     va_end(arguments);
 }
 
-/* Ends the program. Nothing is registered to be done at exit, and memory on the way here is the system's to take back. */
+/* Ends the program. Nothing is registered to be done at exit, and memory on the way here is the system's to
+   take back. */
 EXITS
 static void leave(int status)
 {
@@ -149,7 +153,8 @@ static void check(const mtl_error *err)
     if (err->code) fail("%s", err->message);
 }
 
-/* For results that must have arrived: a full disk, or a reader of our pipe that has gone, ends the command with status 1. */
+/* For results that must have arrived: a full disk, or a reader of our pipe that has gone, ends the command
+   with status 1. */
 static void flush_output(void)
 {
     if (fflush(stdout) == 0 && !ferror(stdout)) return;
@@ -163,9 +168,9 @@ static void *checked_realloc(void *memory, size_t bytes)
     return moved;
 }
 
-/* ==================================================================================================================
+/* ===========================================================================================================
    2  names         growing arrays (stb_ds), sets of strings, and the nearest name to a misspelt one
-   ================================================================================================================== */
+   ======================================================================================================== */
 
 #if defined(__GNUC__) || defined(__clang__)
 #pragma GCC diagnostic push
@@ -187,20 +192,23 @@ static void *checked_realloc(void *memory, size_t bytes)
 #pragma GCC diagnostic pop
 #endif
 
-/* Distinct strings, numbered from 0 in the order in which they were added; all zero is an empty set. Every token of a data
-   file is looked up here: open addressing with linear probing, at most half full, so that most look-ups touch one slot and one string. */
-typedef struct name { const char *key; size_t value; } name;            /* value: what its owner wants counted */
+/* Distinct strings, numbered from 0 in the order in which they were added; all zero is an empty set. Every
+   token of a data file is looked up here: open addressing with linear probing, at most half full, so that
+   most look-ups touch one slot and one string. */
+typedef struct name { const char *key; size_t value; } name;            /* value: what its owner wants
+                                                                           counted */
 typedef struct name_slot { const char *key; uint32_t hash, number; } name_slot;     /* key NULL: free */
 typedef struct names {
     name *list;                             /* a growing array */
     name_slot *slots;                       /* [slot_count] a power of two */
     size_t slot_count;
-    char *room;                             /* where the next string is kept, and how many bytes are left there */
+    char *room;                             /* where the next string is kept, and how many bytes are left
+                                               there */
     size_t room_bytes;
 } names;
 
-/* Eight bytes at a time; the last ones overlap those before, so that no byte is taken alone. A multiplication spreads the bits
-   upwards, a shift brings them down to where they are used (as wyhash does). */
+/* Eight bytes at a time; the last ones overlap those before, so that no byte is taken alone. A multiplication
+   spreads the bits upwards, a shift brings them down to where they are used (as wyhash does). */
 static uint32_t hash_text(const char *text, size_t length)
 {
     uint64_t hash = length, piece = 0;
@@ -229,12 +237,13 @@ static uint32_t hash_text(const char *text, size_t length)
 static name_slot *names_slot(const names *in, const char *text, uint32_t hash)
 {
     size_t mask = in->slot_count - 1, i = hash & mask;
-    while (in->slots[i].key && (in->slots[i].hash != hash || strcmp(in->slots[i].key, text) != 0)) i = (i + 1) & mask;
+    while (in->slots[i].key && (in->slots[i].hash != hash || strcmp(in->slots[i].key, text) != 0)) i = (i + 1)
+        & mask;
     return &in->slots[i];
 }
 
-/* Tells the processor that text[length] will be looked up soon. The slots of a large vocabulary lie in main memory: the
-   look-ups of a whole sentence wait for it once instead of once for each word. */
+/* Tells the processor that text[length] will be looked up soon. The slots of a large vocabulary lie in main
+   memory: the look-ups of a whole sentence wait for it once instead of once for each word. */
 static void names_expect(const names *in, const char *text, size_t length)
 {
 #if defined(__GNUC__) || defined(__clang__)
@@ -292,7 +301,8 @@ static size_t names_add(names *in, const char *text, size_t length)
     return slot->number;
 }
 
-/* Number of insertions, deletions and replacements of a byte that turn a into b (Levenshtein 1966); long names are cut. */
+/* Number of insertions, deletions and replacements of a byte that turn a into b (Levenshtein 1966); long
+   names are cut. */
 static size_t edit_distance(const char *a, const char *b)
 {
     enum { LONGEST = 63 };
@@ -334,8 +344,8 @@ static const char *nearest_name(const char *wrong, const char *const *candidates
     return best_distance < length && best_distance <= 1 + length / 3 ? best : NULL;
 }
 
-/* The end of a message about a wrong name: "; did you mean X?" when one of the candidates is near, else all of them when they are
-   few. Static memory. */
+/* The end of a message about a wrong name: "; did you mean X?" when one of the candidates is near, else all
+   of them when they are few. Static memory. */
 static const char *suggestion(const char *wrong, const char *const *candidates)
 {
     static char text[600];
@@ -352,12 +362,13 @@ static const char *suggestion(const char *wrong, const char *const *candidates)
     return text;
 }
 
-/* ==================================================================================================================
+/* ===========================================================================================================
    3  sources       files as lines of valid UTF-8, with a position for every message
-   ==================================================================================================================
-   A byte order mark, CRLF and a last line without its newline are accepted; NUL bytes and invalid UTF-8 are not. Columns
-   in messages count bytes from 1, as editors and compilers do. Cells are cut in place: a pointer into the line is a position.
-   ------------------------------------------------------------------------------------------------------------------ */
+   ===========================================================================================================
+   A byte order mark, CRLF and a last line without its newline are accepted; NUL bytes and invalid UTF-8 are
+   not. Columns in messages count bytes from 1, as editors and compilers do. Cells are cut in place: a pointer
+   into the line is a position.
+   -------------------------------------------------------------------------------------------------------- */
 
 enum { LONGEST_WORD = 10000 };              /* bytes; a longer one is no word but a file of another kind */
 
@@ -397,7 +408,8 @@ static source source_open(const char *path)
         arrsetcap(in.bytes, (size_t)status.st_size + CHUNK + 1);
     do {
         arrsetcap(in.bytes,
-                  arrlenu(in.bytes) + CHUNK > arrcap(in.bytes) ? 2 * arrlenu(in.bytes) + CHUNK : arrcap(in.bytes));
+                  arrlenu(in.bytes) + CHUNK > arrcap(in.bytes)
+                      ? 2 * arrlenu(in.bytes) + CHUNK : arrcap(in.bytes));
         got = fread(in.bytes + arrlenu(in.bytes), 1, CHUNK, file);
         arrsetlen(in.bytes, arrlenu(in.bytes) + got);
     } while (got);
@@ -486,19 +498,21 @@ static double read_number(const source *in, const char *cell, const char *what, 
     double value;
     if (!mtl_text_number(cell, strlen(cell), &value) || value > FLT_MAX || value < -FLT_MAX)
         fail_at(in, cell,
-                "%s: '%.40s' is not a number; expected one such as 0.5 or -1e-3 (a point, no comma; not inf, not nan; "
+                "%s: '%.40s' is not a number; expected one such as 0.5 or -1e-3 (a point, no comma; not "
+                "inf, not nan; "
                 "within float's range), or %s",
                 what, cell, gap);
     return value;
 }
 
-/* ==================================================================================================================
+/* ===========================================================================================================
    4  data sets     tokens or rows of numbers, and targets by task
-   ==================================================================================================================
-   Words and labels become numbers as they are read. The corpus numbers them over all files; once it is closed (the training data
-   are read, or a model is loaded) a task that it does not know is left out and a label that it does not know is
-   MTL_UNKNOWN_LABEL or, each further one, a number below: both are counted and told, neither is an error.
-   ------------------------------------------------------------------------------------------------------------------ */
+   ===========================================================================================================
+   Words and labels become numbers as they are read. The corpus numbers them over all files; once it is closed
+   (the training data are read, or a model is loaded) a task that it does not know is left out and a label
+   that it does not know is MTL_UNKNOWN_LABEL or, each further one, a number below: both are counted and told,
+   neither is an error.
+   -------------------------------------------------------------------------------------------------------- */
 
 enum { CLASS, TAGS, REAL, REALS, KIND_COUNT };
 static const char *const kind_names[KIND_COUNT] = { "class", "tags", "real", "reals" };
@@ -515,7 +529,8 @@ typedef struct task {
     const char *path;                       /* where the task was first seen */
     int clamped;                            /* --clamp: targets and predictions are cut to [low, high] */
     double low, high;
-    const char **unknown;                   /* labels that are no class: unknown[i] is MTL_UNKNOWN_LABEL - i */
+    const char **unknown;                   /* labels that are no class: unknown[i] is MTL_UNKNOWN_LABEL -
+                                               i */
     double mean;                            /* of a real task: taken off before the model sees targets */
     mtl_real scale;                         /* and learns them divided by this; 0: all are the same */
     int digits;                             /* that its answers are worth; 0: as many as a float has */
@@ -549,10 +564,12 @@ typedef struct dataset {
 
 typedef struct corpus {
     task *tasks;
-    names words;                            /* as they stand in the files; value: how often in the training data */
+    names words;                            /* as they stand in the files; value: how often in the training
+                                               data */
     char **only;                            /* --only: the tasks that count; empty: all */
     names left_out;                         /* the tasks of the data that it leaves out, for suggestions */
-    const char *sequence;                   /* CSV: the column that names a row's sequence; NULL: a file is one sequence */
+    const char *sequence;                   /* CSV: the column that names a row's sequence; NULL: a file is
+                                               one sequence */
     const char *sequence_by, *features_by;  /* who names these columns, for messages: "--sequence names" */
     char **features;                        /* CSV: the columns of the input */
     double *means;                          /* [F] taken off before they become float; NULL: by the model */
@@ -596,16 +613,19 @@ static int is_left_out(corpus *all, const char *text)
     return 1;
 }
 
-/* What is wrong with a task's name, or NULL. The model's input and column have names too, which a task may not take. */
+/* What is wrong with a task's name, or NULL. The model's input and column have names too, which a task may
+   not take. */
 static const char *name_fault(const char *text)
 {
     static const char *const taken[] = { "text", "frames", "encoder" };
     const char *c;
     size_t i;
     for (i = 0; i < sizeof taken / sizeof *taken; i++)
-        if (strcmp(text, taken[i]) == 0) return "is a name that the model itself uses; give the task another one";
+        if (strcmp(text, taken[i]) == 0)
+            return "is a name that the model itself uses; give the task another one";
     for (c = text; *c; c++)
-        if (!isalnum((unsigned char)*c) && *c != '_' && *c != '-') return "may hold only letters a-z, digits, _ and -";
+        if (!isalnum((unsigned char)*c) && *c != '_' && *c != '-')
+            return "may hold only letters a-z, digits, _ and -";
     return c == text ? "is empty" : c - text > 60 ? "is too long (60 letters at most)" : NULL;
 }
 
@@ -620,8 +640,8 @@ static int kind_by_name(const char *text, const char **fault)
     return -1;
 }
 
-/* Number of a task in corpus->tasks, which is added if it is new; -1: it is to be left out. where: its name in the header line;
-   NULL for one that has no place of its own. */
+/* Number of a task in corpus->tasks, which is added if it is new; -1: it is to be left out. where: its name
+   in the header line; NULL for one that has no place of its own. */
 static int corpus_task(corpus *all, const source *in, const char *where, const char *text, int kind)
 {
     const char *fault;
@@ -678,10 +698,12 @@ static void read_item(corpus *all, target *to, const source *in, const char *cel
         arrput(to->values, missing ? (double)NAN : read_value(all, of, in, cell));
         return;
     }
-    if (!*cell && !missing) fail_at(in, cell, "%s: an empty label; write _ where a label is missing", of->name);
+    if (!*cell && !missing) fail_at(in, cell, "%s: an empty label; write _ where a label is missing",
+                                    of->name);
     if (!missing && strchr(cell, ' '))
-        fail_at(in, cell, "%s: '%.40s' holds a space; expected one label (a column of kind tags has one for each token): "
-                "write _ in place of spaces inside a label", of->name, cell);
+        fail_at(in, cell,
+                "%s: '%.40s' holds a space; expected one label (a column of kind tags has one for each "
+                "token): " "write _ in place of spaces inside a label", of->name, cell);
     arrput(to->labels, missing ? MTL_MISSING : read_label(all, of, in, cell));
 }
 
@@ -691,10 +713,11 @@ static int read_word(corpus *all, const source *in, const char *text)
     size_t word, length = strlen(text);
     if (!length)
         fail_at(in, text,
-                "an empty token; expected tokens separated by one space each, none before the first or after the last");
+                "an empty token; expected tokens separated by one space each, none before the first or "
+                "after the last");
     if (length > LONGEST_WORD)
-        fail_at(in, text, "a token of %zu bytes; expected at most %d: are the tokens separated by spaces?", length,
-                (int)LONGEST_WORD);
+        fail_at(in, text, "a token of %zu bytes; expected at most %d: are the tokens separated by spaces?",
+                length, (int)LONGEST_WORD);
     word = names_add(&all->words, text, length);
     if (!all->closed) all->words.list[word].value++;
     return (int)word;
@@ -704,8 +727,9 @@ static int read_word(corpus *all, const source *in, const char *text)
 static void end_sequence(const corpus *all, dataset *set, const source *in, const char *where, size_t steps)
 {
     if (steps > all->max_tokens)
-        fail_at(in, where, "%zu tokens in one sequence; expected at most %zu: cut it, or allow more with --max-tokens",
-                steps, all->max_tokens);
+        fail_at(in, where,
+                "%zu tokens in one sequence; expected at most %zu: cut it, or allow more with --max-tokens",
+                    steps, all->max_tokens);
     arrput(set->lengths, (int)steps);
     set->rows += steps;
 }
@@ -717,7 +741,8 @@ static void report_unseen(corpus *all, const char *path)
     for (i = 0; i < arrlenu(all->tasks); i++) {
         task *of = &all->tasks[i];
         if (of->unseen)
-            warn("%s: task %s: %zu labels unseen in training (the first is '%s' in line %zu): they count as wrong", path,
+            warn("%s: task %s: %zu labels unseen in training (the first is '%s' in line %zu): they count as "
+                 "wrong", path,
                  of->name, of->unseen, of->first_unseen, of->first_unseen_line);
         of->unseen = 0;
     }
@@ -760,9 +785,9 @@ static void report_scheme(const task *of)
          misfit ? "is not B-TYPE, I-TYPE or O" : "and all others begin with no B-");
 }
 
-/* ==================================================================================================================
+/* ===========================================================================================================
    5  task TSV      a header line that declares text and name:kind columns, then a row for each text
-   ================================================================================================================== */
+   ======================================================================================================== */
 
 enum { COLUMN_IGNORED = -1, COLUMN_TEXT = -2 };
 
@@ -804,7 +829,9 @@ static void read_tsv_header(corpus *all, dataset *set, source *in, tsv *table)
 {
     size_t i, texts = 0;
     if (!source_line(in))
-        fail_at(in, NULL, "the file is empty; expected a header line that names the columns, e.g. text<TAB>intent:class");
+        fail_at(in, NULL,
+                "the file is empty; expected a header line that names the columns, e.g. "
+                "text<TAB>intent:class");
     split(in->line, '\t', &table->cells);
     for (i = 0; i < arrlenu(table->cells); i++) {
         char *cell = table->cells[i];
@@ -815,7 +842,8 @@ static void read_tsv_header(corpus *all, dataset *set, source *in, tsv *table)
     }
     if (!texts)
         fail_at(in, NULL,
-                "no text column; expected a header line with one column named text (columns are separated by tabs)");
+                "no text column; expected a header line with one column named text (columns are separated "
+                "by tabs)");
 }
 
 /* The tokens of a text; returns how many. */
@@ -826,7 +854,8 @@ static size_t read_tokens(corpus *all, dataset *set, const source *in, char *cel
     if (!*cell) fail_at(in, cell, "an empty text; expected at least one token: remove the row");
     split(cell, ' ', pieces);
     count = arrlenu(*pieces);
-    for (i = 0; i + 1 < count; i++) names_expect(&all->words, (*pieces)[i], (size_t)((*pieces)[i + 1] - (*pieces)[i]) - 1);
+    for (i = 0; i + 1 < count; i++) names_expect(&all->words, (*pieces)[i],
+                                                 (size_t)((*pieces)[i + 1] - (*pieces)[i]) - 1);
     words = arraddnptr(set->words, count);
     for (i = 0; i < count; i++) words[i] = read_word(all, in, (*pieces)[i]);
     end_sequence(all, set, in, cell, count);
@@ -842,7 +871,8 @@ static void read_steps(corpus *all, target *to, const source *in, char *cell, si
     split(cell, ' ', pieces);
     if (!missing && arrlenu(*pieces) != steps)
         fail_at(in, cell,
-                "%s: %zu %s for %zu tokens; expected one for each token, separated by one space, or _ for none at all",
+                "%s: %zu %s for %zu tokens; expected one for each token, separated by one space, or _ for "
+                "none at all",
                 of->name, *cell ? arrlenu(*pieces) : 0, of->kind == TAGS ? "tags" : "numbers", steps);
     for (i = 0; i < steps; i++) {
         const char *piece = missing ? "_" : (*pieces)[i];
@@ -863,7 +893,8 @@ static void read_tsv_row(corpus *all, dataset *set, source *in, tsv *table)
     for (i = 0; i < expected; i++) {
         char *cell = table->cells[i];
         target *to = table->columns[i] >= 0 ? &set->targets[table->columns[i]] : NULL;
-        if (to && kind_is_step(all->tasks[to->task].kind)) read_steps(all, to, in, cell, steps, &table->pieces);
+        if (to && kind_is_step(all->tasks[to->task].kind))
+            read_steps(all, to, in, cell, steps, &table->pieces);
         else if (to) read_item(all, to, in, cell, strcmp(cell, "_") == 0);
     }
 }
@@ -876,7 +907,8 @@ static dataset read_tsv(corpus *all, const char *path)
     set.path = path;
     read_tsv_header(all, &set, &in, &table);
     while (!source_at_end(&in) && source_line(&in)) read_tsv_row(all, &set, &in, &table);
-    if (!arrlenu(set.lengths)) fail_at(&in, NULL, "nothing but a header line; expected at least one row below it");
+    if (!arrlenu(set.lengths))
+        fail_at(&in, NULL, "nothing but a header line; expected at least one row below it");
     arrfree(table.columns);
     arrfree(table.cells);
     arrfree(table.pieces);
@@ -885,9 +917,9 @@ static dataset read_tsv(corpus *all, const char *path)
     return set;
 }
 
-/* ==================================================================================================================
+/* ===========================================================================================================
    6  CoNLL-U       ten columns, a line for each word, an empty line after each sentence
-   ================================================================================================================== */
+   ======================================================================================================== */
 
 enum { CONLLU_COLUMNS = 10, CONLLU_FORM = 1, CONLLU_TASKS = 4 };
 static const struct { const char *name; int cell; int underscore_is_label; } conllu_tasks[CONLLU_TASKS] = {
@@ -932,9 +964,11 @@ static int read_conllu_word(corpus *all, dataset *set, const source *in, char **
         fail_at(in, NULL, "%zu columns; expected the 10 of CoNLL-U, separated by tabs, or an empty line "
                 "between sentences (tags of another form: a task TSV with a column such as tags:tags)",
                 arrlenu(cells));
-    if (isdigit((unsigned char)*id) && strpbrk(id, "-.")) return 0;        /* multi-word token or empty node */
+    if (isdigit((unsigned char)*id) && strpbrk(id, "-.")) return 0;       /* multi-word token or empty node */
     if (!is_whole(id, words + 1))
-        fail_at(in, id, "the word's number is '%.20s'; expected %zu (sentences are separated by an empty line)", id, words + 1);
+        fail_at(in, id,
+                "the word's number is '%.20s'; expected %zu (sentences are separated by an empty line)", id,
+                    words + 1);
     if (!*cells[CONLLU_FORM])
         fail_at(in, cells[CONLLU_FORM], "an empty word; expected the word itself, or _");
     arrput(set->words, read_word(all, in, cells[CONLLU_FORM]));
@@ -964,7 +998,8 @@ static dataset read_conllu(corpus *all, const char *path)
     }
     if (words) end_sequence(all, &set, &in, NULL, words);
     if (!arrlenu(set.lengths))
-        fail_at(&in, NULL, "%s; expected sentences in CoNLL-U", in.size ? "no sentence" : "the file is empty");
+        fail_at(&in, NULL, "%s; expected sentences in CoNLL-U", in.size
+                ? "no sentence" : "the file is empty");
     for (i = CONLLU_TASKS; i-- > 0;)
         if (set.targets[i].task < 0) arrfree(set.targets[i].labels), arrdel(set.targets, i);
     arrfree(cells);
@@ -973,12 +1008,13 @@ static dataset read_conllu(corpus *all, const char *path)
     return set;
 }
 
-/* ==================================================================================================================
+/* ===========================================================================================================
    7  CSV frames    rows of numbers: a row is a step, a column names its sequence
-   ==================================================================================================================
-   Rows are read in the file's order and grouped afterwards, since those of one sequence need not be adjacent. A cell may be
-   quoted ("a,b", "" is a quote inside). An empty cell, `_` or `nan` is a missing target; in a feature it is an error.
-   ------------------------------------------------------------------------------------------------------------------ */
+   ===========================================================================================================
+   Rows are read in the file's order and grouped afterwards, since those of one sequence need not be adjacent.
+   A cell may be quoted ("a,b", "" is a quote inside). An empty cell, `_` or `nan` is a missing target; in a
+   feature it is an error.
+   -------------------------------------------------------------------------------------------------------- */
 
 typedef struct csv {
     source in;
@@ -989,7 +1025,8 @@ typedef struct csv {
     ptrdiff_t *targets;                     /* column of each of dataset->targets */
     int *row_sequence;                      /* of each row: the number of its sequence */
     size_t *rows;                           /* of each sequence: how many so far */
-    size_t *lines;                          /* [sequence][target] the line that gave a sequence's target, or 0 */
+    size_t *lines;                          /* [sequence][target] the line that gave a sequence's target, or
+                                               0 */
 } csv;
 
 /* Files of countries where a comma stands in numbers. at: a semicolon or a tab between cells. */
@@ -1001,7 +1038,8 @@ static void fail_separator(const source *in, const char *at)
             *at == ';' ? "semicolons" : "tabs", *at == ';' ? ";" : "\\t");
 }
 
-/* One cell: from `text` to the comma or the line's end, in place. Returns where the next one begins, or NULL. */
+/* One cell: from `text` to the comma or the line's end, in place. Returns where the next one begins, or
+   NULL. */
 static char *cut_csv_cell(const source *in, char *text, char **cell)
 {
     char *to, *end;
@@ -1088,8 +1126,8 @@ static void read_csv_header(const corpus *all, dataset *set, csv *table)
     for (i = 0; i < table->columns; i++)
         for (j = i + 1; j < table->columns && *table->cells[i]; j++)
             if (strcmp(table->cells[i], table->cells[j]) == 0)
-                fail_at(&table->in, table->cells[j], "column %.60s stands twice in the header line; rename one",
-                        table->cells[j]);
+                fail_at(&table->in, table->cells[j],
+                        "column %.60s stands twice in the header line; rename one", table->cells[j]);
     table->sequence = all->sequence ? (ptrdiff_t)need_csv_column(table, all->sequence, all->sequence_by) : -1;
     for (i = 0; i < arrlenu(all->features); i++)
         arrput(table->features, need_csv_column(table, all->features[i], all->features_by));
@@ -1112,7 +1150,8 @@ static size_t read_csv_sequence(const corpus *all, dataset *set, csv *table)
     const char *text = table->sequence >= 0 ? table->cells[table->sequence] : set->path;
     size_t known = arrlenu(set->sequences.list), sequence, i;
     if (!*text)
-        fail_at(&table->in, text, "an empty cell in column %s; expected the name of the row's sequence", all->sequence);
+        fail_at(&table->in, text, "an empty cell in column %s; expected the name of the row's sequence",
+                all->sequence);
     sequence = names_add(&set->sequences, text, strlen(text));
     for (i = 0; i < arrlenu(set->targets) && sequence == known; i++) arrput(table->lines, 0);
     if (sequence == known) arrput(table->rows, 0);
@@ -1123,7 +1162,8 @@ static size_t read_csv_sequence(const corpus *all, dataset *set, csv *table)
     }
     if (++table->rows[sequence] > all->max_tokens)
         fail_at(&table->in, table->sequence >= 0 ? text : NULL,
-                "more than %zu rows in sequence %.60s; cut it, or allow more with --max-tokens", all->max_tokens, text);
+                "more than %zu rows in sequence %.60s; cut it, or allow more with --max-tokens",
+                    all->max_tokens, text);
     return sequence;
 }
 
@@ -1139,7 +1179,8 @@ static int csv_is_missing(const char *cell)
 }
 
 /* A sequence's only target: the first row that has it gives it, further ones must agree. */
-static void read_csv_sequence_target(corpus *all, dataset *set, csv *table, size_t which, size_t sequence, const char *cell)
+static void read_csv_sequence_target(corpus *all, dataset *set, csv *table, size_t which, size_t sequence,
+                                     const char *cell)
 {
     target *to = &set->targets[which], one = { 0 };
     task *of = &all->tasks[to->task];
@@ -1157,7 +1198,8 @@ static void read_csv_sequence_target(corpus *all, dataset *set, csv *table, size
     }
     if (!agrees)
         fail_at(&table->in, cell,
-                "%s: '%.40s' differs from the value in line %zu; a task of kind %s has one value for the whole "
+                "%s: '%.40s' differs from the value in line %zu; a task of kind %s has one value for the "
+                "whole "
                 "sequence (kind %s: one for each row)",
                 of->name, cell, *line, kind_names[of->kind], of->kind == CLASS ? "tags" : "reals");
     if (*line) of->items = counted;
@@ -1172,8 +1214,9 @@ static void read_csv_row(corpus *all, dataset *set, csv *table)
     const source *in = &table->in;
     split_csv(table);
     if (arrlenu(table->cells) != table->columns)
-        fail_at(in, arrlenu(table->cells) > table->columns ? table->cells[table->columns] : in->line + in->length,
-                "a row of %zu cells; expected %zu, as in the header line (cells are separated by commas; "
+        fail_at(in, arrlenu(table->cells) > table->columns
+                ? table->cells[table->columns] : in->line + in->length,
+                    "a row of %zu cells; expected %zu, as in the header line (cells are separated by commas; "
                 "numbers have a point, and \" stands around a text with a comma)",
                 arrlenu(table->cells), table->columns);
     sequence = read_csv_sequence(all, set, table);
@@ -1197,7 +1240,8 @@ static void read_csv_row(corpus *all, dataset *set, csv *table)
 /* Rows in the order of their sequences: order[k] is the row that becomes the k-th. Fills set->lengths. */
 static size_t *group_rows(const corpus *all, dataset *set, const csv *table)
 {
-    size_t i, sum = 0, sequences = arrlenu(set->sequences.list), rows = arrlenu(table->row_sequence), *order = NULL, *next = NULL;
+    size_t i, sum = 0, sequences = arrlenu(set->sequences.list), rows = arrlenu(table->row_sequence),
+        *order = NULL, *next = NULL;
     arrsetlen(next, sequences);
     arrsetlen(order, rows);
     for (i = 0; i < sequences; i++) {
@@ -1282,7 +1326,8 @@ enum { LARGE_FILE = 16000000 };             /* bytes from which on a user may wo
 
 static void report_read(const corpus *all, const dataset *set, double seconds)
 {
-    if (set->bytes >= LARGE_FILE && !all->quiet) say("%s: %.1f MB read in %.3f s", set->path, (double)set->bytes * 1e-6, seconds);
+    if (set->bytes >= LARGE_FILE && !all->quiet) say("%s: %.1f MB read in %.3f s", set->path,
+                                                     (double)set->bytes * 1e-6, seconds);
 }
 
 /* Reads a file in the form that its name and the options tell, and adds it to `sets`. */
@@ -1365,15 +1410,16 @@ static void corpus_close(corpus *all)
     arrfree(known);
 }
 
-/* ==================================================================================================================
+/* ===========================================================================================================
    8  settings      what the command line says, in the library's own descs
-   ================================================================================================================== */
+   ======================================================================================================== */
 
 enum { TRAIN = 1, EVAL = 2, PREDICT = 4, INFO = 8, READING = TRAIN | EVAL | PREDICT };
 static const struct { int command; const char *name, *summary; } commands[] = {
     { TRAIN,   "train",   "learns the tasks of labelled files and writes a model" },
     { EVAL,    "eval",    "scores a model on labelled files" },
-    { PREDICT, "predict", "answers each line of standard input at once with a line: the text and each task's answer" },
+    { PREDICT, "predict",
+        "answers each line of standard input at once with a line: the text and each task's answer" },
     { INFO,    "info",    "shows what is in a model file; status 1 if it is not a valid model" },
 };
 enum { COMMAND_COUNT = sizeof commands / sizeof *commands };
@@ -1406,8 +1452,10 @@ typedef struct group { const char *name; int desc; size_t offset; const char *wh
 static const group groups[] = {
     { "input",     MTL_DESC_INPUT,     offsetof(settings, input),        "the text input" },
     { "frames",    MTL_DESC_INPUT,     offsetof(settings, frames_input), "the input of rows of numbers" },
-    { "encoder",   MTL_DESC_COLUMN,    offsetof(settings, encoder),      "the recurrent layers that all tasks share" },
-    { "task",      MTL_DESC_TASK,      0,                                "a task: task.NAME.weight=2, or task.*.weight for all" },
+    { "encoder",   MTL_DESC_COLUMN,    offsetof(settings, encoder),
+        "the recurrent layers that all tasks share" },
+    { "task",      MTL_DESC_TASK,      0,
+        "a task: task.NAME.weight=2, or task.*.weight for all" },
     { "model",     MTL_DESC_MODEL,     offsetof(settings, model),        "the model as a whole" },
     { "trainer",   MTL_DESC_TRAINER,   offsetof(settings, trainer),      "the update rule" },
     { "fit",       MTL_DESC_FIT,       offsetof(settings, fit),          "the training loop" },
@@ -1416,14 +1464,18 @@ static const group groups[] = {
 enum { GROUP_COUNT = sizeof groups / sizeof *groups };
 
 /* Fields that the data or the command line's own options decide. */
-static const char *const decided_fields[] = { "input.vocabulary", "input.features", "frames.vocabulary", "frames.features",
-                                              "task.kind",        "task.level",     "task.classes",      "task.width" };
+static const char *const decided_fields[] = { "input.vocabulary", "input.features", "frames.vocabulary",
+    "frames.features",
+                                              "task.kind",        "task.level",     "task.classes",
+                                                  "task.width" };
 
 /* The textbook model: DESIGN section 8. */
 typedef struct preset_row { const char *path, *text; } preset_row;
 static const preset_row preset_plain[] = {
-    { "input.width", "128" }, { "input.dropout", "0.3" }, { "encoder.cell", "lstm" }, { "encoder.bidirectional", "1" },
-    { "encoder.hidden", "128" }, { "encoder.dropout", "0.3" }, { "task.*.pool", "max" }, { "trainer.optimizer", "adam" },
+    { "input.width", "128" }, { "input.dropout", "0.3" }, { "encoder.cell", "lstm" },
+        { "encoder.bidirectional", "1" },
+    { "encoder.hidden", "128" }, { "encoder.dropout", "0.3" }, { "task.*.pool", "max" },
+        { "trainer.optimizer", "adam" },
     { "trainer.lr", "0.001" }, { "trainer.clip_norm", "5" }, { "fit.epochs", "12" }, { "fit.batch", "32" },
 };
 
@@ -1492,8 +1544,8 @@ static const mtl_field *resolve_path(const char *option, const char *path, const
     field = find_field(*in, field_name(path));
     if (!field) fail_path(option, path, *in);
     if ((*in)->desc == MTL_DESC_TASK && strchr(path, '.') == strrchr(path, '.'))
-        fail_usage("%s %s: which task? expected task.NAME.%s, or task.*.%s for all of them", option, path, field->name,
-                   field->name);
+        fail_usage("%s %s: which task? expected task.NAME.%s, or task.*.%s for all of them", option, path,
+                   field->name, field->name);
     if (is_decided(*in, field->name))
         fail_usage("%s %s: this is known from the data and cannot be set", option, path);
     return field;
@@ -1567,9 +1619,9 @@ static void settings_init(settings *given, int command)
         set_field(given, "--preset plain", preset_plain[i].path, preset_plain[i].text);
 }
 
-/* ==================================================================================================================
+/* ===========================================================================================================
    9  options       one table: what the command line may say, and which field each option sets
-   ================================================================================================================== */
+   ======================================================================================================== */
 
 enum {
     SWITCH,                                 /* int at offset, no argument */
@@ -1676,14 +1728,16 @@ static char *describe_field(const settings *given, const option *of, char *out)
     size_t used = 0;
     snprintf(path, sizeof path, "%.*s", (int)strcspn(of->fields, " "), of->fields);
     field = resolve_path(of->name, path, &in);
-    if (in->desc != MTL_DESC_TASK) mtl_field_get(field, (const char *)given + in->offset, value, sizeof value);
+    if (in->desc != MTL_DESC_TASK) mtl_field_get(field, (const char *)given + in->offset, value,
+                                                 sizeof value);
     if (field->choices && !strchr(of->argument, '|')) {
         const mtl_choice *choice;
         for (choice = field->choices; choice->name && used < sizeof range; choice++)
-            used += (size_t)snprintf(range + used, sizeof range - used, "%s%s", used ? "|" : ": ", choice->name);
+            used += (size_t)snprintf(range + used, sizeof range - used, "%s%s", used ? "|" : ": ",
+                                     choice->name);
     }
-    snprintf(out, 300, "%s%s%s%s%s", field->help, range, *value && of->argument ? " [" : "", of->argument ? value : "",
-             *value && of->argument ? "]" : "");
+    snprintf(out, 300, "%s%s%s%s%s", field->help, range, *value && of->argument ? " [" : "", of->argument
+             ? value : "", *value && of->argument ? "]" : "");
     return out;
 }
 
@@ -1694,21 +1748,28 @@ static void print_command_help(int command)
     char left[48], text[300];
     settings_init(&plain, command);
     for (i = 0; i < COMMAND_COUNT; i++)
-        if (commands[i].command == command) printf("mtl %s: %s\n\nOptions:\n", commands[i].name, commands[i].summary);
+        if (commands[i].command == command) printf("mtl %s: %s\n\nOptions:\n", commands[i].name,
+                                                   commands[i].summary);
     for (i = 0; i < OPTION_COUNT; i++) {
         const option *of = &options[i];
         if (!(of->commands & command)) continue;
-        snprintf(left, sizeof left, "%s%s%s", of->name, of->argument ? " " : "", of->argument ? of->argument : "");
+        snprintf(left, sizeof left, "%s%s%s", of->name, of->argument ? " " : "", of->argument
+                 ? of->argument : "");
         printf("  %-28s %s\n", left, of->help ? of->help : describe_field(&plain, of, text));
     }
     printf("  %-28s %s\n", "--help", "this text");
     if (command == TRAIN)
-        printf("\nA task TSV's header line names its columns: text (tokens separated by one space) and NAME:KIND for each task.\n"
-               "Kinds: class (one label), tags (one label a token), real (a number), reals (one a token); a cell _ is a missing\n"
-               "label. Several files may have different tasks. Ctrl-C once keeps the best model so far, twice leaves at once.\n");
+        printf("\nA task TSV's header line names its columns: text (tokens separated by one space) and "
+               "NAME:KIND for each task.\n"
+               "Kinds: class (one label), tags (one label a token), real (a number), reals (one a token); a "
+               "cell _ is a missing\n"
+               "label. Several files may have different tasks. Ctrl-C once keeps the best model so far, "
+               "twice leaves at once.\n");
     if (command == PREDICT)
-        printf("\nThe first line of the answer is a header line (not with --json). An empty line is answered by an empty line; a\n"
-               "line that is not valid UTF-8 or too long ends the command with status 1, as does a reader that goes away.\n");
+        printf("\nThe first line of the answer is a header line (not with --json). An empty line is "
+               "answered by an empty line; a\n"
+               "line that is not valid UTF-8 or too long ends the command with status 1, as does a reader "
+               "that goes away.\n");
     flush_output();
     leave(0);
 }
@@ -1718,7 +1779,8 @@ static void print_help(FILE *to)
     size_t i;
     fprintf(to, "mtl %s: trains recurrent networks that do several tasks at once\n\n", MTL_RNN_VERSION);
     for (i = 0; i < COMMAND_COUNT; i++) fprintf(to, "  mtl %-8s %s\n", commands[i].name, commands[i].summary);
-    fprintf(to, "\n`mtl COMMAND --help` lists its options; `mtl --version` prints the version. Smallest use:\n\n"
+    fprintf(to,
+            "\n`mtl COMMAND --help` lists its options; `mtl --version` prints the version. Smallest use:\n\n"
                 "  mtl train --data train.tsv --valid valid.tsv --out model.safetensors\n"
                 "  echo 'play some jazz' | mtl predict --model model.safetensors\n");
 }
@@ -1759,7 +1821,8 @@ static void set_option_fields(settings *given, const option *of, const char *tex
     const char *path = of->fields;
     char one[80];
     if (strcmp(of->name, "--dir") == 0) {
-        if (strcmp(text, "uni") != 0 && strcmp(text, "bi") != 0) fail_usage("--dir %s: expected uni or bi", text);
+        if (strcmp(text, "uni") != 0 && strcmp(text, "bi") != 0)
+            fail_usage("--dir %s: expected uni or bi", text);
         text = strcmp(text, "bi") == 0 ? "1" : "0";
     }
     while (*path) {
@@ -1802,7 +1865,8 @@ static void set_option(settings *given, const option *of, const char *text)
     case SWITCH:       *(int *)member = 1; break;
     case TEXT:         *(const char **)member = text; break;
     case COUNT:        set_count(given, of, text); break;
-    case FILES:        { char **list = *(char ***)member; arrput(list, (char *)text); *(char ***)member = list; } break;
+    case FILES:        { char **list = *(char ***)member; arrput(list, (char *)text);
+    *(char ***)member = list; } break;
     case LIST:         add_list((char ***)member, text); break;
     case FIELD_SWITCH: set_option_fields(given, of, "1"); break;
     case FIELD:        set_option_fields(given, of, text); break;
@@ -1843,18 +1907,23 @@ static void need_option(const settings *given, int given_it, const char *text)
 static void check_options(const settings *given)
 {
     int frames = arrlenu(given->frames) > 0;
-    if (given->command == TRAIN) need_option(given, arrlenu(given->data) || frames, "--data FILE (or --frames FILE)");
+    if (given->command == TRAIN) need_option(given, arrlenu(given->data) || frames,
+                                             "--data FILE (or --frames FILE)");
     if (given->command == TRAIN) need_option(given, given->out != NULL, "--out FILE");
     if (given->command == TRAIN && frames)
         need_option(given, arrlenu(given->features) > 0, "--features A,B,C with --frames");
-    if (given->command == TRAIN && frames) need_option(given, arrlenu(given->tasks) > 0, "--task NAME:KIND with --frames");
-    if (given->command == EVAL) need_option(given, arrlenu(given->data) || frames, "--data FILE (or --frames FILE)");
+    if (given->command == TRAIN && frames) need_option(given, arrlenu(given->tasks) > 0,
+                                                       "--task NAME:KIND with --frames");
+    if (given->command == EVAL) need_option(given, arrlenu(given->data) || frames,
+                                            "--data FILE (or --frames FILE)");
     if (given->command != TRAIN) need_option(given, given->model_path != NULL, "--model FILE");
     if (frames && arrlenu(given->data))
         fail_usage("--data and --frames: expected one of them: a model reads text or rows of numbers");
-    if (given->command == TRAIN && !frames && (arrlenu(given->features) || arrlenu(given->tasks) || given->sequence))
+    if (given->command == TRAIN && !frames && (arrlenu(given->features) || arrlenu(given->tasks) ||
+                                               given->sequence))
         fail_usage("--sequence, --features and --task describe CSV files: give those with --frames");
-    if (strcmp(given->preset, "plain") != 0) fail_usage("--preset %s: no such preset; expected plain", given->preset);
+    if (strcmp(given->preset, "plain") != 0) fail_usage("--preset %s: no such preset; expected plain",
+                                                        given->preset);
 }
 
 /* The tasks that --clamp may name. A growing array of the caller's. */
@@ -1876,12 +1945,14 @@ static void apply_clamp(corpus *all, const char *text)
     double low, high;
     if (!colon || !mtl_text_number(equals + 1, (size_t)(colon - equals) - 1, &low) ||
         !mtl_text_number(colon + 1, strlen(colon + 1), &high) || low >= high)
-        fail_usage("--clamp %s: expected TASK=LOW:HIGH with two numbers, the lower first, e.g. rul=0:125", text);
+        fail_usage("--clamp %s: expected TASK=LOW:HIGH with two numbers, the lower first, e.g. rul=0:125",
+                   text);
     snprintf(wanted, sizeof wanted, "%.*s", (int)(equals - text), text);
     of = corpus_find(all, wanted);
     if (!of) fail_usage("--clamp %s: no such task%s", text, suggestion(wanted, real_task_names(all)));
     if (!kind_is_real(of->kind))
-        fail_usage("--clamp %s: task %s is of kind %s; expected real or reals", text, wanted, kind_names[of->kind]);
+        fail_usage("--clamp %s: task %s is of kind %s; expected real or reals", text, wanted,
+                   kind_names[of->kind]);
     of->clamped = 1;
     of->low = low;
     of->high = high;
@@ -1893,18 +1964,19 @@ static void apply_clamps(const settings *given, corpus *all)
     for (i = 0; i < arrlenu(given->clamps); i++) apply_clamp(all, given->clamps[i]);
 }
 
-/* ==================================================================================================================
+/* ===========================================================================================================
    10 batches       data sets as the library takes them
-   ================================================================================================================== */
+   ======================================================================================================== */
 
-/* The ids of all words of the corpus for a token input: one look-up for each distinct word, through the model's own
-   normalisation, so that training, evaluation and C programs read text alike. */
+/* The ids of all words of the corpus for a token input: one look-up for each distinct word, through the
+   model's own normalisation, so that training, evaluation and C programs read text alike. */
 static int *word_ids(corpus *all, const mtl_model *model, int input)
 {
     size_t i, count = arrlenu(all->words.list);
     int *ids = NULL;
     arrsetlen(ids, count);
-    for (i = 0; i < count; i++) ids[i] = mtl_model_word(model, input, all->words.list[i].key, strlen(all->words.list[i].key));
+    for (i = 0; i < count; i++) ids[i] = mtl_model_word(model, input, all->words.list[i].key,
+                                                        strlen(all->words.list[i].key));
     return ids;
 }
 
@@ -1934,7 +2006,8 @@ static void centre_values(const corpus *all, target *of)
     arrfree(of->values);
 }
 
-/* Fills set->batch_inputs for the model's inputs: all token inputs read the same words, a feature input the CSV file's rows. */
+/* Fills set->batch_inputs for the model's inputs: all token inputs read the same words, a feature input the
+   CSV file's rows. */
 static void make_inputs(corpus *all, dataset *set, const mtl_model *model)
 {
     const mtl_model_desc *desc = mtl_model_describe(model);
@@ -1955,7 +2028,8 @@ static void make_inputs(corpus *all, dataset *set, const mtl_model *model)
     }
 }
 
-/* A data set as a batch of the model, whose tasks are numbered as the corpus'. The data set owns what the batch points to. */
+/* A data set as a batch of the model, whose tasks are numbered as the corpus'. The data set owns what the
+   batch points to. */
 static mtl_batch make_batch(corpus *all, dataset *set, const mtl_model *model)
 {
     mtl_batch batch = { 0 };
@@ -1988,8 +2062,8 @@ static mtl_batch *make_batches(corpus *all, dataset *sets, const mtl_model *mode
     return batches;
 }
 
-/* Sequence `index` of a batch over feature rows or ids, whose rows begin at `row`; without targets. inputs: [input_count], to be
-   used. */
+/* Sequence `index` of a batch over feature rows or ids, whose rows begin at `row`; without targets. inputs:
+   [input_count], to be used. */
 static mtl_batch one_sequence(const mtl_batch *batch, const mtl_model_desc *desc, size_t index, size_t row,
                               mtl_input *inputs)
 {
@@ -1997,7 +2071,8 @@ static mtl_batch one_sequence(const mtl_batch *batch, const mtl_model_desc *desc
     size_t i;
     for (i = 0; i < desc->input_count; i++) {
         inputs[i].ids = batch->inputs[i].ids ? batch->inputs[i].ids + row : NULL;
-        inputs[i].rows = batch->inputs[i].rows ? batch->inputs[i].rows + row * (size_t)desc->inputs[i].features : NULL;
+        inputs[i].rows = batch->inputs[i].rows ? batch->inputs[i].rows + row
+            * (size_t)desc->inputs[i].features : NULL;
     }
     one.sequences = 1;
     one.lengths = batch->lengths + index;
@@ -2011,7 +2086,8 @@ static double clamp(const task *of, double value)
 }
 
 /* A task's mean and deviation, and how many digits its answers are worth: a float's, or, for numbers so
-   far from 0 that a float would lose their differences, those that tell the distance from the mean as a float does. */
+   far from 0 that a float would lose their differences, those that tell the distance from the mean as a float
+   does. */
 static void set_task_mean(task *of, double mean, mtl_real scale)
 {
     double far = scale > 0 ? fabs(mean) / scale : 1e10;
@@ -2056,9 +2132,9 @@ static void set_means(const corpus *all, mtl_model *model, int in_file, mtl_erro
     }
 }
 
-/* ==================================================================================================================
+/* ===========================================================================================================
    11 scores        evaluation, with clamped answers where --clamp asks for them
-   ================================================================================================================== */
+   ======================================================================================================== */
 
 /* Sums over the items of a real task. */
 typedef struct errors { double items, squares, absolutes, mean, spread; } errors;
@@ -2069,7 +2145,8 @@ static void add_error(errors *sums, double gold, double answer)
     sums->items += 1;
     sums->squares += difference * difference;
     sums->absolutes += fabs(difference);
-    sums->mean += from_mean / sums->items;                      /* Welford's running mean and sum of squares */
+    sums->mean += from_mean / sums->items;                      /* Welford's running mean and sum of
+                                                                   squares */
     sums->spread += from_mean * (gold - sums->mean);
 }
 
@@ -2106,8 +2183,8 @@ static void add_clamped_errors(mtl_predictor *predictor, const mtl_model *model,
 }
 
 /* Replaces the scores of clamped tasks by those of clamped answers. */
-static void rescore_clamped(mtl_predictor *predictor, const mtl_model *model, const corpus *all, const mtl_batch *batches,
-                            mtl_scores *scores, mtl_error *err)
+static void rescore_clamped(mtl_predictor *predictor, const mtl_model *model, const corpus *all,
+                            const mtl_batch *batches, mtl_scores *scores, mtl_error *err)
 {
     size_t i, k, counted = 0;
     double sum = 0;
@@ -2160,7 +2237,8 @@ static void print_scores(const mtl_model *model, const mtl_scores *scores)
         if (kind == CLASS) printf("accuracy %.4f", of->accuracy);
         if (kind == TAGS) printf("token accuracy %.4f", of->accuracy);
         if (kind == TAGS && of->spans)
-            printf("  span precision %.4f  recall %.4f  F1 %.4f", of->span_precision, of->span_recall, of->span_f1);
+            printf("  span precision %.4f  recall %.4f  F1 %.4f", of->span_precision, of->span_recall,
+                   of->span_f1);
         if (kind_is_real(kind)) printf("RMSE %.6g  MAE %.6g  R2 %.4f", of->rmse, of->mae, of->r2);
         printf("  (%zu items)\n", of->items);
     }
@@ -2168,8 +2246,9 @@ static void print_scores(const mtl_model *model, const mtl_scores *scores)
     printf("mean score %.4f; %zu sequences, %zu tokens\n", scores->score, scores->sequences, scores->tokens);
 }
 
-/* ---- classes: a matrix of counts for each class and tags task, rows gold and columns predicted. Rows are named
-   by all of the task's labels: first its classes, then those that training has not seen. -------------------- */
+/* ---- classes: a matrix of counts for each class and tags task, rows gold and columns predicted. Rows are
+   named by all of the task's labels: first its classes, then those that training has not seen.
+   -------------------- */
 
 enum { MOST_CLASSES = 4096 };               /* a matrix of more would take more memory than all else */
 
@@ -2294,9 +2373,9 @@ static void write_confusions(const char *path, const corpus *all, const mtl_scor
         fail("--confusion %s: not all of it could be written: %s", path, strerror(errno));
 }
 
-/* ==================================================================================================================
+/* ===========================================================================================================
    12 JSON          written as it goes; setlocale is never called, so printf writes a point in every locale
-   ================================================================================================================== */
+   ======================================================================================================== */
 
 static void json_string(FILE *to, const char *text)
 {
@@ -2392,7 +2471,8 @@ static void json_task_score(FILE *to, int kind, const mtl_task_score *of, const 
         json_number(to, &first, "span_recall", of->span_recall);
         json_number(to, &first, "span_f1", of->span_f1);
     }
-    if (kind_is_real(kind)) json_number(to, &first, "rmse", of->rmse), json_number(to, &first, "mae", of->mae);
+    if (kind_is_real(kind)) json_number(to, &first, "rmse", of->rmse),
+        json_number(to, &first, "mae", of->mae);
     if (confusion) json_classes(to, &first, classes, confusion);
     fputc('}', to);
 }
@@ -2423,13 +2503,14 @@ static void json_scores(FILE *to, const mtl_model *model, const mtl_scores *scor
     fputc('}', to);
 }
 
-/* ==================================================================================================================
+/* ===========================================================================================================
    13 train         read, create, fit, save, score
-   ================================================================================================================== */
+   ======================================================================================================== */
 
 static volatile sig_atomic_t interrupts;
 
-/* Once: the progress callback stops the training. Twice: leave now; saving is atomic, so the old file is intact. */
+/* Once: the progress callback stops the training. Twice: leave now; saving is atomic, so the old file is
+   intact. */
 static void on_interrupt(int number)
 {
     (void)number;
@@ -2456,7 +2537,8 @@ static void catch_interrupts(void)
 static int same_file(const char *a, const char *b)
 {
     struct stat at_a, at_b;
-    return stat(a, &at_a) == 0 && stat(b, &at_b) == 0 && at_a.st_dev == at_b.st_dev && at_a.st_ino == at_b.st_ino;
+    return stat(a, &at_a) == 0 && stat(b, &at_b) == 0 && at_a.st_dev == at_b.st_dev &&
+        at_a.st_ino == at_b.st_ino;
 }
 
 static char *last_separator(char *path) { return strrchr(path, '/'); }
@@ -2475,7 +2557,8 @@ static void check_output(const settings *given, const char *path, const char *sh
     lists[0] = given->data, lists[1] = given->valid, lists[2] = given->frames;
     for (i = 0; i < 3; i++)
         for (k = 0; k < arrlenu(lists[i]); k++)
-            if (same_file(path, lists[i][k])) fail("%s %s: this file is read as data; expected another path", shown, path);
+            if (same_file(path, lists[i][k])) fail("%s %s: this file is read as data; expected another path",
+                                                   shown, path);
     if (slash) slash[slash == folder || slash[-1] == ':'] = '\0';
     else strcpy(folder, ".");
     if (!*path) fail("%s: an empty path; expected the name of a file", shown);
@@ -2703,7 +2786,8 @@ static void report_useless(const settings *given)
              "or drop out its output with --set encoder.dropout=X");
 }
 
-/* Refuses a model that this machine cannot train, with the bytes it would need: malloc alone may promise what is not there. */
+/* Refuses a model that this machine cannot train, with the bytes it would need: malloc alone may promise what
+   is not there. */
 static void check_memory(const mtl_model_desc *desc)
 {
     mtl_error err = { 0 };
@@ -2711,7 +2795,8 @@ static void check_memory(const mtl_model_desc *desc)
     double machine = machine_memory();
     check(&err);
     if (machine > 0 && 4.0 * (double)bytes > machine)   /* weights, gradients and two moments */
-        fail("out of memory: the model needs %zu bytes, and about %.0f bytes while it is trained; this machine has %.0f: "
+        fail("out of memory: the model needs %zu bytes, and about %.0f bytes while it is trained; this "
+             "machine has %.0f: "
              "make --hidden, --embed or the vocabulary smaller", bytes, 4.0 * (double)bytes, machine);
 }
 
@@ -2814,8 +2899,8 @@ static void add_text(char **text, const char *format, ...)
     memcpy(arraddnptr(*text, length + 1), piece, length + 1);
 }
 
-/* Keeps in the model how it is trained, for `mtl info`, and how CSV files are read, for eval and predict. What the result
-   does not depend on (threads, limits) stays out, so that equal runs write equal files. */
+/* Keeps in the model how it is trained, for `mtl info`, and how CSV files are read, for eval and predict.
+   What the result does not depend on (threads, limits) stays out, so that equal runs write equal files. */
 static void note_settings(const settings *given, const corpus *all, mtl_model *model, mtl_error *err)
 {
     static const char *const left_out[] = { "threads", "isa", "max_rows", "max_sequences", "max_steps" };
@@ -2828,7 +2913,8 @@ static void note_settings(const settings *given, const corpus *all, mtl_model *m
         const mtl_field *fields = mtl_fields(groups[g].desc, &count);
         if (groups[g].desc != MTL_DESC_TRAINER && groups[g].desc != MTL_DESC_FIT) continue;
         for (i = 0; i < count; i++) {
-            for (k = 0; k < sizeof left_out / sizeof *left_out && strcmp(fields[i].name, left_out[k]) != 0; k++) { }
+            for (k = 0; k < sizeof left_out / sizeof *left_out && strcmp(fields[i].name, left_out[k]) != 0;
+                 k++) { }
             if (k < sizeof left_out / sizeof *left_out) continue;
             add_text(&text, "%s.%s=%s\n", groups[g].name, fields[i].name,
                      mtl_field_get(&fields[i], (const char *)given + groups[g].offset, value, sizeof value));
@@ -2882,7 +2968,8 @@ static void format_losses(const reporter *to, const mtl_progress *now, char *out
     const mtl_model_desc *desc = mtl_model_describe(to->model);
     size_t i, used = (size_t)snprintf(out, size, "loss %.4f", now->loss);
     for (i = 0; i < desc->task_count && used < size && now->task_loss; i++)
-        used += (size_t)snprintf(out + used, size - used, "  %s %.4f", desc->tasks[i].name, now->task_loss[i]);
+        used += (size_t)snprintf(out + used, size - used, "  %s %.4f", desc->tasks[i].name,
+                                 now->task_loss[i]);
 }
 
 #ifndef _WIN32
@@ -2918,9 +3005,11 @@ static void show_epoch(reporter *to, const mtl_progress *now)
     char losses[512], left[24], valid[80] = "";
     format_losses(to, now, losses, sizeof losses);
     if (now->scores)
-        snprintf(valid, sizeof valid, "  valid %.4f%s", now->scores->score, now->best_epoch == now->epoch ? " (best)" : "");
-    printf("%sepoch %zu/%zu  %s%s  %.0f tokens/s  %s left\n", progress_line_open ? "\r\033[K" : "", now->epoch, now->epochs,
-           losses, valid, now->tokens_per_second, format_time(now->seconds_left, left));
+        snprintf(valid, sizeof valid, "  valid %.4f%s", now->scores->score, now->best_epoch == now->epoch
+                 ? " (best)" : "");
+    printf("%sepoch %zu/%zu  %s%s  %.0f tokens/s  %s left\n", progress_line_open ? "\r\033[K" : "",
+           now->epoch, now->epochs, losses, valid, now->tokens_per_second,
+               format_time(now->seconds_left, left));
     progress_line_open = 0;
     fflush(stdout);
 }
@@ -3014,7 +3103,8 @@ static size_t count_parameters(mtl_model *model)
 static void print_start(const settings *given, const corpus *all, mtl_model *model)
 {
     size_t i, sequences = 0, rows = 0;
-    for (i = 0; i < arrlenu(all->train); i++) sequences += arrlenu(all->train[i].lengths), rows += all->train[i].rows;
+    for (i = 0; i < arrlenu(all->train); i++) sequences += arrlenu(all->train[i].lengths),
+        rows += all->train[i].rows;
     if (given->quiet) return;
     printf("%zu sequences, %zu %s", sequences, rows, all->features ? "rows" : "tokens");
     if (arrlenu(all->vocabulary.list)) printf(", %zu words", arrlenu(all->vocabulary.list));
@@ -3031,11 +3121,13 @@ static void print_start(const settings *given, const corpus *all, mtl_model *mod
 static void report_end(const settings *given, const mtl_fit_result *result)
 {
     char kept[80];
-    if (result->best_epoch) snprintf(kept, sizeof kept, "the best model so far (epoch %zu)", result->best_epoch);
+    if (result->best_epoch) snprintf(kept, sizeof kept, "the best model so far (epoch %zu)",
+                                     result->best_epoch);
     else snprintf(kept, sizeof kept, "the model as it is after %zu updates", result->updates);
     if (interrupts) say("interrupted: %s is in %s", kept, given->out);
     if (given->quiet) return;
-    if (!interrupts && result->best_epoch) printf("best epoch %zu, score %.4f", result->best_epoch, result->best_score);
+    if (!interrupts && result->best_epoch) printf("best epoch %zu, score %.4f", result->best_epoch,
+                                                  result->best_score);
     else if (!interrupts) printf("no --valid data: the last epoch's weights were kept");
     else printf("interrupted");
     printf("; %.1f s of training; saved to %s\n", result->train_seconds, given->out);
@@ -3046,13 +3138,15 @@ static int report_precision(const settings *given, const mtl_trainer *trainer)
 {
     int precision = mtl_trainer_precision(trainer);
     if (given->trainer.precision == MTL_PRECISION_BF16 && precision != MTL_PRECISION_BF16 && !given->quiet)
-        note("--precision bf16: this processor, or the --isa chosen, has no AVX512-BF16 products; training runs in f32");
+        note("--precision bf16: this processor, or the --isa chosen, has no AVX512-BF16 products; training "
+             "runs in f32");
     return precision;
 }
 
-/* Fits the model and leaves the result in *result; *broken says why it ended where a best model is worth keeping all the same. Returns
-   the precision of its products, MTL_PRECISION_*. */
-static int fit(const settings *given, corpus *all, mtl_model *model, const mtl_batch *train, const mtl_batch *valid,
+/* Fits the model and leaves the result in *result; *broken says why it ended where a best model is worth
+   keeping all the same. Returns the precision of its products, MTL_PRECISION_*. */
+static int fit(const settings *given, corpus *all, mtl_model *model, const mtl_batch *train,
+               const mtl_batch *valid,
                 mtl_fit_result *result, mtl_error *broken)
 {
     mtl_error err = { 0 };
@@ -3077,7 +3171,8 @@ static int fit(const settings *given, corpus *all, mtl_model *model, const mtl_b
     if (err.code == MTL_ERROR_NUMBER && result->best_epoch) *broken = err;
     else check(&err);
     mtl_trainer_destroy(trainer);
-    if (to.log && (ferror(to.log) | fclose(to.log))) warn("--log %s: not all of it could be written", given->log);
+    if (to.log && (ferror(to.log) | fclose(to.log)))
+        warn("--log %s: not all of it could be written", given->log);
     return precision;
 }
 
@@ -3114,7 +3209,8 @@ static int command_train(const settings *given, corpus *all)
     mtl_model_save(model, given->out, &err);
     set_means(all, model, 0, &err);
     check(&err);
-    if (broken.code) fail("%s; the best model so far (epoch %zu) is in %s", broken.message, result.best_epoch, given->out);
+    if (broken.code) fail("%s; the best model so far (epoch %zu) is in %s", broken.message, result.best_epoch,
+                          given->out);
     report_end(given, &result);
     if (arrlenu(valid) && !given->quiet) {
         mtl_scores scores = evaluate(given, all, model, valid, NULL);
@@ -3131,9 +3227,9 @@ static int command_train(const settings *given, corpus *all)
     return 0;
 }
 
-/* ==================================================================================================================
+/* ===========================================================================================================
    14 eval          scores of a model on labelled files
-   ================================================================================================================== */
+   ======================================================================================================== */
 
 static mtl_model *load_model(const settings *given)
 {
@@ -3213,8 +3309,8 @@ static void corpus_from_model(const settings *given, corpus *all, const mtl_mode
         of.kind = kind_of(&desc->tasks[i]);
         of.path = given->model_path;
         if (kind_is_real(of.kind) && desc->tasks[i].width > 1)
-            fail("%s: task %s has %d numbers for each item; the command reads one", given->model_path, of.name,
-                 desc->tasks[i].width);
+            fail("%s: task %s has %d numbers for each item; the command reads one", given->model_path,
+                 of.name, desc->tasks[i].width);
         for (label = 0; label < desc->tasks[i].classes && !kind_is_real(of.kind); label++)
 {
             const char *text = label_text(model, (int)i, label, number);
@@ -3229,11 +3325,13 @@ static void corpus_from_model(const settings *given, corpus *all, const mtl_mode
     all->max_tokens = (size_t)given->max_tokens;
     for (i = 0; i < arrlenu(given->only); i++)
         if (!corpus_find(all, given->only[i]))
-            fail_usage("--only %s: no such task%s", given->only[i], suggestion(given->only[i], corpus_task_names(all)));
+            fail_usage("--only %s: no such task%s", given->only[i],
+                       suggestion(given->only[i], corpus_task_names(all)));
     apply_clamps(given, all);
 }
 
-/* Checks that the model reads what the command line gives, and takes from the model how CSV files are read. */
+/* Checks that the model reads what the command line gives, and takes from the model how CSV files are
+   read. */
 static void check_inputs(const settings *given, corpus *all, mtl_model *model)
 {
     const mtl_model_desc *desc = mtl_model_describe(model);
@@ -3245,7 +3343,8 @@ static void check_inputs(const settings *given, corpus *all, mtl_model *model)
     if (input < 0 && arrlenu(given->frames))
         fail_usage("%s reads text: give %s instead of --frames", given->model_path,
                    given->command == EVAL ? "--data FILE" : "lines on standard input");
-    if (input < 0 && !desc->inputs[0].words) fail("%s reads token ids: it stores no words", given->model_path);
+    if (input < 0 && !desc->inputs[0].words) fail("%s reads token ids: it stores no words",
+                                                  given->model_path);
     if (input < 0) return;
     if (desc->input_count > 1)
         fail("%s has %zu inputs; the command can feed one of numbers", given->model_path, desc->input_count);
@@ -3256,8 +3355,8 @@ static void check_inputs(const settings *given, corpus *all, mtl_model *model)
     all->features_by = given->features ? "--features names" : "the model reads (--features may name others)";
     if (!arrlenu(all->features) && features) add_list(&all->features, features);
     if ((int)arrlenu(all->features) != desc->inputs[input].features)
-        fail_usage("--features names %zu columns; %s was trained on %d", arrlenu(all->features), given->model_path,
-                   desc->inputs[input].features);
+        fail_usage("--features names %zu columns; %s was trained on %d", arrlenu(all->features),
+                   given->model_path, desc->inputs[input].features);
 }
 
 /* --task in eval says which kind a column has; it must be the model's. */
@@ -3270,9 +3369,11 @@ static void check_tasks(const settings *given, const corpus *all)
         if (!colon) fail_usage("--task %s: expected NAME:KIND", text);
         *colon = '\0';
         of = corpus_find(all, text);
-        if (!of) fail_usage("--task %s: no such task in the model%s", text, suggestion(text, corpus_task_names(all)));
+        if (!of) fail_usage("--task %s: no such task in the model%s", text,
+                            suggestion(text, corpus_task_names(all)));
         if (strcmp(kind_names[of->kind], colon + 1) != 0)
-            fail_usage("--task %s:%s: the model's task %s is of kind %s", text, colon + 1, text, kind_names[of->kind]);
+            fail_usage("--task %s:%s: the model's task %s is of kind %s", text, colon + 1, text,
+                       kind_names[of->kind]);
     }
 }
 
@@ -3293,7 +3394,8 @@ static int command_eval(const settings *given, corpus *all)
     for (i = 0; i < arrlenu(files); i++) read_dataset(all, files[i], frames, &all->valid);
     need_targets(all, all->valid);
     if (settings_note && strstr(settings_note, "\nclamp=") && !arrlenu(given->clamps))
-        warn("the model was trained with --clamp; scores are of the whole range unless it is given here, too");
+        warn("the model was trained with --clamp; "
+             "scores are of the whole range unless it is given here, too");
     batches = make_batches(all, all->valid, model);
     confusion = make_confusions(all);
     scores = evaluate(given, all, model, batches, confusion);
@@ -3309,9 +3411,9 @@ static int command_eval(const settings *given, corpus *all)
     return 0;
 }
 
-/* ==================================================================================================================
+/* ===========================================================================================================
    15 predict       an answer for every line, at once
-   ================================================================================================================== */
+   ======================================================================================================== */
 
 /* A task's answer as a cell: labels and numbers of steps are separated by spaces. */
 static void print_answer(const mtl_model *model, const task *of, int index, const mtl_prediction *answer)
@@ -3338,8 +3440,8 @@ static void json_probabilities(const mtl_model *model, int index, const mtl_pred
     putchar('}');
 }
 
-/* class: {"label", "probabilities"}; tags: {"labels", "probabilities": one for each label chosen}; real: {"value"};
-   reals: {"values"}. */
+/* class: {"label", "probabilities"}; tags: {"labels", "probabilities": one for each label chosen}; real:
+   {"value"}; reals: {"values"}. */
 static void json_answer(const mtl_model *model, const task *of, int index, const mtl_prediction *answer)
 {
     size_t i;
@@ -3390,7 +3492,8 @@ static void print_answers(const settings *given, const corpus *all, const mtl_mo
     }
     for (i = 0; i < arrlenu(all->tasks); i++) {
         if (given->json)
-            json_key(stdout, &first, all->tasks[i].name), json_answer(model, &all->tasks[i], (int)i, &answers[i]);
+            json_key(stdout, &first, all->tasks[i].name),
+                json_answer(model, &all->tasks[i], (int)i, &answers[i]);
         else putchar('\t'), print_answer(model, &all->tasks[i], (int)i, &answers[i]);
     }
     puts(given->json ? "}}" : "");
@@ -3407,7 +3510,8 @@ static void print_answer_header(const settings *given, const corpus *all, const 
     flush_output();
 }
 
-/* Typed text is read generously: any run of spaces and tabs separates tokens. Returns how many tokens there are. */
+/* Typed text is read generously: any run of spaces and tabs separates tokens. Returns how many tokens there
+   are. */
 static size_t tidy_line(const source *in, size_t max_tokens)
 {
     char *from = in->line, *to = in->line;
@@ -3417,7 +3521,8 @@ static size_t tidy_line(const source *in, size_t max_tokens)
         if (length > LONGEST_WORD)
             fail_at(in, from, "a token of %zu bytes; expected at most %d", length, (int)LONGEST_WORD);
         if (++tokens > max_tokens)
-            fail_at(in, from, "more than %zu tokens in a line; cut it, or allow more with --max-tokens", max_tokens);
+            fail_at(in, from, "more than %zu tokens in a line; cut it, or allow more with --max-tokens",
+                    max_tokens);
         if (tokens > 1) *to++ = ' ';
         memmove(to, from, length);
         to += length;
@@ -3498,11 +3603,12 @@ static int command_predict(const settings *given, corpus *all)
     return 0;
 }
 
-/* ==================================================================================================================
+/* ===========================================================================================================
    16 info          what is in a model file, from the field tables
-   ================================================================================================================== */
+   ======================================================================================================== */
 
-/* "name value" of every field of a desc that says something: those that stand at 0 and mean nothing then are left out. */
+/* "name value" of every field of a desc that says something: those that stand at 0 and mean nothing then are
+   left out. */
 static void print_fields(int desc, const void *members)
 {
     size_t i, count, column = 0;
@@ -3576,7 +3682,8 @@ static void print_model(const settings *given, mtl_model *model, double bytes)
 {
     const mtl_model_desc *desc = mtl_model_describe(model);
     size_t i;
-    printf("%s: a valid model, %.0f bytes, %zu parameters\n", given->model_path, bytes, count_parameters(model));
+    printf("%s: a valid model, %.0f bytes, %zu parameters\n", given->model_path, bytes,
+           count_parameters(model));
     for (i = 0; i < desc->input_count; i++) {
         printf("input %s\n", desc->inputs[i].name);
         print_fields(MTL_DESC_INPUT, &desc->inputs[i]);
@@ -3667,8 +3774,8 @@ static void json_model(const settings *given, mtl_model *model, double bytes)
     size_t i;
     printf("{\"file\": ");
     json_string(stdout, given->model_path);
-    printf(", \"bytes\": %.0f, \"parameters\": %zu, \"seed\": %llu, \"inputs\": [", bytes, count_parameters(model),
-           desc->seed);
+    printf(", \"bytes\": %.0f, \"parameters\": %zu, \"seed\": %llu, \"inputs\": [", bytes,
+           count_parameters(model), desc->seed);
     for (i = 0; i < desc->input_count; i++) {
         if (i) printf(", ");
         json_fields(MTL_DESC_INPUT, &desc->inputs[i], desc->inputs[i].name);
@@ -3700,9 +3807,9 @@ static int command_info(const settings *given)
     return 0;
 }
 
-/* ==================================================================================================================
+/* ===========================================================================================================
    17 reference     every field as a Markdown page: `make` writes docs/reference.md with it
-   ================================================================================================================== */
+   ======================================================================================================== */
 
 static void print_range(const mtl_field *of)
 {
@@ -3726,14 +3833,18 @@ static int command_reference(void)
     size_t g, i, count;
     char value[64];
     printf("# Reference: every field\n\n"
-           "Made by `mtl reference` from the field tables of mtl_rnn.h. The command sets any of them with `--set GROUP.FIELD=VALUE`;\n"
-           "in C they are the members of the descs. The defaults are the header's; `mtl train` starts from its preset.\n");
+           "Made by `mtl reference` from the field tables of mtl_rnn.h. The command sets any of them with "
+           "`--set GROUP.FIELD=VALUE`;\n"
+           "in C they are the members of the descs. The defaults are the header's; `mtl train` starts from "
+           "its preset.\n");
     for (g = 0; g < GROUP_COUNT; g++) {
         const mtl_field *fields = mtl_fields(groups[g].desc, &count);
         const void *members = groups[g].desc == MTL_DESC_TASK ? (const void *)&no_task
-                                                              : (const void *)((const char *)&defaults + groups[g].offset);
+                                                              : (const void *)((const char *)&defaults
+                                                                               + groups[g].offset);
         if (strcmp(groups[g].name, "frames") == 0) continue;
-        printf("\n## %s: %s\n\n| field | default | range | meaning |\n|---|---|---|---|\n", groups[g].name, groups[g].what);
+        printf("\n## %s: %s\n\n| field | default | range | meaning |\n|---|---|---|---|\n", groups[g].name,
+               groups[g].what);
         for (i = 0; i < count; i++) {
             printf("| `%s` | %s | ", fields[i].name, mtl_field_get(&fields[i], members, value, sizeof value));
             print_range(&fields[i]);
@@ -3745,9 +3856,9 @@ static int command_reference(void)
     return 0;
 }
 
-/* ==================================================================================================================
+/* ===========================================================================================================
    18 main
-   ================================================================================================================== */
+   ======================================================================================================== */
 
 EXITS
 static void fail_command(const char *text)
@@ -3758,7 +3869,8 @@ static void fail_command(const char *text)
     fail_usage("unknown command '%.40s'%s (mtl --help tells more)", text, suggestion(text, candidates));
 }
 
-/* A write beyond a file size limit or into a closed pipe is an error like any other, not the program's death. */
+/* A write beyond a file size limit or into a closed pipe is an error like any other, not the program's
+   death. */
 static void ignore_write_signals(void)
 {
 #ifdef SIGPIPE

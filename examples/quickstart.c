@@ -1,14 +1,18 @@
-/* One recurrent encoder, three tasks on it: an intent for each sentence, a slot for each word, a mood as a number.
-   Run: make && build/quickstart [MODEL.safetensors]
-   Or without make, as your own program would: cc -std=c99 -O2 -DMTL_RNN_IMPLEMENTATION -I. examples/quickstart.c -lm -pthread */
+/* One recurrent encoder, three tasks on it: an intent for each sentence, a slot for each word, a mood as a
+   number. Run: make && build/quickstart [MODEL.safetensors]
+   Or without make, as your own program would: cc -std=c99 -O2 -DMTL_RNN_IMPLEMENTATION -I.
+   examples/quickstart.c -lm -pthread */
 #include "mtl_rnn.h"
 #include <stdio.h>
 
 enum { INTENT, SLOTS, MOOD, TASKS, BATCH = 32, LONGEST = 9, WORDS = 50 };
-static int draw(unsigned *seed, int below) { return (int)((*seed = *seed * 1664525u + 1013904223u) >> 16) % below; }
+static int draw(unsigned *seed, int below)
+{
+    return (int)((*seed = *seed * 1664525u + 1013904223u) >> 16) % below;
+}
 
-/* Sentences of random words. Words 0-3 are verbs: the last one is the intent. Words 4-9 are adjectives: the word after one is a
-   slot of that kind. The mood is the share of words below 25, minus one half. */
+/* Sentences of random words. Words 0-3 are verbs: the last one is the intent. Words 4-9 are adjectives: the
+   word after one is a slot of that kind. The mood is the share of words below 25, minus one half. */
 static void next_batch(unsigned *seed, int *lengths, int *words, int *intents, int *slots, mtl_real *moods)
 {
     for (int s = 0, n = 0; s < BATCH; s++) {
@@ -41,7 +45,8 @@ int main(int argc, char **argv)
     const mtl_input input = { .ids = words };
     const mtl_target targets[TASKS] = { { .labels = intents }, { .labels = slots }, { .values = moods } };
     const mtl_batch batch = { .sequences = BATCH, .lengths = lengths, .inputs = &input, .targets = targets };
-    mtl_error err = {0};                                    /* sticky: one check at the end of a straight line */
+    mtl_error err = {0};                                    /* sticky: one check at the end of a straight
+                                                               line */
     mtl_model *model = mtl_model_create(&desc, &err);
     mtl_trainer *trainer = mtl_trainer_create(model, &how, &err);
     mtl_step step = {0};
@@ -49,10 +54,12 @@ int main(int argc, char **argv)
     while (err.code == MTL_OK && step.step <= 300) {
         next_batch(&seed, lengths, words, intents, slots, moods);
         if (mtl_train_step(trainer, &batch, 1, &step, &err) == MTL_OK && step.step % 50 == 1)
-            printf("step %3zu   loss %.3f   intent %.3f   slots %.3f   mood %.4f   |g| %.2f\n", step.step, step.loss,
-                   step.task_loss[INTENT], step.task_loss[SLOTS], step.task_loss[MOOD], step.grad_norm);
+            printf("step %3zu   loss %.3f   intent %.3f   slots %.3f   mood %.4f   |g| %.2f\n", step.step,
+                   step.loss, step.task_loss[INTENT], step.task_loss[SLOTS], step.task_loss[MOOD],
+                       step.grad_norm);
     }
-    if (argc > 1) mtl_model_save(model, argv[1], &err);     /* any program loads it, and so does Python: a safetensors file */
+    if (argc > 1) mtl_model_save(model, argv[1], &err);     /* any program loads it, and so does Python: a
+                                                               safetensors file */
     if (err.code) fprintf(stderr, "quickstart: %s\n", err.message);
     mtl_trainer_destroy(trainer);
     mtl_model_destroy(model);

@@ -1,8 +1,8 @@
-/* Rows of numbers in, two answers out at every step: a machine's state (a class) and the hours until it fails (a number). The
-   machine stands idle at times, when its sensors tell nothing, so the answer must be remembered: that is what the GRU is for.
-   The state is labelled at every step, the hours at one step in four. At the end the model watches a machine live, one row at a
-   time, with its hidden state carried from call to call.
-   Run: make && build/sensors */
+/* Rows of numbers in, two answers out at every step: a machine's state (a class) and the hours until it fails
+   (a number). The machine stands idle at times, when its sensors tell nothing, so the answer must be
+   remembered: that is what the GRU is for. The state is labelled at every step, the hours at one step in
+   four. At the end the model watches a machine live, one row at a time, with its hidden state carried from
+   call to call. Run: make && build/sensors */
 #include "mtl_rnn.h"
 #include <math.h>
 #include <stdio.h>
@@ -11,7 +11,8 @@
 enum { STATE, HOURS, TASKS };
 enum { RUNNING, WORN, FAILING, STATES };
 enum { VIBRATION, TEMPERATURE, CURRENT, FEATURES };
-enum { TRAIN = 200, VALID = 50, LONGEST = 140, FORESEEN = 60 };     /* machines; hours of a life; all beyond 60 h is 60 h */
+enum { TRAIN = 200, VALID = 50, LONGEST = 140, FORESEEN = 60 };     /* machines; hours of a life; all beyond
+                                                                       60 h is 60 h */
 
 static const char *const states[STATES] = { "running", "worn", "failing" };
 
@@ -23,10 +24,13 @@ typedef struct machines {
     mtl_real *truth;                        /* [rows] the hours, all of them */
 } machines;
 
-/* ---- the vibrating machine --------------------------------------------------------------------------------------- */
+/* ---- the vibrating machine ----------------------------------------------------------------------------- */
 
 static unsigned long long seed = 1;
-static double uniform(void) { return (double)((seed = seed * 6364136223846793005u + 1442695040888963407u) >> 40) / 16777216.0; }
+static double uniform(void)
+{
+    return (double)((seed = seed * 6364136223846793005u + 1442695040888963407u) >> 40) / 16777216.0;
+}
 static double noise(double size) { return size * (uniform() + uniform() + uniform() + uniform() - 2) * 1.73; }
 
 /* Wear grows with the third power of age: it shakes, then heats. An idle machine is still and cools down. */
@@ -41,7 +45,8 @@ static void live(machines *m)
         else if (uniform() < 0.06) idle = 3 + (int)(uniform() * 8);
         load = idle ? 0 : 0.9 * load + 0.1 * uniform() + 0.03;
         temperature += 0.3 * (20 + 30 * load + 40 * wear * (idle == 0) - temperature);
-        m->features[row * FEATURES + VIBRATION] = (mtl_real)(idle ? noise(0.1) : 1 + load + 5 * wear + noise(0.7));
+        m->features[row * FEATURES + VIBRATION] = (mtl_real)(idle
+                                                             ? noise(0.1) : 1 + load + 5 * wear + noise(0.7));
         m->features[row * FEATURES + TEMPERATURE] = (mtl_real)(temperature + noise(1));
         m->features[row * FEATURES + CURRENT] = (mtl_real)(idle ? 0 : 200 + 800 * load + noise(40));
         m->state[row] = left <= 15 ? FAILING : left <= FORESEEN ? WORN : RUNNING;
@@ -77,7 +82,7 @@ static void scrap(machines *m)
     free(m->truth);
 }
 
-/* ---- scales and baselines ---------------------------------------------------------------------------------------- */
+/* ---- scales and baselines ------------------------------------------------------------------------------ */
 
 /* Mean and standard deviation of every stride-th value. */
 static void spread(const mtl_real *values, int count, int stride, mtl_real *mean, mtl_real *deviation)
@@ -92,7 +97,8 @@ static void spread(const mtl_real *values, int count, int stride, mtl_real *mean
     *deviation = (mtl_real)sqrt(squares / count - sum / count * (sum / count));
 }
 
-/* Networks learn best from numbers around 0 of size 1; the model keeps the scales and answers in the original units. */
+/* Networks learn best from numbers around 0 of size 1; the model keeps the scales and answers in the original
+   units. */
 static void set_scales(mtl_model *model, const machines *m, mtl_error *err)
 {
     mtl_real mean[FEATURES], deviation[FEATURES];
@@ -110,7 +116,8 @@ static void show_baselines(const machines *m)
     for (i = 0; i < m->rows; i++) counts[m->state[i]]++;
     for (i = 1; i < STATES; i++) best = counts[i] > counts[best] ? i : best;
     spread(m->truth, m->rows, 1, &mean, &deviation);
-    printf("always '%s', always %.0f h:                   accuracy %.3f                  off by %4.1f h (rmse)\n", states[best],
+    printf("always '%s', always %.0f h:                   accuracy %.3f                  off by %4.1f h "
+           "(rmse)\n", states[best],
            (double)mean, (double)counts[best] / m->rows, (double)deviation);
 }
 
@@ -119,12 +126,13 @@ static int show(void *user, const mtl_progress *progress)
     const mtl_task_score *scores = progress->epoch_end ? progress->scores->tasks : NULL;
     (void)user;
     if (scores && (progress->epoch == 1 || progress->epoch % 5 == 0))
-        printf("epoch %2zu   state: loss %.3f, accuracy %.3f   hours: loss %.3f, off by %4.1f h (rmse)\n", progress->epoch,
-               progress->task_loss[STATE], scores[STATE].accuracy, progress->task_loss[HOURS], scores[HOURS].rmse);
+        printf("epoch %2zu   state: loss %.3f, accuracy %.3f   hours: loss %.3f, off by %4.1f h (rmse)\n",
+               progress->epoch, progress->task_loss[STATE], scores[STATE].accuracy,
+                   progress->task_loss[HOURS], scores[HOURS].rmse);
     return 0;
 }
 
-/* ---- live -------------------------------------------------------------------------------------------------------- */
+/* ---- live ---------------------------------------------------------------------------------------------- */
 
 /* The first machine, a row at a time, as it would come from the sensors. */
 static void watch(const mtl_model *model, const machines *m, mtl_error *err)
@@ -141,8 +149,9 @@ static void watch(const mtl_model *model, const machines *m, mtl_error *err)
         const mtl_input input = { .rows = row };
         const mtl_batch batch = { .sequences = 1, .lengths = &one, .inputs = &input, .state = state };
         if (mtl_predict(predictor, &batch, out, err) == MTL_OK && (t % 8 == 0 || t == m->lengths[0] - 1))
-            printf("%4d      %6.2f       %6.1f   %6.0f   %-8s %4.0f h   %-8s %4d h\n", t, (double)row[VIBRATION],
-                   (double)row[TEMPERATURE], (double)row[CURRENT], states[out[STATE].labels[0]], (double)out[HOURS].values[0],
+            printf("%4d      %6.2f       %6.1f   %6.0f   %-8s %4.0f h   %-8s %4d h\n", t,
+                   (double)row[VIBRATION], (double)row[TEMPERATURE], (double)row[CURRENT],
+                       states[out[STATE].labels[0]], (double)out[HOURS].values[0],
                    states[m->state[t]], m->lengths[0] - t);
     }
     mtl_state_destroy(state);
@@ -153,7 +162,8 @@ int main(void)
 {
     static const mtl_input_desc inputs[] = { { .name = "sensors", .features = FEATURES } };
     static const mtl_task_desc tasks[TASKS] = {
-        { .name = "state", .kind = MTL_TASK_CLASS, .level = MTL_LEVEL_STEP, .classes = STATES, .labels = states },
+        { .name = "state", .kind = MTL_TASK_CLASS, .level = MTL_LEVEL_STEP, .classes = STATES,
+            .labels = states },
         { .name = "hours", .kind = MTL_TASK_REAL, .level = MTL_LEVEL_STEP, .loss = MTL_LOSS_HUBER },
     };
     const mtl_model_desc desc = { .inputs = inputs, .input_count = 1, .tasks = tasks, .task_count = TASKS,
@@ -164,8 +174,10 @@ int main(void)
     mtl_input input[2] = { { .rows = train.features }, { .rows = valid.features } };
     mtl_target targets[2][TASKS] = { { { .labels = train.state }, { .values = train.hours } },
                                      { { .labels = valid.state }, { .values = valid.hours } } };
-    mtl_batch data[2] = { { .sequences = TRAIN, .lengths = train.lengths, .inputs = &input[0], .targets = targets[0] },
-                          { .sequences = VALID, .lengths = valid.lengths, .inputs = &input[1], .targets = targets[1] } };
+    mtl_batch data[2] = { { .sequences = TRAIN, .lengths = train.lengths, .inputs = &input[0],
+        .targets = targets[0] },
+                          { .sequences = VALID, .lengths = valid.lengths, .inputs = &input[1],
+                              .targets = targets[1] } };
     mtl_error err = {0};
     mtl_model *model = mtl_model_create(&desc, &err);
     mtl_trainer *trainer;

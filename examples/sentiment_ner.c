@@ -1,13 +1,16 @@
-/* Two data sets, one encoder: what a sentence feels (positive, negative, neutral) is learnt from reviews, and who and what it
-   names (persons, locations, organisations) from news. No sentence has both labels; at the end the model tells both.
+/* Two data sets, one encoder: what a sentence feels (positive, negative, neutral) is learnt from reviews, and
+   who and what it names (persons, locations, organisations) from news. No sentence has both labels; at the
+   end the model tells both.
 
        tokens -> embedding -> Bi-LSTM -+- h_T ---------> sentiment   lambda 0.5
                                        +- every h_t ---> entities    lambda 0.5
 
    Run: make && build/sentiment_ner                  on sentences made up in memory
-        build/sentiment_ner REVIEWS REVIEWS_VALID NAMES NAMES_VALID        on files, such as examples/data/reviews_train.tsv
+        build/sentiment_ner REVIEWS REVIEWS_VALID NAMES NAMES_VALID        on files, such as
+                                                                           examples/data/reviews_train.tsv
             examples/data/reviews_valid.tsv examples/data/names_train.tsv examples/data/names_valid.tsv
-   A file has a header line, then a line per sentence: words separated by spaces, a tab, and the sentiment or a tag per word. */
+   A file has a header line, then a line per sentence: words separated by spaces, a tab, and the sentiment or
+   a tag per word. */
 #include "mtl_rnn.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,7 +22,7 @@ enum { SENTIMENTS = 3, TAGS = 7, MOST_WORDS = 64 };
 static const char *const sentiments[SENTIMENTS] = { "negative", "neutral", "positive" };
 static const char *const tags[TAGS] = { "O", "B-PER", "I-PER", "B-LOC", "I-LOC", "B-ORG", "I-ORG" };
 
-/* ---- reading ----------------------------------------------------------------------------------------------------- */
+/* ---- reading ------------------------------------------------------------------------------------------- */
 
 typedef struct data_set {
     char *text;                             /* what the words point into */
@@ -97,8 +100,10 @@ static data_set parse(const char *name, char *text, int task)
         if (task == SENTIMENT) {
             add_label(&set, label_of(row, sentiments, SENTIMENTS, name, line));
         } else {
-            while ((word = next_piece(&row, ' ')) != NULL) add_label(&set, label_of(word, tags, TAGS, name, line));
-            if (set.labelled - labels != set.count - before) fail(name, line, "not one tag per word after", set.words[before]);
+            while ((word = next_piece(&row, ' ')) != NULL)
+                add_label(&set, label_of(word, tags, TAGS, name, line));
+            if (set.labelled - labels != set.count - before)
+                fail(name, line, "not one tag per word after", set.words[before]);
         }
         set.lengths = grown(set.lengths, set.sentences, sizeof *set.lengths);
         set.lengths[set.sentences++] = (int)(set.count - before);
@@ -135,7 +140,7 @@ static char *read_file(const char *path)
     return text;
 }
 
-/* ---- sentences made up: lines of the same format ----------------------------------------------------------------- */
+/* ---- sentences made up: lines of the same format ------------------------------------------------------- */
 
 static unsigned seed = 1;
 static unsigned draw(unsigned below) { return (seed = seed * 1664525u + 1013904223u) / 65536 % below; }
@@ -145,11 +150,14 @@ static const char *pick(const char *const *list, unsigned count) { return list[d
 /* Good and bad words, each of which a `not` turns around; or plain facts. */
 static void write_review(char *out, size_t size)
 {
-    static const char *const things[] = { "film", "story", "music", "ending", "game", "cast", "camera", "script" };
+    static const char *const things[] = { "film", "story", "music", "ending", "game", "cast", "camera",
+        "script" };
     static const char *const good[] = { "great", "charming", "clever", "moving", "funny", "brilliant" };
     static const char *const bad[] = { "dull", "clumsy", "boring", "flat", "awful", "lazy" };
-    static const char *const facts[] = { "is two hours long", "was shot in spring", "has three parts", "comes from france" };
-    static const char *const frames[] = { "the %s is %s%s", "i think the %s was %s%s", "everybody in oslo says the %s is %s%s",
+    static const char *const facts[] = { "is two hours long", "was shot in spring", "has three parts",
+        "comes from france" };
+    static const char *const frames[] = { "the %s is %s%s", "i think the %s was %s%s",
+        "everybody in oslo says the %s is %s%s",
                                           "the %s of clara marlow is %s%s" };
     static const char *const nots[] = { "", "", "not ", "never " };
     static const char *const kinds[] = { "good", "bad", "fact" };
@@ -174,13 +182,17 @@ static void write_news(char *out, size_t size)
     static const struct { const char *text, *tags; } frames[] = {
         { "%s %s lives in %s and works for %s bank", "B-PER I-PER O O B-LOC O O O B-ORG I-ORG" },
         { "yesterday %s %s left %s when %s motors closed", "O B-PER I-PER O B-LOC O B-ORG I-ORG O" },
-        { "doctor %s %s from %s bought shares of %s and sons", "O B-PER I-PER O B-LOC O O O B-ORG I-ORG I-ORG" },
-        { "the film of %s %s in %s is not dull says %s bank", "O O O B-PER I-PER O B-LOC O O O O B-ORG I-ORG" },
-        { "i think %s %s saw %s when the music of %s motors was charming", "O O B-PER I-PER O B-LOC O O O O B-ORG I-ORG O O" },
+        { "doctor %s %s from %s bought shares of %s and sons",
+            "O B-PER I-PER O B-LOC O O O B-ORG I-ORG I-ORG" },
+        { "the film of %s %s in %s is not dull says %s bank",
+            "O O O B-PER I-PER O B-LOC O O O O B-ORG I-ORG" },
+        { "i think %s %s saw %s when the music of %s motors was charming",
+            "O O B-PER I-PER O B-LOC O O O O B-ORG I-ORG O O" },
     };
     unsigned frame = draw(5);
     char sentence[128];
-    snprintf(sentence, sizeof sentence, frames[frame].text, PICK(first), PICK(second), PICK(places), PICK(firms));
+    snprintf(sentence, sizeof sentence, frames[frame].text, PICK(first), PICK(second), PICK(places),
+             PICK(firms));
     snprintf(out, size, "%s\t%s\n", sentence, frames[frame].tags);
 }
 
@@ -193,9 +205,12 @@ static char *made_up(int task, size_t lines)
     return text;
 }
 
-/* ---- the model --------------------------------------------------------------------------------------------------- */
+/* ---- the model ----------------------------------------------------------------------------------------- */
 
-static int by_text(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
+static int by_text(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
 
 /* Every word of the training sets once, after the one that stands for words not seen in training. */
 static const char **vocabulary(const data_set *a, const data_set *b, size_t *count)
@@ -212,22 +227,25 @@ static const char **vocabulary(const data_set *a, const data_set *b, size_t *cou
 }
 
 /* The batch over a whole data set; inputs and targets are its caller's. */
-static mtl_batch batch_of(data_set *set, int task, const mtl_model *model, mtl_input *input, mtl_target *targets)
+static mtl_batch batch_of(data_set *set, int task, const mtl_model *model, mtl_input *input,
+                          mtl_target *targets)
 {
     size_t i;
     set->ids = must(malloc(set->count * sizeof *set->ids));
-    for (i = 0; i < set->count; i++) set->ids[i] = mtl_model_word(model, 0, set->words[i], strlen(set->words[i]));
+    for (i = 0; i < set->count; i++) set->ids[i] = mtl_model_word(model, 0, set->words[i],
+                                                                  strlen(set->words[i]));
     input->ids = set->ids;
     targets[task].labels = set->labels;
-    return (mtl_batch){ .sequences = set->sentences, .lengths = set->lengths, .inputs = input, .targets = targets };
+    return (mtl_batch){ .sequences = set->sentences, .lengths = set->lengths, .inputs = input,
+        .targets = targets };
 }
 
 static int show(void *user, const mtl_progress *progress)
 {
     (void)user;
     if (progress->epoch_end)
-        printf("epoch %2zu   sentiment: loss %.3f, accuracy %.3f   entities: loss %.3f, span F1 %.3f\n", progress->epoch,
-               progress->task_loss[SENTIMENT], progress->scores->tasks[SENTIMENT].accuracy,
+        printf("epoch %2zu   sentiment: loss %.3f, accuracy %.3f   entities: loss %.3f, span F1 %.3f\n",
+               progress->epoch, progress->task_loss[SENTIMENT], progress->scores->tasks[SENTIMENT].accuracy,
                progress->task_loss[ENTITIES], progress->scores->tasks[ENTITIES].span_f1);
     return 0;
 }
@@ -241,7 +259,8 @@ static void tell(mtl_predictor *predictor, const data_set *set, mtl_error *err)
     size_t words, used = 0, i, t, count;
     char text[1024] = "";
 
-    for (t = 0; t < (size_t)set->lengths[0] && t < MOST_WORDS && used + strlen(set->words[t]) + 2 < sizeof text; t++)
+    for (t = 0; t < (size_t)set->lengths[0] && t < MOST_WORDS &&
+         used + strlen(set->words[t]) + 2 < sizeof text; t++)
         used += (size_t)sprintf(text + used, "%s%s", t ? " " : "", set->words[t]);
     if (mtl_predict_text(predictor, text, out, &words, err) != MTL_OK) return;
     for (t = 0; t < words; t++) names[t] = tags[out[ENTITIES].labels[t]];
@@ -277,19 +296,23 @@ int main(int argc, char **argv)
     }
     words = vocabulary(&sets[0], &sets[1], &word_count);
 
-    const mtl_input_desc input = { .name = "text", .vocabulary = (int)word_count, .width = 48, .words = words, .dropout = 0.2f };
+    const mtl_input_desc input = { .name = "text", .vocabulary = (int)word_count, .width = 48, .words = words,
+        .dropout = 0.2f };
     const mtl_task_desc tasks[TASKS] = {
-        { .name = "sentiment", .classes = SENTIMENTS, .labels = sentiments, .pool = MTL_POOL_LAST, .weight = 0.5f },
+        { .name = "sentiment", .classes = SENTIMENTS, .labels = sentiments, .pool = MTL_POOL_LAST,
+            .weight = 0.5f },
         { .name = "entities", .classes = TAGS, .labels = tags, .level = MTL_LEVEL_STEP, .weight = 0.5f },
     };
     const mtl_model_desc desc = { .inputs = &input, .input_count = 1, .tasks = tasks, .task_count = TASKS,
-                                  .encoder = { .cell = MTL_CELL_LSTM, .hidden = 48, .bidirectional = 1, .dropout = 0.2f } };
+                                  .encoder = { .cell = MTL_CELL_LSTM, .hidden = 48, .bidirectional = 1,
+                                      .dropout = 0.2f } };
     const mtl_trainer_desc how = { .lr = 4e-3f, .clip_norm = 5 };
     const mtl_fit_desc fit = { .epochs = 10, .batch = 32, .progress = show };
 
     mtl_model *model = mtl_model_create(&desc, &err);
     mtl_trainer *trainer = mtl_trainer_create(model, &how, &err);
-    for (i = 0; i < 4 && model; i++) batches[i] = batch_of(&sets[i], i % 2 ? ENTITIES : SENTIMENT, model, &inputs[i], targets[i]);
+    for (i = 0; i < 4 && model; i++) batches[i] = batch_of(&sets[i], i % 2 ? ENTITIES : SENTIMENT, model,
+                                                           &inputs[i], targets[i]);
     mtl_fit(trainer, batches, 2, batches + 2, 2, &fit, NULL, &err);
 
     mtl_predictor *predictor = mtl_predictor_create(model, NULL, &err);

@@ -1,6 +1,7 @@
 /* use_model.c - a trained model in a C program: load it, give it sentences, read labels, tags and numbers.
    Run: build/use_model MODEL "turn the kitchen light off please" ["another sentence" ...]
-   MODEL comes from `build/mtl train`, see examples/demo.sh. Nothing here depends on what the model's tasks are. */
+   MODEL comes from `build/mtl train`, see examples/demo.sh. Nothing here depends on what the model's tasks
+   are. */
 #include "mtl_rnn.h"
 #include <stdio.h>
 #include <string.h>
@@ -14,7 +15,8 @@ static void print_task(const mtl_model *model, int task, const mtl_prediction *p
     if (desc->kind == MTL_TASK_REAL) {
         for (i = 0; i < p->items; i++) printf(" %.2f", (double)p->values[i * p->width]);
     } else if (desc->level == MTL_LEVEL_SEQUENCE) {
-        printf(" %s (%.0f %%)", mtl_model_label(model, task, p->labels[0]), 100.0 * (double)p->probabilities[p->labels[0]]);
+        printf(" %s (%.0f %%)", mtl_model_label(model, task, p->labels[0]),
+               100.0 * (double)p->probabilities[p->labels[0]]);
     } else {
         for (i = 0; i < p->items; i++) printf(" %s", mtl_model_label(model, task, p->labels[i]));
     }
@@ -37,7 +39,8 @@ int main(int argc, char **argv)
     predictor = model ? mtl_predictor_create(model, NULL, &err) : NULL;
     tasks = model ? (int)mtl_model_describe(model)->task_count : 0;
     if (tasks > (int)(sizeof out / sizeof out[0])) tasks = (int)(sizeof out / sizeof out[0]);
-    for (i = 2; i < argc && predictor && mtl_predict_text(predictor, argv[i], out, NULL, &err) == MTL_OK; i++) {
+    for (i = 2; i < argc && predictor && mtl_predict_text(predictor, argv[i], out, NULL, &err) == MTL_OK; i++)
+        {
         printf("%s\n", argv[i]);
         for (k = 0; k < tasks; k++) print_task(model, k, &out[k]);
     }

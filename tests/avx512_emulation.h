@@ -1,12 +1,14 @@
-/* tests/avx512_emulation.h    the AVX-512 kernels on a processor that has only AVX2 and FMA: for tests, never for speed
+/* tests/avx512_emulation.h    the AVX-512 kernels on a processor that has only AVX2 and FMA: for tests, never
+                               for speed
 
-   Included before the implementation, it gives each AVX-512 intrinsic that mtl_rnn.h uses a second definition: two AVX2 halves, or
-   a loop over lanes. The values are the instructions' own, bit by bit, but for two things: reductions add in another order, and
-   scalef is right for powers of -126 to 127 only, which is what the header asks of it. An intrinsic that the header uses and that
-   is missing here does not compile. MTL__AVX512_EMULATED tells the header (see >>dispatch).
+   Included before the implementation, it gives each AVX-512 intrinsic that mtl_rnn.h uses a second
+   definition: two AVX2 halves, or a loop over lanes. The values are the instructions' own, bit by bit, but
+   for two things: reductions add in another order, and scalef is right for powers of -126 to 127 only, which
+   is what the header asks of it. An intrinsic that the header uses and that is missing here does not compile.
+   MTL__AVX512_EMULATED tells the header (see >>dispatch).
 
-   bfloat16 products as Intel's manual defines them (volume 2, VDPBF16PS): of each pair the upper product is added first, each sum
-   rounded to nearest; subnormal operands and results count as zero. */
+   bfloat16 products as Intel's manual defines them (volume 2, VDPBF16PS): of each pair the upper product is
+   added first, each sum rounded to nearest; subnormal operands and results count as zero. */
 #include <immintrin.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -15,7 +17,8 @@
 #define MTL__AVX512_EMULATED 1
 #define EMULATED static inline __attribute__((always_inline, unused, target("avx2,fma")))
 #if defined(__GNUC__) && !defined(__clang__)
-#  pragma GCC diagnostic ignored "-Wpsabi"              /* 64-byte vectors only pass between inlined functions */
+#  pragma GCC diagnostic ignored "-Wpsabi"              /* 64-byte vectors only pass between inlined
+                                                           functions */
 #endif
 
 typedef union emulated_512 {
@@ -42,7 +45,7 @@ EMULATED __m512 emulated_castpd_ps(__m512d x) { return emulated_of_d(x).s; }
 EMULATED __m256 emulated_castps512_ps256(__m512 x) { return emulated_of(x).half[0]; }
 EMULATED __m256 emulated_extractf32x8_ps(__m512 x, int part) { return emulated_of(x).half[part]; }
 
-/* ---- what is done half by half ------------------------------------------------------------------------------------ */
+/* ---- what is done half by half ------------------------------------------------------------------------- */
 #define EMULATED_1(name, type, of, member, half) \
     EMULATED type emulated_##name(type a) \
     { \
@@ -119,9 +122,15 @@ EMULATED __m512 emulated_scalef_ps(__m512 a, __m512 power)
 #define emulated_nearest(x) _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)
 EMULATED_1(nearest_ps, __m512, emulated_of, half, emulated_nearest)
 
-/* ---- setting, loading, storing ------------------------------------------------------------------------------------- */
-EMULATED __m512 emulated_set1_ps(float a) { emulated_512 x; x.half[0] = x.half[1] = _mm256_set1_ps(a); return x.s; }
-EMULATED __m512i emulated_set1_epi32(int a) { emulated_512 x; x.half_i[0] = x.half_i[1] = _mm256_set1_epi32(a); return x.i; }
+/* ---- setting, loading, storing ------------------------------------------------------------------------- */
+EMULATED __m512 emulated_set1_ps(float a)
+{
+    emulated_512 x; x.half[0] = x.half[1] = _mm256_set1_ps(a); return x.s;
+}
+EMULATED __m512i emulated_set1_epi32(int a)
+{
+    emulated_512 x; x.half_i[0] = x.half_i[1] = _mm256_set1_epi32(a); return x.i;
+}
 EMULATED __m512 emulated_setzero_ps(void) { return emulated_set1_ps(0); }
 EMULATED __m512i emulated_setr_epi32(int a, int b, int c, int d, int e, int f, int g, int h,
                                      int i, int j, int k, int l, int m, int n, int o, int p)
@@ -136,7 +145,7 @@ EMULATED __m512d emulated_loadu_pd(const void *p) { emulated_512 x; memcpy(&x, p
 EMULATED void emulated_storeu_ps(void *p, __m512 a) { memcpy(p, &a, sizeof a); }
 EMULATED void emulated_storeu_pd(void *p, __m512d a) { memcpy(p, &a, sizeof a); }
 
-/* ---- masks: bit i for lane i ----------------------------------------------------------------------------------------- */
+/* ---- masks: bit i for lane i --------------------------------------------------------------------------- */
 
 /* All bits set in the lanes of a mask's half. */
 EMULATED __m256i emulated_lanes(__mmask16 mask, int half)
@@ -146,7 +155,8 @@ EMULATED __m256i emulated_lanes(__mmask16 mask, int half)
 }
 EMULATED __mmask16 emulated_mask(__m256i low, __m256i high)
 {
-    return (__mmask16)(_mm256_movemask_ps(_mm256_castsi256_ps(low)) | _mm256_movemask_ps(_mm256_castsi256_ps(high)) << 8);
+    return (__mmask16)(_mm256_movemask_ps(_mm256_castsi256_ps(low))
+                       | _mm256_movemask_ps(_mm256_castsi256_ps(high)) << 8);
 }
 EMULATED __m512 emulated_maskz_loadu_ps(__mmask16 mask, const float *p)
 {
@@ -167,7 +177,10 @@ EMULATED __m512 emulated_mask_mov_ps(__m512 other, __mmask16 mask, __m512 a)
     x.half[1] = _mm256_blendv_ps(x.half[1], y.half[1], _mm256_castsi256_ps(emulated_lanes(mask, 1)));
     return x.s;
 }
-EMULATED __m512 emulated_maskz_mov_ps(__mmask16 mask, __m512 a) { return emulated_mask_mov_ps(emulated_setzero_ps(), mask, a); }
+EMULATED __m512 emulated_maskz_mov_ps(__mmask16 mask, __m512 a)
+{
+    return emulated_mask_mov_ps(emulated_setzero_ps(), mask, a);
+}
 EMULATED __mmask16 emulated_cmpgt_ps_mask(__m512 a, __m512 b)
 {
     const emulated_512 x = emulated_of(a), y = emulated_of(b);
@@ -177,11 +190,15 @@ EMULATED __mmask16 emulated_cmpgt_ps_mask(__m512 a, __m512 b)
 EMULATED __mmask16 emulated_cmpgt_epi32_mask(__m512i a, __m512i b)
 {
     const emulated_512 x = emulated_of_i(a), y = emulated_of_i(b);
-    return emulated_mask(_mm256_cmpgt_epi32(x.half_i[0], y.half_i[0]), _mm256_cmpgt_epi32(x.half_i[1], y.half_i[1]));
+    return emulated_mask(_mm256_cmpgt_epi32(x.half_i[0], y.half_i[0]),
+                         _mm256_cmpgt_epi32(x.half_i[1], y.half_i[1]));
 }
-EMULATED __mmask16 emulated_cmpge_epi32_mask(__m512i a, __m512i b) { return (__mmask16)~emulated_cmpgt_epi32_mask(b, a); }
+EMULATED __mmask16 emulated_cmpge_epi32_mask(__m512i a, __m512i b)
+{
+    return (__mmask16)~emulated_cmpgt_epi32_mask(b, a);
+}
 
-/* ---- across lanes ---------------------------------------------------------------------------------------------------- */
+/* ---- across lanes -------------------------------------------------------------------------------------- */
 EMULATED __m512 emulated_shuffle_f32x4(__m512 a, __m512 b, int order)
 {
     const emulated_512 x = emulated_of(a), y = emulated_of(b);
@@ -202,7 +219,8 @@ EMULATED __m512i emulated_ternarylogic_epi32(__m512i a, __m512i b, __m512i c, in
         r.word[lane] = 0;
         for (i = 0; i < 8; i++)
             if (table >> i & 1)
-                r.word[lane] |= (i & 4 ? x.word[lane] : ~x.word[lane]) & (i & 2 ? y.word[lane] : ~y.word[lane])
+                r.word[lane] |= (i & 4 ? x.word[lane] : ~x.word[lane]) & (i & 2
+                                                                          ? y.word[lane] : ~y.word[lane])
                                 & (i & 1 ? z.word[lane] : ~z.word[lane]);
     }
     return r.i;
@@ -231,22 +249,26 @@ EMULATED __m512i emulated_permutexvar_epi16(__m512i index, __m512i a)
     return r.i;
 }
 
-/* ---- bfloat16 -------------------------------------------------------------------------------------------------------- */
-typedef __m512i emulated_512bh;                         /* 32 bfloat16; the compilers' own type differs between their versions */
+/* ---- bfloat16 ------------------------------------------------------------------------------------------ */
+typedef __m512i emulated_512bh;                         /* 32 bfloat16; the compilers' own type differs
+                                                           between their versions */
 
 /* x without what is subnormal: that counts as zero, with its sign. */
 EMULATED __m256 emulated_normal(__m256 x)
 {
     const __m256i exponent = _mm256_and_si256(_mm256_castps_si256(x), _mm256_set1_epi32(0x7f800000));
     const __m256i zero = _mm256_cmpeq_epi32(exponent, _mm256_setzero_si256());
-    return _mm256_andnot_ps(_mm256_and_ps(_mm256_castsi256_ps(zero), _mm256_castsi256_ps(_mm256_set1_epi32(0x7fffffff))), x);
+    return _mm256_andnot_ps(_mm256_and_ps(_mm256_castsi256_ps(zero),
+                                          _mm256_castsi256_ps(_mm256_set1_epi32(0x7fffffff))), x);
 }
 /* 8 bfloat16, each in the lower half of a word, rounded to nearest even; NaN stays NaN. */
 EMULATED __m256i emulated_rounded(__m256 x)
 {
     const __m256i bits = _mm256_castps_si256(emulated_normal(x)), upper = _mm256_srli_epi32(bits, 16);
-    const __m256i even = _mm256_add_epi32(_mm256_set1_epi32(0x7fff), _mm256_and_si256(upper, _mm256_set1_epi32(1)));
-    const __m256i nearest = _mm256_srli_epi32(_mm256_add_epi32(bits, even), 16), quiet = _mm256_or_si256(upper, _mm256_set1_epi32(0x40));
+    const __m256i even = _mm256_add_epi32(_mm256_set1_epi32(0x7fff),
+                                          _mm256_and_si256(upper, _mm256_set1_epi32(1)));
+    const __m256i nearest = _mm256_srli_epi32(_mm256_add_epi32(bits, even), 16),
+        quiet = _mm256_or_si256(upper, _mm256_set1_epi32(0x40));
     return _mm256_blendv_epi8(nearest, quiet, _mm256_castps_si256(_mm256_cmp_ps(x, x, _CMP_UNORD_Q)));
 }
 /* b's 16 in the lower half, a's in the upper. */
@@ -254,8 +276,10 @@ EMULATED emulated_512bh emulated_cvtne2ps_pbh(__m512 a, __m512 b)
 {
     const emulated_512 x = emulated_of(a), y = emulated_of(b);
     emulated_512 r;
-    r.half_i[0] = _mm256_permute4x64_epi64(_mm256_packus_epi32(emulated_rounded(y.half[0]), emulated_rounded(y.half[1])), 0xd8);
-    r.half_i[1] = _mm256_permute4x64_epi64(_mm256_packus_epi32(emulated_rounded(x.half[0]), emulated_rounded(x.half[1])), 0xd8);
+    r.half_i[0] = _mm256_permute4x64_epi64(_mm256_packus_epi32(emulated_rounded(y.half[0]),
+                                                               emulated_rounded(y.half[1])), 0xd8);
+    r.half_i[1] = _mm256_permute4x64_epi64(_mm256_packus_epi32(emulated_rounded(x.half[0]),
+                                                               emulated_rounded(x.half[1])), 0xd8);
     return r.i;
 }
 EMULATED __m512 emulated_dpbf16_ps(__m512 sum, emulated_512bh a, emulated_512bh b)
@@ -269,13 +293,14 @@ EMULATED __m512 emulated_dpbf16_ps(__m512 sum, emulated_512bh a, emulated_512bh 
         const __m256 y1 = _mm256_castsi256_ps(_mm256_and_si256(y.half_i[i], upper));
         const __m256 x0 = _mm256_castsi256_ps(_mm256_slli_epi32(x.half_i[i], 16));
         const __m256 y0 = _mm256_castsi256_ps(_mm256_slli_epi32(y.half_i[i], 16));
-        r.half[i] = emulated_normal(_mm256_fmadd_ps(emulated_normal(x1), emulated_normal(y1), emulated_normal(r.half[i])));
+        r.half[i] = emulated_normal(_mm256_fmadd_ps(emulated_normal(x1), emulated_normal(y1),
+                                                    emulated_normal(r.half[i])));
         r.half[i] = emulated_normal(_mm256_fmadd_ps(emulated_normal(x0), emulated_normal(y0), r.half[i]));
     }
     return r.s;
 }
 
-/* ---- the intrinsics' names; some are macros of the compiler's headers --------------------------------------------------- */
+/* ---- the intrinsics' names; some are macros of the compiler's headers ---------------------------------- */
 #define __m512bh emulated_512bh
 #undef _mm512_add_epi32
 #undef _mm512_add_ps
@@ -336,7 +361,8 @@ EMULATED __m512 emulated_dpbf16_ps(__m512 sum, emulated_512bh a, emulated_512bh 
 #define _mm512_castps_pd emulated_castps_pd
 #define _mm512_castps_si512 emulated_castps_si512
 #define _mm512_castsi512_ps emulated_castsi512_ps
-#define _mm512_cmp_ps_mask(a, b, predicate) emulated_cmpgt_ps_mask(a, b)     /* the header only asks for _CMP_GT_OQ */
+#define _mm512_cmp_ps_mask(a, b, predicate) emulated_cmpgt_ps_mask(a, b)     /* the header only asks for
+                                                                                _CMP_GT_OQ */
 #define _mm512_cmpge_epi32_mask emulated_cmpge_epi32_mask
 #define _mm512_cmpgt_epi32_mask emulated_cmpgt_epi32_mask
 #define _mm512_cvtne2ps_pbh emulated_cvtne2ps_pbh
@@ -361,7 +387,7 @@ EMULATED __m512 emulated_dpbf16_ps(__m512 sum, emulated_512bh a, emulated_512bh 
 #define _mm512_permutexvar_epi16 emulated_permutexvar_epi16
 #define _mm512_reduce_add_ps emulated_reduce_add_ps
 #define _mm512_reduce_max_ps emulated_reduce_max_ps
-#define _mm512_roundscale_ps(a, mode) emulated_nearest_ps(a)             /* ... and for the nearest whole number */
+#define _mm512_roundscale_ps(a, mode) emulated_nearest_ps(a)        /* ... and for the nearest whole number */
 #define _mm512_scalef_ps emulated_scalef_ps
 #define _mm512_set1_epi32 emulated_set1_epi32
 #define _mm512_set1_ps emulated_set1_ps

@@ -1,16 +1,21 @@
 /* gradient.h    small nets under a gradient check: what the tests of layers, cells, tasks and models share
 
-   probe   arrays with their analytic gradients, and a function that computes the loss anew. Differencing every element of a
-           large array would take hours, so of each array are checked: some random elements, the one with the largest gradient,
-           and the derivative along one direction that moves all elements at once (a wrong element anywhere shows there)
-   net     a run with parameters, a ragged batch, inputs that want gradients too, and a forward pass that the test gives.
-           Its loss is a random weighted sum of whatever the test passes to net_loss. Memory that nobody has written holds NaN. */
+   probe   arrays with their analytic gradients, and a function that computes the loss anew. Differencing
+           every element of a large array would take hours, so of each array are checked: some random
+           elements, the one with the largest gradient, and the derivative along one direction that moves all
+           elements at once (a wrong element anywhere shows there)
+   net     a run with parameters, a ragged batch, inputs that want gradients too, and a forward pass that the
+           test gives. Its loss is a random weighted sum of whatever the test passes to net_loss. Memory that
+           nobody has written holds NaN. */
 #ifndef MTL_TEST_GRADIENT_H
 #define MTL_TEST_GRADIENT_H
 
-#define GRADIENT_STEP (MTL__REAL_IS_DOUBLE ? 6e-5 : 1.0 / 64)   /* balances rounding and curvature: measured */
-#define GRADIENT_TOLERANCE (MTL__REAL_IS_DOUBLE ? 1e-7 : 3e-2)   /* float: only blunders can be seen by differencing */
-#define GRADIENT_LEAST (MTL__REAL_IS_DOUBLE ? 1e-6 : 2e-3)       /* a parameter with less (but not zero) drowns in the loss's rounding */
+#define GRADIENT_STEP (MTL__REAL_IS_DOUBLE ? 6e-5 : 1.0 / 64)   /* balances rounding and curvature:
+                                                                   measured */
+#define GRADIENT_TOLERANCE (MTL__REAL_IS_DOUBLE ? 1e-7 : 3e-2)   /* float: only blunders can be seen by
+                                                                    differencing */
+#define GRADIENT_LEAST (MTL__REAL_IS_DOUBLE ? 1e-6 : 2e-3)       /* a parameter with less (but not zero)
+                                                                    drowns in the loss's rounding */
 
 /* A size near where something changes: around 16 (a block) and 64 (a panel), or any other up to `most`. */
 static size_t gradient_size(test_random *r, int most)
@@ -27,7 +32,7 @@ static int gradient_isa(int i)
     return mtl__kernels_choose(isa) ? isa : MTL_ISA_AUTO;
 }
 
-/* ---- probe ------------------------------------------------------------------------------------------------------- */
+/* ---- probe --------------------------------------------------------------------------------------------- */
 
 enum { PROBE_SAMPLE = 8 };
 
@@ -46,7 +51,8 @@ typedef struct probe {
     size_t count, capacity;
     double (*loss)(void *user);
     void *user;
-    int bent;                               /* 1: the function has kinks (ReLU, max, |x|): in float they are hard to tell */
+    int bent;                               /* 1: the function has kinks (ReLU, max, |x|): in float they are
+                                               hard to tell */
     unsigned long long seed;
 } probe;
 
@@ -81,7 +87,8 @@ static void probe_choose(const probe *p, probe_array *a, test_random *r)
     a->sampled = test_quick() ? 3 : PROBE_SAMPLE;
     if (a->sampled > a->count) a->sampled = a->count;
     for (i = 0; i < a->sampled; i++) {
-        a->index[i] = a->sampled == a->count ? i : i == 0 ? largest : (size_t)test_random_between(r, 0, (int)a->count - 1);
+        a->index[i] = a->sampled == a->count ? i : i == 0
+            ? largest : (size_t)test_random_between(r, 0, (int)a->count - 1);
         a->sample[i] = a->base[a->index[i]];
         a->sample_grad[i] = a->grad[a->index[i]];
     }
@@ -120,7 +127,8 @@ static int probe_add_tensor(probe *p, mtl_gradients *gradients, mtl_tensor *t)
     }
     for (r = 0; r < t->count; r++)
         if (fabs((double)all[r]) > largest) largest = fabs((double)all[r]);
-    if (g && (largest > GRADIENT_LEAST || (MTL__REAL_IS_DOUBLE && largest == 0))) probe_add(p, t->name, t->value, all, t->count);
+    if (g && (largest > GRADIENT_LEAST || (MTL__REAL_IS_DOUBLE && largest == 0)))
+        probe_add(p, t->name, t->value, all, t->count);
     free(all);
     return g ? g->state : MTL_GRAD_NONE;
 }
@@ -135,7 +143,7 @@ static double probe_loss(void *user)
         if (a->along == 0) memcpy(a->value, a->base, a->count * sizeof *a->base);
         for (i = 0; i < a->count && a->along != 0; i++)
             a->value[i] = (mtl_real)((double)a->base[i] + (double)a->along * probe_direction(p, a, i));
-        for (i = 0; i < a->sampled && a->along == 0; i++)                        /* an element may be in the sample twice */
+        for (i = 0; i < a->sampled && a->along == 0; i++)          /* an element may be in the sample twice */
             if (a->sample[i] != a->base[a->index[i]]) a->value[a->index[i]] = a->sample[i];
     }
     return p->loss(p->user);
@@ -165,15 +173,18 @@ static void probe_check(probe *p, const char *what)
     mtl_check_gradients(probe_loss, p, arrays, n, GRADIENT_STEP, &result, &err);
     if (err.code) fail_msg("%s: %s", what, err.message);
     if (result.worst_error > (p->bent && !MTL__REAL_IS_DOUBLE ? 10 : 1) * GRADIENT_TOLERANCE)
-        fail_msg("%s: gradient of %s[%lu] is %.12g, differences say %.12g (error %.3g)", what, result.worst_name,
-                 (unsigned long)result.worst_index, result.analytic, result.numeric, result.worst_error);
-    if (MTL__REAL_IS_DOUBLE && result.kinks > result.elements / 3 + 4)       /* curvature and rounding look like kinks, too */
-        fail_msg("%s: %lu kinks beside %lu elements", what, (unsigned long)result.kinks, (unsigned long)result.elements);
+        fail_msg("%s: gradient of %s[%lu] is %.12g, differences say %.12g (error %.3g)", what,
+                 result.worst_name, (unsigned long)result.worst_index, result.analytic, result.numeric,
+                     result.worst_error);
+    /* curvature and rounding look like kinks, too */
+    if (MTL__REAL_IS_DOUBLE && result.kinks > result.elements / 3 + 4)
+        fail_msg("%s: %lu kinks beside %lu elements", what, (unsigned long)result.kinks,
+                 (unsigned long)result.elements);
     probe_loss(p);
     mtl_arena_destroy(&p->arena);
 }
 
-/* ---- net --------------------------------------------------------------------------------------------------------- */
+/* ---- net ----------------------------------------------------------------------------------------------- */
 
 enum { NET_LEAVES = 8, NET_LOSSES = 8, NET_SCRATCH = 16 << 20 };
 
@@ -214,7 +225,8 @@ static void net_expect_ok(const net *n, const char *what)
 }
 
 /* Lengths are random in 1 .. longest. Add layers and leaves next, then net_ready. */
-static void net_open(net *n, void (*forward)(net *), void *user, unsigned long long seed, size_t sequences, int longest)
+static void net_open(net *n, void (*forward)(net *), void *user, unsigned long long seed, size_t sequences,
+                     int longest)
 {
     size_t s;
     memset(n, 0, sizeof *n);
@@ -228,7 +240,8 @@ static void net_open(net *n, void (*forward)(net *), void *user, unsigned long l
     mtl_parameters_init(&n->set, &n->memory);
     n->sequences = sequences;
     n->lengths = (int *)mtl_arena_push(&n->memory, sequences * sizeof *n->lengths);
-    for (s = 0; s < sequences; s++) n->rows += (size_t)(n->lengths[s] = test_random_between(&n->random, 1, longest));
+    for (s = 0; s < sequences; s++) n->rows += (size_t)(n->lengths[s] = test_random_between(&n->random, 1,
+                                                                                            longest));
 }
 
 /* An input of rows x width with random values in -1 .. 1. Returns its number. */
@@ -275,7 +288,8 @@ static mtl_activation *net_leaf_forward(net *n, size_t i)
     mtl_activation *x = mtl_run_activation(&n->run, leaf->name, leaf->rows, leaf->width);
     size_t r;
     leaf->x = x;
-    for (r = 0; x && r < x->rows; r++) memcpy(x->value + r * x->stride, leaf->value + r * leaf->width, leaf->width * sizeof *x->value);
+    for (r = 0; x && r < x->rows; r++) memcpy(x->value + r * x->stride, leaf->value + r * leaf->width,
+                                              leaf->width * sizeof *x->value);
     return x;
 }
 
@@ -324,7 +338,8 @@ static void net_loss(net *n, mtl_activation *x)
 /* One forward pass over memory full of NaN, with or without a tape. */
 static void net_forward(net *n, int with_tape)
 {
-    memset(n->buffer, 0xff, n->scratch.high_water + 4096 < NET_SCRATCH ? n->scratch.high_water + 4096 : NET_SCRATCH);
+    memset(n->buffer, 0xff, n->scratch.high_water + 4096 < NET_SCRATCH
+           ? n->scratch.high_water + 4096 : NET_SCRATCH);
     mtl_arena_init(&n->scratch, n->buffer, NET_SCRATCH, NULL);
     memset(&n->tape, 0, sizeof n->tape);
     mtl_parameters_prepare(&n->set, MTL_ISA_AUTO, &n->err);
@@ -344,8 +359,9 @@ static void net_backward(net *n)
     net_expect_ok(n, "backward");
 }
 
-/* What is differenced is the pass without a tape, so both passes are checked against each other as well. The checker takes the
-   rounding of a loss from its size; terms that cancel would make that too small, so an offset of their typical sum is added. */
+/* What is differenced is the pass without a tape, so both passes are checked against each other as well. The
+   checker takes the rounding of a loss from its size; terms that cancel would make that too small, so an
+   offset of their typical sum is added. */
 static double net_probe_loss(void *user)
 {
     net_forward((net *)user, 0);
@@ -392,7 +408,8 @@ static void net_check(net *n, const char *what)
     probe_open(&p, n->set.count + n->leaf_count, net_probe_loss, n, n->seed);
     p.bent = n->bent;
     for (i = 0; i < n->set.count; i++)
-        if (probe_add_tensor(&p, n->gradients, n->set.tensors[i]) != MTL_GRAD_NONE) assert_int_equal(n->set.tensors[i]->frozen, 0);
+        if (probe_add_tensor(&p, n->gradients, n->set.tensors[i]) != MTL_GRAD_NONE)
+            assert_int_equal(n->set.tensors[i]->frozen, 0);
     for (i = 0; i < n->leaf_count; i++) net_probe_leaf(&p, &n->leaves[i]);
     net_expect_replay(n, &p, what);
     net_forward(n, 0);
@@ -401,14 +418,15 @@ static void net_check(net *n, const char *what)
     probe_check(&p, what);
 }
 
-/* ---- whole models, by the public interface ------------------------------------------------------------------------ */
+/* ---- whole models, by the public interface ------------------------------------------------------------- */
 
 typedef struct model_probe {
     mtl_model *model;
     mtl_trainer *trainer;
     const mtl_batch *batches;
     size_t count;
-    void (*before)(void *user);             /* NULL, or called before each pass, e.g. to put carried states back */
+    void (*before)(void *user);             /* NULL, or called before each pass, e.g. to put carried states
+                                               back */
     void *user;
     mtl_error err;
 } model_probe;
@@ -424,18 +442,20 @@ static double model_probe_loss(void *user)
     return step.loss;
 }
 
-/* Initial weights are so small that gradients of deep models would drown in rounding: makes all of them larger. */
+/* Initial weights are so small that gradients of deep models would drown in rounding: makes all of them
+   larger. */
 static void model_enlarge(mtl_model *model, mtl_real factor)
 {
     const mtl_parameters *set = mtl_model_parameters(model);
     size_t i, k;
     for (i = 0; i < set->count; i++)
-        for (k = 0; set->tensors[i]->role != MTL_TENSOR_EMBEDDING && k < set->tensors[i]->count; k++) set->tensors[i]->value[k] *= factor;
+        for (k = 0; set->tensors[i]->role != MTL_TENSOR_EMBEDDING && k < set->tensors[i]->count; k++)
+            set->tensors[i]->value[k] *= factor;
 }
 
 /* Gradients of every parameter of a model for an update from these batches. Embeddings must have ROWS. */
-static void model_check_carried(mtl_model *model, const mtl_trainer_desc *how, const mtl_batch *batches, size_t count, int bent, const char *what,
-                                void (*before)(void *), void *user)
+static void model_check_carried(mtl_model *model, const mtl_trainer_desc *how, const mtl_batch *batches,
+                                size_t count, int bent, const char *what, void (*before)(void *), void *user)
 {
     const mtl_parameters *set = mtl_model_parameters(model);
     model_probe m;
@@ -460,7 +480,8 @@ static void model_check_carried(mtl_model *model, const mtl_trainer_desc *how, c
     mtl_trainer_destroy(m.trainer);
 }
 
-static void model_check(mtl_model *model, const mtl_trainer_desc *how, const mtl_batch *batches, size_t count, int bent, const char *what)
+static void model_check(mtl_model *model, const mtl_trainer_desc *how, const mtl_batch *batches, size_t count,
+                        int bent, const char *what)
 {
     model_check_carried(model, how, batches, count, bent, what, NULL, NULL);
 }

@@ -1,7 +1,9 @@
-/* tests/helpers.h    what several test files need: random cases, counted allocations, models and batches of any shape, files in
-   memory. Included by tests/main.c behind the implementation. Test code allocates with malloc itself, which is not counted. */
+/* tests/helpers.h    what several test files need: random cases, counted allocations, models and batches of
+                      any shape, files in
+   memory. Included by tests/main.c behind the implementation. Test code allocates with malloc itself, which
+   is not counted. */
 
-/* ---- how much to do ---------------------------------------------------------------------------------------------- */
+/* ---- how much to do ------------------------------------------------------------------------------------ */
 
 static int test_quick(void)
 {
@@ -25,14 +27,16 @@ static void test_executed(int isa, const char *precision)
     if (!strstr(test_executed_precisions, word)) strcat(test_executed_precisions, word);
 }
 
-/* An instruction set whose kernels multiply in bfloat16 here: AVX-512's where the processor has them, else the scalar imitation. */
+/* An instruction set whose kernels multiply in bfloat16 here: AVX-512's where the processor has them, else
+   the scalar imitation. */
 static int test_bf16_isa(void)
 {
     const mtl__kernels *best = mtl__kernels_choose(MTL_ISA_AVX512);
-    return mtl__precision_choose(best, MTL_PRECISION_BF16) == MTL_PRECISION_BF16 ? MTL_ISA_AVX512 : MTL_ISA_SCALAR;
+    return mtl__precision_choose(best, MTL_PRECISION_BF16) == MTL_PRECISION_BF16
+        ? MTL_ISA_AVX512 : MTL_ISA_SCALAR;
 }
 
-/* ---- random numbers: a sequence of its own for every test, the same in every run --------------------------------- */
+/* ---- random numbers: a sequence of its own for every test, the same in every run ----------------------- */
 
 typedef struct test_random { unsigned long long state; } test_random;
 
@@ -74,12 +78,13 @@ static mtl_real test_infinity(void)
     return x;
 }
 
-/* ---- the library's allocations ----------------------------------------------------------------------------------- */
+/* ---- the library's allocations ------------------------------------------------------------------------- */
 
 static pthread_mutex_t test_malloc_mutex = PTHREAD_MUTEX_INITIALIZER;
 static size_t test_malloc_count;            /* allocations asked for since the program began */
 static size_t test_malloc_live;             /* blocks that are in use */
-static size_t test_malloc_fail_at;          /* > 0: the allocation that counts it down to 0 fails, once; 0: none fails */
+static size_t test_malloc_fail_at;          /* > 0: the allocation that counts it down to 0 fails, once; 0:
+                                               none fails */
 
 static void *counted_malloc(size_t bytes)
 {
@@ -88,7 +93,8 @@ static void *counted_malloc(size_t bytes)
     pthread_mutex_lock(&test_malloc_mutex);
     test_malloc_count++;
     fails = test_malloc_fail_at > 0 && --test_malloc_fail_at == 0;
-    if (!fails && bytes < (size_t)1 << (4 * sizeof(size_t))) memory = malloc(bytes ? bytes : 1);   /* ASan takes more as a bug */
+    /* ASan takes more as a bug */
+    if (!fails && bytes < (size_t)1 << (4 * sizeof(size_t))) memory = malloc(bytes ? bytes : 1);
     test_malloc_live += memory != NULL;
     pthread_mutex_unlock(&test_malloc_mutex);
     return memory;
@@ -102,9 +108,9 @@ static void counted_free(void *memory)
     free(memory);
 }
 
-/* Runs work(user, err) again and again with its 1st, 2nd, .. allocation failing, until it gets through without one; returns
-   how many of these failures it reported. It must give back all that it takes. A failure is reported as MEMORY, or does no
-   harm: memory that was only wanted for later speed. */
+/* Runs work(user, err) again and again with its 1st, 2nd, .. allocation failing, until it gets through
+   without one; returns how many of these failures it reported. It must give back all that it takes. A failure
+   is reported as MEMORY, or does no harm: memory that was only wanted for later speed. */
 static size_t test_each_allocation_fails(void (*work)(void *user, mtl_error *err), void *user)
 {
     size_t n, live = test_malloc_live, reported = 0;
@@ -136,7 +142,7 @@ static void *test_aligned(size_t bytes, void **start)
     return memory + (64 - (uintptr_t)memory % 64) % 64;
 }
 
-/* ---- comparing --------------------------------------------------------------------------------------------------- */
+/* ---- comparing ----------------------------------------------------------------------------------------- */
 
 /* Fails when err is set, with its message. */
 #define TEST_FINE(err) do { if ((err)->code) fail_msg("%s", (err)->message); } while (0)
@@ -145,8 +151,9 @@ static void *test_aligned(size_t bytes, void **start)
 static void test_expect_error(mtl_error *err, int code, const char *name, const char *part)
 {
     if (err->code != code || (name && strcmp(err->name, name) != 0) || !strstr(err->message, part))
-        fail_msg("expected %s, name \"%s\", message with \"%s\"; there is %s, name \"%s\", message \"%s\"", mtl_error_text(code),
-                 name ? name : "(any)", part, mtl_error_text(err->code), err->name, err->message);
+        fail_msg("expected %s, name \"%s\", message with \"%s\"; there is %s, name \"%s\", message \"%s\"",
+                 mtl_error_text(code), name ? name : "(any)", part, mtl_error_text(err->code), err->name,
+                     err->message);
     mtl_error_clear(err);
 }
 
@@ -164,7 +171,7 @@ static double test_distance(const mtl_real *a, const mtl_real *b, size_t count, 
     return difference / largest;
 }
 
-/* ---- batches ----------------------------------------------------------------------------------------------------- */
+/* ---- batches ------------------------------------------------------------------------------------------- */
 
 enum { TEST_MOST = 8 };                     /* most inputs, columns and tasks of a test's model */
 
@@ -187,31 +194,36 @@ static void *test_batch_memory(test_batch *b, size_t bytes)
     return b->memory[b->memory_count++] = memory;
 }
 
-static void test_batch_target(test_batch *b, const mtl_task_desc *task, mtl_target *target, double missing, test_random *r)
+static void test_batch_target(test_batch *b, const mtl_task_desc *task, mtl_target *target, double missing,
+                              test_random *r)
 {
     size_t items = task->level == MTL_LEVEL_STEP ? b->rows : b->batch.sequences, i, j;
     size_t width = (size_t)(task->kind == MTL_TASK_CLASS ? task->classes : task->width > 0 ? task->width : 1);
     int shares = task->kind == MTL_TASK_CLASS && strncmp(task->name, "share", 5) == 0;
     int *labels = NULL;
     mtl_real *values = NULL;
-    if (task->kind == MTL_TASK_CLASS && !shares) target->labels = labels = (int *)test_batch_memory(b, items * sizeof *labels);
+    if (task->kind == MTL_TASK_CLASS && !shares) target->labels = labels =
+        (int *)test_batch_memory(b, items * sizeof *labels);
     else values = (mtl_real *)test_batch_memory(b, items * width * sizeof *values);
     if (shares) target->distribution = values;
     else target->values = values;
     for (i = 0; i < items; i++) {
         int lost = test_random_real(r, 0, 1) < missing;
         double sum = 0;
-        if (labels) { labels[i] = lost ? MTL_MISSING : test_random_between(r, 0, task->classes - 1); continue; }
-        for (j = 0; j < width; j++) sum += (double)(values[i * width + j] = (mtl_real)test_random_real(r, shares ? 0.1 : -1, 1));
+        if (labels) { labels[i] = lost ? MTL_MISSING : test_random_between(r, 0, task->classes - 1); continue;
+        }
+        for (j = 0; j < width; j++) sum += (double)(values[i * width + j] =
+                                                    (mtl_real)test_random_real(r, shares ? 0.1 : -1, 1));
         for (j = 0; shares && j < width; j++) values[i * width + j] /= (mtl_real)sum;
         if (lost) values[i * width] = test_nan();
     }
 }
 
-/* Random data for any desc: `sequences` sequences of these lengths, or (lengths NULL) of random ones in 1 .. longest. A share
-   `missing` of the labels is left out. A class task whose name begins with "share" gets distributions. */
-static test_batch *test_batch_create(const mtl_model_desc *desc, const int *lengths, int sequences, int longest, double missing,
-                                     unsigned long long seed)
+/* Random data for any desc: `sequences` sequences of these lengths, or (lengths NULL) of random ones in 1 ..
+   longest. A share `missing` of the labels is left out. A class task whose name begins with "share" gets
+   distributions. */
+static test_batch *test_batch_create(const mtl_model_desc *desc, const int *lengths, int sequences,
+                                     int longest, double missing, unsigned long long seed)
 {
     test_batch *b = (test_batch *)calloc(1, sizeof *b);
     test_random r = test_random_from(seed);
@@ -228,9 +240,11 @@ static test_batch *test_batch_create(const mtl_model_desc *desc, const int *leng
     for (i = 0; i < desc->input_count; i++) {
         const mtl_input_desc *d = &desc->inputs[i];
         int *ids = d->vocabulary ? (int *)test_batch_memory(b, b->rows * sizeof *ids) : NULL;
-        mtl_real *rows = ids ? NULL : (mtl_real *)test_batch_memory(b, b->rows * (size_t)d->features * sizeof *rows);
+        mtl_real *rows = ids ? NULL : (mtl_real *)test_batch_memory(b, b->rows * (size_t)d->features
+                                                                    * sizeof *rows);
         for (n = 0; ids && n < b->rows; n++) ids[n] = test_random_between(&r, 0, d->vocabulary - 1);
-        for (n = 0; rows && n < b->rows * (size_t)d->features; n++) rows[n] = (mtl_real)test_random_real(&r, -1, 1);
+        for (n = 0; rows && n < b->rows * (size_t)d->features; n++)
+            rows[n] = (mtl_real)test_random_real(&r, -1, 1);
         b->inputs[i].ids = ids;
         b->inputs[i].rows = rows;
     }
@@ -254,22 +268,23 @@ static void test_batch_destroy(test_batch *b)
     free(b);
 }
 
-/* ---- a model of any shape, and a batch for it -------------------------------------------------------------------- */
+/* ---- a model of any shape, and a batch for it ---------------------------------------------------------- */
 
-/* Zeros mean: an LSTM of 12 units in one layer and direction, over token ids alone, no dropout, 5 sequences of at most 7
-   steps, no label missing. */
+/* Zeros mean: an LSTM of 12 units in one layer and direction, over token ids alone, no dropout, 5 sequences
+   of at most 7 steps, no label missing. */
 typedef struct test_shape {
     int cell, reset, bidirectional, layers, hidden;
     int features;                           /* > 0: a second input, of rows of this many numbers */
-    int two_columns;                        /* 1: a second column over the first; the step tasks tap the lower one */
+    int two_columns;                        /* 1: a second column over the first; the step tasks tap the lower
+                                               one */
     double dropout;                         /* of inputs, outputs, between layers and in heads */
     int sequences, longest;
     double missing;
     unsigned long long seed;
 } test_shape;
 
-/* Tasks, one of each form: "class" (sequence, last, a hidden layer), "tags" (step), "number" (sequence, mean), "curve" (step,
-   two numbers, Huber), "share" (sequence, maximum, distributions). */
+/* Tasks, one of each form: "class" (sequence, last, a hidden layer), "tags" (step), "number" (sequence,
+   mean), "curve" (step, two numbers, Huber), "share" (sequence, maximum, distributions). */
 enum { TEST_CLASS, TEST_TAGS, TEST_NUMBER, TEST_CURVE, TEST_SHARE, TEST_TASKS_COUNT };
 enum { TEST_VOCABULARY = 23 };
 
@@ -345,14 +360,15 @@ static void test_problem_create(test_problem *p, const test_shape *shape)
     p->desc.column_count = shape->two_columns ? 2 : 0;
     p->desc.seed = shape->seed + 1;
     test_problem_tasks(p, shape);
-    p->data = test_batch_create(&p->desc, NULL, shape->sequences ? shape->sequences : 5, shape->longest ? shape->longest : 7,
-                                shape->missing, shape->seed);
+    p->data = test_batch_create(&p->desc, NULL, shape->sequences ? shape->sequences : 5, shape->longest
+                                ? shape->longest : 7, shape->missing, shape->seed);
     p->batch = &p->data->batch;
 }
 
 static void test_problem_destroy(test_problem *p) { test_batch_destroy(p->data); }
 
-/* A shape for case `number` of a test: walks through cells, directions, layers and columns, sizes at random. */
+/* A shape for case `number` of a test: walks through cells, directions, layers and columns, sizes at
+   random. */
 static test_shape test_shape_random(int number, test_random *r)
 {
     test_shape s;
@@ -371,10 +387,11 @@ static test_shape test_shape_random(int number, test_random *r)
     return s;
 }
 
-/* ---- outputs ----------------------------------------------------------------------------------------------------- */
+/* ---- outputs ------------------------------------------------------------------------------------------- */
 
 /* Probabilities or values of a prediction. */
-static const mtl_real *test_outputs(const mtl_prediction *p) { return p->probabilities ? p->probabilities : p->values; }
+static const mtl_real *test_outputs(const mtl_prediction *p) { return p->probabilities
+    ? p->probabilities : p->values; }
 
 /* Copies of a model's weights, to compare with later. */
 static mtl_real *test_weights_copy(mtl_model *model)
@@ -387,10 +404,11 @@ static mtl_real *test_weights_copy(mtl_model *model)
 }
 static int test_weights_equal(mtl_model *model, const mtl_real *copy)
 {
-    return memcmp(mtl_model_parameters(model)->block, copy, mtl_model_parameters(model)->total * sizeof *copy) == 0;
+    return memcmp(mtl_model_parameters(model)->block, copy,
+                  mtl_model_parameters(model)->total * sizeof *copy) == 0;
 }
 
-/* ---- files ------------------------------------------------------------------------------------------------------- */
+/* ---- files --------------------------------------------------------------------------------------------- */
 
 /* A file in memory, to write and to read. Zero it; free its bytes. */
 typedef struct test_file {
@@ -439,6 +457,7 @@ static const char *test_path(const char *name)
 {
     static char path[1024];
     const char *folder = getenv("TMPDIR");
-    snprintf(path, sizeof path, "%s/mtl_test_%ld_%s", folder && *folder ? folder : "/tmp", (long)getpid(), name);
+    snprintf(path, sizeof path, "%s/mtl_test_%ld_%s", folder && *folder ? folder : "/tmp", (long)getpid(),
+             name);
     return path;
 }

@@ -1,14 +1,16 @@
 /* tests/main.c    every test of the header, in one program
 
-   Includes the implementation once, then a file of tests per section of the header, in the header's order. One compile is one
-   configuration: see Makefile and .ci/matrix.sh. Run it from the top of the repository.
+   Includes the implementation once, then a file of tests per section of the header, in the header's order.
+   One compile is one configuration: see Makefile and .ci/matrix.sh. Run it from the top of the repository.
 
        MTL_TEST_QUICK=1              a tenth of the random cases
        MTL_TEST_ONLY="tape train"    only tests/test_tape.c and tests/test_train.c
-       TMPDIR                        the only folder that is written to (/tmp), under names of this process; left clean
+       TMPDIR                        the only folder that is written to (/tmp), under names of this process;
+                                     left clean
 
-   Compiled with -DTEST_EMULATE_AVX512, the AVX-512 kernels run on any x86 that has AVX2 (tests/avx512_emulation.h). The last line
-   names the instruction sets and the precisions whose kernels were called.
+   Compiled with -DTEST_EMULATE_AVX512, the AVX-512 kernels run on any x86 that has AVX2
+   (tests/avx512_emulation.h). The last line names the instruction sets and the precisions whose kernels were
+   called.
 
    The status is 0 when all tests passed. */
 #define _POSIX_C_SOURCE 200809L
@@ -73,9 +75,12 @@ static void counted_free(void *memory);
 
 /* One group of tests per file: X(file's word, the macro's word). */
 #define TEST_FILES(X) \
-    X(platform, PLATFORM) X(error, ERROR) X(random, RANDOM) X(arena, ARENA) X(threads, THREADS) X(kernels, KERNELS) \
-    X(tensor, TENSOR) X(batch, BATCH) X(formats, FORMATS) X(fields, FIELDS) X(tape, TAPE) X(layers, LAYERS) X(cells, CELLS) \
-    X(losses, LOSSES) X(metrics, METRICS) X(encoder, ENCODER) X(tasks, TASKS) X(model, MODEL) X(predict, PREDICT) \
+    X(platform, PLATFORM) X(error, ERROR) X(random, RANDOM) X(arena, ARENA) X(threads, THREADS) X(kernels, \
+      KERNELS) \
+    X(tensor, TENSOR) X(batch, BATCH) X(formats, FORMATS) X(fields, FIELDS) X(tape, TAPE) X(layers, LAYERS) \
+      X(cells, CELLS) \
+    X(losses, LOSSES) X(metrics, METRICS) X(encoder, ENCODER) X(tasks, TASKS) X(model, MODEL) X(predict, \
+      PREDICT) \
     X(optimise, OPTIMISE) X(train, TRAIN) X(check, CHECK) X(golden, GOLDEN) X(plain, PLAIN)
 
 static size_t live_before;                  /* blocks of the library in use when a group began */
@@ -123,13 +128,15 @@ int main(void)
     };
     int failed = 0, isa;
     size_t i;
-    setvbuf(stdout, NULL, _IOLBF, 0);       /* a crash loses nothing, and the order with standard error stays */
+    setvbuf(stdout, NULL, _IOLBF, 0);       /* a crash loses nothing, and the order with standard error
+                                               stays */
     for (i = 0; i < sizeof files / sizeof files[0]; i++) {
         clock_t start = clock();
         if (!wanted(files[i].word)) continue;
         failed += files[i].run() != 0;
         if (getenv("MTL_TEST_VERBOSE"))
-            printf("%s: %.2f s of processor time\n", files[i].word, (double)(clock() - start) / CLOCKS_PER_SEC);
+            printf("%s: %.2f s of processor time\n", files[i].word,
+                   (double)(clock() - start) / CLOCKS_PER_SEC);
     }
     printf("isas:");
     for (isa = 0; isa < MTL_ISA_COUNT; isa++)

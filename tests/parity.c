@@ -1,12 +1,14 @@
-/* parity.c    the C half of parity.py: predicts and trains each case of the files it is given and says what came out
+/* parity.c    the C half of parity.py: predicts and trains each case of the files it is given and says what
+               came out
 
        parity_float SUFFIX FILE...     (parity_double: compiled with -DMTL_REAL=double)
 
-   A file is one case as golden/reference.py writes it. Beside FILE it leaves FILE.gradients.SUFFIX, the first update's
-   gradients under their parameters' names, and FILE.final.SUFFIX, the parameters after the last update. On standard output,
-   a line each:
+   A file is one case as golden/reference.py writes it. Beside FILE it leaves FILE.gradients.SUFFIX, the first
+   update's gradients under their parameters' names, and FILE.final.SUFFIX, the parameters after the last
+   update. On standard output, a line each:
        file FILE
-       predict TASK NUMBER...              probabilities or values of the first micro-batch at the initial weights
+       predict TASK NUMBER...              probabilities or values of the first micro-batch at the initial
+                                           weights
        first LOSS NORM TASK_LOSS...        of the first update, by mtl_train_gradients
        step LOSS NORM RATE                 of each update
        done FILE    or    error MESSAGE */
@@ -70,7 +72,8 @@ static void parity_gradients(parity *p, mtl_error *err)
     int m;
     mtl_train_gradients(p->trainer, p->batches, (size_t)p->c.batches, &step, err);
     for (i = 0; i < from->count && !err->code; i++)
-        parity_copy_gradient(mtl_model_parameters(copy)->tensors[i], mtl_gradients_get(mtl_trainer_gradients(p->trainer), from->tensors[i]));
+        parity_copy_gradient(mtl_model_parameters(copy)->tensors[i],
+                             mtl_gradients_get(mtl_trainer_gradients(p->trainer), from->tensors[i]));
     if (!err->code) {
         parity_export(p, copy, "gradients", err);
         printf("first %.17g %.17g", step.loss, step.grad_norm);

@@ -1,5 +1,5 @@
-/* The header's shortest test, in the part of the language that C99 and C++11 share: train, save, load, predict the same.
-   Compiled by every compiler of `make matrix`. Status 0: all is well. */
+/* The header's shortest test, in the part of the language that C99 and C++11 share: train, save, load,
+   predict the same. Compiled by every compiler of `make matrix`. Status 0: all is well. */
 #define MTL_RNN_IMPLEMENTATION
 #include "mtl_rnn.h"
 #include <stdio.h>
@@ -92,7 +92,8 @@ static size_t predict(const mtl_model *model, const mtl_batch *batch, mtl_real *
     if (mtl_predict(predictor, batch, predictions, err) == MTL_OK)
         for (k = 0; k < 3; k++) {
             n = predictions[k].items * predictions[k].width;
-            memcpy(out + count, k < 2 ? predictions[k].probabilities : predictions[k].values, n * sizeof *out);
+            memcpy(out + count, k < 2 ? predictions[k].probabilities : predictions[k].values,
+                   n * sizeof *out);
             count += n;
         }
     mtl_predictor_destroy(predictor);
@@ -147,8 +148,8 @@ int main(void)
     wrong |= check(status == MTL_OK, "writing", &err);
     loaded = mtl_model_read(&reader, &err);
     wrong |= check(loaded && strcmp(mtl_model_label(loaded, 1, 1), "odd") == 0, "reading", &err);
-    wrong |= check(predict(loaded, &batch, after, &err) == VALUES && memcmp(before, after, sizeof before) == 0,
-                   "predicting the same after reading", &err);
+    wrong |= check(predict(loaded, &batch, after, &err) == VALUES &&
+                   memcmp(before, after, sizeof before) == 0, "predicting the same after reading", &err);
     mtl_model_destroy(loaded);
     mtl_model_destroy(model);
     return wrong;

@@ -1,6 +1,6 @@
 /* Section 6: the arena, and the promise that the sizes of models, trainers and predictors are exact. */
 
-/* ---- the arena itself -------------------------------------------------------------------------------------------- */
+/* ---- the arena itself ---------------------------------------------------------------------------------- */
 
 static void test_arena_alignment_and_contents(void **state)
 {
@@ -11,7 +11,8 @@ static void test_arena_alignment_and_contents(void **state)
     (void)state;
     mtl_arena_init(&arena, NULL, 0, NULL);
     for (i = 0; i < 200; i++) {
-        sizes[i] = i % 10 ? (size_t)test_random_between(&r, 0, 5000) : (size_t)test_random_between(&r, 60000, 300000);
+        sizes[i] = i % 10 ? (size_t)test_random_between(&r, 0, 5000)
+            : (size_t)test_random_between(&r, 60000, 300000);
         blocks[i] = (unsigned char *)mtl_arena_push(&arena, sizes[i]);
         assert_non_null(blocks[i]);
         assert_int_equal((uintptr_t)blocks[i] % 64, 0);
@@ -48,7 +49,7 @@ static void test_arena_mark_and_release(void **state)
     assert_int_equal(arena.used, 128);
     assert_int_equal(arena.high_water, 128 + 1024 + 500032 + 5000000);      /* the mark stays */
     again = (unsigned char *)mtl_arena_push(&arena, 10);
-    assert_ptr_equal(again, first);                                         /* the same memory is handed out again */
+    assert_ptr_equal(again, first);                                  /* the same memory is handed out again */
     mtl_arena_destroy(&arena);
     assert_int_equal(test_malloc_live, live);
 }
@@ -83,7 +84,7 @@ static void test_arena_callers_buffer(void **state)
     assert_non_null(mtl_arena_push(&arena, 8 * 64));
     skip = (64 - (uintptr_t)buffer % 64) % 64;
     assert_true(skip + 9 * 64 <= sizeof buffer);
-    assert_null(mtl_arena_push(&arena, 64));                                /* full: nothing is taken elsewhere */
+    assert_null(mtl_arena_push(&arena, 64));                            /* full: nothing is taken elsewhere */
     assert_null(mtl_arena_push(&arena, (size_t)-1));
     assert_null(mtl_arena_push(&arena, (size_t)-1 / 4));
     assert_int_equal(arena.used, 9 * 64);
@@ -172,9 +173,10 @@ static void test_arena_reset_settles(void **state)
     mtl_arena_destroy(&arena);
 }
 
-/* ---- exact sizes ------------------------------------------------------------------------------------------------- */
+/* ---- exact sizes --------------------------------------------------------------------------------------- */
 
-/* Batches at and within limits of `rows` rows, `sequences` sequences and `steps` steps, for any desc. number 0 .. ARENA_BATCHES
+/* Batches at and within limits of `rows` rows, `sequences` sequences and `steps` steps, for any desc. number
+   0 .. ARENA_BATCHES
    - 1. */
 enum { ARENA_BATCHES = 8 };
 static test_batch *arena_batch(const mtl_model_desc *desc, int number, int rows, int sequences, int steps)
@@ -187,9 +189,10 @@ static test_batch *arena_batch(const mtl_model_desc *desc, int number, int rows,
         int longest = left < steps ? left : steps, length;
         switch (number) {
         case 0: length = longest; break;                                    /* as few and as long as can be */
-        case 1: length = 1; break;                                          /* as many as can be, of one step */
-        case 2: length = (left + sequences - count - 1) / (sequences - count); break;   /* as many and as many rows as can be */
-        case 3: length = count ? 1 : longest; break;                        /* one long one and many short ones */
+        case 1: length = 1; break;                                        /* as many as can be, of one step */
+        /* as many and as many rows as can be */
+        case 2: length = (left + sequences - count - 1) / (sequences - count); break;
+        case 3: length = count ? 1 : longest; break;                    /* one long one and many short ones */
         default: length = test_random_between(&r, 1, longest); break;
         }
         lengths[count] = length > longest ? longest : length;
@@ -207,7 +210,8 @@ typedef struct arena_case {
     void *memory[3];                        /* of the model, the trainer, the predictor: for free */
 } arena_case;
 
-/* The model in exactly the bytes that were asked for, and 64 fewer are refused with the size in the message. */
+/* The model in exactly the bytes that were asked for, and 64 fewer are refused with the size in the
+   message. */
 static void arena_case_model(arena_case *c, mtl_error *err)
 {
     size_t bytes = mtl_model_size(&c->problem.desc, err), count;
@@ -254,7 +258,8 @@ static void arena_case_train(arena_case *c, const mtl_trainer_desc *desc, mtl_er
         count = test_malloc_count;
         mtl_train_step(trainer, &b->batch, 1, NULL, err);
         mtl_train_step(trainer, two, 2, NULL, err);
-        if (err->code) fail_msg("batch %d (%d sequences, %d rows): %s", n, (int)b->batch.sequences, (int)b->rows, err->message);
+        if (err->code) fail_msg("batch %d (%d sequences, %d rows): %s", n, (int)b->batch.sequences,
+                                (int)b->rows, err->message);
         assert_int_equal(test_malloc_count, count);
         carried = mtl_state_create(c->model, b->batch.sequences, err);
         b->batch.state = carried;
@@ -292,7 +297,8 @@ static void arena_case_predict(arena_case *c, const mtl_predictor_desc *desc, mt
         mtl_predict(predictor, &b->batch, out, err);
         b->batch.state = carried;
         mtl_predict(predictor, &b->batch, out, err);
-        if (err->code) fail_msg("batch %d (%d sequences, %d rows): %s", n, (int)b->batch.sequences, (int)b->rows, err->message);
+        if (err->code) fail_msg("batch %d (%d sequences, %d rows): %s", n, (int)b->batch.sequences,
+                                (int)b->rows, err->message);
         assert_int_equal(test_malloc_count, count);
         mtl_state_destroy(carried);
         test_batch_destroy(b);
@@ -320,10 +326,13 @@ static void test_arena_exact_sizes(void **state)
         c.rows = test_random_between(&r, 1, 90);
         c.sequences = c.steps = c.rows;
         if (number % 3) {
-            training.max_sequences = predicting.max_sequences = (size_t)(c.sequences = test_random_between(&r, 1, c.rows));
-            training.max_steps = predicting.max_steps = (size_t)(c.steps = test_random_between(&r, 1, c.rows));
+            training.max_sequences = predicting.max_sequences =
+                (size_t)(c.sequences = test_random_between(&r, 1, c.rows));
+            training.max_steps = predicting.max_steps =
+                (size_t)(c.steps = test_random_between(&r, 1, c.rows));
         }
-        if (number % 3 == 1) c.rows = c.sequences * (c.steps = 1 + c.steps % 9);    /* batch 2 reaches all three at once */
+        /* batch 2 reaches all three at once */
+        if (number % 3 == 1) c.rows = c.sequences * (c.steps = 1 + c.steps % 9);
         if (number % 3 == 1) training.max_steps = predicting.max_steps = (size_t)c.steps;
         training.max_rows = predicting.max_rows = (size_t)c.rows;
         training.optimizer = 1 + number % 4;
@@ -343,8 +352,9 @@ static void test_arena_exact_sizes(void **state)
     }
 }
 
-/* Sizes are no guesses: a batch that reaches all three limits at once, with states carried, uses a predictor's scratch to the
-   last byte (but for what only a text needs) and nearly all of a trainer's, where a label is missing in each task. */
+/* Sizes are no guesses: a batch that reaches all three limits at once, with states carried, uses a
+   predictor's scratch to the last byte (but for what only a text needs) and nearly all of a trainer's, where
+   a label is missing in each task. */
 static void test_arena_sizes_are_tight(void **state)
 {
     enum { SEQUENCES = 7, STEPS = 12, ROWS = SEQUENCES * STEPS };
@@ -394,7 +404,8 @@ static void test_arena_sizes_are_tight(void **state)
         size = mtl_trainer_size(model, &training, &err) - trainer->session.arena.used;
         TEST_FINE(&err);
         if (trainer->session.scratch.high_water > size)
-            fail_msg("case %d: %d bytes are used, %d were foretold", number, (int)trainer->session.scratch.high_water, (int)size);
+            fail_msg("case %d: %d bytes are used, %d were foretold", number,
+                     (int)trainer->session.scratch.high_water, (int)size);
         assert_true((double)trainer->session.scratch.high_water > 0.97 * (double)size);
         mtl_state_destroy(carried);
         mtl_predictor_destroy(predictor);
@@ -405,8 +416,8 @@ static void test_arena_sizes_are_tight(void **state)
     }
 }
 
-/* Trainers and predictors of mtl_..._create keep the promise too: with limits there is no malloc after creation, without limits
-   there is none any more once the largest batch has been seen. */
+/* Trainers and predictors of mtl_..._create keep the promise too: with limits there is no malloc after
+   creation, without limits there is none any more once the largest batch has been seen. */
 static void test_arena_no_malloc_after_creation(void **state)
 {
     int limited, n;

@@ -1,6 +1,6 @@
 /* Section 11: packing, and what it promises to callers: ragged in, ragged out, in their own order. */
 
-/* ---- packing: what must hold for any lengths --------------------------------------------------------------------- */
+/* ---- packing: what must hold for any lengths ----------------------------------------------------------- */
 
 static void batch_check_packing(const mtl_packing *p, const int *lengths, size_t sequences)
 {
@@ -40,7 +40,8 @@ static void batch_check_packing(const mtl_packing *p, const int *lengths, size_t
             assert_int_equal(p->caller_sequence[n], s);
             assert_int_equal(p->caller_row[n], start + t);
             assert_int_equal(p->previous[0][n], t ? (int)(p->time.offset[t - 1] + place) : ~(int)place);
-            assert_int_equal(p->previous[1][n], t < last ? (int)(p->time.offset[t + 1] + place) : ~(int)place);
+            assert_int_equal(p->previous[1][n], t < last
+                             ? (int)(p->time.offset[t + 1] + place) : ~(int)place);
             if (t == last) assert_int_equal(p->last[place], n);
         }
         if ((size_t)lengths[s] < longest) assert_true(p->time.rows[lengths[s]] <= place);
@@ -67,8 +68,10 @@ static void test_batch_packing_random(void **state)
     int number, cases = test_cases(400);
     (void)state;
     for (number = 0; number < cases; number++) {
-        int longest = number % 10 == 0 ? 10000 : number % 3 ? test_random_between(&r, 1, 40) : 1 + number % 2, i;
-        int sequences = longest > 1000 ? test_random_between(&r, 1, 8) : test_random_between(&r, 1, number % 7 ? 60 : 5000);
+        int longest = number % 10 == 0 ? 10000 : number % 3 ? test_random_between(&r, 1, 40) : 1 + number % 2,
+            i;
+        int sequences = longest > 1000 ? test_random_between(&r, 1, 8)
+            : test_random_between(&r, 1, number % 7 ? 60 : 5000);
         int *lengths = (int *)malloc((size_t)sequences * sizeof *lengths);
         assert_non_null(lengths);
         for (i = 0; i < sequences; i++) lengths[i] = test_random_between(&r, 1, longest);
@@ -80,7 +83,8 @@ static void test_batch_packing_random(void **state)
 static void test_batch_packing_edges(void **state)
 {
     static const int one[] = { 1 }, long_one[] = { 10000 }, equal[] = { 4, 4, 4, 4 };
-    static const int rising[] = { 1, 2, 3, 4, 5 }, falling[] = { 5, 4, 3, 2, 1 }, mixed[] = { 1, 10000, 1, 9999, 10000, 2 };
+    static const int rising[] = { 1, 2, 3, 4, 5 }, falling[] = { 5, 4, 3, 2, 1 },
+        mixed[] = { 1, 10000, 1, 9999, 10000, 2 };
     (void)state;
     batch_pack(one, 1);
     batch_pack(long_one, 1);
@@ -90,10 +94,11 @@ static void test_batch_packing_edges(void **state)
     batch_pack(mixed, 6);
 }
 
-/* ---- outputs: each sequence gets what it would get alone --------------------------------------------------------- */
+/* ---- outputs: each sequence gets what it would get alone ----------------------------------------------- */
 
 /* A batch of sequence s of `from` alone; pointers into it. */
-static void batch_alone(const test_problem *p, const test_batch *from, size_t s, mtl_batch *alone, mtl_input *inputs)
+static void batch_alone(const test_problem *p, const test_batch *from, size_t s, mtl_batch *alone,
+                        mtl_input *inputs)
 {
     size_t start = 0, i;
     for (i = 0; i < s; i++) start += (size_t)from->lengths[i];
@@ -103,7 +108,8 @@ static void batch_alone(const test_problem *p, const test_batch *from, size_t s,
     alone->inputs = inputs;
     for (i = 0; i < p->desc.input_count; i++) {
         inputs[i].ids = from->inputs[i].ids ? from->inputs[i].ids + start : NULL;
-        inputs[i].rows = from->inputs[i].rows ? from->inputs[i].rows + start * (size_t)p->desc.inputs[i].features : NULL;
+        inputs[i].rows = from->inputs[i].rows ? from->inputs[i].rows + start
+            * (size_t)p->desc.inputs[i].features : NULL;
     }
 }
 
@@ -113,7 +119,8 @@ static void batch_check_outputs(const test_problem *p, const test_batch *b, size
     mtl_error err = {0};
     mtl_prediction all[TEST_TASKS_COUNT], own[TEST_TASKS_COUNT];
     mtl_model *model = mtl_model_create(&p->desc, &err);
-    mtl_predictor *together = mtl_predictor_create(model, NULL, &err), *single = mtl_predictor_create(model, NULL, &err);
+    mtl_predictor *together = mtl_predictor_create(model, NULL, &err),
+        *single = mtl_predictor_create(model, NULL, &err);
     mtl_input inputs[TEST_MOST];
     mtl_batch alone;
     size_t s, k, start = 0;
@@ -129,9 +136,10 @@ static void batch_check_outputs(const test_problem *p, const test_batch *b, size
             size_t items = per_step ? (size_t)b->lengths[s] : 1, first = per_step ? start : s;
             assert_int_equal(all[k].items, per_step ? b->rows : b->batch.sequences);
             assert_int_equal(own[k].items, items);
-            if (test_distance(test_outputs(&all[k]) + first * all[k].width, test_outputs(&own[k]), items * own[k].width,
-                              0.1) > 1e-5)
-                fail_msg("task %s, sequence %d of %d differs", p->desc.tasks[k].name, (int)s, (int)b->batch.sequences);
+            if (test_distance(test_outputs(&all[k]) + first * all[k].width, test_outputs(&own[k]),
+                              items * own[k].width, 0.1) > 1e-5)
+                fail_msg("task %s, sequence %d of %d differs", p->desc.tasks[k].name, (int)s,
+                         (int)b->batch.sequences);
         }
     }
     mtl_predictor_destroy(single);
@@ -178,7 +186,8 @@ static void test_batch_outputs_extremes(void **state)
     }
 }
 
-/* The order of the sequences in a batch does not matter: neither to outputs nor, but for rounding, to the loss. */
+/* The order of the sequences in a batch does not matter: neither to outputs nor, but for rounding, to the
+   loss. */
 static void test_batch_any_order(void **state)
 {
     test_random r = test_random_from(5);
@@ -197,7 +206,7 @@ static void test_batch_any_order(void **state)
         test_problem_create(&p, &shape);
         sequences = p.batch->sequences;
         b = test_batch_create(&p.desc, NULL, (int)sequences, shape.longest, shape.missing, shape.seed);
-        for (s = 0; s < sequences; s++) {                                   /* the same sequences, the last one first */
+        for (s = 0; s < sequences; s++) {                         /* the same sequences, the last one first */
             size_t from = sequences - 1 - s, start = 0, length = (size_t)p.data->lengths[from];
             for (i = 0; i < from; i++) start += (size_t)p.data->lengths[i];
             b->lengths[s] = (int)length;
@@ -219,7 +228,7 @@ static void test_batch_any_order(void **state)
         trainer = mtl_trainer_create(model, NULL, &err);
         mtl_train_gradients(trainer, p.batch, 1, &step, &err);
         TEST_FINE(&err);
-        step.task_loss = NULL;                                              /* the trainer's memory, which the next call writes */
+        step.task_loss = NULL;                          /* the trainer's memory, which the next call writes */
         mtl_train_gradients(trainer, &b->batch, 1, &turned, &err);
         TEST_FINE(&err);
         assert_true(fabs(step.loss - turned.loss) <= 1e-5 * fabs(step.loss));
@@ -231,7 +240,7 @@ static void test_batch_any_order(void **state)
     }
 }
 
-/* ---- bad batches: the message names the sequence and the step ---------------------------------------------------- */
+/* ---- bad batches: the message names the sequence and the step ------------------------------------------ */
 
 typedef struct batch_case {
     test_problem p;
@@ -248,8 +257,14 @@ static void batch_no_ids(batch_case *c) { c->b->inputs[0].ids = NULL; }
 static void batch_no_rows(batch_case *c) { c->b->inputs[1].rows = NULL; }
 static void batch_id_large(batch_case *c) { test_ids(c->b)[6] = TEST_VOCABULARY; }
 static void batch_id_negative(batch_case *c) { test_ids(c->b)[3] = -1; }
-static void batch_row_nan(batch_case *c) { ((mtl_real *)(uintptr_t)c->b->inputs[1].rows)[5 * 2 + 1] = test_nan(); }
-static void batch_row_infinite(batch_case *c) { ((mtl_real *)(uintptr_t)c->b->inputs[1].rows)[0] = test_infinity(); }
+static void batch_row_nan(batch_case *c)
+{
+    ((mtl_real *)(uintptr_t)c->b->inputs[1].rows)[5 * 2 + 1] = test_nan();
+}
+static void batch_row_infinite(batch_case *c)
+{
+    ((mtl_real *)(uintptr_t)c->b->inputs[1].rows)[0] = test_infinity();
+}
 
 static void test_batch_bad_batches(void **state)
 {
@@ -269,7 +284,8 @@ static void test_batch_bad_batches(void **state)
         { batch_no_rows, MTL_ERROR_ARGUMENT, "numbers", -1, "input numbers: rows is NULL" },
         { batch_id_large, MTL_ERROR_RANGE, "words", 6, "id 23 of sequence 2, step 2 is not in 0 .. 22" },
         { batch_id_negative, MTL_ERROR_RANGE, "words", 3, "id -1 of sequence 1, step 0" },
-        { batch_row_nan, MTL_ERROR_NUMBER, "numbers", 5, "column 1 of sequence 2, step 1 is not a finite number" },
+        { batch_row_nan, MTL_ERROR_NUMBER, "numbers", 5,
+            "column 1 of sequence 2, step 1 is not a finite number" },
         { batch_row_infinite, MTL_ERROR_NUMBER, "numbers", 0, "column 0" },
     };
     static const int lengths[] = { 3, 1, 4 };
@@ -351,4 +367,5 @@ static void test_batch_wrong_state(void **state)
 #define TEST_BATCH \
     cmocka_unit_test(test_batch_packing_random), cmocka_unit_test(test_batch_packing_edges), \
     cmocka_unit_test(test_batch_outputs_as_alone), cmocka_unit_test(test_batch_outputs_extremes), \
-    cmocka_unit_test(test_batch_any_order), cmocka_unit_test(test_batch_bad_batches), cmocka_unit_test(test_batch_wrong_state)
+    cmocka_unit_test(test_batch_any_order), cmocka_unit_test(test_batch_bad_batches), \
+        cmocka_unit_test(test_batch_wrong_state)

@@ -1,5 +1,6 @@
-/* >>cells: values of every cell against its equations, written out below for one unit of one sequence at a time, and gradients
-   against differences, through inputs, parameters, initial and final states. Included by tests/main.c. */
+/* >>cells: values of every cell against its equations, written out below for one unit of one sequence at a
+   time, and gradients against differences, through inputs, parameters, initial and final states. Included by
+   tests/main.c. */
 #include "gradient.h"
 
 #define CELLS_CLOSE (MTL__REAL_IS_DOUBLE ? 1e-12 : 1e-5)
@@ -31,10 +32,12 @@ typedef struct cells_case {
 
 static cells_case *cells_of(net *n) { return (cells_case *)n->user; }
 
-static mtl_activation *cells_forward(mtl_run *run, const mtl_cell *cell, mtl_activation *x, const mtl_cell_state *initial, mtl_cell_state *last)
+static mtl_activation *cells_forward(mtl_run *run, const mtl_cell *cell, mtl_activation *x,
+                                     const mtl_cell_state *initial, mtl_cell_state *last)
 {
     return cell->kind == MTL_CELL_LSTM ? mtl_lstm_forward(run, cell, x, initial, last)
-         : cell->kind == MTL_CELL_GRU ? mtl_gru_forward(run, cell, x, initial, last) : mtl_rnn_forward(run, cell, x, initial, last);
+         : cell->kind == MTL_CELL_GRU ? mtl_gru_forward(run, cell, x, initial, last)
+             : mtl_rnn_forward(run, cell, x, initial, last);
 }
 
 /* One cell: leaf 0 is x, leaves 1 and 2 the initial states. */
@@ -55,7 +58,8 @@ static void cells_one_forward(net *n)
 }
 
 /* A random case of kind number % 6, with at most `most` inputs and units. */
-static void cells_open_sized(net *n, cells_case *c, void (*forward)(net *), int number, int most, size_t sequences, int longest)
+static void cells_open_sized(net *n, cells_case *c, void (*forward)(net *), int number, int most,
+                             size_t sequences, int longest)
 {
     test_random r = test_random_from((unsigned long long)number + 7);
     memset(c, 0, sizeof *c);
@@ -72,15 +76,18 @@ static void cells_open_sized(net *n, cells_case *c, void (*forward)(net *), int 
     net_open(n, forward, c, (unsigned long long)number, sequences, longest);
     n->bent = c->kind->activation == MTL_ACTIVATION_RELU;
     net_add_leaf(n, "x", n->rows, c->inputs);
-    snprintf(c->what, sizeof c->what, "%s, case %d: %lu inputs, %lu units, %lu sequences, %s%s", c->kind->name, number, (unsigned long)c->inputs,
-             (unsigned long)c->units, (unsigned long)sequences, c->reverse ? "reverse" : "forward", c->desc.no_bias ? ", no bias" : "");
+    snprintf(c->what, sizeof c->what, "%s, case %d: %lu inputs, %lu units, %lu sequences, %s%s",
+             c->kind->name, number, (unsigned long)c->inputs, (unsigned long)c->units,
+                 (unsigned long)sequences, c->reverse ? "reverse" : "forward", c->desc.no_bias
+                     ? ", no bias" : "");
 }
 
 static void cells_open(net *n, cells_case *c, void (*forward)(net *), int number, int most)
 {
     test_random r = test_random_from((unsigned long long)number);
     int sequences = number % 4 == 3 ? test_random_between(&r, 15, 36) : test_random_between(&r, 1, 6);
-    cells_open_sized(n, c, forward, number, most, (size_t)sequences, number % 7 == 0 ? 1 : 6);   /* short: far gradients drown in rounding */
+    /* short: far gradients drown in rounding */
+    cells_open_sized(n, c, forward, number, most, (size_t)sequences, number % 7 == 0 ? 1 : 6);
 }
 
 static void cells_add(net *n, cells_case *c, int number)
@@ -92,7 +99,7 @@ static void cells_add(net *n, cells_case *c, int number)
     net_ready(n, gradient_isa(number));
 }
 
-/* ---- values: the equations ------------------------------------------------------------------------------------------ */
+/* ---- values: the equations ----------------------------------------------------------------------------- */
 
 /* Row `row` of W x + b; NULL b: none. */
 static double cells_sum(const mtl_tensor *w, const mtl_tensor *b, size_t row, const double *x)
@@ -122,25 +129,29 @@ static void cells_step(const cells_case *k, const mtl_cell *w, const double *x, 
             double z = cells_sigmoid(a[1] + b[1]);
             if (k->kind->reset == MTL_RESET_BEFORE) {
                 for (v = 0; v < units; v++)
-                    reset[v] = h[v] * cells_sigmoid(cells_sum(w->w_ih, w->b_ih, v, x) + cells_sum(w->w_hh, w->b_hh, v, h));
+                    reset[v] = h[v] * cells_sigmoid(cells_sum(w->w_ih, w->b_ih, v, x)
+                                                    + cells_sum(w->w_hh, w->b_hh, v, h));
                 next[u] = (1 - z) * tanh(a[2] + cells_sum(w->w_hh, w->b_hh, 2 * units + u, reset)) + z * h[u];
             } else {
                 next[u] = (1 - z) * tanh(a[2] + cells_sigmoid(a[0] + b[0]) * b[2]) + z * h[u];
             }
         } else {
             next[u] = k->kind->activation == MTL_ACTIVATION_TANH ? tanh(a[0] + b[0])
-                    : k->kind->activation == MTL_ACTIVATION_SIGMOID ? cells_sigmoid(a[0] + b[0]) : a[0] + b[0] > 0 ? a[0] + b[0] : 0;
+                    : k->kind->activation == MTL_ACTIVATION_SIGMOID
+                        ? cells_sigmoid(a[0] + b[0]) : a[0] + b[0] > 0 ? a[0] + b[0] : 0;
         }
     }
     memcpy(h, next, units * sizeof *h);
 }
 
-static void cells_compare(const cells_case *c, const mtl_activation *a, size_t row, const double *want, const char *what)
+static void cells_compare(const cells_case *c, const mtl_activation *a, size_t row, const double *want,
+                          const char *what)
 {
     size_t u;
     for (u = 0; u < c->units; u++)
         if (!(fabs((double)a->value[row * a->stride + u] - want[u]) <= CELLS_CLOSE * (1 + fabs(want[u]))))
-            fail_msg("%s: %s of unit %lu is %.12g, not %.12g", c->what, what, (unsigned long)u, (double)a->value[row * a->stride + u], want[u]);
+            fail_msg("%s: %s of unit %lu is %.12g, not %.12g", c->what, what, (unsigned long)u,
+                     (double)a->value[row * a->stride + u], want[u]);
 }
 
 /* Sequence s of the last forward pass against the equations, step by step in reading direction. */
@@ -182,7 +193,7 @@ static void test_cells_values(void **state)
     }
 }
 
-/* ---- gradients of one cell ----------------------------------------------------------------------------------------------- */
+/* ---- gradients of one cell ----------------------------------------------------------------------------- */
 
 static void cells_check(int number, int losses, int given, int most)
 {
@@ -206,7 +217,8 @@ static void test_cells_gradients(void **state)
 /* Gradients into final states, alone or beside those of all steps, and out of initial states. */
 static void test_cells_gradients_through_states(void **state)
 {
-    static const int losses[] = { CELLS_STATES | CELLS_LAST_H | CELLS_LAST_C, CELLS_LAST_H, CELLS_LAST_C | CELLS_LAST_H, CELLS_STATES | CELLS_LAST_C,
+    static const int losses[] = { CELLS_STATES | CELLS_LAST_H | CELLS_LAST_C, CELLS_LAST_H,
+        CELLS_LAST_C | CELLS_LAST_H, CELLS_STATES | CELLS_LAST_C,
                                   CELLS_STATES };
     int i;
     (void)state;
@@ -231,7 +243,7 @@ static void test_cells_gradients_of_many_rows(void **state)
     }
 }
 
-/* ---- stacks of bidirectional layers ------------------------------------------------------------------------------------------ */
+/* ---- stacks of bidirectional layers -------------------------------------------------------------------- */
 
 static void cells_stack_forward(net *n)
 {
@@ -258,14 +270,15 @@ static void test_cells_gradients_of_stacks(void **state)
         cells_open(&n, &c, cells_stack_forward, i, 24);
         c.layers = 2 + i % 2;
         for (k = 0; k < 2 * c.layers; k++)
-            c.cells[k] = mtl_cell_add(&n.set, "stack.", &c.desc, k < 2 ? c.inputs : 2 * c.units, k / 2, k % 2, &n.err);
+            c.cells[k] = mtl_cell_add(&n.set, "stack.", &c.desc, k < 2 ? c.inputs : 2 * c.units, k / 2, k % 2,
+                                      &n.err);
         net_ready(&n, gradient_isa(i));
         net_check(&n, c.what);
         net_close(&n);
     }
 }
 
-/* ---- frozen cells and constant inputs ------------------------------------------------------------------------------------------ */
+/* ---- frozen cells and constant inputs ------------------------------------------------------------------ */
 
 static void cells_two_forward(net *n)
 {
@@ -275,7 +288,8 @@ static void cells_two_forward(net *n)
     net_loss(n, cells_forward(&n->run, c->cells[1], x, NULL, NULL));
 }
 
-/* A frozen cell gets no gradient and passes it on; one that has a single frozen tensor computes the others' as ever. */
+/* A frozen cell gets no gradient and passes it on; one that has a single frozen tensor computes the others'
+   as ever. */
 static void test_cells_frozen(void **state)
 {
     cells_case c;
@@ -288,12 +302,14 @@ static void test_cells_frozen(void **state)
         c.cells[0] = mtl_cell_add(&n.set, "low.", &c.desc, c.inputs, 0, 0, &n.err);
         c.cells[1] = mtl_cell_add(&n.set, "high.", &c.desc, c.units, 0, 1, &n.err);
         net_ready(&n, gradient_isa(i));
-        for (k = 0; k < n.set.count; k++) n.set.tensors[k]->frozen = strncmp(n.set.tensors[k]->name, "high.", 5) == 0;
+        for (k = 0; k < n.set.count; k++) n.set.tensors[k]->frozen = strncmp(n.set.tensors[k]->name, "high.",
+                                                                             5) == 0;
         n.set.tensors[i % 4]->frozen = 1;
         net_forward(&n, 1);
         net_backward(&n);
         for (k = 0; k < n.set.count; k++)
-            assert_int_equal(n.gradients->of[k].state, n.set.tensors[k]->frozen ? MTL_GRAD_NONE : MTL_GRAD_DENSE);
+            assert_int_equal(n.gradients->of[k].state, n.set.tensors[k]->frozen
+                             ? MTL_GRAD_NONE : MTL_GRAD_DENSE);
         net_check(&n, c.what);
         net_close(&n);
     }
@@ -321,17 +337,19 @@ static void test_cells_constant_inputs(void **state)
         cells_open(&n, &c, cells_constant_forward, i, 20);
         c.given = 1;
         cells_add(&n, &c, i);
-        n.leaf_count = 0;                                           /* not to be checked: they have no gradient */
+        n.leaf_count = 0;                                           /* not to be checked: they have no
+                                                                       gradient */
         net_check(&n, c.what);
         assert_true(!n.leaves[0].x->grad && !n.leaves[1].x->grad);
         net_close(&n);
     }
 }
 
-/* ---- a long sequence in chunks ----------------------------------------------------------------------------------------------- */
+/* ---- a long sequence in chunks ------------------------------------------------------------------------- */
 
 /* States after T steps are those after two halves, the second started from the first one's last states. */
-/* So many rows that forward and backward take several chunks of steps, whose order differs between the two directions. */
+/* So many rows that forward and backward take several chunks of steps, whose order differs between the two
+   directions. */
 static void test_cells_gradients_of_chunks(void **state)
 {
     cells_case c;
@@ -339,9 +357,11 @@ static void test_cells_gradients_of_chunks(void **state)
     int i, k;
     (void)state;
     for (i = 0; i < test_cases(6); i++) {
-        const int kind = 3 + i % 3;                                 /* GRU, GRU, LSTM: rows of an RNN are too small */
+        const int kind = 3 + i % 3;                                 /* GRU, GRU, LSTM: rows of an RNN are too
+                                                                       small */
         cells_open_sized(&n, &c, cells_stack_forward, kind, 4, 30 + (size_t)i, 100);
-        c.units = c.units + 16;                                     /* 2 blocks: 1024 rows a chunk of backward, 384 to 512 of forward */
+        c.units = c.units + 16;                                     /* 2 blocks: 1024 rows a chunk of
+                                                                       backward, 384 to 512 of forward */
         c.desc.hidden = (int)c.units;
         c.layers = 1;
         for (k = 0; k < 2; k++) c.cells[k] = mtl_cell_add(&n.set, "layer.", &c.desc, c.inputs, 0, k, &n.err);
@@ -370,24 +390,27 @@ static void test_cells_chunks(void **state)
         net_add_leaf(&n, "x", 10, c.inputs);
         cells_add(&n, &c, i);
         net_forward(&n, 0);
-        for (t = 0; t < 10; t++) memcpy(whole + t * c.units, c.y->value + t * c.y->stride, c.units * sizeof *whole);
+        for (t = 0; t < 10; t++) memcpy(whole + t * c.units, c.y->value + t * c.y->stride,
+                                        c.units * sizeof *whole);
         memset(&at, 0, sizeof at);
         n.lengths[0] = 5;
         for (part = 0; part < 2; part++) {
             mtl_activation *x = mtl_run_activation(&n.run, "x", 5, c.inputs), *y;
             n.run.packing = mtl__packing_create(&n.memory, n.lengths, 1, &n.err);
-            for (t = 0; t < 5; t++) memcpy(x->value + t * x->stride, n.leaves[0].value + ((size_t)part * 5 + t) * c.inputs, c.inputs * sizeof *whole);
+            for (t = 0; t < 5; t++) memcpy(x->value + t * x->stride, n.leaves[0].value
+                                           + ((size_t)part * 5 + t) * c.inputs, c.inputs * sizeof *whole);
             y = cells_forward(&n.run, c.cells[0], x, part ? &at : NULL, &at);
             net_expect_ok(&n, c.what);
             for (t = 0; t < 5; t++)
                 for (u = 0; u < c.units; u++)
-                    assert_true(fabs((double)(y->value[t * y->stride + u] - whole[((size_t)part * 5 + t) * c.units + u])) < CELLS_CLOSE);
+                    assert_true(fabs((double)(y->value[t * y->stride + u]
+                                              - whole[((size_t)part * 5 + t) * c.units + u])) < CELLS_CLOSE);
         }
         net_close(&n);
     }
 }
 
-/* ---- names, shapes, options --------------------------------------------------------------------------------------------------- */
+/* ---- names, shapes, options ---------------------------------------------------------------------------- */
 
 static void test_cells_parameters(void **state)
 {
@@ -418,7 +441,8 @@ static void test_cells_parameters(void **state)
     test_expect_error(&err, MTL_ERROR_ARGUMENT, NULL, "plain.weight_ih_l0");
     assert_int_equal(mtl_parameters_allocate(&set, &err), MTL_OK);
     mtl_parameters_randomise(&set, 1);
-    for (i = 0; i < set.tensors[0]->count; i++) assert_true(fabs((double)set.tensors[0]->value[i]) <= 1 / sqrt(5.0) + 1e-6);   /* U(-1/sqrt(H), ..) */
+    for (i = 0; i < set.tensors[0]->count; i++)                             /* U(-1/sqrt(H), ..) */
+        assert_true(fabs((double)set.tensors[0]->value[i]) <= 1 / sqrt(5.0) + 1e-6);
     mtl_arena_destroy(&arena);
 }
 
@@ -436,9 +460,10 @@ static void test_cells_wrong_kind(void **state)
     net_close(&n);
 }
 
-/* ---- one step at a time ----------------------------------------------------------------------------------------------------------- */
+/* ---- one step at a time -------------------------------------------------------------------------------- */
 
-/* Gives every step of sequence s to the stream, after a reset, and compares what comes back with what the forward pass made. */
+/* Gives every step of sequence s to the stream, after a reset, and compares what comes back with what the
+   forward pass made. */
 static void cells_compare_stream(net *n, mtl_cell_stream *stream, size_t s)
 {
     const cells_case *c = cells_of(n);
@@ -464,7 +489,8 @@ static void cells_compare_stream(net *n, mtl_cell_stream *stream, size_t s)
     if (lstm) cells_compare(c, &got, 0, want, "a streamed c");
 }
 
-/* Every kind of cell, instruction set and awkward width; a dirty buffer; two sequences with a reset between. */
+/* Every kind of cell, instruction set and awkward width; a dirty buffer; two sequences with a reset
+   between. */
 static void test_cells_stream(void **state)
 {
     static const size_t widths[] = { 1, 5, 16, 17, 33, 100 };
@@ -514,7 +540,8 @@ static void test_cells_stream(void **state)
 /* A buffer that is too small or not aligned, an unknown instruction set, no cell. */
 static void test_cells_stream_errors(void **state)
 {
-    char room[8192 + 64], *memory = room + (64 - (uintptr_t)room % 64) % 64;   /* not every compiler aligns what is on the stack */
+    /* not every compiler aligns what is on the stack */
+    char room[8192 + 64], *memory = room + (64 - (uintptr_t)room % 64) % 64;
     const size_t size = 8192;
     cells_case c;
     net n;
@@ -537,8 +564,8 @@ static void test_cells_stream_errors(void **state)
     net_close(&n);
 }
 
-/* A cell that keeps 0.98 of its state at each step, without input: below the smallest normal number its states are true zeros, and the
-   caller's own arithmetic stands afterwards. */
+/* A cell that keeps 0.98 of its state at each step, without input: below the smallest normal number its
+   states are true zeros, and the caller's own arithmetic stands afterwards. */
 static void cells_check_silence(int cell, int isa)
 {
     enum { UNITS = 20 };
@@ -560,7 +587,8 @@ static void cells_check_silence(int cell, int isa)
     mtl_parameters_init(&set, &arena);
     layer = mtl_cell_add(&set, "cell.", &desc, 2, 0, 0, &err);
     mtl_parameters_allocate(&set, &err);
-    for (i = UNITS; i < 2 * UNITS; i++) mtl_parameters_find(&set, "cell.bias_ih_l0")->value[i] = 4;    /* GRU: z; LSTM: f */
+    /* GRU: z; LSTM: f */
+    for (i = UNITS; i < 2 * UNITS; i++) mtl_parameters_find(&set, "cell.bias_ih_l0")->value[i] = 4;
     for (i = 0; i < UNITS; i++) start[i] = i % 2 ? tiny : -tiny;
     mtl_parameters_prepare(&set, isa, &err);
     bytes = mtl_cell_stream_size(layer);
@@ -595,8 +623,9 @@ static void test_cells_stream_silence(void **state)
     }
 }
 
-/* What a layer keeps for backward, and backward's scratch, in reals per unit and row, as the head of >>cells states them: kept RNN 2,
-   GRU 5, LSTM 7; scratch at most gates + 2, and no more for a batch of many rows than for a chunk of its steps. */
+/* What a layer keeps for backward, and backward's scratch, in reals per unit and row, as the head of >>cells
+   states them: kept RNN 2, GRU 5, LSTM 7; scratch at most gates + 2, and no more for a batch of many rows
+   than for a chunk of its steps. */
 static void cells_check_memory(const struct cells_kind *kind, size_t steps, size_t kept_limit)
 {
     enum { UNITS = 48, SEQUENCES = 8 };
@@ -640,7 +669,8 @@ static void cells_check_memory(const struct cells_kind *kind, size_t steps, size
     y = cells_forward(&run, cell, x, NULL, NULL);
     TEST_FINE(&err);
     used = scratch.used - before - steps * 64;              /* the list of chunks */
-    if (used > kept_limit * rows * unit_rows + slack) fail_msg("%s keeps %lu bytes of %lu rows", kind->name, (unsigned long)used, (unsigned long)rows);
+    if (used > kept_limit * rows * unit_rows + slack)
+        fail_msg("%s keeps %lu bytes of %lu rows", kind->name, (unsigned long)used, (unsigned long)rows);
 
     grad = mtl_run_grad(&run, y, &add);
     memset(grad, 0, rows * unit_rows);
@@ -648,8 +678,10 @@ static void cells_check_memory(const struct cells_kind *kind, size_t steps, size
     tape.last->backward(&run, tape.last->data);
     TEST_FINE(&err);
     used = scratch.high_water - before - rows * unit_rows;  /* the gradient of x stays */
-    if (used > (gates + 2) * rows * unit_rows + 65536 * sizeof(mtl_real) / 4 + slack || used > 1024 * 1024 * sizeof(mtl_real) / 4)
-        fail_msg("backward of %s, %lu rows: %lu bytes of scratch", kind->name, (unsigned long)rows, (unsigned long)used);
+    if (used > (gates + 2) * rows * unit_rows + 65536 * sizeof(mtl_real) / 4 + slack ||
+        used > 1024 * 1024 * sizeof(mtl_real) / 4)
+        fail_msg("backward of %s, %lu rows: %lu bytes of scratch", kind->name, (unsigned long)rows,
+                 (unsigned long)used);
     mtl_arena_destroy(&scratch);
     mtl_arena_destroy(&keep);
 }
@@ -668,8 +700,12 @@ static void test_cells_memory(void **state)
 
 #define TEST_CELLS \
     cmocka_unit_test(test_cells_values), cmocka_unit_test(test_cells_gradients), \
-    cmocka_unit_test(test_cells_gradients_through_states), cmocka_unit_test(test_cells_gradients_of_many_rows), \
-    cmocka_unit_test(test_cells_gradients_of_stacks), cmocka_unit_test(test_cells_frozen), cmocka_unit_test(test_cells_constant_inputs), \
-    cmocka_unit_test(test_cells_chunks), cmocka_unit_test(test_cells_gradients_of_chunks), cmocka_unit_test(test_cells_parameters), cmocka_unit_test(test_cells_wrong_kind), \
-    cmocka_unit_test(test_cells_stream), cmocka_unit_test(test_cells_stream_silence), cmocka_unit_test(test_cells_stream_errors), \
+    cmocka_unit_test(test_cells_gradients_through_states), \
+        cmocka_unit_test(test_cells_gradients_of_many_rows), \
+    cmocka_unit_test(test_cells_gradients_of_stacks), cmocka_unit_test(test_cells_frozen), \
+        cmocka_unit_test(test_cells_constant_inputs), \
+    cmocka_unit_test(test_cells_chunks), cmocka_unit_test(test_cells_gradients_of_chunks), \
+        cmocka_unit_test(test_cells_parameters), cmocka_unit_test(test_cells_wrong_kind), \
+    cmocka_unit_test(test_cells_stream), cmocka_unit_test(test_cells_stream_silence), \
+        cmocka_unit_test(test_cells_stream_errors), \
     cmocka_unit_test(test_cells_memory)

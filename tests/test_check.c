@@ -1,6 +1,8 @@
-/* >>check: the gradient checker itself: it must pass right gradients, find wrong ones, and know a kink. Included by tests/main.c. */
+/* >>check: the gradient checker itself: it must pass right gradients, find wrong ones, and know a kink.
+   Included by tests/main.c. */
 
-/* Steps and tolerances that suit the precision: the losses below compute in double, the arrays hold mtl_real. */
+/* Steps and tolerances that suit the precision: the losses below compute in double, the arrays hold
+   mtl_real. */
 #define CHECK_STEP (MTL__REAL_IS_DOUBLE ? 1e-5 : 1.0 / 128)
 #define CHECK_TOLERANCE (MTL__REAL_IS_DOUBLE ? 1e-9 : 1e-3)
 
@@ -114,7 +116,8 @@ static double check_bent(void *user)
 
 static void test_check_kinks_are_left_out(void **state)
 {
-    const double places[] = { 0, 0.1, 1.0 / 3, 0.5, 0.75, 0.9, -0.1, -1.0 / 3, -0.5, -0.9 };     /* in steps from x */
+    /* in steps from x */
+    const double places[] = { 0, 0.1, 1.0 / 3, 0.5, 0.75, 0.9, -0.1, -1.0 / 3, -0.5, -0.9 };
     mtl_check_result result;
     mtl_error err;
     size_t i;
@@ -148,14 +151,16 @@ static void test_check_errors(void **state)
     array.name = "x";
     array.count = 1;
     mtl_error_clear(&err);
-    assert_int_equal(mtl_check_gradients(check_smooth, &c, &array, 1, CHECK_STEP, &result, &err), MTL_ERROR_ARGUMENT);
+    assert_int_equal(mtl_check_gradients(check_smooth, &c, &array, 1, CHECK_STEP, &result, &err),
+                     MTL_ERROR_ARGUMENT);
     assert_string_equal(err.name, "x");
     assert_int_equal(check_run(&c, check_smooth, &result, &err), MTL_ERROR_ARGUMENT);        /* sticky */
     assert_int_equal(c.calls, 1);
     mtl_error_clear(&err);
     assert_int_equal(mtl_check_gradients(NULL, &c, &array, 1, CHECK_STEP, &result, &err), MTL_ERROR_ARGUMENT);
     mtl_error_clear(&err);
-    assert_int_equal(mtl_check_gradients(check_smooth, &c, NULL, 1, CHECK_STEP, &result, &err), MTL_ERROR_ARGUMENT);
+    assert_int_equal(mtl_check_gradients(check_smooth, &c, NULL, 1, CHECK_STEP, &result, &err),
+                     MTL_ERROR_ARGUMENT);
     mtl_error_clear(&err);
     assert_int_equal(mtl_check_gradients(check_smooth, &c, &array, 1, -1, &result, &err), MTL_ERROR_ARGUMENT);
     assert_int_equal(mtl_check_gradients(check_smooth, &c, NULL, 1, 0, NULL, NULL), MTL_ERROR_ARGUMENT);
@@ -169,7 +174,7 @@ static void test_check_errors(void **state)
     assert_memory_equal(c.x, before.x, sizeof c.x);
 }
 
-/* ---- a layer of the caller's own, recorded on a tape, checked as a user would ----------------------------------------- */
+/* ---- a layer of the caller's own, recorded on a tape, checked as a user would -------------------------- */
 
 /* y = x^2, element by element. */
 typedef struct check_square { mtl_activation *x, *y; } check_square;
@@ -182,7 +187,8 @@ static void check_square_backward(mtl_run *run, void *data)
     mtl_real *grad = mtl_run_grad(run, layer->x, &add);
     for (n = 0; grad && n < layer->y->rows; n++)
         for (i = 0; i < layer->y->width; i++) {
-            mtl_real d = 2 * layer->x->value[n * layer->x->stride + i] * layer->y->grad[n * layer->y->stride + i];
+            mtl_real d = 2 * layer->x->value[n * layer->x->stride + i]
+                * layer->y->grad[n * layer->y->stride + i];
             mtl_real *to = &grad[n * layer->x->stride + i];
             *to = add ? *to + d : d;
         }
@@ -277,7 +283,8 @@ static void test_check_of_an_own_layer(void **state)
         arrays[i].grad = mtl_gradients_get(net.gradients, tensor)->value;
         arrays[i].count = tensor->count;
     }
-    assert_int_equal(mtl_check_gradients(check_net_loss, &net, arrays, 4, CHECK_STEP, &result, &net.err), MTL_OK);
+    assert_int_equal(mtl_check_gradients(check_net_loss, &net, arrays, 4, CHECK_STEP, &result, &net.err),
+                     MTL_OK);
     assert_int_equal(result.elements, 3 * 4 + 4 + 4 + 1);
     assert_true(result.worst_error < (MTL__REAL_IS_DOUBLE ? 1e-7 : 1e-2));
     mtl_arena_destroy(&net.scratch);

@@ -1,10 +1,11 @@
-/* >>encoder: columns over columns, mixes, taps: gradients of whole models of random shape, and what mixes promise.
-   Included by tests/main.c. */
+/* >>encoder: columns over columns, mixes, taps: gradients of whole models of random shape, and what mixes
+   promise. Included by tests/main.c. */
 #include "gradient.h"
 
-/* ---- models of random shape ---------------------------------------------------------------------------------------- */
+/* ---- models of random shape ---------------------------------------------------------------------------- */
 
-/* Inputs "i0" (ids), "i1" (ids or features); columns "c0" ..; tasks "t0" ..; every column and task takes any mix of what stands before it. */
+/* Inputs "i0" (ids), "i1" (ids or features); columns "c0" ..; tasks "t0" ..; every column and task takes any
+   mix of what stands before it. */
 typedef struct encoder_model {
     test_random random;
     mtl_model_desc desc;
@@ -24,8 +25,8 @@ static const char *encoder_name(encoder_model *m, char letter, size_t i)
     return name;
 }
 
-/* One to three of the inputs and of the first `columns` columns; now and then what the default takes. A task's tap must hold no more
-   than inputs and columns either. */
+/* One to three of the inputs and of the first `columns` columns; now and then what the default takes. A
+   task's tap must hold no more than inputs and columns either. */
 static const char *encoder_mix(encoder_model *m, size_t columns)
 {
     size_t sources = m->desc.input_count + columns, i, parts = (size_t)test_random_between(&m->random, 0, 3);
@@ -46,7 +47,8 @@ static void encoder_random_inputs(encoder_model *m, float dropout)
     for (i = 0; i < m->desc.input_count; i++) {
         mtl_input_desc *d = &m->inputs[i];
         d->name = encoder_name(m, 'i', i);
-        if (i == 1 && test_random_between(&m->random, 0, 1)) d->features = test_random_between(&m->random, 1, 5);
+        if (i == 1 && test_random_between(&m->random, 0, 1))
+            d->features = test_random_between(&m->random, 1, 5);
         else d->vocabulary = test_random_between(&m->random, 2, 20);
         d->width = test_random_between(&m->random, 1, 9);
         d->padding_zero = test_random_between(&m->random, 0, 1);
@@ -68,7 +70,8 @@ static void encoder_random_columns(encoder_model *m, float dropout)
         d->hidden = test_random_between(&m->random, 1, 18);
         d->layers = test_random_between(&m->random, 1, 2);
         d->bidirectional = test_random_between(&m->random, 0, 1);
-        d->activation = d->cell == MTL_CELL_RNN && test_random_between(&m->random, 0, 1) ? MTL_ACTIVATION_SIGMOID : MTL_ACTIVATION_TANH;
+        d->activation = d->cell == MTL_CELL_RNN && test_random_between(&m->random, 0, 1)
+            ? MTL_ACTIVATION_SIGMOID : MTL_ACTIVATION_TANH;
         d->reset = test_random_between(&m->random, 0, 2);
         d->no_bias = test_random_between(&m->random, 0, 3) == 0;
         d->forget_bias = 1;
@@ -128,7 +131,8 @@ static void test_encoder_gradients(void **state)
     for (i = 0; i < test_cases(80); i++) {
         mtl_model *model = encoder_random_model(&m, i);
         test_batch *a = test_batch_create(&m.desc, NULL, 1 + i % 9, 7, i % 2 * 0.4, (unsigned long long)i);
-        test_batch *b = test_batch_create(&m.desc, NULL, i % 10 ? 3 : 33, 5, 0.4, (unsigned long long)i + 1000);
+        test_batch *b = test_batch_create(&m.desc, NULL, i % 10 ? 3 : 33, 5, 0.4,
+                                          (unsigned long long)i + 1000);
         mtl_trainer_desc how;
         mtl_batch batches[2];
         char what[64];
@@ -144,7 +148,7 @@ static void test_encoder_gradients(void **state)
     }
 }
 
-/* ---- freezing --------------------------------------------------------------------------------------------------------- */
+/* ---- freezing ------------------------------------------------------------------------------------------ */
 
 /* A frozen column has no gradient, and those below it have theirs; an update leaves it alone. */
 static void test_encoder_frozen_column(void **state)
@@ -182,7 +186,7 @@ static void test_encoder_frozen_column(void **state)
     test_problem_destroy(&p);
 }
 
-/* ---- mixes -------------------------------------------------------------------------------------------------------------- */
+/* ---- mixes --------------------------------------------------------------------------------------------- */
 
 enum { ENCODER_SEEN = 16 };
 typedef struct encoder_seen { size_t count, width[ENCODER_SEEN]; char name[ENCODER_SEEN][32]; } encoder_seen;
@@ -255,7 +259,7 @@ static void test_encoder_mixes(void **state)
     assert_int_equal(mtl_model_tensor(model, "low.weight_ih_l1_reverse")->shape[1], 10);
     assert_int_equal(mtl_model_tensor(model, "high.weight_ih_l0")->shape[1], 16);
     assert_int_equal(mtl_model_tensor(model, "a.output.weight")->shape[1], 4 + 10 + 3);
-    assert_int_equal(mtl_model_tensor(model, "b.output.weight")->shape[1], 4);           /* NULL: the last column */
+    assert_int_equal(mtl_model_tensor(model, "b.output.weight")->shape[1], 4);     /* NULL: the last column */
     mtl_predictor_observe(predictor, encoder_observe, &seen);
     b = test_batch_create(&desc, NULL, 4, 5, 0, 1);
     mtl_predict(predictor, &b->batch, out, &err);
@@ -273,7 +277,8 @@ static void test_encoder_mixes(void **state)
 }
 
 /* A model with one column and one task whose mixes are given, to be refused. */
-static void encoder_expect_refused(const char *column_from, const char *tap_from, const char *where, const char *part)
+static void encoder_expect_refused(const char *column_from, const char *tap_from, const char *where,
+                                   const char *part)
 {
     mtl_input_desc input;
     mtl_column_desc columns[2];
@@ -308,15 +313,15 @@ static void test_encoder_wrong_mixes(void **state)
     (void)state;
     encoder_expect_refused("nothing", NULL, "columns[0].input", "\"nothing\"");
     encoder_expect_refused("first", NULL, "columns[0].input", "\"first\"");                 /* itself */
-    encoder_expect_refused("second", NULL, "columns[0].input", "\"second\"");               /* one that comes later */
+    encoder_expect_refused("second", NULL, "columns[0].input", "\"second\"");       /* one that comes later */
     encoder_expect_refused("words+", NULL, "columns[0].input", "\"\"");
     encoder_expect_refused("", NULL, "columns[0].input", "\"\"");
-    encoder_expect_refused("word", NULL, "columns[0].input", "\"word\"");                   /* a part of a name */
+    encoder_expect_refused("word", NULL, "columns[0].input", "\"word\"");               /* a part of a name */
     encoder_expect_refused(NULL, "first+third", "tasks[0].tap", "\"third\"");
     encoder_expect_refused(NULL, "task", "tasks[0].tap", "\"task\"");
 }
 
-/* ---- states carried from chunk to chunk -------------------------------------------------------------------------------------- */
+/* ---- states carried from chunk to chunk ---------------------------------------------------------------- */
 
 /* A model of two columns of two layers each. */
 static mtl_model *encoder_carrying_model(test_problem *p, int cell, int bidirectional)
@@ -338,7 +343,8 @@ static mtl_model *encoder_carrying_model(test_problem *p, int cell, int bidirect
     return model;
 }
 
-/* Predictions for each step of long sequences, read whole and in chunks of 4 and 6 steps with carried states, are the same. */
+/* Predictions for each step of long sequences, read whole and in chunks of 4 and 6 steps with carried states,
+   are the same. */
 static void test_encoder_carried_states(void **state)
 {
     static const int whole[] = { 10, 10, 10 };
@@ -369,7 +375,8 @@ static void test_encoder_carried_states(void **state)
             for (s = 0; s < 3; s++) {
                 lengths[s] = (int)steps;
                 memcpy(ids + s * steps, long_one->inputs[0].ids + s * 10 + begin, steps * sizeof *ids);
-                memcpy(rows + s * steps * 2, long_one->inputs[1].rows + (s * 10 + begin) * 2, steps * 2 * sizeof *rows);
+                memcpy(rows + s * steps * 2, long_one->inputs[1].rows + (s * 10 + begin) * 2,
+                       steps * 2 * sizeof *rows);
             }
             inputs[0].ids = ids;
             inputs[1].rows = rows;
@@ -382,7 +389,8 @@ static void test_encoder_carried_states(void **state)
             for (s = 0; s < 3; s++)
                 for (t = 0; t < steps; t++)
                     for (i = 0; i < 5; i++)
-                        assert_true(fabs((double)(out[TEST_TAGS].probabilities[(s * steps + t) * 5 + i] - expected[(s * 10 + begin + t) * 5 + i])) < 1e-5);
+                        assert_true(fabs((double)(out[TEST_TAGS].probabilities[(s * steps + t) * 5 + i]
+                                                  - expected[(s * 10 + begin + t) * 5 + i])) < 1e-5);
         }
         mtl_state_destroy(carried);
         test_batch_destroy(long_one);
@@ -449,6 +457,7 @@ static void test_encoder_wrong_state(void **state)
 }
 
 #define TEST_ENCODER \
-    cmocka_unit_test(test_encoder_gradients), cmocka_unit_test(test_encoder_frozen_column), cmocka_unit_test(test_encoder_mixes), \
+    cmocka_unit_test(test_encoder_gradients), cmocka_unit_test(test_encoder_frozen_column), \
+        cmocka_unit_test(test_encoder_mixes), \
     cmocka_unit_test(test_encoder_wrong_mixes), cmocka_unit_test(test_encoder_carried_states), \
     cmocka_unit_test(test_encoder_gradients_with_carried_states), cmocka_unit_test(test_encoder_wrong_state)

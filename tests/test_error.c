@@ -1,4 +1,5 @@
-/* Section 3, and what every section does with errors: texts, the formatter, stickiness, and messages that name what is wrong. */
+/* Section 3, and what every section does with errors: texts, the formatter, stickiness, and messages that
+   name what is wrong. */
 
 static void test_error_texts(void **state)
 {
@@ -43,8 +44,8 @@ static void test_error_formatter(void **state)
     mtl_error err = {0};
     char text[16];
     (void)state;
-    mtl__fail(&err, MTL_ERROR_TEXT, NULL, -1, "%s|%d|%d|%z|%l|%g|%%|", "text", -2147483647 - 1, 42, (size_t)-1,
-              -9223372036854775807ll - 1, 0.1);
+    mtl__fail(&err, MTL_ERROR_TEXT, NULL, -1, "%s|%d|%d|%z|%l|%g|%%|", "text", -2147483647 - 1, 42,
+              (size_t)-1, -9223372036854775807ll - 1, 0.1);
     assert_string_equal(err.name, "");
     assert_true(strncmp(err.message, "text|-2147483648|42|", 20) == 0);
     if (sizeof(size_t) == 8) assert_non_null(strstr(err.message, "|18446744073709551615|"));
@@ -68,7 +69,7 @@ static void test_error_long_names(void **state)
     assert_int_equal(strlen(err.message), sizeof err.message - 1);
 }
 
-/* ---- stickiness: a call that is given a set error does nothing, fails, and leaves the error as it is ------------- */
+/* ---- stickiness: a call that is given a set error does nothing, fails, and leaves the error as it is --- */
 
 static void test_error_sticky_calls(void **state)
 {
@@ -102,7 +103,8 @@ static void test_error_sticky_calls(void **state)
     before = set;
 #define STICKY_FAILS(call) \
     do { \
-        if ((call) != MTL_ERROR_STOPPED || memcmp(&set, &before, sizeof set) != 0) fail_msg("not sticky: %s", #call); \
+        if ((call) != MTL_ERROR_STOPPED || memcmp(&set, &before, \
+            sizeof set) != 0) fail_msg("not sticky: %s", #call); \
     } while (0)
 #define STICKY_NOTHING(call) \
     do { \
@@ -186,7 +188,7 @@ static void test_error_destroy_nothing(void **state)
     mtl_state_destroy(NULL);
 }
 
-/* ---- NULL and wrong descs: the message names the field ----------------------------------------------------------- */
+/* ---- NULL and wrong descs: the message names the field ------------------------------------------------- */
 
 static void error_input_name(test_problem *p) { p->inputs[0].name = NULL; }
 static void error_input_empty_name(test_problem *p) { p->inputs[0].name = ""; }
@@ -197,7 +199,10 @@ static void error_input_vocabulary(test_problem *p) { p->inputs[0].vocabulary = 
 static void error_input_vocabulary_negative(test_problem *p) { p->inputs[0].vocabulary = -5; }
 static void error_input_both(test_problem *p) { p->inputs[0].features = 3; }
 static void error_input_dropout(test_problem *p) { p->inputs[0].dropout = 1; }
-static void error_input_dropout_nan(test_problem *p) { const uint32_t nan = 0x7fc00000; memcpy(&p->inputs[0].dropout, &nan, 4); }
+static void error_input_dropout_nan(test_problem *p)
+{
+    const uint32_t nan = 0x7fc00000; memcpy(&p->inputs[0].dropout, &nan, 4);
+}
 static void error_inputs(test_problem *p) { p->desc.inputs = NULL; }
 static void error_input_count(test_problem *p) { p->desc.input_count = 0; }
 static void error_encoder_hidden(test_problem *p) { p->desc.encoder.hidden = -1; }
@@ -208,7 +213,10 @@ static void error_encoder_from(test_problem *p) { p->desc.encoder.input.from = "
 static void error_columns(test_problem *p) { p->desc.column_count = 2; p->desc.columns = NULL; }
 static void error_column_flag(test_problem *p) { p->desc.column_count = 2; p->columns[1].bidirectional = 2; }
 static void error_column_name(test_problem *p) { p->desc.column_count = 2; p->columns[1].name = NULL; }
-static void error_column_later(test_problem *p) { p->desc.column_count = 2; p->columns[0].input.from = "high"; }
+static void error_column_later(test_problem *p)
+{
+    p->desc.column_count = 2; p->columns[0].input.from = "high";
+}
 static void error_tasks(test_problem *p) { p->desc.tasks = NULL; }
 static void error_task_count(test_problem *p) { p->desc.task_count = 0; }
 static void error_task_name(test_problem *p) { p->tasks[3].name = NULL; }
@@ -251,7 +259,8 @@ static void test_error_bad_descs(void **state)
         { error_inputs, MTL_ERROR_FIELD, "inputs" },
         { error_input_count, MTL_ERROR_FIELD, "inputs" },
         { error_encoder_hidden, MTL_ERROR_FIELD, "encoder.hidden is -1; it must lie between 1 and 1000000" },
-        { error_encoder_hidden_large, MTL_ERROR_FIELD, "encoder.hidden is 1000000000; it must lie between 1 and 1000000" },
+        { error_encoder_hidden_large, MTL_ERROR_FIELD,
+            "encoder.hidden is 1000000000; it must lie between 1 and 1000000" },
         { error_encoder_cell, MTL_ERROR_FIELD, "encoder.cell is 9, which is none of rnn, gru, lstm" },
         { error_encoder_layers, MTL_ERROR_FIELD, "encoder.layers is 65" },
         { error_encoder_from, MTL_ERROR_FIELD, "\"nowhere\"" },
@@ -331,7 +340,8 @@ static void test_error_null_arguments(void **state)
 }
 
 #define TEST_ERROR \
-    cmocka_unit_test(test_error_texts), cmocka_unit_test(test_error_clear), cmocka_unit_test(test_error_first_cause_stays), \
+    cmocka_unit_test(test_error_texts), cmocka_unit_test(test_error_clear), \
+        cmocka_unit_test(test_error_first_cause_stays), \
     cmocka_unit_test(test_error_formatter), cmocka_unit_test(test_error_long_names), \
     cmocka_unit_test(test_error_sticky_calls), cmocka_unit_test(test_error_left_out), \
     cmocka_unit_test(test_error_destroy_nothing), cmocka_unit_test(test_error_bad_descs), \

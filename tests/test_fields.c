@@ -56,8 +56,9 @@ static void test_fields_tables(void **state)
             assert_true(f[i].type >= MTL_INT && f[i].type <= MTL_INTS);
             assert_int_equal(f[i].choices != NULL, f[i].type == MTL_CHOICE);
             assert_true(f[i].low <= f[i].high);
-            if (f[i].low < f[i].high && f[i].preset != 0) assert_true(f[i].preset >= f[i].low && f[i].preset <= f[i].high);
-            for (k = 0; k < i; k++) {                                       /* no two names alike, no two members in one place */
+            if (f[i].low < f[i].high && f[i].preset != 0)
+                assert_true(f[i].preset >= f[i].low && f[i].preset <= f[i].high);
+            for (k = 0; k < i; k++) {                    /* no two names alike, no two members in one place */
                 assert_string_not_equal(f[i].name, f[k].name);
                 assert_true(f[i].offset >= f[k].offset + fields_member_size(&f[k]));
             }
@@ -69,7 +70,8 @@ static void test_fields_tables(void **state)
     assert_null(mtl_fields(MTL_DESC_COUNT, &count));
 }
 
-/* Sets a field from text in a zeroed desc; nothing but its member may change. Returns the text that mtl_field_get gives back. */
+/* Sets a field from text in a zeroed desc; nothing but its member may change. Returns the text that
+   mtl_field_get gives back. */
 static const char *fields_set(int desc, const mtl_field *f, const char *text)
 {
     static char out[128];
@@ -117,7 +119,8 @@ static void test_fields_every_row(void **state)
             fields_refuse(f, "many", "must be a number");
             fields_refuse(f, "1x", "must be a number");
             fields_refuse(f, "nan", "must be a number");
-            fields_refuse(f, "-1000000000000", f->low < f->high ? "must lie between" : "must not be negative");
+            fields_refuse(f, "-1000000000000", f->low < f->high
+                          ? "must lie between" : "must not be negative");
             if (f->type != MTL_FLOAT) fields_refuse(f, "1.5", "whole number");
             if (f->type == MTL_FLAG) {
                 assert_string_equal(fields_set(desc, f, "true"), "1");
@@ -188,13 +191,16 @@ static void test_fields_known_defaults(void **state)
     mtl_desc_check(MTL_DESC_FIT, &fit, "", &err);
     TEST_FINE(&err);
     assert_int_equal(training.optimizer, MTL_OPTIMIZER_ADAM);
-    assert_true(training.lr == 1e-3f && training.beta1 == 0.9f && training.beta2 == 0.999f && training.epsilon == 1e-8f);
+    assert_true(training.lr == 1e-3f && training.beta1 == 0.9f && training.beta2 == 0.999f &&
+                training.epsilon == 1e-8f);
     assert_true(training.clip_norm == 0 && training.threads == 1 && training.seed == 1);
     assert_int_equal(column.cell, MTL_CELL_LSTM);
-    assert_true(column.hidden == 128 && column.layers == 1 && !column.bidirectional && column.reset == MTL_RESET_AFTER);
+    assert_true(column.hidden == 128 && column.layers == 1 && !column.bidirectional &&
+                column.reset == MTL_RESET_AFTER);
     assert_true(task.kind == MTL_TASK_CLASS && task.level == MTL_LEVEL_SEQUENCE && task.weight == 1
                 && task.pool == MTL_POOL_LAST);
-    assert_true(fit.epochs == 12 && fit.batch == 32 && fit.patience == 0 && fit.sampler == MTL_SAMPLER_PROPORTIONAL);
+    assert_true(fit.epochs == 12 && fit.batch == 32 && fit.patience == 0 &&
+                fit.sampler == MTL_SAMPLER_PROPORTIONAL);
 }
 
 static void test_fields_check_names_the_path(void **state)
@@ -207,7 +213,8 @@ static void test_fields_check_names_the_path(void **state)
     column.layers = 100;
     mtl_desc_check(MTL_DESC_COLUMN, &column, "columns[3]", &err);
     assert_int_equal(err.position, 100);
-    test_expect_error(&err, MTL_ERROR_FIELD, "columns[3].layers", "columns[3].layers is 100; it must lie between 1 and 64");
+    test_expect_error(&err, MTL_ERROR_FIELD, "columns[3].layers",
+                      "columns[3].layers is 100; it must lie between 1 and 64");
     mtl_desc_check(MTL_DESC_COLUMN, &column, NULL, &err);
     test_expect_error(&err, MTL_ERROR_FIELD, "layers", "layers is 100");
     memcpy(&training.beta1, &nan, sizeof nan);
@@ -253,7 +260,7 @@ static void test_fields_seeds(void **state)
     mtl_trainer_desc training = {0};
     mtl_error err = {0};
     (void)state;
-    mtl_field_set(seed, &training, "9007199254740992", &err);               /* 2^53: doubles are exact up to it */
+    mtl_field_set(seed, &training, "9007199254740992", &err);           /* 2^53: doubles are exact up to it */
     TEST_FINE(&err);
     assert_true(training.seed == 9007199254740992u);
     mtl_field_set(seed, &training, "1e30", &err);                           /* more than the member holds */
@@ -263,6 +270,7 @@ static void test_fields_seeds(void **state)
 }
 
 #define TEST_FIELDS \
-    cmocka_unit_test(test_fields_tables), cmocka_unit_test(test_fields_every_row), cmocka_unit_test(test_fields_defaults), \
+    cmocka_unit_test(test_fields_tables), cmocka_unit_test(test_fields_every_row), \
+        cmocka_unit_test(test_fields_defaults), \
     cmocka_unit_test(test_fields_known_defaults), cmocka_unit_test(test_fields_check_names_the_path), \
     cmocka_unit_test(test_fields_lists), cmocka_unit_test(test_fields_seeds)

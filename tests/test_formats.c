@@ -8,10 +8,12 @@
 static void test_formats_utf8(void **state)
 {
     static const struct { const char *text; size_t valid; } cases[] = {
-        { "", 0 }, { "abc", 3 }, { "\xc3\xa9", 2 }, { "\xe2\x82\xac", 3 }, { "\xf0\x9f\x98\x80", 4 }, { "\xf4\x8f\xbf\xbf", 4 },
+        { "", 0 }, { "abc", 3 }, { "\xc3\xa9", 2 }, { "\xe2\x82\xac", 3 }, { "\xf0\x9f\x98\x80", 4 },
+            { "\xf4\x8f\xbf\xbf", 4 },
         { "a\x80", 1 }, { "a\xc0\x80", 1 }, { "a\xc1\xbf", 1 }, { "\xe0\x9f\xbf", 0 }, { "\xe0\xa0\x80", 3 },
         { "\xed\x9f\xbf", 3 },
-        { "\xed\xa0\x80", 0 }, { "\xf0\x8f\xbf\xbf", 0 }, { "\xf4\x90\x80\x80", 0 }, { "\xf8\x88\x80\x80\x80", 0 }, { "\xff", 0 },
+        { "\xed\xa0\x80", 0 }, { "\xf0\x8f\xbf\xbf", 0 }, { "\xf4\x90\x80\x80", 0 },
+            { "\xf8\x88\x80\x80\x80", 0 }, { "\xff", 0 },
         { "ab\xc3", 2 }, { "ab\xe2\x82", 2 }, { "ab\xf0\x9f\x98", 2 }, { "\xc3\x28", 0 } };
     size_t i;
     (void)state;
@@ -53,11 +55,14 @@ static void test_formats_normalise(void **state)
     assert_string_equal(formats_normalise("\xd0\x9c\xd0\x9e\xd0\xa1\xd0\x9a\xd0\x92\xd0\x90 \xd0\x81", 1, 0),
                         "\xd0\xbc\xd0\xbe\xd1\x81\xd0\xba\xd0\xb2\xd0\xb0 \xd1\x91");
     /* Vietnamese, capital sharp s */
-    assert_string_equal(formats_normalise("\xe1\xba\xa4 \xe1\xba\x9e \xc6\xa0", 1, 0), "\xe1\xba\xa5 \xc3\x9f \xc6\xa1");
-    assert_string_equal(formats_normalise("\xf0\x9f\x98\x80 \xe6\x97\xa5", 1, 1), "\xf0\x9f\x98\x80 \xe6\x97\xa5");
+    assert_string_equal(formats_normalise("\xe1\xba\xa4 \xe1\xba\x9e \xc6\xa0", 1, 0),
+                        "\xe1\xba\xa5 \xc3\x9f \xc6\xa1");
+    assert_string_equal(formats_normalise("\xf0\x9f\x98\x80 \xe6\x97\xa5", 1, 1),
+                        "\xf0\x9f\x98\x80 \xe6\x97\xa5");
     assert_string_equal(formats_normalise("A\xff" "B\xc3", 1, 1), "a\xff" "b\xc3");
     for (size = 0; size < sizeof out; size++) {         /* whole characters that fit, always a 0 */
-        static const char *const cut[] = { "", "", "a", "a", "a\xc3\xa9", "a\xc3\xa9" "b", "a\xc3\xa9" "b", "a\xc3\xa9" "b" };
+        static const char *const cut[] = { "", "", "a", "a", "a\xc3\xa9", "a\xc3\xa9" "b", "a\xc3\xa9" "b",
+            "a\xc3\xa9" "b" };
         memset(out, '#', sizeof out);
         assert_int_equal(mtl_text_normalise("A\xc3\x89" "B\xc3\x89", 6, 1, 0, out, size), 6);
         if (size) assert_string_equal(out, size == 7 ? "a\xc3\xa9" "b\xc3\xa9" : cut[size]);
@@ -76,7 +81,8 @@ static void test_formats_lowercase_all(void **state)
         assert_true(mtl__utf8_encode(small, a) <= 2 * mtl__utf8_encode(c, b));
         capitals += small != c;
     }
-    assert_int_equal(capitals, 495);                    /* the table, compared with Python's str.lower when it was made */
+    assert_int_equal(capitals, 495);                    /* the table, compared with Python's str.lower when it
+                                                           was made */
 }
 
 /* ---- writing JSON ---- */
@@ -114,7 +120,8 @@ static void formats_document(mtl__text *text)
 
 static void test_formats_json_write(void **state)
 {
-    static const char start[] = "{\"a\\\"b\\\\c\":\"tab\\u0009 newline\\u000a bell\\u0007 del\\u007f \xe2\x82\xac\","
+    static const char start[] =
+        "{\"a\\\"b\\\\c\":\"tab\\u0009 newline\\u000a bell\\u0007 del\\u007f \xe2\x82\xac\","
                                 "\"list\":[-1.5,18446744073709551615,{},\"[\",7,7,";
     static const char end[] = "7,7],\"end\":0}";
     mtl__text text;
@@ -201,7 +208,7 @@ static void test_formats_json_read(void **state)
     assert_non_null(root);
     assert_int_equal(mtl__json_count(root), 7);
     assert_true(mtl__json_number(mtl__json_get(root, "n"), "n", &err) + 125 == 0);
-    assert_int_equal(mtl__json_int(mtl__json_get(root, "i"), "i", 0, 8, &err), 8);          /* the later one */
+    assert_int_equal(mtl__json_int(mtl__json_get(root, "i"), "i", 0, 8, &err), 8);         /* the later one */
     assert_string_equal(mtl__json_text(mtl__json_get(root, "t"), "t", &err), "a\xc3\xa9\n\xf0\x9f\x98\x80/");
     assert_true(mtl__json_whole(mtl__json_get(root, "seed"), "seed", ~0ull, &err) == ~0ull);
     list = mtl__json_get(root, "f");
@@ -224,7 +231,8 @@ static void test_formats_json_read(void **state)
 
 static void test_formats_json_getters_refuse(void **state)
 {
-    static const char text[] = "{\"a\": \"x\", \"b\": 1.5, \"c\": -1, \"d\": 256, \"e\": 1e2, \"f\": 18446744073709551616}";
+    static const char text[] =
+        "{\"a\": \"x\", \"b\": 1.5, \"c\": -1, \"d\": 256, \"e\": 1e2, \"f\": 18446744073709551616}";
     mtl_arena arena;
     mtl_error err;
     const mtl__json *root;
@@ -233,7 +241,8 @@ static void test_formats_json_getters_refuse(void **state)
     mtl_arena_init(&arena, NULL, 0, NULL);
     root = mtl__json_parse(text, strlen(text), "test", 0, &arena, &err);
     assert_non_null(root);
-#define FORMATS_REFUSED(call) (void)(call); assert_int_equal(err.code, MTL_ERROR_FORMAT); mtl_error_clear(&err)
+#define FORMATS_REFUSED(call) (void)(call); assert_int_equal(err.code, \
+    MTL_ERROR_FORMAT); mtl_error_clear(&err)
     FORMATS_REFUSED(mtl__json_number(mtl__json_get(root, "a"), "a", &err));
     FORMATS_REFUSED(mtl__json_number(mtl__json_get(root, "missing"), "missing", &err));
     FORMATS_REFUSED(mtl__json_text(mtl__json_get(root, "b"), "b", &err));
@@ -253,9 +262,12 @@ static void test_formats_json_getters_refuse(void **state)
 static void test_formats_json_errors(void **state)
 {
     static const struct { const char *text; int position; } cases[] = {
-        { "", 0 }, { "  ", 2 }, { "[1,]", 3 }, { "[1 2]", 3 }, { "{\"a\" 1}", 5 }, { "{a:1}", 1 }, { "[1}", 2 }, { "01", 1 },
-        { "\"abc", 4 }, { "\"a\tb\"", 2 }, { "\"\xff\"", 1 }, { "\"\\x\"", 2 }, { "\"\\ud800\"", 7 }, { "\"\\u12g4\"", 5 },
-        { "1e999", 0 }, { "nul", 0 }, { "1 1", 2 }, { "-", 1 }, { "1.", 2 }, { "1e", 2 }, { "[", 1 }, { "{\"a\":1,}", 7 } };
+        { "", 0 }, { "  ", 2 }, { "[1,]", 3 }, { "[1 2]", 3 }, { "{\"a\" 1}", 5 }, { "{a:1}", 1 },
+            { "[1}", 2 }, { "01", 1 },
+        { "\"abc", 4 }, { "\"a\tb\"", 2 }, { "\"\xff\"", 1 }, { "\"\\x\"", 2 }, { "\"\\ud800\"", 7 },
+            { "\"\\u12g4\"", 5 },
+        { "1e999", 0 }, { "nul", 0 }, { "1 1", 2 }, { "-", 1 }, { "1.", 2 }, { "1e", 2 }, { "[", 1 },
+            { "{\"a\":1,}", 7 } };
     size_t i;
     mtl_error err;
     (void)state;
@@ -281,7 +293,8 @@ static void test_formats_json_deep(void **state)
 
 static void test_formats_json_damaged(void **state)
 {
-    static const char text[] = "{\"a\":[1,-2.5e+3,true,{\"b\":null}],\"\\u00e9\\ud83d\\ude00\":\"x\xc3\xa9\\n\"}";
+    static const char text[] =
+        "{\"a\":[1,-2.5e+3,true,{\"b\":null}],\"\\u00e9\\ud83d\\ude00\":\"x\xc3\xa9\\n\"}";
     char damaged[sizeof text];
     size_t i, length = sizeof text - 1;
     int bit;
@@ -300,7 +313,8 @@ static void test_formats_json_damaged(void **state)
 
 static void test_formats_json_memory(void **state)
 {
-    static const char text[] = "{\"a\":[1,[2,3],\"x\"],\"b\":{\"c\":[]},\"d\":[0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0]}";
+    static const char text[] =
+        "{\"a\":[1,[2,3],\"x\"],\"b\":{\"c\":[]},\"d\":[0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0]}";
     long long push;
     (void)state;
     for (push = 1; push < 100; push++) {
@@ -326,7 +340,8 @@ static int formats_suite_file(const char *folder, const char *name)
     mtl_error err;
     int code;
     mtl_error_clear(&err);
-    assert_int_equal(mtl__file_map(&view, mtl__print(path, sizeof path, "%s/%s", folder, name), &err), MTL_OK);
+    assert_int_equal(mtl__file_map(&view, mtl__print(path, sizeof path, "%s/%s", folder, name), &err),
+                     MTL_OK);
     code = formats_parse((const char *)view.bytes, view.count, &err);
     mtl__file_unmap(&view);
     if (name[0] == 'y' && code != MTL_OK) fail_msg("%s was refused: %s", name, err.message);
@@ -343,7 +358,8 @@ static void test_formats_json_suite(void **state)
     DIR *list;
     int files = 0;
     (void)state;
-    list = opendir(mtl__print(folder, sizeof folder, "%s/json_test_suite/test_parsing", data ? data : "../shared/data"));
+    list = opendir(mtl__print(folder, sizeof folder, "%s/json_test_suite/test_parsing", data
+                              ? data : "../shared/data"));
     if (!list) skip();
     while ((entry = readdir(list)) != NULL)
         if (strstr(entry->d_name, ".json")) files += formats_suite_file(folder, entry->d_name);
@@ -372,7 +388,8 @@ static void test_formats_vocabulary(void **state)
     words[17] = "";
     assert_int_equal(mtl__vocabulary_init(&vocabulary, words, WORDS, &arena, &err), MTL_OK);
     assert_int_equal(vocabulary.count, WORDS);
-    for (i = 0; i < WORDS; i++) assert_int_equal(mtl__vocabulary_find(&vocabulary, words[i], strlen(words[i])), i);
+    for (i = 0; i < WORDS; i++) assert_int_equal(mtl__vocabulary_find(&vocabulary, words[i],
+                                                                      strlen(words[i])), i);
     assert_int_equal(mtl__vocabulary_find(&vocabulary, "w5000", 5), -1);
     assert_int_equal(mtl__vocabulary_find(&vocabulary, "w12x", 3), 12);
     assert_int_equal(mtl__vocabulary_find(&vocabulary, "w1\0", 3), -1);
@@ -440,7 +457,8 @@ static mtl__text formats_file(void)
     mtl__text_init(&text, NULL);
     writer.user = &text;
     writer.write = formats_write;
-    assert_int_equal(mtl__safetensors_write(entries, formats_entries(entries), formats_metadata, 2, &writer, &err), MTL_OK);
+    assert_int_equal(mtl__safetensors_write(entries, formats_entries(entries), formats_metadata, 2, &writer,
+                                            &err), MTL_OK);
     return text;
 }
 
@@ -528,7 +546,8 @@ static void formats_use(const mtl_safetensors *file, const unsigned char *bytes,
         size = mtl__types[tensor->type].bytes;
         for (j = 0; j < (size_t)tensor->dims; j++) elements *= tensor->shape[j];
         assert_int_equal(elements, tensor->count);
-        assert_true(data >= bytes && (size_t)(data - bytes) <= count && tensor->count * size <= count - (size_t)(data - bytes));
+        assert_true(data >= bytes && (size_t)(data - bytes) <= count &&
+                    tensor->count * size <= count - (size_t)(data - bytes));
         for (j = 0; j < tensor->count * size; j++) sum += data[j];
         assert_ptr_equal(mtl_safetensors_find(file, tensor->name), tensor);
         sum += mtl_text_valid(tensor->name, strlen(tensor->name));
@@ -539,7 +558,8 @@ static void formats_use(const mtl_safetensors *file, const unsigned char *bytes,
 
 static int formats_open(const unsigned char *bytes, size_t count, mtl_error *err)
 {
-    unsigned char *copy = (unsigned char *)malloc(count ? count : 1);   /* of exactly its size, for the sanitizer */
+    unsigned char *copy = (unsigned char *)malloc(count ? count : 1);   /* of exactly its size, for the
+                                                                           sanitizer */
     mtl_safetensors file;
     int code;
     if (count) memcpy(copy, bytes, count);
@@ -567,13 +587,15 @@ static void test_formats_safetensors_damaged(void **state)
     for (i = 0; i < header; i++) {
         for (bit = 0; bit < 8; bit++) {
             bytes[i] = (unsigned char)(bytes[i] ^ 1 << bit);
-            opened += formats_open(bytes, text.length, &err) == MTL_OK;     /* a name or metadata may well be another one */
+            /* a name or metadata may well be another one */
+            opened += formats_open(bytes, text.length, &err) == MTL_OK;
             bytes[i] = (unsigned char)(bytes[i] ^ 1 << bit);
         }
     }
     assert_true(opened < (int)header * 4);
     mtl__text_append(&text, "", 1);
-    assert_int_equal(formats_open((unsigned char *)text.data, text.length, &err), MTL_ERROR_FORMAT);    /* a byte too much */
+    /* a byte too much */
+    assert_int_equal(formats_open((unsigned char *)text.data, text.length, &err), MTL_ERROR_FORMAT);
     mtl__text_free(&text);
 }
 
@@ -601,14 +623,21 @@ static void test_formats_safetensors_headers(void **state)
         { "{" FORMATS_T("a", "F32", "[2]", "0", "8") "}", 8, MTL_OK, "" },
         { "{" FORMATS_T("a", "F32", "[]", "0", "4") "}", 4, MTL_OK, "" },                       /* a scalar */
         { "{" FORMATS_T("a", "F32", "[0]", "0", "0") "}", 0, MTL_OK, "" },
-        { "{" FORMATS_T("a", "F32", "[0,4294967296,4294967296]", "0", "0") "}", 0, -1, "a" },   /* 0 or too large: either */
+        { "{" FORMATS_T("a", "F32", "[0,4294967296,4294967296]", "0", "0") "}", 0, -1, "a" },   /* 0 or too
+                                                                                                   large:
+                                                                                                   either */
         { "{" FORMATS_T("a", "BF16", "[1,1,1,1,1,1,1,4]", "0", "8") "}", 8, MTL_OK, "" },
         { "{" FORMATS_T("a", "BF16", "[1,1,1,1,1,1,1,1,4]", "0", "8") "}", 8, MTL_ERROR_FORMAT, "a" },
-        { "{" FORMATS_T("b", "U8", "[3]", "5", "8") "," FORMATS_T("a", "BOOL", "[5]", "0", "5") "}", 8, MTL_OK, "" },
-        { "{" FORMATS_T("b", "U8", "[3]", "0", "3") "," FORMATS_T("a", "I8", "[4]", "4", "8") "}", 8, MTL_ERROR_FORMAT, "a" },
-        { "{" FORMATS_T("b", "U8", "[3]", "0", "3") "," FORMATS_T("a", "I8", "[6]", "2", "8") "}", 8, MTL_ERROR_FORMAT, "a" },
-        { "{" FORMATS_T("b", "U8", "[8]", "0", "8") "," FORMATS_T("a", "I8", "[8]", "0", "8") "}", 8, MTL_ERROR_FORMAT, NULL },
-        { "{" FORMATS_T("a", "U8", "[4]", "0", "4") "," FORMATS_T("a", "U8", "[4]", "4", "8") "}", 8, MTL_ERROR_FORMAT, "a" },
+        { "{" FORMATS_T("b", "U8", "[3]", "5", "8") "," FORMATS_T("a", "BOOL", "[5]", "0", "5") "}", 8,
+            MTL_OK, "" },
+        { "{" FORMATS_T("b", "U8", "[3]", "0", "3") "," FORMATS_T("a", "I8", "[4]", "4", "8") "}", 8,
+            MTL_ERROR_FORMAT, "a" },
+        { "{" FORMATS_T("b", "U8", "[3]", "0", "3") "," FORMATS_T("a", "I8", "[6]", "2", "8") "}", 8,
+            MTL_ERROR_FORMAT, "a" },
+        { "{" FORMATS_T("b", "U8", "[8]", "0", "8") "," FORMATS_T("a", "I8", "[8]", "0", "8") "}", 8,
+            MTL_ERROR_FORMAT, NULL },
+        { "{" FORMATS_T("a", "U8", "[4]", "0", "4") "," FORMATS_T("a", "U8", "[4]", "4", "8") "}", 8,
+            MTL_ERROR_FORMAT, "a" },
         { "{" FORMATS_T("a", "U8", "[7]", "1", "8") "}", 8, MTL_ERROR_FORMAT, "a" },
         { "{" FORMATS_T("a", "U8", "[7]", "0", "7") "}", 8, MTL_ERROR_FORMAT, "a" },
         { "{" FORMATS_T("a", "F32", "[3]", "0", "8") "}", 8, MTL_ERROR_FORMAT, "a" },
@@ -624,7 +653,7 @@ static void test_formats_safetensors_headers(void **state)
         { "{" FORMATS_T("a", "F32", "2", "0", "8") "}", 8, MTL_ERROR_FORMAT, "a" },
         { "{" FORMATS_T("a", "F32", "[2]", "-8", "0") "}", 8, MTL_ERROR_FORMAT, "a" },
         { "{" FORMATS_T("a", "F32", "[2]", "0", "8,9") "}", 8, MTL_ERROR_FORMAT, "a" },
-        { "{" FORMATS_T("a", "F33", "[2]", "0", "8") "}", 8, MTL_OK, "" },                      /* of a type to come */
+        { "{" FORMATS_T("a", "F33", "[2]", "0", "8") "}", 8, MTL_OK, "" },             /* of a type to come */
         { "{" FORMATS_T("a", "F33", "[2]", "0", "9") "}", 8, MTL_ERROR_FORMAT, "a" },
         { "{" FORMATS_T("a", "F33", "[2]", "4", "8") "}", 8, MTL_ERROR_FORMAT, "a" },
         { "{" FORMATS_T("a", "C64", "[1]", "0", "8") "}", 8, MTL_OK, "" },
@@ -634,7 +663,8 @@ static void test_formats_safetensors_headers(void **state)
         { "{\"a\":{\"dtype\":\"F32\",\"shape\":[2]}}", 8, MTL_ERROR_FORMAT, "a" },
         { "{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"shape\":[2]}}", 8, MTL_ERROR_FORMAT, "a" },
         { "{\"a\":{\"dtype\":7,\"shape\":[2],\"data_offsets\":[0,8]}}", 8, MTL_ERROR_FORMAT, "a" },
-        { "{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8],\"more\":1}}", 8, MTL_ERROR_FORMAT, "a" },
+        { "{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8],\"more\":1}}", 8, MTL_ERROR_FORMAT,
+            "a" },
         { "{\"a\":7}", 0, MTL_ERROR_FORMAT, "a" },
         { "{\"__metadata__\":{\"k\":\"v\"}}", 0, MTL_OK, "" }, { "{\"__metadata__\":{}}", 0, MTL_OK, "" },
         { "{\"__metadata__\":{\"k\":1}}", 0, MTL_ERROR_FORMAT, "k" },
@@ -651,8 +681,10 @@ static void test_formats_safetensors_headers(void **state)
         if (code != cases[i].code) fail_msg("%s: %s", cases[i].header, code ? err.message : "was accepted");
         if (cases[i].name) assert_string_equal(err.name, cases[i].name);
     }
-    assert_int_equal(formats_open((const unsigned char *)"\x02\0\0\0\0\0\0\x80{}", 10, &err), MTL_ERROR_FORMAT);
-    assert_int_equal(formats_open((const unsigned char *)"\xff\xff\xff\xff\xff\xff\xff\xff{}", 10, &err), MTL_ERROR_FORMAT);
+    assert_int_equal(formats_open((const unsigned char *)"\x02\0\0\0\0\0\0\x80{}", 10, &err),
+                     MTL_ERROR_FORMAT);
+    assert_int_equal(formats_open((const unsigned char *)"\xff\xff\xff\xff\xff\xff\xff\xff{}", 10, &err),
+                     MTL_ERROR_FORMAT);
     assert_int_equal(formats_open((const unsigned char *)"\x03\0\0\0\0\0\0\0{}", 10, &err), MTL_ERROR_FORMAT);
 }
 
@@ -704,10 +736,12 @@ static void test_formats_half(void **state)
 
 static void test_formats_values(void **state)
 {
-    static const unsigned char half[] = { 0x00, 0x3c, 0x00, 0xc0 }, bfloat[] = { 0x80, 0x3f, 0x00, 0xc0 };      /* 1, -2 */
+    /* 1, -2 */
+    static const unsigned char half[] = { 0x00, 0x3c, 0x00, 0xc0 }, bfloat[] = { 0x80, 0x3f, 0x00, 0xc0 };
     static const unsigned char single[] = { 9, 0, 0, 0x80, 0x3f, 0, 0, 0, 0xc0 };
     static const unsigned char wide[] = { 0, 0, 0, 0, 0, 0, 0xf0, 0x3f, 0, 0, 0, 0, 0, 0, 0, 0xc0 };
-    static const struct { int type; const unsigned char *data; } cases[] = { { MTL_TYPE_F16, half }, { MTL_TYPE_BF16, bfloat },
+    static const struct { int type; const unsigned char *data; } cases[] = { { MTL_TYPE_F16, half },
+        { MTL_TYPE_BF16, bfloat },
         { MTL_TYPE_F32, single + 1 }, { MTL_TYPE_F64, wide } };
     size_t i;
     (void)state;
@@ -834,7 +868,8 @@ static void test_formats_reader(void **state)
 }
 
 #define TEST_FORMATS \
-    cmocka_unit_test(test_formats_utf8), cmocka_unit_test(test_formats_normalise), cmocka_unit_test(test_formats_lowercase_all), \
+    cmocka_unit_test(test_formats_utf8), cmocka_unit_test(test_formats_normalise), \
+        cmocka_unit_test(test_formats_lowercase_all), \
     cmocka_unit_test(test_formats_json_write), cmocka_unit_test(test_formats_json_write_bad), \
     cmocka_unit_test(test_formats_json_write_memory), cmocka_unit_test(test_formats_json_read), \
     cmocka_unit_test(test_formats_json_getters_refuse), cmocka_unit_test(test_formats_json_errors), \

@@ -1,7 +1,7 @@
 /* test_golden.c    values, gradients and updates against PyTorch's, from the fixtures in tests/golden
 
-   golden/make.py wrote the fixtures and says what is in them. The folder "tests" is found from the repository's top, or
-   where the environment's MTL_TEST_DIR says. */
+   golden/make.py wrote the fixtures and says what is in them. The folder "tests" is found from the
+   repository's top, or where the environment's MTL_TEST_DIR says. */
 #include "golden/cases.h"
 
 /* Largest difference allowed, as a share of the largest value: PyTorch's numbers are float64. */
@@ -18,7 +18,8 @@ static void golden_open(case_file *file, const char *name)
 }
 
 /* Fails when got and want differ by more than the tolerance. */
-static void golden_compare(const char *test, const char *what, const mtl_real *got, const mtl_real *want, size_t count)
+static void golden_compare(const char *test, const char *what, const mtl_real *got, const mtl_real *want,
+                           size_t count)
 {
     double worst = 0, largest = 0;
     size_t i, at = 0;
@@ -28,11 +29,11 @@ static void golden_compare(const char *test, const char *what, const mtl_real *g
         if (!(difference <= worst)) { worst = difference; at = i; }
     }
     if (!(worst <= GOLDEN_TOLERANCE * (largest > 0 ? largest : 1)))
-        fail_msg("%s: %s[%lu of %lu] is %.12g, PyTorch has %.12g (largest %g)", test, what, (unsigned long)at, (unsigned long)count,
-                 (double)got[at], (double)want[at], largest);
+        fail_msg("%s: %s[%lu of %lu] is %.12g, PyTorch has %.12g (largest %g)", test, what, (unsigned long)at,
+                 (unsigned long)count, (double)got[at], (double)want[at], largest);
 }
 
-/* ---- layers: a stack of cells, or a linear layer ----------------------------------------------------------------- */
+/* ---- layers: a stack of cells, or a linear layer ------------------------------------------------------- */
 
 enum { GOLDEN_CELLS = 8, GOLDEN_LOSSES = 1 + 2 * GOLDEN_CELLS };
 
@@ -48,12 +49,14 @@ typedef struct golden_net {
     mtl_dense *dense;
     mtl_cell *cells[GOLDEN_CELLS];
     size_t layers, directions, sequences, rows, inputs, width;
-    mtl_activation *x, *y, *initial[2][GOLDEN_CELLS], *final[2][GOLDEN_CELLS];      /* states: h, c of each cell */
+    /* states: h, c of each cell */
+    mtl_activation *x, *y, *initial[2][GOLDEN_CELLS], *final[2][GOLDEN_CELLS];
     mtl_activation *losses[GOLDEN_LOSSES];
     size_t loss_count;
 } golden_net;
 
-static const char *const golden_initial_names[2] = { "h0", "c0" }, *const golden_final_names[2] = { "h_n", "c_n" };
+static const char *const golden_initial_names[2] = { "h0", "c0" },
+    *const golden_final_names[2] = { "h_n", "c_n" };
 
 static void golden_check(const golden_net *net)
 {
@@ -76,7 +79,8 @@ static void golden_add_layers(golden_net *net)
     net->directions = c->cell.bidirectional ? 2 : 1;
     for (l = 0; l < net->layers; l++, inputs = hidden * net->directions)
         for (d = 0; d < net->directions; d++)
-            net->cells[l * net->directions + d] = mtl_cell_add(&net->set, "", &c->cell, inputs, (int)l, (int)d, &net->err);
+            net->cells[l * net->directions + d] = mtl_cell_add(&net->set, "", &c->cell, inputs, (int)l,
+                                                               (int)d, &net->err);
 }
 
 /* The fixture's name of a tensor: PyTorch's of the layer alone. */
@@ -98,7 +102,8 @@ static void golden_net_create(golden_net *net, case_setup *c, int isa)
     golden_check(net);
     for (i = 0; i < net->set.count; i++) {
         const mtl_safetensor *from = case_find(c, golden_tensor_name(net->set.tensors[i]));
-        if (!from || from->count != net->set.tensors[i]->count) fail_msg("%s: no values for %s", c->name, net->set.tensors[i]->name);
+        if (!from || from->count != net->set.tensors[i]->count)
+            fail_msg("%s: no values for %s", c->name, net->set.tensors[i]->name);
         mtl_safetensor_values(from, net->set.tensors[i]->value, &net->err);
     }
     mtl_parameters_prepare(&net->set, isa, &net->err);
@@ -124,26 +129,30 @@ static size_t golden_row(const golden_net *net, const mtl_activation *a, int is_
 }
 
 /* An activation with the fixture's values, rows in the caller's order. NULL when the fixture has none. */
-static mtl_activation *golden_activation(golden_net *net, const char *name, size_t part, int is_state, size_t rows, size_t width)
+static mtl_activation *golden_activation(golden_net *net, const char *name, size_t part, int is_state,
+                                         size_t rows, size_t width)
 {
     const mtl_real *values = case_reals(net->c, name, &net->err);
     mtl_activation *a = values ? mtl_run_activation(&net->run, name, rows, width) : NULL;
     size_t i;
     for (i = 0; a && i < rows; i++)
-        memcpy(a->value + golden_row(net, a, is_state, i) * a->stride, values + (part * rows + i) * width, width * sizeof *values);
+        memcpy(a->value + golden_row(net, a, is_state, i) * a->stride, values + (part * rows + i) * width,
+               width * sizeof *values);
     golden_check(net);
     return a;
 }
 
 /* Compares an activation's values or gradient with the fixture's. */
-static void golden_compare_rows(golden_net *net, const char *name, size_t part, int is_state, const mtl_activation *a, const mtl_real *values)
+static void golden_compare_rows(golden_net *net, const char *name, size_t part, int is_state,
+                                const mtl_activation *a, const mtl_real *values)
 {
     const mtl_real *want = case_reals(net->c, name, &net->err);
     mtl_real *got = (mtl_real *)mtl_arena_push(&net->arena, a->rows * a->width * sizeof *got);
     size_t i;
     if (!want) fail_msg("%s: the fixture has no %s", net->c->name, name);
     for (i = 0; i < a->rows; i++)
-        memcpy(got + i * a->width, values + golden_row(net, a, is_state, i) * a->stride, a->width * sizeof *got);
+        memcpy(got + i * a->width, values + golden_row(net, a, is_state, i) * a->stride,
+               a->width * sizeof *got);
     golden_compare(net->c->name, name, got, want + part * a->rows * a->width, a->rows * a->width);
 }
 
@@ -202,16 +211,19 @@ static void golden_net_forward(golden_net *net)
     if (net->dense) net->y = mtl_dense_forward(&net->run, net->dense, net->x, "y");
     for (k = 0; k < net->layers * net->directions; k++)
         for (s = 0; s < 2; s++)
-            net->initial[s][k] = golden_activation(net, golden_initial_names[s], k, 1, net->sequences, hidden);
+            net->initial[s][k] = golden_activation(net, golden_initial_names[s], k, 1, net->sequences,
+                                                   hidden);
     for (l = 0; l < net->layers; l++) {
-        for (d = 0; d < net->directions; d++) parts[d] = golden_cell_forward(net, l * net->directions + d, net->y);
+        for (d = 0; d < net->directions; d++) parts[d] = golden_cell_forward(net, l * net->directions + d,
+                                                                             net->y);
         net->y = mtl__concat_forward(&net->run, parts, net->directions, "y");
     }
     golden_check(net);
     golden_compare_rows(net, "y", 0, 0, net->y, net->y->value);
     for (k = 0; k < net->layers * net->directions; k++)
         for (s = 0; s < 2; s++)
-            if (net->final[s][k]) golden_compare_rows(net, golden_final_names[s], k, 1, net->final[s][k], net->final[s][k]->value);
+            if (net->final[s][k]) golden_compare_rows(net, golden_final_names[s], k, 1, net->final[s][k],
+                                                      net->final[s][k]->value);
 }
 
 static void golden_net_backward(golden_net *net)
@@ -229,7 +241,8 @@ static void golden_net_backward(golden_net *net)
     for (k = 0; k < net->layers * net->directions; k++)
         for (s = 0; s < 2; s++) {
             snprintf(name, sizeof name, "%s.grad", golden_initial_names[s]);
-            if (net->initial[s][k]) golden_compare_rows(net, name, k, 1, net->initial[s][k], net->initial[s][k]->grad);
+            if (net->initial[s][k]) golden_compare_rows(net, name, k, 1, net->initial[s][k],
+                                                        net->initial[s][k]->grad);
         }
     for (i = 0; i < net->set.count; i++) {
         const mtl_tensor *t = net->set.tensors[i];
@@ -273,7 +286,7 @@ static void test_golden_cells(void **state)
     golden_each("cells.safetensors", golden_cell_case, 17);
 }
 
-/* ---- whole models ------------------------------------------------------------------------------------------------ */
+/* ---- whole models -------------------------------------------------------------------------------------- */
 
 /* A case with its model and trainer. */
 typedef struct golden_training {
@@ -379,7 +392,8 @@ static void golden_compare_updates(golden_training *g)
     }
     for (i = 0; i < set->count; i++) {
         snprintf(name, sizeof name, "final.%s", set->tensors[i]->name);
-        golden_compare(g->c->name, name, set->tensors[i]->value, case_reals(g->c, name, &g->err), set->tensors[i]->count);
+        golden_compare(g->c->name, name, set->tensors[i]->value, case_reals(g->c, name, &g->err),
+                       set->tensors[i]->count);
     }
 }
 
@@ -411,10 +425,11 @@ static void test_golden_optimisers(void **state)
     golden_each("optimisers.safetensors", golden_updates_case, 20);
 }
 
-/* ---- a model that comes from PyTorch -------------------------------------------------------------------------------- */
+/* ---- a model that comes from PyTorch ------------------------------------------------------------------- */
 
 static const mtl_import golden_mappings[] = {
-    { "net.embed.", "words." }, { "net.rnn.", "encoder." }, { "net.head.0.", "tags.hidden.0." }, { "net.head.2.", "tags.output." },
+    { "net.embed.", "words." }, { "net.rnn.", "encoder." }, { "net.head.0.", "tags.hidden.0." },
+        { "net.head.2.", "tags.output." },
 };
 enum { GOLDEN_MAPPINGS = 4 };
 
@@ -473,7 +488,8 @@ static void test_golden_import(void **state)
     batch.inputs = &input;
     mtl_predict(predictor, &batch, &out, &err);
     if (err.code) fail_msg("%s", err.message);
-    golden_compare("tagger", "probabilities", out.probabilities, case_reals(&c, "probabilities", &err), out.items * out.width);
+    golden_compare("tagger", "probabilities", out.probabilities, case_reals(&c, "probabilities", &err),
+                   out.items * out.width);
     mtl_predictor_destroy(predictor);
     mtl_model_destroy(model);
     mtl_safetensors_close(&weights);
@@ -497,7 +513,8 @@ static void test_golden_export(void **state)
     for (i = 0; i < in.count; i++) {
         const mtl_safetensor *a = &in.tensors[i], *b = mtl_safetensors_find(&out, a->name);
         mtl_real x[256], y[256];
-        if (!b || b->dims != a->dims || memcmp(a->shape, b->shape, (size_t)a->dims * sizeof *a->shape) != 0) fail_msg("%s is lost", a->name);
+        if (!b || b->dims != a->dims || memcmp(a->shape, b->shape, (size_t)a->dims * sizeof *a->shape) != 0)
+            fail_msg("%s is lost", a->name);
         assert_true(a->count <= 256);
         mtl_safetensor_values(a, x, &err);
         mtl_safetensor_values(b, y, &err);
@@ -511,4 +528,5 @@ static void test_golden_export(void **state)
 }
 
 #define TEST_GOLDEN cmocka_unit_test(test_golden_cells), cmocka_unit_test(test_golden_models), \
-    cmocka_unit_test(test_golden_optimisers), cmocka_unit_test(test_golden_import), cmocka_unit_test(test_golden_export)
+    cmocka_unit_test(test_golden_optimisers), cmocka_unit_test(test_golden_import), \
+        cmocka_unit_test(test_golden_export)

@@ -1,11 +1,12 @@
-/* Kernels: every instruction set that this machine has, against plain loops in double. What may not be read (padding, the space
-   between width and stride, red zones before and behind) is NaN, and what may not be written is compared bit for bit.
-   MTL_TEST_QUICK=1 runs a tenth of the cases. */
+/* Kernels: every instruction set that this machine has, against plain loops in double. What may not be read
+   (padding, the space between width and stride, red zones before and behind) is NaN, and what may not be
+   written is compared bit for bit. MTL_TEST_QUICK=1 runs a tenth of the cases. */
 
-/* ---- tools --------------------------------------------------------------------------------------------------------------- */
+/* ---- tools --------------------------------------------------------------------------------------------- */
 
 #define KERNELS_IS_DOUBLE (sizeof(mtl_real) == sizeof(double))
-#define KERNELS_EPSILON (KERNELS_IS_DOUBLE ? 2e-15 : 1e-6)  /* of a sum of terms, times the sum of their magnitudes */
+#define KERNELS_EPSILON (KERNELS_IS_DOUBLE ? 2e-15 : 1e-6)  /* of a sum of terms, times the sum of their
+                                                               magnitudes */
 
 /* Random numbers that differ from case to case but not from run to run. */
 static unsigned kernels_next(void)
@@ -83,16 +84,21 @@ static void kernels_assert_inside(const kernels_matrix *m)
         const size_t at = i - offset;
         if (i >= offset && at < m->rows * m->stride && at % m->stride < m->width) continue;
         if (memcmp(&m->memory[i], &m->before[i], sizeof(mtl_real)))
-            fail_msg("written outside: row %ld column %ld of %d x %d stride %d", i < offset ? -1L : (long)(at / m->stride),
-                     i < offset ? -1L : (long)(at % m->stride), (int)m->rows, (int)m->width, (int)m->stride);
+            fail_msg("written outside: row %ld column %ld of %d x %d stride %d", i < offset
+                     ? -1L : (long)(at / m->stride), i < offset ? -1L : (long)(at % m->stride), (int)m->rows,
+                         (int)m->width, (int)m->stride);
     }
 }
-static void kernels_assert_unchanged(const kernels_matrix *m) { assert_int_equal(memcmp(m->memory, m->before, m->total * sizeof(mtl_real)), 0); }
+static void kernels_assert_unchanged(const kernels_matrix *m)
+{
+    assert_int_equal(memcmp(m->memory, m->before, m->total * sizeof(mtl_real)), 0);
+}
 
 static void kernels_assert_near(double got, double expected, double tolerance, const char *what)
 {
     const mtl_real bits = (mtl_real)got;
-    if (kernels_is_nan(bits) || !(fabs(got - expected) <= tolerance)) fail_msg("%s: %.9g, expected %.9g +- %.2g", what, got, expected, tolerance);
+    if (kernels_is_nan(bits) || !(fabs(got - expected) <= tolerance))
+        fail_msg("%s: %.9g, expected %.9g +- %.2g", what, got, expected, tolerance);
 }
 
 static const mtl__kernels *kernels_of(int isa)
@@ -116,7 +122,8 @@ static int kernels_precisions(const mtl__kernels *k)
     KERNELS_EACH(k) \
         for (pairs = 0; pairs < kernels_precisions(k); pairs++)
 
-/* The operand that a product sees: x, or the nearest bfloat16, of two equally near ones the one whose last bit is 0. */
+/* The operand that a product sees: x, or the nearest bfloat16, of two equally near ones the one whose last
+   bit is 0. */
 static double kernels_operand(int pairs, double x)
 {
     int exponent;
@@ -141,7 +148,8 @@ static double kernels_half(mtl_real words, size_t which)    /* number `which`, 0
     return kernels_upper(which ? word : word << 16);
 }
 
-/* Sizes of case number i: each of rows, units and inputs takes every value from 1 to 33; the last cases are large. */
+/* Sizes of case number i: each of rows, units and inputs takes every value from 1 to 33; the last cases are
+   large. */
 static void kernels_sizes(int i, size_t *rows, size_t *units, size_t *inputs)
 {
     size_t size[3];
@@ -163,7 +171,7 @@ static size_t kernels_stride_of(size_t width) { return width + kernels_below(3) 
 static size_t kernels_least(size_t a, size_t b) { return a < b ? a : b; }
 static size_t kernels_blocks(size_t units) { return (units + 15) / 16; }
 
-/* ---- dispatch -------------------------------------------------------------------------------------------------------------- */
+/* ---- dispatch ------------------------------------------------------------------------------------------ */
 
 static void test_kernels_choice(void **state)
 {
@@ -185,7 +193,7 @@ static void test_kernels_choice(void **state)
     assert_string_equal(mtl__isa_name(MTL_ISA_AUTO), "auto");
 }
 
-/* ---- activations ----------------------------------------------------------------------------------------------------------- */
+/* ---- activations --------------------------------------------------------------------------------------- */
 
 enum { KERNELS_EXP = 100 };
 static void kernels_function(const mtl__kernels *k, int which, size_t n, const mtl_real *x, mtl_real *y)
@@ -195,7 +203,8 @@ static void kernels_function(const mtl__kernels *k, int which, size_t n, const m
 }
 static double kernels_exact(int which, double x)
 {
-    return which == KERNELS_EXP ? exp(x) : which == MTL_ACTIVATION_TANH ? tanh(x) : which == MTL_ACTIVATION_SIGMOID ? 1 / (1 + exp(-x))
+    return which == KERNELS_EXP ? exp(x) : which == MTL_ACTIVATION_TANH
+        ? tanh(x) : which == MTL_ACTIVATION_SIGMOID ? 1 / (1 + exp(-x))
          : which == MTL_ACTIVATION_RELU ? (x > 0 ? x : 0) : x;
 }
 
@@ -206,7 +215,8 @@ static mtl_real kernels_from_bits(uint32_t bits)
     return (mtl_real)x;
 }
 
-/* Distance in units of the last place of a float, or, below 2^-126, in units of a third of 2^-126: 3 is the limit for both. */
+/* Distance in units of the last place of a float, or, below 2^-126, in units of a third of 2^-126: 3 is the
+   limit for both. */
 static double kernels_ulp(float got, double exact)
 {
     int exponent;
@@ -217,11 +227,12 @@ static double kernels_ulp(float got, double exact)
     return fabs(got - exact) / ldexp(1, exponent - 24);
 }
 
-/* The i-th float of the test: near where results cross 2^-126 all of them, then every step-th of all, NaN and infinities among
-   them. 0 behind the last one. */
+/* The i-th float of the test: near where results cross 2^-126 all of them, then every step-th of all, NaN and
+   infinities among them. 0 behind the last one. */
 static int kernels_nth_float(uint64_t i, uint32_t step, uint32_t *bits)
 {
-    static const uint32_t near[] = { 0x00800000u, 0x80800000u, 0xc2aeac50u };      /* +-2^-126 and, of exp and sigmoid, -87.3365 */
+    /* +-2^-126 and, of exp and sigmoid, -87.3365 */
+    static const uint32_t near[] = { 0x00800000u, 0x80800000u, 0xc2aeac50u };
     enum { NEAR = 4096 };
     if (i < 3 * NEAR) *bits = near[i / NEAR] - NEAR / 2 + (uint32_t)(i % NEAR);
     else *bits = (i -= 3 * NEAR) * step <= 0xffffffffu ? (uint32_t)(i * step) : 0;
@@ -231,7 +242,8 @@ static int kernels_nth_float(uint64_t i, uint32_t step, uint32_t *bits)
 /* With numbers below 2^-126 as they are, and with the arithmetic of jobs, where they are 0. */
 static void test_kernels_activations(void **state)
 {
-    static const int functions[] = { KERNELS_EXP, MTL_ACTIVATION_TANH, MTL_ACTIVATION_SIGMOID, MTL_ACTIVATION_RELU, MTL_ACTIVATION_NONE };
+    static const int functions[] = { KERNELS_EXP, MTL_ACTIVATION_TANH, MTL_ACTIVATION_SIGMOID,
+        MTL_ACTIVATION_RELU, MTL_ACTIVATION_NONE };
     enum { PIECE = 1021 };                                  /* no multiple of any vector */
     const uint32_t step = kernels_cases(10) == 1 ? 10007 : 1009;
     mtl_real x[PIECE], y[PIECE];
@@ -257,24 +269,30 @@ static void test_kernels_activations(void **state)
                 for (i = 0; i < PIECE; i++) {
                     double ulp;
                     if (kernels_is_nan(x[i])) {
-                        if (!kernels_is_nan(y[i])) fail_msg("%s: function %d loses NaN", k->name, functions[f]);
+                        if (!kernels_is_nan(y[i])) fail_msg("%s: function %d loses NaN", k->name,
+                                                            functions[f]);
                         continue;
                     }
-                    if (kernels_is_nan(y[i])) fail_msg("%s: function %d of %g is NaN", k->name, functions[f], (double)x[i]);
+                    if (kernels_is_nan(y[i])) fail_msg("%s: function %d of %g is NaN", k->name, functions[f],
+                                                       (double)x[i]);
                     ulp = kernels_ulp((float)y[i], exact[i]);
                     if (ulp > worst[isa]) worst[isa] = ulp;
-                    if (ulp > 3) fail_msg("%s: function %d of %.9g is %.9g, exactly %.9g: %.2f ulp", k->name, functions[f], (double)x[i], (double)y[i], exact[i], ulp);
+                    if (ulp > 3) fail_msg("%s: function %d of %.9g is %.9g, exactly %.9g: %.2f ulp", k->name,
+                                          functions[f], (double)x[i], (double)y[i], exact[i], ulp);
                 }
             }
         }
-        if (getenv("MTL_TEST_VERBOSE")) KERNELS_EACH(k) printf("function %d %s: %.3f ulp\n", functions[f], k->name, worst[isa]);
+        if (getenv("MTL_TEST_VERBOSE")) KERNELS_EACH(k)
+            printf("function %d %s: %.3f ulp\n", functions[f], k->name, worst[isa]);
     }
 }
 
 static void test_kernels_special_values(void **state)
 {
-    static const uint32_t special[] = { 0x00000000u, 0x80000000u, 0x7f800000u, 0xff800000u, 0x00000001u, 0x80000001u, 0x007fffffu, 0x7f7fffffu,
-                                        0xff7fffffu, 0x42b17217u, 0x42b17218u, 0xc2aeac50u, 0xc2cff1b5u, 0x7fc00000u, 0xffc00000u, 0x7f800001u, 0xff800001u };
+    static const uint32_t special[] = { 0x00000000u, 0x80000000u, 0x7f800000u, 0xff800000u, 0x00000001u,
+        0x80000001u, 0x007fffffu, 0x7f7fffffu,
+                                        0xff7fffffu, 0x42b17217u, 0x42b17218u, 0xc2aeac50u, 0xc2cff1b5u,
+                                            0x7fc00000u, 0xffc00000u, 0x7f800001u, 0xff800001u };
     enum { COUNT = sizeof special / sizeof *special };
     mtl_real x[COUNT], y[COUNT];
     const mtl__kernels *k;
@@ -289,7 +307,8 @@ static void test_kernels_special_values(void **state)
         k->activate(MTL_ACTIVATION_TANH, COUNT, x, y);
         assert_true(y[0] == 0 && y[2] == 1 && y[3] == -1 && y[7] == 1 && y[8] == -1);
         k->activate(MTL_ACTIVATION_SIGMOID, COUNT, x, y);
-        assert_true(y[0] == (mtl_real)0.5 && y[2] == 1 && y[3] < ldexp(1, -126) && y[7] == 1 && y[8] < ldexp(1, -126));
+        assert_true(y[0] == (mtl_real)0.5 && y[2] == 1 && y[3] < ldexp(1, -126) && y[7] == 1 &&
+                    y[8] < ldexp(1, -126));
         for (i = 13; i < COUNT; i++) assert_true(kernels_is_nan(y[i]));
     }
 }
@@ -301,7 +320,8 @@ static void test_kernels_activation_slopes(void **state)
     size_t n, i;
     (void)state;
     for (n = 1; n <= 33; n++) {
-        kernels_matrix y = kernels_random(1, n, n, 1), dy = kernels_random(1, n, n, 1), dx = kernels_create(1, n, n);
+        kernels_matrix y = kernels_random(1, n, n, 1), dy = kernels_random(1, n, n, 1),
+            dx = kernels_create(1, n, n);
         for (activation = MTL_ACTIVATION_NONE; activation <= MTL_ACTIVATION_SIGMOID; activation++)
             KERNELS_EACH(k) {
                 kernels_restore(&dx);
@@ -309,8 +329,10 @@ static void test_kernels_activation_slopes(void **state)
                 kernels_assert_inside(&dx);
                 for (i = 0; i < n; i++) {
                     const double v = (double)y.data[i], slope = activation == MTL_ACTIVATION_TANH ? 1 - v * v
-                        : activation == MTL_ACTIVATION_SIGMOID ? v * (1 - v) : activation == MTL_ACTIVATION_RELU ? v > 0 : 1;
-                    kernels_assert_near((double)dx.data[i], (double)dy.data[i] * slope, KERNELS_EPSILON, k->name);
+                        : activation == MTL_ACTIVATION_SIGMOID
+                            ? v * (1 - v) : activation == MTL_ACTIVATION_RELU ? v > 0 : 1;
+                    kernels_assert_near((double)dx.data[i], (double)dy.data[i] * slope, KERNELS_EPSILON,
+                                        k->name);
                 }
             }
         kernels_destroy(&y);
@@ -319,12 +341,15 @@ static void test_kernels_activation_slopes(void **state)
     }
 }
 
-/* ---- whole arrays and rows --------------------------------------------------------------------------------------------------- */
+/* ---- whole arrays and rows ----------------------------------------------------------------------------- */
 
-/* The largest of a, b and b again: its gradient goes to a or to the first b, never to the second; added to what dx holds, or not. */
-static void kernels_maximum(const mtl__kernels *k, size_t n, const kernels_matrix *a, const kernels_matrix *b, const kernels_matrix *g)
+/* The largest of a, b and b again: its gradient goes to a or to the first b, never to the second; added to
+   what dx holds, or not. */
+static void kernels_maximum(const mtl__kernels *k, size_t n, const kernels_matrix *a, const kernels_matrix *b,
+                            const kernels_matrix *g)
 {
-    kernels_matrix y = kernels_create(1, n, n), left = kernels_create(1, n, n), dx = kernels_random(1, n, n, 1);
+    kernels_matrix y = kernels_create(1, n, n), left = kernels_create(1, n, n),
+        dx = kernels_random(1, n, n, 1);
     const kernels_matrix *x[3];
     size_t i, which;
     int accumulate;
@@ -343,7 +368,8 @@ static void kernels_maximum(const mtl__kernels *k, size_t n, const kernels_matri
             kernels_assert_inside(&left);
             for (i = 0; i < n; i++) {
                 const mtl_real old = accumulate ? dx.before[dx.data - dx.memory + (ptrdiff_t)i] : 0;
-                const int taken = which == 0 ? a->data[i] >= b->data[i] : which == 1 && b->data[i] > a->data[i];
+                const int taken = which == 0 ? a->data[i] >= b->data[i] : which == 1 &&
+                    b->data[i] > a->data[i];
                 assert_true(dx.data[i] == old + (taken ? g->data[i] : 0));
             }
         }
@@ -361,7 +387,8 @@ static void test_kernels_arrays(void **state)
     int isa;
     (void)state;
     for (n = 1; n <= 70; n++) {
-        kernels_matrix a = kernels_random(1, n, n, 1), b = kernels_random(1, n, n, 1), y = kernels_random(1, n, n, 1);
+        kernels_matrix a = kernels_random(1, n, n, 1), b = kernels_random(1, n, n, 1),
+            y = kernels_random(1, n, n, 1);
         const double squares = mtl__kernel_tables[0]->sum_squares(n, a.data);
         double sum = 0;
         for (i = 0; i < n; i++) sum += (double)a.data[i] * (double)a.data[i];
@@ -374,21 +401,24 @@ static void test_kernels_arrays(void **state)
             kernels_assert_inside(&y);
             for (i = 0; i < n; i++) {
                 const double old = (double)y.before[y.data - y.memory + (ptrdiff_t)i];
-                kernels_assert_near((double)y.data[i], old + 0.75 * ((double)a.data[i] - old), 2 * KERNELS_EPSILON, "approach");
+                kernels_assert_near((double)y.data[i], old + 0.75 * ((double)a.data[i] - old),
+                                    2 * KERNELS_EPSILON, "approach");
             }
             kernels_restore(&y);
             k->add_rows(n, n % 5, rows, (mtl_real)-0.5, a.data, 0, n % 2 != 0, y.data);
             kernels_assert_inside(&y);
             for (i = 0; i < n; i++) {
                 const double old = n % 2 ? (double)y.before[y.data - y.memory + (ptrdiff_t)i] : 0;
-                kernels_assert_near((double)y.data[i], old - 0.5 * (double)(n % 5) * (double)a.data[i], KERNELS_EPSILON, "add_rows");
+                kernels_assert_near((double)y.data[i], old - 0.5 * (double)(n % 5) * (double)a.data[i],
+                                    KERNELS_EPSILON, "add_rows");
             }
             kernels_restore(&y);
             k->multiply_add(n, a.data, b.data, y.data);
             kernels_assert_inside(&y);
             for (i = 0; i < n; i++) {
                 const double old = (double)y.before[y.data - y.memory + (ptrdiff_t)i];
-                kernels_assert_near((double)y.data[i], old + (double)a.data[i] * (double)b.data[i], KERNELS_EPSILON, "multiply_add");
+                kernels_assert_near((double)y.data[i], old + (double)a.data[i] * (double)b.data[i],
+                                    KERNELS_EPSILON, "multiply_add");
             }
             kernels_restore(&y);
             k->scale(n, (mtl_real)-1.5, y.data);
@@ -413,7 +443,8 @@ static void test_kernels_softmax(void **state)
     int isa, round;
     (void)state;
     for (round = 0; round < kernels_cases(100); round++) {
-        const size_t rows = 1 + kernels_below(5), classes = round < 70 ? (size_t)(1 + round) : 300 + kernels_below(50);
+        const size_t rows = 1 + kernels_below(5), classes = round < 70
+            ? (size_t)(1 + round) : 300 + kernels_below(50);
         const double range = round % 3 == 0 ? 50 : 3;
         kernels_matrix x = kernels_random(rows, classes, kernels_stride_of(classes), range);
         kernels_matrix p = kernels_create(rows, classes, kernels_stride_of(classes));
@@ -436,14 +467,17 @@ static void test_kernels_softmax(void **state)
                 double sum = 0;
                 for (j = 0; j < classes; j++) sum += exp((double)x.data[row * x.stride + j]);
                 for (j = 0; j < classes; j++)
-                    kernels_assert_near((double)p.data[row * p.stride + j], exp((double)x.data[row * x.stride + j]) / sum, KERNELS_EPSILON, "softmax");
+                    kernels_assert_near((double)p.data[row * p.stride + j],
+                                        exp((double)x.data[row * x.stride + j]) / sum, KERNELS_EPSILON,
+                                            "softmax");
             }
             s.p = x.data;                                   /* in place */
             s.p_stride = x.stride;
             k->softmax(&s, 0, rows);
             kernels_assert_inside(&x);
             for (row = 0; row < rows; row++)
-                assert_memory_equal(x.data + row * x.stride, p.data + row * p.stride, classes * sizeof(mtl_real));
+                assert_memory_equal(x.data + row * x.stride, p.data + row * p.stride,
+                                    classes * sizeof(mtl_real));
             kernels_restore(&x);
         }
         kernels_destroy(&x);
@@ -452,7 +486,8 @@ static void test_kernels_softmax(void **state)
 }
 
 /* The cross-entropy of a row by its definition, in double: coefficients a, their sum, loss = -sum a log p. */
-static double kernels_cross_entropy(const mtl__cross_entropy *p, size_t row, double *a, double *sum_a, double *probability)
+static double kernels_cross_entropy(const mtl__cross_entropy *p, size_t row, double *a, double *sum_a,
+                                    double *probability)
 {
     const mtl_real *x = p->x + row * p->x_stride;
     const size_t item = (size_t)p->items[row];
@@ -463,7 +498,8 @@ static double kernels_cross_entropy(const mtl__cross_entropy *p, size_t row, dou
     *sum_a = 0;
     for (c = 0; c < p->classes; c++) {
         const double hit = p->q ? (double)p->q[item * p->classes + c] : p->labels[item] == (int)c;
-        a[c] = (p->w ? (double)p->w[c] : 1.0) * ((1 - (double)p->smoothing) * hit + (double)p->smoothing / (double)p->classes);
+        a[c] = (p->w ? (double)p->w[c] : 1.0) * ((1 - (double)p->smoothing) * hit + (double)p->smoothing
+                                                 / (double)p->classes);
         *sum_a += a[c];
         probability[c] = exp((double)x[c] - largest) / sum;
         loss -= a[c] * ((double)x[c] - largest - log(sum));
@@ -471,7 +507,8 @@ static double kernels_cross_entropy(const mtl__cross_entropy *p, size_t row, dou
     return loss;
 }
 
-/* Labels and distributions, with and without class weights and smoothing; gradients that assign and that add. */
+/* Labels and distributions, with and without class weights and smoothing; gradients that assign and that
+   add. */
 static void test_kernels_cross_entropy(void **state)
 {
     enum { ITEMS = 7 };
@@ -480,9 +517,11 @@ static void test_kernels_cross_entropy(void **state)
     int isa, round, items[ITEMS], labels[ITEMS];
     (void)state;
     for (round = 0; round < kernels_cases(160); round++) {
-        const size_t rows = 1 + kernels_below(ITEMS), classes = round % 80 < 70 ? (size_t)(1 + round % 80) : 300 + kernels_below(50);
+        const size_t rows = 1 + kernels_below(ITEMS), classes = round % 80 < 70
+            ? (size_t)(1 + round % 80) : 300 + kernels_below(50);
         const double range = round % 3 == 0 ? 60 : 3;
-        kernels_matrix x = kernels_random(rows, classes, kernels_stride_of(classes), range), q = kernels_random(ITEMS, classes, classes, 1);
+        kernels_matrix x = kernels_random(rows, classes, kernels_stride_of(classes), range),
+            q = kernels_random(ITEMS, classes, classes, 1);
         kernels_matrix w = kernels_random(1, classes, classes, 1), kept = kernels_create(rows, 3, 3);
         kernels_matrix dx = kernels_random(rows, classes, x.stride, 1);
         size_t i, row, j;
@@ -521,9 +560,11 @@ static void test_kernels_cross_entropy(void **state)
                 for (j = 0; j < classes; j++) size += fabs(a[j]) * (2 * range + log((double)classes));
                 kernels_assert_near(loss[row], value, 4 * KERNELS_EPSILON * size, "cross-entropy");
                 for (j = 0; j < classes; j++) {
-                    const double old = s.accumulate ? (double)dx.before[(size_t)(dx.data - dx.memory) + row * dx.stride + j] : 0;
-                    kernels_assert_near((double)dx.data[row * dx.stride + j], old + 0.75 * (sum_a * probability[j] - a[j]),
-                                        8 * KERNELS_EPSILON * (1 + fabs(sum_a)), "gradient of the cross-entropy");
+                    const double old = s.accumulate
+                        ? (double)dx.before[(size_t)(dx.data - dx.memory) + row * dx.stride + j] : 0;
+                    kernels_assert_near((double)dx.data[row * dx.stride + j],
+                                        old + 0.75 * (sum_a * probability[j] - a[j]), 8 * KERNELS_EPSILON
+                                            * (1 + fabs(sum_a)), "gradient of the cross-entropy");
                 }
             }
         }
@@ -542,8 +583,10 @@ static void test_kernels_dropout(void **state)
     int isa, round;
     (void)state;
     for (round = 0; round < kernels_cases(60); round++) {
-        const size_t rows = 1 + kernels_below(6), width = round < 40 ? (size_t)(1 + round) : 100 + kernels_below(900);
-        kernels_matrix x = kernels_random(rows, width, kernels_stride_of(width), 1), y = kernels_random(rows, width, kernels_stride_of(width), 1);
+        const size_t rows = 1 + kernels_below(6), width = round < 40
+            ? (size_t)(1 + round) : 100 + kernels_below(900);
+        kernels_matrix x = kernels_random(rows, width, kernels_stride_of(width), 1),
+            y = kernels_random(rows, width, kernels_stride_of(width), 1);
         mtl_real *first = NULL;
         int key[6], accumulate = round & 1;
         size_t i, row, kept = 0;
@@ -570,21 +613,26 @@ static void test_kernels_dropout(void **state)
                 first = (mtl_real *)malloc(y.total * sizeof *first);
                 memcpy(first, y.memory, y.total * sizeof *first);
             }
-            if (!accumulate) assert_memory_equal(first, y.memory, y.total * sizeof *first);     /* else a compiler may fuse the addition */
+            /* else a compiler may fuse the addition */
+            if (!accumulate) assert_memory_equal(first, y.memory, y.total * sizeof *first);
             for (row = 0; row < rows; row++)
                 for (i = 0; i < width; i++) {
                     const size_t at = (size_t)(y.data - y.memory) + row * y.stride + i;
-                    kernels_assert_near((double)y.memory[at], (double)first[at], 3 * KERNELS_EPSILON, k->name);
+                    kernels_assert_near((double)y.memory[at], (double)first[at], 3 * KERNELS_EPSILON,
+                                        k->name);
                 }
         }
         for (row = 0; row < rows; row++)
             for (i = 0; i < width; i++) {
-                const double old = accumulate ? (double)y.before[(size_t)(y.data - y.memory) + row * y.stride + i] : 0;
-                const double value = (double)x.data[row * x.stride + i] / 0.7, got = (double)y.data[row * y.stride + i] - old;
+                const double old = accumulate ? (double)y.before[(size_t)(y.data - y.memory) + row * y.stride
+                                                                 + i] : 0;
+                const double value = (double)x.data[row * x.stride + i] / 0.7,
+                    got = (double)y.data[row * y.stride + i] - old;
                 if (fabs(got) < fabs(value) / 2) kernels_assert_near(got, 0, KERNELS_EPSILON, "dropped");
                 else kernels_assert_near(got, value, 3 * KERNELS_EPSILON, "kept"), kept++;
             }
-        if (rows * width > 1000) kernels_assert_near((double)kept / (double)(rows * width), 0.7, 4 * sqrt(0.21 / (double)(rows * width)), "share kept");
+        if (rows * width > 1000) kernels_assert_near((double)kept / (double)(rows * width), 0.7,
+                                                     4 * sqrt(0.21 / (double)(rows * width)), "share kept");
         if (!accumulate && d.key && rows > 1) {             /* the same key makes the same mask */
             key[1] = key[0];
             for (i = 0; i < width; i++) x.data[x.stride + i] = x.data[i];
@@ -597,7 +645,7 @@ static void test_kernels_dropout(void **state)
     }
 }
 
-/* ---- packing and products ---------------------------------------------------------------------------------------------------- */
+/* ---- packing and products ------------------------------------------------------------------------------ */
 
 static void test_kernels_packing(void **state)
 {
@@ -612,8 +660,10 @@ static void test_kernels_packing(void **state)
         kernels_matrix w, forward, backward;
         kernels_sizes(round, &rows, &units, &inputs);
         w = kernels_random(gates * units, inputs, inputs, 1);
-        forward = kernels_create(1, kernels_blocks(units) * 16 * gates * inputs, kernels_blocks(units) * 16 * gates * inputs);
-        backward = kernels_create(1, kernels_blocks(units) * 16 * gates * kernels_blocks(inputs) * 16, kernels_blocks(units) * 16 * gates * kernels_blocks(inputs) * 16);
+        forward = kernels_create(1, kernels_blocks(units) * 16 * gates * inputs,
+                                 kernels_blocks(units) * 16 * gates * inputs);
+        backward = kernels_create(1, kernels_blocks(units) * 16 * gates * kernels_blocks(inputs) * 16,
+                                  kernels_blocks(units) * 16 * gates * kernels_blocks(inputs) * 16);
         KERNELS_EACH(k) {
             kernels_restore(&forward);
             kernels_restore(&backward);
@@ -625,10 +675,14 @@ static void test_kernels_packing(void **state)
                 for (u = 0; u < kernels_blocks(units) * 16; u++)
                     for (i = 0; i < kernels_blocks(inputs) * 16; i++) {
                         const size_t from = order ? (size_t)order[g] : g;
-                        const mtl_real value = u < units && i < inputs ? w.data[(g * units + u) * inputs + i] : 0;
-                        const mtl_real ordered = u < units && i < inputs ? w.data[(from * units + u) * inputs + i] : 0;
-                        if (i < inputs) assert_true(forward.data[((u / 16 * gates + g) * inputs + i) * 16 + u % 16] == value);
-                        assert_true(backward.data[(((i / 16 * kernels_blocks(units) + u / 16) * gates + g) * 16 + u % 16) * 16 + i % 16] == ordered);
+                        const mtl_real value = u < units && i < inputs
+                            ? w.data[(g * units + u) * inputs + i] : 0;
+                        const mtl_real ordered = u < units && i < inputs
+                            ? w.data[(from * units + u) * inputs + i] : 0;
+                        if (i < inputs) assert_true(forward.data[((u / 16 * gates + g) * inputs + i) * 16
+                                                                 + u % 16] == value);
+                        assert_true(backward.data[(((i / 16 * kernels_blocks(units) + u / 16) * gates + g)
+                                                   * 16 + u % 16) * 16 + i % 16] == ordered);
                     }
         }
         kernels_destroy(&w);
@@ -654,9 +708,11 @@ static void test_kernels_packing_pairs(void **state)
         padded = kernels_blocks(units) * 16;
         w = kernels_random(gates * units, inputs, inputs, 1);
         if (round % 3 == 0)                                 /* ties, to even numbers below and above */
-            for (i = 0; i < gates * units * inputs; i++) w.data[i] = (mtl_real)((256 + (double)kernels_below(256) + 0.5) / 512);
+            for (i = 0; i < gates * units * inputs; i++)
+                w.data[i] = (mtl_real)((256 + (double)kernels_below(256) + 0.5) / 512);
         forward = kernels_create(1, padded * gates * words, padded * gates * words);
-        backward = kernels_create(1, padded / 2 * gates * kernels_blocks(inputs) * 16, padded / 2 * gates * kernels_blocks(inputs) * 16);
+        backward = kernels_create(1, padded / 2 * gates * kernels_blocks(inputs) * 16,
+                                  padded / 2 * gates * kernels_blocks(inputs) * 16);
         KERNELS_EACH(k) {
             if (kernels_precisions(k) < 2) continue;
             kernels_restore(&forward);
@@ -669,11 +725,16 @@ static void test_kernels_packing_pairs(void **state)
                 for (u = 0; u < padded; u++)
                     for (i = 0; i < kernels_blocks(inputs) * 16; i++) {
                         const size_t from = order ? (size_t)order[g] : g;
-                        const double value = u < units && i < inputs ? (double)w.data[(g * units + u) * inputs + i] : 0;
-                        const double ordered = u < units && i < inputs ? (double)w.data[(from * units + u) * inputs + i] : 0;
+                        const double value = u < units && i < inputs
+                            ? (double)w.data[(g * units + u) * inputs + i] : 0;
+                        const double ordered = u < units && i < inputs
+                            ? (double)w.data[(from * units + u) * inputs + i] : 0;
                         if (i < 2 * words)
-                            assert_true(kernels_half(forward.data[((u / 16 * gates + g) * words + i / 2) * 16 + u % 16], i % 2) == kernels_operand(1, value));
-                        assert_true(kernels_half(backward.data[(((i / 16 * (padded / 16) + u / 16) * gates + g) * 8 + u % 16 / 2) * 16 + i % 16], u % 2)
+                            assert_true(kernels_half(forward.data[((u / 16 * gates + g) * words + i / 2) * 16
+                                                                  + u % 16],
+                                                                      i % 2) == kernels_operand(1, value));
+                        assert_true(kernels_half(backward.data[(((i / 16 * (padded / 16) + u / 16) * gates
+                                                                 + g) * 8 + u % 16 / 2) * 16 + i % 16], u % 2)
                                     == kernels_operand(1, ordered));
                     }
         }
@@ -691,23 +752,32 @@ static kernels_matrix kernels_gates(size_t rows, size_t units, size_t gates, dou
     size_t row, g, u;
     for (row = 0; row < rows; row++)
         for (g = 0; g < gates; g++)
-            for (u = 0; u < units; u++) z.data[((u / 16 * rows + row) * gates + g) * 16 + u % 16] = (mtl_real)(range * kernels_uniform());
+            for (u = 0; u < units; u++) z.data[((u / 16 * rows + row) * gates + g) * 16 + u % 16] =
+                (mtl_real)(range * kernels_uniform());
     kernels_remember(&z);
     return z;
 }
-static size_t kernels_at(size_t rows, size_t gates, size_t row, size_t g, size_t u) { return ((u / 16 * rows + row) * gates + g) * 16 + u % 16; }
+static size_t kernels_at(size_t rows, size_t gates, size_t row, size_t g, size_t u)
+{
+    return ((u / 16 * rows + row) * gates + g) * 16 + u % 16;
+}
 
 /* The packings needed to feed a product, by the scalar kernel or, in pairs, by k's: tested above. */
-static mtl_real *kernels_packed(const mtl__kernels *k, int pairs, size_t gates, size_t units, size_t inputs, const mtl_real *w)
+static mtl_real *kernels_packed(const mtl__kernels *k, int pairs, size_t gates, size_t units, size_t inputs,
+                                const mtl_real *w)
 {
-    mtl_real *packed = (mtl_real *)malloc(kernels_blocks(units) * 16 * gates * (pairs ? (inputs + 1) / 2 : inputs) * sizeof *packed);
+    mtl_real *packed = (mtl_real *)malloc(kernels_blocks(units) * 16 * gates * (pairs ? (inputs + 1) / 2
+                                                                                : inputs) * sizeof *packed);
     (pairs ? k->pack_pairs_forward : mtl__kernel_tables[0]->pack_forward)(gates, units, inputs, w, packed);
     return packed;
 }
-static mtl_real *kernels_packed_back(const mtl__kernels *k, int pairs, size_t gates, size_t units, size_t inputs, const mtl_real *w, const int *order)
+static mtl_real *kernels_packed_back(const mtl__kernels *k, int pairs, size_t gates, size_t units,
+                                     size_t inputs, const mtl_real *w, const int *order)
 {
-    mtl_real *packed = (mtl_real *)malloc(kernels_blocks(units) * (pairs ? 8 : 16) * gates * kernels_blocks(inputs) * 16 * sizeof *packed);
-    (pairs ? k->pack_pairs_backward : mtl__kernel_tables[0]->pack_backward)(gates, units, inputs, w, order, packed);
+    mtl_real *packed = (mtl_real *)malloc(kernels_blocks(units) * (pairs ? 8 : 16) * gates
+                                          * kernels_blocks(inputs) * 16 * sizeof *packed);
+    (pairs ? k->pack_pairs_backward : mtl__kernel_tables[0]->pack_backward)(gates, units, inputs, w, order,
+                                                                            packed);
     return packed;
 }
 
@@ -719,7 +789,8 @@ static void test_kernels_product_forward(void **state)
     for (round = 0; round < kernels_cases(2 * KERNELS_SIZES); round++) {
         size_t rows, units, inputs, row, g, u, i;
         const size_t gates = round & 1 ? 1 : 1 + kernels_below(4);
-        const int exact = gates == 1 && round % 3 != 0, with_bias = round % 5 != 0, accumulate = round % 7 == 0;
+        const int exact = gates == 1 && round % 3 != 0, with_bias = round % 5 != 0,
+            accumulate = round % 7 == 0;
         kernels_matrix w, x, z, bias;
         mtl_real *packed, *whole;
         kernels_sizes(round % KERNELS_SIZES, &rows, &units, &inputs);
@@ -728,7 +799,8 @@ static void test_kernels_product_forward(void **state)
         bias = kernels_gates(1, units, gates, 1);
         for (i = 0; i < bias.width; i++)
             if (kernels_is_nan(bias.data[i])) bias.data[i] = 0;
-        z = exact ? kernels_random(rows, units, kernels_stride_of(units), 1) : kernels_gates(rows, units, gates, 1);
+        z = exact ? kernels_random(rows, units, kernels_stride_of(units), 1)
+            : kernels_gates(rows, units, gates, 1);
         whole = (mtl_real *)malloc(z.total * sizeof *whole);
         KERNELS_EACH_PRECISION(k) {
             mtl__product_forward p;
@@ -751,7 +823,8 @@ static void test_kernels_product_forward(void **state)
             k->product_forward(&p, 0, rows);
             memcpy(whole, z.memory, z.total * sizeof *whole);
             kernels_restore(&z);
-            for (i = 0; i < rows; i += MTL__FINE_ROWS) k->product_forward(&p, i, kernels_least(i + MTL__FINE_ROWS, rows));
+            for (i = 0; i < rows; i += MTL__FINE_ROWS)
+                k->product_forward(&p, i, kernels_least(i + MTL__FINE_ROWS, rows));
             if (exact || !accumulate) assert_memory_equal(whole, z.memory, z.total * sizeof *whole);
             kernels_assert_inside(&z);
             kernels_assert_unchanged(&x);
@@ -764,7 +837,8 @@ static void test_kernels_product_forward(void **state)
                         else if (with_bias) sum = (double)bias.data[kernels_at(1, gates, 0, g, u)];
                         for (i = 0; i < inputs; i++) {
                             const double term = kernels_operand(pairs, (double)x.data[row * x.stride + i])
-                                                * kernels_operand(pairs, (double)w.data[(g * units + u) * inputs + i]);
+                                                * kernels_operand(pairs, (double)w.data[(g * units + u)
+                                                                                        * inputs + i]);
                             sum += term;
                             magnitude += fabs(term);
                         }
@@ -788,14 +862,16 @@ static void test_kernels_product_backward(void **state)
     (void)state;
     for (round = 0; round < kernels_cases(2 * KERNELS_SIZES); round++) {
         size_t rows, units, inputs, row, g, u, i;
-        const size_t gates = round & 1 ? 1 : 1 + kernels_below(4), slots = gates + (gates == 3 && round % 4 == 0);
+        const size_t gates = round & 1 ? 1 : 1 + kernels_below(4),
+            slots = gates + (gates == 3 && round % 4 == 0);
         const int exact = gates == 1 && round % 3 != 0, accumulate = round % 5 == 0;
         const int *order = gates > 2 && round % 4 < 2 ? turned : NULL;
         kernels_matrix w, dz, dx;
         mtl_real *packed, *whole;
         kernels_sizes(round % KERNELS_SIZES, &rows, &units, &inputs);
         w = kernels_random(gates * units, inputs, inputs, 1);
-        dz = exact ? kernels_random(rows, units, kernels_stride_of(units), 1) : kernels_gates(rows, units, slots, 1);
+        dz = exact ? kernels_random(rows, units, kernels_stride_of(units), 1)
+            : kernels_gates(rows, units, slots, 1);
         if (!exact)                                         /* its padding is zero by contract */
             for (i = 0; i < dz.width; i++)
                 if (kernels_is_nan(dz.data[i])) dz.data[i] = 0;
@@ -822,22 +898,30 @@ static void test_kernels_product_backward(void **state)
             k->product_backward(&p, 0, rows);
             memcpy(whole, dx.memory, dx.total * sizeof *whole);
             kernels_restore(&dx);
-            for (i = 0; i < rows; i += MTL__FINE_ROWS) k->product_backward(&p, i, kernels_least(i + MTL__FINE_ROWS, rows));
+            for (i = 0; i < rows; i += MTL__FINE_ROWS)
+                k->product_backward(&p, i, kernels_least(i + MTL__FINE_ROWS, rows));
             assert_memory_equal(whole, dx.memory, dx.total * sizeof *whole);
             kernels_assert_inside(&dx);
             kernels_assert_unchanged(&dz);
             for (row = 0; row < rows; row++)
                 for (i = 0; i < inputs; i++) {
-                    double sum = accumulate ? (double)dx.before[(size_t)(dx.data - dx.memory) + row * dx.stride + i] : 0, magnitude = 1;
+                    double sum = accumulate ? (double)dx.before[(size_t)(dx.data - dx.memory) + row
+                                                                * dx.stride + i] : 0, magnitude = 1;
                     for (g = 0; g < gates; g++)
                         for (u = 0; u < units; u++) {
                             const size_t from = order ? (size_t)order[g] : g;
-                            const double term = kernels_operand(pairs, (double)dz.data[exact ? row * dz.stride + u : kernels_at(rows, slots, row, g, u)])
-                                                * kernels_operand(pairs, (double)w.data[(from * units + u) * inputs + i]);
+                            const double term = kernels_operand(pairs,
+                                                                (double)dz.data[exact
+                                                                                ? row * dz.stride + u
+                                                                                    : kernels_at(rows, slots,
+                                                                                                 row, g, u)])
+                                                * kernels_operand(pairs, (double)w.data[(from * units + u)
+                                                                                        * inputs + i]);
                             sum += term;
                             magnitude += fabs(term);
                         }
-                    kernels_assert_near((double)dx.data[row * dx.stride + i], sum, KERNELS_EPSILON * magnitude, k->name);
+                    kernels_assert_near((double)dx.data[row * dx.stride + i], sum,
+                                        KERNELS_EPSILON * magnitude, k->name);
                 }
             free(packed);
         }
@@ -856,20 +940,23 @@ static void test_kernels_product_weights(void **state)
     (void)state;
     for (round = 0; round < kernels_cases(2 * KERNELS_SIZES); round++) {
         size_t rows, units, inputs, row, g, u, i, unit;
-        const size_t gates = round & 1 ? 1 : 1 + kernels_below(4), slots = gates + (gates == 3 && round % 4 == 0);
+        const size_t gates = round & 1 ? 1 : 1 + kernels_below(4),
+            slots = gates + (gates == 3 && round % 4 == 0);
         const int exact = gates == 1 && round % 3 != 0, accumulate = round % 5 == 0;
         const int *order = gates > 2 && round % 4 < 2 ? turned : NULL;
         kernels_matrix dz, x, x0, dw, db;
         mtl_real *whole, *scratch;
         int *source;
         kernels_sizes(round % KERNELS_SIZES, &rows, &units, &inputs);
-        dz = exact ? kernels_random(rows, units, kernels_stride_of(units), 1) : kernels_gates(rows, units, slots, 1);
+        dz = exact ? kernels_random(rows, units, kernels_stride_of(units), 1)
+            : kernels_gates(rows, units, slots, 1);
         x = kernels_random(rows, inputs, kernels_stride_of(inputs), 1);
         x0 = kernels_random(4, inputs, kernels_stride_of(inputs), 1);
         dw = kernels_random(gates * units, inputs, inputs, 1);
         db = kernels_random(1, gates * units, gates * units, 1);
         source = round % 2 ? (int *)malloc(rows * sizeof *source) : NULL;
-        for (row = 0; source && row < rows; row++) source[row] = kernels_below(3) ? (int)kernels_below(rows) : ~(int)kernels_below(4);
+        for (row = 0; source && row < rows; row++) source[row] = kernels_below(3)
+            ? (int)kernels_below(rows) : ~(int)kernels_below(4);
         whole = (mtl_real *)malloc(dw.total * sizeof *whole);
         KERNELS_EACH_PRECISION(k) {
             mtl__product_weights p;
@@ -911,25 +998,36 @@ static void test_kernels_product_weights(void **state)
             for (g = 0; g < gates; g++)
                 for (u = 0; u < units; u++) {
                     const size_t to = (order ? (size_t)order[g] : g) * units + u;
-                    double sum = accumulate ? (double)db.before[(size_t)(db.data - db.memory) + to] : 0, magnitude = 1;
+                    double sum = accumulate ? (double)db.before[(size_t)(db.data - db.memory) + to] : 0,
+                        magnitude = 1;
                     for (row = 0; row < rows; row++) {
-                        const double term = (double)dz.data[exact ? row * dz.stride + u : kernels_at(rows, slots, row, g, u)];
+                        const double term = (double)dz.data[exact ? row * dz.stride + u
+                                                            : kernels_at(rows, slots, row, g, u)];
                         sum += term;
                         magnitude += fabs(term);
                     }
                     kernels_assert_near((double)db.data[to], sum, KERNELS_EPSILON * magnitude, "column_sums");
                     for (i = 0; i < inputs; i += rows * units * inputs > 100000 ? 1 + kernels_below(40) : 1) {
-                        sum = accumulate ? (double)dw.before[(size_t)(dw.data - dw.memory) + to * inputs + i] : 0;
+                        sum = accumulate ? (double)dw.before[(size_t)(dw.data - dw.memory) + to * inputs + i]
+                            : 0;
                         magnitude = 1;
                         for (row = 0; row < rows; row++) {
                             const int from = source ? source[row] : (int)row;
-                            const double value = from >= 0 ? (double)x.data[(size_t)from * x.stride + i] : p.x0 ? (double)x0.data[(size_t)~from * x0.stride + i] : 0;
+                            const double value = from >= 0 ? (double)x.data[(size_t)from * x.stride + i]
+                                : p.x0 ? (double)x0.data[(size_t)~from * x0.stride + i] : 0;
                             const double term = kernels_operand(pairs, value)
-                                                * kernels_operand(pairs, (double)dz.data[exact ? row * dz.stride + u : kernels_at(rows, slots, row, g, u)]);
+                                                * kernels_operand(pairs,
+                                                                  (double)dz.data[exact
+                                                                                  ? row * dz.stride + u
+                                                                                      : kernels_at(rows,
+                                                                                                   slots, row,
+                                                                                                       g,
+                                                            u)]);
                             sum += term;
                             magnitude += fabs(term);
                         }
-                        kernels_assert_near((double)dw.data[to * inputs + i], sum, KERNELS_EPSILON * magnitude, k->name);
+                        kernels_assert_near((double)dw.data[to * inputs + i], sum,
+                                            KERNELS_EPSILON * magnitude, k->name);
                     }
                 }
         }
@@ -943,7 +1041,7 @@ static void test_kernels_product_weights(void **state)
     }
 }
 
-/* ---- cells: a plain reference in double ----------------------------------------------------------------------------------------- */
+/* ---- cells: a plain reference in double ---------------------------------------------------------------- */
 
 enum { KERNELS_MOST = 600 };                                /* rows, sequences, steps of a case */
 
@@ -958,7 +1056,8 @@ typedef struct kernels_layer {
     int pairs;                                              /* the reference rounds as products in pairs do */
 } kernels_layer;
 
-static void kernels_layer_create(kernels_layer *l, int kind, int before, int reverse, size_t units, size_t sequences, size_t longest)
+static void kernels_layer_create(kernels_layer *l, int kind, int before, int reverse, size_t units,
+                                 size_t sequences, size_t longest)
 {
     size_t t, b, length[KERNELS_MOST], stride = kernels_stride_of(units);
     memset(l, 0, sizeof *l);
@@ -1007,8 +1106,8 @@ static void kernels_layer_destroy(kernels_layer *l)
     kernels_destroy(&l->last_c);
 }
 
-/* What cells in pairs may be off: where a state falls on the other side of a rounding, 2^-9 of it, times weights of 1.5/sqrt(H), over
-   some steps. A term left out of a sum, or a wrong one, is tenths. */
+/* What cells in pairs may be off: where a state falls on the other side of a rounding, 2^-9 of it, times
+   weights of 1.5/sqrt(H), over some steps. A term left out of a sum, or a wrong one, is tenths. */
 #define KERNELS_BF16 0.01
 
 /* What the reference computes, and where a finite difference pushes it. */
@@ -1021,47 +1120,61 @@ typedef struct kernels_push {
 
 static double kernels_pushed(const kernels_push *push, int where, size_t row, size_t gate, size_t unit)
 {
-    return push->where == where && push->row == row && push->gate == gate && push->unit == unit ? push->by : 0;
+    return push->where == where && push->row == row && push->gate == gate && push->unit == unit
+        ? push->by : 0;
 }
 static double kernels_sigmoid(double x) { return 1 / (1 + exp(-x)); }
 
 /* Sequence b over its steps: hidden states to y [rows][units] at its packed rows; adds its share of the loss
    sum dy y + sum last_h h_last + sum last_c c_last. */
-static double kernels_reference_sequence(const kernels_layer *l, size_t b, const kernels_push *push, double *y)
+static double kernels_reference_sequence(const kernels_layer *l, size_t b, const kernels_push *push,
+                                         double *y)
 {
     const size_t H = l->units;
-    double *h = (double *)calloc(8 * H, sizeof *h), *c = h + H, *next = h + 2 * H, *m = h + 3 * H, *pre = h + 4 * H, loss = 0;
+    double *h = (double *)calloc(8 * H, sizeof *h), *c = h + H, *next = h + 2 * H, *m = h + 3 * H,
+        *pre = h + 4 * H, loss = 0;
     size_t length = 0, i, u, g, j;
     while (length < l->steps && l->step_rows[length] > b) length++;
     for (u = 0; u < H; u++) {
-        h[u] = (l->with_h0 ? (double)l->h0.data[b * l->h0.stride + u] : 0) + kernels_pushed(push, KERNELS_PUSH_H0, b, 0, u);
-        c[u] = (l->with_c0 ? (double)l->c0.data[b * l->c0.stride + u] : 0) + kernels_pushed(push, KERNELS_PUSH_C0, b, 0, u);
+        h[u] = (l->with_h0 ? (double)l->h0.data[b * l->h0.stride + u] : 0)
+            + kernels_pushed(push, KERNELS_PUSH_H0, b, 0, u);
+        c[u] = (l->with_c0 ? (double)l->c0.data[b * l->c0.stride + u] : 0)
+            + kernels_pushed(push, KERNELS_PUSH_C0, b, 0, u);
     }
     for (i = 0; i < length; i++) {
         const size_t t = l->reverse ? length - 1 - i : i, row = l->offset[t] + b;
-#define KERNELS_Z(g, u) ((double)l->z.data[kernels_at(l->rows, l->gates, row, g, u)] + kernels_pushed(push, KERNELS_PUSH_GATE, row, g, u))
+#define KERNELS_Z(g, u) ((double)l->z.data[kernels_at(l->rows, l->gates, row, g, u)] + kernels_pushed(push, \
+    KERNELS_PUSH_GATE, row, g, u))
         for (g = 0; g < l->gates; g++)
             for (u = 0; u < H; u++) {
                 double sum = 0;
-                for (j = 0; j < H; j++) sum += kernels_operand(l->pairs, (double)l->w.data[(g * H + u) * H + j]) * kernels_operand(l->pairs, h[j]);
+                for (j = 0; j < H; j++) sum += kernels_operand(l->pairs,
+                                                               (double)l->w.data[(g * H + u) * H + j])
+                                                                   * kernels_operand(l->pairs, h[j]);
                 pre[g * H + u] = sum;
             }
         if (l->before)                                      /* the product with W_n comes after the reset */
             for (u = 0; u < H; u++) m[u] = kernels_sigmoid(KERNELS_Z(0, u) + pre[u]) * h[u];
         for (u = 0; u < H; u++) {
             if (l->kind == MTL_CELL_LSTM) {
-                const double in = kernels_sigmoid(KERNELS_Z(0, u) + pre[u]), forget = kernels_sigmoid(KERNELS_Z(1, u) + pre[H + u]);
-                const double cell = tanh(KERNELS_Z(2, u) + pre[2 * H + u]), out = kernels_sigmoid(KERNELS_Z(3, u) + pre[3 * H + u]);
+                const double in = kernels_sigmoid(KERNELS_Z(0, u) + pre[u]),
+                    forget = kernels_sigmoid(KERNELS_Z(1, u) + pre[H + u]);
+                const double cell = tanh(KERNELS_Z(2, u) + pre[2 * H + u]),
+                    out = kernels_sigmoid(KERNELS_Z(3, u) + pre[3 * H + u]);
                 c[u] = forget * c[u] + in * cell;
                 next[u] = out * tanh(c[u]);
             } else if (l->kind == MTL_CELL_GRU) {
-                const double r = kernels_sigmoid(KERNELS_Z(0, u) + pre[u]), z = kernels_sigmoid(KERNELS_Z(1, u) + pre[H + u]);
+                const double r = kernels_sigmoid(KERNELS_Z(0, u) + pre[u]),
+                    z = kernels_sigmoid(KERNELS_Z(1, u) + pre[H + u]);
                 double n = 0;
                 if (l->before) {
-                    for (j = 0; j < H; j++) n += kernels_operand(l->pairs, (double)l->w.data[(2 * H + u) * H + j]) * kernels_operand(l->pairs, m[j]);
+                    for (j = 0; j < H; j++) n += kernels_operand(l->pairs,
+                                                                 (double)l->w.data[(2 * H + u) * H + j])
+                                                                     * kernels_operand(l->pairs, m[j]);
                     n = tanh(KERNELS_Z(2, u) + n);
                 } else {
-                    n = pre[2 * H + u] + (double)l->bias_n.data[u / 16 * 16 + u % 16] + kernels_pushed(push, KERNELS_PUSH_HIDDEN_N, row, 0, u);
+                    n = pre[2 * H + u] + (double)l->bias_n.data[u / 16 * 16 + u % 16]
+                        + kernels_pushed(push, KERNELS_PUSH_HIDDEN_N, row, 0, u);
                     n = tanh(KERNELS_Z(2, u) + r * n);
                 }
                 next[u] = (1 - z) * n + z * h[u];
@@ -1075,12 +1188,13 @@ static double kernels_reference_sequence(const kernels_layer *l, size_t b, const
 #undef KERNELS_Z
     }
     for (u = 0; u < H && l->with_last; u++)
-        loss += (double)l->last_h.data[b * l->last_h.stride + u] * h[u] + (l->kind == MTL_CELL_LSTM ? (double)l->last_c.data[b * l->last_c.stride + u] * c[u] : 0);
+        loss += (double)l->last_h.data[b * l->last_h.stride + u] * h[u]
+            + (l->kind == MTL_CELL_LSTM ? (double)l->last_c.data[b * l->last_c.stride + u] * c[u] : 0);
     free(h);
     return loss;
 }
 
-/* ---- cells: the kernels' run of it ------------------------------------------------------------------------------------------------ */
+/* ---- cells: the kernels' run of it --------------------------------------------------------------------- */
 
 typedef struct kernels_run {
     const mtl__kernels *k;
@@ -1155,7 +1269,9 @@ static void kernels_run_forward(kernels_run *r, const kernels_layer *l, int spli
 {
     size_t i;
     if (!split) r->k->cell_forward(&r->pass, 0, l->sequences);
-    else for (i = 0; i < l->sequences; i += MTL__SEQUENCES) r->k->cell_forward(&r->pass, i, kernels_least(l->sequences - i, MTL__SEQUENCES));
+    else for (i = 0; i < l->sequences; i += MTL__SEQUENCES) r->k->cell_forward(&r->pass, i,
+                                                                               kernels_least(l->sequences - i,
+                                                                                             MTL__SEQUENCES));
     kernels_assert_inside(&r->y);
     kernels_assert_inside(&r->z);
     kernels_assert_inside(&r->c);
@@ -1193,7 +1309,10 @@ static void kernels_run_backward(kernels_run *r, const kernels_layer *l, int spl
     p->dc = l->kind == MTL_CELL_LSTM ? r->dc.data : NULL;
     p->want_dh0 = want_dh0;
     if (!split) r->k->cell_backward(p, 0, l->sequences);
-    else for (i = 0; i < l->sequences; i += MTL__SEQUENCES) r->k->cell_backward(p, i, kernels_least(l->sequences - i, MTL__SEQUENCES));
+    else for (i = 0; i < l->sequences; i += MTL__SEQUENCES) r->k->cell_backward(p, i,
+                                                                                kernels_least(l->sequences
+                                                                                              - i,
+                                                            MTL__SEQUENCES));
     kernels_assert_inside(&r->dz);
     kernels_assert_inside(&r->dh);
     kernels_assert_inside(&r->dc);
@@ -1203,16 +1322,19 @@ static void kernels_run_backward(kernels_run *r, const kernels_layer *l, int spl
         if (i / (l->rows * l->slots * 16) * 16 + i % 16 >= l->units) assert_true(r->dz.data[i] == 0);
 }
 
-/* A random layer. The first four have weights that are read for several groups of sequences at once, and more than one such group;
-   then units, sequences and steps take all small sizes, sometimes with more sequences than one group. */
+/* A random layer. The first four have weights that are read for several groups of sequences at once, and more
+   than one such group; then units, sequences and steps take all small sizes, sometimes with more sequences
+   than one group. */
 static void kernels_layer_random(kernels_layer *l, int round, size_t longest)
 {
     static const int kinds[4] = { MTL_CELL_LSTM, MTL_CELL_GRU, MTL_CELL_GRU, MTL_CELL_RNN };
     static const size_t large[4] = { 131, 150, 150, 260 };
     const size_t units = round < 4 ? large[round] : round < 136 ? (size_t)(round / 4) : 1 + kernels_below(90);
-    const size_t sequences = round < 4 ? 1 + MTL__CELL_TOGETHER + kernels_below(30) : 1 + kernels_below(round % 3 ? 5 : 37);
+    const size_t sequences = round < 4 ? 1 + MTL__CELL_TOGETHER + kernels_below(30)
+        : 1 + kernels_below(round % 3 ? 5 : 37);
     const int before = round % 4 == 2;
-    kernels_layer_create(l, kinds[round % 4], before, (int)kernels_below(2), units, sequences, 1 + kernels_below(round < 4 ? 3 : longest));
+    kernels_layer_create(l, kinds[round % 4], before, (int)kernels_below(2), units, sequences,
+                         1 + kernels_below(round < 4 ? 3 : longest));
     if (round < 4) assert_true(l->gates * units * units > MTL__CELL_GROUPED);
 }
 
@@ -1240,10 +1362,12 @@ static void test_kernels_cell_forward(void **state)
                 kernels_run_forward(&whole, &l, 0);
                 kernels_run_forward(&split, &l, 1);
                 for (row = 0; row < l.rows; row++) {
-                    assert_memory_equal(whole.y.data + row * whole.y.stride, split.y.data + row * split.y.stride, l.units * sizeof(mtl_real));
+                    assert_memory_equal(whole.y.data + row * whole.y.stride,
+                                        split.y.data + row * split.y.stride, l.units * sizeof(mtl_real));
                     for (u = 0; u < l.units; u++)
-                        kernels_assert_near((double)whole.y.data[row * whole.y.stride + u], y[row * l.units + u],
-                                            tolerance * (1 + fabs(y[row * l.units + u])), k->name);
+                        kernels_assert_near((double)whole.y.data[row * whole.y.stride + u],
+                                            y[row * l.units + u],
+                                                tolerance * (1 + fabs(y[row * l.units + u])), k->name);
                 }
                 kernels_assert_unchanged(&l.h0);
                 kernels_assert_unchanged(&l.c0);
@@ -1288,17 +1412,20 @@ static void kernels_check_gradient(const kernels_layer *l, const kernels_run *r)
         push.where = gate < 0 ? KERNELS_PUSH_HIDDEN_N : KERNELS_PUSH_GATE;
         push.gate = gate < 0 ? 0 : (size_t)gate;
         slope = kernels_slope(l, b, push);
-        kernels_assert_near((double)r->dz.data[kernels_at(l->rows, l->slots, push.row, slot, u)], slope, tolerance * (1 + fabs(slope)), r->k->name);
+        kernels_assert_near((double)r->dz.data[kernels_at(l->rows, l->slots, push.row, slot, u)], slope,
+                            tolerance * (1 + fabs(slope)), r->k->name);
     }
     push.gate = 0;
     push.row = b;
     push.where = KERNELS_PUSH_H0;
     slope = kernels_slope(l, b, push);
-    kernels_assert_near((double)r->dh.data[b * r->dh.stride + u], slope, tolerance * (1 + fabs(slope)), "gradient of h0");
+    kernels_assert_near((double)r->dh.data[b * r->dh.stride + u], slope, tolerance * (1 + fabs(slope)),
+                        "gradient of h0");
     if (l->kind != MTL_CELL_LSTM) return;
     push.where = KERNELS_PUSH_C0;
     slope = kernels_slope(l, b, push);
-    kernels_assert_near((double)r->dc.data[b * r->dc.stride + u], slope, tolerance * (1 + fabs(slope)), "gradient of c0");
+    kernels_assert_near((double)r->dc.data[b * r->dc.stride + u], slope, tolerance * (1 + fabs(slope)),
+                        "gradient of c0");
 }
 
 /* ReLU has a kink that a difference may straddle: tanh takes its place here, its slope is tested above. */
@@ -1323,7 +1450,8 @@ static void test_kernels_cell_backward(void **state)
             kernels_remember(&r.extra);
             kernels_run_backward(&r, &l, 0, 1);
             for (check = 0; check < 12; check++) kernels_check_gradient(&l, &r);
-            kernels_assert_unchanged(&r.z);                 /* replay: the same again, from what forward left */
+            kernels_assert_unchanged(&r.z);                 /* replay: the same again, from what forward
+                                                               left */
             kernels_assert_unchanged(&r.y);
             kernels_assert_unchanged(&r.c);
             kernels_assert_unchanged(&r.extra);
@@ -1334,8 +1462,10 @@ static void test_kernels_cell_backward(void **state)
             kernels_run_backward(&r, &l, 1, 1);
             assert_memory_equal(dz, r.dz.data, r.dz.width * sizeof *dz);
             for (check = 0; check < (int)r.dh.rows; check++)
-                assert_memory_equal(dh + (r.dh.data - r.dh.memory) + check * (int)r.dh.stride, r.dh.data + check * (int)r.dh.stride, l.units * sizeof *dh);
-            kernels_run_backward(&r, &l, 1, 0);             /* leaving out the gradient of h0 changes no other */
+                assert_memory_equal(dh + (r.dh.data - r.dh.memory) + check * (int)r.dh.stride,
+                                    r.dh.data + check * (int)r.dh.stride, l.units * sizeof *dh);
+            kernels_run_backward(&r, &l, 1, 0);             /* leaving out the gradient of h0 changes no
+                                                               other */
             assert_memory_equal(dz, r.dz.data, r.dz.width * sizeof *dz);
             free(dz);
             free(dh);
@@ -1361,13 +1491,14 @@ static void test_kernels_cell_nan(void **state)
             memset(l.z.data + kernels_at(l.rows, l.gates, 1, 0, 4), 0xff, sizeof(mtl_real));
             kernels_run_create(&r, k, &l, 1);
             kernels_run_forward(&r, &l, 0);
-            for (row = 0; row < 3; row++) assert_int_equal(kernels_is_nan(r.y.data[row * r.y.stride + 4]), row == 1);
+            for (row = 0; row < 3; row++) assert_int_equal(kernels_is_nan(r.y.data[row * r.y.stride + 4]),
+                                                           row == 1);
             kernels_run_destroy(&r);
             kernels_layer_destroy(&l);
         }
 }
 
-/* ---- optimisers --------------------------------------------------------------------------------------------------------------------- */
+/* ---- optimisers ---------------------------------------------------------------------------------------- */
 
 /* torch.optim's rules, single tensor, in double. */
 static void kernels_torch_step(const mtl__update *u, int t, double *p, double g, double *m, double *v)
@@ -1416,9 +1547,11 @@ static void test_kernels_update(void **state)
         u.l2 = round % 4 == 1 ? 0.02 : 0;
         u.decay = u.rule == MTL_OPTIMIZER_ADAMW ? 0.05 : 0;
         KERNELS_EACH(k) {
-            kernels_matrix p = kernels_random(1, n, n, 1), m = kernels_create(1, n, n), v = kernels_create(1, n, n), g;
+            kernels_matrix p = kernels_random(1, n, n, 1), m = kernels_create(1, n, n),
+                v = kernels_create(1, n, n), g;
             double *exact = (double *)calloc(3 * n, sizeof *exact);
-            const int need_m = u.rule >= MTL_OPTIMIZER_ADAM || u.momentum != 0, need_v = u.rule != MTL_OPTIMIZER_SGD;
+            const int need_m = u.rule >= MTL_OPTIMIZER_ADAM || u.momentum != 0,
+                need_v = u.rule != MTL_OPTIMIZER_SGD;
             size_t i;
             for (i = 0; i < n; i++) {
                 exact[i] = (double)p.data[i];
@@ -1429,7 +1562,8 @@ static void test_kernels_update(void **state)
                 u.first = t == 1;
                 u.correction1 = 1 - pow(u.beta1, t);
                 u.correction2 = 1 - pow(u.beta2, t);
-                for (i = 0; i < n; i++) kernels_torch_step(&u, t, &exact[i], (double)g.data[i], &exact[n + i], &exact[2 * n + i]);
+                for (i = 0; i < n; i++) kernels_torch_step(&u, t, &exact[i], (double)g.data[i], &exact[n + i],
+                                                           &exact[2 * n + i]);
                 k->update(&u, n, p.data, g.data, need_m ? m.data : NULL, need_v ? v.data : NULL);
                 kernels_assert_unchanged(&g);
                 kernels_destroy(&g);
@@ -1437,7 +1571,9 @@ static void test_kernels_update(void **state)
             kernels_assert_inside(&p);
             kernels_assert_inside(&m);
             kernels_assert_inside(&v);
-            for (i = 0; i < n; i++) kernels_assert_near((double)p.data[i], exact[i], (KERNELS_IS_DOUBLE ? 1e-13 : 1e-5) * (1 + fabs(exact[i])), k->name);
+            for (i = 0; i < n; i++) kernels_assert_near((double)p.data[i], exact[i],
+                                                        (KERNELS_IS_DOUBLE
+                                                         ? 1e-13 : 1e-5) * (1 + fabs(exact[i])), k->name);
             free(exact);
             kernels_destroy(&p);
             kernels_destroy(&m);
@@ -1468,7 +1604,8 @@ static void test_kernels_update_without_gradient(void **state)
         u.l1 = round % 6 ? 0 : 0.01;
         u.l2 = round % 4 == 1 ? 0.02 : 0;
         KERNELS_EACH(k) {
-            kernels_matrix p = kernels_random(1, n, n, 1), m = kernels_random(1, n, n, 1), v = kernels_random(1, n, n, 1);
+            kernels_matrix p = kernels_random(1, n, n, 1), m = kernels_random(1, n, n, 1),
+                v = kernels_random(1, n, n, 1);
             kernels_matrix zeros = kernels_create(1, n, n);
             mtl_real *want = (mtl_real *)calloc(3 * n, sizeof *want);
             size_t i;

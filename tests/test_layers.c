@@ -1,6 +1,8 @@
-/* >>layers: every layer under a gradient check, and what else each of them promises. Included by tests/main.c.
+/* >>layers: every layer under a gradient check, and what else each of them promises. Included by
+   tests/main.c.
 
-   The last part, "a layer of your own", shows how a caller adds a layer and checks its gradient with the public interface alone. */
+   The last part, "a layer of your own", shows how a caller adds a layer and checks its gradient with the
+   public interface alone. */
 #include "gradient.h"
 
 #define LAYERS_CLOSE (MTL__REAL_IS_DOUBLE ? 1e-13 : 1e-5)
@@ -11,7 +13,8 @@ typedef struct layers_case {
     int rows_of;                            /* LAYERS_STEPS or LAYERS_SEQUENCES */
     size_t widths[3];
     int choice;                             /* an activation, a pooling */
-    int flag, twice;                        /* twice: the input is used by a second part of the loss, so that gradients add up */
+    int flag, twice;                        /* twice: the input is used by a second part of the loss, so that
+                                               gradients add up */
     double rate;
     int *items;                             /* ids, or rows to select */
     size_t item_count;
@@ -39,7 +42,8 @@ static void layers_open(net *n, layers_case *c, void (*forward)(net *), int numb
     for (i = 0; i < 3; i++) c->widths[i] = gradient_size(&r, 70);
     c->flag = number % 2;
     c->twice = number % 3 == 0;
-    net_open(n, forward, c, (unsigned long long)number + 100, (size_t)test_random_between(&r, 1, 40), number % 5 == 0 ? 1 : 9);
+    net_open(n, forward, c, (unsigned long long)number + 100, (size_t)test_random_between(&r, 1, 40),
+             number % 5 == 0 ? 1 : 9);
     net_add_leaf(n, "x", n->rows, c->widths[0]);
 }
 
@@ -61,7 +65,7 @@ static void layers_finish(net *n, const char *what)
     net_close(n);
 }
 
-/* ---- embedding ----------------------------------------------------------------------------------------------------- */
+/* ---- embedding ----------------------------------------------------------------------------------------- */
 
 static void layers_embedding_forward(net *n)
 {
@@ -76,7 +80,8 @@ static void layers_embedding_open(net *n, layers_case *c, void (*forward)(net *)
     n->leaf_count = 0;
     vocabulary = (size_t)test_random_between(&n->random, 1, 30);
     c->rate = number % 3 ? 1 : 0.37;
-    c->table = mtl_parameters_add(&n->set, "words.weight", vocabulary, c->widths[1], MTL_TENSOR_EMBEDDING, &n->err);
+    c->table = mtl_parameters_add(&n->set, "words.weight", vocabulary, c->widths[1], MTL_TENSOR_EMBEDDING,
+                                  &n->err);
     c->items = layers_random_items(n, n->rows, (int)vocabulary);
     net_ready(n, c->isa);
 }
@@ -114,7 +119,8 @@ static void test_layers_embedding(void **state)
     }
 }
 
-/* Ids over a large vocabulary, used by two layers: the gradient's rows are the ids in order, each the sum of its rows. */
+/* Ids over a large vocabulary, used by two layers: the gradient's rows are the ids in order, each the sum of
+   its rows. */
 static void test_layers_embedding_scatter(void **state)
 {
     enum { VOCABULARY = 70001, ROWS = 400, WIDTH = 5 };
@@ -123,7 +129,8 @@ static void test_layers_embedding_scatter(void **state)
     (void)state;
     random.state = 77;
     for (number = 0; number < test_cases(20); number++) {
-        const size_t vocabulary = number % 4 == 0 ? VOCABULARY : number % 4 == 1 ? 300 : number % 4 == 2 ? 256 : 1;
+        const size_t vocabulary = number % 4 == 0 ? VOCABULARY : number % 4 == 1 ? 300 : number % 4 == 2
+            ? 256 : 1;
         double *want = (double *)calloc(VOCABULARY * WIDTH, sizeof *want);
         int *used = (int *)calloc(VOCABULARY, sizeof *used), ids[2][ROWS], length = ROWS, layer, k, j, n = 0;
         mtl_parameters set;
@@ -157,7 +164,8 @@ static void test_layers_embedding_scatter(void **state)
                     y->grad[(size_t)k * y->stride + (size_t)j] = (mtl_real)test_random_real(&random, -1, 1);
                     if (number % 2 && ids[layer][k] == 0) continue;
                     used[ids[layer][k]] = 1;
-                    want[ids[layer][k] * WIDTH + j] += 0.5 * (double)y->grad[(size_t)k * y->stride + (size_t)j];
+                    want[ids[layer][k] * WIDTH + j] +=
+                        0.5 * (double)y->grad[(size_t)k * y->stride + (size_t)j];
                 }
         }
         {
@@ -170,7 +178,8 @@ static void test_layers_embedding_scatter(void **state)
         for (k = 0; k < (int)vocabulary; k++) {
             if (!used[k]) continue;
             assert_int_equal(g->rows[n++], k);
-            for (j = 0; j < WIDTH; j++) assert_true(fabs((double)g->value[k * WIDTH + j] - want[k * WIDTH + j]) < 1e-4);
+            for (j = 0; j < WIDTH; j++) assert_true(fabs((double)g->value[k * WIDTH + j]
+                                                         - want[k * WIDTH + j]) < 1e-4);
         }
         assert_int_equal(n, g->row_count);
         free(want);
@@ -179,7 +188,8 @@ static void test_layers_embedding_scatter(void **state)
     }
 }
 
-/* The table again as a whole: a layer of the test's own, sum of factors times W, as tied embeddings would read it. */
+/* The table again as a whole: a layer of the test's own, sum of factors times W, as tied embeddings would
+   read it. */
 typedef struct layers_tied { mtl_tensor *table; mtl_activation *y; } layers_tied;
 
 static void layers_tied_backward(mtl_run *run, void *data)
@@ -224,7 +234,8 @@ static void layers_rows_twice(net *n)
 
 static void test_layers_embedding_rows_and_dense(void **state)
 {
-    static void (*const forwards[])(net *) = { layers_rows_then_dense, layers_dense_then_rows, layers_rows_twice };
+    static void (*const forwards[])(net *) = { layers_rows_then_dense, layers_dense_then_rows,
+        layers_rows_twice };
     layers_case c;
     net n;
     int i;
@@ -234,7 +245,8 @@ static void test_layers_embedding_rows_and_dense(void **state)
         layers_embedding_open(&n, &c, forwards[i % 3], i);
         net_forward(&n, 1);
         net_backward(&n);
-        assert_int_equal(mtl_gradients_get(n.gradients, c.table)->state, i % 3 == 2 ? MTL_GRAD_ROWS : MTL_GRAD_DENSE);
+        assert_int_equal(mtl_gradients_get(n.gradients, c.table)->state, i % 3 == 2
+                         ? MTL_GRAD_ROWS : MTL_GRAD_DENSE);
         layers_finish(&n, "embedding used twice");
     }
 }
@@ -260,7 +272,7 @@ static void test_layers_embedding_values(void **state)
     net_close(&n);
 }
 
-/* ---- rows of features ------------------------------------------------------------------------------------------------ */
+/* ---- rows of features ---------------------------------------------------------------------------------- */
 
 static void test_layers_features(void **state)
 {
@@ -290,7 +302,7 @@ static void test_layers_features(void **state)
     scaling.set = 1;
     y = mtl__features_forward(&n.run, x, 2, &scaling, "x");
     assert_true(y->value[mtl_run_row(&n.run, y, 0, 1) * y->stride] == (mtl_real)0.5);
-    assert_true(y->value[mtl_run_row(&n.run, y, 0, 1) * y->stride + 1] == 0);       /* a column without spread */
+    assert_true(y->value[mtl_run_row(&n.run, y, 0, 1) * y->stride + 1] == 0);    /* a column without spread */
     memcpy(broken, x, sizeof broken);
     broken[7] = test_nan();
     assert_null(mtl__features_forward(&n.run, broken, 2, &scaling, "x"));
@@ -298,7 +310,7 @@ static void test_layers_features(void **state)
     net_close(&n);
 }
 
-/* ---- dense ----------------------------------------------------------------------------------------------------------- */
+/* ---- dense --------------------------------------------------------------------------------------------- */
 
 static void layers_dense_forward(net *n)
 {
@@ -351,7 +363,7 @@ static void test_layers_frozen(void **state)
     layers_finish(&n, "frozen second layer");
 }
 
-/* ---- activation functions ------------------------------------------------------------------------------------------------ */
+/* ---- activation functions ------------------------------------------------------------------------------ */
 
 static void layers_activate_forward(net *n)
 {
@@ -388,18 +400,20 @@ static void test_layers_activations(void **state)
         y = mtl__activate_forward(&n.run, c.choice, x, "y");
         for (r = 0; r < x->rows; r++)
             for (j = 0; j < x->width; j++)
-                assert_true(fabs(layers_activate(c.choice, (double)x->value[r * x->stride + j]) - (double)y->value[r * y->stride + j]) < LAYERS_CLOSE);
+                assert_true(fabs(layers_activate(c.choice, (double)x->value[r * x->stride + j])
+                                 - (double)y->value[r * y->stride + j]) < LAYERS_CLOSE);
         layers_finish(&n, "activation");
     }
 }
 
-/* ---- dropout --------------------------------------------------------------------------------------------------------------- */
+/* ---- dropout ------------------------------------------------------------------------------------------- */
 
 static mtl_activation *layers_dropout(net *n, mtl_activation *x)
 {
     layers_case *c = layers_of(n);
     const mtl_packing *p = n->run.packing;
-    return mtl__dropout_layer(&n->run, (mtl_real)c->rate, c->choice == 0 ? p->caller_row : c->choice == 1 ? p->caller_sequence : NULL, x, "dropped");
+    return mtl__dropout_layer(&n->run, (mtl_real)c->rate, c->choice == 0 ? p->caller_row : c->choice == 1
+                              ? p->caller_sequence : NULL, x, "dropped");
 }
 
 static void layers_dropout_forward(net *n)
@@ -459,8 +473,10 @@ static void test_layers_dropout_masks(void **state)
     a = layers_dropout(&n, x);
     assert_true(fabs(layers_dropped_share(x, a, 0.3) - 0.3) < 0.02);
     n.run.stream = 0;
-    b = layers_dropout(&n, x);                                      /* the same seed, step and place: the same mask */
-    for (j = 0; j < x->rows; j++) assert_memory_equal(a->value + j * a->stride, b->value + j * b->stride, x->width * sizeof(mtl_real));
+    b = layers_dropout(&n, x);                                      /* the same seed, step and place: the same
+                                                                       mask */
+    for (j = 0; j < x->rows; j++) assert_memory_equal(a->value + j * a->stride, b->value + j * b->stride,
+                                                      x->width * sizeof(mtl_real));
     b = layers_dropout(&n, x);                                      /* another place */
     assert_true(memcmp(a->value, b->value, x->width * sizeof(mtl_real)) != 0);
     n.run.stream = 0;
@@ -472,13 +488,14 @@ static void test_layers_dropout_masks(void **state)
     assert_true(fabs(layers_dropped_share(x, a, 0.3) - 0.3) < 0.04);
     for (s = 0; s < n.sequences; s++)
         for (j = 0; j < x->width; j++) {
-            size_t first = mtl_run_row(&n.run, a, s, 0), last = mtl_run_row(&n.run, a, s, (size_t)n.lengths[s] - 1);
+            size_t first = mtl_run_row(&n.run, a, s, 0),
+                last = mtl_run_row(&n.run, a, s, (size_t)n.lengths[s] - 1);
             assert_int_equal(a->value[first * a->stride + j] == 0, a->value[last * a->stride + j] == 0);
         }
     net_close(&n);
 }
 
-/* ---- selection and concatenation ------------------------------------------------------------------------------------------- */
+/* ---- selection and concatenation ----------------------------------------------------------------------- */
 
 static void layers_select_forward(net *n)
 {
@@ -497,7 +514,8 @@ static void test_layers_selection(void **state)
         memset(&c, 0, sizeof c);
         layers_open(&n, &c, layers_select_forward, i);
         c.item_count = (size_t)test_random_between(&n.random, 1, (int)n.rows);
-        c.items = layers_random_items(&n, c.item_count, (int)n.rows);   /* a row may be chosen twice, another never */
+        c.items = layers_random_items(&n, c.item_count, (int)n.rows);   /* a row may be chosen twice, another
+                                                                           never */
         net_ready(&n, c.isa);
         layers_finish(&n, "selection");
     }
@@ -530,7 +548,7 @@ static void test_layers_concatenation(void **state)
     }
 }
 
-/* ---- pooling ------------------------------------------------------------------------------------------------------------------ */
+/* ---- pooling ------------------------------------------------------------------------------------------- */
 
 static mtl_activation *layers_pool(net *n, mtl_activation *x)
 {
@@ -566,7 +584,8 @@ static double layers_pooled(const net *n, const layers_case *c, const mtl_activa
         sum += value / (double)length;
         if (value > most) most = value;
     }
-    t = c->flag && j >= c->segments[1].begin ? 0 : length - 1;      /* the reverse half ends at the first step */
+    t = c->flag && j >= c->segments[1].begin ? 0 : length - 1;      /* the reverse half ends at the first
+                                                                       step */
     return c->choice == MTL_POOL_MEAN ? sum : c->choice == MTL_POOL_MAX ? most
          : (double)x->value[mtl_run_row(&n->run, x, s, t) * x->stride + j];
 }
@@ -592,7 +611,8 @@ static void test_layers_pooling(void **state)
         assert_int_equal(y->rows, n.sequences);
         for (s = 0; s < n.sequences; s++)
             for (j = 0; j < y->width; j++)
-                assert_true(fabs((double)y->value[(size_t)n.run.packing->place[s] * y->stride + j] - layers_pooled(&n, &c, x, s, j)) < LAYERS_CLOSE);
+                assert_true(fabs((double)y->value[(size_t)n.run.packing->place[s] * y->stride + j]
+                                 - layers_pooled(&n, &c, x, s, j)) < LAYERS_CLOSE);
         layers_finish(&n, "pooling");
     }
 }
@@ -624,9 +644,9 @@ static void test_layers_pooling_of_equals(void **state)
     net_close(&n);
 }
 
-/* ---- a layer of your own ---------------------------------------------------------------------------------------------------------
-   y = x * tanh(gain), with one gain a column. Forward computes, then records; backward asks where its gradients go, and adds or
-   assigns as it is told. Everything here is of the public interface. */
+/* ---- a layer of your own ----------------------------------------------------------------------------------
+   y = x * tanh(gain), with one gain a column. Forward computes, then records; backward asks where its
+   gradients go, and adds or assigns as it is told. Everything here is of the public interface. */
 
 typedef struct gain_layer { mtl_tensor *gain; } gain_layer;
 typedef struct gain_data { const gain_layer *layer; mtl_activation *x, *y; } gain_data;
@@ -643,7 +663,8 @@ static void gain_backward(mtl_run *run, void *data)
     const mtl_real *gain = d->layer->gain->value;
     int add_x, add_gain;
     mtl_real *dx = mtl_run_grad(run, d->x, &add_x);                         /* NULL: the input wants none */
-    mtl_real *dgain = mtl_run_tensor_grad(run, d->layer->gain, &add_gain);  /* NULL: the parameter is frozen */
+    /* NULL: the parameter is frozen */
+    mtl_real *dgain = mtl_run_tensor_grad(run, d->layer->gain, &add_gain);
     size_t n, j;
     for (j = 0; dgain && !add_gain && j < d->x->width; j++) dgain[j] = 0;
     for (n = 0; n < d->x->rows; n++) {
@@ -667,7 +688,8 @@ static mtl_activation *gain_forward(mtl_run *run, const gain_layer *layer, mtl_a
     d->y = y;
     for (n = 0; n < x->rows; n++)
         for (j = 0; j < x->width; j++)
-            y->value[n * y->stride + j] = x->value[n * x->stride + j] * (mtl_real)tanh((double)layer->gain->value[j]);
+            y->value[n * y->stride + j] = x->value[n * x->stride + j]
+                * (mtl_real)tanh((double)layer->gain->value[j]);
     mtl_run_record(run, y, gain_backward, d);
     return y;
 }
@@ -693,7 +715,7 @@ static double gain_loss(void *user)
     mtl_arena_destroy(&p->scratch);                                         /* what the last pass made */
     mtl_arena_init(&p->scratch, NULL, 0, NULL);
     memset(&p->tape, 0, sizeof p->tape);
-    mtl_parameters_prepare(&p->set, MTL_ISA_AUTO, &p->err);                 /* values have changed: pack them again */
+    mtl_parameters_prepare(&p->set, MTL_ISA_AUTO, &p->err);         /* values have changed: pack them again */
     x = mtl_run_activation(&p->run, "x", 1, 3);
     memcpy(x->value, input, sizeof input);
     x->constant = 1;
@@ -714,7 +736,7 @@ static void gain_open(gain_program *p)
     mtl_parameters_allocate(&p->set, &p->err);
     mtl_parameters_randomise(&p->set, 3);
     p->gradients = mtl_gradients_create(&p->set, &p->memory, &p->err);
-    p->run.kernels = mtl__kernels_choose(MTL_ISA_AUTO);                     /* or mtl_trainer_run(trainer)->kernels */
+    p->run.kernels = mtl__kernels_choose(MTL_ISA_AUTO);             /* or mtl_trainer_run(trainer)->kernels */
     p->run.arena = &p->scratch;
     p->run.tape = &p->tape;
     p->run.gradients = p->gradients;
@@ -751,7 +773,11 @@ static void test_layers_of_your_own(void **state)
 
 #define TEST_LAYERS \
     cmocka_unit_test(test_layers_embedding), cmocka_unit_test(test_layers_embedding_rows_and_dense), \
-    cmocka_unit_test(test_layers_embedding_values), cmocka_unit_test(test_layers_embedding_scatter), cmocka_unit_test(test_layers_features), cmocka_unit_test(test_layers_dense), \
-    cmocka_unit_test(test_layers_frozen), cmocka_unit_test(test_layers_activations), cmocka_unit_test(test_layers_dropout_gradient), \
-    cmocka_unit_test(test_layers_dropout_masks), cmocka_unit_test(test_layers_selection), cmocka_unit_test(test_layers_concatenation), \
-    cmocka_unit_test(test_layers_pooling), cmocka_unit_test(test_layers_pooling_of_equals), cmocka_unit_test(test_layers_of_your_own)
+    cmocka_unit_test(test_layers_embedding_values), cmocka_unit_test(test_layers_embedding_scatter), \
+        cmocka_unit_test(test_layers_features), cmocka_unit_test(test_layers_dense), \
+    cmocka_unit_test(test_layers_frozen), cmocka_unit_test(test_layers_activations), \
+        cmocka_unit_test(test_layers_dropout_gradient), \
+    cmocka_unit_test(test_layers_dropout_masks), cmocka_unit_test(test_layers_selection), \
+        cmocka_unit_test(test_layers_concatenation), \
+    cmocka_unit_test(test_layers_pooling), cmocka_unit_test(test_layers_pooling_of_equals), \
+        cmocka_unit_test(test_layers_of_your_own)

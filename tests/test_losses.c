@@ -1,14 +1,18 @@
-/* >>losses: what L_k is, from the outside: losses and gradients of mtl_train_gradients against formulas written out here,
-   missing labels, weights, micro-batches, and what is refused. Included by tests/main.c.
+/* >>losses: what L_k is, from the outside: losses and gradients of mtl_train_gradients against formulas
+   written out here, missing labels, weights, micro-batches, and what is refused. Included by tests/main.c.
 
-   Most models here are a head straight on the features, logits = W x + b, so that everything can be worked out. */
+   Most models here are a head straight on the features, logits = W x + b, so that everything can be worked
+   out. */
 
 enum { LOSSES_SEQUENCES = 4, LOSSES_ROWS = 12, LOSSES_FEATURES = 3, LOSSES_OUTPUTS = 4 };
 static const int losses_lengths[LOSSES_SEQUENCES] = { 4, 1, 5, 2 };
 
 #define LOSSES_TOLERANCE (sizeof(mtl_real) == sizeof(double) ? 1e-11 : 1e-5)
 
-static mtl_real losses_random(unsigned long long stream, size_t i) { return (mtl_real)mtl__random_normal(7, stream, i); }
+static mtl_real losses_random(unsigned long long stream, size_t i)
+{
+    return (mtl_real)mtl__random_normal(7, stream, i);
+}
 
 static void losses_fill(mtl_real *values, size_t count, unsigned long long stream)
 {
@@ -18,10 +22,11 @@ static void losses_fill(mtl_real *values, size_t count, unsigned long long strea
 
 static void losses_close(const char *what, double got, double want, double size)
 {
-    if (!(fabs(got - want) <= LOSSES_TOLERANCE * (size > 1 ? size : 1))) fail_msg("%s is %.12g, not %.12g", what, got, want);
+    if (!(fabs(got - want) <= LOSSES_TOLERANCE * (size > 1 ? size : 1)))
+        fail_msg("%s is %.12g, not %.12g", what, got, want);
 }
 
-/* ---- a model, its trainer, a batch ------------------------------------------------------------------------------- */
+/* ---- a model, its trainer, a batch --------------------------------------------------------------------- */
 
 enum { LOSSES_TASKS = 3 };
 
@@ -37,7 +42,8 @@ typedef struct losses_setup {
 } losses_setup;
 
 /* encoder NULL: tasks should tap the features, "x". */
-static void losses_create(losses_setup *s, const mtl_task_desc *tasks, size_t count, const mtl_column_desc *encoder, const mtl_trainer_desc *how)
+static void losses_create(losses_setup *s, const mtl_task_desc *tasks, size_t count,
+                          const mtl_column_desc *encoder, const mtl_trainer_desc *how)
 {
     mtl_model_desc desc = {0};
     mtl_input_desc input = {0};
@@ -92,7 +98,7 @@ static const mtl_gradient *losses_gradient(const losses_setup *s, const char *te
     return mtl_gradients_get(mtl_trainer_gradients(s->trainer), t);
 }
 
-/* ---- the formulas -------------------------------------------------------------------------------------------------- */
+/* ---- the formulas -------------------------------------------------------------------------------------- */
 
 /* How a loss is defined, as the test chose it. */
 typedef struct losses_definition {
@@ -108,7 +114,8 @@ typedef struct losses_expected {
 } losses_expected;
 
 /* Outputs of the head, W x + b. */
-static void losses_outputs(const losses_setup *s, const char *task, size_t outputs, double out[LOSSES_ROWS][LOSSES_OUTPUTS])
+static void losses_outputs(const losses_setup *s, const char *task, size_t outputs,
+                           double out[LOSSES_ROWS][LOSSES_OUTPUTS])
 {
     char name[64];
     const mtl_real *w, *b;
@@ -123,16 +130,20 @@ static void losses_outputs(const losses_setup *s, const char *task, size_t outpu
                 out[n][c] += (double)w[c * LOSSES_FEATURES + i] * (double)s->x[n * LOSSES_FEATURES + i];
 }
 
-/* -sum_c a_c log p_c with a_c = w_c ((1 - smoothing) q_c + smoothing / C); q is one at the label, or the distribution. */
-static double losses_cross_entropy(const losses_definition *how, const mtl_target *target, size_t n, const double *x, size_t classes, double *slopes)
+/* -sum_c a_c log p_c with a_c = w_c ((1 - smoothing) q_c + smoothing / C); q is one at the label, or the
+   distribution. */
+static double losses_cross_entropy(const losses_definition *how, const mtl_target *target, size_t n,
+                                   const double *x, size_t classes, double *slopes)
 {
     double largest = x[0], sum = 0, all = 0, loss = 0;
     size_t c;
     for (c = 1; c < classes; c++) if (x[c] > largest) largest = x[c];
     for (c = 0; c < classes; c++) sum += exp(x[c] - largest);
     for (c = 0; c < classes; c++) {
-        double q = target->labels ? target->labels[n] == (int)c : (double)target->distribution[n * classes + c];
-        double a = (how->weights ? (double)how->weights[c] : 1) * ((1 - how->smoothing) * q + how->smoothing / (double)classes);
+        double q = target->labels ? target->labels[n] == (int)c
+            : (double)target->distribution[n * classes + c];
+        double a = (how->weights ? (double)how->weights[c] : 1)
+            * ((1 - how->smoothing) * q + how->smoothing / (double)classes);
         loss -= a * (x[c] - largest - log(sum));
         slopes[c] = -a;
         all += a;
@@ -145,13 +156,15 @@ static double losses_real(const losses_definition *how, double error, double *sl
 {
     double size = fabs(error), sign = error > 0 ? 1 : -1;
     if (how->loss == MTL_LOSS_MAE) { *slope = sign; return size; }
-    if (how->loss == MTL_LOSS_HUBER && size > how->delta) { *slope = how->delta * sign; return how->delta * (size - how->delta / 2); }
+    if (how->loss == MTL_LOSS_HUBER && size > how->delta)
+        { *slope = how->delta * sign; return how->delta * (size - how->delta / 2); }
     if (how->loss == MTL_LOSS_HUBER) { *slope = error; return error * error / 2; }
     *slope = 2 * error;
     return error * error;
 }
 
-static double losses_vector(const losses_definition *how, const mtl_target *target, size_t n, const double *x, size_t width, double *slopes)
+static double losses_vector(const losses_definition *how, const mtl_target *target, size_t n, const double *x,
+                            size_t width, double *slopes)
 {
     double loss = 0;
     size_t j;
@@ -164,7 +177,8 @@ static double losses_vector(const losses_definition *how, const mtl_target *targ
 }
 
 /* given: [rows] whether an item has a target. */
-static losses_expected losses_expect(const losses_setup *s, const char *task, size_t k, const losses_definition *how, size_t outputs, const int *given)
+static losses_expected losses_expect(const losses_setup *s, const char *task, size_t k,
+                                     const losses_definition *how, size_t outputs, const int *given)
 {
     losses_expected e;
     double x[LOSSES_ROWS][LOSSES_OUTPUTS], divisor = 0;
@@ -190,7 +204,8 @@ static losses_expected losses_expect(const losses_setup *s, const char *task, si
 }
 
 /* Compares task k's loss and the gradients of its head, which are those of lambda L_k. */
-static void losses_compare(const losses_setup *s, const char *task, size_t k, const losses_expected *e, size_t outputs, double lambda)
+static void losses_compare(const losses_setup *s, const char *task, size_t k, const losses_expected *e,
+                           size_t outputs, double lambda)
 {
     char name[64];
     const mtl_gradient *weight, *bias;
@@ -207,13 +222,14 @@ static void losses_compare(const losses_setup *s, const char *task, size_t k, co
         for (n = 0; n < LOSSES_ROWS; n++) sum += lambda * e->slopes[n][c];
         losses_close("a bias's gradient", (double)bias->value[c], sum, 1);
         for (i = 0; i < LOSSES_FEATURES; i++) {
-            for (n = 0, sum = 0; n < LOSSES_ROWS; n++) sum += lambda * e->slopes[n][c] * (double)s->x[n * LOSSES_FEATURES + i];
+            for (n = 0, sum = 0; n < LOSSES_ROWS; n++)
+                sum += lambda * e->slopes[n][c] * (double)s->x[n * LOSSES_FEATURES + i];
             losses_close("a weight's gradient", (double)weight->value[c * LOSSES_FEATURES + i], sum, 1);
         }
     }
 }
 
-/* ---- cross-entropy -------------------------------------------------------------------------------------------------- */
+/* ---- cross-entropy ------------------------------------------------------------------------------------- */
 
 static const float losses_class_weights[LOSSES_OUTPUTS] = { 0.5f, 2, 1, 0.25f };
 
@@ -233,7 +249,8 @@ static void losses_draw_distributions(mtl_real *rows, int *given)
     size_t n, c;
     for (n = 0; n < LOSSES_ROWS; n++) {
         double sum = 0, values[LOSSES_OUTPUTS];
-        for (c = 0; c < LOSSES_OUTPUTS; c++) sum += values[c] = exp((double)losses_random(3, n * LOSSES_OUTPUTS + c));
+        for (c = 0; c < LOSSES_OUTPUTS; c++) sum += values[c] =
+            exp((double)losses_random(3, n * LOSSES_OUTPUTS + c));
         for (c = 0; c < LOSSES_OUTPUTS; c++) rows[n * LOSSES_OUTPUTS + c] = (mtl_real)(values[c] / sum);
         given[n] = n != 2 && n != 4 && n != 11;
         if (!given[n]) rows[n * LOSSES_OUTPUTS] = test_nan();
@@ -290,7 +307,8 @@ static void test_losses_large_logits(void **state)
     losses_destroy(&s);
 }
 
-/* One class is always right: no gradient at all, whatever the smoothing; what rounding leaves of one, Adam would make whole steps of. */
+/* One class is always right: no gradient at all, whatever the smoothing; what rounding leaves of one, Adam
+   would make whole steps of. */
 static void test_losses_single_class(void **state)
 {
     static const float smoothing[] = { 0, 0.071f, 0.249f, 0.372f, 0.9f };
@@ -310,7 +328,7 @@ static void test_losses_single_class(void **state)
     }
 }
 
-/* ---- numbers ------------------------------------------------------------------------------------------------------- */
+/* ---- numbers ------------------------------------------------------------------------------------------- */
 
 /* Each loss at widths 1 to 3, standardised and not; a NaN anywhere in a vector makes the item missing. */
 static void test_losses_real(void **state)
@@ -345,7 +363,7 @@ static void test_losses_real(void **state)
     }
 }
 
-/* ---- missing labels, weights, several tasks -------------------------------------------------------------------------- */
+/* ---- missing labels, weights, several tasks ------------------------------------------------------------ */
 
 /* What stands at an unlabelled step changes nothing. */
 static void test_losses_missing_has_no_gradient(void **state)
@@ -399,7 +417,8 @@ static void losses_copy_gradients(const losses_setup *s, mtl_real *all)
     memset(all, 0, set->total * sizeof *all);
     for (i = 0; i < set->count; i++) {
         const mtl_gradient *g = mtl_gradients_get(mtl_trainer_gradients(s->trainer), set->tensors[i]);
-        if (g->state == MTL_GRAD_DENSE) memcpy(all + set->tensors[i]->offset, g->value, set->tensors[i]->count * sizeof *all);
+        if (g->state == MTL_GRAD_DENSE) memcpy(all + set->tensors[i]->offset, g->value,
+                                               set->tensors[i]->count * sizeof *all);
     }
 }
 
@@ -416,10 +435,12 @@ static void losses_compare_all(const losses_setup *s, const mtl_real *got, const
     size_t i, j;
     for (i = 0; i < set->count; i++)
         for (j = 0; j < set->tensors[i]->count; j++)
-            losses_close(set->tensors[i]->name, (double)got[set->tensors[i]->offset + j], (double)want[set->tensors[i]->offset + j], 1);
+            losses_close(set->tensors[i]->name, (double)got[set->tensors[i]->offset + j],
+                         (double)want[set->tensors[i]->offset + j], 1);
 }
 
-/* A task that the batch has no label for: no loss, no gradient, and an update leaves its head alone whatever the rule. */
+/* A task that the batch has no label for: no loss, no gradient, and an update leaves its head alone whatever
+   the rule. */
 static void test_losses_task_without_labels(void **state)
 {
     mtl_trainer_desc how = {0};
@@ -524,8 +545,9 @@ static void test_losses_subset_of_tasks(void **state)
     assert_true(joint.step.loss == alone.step.loss);
     set = mtl_model_parameters(alone.model);
     for (i = 0; i < set->count; i++)
-        assert_memory_equal(losses_gradient(&joint, set->tensors[i]->name)->value, losses_gradient(&alone, set->tensors[i]->name)->value,
-                            set->tensors[i]->count * sizeof(mtl_real));
+        assert_memory_equal(losses_gradient(&joint, set->tensors[i]->name)->value,
+                            losses_gradient(&alone, set->tensors[i]->name)->value,
+                                set->tensors[i]->count * sizeof(mtl_real));
     losses_destroy(&joint);
     losses_destroy(&alone);
 }
@@ -550,10 +572,11 @@ static void test_losses_evaluate_only(void **state)
     losses_destroy(&s);
 }
 
-/* ---- micro-batches and order -------------------------------------------------------------------------------------------- */
+/* ---- micro-batches and order --------------------------------------------------------------------------- */
 
 /* The batch cut into sequences first .. first + count - 1 of the whole. */
-typedef struct losses_part { mtl_input input; mtl_target targets[LOSSES_TASKS]; mtl_batch batch; } losses_part;
+typedef struct losses_part { mtl_input input; mtl_target targets[LOSSES_TASKS]; mtl_batch batch;
+} losses_part;
 
 static void losses_cut(const losses_setup *s, losses_part *part, size_t first, size_t count)
 {
@@ -665,7 +688,7 @@ static void test_losses_order_of_sequences(void **state)
     losses_destroy(&s);
 }
 
-/* ---- what is refused ------------------------------------------------------------------------------------------------------- */
+/* ---- what is refused ----------------------------------------------------------------------------------- */
 
 /* The step fails as said and changes no weight; then err is reset. position: of the error, or -2: any. */
 static void losses_refused(losses_setup *s, int code, const char *name, long long position, const char *words)
@@ -741,16 +764,18 @@ static void test_losses_refused_inputs(void **state)
     assert_int_equal(mtl_train_step(s.trainer, NULL, 1, NULL, &s.err), MTL_ERROR_ARGUMENT);
     mtl_error_clear(&s.err);
     assert_int_equal(mtl_train_step(s.trainer, &s.batch, 0, NULL, &s.err), MTL_ERROR_ARGUMENT);
-    assert_int_equal(mtl_train_step(s.trainer, &s.batch, 1, NULL, &s.err), MTL_ERROR_ARGUMENT);     /* sticky */
+    assert_int_equal(mtl_train_step(s.trainer, &s.batch, 1, NULL, &s.err), MTL_ERROR_ARGUMENT);   /* sticky */
     assert_int_equal(mtl_train_step(s.trainer, &s.batch, 1, NULL, NULL), MTL_OK);
     losses_destroy(&s);
 }
 
-/* Weights so large that the loss, or only its gradient, overflows: the step stops before any weight is touched. */
+/* Weights so large that the loss, or only its gradient, overflows: the step stops before any weight is
+   touched. */
 static void test_losses_not_finite(void **state)
 {
     mtl_task_desc task = losses_task("task", MTL_TASK_REAL, 1);
-    mtl_real values[LOSSES_ROWS], *bias, huge = sizeof(mtl_real) == sizeof(double) ? (mtl_real)1e300 : (mtl_real)1e30;
+    mtl_real values[LOSSES_ROWS], *bias, huge = sizeof(mtl_real) == sizeof(double)
+        ? (mtl_real)1e300 : (mtl_real)1e30;
     losses_setup s;
     (void)state;
     losses_create(&s, &task, 1, NULL, NULL);
@@ -774,7 +799,8 @@ static void test_losses_not_finite(void **state)
 #define TEST_LOSSES \
     cmocka_unit_test(test_losses_cross_entropy), cmocka_unit_test(test_losses_large_logits), \
     cmocka_unit_test(test_losses_single_class), cmocka_unit_test(test_losses_real), \
-    cmocka_unit_test(test_losses_missing_has_no_gradient), cmocka_unit_test(test_losses_task_without_labels), \
+    cmocka_unit_test(test_losses_missing_has_no_gradient), \
+        cmocka_unit_test(test_losses_task_without_labels), \
     cmocka_unit_test(test_losses_no_labels_at_all), cmocka_unit_test(test_losses_weights), \
     cmocka_unit_test(test_losses_subset_of_tasks), cmocka_unit_test(test_losses_evaluate_only), \
     cmocka_unit_test(test_losses_micro_batches), cmocka_unit_test(test_losses_order_of_sequences), \

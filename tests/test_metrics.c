@@ -1,9 +1,11 @@
-/* >>metrics: spans against a port of conlleval, scores against figures worked out by hand. Included by tests/main.c. */
+/* >>metrics: spans against a port of conlleval, scores against figures worked out by hand. Included by
+   tests/main.c. */
 
-/* ---- the CoNLL evaluation, ported word by word from conlleval.pl (Tjong Kim Sang 2004), for comparison only ---------- */
+/* ---- the CoNLL evaluation, ported word by word from conlleval.pl (Tjong Kim Sang 2004) ------ */
 
 static char conlleval_tag(const char *label) { return label[0]; }
-static const char *conlleval_type(const char *label) { return label[0] == 'O' || label[1] != '-' ? "" : label + 2; }
+static const char *conlleval_type(const char *label) { return label[0] == 'O' || label[1] != '-'
+    ? "" : label + 2; }
 
 static int conlleval_end_of_chunk(const char *previous, const char *label)
 {
@@ -27,7 +29,8 @@ static int conlleval_start_of_chunk(const char *previous, const char *label)
 
 typedef struct conlleval_counts { size_t correct, found_correct, found_guessed; } conlleval_counts;
 
-static void conlleval_sequence(conlleval_counts *counts, const char **correct, const char **guessed, size_t steps)
+static void conlleval_sequence(conlleval_counts *counts, const char **correct, const char **guessed,
+                               size_t steps)
 {
     const char *last_correct = "O", *last_guessed = "O";
     int in_correct = 0;
@@ -40,7 +43,8 @@ static void conlleval_sequence(conlleval_counts *counts, const char **correct, c
         int start_guessed = conlleval_start_of_chunk(last_guessed, now_guessed);
         const char *type = conlleval_type(now_correct), *guess_type = conlleval_type(now_guessed);
         if (in_correct) {
-            if (end_correct && end_guessed && strcmp(conlleval_type(last_guessed), conlleval_type(last_correct)) == 0) {
+            if (end_correct && end_guessed && strcmp(conlleval_type(last_guessed),
+                                                     conlleval_type(last_correct)) == 0) {
                 in_correct = 0;
                 counts->correct++;
             } else if (end_correct != end_guessed || strcmp(guess_type, type) != 0) {
@@ -55,7 +59,7 @@ static void conlleval_sequence(conlleval_counts *counts, const char **correct, c
     }
 }
 
-/* ---- helpers -------------------------------------------------------------------------------------------------------- */
+/* ---- helpers ------------------------------------------------------------------------------------------- */
 
 enum { METRICS_O, METRICS_B_PER, METRICS_I_PER, METRICS_B_LOC, METRICS_I_LOC };
 static const char *const metrics_labels[] = { "O", "B-PER", "I-PER", "B-LOC", "I-LOC" };
@@ -79,7 +83,7 @@ static void metrics_assert_spans(const mtl__metric *m, size_t gold, size_t predi
     assert_int_equal(m->right_spans, right);
 }
 
-/* ---- tests ---------------------------------------------------------------------------------------------------------- */
+/* ---- tests --------------------------------------------------------------------------------------------- */
 
 static void test_metrics_spans_of_a_sentence(void **state)
 {
@@ -111,7 +115,8 @@ static void test_metrics_spans_of_a_sentence(void **state)
 
 static void test_metrics_labels_are_spans(void **state)
 {
-    const char *without_b[] = { "O", "I-PER" }, *other[] = { "O", "B-PER", "NOUN" }, *bare[] = { "B-PER", "B-" };
+    const char *without_b[] = { "O", "I-PER" }, *other[] = { "O", "B-PER", "NOUN" },
+        *bare[] = { "B-PER", "B-" };
     const char *hole[] = { "B-PER", NULL }, *only_b[] = { "B-x" };
     (void)state;
     assert_int_equal(mtl_labels_are_spans(metrics_labels, 5), 1);
@@ -134,7 +139,8 @@ static void test_metrics_counts_as_conlleval(void **state)
     (void)state;
     for (round = 0; round < 20000; round++) {
         const char *const *labels = order[round % 2];
-        int known = 5 - (int)(round / 2 % 4);                /* further tags are gold alone: no class, but a name */
+        int known = 5 - (int)(round / 2 % 4);                /* further tags are gold alone: no class, but a
+                                                                name */
         const char *gold[12], *guessed[12];
         int gold_labels[12], guessed_labels[12];
         size_t steps = mtl__random_below(17, round, 0, 13);
@@ -189,7 +195,8 @@ static void test_metrics_missing_and_unknown_labels(void **state)
     mtl__metric_spans(&m, missing_gold, missing_guess, 4, metrics_labels, NULL);
     assert_int_equal(m.items, 2);
     assert_int_equal(m.correct, 2);
-    metrics_assert_spans(&m, 2, 2, 2);                       /* the hole cuts the person in two on both sides */
+    metrics_assert_spans(&m, 2, 2, 2);                       /* the hole cuts the person in two on both
+                                                                sides */
 
     m = metrics_tags();
     mtl__metric_class(&m, unknown_gold, unknown_guess, 4);
@@ -223,7 +230,8 @@ static void test_metrics_numbers(void **state)
 
 static void test_metrics_vector_targets_and_edges(void **state)
 {
-    mtl_real gold[] = { 1, 2, 0, 5, 3, 6 }, guess[] = { 1, 3, 9, 9, 3, 4 }, same[] = { 2, 2 }, off[] = { 2, 5 };
+    mtl_real gold[] = { 1, 2, 0, 5, 3, 6 }, guess[] = { 1, 3, 9, 9, 3, 4 }, same[] = { 2, 2 },
+        off[] = { 2, 5 };
     mtl_real far_gold[4], far_guess[4];
     mtl_task_score score;
     mtl__metric m;

@@ -1,7 +1,7 @@
-/* >>model: descs that are refused, model files there and back, damaged files, weights from and to other programs.
-   Included by tests/main.c. */
+/* >>model: descs that are refused, model files there and back, damaged files, weights from and to other
+   programs. Included by tests/main.c. */
 
-/* ---- a model that sets every field of its descs ------------------------------------------------------------------------ */
+/* ---- a model that sets every field of its descs -------------------------------------------------------- */
 
 static const char *const model_words[] = { "<unk>", "the", "na\xc3\xafve", "cat", "0", "\xe2\x82\xac" };
 static const char *const model_labels[] = { "O", "B-x", "I-x" };
@@ -130,7 +130,7 @@ static mtl_model *model_create_full(void)
     return model;
 }
 
-/* ---- predictions: equal to the bit ---------------------------------------------------------------------------------------- */
+/* ---- predictions: equal to the bit --------------------------------------------------------------------- */
 
 enum { MODEL_MOST_OUTPUTS = 4096 };
 
@@ -170,7 +170,7 @@ static void model_expect_same_predictions(const mtl_model *a, const mtl_model *b
     assert_memory_equal(first, second, count * sizeof *first);
 }
 
-/* ---- round trips -------------------------------------------------------------------------------------------------------------- */
+/* ---- round trips --------------------------------------------------------------------------------------- */
 
 static void model_expect_same_text(const char *a, const char *b)
 {
@@ -200,7 +200,8 @@ static void model_expect_same_fields(int kind, const void *a, const void *b)
 static void model_expect_same_desc(const mtl_model_desc *a, const mtl_model_desc *b)
 {
     size_t i;
-    assert_true(a->input_count == b->input_count && a->column_count == b->column_count && a->task_count == b->task_count);
+    assert_true(a->input_count == b->input_count && a->column_count == b->column_count &&
+                a->task_count == b->task_count);
     assert_true(a->seed == b->seed);
     for (i = 0; i < a->input_count; i++) {
         model_expect_same_text(a->inputs[i].name, b->inputs[i].name);
@@ -219,7 +220,8 @@ static void model_expect_same_desc(const mtl_model_desc *a, const mtl_model_desc
         model_expect_same_texts(a->tasks[i].labels, b->tasks[i].labels, (size_t)a->tasks[i].classes);
         assert_int_equal(a->tasks[i].class_weights == NULL, b->tasks[i].class_weights == NULL);
         if (a->tasks[i].class_weights)
-            assert_memory_equal(a->tasks[i].class_weights, b->tasks[i].class_weights, (size_t)a->tasks[i].classes * sizeof(float));
+            assert_memory_equal(a->tasks[i].class_weights, b->tasks[i].class_weights,
+                                (size_t)a->tasks[i].classes * sizeof(float));
     }
 }
 
@@ -231,7 +233,8 @@ static void model_expect_same(mtl_model *a, mtl_model *b)
     assert_int_equal(x->count, y->count);
     for (i = 0; i < x->count; i++) {
         assert_string_equal(x->tensors[i]->name, y->tensors[i]->name);
-        assert_memory_equal(x->tensors[i]->value, y->tensors[i]->value, x->tensors[i]->count * sizeof(mtl_real));
+        assert_memory_equal(x->tensors[i]->value, y->tensors[i]->value,
+                            x->tensors[i]->count * sizeof(mtl_real));
     }
     model_expect_same_text(mtl_model_note(a, "how", NULL, NULL), mtl_model_note(b, "how", NULL, NULL));
     model_expect_same_text(mtl_model_note(a, "empty", NULL, NULL), mtl_model_note(b, "empty", NULL, NULL));
@@ -239,7 +242,8 @@ static void model_expect_same(mtl_model *a, mtl_model *b)
     model_expect_same_predictions(a, b);
 }
 
-/* Each field of these descs is somewhere not at its default: a field that is new fails here until model_desc_fill sets it. */
+/* Each field of these descs is somewhere not at its default: a field that is new fails here until
+   model_desc_fill sets it. */
 static void model_expect_all_set(int kind, const void *descs, size_t size, size_t count)
 {
     size_t fields, i, k;
@@ -341,7 +345,7 @@ static void test_model_notes(void **state)
     mtl_model_destroy(model);
 }
 
-/* ---- saving replaces the old file or leaves it ----------------------------------------------------------------------------------- */
+/* ---- saving replaces the old file or leaves it --------------------------------------------------------- */
 
 static long model_file_size(const char *path)
 {
@@ -375,7 +379,8 @@ static void test_model_save_keeps_the_old_file(void **state)
     assert_non_null(f);
     fwrite(old, 1, sizeof old, f);
     fclose(f);
-    for (n = 1;; n++) {                                             /* each allocation of a save fails in turn */
+    for (n = 1;; n++) {                                             /* each allocation of a save fails in
+                                                                       turn */
         mtl_error_clear(&err);
         test_malloc_fail_at = n;
         model_save_work(&s, &err);
@@ -445,7 +450,7 @@ static void test_model_full_writer(void **state)
     mtl_model_destroy(model);
 }
 
-/* ---- damaged files ---------------------------------------------------------------------------------------------------------------- */
+/* ---- damaged files ------------------------------------------------------------------------------------- */
 
 static void model_file_create(test_file *file, mtl_model *model)
 {
@@ -469,7 +474,8 @@ static int model_try(const unsigned char *bytes, size_t count)
     model = mtl_model_load_memory(bytes, count, &err);
     loaded = model != NULL;
     assert_int_equal(loaded, err.code == MTL_OK);
-    if (!loaded) assert_true(err.message[0] && mtl_text_valid(err.message, strlen(err.message)) == strlen(err.message));
+    if (!loaded) assert_true(err.message[0] && mtl_text_valid(err.message,
+                                                              strlen(err.message)) == strlen(err.message));
     else if (model_predict(model, out, &err) == 0) fail_msg("it loaded, but: %s", err.message);
     mtl_model_destroy(model);
     return loaded;
@@ -487,7 +493,8 @@ static void test_model_truncated_files(void **state)
         unsigned char *copy = (unsigned char *)malloc(length ? length : 1);
         assert_non_null(copy);
         memcpy(copy, file.bytes, length);
-        if (model_try(copy, length)) fail_msg("a file of %lu bytes, cut to %lu, was loaded", (unsigned long)file.used, (unsigned long)length);
+        if (model_try(copy, length)) fail_msg("a file of %lu bytes, cut to %lu, was loaded",
+                                              (unsigned long)file.used, (unsigned long)length);
         free(copy);
     }
     assert_true(model_try(file.bytes, file.used));
@@ -534,7 +541,8 @@ static void model_replace(test_file *file, const char *from, const char *to)
     fail_msg("the file holds no %s", from);
 }
 
-static void model_expect_refused(const char *from, const char *to, int code, const char *name, const char *part)
+static void model_expect_refused(const char *from, const char *to, int code, const char *name,
+                                 const char *part)
 {
     mtl_model *model = model_create_full();
     test_file file;
@@ -552,17 +560,23 @@ static void model_expect_refused(const char *from, const char *to, int code, con
 static void test_model_wrong_files(void **state)
 {
     (void)state;
-    model_expect_refused("\"mtl_rnn.version\":\"1\"", "\"mtl_rnn.version\":\"2\"", MTL_ERROR_VERSION, "mtl_rnn.version", "newer");
-    model_expect_refused("\"mtl_rnn.version\":\"1\"", "\"mtl_rnn.version\":\"x\"", MTL_ERROR_FORMAT, "mtl_rnn.version", "\"x\"");
-    model_expect_refused("\"mtl_rnn.version\":\"1\"", "\"mtl_rnn.version\":\"0\"", MTL_ERROR_FORMAT, "mtl_rnn.version", "\"0\"");
-    model_expect_refused("\"mtl_rnn.config\"", "\"mtl_rnn.confix\"", MTL_ERROR_FORMAT, "mtl_rnn.config", "another program");
+    model_expect_refused("\"mtl_rnn.version\":\"1\"", "\"mtl_rnn.version\":\"2\"", MTL_ERROR_VERSION,
+                         "mtl_rnn.version", "newer");
+    model_expect_refused("\"mtl_rnn.version\":\"1\"", "\"mtl_rnn.version\":\"x\"", MTL_ERROR_FORMAT,
+                         "mtl_rnn.version", "\"x\"");
+    model_expect_refused("\"mtl_rnn.version\":\"1\"", "\"mtl_rnn.version\":\"0\"", MTL_ERROR_FORMAT,
+                         "mtl_rnn.version", "\"0\"");
+    model_expect_refused("\"mtl_rnn.config\"", "\"mtl_rnn.confix\"", MTL_ERROR_FORMAT, "mtl_rnn.config",
+                         "another program");
     model_expect_refused("\\\"hidden\\\":4", "\\\"hidden\\\":5", MTL_ERROR_TENSOR, NULL, "low.weight_ih_l0");
     model_expect_refused("\\\"hidden\\\":4", "\\\"hidden\\\":-", MTL_ERROR_FORMAT, NULL, "configuration");
     model_expect_refused("\\\"classes\\\":3", "\\\"classes\\\":9", MTL_ERROR_FORMAT, "labels", "labels");
     model_expect_refused("\\\"vocabulary\\\":6", "\\\"vocabulary\\\":7", MTL_ERROR_FORMAT, "words", "words");
-    model_expect_refused("\"slots.output.bias\"", "\"slots.output.bios\"", MTL_ERROR_TENSOR, "slots.output.bias", "slots.output.bias");
+    model_expect_refused("\"slots.output.bias\"", "\"slots.output.bios\"", MTL_ERROR_TENSOR,
+                         "slots.output.bias", "slots.output.bias");
     model_expect_refused("\\\"gru\\\"", "\\\"grU\\\"", MTL_ERROR_FIELD, NULL, "gru");
-    model_expect_refused("\\\"from\\\":\\\"middle\\\"", "\\\"from\\\":\\\"muddle\\\"", MTL_ERROR_FIELD, NULL, "muddle");
+    model_expect_refused("\\\"from\\\":\\\"middle\\\"", "\\\"from\\\":\\\"muddle\\\"", MTL_ERROR_FIELD, NULL,
+                         "muddle");
 }
 
 static void test_model_file_of_another_program(void **state)
@@ -608,9 +622,10 @@ static void test_model_weights_that_are_no_numbers(void **state)
     mtl_model_destroy(model);
 }
 
-/* ---- descs that are refused -------------------------------------------------------------------------------------------------------- */
+/* ---- descs that are refused ---------------------------------------------------------------------------- */
 
-static const char *const model_half_labels[] = { "O", NULL, "I-x" }, *const model_same_labels[] = { "O", "I-x", "O" };
+static const char *const model_half_labels[] = { "O", NULL, "I-x" },
+    *const model_same_labels[] = { "O", "I-x", "O" };
 static const float model_negative_weights[] = { 1, -1, 1 };
 
 /* What is changed in the full desc, and what is said about it. */
@@ -623,7 +638,8 @@ static const float model_negative_weights[] = { 1, -1, 1 };
     X(d.columns[1].name = NULL, "columns[1]", "columns[1].name is missing") \
     X(d.tasks[1].name = "say\"", "tasks[1]", "quotes") \
     X(d.tasks[1].name = "\xff", "tasks[1]", "UTF-8") \
-    X(d.tasks[1].name = "a_name_that_is_much_longer_than_the_sixty_three_bytes_it_might_have", "tasks[1]", "63 bytes") \
+    X(d.tasks[1].name = "a_name_that_is_much_longer_than_the_sixty_three_bytes_it_might_have", "tasks[1]", \
+      "63 bytes") \
     X(d.tasks[1].name = "slots", "slots", "used twice") \
     X(d.tasks[1].name = "words", "words", "used twice") \
     X(d.tasks[1].name = "low", "low", "used twice") \
@@ -642,7 +658,8 @@ static const float model_negative_weights[] = { 1, -1, 1 };
     X(d.columns[0].cell = 4, "columns[0].cell", "rnn, gru, lstm") \
     X(d.columns[0].reset = 3, "columns[0].reset", "after, before") \
     X(d.columns[0].dropout = -0.1f, "columns[0].dropout", "between 0 and 0.99") \
-    X(d.columns[0].input.from = "nothing", "columns[0].input", "no input or earlier column named \"nothing\"") \
+    X(d.columns[0].input.from = "nothing", "columns[0].input", \
+      "no input or earlier column named \"nothing\"") \
     X(d.columns[0].input.from = "middle", "columns[0].input", "\"middle\"") \
     X(d.tasks[0].tap.from = "low+muddle", "tasks[0].tap", "\"muddle\"") \
     X(d.tasks[0].tap.from = "mood", "tasks[0].tap", "\"mood\"") \
@@ -674,7 +691,8 @@ static void model_expect_wrong(const model_desc *d, const char *change, const ch
     mtl_error_clear(&err);
     model = mtl_model_create(&d->desc, &err);
     if (model) fail_msg("a model was made although %s", change);
-    if (!strstr(err.name, name) || !strstr(err.message, part)) fail_msg("%s: name \"%s\", message \"%s\"", change, err.name, err.message);
+    if (!strstr(err.name, name) || !strstr(err.message, part))
+        fail_msg("%s: name \"%s\", message \"%s\"", change, err.name, err.message);
     mtl_error_clear(&err);
     bytes = mtl_model_size(&d->desc, &err);
     assert_int_equal(bytes == 0, err.code != MTL_OK);                   /* two labels alike are seen later */
@@ -738,12 +756,12 @@ static void test_model_copies_its_desc(void **state)
     assert_string_equal(mtl_model_describe(model)->inputs[0].words[0], "<unk>");
     assert_string_equal(mtl_model_describe(model)->columns[1].input.from, "words+low");
     assert_true(mtl_model_describe(model)->tasks[0].class_weights[2] == 3);
-    assert_int_equal(mtl_model_describe(model)->tasks[3].pool, MTL_POOL_LAST);          /* defaults are put in */
+    assert_int_equal(mtl_model_describe(model)->tasks[3].pool, MTL_POOL_LAST);       /* defaults are put in */
     assert_int_equal(mtl_model_describe(model)->tasks[3].loss, MTL_LOSS_CROSS_ENTROPY);
     mtl_model_destroy(model);
 }
 
-/* ---- looking at a model ---------------------------------------------------------------------------------------------------------------- */
+/* ---- looking at a model -------------------------------------------------------------------------------- */
 
 static void test_model_lookup(void **state)
 {
@@ -779,7 +797,8 @@ static void test_model_long_words(void **state)
     mtl_model *model;
     size_t i;
     (void)state;
-    for (i = 0; i < LONG; i += 2) {                                     /* a-umlaut: two bytes, the second one changes */
+    for (i = 0; i < LONG; i += 2) {                                     /* a-umlaut: two bytes, the second one
+                                                                           changes */
         memcpy(lower + i, "\xc3\xa4", 2);
         memcpy(upper + i, "\xc3\x84", 2);
     }
@@ -810,7 +829,8 @@ static void test_model_long_words(void **state)
     mtl_model_destroy(model);
 }
 
-/* Initial values: padding zero, forget gates open, the rest within PyTorch's bounds; from seed and name alone. */
+/* Initial values: padding zero, forget gates open, the rest within PyTorch's bounds; from seed and name
+   alone. */
 static void test_model_initial_values(void **state)
 {
     mtl_model *model = model_create_full(), *other;
@@ -824,15 +844,17 @@ static void test_model_initial_values(void **state)
     for (i = 0; i < 2; i++) mean += (double)t->value[2 + i] / 2;        /* gates i f g o of two units */
     assert_true(mean > 1.5 - 0.71 && mean < 1.5 + 0.71);
     model_desc_fill(&d);
-    d.desc.task_count = 1;                                              /* another set of tasks: the rest begins alike */
+    d.desc.task_count = 1;                                              /* another set of tasks: the rest
+                                                                           begins alike */
     other = model_create(&d.desc);
-    assert_memory_equal(mtl_model_tensor(other, "middle.weight_ih_l0")->value, mtl_model_tensor(model, "middle.weight_ih_l0")->value,
-                        t->count * sizeof(mtl_real));
+    assert_memory_equal(mtl_model_tensor(other, "middle.weight_ih_l0")->value,
+                        mtl_model_tensor(model, "middle.weight_ih_l0")->value, t->count * sizeof(mtl_real));
     mtl_model_destroy(other);
     d.desc.seed = 5;
     other = model_create(&d.desc);
-    assert_true(memcmp(mtl_model_tensor(other, "middle.weight_ih_l0")->value, mtl_model_tensor(model, "middle.weight_ih_l0")->value,
-                       t->count * sizeof(mtl_real)) != 0);
+    assert_true(memcmp(mtl_model_tensor(other, "middle.weight_ih_l0")->value,
+                       mtl_model_tensor(model, "middle.weight_ih_l0")->value,
+                           t->count * sizeof(mtl_real)) != 0);
     mtl_model_destroy(other);
     mtl_model_destroy(model);
 }
@@ -877,7 +899,8 @@ static void test_model_scales_are_told(void **state)
     mtl_model_destroy(model);
 }
 
-/* What the interface says of numbers far from 0: less their mean, with a mean of 0, they are as small ones. */
+/* What the interface says of numbers far from 0: less their mean, with a mean of 0, they are as small
+   ones. */
 static void test_model_rows_far_from_zero(void **state)
 {
     static const double stamps[3] = { 1700000000007.0, 1700000000011.0, 1700000000010.0 };
@@ -919,7 +942,7 @@ static void test_model_rows_far_from_zero(void **state)
     mtl_model_destroy(model);
 }
 
-/* ---- weights from and to other programs ---------------------------------------------------------------------------------------------- */
+/* ---- weights from and to other programs ---------------------------------------------------------------- */
 
 /* A model as PyTorch would have it: embedding "emb", bidirectional layers "rnn", linear "head.1". */
 static mtl_model *model_create_layers(int cell, int layers)
@@ -949,7 +972,8 @@ static mtl_model *model_create_layers(int cell, int layers)
 
 static mtl_model *model_create_plain(int cell) { return model_create_layers(cell, 2); }
 
-static const mtl_import model_mappings[] = { { "model.emb.", "words." }, { "model.rnn.", "encoder." }, { "model.head.1.", "intent.output." } };
+static const mtl_import model_mappings[] = { { "model.emb.", "words." }, { "model.rnn.", "encoder." },
+    { "model.head.1.", "intent.output." } };
 
 /* Exported under other names and imported again: the same model. */
 static void test_model_import_export(void **state)
@@ -1093,11 +1117,12 @@ static void test_model_import_of_another_shape(void **state)
     mtl_model_destroy(other);
 }
 
-/* A mapping that fits nothing is an error and says what has no mapping, and so is what the file has more of under a mapped prefix;
-   mtl_model_import_part counts and names that. */
+/* A mapping that fits nothing is an error and says what has no mapping, and so is what the file has more of
+   under a mapped prefix; mtl_model_import_part counts and names that. */
 static void test_model_import_of_a_part(void **state)
 {
-    static const mtl_import misspelt[] = { { "model.emb.", "words." }, { "model.rnn.", "encoder." }, { "model.head.1.", "intnt.output." } };
+    static const mtl_import misspelt[] = { { "model.emb.", "words." }, { "model.rnn.", "encoder." },
+        { "model.head.1.", "intnt.output." } };
     static const mtl_import hidden[] = { { "model.", "encoder." }, { "model.rnn.", "encoder.weight_ih_l0" } };
     static const mtl_import stars[] = { { "model.rnn.*_l0", "encoder.*_l0" } };
     mtl_model *two = model_create_layers(MTL_CELL_LSTM, 2), *one = model_create_layers(MTL_CELL_LSTM, 1);
@@ -1114,20 +1139,23 @@ static void test_model_import_of_a_part(void **state)
     assert_int_equal(mtl_model_import(one, &file, misspelt, 3, &err), MTL_ERROR_TENSOR);
     assert_int_equal(err.position, 2);
     assert_non_null(strstr(err.message, "no mapping fits: intent.output.weight, intent.output.bias"));
-    test_expect_error(&err, MTL_ERROR_TENSOR, "mappings", "mappings[2]: no tensor of the model fits \"intnt.output.\"");
+    test_expect_error(&err, MTL_ERROR_TENSOR, "mappings",
+                      "mappings[2]: no tensor of the model fits \"intnt.output.\"");
     mtl_model_import_part(one, &file, hidden, 2, &result, &err);
     test_expect_error(&err, MTL_ERROR_TENSOR, "mappings", "mappings[1]: no tensor");
     mtl_model_import(one, &file, model_mappings, 3, &err);
     assert_non_null(strstr(err.message, "mtl_model_import_part"));
-    test_expect_error(&err, MTL_ERROR_TENSOR, "model.rnn.weight_ih_l1", "8 tensors of the file fit a mapping");
+    test_expect_error(&err, MTL_ERROR_TENSOR, "model.rnn.weight_ih_l1",
+                      "8 tensors of the file fit a mapping");
     assert_true(test_weights_equal(one, before));
     mtl_model_import_part(one, &file, model_mappings, 3, &result, &err);
     TEST_FINE(&err);
     assert_int_equal(result.taken, mtl_model_parameters(one)->count);
     assert_int_equal(result.left, 8);
     assert_non_null(strstr(result.left_names, "model.rnn.weight_ih_l1, model.rnn.weight_hh_l1, "));
-    assert_memory_equal(mtl_model_tensor(one, "encoder.weight_hh_l0_reverse")->value, mtl_model_tensor(two, "encoder.weight_hh_l0_reverse")->value,
-                        mtl_model_tensor(one, "encoder.weight_hh_l0_reverse")->count * sizeof(mtl_real));
+    assert_memory_equal(mtl_model_tensor(one, "encoder.weight_hh_l0_reverse")->value,
+                        mtl_model_tensor(two, "encoder.weight_hh_l0_reverse")->value,
+                            mtl_model_tensor(one, "encoder.weight_hh_l0_reverse")->count * sizeof(mtl_real));
     mtl_model_import_part(one, &file, stars, 1, &result, &err);
     assert_true(result.taken == 4 && result.left == 0 && result.left_names[0] == '\0');
     mtl_model_import_part(two, &file, model_mappings, 3, NULL, &err);
@@ -1140,13 +1168,17 @@ static void test_model_import_of_a_part(void **state)
     mtl_model_destroy(two);
 }
 
-/* A file whose tensors are of types that nobody reads: they are in the way of no other, and are named where they are wanted. */
+/* A file whose tensors are of types that nobody reads: they are in the way of no other, and are named where
+   they are wanted. */
 static void test_model_import_beside_other_types(void **state)
 {
     static const char header[] =
-        "{\"b\":{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[0,16]},\"f\":{\"dtype\":\"F8_E5M2\",\"shape\":[4],\"data_offsets\":[16,20]},"
-        "\"g\":{\"dtype\":\"F4\",\"shape\":[4],\"data_offsets\":[20,22]},\"n\":{\"dtype\":\"C64\",\"shape\":[1],\"data_offsets\":[22,30]}}";
-    static const mtl_import good = { "b", "intent.output.bias" }, eight = { "f", "intent.output.bias" }, four = { "g", "intent.output.bias" };
+        "{\"b\":{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[0,16]},"
+        "\"f\":{\"dtype\":\"F8_E5M2\",\"shape\":[4],\"data_offsets\":[16,20]},"
+        "\"g\":{\"dtype\":\"F4\",\"shape\":[4],\"data_offsets\":[20,22]},\"n\":{\"dtype\":\"C64\","
+        "\"shape\":[1],\"data_offsets\":[22,30]}}";
+    static const mtl_import good = { "b", "intent.output.bias" }, eight = { "f", "intent.output.bias" },
+        four = { "g", "intent.output.bias" };
     static const float values[4] = { 0.5f, -1, 3, -0.25f };
     mtl_model *model = model_create_plain(MTL_CELL_GRU);
     unsigned char bytes[8 + sizeof header - 1 + 30] = {0};
@@ -1165,7 +1197,8 @@ static void test_model_import_beside_other_types(void **state)
     assert_int_equal(mtl_safetensors_find(&file, "g")->type, MTL_TYPE_OTHER);
     mtl_model_import(model, &file, &good, 1, &err);
     TEST_FINE(&err);
-    for (i = 0; i < 4; i++) assert_true(mtl_model_tensor(model, "intent.output.bias")->value[i] == (mtl_real)values[i]);
+    for (i = 0; i < 4; i++) assert_true(mtl_model_tensor(model,
+                              "intent.output.bias")->value[i] == (mtl_real)values[i]);
     mtl_model_import(model, &file, &eight, 1, &err);
     test_expect_error(&err, MTL_ERROR_TENSOR, "intent.output.bias", "file: F8_E5M2, read are F32");
     mtl_model_import(model, &file, &four, 1, &err);
@@ -1179,7 +1212,8 @@ static void test_model_import_beside_other_types(void **state)
 /* Double, half and bfloat16 sources of one linear layer: numbers that all of them hold exactly. */
 static void test_model_import_of_other_types(void **state)
 {
-    static const uint16_t half[4] = { 0x3800, 0xbc00, 0x4200, 0xb400 }, brain[4] = { 0x3f00, 0xbf80, 0x4040, 0xbe80 };
+    static const uint16_t half[4] = { 0x3800, 0xbc00, 0x4200, 0xb400 },
+        brain[4] = { 0x3f00, 0xbf80, 0x4040, 0xbe80 };
     static const double wide[4] = { 0.5, -1, 3, -0.25 };
     static const float narrow[4] = { 0.5f, -1, 3, -0.25f };
     static const mtl_import map = { "b", "intent.output.bias" };
@@ -1206,14 +1240,16 @@ static void test_model_import_of_other_types(void **state)
         mtl_safetensors_open_memory(&opened, file.bytes, file.used, &err);
         mtl_model_import(model, &opened, &map, 1, &err);
         TEST_FINE(&err);
-        for (i = 0; i < 4; i++) assert_true(mtl_model_tensor(model, "intent.output.bias")->value[i] == (mtl_real)wide[i]);
+        for (i = 0; i < 4; i++) assert_true(mtl_model_tensor(model,
+                              "intent.output.bias")->value[i] == (mtl_real)wide[i]);
         mtl_safetensors_close(&opened);
         free(file.bytes);
         mtl_model_destroy(model);
     }
 }
 
-/* Every kind of file that is written, opened by Python's own safetensors. Skipped where there is none: see .ci/test.sh. */
+/* Every kind of file that is written, opened by Python's own safetensors. Skipped where there is none: see
+   .ci/test.sh. */
 static void test_model_files_in_the_stock_loader(void **state)
 {
     const char *python = getenv("MTL_TEST_PYTHON");
@@ -1224,14 +1260,16 @@ static void test_model_files_in_the_stock_loader(void **state)
     int i, status;
     (void)state;
     if (!python || !*python) skip();
-    for (i = 0; i < 3; i++) snprintf(path[i], sizeof path[i], "%s", test_path(i == 0 ? "model" : i == 1 ? "trainer" : "export"));
+    for (i = 0; i < 3; i++) snprintf(path[i], sizeof path[i], "%s",
+                                     test_path(i == 0 ? "model" : i == 1 ? "trainer" : "export"));
     model = model_create_full();
     trainer = mtl_trainer_create(model, NULL, &err);
     mtl_model_save(model, path[0], &err);
     mtl_trainer_save(trainer, path[1], &err);
     mtl_model_export(model, path[2], NULL, 0, &err);
     TEST_FINE(&err);
-    snprintf(command, sizeof command, "%s tests/stock_loader.py '%s' '%s' '%s'", python, path[0], path[1], path[2]);
+    snprintf(command, sizeof command, "%s tests/stock_loader.py '%s' '%s' '%s'", python, path[0], path[1],
+             path[2]);
     status = system(command);
     for (i = 0; i < 3; i++) remove(path[i]);
     assert_int_equal(status, 0);
@@ -1240,16 +1278,22 @@ static void test_model_files_in_the_stock_loader(void **state)
 }
 
 #define TEST_MODEL \
-    cmocka_unit_test(test_model_every_field_is_kept), cmocka_unit_test(test_model_path_memory_and_callbacks), \
+    cmocka_unit_test(test_model_every_field_is_kept), \
+        cmocka_unit_test(test_model_path_memory_and_callbacks), \
     cmocka_unit_test(test_model_notes), cmocka_unit_test(test_model_save_keeps_the_old_file), \
     cmocka_unit_test(test_model_save_to_wrong_places), cmocka_unit_test(test_model_full_writer), \
-    cmocka_unit_test(test_model_truncated_files), cmocka_unit_test(test_model_flipped_bits), cmocka_unit_test(test_model_wrong_files), \
-    cmocka_unit_test(test_model_file_of_another_program), cmocka_unit_test(test_model_weights_that_are_no_numbers), \
-    cmocka_unit_test(test_model_wrong_descs), cmocka_unit_test(test_model_too_large), cmocka_unit_test(test_model_copies_its_desc), \
+    cmocka_unit_test(test_model_truncated_files), cmocka_unit_test(test_model_flipped_bits), \
+        cmocka_unit_test(test_model_wrong_files), \
+    cmocka_unit_test(test_model_file_of_another_program), \
+        cmocka_unit_test(test_model_weights_that_are_no_numbers), \
+    cmocka_unit_test(test_model_wrong_descs), cmocka_unit_test(test_model_too_large), \
+        cmocka_unit_test(test_model_copies_its_desc), \
     cmocka_unit_test(test_model_lookup), cmocka_unit_test(test_model_long_words), \
     cmocka_unit_test(test_model_initial_values), cmocka_unit_test(test_model_scales_are_checked), \
     cmocka_unit_test(test_model_scales_are_told), cmocka_unit_test(test_model_rows_far_from_zero), \
     cmocka_unit_test(test_model_import_export), cmocka_unit_test(test_model_export_of_parts), \
     cmocka_unit_test(test_model_import_mismatches), cmocka_unit_test(test_model_import_of_another_shape), \
     cmocka_unit_test(test_model_import_of_a_part), \
-    cmocka_unit_test(test_model_import_beside_other_types), cmocka_unit_test(test_model_import_of_other_types), cmocka_unit_test(test_model_files_in_the_stock_loader)
+    cmocka_unit_test(test_model_import_beside_other_types), \
+        cmocka_unit_test(test_model_import_of_other_types), \
+            cmocka_unit_test(test_model_files_in_the_stock_loader)

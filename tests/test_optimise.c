@@ -1,7 +1,8 @@
-/* >>optimise: every rule against its formulas in double for 50 updates, gradient states, clipping, schedules, averaging.
-   Included by tests/main.c. PyTorch's own numbers stand in test_golden.c. */
+/* >>optimise: every rule against its formulas in double for 50 updates, gradient states, clipping, schedules,
+   averaging. Included by tests/main.c. PyTorch's own numbers stand in test_golden.c. */
 
-enum { OPTIMISE_STEPS = 50, OPTIMISE_TENSORS = 4, OPTIMISE_WEIGHT = 0, OPTIMISE_BIAS, OPTIMISE_TABLE, OPTIMISE_LARGE };
+enum { OPTIMISE_STEPS = 50, OPTIMISE_TENSORS = 4, OPTIMISE_WEIGHT = 0, OPTIMISE_BIAS, OPTIMISE_TABLE,
+    OPTIMISE_LARGE };
 
 /* Rounding of 50 float updates of numbers near 1. */
 #define OPTIMISE_CLOSE (MTL__REAL_IS_DOUBLE ? 1e-12 : 2e-5)
@@ -72,11 +73,11 @@ static void optimise_add_tensors(optimise_setup *s)
     mtl_parameters_add(&s->set, "weight", 7, 5, MTL_TENSOR_WEIGHT, &s->err);
     mtl_parameters_add(&s->set, "bias", 9, 0, MTL_TENSOR_BIAS, &s->err);
     mtl_parameters_add(&s->set, "table", 70, 3, MTL_TENSOR_EMBEDDING, &s->err);
-    mtl_parameters_add(&s->set, "large", 331, 101, MTL_TENSOR_WEIGHT, &s->err);         /* more than one piece */
+    mtl_parameters_add(&s->set, "large", 331, 101, MTL_TENSOR_WEIGHT, &s->err);      /* more than one piece */
     mtl_parameters_allocate(&s->set, &s->err);
     TEST_FINE(&s->err);
     mtl_parameters_randomise(&s->set, 4);
-    s->set.tensors[OPTIMISE_WEIGHT]->value[3] = 0;                                      /* where |p| has no slope */
+    s->set.tensors[OPTIMISE_WEIGHT]->value[3] = 0;                                /* where |p| has no slope */
     s->set.tensors[OPTIMISE_LARGE]->no_decay = 1;
     for (i = 0; i < OPTIMISE_TENSORS; i++) {
         optimise_reference *w = &s->want[i];
@@ -121,7 +122,7 @@ static void optimise_close(optimise_setup *s)
     mtl_arena_destroy(&s->scratch);
 }
 
-/* ---- gradients of one update ------------------------------------------------------------------------------------------- */
+/* ---- gradients of one update --------------------------------------------------------------------------- */
 
 static void optimise_set_gradient(optimise_setup *s, size_t tensor, size_t k)
 {
@@ -131,8 +132,8 @@ static void optimise_set_gradient(optimise_setup *s, size_t tensor, size_t k)
     s->want[tensor].seen[k] = 1;
 }
 
-/* Random gradients: the weight always, the bias in two updates of three, rows of the table (now and then all of it, now and then none).
-   What a state does not name holds NaN, as it may. */
+/* Random gradients: the weight always, the bias in two updates of three, rows of the table (now and then all
+   of it, now and then none). What a state does not name holds NaN, as it may. */
 static void optimise_set_gradients(optimise_setup *s, int step)
 {
     size_t i, k, row;
@@ -143,13 +144,15 @@ static void optimise_set_gradients(optimise_setup *s, int step)
         memset(s->want[i].g, 0, t->count * sizeof(double));
         memset(s->want[i].seen, 0, t->count);
         for (k = 0; k < t->count; k++) g->value[k] = test_nan();
-        if ((i == OPTIMISE_BIAS && step % 3 == 1) || (i == OPTIMISE_TABLE && step % 7 == 6)) continue;      /* NONE */
+        /* NONE */
+        if ((i == OPTIMISE_BIAS && step % 3 == 1) || (i == OPTIMISE_TABLE && step % 7 == 6)) continue;
         g->state = i == OPTIMISE_TABLE && step % 5 ? MTL_GRAD_ROWS : MTL_GRAD_DENSE;
         if (g->state == MTL_GRAD_DENSE) {
             for (k = 0; k < t->count; k++) optimise_set_gradient(s, i, k);
             continue;
         }
-        for (row = (size_t)(step % 4); row < t->shape[0]; row += (size_t)test_random_between(&s->random, 1, 3)) {
+        for (row = (size_t)(step % 4); row < t->shape[0];
+             row += (size_t)test_random_between(&s->random, 1, 3)) {
             const int fresh = (int)row;
             mtl__gradient_add_rows(s->gradients, t, &fresh, 1);
             for (k = row * 3; k < row * 3 + 3; k++) optimise_set_gradient(s, i, k);
@@ -157,9 +160,10 @@ static void optimise_set_gradients(optimise_setup *s, int step)
     }
 }
 
-/* ---- the text-book ----------------------------------------------------------------------------------------------------------- */
+/* ---- the text-book ------------------------------------------------------------------------------------- */
 
-static void optimise_element(const struct optimise_rule *r, optimise_reference *w, size_t k, double lr, double scale, int decays)
+static void optimise_element(const struct optimise_rule *r, optimise_reference *w, size_t k, double lr,
+                             double scale, int decays)
 {
     double g = scale * w->g[k], p = w->p[k], *m = &w->m[k], *v = &w->v[k];
     if (r->clip_value > 0) g = g > r->clip_value ? r->clip_value : g < -r->clip_value ? -r->clip_value : g;
@@ -177,7 +181,8 @@ static void optimise_element(const struct optimise_rule *r, optimise_reference *
     } else {
         *m = r->beta1 * *m + (1 - r->beta1) * g;
         *v = r->beta2 * *v + (1 - r->beta2) * g * g;
-        p -= lr * (*m / (1 - pow(r->beta1, w->steps))) / (sqrt(*v / (1 - pow(r->beta2, w->steps))) + r->epsilon);
+        p -= lr * (*m / (1 - pow(r->beta1, w->steps)))
+            / (sqrt(*v / (1 - pow(r->beta2, w->steps))) + r->epsilon);
     }
     w->p[k] = p;
 }
@@ -193,7 +198,8 @@ static void optimise_expect(optimise_setup *s, double lr, double scale)
         if (t->frozen || s->gradients->of[i].state == MTL_GRAD_NONE) continue;
         w->steps++;
         for (k = 0; k < w->count; k++)
-            if (w->seen[k] || !s->rule->lazy) optimise_element(s->rule, w, k, lr * (double)t->rate, scale, decays);
+            if (w->seen[k] || !s->rule->lazy) optimise_element(s->rule, w, k, lr * (double)t->rate, scale,
+                                                               decays);
     }
 }
 
@@ -203,8 +209,10 @@ static void optimise_compare(const optimise_setup *s, int step)
     for (i = 0; i < OPTIMISE_TENSORS; i++)
         for (k = 0; k < s->want[i].count; k++) {
             double got = (double)s->set.tensors[i]->value[k], want = s->want[i].p[k];
-            if (!mtl__is_finite(s->set.tensors[i]->value[k]) || !(fabs(got - want) <= OPTIMISE_CLOSE * (1 + fabs(want))))
-                fail_msg("%s: after update %d, %s[%lu] is %.12g, not %.12g", s->rule->name, step, s->set.tensors[i]->name, (unsigned long)k, got, want);
+            if (!mtl__is_finite(s->set.tensors[i]->value[k]) ||
+                !(fabs(got - want) <= OPTIMISE_CLOSE * (1 + fabs(want))))
+                fail_msg("%s: after update %d, %s[%lu] is %.12g, not %.12g", s->rule->name, step,
+                         s->set.tensors[i]->name, (unsigned long)k, got, want);
         }
 }
 
@@ -231,7 +239,8 @@ static void test_optimise_rules(void **state)
     for (r = 0; r < MTL__COUNT(optimise_rules); r++)
         for (isa = MTL_ISA_SCALAR; isa < MTL_ISA_COUNT; isa++) {
             optimise_setup s;
-            if (!mtl__kernels_choose(isa) || (test_quick() && mtl__kernels_choose(isa) != mtl__kernels_choose(MTL_ISA_AUTO))) continue;
+            if (!mtl__kernels_choose(isa) || (test_quick() &&
+                              mtl__kernels_choose(isa) != mtl__kernels_choose(MTL_ISA_AUTO))) continue;
             optimise_open(&s, &optimise_rules[r], isa);
             optimise_run(&s, OPTIMISE_STEPS);
             optimise_close(&s);
@@ -271,22 +280,26 @@ static void test_optimise_lazy_with_all_rows(void **state)
         for (k = 0; k < 70; k++) {
             const int fresh = (int)k;
             size_t j;
-            if (step == 1) mtl__gradient_add_rows(lazy.gradients, lazy.set.tensors[OPTIMISE_TABLE], &fresh, 1);
+            if (step == 1) mtl__gradient_add_rows(lazy.gradients, lazy.set.tensors[OPTIMISE_TABLE], &fresh,
+                                                  1);
             for (j = 0; j < 3; j++)
-                lazy.gradients->of[OPTIMISE_TABLE].value[3 * k + j] = exact.gradients->of[OPTIMISE_TABLE].value[3 * k + j]
-                                                                    = (mtl_real)test_random_real(&lazy.random, -1, 1);
+                lazy.gradients->of[OPTIMISE_TABLE].value[3 * k + j] =
+                    exact.gradients->of[OPTIMISE_TABLE].value[3 * k + j]
+                                                                    = (mtl_real)test_random_real(&lazy.random,
+                                                                                                 -1, 1);
         }
         lazy.gradients->of[OPTIMISE_TABLE].state = MTL_GRAD_ROWS;
         exact.gradients->of[OPTIMISE_TABLE].state = MTL_GRAD_DENSE;
         mtl__optimizer_apply(&lazy.optimizer, &lazy.run, 0.01, 1);
         mtl__optimizer_apply(&exact.optimizer, &exact.run, 0.01, 1);
     }
-    assert_true(test_distance(lazy.set.tensors[OPTIMISE_TABLE]->value, exact.set.tensors[OPTIMISE_TABLE]->value, 210, 1) < 1e-6);
+    assert_true(test_distance(lazy.set.tensors[OPTIMISE_TABLE]->value,
+                              exact.set.tensors[OPTIMISE_TABLE]->value, 210, 1) < 1e-6);
     optimise_close(&lazy);
     optimise_close(&exact);
 }
 
-/* ---- the norm of the whole gradient ------------------------------------------------------------------------------------------ */
+/* ---- the norm of the whole gradient -------------------------------------------------------------------- */
 
 static void test_optimise_norm(void **state)
 {
@@ -300,14 +313,15 @@ static void test_optimise_norm(void **state)
         s.set.tensors[OPTIMISE_WEIGHT]->frozen = step % 2;
         optimise_set_gradients(&s, step);
         for (i = 0; i < OPTIMISE_TENSORS; i++)
-            for (k = 0; k < s.want[i].count && !s.set.tensors[i]->frozen; k++) sum += s.want[i].g[k] * s.want[i].g[k];
+            for (k = 0; k < s.want[i].count && !s.set.tensors[i]->frozen; k++)
+                sum += s.want[i].g[k] * s.want[i].g[k];
         norm = mtl__gradients_norm(&s.optimizer, &s.run);
         assert_true(fabs(norm - sqrt(sum)) < 1e-6 * sqrt(sum));
     }
     optimise_close(&s);
 }
 
-/* ---- through the trainer ------------------------------------------------------------------------------------------------------- */
+/* ---- through the trainer ------------------------------------------------------------------------------- */
 
 typedef struct optimise_training {
     test_problem problem;
@@ -352,7 +366,8 @@ static void optimise_training_step(optimise_training *t)
         const mtl_gradient *g = mtl_gradients_get(mtl_trainer_gradients(t->trainer), set->tensors[i]);
         for (r = 0; r < mtl__gradient_ranges(g); r++) {
             size_t length = mtl__gradient_range(g, set->tensors[i], r, &begin);
-            memcpy(t->gradient + set->tensors[i]->offset + begin, g->value + begin, length * sizeof *t->gradient);
+            memcpy(t->gradient + set->tensors[i]->offset + begin, g->value + begin,
+                   length * sizeof *t->gradient);
         }
     }
     mtl_train_step(t->trainer, t->problem.batch, 1, &t->step, &t->err);
@@ -360,7 +375,8 @@ static void optimise_training_step(optimise_training *t)
     t->after = test_weights_copy(t->model);
 }
 
-/* SGD at rate 0.5: what was really subtracted, against scale times the gradient, each element cut at limit. */
+/* SGD at rate 0.5: what was really subtracted, against scale times the gradient, each element cut at
+   limit. */
 static void optimise_expect_update(const optimise_training *t, double scale, double limit)
 {
     const mtl_parameters *set = mtl_model_parameters(t->model);
@@ -370,13 +386,15 @@ static void optimise_expect_update(const optimise_training *t, double scale, dou
             size_t at = set->tensors[i]->offset + k;
             double g = scale * (double)t->gradient[at];
             g = g > limit ? limit : g < -limit ? -limit : g;
-            assert_true(fabs((double)t->before[at] - 0.5 * g - (double)t->after[at]) < (MTL__REAL_IS_DOUBLE ? 1e-12 : 1e-6));
+            assert_true(fabs((double)t->before[at] - 0.5 * g - (double)t->after[at]) < (MTL__REAL_IS_DOUBLE
+                                                                                        ? 1e-12 : 1e-6));
         }
 }
 
 static void test_optimise_clipping(void **state)
 {
-    static const struct { double norm, value; } cases[] = { { 0, 0 }, { 0.5, 0 }, { 1000, 0 }, { 0, 0.03125 }, { 0.5, 0.03125 }, { 1.0 / 1024, 0 } };
+    static const struct { double norm, value; } cases[] = { { 0, 0 }, { 0.5, 0 }, { 1000, 0 }, { 0, 0.03125 },
+        { 0.5, 0.03125 }, { 1.0 / 1024, 0 } };
     size_t i;
     (void)state;
     for (i = 0; i < MTL__COUNT(cases); i++) {
@@ -391,25 +409,30 @@ static void test_optimise_clipping(void **state)
         how.clip_value = (float)cases[i].value;
         optimise_training_open(&t, &how);
         optimise_training_step(&t);
-        for (k = 0; k < mtl_model_parameters(t.model)->total; k++) norm += (double)t.gradient[k] * (double)t.gradient[k];
+        for (k = 0; k < mtl_model_parameters(t.model)->total; k++)
+            norm += (double)t.gradient[k] * (double)t.gradient[k];
         norm = sqrt(norm);
         assert_true(fabs(t.step.grad_norm - norm) < 1e-5 * norm);           /* before clipping */
-        if (cases[i].norm > 0 && norm > cases[i].norm) scale = cases[i].norm / (norm + 1e-6);   /* torch's clip_grad_norm_ */
+        /* torch's clip_grad_norm_ */
+        if (cases[i].norm > 0 && norm > cases[i].norm) scale = cases[i].norm / (norm + 1e-6);
         optimise_expect_update(&t, scale, cases[i].value > 0 ? cases[i].value : 1e30);
         optimise_training_close(&t);
     }
 }
 
-/* ---- schedules ------------------------------------------------------------------------------------------------------------------- */
+/* ---- schedules ----------------------------------------------------------------------------------------- */
 
-static double optimise_half_cosine(double from, double to, double share) { return to + (from - to) * (1 + cos(3.14159265358979 * share)) / 2; }
+static double optimise_half_cosine(double from, double to, double share)
+{
+    return to + (from - to) * (1 + cos(3.14159265358979 * share)) / 2;
+}
 
 /* Share of the base rate in update s of a trainer that is told of 20 updates. */
 static double optimise_schedule(const mtl_trainer_desc *d, int s)
 {
     double warm = d->warmup, after = s - warm, share = after / (20 - warm), final = (double)d->lr_final;
     switch (d->schedule) {
-    case MTL_SCHEDULE_ONE_CYCLE:                                            /* PyTorch's OneCycleLR: from 1/25 up, then down */
+    case MTL_SCHEDULE_ONE_CYCLE:                           /* PyTorch's OneCycleLR: from 1/25 up, then down */
         if (warm == 0) warm = 6;
         if (s <= warm) return optimise_half_cosine(1.0 / 25, 1, (s - 1) / (warm - 1));
         return optimise_half_cosine(1, final > 0 ? final : 4e-6, (s - warm) / (20 - warm));
@@ -445,10 +468,13 @@ static void test_optimise_schedules(void **state)
             how.schedule_factor = 0.5f;
             optimise_training_open(&t, &how);
             for (s = 1; s <= 22; s++) {
-                double want = 0.5 * optimise_schedule(&how, s > 20 && schedule == MTL_SCHEDULE_ONE_CYCLE ? 20 : s);
+                double want = 0.5 * optimise_schedule(&how, s > 20 && schedule == MTL_SCHEDULE_ONE_CYCLE
+                                                      ? 20 : s);
                 mtl_train_step(t.trainer, t.problem.batch, 1, &t.step, &t.err);
                 TEST_FINE(&t.err);
-                if (!(fabs(t.step.lr - want) <= 1e-7)) fail_msg("schedule %d, warm-up %d, update %d: rate %.9g, not %.9g", schedule, 4 * warmup, s, t.step.lr, want);
+                if (!(fabs(t.step.lr - want) <= 1e-7))
+                    fail_msg("schedule %d, warm-up %d, update %d: rate %.9g, not %.9g", schedule, 4 * warmup,
+                             s, t.step.lr, want);
                 assert_int_equal(t.step.step, s);
             }
             optimise_training_close(&t);
@@ -494,9 +520,10 @@ static void test_optimise_plateau(void **state)
     optimise_training_close(&t);
 }
 
-/* ---- the exponential average of the weights ----------------------------------------------------------------------------------- */
+/* ---- the exponential average of the weights ------------------------------------------------------------ */
 
-/* The average against the eager one, with other rows of the table touched at each step, and with swaps in between. */
+/* The average against the eager one, with other rows of the table touched at each step, and with swaps in
+   between. */
 static void optimise_average(int optimizer, int lazy)
 {
     optimise_training t;
@@ -516,22 +543,26 @@ static void optimise_average(int optimizer, int lazy)
     total = set->total;
     average = (double *)malloc(total * sizeof *average);
     assert_non_null(average);
-    for (k = 0; k < total; k++) average[k] = (double)set->block[k];         /* it begins with the initial weights */
+    for (k = 0; k < total; k++) average[k] = (double)set->block[k];   /* it begins with the initial weights */
     for (s = 0; s < 12; s++) {
         int *ids = test_ids(t.problem.data);
-        for (k = 0; k < t.problem.data->rows; k++) ids[k] = (ids[k] + 3 * s) % 4 + s % 3 * 2;   /* 0 .. 7, few at a time */
+        /* 0 .. 7, few at a time */
+        for (k = 0; k < t.problem.data->rows; k++) ids[k] = (ids[k] + 3 * s) % 4 + s % 3 * 2;
         mtl_train_step(t.trainer, t.problem.batch, 1, NULL, &t.err);
         for (k = 0; k < total; k++) average[k] = 0.75 * average[k] + 0.25 * (double)set->block[k];
         if (s % 5 == 3) {
             mtl_trainer_swap_average(t.trainer, &t.err);
-            for (k = 0; k < total; k++) assert_true(fabs((double)set->block[k] - average[k]) < (MTL__REAL_IS_DOUBLE ? 1e-12 : 1e-5));
+            for (k = 0; k < total; k++) assert_true(fabs((double)set->block[k]
+                                                         - average[k]) < (MTL__REAL_IS_DOUBLE
+                                                                          ? 1e-12 : 1e-5));
             mtl_trainer_swap_average(t.trainer, &t.err);
         }
     }
     TEST_FINE(&t.err);
     last = test_weights_copy(t.model);
     mtl_trainer_swap_average(t.trainer, &t.err);
-    for (k = 0; k < total; k++) assert_true(fabs((double)set->block[k] - average[k]) < (MTL__REAL_IS_DOUBLE ? 1e-12 : 1e-5));
+    for (k = 0; k < total; k++) assert_true(fabs((double)set->block[k] - average[k]) < (MTL__REAL_IS_DOUBLE
+                                                                                        ? 1e-12 : 1e-5));
     mtl_train_step(t.trainer, t.problem.batch, 1, NULL, &t.err);            /* not while they are exchanged */
     test_expect_error(&t.err, MTL_ERROR_ARGUMENT, "average", "swap");
     mtl_trainer_swap_average(t.trainer, &t.err);
@@ -560,6 +591,8 @@ static void test_optimise_average(void **state)
 
 #define TEST_OPTIMISE \
     cmocka_unit_test(test_optimise_rules), cmocka_unit_test(test_optimise_rates_and_frozen), \
-    cmocka_unit_test(test_optimise_lazy_with_all_rows), cmocka_unit_test(test_optimise_norm), cmocka_unit_test(test_optimise_clipping), \
-    cmocka_unit_test(test_optimise_schedules), cmocka_unit_test(test_optimise_set_rate), cmocka_unit_test(test_optimise_plateau), \
+    cmocka_unit_test(test_optimise_lazy_with_all_rows), cmocka_unit_test(test_optimise_norm), \
+        cmocka_unit_test(test_optimise_clipping), \
+    cmocka_unit_test(test_optimise_schedules), cmocka_unit_test(test_optimise_set_rate), \
+        cmocka_unit_test(test_optimise_plateau), \
     cmocka_unit_test(test_optimise_average)

@@ -5,8 +5,10 @@
 #  include <dirent.h>
 #  include <signal.h>
 #  include <sys/resource.h>
-#  if defined(__STRICT_ANSI__) && !defined(__cplusplus) && (!defined(_POSIX_C_SOURCE) || _POSIX_C_SOURCE < 200112L)
-extern int symlink(const char *target, const char *path);       /* hidden by -std=c99, see the header's section 2 */
+#  if defined(__STRICT_ANSI__) && !defined(__cplusplus) && (!defined(_POSIX_C_SOURCE) || \
+    _POSIX_C_SOURCE < 200112L)
+extern int symlink(const char *target, const char *path);       /* hidden by -std=c99, see the header's
+                                                                   section 2 */
 #  endif
 #endif
 
@@ -49,7 +51,8 @@ static uint64_t platform_read(const char *text)
 static void test_platform_number_read(void **state)
 {
     static const struct { const char *text; uint64_t bits; } cases[] = {
-        { "0", 0 }, { "-0", (uint64_t)1 << 63 }, { "0e999999999999", 0 }, { "0.000", 0 }, { "1", 0x3ff0000000000000u },
+        { "0", 0 }, { "-0", (uint64_t)1 << 63 }, { "0e999999999999", 0 }, { "0.000", 0 },
+            { "1", 0x3ff0000000000000u },
         { "+1", 0x3ff0000000000000u }, { "1.", 0x3ff0000000000000u }, { ".5", 0x3fe0000000000000u },
         { "0.1", 0x3fb999999999999au },
         { "-1.5e-3", 0xbf589374bc6a7efau }, { "1e22", 0x4480f0cf064dd592u }, { "1e23", 0x44b52d02c7e14af6u },
@@ -57,7 +60,8 @@ static void test_platform_number_read(void **state)
         { "9007199254740995", 0x4340000000000002u },
         { "9007199254740993.00000000000000000000000000000000000001", 0x4340000000000001u },
         { "1.7976931348623157e308", 0x7fefffffffffffffu }, { "1.7976931348623158e+308", 0x7fefffffffffffffu },
-        { "2.2250738585072014e-308", 0x0010000000000000u }, { "2.2250738585072011e-308", 0x000fffffffffffffu },
+        { "2.2250738585072014e-308", 0x0010000000000000u },
+            { "2.2250738585072011e-308", 0x000fffffffffffffu },
         { "2.2250738585072012e-308", 0x0010000000000000u },             /* the one that hung PHP and Java */
         { "5e-324", 1 }, { "2.4703282292062327e-324", 0 }, { "2.4703282292062328e-324", 1 }, { "1e-400", 0 },
         { "7.2057594037927933e16", 0x4370000000000000u },
@@ -74,14 +78,16 @@ static void test_platform_number_read(void **state)
 
 static void test_platform_number_refuse(void **state)
 {
-    static const char *const cases[] = { "", "-", "+", ".", "-.", "e5", ".e5", "1e", "1e+", "1e-", "1,5", "1.5.2", "1 ", " 1",
+    static const char *const cases[] = { "", "-", "+", ".", "-.", "e5", ".e5", "1e", "1e+", "1e-", "1,5",
+        "1.5.2", "1 ", " 1",
         "0x10", "inf", "-inf", "nan", "infinity", "1e999", "-1e999", "1e309", "1.7976931348623159e308",
         "1e99999999999999999999", "1f", "1e5.0", "--1", "1-", "1_000", "\xd9\xa1" };
     double value = 7;
     size_t i;
     (void)state;
     for (i = 0; i < MTL__COUNT(cases); i++)
-        if (mtl_text_number(cases[i], strlen(cases[i]), &value)) fail_msg("'%s' was read as %g", cases[i], value);
+        if (mtl_text_number(cases[i], strlen(cases[i]), &value))
+            fail_msg("'%s' was read as %g", cases[i], value);
     assert_int_equal(mtl_text_number("1\0002", 3, &value), 0);
     assert_int_equal(mtl_text_number(NULL, 0, &value), 0);
     assert_true(value > 6.9 && value < 7.1);                            /* left alone */
@@ -89,7 +95,8 @@ static void test_platform_number_refuse(void **state)
     assert_true(platform_bits(value) == platform_bits(123.0));
 }
 
-/* Random decimals of 1 to 40 digits against the C library's own reader, which is correctly rounding in glibc. */
+/* Random decimals of 1 to 40 digits against the C library's own reader, which is correctly rounding in
+   glibc. */
 static void test_platform_number_against_libc(void **state)
 {
     uint64_t seed = 88172645463325252u;
@@ -105,8 +112,10 @@ static void test_platform_number_against_libc(void **state)
         if (!mtl__double_is_finite(value)) continue;
         length = sprintf(text, "%.*e", (int)(platform_random(&seed) % 40), value);
         expected = strtod(text, NULL);
-        if (!mtl__double_is_finite(expected)) assert_int_equal(mtl_text_number(text, (size_t)length, &got), 0);
-        else if (platform_read(text) != platform_bits(expected)) fail_msg("'%s' was not read as strtod reads it", text);
+        if (!mtl__double_is_finite(expected)) assert_int_equal(mtl_text_number(text, (size_t)length, &got),
+                                                               0);
+        else if (platform_read(text) != platform_bits(expected)) fail_msg("'%s' was not read as strtod "
+                                                                          "reads it", text);
     }
     setlocale(LC_NUMERIC, locale);
 }
@@ -114,13 +123,18 @@ static void test_platform_number_against_libc(void **state)
 static void test_platform_number_write(void **state)
 {
     static const struct { double value; const char *text; } cases[] = {
-        { 0, "0" }, { 1, "1" }, { -1, "-1" }, { 0.1, "0.1" }, { 0.1f, "0.1" }, { 0.5, "0.5" }, { 1.0 / 3, "0.3333333333333333" },
-        { 1.0f / 3, "0.33333334" }, { 100, "100" }, { 123456.75, "123456.75" }, { -0.0015, "-0.0015" }, { 0.00001, "0.00001" },
-        { 0.000001, "1e-6" }, { 1e15, "1000000000000000" }, { 1e16, "10000000000000000" }, { 1e17, "1e17" }, { 1e22, "1e22" },
+        { 0, "0" }, { 1, "1" }, { -1, "-1" }, { 0.1, "0.1" }, { 0.1f, "0.1" }, { 0.5, "0.5" },
+            { 1.0 / 3, "0.3333333333333333" },
+        { 1.0f / 3, "0.33333334" }, { 100, "100" }, { 123456.75, "123456.75" }, { -0.0015, "-0.0015" },
+            { 0.00001, "0.00001" },
+        { 0.000001, "1e-6" }, { 1e15, "1000000000000000" }, { 1e16, "10000000000000000" }, { 1e17, "1e17" },
+            { 1e22, "1e22" },
         { 1e23, "1e23" }, { 1.5e300, "1.5e300" }, { 5.684341886080802e-14, "5.684342e-14" },
         { 9007199254740991.0, "9007199254740991" },
-        { 1073741824, "1073741824" }, { 9007199254740992.0, "9007199254740992" }, { 3.4028234663852886e38, "3.4028235e38" },
-        { 1.7976931348623157e308, "1.7976931348623157e308" }, { 2.2250738585072014e-308, "2.2250738585072014e-308" },
+        { 1073741824, "1073741824" }, { 9007199254740992.0, "9007199254740992" },
+            { 3.4028234663852886e38, "3.4028235e38" },
+        { 1.7976931348623157e308, "1.7976931348623157e308" },
+            { 2.2250738585072014e-308, "2.2250738585072014e-308" },
         { 4.35, "4.35" }, { 1e-7, "1e-7" }, { 1.17549435e-38f, "1.1754944e-38" } };
     char text[32];
     size_t i;
@@ -159,7 +173,8 @@ static int platform_digits(const char *text)
     return digits;
 }
 
-/* No nearest decimal with one digit less may read back as the value: checks doubles that no float can hold. */
+/* No nearest decimal with one digit less may read back as the value: checks doubles that no float can
+   hold. */
 static void platform_check_double(uint64_t bits)
 {
     char text[32], shorter[64];
@@ -203,14 +218,16 @@ static void test_platform_float_round_trip(void **state)
         char text[32];
         double wide = 0;
         if (i % 8 == 0) bits &= 0xff800000u;
-        if ((bits >> 23 & 0xff) == 0xff || (bits >> 23 & 0xff) == 0) continue;  /* -ffast-math may flush denormals in the cast */
+        /* -ffast-math may flush denormals in the cast */
+        if ((bits >> 23 & 0xff) == 0xff || (bits >> 23 & 0xff) == 0) continue;
         memcpy(&value, &bits, sizeof value);
         assert_true(mtl_text_number(text, mtl_text_from_number(value, text), &wide));
         back = (float)wide;
         memcpy(&back_bits, &back, sizeof back_bits);
         if (bits != back_bits) fail_msg("%.9g was written as '%s'", (double)value, text);
         /* whole numbers keep all their digits */
-        if (value > -18446744073709551616.0f && value < 18446744073709551616.0f && value == floorf(value)) continue;
+        if (value > -18446744073709551616.0f && value < 18446744073709551616.0f && value == floorf(value))
+            continue;
         if (platform_digits(text) > 9) fail_msg("%.9g was written as '%s'", (double)value, text);
     }
 }
@@ -256,7 +273,8 @@ static const char *platform_path(const char *name)
     return mtl__print(path, sizeof path, "%s/%s", platform_folder, name);
 }
 
-/* Every file test has a folder of its own, which must be empty of anything but what the test removes itself. */
+/* Every file test has a folder of its own, which must be empty of anything but what the test removes
+   itself. */
 #ifdef MTL__FILES_POSIX
 static int platform_setup(void **state)
 {
@@ -382,7 +400,8 @@ static void test_platform_write_full(void **state)
     struct rlimit before, limit;
     void (*handler)(int);
     (void)state;
-    if (mtl__os_kind("/dev/full") == MTL__FILE_OTHER) assert_int_equal(platform_write("/dev/full", 100, 1), ENOSPC);
+    if (mtl__os_kind("/dev/full") == MTL__FILE_OTHER)
+        assert_int_equal(platform_write("/dev/full", 100, 1), ENOSPC);
     if (mtl__os_kind("/dev/null") == MTL__FILE_OTHER) {
         assert_int_equal(platform_write("/dev/null", 100000, 1), 0);
         assert_int_equal(mtl__os_kind("/dev/null"), MTL__FILE_OTHER);   /* still the device */
@@ -482,8 +501,10 @@ static void test_platform_map(void **state)
 
 #define TEST_PLATFORM_FILE(test) cmocka_unit_test_setup_teardown(test, platform_setup, platform_teardown)
 #ifdef MTL__FILES_POSIX
-#  define TEST_PLATFORM_POSIX TEST_PLATFORM_FILE(test_platform_write_fails), TEST_PLATFORM_FILE(test_platform_write_full), \
-                              TEST_PLATFORM_FILE(test_platform_write_links), TEST_PLATFORM_FILE(test_platform_write_twice),
+#  define TEST_PLATFORM_POSIX TEST_PLATFORM_FILE(test_platform_write_fails), \
+    TEST_PLATFORM_FILE(test_platform_write_full), \
+                              TEST_PLATFORM_FILE(test_platform_write_links), \
+                                  TEST_PLATFORM_FILE(test_platform_write_twice),
 #else
 #  define TEST_PLATFORM_POSIX
 #endif
@@ -492,5 +513,6 @@ static void test_platform_map(void **state)
     cmocka_unit_test(test_platform_number_against_libc), cmocka_unit_test(test_platform_number_write), \
     cmocka_unit_test(test_platform_number_round_trip), cmocka_unit_test(test_platform_float_round_trip), \
     cmocka_unit_test(test_platform_number_locale), cmocka_unit_test(test_platform_seconds), \
-    TEST_PLATFORM_FILE(test_platform_write), TEST_PLATFORM_FILE(test_platform_write_large), TEST_PLATFORM_POSIX \
+    TEST_PLATFORM_FILE(test_platform_write), TEST_PLATFORM_FILE(test_platform_write_large), \
+        TEST_PLATFORM_POSIX \
     TEST_PLATFORM_FILE(test_platform_map)

@@ -112,8 +112,8 @@ static void test_predict_lower_isa(void **state)
         mtl_predict(chosen, p.batch, lower, &err);
         TEST_FINE(&err);
         for (k = 0; k < TEST_TASKS_COUNT; k++)
-            assert_true(test_distance(test_outputs(&lower[k]), test_outputs(&best[k]), best[k].items * best[k].width,
-                                      0.1) < 1e-5);
+            assert_true(test_distance(test_outputs(&lower[k]), test_outputs(&best[k]),
+                                      best[k].items * best[k].width, 0.1) < 1e-5);
         mtl_predictor_destroy(chosen);
     }
     mtl_predictor_destroy(automatic);
@@ -121,7 +121,7 @@ static void test_predict_lower_isa(void **state)
     test_problem_destroy(&p);
 }
 
-/* ---- four threads, one model ------------------------------------------------------------------------------------- */
+/* ---- four threads, one model --------------------------------------------------------------------------- */
 
 enum { PREDICT_BATCHES = 6 };
 typedef struct predict_shared {
@@ -144,7 +144,8 @@ static void *predict_in_thread(void *user)
         int b = i % PREDICT_BATCHES;
         if (mtl_predict(predictor, &shared->batches[b]->batch, out, &err)) break;
         for (k = 0; k < TEST_TASKS_COUNT; k++)
-            wrong += memcmp(test_outputs(&out[k]), shared->expected[b][k], out[k].items * out[k].width * sizeof(mtl_real)) != 0;
+            wrong += memcmp(test_outputs(&out[k]), shared->expected[b][k],
+                            out[k].items * out[k].width * sizeof(mtl_real)) != 0;
     }
     mtl_predictor_destroy(predictor);
     return wrong || err.code ? user : NULL;
@@ -182,7 +183,8 @@ static void test_predict_four_threads(void **state)
                 memcpy(shared.expected[i][k], test_outputs(&out[k]), bytes);
             }
         }
-        for (i = 0; i < 4; i++) assert_int_equal(pthread_create(&threads[i], NULL, predict_in_thread, &shared), 0);
+        for (i = 0; i < 4; i++) assert_int_equal(pthread_create(&threads[i], NULL, predict_in_thread,
+                                                                &shared), 0);
         for (i = 0; i < 4; i++) {
             pthread_join(threads[i], &result);
             assert_null(result);
@@ -197,9 +199,10 @@ static void test_predict_four_threads(void **state)
     }
 }
 
-/* ---- texts ------------------------------------------------------------------------------------------------------- */
+/* ---- texts --------------------------------------------------------------------------------------------- */
 
-static const char *const predict_words[] = { "<unknown>", "turn", "the", "lamp", "on", "00", "\xc3\xa9t\xc3\xa9" };
+static const char *const predict_words[] = { "<unknown>", "turn", "the", "lamp", "on", "00",
+    "\xc3\xa9t\xc3\xa9" };
 enum { PREDICT_WORDS = 7 };
 
 /* A model of two token inputs over the same words: one as they are, one in lower case with digits as 0. */
@@ -318,7 +321,7 @@ static void test_predict_text_without_words(void **state)
     }
 }
 
-/* ---- carried states: chunks of long sequences give what the whole gives ------------------------------------------ */
+/* ---- carried states: chunks of long sequences give what the whole gives -------------------------------- */
 
 static void test_predict_carried_states(void **state)
 {
@@ -351,7 +354,7 @@ static void test_predict_carried_states(void **state)
         carried = mtl_state_create(model, SEQUENCES, &err);
         mtl_predict(together, &b->batch, all, &err);
         TEST_FINE(&err);
-        for (round = 0; round < 2; round++) {                               /* the second time after a reset */
+        for (round = 0; round < 2; round++) {                              /* the second time after a reset */
             memset(done, 0, sizeof done);
             for (c = 0; c < CHUNKS; c++) {
                 int ids[64];
@@ -372,17 +375,19 @@ static void test_predict_carried_states(void **state)
                 mtl_predict(chunked, &batch, part, &err);
                 TEST_FINE(&err);
                 for (s = 0, start = 0, to = 0; s < SEQUENCES; s++) {
-                    for (k = TEST_TAGS; k <= TEST_CURVE; k += TEST_CURVE - TEST_TAGS) {     /* the step tasks */
+                    for (k = TEST_TAGS; k <= TEST_CURVE; k += TEST_CURVE - TEST_TAGS) {   /* the step tasks */
                         size_t w = all[k].width;
-                        assert_true(test_distance(test_outputs(&part[k]) + to * w, test_outputs(&all[k]) + (start + done[s]) * w,
-                                                  (size_t)pieces[c][s] * w, 0.1) < 1e-5);
+                        assert_true(test_distance(test_outputs(&part[k]) + to * w,
+                                                  test_outputs(&all[k]) + (start + done[s]) * w,
+                                                      (size_t)pieces[c][s] * w, 0.1) < 1e-5);
                     }
                     done[s] += (size_t)pieces[c][s];
                     to += (size_t)pieces[c][s];
                     start += (size_t)whole[s];
                 }
             }
-            assert_true(test_distance(part[TEST_CLASS].probabilities, all[TEST_CLASS].probabilities, SEQUENCES * 3, 0.1) < 1e-5);
+            assert_true(test_distance(part[TEST_CLASS].probabilities, all[TEST_CLASS].probabilities,
+                                      SEQUENCES * 3, 0.1) < 1e-5);
             mtl_state_reset(carried);
         }
         mtl_state_destroy(carried);
@@ -394,7 +399,7 @@ static void test_predict_carried_states(void **state)
     }
 }
 
-/* ---- inference in chunks of steps gives what a training forward gives -------------------------------------------- */
+/* ---- inference in chunks of steps gives what a training forward gives ---------------------------------- */
 
 typedef struct predict_kept { mtl_real *values; size_t rows, width; } predict_kept;
 
@@ -409,7 +414,8 @@ static void predict_keep_encoder(void *user, const mtl_run *run, const mtl_activ
     kept->width = a->width;
     kept->values = (mtl_real *)malloc(a->rows * a->width * sizeof(mtl_real));
     if (!kept->values) return;
-    for (n = 0; n < a->rows; n++) memcpy(kept->values + n * a->width, a->value + n * a->stride, a->width * sizeof(mtl_real));
+    for (n = 0; n < a->rows; n++) memcpy(kept->values + n * a->width, a->value + n * a->stride,
+                                         a->width * sizeof(mtl_real));
 }
 
 static void test_predict_chunks(void **state)
@@ -445,7 +451,7 @@ static void test_predict_chunks(void **state)
         TEST_FINE(&err);
         mtl_trainer_observe(trainer, predict_keep_encoder, &training);
         mtl_predictor_observe(predictor, predict_keep_encoder, &predicting);
-        for (with_state = 0; with_state < 3; with_state++) {                /* without; from zeros; from what that left */
+        for (with_state = 0; with_state < 3; with_state++) {    /* without; from zeros; from what that left */
             b->batch.state = with_state ? carried : NULL;
             mtl_train_gradients(trainer, &b->batch, 1, NULL, &err);
             b->batch.state = with_state ? twin : NULL;
@@ -454,7 +460,8 @@ static void test_predict_chunks(void **state)
             assert_true(training.values && predicting.values);
             assert_int_equal(training.rows, b->rows);
             assert_int_equal(predicting.rows, b->rows);
-            assert_true(test_distance(predicting.values, training.values, b->rows * training.width, 0.1) < 1e-5);
+            assert_true(test_distance(predicting.values, training.values, b->rows * training.width,
+                                      0.1) < 1e-5);
         }
         free(training.values);
         free(predicting.values);
@@ -468,16 +475,18 @@ static void test_predict_chunks(void **state)
     }
 }
 
-static void predict_expect_columns(const predict_kept *a, size_t row, const predict_kept *b, size_t first, size_t columns)
+static void predict_expect_columns(const predict_kept *a, size_t row, const predict_kept *b, size_t first,
+                                   size_t columns)
 {
     size_t n, j;
     for (n = 0; n < b->rows; n++)
         for (j = first; j < first + columns; j++)
-            assert_true(fabs((double)(a->values[(row + n) * a->width + j] - b->values[n * b->width + j])) < 1e-6);
+            assert_true(fabs((double)(a->values[(row + n) * a->width + j]
+                                      - b->values[n * b->width + j])) < 1e-6);
 }
 
-/* With two directions the forward cells go on where the chunk before ended, and the cells that read from the end begin each chunk with
-   zeros: as without a state, and, in the last chunk, as in the whole sequence. */
+/* With two directions the forward cells go on where the chunk before ended, and the cells that read from the
+   end begin each chunk with zeros: as without a state, and, in the last chunk, as in the whole sequence. */
 static void test_predict_chunks_in_two_directions(void **state)
 {
     enum { WHOLE = 11, FIRST = 5, UNITS = 12 };
@@ -488,7 +497,7 @@ static void test_predict_chunks_in_two_directions(void **state)
         test_shape shape = {0};
         mtl_error err = {0};
         mtl_prediction out[TEST_TASKS_COUNT];
-        predict_kept kept[4] = {{0}};                                       /* whole, first chunk, second; first without a state */
+        predict_kept kept[4] = {{0}};                  /* whole, first chunk, second; first without a state */
         test_problem p;
         test_batch *b;
         mtl_model *model;
@@ -524,7 +533,7 @@ static void test_predict_chunks_in_two_directions(void **state)
     }
 }
 
-/* ---- words that a batch has several times --------------------------------------------------------------------------------------- */
+/* ---- words that a batch has several times -------------------------------------------------------------- */
 
 enum { PREDICT_SAME = 40 };
 
@@ -541,8 +550,9 @@ static mtl_batch predict_one_of(const test_batch *b, size_t s, size_t row, mtl_i
     return one;
 }
 
-/* 40 sequences of 22 words (word 0 among them, which may be the padding word): each alone, where every step has its own input product,
-   gives what the batch gives, where every word has one; with two threads the same bits. */
+/* 40 sequences of 22 words (word 0 among them, which may be the padding word): each alone, where every step
+   has its own input product, gives what the batch gives, where every word has one; with two threads the same
+   bits. */
 static void test_predict_words_repeat(void **state)
 {
     int number;
@@ -575,13 +585,15 @@ static void test_predict_words_repeat(void **state)
         TEST_FINE(&err);
         tags = batch_out[TEST_TAGS].width;
         assert_int_equal(batch_out[TEST_TAGS].items, b->rows);
-        assert_memory_equal(batch_out[TEST_TAGS].probabilities, threads_out[TEST_TAGS].probabilities, b->rows * tags * sizeof(mtl_real));
+        assert_memory_equal(batch_out[TEST_TAGS].probabilities, threads_out[TEST_TAGS].probabilities,
+                            b->rows * tags * sizeof(mtl_real));
         for (s = 0; s < PREDICT_SAME; row += (size_t)b->lengths[s++]) {
             mtl_batch one = predict_one_of(b, s, row, &input);
             mtl_predict(alone, &one, out, &err);
             TEST_FINE(&err);
-            assert_true(test_distance(batch_out[TEST_TAGS].probabilities + row * tags, out[TEST_TAGS].probabilities,
-                                      (size_t)b->lengths[s] * tags, 0.1) < 1e-5);
+            assert_true(test_distance(batch_out[TEST_TAGS].probabilities + row * tags,
+                                      out[TEST_TAGS].probabilities, (size_t)b->lengths[s] * tags,
+                                          0.1) < 1e-5);
             assert_true(fabs((double)(batch_out[TEST_NUMBER].values[s] - out[TEST_NUMBER].values[0])) < 1e-4);
         }
         mtl_predictor_destroy(alone);
@@ -593,7 +605,7 @@ static void test_predict_words_repeat(void **state)
     }
 }
 
-/* ---- memory that runs out ---------------------------------------------------------------------------------------- */
+/* ---- memory that runs out ------------------------------------------------------------------------------ */
 
 typedef struct predict_failing {
     const mtl_model *model;

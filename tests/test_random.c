@@ -1,6 +1,7 @@
 /* Section 5: random numbers that depend on (seed, stream, index) alone. */
 
-/* Values are part of what a seed means: if they change, every seeded result changes. These were worked out by another program. */
+/* Values are part of what a seed means: if they change, every seeded result changes. These were worked out by
+   another program. */
 static void test_random_known_values(void **state)
 {
     static const struct { uint64_t seed, stream, index, bits; } known[] = {
@@ -40,12 +41,15 @@ static void test_random_neighbours_differ(void **state)
             for (index = 0; index < N; index++) seen[n++] = mtl__random_bits(seed, stream, index);
     for (i = 0; i < n; i++)
         for (k = 0; k < 64; k++) counts[k] += (int)(seen[i] >> k & 1);
-    for (k = 0; k < 64; k++) assert_true(abs(counts[k] - (int)n / 2) < 700);    /* 5.5 standard deviations of 126 */
-    for (i = 0; i < n; i++) {               /* no two alike: a table by their upper bits holds at most a few of each */
+    /* 5.5 standard deviations of 126 */
+    for (k = 0; k < 64; k++) assert_true(abs(counts[k] - (int)n / 2) < 700);
+    for (i = 0; i < n; i++) {               /* no two alike: a table by their upper bits holds at most a few
+                                               of each */
         static uint64_t table[1 << 18];
         size_t slot = (size_t)(seen[i] >> 46);
         if (i == 0) memset(table, 0, sizeof table);
-        for (k = 0; table[(slot + k) & ((1u << 18) - 1)]; k++) assert_true(table[(slot + k) & ((1u << 18) - 1)] != seen[i]);
+        for (k = 0; table[(slot + k) & ((1u << 18) - 1)]; k++)
+            assert_true(table[(slot + k) & ((1u << 18) - 1)] != seen[i]);
         table[(slot + k) & ((1u << 18) - 1)] = seen[i];
     }
 }
@@ -71,7 +75,8 @@ static void test_random_moments(void **state)
     }
     assert_true(lowest >= 0 && highest < 1 && lowest < 1e-4 && highest > 1 - 1e-4);
     assert_true(fabs(sum / N - 0.5) < 0.004 && fabs(squares / N - 1.0 / 3) < 0.004);
-    assert_true(fabs(normal / N) < 0.013 && fabs(normal_squares / N - 1) < 0.018 && fabs(fourth / N - 3) < 0.15);
+    assert_true(fabs(normal / N) < 0.013 && fabs(normal_squares / N - 1) < 0.018 &&
+                fabs(fourth / N - 3) < 0.15);
     for (i = 0; i < 10; i++) assert_true(below[i] > N / 10 - 800 && below[i] < N / 10 + 800);
 }
 

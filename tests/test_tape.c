@@ -1,6 +1,7 @@
-/* Section 13: the tape can be played again, for some of the losses, and onto what is there; observers see what a run makes. */
+/* Section 13: the tape can be played again, for some of the losses, and onto what is there; observers see
+   what a run makes. */
 
-/* ---- a trainer's tape, played by hand ---------------------------------------------------------------------------- */
+/* ---- a trainer's tape, played by hand ------------------------------------------------------------------ */
 
 typedef struct tape_case {
     test_problem p;
@@ -18,7 +19,7 @@ static void tape_case_create(tape_case *c, const test_shape *shape)
     test_problem_create(&c->p, shape);
     c->model = mtl_model_create(&c->p.desc, &c->err);
     c->trainer = mtl_trainer_create(c->model, NULL, &c->err);
-    mtl_train_gradients(c->trainer, c->p.batch, 1, NULL, &c->err);          /* counts divisors, packs weights */
+    mtl_train_gradients(c->trainer, c->p.batch, 1, NULL, &c->err);        /* counts divisors, packs weights */
     TEST_FINE(&c->err);
     c->run = mtl__trainer_begin(c->trainer, &c->trainer->session.scratch, &c->err);
     mtl__arena_reset(c->run->arena);
@@ -66,7 +67,8 @@ static void test_tape_plays_again(void **state)
         shape.dropout = number % 2 ? 0.3 : 0;
         tape_case_create(&c, &shape);
         bytes = mtl_model_parameters(c.model)->total * sizeof(mtl_real);
-        assert_int_equal(mtl_tape_backward(c.run, c.losses.value, c.losses.weight, c.losses.count, 0), MTL_OK);
+        assert_int_equal(mtl_tape_backward(c.run, c.losses.value, c.losses.weight, c.losses.count, 0),
+                         MTL_OK);
         first = tape_gradients(&c);
         for (round = 0; round < 2; round++) {
             mtl_tape_backward(c.run, c.losses.value, c.losses.weight, c.losses.count, 0);
@@ -79,8 +81,8 @@ static void test_tape_plays_again(void **state)
     }
 }
 
-/* Once per task: each gives that task's gradient alone, which is what a trainer gives whose other weights are 0; together
-   they are the joint gradient. */
+/* Once per task: each gives that task's gradient alone, which is what a trainer gives whose other weights are
+   0; together they are the joint gradient. */
 static void test_tape_per_task(void **state)
 {
     test_random r = test_random_from(7);
@@ -105,7 +107,7 @@ static void test_tape_per_task(void **state)
             TEST_FINE(&c.err);
             own = tape_gradients(&c);
             for (i = 0; i < total; i++) sum[i] += own[i];
-            for (i = 0; i < TEST_TASKS_COUNT; i++) {                        /* no gradient of another head is reached */
+            for (i = 0; i < TEST_TASKS_COUNT; i++) {              /* no gradient of another head is reached */
                 snprintf(head, sizeof head, "%s.output.weight", c.p.desc.tasks[i].name);
                 assert_int_equal(mtl_gradients_get(c.run->gradients, mtl_model_tensor(c.model, head))->state,
                                  i == task ? MTL_GRAD_DENSE : MTL_GRAD_NONE);
@@ -179,11 +181,12 @@ static void test_tape_no_losses(void **state)
     (void)state;
     tape_case_create(&c, &shape);
     assert_int_equal(mtl_tape_backward(c.run, NULL, NULL, 0, 0), MTL_OK);
-    for (i = 0; i < mtl_model_parameters(c.model)->count; i++) assert_int_equal(c.run->gradients->of[i].state, MTL_GRAD_NONE);
+    for (i = 0; i < mtl_model_parameters(c.model)->count; i++)
+        assert_int_equal(c.run->gradients->of[i].state, MTL_GRAD_NONE);
     tape_case_destroy(&c);
 }
 
-/* ---- errors inside a run ----------------------------------------------------------------------------------------- */
+/* ---- errors inside a run ------------------------------------------------------------------------------- */
 
 static int tape_played;
 static void tape_count_play(mtl_run *run, void *data) { (void)run; (void)data; tape_played++; }
@@ -207,7 +210,7 @@ static void test_tape_sticky_run(void **state)
     mtl_run_record(c.run, NULL, tape_fail, NULL);
     records = c.run->tape->count;
     assert_int_equal(mtl_tape_backward(c.run, &x, &c.losses.weight[0], 1, 0), MTL_ERROR_STOPPED);
-    assert_int_equal(tape_played, 0);                                       /* nothing is played after a failure */
+    assert_int_equal(tape_played, 0);                                  /* nothing is played after a failure */
     assert_null(mtl_run_activation(c.run, "more", 1, 1));                   /* and nothing is made */
     assert_null(mtl_run_push(c.run, 8));
     assert_null(mtl_run_note(c.run, 8));
@@ -245,7 +248,7 @@ static void test_tape_skips_what_no_gradient_reaches(void **state)
     losses[1] = reached;
     assert_int_equal(mtl_tape_backward(c.run, losses, weights, 2, 0), MTL_OK);
     assert_int_equal(tape_played, 1);
-    assert_true(reached->grad[0] == 3);                                     /* given twice, its weights add up */
+    assert_true(reached->grad[0] == 3);                                  /* given twice, its weights add up */
     losses[1] = constant;
     assert_int_equal(mtl_tape_backward(c.run, losses, weights, 2, 0), MTL_OK);
     assert_true(reached->grad[0] == 1);
@@ -254,12 +257,13 @@ static void test_tape_skips_what_no_gradient_reaches(void **state)
     tape_case_destroy(&c);
 }
 
-/* ---- observers --------------------------------------------------------------------------------------------------- */
+/* ---- observers ----------------------------------------------------------------------------------------- */
 
 enum { TAPE_SEEN_MOST = 64 };
 typedef struct tape_seen {
     char names[TAPE_SEEN_MOST][64];
-    mtl_real *values[TAPE_SEEN_MOST];       /* by the caller's items: [items][width], copied through mtl_run_row */
+    mtl_real *values[TAPE_SEEN_MOST];       /* by the caller's items: [items][width], copied through
+                                               mtl_run_row */
     size_t items[TAPE_SEEN_MOST], widths[TAPE_SEEN_MOST], count;
     const mtl_batch *batch;
 } tape_seen;
@@ -286,7 +290,8 @@ static void tape_observe(void *user, const mtl_run *run, const mtl_activation *a
     assert_non_null(seen->values[i]);
     for (s = 0; s < seen->batch->sequences; s++)
         for (t = 0; t < (a->rows == rows ? (size_t)seen->batch->lengths[s] : 1); t++, n++)
-            memcpy(seen->values[i] + n * a->width, a->value + mtl_run_row(run, a, s, t) * a->stride, a->width * sizeof(mtl_real));
+            memcpy(seen->values[i] + n * a->width, a->value + mtl_run_row(run, a, s, t) * a->stride,
+                   a->width * sizeof(mtl_real));
 }
 
 static const mtl_real *tape_seen_values(const tape_seen *seen, const char *name, size_t items, size_t width)
@@ -307,7 +312,8 @@ static void tape_seen_clear(tape_seen *seen)
     while (seen->count) free(seen->values[--seen->count]);
 }
 
-/* Names and values during a prediction: inputs, columns, pooled states, logits, probabilities, in the caller's order. */
+/* Names and values during a prediction: inputs, columns, pooled states, logits, probabilities, in the
+   caller's order. */
 static void test_tape_observers(void **state)
 {
     static const int lengths[] = { 2, 7, 1, 4 };
@@ -340,8 +346,10 @@ static void test_tape_observers(void **state)
     words = tape_seen_values(&seen, "words", 14, 6);
     embedding = mtl_model_tensor(model, "words.weight");
     for (n = 0; n < 14; n++)
-        for (j = 0; j < 6; j++) assert_true(words[n * 6 + j] == 2 * embedding->value[b->inputs[0].ids[n] * 6 + (int)j]);
-    assert_memory_equal(tape_seen_values(&seen, "numbers", 14, 3), b->inputs[1].rows, 14 * 3 * sizeof(mtl_real));
+        for (j = 0; j < 6; j++) assert_true(words[n * 6 + j] == 2
+                                            * embedding->value[b->inputs[0].ids[n] * 6 + (int)j]);
+    assert_memory_equal(tape_seen_values(&seen, "numbers", 14, 3), b->inputs[1].rows,
+                        14 * 3 * sizeof(mtl_real));
     (void)tape_seen_values(&seen, "low.layer0", 14, 12);
     (void)tape_seen_values(&seen, "low", 14, 12);
     high = tape_seen_values(&seen, "high", 14, 12);
@@ -361,7 +369,8 @@ static void test_tape_observers(void **state)
     for (n = 0; n < 14; n++) {
         double sum = 0;
         for (j = 0; j < 5; j++) sum += exp((double)logits[n * 5 + j]);
-        for (j = 0; j < 5; j++) assert_true(fabs((double)probabilities[n * 5 + j] - exp((double)logits[n * 5 + j]) / sum) < 1e-6);
+        for (j = 0; j < 5; j++) assert_true(fabs((double)probabilities[n * 5 + j]
+                                                 - exp((double)logits[n * 5 + j]) / sum) < 1e-6);
     }
     numbers = tape_seen_values(&seen, "curve.values", 14, 2);
     assert_memory_equal(numbers, out[TEST_CURVE].values, 14 * 2 * sizeof(mtl_real));
@@ -413,7 +422,7 @@ static void test_tape_observes_training(void **state)
     assert_int_equal(probabilities, 2);
     (void)tape_seen_values(&seen, "encoder", p.data->rows, 12);
     a = tape_named(mtl_trainer_run(trainer), "encoder");
-    assert_non_null(a);                                                     /* of the last micro-batch, with its gradient */
+    assert_non_null(a);                                       /* of the last micro-batch, with its gradient */
     assert_int_equal(a->rows, p.data->rows);
     assert_int_equal(a->grad_state, MTL_GRAD_DENSE);
     tape_seen_clear(&seen);
@@ -434,8 +443,8 @@ static void tape_sums(const mtl_activation *a, double sums[2])
         }
 }
 
-/* After an update, too, the trainer's run holds the tape and the activations of the last micro-batch: the same as after
-   mtl_train_gradients, in memory that grows and within limits. */
+/* After an update, too, the trainer's run holds the tape and the activations of the last micro-batch: the
+   same as after mtl_train_gradients, in memory that grows and within limits. */
 static void test_tape_stays_after_an_update(void **state)
 {
     int limits, optimizer;
@@ -486,7 +495,8 @@ static int tape_fit_progress(void *user, const mtl_progress *progress)
         const mtl_activation *a = tape_named(run, "words");
         size_t s;
         assert_non_null(a);
-        for (s = 0; s < run->packing->sequences; s++) assert_true(mtl_run_row(run, a, s, 0) < a->rows && a->ids[s] >= 0);
+        for (s = 0; s < run->packing->sequences; s++)
+            assert_true(mtl_run_row(run, a, s, 0) < a->rows && a->ids[s] >= 0);
     }
     return 0;
 }
@@ -516,7 +526,10 @@ static void test_tape_within_fit(void **state)
 }
 
 #define TEST_TAPE \
-    cmocka_unit_test(test_tape_plays_again), cmocka_unit_test(test_tape_per_task), cmocka_unit_test(test_tape_accumulates), \
-    cmocka_unit_test(test_tape_other_weights), cmocka_unit_test(test_tape_no_losses), cmocka_unit_test(test_tape_sticky_run), \
+    cmocka_unit_test(test_tape_plays_again), cmocka_unit_test(test_tape_per_task), \
+        cmocka_unit_test(test_tape_accumulates), \
+    cmocka_unit_test(test_tape_other_weights), cmocka_unit_test(test_tape_no_losses), \
+        cmocka_unit_test(test_tape_sticky_run), \
     cmocka_unit_test(test_tape_skips_what_no_gradient_reaches), cmocka_unit_test(test_tape_observers), \
-    cmocka_unit_test(test_tape_observes_training), cmocka_unit_test(test_tape_stays_after_an_update), cmocka_unit_test(test_tape_within_fit)
+    cmocka_unit_test(test_tape_observes_training), cmocka_unit_test(test_tape_stays_after_an_update), \
+        cmocka_unit_test(test_tape_within_fit)

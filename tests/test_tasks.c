@@ -1,13 +1,13 @@
-/* >>tasks: heads and losses of every form under a gradient check, tasks without labels, adding and replacing tasks.
-   What a loss's value is, test_losses.c says. Included by tests/main.c. */
+/* >>tasks: heads and losses of every form under a gradient check, tasks without labels, adding and replacing
+   tasks. What a loss's value is, test_losses.c says. Included by tests/main.c. */
 #include "gradient.h"
 
-/* ---- one task of every form ------------------------------------------------------------------------------------------ */
+/* ---- one task of every form ---------------------------------------------------------------------------- */
 
 static const float tasks_class_weights[5] = { 0.5f, 2, 1, 0.25f, 1.5f };
 
-/* X: what a row sets beside level, hidden layers and pooling, which the cases walk through. A name that begins with "share" gets
-   distributions as targets (test_batch_create). */
+/* X: what a row sets beside level, hidden layers and pooling, which the cases walk through. A name that
+   begins with "share" gets distributions as targets (test_batch_create). */
 static const struct tasks_form {
     const char *name;
     int kind, outputs, loss, weighted;
@@ -88,7 +88,8 @@ static void tasks_fill(tasks_model *m, mtl_task_desc *t, int number)
     t->activation = MTL_ACTIVATION_NONE + turn % 4;
     t->dropout = turn % 5 == 4 ? 0.3f : 0;
     t->weight = 1.5f;
-    m->bent |= t->pool == MTL_POOL_MAX || f->loss == MTL_LOSS_MAE || f->loss == MTL_LOSS_HUBER || t->activation == MTL_ACTIVATION_RELU;
+    m->bent |= t->pool == MTL_POOL_MAX || f->loss == MTL_LOSS_MAE || f->loss == MTL_LOSS_HUBER ||
+        t->activation == MTL_ACTIVATION_RELU;
 }
 
 static void test_tasks_gradients(void **state)
@@ -129,10 +130,10 @@ static void test_tasks_gradients_of_scaled_targets(void **state)
     }
 }
 
-/* ---- tasks that do not learn ----------------------------------------------------------------------------------------------- */
+/* ---- tasks that do not learn --------------------------------------------------------------------------- */
 
-/* Three tasks: the second one is given no labels, or weight 0, or is scored only: its head has no gradient, and its step count,
-   its moments and its weights stay, while the others move. */
+/* Three tasks: the second one is given no labels, or weight 0, or is scored only: its head has no gradient,
+   and its step count, its moments and its weights stay, while the others move. */
 static void tasks_three(tasks_model *m, int evaluate_only)
 {
     tasks_open(m);
@@ -143,16 +144,21 @@ static void tasks_three(tasks_model *m, int evaluate_only)
     tasks_create(m, 3, 7, 0.2, 5);
 }
 
-static int tasks_is_of(const mtl_tensor *t, const char *task) { return strncmp(t->name, task, strlen(task)) == 0; }
+static int tasks_is_of(const mtl_tensor *t, const char *task)
+{
+    return strncmp(t->name, task, strlen(task)) == 0;
+}
 
-static void tasks_expect_untouched(tasks_model *m, mtl_trainer *trainer, const char *task, const mtl_real *before)
+static void tasks_expect_untouched(tasks_model *m, mtl_trainer *trainer, const char *task,
+                                   const mtl_real *before)
 {
     const mtl_parameters *set = mtl_model_parameters(m->model);
     size_t i;
     for (i = 0; i < set->count; i++) {
         const mtl_tensor *t = set->tensors[i];
         int untouched = tasks_is_of(t, task);
-        assert_int_equal(mtl_gradients_get(mtl_trainer_gradients(trainer), t)->state == MTL_GRAD_NONE, untouched);
+        assert_int_equal(mtl_gradients_get(mtl_trainer_gradients(trainer), t)->state == MTL_GRAD_NONE,
+                         untouched);
         assert_int_equal(trainer->optimizer.steps[i], untouched ? 1 : 2);
         assert_int_equal(memcmp(t->value, before + t->offset, t->count * sizeof *before) == 0, untouched);
     }
@@ -172,7 +178,7 @@ static void test_tasks_without_labels(void **state)
         size_t i;
         tasks_three(&m, 0);
         trainer = mtl_trainer_create(m.model, NULL, &m.err);
-        mtl_train_step(trainer, &m.batch->batch, 1, &step, &m.err);             /* all three have been trained before */
+        mtl_train_step(trainer, &m.batch->batch, 1, &step, &m.err);   /* all three have been trained before */
         TEST_FINE(&m.err);
         before = test_weights_copy(m.model);
         missing = (int *)malloc(m.batch->rows * sizeof *missing);
@@ -181,7 +187,7 @@ static void test_tasks_without_labels(void **state)
         memcpy(targets, m.batch->targets, sizeof targets);
         batch = m.batch->batch;
         batch.targets = targets;
-        if (way == 0) targets[1].labels = missing;                              /* labels, but none is known */
+        if (way == 0) targets[1].labels = missing;                             /* labels, but none is known */
         if (way == 1) targets[1].labels = NULL;                                 /* no labels at all */
         if (way == 2) mtl_trainer_set_weight(trainer, 1, 0, &m.err);            /* turned off */
         mtl_train_step(trainer, &batch, 1, &step, &m.err);
@@ -208,7 +214,8 @@ static void test_tasks_evaluate_only(void **state)
     TEST_FINE(&m.err);
     for (i = 0; i < mtl_model_parameters(m.model)->count; i++) {
         const mtl_tensor *t = mtl_model_parameters(m.model)->tensors[i];
-        assert_int_equal(mtl_gradients_get(mtl_trainer_gradients(trainer), t)->state == MTL_GRAD_NONE, tasks_is_of(t, "many"));
+        assert_int_equal(mtl_gradients_get(mtl_trainer_gradients(trainer), t)->state == MTL_GRAD_NONE,
+                         tasks_is_of(t, "many"));
     }
     mtl_trainer_destroy(trainer);
     tasks_close(&m);
@@ -237,7 +244,7 @@ static void test_tasks_no_labels_at_all(void **state)
     tasks_close(&m);
 }
 
-/* ---- adding, removing, replacing ----------------------------------------------------------------------------------------------- */
+/* ---- adding, removing, replacing ----------------------------------------------------------------------- */
 
 static void tasks_train(tasks_model *m)
 {
@@ -248,7 +255,8 @@ static void tasks_train(tasks_model *m)
     mtl_trainer_destroy(trainer);
 }
 
-/* A model with one task kept, one gone and one new: what both have is copied, and the kept task predicts as before. */
+/* A model with one task kept, one gone and one new: what both have is copied, and the kept task predicts as
+   before. */
 static void test_tasks_replaced(void **state)
 {
     tasks_model old, new;
@@ -262,7 +270,7 @@ static void test_tasks_replaced(void **state)
     tasks_open(&new);
     tasks_fill(&new, &new.tasks[0], 9);                                         /* was the third */
     tasks_fill(&new, &new.tasks[1], 0);
-    new.tasks[1].classes = 4;                                                   /* another shape under an old name */
+    new.tasks[1].classes = 4;                                            /* another shape under an old name */
     new.tasks[1].class_weights = NULL;
     tasks_create(&new, 2, 7, 0, 6);
     fresh = test_weights_copy(new.model);
@@ -271,9 +279,11 @@ static void test_tasks_replaced(void **state)
     for (i = 0; i < mtl_model_parameters(new.model)->count; i++) {
         const mtl_tensor *t = mtl_model_parameters(new.model)->tensors[i];
         const mtl_tensor *from = mtl_model_tensor(old.model, t->name);
-        int same = from && from->count == t->count && memcmp(from->value, t->value, t->count * sizeof *t->value) == 0;
+        int same = from && from->count == t->count &&
+            memcmp(from->value, t->value, t->count * sizeof *t->value) == 0;
         assert_int_equal(same, !tasks_is_of(t, "plain"));
-        assert_int_equal(memcmp(fresh + t->offset, t->value, t->count * sizeof *t->value) == 0, tasks_is_of(t, "plain"));
+        assert_int_equal(memcmp(fresh + t->offset, t->value, t->count * sizeof *t->value) == 0,
+                         tasks_is_of(t, "plain"));
         kept += (size_t)same;
     }
     assert_int_equal(copied, kept);
@@ -283,7 +293,8 @@ static void test_tasks_replaced(void **state)
     mtl_predict(predict_new, &old.batch->batch, after, &new.err);
     TEST_FINE(&old.err);
     TEST_FINE(&new.err);
-    assert_memory_equal(before[2].values, after[0].values, before[2].items * before[2].width * sizeof(mtl_real));
+    assert_memory_equal(before[2].values, after[0].values,
+                        before[2].items * before[2].width * sizeof(mtl_real));
     mtl_predictor_destroy(predict_old);
     mtl_predictor_destroy(predict_new);
     free(fresh);
@@ -291,7 +302,7 @@ static void test_tasks_replaced(void **state)
     tasks_close(&new);
 }
 
-/* ---- registry -------------------------------------------------------------------------------------------------------------------- */
+/* ---- registry ------------------------------------------------------------------------------------------ */
 
 static void test_tasks_by_name(void **state)
 {
@@ -345,5 +356,6 @@ static void test_tasks_weights_are_checked(void **state)
 #define TEST_TASKS \
     cmocka_unit_test(test_tasks_gradients), cmocka_unit_test(test_tasks_gradients_of_scaled_targets), \
     cmocka_unit_test(test_tasks_without_labels), cmocka_unit_test(test_tasks_evaluate_only), \
-    cmocka_unit_test(test_tasks_no_labels_at_all), cmocka_unit_test(test_tasks_replaced), cmocka_unit_test(test_tasks_by_name), \
+    cmocka_unit_test(test_tasks_no_labels_at_all), cmocka_unit_test(test_tasks_replaced), \
+        cmocka_unit_test(test_tasks_by_name), \
     cmocka_unit_test(test_tasks_weights_are_checked)

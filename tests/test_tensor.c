@@ -11,7 +11,7 @@ static void test_tensor_set(void **state)
     (void)state;
     mtl_arena_init(&arena, NULL, 0, NULL);
     mtl_parameters_init(&set, &arena);
-    for (i = 0; i < 50; i++) {                                              /* more than the table begins with */
+    for (i = 0; i < 50; i++) {                                           /* more than the table begins with */
         snprintf(name, sizeof name, "tensor%d", (int)i);
         t = mtl_parameters_add(&set, name, i + 1, i % 3, MTL_TENSOR_WEIGHT, &err);
         TEST_FINE(&err);
@@ -83,7 +83,7 @@ static void test_tensor_initial_values(void **state)
     mtl_arena_destroy(&arena);
 }
 
-/* ---- gradients --------------------------------------------------------------------------------------------------- */
+/* ---- gradients ----------------------------------------------------------------------------------------- */
 
 typedef struct tensor_set {
     mtl_arena arena;
@@ -143,7 +143,8 @@ static void test_tensor_gradient_states(void **state)
     assert_int_equal(begin, 28);
     for (i = 0; i < 40; i++) g->value[i] = i / 4 == 0 || i / 4 == 2 || i / 4 == 7 || i / 4 == 9 ? 0 : 5;
     g->value[28] = 3;
-    values = mtl_run_tensor_grad(&s.run, s.embedding, &add);                /* ROWS + DENSE = DENSE: the rest becomes zero */
+    /* ROWS + DENSE = DENSE: the rest becomes zero */
+    values = mtl_run_tensor_grad(&s.run, s.embedding, &add);
     assert_int_equal(add, 1);
     assert_int_equal(g->state, MTL_GRAD_DENSE);
     for (i = 0; i < 40; i++) assert_true(values[i] == (i == 28 ? 3 : 0));
@@ -152,7 +153,8 @@ static void test_tensor_gradient_states(void **state)
     assert_int_equal(g->state, MTL_GRAD_NONE);
     assert_int_equal(g->row_count, 0);
     g->state = MTL_GRAD_ROWS;
-    for (i = 0; i < 10; i++) assert_int_equal(s.gradients->touched[s.embedding->index][i], 0);   /* the marks were forgotten, too */
+    /* the marks were forgotten, too */
+    for (i = 0; i < 10; i++) assert_int_equal(s.gradients->touched[s.embedding->index][i], 0);
     s.embedding->frozen = 1;
     assert_null(mtl_gradients_get(s.gradients, s.embedding));
     assert_null(mtl_run_tensor_grad(&s.run, s.embedding, &add));
@@ -198,7 +200,7 @@ static void test_tensor_embedding_rows(void **state)
     }
 }
 
-/* ---- packings ---------------------------------------------------------------------------------------------------- */
+/* ---- packings ------------------------------------------------------------------------------------------ */
 
 /* Products read packed weights: they follow a change by hand after mtl_parameters_prepare. */
 static void test_tensor_prepare(void **state)
@@ -231,7 +233,8 @@ static void test_tensor_prepare(void **state)
         for (n = 0; n < 3; n++)
             for (o = 0; o < 20; o++) {
                 double sum = (double)set.tensors[1]->value[o];
-                for (i = 0; i < 5; i++) sum += (double)set.tensors[0]->value[o * 5 + i] * (double)x->value[n * x->stride + i];
+                for (i = 0; i < 5; i++) sum += (double)set.tensors[0]->value[o * 5 + i]
+                    * (double)x->value[n * x->stride + i];
                 assert_true(fabs(sum - (double)y->value[n * y->stride + o]) < 1e-5);
             }
     }
@@ -256,7 +259,7 @@ static void test_tensor_prepare_unsupported(void **state)
         assert_int_equal(mtl_parameters_prepare(&set, isa, &err), MTL_ERROR_UNSUPPORTED);
         test_expect_error(&err, MTL_ERROR_UNSUPPORTED, mtl__isa_name(isa), "this machine has no");
     }
-    assert_true(missing > 0);                                               /* no machine has both SSE2 and NEON */
+    assert_true(missing > 0);                                          /* no machine has both SSE2 and NEON */
     mtl_arena_destroy(&arena);
 }
 

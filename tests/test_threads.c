@@ -1,6 +1,7 @@
-/* Section 7: every job is done once, by any scheduler, and results are the same bits for any number of threads. */
+/* Section 7: every job is done once, by any scheduler, and results are the same bits for any number of
+   threads. */
 
-/* ---- the pool ---------------------------------------------------------------------------------------------------- */
+/* ---- the pool ------------------------------------------------------------------------------------------ */
 
 typedef struct threads_tally { int *done; double *sums; } threads_tally;
 
@@ -15,7 +16,8 @@ static void threads_job(void *context, size_t index)
 }
 
 /* Runs `rounds` loops of at most `most` jobs; `pause`: nanoseconds of idling between two of them. */
-static void threads_loops(const mtl_scheduler *scheduler, int rounds, int most, long pause, unsigned long long seed)
+static void threads_loops(const mtl_scheduler *scheduler, int rounds, int most, long pause,
+                          unsigned long long seed)
 {
     test_random r = test_random_from(seed);
     threads_tally tally;
@@ -109,7 +111,8 @@ static void test_threads_pool_many_small_loops(void **state)
         TEST_FINE(&err);
         threads_loops(mtl__pool_scheduler(pool), test_cases(threads[i] == 8 ? 3000 : 20000), 9, 0, 2);
         threads_loops(mtl__pool_scheduler(pool), test_cases(300), 2000, 0, 3);
-        threads_loops(mtl__pool_scheduler(pool), test_cases(100), 20, 300000, 4);      /* workers have fallen asleep */
+        /* workers have fallen asleep */
+        threads_loops(mtl__pool_scheduler(pool), test_cases(100), 20, 300000, 4);
         mtl__pool_destroy(pool);
         mtl_arena_destroy(&arena);
     }
@@ -141,7 +144,8 @@ static void *threads_oversubscribe(void *user)
     mtl__pool *pool;
     mtl_arena_init(&arena, NULL, 0, NULL);
     pool = mtl__pool_create(&arena, 8, &err);
-    if (!err.code) threads_loops(mtl__pool_scheduler(pool), test_cases(500), 50, 0, (unsigned long long)(uintptr_t)user);
+    if (!err.code) threads_loops(mtl__pool_scheduler(pool), test_cases(500), 50, 0,
+                                 (unsigned long long)(uintptr_t)user);
     mtl__pool_destroy(pool);
     mtl_arena_destroy(&arena);
     return err.code ? NULL : user;
@@ -153,7 +157,8 @@ static void test_threads_oversubscribed(void **state)
     void *result;
     uintptr_t i;
     (void)state;
-    for (i = 0; i < 3; i++) assert_int_equal(pthread_create(&others[i], NULL, threads_oversubscribe, (void *)(i + 1)), 0);
+    for (i = 0; i < 3; i++) assert_int_equal(pthread_create(&others[i], NULL, threads_oversubscribe,
+                                                            (void *)(i + 1)), 0);
     assert_non_null(threads_oversubscribe((void *)(uintptr_t)9));
     for (i = 0; i < 3; i++) {
         pthread_join(others[i], &result);
@@ -161,7 +166,7 @@ static void test_threads_oversubscribed(void **state)
     }
 }
 
-/* ---- the same bits ----------------------------------------------------------------------------------------------- */
+/* ---- the same bits ------------------------------------------------------------------------------------- */
 
 /* Job systems of the caller's: from last to first; and in an order that changes from loop to loop. */
 static void threads_backwards(void *user, size_t count, mtl_job job, void *context)
@@ -187,7 +192,8 @@ typedef struct threads_result {
 static int threads_rounding = FE_TONEAREST;
 
 /* Three updates (the last of two micro-batches) and a prediction. */
-static threads_result threads_train(const test_problem *p, int threads, const mtl_scheduler *scheduler, int optimizer)
+static threads_result threads_train(const test_problem *p, int threads, const mtl_scheduler *scheduler,
+                                    int optimizer)
 {
     mtl_error err = {0};
     mtl_trainer_desc training = {0};
@@ -225,7 +231,8 @@ static threads_result threads_train(const test_problem *p, int threads, const mt
     result.outputs = (mtl_real *)malloc(used * sizeof *result.outputs);
     assert_non_null(result.outputs);
     for (k = 0, used = 0; k < TEST_TASKS_COUNT; used += out[k].items * out[k].width, k++)
-        memcpy(result.outputs + used, test_outputs(&out[k]), out[k].items * out[k].width * sizeof *result.outputs);
+        memcpy(result.outputs + used, test_outputs(&out[k]),
+               out[k].items * out[k].width * sizeof *result.outputs);
     mtl_predictor_destroy(predictor);
     mtl_trainer_destroy(trainer);
     mtl_model_destroy(model);
@@ -238,13 +245,17 @@ static void threads_expect_same(const test_problem *p, const threads_result *one
     threads_result other = threads_train(p, threads, scheduler, optimizer);
     mtl_error err = {0};
     mtl_model *model = mtl_model_create(&p->desc, &err);
-    size_t weights = mtl_model_parameters(model)->total, rows = p->data->rows, sequences = p->batch->sequences;
+    size_t weights = mtl_model_parameters(model)->total, rows = p->data->rows,
+        sequences = p->batch->sequences;
     TEST_FINE(&err);
-    if (memcmp(one->losses, other.losses, sizeof one->losses) != 0 || memcmp(one->norms, other.norms, sizeof one->norms) != 0)
-        fail_msg("%d threads: loss %.17g or norm %.17g, not %.17g and %.17g", threads, other.losses[2], other.norms[2],
-                 one->losses[2], one->norms[2]);
-    if (memcmp(one->weights, other.weights, weights * sizeof(mtl_real)) != 0) fail_msg("%d threads: other weights", threads);
-    if (memcmp(one->outputs, other.outputs, (sequences * (3 + 1 + 4) + rows * (5 + 2)) * sizeof(mtl_real)) != 0)
+    if (memcmp(one->losses, other.losses, sizeof one->losses) != 0 ||
+        memcmp(one->norms, other.norms, sizeof one->norms) != 0)
+        fail_msg("%d threads: loss %.17g or norm %.17g, not %.17g and %.17g", threads, other.losses[2],
+                 other.norms[2], one->losses[2], one->norms[2]);
+    if (memcmp(one->weights, other.weights, weights * sizeof(mtl_real)) != 0)
+        fail_msg("%d threads: other weights", threads);
+    if (memcmp(one->outputs, other.outputs, (sequences * (3 + 1 + 4) + rows * (5 + 2))
+        * sizeof(mtl_real)) != 0)
         fail_msg("%d threads: other predictions", threads);
     free(other.weights);
     free(other.outputs);
@@ -263,7 +274,8 @@ static void test_threads_same_bits(void **state)
         threads_result one;
         test_problem p;
         backwards.user = shuffled.user = &loops;
-        /* each form of each cell within the first four and on; one sequence of two directions is number 3 of four */
+        /* each form of each cell within the first four and on; one sequence of two directions is number 3 of
+           four */
         shape.cell = number < 2 ? MTL_CELL_GRU : 1 + number % 3;
         shape.reset = number == 1 || number % 4 == 3 ? MTL_RESET_BEFORE : MTL_RESET_AFTER;
         shape.bidirectional = number % 2;
@@ -280,7 +292,7 @@ static void test_threads_same_bits(void **state)
         one = threads_train(&p, 1, NULL, 1 + number % 4);
         for (i = 0; i < 3; i++) threads_expect_same(&p, &one, 1 + number % 4, threads[i], NULL);
         threads_expect_same(&p, &one, 1 + number % 4, 1, &backwards);
-        threads_expect_same(&p, &one, 1 + number % 4, 5, &shuffled);        /* a scheduler goes before `threads` */
+        threads_expect_same(&p, &one, 1 + number % 4, 5, &shuffled);   /* a scheduler goes before `threads` */
         free(one.weights);
         free(one.outputs);
         test_problem_destroy(&p);
@@ -288,7 +300,8 @@ static void test_threads_same_bits(void **state)
     assert_true(loops > 100);
 }
 
-/* What a caller has set about rounding changes no bit of training, averages and predictions, and stands afterwards. */
+/* What a caller has set about rounding changes no bit of training, averages and predictions, and stands
+   afterwards. */
 static void test_threads_callers_arithmetic(void **state)
 {
 #if defined(MTL__X86) || defined(MTL__NEON)
@@ -376,7 +389,7 @@ static void test_threads_idle_workers_sleep(void **state)
     mtl_arena_destroy(&arena);
 }
 
-/* ---- lists of jobs ----------------------------------------------------------------------------------------------- */
+/* ---- lists of jobs ------------------------------------------------------------------------------------- */
 
 /* More passes than a list holds, of all sizes: every row once, by any number of threads. */
 static void test_threads_job_lists(void **state)
@@ -384,7 +397,8 @@ static void test_threads_job_lists(void **state)
     static const size_t sizes[] = { 1, 24, 95, 96, 97, 192, 383, 384, 385, 481, 1024 };
     static const int threads[] = { 1, 2, 3, 8 };
     enum { PASSES = 3 * MTL__JOBS_PASSES, ROWS = 1024, WIDTH = 5 };
-    mtl_real *x = (mtl_real *)calloc(ROWS * 16, sizeof *x), *y = (mtl_real *)calloc(PASSES * ROWS * 16, sizeof *y);
+    mtl_real *x = (mtl_real *)calloc(ROWS * 16, sizeof *x),
+        *y = (mtl_real *)calloc(PASSES * ROWS * 16, sizeof *y);
     size_t t, i, row;
     (void)state;
     assert_true(x && y);
@@ -406,7 +420,8 @@ static void test_threads_job_lists(void **state)
         mtl__jobs_begin(&jobs, &run);
         for (i = 0; i < PASSES; i++) {
             size_t rows = sizes[i % 11];
-            mtl__dropout *s = &mtl__jobs_add_rows(&jobs, MTL__DROPOUT, rows, i % 3 ? 0 : 1000000)->of.dropout;     /* of rate 0: y += x */
+            /* of rate 0: y += x */
+            mtl__dropout *s = &mtl__jobs_add_rows(&jobs, MTL__DROPOUT, rows, i % 3 ? 0 : 1000000)->of.dropout;
             memset(s, 0, sizeof *s);
             s->rows = rows;
             s->width = WIDTH;
@@ -420,8 +435,8 @@ static void test_threads_job_lists(void **state)
         for (i = 0; i < PASSES; i++)
             for (row = 0; row < ROWS; row++)
                 if (y[(i * ROWS + row) * 16] != (row < sizes[i % 11] ? x[row * 16] : 0))
-                    fail_msg("%d threads, pass %d: row %d of %d is %g", threads[t], (int)i, (int)row, (int)sizes[i % 11],
-                             (double)y[(i * ROWS + row) * 16]);
+                    fail_msg("%d threads, pass %d: row %d of %d is %g", threads[t], (int)i, (int)row,
+                             (int)sizes[i % 11], (double)y[(i * ROWS + row) * 16]);
         mtl__pool_destroy(pool);
         mtl_arena_destroy(&arena);
     }
@@ -430,7 +445,8 @@ static void test_threads_job_lists(void **state)
 }
 
 #define TEST_THREADS \
-    cmocka_unit_test(test_threads_none), cmocka_unit_test(test_threads_arithmetic), cmocka_unit_test(test_threads_callers_arithmetic), \
+    cmocka_unit_test(test_threads_none), cmocka_unit_test(test_threads_arithmetic), \
+        cmocka_unit_test(test_threads_callers_arithmetic), \
     cmocka_unit_test(test_threads_pool_many_small_loops), \
     cmocka_unit_test(test_threads_pool_short_lives), cmocka_unit_test(test_threads_oversubscribed), \
     cmocka_unit_test(test_threads_pool_shares_work), cmocka_unit_test(test_threads_idle_workers_sleep), \

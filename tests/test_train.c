@@ -1,6 +1,6 @@
 /* Section 24: the step, what stops it, evaluation, fit, resume. */
 
-/* ---- a model in training ----------------------------------------------------------------------------------------- */
+/* ---- a model in training ------------------------------------------------------------------------------- */
 
 typedef struct train_case {
     test_problem p;
@@ -42,11 +42,11 @@ static mtl_real *train_gradients(const train_case *c)
     return copy;
 }
 
-/* ---- the step ---------------------------------------------------------------------------------------------------- */
+/* ---- the step ------------------------------------------------------------------------------------------ */
 
 /* Sequences [first, first + count) of a batch, as pointers into it. */
-static void train_part(const test_problem *p, const test_batch *b, size_t first, size_t count, mtl_batch *part,
-                       mtl_input *inputs, mtl_target *targets)
+static void train_part(const test_problem *p, const test_batch *b, size_t first, size_t count,
+                       mtl_batch *part, mtl_input *inputs, mtl_target *targets)
 {
     size_t row = 0, i, k;
     for (i = 0; i < first; i++) row += (size_t)b->lengths[i];
@@ -58,7 +58,8 @@ static void train_part(const test_problem *p, const test_batch *b, size_t first,
     part->targets = targets;
     for (i = 0; i < p->desc.input_count; i++) {
         inputs[i].ids = b->inputs[i].ids ? b->inputs[i].ids + row : NULL;
-        inputs[i].rows = b->inputs[i].rows ? b->inputs[i].rows + row * (size_t)p->desc.inputs[i].features : NULL;
+        inputs[i].rows = b->inputs[i].rows ? b->inputs[i].rows + row * (size_t)p->desc.inputs[i].features
+            : NULL;
     }
     for (k = 0; k < TEST_TASKS_COUNT; k++) {
         size_t item = p->desc.tasks[k].level == MTL_LEVEL_STEP ? row : first;
@@ -69,7 +70,8 @@ static void train_part(const test_problem *p, const test_batch *b, size_t first,
     }
 }
 
-/* One batch cut into micro-batches gives the loss and the gradient of the whole, wherever labels are missing. */
+/* One batch cut into micro-batches gives the loss and the gradient of the whole, wherever labels are
+   missing. */
 static void test_train_micro_batches(void **state)
 {
     static const float weights[] = { 0.5f, 1, 3 };
@@ -90,7 +92,7 @@ static void test_train_micro_batches(void **state)
         train_case_create(&c, &shape, NULL);
         mtl_trainer_destroy(c.trainer);
         mtl_model_destroy(c.model);
-        c.p.tasks[TEST_CLASS].class_weights = weights;                      /* divisors are then sums of class weights */
+        c.p.tasks[TEST_CLASS].class_weights = weights;           /* divisors are then sums of class weights */
         c.p.tasks[TEST_CLASS].label_smoothing = number % 2 ? 0.1f : 0;
         c.model = mtl_model_create(&c.p.desc, &c.err);
         c.trainer = mtl_trainer_create(c.model, NULL, &c.err);
@@ -190,7 +192,8 @@ static void test_train_step_report(void **state)
     assert_int_equal(step.tokens, c.p.data->rows);
     assert_int_equal(step.task_count, TEST_TASKS_COUNT);
     assert_true(step.lr == 0.25);
-    for (k = 0; k < TEST_TASKS_COUNT; k++) loss += (double)mtl_model_describe(c.model)->tasks[k].weight * step.task_loss[k];
+    for (k = 0; k < TEST_TASKS_COUNT; k++) loss += (double)mtl_model_describe(c.model)->tasks[k].weight
+        * step.task_loss[k];
     assert_true(fabs(loss - step.loss) < 1e-9);
     /* a task's loss is the mean over its labelled items */
     for (i = 0; i < c.p.data->rows; i++) {
@@ -215,7 +218,7 @@ static void test_train_step_report(void **state)
     train_case_destroy(&c);
 }
 
-/* ---- what stops a step before a weight is touched ---------------------------------------------------------------- */
+/* ---- what stops a step before a weight is touched ------------------------------------------------------ */
 
 static void train_label_large(train_case *c) { test_labels(c->p.data, TEST_TAGS)[5] = 5; }
 static void train_label_negative(train_case *c) { test_labels(c->p.data, TEST_TAGS)[3] = -3; }
@@ -228,7 +231,10 @@ static void train_label_unnamed(train_case *c)
     test_labels(c->p.data, TEST_TAGS)[3] = MTL_UNKNOWN_LABEL - 2;
 }
 static void train_label_of_sequence(train_case *c) { test_labels(c->p.data, TEST_CLASS)[2] = 3; }
-static void train_value_infinite(train_case *c) { test_numbers(c->p.data, TEST_CURVE)[2 * 4 + 1] = test_infinity(); }
+static void train_value_infinite(train_case *c)
+{
+    test_numbers(c->p.data, TEST_CURVE)[2 * 4 + 1] = test_infinity();
+}
 static void train_values_for_classes(train_case *c)
 {
     c->p.data->targets[TEST_TAGS].values = c->p.data->targets[TEST_CURVE].values;
@@ -237,10 +243,19 @@ static void train_labels_for_numbers(train_case *c)
 {
     c->p.data->targets[TEST_NUMBER].labels = c->p.data->targets[TEST_CLASS].labels;
 }
-static void train_share_infinite(train_case *c) { test_numbers(c->p.data, TEST_SHARE)[4 * 1 + 2] = test_infinity(); }
-static void train_share_nan_inside(train_case *c) { test_numbers(c->p.data, TEST_SHARE)[4 * 1 + 2] = test_nan(); }
+static void train_share_infinite(train_case *c)
+{
+    test_numbers(c->p.data, TEST_SHARE)[4 * 1 + 2] = test_infinity();
+}
+static void train_share_nan_inside(train_case *c)
+{
+    test_numbers(c->p.data, TEST_SHARE)[4 * 1 + 2] = test_nan();
+}
 static void train_id_large(train_case *c) { test_ids(c->p.data)[7] = 1000; }
-static void train_feature_nan(train_case *c) { ((mtl_real *)(uintptr_t)c->p.data->inputs[1].rows)[4] = test_nan(); }
+static void train_feature_nan(train_case *c)
+{
+    ((mtl_real *)(uintptr_t)c->p.data->inputs[1].rows)[4] = test_nan();
+}
 
 static void train_spoil_tensor(train_case *c, const char *name, mtl_real value)
 {
@@ -264,7 +279,8 @@ static void test_train_stopped_steps(void **state)
         long long position;
         const char *part;
     } cases[] = {
-        { train_label_large, MTL_ERROR_RANGE, "tags", 5, "label 5 of sequence 2, step 1 is not among its 5 classes" },
+        { train_label_large, MTL_ERROR_RANGE, "tags", 5,
+            "label 5 of sequence 2, step 1 is not among its 5 classes" },
         { train_label_negative, MTL_ERROR_RANGE, "tags", 3, "label -3 of sequence 1, step 0" },
         { train_label_unnamed, MTL_ERROR_RANGE, "tags", 3, "label -4 of sequence 1, step 0" },
         { train_label_of_sequence, MTL_ERROR_RANGE, "class", 2, "label 3 of sequence 2" },
@@ -368,7 +384,7 @@ static void test_train_unknown_labels(void **state)
     train_case_destroy(&unknown);
 }
 
-/* ---- freezing, rates, task weights ------------------------------------------------------------------------------- */
+/* ---- freezing, rates, task weights --------------------------------------------------------------------- */
 
 static void test_train_freezing(void **state)
 {
@@ -444,10 +460,12 @@ static void test_train_rates(void **state)
     TEST_FINE(&plain.err);
     TEST_FINE(&slow.err);
     for (i = 0; i < mtl_model_parameters(plain.model)->count; i++) {
-        const mtl_tensor *a = mtl_model_parameters(plain.model)->tensors[i], *b = mtl_model_parameters(slow.model)->tensors[i];
+        const mtl_tensor *a = mtl_model_parameters(plain.model)->tensors[i],
+            *b = mtl_model_parameters(slow.model)->tensors[i];
         double rate = strncmp(a->name, "tags.", 5) == 0 ? 0.25 : strncmp(a->name, "class.", 6) == 0 ? 0 : 1;
         for (k = 0; k < a->count; k++) {
-            double full = (double)(a->value[k] - before[a->offset + k]), own = (double)(b->value[k] - before[a->offset + k]);
+            double full = (double)(a->value[k] - before[a->offset + k]),
+                own = (double)(b->value[k] - before[a->offset + k]);
             assert_true(fabs(own - rate * full) < 1e-6);
         }
     }
@@ -476,7 +494,8 @@ static void test_train_set_weight(void **state)
     assert_true(step.task_loss[TEST_TAGS] == tags && step.task_loss[TEST_CLASS] == 0);
     assert_true(fabs(step.loss - 3 * tags) < 1e-9);
     assert_int_equal(mtl_gradients_get(mtl_trainer_gradients(c.trainer),
-                                       mtl_model_tensor(c.model, "class.output.weight"))->state, MTL_GRAD_NONE);
+                                       mtl_model_tensor(c.model, "class.output.weight"))->state,
+                                           MTL_GRAD_NONE);
     mtl_trainer_set_weight(c.trainer, TEST_TASKS_COUNT, 1, &c.err);
     test_expect_error(&c.err, MTL_ERROR_RANGE, "task", "task 5");
     mtl_trainer_set_weight(c.trainer, -1, 1, &c.err);
@@ -549,7 +568,7 @@ static void test_train_dropout(void **state)
     train_case_destroy(&reseeded);
 }
 
-/* ---- schedules --------------------------------------------------------------------------------------------------- */
+/* ---- schedules ----------------------------------------------------------------------------------------- */
 
 enum { TRAIN_STEPS = 40 };
 
@@ -609,7 +628,8 @@ static void test_train_schedules(void **state)
         desc.total_steps = 25;
         desc.lr_final = 0.5f;
         train_rates(&desc, rates);
-        for (i = 1; i <= TRAIN_STEPS; i++) train_expect_rate(rates, i, i <= 5 ? i / 5.0 : i >= 25 ? 0.5 : 1 - 0.5 * (i - 5) / 20);
+        for (i = 1; i <= TRAIN_STEPS; i++) train_expect_rate(rates, i, i <= 5 ? i / 5.0 : i >= 25
+                                                             ? 0.5 : 1 - 0.5 * (i - 5) / 20);
         desc.schedule = MTL_SCHEDULE_COSINE;
         train_rates(&desc, rates);
         train_expect_rate(rates, 5, 1);
@@ -648,7 +668,7 @@ static void test_train_set_lr(void **state)
     train_case_destroy(&c);
 }
 
-/* ---- averages, lazy rows ----------------------------------------------------------------------------------------- */
+/* ---- averages, lazy rows ------------------------------------------------------------------------------- */
 
 static void test_train_average(void **state)
 {
@@ -665,7 +685,8 @@ static void test_train_average(void **state)
     average = test_weights_copy(c.model);
     for (s = 0; s < 4; s++) {
         mtl_train_step(c.trainer, c.p.batch, 1, NULL, &c.err);
-        for (i = 0; i < total; i++) average[i] += (mtl_real)0.25 * (mtl_model_parameters(c.model)->block[i] - average[i]);
+        for (i = 0; i < total; i++) average[i] += (mtl_real)0.25
+            * (mtl_model_parameters(c.model)->block[i] - average[i]);
     }
     last = test_weights_copy(c.model);
     mtl_trainer_swap_average(c.trainer, &c.err);
@@ -726,7 +747,7 @@ static void test_train_lazy_rows(void **state)
     }
 }
 
-/* ---- resume: bit for bit ----------------------------------------------------------------------------------------- */
+/* ---- resume: bit for bit ------------------------------------------------------------------------------- */
 
 static void train_steps(train_case *c, mtl_trainer *trainer, int first, int count)
 {
@@ -834,7 +855,8 @@ static void test_train_resume_of_another_rule(void **state)
     enum { KINDS = 8 };
     static const struct { int optimizer; float momentum, average; int moments; } kinds[KINDS] = {
         { MTL_OPTIMIZER_SGD, 0, 0, 0 }, { MTL_OPTIMIZER_SGD, 0.9f, 0, 1 }, { MTL_OPTIMIZER_RMSPROP, 0, 0, 2 },
-        { MTL_OPTIMIZER_RMSPROP, 0.9f, 0, 3 }, { MTL_OPTIMIZER_ADAM, 0, 0, 3 }, { MTL_OPTIMIZER_ADAMW, 0, 0, 3 },
+        { MTL_OPTIMIZER_RMSPROP, 0.9f, 0, 3 }, { MTL_OPTIMIZER_ADAM, 0, 0, 3 },
+            { MTL_OPTIMIZER_ADAMW, 0, 0, 3 },
         { MTL_OPTIMIZER_ADAM, 0, 0.9f, 7 }, { MTL_OPTIMIZER_SGD, 0, 0.9f, 4 },
     };
     static const test_shape shape = {0};
@@ -876,7 +898,7 @@ static void test_train_resume_of_another_rule(void **state)
     }
 }
 
-/* ---- tasks added, removed, replaced ------------------------------------------------------------------------------ */
+/* ---- tasks added, removed, replaced -------------------------------------------------------------------- */
 
 static void test_train_transfer(void **state)
 {
@@ -911,9 +933,11 @@ static void test_train_transfer(void **state)
     mtl_model_transfer(next, c.model, &copied, &c.err);
     TEST_FINE(&c.err);
     for (i = 0; i < mtl_model_parameters(next)->count; i++) {
-        const mtl_tensor *t = mtl_model_parameters(next)->tensors[i], *from = mtl_model_tensor(c.model, t->name);
+        const mtl_tensor *t = mtl_model_parameters(next)->tensors[i],
+            *from = mtl_model_tensor(c.model, t->name);
         int same = from && from->count == t->count;
-        assert_int_equal(same, strncmp(t->name, "new.", 4) != 0 && strncmp(t->name, "class.output.", 13) != 0);
+        assert_int_equal(same, strncmp(t->name, "new.", 4) != 0 &&
+                         strncmp(t->name, "class.output.", 13) != 0);
         assert_memory_equal(t->value, same ? from->value : fresh + t->offset, t->count * sizeof(mtl_real));
         kept += (size_t)same;
     }
@@ -933,9 +957,10 @@ static void test_train_transfer(void **state)
     train_case_destroy(&c);
 }
 
-/* ---- evaluation -------------------------------------------------------------------------------------------------- */
+/* ---- evaluation ---------------------------------------------------------------------------------------- */
 
-/* Accuracy, unknown and missing labels, confusion, joint accuracy, R2 and losses, counted here from the predictions. */
+/* Accuracy, unknown and missing labels, confusion, joint accuracy, R2 and losses, counted here from the
+   predictions. */
 static void test_train_evaluate(void **state)
 {
     static const char *const unseen[] = { "B-unseen", "I-unseen" };
@@ -1011,7 +1036,7 @@ static void test_train_evaluate(void **state)
             }
         }
         scores.tasks = table;
-        for (set = 0; set < 2; set++) {                                     /* without limits and in small batches: the same */
+        for (set = 0; set < 2; set++) {                    /* without limits and in small batches: the same */
             memset(class_counts, 0, sizeof class_counts);
             memset(tag_counts, 0, sizeof tag_counts);
             mtl_evaluate(set ? limited : predictor, data, 2, &scores, confusion, &c.err);
@@ -1034,7 +1059,8 @@ static void test_train_evaluate(void **state)
             assert_int_equal(table[TEST_NUMBER].items, numbers);
             assert_true(fabs(table[TEST_NUMBER].rmse - sqrt(squares / (double)numbers)) < 1e-5);
             assert_true(fabs(table[TEST_NUMBER].mae - absolute / (double)numbers) < 1e-5);
-            assert_true(fabs(table[TEST_NUMBER].r2 - (1 - squares / (sum_squares - sum * sum / (double)numbers))) < 1e-4);
+            assert_true(fabs(table[TEST_NUMBER].r2 - (1 - squares
+                                                      / (sum_squares - sum * sum / (double)numbers))) < 1e-4);
             assert_true(fabs(table[TEST_NUMBER].loss - squares / (double)numbers) < 1e-4);
             for (n = 0; n < TEST_TASKS_COUNT; n++) assert_true(table[n].score >= 0 && table[n].score <= 1);
         }
@@ -1046,7 +1072,8 @@ static void test_train_evaluate(void **state)
     }
 }
 
-/* The mean leaves out tasks without a label; data without targets scores nothing; a bad label is an error that says where. */
+/* The mean leaves out tasks without a label; data without targets scores nothing; a bad label is an error
+   that says where. */
 static void test_train_evaluate_edges(void **state)
 {
     const test_shape shape = {0};
@@ -1086,10 +1113,11 @@ static void test_train_evaluate_edges(void **state)
     train_case_destroy(&c);
 }
 
-/* ---- fit: samplers ----------------------------------------------------------------------------------------------- */
+/* ---- fit: samplers ------------------------------------------------------------------------------------- */
 
 /* A data set whose sequence s holds its number in task "class" (label s) and in its length. */
-typedef struct train_set { int *lengths, *ids, *labels; mtl_input input; mtl_target target; mtl_batch data; } train_set;
+typedef struct train_set { int *lengths, *ids, *labels; mtl_input input; mtl_target target; mtl_batch data;
+} train_set;
 
 static void train_set_create(train_set *set, int sequences, int longest)
 {
@@ -1144,7 +1172,8 @@ static mtl_model *train_set_model(mtl_error *err)
     return mtl_model_create(&desc, err);
 }
 
-/* Draws one epoch; counts batches of each set and how often each sequence came. Checks that batches are what the set holds. */
+/* Draws one epoch; counts batches of each set and how often each sequence came. Checks that batches are what
+   the set holds. */
 static void train_draw_epoch(mtl__sampler *sampler, const mtl_model *model, size_t epoch, size_t batches[2],
                              int seen[2][TRAIN_LARGE], size_t *changes,
                              size_t *spread)
@@ -1179,7 +1208,8 @@ static void train_draw_epoch(mtl__sampler *sampler, const mtl_model *model, size
 
 static void test_train_samplers(void **state)
 {
-    static const int samplers[] = { MTL_SAMPLER_PROPORTIONAL, MTL_SAMPLER_ROUND_ROBIN, MTL_SAMPLER_TEMPERATURE };
+    static const int samplers[] = { MTL_SAMPLER_PROPORTIONAL, MTL_SAMPLER_ROUND_ROBIN,
+        MTL_SAMPLER_TEMPERATURE };
     mtl_error err = {0};
     mtl_model *model = train_set_model(&err);
     train_set large, small;
@@ -1205,10 +1235,11 @@ static void test_train_samplers(void **state)
         mtl__sampler_init(&sampler, sets, 2, model, &desc, &arena, &err);
         TEST_FINE(&err);
         assert_int_equal(sampler.total, (TRAIN_LARGE + TRAIN_SMALL) / TRAIN_BATCH);
-        for (epoch = 1; epoch <= epochs; epoch++) train_draw_epoch(&sampler, model, epoch, batches, seen, &changes, &spread);
+        for (epoch = 1; epoch <= epochs; epoch++) train_draw_epoch(&sampler, model, epoch, batches, seen,
+                                                                   &changes, &spread);
         assert_int_equal(batches[0] + batches[1], sampler.total * epochs);
         switch (samplers[n]) {
-        case MTL_SAMPLER_PROPORTIONAL:                                      /* everything once an epoch, the sets mixed */
+        case MTL_SAMPLER_PROPORTIONAL:                          /* everything once an epoch, the sets mixed */
             assert_int_equal(batches[0], epochs * TRAIN_LARGE / TRAIN_BATCH);
             for (i = 0; i < TRAIN_LARGE; i++) assert_int_equal(seen[0][i], epochs);
             for (i = 0; i < TRAIN_SMALL; i++) assert_int_equal(seen[1][i], epochs);
@@ -1219,7 +1250,7 @@ static void test_train_samplers(void **state)
             assert_true(changes >= sampler.total * epochs - epochs);
             for (i = 0; i < TRAIN_SMALL; i++) assert_true(seen[1][i] >= 10 && seen[1][i] <= 11);
             break;
-        default:                                                            /* sqrt(300) : sqrt(50) = 0.71 : 0.29 */
+        default:                                                      /* sqrt(300) : sqrt(50) = 0.71 : 0.29 */
             share = (double)batches[0] / (double)(sampler.total * epochs);
             assert_true(fabs(share - sqrt(300.0) / (sqrt(300.0) + sqrt(50.0))) < 0.04);
         }
@@ -1241,7 +1272,7 @@ static void test_train_sampler_seeds(void **state)
     train_set set;
     (void)state;
     train_set_create(&set, TRAIN_LARGE, 40);
-    for (n = 0; n < 3; n++) {                                               /* seed 1; seed 1 again, its second epoch; seed 2 */
+    for (n = 0; n < 3; n++) {                             /* seed 1; seed 1 again, its second epoch; seed 2 */
         mtl_fit_desc desc = {0};
         mtl__sampler sampler;
         mtl_arena arena;
@@ -1268,7 +1299,7 @@ static void test_train_sampler_seeds(void **state)
     mtl_model_destroy(model);
 }
 
-/* ---- fit: rows that wait for their updates ------------------------------------------------------------------------ */
+/* ---- fit: rows that wait for their updates ------------------------------------------------------------- */
 
 enum { TRAIN_WAIT_SEQUENCES = 280, TRAIN_WAIT_BATCH = 4, TRAIN_WAIT_EPOCHS = 2 };
 
@@ -1285,7 +1316,8 @@ static unsigned long long train_rows_late(const mtl__optimizer *o)
     return most;
 }
 
-typedef struct train_looker { mtl_trainer *trainer; mtl_model *model; const mtl_batch *data; unsigned long long late; int how; } train_looker;
+typedef struct train_looker { mtl_trainer *trainer; mtl_model *model; const mtl_batch *data;
+unsigned long long late; int how; } train_looker;
 
 /* Looks at the model in the middle of an epoch, in one way or another. Nothing is late afterwards. */
 static int train_look(void *user, const mtl_progress *p)
@@ -1310,7 +1342,8 @@ static int train_look(void *user, const mtl_progress *p)
 }
 
 /* The same updates as mtl_fit, step by step: there no row waits. */
-static void train_without_waiting(mtl_trainer *trainer, const mtl_batch *data, const mtl_fit_desc *fit, mtl_error *err)
+static void train_without_waiting(mtl_trainer *trainer, const mtl_batch *data, const mtl_fit_desc *fit,
+                                  mtl_error *err)
 {
     mtl_fit_desc desc = *fit;
     mtl__sampler sampler;
@@ -1346,7 +1379,8 @@ static mtl_real *train_state_copy(const mtl_trainer *t)
 }
 
 /* how: of train_look, or -1 without mtl_fit. Returns the state at the end. */
-static mtl_real *train_with_waiting(const mtl_batch *data, const mtl_trainer_desc *training, int how, unsigned long long *late, size_t *total)
+static mtl_real *train_with_waiting(const mtl_batch *data, const mtl_trainer_desc *training, int how,
+                                    unsigned long long *late, size_t *total)
 {
     mtl_error err = {0};
     mtl_model *model = train_set_model(&err);
@@ -1367,7 +1401,8 @@ static mtl_real *train_with_waiting(const mtl_batch *data, const mtl_trainer_des
     if (how < 0) train_without_waiting(trainer, data, &fit, &err);
     else mtl_fit(trainer, data, 1, NULL, 0, &fit, NULL, &err);
     TEST_FINE(&err);
-    assert_int_equal(trainer->optimizer.steps[0], TRAIN_WAIT_EPOCHS * TRAIN_WAIT_SEQUENCES / TRAIN_WAIT_BATCH);
+    assert_int_equal(trainer->optimizer.steps[0], TRAIN_WAIT_EPOCHS * TRAIN_WAIT_SEQUENCES
+                     / TRAIN_WAIT_BATCH);
     assert_null(mtl_model_parameters(model)->settle);
     state = train_state_copy(trainer);
     *late = looker.late;
@@ -1377,8 +1412,8 @@ static mtl_real *train_with_waiting(const mtl_batch *data, const mtl_trainer_des
     return state;
 }
 
-/* An id comes once in 70 updates and some ids never: with every rule, weights and moments end bit for bit as they do without waiting, whenever
-   somebody looks at the model. */
+/* An id comes once in 70 updates and some ids never: with every rule, weights and moments end bit for bit as
+   they do without waiting, whenever somebody looks at the model. */
 static void test_train_rows_wait(void **state)
 {
     size_t n, total, expected_total;
@@ -1388,7 +1423,8 @@ static void test_train_rows_wait(void **state)
     train_set_create(&set, TRAIN_WAIT_SEQUENCES, 5);
     for (n = 0; n < sizeof optimise_rules / sizeof *optimise_rules; n++) {
         const struct optimise_rule *rule = &optimise_rules[n];
-        const int moves = !rule->lazy && (rule->optimizer != MTL_OPTIMIZER_SGD || rule->momentum > 0 || rule->l1 > 0);
+        const int moves = !rule->lazy && (rule->optimizer != MTL_OPTIMIZER_SGD || rule->momentum > 0 ||
+                                          rule->l1 > 0);
         mtl_trainer_desc training;
         mtl_real *expected, *got;
         int how;
@@ -1402,7 +1438,8 @@ static void test_train_rows_wait(void **state)
         for (how = 0; how < 4; how++) {
             got = train_with_waiting(&set.data, &training, how, &late, &total);
             assert_int_equal(total, expected_total);
-            if (memcmp(got, expected, total * sizeof *got)) fail_msg("%s, looked at in way %d: not the same bits", rule->name, how);
+            if (memcmp(got, expected, total * sizeof *got))
+                fail_msg("%s, looked at in way %d: not the same bits", rule->name, how);
             if (how == 0 && moves) assert_true(late >= 20 && late < MTL__MOST_LATE);
             free(got);
         }
@@ -1412,7 +1449,7 @@ static void test_train_rows_wait(void **state)
     train_set_destroy(&set);
 }
 
-/* ---- fit: the whole ---------------------------------------------------------------------------------------------- */
+/* ---- fit: the whole ------------------------------------------------------------------------------------ */
 
 enum { TRAIN_EPOCHS_MOST = 64 };
 typedef struct train_log {
@@ -1468,7 +1505,7 @@ static void test_train_fit_keeps_the_best(void **state)
         train_case c;
         size_t best = 1, e;
         shape.sequences = 60;
-        training.lr = 0.03f;                                                /* coarse: scores go up and down */
+        training.lr = 0.03f;                                               /* coarse: scores go up and down */
         training.average = averaged ? 0.5f : 0;
         train_case_create(&c, &shape, &training);
         valid = test_batch_create(&c.p.desc, NULL, 40, 7, 0, 555);
@@ -1509,7 +1546,7 @@ static void test_train_fit_patience(void **state)
     train_case c;
     (void)state;
     shape.sequences = 20;
-    training.lr = MTL_ZERO;                                                 /* nothing moves: the first epoch stays the best */
+    training.lr = MTL_ZERO;                                /* nothing moves: the first epoch stays the best */
     train_case_create(&c, &shape, &training);
     memset(&log, 0, sizeof log);
     desc.epochs = 30;
@@ -1583,7 +1620,8 @@ static void test_train_fit_callback_stops(void **state)
     }
 }
 
-/* It learns: which of the labels a sequence carries is plain from its ids. And the score that decides may be one task's. */
+/* It learns: which of the labels a sequence carries is plain from its ids. And the score that decides may be
+   one task's. */
 static void test_train_fit_learns(void **state)
 {
     test_shape shape = {0};
@@ -1638,8 +1676,8 @@ static void test_train_fit_without_validation(void **state)
             mtl_train_step(twin.trainer, twin.p.batch, 1, NULL, &twin.err);
             TEST_FINE(&twin.err);
             weights = test_weights_copy(twin.model);
-            assert_true(test_distance(mtl_model_parameters(c.model)->block, weights, mtl_model_parameters(c.model)->total,
-                                      0.1) < 1e-4);
+            assert_true(test_distance(mtl_model_parameters(c.model)->block, weights,
+                                      mtl_model_parameters(c.model)->total, 0.1) < 1e-4);
             free(weights);
         }
         train_case_destroy(&c);
@@ -1706,7 +1744,7 @@ static void test_train_fit_two_sets(void **state)
     assert_true(memcmp(t->value, weights + t->offset, t->count * sizeof(mtl_real)) != 0);
     t = mtl_model_tensor(c.model, "tags.output.weight");
     assert_true(memcmp(t->value, weights + t->offset, t->count * sizeof(mtl_real)) != 0);
-    t = mtl_model_tensor(c.model, "number.output.weight");                  /* no data set has a label for it */
+    t = mtl_model_tensor(c.model, "number.output.weight");                /* no data set has a label for it */
     assert_memory_equal(t->value, weights + t->offset, t->count * sizeof(mtl_real));
     free(weights);
     test_batch_destroy(other);
@@ -1737,7 +1775,8 @@ static void test_train_fit_errors(void **state)
     test_expect_error(&c.err, MTL_ERROR_ARGUMENT, "train", "no sequences");
     test_labels(c.p.data, TEST_CLASS)[3] = 9;
     mtl_fit(c.trainer, c.p.batch, 1, NULL, 0, &desc, NULL, &c.err);
-    test_expect_error(&c.err, MTL_ERROR_RANGE, "class", "label 9 of sequence 3");       /* the caller's number, not the batch's */
+    /* the caller's number, not the batch's */
+    test_expect_error(&c.err, MTL_ERROR_RANGE, "class", "label 9 of sequence 3");
     train_case_destroy(&c);
 }
 
@@ -1758,7 +1797,8 @@ static int train_break(void *user, const mtl_progress *p)
     return 0;
 }
 
-/* Numbers that are not finite end mtl_fit with an error that says where and what to try; the best epoch's weights stay. */
+/* Numbers that are not finite end mtl_fit with an error that says where and what to try; the best epoch's
+   weights stay. */
 static void test_train_fit_breaks(void **state)
 {
     static const struct { size_t epoch, batch, valid; const char *where, *kept; } cases[] = {
@@ -1788,20 +1828,22 @@ static void test_train_fit_breaks(void **state)
         desc.batch = 8;
         desc.progress = train_break;
         desc.user = &b;
-        mtl_fit(c.trainer, c.p.batch, 1, cases[k].valid ? c.p.batch : NULL, cases[k].valid, &desc, &result, &c.err);
+        mtl_fit(c.trainer, c.p.batch, 1, cases[k].valid ? c.p.batch : NULL, cases[k].valid, &desc, &result,
+                &c.err);
         assert_int_equal(result.best_epoch, cases[k].epoch == 2 && cases[k].valid);
         assert_int_equal(result.epochs, cases[k].batch == 4 ? 2 : cases[k].epoch - 1);
         if (result.best_epoch) assert_true(test_weights_equal(c.model, b.first));
         if (!strstr(c.err.message, cases[k].kept)) fail_msg("%s", c.err.message);
         assert_non_null(strstr(c.err.message, "a smaller trainer.lr (now 0.25)"));
-        assert_non_null(strstr(c.err.message, clips ? "a smaller trainer.clip_norm (now 3.5)" : "trainer.clip_norm 1"));
+        assert_non_null(strstr(c.err.message, clips
+                               ? "a smaller trainer.clip_norm (now 3.5)" : "trainer.clip_norm 1"));
         test_expect_error(&c.err, MTL_ERROR_NUMBER, NULL, cases[k].where);
         free(b.first);
         train_case_destroy(&c);
     }
 }
 
-/* ---- memory that runs out ---------------------------------------------------------------------------------------- */
+/* ---- memory that runs out ------------------------------------------------------------------------------ */
 
 typedef struct train_failing {
     test_problem p;
@@ -1839,7 +1881,8 @@ static void train_fail_load(void *user, mtl_error *err)
 {
     train_failing *f = (train_failing *)user;
     mtl_reader reader = test_file_reader(&f->file);
-    mtl_model *loaded = mtl_model_load_memory(f->file.bytes, f->file.used, err), *read = mtl_model_read(&reader, err);
+    mtl_model *loaded = mtl_model_load_memory(f->file.bytes, f->file.used, err),
+        *read = mtl_model_read(&reader, err);
     mtl_trainer *trainer = mtl_trainer_create(loaded, &f->desc, err);
     mtl_safetensors file;
     mtl_import map;
@@ -1870,7 +1913,8 @@ static void train_fail_fit(void *user, mtl_error *err)
 
 static void test_train_allocations_fail(void **state)
 {
-    static const char *const words[TEST_VOCABULARY] = { "a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n",
+    static const char *const words[TEST_VOCABULARY] = { "a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k",
+        "l", "m", "n",
                                                         "o", "p", "q", "r", "s",
                                                         "t", "u", "v", "w" };
     int number, cases = test_quick() ? 2 : 4;
@@ -1885,7 +1929,7 @@ static void test_train_allocations_fail(void **state)
         shape.bidirectional = number % 2;
         shape.features = 2;
         shape.longest = 100;
-        shape.hidden = 40;                                                  /* large enough for scratch to grow */
+        shape.hidden = 40;                                              /* large enough for scratch to grow */
         shape.dropout = 0.2;
         test_problem_create(&f.p, &shape);
         f.p.inputs[0].words = words;
@@ -1915,7 +1959,8 @@ static void test_train_allocations_fail(void **state)
     }
 }
 
-/* Every push of an update fails in turn: MEMORY, no weight changed; afterwards it is as if nothing had been. */
+/* Every push of an update fails in turn: MEMORY, no weight changed; afterwards it is as if nothing had
+   been. */
 static void test_train_pushes_fail(void **state)
 {
     int number, cases = test_quick() ? 2 : 6;
@@ -1956,7 +2001,7 @@ static void test_train_pushes_fail(void **state)
     }
 }
 
-/* ---- bfloat16 ------------------------------------------------------------------------------------------------------ */
+/* ---- bfloat16 ------------------------------------------------------------------------------------------ */
 
 /* A shape of each form of cell: RNN, GRU, GRU with the reset before, LSTM. */
 static test_shape train_bf16_shape(int number)
@@ -1988,13 +2033,14 @@ static double train_distance(const mtl_real *a, const mtl_real *b, size_t n)
     return sqrt(difference / length);
 }
 
-/* Gradients in bfloat16 are near those in float, without being the same; the kernels of AVX-512 and their scalar imitation agree
-   better than that. */
+/* Gradients in bfloat16 are near those in float, without being the same; the kernels of AVX-512 and their
+   scalar imitation agree better than that. */
 static void test_train_bf16_gradients(void **state)
 {
     int number, cases = test_quick() ? 4 : 12, i;
     (void)state;
-    if (mtl__precision_choose(mtl__kernels_choose(test_bf16_isa()), MTL_PRECISION_BF16) != MTL_PRECISION_BF16) skip();
+    if (mtl__precision_choose(mtl__kernels_choose(test_bf16_isa()), MTL_PRECISION_BF16) != MTL_PRECISION_BF16)
+        skip();
     for (number = 0; number < cases; number++) {
         test_shape shape = train_bf16_shape(number);
         const int isas[3] = { MTL_ISA_SCALAR, MTL_ISA_SCALAR, test_bf16_isa() };
@@ -2023,7 +2069,8 @@ static void test_train_bf16_gradients(void **state)
 }
 
 /* Trains `steps` steps and returns the weights. */
-static mtl_real *train_bf16_weights(const test_shape *shape, int isa, int precision, int threads, int steps, double *loss)
+static mtl_real *train_bf16_weights(const test_shape *shape, int isa, int precision, int threads, int steps,
+                                    double *loss)
 {
     mtl_trainer_desc how = {0};
     mtl_real *weights;
@@ -2039,12 +2086,14 @@ static mtl_real *train_bf16_weights(const test_shape *shape, int isa, int precis
     weights = (mtl_real *)calloc(mtl_model_parameters(c.model)->total + 1, sizeof *weights);
     assert_non_null(weights);
     weights[0] = (mtl_real)mtl_model_parameters(c.model)->total;            /* the count stands before them */
-    memcpy(weights + 1, mtl_model_parameters(c.model)->block, mtl_model_parameters(c.model)->total * sizeof *weights);
+    memcpy(weights + 1, mtl_model_parameters(c.model)->block,
+           mtl_model_parameters(c.model)->total * sizeof *weights);
     train_case_destroy(&c);
     return weights;
 }
 
-/* The same bits for any number of threads; and it learns (dropout makes single steps noisy, so after some). */
+/* The same bits for any number of threads; and it learns (dropout makes single steps noisy, so after
+   some). */
 static void test_train_bf16_threads(void **state)
 {
     int number, cases = test_quick() ? 4 : 8;
@@ -2056,7 +2105,8 @@ static void test_train_bf16_threads(void **state)
         mtl_real *one = train_bf16_weights(&shape, test_bf16_isa(), MTL_PRECISION_BF16, 1, 25, &one_loss);
         mtl_real *three = train_bf16_weights(&shape, test_bf16_isa(), MTL_PRECISION_BF16, 3, 25, &loss);
         assert_memory_equal(one, three, ((size_t)one[0] + 1) * sizeof *one);
-        if (loss != one_loss || loss >= first) fail_msg("case %d: first loss %.9g, last %.9g, with threads %.9g", number, first, one_loss, loss);
+        if (loss != one_loss || loss >= first)
+            fail_msg("case %d: first loss %.9g, last %.9g, with threads %.9g", number, first, one_loss, loss);
         free(start);
         free(one);
         free(three);
@@ -2075,7 +2125,8 @@ static void test_train_bf16_fallback(void **state)
         double loss;
         train_case c;
         if (!mtl__kernels_choose(isa)
-            || mtl__precision_choose(mtl__kernels_choose(isa), MTL_PRECISION_BF16) == MTL_PRECISION_BF16) continue;
+            || mtl__precision_choose(mtl__kernels_choose(isa),
+                                     MTL_PRECISION_BF16) == MTL_PRECISION_BF16) continue;
         how.isa = isa;
         how.precision = MTL_PRECISION_BF16;
         train_case_create(&c, &shape, &how);
@@ -2099,15 +2150,21 @@ static void test_train_bf16_fallback(void **state)
     cmocka_unit_test(test_train_nothing_labelled), cmocka_unit_test(test_train_step_report), \
     cmocka_unit_test(test_train_stopped_steps), cmocka_unit_test(test_train_goes_on_after_an_error), \
     cmocka_unit_test(test_train_unknown_labels), cmocka_unit_test(test_train_freezing), \
-    cmocka_unit_test(test_train_all_frozen), cmocka_unit_test(test_train_rates), cmocka_unit_test(test_train_set_weight), \
-    cmocka_unit_test(test_train_evaluate_only), cmocka_unit_test(test_train_dropout), cmocka_unit_test(test_train_schedules), \
-    cmocka_unit_test(test_train_set_lr), cmocka_unit_test(test_train_average), cmocka_unit_test(test_train_lazy_rows), \
+    cmocka_unit_test(test_train_all_frozen), cmocka_unit_test(test_train_rates), \
+        cmocka_unit_test(test_train_set_weight), \
+    cmocka_unit_test(test_train_evaluate_only), cmocka_unit_test(test_train_dropout), \
+        cmocka_unit_test(test_train_schedules), \
+    cmocka_unit_test(test_train_set_lr), cmocka_unit_test(test_train_average), \
+        cmocka_unit_test(test_train_lazy_rows), \
     cmocka_unit_test(test_train_resume), cmocka_unit_test(test_train_resume_refuses), \
     cmocka_unit_test(test_train_resume_of_another_rule), cmocka_unit_test(test_train_transfer), \
-    cmocka_unit_test(test_train_evaluate), cmocka_unit_test(test_train_evaluate_edges), cmocka_unit_test(test_train_samplers), \
+    cmocka_unit_test(test_train_evaluate), cmocka_unit_test(test_train_evaluate_edges), \
+        cmocka_unit_test(test_train_samplers), \
     cmocka_unit_test(test_train_sampler_seeds), cmocka_unit_test(test_train_fit_keeps_the_best), \
     cmocka_unit_test(test_train_fit_patience), cmocka_unit_test(test_train_fit_plateau), \
     cmocka_unit_test(test_train_fit_callback_stops), cmocka_unit_test(test_train_fit_learns), \
     cmocka_unit_test(test_train_fit_without_validation), cmocka_unit_test(test_train_fit_accumulates), \
-    cmocka_unit_test(test_train_fit_two_sets), cmocka_unit_test(test_train_fit_errors), cmocka_unit_test(test_train_fit_breaks), \
-    cmocka_unit_test(test_train_rows_wait), cmocka_unit_test(test_train_allocations_fail), cmocka_unit_test(test_train_pushes_fail)
+    cmocka_unit_test(test_train_fit_two_sets), cmocka_unit_test(test_train_fit_errors), \
+        cmocka_unit_test(test_train_fit_breaks), \
+    cmocka_unit_test(test_train_rows_wait), cmocka_unit_test(test_train_allocations_fail), \
+        cmocka_unit_test(test_train_pushes_fail)

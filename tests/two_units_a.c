@@ -1,5 +1,6 @@
-/* Two translation units: the implementation is here, its other user is two_units_b.c. With MTL_RNN_STATIC each unit has
-   an implementation of its own. Build: cc tests/two_units_a.c tests/two_units_b.c -I. -lm -pthread. Status 0: all is well. */
+/* Two translation units: the implementation is here, its other user is two_units_b.c. With MTL_RNN_STATIC
+   each unit has an implementation of its own. Build: cc tests/two_units_a.c tests/two_units_b.c -I. -lm
+   -pthread. Status 0: all is well. */
 #define MTL_RNN_IMPLEMENTATION
 #include "mtl_rnn.h"
 #include <stdio.h>

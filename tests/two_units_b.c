@@ -12,7 +12,8 @@ int two_units_train(mtl_error *err)
     const int lengths[] = { 2, 3 }, ids[] = { 0, 1, 1, 1, 0 };
     const mtl_input_desc input = { .name = "ids", .vocabulary = 2, .width = 4 };
     const mtl_task_desc task = { .name = "copy", .level = MTL_LEVEL_STEP, .classes = 2 };
-    const mtl_model_desc desc = { .inputs = &input, .input_count = 1, .tasks = &task, .task_count = 1, .encoder = { .hidden = 8 } };
+    const mtl_model_desc desc = { .inputs = &input, .input_count = 1, .tasks = &task, .task_count = 1,
+        .encoder = { .hidden = 8 } };
     const mtl_input inputs[] = { { .ids = ids } };
     const mtl_target targets[] = { { .labels = ids } };
     const mtl_batch batch = { .sequences = 2, .lengths = lengths, .inputs = inputs, .targets = targets };

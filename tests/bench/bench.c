@@ -1,14 +1,18 @@
 /* tests/bench/bench.c    the benchmark: what the machine can do, and how near to it the header comes
 
-   bench peak                                clock, multiply-add peaks, bandwidths, element-wise rates of every instruction set
+   bench peak                                clock, multiply-add peaks, bandwidths, element-wise rates of
+                                             every instruction set
    bench infer|train|stream [options]        microseconds and share of the peak at every point of a grid
-   bench guard                               every vector instruction set against scalar code; fails when one is slow
+   bench guard                               every vector instruction set against scalar code; fails when one
+                                             is slow
    bench growth                              a model's step as its vocabulary or its number of tasks grows
-   bench parts [options]                     embedding, large softmax, Adam, dropout, many heads, vocabulary, ragged batches
+   bench parts [options]                     embedding, large softmax, Adam, dropout, many heads, vocabulary,
+                                             ragged batches
    (the options: see `usage` below)
 
-   Standard output holds a TSV table with a header line and nothing else. Timings are only worth something on a processor of one's
-   own: taskset -c 1 build/bench ... The implementation is included here, so that internals can be reached. */
+   Standard output holds a TSV table with a header line and nothing else. Timings are only worth something on
+   a processor of one's own: taskset -c 1 build/bench ... The implementation is included here, so that
+   internals can be reached. */
 #define _POSIX_C_SOURCE 200809L
 #include <stdio.h>
 
@@ -25,11 +29,14 @@
 static const char usage[] =
     "usage: bench peak\n"
     "       bench guard                          exit status 1 when a kernel is slow\n"
-    "       bench growth                         steps of models with larger vocabularies and with more tasks\n"
+    "       bench growth                         steps of models with larger vocabularies and with more "
+    "tasks\n"
     "       bench parts [--only embedding|softmax|adam|dropout|heads|lazy|denormal|ragged] [--lengths FILE]\n"
     "           --lengths FILE       of the ragged batches: a length a line, 32 at least\n"
-    "       bench infer|train|stream [options]   each takes a value or several, separated by commas; all combinations run\n"
-    "           --cell lstm|gru|rnn  [lstm]      --dir uni|bi       [uni]      --hidden H    [128; stream 16,32,64,128,256]\n"
+    "       bench infer|train|stream [options]   each takes a value or several, separated by commas; all "
+    "combinations run\n"
+    "           --cell lstm|gru|rnn  [lstm]      --dir uni|bi       [uni]      --hidden H    [128; stream "
+    "16,32,64,128,256]\n"
     "           --batch B            [16]        --steps T          [32]       --threads N   [1]\n"
     "           --isa NAME           [auto]      --precision f32|bf16 [f32]; bf16 is for train\n"
     "           --repeats R          as many as take 0.3 seconds\n"
@@ -37,7 +44,7 @@ static const char usage[] =
     "           --parts              train, one thread: a row for each part of the step instead\n"
     "           --norm               train: with the norm of the gradient, which mtl_train_step needs\n";
 
-/* ---- options ------------------------------------------------------------------------------------------------------ */
+/* ---- options ------------------------------------------------------------------------------------------- */
 
 enum { BENCH_LIST = 64 };                   /* most values of one option */
 typedef struct bench_list {
@@ -63,7 +70,8 @@ static int option_value(const char *text, size_t length, const mtl_choice *names
     long number = 0;
     size_t i;
     for (i = 0; names && names[i].name; i++)
-        if (strlen(names[i].name) == length && memcmp(names[i].name, text, length) == 0) return names[i].value;
+        if (strlen(names[i].name) == length && memcmp(names[i].name, text, length) == 0)
+            return names[i].value;
     for (i = 0; !names && i < length && text[i] >= '0' && text[i] <= '9' && number < 100000000; i++)
         number = number * 10 + (text[i] - '0');
     return !names && length && i == length && number > 0 && number <= 100000000 ? (int)number : -1;
@@ -109,7 +117,8 @@ static bench_options default_options(int mode)
 
 static bench_options read_options(int mode, int argc, char **argv)
 {
-    static const mtl_choice cells[] = { { MTL_CELL_LSTM, "lstm" }, { MTL_CELL_GRU, "gru" }, { MTL_CELL_RNN, "rnn" }, { 0, NULL } };
+    static const mtl_choice cells[] = { { MTL_CELL_LSTM, "lstm" }, { MTL_CELL_GRU, "gru" },
+        { MTL_CELL_RNN, "rnn" }, { 0, NULL } };
     static const mtl_choice directions[] = { { 1, "uni" }, { 2, "bi" }, { 0, NULL } };
     static const mtl_choice precisions[] = { { 0, "f32" }, { 1, "bf16" }, { 0, NULL } };
 #define ISA_CHOICE(number, name) { number, name },
@@ -117,8 +126,10 @@ static bench_options read_options(int mode, int argc, char **argv)
 #undef ISA_CHOICE
     bench_options o = default_options(mode);
     const struct { const char *name; bench_list *list; const mtl_choice *names; } table[] = {
-        { "--cell", &o.cell, cells },     { "--dir", &o.directions, directions }, { "--hidden", &o.hidden, NULL },
-        { "--batch", &o.batch, NULL },    { "--steps", &o.steps, NULL },          { "--threads", &o.threads, NULL },
+        { "--cell", &o.cell, cells },     { "--dir", &o.directions, directions },
+            { "--hidden", &o.hidden, NULL },
+        { "--batch", &o.batch, NULL },    { "--steps", &o.steps, NULL },
+            { "--threads", &o.threads, NULL },
         { "--isa", &o.isa, isas },        { "--precision", &o.bf16, precisions }
     };
     bench_list repeats;
@@ -158,7 +169,7 @@ static void check_options(const bench_options *o)
         if (o->parts && o->threads.value[i] > 1) fail_usage("parts are measured with one thread", NULL);
 }
 
-/* ---- the grid ----------------------------------------------------------------------------------------------------- */
+/* ---- the grid ------------------------------------------------------------------------------------------ */
 
 /* Runs every combination; the last axis moves fastest. */
 static void run_grid(const bench_options *o, int mode)

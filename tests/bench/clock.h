@@ -23,8 +23,8 @@ static double bench_once(bench_work work, void *user)
     return (mtl__seconds() - start) * 1e6;
 }
 
-/* Warms up (a tenth of the time, three times at least: the run's arena finds its size in two), then measures `repeats` times;
-   0: as often as `seconds` allow. */
+/* Warms up (a tenth of the time, three times at least: the run's arena finds its size in two), then measures
+   `repeats` times; 0: as often as `seconds` allow. */
 static bench_timing bench_measure(bench_work work, void *user, size_t repeats, double seconds)
 {
     bench_timing result;
@@ -37,7 +37,8 @@ static bench_timing bench_measure(bench_work work, void *user, size_t repeats, d
     }
     if (!repeats) {
         const double fitting = seconds * 1e6 / (fastest > 0.01 ? fastest : 0.01);
-        repeats = fitting < BENCH_LEAST ? (size_t)BENCH_LEAST : fitting > BENCH_MOST ? (size_t)BENCH_MOST : (size_t)fitting;
+        repeats = fitting < BENCH_LEAST ? (size_t)BENCH_LEAST : fitting > BENCH_MOST
+            ? (size_t)BENCH_MOST : (size_t)fitting;
     }
     us = (double *)malloc(repeats * sizeof *us);
     if (!us) { fprintf(stderr, "bench: out of memory\n"); exit(1); }
@@ -49,7 +50,7 @@ static bench_timing bench_measure(bench_work work, void *user, size_t repeats, d
     return result;
 }
 
-/* ---- memory and numbers ------------------------------------------------------------------------------------------- */
+/* ---- memory and numbers -------------------------------------------------------------------------------- */
 
 /* `count` reals in [-1, 1), the same in every run, in the arena's memory. */
 static mtl_real *bench_reals(mtl_arena *arena, size_t count, unsigned long long stream)

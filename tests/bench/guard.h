@@ -1,14 +1,16 @@
 /* tests/bench/guard.h    `bench guard`: every vector instruction set against the scalar stamp, in one process
 
-   A kernel that has lost half its speed (a spilled accumulator, a vector taken apart) is found without knowing the machine:
-   scalar code and vector code run on the same one, in turns, and the ratio of their least times is compared with a bound. The
-   bounds are about half of what a healthy build shows where it shows least (gcc -O2 on a Zen 3: layers 2.6 to 4 for sse2, 5.7 to 8
-   for avx2); avx512 gives no more than avx2 on a machine with 256-bit pipes, so it has the same. A check that fails is measured again, up to five times: the best
-   counts, so that a busy machine fails nothing. */
+   A kernel that has lost half its speed (a spilled accumulator, a vector taken apart) is found without
+   knowing the machine: scalar code and vector code run on the same one, in turns, and the ratio of their
+   least times is compared with a bound. The bounds are about half of what a healthy build shows where it
+   shows least (gcc -O2 on a Zen 3: layers 2.6 to 4 for sse2, 5.7 to 8 for avx2); avx512 gives no more than
+   avx2 on a machine with 256-bit pipes, so it has the same. A check that fails is measured again, up to five
+   times: the best counts, so that a busy machine fails nothing. */
 
 enum { BENCH_GUARD_TRIES = 5, BENCH_GUARD_ISAS = MTL_ISA_NEON + 1 };
 
-/* One check: work for an instruction set, and for each one the ratio to scalar that it must reach at least. */
+/* One check: work for an instruction set, and for each one the ratio to scalar that it must reach at
+   least. */
 typedef struct bench_guard {
     const char *name;
     int cell, train;                        /* cell 0: a kernel by itself */
@@ -56,7 +58,8 @@ static void bench_guard_kernel_init(bench_guard_kernel *g, int isa, mtl_arena *k
     memset(g, 0, sizeof *g);
     g->kernels = mtl__kernels_choose(isa);
     for (i = 0; i < 4; i++) g->x[i] = bench_reals(keep, BENCH_GUARD_COUNT, 300 + i);
-    for (i = 0; i < BENCH_GUARD_COUNT; i++) g->x[3][i] = g->x[3][i] * g->x[3][i] + (mtl_real)0.01;  /* second moments */
+    /* second moments */
+    for (i = 0; i < BENCH_GUARD_COUNT; i++) g->x[3][i] = g->x[3][i] * g->x[3][i] + (mtl_real)0.01;
     g->update.rule = MTL_OPTIMIZER_ADAM;
     g->update.lr = 1e-6;
     g->update.beta1 = 0.9;
@@ -66,7 +69,8 @@ static void bench_guard_kernel_init(bench_guard_kernel *g, int isa, mtl_arena *k
     g->update.scale = 1;
 }
 
-/* Least microseconds of a check's work for scalar and for another instruction set, taking turns for 0.15 seconds. */
+/* Least microseconds of a check's work for scalar and for another instruction set, taking turns for 0.15
+   seconds. */
 static void bench_guard_times(const bench_guard *check, int isa, double us[2])
 {
     const int isas[2] = { MTL_ISA_SCALAR, isa };
@@ -90,7 +94,8 @@ static void bench_guard_times(const bench_guard *check, int isa, double us[2])
         else bench_guard_kernel_init(&kernels[i], isas[i], &keep);
         users[i] = check->cell ? (void *)&nets[i] : (void *)&kernels[i];
     }
-    bench_alternate(!check->cell ? check->work : check->train ? bench_train : bench_infer, users, 2, 0.15, us);
+    bench_alternate(!check->cell ? check->work : check->train ? bench_train : bench_infer, users, 2, 0.15,
+                    us);
     for (i = 0; i < 2 && check->cell; i++) bench_net_destroy(&nets[i]);
     mtl_arena_destroy(&keep);
 }
@@ -108,19 +113,20 @@ static int bench_guard_holds(const bench_guard *check, int isa)
         best[1] = us[1];
     }
     holds = ratio >= check->bound[isa];
-    printf("%s\t%s\t%.2f\t%.2f\t%.2f\t%.2f\t%s\n", check->name, mtl__isa_name(isa), best[0], best[1], ratio, check->bound[isa],
-           holds ? "ok" : "SLOW");
+    printf("%s\t%s\t%.2f\t%.2f\t%.2f\t%.2f\t%s\n", check->name, mtl__isa_name(isa), best[0], best[1], ratio,
+           check->bound[isa], holds ? "ok" : "SLOW");
     fflush(stdout);
     if (!holds)
-        fprintf(stderr, "bench: %s is slow with %s: %.2f times scalar's speed, %.2f are expected at least\n", check->name,
-                mtl__isa_name(isa), ratio, check->bound[isa]);
+        fprintf(stderr, "bench: %s is slow with %s: %.2f times scalar's speed, %.2f are expected at least\n",
+                check->name, mtl__isa_name(isa), ratio, check->bound[isa]);
     return holds;
 }
 
 /* All checks for all instruction sets of this machine; 1 when one is slow. */
 static int bench_guard_command(void)
 {
-    static const bench_guard checks[] = {       /* bounds:                             auto scalar sse2 avx2 avx512 neon */
+    static const bench_guard checks[] = {       /* bounds:                             auto scalar sse2 avx2
+                                                   avx512 neon */
         { "lstm_train_32",  MTL_CELL_LSTM, 1, 32,  NULL,                { 0, 0, 1.5, 3.3, 3.3, 1.5 } },
         { "lstm_train_128", MTL_CELL_LSTM, 1, 128, NULL,                { 0, 0, 1.5, 3.3, 3.3, 1.5 } },
         { "gru_train_32",   MTL_CELL_GRU,  1, 32,  NULL,                { 0, 0, 1.5, 3.3, 3.3, 1.5 } },

@@ -1,13 +1,15 @@
-/* tests/bench/parts.h    `bench parts`: what is not the recurrent layer, each against the limit that it runs into
+/* tests/bench/parts.h    `bench parts`: what is not the recurrent layer, each against the limit that it runs
+                          into
 
-   Each row: part, size, microseconds, a rate with its unit, and its share of the limit where there is one. Where two things
-   are compared they take turns, and the least time of each counts. */
+   Each row: part, size, microseconds, a rate with its unit, and its share of the limit where there is one.
+   Where two things are compared they take turns, and the least time of each counts. */
 
-/* ---- taking turns ------------------------------------------------------------------------------------------------- */
+/* ---- taking turns -------------------------------------------------------------------------------------- */
 
 enum { BENCH_TURNS = 4 };                   /* most contestants */
 
-/* Runs the contestants in turn for `seconds` (5 rounds at least, after 2 to warm up); least times in us[count]. */
+/* Runs the contestants in turn for `seconds` (5 rounds at least, after 2 to warm up); least times in
+   us[count]. */
 static void bench_alternate(bench_work work, void *const *users, size_t count, double seconds, double *us)
 {
     double began = mtl__seconds();
@@ -20,7 +22,8 @@ static void bench_alternate(bench_work work, void *const *users, size_t count, d
         }
 }
 
-static void bench_part_row(const char *part, const char *size, double us, double rate, const char *unit, double share)
+static void bench_part_row(const char *part, const char *size, double us, double rate, const char *unit,
+                           double share)
 {
     printf("%s\t%s\t%.3f\t%.4g\t%s\t", part, size, us, rate, unit);
     if (share > 0) printf("%.4f\n", share);
@@ -28,7 +31,7 @@ static void bench_part_row(const char *part, const char *size, double us, double
     fflush(stdout);
 }
 
-/* ---- a run of one's own ------------------------------------------------------------------------------------------- */
+/* ---- a run of one's own -------------------------------------------------------------------------------- */
 
 typedef struct bench_bare {
     mtl_arena keep, scratch;
@@ -93,7 +96,7 @@ static void bench_bare_destroy(bench_bare *b)
     mtl_arena_destroy(&b->keep);
 }
 
-/* ---- embedding ---------------------------------------------------------------------------------------------------- */
+/* ---- embedding ----------------------------------------------------------------------------------------- */
 
 static void bench_gather(void *user)
 {
@@ -112,8 +115,8 @@ static void bench_scatter(void *user)
     bench_must(&b->error);
 }
 
-/* Gather reads and writes `rows` rows; scatter reads a gradient and reads and writes a row of the table's, for each (the lists of
-   touched rows, and clearing them, are inside). */
+/* Gather reads and writes `rows` rows; scatter reads a gradient and reads and writes a row of the table's,
+   for each (the lists of touched rows, and clearing them, are inside). */
 static void bench_embedding_part(size_t rows, size_t width, size_t vocabulary)
 {
     const double row_bytes = (double)(rows * width * sizeof(mtl_real));
@@ -130,15 +133,17 @@ static void bench_embedding_part(size_t rows, size_t width, size_t vocabulary)
     b.ids = bench_ints(&b.keep, rows, (int)vocabulary, 21);
     bench_bare_ready(&b, rows);
     t = bench_measure(bench_gather, &b, 0, 0.3);
-    bench_part_row("embedding_gather", size, t.us_min, 2e-3 * row_bytes / t.us_min, "GB/s", 2e-3 * row_bytes / t.us_min / triad);
+    bench_part_row("embedding_gather", size, t.us_min, 2e-3 * row_bytes / t.us_min, "GB/s",
+                   2e-3 * row_bytes / t.us_min / triad);
     (void)mtl_run_grad(&b.run, b.tape.last->output, &add);
     memset(b.tape.last->output->grad, 0, (size_t)row_bytes);
     t = bench_measure(bench_scatter, &b, 0, 0.3);
-    bench_part_row("embedding_scatter", size, t.us_min, 3e-3 * row_bytes / t.us_min, "GB/s", 3e-3 * row_bytes / t.us_min / in_place);
+    bench_part_row("embedding_scatter", size, t.us_min, 3e-3 * row_bytes / t.us_min, "GB/s",
+                   3e-3 * row_bytes / t.us_min / in_place);
     bench_bare_destroy(&b);
 }
 
-/* ---- a large softmax head ----------------------------------------------------------------------------------------- */
+/* ---- a large softmax head ------------------------------------------------------------------------------ */
 
 static void bench_softmax_head(void *user)
 {
@@ -184,7 +189,7 @@ static void bench_softmax_part(size_t hidden, size_t classes, size_t rows)
     bench_bare_destroy(&b);
 }
 
-/* ---- Adam --------------------------------------------------------------------------------------------------------- */
+/* ---- Adam ---------------------------------------------------------------------------------------------- */
 
 static void bench_adam(void *user)
 {
@@ -194,12 +199,13 @@ static void bench_adam(void *user)
     bench_must(&b->error);
 }
 
-/* Reads p, g, m, v and writes p, m, v: 7 reals an element, out of a footprint of 4. All in place, so that is what it is held
-   against. */
+/* Reads p, g, m, v and writes p, m, v: 7 reals an element, out of a footprint of 4. All in place, so that is
+   what it is held against. */
 static void bench_adam_part(size_t count)
 {
     const double bytes = 7.0 * (double)(count * sizeof(mtl_real));
-    const double triad = bench_triad_bandwidth(bench_stamp_find(MTL_ISA_AUTO), 4 * count * sizeof(mtl_real), 1);
+    const double triad = bench_triad_bandwidth(bench_stamp_find(MTL_ISA_AUTO), 4 * count * sizeof(mtl_real),
+                                               1);
     bench_bare b;
     bench_timing t;
     mtl_real *g;
@@ -217,7 +223,7 @@ static void bench_adam_part(size_t count)
     bench_bare_destroy(&b);
 }
 
-/* ---- whole models, through the public calls ----------------------------------------------------------------------- */
+/* ---- whole models, through the public calls ------------------------------------------------------------ */
 
 /* A model with a trainer and batches that its steps take in turn. */
 typedef struct bench_model {
@@ -283,9 +289,10 @@ static void bench_model_init(bench_model *m, const bench_shape *shape)
     bench_must(&m->error);
 }
 
-/* One data set: `sequences` lengths, inputs and labels as the shape needs them. Zipf: id k with a probability like 1/(k+1). */
-static void bench_model_data(mtl_batch *data, const bench_shape *shape, const int *lengths, size_t sequences, mtl_arena *keep,
-                             unsigned long long stream)
+/* One data set: `sequences` lengths, inputs and labels as the shape needs them. Zipf: id k with a probability
+   like 1/(k+1). */
+static void bench_model_data(mtl_batch *data, const bench_shape *shape, const int *lengths, size_t sequences,
+                             mtl_arena *keep, unsigned long long stream)
 {
     mtl_input *input = (mtl_input *)mtl_arena_push(keep, sizeof *input);
     mtl_target *targets = (mtl_target *)mtl_arena_push(keep, (size_t)shape->tasks * sizeof *targets);
@@ -307,7 +314,8 @@ static void bench_model_data(mtl_batch *data, const bench_shape *shape, const in
             ids[s] = (int)(exp(mtl__random_uniform(1, stream, s) * log((double)shape->vocabulary))) - 1;
         input->ids = ids;
     }
-    for (k = 0; k < shape->tasks; k++) targets[k].labels = bench_ints(keep, rows, shape->classes, stream + 1 + (unsigned)k);
+    for (k = 0; k < shape->tasks; k++) targets[k].labels = bench_ints(keep, rows, shape->classes,
+                                                                      stream + 1 + (unsigned)k);
 }
 
 /* `count` batches of 32 sequences of 32 steps. */
@@ -322,7 +330,8 @@ static void bench_model_batches(bench_model *m, const bench_shape *shape, size_t
 }
 
 /* Least microseconds of a training step for each shape, taking turns. */
-static void bench_model_compare(const bench_shape *shapes, size_t count, size_t batches, double seconds, double *us)
+static void bench_model_compare(const bench_shape *shapes, size_t count, size_t batches, double seconds,
+                                double *us)
 {
     bench_model models[BENCH_TURNS];
     void *users[BENCH_TURNS];
@@ -395,9 +404,10 @@ static void bench_lazy_part(void)
     }
 }
 
-/* ---- ragged batches ----------------------------------------------------------------------------------------------- */
+/* ---- ragged batches ------------------------------------------------------------------------------------ */
 
-enum { BENCH_RAGGED_BATCH = 32, BENCH_RAGGED_MOST = 1600 };   /* 50 batches: a pool out of which mtl_fit cuts them */
+enum { BENCH_RAGGED_BATCH = 32, BENCH_RAGGED_MOST = 1600 };   /* 50 batches: a pool out of which mtl_fit cuts
+                                                                 them */
 
 /* Lengths from a file, one a line (NULL: a geometric mix of mean 20, as sentences have). Returns how many. */
 static size_t bench_lengths(const char *path, int *lengths)
@@ -413,7 +423,8 @@ static size_t bench_lengths(const char *path, int *lengths)
         const double u = mtl__random_uniform(1, 41, n);
         lengths[n] = 1 + (int)(log(1 - u) / log(1 - 1.0 / 20));
     }
-    if (n < BENCH_RAGGED_BATCH) { fprintf(stderr, "bench: %s: a length a line, 32 of them at least\n", path); exit(2); }
+    if (n < BENCH_RAGGED_BATCH) { fprintf(stderr, "bench: %s: a length a line, 32 of them at least\n", path);
+    exit(2); }
     return n / BENCH_RAGGED_BATCH * BENCH_RAGGED_BATCH;
 }
 
@@ -431,12 +442,14 @@ static void bench_ragged_batches(bench_model *m, const mtl_batch *data, mtl_aren
     mtl__sampler_begin(&sampler, 0);
     m->batches = (mtl_batch *)mtl_arena_push(keep, sampler.total * sizeof *m->batches);
     m->count = sampler.total;
-    for (i = 0; i < sampler.total; i++) m->batches[i] = mtl__sampler_next(&sampler, m->model, i, keep, &m->error);
+    for (i = 0; i < sampler.total; i++) m->batches[i] = mtl__sampler_next(&sampler, m->model, i, keep,
+                                                                          &m->error);
     bench_must(&m->error);
 }
 
-/* Epochs of both models for 4 seconds (4 of them at least, after one to warm up), batch by batch in turns. us[model]: the sum over
-   batches of the least time of each, so that a disturbed moment costs one batch its turn and no epoch its result. */
+/* Epochs of both models for 4 seconds (4 of them at least, after one to warm up), batch by batch in turns.
+   us[model]: the sum over batches of the least time of each, so that a disturbed moment costs one batch its
+   turn and no epoch its result. */
 static void bench_ragged_epochs(bench_model *models, double *us)
 {
     static double least[2][BENCH_RAGGED_MOST / BENCH_RAGGED_BATCH];
@@ -453,8 +466,8 @@ static void bench_ragged_epochs(bench_model *models, double *us)
         for (k = 0; k < 2; k++) us[k] += least[k][batch];
 }
 
-/* Training on ragged batches against batches of equal lengths (the mean, in two lengths next to each other), with the same number
-   of tokens. */
+/* Training on ragged batches against batches of equal lengths (the mean, in two lengths next to each other),
+   with the same number of tokens. */
 static void bench_ragged_part(const char *path)
 {
     static int lengths[BENCH_RAGGED_MOST], equal[BENCH_RAGGED_MOST];
@@ -477,16 +490,17 @@ static void bench_ragged_part(const char *path)
     bench_ragged_epochs(models, us);
     sprintf(size, "%s,batches=%d,tokens=%d", path ? "file" : "geometric", (int)batches, (int)tokens);
     us[0] /= (double)tokens;
-    us[1] /= (double)(tokens / n * n + longer * BENCH_RAGGED_BATCH);    /* up to 31 tokens fewer: counted by token */
+    us[1] /= (double)(tokens / n * n + longer * BENCH_RAGGED_BATCH);    /* up to 31 tokens fewer: counted by
+                                                                           token */
     bench_part_row("equal_lengths", size, us[1], 1e6 / us[1], "tokens/s", 0);
     bench_part_row("ragged_lengths", size, us[0], us[0] / us[1], "x_equal_lengths", 0);
     for (i = 0; i < 2; i++) bench_model_destroy(&models[i]);
     mtl_arena_destroy(&keep);
 }
 
-/* ---- the command -------------------------------------------------------------------------------------------------- */
+/* ---- the command --------------------------------------------------------------------------------------- */
 
-/* ---- growth ------------------------------------------------------------------------------------------------------- */
+/* ---- growth -------------------------------------------------------------------------------------------- */
 
 /* `bench growth`: time of a step of `series` as one size of the model grows. */
 static void bench_growth_series(const char *series, const int *sizes, int lazy)
@@ -512,7 +526,8 @@ static void bench_growth_series(const char *series, const int *sizes, int lazy)
 
 static int bench_growth_command(void)
 {
-    static const int vocabularies[BENCH_TURNS] = { 1000, 10000, 100000, 1000000 }, tasks[BENCH_TURNS] = { 1, 2, 5, 10 };
+    static const int vocabularies[BENCH_TURNS] = { 1000, 10000, 100000, 1000000 },
+        tasks[BENCH_TURNS] = { 1, 2, 5, 10 };
     printf("series\tsize\tus\n");
     bench_growth_series("lazy Adam vocabulary", vocabularies, 1);
     bench_growth_series("exact Adam vocabulary", vocabularies, 0);
@@ -520,7 +535,7 @@ static int bench_growth_command(void)
     return 0;
 }
 
-/* ---- denormal numbers --------------------------------------------------------------------------------------------- */
+/* ---- denormal numbers ---------------------------------------------------------------------------------- */
 
 enum { BENCH_DENORMAL_HIDDEN = 128 };
 
@@ -582,8 +597,10 @@ static void bench_adam_parts(void)
 static int bench_parts_command(const char *lengths, const char *only)
 {
     static const struct { const char *name; void (*run)(void); } parts[] = {
-        { "embedding", bench_embedding_parts }, { "softmax", bench_softmax_parts }, { "adam", bench_adam_parts },
-        { "dropout", bench_dropout_part },      { "heads", bench_heads_part },      { "lazy", bench_lazy_part },
+        { "embedding", bench_embedding_parts }, { "softmax", bench_softmax_parts },
+            { "adam", bench_adam_parts },
+        { "dropout", bench_dropout_part },      { "heads", bench_heads_part },
+            { "lazy", bench_lazy_part },
         { "denormal", bench_denormal_parts }
     };
     size_t i;

@@ -1,14 +1,15 @@
-/* tests/bench/passes.h    one recurrent layer under a softmax head, run as mtl_train_step and mtl_predict run theirs
+/* tests/bench/passes.h    one recurrent layer under a softmax head, run as mtl_train_step and mtl_predict run
+                           theirs
 
    infer   one layer without a tape over T steps of B equal sequences; weights are packed beforehand
-   train   packing for backward, forward, 32-class softmax on every step, backward with the gradient of the inputs, Adam over
-           all parameters, packing for forward
+   train   packing for backward, forward, 32-class softmax on every step, backward with the gradient of the
+           inputs, Adam over all parameters, packing for forward
    stream  one step of one sequence
 
-   Everything goes through the layers and the tape, so their cost is inside. Packing, layers, loss and tape are called as
-   >>train calls them; what the trainer adds beside (reading targets, the norm of the gradient) is left out, as peers do
-   without it; --norm puts the norm in. The learning rate is 1e-6: however often a step is repeated, its numbers stay those
-   of a first one. */
+   Everything goes through the layers and the tape, so their cost is inside. Packing, layers, loss and tape
+   are called as >>train calls them; what the trainer adds beside (reading targets, the norm of the gradient)
+   is left out, as peers do without it; --norm puts the norm in. The learning rate is 1e-6: however often a
+   step is repeated, its numbers stay those of a first one. */
 
 enum { BENCH_CLASSES = 32 };
 
@@ -36,17 +37,20 @@ typedef struct bench_net {
     mtl_activation x, dy;                   /* inputs; without a head: what the gradient of the outputs is */
     mtl_target target;
     int *lengths;
-    const mtl__kernels *kernels;            /* NULL: those of the ISA; else a table to use instead (timed, for --parts) */
+    const mtl__kernels *kernels;            /* NULL: those of the ISA; else a table to use instead (timed, for
+                                               --parts) */
 } bench_net;
 
-static const char *bench_cell_name(int cell) { return cell == MTL_CELL_LSTM ? "lstm" : cell == MTL_CELL_GRU ? "gru" : "rnn"; }
+static const char *bench_cell_name(int cell) { return cell == MTL_CELL_LSTM ? "lstm" : cell == MTL_CELL_GRU
+    ? "gru" : "rnn"; }
 static size_t bench_gates(int cell) { return cell == MTL_CELL_LSTM ? 4 : cell == MTL_CELL_GRU ? 3 : 1; }
 
 /* Floating-point operations of a forward pass: 2 G H (I + H) for each row and direction, I = H. */
 static double bench_work_of(const bench_point *p)
 {
     const double hidden = (double)p->hidden;
-    return 2.0 * (double)bench_gates(p->cell) * hidden * 2 * hidden * (double)(p->batch * p->steps * p->directions);
+    return 2.0 * (double)bench_gates(p->cell) * hidden * 2 * hidden
+        * (double)(p->batch * p->steps * p->directions);
 }
 
 static void bench_net_add_layers(bench_net *net)
@@ -98,12 +102,14 @@ static void bench_net_init(bench_net *net, const bench_point *point, int trains)
     net->scheduler = mtl__pool_scheduler(net->pool);
     bench_net_add_layers(net);
     bench_net_add_data(net);
-    mtl_run_init(&net->run, &net->scratch, point->isa, &net->error);     /* once, as a session does: it asks the processor what it can */
+    /* once, as a session does: it asks the processor what it can */
+    mtl_run_init(&net->run, &net->scratch, point->isa, &net->error);
     if (trains) {
         mtl_desc_check(MTL_DESC_TRAINER, &net->how, "trainer", &net->error);
         net->how.lr = 1e-6f;
-        net->gradients = mtl__gradients_build(&net->set, net->point.bf16 ? MTL_PRECISION_BF16 : MTL_PRECISION_F32, &net->keep,
-                                              &net->error);
+        net->gradients = mtl__gradients_build(&net->set, net->point.bf16
+                                              ? MTL_PRECISION_BF16 : MTL_PRECISION_F32, &net->keep,
+                                                  &net->error);
         bench_must(&net->error);
         mtl__optimizer_init(&net->optimizer, &net->how, &net->set, net->gradients, &net->keep, &net->error);
     }
@@ -131,7 +137,8 @@ static void bench_net_begin(bench_net *net, int with_tape)
     net->x.grad = NULL;
     net->x.constant = !with_tape;
     net->x.next = NULL;
-    if (with_tape) net->tape.activations = &net->x;     /* so that its gradient's state is cleared like the others' */
+    if (with_tape) net->tape.activations = &net->x;     /* so that its gradient's state is cleared like the
+                                                           others' */
 }
 
 /* The layer over all steps, as a column of the encoder runs it. */
@@ -142,7 +149,7 @@ static mtl_activation *bench_net_layer(bench_net *net)
     return y;
 }
 
-/* ---- infer -------------------------------------------------------------------------------------------------------- */
+/* ---- infer --------------------------------------------------------------------------------------------- */
 
 static void bench_infer(void *user)
 {
@@ -154,7 +161,7 @@ static void bench_infer(void *user)
     bench_sink = (double)y->value[0];
 }
 
-/* ---- train -------------------------------------------------------------------------------------------------------- */
+/* ---- train --------------------------------------------------------------------------------------------- */
 
 /* A loss for runs without a head: sum of y * dy, whose gradient is dy. */
 static void bench_given_backward(mtl_run *run, void *data)
@@ -211,7 +218,7 @@ static void bench_train(void *user)
     bench_must(&net->error);
 }
 
-/* ---- stream ------------------------------------------------------------------------------------------------------- */
+/* ---- stream -------------------------------------------------------------------------------------------- */
 
 /* One sequence, whose state the stream holds. */
 typedef struct bench_stream {
@@ -226,7 +233,8 @@ static void bench_stream_init(bench_stream *s, const bench_point *point)
     size_t bytes;
     bench_net_init(&s->net, point, 0);
     bytes = mtl_cell_stream_size(s->net.cells[0]);
-    s->cell = mtl_cell_stream_init(mtl_arena_push(&s->net.keep, bytes), bytes, s->net.cells[0], point->isa, &s->net.error);
+    s->cell = mtl_cell_stream_init(mtl_arena_push(&s->net.keep, bytes), bytes, s->net.cells[0], point->isa,
+                                   &s->net.error);
     bench_must(&s->net.error);
 }
 
@@ -234,10 +242,11 @@ static void bench_stream_steps(void *user)
 {
     bench_stream *s = (bench_stream *)user;
     int i;
-    for (i = 0; i < BENCH_STREAM_STEPS; i++) bench_sink = (double)mtl_cell_stream_step(s->cell, s->net.x.value)[0];
+    for (i = 0; i < BENCH_STREAM_STEPS; i++) bench_sink = (double)mtl_cell_stream_step(s->cell,
+                                                                                       s->net.x.value)[0];
 }
 
-/* ---- one point of the grid ---------------------------------------------------------------------------------------- */
+/* ---- one point of the grid ----------------------------------------------------------------------------- */
 
 enum { BENCH_INFER, BENCH_TRAIN, BENCH_STREAM };
 static const char *const bench_mode_names[] = { "infer", "train", "stream" };
@@ -248,7 +257,8 @@ static size_t bench_weight_bytes(const bench_point *p)
     return bench_gates(p->cell) * p->hidden * 2 * p->hidden * sizeof(mtl_real);
 }
 
-/* The limit that a point runs against: multiply-add peak, or for a stream the bandwidth from its footprint. */
+/* The limit that a point runs against: multiply-add peak, or for a stream the bandwidth from its
+   footprint. */
 static double bench_limit(const bench_net *net, int mode)
 {
     const bench_stamp *stamp = bench_stamp_find(net->point.isa);
@@ -263,9 +273,11 @@ static void bench_print_point(const bench_point *p, int mode, bench_timing t, do
 {
     const double gflops = bench_work_of(p) * (mode == BENCH_TRAIN ? 3 : 1) / (t.us_min * 1e3);
     const double rate = mode == BENCH_STREAM ? (double)bench_weight_bytes(p) / (t.us_min * 1e3) : gflops;
-    printf("%s\t%s\t%s\t%s\t%s\t%d\t%d\t%d\t%d\t%.3f\t%.3f\t%.2f\t%.4f\n", bench_cell_name(p->cell), bench_mode_names[mode],
-           p->directions == 2 ? "bi" : "uni", mtl__isa_name(mtl__kernels_choose(p->isa)->isa), p->bf16 ? "bf16" : "f32",
-           (int)p->hidden, (int)p->batch, (int)p->steps, (int)p->threads, t.us_min, t.us_median, gflops, rate / limit);
+    printf("%s\t%s\t%s\t%s\t%s\t%d\t%d\t%d\t%d\t%.3f\t%.3f\t%.2f\t%.4f\n", bench_cell_name(p->cell),
+           bench_mode_names[mode], p->directions == 2 ? "bi" : "uni",
+               mtl__isa_name(mtl__kernels_choose(p->isa)->isa), p->bf16 ? "bf16" : "f32",
+           (int)p->hidden, (int)p->batch, (int)p->steps, (int)p->threads, t.us_min, t.us_median, gflops,
+               rate / limit);
     fflush(stdout);
 }
 
@@ -287,7 +299,8 @@ static bench_timing bench_time_stream(bench_stream *stream, size_t repeats)
     return t;
 }
 
-/* Measures a point between two measurements of its limit, of which the larger one counts, and prints its row. */
+/* Measures a point between two measurements of its limit, of which the larger one counts, and prints its
+   row. */
 static void bench_point_run(const bench_point *point, int mode, size_t repeats)
 {
     bench_stream stream;                    /* its net serves all modes */
@@ -297,7 +310,8 @@ static void bench_point_run(const bench_point *point, int mode, size_t repeats)
     if (mode == BENCH_STREAM) bench_stream_init(&stream, point);
     else bench_net_init(&stream.net, point, mode == BENCH_TRAIN);
     before = bench_limit(&stream.net, mode);
-    t = mode == BENCH_STREAM ? bench_time_stream(&stream, repeats) : bench_time_pass(&stream.net, mode, repeats);
+    t = mode == BENCH_STREAM ? bench_time_stream(&stream, repeats)
+        : bench_time_pass(&stream.net, mode, repeats);
     after = bench_limit(&stream.net, mode);
     bench_print_point(point, mode, t, before > after ? before : after);
     bench_net_destroy(&stream.net);

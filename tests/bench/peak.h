@@ -1,7 +1,8 @@
 /* tests/bench/peak.h    what the machine can do: clock, multiply-add peaks, bandwidths, element-wise rates
 
-   The loops are written with the vector primitives of the header's kernel template, once, in peak_stamp.h. So a peak is that
-   of the instructions that the kernels are made of: without FMA (scalar, sse2) a multiplication and an addition. */
+   The loops are written with the vector primitives of the header's kernel template, once, in peak_stamp.h. So
+   a peak is that of the instructions that the kernels are made of: without FMA (scalar, sse2) a
+   multiplication and an addition. */
 
 typedef struct bench_stamp {
     int isa, lanes, sums;
@@ -67,7 +68,7 @@ static const bench_stamp *bench_stamp_find(int isa)
 
 static volatile double bench_sink;          /* where results go that nobody reads */
 
-/* ---- clock -------------------------------------------------------------------------------------------------------- */
+/* ---- clock --------------------------------------------------------------------------------------------- */
 
 #if defined(__GNUC__) && !defined(__TINYC__)
 #  define BENCH_HIDE_INTEGER(x) __asm__ volatile("" : "+r"(x))
@@ -99,7 +100,7 @@ static double bench_clock(void)
     return best;
 }
 
-/* ---- multiply-add peaks ------------------------------------------------------------------------------------------- */
+/* ---- multiply-add peaks -------------------------------------------------------------------------------- */
 
 enum { BENCH_PEAK_ROUNDS = 50000, BENCH_PEAK_RUNS = 20 };
 
@@ -108,10 +109,12 @@ static void bench_peak_job(void *context, size_t i)
     const bench_stamp *stamp = (const bench_stamp *)context;
     const mtl_real sum = stamp->fma(BENCH_PEAK_ROUNDS);
     (void)i;
-    if (sum == -1) bench_sink = 1;          /* never: keeps the work without a store that threads would share */
+    if (sum == -1) bench_sink = 1;          /* never: keeps the work without a store that threads would
+                                               share */
 }
 
-/* GFLOP/s of `threads` threads together, from registers; the best of 20 runs of about 0.1 ms. scheduler NULL: one thread. */
+/* GFLOP/s of `threads` threads together, from registers; the best of 20 runs of about 0.1 ms. scheduler NULL:
+   one thread. */
 static double bench_peak(const bench_stamp *stamp, const mtl_scheduler *scheduler, size_t threads)
 {
     const double flop = 2.0 * BENCH_PEAK_ROUNDS * stamp->sums * stamp->lanes * (double)threads;
@@ -127,12 +130,13 @@ static double bench_peak(const bench_stamp *stamp, const mtl_scheduler *schedule
     return best;
 }
 
-/* ---- bandwidths --------------------------------------------------------------------------------------------------- */
+/* ---- bandwidths ---------------------------------------------------------------------------------------- */
 
 /* Rounds over `bytes` that take some 0.1 ms at 50 GB/s, one at least. */
 static size_t bench_rounds(size_t bytes) { return bytes < 5000000 ? 5000000 / bytes : 1; }
 
-/* GB/s of weights that multiply-adds can take in from a footprint of `bytes` (rounded up to whole rounds of the loop). */
+/* GB/s of weights that multiply-adds can take in from a footprint of `bytes` (rounded up to whole rounds of
+   the loop). */
 static double bench_load_bandwidth(const bench_stamp *stamp, size_t bytes)
 {
     const size_t unit = 8 * (size_t)stamp->lanes, n = (bytes / sizeof(mtl_real) + unit - 1) / unit * unit;
@@ -154,11 +158,13 @@ static double bench_load_bandwidth(const bench_stamp *stamp, size_t bytes)
     return best;
 }
 
-/* GB/s of x = y + a z over three arrays of `bytes` together: two read, one written. in_place: of x += a z over two arrays, which
-   is quicker, as what is written need not be fetched for that; both count three accesses an element. */
+/* GB/s of x = y + a z over three arrays of `bytes` together: two read, one written. in_place: of x += a z
+   over two arrays, which is quicker, as what is written need not be fetched for that; both count three
+   accesses an element. */
 static double bench_triad_bandwidth(const bench_stamp *stamp, size_t bytes, int in_place)
 {
-    const size_t unit = 64, arrays = in_place ? 2 : 3, n = (bytes / arrays / sizeof(mtl_real) + unit - 1) / unit * unit;
+    const size_t unit = 64, arrays = in_place ? 2 : 3,
+        n = (bytes / arrays / sizeof(mtl_real) + unit - 1) / unit * unit;
     const size_t rounds = bench_rounds(3 * n * sizeof(mtl_real));
     mtl_arena arena;
     mtl_real *x, *y, *z;
@@ -179,7 +185,7 @@ static double bench_triad_bandwidth(const bench_stamp *stamp, size_t bytes, int 
     return best;
 }
 
-/* ---- element-wise rates ------------------------------------------------------------------------------------------- */
+/* ---- element-wise rates -------------------------------------------------------------------------------- */
 
 /* Elements per second of the header's exp (which 0) or tanh (1) over an array in the first-level cache. */
 static double bench_activation_rate(int isa, int which)
@@ -207,12 +213,13 @@ static double bench_activation_rate(int isa, int which)
     return best;
 }
 
-/* ---- bfloat16 products -------------------------------------------------------------------------------------------- */
+/* ---- bfloat16 products --------------------------------------------------------------------------------- */
 
 #if defined(MTL__X86) && (defined(__clang__) ? __clang_major__ >= 9 : __GNUC__ >= 10)
 #  define BENCH_BF16 1
 /* 24 chains of vdpbf16ps: 32 products of bfloat16, added in pairs to 16 floats, an instruction. */
-static MTL__NOINLINE __attribute__((target("avx512f,avx512bw,avx512vl,avx512bf16"))) float bench_bf16_loop(size_t rounds)
+static MTL__NOINLINE __attribute__((target("avx512f,avx512bw,avx512vl,avx512bf16")))
+float bench_bf16_loop(size_t rounds)
 {
     __m512 sum[24], ones = _mm512_set1_ps(0.5f);
     __m512bh a;
@@ -252,9 +259,10 @@ static double bench_bf16_peak(void)
     return best;
 }
 
-/* ---- the command -------------------------------------------------------------------------------------------------- */
+/* ---- the command --------------------------------------------------------------------------------------- */
 
-static void bench_peak_row(const char *what, const char *isa, size_t bytes, double value, const char *unit, double per_cycle)
+static void bench_peak_row(const char *what, const char *isa, size_t bytes, double value, const char *unit,
+                           double per_cycle)
 {
     printf("%s\t%s\t%.0f\t%.4g\t%s\t", what, isa, (double)bytes, value, unit);
     if (per_cycle > 0) printf("%.3g\n", per_cycle);
@@ -286,7 +294,8 @@ static void bench_peak_isa(int isa, double clock)
     bench_peak_row("tanh", name, 0, rate, "elements/s", rate * 1e-9 / clock);
 }
 
-/* `bench peak`: everything about the machine. per_cycle: the value (FLOP, bytes, elements) per cycle of the clock. */
+/* `bench peak`: everything about the machine. per_cycle: the value (FLOP, bytes, elements) per cycle of the
+   clock. */
 static int bench_peak_command(void)
 {
     const double clock = bench_clock(), bf16 = bench_bf16_peak();

@@ -1,4 +1,5 @@
-/* tests/bench/peak_stamp.h    the loops that find an instruction set's limits; peak.h includes it once per instruction set
+/* tests/bench/peak_stamp.h    the loops that find an instruction set's limits; peak.h includes it once per
+                               instruction set
 
    BENCH_ISA     the end of the names of the header's vector primitives: mtl__muladd_avx2
    BENCH_TARGET  what the functions may use
@@ -8,7 +9,8 @@
 #define V(name) MTL__CAT(mtl__##name##_, BENCH_ISA)
 enum { BENCH_FN(bench_lanes) = sizeof(V(vec)) / sizeof(mtl_real) };
 
-/* rounds x BENCH_SUMS independent chains of s = s*a + b, all in registers. a < 1: sums stay small and normal. */
+/* rounds x BENCH_SUMS independent chains of s = s*a + b, all in registers. a < 1: sums stay small and
+   normal. */
 static MTL__NOINLINE BENCH_TARGET mtl_real BENCH_FN(bench_fma)(size_t rounds)
 {
     const V(vec) a = V(hidden)(V(all)(0.5f)), b = V(hidden)(V(all)(1.0f));
@@ -25,9 +27,10 @@ static MTL__NOINLINE BENCH_TARGET mtl_real BENCH_FN(bench_fma)(size_t rounds)
     return V(lanes_sum)(sum[0]);
 }
 
-/* s += x[k] * a over all n reals of x (a multiple of 8 vectors), `rounds` times: one load for every multiplication, as in the
-   product of one row with packed weights. */
-static MTL__NOINLINE BENCH_TARGET mtl_real BENCH_FN(bench_load_fma)(const mtl_real *x, size_t n, size_t rounds)
+/* s += x[k] * a over all n reals of x (a multiple of 8 vectors), `rounds` times: one load for every
+   multiplication, as in the product of one row with packed weights. */
+static MTL__NOINLINE BENCH_TARGET mtl_real BENCH_FN(bench_load_fma)(const mtl_real *x, size_t n,
+                                                                    size_t rounds)
 {
     const V(vec) a = V(hidden)(V(all)(0.5f));
     V(vec) sum[8];
@@ -46,8 +49,8 @@ static MTL__NOINLINE BENCH_TARGET mtl_real BENCH_FN(bench_load_fma)(const mtl_re
 }
 
 /* x = y + a z over n reals (a multiple of 4 vectors), `rounds` times. */
-static MTL__NOINLINE BENCH_TARGET void BENCH_FN(bench_triad)(mtl_real *x, const mtl_real *y, const mtl_real *z, size_t n,
-                                                             size_t rounds)
+static MTL__NOINLINE BENCH_TARGET void BENCH_FN(bench_triad)(mtl_real *x, const mtl_real *y,
+                                                             const mtl_real *z, size_t n, size_t rounds)
 {
     const V(vec) a = V(hidden)(V(all)(0.5f));
     size_t r, k, i;

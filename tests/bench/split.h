@@ -1,9 +1,12 @@
-/* tests/bench/split.h    where the time of a training step goes: a kernel table whose entries measure themselves
+/* tests/bench/split.h    where the time of a training step goes: a kernel table whose entries measure
+                          themselves
 
-   Each kernel call costs two readings of the clock more; a step makes some tens of calls. What is not inside a kernel (tape,
-   packing of the batch, sums over labels, the loop around the kernels) is the part "rest". One thread only. */
+   Each kernel call costs two readings of the clock more; a step makes some tens of calls. What is not inside
+   a kernel (tape, packing of the batch, sums over labels, the loop around the kernels) is the part "rest".
+   One thread only. */
 
-/* The parts: X(name, word in the table, floating-point operations in units of N H of one direction, G gates) */
+/* The parts: X(name, word in the table, floating-point operations in units of N H of one direction, G
+   gates) */
 #define BENCH_SPLIT_LIST(X) \
     X(INPUT,    "forward_input",      2.0 * g * h) \
     X(FORWARD,  "forward_recurrent",  2.0 * g * h) \
@@ -33,7 +36,8 @@ static void split_pack_forward(size_t gates, size_t units, size_t inputs, const 
 {
     BENCH_SPLIT_CALL(BENCH_SPLIT_PACK, pack_forward(gates, units, inputs, w, packed));
 }
-static void split_pack_backward(size_t gates, size_t units, size_t inputs, const mtl_real *w, const int *order, mtl_real *packed)
+static void split_pack_backward(size_t gates, size_t units, size_t inputs, const mtl_real *w,
+                                const int *order, mtl_real *packed)
 {
     BENCH_SPLIT_CALL(BENCH_SPLIT_PACK, pack_backward(gates, units, inputs, w, order, packed));
 }
@@ -69,7 +73,8 @@ static void split_cross_entropy_backward(const mtl__cross_entropy *p, size_t beg
 {
     BENCH_SPLIT_CALL(BENCH_SPLIT_HEAD, cross_entropy_backward(p, begin, end));
 }
-static void split_update(const mtl__update *u, size_t n, mtl_real *p, const mtl_real *g, mtl_real *m, mtl_real *v)
+static void split_update(const mtl__update *u, size_t n, mtl_real *p, const mtl_real *g, mtl_real *m,
+                         mtl_real *v)
 {
     BENCH_SPLIT_CALL(BENCH_SPLIT_UPDATE, update(u, n, p, g, m, v));
 }
@@ -111,7 +116,10 @@ static void bench_split_measure(bench_net *net, size_t repeats, double *least)
     }
 }
 
-static void bench_split_header(void) { printf("cell\tdir\tisa\tH\tB\tT\tpart\tus_min\tof_step\tgflops\tshare\n"); }
+static void bench_split_header(void)
+{
+    printf("cell\tdir\tisa\tH\tB\tT\tpart\tus_min\tof_step\tgflops\tshare\n");
+}
 
 /* A row a part: microseconds, how much of all parts' sum, and its share of the peak where it is a product. */
 static void bench_split_print(const bench_point *p, const double *least, double peak)
@@ -131,8 +139,9 @@ static void bench_split_print(const bench_point *p, const double *least, double 
     for (part = 0; part < BENCH_SPLIT_COUNT; part++) step += least[part];
     for (part = 0; part < BENCH_SPLIT_COUNT; part++) {
         const double gflops = work[part] * units * 1e-9 / least[part];
-        printf("%s\t%s\t%s\t%d\t%d\t%d\t%s\t%.3f\t%.4f\t", bench_cell_name(p->cell), p->directions == 2 ? "bi" : "uni",
-               mtl__isa_name(mtl__kernels_choose(p->isa)->isa), (int)p->hidden, (int)p->batch, (int)p->steps, words[part],
+        printf("%s\t%s\t%s\t%d\t%d\t%d\t%s\t%.3f\t%.4f\t", bench_cell_name(p->cell), p->directions == 2
+               ? "bi" : "uni", mtl__isa_name(mtl__kernels_choose(p->isa)->isa), (int)p->hidden, (int)p->batch,
+                   (int)p->steps, words[part],
                least[part] * 1e6, least[part] / step);
         if (gflops > 0) printf("%.2f\t%.4f\n", gflops, gflops / peak);
         else printf("-\t-\n");

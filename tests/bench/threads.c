@@ -1,16 +1,20 @@
 /* Two threads against one, and what a pool costs the rest of the program.
 
    build:  cc -std=c99 -O2 -I. -pthread -o build/bench_threads tests/bench/threads.c -lm
-   run:    build/bench_threads [step|single|crowd|pool] [THREADS [MILLISECONDS [H]]]   all four by default, 2 threads, 60 ms a point
+   run:    build/bench_threads [step|single|crowd|pool] [THREADS [MILLISECONDS [H]]]   all four by default, 2
+           threads, 60 ms a point
 
-   step    a training step (forward, 32-class softmax head on every step, backward with the gradient of the inputs, Adam), B = T = 32
+   step    a training step (forward, 32-class softmax head on every step, backward with the gradient of the
+           inputs, Adam), B = T = 32
    single  one sequence of 64 steps through a layer of two directions, forward and training
-   crowd   step, H = 64, with more threads than processors, and beside a busy process on each processor but one
-   pool    an empty loop of jobs; the time from a pause to the first answer; processor time of 50 ms of idling; caller's scheduler
+   crowd   step, H = 64, with more threads than processors, and beside a busy process on each processor but
+           one
+   pool    an empty loop of jobs; the time from a pause to the first answer; processor time of 50 ms of
+           idling; caller's scheduler
 
-   TSV on standard output. Contestants take turns and the least time of each counts. `peak_ratio` is how much faster the
-   processor's arithmetic becomes with that many threads (independent multiply-adds in registers), measured the same way in the
-   same run: what a speedup is to be held against. */
+   TSV on standard output. Contestants take turns and the least time of each counts. `peak_ratio` is how much
+   faster the processor's arithmetic becomes with that many threads (independent multiply-adds in registers),
+   measured the same way in the same run: what a speedup is to be held against. */
 #define _GNU_SOURCE
 #define MTL_RNN_IMPLEMENTATION
 #include "mtl_rnn.h"
@@ -38,7 +42,7 @@ static void must(const mtl_error *err)
     exit(1);
 }
 
-/* ---- what the processor gives ---------------------------------------------------------------------------------------------- */
+/* ---- what the processor gives -------------------------------------------------------------------------- */
 
 /* Multiply-adds without memory; the result is kept so that they are not optimised away. */
 static void spin_job(void *context, size_t index)
@@ -68,7 +72,7 @@ static double peak_ratio(const mtl_scheduler *pool)
     return one / many;
 }
 
-/* ---- a training step ---------------------------------------------------------------------------------------------------------- */
+/* ---- a training step ----------------------------------------------------------------------------------- */
 
 typedef struct step_case {
     int cell, bidirectional, train;
@@ -82,7 +86,8 @@ typedef struct step_case {
     mtl_column_desc desc;
     mtl_trainer_desc how;
     mtl_error err;
-    mtl_run run;                            /* begun once, as a trainer does: it asks the processor what it is */
+    mtl_run run;                            /* begun once, as a trainer does: it asks the processor what it
+                                               is */
     mtl_activation x;
     int *lengths, *labels;
     double loss;
@@ -195,12 +200,14 @@ static void step_measure(step_case *c, const mtl_scheduler *pool, double best[2]
     step_destroy(c);
 }
 
-static const char *cell_name(int cell) { return cell == MTL_CELL_LSTM ? "lstm" : cell == MTL_CELL_GRU ? "gru" : "rnn"; }
+static const char *cell_name(int cell) { return cell == MTL_CELL_LSTM ? "lstm" : cell == MTL_CELL_GRU
+    ? "gru" : "rnn"; }
 
 static void step_line(const char *what, const step_case *c, double one, double many, double peak)
 {
-    printf("%s\t%s\t%s\t%s\t%d\t%d\t%d\t%d\t%.1f\t%.1f\t%.3f\t%.3f\t%.3f\n", what, cell_name(c->cell), c->bidirectional ? "bi" : "uni",
-           c->train ? "train" : "infer", (int)c->hidden, (int)c->sequences, (int)c->steps, threads, one * 1e6, many * 1e6, one / many,
+    printf("%s\t%s\t%s\t%s\t%d\t%d\t%d\t%d\t%.1f\t%.1f\t%.3f\t%.3f\t%.3f\n", what, cell_name(c->cell),
+           c->bidirectional ? "bi" : "uni", c->train ? "train" : "infer", (int)c->hidden, (int)c->sequences,
+               (int)c->steps, threads, one * 1e6, many * 1e6, one / many,
            peak, one / many / peak);
     fflush(stdout);
 }
@@ -228,7 +235,7 @@ static void grid(const char *what, int single, const mtl_scheduler *pool)
                 }
 }
 
-/* ---- a crowded machine ----------------------------------------------------------------------------------------------------------- */
+/* ---- a crowded machine --------------------------------------------------------------------------------- */
 
 static pid_t start_busy(int processor)
 {
@@ -285,7 +292,8 @@ static void crowd(void)
     for (i = 0; i + 1 < processors; i++) busy[i] = start_busy((int)i);
     crowd_line("one thread, all processors but one busy", crowd_mean(&c, NULL), one);
     crowd_line("a thread per processor, all but one busy", crowd_mean(&c, mtl__pool_scheduler(even)), one);
-    crowd_line("two threads per processor, all but one busy", crowd_mean(&c, mtl__pool_scheduler(twice)), one);
+    crowd_line("two threads per processor, all but one busy", crowd_mean(&c, mtl__pool_scheduler(twice)),
+               one);
     for (i = 0; i + 1 < processors; i++) {
         kill(busy[i], SIGKILL);
         waitpid(busy[i], NULL, 0);
@@ -296,7 +304,7 @@ static void crowd(void)
     step_destroy(&c);
 }
 
-/* ---- the pool itself ---------------------------------------------------------------------------------------------------------------- */
+/* ---- the pool itself ----------------------------------------------------------------------------------- */
 
 static void nothing(void *context, size_t index) { (void)context; (void)index; }
 
@@ -304,7 +312,8 @@ static double processor_seconds(void)
 {
     struct rusage use;
     getrusage(RUSAGE_SELF, &use);
-    return (double)(use.ru_utime.tv_sec + use.ru_stime.tv_sec) + 1e-6 * (double)(use.ru_utime.tv_usec + use.ru_stime.tv_usec);
+    return (double)(use.ru_utime.tv_sec + use.ru_stime.tv_sec) + 1e-6
+        * (double)(use.ru_utime.tv_usec + use.ru_stime.tv_usec);
 }
 
 /* A caller's job system, at its simplest: it hands the loop on. */

@@ -1,8 +1,10 @@
-/* cases.h    reads the cases that tests/golden/make.py and tests/parity.py write: models, weights, data, by name
+/* cases.h    reads the cases that tests/golden/make.py and tests/parity.py write: models, weights, data, by
+              name
 
-   Included after the implementation of mtl_rnn.h. reference.py describes the form: a safetensors file whose metadata has
-   one text, "cases"; a line `case NAME` begins a case and a line per desc follows. Only public functions are used. What is
-   missing or wrong in a file ends in the sticky error that everything here takes. */
+   Included after the implementation of mtl_rnn.h. reference.py describes the form: a safetensors file whose
+   metadata has one text, "cases"; a line `case NAME` begins a case and a line per desc follows. Only public
+   functions are used. What is missing or wrong in a file ends in the sticky error that everything here
+   takes. */
 #ifndef MTL_TEST_CASES_H
 #define MTL_TEST_CASES_H
 
@@ -24,20 +26,22 @@ typedef struct case_file {
 
 typedef struct case_setup {
     case_file *file;
-    const char *name, *share;               /* tensors are NAME/..., or those of the case that it shares with */
+    const char *name, *share;               /* tensors are NAME/..., or those of the case that it shares
+                                               with */
     mtl_input_desc inputs[CASE_INPUTS];
     mtl_column_desc columns[CASE_COLUMNS];
     mtl_task_desc tasks[CASE_TASKS];
     mtl_model_desc model;
     mtl_trainer_desc trainer;
-    mtl_column_desc cell;                   /* cells.safetensors: the case line itself describes a cell or linear layer */
+    mtl_column_desc cell;                   /* cells.safetensors: the case line itself describes a cell or
+                                               linear layer */
     int linear;
     case_prefix frozen[CASE_PREFIXES], rates[CASE_PREFIXES];
     size_t frozen_count, rate_count;
     int updates, data, batches, carry;      /* the line `run` */
 } case_setup;
 
-/* ---- the text ---------------------------------------------------------------------------------------------------- */
+/* ---- the text ------------------------------------------------------------------------------------------ */
 
 static void case_fail(mtl_error *err, const char *what, const char *name)
 {
@@ -99,7 +103,8 @@ static void case_set_fields(int kind, void *desc, const char **from, char *rest,
 static double case_number(const char *text, mtl_error *err)
 {
     double value = 0;
-    if (!text || !mtl_text_number(text, strlen(text), &value)) case_fail(err, "not a number", text ? text : "(nothing)");
+    if (!text || !mtl_text_number(text, strlen(text), &value))
+        case_fail(err, "not a number", text ? text : "(nothing)");
     return value;
 }
 
@@ -167,7 +172,7 @@ static void case_read_line(case_setup *c, const char *kind, const char *name, ch
     }
 }
 
-/* ---- the tensors ------------------------------------------------------------------------------------------------- */
+/* ---- the tensors --------------------------------------------------------------------------------------- */
 
 /* The case's tensor of that name, or the one of the case that it shares with; NULL: there is none. */
 static const mtl_safetensor *case_find(const case_setup *c, const char *name)
@@ -193,8 +198,10 @@ static mtl_real *case_reals(case_setup *c, const char *name, mtl_error *err)
 static int *case_ints(case_setup *c, const char *name)
 {
     const mtl_safetensor *t = case_find(c, name);
-    int *values = t && t->type == MTL_TYPE_I32 ? (int *)mtl_arena_push(&c->file->arena, t->count * sizeof *values) : NULL;
-    if (values) memcpy(values, t->data, t->count * sizeof *values);     /* the machines that we test on are little-endian */
+    int *values = t && t->type == MTL_TYPE_I32 ? (int *)mtl_arena_push(&c->file->arena,
+                                                                       t->count * sizeof *values) : NULL;
+    if (values) memcpy(values, t->data, t->count * sizeof *values);     /* the machines that we test on are
+                                                                           little-endian */
     return values;
 }
 
@@ -205,7 +212,7 @@ static mtl_real *case_reals_of(case_setup *c, const char *name, const char *what
     return case_reals(c, full, err);
 }
 
-/* ---- cases ------------------------------------------------------------------------------------------------------- */
+/* ---- cases --------------------------------------------------------------------------------------------- */
 
 static void case_read_class_weights(case_setup *c, mtl_error *err)
 {
@@ -214,13 +221,15 @@ static void case_read_class_weights(case_setup *c, mtl_error *err)
     for (k = 0; k < c->model.task_count; k++) {
         mtl_task_desc *task = &c->tasks[k];
         const mtl_real *values = case_reals_of(c, task->name, "class_weights", err);
-        float *weights = values ? (float *)mtl_arena_push(&c->file->arena, (size_t)task->classes * sizeof *weights) : NULL;
+        float *weights = values ? (float *)mtl_arena_push(&c->file->arena,
+                                                          (size_t)task->classes * sizeof *weights) : NULL;
         for (i = 0; weights && i < task->classes; i++) weights[i] = (float)values[i];
         task->class_weights = weights;
     }
 }
 
-/* Reads the next case; 0 when there is none or err is set. c may be moved nowhere: its model points into it. */
+/* Reads the next case; 0 when there is none or err is set. c may be moved nowhere: its model points into
+   it. */
 static int case_next(case_file *file, case_setup *c, mtl_error *err)
 {
     char *line = err->code ? NULL : case_cut(&file->next, '\n'), *kind, *name;
@@ -237,7 +246,8 @@ static int case_next(case_file *file, case_setup *c, mtl_error *err)
     if (!name || strcmp(kind, "case") != 0) { case_fail(err, "not the beginning of a case", kind); return 0; }
     c->name = name;
     case_set_others(c, line, err);
-    while (!err->code && (line = file->next) != NULL && *line && strncmp(line, "case ", 5) != 0 && *line != '\n') {
+    while (!err->code && (line = file->next) != NULL && *line && strncmp(line, "case ", 5) != 0 &&
+           *line != '\n') {
         line = case_cut(&file->next, '\n');
         kind = case_cut(&line, ' ');
         name = case_cut(&line, ' ');
@@ -247,9 +257,10 @@ static int case_next(case_file *file, case_setup *c, mtl_error *err)
     return !err->code;
 }
 
-/* ---- models and batches ------------------------------------------------------------------------------------------ */
+/* ---- models and batches -------------------------------------------------------------------------------- */
 
-/* Every tensor of the model from initial.NAME; only the encoder that a case without columns does not use has none. */
+/* Every tensor of the model from initial.NAME; only the encoder that a case without columns does not use has
+   none. */
 static void case_set_weights(case_setup *c, mtl_model *model, mtl_error *err)
 {
     const mtl_parameters *set = mtl_model_parameters(model);
@@ -260,8 +271,10 @@ static void case_set_weights(case_setup *c, mtl_model *model, mtl_error *err)
         const mtl_safetensor *from;
         snprintf(name, sizeof name, "initial.%s", t->name);
         from = case_find(c, name);
-        if (from && from->count == t->count && (from->dims == 1 || from->shape[0] == t->shape[0])) mtl_safetensor_values(from, t->value, err);
-        else if (c->model.column_count || strncmp(t->name, "encoder.", 8) != 0) case_fail(err, "no tensor of its shape for", t->name);
+        if (from && from->count == t->count && (from->dims == 1 || from->shape[0] == t->shape[0]))
+            mtl_safetensor_values(from, t->value, err);
+        else if (c->model.column_count || strncmp(t->name, "encoder.", 8) != 0) case_fail(err,
+                                                            "no tensor of its shape for", t->name);
     }
     mtl_model_prepare(model, err);
 }
@@ -271,11 +284,13 @@ static void case_set_scales(case_setup *c, mtl_model *model, mtl_error *err)
     size_t i;
     for (i = 0; i < c->model.input_count; i++) {
         const mtl_real *mean = case_reals_of(c, c->inputs[i].name, "mean", err);
-        if (mean) mtl_model_set_feature_scale(model, (int)i, mean, case_reals_of(c, c->inputs[i].name, "deviation", err), err);
+        if (mean) mtl_model_set_feature_scale(model, (int)i, mean,
+                                              case_reals_of(c, c->inputs[i].name, "deviation", err), err);
     }
     for (i = 0; i < c->model.task_count; i++) {
         const mtl_real *mean = case_reals_of(c, c->tasks[i].name, "mean", err);
-        if (mean) mtl_model_set_target_scale(model, (int)i, mean, case_reals_of(c, c->tasks[i].name, "deviation", err), err);
+        if (mean) mtl_model_set_target_scale(model, (int)i, mean,
+                                             case_reals_of(c, c->tasks[i].name, "deviation", err), err);
     }
 }
 
@@ -325,8 +340,10 @@ static void case_batch(case_setup *c, int data, int number, mtl_batch *batch, mt
     }
 }
 
-/* All micro-batches of an update; states: [CASE_BATCHES] made here for a case that carries them, else NULL. */
-static void case_batches(case_setup *c, const mtl_model *model, int update, mtl_batch *batches, mtl_state **states, mtl_error *err)
+/* All micro-batches of an update; states: [CASE_BATCHES] made here for a case that carries them, else
+   NULL. */
+static void case_batches(case_setup *c, const mtl_model *model, int update, mtl_batch *batches,
+                         mtl_state **states, mtl_error *err)
 {
     int i;
     for (i = 0; i < c->batches && i < CASE_BATCHES && !err->code; i++) {
