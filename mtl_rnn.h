@@ -95,20 +95,22 @@
      11 >>batch      ragged sequences to packed time-major rows and back
      12 >>formats    safetensors, JSON, vocabulary, text normalisation, whole files: tensors and strings,
                      nothing of models
-     13 >>tape       the run, its records, playing them backward
-     14 >>layers     embedding, dense, dropout, selection, concatenation, pooling
-     15 >>cells      RNN, GRU, LSTM; directions; stacks
-     16 >>losses     cross-entropy, MSE, MAE, Huber
-     17 >>metrics    accuracy, span F1, RMSE, MAE, R2: counted as items stream by, nothing allocated
-     18 >>encoder    levels, columns and mixes: every sharing mechanism
-     19 >>tasks      the registry: a task is a name, a level, a kind, a tap, a head, a loss, a metric, a
-                     weight
-     20 >>model      create, size, save, load, transfer
-     21 >>predict    batches of sequences through a read-only model
-     23 >>optimise   SGD, RMSProp, Adam, AdamW; clipping; schedules; averaging
-     24 >>train      samplers over data sets, the step, evaluation, fit with early stopping, resume
-     26 >>check      gradient checker, for users' own layers too
-     27 >>licence    MIT or public domain, at your choice
+     13 >>desc       field tables, and the one copy, check, write and read that serve every desc
+     14 >>tape       the run, its records, playing them backward
+     15 >>layers     embedding, dense, dropout, selection, concatenation, pooling
+     16 >>cells      RNN, GRU, LSTM; directions; stacks
+     17 >>losses     cross-entropy, MSE, MAE, Huber
+     18 >>metrics    accuracy, span F1, RMSE, MAE, R2: counted as items stream by, nothing allocated
+     19 >>nodes      inputs, columns, mixes: the tables of their kinds, and the one list that passes walk
+     20 >>tasks      the registry: the table of kinds of task, and the heads that they share
+     22 >>model      create, size, save, load, transfer, import
+     23 >>session    what trainers and predictors have in common: scratch, limits, threads, the run
+     24 >>predict    batches of sequences through a read-only model
+     26 >>optimise   SGD, RMSProp, Adam, AdamW; clipping; schedules; averaging
+     27 >>data       data sets: batches of chosen sequences, evaluation, samplers
+     28 >>train      the step, fit with early stopping, resume
+     30 >>check      gradient checker, for users' own layers too
+     31 >>licence    MIT or public domain, at your choice
    -------------------------------------------------------------------------------------------------------- */
 #ifndef MTL__STAMP                  /* defined while the header includes itself to read the kernel template:
                                        >>dispatch */
@@ -201,6 +203,8 @@ enum { MTL_CELL_DEFAULT, MTL_CELL_RNN, MTL_CELL_GRU, MTL_CELL_LSTM };           
 enum { MTL_ACTIVATION_DEFAULT, MTL_ACTIVATION_NONE, MTL_ACTIVATION_TANH, MTL_ACTIVATION_RELU,
     MTL_ACTIVATION_SIGMOID };
 enum { MTL_RESET_DEFAULT, MTL_RESET_AFTER, MTL_RESET_BEFORE };           /* GRU; default: after, as PyTorch */
+enum { MTL_INPUT_DEFAULT, MTL_INPUT_EMBEDDING, MTL_INPUT_FEATURES };           /* default: by what is given */
+enum { MTL_COLUMN_DEFAULT, MTL_COLUMN_CELLS };
 enum { MTL_MIX_DEFAULT, MTL_MIX_CONCAT };                                         /* default: concatenation */
 enum { MTL_LEVEL_SEQUENCE, MTL_LEVEL_STEP };
 enum { MTL_TASK_CLASS, MTL_TASK_REAL };
@@ -223,6 +227,9 @@ enum { MTL_SAMPLER_DEFAULT, MTL_SAMPLER_PROPORTIONAL, MTL_SAMPLER_ROUND_ROBIN, M
                                 X(MTL_ACTIVATION_RELU, "relu") \
                                 X(MTL_ACTIVATION_SIGMOID, "sigmoid")
 #define MTL_RESET_NAMES(X)      X(MTL_RESET_AFTER, "after") X(MTL_RESET_BEFORE, "before")
+#define MTL_INPUT_NAMES(X)      X(MTL_INPUT_EMBEDDING, "embedding") X(MTL_INPUT_FEATURES, "features")
+#define MTL_COLUMN_NAMES(X)     X(MTL_COLUMN_CELLS, "cells")
+#define MTL_MIX_NAMES(X)        X(MTL_MIX_CONCAT, "concat")
 #define MTL_LEVEL_NAMES(X)      X(MTL_LEVEL_SEQUENCE, "sequence") X(MTL_LEVEL_STEP, "step")
 #define MTL_TASK_NAMES(X)       X(MTL_TASK_CLASS, "class") X(MTL_TASK_REAL, "real")
 #define MTL_LOSS_NAMES(X)       X(MTL_LOSS_CROSS_ENTROPY, "cross-entropy") X(MTL_LOSS_MSE, "mse") \
@@ -246,19 +253,42 @@ enum { MTL_SAMPLER_DEFAULT, MTL_SAMPLER_PROPORTIONAL, MTL_SAMPLER_ROUND_ROBIN, M
    Types:
        MTL_INT int   MTL_FLOAT float   MTL_FLAG int 0/1   MTL_CHOICE int out of a name list (names: which)
        MTL_SIZE size_t   MTL_SEED unsigned long long   MTL_INTS int[MTL_MAX_HIDDEN], ends at the first 0
+   and, standing before all of these, what points to memory that a model copies (low 1: it must be given):
+       MTL_NAME text   MTL_TEXTS [n] texts   MTL_REALS [n] floats (names: the member that says n)   MTL_MIX
+       MTL_LIST an array of descs and their number (names: of what)   MTL_OWN a row of a kind of the program's
+       and its options (names: which table)
    The optimiser's constants (momentum, betas, epsilon, l1, l2, decay) stand for the shortest decimal number
    of their float: 0.999f means 0.999, since 1 - 0.999f would be off by 1e-5 of itself. */
-#define MTL__MEMBER(type, name, preset, low, high, names, help) MTL__MEMBER_##type(name)
-#define MTL__MEMBER_MTL_INT(name)     int name;
-#define MTL__MEMBER_MTL_FLOAT(name)   float name;
-#define MTL__MEMBER_MTL_FLAG(name)    int name;
-#define MTL__MEMBER_MTL_CHOICE(name)  int name;
-#define MTL__MEMBER_MTL_SIZE(name)    size_t name;
-#define MTL__MEMBER_MTL_SEED(name)    unsigned long long name;
-#define MTL__MEMBER_MTL_INTS(name)    int name[MTL_MAX_HIDDEN];
+#define MTL__MEMBER(type, name, preset, low, high, names, help) MTL__MEMBER_##type(name, names)
+#define MTL__MEMBER_MTL_INT(name, names)     int name;
+#define MTL__MEMBER_MTL_FLOAT(name, names)   float name;
+#define MTL__MEMBER_MTL_FLAG(name, names)    int name;
+#define MTL__MEMBER_MTL_CHOICE(name, names)  int name;
+#define MTL__MEMBER_MTL_SIZE(name, names)    size_t name;
+#define MTL__MEMBER_MTL_SEED(name, names)    unsigned long long name;
+#define MTL__MEMBER_MTL_INTS(name, names)    int name[MTL_MAX_HIDDEN];
+#define MTL__MEMBER_MTL_NAME(name, names)    const char *name;
+#define MTL__MEMBER_MTL_TEXTS(name, names)   const char *const *name;
+#define MTL__MEMBER_MTL_REALS(name, names)   const float *name;
+#define MTL__MEMBER_MTL_MIX(name, names)     mtl_mix_desc name;
+#define MTL__MEMBER_MTL_LIST(name, names)    const mtl_##names##_desc *name; size_t names##_count;
+#define MTL__MEMBER_MTL_OWN(name, names)     const mtl_##names##_kind *name; const void *options;
+
+/* Rows of kinds that are a program's own: see "kinds" below. */
+typedef struct mtl_input_kind mtl_input_kind;
+typedef struct mtl_column_kind mtl_column_kind;
+typedef struct mtl_mix_kind mtl_mix_kind;
+typedef struct mtl_task_kind mtl_task_kind;
 
 /* An input: token ids (vocabulary > 0), looked up in an embedding, or rows of numbers (features > 0). */
 #define MTL_INPUT_FIELDS(X) \
+    X(MTL_NAME,   name,         0, 1, 1, MTL_NONE, \
+      "letters, digits, _ and -; unique among inputs, columns and tasks") \
+    X(MTL_TEXTS,  words,        0, 0, 0, vocabulary, \
+      "the words themselves, NULL: ids only. Word 0 stands for unknown ones") \
+    X(MTL_OWN,    own,          0, 0, 0, input, "a row of the program's own kinds, which wins over kind") \
+    X(MTL_CHOICE, kind, MTL_INPUT_DEFAULT, 0, 2, MTL_INPUT, \
+      "what a step has; default: by which of vocabulary and features is given") \
     X(MTL_INT,    vocabulary,   0, 0, 100000000, MTL_NONE, \
       "token ids 0 .. vocabulary-1; 0: this input is rows of features") \
     X(MTL_INT,    width,      128, 1, 1000000, MTL_NONE, "size of a token's embedding") \
@@ -272,23 +302,22 @@ enum { MTL_SAMPLER_DEFAULT, MTL_SAMPLER_PROPORTIONAL, MTL_SAMPLER_ROUND_ROBIN, M
       "drop the same columns at all steps of a sequence") \
     X(MTL_FLAG,   lowercase,    0, 0, 1, MTL_NONE, "text is lower-cased before it is looked up") \
     X(MTL_FLAG,   digits,       0, 0, 1, MTL_NONE, "every digit is read as 0")
-typedef struct mtl_input_desc {
-    const char *name;                       /* letters, digits, _ and -; unique among inputs, columns and
-                                               tasks */
-    MTL_INPUT_FIELDS(MTL__MEMBER)
-    const char *const *words;               /* [vocabulary] the words themselves, NULL: ids only. Word 0
-                                               stands for unknown ones */
-} mtl_input_desc;
+typedef struct mtl_input_desc { MTL_INPUT_FIELDS(MTL__MEMBER) } mtl_input_desc;
 
-/* Where a column or a task takes its rows from: named inputs or columns, side by side. */
-typedef struct mtl_mix_desc {
-    const char *from;                       /* names separated by '+', e.g. "words+shape"; NULL: column: all
-                                               inputs; task: the last column */
-    int kind;                               /* MTL_MIX_* */
-} mtl_mix_desc;
+/* Where a column or a task takes its rows from: named inputs, columns or tasks' outputs, mixed into one. */
+#define MTL_MIX_FIELDS(X) \
+    X(MTL_NAME,   from,         0, 0, 0, MTL_NONE, \
+      "names separated by '+', e.g. words+shape; NULL: column: all inputs; task: the last column") \
+    X(MTL_OWN,    own,          0, 0, 0, mix, "a row of the program's own kinds, which wins over kind") \
+    X(MTL_CHOICE, kind, MTL_MIX_CONCAT, 1, 1, MTL_MIX, "how several sources become one")
+typedef struct mtl_mix_desc { MTL_MIX_FIELDS(MTL__MEMBER) } mtl_mix_desc;
 
 /* A column: a stack of recurrent layers. */
 #define MTL_COLUMN_FIELDS(X) \
+    X(MTL_NAME,   name,         0, 1, 1, MTL_NONE, "NULL: encoder when there is one column") \
+    X(MTL_MIX,    input,        0, 0, 0, MTL_NONE, "where its rows come from") \
+    X(MTL_OWN,    own,          0, 0, 0, column, "a row of the program's own kinds, which wins over kind") \
+    X(MTL_CHOICE, kind, MTL_COLUMN_CELLS, 1, 1, MTL_COLUMN, "what it is made of") \
     X(MTL_CHOICE, cell,      MTL_CELL_LSTM, 1, 3, MTL_CELL, "recurrent cell") \
     X(MTL_INT,    hidden,      128, 1, 1000000, MTL_NONE, "units of each direction") \
     X(MTL_INT,    layers,        1, 1, 64, MTL_NONE, "layers above one another") \
@@ -303,15 +332,17 @@ typedef struct mtl_mix_desc {
     X(MTL_FLOAT,  dropout_between, 0, 0, 0.99, MTL_NONE, \
       "the same between its layers (one layer: no effect)") \
     X(MTL_FLAG,   dropout_per_sequence, 0, 0, 1, MTL_NONE, "drop the same columns at all steps of a sequence")
-typedef struct mtl_column_desc {
-    const char *name;                       /* NULL: "encoder" when there is one column */
-    mtl_mix_desc input;
-    MTL_COLUMN_FIELDS(MTL__MEMBER)
-} mtl_column_desc;
+typedef struct mtl_column_desc { MTL_COLUMN_FIELDS(MTL__MEMBER) } mtl_column_desc;
 
 /* A task: level x kind, a tap into the encoder, a head, a loss and a weight in the joint loss sum_k weight_k
    L_k. */
 #define MTL_TASK_FIELDS(X) \
+    X(MTL_NAME,   name,         0, 1, 1, MTL_NONE, "as an input's") \
+    X(MTL_MIX,    tap,          0, 0, 0, MTL_NONE, "where the head's rows come from") \
+    X(MTL_TEXTS,  labels,       0, 0, 0, classes, "names of the classes, or NULL") \
+    X(MTL_REALS,  class_weights, 0, 0, 0, classes, \
+      "weight of each class in the mean, as PyTorch's; NULL: 1") \
+    X(MTL_OWN,    own,          0, 0, 0, task, "a row of the program's own kinds, which wins over kind") \
     X(MTL_CHOICE, kind,       MTL_TASK_CLASS, 0, 1, MTL_TASK, "what is predicted: a class, or real numbers") \
     X(MTL_CHOICE, level,      MTL_LEVEL_SEQUENCE, 0, 1, MTL_LEVEL, "one target a sequence, or one a step") \
     X(MTL_INT,    classes,       0, 0, 100000000, MTL_NONE, "classes of a class task") \
@@ -328,27 +359,16 @@ typedef struct mtl_column_desc {
     X(MTL_CHOICE, activation, MTL_ACTIVATION_RELU, 1, 4, MTL_ACTIVATION, "of the hidden dense layers") \
     X(MTL_FLOAT,  dropout,       0, 0, 0.99, MTL_NONE, \
       "share of the head's inputs and hidden values dropped in training")
-typedef struct mtl_task_desc {
-    const char *name;
-    mtl_mix_desc tap;
-    MTL_TASK_FIELDS(MTL__MEMBER)
-    const float *class_weights;             /* [classes] or NULL: weight of each class in the mean, as
-                                               PyTorch's */
-    const char *const *labels;              /* [classes] names of the classes, or NULL */
-} mtl_task_desc;
+typedef struct mtl_task_desc { MTL_TASK_FIELDS(MTL__MEMBER) } mtl_task_desc;
 
 #define MTL_MODEL_FIELDS(X) \
+    X(MTL_LIST,   inputs,        0, 1, 1, input, "one at least") \
+    X(MTL_LIST,   columns,       0, 1, 1, column, "in any order; none: the model has the column `encoder`") \
+    X(MTL_LIST,   tasks,         0, 1, 1, task, "one at least") \
     X(MTL_SEED,   seed,          1, 0, 0, MTL_NONE, "of the initial parameters")
 typedef struct mtl_model_desc {
-    const mtl_input_desc *inputs;
-    size_t input_count;
-    mtl_column_desc encoder;                /* one column over all inputs, used when column_count is 0 */
-    const mtl_column_desc *columns;         /* or any number of columns; each may take inputs and columns
-                                               above it in this list */
-    size_t column_count;
-    const mtl_task_desc *tasks;
-    size_t task_count;
     MTL_MODEL_FIELDS(MTL__MEMBER)
+    mtl_column_desc encoder;                /* one column over all inputs, used when column_count is 0 */
 } mtl_model_desc;
 
 #define MTL_TRAINER_FIELDS(X) \
@@ -434,21 +454,25 @@ typedef struct mtl_predictor_desc {
 } mtl_predictor_desc;
 
 /* A row of a field table, to be read by programs (the command's --set, reference pages). */
-enum { MTL_INT, MTL_FLOAT, MTL_FLAG, MTL_CHOICE, MTL_SIZE, MTL_SEED, MTL_INTS };
+enum { MTL_INT, MTL_FLOAT, MTL_FLAG, MTL_CHOICE, MTL_SIZE, MTL_SEED, MTL_INTS,      /* can be set from text */
+       MTL_NAME, MTL_TEXTS, MTL_REALS, MTL_MIX, MTL_LIST, MTL_OWN };                     /* point to memory */
 enum { MTL_DESC_INPUT, MTL_DESC_COLUMN, MTL_DESC_TASK, MTL_DESC_MODEL, MTL_DESC_TRAINER, MTL_DESC_FIT,
-    MTL_DESC_PREDICTOR,
-       MTL_DESC_COUNT };
+       MTL_DESC_PREDICTOR, MTL_DESC_MIX, MTL_DESC_COUNT };
 typedef struct mtl_choice { int value; const char *name; } mtl_choice;
 typedef struct mtl_field {
     const char *name;
-    int type;                               /* MTL_INT .. MTL_INTS */
+    int type;                               /* MTL_INT .. MTL_OWN */
     size_t offset;                          /* of the member in its desc */
     double preset, low, high;               /* what 0 stands for; smallest and largest value. low == high: no
                                                limits */
-    const mtl_choice *choices;              /* MTL_CHOICE: ends with a NULL name */
     const char *help;
+    const mtl_choice *choices;              /* MTL_CHOICE: ends with a NULL name */
+    size_t count;                           /* MTL_TEXTS, MTL_REALS, MTL_LIST: offset of the member that
+                                               counts; MTL_OWN: of `options` */
+    int of;                                 /* MTL_LIST, MTL_OWN: MTL_DESC_* */
 } mtl_field;
-/* The field table of a desc (MTL_DESC_*), *count rows. Static memory; NULL for a number that is none. */
+/* The fields of a desc (MTL_DESC_*) that can be set from text, *count rows. Static memory; NULL for a number
+   that is none. */
 MTL_DEF const mtl_field *mtl_fields(int desc, size_t *count);
 /* Sets a member from text ("lstm", "0.3", "64,32", "1e-3", "true"). Errors: FIELD, naming the field and its
    range. */
@@ -847,6 +871,17 @@ MTL_DEF mtl_model *mtl_model_load(const char *path, mtl_error *err);
 MTL_DEF mtl_model *mtl_model_read(const mtl_reader *reader, mtl_error *err);
 /* From memory, e.g. a mapped file or an array; bytes are copied and need not stay. */
 MTL_DEF mtl_model *mtl_model_load_memory(const void *bytes, size_t count, mtl_error *err);
+/* The same for files that hold kinds of the program's own: their rows. A kind that is in the file and not
+   handed over is an error that names it (UNSUPPORTED). how NULL: none. */
+typedef struct mtl_kind mtl_kind;
+typedef struct mtl_load_desc {
+    const mtl_kind *const *kinds;           /* [kind_count] each the first member of a row */
+    size_t kind_count;
+} mtl_load_desc;
+MTL_DEF mtl_model *mtl_model_load_with(const char *path, const mtl_load_desc *how, mtl_error *err);
+MTL_DEF mtl_model *mtl_model_read_with(const mtl_reader *reader, const mtl_load_desc *how, mtl_error *err);
+MTL_DEF mtl_model *mtl_model_load_memory_with(const void *bytes, size_t count, const mtl_load_desc *how,
+                                              mtl_error *err);
 /* Free text kept in the model file under a name (e.g. how it was trained); value NULL: look up only. Returns
    the text or NULL. */
 MTL_DEF const char *mtl_model_note(mtl_model *model, const char *name, const char *value, mtl_error *err);
@@ -982,6 +1017,160 @@ typedef struct mtl_scores {
    name have no row. */
 MTL_DEF mtl_status mtl_evaluate(mtl_predictor *predictor, const mtl_batch *data, size_t count,
                                 mtl_scores *scores, size_t *const *confusion, mtl_error *err);
+
+/* ---- kinds: rows of tables --------------------------------------------------------------------------------
+
+   Inputs, columns, mixes and tasks come in kinds. A kind is one row: a name, fields, functions. The header's
+   own rows are chosen by a desc's `kind`; a program adds its own by pointing a desc's `own` to a row of its
+   own, constant and there as long as the model. The functions are called with what the model keeps of the
+   desc (never NULL):
+       check      puts in defaults, finds what is wrong with a desc; `what` begins messages. NULL: nothing to
+                  check
+       build      adds tensors under the owner's name, allocates from set->arena (real memory in a dry run
+                  too: mtl_parameters_note), sets what its comment says
+       forward    makes activations and records what backward needs, as any layer
+                  does */
+struct mtl_kind {
+    int desc;                               /* MTL_DESC_*: of which table the row is */
+    const char *name;                       /* as files and the command say it; no two of a table alike */
+    const mtl_field *fields;                /* the members of `options`; NULL: none */
+    size_t field_count;
+    size_t options;                         /* bytes of what the desc's `options` must point to; 0: nothing */
+};
+
+/* Columns [begin, begin + width) of an activation come from cells that read forward, or from the end. */
+typedef struct mtl_segment { size_t begin, width; int reverse; } mtl_segment;
+
+/* Numbers are learnt as (x - mean) / scale; a scale of 0 (a constant column) makes them 0. */
+typedef struct mtl_scaling {
+    size_t width;
+    int set;                                /* 0: they stay as they are */
+    mtl_real *mean, *scale;                 /* [width] */
+} mtl_scaling;
+
+/* A mix of several activations of the same rows into one. */
+typedef struct mtl_mix {
+    size_t count;                           /* sources */
+    const size_t *widths;                   /* [count] theirs */
+    const char *owner;                      /* the column or task that reads it: what its tensors' names begin
+                                               with */
+    const mtl_mix_desc *desc;
+    size_t width;                           /* of the result; build sets it */
+    void *data;                             /* what build has made */
+} mtl_mix;
+struct mtl_mix_kind {
+    mtl_kind kind;
+    int appends;                            /* 1: the result is the sources side by side; 0: it has the
+                                               columns of the first one, in the directions in which these were
+                                               read */
+    mtl_status (*build)(mtl_mix *mix, mtl_parameters *set, const char *what, mtl_error *err);
+    mtl_activation *(*forward)(mtl_run *run, const mtl_mix *mix, mtl_activation *const *sources);
+};
+
+/* An input: a token's row of an embedding, or a row of numbers. */
+typedef struct mtl_input_part {
+    const mtl_input_desc *desc;
+    size_t width;                           /* of the activation; build sets it */
+    mtl_scaling *scaling;                   /* build: of numbers that are standardised; NULL: of none */
+    void *data;
+} mtl_input_part;
+struct mtl_input_kind {
+    mtl_kind kind;
+    int reads_rows;                         /* 1: a batch gives rows of numbers; 0: ids */
+    mtl_status (*check)(mtl_input_desc *desc, const char *what, mtl_error *err);
+    mtl_status (*build)(mtl_input_part *part, mtl_parameters *set, mtl_error *err);
+    /* 0 when one step's id or row (number `row` in the caller's order) can be read; else a failed status.
+       NULL: any */
+    mtl_status (*verify)(const mtl_input_part *part, const mtl_input *input, size_t row, size_t sequence,
+                         int step, mtl_error *err);
+    mtl_activation *(*forward)(mtl_run *run, const mtl_input_part *part, const mtl_input *input);
+    void (*initial)(const mtl_input_part *part);    /* after all tensors are filled; NULL: nothing to do */
+};
+
+/* A column: rows of steps in, rows of steps out. */
+typedef struct mtl_column_part {
+    const mtl_column_desc *desc;
+    size_t inputs;                          /* width of the rows that it reads */
+    size_t width, directions;               /* build: of the result; 2: its second half reads from the end */
+    size_t states;                          /* build: cells whose states can be carried from batch to batch */
+    const size_t *state_units;              /* [states] */
+    void *data;
+} mtl_column_part;
+struct mtl_column_kind {
+    mtl_kind kind;
+    mtl_status (*build)(mtl_column_part *part, mtl_parameters *set, mtl_error *err);
+    /* initial, final: [states], NULL: zeros, not wanted */
+    mtl_activation *(*forward)(mtl_run *run, const mtl_column_part *part, mtl_activation *x,
+                               const mtl_cell_state *initial, mtl_cell_state *final);
+    void (*initial)(const mtl_column_part *part);
+};
+
+/* A task's head and how it is trained, answered and scored. Outputs, loss and answer are apart: outputs are
+   the head's last dense layer, [items][outputs]. */
+typedef struct mtl_task_part {
+    const mtl_task_desc *desc;
+    size_t outputs;                         /* numbers in a row of the head's output */
+    size_t width;                           /* numbers in an item's target, and in its answer */
+    const mtl_scaling *scaling;             /* of targets that are learnt standardised */
+    int spans;                              /* labels are of a span scheme */
+    const char *probabilities;              /* the name of what `distribution` makes */
+} mtl_task_part;
+/* What a loss is taken over: outputs [rows][outputs] of labelled items only. */
+typedef struct mtl_loss_items {
+    size_t rows;
+    const int *items;                       /* [rows] the caller's item of each row */
+    const mtl_target *target;               /* NULL in a dry run */
+    double divisor;                         /* of the whole update: see mtl_train_step */
+} mtl_loss_items;
+/* What is counted: items [first, first + items) of one sequence, answered already. */
+typedef struct mtl_count {
+    void *counts;                           /* the kind's own, zeroed at first */
+    size_t first, items;
+    const mtl_target *target;
+    const mtl_prediction *answer;
+    size_t *confusion;                      /* NULL, or as in mtl_evaluate */
+} mtl_count;
+enum { MTL_TARGET_LABELS, MTL_TARGET_NUMBERS, MTL_TARGET_SET };     /* a label; numbers; a set of labels as 0s
+                                                                       and 1s */
+enum { MTL_JUDGED_NOT, MTL_JUDGED_RIGHT, MTL_JUDGED_WRONG };
+/* A figure that a kind's score fills in, for reports: its name at each level, and the double's place. */
+typedef struct mtl_figure {
+    const char *name[2];                    /* by MTL_LEVEL_*; NULL: not reported there */
+    size_t offset;                          /* in mtl_task_score */
+    int spans;                              /* 1: only of a span scheme */
+} mtl_figure;
+struct mtl_task_kind {
+    mtl_kind kind;
+    const char *column[2];                  /* by MTL_LEVEL_*: what a file's column of it is called; NULL: not
+                                               at this level */
+    int target;                             /* MTL_TARGET_*: what an item's target is */
+    int scaled;                             /* 1: numbers are learnt standardised */
+    const char *output_name;                /* of the activation TASK.name */
+    mtl_status (*check)(mtl_task_desc *desc, const char *what, mtl_error *err);
+    void (*build)(mtl_task_part *part);     /* sets outputs and width */
+    mtl_activation *(*loss)(mtl_run *run, const mtl_task_part *part, const mtl_loss_items *items,
+                            mtl_activation *x);
+    /* NULL: none */
+    mtl_activation *(*distribution)(mtl_run *run, const mtl_task_part *part, mtl_activation *x);
+    /* x: outputs, p: of `distribution` or NULL, items: which of the caller's each row is; what *out points to
+       comes from the run. items and width of *out are set */
+    void (*answer)(mtl_run *run, const mtl_task_part *part, const mtl_activation *x, const mtl_activation *p,
+                   const int *items, mtl_prediction *out);
+    size_t counts;                          /* bytes of mtl_count.counts, and for each of the part's
+                                               outputs */
+    size_t counts_each;
+    int (*count)(const mtl_task_part *part, const mtl_count *count);    /* MTL_JUDGED_*, for joint accuracy */
+    void (*score)(const mtl_task_part *part, const void *counts, mtl_task_score *score);
+    const mtl_figure *figures;              /* ends with a NULL name at both levels */
+};
+/* Rows of x in the caller's order and the task's own units, [items][x's width]: what an answer points to. */
+MTL_DEF mtl_real *mtl_answer_values(mtl_run *run, const mtl_task_part *part, const mtl_activation *x,
+                                    const int *items);
+/* The row of a task's kind: the header's or the program's own. Static memory; NULL for no desc. */
+MTL_DEF const mtl_task_kind *mtl_task_kind_of(const mtl_task_desc *task);
+/* The header's rows of a table (MTL_DESC_INPUT, _COLUMN, _MIX, _TASK): number i is the kind whose constant
+   has that place in its list of names; NULL when there is none. */
+MTL_DEF const mtl_kind *mtl_kind_at(int desc, size_t i);
 
 /* ---- training ------------------------------------------------------------------------------------------ */
 
@@ -8335,7 +8524,17 @@ static mtl_status mtl__safetensors_write(const mtl__tensor_entry *entries, size_
 }
 
 
-/* ---- field tables: descs to and from text -------------------------------------------------------------- */
+/* ===========================================================================================================
+   13 >>desc       field tables, and the one copy, check, write and read that serve every desc
+   ===========================================================================================================
+   A desc is a struct whose members stand in one table: first those that point to memory, then numbers. What a
+   function here does to a desc it does row by row, so a new member costs its row, and a new type of member a
+   case in each of the four. JSON members have the rows' names; a mix stands as "from", its sources, and where
+   more than that is set, "mix", the rest of it. A kind of the program's own is written as "own", its name,
+   and "options", its fields.
+   -------------------------------------------------------------------------------------------------------- */
+
+/* ---- the tables ---------------------------------------------------------------------------------------- */
 
 #define MTL__CHOICE_ROW(value, name) { value, name },
 static const mtl_choice mtl__choices_MTL_ISA[] = { MTL_ISA_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
@@ -8343,6 +8542,9 @@ static const mtl_choice mtl__choices_MTL_PRECISION[] = { MTL_PRECISION_NAMES(MTL
 static const mtl_choice mtl__choices_MTL_CELL[] = { MTL_CELL_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
 static const mtl_choice mtl__choices_MTL_ACTIVATION[] = { MTL_ACTIVATION_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
 static const mtl_choice mtl__choices_MTL_RESET[] = { MTL_RESET_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
+static const mtl_choice mtl__choices_MTL_INPUT[] = { MTL_INPUT_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
+static const mtl_choice mtl__choices_MTL_COLUMN[] = { MTL_COLUMN_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
+static const mtl_choice mtl__choices_MTL_MIX[] = { MTL_MIX_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
 static const mtl_choice mtl__choices_MTL_LEVEL[] = { MTL_LEVEL_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
 static const mtl_choice mtl__choices_MTL_TASK[] = { MTL_TASK_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
 static const mtl_choice mtl__choices_MTL_LOSS[] = { MTL_LOSS_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
@@ -8350,11 +8552,28 @@ static const mtl_choice mtl__choices_MTL_POOL[] = { MTL_POOL_NAMES(MTL__CHOICE_R
 static const mtl_choice mtl__choices_MTL_OPTIMIZER[] = { MTL_OPTIMIZER_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
 static const mtl_choice mtl__choices_MTL_SCHEDULE[] = { MTL_SCHEDULE_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
 static const mtl_choice mtl__choices_MTL_SAMPLER[] = { MTL_SAMPLER_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
-#define mtl__choices_MTL_NONE NULL
+/* What a row says beside its numbers: choices, where its count is, what it is made of. */
+#define MTL__MORE_MTL_INT(desc, names)    NULL, 0, 0
+#define MTL__MORE_MTL_FLOAT(desc, names)  NULL, 0, 0
+#define MTL__MORE_MTL_FLAG(desc, names)   NULL, 0, 0
+#define MTL__MORE_MTL_SIZE(desc, names)   NULL, 0, 0
+#define MTL__MORE_MTL_SEED(desc, names)   NULL, 0, 0
+#define MTL__MORE_MTL_INTS(desc, names)   NULL, 0, 0
+#define MTL__MORE_MTL_NAME(desc, names)   NULL, 0, 0
+#define MTL__MORE_MTL_MIX(desc, names)    NULL, 0, MTL_DESC_MIX
+#define MTL__MORE_MTL_CHOICE(desc, names) mtl__choices_##names, 0, 0
+#define MTL__MORE_MTL_TEXTS(desc, names)  NULL, offsetof(desc, names), 0
+#define MTL__MORE_MTL_REALS(desc, names)  NULL, offsetof(desc, names), 0
+#define MTL__MORE_MTL_LIST(desc, names)   NULL, offsetof(desc, names##_count), MTL__OF_##names
+#define MTL__MORE_MTL_OWN(desc, names)    NULL, offsetof(desc, options), MTL__OF_##names
+#define MTL__OF_input  MTL_DESC_INPUT
+#define MTL__OF_column MTL_DESC_COLUMN
+#define MTL__OF_task   MTL_DESC_TASK
+#define MTL__OF_mix    MTL_DESC_MIX
 
 #define MTL__FIELD_ROW(desc, type, name, preset, low, high, names, help) \
-    {#name, type, offsetof(desc, name), (double)(preset), (double)(low), (double)(high), \
-        mtl__choices_##names, help},
+    { #name, type, offsetof(desc, name), (double)(preset), (double)(low), (double)(high), help, \
+      MTL__MORE_##type(desc, names) },
 #define MTL__INPUT_ROW(...) MTL__FIELD_ROW(mtl_input_desc, __VA_ARGS__)
 #define MTL__COLUMN_ROW(...) MTL__FIELD_ROW(mtl_column_desc, __VA_ARGS__)
 #define MTL__TASK_ROW(...) MTL__FIELD_ROW(mtl_task_desc, __VA_ARGS__)
@@ -8362,6 +8581,7 @@ static const mtl_choice mtl__choices_MTL_SAMPLER[] = { MTL_SAMPLER_NAMES(MTL__CH
 #define MTL__TRAINER_ROW(...) MTL__FIELD_ROW(mtl_trainer_desc, __VA_ARGS__)
 #define MTL__FIT_ROW(...) MTL__FIELD_ROW(mtl_fit_desc, __VA_ARGS__)
 #define MTL__PREDICTOR_ROW(...) MTL__FIELD_ROW(mtl_predictor_desc, __VA_ARGS__)
+#define MTL__MIX_ROW(...) MTL__FIELD_ROW(mtl_mix_desc, __VA_ARGS__)
 static const mtl_field mtl__input_fields[] = { MTL_INPUT_FIELDS(MTL__INPUT_ROW) };
 static const mtl_field mtl__column_fields[] = { MTL_COLUMN_FIELDS(MTL__COLUMN_ROW) };
 static const mtl_field mtl__task_fields[] = { MTL_TASK_FIELDS(MTL__TASK_ROW) };
@@ -8369,19 +8589,31 @@ static const mtl_field mtl__model_fields[] = { MTL_MODEL_FIELDS(MTL__MODEL_ROW) 
 static const mtl_field mtl__trainer_fields[] = { MTL_TRAINER_FIELDS(MTL__TRAINER_ROW) };
 static const mtl_field mtl__fit_fields[] = { MTL_FIT_FIELDS(MTL__FIT_ROW) };
 static const mtl_field mtl__predictor_fields[] = { MTL_PREDICTOR_FIELDS(MTL__PREDICTOR_ROW) };
+static const mtl_field mtl__mix_fields[] = { MTL_MIX_FIELDS(MTL__MIX_ROW) };
+
+/* Of each desc: its table and its size. */
+typedef struct mtl__desc { const mtl_field *fields; size_t count, bytes; } mtl__desc;
+static const mtl__desc mtl__descs[MTL_DESC_COUNT] = {
+    { mtl__input_fields, MTL__COUNT(mtl__input_fields), sizeof(mtl_input_desc) },
+    { mtl__column_fields, MTL__COUNT(mtl__column_fields), sizeof(mtl_column_desc) },
+    { mtl__task_fields, MTL__COUNT(mtl__task_fields), sizeof(mtl_task_desc) },
+    { mtl__model_fields, MTL__COUNT(mtl__model_fields), sizeof(mtl_model_desc) },
+    { mtl__trainer_fields, MTL__COUNT(mtl__trainer_fields), sizeof(mtl_trainer_desc) },
+    { mtl__fit_fields, MTL__COUNT(mtl__fit_fields), sizeof(mtl_fit_desc) },
+    { mtl__predictor_fields, MTL__COUNT(mtl__predictor_fields), sizeof(mtl_predictor_desc) },
+    { mtl__mix_fields, MTL__COUNT(mtl__mix_fields), sizeof(mtl_mix_desc) }
+};
 
 MTL_DEF const mtl_field *mtl_fields(int desc, size_t *count)
 {
-    switch (desc) {
-    case MTL_DESC_INPUT: *count = MTL__COUNT(mtl__input_fields); return mtl__input_fields;
-    case MTL_DESC_COLUMN: *count = MTL__COUNT(mtl__column_fields); return mtl__column_fields;
-    case MTL_DESC_TASK: *count = MTL__COUNT(mtl__task_fields); return mtl__task_fields;
-    case MTL_DESC_MODEL: *count = MTL__COUNT(mtl__model_fields); return mtl__model_fields;
-    case MTL_DESC_TRAINER: *count = MTL__COUNT(mtl__trainer_fields); return mtl__trainer_fields;
-    case MTL_DESC_FIT: *count = MTL__COUNT(mtl__fit_fields); return mtl__fit_fields;
-    case MTL_DESC_PREDICTOR: *count = MTL__COUNT(mtl__predictor_fields); return mtl__predictor_fields;
-    default: *count = 0; return NULL;
-    }
+    const mtl_field *f, *end;
+    *count = 0;
+    if (desc < 0 || desc >= MTL_DESC_COUNT) return NULL;
+    f = mtl__descs[desc].fields;
+    end = f + mtl__descs[desc].count;
+    while (f < end && f->type >= MTL_NAME) f++;
+    *count = (size_t)(end - f);
+    return f;
 }
 
 /* A member as a number; i: element of an INTS field. */
@@ -8560,8 +8792,409 @@ MTL_DEF mtl_status mtl_desc_check(int desc, void *members, const char *what, mtl
     return MTL_OK;
 }
 
+/* ---- members that point to memory ---------------------------------------------------------------------- */
+
+/* The pointer at an offset of a desc; whatever it points to, its representation is that of a const void *. */
+static const void *mtl__desc_pointer(const void *members, size_t offset)
+{
+    const void *to;
+    memcpy(&to, (const char *)members + offset, sizeof to);
+    return to;
+}
+
+static void mtl__desc_point(void *members, size_t offset, const void *to)
+{
+    memcpy((char *)members + offset, &to, sizeof to);
+}
+
+/* How many elements a MTL_TEXTS, MTL_REALS or MTL_LIST member has. */
+static size_t mtl__desc_count(const mtl_field *f, const void *members)
+{
+    size_t count;
+    int n;
+    if (f->type == MTL_LIST) memcpy(&count, (const char *)members + f->count, sizeof count);
+    else {
+        memcpy(&n, (const char *)members + f->count, sizeof n);
+        count = n > 0 ? (size_t)n : 0;
+    }
+    return count;
+}
+
+/* "what.field[i]", or "field[i]" of the model's own lists, into out. */
+static const char *mtl__desc_element(const mtl_field *f, const char *what, size_t i, char *out, size_t size)
+{
+    return mtl__print(out, size, what[0] ? "%s.%s[%z]" : "%s%s[%z]", what, f->name, i);
+}
+
+/* ---- copy and check: a desc's members move into `arena`, and what is wrong with them is told ----------- */
+
+/* Names become parts of tensor names and of mixes: no dots, plus signs, quotes, spaces or control
+   characters. */
+static mtl_status mtl__check_name(const char *name, const char *where, mtl_error *err)
+{
+    size_t i;
+    if (mtl__failed(err)) return mtl__status(err);
+    if (!name || !name[0]) return mtl__fail(err, MTL_ERROR_FIELD, where, -1, "%s.name is missing", where);
+    if (mtl_text_valid(name, strlen(name)) != strlen(name) || strlen(name) > 63)
+        return mtl__fail(err, MTL_ERROR_FIELD, where, -1, "%s.name must be UTF-8 of 63 bytes at most", where);
+    for (i = 0; name[i]; i++)
+        if ((unsigned char)name[i] <= ' ' || strchr(".+\"\\", name[i]))
+            return mtl__fail(err, MTL_ERROR_FIELD, where, (long long)i,
+                             "%s.name \"%s\" must not hold spaces, dots, plus signs, quotes or backslashes",
+                             where, name);
+    return MTL_OK;
+}
+
+static void mtl__desc_copy_texts(const mtl_field *f, void *members, mtl_arena *arena, const char *what,
+                                 mtl_error *err)
+{
+    const char *const *texts = (const char *const *)mtl__desc_pointer(members, f->offset);
+    size_t count = mtl__desc_count(f, members), i;
+    const char **copy =
+        texts ? (const char **)mtl__arena_note(arena, count, sizeof *copy, f->name, err) : NULL;
+    for (i = 0; copy && i < count; i++) {
+        if (!texts[i])
+            mtl__fail(err, MTL_ERROR_ARGUMENT, what, (long long)i, "%s.%s[%z] is NULL; there must be %z",
+                      what, f->name, i, count);
+        copy[i] = mtl__arena_text(arena, texts[i], err);
+    }
+    mtl__desc_point(members, f->offset, copy);
+}
+
+static void mtl__desc_copy_bytes(size_t offset, size_t bytes, void *members, mtl_arena *arena, mtl_error *err)
+{
+    const void *from = mtl__desc_pointer(members, offset);
+    void *copy = from ? mtl__arena_note(arena, bytes, 1, "a desc", err) : NULL;
+    if (copy) memcpy(copy, from, bytes);
+    mtl__desc_point(members, offset, copy);
+}
+
+/* A kind of the program's own: the row stays where it is, its options are copied. */
+static void mtl__desc_copy_own(const mtl_field *f, void *members, mtl_arena *arena, const char *what,
+                               mtl_error *err)
+{
+    const mtl_kind *own = (const mtl_kind *)mtl__desc_pointer(members, f->offset);
+    if (!own) return;
+    if (own->desc != f->of || !own->name || !own->name[0])
+        mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s.own is a row without a name, or of another table",
+                  what);
+    if (own->options && !mtl__desc_pointer(members, f->count))
+        mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s.options is NULL; the kind \"%s\" needs them", what,
+                  own->name);
+    if (!mtl__failed(err)) mtl__desc_copy_bytes(f->count, own->options, members, arena, err);
+}
+
+/* Copies what the members of one desc point to, but for lists. */
+static void mtl__desc_copy_member(const mtl_field *f, void *members, mtl_arena *arena, const char *what,
+                                  mtl_error *err)
+{
+    const mtl_field *part;
+    char *inner = (char *)members + f->offset, path[96];
+    size_t i;
+    switch (f->type) {
+    case MTL_NAME:
+        if (f->low != 0 && mtl__check_name((const char *)mtl__desc_pointer(members, f->offset), what, err))
+            return;
+        mtl__desc_point(members, f->offset,
+                        mtl__arena_text(arena, (const char *)mtl__desc_pointer(members, f->offset), err));
+        break;
+    case MTL_TEXTS: mtl__desc_copy_texts(f, members, arena, what, err); break;
+    case MTL_REALS:
+        mtl__desc_copy_bytes(f->offset, mtl__desc_count(f, members) * sizeof(float), members, arena, err);
+        break;
+    case MTL_OWN: mtl__desc_copy_own(f, members, arena, what, err); break;
+    case MTL_MIX:
+        part = mtl__descs[f->of].fields;
+        mtl_desc_check(f->of, inner, mtl__field_path(f, what, path, sizeof path), err);
+        for (i = 0; i < mtl__descs[f->of].count; i++)
+            mtl__desc_copy_member(&part[i], inner, arena, what, err);
+        break;
+    default: break;
+    }
+}
+
+/* Numbers first: they say how long lists are. Then names and other memory, then the elements of lists. what:
+   how messages call the desc, "tasks[1]". */
+static mtl_status mtl__desc_adopt(int desc, void *members, mtl_arena *arena, const char *what, mtl_error *err)
+{
+    const mtl__desc *d = &mtl__descs[desc];
+    char where[96];
+    size_t i, k;
+    if (mtl_desc_check(desc, members, what, err)) return mtl__status(err);
+    for (i = 0; i < d->count && !mtl__failed(err); i++) {
+        const mtl_field *f = &d->fields[i];
+        if (f->type == MTL_LIST) {
+            size_t bytes = mtl__descs[f->of].bytes;
+            mtl__desc_copy_bytes(f->offset, mtl__desc_count(f, members) * bytes, members, arena, err);
+            for (k = 0; k < mtl__desc_count(f, members) && !mtl__failed(err); k++)
+                mtl__desc_adopt(f->of, (char *)(uintptr_t)mtl__desc_pointer(members, f->offset) + k * bytes,
+                                arena, mtl__desc_element(f, what, k, where, sizeof where), err);
+        } else mtl__desc_copy_member(f, members, arena, what, err);
+    }
+    return mtl__status(err);
+}
+
+/* ---- write --------------------------------------------------------------------------------------------- */
+
+static void mtl__desc_write_number(mtl__text *text, const mtl_field *f, const void *members)
+{
+    unsigned long long seed;
+    char value[64];
+    size_t k;
+    if (f->choices) {
+        mtl__json_add_text(text, mtl_field_get(f, members, value, sizeof value));
+    } else if (f->type == MTL_INTS) {
+        mtl__json_open(text, '[');
+        for (k = 0; k < MTL_MAX_HIDDEN && mtl__field_number(f, members, k) != 0; k++)
+            mtl__json_add_number(text, mtl__field_number(f, members, k));
+        mtl__json_close(text, ']');
+    } else if (f->type == MTL_SEED) {
+        memcpy(&seed, (const char *)members + f->offset, sizeof seed);
+        mtl__json_add_whole(text, seed);
+    } else {
+        mtl__json_add_number(text, mtl__field_number(f, members, 0));
+    }
+}
+
+/* Numbers that are not zero, as JSON members of the object that is open. */
+static void mtl__desc_write_numbers(mtl__text *text, const mtl_field *f, size_t count, const void *members)
+{
+    for (; count > 0; count--, f++)
+        if (f->type < MTL_NAME && mtl__field_number(f, members, 0) != 0) {
+            mtl__json_key(text, f->name);
+            mtl__desc_write_number(text, f, members);
+        }
+}
+
+static void mtl__desc_write_array(mtl__text *text, const mtl_field *f, const void *members)
+{
+    const void *array = mtl__desc_pointer(members, f->offset);
+    size_t i;
+    mtl__json_key(text, f->name);
+    mtl__json_open(text, '[');
+    for (i = 0; i < mtl__desc_count(f, members); i++)
+        if (f->type == MTL_TEXTS) mtl__json_add_text(text, ((const char *const *)array)[i]);
+        else mtl__json_add_number(text, (double)((const float *)array)[i]);
+    mtl__json_close(text, ']');
+}
+
+static void mtl__desc_write_own(mtl__text *text, const mtl_field *f, const void *members)
+{
+    const mtl_kind *own = (const mtl_kind *)mtl__desc_pointer(members, f->offset);
+    mtl__json_key(text, f->name);
+    mtl__json_add_text(text, own->name);
+    if (!own->options) return;
+    mtl__json_key(text, "options");
+    mtl__json_open(text, '{');
+    mtl__desc_write_numbers(text, own->fields, own->field_count, mtl__desc_pointer(members, f->count));
+    mtl__json_close(text, '}');
+}
+
+/* A member of the object that is open, but for numbers and what is itself made of descs. */
+static void mtl__desc_write_member(mtl__text *text, const mtl_field *f, const void *members)
+{
+    if (!mtl__desc_pointer(members, f->offset)) return;
+    if (f->type == MTL_OWN) mtl__desc_write_own(text, f, members);
+    if (f->type == MTL_TEXTS || f->type == MTL_REALS) mtl__desc_write_array(text, f, members);
+    if (f->type != MTL_NAME) return;
+    mtl__json_key(text, f->name);
+    mtl__json_add_text(text, (const char *)mtl__desc_pointer(members, f->offset));
+}
+
+/* "from", and "mix" where a mix has more than its sources. */
+static void mtl__desc_write_mix(mtl__text *text, const mtl_mix_desc *mix)
+{
+    const mtl__desc *d = &mtl__descs[MTL_DESC_MIX];
+    size_t i;
+    mtl__desc_write_member(text, &d->fields[0], mix);
+    if (!mix->own && mix->kind <= MTL_MIX_CONCAT) return;
+    mtl__json_key(text, "mix");
+    mtl__json_open(text, '{');
+    for (i = 1; i < d->count && d->fields[i].type >= MTL_NAME; i++)
+        mtl__desc_write_member(text, &d->fields[i], mix);
+    mtl__desc_write_numbers(text, d->fields, d->count, mix);
+    mtl__json_close(text, '}');
+}
+
+/* A desc's members, in the object that is open. */
+static void mtl__desc_write(mtl__text *text, int desc, const void *members)
+{
+    const mtl__desc *d = &mtl__descs[desc];
+    size_t i, k;
+    for (i = 0; i < d->count && d->fields[i].type >= MTL_NAME; i++) {
+        const mtl_field *f = &d->fields[i];
+        const char *list = f->type == MTL_LIST ? (const char *)mtl__desc_pointer(members, f->offset) : NULL;
+        if (f->type == MTL_MIX)
+            mtl__desc_write_mix(text, (const mtl_mix_desc *)(const void *)((const char *)members
+                                                                           + f->offset));
+        else if (f->type != MTL_LIST) mtl__desc_write_member(text, f, members);
+        if (!list) continue;
+        mtl__json_key(text, f->name);
+        mtl__json_open(text, '[');
+        for (k = 0; k < mtl__desc_count(f, members); k++) {
+            mtl__json_open(text, '{');
+            mtl__desc_write(text, f->of, list + k * mtl__descs[f->of].bytes);
+            mtl__json_close(text, '}');
+        }
+        mtl__json_close(text, ']');
+    }
+    mtl__desc_write_numbers(text, d->fields, d->count, members);
+}
+
+/* ---- read ---------------------------------------------------------------------------------------------- */
+
+/* What reading needs: where memory comes from, and the program's own kinds. */
+typedef struct mtl__desc_reader {
+    mtl_arena *arena;
+    const mtl_kind *const *kinds;
+    size_t kind_count;
+    mtl_error *err;
+} mtl__desc_reader;
+
+static void mtl__desc_read_number(const mtl_field *f, const mtl__json *node, void *members, mtl_error *err)
+{
+    size_t k;
+    double value;
+    unsigned long long seed;
+    const char *text;
+    if (f->choices) {
+        text = mtl__json_text(node, f->name, err);
+        if (!mtl__failed(err) && !mtl__field_read(f, text, strlen(text), &value, err))
+            mtl__field_store(f, members, 0, value);
+    } else if (f->type == MTL_INTS) {
+        if (mtl__json_count(node) > MTL_MAX_HIDDEN)
+            mtl__fail(err, MTL_ERROR_FORMAT, f->name, (long long)node->offset,
+                      "the configuration's %s has more than %d numbers", f->name, MTL_MAX_HIDDEN);
+        for (k = 0; k < mtl__json_count(node) && !mtl__failed(err); k++)
+            mtl__field_store(f, members, k, mtl__json_int(mtl__json_at(node, k), f->name, 0, 2147483647,
+                                                          err));
+    } else if (f->type == MTL_SEED) {
+        seed = mtl__json_whole(node, f->name, ~0ull, err);
+        memcpy((char *)members + f->offset, &seed, sizeof seed);
+    } else {
+        value = mtl__json_number(node, f->name, err);
+        if (!mtl__failed(err) && !mtl__field_check(f, value, NULL, err))
+            mtl__field_store(f, members, 0, value);
+    }
+}
+
+/* The numbers that are there; others keep their zero, the default. Unknown members are left for newer
+   versions. */
+static void mtl__desc_read_numbers(const mtl_field *f, size_t count, const mtl__json *object, void *members,
+                                   mtl_error *err)
+{
+    for (; count > 0 && !mtl__failed(err); count--, f++) {
+        const mtl__json *node = f->type < MTL_NAME ? mtl__json_get(object, f->name) : NULL;
+        if (node) mtl__desc_read_number(f, node, members, err);
+    }
+}
+
+/* An array of exactly as many texts or numbers as the desc counts. */
+static void mtl__desc_read_array(const mtl__desc_reader *r, const mtl_field *f, const mtl__json *array,
+                                 void *members)
+{
+    size_t count = mtl__desc_count(f, members), size = f->type == MTL_TEXTS ? sizeof(char *) : sizeof(float),
+        i;
+    void *to;
+    if (array->type != MTL__JSON_ARRAY || mtl__json_count(array) != count) {
+        mtl__fail(r->err, MTL_ERROR_FORMAT, f->name, (long long)array->offset,
+                  "the configuration's \"%s\" must be %z %s", f->name, count,
+                  f->type == MTL_TEXTS ? "texts" : "numbers");
+        return;
+    }
+    to = mtl__arena_zero(r->arena, count, size, f->name, r->err);
+    for (i = 0; to && i < count; i++)
+        if (f->type == MTL_TEXTS)
+            ((const char **)to)[i] = mtl__json_text(mtl__json_at(array, i), f->name, r->err);
+        else ((float *)to)[i] = (float)mtl__json_number(mtl__json_at(array, i), f->name, r->err);
+    mtl__desc_point(members, f->offset, to);
+}
+
+/* A kind of the program's own, by name among those that were handed over. */
+static void mtl__desc_read_own(const mtl__desc_reader *r, const mtl_field *f, const mtl__json *object,
+                               const char *name, void *members)
+{
+    const mtl_kind *own;
+    void *options;
+    size_t i = 0;
+    if (!name) return;
+    while (i < r->kind_count && (r->kinds[i]->desc != f->of || strcmp(r->kinds[i]->name, name) != 0)) i++;
+    if (i == r->kind_count) {
+        mtl__fail(r->err, MTL_ERROR_UNSUPPORTED, name, -1,
+                  "the file has a part of the kind \"%s\", which is a program's own: hand its row over in "
+                  "mtl_load_desc.kinds", name);
+        return;
+    }
+    own = r->kinds[i];
+    options = own->options ? mtl__arena_zero(r->arena, 1, own->options, name, r->err) : NULL;
+    if (options)
+        mtl__desc_read_numbers(own->fields, own->field_count, mtl__json_get(object, "options"), options,
+                               r->err);
+    mtl__desc_point(members, f->offset, own);
+    mtl__desc_point(members, f->count, options);
+}
+
+/* One member that points to memory, but for lists. */
+static void mtl__desc_read_member(const mtl__desc_reader *r, const mtl_field *f, const mtl__json *object,
+                                  void *members)
+{
+    const mtl__json *node = mtl__json_get(object, f->name);
+    if (!node || mtl__failed(r->err)) return;
+    if (f->type == MTL_NAME) mtl__desc_point(members, f->offset, mtl__json_text(node, f->name, r->err));
+    else if (f->type == MTL_OWN) mtl__desc_read_own(r, f, object, mtl__json_text(node, f->name, r->err),
+                                                    members);
+    else mtl__desc_read_array(r, f, node, members);
+}
+
+/* "from" stands in the object of whose member the mix is, the rest in its member "mix". */
+static void mtl__desc_read_mix(const mtl__desc_reader *r, const mtl__json *object, void *mix)
+{
+    const mtl__desc *d = &mtl__descs[MTL_DESC_MIX];
+    const mtl__json *rest = mtl__json_get(object, "mix");
+    size_t i;
+    mtl__desc_read_member(r, &d->fields[0], object, mix);
+    for (i = 1; rest && i < d->count && d->fields[i].type >= MTL_NAME; i++)
+        mtl__desc_read_member(r, &d->fields[i], rest, mix);
+    mtl__desc_read_numbers(d->fields, d->count, rest, mix, r->err);
+}
+
+/* A list's array of objects, with zeroed memory for as many descs. */
+static char *mtl__desc_read_list(const mtl__desc_reader *r, const mtl_field *f, const mtl__json *array,
+                                 void *members)
+{
+    size_t count = mtl__json_count(array);
+    char *list;
+    if (mtl__failed(r->err) || (!array && f->low == 0)) return NULL;
+    if (!array || array->type != MTL__JSON_ARRAY) {
+        mtl__fail(r->err, MTL_ERROR_FORMAT, f->name, -1, "the configuration has no list \"%s\"", f->name);
+        return NULL;
+    }
+    list = (char *)mtl__arena_zero(r->arena, count, mtl__descs[f->of].bytes, f->name, r->err);
+    mtl__desc_point(members, f->offset, list);
+    if (list) memcpy((char *)members + f->count, &count, sizeof count);
+    return list;
+}
+
+/* A desc, zeroed before, from an object; what it points to lies in the reader's arena. Numbers come first,
+   since they say how long lists are. */
+static void mtl__desc_read(const mtl__desc_reader *r, int desc, const mtl__json *object, void *members)
+{
+    const mtl__desc *d = &mtl__descs[desc];
+    size_t i, k;
+    mtl__desc_read_numbers(d->fields, d->count, object, members, r->err);
+    for (i = 0; i < d->count && d->fields[i].type >= MTL_NAME && !mtl__failed(r->err); i++) {
+        const mtl_field *f = &d->fields[i];
+        const mtl__json *array = f->type == MTL_LIST ? mtl__json_get(object, f->name) : NULL;
+        char *list = f->type == MTL_LIST ? mtl__desc_read_list(r, f, array, members) : NULL;
+        if (f->type == MTL_MIX) mtl__desc_read_mix(r, object, (char *)members + f->offset);
+        else if (f->type != MTL_LIST) mtl__desc_read_member(r, f, object, members);
+        for (k = 0; list && k < mtl__desc_count(f, members) && !mtl__failed(r->err); k++)
+            mtl__desc_read(r, f->of, mtl__json_at(array, k), list + k * mtl__descs[f->of].bytes);
+    }
+}
+
 /* ===========================================================================================================
-   13 >>tape       the run, its records, playing them backward
+   14 >>tape       the run, its records, playing them backward
    ===========================================================================================================
    A layer's forward makes an activation, computes it, and ends in mtl_run_record. With a tape that appends a
    record: a backward function and what it needs. Playing goes from the last record to the first; a record
@@ -9006,33 +9639,34 @@ static void mtl__run_rows(mtl_run *run, int which, const void *p, size_t rows)
 }
 
 /* ===========================================================================================================
-   14 >>layers     embedding, dense, dropout, selection, concatenation, pooling
+   15 >>layers     embedding, dense, dropout, selection, concatenation, pooling
    ===========================================================================================================
    Each layer: forward mathematics, backward mathematics, then the wrapper that records. X stands beside dX.
    -------------------------------------------------------------------------------------------------------- */
 
 /* ---- inputs: rows of features, standardised ------------------------------------------------------------ */
 
-/* Numbers are learnt as (x - mean) / scale; a scale of 0 (a constant column) makes them 0. Not set: as they
-   are. */
-typedef struct mtl__scaling {
-    size_t width;
-    mtl_real *mean, *scale;                 /* [width], in the model's memory */
-    int set;
-} mtl__scaling;
-
-MTL__INLINE mtl_real mtl__scaled(const mtl__scaling *s, size_t j, mtl_real x)
+MTL__INLINE mtl_real mtl__scaled(const mtl_scaling *s, size_t j, mtl_real x)
 {
     return !s->set ? x : s->scale[j] != 0 ? (x - s->mean[j]) / s->scale[j] : 0;
 }
-MTL__INLINE mtl_real mtl__unscaled(const mtl__scaling *s, size_t j, mtl_real x)
+MTL__INLINE mtl_real mtl__unscaled(const mtl_scaling *s, size_t j, mtl_real x)
 {
     return s->set ? x * s->scale[j] + s->mean[j] : x;
 }
 
+/* A scaling of `width` numbers that is not set yet. */
+static mtl_status mtl__scaling_init(mtl_scaling *s, size_t width, mtl_arena *arena, mtl_error *err)
+{
+    s->width = width;
+    s->mean = (mtl_real *)mtl__arena_zero(arena, width, sizeof(mtl_real), "means", err);
+    s->scale = (mtl_real *)mtl__arena_zero(arena, width, sizeof(mtl_real), "scales", err);
+    return mtl__status(err);
+}
+
 /* y[n][j] = scaled x[caller's row of n][j] */
 static mtl_activation *mtl__features_forward(mtl_run *run, const mtl_real *x, size_t width,
-                                             const mtl__scaling *scaling, const char *name)
+                                             const mtl_scaling *scaling, const char *name)
 {
     const mtl_packing *p = run->packing;
     mtl_activation *y = mtl_run_activation(run, name, p->rows, width);
@@ -9514,12 +10148,9 @@ static mtl_activation *mtl__concat_forward(mtl_run *run, mtl_activation *const *
 
 /* ---- pooling: rows of a sequence become one ------------------------------------------------------------ */
 
-/* Columns [begin, begin + width) of an encoder output come from cells that read forward, or from the end. */
-typedef struct mtl__segment { size_t begin, width; int reverse; } mtl__segment;
-
 /* Each direction's last state: forward columns of a sequence's last step, reverse columns of its first
    (packed row b). */
-static mtl_activation *mtl__pool_last(mtl_run *run, mtl_activation *x, const mtl__segment *segments,
+static mtl_activation *mtl__pool_last(mtl_run *run, mtl_activation *x, const mtl_segment *segments,
                                       size_t count, const char *name)
 {
     const mtl_packing *p = run->packing;
@@ -9607,7 +10238,7 @@ static void mtl__pool_backward(mtl_run *run, void *data)
 
 /* x [N][width] to [B][width], in packed order. segments: for MTL_POOL_LAST. */
 static mtl_activation *mtl__pool_forward(mtl_run *run, int pool, mtl_activation *x,
-                                         const mtl__segment *segments, size_t count, const char *name)
+                                         const mtl_segment *segments, size_t count, const char *name)
 {
     mtl__pool_data *d;
     if (!x) return NULL;
@@ -9626,7 +10257,7 @@ static mtl_activation *mtl__pool_forward(mtl_run *run, int pool, mtl_activation 
 }
 
 /* ===========================================================================================================
-   15 >>cells      RNN, GRU, LSTM; directions; stacks
+   16 >>cells      RNN, GRU, LSTM; directions; stacks
    ===========================================================================================================
    The element-wise mathematics of the cells stands with their kernels (>>kernels); here is the order of the
    work around it.
@@ -10405,7 +11036,7 @@ MTL_DEF void mtl_cell_stream_reset(mtl_cell_stream *stream, const mtl_real *h, c
 MTL_DEF const mtl_real *mtl_cell_stream_memory(const mtl_cell_stream *stream) { return stream->pass.c; }
 
 /* ===========================================================================================================
-   16 >>losses     cross-entropy, MSE, MAE, Huber
+   17 >>losses     cross-entropy, MSE, MAE, Huber
    ===========================================================================================================
    A loss is L = (sum over labelled items) / divisor, where the divisor counts the labelled items of the whole
    update (their class weights, for class tasks that have them; times width for vectors), so that parts of a
@@ -10425,7 +11056,7 @@ typedef struct mtl__loss_data {
     const float *class_weights;             /* [C] or NULL */
     const mtl_target *target;
     const int *items;                       /* [M] the caller's item of row m */
-    const mtl__scaling *scaling;            /* of real targets */
+    const mtl_scaling *scaling;             /* of real targets */
     double divisor;
     mtl_activation *x, *y;                  /* logits or predictions; the loss, 1 x 1 */
     mtl__cross_entropy pass;                /* what backward needs of class tasks */
@@ -10603,9 +11234,9 @@ static int mtl__target_is_given(const mtl_target *t, size_t item, size_t width)
 }
 
 /* ===========================================================================================================
-   17 >>metrics    accuracy, span F1, RMSE, MAE, R2: counted as items stream by, nothing allocated
+   18 >>metrics    accuracy, span F1, RMSE, MAE, R2: counted as items stream by, nothing allocated
    ===========================================================================================================
-   A metric is a handful of counts that grow with every batch; mtl__metric_finish turns them into scores.
+   A metric is a handful of counts that grow with every batch; mtl__metric_finish_.. turns them into scores.
    Labels that are missing count nowhere. Gold spans are those of the tags as written, whether the model has a
    class for them or not. Spans are counted as the CoNLL evaluation script (conlleval, Tjong Kim Sang 2004)
    counts:
@@ -10675,9 +11306,9 @@ MTL_DEF int mtl_labels_are_spans(const char *const *labels, size_t count)
 
 /* ---- counting ------------------------------------------------------------------------------------------ */
 
-/* Everything that is counted for one task. Zero it, set kind, level, spans and width; add; finish. */
+/* Everything that is counted for one task of classes or numbers. Zero it, set spans or width, add, finish. */
 typedef struct mtl__metric {
-    int kind, level, spans;                 /* spans: 1 when the task's labels are a span scheme */
+    int spans;                              /* 1: labels are a span scheme */
     size_t items, correct;
     double loss_sum, loss_weight;           /* mean loss = sum / weight; the caller adds to both */
     size_t gold_spans, predicted_spans, right_spans;
@@ -10761,9 +11392,17 @@ static void mtl__metric_real(mtl__metric *m, const mtl_real *gold, const mtl_rea
 
 static double mtl__metric_ratio(double part, double whole) { return whole > 0 ? part / whole : 0; }
 
+static void mtl__metric_items(const mtl__metric *m, mtl_task_score *score)
+{
+    memset(score, 0, sizeof *score);
+    score->items = m->items;
+    score->loss = mtl__metric_ratio(m->loss_sum, m->loss_weight);
+}
+
 static void mtl__metric_finish_class(const mtl__metric *m, mtl_task_score *score)
 {
     double sum;
+    mtl__metric_items(m, score);
     score->accuracy = mtl__metric_ratio((double)m->correct, (double)m->items);
     score->score = score->accuracy;
     if (!m->spans) return;
@@ -10778,6 +11417,7 @@ static void mtl__metric_finish_class(const mtl__metric *m, mtl_task_score *score
 static void mtl__metric_finish_real(const mtl__metric *m, mtl_task_score *score)
 {
     double n = (double)m->numbers;
+    mtl__metric_items(m, score);
     if (!m->numbers) return;
     score->rmse = sqrt(m->error_squares / n);
     score->mae = m->error_abs / n;
@@ -10786,176 +11426,585 @@ static void mtl__metric_finish_real(const mtl__metric *m, mtl_task_score *score)
     score->score = score->r2 > 0 ? score->r2 : 0;
 }
 
-static void mtl__metric_finish(const mtl__metric *m, mtl_task_score *score)
-{
-    memset(score, 0, sizeof *score);
-    score->kind = m->kind;
-    score->level = m->level;
-    score->spans = m->spans;
-    score->items = m->items;
-    score->loss = mtl__metric_ratio(m->loss_sum, m->loss_weight);
-    if (m->kind == MTL_TASK_CLASS) mtl__metric_finish_class(m, score);
-    else mtl__metric_finish_real(m, score);
-}
-
 /* ===========================================================================================================
-   18 >>encoder    levels, columns and mixes: every sharing mechanism
+   19 >>nodes      inputs, columns, mixes: the tables of their kinds, and the one list that passes walk
    ===========================================================================================================
-   Named sources stand in one list: the inputs, then the columns in the desc's order. A mix names sources; a
-   column's input and a task's tap are mixes. A column may take sources that stand before it, so the list is
-   its own topological order, and a column's level is one more than the highest of its sources. Full sharing
-   is one column; a hierarchy is a column that takes another one, with tasks tapping both. The passes know
-   columns and mixes, no mechanism by name.
+   A node is a part of the model that has rows for others to read: an input, a column, or the head of a task.
+   Nodes stand in one list, each behind its sources: repeatedly the first of the desc's inputs, columns and
+   tasks whose sources are all placed is next. What a column or a head reads is a *tap*: a mix over nodes
+   before it, and whether a gradient goes back into each of them.
+
+       rows      inputs and columns have a row a step, heads a row a step or a sequence, as their task says
+       STEP      a tap of any source with a row a step has one itself: what has a row a sequence is spread
+                 over the steps; a task with one target a sequence then pools the steps
+       parts     "TASK" is a head's output, "TASK.probabilities" its distribution. A head that a tap reads
+                 runs on all rows, others on labelled rows alone (>>tasks)
+
+   The passes know inputs, columns and heads. Kinds are known in this room (and >>tasks) only.
    -------------------------------------------------------------------------------------------------------- */
-typedef struct mtl__source {
-    const char *name;
-    size_t width;
-    int bidirectional;                      /* columns: [0, width/2) read forward, the rest from the end */
-} mtl__source;
 
-typedef struct mtl__mix {
-    size_t count;
-    int *sources;                           /* [count] numbers in the list of sources */
-    size_t width, segment_count;
-    mtl__segment *segments;                 /* which columns of the mix read in which direction, for
-                                               MTL_POOL_LAST */
-} mtl__mix;
+/* ---- mixes --------------------------------------------------------------------------------------------- */
 
-typedef struct mtl__column {
-    const mtl_column_desc *desc;
-    mtl__mix input;
-    size_t layers, directions;
-    const mtl_cell **cells;                 /* [layers][directions] */
-    const char **names;                     /* [layers] of the layers' outputs; the last one is the
-                                               column's */
-} mtl__column;
-
-/* The number of a source whose name is text[0 .. length), among the first `count`; -1 if there is none. */
-static int mtl__source_find(const mtl__source *sources, size_t count, const char *text, size_t length)
+static mtl_status mtl__concat_build(mtl_mix *mix, mtl_parameters *set, const char *what, mtl_error *err)
 {
     size_t i;
-    for (i = 0; i < count; i++)
-        if (strlen(sources[i].name) == length && memcmp(sources[i].name, text, length) == 0) return (int)i;
-    return -1;
+    (void)set;
+    (void)what;
+    for (i = 0; i < mix->count; i++) mix->width += mix->widths[i];
+    return mtl__status(err);
 }
 
-/* Appends a source to a mix and extends its segments. */
-static void mtl__mix_add(mtl__mix *mix, int number, const mtl__source *source)
+static mtl_activation *mtl__concat_mix(mtl_run *run, const mtl_mix *mix, mtl_activation *const *sources)
 {
-    size_t half = source->bidirectional ? source->width / 2 : source->width;
-    mtl__segment *s = mix->segments + mix->segment_count++;
-    mix->sources[mix->count++] = number;
-    s->begin = mix->width;
-    s->width = half;
-    if (source->bidirectional) {
-        s = mix->segments + mix->segment_count++;
-        s->begin = mix->width + half;
-        s->width = half;
-        s->reverse = 1;
-    }
-    mix->width += source->width;
+    return mtl__concat_forward(run, sources, mix->count, "");
 }
 
-/* Resolves "a+b" among the first `count` sources. from NULL: sources first .. count-1. where: for messages,
-   "columns[1].input". */
-static mtl_status mtl__mix_resolve(mtl__mix *mix, const char *from, const mtl__source *sources, size_t first,
-                                   size_t count, mtl_arena *arena, const char *where, mtl_error *err)
+static const mtl_mix_kind mtl__mix_kinds[] = {
+    { { MTL_DESC_MIX, "concat", NULL, 0, 0 }, 1, mtl__concat_build, mtl__concat_mix }
+};
+
+/* ---- inputs -------------------------------------------------------------------------------------------- */
+
+static mtl_status mtl__input_check(mtl_input_desc *d, const char *what, mtl_error *err)
 {
-    size_t parts = count, i;
-    const char *c;
-    if (from) for (parts = 1, c = from; *c; c++) parts += *c == '+';
-    mix->sources = (int *)mtl__arena_note(arena, parts, sizeof(int), "a mix", err);
-    mix->segments = (mtl__segment *)mtl__arena_note(arena, 2 * parts, sizeof *mix->segments, "a mix", err);
-    if (mtl__failed(err)) return mtl__status(err);
-    for (i = first; !from && i < count; i++) mtl__mix_add(mix, (int)i, &sources[i]);
-    while (from) {
-        const char *plus = strchr(from, '+');
-        size_t length = plus ? (size_t)(plus - from) : strlen(from);
-        int number = mtl__source_find(sources, count, from, length);
-        char name[64];
-        mtl__copy_text(name, length + 1 < sizeof name ? length + 1 : sizeof name, from);
-        if (number < 0)
-            return mtl__fail(err, MTL_ERROR_FIELD, where, -1,
-                             "%s: there is no input or earlier column named \"%s\"", where, name);
-        mtl__mix_add(mix, number, &sources[number]);
-        from = plus ? plus + 1 : NULL;
-    }
-    if (mix->count == 0) return mtl__fail(err, MTL_ERROR_FIELD, where, -1, "%s: takes nothing", where);
+    if ((d->vocabulary > 0) != (d->features > 0)) return mtl__status(err);
+    return mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s (\"%s\") needs either a vocabulary or features",
+                     what, d->name);
+}
+
+static mtl_status mtl__embedding_build(mtl_input_part *part, mtl_parameters *set, mtl_error *err)
+{
+    const mtl_input_desc *d = part->desc;
+    char text[160];
+    part->width = (size_t)d->width;
+    part->data = mtl_parameters_add(set, mtl__print(text, sizeof text, "%s.weight", d->name),
+                                    (size_t)d->vocabulary, (size_t)d->width, MTL_TENSOR_EMBEDDING, err);
+    return mtl__status(err);
+}
+
+static mtl_status mtl__embedding_verify(const mtl_input_part *part, const mtl_input *input, size_t row,
+                                        size_t sequence, int step, mtl_error *err)
+{
+    if (input->ids[row] >= 0 && input->ids[row] < part->desc->vocabulary) return MTL_OK;
+    return mtl__fail(err, MTL_ERROR_RANGE, part->desc->name, (long long)row,
+                     "input %s: id %d of sequence %z, step %d is not in 0 .. %d", part->desc->name,
+                     input->ids[row], sequence, step, part->desc->vocabulary - 1);
+}
+
+static mtl_activation *mtl__embedding_input(mtl_run *run, const mtl_input_part *part, const mtl_input *input)
+{
+    const mtl_input_desc *d = part->desc;
+    return mtl__embedding_forward(run, (const mtl_tensor *)part->data, input->ids, d->scale, d->padding_zero,
+                                  d->name);
+}
+
+/* The padding word stands for nothing. */
+static void mtl__embedding_initial(const mtl_input_part *part)
+{
+    if (part->desc->padding_zero) memset(((mtl_tensor *)part->data)->value, 0,
+                                         part->width * sizeof(mtl_real));
+}
+
+static mtl_status mtl__features_build(mtl_input_part *part, mtl_parameters *set, mtl_error *err)
+{
+    mtl_scaling *scaling = (mtl_scaling *)mtl__arena_note(set->arena, 1, sizeof *scaling, "feature scales",
+                                                          err);
+    part->width = (size_t)part->desc->features;
+    part->scaling = scaling;
+    return scaling ? mtl__scaling_init(scaling, part->width, set->arena, err) : mtl__status(err);
+}
+
+static mtl_status mtl__features_verify(const mtl_input_part *part, const mtl_input *input, size_t row,
+                                       size_t sequence, int step, mtl_error *err)
+{
+    size_t j;
+    for (j = 0; j < part->width; j++)
+        if (!mtl__is_finite(input->rows[row * part->width + j]))
+            return mtl__fail(err, MTL_ERROR_NUMBER, part->desc->name, (long long)row,
+                             "input %s: column %z of sequence %z, step %d is not a finite number",
+                             part->desc->name, j, sequence, step);
     return MTL_OK;
 }
 
-/* The cells of a column over an input of `inputs` values, added to the set under "NAME.". */
-static void mtl__column_build(mtl__column *column, const mtl_column_desc *desc, mtl_parameters *set,
-                              mtl_error *err)
+static mtl_activation *mtl__features_input(mtl_run *run, const mtl_input_part *part, const mtl_input *input)
 {
+    return mtl__features_forward(run, input->rows, part->width, part->scaling,
+                                 part->desc->name);
+}
+
+static const mtl_input_kind mtl__input_kinds[] = {
+    { { MTL_DESC_INPUT, "embedding", NULL, 0, 0 }, 0, mtl__input_check, mtl__embedding_build,
+      mtl__embedding_verify, mtl__embedding_input, mtl__embedding_initial },
+    { { MTL_DESC_INPUT, "features", NULL, 0, 0 }, 1, mtl__input_check, mtl__features_build,
+      mtl__features_verify, mtl__features_input, NULL }
+};
+
+/* The row of a desc: by default the one that its members speak of. */
+static const mtl_input_kind *mtl__input_kind(const mtl_input_desc *d)
+{
+    const int kind = d->kind != MTL_INPUT_DEFAULT ? d->kind : d->features > 0 ? MTL_INPUT_FEATURES
+                                                                             : MTL_INPUT_EMBEDDING;
+    return d->own ? d->own : &mtl__input_kinds[kind - MTL_INPUT_EMBEDDING];
+}
+
+/* The table that ids are looked up in; NULL: the input has none. */
+static mtl_tensor *mtl__embedding_of(const mtl_input_kind *kind, const mtl_input_part *part)
+{
+    return kind == &mtl__input_kinds[0] ? (mtl_tensor *)part->data : NULL;
+}
+
+/* ---- columns: a stack of recurrent layers -------------------------------------------------------------- */
+
+/* The cells' layers: the column's name, then ".layer0" and so on for those below the last. */
+typedef struct mtl__cells {
+    const mtl_cell **cells;                 /* [layers][directions] */
+    const char **names;                     /* [layers] of the layers' outputs; the last one is the
+                                               column's */
+} mtl__cells;
+
+static mtl_status mtl__cells_build(mtl_column_part *part, mtl_parameters *set, mtl_error *err)
+{
+    const mtl_column_desc *d = part->desc;
+    const size_t layers = (size_t)d->layers, directions = d->bidirectional ? 2 : 1;
     mtl_arena *arena = set->arena;
-    size_t l, d, inputs = column->input.width;
+    mtl__cells *column = (mtl__cells *)mtl__arena_note(arena, 1, sizeof *column, "a column", err);
+    size_t *units = (size_t *)mtl__arena_note(arena, layers * directions, sizeof *units, "a column", err);
+    size_t l, k, inputs = part->inputs;
     char text[160];
-    column->desc = desc;
-    column->layers = (size_t)desc->layers;
-    column->directions = desc->bidirectional ? 2 : 1;
+    if (!column || !units) return mtl__status(err);
     column->cells =
-        (const mtl_cell **)mtl__arena_note(arena, column->layers * column->directions, sizeof(mtl_cell *),
-                                           "a column", err);
-    column->names = (const char **)mtl__arena_note(arena, column->layers, sizeof(char *), "a column", err);
-    for (l = 0; l < column->layers && !mtl__failed(err); l++) {
-        mtl__print(text, sizeof text, "%s.", desc->name);
-        for (d = 0; d < column->directions; d++)
-            column->cells[l * column->directions + d] = mtl_cell_add(set, text, desc, inputs, (int)l, (int)d,
-                                                                     err);
-        column->names[l] = l + 1 == column->layers ? desc->name
-                         : mtl__arena_text(arena, mtl__print(text, sizeof text, "%s.layer%z", desc->name, l),
-                                           err);
-        inputs = (size_t)desc->hidden * column->directions;
+        (const mtl_cell **)mtl__arena_note(arena, layers * directions, sizeof(mtl_cell *), "a column", err);
+    column->names = (const char **)mtl__arena_note(arena, layers, sizeof(char *), "a column", err);
+    for (l = 0; l < layers && !mtl__failed(err); l++) {
+        mtl__print(text, sizeof text, "%s.", d->name);
+        for (k = 0; k < directions; k++) {
+            column->cells[l * directions + k] = mtl_cell_add(set, text, d, inputs, (int)l, (int)k, err);
+            units[l * directions + k] = (size_t)d->hidden;
+        }
+        column->names[l] = l + 1 == layers ? d->name
+            : mtl__arena_text(arena, mtl__print(text, sizeof text, "%s.layer%z", d->name, l), err);
+        inputs = (size_t)d->hidden * directions;
     }
+    part->data = column;
+    part->width = inputs;
+    part->directions = directions;
+    part->states = layers * directions;
+    part->state_units = units;
+    return mtl__status(err);
 }
 
-static mtl_activation *mtl__mix_forward(mtl_run *run, const mtl__mix *mix, mtl_activation *const *sources)
+static mtl_activation *mtl__cells_forward(mtl_run *run, const mtl_column_part *part, mtl_activation *x,
+                                          const mtl_cell_state *initial, mtl_cell_state *final)
 {
-    mtl_activation **parts = (mtl_activation **)mtl_run_note(run, mix->count * sizeof *parts);
-    size_t i;
-    if (!parts) return NULL;
-    for (i = 0; i < mix->count; i++) parts[i] = sources[mix->sources[i]];
-    return mtl__concat_forward(run, parts, mix->count, "");
-}
-
-/* States carried over a column's cells: [cell] pairs h, c; NULL: not carried. */
-typedef struct mtl__carry { mtl_cell_state *initial, *final; } mtl__carry;
-
-static mtl_activation *mtl__column_forward(mtl_run *run, const mtl__column *column,
-                                           mtl_activation *const *sources, const mtl__carry *carry)
-{
-    const mtl_column_desc *desc = column->desc;
-    mtl_activation *x = mtl__mix_forward(run, &column->input, sources), *y = NULL;
-    const int *key = desc->dropout_per_sequence ? run->packing->caller_sequence : run->packing->caller_row;
-    size_t l, hidden = (size_t)desc->hidden;
-    for (l = 0; x && l < column->layers; l++) {
-        size_t first = l * column->directions;
-        if (l) x = mtl__dropout_layer(run, desc->dropout_between, key, x, "");
-        y = x ? mtl_run_activation(run, NULL, x->rows, hidden * column->directions) : NULL;
-        if (y) mtl__layer_forward(run, column->cells + first, column->directions, x, y, carry
-                                  ? carry->initial + first : NULL, carry ? carry->final + first : NULL);
+    const mtl__cells *column = (const mtl__cells *)part->data;
+    const mtl_column_desc *d = part->desc;
+    const int *key = d->dropout_per_sequence ? run->packing->caller_sequence : run->packing->caller_row;
+    mtl_activation *y = NULL;
+    size_t l;
+    for (l = 0; x && l < (size_t)d->layers; l++) {
+        const size_t first = l * part->directions;
+        if (l) x = mtl__dropout_layer(run, d->dropout_between, key, x, "");
+        y = x ? mtl_run_activation(run, NULL, x->rows, part->width) : NULL;
+        if (y)
+            mtl__layer_forward(run, column->cells + first, part->directions, x, y,
+                               initial ? initial + first : NULL, final ? final + first : NULL);
         x = mtl__moved(run, y, column->names[l]);
     }
-    return x ? mtl__dropout_layer(run, desc->dropout, key, x, "") : NULL;
+    return x ? mtl__dropout_layer(run, d->dropout, key, x, "") : NULL;
+}
+
+static void mtl__cells_initial(const mtl_column_part *part)
+{
+    const mtl__cells *column = (const mtl__cells *)part->data;
+    size_t i;
+    for (i = 0; i < part->states; i++) mtl__cell_open_forget_gate(column->cells[i]);
+}
+
+static const mtl_column_kind mtl__column_kinds[] = {
+    { { MTL_DESC_COLUMN, "cells", NULL, 0, 0 }, mtl__cells_build, mtl__cells_forward,
+      mtl__cells_initial }
+};
+
+static const mtl_column_kind *mtl__column_kind(const mtl_column_desc *d)
+{
+    return d->own ? d->own : &mtl__column_kinds[d->kind - MTL_COLUMN_CELLS];
+}
+
+/* ---- the list ------------------------------------------------------------------------------------------ */
+
+enum { MTL__NODE_INPUT, MTL__NODE_COLUMN, MTL__NODE_HEAD };
+enum { MTL__NODE_PARTS = 2 };                    /* what a node has for others: its rows; a head also its
+                                                    distribution */
+
+typedef struct mtl__node {
+    const char *name;
+    int part;                               /* MTL__NODE_* */
+    size_t index;                           /* in the model's list of such parts */
+    int level;                              /* MTL_LEVEL_*: what it has a row for */
+    size_t width, segment_count;
+    mtl_segment segments[2];
+    int tapped[MTL__NODE_PARTS];                 /* 1: a tap reads this of it */
+} mtl__node;
+
+/* Where a column or a head takes its rows from. */
+typedef struct mtl__tap {
+    mtl_mix mix;
+    const mtl_mix_kind *kind;
+    int *sources;                           /* [mix.count] node * MTL__NODE_PARTS + part */
+    int *stopped;                           /* [mix.count] 1: no gradient goes back */
+    int level;                              /* of its rows: STEP when a source has a row a step */
+    size_t segment_count;
+    mtl_segment *segments;
+} mtl__tap;
+
+/* Number of a node whose name is text[0 .. length), or -1. */
+static int mtl__node_find(const mtl__node *nodes, size_t count, const char *text, size_t length)
+{
+    size_t i;
+    for (i = 0; i < count; i++)
+        if (strlen(nodes[i].name) == length && memcmp(nodes[i].name, text, length) == 0) return (int)i;
+    return -1;
+}
+
+/* The next name of "a+b", and what of it: *text moves behind it, to NULL after the last. */
+static size_t mtl__tap_name(const char **text, const char **name, int *part)
+{
+    const char *plus = strchr(*text, '+');
+    size_t length = plus ? (size_t)(plus - *text) : strlen(*text);
+    static const char suffix[] = ".probabilities";
+    const size_t end = sizeof suffix - 1;
+    *name = *text;
+    *text = plus ? plus + 1 : NULL;
+    *part = length > end && memcmp(*name + length - end, suffix, end) == 0;
+    return *part ? length - end : length;
+}
+
+/* Appends a source to a tap. */
+static void mtl__tap_add(mtl__tap *tap, size_t *widths, const mtl__node *nodes, int number, int part)
+{
+    const mtl__node *node = &nodes[number];
+    size_t i;
+    for (i = 0; tap->kind->appends && i < node->segment_count; i++) {
+        tap->segments[tap->segment_count] = node->segments[i];
+        tap->segments[tap->segment_count++].begin += tap->mix.width;
+    }
+    if (!tap->kind->appends && tap->mix.count == 0)
+        for (i = 0; i < node->segment_count; i++) tap->segments[tap->segment_count++] = node->segments[i];
+    widths[tap->mix.count] = node->width;
+    tap->mix.width += node->width;          /* so far: where the next segments begin */
+    tap->sources[tap->mix.count++] = number * MTL__NODE_PARTS + part;
+    if (node->level == MTL_LEVEL_STEP) tap->level = MTL_LEVEL_STEP;
+}
+
+/* Resolves a mix's sources, all of which are placed, and builds it. from NULL: the nodes first .. count-1.
+   where: for messages, "columns[1].input". */
+static mtl_status mtl__tap_build(mtl__tap *tap, const mtl_mix_desc *desc, const char *owner, mtl__node *nodes,
+                                 size_t first, size_t count, mtl_parameters *set, const char *where,
+                                 mtl_error *err)
+{
+    const char *from = desc->from, *c, *name;
+    size_t parts = count - first, i, *widths;
+    int part;
+    if (from) for (parts = 1, c = from; *c; c++) parts += *c == '+';
+    tap->sources = (int *)mtl__arena_note(set->arena, parts, sizeof(int), "a mix", err);
+    tap->segments = (mtl_segment *)mtl__arena_note(set->arena, 2 * parts, sizeof *tap->segments, "a mix",
+                                                   err);
+    widths = (size_t *)mtl__arena_note(set->arena, parts, sizeof *widths, "a mix", err);
+    if (mtl__failed(err)) return mtl__status(err);
+    tap->kind = desc->own ? desc->own : &mtl__mix_kinds[desc->kind - MTL_MIX_CONCAT];
+    tap->level = MTL_LEVEL_SEQUENCE;
+    for (i = first; !from && i < count; i++) mtl__tap_add(tap, widths, nodes, (int)i, 0);
+    while (from) {
+        size_t length = mtl__tap_name(&from, &name, &part);
+        int number = mtl__node_find(nodes, count, name, length);
+        MTL__ASSERT(number >= 0);
+        nodes[number].tapped[part] = 1;
+        mtl__tap_add(tap, widths, nodes, number, part);
+    }
+    tap->mix.owner = owner;
+    tap->mix.desc = desc;
+    tap->mix.widths = widths;
+    tap->mix.width = 0;
+    return tap->kind->build(&tap->mix, set, where, err);
+}
+
+/* ---- forward ------------------------------------------------------------------------------------------- */
+
+/* A source's rows as a tap of `level` wants them: what has a row a sequence is given to each of its steps. */
+static mtl_activation *mtl__tap_source(mtl_run *run, mtl_activation *x, int spread)
+{
+    if (!x || !spread) return x;
+    return mtl__select_forward(run, x, run->packing->sequence, run->packing->rows, "");
+}
+
+/* The rows that a tap has. out: [nodes][MTL__NODE_PARTS]. */
+static mtl_activation *mtl__tap_forward(mtl_run *run, const mtl__tap *tap, const mtl__node *nodes,
+                                        mtl_activation *const *out)
+{
+    mtl_activation **parts = (mtl_activation **)mtl_run_note(run, tap->mix.count * sizeof *parts);
+    size_t i;
+    if (!parts) return NULL;
+    for (i = 0; i < tap->mix.count; i++) {
+        const mtl__node *node = &nodes[tap->sources[i] / MTL__NODE_PARTS];
+        parts[i] = mtl__tap_source(run, out[tap->sources[i]], node->level != tap->level);
+        if (!parts[i]) return NULL;
+    }
+    return tap->kind->forward(run, &tap->mix, parts);
 }
 
 /* ===========================================================================================================
-   19 >>tasks      the registry: a task is a name, a level, a kind, a tap, a head, a loss, a metric, a weight
+   20 >>tasks      the registry: the table of kinds of task, and the heads that they share
    ===========================================================================================================
    A head:  tap -> [pool] -> [labelled rows] -> dropout -> (dense, activation, dropout)* -> dense
-   In training the head sees labelled items alone, so a missing label costs no work and has no gradient.
-   Tensors are named TASK.hidden.0.weight .. and TASK.output.weight.
+   In training the head sees labelled items alone, so a missing label costs no work and has no gradient; a
+   head that a tap reads runs on all items, and its loss takes the labelled rows of its outputs. Tensors are
+   named TASK.hidden.0.weight .. and TASK.output.weight. What a kind adds is what the outputs are, their loss,
+   the answer that they give, and how answers are scored.
    -------------------------------------------------------------------------------------------------------- */
+
+/* ---- what answers have in common ----------------------------------------------------------------------- */
+
+MTL_DEF mtl_real *mtl_answer_values(mtl_run *run, const mtl_task_part *part, const mtl_activation *x,
+                                    const int *items)
+{
+    mtl_real *values = mtl__run_reals(run, x->rows, x->width);
+    size_t n, j;
+    for (n = 0; n < x->rows && !mtl__failed(run->error) && !mtl__dry(run); n++) {
+        const mtl_real *row = x->value + n * x->stride;
+        mtl_real *to = values + (size_t)items[n] * x->width;
+        for (j = 0; j < x->width; j++) {
+            to[j] = mtl__unscaled(part->scaling, j % part->width, row[j]);
+            if (!mtl__is_finite(to[j]))
+                mtl__fail(run->error, MTL_ERROR_NUMBER, part->desc->name, items[n],
+                          "task %s: output of item %d is not a finite number", part->desc->name, items[n]);
+        }
+    }
+    return values;
+}
+
+/* ---- class: one of C classes, by softmax --------------------------------------------------------------- */
+
+static mtl_status mtl__task_fail_loss(const mtl_task_desc *t, const char *what, mtl_error *err)
+{
+    return mtl__fail(err, MTL_ERROR_FIELD, what, t->loss, "%s.loss does not fit the task's kind "
+                     "(cross-entropy for classes, the others for numbers)", what);
+}
+
+static mtl_status mtl__class_check(mtl_task_desc *t, const char *what, mtl_error *err)
+{
+    size_t i;
+    if (t->classes < 1)
+        mtl__fail(err, MTL_ERROR_FIELD, what, t->classes, "%s.classes (task \"%s\") must be at least 1", what,
+                  t->name);
+    if (t->loss == MTL_LOSS_DEFAULT) t->loss = MTL_LOSS_CROSS_ENTROPY;
+    if (t->loss != MTL_LOSS_CROSS_ENTROPY) mtl__task_fail_loss(t, what, err);
+    for (i = 0; t->class_weights && i < (size_t)t->classes; i++)
+        if (!(t->class_weights[i] >= 0) || !mtl__is_finite((mtl_real)t->class_weights[i]))
+            mtl__fail(err, MTL_ERROR_FIELD, what, (long long)i,
+                      "%s.class_weights[%z] must be a number of at least 0", what, i);
+    return mtl__status(err);
+}
+
+static void mtl__class_build(mtl_task_part *part)
+{
+    const mtl_task_desc *d = part->desc;
+    part->outputs = part->width = (size_t)d->classes;
+    part->spans = d->level == MTL_LEVEL_STEP && d->labels && mtl_labels_are_spans(d->labels, part->outputs);
+}
+
+/* What a loss of any kind begins with. */
+static mtl__loss_data mtl__task_loss_data(const mtl_task_part *part, const mtl_loss_items *items)
+{
+    mtl__loss_data how;
+    memset(&how, 0, sizeof how);
+    how.loss = part->desc->loss;
+    how.target = items->target;
+    how.items = items->items;
+    how.scaling = part->scaling;
+    how.divisor = items->divisor;
+    return how;
+}
+
+static mtl_activation *mtl__class_loss(mtl_run *run, const mtl_task_part *part, const mtl_loss_items *items,
+                                       mtl_activation *x)
+{
+    mtl__loss_data how = mtl__task_loss_data(part, items);
+    how.smoothing = part->desc->label_smoothing;
+    how.class_weights = part->desc->class_weights;
+    return mtl__loss_forward(run, &how, x, part->probabilities);
+}
+
+static mtl_activation *mtl__class_distribution(mtl_run *run, const mtl_task_part *part, mtl_activation *x)
+{
+    return mtl__softmax_forward(run, x, part->probabilities);
+}
+
+/* The likeliest class of each item, and all their probabilities. */
+static void mtl__class_answer(mtl_run *run, const mtl_task_part *part, const mtl_activation *x,
+                              const mtl_activation *p, const int *items, mtl_prediction *out)
+{
+    int *labels = (int *)mtl_run_push(run, p->rows * sizeof *labels);
+    size_t n, j;
+    (void)x;
+    out->labels = labels;
+    out->probabilities = mtl_answer_values(run, part, p, items);
+    for (n = 0; n < p->rows && !mtl__failed(run->error) && !mtl__dry(run); n++) {
+        const mtl_real *row = p->value + n * p->stride;
+        size_t best = 0;
+        for (j = 0; j < p->width; j++)
+            if (row[j] > row[best]) best = j;
+        labels[items[n]] = (int)best;
+    }
+}
+
+/* Accuracy, span scores, the mean loss of what is predicted, the confusion matrix. */
+static int mtl__class_count(const mtl_task_part *part, const mtl_count *c)
+{
+    mtl__metric *m = (mtl__metric *)c->counts;
+    const mtl_target *target = c->target;
+    const mtl_prediction *out = c->answer;
+    const int *gold = target->labels;
+    int judged = MTL_JUDGED_NOT;
+    size_t i, row;
+    if (!gold) return judged;
+    m->spans = part->spans;
+    mtl__metric_class(m, gold + c->first, out->labels + c->first, c->items);
+    if (part->spans)
+        mtl__metric_spans(m, gold + c->first, out->labels + c->first, c->items, part->desc->labels,
+                          target->unknown);
+    for (i = c->first; i < c->first + c->items; i++) {
+        if (gold[i] == MTL_MISSING) continue;
+        if (judged != MTL_JUDGED_WRONG) judged = gold[i] == out->labels[i]
+            ? MTL_JUDGED_RIGHT : MTL_JUDGED_WRONG;
+        row = gold[i] < 0 ? out->width + (size_t)(MTL_UNKNOWN_LABEL - gold[i]) : (size_t)gold[i];
+        if (c->confusion && (gold[i] >= 0 || target->unknown))
+            c->confusion[row * out->width + (size_t)out->labels[i]]++;
+        if (gold[i] < 0) continue;
+        m->loss_sum -= log((double)out->probabilities[i * out->width + (size_t)gold[i]] + 1e-45);
+        m->loss_weight += 1;
+    }
+    return judged;
+}
+
+static void mtl__class_score(const mtl_task_part *part, const void *counts, mtl_task_score *score)
+{
+    (void)part;
+    mtl__metric_finish_class((const mtl__metric *)counts, score);
+}
+
+#define MTL__FIGURE(sequence, step, member, spans) { { sequence, step }, offsetof(mtl_task_score, member), \
+    spans }
+static const mtl_figure mtl__class_figures[] = {
+    MTL__FIGURE("accuracy", "token_accuracy", accuracy, 0),
+    MTL__FIGURE(NULL, "span_precision", span_precision, 1),
+    MTL__FIGURE(NULL, "span_recall", span_recall, 1),
+    MTL__FIGURE(NULL, "span_f1", span_f1, 1),
+    MTL__FIGURE(NULL, NULL, accuracy, 0)
+};
+
+/* ---- real: numbers, standardised while they are learnt ------------------------------------------------- */
+
+static mtl_status mtl__real_check(mtl_task_desc *t, const char *what, mtl_error *err)
+{
+    if (t->loss == MTL_LOSS_DEFAULT) t->loss = MTL_LOSS_MSE;
+    if (t->loss != MTL_LOSS_CROSS_ENTROPY) return mtl__status(err);
+    return mtl__task_fail_loss(t, what, err);
+}
+
+static void mtl__real_build(mtl_task_part *part) { part->outputs = part->width = (size_t)part->desc->width; }
+
+static mtl_activation *mtl__number_loss(mtl_run *run, const mtl_task_part *part, const mtl_loss_items *items,
+                                        mtl_activation *x)
+{
+    mtl__loss_data how = mtl__task_loss_data(part, items);
+    how.delta = part->desc->huber_delta;
+    return mtl__loss_forward(run, &how, x, NULL);
+}
+
+static void mtl__real_answer(mtl_run *run, const mtl_task_part *part, const mtl_activation *x,
+                             const mtl_activation *p, const int *items, mtl_prediction *out)
+{
+    (void)p;
+    out->values = mtl_answer_values(run, part, x, items);
+}
+
+/* The loss reported for numbers is their mean squared error, in original units, whatever the task trains
+   on. */
+static int mtl__real_count(const mtl_task_part *part, const mtl_count *c)
+{
+    mtl__metric *m = (mtl__metric *)c->counts;
+    const mtl_real *gold = c->target->values, *out = c->answer->values;
+    size_t i, width = part->width;
+    if (!gold) return MTL_JUDGED_NOT;
+    m->width = width;
+    for (i = c->first * width; i < (c->first + c->items) * width; i++) {
+        if (mtl__is_nan(gold[i])) continue;
+        m->loss_sum += ((double)out[i] - (double)gold[i]) * ((double)out[i] - (double)gold[i]);
+        m->loss_weight += 1;
+    }
+    mtl__metric_real(m, gold + c->first * width, out + c->first * width, c->items * width);
+    return MTL_JUDGED_NOT;
+}
+
+static void mtl__real_score(const mtl_task_part *part, const void *counts, mtl_task_score *score)
+{
+    (void)part;
+    mtl__metric_finish_real((const mtl__metric *)counts, score);
+}
+
+static const mtl_figure mtl__real_figures[] = {
+    MTL__FIGURE("rmse", "rmse", rmse, 0),
+    MTL__FIGURE("mae", "mae", mae, 0),
+    MTL__FIGURE(NULL, NULL, rmse, 0)
+};
+
+/* ---- the table ----------------------------------------------------------------------------------------- */
+
+static const mtl_task_kind mtl__task_kinds[] = {
+    { { MTL_DESC_TASK, "class", NULL, 0, 0 }, { "class", "tags" }, MTL_TARGET_LABELS, 0, "logits",
+        mtl__class_check,
+      mtl__class_build, mtl__class_loss, mtl__class_distribution, mtl__class_answer, sizeof(mtl__metric), 0,
+      mtl__class_count, mtl__class_score, mtl__class_figures },
+    { { MTL_DESC_TASK, "real", NULL, 0, 0 }, { "real", "reals" }, MTL_TARGET_NUMBERS, 1, "values",
+        mtl__real_check,
+      mtl__real_build, mtl__number_loss, NULL, mtl__real_answer, sizeof(mtl__metric), 0, mtl__real_count,
+      mtl__real_score, mtl__real_figures }
+};
+
+static const mtl_task_kind *mtl__task_kind(const mtl_task_desc *d)
+{
+    return d->own ? d->own : &mtl__task_kinds[d->kind - MTL_TASK_CLASS];
+}
+
+MTL_DEF const mtl_kind *mtl_kind_at(int desc, size_t i)
+{
+    switch (desc) {
+    case MTL_DESC_INPUT: return i < MTL__COUNT(mtl__input_kinds) ? &mtl__input_kinds[i].kind : NULL;
+    case MTL_DESC_COLUMN: return i < MTL__COUNT(mtl__column_kinds) ? &mtl__column_kinds[i].kind : NULL;
+    case MTL_DESC_MIX: return i < MTL__COUNT(mtl__mix_kinds) ? &mtl__mix_kinds[i].kind : NULL;
+    case MTL_DESC_TASK: return i < MTL__COUNT(mtl__task_kinds) ? &mtl__task_kinds[i].kind : NULL;
+    default: return NULL;
+    }
+}
+
+MTL_DEF const mtl_task_kind *mtl_task_kind_of(const mtl_task_desc *task)
+{
+    return task ? mtl__task_kind(task) : NULL;
+}
+
+/* ---- heads --------------------------------------------------------------------------------------------- */
+
 typedef struct mtl__task {
     const mtl_task_desc *desc;
-    mtl__mix tap;
-    size_t outputs, hidden_count;           /* classes or width */
+    const mtl_task_kind *kind;
+    mtl_task_part part;
+    mtl__tap tap;
+    size_t node;                            /* its number in the list of nodes */
+    size_t hidden_count;
     mtl_dense *hidden[MTL_MAX_HIDDEN], *output;
-    mtl__scaling scaling;                   /* of real targets */
-    int spans;                              /* labels are B-/I-/O */
+    mtl_scaling scaling;                    /* of real targets */
     mtl__vocabulary labels;
-    const char *pooled_name, *output_name, *probabilities_name;
+    const char *pooled_name, *output_name;
 } mtl__task;
 
 static const char *mtl__task_name(mtl_arena *arena, const char *task, const char *what, mtl_error *err)
@@ -10964,13 +12013,16 @@ static const char *mtl__task_name(mtl_arena *arena, const char *task, const char
     return mtl__arena_text(arena, mtl__print(text, sizeof text, "%s.%s", task, what), err);
 }
 
-/* The head's layers, added to the set. The tap is resolved already. */
+/* The head's layers, added to the set. The tap is built already. */
 static void mtl__task_build(mtl__task *task, const mtl_task_desc *desc, mtl_parameters *set, mtl_error *err)
 {
-    size_t inputs = task->tap.width;
+    size_t inputs = task->tap.mix.width;
+    mtl_task_part *part = &task->part;
     char text[160];
-    task->desc = desc;
-    task->outputs = (size_t)(desc->kind == MTL_TASK_CLASS ? desc->classes : desc->width);
+    task->desc = part->desc = desc;
+    part->scaling = &task->scaling;
+    task->kind = mtl__task_kind(desc);
+    task->kind->build(part);
     for (; task->hidden_count < MTL_MAX_HIDDEN && desc->hidden[task->hidden_count] > 0; task->hidden_count++)
         {
         size_t i = task->hidden_count, units = (size_t)desc->hidden[i];
@@ -10979,13 +12031,13 @@ static void mtl__task_build(mtl__task *task, const mtl_task_desc *desc, mtl_para
         inputs = units;
     }
     task->output = mtl_dense_add(set, mtl__print(text, sizeof text, "%s.output", desc->name), inputs,
-                                 task->outputs, 0, err);
+                                 part->outputs, 0, err);
     task->pooled_name = mtl__task_name(set->arena, desc->name, "pooled", err);
-    task->output_name = mtl__task_name(set->arena, desc->name, desc->kind == MTL_TASK_CLASS
-                                       ? "logits" : "values", err);
-    task->probabilities_name = mtl__task_name(set->arena, desc->name, "probabilities", err);
-    task->spans = desc->kind == MTL_TASK_CLASS && desc->level == MTL_LEVEL_STEP && desc->labels
-               && mtl_labels_are_spans(desc->labels, task->outputs);
+    task->output_name = mtl__task_name(set->arena, desc->name, task->kind->output_name, err);
+    part->probabilities = mtl__task_name(set->arena, desc->name, "probabilities", err);
+    if (task->kind->scaled) mtl__scaling_init(&task->scaling, part->width, set->arena, err);
+    if (desc->labels && !mtl__failed(err))
+        mtl__vocabulary_init(&task->labels, desc->labels, (size_t)desc->classes, set->arena, err);
 }
 
 static size_t mtl__task_items(const mtl__task *task, size_t sequences, size_t rows)
@@ -11012,31 +12064,33 @@ static mtl_status mtl__task_fail_label(const mtl__task *task, const int *lengths
 {
     char what[32], fault[48];
     mtl__print(what, sizeof what, "label %d", label);
-    mtl__print(fault, sizeof fault, "is not among its %z classes", task->outputs);
+    mtl__print(fault, sizeof fault, "is not among its %z classes", task->part.outputs);
     return mtl__task_fail_item(task, lengths, item, MTL_ERROR_RANGE, what, fault, err);
 }
 
 /* 1 when a label is a class, missing, or an unknown one that the target can name. */
 static int mtl__task_label_is_valid(const mtl__task *task, const mtl_target *target, int label)
 {
-    if (label > MTL_UNKNOWN_LABEL) return label < (int)task->outputs;
+    if (label > MTL_UNKNOWN_LABEL) return label < (int)task->part.outputs;
     return (size_t)(MTL_UNKNOWN_LABEL - label) < (target->unknown ? target->unknown_count : 1);
 }
 
-/* Checks a batch's targets of one task and adds up its labelled items and their share of the divisor. */
+/* Checks a batch's targets of one task and adds up its labelled items and their share of the divisor: a label
+   counts 1 or its class weight, numbers count their width. */
 static mtl_status mtl__task_count(const mtl__task *task, const mtl_target *target, size_t items,
                                   const int *lengths, size_t *labelled, double *divisor, mtl_error *err)
 {
     const mtl_real *numbers = !target ? NULL : target->values ? target->values : target->distribution;
+    const size_t width = task->part.width;
     size_t i, j;
     if (mtl__failed(err)) return mtl__status(err);
     for (i = 0; target && i < items; i++) {
-        double weight = task->desc->kind == MTL_TASK_REAL ? (double)task->outputs : 1;
+        double weight = task->kind->target == MTL_TARGET_LABELS ? 1 : (double)width;
         if (target->labels && !mtl__task_label_is_valid(task, target, target->labels[i]))
             return mtl__task_fail_label(task, lengths, i, target->labels[i], err);
-        if (!mtl__target_is_given(target, i, task->outputs)) continue;
-        for (j = 0; numbers && j < task->outputs; j++)
-            if (!mtl__is_finite(numbers[i * task->outputs + j]))
+        if (!mtl__target_is_given(target, i, width)) continue;
+        for (j = 0; numbers && j < width; j++)
+            if (!mtl__is_finite(numbers[i * width + j]))
                 return mtl__task_fail_item(task, lengths, i, MTL_ERROR_NUMBER, "the target",
                                            "is not finite (a missing one is NaN)", err);
         if (target->labels && task->desc->class_weights)
@@ -11047,14 +12101,14 @@ static mtl_status mtl__task_count(const mtl__task *task, const mtl_target *targe
     return MTL_OK;
 }
 
-/* A target whose kind does not fit its task's. */
-static mtl_status mtl__task_check_kind(const mtl__task *task, const mtl_target *target, mtl_error *err)
+/* A target that does not fit its task's kind. */
+static mtl_status mtl__task_check_target(const mtl__task *task, const mtl_target *target, mtl_error *err)
 {
-    int is_class = task->desc->kind == MTL_TASK_CLASS;
+    const int labels = task->kind->target == MTL_TARGET_LABELS;
     if (mtl__failed(err) || !target) return mtl__status(err);
-    if (is_class ? target->values != NULL : target->labels || target->distribution)
+    if (labels ? target->values != NULL : target->labels || target->distribution)
         return mtl__fail(err, MTL_ERROR_ARGUMENT, task->desc->name, -1, "task %s: its targets must be %s",
-                         task->desc->name, is_class ? "labels or distributions" : "values");
+                         task->desc->name, labels ? "labels or distributions" : "values");
     return MTL_OK;
 }
 
@@ -11071,37 +12125,45 @@ static mtl_activation *mtl__task_head(mtl_run *run, const mtl__task *task, mtl_a
     return x ? mtl_dense_forward(run, task->output, x, task->output_name) : NULL;
 }
 
-/* The head's input: one row an item, in packed order. */
-static mtl_activation *mtl__task_input(mtl_run *run, const mtl__task *task, mtl_activation *const *sources)
+/* Which of the caller's items each packed row (or place) is. */
+static const int *mtl__task_caller(const mtl_run *run, const mtl__task *task)
 {
-    mtl_activation *x = mtl__mix_forward(run, &task->tap, sources);
-    if (!x || task->desc->level == MTL_LEVEL_STEP) return x;
-    return mtl__pool_forward(run, task->desc->pool, x, task->tap.segments, task->tap.segment_count,
-                             task->pooled_name);
+    return task->desc->level == MTL_LEVEL_SEQUENCE ? run->packing->order : run->packing->caller_row;
+}
+
+/* The head's input: one row an item, in packed order. out: of all nodes before it. */
+static mtl_activation *mtl__task_input(mtl_run *run, const mtl__task *task, const mtl__node *nodes,
+                                       mtl_activation *const *out)
+{
+    const mtl__tap *tap = &task->tap;
+    mtl_activation *x = mtl__tap_forward(run, tap, nodes, out);
+    if (!x || task->desc->level == MTL_LEVEL_STEP || tap->level == MTL_LEVEL_SEQUENCE) return x;
+    return mtl__pool_forward(run, task->desc->pool, x, tap->segments, tap->segment_count, task->pooled_name);
 }
 
 /* All items: logits, or real values as learnt (standardised). */
-static mtl_activation *mtl__task_outputs(mtl_run *run, const mtl__task *task, mtl_activation *const *sources)
+static mtl_activation *mtl__task_outputs(mtl_run *run, const mtl__task *task, const mtl__node *nodes,
+                                         mtl_activation *const *out)
 {
-    const mtl_packing *p = run->packing;
-    return mtl__task_head(run, task, mtl__task_input(run, task, sources),
-                          task->desc->level == MTL_LEVEL_SEQUENCE ? p->order : p->caller_row);
+    mtl_activation *x = out[task->node * MTL__NODE_PARTS];
+    return x ? x : mtl__task_head(run, task, mtl__task_input(run, task, nodes, out),
+                                  mtl__task_caller(run, task));
 }
 
-/* Packed rows (or places) of the labelled items, and which of the caller's items they are. A dry run counts
-   all. */
+/* What of all items a loss is taken over: packed rows (or places) of the labelled ones, and which of the
+   caller's items they are. A dry run counts all. */
 static size_t mtl__task_labelled(mtl_run *run, const mtl__task *task, const mtl_target *target, int **rows,
                                  int **items)
 {
     const mtl_packing *p = run->packing;
     size_t all = mtl__task_items(task, p->sequences, p->rows), count = 0, i;
-    const int *caller = task->desc->level == MTL_LEVEL_SEQUENCE ? p->order : p->caller_row;
+    const int *caller = mtl__task_caller(run, task);
     *rows = (int *)mtl_run_push(run, all * sizeof(int));
     *items = (int *)mtl_run_push(run, all * sizeof(int));
     if (mtl__failed(run->error)) return 0;
     if (mtl__dry(run)) return all;
     for (i = 0; i < all; i++)
-        if (mtl__target_is_given(target, (size_t)caller[i], task->outputs)) {
+        if (mtl__target_is_given(target, (size_t)caller[i], task->part.width)) {
             (*rows)[count] = (int)i;
             (*items)[count++] = caller[i];
         }
@@ -11109,43 +12171,54 @@ static size_t mtl__task_labelled(mtl_run *run, const mtl__task *task, const mtl_
 }
 
 /* The task's part of the joint loss, L_k as far as this batch goes; NULL when it has no labelled item (or the
-   run failed). */
-static mtl_activation *mtl__task_loss(mtl_run *run, const mtl__task *task, mtl_activation *const *sources,
-                                      const mtl_target *target, double divisor)
+   run failed). A head that has run already, because a tap reads it, gives up its labelled rows; else it runs
+   on these. */
+static mtl_activation *mtl__task_loss(mtl_run *run, const mtl__task *task, const mtl__node *nodes,
+                                      mtl_activation *const *out, const mtl_target *target, double divisor)
 {
-    mtl_activation *x;
-    mtl__loss_data how;
+    mtl_activation *ready = out[task->node * MTL__NODE_PARTS], *x;
+    mtl_loss_items all;
     int *rows, *items;
-    size_t count = mtl__task_labelled(run, task, target, &rows, &items);
-    if (!count) return NULL;
-    x = mtl__task_input(run, task, sources);
-    if (x && (mtl__dry(run) || count < x->rows)) x = mtl__select_forward(run, x, rows, count, "");
-    x = mtl__task_head(run, task, x, items);
-    memset(&how, 0, sizeof how);
-    how.loss = task->desc->loss;
-    how.smoothing = task->desc->label_smoothing;
-    how.delta = task->desc->huber_delta;
-    how.class_weights = task->desc->class_weights;
-    how.target = target;
-    how.items = items;
-    how.scaling = &task->scaling;
-    how.divisor = divisor;
-    return mtl__loss_forward(run, &how, x, task->probabilities_name);
+    all.rows = mtl__task_labelled(run, task, target, &rows, &items);
+    all.items = items;
+    all.target = target;
+    all.divisor = divisor;
+    if (!all.rows) return NULL;
+    x = ready ? ready : mtl__task_input(run, task, nodes, out);
+    if (x && (mtl__dry(run) || all.rows < x->rows)) x = mtl__select_forward(run, x, rows, all.rows, "");
+    if (!ready) x = mtl__task_head(run, task, x, items);
+    return x ? task->kind->loss(run, &task->part, &all, x) : NULL;
+}
+
+/* Puts a task's outputs into the caller's order and its own units. */
+static void mtl__task_answer(mtl_run *run, const mtl__task *task, mtl_activation *x, mtl_prediction *out)
+{
+    mtl_activation *p = x && task->kind->distribution ? task->kind->distribution(run, &task->part, x) : NULL;
+    if (!x || mtl__failed(run->error)) return;
+    out->items = x->rows;
+    out->width = x->width;
+    task->kind->answer(run, &task->part, x, p, mtl__task_caller(run, task), out);
 }
 
 /* ===========================================================================================================
-   20 >>model      create, size, save, load, transfer
+   22 >>model      create, size, save, load, transfer, import
    ===========================================================================================================
    A model is descs, a parameter set and the structures that the passes walk, all in one arena. It is built by
    one function that runs twice: over a counting arena to size it, over memory to make it. Between trainings
    it is read-only.
    -------------------------------------------------------------------------------------------------------- */
-typedef struct mtl__input_layer {
-    const mtl_input_desc *desc;
-    mtl_tensor *embedding;                  /* token inputs */
-    mtl__scaling scaling;                   /* of features */
+typedef struct mtl__input {
+    const mtl_input_kind *kind;
+    mtl_input_part part;
     mtl__vocabulary words;
-} mtl__input_layer;
+} mtl__input;
+
+typedef struct mtl__column {
+    const mtl_column_kind *kind;
+    mtl_column_part part;
+    mtl__tap tap;
+    size_t node, first_state;               /* numbers in the list of nodes, of its first state */
+} mtl__column;
 
 typedef struct mtl__note_text {
     struct mtl__note_text *next;
@@ -11159,134 +12232,41 @@ struct mtl_model {
     mtl__note_text *notes;
     mtl_model_desc desc;                    /* columns are always filled in, `encoder` is not used */
     mtl_parameters set;
-    mtl__source *sources;                   /* inputs, then columns */
-    size_t source_count;
-    mtl__input_layer *inputs;
+    mtl__node *nodes;                       /* each behind its sources */
+    size_t node_count;
+    mtl__input *inputs;
     mtl__column *columns;
     mtl__task *tasks;
-    size_t cell_count;                      /* cells of all columns: states of a carried sequence */
+    size_t state_count;                     /* of all columns: states of a carried sequence */
 };
 
 /* ---- copying and checking the desc --------------------------------------------------------------------- */
 
-/* Names become parts of tensor names and of mixes: no dots, plus signs, quotes, spaces or control
-   characters. */
-static mtl_status mtl__check_name(const char *name, const char *where, mtl_error *err)
+/* The desc with everything it points to, in the model's arena, and what the kinds find wrong with it. */
+static mtl_status mtl__model_adopt(mtl_model *model, mtl_error *err)
 {
+    mtl_model_desc *d = &model->desc;
+    char what[48];
     size_t i;
-    if (mtl__failed(err)) return mtl__status(err);
-    if (!name || !name[0]) return mtl__fail(err, MTL_ERROR_FIELD, where, -1, "%s.name is missing", where);
-    if (mtl_text_valid(name, strlen(name)) != strlen(name) || strlen(name) > 63)
-        return mtl__fail(err, MTL_ERROR_FIELD, where, -1, "%s.name must be UTF-8 of 63 bytes at most", where);
-    for (i = 0; name[i]; i++)
-        if ((unsigned char)name[i] <= ' ' || strchr(".+\"\\", name[i]))
-            return mtl__fail(err, MTL_ERROR_FIELD, where, (long long)i,
-                             "%s.name \"%s\" must not hold spaces, dots, plus signs, quotes or backslashes",
-                                 where, name);
-    return MTL_OK;
-}
-
-/* Copies of `count` texts; where.what: for messages, "tasks[1].labels". */
-static const char *const *mtl__copy_texts(mtl_arena *arena, const char *const *texts, size_t count,
-                                          const char *where, const char *what, mtl_error *err)
-{
-    const char **copy = texts ? (const char **)mtl__arena_note(arena, count, sizeof *copy, "names", err)
-        : NULL;
-    size_t i;
-    for (i = 0; copy && i < count; i++) {
-        if (!texts[i])
-            mtl__fail(err, MTL_ERROR_ARGUMENT, where, (long long)i, "%s.%s[%z] is NULL; there must be %z",
-                      where, what, i, count);
-        copy[i] = mtl__arena_text(arena, texts[i], err);
+    if (!d->column_count) {
+        if (!d->encoder.name) d->encoder.name = "encoder";
+        mtl_desc_check(MTL_DESC_COLUMN, &d->encoder, "encoder", err);
+        d->columns = &d->encoder;
+        d->column_count = 1;
     }
-    return copy;
-}
-
-static void mtl__model_copy_inputs(mtl_model *model, const mtl_model_desc *desc, mtl_error *err)
-{
-    mtl_input_desc *inputs = (mtl_input_desc *)mtl__arena_note(&model->arena, desc->input_count,
-                                                               sizeof *inputs, "inputs", err);
-    char where[48];
-    size_t i;
-    model->desc.inputs = inputs;
-    for (i = 0; i < desc->input_count && !mtl__failed(err); i++) {
-        inputs[i] = desc->inputs[i];
-        mtl__print(where, sizeof where, "inputs[%z]", i);
-        mtl__check_name(inputs[i].name, where, err);
-        mtl_desc_check(MTL_DESC_INPUT, &inputs[i], where, err);
-        if ((inputs[i].vocabulary > 0) == (inputs[i].features > 0))
-            mtl__fail(err, MTL_ERROR_FIELD, where, -1, "%s (\"%s\") needs either a vocabulary or features",
-                      where, inputs[i].name);
-        if (mtl__failed(err)) return;
-        inputs[i].name = mtl__arena_text(&model->arena, inputs[i].name, err);
-        inputs[i].words = mtl__copy_texts(&model->arena, inputs[i].words, (size_t)inputs[i].vocabulary, where,
-                                          "words", err);
+    if (mtl__desc_adopt(MTL_DESC_MODEL, d, &model->arena, "", err)) return mtl__status(err);
+    memset(&d->encoder, 0, sizeof d->encoder);
+    for (i = 0; i < d->input_count && !mtl__failed(err); i++) {
+        mtl_input_desc *input = (mtl_input_desc *)(uintptr_t)&d->inputs[i];
+        const mtl_input_kind *kind = mtl__input_kind(input);
+        if (kind->check) kind->check(input, mtl__print(what, sizeof what, "inputs[%z]", i), err);
     }
-}
-
-static void mtl__model_copy_columns(mtl_model *model, const mtl_model_desc *desc, mtl_error *err)
-{
-    size_t count = desc->column_count ? desc->column_count : 1, i;
-    mtl_column_desc *columns = (mtl_column_desc *)mtl__arena_note(&model->arena, count, sizeof *columns,
-                                                                  "columns", err);
-    char where[48];
-    model->desc.columns = columns;
-    model->desc.column_count = count;
-    for (i = 0; i < count && !mtl__failed(err); i++) {
-        columns[i] = desc->column_count ? desc->columns[i] : desc->encoder;
-        if (!columns[i].name && count == 1) columns[i].name = "encoder";
-        mtl__print(where, sizeof where, desc->column_count ? "columns[%z]" : "encoder", i);
-        mtl__check_name(columns[i].name, where, err);
-        mtl_desc_check(MTL_DESC_COLUMN, &columns[i], where, err);
-        columns[i].name = mtl__arena_text(&model->arena, columns[i].name, err);
-        columns[i].input.from = mtl__arena_text(&model->arena, columns[i].input.from, err);
+    for (i = 0; i < d->task_count && !mtl__failed(err); i++) {
+        mtl_task_desc *task = (mtl_task_desc *)(uintptr_t)&d->tasks[i];
+        const mtl_task_kind *kind = mtl__task_kind(task);
+        if (kind->check) kind->check(task, mtl__print(what, sizeof what, "tasks[%z]", i), err);
     }
-}
-
-static void mtl__model_check_task(mtl_task_desc *t, const char *where, mtl_error *err)
-{
-    int is_class = t->kind == MTL_TASK_CLASS;
-    size_t i;
-    if (mtl__failed(err)) return;
-    if (is_class && t->classes < 1)
-        mtl__fail(err, MTL_ERROR_FIELD, where, t->classes, "%s.classes (task \"%s\") must be at least 1",
-                  where, t->name);
-    if (t->loss == MTL_LOSS_DEFAULT) t->loss = is_class ? MTL_LOSS_CROSS_ENTROPY : MTL_LOSS_MSE;
-    if (is_class != (t->loss == MTL_LOSS_CROSS_ENTROPY))
-        mtl__fail(err, MTL_ERROR_FIELD, where, t->loss,
-                  "%s.loss does not fit the task's kind (cross-entropy for classes, the others for numbers)",
-                      where);
-    for (i = 0; is_class && t->class_weights && i < (size_t)t->classes; i++)
-        if (!(t->class_weights[i] >= 0) || !mtl__is_finite((mtl_real)t->class_weights[i]))
-            mtl__fail(err, MTL_ERROR_FIELD, where, (long long)i,
-                      "%s.class_weights[%z] must be a number of at least 0", where, i);
-}
-
-static void mtl__model_copy_tasks(mtl_model *model, const mtl_model_desc *desc, mtl_error *err)
-{
-    mtl_task_desc *tasks = (mtl_task_desc *)mtl__arena_note(&model->arena, desc->task_count, sizeof *tasks,
-                                                            "tasks", err);
-    char where[48];
-    size_t i;
-    model->desc.tasks = tasks;
-    for (i = 0; i < desc->task_count && !mtl__failed(err); i++) {
-        mtl_task_desc *t = &tasks[i];
-        *t = desc->tasks[i];
-        mtl__print(where, sizeof where, "tasks[%z]", i);
-        mtl__check_name(t->name, where, err);
-        mtl_desc_check(MTL_DESC_TASK, t, where, err);
-        mtl__model_check_task(t, where, err);
-        if (mtl__failed(err)) return;
-        t->name = mtl__arena_text(&model->arena, t->name, err);
-        t->tap.from = mtl__arena_text(&model->arena, t->tap.from, err);
-        t->labels = mtl__copy_texts(&model->arena, t->labels, (size_t)t->classes, where, "labels", err);
-        if (t->class_weights) {
-            float *copy = (float *)mtl__arena_note(&model->arena, (size_t)t->classes, sizeof *copy,
-                                                   "class weights", err);
-            if (copy) memcpy(copy, t->class_weights, (size_t)t->classes * sizeof *copy);
-            t->class_weights = copy;
-        }
-    }
+    return mtl__status(err);
 }
 
 /* Name number i of the desc's inputs, columns and tasks, in this order. */
@@ -11314,106 +12294,197 @@ static mtl_status mtl__model_check_unique(const mtl_model *model, mtl_error *err
 
 /* ---- building ------------------------------------------------------------------------------------------ */
 
-static void mtl__model_build_input(mtl_model *model, size_t i, mtl_error *err)
+/* A desc's name and mix by its number among inputs, columns and tasks; the mix of an input is NULL. */
+static const mtl_mix_desc *mtl__desc_mix(const mtl_model_desc *d, size_t i)
 {
-    mtl__input_layer *layer = &model->inputs[i];
-    mtl__source *source = &model->sources[model->source_count++];
-    const mtl_input_desc *d = &model->desc.inputs[i];
-    size_t features = (size_t)d->features;
-    char text[160];
-    layer->desc = d;
-    source->name = d->name;
-    source->width = (size_t)(features ? d->features : d->width);
-    if (features) {
-        layer->scaling.mean = (mtl_real *)mtl__arena_zero(&model->arena, features, sizeof(mtl_real),
-                                                          "feature means", err);
-        layer->scaling.scale = (mtl_real *)mtl__arena_zero(&model->arena, features, sizeof(mtl_real),
-                                                           "feature scales", err);
-        layer->scaling.width = features;
-    } else {
-        mtl__print(text, sizeof text, "%s.weight", d->name);
-        layer->embedding =
-            mtl_parameters_add(&model->set, text, (size_t)d->vocabulary, (size_t)d->width,
-                               MTL_TENSOR_EMBEDDING, err);
-        if (d->words) mtl__vocabulary_init(&layer->words, d->words, (size_t)d->vocabulary, &model->arena,
-                                           err);
+    if (i < d->input_count) return NULL;
+    i -= d->input_count;
+    return i < d->column_count ? &d->columns[i].input : &d->tasks[i - d->column_count].tap;
+}
+
+/* "columns[1].input" or "tasks[0].tap", for messages. */
+static const char *mtl__desc_where(const mtl_model_desc *d, size_t i, char *out, size_t size)
+{
+    i -= d->input_count;
+    return i < d->column_count ? mtl__print(out, size, "columns[%z].input", i)
+                               : mtl__print(out, size, "tasks[%z].tap", i - d->column_count);
+}
+
+/* Number of the desc that has this name, -1: none has. */
+static int mtl__desc_find(const mtl_model_desc *d, const char *name, size_t length)
+{
+    size_t i, total = d->input_count + d->column_count + d->task_count;
+    for (i = 0; i < total; i++)
+        if (strlen(mtl__desc_name(d, i)) == length && memcmp(mtl__desc_name(d, i), name, length) == 0)
+            return (int)i;
+    return -1;
+}
+
+/* The first source of desc number i that is not placed yet, -1: all are. Errors: a name that no part has. */
+static int mtl__desc_waits_for(const mtl_model_desc *d, size_t i, const unsigned char *placed, mtl_error *err)
+{
+    const mtl_mix_desc *mix = mtl__desc_mix(d, i);
+    const char *from = mix ? mix->from : NULL, *name;
+    char where[48], shown[64];
+    int part, k;
+    while (from && !mtl__failed(err)) {
+        size_t length = mtl__tap_name(&from, &name, &part);
+        k = mtl__desc_find(d, name, length);
+        mtl__copy_text(shown, mtl__smaller(length + 1, sizeof shown), name);
+        mtl__desc_where(d, i, where, sizeof where);
+        if (k < 0)
+            mtl__fail(err, MTL_ERROR_FIELD, where, -1, "%s: there is no input, column or task named \"%s\"",
+                      where, shown);
+        else if (part && (size_t)k < d->input_count + d->column_count)
+            mtl__fail(err, MTL_ERROR_FIELD, where, -1, "%s: only tasks have probabilities; \"%s\" is none",
+                      where, shown);
+        else if (!placed[k]) return k;
+    }
+    /* by default a column takes the inputs and a task the last column: numbered before them, but perhaps
+       waiting */
+    if (mix && !mix->from && i >= d->input_count + d->column_count &&
+        !placed[d->input_count + d->column_count - 1])
+        return (int)(d->input_count + d->column_count) - 1;
+    return -1;
+}
+
+/* Parts that wait for one another: the way from desc number i back to itself, "a <- b <- a". */
+static void mtl__desc_fail_circle(const mtl_model_desc *d, size_t i, const unsigned char *placed,
+                                  mtl_error *err)
+{
+    size_t total = d->input_count + d->column_count + d->task_count, n, used;
+    char text[256];
+    size_t start;
+    /* now it is in the circle */
+    for (n = 0; n < total; n++) i = (size_t)mtl__desc_waits_for(d, i, placed, err);
+    mtl__print(text, sizeof text, "%s", mtl__desc_name(d, i));
+    start = i;
+    do {
+        i = (size_t)mtl__desc_waits_for(d, i, placed, err);
+        used = strlen(text);
+        mtl__print(text + used, sizeof text - used, " <- %s", mtl__desc_name(d, i));
+    } while (i != start);
+    mtl__fail(err, MTL_ERROR_FIELD, mtl__desc_name(d, i), -1,
+              "these parts take their rows from one another in a circle: %s", text);
+}
+
+static void mtl__node_directions(mtl__node *node, size_t directions)
+{
+    size_t i;
+    node->segment_count = directions;
+    for (i = 0; i < directions; i++) {
+        node->segments[i].width = node->width / directions;
+        node->segments[i].begin = i * node->segments[i].width;
+        node->segments[i].reverse = i == 1;
     }
 }
 
-static void mtl__model_build_column(mtl_model *model, size_t i, mtl_error *err)
+static void mtl__model_build_input(mtl_model *model, size_t i, mtl__node *node, mtl_error *err)
 {
-    mtl__column *column = &model->columns[i];
-    mtl__source *source = &model->sources[model->source_count];
-    const mtl_column_desc *d = &model->desc.columns[i];
-    size_t visible = d->input.from ? model->source_count : model->desc.input_count;
-    char where[48];
-    mtl__print(where, sizeof where, "columns[%z].input", i);
-    if (mtl__mix_resolve(&column->input, d->input.from, model->sources, 0, visible, &model->arena, where,
-                         err)) return;
-    mtl__column_build(column, d, &model->set, err);
-    source->name = d->name;
-    source->width = (size_t)d->hidden * column->directions;
-    source->bidirectional = column->directions == 2;
-    model->source_count++;
-    model->cell_count += column->layers * column->directions;
+    mtl__input *input = &model->inputs[i];
+    const mtl_input_desc *d = input->part.desc = &model->desc.inputs[i];
+    input->kind = mtl__input_kind(d);
+    input->kind->build(&input->part, &model->set, err);
+    if (d->words) mtl__vocabulary_init(&input->words, d->words, (size_t)d->vocabulary, &model->arena, err);
+    node->level = MTL_LEVEL_STEP;
+    node->width = input->part.width;
+    mtl__node_directions(node, 1);
 }
 
-static void mtl__model_build_task(mtl_model *model, size_t i, mtl_error *err)
+static void mtl__model_build_column(mtl_model *model, size_t i, mtl__node *node, mtl_error *err)
+{
+    mtl__column *column = &model->columns[i];
+    const mtl_column_desc *d = column->part.desc = &model->desc.columns[i];
+    char where[48];
+    column->node = model->node_count;
+    column->kind = mtl__column_kind(d);
+    mtl__desc_where(&model->desc, model->desc.input_count + i, where, sizeof where);
+    if (mtl__tap_build(&column->tap, &d->input, d->name, model->nodes, 0,
+                       d->input.from ? model->node_count : model->desc.input_count, &model->set, where, err))
+        return;
+    column->part.inputs = column->tap.mix.width;
+    column->kind->build(&column->part, &model->set, err);
+    column->first_state = model->state_count;
+    model->state_count += column->part.states;
+    node->level = column->tap.level;
+    node->width = column->part.width;
+    mtl__node_directions(node, column->part.directions);
+}
+
+static void mtl__model_build_task(mtl_model *model, size_t i, mtl__node *node, mtl_error *err)
 {
     mtl__task *task = &model->tasks[i];
     const mtl_task_desc *d = &model->desc.tasks[i];
+    const size_t last = model->desc.column_count - 1;
     char where[48];
-    mtl__print(where, sizeof where, "tasks[%z].tap", i);
-    if (mtl__mix_resolve(&task->tap, d->tap.from, model->sources, model->source_count - 1,
-                         model->source_count, &model->arena, where, err))
+    task->node = model->node_count;
+    mtl__desc_where(&model->desc, model->desc.input_count + model->desc.column_count + i, where,
+                    sizeof where);
+    if (mtl__tap_build(&task->tap, &d->tap, d->name, model->nodes, model->columns[last].node,
+                       d->tap.from ? model->node_count : model->columns[last].node + 1, &model->set, where,
+                           err))
         return;
     mtl__task_build(task, d, &model->set, err);
-    if (d->kind == MTL_TASK_REAL) {
-        task->scaling.mean = (mtl_real *)mtl__arena_zero(&model->arena, task->outputs, sizeof(mtl_real),
-                                                         "target means", err);
-        task->scaling.scale = (mtl_real *)mtl__arena_zero(&model->arena, task->outputs, sizeof(mtl_real),
-                                                          "target scales", err);
-        task->scaling.width = task->outputs;
-    } else if (d->labels) {
-        mtl__vocabulary_init(&task->labels, d->labels, (size_t)d->classes, &model->arena, err);
-    }
+    node->level = d->level;
+    node->width = task->part.outputs;
+    mtl__node_directions(node, 1);
 }
 
-static void mtl__model_build_tables(mtl_model *model, mtl_error *err)
+/* Desc number i becomes the next node. */
+static void mtl__model_add_node(mtl_model *model, size_t i, mtl_error *err)
 {
     const mtl_model_desc *d = &model->desc;
-    model->sources =
-        (mtl__source *)mtl__arena_note(&model->arena, d->input_count + d->column_count,
-                                       sizeof *model->sources, "sources", err);
-    model->inputs = (mtl__input_layer *)mtl__arena_note(&model->arena, d->input_count, sizeof *model->inputs,
-                                                        "inputs", err);
-    model->columns = (mtl__column *)mtl__arena_note(&model->arena, d->column_count, sizeof *model->columns,
-                                                    "columns", err);
+    mtl__node *node = &model->nodes[model->node_count];
+    node->name = mtl__desc_name(d, i);
+    node->part = i < d->input_count ? MTL__NODE_INPUT
+        : i < d->input_count + d->column_count ? MTL__NODE_COLUMN : MTL__NODE_HEAD;
+    node->index = i - (node->part > MTL__NODE_INPUT ? d->input_count : 0)
+        - (node->part > MTL__NODE_COLUMN ? d->column_count : 0);
+    if (node->part == MTL__NODE_INPUT) mtl__model_build_input(model, node->index, node, err);
+    else if (node->part == MTL__NODE_COLUMN) mtl__model_build_column(model, node->index, node, err);
+    else mtl__model_build_task(model, node->index, node, err);
+    model->node_count++;
+}
+
+/* The list of nodes: repeatedly the first of inputs, columns and tasks whose sources are all in it. */
+static void mtl__model_build_nodes(mtl_model *model, mtl_error *err)
+{
+    const mtl_model_desc *d = &model->desc;
+    const size_t total = d->input_count + d->column_count + d->task_count;
+    unsigned char *placed = (unsigned char *)mtl__arena_note(&model->arena, total, 1, "nodes", err);
+    size_t i;
+    model->nodes = (mtl__node *)mtl__arena_note(&model->arena, total, sizeof *model->nodes, "nodes", err);
+    model->inputs = (mtl__input *)mtl__arena_note(&model->arena, d->input_count, sizeof *model->inputs,
+                                                  "inputs", err);
+    model->columns =
+        (mtl__column *)mtl__arena_note(&model->arena, d->column_count, sizeof *model->columns, "columns",
+                                       err);
     model->tasks = (mtl__task *)mtl__arena_note(&model->arena, d->task_count, sizeof *model->tasks, "tasks",
                                                 err);
+    while (model->node_count < total && !mtl__failed(err)) {
+        for (i = 0; i < total && (placed[i] || mtl__desc_waits_for(d, i, placed, err) >= 0); i++) {}
+        if (mtl__failed(err)) return;
+        if (i < total) {
+            mtl__model_add_node(model, i, err);
+            placed[i] = 1;
+        } else {
+            for (i = 0; placed[i]; i++) {}
+            mtl__desc_fail_circle(d, i, placed, err);
+        }
+    }
 }
 
 /* Everything but values. `arena` is the model's memory, or counts. */
 static mtl_model *mtl__model_build(mtl_arena *arena, const mtl_model_desc *desc, mtl_error *err)
 {
     mtl_model *model = (mtl_model *)mtl__arena_note(arena, 1, sizeof *model, "a model", err);
-    size_t i;
     if (!model) return NULL;
     model->arena = *arena;
     model->desc = *desc;
     mtl_arena_init(&model->note_arena, NULL, 0, NULL);
     mtl_parameters_init(&model->set, &model->arena);
-    memset(&model->desc.encoder, 0, sizeof model->desc.encoder);
-    mtl_desc_check(MTL_DESC_MODEL, &model->desc, "", err);
-    mtl__model_copy_inputs(model, desc, err);
-    mtl__model_copy_columns(model, desc, err);
-    mtl__model_copy_tasks(model, desc, err);
-    if (mtl__failed(err) || mtl__model_check_unique(model, err)) return NULL;
-    mtl__model_build_tables(model, err);
-    for (i = 0; i < model->desc.input_count && !mtl__failed(err); i++) mtl__model_build_input(model, i, err);
-    for (i = 0; i < model->desc.column_count && !mtl__failed(err); i++)
-        mtl__model_build_column(model, i, err);
-    for (i = 0; i < model->desc.task_count && !mtl__failed(err); i++) mtl__model_build_task(model, i, err);
+    if (mtl__model_adopt(model, err) || mtl__model_check_unique(model, err)) return NULL;
+    mtl__model_build_nodes(model, err);
     if (!mtl__failed(err)) mtl_parameters_allocate(&model->set, err);
     *arena = model->arena;
     return mtl__failed(err) ? NULL : model;
@@ -11421,14 +12492,12 @@ static mtl_model *mtl__model_build(mtl_arena *arena, const mtl_model_desc *desc,
 
 static void mtl__model_initial_values(mtl_model *model)
 {
-    size_t i, l;
+    size_t i;
     mtl_parameters_randomise(&model->set, model->desc.seed);
     for (i = 0; i < model->desc.input_count; i++)
-        if (model->inputs[i].embedding && model->inputs[i].desc->padding_zero)
-            memset(model->inputs[i].embedding->value, 0, model->sources[i].width * sizeof(mtl_real));
+        if (model->inputs[i].kind->initial) model->inputs[i].kind->initial(&model->inputs[i].part);
     for (i = 0; i < model->desc.column_count; i++)
-        for (l = 0; l < model->columns[i].layers * model->columns[i].directions; l++)
-            mtl__cell_open_forget_gate(model->columns[i].cells[l]);
+        if (model->columns[i].kind->initial) model->columns[i].kind->initial(&model->columns[i].part);
 }
 
 static int mtl__model_desc_given(const mtl_model_desc *desc, mtl_error *err)
@@ -11555,7 +12624,8 @@ static int mtl__model_find_name(const mtl_model *model, size_t first, size_t cou
 
 MTL_DEF int mtl_model_task(const mtl_model *model, const char *name)
 {
-    return model ? mtl__model_find_name(model, model->source_count, model->desc.task_count, name) : -1;
+    return model ? mtl__model_find_name(model, model->desc.input_count + model->desc.column_count,
+                                        model->desc.task_count, name) : -1;
 }
 
 MTL_DEF int mtl_model_input(const mtl_model *model, const char *name)
@@ -11601,14 +12671,14 @@ MTL_DEF int mtl_model_word(const mtl_model *model, int input, const char *word, 
 }
 
 /* Sets the scaling of an input or a task. */
-static mtl_status mtl__scaling_set(mtl__scaling *to, const mtl_real *mean, const mtl_real *scale,
+static mtl_status mtl__scaling_set(mtl_scaling *to, const mtl_real *mean, const mtl_real *scale,
                                    const char *name, mtl_error *err)
 {
     size_t j;
     if (mtl__failed(err)) return mtl__status(err);
-    if (!to->width || !mean || !scale)
-        return mtl__fail(err, MTL_ERROR_ARGUMENT, name, -1,
-                         to->width ? "%s: mean or scale is NULL" : "%s holds no numbers that could be scaled",
+    if (!to || !to->width || !mean || !scale)
+        return mtl__fail(err, MTL_ERROR_ARGUMENT, name, -1, to && to->width
+                         ? "%s: mean or scale is NULL" : "%s holds no numbers that could be scaled",
                              name);
     for (j = 0; j < to->width; j++)
         if (!mtl__is_finite(mean[j]) || !mtl__is_finite(scale[j]))
@@ -11626,7 +12696,8 @@ MTL_DEF mtl_status mtl_model_set_feature_scale(mtl_model *model, int input, cons
     mtl_error own;
     err = mtl__error_given(err, &own);
     return !mtl__model_check_index(model, "input", input, err) ? mtl__status(err)
-         : mtl__scaling_set(&model->inputs[input].scaling, mean, scale, model->desc.inputs[input].name, err);
+         : mtl__scaling_set(model->inputs[input].part.scaling, mean, scale, model->desc.inputs[input].name,
+                            err);
 }
 
 MTL_DEF mtl_status mtl_model_set_target_scale(mtl_model *model, int task, const mtl_real *mean,
@@ -11639,11 +12710,11 @@ MTL_DEF mtl_status mtl_model_set_target_scale(mtl_model *model, int task, const 
     return mtl__status(err);
 }
 
-static int mtl__scaling_get(const mtl__scaling *of, const mtl_real **mean, const mtl_real **scale)
+static int mtl__scaling_get(const mtl_scaling *of, const mtl_real **mean, const mtl_real **scale)
 {
-    *mean = of->mean;
-    *scale = of->scale;
-    return of->set;
+    *mean = of ? of->mean : NULL;
+    *scale = of ? of->scale : NULL;
+    return of && of->set;
 }
 
 MTL_DEF int mtl_model_feature_scale(const mtl_model *model, int input, const mtl_real **mean,
@@ -11651,7 +12722,7 @@ MTL_DEF int mtl_model_feature_scale(const mtl_model *model, int input, const mtl
 {
     mtl_error ignored = mtl__no_error();
     return mtl__model_check_index(model, "input", input, &ignored)
-         ? mtl__scaling_get(&model->inputs[input].scaling, mean, scale) : 0;
+         ? mtl__scaling_get(model->inputs[input].part.scaling, mean, scale) : 0;
 }
 
 MTL_DEF int mtl_model_target_scale(const mtl_model *model, int task, const mtl_real **mean,
@@ -11741,9 +12812,9 @@ MTL_DEF const char *mtl_model_note(mtl_model *model, const char *name, const cha
 /* ---- states carried between chunks --------------------------------------------------------------------- */
 
 struct mtl_state {
-    size_t sequences, cell_count;
-    mtl_real **h, **c;                      /* [cell]: [sequences][H] in the caller's order */
-    size_t *units;                          /* [cell] */
+    size_t sequences, state_count;
+    mtl_real **h, **c;                      /* [state]: [sequences][H] in the caller's order */
+    size_t *units;                          /* [state] */
     mtl_arena arena;
 };
 
@@ -11758,7 +12829,7 @@ MTL_DEF void mtl_state_destroy(mtl_state *state)
 MTL_DEF void mtl_state_reset(mtl_state *state)
 {
     size_t i;
-    for (i = 0; state && i < state->cell_count; i++) {
+    for (i = 0; state && i < state->state_count; i++) {
         memset(state->h[i], 0, state->sequences * state->units[i] * sizeof(mtl_real));
         memset(state->c[i], 0, state->sequences * state->units[i] * sizeof(mtl_real));
     }
@@ -11769,25 +12840,26 @@ MTL_DEF mtl_state *mtl_state_create(const mtl_model *model, size_t sequences, mt
     mtl_error own;
     mtl_arena arena;
     mtl_state *state;
-    size_t i, l, k = 0;
+    size_t i, l, k = 0, units;
     err = mtl__error_given(err, &own);
     if (!mtl__given(model, "model", err)) return NULL;
     mtl_arena_init(&arena, NULL, 0, NULL);
     state = (mtl_state *)mtl__arena_zero(&arena, 1, sizeof *state, "a state", err);
     if (!state) return NULL;
     state->sequences = sequences;
-    state->cell_count = model->cell_count;
-    state->h = (mtl_real **)mtl__arena_zero(&arena, model->cell_count, sizeof *state->h, "a state", err);
-    state->c = (mtl_real **)mtl__arena_zero(&arena, model->cell_count, sizeof *state->c, "a state", err);
-    state->units = (size_t *)mtl__arena_zero(&arena, model->cell_count, sizeof *state->units, "a state", err);
-    for (i = 0; i < model->desc.column_count && !mtl__failed(err); i++)
-        for (l = 0; l < model->columns[i].layers * model->columns[i].directions; l++, k++) {
-            state->units[k] = model->columns[i].cells[l]->units;
-            state->h[k] = (mtl_real *)mtl__arena_zero(&arena, sequences * state->units[k], sizeof(mtl_real),
-                                                      "a state", err);
-            state->c[k] = (mtl_real *)mtl__arena_zero(&arena, sequences * state->units[k], sizeof(mtl_real),
-                                                      "a state", err);
-            if (mtl__failed(err)) break;
+    state->state_count = model->state_count;
+    state->h = (mtl_real **)mtl__arena_zero(&arena, model->state_count, sizeof *state->h, "a state", err);
+    state->c = (mtl_real **)mtl__arena_zero(&arena, model->state_count, sizeof *state->c, "a state", err);
+    state->units = (size_t *)mtl__arena_zero(&arena, model->state_count, sizeof *state->units, "a state",
+                                             err);
+    for (i = 0; i < model->node_count && !mtl__failed(err); i++)
+        for (l = 0; model->nodes[i].part == MTL__NODE_COLUMN
+             && l < model->columns[model->nodes[i].index].part.states && !mtl__failed(err); l++, k++) {
+            units = state->units[k] = model->columns[model->nodes[i].index].part.state_units[l];
+            state->h[k] = (mtl_real *)mtl__arena_zero(&arena, sequences * units, sizeof(mtl_real), "a state",
+                                                      err);
+            state->c[k] = (mtl_real *)mtl__arena_zero(&arena, sequences * units, sizeof(mtl_real), "a state",
+                                                      err);
         }
     state->arena = arena;
     if (!mtl__failed(err)) return state;
@@ -11818,91 +12890,88 @@ static void mtl__state_keep(const mtl_run *run, const mtl_activation *a, mtl_rea
 
 /* ---- the forward pass that training and prediction share ----------------------------------------------- */
 
-/* Checks one step's id or features. row: of all steps in the caller's order, step t of sequence s. */
-static mtl_status mtl__input_check(const mtl__input_layer *layer, const mtl_input *input, size_t row,
-                                   size_t s, int t, mtl_error *err)
-{
-    const char *name = layer->desc->name;
-    size_t j, features = (size_t)layer->desc->features;
-    if (layer->embedding && (input->ids[row] < 0 || input->ids[row] >= layer->desc->vocabulary))
-        return mtl__fail(err, MTL_ERROR_RANGE, name, (long long)row,
-                         "input %s: id %d of sequence %z, step %d is not in 0 .. %d", name, input->ids[row],
-                             s, t, layer->desc->vocabulary - 1);
-    for (j = 0; j < features; j++)
-        if (!mtl__is_finite(input->rows[row * features + j]))
-            return mtl__fail(err, MTL_ERROR_NUMBER, name, (long long)row,
-                             "input %s: column %z of sequence %z, step %d is not a finite number", name, j, s,
-                                 t);
-    return MTL_OK;
-}
-
-static mtl_activation *mtl__input_forward(mtl_run *run, const mtl__input_layer *layer, const mtl_input *input)
+static mtl_activation *mtl__input_forward(mtl_run *run, const mtl__input *input, const mtl_input *data)
 {
     static const mtl_input nothing = { NULL, NULL };
-    const mtl_input_desc *d = layer->desc;
-    mtl_activation *x;
-    if (mtl__dry(run)) input = &nothing;
-    x = layer->embedding ? mtl__embedding_forward(run, layer->embedding, input->ids, d->scale,
-                                                  d->padding_zero, d->name)
-                         : mtl__features_forward(run, input->rows, (size_t)d->features, &layer->scaling,
-                                                 d->name);
+    const mtl_input_desc *d = input->part.desc;
+    mtl_activation *x = input->kind->forward(run, &input->part, mtl__dry(run) ? &nothing : data);
     return mtl__dropout_layer(run, d->dropout, d->dropout_per_sequence
                               ? run->packing->caller_sequence : run->packing->caller_row, x, "");
 }
 
-/* A column with states carried in and out. cell: its first cell's number in the state. Cells that read from
-   the end begin with zeros: what follows the chunk is not known, and their state of the chunk before is what
-   they made of words further left. */
-static mtl_activation *mtl__column_forward_carried(mtl_run *run, const mtl__column *column,
-                                                   mtl_activation *const *sources, mtl_state *state,
-                                                       size_t cell)
+/* A column with states carried in and out. Cells that read from the end begin with zeros: what follows the
+   chunk is not known, and their state of the chunk before is what they made of words further left. */
+static mtl_activation *mtl__column_carried(mtl_run *run, const mtl__column *column, mtl_activation *x,
+                                           mtl_state *state)
 {
-    const size_t apart = column->directions;    /* of two cells that read forward */
-    size_t count = column->layers * column->directions, i;
-    mtl__carry carry;
+    const size_t apart = column->part.directions;   /* of two cells that read forward */
+    const size_t count = column->part.states, first = column->first_state;
+    mtl_cell_state *initial = (mtl_cell_state *)mtl_run_note(run, count * sizeof *initial);
+    mtl_cell_state *final = (mtl_cell_state *)mtl_run_note(run, count * sizeof *final);
     mtl_activation *y;
-    carry.initial = (mtl_cell_state *)mtl_run_note(run, count * sizeof *carry.initial);
-    carry.final = (mtl_cell_state *)mtl_run_note(run, count * sizeof *carry.final);
+    size_t i;
     for (i = 0; i < count && !mtl__failed(run->error); i += apart) {
-        carry.initial[i].h = mtl__state_rows(run, state->h[cell + i], state->units[cell + i]);
-        carry.initial[i].c = mtl__state_rows(run, state->c[cell + i], state->units[cell + i]);
+        initial[i].h = mtl__state_rows(run, state->h[first + i], state->units[first + i]);
+        initial[i].c = mtl__state_rows(run, state->c[first + i], state->units[first + i]);
     }
     if (mtl__failed(run->error)) return NULL;
-    y = mtl__column_forward(run, column, sources, &carry);
+    y = column->kind->forward(run, &column->part, x, initial, final);
     for (i = 0; i < count && !mtl__failed(run->error); i += apart) {
-        mtl__state_keep(run, carry.final[i].h, state->h[cell + i], state->units[cell + i]);
-        mtl__state_keep(run, carry.final[i].c, state->c[cell + i], state->units[cell + i]);
+        mtl__state_keep(run, final[i].h, state->h[first + i], state->units[first + i]);
+        mtl__state_keep(run, final[i].c, state->c[first + i], state->units[first + i]);
     }
     return y;
 }
 
-/* All inputs and columns of a batch whose packing is run->packing. Returns the sources, NULL when the run
-   failed. */
+static mtl_activation *mtl__column_forward(mtl_run *run, const mtl_model *model, const mtl__column *column,
+                                           mtl_activation *const *out, mtl_state *state)
+{
+    mtl_activation *x = mtl__tap_forward(run, &column->tap, model->nodes, out);
+    if (!x) return NULL;
+    return state ? mtl__column_carried(run, column, x, state)
+                 : column->kind->forward(run, &column->part, x, NULL, NULL);
+}
+
+/* A head that others read: its rows of all items, and its distribution where that is wanted. */
+static void mtl__head_forward(mtl_run *run, const mtl__task *task, const mtl__node *node,
+                              const mtl__node *nodes, mtl_activation **out)
+{
+    mtl_activation **at = &out[task->node * MTL__NODE_PARTS];
+    at[0] = mtl__task_outputs(run, task, nodes, out);
+    if (at[0] && node->tapped[1]) at[1] = task->kind->distribution(run, &task->part, at[0]);
+}
+
+/* All nodes of a batch whose packing is run->packing, but for heads that no tap reads. Returns
+   [nodes][parts], NULL when the run failed. */
 static mtl_activation **mtl__model_forward(mtl_run *run, const mtl_model *model, const mtl_input *inputs,
                                            mtl_state *state)
 {
-    mtl_activation **sources = (mtl_activation **)mtl_run_note(run, model->source_count * sizeof *sources);
-    size_t i, cell = 0, count = model->desc.input_count;
-    if (!sources) return NULL;
-    for (i = 0; i < count && !mtl__failed(run->error); i++)
-        sources[i] = mtl__input_forward(run, &model->inputs[i], inputs ? &inputs[i] : NULL);
-    for (i = 0; i < model->desc.column_count && !mtl__failed(run->error); i++) {
-        const mtl__column *column = &model->columns[i];
-        sources[count + i] = state ? mtl__column_forward_carried(run, column, sources, state, cell)
-                                   : mtl__column_forward(run, column, sources, NULL);
-        cell += column->layers * column->directions;
+    mtl_activation **out =
+        (mtl_activation **)mtl_run_note(run, model->node_count * MTL__NODE_PARTS * sizeof *out);
+    size_t i;
+    for (i = 0; out && i < model->node_count && !mtl__failed(run->error); i++) {
+        const mtl__node *node = &model->nodes[i];
+        mtl_activation **at = &out[i * MTL__NODE_PARTS];
+        if (node->part == MTL__NODE_INPUT)
+            *at = mtl__input_forward(run, &model->inputs[node->index], inputs ? &inputs[node->index] : NULL);
+        else if (node->part == MTL__NODE_COLUMN)
+            *at = mtl__column_forward(run, model, &model->columns[node->index], out, state);
+        else if (node->tapped[0] || node->tapped[1])
+            mtl__head_forward(run, &model->tasks[node->index], node, model->nodes, out);
     }
-    return mtl__failed(run->error) ? NULL : sources;
+    return mtl__failed(run->error) ? NULL : out;
 }
 
 /* 1 when a state was made for this model (cell by cell) and this many sequences. */
 static int mtl__state_fits(const mtl_state *state, const mtl_model *model, size_t sequences)
 {
-    size_t i, l, k = 0;
-    if (state->sequences != sequences || state->cell_count != model->cell_count) return 0;
-    for (i = 0; i < model->desc.column_count; i++)
-        for (l = 0; l < model->columns[i].layers * model->columns[i].directions; l++)
-            if (state->units[k++] != model->columns[i].cells[l]->units) return 0;
+    size_t i, l;
+    if (state->sequences != sequences || state->state_count != model->state_count) return 0;
+    for (i = 0; i < model->desc.column_count; i++) {
+        const mtl__column *column = &model->columns[i];
+        for (l = 0; l < column->part.states; l++)
+            if (state->units[column->first_state + l] != column->part.state_units[l]) return 0;
+    }
     return 1;
 }
 
@@ -11921,196 +12990,23 @@ static mtl_status mtl__batch_check(const mtl_model *model, const mtl_batch *batc
                          "the batch's state was made for %z sequences or another model; the batch has %z "
                          "sequences", batch->state->sequences, batch->sequences);
     for (i = 0; i < model->desc.input_count; i++)
-        if (model->inputs[i].embedding ? !batch->inputs[i].ids : !batch->inputs[i].rows)
+        if (model->inputs[i].kind->reads_rows ? !batch->inputs[i].rows : !batch->inputs[i].ids)
             return mtl__fail(err, MTL_ERROR_ARGUMENT, model->desc.inputs[i].name, -1, "input %s: %s is NULL",
-                             model->desc.inputs[i].name, model->inputs[i].embedding ? "ids" : "rows");
+                             model->desc.inputs[i].name, model->inputs[i].kind->reads_rows ? "rows" : "ids");
     for (s = 0; s < batch->sequences; s++) {
         if (batch->lengths[s] < 1)
             return mtl__fail(err, MTL_ERROR_RANGE, "lengths", (long long)s,
                              "sequence %z has length %d; at least 1 is needed", s, batch->lengths[s]);
         for (t = 0; t < batch->lengths[s]; t++, row++)
-            for (i = 0; i < model->desc.input_count; i++)
-                if (mtl__input_check(&model->inputs[i], &batch->inputs[i], row, s, t, err))
+            for (i = 0; i < model->desc.input_count; i++) {
+                const mtl__input *input = &model->inputs[i];
+                if (input->kind->verify && input->kind->verify(&input->part, &batch->inputs[i], row, s, t,
+                                                               err))
                     return mtl__status(err);
+            }
     }
     return MTL_OK;
 }
-
-/* Limits that a caller set at creation: within them nothing is allocated. */
-typedef struct mtl__limits { size_t rows, sequences, steps; } mtl__limits;
-
-static mtl__limits mtl__limits_of(size_t max_rows, size_t max_sequences, size_t max_steps)
-{
-    mtl__limits l;
-    l.rows = max_rows;
-    l.sequences = max_sequences && max_sequences < max_rows ? max_sequences : max_rows;
-    l.steps = max_steps && max_steps < max_rows ? max_steps : max_rows;
-    return l;
-}
-
-static mtl_status mtl__limits_check(const mtl__limits *limits, const mtl_packing *p, mtl_error *err)
-{
-    if (mtl__failed(err) || !limits->rows) return mtl__status(err);
-    if (p->rows > limits->rows)
-        return mtl__fail(err, MTL_ERROR_LIMIT, "max_rows", (long long)p->rows,
-                         "the batch has %z rows; max_rows was %z", p->rows, limits->rows);
-    if (p->sequences > limits->sequences)
-        return mtl__fail(err, MTL_ERROR_LIMIT, "max_sequences", (long long)p->sequences,
-                         "the batch has %z sequences; max_sequences was %z", p->sequences, limits->sequences);
-    if (p->steps > limits->steps)
-        return mtl__fail(err, MTL_ERROR_LIMIT, "max_steps", (long long)p->steps,
-                         "the batch has a sequence of %z steps; max_steps was %z", p->steps, limits->steps);
-    return MTL_OK;
-}
-
-/* ---- sessions: what a predictor and a trainer have in common ----------------------------------------------
-   Memory, limits, threads and the run. It is the first member of both, so a pointer to one is a pointer to
-   its session. `build` makes what is special about the object and `measure` walks its passes dry; so each is
-   sized, put into a caller's buffer or created by the same three functions. */
-typedef struct mtl__session {
-    mtl_arena arena;                        /* the object itself and what it keeps */
-    mtl_arena scratch;                      /* emptied at every call */
-    mtl_model *model;
-    mtl__limits limits;
-    int isa;
-    mtl__pool *pool;
-    const mtl_scheduler *scheduler;         /* the caller's, or the pool's */
-    mtl_run run;
-} mtl__session;
-
-typedef struct mtl__session_kind {
-    const char *name;                       /* "predictor": begins its fields' paths */
-    size_t bytes;                           /* of the object */
-    int desc;                               /* MTL_DESC_* */
-    size_t desc_offset, desc_bytes;         /* where the object keeps its copy */
-    void (*build)(mtl__session *session, mtl_arena *arena, mtl_error *err);
-    size_t (*measure)(mtl__session *session, mtl_error *err);   /* scratch bytes of the largest batch within
-                                                                   the limits */
-} mtl__session_kind;
-
-/* The part of `build` that does not differ. */
-static void mtl__session_start(mtl__session *s, mtl_arena *arena, int isa, int threads,
-                               const mtl_scheduler *scheduler, mtl__limits limits, mtl_error *err)
-{
-    if (mtl__failed(err)) return;
-    if (!mtl__kernels_choose(isa)) {
-        mtl__fail(err, MTL_ERROR_UNSUPPORTED, "isa", isa, "this machine has no %s kernels",
-                  mtl__isa_name(isa));
-        return;
-    }
-    s->isa = isa;
-    s->limits = limits;
-    if (threads > 1 && !scheduler) s->pool = mtl__pool_create(arena, threads, err);
-    s->scheduler = scheduler ? scheduler : threads > 1 && arena->counting
-        ? mtl__pool_dry() : mtl__pool_scheduler(s->pool);
-}
-
-/* The object in `arena`: zeroed, with a copy of its desc, checked; then what is special about it. */
-static mtl__session *mtl__session_build(const mtl__session_kind *kind, mtl_arena *arena, mtl_model *model,
-                                        const void *desc, mtl_error *err)
-{
-    mtl__session *s = (mtl__session *)mtl__arena_note(arena, 1, kind->bytes, kind->name, err);
-    char *copy = (char *)s + kind->desc_offset;
-    if (!s) return NULL;
-    if (!model) mtl__fail(err, MTL_ERROR_ARGUMENT, "model", -1, "model is NULL");
-    s->model = model;
-    if (desc) memcpy(copy, desc, kind->desc_bytes);
-    mtl_desc_check(kind->desc, copy, kind->name, err);
-    if (!mtl__failed(err)) kind->build(s, arena, err);
-    return mtl__failed(err) ? NULL : s;
-}
-
-static void mtl__session_observe(mtl__session *s, mtl_observer observer, void *user)
-{
-    s->run.observer = observer;
-    s->run.observer_user = user;
-}
-
-/* A fresh run over `arena`; the observer stays, and the kernels: asking the processor again at each call
-   would take longer, in a virtual machine, than predicting a word. */
-static mtl_run *mtl__session_begin(mtl__session *s, mtl_arena *arena, mtl_error *err)
-{
-    const mtl_run before = s->run;
-    if (before.kernels) {
-        memset(&s->run, 0, sizeof s->run);
-        s->run.kernels = before.kernels;
-        s->run.arena = arena;
-        s->run.error = err;
-    } else {
-        (void)mtl_run_init(&s->run, arena, s->isa, err);
-    }
-    s->run.scheduler = s->scheduler;
-    mtl__session_observe(s, before.observer, before.observer_user);
-    return &s->run;
-}
-
-static size_t mtl__session_size(const mtl__session_kind *kind, mtl_model *model, const void *desc,
-                                mtl_error *err)
-{
-    mtl_arena counting, shadow;
-    mtl__session *s;
-    size_t bytes = 0;
-    char field[48];
-    mtl__arena_init_counting(&counting, &shadow);
-    s = mtl__session_build(kind, &counting, model, desc, err);
-    mtl__print(field, sizeof field, "%s.max_rows", kind->name);
-    if (s && !s->limits.rows)
-        mtl__fail(err, MTL_ERROR_FIELD, field, 0, "%s must be given to know the size of a %s", field,
-                  kind->name);
-    if (s && !mtl__failed(err)) bytes = counting.high_water + kind->measure(s, err);
-    mtl_arena_destroy(&shadow);
-    return mtl__failed(err) ? 0 : bytes;
-}
-
-static mtl__session *mtl__session_init(const mtl__session_kind *kind, void *buffer, size_t bytes,
-                                       mtl_model *model, const void *desc, mtl_error *err)
-{
-    size_t need = mtl__session_size(kind, model, desc, err);
-    mtl_arena arena;
-    mtl__session *s;
-    if (mtl__check_buffer(buffer, bytes, need, kind->name, err)) return NULL;
-    mtl_arena_init(&arena, buffer, bytes, NULL);
-    s = mtl__session_build(kind, &arena, model, desc, err);
-    if (!s) return NULL;
-    s->arena = arena;
-    mtl_arena_init(&s->scratch, (unsigned char *)buffer + arena.used, bytes - arena.used, NULL);
-    return s;
-}
-
-static void mtl__session_destroy(mtl__session *s)
-{
-    mtl_arena arena;
-    if (!s) return;
-    mtl__pool_destroy(s->pool);
-    mtl_arena_destroy(&s->scratch);
-    arena = s->arena;                       /* the session itself lies in it */
-    mtl_arena_destroy(&arena);
-}
-
-static mtl__session *mtl__session_create(const mtl__session_kind *kind, mtl_model *model, const void *desc,
-                                         mtl_error *err)
-{
-    mtl_arena arena;
-    mtl__session *s;
-    mtl_arena_init(&arena, NULL, 0, NULL);
-    s = mtl__session_build(kind, &arena, model, desc, err);
-    if (!s) {
-        mtl_arena_destroy(&arena);
-        return NULL;
-    }
-    s->arena = arena;
-    mtl_arena_init(&s->scratch, NULL, 0, NULL);
-    if (s->limits.rows) {
-        size_t bytes = kind->measure(s, err);
-        if (!mtl__failed(err) && !mtl__arena_grow(&s->scratch, bytes))
-            mtl__fail_memory(err, kind->name, bytes);
-        s->scratch.grows = 0;
-    }
-    if (!mtl__failed(err)) return s;
-    mtl__session_destroy(s);
-    return NULL;
-}
-
 
 /* ---- the model file ---------------------------------------------------------------------------------------
    A safetensors file. Tensors: the parameters under their names; the statistics that inputs and targets are
@@ -12119,248 +13015,6 @@ static mtl__session *mtl__session_create(const mtl__session_kind *kind, mtl_mode
        mtl_rnn.version   "1"            mtl_rnn.config   JSON: inputs, columns, tasks, model        note.NAME
                                                          free texts   */
 enum { MTL__FILE_VERSION = 1 };
-
-/* A desc's members that are not zero, as JSON members of the object that is open. */
-static void mtl__config_write_fields(mtl__text *text, int desc, const void *members)
-{
-    size_t count, i, k;
-    const mtl_field *f = mtl_fields(desc, &count);
-    char value[64];
-    unsigned long long seed;
-    for (i = 0; i < count; i++, f++) {
-        if (mtl__field_number(f, members, 0) == 0) continue;
-        mtl__json_key(text, f->name);
-        if (f->choices) {
-            mtl__json_add_text(text, mtl_field_get(f, members, value, sizeof value));
-        } else if (f->type == MTL_INTS) {
-            mtl__json_open(text, '[');
-            for (k = 0; k < MTL_MAX_HIDDEN && mtl__field_number(f, members, k) != 0; k++)
-                mtl__json_add_number(text, mtl__field_number(f, members, k));
-            mtl__json_close(text, ']');
-        } else if (f->type == MTL_SEED) {
-            memcpy(&seed, (const char *)members + f->offset, sizeof seed);
-            mtl__json_add_whole(text, seed);
-        } else {
-            mtl__json_add_number(text, mtl__field_number(f, members, 0));
-        }
-    }
-}
-
-static void mtl__config_write_texts(mtl__text *text, const char *key, const char *const *texts, size_t count)
-{
-    size_t i;
-    if (!texts) return;
-    mtl__json_key(text, key);
-    mtl__json_open(text, '[');
-    for (i = 0; i < count; i++) mtl__json_add_text(text, texts[i]);
-    mtl__json_close(text, ']');
-}
-
-static void mtl__config_write_name(mtl__text *text, const char *key, const char *name)
-{
-    if (!name) return;
-    mtl__json_key(text, key);
-    mtl__json_add_text(text, name);
-}
-
-static void mtl__config_write_task(mtl__text *text, const mtl_task_desc *t)
-{
-    size_t c;
-    mtl__config_write_fields(text, MTL_DESC_TASK, t);
-    mtl__config_write_texts(text, "labels", t->labels, (size_t)t->classes);
-    if (!t->class_weights) return;
-    mtl__json_key(text, "class_weights");
-    mtl__json_open(text, '[');
-    for (c = 0; c < (size_t)t->classes; c++) mtl__json_add_number(text, (double)t->class_weights[c]);
-    mtl__json_close(text, ']');
-}
-
-/* Element number i of one of the lists "inputs", "columns", "tasks". */
-static void mtl__config_write_element(mtl__text *text, const mtl_model_desc *desc, int kind, size_t i)
-{
-    mtl__json_open(text, '{');
-    if (kind == MTL_DESC_INPUT) {
-        mtl__config_write_name(text, "name", desc->inputs[i].name);
-        mtl__config_write_fields(text, kind, &desc->inputs[i]);
-        mtl__config_write_texts(text, "words", desc->inputs[i].words, (size_t)desc->inputs[i].vocabulary);
-    } else if (kind == MTL_DESC_COLUMN) {
-        mtl__config_write_name(text, "name", desc->columns[i].name);
-        mtl__config_write_name(text, "from", desc->columns[i].input.from);
-        mtl__config_write_fields(text, kind, &desc->columns[i]);
-    } else {
-        mtl__config_write_name(text, "name", desc->tasks[i].name);
-        mtl__config_write_name(text, "from", desc->tasks[i].tap.from);
-        mtl__config_write_task(text, &desc->tasks[i]);
-    }
-    mtl__json_close(text, '}');
-}
-
-static void mtl__config_write_list(mtl__text *text, const char *key, const mtl_model_desc *desc, int kind,
-                                   size_t count)
-{
-    size_t i;
-    mtl__json_key(text, key);
-    mtl__json_open(text, '[');
-    for (i = 0; i < count; i++) mtl__config_write_element(text, desc, kind, i);
-    mtl__json_close(text, ']');
-}
-
-static void mtl__config_write(mtl__text *text, const mtl_model_desc *desc)
-{
-    mtl__json_open(text, '{');
-    mtl__config_write_list(text, "inputs", desc, MTL_DESC_INPUT, desc->input_count);
-    mtl__config_write_list(text, "columns", desc, MTL_DESC_COLUMN, desc->column_count);
-    mtl__config_write_list(text, "tasks", desc, MTL_DESC_TASK, desc->task_count);
-    mtl__json_key(text, "model");
-    mtl__json_open(text, '{');
-    mtl__config_write_fields(text, MTL_DESC_MODEL, desc);
-    mtl__json_close(text, '}');
-    mtl__json_close(text, '}');
-}
-
-/* ---- reading a configuration --------------------------------------------------------------------------- */
-
-static void mtl__config_read_field(const mtl_field *f, const mtl__json *node, void *members, mtl_error *err)
-{
-    size_t k;
-    double value;
-    unsigned long long seed;
-    const char *text;
-    if (f->choices) {
-        text = mtl__json_text(node, f->name, err);
-        if (!mtl__failed(err) && !mtl__field_read(f, text, strlen(text), &value, err))
-            mtl__field_store(f, members, 0, value);
-    } else if (f->type == MTL_INTS) {
-        if (mtl__json_count(node) > MTL_MAX_HIDDEN)
-            mtl__fail(err, MTL_ERROR_FORMAT, f->name, (long long)node->offset,
-                      "the configuration's %s has more than %d numbers", f->name, MTL_MAX_HIDDEN);
-        for (k = 0; k < mtl__json_count(node) && !mtl__failed(err); k++)
-            mtl__field_store(f, members, k, mtl__json_int(mtl__json_at(node, k), f->name, 0, 2147483647,
-                                                          err));
-    } else if (f->type == MTL_SEED) {
-        seed = mtl__json_whole(node, f->name, ~0ull, err);
-        memcpy((char *)members + f->offset, &seed, sizeof seed);
-    } else {
-        value = mtl__json_number(node, f->name, err);
-        if (!mtl__failed(err) && !mtl__field_check(f, value, NULL, err))
-            mtl__field_store(f, members, 0, value);
-    }
-}
-
-/* The fields that are there; others keep their zero, the default. Unknown members are left for newer
-   versions. */
-static void mtl__config_read_fields(int desc, const mtl__json *object, void *members, mtl_error *err)
-{
-    size_t count, i;
-    const mtl_field *f = mtl_fields(desc, &count);
-    for (i = 0; i < count && !mtl__failed(err); i++, f++) {
-        const mtl__json *node = mtl__json_get(object, f->name);
-        if (node) mtl__config_read_field(f, node, members, err);
-    }
-}
-
-/* An array of texts of exactly `count`, or NULL when there is none. */
-static const char *const *mtl__config_read_texts(const mtl__json *object, const char *key, size_t count,
-                                                 mtl_arena *arena, mtl_error *err)
-{
-    const mtl__json *array = mtl__json_get(object, key);
-    const char **texts;
-    size_t i;
-    if (!array || mtl__failed(err)) return NULL;
-    if (array->type != MTL__JSON_ARRAY || mtl__json_count(array) != count) {
-        mtl__fail(err, MTL_ERROR_FORMAT, key, (long long)array->offset,
-                  "the configuration's \"%s\" must be %z texts", key, count);
-        return NULL;
-    }
-    texts = (const char **)mtl__arena_zero(arena, count, sizeof *texts, key, err);
-    for (i = 0; texts && i < count; i++) texts[i] = mtl__json_text(mtl__json_at(array, i), key, err);
-    return texts;
-}
-
-static const char *mtl__config_read_name(const mtl__json *object, const char *key, mtl_error *err)
-{
-    const mtl__json *node = mtl__json_get(object, key);
-    return node ? mtl__json_text(node, key, err) : NULL;
-}
-
-/* What inputs, columns and tasks have in common: a name, where they take rows from (from NULL: an input),
-   their fields. */
-static void mtl__config_read_element(const mtl__json *node, int kind, void *members, const char **name,
-                                     const char **from, mtl_error *err)
-{
-    *name = mtl__config_read_name(node, "name", err);
-    if (from) *from = mtl__config_read_name(node, "from", err);
-    mtl__config_read_fields(kind, node, members, err);
-}
-
-static const float *mtl__config_read_weights(const mtl__json *object, size_t count, mtl_arena *arena,
-                                             mtl_error *err)
-{
-    const mtl__json *array = mtl__json_get(object, "class_weights");
-    float *weights;
-    size_t i;
-    if (!array || mtl__failed(err)) return NULL;
-    if (array->type != MTL__JSON_ARRAY || mtl__json_count(array) != count) {
-        mtl__fail(err, MTL_ERROR_FORMAT, "class_weights", (long long)array->offset,
-                  "the configuration's class_weights must be %z numbers", count);
-        return NULL;
-    }
-    weights = (float *)mtl__arena_zero(arena, count, sizeof *weights, "class weights", err);
-    for (i = 0; weights && i < count; i++) weights[i] = (float)mtl__json_number(mtl__json_at(array, i),
-                                                                                "class_weights", err);
-    return weights;
-}
-
-/* An array member of the configuration, with room for `size` bytes an element. */
-static void *mtl__config_read_list(const mtl__json *root, const char *key, size_t size,
-                                   const mtl__json **array, size_t *count, mtl_arena *arena, mtl_error *err)
-{
-    *array = mtl__json_get(root, key);
-    *count = 0;
-    if (mtl__failed(err)) return NULL;
-    if (!*array || (*array)->type != MTL__JSON_ARRAY) {
-        mtl__fail(err, MTL_ERROR_FORMAT, key, -1, "the configuration has no list \"%s\"", key);
-        return NULL;
-    }
-    *count = mtl__json_count(*array);
-    return mtl__arena_zero(arena, *count, size, key, err);
-}
-
-/* The desc of a configuration; everything it points to lies in `arena`. */
-static void mtl__config_read(const mtl__json *root, mtl_model_desc *desc, mtl_arena *arena, mtl_error *err)
-{
-    const mtl__json *list, *node;
-    mtl_input_desc *inputs;
-    mtl_column_desc *columns;
-    mtl_task_desc *tasks;
-    size_t i;
-    memset(desc, 0, sizeof *desc);
-    desc->inputs = inputs =
-        (mtl_input_desc *)mtl__config_read_list(root, "inputs", sizeof *inputs, &list, &desc->input_count,
-                                                arena, err);
-    for (i = 0; i < desc->input_count && !mtl__failed(err); i++) {
-        mtl__config_read_element(mtl__json_at(list, i), MTL_DESC_INPUT, &inputs[i], &inputs[i].name, NULL,
-                                 err);
-        inputs[i].words = mtl__config_read_texts(mtl__json_at(list, i), "words", (size_t)inputs[i].vocabulary,
-                                                 arena, err);
-    }
-    desc->columns = columns =
-        (mtl_column_desc *)mtl__config_read_list(root, "columns", sizeof *columns, &list, &desc->column_count,
-                                                 arena, err);
-    for (i = 0; i < desc->column_count && !mtl__failed(err); i++)
-        mtl__config_read_element(mtl__json_at(list, i), MTL_DESC_COLUMN, &columns[i], &columns[i].name,
-                                 &columns[i].input.from, err);
-    desc->tasks = tasks =
-        (mtl_task_desc *)mtl__config_read_list(root, "tasks", sizeof *tasks, &list, &desc->task_count, arena,
-                                               err);
-    for (i = 0; i < desc->task_count && !mtl__failed(err); i++) {
-        node = mtl__json_at(list, i);
-        mtl__config_read_element(node, MTL_DESC_TASK, &tasks[i], &tasks[i].name, &tasks[i].tap.from, err);
-        tasks[i].labels = mtl__config_read_texts(node, "labels", (size_t)tasks[i].classes, arena, err);
-        tasks[i].class_weights = mtl__config_read_weights(node, (size_t)tasks[i].classes, arena, err);
-    }
-    mtl__config_read_fields(MTL_DESC_MODEL, mtl__json_get(root, "model"), desc, err);
-}
 
 /* ---- writing ------------------------------------------------------------------------------------------- */
 
@@ -12392,11 +13046,11 @@ static const char *mtl__buffer_name(mtl_arena *arena, const char *owner, const c
 }
 
 /* The scaling of input or task number i (inputs first), and its name. */
-static mtl__scaling *mtl__model_scaling(const mtl_model *model, size_t i, const char **name)
+static mtl_scaling *mtl__model_scaling(const mtl_model *model, size_t i, const char **name)
 {
     size_t inputs = model->desc.input_count;
     *name = i < inputs ? model->desc.inputs[i].name : model->desc.tasks[i - inputs].name;
-    return i < inputs ? &model->inputs[i].scaling : &model->tasks[i - inputs].scaling;
+    return i < inputs ? model->inputs[i].part.scaling : &model->tasks[i - inputs].scaling;
 }
 
 /* Entries of parameters and buffers; room for `more` further ones. */
@@ -12414,8 +13068,8 @@ static mtl__tensor_entry *mtl__model_entries(const mtl_model *model, size_t more
         mtl__entry_of_tensor(&e[n++], t->name, t, t->value);
     }
     for (i = 0; i < model->desc.input_count + model->desc.task_count; i++) {
-        const mtl__scaling *scaling = mtl__model_scaling(model, i, &name);
-        if (!scaling->set) continue;
+        const mtl_scaling *scaling = mtl__model_scaling(model, i, &name);
+        if (!scaling || !scaling->set) continue;
         mtl__entry_set(&e[n++], mtl__buffer_name(arena, name, "mean", err), MTL__REAL_TYPE, scaling->width, 0,
                        scaling->mean);
         mtl__entry_set(&e[n++], mtl__buffer_name(arena, name, "scale", err), MTL__REAL_TYPE, scaling->width,
@@ -12458,13 +13112,56 @@ static mtl_status mtl__model_write_entries(const mtl_model *model, const mtl__te
     size_t pairs = 0;
     if (mtl__failed(err)) return mtl__status(err);
     mtl__text_init(&config, NULL);
-    mtl__config_write(&config, &model->desc);
+    mtl__json_open(&config, '{');
+    mtl__desc_write(&config, MTL_DESC_MODEL, &model->desc);
+    mtl__json_close(&config, '}');
     mtl__text_append(&config, "", 1);
     mtl__text_check(&config, "the configuration", err);
     metadata = mtl__failed(err) ? NULL : mtl__model_metadata(model, config.data, &pairs, arena, err);
     if (!mtl__failed(err)) mtl__safetensors_write(entries, count, metadata, pairs, writer, err);
     mtl__text_free(&config);
     return mtl__status(err);
+}
+
+/* Tensors that stand in a model's file beside its own: a trainer's. NULL: none. */
+typedef struct mtl__further {
+    const void *owner;
+    size_t count;
+    void (*entries)(const void *owner, mtl__tensor_entry *entries, mtl_arena *arena, mtl_error *err);
+} mtl__further;
+
+static mtl_status mtl__model_write(const mtl_model *model, const mtl__further *more, const mtl_writer *writer,
+                                   mtl_error *err)
+{
+    mtl_arena arena;
+    mtl__tensor_entry *entries;
+    size_t count = 0, further = more ? more->count : 0;
+    if (!mtl__given(model, "model", err) || !mtl__given(writer, "writer", err)) return mtl__status(err);
+    mtl_arena_init(&arena, NULL, 0, NULL);
+    entries = mtl__model_entries(model, further, &count, &arena, err);
+    if (entries && more) more->entries(more->owner, entries + count, &arena, err);
+    mtl__model_write_entries(model, entries, count + further, writer, &arena, err);
+    mtl_arena_destroy(&arena);
+    return mtl__status(err);
+}
+
+/* To a path, atomically. */
+static mtl_status mtl__model_save(const mtl_model *model, const mtl__further *more, const char *path,
+                                  mtl_error *err)
+{
+    mtl__file_writer state;
+    mtl_writer writer;
+    if (!mtl__given(model, "model", err) || !mtl__given(path, "path", err)
+        || mtl__file_save_begin(path, &writer, &state, err))
+        return mtl__status(err);
+    mtl__model_write(model, more, &writer, err);
+    return mtl__file_save_end(path, &state, err);
+}
+
+MTL_DEF mtl_status mtl_model_save(const mtl_model *model, const char *path, mtl_error *err)
+{
+    mtl_error own;
+    return mtl__model_save(model, NULL, path, mtl__error_given(err, &own));
 }
 
 /* ---- reading ------------------------------------------------------------------------------------------- */
@@ -12508,11 +13205,11 @@ static void mtl__read_tensor(const mtl_safetensors *file, const char *name, size
 }
 
 /* A scaling, when the file has it. */
-static void mtl__read_scaling(const mtl_safetensors *file, const char *owner, mtl__scaling *to,
+static void mtl__read_scaling(const mtl_safetensors *file, const char *owner, mtl_scaling *to,
                               mtl_error *err)
 {
     char name[160];
-    if (mtl__failed(err) || !to->width || !mtl_safetensors_find(file, mtl__print(name, sizeof name,
+    if (mtl__failed(err) || !to || !to->width || !mtl_safetensors_find(file, mtl__print(name, sizeof name,
                                                                                  "buffers.%s.mean", owner)))
         return;
     mtl__read_tensor(file, name, to->width, 0, to->mean, err);
@@ -12530,7 +13227,7 @@ static void mtl__model_read_values(mtl_model *model, const mtl_safetensors *file
         mtl__read_tensor(file, t->name, t->shape[0], t->dims == 2 ? t->shape[1] : 0, t->value, err);
     }
     for (i = 0; i < model->desc.input_count + model->desc.task_count; i++) {
-        mtl__scaling *scaling = mtl__model_scaling(model, i, &name);
+        mtl_scaling *scaling = mtl__model_scaling(model, i, &name);
         mtl__read_scaling(file, name, scaling, err);
     }
     for (i = 0; i < file->metadata_count && !mtl__failed(err); i++)
@@ -12574,18 +13271,33 @@ static size_t mtl__model_size_of_file(const mtl_model_desc *desc, const mtl_safe
     return mtl__failed(err) ? 0 : bytes;
 }
 
-static mtl_model *mtl__model_of_file(const mtl_safetensors *file, mtl_error *err)
+/* The desc of a configuration. The model's numbers stand in it, or in files of earlier versions in
+   "model". */
+static void mtl__config_read(const mtl__desc_reader *r, const mtl__json *root, mtl_model_desc *desc)
+{
+    const mtl__desc *d = &mtl__descs[MTL_DESC_MODEL];
+    memset(desc, 0, sizeof *desc);
+    mtl__desc_read(r, MTL_DESC_MODEL, root, desc);
+    mtl__desc_read_numbers(d->fields, d->count, mtl__json_get(root, "model"), desc, r->err);
+}
+
+static mtl_model *mtl__model_of_file(const mtl_safetensors *file, const mtl_load_desc *how, mtl_error *err)
 {
     mtl_model *model = NULL;
     mtl_model_desc desc;
     mtl_arena arena;
+    mtl__desc_reader reader;
     const char *config = mtl__model_config_text(file, err);
     const mtl__json *root;
     size_t bytes;
     if (!config) return NULL;
     mtl_arena_init(&arena, NULL, 0, NULL);
     root = mtl__json_parse(config, strlen(config), "the configuration", 0, &arena, err);
-    if (root) mtl__config_read(root, &desc, &arena, err);
+    reader.arena = &arena;
+    reader.kinds = how ? how->kinds : NULL;
+    reader.kind_count = how ? how->kind_count : 0;
+    reader.err = err;
+    if (root) mtl__config_read(&reader, root, &desc);
     if (root && !mtl__failed(err) && (bytes = mtl__model_size_of_file(&desc, file, err)) > 0)
         model = mtl__model_allocate(&desc, bytes, err);
     if (model) {
@@ -12600,31 +13312,32 @@ static mtl_model *mtl__model_of_file(const mtl_safetensors *file, mtl_error *err
     return model;
 }
 
-MTL_DEF mtl_model *mtl_model_load_memory(const void *bytes, size_t count, mtl_error *err)
+MTL_DEF mtl_model *mtl_model_load_memory_with(const void *bytes, size_t count, const mtl_load_desc *how,
+                                              mtl_error *err)
 {
     mtl_error own;
     mtl_safetensors file;
     mtl_model *model;
     err = mtl__error_given(err, &own);
     if (mtl_safetensors_open_memory(&file, bytes, count, err)) return NULL;
-    model = mtl__model_of_file(&file, err);
+    model = mtl__model_of_file(&file, how, err);
     mtl_safetensors_close(&file);
     return model;
 }
 
-MTL_DEF mtl_model *mtl_model_load(const char *path, mtl_error *err)
+MTL_DEF mtl_model *mtl_model_load_with(const char *path, const mtl_load_desc *how, mtl_error *err)
 {
     mtl_error own;
     mtl_safetensors file;
     mtl_model *model;
     err = mtl__error_given(err, &own);
     if (mtl_safetensors_open(&file, path, err)) return NULL;
-    model = mtl__model_of_file(&file, err);
+    model = mtl__model_of_file(&file, how, err);
     mtl_safetensors_close(&file);
     return model;
 }
 
-MTL_DEF mtl_model *mtl_model_read(const mtl_reader *reader, mtl_error *err)
+MTL_DEF mtl_model *mtl_model_read_with(const mtl_reader *reader, const mtl_load_desc *how, mtl_error *err)
 {
     mtl_error own;
     mtl_model *model = NULL;
@@ -12633,9 +13346,22 @@ MTL_DEF mtl_model *mtl_model_read(const mtl_reader *reader, mtl_error *err)
     if (!mtl__given(reader, "reader", err)) return NULL;
     mtl__text_init(&bytes, NULL);
     if (!mtl__text_read(&bytes, reader, "the model file", err))
-        model = mtl_model_load_memory(bytes.data, bytes.length, err);
+        model = mtl_model_load_memory_with(bytes.data, bytes.length, how, err);
     mtl__text_free(&bytes);
     return model;
+}
+
+MTL_DEF mtl_model *mtl_model_load(const char *path, mtl_error *err)
+{
+    return mtl_model_load_with(path, NULL, err);
+}
+MTL_DEF mtl_model *mtl_model_load_memory(const void *bytes, size_t count, mtl_error *err)
+{
+    return mtl_model_load_memory_with(bytes, count, NULL, err);
+}
+MTL_DEF mtl_model *mtl_model_read(const mtl_reader *reader, mtl_error *err)
+{
+    return mtl_model_read_with(reader, NULL, err);
 }
 
 /* ---- weights from and to other programs ---------------------------------------------------------------- */
@@ -12869,7 +13595,185 @@ MTL_DEF mtl_status mtl_model_export(const mtl_model *model, const char *path, co
 }
 
 /* ===========================================================================================================
-   21 >>predict    batches of sequences through a read-only model
+   23 >>session    what trainers and predictors have in common: scratch, limits, threads, the run
+   ===========================================================================================================
+   A session is the first member of both, so a pointer to one is a pointer to its session. `build` makes what
+   is special about the object and `measure` walks its passes dry; so each is sized, put into a caller's
+   buffer or created by the same three functions.
+   -------------------------------------------------------------------------------------------------------- */
+/* Limits that a caller set at creation: within them nothing is allocated. */
+typedef struct mtl__limits { size_t rows, sequences, steps; } mtl__limits;
+
+static mtl__limits mtl__limits_of(size_t max_rows, size_t max_sequences, size_t max_steps)
+{
+    mtl__limits l;
+    l.rows = max_rows;
+    l.sequences = max_sequences && max_sequences < max_rows ? max_sequences : max_rows;
+    l.steps = max_steps && max_steps < max_rows ? max_steps : max_rows;
+    return l;
+}
+
+static mtl_status mtl__limits_check(const mtl__limits *limits, const mtl_packing *p, mtl_error *err)
+{
+    if (mtl__failed(err) || !limits->rows) return mtl__status(err);
+    if (p->rows > limits->rows)
+        return mtl__fail(err, MTL_ERROR_LIMIT, "max_rows", (long long)p->rows,
+                         "the batch has %z rows; max_rows was %z", p->rows, limits->rows);
+    if (p->sequences > limits->sequences)
+        return mtl__fail(err, MTL_ERROR_LIMIT, "max_sequences", (long long)p->sequences,
+                         "the batch has %z sequences; max_sequences was %z", p->sequences, limits->sequences);
+    if (p->steps > limits->steps)
+        return mtl__fail(err, MTL_ERROR_LIMIT, "max_steps", (long long)p->steps,
+                         "the batch has a sequence of %z steps; max_steps was %z", p->steps, limits->steps);
+    return MTL_OK;
+}
+
+typedef struct mtl__session {
+    mtl_arena arena;                        /* the object itself and what it keeps */
+    mtl_arena scratch;                      /* emptied at every call */
+    mtl_model *model;
+    mtl__limits limits;
+    int isa;
+    mtl__pool *pool;
+    const mtl_scheduler *scheduler;         /* the caller's, or the pool's */
+    mtl_run run;
+} mtl__session;
+
+typedef struct mtl__session_kind {
+    const char *name;                       /* "predictor": begins its fields' paths */
+    size_t bytes;                           /* of the object */
+    int desc;                               /* MTL_DESC_* */
+    size_t desc_offset, desc_bytes;         /* where the object keeps its copy */
+    void (*build)(mtl__session *session, mtl_arena *arena, mtl_error *err);
+    size_t (*measure)(mtl__session *session, mtl_error *err);   /* scratch bytes of the largest batch within
+                                                                   the limits */
+} mtl__session_kind;
+
+/* The part of `build` that does not differ. */
+static void mtl__session_start(mtl__session *s, mtl_arena *arena, int isa, int threads,
+                               const mtl_scheduler *scheduler, mtl__limits limits, mtl_error *err)
+{
+    if (mtl__failed(err)) return;
+    if (!mtl__kernels_choose(isa)) {
+        mtl__fail(err, MTL_ERROR_UNSUPPORTED, "isa", isa, "this machine has no %s kernels",
+                  mtl__isa_name(isa));
+        return;
+    }
+    s->isa = isa;
+    s->limits = limits;
+    if (threads > 1 && !scheduler) s->pool = mtl__pool_create(arena, threads, err);
+    s->scheduler = scheduler ? scheduler : threads > 1 && arena->counting
+        ? mtl__pool_dry() : mtl__pool_scheduler(s->pool);
+}
+
+/* The object in `arena`: zeroed, with a copy of its desc, checked; then what is special about it. */
+static mtl__session *mtl__session_build(const mtl__session_kind *kind, mtl_arena *arena, mtl_model *model,
+                                        const void *desc, mtl_error *err)
+{
+    mtl__session *s = (mtl__session *)mtl__arena_note(arena, 1, kind->bytes, kind->name, err);
+    char *copy = (char *)s + kind->desc_offset;
+    if (!s) return NULL;
+    if (!model) mtl__fail(err, MTL_ERROR_ARGUMENT, "model", -1, "model is NULL");
+    s->model = model;
+    if (desc) memcpy(copy, desc, kind->desc_bytes);
+    mtl_desc_check(kind->desc, copy, kind->name, err);
+    if (!mtl__failed(err)) kind->build(s, arena, err);
+    return mtl__failed(err) ? NULL : s;
+}
+
+static void mtl__session_observe(mtl__session *s, mtl_observer observer, void *user)
+{
+    s->run.observer = observer;
+    s->run.observer_user = user;
+}
+
+/* A fresh run over `arena`; the observer stays, and the kernels: asking the processor again at each call
+   would take longer, in a virtual machine, than predicting a word. */
+static mtl_run *mtl__session_begin(mtl__session *s, mtl_arena *arena, mtl_error *err)
+{
+    const mtl_run before = s->run;
+    if (before.kernels) {
+        memset(&s->run, 0, sizeof s->run);
+        s->run.kernels = before.kernels;
+        s->run.arena = arena;
+        s->run.error = err;
+    } else {
+        (void)mtl_run_init(&s->run, arena, s->isa, err);
+    }
+    s->run.scheduler = s->scheduler;
+    mtl__session_observe(s, before.observer, before.observer_user);
+    return &s->run;
+}
+
+static size_t mtl__session_size(const mtl__session_kind *kind, mtl_model *model, const void *desc,
+                                mtl_error *err)
+{
+    mtl_arena counting, shadow;
+    mtl__session *s;
+    size_t bytes = 0;
+    char field[48];
+    mtl__arena_init_counting(&counting, &shadow);
+    s = mtl__session_build(kind, &counting, model, desc, err);
+    mtl__print(field, sizeof field, "%s.max_rows", kind->name);
+    if (s && !s->limits.rows)
+        mtl__fail(err, MTL_ERROR_FIELD, field, 0, "%s must be given to know the size of a %s", field,
+                  kind->name);
+    if (s && !mtl__failed(err)) bytes = counting.high_water + kind->measure(s, err);
+    mtl_arena_destroy(&shadow);
+    return mtl__failed(err) ? 0 : bytes;
+}
+
+static mtl__session *mtl__session_init(const mtl__session_kind *kind, void *buffer, size_t bytes,
+                                       mtl_model *model, const void *desc, mtl_error *err)
+{
+    size_t need = mtl__session_size(kind, model, desc, err);
+    mtl_arena arena;
+    mtl__session *s;
+    if (mtl__check_buffer(buffer, bytes, need, kind->name, err)) return NULL;
+    mtl_arena_init(&arena, buffer, bytes, NULL);
+    s = mtl__session_build(kind, &arena, model, desc, err);
+    if (!s) return NULL;
+    s->arena = arena;
+    mtl_arena_init(&s->scratch, (unsigned char *)buffer + arena.used, bytes - arena.used, NULL);
+    return s;
+}
+
+static void mtl__session_destroy(mtl__session *s)
+{
+    mtl_arena arena;
+    if (!s) return;
+    mtl__pool_destroy(s->pool);
+    mtl_arena_destroy(&s->scratch);
+    arena = s->arena;                       /* the session itself lies in it */
+    mtl_arena_destroy(&arena);
+}
+
+static mtl__session *mtl__session_create(const mtl__session_kind *kind, mtl_model *model, const void *desc,
+                                         mtl_error *err)
+{
+    mtl_arena arena;
+    mtl__session *s;
+    mtl_arena_init(&arena, NULL, 0, NULL);
+    s = mtl__session_build(kind, &arena, model, desc, err);
+    if (!s) {
+        mtl_arena_destroy(&arena);
+        return NULL;
+    }
+    s->arena = arena;
+    mtl_arena_init(&s->scratch, NULL, 0, NULL);
+    if (s->limits.rows) {
+        size_t bytes = kind->measure(s, err);
+        if (!mtl__failed(err) && !mtl__arena_grow(&s->scratch, bytes))
+            mtl__fail_memory(err, kind->name, bytes);
+        s->scratch.grows = 0;
+    }
+    if (!mtl__failed(err)) return s;
+    mtl__session_destroy(s);
+    return NULL;
+}
+
+/* ===========================================================================================================
+   24 >>predict    batches of sequences through a read-only model
    ===========================================================================================================
    A predictor is scratch: one per thread over a model that all of them share. Its arena is emptied at each
    call, so what a call returned stays valid until the next one.
@@ -12879,49 +13783,17 @@ struct mtl_predictor {
     mtl_predictor_desc desc;
 };
 
-/* Puts a task's outputs into the caller's order: labels and probabilities, or values in original units. */
-static void mtl__predict_task(mtl_run *run, const mtl__task *task, const mtl_activation *x,
-                              mtl_prediction *out)
-{
-    const mtl_packing *p = run->packing;
-    const int *caller = task->desc->level == MTL_LEVEL_SEQUENCE ? p->order : p->caller_row;
-    int *labels = task->desc->kind == MTL_TASK_CLASS ? (int *)mtl_run_push(run, x->rows * sizeof(int)) : NULL;
-    mtl_real *values = mtl__run_reals(run, x->rows, x->width);
-    size_t n, j, width = x->width;
-    out->items = x->rows;
-    out->width = width;
-    out->labels = labels;
-    *(labels ? &out->probabilities : &out->values) = values;
-    if (mtl__failed(run->error) || mtl__dry(run)) return;
-    for (n = 0; n < x->rows; n++) {
-        const mtl_real *row = x->value + n * x->stride;
-        mtl_real *to = values + (size_t)caller[n] * width;
-        size_t best = 0;
-        for (j = 0; j < width; j++) {
-            if (row[j] > row[best]) best = j;
-            to[j] = mtl__unscaled(&task->scaling, j, row[j]);
-            if (!mtl__is_finite(to[j]))
-                mtl__fail(run->error, MTL_ERROR_NUMBER, task->desc->name, caller[n],
-                          "task %s: output of item %d is not a finite number", task->desc->name, caller[n]);
-        }
-        if (labels) labels[caller[n]] = (int)best;
-    }
-}
-
 /* Forward pass and outputs of every task, in run->arena. */
 static void mtl__predict_run(mtl_run *run, const mtl_model *model, const mtl_input *inputs, mtl_state *state,
                              mtl_prediction *out)
 {
     const uint64_t before = mtl__arithmetic_set();
-    mtl_activation **sources = mtl__model_forward(run, model, inputs, state), *x;
+    mtl_activation **nodes = mtl__model_forward(run, model, inputs, state);
     size_t i;
-    for (i = 0; sources && i < model->desc.task_count && !mtl__failed(run->error); i++) {
+    for (i = 0; nodes && i < model->desc.task_count && !mtl__failed(run->error); i++) {
         const mtl__task *task = &model->tasks[i];
         memset(&out[i], 0, sizeof out[i]);
-        x = mtl__task_outputs(run, task, sources);
-        if (x && task->desc->kind == MTL_TASK_CLASS)
-            x = mtl__softmax_forward(run, x, task->probabilities_name);
-        if (x) mtl__predict_task(run, task, x, &out[i]);
+        mtl__task_answer(run, task, mtl__task_outputs(run, task, model->nodes, nodes), &out[i]);
     }
     mtl__arithmetic_restore(before);
 }
@@ -13088,7 +13960,7 @@ MTL_DEF mtl_status mtl_predict_text(mtl_predictor *predictor, const char *text, 
 }
 
 /* ===========================================================================================================
-   23 >>optimise   SGD, RMSProp, Adam, AdamW; clipping; schedules; averaging
+   26 >>optimise   SGD, RMSProp, Adam, AdamW; clipping; schedules; averaging
    ===========================================================================================================
    Moments are blocks of the parameters' layout. An update visits what gradient states name: NONE is skipped
    and its step count stays, as in PyTorch. A ROWS gradient updates its rows alone when that is what the rule
@@ -13631,7 +14503,376 @@ static int mtl__optimizer_may_wait(const mtl__optimizer *o)
 }
 
 /* ===========================================================================================================
-   24 >>train      samplers over data sets, the step, evaluation, fit with early stopping, resume
+   27 >>data       data sets: batches of chosen sequences, evaluation, samplers
+   ===========================================================================================================
+   A data set is a batch as large as memory; training and evaluation copy chosen sequences of it into batches.
+   Targets of all kinds are checked when a set is opened, so that errors name its sequences and not those of
+   some batch.
+   -------------------------------------------------------------------------------------------------------- */
+/* ---- data sets: batches of chosen sequences ------------------------------------------------------------ */
+
+/* A data set with where each sequence's rows begin. */
+typedef struct mtl__dataset {
+    const mtl_batch *data;
+    size_t *starts;                         /* [sequences] */
+    size_t rows;
+} mtl__dataset;
+
+static mtl_status mtl__dataset_init(mtl__dataset *set, const mtl_batch *data, const mtl_model *model,
+                                    mtl_arena *arena, mtl_error *err)
+{
+    size_t s;
+    memset(set, 0, sizeof *set);
+    if (mtl__batch_check(model, data, err)) return mtl__status(err);
+    set->data = data;
+    set->starts = (size_t *)mtl__arena_zero(arena, data->sequences, sizeof(size_t), "a data set", err);
+    for (s = 0; set->starts && s < data->sequences; s++) {
+        set->starts[s] = set->rows;
+        set->rows += (size_t)data->lengths[s];
+    }
+    return mtl__status(err);
+}
+
+/* Checks all targets at once, so that errors name sequences of the data set and not of some batch. */
+static mtl_status mtl__dataset_check(const mtl__dataset *set, const mtl_model *model, mtl_error *err)
+{
+    const mtl_batch *data = set->data;
+    size_t k;
+    for (k = 0; data->targets && k < model->desc.task_count; k++) {
+        const mtl__task *task = &model->tasks[k];
+        size_t labelled = 0;
+        double divisor = 0;
+        mtl__task_check_target(task, &data->targets[k], err);
+        mtl__task_count(task, &data->targets[k], mtl__task_items(task, data->sequences, set->rows),
+                        data->lengths, &labelled, &divisor, err);
+    }
+    return mtl__status(err);
+}
+
+/* Chosen sequences of a data set, to be copied into an arena. */
+typedef struct mtl__pick {
+    const mtl__dataset *set;
+    const size_t *chosen;                   /* [count] */
+    size_t count, rows;
+    mtl_arena *arena;
+    mtl_error *err;
+} mtl__pick;
+
+/* An array with `size` bytes for each step (or each sequence) of the chosen sequences; NULL stays NULL. */
+static const void *mtl__pick_array(const mtl__pick *p, const void *from, size_t size, int per_step)
+{
+    unsigned char *to = from ? (unsigned char *)mtl__arena_zero(p->arena, per_step ? p->rows : p->count, size,
+                                                                "a batch", p->err) : NULL, *out = to;
+    size_t i;
+    for (i = 0; to && i < p->count; i++) {
+        size_t first = per_step ? p->set->starts[p->chosen[i]] : p->chosen[i];
+        size_t bytes = size * (per_step ? (size_t)p->set->data->lengths[p->chosen[i]] : 1);
+        memcpy(out, (const unsigned char *)from + first * size, bytes);
+        out += bytes;
+    }
+    return to;
+}
+
+static const mtl_real *mtl__pick_reals(const mtl__pick *p, const mtl_real *from, size_t width, int per_step)
+{
+    return (const mtl_real *)mtl__pick_array(p, from, width * sizeof *from, per_step);
+}
+static const int *mtl__pick_ints(const mtl__pick *p, const int *from, int per_step)
+{
+    return (const int *)mtl__pick_array(p, from, sizeof *from, per_step);
+}
+
+/* The batch of `count` chosen sequences, in `arena`. */
+static mtl_batch mtl__dataset_batch(const mtl__dataset *set, const mtl_model *model, const size_t *chosen,
+                                    size_t count, mtl_arena *arena, mtl_error *err)
+{
+    const mtl_model_desc *desc = &model->desc;
+    const mtl_input *input = set->data->inputs;
+    const mtl_target *target = set->data->targets;
+    mtl_input *inputs = (mtl_input *)mtl__arena_zero(arena, desc->input_count, sizeof *inputs, "a batch",
+                                                     err);
+    mtl_target *targets = target ? (mtl_target *)mtl__arena_zero(arena, desc->task_count, sizeof *targets,
+                                                                 "a batch", err) : NULL;
+    mtl_batch batch;
+    mtl__pick pick;
+    size_t i;
+    pick.set = set; pick.chosen = chosen; pick.count = count; pick.rows = 0; pick.arena = arena;
+    pick.err = err;
+    for (i = 0; i < count; i++) pick.rows += (size_t)set->data->lengths[chosen[i]];
+    memset(&batch, 0, sizeof batch);
+    batch.sequences = count;
+    batch.lengths = mtl__pick_ints(&pick, set->data->lengths, 0);
+    batch.inputs = inputs;
+    batch.targets = targets;
+    for (i = 0; inputs && i < desc->input_count; i++) {
+        inputs[i].ids = mtl__pick_ints(&pick, input[i].ids, 1);
+        inputs[i].rows = mtl__pick_reals(&pick, input[i].rows, model->inputs[i].part.width, 1);
+    }
+    for (i = 0; targets && i < desc->task_count; i++) {
+        int per_step = desc->tasks[i].level == MTL_LEVEL_STEP;
+        targets[i].labels = mtl__pick_ints(&pick, target[i].labels, per_step);
+        targets[i].values = mtl__pick_reals(&pick, target[i].values, model->tasks[i].part.width, per_step);
+        targets[i].distribution = mtl__pick_reals(&pick, target[i].distribution, model->tasks[i].part.width,
+                                                  per_step);
+        targets[i].unknown = target[i].unknown;
+        targets[i].unknown_count = target[i].unknown_count;
+    }
+    return batch;
+}
+
+/* Sorts sequences by falling length, equal ones by number: merges runs of doubling size. scratch: [count]. */
+static void mtl__sort_by_length(size_t *items, size_t count, const int *lengths, size_t *scratch)
+{
+    size_t run, first, i, j, k;
+    for (run = 1; run < count; run *= 2) {
+        for (first = 0; first < count; first += 2 * run) {
+            size_t middle = first + run < count ? first + run : count, end = first + 2 * run < count
+                ? first + 2 * run : count;
+            for (i = first, j = middle, k = first; k < end; k++)
+                scratch[k] = j >= end || (i < middle && lengths[items[i]] >= lengths[items[j]])
+                    ? items[i++] : items[j++];
+        }
+        memcpy(items, scratch, count * sizeof *items);
+    }
+}
+
+/* ---- evaluation ---------------------------------------------------------------------------------------- */
+
+enum { MTL__EVALUATE_SEQUENCES = 64, MTL__EVALUATE_ROWS = 8192 };   /* a batch of evaluation, where the
+                                                                       predictor sets no limit */
+
+typedef struct mtl__evaluation {
+    mtl_predictor *predictor;
+    void **counts;                          /* [tasks] their kinds' */
+    mtl_prediction *out;                    /* [tasks] */
+    unsigned char *labelled, *wrong;        /* [sequences of a batch] any label seen; any wrong */
+    size_t *const *confusion;
+    mtl_scores *scores;
+} mtl__evaluation;
+
+/* Adds one batch, predicted already. */
+static void mtl__evaluate_add(mtl__evaluation *e, const mtl_batch *batch)
+{
+    const mtl_model *model = e->predictor->session.model;
+    size_t k, s;
+    memset(e->labelled, 0, batch->sequences);
+    memset(e->wrong, 0, batch->sequences);
+    for (k = 0; k < model->desc.task_count; k++) {
+        const mtl__task *task = &model->tasks[k];
+        mtl_count c;
+        memset(&c, 0, sizeof c);
+        c.counts = e->counts[k];
+        c.target = &batch->targets[k];
+        c.answer = &e->out[k];
+        c.confusion = e->confusion ? e->confusion[k] : NULL;
+        for (s = 0; s < batch->sequences; s++, c.first += c.items) {
+            int judged;
+            c.items = task->desc->level == MTL_LEVEL_STEP ? (size_t)batch->lengths[s] : 1;
+            judged = task->kind->count(&task->part, &c);
+            if (judged != MTL_JUDGED_NOT) e->labelled[s] = 1;
+            if (judged == MTL_JUDGED_WRONG) e->wrong[s] = 1;
+        }
+    }
+    for (s = 0; s < batch->sequences; s++) {
+        e->scores->tokens += (size_t)batch->lengths[s];
+        e->scores->joint_items += e->labelled[s];
+        e->scores->joint_accuracy += e->labelled[s] && !e->wrong[s];
+    }
+    e->scores->sequences += batch->sequences;
+}
+
+/* How many of the sorted sequences from `first` on make the next batch within the predictor's limits (the
+   first is the longest). */
+static size_t mtl__evaluate_batch_size(const mtl_predictor *p, const mtl__dataset *set, const size_t *order,
+                                       size_t first)
+{
+    size_t rows = 0, n, most = MTL__EVALUATE_SEQUENCES;
+    size_t limit = MTL__EVALUATE_ROWS;
+    if (p->session.limits.rows) {
+        most = mtl__smaller(most, p->session.limits.sequences);
+        limit = mtl__smaller(limit, p->session.limits.rows);
+    }
+    for (n = 0; n < most && first + n < set->data->sequences; n++) {
+        rows += (size_t)set->data->lengths[order[first + n]];
+        if (n && rows > limit) break;
+    }
+    return n;
+}
+
+static void mtl__evaluate_set(mtl__evaluation *e, const mtl_batch *data, mtl_arena *arena, mtl_error *err)
+{
+    mtl_arena_mark mark = mtl_arena_save(arena), inner;
+    mtl__dataset set;
+    size_t *order, *scratch, first, n, s;
+    if (mtl__dataset_init(&set, data, e->predictor->session.model, arena, err)) return;
+    mtl__dataset_check(&set, e->predictor->session.model, err);
+    order = (size_t *)mtl__arena_zero(arena, data->sequences, sizeof *order, "evaluation", err);
+    scratch = (size_t *)mtl__arena_zero(arena, data->sequences, sizeof *scratch, "evaluation", err);
+    if (mtl__failed(err)) return;
+    for (s = 0; s < data->sequences; s++) order[s] = s;
+    mtl__sort_by_length(order, data->sequences, data->lengths, scratch);
+    inner = mtl_arena_save(arena);
+    for (first = 0; data->targets && first < data->sequences && !mtl__failed(err); first += n) {
+        mtl_batch batch;
+        n = mtl__evaluate_batch_size(e->predictor, &set, order, first);
+        batch = mtl__dataset_batch(&set, e->predictor->session.model, order + first, n, arena, err);
+        if (!mtl__failed(err) && !mtl_predict(e->predictor, &batch, e->out, err))
+            mtl__evaluate_add(e, &batch);
+        mtl_arena_release(arena, inner);
+    }
+    mtl_arena_release(arena, mark);
+}
+
+MTL_DEF mtl_status mtl_evaluate(mtl_predictor *predictor, const mtl_batch *data, size_t count,
+                                mtl_scores *scores, size_t *const *confusion, mtl_error *err)
+{
+    mtl_error own;
+    size_t tasks, k, i, scored = 0;
+    mtl__evaluation e;
+    mtl_arena arena;
+    mtl_task_score *table;
+    err = mtl__error_given(err, &own);
+    if (!mtl__failed(err) && (!predictor || (!data && count) || !scores || !scores->tasks))
+        mtl__fail(err, MTL_ERROR_ARGUMENT, !predictor ? "predictor" : !scores || !scores->tasks
+                  ? "scores->tasks" : "data", -1, "predictor, data or scores->tasks is NULL");
+    if (mtl__failed(err)) return mtl__status(err);
+    tasks = predictor->session.model->desc.task_count;
+    table = scores->tasks;
+    mtl_arena_init(&arena, NULL, 0, NULL);
+    memset(scores, 0, sizeof *scores);
+    scores->tasks = table;
+    scores->task_count = tasks;
+    memset(&e, 0, sizeof e);
+    e.predictor = predictor;
+    e.confusion = confusion;
+    e.scores = scores;
+    e.counts = (void **)mtl__arena_zero(&arena, tasks, sizeof *e.counts, "evaluation", err);
+    e.out = (mtl_prediction *)mtl__arena_zero(&arena, tasks, sizeof *e.out, "evaluation", err);
+    e.labelled = (unsigned char *)mtl__arena_zero(&arena, MTL__EVALUATE_SEQUENCES, 1, "evaluation", err);
+    e.wrong = (unsigned char *)mtl__arena_zero(&arena, MTL__EVALUATE_SEQUENCES, 1, "evaluation", err);
+    for (k = 0; k < tasks && !mtl__failed(err); k++) {
+        const mtl__task *task = &predictor->session.model->tasks[k];
+        e.counts[k] = mtl__arena_zero(&arena, 1, task->kind->counts + task->part.outputs
+                                      * task->kind->counts_each, "evaluation", err);
+    }
+    for (i = 0; i < count && !mtl__failed(err); i++) mtl__evaluate_set(&e, &data[i], &arena, err);
+    for (k = 0; k < tasks && !mtl__failed(err); k++) {
+        const mtl__task *task = &predictor->session.model->tasks[k];
+        memset(&table[k], 0, sizeof table[k]);
+        task->kind->score(&task->part, e.counts[k], &table[k]);
+        table[k].kind = task->desc->kind;
+        table[k].level = task->desc->level;
+        table[k].spans = task->part.spans;
+        if (!table[k].items) continue;
+        scores->score += table[k].score;
+        scored++;
+    }
+    if (scored) scores->score /= (double)scored;
+    if (scores->joint_items) scores->joint_accuracy /= (double)scores->joint_items;
+    mtl_arena_destroy(&arena);
+    return mtl__status(err);
+}
+
+/* ---- samplers: the order of batches -------------------------------------------------------------------- */
+
+/* One data set's batches of an epoch. */
+typedef struct mtl__sampler_set {
+    mtl__dataset set;
+    size_t *order, *scratch, *batch_order;  /* [sequences] shuffled and sorted in pools; [batches] */
+    size_t batches, next, round;            /* next: of batch_order; round: shuffles so far */
+} mtl__sampler_set;
+
+typedef struct mtl__sampler {
+    const mtl_fit_desc *desc;
+    mtl__sampler_set *sets;
+    size_t count, total, drawn;             /* sets; batches of an epoch; batches drawn since the start */
+    size_t *schedule;                       /* [total] proportional: which set each batch of the epoch comes
+                                               from */
+} mtl__sampler;
+
+/* Shuffles, sorts pools of `bucket` batches by length, cuts batches, shuffles these: similar lengths, random
+   order. */
+static void mtl__sampler_shuffle(mtl__sampler_set *s, const mtl_fit_desc *d, size_t number)
+{
+    size_t n = s->set.data->sequences, pool = (size_t)d->batch * (size_t)d->bucket, i;
+    uint64_t stream = (uint64_t)number << 40 | (uint64_t)s->round++ << 1;
+    for (i = 0; i < n; i++) s->order[i] = i;
+    mtl__random_shuffle(s->order, n, d->seed, stream);
+    for (i = 0; i < n; i += pool)
+        mtl__sort_by_length(s->order + i, n - i < pool ? n - i : pool, s->set.data->lengths, s->scratch);
+    for (i = 0; i < s->batches; i++) s->batch_order[i] = i;
+    mtl__random_shuffle(s->batch_order, s->batches, d->seed, stream | 1);
+    s->next = 0;
+}
+
+static mtl_status mtl__sampler_init(mtl__sampler *p, const mtl_batch *train, size_t count,
+                                    const mtl_model *model, const mtl_fit_desc *desc, mtl_arena *arena,
+                                        mtl_error *err)
+{
+    size_t i;
+    memset(p, 0, sizeof *p);
+    p->desc = desc;
+    p->count = count;
+    p->sets = (mtl__sampler_set *)mtl__arena_zero(arena, count, sizeof *p->sets, "data sets", err);
+    for (i = 0; i < count && !mtl__failed(err); i++) {
+        mtl__sampler_set *s = &p->sets[i];
+        if (mtl__dataset_init(&s->set, &train[i], model, arena, err) ||
+            mtl__dataset_check(&s->set, model, err)) break;
+        if (!train[i].sequences) mtl__fail(err, MTL_ERROR_ARGUMENT, "train", (long long)i,
+                                           "data set %z has no sequences", i);
+        s->batches = (train[i].sequences + (size_t)desc->batch - 1) / (size_t)desc->batch;
+        s->order = (size_t *)mtl__arena_zero(arena, train[i].sequences, sizeof(size_t), "data sets", err);
+        s->scratch = (size_t *)mtl__arena_zero(arena, train[i].sequences, sizeof(size_t), "data sets", err);
+        s->batch_order = (size_t *)mtl__arena_zero(arena, s->batches, sizeof(size_t), "data sets", err);
+        p->total += s->batches;
+        if (!mtl__failed(err)) mtl__sampler_shuffle(s, desc, i);
+    }
+    p->schedule = (size_t *)mtl__arena_zero(arena, p->total, sizeof(size_t), "data sets", err);
+    return mtl__status(err);
+}
+
+/* Before an epoch: proportional draws every batch of every set once, in random order. */
+static void mtl__sampler_begin(mtl__sampler *p, size_t epoch)
+{
+    size_t i, b, n = 0;
+    for (i = 0; i < p->count; i++)
+        for (b = 0; b < p->sets[i].batches; b++) p->schedule[n++] = i;
+    mtl__random_shuffle(p->schedule, n, p->desc->seed, (uint64_t)epoch << 20 | 0xabcde);
+}
+
+/* Which set batch number i of the epoch comes from. */
+static size_t mtl__sampler_choose(const mtl__sampler *p, size_t i)
+{
+    double sum = 0, point;
+    size_t s;
+    if (p->desc->sampler == MTL_SAMPLER_ROUND_ROBIN) return p->drawn % p->count;
+    if (p->desc->sampler != MTL_SAMPLER_TEMPERATURE) return p->schedule[i];
+    for (s = 0; s < p->count; s++) sum += pow((double)p->sets[s].set.data->sequences,
+                                              1 / (double)p->desc->temperature);
+    point = sum * mtl__random_uniform(p->desc->seed, 0x5e7, p->drawn);
+    for (s = 0; s + 1 < p->count; s++) {
+        point -= pow((double)p->sets[s].set.data->sequences, 1 / (double)p->desc->temperature);
+        if (point < 0) break;
+    }
+    return s;
+}
+
+/* Batch number i of the epoch. */
+static mtl_batch mtl__sampler_next(mtl__sampler *p, const mtl_model *model, size_t i, mtl_arena *arena,
+                                   mtl_error *err)
+{
+    size_t number = mtl__sampler_choose(p, i), first, count;
+    mtl__sampler_set *s = &p->sets[number];
+    if (s->next == s->batches) mtl__sampler_shuffle(s, p->desc, number);
+    first = s->batch_order[s->next++] * (size_t)p->desc->batch;
+    count = s->set.data->sequences - first;
+    p->drawn++;
+    return mtl__dataset_batch(&s->set, model, s->order + first, count < (size_t)p->desc->batch
+                              ? count : (size_t)p->desc->batch, arena, err);
+}
+
+/* ===========================================================================================================
+   28 >>train      the step, fit with early stopping, resume
    ===========================================================================================================
    An update takes micro-batches. Divisors are counted over all of them first, so that their parts of the loss
    add up to the loss of one large batch. Then each micro-batch runs forward and backward in emptied scratch,
@@ -13688,16 +14929,17 @@ static void mtl__trainer_forward(mtl_trainer *t, const mtl_batch *batch, mtl__lo
 {
     mtl_run *run = &t->session.run;
     size_t k, count = t->model->desc.task_count;
-    mtl_activation **sources;
+    mtl_activation **nodes;
     losses->value = (mtl_activation **)mtl_run_note(run, count * sizeof *losses->value);
     losses->weight = (mtl_real *)mtl_run_note(run, count * sizeof *losses->weight);
     losses->task = (size_t *)mtl_run_note(run, count * sizeof *losses->task);
     losses->count = 0;
-    sources = mtl__failed(run->error) ? NULL : mtl__model_forward(run, t->model, batch->inputs, batch->state);
-    for (k = 0; sources && k < count && !mtl__failed(run->error); k++) {
+    nodes = mtl__failed(run->error) ? NULL : mtl__model_forward(run, t->model, batch->inputs, batch->state);
+    for (k = 0; nodes && k < count && !mtl__failed(run->error); k++) {
         mtl_activation *loss;
         if (!mtl__task_trains(t, k) || !(t->divisors[k] > 0)) continue;
-        loss = mtl__task_loss(run, &t->model->tasks[k], sources, batch->targets ? &batch->targets[k] : NULL,
+        loss = mtl__task_loss(run, &t->model->tasks[k], t->model->nodes, nodes,
+                              batch->targets ? &batch->targets[k] : NULL,
                               t->divisors[k]);
         if (!loss) continue;
         losses->value[losses->count] = loss;
@@ -13843,7 +15085,7 @@ static void mtl__trainer_count(mtl_trainer *t, const mtl_batch *batches, size_t 
         for (s = 0; s < batches[i].sequences; s++) rows += (size_t)batches[i].lengths[s];
         for (k = 0; k < t->model->desc.task_count; k++) {
             const mtl_target *target = batches[i].targets ? &batches[i].targets[k] : NULL;
-            mtl__task_check_kind(&t->model->tasks[k], target, err);
+            mtl__task_check_target(&t->model->tasks[k], target, err);
             mtl__task_count(&t->model->tasks[k], target,
                             mtl__task_items(&t->model->tasks[k], batches[i].sequences, rows),
                                 batches[i].lengths, &t->task_items[k], &t->divisors[k], err);
@@ -13972,402 +15214,6 @@ MTL_DEF mtl_status mtl_trainer_swap_average(mtl_trainer *trainer, mtl_error *err
 }
 
 
-/* ---- data sets: batches of chosen sequences ------------------------------------------------------------ */
-
-/* A data set with where each sequence's rows begin. */
-typedef struct mtl__dataset {
-    const mtl_batch *data;
-    size_t *starts;                         /* [sequences] */
-    size_t rows;
-} mtl__dataset;
-
-static mtl_status mtl__dataset_init(mtl__dataset *set, const mtl_batch *data, const mtl_model *model,
-                                    mtl_arena *arena, mtl_error *err)
-{
-    size_t s;
-    memset(set, 0, sizeof *set);
-    if (mtl__batch_check(model, data, err)) return mtl__status(err);
-    set->data = data;
-    set->starts = (size_t *)mtl__arena_zero(arena, data->sequences, sizeof(size_t), "a data set", err);
-    for (s = 0; set->starts && s < data->sequences; s++) {
-        set->starts[s] = set->rows;
-        set->rows += (size_t)data->lengths[s];
-    }
-    return mtl__status(err);
-}
-
-/* Checks all targets at once, so that errors name sequences of the data set and not of some batch. */
-static mtl_status mtl__dataset_check(const mtl__dataset *set, const mtl_model *model, mtl_error *err)
-{
-    const mtl_batch *data = set->data;
-    size_t k;
-    for (k = 0; data->targets && k < model->desc.task_count; k++) {
-        const mtl__task *task = &model->tasks[k];
-        size_t labelled = 0;
-        double divisor = 0;
-        mtl__task_check_kind(task, &data->targets[k], err);
-        mtl__task_count(task, &data->targets[k], mtl__task_items(task, data->sequences, set->rows),
-                        data->lengths, &labelled, &divisor, err);
-    }
-    return mtl__status(err);
-}
-
-/* Chosen sequences of a data set, to be copied into an arena. */
-typedef struct mtl__pick {
-    const mtl__dataset *set;
-    const size_t *chosen;                   /* [count] */
-    size_t count, rows;
-    mtl_arena *arena;
-    mtl_error *err;
-} mtl__pick;
-
-/* An array with `size` bytes for each step (or each sequence) of the chosen sequences; NULL stays NULL. */
-static const void *mtl__pick_array(const mtl__pick *p, const void *from, size_t size, int per_step)
-{
-    unsigned char *to = from ? (unsigned char *)mtl__arena_zero(p->arena, per_step ? p->rows : p->count, size,
-                                                                "a batch", p->err) : NULL, *out = to;
-    size_t i;
-    for (i = 0; to && i < p->count; i++) {
-        size_t first = per_step ? p->set->starts[p->chosen[i]] : p->chosen[i];
-        size_t bytes = size * (per_step ? (size_t)p->set->data->lengths[p->chosen[i]] : 1);
-        memcpy(out, (const unsigned char *)from + first * size, bytes);
-        out += bytes;
-    }
-    return to;
-}
-
-static const mtl_real *mtl__pick_reals(const mtl__pick *p, const mtl_real *from, size_t width, int per_step)
-{
-    return (const mtl_real *)mtl__pick_array(p, from, width * sizeof *from, per_step);
-}
-static const int *mtl__pick_ints(const mtl__pick *p, const int *from, int per_step)
-{
-    return (const int *)mtl__pick_array(p, from, sizeof *from, per_step);
-}
-
-/* The batch of `count` chosen sequences, in `arena`. */
-static mtl_batch mtl__dataset_batch(const mtl__dataset *set, const mtl_model *model, const size_t *chosen,
-                                    size_t count, mtl_arena *arena, mtl_error *err)
-{
-    const mtl_model_desc *desc = &model->desc;
-    const mtl_input *input = set->data->inputs;
-    const mtl_target *target = set->data->targets;
-    mtl_input *inputs = (mtl_input *)mtl__arena_zero(arena, desc->input_count, sizeof *inputs, "a batch",
-                                                     err);
-    mtl_target *targets = target ? (mtl_target *)mtl__arena_zero(arena, desc->task_count, sizeof *targets,
-                                                                 "a batch", err) : NULL;
-    mtl_batch batch;
-    mtl__pick pick;
-    size_t i;
-    pick.set = set; pick.chosen = chosen; pick.count = count; pick.rows = 0; pick.arena = arena;
-    pick.err = err;
-    for (i = 0; i < count; i++) pick.rows += (size_t)set->data->lengths[chosen[i]];
-    memset(&batch, 0, sizeof batch);
-    batch.sequences = count;
-    batch.lengths = mtl__pick_ints(&pick, set->data->lengths, 0);
-    batch.inputs = inputs;
-    batch.targets = targets;
-    for (i = 0; inputs && i < desc->input_count; i++) {
-        inputs[i].ids = mtl__pick_ints(&pick, input[i].ids, 1);
-        inputs[i].rows = mtl__pick_reals(&pick, input[i].rows, (size_t)desc->inputs[i].features, 1);
-    }
-    for (i = 0; targets && i < desc->task_count; i++) {
-        int per_step = desc->tasks[i].level == MTL_LEVEL_STEP;
-        targets[i].labels = mtl__pick_ints(&pick, target[i].labels, per_step);
-        targets[i].values = mtl__pick_reals(&pick, target[i].values, model->tasks[i].outputs, per_step);
-        targets[i].distribution = mtl__pick_reals(&pick, target[i].distribution, model->tasks[i].outputs,
-                                                  per_step);
-        targets[i].unknown = target[i].unknown;
-        targets[i].unknown_count = target[i].unknown_count;
-    }
-    return batch;
-}
-
-/* Sorts sequences by falling length, equal ones by number: merges runs of doubling size. scratch: [count]. */
-static void mtl__sort_by_length(size_t *items, size_t count, const int *lengths, size_t *scratch)
-{
-    size_t run, first, i, j, k;
-    for (run = 1; run < count; run *= 2) {
-        for (first = 0; first < count; first += 2 * run) {
-            size_t middle = first + run < count ? first + run : count, end = first + 2 * run < count
-                ? first + 2 * run : count;
-            for (i = first, j = middle, k = first; k < end; k++)
-                scratch[k] = j >= end || (i < middle && lengths[items[i]] >= lengths[items[j]])
-                    ? items[i++] : items[j++];
-        }
-        memcpy(items, scratch, count * sizeof *items);
-    }
-}
-
-/* ---- evaluation ---------------------------------------------------------------------------------------- */
-
-enum { MTL__EVALUATE_SEQUENCES = 64, MTL__EVALUATE_ROWS = 8192 };   /* a batch of evaluation, where the
-                                                                       predictor sets no limit */
-
-typedef struct mtl__evaluation {
-    mtl_predictor *predictor;
-    mtl__metric *metrics;                   /* [tasks] */
-    mtl_prediction *out;                    /* [tasks] */
-    unsigned char *labelled, *wrong;        /* [sequences of a batch] any label seen; any wrong */
-    size_t *const *confusion;
-    mtl_scores *scores;
-} mtl__evaluation;
-
-/* Adds one class task's outputs of a batch: `items` items of sequence s begin at `first`. */
-static void mtl__evaluate_class(mtl__evaluation *e, size_t k, const mtl_target *target, size_t s,
-                                size_t first, size_t items)
-{
-    const mtl_prediction *out = &e->out[k];
-    const mtl__task *task = &e->predictor->session.model->tasks[k];
-    const int *gold = target->labels;
-    size_t *confusion = e->confusion ? e->confusion[k] : NULL;
-    size_t i, row;
-    mtl__metric_class(&e->metrics[k], gold + first, out->labels + first, items);
-    if (task->spans)
-        mtl__metric_spans(&e->metrics[k], gold + first, out->labels + first, items, task->desc->labels,
-                          target->unknown);
-    for (i = first; i < first + items; i++) {
-        if (gold[i] == MTL_MISSING) continue;
-        e->labelled[s] = 1;
-        if (gold[i] != out->labels[i]) e->wrong[s] = 1;
-        row = gold[i] < 0 ? out->width + (size_t)(MTL_UNKNOWN_LABEL - gold[i]) : (size_t)gold[i];
-        if (confusion && (gold[i] >= 0 || target->unknown))
-            confusion[row * out->width + (size_t)out->labels[i]]++;
-        if (gold[i] < 0) continue;
-        e->metrics[k].loss_sum -= log((double)out->probabilities[(size_t)i * out->width + (size_t)gold[i]]
-                                      + 1e-45);
-        e->metrics[k].loss_weight += 1;
-    }
-}
-
-/* The loss reported for numbers is their mean squared error, in original units, whatever the task trains
-   on. */
-static void mtl__evaluate_real(mtl__evaluation *e, size_t k, const mtl_real *gold, size_t first, size_t items)
-{
-    const mtl_prediction *out = &e->out[k];
-    size_t i;
-    for (i = first * out->width; i < (first + items) * out->width; i++) {
-        if (mtl__is_nan(gold[i])) continue;
-        e->metrics[k].loss_sum += ((double)out->values[i] - (double)gold[i])
-            * ((double)out->values[i] - (double)gold[i]);
-        e->metrics[k].loss_weight += 1;
-    }
-    mtl__metric_real(&e->metrics[k], gold + first * out->width, out->values + first * out->width,
-                     items * out->width);
-}
-
-/* Adds one batch, predicted already. */
-static void mtl__evaluate_add(mtl__evaluation *e, const mtl_batch *batch)
-{
-    const mtl_model *model = e->predictor->session.model;
-    size_t k, s;
-    memset(e->labelled, 0, batch->sequences);
-    memset(e->wrong, 0, batch->sequences);
-    for (k = 0; k < model->desc.task_count; k++) {
-        const mtl_target *target = &batch->targets[k];
-        size_t first = 0;
-        for (s = 0; s < batch->sequences; s++) {
-            size_t items = model->desc.tasks[k].level == MTL_LEVEL_STEP ? (size_t)batch->lengths[s] : 1;
-            if (target->labels) mtl__evaluate_class(e, k, target, s, first, items);
-            else if (target->values) mtl__evaluate_real(e, k, target->values, first, items);
-            first += items;
-        }
-    }
-    for (s = 0; s < batch->sequences; s++) {
-        e->scores->tokens += (size_t)batch->lengths[s];
-        e->scores->joint_items += e->labelled[s];
-        e->scores->joint_accuracy += e->labelled[s] && !e->wrong[s];
-    }
-    e->scores->sequences += batch->sequences;
-}
-
-/* How many of the sorted sequences from `first` on make the next batch within the predictor's limits (the
-   first is the longest). */
-static size_t mtl__evaluate_batch_size(const mtl_predictor *p, const mtl__dataset *set, const size_t *order,
-                                       size_t first)
-{
-    size_t rows = 0, n, most = MTL__EVALUATE_SEQUENCES;
-    size_t limit = MTL__EVALUATE_ROWS;
-    if (p->session.limits.rows) {
-        most = mtl__smaller(most, p->session.limits.sequences);
-        limit = mtl__smaller(limit, p->session.limits.rows);
-    }
-    for (n = 0; n < most && first + n < set->data->sequences; n++) {
-        rows += (size_t)set->data->lengths[order[first + n]];
-        if (n && rows > limit) break;
-    }
-    return n;
-}
-
-static void mtl__evaluate_set(mtl__evaluation *e, const mtl_batch *data, mtl_arena *arena, mtl_error *err)
-{
-    mtl_arena_mark mark = mtl_arena_save(arena), inner;
-    mtl__dataset set;
-    size_t *order, *scratch, first, n, s;
-    if (mtl__dataset_init(&set, data, e->predictor->session.model, arena, err)) return;
-    mtl__dataset_check(&set, e->predictor->session.model, err);
-    order = (size_t *)mtl__arena_zero(arena, data->sequences, sizeof *order, "evaluation", err);
-    scratch = (size_t *)mtl__arena_zero(arena, data->sequences, sizeof *scratch, "evaluation", err);
-    if (mtl__failed(err)) return;
-    for (s = 0; s < data->sequences; s++) order[s] = s;
-    mtl__sort_by_length(order, data->sequences, data->lengths, scratch);
-    inner = mtl_arena_save(arena);
-    for (first = 0; data->targets && first < data->sequences && !mtl__failed(err); first += n) {
-        mtl_batch batch;
-        n = mtl__evaluate_batch_size(e->predictor, &set, order, first);
-        batch = mtl__dataset_batch(&set, e->predictor->session.model, order + first, n, arena, err);
-        if (!mtl__failed(err) && !mtl_predict(e->predictor, &batch, e->out, err))
-            mtl__evaluate_add(e, &batch);
-        mtl_arena_release(arena, inner);
-    }
-    mtl_arena_release(arena, mark);
-}
-
-MTL_DEF mtl_status mtl_evaluate(mtl_predictor *predictor, const mtl_batch *data, size_t count,
-                                mtl_scores *scores, size_t *const *confusion, mtl_error *err)
-{
-    mtl_error own;
-    size_t tasks, k, i, scored = 0;
-    mtl__evaluation e;
-    mtl_arena arena;
-    mtl_task_score *table;
-    err = mtl__error_given(err, &own);
-    if (!mtl__failed(err) && (!predictor || (!data && count) || !scores || !scores->tasks))
-        mtl__fail(err, MTL_ERROR_ARGUMENT, !predictor ? "predictor" : !scores || !scores->tasks
-                  ? "scores->tasks" : "data", -1, "predictor, data or scores->tasks is NULL");
-    if (mtl__failed(err)) return mtl__status(err);
-    tasks = predictor->session.model->desc.task_count;
-    table = scores->tasks;
-    mtl_arena_init(&arena, NULL, 0, NULL);
-    memset(scores, 0, sizeof *scores);
-    scores->tasks = table;
-    scores->task_count = tasks;
-    memset(&e, 0, sizeof e);
-    e.predictor = predictor;
-    e.confusion = confusion;
-    e.scores = scores;
-    e.metrics = (mtl__metric *)mtl__arena_zero(&arena, tasks, sizeof *e.metrics, "evaluation", err);
-    e.out = (mtl_prediction *)mtl__arena_zero(&arena, tasks, sizeof *e.out, "evaluation", err);
-    e.labelled = (unsigned char *)mtl__arena_zero(&arena, MTL__EVALUATE_SEQUENCES, 1, "evaluation", err);
-    e.wrong = (unsigned char *)mtl__arena_zero(&arena, MTL__EVALUATE_SEQUENCES, 1, "evaluation", err);
-    for (k = 0; k < tasks && !mtl__failed(err); k++) {
-        e.metrics[k].kind = predictor->session.model->desc.tasks[k].kind;
-        e.metrics[k].level = predictor->session.model->desc.tasks[k].level;
-        e.metrics[k].spans = predictor->session.model->tasks[k].spans;
-        e.metrics[k].width = predictor->session.model->tasks[k].outputs;
-    }
-    for (i = 0; i < count && !mtl__failed(err); i++) mtl__evaluate_set(&e, &data[i], &arena, err);
-    for (k = 0; k < tasks && !mtl__failed(err); k++) {
-        memset(&table[k], 0, sizeof table[k]);
-        mtl__metric_finish(&e.metrics[k], &table[k]);
-        if (!table[k].items) continue;
-        scores->score += table[k].score;
-        scored++;
-    }
-    if (scored) scores->score /= (double)scored;
-    if (scores->joint_items) scores->joint_accuracy /= (double)scores->joint_items;
-    mtl_arena_destroy(&arena);
-    return mtl__status(err);
-}
-
-/* ---- fit: the order of batches ------------------------------------------------------------------------- */
-
-/* One data set's batches of an epoch. */
-typedef struct mtl__sampler_set {
-    mtl__dataset set;
-    size_t *order, *scratch, *batch_order;  /* [sequences] shuffled and sorted in pools; [batches] */
-    size_t batches, next, round;            /* next: of batch_order; round: shuffles so far */
-} mtl__sampler_set;
-
-typedef struct mtl__sampler {
-    const mtl_fit_desc *desc;
-    mtl__sampler_set *sets;
-    size_t count, total, drawn;             /* sets; batches of an epoch; batches drawn since the start */
-    size_t *schedule;                       /* [total] proportional: which set each batch of the epoch comes
-                                               from */
-} mtl__sampler;
-
-/* Shuffles, sorts pools of `bucket` batches by length, cuts batches, shuffles these: similar lengths, random
-   order. */
-static void mtl__sampler_shuffle(mtl__sampler_set *s, const mtl_fit_desc *d, size_t number)
-{
-    size_t n = s->set.data->sequences, pool = (size_t)d->batch * (size_t)d->bucket, i;
-    uint64_t stream = (uint64_t)number << 40 | (uint64_t)s->round++ << 1;
-    for (i = 0; i < n; i++) s->order[i] = i;
-    mtl__random_shuffle(s->order, n, d->seed, stream);
-    for (i = 0; i < n; i += pool)
-        mtl__sort_by_length(s->order + i, n - i < pool ? n - i : pool, s->set.data->lengths, s->scratch);
-    for (i = 0; i < s->batches; i++) s->batch_order[i] = i;
-    mtl__random_shuffle(s->batch_order, s->batches, d->seed, stream | 1);
-    s->next = 0;
-}
-
-static mtl_status mtl__sampler_init(mtl__sampler *p, const mtl_batch *train, size_t count,
-                                    const mtl_model *model, const mtl_fit_desc *desc, mtl_arena *arena,
-                                        mtl_error *err)
-{
-    size_t i;
-    memset(p, 0, sizeof *p);
-    p->desc = desc;
-    p->count = count;
-    p->sets = (mtl__sampler_set *)mtl__arena_zero(arena, count, sizeof *p->sets, "data sets", err);
-    for (i = 0; i < count && !mtl__failed(err); i++) {
-        mtl__sampler_set *s = &p->sets[i];
-        if (mtl__dataset_init(&s->set, &train[i], model, arena, err) ||
-            mtl__dataset_check(&s->set, model, err)) break;
-        if (!train[i].sequences) mtl__fail(err, MTL_ERROR_ARGUMENT, "train", (long long)i,
-                                           "data set %z has no sequences", i);
-        s->batches = (train[i].sequences + (size_t)desc->batch - 1) / (size_t)desc->batch;
-        s->order = (size_t *)mtl__arena_zero(arena, train[i].sequences, sizeof(size_t), "data sets", err);
-        s->scratch = (size_t *)mtl__arena_zero(arena, train[i].sequences, sizeof(size_t), "data sets", err);
-        s->batch_order = (size_t *)mtl__arena_zero(arena, s->batches, sizeof(size_t), "data sets", err);
-        p->total += s->batches;
-        if (!mtl__failed(err)) mtl__sampler_shuffle(s, desc, i);
-    }
-    p->schedule = (size_t *)mtl__arena_zero(arena, p->total, sizeof(size_t), "data sets", err);
-    return mtl__status(err);
-}
-
-/* Before an epoch: proportional draws every batch of every set once, in random order. */
-static void mtl__sampler_begin(mtl__sampler *p, size_t epoch)
-{
-    size_t i, b, n = 0;
-    for (i = 0; i < p->count; i++)
-        for (b = 0; b < p->sets[i].batches; b++) p->schedule[n++] = i;
-    mtl__random_shuffle(p->schedule, n, p->desc->seed, (uint64_t)epoch << 20 | 0xabcde);
-}
-
-/* Which set batch number i of the epoch comes from. */
-static size_t mtl__sampler_choose(const mtl__sampler *p, size_t i)
-{
-    double sum = 0, point;
-    size_t s;
-    if (p->desc->sampler == MTL_SAMPLER_ROUND_ROBIN) return p->drawn % p->count;
-    if (p->desc->sampler != MTL_SAMPLER_TEMPERATURE) return p->schedule[i];
-    for (s = 0; s < p->count; s++) sum += pow((double)p->sets[s].set.data->sequences,
-                                              1 / (double)p->desc->temperature);
-    point = sum * mtl__random_uniform(p->desc->seed, 0x5e7, p->drawn);
-    for (s = 0; s + 1 < p->count; s++) {
-        point -= pow((double)p->sets[s].set.data->sequences, 1 / (double)p->desc->temperature);
-        if (point < 0) break;
-    }
-    return s;
-}
-
-/* Batch number i of the epoch. */
-static mtl_batch mtl__sampler_next(mtl__sampler *p, const mtl_model *model, size_t i, mtl_arena *arena,
-                                   mtl_error *err)
-{
-    size_t number = mtl__sampler_choose(p, i), first, count;
-    mtl__sampler_set *s = &p->sets[number];
-    if (s->next == s->batches) mtl__sampler_shuffle(s, p->desc, number);
-    first = s->batch_order[s->next++] * (size_t)p->desc->batch;
-    count = s->set.data->sequences - first;
-    p->drawn++;
-    return mtl__dataset_batch(&s->set, model, s->order + first, count < (size_t)p->desc->batch
-                              ? count : (size_t)p->desc->batch, arena, err);
-}
-
 /* ---- fit ----------------------------------------------------------------------------------------------- */
 
 typedef struct mtl__fit {
@@ -14414,9 +15260,10 @@ static void mtl__fit_catch_up(const mtl_trainer *t, const mtl_batch *batch)
     size_t i, s, rows = 0;
     for (s = 0; batch && s < batch->sequences; s++) rows += (size_t)batch->lengths[s];
     for (i = 0; i < t->model->desc.input_count; i++)
-        if (t->model->inputs[i].embedding)
+        if (mtl__embedding_of(t->model->inputs[i].kind, &t->model->inputs[i].part))
             mtl__optimizer_catch_up(&t->optimizer, mtl__run_kernels(&t->session.run), t->session.scheduler,
-                                    t->model->inputs[i].embedding, batch ? batch->inputs[i].ids : NULL, rows);
+                                    mtl__embedding_of(t->model->inputs[i].kind, &t->model->inputs[i].part),
+                                        batch ? batch->inputs[i].ids : NULL, rows);
 }
 
 static void mtl__fit_settle(void *trainer) { mtl__fit_catch_up((const mtl_trainer *)trainer, NULL); }
@@ -14444,8 +15291,7 @@ static char *mtl__fit_advice(const mtl__fit *f, const char *name, char *out, siz
     if (task >= 0 && t->weights[task] > 1)
         mtl__print(own, sizeof own, ", a smaller weight of task %s (now %s)", name,
                    (mtl_text_from_number((double)t->weights[task], more), more));
-    else if (task >= 0 && t->model->desc.tasks[task].kind == MTL_TASK_REAL &&
-             !t->model->tasks[task].scaling.set)
+    else if (task >= 0 && t->model->tasks[task].kind->scaled && !t->model->tasks[task].scaling.set)
         mtl__print(own, sizeof own, ", targets of task %s that are scaled (mtl_model_set_target_scale)",
                    name);
     return mtl__print(out, size, "try a smaller trainer.lr (now %s), %s%s", lr, clip, own);
@@ -14675,8 +15521,9 @@ static double *mtl__optimizer_counts(const mtl__optimizer *o, mtl_arena *arena, 
     return counts;
 }
 
-static void mtl__trainer_entries(const mtl_trainer *t, mtl__tensor_entry *e, mtl_arena *arena, mtl_error *err)
+static void mtl__trainer_entries(const void *owner, mtl__tensor_entry *e, mtl_arena *arena, mtl_error *err)
 {
+    const mtl_trainer *t = (const mtl_trainer *)owner;
     const mtl__optimizer *o = &t->optimizer;
     const double *counts = mtl__optimizer_counts(o, arena, err);
     mtl__moment moments[3];
@@ -14700,45 +15547,28 @@ static size_t mtl__trainer_entry_count(const mtl_trainer *t)
     return o->set->count * ((o->m != NULL) + (size_t)(o->v != NULL) + (o->average != NULL)) + 2;
 }
 
+static mtl__further mtl__trainer_further(const mtl_trainer *trainer)
+{
+    mtl__further more;
+    more.owner = trainer;
+    more.count = trainer ? mtl__trainer_entry_count(trainer) : 0;
+    more.entries = mtl__trainer_entries;
+    return more;
+}
+
 MTL_DEF mtl_status mtl_model_write(const mtl_model *model, const mtl_trainer *trainer,
                                    const mtl_writer *writer, mtl_error *err)
 {
     mtl_error own;
-    mtl_arena arena;
-    mtl__tensor_entry *entries;
-    size_t count = 0, more = trainer ? mtl__trainer_entry_count(trainer) : 0;
-    err = mtl__error_given(err, &own);
-    if (!mtl__given(model, "model", err) || !mtl__given(writer, "writer", err)) return mtl__status(err);
-    mtl_arena_init(&arena, NULL, 0, NULL);
-    entries = mtl__model_entries(model, more, &count, &arena, err);
-    if (entries && trainer) mtl__trainer_entries(trainer, entries + count, &arena, err);
-    mtl__model_write_entries(model, entries, count + more, writer, &arena, err);
-    mtl_arena_destroy(&arena);
-    return mtl__status(err);
+    const mtl__further more = mtl__trainer_further(trainer);
+    return mtl__model_write(model, trainer ? &more : NULL, writer, mtl__error_given(err, &own));
 }
 
-/* To a path, atomically; trainer NULL: the model alone. */
-static mtl_status mtl__save(const mtl_model *model, const mtl_trainer *trainer, const char *path,
-                            mtl_error *err)
-{
-    mtl_error own;
-    mtl__file_writer state;
-    mtl_writer writer;
-    err = mtl__error_given(err, &own);
-    if (!mtl__given(model, "model", err) || !mtl__given(path, "path", err) ||
-        mtl__file_save_begin(path, &writer, &state, err))
-        return mtl__status(err);
-    mtl_model_write(model, trainer, &writer, err);
-    return mtl__file_save_end(path, &state, err);
-}
-
-MTL_DEF mtl_status mtl_model_save(const mtl_model *model, const char *path, mtl_error *err)
-{
-    return mtl__save(model, NULL, path, err);
-}
 MTL_DEF mtl_status mtl_trainer_save(const mtl_trainer *trainer, const char *path, mtl_error *err)
 {
-    return mtl__save(trainer ? trainer->model : NULL, trainer, path, err);
+    mtl_error own;
+    const mtl__further more = mtl__trainer_further(trainer);
+    return mtl__model_save(trainer ? trainer->model : NULL, &more, path, mtl__error_given(err, &own));
 }
 
 /* The counts' tensor, checked. */
@@ -14846,7 +15676,7 @@ MTL_DEF mtl_status mtl_trainer_resume(mtl_trainer *trainer, const mtl_safetensor
 }
 
 /* ===========================================================================================================
-   26 >>check      gradient checker, for users' own layers too
+   30 >>check      gradient checker, for users' own layers too
    ===========================================================================================================
    Backward passes are compared with central differences of the loss f at step h, element by element:
        n = (f(x+h) - f(x-h)) / 2h           error of an array = ||a - n|| / (||a|| + ||n||)
@@ -14996,7 +15826,7 @@ MTL_DEF mtl_status mtl_check_gradients(double (*loss)(void *user), void *user, c
 #endif /* implementation, second part */
 
 /* ===========================================================================================================
-   27 >>licence    MIT or public domain, at your choice
+   31 >>licence    MIT or public domain, at your choice
    ===========================================================================================================
    MIT: Copyright (c) 2026 the mtl_rnn.h authors. Permission is hereby granted, free of charge, to any person
    obtaining a copy of this software and associated documentation files (the "Software"), to deal in the

@@ -35,7 +35,7 @@ ALLOW = ".ci/lint.allow"
 OUT = "build/lint"
 LENGTH_LIMIT, LENGTH_LOOK = 60, 40
 SECTION_LIMIT, FILE_LIMIT = 1200, 600
-SECTIONS_EXEMPT = ["kernels", "api", "formats", "model", "train"]      # the last three until they are parted
+SECTIONS_EXEMPT = ["kernels", "api", "formats", "model"]     # the last two until they are parted
 RUN_TOKENS = 60
 KERNELS = "kernels"
 
@@ -48,7 +48,7 @@ KIND_ROOMS = {"TASK": ["tasks"], "MIX": ["nodes"], "INPUT": ["nodes"], "COLUMN":
               "POOL": ["nodes", "layers"], "CELL": ["cells", "kernels"], "INIT": ["tensor", "init"],
               "PENALTY": ["penalty"]}
 # Kind: True, to check the header and the command; False, the header alone; absent, nothing.
-KINDS_CHECKED = {}
+KINDS_CHECKED = {"TASK": False, "MIX": True, "INPUT": True, "COLUMN": True}
 
 # Pages that explain the code; one that is not there is not missed.
 PAGES = ["docs/architecture.md", "docs/learn.md"]

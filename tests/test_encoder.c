@@ -312,13 +312,14 @@ static void test_encoder_wrong_mixes(void **state)
 {
     (void)state;
     encoder_expect_refused("nothing", NULL, "columns[0].input", "\"nothing\"");
-    encoder_expect_refused("first", NULL, "columns[0].input", "\"first\"");                 /* itself */
-    encoder_expect_refused("second", NULL, "columns[0].input", "\"second\"");       /* one that comes later */
+    encoder_expect_refused("first", NULL, "first", "first <- first");               /* itself */
     encoder_expect_refused("words+", NULL, "columns[0].input", "\"\"");
     encoder_expect_refused("", NULL, "columns[0].input", "\"\"");
     encoder_expect_refused("word", NULL, "columns[0].input", "\"word\"");               /* a part of a name */
     encoder_expect_refused(NULL, "first+third", "tasks[0].tap", "\"third\"");
-    encoder_expect_refused(NULL, "task", "tasks[0].tap", "\"task\"");
+    encoder_expect_refused(NULL, "task", "task", "task <- task");
+    encoder_expect_refused("task", "first", "first", "first <- task <- first");
+    encoder_expect_refused("words.probabilities", NULL, "columns[0].input", "only tasks have probabilities");
 }
 
 /* ---- states carried from chunk to chunk ---------------------------------------------------------------- */
@@ -405,7 +406,7 @@ static void encoder_fill_state(void *user)
 {
     mtl_state *carried = (mtl_state *)user;
     size_t k, i;
-    for (k = 0; k < carried->cell_count; k++)
+    for (k = 0; k < carried->state_count; k++)
         for (i = 0; i < carried->sequences * carried->units[k]; i++) {
             carried->h[k][i] = (mtl_real)(mtl__random_uniform(3, k, i) - 0.5);
             carried->c[k][i] = (mtl_real)(mtl__random_uniform(4, k, i) - 0.5);

@@ -213,7 +213,7 @@ static void error_encoder_from(test_problem *p) { p->desc.encoder.input.from = "
 static void error_columns(test_problem *p) { p->desc.column_count = 2; p->desc.columns = NULL; }
 static void error_column_flag(test_problem *p) { p->desc.column_count = 2; p->columns[1].bidirectional = 2; }
 static void error_column_name(test_problem *p) { p->desc.column_count = 2; p->columns[1].name = NULL; }
-static void error_column_later(test_problem *p)
+static void error_column_circle(test_problem *p)
 {
     p->desc.column_count = 2; p->columns[0].input.from = "high";
 }
@@ -267,7 +267,7 @@ static void test_error_bad_descs(void **state)
         { error_columns, MTL_ERROR_FIELD, "columns" },
         { error_column_flag, MTL_ERROR_FIELD, "columns[1].bidirectional is 2" },
         { error_column_name, MTL_ERROR_FIELD, "columns[1].name" },
-        { error_column_later, MTL_ERROR_FIELD, "columns[0].input" },
+        { error_column_circle, MTL_ERROR_FIELD, "low <- high <- low" },
         { error_tasks, MTL_ERROR_FIELD, "tasks" },
         { error_task_count, MTL_ERROR_FIELD, "tasks" },
         { error_task_name, MTL_ERROR_FIELD, "tasks[3].name" },

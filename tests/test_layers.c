@@ -20,7 +20,7 @@ typedef struct layers_case {
     size_t item_count;
     mtl_dense *dense;
     mtl_tensor *table;
-    mtl__segment segments[2];
+    mtl_segment segments[2];
 } layers_case;
 
 static layers_case *layers_of(net *n) { return (layers_case *)n->user; }
@@ -279,7 +279,7 @@ static void test_layers_features(void **state)
     static const int lengths[] = { 2, 3, 1 };
     const mtl_real x[6 * 2] = { 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11 };
     mtl_real mean[2] = { 1, 2 }, scale[2] = { 2, 0 };
-    mtl__scaling scaling;
+    mtl_scaling scaling;
     mtl_real broken[12];
     layers_case c;
     net n;

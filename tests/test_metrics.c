@@ -70,8 +70,6 @@ static mtl__metric metrics_tags(void)
 {
     mtl__metric m;
     memset(&m, 0, sizeof m);
-    m.kind = MTL_TASK_CLASS;
-    m.level = MTL_LEVEL_STEP;
     m.spans = 1;
     return m;
 }
@@ -171,10 +169,8 @@ static void test_metrics_span_scores(void **state)
     mtl__metric_spans(&m, gold, guess, 6, metrics_labels, NULL);
     m.loss_sum = 3;
     m.loss_weight = 6;
-    mtl__metric_finish(&m, &score);
+    mtl__metric_finish_class(&m, &score);
     assert_int_equal(score.items, 6);
-    assert_int_equal(score.spans, 1);
-    assert_int_equal(score.level, MTL_LEVEL_STEP);
     metrics_assert_near(score.loss, 0.5);
     metrics_assert_near(score.accuracy, 4.0 / 6);
     metrics_assert_near(score.span_precision, 1.0 / 2);
@@ -217,10 +213,9 @@ static void test_metrics_numbers(void **state)
     memcpy(with_nan + 3, gold + 2, 2 * sizeof *gold);
     with_nan[2] = (mtl_real)NAN;
     memset(&m, 0, sizeof m);
-    m.kind = MTL_TASK_REAL;
     mtl__metric_real(&m, with_nan, guess_with_nan, 2);       /* in two parts, as batches come */
     mtl__metric_real(&m, with_nan + 2, guess_with_nan + 2, 3);
-    mtl__metric_finish(&m, &score);
+    mtl__metric_finish_real(&m, &score);
     assert_int_equal(score.items, 4);
     metrics_assert_near(score.rmse, sqrt(5.0 / 4));
     metrics_assert_near(score.mae, 3.0 / 4);
@@ -238,31 +233,28 @@ static void test_metrics_vector_targets_and_edges(void **state)
     size_t i;
     (void)state;
     memset(&m, 0, sizeof m);
-    m.kind = MTL_TASK_REAL;
     m.width = 2;
     gold[2] = (mtl_real)NAN;                                 /* its item is missing, the 5 beside it too */
     mtl__metric_real(&m, gold, guess, 6);
-    mtl__metric_finish(&m, &score);
+    mtl__metric_finish_real(&m, &score);
     assert_int_equal(score.items, 2);
     metrics_assert_near(score.r2, 1 - 5.0 / 14);
 
     memset(&m, 0, sizeof m);                                 /* targets without variance */
-    m.kind = MTL_TASK_REAL;
     mtl__metric_real(&m, same, same, 2);
-    mtl__metric_finish(&m, &score);
+    mtl__metric_finish_real(&m, &score);
     metrics_assert_near(score.r2, 1);
     mtl__metric_real(&m, same, off, 2);
-    mtl__metric_finish(&m, &score);
+    mtl__metric_finish_real(&m, &score);
     metrics_assert_near(score.r2, 0);
 
     memset(&m, 0, sizeof m);                                 /* a mean far from zero costs no digits */
-    m.kind = MTL_TASK_REAL;
     for (i = 0; i < 4; i++) {
         far_gold[i] = (mtl_real)(1048576 + (int)i);
         far_guess[i] = (mtl_real)(1048576 + 3 - (int)i);     /* SST 5, SSE 20: worse than the mean */
     }
     mtl__metric_real(&m, far_gold, far_guess, 4);
-    mtl__metric_finish(&m, &score);
+    mtl__metric_finish_real(&m, &score);
     metrics_assert_near(score.r2, -3);
     metrics_assert_near(score.score, 0);
 }
@@ -272,11 +264,10 @@ static void test_metrics_of_nothing(void **state)
     mtl__metric m = metrics_tags();
     mtl_task_score score;
     (void)state;
-    mtl__metric_finish(&m, &score);
+    mtl__metric_finish_class(&m, &score);
     assert_int_equal(score.items, 0);
     assert_true(score.score == 0 && score.span_f1 == 0 && score.loss == 0);
-    m.kind = MTL_TASK_REAL;
-    mtl__metric_finish(&m, &score);
+    mtl__metric_finish_real(&m, &score);
     assert_true(score.score == 0 && score.r2 == 0 && score.rmse == 0);
 }
 

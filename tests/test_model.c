@@ -28,6 +28,7 @@ static void model_fill_inputs(model_desc *d)
     i[0].lowercase = 1;
     i[0].digits = 1;
     i[0].words = model_words;
+    i[0].kind = MTL_INPUT_EMBEDDING;
     i[1].name = "sensors";
     i[1].features = 2;
     i[1].width = 7;
@@ -249,7 +250,7 @@ static void model_expect_all_set(int kind, const void *descs, size_t size, size_
     size_t fields, i, k;
     const mtl_field *f = mtl_fields(kind, &fields);
     for (i = 0; i < fields; i++, f++) {
-        int set = 0;
+        int set = f->choices && !f->choices[1].name;                /* there is nothing else to choose */
         for (k = 0; k < count; k++) {
             double value = mtl__field_number(f, (const char *)descs + k * size, 0);
             set |= value != 0 && value != f->preset;
@@ -659,10 +660,9 @@ static const float model_negative_weights[] = { 1, -1, 1 };
     X(d.columns[0].reset = 3, "columns[0].reset", "after, before") \
     X(d.columns[0].dropout = -0.1f, "columns[0].dropout", "between 0 and 0.99") \
     X(d.columns[0].input.from = "nothing", "columns[0].input", \
-      "no input or earlier column named \"nothing\"") \
-    X(d.columns[0].input.from = "middle", "columns[0].input", "\"middle\"") \
+      "no input, column or task named \"nothing\"") \
+    X(d.columns[0].input.from = "middle", "middle", "middle <- low <- middle") \
     X(d.tasks[0].tap.from = "low+muddle", "tasks[0].tap", "\"muddle\"") \
-    X(d.tasks[0].tap.from = "mood", "tasks[0].tap", "\"mood\"") \
     X(d.tasks[0].classes = 0, "tasks[0]", "tasks[0].classes (task \"slots\") must be at least 1") \
     X(d.tasks[0].classes = -4, "tasks[0].classes", "between 0 and") \
     X(d.tasks[0].kind = 2, "tasks[0].kind", "class, real") \
