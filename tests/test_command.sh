@@ -698,10 +698,10 @@ refuses "CoNLL-U: an empty word" 1 "bad.conllu:1:3: |empty word|or _" train --da
 sed 's/1\t/1\t_/' bad.conllu >good.conllu; works "it is written _" train --data good.conllu --out out.st $small
 
 base="train --data train.tsv --out out.st --epochs 1 --quiet"
-refuses "--set of a group" 2 "is a group; name one of its fields, as in encoder.FIELD=VALUE; expected cell, hidden" $base --set encoder=3
+refuses "--set of a group" 2 "is a group; name one of its fields, as in encoder.FIELD=VALUE; expected kind, cell, hidden" $base --set encoder=3
 refuses "--set of a task's group" 2 "task.NAME.FIELD=VALUE; expected weight" $base --set task=3
 works "a field of it" $base --hidden 8 --set encoder.hidden=3
-refuses "--set suggests no field that the data decide" 2 "no field 'vocabularys'; expected width" $base --set input.vocabularys=3
+refuses "--set suggests no field that the data decide" 2 "no field 'vocabularys'; expected kind, width" $base --set input.vocabularys=3
 refuses "a number out of its range" 2 "--hidden 0: out of range|between 1 and 1000000" $base --hidden 0
 works "the least number" $base --hidden 1
 for option in --hidden --embed --layers --dropout --lr --clip-norm --clip-value --l1 --l2 --epochs --batch --patience --threads; do
