@@ -14,11 +14,12 @@ DEPENDENCIES = $(if $(findstring tcc,$(CC)),,-MMD -MP -MT $@ -MF $@.d)
 COMPILE = $(CC) -std=c99 -Wall -Wextra $(CFLAGS) $(CPPFLAGS) -pthread -I. $(DEPENDENCIES)
 EXAMPLES := $(patsubst examples/%.c,$(BUILD)/%,$(wildcard examples/*.c))
 BENCH := $(BUILD)/bench
+COMMAND := $(patsubst examples/mtl/%.c,$(BUILD)/command/%.o,$(wildcard examples/mtl/*.c))
 TESTS := $(BUILD)/tests/test_float $(BUILD)/tests/test_double
 
 export CC STB
 
-all: $(EXAMPLES) $(BENCH)  ## build the command build/mtl, every other example and the benchmark (what plain `make` does)
+all: $(BUILD)/mtl $(EXAMPLES) $(BENCH)  ## build the command build/mtl, every other example and the benchmark (what plain `make` does)
 
 demo: all  ## train on the data of examples/data, show the scores, predict, load the model from C
 	@bash examples/demo.sh
@@ -100,6 +101,13 @@ $(BUILD)/mtl_rnn.o: $(BUILD)/mtl_rnn.c mtl_rnn.h
 $(EXAMPLES): $(BUILD)/%: examples/%.c $(BUILD)/mtl_rnn.o | setup-build
 	$(COMPILE) -isystem $(STB) -o $@ $< $(BUILD)/mtl_rnn.o $(LDFLAGS) $(LDLIBS)
 
+$(COMMAND): $(BUILD)/command/%.o: examples/mtl/%.c | setup-build
+	@mkdir -p $(@D)
+	$(COMPILE) -isystem $(STB) -c -o $@ $<
+
+$(BUILD)/mtl: $(COMMAND) $(BUILD)/mtl_rnn.o
+	$(CC) $(CFLAGS) -pthread -o $@ $^ $(LDFLAGS) $(LDLIBS)
+
 # The benchmark too sees the implementation itself; its figures are those of the flags that programs are built with.
 $(BENCH): tests/bench/bench.c $(wildcard tests/bench/*.h) mtl_rnn.h | setup-build
 	@mkdir -p $(@D)
@@ -114,7 +122,7 @@ $(BUILD)/tests/test_double: REAL = -DMTL_REAL=double
 setup-build setup-test: setup-%:
 	@.ci/setup.sh $*
 
--include $(wildcard $(BUILD)/*.d $(BUILD)/tests/*.d)
+-include $(addsuffix .d,$(EXAMPLES) $(COMMAND) $(BENCH) $(TESTS) $(BUILD)/mtl_rnn.o)
 
 .PHONY: all demo test plain matrix lint map same-bits bench bench-guard bench-against bench-peers mutants parity \
     reference install clean help setup-build setup-test

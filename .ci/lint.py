@@ -10,6 +10,7 @@
     length      no function above 60 lines, kernels excepted; no section above 1,200 lines, kernels, interface
                 and those listed below excepted; no file of the command above 600
     width       no line of the files listed below is over 110 columns
+    includes    files of the command include each other one way: no circle, a file and its header taken as one
     kinds       no comparison with a kind's constant outside that kind's room, for the kinds listed below
     pages       every mtl_ name in backticks on the pages that explain the code stands in the code
     repeats     no run of 60 tokens stands twice in mtl_rnn.h and the command (.ci/lint.allow has exceptions)
@@ -30,7 +31,7 @@ from collections import namedtuple
 from concurrent.futures import ThreadPoolExecutor
 
 HEADER = "mtl_rnn.h"
-COMMAND_FOLDER, COMMAND_FILE = "examples/mtl", "examples/mtl.c"     # the folder, where there is one
+COMMAND_FOLDER = "examples/mtl"
 ALLOW = ".ci/lint.allow"
 OUT = "build/lint"
 LENGTH_LIMIT, LENGTH_LOOK = 60, 40
@@ -190,10 +191,8 @@ class Source:
 
 
 def command_files():
-    """The command's source: every file of its folder, or the one file."""
-    if os.path.isdir(COMMAND_FOLDER):
-        return sorted(glob.glob(COMMAND_FOLDER + "/*.[ch]"))
-    return [COMMAND_FILE] if os.path.exists(COMMAND_FILE) else []
+    """The command's source: every file of its folder."""
+    return sorted(glob.glob(COMMAND_FOLDER + "/*.[ch]"))
 
 
 def tagged_lines(raw):
@@ -301,6 +300,26 @@ def check_widths():
                 width = len(line.rstrip("\n"))
                 if width > WIDTH_LIMIT:
                     problem(path, number, f"{width} columns, above {WIDTH_LIMIT}")
+
+
+def check_includes(sources):
+    rooms = {}                                  # of a file without its ending: what it includes, and where
+    for source in sources:
+        room = rooms.setdefault(os.path.basename(source.path)[:-2], {})
+        for number, line in enumerate(source.raw, 1):
+            match = re.match(r'#\s*include "(\w+)\.h"', line)
+            if match:
+                room.setdefault(match.group(1), (source.path, number))
+
+    def walk(name, path):
+        for other, (file, number) in rooms.pop(name, {}).items():
+            if other not in path:
+                walk(other, path + [other])
+            elif other != name:
+                problem(file, number, "includes in a circle: " + " ".join(path[path.index(other):] + [other]))
+
+    for name in list(rooms):
+        walk(name, [name])
 
 
 def check_kinds(header, sources):
@@ -428,6 +447,7 @@ def main():
     check("map", check_map)
     check("length", check_lengths, sources)
     check("width", check_widths)
+    check("includes", check_includes, sources[1:])
     check("kinds", check_kinds, header, sources)
     check("pages", check_pages, header)
     check("repeats", check_repeats, sources)

@@ -122,6 +122,7 @@ windows()
     for source in examples/*.c; do
         "$@" -I. -static -o "$here/$(basename "$source" .c).exe" "$source" "$here/library.o" || return
     done
+    "$@" -I. -static -o "$here/mtl.exe" examples/mtl/*.c "$here/library.o" || return
     for name in smoke windows_hold; do "$@" -I. -static -o "$here/$name.exe" "tests/$name.c" || return; done
     wide_registers "$@" || return
     wine=$(find_wine)

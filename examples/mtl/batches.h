@@ -1,0 +1,19 @@
+/* Data sets as the library takes them. */
+#ifndef MTL_BATCHES_H
+#define MTL_BATCHES_H
+
+#include "corpus.h"
+
+/* A data set as a batch of the model, whose tasks are numbered as the corpus'. The data set owns what the
+   batch points to. */
+mtl_batch make_batch(corpus *all, dataset *set, const mtl_model *model);
+
+/* All data sets of a list. A growing array of the caller's. */
+mtl_batch *make_batches(corpus *all, dataset *sets, const mtl_model *model);
+
+/* Sequence `index` of a batch over feature rows or ids, whose rows begin at `row`; without targets. inputs:
+   [input_count], to be used. */
+mtl_batch one_sequence(const mtl_batch *batch, const mtl_model_desc *desc, size_t index, size_t row,
+                       mtl_input *inputs);
+
+#endif

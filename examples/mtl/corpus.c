@@ -1,0 +1,221 @@
+#include "corpus.h"
+
+#include <ctype.h>
+#include <math.h>
+
+task *corpus_find(const corpus *all, const char *text)
+{
+    size_t i;
+    for (i = 0; i < arrlenu(all->tasks); i++)
+        if (strcmp(all->tasks[i].name, text) == 0) return &all->tasks[i];
+    return NULL;
+}
+
+const char **corpus_task_names(const corpus *all)
+{
+    const char **list = NULL;
+    size_t i;
+    for (i = 0; i < arrlenu(all->tasks); i++) arrput(list, all->tasks[i].name);
+    return list;
+}
+
+static int is_listed(char **list, const char *text)
+{
+    size_t i;
+    for (i = 0; i < arrlenu(list); i++)
+        if (strcmp(list[i], text) == 0) return 1;
+    return 0;
+}
+
+int is_left_out(corpus *all, const char *text)
+{
+    if (!arrlenu(all->only) || is_listed(all->only, text)) return 0;
+    names_add(&all->left_out, text, strlen(text));
+    return 1;
+}
+
+const char *name_fault(const char *text)
+{
+    static const char *const taken[] = { "text", "frames", "encoder" };
+    const char *c;
+    size_t i;
+    for (i = 0; i < sizeof taken / sizeof *taken; i++)
+        if (strcmp(text, taken[i]) == 0)
+            return "is a name that the model itself uses; give the task another one";
+    for (c = text; *c; c++)
+        if (!isalnum((unsigned char)*c) && *c != '_' && *c != '-')
+            return "may hold only letters a-z, digits, _ and -";
+    return c == text ? "is empty" : c - text > 60 ? "is too long (60 letters at most)" : NULL;
+}
+
+int corpus_task(corpus *all, const source *in, const char *where, const char *text, const column_kind *kind)
+{
+    const char *fault;
+    task *known = corpus_find(all, text);
+    task added = { 0 };
+    if (is_left_out(all, text)) return -1;
+    if (known && known->kind != kind)
+        fail_at(in, where,
+                "task %s is of kind %s here and %s in %s; expected the same kind, or another name", text,
+                kind->name, known->kind->name, known->path);
+    if (known) return (int)(known - all->tasks);
+    if (all->closed) {
+        warn("%s: task %s is not one that the model learns; its column is left out", in->path, text);
+        return -1;
+    }
+    if ((fault = name_fault(text)) != NULL)
+        fail_at(in, where, "the task name '%.60s' %s (columns are separated by tabs)", text, fault);
+    added.name = strcpy((char *)checked_realloc(NULL, strlen(text) + 1), text);
+    added.kind = kind;
+    added.path = in->path;
+    arrput(all->tasks, added);
+    return (int)arrlenu(all->tasks) - 1;
+}
+
+/* The tasks that --clamp may name. A growing array of the caller's. */
+static const char **real_task_names(const corpus *all)
+{
+    const char **list = NULL;
+    size_t i;
+    for (i = 0; i < arrlenu(all->tasks); i++)
+        if (kind_has_numbers(all->tasks[i].kind)) arrput(list, all->tasks[i].name);
+    return list;
+}
+
+void apply_clamp(corpus *all, const char *text)
+{
+    const char *equals = strchr(text, '='), *colon = equals ? strchr(equals, ':') : NULL;
+    char wanted[64] = "";
+    task *of;
+    double low, high;
+    if (!colon || !mtl_text_number(equals + 1, (size_t)(colon - equals) - 1, &low) ||
+        !mtl_text_number(colon + 1, strlen(colon + 1), &high) || low >= high)
+        fail_usage("--clamp %s: expected TASK=LOW:HIGH with two numbers, the lower first, e.g. rul=0:125",
+                   text);
+    snprintf(wanted, sizeof wanted, "%.*s", (int)(equals - text), text);
+    of = corpus_find(all, wanted);
+    if (!of) fail_usage("--clamp %s: no such task%s", text, suggestion(wanted, real_task_names(all)));
+    if (!kind_has_numbers(of->kind))
+        fail_usage("--clamp %s: task %s is of kind %s; expected %s", text, wanted, of->kind->name,
+                   kinds_that(kind_has_numbers));
+    of->clamped = 1;
+    of->low = low;
+    of->high = high;
+}
+
+double clamp(const task *of, double value)
+{
+    return !of->clamped ? value : value < of->low ? of->low : value > of->high ? of->high : value;
+}
+
+size_t label_count(const task *of) { return arrlenu(of->labels.list); }
+
+int read_label(corpus *all, task *of, const source *in, const char *text)
+{
+    size_t label, length = strlen(text);
+    if (!all->closed) {
+        of->items++;
+        return (int)names_add(&of->labels, text, length);
+    }
+    label = names_add(&of->labels, text, length);
+    if (label < of->classes) return (int)label;
+    if (!of->unseen++) of->first_unseen = of->labels.list[label].key, of->first_unseen_line = in->number;
+    label -= of->classes;
+    if (label == arrlenu(of->unknown)) arrput(of->unknown, of->labels.list[of->classes + label].key);
+    return MTL_UNKNOWN_LABEL - (int)label;
+}
+
+static double read_value(corpus *all, task *of, const source *in, const char *text)
+{
+    double value = clamp(of, read_number(in, text, of->name, "_ where it is missing"));
+    if (!all->closed) of->items++;
+    return value;
+}
+
+void read_item(corpus *all, target *to, const source *in, const char *cell, int missing)
+{
+    task *of = &all->tasks[to->task];
+    if (kind_has_numbers(of->kind)) {
+        arrput(to->values, missing ? (double)NAN : read_value(all, of, in, cell));
+        return;
+    }
+    if (!*cell && !missing)
+        fail_at(in, cell, "%s: an empty label; write _ where a label is missing", of->name);
+    if (!missing && strchr(cell, ' '))
+        fail_at(in, cell,
+                "%s: '%.40s' holds a space; expected one label (a column of kind tags has one for each "
+                "token): write _ in place of spaces inside a label", of->name, cell);
+    arrput(to->labels, missing ? MTL_MISSING : read_label(all, of, in, cell));
+}
+
+int read_word(corpus *all, const source *in, const char *text)
+{
+    size_t word, length = strlen(text);
+    if (!length)
+        fail_at(in, text,
+                "an empty token; expected tokens separated by one space each, none before the first or "
+                "after the last");
+    if (length > LONGEST_WORD)
+        fail_at(in, text, "a token of %zu bytes; expected at most %d: are the tokens separated by spaces?",
+                length, (int)LONGEST_WORD);
+    word = names_add(&all->words, text, length);
+    if (!all->closed) all->words.list[word].value++;
+    return (int)word;
+}
+
+void end_sequence(const corpus *all, dataset *set, const source *in, const char *where, size_t steps)
+{
+    if (steps > all->max_tokens)
+        fail_at(in, where,
+                "%zu tokens in one sequence; expected at most %zu: cut it, or allow more with --max-tokens",
+                steps, all->max_tokens);
+    arrput(set->lengths, (int)steps);
+    set->rows += steps;
+}
+
+void report_unseen(corpus *all, const char *path)
+{
+    size_t i;
+    for (i = 0; i < arrlenu(all->tasks); i++) {
+        task *of = &all->tasks[i];
+        if (of->unseen)
+            warn("%s: task %s: %zu labels unseen in training (the first is '%s' in line %zu): they count as "
+                 "wrong", path, of->name, of->unseen, of->first_unseen, of->first_unseen_line);
+        of->unseen = 0;
+    }
+}
+
+/* 1 for the tags that are scored as spans. */
+static int is_bio_tag(const char *tag)
+{
+    return strcmp(tag, "O") == 0 || ((*tag == 'B' || *tag == 'I') && tag[1] == '-' && tag[2]);
+}
+
+/* 1 for what schemes of spans (IOBES, BILOU, BMES ..) write inside a span: a letter, alone or before
+   -TYPE. */
+static int is_span_tag(const char *tag)
+{
+    return *tag && strchr("BIESLUM", *tag) && (!tag[1] || (tag[1] == '-' && tag[2]));
+}
+
+void report_scheme(const task *of)
+{
+    size_t i, spans = 0, others = 0, begins = 0, looks = 0;
+    const char *misfit = NULL, *first = NULL;
+    for (i = 0; i < of->classes && of->kind->has_spans; i++) {
+        const char *tag = of->labels.list[i].key;
+        if (!misfit && !is_bio_tag(tag)) misfit = tag;
+        if (strcmp(tag, "O") == 0) continue;
+        if (!first) first = tag;
+        spans += (size_t)is_span_tag(tag);
+        others += (size_t)!is_span_tag(tag);
+        begins += is_bio_tag(tag) && *tag == 'B';
+        looks += is_span_tag(tag) && (tag[1] || *tag == 'B' || *tag == 'I');
+    }
+    if (!looks || others > spans || (!misfit && begins)) return;
+    warn("%s: task %s: its tags look like spans, but '%s' %s: its score, which chooses the best epoch, "
+         "is token accuracy, not span F1; write all its tags as B-TYPE (the first of a span), I-TYPE and O "
+         "to have F1",
+         of->path, of->name, misfit ? misfit : first,
+         misfit ? "is not B-TYPE, I-TYPE or O" : "and all others begin with no B-");
+}

@@ -1,0 +1,115 @@
+/* Data sets: tokens or rows of numbers, and targets by task.
+
+   Words and labels become numbers as they are read. The corpus numbers them over all files; once it is closed
+   (the training data are read, or a model is loaded) a task that it does not know is left out and a label
+   that it does not know is MTL_UNKNOWN_LABEL or, each further one, a number below: both are counted and told,
+   neither is an error. */
+#ifndef MTL_CORPUS_H
+#define MTL_CORPUS_H
+
+#include "columns.h"
+#include "source.h"
+
+typedef struct task {
+    const char *name;
+    const column_kind *kind;
+    names labels;                           /* in the order of the model's classes */
+    size_t classes;                         /* how many of them there were when the corpus was closed */
+    size_t items;                           /* labelled items in the training data */
+    const char *path;                       /* where the task was first seen */
+    int clamped;                            /* --clamp: targets and predictions are cut to [low, high] */
+    double low, high;
+    const char **unknown;                   /* labels that are no class, MTL_UNKNOWN_LABEL - i */
+    double mean;                            /* of its numbers: taken off before the model sees them */
+    mtl_real scale;                         /* and learns them divided by this; 0: all are the same */
+    int digits;                             /* that its answers are worth; 0: as many as a float has */
+    size_t unseen;                          /* labels of the current file that are no class */
+    const char *first_unseen;
+    size_t first_unseen_line;
+} task;
+
+/* One task's targets in one data set: labels, or numbers (NaN: missing). */
+typedef struct target {
+    int task;
+    int *labels;
+    double *values;
+    mtl_real *centred;                      /* the values less the task's mean, as the model takes them */
+} target;
+
+typedef struct dataset {
+    const char *path;
+    size_t bytes;                           /* of the file */
+    int *lengths;                           /* [B] */
+    size_t rows;                            /* N */
+    int *words;                             /* [N] numbers in corpus->words */
+    double *features;                       /* [N][F] as they stand in the file */
+    mtl_real *rows_centred;                 /* [N][F] less corpus->means, as the model takes them */
+    names sequences;                        /* [B] names of the sequences of a CSV file */
+    target *targets;
+    mtl_input *batch_inputs;                /* what batches.c makes of it for a model */
+    mtl_target *batch_targets;
+    int **batch_ids;
+} dataset;
+
+typedef struct corpus {
+    task *tasks;
+    names words;                            /* as they stand in the files; value: uses in training data */
+    char **only;                            /* --only: the tasks that count; empty: all */
+    names left_out;                         /* the tasks of the data that it leaves out, for suggestions */
+    const char *sequence;                   /* CSV: the column of sequences' names; NULL: a file is one */
+    const char *sequence_by, *features_by;  /* who names these columns, for messages: "--sequence names" */
+    char **features;                        /* CSV: the columns of the input */
+    double *means;                          /* [F] taken off before they become float; NULL: by the model */
+    mtl_real *scales;                       /* [F] and what the model divides the rest by */
+    size_t max_tokens;
+    int closed, quiet;
+    dataset *train, *valid;
+    names vocabulary;                       /* of a new model, word 0 is "<unk>" */
+} corpus;
+
+/* The task of that name, or NULL. */
+task *corpus_find(const corpus *all, const char *text);
+
+/* The names of all tasks, for suggestions. A growing array of the caller's. */
+const char **corpus_task_names(const corpus *all);
+
+/* 1 when --only leaves the task out. */
+int is_left_out(corpus *all, const char *text);
+
+/* What is wrong with a task's name, or NULL. The model's input and column have names too, which a task may
+   not take. */
+const char *name_fault(const char *text);
+
+/* Number of a task in corpus->tasks, which is added if it is new; -1: it is to be left out. where: its name
+   in the header line; NULL for one that has no place of its own. */
+int corpus_task(corpus *all, const source *in, const char *where, const char *text, const column_kind *kind);
+
+/* Takes over one --clamp: TASK=LOW:HIGH. */
+void apply_clamp(corpus *all, const char *text);
+
+/* The value cut to the task's range, where it has one. */
+double clamp(const task *of, double value);
+
+/* Labels that the task has met: its classes and those that are none. */
+size_t label_count(const task *of);
+
+/* Class of a label, or MTL_UNKNOWN_LABEL - i for the i-th that is none. */
+int read_label(corpus *all, task *of, const source *in, const char *text);
+
+/* Appends the target that a cell holds for one item (a sequence or a step); missing: the item has none. */
+void read_item(corpus *all, target *to, const source *in, const char *cell, int missing);
+
+/* Number of a word; counts it while the training data are read. */
+int read_word(corpus *all, const source *in, const char *text);
+
+/* Adds a sequence of `steps` rows, which the caller has appended. where: for a message about its length. */
+void end_sequence(const corpus *all, dataset *set, const source *in, const char *where, size_t steps);
+
+/* At the end of a file: tells which labels the model will never get right. */
+void report_unseen(corpus *all, const char *path);
+
+/* Tells that tags which look like spans get no span F1: most are written as in some scheme, and not all as
+   B-TYPE, I-TYPE and O. A letter alone convinces only as B or I: S and M may be anything. */
+void report_scheme(const task *of);
+
+#endif

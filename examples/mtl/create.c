@@ -1,0 +1,252 @@
+#include "create.h"
+
+#include <float.h>
+
+#include "system.h"
+
+void make_vocabulary(const settings *given, corpus *all)
+{
+    names counted = { 0 };
+    char *text = NULL;
+    size_t i, same;
+    for (i = 0; i < arrlenu(all->words.list); i++) {
+        const char *word = all->words.list[i].key;
+        size_t length = strlen(word);
+        arrsetlen(text, 2 * length + 1);
+        mtl_text_normalise(word, length, given->input.lowercase, given->input.digits, text, 2 * length + 1);
+        same = names_add(&counted, text, strlen(text));
+        counted.list[same].value += all->words.list[i].value;
+    }
+    names_add(&all->vocabulary, "<unk>", 5);
+    for (i = 0; i < arrlenu(counted.list); i++)
+        if (counted.list[i].value >= (size_t)given->min_count)
+            names_add(&all->vocabulary, counted.list[i].key, strlen(counted.list[i].key));
+    if (arrlenu(all->vocabulary.list) < 2)
+        fail("the vocabulary is empty: no word occurs %lld times in the training data; lower --min-count",
+             given->min_count);
+    free(counted.slots);
+    arrfree(counted.list);
+    arrfree(text);
+}
+
+static mtl_input_desc make_input_desc(const settings *given, corpus *all, const char **words)
+{
+    mtl_input_desc input = arrlenu(given->frames) ? given->frames_input : given->input;
+    if (arrlenu(given->frames)) {
+        input.name = "frames";
+        input.features = (int)arrlenu(all->features);
+    } else {
+        input.name = "text";
+        input.words = words;
+        input.vocabulary = (int)arrlenu(words);
+    }
+    return input;
+}
+
+static mtl_task_desc make_task_desc(const settings *given, const task *of, const char **labels,
+                                    const float *weights)
+{
+    mtl_task_desc desc = { 0 };
+    mtl_error err = { 0 };
+    size_t i;
+    for (i = 0; i < arrlenu(given->assignments); i++) {
+        const assignment *set = &given->assignments[i];
+        int pool_of_steps = kind_is_step(of->kind) && strcmp(set->field->name, "pool") == 0;
+        if ((strcmp(set->task, "*") == 0 || strcmp(set->task, of->name) == 0) && !pool_of_steps)
+            mtl_field_set(set->field, &desc, set->text, &err);
+    }
+    check(&err);
+    desc.name = of->name;
+    desc.kind = of->kind->task;
+    desc.level = of->kind->level;
+    if (kind_has_labels(of->kind)) desc.classes = (int)of->classes;
+    if (kind_has_labels(of->kind)) desc.labels = labels;
+    desc.class_weights = weights;
+    return desc;
+}
+
+/* How often each class of a task stands in the training data. A growing array of the caller's. */
+static size_t *count_labels(const corpus *all, size_t index)
+{
+    size_t *counts = NULL, classes = all->tasks[index].classes, i, t, k;
+    memset(arraddnptr(counts, classes), 0, classes * sizeof *counts);
+    for (i = 0; i < arrlenu(all->train); i++)
+        for (t = 0; t < arrlenu(all->train[i].targets); t++) {
+            const target *of = &all->train[i].targets[t];
+            for (k = 0; k < arrlenu(of->labels) && of->task == (int)index; k++)
+                if (of->labels[k] >= 0) counts[of->labels[k]]++;
+        }
+    return counts;
+}
+
+/* What is wrong with the first LABEL:X of a list. */
+EXITS
+static void fail_class_weight(const task *of, const char *list, const char *text)
+{
+    const char **labels = NULL;
+    char piece[120], *colon;
+    size_t i;
+    snprintf(piece, sizeof piece, "%.*s", (int)strcspn(text, ","), text);
+    if (!(colon = strrchr(piece, ':')))
+        fail_usage("--class-weights %s=%s: '%s' is not of the form LABEL:X", of->name, list, piece);
+    *colon = '\0';
+    for (i = 0; i < of->classes; i++) {
+        if (strcmp(piece, of->labels.list[i].key) == 0)
+            fail_usage("--class-weights %s=%s: '%s' is not a weight for %s; expected a number of at least 0, "
+                       "and each label once",
+                       of->name, list, colon + 1, piece);
+        arrput(labels, of->labels.list[i].key);
+    }
+    fail_usage("--class-weights %s=%s: no label '%s' in the training data%s", of->name, list, piece,
+               suggestion(piece, labels));
+}
+
+/* One LABEL:X of a list into weights[], where a negative number stands for none so far; labels may hold
+   colons and commas, so they are compared with those that there are. Returns what follows. */
+static const char *read_class_weight(const task *of, const char *list, const char *text, float *weights)
+{
+    size_t i, best = of->classes, longest = 0;
+    double weight = 0, number;
+    for (i = 0; i < of->classes; i++) {
+        const char *key = of->labels.list[i].key;
+        size_t length = strlen(key), digits;
+        if (length < longest || strncmp(text, key, length) != 0 || text[length] != ':') continue;
+        digits = strcspn(text + length + 1, ",");
+        if (!mtl_text_number(text + length + 1, digits, &number) || number < 0 || number > FLT_MAX) continue;
+        best = i;
+        longest = length;
+        weight = number;
+    }
+    if (best == of->classes || weights[best] >= 0) fail_class_weight(of, list, text);
+    weights[best] = (float)weight;
+    text += longest + 1;
+    text += strcspn(text, ",");
+    return *text ? text + 1 : text;
+}
+
+/* The last --class-weights of a task, behind its name and =; NULL: there is none. */
+static const char *class_weights_of(const settings *given, const task *of)
+{
+    size_t length = strlen(of->name), i = arrlenu(given->class_weights);
+    while (i-- > 0)
+        if (strncmp(given->class_weights[i], of->name, length) == 0 && given->class_weights[i][length] == '=')
+            return given->class_weights[i] + length + 1;
+    return NULL;
+}
+
+/* The weights of a task's classes: for `balanced` items / (classes * items of the class), whose mean over the
+   items is 1. A growing array of the caller's; NULL: no weights. */
+static float *make_class_weights(const settings *given, const corpus *all, size_t index)
+{
+    const task *of = &all->tasks[index];
+    const char *list = class_weights_of(given, of), *text = list;
+    size_t i, *counts, sum = 0;
+    float *weights = NULL, largest = 0;
+    int balanced = list && strcmp(list, "balanced") == 0;
+    if (!list) return NULL;
+    counts = count_labels(all, index);
+    for (i = 0; i < of->classes; i++) sum += counts[i];
+    for (i = 0; i < of->classes; i++)
+        arrput(weights, balanced ? (float)((double)sum / ((double)of->classes * (double)counts[i])) : -1);
+    while (*text && !balanced) text = read_class_weight(of, list, text, weights);
+    for (i = 0; i < of->classes; i++) {
+        if (weights[i] < 0) weights[i] = 1;
+        if (weights[i] > largest) largest = weights[i];
+    }
+    if (!*list || !(largest > 0))
+        fail_usage("--class-weights %s=%s: expected balanced, or LABEL:X,LABEL:X of which one is above 0",
+                   of->name, list);
+    arrfree(counts);
+    return weights;
+}
+
+void check_class_weights(const settings *given, const corpus *all)
+{
+    size_t i;
+    for (i = 0; i < arrlenu(given->class_weights); i++) {
+        const char *text = given->class_weights[i];
+        char wanted[64];
+        const task *of;
+        snprintf(wanted, sizeof wanted, "%.*s", (int)strcspn(text, "="), text);
+        of = corpus_find(all, wanted);
+        if (!strchr(text, '='))
+            fail_usage("--class-weights %s: expected TASK=balanced or TASK=LABEL:X,LABEL:X", text);
+        if (!of)
+            fail_usage("--class-weights %s: no such task%s", text,
+                       suggestion(wanted, corpus_task_names(all)));
+        if (!kind_has_labels(of->kind))
+            fail_usage("--class-weights %s: task %s is of kind %s; expected %s", text, wanted,
+                       of->kind->name, kinds_that(kind_has_labels));
+    }
+}
+
+void check_task_names(const settings *given, const corpus *all)
+{
+    const char **known = corpus_task_names(all);
+    size_t i;
+    for (i = 0; i < arrlenu(given->assignments); i++) {
+        const assignment *set = &given->assignments[i];
+        if (strcmp(set->task, "*") != 0 && !corpus_find(all, set->task))
+            fail_usage("%s: no task %s in the data%s", set->option, set->task, suggestion(set->task, known));
+    }
+    if (given->score && !corpus_find(all, given->score))
+        fail_usage("--score %s: no such task%s", given->score, suggestion(given->score, known));
+    arrfree(known);
+}
+
+/* Tells of settings that will have no effect. */
+static void report_useless(const settings *given)
+{
+    if (given->encoder.dropout_between > 0 && given->encoder.layers < 2)
+        warn("encoder.dropout_between has no effect: the encoder has one layer; give it more with --layers, "
+             "or drop out its output with --set encoder.dropout=X");
+}
+
+/* Refuses a model that this machine cannot train, with the bytes it would need: malloc alone may promise what
+   is not there. */
+static void check_memory(const mtl_model_desc *desc)
+{
+    mtl_error err = { 0 };
+    size_t bytes = mtl_model_size(desc, &err);
+    double machine = machine_memory();
+    check(&err);
+    if (machine > 0 && 4.0 * (double)bytes > machine)   /* weights, gradients and two moments */
+        fail("out of memory: the model needs %zu bytes, and about %.0f bytes while it is trained; this "
+             "machine has %.0f: make --hidden, --embed or the vocabulary smaller",
+             bytes, 4.0 * (double)bytes, machine);
+}
+
+mtl_model *create_model(const settings *given, corpus *all)
+{
+    const char **words = name_list(&all->vocabulary), ***labels = NULL;
+    float **weights = NULL;
+    mtl_input_desc input = make_input_desc(given, all, words);
+    mtl_task_desc *tasks = NULL;
+    mtl_model_desc desc = given->model;
+    mtl_error err = { 0 };
+    mtl_model *model;
+    size_t i;
+    for (i = 0; i < arrlenu(all->tasks); i++) {
+        arrput(labels, name_list(&all->tasks[i].labels));
+        arrput(weights, make_class_weights(given, all, i));
+        arrput(tasks, make_task_desc(given, &all->tasks[i], labels[i], weights[i]));
+    }
+    desc.inputs = &input;
+    desc.input_count = 1;
+    desc.encoder = given->encoder;
+    desc.tasks = tasks;
+    desc.task_count = arrlenu(tasks);
+    report_useless(given);
+    check_memory(&desc);
+    model = mtl_model_create(&desc, &err);
+    check(&err);
+    for (i = 0; i < arrlenu(labels); i++) {
+        arrfree(labels[i]);
+        arrfree(weights[i]);
+    }
+    arrfree(labels);
+    arrfree(weights);
+    arrfree(tasks);
+    arrfree(words);
+    return model;
+}

@@ -1,0 +1,20 @@
+/* A new model for the training data. */
+#ifndef MTL_CREATE_H
+#define MTL_CREATE_H
+
+#include "corpus.h"
+#include "settings.h"
+
+/* The words that the model will know: word 0 stands for all others. */
+void make_vocabulary(const settings *given, corpus *all);
+
+/* --weight, --set task.NAME.x and --score must name tasks that there are. */
+void check_task_names(const settings *given, const corpus *all);
+
+/* --class-weights must name tasks that have classes. */
+void check_class_weights(const settings *given, const corpus *all);
+
+/* The model of the data and the settings, with its initial values. */
+mtl_model *create_model(const settings *given, corpus *all);
+
+#endif

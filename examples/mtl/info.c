@@ -1,0 +1,205 @@
+#include "commands.h"
+
+#include "columns.h"
+#include "json.h"
+#include "models.h"
+#include "system.h"
+
+/* "name value" of every field of a desc that says something: those that stand at 0 and mean nothing then are
+   left out. */
+static void print_fields(int desc, const void *members)
+{
+    size_t i, count, column = 0;
+    char value[64], piece[140];
+    const mtl_field *fields = mtl_fields(desc, &count);
+    for (i = 0; i < count; i++) {
+        mtl_field_get(&fields[i], members, value, sizeof value);
+        if (strcmp(value, "0") == 0 || !*value) continue;
+        snprintf(piece, sizeof piece, "%s %s", fields[i].name, value);
+        column += strlen(piece) + 2;
+        if (column > 110) column = strlen(piece) + 2, printf("\n ");
+        printf("  %s", piece);
+    }
+    putchar('\n');
+}
+
+static void print_labels(const mtl_task_desc *of)
+{
+    int i;
+    size_t column = 9;
+    if (!of->labels) return;
+    printf("  labels:");
+    for (i = 0; i < of->classes; i++) {
+        column += strlen(of->labels[i]) + 1;
+        if (column > 110) column = strlen(of->labels[i]) + 4, printf("\n   ");
+        printf(" %s", of->labels[i]);
+    }
+    putchar('\n');
+}
+
+static void print_class_weights(const mtl_task_desc *of)
+{
+    char number[32], index[16];
+    size_t column = 16;
+    int i;
+    if (!of->class_weights) return;
+    printf("  class weights:");
+    for (i = 0; i < of->classes; i++) {
+        const char *label = index;
+        size_t length = mtl_text_from_number((double)of->class_weights[i], number);
+        snprintf(index, sizeof index, "%d", i);
+        if (of->labels) label = of->labels[i];
+        length += strlen(label) + 2;
+        column += length;
+        if (column > 110) column = length + 3, printf("\n   ");
+        printf(" %s:%s", label, number);
+    }
+    putchar('\n');
+}
+
+/* The next line of a note and its length; NULL when there is none. *text moves on. */
+static const char *next_note_line(const char **text, size_t *length)
+{
+    const char *line = *text;
+    if (!line || !*line) return NULL;
+    *length = strcspn(line, "\n");
+    *text = line + *length + (line[*length] == '\n');
+    return line;
+}
+
+/* A note's lines, indented. */
+static void print_note(mtl_model *model, const char *key, const char *title)
+{
+    const char *text = mtl_model_note(model, key, NULL, NULL), *line;
+    size_t length;
+    if (text && *text) printf("%s\n", title);
+    while ((line = next_note_line(&text, &length)) != NULL) printf("  %.*s\n", (int)length, line);
+}
+
+static void print_model(const settings *given, mtl_model *model, double bytes)
+{
+    const mtl_model_desc *desc = mtl_model_describe(model);
+    size_t i;
+    printf("%s: a valid model, %.0f bytes, %zu parameters\n", given->model_path, bytes,
+           count_parameters(model));
+    for (i = 0; i < desc->input_count; i++) {
+        printf("input %s\n", desc->inputs[i].name);
+        print_fields(MTL_DESC_INPUT, &desc->inputs[i]);
+    }
+    for (i = 0; i < desc->column_count; i++) {
+        printf("column %s\n", desc->columns[i].name);
+        print_fields(MTL_DESC_COLUMN, &desc->columns[i]);
+    }
+    for (i = 0; i < desc->task_count; i++) {
+        printf("task %s: %s\n", desc->tasks[i].name, kind_of(&desc->tasks[i])->name);
+        print_fields(MTL_DESC_TASK, &desc->tasks[i]);
+        print_labels(&desc->tasks[i]);
+        print_class_weights(&desc->tasks[i]);
+    }
+    printf("model\n");
+    print_fields(MTL_DESC_MODEL, desc);
+    print_note(model, "settings", "trained with");
+    print_note(model, "trained", "training");
+    print_note(model, "sequence", "CSV: sequence column");
+    print_note(model, "features", "CSV: feature columns");
+    print_note(model, "feature_means", "CSV: their means");
+}
+
+/* {"name": ..., field: value, ...} without its end. */
+static void json_fields(int desc, const void *members, const char *key)
+{
+    size_t i, count;
+    int first = 1;
+    char value[64];
+    const mtl_field *fields = mtl_fields(desc, &count);
+    putchar('{');
+    json_key(stdout, &first, "name");
+    json_string(stdout, key);
+    for (i = 0; i < count; i++) {
+        mtl_field_get(&fields[i], members, value, sizeof value);
+        json_key(stdout, &first, fields[i].name);
+        if (fields[i].type == MTL_CHOICE) json_string(stdout, value);
+        else if (fields[i].type == MTL_INTS) printf("[%s]", strcmp(value, "0") ? value : "");
+        else fputs(*value ? value : "0", stdout);
+    }
+}
+
+static void json_tasks(const mtl_model_desc *desc)
+{
+    size_t i;
+    int c;
+    char number[32];
+    for (i = 0; i < desc->task_count; i++) {
+        const mtl_task_desc *of = &desc->tasks[i];
+        if (i) printf(", ");
+        json_fields(MTL_DESC_TASK, of, of->name);
+        for (c = 0; c < of->classes && of->labels; c++) {
+            printf(c ? ", " : ", \"labels\": [");
+            json_string(stdout, of->labels[c]);
+        }
+        if (of->classes && of->labels) putchar(']');
+        for (c = 0; c < of->classes && of->class_weights; c++) {
+            mtl_text_from_number((double)of->class_weights[c], number);
+            printf("%s%s", c ? ", " : ", \"class_weights\": [", number);
+        }
+        printf(of->class_weights ? "]}" : "}");
+    }
+}
+
+/* The lines key=value of a note as an object; values that are numbers are numbers. */
+static void json_note(mtl_model *model, const char *key)
+{
+    const char *text = mtl_model_note(model, key, NULL, NULL), *line, *equals;
+    int first = 1;
+    double number;
+    size_t length;
+    char piece[512];
+    putchar('{');
+    while ((line = next_note_line(&text, &length)) != NULL) {
+        if (!(equals = (const char *)memchr(line, '=', length))) continue;
+        snprintf(piece, sizeof piece, "%.*s", (int)(equals - line), line);
+        json_key(stdout, &first, piece);
+        snprintf(piece, sizeof piece, "%.*s", (int)(line + length - equals - 1), equals + 1);
+        if (mtl_text_number(piece, strlen(piece), &number)) fputs(piece, stdout);
+        else json_string(stdout, piece);
+    }
+    putchar('}');
+}
+
+static void json_model(const settings *given, mtl_model *model, double bytes)
+{
+    const mtl_model_desc *desc = mtl_model_describe(model);
+    size_t i;
+    printf("{\"file\": ");
+    json_string(stdout, given->model_path);
+    printf(", \"bytes\": %.0f, \"parameters\": %zu, \"seed\": %llu, \"inputs\": [", bytes,
+           count_parameters(model), desc->seed);
+    for (i = 0; i < desc->input_count; i++) {
+        if (i) printf(", ");
+        json_fields(MTL_DESC_INPUT, &desc->inputs[i], desc->inputs[i].name);
+        putchar('}');
+    }
+    printf("], \"columns\": [");
+    for (i = 0; i < desc->column_count; i++) {
+        if (i) printf(", ");
+        json_fields(MTL_DESC_COLUMN, &desc->columns[i], desc->columns[i].name);
+        putchar('}');
+    }
+    printf("], \"tasks\": [");
+    json_tasks(desc);
+    printf("], \"settings\": ");
+    json_note(model, "settings");
+    printf(", \"training\": ");
+    json_note(model, "trained");
+    printf("}\n");
+}
+
+int command_info(const settings *given)
+{
+    mtl_model *model = load_model(given);
+    double bytes = file_bytes(given->model_path);
+    if (given->json) json_model(given, model, bytes);
+    else print_model(given, model, bytes);
+    mtl_model_destroy(model);
+    return 0;
+}

@@ -1,0 +1,334 @@
+#include "options.h"
+
+#include "columns.h"
+#include "names.h"
+#include "system.h"
+
+enum {
+    SWITCH,                                 /* int at offset, no argument */
+    TEXT,                                   /* const char * */
+    COUNT,                                  /* long long, at least 1 */
+    FILES,                                  /* char ** that grows: may be repeated */
+    LIST,                                   /* char ** that grows: separated by commas, may be repeated */
+    FIELD,                                  /* the fields named */
+    FIELD_SWITCH,                           /* the same, set to 1, no argument */
+    TASK_FIELD,                             /* TASK=VALUE for a field of one task */
+    SET                                     /* PATH=VALUE */
+};
+typedef struct option {
+    const char *name, *argument;
+    int commands, takes;
+    size_t offset;                          /* of the settings member */
+    const char *fields;                     /* "encoder.hidden", several separated by spaces */
+    const char *help;                       /* NULL: the first field's own help, default and range */
+} option;
+
+#define MEMBER(member) offsetof(settings, member), NULL
+#define FIELDS(paths) 0, paths
+#define TRAIN_FIELD(name, argument, path) { name, argument, TRAIN, FIELD, 0, path, NULL }
+static const option options[] = {
+    { "--data", "FILE", TRAIN | EVAL, FILES, MEMBER(data),
+      "labelled text: task TSV, or CoNLL-U when its name ends in .conllu; may be repeated" },
+    { "--valid", "FILE", TRAIN, FILES, MEMBER(valid),
+      "the same, to score after each epoch and keep the best; may be repeated" },
+    { "--out", "FILE", TRAIN, TEXT, MEMBER(out), "the model file to write (safetensors)" },
+    { "--model", "FILE", EVAL | PREDICT | INFO, TEXT, MEMBER(model_path), "the model file" },
+    { "--only", "TASK,TASK", TRAIN | EVAL, LIST, MEMBER(only), "these tasks alone" },
+    { "--frames", "FILE", READING, FILES, MEMBER(frames),
+      "rows of numbers in CSV instead of text (--valid is CSV then, too)" },
+    { "--sequence", "COLUMN", READING, TEXT, MEMBER(sequence),
+      "CSV: the column that names a row's sequence; without it a file is one" },
+    { "--features", "A,B,C", READING, LIST, MEMBER(features), "CSV: the columns that are the input" },
+    { "--task", "NAME:KIND", TRAIN | EVAL, FILES, MEMBER(tasks),
+      "CSV: a column to learn, of kind class, tags, real or reals; may be repeated" },
+    { "--clamp", "TASK=LOW:HIGH", READING, FILES, MEMBER(clamps),
+      "cuts a real task's targets and answers to this range" },
+    TRAIN_FIELD("--cell", "rnn|gru|lstm", "encoder.cell"),
+    { "--dir", "uni|bi", TRAIN, FIELD, FIELDS("encoder.bidirectional"),
+      "one direction, or a second one that reads from the end [bi]" },
+    TRAIN_FIELD("--hidden", "N", "encoder.hidden"),
+    TRAIN_FIELD("--layers", "N", "encoder.layers"),
+    TRAIN_FIELD("--embed", "N", "input.width"),
+    { "--pool", "last|mean|max", TRAIN, FIELD, FIELDS("task.*.pool"),
+      "how a sequence's rows become one, for class and real tasks [max]" },
+    { "--weight", "TASK=X", TRAIN, TASK_FIELD, FIELDS("task.*.weight"), NULL },
+    { "--class-weights", "TASK=WEIGHTS", TRAIN, FILES, MEMBER(class_weights),
+      "of its classes: balanced (as if all were equally frequent), or LABEL:X,LABEL:X (the others: 1)" },
+    { "--dropout", "X", TRAIN, FIELD, FIELDS("input.dropout encoder.dropout"),
+      "share of the embeddings and of the encoder's outputs dropped in training [0.3]" },
+    { "--min-count", "N", TRAIN, COUNT, MEMBER(min_count),
+      "words that occur less often in the training data are unknown words [1]" },
+    { "--lowercase", NULL, TRAIN, FIELD_SWITCH, FIELDS("input.lowercase"), NULL },
+    { "--digits", NULL, TRAIN, FIELD_SWITCH, FIELDS("input.digits"), NULL },
+    { "--max-tokens", "N", READING, COUNT, MEMBER(max_tokens), "longest sequence allowed [10000]" },
+    TRAIN_FIELD("--optimizer", "sgd|rmsprop|adam|adamw", "trainer.optimizer"),
+    TRAIN_FIELD("--lr", "X", "trainer.lr"),
+    TRAIN_FIELD("--schedule", "NAME", "trainer.schedule"),
+    TRAIN_FIELD("--clip-norm", "X", "trainer.clip_norm"),
+    TRAIN_FIELD("--clip-value", "X", "trainer.clip_value"),
+    TRAIN_FIELD("--l1", "X", "trainer.l1"),
+    TRAIN_FIELD("--l2", "X", "trainer.l2"),
+    TRAIN_FIELD("--epochs", "N", "fit.epochs"),
+    TRAIN_FIELD("--batch", "N", "fit.batch"),
+    TRAIN_FIELD("--patience", "N", "fit.patience"),
+    TRAIN_FIELD("--sampler", "NAME", "fit.sampler"),
+    { "--score", "TASK", TRAIN, TEXT, MEMBER(score),
+      "the task whose validation score decides; without it the mean over tasks" },
+    { "--seed", "N", TRAIN, FIELD, FIELDS("model.seed trainer.seed fit.seed"),
+      "of the initial values, dropout and the order of the data [1]" },
+    { "--preset", "plain", TRAIN, TEXT, MEMBER(preset),
+      "a set of values for all of these; single options change it [plain]" },
+    { "--set", "GROUP.FIELD=VALUE", READING, SET, FIELDS(NULL),
+      "any field, e.g. encoder.forget_bias=1; `mtl reference` lists them all" },
+    { "--threads", "N", READING, FIELD, FIELDS("trainer.threads predictor.threads"),
+      "processors to use; results do not depend on it [all]" },
+    TRAIN_FIELD("--precision", "f32|bf16", "trainer.precision"),
+    { "--isa", "NAME", READING, FIELD, FIELDS("trainer.isa predictor.isa"), NULL },
+    { "--log", "FILE", TRAIN, TEXT, MEMBER(log), "writes a JSON object for each epoch" },
+    { "--quiet", NULL, TRAIN, SWITCH, MEMBER(quiet), "prints nothing but warnings and errors" },
+    { "--confusion", "FILE", EVAL, TEXT, MEMBER(confusion),
+      "writes what was taken for what: a table for each class and tags task, rows gold, columns predicted" },
+    { "--json", NULL, EVAL | PREDICT | INFO, SWITCH, MEMBER(json), "answers in JSON" },
+};
+enum { OPTION_COUNT = sizeof options / sizeof *options };
+
+static const char *command_name(int command)
+{
+    size_t i;
+    for (i = 0; i < COMMAND_COUNT; i++)
+        if (commands[i].command == command) return commands[i].name;
+    return "";
+}
+
+/* "(default; choices or range)" of an option's first field, as the preset leaves it. out[300]. */
+static char *describe_field(const settings *given, const option *of, char *out)
+{
+    char path[80], value[64] = "", range[100] = "";
+    const group *in;
+    const mtl_field *field;
+    size_t used = 0;
+    snprintf(path, sizeof path, "%.*s", (int)strcspn(of->fields, " "), of->fields);
+    field = resolve_path(of->name, path, &in);
+    if (in->desc != MTL_DESC_TASK)
+        mtl_field_get(field, (const char *)given + in->offset, value, sizeof value);
+    if (field->choices && !strchr(of->argument, '|')) {
+        const mtl_choice *choice;
+        for (choice = field->choices; choice->name && used < sizeof range; choice++)
+            used += (size_t)snprintf(range + used, sizeof range - used, "%s%s", used ? "|" : ": ",
+                                     choice->name);
+    }
+    snprintf(out, 300, "%s%s%s%s%s", field->help, range, *value && of->argument ? " [" : "",
+             of->argument ? value : "", *value && of->argument ? "]" : "");
+    return out;
+}
+
+static void print_kinds(void)
+{
+    const column_kind *kind;
+    printf("\nA task TSV's header line names its columns: text (tokens separated by one space) and "
+           "NAME:KIND for each task.\nKinds: ");
+    for (kind = column_kinds; kind->name; kind++)
+        printf("%s%s (%s)", kind == column_kinds ? "" : ", ", kind->name, kind->meaning);
+    printf("; a cell _ is a missing\n"
+           "label. Several files may have different tasks. Ctrl-C once keeps the best model so far, "
+           "twice leaves at once.\n");
+}
+
+static void print_command_help(int command)
+{
+    static settings plain;
+    size_t i;
+    char left[48], text[300];
+    settings_init(&plain, command);
+    for (i = 0; i < COMMAND_COUNT; i++)
+        if (commands[i].command == command)
+            printf("mtl %s: %s\n\nOptions:\n", commands[i].name, commands[i].summary);
+    for (i = 0; i < OPTION_COUNT; i++) {
+        const option *of = &options[i];
+        if (!(of->commands & command)) continue;
+        snprintf(left, sizeof left, "%s%s%s", of->name, of->argument ? " " : "",
+                 of->argument ? of->argument : "");
+        printf("  %-28s %s\n", left, of->help ? of->help : describe_field(&plain, of, text));
+    }
+    printf("  %-28s %s\n", "--help", "this text");
+    if (command == TRAIN) print_kinds();
+    if (command == PREDICT)
+        printf("\nThe first line of the answer is a header line (not with --json). An empty line is "
+               "answered by an empty line; a\n"
+               "line that is not valid UTF-8 or too long ends the command with status 1, as does a reader "
+               "that goes away.\n");
+    flush_output();
+    leave(0);
+}
+
+void print_help(FILE *to)
+{
+    size_t i;
+    fprintf(to, "mtl %s: trains recurrent networks that do several tasks at once\n\n", MTL_RNN_VERSION);
+    for (i = 0; i < COMMAND_COUNT; i++) fprintf(to, "  mtl %-8s %s\n", commands[i].name, commands[i].summary);
+    fprintf(to,
+            "\n`mtl COMMAND --help` lists its options; `mtl --version` prints the version. Smallest use:\n\n"
+                "  mtl train --data train.tsv --valid valid.tsv --out model.safetensors\n"
+                "  echo 'play some jazz' | mtl predict --model model.safetensors\n");
+}
+
+/* The option of that name for the command; none ends the program with the nearest name. */
+static const option *find_option(int command, const char *text, size_t length)
+{
+    size_t i;
+    char *wrong;
+    const char **candidates = NULL;
+    for (i = 0; i < OPTION_COUNT; i++)
+        if (strlen(options[i].name) == length && memcmp(options[i].name, text, length) == 0) break;
+    if (i < OPTION_COUNT && options[i].commands & command) return &options[i];
+    if (i < OPTION_COUNT)
+        fail_usage("%s is not an option of mtl %s; see mtl %s --help", options[i].name, command_name(command),
+                   command_name(command));
+    for (i = 0; i < OPTION_COUNT; i++)
+        if (options[i].commands & command) arrput(candidates, options[i].name);
+    wrong = strcpy((char *)checked_realloc(NULL, strlen(text) + 1), text);
+    wrong[length] = '\0';
+    fail_usage("unknown option %.60s%s (mtl %s --help lists all)", wrong, suggestion(wrong, candidates),
+               command_name(command));
+}
+
+/* Sets every field that the option names. */
+static void set_option_fields(settings *given, const option *of, const char *text)
+{
+    const char *path = of->fields;
+    char one[80];
+    if (strcmp(of->name, "--dir") == 0) {
+        if (strcmp(text, "uni") != 0 && strcmp(text, "bi") != 0)
+            fail_usage("--dir %s: expected uni or bi", text);
+        text = strcmp(text, "bi") == 0 ? "1" : "0";
+    }
+    while (*path) {
+        size_t length = strcspn(path, " ");
+        snprintf(one, sizeof one, "%.*s", (int)length, path);
+        set_field(given, of->name, one, text);
+        path += length + strspn(path + length, " ");
+    }
+}
+
+/* TASK=X for the field task.*.FIELD, or PATH=VALUE. */
+static void set_assignment(settings *given, const option *of, const char *text)
+{
+    char *path;
+    const char *equals = strchr(text, '=');
+    size_t size = strlen(text) + 80;
+    if (!equals || equals == text) fail_usage("%s %s: expected %s", of->name, text, of->argument);
+    path = (char *)checked_realloc(NULL, size);
+    if (of->takes == SET) snprintf(path, size, "%.*s", (int)(equals - text), text);
+    else snprintf(path, size, "task.%.*s.%s", (int)(equals - text), text, field_name(of->fields));
+    set_field(given, of->name, path, equals + 1);
+    free(path);
+}
+
+static void set_count(settings *given, const option *of, const char *text)
+{
+    char *end;
+    long long value;
+    errno = 0;
+    value = strtoll(text, &end, 10);
+    if (end == text || *end || errno || value < 1 || value > 1000000000)
+        fail_usage("%s %s: expected a whole number from 1 to 1000000000", of->name, text);
+    *(long long *)((char *)given + of->offset) = value;
+}
+
+static void set_option(settings *given, const option *of, const char *text)
+{
+    void *member = (char *)given + of->offset;
+    switch (of->takes) {
+    case SWITCH:       *(int *)member = 1; break;
+    case TEXT:         *(const char **)member = text; break;
+    case COUNT:        set_count(given, of, text); break;
+    case FILES:        arrput(*(char ***)member, (char *)text); break;
+    case LIST:         add_list((char ***)member, text); break;
+    case FIELD_SWITCH: set_option_fields(given, of, "1"); break;
+    case FIELD:        set_option_fields(given, of, text); break;
+    default:           set_assignment(given, of, text); break;
+    }
+}
+
+void parse_options(settings *given, int count, char **arguments)
+{
+    int i;
+    for (i = 0; i < count; i++) {
+        const char *text = arguments[i], *value = strchr(text, '=');
+        const option *of;
+        size_t length = value ? (size_t)(value - text) : strlen(text);
+        if (strcmp(text, "--help") == 0 || strcmp(text, "-h") == 0) print_command_help(given->command);
+        if (strncmp(text, "--", 2) != 0)
+            fail_usage("unexpected argument '%.60s'; options begin with -- (mtl %s --help lists them)", text,
+                       command_name(given->command));
+        of = find_option(given->command, text, length);
+        if (!of->argument && value) fail_usage("%s takes no value", of->name);
+        if (of->argument && value) value++;
+        else if (of->argument) {
+            if (i + 1 >= count || strncmp(arguments[i + 1], "--", 2) == 0)
+                fail_usage("%s needs a value: %s %s", of->name, of->name, of->argument);
+            value = arguments[++i];
+        }
+        set_option(given, of, value);
+    }
+}
+
+static void need_option(const settings *given, int given_it, const char *text)
+{
+    if (!given_it)
+        fail_usage("mtl %s needs %s (mtl %s --help lists all options)", command_name(given->command), text,
+                   command_name(given->command));
+}
+
+void check_options(const settings *given)
+{
+    int frames = arrlenu(given->frames) > 0;
+    if (given->command == TRAIN)
+        need_option(given, arrlenu(given->data) || frames, "--data FILE (or --frames FILE)");
+    if (given->command == TRAIN) need_option(given, given->out != NULL, "--out FILE");
+    if (given->command == TRAIN && frames)
+        need_option(given, arrlenu(given->features) > 0, "--features A,B,C with --frames");
+    if (given->command == TRAIN && frames)
+        need_option(given, arrlenu(given->tasks) > 0, "--task NAME:KIND with --frames");
+    if (given->command == EVAL)
+        need_option(given, arrlenu(given->data) || frames, "--data FILE (or --frames FILE)");
+    if (given->command != TRAIN) need_option(given, given->model_path != NULL, "--model FILE");
+    if (frames && arrlenu(given->data))
+        fail_usage("--data and --frames: expected one of them: a model reads text or rows of numbers");
+    if (given->command == TRAIN && !frames &&
+        (arrlenu(given->features) || arrlenu(given->tasks) || given->sequence))
+        fail_usage("--sequence, --features and --task describe CSV files: give those with --frames");
+    if (strcmp(given->preset, "plain") != 0)
+        fail_usage("--preset %s: no such preset; expected plain", given->preset);
+}
+
+void check_output(const settings *given, const char *path, const char *shown)
+{
+    int kind;
+    char *folder = strcpy((char *)checked_realloc(NULL, strlen(path) + 3), path);
+    char *slash = last_separator(folder);
+    char **lists[3];
+    size_t i, k;
+    if (given->model_path && same_file(path, given->model_path))
+        fail("%s %s: is the model; expected another path", shown, path);
+    lists[0] = given->data, lists[1] = given->valid, lists[2] = given->frames;
+    for (i = 0; i < 3; i++)
+        for (k = 0; k < arrlenu(lists[i]); k++)
+            if (same_file(path, lists[i][k]))
+                fail("%s %s: this file is read as data; expected another path", shown, path);
+    if (slash) slash[slash == folder || slash[-1] == ':'] = '\0';
+    else strcpy(folder, ".");
+    if (!*path) fail("%s: an empty path; expected the name of a file", shown);
+    kind = file_kind(path);
+    if (kind == FILE_FOLDER) fail("%s %s: is a directory; expected the path of a file", shown, path);
+    if (kind == FILE_OTHER && path == given->out)       /* saving would put a file in its place */
+        fail("%s %s: is a device or a pipe; expected the path of a file", shown, path);
+    kind = file_kind(folder);
+    if (kind == FILE_NONE && errno == ENOENT)
+        fail("%s %s: there is no folder %s; create it first", shown, path, folder);
+    if (kind != FILE_FOLDER)
+        fail("%s %s: %s is no folder that can be used; expected another path", shown, path, folder);
+    if (!folder_is_writable(folder))
+        fail("%s %s: the folder %s cannot be written to: %s", shown, path, folder, strerror(errno));
+    free(folder);
+}

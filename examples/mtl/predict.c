@@ -1,0 +1,203 @@
+#include "commands.h"
+
+#include "batches.h"
+#include "data.h"
+#include "json.h"
+#include "models.h"
+#include "numbers.h"
+#include "scales.h"
+#include "system.h"
+
+/* A task's answer as a cell: labels and numbers of steps are separated by spaces. */
+static void print_answer(const mtl_model *model, const task *of, int index, const mtl_prediction *answer)
+{
+    size_t i;
+    char number[24];
+    for (i = 0; i < answer->items; i++) {
+        if (i) putchar(' ');
+        if (kind_has_numbers(of->kind)) print_number(stdout, answer_value(of, answer->values[i]));
+        else fputs(label_text(model, index, answer->labels[i], number), stdout);
+    }
+}
+
+/* The probabilities of one item's labels: {"label": p, ...}. */
+static void json_probabilities(const mtl_model *model, int index, const mtl_prediction *answer, size_t item)
+{
+    size_t c;
+    int first = 1;
+    char number[24];
+    putchar('{');
+    for (c = 0; c < answer->width; c++)
+        json_number(stdout, &first, label_text(model, index, (int)c, number),
+                    answer->probabilities[item * answer->width + c]);
+    putchar('}');
+}
+
+/* The items of an answer: labels, or numbers. */
+static void json_items(const mtl_model *model, const task *of, int index, const mtl_prediction *answer)
+{
+    size_t i;
+    char number[24];
+    for (i = 0; i < answer->items; i++) {
+        if (i) printf(", ");
+        if (kind_has_numbers(of->kind)) print_number(stdout, answer_value(of, answer->values[i]));
+        else json_string(stdout, label_text(model, index, answer->labels[i], number));
+    }
+}
+
+/* The probability of each label chosen. */
+static void json_chosen(const mtl_prediction *answer)
+{
+    size_t i;
+    putchar('[');
+    for (i = 0; i < answer->items; i++) {
+        if (i) printf(", ");
+        print_number(stdout, answer->probabilities[i * answer->width + (size_t)answer->labels[i]]);
+    }
+    putchar(']');
+}
+
+/* class: {"label", "probabilities"}; tags: {"labels", "probabilities": one for each label chosen}; real:
+   {"value"}; reals: {"values"}. */
+static void json_answer(const mtl_model *model, const task *of, int index, const mtl_prediction *answer)
+{
+    int is_list = kind_is_step(of->kind);
+    printf(is_list ? "{\"%s\": [" : "{\"%s\": ", of->kind->answer);
+    json_items(model, of, index, answer);
+    if (is_list) putchar(']');
+    if (kind_has_labels(of->kind)) {
+        printf(", \"probabilities\": ");
+        if (is_list) json_chosen(answer);
+        else json_probabilities(model, index, answer, 0);
+    }
+    putchar('}');
+}
+
+/* One line: what was asked, and each task's answer. what: "text" or "sequence". */
+static void print_answers(const settings *given, const corpus *all, const mtl_model *model, const char *what,
+                          const char *asked, const mtl_prediction *answers)
+{
+    size_t i;
+    int first = 1;
+    if (given->json) {
+        putchar('{');
+        json_key(stdout, &first, what);
+        json_string(stdout, asked);
+        json_key(stdout, &first, "tasks");
+        putchar('{');
+        first = 1;
+    } else {
+        fputs(asked, stdout);
+    }
+    for (i = 0; i < arrlenu(all->tasks); i++) {
+        if (given->json)
+            json_key(stdout, &first, all->tasks[i].name),
+                json_answer(model, &all->tasks[i], (int)i, &answers[i]);
+        else putchar('\t'), print_answer(model, &all->tasks[i], (int)i, &answers[i]);
+    }
+    puts(given->json ? "}}" : "");
+    flush_output();
+}
+
+static void print_answer_header(const settings *given, const corpus *all, const char *what)
+{
+    size_t i;
+    if (given->json) return;
+    fputs(what, stdout);
+    for (i = 0; i < arrlenu(all->tasks); i++) printf("\t%s", all->tasks[i].name);
+    putchar('\n');
+    flush_output();
+}
+
+/* Typed text is read generously: any run of spaces and tabs separates tokens. Returns how many tokens there
+   are. */
+static size_t tidy_line(const source *in, size_t max_tokens)
+{
+    char *from = in->line, *to = in->line;
+    size_t tokens = 0;
+    while (*(from += strspn(from, " \t"))) {
+        size_t length = strcspn(from, " \t");
+        if (length > LONGEST_WORD)
+            fail_at(in, from, "a token of %zu bytes; expected at most %d", length, (int)LONGEST_WORD);
+        if (++tokens > max_tokens)
+            fail_at(in, from, "more than %zu tokens in a line; cut it, or allow more with --max-tokens",
+                    max_tokens);
+        if (tokens > 1) *to++ = ' ';
+        memmove(to, from, length);
+        to += length;
+        from += length;
+    }
+    *to = '\0';
+    return tokens;
+}
+
+static void predict_lines(const settings *given, corpus *all, mtl_model *model, mtl_predictor *predictor,
+                          mtl_prediction *answers)
+{
+    source in = { 0 };
+    char *buffer = NULL;
+    size_t capacity = 0;
+    ptrdiff_t length;
+    mtl_error err = { 0 };
+    in.path = "standard input";
+    while ((length = read_line(&buffer, &capacity, stdin)) >= 0) {
+        int mark = !in.number && length >= 3 && memcmp(buffer, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
+        set_line(&in, buffer + mark, (size_t)(length - mark));
+        if (tidy_line(&in, all->max_tokens)) {
+            mtl_predict_text(predictor, in.line, answers, NULL, &err);
+            if (err.code) fail_at(&in, NULL, "%s", err.message);
+            print_answers(given, all, model, "text", in.line, answers);
+        } else {
+            putchar('\n');
+            flush_output();
+        }
+    }
+    if (ferror(stdin) || !feof(stdin)) fail("standard input: cannot be read: %s", strerror(errno));
+    free(buffer);
+}
+
+static void predict_frames(const settings *given, corpus *all, mtl_model *model, mtl_predictor *predictor,
+                           mtl_prediction *answers)
+{
+    const mtl_model_desc *desc = mtl_model_describe(model);
+    mtl_input inputs[1];
+    mtl_error err = { 0 };
+    task *tasks = all->tasks;
+    size_t i, s;
+    all->tasks = NULL;                      /* the targets, if the file has any, are not read */
+    for (i = 0; i < arrlenu(given->frames); i++) read_dataset(all, given->frames[i], 1, &all->valid);
+    all->tasks = tasks;
+    for (i = 0; i < arrlenu(all->valid); i++) {
+        mtl_batch batch = make_batch(all, &all->valid[i], model);
+        size_t row = 0;
+        for (s = 0; s < batch.sequences; s++) {
+            mtl_batch one = one_sequence(&batch, desc, s, row, inputs);
+            mtl_predict(predictor, &one, answers, &err);
+            check(&err);
+            print_answers(given, all, model, "sequence", all->valid[i].sequences.list[s].key, answers);
+            row += (size_t)batch.lengths[s];
+        }
+    }
+}
+
+int command_predict(const settings *given, corpus *all)
+{
+    mtl_error err = { 0 };
+    mtl_model *model = load_model(given);
+    mtl_predictor *predictor;
+    mtl_prediction *answers = NULL;
+    int frames = arrlenu(given->frames) > 0;
+    corpus_from_model(given, all, model);
+    check_inputs(given, all, model);
+    load_means(all, model);
+    predictor = mtl_predictor_create(model, &given->predictor, &err);
+    check(&err);
+    arrsetlen(answers, arrlenu(all->tasks));
+    print_answer_header(given, all, frames ? "sequence" : "text");
+    if (frames) predict_frames(given, all, model, predictor, answers);
+    else predict_lines(given, all, model, predictor, answers);
+    arrfree(answers);
+    mtl_predictor_destroy(predictor);
+    mtl_model_destroy(model);
+    return 0;
+}

@@ -1,0 +1,20 @@
+/* Training as it is watched: the line on a terminal, a line for each epoch, the --log file. */
+#ifndef MTL_PROGRESS_H
+#define MTL_PROGRESS_H
+
+#include "settings.h"
+
+/* What the progress callback needs. */
+typedef struct reporter {
+    const settings *given;
+    const mtl_model *model;
+    FILE *log;
+    int terminal;
+    double last_shown;                      /* seconds */
+    double lr;                              /* of the last update */
+} reporter;
+
+/* The library's progress callback; user: a reporter. */
+int on_progress(void *user, const mtl_progress *now);
+
+#endif

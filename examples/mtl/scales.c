@@ -1,0 +1,137 @@
+#include "scales.h"
+
+#include <math.h>
+
+#include "numbers.h"
+
+int feature_input(const mtl_model_desc *desc)
+{
+    size_t i;
+    for (i = 0; i < desc->input_count; i++)
+        if (desc->inputs[i].features) return (int)i;
+    return -1;
+}
+
+void find_feature_scales(corpus *all)
+{
+    size_t f, i, k, width = arrlenu(all->features);
+    for (f = 0; f < width; f++) {
+        moments of = { 0 };
+        for (i = 0; i < arrlenu(all->train); i++)
+            for (k = 0; k < all->train[i].rows; k++) add_value(&of, all->train[i].features[k * width + f]);
+        arrput(all->means, of.mean);
+        arrput(all->scales, nearest_real(deviation(&of)));
+    }
+}
+
+/* A task's mean and deviation, and how many digits its answers are worth: a float's, or, for numbers so
+   far from 0 that a float would lose their differences, those that tell the distance from the mean as a float
+   does. */
+static void set_task_mean(task *of, double mean, mtl_real scale)
+{
+    double far = scale > 0 ? fabs(mean) / scale : 1e10;
+    of->mean = mean;
+    of->scale = scale;
+    of->digits = mean == 0 || far < 1000 ? 0 : far > 1e9 ? 17 : 7 + (int)ceil(log10(far));
+}
+
+/* The values of a task in one data set. */
+static void add_targets(moments *to, const dataset *set, int index)
+{
+    const target *of = set->targets, *end = of + arrlenu(of);
+    size_t k;
+    while (of < end && of->task != index) of++;
+    for (k = 0; of < end && k < arrlenu(of->values); k++)
+        if (!isnan(of->values[k])) add_value(to, of->values[k]);
+}
+
+void find_target_scales(corpus *all)
+{
+    size_t i, t;
+    for (t = 0; t < arrlenu(all->tasks); t++) {
+        moments of = { 0 };
+        if (!kind_has_numbers(all->tasks[t].kind)) continue;
+        for (i = 0; i < arrlenu(all->train); i++) add_targets(&of, &all->train[i], (int)t);
+        set_task_mean(&all->tasks[t], of.mean, nearest_real(deviation(&of)));
+    }
+}
+
+void set_means(const corpus *all, mtl_model *model, int in_file, mtl_error *err)
+{
+    mtl_real *means = NULL, mean;
+    size_t i;
+    for (i = 0; i < arrlenu(all->means); i++) arrput(means, in_file ? nearest_real(all->means[i]) : 0);
+    if (means)
+        mtl_model_set_feature_scale(model, feature_input(mtl_model_describe(model)), means, all->scales, err);
+    arrfree(means);
+    for (i = 0; i < arrlenu(all->tasks); i++) {
+        mean = in_file ? nearest_real(all->tasks[i].mean) : 0;
+        if (kind_has_numbers(all->tasks[i].kind))
+            mtl_model_set_target_scale(model, (int)i, &mean, &all->tasks[i].scale, err);
+    }
+}
+
+void note_means(const corpus *all, mtl_model *model, mtl_error *err)
+{
+    char *text = NULL;
+    size_t i;
+    for (i = 0; i < arrlenu(all->means); i++) add_text(&text, "%s%.17g", i ? "," : "", all->means[i]);
+    if (text) mtl_model_note(model, "feature_means", text, err);
+    arrfree(text);
+    for (i = 0; i < arrlenu(all->tasks); i++)
+        if (kind_has_numbers(all->tasks[i].kind))
+            add_text(&text, "%s%.17g", text ? "," : "", all->tasks[i].mean);
+    if (text) mtl_model_note(model, "target_means", text, err);
+    arrfree(text);
+}
+
+/* Reads the next number of a note of means; 0 when it is not the one that the model's own float rounds. */
+static int read_mean(const char **text, mtl_real stored, double *mean)
+{
+    size_t length = *text ? strcspn(*text, ",") : 0;
+    if (!length || !mtl_text_number(*text, length, mean) || nearest_real(*mean) != stored) return 0;
+    *text += length + ((*text)[length] == ',');
+    return 1;
+}
+
+void load_means(corpus *all, mtl_model *model)
+{
+    const mtl_model_desc *desc = mtl_model_describe(model);
+    const char *features = mtl_model_note(model, "feature_means", NULL, NULL),
+               *targets = mtl_model_note(model, "target_means", NULL, NULL);
+    const mtl_real *mean, *scale;
+    double exact = 0, *exacts = NULL;
+    int input = feature_input(desc), f, known = 1;
+    mtl_error err = { 0 };
+    size_t i;
+    if (input >= 0 && !mtl_model_feature_scale(model, input, &mean, &scale)) return;
+    for (f = 0; input >= 0 && known && f < desc->inputs[input].features; f++) {
+        known = read_mean(&features, mean[f], &exact);
+        arrput(all->means, exact);
+        arrput(all->scales, scale[f]);
+    }
+    for (i = 0; i < desc->task_count && known; i++) {
+        exact = 0;
+        if (kind_has_numbers(all->tasks[i].kind))
+            known = mtl_model_target_scale(model, (int)i, &mean, &scale) &&
+                    read_mean(&targets, *mean, &exact);
+        arrput(exacts, exact);
+    }
+    if (!known) arrfree(all->means), arrfree(all->scales);
+    for (i = 0; i < desc->task_count && known; i++)
+        if (mtl_model_target_scale(model, (int)i, &mean, &scale))
+            set_task_mean(&all->tasks[i], exacts[i], *scale);
+    if (known) set_means(all, model, 0, &err);
+    check(&err);
+    arrfree(exacts);
+}
+
+double answer_value(const task *of, double centred)
+{
+    char text[40];
+    double value = of->mean + centred;
+    if (!of->digits) return clamp(of, (double)nearest_real(value));
+    snprintf(text, sizeof text, "%.*e", of->digits - 1, value);
+    mtl_text_number(text, strlen(text), &value);
+    return clamp(of, value);
+}

@@ -1,0 +1,163 @@
+#include "settings.h"
+
+#include "names.h"
+#include "system.h"
+
+const command_entry commands[COMMAND_COUNT] = {
+    { TRAIN,   "train",   "learns the tasks of labelled files and writes a model" },
+    { EVAL,    "eval",    "scores a model on labelled files" },
+    { PREDICT, "predict",
+        "answers each line of standard input at once with a line: the text and each task's answer" },
+    { INFO,    "info",    "shows what is in a model file; status 1 if it is not a valid model" },
+};
+
+const group groups[GROUP_COUNT] = {
+    { "input",     MTL_DESC_INPUT,     offsetof(settings, input),        "the text input" },
+    { "frames",    MTL_DESC_INPUT,     offsetof(settings, frames_input), "the input of rows of numbers" },
+    { "encoder",   MTL_DESC_COLUMN,    offsetof(settings, encoder),
+        "the recurrent layers that all tasks share" },
+    { "task",      MTL_DESC_TASK,      0,
+        "a task: task.NAME.weight=2, or task.*.weight for all" },
+    { "model",     MTL_DESC_MODEL,     offsetof(settings, model),        "the model as a whole" },
+    { "trainer",   MTL_DESC_TRAINER,   offsetof(settings, trainer),      "the update rule" },
+    { "fit",       MTL_DESC_FIT,       offsetof(settings, fit),          "the training loop" },
+    { "predictor", MTL_DESC_PREDICTOR, offsetof(settings, predictor),    "evaluation and prediction" },
+};
+
+/* Fields that the data or the command line's own options decide. */
+static const char *const decided_fields[] = {
+    "input.vocabulary", "input.features", "frames.vocabulary", "frames.features",
+    "task.kind",        "task.level",     "task.classes",      "task.width",
+};
+
+/* The textbook model: one Bi-LSTM under all tasks. */
+typedef struct preset_row { const char *path, *text; } preset_row;
+static const preset_row preset_plain[] = {
+    { "input.width", "128" },       { "input.dropout", "0.3" },         { "encoder.cell", "lstm" },
+    { "encoder.hidden", "128" },    { "encoder.dropout", "0.3" },       { "encoder.bidirectional", "1" },
+    { "task.*.pool", "max" },       { "trainer.optimizer", "adam" },    { "trainer.lr", "0.001" },
+    { "trainer.clip_norm", "5" },   { "fit.epochs", "12" },             { "fit.batch", "32" },
+};
+
+static const group *find_group(const char *text, size_t length)
+{
+    size_t i;
+    for (i = 0; i < GROUP_COUNT; i++)
+        if (strlen(groups[i].name) == length && memcmp(groups[i].name, text, length) == 0) return &groups[i];
+    return NULL;
+}
+
+static const mtl_field *find_field(const group *in, const char *text)
+{
+    size_t i, count;
+    const mtl_field *fields = mtl_fields(in->desc, &count);
+    for (i = 0; i < count; i++)
+        if (strcmp(fields[i].name, text) == 0) return &fields[i];
+    return NULL;
+}
+
+const char *field_name(const char *path)
+{
+    const char *dot = strrchr(path, '.');
+    return dot ? dot + 1 : path;
+}
+
+/* 1 when the data, not --set, decide the field. */
+static int is_decided(const group *in, const char *field)
+{
+    char path[80];
+    size_t i;
+    snprintf(path, sizeof path, "%s.%s", in->name, field);
+    for (i = 0; i < sizeof decided_fields / sizeof *decided_fields; i++)
+        if (strcmp(path, decided_fields[i]) == 0) return 1;
+    return 0;
+}
+
+EXITS
+static void fail_path(const char *option, const char *path, const group *in)
+{
+    const char **candidates = NULL;
+    char before[60];
+    size_t i, count = 0;
+    const mtl_field *fields = in ? mtl_fields(in->desc, &count) : NULL;
+    for (i = 0; i < count; i++)
+        if (!is_decided(in, fields[i].name)) arrput(candidates, fields[i].name);
+    for (i = 0; i < GROUP_COUNT && !in; i++) arrput(candidates, groups[i].name);
+    if (in && !strchr(path, '.'))
+        fail_usage("%s %s: is a group; name one of its fields, as in %s.FIELD=VALUE%s", option, path,
+                   in->desc == MTL_DESC_TASK ? "task.NAME" : in->name, suggestion("", candidates));
+    if (in)
+        fail_usage("%s %s: %s has no field '%.60s'%s", option, path, in->name, field_name(path),
+                   suggestion(field_name(path), candidates));
+    snprintf(before, sizeof before, "%.*s", (int)strcspn(path, "."), path);
+    fail_usage("%s %s: expected GROUP.FIELD=VALUE, and '%s' is no group of fields%s", option, path, before,
+               suggestion(before, candidates));
+}
+
+const mtl_field *resolve_path(const char *option, const char *path, const group **in)
+{
+    const mtl_field *field;
+    *in = find_group(path, strcspn(path, "."));
+    if (!*in) fail_path(option, path, NULL);
+    field = find_field(*in, field_name(path));
+    if (!field) fail_path(option, path, *in);
+    if ((*in)->desc == MTL_DESC_TASK && strchr(path, '.') == strrchr(path, '.'))
+        fail_usage("%s %s: which task? expected task.NAME.%s, or task.*.%s for all of them", option, path,
+                   field->name, field->name);
+    if (is_decided(*in, field->name))
+        fail_usage("%s %s: this is known from the data and cannot be set", option, path);
+    return field;
+}
+
+/* Sets a member of `desc` from the command line's text. */
+static void set_member(const char *option, const mtl_field *field, void *desc, const char *text)
+{
+    mtl_error err = { 0 };
+    double number;
+    int out_of_range;
+    if (!mtl_field_set(field, desc, text, &err)) return;
+    out_of_range = mtl_text_number(text, strlen(text), &number) && !strstr(err.message, "whole number");
+    fail_usage("%s %s: %s%s", option, text, out_of_range ? "out of range: " : "", err.message);
+}
+
+/* Keeps a task's field for the time when the task is known; the value is checked now. */
+static void assign_task_field(settings *given, const char *option, const char *path, const mtl_field *field,
+                              const char *text)
+{
+    const char *begin = strchr(path, '.') + 1, *end = strrchr(path, '.');
+    mtl_task_desc scratch = { 0 };
+    assignment added;
+    set_member(option, field, &scratch, text);
+    added.option = option;
+    added.text = text;
+    added.field = field;
+    added.task = (char *)checked_realloc(NULL, (size_t)(end - begin) + 1);
+    memcpy(added.task, begin, (size_t)(end - begin));
+    added.task[end - begin] = '\0';
+    arrput(given->assignments, added);
+}
+
+void set_field(settings *given, const char *option, const char *path, const char *text)
+{
+    const group *in;
+    const mtl_field *field = resolve_path(option, path, &in);
+    if (in->desc == MTL_DESC_TASK) assign_task_field(given, option, path, field, text);
+    else set_member(option, field, (char *)given + in->offset, text);
+}
+
+void settings_init(settings *given, int command)
+{
+    size_t i;
+    char threads[24];
+    long processors = usable_processors();
+    memset(given, 0, sizeof *given);
+    given->command = command;
+    given->min_count = 1;
+    given->max_tokens = 10000;
+    given->preset = "plain";
+    snprintf(threads, sizeof threads, "%ld", processors < 1 ? 1 : processors > 1024 ? 1024 : processors);
+    set_field(given, "--threads", "trainer.threads", threads);
+    set_field(given, "--threads", "predictor.threads", threads);
+    for (i = 0; i < sizeof preset_plain / sizeof *preset_plain; i++)
+        set_field(given, "--preset plain", preset_plain[i].path, preset_plain[i].text);
+}

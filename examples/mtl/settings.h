@@ -1,0 +1,51 @@
+/* What the command line says, in the library's own descs; and the fields that --set reaches. */
+#ifndef MTL_SETTINGS_H
+#define MTL_SETTINGS_H
+
+#include "arrays.h"
+
+enum { TRAIN = 1, EVAL = 2, PREDICT = 4, INFO = 8, READING = TRAIN | EVAL | PREDICT };
+enum { COMMAND_COUNT = 4, GROUP_COUNT = 8 };
+typedef struct command_entry { int command; const char *name, *summary; } command_entry;
+extern const command_entry commands[COMMAND_COUNT];
+
+/* A field of a task, to be set when the task is known. */
+typedef struct assignment {
+    const char *option, *text;              /* as they stand on the command line */
+    char *task;                             /* "*": every task */
+    const mtl_field *field;
+} assignment;
+
+typedef struct settings {
+    int command;
+    int json, quiet;
+    long long min_count, max_tokens;
+    char **data, **valid, **frames, **only, **features, **tasks, **clamps, **class_weights;
+    const char *out, *model_path, *score, *log, *sequence, *preset, *confusion;
+    assignment *assignments;
+    mtl_input_desc input;                   /* of a text input */
+    mtl_input_desc frames_input;            /* of a rows-of-numbers input */
+    mtl_column_desc encoder;
+    mtl_model_desc model;
+    mtl_trainer_desc trainer;
+    mtl_fit_desc fit;
+    mtl_predictor_desc predictor;
+} settings;
+
+/* The groups of fields that --set reaches. Tasks have no member here: theirs are kept as assignments. */
+typedef struct group { const char *name; int desc; size_t offset; const char *what; } group;
+extern const group groups[GROUP_COUNT];
+
+/* The part of a path after its group, and after the task's name in task.NAME.field. */
+const char *field_name(const char *path);
+
+/* Group and field of "encoder.hidden" or "task.intent.weight"; wrong ones end the program. */
+const mtl_field *resolve_path(const char *option, const char *path, const group **in);
+
+/* Sets a field by its path. */
+void set_field(settings *given, const char *option, const char *path, const char *text);
+
+/* The command's defaults and the preset, before any option. */
+void settings_init(settings *given, int command);
+
+#endif

@@ -1,0 +1,208 @@
+#include "commands.h"
+
+#include "batches.h"
+#include "create.h"
+#include "data.h"
+#include "models.h"
+#include "numbers.h"
+#include "options.h"
+#include "progress.h"
+#include "reports.h"
+#include "scales.h"
+#include "system.h"
+
+/* Reads everything that the command line names. */
+static void read_training_data(const settings *given, corpus *all)
+{
+    int frames = arrlenu(given->frames) > 0;
+    char **files = frames ? given->frames : given->data;
+    source command_line = { 0 };
+    size_t i;
+    command_line.path = "--task";
+    all->only = given->only;
+    all->sequence = given->sequence;
+    all->features = given->features;
+    all->sequence_by = "--sequence names";
+    all->features_by = "--features names";
+    all->quiet = given->quiet;
+    all->max_tokens = (size_t)given->max_tokens;
+    for (i = 0; i < arrlenu(given->tasks); i++) {
+        char *text = given->tasks[i], *colon = strchr(text, ':');
+        const column_kind *kind = colon ? kind_by_name(colon + 1) : NULL;
+        if (!colon) fail_usage("--task %s: '%s' is not of the form NAME:KIND", text, text);
+        if (!kind) fail_usage("--task %s: '%s' %s", text, colon + 1, kind_fault(colon + 1, 0));
+        *colon = '\0';
+        if (corpus_find(all, text)) fail_usage("--task %s: the same task twice", text);
+        if (name_fault(text))
+            fail_usage("--task %s: the name %s; rename the column in the file, too", text, name_fault(text));
+        corpus_task(all, &command_line, NULL, text, kind);
+    }
+    for (i = 0; i < arrlenu(given->clamps) && frames; i++) apply_clamp(all, given->clamps[i]);
+    for (i = 0; i < arrlenu(files); i++) read_dataset(all, files[i], frames, &all->train);
+    corpus_close(all);
+    if (!frames) {
+        if (arrlenu(given->clamps)) fail_usage("--clamp is for --frames");
+        make_vocabulary(given, all);
+    }
+    check_task_names(given, all);
+    check_class_weights(given, all);
+    for (i = 0; i < arrlenu(given->valid); i++) read_dataset(all, given->valid[i], frames, &all->valid);
+    need_targets(all, all->valid);
+}
+
+/* Keeps in the model how it is trained, for `mtl info`, and how CSV files are read, for eval and predict.
+   What the result does not depend on (threads, limits) stays out, so that equal runs write equal files. */
+static void note_settings(const settings *given, const corpus *all, mtl_model *model, mtl_error *err)
+{
+    static const char *const left_out[] = { "threads", "isa", "max_rows", "max_sequences", "max_steps" };
+    char *text = NULL, value[64];
+    size_t g, i, k, count;
+    add_text(&text, "preset=%s\n", given->preset);
+    if (!arrlenu(given->frames)) add_text(&text, "min-count=%lld\n", given->min_count);
+    if (given->score) add_text(&text, "score=%s\n", given->score);
+    for (g = 0; g < GROUP_COUNT; g++) {
+        const mtl_field *fields = mtl_fields(groups[g].desc, &count);
+        if (groups[g].desc != MTL_DESC_TRAINER && groups[g].desc != MTL_DESC_FIT) continue;
+        for (i = 0; i < count; i++) {
+            for (k = 0; k < sizeof left_out / sizeof *left_out && strcmp(fields[i].name, left_out[k]) != 0;
+                 k++) { }
+            if (k < sizeof left_out / sizeof *left_out) continue;
+            add_text(&text, "%s.%s=%s\n", groups[g].name, fields[i].name,
+                     mtl_field_get(&fields[i], (const char *)given + groups[g].offset, value, sizeof value));
+        }
+    }
+    for (i = 0; i < arrlenu(given->clamps); i++) add_text(&text, "clamp=%s\n", given->clamps[i]);
+    mtl_model_note(model, "settings", text, err);
+    arrfree(text);
+    if (!arrlenu(given->frames)) return;
+    if (all->sequence) mtl_model_note(model, "sequence", all->sequence, err);
+    for (i = 0; i < arrlenu(all->features); i++) add_text(&text, "%s%s", i ? "," : "", all->features[i]);
+    mtl_model_note(model, "features", text, err);
+    arrfree(text);
+}
+
+static void print_start(const settings *given, const corpus *all, mtl_model *model)
+{
+    size_t i, sequences = 0, rows = 0;
+    for (i = 0; i < arrlenu(all->train); i++)
+        sequences += arrlenu(all->train[i].lengths), rows += all->train[i].rows;
+    if (given->quiet) return;
+    printf("%zu sequences, %zu %s", sequences, rows, all->features ? "rows" : "tokens");
+    if (arrlenu(all->vocabulary.list)) printf(", %zu words", arrlenu(all->vocabulary.list));
+    printf("; tasks:");
+    for (i = 0; i < arrlenu(all->tasks); i++) {
+        printf("%s %s %s", i ? "," : "", all->tasks[i].name, all->tasks[i].kind->name);
+        if (all->tasks[i].classes) printf(" of %zu", all->tasks[i].classes);
+    }
+    printf("; %zu parameters\n", count_parameters(model));
+    fflush(stdout);
+}
+
+/* Says which weights were kept and why. */
+static void report_end(const settings *given, const mtl_fit_result *result)
+{
+    char kept[80];
+    if (result->best_epoch)
+        snprintf(kept, sizeof kept, "the best model so far (epoch %zu)", result->best_epoch);
+    else snprintf(kept, sizeof kept, "the model as it is after %zu updates", result->updates);
+    if (interrupted()) say("interrupted: %s is in %s", kept, given->out);
+    if (given->quiet) return;
+    if (!interrupted() && result->best_epoch)
+        printf("best epoch %zu, score %.4f", result->best_epoch, result->best_score);
+    else if (!interrupted()) printf("no --valid data: the last epoch's weights were kept");
+    else printf("interrupted");
+    printf("; %.1f s of training; saved to %s\n", result->train_seconds, given->out);
+}
+
+/* bf16 is a wish: says what it ended as. Returns MTL_PRECISION_*. */
+static int report_precision(const settings *given, const mtl_trainer *trainer)
+{
+    int precision = mtl_trainer_precision(trainer);
+    if (given->trainer.precision == MTL_PRECISION_BF16 && precision != MTL_PRECISION_BF16 && !given->quiet)
+        note("--precision bf16: this processor, or the --isa chosen, has no AVX512-BF16 products; training "
+             "runs in f32");
+    return precision;
+}
+
+/* Fits the model and leaves the result in *result; *broken says why it ended where a best model is worth
+   keeping all the same. Returns the precision of its products, MTL_PRECISION_*. */
+static int fit(const settings *given, corpus *all, mtl_model *model, const mtl_batch *train,
+               const mtl_batch *valid, mtl_fit_result *result, mtl_error *broken)
+{
+    mtl_error err = { 0 };
+    reporter to = { 0 };
+    mtl_fit_desc how = given->fit;
+    mtl_trainer *trainer = mtl_trainer_create(model, &given->trainer, &err);
+    int precision;
+    check(&err);
+    precision = report_precision(given, trainer);
+    to.given = given;
+    to.model = model;
+    to.terminal = output_is_terminal() && !given->quiet;
+    if (given->log && !(to.log = file_open(given->log, "w")))
+        fail("--log %s: cannot be written: %s", given->log, strerror(errno));
+    how.score = given->score;
+    how.progress = on_progress;
+    how.user = &to;
+    print_start(given, all, model);
+    catch_interrupts();
+    mtl_fit(trainer, train, arrlenu(train), valid, arrlenu(valid), &how, result, &err);
+    if (err.code == MTL_ERROR_STOPPED && interrupted()) mtl_error_clear(&err);
+    if (err.code == MTL_ERROR_NUMBER && result->best_epoch) *broken = err;
+    else check(&err);
+    mtl_trainer_destroy(trainer);
+    if (to.log && (ferror(to.log) | fclose(to.log)))
+        warn("--log %s: not all of it could be written", given->log);
+    return precision;
+}
+
+int command_train(const settings *given, corpus *all)
+{
+    mtl_error err = { 0 }, broken = { 0 };
+    mtl_fit_result result = { 0 };
+    mtl_model *model;
+    size_t k;
+    mtl_batch *train, *valid;
+    char trained[140], score[32];
+    int precision;
+    check_output(given, given->out, "--out");
+    if (given->log) check_output(given, given->log, "--log");
+    if (given->log && strcmp(given->log, given->out) == 0)
+        fail("--log %s: is --out, too; expected another path", given->log);
+    read_training_data(given, all);
+    model = create_model(given, all);
+    find_feature_scales(all);
+    find_target_scales(all);
+    set_means(all, model, 0, &err);
+    train = make_batches(all, all->train, model);
+    valid = make_batches(all, all->valid, model);
+    note_means(all, model, &err);
+    note_settings(given, all, model, &err);
+    check(&err);
+    precision = fit(given, all, model, train, valid, &result, &broken);
+    mtl_text_from_number(nearest_real(result.best_score), score);
+    snprintf(trained, sizeof trained,
+             "epochs=%zu\nupdates=%zu\nbest_epoch=%zu\nbest_score=%s\nprecision=%s\n", result.epochs,
+             result.updates, result.best_epoch, score, precision == MTL_PRECISION_BF16 ? "bf16" : "f32");
+    mtl_model_note(model, "trained", trained, &err);
+    set_means(all, model, 1, &err);
+    mtl_model_save(model, given->out, &err);
+    set_means(all, model, 0, &err);
+    check(&err);
+    if (broken.code)
+        fail("%s; the best model so far (epoch %zu) is in %s", broken.message, result.best_epoch, given->out);
+    report_end(given, &result);
+    if (arrlenu(valid) && !given->quiet) {
+        mtl_scores scores = evaluate(given, all, model, valid, NULL);
+        print_scores(model, &scores);
+        for (k = 0; k < scores.task_count; k++)
+            if (!scores.tasks[k].items)
+                warn("task %s has no label in the --valid data: it was trained, but had no part in the score",
+                     mtl_model_describe(model)->tasks[k].name);
+        arrfree(scores.tasks);
+    }
+    mtl_model_destroy(model);
+    arrfree(train);
+    arrfree(valid);
+    return 0;
+}
