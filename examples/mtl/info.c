@@ -197,7 +197,8 @@ static void json_model(const settings *given, mtl_model *model, double bytes)
 int command_info(const settings *given)
 {
     mtl_model *model = load_model(given);
-    double bytes = file_bytes(given->model_path);
+    double bytes = 0;
+    file_kind(given->model_path, &bytes);
     if (given->json) json_model(given, model, bytes);
     else print_model(given, model, bytes);
     mtl_model_destroy(model);

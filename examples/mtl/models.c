@@ -7,7 +7,7 @@ mtl_model *load_model(const settings *given)
 {
     mtl_error err = { 0 };
     mtl_model *model;
-    if (file_kind(given->model_path) == FILE_FOLDER)
+    if (file_kind(given->model_path, NULL) == FILE_FOLDER)
         fail("%s: is a directory; expected a model file", given->model_path);
     model = mtl_model_load(given->model_path, &err);
     if (err.code)

@@ -319,11 +319,11 @@ void check_output(const settings *given, const char *path, const char *shown)
     if (slash) slash[slash == folder || slash[-1] == ':'] = '\0';
     else strcpy(folder, ".");
     if (!*path) fail("%s: an empty path; expected the name of a file", shown);
-    kind = file_kind(path);
+    kind = file_kind(path, NULL);
     if (kind == FILE_FOLDER) fail("%s %s: is a directory; expected the path of a file", shown, path);
     if (kind == FILE_OTHER && path == given->out)       /* saving would put a file in its place */
         fail("%s %s: is a device or a pipe; expected the path of a file", shown, path);
-    kind = file_kind(folder);
+    kind = file_kind(folder, NULL);
     if (kind == FILE_NONE && errno == ENOENT)
         fail("%s %s: there is no folder %s; create it first", shown, path, folder);
     if (kind != FILE_FOLDER)

@@ -20,12 +20,13 @@ source source_open(const char *path)
 {
     enum { CHUNK = 1 << 16 };
     source in = { 0 };
-    size_t got, known;
+    double bytes;
+    size_t got;
     FILE *file = strcmp(path, "-") ? file_open(path, "rb") : stdin;
     in.path = strcmp(path, "-") ? path : "standard input";
     if (!file) fail("%s: cannot be opened: %s", in.path, strerror(errno));
-    known = file_size(file);
-    if (known) arrsetcap(in.bytes, known + CHUNK + 1);
+    if (file != stdin && file_kind(path, &bytes) == FILE_REGULAR)
+        arrsetcap(in.bytes, (size_t)bytes + CHUNK + 1);
     do {
         size_t length = arrlenu(in.bytes);
         arrsetcap(in.bytes, length + CHUNK > arrcap(in.bytes) ? 2 * length + CHUNK : arrcap(in.bytes));

@@ -30,24 +30,12 @@ char **system_begin(int *count, char **arguments)
 
 FILE *file_open(const char *path, const char *mode) { return fopen(path, mode); }
 
-int file_kind(const char *path)
+int file_kind(const char *path, double *bytes)
 {
     struct stat status;
     if (stat(path, &status) != 0) return FILE_NONE;
+    if (bytes) *bytes = (double)status.st_size;
     return S_ISREG(status.st_mode) ? FILE_REGULAR : S_ISDIR(status.st_mode) ? FILE_FOLDER : FILE_OTHER;
-}
-
-double file_bytes(const char *path)
-{
-    struct stat status;
-    return stat(path, &status) == 0 ? (double)status.st_size : 0;
-}
-
-size_t file_size(FILE *file)
-{
-    struct stat status;
-    if (fstat(fileno(file), &status) != 0 || !S_ISREG(status.st_mode)) return 0;
-    return status.st_size > 0 ? (size_t)status.st_size : 0;
 }
 
 int same_file(const char *a, const char *b)

@@ -14,15 +14,10 @@ char **system_begin(int *count, char **arguments);
 /* fopen. */
 FILE *file_open(const char *path, const char *mode);
 
-/* What stands at a path. FILE_NONE: nothing that can be reached, and errno tells why. */
+/* What stands at a path, and its size in *bytes (NULL allowed). FILE_NONE: nothing that can be reached, and
+   errno tells why; *bytes is left alone. */
 enum { FILE_NONE, FILE_REGULAR, FILE_FOLDER, FILE_OTHER };
-int file_kind(const char *path);
-
-/* Size in bytes; 0: there is no such file. */
-double file_bytes(const char *path);
-
-/* Bytes of an open regular file; 0 for a pipe, a terminal and what cannot be asked. */
-size_t file_size(FILE *file);
+int file_kind(const char *path, double *bytes);
 
 /* 1 when both paths lead to one existing file. */
 int same_file(const char *a, const char *b);

@@ -55,32 +55,15 @@ FILE *file_open(const char *path, const char *mode)
     return file;
 }
 
-static int get_status(const char *path, struct _stat64 *status)
+int file_kind(const char *path, double *bytes)
 {
+    struct _stat64 status;
     wchar_t *wide = wide_path(path);
-    int found = wide && _wstat64(wide, status) == 0;
+    int found = wide && _wstat64(wide, &status) == 0;
     free(wide);
-    return found;
-}
-
-int file_kind(const char *path)
-{
-    struct _stat64 status;
-    if (!get_status(path, &status)) return FILE_NONE;
+    if (!found) return FILE_NONE;
+    if (bytes) *bytes = (double)status.st_size;
     return S_ISREG(status.st_mode) ? FILE_REGULAR : S_ISDIR(status.st_mode) ? FILE_FOLDER : FILE_OTHER;
-}
-
-double file_bytes(const char *path)
-{
-    struct _stat64 status;
-    return get_status(path, &status) ? (double)status.st_size : 0;
-}
-
-size_t file_size(FILE *file)
-{
-    struct _stat64 status;
-    if (_fstat64(fileno(file), &status) != 0 || !S_ISREG(status.st_mode)) return 0;
-    return status.st_size > 0 ? (size_t)status.st_size : 0;
 }
 
 /* Volume and number of a file; 0 where it cannot be opened. */
