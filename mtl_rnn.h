@@ -654,9 +654,10 @@ struct mtl_parameters {
     size_t packed_total, packed_t_total;    /* elements of all forward and all backward packings */
     size_t pairs_total;                     /* words of both packings in bfloat16 */
     mtl_arena *arena;
-    void (*settle)(void *owner);            /* makes up for updates that wait (>>optimise); NULL: there are
-                                               none */
-    void *settle_owner;
+    /* Makes up for updates that wait (>>optimise) of `count` rows of an embedding; ids NULL: of all its rows;
+       tensor NULL: of all embeddings. NULL: none wait. */
+    void (*fresh)(void *owner, const mtl_tensor *tensor, const int *ids, size_t count);
+    void *fresh_owner;
 };
 /* An empty set in `arena`, which must outlive it. */
 MTL_DEF void mtl_parameters_init(mtl_parameters *set, mtl_arena *arena);
@@ -6721,11 +6722,14 @@ MTL_DEF void mtl_parameters_init(mtl_parameters *set, mtl_arena *arena)
     set->arena = arena;
 }
 
-/* Before weights are looked at: none of their updates waits afterwards. */
-static void mtl__parameters_settle(const mtl_parameters *set)
+/* Before rows of an embedding are read: none of their updates waits afterwards. ids NULL: all rows. */
+static void mtl__parameters_fresh(const mtl_parameters *set, const mtl_tensor *t, const int *ids,
+                                  size_t count)
 {
-    if (set->settle) set->settle(set->settle_owner);
+    if (set->fresh) set->fresh(set->fresh_owner, t, ids, count);
 }
+/* The same before any weight may be looked at. */
+static void mtl__parameters_settle(const mtl_parameters *set) { mtl__parameters_fresh(set, NULL, NULL, 0); }
 
 MTL_DEF mtl_tensor *mtl_parameters_find(const mtl_parameters *set, const char *name)
 {
@@ -6920,7 +6924,10 @@ static void mtl__parameters_pack(const mtl_parameters *set, const mtl__kernels *
     job.gradients = gradients;
     while (m) {
         size_t n = 0;
-        for (; m && n < MTL__COUNT(group); m = m->next) group[n++] = m;
+        for (; m && n < MTL__COUNT(group); m = m->next) {
+            if (m->weight->role == MTL_TENSOR_EMBEDDING) mtl__parameters_fresh(set, m->weight, NULL, 0);
+            group[n++] = m;
+        }
         mtl__parallel_for(scheduler, n, mtl__matrix_pack, &job);
     }
 }
@@ -9883,6 +9890,7 @@ static mtl_activation *mtl__embedding_forward(mtl_run *run, const mtl_tensor *we
     d->padding_zero = padding_zero;
     d->packing = run->packing;
     d->y = y;
+    if (run->gradients && !mtl__dry(run)) mtl__parameters_fresh(run->gradients->set, weight, ids, y->rows);
     mtl__run_for(run, (y->rows + MTL__ROWS - 1) / MTL__ROWS, mtl__embedding_gather, d);
     mtl_run_record(run, y, mtl__embedding_backward, d);
     return y;
@@ -9900,29 +9908,36 @@ typedef struct mtl__dense_data {
     mtl_activation *x, *y;
 } mtl__dense_data;
 
+/* Over tensors that are there: weight [out][in], bias [out] or NULL. */
+static mtl_dense *mtl__dense_over(mtl_parameters *set, mtl_tensor *weight, mtl_tensor *bias, mtl_error *err)
+{
+    mtl_dense *d = (mtl_dense *)mtl__arena_note(set->arena, 1, sizeof *d, "a dense layer", err);
+    if (!d) return NULL;
+    d->inputs = weight->shape[1];
+    d->outputs = weight->shape[0];
+    d->weight = weight;
+    d->bias = bias;
+    d->matrix = mtl__matrix_add(set, weight, 0, 1, d->outputs, NULL, err);
+    mtl__matrix_add_bias(set, d->matrix, bias, NULL, 0, 1, 0);
+    return d->matrix ? d : NULL;
+}
+
 MTL_DEF mtl_dense *mtl_dense_add(mtl_parameters *set, const char *name, size_t inputs, size_t outputs,
                                  int no_bias, mtl_error *err)
 {
     mtl_error own;
     char full[160];
-    mtl_dense *d;
+    mtl_tensor *weight, *bias = NULL;
     err = mtl__error_given(err, &own);
-    d = (mtl_dense *)mtl__arena_note(set->arena, 1, sizeof *d, "a dense layer", err);
-    if (!d) return NULL;
-    d->inputs = inputs;
-    d->outputs = outputs;
-    d->weight =
-        mtl_parameters_add(set, mtl__print(full, sizeof full, "%s.weight", name), outputs, inputs,
-                           MTL_TENSOR_WEIGHT, err);
+    weight = mtl_parameters_add(set, mtl__print(full, sizeof full, "%s.weight", name), outputs, inputs,
+                                MTL_TENSOR_WEIGHT, err);
     if (!no_bias)
-        d->bias = mtl_parameters_add(set, mtl__print(full, sizeof full, "%s.bias", name), outputs, 0,
-                                     MTL_TENSOR_BIAS, err);
+        bias = mtl_parameters_add(set, mtl__print(full, sizeof full, "%s.bias", name), outputs, 0,
+                                  MTL_TENSOR_BIAS, err);
     if (mtl__failed(err)) return NULL;
-    d->weight->initial = (float)(1 / sqrt((double)inputs));
-    if (d->bias) d->bias->initial = d->weight->initial;
-    d->matrix = mtl__matrix_add(set, d->weight, 0, 1, outputs, NULL, err);
-    mtl__matrix_add_bias(set, d->matrix, d->bias, NULL, 0, 1, 0);
-    return d->matrix ? d : NULL;
+    weight->initial = (float)(1 / sqrt((double)inputs));
+    if (bias) bias->initial = weight->initial;
+    return mtl__dense_over(set, weight, bias, err);
 }
 
 static void mtl__dense_backward(mtl_run *run, void *data)
@@ -11545,12 +11560,6 @@ static const mtl_input_kind *mtl__input_kind(const mtl_input_desc *d)
     const int kind = d->kind != MTL_INPUT_DEFAULT ? d->kind : d->features > 0 ? MTL_INPUT_FEATURES
                                                                              : MTL_INPUT_EMBEDDING;
     return d->own ? d->own : &mtl__input_kinds[kind - MTL_INPUT_EMBEDDING];
-}
-
-/* The table that ids are looked up in; NULL: the input has none. */
-static mtl_tensor *mtl__embedding_of(const mtl_input_kind *kind, const mtl_input_part *part)
-{
-    return kind == &mtl__input_kinds[0] ? (mtl_tensor *)part->data : NULL;
 }
 
 /* ---- columns: a stack of recurrent layers -------------------------------------------------------------- */
@@ -13971,8 +13980,10 @@ MTL_DEF mtl_status mtl_predict_text(mtl_predictor *predictor, const char *text, 
    average) are average = p + d^k (average - p), so rows are brought up to date when they are touched and
    wherever the average is read. Without `lazy` every row that has moments moves at every update. Inside
    mtl_fit such updates wait: a row makes up for those it has missed, one after the other with the same
-   arithmetic, before a batch reads it, and all rows do so every 32 updates and whenever the model is looked
-   at. No bit changes, but the table and its moments come from memory once in 32 updates.
+   arithmetic, and all rows do so every 32 updates. Whoever reads a table asks for the rows that it reads,
+   or for all, with mtl__parameters_fresh first: the embedding layer, the packing of a table that products
+   read as well, and whatever looks at the model. A gradient of the whole table makes all its rows fresh,
+   too. No bit changes, but the table and its moments come from memory once in 32 updates.
        SGD      Robbins & Monro 1951; momentum Polyak 1964, Nesterov 1983 in PyTorch's form
        RMSProp  Tieleman & Hinton 2012          Adam  Kingma & Ba 2015          AdamW  Loshchilov & Hutter
                                                 2019
@@ -14001,6 +14012,7 @@ typedef struct mtl__optimizer {
                                                at n % MTL__MOST_LATE */
     int waits;                              /* 1: rows without a gradient may be late, by less than
                                                MTL__MOST_LATE updates */
+    const mtl_run *run;                     /* while rows wait: whose kernels and threads make up for it */
     unsigned long long step;                /* updates of the whole */
     size_t total_steps;                     /* of the schedule */
     float lr, plateau;                      /* base rate; factor of the plateau schedule */
@@ -14284,6 +14296,7 @@ static void mtl__update_rows(const mtl__optimizer *o, const mtl__kernels *kernel
     mtl__update_elements(o, kernels, &o->late[tensor][number % MTL__MOST_LATE], tensor, first * width,
                          count * width, has_gradient);
     for (r = first; r < first + count; r++) {
+        MTL__ASSERT(!o->waits || o->applied[tensor][r] + 1 == number);
         o->applied[tensor][r] = number;
         if (o->average) o->averaged[tensor][r] = o->step + 1;
     }
@@ -14361,6 +14374,89 @@ static int mtl__update_rows_only(const mtl__optimizer *o)
     return d->lazy || memoryless;
 }
 
+/* ---- rows that wait ------------------------------------------------------------------------------------ */
+
+/* Rows of an embedding that are to make up for what they are late by: those of `ids`, or all. */
+typedef struct mtl__late_job {
+    const mtl__optimizer *optimizer;
+    const mtl__kernels *kernels;
+    size_t tensor, count;
+    const int *ids;                         /* [count], some of them several times */
+} mtl__late_job;
+
+static int mtl__late_moves_all(const mtl__late_job *job)
+{
+    const mtl__optimizer *o = job->optimizer;
+    return mtl__update_moves_all(&o->late[job->tensor][o->steps[job->tensor] % MTL__MOST_LATE]);
+}
+
+/* Of MTL__LATE_JOBS jobs, each takes the ids of one remainder. */
+static void mtl__late_ids(void *context, size_t i)
+{
+    const mtl__late_job *job = (const mtl__late_job *)context;
+    const mtl__optimizer *o = job->optimizer;
+    const int all = mtl__late_moves_all(job);
+    size_t n;
+    for (n = 0; n < job->count; n++) {
+        const size_t id = (size_t)job->ids[n];
+        if (id % MTL__LATE_JOBS != i) continue;
+        if (all || o->seen[job->tensor][id])
+            mtl__rows_catch_up(o, job->kernels, job->tensor, id, 1, o->steps[job->tensor]);
+        o->applied[job->tensor][id] = o->steps[job->tensor];    /* by one that does not move, too */
+    }
+}
+
+/* Each job takes MTL__PIECE_ROWS rows. */
+static void mtl__late_table(void *context, size_t i)
+{
+    const mtl__late_job *job = (const mtl__late_job *)context;
+    const mtl__optimizer *o = job->optimizer;
+    const size_t first = i * MTL__PIECE_ROWS, end = mtl__smaller(first + MTL__PIECE_ROWS, job->count);
+    size_t r, run;
+    for (r = first; r < end; r = run) {
+        run = mtl__moving_rows(o->seen[job->tensor], mtl__late_moves_all(job), &r, end);
+        mtl__rows_catch_up(o, job->kernels, job->tensor, r, run - r, o->steps[job->tensor]);
+    }
+    for (r = first; r < end; r++) o->applied[job->tensor][r] = o->steps[job->tensor];
+}
+
+static void mtl__table_fresh(const mtl__optimizer *o, size_t tensor, const int *ids, size_t count)
+{
+    const mtl_scheduler *scheduler = o->run->scheduler;
+    mtl__late_job job;
+    if (!o->late[tensor] || o->steps[tensor] == 0) return;
+    job.optimizer = o;
+    job.kernels = mtl__run_kernels(o->run);
+    job.tensor = tensor;
+    job.ids = ids;
+    job.count = ids ? count : o->set->tensors[tensor]->shape[0];
+    if (ids) mtl__parallel_for(scheduler, MTL__LATE_JOBS, mtl__late_ids, &job);
+    else mtl__parallel_for(scheduler, (job.count + MTL__PIECE_ROWS - 1) / MTL__PIECE_ROWS, mtl__late_table,
+                           &job);
+}
+
+/* What a set's `fresh` is while rows wait. */
+static void mtl__optimizer_fresh(void *optimizer, const mtl_tensor *t, const int *ids, size_t count)
+{
+    const mtl__optimizer *o = (const mtl__optimizer *)optimizer;
+    size_t i;
+    if (t) mtl__table_fresh(o, t->index, ids, count);
+    else for (i = 0; i < o->set->count; i++) mtl__table_fresh(o, i, NULL, 0);
+}
+
+/* Rows without a gradient may wait from now on, or no longer: where they move at all without one, and no
+   average follows each of their updates. */
+static void mtl__optimizer_wait(mtl__optimizer *o, const mtl_run *run, int on)
+{
+    mtl__parameters_settle(o->set);
+    o->waits = on && !mtl__update_rows_only(o) && !o->average;
+    o->run = run;
+    o->set->fresh = o->waits ? mtl__optimizer_fresh : NULL;
+    o->set->fresh_owner = o;
+}
+
+/* ---- the update of all tensors ------------------------------------------------------------------------- */
+
 /* What the pieces of a tensor's next update count. Where rows wait, every MTL__MOST_LATE-th update is one of
    all rows. */
 static int mtl__update_counts(const mtl__optimizer *o, size_t tensor)
@@ -14391,9 +14487,11 @@ static void mtl__update_begin(mtl__optimizer *o, const mtl__kernels *kernels, si
     const mtl_gradient *g = &o->gradients->of[tensor];
     int embedding = o->set->tensors[tensor]->role == MTL_TENSOR_EMBEDDING;
     size_t r;
+    if (embedding && g->state == MTL_GRAD_DENSE) {
+        if (o->waits) mtl__table_fresh(o, tensor, NULL, 0);
+        memset(o->seen[tensor], 1, o->set->tensors[tensor]->shape[0]);
+    }
     o->steps[tensor]++;
-    if (embedding && g->state == MTL_GRAD_DENSE) memset(o->seen[tensor], 1,
-                                                        o->set->tensors[tensor]->shape[0]);
     for (r = 0; embedding && r < g->row_count; r++) o->seen[tensor][g->rows[r]] = 1;
     if (!o->average || embedding) return;
     mtl__average_catch_up(o, kernels, tensor, 0, 1, o->step);       /* after updates without a gradient of
@@ -14434,72 +14532,6 @@ static void mtl__optimizer_measure(const mtl__optimizer *o, mtl_run *run)
 {
     (void)mtl_run_push(run, o->set->count * sizeof(mtl__update));
     (void)mtl_run_push(run, mtl__pieces_most(o) * sizeof(mtl__piece));
-}
-
-/* ---- rows that wait ------------------------------------------------------------------------------------ */
-
-/* Rows of an embedding that are to make up for what they are late by: those of `ids`, or all. */
-typedef struct mtl__late_job {
-    const mtl__optimizer *optimizer;
-    const mtl__kernels *kernels;
-    size_t tensor, count;
-    const int *ids;                         /* [count], some of them several times */
-} mtl__late_job;
-
-static int mtl__late_moves_all(const mtl__late_job *job)
-{
-    const mtl__optimizer *o = job->optimizer;
-    return mtl__update_moves_all(&o->late[job->tensor][o->steps[job->tensor] % MTL__MOST_LATE]);
-}
-
-/* Of MTL__LATE_JOBS jobs, each takes the ids of one remainder. */
-static void mtl__late_ids(void *context, size_t i)
-{
-    const mtl__late_job *job = (const mtl__late_job *)context;
-    const mtl__optimizer *o = job->optimizer;
-    const int all = mtl__late_moves_all(job);
-    size_t n;
-    for (n = 0; n < job->count; n++) {
-        const size_t id = (size_t)job->ids[n];
-        if (id % MTL__LATE_JOBS == i && (all || o->seen[job->tensor][id]))
-            mtl__rows_catch_up(o, job->kernels, job->tensor, id, 1, o->steps[job->tensor]);
-    }
-}
-
-/* Each job takes MTL__PIECE_ROWS rows. */
-static void mtl__late_table(void *context, size_t i)
-{
-    const mtl__late_job *job = (const mtl__late_job *)context;
-    const mtl__optimizer *o = job->optimizer;
-    size_t r = i * MTL__PIECE_ROWS, end = mtl__smaller(r + MTL__PIECE_ROWS, job->count), run;
-    for (; r < end; r = run) {
-        run = mtl__moving_rows(o->seen[job->tensor], mtl__late_moves_all(job), &r, end);
-        mtl__rows_catch_up(o, job->kernels, job->tensor, r, run - r, o->steps[job->tensor]);
-    }
-}
-
-/* Brings rows that a batch is going to read up to date: those of `ids`, whose rows are not late afterwards;
-   ids NULL: all rows. */
-static void mtl__optimizer_catch_up(const mtl__optimizer *o, const mtl__kernels *kernels,
-                                    const mtl_scheduler *scheduler, const mtl_tensor *t, const int *ids,
-                                        size_t count)
-{
-    mtl__late_job job;
-    if (!o->waits || o->steps[t->index] == 0) return;
-    job.optimizer = o;
-    job.kernels = kernels;
-    job.tensor = t->index;
-    job.ids = ids;
-    job.count = ids ? count : t->shape[0];
-    if (ids) mtl__parallel_for(scheduler, MTL__LATE_JOBS, mtl__late_ids, &job);
-    else mtl__parallel_for(scheduler, (job.count + MTL__PIECE_ROWS - 1) / MTL__PIECE_ROWS, mtl__late_table,
-                           &job);
-}
-
-/* 1: rows move without a gradient, and no average follows each of their updates. */
-static int mtl__optimizer_may_wait(const mtl__optimizer *o)
-{
-    return !mtl__update_rows_only(o) && !o->average;
 }
 
 /* ===========================================================================================================
@@ -15254,30 +15286,6 @@ static void mtl__fit_count_loss(mtl__fit *f, const mtl_step *step)
     }
 }
 
-/* No row that the batch reads is late afterwards; batch NULL: no row at all. */
-static void mtl__fit_catch_up(const mtl_trainer *t, const mtl_batch *batch)
-{
-    size_t i, s, rows = 0;
-    for (s = 0; batch && s < batch->sequences; s++) rows += (size_t)batch->lengths[s];
-    for (i = 0; i < t->model->desc.input_count; i++)
-        if (mtl__embedding_of(t->model->inputs[i].kind, &t->model->inputs[i].part))
-            mtl__optimizer_catch_up(&t->optimizer, mtl__run_kernels(&t->session.run), t->session.scheduler,
-                                    mtl__embedding_of(t->model->inputs[i].kind, &t->model->inputs[i].part),
-                                        batch ? batch->inputs[i].ids : NULL, rows);
-}
-
-static void mtl__fit_settle(void *trainer) { mtl__fit_catch_up((const mtl_trainer *)trainer, NULL); }
-
-/* Rows without a gradient may wait from now on, or no longer; while they do, whoever reads the parameter set
-   settles them first. */
-static void mtl__fit_wait(mtl_trainer *t, int on)
-{
-    mtl__fit_settle(t);
-    t->optimizer.waits = on && mtl__optimizer_may_wait(&t->optimizer);
-    t->model->set.settle = t->optimizer.waits ? mtl__fit_settle : NULL;
-    t->model->set.settle_owner = t;
-}
-
 /* What to try after numbers that are not finite, for which task `name`, where it is one, may be to blame. */
 static char *mtl__fit_advice(const mtl__fit *f, const char *name, char *out, size_t size)
 {
@@ -15323,10 +15331,8 @@ static int mtl__fit_update(mtl__fit *f, size_t update, size_t *tokens, double ep
     size_t i = update * (size_t)f->desc.accumulate, n;
     mtl_step step;
     double now;
-    for (n = 0; n < (size_t)f->desc.accumulate && i + n < f->sampler.total && !mtl__failed(err); n++) {
+    for (n = 0; n < (size_t)f->desc.accumulate && i + n < f->sampler.total && !mtl__failed(err); n++)
         batches[n] = mtl__sampler_next(&f->sampler, f->trainer->model, i + n, &f->arena, err);
-        if (!mtl__failed(err)) mtl__fit_catch_up(f->trainer, &batches[n]);
-    }
     if (mtl__failed(err)) return 1;
     if (mtl_train_step(f->trainer, batches, n, &step, err)) {
         mtl__fit_broke(f, update + 1, err);
@@ -15392,7 +15398,7 @@ static int mtl__fit_epoch(mtl__fit *f, size_t epoch, mtl_fit_result *result, mtl
         result->updates += !mtl__failed(err);
         result->last_loss = p->loss;
     }
-    mtl__fit_settle(f->trainer);
+    mtl__parameters_settle(&f->trainer->model->set);
     p->train_seconds += mtl__seconds() - start;
     if (mtl__failed(err)) return 0;
     if (f->valid_count && (!stop || p->best_epoch == 0)) mtl__fit_evaluate(f, err);
@@ -15470,9 +15476,9 @@ MTL_DEF mtl_status mtl_fit(mtl_trainer *trainer, const mtl_batch *train, size_t 
     f.valid = valid;
     f.valid_count = valid ? valid_count : 0;
     if (!mtl__fit_init(&f, trainer, desc, train, train_count, err)) {
-        mtl__fit_wait(trainer, 1);
+        mtl__optimizer_wait(&trainer->optimizer, &trainer->session.run, 1);
         while (epoch <= f.progress.epochs && mtl__fit_epoch(&f, epoch, result, err)) epoch++;
-        mtl__fit_wait(trainer, 0);
+        mtl__optimizer_wait(&trainer->optimizer, &trainer->session.run, 0);
     }
     if (f.best && f.progress.best_epoch) {
         memcpy(trainer->model->set.block, f.best, trainer->model->set.total * sizeof(mtl_real));

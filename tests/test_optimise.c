@@ -589,7 +589,123 @@ static void test_optimise_average(void **state)
     optimise_training_close(&t);
 }
 
+/* ---- rows that wait ------------------------------------------------------------------------------------ */
+
+enum { OPTIMISE_WAIT_STEPS = 200 };
+
+/* Weights and moments, bit for bit. */
+static void optimise_expect_same(const mtl__optimizer *got, const mtl__optimizer *expected)
+{
+    const size_t bytes = got->set->total * sizeof(mtl_real);
+    mtl__parameters_settle(got->set);
+    assert_memory_equal(got->set->block, expected->set->block, bytes);
+    if (got->m) assert_memory_equal(got->m, expected->m, bytes);
+    if (got->v) assert_memory_equal(got->v, expected->v, bytes);
+}
+
+/* With every rule and in every order of gradients (some rows, all, none): whoever asks for the rows that it
+   reads finds those of an optimiser that lets none wait. */
+static void test_optimise_rows_wait(void **state)
+{
+    size_t n;
+    (void)state;
+    for (n = 0; n < sizeof optimise_rules / sizeof *optimise_rules; n++) {
+        optimise_setup waits, exact;
+        const mtl_gradient *g;
+        int step;
+        optimise_open(&waits, &optimise_rules[n], MTL_ISA_AUTO);
+        optimise_open(&exact, &optimise_rules[n], MTL_ISA_AUTO);
+        mtl__optimizer_wait(&waits.optimizer, &waits.run, 1);
+        g = &waits.gradients->of[OPTIMISE_TABLE];
+        for (step = 1; step <= OPTIMISE_WAIT_STEPS; step++) {
+            optimise_set_gradients(&waits, step);
+            optimise_set_gradients(&exact, step);
+            if (g->state == MTL_GRAD_ROWS)                                  /* a layer has read these */
+                mtl__parameters_fresh(&waits.set, waits.set.tensors[OPTIMISE_TABLE], g->rows, g->row_count);
+            mtl__optimizer_apply(&waits.optimizer, &waits.run, 0.01, 1);
+            mtl__optimizer_apply(&exact.optimizer, &exact.run, 0.01, 1);
+            if (step % 37 == 0) optimise_expect_same(&waits.optimizer, &exact.optimizer);
+        }
+        mtl__optimizer_wait(&waits.optimizer, &waits.run, 0);
+        assert_null(waits.set.fresh);
+        optimise_expect_same(&waits.optimizer, &exact.optimizer);
+        optimise_close(&waits);
+        optimise_close(&exact);
+    }
+}
+
+/* A table that is an embedding and in every third step the output matrix, too, beside one that is an embedding
+   alone. */
+typedef struct optimise_tied {
+    net n;
+    mtl_tensor *tied, *alone;
+    mtl_dense *output;
+    int *ids, step;                         /* [2][rows]; from 1 */
+    mtl_trainer_desc how;
+    mtl__optimizer optimizer;
+} optimise_tied;
+
+static void optimise_tied_forward(net *n)
+{
+    optimise_tied *t = (optimise_tied *)n->user;
+    mtl_activation *x = mtl__embedding_forward(&n->run, t->tied, t->ids, 1, 0, "x");
+    mtl_activation *more = mtl__embedding_forward(&n->run, t->alone, t->ids + n->rows, 1, 0, "more");
+    net_loss(n, t->step % 3 ? x : mtl_dense_forward(&n->run, t->output, x, "y"));
+    net_loss(n, t->step % 3 ? more : mtl_dense_forward(&n->run, t->output, more, "z"));
+}
+
+static void optimise_tied_open(optimise_tied *t, int wait)
+{
+    memset(t, 0, sizeof *t);
+    net_open(&t->n, optimise_tied_forward, t, 8, 3, 4);
+    t->tied = mtl_parameters_add(&t->n.set, "tied", 90, 6, MTL_TENSOR_EMBEDDING, &t->n.err);
+    t->alone = mtl_parameters_add(&t->n.set, "alone", 90, 6, MTL_TENSOR_EMBEDDING, &t->n.err);
+    t->output = mtl__dense_over(&t->n.set, t->tied, NULL, &t->n.err);
+    net_ready(&t->n, MTL_ISA_AUTO);
+    t->ids = (int *)mtl_arena_push(&t->n.memory, 2 * t->n.rows * sizeof *t->ids);
+    optimise_fill_desc(&t->how, &optimise_rules[8]);
+    mtl__optimizer_init(&t->optimizer, &t->how, &t->n.set, t->n.gradients, &t->n.memory, &t->n.err);
+    mtl__optimizer_wait(&t->optimizer, &t->n.run, wait);
+    net_expect_ok(&t->n, "tied");
+}
+
+/* Ids that come again after a long time. */
+static void optimise_tied_step(optimise_tied *t)
+{
+    size_t i;
+    t->step++;
+    for (i = 0; i < 2 * t->n.rows; i++) t->ids[i] = test_random_between(&t->n.random, 0, 89);
+    net_forward(&t->n, 1);
+    net_backward(&t->n);
+    assert_int_equal(t->n.gradients->of[t->tied->index].state, t->step % 3 ? MTL_GRAD_ROWS : MTL_GRAD_DENSE);
+    assert_int_equal(t->n.gradients->of[t->alone->index].state, MTL_GRAD_ROWS);
+    mtl__optimizer_apply(&t->optimizer, &t->n.run, 0.01, 1);
+}
+
+static void test_optimise_tied_table(void **state)
+{
+    optimise_tied waits, exact;
+    int step, late = 0;
+    size_t r;
+    (void)state;
+    optimise_tied_open(&waits, 1);
+    optimise_tied_open(&exact, 0);
+    for (step = 1; step <= OPTIMISE_WAIT_STEPS; step++) {
+        optimise_tied_step(&waits);
+        optimise_tied_step(&exact);
+        assert_memory_equal(&waits.n.total, &exact.n.total, sizeof waits.n.total);
+        for (r = 0; r < 90; r++)
+            late += waits.optimizer.applied[waits.alone->index][r] + 20 < (unsigned long long)step;
+    }
+    assert_true(late > 0);
+    optimise_expect_same(&waits.optimizer, &exact.optimizer);
+    mtl__optimizer_wait(&waits.optimizer, &waits.n.run, 0);
+    net_close(&waits.n);
+    net_close(&exact.n);
+}
+
 #define TEST_OPTIMISE \
+    cmocka_unit_test(test_optimise_rows_wait), cmocka_unit_test(test_optimise_tied_table), \
     cmocka_unit_test(test_optimise_rules), cmocka_unit_test(test_optimise_rates_and_frozen), \
     cmocka_unit_test(test_optimise_lazy_with_all_rows), cmocka_unit_test(test_optimise_norm), \
         cmocka_unit_test(test_optimise_clipping), \

@@ -1403,7 +1403,7 @@ static mtl_real *train_with_waiting(const mtl_batch *data, const mtl_trainer_des
     TEST_FINE(&err);
     assert_int_equal(trainer->optimizer.steps[0], TRAIN_WAIT_EPOCHS * TRAIN_WAIT_SEQUENCES
                      / TRAIN_WAIT_BATCH);
-    assert_null(mtl_model_parameters(model)->settle);
+    assert_null(mtl_model_parameters(model)->fresh);
     state = train_state_copy(trainer);
     *late = looker.late;
     *total = 3 * mtl_model_parameters(model)->total;
