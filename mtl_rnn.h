@@ -106,6 +106,7 @@
      22 >>model      create, size, save, load, transfer, import
      23 >>session    what trainers and predictors have in common: scratch, limits, threads, the run
      24 >>predict    batches of sequences through a read-only model
+     25 >>balance    from the tasks' losses to gradients: groups of tasks, methods
      26 >>optimise   SGD, RMSProp, Adam, AdamW; clipping; schedules; averaging
      27 >>data       data sets: batches of chosen sequences, evaluation, samplers
      28 >>train      the step, fit with early stopping, resume
@@ -542,8 +543,8 @@ typedef struct mtl_tensor {
 
 typedef struct mtl_parameters mtl_parameters;   /* a set of tensors with the packed forms that products
                                                    read */
-typedef struct mtl_gradients mtl_gradients;     /* their gradients: state, rows, values; and weights packed
-                                                   for backward */
+typedef struct mtl_gradients mtl_gradients;     /* gradients of all of them or of some: state, rows, values */
+typedef struct mtl_packings mtl_packings;       /* the weights packed for backward products */
 
 typedef struct mtl_gradient {
     size_t row_count;                       /* ROWS: how many rows */
@@ -552,7 +553,8 @@ typedef struct mtl_gradient {
     int *rows;                              /* ROWS: which rows, ascending; the others' values mean nothing */
     mtl_real *value;                        /* the tensor's shape */
 } mtl_gradient;
-/* The gradient of a tensor after a backward pass; NULL when there is none (frozen). Memory of the set. */
+/* The gradient of a tensor after a backward pass; NULL when there is none (frozen, or left out). Memory of
+   the set. */
 MTL_DEF mtl_gradient *mtl_gradients_get(mtl_gradients *gradients, const mtl_tensor *tensor);
 
 /* ---- the run, its tape, activations -------------------------------------------------------------------- */
@@ -584,6 +586,7 @@ struct mtl_tape {
     mtl_record *last;
     mtl_activation *activations;
     size_t count;
+    const mtl_record *mark;                 /* the last one of the shared part: mtl_tape_mark */
 };
 /* Called for every named activation as soon as it holds its values. rows are in packed order: see
    mtl_run_row. Values stay until the run is over, but in training a class task's probabilities only until the
@@ -608,10 +611,11 @@ struct mtl_run {
     int training;                           /* dropout on */
     mtl_observer observer;
     void *observer_user;
+    mtl_packings *packings;                 /* what backward multiplies with; NULL: inference */
 };
 
 /* A run over `arena` with the kernels of isa (MTL_ISA_*); err (not NULL) is its sticky error. Set tape,
-   gradients, training, seed and scheduler afterwards as you need them. Error: UNSUPPORTED. */
+   gradients, packings, training, seed and scheduler afterwards as you need them. Error: UNSUPPORTED. */
 MTL_DEF mtl_status mtl_run_init(mtl_run *run, mtl_arena *arena, int isa, mtl_error *err);
 /* Packs a batch of `sequences` lengths for this run: its rows from now on are those of these sequences. Row n
    of a packed activation is found with mtl_run_row. Errors: RANGE, MEMORY. */
@@ -639,6 +643,17 @@ MTL_DEF size_t mtl_run_row(const mtl_run *run, const mtl_activation *activation,
    afresh each time unless `accumulate`. Returns run->error->code. */
 MTL_DEF mtl_status mtl_tape_backward(mtl_run *run, mtl_activation *const *losses, const mtl_real *weights,
                                      size_t count, int accumulate);
+/* Marks the tape: what was recorded up to here is shared, what comes is each loss's own. A trainer marks its
+   tape between columns and heads. */
+MTL_DEF void mtl_tape_mark(mtl_run *run);
+enum { MTL_TAPE_ALL, MTL_TAPE_OWN, MTL_TAPE_SHARED };
+/* The same as mtl_tape_backward into `gradients` (NULL: activations' alone), for a part of the tape: OWN
+   stops at the mark and leaves in the shared activations what the losses send there; SHARED goes on from the
+   mark with what stands there (grad and grad_state): that of one OWN, or the caller's sum of several. Errors:
+   ARGUMENT, MEMORY. */
+MTL_DEF mtl_status mtl_tape_replay(mtl_run *run, mtl_gradients *gradients, int part,
+                                   mtl_activation *const *losses, const mtl_real *weights, size_t count,
+                                   int accumulate);
 
 /* ---- layers, for those who build with them or look inside ---------------------------------------------- */
 
@@ -674,8 +689,14 @@ MTL_DEF void mtl_parameters_randomise(mtl_parameters *set, unsigned long long se
 MTL_DEF mtl_status mtl_parameters_prepare(mtl_parameters *set, int isa, mtl_error *err);
 /* Gradients for a set, in `arena`; NULL when memory is out. */
 MTL_DEF mtl_gradients *mtl_gradients_create(const mtl_parameters *set, mtl_arena *arena, mtl_error *err);
-/* Packs all weights for backward products (after each change of values). */
-MTL_DEF void mtl_gradients_prepare(mtl_gradients *gradients, const mtl_run *run);
+/* The same for those tensors of a set alone whose wanted[index] is not 0, [set->count]; backward passes treat
+   the others as frozen. */
+MTL_DEF mtl_gradients *mtl_gradients_create_part(const mtl_parameters *set, const unsigned char *wanted,
+                                                 mtl_arena *arena, mtl_error *err);
+/* Room for all weights of a set packed for backward products, in `arena`; NULL when memory is out. */
+MTL_DEF mtl_packings *mtl_packings_create(const mtl_parameters *set, mtl_arena *arena, mtl_error *err);
+/* Packs them (after each change of values). */
+MTL_DEF void mtl_packings_prepare(mtl_packings *packings, const mtl_run *run);
 
 /* y = x W^T + b. Tensors NAME.weight [out][in] and NAME.bias [out]; initial values U(-1/sqrt(in),
    1/sqrt(in)), as PyTorch's Linear. */
@@ -1215,6 +1236,12 @@ MTL_DEF mtl_status mtl_train_step(mtl_trainer *trainer, const mtl_batch *batches
 MTL_DEF mtl_status mtl_train_gradients(mtl_trainer *trainer, const mtl_batch *batches, size_t count,
                                        mtl_step *step, mtl_error *err);
 MTL_DEF mtl_gradients *mtl_trainer_gradients(mtl_trainer *trainer);
+/* The same task by task: of[k] ([tasks], made with mtl_gradients_create for mtl_model_parameters(model)) gets
+   the gradient of weight_k * L_k, which add up to what mtl_train_gradients leaves. Tasks with the same of[k]
+   are a group, whose gradients are added up; NULL: not wanted. Forward runs once, backward once for each
+   group: its heads and what tasks share. mtl_trainer_gradients stays as it was, and step->grad_norm is 0. */
+MTL_DEF mtl_status mtl_train_task_gradients(mtl_trainer *trainer, const mtl_batch *batches, size_t count,
+                                            mtl_gradients *const *of, mtl_step *step, mtl_error *err);
 /* MTL_PRECISION_* that its products run in: F32, although the desc asked for BF16, where the processor, the
    chosen instruction set or MTL_REAL has no bfloat16 products. */
 MTL_DEF int mtl_trainer_precision(const mtl_trainer *trainer);
@@ -6675,11 +6702,11 @@ MTL__INLINE const char *mtl__isa_name(int isa)
 /* ===========================================================================================================
    10 >>tensor     shapes, views, named parameters and their gradient state, packed matrices
    ===========================================================================================================
-   A parameter set is one flat block; a tensor is a named view of it. Gradients lie in a second block of the
-   same layout, so that an optimiser walks both alike. What products read is packed (layouts: >>kernels): a
-   *matrix* says which rows of which tensor are packed how, and which biases are added up for it. Forward
-   packings belong to the set (a prepared model is read-only); backward packings belong to the gradients, and
-   so do, where training multiplies in bfloat16, both in pairs.
+   A parameter set is one flat block; a tensor is a named view of it. Gradients lie in a block of their own,
+   of all tensors or of some; there may be several such sets. What products read is packed (layouts:
+   >>kernels): a *matrix* says which rows of which tensor are packed how, and which biases are added up for
+   it. Forward packings belong to the set (a prepared model is read-only); backward packings are an object
+   of their own, which also has, where training multiplies in bfloat16, both in pairs.
 
    A gradient's state tells what of it means something: NONE nothing, ROWS the listed rows, DENSE all. Nothing
    is ever cleared as a whole: the first write assigns.
@@ -6691,9 +6718,8 @@ typedef struct mtl__matrix {
     size_t first_row, gates, units, inputs;
     int order[4];                           /* backward packing: which gate stands in slot g of dz */
     mtl_real *packed;                       /* forward packing, in the set's memory */
-    size_t packed_offset, packed_t_offset;  /* in the set's and in the gradients' block */
-    size_t pairs_offset, pairs_t_offset;    /* forward and backward packing in pairs, in the gradients'
-                                               block */
+    size_t packed_offset, packed_t_offset;  /* in the set's and in the packings' block */
+    size_t pairs_offset, pairs_t_offset;    /* forward and backward in pairs, in the packings' block */
     const mtl_tensor *bias[2];              /* packed bias [block][bias_gates][16] = bias[0] + bias[1], either
                                                may be NULL */
     size_t bias_first, bias_gates;          /* gates taken from bias[0]; */
@@ -6707,9 +6733,13 @@ struct mtl_gradients {
     mtl_gradient *of;                       /* [count], by tensor index */
     unsigned char **touched;                /* [count] embeddings: [rows] 1 for rows in the list; else NULL */
     mtl_real *block;
-    mtl_real *packed_t;
-    int pairs;                              /* 1: packed_t holds the forward and the backward packings in
-                                               pairs */
+    const unsigned char *writes;            /* [count] 0: as if frozen, while a tape is played; NULL: none */
+};
+
+struct mtl_packings {
+    const mtl_parameters *set;
+    mtl_real *block;
+    int pairs;                              /* 1: it holds the forward and the backward packings in pairs */
 };
 
 MTL__INLINE size_t mtl__blocks(size_t units) { return (units + MTL__BLOCK - 1) / MTL__BLOCK; }
@@ -6891,7 +6921,7 @@ static void mtl__matrix_pack_bias(mtl__matrix *m)
 typedef struct mtl__pack_job {
     const mtl__kernels *kernels;
     mtl__matrix **matrices;
-    const mtl_gradients *gradients;         /* NULL: forward packings, else what the gradients hold */
+    const mtl_packings *packings;           /* NULL: forward packings, else what these hold */
 } mtl__pack_job;
 
 static void mtl__matrix_pack(void *context, size_t i)
@@ -6899,29 +6929,29 @@ static void mtl__matrix_pack(void *context, size_t i)
     const mtl__pack_job *job = (const mtl__pack_job *)context;
     mtl__matrix *m = job->matrices[i];
     const mtl_real *w = m->weight->value + m->first_row * m->inputs;
-    const mtl_gradients *g = job->gradients;
-    if (g && g->pairs) {
-        job->kernels->pack_pairs_forward(m->gates, m->units, m->inputs, w, g->packed_t + m->pairs_offset);
+    const mtl_packings *p = job->packings;
+    if (p && p->pairs) {
+        job->kernels->pack_pairs_forward(m->gates, m->units, m->inputs, w, p->block + m->pairs_offset);
         job->kernels->pack_pairs_backward(m->gates, m->units, m->inputs, w, m->order,
-                                          g->packed_t + m->pairs_t_offset);
-    } else if (g) {
+                                          p->block + m->pairs_t_offset);
+    } else if (p) {
         job->kernels->pack_backward(m->gates, m->units, m->inputs, w, m->order,
-                                    g->packed_t + m->packed_t_offset);
+                                    p->block + m->packed_t_offset);
     } else {
         job->kernels->pack_forward(m->gates, m->units, m->inputs, w, m->packed);
         if (m->packed_bias) mtl__matrix_pack_bias(m);
     }
 }
 
-/* Packs all matrices of a set: forward (gradients NULL), or what the gradients hold. */
+/* Packs all matrices of a set: forward (packings NULL), or what the packings hold. */
 static void mtl__parameters_pack(const mtl_parameters *set, const mtl__kernels *kernels,
-                                 const mtl_scheduler *scheduler, const mtl_gradients *gradients)
+                                 const mtl_scheduler *scheduler, const mtl_packings *packings)
 {
     mtl__matrix *m = set->matrices, *group[64];
     mtl__pack_job job;
     job.kernels = kernels;
     job.matrices = group;
-    job.gradients = gradients;
+    job.packings = packings;
     while (m) {
         size_t n = 0;
         for (; m && n < MTL__COUNT(group); m = m->next) {
@@ -6945,25 +6975,46 @@ MTL_DEF mtl_status mtl_parameters_prepare(mtl_parameters *set, int isa, mtl_erro
     return MTL_OK;
 }
 
-/* precision: MTL_PRECISION_*, which the kernels of the runs that use these gradients must have. */
-static mtl_gradients *mtl__gradients_build(const mtl_parameters *set, int precision, mtl_arena *arena,
-                                           mtl_error *err)
+/* precision: MTL_PRECISION_*, which the kernels of the runs that use these packings must have. */
+static mtl_packings *mtl__packings_build(const mtl_parameters *set, int precision, mtl_arena *arena,
+                                         mtl_error *err)
 {
+    mtl_packings *p = (mtl_packings *)mtl__arena_note(arena, 1, sizeof *p, "packed weights", err);
+    if (!p) return NULL;
+    p->set = set;
+    p->pairs = precision == MTL_PRECISION_BF16;
+    p->block = (mtl_real *)mtl__arena_zero(arena, p->pairs ? set->pairs_total : set->packed_t_total,
+                                           sizeof(mtl_real), "packed weights", err);
+    return mtl__failed(err) ? NULL : p;
+}
+
+MTL_DEF mtl_packings *mtl_packings_create(const mtl_parameters *set, mtl_arena *arena, mtl_error *err)
+{
+    mtl_error own;
+    return mtl__packings_build(set, MTL_PRECISION_F32, arena, mtl__error_given(err, &own));
+}
+
+MTL_DEF mtl_gradients *mtl_gradients_create_part(const mtl_parameters *set, const unsigned char *wanted,
+                                                 mtl_arena *arena, mtl_error *err)
+{
+    mtl_error own;
     mtl_gradients *g;
-    size_t i;
+    size_t i, total = 0;
+    err = mtl__error_given(err, &own);
     g = (mtl_gradients *)mtl__arena_note(arena, 1, sizeof *g, "gradients", err);
     if (!g) return NULL;
     g->set = set;
     g->of = (mtl_gradient *)mtl__arena_note(arena, set->count, sizeof *g->of, "gradients", err);
     g->touched = (unsigned char **)mtl__arena_note(arena, set->count, sizeof *g->touched, "gradients", err);
-    g->block = (mtl_real *)mtl__arena_zero(arena, set->total, sizeof(mtl_real), "gradients", err);
-    g->pairs = precision == MTL_PRECISION_BF16;
-    g->packed_t = (mtl_real *)mtl__arena_zero(arena, g->pairs ? set->pairs_total : set->packed_t_total,
-                                              sizeof(mtl_real), "packed weights", err);
-    for (i = 0; i < set->count && !mtl__failed(err); i++) {
+    for (i = 0; i < set->count; i++)
+        if (!wanted || wanted[i]) total += mtl__padded(set->tensors[i]->count);
+    g->block = (mtl_real *)mtl__arena_zero(arena, total, sizeof(mtl_real), "gradients", err);
+    for (i = total = 0; i < set->count && !mtl__failed(err); i++) {
         const mtl_tensor *t = set->tensors[i];
-        /* never NULL: that would mean frozen */
-        g->of[i].value = arena->counting ? g->block : g->block + t->offset;
+        if (wanted && !wanted[i]) continue;
+        /* never NULL: that would mean left out */
+        g->of[i].value = arena->counting ? g->block : g->block + total;
+        total += mtl__padded(t->count);
         if (t->role != MTL_TENSOR_EMBEDDING) continue;
         g->of[i].rows = (int *)mtl__arena_zero(arena, t->shape[0], sizeof(int), "gradient rows", err);
         g->touched[i] = (unsigned char *)mtl__arena_zero(arena, t->shape[0], 1, "gradient rows", err);
@@ -6973,13 +7024,13 @@ static mtl_gradients *mtl__gradients_build(const mtl_parameters *set, int precis
 
 MTL_DEF mtl_gradients *mtl_gradients_create(const mtl_parameters *set, mtl_arena *arena, mtl_error *err)
 {
-    mtl_error own;
-    return mtl__gradients_build(set, MTL_PRECISION_F32, arena, mtl__error_given(err, &own));
+    return mtl_gradients_create_part(set, NULL, arena, err);
 }
 
 MTL_DEF mtl_gradient *mtl_gradients_get(mtl_gradients *gradients, const mtl_tensor *tensor)
 {
-    return tensor->frozen ? NULL : &gradients->of[tensor->index];
+    mtl_gradient *g = &gradients->of[tensor->index];
+    return tensor->frozen || !g->value ? NULL : g;
 }
 
 /* Forgets all gradients: states only, no memory is cleared but the marks of touched rows. */
@@ -9218,21 +9269,20 @@ MTL__INLINE const mtl__kernels *mtl__run_kernels(const mtl_run *run)
     return (const mtl__kernels *)run->kernels;
 }
 
-/* 1: this run multiplies in bfloat16. Only training does: a run with a tape, whose gradients hold the
-   packings. */
+/* 1: this run multiplies in bfloat16. Only training does: a run with a tape and with such packings. */
 MTL__INLINE int mtl__run_pairs(const mtl_run *run)
 {
-    return run->tape && run->gradients && run->gradients->pairs;
+    return run->tape && run->packings && run->packings->pairs;
 }
 
 /* A matrix as this run's products want it, forward and backward. */
 MTL__INLINE const mtl_real *mtl__run_packed(const mtl_run *run, const mtl__matrix *m)
 {
-    return mtl__run_pairs(run) ? run->gradients->packed_t + m->pairs_offset : m->packed;
+    return mtl__run_pairs(run) ? run->packings->block + m->pairs_offset : m->packed;
 }
 MTL__INLINE const mtl_real *mtl__run_packed_t(const mtl_run *run, const mtl__matrix *m)
 {
-    return run->gradients->packed_t + (run->gradients->pairs ? m->pairs_t_offset : m->packed_t_offset);
+    return run->packings->block + (run->packings->pairs ? m->pairs_t_offset : m->packed_t_offset);
 }
 
 /* Runs jobs on the run's threads; nothing in a dry or failed run. */
@@ -9330,12 +9380,18 @@ MTL_DEF mtl_real *mtl_run_grad(mtl_run *run, mtl_activation *x, int *add)
     return x->grad;
 }
 
+/* A tensor's gradient in the set that the run writes to; NULL: none is wanted. */
+static mtl_gradient *mtl__run_gradient(const mtl_run *run, const mtl_tensor *tensor)
+{
+    mtl_gradients *g = run->gradients;
+    return !tensor || !g || (g->writes && !g->writes[tensor->index]) ? NULL : mtl_gradients_get(g, tensor);
+}
+
 MTL_DEF mtl_real *mtl_run_tensor_grad(mtl_run *run, const mtl_tensor *tensor, int *add)
 {
-    mtl_gradient *g;
+    mtl_gradient *g = mtl__run_gradient(run, tensor);
     *add = 0;
-    if (!tensor || tensor->frozen || !run->gradients) return NULL;
-    g = &run->gradients->of[tensor->index];
+    if (!g) return NULL;
     if (g->state == MTL_GRAD_ROWS && !mtl__dry(run)) mtl__gradient_densify(run->gradients, tensor);
     *add = g->state == MTL_GRAD_DENSE;
     g->state = MTL_GRAD_DENSE;
@@ -9349,33 +9405,67 @@ MTL_DEF size_t mtl_run_row(const mtl_run *run, const mtl_activation *activation,
     return activation->rows == p->rows && p->rows != p->sequences ? p->step_offset[t] + place : place;
 }
 
-MTL_DEF void mtl_gradients_prepare(mtl_gradients *gradients, const mtl_run *run)
+MTL_DEF void mtl_packings_prepare(mtl_packings *packings, const mtl_run *run)
 {
-    mtl__parameters_pack(gradients->set, mtl__run_kernels(run), run->scheduler, gradients);
+    mtl__parameters_pack(packings->set, mtl__run_kernels(run), run->scheduler, packings);
+}
+
+MTL_DEF void mtl_tape_mark(mtl_run *run)
+{
+    if (run->tape) run->tape->mark = run->tape->last;
+}
+
+/* Before losses are seeded: no activation has a gradient. */
+static void mtl__tape_begin(mtl_run *run)
+{
+    mtl_activation *a;
+    for (a = run->tape->activations; a; a = a->next) a->grad_state = MTL_GRAD_NONE;
+}
+
+static void mtl__tape_seed(mtl_run *run, mtl_activation *loss, mtl_real weight)
+{
+    int add;
+    mtl_real *grad = mtl_run_grad(run, loss, &add);
+    if (grad && !mtl__dry(run)) grad[0] = (add ? grad[0] : 0) + weight;
+}
+
+/* Plays a part of the tape with what is seeded, adding to `gradients`. */
+static void mtl__tape_play(mtl_run *run, mtl_gradients *gradients, int part)
+{
+    mtl_gradients *own = run->gradients;
+    const mtl_record *r = part == MTL_TAPE_SHARED ? run->tape->mark : run->tape->last;
+    const mtl_record *end = part == MTL_TAPE_OWN ? run->tape->mark : NULL;
+    run->gradients = gradients;
+    for (; r != end && !mtl__failed(run->error); r = r->previous)
+        if (!r->output || r->output->grad_state != MTL_GRAD_NONE) r->backward(run, r->data);
+    run->gradients = own;
+}
+
+MTL_DEF mtl_status mtl_tape_replay(mtl_run *run, mtl_gradients *gradients, int part,
+                                   mtl_activation *const *losses, const mtl_real *weights, size_t count,
+                                   int accumulate)
+{
+    uint64_t before;
+    size_t i;
+    if (mtl__failed(run->error)) return mtl__status(run->error);
+    if (!run->tape) return mtl__fail(run->error, MTL_ERROR_ARGUMENT, "tape", -1,
+                                     "the run has no tape to play");
+    if (gradients && gradients->set->matrices && !run->packings)
+        return mtl__fail(run->error, MTL_ERROR_ARGUMENT, "packings", -1, "the run has no packed weights for "
+                         "backward products: mtl_packings_create, mtl_packings_prepare");
+    before = mtl__arithmetic_set();
+    if (!accumulate && gradients && !mtl__dry(run)) mtl__gradients_reset(gradients);
+    if (part != MTL_TAPE_SHARED) mtl__tape_begin(run);
+    for (i = 0; i < count; i++) mtl__tape_seed(run, losses[i], weights[i]);
+    mtl__tape_play(run, gradients, part);
+    mtl__arithmetic_restore(before);
+    return mtl__status(run->error);
 }
 
 MTL_DEF mtl_status mtl_tape_backward(mtl_run *run, mtl_activation *const *losses, const mtl_real *weights,
                                      size_t count, int accumulate)
 {
-    mtl_activation *a;
-    mtl_record *r;
-    uint64_t before;
-    size_t i;
-    int add;
-    if (mtl__failed(run->error)) return mtl__status(run->error);
-    if (!run->tape) return mtl__fail(run->error, MTL_ERROR_ARGUMENT, "tape", -1,
-                                     "the run has no tape to play");
-    before = mtl__arithmetic_set();
-    for (a = run->tape->activations; a; a = a->next) a->grad_state = MTL_GRAD_NONE;
-    if (!accumulate && run->gradients && !mtl__dry(run)) mtl__gradients_reset(run->gradients);
-    for (i = 0; i < count; i++) {
-        mtl_real *grad = mtl_run_grad(run, losses[i], &add);
-        if (grad && !mtl__dry(run)) grad[0] = (add ? grad[0] : 0) + weights[i];
-    }
-    for (r = run->tape->last; r && !mtl__failed(run->error); r = r->previous)
-        if (!r->output || r->output->grad_state != MTL_GRAD_NONE) r->backward(run, r->data);
-    mtl__arithmetic_restore(before);
-    return mtl__status(run->error);
+    return mtl_tape_replay(run, run->gradients, MTL_TAPE_ALL, losses, weights, count, accumulate);
 }
 
 /* ---- lists of jobs ----------------------------------------------------------------------------------------
@@ -9597,8 +9687,8 @@ static void mtl__jobs_add_gradients(mtl__jobs *jobs, mtl__product_weights *p, co
     pass->add[1] = db2 ? add2 : 0;
 }
 
-/* dx of the same dz that w describes: dx (+)= dz . W, with W packed for backward at packed_t of the run's
-   gradients. Two that stand one behind the other in a list may go to the same dx. */
+/* dx of the same dz that w describes: dx (+)= dz . W, with W as the run's packings have it. Two that stand
+   one behind the other in a list may go to the same dx. */
 static void mtl__jobs_add_input_gradient(mtl__jobs *jobs, const mtl__product_weights *w,
                                          const mtl__matrix *matrix, mtl_real *dx, size_t dx_stride, int add)
 {
@@ -9861,7 +9951,7 @@ static void mtl__embedding_backward(mtl_run *run, void *data)
     const mtl__embedding_data *d = (const mtl__embedding_data *)data;
     mtl__embedding_order order;
     mtl_arena_mark mark = mtl_arena_save(run->arena);
-    if (d->weight->frozen) return;
+    if (!mtl__run_gradient(run, d->weight)) return;
     order.run = run;
     order.data = (mtl__embedding_data *)data;
     order.add = (unsigned char *)mtl_run_push(run, d->y->rows);
@@ -10762,8 +10852,8 @@ static void mtl__cell_reset_gradient(mtl__jobs *jobs, const mtl__cell_back *back
 {
     const mtl_cell *cell = back->data->cell;
     mtl__product_weights p = mtl__cell_weights(back, chunk, 0, 1);
-    mtl_gradient *g = &jobs->run->gradients->of[cell->w_hh->index];
-    if (cell->w_hh->frozen) return;
+    const mtl_gradient *g = mtl__run_gradient(jobs->run, cell->w_hh);
+    if (!g) return;
     p.inputs = cell->units;
     p.x_stride = mtl__padded(cell->units);
     p.x = back->data->extra + chunk->first * p.x_stride;
@@ -10775,7 +10865,8 @@ static void mtl__cell_reset_gradient(mtl__jobs *jobs, const mtl__cell_back *back
 static void mtl__cell_weight_gradients(mtl__jobs *jobs, const mtl__cell_back *back,
                                        const mtl__step_chunk *chunk)
 {
-    int add = jobs->run->gradients->of[back->data->cell->w_hh->index].state == MTL_GRAD_DENSE;
+    const mtl_gradient *g = mtl__run_gradient(jobs->run, back->data->cell->w_hh);
+    const int add = g && g->state == MTL_GRAD_DENSE;
     mtl__cell_input_gradients(jobs, back, chunk);
     mtl__cell_hidden_gradients(jobs, back, chunk);
     if (back->data->cell->reset_before) mtl__cell_reset_gradient(jobs, back, chunk, add);
@@ -13969,6 +14060,79 @@ MTL_DEF mtl_status mtl_predict_text(mtl_predictor *predictor, const char *text, 
 }
 
 /* ===========================================================================================================
+   25 >>balance    from the tasks' losses to gradients: groups of tasks, methods
+   ===========================================================================================================
+   The only caller of backward passes. One forward pass leaves a tape with the losses of all tasks; each group
+   of tasks is one replay of it, into a gradient set of the group's own or into one that groups share, where
+   the first write assigns and later ones add. A replay costs the heads of its tasks and the shared part once.
+   A group may be kept from writing some tensors, which are then as if frozen. A method decides which replays
+   there are and what becomes of their gradients; it is one row of the table below.
+       plain    sum_k lambda_k L_k, one replay for each group
+   -------------------------------------------------------------------------------------------------------- */
+
+/* The losses of the tasks that are trained: activations, their lambdas, their tasks. */
+typedef struct mtl__losses {
+    mtl_activation **value;
+    mtl_real *weight;
+    size_t *task, count;
+} mtl__losses;
+
+typedef struct mtl__balance_group {
+    mtl_gradients *gradients;               /* what its gradient is added to; NULL: it is not wanted */
+    const unsigned char *writes;            /* [tensors] 0: as if frozen for this group; NULL: none is */
+} mtl__balance_group;
+
+typedef struct mtl__balance {
+    const struct mtl__balance_method *method;
+    const mtl__balance_group *groups;       /* [count], played in this order */
+    size_t count;
+    const size_t *group_of;                 /* [tasks] NULL: all tasks are in groups[0] */
+} mtl__balance;
+
+typedef struct mtl__balance_method {
+    const char *name;
+    void (*backward)(mtl_run *run, const mtl__balance *balance, const mtl__losses *losses);
+} mtl__balance_method;
+
+/* One replay for each group that has a loss. */
+static void mtl__balance_groups(mtl_run *run, const mtl__balance *balance, const mtl__losses *losses)
+{
+    size_t g, k, seeded;
+    for (g = 0; g < balance->count && !mtl__failed(run->error); g++) {
+        const mtl__balance_group *group = &balance->groups[g];
+        if (!group->gradients) continue;
+        mtl__tape_begin(run);
+        for (k = seeded = 0; k < losses->count; k++) {
+            if (balance->group_of && balance->group_of[losses->task[k]] != g) continue;
+            mtl__tape_seed(run, losses->value[k], losses->weight[k]);
+            seeded++;
+        }
+        if (!seeded) continue;
+        group->gradients->writes = group->writes;
+        mtl__tape_play(run, group->gradients, MTL_TAPE_ALL);
+        group->gradients->writes = NULL;
+    }
+}
+
+static const mtl__balance_method mtl__balance_methods[] = {
+    { "plain", mtl__balance_groups }
+};
+
+/* Nothing is left in the gradients of any group. */
+static void mtl__balance_reset(const mtl__balance *balance)
+{
+    size_t g;
+    for (g = 0; g < balance->count; g++)
+        if (balance->groups[g].gradients) mtl__gradients_reset(balance->groups[g].gradients);
+}
+
+/* Adds the gradients of the losses of one tape to those of the groups. */
+static void mtl__balance_backward(mtl_run *run, const mtl__balance *balance, const mtl__losses *losses)
+{
+    if (!mtl__failed(run->error)) balance->method->backward(run, balance, losses);
+}
+
+/* ===========================================================================================================
    26 >>optimise   SGD, RMSProp, Adam, AdamW; clipping; schedules; averaging
    ===========================================================================================================
    Moments are blocks of the parameters' layout. An update visits what gradient states name: NONE is skipped
@@ -14917,6 +15081,11 @@ struct mtl_trainer {
     mtl_trainer_desc desc;
     mtl_tape tape;
     mtl_gradients *gradients;
+    mtl_packings *packings;
+    mtl__balance_group all;                 /* into `gradients` */
+    mtl__balance balance;
+    mtl__balance_group *task_groups;        /* [tasks] of mtl_train_task_gradients, and which is a task's */
+    size_t *task_group_of;
     mtl__optimizer optimizer;
     float *weights;                         /* [tasks] lambda */
     double *divisors, *task_loss;           /* [tasks] of the last update */
@@ -14931,6 +15100,7 @@ static mtl_run *mtl__trainer_begin(mtl_trainer *t, mtl_arena *arena, mtl_error *
     memset(&t->tape, 0, sizeof t->tape);
     run->tape = &t->tape;
     run->gradients = t->gradients;
+    run->packings = t->packings;
     run->seed = t->desc.seed;
     run->step = t->optimizer.step;
     run->training = 1;
@@ -14943,13 +15113,6 @@ static void mtl__trainer_forget(mtl_trainer *t)
     memset(&t->tape, 0, sizeof t->tape);
     t->session.run.packing = NULL;
 }
-
-/* The losses of the tasks that are trained: activations, their lambdas, their tasks. */
-typedef struct mtl__losses {
-    mtl_activation **value;
-    mtl_real *weight;
-    size_t *task, count;
-} mtl__losses;
 
 static int mtl__task_trains(const mtl_trainer *t, size_t k)
 {
@@ -14967,6 +15130,7 @@ static void mtl__trainer_forward(mtl_trainer *t, const mtl_batch *batch, mtl__lo
     losses->task = (size_t *)mtl_run_note(run, count * sizeof *losses->task);
     losses->count = 0;
     nodes = mtl__failed(run->error) ? NULL : mtl__model_forward(run, t->model, batch->inputs, batch->state);
+    if (nodes) mtl_tape_mark(run);
     for (k = 0; nodes && k < count && !mtl__failed(run->error); k++) {
         mtl_activation *loss;
         if (!mtl__task_trains(t, k) || !(t->divisors[k] > 0)) continue;
@@ -14987,6 +15151,10 @@ static void mtl__trainer_build_task_arrays(mtl_trainer *t, mtl_arena *arena, mtl
     t->divisors = (double *)mtl__arena_note(arena, count, sizeof *t->divisors, "divisors", err);
     t->task_loss = (double *)mtl__arena_note(arena, count, sizeof *t->task_loss, "task losses", err);
     t->task_items = (size_t *)mtl__arena_note(arena, count, sizeof *t->task_items, "task items", err);
+    t->task_groups = (mtl__balance_group *)mtl__arena_note(arena, count, sizeof *t->task_groups,
+                                                           "groups of tasks", err);
+    t->task_group_of = (size_t *)mtl__arena_note(arena, count, sizeof *t->task_group_of, "groups of tasks",
+                                                 err);
     for (k = 0; k < count && !mtl__failed(err); k++) t->weights[k] = t->model->desc.tasks[k].weight;
 }
 
@@ -14996,14 +15164,20 @@ static void mtl__trainer_build(mtl__session *session, mtl_arena *arena, mtl_erro
     const mtl_trainer_desc *d = &t->desc;
     t->model = session->model;
     mtl__trainer_build_task_arrays(t, arena, err);
-    t->gradients = mtl__gradients_build(&t->model->set, mtl__precision_choose(mtl__kernels_choose(d->isa),
-                                                                              d->precision), arena, err);
+    t->gradients = mtl_gradients_create(&t->model->set, arena, err);
+    t->packings = mtl__packings_build(&t->model->set, mtl__precision_choose(mtl__kernels_choose(d->isa),
+                                                                            d->precision), arena, err);
+    t->all.gradients = t->gradients;
+    t->balance.method = mtl__balance_methods;
+    t->balance.groups = &t->all;
+    t->balance.count = 1;
     if (!mtl__failed(err)) mtl__optimizer_init(&t->optimizer, d, &t->model->set, t->gradients, arena, err);
     mtl__session_start(session, arena, d->isa, d->threads, d->scheduler,
                        mtl__limits_of(d->max_rows, d->max_sequences, d->max_steps), err);
 }
 
-/* Dry runs of the largest batch, forward and backward, and of the norm and the update. */
+/* Dry runs of the largest batch, forward and backward, and of the norm and the update. Backward twice: when a
+   tape is played again, the gradients of all activations are there already, below each record's scratch. */
 static size_t mtl__trainer_measure(mtl__session *session, mtl_error *err)
 {
     mtl_trainer *t = (mtl_trainer *)(void *)session;
@@ -15024,7 +15198,7 @@ static size_t mtl__trainer_measure(mtl__session *session, mtl_error *err)
     run->packing = mtl__packing_push(&counting, session->limits.sequences, session->limits.rows,
                                      session->limits.steps, err);
     if (!mtl__failed(err)) mtl__trainer_forward(t, &batch, &losses);
-    if (!mtl__failed(err)) (void)mtl_tape_backward(run, losses.value, losses.weight, losses.count, 0);
+    for (k = 0; k < 2 && !mtl__failed(err); k++) mtl__balance_backward(run, &t->balance, &losses);
     tape = mtl_arena_save(&counting);       /* norm and update push above the tape, which stays to be looked
                                                at */
     mtl__norm_measure(&t->optimizer, run);
@@ -15094,7 +15268,7 @@ MTL_DEF void mtl_trainer_observe(mtl_trainer *trainer, mtl_observer observer, vo
 MTL_DEF mtl_run *mtl_trainer_run(mtl_trainer *trainer) { return trainer ? &trainer->session.run : NULL; }
 MTL_DEF int mtl_trainer_precision(const mtl_trainer *trainer)
 {
-    return !trainer ? MTL_PRECISION_DEFAULT : trainer->gradients->pairs
+    return !trainer ? MTL_PRECISION_DEFAULT : trainer->packings->pairs
         ? MTL_PRECISION_BF16 : MTL_PRECISION_F32;
 }
 MTL_DEF mtl_gradients *mtl_trainer_gradients(mtl_trainer *trainer)
@@ -15126,7 +15300,7 @@ static void mtl__trainer_count(mtl_trainer *t, const mtl_batch *batches, size_t 
 }
 
 /* One micro-batch: forward, losses, backward. Returns its rows. */
-static size_t mtl__trainer_micro_batch(mtl_trainer *t, const mtl_batch *batch, int accumulate)
+static size_t mtl__trainer_micro_batch(mtl_trainer *t, const mtl_batch *batch, const mtl__balance *balance)
 {
     mtl_run *run = &t->session.run;
     mtl_packing *packing;
@@ -15147,31 +15321,25 @@ static size_t mtl__trainer_micro_batch(mtl_trainer *t, const mtl_batch *batch, i
                       "the loss of task %s is not a finite number; no weight was changed", name);
         t->task_loss[losses.task[i]] += (double)value;
     }
-    (void)mtl_tape_backward(run, losses.value, losses.weight, losses.count, accumulate);
+    mtl__balance_backward(run, balance, &losses);
     return packing->rows;
 }
 
-MTL_DEF mtl_status mtl_train_gradients(mtl_trainer *trainer, const mtl_batch *batches, size_t count,
-                                       mtl_step *step, mtl_error *err)
+/* Forward and backward of all micro-batches, into the gradients of `balance`. */
+static mtl_status mtl__trainer_gradients(mtl_trainer *trainer, const mtl_batch *batches, size_t count,
+                                         const mtl__balance *balance, mtl_step *step, mtl_error *err)
 {
-    mtl_error own;
-    uint64_t before;
+    uint64_t before = mtl__arithmetic_set();
     size_t i, k, rows = 0;
     double loss = 0;
-    err = mtl__error_given(err, &own);
-    if (!mtl__failed(err) && (!trainer || !batches || !count))
-        mtl__fail(err, MTL_ERROR_ARGUMENT, trainer ? "batches" : "trainer", -1,
-                  "a step needs a trainer and one batch at least");
-    if (mtl__failed(err)) return mtl__status(err);
-    before = mtl__arithmetic_set();
     mtl__trainer_count(trainer, batches, count, err);
     (void)mtl__trainer_begin(trainer, &trainer->session.scratch, err);
     if (!mtl__failed(err)) {
-        mtl_gradients_prepare(trainer->gradients, &trainer->session.run);
-        mtl__gradients_reset(trainer->gradients);
+        mtl_packings_prepare(trainer->packings, &trainer->session.run);
+        mtl__balance_reset(balance);
     }
     for (i = 0; i < count && !mtl__failed(err); i++)
-        rows += mtl__trainer_micro_batch(trainer, &batches[i], 1);
+        rows += mtl__trainer_micro_batch(trainer, &batches[i], balance);
     for (k = 0; k < trainer->model->desc.task_count; k++)
         loss += (double)trainer->weights[k] * trainer->task_loss[k];
     if (step) {
@@ -15182,13 +15350,56 @@ MTL_DEF mtl_status mtl_train_gradients(mtl_trainer *trainer, const mtl_batch *ba
         step->task_count = trainer->model->desc.task_count;
         step->task_loss = trainer->task_loss;
         step->task_items = trainer->task_items;
-        step->grad_norm =
-            mtl__failed(err) ? 0 : mtl__gradients_norm(&trainer->optimizer, &trainer->session.run);
+        step->grad_norm = mtl__failed(err) || balance != &trainer->balance
+            ? 0 : mtl__gradients_norm(&trainer->optimizer, &trainer->session.run);
     }
     mtl__arithmetic_restore(before);
     mtl_error_clear(&trainer->error);
     trainer->session.run.error = &trainer->error;
     return mtl__status(err);
+}
+
+/* 1 when there is something to train with. */
+static int mtl__train_check(const mtl_trainer *trainer, const mtl_batch *batches, size_t count,
+                            mtl_error *err)
+{
+    if (!mtl__failed(err) && (!trainer || !batches || !count))
+        mtl__fail(err, MTL_ERROR_ARGUMENT, trainer ? "batches" : "trainer", -1,
+                  "a step needs a trainer and one batch at least");
+    return !mtl__failed(err);
+}
+
+MTL_DEF mtl_status mtl_train_gradients(mtl_trainer *trainer, const mtl_batch *batches, size_t count,
+                                       mtl_step *step, mtl_error *err)
+{
+    mtl_error own;
+    err = mtl__error_given(err, &own);
+    if (!mtl__train_check(trainer, batches, count, err)) return mtl__status(err);
+    return mtl__trainer_gradients(trainer, batches, count, &trainer->balance, step, err);
+}
+
+MTL_DEF mtl_status mtl_train_task_gradients(mtl_trainer *trainer, const mtl_batch *batches, size_t count,
+                                            mtl_gradients *const *of, mtl_step *step, mtl_error *err)
+{
+    mtl_error own;
+    mtl__balance balance;
+    size_t k;
+    err = mtl__error_given(err, &own);
+    if (!mtl__train_check(trainer, batches, count, err) || !mtl__given(of, "of", err))
+        return mtl__status(err);
+    balance.method = mtl__balance_methods;      /* each for itself */
+    balance.groups = trainer->task_groups;
+    balance.count = trainer->model->desc.task_count;
+    balance.group_of = trainer->task_group_of;
+    for (k = 0; k < balance.count; k++) {
+        size_t *group = &trainer->task_group_of[k];
+        if (of[k] && of[k]->set != &trainer->model->set)
+            return mtl__fail(err, MTL_ERROR_ARGUMENT, "of", (long long)k, "of[%z] was made for another "
+                             "model's parameters; use mtl_model_parameters of the trainer's model", k);
+        for (*group = 0; of[*group] != of[k]; ++*group) {}
+        trainer->task_groups[k].gradients = of[k];
+    }
+    return mtl__trainer_gradients(trainer, batches, count, &balance, step, err);
 }
 
 MTL_DEF mtl_status mtl_train_step(mtl_trainer *trainer, const mtl_batch *batches, size_t count,

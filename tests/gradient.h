@@ -269,6 +269,7 @@ static void net_ready(net *n, int isa)
     n->run.error = &n->err;
     n->run.arena = &n->scratch;
     n->run.gradients = n->gradients;
+    n->run.packings = mtl_packings_create(&n->set, &n->memory, &n->err);
     n->run.seed = n->seed;
     n->run.packing = mtl__packing_create(&n->memory, n->lengths, n->sequences, &n->err);
     net_expect_ok(n, "net");
@@ -354,7 +355,7 @@ static void net_forward(net *n, int with_tape)
 static void net_backward(net *n)
 {
     static const mtl_real ones[NET_LOSSES] = { 1, 1, 1, 1, 1, 1, 1, 1 };
-    mtl_gradients_prepare(n->gradients, &n->run);
+    mtl_packings_prepare(n->run.packings, &n->run);
     mtl_tape_backward(&n->run, n->losses, ones, n->loss_count, 0);
     net_expect_ok(n, "backward");
 }

@@ -67,6 +67,7 @@ static void counted_free(void *memory);
 #include "test_tasks.c"
 #include "test_model.c"
 #include "test_predict.c"
+#include "test_balance.c"
 #include "test_optimise.c"
 #include "test_train.c"
 #include "test_check.c"
@@ -81,7 +82,8 @@ static void counted_free(void *memory);
       X(cells, CELLS) \
     X(losses, LOSSES) X(metrics, METRICS) X(encoder, ENCODER) X(tasks, TASKS) X(model, MODEL) X(predict, \
       PREDICT) \
-    X(optimise, OPTIMISE) X(train, TRAIN) X(check, CHECK) X(golden, GOLDEN) X(plain, PLAIN)
+    X(balance, BALANCE) X(optimise, OPTIMISE) X(train, TRAIN) X(check, CHECK) X(golden, GOLDEN) \
+    X(plain, PLAIN)
 
 static size_t live_before;                  /* blocks of the library in use when a group began */
 

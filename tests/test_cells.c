@@ -657,9 +657,10 @@ static void cells_check_memory(const struct cells_kind *kind, size_t steps, size
     mtl_parameters_prepare(&set, MTL_ISA_AUTO, &err);
     mtl_run_init(&run, &scratch, MTL_ISA_AUTO, &err);
     run.gradients = mtl_gradients_create(&set, &keep, &err);
+    run.packings = mtl_packings_create(&set, &keep, &err);
     run.tape = &tape;
     mtl_run_pack(&run, lengths, SEQUENCES);
-    mtl_gradients_prepare(run.gradients, &run);
+    mtl_packings_prepare(run.packings, &run);
     x = mtl_run_activation(&run, NULL, rows, UNITS);
     TEST_FINE(&err);
     memset(x->value, 0, rows * unit_rows);

@@ -254,6 +254,7 @@ static void check_net_open(check_net *net)
     mtl_parameters_allocate(&net->set, &net->err);
     if (net->err.code == MTL_OK) mtl_parameters_randomise(&net->set, 5);
     net->gradients = mtl_gradients_create(&net->set, &net->memory, &net->err);
+    net->run.packings = mtl_packings_create(&net->set, &net->memory, &net->err);
     assert_int_equal(net->err.code, MTL_OK);
     net->run.arena = &net->scratch;
     net->run.tape = &net->tape;
@@ -272,7 +273,7 @@ static void test_check_of_an_own_layer(void **state)
     (void)state;
     check_net_open(&net);
     check_net_loss(&net);
-    mtl_gradients_prepare(net.gradients, &net.run);
+    mtl_packings_prepare(net.run.packings, &net.run);
     assert_int_equal(mtl_tape_backward(&net.run, &net.loss, &one, 1, 0), MTL_OK);
     assert_int_equal(net.set.count, 4);
     memset(arrays, 0, sizeof arrays);

@@ -113,9 +113,10 @@ static void golden_net_create(golden_net *net, case_setup *c, int isa)
     net->run.arena = &net->arena;
     net->run.error = &net->err;
     net->run.gradients = net->gradients;
+    net->run.packings = mtl_packings_create(&net->set, &net->arena, &net->err);
     net->run.packing = mtl__packing_create(&net->arena, case_ints(c, "lengths"), net->sequences, &net->err);
     golden_check(net);
-    mtl_gradients_prepare(net->gradients, &net->run);
+    mtl_packings_prepare(net->run.packings, &net->run);
 }
 
 /* Row `item` in the caller's order of an activation: of a step or, for states, of a sequence. */

@@ -740,6 +740,7 @@ static void gain_open(gain_program *p)
     p->run.arena = &p->scratch;
     p->run.tape = &p->tape;
     p->run.gradients = p->gradients;
+    p->run.packings = mtl_packings_create(&p->set, &p->memory, &p->err);
     p->run.error = &p->err;
 }
 
@@ -753,7 +754,7 @@ static void test_layers_of_your_own(void **state)
     (void)state;
     gain_open(&p);
     gain_loss(&p);
-    mtl_gradients_prepare(p.gradients, &p.run);
+    mtl_packings_prepare(p.run.packings, &p.run);
     mtl_tape_backward(&p.run, &p.loss, &one, 1, 0);
     TEST_FINE(&p.err);
     memset(arrays, 0, sizeof arrays);

@@ -634,8 +634,8 @@ static void test_optimise_rows_wait(void **state)
     }
 }
 
-/* A table that is an embedding and in every third step the output matrix, too, beside one that is an embedding
-   alone. */
+/* A table that is an embedding and in every third step the output matrix, too, beside one that is an
+   embedding alone. */
 typedef struct optimise_tied {
     net n;
     mtl_tensor *tied, *alone;

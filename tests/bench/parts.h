@@ -75,7 +75,8 @@ static void bench_bare_ready(bench_bare *b, size_t rows)
     b->run.arena = &b->scratch;
     b->run.tape = &b->tape;
     b->run.gradients = b->gradients;
-    mtl_gradients_prepare(b->gradients, &b->run);
+    b->run.packings = mtl_packings_create(&b->set, &b->keep, &b->error);
+    mtl_packings_prepare(b->run.packings, &b->run);
     bench_must(&b->error);
 }
 

@@ -107,9 +107,10 @@ static void bench_net_init(bench_net *net, const bench_point *point, int trains)
     if (trains) {
         mtl_desc_check(MTL_DESC_TRAINER, &net->how, "trainer", &net->error);
         net->how.lr = 1e-6f;
-        net->gradients = mtl__gradients_build(&net->set, net->point.bf16
-                                              ? MTL_PRECISION_BF16 : MTL_PRECISION_F32, &net->keep,
-                                                  &net->error);
+        net->gradients = mtl_gradients_create(&net->set, &net->keep, &net->error);
+        net->run.packings = mtl__packings_build(&net->set, net->point.bf16
+                                                ? MTL_PRECISION_BF16 : MTL_PRECISION_F32, &net->keep,
+                                                &net->error);
         bench_must(&net->error);
         mtl__optimizer_init(&net->optimizer, &net->how, &net->set, net->gradients, &net->keep, &net->error);
     }
@@ -203,7 +204,7 @@ static void bench_train(void *user)
     const mtl_real one = 1;
     mtl_activation *y, *loss;
     bench_net_begin(net, 1);
-    mtl_gradients_prepare(net->gradients, &net->run);
+    mtl_packings_prepare(net->run.packings, &net->run);
     y = bench_net_layer(net);
     bench_must(&net->error);
     loss = net->point.head ? bench_head_loss(net, y) : bench_given_loss(net, y);

@@ -82,6 +82,7 @@ typedef struct step_case {
     mtl__column column;
     mtl_dense *head;
     mtl_gradients *gradients;
+    mtl_packings *packings;
     mtl__optimizer optimizer;
     mtl_column_desc desc;
     mtl_trainer_desc how;
@@ -112,6 +113,7 @@ static void step_create(step_case *c)
     mtl_parameters_randomise(&c->set, 1);
     mtl_parameters_prepare(&c->set, MTL_ISA_AUTO, &c->err);
     c->gradients = mtl_gradients_create(&c->set, &c->model, &c->err);
+    c->packings = mtl_packings_create(&c->set, &c->model, &c->err);
     c->how.optimizer = MTL_OPTIMIZER_ADAM;
     c->how.lr = 1e-3f, c->how.beta1 = 0.9f, c->how.beta2 = 0.999f, c->how.epsilon = 1e-8f;
     mtl__optimizer_init(&c->optimizer, &c->how, &c->set, c->gradients, &c->model, &c->err);
@@ -154,7 +156,7 @@ static void step_loss(mtl_run *run, step_case *c, mtl_activation *y, mtl_tape *t
     how.divisor = (double)run->packing->rows;
     run->tape = tape;
     loss = mtl__loss_forward(run, &how, mtl_dense_forward(run, c->head, y, NULL), NULL);
-    mtl_gradients_prepare(c->gradients, run);
+    mtl_packings_prepare(c->packings, run);
     mtl_tape_backward(run, &loss, &one, 1, 0);
     c->loss = loss ? (double)loss->value[0] : 0;
     mtl__optimizer_apply(&c->optimizer, run, 1e-3, 1);
@@ -170,7 +172,7 @@ static void step_run(step_case *c, const mtl_scheduler *scheduler)
     memset(&tape, 0, sizeof tape);
     mtl__arena_reset(&c->scratch);
     run.scheduler = scheduler;
-    if (c->train) run.tape = &tape, run.gradients = c->gradients;
+    if (c->train) run.tape = &tape, run.gradients = c->gradients, run.packings = c->packings;
     mtl_run_pack(&run, c->lengths, c->sequences);
     x->grad = NULL;
     x->grad_state = MTL_GRAD_NONE;
