@@ -1,4 +1,4 @@
-/* tests/golden/old_cases.h    models, batches and answers of tests/golden/old, for who writes and who reads it
+/* tests/golden/old_cases.h    models, batches and answers of the files in tests/golden/old
 
    old_files.c wrote the folder with an older header, tests/test_old_files.c reads it with this tree's; so
    this file uses public functions alone, and of those only what the older header had. A reader takes the
