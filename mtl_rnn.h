@@ -1405,6 +1405,15 @@ MTL_DEF mtl_status mtl_check_gradients(double (*loss)(void *user), void *user, c
 #  endif
 #endif
 
+/* FNV-1a, 64 bits, of bytes in pieces: begins with MTL__HASH_BEGIN. */
+#define MTL__HASH_BEGIN 14695981039346656037ull
+static uint64_t mtl__hash(uint64_t hash, const char *bytes, size_t length)
+{
+    size_t i;
+    for (i = 0; i < length; i++) hash = (hash ^ (unsigned char)bytes[i]) * 1099511628211ull;
+    return hash;
+}
+
 /* ---- number text ------------------------------------------------------------------------------------------
    Decimals are read and written with whole numbers of any size, so both directions are exact, and neither the
    locale, nor -ffast-math, nor the processor's flush-to-zero mode can reach them.
@@ -2432,14 +2441,8 @@ MTL_DEF const char *mtl_error_text(int code)
     }
 }
 
-MTL__INLINE mtl_error mtl__no_error(void)
-{
-    mtl_error none;
-    mtl_error_clear(&none);
-    return none;
-}
-
-/* Public functions begin with this: the caller's error, or one of their own when the caller gave none. */
+/* Public functions begin with this: the caller's error, or one of their own when the caller gave none (or
+   cannot give any). */
 MTL__INLINE mtl_error *mtl__error_given(mtl_error *err, mtl_error *own)
 {
     if (err) return err;
@@ -2788,7 +2791,7 @@ typedef struct mtl__chunk {
     unsigned char *base;                    /* aligned start of the pushes */
 } mtl__chunk;
 
-MTL__INLINE size_t mtl__smaller(size_t a, size_t b) { return a < b ? a : b; }
+MTL__INLINE size_t mtl__at_most(size_t n, size_t limit) { return n < limit ? n : limit; }
 MTL__INLINE size_t mtl__round_up(size_t n, size_t unit) { return (n + unit - 1) / unit * unit; }
 
 /* a * b into *product; 0 when it does not fit. */
@@ -3439,8 +3442,6 @@ typedef struct mtl__kernels {
 } mtl__kernels;
 
 /* ---- what the stamps share: functions without vectors -------------------------------------------------- */
-
-MTL__INLINE size_t mtl__at_most(size_t n, size_t limit) { return n < limit ? n : limit; }
 
 enum {
     MTL__PANEL = 64,                            /* columns of dW that a unit of work of product_weights
@@ -6598,10 +6599,12 @@ typedef char mtl__stamp_check
 #undef mtl__submul
 #undef mtl__where_positive
 #undef mtl__abs
+#undef mtl__minus_abs
 #undef mtl__with_sign
 #undef mtl__keep_nan
-#undef mtl__round
-#undef mtl__power2
+#undef mtl__power
+#undef mtl__whole
+#undef mtl__scaled
 #undef mtl__hidden
 #undef mtl__transpose
 #undef mtl__words
@@ -6851,20 +6854,12 @@ MTL_DEF mtl_status mtl_parameters_allocate(mtl_parameters *set, mtl_error *err)
     return MTL_OK;
 }
 
-/* FNV-1a, 64 bits: a tensor's random stream. */
-static uint64_t mtl__hash_text(const char *text)
-{
-    uint64_t h = 0xcbf29ce484222325u;
-    for (; *text; text++) h = (h ^ (unsigned char)*text) * 0x100000001b3u;
-    return h;
-}
-
 MTL_DEF void mtl_parameters_randomise(mtl_parameters *set, unsigned long long seed)
 {
     size_t i, k;
     for (i = 0; i < set->count; i++) {
         mtl_tensor *t = set->tensors[i];
-        uint64_t stream = mtl__hash_text(t->name);
+        uint64_t stream = mtl__hash(MTL__HASH_BEGIN, t->name, strlen(t->name));
         for (k = 0; k < t->count; k++)
             t->value[k] = t->initial == 0 ? (mtl_real)mtl__random_normal(seed, stream, k)
                         : (mtl_real)((2 * mtl__random_uniform(seed, stream, k) - 1) * (double)t->initial);
@@ -7832,22 +7827,17 @@ typedef struct mtl__vocabulary {
     size_t slot_count;                      /* a power of two */
 } mtl__vocabulary;
 
-/* FNV-1a over a word in pieces: begins with MTL__HASH_BEGIN, ends with mtl__hash_end. */
-#define MTL__HASH_BEGIN 14695981039346656037ull
-static uint64_t mtl__hash_more(uint64_t hash, const char *bytes, size_t length)
+/* Where the search for a word of this hash begins: no half of the hash is left out. */
+static size_t mtl__vocabulary_begin(const mtl__vocabulary *vocabulary, uint64_t hash)
 {
-    size_t i;
-    for (i = 0; i < length; i++) hash = (hash ^ (unsigned char)bytes[i]) * 1099511628211ull;
-    return hash;
+    return (size_t)(hash ^ hash >> 32) & (vocabulary->slot_count - 1);
 }
-
-static size_t mtl__hash_end(uint64_t hash) { return (size_t)(hash ^ hash >> 32); }
 
 /* The slot of a word, or the free one where it belongs. */
 static unsigned *mtl__vocabulary_slot(const mtl__vocabulary *vocabulary, const char *word, size_t length)
 {
     size_t mask = vocabulary->slot_count - 1,
-           i = mtl__hash_end(mtl__hash_more(MTL__HASH_BEGIN, word, length)) & mask;
+           i = mtl__vocabulary_begin(vocabulary, mtl__hash(MTL__HASH_BEGIN, word, length));
     for (; vocabulary->slots[i]; i = (i + 1) & mask) {
         const char *other = vocabulary->words[vocabulary->slots[i] - 1];
         if (strlen(other) == length && memcmp(other, word, length) == 0) break;
@@ -7886,9 +7876,9 @@ static int mtl__vocabulary_find_normalised(const mtl__vocabulary *vocabulary, co
     if (!vocabulary->slot_count) return -1;
     while (at < length) {
         at += mtl__normalise_character(word + at, length - at, lowercase, digits, bytes, &given);
-        hash = mtl__hash_more(hash, bytes, given);
+        hash = mtl__hash(hash, bytes, given);
     }
-    for (i = mtl__hash_end(hash) & mask; vocabulary->slots[i]; i = (i + 1) & mask) {
+    for (i = mtl__vocabulary_begin(vocabulary, hash); vocabulary->slots[i]; i = (i + 1) & mask) {
         int found = (int)vocabulary->slots[i] - 1;
         if (mtl__normalises_to(word, length, lowercase, digits, vocabulary->words[found])) return found;
     }
@@ -8118,10 +8108,9 @@ static mtl_real mtl__load_real(const unsigned char *from, int type)
 MTL_DEF mtl_status mtl_safetensor_values(const mtl_safetensor *tensor, mtl_real *out, mtl_error *err)
 {
     const int own_type = MTL__REAL_IS_DOUBLE ? MTL_TYPE_F64 : MTL_TYPE_F32;
-    mtl_error local;
+    mtl_error own;
     size_t i;
-    mtl_error_clear(&local);
-    if (!err) err = &local;
+    err = mtl__error_given(err, &own);
     if (mtl__failed(err)) return mtl__status(err);
     if (!tensor || (!out && tensor->count))
         return mtl__fail(err, MTL_ERROR_ARGUMENT, tensor ? "out" : "tensor", -1, "%s is NULL", tensor
@@ -8360,10 +8349,9 @@ MTL_DEF mtl_status mtl_safetensors_open_memory(mtl_safetensors *file, const void
                                                mtl_error *err)
 {
     const unsigned char *start = (const unsigned char *)bytes;
-    mtl_error local;
+    mtl_error own;
     size_t header;
-    mtl_error_clear(&local);
-    if (!err) err = &local;
+    err = mtl__error_given(err, &own);
     if (!file) return mtl__fail(err, MTL_ERROR_ARGUMENT, "file", -1, "file is NULL");
     memset(file, 0, sizeof *file);
     if (!bytes) return mtl__fail(err, MTL_ERROR_ARGUMENT, "bytes", -1, "bytes is NULL");
@@ -8382,9 +8370,8 @@ MTL_DEF mtl_status mtl_safetensors_open_memory(mtl_safetensors *file, const void
 MTL_DEF mtl_status mtl_safetensors_open(mtl_safetensors *file, const char *path, mtl_error *err)
 {
     mtl__file_view view;
-    mtl_error local;
-    mtl_error_clear(&local);
-    if (!err) err = &local;
+    mtl_error own;
+    err = mtl__error_given(err, &own);
     if (!file) return mtl__fail(err, MTL_ERROR_ARGUMENT, "file", -1, "file is NULL");
     memset(file, 0, sizeof *file);
     if (mtl__file_map(&view, path, err) != MTL_OK) return mtl__status(err);
@@ -9473,9 +9460,9 @@ static void mtl__jobs_job(void *context, size_t job)
     size_t begin, end;
     while (job >= pass->end) pass++;
     if (pass > jobs->pass) job -= pass[-1].end;
-    begin = mtl__smaller(job, pass->coarse) * pass->unit;
+    begin = mtl__at_most(job, pass->coarse) * pass->unit;
     if (job >= pass->coarse) begin += (job - pass->coarse) * MTL__FINE_ROWS;
-    end = mtl__smaller(begin + (job < pass->coarse ? pass->unit : (size_t)MTL__FINE_ROWS), pass->items);
+    end = mtl__at_most(begin + (job < pass->coarse ? pass->unit : (size_t)MTL__FINE_ROWS), pass->items);
     do mtl__jobs_part(jobs->kernels, pass, job, begin, end);
     while (++pass < last && pass->follows);
 }
@@ -9548,7 +9535,7 @@ static void mtl__jobs_add_cell(mtl__jobs *jobs, int which, const mtl__cell_pass 
     const size_t groups = (sequences + MTL__SEQUENCES - 1) / MTL__SEQUENCES;
     const size_t threads = !scheduler ? 1 : scheduler->threads ? scheduler->threads : groups;
     const size_t share = (groups + threads - 1) / threads * MTL__SEQUENCES;
-    mtl__jobs_add(jobs, which, sequences, mtl__smaller(share, mtl__cell_together(p)))->of.cell = *p;
+    mtl__jobs_add(jobs, which, sequences, mtl__at_most(share, mtl__cell_together(p)))->of.cell = *p;
 }
 
 static void mtl__jobs_add_weights(mtl__jobs *jobs, mtl__product_weights *p)
@@ -9557,7 +9544,7 @@ static void mtl__jobs_add_weights(mtl__jobs *jobs, mtl__product_weights *p)
     mtl__jobs_pass *pass;
     p->pairs = mtl__run_pairs(jobs->run);
     units = mtl__weight_units(p);
-    most = jobs->run->scheduler ? mtl__smaller(units, MTL__WEIGHT_JOBS) : 1;
+    most = jobs->run->scheduler ? mtl__at_most(units, MTL__WEIGHT_JOBS) : 1;
     pass = mtl__jobs_add(jobs, MTL__WEIGHTS, units, (units + most - 1) / most);
     pass->of.weights = *p;
     pass->scratch_size = mtl__weight_scratch(p);
@@ -9720,7 +9707,7 @@ static const mtl_real *mtl__embedding_row(const mtl__embedding_data *d, size_t n
 static void mtl__embedding_gather(void *context, size_t job)
 {
     const mtl__embedding_data *d = (const mtl__embedding_data *)context;
-    size_t width = d->y->width, n = job * MTL__ROWS, end = mtl__smaller(n + MTL__ROWS, d->y->rows), j;
+    size_t width = d->y->width, n = job * MTL__ROWS, end = mtl__at_most(n + MTL__ROWS, d->y->rows), j;
     for (j = n; j < end && j < n + MTL__ROWS_AHEAD; j++)
         mtl__prefetch_row(mtl__embedding_row(d, j), width, 0);
     for (; n < end; n++) {
@@ -10178,7 +10165,7 @@ typedef struct mtl__pool_data {
 static size_t mtl__pool_range(const mtl__pool_data *d, size_t job, size_t *begin)
 {
     *begin = job * MTL__SEQUENCES;
-    return mtl__smaller(*begin + MTL__SEQUENCES, d->packing->sequences);
+    return mtl__at_most(*begin + MTL__SEQUENCES, d->packing->sequences);
 }
 
 /* mean: y[b] = sum_t x[t][b] / length; max: the largest over t. */
@@ -10225,7 +10212,7 @@ static void mtl__pool_gradients(void *context, size_t job)
     size_t b, first, end = mtl__pool_range(d, job, &b), width = d->y->width;
     for (; b < end; b++)
         for (first = 0; first < width; first += MTL__STRIP)
-            mtl__pool_strip(d, b, first, mtl__smaller(width - first, MTL__STRIP));
+            mtl__pool_strip(d, b, first, mtl__at_most(width - first, MTL__STRIP));
 }
 
 static void mtl__pool_backward(mtl_run *run, void *data)
@@ -10457,7 +10444,7 @@ static void mtl__chunks_init(mtl_run *run, const mtl_cell *cell, size_t reals, s
     const int large = cell->gates * cell->units * (cell->inputs + cell->units) > MTL__BACKWARD_REALS;
     size_t limit = reals / width > least << large ? reals / width : least << large, t;
     mtl__step_chunk *c = NULL;
-    chunks->rows = mtl__smaller(limit > p->sequences ? limit : p->sequences, p->rows);
+    chunks->rows = mtl__at_most(limit > p->sequences ? limit : p->sequences, p->rows);
     chunks->of = (mtl__step_chunk *)mtl_run_push(run, p->steps * sizeof *chunks->of);
     chunks->count = 0;
     if (mtl__dry(run) || mtl__failed(run->error)) {
@@ -10561,7 +10548,7 @@ static void mtl__same_rows_find(mtl_run *run, const mtl_cell *cell, const mtl_ac
                                 mtl__same_rows *same)
 {
     const mtl_packing *p = run->packing;
-    const size_t most = mtl__smaller(MTL__SAME_ROWS * p->sequences, p->rows);
+    const size_t most = mtl__at_most(MTL__SAME_ROWS * p->sequences, p->rows);
     mtl__row_groups groups;
     mtl_arena_mark mark;
     size_t k, n;
@@ -12330,7 +12317,7 @@ static int mtl__desc_waits_for(const mtl_model_desc *d, size_t i, const unsigned
     while (from && !mtl__failed(err)) {
         size_t length = mtl__tap_name(&from, &name, &part);
         k = mtl__desc_find(d, name, length);
-        mtl__copy_text(shown, mtl__smaller(length + 1, sizeof shown), name);
+        mtl__copy_text(shown, mtl__at_most(length + 1, sizeof shown), name);
         mtl__desc_where(d, i, where, sizeof where);
         if (k < 0)
             mtl__fail(err, MTL_ERROR_FIELD, where, -1, "%s: there is no input, column or task named \"%s\"",
@@ -12646,25 +12633,25 @@ static int mtl__model_check_index(const mtl_model *model, const char *what, int 
 
 MTL_DEF const char *mtl_model_label(const mtl_model *model, int task, int label)
 {
-    mtl_error ignored = mtl__no_error();
-    if (!mtl__model_check_index(model, "task", task, &ignored)) return NULL;
+    mtl_error own;
+    if (!mtl__model_check_index(model, "task", task, mtl__error_given(NULL, &own))) return NULL;
     if (!model->desc.tasks[task].labels || label < 0 || label >= model->desc.tasks[task].classes) return NULL;
     return model->desc.tasks[task].labels[label];
 }
 
 MTL_DEF int mtl_model_find_label(const mtl_model *model, int task, const char *name)
 {
-    mtl_error ignored = mtl__no_error();
-    if (!mtl__model_check_index(model, "task", task, &ignored)) return -1;
+    mtl_error own;
+    if (!mtl__model_check_index(model, "task", task, mtl__error_given(NULL, &own))) return -1;
     return name ? mtl__vocabulary_find(&model->tasks[task].labels, name, strlen(name)) : -1;
 }
 
 MTL_DEF int mtl_model_word(const mtl_model *model, int input, const char *word, size_t length)
 {
-    mtl_error ignored = mtl__no_error();
+    mtl_error own;
     const mtl_input_desc *d;
     int id;
-    if (!mtl__model_check_index(model, "input", input, &ignored)) return 0;
+    if (!mtl__model_check_index(model, "input", input, mtl__error_given(NULL, &own))) return 0;
     d = &model->desc.inputs[input];
     id = mtl__vocabulary_find_normalised(&model->inputs[input].words, word, length, d->lowercase, d->digits);
     return id < 0 ? 0 : id;
@@ -12720,16 +12707,16 @@ static int mtl__scaling_get(const mtl_scaling *of, const mtl_real **mean, const 
 MTL_DEF int mtl_model_feature_scale(const mtl_model *model, int input, const mtl_real **mean,
                                     const mtl_real **scale)
 {
-    mtl_error ignored = mtl__no_error();
-    return mtl__model_check_index(model, "input", input, &ignored)
+    mtl_error own;
+    return mtl__model_check_index(model, "input", input, mtl__error_given(NULL, &own))
          ? mtl__scaling_get(model->inputs[input].part.scaling, mean, scale) : 0;
 }
 
 MTL_DEF int mtl_model_target_scale(const mtl_model *model, int task, const mtl_real **mean,
                                    const mtl_real **scale)
 {
-    mtl_error ignored = mtl__no_error();
-    if (!mtl__model_check_index(model, "task", task, &ignored)) return 0;
+    mtl_error own;
+    if (!mtl__model_check_index(model, "task", task, mtl__error_given(NULL, &own))) return 0;
     return mtl__scaling_get(&model->tasks[task].scaling, mean, scale);
 }
 
@@ -13392,7 +13379,7 @@ static int mtl__import_name(const mtl_import *map, const char *name, char *out, 
     memcpy(rest, found, length);
     rest[length] = '\0';
     length = star ? (size_t)(star - from) : strlen(from);
-    mtl__copy_text(before, mtl__smaller(length + 1, sizeof before), from);
+    mtl__copy_text(before, mtl__at_most(length + 1, sizeof before), from);
     mtl__print(out, size, "%s%s%s", before, rest, star ? star + 1 : "");
     return 1;
 }
@@ -14154,7 +14141,7 @@ static size_t mtl__pieces_of(const mtl__optimizer *o, size_t tensor, int of, mtl
         if (pieces) {
             pieces[n].tensor = tensor;
             pieces[n].first = first;
-            pieces[n].count = mtl__smaller(unit, total - first);
+            pieces[n].count = mtl__at_most(unit, total - first);
             pieces[n].of = of;
         }
     return n;
@@ -14471,7 +14458,7 @@ static void mtl__late_table(void *context, size_t i)
 {
     const mtl__late_job *job = (const mtl__late_job *)context;
     const mtl__optimizer *o = job->optimizer;
-    size_t r = i * MTL__PIECE_ROWS, end = mtl__smaller(r + MTL__PIECE_ROWS, job->count), run;
+    size_t r = i * MTL__PIECE_ROWS, end = mtl__at_most(r + MTL__PIECE_ROWS, job->count), run;
     for (; r < end; r = run) {
         run = mtl__moving_rows(o->seen[job->tensor], mtl__late_moves_all(job), &r, end);
         mtl__rows_catch_up(o, job->kernels, job->tensor, r, run - r, o->steps[job->tensor]);
@@ -14689,8 +14676,8 @@ static size_t mtl__evaluate_batch_size(const mtl_predictor *p, const mtl__datase
     size_t rows = 0, n, most = MTL__EVALUATE_SEQUENCES;
     size_t limit = MTL__EVALUATE_ROWS;
     if (p->session.limits.rows) {
-        most = mtl__smaller(most, p->session.limits.sequences);
-        limit = mtl__smaller(limit, p->session.limits.rows);
+        most = mtl__at_most(most, p->session.limits.sequences);
+        limit = mtl__at_most(limit, p->session.limits.rows);
     }
     for (n = 0; n < most && first + n < set->data->sequences; n++) {
         rows += (size_t)set->data->lengths[order[first + n]];
@@ -15796,11 +15783,11 @@ MTL_DEF mtl_status mtl_check_gradients(double (*loss)(void *user), void *user, c
                                        size_t count, double step, mtl_check_result *result, mtl_error *err)
 {
     const double epsilon = MTL__REAL_IS_DOUBLE ? 2.2e-16 : 1.2e-7;
-    mtl_error own_error;
+    mtl_error own;
     mtl_check_result own_result;
     mtl__check check;
 
-    err = mtl__error_given(err, &own_error);
+    err = mtl__error_given(err, &own);
     if (!result) result = &own_result;
     memset(result, 0, sizeof *result);
     if (mtl__failed(err)) return mtl__status(err);
