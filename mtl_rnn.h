@@ -623,7 +623,7 @@ MTL_DEF mtl_activation *mtl_run_activation(mtl_run *run, const char *name, size_
    run->arena->counting: a dry run, which measures memory and computes nothing. */
 MTL_DEF void *mtl_run_push(mtl_run *run, size_t bytes);
 /* A small structure that a record keeps: like mtl_run_push, but zeroed, and real memory in a dry run too. */
-MTL_DEF void *mtl_run_note(mtl_run *run, size_t bytes);
+MTL_DEF void *mtl_run_make(mtl_run *run, size_t bytes);
 /* Ends a layer's forward: shows `output` to the observer and, with a tape, records its backward. */
 MTL_DEF void mtl_run_record(mtl_run *run, mtl_activation *output, mtl_backward backward, void *data);
 /* Where backward writes the gradient of x: NULL if none is wanted. *add tells whether to add (1) or to assign
@@ -652,7 +652,7 @@ struct mtl_parameters {
     mtl_real *block;
     struct mtl__matrix *matrices;           /* packed forms, a list: >>tensor */
     size_t packed_total, packed_t_total;    /* elements of all forward and all backward packings */
-    size_t pairs_total;                     /* words of both packings in bfloat16 */
+    size_t pairs_total;                     /* pairs of both packings in bfloat16 */
     mtl_arena *arena;
     void (*settle)(void *owner);            /* makes up for updates that wait (>>optimise); NULL: there are
                                                none */
@@ -1425,38 +1425,38 @@ static uint64_t mtl__hash(uint64_t hash, const char *bytes, size_t length)
 #include <float.h>
 
 enum {
-    MTL__BIG_WORDS = 128,           /* 4096 bits; the largest number is 10^1131: 800 digits and the smallest
+    MTL__BIG_LIMBS = 128,           /* 4096 bits; the largest number is 10^1131: 800 digits and the smallest
                                        exponent */
     MTL__DIGITS_READ = 800,         /* a point half-way between doubles has at most 767 digits; more say "a
                                        bit above" */
     MTL__DIGITS_WRITTEN = 17        /* always enough for a double */
 };
 
-/* sum over i of word[i] 2^(32 i); the highest word is not 0. */
+/* sum over i of limb[i] 2^(32 i); the highest limb is not 0. */
 typedef struct mtl__big {
     int count;
-    uint32_t word[MTL__BIG_WORDS];
+    uint32_t limb[MTL__BIG_LIMBS];
 } mtl__big;
 
 static void mtl__big_set(mtl__big *a, uint64_t value)
 {
-    a->word[0] = (uint32_t)value;
-    a->word[1] = (uint32_t)(value >> 32);
-    a->count = a->word[1] ? 2 : a->word[0] ? 1 : 0;
+    a->limb[0] = (uint32_t)value;
+    a->limb[1] = (uint32_t)(value >> 32);
+    a->count = a->limb[1] ? 2 : a->limb[0] ? 1 : 0;
 }
 
 /* a = a * factor + addend */
 static void mtl__big_multiply(mtl__big *a, uint32_t factor, uint32_t addend)
 {
-    uint64_t carry = addend;
+    uint64_t spill = addend;
     int i;
     for (i = 0; i < a->count; i++) {
-        carry += (uint64_t)a->word[i] * factor;
-        a->word[i] = (uint32_t)carry;
-        carry >>= 32;
+        spill += (uint64_t)a->limb[i] * factor;
+        a->limb[i] = (uint32_t)spill;
+        spill >>= 32;
     }
-    MTL__ASSERT(!carry || a->count < MTL__BIG_WORDS);
-    if (carry) a->word[a->count++] = (uint32_t)carry;
+    MTL__ASSERT(!spill || a->count < MTL__BIG_LIMBS);
+    if (spill) a->limb[a->count++] = (uint32_t)spill;
 }
 
 /* a = a * 10^power */
@@ -1469,13 +1469,13 @@ static void mtl__big_multiply_power10(mtl__big *a, int power)
 /* a = a * 2^bits */
 static void mtl__big_shift(mtl__big *a, int bits)
 {
-    int words = bits / 32;
+    int limbs = bits / 32;
     mtl__big_multiply(a, (uint32_t)1 << bits % 32, 0);
-    if (!words || !a->count) return;
-    MTL__ASSERT(a->count + words <= MTL__BIG_WORDS);
-    memmove(a->word + words, a->word, (size_t)a->count * sizeof a->word[0]);
-    memset(a->word, 0, (size_t)words * sizeof a->word[0]);
-    a->count += words;
+    if (!limbs || !a->count) return;
+    MTL__ASSERT(a->count + limbs <= MTL__BIG_LIMBS);
+    memmove(a->limb + limbs, a->limb, (size_t)a->count * sizeof a->limb[0]);
+    memset(a->limb, 0, (size_t)limbs * sizeof a->limb[0]);
+    a->count += limbs;
 }
 
 /* < 0, 0 or > 0 as a < b, a == b or a > b */
@@ -1484,7 +1484,7 @@ static int mtl__big_compare(const mtl__big *a, const mtl__big *b)
     int i;
     if (a->count != b->count) return a->count - b->count;
     for (i = a->count - 1; i >= 0; i--)
-        if (a->word[i] != b->word[i]) return a->word[i] < b->word[i] ? -1 : 1;
+        if (a->limb[i] != b->limb[i]) return a->limb[i] < b->limb[i] ? -1 : 1;
     return 0;
 }
 
@@ -1494,31 +1494,31 @@ static void mtl__big_subtract(mtl__big *a, const mtl__big *b)
     uint64_t borrow = 0;
     int i;
     for (i = 0; i < a->count; i++) {
-        uint64_t difference = (uint64_t)a->word[i] - (i < b->count ? b->word[i] : 0) - borrow;
-        a->word[i] = (uint32_t)difference;
+        uint64_t difference = (uint64_t)a->limb[i] - (i < b->count ? b->limb[i] : 0) - borrow;
+        a->limb[i] = (uint32_t)difference;
         borrow = difference >> 63;
     }
-    while (a->count > 0 && !a->word[a->count - 1]) a->count--;
+    while (a->count > 0 && !a->limb[a->count - 1]) a->count--;
 }
 
 /* Compares a + b with c. */
 static int mtl__big_compare_sum(const mtl__big *a, const mtl__big *b, const mtl__big *c)
 {
     mtl__big sum;
-    uint64_t carry = 0;
+    uint64_t spill = 0;
     sum.count = 0;
-    while (sum.count < a->count || sum.count < b->count || carry) {
+    while (sum.count < a->count || sum.count < b->count || spill) {
         int i = sum.count++;
-        carry += (uint64_t)(i < a->count ? a->word[i] : 0) + (i < b->count ? b->word[i] : 0);
-        sum.word[i] = (uint32_t)carry;
-        carry >>= 32;
+        spill += (uint64_t)(i < a->count ? a->limb[i] : 0) + (i < b->count ? b->limb[i] : 0);
+        sum.limb[i] = (uint32_t)spill;
+        spill >>= 32;
     }
     return mtl__big_compare(&sum, c);
 }
 
 static int mtl__big_bits(const mtl__big *a)
 {
-    uint32_t top = a->count ? a->word[a->count - 1] : 0;
+    uint32_t top = a->count ? a->limb[a->count - 1] : 0;
     int bits = 32 * (a->count - (a->count > 0));
     for (; top; top >>= 1) bits++;
     return bits;
@@ -1718,9 +1718,9 @@ static mtl__binary mtl__binary_of(uint64_t bits)
 }
 
 /* value = number / unit; texts between value - below / unit and value + above / unit read back as it. */
-typedef struct mtl__digit_state { mtl__big number, unit, below, above; int inclusive; } mtl__digit_state;
+typedef struct mtl__digit_maker { mtl__big number, unit, below, above; int inclusive; } mtl__digit_maker;
 
-static void mtl__digit_state_init(mtl__digit_state *s, const mtl__binary *b)
+static void mtl__digit_maker_init(mtl__digit_maker *s, const mtl__binary *b)
 {
     int up = b->exponent > 0 ? b->exponent : 0, down = b->exponent < 0 ? -b->exponent : 0;
     /* A float is read as a double first and rounded again; keeping a millionth of the interval's width away
@@ -1738,13 +1738,13 @@ static void mtl__digit_state_init(mtl__digit_state *s, const mtl__binary *b)
     s->inclusive = !(b->mantissa & 1);      /* half-way cases are read as the even one */
 }
 
-static int mtl__digit_state_reaches(const mtl__digit_state *s)      /* is value + above at the next power of
+static int mtl__digit_maker_reaches(const mtl__digit_maker *s)      /* is value + above at the next power of
                                                                        ten? */
 {
     return mtl__big_compare_sum(&s->number, &s->above, &s->unit) >= !s->inclusive;
 }
 
-static void mtl__digit_state_times10(mtl__digit_state *s)
+static void mtl__digit_maker_times10(mtl__digit_maker *s)
 {
     mtl__big_multiply(&s->number, 10, 0);
     mtl__big_multiply(&s->below, 10, 0);
@@ -1752,7 +1752,7 @@ static void mtl__digit_state_times10(mtl__digit_state *s)
 }
 
 /* Scales so that the first digit comes next; returns the power: value = 0.ddd * 10^power. */
-static int mtl__digit_state_scale(mtl__digit_state *s, int bits)
+static int mtl__digit_maker_scale(mtl__digit_maker *s, int bits)
 {
     int power = (int)((double)bits * 0.30103);      /* near log10 of value; the loops make it exact */
     if (power > 0) {
@@ -1762,10 +1762,10 @@ static int mtl__digit_state_scale(mtl__digit_state *s, int bits)
         mtl__big_multiply_power10(&s->below, -power);
         mtl__big_multiply_power10(&s->above, -power);
     }
-    for (; mtl__digit_state_reaches(s); power++) mtl__big_multiply(&s->unit, 10, 0);
+    for (; mtl__digit_maker_reaches(s); power++) mtl__big_multiply(&s->unit, 10, 0);
     for (;;) {
-        mtl__digit_state_times10(s);
-        if (mtl__digit_state_reaches(s)) return power;
+        mtl__digit_maker_times10(s);
+        if (mtl__digit_maker_reaches(s)) return power;
         power--;
     }
 }
@@ -1775,19 +1775,19 @@ static int mtl__digit_state_scale(mtl__digit_state *s, int bits)
 static int mtl__shortest_digits(uint64_t bits, char *digits, int *power)
 {
     mtl__binary b = mtl__binary_of(bits);
-    mtl__digit_state s;
+    mtl__digit_maker s;
     int count = 0, low, high;
-    mtl__digit_state_init(&s, &b);
-    *power = mtl__digit_state_scale(&s, mtl__big_bits(&s.number) - mtl__big_bits(&s.unit));
+    mtl__digit_maker_init(&s, &b);
+    *power = mtl__digit_maker_scale(&s, mtl__big_bits(&s.number) - mtl__big_bits(&s.unit));
     for (;;) {
         int digit = 0;
         for (; mtl__big_compare(&s.number, &s.unit) >= 0; digit++) mtl__big_subtract(&s.number, &s.unit);
         low = mtl__big_compare(&s.number, &s.below) < s.inclusive;
-        high = mtl__digit_state_reaches(&s);
+        high = mtl__digit_maker_reaches(&s);
         if (low && high) high = mtl__big_compare_sum(&s.number, &s.number, &s.unit) >= 0;
         digits[count++] = (char)('0' + digit + high);
         if (low || high) return count;
-        mtl__digit_state_times10(&s);
+        mtl__digit_maker_times10(&s);
     }
 }
 
@@ -2940,7 +2940,7 @@ static void *mtl__arena_zero(mtl_arena *arena, size_t count, size_t size, const 
 
 /* A zeroed structure that is needed even while measuring: counted like a push, but then kept in the
    shadow. */
-static void *mtl__arena_note(mtl_arena *arena, size_t count, size_t size, const char *what, mtl_error *err)
+static void *mtl__arena_make(mtl_arena *arena, size_t count, size_t size, const char *what, mtl_error *err)
 {
     void *memory = mtl__arena_zero(arena, count, size, what, err);
     if (memory && arena->counting) memory = mtl__arena_zero(arena->shadow, count, size, what, err);
@@ -2950,7 +2950,7 @@ static void *mtl__arena_note(mtl_arena *arena, size_t count, size_t size, const 
 /* A copy of a text, NULL for NULL. */
 static const char *mtl__arena_text(mtl_arena *arena, const char *text, mtl_error *err)
 {
-    char *copy = text ? (char *)mtl__arena_note(arena, strlen(text) + 1, 1, "a name", err) : NULL;
+    char *copy = text ? (char *)mtl__arena_make(arena, strlen(text) + 1, 1, "a name", err) : NULL;
     if (copy) memcpy(copy, text, strlen(text));
     return copy;
 }
@@ -3182,11 +3182,11 @@ static void mtl__parallel_for(const mtl_scheduler *scheduler, size_t count, mtl_
    Padding units and inputs of packed weights are zero.
 
    Pairs. A product may run on bfloat16 numbers, which are the upper halves of floats. Its operands then are
-   32-bit *words* that hold two of them, neighbours in k, the first in the lower half; a word stands where a
-   real stands otherwise, and k counts words:
-       forward   [block][gate][input/2][16 units]                        words of inputs 2i, 2i+1; of an odd
+   32-bit *pairs*, neighbours in k, the first in the lower half; a pair stands where a real stands otherwise,
+   and k counts pairs:
+       forward   [block][gate][input/2][16 units]                        pairs of inputs 2i, 2i+1; of an odd
                                                                          number the last with 0
-       backward  [input block][block][gate][8 pairs of units][16 inputs] words of units 2u, 2u+1
+       backward  [input block][block][gate][8 pairs of units][16 inputs] pairs of units 2u, 2u+1
    Weights are rounded (to nearest even) when they are packed, the left operand on its way into a product, by
    the kernel that multiplies; sums, and all that is no product, stay float. `pairs` says so in what a kernel
    is given; rows x, h, dz are floats always.
@@ -3254,7 +3254,7 @@ typedef struct mtl__product_weights {
                                                    number */
     mtl_real *dw;                               /* canonical [gates'*H][I], row stride exactly I */
     int accumulate;
-    int pairs;                                  /* 1: words of rows 2n, 2n+1, both operands rounded by the
+    int pairs;                                  /* 1: pairs of rows 2n, 2n+1, both operands rounded by the
                                                    kernel */
 } mtl__product_weights;
 
@@ -3275,7 +3275,7 @@ typedef struct mtl__cell_pass {
     int reverse;                                /* walk t from its end to 0 */
     int keep;                                   /* training: leave in z, c and extra what backward needs */
     int pairs;                                  /* 1: products in bfloat16, packed weights hold pairs */
-    mtl_real *words; size_t words_row;          /* pairs: [B][words_row] scratch by sequence; words_row =
+    mtl_real *rounded; size_t rounded_row;      /* pairs: [B][rounded_row] scratch by sequence; rounded_row =
                                                    padded H / 2 times gates */
     size_t units;
     const mtl__steps *time;
@@ -3342,7 +3342,7 @@ typedef struct mtl__softmax {
 } mtl__softmax;
 
 /* Cross-entropy of rows of logits against labels or distributions (>>losses has the equations). Forward keeps
-   `state` for backward, which computes the probabilities anew: that is cheaper than to write and read an
+   `saved` for backward, which computes the probabilities anew: that is cheaper than to write and read an
    array of them. Row m's target is number items[m]; its coefficients a_c = w_c ((1 - s) q_c + s / C), q = 1
    at a label. */
 typedef struct mtl__cross_entropy {
@@ -3353,7 +3353,7 @@ typedef struct mtl__cross_entropy {
     const mtl_real *q;                          /* distributions, [item][C] */
     const mtl_real *w;                          /* [C] class weights; NULL: all 1 */
     mtl_real smoothing;                         /* s */
-    mtl_real *state;                            /* [rows][3] largest x; sum of exp(x - largest); sum of a */
+    mtl_real *saved;                            /* [rows][3] largest x; sum of exp(x - largest); sum of a */
     double *loss;                               /* [rows]; forward */
     mtl_real *dx; size_t dx_stride;             /* backward: dx (+)= factor ((sum a) p - a) */
     mtl_real factor;
@@ -3448,11 +3448,11 @@ enum {
                                                    covers, as 4 blocks of 16 */
     MTL__PANEL_ROWS = 256,                      /* rows of x that are packed at a time: a panel of them is 64
                                                    KB */
-    MTL__PAIRS_DEPTH = 128                      /* words of k in one go, where the left operand of 96 rows is
+    MTL__PAIRS_DEPTH = 128                      /* pairs of k in one go, where the left operand of 96 rows is
                                                    rounded to the stack: 48 KB */
 };
 
-/* Columns of a panel: of words it holds twice as many in the same memory. */
+/* Columns of a panel: of pairs it holds twice as many in the same memory. */
 MTL__INLINE size_t mtl__panel_width(const mtl__product_weights *p)
 {
     return p->pairs ? 2 * MTL__PANEL : MTL__PANEL;
@@ -3499,7 +3499,7 @@ typedef struct mtl__tile {
     size_t chunks, length;
     const mtl_real *a; size_t a_row, a_chunk;   /* element (row, k) of a run: a[row*a_row + k], or transposed
                                                    a[k*a_row + row] */
-    int pairs; size_t a_step;                   /* pairs: elements of a and b are words, element (row, k) is
+    int pairs; size_t a_step;                   /* 1: elements of a and b are pairs, element (row, k) is
                                                    a[row*a_row + k*a_step] */
     const mtl_real *b; size_t b_block;          /* element (k, column block s, j): b[s*b_block + k*16 + j] */
     mtl_real *c; size_t c_row, c_block;         /* element (row, column block s, j): c[row*c_row + s*c_block +
@@ -3777,12 +3777,12 @@ static void mtl__cell_leave_backward(const mtl__cell_pass *p, const mtl__cell_wa
 }
 
 /* Two 32-bit words that a row of a dropout mask is made from. */
-MTL__INLINE void mtl__dropout_row(const mtl__dropout *p, size_t row, uint32_t word[2])
+MTL__INLINE void mtl__dropout_row(const mtl__dropout *p, size_t row, uint32_t half[2])
 {
     const uint64_t key = p->key ? (uint64_t)p->key[row] : (uint64_t)row;
     const uint64_t bits = mtl__random_bits(p->seed, p->stream, key);
-    word[0] = (uint32_t)bits;
-    word[1] = (uint32_t)(bits >> 32);
+    half[0] = (uint32_t)bits;
+    half[1] = (uint32_t)(bits >> 32);
 }
 
 /* Against -ffast-math, which a caller may compile with:
@@ -3872,11 +3872,11 @@ MTL__INLINE void mtl__dropout_row(const mtl__dropout *p, size_t row, uint32_t wo
 #define mtl__scaled          MTL__FN(mtl__scaled)
 #define mtl__hidden          MTL__FN(mtl__hidden)
 #define mtl__transpose       MTL__FN(mtl__transpose)
-#define mtl__words           MTL__FN(mtl__words)
-#define mtl__words_from      MTL__FN(mtl__words_from)
-#define mtl__words_add       MTL__FN(mtl__words_add)
-#define mtl__words_fold      MTL__FN(mtl__words_fold)
-#define mtl__words_mul       MTL__FN(mtl__words_mul)
+#define mtl__uints           MTL__FN(mtl__uints)
+#define mtl__uints_from      MTL__FN(mtl__uints_from)
+#define mtl__uints_add       MTL__FN(mtl__uints_add)
+#define mtl__uints_fold      MTL__FN(mtl__uints_fold)
+#define mtl__uints_mul       MTL__FN(mtl__uints_mul)
 #define mtl__where_not_below MTL__FN(mtl__where_not_below)
 #define mtl__add_squares     MTL__FN(mtl__add_squares)
 #define mtl__lanes_sum       MTL__FN(mtl__lanes_sum)
@@ -3897,15 +3897,15 @@ MTL__INLINE void mtl__dropout_row(const mtl__dropout *p, size_t row, uint32_t wo
    scaled(y, power)        y * 2^n for -126 <= n <= 127   hidden(x)               x, whose origin the compiler
                                                           is not to see (MTL__HIDE)
    transpose               LANES x LANES reals
-   words                   32-bit whole numbers: words_from(n) is n, n+1, ...; fold(x, s) is x ^ x >> s
+   uints                   32-bit whole numbers: uints_from(n) is n, n+1, ...; fold(x, s) is x ^ x >> s
    where_not_below(w, limit, y)    y where w >> 8 >= limit, else 0
    add_squares(x, sums)    sums[lane] += x*x in double    TILE_SUMS               accumulators of the largest
                                                           tile
    min(a, x), max(a, x): NaN in the second operand wins (unless a compiler swaps them, as -ffast-math allows).
-   Where MTL__PAIRS is 1, words of two bfloat16 (see the head of this section; subnormal numbers may count as
+   Where MTL__PAIRS is 1, pairs of two bfloat16 (see the head of this section; subnormal numbers may count as
    zero):
-   pairs_along(x, y)       words of neighbours, of 2 LANES reals in order (x, then y)       pairs_across(x, y)
-                           words of x[i], y[i]
+   pairs_along(x, y)       pairs of neighbours, of 2 LANES reals in order (x, then y)       pairs_across(x, y)
+                           pairs of x[i], y[i]
    dot_pairs(a, b, c)      c + a1*b1 + a0*b0, upper halves first, each sum rounded to float
 
    whole without an instruction for it: adding 1.5 * 2^23 + 127 leaves n + 127 in the lowest bits of the sum;
@@ -4012,25 +4012,25 @@ MTL__VECTOR void mtl__transpose(const float *from, size_t from_stride, float *to
     MTL__UNROLL
     for (i = 0; i < 16; i++) _mm512_storeu_ps(to + i * to_stride, t[i]);
 }
-typedef __m512i mtl__words;
-MTL__VECTOR mtl__words mtl__words_from(uint32_t n)
+typedef __m512i mtl__uints;
+MTL__VECTOR mtl__uints mtl__uints_from(uint32_t n)
 {
     return _mm512_add_epi32(_mm512_set1_epi32((int)n),
                             _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
 }
-MTL__VECTOR mtl__words mtl__words_add(mtl__words x, uint32_t n)
+MTL__VECTOR mtl__uints mtl__uints_add(mtl__uints x, uint32_t n)
 {
     return _mm512_add_epi32(x, _mm512_set1_epi32((int)n));
 }
-MTL__VECTOR mtl__words mtl__words_fold(mtl__words x, int shift)
+MTL__VECTOR mtl__uints mtl__uints_fold(mtl__uints x, int shift)
 {
     return _mm512_xor_si512(x, _mm512_srli_epi32(x, (unsigned)shift));
 }
-MTL__VECTOR mtl__words mtl__words_mul(mtl__words x, uint32_t n)
+MTL__VECTOR mtl__uints mtl__uints_mul(mtl__uints x, uint32_t n)
 {
     return _mm512_mullo_epi32(x, _mm512_set1_epi32((int)n));
 }
-MTL__VECTOR mtl__vec mtl__where_not_below(mtl__words w, uint32_t limit, mtl__vec y)
+MTL__VECTOR mtl__vec mtl__where_not_below(mtl__uints w, uint32_t limit, mtl__vec y)
 {
     return _mm512_maskz_mov_ps(_mm512_cmpge_epi32_mask(_mm512_srli_epi32(w, 8),
                                                        _mm512_set1_epi32((int)limit)), y);
@@ -4150,24 +4150,24 @@ MTL__VECTOR void mtl__transpose(const float *from, size_t from_stride, float *to
         _mm256_storeu_ps(to + (4 + i) * to_stride, _mm256_permute2f128_ps(r[i], r[4 + i], 0x31));
     }
 }
-typedef __m256i mtl__words;
-MTL__VECTOR mtl__words mtl__words_from(uint32_t n)
+typedef __m256i mtl__uints;
+MTL__VECTOR mtl__uints mtl__uints_from(uint32_t n)
 {
     return _mm256_add_epi32(_mm256_set1_epi32((int)n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }
-MTL__VECTOR mtl__words mtl__words_add(mtl__words x, uint32_t n)
+MTL__VECTOR mtl__uints mtl__uints_add(mtl__uints x, uint32_t n)
 {
     return _mm256_add_epi32(x, _mm256_set1_epi32((int)n));
 }
-MTL__VECTOR mtl__words mtl__words_fold(mtl__words x, int shift)
+MTL__VECTOR mtl__uints mtl__uints_fold(mtl__uints x, int shift)
 {
     return _mm256_xor_si256(x, _mm256_srli_epi32(x, shift));
 }
-MTL__VECTOR mtl__words mtl__words_mul(mtl__words x, uint32_t n)
+MTL__VECTOR mtl__uints mtl__uints_mul(mtl__uints x, uint32_t n)
 {
     return _mm256_mullo_epi32(x, _mm256_set1_epi32((int)n));
 }
-MTL__VECTOR mtl__vec mtl__where_not_below(mtl__words w, uint32_t limit, mtl__vec y)
+MTL__VECTOR mtl__vec mtl__where_not_below(mtl__uints w, uint32_t limit, mtl__vec y)
 {
     const __m256i below = _mm256_cmpgt_epi32(_mm256_set1_epi32((int)limit), _mm256_srli_epi32(w, 8));
     return _mm256_andnot_ps(_mm256_castsi256_ps(below), y);
@@ -4262,26 +4262,26 @@ MTL__VECTOR void mtl__transpose(const float *from, size_t from_stride, float *to
     _mm_storeu_ps(to + 2 * to_stride, c);
     _mm_storeu_ps(to + 3 * to_stride, d);
 }
-typedef __m128i mtl__words;
-MTL__VECTOR mtl__words mtl__words_from(uint32_t n)
+typedef __m128i mtl__uints;
+MTL__VECTOR mtl__uints mtl__uints_from(uint32_t n)
 {
     return _mm_add_epi32(_mm_set1_epi32((int)n), _mm_setr_epi32(0, 1, 2, 3));
 }
-MTL__VECTOR mtl__words mtl__words_add(mtl__words x, uint32_t n)
+MTL__VECTOR mtl__uints mtl__uints_add(mtl__uints x, uint32_t n)
 {
     return _mm_add_epi32(x, _mm_set1_epi32((int)n));
 }
-MTL__VECTOR mtl__words mtl__words_fold(mtl__words x, int shift)
+MTL__VECTOR mtl__uints mtl__uints_fold(mtl__uints x, int shift)
 {
     return _mm_xor_si128(x, _mm_srli_epi32(x, shift));
 }
-MTL__VECTOR mtl__words mtl__words_mul(mtl__words x, uint32_t n)
+MTL__VECTOR mtl__uints mtl__uints_mul(mtl__uints x, uint32_t n)
 {
     const __m128i m = _mm_set1_epi32((int)n);                           /* SSE2 multiplies even lanes only */
     const __m128i even = _mm_mul_epu32(x, m), odd = _mm_mul_epu32(_mm_srli_epi64(x, 32), m);
     return _mm_unpacklo_epi32(_mm_shuffle_epi32(even, 0x08), _mm_shuffle_epi32(odd, 0x08));
 }
-MTL__VECTOR mtl__vec mtl__where_not_below(mtl__words w, uint32_t limit, mtl__vec y)
+MTL__VECTOR mtl__vec mtl__where_not_below(mtl__uints w, uint32_t limit, mtl__vec y)
 {
     const __m128i below = _mm_cmpgt_epi32(_mm_set1_epi32((int)limit), _mm_srli_epi32(w, 8));
     return _mm_andnot_ps(_mm_castsi128_ps(below), y);
@@ -4364,19 +4364,19 @@ MTL__VECTOR void mtl__transpose(const float *from, size_t from_stride, float *to
     vst1q_f32(to + 2 * to_stride, vcombine_f32(vget_high_f32(ab.val[0]), vget_high_f32(cd.val[0])));
     vst1q_f32(to + 3 * to_stride, vcombine_f32(vget_high_f32(ab.val[1]), vget_high_f32(cd.val[1])));
 }
-typedef uint32x4_t mtl__words;
-MTL__VECTOR mtl__words mtl__words_from(uint32_t n)
+typedef uint32x4_t mtl__uints;
+MTL__VECTOR mtl__uints mtl__uints_from(uint32_t n)
 {
     static const uint32_t count[4] = { 0, 1, 2, 3 };
     return vaddq_u32(vdupq_n_u32(n), vld1q_u32(count));
 }
-MTL__VECTOR mtl__words mtl__words_add(mtl__words x, uint32_t n) { return vaddq_u32(x, vdupq_n_u32(n)); }
-MTL__VECTOR mtl__words mtl__words_fold(mtl__words x, int shift)
+MTL__VECTOR mtl__uints mtl__uints_add(mtl__uints x, uint32_t n) { return vaddq_u32(x, vdupq_n_u32(n)); }
+MTL__VECTOR mtl__uints mtl__uints_fold(mtl__uints x, int shift)
 {
     return veorq_u32(x, vshlq_u32(x, vdupq_n_s32(-shift)));
 }
-MTL__VECTOR mtl__words mtl__words_mul(mtl__words x, uint32_t n) { return vmulq_u32(x, vdupq_n_u32(n)); }
-MTL__VECTOR mtl__vec mtl__where_not_below(mtl__words w, uint32_t limit, mtl__vec y)
+MTL__VECTOR mtl__uints mtl__uints_mul(mtl__uints x, uint32_t n) { return vmulq_u32(x, vdupq_n_u32(n)); }
+MTL__VECTOR mtl__vec mtl__where_not_below(mtl__uints w, uint32_t limit, mtl__vec y)
 {
     return MTL__FN(mtl__masked)(vcgeq_u32(vshrq_n_u32(w, 8), vdupq_n_u32(limit)), y);
 }
@@ -4486,12 +4486,12 @@ MTL__VECTOR void mtl__transpose(const mtl_real *from, size_t from_stride, mtl_re
     (void)to_stride;
     *to = *from;
 }
-typedef uint32_t mtl__words;
-MTL__VECTOR mtl__words mtl__words_from(uint32_t n) { return n; }
-MTL__VECTOR mtl__words mtl__words_add(mtl__words x, uint32_t n) { return x + n; }
-MTL__VECTOR mtl__words mtl__words_fold(mtl__words x, int shift) { return x ^ x >> shift; }
-MTL__VECTOR mtl__words mtl__words_mul(mtl__words x, uint32_t n) { return x * n; }
-MTL__VECTOR mtl__vec mtl__where_not_below(mtl__words w, uint32_t limit, mtl__vec y)
+typedef uint32_t mtl__uints;
+MTL__VECTOR mtl__uints mtl__uints_from(uint32_t n) { return n; }
+MTL__VECTOR mtl__uints mtl__uints_add(mtl__uints x, uint32_t n) { return x + n; }
+MTL__VECTOR mtl__uints mtl__uints_fold(mtl__uints x, int shift) { return x ^ x >> shift; }
+MTL__VECTOR mtl__uints mtl__uints_mul(mtl__uints x, uint32_t n) { return x * n; }
+MTL__VECTOR mtl__vec mtl__where_not_below(mtl__uints w, uint32_t limit, mtl__vec y)
 {
     return w >> 8 >= limit ? y : 0;
 }
@@ -4935,11 +4935,11 @@ MTL__KERNEL void MTL__FN(mtl__cross_entropy_forward)(const mtl__cross_entropy *p
     size_t row;
     for (row = row_begin; row < row_end; row++) {
         const mtl_real *x = p->x + row * p->x_stride, largest = MTL__FN(mtl__row_max)(p->classes, x);
-        mtl_real *state = p->state + row * 3, weighted;
-        state[0] = largest;
-        state[1] = MTL__FN(mtl__row_exp_sum)(p->classes, x, largest);
-        state[2] = MTL__FN(mtl__coefficient_sums)(p, row, largest, &weighted);
-        p->loss[row] = (double)state[2] * log((double)state[1]) - (double)weighted;
+        mtl_real *saved = p->saved + row * 3, weighted;
+        saved[0] = largest;
+        saved[1] = MTL__FN(mtl__row_exp_sum)(p->classes, x, largest);
+        saved[2] = MTL__FN(mtl__coefficient_sums)(p, row, largest, &weighted);
+        p->loss[row] = (double)saved[2] * log((double)saved[1]) - (double)weighted;
     }
 }
 
@@ -4950,9 +4950,9 @@ MTL__KERNEL void MTL__FN(mtl__cross_entropy_backward)(const mtl__cross_entropy *
     const int soft = p->q || p->smoothing != 0;
     size_t row, i;
     for (row = row_begin; row < row_end; row++) {
-        const mtl_real *x = p->x + row * p->x_stride, *state = p->state + row * 3;
+        const mtl_real *x = p->x + row * p->x_stride, *saved = p->saved + row * 3;
         const MTL__FN(mtl__coefficients) a = MTL__FN(mtl__row_coefficients)(p, row);
-        const mtl__vec offset = mtl__all(state[0]), scale = mtl__all(p->factor * state[2] / state[1]),
+        const mtl__vec offset = mtl__all(saved[0]), scale = mtl__all(p->factor * saved[2] / saved[1]),
             factor = mtl__all(p->factor);
         mtl_real *dx = p->dx + row * p->dx_stride;
         for (i = 0; i < p->classes; i += MTL__LANES) {
@@ -4972,14 +4972,14 @@ MTL__KERNEL void MTL__FN(mtl__cross_entropy_backward)(const mtl__cross_entropy *
     }
 }
 
-/* 32 bits of (row's words, column), by the "lowbias32" mixer (Wellons 2018) with the second word put in
+/* 32 bits of (row's words, column), by the "lowbias32" mixer (Wellons 2018) with the second half put in
    half-way. */
-MTL__VECTOR mtl__words MTL__FN(mtl__dropout_words)(const uint32_t word[2], size_t column)
+MTL__VECTOR mtl__uints MTL__FN(mtl__dropout_uints)(const uint32_t half[2], size_t column)
 {
-    mtl__words w = mtl__words_add(mtl__words_mul(mtl__words_from((uint32_t)column), 0x9e3779b9u), word[0]);
-    w = mtl__words_add(mtl__words_mul(mtl__words_fold(w, 16), 0x21f0aaadu), word[1]);
-    w = mtl__words_mul(mtl__words_fold(w, 15), 0xd35a2d97u);
-    return mtl__words_fold(w, 15);
+    mtl__uints w = mtl__uints_add(mtl__uints_mul(mtl__uints_from((uint32_t)column), 0x9e3779b9u), half[0]);
+    w = mtl__uints_add(mtl__uints_mul(mtl__uints_fold(w, 16), 0x21f0aaadu), half[1]);
+    w = mtl__uints_mul(mtl__uints_fold(w, 15), 0xd35a2d97u);
+    return mtl__uints_fold(w, 15);
 }
 
 /* y (+)= x / (1 - rate) where the upper 24 random bits are at least rate * 2^24, else 0. Bound: about 15
@@ -4993,17 +4993,17 @@ MTL__KERNEL void MTL__FN(mtl__dropout)(const mtl__dropout *d, size_t row_begin, 
     for (row = row_begin; row < row_end; row++) {
         const mtl_real *x = d->x + row * d->x_stride;
         mtl_real *y = d->y + row * d->y_stride;
-        uint32_t word[2];
-        mtl__dropout_row(d, row, word);
+        uint32_t half[2];
+        mtl__dropout_row(d, row, half);
         for (i = 0; i < whole; i += MTL__LANES) {
             const mtl__vec kept =
-                mtl__where_not_below(MTL__FN(mtl__dropout_words)(word, i), limit,
+                mtl__where_not_below(MTL__FN(mtl__dropout_uints)(half, i), limit,
                                      mtl__mul(factor, mtl__load(x + i)));
             mtl__store(y + i, mtl__add(kept, d->accumulate ? mtl__load(y + i) : zero));
         }
         if (rest) {
             const mtl__vec kept =
-                mtl__where_not_below(MTL__FN(mtl__dropout_words)(word, i), limit,
+                mtl__where_not_below(MTL__FN(mtl__dropout_uints)(half, i), limit,
                                      mtl__mul(factor, mtl__load_some(x + i, rest)));
             mtl__store_some(y + i, mtl__add(kept, d->accumulate ? mtl__load_some(y + i, rest) : zero), rest);
         }
@@ -5071,59 +5071,59 @@ MTL__KERNEL void MTL__FN(mtl__pack_backward)(size_t gates, size_t units, size_t 
 }
 
 #if MTL__PAIRS
-/* n neighbouring reals to (n+1)/2 words; of an odd number the last with 0. */
-MTL__KERNEL void MTL__FN(mtl__round_row)(size_t n, const mtl_real *x, mtl_real *words)
+/* n neighbouring reals to (n+1)/2 pairs; of an odd number the last with 0. */
+MTL__KERNEL void MTL__FN(mtl__round_row)(size_t n, const mtl_real *x, mtl_real *pairs)
 {
     size_t i;
     for (i = 0; i + 2 * MTL__LANES <= n; i += 2 * MTL__LANES)
-        mtl__store(words + i / 2, mtl__pairs_along(mtl__load(x + i), mtl__load(x + i + MTL__LANES)));
+        mtl__store(pairs + i / 2, mtl__pairs_along(mtl__load(x + i), mtl__load(x + i + MTL__LANES)));
     if (i < n) {
         const size_t low = mtl__at_most(n - i, MTL__LANES), high = n - i - low;
         const mtl__vec y = high ? mtl__load_some(x + i + low, high) : mtl__all(0);
-        mtl__store_some(words + i / 2, mtl__pairs_along(mtl__load_some(x + i, low), y), (low + high + 1) / 2);
+        mtl__store_some(pairs + i / 2, mtl__pairs_along(mtl__load_some(x + i, low), y), (low + high + 1) / 2);
     }
 }
 
-/* Two rows of `width` reals, at most 16, to 16 words; either row may be NULL, a row of zeros. */
-MTL__VECTOR void MTL__FN(mtl__round_rows)(size_t width, const mtl_real *x, const mtl_real *y, mtl_real *words)
+/* Two rows of `width` reals, at most 16, to 16 pairs; either row may be NULL, a row of zeros. */
+MTL__VECTOR void MTL__FN(mtl__round_rows)(size_t width, const mtl_real *x, const mtl_real *y, mtl_real *pairs)
 {
     size_t part;
     MTL__UNROLLED
     for (part = 0; part < MTL__BLOCK; part += MTL__LANES) {
         const size_t n = width < part ? 0 : mtl__at_most(width - part, MTL__LANES);
         const mtl__vec zero = mtl__all(0);
-        if (n == MTL__LANES && x && y) mtl__store(words + part, mtl__pairs_across(mtl__load(x + part),
+        if (n == MTL__LANES && x && y) mtl__store(pairs + part, mtl__pairs_across(mtl__load(x + part),
                                                                                   mtl__load(y + part)));
         else
-            mtl__store(words + part, mtl__pairs_across(x && n ? mtl__load_some(x + part, n) : zero,
+            mtl__store(pairs + part, mtl__pairs_across(x && n ? mtl__load_some(x + part, n) : zero,
                                                        y && n ? mtl__load_some(y + part, n) : zero));
     }
 }
 
-/* W [gates*units][inputs] to words [block][gate][input/2][16 units]: rows are rounded, then words change
+/* W [gates*units][inputs] to pairs [block][gate][input/2][16 units]: rows are rounded, then pairs change
    places as reals do. */
 MTL__KERNEL void MTL__FN(mtl__pack_pairs_forward)(size_t gates, size_t units, size_t inputs,
                                                   const mtl_real *w, mtl_real *packed)
 {
     MTL__ALIGN64 mtl_real rows[MTL__BLOCK * MTL__BLOCK], columns[MTL__BLOCK * MTL__BLOCK];
-    const size_t words = (inputs + 1) / 2;
-    size_t first, gate, word, i;
+    const size_t pairs = (inputs + 1) / 2;
+    size_t first, gate, pair, i;
     for (first = 0; first < units; first += MTL__BLOCK)
-        for (gate = 0; gate < gates; gate++, packed += words * MTL__BLOCK)
-            for (word = 0; word < words; word += MTL__BLOCK) {
-                const mtl_real *from = w + (gate * units + first) * inputs + 2 * word;
+        for (gate = 0; gate < gates; gate++, packed += pairs * MTL__BLOCK)
+            for (pair = 0; pair < pairs; pair += MTL__BLOCK) {
+                const mtl_real *from = w + (gate * units + first) * inputs + 2 * pair;
                 const size_t here = mtl__at_most(units - first, MTL__BLOCK);
                 if (here < MTL__BLOCK) memset(rows, 0, sizeof rows);
                 for (i = 0; i < here; i++)
-                    MTL__FN(mtl__round_row)(mtl__at_most(inputs - 2 * word, 2 * MTL__BLOCK),
+                    MTL__FN(mtl__round_row)(mtl__at_most(inputs - 2 * pair, 2 * MTL__BLOCK),
                                             from + i * inputs, rows + i * MTL__BLOCK);
                 MTL__FN(mtl__transpose_block)(rows, MTL__BLOCK, columns, MTL__BLOCK);
-                memcpy(packed + word * MTL__BLOCK, columns,
-                       mtl__at_most(words - word, MTL__BLOCK) * MTL__BLOCK * sizeof *packed);
+                memcpy(packed + pair * MTL__BLOCK, columns,
+                       mtl__at_most(pairs - pair, MTL__BLOCK) * MTL__BLOCK * sizeof *packed);
             }
 }
 
-/* W [gates'*units][inputs] to words [input block][block][gate][8 pairs of units][16 inputs]; order as in
+/* W [gates'*units][inputs] to pairs [input block][block][gate][8 pairs of units][16 inputs]; order as in
    pack_backward. */
 MTL__KERNEL void MTL__FN(mtl__pack_pairs_backward)(size_t gates, size_t units, size_t inputs,
                                                    const mtl_real *w, const int *order, mtl_real *packed)
@@ -5409,20 +5409,20 @@ MTL__KERNEL void MTL__FN(mtl__product_forward_part)(const mtl__product_forward *
 /* In pairs: x is rounded first, once for all units. */
 MTL__KERNEL void MTL__FN(mtl__product_forward_pairs)(const mtl__product_forward *p, size_t row, size_t rows)
 {
-    MTL__ALIGN64 mtl_real words[MTL__ROWS * MTL__PAIRS_DEPTH];
+    MTL__ALIGN64 mtl_real pairs[MTL__ROWS * MTL__PAIRS_DEPTH];
     const size_t inputs = (p->inputs + 1) / 2;
     size_t first, i;
     mtl__tile t;
     memset(&t, 0, sizeof t);
     t.pairs = 1;
-    t.a = words;
+    t.a = pairs;
     t.a_row = MTL__PAIRS_DEPTH;
     t.a_step = 1;
     for (first = 0; first < inputs || first == 0; first += MTL__PAIRS_DEPTH) {
         const size_t reals = mtl__at_most(p->inputs - 2 * first, 2 * MTL__PAIRS_DEPTH);
         for (i = 0; i < rows; i++)
             MTL__FN(mtl__round_row)(reals, p->x + (row + i) * p->x_stride + 2 * first,
-                                    words + i * MTL__PAIRS_DEPTH);
+                                    pairs + i * MTL__PAIRS_DEPTH);
         t.length = (reals + 1) / 2;
         MTL__FN(mtl__product_forward_part)(p, row, rows, first, inputs, &t);
     }
@@ -5461,32 +5461,32 @@ MTL__KERNEL void MTL__FN(mtl__product_forward)(const mtl__product_forward *p, si
 }
 
 #if MTL__PAIRS
-/* `rows` rows of dz to words, each row one run: `blocks` blocks of `width` reals that lie dz_block apart. */
+/* `rows` rows of dz to pairs, each row one run: `blocks` blocks of `width` reals that lie dz_block apart. */
 MTL__KERNEL void MTL__FN(mtl__round_blocks)(size_t rows, size_t blocks, size_t width, const mtl_real *dz,
-                                            size_t dz_row, size_t dz_block, mtl_real *words, size_t words_row)
+                                            size_t dz_row, size_t dz_block, mtl_real *pairs, size_t pairs_row)
 {
     size_t row, block;
     for (row = 0; row < rows; row++)
         for (block = 0; block < blocks; block++)
             MTL__FN(mtl__round_row)(width, dz + row * dz_row + block * dz_block,
-                                    words + row * words_row + block * (width / 2));
+                                    pairs + row * pairs_row + block * (width / 2));
 }
 
-/* In pairs: as many blocks at a time as MTL__PAIRS_DEPTH words hold are rounded, once for all inputs. */
+/* In pairs: as many blocks at a time as MTL__PAIRS_DEPTH pairs hold are rounded, once for all inputs. */
 MTL__KERNEL void MTL__FN(mtl__product_backward_pairs)(const mtl__product_backward *p, size_t row, size_t rows)
 {
-    MTL__ALIGN64 mtl_real words[MTL__ROWS * MTL__PAIRS_DEPTH];
-    const size_t blocks = (p->units + MTL__BLOCK - 1) / MTL__BLOCK, block_words = p->gates * MTL__BLOCK / 2;
-    const size_t most = MTL__PAIRS_DEPTH / block_words;
+    MTL__ALIGN64 mtl_real pairs[MTL__ROWS * MTL__PAIRS_DEPTH];
+    const size_t blocks = (p->units + MTL__BLOCK - 1) / MTL__BLOCK, block_pairs = p->gates * MTL__BLOCK / 2;
+    const size_t most = MTL__PAIRS_DEPTH / block_pairs;
     size_t first;
     mtl__tile t;
     memset(&t, 0, sizeof t);
     t.pairs = 1;
     t.chunks = 1;
-    t.a = words;
+    t.a = pairs;
     t.a_row = MTL__PAIRS_DEPTH;
     t.a_step = 1;
-    t.b_block = blocks * block_words * MTL__BLOCK;
+    t.b_block = blocks * block_pairs * MTL__BLOCK;
     t.c = p->dx + row * p->dx_stride;
     t.c_row = p->dx_stride;
     t.c_block = MTL__BLOCK;
@@ -5495,17 +5495,17 @@ MTL__KERNEL void MTL__FN(mtl__product_backward_pairs)(const mtl__product_backwar
         if (p->exact) {                                 /* row-major dz: one run, of which no more than
                                                            `units` are read */
             const size_t reals = mtl__at_most(p->units - unit, here * MTL__BLOCK);
-            MTL__FN(mtl__round_blocks)(rows, 1, reals, p->dz + row * p->dz_row + unit, p->dz_row, 0, words,
+            MTL__FN(mtl__round_blocks)(rows, 1, reals, p->dz + row * p->dz_row + unit, p->dz_row, 0, pairs,
                                        t.a_row);
             t.length = (reals + 1) / 2;
         } else {
             const mtl_real *dz = p->dz + row * p->dz_row + first * p->dz_block;
-            MTL__FN(mtl__round_blocks)(rows, here, p->gates * MTL__BLOCK, dz, p->dz_row, p->dz_block, words,
+            MTL__FN(mtl__round_blocks)(rows, here, p->gates * MTL__BLOCK, dz, p->dz_row, p->dz_block, pairs,
                                        t.a_row);
-            t.length = here * block_words;
+            t.length = here * block_pairs;
         }
         t.start = first || p->accumulate ? MTL__START_ADD : MTL__START_ZERO;
-        t.b = p->packed + first * block_words * MTL__BLOCK;
+        t.b = p->packed + first * block_pairs * MTL__BLOCK;
         MTL__FN(mtl__multiply)(rows, p->inputs, 0, &t);
     }
 }
@@ -5579,7 +5579,7 @@ MTL__KERNEL void MTL__FN(mtl__pack_panel)(const mtl__product_weights *p, size_t 
 }
 
 #if MTL__PAIRS
-/* The same in words [block][pair of rows][16]. */
+/* The same in pairs [block][pair of rows][16]. */
 MTL__KERNEL void MTL__FN(mtl__pack_panel_pairs)(const mtl__product_weights *p, size_t first, size_t rows,
                                                 size_t column, size_t width, mtl_real *panel)
 {
@@ -5595,13 +5595,13 @@ MTL__KERNEL void MTL__FN(mtl__pack_panel_pairs)(const mtl__product_weights *p, s
     }
 }
 
-/* One gate of a block of dz, `units` wide, to words [pair of rows][16]. */
+/* One gate of a block of dz, `units` wide, to pairs [pair of rows][16]. */
 MTL__KERNEL void MTL__FN(mtl__round_gate)(size_t rows, size_t units, const mtl_real *dz, size_t dz_row,
-                                          mtl_real *words)
+                                          mtl_real *pairs)
 {
     size_t row;
-    for (row = 0; row < rows; row += 2, dz += 2 * dz_row, words += MTL__BLOCK)
-        MTL__FN(mtl__round_rows)(units, dz, row + 1 < rows ? dz + dz_row : NULL, words);
+    for (row = 0; row < rows; row += 2, dz += 2 * dz_row, pairs += MTL__BLOCK)
+        MTL__FN(mtl__round_rows)(units, dz, row + 1 < rows ? dz + dz_row : NULL, pairs);
 }
 #endif
 
@@ -5951,7 +5951,7 @@ MTL__KERNEL void MTL__FN(mtl__rnn_backward)(const mtl__cell_block *block, int ac
    sequences that start from zeros. Bound: multiply-adds; for few sequences, reading W_hh. */
 
 /* The left operand of a step's product: rows of `blocks` times `width` reals, as they are or rounded, once
-   for all units, into the pass's words. */
+   for all units, into the pass's scratch. */
 MTL__KERNEL void MTL__FN(mtl__cell_operand)(const mtl__cell_pass *p, const mtl__cell_rows *part,
                                             size_t blocks, size_t width, const mtl_real *a, size_t a_row,
                                                 size_t a_block, mtl__tile *t)
@@ -5963,12 +5963,12 @@ MTL__KERNEL void MTL__FN(mtl__cell_operand)(const mtl__cell_pass *p, const mtl__
     t->a_chunk = a_block;
 #if MTL__PAIRS
     if (p->pairs && a) {
-        mtl_real *words = p->words + part->sequence * p->words_row;
-        if (part->begin == 0) MTL__FN(mtl__round_blocks)(part->rows, blocks, width, a, a_row, a_block, words,
-                                                         p->words_row);
+        mtl_real *to = p->rounded + part->sequence * p->rounded_row;
+        if (part->begin == 0)
+            MTL__FN(mtl__round_blocks)(part->rows, blocks, width, a, a_row, a_block, to, p->rounded_row);
         t->pairs = 1;
-        t->a = words;
-        t->a_row = p->words_row;
+        t->a = to;
+        t->a_row = p->rounded_row;
         t->a_step = t->chunks = 1;
         t->length = blocks * ((width + 1) / 2);
     }
@@ -6607,11 +6607,11 @@ typedef char mtl__stamp_check
 #undef mtl__scaled
 #undef mtl__hidden
 #undef mtl__transpose
-#undef mtl__words
-#undef mtl__words_from
-#undef mtl__words_add
-#undef mtl__words_fold
-#undef mtl__words_mul
+#undef mtl__uints
+#undef mtl__uints_from
+#undef mtl__uints_add
+#undef mtl__uints_fold
+#undef mtl__uints_mul
 #undef mtl__where_not_below
 #undef mtl__add_squares
 #undef mtl__lanes_sum
@@ -6745,7 +6745,7 @@ static int mtl__parameters_reserve(mtl_parameters *set, mtl_error *err)
     size_t capacity = set->capacity ? set->capacity * 2 : 16;
     mtl_tensor **tensors;
     if (set->count < set->capacity) return 1;
-    tensors = (mtl_tensor **)mtl__arena_note(set->arena, capacity, sizeof *tensors, "the table of tensors",
+    tensors = (mtl_tensor **)mtl__arena_make(set->arena, capacity, sizeof *tensors, "the table of tensors",
                                              err);
     if (!tensors) return 0;
     if (set->count) memcpy(tensors, set->tensors, set->count * sizeof *tensors);
@@ -6775,7 +6775,7 @@ MTL_DEF mtl_tensor *mtl_parameters_add(mtl_parameters *set, const char *name, si
         return NULL;
     }
     if (!mtl__parameters_reserve(set, err)) return NULL;
-    t = (mtl_tensor *)mtl__arena_note(set->arena, 1, sizeof *t, "a tensor", err);
+    t = (mtl_tensor *)mtl__arena_make(set->arena, 1, sizeof *t, "a tensor", err);
     if (!t) return NULL;
     t->name = mtl__arena_text(set->arena, name, err);
     t->dims = columns ? 2 : 1;
@@ -6797,7 +6797,7 @@ MTL_DEF mtl_tensor *mtl_parameters_add(mtl_parameters *set, const char *name, si
 static mtl__matrix *mtl__matrix_add(mtl_parameters *set, const mtl_tensor *weight, size_t first_row,
                                     size_t gates, size_t units, const int *gate_order, mtl_error *err)
 {
-    mtl__matrix *m = (mtl__matrix *)mtl__arena_note(set->arena, 1, sizeof *m, "a matrix", err),
+    mtl__matrix *m = (mtl__matrix *)mtl__arena_make(set->arena, 1, sizeof *m, "a matrix", err),
         **end = &set->matrices;
     size_t g;
     if (!m) return NULL;
@@ -6939,11 +6939,11 @@ static mtl_gradients *mtl__gradients_build(const mtl_parameters *set, int precis
 {
     mtl_gradients *g;
     size_t i;
-    g = (mtl_gradients *)mtl__arena_note(arena, 1, sizeof *g, "gradients", err);
+    g = (mtl_gradients *)mtl__arena_make(arena, 1, sizeof *g, "gradients", err);
     if (!g) return NULL;
     g->set = set;
-    g->of = (mtl_gradient *)mtl__arena_note(arena, set->count, sizeof *g->of, "gradients", err);
-    g->touched = (unsigned char **)mtl__arena_note(arena, set->count, sizeof *g->touched, "gradients", err);
+    g->of = (mtl_gradient *)mtl__arena_make(arena, set->count, sizeof *g->of, "gradients", err);
+    g->touched = (unsigned char **)mtl__arena_make(arena, set->count, sizeof *g->touched, "gradients", err);
     g->block = (mtl_real *)mtl__arena_zero(arena, set->total, sizeof(mtl_real), "gradients", err);
     g->pairs = precision == MTL_PRECISION_BF16;
     g->packed_t = (mtl_real *)mtl__arena_zero(arena, g->pairs ? set->pairs_total : set->packed_t_total,
@@ -7052,7 +7052,7 @@ static int *mtl__packing_ints(mtl_arena *arena, size_t count, mtl_error *err)
 static mtl_packing *mtl__packing_push(mtl_arena *arena, size_t sequences, size_t rows, size_t steps,
                                       mtl_error *err)
 {
-    mtl_packing *p = (mtl_packing *)mtl__arena_note(arena, 1, sizeof *p, "a batch's row order", err);
+    mtl_packing *p = (mtl_packing *)mtl__arena_make(arena, 1, sizeof *p, "a batch's row order", err);
     int **by_sequence[5], **by_row[5], i;
     if (!p) return NULL;
     by_sequence[0] = &p->order;
@@ -7341,9 +7341,9 @@ static void mtl__text_append(mtl__text *text, const char *bytes, size_t count)
     text->length += count;
 }
 
-static void mtl__text_add(mtl__text *text, const char *words)
+static void mtl__text_add(mtl__text *text, const char *piece)
 {
-    mtl__text_append(text, words, strlen(words));
+    mtl__text_append(text, piece, strlen(piece));
 }
 
 /* The error that text met, put into err; what: what the text was to become. */
@@ -7622,16 +7622,16 @@ static mtl__json *mtl__json_read_number(mtl__json_reader *r)
     return node;
 }
 
-static mtl__json *mtl__json_read_word(mtl__json_reader *r)
+static mtl__json *mtl__json_read_name(mtl__json_reader *r)
 {
-    static const struct { const char *word; int type; double number; } words[] = {
+    static const struct { const char *name; int type; double number; } names[] = {
         { "null", MTL__JSON_NULL, 0 }, { "false", MTL__JSON_FLAG, 0 }, { "true", MTL__JSON_FLAG, 1 } };
     size_t i;
-    for (i = 0; i < MTL__COUNT(words); i++) {
-        size_t length = strlen(words[i].word);
-        if (r->length - r->at >= length && memcmp(r->text + r->at, words[i].word, length) == 0) {
-            mtl__json *node = mtl__json_new(r, words[i].type);
-            if (node) node->number = words[i].number;
+    for (i = 0; i < MTL__COUNT(names); i++) {
+        size_t length = strlen(names[i].name);
+        if (r->length - r->at >= length && memcmp(r->text + r->at, names[i].name, length) == 0) {
+            mtl__json *node = mtl__json_new(r, names[i].type);
+            if (node) node->number = names[i].number;
             r->at += length;
             return node;
         }
@@ -7646,7 +7646,7 @@ static mtl__json *mtl__json_read_value(mtl__json_reader *r)
     char c = mtl__json_skip_space(r);
     mtl__json *node;
     if (c == '-' || mtl__is_digit(c)) return mtl__json_read_number(r);
-    if (c != '"' && c != '[' && c != '{') return mtl__json_read_word(r);
+    if (c != '"' && c != '[' && c != '{') return mtl__json_read_name(r);
     node = mtl__json_new(r, c == '"' ? MTL__JSON_TEXT : c == '[' ? MTL__JSON_ARRAY : MTL__JSON_OBJECT);
     if (!node) return NULL;
     if (c == '"') node->text = mtl__json_string(r, &node->count);
@@ -7924,24 +7924,24 @@ static mtl_status mtl__file_fail(mtl_error *err, const char *verb, const char *p
                          mtl__os_advice(error, verb[0] == 'w'));
 }
 
-/* Starts an atomic save to path; `state` is the caller's and must stay until mtl__file_save_end, which must
+/* Starts an atomic save to path; `saver` is the caller's and must stay until mtl__file_save_end, which must
    be called if this succeeded. The writer's error need not be looked at: mtl__file_save_end tells it. */
-static mtl_status mtl__file_save_begin(const char *path, mtl_writer *writer, mtl__file_writer *state,
+static mtl_status mtl__file_save_begin(const char *path, mtl_writer *writer, mtl__file_writer *saver,
                                        mtl_error *err)
 {
     int error;
     if (mtl__failed(err)) return mtl__status(err);
     if (!path) return mtl__fail(err, MTL_ERROR_ARGUMENT, "path", -1, "path is NULL: give the name of a file");
-    writer->user = state;
+    writer->user = saver;
     writer->write = mtl__file_writer_write;
-    error = mtl__file_writer_open(state, path);
+    error = mtl__file_writer_open(saver, path);
     return error ? mtl__file_fail(err, "write", path, error) : MTL_OK;
 }
 
 /* Puts the new file in the place of the old one if err is not set; else the old file stays. */
-static mtl_status mtl__file_save_end(const char *path, mtl__file_writer *state, mtl_error *err)
+static mtl_status mtl__file_save_end(const char *path, mtl__file_writer *saver, mtl_error *err)
 {
-    int error = mtl__file_writer_close(state, !mtl__failed(err));
+    int error = mtl__file_writer_close(saver, !mtl__failed(err));
     if (!error) return mtl__status(err);
     if (err->code == MTL_ERROR_IO) mtl_error_clear(err);   /* it only says that this file took no more; here
                                                               is why */
@@ -8838,7 +8838,7 @@ static void mtl__desc_copy_texts(const mtl_field *f, void *members, mtl_arena *a
     const char *const *texts = (const char *const *)mtl__desc_pointer(members, f->offset);
     size_t count = mtl__desc_count(f, members), i;
     const char **copy =
-        texts ? (const char **)mtl__arena_note(arena, count, sizeof *copy, f->name, err) : NULL;
+        texts ? (const char **)mtl__arena_make(arena, count, sizeof *copy, f->name, err) : NULL;
     for (i = 0; copy && i < count; i++) {
         if (!texts[i])
             mtl__fail(err, MTL_ERROR_ARGUMENT, what, (long long)i, "%s.%s[%z] is NULL; there must be %z",
@@ -8851,7 +8851,7 @@ static void mtl__desc_copy_texts(const mtl_field *f, void *members, mtl_arena *a
 static void mtl__desc_copy_bytes(size_t offset, size_t bytes, void *members, mtl_arena *arena, mtl_error *err)
 {
     const void *from = mtl__desc_pointer(members, offset);
-    void *copy = from ? mtl__arena_note(arena, bytes, 1, "a desc", err) : NULL;
+    void *copy = from ? mtl__arena_make(arena, bytes, 1, "a desc", err) : NULL;
     if (copy) memcpy(copy, from, bytes);
     mtl__desc_point(members, offset, copy);
 }
@@ -9255,14 +9255,14 @@ static mtl_real *mtl__run_zeros(mtl_run *run, size_t rows, size_t width)
                                        run->error);
 }
 
-MTL_DEF void *mtl_run_note(mtl_run *run, size_t bytes)
+MTL_DEF void *mtl_run_make(mtl_run *run, size_t bytes)
 {
-    return mtl__arena_note(run->arena, 1, bytes, "the run's notes", run->error);
+    return mtl__arena_make(run->arena, 1, bytes, "the run's records", run->error);
 }
 
 MTL_DEF mtl_activation *mtl_run_activation(mtl_run *run, const char *name, size_t rows, size_t width)
 {
-    mtl_activation *a = (mtl_activation *)mtl_run_note(run, sizeof *a);
+    mtl_activation *a = (mtl_activation *)mtl_run_make(run, sizeof *a);
     if (!a) return NULL;
     a->name = name ? name : "";
     a->rows = rows;
@@ -9290,7 +9290,7 @@ MTL_DEF void mtl_run_record(mtl_run *run, mtl_activation *output, mtl_backward b
     if (mtl__failed(run->error)) return;
     mtl__run_show(run, output);
     if (!run->tape || !backward) return;
-    r = (mtl_record *)mtl_run_note(run, sizeof *r);
+    r = (mtl_record *)mtl_run_make(run, sizeof *r);
     if (!r) return;
     r->previous = run->tape->last;
     r->backward = backward;
@@ -9861,7 +9861,7 @@ static mtl_activation *mtl__embedding_forward(mtl_run *run, const mtl_tensor *we
 {
     static const int none[1] = { 0 };
     mtl_activation *y = mtl_run_activation(run, name, run->packing->rows, weight->shape[1]);
-    mtl__embedding_data *d = (mtl__embedding_data *)mtl_run_note(run, sizeof *d);
+    mtl__embedding_data *d = (mtl__embedding_data *)mtl_run_make(run, sizeof *d);
     if (!y || !d) return NULL;
     y->ids = ids ? ids : none;              /* a dry run has no ids, but needs what rows with ids need */
     d->weight = weight;
@@ -9894,7 +9894,7 @@ MTL_DEF mtl_dense *mtl_dense_add(mtl_parameters *set, const char *name, size_t i
     char full[160];
     mtl_dense *d;
     err = mtl__error_given(err, &own);
-    d = (mtl_dense *)mtl__arena_note(set->arena, 1, sizeof *d, "a dense layer", err);
+    d = (mtl_dense *)mtl__arena_make(set->arena, 1, sizeof *d, "a dense layer", err);
     if (!d) return NULL;
     d->inputs = inputs;
     d->outputs = outputs;
@@ -9940,7 +9940,7 @@ MTL_DEF mtl_activation *mtl_dense_forward(mtl_run *run, const mtl_dense *dense, 
                                           const char *name)
 {
     mtl_activation *y = x ? mtl_run_activation(run, name, x->rows, dense->outputs) : NULL;
-    mtl__dense_data *d = (mtl__dense_data *)mtl_run_note(run, sizeof *d);
+    mtl__dense_data *d = (mtl__dense_data *)mtl_run_make(run, sizeof *d);
     mtl__product_forward p;
     if (!y || !d) return NULL;
     d->dense = dense;
@@ -9996,7 +9996,7 @@ static mtl_activation *mtl__activate_forward(mtl_run *run, int activation, mtl_a
     size_t n;
     if (!x || activation == MTL_ACTIVATION_NONE) return x;
     y = mtl_run_activation(run, name, x->rows, x->width);
-    d = (mtl__activate_data *)mtl_run_note(run, sizeof *d);
+    d = (mtl__activate_data *)mtl_run_make(run, sizeof *d);
     if (!y || !d) return NULL;
     d->activation = activation;
     d->x = x;
@@ -10035,7 +10035,7 @@ static mtl_activation *mtl__dropout_layer(mtl_run *run, mtl_real rate, const int
     mtl_activation *y;
     if (!x || !run->training || rate <= 0) return x;
     y = mtl_run_activation(run, name, x->rows, x->width);
-    d = (mtl__dropout_data *)mtl_run_note(run, sizeof *d);
+    d = (mtl__dropout_data *)mtl_run_make(run, sizeof *d);
     if (!y || !d) return NULL;
     y->constant = x->constant;
     d->x = x;
@@ -10084,7 +10084,7 @@ static void mtl__move_backward(mtl_run *run, void *data)
 static void mtl__move_forward(mtl_run *run, mtl_activation *x, size_t from, const int *items,
                               mtl_activation *y, size_t to, size_t width)
 {
-    mtl__move_data *d = (mtl__move_data *)mtl_run_note(run, sizeof *d);
+    mtl__move_data *d = (mtl__move_data *)mtl_run_make(run, sizeof *d);
     size_t m;
     if (!d) return;
     d->x = x;
@@ -10230,7 +10230,7 @@ static mtl_activation *mtl__pool_forward(mtl_run *run, int pool, mtl_activation 
     mtl__pool_data *d;
     if (!x) return NULL;
     if (pool == MTL_POOL_LAST) return mtl__pool_last(run, x, segments, count, name);
-    d = (mtl__pool_data *)mtl_run_note(run, sizeof *d);
+    d = (mtl__pool_data *)mtl_run_make(run, sizeof *d);
     if (!d) return NULL;
     d->packing = run->packing;
     d->x = x;
@@ -10316,7 +10316,7 @@ MTL_DEF mtl_cell *mtl_cell_add(mtl_parameters *set, const char *prefix, const mt
     mtl_cell *c;
     size_t rows;
     err = mtl__error_given(err, &own);
-    c = (mtl_cell *)mtl__arena_note(set->arena, 1, sizeof *c, "a cell", err);
+    c = (mtl_cell *)mtl__arena_make(set->arena, 1, sizeof *c, "a cell", err);
     if (!c) return NULL;
     c->kind = desc->cell ? desc->cell : MTL_CELL_LSTM;
     c->activation = desc->activation ? desc->activation : MTL_ACTIVATION_TANH;
@@ -10378,7 +10378,7 @@ static mtl__cell_pass mtl__cell_pass_of(const mtl_run *run, const mtl__cell_data
     pass.units = cell->units;
     pass.time = &d->packing->time;
     pass.pairs = mtl__run_pairs(run);
-    pass.words_row = mtl__padded(cell->units) / 2 * cell->gates;
+    pass.rounded_row = mtl__padded(cell->units) / 2 * cell->gates;
     pass.packed = mtl__run_packed(run, cell->hidden);
     pass.packed_n = cell->hidden_n ? mtl__run_packed(run, cell->hidden_n) : NULL;
     pass.bias_n = cell->hidden->packed_bias;
@@ -10503,7 +10503,7 @@ static mtl__cell_pass mtl__cell_forward_pass(mtl_run *run, const mtl__cell_data 
     mtl__cell_pass pass = mtl__cell_pass_of(run, d);
     size_t padded = mtl__padded(d->cell->units);
     pass.keep = run->tape != NULL;
-    if (pass.pairs) pass.words = mtl__run_reals(run, d->packing->sequences, pass.words_row);
+    if (pass.pairs) pass.rounded = mtl__run_reals(run, d->packing->sequences, pass.rounded_row);
     if (d->cell->reset_before) pass.scratch = mtl__run_reals(run, d->packing->sequences, padded);
     if (pass.keep || !d->c) return pass;
     pass.c0 = d->c;                         /* by sequence: what a sequence's first step reads, it writes */
@@ -10780,7 +10780,7 @@ static void mtl__cell_back_pass(mtl_run *run, mtl__cell_back *back, const mtl__s
                               mtl__padded(cell->units) * mtl__cell_slots(cell));
     pass.packed_t = mtl__run_packed_t(run, cell->hidden);
     if (cell->hidden_n) pass.packed_n_t = mtl__run_packed_t(run, cell->hidden_n);
-    if (pass.pairs) pass.words = mtl__run_reals(run, d->packing->sequences, pass.words_row);
+    if (pass.pairs) pass.rounded = mtl__run_reals(run, d->packing->sequences, pass.rounded_row);
     pass.dh = mtl__cell_carry(run, d, d->h_last);
     pass.dh_stride = mtl__padded(cell->units);
     if (cell->kind == MTL_CELL_LSTM) pass.dc = mtl__cell_carry(run, d, d->c_last);
@@ -10881,7 +10881,7 @@ static void mtl__layer_backward(mtl_run *run, void *data)
 static void mtl__layer_forward(mtl_run *run, const mtl_cell *const *cells, size_t count, mtl_activation *x,
                                mtl_activation *y, const mtl_cell_state *initial, mtl_cell_state *final)
 {
-    mtl__layer_data *layer = (mtl__layer_data *)mtl_run_note(run, sizeof *layer);
+    mtl__layer_data *layer = (mtl__layer_data *)mtl_run_make(run, sizeof *layer);
     size_t i, sequences = run->packing->sequences;
     if (!layer || !x || !y) return;
     layer->count = count;
@@ -11088,7 +11088,7 @@ static void mtl__cross_entropy_backward(mtl_run *run, void *data)
 /* Training needs no probabilities. For an observer they are made where the gradient of the logits will be. */
 static void mtl__cross_entropy_show(mtl_run *run, mtl_activation *x, const char *name)
 {
-    mtl_activation *p = (mtl_activation *)mtl_run_note(run, sizeof *p);
+    mtl_activation *p = (mtl_activation *)mtl_run_make(run, sizeof *p);
     if (!x->grad) x->grad = mtl__run_reals(run, x->rows, x->stride);
     if (!p || !x->grad || !name || !run->observer) return;
     *p = *x;
@@ -11119,7 +11119,7 @@ static void mtl__cross_entropy_forward(mtl_run *run, mtl__loss_data *d, const ch
     pass->items = d->items;
     pass->w = mtl__loss_weights(run, d->class_weights, pass->classes);
     pass->smoothing = d->smoothing;
-    pass->state = mtl__run_reals(run, rows, 3);
+    pass->saved = mtl__run_reals(run, rows, 3);
     mtl__cross_entropy_show(run, d->x, name);
     mark = mtl_arena_save(run->arena);
     pass->loss = (double *)mtl_run_push(run, rows * sizeof *pass->loss);
@@ -11192,7 +11192,7 @@ static void mtl__real_loss_forward(mtl_run *run, const mtl__loss_data *d)
 static mtl_activation *mtl__loss_forward(mtl_run *run, const mtl__loss_data *how, mtl_activation *x,
                                          const char *name)
 {
-    mtl__loss_data *d = (mtl__loss_data *)mtl_run_note(run, sizeof *d);
+    mtl__loss_data *d = (mtl__loss_data *)mtl_run_make(run, sizeof *d);
     mtl_activation *y = mtl_run_activation(run, NULL, 1, 1);
     if (!x || !d || !y) return NULL;
     *d = *how;
@@ -11237,38 +11237,38 @@ static int mtl__target_is_given(const mtl_target *t, size_t item, size_t width)
 /* ---- spans --------------------------------------------------------------------------------------------- */
 
 /* The span that is open at some step of a sequence. */
-typedef struct mtl__span_state { int open; mtl_span span; } mtl__span_state;
+typedef struct mtl__span_track { int open; mtl_span span; } mtl__span_track;
 
 /* Reads the tag of step t; NULL stands for any tag outside of spans, and for the end of the sequence. Returns
    1 when this ends a span, which is then in *ended. A tag continues a span only as I- of the same type; any
    other B- or I- opens one. */
-static int mtl__span_next(mtl__span_state *state, const char *tag, size_t t, mtl_span *ended)
+static int mtl__span_next(mtl__span_track *track, const char *tag, size_t t, mtl_span *ended)
 {
     int inside = tag && (tag[0] == 'B' || tag[0] == 'I') && (tag[1] == '-' || tag[1] == '\0');
     const char *type = inside ? tag + (tag[1] == '-' ? 2 : 1) : NULL;
     int ends;
 
-    if (inside && state->open && tag[0] == 'I' && strcmp(type, state->span.type) == 0) return 0;
-    ends = state->open;
+    if (inside && track->open && tag[0] == 'I' && strcmp(type, track->span.type) == 0) return 0;
+    ends = track->open;
     if (ends) {
-        *ended = state->span;
+        *ended = track->span;
         ended->end = t;
     }
-    state->open = inside;
-    state->span.begin = t;
-    state->span.type = type;
+    track->open = inside;
+    track->span.begin = t;
+    track->span.type = type;
     return ends;
 }
 
 MTL_DEF size_t mtl_spans(const char *const *tags, size_t steps, mtl_span *spans, size_t capacity)
 {
-    mtl__span_state state = { 0, { 0, 0, NULL } };
+    mtl__span_track track = { 0, { 0, 0, NULL } };
     mtl_span span;
     size_t count = 0, t;
 
     if (!tags) return 0;
     for (t = 0; t <= steps; t++) {
-        if (!mtl__span_next(&state, t < steps ? tags[t] : NULL, t, &span)) continue;
+        if (!mtl__span_next(&track, t < steps ? tags[t] : NULL, t, &span)) continue;
         if (spans && count < capacity) spans[count] = span;
         count++;
     }
@@ -11327,7 +11327,7 @@ static const char *mtl__metric_tag(int label, const char *const *labels, const c
 static void mtl__metric_spans(mtl__metric *m, const int *gold, const int *predicted, size_t steps,
                               const char *const *labels, const char *const *unknown)
 {
-    mtl__span_state gold_state = { 0, { 0, 0, NULL } }, predicted_state = { 0, { 0, 0, NULL } };
+    mtl__span_track gold_track = { 0, { 0, 0, NULL } }, predicted_track = { 0, { 0, 0, NULL } };
     mtl_span right, guess;
     size_t t;
 
@@ -11338,8 +11338,8 @@ static void mtl__metric_spans(mtl__metric *m, const int *gold, const int *predic
             gold_tag = mtl__metric_tag(gold[t], labels, unknown);
             predicted_tag = predicted[t] < 0 ? NULL : labels[predicted[t]];
         }
-        gold_ends = mtl__span_next(&gold_state, gold_tag, t, &right);
-        predicted_ends = mtl__span_next(&predicted_state, predicted_tag, t, &guess);
+        gold_ends = mtl__span_next(&gold_track, gold_tag, t, &right);
+        predicted_ends = mtl__span_next(&predicted_track, predicted_tag, t, &guess);
         m->gold_spans += (size_t)gold_ends;
         m->predicted_spans += (size_t)predicted_ends;
         if (gold_ends && predicted_ends && right.begin == guess.begin && strcmp(right.type, guess.type) == 0)
@@ -11494,7 +11494,7 @@ static void mtl__embedding_initial(const mtl_input_part *part)
 
 static mtl_status mtl__features_build(mtl_input_part *part, mtl_parameters *set, mtl_error *err)
 {
-    mtl_scaling *scaling = (mtl_scaling *)mtl__arena_note(set->arena, 1, sizeof *scaling, "feature scales",
+    mtl_scaling *scaling = (mtl_scaling *)mtl__arena_make(set->arena, 1, sizeof *scaling, "feature scales",
                                                           err);
     part->width = (size_t)part->desc->features;
     part->scaling = scaling;
@@ -11554,14 +11554,14 @@ static mtl_status mtl__cells_build(mtl_column_part *part, mtl_parameters *set, m
     const mtl_column_desc *d = part->desc;
     const size_t layers = (size_t)d->layers, directions = d->bidirectional ? 2 : 1;
     mtl_arena *arena = set->arena;
-    mtl__cells *column = (mtl__cells *)mtl__arena_note(arena, 1, sizeof *column, "a column", err);
-    size_t *units = (size_t *)mtl__arena_note(arena, layers * directions, sizeof *units, "a column", err);
+    mtl__cells *column = (mtl__cells *)mtl__arena_make(arena, 1, sizeof *column, "a column", err);
+    size_t *units = (size_t *)mtl__arena_make(arena, layers * directions, sizeof *units, "a column", err);
     size_t l, k, inputs = part->inputs;
     char text[160];
     if (!column || !units) return mtl__status(err);
     column->cells =
-        (const mtl_cell **)mtl__arena_note(arena, layers * directions, sizeof(mtl_cell *), "a column", err);
-    column->names = (const char **)mtl__arena_note(arena, layers, sizeof(char *), "a column", err);
+        (const mtl_cell **)mtl__arena_make(arena, layers * directions, sizeof(mtl_cell *), "a column", err);
+    column->names = (const char **)mtl__arena_make(arena, layers, sizeof(char *), "a column", err);
     for (l = 0; l < layers && !mtl__failed(err); l++) {
         mtl__print(text, sizeof text, "%s.", d->name);
         for (k = 0; k < directions; k++) {
@@ -11693,10 +11693,10 @@ static mtl_status mtl__tap_build(mtl__tap *tap, const mtl_mix_desc *desc, const 
     size_t parts = count - first, i, *widths;
     int part;
     if (from) for (parts = 1, c = from; *c; c++) parts += *c == '+';
-    tap->sources = (int *)mtl__arena_note(set->arena, parts, sizeof(int), "a mix", err);
-    tap->segments = (mtl_segment *)mtl__arena_note(set->arena, 2 * parts, sizeof *tap->segments, "a mix",
+    tap->sources = (int *)mtl__arena_make(set->arena, parts, sizeof(int), "a mix", err);
+    tap->segments = (mtl_segment *)mtl__arena_make(set->arena, 2 * parts, sizeof *tap->segments, "a mix",
                                                    err);
-    widths = (size_t *)mtl__arena_note(set->arena, parts, sizeof *widths, "a mix", err);
+    widths = (size_t *)mtl__arena_make(set->arena, parts, sizeof *widths, "a mix", err);
     if (mtl__failed(err)) return mtl__status(err);
     tap->kind = desc->own ? desc->own : &mtl__mix_kinds[desc->kind - MTL_MIX_CONCAT];
     tap->level = MTL_LEVEL_SEQUENCE;
@@ -11728,7 +11728,7 @@ static mtl_activation *mtl__tap_source(mtl_run *run, mtl_activation *x, int spre
 static mtl_activation *mtl__tap_forward(mtl_run *run, const mtl__tap *tap, const mtl__node *nodes,
                                         mtl_activation *const *out)
 {
-    mtl_activation **parts = (mtl_activation **)mtl_run_note(run, tap->mix.count * sizeof *parts);
+    mtl_activation **parts = (mtl_activation **)mtl_run_make(run, tap->mix.count * sizeof *parts);
     size_t i;
     if (!parts) return NULL;
     for (i = 0; i < tap->mix.count; i++) {
@@ -12438,15 +12438,15 @@ static void mtl__model_build_nodes(mtl_model *model, mtl_error *err)
 {
     const mtl_model_desc *d = &model->desc;
     const size_t total = d->input_count + d->column_count + d->task_count;
-    unsigned char *placed = (unsigned char *)mtl__arena_note(&model->arena, total, 1, "nodes", err);
+    unsigned char *placed = (unsigned char *)mtl__arena_make(&model->arena, total, 1, "nodes", err);
     size_t i;
-    model->nodes = (mtl__node *)mtl__arena_note(&model->arena, total, sizeof *model->nodes, "nodes", err);
-    model->inputs = (mtl__input *)mtl__arena_note(&model->arena, d->input_count, sizeof *model->inputs,
+    model->nodes = (mtl__node *)mtl__arena_make(&model->arena, total, sizeof *model->nodes, "nodes", err);
+    model->inputs = (mtl__input *)mtl__arena_make(&model->arena, d->input_count, sizeof *model->inputs,
                                                   "inputs", err);
     model->columns =
-        (mtl__column *)mtl__arena_note(&model->arena, d->column_count, sizeof *model->columns, "columns",
+        (mtl__column *)mtl__arena_make(&model->arena, d->column_count, sizeof *model->columns, "columns",
                                        err);
-    model->tasks = (mtl__task *)mtl__arena_note(&model->arena, d->task_count, sizeof *model->tasks, "tasks",
+    model->tasks = (mtl__task *)mtl__arena_make(&model->arena, d->task_count, sizeof *model->tasks, "tasks",
                                                 err);
     while (model->node_count < total && !mtl__failed(err)) {
         for (i = 0; i < total && (placed[i] || mtl__desc_waits_for(d, i, placed, err) >= 0); i++) {}
@@ -12464,7 +12464,7 @@ static void mtl__model_build_nodes(mtl_model *model, mtl_error *err)
 /* Everything but values. `arena` is the model's memory, or counts. */
 static mtl_model *mtl__model_build(mtl_arena *arena, const mtl_model_desc *desc, mtl_error *err)
 {
-    mtl_model *model = (mtl_model *)mtl__arena_note(arena, 1, sizeof *model, "a model", err);
+    mtl_model *model = (mtl_model *)mtl__arena_make(arena, 1, sizeof *model, "a model", err);
     if (!model) return NULL;
     model->arena = *arena;
     model->desc = *desc;
@@ -12784,7 +12784,7 @@ MTL_DEF const char *mtl_model_note(mtl_model *model, const char *name, const cha
         return NULL;
     }
     if (!n) {
-        n = (mtl__note_text *)mtl__arena_note(&model->note_arena, 1, sizeof *n, "a note", err);
+        n = (mtl__note_text *)mtl__arena_make(&model->note_arena, 1, sizeof *n, "a note", err);
         if (!n) return NULL;
         n->name = mtl__arena_text(&model->note_arena, name, err);
         n->next = model->notes;
@@ -12893,8 +12893,8 @@ static mtl_activation *mtl__column_carried(mtl_run *run, const mtl__column *colu
 {
     const size_t apart = column->part.directions;   /* of two cells that read forward */
     const size_t count = column->part.states, first = column->first_state;
-    mtl_cell_state *initial = (mtl_cell_state *)mtl_run_note(run, count * sizeof *initial);
-    mtl_cell_state *final = (mtl_cell_state *)mtl_run_note(run, count * sizeof *final);
+    mtl_cell_state *initial = (mtl_cell_state *)mtl_run_make(run, count * sizeof *initial);
+    mtl_cell_state *final = (mtl_cell_state *)mtl_run_make(run, count * sizeof *final);
     mtl_activation *y;
     size_t i;
     for (i = 0; i < count && !mtl__failed(run->error); i += apart) {
@@ -12934,7 +12934,7 @@ static mtl_activation **mtl__model_forward(mtl_run *run, const mtl_model *model,
                                            mtl_state *state)
 {
     mtl_activation **out =
-        (mtl_activation **)mtl_run_note(run, model->node_count * MTL__NODE_PARTS * sizeof *out);
+        (mtl_activation **)mtl_run_make(run, model->node_count * MTL__NODE_PARTS * sizeof *out);
     size_t i;
     for (i = 0; out && i < model->node_count && !mtl__failed(run->error); i++) {
         const mtl__node *node = &model->nodes[i];
@@ -13136,13 +13136,13 @@ static mtl_status mtl__model_write(const mtl_model *model, const mtl__further *m
 static mtl_status mtl__model_save(const mtl_model *model, const mtl__further *more, const char *path,
                                   mtl_error *err)
 {
-    mtl__file_writer state;
+    mtl__file_writer saver;
     mtl_writer writer;
     if (!mtl__given(model, "model", err) || !mtl__given(path, "path", err)
-        || mtl__file_save_begin(path, &writer, &state, err))
+        || mtl__file_save_begin(path, &writer, &saver, err))
         return mtl__status(err);
     mtl__model_write(model, more, &writer, err);
-    return mtl__file_save_end(path, &state, err);
+    return mtl__file_save_end(path, &saver, err);
 }
 
 MTL_DEF mtl_status mtl_model_save(const mtl_model *model, const char *path, mtl_error *err)
@@ -13400,13 +13400,13 @@ typedef struct mtl__tensor_list {
     char first[96], text[360];
 } mtl__tensor_list;
 
-static void mtl__tensor_list_add(mtl__tensor_list *list, const char *name, const char *note)
+static void mtl__tensor_list_add(mtl__tensor_list *list, const char *name, const char *more)
 {
     size_t used = strlen(list->text);
     if (!list->count++) mtl__copy_text(list->first, sizeof list->first, name);
-    if (used + strlen(name) + strlen(note) + 32 > sizeof list->text) return;        /* 32: for what ends it */
+    if (used + strlen(name) + strlen(more) + 32 > sizeof list->text) return;        /* 32: for what ends it */
     list->shown++;
-    mtl__print(list->text + used, sizeof list->text - used, "%s%s%s", used ? ", " : "", name, note);
+    mtl__print(list->text + used, sizeof list->text - used, "%s%s%s", used ? ", " : "", name, more);
 }
 static const char *mtl__tensor_list_end(mtl__tensor_list *list)
 {
@@ -13421,16 +13421,16 @@ static const char *mtl__tensor_list_end(mtl__tensor_list *list)
 static void mtl__import_mismatch(mtl__tensor_list *wrong, const mtl_tensor *t, const char *name,
                                  const mtl_safetensor *from)
 {
-    char note[640];
+    char more[640];
     if (!from)
-        mtl__print(note, sizeof note, " (no %s in the file)", name);
+        mtl__print(more, sizeof more, " (no %s in the file)", name);
     else if (from->type > MTL_TYPE_BF16)
-        mtl__print(note, sizeof note, " (file: %s, read are F32, F64, F16, BF16)",
+        mtl__print(more, sizeof more, " (file: %s, read are F32, F64, F16, BF16)",
                    mtl__types[from->type].name);
     else
-        mtl__print(note, sizeof note, " (file %zx%z, model %zx%z)", from->dims ? from->shape[0] : 1,
+        mtl__print(more, sizeof more, " (file %zx%z, model %zx%z)", from->dims ? from->shape[0] : 1,
                    from->dims > 1 ? from->shape[1] : 1, t->shape[0], t->shape[1]);
-    mtl__tensor_list_add(wrong, t->name, note);
+    mtl__tensor_list_add(wrong, t->name, more);
 }
 
 /* One pass over all mapped tensors: lists mismatches, or copies. Returns how many tensors the mappings
@@ -13553,7 +13553,7 @@ MTL_DEF mtl_status mtl_model_export(const mtl_model *model, const char *path, co
 {
     static const mtl_import everything = { "", "" };
     mtl_error own;
-    mtl__file_writer state;
+    mtl__file_writer saver;
     mtl_writer writer;
     mtl_arena arena;
     mtl__tensor_entry *entries;
@@ -13573,9 +13573,9 @@ MTL_DEF mtl_status mtl_model_export(const mtl_model *model, const char *path, co
             mtl__entry_of_tensor(&entries[n++], mtl__arena_text(&arena, name, err), t, t->value);
             break;
         }
-    if (!mtl__failed(err) && !mtl__file_save_begin(path, &writer, &state, err)) {
+    if (!mtl__failed(err) && !mtl__file_save_begin(path, &writer, &saver, err)) {
         mtl__safetensors_write(entries, n, NULL, 0, &writer, err);
-        mtl__file_save_end(path, &state, err);
+        mtl__file_save_end(path, &saver, err);
     }
     mtl_arena_destroy(&arena);
     return mtl__status(err);
@@ -13657,7 +13657,7 @@ static void mtl__session_start(mtl__session *s, mtl_arena *arena, int isa, int t
 static mtl__session *mtl__session_build(const mtl__session_kind *kind, mtl_arena *arena, mtl_model *model,
                                         const void *desc, mtl_error *err)
 {
-    mtl__session *s = (mtl__session *)mtl__arena_note(arena, 1, kind->bytes, kind->name, err);
+    mtl__session *s = (mtl__session *)mtl__arena_make(arena, 1, kind->bytes, kind->name, err);
     char *copy = (char *)s + kind->desc_offset;
     if (!s) return NULL;
     if (!model) mtl__fail(err, MTL_ERROR_ARGUMENT, "model", -1, "model is NULL");
@@ -13806,7 +13806,7 @@ static size_t mtl__predictor_measure(mtl__session *session, mtl_error *err)
     out = (mtl_prediction *)mtl__arena_zero(&shadow, model->desc.task_count, sizeof *out, "outputs", err);
     run->packing = mtl__packing_push(&counting, session->limits.sequences, session->limits.rows,
                                      session->limits.steps, err);
-    (void)mtl_run_note(run, model->desc.input_count * sizeof(mtl_input));
+    (void)mtl_run_make(run, model->desc.input_count * sizeof(mtl_input));
     for (i = 0; i < model->desc.input_count; i++) (void)mtl_run_push(run, session->limits.rows * sizeof(int));
     if (!mtl__failed(err)) mtl__predict_run(run, model, NULL, state, out);
     mtl_state_destroy(state);
@@ -13905,7 +13905,7 @@ static void mtl__words_to_ids(const mtl_model *model, int input, const char *tex
 /* One array of ids per input, of a sentence of `count` words. */
 static mtl_input *mtl__text_inputs(mtl_run *run, const mtl_model *model, const char *text, size_t count)
 {
-    mtl_input *inputs = (mtl_input *)mtl_run_note(run, model->desc.input_count * sizeof *inputs);
+    mtl_input *inputs = (mtl_input *)mtl_run_make(run, model->desc.input_count * sizeof *inputs);
     size_t i;
     for (i = 0; inputs && i < model->desc.input_count && !mtl__failed(run->error); i++) {
         int *ids = (int *)mtl_run_push(run, count * sizeof *ids);
@@ -14037,11 +14037,11 @@ MTL__INLINE size_t mtl__average_units(const mtl_tensor *t)
 static void mtl__optimizer_rows(mtl__optimizer *o, mtl_arena *arena, mtl_error *err)
 {
     size_t i, count = o->set->count;
-    o->seen = (unsigned char **)mtl__arena_note(arena, count, sizeof *o->seen, "moments", err);
-    o->averaged = (unsigned long long **)mtl__arena_note(arena, count, sizeof *o->averaged,
+    o->seen = (unsigned char **)mtl__arena_make(arena, count, sizeof *o->seen, "moments", err);
+    o->averaged = (unsigned long long **)mtl__arena_make(arena, count, sizeof *o->averaged,
                                                          "averaged weights", err);
-    o->applied = (unsigned long long **)mtl__arena_note(arena, count, sizeof *o->applied, "moments", err);
-    o->late = (mtl__update **)mtl__arena_note(arena, count, sizeof *o->late, "moments", err);
+    o->applied = (unsigned long long **)mtl__arena_make(arena, count, sizeof *o->applied, "moments", err);
+    o->late = (mtl__update **)mtl__arena_make(arena, count, sizeof *o->late, "moments", err);
     for (i = 0; i < count && !mtl__failed(err); i++) {
         const mtl_tensor *t = o->set->tensors[i];
         if (t->role == MTL_TENSOR_EMBEDDING) {
@@ -14917,9 +14917,9 @@ static void mtl__trainer_forward(mtl_trainer *t, const mtl_batch *batch, mtl__lo
     mtl_run *run = &t->session.run;
     size_t k, count = t->model->desc.task_count;
     mtl_activation **nodes;
-    losses->value = (mtl_activation **)mtl_run_note(run, count * sizeof *losses->value);
-    losses->weight = (mtl_real *)mtl_run_note(run, count * sizeof *losses->weight);
-    losses->task = (size_t *)mtl_run_note(run, count * sizeof *losses->task);
+    losses->value = (mtl_activation **)mtl_run_make(run, count * sizeof *losses->value);
+    losses->weight = (mtl_real *)mtl_run_make(run, count * sizeof *losses->weight);
+    losses->task = (size_t *)mtl_run_make(run, count * sizeof *losses->task);
     losses->count = 0;
     nodes = mtl__failed(run->error) ? NULL : mtl__model_forward(run, t->model, batch->inputs, batch->state);
     for (k = 0; nodes && k < count && !mtl__failed(run->error); k++) {
@@ -14938,10 +14938,10 @@ static void mtl__trainer_forward(mtl_trainer *t, const mtl_batch *batch, mtl__lo
 static void mtl__trainer_build_task_arrays(mtl_trainer *t, mtl_arena *arena, mtl_error *err)
 {
     size_t k, count = t->model->desc.task_count;
-    t->weights = (float *)mtl__arena_note(arena, count, sizeof *t->weights, "task weights", err);
-    t->divisors = (double *)mtl__arena_note(arena, count, sizeof *t->divisors, "divisors", err);
-    t->task_loss = (double *)mtl__arena_note(arena, count, sizeof *t->task_loss, "task losses", err);
-    t->task_items = (size_t *)mtl__arena_note(arena, count, sizeof *t->task_items, "task items", err);
+    t->weights = (float *)mtl__arena_make(arena, count, sizeof *t->weights, "task weights", err);
+    t->divisors = (double *)mtl__arena_make(arena, count, sizeof *t->divisors, "divisors", err);
+    t->task_loss = (double *)mtl__arena_make(arena, count, sizeof *t->task_loss, "task losses", err);
+    t->task_items = (size_t *)mtl__arena_make(arena, count, sizeof *t->task_items, "task items", err);
     for (k = 0; k < count && !mtl__failed(err); k++) t->weights[k] = t->model->desc.tasks[k].weight;
 }
 
