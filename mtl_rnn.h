@@ -6327,7 +6327,13 @@ MTL__VECTOR mtl__vec MTL__FN(mtl__update_slope)(const int plain, const MTL__FN(m
     return mtl__add(slope, mtl__with_sign(mtl__where_positive(mtl__abs(old), k->l1), old));
 }
 
-/* A vector of parameters. which, with_momentum and plain are constants where this is inlined. */
+/* A vector of parameters. which, with_momentum and plain are constants where this is inlined.
+   Adam at update t, as its paper has it (Kingma & Ba 2015, algorithm 1), b1 and b2 for beta:
+       m = b1 m + (1 - b1) g         v = b2 v + (1 - b2) g^2
+       m' = m / (1 - b1^t)           v' = v / (1 - b2^t)           p = p - lr m' / (sqrt(v') + epsilon)
+   Here the first is m + (1 - b1) (g - m), and what is the same for all parameters is one number, computed in
+   double: step = lr / (1 - b1^t), root = 1 / sqrt(1 - b2^t), so that p = p - step (m / (root sqrt(v) +
+   epsilon)). AdamW takes p (1 - lr decay) for the p on the right. */
 MTL__VECTOR void MTL__FN(mtl__update_vector)(const int which, const int with_momentum, const int plain,
                                              const MTL__FN(mtl__rule) *k, mtl_real *p, const mtl_real *g,
                                                  mtl_real *m, mtl_real *v)
@@ -7024,7 +7030,19 @@ static size_t mtl__gradient_range(const mtl_gradient *g, const mtl_tensor *t, si
    ===========================================================================================================
    Sequences are sorted by falling length (equal lengths keep their order); place b is a sequence's rank. Then
    all rows of step 0 are stored, all of step 1, and so on: row offset[t] + b is step t of place b, and
-   rows[t] = number of sequences longer than t never increases. No row is padding.
+   rows[t] = number of sequences longer than t never increases. No row is padding. Of three sequences s with
+   2, 4 and 1 steps:
+
+       the caller's rows                  packed rows n                   which of the caller's rows each is
+                 t=0  1   2   3                     t=0  1   2   3                   t=0  1   2   3
+       s=0        0   1                   b=0 (s=1)  0   3   5   6       b=0 (s=1)    2   3   4   5
+       s=1        2   3   4   5           b=1 (s=0)  1   4               b=1 (s=0)    0   1
+       s=2        6                       b=2 (s=2)  2                   b=2 (s=2)    6
+                                          rows[t]    3   2   1   1
+                                          offset[t]  0   3   5   6
+
+   In memory these columns follow one another: step t is the rows[t] rows from offset[t] on, and what came
+   before them in time are the first rows[t] rows of step t - 1.
    -------------------------------------------------------------------------------------------------------- */
 struct mtl_packing {
     size_t sequences, rows, steps;          /* B, N, T */
@@ -14864,7 +14882,26 @@ static mtl_batch mtl__sampler_next(mtl__sampler *p, const mtl_model *model, size
    An update takes micro-batches. Divisors are counted over all of them first, so that their parts of the loss
    add up to the loss of one large batch. Then each micro-batch runs forward and backward in emptied scratch,
    adding to the gradients. Nothing is written to a weight before loss and gradient norm are known to be
-   finite.
+   finite. Who calls whom in mtl_train_step, for L = sum over k of lambda_k L_k:
+
+       mtl_train_gradients
+           mtl__trainer_count               checks targets; D_k, the weight of task k's labelled items in all
+                                            micro-batches
+           mtl__trainer_micro_batch         for each of them:
+               mtl__packing_create          the order of its rows
+               mtl__trainer_forward
+                   mtl__model_forward       inputs, then columns: mtl__column_forward, mtl__layer_forward
+                   mtl__task_loss           for each task k: L_k = 1/D_k times a sum over its labelled items
+                       mtl__task_labelled   here a missing label drops out: no later function sees its row
+                       mtl__task_input      what the task taps, a row a step or (mtl__pool_forward) a sequence
+                       mtl__select_forward  the labelled rows alone
+                       mtl__task_head, mtl__loss_forward
+               mtl_tape_backward            dL/dL_k = lambda_k, then the same way back: every function above
+                                            that made rows has left a record, the last is played first. A
+                                            record adds to the gradients of what it read, and the first to
+                                            write there assigns: rows that tasks share get the sum over k of
+                                            lambda_k times what each sends
+       mtl__gradients_norm, mtl__optimizer_apply, mtl__parameters_pack
    -------------------------------------------------------------------------------------------------------- */
 struct mtl_trainer {
     mtl__session session;
@@ -14899,7 +14936,8 @@ static void mtl__trainer_forget(mtl_trainer *t)
     t->session.run.packing = NULL;
 }
 
-/* The losses of the tasks that are trained: activations, their lambdas, their tasks. */
+/* The losses of the tasks that are trained: activations L_k, their lambda_k, their tasks k. The joint loss
+   itself is never computed as an activation: backward needs its slopes lambda_k alone. */
 typedef struct mtl__losses {
     mtl_activation **value;
     mtl_real *weight;

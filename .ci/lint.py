@@ -13,7 +13,8 @@
     width       no line of the files listed below is over 110 columns
     includes    files of the command include each other one way: no circle, a file and its header taken as one
     kinds       no comparison with a kind's constant outside that kind's room, for the kinds listed below
-    pages       every mtl_ name in backticks on the pages that explain the code stands in the code
+    pages       every mtl_ name in backticks on the pages that explain the code stands in the code, and so does
+                every one in a comment of mtl_rnn.h
     documents   what a text names by its path is in the tree, and no text leans on papers that are not
     repeats     no run of 60 tokens stands twice in mtl_rnn.h and the command (.ci/lint.allow has exceptions)
     warnings    the implementation compiles without any, in C99 and C++11, float and double
@@ -360,7 +361,13 @@ def check_kinds(header, sources):
 
 
 def check_pages(header):
-    words = set(re.findall(r"\w+", without_comments("\n".join(header.raw))))
+    whole = "\n".join(header.raw)
+    words = set(re.findall(r"\w+", without_comments(whole)))
+    for comment in re.finditer(r"/\*.*?\*/", whole, flags=re.S):
+        for name in re.finditer(r"\bmtl_\w+", comment.group()):
+            if name.group() not in words | {"mtl_rnn", "mtl__add_avx2"}:    # the latter is made by a macro
+                line = whole.count("\n", 0, comment.start() + name.start()) + 1
+                problem(HEADER, line, f"{name.group()} stands in this comment alone")
     for path in filter(os.path.exists, PAGES):
         with open(path, encoding="utf-8") as file:
             text = re.sub(r"^```.*?^```", blank, file.read(), flags=re.M | re.S)
