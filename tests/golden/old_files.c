@@ -23,11 +23,19 @@
 
 #include "old_cases.h"
 
+/* In hexadecimal with a whole significand: exact, and no locale's decimal point comes into it. */
+static void print_number(FILE *to, double x)
+{
+    int exponent;
+    const long long significand = (long long)ldexp(frexp(fabs(x), &exponent), 53);
+    fprintf(to, "%s0x%llxp%d\n", x < 0 ? "-" : "", significand, exponent - 53);
+}
+
 static void print_answers(FILE *to, const mtl_model *model, mtl_error *err)
 {
     mtl_real answers[OLD_MOST_ANSWERS];
     size_t i, count = old_answers(model, MTL_ISA_SCALAR, answers, err);
-    for (i = 0; i < count; i++) fprintf(to, "%a\n", (double)answers[i]);
+    for (i = 0; i < count; i++) print_number(to, (double)answers[i]);
 }
 
 static void set_texts(mtl_model *model, mtl_error *err)
