@@ -1417,10 +1417,8 @@ static uint64_t mtl__hash(uint64_t hash, const char *bytes, size_t length)
 /* ---- number text ------------------------------------------------------------------------------------------
    Decimals are read and written with whole numbers of any size, so both directions are exact, and neither the
    locale, nor -ffast-math, nor the processor's flush-to-zero mode can reach them.
-   Sources: reading: Clinger 1990, "How to Read Floating Point Numbers Accurately" (his algorithm that
-   divides);
-   writing: Burger & Dybvig 1996, "Printing Floating-Point Numbers Quickly and
-   Accurately". */
+   Sources: for reading Clinger 1990, "How to Read Floating Point Numbers Accurately" (his algorithm that
+   divides), for writing Burger & Dybvig 1996, "Printing Floating-Point Numbers Quickly and Accurately". */
 #include <errno.h>
 #include <float.h>
 
@@ -2673,14 +2671,13 @@ static int mtl__cpu_has_bf16(void)
 #ifdef MTL__AVX512_EMULATED
     return bf16 != 0;
 #else
-    return mtl__cpuid(7, 0).a >= 1 && (mtl__cpuid(7, 1).a & bf16) != 0; /* part 0, register a: the last part
-                                                                           there is */
+    /* part 0, register a: the last part there is */
+    return mtl__cpuid(7, 0).a >= 1 && (mtl__cpuid(7, 1).a & bf16) != 0;
 #endif
 }
 #elif defined(MTL__NEON)
-static int mtl__cpu_supports(int isa) { return isa == MTL_ISA_SCALAR || isa == MTL_ISA_NEON; }  /* every
-                                                                                                   64-bit ARM
-                                                                                                   has NEON */
+/* Every 64-bit ARM has NEON. */
+static int mtl__cpu_supports(int isa) { return isa == MTL_ISA_SCALAR || isa == MTL_ISA_NEON; }
 static int mtl__cpu_has_bf16(void) { return 0; }
 #else
 static int mtl__cpu_supports(int isa) { return isa == MTL_ISA_SCALAR; }
@@ -3443,6 +3440,9 @@ typedef struct mtl__kernels {
 
 /* ---- what the stamps share: functions without vectors -------------------------------------------------- */
 
+MTL__INLINE size_t mtl__blocks(size_t units) { return (units + MTL__BLOCK - 1) / MTL__BLOCK; }
+MTL__INLINE size_t mtl__padded(size_t width) { return mtl__blocks(width) * MTL__BLOCK; }
+
 enum {
     MTL__PANEL = 64,                            /* columns of dW that a unit of work of product_weights
                                                    covers, as 4 blocks of 16 */
@@ -3463,7 +3463,7 @@ MTL__INLINE size_t mtl__panel_width(const mtl__product_weights *p)
 MTL__INLINE size_t mtl__weight_units(const mtl__product_weights *p)
 {
     const size_t panel = mtl__panel_width(p);
-    return (p->inputs + panel - 1) / panel * ((p->units + MTL__BLOCK - 1) / MTL__BLOCK);
+    return (p->inputs + panel - 1) / panel * mtl__blocks(p->units);
 }
 
 /* 1: rows of dz are a page (4 KB) or more apart, so that blocks of it are copied together. */
@@ -3656,7 +3656,7 @@ static void mtl__cell_open(const mtl__cell_pass *p, const mtl__cell_rows *part, 
 {
     const size_t row = part->row, sequence = part->sequence, z_row = mtl__cell_gates_of(p) * MTL__BLOCK;
     const size_t dz_row = mtl__cell_slots_of(p) * MTL__BLOCK,
-        padded = (p->units + MTL__BLOCK - 1) / MTL__BLOCK * MTL__BLOCK;
+        padded = mtl__padded(p->units);
     const int single = part->rows == 1;
     b->rows = part->rows;
     b->z = p->z + (row - p->z_first) * z_row;
@@ -5381,7 +5381,7 @@ MTL__KERNEL void MTL__FN(mtl__multiply_deep)(size_t rows, size_t columns, const 
 MTL__KERNEL void MTL__FN(mtl__product_forward_part)(const mtl__product_forward *p, size_t row, size_t rows,
                                                     size_t first, size_t inputs, const mtl__tile *left)
 {
-    const size_t width = p->gates * MTL__BLOCK, blocks = (p->units + MTL__BLOCK - 1) / MTL__BLOCK;
+    const size_t width = p->gates * MTL__BLOCK, blocks = mtl__blocks(p->units);
     size_t block;
     mtl__tile t = *left;
     t.chunks = 1;
@@ -5476,7 +5476,7 @@ MTL__KERNEL void MTL__FN(mtl__round_blocks)(size_t rows, size_t blocks, size_t w
 MTL__KERNEL void MTL__FN(mtl__product_backward_pairs)(const mtl__product_backward *p, size_t row, size_t rows)
 {
     MTL__ALIGN64 mtl_real pairs[MTL__ROWS * MTL__PAIRS_DEPTH];
-    const size_t blocks = (p->units + MTL__BLOCK - 1) / MTL__BLOCK, block_pairs = p->gates * MTL__BLOCK / 2;
+    const size_t blocks = mtl__blocks(p->units), block_pairs = p->gates * MTL__BLOCK / 2;
     const size_t most = MTL__PAIRS_DEPTH / block_pairs;
     size_t first;
     mtl__tile t;
@@ -5515,7 +5515,7 @@ MTL__KERNEL void MTL__FN(mtl__product_backward_pairs)(const mtl__product_backwar
    block, then the next block; row-major dz is one run. Bound: multiply-adds. */
 MTL__KERNEL void MTL__FN(mtl__product_backward_rows)(const mtl__product_backward *p, size_t row, size_t rows)
 {
-    const size_t blocks = (p->units + MTL__BLOCK - 1) / MTL__BLOCK;
+    const size_t blocks = mtl__blocks(p->units);
     mtl__tile t;
 #if MTL__PAIRS
     if (p->pairs) {
@@ -5697,7 +5697,7 @@ MTL__KERNEL void MTL__FN(mtl__product_weights_panel)(const mtl__product_weights 
 MTL__KERNEL void MTL__FN(mtl__product_weights)(const mtl__product_weights *p, size_t unit_begin,
                                                size_t unit_end, mtl_real *scratch)
 {
-    const size_t blocks = (p->units + MTL__BLOCK - 1) / MTL__BLOCK;
+    const size_t blocks = mtl__blocks(p->units);
     while (unit_begin < unit_end) {
         const size_t block = unit_begin % blocks, left = unit_end - unit_begin;
         const size_t here = mtl__at_most(left, blocks - block);
@@ -6720,8 +6720,6 @@ struct mtl_gradients {
                                                pairs */
 };
 
-MTL__INLINE size_t mtl__blocks(size_t units) { return (units + MTL__BLOCK - 1) / MTL__BLOCK; }
-MTL__INLINE size_t mtl__padded(size_t width) { return mtl__blocks(width) * MTL__BLOCK; }
 MTL__INLINE size_t mtl__row_length(const mtl_tensor *t) { return t->dims == 1 ? 1 : t->shape[1]; }
 
 MTL_DEF void mtl_parameters_init(mtl_parameters *set, mtl_arena *arena)
@@ -8129,10 +8127,8 @@ MTL_DEF mtl_status mtl_safetensor_values(const mtl_safetensor *tensor, mtl_real 
     mtl_error own;
     size_t i;
     err = mtl__error_given(err, &own);
-    if (mtl__failed(err)) return mtl__status(err);
-    if (!tensor || (!out && tensor->count))
-        return mtl__fail(err, MTL_ERROR_ARGUMENT, tensor ? "out" : "tensor", -1, "%s is NULL", tensor
-                         ? "out" : "tensor");
+    if (!mtl__given(tensor, "tensor", err) || (tensor->count && !mtl__given(out, "out", err)))
+        return mtl__status(err);
     if (tensor->type < 0 || tensor->type > MTL_TYPE_BF16)
         return mtl__fail(err, MTL_ERROR_TENSOR, tensor->name, tensor->type,
                          "tensor '%s' does not hold floating-point numbers that are read here (F32, F64, "
