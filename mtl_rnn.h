@@ -627,7 +627,7 @@ MTL_DEF mtl_activation *mtl_run_activation(mtl_run *run, const char *name, size_
    run->arena->counting: a dry run, which measures memory and computes nothing. */
 MTL_DEF void *mtl_run_push(mtl_run *run, size_t bytes);
 /* A small structure that a record keeps: like mtl_run_push, but zeroed, and real memory in a dry run too. */
-MTL_DEF void *mtl_run_note(mtl_run *run, size_t bytes);
+MTL_DEF void *mtl_run_make(mtl_run *run, size_t bytes);
 /* Ends a layer's forward: shows `output` to the observer and, with a tape, records its backward. */
 MTL_DEF void mtl_run_record(mtl_run *run, mtl_activation *output, mtl_backward backward, void *data);
 /* Where backward writes the gradient of x: NULL if none is wanted. *add tells whether to add (1) or to assign
@@ -667,7 +667,7 @@ struct mtl_parameters {
     mtl_real *block;
     struct mtl__matrix *matrices;           /* packed forms, a list: >>tensor */
     size_t packed_total, packed_t_total;    /* elements of all forward and all backward packings */
-    size_t pairs_total;                     /* words of both packings in bfloat16 */
+    size_t pairs_total;                     /* pairs of both packings in bfloat16 */
     mtl_arena *arena;
     /* Makes up for updates that wait (>>optimise) of `count` rows of an embedding; ids NULL: of all its rows;
        tensor NULL: of all embeddings. NULL: none wait. */
@@ -1433,49 +1433,56 @@ MTL_DEF mtl_status mtl_check_gradients(double (*loss)(void *user), void *user, c
 #  endif
 #endif
 
+/* FNV-1a, 64 bits, of bytes in pieces: begins with MTL__HASH_BEGIN. */
+#define MTL__HASH_BEGIN 14695981039346656037ull
+static uint64_t mtl__hash(uint64_t hash, const char *bytes, size_t length)
+{
+    size_t i;
+    for (i = 0; i < length; i++) hash = (hash ^ (unsigned char)bytes[i]) * 1099511628211ull;
+    return hash;
+}
+
 /* ---- number text ------------------------------------------------------------------------------------------
    Decimals are read and written with whole numbers of any size, so both directions are exact, and neither the
    locale, nor -ffast-math, nor the processor's flush-to-zero mode can reach them.
-   Sources: reading: Clinger 1990, "How to Read Floating Point Numbers Accurately" (his algorithm that
-   divides);
-   writing: Burger & Dybvig 1996, "Printing Floating-Point Numbers Quickly and
-   Accurately". */
+   Sources: for reading Clinger 1990, "How to Read Floating Point Numbers Accurately" (his algorithm that
+   divides), for writing Burger & Dybvig 1996, "Printing Floating-Point Numbers Quickly and Accurately". */
 #include <errno.h>
 #include <float.h>
 
 enum {
-    MTL__BIG_WORDS = 128,           /* 4096 bits; the largest number is 10^1131: 800 digits and the smallest
+    MTL__BIG_LIMBS = 128,           /* 4096 bits; the largest number is 10^1131: 800 digits and the smallest
                                        exponent */
     MTL__DIGITS_READ = 800,         /* a point half-way between doubles has at most 767 digits; more say "a
                                        bit above" */
     MTL__DIGITS_WRITTEN = 17        /* always enough for a double */
 };
 
-/* sum over i of word[i] 2^(32 i); the highest word is not 0. */
+/* sum over i of limb[i] 2^(32 i); the highest limb is not 0. */
 typedef struct mtl__big {
     int count;
-    uint32_t word[MTL__BIG_WORDS];
+    uint32_t limb[MTL__BIG_LIMBS];
 } mtl__big;
 
 static void mtl__big_set(mtl__big *a, uint64_t value)
 {
-    a->word[0] = (uint32_t)value;
-    a->word[1] = (uint32_t)(value >> 32);
-    a->count = a->word[1] ? 2 : a->word[0] ? 1 : 0;
+    a->limb[0] = (uint32_t)value;
+    a->limb[1] = (uint32_t)(value >> 32);
+    a->count = a->limb[1] ? 2 : a->limb[0] ? 1 : 0;
 }
 
 /* a = a * factor + addend */
 static void mtl__big_multiply(mtl__big *a, uint32_t factor, uint32_t addend)
 {
-    uint64_t carry = addend;
+    uint64_t spill = addend;
     int i;
     for (i = 0; i < a->count; i++) {
-        carry += (uint64_t)a->word[i] * factor;
-        a->word[i] = (uint32_t)carry;
-        carry >>= 32;
+        spill += (uint64_t)a->limb[i] * factor;
+        a->limb[i] = (uint32_t)spill;
+        spill >>= 32;
     }
-    MTL__ASSERT(!carry || a->count < MTL__BIG_WORDS);
-    if (carry) a->word[a->count++] = (uint32_t)carry;
+    MTL__ASSERT(!spill || a->count < MTL__BIG_LIMBS);
+    if (spill) a->limb[a->count++] = (uint32_t)spill;
 }
 
 /* a = a * 10^power */
@@ -1488,13 +1495,13 @@ static void mtl__big_multiply_power10(mtl__big *a, int power)
 /* a = a * 2^bits */
 static void mtl__big_shift(mtl__big *a, int bits)
 {
-    int words = bits / 32;
+    int limbs = bits / 32;
     mtl__big_multiply(a, (uint32_t)1 << bits % 32, 0);
-    if (!words || !a->count) return;
-    MTL__ASSERT(a->count + words <= MTL__BIG_WORDS);
-    memmove(a->word + words, a->word, (size_t)a->count * sizeof a->word[0]);
-    memset(a->word, 0, (size_t)words * sizeof a->word[0]);
-    a->count += words;
+    if (!limbs || !a->count) return;
+    MTL__ASSERT(a->count + limbs <= MTL__BIG_LIMBS);
+    memmove(a->limb + limbs, a->limb, (size_t)a->count * sizeof a->limb[0]);
+    memset(a->limb, 0, (size_t)limbs * sizeof a->limb[0]);
+    a->count += limbs;
 }
 
 /* < 0, 0 or > 0 as a < b, a == b or a > b */
@@ -1503,7 +1510,7 @@ static int mtl__big_compare(const mtl__big *a, const mtl__big *b)
     int i;
     if (a->count != b->count) return a->count - b->count;
     for (i = a->count - 1; i >= 0; i--)
-        if (a->word[i] != b->word[i]) return a->word[i] < b->word[i] ? -1 : 1;
+        if (a->limb[i] != b->limb[i]) return a->limb[i] < b->limb[i] ? -1 : 1;
     return 0;
 }
 
@@ -1513,31 +1520,31 @@ static void mtl__big_subtract(mtl__big *a, const mtl__big *b)
     uint64_t borrow = 0;
     int i;
     for (i = 0; i < a->count; i++) {
-        uint64_t difference = (uint64_t)a->word[i] - (i < b->count ? b->word[i] : 0) - borrow;
-        a->word[i] = (uint32_t)difference;
+        uint64_t difference = (uint64_t)a->limb[i] - (i < b->count ? b->limb[i] : 0) - borrow;
+        a->limb[i] = (uint32_t)difference;
         borrow = difference >> 63;
     }
-    while (a->count > 0 && !a->word[a->count - 1]) a->count--;
+    while (a->count > 0 && !a->limb[a->count - 1]) a->count--;
 }
 
 /* Compares a + b with c. */
 static int mtl__big_compare_sum(const mtl__big *a, const mtl__big *b, const mtl__big *c)
 {
     mtl__big sum;
-    uint64_t carry = 0;
+    uint64_t spill = 0;
     sum.count = 0;
-    while (sum.count < a->count || sum.count < b->count || carry) {
+    while (sum.count < a->count || sum.count < b->count || spill) {
         int i = sum.count++;
-        carry += (uint64_t)(i < a->count ? a->word[i] : 0) + (i < b->count ? b->word[i] : 0);
-        sum.word[i] = (uint32_t)carry;
-        carry >>= 32;
+        spill += (uint64_t)(i < a->count ? a->limb[i] : 0) + (i < b->count ? b->limb[i] : 0);
+        sum.limb[i] = (uint32_t)spill;
+        spill >>= 32;
     }
     return mtl__big_compare(&sum, c);
 }
 
 static int mtl__big_bits(const mtl__big *a)
 {
-    uint32_t top = a->count ? a->word[a->count - 1] : 0;
+    uint32_t top = a->count ? a->limb[a->count - 1] : 0;
     int bits = 32 * (a->count - (a->count > 0));
     for (; top; top >>= 1) bits++;
     return bits;
@@ -1737,9 +1744,9 @@ static mtl__binary mtl__binary_of(uint64_t bits)
 }
 
 /* value = number / unit; texts between value - below / unit and value + above / unit read back as it. */
-typedef struct mtl__digit_state { mtl__big number, unit, below, above; int inclusive; } mtl__digit_state;
+typedef struct mtl__digit_maker { mtl__big number, unit, below, above; int inclusive; } mtl__digit_maker;
 
-static void mtl__digit_state_init(mtl__digit_state *s, const mtl__binary *b)
+static void mtl__digit_maker_init(mtl__digit_maker *s, const mtl__binary *b)
 {
     int up = b->exponent > 0 ? b->exponent : 0, down = b->exponent < 0 ? -b->exponent : 0;
     /* A float is read as a double first and rounded again; keeping a millionth of the interval's width away
@@ -1757,13 +1764,13 @@ static void mtl__digit_state_init(mtl__digit_state *s, const mtl__binary *b)
     s->inclusive = !(b->mantissa & 1);      /* half-way cases are read as the even one */
 }
 
-static int mtl__digit_state_reaches(const mtl__digit_state *s)      /* is value + above at the next power of
+static int mtl__digit_maker_reaches(const mtl__digit_maker *s)      /* is value + above at the next power of
                                                                        ten? */
 {
     return mtl__big_compare_sum(&s->number, &s->above, &s->unit) >= !s->inclusive;
 }
 
-static void mtl__digit_state_times10(mtl__digit_state *s)
+static void mtl__digit_maker_times10(mtl__digit_maker *s)
 {
     mtl__big_multiply(&s->number, 10, 0);
     mtl__big_multiply(&s->below, 10, 0);
@@ -1771,7 +1778,7 @@ static void mtl__digit_state_times10(mtl__digit_state *s)
 }
 
 /* Scales so that the first digit comes next; returns the power: value = 0.ddd * 10^power. */
-static int mtl__digit_state_scale(mtl__digit_state *s, int bits)
+static int mtl__digit_maker_scale(mtl__digit_maker *s, int bits)
 {
     int power = (int)((double)bits * 0.30103);      /* near log10 of value; the loops make it exact */
     if (power > 0) {
@@ -1781,10 +1788,10 @@ static int mtl__digit_state_scale(mtl__digit_state *s, int bits)
         mtl__big_multiply_power10(&s->below, -power);
         mtl__big_multiply_power10(&s->above, -power);
     }
-    for (; mtl__digit_state_reaches(s); power++) mtl__big_multiply(&s->unit, 10, 0);
+    for (; mtl__digit_maker_reaches(s); power++) mtl__big_multiply(&s->unit, 10, 0);
     for (;;) {
-        mtl__digit_state_times10(s);
-        if (mtl__digit_state_reaches(s)) return power;
+        mtl__digit_maker_times10(s);
+        if (mtl__digit_maker_reaches(s)) return power;
         power--;
     }
 }
@@ -1794,19 +1801,19 @@ static int mtl__digit_state_scale(mtl__digit_state *s, int bits)
 static int mtl__shortest_digits(uint64_t bits, char *digits, int *power)
 {
     mtl__binary b = mtl__binary_of(bits);
-    mtl__digit_state s;
+    mtl__digit_maker s;
     int count = 0, low, high;
-    mtl__digit_state_init(&s, &b);
-    *power = mtl__digit_state_scale(&s, mtl__big_bits(&s.number) - mtl__big_bits(&s.unit));
+    mtl__digit_maker_init(&s, &b);
+    *power = mtl__digit_maker_scale(&s, mtl__big_bits(&s.number) - mtl__big_bits(&s.unit));
     for (;;) {
         int digit = 0;
         for (; mtl__big_compare(&s.number, &s.unit) >= 0; digit++) mtl__big_subtract(&s.number, &s.unit);
         low = mtl__big_compare(&s.number, &s.below) < s.inclusive;
-        high = mtl__digit_state_reaches(&s);
+        high = mtl__digit_maker_reaches(&s);
         if (low && high) high = mtl__big_compare_sum(&s.number, &s.number, &s.unit) >= 0;
         digits[count++] = (char)('0' + digit + high);
         if (low || high) return count;
-        mtl__digit_state_times10(&s);
+        mtl__digit_maker_times10(&s);
     }
 }
 
@@ -2460,14 +2467,8 @@ MTL_DEF const char *mtl_error_text(int code)
     }
 }
 
-MTL__INLINE mtl_error mtl__no_error(void)
-{
-    mtl_error none;
-    mtl_error_clear(&none);
-    return none;
-}
-
-/* Public functions begin with this: the caller's error, or one of their own when the caller gave none. */
+/* Public functions begin with this: the caller's error, or one of their own when the caller gave none (or
+   cannot give any). */
 MTL__INLINE mtl_error *mtl__error_given(mtl_error *err, mtl_error *own)
 {
     if (err) return err;
@@ -2698,14 +2699,13 @@ static int mtl__cpu_has_bf16(void)
 #ifdef MTL__AVX512_EMULATED
     return bf16 != 0;
 #else
-    return mtl__cpuid(7, 0).a >= 1 && (mtl__cpuid(7, 1).a & bf16) != 0; /* part 0, register a: the last part
-                                                                           there is */
+    /* part 0, register a: the last part there is */
+    return mtl__cpuid(7, 0).a >= 1 && (mtl__cpuid(7, 1).a & bf16) != 0;
 #endif
 }
 #elif defined(MTL__NEON)
-static int mtl__cpu_supports(int isa) { return isa == MTL_ISA_SCALAR || isa == MTL_ISA_NEON; }  /* every
-                                                                                                   64-bit ARM
-                                                                                                   has NEON */
+/* Every 64-bit ARM has NEON. */
+static int mtl__cpu_supports(int isa) { return isa == MTL_ISA_SCALAR || isa == MTL_ISA_NEON; }
 static int mtl__cpu_has_bf16(void) { return 0; }
 #else
 static int mtl__cpu_supports(int isa) { return isa == MTL_ISA_SCALAR; }
@@ -2816,7 +2816,7 @@ typedef struct mtl__chunk {
     unsigned char *base;                    /* aligned start of the pushes */
 } mtl__chunk;
 
-MTL__INLINE size_t mtl__smaller(size_t a, size_t b) { return a < b ? a : b; }
+MTL__INLINE size_t mtl__at_most(size_t n, size_t limit) { return n < limit ? n : limit; }
 MTL__INLINE size_t mtl__round_up(size_t n, size_t unit) { return (n + unit - 1) / unit * unit; }
 
 /* a * b into *product; 0 when it does not fit. */
@@ -2965,7 +2965,7 @@ static void *mtl__arena_zero(mtl_arena *arena, size_t count, size_t size, const 
 
 /* A zeroed structure that is needed even while measuring: counted like a push, but then kept in the
    shadow. */
-static void *mtl__arena_note(mtl_arena *arena, size_t count, size_t size, const char *what, mtl_error *err)
+static void *mtl__arena_make(mtl_arena *arena, size_t count, size_t size, const char *what, mtl_error *err)
 {
     void *memory = mtl__arena_zero(arena, count, size, what, err);
     if (memory && arena->counting) memory = mtl__arena_zero(arena->shadow, count, size, what, err);
@@ -2975,7 +2975,7 @@ static void *mtl__arena_note(mtl_arena *arena, size_t count, size_t size, const 
 /* A copy of a text, NULL for NULL. */
 static const char *mtl__arena_text(mtl_arena *arena, const char *text, mtl_error *err)
 {
-    char *copy = text ? (char *)mtl__arena_note(arena, strlen(text) + 1, 1, "a name", err) : NULL;
+    char *copy = text ? (char *)mtl__arena_make(arena, strlen(text) + 1, 1, "a name", err) : NULL;
     if (copy) memcpy(copy, text, strlen(text));
     return copy;
 }
@@ -3207,11 +3207,11 @@ static void mtl__parallel_for(const mtl_scheduler *scheduler, size_t count, mtl_
    Padding units and inputs of packed weights are zero.
 
    Pairs. A product may run on bfloat16 numbers, which are the upper halves of floats. Its operands then are
-   32-bit *words* that hold two of them, neighbours in k, the first in the lower half; a word stands where a
-   real stands otherwise, and k counts words:
-       forward   [block][gate][input/2][16 units]                        words of inputs 2i, 2i+1; of an odd
+   32-bit *pairs*, neighbours in k, the first in the lower half; a pair stands where a real stands otherwise,
+   and k counts pairs:
+       forward   [block][gate][input/2][16 units]                        pairs of inputs 2i, 2i+1; of an odd
                                                                          number the last with 0
-       backward  [input block][block][gate][8 pairs of units][16 inputs] words of units 2u, 2u+1
+       backward  [input block][block][gate][8 pairs of units][16 inputs] pairs of units 2u, 2u+1
    Weights are rounded (to nearest even) when they are packed, the left operand on its way into a product, by
    the kernel that multiplies; sums, and all that is no product, stay float. `pairs` says so in what a kernel
    is given; rows x, h, dz are floats always.
@@ -3279,7 +3279,7 @@ typedef struct mtl__product_weights {
                                                    number */
     mtl_real *dw;                               /* canonical [gates'*H][I], row stride exactly I */
     int accumulate;
-    int pairs;                                  /* 1: words of rows 2n, 2n+1, both operands rounded by the
+    int pairs;                                  /* 1: pairs of rows 2n, 2n+1, both operands rounded by the
                                                    kernel */
 } mtl__product_weights;
 
@@ -3300,7 +3300,7 @@ typedef struct mtl__cell_pass {
     int reverse;                                /* walk t from its end to 0 */
     int keep;                                   /* training: leave in z, c and extra what backward needs */
     int pairs;                                  /* 1: products in bfloat16, packed weights hold pairs */
-    mtl_real *words; size_t words_row;          /* pairs: [B][words_row] scratch by sequence; words_row =
+    mtl_real *rounded; size_t rounded_row;      /* pairs: [B][rounded_row] scratch by sequence; rounded_row =
                                                    padded H / 2 times gates */
     size_t units;
     const mtl__steps *time;
@@ -3367,7 +3367,7 @@ typedef struct mtl__softmax {
 } mtl__softmax;
 
 /* Cross-entropy of rows of logits against labels or distributions (>>losses has the equations). Forward keeps
-   `state` for backward, which computes the probabilities anew: that is cheaper than to write and read an
+   `saved` for backward, which computes the probabilities anew: that is cheaper than to write and read an
    array of them. Row m's target is number items[m]; its coefficients a_c = w_c ((1 - s) q_c + s / C), q = 1
    at a label. */
 typedef struct mtl__cross_entropy {
@@ -3378,7 +3378,7 @@ typedef struct mtl__cross_entropy {
     const mtl_real *q;                          /* distributions, [item][C] */
     const mtl_real *w;                          /* [C] class weights; NULL: all 1 */
     mtl_real smoothing;                         /* s */
-    mtl_real *state;                            /* [rows][3] largest x; sum of exp(x - largest); sum of a */
+    mtl_real *saved;                            /* [rows][3] largest x; sum of exp(x - largest); sum of a */
     double *loss;                               /* [rows]; forward */
     mtl_real *dx; size_t dx_stride;             /* backward: dx (+)= factor ((sum a) p - a) */
     mtl_real factor;
@@ -3468,18 +3468,19 @@ typedef struct mtl__kernels {
 
 /* ---- what the stamps share: functions without vectors -------------------------------------------------- */
 
-MTL__INLINE size_t mtl__at_most(size_t n, size_t limit) { return n < limit ? n : limit; }
+MTL__INLINE size_t mtl__blocks(size_t units) { return (units + MTL__BLOCK - 1) / MTL__BLOCK; }
+MTL__INLINE size_t mtl__padded(size_t width) { return mtl__blocks(width) * MTL__BLOCK; }
 
 enum {
     MTL__PANEL = 64,                            /* columns of dW that a unit of work of product_weights
                                                    covers, as 4 blocks of 16 */
     MTL__PANEL_ROWS = 256,                      /* rows of x that are packed at a time: a panel of them is 64
                                                    KB */
-    MTL__PAIRS_DEPTH = 128                      /* words of k in one go, where the left operand of 96 rows is
+    MTL__PAIRS_DEPTH = 128                      /* pairs of k in one go, where the left operand of 96 rows is
                                                    rounded to the stack: 48 KB */
 };
 
-/* Columns of a panel: of words it holds twice as many in the same memory. */
+/* Columns of a panel: of pairs it holds twice as many in the same memory. */
 MTL__INLINE size_t mtl__panel_width(const mtl__product_weights *p)
 {
     return p->pairs ? 2 * MTL__PANEL : MTL__PANEL;
@@ -3490,7 +3491,7 @@ MTL__INLINE size_t mtl__panel_width(const mtl__product_weights *p)
 MTL__INLINE size_t mtl__weight_units(const mtl__product_weights *p)
 {
     const size_t panel = mtl__panel_width(p);
-    return (p->inputs + panel - 1) / panel * ((p->units + MTL__BLOCK - 1) / MTL__BLOCK);
+    return (p->inputs + panel - 1) / panel * mtl__blocks(p->units);
 }
 
 /* 1: rows of dz are a page (4 KB) or more apart, so that blocks of it are copied together. */
@@ -3526,7 +3527,7 @@ typedef struct mtl__tile {
     size_t chunks, length;
     const mtl_real *a; size_t a_row, a_chunk;   /* element (row, k) of a run: a[row*a_row + k], or transposed
                                                    a[k*a_row + row] */
-    int pairs; size_t a_step;                   /* pairs: elements of a and b are words, element (row, k) is
+    int pairs; size_t a_step;                   /* 1: elements of a and b are pairs, element (row, k) is
                                                    a[row*a_row + k*a_step] */
     const mtl_real *b; size_t b_block;          /* element (k, column block s, j): b[s*b_block + k*16 + j] */
     mtl_real *c; size_t c_row, c_block;         /* element (row, column block s, j): c[row*c_row + s*c_block +
@@ -3683,7 +3684,7 @@ static void mtl__cell_open(const mtl__cell_pass *p, const mtl__cell_rows *part, 
 {
     const size_t row = part->row, sequence = part->sequence, z_row = mtl__cell_gates_of(p) * MTL__BLOCK;
     const size_t dz_row = mtl__cell_slots_of(p) * MTL__BLOCK,
-        padded = (p->units + MTL__BLOCK - 1) / MTL__BLOCK * MTL__BLOCK;
+        padded = mtl__padded(p->units);
     const int single = part->rows == 1;
     b->rows = part->rows;
     b->z = p->z + (row - p->z_first) * z_row;
@@ -3804,12 +3805,12 @@ static void mtl__cell_leave_backward(const mtl__cell_pass *p, const mtl__cell_wa
 }
 
 /* Two 32-bit words that a row of a dropout mask is made from. */
-MTL__INLINE void mtl__dropout_row(const mtl__dropout *p, size_t row, uint32_t word[2])
+MTL__INLINE void mtl__dropout_row(const mtl__dropout *p, size_t row, uint32_t half[2])
 {
     const uint64_t key = p->key ? (uint64_t)p->key[row] : (uint64_t)row;
     const uint64_t bits = mtl__random_bits(p->seed, p->stream, key);
-    word[0] = (uint32_t)bits;
-    word[1] = (uint32_t)(bits >> 32);
+    half[0] = (uint32_t)bits;
+    half[1] = (uint32_t)(bits >> 32);
 }
 
 /* Against -ffast-math, which a caller may compile with:
@@ -3899,11 +3900,11 @@ MTL__INLINE void mtl__dropout_row(const mtl__dropout *p, size_t row, uint32_t wo
 #define mtl__scaled          MTL__FN(mtl__scaled)
 #define mtl__hidden          MTL__FN(mtl__hidden)
 #define mtl__transpose       MTL__FN(mtl__transpose)
-#define mtl__words           MTL__FN(mtl__words)
-#define mtl__words_from      MTL__FN(mtl__words_from)
-#define mtl__words_add       MTL__FN(mtl__words_add)
-#define mtl__words_fold      MTL__FN(mtl__words_fold)
-#define mtl__words_mul       MTL__FN(mtl__words_mul)
+#define mtl__uints           MTL__FN(mtl__uints)
+#define mtl__uints_from      MTL__FN(mtl__uints_from)
+#define mtl__uints_add       MTL__FN(mtl__uints_add)
+#define mtl__uints_fold      MTL__FN(mtl__uints_fold)
+#define mtl__uints_mul       MTL__FN(mtl__uints_mul)
 #define mtl__where_not_below MTL__FN(mtl__where_not_below)
 #define mtl__add_squares     MTL__FN(mtl__add_squares)
 #define mtl__lanes_sum       MTL__FN(mtl__lanes_sum)
@@ -3924,15 +3925,15 @@ MTL__INLINE void mtl__dropout_row(const mtl__dropout *p, size_t row, uint32_t wo
    scaled(y, power)        y * 2^n for -126 <= n <= 127   hidden(x)               x, whose origin the compiler
                                                           is not to see (MTL__HIDE)
    transpose               LANES x LANES reals
-   words                   32-bit whole numbers: words_from(n) is n, n+1, ...; fold(x, s) is x ^ x >> s
+   uints                   32-bit whole numbers: uints_from(n) is n, n+1, ...; fold(x, s) is x ^ x >> s
    where_not_below(w, limit, y)    y where w >> 8 >= limit, else 0
    add_squares(x, sums)    sums[lane] += x*x in double    TILE_SUMS               accumulators of the largest
                                                           tile
    min(a, x), max(a, x): NaN in the second operand wins (unless a compiler swaps them, as -ffast-math allows).
-   Where MTL__PAIRS is 1, words of two bfloat16 (see the head of this section; subnormal numbers may count as
+   Where MTL__PAIRS is 1, pairs of two bfloat16 (see the head of this section; subnormal numbers may count as
    zero):
-   pairs_along(x, y)       words of neighbours, of 2 LANES reals in order (x, then y)       pairs_across(x, y)
-                           words of x[i], y[i]
+   pairs_along(x, y)       pairs of neighbours, of 2 LANES reals in order (x, then y)       pairs_across(x, y)
+                           pairs of x[i], y[i]
    dot_pairs(a, b, c)      c + a1*b1 + a0*b0, upper halves first, each sum rounded to float
 
    whole without an instruction for it: adding 1.5 * 2^23 + 127 leaves n + 127 in the lowest bits of the sum;
@@ -4039,25 +4040,25 @@ MTL__VECTOR void mtl__transpose(const float *from, size_t from_stride, float *to
     MTL__UNROLL
     for (i = 0; i < 16; i++) _mm512_storeu_ps(to + i * to_stride, t[i]);
 }
-typedef __m512i mtl__words;
-MTL__VECTOR mtl__words mtl__words_from(uint32_t n)
+typedef __m512i mtl__uints;
+MTL__VECTOR mtl__uints mtl__uints_from(uint32_t n)
 {
     return _mm512_add_epi32(_mm512_set1_epi32((int)n),
                             _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
 }
-MTL__VECTOR mtl__words mtl__words_add(mtl__words x, uint32_t n)
+MTL__VECTOR mtl__uints mtl__uints_add(mtl__uints x, uint32_t n)
 {
     return _mm512_add_epi32(x, _mm512_set1_epi32((int)n));
 }
-MTL__VECTOR mtl__words mtl__words_fold(mtl__words x, int shift)
+MTL__VECTOR mtl__uints mtl__uints_fold(mtl__uints x, int shift)
 {
     return _mm512_xor_si512(x, _mm512_srli_epi32(x, (unsigned)shift));
 }
-MTL__VECTOR mtl__words mtl__words_mul(mtl__words x, uint32_t n)
+MTL__VECTOR mtl__uints mtl__uints_mul(mtl__uints x, uint32_t n)
 {
     return _mm512_mullo_epi32(x, _mm512_set1_epi32((int)n));
 }
-MTL__VECTOR mtl__vec mtl__where_not_below(mtl__words w, uint32_t limit, mtl__vec y)
+MTL__VECTOR mtl__vec mtl__where_not_below(mtl__uints w, uint32_t limit, mtl__vec y)
 {
     return _mm512_maskz_mov_ps(_mm512_cmpge_epi32_mask(_mm512_srli_epi32(w, 8),
                                                        _mm512_set1_epi32((int)limit)), y);
@@ -4177,24 +4178,24 @@ MTL__VECTOR void mtl__transpose(const float *from, size_t from_stride, float *to
         _mm256_storeu_ps(to + (4 + i) * to_stride, _mm256_permute2f128_ps(r[i], r[4 + i], 0x31));
     }
 }
-typedef __m256i mtl__words;
-MTL__VECTOR mtl__words mtl__words_from(uint32_t n)
+typedef __m256i mtl__uints;
+MTL__VECTOR mtl__uints mtl__uints_from(uint32_t n)
 {
     return _mm256_add_epi32(_mm256_set1_epi32((int)n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }
-MTL__VECTOR mtl__words mtl__words_add(mtl__words x, uint32_t n)
+MTL__VECTOR mtl__uints mtl__uints_add(mtl__uints x, uint32_t n)
 {
     return _mm256_add_epi32(x, _mm256_set1_epi32((int)n));
 }
-MTL__VECTOR mtl__words mtl__words_fold(mtl__words x, int shift)
+MTL__VECTOR mtl__uints mtl__uints_fold(mtl__uints x, int shift)
 {
     return _mm256_xor_si256(x, _mm256_srli_epi32(x, shift));
 }
-MTL__VECTOR mtl__words mtl__words_mul(mtl__words x, uint32_t n)
+MTL__VECTOR mtl__uints mtl__uints_mul(mtl__uints x, uint32_t n)
 {
     return _mm256_mullo_epi32(x, _mm256_set1_epi32((int)n));
 }
-MTL__VECTOR mtl__vec mtl__where_not_below(mtl__words w, uint32_t limit, mtl__vec y)
+MTL__VECTOR mtl__vec mtl__where_not_below(mtl__uints w, uint32_t limit, mtl__vec y)
 {
     const __m256i below = _mm256_cmpgt_epi32(_mm256_set1_epi32((int)limit), _mm256_srli_epi32(w, 8));
     return _mm256_andnot_ps(_mm256_castsi256_ps(below), y);
@@ -4289,26 +4290,26 @@ MTL__VECTOR void mtl__transpose(const float *from, size_t from_stride, float *to
     _mm_storeu_ps(to + 2 * to_stride, c);
     _mm_storeu_ps(to + 3 * to_stride, d);
 }
-typedef __m128i mtl__words;
-MTL__VECTOR mtl__words mtl__words_from(uint32_t n)
+typedef __m128i mtl__uints;
+MTL__VECTOR mtl__uints mtl__uints_from(uint32_t n)
 {
     return _mm_add_epi32(_mm_set1_epi32((int)n), _mm_setr_epi32(0, 1, 2, 3));
 }
-MTL__VECTOR mtl__words mtl__words_add(mtl__words x, uint32_t n)
+MTL__VECTOR mtl__uints mtl__uints_add(mtl__uints x, uint32_t n)
 {
     return _mm_add_epi32(x, _mm_set1_epi32((int)n));
 }
-MTL__VECTOR mtl__words mtl__words_fold(mtl__words x, int shift)
+MTL__VECTOR mtl__uints mtl__uints_fold(mtl__uints x, int shift)
 {
     return _mm_xor_si128(x, _mm_srli_epi32(x, shift));
 }
-MTL__VECTOR mtl__words mtl__words_mul(mtl__words x, uint32_t n)
+MTL__VECTOR mtl__uints mtl__uints_mul(mtl__uints x, uint32_t n)
 {
     const __m128i m = _mm_set1_epi32((int)n);                           /* SSE2 multiplies even lanes only */
     const __m128i even = _mm_mul_epu32(x, m), odd = _mm_mul_epu32(_mm_srli_epi64(x, 32), m);
     return _mm_unpacklo_epi32(_mm_shuffle_epi32(even, 0x08), _mm_shuffle_epi32(odd, 0x08));
 }
-MTL__VECTOR mtl__vec mtl__where_not_below(mtl__words w, uint32_t limit, mtl__vec y)
+MTL__VECTOR mtl__vec mtl__where_not_below(mtl__uints w, uint32_t limit, mtl__vec y)
 {
     const __m128i below = _mm_cmpgt_epi32(_mm_set1_epi32((int)limit), _mm_srli_epi32(w, 8));
     return _mm_andnot_ps(_mm_castsi128_ps(below), y);
@@ -4391,19 +4392,19 @@ MTL__VECTOR void mtl__transpose(const float *from, size_t from_stride, float *to
     vst1q_f32(to + 2 * to_stride, vcombine_f32(vget_high_f32(ab.val[0]), vget_high_f32(cd.val[0])));
     vst1q_f32(to + 3 * to_stride, vcombine_f32(vget_high_f32(ab.val[1]), vget_high_f32(cd.val[1])));
 }
-typedef uint32x4_t mtl__words;
-MTL__VECTOR mtl__words mtl__words_from(uint32_t n)
+typedef uint32x4_t mtl__uints;
+MTL__VECTOR mtl__uints mtl__uints_from(uint32_t n)
 {
     static const uint32_t count[4] = { 0, 1, 2, 3 };
     return vaddq_u32(vdupq_n_u32(n), vld1q_u32(count));
 }
-MTL__VECTOR mtl__words mtl__words_add(mtl__words x, uint32_t n) { return vaddq_u32(x, vdupq_n_u32(n)); }
-MTL__VECTOR mtl__words mtl__words_fold(mtl__words x, int shift)
+MTL__VECTOR mtl__uints mtl__uints_add(mtl__uints x, uint32_t n) { return vaddq_u32(x, vdupq_n_u32(n)); }
+MTL__VECTOR mtl__uints mtl__uints_fold(mtl__uints x, int shift)
 {
     return veorq_u32(x, vshlq_u32(x, vdupq_n_s32(-shift)));
 }
-MTL__VECTOR mtl__words mtl__words_mul(mtl__words x, uint32_t n) { return vmulq_u32(x, vdupq_n_u32(n)); }
-MTL__VECTOR mtl__vec mtl__where_not_below(mtl__words w, uint32_t limit, mtl__vec y)
+MTL__VECTOR mtl__uints mtl__uints_mul(mtl__uints x, uint32_t n) { return vmulq_u32(x, vdupq_n_u32(n)); }
+MTL__VECTOR mtl__vec mtl__where_not_below(mtl__uints w, uint32_t limit, mtl__vec y)
 {
     return MTL__FN(mtl__masked)(vcgeq_u32(vshrq_n_u32(w, 8), vdupq_n_u32(limit)), y);
 }
@@ -4513,12 +4514,12 @@ MTL__VECTOR void mtl__transpose(const mtl_real *from, size_t from_stride, mtl_re
     (void)to_stride;
     *to = *from;
 }
-typedef uint32_t mtl__words;
-MTL__VECTOR mtl__words mtl__words_from(uint32_t n) { return n; }
-MTL__VECTOR mtl__words mtl__words_add(mtl__words x, uint32_t n) { return x + n; }
-MTL__VECTOR mtl__words mtl__words_fold(mtl__words x, int shift) { return x ^ x >> shift; }
-MTL__VECTOR mtl__words mtl__words_mul(mtl__words x, uint32_t n) { return x * n; }
-MTL__VECTOR mtl__vec mtl__where_not_below(mtl__words w, uint32_t limit, mtl__vec y)
+typedef uint32_t mtl__uints;
+MTL__VECTOR mtl__uints mtl__uints_from(uint32_t n) { return n; }
+MTL__VECTOR mtl__uints mtl__uints_add(mtl__uints x, uint32_t n) { return x + n; }
+MTL__VECTOR mtl__uints mtl__uints_fold(mtl__uints x, int shift) { return x ^ x >> shift; }
+MTL__VECTOR mtl__uints mtl__uints_mul(mtl__uints x, uint32_t n) { return x * n; }
+MTL__VECTOR mtl__vec mtl__where_not_below(mtl__uints w, uint32_t limit, mtl__vec y)
 {
     return w >> 8 >= limit ? y : 0;
 }
@@ -4962,11 +4963,11 @@ MTL__KERNEL void MTL__FN(mtl__cross_entropy_forward)(const mtl__cross_entropy *p
     size_t row;
     for (row = row_begin; row < row_end; row++) {
         const mtl_real *x = p->x + row * p->x_stride, largest = MTL__FN(mtl__row_max)(p->classes, x);
-        mtl_real *state = p->state + row * 3, weighted;
-        state[0] = largest;
-        state[1] = MTL__FN(mtl__row_exp_sum)(p->classes, x, largest);
-        state[2] = MTL__FN(mtl__coefficient_sums)(p, row, largest, &weighted);
-        p->loss[row] = (double)state[2] * log((double)state[1]) - (double)weighted;
+        mtl_real *saved = p->saved + row * 3, weighted;
+        saved[0] = largest;
+        saved[1] = MTL__FN(mtl__row_exp_sum)(p->classes, x, largest);
+        saved[2] = MTL__FN(mtl__coefficient_sums)(p, row, largest, &weighted);
+        p->loss[row] = (double)saved[2] * log((double)saved[1]) - (double)weighted;
     }
 }
 
@@ -4977,9 +4978,9 @@ MTL__KERNEL void MTL__FN(mtl__cross_entropy_backward)(const mtl__cross_entropy *
     const int soft = p->q || p->smoothing != 0;
     size_t row, i;
     for (row = row_begin; row < row_end; row++) {
-        const mtl_real *x = p->x + row * p->x_stride, *state = p->state + row * 3;
+        const mtl_real *x = p->x + row * p->x_stride, *saved = p->saved + row * 3;
         const MTL__FN(mtl__coefficients) a = MTL__FN(mtl__row_coefficients)(p, row);
-        const mtl__vec offset = mtl__all(state[0]), scale = mtl__all(p->factor * state[2] / state[1]),
+        const mtl__vec offset = mtl__all(saved[0]), scale = mtl__all(p->factor * saved[2] / saved[1]),
             factor = mtl__all(p->factor);
         mtl_real *dx = p->dx + row * p->dx_stride;
         for (i = 0; i < p->classes; i += MTL__LANES) {
@@ -4999,14 +5000,14 @@ MTL__KERNEL void MTL__FN(mtl__cross_entropy_backward)(const mtl__cross_entropy *
     }
 }
 
-/* 32 bits of (row's words, column), by the "lowbias32" mixer (Wellons 2018) with the second word put in
+/* 32 bits of (row's words, column), by the "lowbias32" mixer (Wellons 2018) with the second half put in
    half-way. */
-MTL__VECTOR mtl__words MTL__FN(mtl__dropout_words)(const uint32_t word[2], size_t column)
+MTL__VECTOR mtl__uints MTL__FN(mtl__dropout_uints)(const uint32_t half[2], size_t column)
 {
-    mtl__words w = mtl__words_add(mtl__words_mul(mtl__words_from((uint32_t)column), 0x9e3779b9u), word[0]);
-    w = mtl__words_add(mtl__words_mul(mtl__words_fold(w, 16), 0x21f0aaadu), word[1]);
-    w = mtl__words_mul(mtl__words_fold(w, 15), 0xd35a2d97u);
-    return mtl__words_fold(w, 15);
+    mtl__uints w = mtl__uints_add(mtl__uints_mul(mtl__uints_from((uint32_t)column), 0x9e3779b9u), half[0]);
+    w = mtl__uints_add(mtl__uints_mul(mtl__uints_fold(w, 16), 0x21f0aaadu), half[1]);
+    w = mtl__uints_mul(mtl__uints_fold(w, 15), 0xd35a2d97u);
+    return mtl__uints_fold(w, 15);
 }
 
 /* y (+)= x / (1 - rate) where the upper 24 random bits are at least rate * 2^24, else 0. Bound: about 15
@@ -5020,17 +5021,17 @@ MTL__KERNEL void MTL__FN(mtl__dropout)(const mtl__dropout *d, size_t row_begin, 
     for (row = row_begin; row < row_end; row++) {
         const mtl_real *x = d->x + row * d->x_stride;
         mtl_real *y = d->y + row * d->y_stride;
-        uint32_t word[2];
-        mtl__dropout_row(d, row, word);
+        uint32_t half[2];
+        mtl__dropout_row(d, row, half);
         for (i = 0; i < whole; i += MTL__LANES) {
             const mtl__vec kept =
-                mtl__where_not_below(MTL__FN(mtl__dropout_words)(word, i), limit,
+                mtl__where_not_below(MTL__FN(mtl__dropout_uints)(half, i), limit,
                                      mtl__mul(factor, mtl__load(x + i)));
             mtl__store(y + i, mtl__add(kept, d->accumulate ? mtl__load(y + i) : zero));
         }
         if (rest) {
             const mtl__vec kept =
-                mtl__where_not_below(MTL__FN(mtl__dropout_words)(word, i), limit,
+                mtl__where_not_below(MTL__FN(mtl__dropout_uints)(half, i), limit,
                                      mtl__mul(factor, mtl__load_some(x + i, rest)));
             mtl__store_some(y + i, mtl__add(kept, d->accumulate ? mtl__load_some(y + i, rest) : zero), rest);
         }
@@ -5098,59 +5099,59 @@ MTL__KERNEL void MTL__FN(mtl__pack_backward)(size_t gates, size_t units, size_t 
 }
 
 #if MTL__PAIRS
-/* n neighbouring reals to (n+1)/2 words; of an odd number the last with 0. */
-MTL__KERNEL void MTL__FN(mtl__round_row)(size_t n, const mtl_real *x, mtl_real *words)
+/* n neighbouring reals to (n+1)/2 pairs; of an odd number the last with 0. */
+MTL__KERNEL void MTL__FN(mtl__round_row)(size_t n, const mtl_real *x, mtl_real *pairs)
 {
     size_t i;
     for (i = 0; i + 2 * MTL__LANES <= n; i += 2 * MTL__LANES)
-        mtl__store(words + i / 2, mtl__pairs_along(mtl__load(x + i), mtl__load(x + i + MTL__LANES)));
+        mtl__store(pairs + i / 2, mtl__pairs_along(mtl__load(x + i), mtl__load(x + i + MTL__LANES)));
     if (i < n) {
         const size_t low = mtl__at_most(n - i, MTL__LANES), high = n - i - low;
         const mtl__vec y = high ? mtl__load_some(x + i + low, high) : mtl__all(0);
-        mtl__store_some(words + i / 2, mtl__pairs_along(mtl__load_some(x + i, low), y), (low + high + 1) / 2);
+        mtl__store_some(pairs + i / 2, mtl__pairs_along(mtl__load_some(x + i, low), y), (low + high + 1) / 2);
     }
 }
 
-/* Two rows of `width` reals, at most 16, to 16 words; either row may be NULL, a row of zeros. */
-MTL__VECTOR void MTL__FN(mtl__round_rows)(size_t width, const mtl_real *x, const mtl_real *y, mtl_real *words)
+/* Two rows of `width` reals, at most 16, to 16 pairs; either row may be NULL, a row of zeros. */
+MTL__VECTOR void MTL__FN(mtl__round_rows)(size_t width, const mtl_real *x, const mtl_real *y, mtl_real *pairs)
 {
     size_t part;
     MTL__UNROLLED
     for (part = 0; part < MTL__BLOCK; part += MTL__LANES) {
         const size_t n = width < part ? 0 : mtl__at_most(width - part, MTL__LANES);
         const mtl__vec zero = mtl__all(0);
-        if (n == MTL__LANES && x && y) mtl__store(words + part, mtl__pairs_across(mtl__load(x + part),
+        if (n == MTL__LANES && x && y) mtl__store(pairs + part, mtl__pairs_across(mtl__load(x + part),
                                                                                   mtl__load(y + part)));
         else
-            mtl__store(words + part, mtl__pairs_across(x && n ? mtl__load_some(x + part, n) : zero,
+            mtl__store(pairs + part, mtl__pairs_across(x && n ? mtl__load_some(x + part, n) : zero,
                                                        y && n ? mtl__load_some(y + part, n) : zero));
     }
 }
 
-/* W [gates*units][inputs] to words [block][gate][input/2][16 units]: rows are rounded, then words change
+/* W [gates*units][inputs] to pairs [block][gate][input/2][16 units]: rows are rounded, then pairs change
    places as reals do. */
 MTL__KERNEL void MTL__FN(mtl__pack_pairs_forward)(size_t gates, size_t units, size_t inputs,
                                                   const mtl_real *w, mtl_real *packed)
 {
     MTL__ALIGN64 mtl_real rows[MTL__BLOCK * MTL__BLOCK], columns[MTL__BLOCK * MTL__BLOCK];
-    const size_t words = (inputs + 1) / 2;
-    size_t first, gate, word, i;
+    const size_t pairs = (inputs + 1) / 2;
+    size_t first, gate, pair, i;
     for (first = 0; first < units; first += MTL__BLOCK)
-        for (gate = 0; gate < gates; gate++, packed += words * MTL__BLOCK)
-            for (word = 0; word < words; word += MTL__BLOCK) {
-                const mtl_real *from = w + (gate * units + first) * inputs + 2 * word;
+        for (gate = 0; gate < gates; gate++, packed += pairs * MTL__BLOCK)
+            for (pair = 0; pair < pairs; pair += MTL__BLOCK) {
+                const mtl_real *from = w + (gate * units + first) * inputs + 2 * pair;
                 const size_t here = mtl__at_most(units - first, MTL__BLOCK);
                 if (here < MTL__BLOCK) memset(rows, 0, sizeof rows);
                 for (i = 0; i < here; i++)
-                    MTL__FN(mtl__round_row)(mtl__at_most(inputs - 2 * word, 2 * MTL__BLOCK),
+                    MTL__FN(mtl__round_row)(mtl__at_most(inputs - 2 * pair, 2 * MTL__BLOCK),
                                             from + i * inputs, rows + i * MTL__BLOCK);
                 MTL__FN(mtl__transpose_block)(rows, MTL__BLOCK, columns, MTL__BLOCK);
-                memcpy(packed + word * MTL__BLOCK, columns,
-                       mtl__at_most(words - word, MTL__BLOCK) * MTL__BLOCK * sizeof *packed);
+                memcpy(packed + pair * MTL__BLOCK, columns,
+                       mtl__at_most(pairs - pair, MTL__BLOCK) * MTL__BLOCK * sizeof *packed);
             }
 }
 
-/* W [gates'*units][inputs] to words [input block][block][gate][8 pairs of units][16 inputs]; order as in
+/* W [gates'*units][inputs] to pairs [input block][block][gate][8 pairs of units][16 inputs]; order as in
    pack_backward. */
 MTL__KERNEL void MTL__FN(mtl__pack_pairs_backward)(size_t gates, size_t units, size_t inputs,
                                                    const mtl_real *w, const int *order, mtl_real *packed)
@@ -5408,7 +5409,7 @@ MTL__KERNEL void MTL__FN(mtl__multiply_deep)(size_t rows, size_t columns, const 
 MTL__KERNEL void MTL__FN(mtl__product_forward_part)(const mtl__product_forward *p, size_t row, size_t rows,
                                                     size_t first, size_t inputs, const mtl__tile *left)
 {
-    const size_t width = p->gates * MTL__BLOCK, blocks = (p->units + MTL__BLOCK - 1) / MTL__BLOCK;
+    const size_t width = p->gates * MTL__BLOCK, blocks = mtl__blocks(p->units);
     size_t block;
     mtl__tile t = *left;
     t.chunks = 1;
@@ -5436,20 +5437,20 @@ MTL__KERNEL void MTL__FN(mtl__product_forward_part)(const mtl__product_forward *
 /* In pairs: x is rounded first, once for all units. */
 MTL__KERNEL void MTL__FN(mtl__product_forward_pairs)(const mtl__product_forward *p, size_t row, size_t rows)
 {
-    MTL__ALIGN64 mtl_real words[MTL__ROWS * MTL__PAIRS_DEPTH];
+    MTL__ALIGN64 mtl_real pairs[MTL__ROWS * MTL__PAIRS_DEPTH];
     const size_t inputs = (p->inputs + 1) / 2;
     size_t first, i;
     mtl__tile t;
     memset(&t, 0, sizeof t);
     t.pairs = 1;
-    t.a = words;
+    t.a = pairs;
     t.a_row = MTL__PAIRS_DEPTH;
     t.a_step = 1;
     for (first = 0; first < inputs || first == 0; first += MTL__PAIRS_DEPTH) {
         const size_t reals = mtl__at_most(p->inputs - 2 * first, 2 * MTL__PAIRS_DEPTH);
         for (i = 0; i < rows; i++)
             MTL__FN(mtl__round_row)(reals, p->x + (row + i) * p->x_stride + 2 * first,
-                                    words + i * MTL__PAIRS_DEPTH);
+                                    pairs + i * MTL__PAIRS_DEPTH);
         t.length = (reals + 1) / 2;
         MTL__FN(mtl__product_forward_part)(p, row, rows, first, inputs, &t);
     }
@@ -5488,32 +5489,32 @@ MTL__KERNEL void MTL__FN(mtl__product_forward)(const mtl__product_forward *p, si
 }
 
 #if MTL__PAIRS
-/* `rows` rows of dz to words, each row one run: `blocks` blocks of `width` reals that lie dz_block apart. */
+/* `rows` rows of dz to pairs, each row one run: `blocks` blocks of `width` reals that lie dz_block apart. */
 MTL__KERNEL void MTL__FN(mtl__round_blocks)(size_t rows, size_t blocks, size_t width, const mtl_real *dz,
-                                            size_t dz_row, size_t dz_block, mtl_real *words, size_t words_row)
+                                            size_t dz_row, size_t dz_block, mtl_real *pairs, size_t pairs_row)
 {
     size_t row, block;
     for (row = 0; row < rows; row++)
         for (block = 0; block < blocks; block++)
             MTL__FN(mtl__round_row)(width, dz + row * dz_row + block * dz_block,
-                                    words + row * words_row + block * (width / 2));
+                                    pairs + row * pairs_row + block * (width / 2));
 }
 
-/* In pairs: as many blocks at a time as MTL__PAIRS_DEPTH words hold are rounded, once for all inputs. */
+/* In pairs: as many blocks at a time as MTL__PAIRS_DEPTH pairs hold are rounded, once for all inputs. */
 MTL__KERNEL void MTL__FN(mtl__product_backward_pairs)(const mtl__product_backward *p, size_t row, size_t rows)
 {
-    MTL__ALIGN64 mtl_real words[MTL__ROWS * MTL__PAIRS_DEPTH];
-    const size_t blocks = (p->units + MTL__BLOCK - 1) / MTL__BLOCK, block_words = p->gates * MTL__BLOCK / 2;
-    const size_t most = MTL__PAIRS_DEPTH / block_words;
+    MTL__ALIGN64 mtl_real pairs[MTL__ROWS * MTL__PAIRS_DEPTH];
+    const size_t blocks = mtl__blocks(p->units), block_pairs = p->gates * MTL__BLOCK / 2;
+    const size_t most = MTL__PAIRS_DEPTH / block_pairs;
     size_t first;
     mtl__tile t;
     memset(&t, 0, sizeof t);
     t.pairs = 1;
     t.chunks = 1;
-    t.a = words;
+    t.a = pairs;
     t.a_row = MTL__PAIRS_DEPTH;
     t.a_step = 1;
-    t.b_block = blocks * block_words * MTL__BLOCK;
+    t.b_block = blocks * block_pairs * MTL__BLOCK;
     t.c = p->dx + row * p->dx_stride;
     t.c_row = p->dx_stride;
     t.c_block = MTL__BLOCK;
@@ -5522,17 +5523,17 @@ MTL__KERNEL void MTL__FN(mtl__product_backward_pairs)(const mtl__product_backwar
         if (p->exact) {                                 /* row-major dz: one run, of which no more than
                                                            `units` are read */
             const size_t reals = mtl__at_most(p->units - unit, here * MTL__BLOCK);
-            MTL__FN(mtl__round_blocks)(rows, 1, reals, p->dz + row * p->dz_row + unit, p->dz_row, 0, words,
+            MTL__FN(mtl__round_blocks)(rows, 1, reals, p->dz + row * p->dz_row + unit, p->dz_row, 0, pairs,
                                        t.a_row);
             t.length = (reals + 1) / 2;
         } else {
             const mtl_real *dz = p->dz + row * p->dz_row + first * p->dz_block;
-            MTL__FN(mtl__round_blocks)(rows, here, p->gates * MTL__BLOCK, dz, p->dz_row, p->dz_block, words,
+            MTL__FN(mtl__round_blocks)(rows, here, p->gates * MTL__BLOCK, dz, p->dz_row, p->dz_block, pairs,
                                        t.a_row);
-            t.length = here * block_words;
+            t.length = here * block_pairs;
         }
         t.start = first || p->accumulate ? MTL__START_ADD : MTL__START_ZERO;
-        t.b = p->packed + first * block_words * MTL__BLOCK;
+        t.b = p->packed + first * block_pairs * MTL__BLOCK;
         MTL__FN(mtl__multiply)(rows, p->inputs, 0, &t);
     }
 }
@@ -5542,7 +5543,7 @@ MTL__KERNEL void MTL__FN(mtl__product_backward_pairs)(const mtl__product_backwar
    block, then the next block; row-major dz is one run. Bound: multiply-adds. */
 MTL__KERNEL void MTL__FN(mtl__product_backward_rows)(const mtl__product_backward *p, size_t row, size_t rows)
 {
-    const size_t blocks = (p->units + MTL__BLOCK - 1) / MTL__BLOCK;
+    const size_t blocks = mtl__blocks(p->units);
     mtl__tile t;
 #if MTL__PAIRS
     if (p->pairs) {
@@ -5606,7 +5607,7 @@ MTL__KERNEL void MTL__FN(mtl__pack_panel)(const mtl__product_weights *p, size_t 
 }
 
 #if MTL__PAIRS
-/* The same in words [block][pair of rows][16]. */
+/* The same in pairs [block][pair of rows][16]. */
 MTL__KERNEL void MTL__FN(mtl__pack_panel_pairs)(const mtl__product_weights *p, size_t first, size_t rows,
                                                 size_t column, size_t width, mtl_real *panel)
 {
@@ -5622,13 +5623,13 @@ MTL__KERNEL void MTL__FN(mtl__pack_panel_pairs)(const mtl__product_weights *p, s
     }
 }
 
-/* One gate of a block of dz, `units` wide, to words [pair of rows][16]. */
+/* One gate of a block of dz, `units` wide, to pairs [pair of rows][16]. */
 MTL__KERNEL void MTL__FN(mtl__round_gate)(size_t rows, size_t units, const mtl_real *dz, size_t dz_row,
-                                          mtl_real *words)
+                                          mtl_real *pairs)
 {
     size_t row;
-    for (row = 0; row < rows; row += 2, dz += 2 * dz_row, words += MTL__BLOCK)
-        MTL__FN(mtl__round_rows)(units, dz, row + 1 < rows ? dz + dz_row : NULL, words);
+    for (row = 0; row < rows; row += 2, dz += 2 * dz_row, pairs += MTL__BLOCK)
+        MTL__FN(mtl__round_rows)(units, dz, row + 1 < rows ? dz + dz_row : NULL, pairs);
 }
 #endif
 
@@ -5724,7 +5725,7 @@ MTL__KERNEL void MTL__FN(mtl__product_weights_panel)(const mtl__product_weights 
 MTL__KERNEL void MTL__FN(mtl__product_weights)(const mtl__product_weights *p, size_t unit_begin,
                                                size_t unit_end, mtl_real *scratch)
 {
-    const size_t blocks = (p->units + MTL__BLOCK - 1) / MTL__BLOCK;
+    const size_t blocks = mtl__blocks(p->units);
     while (unit_begin < unit_end) {
         const size_t block = unit_begin % blocks, left = unit_end - unit_begin;
         const size_t here = mtl__at_most(left, blocks - block);
@@ -5978,7 +5979,7 @@ MTL__KERNEL void MTL__FN(mtl__rnn_backward)(const mtl__cell_block *block, int ac
    sequences that start from zeros. Bound: multiply-adds; for few sequences, reading W_hh. */
 
 /* The left operand of a step's product: rows of `blocks` times `width` reals, as they are or rounded, once
-   for all units, into the pass's words. */
+   for all units, into the pass's scratch. */
 MTL__KERNEL void MTL__FN(mtl__cell_operand)(const mtl__cell_pass *p, const mtl__cell_rows *part,
                                             size_t blocks, size_t width, const mtl_real *a, size_t a_row,
                                                 size_t a_block, mtl__tile *t)
@@ -5990,12 +5991,12 @@ MTL__KERNEL void MTL__FN(mtl__cell_operand)(const mtl__cell_pass *p, const mtl__
     t->a_chunk = a_block;
 #if MTL__PAIRS
     if (p->pairs && a) {
-        mtl_real *words = p->words + part->sequence * p->words_row;
-        if (part->begin == 0) MTL__FN(mtl__round_blocks)(part->rows, blocks, width, a, a_row, a_block, words,
-                                                         p->words_row);
+        mtl_real *to = p->rounded + part->sequence * p->rounded_row;
+        if (part->begin == 0)
+            MTL__FN(mtl__round_blocks)(part->rows, blocks, width, a, a_row, a_block, to, p->rounded_row);
         t->pairs = 1;
-        t->a = words;
-        t->a_row = p->words_row;
+        t->a = to;
+        t->a_row = p->rounded_row;
         t->a_step = t->chunks = 1;
         t->length = blocks * ((width + 1) / 2);
     }
@@ -6354,7 +6355,13 @@ MTL__VECTOR mtl__vec MTL__FN(mtl__update_slope)(const int plain, const MTL__FN(m
     return mtl__add(slope, mtl__with_sign(mtl__where_positive(mtl__abs(old), k->l1), old));
 }
 
-/* A vector of parameters. which, with_momentum and plain are constants where this is inlined. */
+/* A vector of parameters. which, with_momentum and plain are constants where this is inlined.
+   Adam at update t, as its paper has it (Kingma & Ba 2015, algorithm 1), b1 and b2 for beta:
+       m = b1 m + (1 - b1) g         v = b2 v + (1 - b2) g^2
+       m' = m / (1 - b1^t)           v' = v / (1 - b2^t)           p = p - lr m' / (sqrt(v') + epsilon)
+   Here the first is m + (1 - b1) (g - m), and what is the same for all parameters is one number, computed in
+   double: step = lr / (1 - b1^t), root = 1 / sqrt(1 - b2^t), so that p = p - step (m / (root sqrt(v) +
+   epsilon)). AdamW takes p (1 - lr decay) for the p on the right. */
 MTL__VECTOR void MTL__FN(mtl__update_vector)(const int which, const int with_momentum, const int plain,
                                              const MTL__FN(mtl__rule) *k, mtl_real *p, const mtl_real *g,
                                                  mtl_real *m, mtl_real *v)
@@ -6626,17 +6633,19 @@ typedef char mtl__stamp_check
 #undef mtl__submul
 #undef mtl__where_positive
 #undef mtl__abs
+#undef mtl__minus_abs
 #undef mtl__with_sign
 #undef mtl__keep_nan
-#undef mtl__round
-#undef mtl__power2
+#undef mtl__power
+#undef mtl__whole
+#undef mtl__scaled
 #undef mtl__hidden
 #undef mtl__transpose
-#undef mtl__words
-#undef mtl__words_from
-#undef mtl__words_add
-#undef mtl__words_fold
-#undef mtl__words_mul
+#undef mtl__uints
+#undef mtl__uints_from
+#undef mtl__uints_add
+#undef mtl__uints_fold
+#undef mtl__uints_mul
 #undef mtl__where_not_below
 #undef mtl__add_squares
 #undef mtl__lanes_sum
@@ -6742,8 +6751,6 @@ struct mtl_packings {
     int pairs;                              /* 1: it holds the forward and the backward packings in pairs */
 };
 
-MTL__INLINE size_t mtl__blocks(size_t units) { return (units + MTL__BLOCK - 1) / MTL__BLOCK; }
-MTL__INLINE size_t mtl__padded(size_t width) { return mtl__blocks(width) * MTL__BLOCK; }
 MTL__INLINE size_t mtl__row_length(const mtl_tensor *t) { return t->dims == 1 ? 1 : t->shape[1]; }
 
 MTL_DEF void mtl_parameters_init(mtl_parameters *set, mtl_arena *arena)
@@ -6776,7 +6783,7 @@ static int mtl__parameters_reserve(mtl_parameters *set, mtl_error *err)
     size_t capacity = set->capacity ? set->capacity * 2 : 16;
     mtl_tensor **tensors;
     if (set->count < set->capacity) return 1;
-    tensors = (mtl_tensor **)mtl__arena_note(set->arena, capacity, sizeof *tensors, "the table of tensors",
+    tensors = (mtl_tensor **)mtl__arena_make(set->arena, capacity, sizeof *tensors, "the table of tensors",
                                              err);
     if (!tensors) return 0;
     if (set->count) memcpy(tensors, set->tensors, set->count * sizeof *tensors);
@@ -6806,7 +6813,7 @@ MTL_DEF mtl_tensor *mtl_parameters_add(mtl_parameters *set, const char *name, si
         return NULL;
     }
     if (!mtl__parameters_reserve(set, err)) return NULL;
-    t = (mtl_tensor *)mtl__arena_note(set->arena, 1, sizeof *t, "a tensor", err);
+    t = (mtl_tensor *)mtl__arena_make(set->arena, 1, sizeof *t, "a tensor", err);
     if (!t) return NULL;
     t->name = mtl__arena_text(set->arena, name, err);
     t->dims = columns ? 2 : 1;
@@ -6828,7 +6835,7 @@ MTL_DEF mtl_tensor *mtl_parameters_add(mtl_parameters *set, const char *name, si
 static mtl__matrix *mtl__matrix_add(mtl_parameters *set, const mtl_tensor *weight, size_t first_row,
                                     size_t gates, size_t units, const int *gate_order, mtl_error *err)
 {
-    mtl__matrix *m = (mtl__matrix *)mtl__arena_note(set->arena, 1, sizeof *m, "a matrix", err),
+    mtl__matrix *m = (mtl__matrix *)mtl__arena_make(set->arena, 1, sizeof *m, "a matrix", err),
         **end = &set->matrices;
     size_t g;
     if (!m) return NULL;
@@ -6885,20 +6892,12 @@ MTL_DEF mtl_status mtl_parameters_allocate(mtl_parameters *set, mtl_error *err)
     return MTL_OK;
 }
 
-/* FNV-1a, 64 bits: a tensor's random stream. */
-static uint64_t mtl__hash_text(const char *text)
-{
-    uint64_t h = 0xcbf29ce484222325u;
-    for (; *text; text++) h = (h ^ (unsigned char)*text) * 0x100000001b3u;
-    return h;
-}
-
 MTL_DEF void mtl_parameters_randomise(mtl_parameters *set, unsigned long long seed)
 {
     size_t i, k;
     for (i = 0; i < set->count; i++) {
         mtl_tensor *t = set->tensors[i];
-        uint64_t stream = mtl__hash_text(t->name);
+        uint64_t stream = mtl__hash(MTL__HASH_BEGIN, t->name, strlen(t->name));
         for (k = 0; k < t->count; k++)
             t->value[k] = t->initial == 0 ? (mtl_real)mtl__random_normal(seed, stream, k)
                         : (mtl_real)((2 * mtl__random_uniform(seed, stream, k) - 1) * (double)t->initial);
@@ -6979,7 +6978,7 @@ MTL_DEF mtl_status mtl_parameters_prepare(mtl_parameters *set, int isa, mtl_erro
 static mtl_packings *mtl__packings_build(const mtl_parameters *set, int precision, mtl_arena *arena,
                                          mtl_error *err)
 {
-    mtl_packings *p = (mtl_packings *)mtl__arena_note(arena, 1, sizeof *p, "packed weights", err);
+    mtl_packings *p = (mtl_packings *)mtl__arena_make(arena, 1, sizeof *p, "packed weights", err);
     if (!p) return NULL;
     p->set = set;
     p->pairs = precision == MTL_PRECISION_BF16;
@@ -7001,11 +7000,11 @@ MTL_DEF mtl_gradients *mtl_gradients_create_part(const mtl_parameters *set, cons
     mtl_gradients *g;
     size_t i, total = 0;
     err = mtl__error_given(err, &own);
-    g = (mtl_gradients *)mtl__arena_note(arena, 1, sizeof *g, "gradients", err);
+    g = (mtl_gradients *)mtl__arena_make(arena, 1, sizeof *g, "gradients", err);
     if (!g) return NULL;
     g->set = set;
-    g->of = (mtl_gradient *)mtl__arena_note(arena, set->count, sizeof *g->of, "gradients", err);
-    g->touched = (unsigned char **)mtl__arena_note(arena, set->count, sizeof *g->touched, "gradients", err);
+    g->of = (mtl_gradient *)mtl__arena_make(arena, set->count, sizeof *g->of, "gradients", err);
+    g->touched = (unsigned char **)mtl__arena_make(arena, set->count, sizeof *g->touched, "gradients", err);
     for (i = 0; i < set->count; i++)
         if (!wanted || wanted[i]) total += mtl__padded(set->tensors[i]->count);
     g->block = (mtl_real *)mtl__arena_zero(arena, total, sizeof(mtl_real), "gradients", err);
@@ -7087,7 +7086,19 @@ static size_t mtl__gradient_range(const mtl_gradient *g, const mtl_tensor *t, si
    ===========================================================================================================
    Sequences are sorted by falling length (equal lengths keep their order); place b is a sequence's rank. Then
    all rows of step 0 are stored, all of step 1, and so on: row offset[t] + b is step t of place b, and
-   rows[t] = number of sequences longer than t never increases. No row is padding.
+   rows[t] = number of sequences longer than t never increases. No row is padding. Of three sequences s with
+   2, 4 and 1 steps:
+
+       the caller's rows                  packed rows n                   which of the caller's rows each is
+                 t=0  1   2   3                     t=0  1   2   3                   t=0  1   2   3
+       s=0        0   1                   b=0 (s=1)  0   3   5   6       b=0 (s=1)    2   3   4   5
+       s=1        2   3   4   5           b=1 (s=0)  1   4               b=1 (s=0)    0   1
+       s=2        6                       b=2 (s=2)  2                   b=2 (s=2)    6
+                                          rows[t]    3   2   1   1
+                                          offset[t]  0   3   5   6
+
+   In memory these columns follow one another: step t is the rows[t] rows from offset[t] on, and what came
+   before them in time are the first rows[t] rows of step t - 1.
    -------------------------------------------------------------------------------------------------------- */
 struct mtl_packing {
     size_t sequences, rows, steps;          /* B, N, T */
@@ -7115,7 +7126,7 @@ static int *mtl__packing_ints(mtl_arena *arena, size_t count, mtl_error *err)
 static mtl_packing *mtl__packing_push(mtl_arena *arena, size_t sequences, size_t rows, size_t steps,
                                       mtl_error *err)
 {
-    mtl_packing *p = (mtl_packing *)mtl__arena_note(arena, 1, sizeof *p, "a batch's row order", err);
+    mtl_packing *p = (mtl_packing *)mtl__arena_make(arena, 1, sizeof *p, "a batch's row order", err);
     int **by_sequence[5], **by_row[5], i;
     if (!p) return NULL;
     by_sequence[0] = &p->order;
@@ -7404,9 +7415,9 @@ static void mtl__text_append(mtl__text *text, const char *bytes, size_t count)
     text->length += count;
 }
 
-static void mtl__text_add(mtl__text *text, const char *words)
+static void mtl__text_add(mtl__text *text, const char *piece)
 {
-    mtl__text_append(text, words, strlen(words));
+    mtl__text_append(text, piece, strlen(piece));
 }
 
 /* The error that text met, put into err; what: what the text was to become. */
@@ -7685,16 +7696,16 @@ static mtl__json *mtl__json_read_number(mtl__json_reader *r)
     return node;
 }
 
-static mtl__json *mtl__json_read_word(mtl__json_reader *r)
+static mtl__json *mtl__json_read_name(mtl__json_reader *r)
 {
-    static const struct { const char *word; int type; double number; } words[] = {
+    static const struct { const char *name; int type; double number; } names[] = {
         { "null", MTL__JSON_NULL, 0 }, { "false", MTL__JSON_FLAG, 0 }, { "true", MTL__JSON_FLAG, 1 } };
     size_t i;
-    for (i = 0; i < MTL__COUNT(words); i++) {
-        size_t length = strlen(words[i].word);
-        if (r->length - r->at >= length && memcmp(r->text + r->at, words[i].word, length) == 0) {
-            mtl__json *node = mtl__json_new(r, words[i].type);
-            if (node) node->number = words[i].number;
+    for (i = 0; i < MTL__COUNT(names); i++) {
+        size_t length = strlen(names[i].name);
+        if (r->length - r->at >= length && memcmp(r->text + r->at, names[i].name, length) == 0) {
+            mtl__json *node = mtl__json_new(r, names[i].type);
+            if (node) node->number = names[i].number;
             r->at += length;
             return node;
         }
@@ -7709,7 +7720,7 @@ static mtl__json *mtl__json_read_value(mtl__json_reader *r)
     char c = mtl__json_skip_space(r);
     mtl__json *node;
     if (c == '-' || mtl__is_digit(c)) return mtl__json_read_number(r);
-    if (c != '"' && c != '[' && c != '{') return mtl__json_read_word(r);
+    if (c != '"' && c != '[' && c != '{') return mtl__json_read_name(r);
     node = mtl__json_new(r, c == '"' ? MTL__JSON_TEXT : c == '[' ? MTL__JSON_ARRAY : MTL__JSON_OBJECT);
     if (!node) return NULL;
     if (c == '"') node->text = mtl__json_string(r, &node->count);
@@ -7890,22 +7901,17 @@ typedef struct mtl__vocabulary {
     size_t slot_count;                      /* a power of two */
 } mtl__vocabulary;
 
-/* FNV-1a over a word in pieces: begins with MTL__HASH_BEGIN, ends with mtl__hash_end. */
-#define MTL__HASH_BEGIN 14695981039346656037ull
-static uint64_t mtl__hash_more(uint64_t hash, const char *bytes, size_t length)
+/* Where the search for a word of this hash begins: no half of the hash is left out. */
+static size_t mtl__vocabulary_begin(const mtl__vocabulary *vocabulary, uint64_t hash)
 {
-    size_t i;
-    for (i = 0; i < length; i++) hash = (hash ^ (unsigned char)bytes[i]) * 1099511628211ull;
-    return hash;
+    return (size_t)(hash ^ hash >> 32) & (vocabulary->slot_count - 1);
 }
-
-static size_t mtl__hash_end(uint64_t hash) { return (size_t)(hash ^ hash >> 32); }
 
 /* The slot of a word, or the free one where it belongs. */
 static unsigned *mtl__vocabulary_slot(const mtl__vocabulary *vocabulary, const char *word, size_t length)
 {
     size_t mask = vocabulary->slot_count - 1,
-           i = mtl__hash_end(mtl__hash_more(MTL__HASH_BEGIN, word, length)) & mask;
+           i = mtl__vocabulary_begin(vocabulary, mtl__hash(MTL__HASH_BEGIN, word, length));
     for (; vocabulary->slots[i]; i = (i + 1) & mask) {
         const char *other = vocabulary->words[vocabulary->slots[i] - 1];
         if (strlen(other) == length && memcmp(other, word, length) == 0) break;
@@ -7944,9 +7950,9 @@ static int mtl__vocabulary_find_normalised(const mtl__vocabulary *vocabulary, co
     if (!vocabulary->slot_count) return -1;
     while (at < length) {
         at += mtl__normalise_character(word + at, length - at, lowercase, digits, bytes, &given);
-        hash = mtl__hash_more(hash, bytes, given);
+        hash = mtl__hash(hash, bytes, given);
     }
-    for (i = mtl__hash_end(hash) & mask; vocabulary->slots[i]; i = (i + 1) & mask) {
+    for (i = mtl__vocabulary_begin(vocabulary, hash); vocabulary->slots[i]; i = (i + 1) & mask) {
         int found = (int)vocabulary->slots[i] - 1;
         if (mtl__normalises_to(word, length, lowercase, digits, vocabulary->words[found])) return found;
     }
@@ -7992,24 +7998,24 @@ static mtl_status mtl__file_fail(mtl_error *err, const char *verb, const char *p
                          mtl__os_advice(error, verb[0] == 'w'));
 }
 
-/* Starts an atomic save to path; `state` is the caller's and must stay until mtl__file_save_end, which must
+/* Starts an atomic save to path; `saver` is the caller's and must stay until mtl__file_save_end, which must
    be called if this succeeded. The writer's error need not be looked at: mtl__file_save_end tells it. */
-static mtl_status mtl__file_save_begin(const char *path, mtl_writer *writer, mtl__file_writer *state,
+static mtl_status mtl__file_save_begin(const char *path, mtl_writer *writer, mtl__file_writer *saver,
                                        mtl_error *err)
 {
     int error;
     if (mtl__failed(err)) return mtl__status(err);
     if (!path) return mtl__fail(err, MTL_ERROR_ARGUMENT, "path", -1, "path is NULL: give the name of a file");
-    writer->user = state;
+    writer->user = saver;
     writer->write = mtl__file_writer_write;
-    error = mtl__file_writer_open(state, path);
+    error = mtl__file_writer_open(saver, path);
     return error ? mtl__file_fail(err, "write", path, error) : MTL_OK;
 }
 
 /* Puts the new file in the place of the old one if err is not set; else the old file stays. */
-static mtl_status mtl__file_save_end(const char *path, mtl__file_writer *state, mtl_error *err)
+static mtl_status mtl__file_save_end(const char *path, mtl__file_writer *saver, mtl_error *err)
 {
-    int error = mtl__file_writer_close(state, !mtl__failed(err));
+    int error = mtl__file_writer_close(saver, !mtl__failed(err));
     if (!error) return mtl__status(err);
     if (err->code == MTL_ERROR_IO) mtl_error_clear(err);   /* it only says that this file took no more; here
                                                               is why */
@@ -8176,14 +8182,11 @@ static mtl_real mtl__load_real(const unsigned char *from, int type)
 MTL_DEF mtl_status mtl_safetensor_values(const mtl_safetensor *tensor, mtl_real *out, mtl_error *err)
 {
     const int own_type = MTL__REAL_IS_DOUBLE ? MTL_TYPE_F64 : MTL_TYPE_F32;
-    mtl_error local;
+    mtl_error own;
     size_t i;
-    mtl_error_clear(&local);
-    if (!err) err = &local;
-    if (mtl__failed(err)) return mtl__status(err);
-    if (!tensor || (!out && tensor->count))
-        return mtl__fail(err, MTL_ERROR_ARGUMENT, tensor ? "out" : "tensor", -1, "%s is NULL", tensor
-                         ? "out" : "tensor");
+    err = mtl__error_given(err, &own);
+    if (!mtl__given(tensor, "tensor", err) || (tensor->count && !mtl__given(out, "out", err)))
+        return mtl__status(err);
     if (tensor->type < 0 || tensor->type > MTL_TYPE_BF16)
         return mtl__fail(err, MTL_ERROR_TENSOR, tensor->name, tensor->type,
                          "tensor '%s' does not hold floating-point numbers that are read here (F32, F64, "
@@ -8418,10 +8421,9 @@ MTL_DEF mtl_status mtl_safetensors_open_memory(mtl_safetensors *file, const void
                                                mtl_error *err)
 {
     const unsigned char *start = (const unsigned char *)bytes;
-    mtl_error local;
+    mtl_error own;
     size_t header;
-    mtl_error_clear(&local);
-    if (!err) err = &local;
+    err = mtl__error_given(err, &own);
     if (!file) return mtl__fail(err, MTL_ERROR_ARGUMENT, "file", -1, "file is NULL");
     memset(file, 0, sizeof *file);
     if (!bytes) return mtl__fail(err, MTL_ERROR_ARGUMENT, "bytes", -1, "bytes is NULL");
@@ -8440,9 +8442,8 @@ MTL_DEF mtl_status mtl_safetensors_open_memory(mtl_safetensors *file, const void
 MTL_DEF mtl_status mtl_safetensors_open(mtl_safetensors *file, const char *path, mtl_error *err)
 {
     mtl__file_view view;
-    mtl_error local;
-    mtl_error_clear(&local);
-    if (!err) err = &local;
+    mtl_error own;
+    err = mtl__error_given(err, &own);
     if (!file) return mtl__fail(err, MTL_ERROR_ARGUMENT, "file", -1, "file is NULL");
     memset(file, 0, sizeof *file);
     if (mtl__file_map(&view, path, err) != MTL_OK) return mtl__status(err);
@@ -8909,7 +8910,7 @@ static void mtl__desc_copy_texts(const mtl_field *f, void *members, mtl_arena *a
     const char *const *texts = (const char *const *)mtl__desc_pointer(members, f->offset);
     size_t count = mtl__desc_count(f, members), i;
     const char **copy =
-        texts ? (const char **)mtl__arena_note(arena, count, sizeof *copy, f->name, err) : NULL;
+        texts ? (const char **)mtl__arena_make(arena, count, sizeof *copy, f->name, err) : NULL;
     for (i = 0; copy && i < count; i++) {
         if (!texts[i])
             mtl__fail(err, MTL_ERROR_ARGUMENT, what, (long long)i, "%s.%s[%z] is NULL; there must be %z",
@@ -8922,7 +8923,7 @@ static void mtl__desc_copy_texts(const mtl_field *f, void *members, mtl_arena *a
 static void mtl__desc_copy_bytes(size_t offset, size_t bytes, void *members, mtl_arena *arena, mtl_error *err)
 {
     const void *from = mtl__desc_pointer(members, offset);
-    void *copy = from ? mtl__arena_note(arena, bytes, 1, "a desc", err) : NULL;
+    void *copy = from ? mtl__arena_make(arena, bytes, 1, "a desc", err) : NULL;
     if (copy) memcpy(copy, from, bytes);
     mtl__desc_point(members, offset, copy);
 }
@@ -9325,14 +9326,14 @@ static mtl_real *mtl__run_zeros(mtl_run *run, size_t rows, size_t width)
                                        run->error);
 }
 
-MTL_DEF void *mtl_run_note(mtl_run *run, size_t bytes)
+MTL_DEF void *mtl_run_make(mtl_run *run, size_t bytes)
 {
-    return mtl__arena_note(run->arena, 1, bytes, "the run's notes", run->error);
+    return mtl__arena_make(run->arena, 1, bytes, "the run's records", run->error);
 }
 
 MTL_DEF mtl_activation *mtl_run_activation(mtl_run *run, const char *name, size_t rows, size_t width)
 {
-    mtl_activation *a = (mtl_activation *)mtl_run_note(run, sizeof *a);
+    mtl_activation *a = (mtl_activation *)mtl_run_make(run, sizeof *a);
     if (!a) return NULL;
     a->name = name ? name : "";
     a->rows = rows;
@@ -9360,7 +9361,7 @@ MTL_DEF void mtl_run_record(mtl_run *run, mtl_activation *output, mtl_backward b
     if (mtl__failed(run->error)) return;
     mtl__run_show(run, output);
     if (!run->tape || !backward) return;
-    r = (mtl_record *)mtl_run_note(run, sizeof *r);
+    r = (mtl_record *)mtl_run_make(run, sizeof *r);
     if (!r) return;
     r->previous = run->tape->last;
     r->backward = backward;
@@ -9570,9 +9571,9 @@ static void mtl__jobs_job(void *context, size_t job)
     size_t begin, end;
     while (job >= pass->end) pass++;
     if (pass > jobs->pass) job -= pass[-1].end;
-    begin = mtl__smaller(job, pass->coarse) * pass->unit;
+    begin = mtl__at_most(job, pass->coarse) * pass->unit;
     if (job >= pass->coarse) begin += (job - pass->coarse) * MTL__FINE_ROWS;
-    end = mtl__smaller(begin + (job < pass->coarse ? pass->unit : (size_t)MTL__FINE_ROWS), pass->items);
+    end = mtl__at_most(begin + (job < pass->coarse ? pass->unit : (size_t)MTL__FINE_ROWS), pass->items);
     do mtl__jobs_part(jobs->kernels, pass, job, begin, end);
     while (++pass < last && pass->follows);
 }
@@ -9645,7 +9646,7 @@ static void mtl__jobs_add_cell(mtl__jobs *jobs, int which, const mtl__cell_pass 
     const size_t groups = (sequences + MTL__SEQUENCES - 1) / MTL__SEQUENCES;
     const size_t threads = !scheduler ? 1 : scheduler->threads ? scheduler->threads : groups;
     const size_t share = (groups + threads - 1) / threads * MTL__SEQUENCES;
-    mtl__jobs_add(jobs, which, sequences, mtl__smaller(share, mtl__cell_together(p)))->of.cell = *p;
+    mtl__jobs_add(jobs, which, sequences, mtl__at_most(share, mtl__cell_together(p)))->of.cell = *p;
 }
 
 static void mtl__jobs_add_weights(mtl__jobs *jobs, mtl__product_weights *p)
@@ -9654,7 +9655,7 @@ static void mtl__jobs_add_weights(mtl__jobs *jobs, mtl__product_weights *p)
     mtl__jobs_pass *pass;
     p->pairs = mtl__run_pairs(jobs->run);
     units = mtl__weight_units(p);
-    most = jobs->run->scheduler ? mtl__smaller(units, MTL__WEIGHT_JOBS) : 1;
+    most = jobs->run->scheduler ? mtl__at_most(units, MTL__WEIGHT_JOBS) : 1;
     pass = mtl__jobs_add(jobs, MTL__WEIGHTS, units, (units + most - 1) / most);
     pass->of.weights = *p;
     pass->scratch_size = mtl__weight_scratch(p);
@@ -9817,7 +9818,7 @@ static const mtl_real *mtl__embedding_row(const mtl__embedding_data *d, size_t n
 static void mtl__embedding_gather(void *context, size_t job)
 {
     const mtl__embedding_data *d = (const mtl__embedding_data *)context;
-    size_t width = d->y->width, n = job * MTL__ROWS, end = mtl__smaller(n + MTL__ROWS, d->y->rows), j;
+    size_t width = d->y->width, n = job * MTL__ROWS, end = mtl__at_most(n + MTL__ROWS, d->y->rows), j;
     for (j = n; j < end && j < n + MTL__ROWS_AHEAD; j++)
         mtl__prefetch_row(mtl__embedding_row(d, j), width, 0);
     for (; n < end; n++) {
@@ -9971,7 +9972,7 @@ static mtl_activation *mtl__embedding_forward(mtl_run *run, const mtl_tensor *we
 {
     static const int none[1] = { 0 };
     mtl_activation *y = mtl_run_activation(run, name, run->packing->rows, weight->shape[1]);
-    mtl__embedding_data *d = (mtl__embedding_data *)mtl_run_note(run, sizeof *d);
+    mtl__embedding_data *d = (mtl__embedding_data *)mtl_run_make(run, sizeof *d);
     if (!y || !d) return NULL;
     y->ids = ids ? ids : none;              /* a dry run has no ids, but needs what rows with ids need */
     d->weight = weight;
@@ -10001,7 +10002,7 @@ typedef struct mtl__dense_data {
 /* Over tensors that are there: weight [out][in], bias [out] or NULL. */
 static mtl_dense *mtl__dense_over(mtl_parameters *set, mtl_tensor *weight, mtl_tensor *bias, mtl_error *err)
 {
-    mtl_dense *d = (mtl_dense *)mtl__arena_note(set->arena, 1, sizeof *d, "a dense layer", err);
+    mtl_dense *d = (mtl_dense *)mtl__arena_make(set->arena, 1, sizeof *d, "a dense layer", err);
     if (!d) return NULL;
     d->inputs = weight->shape[1];
     d->outputs = weight->shape[0];
@@ -10058,7 +10059,7 @@ MTL_DEF mtl_activation *mtl_dense_forward(mtl_run *run, const mtl_dense *dense, 
                                           const char *name)
 {
     mtl_activation *y = x ? mtl_run_activation(run, name, x->rows, dense->outputs) : NULL;
-    mtl__dense_data *d = (mtl__dense_data *)mtl_run_note(run, sizeof *d);
+    mtl__dense_data *d = (mtl__dense_data *)mtl_run_make(run, sizeof *d);
     mtl__product_forward p;
     if (!y || !d) return NULL;
     d->dense = dense;
@@ -10114,7 +10115,7 @@ static mtl_activation *mtl__activate_forward(mtl_run *run, int activation, mtl_a
     size_t n;
     if (!x || activation == MTL_ACTIVATION_NONE) return x;
     y = mtl_run_activation(run, name, x->rows, x->width);
-    d = (mtl__activate_data *)mtl_run_note(run, sizeof *d);
+    d = (mtl__activate_data *)mtl_run_make(run, sizeof *d);
     if (!y || !d) return NULL;
     d->activation = activation;
     d->x = x;
@@ -10153,7 +10154,7 @@ static mtl_activation *mtl__dropout_layer(mtl_run *run, mtl_real rate, const int
     mtl_activation *y;
     if (!x || !run->training || rate <= 0) return x;
     y = mtl_run_activation(run, name, x->rows, x->width);
-    d = (mtl__dropout_data *)mtl_run_note(run, sizeof *d);
+    d = (mtl__dropout_data *)mtl_run_make(run, sizeof *d);
     if (!y || !d) return NULL;
     y->constant = x->constant;
     d->x = x;
@@ -10202,7 +10203,7 @@ static void mtl__move_backward(mtl_run *run, void *data)
 static void mtl__move_forward(mtl_run *run, mtl_activation *x, size_t from, const int *items,
                               mtl_activation *y, size_t to, size_t width)
 {
-    mtl__move_data *d = (mtl__move_data *)mtl_run_note(run, sizeof *d);
+    mtl__move_data *d = (mtl__move_data *)mtl_run_make(run, sizeof *d);
     size_t m;
     if (!d) return;
     d->x = x;
@@ -10283,7 +10284,7 @@ typedef struct mtl__pool_data {
 static size_t mtl__pool_range(const mtl__pool_data *d, size_t job, size_t *begin)
 {
     *begin = job * MTL__SEQUENCES;
-    return mtl__smaller(*begin + MTL__SEQUENCES, d->packing->sequences);
+    return mtl__at_most(*begin + MTL__SEQUENCES, d->packing->sequences);
 }
 
 /* mean: y[b] = sum_t x[t][b] / length; max: the largest over t. */
@@ -10330,7 +10331,7 @@ static void mtl__pool_gradients(void *context, size_t job)
     size_t b, first, end = mtl__pool_range(d, job, &b), width = d->y->width;
     for (; b < end; b++)
         for (first = 0; first < width; first += MTL__STRIP)
-            mtl__pool_strip(d, b, first, mtl__smaller(width - first, MTL__STRIP));
+            mtl__pool_strip(d, b, first, mtl__at_most(width - first, MTL__STRIP));
 }
 
 static void mtl__pool_backward(mtl_run *run, void *data)
@@ -10348,7 +10349,7 @@ static mtl_activation *mtl__pool_forward(mtl_run *run, int pool, mtl_activation 
     mtl__pool_data *d;
     if (!x) return NULL;
     if (pool == MTL_POOL_LAST) return mtl__pool_last(run, x, segments, count, name);
-    d = (mtl__pool_data *)mtl_run_note(run, sizeof *d);
+    d = (mtl__pool_data *)mtl_run_make(run, sizeof *d);
     if (!d) return NULL;
     d->packing = run->packing;
     d->x = x;
@@ -10434,7 +10435,7 @@ MTL_DEF mtl_cell *mtl_cell_add(mtl_parameters *set, const char *prefix, const mt
     mtl_cell *c;
     size_t rows;
     err = mtl__error_given(err, &own);
-    c = (mtl_cell *)mtl__arena_note(set->arena, 1, sizeof *c, "a cell", err);
+    c = (mtl_cell *)mtl__arena_make(set->arena, 1, sizeof *c, "a cell", err);
     if (!c) return NULL;
     c->kind = desc->cell ? desc->cell : MTL_CELL_LSTM;
     c->activation = desc->activation ? desc->activation : MTL_ACTIVATION_TANH;
@@ -10496,7 +10497,7 @@ static mtl__cell_pass mtl__cell_pass_of(const mtl_run *run, const mtl__cell_data
     pass.units = cell->units;
     pass.time = &d->packing->time;
     pass.pairs = mtl__run_pairs(run);
-    pass.words_row = mtl__padded(cell->units) / 2 * cell->gates;
+    pass.rounded_row = mtl__padded(cell->units) / 2 * cell->gates;
     pass.packed = mtl__run_packed(run, cell->hidden);
     pass.packed_n = cell->hidden_n ? mtl__run_packed(run, cell->hidden_n) : NULL;
     pass.bias_n = cell->hidden->packed_bias;
@@ -10562,7 +10563,7 @@ static void mtl__chunks_init(mtl_run *run, const mtl_cell *cell, size_t reals, s
     const int large = cell->gates * cell->units * (cell->inputs + cell->units) > MTL__BACKWARD_REALS;
     size_t limit = reals / width > least << large ? reals / width : least << large, t;
     mtl__step_chunk *c = NULL;
-    chunks->rows = mtl__smaller(limit > p->sequences ? limit : p->sequences, p->rows);
+    chunks->rows = mtl__at_most(limit > p->sequences ? limit : p->sequences, p->rows);
     chunks->of = (mtl__step_chunk *)mtl_run_push(run, p->steps * sizeof *chunks->of);
     chunks->count = 0;
     if (mtl__dry(run) || mtl__failed(run->error)) {
@@ -10621,7 +10622,7 @@ static mtl__cell_pass mtl__cell_forward_pass(mtl_run *run, const mtl__cell_data 
     mtl__cell_pass pass = mtl__cell_pass_of(run, d);
     size_t padded = mtl__padded(d->cell->units);
     pass.keep = run->tape != NULL;
-    if (pass.pairs) pass.words = mtl__run_reals(run, d->packing->sequences, pass.words_row);
+    if (pass.pairs) pass.rounded = mtl__run_reals(run, d->packing->sequences, pass.rounded_row);
     if (d->cell->reset_before) pass.scratch = mtl__run_reals(run, d->packing->sequences, padded);
     if (pass.keep || !d->c) return pass;
     pass.c0 = d->c;                         /* by sequence: what a sequence's first step reads, it writes */
@@ -10666,7 +10667,7 @@ static void mtl__same_rows_find(mtl_run *run, const mtl_cell *cell, const mtl_ac
                                 mtl__same_rows *same)
 {
     const mtl_packing *p = run->packing;
-    const size_t most = mtl__smaller(MTL__SAME_ROWS * p->sequences, p->rows);
+    const size_t most = mtl__at_most(MTL__SAME_ROWS * p->sequences, p->rows);
     mtl__row_groups groups;
     mtl_arena_mark mark;
     size_t k, n;
@@ -10899,7 +10900,7 @@ static void mtl__cell_back_pass(mtl_run *run, mtl__cell_back *back, const mtl__s
                               mtl__padded(cell->units) * mtl__cell_slots(cell));
     pass.packed_t = mtl__run_packed_t(run, cell->hidden);
     if (cell->hidden_n) pass.packed_n_t = mtl__run_packed_t(run, cell->hidden_n);
-    if (pass.pairs) pass.words = mtl__run_reals(run, d->packing->sequences, pass.words_row);
+    if (pass.pairs) pass.rounded = mtl__run_reals(run, d->packing->sequences, pass.rounded_row);
     pass.dh = mtl__cell_carry(run, d, d->h_last);
     pass.dh_stride = mtl__padded(cell->units);
     if (cell->kind == MTL_CELL_LSTM) pass.dc = mtl__cell_carry(run, d, d->c_last);
@@ -11000,7 +11001,7 @@ static void mtl__layer_backward(mtl_run *run, void *data)
 static void mtl__layer_forward(mtl_run *run, const mtl_cell *const *cells, size_t count, mtl_activation *x,
                                mtl_activation *y, const mtl_cell_state *initial, mtl_cell_state *final)
 {
-    mtl__layer_data *layer = (mtl__layer_data *)mtl_run_note(run, sizeof *layer);
+    mtl__layer_data *layer = (mtl__layer_data *)mtl_run_make(run, sizeof *layer);
     size_t i, sequences = run->packing->sequences;
     if (!layer || !x || !y) return;
     layer->count = count;
@@ -11207,7 +11208,7 @@ static void mtl__cross_entropy_backward(mtl_run *run, void *data)
 /* Training needs no probabilities. For an observer they are made where the gradient of the logits will be. */
 static void mtl__cross_entropy_show(mtl_run *run, mtl_activation *x, const char *name)
 {
-    mtl_activation *p = (mtl_activation *)mtl_run_note(run, sizeof *p);
+    mtl_activation *p = (mtl_activation *)mtl_run_make(run, sizeof *p);
     if (!x->grad) x->grad = mtl__run_reals(run, x->rows, x->stride);
     if (!p || !x->grad || !name || !run->observer) return;
     *p = *x;
@@ -11238,7 +11239,7 @@ static void mtl__cross_entropy_forward(mtl_run *run, mtl__loss_data *d, const ch
     pass->items = d->items;
     pass->w = mtl__loss_weights(run, d->class_weights, pass->classes);
     pass->smoothing = d->smoothing;
-    pass->state = mtl__run_reals(run, rows, 3);
+    pass->saved = mtl__run_reals(run, rows, 3);
     mtl__cross_entropy_show(run, d->x, name);
     mark = mtl_arena_save(run->arena);
     pass->loss = (double *)mtl_run_push(run, rows * sizeof *pass->loss);
@@ -11311,7 +11312,7 @@ static void mtl__real_loss_forward(mtl_run *run, const mtl__loss_data *d)
 static mtl_activation *mtl__loss_forward(mtl_run *run, const mtl__loss_data *how, mtl_activation *x,
                                          const char *name)
 {
-    mtl__loss_data *d = (mtl__loss_data *)mtl_run_note(run, sizeof *d);
+    mtl__loss_data *d = (mtl__loss_data *)mtl_run_make(run, sizeof *d);
     mtl_activation *y = mtl_run_activation(run, NULL, 1, 1);
     if (!x || !d || !y) return NULL;
     *d = *how;
@@ -11356,38 +11357,38 @@ static int mtl__target_is_given(const mtl_target *t, size_t item, size_t width)
 /* ---- spans --------------------------------------------------------------------------------------------- */
 
 /* The span that is open at some step of a sequence. */
-typedef struct mtl__span_state { int open; mtl_span span; } mtl__span_state;
+typedef struct mtl__span_track { int open; mtl_span span; } mtl__span_track;
 
 /* Reads the tag of step t; NULL stands for any tag outside of spans, and for the end of the sequence. Returns
    1 when this ends a span, which is then in *ended. A tag continues a span only as I- of the same type; any
    other B- or I- opens one. */
-static int mtl__span_next(mtl__span_state *state, const char *tag, size_t t, mtl_span *ended)
+static int mtl__span_next(mtl__span_track *track, const char *tag, size_t t, mtl_span *ended)
 {
     int inside = tag && (tag[0] == 'B' || tag[0] == 'I') && (tag[1] == '-' || tag[1] == '\0');
     const char *type = inside ? tag + (tag[1] == '-' ? 2 : 1) : NULL;
     int ends;
 
-    if (inside && state->open && tag[0] == 'I' && strcmp(type, state->span.type) == 0) return 0;
-    ends = state->open;
+    if (inside && track->open && tag[0] == 'I' && strcmp(type, track->span.type) == 0) return 0;
+    ends = track->open;
     if (ends) {
-        *ended = state->span;
+        *ended = track->span;
         ended->end = t;
     }
-    state->open = inside;
-    state->span.begin = t;
-    state->span.type = type;
+    track->open = inside;
+    track->span.begin = t;
+    track->span.type = type;
     return ends;
 }
 
 MTL_DEF size_t mtl_spans(const char *const *tags, size_t steps, mtl_span *spans, size_t capacity)
 {
-    mtl__span_state state = { 0, { 0, 0, NULL } };
+    mtl__span_track track = { 0, { 0, 0, NULL } };
     mtl_span span;
     size_t count = 0, t;
 
     if (!tags) return 0;
     for (t = 0; t <= steps; t++) {
-        if (!mtl__span_next(&state, t < steps ? tags[t] : NULL, t, &span)) continue;
+        if (!mtl__span_next(&track, t < steps ? tags[t] : NULL, t, &span)) continue;
         if (spans && count < capacity) spans[count] = span;
         count++;
     }
@@ -11446,7 +11447,7 @@ static const char *mtl__metric_tag(int label, const char *const *labels, const c
 static void mtl__metric_spans(mtl__metric *m, const int *gold, const int *predicted, size_t steps,
                               const char *const *labels, const char *const *unknown)
 {
-    mtl__span_state gold_state = { 0, { 0, 0, NULL } }, predicted_state = { 0, { 0, 0, NULL } };
+    mtl__span_track gold_track = { 0, { 0, 0, NULL } }, predicted_track = { 0, { 0, 0, NULL } };
     mtl_span right, guess;
     size_t t;
 
@@ -11457,8 +11458,8 @@ static void mtl__metric_spans(mtl__metric *m, const int *gold, const int *predic
             gold_tag = mtl__metric_tag(gold[t], labels, unknown);
             predicted_tag = predicted[t] < 0 ? NULL : labels[predicted[t]];
         }
-        gold_ends = mtl__span_next(&gold_state, gold_tag, t, &right);
-        predicted_ends = mtl__span_next(&predicted_state, predicted_tag, t, &guess);
+        gold_ends = mtl__span_next(&gold_track, gold_tag, t, &right);
+        predicted_ends = mtl__span_next(&predicted_track, predicted_tag, t, &guess);
         m->gold_spans += (size_t)gold_ends;
         m->predicted_spans += (size_t)predicted_ends;
         if (gold_ends && predicted_ends && right.begin == guess.begin && strcmp(right.type, guess.type) == 0)
@@ -11613,7 +11614,7 @@ static void mtl__embedding_initial(const mtl_input_part *part)
 
 static mtl_status mtl__features_build(mtl_input_part *part, mtl_parameters *set, mtl_error *err)
 {
-    mtl_scaling *scaling = (mtl_scaling *)mtl__arena_note(set->arena, 1, sizeof *scaling, "feature scales",
+    mtl_scaling *scaling = (mtl_scaling *)mtl__arena_make(set->arena, 1, sizeof *scaling, "feature scales",
                                                           err);
     part->width = (size_t)part->desc->features;
     part->scaling = scaling;
@@ -11667,14 +11668,14 @@ static mtl_status mtl__cells_build(mtl_column_part *part, mtl_parameters *set, m
     const mtl_column_desc *d = part->desc;
     const size_t layers = (size_t)d->layers, directions = d->bidirectional ? 2 : 1;
     mtl_arena *arena = set->arena;
-    mtl__cells *column = (mtl__cells *)mtl__arena_note(arena, 1, sizeof *column, "a column", err);
-    size_t *units = (size_t *)mtl__arena_note(arena, layers * directions, sizeof *units, "a column", err);
+    mtl__cells *column = (mtl__cells *)mtl__arena_make(arena, 1, sizeof *column, "a column", err);
+    size_t *units = (size_t *)mtl__arena_make(arena, layers * directions, sizeof *units, "a column", err);
     size_t l, k, inputs = part->inputs;
     char text[160];
     if (!column || !units) return mtl__status(err);
     column->cells =
-        (const mtl_cell **)mtl__arena_note(arena, layers * directions, sizeof(mtl_cell *), "a column", err);
-    column->names = (const char **)mtl__arena_note(arena, layers, sizeof(char *), "a column", err);
+        (const mtl_cell **)mtl__arena_make(arena, layers * directions, sizeof(mtl_cell *), "a column", err);
+    column->names = (const char **)mtl__arena_make(arena, layers, sizeof(char *), "a column", err);
     for (l = 0; l < layers && !mtl__failed(err); l++) {
         mtl__print(text, sizeof text, "%s.", d->name);
         for (k = 0; k < directions; k++) {
@@ -11806,10 +11807,10 @@ static mtl_status mtl__tap_build(mtl__tap *tap, const mtl_mix_desc *desc, const 
     size_t parts = count - first, i, *widths;
     int part;
     if (from) for (parts = 1, c = from; *c; c++) parts += *c == '+';
-    tap->sources = (int *)mtl__arena_note(set->arena, parts, sizeof(int), "a mix", err);
-    tap->segments = (mtl_segment *)mtl__arena_note(set->arena, 2 * parts, sizeof *tap->segments, "a mix",
+    tap->sources = (int *)mtl__arena_make(set->arena, parts, sizeof(int), "a mix", err);
+    tap->segments = (mtl_segment *)mtl__arena_make(set->arena, 2 * parts, sizeof *tap->segments, "a mix",
                                                    err);
-    widths = (size_t *)mtl__arena_note(set->arena, parts, sizeof *widths, "a mix", err);
+    widths = (size_t *)mtl__arena_make(set->arena, parts, sizeof *widths, "a mix", err);
     if (mtl__failed(err)) return mtl__status(err);
     tap->kind = desc->own ? desc->own : &mtl__mix_kinds[desc->kind - MTL_MIX_CONCAT];
     tap->level = MTL_LEVEL_SEQUENCE;
@@ -11841,7 +11842,7 @@ static mtl_activation *mtl__tap_source(mtl_run *run, mtl_activation *x, int spre
 static mtl_activation *mtl__tap_forward(mtl_run *run, const mtl__tap *tap, const mtl__node *nodes,
                                         mtl_activation *const *out)
 {
-    mtl_activation **parts = (mtl_activation **)mtl_run_note(run, tap->mix.count * sizeof *parts);
+    mtl_activation **parts = (mtl_activation **)mtl_run_make(run, tap->mix.count * sizeof *parts);
     size_t i;
     if (!parts) return NULL;
     for (i = 0; i < tap->mix.count; i++) {
@@ -12430,7 +12431,7 @@ static int mtl__desc_waits_for(const mtl_model_desc *d, size_t i, const unsigned
     while (from && !mtl__failed(err)) {
         size_t length = mtl__tap_name(&from, &name, &part);
         k = mtl__desc_find(d, name, length);
-        mtl__copy_text(shown, mtl__smaller(length + 1, sizeof shown), name);
+        mtl__copy_text(shown, mtl__at_most(length + 1, sizeof shown), name);
         mtl__desc_where(d, i, where, sizeof where);
         if (k < 0)
             mtl__fail(err, MTL_ERROR_FIELD, where, -1, "%s: there is no input, column or task named \"%s\"",
@@ -12551,15 +12552,15 @@ static void mtl__model_build_nodes(mtl_model *model, mtl_error *err)
 {
     const mtl_model_desc *d = &model->desc;
     const size_t total = d->input_count + d->column_count + d->task_count;
-    unsigned char *placed = (unsigned char *)mtl__arena_note(&model->arena, total, 1, "nodes", err);
+    unsigned char *placed = (unsigned char *)mtl__arena_make(&model->arena, total, 1, "nodes", err);
     size_t i;
-    model->nodes = (mtl__node *)mtl__arena_note(&model->arena, total, sizeof *model->nodes, "nodes", err);
-    model->inputs = (mtl__input *)mtl__arena_note(&model->arena, d->input_count, sizeof *model->inputs,
+    model->nodes = (mtl__node *)mtl__arena_make(&model->arena, total, sizeof *model->nodes, "nodes", err);
+    model->inputs = (mtl__input *)mtl__arena_make(&model->arena, d->input_count, sizeof *model->inputs,
                                                   "inputs", err);
     model->columns =
-        (mtl__column *)mtl__arena_note(&model->arena, d->column_count, sizeof *model->columns, "columns",
+        (mtl__column *)mtl__arena_make(&model->arena, d->column_count, sizeof *model->columns, "columns",
                                        err);
-    model->tasks = (mtl__task *)mtl__arena_note(&model->arena, d->task_count, sizeof *model->tasks, "tasks",
+    model->tasks = (mtl__task *)mtl__arena_make(&model->arena, d->task_count, sizeof *model->tasks, "tasks",
                                                 err);
     while (model->node_count < total && !mtl__failed(err)) {
         for (i = 0; i < total && (placed[i] || mtl__desc_waits_for(d, i, placed, err) >= 0); i++) {}
@@ -12577,7 +12578,7 @@ static void mtl__model_build_nodes(mtl_model *model, mtl_error *err)
 /* Everything but values. `arena` is the model's memory, or counts. */
 static mtl_model *mtl__model_build(mtl_arena *arena, const mtl_model_desc *desc, mtl_error *err)
 {
-    mtl_model *model = (mtl_model *)mtl__arena_note(arena, 1, sizeof *model, "a model", err);
+    mtl_model *model = (mtl_model *)mtl__arena_make(arena, 1, sizeof *model, "a model", err);
     if (!model) return NULL;
     model->arena = *arena;
     model->desc = *desc;
@@ -12746,25 +12747,25 @@ static int mtl__model_check_index(const mtl_model *model, const char *what, int 
 
 MTL_DEF const char *mtl_model_label(const mtl_model *model, int task, int label)
 {
-    mtl_error ignored = mtl__no_error();
-    if (!mtl__model_check_index(model, "task", task, &ignored)) return NULL;
+    mtl_error own;
+    if (!mtl__model_check_index(model, "task", task, mtl__error_given(NULL, &own))) return NULL;
     if (!model->desc.tasks[task].labels || label < 0 || label >= model->desc.tasks[task].classes) return NULL;
     return model->desc.tasks[task].labels[label];
 }
 
 MTL_DEF int mtl_model_find_label(const mtl_model *model, int task, const char *name)
 {
-    mtl_error ignored = mtl__no_error();
-    if (!mtl__model_check_index(model, "task", task, &ignored)) return -1;
+    mtl_error own;
+    if (!mtl__model_check_index(model, "task", task, mtl__error_given(NULL, &own))) return -1;
     return name ? mtl__vocabulary_find(&model->tasks[task].labels, name, strlen(name)) : -1;
 }
 
 MTL_DEF int mtl_model_word(const mtl_model *model, int input, const char *word, size_t length)
 {
-    mtl_error ignored = mtl__no_error();
+    mtl_error own;
     const mtl_input_desc *d;
     int id;
-    if (!mtl__model_check_index(model, "input", input, &ignored)) return 0;
+    if (!mtl__model_check_index(model, "input", input, mtl__error_given(NULL, &own))) return 0;
     d = &model->desc.inputs[input];
     id = mtl__vocabulary_find_normalised(&model->inputs[input].words, word, length, d->lowercase, d->digits);
     return id < 0 ? 0 : id;
@@ -12820,16 +12821,16 @@ static int mtl__scaling_get(const mtl_scaling *of, const mtl_real **mean, const 
 MTL_DEF int mtl_model_feature_scale(const mtl_model *model, int input, const mtl_real **mean,
                                     const mtl_real **scale)
 {
-    mtl_error ignored = mtl__no_error();
-    return mtl__model_check_index(model, "input", input, &ignored)
+    mtl_error own;
+    return mtl__model_check_index(model, "input", input, mtl__error_given(NULL, &own))
          ? mtl__scaling_get(model->inputs[input].part.scaling, mean, scale) : 0;
 }
 
 MTL_DEF int mtl_model_target_scale(const mtl_model *model, int task, const mtl_real **mean,
                                    const mtl_real **scale)
 {
-    mtl_error ignored = mtl__no_error();
-    if (!mtl__model_check_index(model, "task", task, &ignored)) return 0;
+    mtl_error own;
+    if (!mtl__model_check_index(model, "task", task, mtl__error_given(NULL, &own))) return 0;
     return mtl__scaling_get(&model->tasks[task].scaling, mean, scale);
 }
 
@@ -12897,7 +12898,7 @@ MTL_DEF const char *mtl_model_note(mtl_model *model, const char *name, const cha
         return NULL;
     }
     if (!n) {
-        n = (mtl__note_text *)mtl__arena_note(&model->note_arena, 1, sizeof *n, "a note", err);
+        n = (mtl__note_text *)mtl__arena_make(&model->note_arena, 1, sizeof *n, "a note", err);
         if (!n) return NULL;
         n->name = mtl__arena_text(&model->note_arena, name, err);
         n->next = model->notes;
@@ -13006,8 +13007,8 @@ static mtl_activation *mtl__column_carried(mtl_run *run, const mtl__column *colu
 {
     const size_t apart = column->part.directions;   /* of two cells that read forward */
     const size_t count = column->part.states, first = column->first_state;
-    mtl_cell_state *initial = (mtl_cell_state *)mtl_run_note(run, count * sizeof *initial);
-    mtl_cell_state *final = (mtl_cell_state *)mtl_run_note(run, count * sizeof *final);
+    mtl_cell_state *initial = (mtl_cell_state *)mtl_run_make(run, count * sizeof *initial);
+    mtl_cell_state *final = (mtl_cell_state *)mtl_run_make(run, count * sizeof *final);
     mtl_activation *y;
     size_t i;
     for (i = 0; i < count && !mtl__failed(run->error); i += apart) {
@@ -13047,7 +13048,7 @@ static mtl_activation **mtl__model_forward(mtl_run *run, const mtl_model *model,
                                            mtl_state *state)
 {
     mtl_activation **out =
-        (mtl_activation **)mtl_run_note(run, model->node_count * MTL__NODE_PARTS * sizeof *out);
+        (mtl_activation **)mtl_run_make(run, model->node_count * MTL__NODE_PARTS * sizeof *out);
     size_t i;
     for (i = 0; out && i < model->node_count && !mtl__failed(run->error); i++) {
         const mtl__node *node = &model->nodes[i];
@@ -13249,13 +13250,13 @@ static mtl_status mtl__model_write(const mtl_model *model, const mtl__further *m
 static mtl_status mtl__model_save(const mtl_model *model, const mtl__further *more, const char *path,
                                   mtl_error *err)
 {
-    mtl__file_writer state;
+    mtl__file_writer saver;
     mtl_writer writer;
     if (!mtl__given(model, "model", err) || !mtl__given(path, "path", err)
-        || mtl__file_save_begin(path, &writer, &state, err))
+        || mtl__file_save_begin(path, &writer, &saver, err))
         return mtl__status(err);
     mtl__model_write(model, more, &writer, err);
-    return mtl__file_save_end(path, &state, err);
+    return mtl__file_save_end(path, &saver, err);
 }
 
 MTL_DEF mtl_status mtl_model_save(const mtl_model *model, const char *path, mtl_error *err)
@@ -13492,7 +13493,7 @@ static int mtl__import_name(const mtl_import *map, const char *name, char *out, 
     memcpy(rest, found, length);
     rest[length] = '\0';
     length = star ? (size_t)(star - from) : strlen(from);
-    mtl__copy_text(before, mtl__smaller(length + 1, sizeof before), from);
+    mtl__copy_text(before, mtl__at_most(length + 1, sizeof before), from);
     mtl__print(out, size, "%s%s%s", before, rest, star ? star + 1 : "");
     return 1;
 }
@@ -13513,13 +13514,13 @@ typedef struct mtl__tensor_list {
     char first[96], text[360];
 } mtl__tensor_list;
 
-static void mtl__tensor_list_add(mtl__tensor_list *list, const char *name, const char *note)
+static void mtl__tensor_list_add(mtl__tensor_list *list, const char *name, const char *more)
 {
     size_t used = strlen(list->text);
     if (!list->count++) mtl__copy_text(list->first, sizeof list->first, name);
-    if (used + strlen(name) + strlen(note) + 32 > sizeof list->text) return;        /* 32: for what ends it */
+    if (used + strlen(name) + strlen(more) + 32 > sizeof list->text) return;        /* 32: for what ends it */
     list->shown++;
-    mtl__print(list->text + used, sizeof list->text - used, "%s%s%s", used ? ", " : "", name, note);
+    mtl__print(list->text + used, sizeof list->text - used, "%s%s%s", used ? ", " : "", name, more);
 }
 static const char *mtl__tensor_list_end(mtl__tensor_list *list)
 {
@@ -13534,16 +13535,16 @@ static const char *mtl__tensor_list_end(mtl__tensor_list *list)
 static void mtl__import_mismatch(mtl__tensor_list *wrong, const mtl_tensor *t, const char *name,
                                  const mtl_safetensor *from)
 {
-    char note[640];
+    char more[640];
     if (!from)
-        mtl__print(note, sizeof note, " (no %s in the file)", name);
+        mtl__print(more, sizeof more, " (no %s in the file)", name);
     else if (from->type > MTL_TYPE_BF16)
-        mtl__print(note, sizeof note, " (file: %s, read are F32, F64, F16, BF16)",
+        mtl__print(more, sizeof more, " (file: %s, read are F32, F64, F16, BF16)",
                    mtl__types[from->type].name);
     else
-        mtl__print(note, sizeof note, " (file %zx%z, model %zx%z)", from->dims ? from->shape[0] : 1,
+        mtl__print(more, sizeof more, " (file %zx%z, model %zx%z)", from->dims ? from->shape[0] : 1,
                    from->dims > 1 ? from->shape[1] : 1, t->shape[0], t->shape[1]);
-    mtl__tensor_list_add(wrong, t->name, note);
+    mtl__tensor_list_add(wrong, t->name, more);
 }
 
 /* One pass over all mapped tensors: lists mismatches, or copies. Returns how many tensors the mappings
@@ -13666,7 +13667,7 @@ MTL_DEF mtl_status mtl_model_export(const mtl_model *model, const char *path, co
 {
     static const mtl_import everything = { "", "" };
     mtl_error own;
-    mtl__file_writer state;
+    mtl__file_writer saver;
     mtl_writer writer;
     mtl_arena arena;
     mtl__tensor_entry *entries;
@@ -13686,9 +13687,9 @@ MTL_DEF mtl_status mtl_model_export(const mtl_model *model, const char *path, co
             mtl__entry_of_tensor(&entries[n++], mtl__arena_text(&arena, name, err), t, t->value);
             break;
         }
-    if (!mtl__failed(err) && !mtl__file_save_begin(path, &writer, &state, err)) {
+    if (!mtl__failed(err) && !mtl__file_save_begin(path, &writer, &saver, err)) {
         mtl__safetensors_write(entries, n, NULL, 0, &writer, err);
-        mtl__file_save_end(path, &state, err);
+        mtl__file_save_end(path, &saver, err);
     }
     mtl_arena_destroy(&arena);
     return mtl__status(err);
@@ -13770,7 +13771,7 @@ static void mtl__session_start(mtl__session *s, mtl_arena *arena, int isa, int t
 static mtl__session *mtl__session_build(const mtl__session_kind *kind, mtl_arena *arena, mtl_model *model,
                                         const void *desc, mtl_error *err)
 {
-    mtl__session *s = (mtl__session *)mtl__arena_note(arena, 1, kind->bytes, kind->name, err);
+    mtl__session *s = (mtl__session *)mtl__arena_make(arena, 1, kind->bytes, kind->name, err);
     char *copy = (char *)s + kind->desc_offset;
     if (!s) return NULL;
     if (!model) mtl__fail(err, MTL_ERROR_ARGUMENT, "model", -1, "model is NULL");
@@ -13919,7 +13920,7 @@ static size_t mtl__predictor_measure(mtl__session *session, mtl_error *err)
     out = (mtl_prediction *)mtl__arena_zero(&shadow, model->desc.task_count, sizeof *out, "outputs", err);
     run->packing = mtl__packing_push(&counting, session->limits.sequences, session->limits.rows,
                                      session->limits.steps, err);
-    (void)mtl_run_note(run, model->desc.input_count * sizeof(mtl_input));
+    (void)mtl_run_make(run, model->desc.input_count * sizeof(mtl_input));
     for (i = 0; i < model->desc.input_count; i++) (void)mtl_run_push(run, session->limits.rows * sizeof(int));
     if (!mtl__failed(err)) mtl__predict_run(run, model, NULL, state, out);
     mtl_state_destroy(state);
@@ -14018,7 +14019,7 @@ static void mtl__words_to_ids(const mtl_model *model, int input, const char *tex
 /* One array of ids per input, of a sentence of `count` words. */
 static mtl_input *mtl__text_inputs(mtl_run *run, const mtl_model *model, const char *text, size_t count)
 {
-    mtl_input *inputs = (mtl_input *)mtl_run_note(run, model->desc.input_count * sizeof *inputs);
+    mtl_input *inputs = (mtl_input *)mtl_run_make(run, model->desc.input_count * sizeof *inputs);
     size_t i;
     for (i = 0; inputs && i < model->desc.input_count && !mtl__failed(run->error); i++) {
         int *ids = (int *)mtl_run_push(run, count * sizeof *ids);
@@ -14226,11 +14227,11 @@ MTL__INLINE size_t mtl__average_units(const mtl_tensor *t)
 static void mtl__optimizer_rows(mtl__optimizer *o, mtl_arena *arena, mtl_error *err)
 {
     size_t i, count = o->set->count;
-    o->seen = (unsigned char **)mtl__arena_note(arena, count, sizeof *o->seen, "moments", err);
-    o->averaged = (unsigned long long **)mtl__arena_note(arena, count, sizeof *o->averaged,
+    o->seen = (unsigned char **)mtl__arena_make(arena, count, sizeof *o->seen, "moments", err);
+    o->averaged = (unsigned long long **)mtl__arena_make(arena, count, sizeof *o->averaged,
                                                          "averaged weights", err);
-    o->applied = (unsigned long long **)mtl__arena_note(arena, count, sizeof *o->applied, "moments", err);
-    o->late = (mtl__update **)mtl__arena_note(arena, count, sizeof *o->late, "moments", err);
+    o->applied = (unsigned long long **)mtl__arena_make(arena, count, sizeof *o->applied, "moments", err);
+    o->late = (mtl__update **)mtl__arena_make(arena, count, sizeof *o->late, "moments", err);
     for (i = 0; i < count && !mtl__failed(err); i++) {
         const mtl_tensor *t = o->set->tensors[i];
         if (t->role == MTL_TENSOR_EMBEDDING) {
@@ -14330,7 +14331,7 @@ static size_t mtl__pieces_of(const mtl__optimizer *o, size_t tensor, int of, mtl
         if (pieces) {
             pieces[n].tensor = tensor;
             pieces[n].first = first;
-            pieces[n].count = mtl__smaller(unit, total - first);
+            pieces[n].count = mtl__at_most(unit, total - first);
             pieces[n].of = of;
         }
     return n;
@@ -14575,7 +14576,7 @@ static void mtl__late_table(void *context, size_t i)
 {
     const mtl__late_job *job = (const mtl__late_job *)context;
     const mtl__optimizer *o = job->optimizer;
-    const size_t first = i * MTL__PIECE_ROWS, end = mtl__smaller(first + MTL__PIECE_ROWS, job->count);
+    const size_t first = i * MTL__PIECE_ROWS, end = mtl__at_most(first + MTL__PIECE_ROWS, job->count);
     size_t r, run;
     for (r = first; r < end; r = run) {
         run = mtl__moving_rows(o->seen[job->tensor], mtl__late_moves_all(job), &r, end);
@@ -14885,8 +14886,8 @@ static size_t mtl__evaluate_batch_size(const mtl_predictor *p, const mtl__datase
     size_t rows = 0, n, most = MTL__EVALUATE_SEQUENCES;
     size_t limit = MTL__EVALUATE_ROWS;
     if (p->session.limits.rows) {
-        most = mtl__smaller(most, p->session.limits.sequences);
-        limit = mtl__smaller(limit, p->session.limits.rows);
+        most = mtl__at_most(most, p->session.limits.sequences);
+        limit = mtl__at_most(limit, p->session.limits.rows);
     }
     for (n = 0; n < most && first + n < set->data->sequences; n++) {
         rows += (size_t)set->data->lengths[order[first + n]];
@@ -15073,7 +15074,26 @@ static mtl_batch mtl__sampler_next(mtl__sampler *p, const mtl_model *model, size
    An update takes micro-batches. Divisors are counted over all of them first, so that their parts of the loss
    add up to the loss of one large batch. Then each micro-batch runs forward and backward in emptied scratch,
    adding to the gradients. Nothing is written to a weight before loss and gradient norm are known to be
-   finite.
+   finite. Who calls whom in mtl_train_step, for L = sum over k of lambda_k L_k:
+
+       mtl_train_gradients
+           mtl__trainer_count               checks targets; D_k, the weight of task k's labelled items in all
+                                            micro-batches
+           mtl__trainer_micro_batch         for each of them:
+               mtl__packing_create          the order of its rows
+               mtl__trainer_forward
+                   mtl__model_forward       inputs, then columns: mtl__column_forward, mtl__layer_forward
+                   mtl__task_loss           for each task k: L_k = 1/D_k times a sum over its labelled items
+                       mtl__task_labelled   here a missing label drops out: no later function sees its row
+                       mtl__task_input      what the task taps, a row a step or (mtl__pool_forward) a sequence
+                       mtl__select_forward  the labelled rows alone
+                       mtl__task_head, mtl__loss_forward
+               mtl_tape_backward            dL/dL_k = lambda_k, then the same way back: every function above
+                                            that made rows has left a record, the last is played first. A
+                                            record adds to the gradients of what it read, and the first to
+                                            write there assigns: rows that tasks share get the sum over k of
+                                            lambda_k times what each sends
+       mtl__gradients_norm, mtl__optimizer_apply, mtl__parameters_pack
    -------------------------------------------------------------------------------------------------------- */
 struct mtl_trainer {
     mtl__session session;
@@ -15125,9 +15145,9 @@ static void mtl__trainer_forward(mtl_trainer *t, const mtl_batch *batch, mtl__lo
     mtl_run *run = &t->session.run;
     size_t k, count = t->model->desc.task_count;
     mtl_activation **nodes;
-    losses->value = (mtl_activation **)mtl_run_note(run, count * sizeof *losses->value);
-    losses->weight = (mtl_real *)mtl_run_note(run, count * sizeof *losses->weight);
-    losses->task = (size_t *)mtl_run_note(run, count * sizeof *losses->task);
+    losses->value = (mtl_activation **)mtl_run_make(run, count * sizeof *losses->value);
+    losses->weight = (mtl_real *)mtl_run_make(run, count * sizeof *losses->weight);
+    losses->task = (size_t *)mtl_run_make(run, count * sizeof *losses->task);
     losses->count = 0;
     nodes = mtl__failed(run->error) ? NULL : mtl__model_forward(run, t->model, batch->inputs, batch->state);
     if (nodes) mtl_tape_mark(run);
@@ -15147,13 +15167,13 @@ static void mtl__trainer_forward(mtl_trainer *t, const mtl_batch *batch, mtl__lo
 static void mtl__trainer_build_task_arrays(mtl_trainer *t, mtl_arena *arena, mtl_error *err)
 {
     size_t k, count = t->model->desc.task_count;
-    t->weights = (float *)mtl__arena_note(arena, count, sizeof *t->weights, "task weights", err);
-    t->divisors = (double *)mtl__arena_note(arena, count, sizeof *t->divisors, "divisors", err);
-    t->task_loss = (double *)mtl__arena_note(arena, count, sizeof *t->task_loss, "task losses", err);
-    t->task_items = (size_t *)mtl__arena_note(arena, count, sizeof *t->task_items, "task items", err);
-    t->task_groups = (mtl__balance_group *)mtl__arena_note(arena, count, sizeof *t->task_groups,
+    t->weights = (float *)mtl__arena_make(arena, count, sizeof *t->weights, "task weights", err);
+    t->divisors = (double *)mtl__arena_make(arena, count, sizeof *t->divisors, "divisors", err);
+    t->task_loss = (double *)mtl__arena_make(arena, count, sizeof *t->task_loss, "task losses", err);
+    t->task_items = (size_t *)mtl__arena_make(arena, count, sizeof *t->task_items, "task items", err);
+    t->task_groups = (mtl__balance_group *)mtl__arena_make(arena, count, sizeof *t->task_groups,
                                                            "groups of tasks", err);
-    t->task_group_of = (size_t *)mtl__arena_note(arena, count, sizeof *t->task_group_of, "groups of tasks",
+    t->task_group_of = (size_t *)mtl__arena_make(arena, count, sizeof *t->task_group_of, "groups of tasks",
                                                  err);
     for (k = 0; k < count && !mtl__failed(err); k++) t->weights[k] = t->model->desc.tasks[k].weight;
 }
@@ -16013,11 +16033,11 @@ MTL_DEF mtl_status mtl_check_gradients(double (*loss)(void *user), void *user, c
                                        size_t count, double step, mtl_check_result *result, mtl_error *err)
 {
     const double epsilon = MTL__REAL_IS_DOUBLE ? 2.2e-16 : 1.2e-7;
-    mtl_error own_error;
+    mtl_error own;
     mtl_check_result own_result;
     mtl__check check;
 
-    err = mtl__error_given(err, &own_error);
+    err = mtl__error_given(err, &own);
     if (!result) result = &own_result;
     memset(result, 0, sizeof *result);
     if (mtl__failed(err)) return mtl__status(err);

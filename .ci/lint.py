@@ -5,6 +5,7 @@
     order       text order is dependency order: no internal function is declared ahead of its body, none is used above
                 it, and no section uses a public function that a later section defines
     statuses    a function that returns a status says so: mtl_status, which C++ does not make out of an int
+    stamps      every short name that the kernel template defines as a macro is undefined behind the stamps, no other
     map         no section uses a later one's types or constants either, and docs/architecture.md shows the
                 arrows that are there (.ci/map.py)
     length      no function above 60 lines, kernels excepted; no section above 1,200 lines, kernels, interface
@@ -12,7 +13,9 @@
     width       no line of the files listed below is over 110 columns
     includes    files of the command include each other one way: no circle, a file and its header taken as one
     kinds       no comparison with a kind's constant outside that kind's room, for the kinds listed below
-    pages       every mtl_ name in backticks on the pages that explain the code stands in the code
+    pages       every mtl_ name in backticks on the pages that explain the code stands in the code, and so does
+                every one in a comment of mtl_rnn.h
+    documents   what a text names by its path is in the tree, and no text leans on papers that are not
     repeats     no run of 60 tokens stands twice in mtl_rnn.h and the command (.ci/lint.allow has exceptions)
     warnings    the implementation compiles without any, in C99 and C++11, float and double
     size        its object code, with the kernels of every instruction set of x86, stays within OBJECT_LIMIT
@@ -42,7 +45,7 @@ KERNELS = "kernels"
 
 WIDTH_LIMIT = 110
 # Patterns of files whose lines are held to it.
-WIDTH_FILES = ["mtl_rnn.h", "examples/*.[ch]", "examples/mtl/*.[ch]", "tests/*.[ch]", "tests/bench/*.[ch]", "tests/golden/*.h"]
+WIDTH_FILES = ["mtl_rnn.h", "examples/*.[ch]", "examples/mtl/*.[ch]", "tests/*.[ch]", "tests/bench/*.[ch]", "tests/golden/*.[ch]"]
 
 # Kind: the sections that may compare its constants, MTL_KIND_NAME, which are those of an enum.
 KIND_ROOMS = {"TASK": ["tasks"], "MIX": ["nodes"], "INPUT": ["nodes"], "COLUMN": ["nodes"],
@@ -50,6 +53,10 @@ KIND_ROOMS = {"TASK": ["tasks"], "MIX": ["nodes"], "INPUT": ["nodes"], "COLUMN":
               "PENALTY": ["penalty"]}
 # Kind: True, to check the header and the command; False, the header alone; absent, nothing.
 KINDS_CHECKED = {"TASK": False, "MIX": True, "INPUT": True, "COLUMN": True}
+
+# Texts that may name files; and names of papers that readers do not have.
+TEXT_FILES = re.compile(r"(\.(h|c|py|sh|md|awk|patch)|^Makefile|^\.ci/\w+)$")
+PAPERS = re.compile(r"\bDESIGN\b|\b[Ii]ssue (#|\d)|\bTODO\b|\bFIXME\b")
 
 # Pages that explain the code; one that is not there is not missed.
 PAGES = ["docs/architecture.md", "docs/learn.md"]
@@ -254,6 +261,19 @@ def check_order(source):
                 problem(HEADER, number, f"uses {name}, which is defined further down ({where})")
 
 
+def check_stamps(source):
+    """A macro of the template that stays defined would rename what later sections call the same."""
+    defined, undefined = {}, {}
+    for number, line in enumerate(source.raw, 1):
+        match = re.match(r"#\s*(define|undef)\s+(mtl__\w+)", line)
+        if match and source.tag(number) in (KERNELS, "dispatch"):
+            (defined if match.group(1) == "define" else undefined)[match.group(2)] = number
+    for name in sorted(defined.keys() - undefined.keys()):
+        problem(HEADER, defined[name], f"{name} is never undefined, so later sections see the macro")
+    for name in sorted(undefined.keys() - defined.keys()):
+        problem(HEADER, undefined[name], f"{name} is undefined, but nothing defines it")
+
+
 def check_statuses(source):
     for function in source.functions:
         text = "\n".join(source.lines[function.first - 1:function.last])
@@ -341,7 +361,13 @@ def check_kinds(header, sources):
 
 
 def check_pages(header):
-    words = set(re.findall(r"\w+", without_comments("\n".join(header.raw))))
+    whole = "\n".join(header.raw)
+    words = set(re.findall(r"\w+", without_comments(whole)))
+    for comment in re.finditer(r"/\*.*?\*/", whole, flags=re.S):
+        for name in re.finditer(r"\bmtl_\w+", comment.group()):
+            if name.group() not in words | {"mtl_rnn", "mtl__add_avx2"}:    # the latter is made by a macro
+                line = whole.count("\n", 0, comment.start() + name.start()) + 1
+                problem(HEADER, line, f"{name.group()} stands in this comment alone")
     for path in filter(os.path.exists, PAGES):
         with open(path, encoding="utf-8") as file:
             text = re.sub(r"^```.*?^```", blank, file.read(), flags=re.M | re.S)
@@ -349,6 +375,23 @@ def check_pages(header):
             for name in re.findall(r"\bmtl_\w+", span.group()):
                 if name not in words | {"mtl_rnn"}:
                     problem(path, text.count("\n", 0, span.start()) + 1, f"`{name}` is not in {HEADER}")
+
+
+def check_documents():
+    files = subprocess.run(["git", "ls-files"], capture_output=True, text=True, check=True).stdout.split("\n")
+    present = {name for name in files if os.path.exists(name)}
+    folders = {os.path.dirname(name).split("/")[0] for name in present} - {""}
+    path_named = re.compile(rf"(?<![\w./$-])((?:{'|'.join(map(re.escape, sorted(folders)))})/[\w./-]+\.\w{{1,4}})\b")
+    for name in sorted(present):
+        if not TEXT_FILES.search(name) or name == ".ci/lint.py":
+            continue
+        with open(name, encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                for path in path_named.findall(line):
+                    if path not in present and "WORD" not in path:
+                        problem(name, number, f"{path} is not in the tree")
+                if PAPERS.search(line):
+                    problem(name, number, f"'{PAPERS.search(line).group()}' is nothing that a reader has")
 
 
 def check_map():
@@ -443,6 +486,7 @@ def main():
     sources = [header] + [Source(path) for path in command_files()]
     check("contents", check_contents, header)
     check("order", check_order, header)
+    check("stamps", check_stamps, header)
     check("statuses", check_statuses, header)
     check("map", check_map)
     check("length", check_lengths, sources)
@@ -450,6 +494,7 @@ def main():
     check("includes", check_includes, sources[1:])
     check("kinds", check_kinds, header, sources)
     check("pages", check_pages, header)
+    check("documents", check_documents)
     check("repeats", check_repeats, sources)
     check("warnings", check_warnings)
     check("size", check_size)

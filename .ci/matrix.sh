@@ -96,7 +96,7 @@ aarch64()
     arm64_cmocka "$cmocka" || return
     "$@" -I. -DMTL_DEBUG -pthread -I"$cmocka/usr/include" -o "$here/test" tests/main.c \
         -L"$cmocka/usr/lib/aarch64-linux-gnu" -lcmocka -lm || return
-    export MTL_TEST_ONLY="kernels check golden"
+    export MTL_TEST_ONLY="kernels check golden old_files"
     run_tests qemu-aarch64 -L /usr/aarch64-linux-gnu -E LD_LIBRARY_PATH="$cmocka/usr/lib/aarch64-linux-gnu" "$here/test"
 }
 

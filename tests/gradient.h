@@ -318,7 +318,7 @@ static void net_sum_backward(mtl_run *run, void *data)
 /* In the forward pass: what the loss is made of. */
 static void net_loss(net *n, mtl_activation *x)
 {
-    net_sum *sum = (net_sum *)mtl_run_note(&n->run, sizeof *sum);
+    net_sum *sum = (net_sum *)mtl_run_make(&n->run, sizeof *sum);
     size_t r, j;
     double total = 0, term;
     if (!x || !sum) return;

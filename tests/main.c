@@ -72,6 +72,7 @@ static void counted_free(void *memory);
 #include "test_train.c"
 #include "test_check.c"
 #include "test_golden.c"
+#include "test_old_files.c"
 #include "test_plain.c"
 
 /* One group of tests per file: X(file's word, the macro's word). */
@@ -83,6 +84,7 @@ static void counted_free(void *memory);
     X(losses, LOSSES) X(metrics, METRICS) X(encoder, ENCODER) X(tasks, TASKS) X(model, MODEL) X(predict, \
       PREDICT) \
     X(balance, BALANCE) X(optimise, OPTIMISE) X(train, TRAIN) X(check, CHECK) X(golden, GOLDEN) \
+    X(old_files, OLD_FILES) \
     X(plain, PLAIN)
 
 static size_t live_before;                  /* blocks of the library in use when a group began */

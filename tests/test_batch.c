@@ -80,6 +80,34 @@ static void test_batch_packing_random(void **state)
     }
 }
 
+static void batch_same_ints(const int *got, const int *want, size_t count)
+{
+    assert_memory_equal(got, want, count * sizeof *want);
+}
+
+/* The drawing at the head of the section: lengths 2, 4, 1. */
+static void test_batch_packing_drawing(void **state)
+{
+    static const int lengths[] = { 2, 4, 1 }, order[] = { 1, 0, 2 }, caller_row[] = { 2, 0, 6, 3, 1, 4, 5 },
+        before[] = { ~0, ~1, ~2, 0, 1, 3, 5 }, after[] = { 3, 4, ~2, 5, ~1, 6, ~0 }, last[] = { 6, 4, 2 };
+    static const size_t step_rows[] = { 3, 2, 1, 1 }, offset[] = { 0, 3, 5, 6 };
+    mtl_error err = {0};
+    mtl_arena arena;
+    mtl_packing *p;
+    (void)state;
+    mtl_arena_init(&arena, NULL, 0, NULL);
+    p = mtl__packing_create(&arena, lengths, 3, &err);
+    TEST_FINE(&err);
+    batch_same_ints(p->order, order, 3);
+    batch_same_ints(p->caller_row, caller_row, 7);
+    batch_same_ints(p->previous[0], before, 7);
+    batch_same_ints(p->previous[1], after, 7);
+    batch_same_ints(p->last, last, 3);
+    assert_memory_equal(p->time.rows, step_rows, sizeof step_rows);
+    assert_memory_equal(p->time.offset, offset, sizeof offset);
+    mtl_arena_destroy(&arena);
+}
+
 static void test_batch_packing_edges(void **state)
 {
     static const int one[] = { 1 }, long_one[] = { 10000 }, equal[] = { 4, 4, 4, 4 };
@@ -365,7 +393,8 @@ static void test_batch_wrong_state(void **state)
 }
 
 #define TEST_BATCH \
-    cmocka_unit_test(test_batch_packing_random), cmocka_unit_test(test_batch_packing_edges), \
+    cmocka_unit_test(test_batch_packing_random), cmocka_unit_test(test_batch_packing_drawing), \
+    cmocka_unit_test(test_batch_packing_edges), \
     cmocka_unit_test(test_batch_outputs_as_alone), cmocka_unit_test(test_batch_outputs_extremes), \
     cmocka_unit_test(test_batch_any_order), cmocka_unit_test(test_batch_bad_batches), \
         cmocka_unit_test(test_batch_wrong_state)

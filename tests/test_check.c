@@ -196,7 +196,7 @@ static void check_square_backward(mtl_run *run, void *data)
 
 static mtl_activation *check_square_forward(mtl_run *run, mtl_activation *x)
 {
-    check_square *layer = (check_square *)mtl_run_note(run, sizeof *layer);
+    check_square *layer = (check_square *)mtl_run_make(run, sizeof *layer);
     size_t n, i;
     if (!layer || !x) return NULL;
     layer->x = x;

@@ -176,7 +176,7 @@ static void golden_sum_backward(mtl_run *run, void *data)
 /* One more loss: the sum of x times the fixture's NAME.grad. */
 static void golden_add_loss(golden_net *net, mtl_activation *x, const char *name, size_t part, int is_state)
 {
-    golden_sum *sum = (golden_sum *)mtl_run_note(&net->run, sizeof *sum);
+    golden_sum *sum = (golden_sum *)mtl_run_make(&net->run, sizeof *sum);
     char factors[64];
     snprintf(factors, sizeof factors, "%s.grad", name);
     sum->x = x;

@@ -141,10 +141,10 @@ static double kernels_upper(uint32_t word)                  /* the bfloat16 in a
     memcpy(&x, &word, sizeof x);
     return (double)x;
 }
-static double kernels_half(mtl_real words, size_t which)    /* number `which`, 0 or 1, of a word */
+static double kernels_half(mtl_real pairs, size_t which)    /* number `which`, 0 or 1, of a pair */
 {
     uint32_t word;
-    memcpy(&word, &words, sizeof word);
+    memcpy(&word, &pairs, sizeof word);
     return kernels_upper(which ? word : word << 16);
 }
 
@@ -540,7 +540,7 @@ static void test_kernels_cross_entropy(void **state)
             else s.labels = labels;
             s.w = round / 2 % 2 ? w.data : NULL;
             s.smoothing = round / 4 % 2 ? (mtl_real)0.2 : 0;
-            s.state = kept.data;
+            s.saved = kept.data;
             s.loss = loss;
             s.dx = dx.data;
             s.dx_stride = dx.stride;
@@ -699,18 +699,18 @@ static void test_kernels_packing_pairs(void **state)
     int isa, round;
     (void)state;
     for (round = 0; round < kernels_cases(KERNELS_SIZES); round++) {
-        size_t rows, units, inputs, g, u, i, words, padded;
+        size_t rows, units, inputs, g, u, i, pairs, padded;
         const size_t gates = 1 + kernels_below(4);
         const int *order = gates > 2 && round % 2 ? turned : NULL;
         kernels_matrix w, forward, backward;
         kernels_sizes(round, &rows, &units, &inputs);
-        words = (inputs + 1) / 2;
+        pairs = (inputs + 1) / 2;
         padded = kernels_blocks(units) * 16;
         w = kernels_random(gates * units, inputs, inputs, 1);
         if (round % 3 == 0)                                 /* ties, to even numbers below and above */
             for (i = 0; i < gates * units * inputs; i++)
                 w.data[i] = (mtl_real)((256 + (double)kernels_below(256) + 0.5) / 512);
-        forward = kernels_create(1, padded * gates * words, padded * gates * words);
+        forward = kernels_create(1, padded * gates * pairs, padded * gates * pairs);
         backward = kernels_create(1, padded / 2 * gates * kernels_blocks(inputs) * 16,
                                   padded / 2 * gates * kernels_blocks(inputs) * 16);
         KERNELS_EACH(k) {
@@ -729,8 +729,8 @@ static void test_kernels_packing_pairs(void **state)
                             ? (double)w.data[(g * units + u) * inputs + i] : 0;
                         const double ordered = u < units && i < inputs
                             ? (double)w.data[(from * units + u) * inputs + i] : 0;
-                        if (i < 2 * words)
-                            assert_true(kernels_half(forward.data[((u / 16 * gates + g) * words + i / 2) * 16
+                        if (i < 2 * pairs)
+                            assert_true(kernels_half(forward.data[((u / 16 * gates + g) * pairs + i / 2) * 16
                                                                   + u % 16],
                                                                       i % 2) == kernels_operand(1, value));
                         assert_true(kernels_half(backward.data[(((i / 16 * (padded / 16) + u / 16) * gates
@@ -1199,7 +1199,7 @@ static double kernels_reference_sequence(const kernels_layer *l, size_t b, const
 typedef struct kernels_run {
     const mtl__kernels *k;
     mtl__cell_pass pass;
-    kernels_matrix z, y, c, extra, scratch, dz, dh, dc, words;
+    kernels_matrix z, y, c, extra, scratch, dz, dh, dc, rounded;
     mtl_real *packed, *packed_n, *packed_t, *packed_n_t;
 } kernels_run;
 
@@ -1216,7 +1216,7 @@ static void kernels_run_create(kernels_run *r, const mtl__kernels *k, const kern
     r->c = kernels_create(states, padded, padded);
     r->extra = kernels_create(l->rows, padded, padded);
     r->scratch = kernels_create(l->sequences, padded, padded);
-    r->words = kernels_create(l->sequences, padded / 2 * l->gates, padded / 2 * l->gates);
+    r->rounded = kernels_create(l->sequences, padded / 2 * l->gates, padded / 2 * l->gates);
     r->packed = kernels_packed(k, l->pairs, first_gates, H, H, l->w.data);
     r->packed_t = kernels_packed_back(k, l->pairs, first_gates, H, H, l->w.data, NULL);
     if (l->before) {
@@ -1224,8 +1224,8 @@ static void kernels_run_create(kernels_run *r, const mtl__kernels *k, const kern
         r->packed_n_t = kernels_packed_back(k, l->pairs, 1, H, H, l->w.data + 2 * H * H, NULL);
     }
     p->pairs = l->pairs;
-    p->words = r->words.data;
-    p->words_row = r->words.stride;
+    p->rounded = r->rounded.data;
+    p->rounded_row = r->rounded.stride;
     p->kind = l->kind;
     p->activation = l->activation;
     p->reset_before = l->before;
@@ -1260,7 +1260,7 @@ static void kernels_run_destroy(kernels_run *r)
     kernels_destroy(&r->c);
     kernels_destroy(&r->extra);
     kernels_destroy(&r->scratch);
-    kernels_destroy(&r->words);
+    kernels_destroy(&r->rounded);
     if (r->dz.memory) kernels_destroy(&r->dz);
     if (r->dh.memory) kernels_destroy(&r->dh);
     if (r->dc.memory) kernels_destroy(&r->dc);
@@ -1277,7 +1277,7 @@ static void kernels_run_forward(kernels_run *r, const kernels_layer *l, int spli
     kernels_assert_inside(&r->c);
     kernels_assert_inside(&r->extra);
     kernels_assert_inside(&r->scratch);
-    kernels_assert_inside(&r->words);
+    kernels_assert_inside(&r->rounded);
 }
 /* Carries start as the gradients of the last states, or zeros; their padding stays NaN. */
 static void kernels_run_backward(kernels_run *r, const kernels_layer *l, int split, int want_dh0)
@@ -1317,7 +1317,7 @@ static void kernels_run_backward(kernels_run *r, const kernels_layer *l, int spl
     kernels_assert_inside(&r->dh);
     kernels_assert_inside(&r->dc);
     kernels_assert_inside(&r->scratch);
-    kernels_assert_inside(&r->words);
+    kernels_assert_inside(&r->rounded);
     for (i = 0; i < r->dz.width; i++)
         if (i / (l->rows * l->slots * 16) * 16 + i % 16 >= l->units) assert_true(r->dz.data[i] == 0);
 }

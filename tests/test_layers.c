@@ -204,7 +204,7 @@ static void layers_tied_backward(mtl_run *run, void *data)
 
 static void layers_tied_forward(net *n, mtl_tensor *table)
 {
-    layers_tied *t = (layers_tied *)mtl_run_note(&n->run, sizeof *t);
+    layers_tied *t = (layers_tied *)mtl_run_make(&n->run, sizeof *t);
     double total = 0;
     size_t i;
     t->table = table;
@@ -679,7 +679,7 @@ static void gain_backward(mtl_run *run, void *data)
 
 static mtl_activation *gain_forward(mtl_run *run, const gain_layer *layer, mtl_activation *x)
 {
-    gain_data *d = (gain_data *)mtl_run_note(run, sizeof *d);
+    gain_data *d = (gain_data *)mtl_run_make(run, sizeof *d);
     mtl_activation *y = mtl_run_activation(run, "gain", x->rows, x->width);
     size_t n, j;
     if (!d || !y) return NULL;                                              /* run->error says why */

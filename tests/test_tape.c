@@ -213,7 +213,7 @@ static void test_tape_sticky_run(void **state)
     assert_int_equal(tape_played, 0);                                  /* nothing is played after a failure */
     assert_null(mtl_run_activation(c.run, "more", 1, 1));                   /* and nothing is made */
     assert_null(mtl_run_push(c.run, 8));
-    assert_null(mtl_run_note(c.run, 8));
+    assert_null(mtl_run_make(c.run, 8));
     mtl_run_record(c.run, x, tape_count_play, NULL);
     assert_int_equal(c.run->tape->count, records);
     assert_int_equal(mtl_tape_backward(c.run, c.losses.value, c.losses.weight, 1, 0), MTL_ERROR_STOPPED);

@@ -175,7 +175,7 @@ static void bench_given_backward(mtl_run *run, void *data)
 
 static mtl_activation *bench_given_loss(bench_net *net, mtl_activation *y)
 {
-    mtl_activation **of = (mtl_activation **)mtl_run_note(&net->run, 3 * sizeof *of);
+    mtl_activation **of = (mtl_activation **)mtl_run_make(&net->run, 3 * sizeof *of);
     mtl_activation *loss = mtl_run_activation(&net->run, NULL, 1, 1);
     bench_must(&net->error);
     of[0] = y;
