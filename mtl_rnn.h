@@ -676,6 +676,9 @@ struct mtl_parameters {
 };
 /* An empty set in `arena`, which must outlive it. */
 MTL_DEF void mtl_parameters_init(mtl_parameters *set, mtl_arena *arena);
+/* A zeroed structure of `bytes` bytes in the set's arena, real memory in a dry run too; NULL when memory is
+   out. */
+MTL_DEF void *mtl_parameters_make(mtl_parameters *set, size_t bytes, mtl_error *err);
 /* A tensor of [rows][columns] (columns 0: a vector of `rows`). The name is copied. NULL when memory is
    out. */
 MTL_DEF mtl_tensor *mtl_parameters_add(mtl_parameters *set, const char *name, size_t rows, size_t columns,
@@ -1049,7 +1052,7 @@ MTL_DEF mtl_status mtl_evaluate(mtl_predictor *predictor, const mtl_batch *data,
        check      puts in defaults, finds what is wrong with a desc; `what` begins messages. NULL: nothing to
                   check
        build      adds tensors under the owner's name, allocates from set->arena (real memory in a dry run
-                  too: mtl_parameters_note), sets what its comment says
+                  too: mtl_parameters_make), sets what its comment says
        forward    makes activations and records what backward needs, as any layer
                   does */
 struct mtl_kind {
@@ -6757,6 +6760,12 @@ MTL_DEF void mtl_parameters_init(mtl_parameters *set, mtl_arena *arena)
 {
     memset(set, 0, sizeof *set);
     set->arena = arena;
+}
+
+MTL_DEF void *mtl_parameters_make(mtl_parameters *set, size_t bytes, mtl_error *err)
+{
+    mtl_error own;
+    return mtl__arena_make(set->arena, 1, bytes, "a layer", mtl__error_given(err, &own));
 }
 
 /* Before rows of an embedding are read: none of their updates waits afterwards. ids NULL: all rows. */
@@ -15082,12 +15091,12 @@ static mtl_batch mtl__sampler_next(mtl__sampler *p, const mtl_model *model, size
            mtl__trainer_micro_batch         for each of them:
                mtl__packing_create          the order of its rows
                mtl__trainer_forward
-                   mtl__model_forward       inputs, then columns: mtl__column_forward, mtl__layer_forward
+                   mtl__model_forward       inputs, columns (mtl__column_forward, mtl__layer_forward), taps
                    mtl__task_loss           for each task k: L_k = 1/D_k times a sum over its labelled items
                        mtl__task_labelled   here a missing label drops out: no later function sees its row
                        mtl__task_input      what the task taps, a row a step or (mtl__pool_forward) a sequence
                        mtl__select_forward  the labelled rows alone
-                       mtl__task_head, mtl__loss_forward
+                       mtl__task_head       and what its kind has for `loss`: mtl__loss_forward
                mtl_tape_backward            dL/dL_k = lambda_k, then the same way back: every function above
                                             that made rows has left a record, the last is played first. A
                                             record adds to the gradients of what it read, and the first to

@@ -263,7 +263,30 @@ static void test_tensor_prepare_unsupported(void **state)
     mtl_arena_destroy(&arena);
 }
 
+/* What a kind of one's own keeps is counted in a dry run, and is there to be written to. */
+static void test_tensor_make(void **state)
+{
+    static const char zeros[100] = { 0 };
+    mtl_error err = {0};
+    mtl_arena arena, shadow;
+    mtl_parameters set;
+    void *memory;
+    (void)state;
+    mtl__arena_init_counting(&arena, &shadow);
+    mtl_parameters_init(&set, &arena);
+    memory = mtl_parameters_make(&set, sizeof zeros, &err);
+    TEST_FINE(&err);
+    assert_int_equal(arena.used, 128);
+    assert_memory_equal(memory, zeros, sizeof zeros);
+    memset(memory, 1, sizeof zeros);
+    mtl_arena_fail_next(&arena, 1);
+    assert_null(mtl_parameters_make(&set, 1, &err));
+    test_expect_error(&err, MTL_ERROR_MEMORY, "a layer", "out of memory");
+    mtl_arena_destroy(&shadow);
+}
+
 #define TEST_TENSOR \
     cmocka_unit_test(test_tensor_set), cmocka_unit_test(test_tensor_initial_values), \
     cmocka_unit_test(test_tensor_gradient_states), cmocka_unit_test(test_tensor_embedding_rows), \
-    cmocka_unit_test(test_tensor_prepare), cmocka_unit_test(test_tensor_prepare_unsupported)
+    cmocka_unit_test(test_tensor_prepare), cmocka_unit_test(test_tensor_prepare_unsupported), \
+    cmocka_unit_test(test_tensor_make)
