@@ -3278,15 +3278,12 @@ typedef struct mtl__cell_kind {
     const char *name;
     int cell, reset;                            /* MTL_CELL_*; which MTL_RESET_* of it, 0: any */
     size_t gates, slots;                        /* G; S, places for a gate's gradient in a row of dz */
-    int order[4];                               /* [S] of which gate a slot is; slots 0 .. G-1 belong to the
-                                                   input product */
-    size_t hidden_slot, joint;                  /* slots from here on belong to the product with h, of gates
-                                                   0 .. joint-1; the other gates, apart, multiply r*h */
-    size_t merged;                              /* gates 0 .. merged-1 add b_hh to b_ih; the others' b_hh
-                                                   stays with W_hh h */
-    int has_c;                                  /* a cell state c */
-    int carries;                                /* the element-wise part leaves something in the carry dh, to
-                                                   which the product adds */
+    int order[4];                               /* [S] whose; slots 0 .. G-1 are the input product's */
+    size_t hidden_slot, joint;                  /* slots from here on are the product's with h, gates 0 ..
+                                                   joint-1; the other gates, apart, multiply r*h */
+    size_t merged;                              /* gates 0 .. merged-1 add b_hh to b_ih; others to W_hh h */
+    int has_c, carries;                         /* has a cell state; the element-wise part leaves something
+                                                   in the carry dh, to which the product adds */
     int forget;                                 /* the forget gate, 0: none */
     int keeps_extra;                            /* leaves a number for backward in extra */
     size_t single_extra;                        /* scratch of a single step, reals for each unit */
@@ -3299,14 +3296,20 @@ typedef struct mtl__cell_kind {
    The last eight columns: hidden_slot, joint, merged; has_c, carries, forget; keeps_extra, single_extra. */
 #define MTL__CELL_KINDS(X) \
     /* NAME      name    cell           reset             G  S  order */ \
-    X(rnn,       "rnn",  MTL_CELL_RNN,  0,                1, 1, (0, 0, 0, 0),   0, 1, 1,   0, 0, 0,   0, 0) \
-    X(gru,       "gru",  MTL_CELL_GRU,  MTL_RESET_AFTER,  3, 4, (2, 0, 1, 2),   1, 3, 2,   0, 1, 0,   1, 3) \
-    X(gru_reset, "gru",  MTL_CELL_GRU,  MTL_RESET_BEFORE, 3, 3, (2, 0, 1, 0),   1, 2, 3,   0, 1, 0,   1, 1) \
-    X(lstm,      "lstm", MTL_CELL_LSTM, 0,                4, 4, (0, 1, 2, 3),   0, 4, 4,   1, 0, 1,   1, 0)
-#define MTL__CELL_ORDER(a, b, c, d) { a, b, c, d }
-#define MTL__CELL_KIND(functions, name, cell, reset, gates, slots, order, ...) \
-    { name, cell, reset, gates, slots, MTL__CELL_ORDER order, __VA_ARGS__ },
+    X(rnn,       "rnn",  MTL_CELL_RNN,  0,                1, 1, { 0, 0, 0, 0 }, 0, 1, 1,   0, 0, 0,   0, 0) \
+    X(gru,       "gru",  MTL_CELL_GRU,  MTL_RESET_AFTER,  3, 4, { 2, 0, 1, 2 }, 1, 3, 2,   0, 1, 0,   1, 3) \
+    X(gru_reset, "gru",  MTL_CELL_GRU,  MTL_RESET_BEFORE, 3, 3, { 2, 0, 1, 0 }, 1, 2, 3,   0, 1, 0,   1, 1) \
+    X(lstm,      "lstm", MTL_CELL_LSTM, 0,                4, 4, { 0, 1, 2, 3 }, 0, 4, 4,   1, 0, 1,   1, 0)
+#define MTL__CELL_KIND(functions, ...) { __VA_ARGS__ },
 static const mtl__cell_kind mtl__cell_kinds[] = { MTL__CELL_KINDS(MTL__CELL_KIND) };
+
+/* Where a gate stands in a row of z and, with D, its gradient in a row of dz (LSTM: the same places). U is
+   PyTorch's z; M is what r multiplies, W_hn h + b_hn. */
+enum {
+    MTL__LSTM_I = 0, MTL__LSTM_F = MTL__BLOCK, MTL__LSTM_G = 2 * MTL__BLOCK, MTL__LSTM_O = 3 * MTL__BLOCK,
+    MTL__GRU_R = 0, MTL__GRU_U = MTL__BLOCK, MTL__GRU_N = 2 * MTL__BLOCK,
+    MTL__GRU_DN = 0, MTL__GRU_DR = MTL__BLOCK, MTL__GRU_DU = 2 * MTL__BLOCK, MTL__GRU_DM = 3 * MTL__BLOCK
+};
 
 /* One recurrent layer in one direction: what its forward and backward loops over time share. */
 typedef struct mtl__cell_pass {
@@ -5786,44 +5789,47 @@ MTL__KERNEL void MTL__FN(mtl__column_sums)(const mtl__product_weights *p, mtl_re
    dependent operations of which many rows are in flight at once: gates first, then what needs tanh of their
    result. Bound: 5 (LSTM) or 3 (GRU) times about 25 operations per vector.
 
-   LSTM   c = f*c_before + i*g,  h = o*tanh(c)                        i, f, o = sigmoid(z), g = tanh(z)
-   GRU    h = n + u*(h_before - n)                                    r, u = sigmoid(z + s), n = tanh(z_n +
-                                                                      r*(s_n + b_n)),  s = W h_before
-          reset before:  n = tanh(z_n), z_n with W_n (r*h_before)     (u is PyTorch's z)
-   RNN    h =
-          activation(z) */
+   Above each function stand its equations in the order of the code. z_i is what comes in for gate i, dz_i its
+   gradient; h' and c' are the states of the step before. Slopes are made from values, submul(a, b, c) being
+   c - a b: sigmoid's i(1 - i) is submul(i, i, i), tanh's 1 - g^2 is submul(g, g, one). */
 #define MTL__EACH_VECTOR(rows) \
     for (row = 0; row < (rows); row++) \
         MTL__UNROLLED \
         for (at = 0; at < MTL__BLOCK; at += MTL__LANES)
 
+/* i = sigmoid(z_i)    f = sigmoid(z_f)    g = tanh(z_g)    o = sigmoid(z_o)    c = f c' + i g
+   s = tanh(c)    h = o s */
 MTL__KERNEL void MTL__FN(mtl__lstm_forward)(const mtl__cell_block *block, int keep)
 {
     const mtl__cell_block b = *block;
     size_t row, at;
     MTL__EACH_VECTOR(b.rows) {
         mtl_real *z = b.z + row * b.z_row + at;
-        const mtl__vec i = MTL__FN(mtl__sigmoid)(mtl__load(z)), f = MTL__FN(mtl__sigmoid)(mtl__load(z + 16));
-        const mtl__vec g = MTL__FN(mtl__tanh)(mtl__load(z + 32)),
-            o = MTL__FN(mtl__sigmoid)(mtl__load(z + 48));
+        const mtl__vec i = MTL__FN(mtl__sigmoid)(mtl__load(z + MTL__LSTM_I));
+        const mtl__vec f = MTL__FN(mtl__sigmoid)(mtl__load(z + MTL__LSTM_F));
+        const mtl__vec g = MTL__FN(mtl__tanh)(mtl__load(z + MTL__LSTM_G));
+        const mtl__vec o = MTL__FN(mtl__sigmoid)(mtl__load(z + MTL__LSTM_O));
         mtl__store(b.c + row * b.c_row + at, mtl__muladd(f, mtl__load(b.c_before + row * b.c_before_row + at),
                                                          mtl__mul(i, g)));
-        mtl__store(z + 48, o);
+        mtl__store(z + MTL__LSTM_O, o);
         if (keep) {
-            mtl__store(z, i);
-            mtl__store(z + 16, f);
-            mtl__store(z + 32, g);
+            mtl__store(z + MTL__LSTM_I, i);
+            mtl__store(z + MTL__LSTM_F, f);
+            mtl__store(z + MTL__LSTM_G, g);
         }
     }
     MTL__EACH_VECTOR(b.rows) {
-        const mtl__vec squashed = MTL__FN(mtl__tanh)(mtl__load(b.c + row * b.c_row + at));
-        mtl__store(b.h + row * b.h_row + at, mtl__mul(mtl__load(b.z + row * b.z_row + 48 + at), squashed));
-        if (keep) mtl__store(b.extra + row * b.extra_row + at, squashed);
+        const mtl__vec s = MTL__FN(mtl__tanh)(mtl__load(b.c + row * b.c_row + at));
+        mtl__store(b.h + row * b.h_row + at, mtl__mul(mtl__load(b.z + row * b.z_row + MTL__LSTM_O + at), s));
+        if (keep) mtl__store(b.extra + row * b.extra_row + at, s);
     }
 }
 
-/* dc' = dc + dh o (1 - tanh(c)^2), then each gate's gradient times its slope; carries dc' f to the step
-   before. */
+/* dh = dy + carried dh
+   dc = carried dc + dh o (1 - s^2)
+   dc carried on = dc f
+   dz_i = dc g i(1 - i)    dz_f = dc c' f(1 - f)    dz_g = dc i (1 - g^2)    dz_o = dh s o(1 - o)
+   The caller carries on dh = dz W_hh. */
 MTL__KERNEL void MTL__FN(mtl__lstm_backward)(const mtl__cell_block *block)
 {
     const mtl__cell_block b = *block;
@@ -5832,23 +5838,25 @@ MTL__KERNEL void MTL__FN(mtl__lstm_backward)(const mtl__cell_block *block)
     MTL__EACH_VECTOR(b.rows) {
         const mtl_real *z = b.z + row * b.z_row + at;
         mtl_real *dz = b.dz + row * b.dz_row + at, *carry = b.dc + row * b.dh_row + at;
-        const mtl__vec i = mtl__load(z), f = mtl__load(z + 16), g = mtl__load(z + 32), o = mtl__load(z + 48);
-        const mtl__vec squashed = mtl__load(b.extra + row * b.extra_row + at);
+        const mtl__vec i = mtl__load(z + MTL__LSTM_I), f = mtl__load(z + MTL__LSTM_F);
+        const mtl__vec g = mtl__load(z + MTL__LSTM_G), o = mtl__load(z + MTL__LSTM_O);
+        const mtl__vec s = mtl__load(b.extra + row * b.extra_row + at);
         const mtl__vec dh = mtl__add(mtl__load(b.dy + row * b.dy_row + at),
                                      mtl__load(b.dh + row * b.dh_row + at));
-        const mtl__vec dc = mtl__muladd(mtl__mul(dh, o), mtl__submul(squashed, squashed, one),
-                                        mtl__load(carry));
+        const mtl__vec dc = mtl__muladd(mtl__mul(dh, o), mtl__submul(s, s, one), mtl__load(carry));
         const mtl__vec c_before = mtl__load(b.c_before + row * b.c_before_row + at);
         mtl__store(carry, mtl__mul(dc, f));
-        mtl__store(dz, mtl__mul(mtl__mul(dc, g), mtl__submul(i, i, i)));
-        mtl__store(dz + 16, mtl__mul(mtl__mul(dc, c_before), mtl__submul(f, f, f)));
-        mtl__store(dz + 32, mtl__mul(mtl__mul(dc, i), mtl__submul(g, g, one)));
-        mtl__store(dz + 48, mtl__mul(mtl__mul(dh, squashed), mtl__submul(o, o, o)));
+        mtl__store(dz + MTL__LSTM_I, mtl__mul(mtl__mul(dc, g), mtl__submul(i, i, i)));
+        mtl__store(dz + MTL__LSTM_F, mtl__mul(mtl__mul(dc, c_before), mtl__submul(f, f, f)));
+        mtl__store(dz + MTL__LSTM_G, mtl__mul(mtl__mul(dc, i), mtl__submul(g, g, one)));
+        mtl__store(dz + MTL__LSTM_O, mtl__mul(mtl__mul(dh, s), mtl__submul(o, o, o)));
     }
 }
 
-/* s: [row][gate][16] with stride s_row, or zeros with stride 0. bias: the same for all rows (stride 0), or
-   not. */
+/* r = sigmoid(s_r + z_r)    u = sigmoid(s_u + z_u)    m = s_n + b_n
+   n = tanh(z_n + r m)    h = n + u (h' - n)
+   s = W_hh h': [row][gate][16] with stride s_row, or zeros with stride 0. bias, b_n: the same for all rows
+   (stride 0), or not. */
 MTL__KERNEL void MTL__FN(mtl__gru_forward)(const mtl__cell_block *block, const mtl_real *s, size_t s_row,
                                            const mtl_real *bias, size_t bias_row, int keep)
 {
@@ -5857,26 +5865,31 @@ MTL__KERNEL void MTL__FN(mtl__gru_forward)(const mtl__cell_block *block, const m
     MTL__EACH_VECTOR(b.rows) {
         const mtl_real *from = s + row * s_row + at;
         mtl_real *z = b.z + row * b.z_row + at;
-        const mtl__vec r = MTL__FN(mtl__sigmoid)(mtl__add(mtl__load(from), mtl__load(z)));
-        const mtl__vec u = MTL__FN(mtl__sigmoid)(mtl__add(mtl__load(from + 16), mtl__load(z + 16)));
-        const mtl__vec candidate = mtl__add(mtl__load(from + 32), mtl__load(bias + row * bias_row + at));
+        const mtl__vec r = MTL__FN(mtl__sigmoid)(mtl__add(mtl__load(from + MTL__GRU_R),
+                                                          mtl__load(z + MTL__GRU_R)));
+        const mtl__vec u = MTL__FN(mtl__sigmoid)(mtl__add(mtl__load(from + MTL__GRU_U),
+                                                          mtl__load(z + MTL__GRU_U)));
+        const mtl__vec m = mtl__add(mtl__load(from + MTL__GRU_N), mtl__load(bias + row * bias_row + at));
         if (keep) {
-            mtl__store(b.extra + row * b.extra_row + at, candidate);
-            mtl__store(z, r);
+            mtl__store(b.extra + row * b.extra_row + at, m);
+            mtl__store(z + MTL__GRU_R, r);
         }
-        mtl__store(z + 16, u);
-        mtl__store(z + 32, mtl__muladd(r, candidate, mtl__load(z + 32)));
+        mtl__store(z + MTL__GRU_U, u);
+        mtl__store(z + MTL__GRU_N, mtl__muladd(r, m, mtl__load(z + MTL__GRU_N)));
     }
     MTL__EACH_VECTOR(b.rows) {
         mtl_real *z = b.z + row * b.z_row + at;
-        const mtl__vec n = MTL__FN(mtl__tanh)(mtl__load(z + 32));
+        const mtl__vec n = MTL__FN(mtl__tanh)(mtl__load(z + MTL__GRU_N));
         const mtl__vec away = mtl__sub(mtl__load(b.h_before + row * b.h_before_row + at), n);
-        if (keep) mtl__store(z + 32, n);
-        mtl__store(b.h + row * b.h_row + at, mtl__muladd(mtl__load(z + 16), away, n));
+        if (keep) mtl__store(z + MTL__GRU_N, n);
+        mtl__store(b.h + row * b.h_row + at, mtl__muladd(mtl__load(z + MTL__GRU_U), away, n));
     }
 }
 
-/* slots n r z nr; carries dh u, to which the caller adds dz . W. extra is W_n h_before + b_n. */
+/* dh = dy + carried dh
+   du = dh (h' - n)    dn = dh (1 - u) (1 - n^2)    dr = dn m
+   dh carried on = dh u, to which the caller adds (dz_r dz_u dm) W_hh
+   dz_n = dn    dz_r = dr r(1 - r)    dz_u = du u(1 - u)    dm = dn r */
 MTL__KERNEL void MTL__FN(mtl__gru_backward)(const mtl__cell_block *block)
 {
     const mtl__cell_block b = *block;
@@ -5885,49 +5898,51 @@ MTL__KERNEL void MTL__FN(mtl__gru_backward)(const mtl__cell_block *block)
     MTL__EACH_VECTOR(b.rows) {
         const mtl_real *z = b.z + row * b.z_row + at;
         mtl_real *dz = b.dz + row * b.dz_row + at, *carry = b.dh + row * b.dh_row + at;
-        const mtl__vec r = mtl__load(z), u = mtl__load(z + 16), n = mtl__load(z + 32);
+        const mtl__vec r = mtl__load(z + MTL__GRU_R), u = mtl__load(z + MTL__GRU_U);
+        const mtl__vec n = mtl__load(z + MTL__GRU_N);
         const mtl__vec dh = mtl__add(mtl__load(b.dy + row * b.dy_row + at), mtl__load(carry));
         const mtl__vec du = mtl__mul(dh, mtl__sub(mtl__load(b.h_before + row * b.h_before_row + at), n));
         const mtl__vec dn = mtl__mul(mtl__submul(dh, u, dh), mtl__submul(n, n, one));
         const mtl__vec dr = mtl__mul(dn, mtl__load(b.extra + row * b.extra_row + at));
         mtl__store(carry, mtl__mul(dh, u));
-        mtl__store(dz, dn);
-        mtl__store(dz + 16, mtl__mul(dr, mtl__submul(r, r, r)));
-        mtl__store(dz + 32, mtl__mul(du, mtl__submul(u, u, u)));
-        mtl__store(dz + 48, mtl__mul(dn, r));
+        mtl__store(dz + MTL__GRU_DN, dn);
+        mtl__store(dz + MTL__GRU_DR, mtl__mul(dr, mtl__submul(r, r, r)));
+        mtl__store(dz + MTL__GRU_DU, mtl__mul(du, mtl__submul(u, u, u)));
+        mtl__store(dz + MTL__GRU_DM, mtl__mul(dn, r));
     }
 }
 
-/* Reset before, first half: r, u and what W_n multiplies, r*h_before, into extra. */
+/* Reset before, first half: r = sigmoid(z_r)    u = sigmoid(z_u)    extra = r h', which W_hn multiplies. */
 MTL__KERNEL void MTL__FN(mtl__gru_reset_forward)(const mtl__cell_block *block)
 {
     const mtl__cell_block b = *block;
     size_t row, at;
     MTL__EACH_VECTOR(b.rows) {
         mtl_real *z = b.z + row * b.z_row + at;
-        const mtl__vec r = MTL__FN(mtl__sigmoid)(mtl__load(z));
-        mtl__store(z, r);
-        mtl__store(z + 16, MTL__FN(mtl__sigmoid)(mtl__load(z + 16)));
+        const mtl__vec r = MTL__FN(mtl__sigmoid)(mtl__load(z + MTL__GRU_R));
+        mtl__store(z + MTL__GRU_R, r);
+        mtl__store(z + MTL__GRU_U, MTL__FN(mtl__sigmoid)(mtl__load(z + MTL__GRU_U)));
         mtl__store(b.extra + row * b.extra_row + at,
                    mtl__mul(r, mtl__load(b.h_before + row * b.h_before_row + at)));
     }
 }
 
-/* Reset before, second half: n and h. */
+/* Reset before, second half: n = tanh(z_n)    h = n + u (h' - n) */
 MTL__KERNEL void MTL__FN(mtl__gru_output_forward)(const mtl__cell_block *block)
 {
     const mtl__cell_block b = *block;
     size_t row, at;
     MTL__EACH_VECTOR(b.rows) {
         mtl_real *z = b.z + row * b.z_row + at;
-        const mtl__vec n = MTL__FN(mtl__tanh)(mtl__load(z + 32));
+        const mtl__vec n = MTL__FN(mtl__tanh)(mtl__load(z + MTL__GRU_N));
         const mtl__vec away = mtl__sub(mtl__load(b.h_before + row * b.h_before_row + at), n);
-        mtl__store(z + 32, n);
-        mtl__store(b.h + row * b.h_row + at, mtl__muladd(mtl__load(z + 16), away, n));
+        mtl__store(z + MTL__GRU_N, n);
+        mtl__store(b.h + row * b.h_row + at, mtl__muladd(mtl__load(z + MTL__GRU_U), away, n));
     }
 }
 
-/* Reset before, backward of the second half: slots n and z; carries dh u. */
+/* Reset before, backward of the second half: dh = dy + carried dh    du = dh (h' - n)
+   dh carried on = dh u    dz_n = dh (1 - u) (1 - n^2)    dz_u = du u(1 - u) */
 MTL__KERNEL void MTL__FN(mtl__gru_output_backward)(const mtl__cell_block *block)
 {
     const mtl__cell_block b = *block;
@@ -5935,32 +5950,33 @@ MTL__KERNEL void MTL__FN(mtl__gru_output_backward)(const mtl__cell_block *block)
     MTL__EACH_VECTOR(b.rows) {
         const mtl_real *z = b.z + row * b.z_row + at;
         mtl_real *dz = b.dz + row * b.dz_row + at, *carry = b.dh + row * b.dh_row + at;
-        const mtl__vec u = mtl__load(z + 16), n = mtl__load(z + 32);
+        const mtl__vec u = mtl__load(z + MTL__GRU_U), n = mtl__load(z + MTL__GRU_N);
         const mtl__vec dh = mtl__add(mtl__load(b.dy + row * b.dy_row + at), mtl__load(carry));
         const mtl__vec du = mtl__mul(dh, mtl__sub(mtl__load(b.h_before + row * b.h_before_row + at), n));
         mtl__store(carry, mtl__mul(dh, u));
-        mtl__store(dz, mtl__mul(mtl__submul(dh, u, dh), mtl__submul(n, n, mtl__all(1))));
-        mtl__store(dz + 32, mtl__mul(du, mtl__submul(u, u, u)));
+        mtl__store(dz + MTL__GRU_DN, mtl__mul(mtl__submul(dh, u, dh), mtl__submul(n, n, mtl__all(1))));
+        mtl__store(dz + MTL__GRU_DU, mtl__mul(du, mtl__submul(u, u, u)));
     }
 }
 
-/* Reset before, backward of the first half, from dm = the gradient of r*h_before: slot r; adds dm r to the
-   carry. */
-MTL__KERNEL void MTL__FN(mtl__gru_reset_backward)(const mtl__cell_block *block, const mtl_real *dm,
-                                                  size_t dm_row)
+/* Reset before, backward of the first half, from d = dz_n W_hn, the gradient of r h':
+   dr = d h'    dz_r = dr r(1 - r)    dh carried on += d r, to which the caller adds (dz_r dz_u) W_hh */
+MTL__KERNEL void MTL__FN(mtl__gru_reset_backward)(const mtl__cell_block *block, const mtl_real *drh,
+                                                  size_t drh_row)
 {
     const mtl__cell_block b = *block;
     size_t row, at;
     MTL__EACH_VECTOR(b.rows) {
         mtl_real *carry = b.dh + row * b.dh_row + at;
-        const mtl__vec r = mtl__load(b.z + row * b.z_row + at), d = mtl__load(dm + row * dm_row + at);
+        const mtl__vec r = mtl__load(b.z + row * b.z_row + MTL__GRU_R + at);
+        const mtl__vec d = mtl__load(drh + row * drh_row + at);
         const mtl__vec dr = mtl__mul(d, mtl__load(b.h_before + row * b.h_before_row + at));
-        mtl__store(b.dz + row * b.dz_row + 16 + at, mtl__mul(dr, mtl__submul(r, r, r)));
+        mtl__store(b.dz + row * b.dz_row + MTL__GRU_DR + at, mtl__mul(dr, mtl__submul(r, r, r)));
         mtl__store(carry, mtl__muladd(d, r, mtl__load(carry)));
     }
 }
 
-/* dz = dh f'(z), by the value h = f(z) */
+/* h = f(z) */
 MTL__KERNEL void MTL__FN(mtl__rnn_forward)(const mtl__cell_block *block)
 {
     const mtl__cell_block b = *block;
@@ -5970,6 +5986,7 @@ MTL__KERNEL void MTL__FN(mtl__rnn_forward)(const mtl__cell_block *block)
                                                                       mtl__load(b.z + row * b.z_row + at)));
 }
 
+/* dh = dy + carried dh    dz = dh f'(z), made from h. The caller carries on dh = dz W_hh. */
 MTL__KERNEL void MTL__FN(mtl__rnn_backward)(const mtl__cell_block *block)
 {
     const mtl__cell_block b = *block;
@@ -6074,16 +6091,17 @@ MTL__VECTOR void MTL__FN(mtl__cell_product)(mtl__tile *t, size_t rows, size_t ga
     }
 }
 
-/* z[gate] += a . W^T of a matrix with one gate, for all blocks of the part at once */
+/* z[gate] += a . W^T of a matrix with one gate, which stands at z_gate in a row of z, for all blocks of the
+   part at once */
 MTL__KERNEL void MTL__FN(mtl__cell_product_gate)(const mtl__cell_pass *p, const mtl__cell_rows *part,
-                                                   const mtl_real *a, size_t a_row, const mtl_real *packed,
-                                                       size_t gate)
+                                                 const mtl_real *a, size_t a_row, const mtl_real *packed,
+                                                 size_t z_gate)
 {
     const size_t first = part->begin / MTL__BLOCK, blocks = (part->end + MTL__BLOCK - 1) / MTL__BLOCK - first;
     mtl__tile t = MTL__FN(mtl__cell_tile)(p, part, a, a_row, 1, MTL__START_ADD);
     t.b = packed + first * t.b_block;
     t.c_row = mtl__cell_z_row(p);
-    t.c = p->z + first * p->z_block + (part->row - p->z_first) * t.c_row + gate * MTL__BLOCK;
+    t.c = p->z + first * p->z_block + (part->row - p->z_first) * t.c_row + z_gate;
     t.c_block = p->z_block;
     MTL__FN(mtl__multiply_deep)(part->rows, blocks * MTL__BLOCK, &t);
 }
@@ -6130,7 +6148,7 @@ MTL__KERNEL void MTL__FN(mtl__gru_reset_step)(const mtl__cell_pass *p, const mtl
         MTL__FN(mtl__cell_product)(&t, part->rows, 2, walk.blocks, walk.at.z, walk.at.z_row, p->z_block);
         MTL__FN(mtl__gru_reset_forward)(b);
     }
-    if (part->h) MTL__FN(mtl__cell_product_gate)(p, part, reset, reset_row, p->packed_n, 2);
+    if (part->h) MTL__FN(mtl__cell_product_gate)(p, part, reset, reset_row, p->packed_n, MTL__GRU_N);
     for (b = mtl__cell_first(p, part, &walk); b; b = mtl__cell_next(p, part, &walk)) {
         MTL__FN(mtl__gru_output_forward)(b);
         mtl__cell_leave(p, &walk);
@@ -6193,7 +6211,7 @@ MTL__KERNEL void MTL__FN(mtl__gru_reset_single)(const mtl__cell_single *p, const
 {
     MTL__FN(mtl__single_hidden)(p, p->z, MTL__START_ADD);
     MTL__FN(mtl__gru_reset_forward)(b);
-    MTL__FN(mtl__single_product)(p->units, 1, p->units, p->extra, p->packed_n, NULL, p->z + 2 * MTL__BLOCK,
+    MTL__FN(mtl__single_product)(p->units, 1, p->units, p->extra, p->packed_n, NULL, p->z + MTL__GRU_N,
                                  b->z_row, MTL__START_ADD);
     MTL__FN(mtl__gru_output_forward)(b);
 }
@@ -6248,18 +6266,18 @@ MTL__KERNEL void MTL__FN(mtl__gru_step_back)(const mtl__cell_pass *p, const mtl_
     MTL__FN(mtl__cell_slopes)(p, part, MTL__FN(mtl__gru_backward));
 }
 
-/* The gradient passes two products in turn: through n here, then through r and z as in other cells. */
+/* The gradient passes two products: that of the gate apart here, then the joint ones' as in other cells. */
 MTL__KERNEL void MTL__FN(mtl__gru_reset_step_back)(const mtl__cell_pass *p, const mtl__cell_rows *part)
 {
     const size_t padded = (p->units + MTL__BLOCK - 1) / MTL__BLOCK * MTL__BLOCK,
-                 dm_row = part->rows > 1 ? padded : (size_t)MTL__BLOCK;
-    mtl_real *dm = p->scratch + part->sequence * padded;
+                 drh_row = part->rows > 1 ? padded : (size_t)MTL__BLOCK;
+    mtl_real *drh = p->scratch + part->sequence * padded;
     const mtl__cell_block *b;
     mtl__cell_walk walk;
     MTL__FN(mtl__cell_slopes)(p, part, MTL__FN(mtl__gru_output_backward));
-    MTL__FN(mtl__cell_product_back)(p, part, 0, 1, p->packed_n_t, dm, padded, MTL__START_ZERO);
+    MTL__FN(mtl__cell_product_back)(p, part, 0, 1, p->packed_n_t, drh, padded, MTL__START_ZERO);
     for (b = mtl__cell_first(p, part, &walk); b; b = mtl__cell_next(p, part, &walk)) {
-        MTL__FN(mtl__gru_reset_backward)(b, dm + walk.unit, dm_row);
+        MTL__FN(mtl__gru_reset_backward)(b, drh + walk.unit, drh_row);
         mtl__cell_leave_backward(p, &walk);
     }
 }
@@ -6280,14 +6298,9 @@ MTL__KERNEL void MTL__FN(mtl__cell_step_carry)(const mtl__cell_pass *p, const mt
 
 /* ---- cells: all steps -------------------------------------------------------------------------------------
    From here on any cell will do: what it is, is looked up once in a pass. */
-#define MTL__CELL_FUNCTIONS(functions, ...) \
-    { MTL__FN(mtl__##functions##_step), MTL__FN(mtl__##functions##_step_back), \
-      MTL__FN(mtl__##functions##_single) },
-MTL__INLINE const mtl__cell_functions *MTL__FN(mtl__cell_functions_of)(const mtl__cell_kind *kind)
-{
-    static const mtl__cell_functions functions[] = { MTL__CELL_KINDS(MTL__CELL_FUNCTIONS) };
-    return &functions[kind - mtl__cell_kinds];
-}
+#define MTL__CELL_FUNCTIONS(NAME, ...) \
+    { MTL__FN(mtl__##NAME##_step), MTL__FN(mtl__##NAME##_step_back), MTL__FN(mtl__##NAME##_single) },
+static const mtl__cell_functions MTL__FN(mtl__cell_functions)[] = { MTL__CELL_KINDS(MTL__CELL_FUNCTIONS) };
 #undef MTL__CELL_FUNCTIONS
 
 /* The sequences from `first` on, at most MTL__SEQUENCES, through the units [begin, end) of step t. Backward,
@@ -6313,7 +6326,7 @@ MTL__KERNEL void MTL__FN(mtl__cell_turn)(const mtl__cell_pass *p, const mtl__cel
 /* Sequences [first, first + count) through all steps; back: from the last in reading direction. */
 MTL__KERNEL void MTL__FN(mtl__cell_through)(const mtl__cell_pass *p, size_t first, size_t count, int back)
 {
-    const mtl__cell_functions *cell = MTL__FN(mtl__cell_functions_of)(p->kind);
+    const mtl__cell_functions *cell = &MTL__FN(mtl__cell_functions)[p->kind - mtl__cell_kinds];
     const size_t last = p->end ? p->end : p->time->steps, steps = last - p->begin, all = first + count;
     const size_t together = mtl__cell_together(p), units = mtl__cell_units_near(p);
     size_t i, begin, s;
@@ -6348,15 +6361,13 @@ MTL__KERNEL void MTL__FN(mtl__cell_single)(const mtl__cell_single *p, const mtl_
     b.activation = p->activation;
     b.z = p->z;
     b.z_row = p->kind->gates * MTL__BLOCK;
-    b.h = p->h;
-    b.h_before = p->h;
-    b.c = p->c;
-    b.c_before = p->c;
+    b.h_before = b.h = p->h;
+    b.c_before = b.c = p->c;
     b.extra = p->extra;
     b.h_row = b.h_before_row = b.c_row = b.c_before_row = b.extra_row = MTL__BLOCK;
     MTL__FN(mtl__single_product)(p->units, p->kind->gates, p->inputs, x, p->packed_input, p->bias, p->z,
                                  b.z_row, MTL__START_ZERO);
-    MTL__FN(mtl__cell_functions_of)(p->kind)->single(p, &b);
+    MTL__FN(mtl__cell_functions)[p->kind - mtl__cell_kinds].single(p, &b);
 }
 
 /* ---- optimisers -------------------------------------------------------------------------------------------
@@ -10319,25 +10330,43 @@ static mtl_activation *mtl__pool_forward(mtl_run *run, int pool, mtl_activation 
 /* ===========================================================================================================
    16 >>cells      RNN, GRU, LSTM; directions; stacks
    ===========================================================================================================
-   The element-wise mathematics of the cells stands with their kernels (>>kernels); here is the order of the
-   work around it.
+   The element-wise mathematics of the cells stands with their kernels (>>kernels), as does the table that
+   says what sets them apart; here is the order of the work around it.
 
-   Steps are worked through in chunks, so that what one pass leaves is in cache for the next. Per chunk,
-   forward:  z = x W_ih^T + biases    for all its rows at once; where x is an embedding's, for each different
-                                      id of the batch once
-             then step by step        z_t += h_{t-1} W_hh^T,  h_t = cell(z_t)
-   backward: step by step, from the last in reading direction      dz_t = cell'(dh_t + dz_{t+1} W_hh)
-             then for all its rows at once   dx = dz W_ih,  dW_ih += dz^T x,  dW_hh += dz^T h_prev,  db += sum
-                                             dz
+   Words. Each has this one meaning here and among the cells' kernels:
+       gate, slot     one of the G sums of a unit, and the place of its gradient in a row of dz
+       state          h, and of an LSTM c, of a sequence between two steps
+       layer          one cell, or two that read in opposite directions; column: a stack of layers (>>encoder)
+       step, single   a step in time of all sequences; one of one sequence (streams)
+       chunk          neighbouring steps that a pass takes together
+       part           rows of a step that all go on from the step before (linked), or that all start here
+       block, walk    16 units of a part's rows; one block after the other
+       turn           what a part does in a step for the units whose weights are near
+       joint, apart   gates whose product takes h; those that wait for r and take r*h
+       carry          gradient of a state on its way to the step before (dh, dc), one row for each sequence
+       same           rows of one id, which share an input product
+       extra          the one number that a cell keeps for backward beside gates and states
+
+   Steps are worked through in chunks, so that what one pass leaves is in cache for the next. Who calls whom:
+   mtl_cell_forward, mtl__layer_forward, and for each chunk mtl__layer_forward_chunks
+       mtl__cell_input_product     z = x W_ih^T + biases    for all its rows at once; of an embedding's x,
+                                                            for each different id of the batch once
+       cell_forward (mtl__cell_through, mtl__cell_turn), step by step, for instance mtl__lstm_step
+           mtl__cell_product       z_t += h_{t-1} W_hh^T
+           mtl__lstm_forward       h_t = cell(z_t)
+   mtl__layer_backward, and for each chunk, from the last in reading direction
+       cell_backward (mtl__cell_through, mtl__cell_turn), step by step
+           mtl__lstm_step_back     dz_t = cell'(dh_t)       mtl__cell_slopes, mtl__lstm_backward
+           mtl__cell_step_carry    dh_{t-1} = dz_t W_hh     mtl__cell_product_back
+       mtl__cell_weight_gradients  dW_ih += dz^T x,  dW_hh += dz^T h_prev,  db += sum dz    of all its rows
+       mtl__layer_back_gradients   dx = dz W_ih             of all its rows
    The recurrence of a chunk and the products of its neighbour do not depend on one another: threads do both
-   at once.
+   at once. A stream's step: mtl_cell_stream_step, cell_single, mtl__lstm_single, mtl__lstm_forward.
 
    What a record keeps, floats per unit and row: RNN 2 (z, y), GRU 5 (r z n, W_hn h + b_hn, y), LSTM 7 (i f g
    o, c, tanh c, y). Forward's scratch: z of one chunk (two with threads; with a tape none), states of all
    sequences, z of at most 8 ids for each sequence. Backward's scratch: dz of one chunk (two with threads),
-   states of all sequences, and 64 KB for each job of a weight product. Slots of dz: RNN, LSTM the gates; GRU
-   n r z and the gradient of W_hn h + b_hn, so that the input product's gates (n r z) and the hidden product's
-   (r z n') are neighbours.
+   states of all sequences, and 64 KB for each job of a weight product.
    -------------------------------------------------------------------------------------------------------- */
 struct mtl_cell {
     const mtl__cell_kind *kind;
@@ -10385,7 +10414,7 @@ MTL_DEF mtl_cell *mtl_cell_add(mtl_parameters *set, const char *prefix, const mt
                                size_t inputs, int layer, int reverse, mtl_error *err)
 {
     mtl_error own;
-    mtl_cell_desc of = *desc;
+    mtl_cell_desc of = *desc;               /* with defaults put in */
     mtl_cell *c;
     size_t rows;
     err = mtl__error_given(err, &own);
@@ -10426,7 +10455,7 @@ typedef struct mtl__cell_data {
     const mtl_cell *cell;
     const mtl_packing *packing;
     mtl_activation *x, *y;
-    size_t column;                          /* where the cell's units begin in y: directions share one y */
+    size_t y_first;                         /* where the cell's units begin in y: directions share one y */
     mtl_activation *h0, *c0, *h_last, *c_last;  /* NULL: zeros; not wanted */
     mtl_real *z, *c, *extra;                /* as mtl__cell_pass keeps them */
 } mtl__cell_data;
@@ -10459,7 +10488,7 @@ static mtl__cell_pass mtl__cell_pass_of(const mtl_run *run, const mtl__cell_data
     pass.c = d->c;
     pass.c_stride = mtl__padded(cell->units);
     pass.extra = d->extra;
-    pass.y = d->y->value + d->column;
+    pass.y = d->y->value + d->y_first;
     pass.y_stride = d->y->stride;
     if (d->h0) { pass.h0 = d->h0->value; pass.h0_stride = d->h0->stride; }
     if (d->c0) { pass.c0 = d->c0->value; pass.c0_stride = d->c0->stride; }
@@ -10792,7 +10821,7 @@ static void mtl__cell_hidden_gradients(mtl__jobs *jobs, const mtl__cell_back *ba
     const mtl_cell *cell = d->cell;
     mtl__product_weights p = mtl__cell_weights(back, chunk, cell->kind->hidden_slot, cell->kind->joint);
     p.inputs = cell->units;
-    p.x = d->y->value + d->column;
+    p.x = d->y->value + d->y_first;
     p.x_stride = d->y->stride;
     p.source = d->packing->previous[cell->reverse] + chunk->first;
     if (d->h0) { p.x0 = d->h0->value; p.x0_stride = d->h0->stride; }
@@ -10846,7 +10875,7 @@ static void mtl__cell_back_pass(mtl_run *run, mtl__cell_back *back, const mtl__s
     const mtl_cell *cell = d->cell;
     mtl__cell_pass pass = mtl__cell_pass_of(run, d);
     pass.keep = 1;
-    pass.dy = mtl__has_gradient(d->y) ? d->y->grad + d->column : NULL;
+    pass.dy = mtl__has_gradient(d->y) ? d->y->grad + d->y_first : NULL;
     pass.dy_stride = d->y->stride;
     back->dz = mtl__run_reals(run, chunks->rows * mtl__chunk_buffers(run),
                               mtl__padded(cell->units) * cell->kind->slots);
@@ -10964,14 +10993,14 @@ static void mtl__layer_forward(mtl_run *run, const mtl_cell *const *cells, size_
         d->packing = run->packing;
         d->x = x;
         d->y = y;
-        d->column = i * cells[0]->units;
+        d->y_first = i * cells[0]->units;
         if (initial) { d->h0 = initial[i].h; d->c0 = has_c ? initial[i].c : NULL; }
         if (has_c && !run->tape) d->c = mtl__run_reals(run, sequences, mtl__padded(d->cell->units));
     }
     mtl__layer_forward_chunks(run, layer);
     for (i = 0; i < count && final && !mtl__failed(run->error); i++) {
         mtl__cell_data *d = &layer->cells[i];
-        final[i].h = d->h_last = mtl__cell_last(run, d, y->value + d->column, y->stride, 0);
+        final[i].h = d->h_last = mtl__cell_last(run, d, y->value + d->y_first, y->stride, 0);
         final[i].c = d->c_last = d->c ? mtl__cell_last(run, d, d->c, mtl__padded(d->cell->units), !run->tape)
             : NULL;
     }
