@@ -313,22 +313,27 @@ typedef struct mtl_input_desc { MTL_INPUT_FIELDS(MTL__MEMBER) } mtl_input_desc;
     X(MTL_CHOICE, kind, MTL_MIX_CONCAT, 1, 1, MTL_MIX, "how several sources become one")
 typedef struct mtl_mix_desc { MTL_MIX_FIELDS(MTL__MEMBER) } mtl_mix_desc;
 
-/* A column: a stack of recurrent layers. */
+/* A cell: one recurrent layer in one direction. */
+#define MTL_CELL_FIELDS(X) \
+    X(MTL_CHOICE, cell,      MTL_CELL_LSTM, 1, 3, MTL_CELL, "recurrent cell") \
+    X(MTL_INT,    hidden,      128, 1, 1000000, MTL_NONE, "units of each direction") \
+    X(MTL_CHOICE, activation, MTL_ACTIVATION_TANH, 1, 4, MTL_ACTIVATION, "of the plain RNN") \
+    X(MTL_CHOICE, reset,      MTL_RESET_AFTER, 1, 2, MTL_RESET, \
+      "GRU: reset gate after (PyTorch) or before the hidden product") \
+    X(MTL_FLAG,   no_bias,       0, 0, 1, MTL_NONE, "cells without bias vectors") \
+    X(MTL_FLOAT,  forget_bias,   0, -100, 100, MTL_NONE, "LSTM: added to the forget gate's initial bias")
+typedef struct mtl_cell_desc { MTL_CELL_FIELDS(MTL__MEMBER) } mtl_cell_desc;
+
+/* A column: a stack of recurrent layers of such cells. */
 #define MTL_COLUMN_FIELDS(X) \
     X(MTL_NAME,   name,         0, 1, 1, MTL_NONE, "NULL: encoder when there is one column") \
     X(MTL_MIX,    input,        0, 0, 0, MTL_NONE, "where its rows come from") \
     X(MTL_OWN,    own,          0, 0, 0, column, "a row of the program's own kinds, which wins over kind") \
     X(MTL_CHOICE, kind, MTL_COLUMN_CELLS, 1, 1, MTL_COLUMN, "what it is made of") \
-    X(MTL_CHOICE, cell,      MTL_CELL_LSTM, 1, 3, MTL_CELL, "recurrent cell") \
-    X(MTL_INT,    hidden,      128, 1, 1000000, MTL_NONE, "units of each direction") \
+    MTL_CELL_FIELDS(X) \
     X(MTL_INT,    layers,        1, 1, 64, MTL_NONE, "layers above one another") \
     X(MTL_FLAG,   bidirectional, 0, 0, 1, MTL_NONE, \
       "a second set of cells reads each sequence from its end") \
-    X(MTL_CHOICE, activation, MTL_ACTIVATION_TANH, 1, 4, MTL_ACTIVATION, "of the plain RNN") \
-    X(MTL_CHOICE, reset,      MTL_RESET_AFTER, 1, 2, MTL_RESET, \
-      "GRU: reset gate after (PyTorch) or before the hidden product") \
-    X(MTL_FLAG,   no_bias,       0, 0, 1, MTL_NONE, "cells without bias vectors") \
-    X(MTL_FLOAT,  forget_bias,   0, -100, 100, MTL_NONE, "LSTM: added to the forget gate's initial bias") \
     X(MTL_FLOAT,  dropout,       0, 0, 0.99, MTL_NONE, "share of the column's outputs dropped in training") \
     X(MTL_FLOAT,  dropout_between, 0, 0, 0.99, MTL_NONE, \
       "the same between its layers (one layer: no effect)") \
@@ -458,7 +463,8 @@ typedef struct mtl_predictor_desc {
 enum { MTL_INT, MTL_FLOAT, MTL_FLAG, MTL_CHOICE, MTL_SIZE, MTL_SEED, MTL_INTS,      /* can be set from text */
        MTL_NAME, MTL_TEXTS, MTL_REALS, MTL_MIX, MTL_LIST, MTL_OWN };                     /* point to memory */
 enum { MTL_DESC_INPUT, MTL_DESC_COLUMN, MTL_DESC_TASK, MTL_DESC_MODEL, MTL_DESC_TRAINER, MTL_DESC_FIT,
-       MTL_DESC_PREDICTOR, MTL_DESC_MIX, MTL_DESC_COUNT };
+       MTL_DESC_PREDICTOR, MTL_DESC_MIX, MTL_DESC_CELL,
+       MTL_DESC_COUNT };
 typedef struct mtl_choice { int value; const char *name; } mtl_choice;
 typedef struct mtl_field {
     const char *name;
@@ -712,9 +718,9 @@ MTL_DEF mtl_activation *mtl_dense_forward(mtl_run *run, const mtl_dense *dense, 
 
 /* One recurrent layer in one direction. Tensors PREFIXweight_ih_lK, weight_hh_lK, bias_ih_lK, bias_hh_lK (+
    _reverse), PyTorch's shapes and gate order (LSTM i f g o, GRU r z n); initial values U(-1/sqrt(H),
-   1/sqrt(H)). */
+   1/sqrt(H)). Memory of the set's arena. NULL on error: FIELD for a value out of its range, MEMORY. */
 typedef struct mtl_cell mtl_cell;
-MTL_DEF mtl_cell *mtl_cell_add(mtl_parameters *set, const char *prefix, const mtl_column_desc *desc,
+MTL_DEF mtl_cell *mtl_cell_add(mtl_parameters *set, const char *prefix, const mtl_cell_desc *desc,
                                size_t inputs, int layer, int reverse, mtl_error *err);
 /* States before the first and after the last step of each sequence, [B][H], in packed order; NULL members:
    zeros / not wanted. */
@@ -722,13 +728,17 @@ typedef struct mtl_cell_state {
     size_t reserved;
     mtl_activation *h, *c;
 } mtl_cell_state;
-/* x [N][I] to hidden states [N][H]; the sequences are those of run->packing. initial may be NULL; final, when
-   given, is filled with activations that gradients may be sent into.
-       RNN   h = f(W_ih x + b_ih + W_hh h' + b_hh)                                        Elman 1990
-       GRU   r,z = s(W x + b + W h' + b);  n = tanh(W x + b + r*(W h' + b));  h = (1-z)*n + z*h'      Cho et
-             al. 2014
-       LSTM  i,f,o = s(..);  g = tanh(..);  c = f*c' + i*g;  h = o*tanh(c)                Hochreiter &
-       Schmidhuber 1997; Gers 2000 */
+/* x [N][I] to hidden states [N][H] by a cell of any kind; the sequences are those of run->packing. initial
+   may be NULL; final, when given, is filled with activations that gradients may be sent into. Memory is the
+   run's; NULL when the run's error is set.
+       RNN   h = f(W_ih x + b_ih + W_hh h' + b_hh)                                               Elman 1990
+       GRU   r,z = s(W x + b + W h' + b);  n = tanh(W x + b + r*(W h' + b));  h = (1-z)*n + z*h'
+                                                                                            Cho et al. 2014
+       LSTM  i,f,o = s(..);  g = tanh(..);  c = f*c' + i*g;  h = o*tanh(c)
+                                                            Hochreiter & Schmidhuber 1997; Gers et al. 2000 */
+MTL_DEF mtl_activation *mtl_cell_forward(mtl_run *run, const mtl_cell *cell, mtl_activation *x,
+                                         const mtl_cell_state *initial, mtl_cell_state *final);
+/* The same for a cell of one kind; error ARGUMENT for a cell of another. */
 MTL_DEF mtl_activation *mtl_rnn_forward(mtl_run *run, const mtl_cell *cell, mtl_activation *x,
                                         const mtl_cell_state *initial, mtl_cell_state *final);
 MTL_DEF mtl_activation *mtl_gru_forward(mtl_run *run, const mtl_cell *cell, mtl_activation *x,
@@ -748,8 +758,8 @@ MTL_DEF size_t mtl_cell_stream_size(const mtl_cell *cell);
 MTL_DEF mtl_cell_stream *mtl_cell_stream_init(void *buffer, size_t bytes, const mtl_cell *cell, int isa,
                                               mtl_error *err);
 /* x [I], the next step, to h [H]: memory of the stream, until its next step or reset. Within rounding what
-   mtl_lstm_forward, mtl_gru_forward and mtl_rnn_forward make of the whole sequence. States below the smallest
-   normal number (1.2e-38) become 0, whatever the caller's thread has set, which stands afterwards. */
+   mtl_cell_forward makes of the whole sequence. States below the smallest normal number (1.2e-38) become 0,
+   whatever the caller's thread has set, which stands afterwards. */
 MTL_DEF const mtl_real *mtl_cell_stream_step(mtl_cell_stream *stream, const mtl_real *x);
 /* Starts a sequence anew from states h and, for an LSTM, c, [H] each; NULL: zeros. Either may be what the
    stream itself holds. */
@@ -3293,13 +3303,49 @@ typedef struct mtl__steps {
     const size_t *rows, *offset;
 } mtl__steps;
 
-/* One recurrent layer in one direction: what its forward and backward loops over time share.
-   kind is MTL_CELL_*; gate order is PyTorch's: LSTM i f g o, GRU r z n, RNN one. */
+/* What sets a cell apart, but for its arithmetic. Gates are counted in the order of files, PyTorch's: LSTM
+   i f g o, GRU r z n, RNN one. */
+typedef struct mtl__cell_kind {
+    const char *name;
+    int cell, reset;                            /* MTL_CELL_*; which MTL_RESET_* of it, 0: any */
+    size_t gates, slots;                        /* G; S, places for a gate's gradient in a row of dz */
+    int order[4];                               /* [S] whose; slots 0 .. G-1 are the input product's */
+    size_t hidden_slot, joint;                  /* slots from here on are the product's with h, gates 0 ..
+                                                   joint-1; the other gates, apart, multiply r*h */
+    size_t merged;                              /* gates 0 .. merged-1 add b_hh to b_ih; others to W_hh h */
+    int has_c, carries;                         /* has a cell state; the element-wise part leaves something
+                                                   in the carry dh, to which the product adds */
+    int forget;                                 /* the forget gate, 0: none */
+    int keeps_extra;                            /* leaves a number for backward in extra */
+    size_t single_extra;                        /* scratch of a single step, reals for each unit */
+} mtl__cell_kind;
+
+/* A row for each cell; its functions in the template are mtl__NAME_step, _step_back and _single. extra: LSTM
+   tanh(c); GRU W_hn h + b_hn, or with the reset before the product r*h. Slots of dz: LSTM i f g o. GRU n r z
+   and n*r (the gradient of W_hn h + b_hn), so that the gates of the input product (n r z) and of the hidden
+   one (r z n*r) are neighbours; with the reset before n r z.
+   The last eight columns: hidden_slot, joint, merged; has_c, carries, forget; keeps_extra, single_extra. */
+#define MTL__CELL_KINDS(X) \
+    /* NAME      name    cell           reset             G  S  order */ \
+    X(rnn,       "rnn",  MTL_CELL_RNN,  0,                1, 1, { 0, 0, 0, 0 }, 0, 1, 1,   0, 0, 0,   0, 0) \
+    X(gru,       "gru",  MTL_CELL_GRU,  MTL_RESET_AFTER,  3, 4, { 2, 0, 1, 2 }, 1, 3, 2,   0, 1, 0,   1, 3) \
+    X(gru_reset, "gru",  MTL_CELL_GRU,  MTL_RESET_BEFORE, 3, 3, { 2, 0, 1, 0 }, 1, 2, 3,   0, 1, 0,   1, 1) \
+    X(lstm,      "lstm", MTL_CELL_LSTM, 0,                4, 4, { 0, 1, 2, 3 }, 0, 4, 4,   1, 0, 1,   1, 0)
+#define MTL__CELL_KIND(functions, ...) { __VA_ARGS__ },
+static const mtl__cell_kind mtl__cell_kinds[] = { MTL__CELL_KINDS(MTL__CELL_KIND) };
+
+/* Where a gate stands in a row of z and, with D, its gradient in a row of dz (LSTM: the same places). U is
+   PyTorch's z; M is what r multiplies, W_hn h + b_hn. */
+enum {
+    MTL__LSTM_I = 0, MTL__LSTM_F = MTL__BLOCK, MTL__LSTM_G = 2 * MTL__BLOCK, MTL__LSTM_O = 3 * MTL__BLOCK,
+    MTL__GRU_R = 0, MTL__GRU_U = MTL__BLOCK, MTL__GRU_N = 2 * MTL__BLOCK,
+    MTL__GRU_DN = 0, MTL__GRU_DR = MTL__BLOCK, MTL__GRU_DU = 2 * MTL__BLOCK, MTL__GRU_DM = 3 * MTL__BLOCK
+};
+
+/* One recurrent layer in one direction: what its forward and backward loops over time share. */
 typedef struct mtl__cell_pass {
-    int kind, activation;                       /* activation: MTL_ACTIVATION_TANH, _RELU, _SIGMOID; only for
-                                                   MTL_CELL_RNN */
-    int reset_before;                           /* GRU: n = tanh(x + W (r*h)) instead of tanh(x + r*(W h +
-                                                   b)) */
+    const mtl__cell_kind *kind;                 /* a row of mtl__cell_kinds */
+    int activation;                             /* RNN: MTL_ACTIVATION_TANH, _RELU, _SIGMOID */
     int reverse;                                /* walk t from its end to 0 */
     int keep;                                   /* training: leave in z, c and extra what backward needs */
     int pairs;                                  /* 1: products in bfloat16, packed weights hold pairs */
@@ -3317,31 +3363,22 @@ typedef struct mtl__cell_pass {
     const mtl_real *same; size_t same_block;    /* not NULL: input products are here, [block][..][G][16], and
                                                    not in z; */
     const int *same_row;                        /* .. that of packed row n in row same_row[n] */
-    const mtl_real *packed;                     /* W_hh, forward packing. GRU with reset_before: gates r,z (G
-                                                   = 2) */
-    const mtl_real *packed_n;                   /* GRU with reset_before: W_hn, forward packing (G = 1) */
-    const mtl_real *bias_n;                     /* GRU reset after: b_hn as [block][16] */
+    const mtl_real *packed;                     /* W_hh of the joint gates, forward packing */
+    const mtl_real *packed_n;                   /* W_hh of the others (GRU, reset before: W_hn) */
+    const mtl_real *bias_n;                     /* [block][16], b_hh that is not merged: b_hn */
     mtl_real *y; size_t y_stride;               /* [N][H] hidden states out; exactly H columns are written */
     mtl_real *c; size_t c_stride;               /* LSTM cell states, stride = padded H: keep: [N][..] by
                                                    packed row; else [B][..] by sequence, updated in place */
-    mtl_real *extra;                            /* keep only, [N][c_stride] by packed row: LSTM tanh(c); GRU
-                                                   W_hn h + b_hn, or with reset_before r*h */
+    mtl_real *extra;                            /* keep only, [N][c_stride] by packed row */
     const mtl_real *h0; size_t h0_stride;       /* [B][H] initial states by sequence, NULL: zeros */
     const mtl_real *c0; size_t c0_stride;
-    mtl_real *scratch;                          /* reset_before: [B][padded H] for r*h when !keep and in
-                                                   backward */
+    mtl_real *scratch;                          /* not all gates joint: [B][padded H], r*h when !keep, and its
+                                                   gradient */
     /* backward */
     const mtl_real *dy; size_t dy_stride;       /* [N][H] gradient of y, NULL: zero */
     mtl_real *dz;
-    size_t dz_block; /* [block][row][S][16], row stride S*16. LSTM S = 4: i f g o. RNN S = 1.
-                                                   GRU reset after S = 4: n r z and n*r (the gradient of W_hn
-                                                   h + b_hn), so that slots 0..2 belong to the input product
-                                                   (gate order n r z) and slots 1..3 to the hidden product (r
-                                                   z n). GRU reset before S = 3: n r z; W_hn belongs to slot 0
-                                                   with source extra (r*h), W_hr and W_hz to slots 1..2 with
-                                                   source y */
-    const mtl_real *packed_t;                   /* W_hh, backward packing (reset_before: r,z only) */
-    const mtl_real *packed_n_t;                 /* reset_before: W_hn, backward packing */
+    size_t dz_block;                            /* [block][row][S][16], row stride S*16 */
+    const mtl_real *packed_t, *packed_n_t;      /* as packed and packed_n, backward packing */
     mtl_real *dh; size_t dh_stride;             /* [B][padded H] by sequence. In: gradient of the last state,
                                                    or zeros. Out: of h0 */
     mtl_real *dc;                               /* LSTM, like dh with the same stride: in: gradient of the
@@ -3352,14 +3389,15 @@ typedef struct mtl__cell_pass {
 
 /* One step of one sequence. Arrays are of whole blocks. */
 typedef struct mtl__cell_single {
-    int kind, activation, reset_before;         /* as in mtl__cell_pass */
+    const mtl__cell_kind *kind;                 /* as in mtl__cell_pass, */
+    int activation;                             /* .. this too */
     size_t units, inputs;
     const mtl_real *packed_input, *bias;        /* W_ih, forward packing; [block][gate][16] or NULL */
     const mtl_real *packed, *packed_n, *bias_n; /* as in mtl__cell_pass */
     mtl_real *h, *c;                            /* states, replaced */
     mtl_real *z;                                /* [block][gate][16] scratch */
-    mtl_real *extra;                            /* scratch: GRU W_hh h as [block][3][16], or with reset_before
-                                                   r*h as [block][16] */
+    mtl_real *extra;                            /* scratch: GRU W_hh h as [block][3][16], or with the reset
+                                                   before r*h as [block][16] */
 } mtl__cell_single;
 
 /* Rows of logits. */
@@ -3555,7 +3593,7 @@ typedef struct mtl__cell_rows {
 /* Rows of step t among the sequences [first, first + count): at most one part with a state before and one
    part that starts here (both in the same step only when walking in reverse, where rows join while t falls).
    Returns the number of parts. */
-MTL__INLINE int mtl__cell_step(const mtl__cell_pass *p, size_t t, size_t first, size_t count,
+MTL__INLINE int mtl__cell_parts(const mtl__cell_pass *p, size_t t, size_t first, size_t count,
                                mtl__cell_rows part[2])
 {
     const mtl__steps *time = p->time;
@@ -3595,6 +3633,7 @@ MTL__INLINE int mtl__cell_step(const mtl__cell_pass *p, size_t t, size_t first, 
    16 wide. It knows nothing of products, time or packing. */
 typedef struct mtl__cell_block {
     size_t rows;
+    int activation;                             /* RNN */
     mtl_real *z; size_t z_row;                  /* gates of a row: [gate][16] */
     const mtl_real *h_before; size_t h_before_row;
     const mtl_real *c_before; size_t c_before_row;
@@ -3612,6 +3651,13 @@ typedef struct mtl__cell_stage {
     mtl__cell_block block;
 } mtl__cell_stage;
 
+/* The functions of a cell. */
+typedef struct mtl__cell_functions {
+    void (*step)(const mtl__cell_pass *p, const mtl__cell_rows *part);          /* z to h, and c */
+    void (*step_back)(const mtl__cell_pass *p, const mtl__cell_rows *part);     /* dy, dh and dc to dz */
+    void (*single)(const mtl__cell_single *p, const mtl__cell_block *b);        /* both, all blocks at once */
+} mtl__cell_functions;
+
 /* A part's rows, one block of units after the other; of a single row, up to MTL__SEQUENCES blocks at once. */
 typedef struct mtl__cell_walk {
     size_t unit, blocks;                        /* the first unit that is worked on, and how many blocks */
@@ -3619,20 +3665,13 @@ typedef struct mtl__cell_walk {
     mtl__cell_stage stage;
 } mtl__cell_walk;
 
-MTL__INLINE size_t mtl__cell_slots_of(const mtl__cell_pass *p)
-{
-    return p->kind == MTL_CELL_LSTM ? 4 : p->kind != MTL_CELL_GRU ? 1 : p->reset_before ? 3 : 4;
-}
-
-MTL__INLINE size_t mtl__cell_gates_of(const mtl__cell_pass *p)
-{
-    return p->kind == MTL_CELL_LSTM ? 4 : p->kind == MTL_CELL_GRU ? 3 : 1;
-}
+MTL__INLINE size_t mtl__cell_z_row(const mtl__cell_pass *p) { return p->kind->gates * MTL__BLOCK; }
+MTL__INLINE size_t mtl__cell_dz_row(const mtl__cell_pass *p) { return p->kind->slots * MTL__BLOCK; }
 
 /* Copies the part's input products into z. */
 MTL__INLINE void mtl__cell_copy_same(const mtl__cell_pass *p, const mtl__cell_rows *part)
 {
-    const size_t z_row = mtl__cell_gates_of(p) * MTL__BLOCK;
+    const size_t z_row = mtl__cell_z_row(p);
     size_t block, row;
     for (block = part->begin / MTL__BLOCK; block * MTL__BLOCK < part->end; block++)
         for (row = part->row; row < part->row + part->rows; row++)
@@ -3651,13 +3690,13 @@ enum { MTL__CELL_LARGE = 65536, MTL__CELL_NEAR = 32768, MTL__CELL_TOGETHER = 64 
 
 MTL__INLINE size_t mtl__cell_weights_of(const mtl__cell_pass *p, size_t units)
 {
-    return mtl__cell_gates_of(p) * p->units * units;
+    return p->kind->gates * p->units * units;
 }
 
 /* Sequences that pass a step together. */
 MTL__INLINE size_t mtl__cell_together(const mtl__cell_pass *p)
 {
-    return mtl__cell_weights_of(p, p->units) > MTL__CELL_GROUPED && !p->reset_before
+    return mtl__cell_weights_of(p, p->units) > MTL__CELL_GROUPED && p->kind->joint == p->kind->gates
         ? (size_t)MTL__CELL_TOGETHER : (size_t)MTL__SEQUENCES;
 }
 
@@ -3685,18 +3724,19 @@ static void mtl__cell_copy_in(const mtl_real **from, size_t *stride, size_t rows
    work on: then blocks of units take the place of rows. */
 static void mtl__cell_open(const mtl__cell_pass *p, const mtl__cell_rows *part, mtl__cell_block *b)
 {
-    const size_t row = part->row, sequence = part->sequence, z_row = mtl__cell_gates_of(p) * MTL__BLOCK;
-    const size_t dz_row = mtl__cell_slots_of(p) * MTL__BLOCK,
+    const size_t row = part->row, sequence = part->sequence, z_row = mtl__cell_z_row(p);
+    const size_t dz_row = mtl__cell_dz_row(p),
         padded = mtl__padded(p->units);
-    const int single = part->rows == 1;
+    const int one_row = part->rows == 1;
     b->rows = part->rows;
+    b->activation = p->activation;
     b->z = p->z + (row - p->z_first) * z_row;
     b->h_before = part->h ? part->h : mtl__zeros;
     b->c_before = part->c;
     b->c = p->c ? p->c + (p->keep ? row : sequence) * p->c_stride : NULL;
     b->extra = p->extra ? p->extra + row * p->c_stride : NULL;
     b->extra_row = p->c_stride;
-    if (p->reset_before && !p->keep) {                  /* r*h has no row in time, only one for each
+    if (p->kind->joint < p->kind->gates && !p->keep) {  /* r*h has no row in time, only one for each
                                                            sequence */
         b->extra = p->scratch + sequence * padded;
         b->extra_row = padded;
@@ -3706,15 +3746,15 @@ static void mtl__cell_open(const mtl__cell_pass *p, const mtl__cell_rows *part, 
     b->dh = p->dh ? p->dh + sequence * p->dh_stride : NULL;
     b->dc = p->dc ? p->dc + sequence * p->dh_stride : NULL;
     b->dz = p->dz ? p->dz + (row - p->dz_first) * dz_row : NULL;
-    b->z_row = single ? p->z_block : z_row;
-    b->dz_row = single ? p->dz_block : dz_row;
-    b->h_row = single ? (size_t)MTL__BLOCK : p->y_stride;
-    b->c_row = single ? (size_t)MTL__BLOCK : p->c_stride;
-    b->dh_row = single ? (size_t)MTL__BLOCK : p->dh_stride;
-    if (single) b->extra_row = MTL__BLOCK;
-    b->h_before_row = single && part->h_stride ? (size_t)MTL__BLOCK : part->h_stride;
-    b->c_before_row = single && part->c_stride ? (size_t)MTL__BLOCK : part->c_stride;
-    b->dy_row = single && p->dy ? (size_t)MTL__BLOCK : p->dy ? p->dy_stride : 0;
+    b->z_row = one_row ? p->z_block : z_row;
+    b->dz_row = one_row ? p->dz_block : dz_row;
+    b->h_row = one_row ? (size_t)MTL__BLOCK : p->y_stride;
+    b->c_row = one_row ? (size_t)MTL__BLOCK : p->c_stride;
+    b->dh_row = one_row ? (size_t)MTL__BLOCK : p->dh_stride;
+    if (one_row) b->extra_row = MTL__BLOCK;
+    b->h_before_row = one_row && part->h_stride ? (size_t)MTL__BLOCK : part->h_stride;
+    b->c_before_row = one_row && part->c_stride ? (size_t)MTL__BLOCK : part->c_stride;
+    b->dy_row = one_row && p->dy ? (size_t)MTL__BLOCK : p->dy ? p->dy_stride : 0;
 }
 
 /* ... `blocks` blocks on. What has a stride of 0 stays where it is. */
@@ -3798,7 +3838,7 @@ static void mtl__cell_leave(const mtl__cell_pass *p, const mtl__cell_walk *walk)
    its operands held. */
 static void mtl__cell_leave_backward(const mtl__cell_pass *p, const mtl__cell_walk *walk)
 {
-    const size_t left = p->units - walk->unit, slots = mtl__cell_slots_of(p) * MTL__BLOCK;
+    const size_t left = p->units - walk->unit, slots = mtl__cell_dz_row(p);
     const mtl__cell_block *b = &walk->stage.block;
     size_t row, slot, u;
     if (left >= MTL__BLOCK) return;
@@ -5781,44 +5821,47 @@ MTL__KERNEL void MTL__FN(mtl__column_sums)(const mtl__product_weights *p, mtl_re
    dependent operations of which many rows are in flight at once: gates first, then what needs tanh of their
    result. Bound: 5 (LSTM) or 3 (GRU) times about 25 operations per vector.
 
-   LSTM   c = f*c_before + i*g,  h = o*tanh(c)                        i, f, o = sigmoid(z), g = tanh(z)
-   GRU    h = n + u*(h_before - n)                                    r, u = sigmoid(z + s), n = tanh(z_n +
-                                                                      r*(s_n + b_n)),  s = W h_before
-          reset before:  n = tanh(z_n), z_n with W_n (r*h_before)     (u is PyTorch's z)
-   RNN    h =
-          activation(z) */
+   Above each function stand its equations in the order of the code. z_i is what comes in for gate i, dz_i its
+   gradient; h' and c' are the states of the step before. Slopes are made from values, submul(a, b, c) being
+   c - a b: sigmoid's i(1 - i) is submul(i, i, i), tanh's 1 - g^2 is submul(g, g, one). */
 #define MTL__EACH_VECTOR(rows) \
     for (row = 0; row < (rows); row++) \
         MTL__UNROLLED \
         for (at = 0; at < MTL__BLOCK; at += MTL__LANES)
 
+/* i = sigmoid(z_i)    f = sigmoid(z_f)    g = tanh(z_g)    o = sigmoid(z_o)    c = f c' + i g
+   s = tanh(c)    h = o s */
 MTL__KERNEL void MTL__FN(mtl__lstm_forward)(const mtl__cell_block *block, int keep)
 {
     const mtl__cell_block b = *block;
     size_t row, at;
     MTL__EACH_VECTOR(b.rows) {
         mtl_real *z = b.z + row * b.z_row + at;
-        const mtl__vec i = MTL__FN(mtl__sigmoid)(mtl__load(z)), f = MTL__FN(mtl__sigmoid)(mtl__load(z + 16));
-        const mtl__vec g = MTL__FN(mtl__tanh)(mtl__load(z + 32)),
-            o = MTL__FN(mtl__sigmoid)(mtl__load(z + 48));
+        const mtl__vec i = MTL__FN(mtl__sigmoid)(mtl__load(z + MTL__LSTM_I));
+        const mtl__vec f = MTL__FN(mtl__sigmoid)(mtl__load(z + MTL__LSTM_F));
+        const mtl__vec g = MTL__FN(mtl__tanh)(mtl__load(z + MTL__LSTM_G));
+        const mtl__vec o = MTL__FN(mtl__sigmoid)(mtl__load(z + MTL__LSTM_O));
         mtl__store(b.c + row * b.c_row + at, mtl__muladd(f, mtl__load(b.c_before + row * b.c_before_row + at),
                                                          mtl__mul(i, g)));
-        mtl__store(z + 48, o);
+        mtl__store(z + MTL__LSTM_O, o);
         if (keep) {
-            mtl__store(z, i);
-            mtl__store(z + 16, f);
-            mtl__store(z + 32, g);
+            mtl__store(z + MTL__LSTM_I, i);
+            mtl__store(z + MTL__LSTM_F, f);
+            mtl__store(z + MTL__LSTM_G, g);
         }
     }
     MTL__EACH_VECTOR(b.rows) {
-        const mtl__vec squashed = MTL__FN(mtl__tanh)(mtl__load(b.c + row * b.c_row + at));
-        mtl__store(b.h + row * b.h_row + at, mtl__mul(mtl__load(b.z + row * b.z_row + 48 + at), squashed));
-        if (keep) mtl__store(b.extra + row * b.extra_row + at, squashed);
+        const mtl__vec s = MTL__FN(mtl__tanh)(mtl__load(b.c + row * b.c_row + at));
+        mtl__store(b.h + row * b.h_row + at, mtl__mul(mtl__load(b.z + row * b.z_row + MTL__LSTM_O + at), s));
+        if (keep) mtl__store(b.extra + row * b.extra_row + at, s);
     }
 }
 
-/* dc' = dc + dh o (1 - tanh(c)^2), then each gate's gradient times its slope; carries dc' f to the step
-   before. */
+/* dh = dy + carried dh
+   dc = carried dc + dh o (1 - s^2)
+   dc carried on = dc f
+   dz_i = dc g i(1 - i)    dz_f = dc c' f(1 - f)    dz_g = dc i (1 - g^2)    dz_o = dh s o(1 - o)
+   The caller carries on dh = dz W_hh. */
 MTL__KERNEL void MTL__FN(mtl__lstm_backward)(const mtl__cell_block *block)
 {
     const mtl__cell_block b = *block;
@@ -5827,23 +5870,25 @@ MTL__KERNEL void MTL__FN(mtl__lstm_backward)(const mtl__cell_block *block)
     MTL__EACH_VECTOR(b.rows) {
         const mtl_real *z = b.z + row * b.z_row + at;
         mtl_real *dz = b.dz + row * b.dz_row + at, *carry = b.dc + row * b.dh_row + at;
-        const mtl__vec i = mtl__load(z), f = mtl__load(z + 16), g = mtl__load(z + 32), o = mtl__load(z + 48);
-        const mtl__vec squashed = mtl__load(b.extra + row * b.extra_row + at);
+        const mtl__vec i = mtl__load(z + MTL__LSTM_I), f = mtl__load(z + MTL__LSTM_F);
+        const mtl__vec g = mtl__load(z + MTL__LSTM_G), o = mtl__load(z + MTL__LSTM_O);
+        const mtl__vec s = mtl__load(b.extra + row * b.extra_row + at);
         const mtl__vec dh = mtl__add(mtl__load(b.dy + row * b.dy_row + at),
                                      mtl__load(b.dh + row * b.dh_row + at));
-        const mtl__vec dc = mtl__muladd(mtl__mul(dh, o), mtl__submul(squashed, squashed, one),
-                                        mtl__load(carry));
+        const mtl__vec dc = mtl__muladd(mtl__mul(dh, o), mtl__submul(s, s, one), mtl__load(carry));
         const mtl__vec c_before = mtl__load(b.c_before + row * b.c_before_row + at);
         mtl__store(carry, mtl__mul(dc, f));
-        mtl__store(dz, mtl__mul(mtl__mul(dc, g), mtl__submul(i, i, i)));
-        mtl__store(dz + 16, mtl__mul(mtl__mul(dc, c_before), mtl__submul(f, f, f)));
-        mtl__store(dz + 32, mtl__mul(mtl__mul(dc, i), mtl__submul(g, g, one)));
-        mtl__store(dz + 48, mtl__mul(mtl__mul(dh, squashed), mtl__submul(o, o, o)));
+        mtl__store(dz + MTL__LSTM_I, mtl__mul(mtl__mul(dc, g), mtl__submul(i, i, i)));
+        mtl__store(dz + MTL__LSTM_F, mtl__mul(mtl__mul(dc, c_before), mtl__submul(f, f, f)));
+        mtl__store(dz + MTL__LSTM_G, mtl__mul(mtl__mul(dc, i), mtl__submul(g, g, one)));
+        mtl__store(dz + MTL__LSTM_O, mtl__mul(mtl__mul(dh, s), mtl__submul(o, o, o)));
     }
 }
 
-/* s: [row][gate][16] with stride s_row, or zeros with stride 0. bias: the same for all rows (stride 0), or
-   not. */
+/* r = sigmoid(s_r + z_r)    u = sigmoid(s_u + z_u)    m = s_n + b_n
+   n = tanh(z_n + r m)    h = n + u (h' - n)
+   s = W_hh h': [row][gate][16] with stride s_row, or zeros with stride 0. bias, b_n: the same for all rows
+   (stride 0), or not. */
 MTL__KERNEL void MTL__FN(mtl__gru_forward)(const mtl__cell_block *block, const mtl_real *s, size_t s_row,
                                            const mtl_real *bias, size_t bias_row, int keep)
 {
@@ -5852,26 +5897,31 @@ MTL__KERNEL void MTL__FN(mtl__gru_forward)(const mtl__cell_block *block, const m
     MTL__EACH_VECTOR(b.rows) {
         const mtl_real *from = s + row * s_row + at;
         mtl_real *z = b.z + row * b.z_row + at;
-        const mtl__vec r = MTL__FN(mtl__sigmoid)(mtl__add(mtl__load(from), mtl__load(z)));
-        const mtl__vec u = MTL__FN(mtl__sigmoid)(mtl__add(mtl__load(from + 16), mtl__load(z + 16)));
-        const mtl__vec candidate = mtl__add(mtl__load(from + 32), mtl__load(bias + row * bias_row + at));
+        const mtl__vec r = MTL__FN(mtl__sigmoid)(mtl__add(mtl__load(from + MTL__GRU_R),
+                                                          mtl__load(z + MTL__GRU_R)));
+        const mtl__vec u = MTL__FN(mtl__sigmoid)(mtl__add(mtl__load(from + MTL__GRU_U),
+                                                          mtl__load(z + MTL__GRU_U)));
+        const mtl__vec m = mtl__add(mtl__load(from + MTL__GRU_N), mtl__load(bias + row * bias_row + at));
         if (keep) {
-            mtl__store(b.extra + row * b.extra_row + at, candidate);
-            mtl__store(z, r);
+            mtl__store(b.extra + row * b.extra_row + at, m);
+            mtl__store(z + MTL__GRU_R, r);
         }
-        mtl__store(z + 16, u);
-        mtl__store(z + 32, mtl__muladd(r, candidate, mtl__load(z + 32)));
+        mtl__store(z + MTL__GRU_U, u);
+        mtl__store(z + MTL__GRU_N, mtl__muladd(r, m, mtl__load(z + MTL__GRU_N)));
     }
     MTL__EACH_VECTOR(b.rows) {
         mtl_real *z = b.z + row * b.z_row + at;
-        const mtl__vec n = MTL__FN(mtl__tanh)(mtl__load(z + 32));
+        const mtl__vec n = MTL__FN(mtl__tanh)(mtl__load(z + MTL__GRU_N));
         const mtl__vec away = mtl__sub(mtl__load(b.h_before + row * b.h_before_row + at), n);
-        if (keep) mtl__store(z + 32, n);
-        mtl__store(b.h + row * b.h_row + at, mtl__muladd(mtl__load(z + 16), away, n));
+        if (keep) mtl__store(z + MTL__GRU_N, n);
+        mtl__store(b.h + row * b.h_row + at, mtl__muladd(mtl__load(z + MTL__GRU_U), away, n));
     }
 }
 
-/* slots n r z nr; carries dh u, to which the caller adds dz . W. extra is W_n h_before + b_n. */
+/* dh = dy + carried dh
+   du = dh (h' - n)    dn = dh (1 - u) (1 - n^2)    dr = dn m
+   dh carried on = dh u, to which the caller adds (dz_r dz_u dm) W_hh
+   dz_n = dn    dz_r = dr r(1 - r)    dz_u = du u(1 - u)    dm = dn r */
 MTL__KERNEL void MTL__FN(mtl__gru_backward)(const mtl__cell_block *block)
 {
     const mtl__cell_block b = *block;
@@ -5880,49 +5930,51 @@ MTL__KERNEL void MTL__FN(mtl__gru_backward)(const mtl__cell_block *block)
     MTL__EACH_VECTOR(b.rows) {
         const mtl_real *z = b.z + row * b.z_row + at;
         mtl_real *dz = b.dz + row * b.dz_row + at, *carry = b.dh + row * b.dh_row + at;
-        const mtl__vec r = mtl__load(z), u = mtl__load(z + 16), n = mtl__load(z + 32);
+        const mtl__vec r = mtl__load(z + MTL__GRU_R), u = mtl__load(z + MTL__GRU_U);
+        const mtl__vec n = mtl__load(z + MTL__GRU_N);
         const mtl__vec dh = mtl__add(mtl__load(b.dy + row * b.dy_row + at), mtl__load(carry));
         const mtl__vec du = mtl__mul(dh, mtl__sub(mtl__load(b.h_before + row * b.h_before_row + at), n));
         const mtl__vec dn = mtl__mul(mtl__submul(dh, u, dh), mtl__submul(n, n, one));
         const mtl__vec dr = mtl__mul(dn, mtl__load(b.extra + row * b.extra_row + at));
         mtl__store(carry, mtl__mul(dh, u));
-        mtl__store(dz, dn);
-        mtl__store(dz + 16, mtl__mul(dr, mtl__submul(r, r, r)));
-        mtl__store(dz + 32, mtl__mul(du, mtl__submul(u, u, u)));
-        mtl__store(dz + 48, mtl__mul(dn, r));
+        mtl__store(dz + MTL__GRU_DN, dn);
+        mtl__store(dz + MTL__GRU_DR, mtl__mul(dr, mtl__submul(r, r, r)));
+        mtl__store(dz + MTL__GRU_DU, mtl__mul(du, mtl__submul(u, u, u)));
+        mtl__store(dz + MTL__GRU_DM, mtl__mul(dn, r));
     }
 }
 
-/* Reset before, first half: r, u and what W_n multiplies, r*h_before, into extra. */
+/* Reset before, first half: r = sigmoid(z_r)    u = sigmoid(z_u)    extra = r h', which W_hn multiplies. */
 MTL__KERNEL void MTL__FN(mtl__gru_reset_forward)(const mtl__cell_block *block)
 {
     const mtl__cell_block b = *block;
     size_t row, at;
     MTL__EACH_VECTOR(b.rows) {
         mtl_real *z = b.z + row * b.z_row + at;
-        const mtl__vec r = MTL__FN(mtl__sigmoid)(mtl__load(z));
-        mtl__store(z, r);
-        mtl__store(z + 16, MTL__FN(mtl__sigmoid)(mtl__load(z + 16)));
+        const mtl__vec r = MTL__FN(mtl__sigmoid)(mtl__load(z + MTL__GRU_R));
+        mtl__store(z + MTL__GRU_R, r);
+        mtl__store(z + MTL__GRU_U, MTL__FN(mtl__sigmoid)(mtl__load(z + MTL__GRU_U)));
         mtl__store(b.extra + row * b.extra_row + at,
                    mtl__mul(r, mtl__load(b.h_before + row * b.h_before_row + at)));
     }
 }
 
-/* Reset before, second half: n and h. */
+/* Reset before, second half: n = tanh(z_n)    h = n + u (h' - n) */
 MTL__KERNEL void MTL__FN(mtl__gru_output_forward)(const mtl__cell_block *block)
 {
     const mtl__cell_block b = *block;
     size_t row, at;
     MTL__EACH_VECTOR(b.rows) {
         mtl_real *z = b.z + row * b.z_row + at;
-        const mtl__vec n = MTL__FN(mtl__tanh)(mtl__load(z + 32));
+        const mtl__vec n = MTL__FN(mtl__tanh)(mtl__load(z + MTL__GRU_N));
         const mtl__vec away = mtl__sub(mtl__load(b.h_before + row * b.h_before_row + at), n);
-        mtl__store(z + 32, n);
-        mtl__store(b.h + row * b.h_row + at, mtl__muladd(mtl__load(z + 16), away, n));
+        mtl__store(z + MTL__GRU_N, n);
+        mtl__store(b.h + row * b.h_row + at, mtl__muladd(mtl__load(z + MTL__GRU_U), away, n));
     }
 }
 
-/* Reset before, backward of the second half: slots n and z; carries dh u. */
+/* Reset before, backward of the second half: dh = dy + carried dh    du = dh (h' - n)
+   dh carried on = dh u    dz_n = dh (1 - u) (1 - n^2)    dz_u = du u(1 - u) */
 MTL__KERNEL void MTL__FN(mtl__gru_output_backward)(const mtl__cell_block *block)
 {
     const mtl__cell_block b = *block;
@@ -5930,41 +5982,44 @@ MTL__KERNEL void MTL__FN(mtl__gru_output_backward)(const mtl__cell_block *block)
     MTL__EACH_VECTOR(b.rows) {
         const mtl_real *z = b.z + row * b.z_row + at;
         mtl_real *dz = b.dz + row * b.dz_row + at, *carry = b.dh + row * b.dh_row + at;
-        const mtl__vec u = mtl__load(z + 16), n = mtl__load(z + 32);
+        const mtl__vec u = mtl__load(z + MTL__GRU_U), n = mtl__load(z + MTL__GRU_N);
         const mtl__vec dh = mtl__add(mtl__load(b.dy + row * b.dy_row + at), mtl__load(carry));
         const mtl__vec du = mtl__mul(dh, mtl__sub(mtl__load(b.h_before + row * b.h_before_row + at), n));
         mtl__store(carry, mtl__mul(dh, u));
-        mtl__store(dz, mtl__mul(mtl__submul(dh, u, dh), mtl__submul(n, n, mtl__all(1))));
-        mtl__store(dz + 32, mtl__mul(du, mtl__submul(u, u, u)));
+        mtl__store(dz + MTL__GRU_DN, mtl__mul(mtl__submul(dh, u, dh), mtl__submul(n, n, mtl__all(1))));
+        mtl__store(dz + MTL__GRU_DU, mtl__mul(du, mtl__submul(u, u, u)));
     }
 }
 
-/* Reset before, backward of the first half, from dm = the gradient of r*h_before: slot r; adds dm r to the
-   carry. */
-MTL__KERNEL void MTL__FN(mtl__gru_reset_backward)(const mtl__cell_block *block, const mtl_real *dm,
-                                                  size_t dm_row)
+/* Reset before, backward of the first half, from d = dz_n W_hn, the gradient of r h':
+   dr = d h'    dz_r = dr r(1 - r)    dh carried on += d r, to which the caller adds (dz_r dz_u) W_hh */
+MTL__KERNEL void MTL__FN(mtl__gru_reset_backward)(const mtl__cell_block *block, const mtl_real *drh,
+                                                  size_t drh_row)
 {
     const mtl__cell_block b = *block;
     size_t row, at;
     MTL__EACH_VECTOR(b.rows) {
         mtl_real *carry = b.dh + row * b.dh_row + at;
-        const mtl__vec r = mtl__load(b.z + row * b.z_row + at), d = mtl__load(dm + row * dm_row + at);
+        const mtl__vec r = mtl__load(b.z + row * b.z_row + MTL__GRU_R + at);
+        const mtl__vec d = mtl__load(drh + row * drh_row + at);
         const mtl__vec dr = mtl__mul(d, mtl__load(b.h_before + row * b.h_before_row + at));
-        mtl__store(b.dz + row * b.dz_row + 16 + at, mtl__mul(dr, mtl__submul(r, r, r)));
+        mtl__store(b.dz + row * b.dz_row + MTL__GRU_DR + at, mtl__mul(dr, mtl__submul(r, r, r)));
         mtl__store(carry, mtl__muladd(d, r, mtl__load(carry)));
     }
 }
 
-MTL__KERNEL void MTL__FN(mtl__rnn_forward)(const mtl__cell_block *block, int activation)
+/* h = f(z) */
+MTL__KERNEL void MTL__FN(mtl__rnn_forward)(const mtl__cell_block *block)
 {
     const mtl__cell_block b = *block;
     size_t row, at;
     MTL__EACH_VECTOR(b.rows)
-        mtl__store(b.h + row * b.h_row + at, MTL__FN(mtl__activation)(activation,
+        mtl__store(b.h + row * b.h_row + at, MTL__FN(mtl__activation)(b.activation,
                                                                       mtl__load(b.z + row * b.z_row + at)));
 }
 
-MTL__KERNEL void MTL__FN(mtl__rnn_backward)(const mtl__cell_block *block, int activation)
+/* dh = dy + carried dh    dz = dh f'(z), made from h. The caller carries on dh = dz W_hh. */
+MTL__KERNEL void MTL__FN(mtl__rnn_backward)(const mtl__cell_block *block)
 {
     const mtl__cell_block b = *block;
     size_t row, at;
@@ -5972,7 +6027,7 @@ MTL__KERNEL void MTL__FN(mtl__rnn_backward)(const mtl__cell_block *block, int ac
         const mtl__vec dh = mtl__add(mtl__load(b.dy + row * b.dy_row + at),
                                      mtl__load(b.dh + row * b.dh_row + at));
         mtl__store(b.dz + row * b.dz_row + at,
-                   MTL__FN(mtl__activation_slope)(activation, mtl__load(b.h + row * b.h_row + at), dh));
+                   MTL__FN(mtl__activation_slope)(b.activation, mtl__load(b.h + row * b.h_row + at), dh));
     }
 }
 
@@ -5994,11 +6049,11 @@ MTL__KERNEL void MTL__FN(mtl__cell_operand)(const mtl__cell_pass *p, const mtl__
     t->a_chunk = a_block;
 #if MTL__PAIRS
     if (p->pairs && a) {
-        mtl_real *to = p->rounded + part->sequence * p->rounded_row;
-        if (part->begin == 0)
-            MTL__FN(mtl__round_blocks)(part->rows, blocks, width, a, a_row, a_block, to, p->rounded_row);
+        mtl_real *rounded = p->rounded + part->sequence * p->rounded_row;
+        if (part->begin == 0) MTL__FN(mtl__round_blocks)(part->rows, blocks, width, a, a_row, a_block,
+                                                         rounded, p->rounded_row);
         t->pairs = 1;
-        t->a = to;
+        t->a = rounded;
         t->a_row = p->rounded_row;
         t->a_step = t->chunks = 1;
         t->length = blocks * ((width + 1) / 2);
@@ -6068,16 +6123,17 @@ MTL__VECTOR void MTL__FN(mtl__cell_product)(mtl__tile *t, size_t rows, size_t ga
     }
 }
 
-/* z[gate] += a . W^T of a matrix with one gate, for all blocks of the part at once */
-MTL__KERNEL void MTL__FN(mtl__cell_product_single)(const mtl__cell_pass *p, const mtl__cell_rows *part,
-                                                   const mtl_real *a, size_t a_row, const mtl_real *packed,
-                                                       size_t gate)
+/* z[gate] += a . W^T of a matrix with one gate, which stands at z_gate in a row of z, for all blocks of the
+   part at once */
+MTL__KERNEL void MTL__FN(mtl__cell_product_gate)(const mtl__cell_pass *p, const mtl__cell_rows *part,
+                                                 const mtl_real *a, size_t a_row, const mtl_real *packed,
+                                                 size_t z_gate)
 {
     const size_t first = part->begin / MTL__BLOCK, blocks = (part->end + MTL__BLOCK - 1) / MTL__BLOCK - first;
     mtl__tile t = MTL__FN(mtl__cell_tile)(p, part, a, a_row, 1, MTL__START_ADD);
     t.b = packed + first * t.b_block;
-    t.c_row = mtl__cell_gates_of(p) * MTL__BLOCK;
-    t.c = p->z + first * p->z_block + (part->row - p->z_first) * t.c_row + gate * MTL__BLOCK;
+    t.c_row = mtl__cell_z_row(p);
+    t.c = p->z + first * p->z_block + (part->row - p->z_first) * t.c_row + z_gate;
     t.c_block = p->z_block;
     MTL__FN(mtl__multiply_deep)(part->rows, blocks * MTL__BLOCK, &t);
 }
@@ -6124,7 +6180,7 @@ MTL__KERNEL void MTL__FN(mtl__gru_reset_step)(const mtl__cell_pass *p, const mtl
         MTL__FN(mtl__cell_product)(&t, part->rows, 2, walk.blocks, walk.at.z, walk.at.z_row, p->z_block);
         MTL__FN(mtl__gru_reset_forward)(b);
     }
-    if (part->h) MTL__FN(mtl__cell_product_single)(p, part, reset, reset_row, p->packed_n, 2);
+    if (part->h) MTL__FN(mtl__cell_product_gate)(p, part, reset, reset_row, p->packed_n, MTL__GRU_N);
     for (b = mtl__cell_first(p, part, &walk); b; b = mtl__cell_next(p, part, &walk)) {
         MTL__FN(mtl__gru_output_forward)(b);
         mtl__cell_leave(p, &walk);
@@ -6135,54 +6191,11 @@ MTL__KERNEL void MTL__FN(mtl__rnn_step)(const mtl__cell_pass *p, const mtl__cell
 {
     const mtl__cell_block *b;
     mtl__cell_walk walk;
-    if (part->h) MTL__FN(mtl__cell_product_single)(p, part, part->h, part->h_stride, p->packed, 0);
+    if (part->h) MTL__FN(mtl__cell_product_gate)(p, part, part->h, part->h_stride, p->packed, 0);
     for (b = mtl__cell_first(p, part, &walk); b; b = mtl__cell_next(p, part, &walk)) {
-        MTL__FN(mtl__rnn_forward)(b, p->activation);
+        MTL__FN(mtl__rnn_forward)(b);
         mtl__cell_leave(p, &walk);
     }
-}
-
-/* The sequences from `first` on, at most MTL__SEQUENCES, through the units [begin, end) of step t. */
-MTL__KERNEL void MTL__FN(mtl__cell_forward_step)(const mtl__cell_pass *p, size_t t, size_t first,
-                                                 size_t count, size_t begin, size_t end)
-{
-    mtl__cell_rows parts[2];
-    const int n = mtl__cell_step(p, t, first, count, parts);
-    int i;
-    for (i = 0; i < n; i++) {
-        parts[i].begin = begin;
-        parts[i].end = end;
-        if (p->same) mtl__cell_copy_same(p, &parts[i]);
-        if (p->kind == MTL_CELL_LSTM) MTL__FN(mtl__lstm_step)(p, &parts[i]);
-        else if (p->kind != MTL_CELL_GRU) MTL__FN(mtl__rnn_step)(p, &parts[i]);
-        else if (p->reset_before) MTL__FN(mtl__gru_reset_step)(p, &parts[i]);
-        else MTL__FN(mtl__gru_step)(p, &parts[i]);
-    }
-}
-
-typedef void (*MTL__FN(mtl__cell_turn))(const mtl__cell_pass *p, size_t t, size_t first, size_t count,
-                                        size_t begin, size_t end);
-
-/* Sequences [first, first + count) through all steps, from the last if from_end. */
-MTL__KERNEL void MTL__FN(mtl__cell_through)(const mtl__cell_pass *p, size_t first, size_t count, int from_end,
-                                            MTL__FN(mtl__cell_turn) turn)
-{
-    const size_t last = p->end ? p->end : p->time->steps, steps = last - p->begin, all = first + count;
-    const size_t together = mtl__cell_together(p), units = mtl__cell_units_near(p);
-    size_t i, begin, s;
-    for (; first < all; first += together) {
-        const size_t end = first + mtl__at_most(all - first, together);
-        for (i = 0; i < steps; i++)
-            for (begin = 0; begin < p->units; begin += units)
-                for (s = first; s < end; s += MTL__SEQUENCES)
-                    turn(p, from_end ? last - 1 - i : p->begin + i, s, mtl__at_most(end - s, MTL__SEQUENCES),
-                         begin, mtl__at_most(p->units, begin + units));
-    }
-}
-
-MTL__KERNEL void MTL__FN(mtl__cell_forward)(const mtl__cell_pass *p, size_t first, size_t count)
-{
-    MTL__FN(mtl__cell_through)(p, first, count, p->reverse, MTL__FN(mtl__cell_forward_step));
 }
 
 /* z (+)= a . W^T for one row and `gates` gates of all blocks of units; z has z_block to the next block. */
@@ -6206,47 +6219,48 @@ MTL__KERNEL void MTL__FN(mtl__single_product)(size_t units, size_t gates, size_t
     else MTL__FN(mtl__multiply)(1, blocks * MTL__BLOCK, 0, &t);
 }
 
-/* One step: both products with all blocks, then the element-wise part with all blocks in the place of rows.
-   Bound: reading W_ih and W_hh. */
-MTL__KERNEL void MTL__FN(mtl__cell_single)(const mtl__cell_single *p, const mtl_real *x)
+/* The product with W_hh of the joint gates. */
+MTL__KERNEL void MTL__FN(mtl__single_hidden)(const mtl__cell_single *p, mtl_real *z, int start)
 {
-    const size_t gates = p->kind == MTL_CELL_LSTM ? 4 : p->kind == MTL_CELL_GRU ? 3 : 1,
-        z_block = gates * MTL__BLOCK;
-    const int after = p->kind == MTL_CELL_GRU && !p->reset_before;
-    mtl__cell_block b;
-    b.rows = (p->units + MTL__BLOCK - 1) / MTL__BLOCK;
-    b.z = p->z;
-    b.z_row = z_block;
-    b.h = p->h;
-    b.h_before = p->h;
-    b.c = p->c;
-    b.c_before = p->c;
-    b.extra = p->extra;
-    b.h_row = b.h_before_row = b.c_row = b.c_before_row = b.extra_row = MTL__BLOCK;
-    MTL__FN(mtl__single_product)(p->units, gates, p->inputs, x, p->packed_input, p->bias, p->z, z_block,
-                                 MTL__START_ZERO);
-    MTL__FN(mtl__single_product)(p->units, p->reset_before ? 2 : gates, p->units, p->h, p->packed, NULL, after
-                                 ? p->extra : p->z, z_block, after ? MTL__START_ZERO : MTL__START_ADD);
-    if (p->kind == MTL_CELL_LSTM) MTL__FN(mtl__lstm_forward)(&b, 0);
-    else if (after)
-        MTL__FN(mtl__gru_forward)(&b, p->extra, z_block, p->bias_n ? p->bias_n : mtl__zeros, p->bias_n
-                                  ? MTL__BLOCK : 0, 0);
-    else if (p->kind != MTL_CELL_GRU) MTL__FN(mtl__rnn_forward)(&b, p->activation);
-    else {
-        MTL__FN(mtl__gru_reset_forward)(&b);
-        MTL__FN(mtl__single_product)(p->units, 1, p->units, p->extra, p->packed_n, NULL,
-                                     p->z + 2 * MTL__BLOCK, z_block, MTL__START_ADD);
-        MTL__FN(mtl__gru_output_forward)(&b);
-    }
+    MTL__FN(mtl__single_product)(p->units, p->kind->joint, p->units, p->h, p->packed, NULL, z,
+                                 p->kind->gates * MTL__BLOCK, start);
+}
+
+MTL__KERNEL void MTL__FN(mtl__lstm_single)(const mtl__cell_single *p, const mtl__cell_block *b)
+{
+    MTL__FN(mtl__single_hidden)(p, p->z, MTL__START_ADD);
+    MTL__FN(mtl__lstm_forward)(b, 0);
+}
+
+MTL__KERNEL void MTL__FN(mtl__gru_single)(const mtl__cell_single *p, const mtl__cell_block *b)
+{
+    MTL__FN(mtl__single_hidden)(p, p->extra, MTL__START_ZERO);
+    MTL__FN(mtl__gru_forward)(b, p->extra, b->z_row, p->bias_n ? p->bias_n : mtl__zeros, p->bias_n
+                              ? MTL__BLOCK : 0, 0);
+}
+
+MTL__KERNEL void MTL__FN(mtl__gru_reset_single)(const mtl__cell_single *p, const mtl__cell_block *b)
+{
+    MTL__FN(mtl__single_hidden)(p, p->z, MTL__START_ADD);
+    MTL__FN(mtl__gru_reset_forward)(b);
+    MTL__FN(mtl__single_product)(p->units, 1, p->units, p->extra, p->packed_n, NULL, p->z + MTL__GRU_N,
+                                 b->z_row, MTL__START_ADD);
+    MTL__FN(mtl__gru_output_forward)(b);
+}
+
+MTL__KERNEL void MTL__FN(mtl__rnn_single)(const mtl__cell_single *p, const mtl__cell_block *b)
+{
+    MTL__FN(mtl__single_hidden)(p, p->z, MTL__START_ADD);
+    MTL__FN(mtl__rnn_forward)(b);
 }
 
 /* to (+)= dz[slot .. slot + gates) . W for all blocks of the part: a gradient of the states before. */
-MTL__KERNEL void MTL__FN(mtl__cell_carry)(const mtl__cell_pass *p, const mtl__cell_rows *part, size_t slot,
-                                          size_t gates, const mtl_real *packed, mtl_real *to, size_t to_row,
-                                              int start)
+MTL__KERNEL void MTL__FN(mtl__cell_product_back)(const mtl__cell_pass *p, const mtl__cell_rows *part,
+                                                 size_t slot, size_t gates, const mtl_real *packed,
+                                                 mtl_real *to, size_t to_row, int start)
 {
     const size_t blocks = (p->units + MTL__BLOCK - 1) / MTL__BLOCK, first = part->begin / MTL__BLOCK;
-    const size_t dz_row = mtl__cell_slots_of(p) * MTL__BLOCK;
+    const size_t dz_row = mtl__cell_dz_row(p);
     mtl__tile t;
     memset(&t, 0, sizeof t);
     MTL__FN(mtl__cell_operand)(p, part, blocks, gates * MTL__BLOCK,
@@ -6263,75 +6277,129 @@ MTL__KERNEL void MTL__FN(mtl__cell_carry)(const mtl__cell_pass *p, const mtl__ce
 }
 
 /* The element-wise part of all blocks. */
-MTL__KERNEL void MTL__FN(mtl__cell_slopes)(const mtl__cell_pass *p, const mtl__cell_rows *part)
+MTL__KERNEL void MTL__FN(mtl__cell_slopes)(const mtl__cell_pass *p, const mtl__cell_rows *part,
+                                           void (*slopes)(const mtl__cell_block *))
 {
     const mtl__cell_block *b;
     mtl__cell_walk walk;
     for (b = mtl__cell_first(p, part, &walk); b; b = mtl__cell_next(p, part, &walk)) {
-        if (p->kind == MTL_CELL_LSTM) MTL__FN(mtl__lstm_backward)(b);
-        else if (p->kind == MTL_CELL_GRU) MTL__FN(mtl__gru_backward)(b);
-        else MTL__FN(mtl__rnn_backward)(b, p->activation);
+        slopes(b);
         mtl__cell_leave_backward(p, &walk);
     }
+}
+
+MTL__KERNEL void MTL__FN(mtl__lstm_step_back)(const mtl__cell_pass *p, const mtl__cell_rows *part)
+{
+    MTL__FN(mtl__cell_slopes)(p, part, MTL__FN(mtl__lstm_backward));
+}
+
+MTL__KERNEL void MTL__FN(mtl__gru_step_back)(const mtl__cell_pass *p, const mtl__cell_rows *part)
+{
+    MTL__FN(mtl__cell_slopes)(p, part, MTL__FN(mtl__gru_backward));
+}
+
+/* The gradient passes two products: that of the gate apart here, then the joint ones' as in other cells. */
+MTL__KERNEL void MTL__FN(mtl__gru_reset_step_back)(const mtl__cell_pass *p, const mtl__cell_rows *part)
+{
+    const size_t padded = (p->units + MTL__BLOCK - 1) / MTL__BLOCK * MTL__BLOCK,
+                 drh_row = part->rows > 1 ? padded : (size_t)MTL__BLOCK;
+    mtl_real *drh = p->scratch + part->sequence * padded;
+    const mtl__cell_block *b;
+    mtl__cell_walk walk;
+    MTL__FN(mtl__cell_slopes)(p, part, MTL__FN(mtl__gru_output_backward));
+    MTL__FN(mtl__cell_product_back)(p, part, 0, 1, p->packed_n_t, drh, padded, MTL__START_ZERO);
+    for (b = mtl__cell_first(p, part, &walk); b; b = mtl__cell_next(p, part, &walk)) {
+        MTL__FN(mtl__gru_reset_backward)(b, drh + walk.unit, drh_row);
+        mtl__cell_leave_backward(p, &walk);
+    }
+}
+
+MTL__KERNEL void MTL__FN(mtl__rnn_step_back)(const mtl__cell_pass *p, const mtl__cell_rows *part)
+{
+    MTL__FN(mtl__cell_slopes)(p, part, MTL__FN(mtl__rnn_backward));
 }
 
 /* The product with W_hh, into the part's units of the carry dh. */
 MTL__KERNEL void MTL__FN(mtl__cell_step_carry)(const mtl__cell_pass *p, const mtl__cell_rows *part)
 {
-    mtl_real *dh = p->dh + part->sequence * p->dh_stride;
-    if (!part->linked && !p->want_dh0) return;
-    if (p->kind == MTL_CELL_GRU) MTL__FN(mtl__cell_carry)(p, part, 1, 3, p->packed_t, dh, p->dh_stride,
-                                                          MTL__START_ADD);
-    else MTL__FN(mtl__cell_carry)(p, part, 0, p->kind == MTL_CELL_LSTM ? 4 : 1, p->packed_t, dh, p->dh_stride,
-                                  MTL__START_ZERO);
+    if (part->linked || p->want_dh0)
+        MTL__FN(mtl__cell_product_back)(p, part, p->kind->hidden_slot, p->kind->joint, p->packed_t,
+                                        p->dh + part->sequence * p->dh_stride, p->dh_stride,
+                                        p->kind->carries ? MTL__START_ADD : MTL__START_ZERO);
 }
 
-/* GRU with the reset before the product: the gradient passes two products in turn, through n and then through
-   r and z. */
-MTL__KERNEL void MTL__FN(mtl__gru_reset_step_backward)(const mtl__cell_pass *p, const mtl__cell_rows *part)
-{
-    const size_t padded = (p->units + MTL__BLOCK - 1) / MTL__BLOCK * MTL__BLOCK,
-                 dm_row = part->rows > 1 ? padded : (size_t)MTL__BLOCK;
-    mtl_real *dh = p->dh + part->sequence * p->dh_stride, *dm = p->scratch + part->sequence * padded;
-    const mtl__cell_block *b;
-    mtl__cell_walk walk;
-    for (b = mtl__cell_first(p, part, &walk); b; b = mtl__cell_next(p, part, &walk)) {
-        MTL__FN(mtl__gru_output_backward)(b);
-        mtl__cell_leave_backward(p, &walk);
-    }
-    MTL__FN(mtl__cell_carry)(p, part, 0, 1, p->packed_n_t, dm, padded, MTL__START_ZERO);
-    for (b = mtl__cell_first(p, part, &walk); b; b = mtl__cell_next(p, part, &walk)) {
-        MTL__FN(mtl__gru_reset_backward)(b, dm + walk.unit, dm_row);
-        mtl__cell_leave_backward(p, &walk);
-    }
-    if (part->linked || p->want_dh0) MTL__FN(mtl__cell_carry)(p, part, 1, 2, p->packed_t, dh, p->dh_stride,
-                                                              MTL__START_ADD);
-}
+/* ---- cells: all steps -------------------------------------------------------------------------------------
+   From here on any cell will do: what it is, is looked up once in a pass. */
+#define MTL__CELL_FUNCTIONS(NAME, ...) \
+    { MTL__FN(mtl__##NAME##_step), MTL__FN(mtl__##NAME##_step_back), MTL__FN(mtl__##NAME##_single) },
+static const mtl__cell_functions MTL__FN(mtl__cell_functions)[] = { MTL__CELL_KINDS(MTL__CELL_FUNCTIONS) };
+#undef MTL__CELL_FUNCTIONS
 
-/* As mtl__cell_forward_step. The first units' turn is that of the element-wise part of all. */
-MTL__KERNEL void MTL__FN(mtl__cell_backward_step)(const mtl__cell_pass *p, size_t t, size_t first,
-                                                  size_t count, size_t begin, size_t end)
+/* The sequences from `first` on, at most MTL__SEQUENCES, through the units [begin, end) of step t. Backward,
+   the element-wise part takes all units in the first ones' turn. */
+MTL__KERNEL void MTL__FN(mtl__cell_turn)(const mtl__cell_pass *p, const mtl__cell_functions *cell, int back,
+                                         size_t t, size_t first, size_t count, size_t begin, size_t end)
 {
     mtl__cell_rows parts[2];
-    const int n = mtl__cell_step(p, t, first, count, parts);
+    const int n = mtl__cell_parts(p, t, first, count, parts);
     int i;
     for (i = 0; i < n; i++) {
-        if (p->kind == MTL_CELL_GRU && p->reset_before) {
-            MTL__FN(mtl__gru_reset_step_backward)(p, &parts[i]);
-            continue;
-        }
-        if (begin == 0) MTL__FN(mtl__cell_slopes)(p, &parts[i]);
+        if (back && begin == 0) cell->step_back(p, &parts[i]);
         parts[i].begin = begin;
         parts[i].end = end;
-        MTL__FN(mtl__cell_step_carry)(p, &parts[i]);
+        if (back) MTL__FN(mtl__cell_step_carry)(p, &parts[i]);
+        else {
+            if (p->same) mtl__cell_copy_same(p, &parts[i]);
+            cell->step(p, &parts[i]);
+        }
     }
 }
 
-/* Sequences [first, first + count), from the last step in reading direction to the first. p->keep must be
-   set, as in forward. */
+/* Sequences [first, first + count) through all steps; back: from the last in reading direction. */
+MTL__KERNEL void MTL__FN(mtl__cell_through)(const mtl__cell_pass *p, size_t first, size_t count, int back)
+{
+    const mtl__cell_functions *cell = &MTL__FN(mtl__cell_functions)[p->kind - mtl__cell_kinds];
+    const size_t last = p->end ? p->end : p->time->steps, steps = last - p->begin, all = first + count;
+    const size_t together = mtl__cell_together(p), units = mtl__cell_units_near(p);
+    size_t i, begin, s;
+    for (; first < all; first += together) {
+        const size_t end = first + mtl__at_most(all - first, together);
+        for (i = 0; i < steps; i++)
+            for (begin = 0; begin < p->units; begin += units)
+                for (s = first; s < end; s += MTL__SEQUENCES)
+                    MTL__FN(mtl__cell_turn)(p, cell, back, p->reverse != back ? last - 1 - i : p->begin + i,
+                                            s, mtl__at_most(end - s, MTL__SEQUENCES), begin,
+                                            mtl__at_most(p->units, begin + units));
+    }
+}
+
+MTL__KERNEL void MTL__FN(mtl__cell_forward)(const mtl__cell_pass *p, size_t first, size_t count)
+{
+    MTL__FN(mtl__cell_through)(p, first, count, 0);
+}
+
+/* p->keep must be set, as in forward. */
 MTL__KERNEL void MTL__FN(mtl__cell_backward)(const mtl__cell_pass *p, size_t first, size_t count)
 {
-    MTL__FN(mtl__cell_through)(p, first, count, !p->reverse, MTL__FN(mtl__cell_backward_step));
+    MTL__FN(mtl__cell_through)(p, first, count, 1);
+}
+
+/* One step of one sequence: both products with all blocks, then the element-wise part with all blocks in the
+   place of rows. Bound: reading W_ih and W_hh. */
+MTL__KERNEL void MTL__FN(mtl__cell_single)(const mtl__cell_single *p, const mtl_real *x)
+{
+    mtl__cell_block b;
+    b.rows = (p->units + MTL__BLOCK - 1) / MTL__BLOCK;
+    b.activation = p->activation;
+    b.z = p->z;
+    b.z_row = p->kind->gates * MTL__BLOCK;
+    b.h_before = b.h = p->h;
+    b.c_before = b.c = p->c;
+    b.extra = p->extra;
+    b.h_row = b.h_before_row = b.c_row = b.c_before_row = b.extra_row = MTL__BLOCK;
+    MTL__FN(mtl__single_product)(p->units, p->kind->gates, p->inputs, x, p->packed_input, p->bias, p->z,
+                                 b.z_row, MTL__START_ZERO);
+    MTL__FN(mtl__cell_functions)[p->kind - mtl__cell_kinds].single(p, &b);
 }
 
 /* ---- optimisers -------------------------------------------------------------------------------------------
@@ -8644,6 +8712,7 @@ static const mtl_choice mtl__choices_MTL_SAMPLER[] = { MTL_SAMPLER_NAMES(MTL__CH
       MTL__MORE_##type(desc, names) },
 #define MTL__INPUT_ROW(...) MTL__FIELD_ROW(mtl_input_desc, __VA_ARGS__)
 #define MTL__COLUMN_ROW(...) MTL__FIELD_ROW(mtl_column_desc, __VA_ARGS__)
+#define MTL__CELL_ROW(...) MTL__FIELD_ROW(mtl_cell_desc, __VA_ARGS__)
 #define MTL__TASK_ROW(...) MTL__FIELD_ROW(mtl_task_desc, __VA_ARGS__)
 #define MTL__MODEL_ROW(...) MTL__FIELD_ROW(mtl_model_desc, __VA_ARGS__)
 #define MTL__TRAINER_ROW(...) MTL__FIELD_ROW(mtl_trainer_desc, __VA_ARGS__)
@@ -8652,6 +8721,7 @@ static const mtl_choice mtl__choices_MTL_SAMPLER[] = { MTL_SAMPLER_NAMES(MTL__CH
 #define MTL__MIX_ROW(...) MTL__FIELD_ROW(mtl_mix_desc, __VA_ARGS__)
 static const mtl_field mtl__input_fields[] = { MTL_INPUT_FIELDS(MTL__INPUT_ROW) };
 static const mtl_field mtl__column_fields[] = { MTL_COLUMN_FIELDS(MTL__COLUMN_ROW) };
+static const mtl_field mtl__cell_fields[] = { MTL_CELL_FIELDS(MTL__CELL_ROW) };
 static const mtl_field mtl__task_fields[] = { MTL_TASK_FIELDS(MTL__TASK_ROW) };
 static const mtl_field mtl__model_fields[] = { MTL_MODEL_FIELDS(MTL__MODEL_ROW) };
 static const mtl_field mtl__trainer_fields[] = { MTL_TRAINER_FIELDS(MTL__TRAINER_ROW) };
@@ -8669,7 +8739,8 @@ static const mtl__desc mtl__descs[MTL_DESC_COUNT] = {
     { mtl__trainer_fields, MTL__COUNT(mtl__trainer_fields), sizeof(mtl_trainer_desc) },
     { mtl__fit_fields, MTL__COUNT(mtl__fit_fields), sizeof(mtl_fit_desc) },
     { mtl__predictor_fields, MTL__COUNT(mtl__predictor_fields), sizeof(mtl_predictor_desc) },
-    { mtl__mix_fields, MTL__COUNT(mtl__mix_fields), sizeof(mtl_mix_desc) }
+    { mtl__mix_fields, MTL__COUNT(mtl__mix_fields), sizeof(mtl_mix_desc) },
+    { mtl__cell_fields, MTL__COUNT(mtl__cell_fields), sizeof(mtl_cell_desc) }
 };
 
 MTL_DEF const mtl_field *mtl_fields(int desc, size_t *count)
@@ -10374,58 +10445,75 @@ static mtl_activation *mtl__pool_forward(mtl_run *run, int pool, mtl_activation 
 /* ===========================================================================================================
    16 >>cells      RNN, GRU, LSTM; directions; stacks
    ===========================================================================================================
-   The element-wise mathematics of the cells stands with their kernels (>>kernels); here is the order of the
-   work around it.
+   The element-wise mathematics of the cells stands with their kernels (>>kernels), as does the table that
+   says what sets them apart; here is the order of the work around it.
 
-   Steps are worked through in chunks, so that what one pass leaves is in cache for the next. Per chunk,
-   forward:  z = x W_ih^T + biases    for all its rows at once; where x is an embedding's, for each different
-                                      id of the batch once
-             then step by step        z_t += h_{t-1} W_hh^T,  h_t = cell(z_t)
-   backward: step by step, from the last in reading direction      dz_t = cell'(dh_t + dz_{t+1} W_hh)
-             then for all its rows at once   dx = dz W_ih,  dW_ih += dz^T x,  dW_hh += dz^T h_prev,  db += sum
-                                             dz
+   Words. Each has this one meaning here and among the cells' kernels:
+       gate, slot     one of the G sums of a unit, and the place of its gradient in a row of dz
+       state          h, and of an LSTM c, of a sequence between two steps
+       layer          one cell, or two that read in opposite directions; column: a stack of layers (>>encoder)
+       step, single   a step in time of all sequences; one of one sequence (streams)
+       chunk          neighbouring steps that a pass takes together
+       part           rows of a step that all go on from the step before (linked), or that all start here
+       block, walk    16 units of a part's rows; one block after the other
+       turn           what a part does in a step for the units whose weights are near
+       joint, apart   gates whose product takes h; those that wait for r and take r*h
+       carry          gradient of a state on its way to the step before (dh, dc), one row for each sequence
+       same           rows of one id, which share an input product
+       extra          the one number that a cell keeps for backward beside gates and states
+
+   Steps are worked through in chunks, so that what one pass leaves is in cache for the next. Who calls whom:
+   mtl_cell_forward, mtl__layer_forward, and for each chunk mtl__layer_forward_chunks
+       mtl__cell_input_product     z = x W_ih^T + biases    for all its rows at once; of an embedding's x,
+                                                            for each different id of the batch once
+       cell_forward (mtl__cell_through, mtl__cell_turn), step by step, for instance mtl__lstm_step
+           mtl__cell_product       z_t += h_{t-1} W_hh^T
+           mtl__lstm_forward       h_t = cell(z_t)
+   mtl__layer_backward, and for each chunk, from the last in reading direction
+       cell_backward (mtl__cell_through, mtl__cell_turn), step by step
+           mtl__lstm_step_back     dz_t = cell'(dh_t)       mtl__cell_slopes, mtl__lstm_backward
+           mtl__cell_step_carry    dh_{t-1} = dz_t W_hh     mtl__cell_product_back
+       mtl__cell_weight_gradients  dW_ih += dz^T x,  dW_hh += dz^T h_prev,  db += sum dz    of all its rows
+       mtl__layer_back_gradients   dx = dz W_ih             of all its rows
    The recurrence of a chunk and the products of its neighbour do not depend on one another: threads do both
-   at once.
+   at once. A stream's step: mtl_cell_stream_step, cell_single, mtl__lstm_single, mtl__lstm_forward.
 
    What a record keeps, floats per unit and row: RNN 2 (z, y), GRU 5 (r z n, W_hn h + b_hn, y), LSTM 7 (i f g
    o, c, tanh c, y). Forward's scratch: z of one chunk (two with threads; with a tape none), states of all
    sequences, z of at most 8 ids for each sequence. Backward's scratch: dz of one chunk (two with threads),
-   states of all sequences, and 64 KB for each job of a weight product. Slots of dz: RNN, LSTM the gates; GRU
-   n r z and the gradient of W_hn h + b_hn, so that the input product's gates (n r z) and the hidden product's
-   (r z n') are neighbours.
+   states of all sequences, and 64 KB for each job of a weight product.
    -------------------------------------------------------------------------------------------------------- */
 struct mtl_cell {
-    int kind, activation, reset_before, reverse;
-    size_t gates, units, inputs;
+    const mtl__cell_kind *kind;
+    int activation, reverse;
+    size_t units, inputs;
     mtl_tensor *w_ih, *w_hh, *b_ih, *b_hh;  /* biases NULL: none */
-    mtl__matrix *input, *hidden;            /* packed W_ih and W_hh (reset before: W_hr and W_hz) */
-    mtl__matrix *hidden_n;                  /* reset before: W_hn */
+    mtl__matrix *input, *hidden, *hidden_n; /* packed W_ih, W_hh of the joint gates, of the others or NULL */
     float forget_bias;
 };
 
-static size_t mtl__cell_gates(int kind) { return kind == MTL_CELL_LSTM ? 4 : kind == MTL_CELL_GRU ? 3 : 1; }
-
-/* Slots of dz: the GRU with the reset after the product has one more than gates. */
-static size_t mtl__cell_slots(const mtl_cell *c)
+/* MTL_CELL_*, MTL_RESET_* */
+static const mtl__cell_kind *mtl__cell_kind_find(int cell, int reset)
 {
-    return c->kind == MTL_CELL_GRU && !c->reset_before ? 4 : c->gates;
+    const mtl__cell_kind *kind = mtl__cell_kinds;
+    while (kind->cell != cell || (kind->reset && kind->reset != reset)) kind++;
+    return kind;
 }
 
-/* Which packings the products need: see the slot order above. */
+/* The gates whose hidden product comes after that of the joint ones: reset before. */
+static size_t mtl__cell_apart(const mtl__cell_kind *kind) { return kind->gates - kind->joint; }
+
+/* Which packings the products need. */
 static void mtl__cell_add_matrices(mtl_parameters *set, mtl_cell *c, mtl_error *err)
 {
-    static const int gru_slots[4] = { 2, 0, 1, 0 };
-    int gru = c->kind == MTL_CELL_GRU;
-    c->input = mtl__matrix_add(set, c->w_ih, 0, c->gates, c->units, gru ? gru_slots : NULL, err);
-    mtl__matrix_add_bias(set, c->input, c->b_ih, c->b_hh, 0, c->gates, gru && !c->reset_before
-                         ? 2 : c->gates);
-    if (c->reset_before) {
-        c->hidden = mtl__matrix_add(set, c->w_hh, 0, 2, c->units, NULL, err);
-        c->hidden_n = mtl__matrix_add(set, c->w_hh, 2 * c->units, 1, c->units, NULL, err);
-    } else {
-        c->hidden = mtl__matrix_add(set, c->w_hh, 0, c->gates, c->units, NULL, err);
-        if (gru) mtl__matrix_add_bias(set, c->hidden, c->b_hh, NULL, 2, 1, 0);
-    }
+    const mtl__cell_kind *k = c->kind;
+    const size_t apart = mtl__cell_apart(k);
+    c->input = mtl__matrix_add(set, c->w_ih, 0, k->gates, c->units, k->order, err);
+    mtl__matrix_add_bias(set, c->input, c->b_ih, c->b_hh, 0, k->gates, k->merged);
+    c->hidden = mtl__matrix_add(set, c->w_hh, 0, k->joint, c->units, NULL, err);
+    if (apart) c->hidden_n = mtl__matrix_add(set, c->w_hh, k->joint * c->units, apart, c->units, NULL, err);
+    if (k->merged < k->gates)
+        mtl__matrix_add_bias(set, c->hidden, c->b_hh, NULL, k->merged, k->gates - k->merged, 0);
 }
 
 /* PREFIXweight_ih_l0_reverse and the like; columns 0: a bias. */
@@ -10437,27 +10525,27 @@ static mtl_tensor *mtl__cell_tensor(mtl_parameters *set, const char *prefix, con
     return mtl_parameters_add(set, name, rows, columns, columns ? MTL_TENSOR_WEIGHT : MTL_TENSOR_BIAS, err);
 }
 
-MTL_DEF mtl_cell *mtl_cell_add(mtl_parameters *set, const char *prefix, const mtl_column_desc *desc,
+MTL_DEF mtl_cell *mtl_cell_add(mtl_parameters *set, const char *prefix, const mtl_cell_desc *desc,
                                size_t inputs, int layer, int reverse, mtl_error *err)
 {
     mtl_error own;
+    mtl_cell_desc of = *desc;               /* with defaults put in */
     mtl_cell *c;
     size_t rows;
     err = mtl__error_given(err, &own);
+    if (mtl_desc_check(MTL_DESC_CELL, &of, "cell", err)) return NULL;
     c = (mtl_cell *)mtl__arena_make(set->arena, 1, sizeof *c, "a cell", err);
     if (!c) return NULL;
-    c->kind = desc->cell ? desc->cell : MTL_CELL_LSTM;
-    c->activation = desc->activation ? desc->activation : MTL_ACTIVATION_TANH;
-    c->reset_before = c->kind == MTL_CELL_GRU && desc->reset == MTL_RESET_BEFORE;
-    c->reverse = reverse;
-    c->gates = mtl__cell_gates(c->kind);
-    c->units = (size_t)(desc->hidden > 0 ? desc->hidden : 128);
+    c->kind = mtl__cell_kind_find(of.cell, of.reset);
+    c->activation = of.activation;
+    c->reverse = reverse != 0;
+    c->units = (size_t)of.hidden;
     c->inputs = inputs;
-    c->forget_bias = desc->forget_bias;
-    rows = c->gates * c->units;
+    c->forget_bias = of.forget_bias;
+    rows = c->kind->gates * c->units;
     c->w_ih = mtl__cell_tensor(set, prefix, "weight_ih", layer, reverse, rows, inputs, err);
     c->w_hh = mtl__cell_tensor(set, prefix, "weight_hh", layer, reverse, rows, c->units, err);
-    if (!desc->no_bias) {
+    if (!of.no_bias) {
         c->b_ih = mtl__cell_tensor(set, prefix, "bias_ih", layer, reverse, rows, 0, err);
         c->b_hh = mtl__cell_tensor(set, prefix, "bias_hh", layer, reverse, rows, 0, err);
     }
@@ -10468,12 +10556,13 @@ MTL_DEF mtl_cell *mtl_cell_add(mtl_parameters *set, const char *prefix, const mt
     return mtl__failed(err) ? NULL : c;
 }
 
-/* LSTM: adds the desc's forget_bias to the initial bias of the forget gate (Jozefowicz et al. 2015). */
+/* Adds the desc's forget_bias to the initial bias of the forget gate (Jozefowicz et al. 2015). */
 static void mtl__cell_open_forget_gate(const mtl_cell *c)
 {
+    const size_t first = (size_t)c->kind->forget * c->units;
     size_t u;
-    if (c->kind != MTL_CELL_LSTM || !c->b_ih) return;
-    for (u = 0; u < c->units; u++) c->b_ih->value[c->units + u] += (mtl_real)c->forget_bias;
+    if (!first || !c->b_ih) return;
+    for (u = 0; u < c->units; u++) c->b_ih->value[first + u] += (mtl_real)c->forget_bias;
 }
 
 /* What one cell's forward leaves for its backward. */
@@ -10481,7 +10570,7 @@ typedef struct mtl__cell_data {
     const mtl_cell *cell;
     const mtl_packing *packing;
     mtl_activation *x, *y;
-    size_t column;                          /* where the cell's units begin in y: directions share one y */
+    size_t y_first;                         /* where the cell's units begin in y: directions share one y */
     mtl_activation *h0, *c0, *h_last, *c_last;  /* NULL: zeros; not wanted */
     mtl_real *z, *c, *extra;                /* as mtl__cell_pass keeps them */
 } mtl__cell_data;
@@ -10501,21 +10590,20 @@ static mtl__cell_pass mtl__cell_pass_of(const mtl_run *run, const mtl__cell_data
     memset(&pass, 0, sizeof pass);
     pass.kind = cell->kind;
     pass.activation = cell->activation;
-    pass.reset_before = cell->reset_before;
     pass.reverse = cell->reverse;
     pass.units = cell->units;
     pass.time = &d->packing->time;
     pass.pairs = mtl__run_pairs(run);
-    pass.rounded_row = mtl__padded(cell->units) / 2 * cell->gates;
+    pass.rounded_row = mtl__padded(cell->units) / 2 * cell->kind->gates;
     pass.packed = mtl__run_packed(run, cell->hidden);
     pass.packed_n = cell->hidden_n ? mtl__run_packed(run, cell->hidden_n) : NULL;
     pass.bias_n = cell->hidden->packed_bias;
     pass.z = d->z;
-    pass.z_block = d->packing->rows * cell->gates * MTL__BLOCK;
+    pass.z_block = d->packing->rows * cell->kind->gates * MTL__BLOCK;
     pass.c = d->c;
     pass.c_stride = mtl__padded(cell->units);
     pass.extra = d->extra;
-    pass.y = d->y->value + d->column;
+    pass.y = d->y->value + d->y_first;
     pass.y_stride = d->y->stride;
     if (d->h0) { pass.h0 = d->h0->value; pass.h0_stride = d->h0->stride; }
     if (d->c0) { pass.c0 = d->c0->value; pass.c0_stride = d->c0->stride; }
@@ -10528,7 +10616,7 @@ static void mtl__cell_input_product(mtl__jobs *jobs, const mtl_cell *cell, const
 {
     mtl__product_forward p;
     memset(&p, 0, sizeof p);
-    p.gates = cell->gates;
+    p.gates = cell->kind->gates;
     p.units = cell->units;
     p.inputs = cell->inputs;
     p.x = x;
@@ -10538,7 +10626,7 @@ static void mtl__cell_input_product(mtl__jobs *jobs, const mtl_cell *cell, const
     p.bias = cell->input->packed_bias;
     p.z = z;
     p.z_block = z_block;
-    p.z_row = cell->gates * MTL__BLOCK;
+    p.z_row = cell->kind->gates * MTL__BLOCK;
     mtl__jobs_add_product(jobs, &p, rows);
 }
 
@@ -10569,7 +10657,7 @@ static void mtl__chunks_init(mtl_run *run, const mtl_cell *cell, size_t reals, s
                              mtl__step_chunks *chunks)
 {
     const mtl_packing *p = run->packing;
-    const int large = cell->gates * cell->units * (cell->inputs + cell->units) > MTL__BACKWARD_REALS;
+    const int large = cell->kind->gates * cell->units * (cell->inputs + cell->units) > MTL__BACKWARD_REALS;
     size_t limit = reals / width > least << large ? reals / width : least << large, t;
     mtl__step_chunk *c = NULL;
     chunks->rows = mtl__at_most(limit > p->sequences ? limit : p->sequences, p->rows);
@@ -10614,9 +10702,9 @@ static void mtl__cell_forward_begin(mtl_run *run, mtl__cell_data *d, const mtl__
 {
     size_t rows = d->packing->rows, padded = mtl__padded(d->cell->units), b;
     d->z = mtl__run_reals(run, run->tape ? rows : chunks->rows * mtl__chunk_buffers(run),
-                          padded * d->cell->gates);
-    if (run->tape && d->cell->kind == MTL_CELL_LSTM) d->c = mtl__run_reals(run, rows, padded);
-    if (run->tape && d->cell->kind != MTL_CELL_RNN) d->extra = mtl__run_reals(run, rows, padded);
+                          padded * d->cell->kind->gates);
+    if (run->tape && d->cell->kind->has_c) d->c = mtl__run_reals(run, rows, padded);
+    if (run->tape && d->cell->kind->keeps_extra) d->extra = mtl__run_reals(run, rows, padded);
     if (run->tape || !d->c || mtl__failed(run->error) || mtl__dry(run)) return;
     for (b = 0; b < d->packing->sequences; b++) {
         memset(d->c + b * padded, 0, padded * sizeof(mtl_real));
@@ -10632,7 +10720,7 @@ static mtl__cell_pass mtl__cell_forward_pass(mtl_run *run, const mtl__cell_data 
     size_t padded = mtl__padded(d->cell->units);
     pass.keep = run->tape != NULL;
     if (pass.pairs) pass.rounded = mtl__run_reals(run, d->packing->sequences, pass.rounded_row);
-    if (d->cell->reset_before) pass.scratch = mtl__run_reals(run, d->packing->sequences, padded);
+    if (mtl__cell_apart(d->cell->kind)) pass.scratch = mtl__run_reals(run, d->packing->sequences, padded);
     if (pass.keep || !d->c) return pass;
     pass.c0 = d->c;                         /* by sequence: what a sequence's first step reads, it writes */
     pass.c0_stride = padded;
@@ -10640,12 +10728,12 @@ static mtl__cell_pass mtl__cell_forward_pass(mtl_run *run, const mtl__cell_data 
 }
 
 /* Points the pass to chunk number i, and z to where this chunk's gates are. */
-static const mtl__step_chunk *mtl__cell_forward_turn(const mtl_run *run, const mtl__cell_data *d,
+static const mtl__step_chunk *mtl__cell_forward_to(const mtl_run *run, const mtl__cell_data *d,
                                                      const mtl__step_chunks *chunks, size_t i,
                                                          mtl__cell_pass *pass)
 {
     const mtl__step_chunk *chunk = mtl__chunk_at(chunks, i, d->cell->reverse);
-    const size_t z_row = d->cell->gates * MTL__BLOCK;
+    const size_t z_row = d->cell->kind->gates * MTL__BLOCK;
     pass->begin = chunk->begin;
     pass->end = chunk->end;
     if (pass->keep) return chunk;
@@ -10681,8 +10769,8 @@ static void mtl__same_rows_find(mtl_run *run, const mtl_cell *cell, const mtl_ac
     mtl_arena_mark mark;
     size_t k, n;
     memset(same, 0, sizeof *same);
-    if (!x->ids || p->sequences < MTL__SEQUENCES || cell->gates * cell->units * cell->inputs < MTL__SAME_WORK)
-        return;
+    if (!x->ids || p->sequences < MTL__SEQUENCES
+        || cell->kind->gates * cell->units * cell->inputs < MTL__SAME_WORK) return;
     same->row = (int *)mtl_run_push(run, p->rows * sizeof *same->row);
     same->stride = x->stride;
     same->x = mtl__run_reals(run, most, same->stride);
@@ -10709,11 +10797,11 @@ static void mtl__layer_same_products(mtl_run *run, const mtl__layer_data *layer,
     size_t k;
     for (k = 0; k < layer->count; k++)
         z[k] = mtl__run_reals(run, same->count, mtl__padded(layer->cells[k].cell->units)
-                              * layer->cells[k].cell->gates);
+                              * layer->cells[k].cell->kind->gates);
     mtl__jobs_begin(&jobs, run);
     for (k = 0; k < layer->count && !mtl__failed(run->error); k++) {
         pass[k].same = z[k];
-        pass[k].same_block = same->count * layer->cells[k].cell->gates * MTL__BLOCK;
+        pass[k].same_block = same->count * layer->cells[k].cell->kind->gates * MTL__BLOCK;
         pass[k].same_row = same->row;
         mtl__cell_input_product(&jobs, layer->cells[k].cell, same->x, same->stride, same->count, z[k],
                                 pass[k].same_block);
@@ -10733,7 +10821,7 @@ static void mtl__layer_forward_chunks(mtl_run *run, mtl__layer_data *layer)
     mtl__jobs jobs;
     size_t i, k;
     mtl__chunks_init(run, cell, MTL__FORWARD_REALS / layer->count, MTL__FORWARD_ROWS,
-                     mtl__padded(cell->units) * cell->gates, &chunks);
+                     mtl__padded(cell->units) * cell->kind->gates, &chunks);
     for (k = 0; k < layer->count; k++) mtl__cell_forward_begin(run, &layer->cells[k], &chunks);
     if (run->tape) mark = mtl_arena_save(run->arena);
     for (k = 0; k < layer->count; k++) pass[k] = mtl__cell_forward_pass(run, &layer->cells[k]);
@@ -10742,16 +10830,16 @@ static void mtl__layer_forward_chunks(mtl_run *run, mtl__layer_data *layer)
     for (i = 0; i <= chunks.count && !mtl__failed(run->error); i++) {
         mtl__jobs_begin(&jobs, run);
         for (k = 0; k < layer->count && i > 0; k++) {
-            const mtl__step_chunk *chunk = mtl__cell_forward_turn(run, &layer->cells[k], &chunks, i - 1,
+            const mtl__step_chunk *chunk = mtl__cell_forward_to(run, &layer->cells[k], &chunks, i - 1,
                                                                   &pass[k]);
             mtl__jobs_add_cell(&jobs, MTL__CELL_FORWARD, &pass[k], chunk->sequences);
         }
         for (k = 0; k < layer->count && i < chunks.count && !same.count; k++) {
             const mtl__cell_data *d = &layer->cells[k];
-            const mtl__step_chunk *chunk = mtl__cell_forward_turn(run, d, &chunks, i, &pass[k]);
+            const mtl__step_chunk *chunk = mtl__cell_forward_to(run, d, &chunks, i, &pass[k]);
             mtl__cell_input_product(&jobs, d->cell, d->x->value + chunk->first * d->x->stride, d->x->stride,
-                                    chunk->rows, pass[k].z + (chunk->first - pass[k].z_first) * d->cell->gates
-                                        * MTL__BLOCK, pass[k].z_block);
+                                    chunk->rows, pass[k].z + (chunk->first - pass[k].z_first)
+                                        * mtl__cell_z_row(&pass[k]), pass[k].z_block);
         }
         mtl__jobs_run(&jobs);
     }
@@ -10776,7 +10864,7 @@ static mtl_activation *mtl__cell_last(mtl_run *run, const mtl__cell_data *d, con
 /* ---- backward ------------------------------------------------------------------------------------------ */
 
 /* Gradient of a last state (or zeros) into a padded [B][stride] carry. */
-static mtl_real *mtl__cell_carry(mtl_run *run, const mtl__cell_data *d, const mtl_activation *last)
+static mtl_real *mtl__cell_carry_begin(mtl_run *run, const mtl__cell_data *d, const mtl_activation *last)
 {
     size_t b, stride = mtl__padded(d->cell->units);
     mtl_real *carry = mtl__run_zeros(run, d->packing->sequences, stride);
@@ -10819,24 +10907,26 @@ static mtl__product_weights mtl__cell_weights(const mtl__cell_back *back, const 
     p.units = back->data->cell->units;
     p.rows = chunk->rows;
     p.dz = back->pass.dz + slot * MTL__BLOCK;
-    p.dz_row = mtl__cell_slots(back->data->cell) * MTL__BLOCK;
+    p.dz_row = back->data->cell->kind->slots * MTL__BLOCK;
     p.dz_block = back->pass.dz_block;
     return p;
 }
 
+/* Both biases of every gate are added to z: they have the same gradient. */
+static int mtl__cell_biases_alike(const mtl_cell *cell) { return cell->kind->merged == cell->kind->gates; }
+
 static void mtl__cell_input_gradients(mtl__jobs *jobs, const mtl__cell_back *back,
                                       const mtl__step_chunk *chunk)
 {
-    static const int gru_order[3] = { 2, 0, 1 };
     const mtl__cell_data *d = back->data;
     const mtl_cell *cell = d->cell;
-    mtl__product_weights p = mtl__cell_weights(back, chunk, 0, cell->gates);
-    int alike = cell->kind != MTL_CELL_GRU || cell->reset_before;   /* both biases stand at the same place */
+    mtl__product_weights p = mtl__cell_weights(back, chunk, 0, cell->kind->gates);
     p.inputs = cell->inputs;
-    p.order = cell->kind == MTL_CELL_GRU ? gru_order : NULL;
+    p.order = cell->kind->order;
     p.x = d->x->value + chunk->first * d->x->stride;
     p.x_stride = d->x->stride;
-    mtl__jobs_add_gradients(jobs, &p, cell->w_ih, 0, cell->b_ih, alike ? cell->b_hh : NULL);
+    mtl__jobs_add_gradients(jobs, &p, cell->w_ih, 0, cell->b_ih,
+                            mtl__cell_biases_alike(cell) ? cell->b_hh : NULL);
 }
 
 static void mtl__cell_hidden_gradients(mtl__jobs *jobs, const mtl__cell_back *back,
@@ -10844,30 +10934,28 @@ static void mtl__cell_hidden_gradients(mtl__jobs *jobs, const mtl__cell_back *ba
 {
     const mtl__cell_data *d = back->data;
     const mtl_cell *cell = d->cell;
-    int gru = cell->kind == MTL_CELL_GRU;
-    mtl__product_weights p = mtl__cell_weights(back, chunk, gru ? 1 : 0, cell->reset_before
-                                               ? 2 : cell->gates);
+    mtl__product_weights p = mtl__cell_weights(back, chunk, cell->kind->hidden_slot, cell->kind->joint);
     p.inputs = cell->units;
-    p.x = d->y->value + d->column;
+    p.x = d->y->value + d->y_first;
     p.x_stride = d->y->stride;
     p.source = d->packing->previous[cell->reverse] + chunk->first;
     if (d->h0) { p.x0 = d->h0->value; p.x0_stride = d->h0->stride; }
-    mtl__jobs_add_gradients(jobs, &p, cell->w_hh, 0, gru && !cell->reset_before ? cell->b_hh : NULL, NULL);
+    mtl__jobs_add_gradients(jobs, &p, cell->w_hh, 0, mtl__cell_biases_alike(cell) ? NULL : cell->b_hh, NULL);
 }
 
-/* Reset before: W_hn multiplies r*h, which forward kept. Its rows follow those of r and z, already assigned
-   or added to. */
-static void mtl__cell_reset_gradient(mtl__jobs *jobs, const mtl__cell_back *back,
+/* Of the gates apart: W_hn multiplies r*h, which forward kept. Its rows follow those of the joint gates,
+   already assigned or added to. */
+static void mtl__cell_apart_gradient(mtl__jobs *jobs, const mtl__cell_back *back,
                                      const mtl__step_chunk *chunk, int add)
 {
     const mtl_cell *cell = back->data->cell;
-    mtl__product_weights p = mtl__cell_weights(back, chunk, 0, 1);
+    mtl__product_weights p = mtl__cell_weights(back, chunk, 0, mtl__cell_apart(cell->kind));
     const mtl_gradient *g = mtl__run_gradient(jobs->run, cell->w_hh);
     if (!g) return;
     p.inputs = cell->units;
     p.x_stride = mtl__padded(cell->units);
     p.x = back->data->extra + chunk->first * p.x_stride;
-    p.dw = g->value + 2 * cell->units * cell->units;
+    p.dw = g->value + cell->kind->joint * cell->units * cell->units;
     p.accumulate = add;
     mtl__jobs_add_weights(jobs, &p);
 }
@@ -10879,7 +10967,7 @@ static void mtl__cell_weight_gradients(mtl__jobs *jobs, const mtl__cell_back *ba
     const int add = g && g->state == MTL_GRAD_DENSE;
     mtl__cell_input_gradients(jobs, back, chunk);
     mtl__cell_hidden_gradients(jobs, back, chunk);
-    if (back->data->cell->reset_before) mtl__cell_reset_gradient(jobs, back, chunk, add);
+    if (mtl__cell_apart(back->data->cell->kind)) mtl__cell_apart_gradient(jobs, back, chunk, add);
 }
 
 static int mtl__has_gradient(const mtl_activation *a) { return a && a->grad_state != MTL_GRAD_NONE; }
@@ -10903,29 +10991,29 @@ static void mtl__cell_back_pass(mtl_run *run, mtl__cell_back *back, const mtl__s
     const mtl_cell *cell = d->cell;
     mtl__cell_pass pass = mtl__cell_pass_of(run, d);
     pass.keep = 1;
-    pass.dy = mtl__has_gradient(d->y) ? d->y->grad + d->column : NULL;
+    pass.dy = mtl__has_gradient(d->y) ? d->y->grad + d->y_first : NULL;
     pass.dy_stride = d->y->stride;
     back->dz = mtl__run_reals(run, chunks->rows * mtl__chunk_buffers(run),
-                              mtl__padded(cell->units) * mtl__cell_slots(cell));
+                              mtl__padded(cell->units) * cell->kind->slots);
     pass.packed_t = mtl__run_packed_t(run, cell->hidden);
     if (cell->hidden_n) pass.packed_n_t = mtl__run_packed_t(run, cell->hidden_n);
     if (pass.pairs) pass.rounded = mtl__run_reals(run, d->packing->sequences, pass.rounded_row);
-    pass.dh = mtl__cell_carry(run, d, d->h_last);
+    pass.dh = mtl__cell_carry_begin(run, d, d->h_last);
     pass.dh_stride = mtl__padded(cell->units);
-    if (cell->kind == MTL_CELL_LSTM) pass.dc = mtl__cell_carry(run, d, d->c_last);
-    if (cell->reset_before) pass.scratch = mtl__run_reals(run, d->packing->sequences,
-                                                          mtl__padded(cell->units));
+    if (cell->kind->has_c) pass.dc = mtl__cell_carry_begin(run, d, d->c_last);
+    if (mtl__cell_apart(cell->kind)) pass.scratch = mtl__run_reals(run, d->packing->sequences,
+                                                                   mtl__padded(cell->units));
     pass.want_dh0 = back->dh0 != NULL;
     back->pass = pass;
 }
 
 /* Points the pass to chunk number i, and dz to this chunk's. */
-static const mtl__step_chunk *mtl__cell_back_turn(const mtl_run *run, mtl__cell_back *back,
+static const mtl__step_chunk *mtl__cell_back_to(const mtl_run *run, mtl__cell_back *back,
                                                   const mtl__step_chunks *chunks, size_t i)
 {
     const mtl_cell *cell = back->data->cell;
     const mtl__step_chunk *chunk = mtl__chunk_at(chunks, i, !cell->reverse);
-    const size_t dz_row = mtl__cell_slots(cell) * MTL__BLOCK;
+    const size_t dz_row = cell->kind->slots * MTL__BLOCK;
     back->pass.begin = chunk->begin;
     back->pass.end = chunk->end;
     back->pass.dz = back->dz + i % mtl__chunk_buffers(run) * chunks->rows * mtl__blocks(cell->units) * dz_row;
@@ -10939,25 +11027,25 @@ static void mtl__layer_back_cells(mtl__jobs *jobs, mtl__cell_back *back, size_t 
 {
     size_t k;
     for (k = 0; k < count; k++) {
-        const mtl__step_chunk *chunk = mtl__cell_back_turn(jobs->run, &back[k], chunks, i);
+        const mtl__step_chunk *chunk = mtl__cell_back_to(jobs->run, &back[k], chunks, i);
         mtl__jobs_add_cell(jobs, MTL__CELL_BACKWARD, &back[k].pass, chunk->sequences);
     }
 }
 
 /* Gradients of the weights and of x. Two cells come from opposite ends, so of a chunk's dx that one writes
-   first which meets it first: turn n-1-i of one is turn i of the other. */
+   first which meets it first: chunk n-1-i of one is chunk i of the other. */
 static void mtl__layer_back_gradients(mtl__jobs *jobs, mtl__cell_back *back, size_t count,
                                       const mtl__step_chunks *chunks, size_t i)
 {
     const mtl__step_chunk *chunk[2];
     size_t k, other = chunks->count - 1 - i;
     for (k = 0; k < count; k++) {
-        chunk[k] = mtl__cell_back_turn(jobs->run, &back[k], chunks, i);
+        chunk[k] = mtl__cell_back_to(jobs->run, &back[k], chunks, i);
         mtl__cell_weight_gradients(jobs, &back[k], chunk[k]);
     }
     for (k = 0; k < count; k++) {
         const mtl__cell_data *d = back[k].data;
-        mtl__product_weights dz = mtl__cell_weights(&back[k], chunk[k], 0, d->cell->gates);
+        mtl__product_weights dz = mtl__cell_weights(&back[k], chunk[k], 0, d->cell->kind->gates);
         int second = count > 1 && (other < i || (other == i && k));
         dz.inputs = d->cell->inputs;
         if (back[k].dx)
@@ -10985,7 +11073,7 @@ static void mtl__layer_backward(mtl_run *run, void *data)
     mark = mtl_arena_save(run->arena);
     cell = back[0].data->cell;
     mtl__chunks_init(run, cell, MTL__BACKWARD_REALS, MTL__BACKWARD_ROWS,
-                     mtl__padded(cell->units) * mtl__cell_slots(cell), &chunks);
+                     mtl__padded(cell->units) * cell->kind->slots, &chunks);
     for (i = 0; i < count; i++) mtl__cell_back_pass(run, &back[i], &chunks);
     for (i = 0; i <= chunks.count && !mtl__failed(run->error); i++) {
         mtl__jobs_begin(&jobs, run);
@@ -11006,7 +11094,7 @@ static void mtl__layer_backward(mtl_run *run, void *data)
 /* ---- the wrapper --------------------------------------------------------------------------------------- */
 
 /* `count` cells (one, or one for each direction) over x into neighbouring columns of y, [N][count*H].
-   initial, final: [count], NULL or as in mtl_lstm_forward. */
+   initial, final: [count], NULL or as in mtl_cell_forward. */
 static void mtl__layer_forward(mtl_run *run, const mtl_cell *const *cells, size_t count, mtl_activation *x,
                                mtl_activation *y, const mtl_cell_state *initial, mtl_cell_state *final)
 {
@@ -11016,52 +11104,60 @@ static void mtl__layer_forward(mtl_run *run, const mtl_cell *const *cells, size_
     layer->count = count;
     for (i = 0; i < count; i++) {
         mtl__cell_data *d = &layer->cells[i];
-        int lstm = cells[i]->kind == MTL_CELL_LSTM;
+        const int has_c = cells[i]->kind->has_c;
         d->cell = cells[i];
         d->packing = run->packing;
         d->x = x;
         d->y = y;
-        d->column = i * cells[0]->units;
-        if (initial) { d->h0 = initial[i].h; d->c0 = lstm ? initial[i].c : NULL; }
-        if (lstm && !run->tape) d->c = mtl__run_reals(run, sequences, mtl__padded(d->cell->units));
+        d->y_first = i * cells[0]->units;
+        if (initial) { d->h0 = initial[i].h; d->c0 = has_c ? initial[i].c : NULL; }
+        if (has_c && !run->tape) d->c = mtl__run_reals(run, sequences, mtl__padded(d->cell->units));
     }
     mtl__layer_forward_chunks(run, layer);
     for (i = 0; i < count && final && !mtl__failed(run->error); i++) {
         mtl__cell_data *d = &layer->cells[i];
-        final[i].h = d->h_last = mtl__cell_last(run, d, y->value + d->column, y->stride, 0);
+        final[i].h = d->h_last = mtl__cell_last(run, d, y->value + d->y_first, y->stride, 0);
         final[i].c = d->c_last = d->c ? mtl__cell_last(run, d, d->c, mtl__padded(d->cell->units), !run->tape)
             : NULL;
     }
     mtl_run_record(run, NULL, mtl__layer_backward, layer);
 }
 
-static mtl_activation *mtl__cell_alone(mtl_run *run, int kind, const mtl_cell *cell, mtl_activation *x,
-                                       const mtl_cell_state *initial, mtl_cell_state *final)
+MTL_DEF mtl_activation *mtl_cell_forward(mtl_run *run, const mtl_cell *cell, mtl_activation *x,
+                                         const mtl_cell_state *initial, mtl_cell_state *final)
 {
     mtl_activation *y;
-    if (cell->kind != kind)
-        mtl__fail(run->error, MTL_ERROR_ARGUMENT, "cell", cell->kind,
-                  "the cell is of another kind than the call");
     if (!x || mtl__failed(run->error)) return NULL;
     y = mtl_run_activation(run, NULL, x->rows, cell->units);
     mtl__layer_forward(run, &cell, 1, x, y, initial, final);
     return mtl__failed(run->error) ? NULL : y;
 }
 
+/* The cell, if it is of the kind that the call's name says. */
+static mtl_activation *mtl__cell_forward_if(mtl_run *run, int is, const mtl_cell *cell, mtl_activation *x,
+                                            const mtl_cell_state *initial, mtl_cell_state *final)
+{
+    if (cell->kind->cell != is)
+        mtl__fail(run->error, MTL_ERROR_ARGUMENT, "cell", cell->kind->cell,
+                  "the cell is of another kind than the call: use mtl_%s_forward or mtl_cell_forward",
+                  cell->kind->name);
+    return mtl_cell_forward(run, cell, x, initial, final);
+}
+
 MTL_DEF mtl_activation *mtl_rnn_forward(mtl_run *run, const mtl_cell *cell, mtl_activation *x,
                                         const mtl_cell_state *initial, mtl_cell_state *final)
 {
-    return mtl__cell_alone(run, MTL_CELL_RNN, cell, x, initial, final);
+    return mtl__cell_forward_if(run, MTL_CELL_RNN, cell, x, initial, final);
 }
 MTL_DEF mtl_activation *mtl_gru_forward(mtl_run *run, const mtl_cell *cell, mtl_activation *x,
                                         const mtl_cell_state *initial, mtl_cell_state *final)
 {
-    return mtl__cell_alone(run, MTL_CELL_GRU, cell, x, initial, final);
+    return mtl__cell_forward_if(run, MTL_CELL_GRU, cell, x, initial, final);
 }
 MTL_DEF mtl_activation *mtl_lstm_forward(mtl_run *run, const mtl_cell *cell, mtl_activation *x,
                                          const mtl_cell_state *initial, mtl_cell_state *final)
 {
-    return mtl__cell_alone(run, MTL_CELL_LSTM, cell, x, initial, final);
+    return mtl__cell_forward_if(run, MTL_CELL_LSTM, cell, x, initial, final);
 }
 
 /* ---- one step at a time -------------------------------------------------------------------------------- */
@@ -11071,13 +11167,13 @@ struct mtl_cell_stream {
     mtl__cell_single pass;                  /* with arrays behind this structure: h, c, z, extra */
 };
 
-/* Reals of each array: states; gate values; what the GRU's kernel needs beside them. */
+/* Reals of each array: states; gate values; what the kernel needs beside them. */
 static size_t mtl__stream_reals(const mtl_cell *cell, size_t *states, size_t *z, size_t *extra)
 {
     size_t padded = mtl__padded(cell->units);
-    *states = padded * (cell->kind == MTL_CELL_LSTM ? 2 : 1);
-    *z = padded * cell->gates;
-    *extra = cell->kind != MTL_CELL_GRU ? 0 : cell->reset_before ? padded : 3 * padded;
+    *states = padded * (cell->kind->has_c ? 2 : 1);
+    *z = padded * cell->kind->gates;
+    *extra = padded * cell->kind->single_extra;
     return *states + *z + *extra;
 }
 
@@ -11108,7 +11204,6 @@ MTL_DEF mtl_cell_stream *mtl_cell_stream_init(void *buffer, size_t bytes, const 
     p = &stream->pass;
     p->kind = cell->kind;
     p->activation = cell->activation;
-    p->reset_before = cell->reset_before;
     p->units = cell->units;
     p->inputs = cell->inputs;
     p->packed_input = cell->input->packed;
@@ -11118,7 +11213,7 @@ MTL_DEF mtl_cell_stream *mtl_cell_stream_init(void *buffer, size_t bytes, const 
     p->bias_n = cell->hidden->packed_bias;
     mtl__stream_reals(cell, &states, &z, &extra);
     p->h = (mtl_real *)(void *)((unsigned char *)buffer + mtl__round_up(sizeof *stream, MTL__ALIGNMENT));
-    p->c = cell->kind == MTL_CELL_LSTM ? p->h + states / 2 : NULL;
+    p->c = cell->kind->has_c ? p->h + states / 2 : NULL;
     p->z = p->h + states;
     p->extra = p->z + z;
     mtl_cell_stream_reset(stream, NULL, NULL);
@@ -11672,9 +11767,18 @@ typedef struct mtl__cells {
                                                column's */
 } mtl__cells;
 
+#define MTL__CELL_MEMBER(type, name, preset, low, high, names, help) cell.name = desc->name;
+static mtl_cell_desc mtl__column_cell(const mtl_column_desc *desc)
+{
+    mtl_cell_desc cell;
+    MTL_CELL_FIELDS(MTL__CELL_MEMBER)
+    return cell;
+}
+
 static mtl_status mtl__cells_build(mtl_column_part *part, mtl_parameters *set, mtl_error *err)
 {
     const mtl_column_desc *d = part->desc;
+    const mtl_cell_desc cell = mtl__column_cell(d);
     const size_t layers = (size_t)d->layers, directions = d->bidirectional ? 2 : 1;
     mtl_arena *arena = set->arena;
     mtl__cells *column = (mtl__cells *)mtl__arena_make(arena, 1, sizeof *column, "a column", err);
@@ -11688,7 +11792,8 @@ static mtl_status mtl__cells_build(mtl_column_part *part, mtl_parameters *set, m
     for (l = 0; l < layers && !mtl__failed(err); l++) {
         mtl__print(text, sizeof text, "%s.", d->name);
         for (k = 0; k < directions; k++) {
-            column->cells[l * directions + k] = mtl_cell_add(set, text, d, inputs, (int)l, (int)k, err);
+            column->cells[l * directions + k] = mtl_cell_add(set, text, &cell, inputs, (int)l, (int)k,
+                                                              err);
             units[l * directions + k] = (size_t)d->hidden;
         }
         column->names[l] = l + 1 == layers ? d->name

@@ -285,7 +285,11 @@ static void run_recipe(const recipe *r, int isa, int threads, const char *path)
 /* A cell a step at a time. */
 static void run_stream(int cell, int isa)
 {
+#ifdef MTL_CELL_FIELDS
+    const mtl_cell_desc desc = { .cell = cell, .hidden = 19 };
+#else                                                   /* revisions before mtl_cell_desc */
     const mtl_column_desc desc = { .cell = cell, .hidden = 19 };
+#endif
     const char *const name = cell == MTL_CELL_LSTM ? "lstm" : cell == MTL_CELL_GRU ? "gru" : "rnn";
     mtl_error err = { 0 };
     mtl_arena arena;

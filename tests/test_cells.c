@@ -20,7 +20,7 @@ enum { CELLS_STATES = 1, CELLS_LAST_H = 2, CELLS_LAST_C = 4, CELLS_INPUT = 8 };
 
 typedef struct cells_case {
     const struct cells_kind *kind;
-    mtl_column_desc desc;
+    mtl_cell_desc desc;
     size_t inputs, units;
     int reverse, given, losses;             /* given: initial states are */
     int layers;                             /* > 0: a stack of this many, each in two directions */
@@ -32,14 +32,6 @@ typedef struct cells_case {
 
 static cells_case *cells_of(net *n) { return (cells_case *)n->user; }
 
-static mtl_activation *cells_forward(mtl_run *run, const mtl_cell *cell, mtl_activation *x,
-                                     const mtl_cell_state *initial, mtl_cell_state *last)
-{
-    return cell->kind == MTL_CELL_LSTM ? mtl_lstm_forward(run, cell, x, initial, last)
-         : cell->kind == MTL_CELL_GRU ? mtl_gru_forward(run, cell, x, initial, last)
-             : mtl_rnn_forward(run, cell, x, initial, last);
-}
-
 /* One cell: leaf 0 is x, leaves 1 and 2 the initial states. */
 static void cells_one_forward(net *n)
 {
@@ -50,7 +42,7 @@ static void cells_one_forward(net *n)
     memset(&initial, 0, sizeof initial);
     if (c->given) initial.h = net_leaf_forward(n, 1);
     if (c->given && lstm) initial.c = net_leaf_forward(n, 2);
-    c->y = cells_forward(&n->run, c->cells[0], x, c->given ? &initial : NULL, &c->last);
+    c->y = mtl_cell_forward(&n->run, c->cells[0], x, c->given ? &initial : NULL, &c->last);
     if (c->losses & CELLS_STATES) net_loss(n, c->y);
     if (c->losses & CELLS_LAST_H) net_loss(n, c->last.h);
     if (c->losses & CELLS_LAST_C && lstm) net_loss(n, c->last.c);
@@ -118,7 +110,7 @@ static void cells_step(const cells_case *k, const mtl_cell *w, const double *x, 
     double next[80], reset[80], a[4], b[4];
     size_t u, g, v, units = k->units;
     for (u = 0; u < units; u++) {
-        for (g = 0; g < w->gates; g++) {
+        for (g = 0; g < w->kind->gates; g++) {
             a[g] = cells_sum(w->w_ih, w->b_ih, g * units + u, x);
             b[g] = cells_sum(w->w_hh, w->b_hh, g * units + u, h);
         }
@@ -252,7 +244,7 @@ static void cells_stack_forward(net *n)
     mtl_cell_state last[2];
     int l, d;
     for (l = 0; l < c->layers; l++) {
-        for (d = 0; d < 2; d++) parts[d] = cells_forward(&n->run, c->cells[2 * l + d], x, NULL, &last[d]);
+        for (d = 0; d < 2; d++) parts[d] = mtl_cell_forward(&n->run, c->cells[2 * l + d], x, NULL, &last[d]);
         x = mtl__concat_forward(&n->run, parts, 2, "layer");
     }
     net_loss(n, x);
@@ -284,8 +276,8 @@ static void cells_two_forward(net *n)
 {
     cells_case *c = cells_of(n);
     mtl_activation *x = net_leaf_forward(n, 0);
-    x = cells_forward(&n->run, c->cells[0], x, NULL, NULL);
-    net_loss(n, cells_forward(&n->run, c->cells[1], x, NULL, NULL));
+    x = mtl_cell_forward(&n->run, c->cells[0], x, NULL, NULL);
+    net_loss(n, mtl_cell_forward(&n->run, c->cells[1], x, NULL, NULL));
 }
 
 /* A frozen cell gets no gradient and passes it on; one that has a single frozen tensor computes the others'
@@ -323,7 +315,7 @@ static void cells_constant_forward(net *n)
     memset(&initial, 0, sizeof initial);
     initial.h = net_leaf_forward(n, 1);
     x->constant = initial.h->constant = 1;
-    c->y = cells_forward(&n->run, c->cells[0], x, &initial, NULL);
+    c->y = mtl_cell_forward(&n->run, c->cells[0], x, &initial, NULL);
     net_loss(n, c->y);
 }
 
@@ -399,7 +391,7 @@ static void test_cells_chunks(void **state)
             n.run.packing = mtl__packing_create(&n.memory, n.lengths, 1, &n.err);
             for (t = 0; t < 5; t++) memcpy(x->value + t * x->stride, n.leaves[0].value
                                            + ((size_t)part * 5 + t) * c.inputs, c.inputs * sizeof *whole);
-            y = cells_forward(&n.run, c.cells[0], x, part ? &at : NULL, &at);
+            y = mtl_cell_forward(&n.run, c.cells[0], x, part ? &at : NULL, &at);
             net_expect_ok(&n, c.what);
             for (t = 0; t < 5; t++)
                 for (u = 0; u < c.units; u++)
@@ -414,7 +406,7 @@ static void test_cells_chunks(void **state)
 
 static void test_cells_parameters(void **state)
 {
-    mtl_column_desc desc;
+    mtl_cell_desc desc;
     mtl_arena arena;
     mtl_parameters set;
     mtl_cell *cell;
@@ -439,6 +431,13 @@ static void test_cells_parameters(void **state)
     assert_int_equal(set.count, 6);
     assert_null(mtl_cell_add(&set, "plain.", &desc, 3, 0, 0, &err));
     test_expect_error(&err, MTL_ERROR_ARGUMENT, NULL, "plain.weight_ih_l0");
+    desc.hidden = -5;
+    assert_null(mtl_cell_add(&set, "plain.", &desc, 3, 1, 0, &err));
+    test_expect_error(&err, MTL_ERROR_FIELD, "cell.hidden", "cell.hidden is -5; it must lie between 1 and");
+    desc.hidden = 5;
+    desc.cell = 4;
+    assert_null(mtl_cell_add(&set, "plain.", &desc, 3, 1, 0, &err));
+    test_expect_error(&err, MTL_ERROR_FIELD, "cell.cell", "rnn, gru, lstm");
     assert_int_equal(mtl_parameters_allocate(&set, &err), MTL_OK);
     mtl_parameters_randomise(&set, 1);
     for (i = 0; i < set.tensors[0]->count; i++)                             /* U(-1/sqrt(H), ..) */
@@ -446,18 +445,42 @@ static void test_cells_parameters(void **state)
     mtl_arena_destroy(&arena);
 }
 
-/* A cell of another kind than the call is refused. */
+/* mtl_rnn_forward and its like take cells of their own kind alone and do then what mtl_cell_forward does; the
+   error names the call that fits. */
 static void test_cells_wrong_kind(void **state)
 {
-    cells_case c;
-    net n;
+    static const struct {
+        int cell;
+        const char *name;
+        mtl_activation *(*forward)(mtl_run *, const mtl_cell *, mtl_activation *, const mtl_cell_state *,
+                                   mtl_cell_state *);
+    } calls[3] = { { MTL_CELL_RNN, "mtl_rnn_forward", mtl_rnn_forward },
+                   { MTL_CELL_GRU, "mtl_gru_forward", mtl_gru_forward },
+                   { MTL_CELL_LSTM, "mtl_lstm_forward", mtl_lstm_forward } };
+    int number, i, k;
     (void)state;
-    cells_open(&n, &c, cells_one_forward, 5, 10);
-    cells_add(&n, &c, 5);
-    net_forward(&n, 0);
-    assert_null(mtl_gru_forward(&n.run, c.cells[0], n.leaves[0].x, NULL, NULL));
-    test_expect_error(&n.err, MTL_ERROR_ARGUMENT, "cell", "another kind");
-    net_close(&n);
+    for (number = 0; number < CELLS_KINDS; number++)
+        for (i = 0; i < 3; i++) {
+            mtl_activation *y;
+            cells_case c;
+            size_t row;
+            net n;
+            cells_open(&n, &c, cells_one_forward, number, 10);
+            cells_add(&n, &c, number);
+            net_forward(&n, 0);
+            y = calls[i].forward(&n.run, c.cells[0], n.leaves[0].x, NULL, NULL);
+            for (k = 0; calls[k].cell != c.kind->cell; k++) { }
+            if (k != i) {
+                assert_null(y);
+                test_expect_error(&n.err, MTL_ERROR_ARGUMENT, "cell", calls[k].name);
+            } else {
+                TEST_FINE(&n.err);
+                for (row = 0; row < y->rows && !c.given; row++)
+                    assert_memory_equal(y->value + row * y->stride, c.y->value + row * y->stride,
+                                        y->width * sizeof *y->value);
+            }
+            net_close(&n);
+        }
 }
 
 /* ---- one step at a time -------------------------------------------------------------------------------- */
@@ -571,7 +594,7 @@ static void cells_check_silence(int cell, int isa)
     enum { UNITS = 20 };
     const mtl_real zero[2] = {0}, tiny = (mtl_real)2e-38;
     mtl_real start[UNITS];
-    mtl_column_desc desc = {0};
+    mtl_cell_desc desc = {0};
     mtl_parameters set;
     mtl_arena arena;
     mtl_cell_stream *stream;
@@ -634,7 +657,7 @@ static void cells_check_memory(const struct cells_kind *kind, size_t steps, size
     mtl_error err = { 0, "", 0, "" };
     mtl_arena keep, scratch;
     mtl_parameters set;
-    mtl_column_desc desc;
+    mtl_cell_desc desc;
     mtl_cell *cell;
     mtl_run run;
     mtl_tape tape;
@@ -667,7 +690,7 @@ static void cells_check_memory(const struct cells_kind *kind, size_t steps, size
     gates = kind->cell == MTL_CELL_LSTM ? 4 : kind->cell == MTL_CELL_GRU ? 3 : 1;
 
     before = scratch.used;
-    y = cells_forward(&run, cell, x, NULL, NULL);
+    y = mtl_cell_forward(&run, cell, x, NULL, NULL);
     TEST_FINE(&err);
     used = scratch.used - before - steps * 64;              /* the list of chunks */
     if (used > kept_limit * rows * unit_rows + slack)

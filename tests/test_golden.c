@@ -67,6 +67,7 @@ static void golden_add_layers(golden_net *net)
 {
     const case_setup *c = net->c;
     const mtl_safetensor *x = case_find(net->c, "x"), *y = case_find(net->c, "y");
+    const mtl_cell_desc cell = mtl__column_cell(&c->cell);
     size_t l, d, inputs = x->shape[1], hidden = (size_t)c->cell.hidden;
     net->rows = x->shape[0];
     net->inputs = inputs;
@@ -79,7 +80,7 @@ static void golden_add_layers(golden_net *net)
     net->directions = c->cell.bidirectional ? 2 : 1;
     for (l = 0; l < net->layers; l++, inputs = hidden * net->directions)
         for (d = 0; d < net->directions; d++)
-            net->cells[l * net->directions + d] = mtl_cell_add(&net->set, "", &c->cell, inputs, (int)l,
+            net->cells[l * net->directions + d] = mtl_cell_add(&net->set, "", &cell, inputs, (int)l,
                                                                (int)d, &net->err);
 }
 

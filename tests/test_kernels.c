@@ -1047,6 +1047,7 @@ enum { KERNELS_MOST = 600 };                                /* rows, sequences, 
 
 /* One random layer over one random ragged batch. */
 typedef struct kernels_layer {
+    const mtl__cell_kind *cell;
     int kind, activation, before, reverse;
     size_t units, gates, slots, steps, sequences, rows;
     size_t step_rows[KERNELS_MOST], offset[KERNELS_MOST];
@@ -1066,6 +1067,7 @@ static void kernels_layer_create(kernels_layer *l, int kind, int before, int rev
     l->before = kind == MTL_CELL_GRU && before;
     l->reverse = reverse;
     l->units = units;
+    l->cell = mtl__cell_kind_find(kind, before ? MTL_RESET_BEFORE : MTL_RESET_AFTER);
     l->gates = kind == MTL_CELL_LSTM ? 4 : kind == MTL_CELL_GRU ? 3 : 1;
     l->slots = kind == MTL_CELL_GRU && !l->before ? 4 : l->gates;
     l->sequences = sequences;
@@ -1226,9 +1228,8 @@ static void kernels_run_create(kernels_run *r, const mtl__kernels *k, const kern
     p->pairs = l->pairs;
     p->rounded = r->rounded.data;
     p->rounded_row = r->rounded.stride;
-    p->kind = l->kind;
+    p->kind = l->cell;
     p->activation = l->activation;
-    p->reset_before = l->before;
     p->reverse = l->reverse;
     p->keep = keep;
     p->units = H;

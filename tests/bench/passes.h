@@ -56,7 +56,7 @@ static double bench_work_of(const bench_point *p)
 static void bench_net_add_layers(bench_net *net)
 {
     const bench_point *p = &net->point;
-    mtl_column_desc desc;
+    mtl_cell_desc desc;
     size_t d;
     memset(&desc, 0, sizeof desc);
     desc.cell = p->cell;
