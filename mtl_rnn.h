@@ -91,7 +91,7 @@
       8 >>kernels    template, read again once per ISA: vectors, exp/tanh/sigmoid, products, element-wise
                      cells, softmax, Adam
       9 >>dispatch   stamping, tables, choice
-     10 >>tensor     shapes, views, named parameters and their gradient state, packed matrices
+     10 >>tensor     shapes, views, named parameters, initial values, gradient state, packed matrices
      11 >>batch      ragged sequences to packed time-major rows and back
      12 >>formats    safetensors, JSON, vocabulary, text normalisation, whole files: tensors and strings,
                      nothing of models
@@ -217,6 +217,8 @@ enum { MTL_SCHEDULE_DEFAULT, MTL_SCHEDULE_CONSTANT, MTL_SCHEDULE_STEP, MTL_SCHED
     MTL_SCHEDULE_LINEAR,
        MTL_SCHEDULE_COSINE, MTL_SCHEDULE_PLATEAU, MTL_SCHEDULE_ONE_CYCLE };
 enum { MTL_SAMPLER_DEFAULT, MTL_SAMPLER_PROPORTIONAL, MTL_SAMPLER_ROUND_ROBIN, MTL_SAMPLER_TEMPERATURE };
+enum { MTL_INIT_DEFAULT, MTL_INIT_UNIFORM, MTL_INIT_NORMAL, MTL_INIT_CONSTANT, MTL_INIT_XAVIER, MTL_INIT_HE,
+    MTL_INIT_ORTHOGONAL, MTL_INIT_IDENTITY };               /* default: uniform, normal where `initial` is 0 */
 
 /* Their names, for files, the command line and messages: X(value, name). The first row is the meaning of
    0. */
@@ -247,6 +249,10 @@ enum { MTL_SAMPLER_DEFAULT, MTL_SAMPLER_PROPORTIONAL, MTL_SAMPLER_ROUND_ROBIN, M
 #define MTL_SAMPLER_NAMES(X)    X(MTL_SAMPLER_PROPORTIONAL, "proportional") X(MTL_SAMPLER_ROUND_ROBIN, \
                                 "round-robin") \
                                 X(MTL_SAMPLER_TEMPERATURE, "temperature")
+#define MTL_INIT_NAMES(X)       X(MTL_INIT_UNIFORM, "uniform") X(MTL_INIT_NORMAL, "normal") \
+                                X(MTL_INIT_CONSTANT, "constant") X(MTL_INIT_XAVIER, "xavier") \
+                                X(MTL_INIT_HE, "he") X(MTL_INIT_ORTHOGONAL, "orthogonal") \
+                                X(MTL_INIT_IDENTITY, "identity")
 
 /* ---- descs: one field table each --------------------------------------------------------------------------
    A row is X(type, name, default, low, high, names, help). It declares the member, and it drives the default
@@ -524,7 +530,24 @@ MTL_DEF void mtl_arena_fail_next(mtl_arena *arena, long long count);
 enum { MTL_GRAD_NONE, MTL_GRAD_ROWS, MTL_GRAD_DENSE };
 enum { MTL_TENSOR_WEIGHT, MTL_TENSOR_BIAS, MTL_TENSOR_EMBEDDING };
 
-/* One named parameter: a view into its set's flat block. Shapes and names are PyTorch's. */
+/* Rows [first, first + count) that begin otherwise: as factor * value + addend. */
+typedef struct mtl_init_rows {
+    size_t first, count;
+    float factor, addend;
+} mtl_init_rows;
+
+/* One named parameter: a view into its set's flat block. Shapes and names are PyTorch's.
+
+   Its initial values follow a rule (`init`) with one number (`initial`). A tensor of `gates` matrices above
+   one another is filled matrix by matrix, each [rows][columns] with rows = shape[0] / gates:
+       uniform      U(-initial, initial)                    normal    N(0, initial^2); initial 0: N(0, 1)
+       constant     initial
+   and, as factors of what follows, where an `initial` of 0 means 1:
+       xavier       U(-a, a) with a^2 = 6 / (rows + columns)                       Glorot & Bengio 2010
+       he           N(0, 2 / columns)                                              He et al. 2015
+       orthogonal   random rows (columns, when these are fewer) of length 1, at right angles to one another
+                                                                                   Saxe et al. 2014
+       identity     1 on the diagonal, else 0                                      Le et al. 2015 */
 typedef struct mtl_tensor {
     const char *name;
     int dims;                               /* 1 or 2 */
@@ -537,9 +560,14 @@ typedef struct mtl_tensor {
     int frozen;                             /* 1: no gradient is computed for it, no update changes it */
     int no_decay;                           /* 1: l1, l2 and decay leave it alone */
     float rate;                             /* its learning rate as a multiple of the trainer's; 1 */
-    float initial;                          /* initial values are uniform in [-initial, initial]; 0: normal
-                                               with variance 1 */
+    float initial;                          /* the number of its rule of initial values; with the default
+                                               rule 0 means N(0, 1) */
+    int init;                               /* MTL_INIT_*: the rule */
+    size_t gates;                           /* matrices that it consists of; 1 */
+    mtl_init_rows init_rows;                /* count 0: all rows follow the rule */
 } mtl_tensor;
+/* The name of a rule of initial values; NULL: it is none. */
+MTL_DEF const char *mtl_init_name(int init);
 
 typedef struct mtl_parameters mtl_parameters;   /* a set of tensors with the packed forms that products
                                                    read */
@@ -686,7 +714,8 @@ MTL_DEF mtl_tensor *mtl_parameters_add(mtl_parameters *set, const char *name, si
 /* Lays out the block. After it no tensor can be added. */
 MTL_DEF mtl_status mtl_parameters_allocate(mtl_parameters *set, mtl_error *err);
 MTL_DEF mtl_tensor *mtl_parameters_find(const mtl_parameters *set, const char *name);
-/* Fills all tensors with their initial values; a tensor's depend on the seed and on its name alone. */
+/* Fills all tensors with their initial values, by the rule that each has by now; a tensor's depend on it, the
+   seed and its name alone. */
 MTL_DEF void mtl_parameters_randomise(mtl_parameters *set, unsigned long long seed);
 /* Packs all weights for forward products. Call it after changing values by hand. isa: MTL_ISA_*. */
 MTL_DEF mtl_status mtl_parameters_prepare(mtl_parameters *set, int isa, mtl_error *err);
@@ -1109,7 +1138,6 @@ struct mtl_input_kind {
     mtl_status (*verify)(const mtl_input_part *part, const mtl_input *input, size_t row, size_t sequence,
                          int step, mtl_error *err);
     mtl_activation *(*forward)(mtl_run *run, const mtl_input_part *part, const mtl_input *input);
-    void (*initial)(const mtl_input_part *part);    /* after all tensors are filled; NULL: nothing to do */
 };
 
 /* A column: rows of steps in, rows of steps out. */
@@ -1127,7 +1155,6 @@ struct mtl_column_kind {
     /* initial, final: [states], NULL: zeros, not wanted */
     mtl_activation *(*forward)(mtl_run *run, const mtl_column_part *part, mtl_activation *x,
                                const mtl_cell_state *initial, mtl_cell_state *final);
-    void (*initial)(const mtl_column_part *part);
 };
 
 /* A task's head and how it is trained, answered and scored. Outputs, loss and answer are apart: outputs are
@@ -6712,7 +6739,7 @@ MTL__INLINE const char *mtl__isa_name(int isa)
 }
 
 /* ===========================================================================================================
-   10 >>tensor     shapes, views, named parameters and their gradient state, packed matrices
+   10 >>tensor     shapes, views, named parameters, initial values, gradient state, packed matrices
    ===========================================================================================================
    A parameter set is one flat block; a tensor is a named view of it. Gradients lie in a block of their own,
    of all tensors or of some; there may be several such sets. What products read is packed (layouts:
@@ -6834,6 +6861,7 @@ MTL_DEF mtl_tensor *mtl_parameters_add(mtl_parameters *set, const char *name, si
     t->role = role;
     t->no_decay = 0;
     t->rate = 1;
+    t->gates = 1;
     set->total += mtl__padded(count);
     set->tensors[set->count++] = t;
     return mtl__failed(err) ? NULL : t;
@@ -6901,17 +6929,128 @@ MTL_DEF mtl_status mtl_parameters_allocate(mtl_parameters *set, mtl_error *err)
     return MTL_OK;
 }
 
+/* ---- initial values: one row a rule -------------------------------------------------------------------- */
+
+typedef struct mtl__init {
+    const char *name;
+    void (*fill)(mtl_tensor *t, uint64_t seed, uint64_t stream);
+} mtl__init;
+
+static size_t mtl__init_block(const mtl_tensor *t) { return t->shape[0] / t->gates; }
+static double mtl__init_factor(const mtl_tensor *t) { return t->initial != 0 ? (double)t->initial : 1; }
+
+static void mtl__fill_within(mtl_tensor *t, uint64_t seed, uint64_t stream, double bound)
+{
+    size_t k;
+    for (k = 0; k < t->count; k++)
+        t->value[k] = (mtl_real)((2 * mtl__random_uniform(seed, stream, k) - 1) * bound);
+}
+
+static void mtl__fill_around(mtl_tensor *t, uint64_t seed, uint64_t stream, double deviation)
+{
+    size_t k;
+    for (k = 0; k < t->count; k++) t->value[k] = (mtl_real)(mtl__random_normal(seed, stream, k) * deviation);
+}
+
+static void mtl__fill_uniform(mtl_tensor *t, uint64_t seed, uint64_t stream)
+{
+    mtl__fill_within(t, seed, stream, (double)t->initial);
+}
+
+static void mtl__fill_normal(mtl_tensor *t, uint64_t seed, uint64_t stream)
+{
+    mtl__fill_around(t, seed, stream, mtl__init_factor(t));
+}
+
+static void mtl__fill_constant(mtl_tensor *t, uint64_t seed, uint64_t stream)
+{
+    size_t k;
+    (void)seed;
+    (void)stream;
+    for (k = 0; k < t->count; k++) t->value[k] = (mtl_real)t->initial;
+}
+
+static void mtl__fill_xavier(mtl_tensor *t, uint64_t seed, uint64_t stream)
+{
+    double ends = (double)(mtl__init_block(t) + t->shape[1]);
+    mtl__fill_within(t, seed, stream, mtl__init_factor(t) * sqrt(6 / ends));
+}
+
+static void mtl__fill_he(mtl_tensor *t, uint64_t seed, uint64_t stream)
+{
+    mtl__fill_around(t, seed, stream, mtl__init_factor(t) * sqrt(2 / (double)t->shape[1]));
+}
+
+/* Gram-Schmidt: takes off each vector what it has of those before it, then scales it to length 1; and all of
+   it again, since after one round rounding is left of what was taken off (Giraud et al. 2005: two are
+   enough). What was normal is spread evenly over all orthogonal matrices afterwards. */
+static void mtl__orthogonalise(mtl_real *w, size_t rows, size_t columns)
+{
+    const size_t count = mtl__smaller(rows, columns), length = rows + columns - count;
+    const size_t apart = rows <= columns ? columns : 1, step = rows <= columns ? 1 : columns;
+    size_t i, j, k;
+    for (i = 0; i < 2 * count; i++)
+        for (j = 0; j <= i / 2; j++) {
+            mtl_real *v = w + i / 2 * apart, *u = w + j * apart;
+            double dot = 0, times;
+            for (k = 0; k < length; k++) dot += (double)v[k * step] * (double)u[k * step];
+            times = u == v ? 1 / sqrt(dot) - 1 : -dot;
+            for (k = 0; k < length; k++)
+                v[k * step] = (mtl_real)((double)v[k * step] + times * (double)u[k * step]);
+        }
+}
+
+static void mtl__fill_orthogonal(mtl_tensor *t, uint64_t seed, uint64_t stream)
+{
+    const size_t rows = mtl__init_block(t), columns = t->shape[1];
+    size_t g, k;
+    mtl__fill_around(t, seed, stream, 1);
+    for (g = 0; g < t->gates; g++) mtl__orthogonalise(t->value + g * rows * columns, rows, columns);
+    for (k = 0; k < t->count; k++) t->value[k] = (mtl_real)((double)t->value[k] * mtl__init_factor(t));
+}
+
+static void mtl__fill_identity(mtl_tensor *t, uint64_t seed, uint64_t stream)
+{
+    const size_t rows = mtl__init_block(t), columns = t->shape[1];
+    size_t k;
+    (void)seed;
+    (void)stream;
+    for (k = 0; k < t->count; k++)
+        t->value[k] = k / columns % rows == k % columns ? (mtl_real)mtl__init_factor(t) : 0;
+}
+
+static const mtl__init mtl__inits[] = {
+    { "uniform", mtl__fill_uniform },
+    { "normal", mtl__fill_normal },
+    { "constant", mtl__fill_constant },
+    { "xavier", mtl__fill_xavier },
+    { "he", mtl__fill_he },
+    { "orthogonal", mtl__fill_orthogonal },
+    { "identity", mtl__fill_identity }
+};
+
+MTL_DEF const char *mtl_init_name(int init)
+{
+    return init > 0 && (size_t)init <= MTL__COUNT(mtl__inits) ? mtl__inits[init - 1].name : NULL;
+}
+
+static void mtl__tensor_fill(mtl_tensor *t, uint64_t seed)
+{
+    const int init = t->init ? t->init : t->initial != 0 ? MTL_INIT_UNIFORM : MTL_INIT_NORMAL;
+    const mtl_init_rows *r = &t->init_rows;
+    size_t k, width = mtl__row_length(t);
+    mtl__inits[init - MTL_INIT_UNIFORM].fill(t, seed, mtl__hash(MTL__HASH_BEGIN, t->name, strlen(t->name)));
+    for (k = r->first * width; k < (r->first + r->count) * width; k++)
+        t->value[k] = (mtl_real)r->factor * t->value[k] + (mtl_real)r->addend;
+}
+
 MTL_DEF void mtl_parameters_randomise(mtl_parameters *set, unsigned long long seed)
 {
-    size_t i, k;
-    for (i = 0; i < set->count; i++) {
-        mtl_tensor *t = set->tensors[i];
-        uint64_t stream = mtl__hash(MTL__HASH_BEGIN, t->name, strlen(t->name));
-        for (k = 0; k < t->count; k++)
-            t->value[k] = t->initial == 0 ? (mtl_real)mtl__random_normal(seed, stream, k)
-                        : (mtl_real)((2 * mtl__random_uniform(seed, stream, k) - 1) * (double)t->initial);
-    }
+    size_t i;
+    for (i = 0; i < set->count; i++) mtl__tensor_fill(set->tensors[i], seed);
 }
+
+/* ---- packed matrices ----------------------------------------------------------------------------------- */
 
 static void mtl__matrix_pack_bias(mtl__matrix *m)
 {
@@ -10400,7 +10539,6 @@ struct mtl_cell {
     mtl_tensor *w_ih, *w_hh, *b_ih, *b_hh;  /* biases NULL: none */
     mtl__matrix *input, *hidden;            /* packed W_ih and W_hh (reset before: W_hr and W_hz) */
     mtl__matrix *hidden_n;                  /* reset before: W_hn */
-    float forget_bias;
 };
 
 static size_t mtl__cell_gates(int kind) { return kind == MTL_CELL_LSTM ? 4 : kind == MTL_CELL_GRU ? 3 : 1; }
@@ -10437,6 +10575,15 @@ static mtl_tensor *mtl__cell_tensor(mtl_parameters *set, const char *prefix, con
     return mtl_parameters_add(set, name, rows, columns, columns ? MTL_TENSOR_WEIGHT : MTL_TENSOR_BIAS, err);
 }
 
+/* LSTM: adds `bias` to the initial bias of the forget gate (Jozefowicz et al. 2015). */
+static void mtl__cell_open_forget_gate(const mtl_cell *c, float bias)
+{
+    mtl_init_rows *rows = &c->b_ih->init_rows;
+    rows->first = rows->count = c->units;
+    rows->factor = 1;
+    rows->addend = bias;
+}
+
 MTL_DEF mtl_cell *mtl_cell_add(mtl_parameters *set, const char *prefix, const mtl_column_desc *desc,
                                size_t inputs, int layer, int reverse, mtl_error *err)
 {
@@ -10453,7 +10600,6 @@ MTL_DEF mtl_cell *mtl_cell_add(mtl_parameters *set, const char *prefix, const mt
     c->gates = mtl__cell_gates(c->kind);
     c->units = (size_t)(desc->hidden > 0 ? desc->hidden : 128);
     c->inputs = inputs;
-    c->forget_bias = desc->forget_bias;
     rows = c->gates * c->units;
     c->w_ih = mtl__cell_tensor(set, prefix, "weight_ih", layer, reverse, rows, inputs, err);
     c->w_hh = mtl__cell_tensor(set, prefix, "weight_hh", layer, reverse, rows, c->units, err);
@@ -10463,17 +10609,11 @@ MTL_DEF mtl_cell *mtl_cell_add(mtl_parameters *set, const char *prefix, const mt
     }
     if (mtl__failed(err)) return NULL;
     c->w_ih->initial = c->w_hh->initial = (float)(1 / sqrt((double)c->units));
+    c->w_ih->gates = c->w_hh->gates = c->gates;
     if (c->b_ih) c->b_ih->initial = c->b_hh->initial = c->w_ih->initial;
+    if (c->b_ih && c->kind == MTL_CELL_LSTM) mtl__cell_open_forget_gate(c, desc->forget_bias);
     mtl__cell_add_matrices(set, c, err);
     return mtl__failed(err) ? NULL : c;
-}
-
-/* LSTM: adds the desc's forget_bias to the initial bias of the forget gate (Jozefowicz et al. 2015). */
-static void mtl__cell_open_forget_gate(const mtl_cell *c)
-{
-    size_t u;
-    if (c->kind != MTL_CELL_LSTM || !c->b_ih) return;
-    for (u = 0; u < c->units; u++) c->b_ih->value[c->units + u] += (mtl_real)c->forget_bias;
 }
 
 /* What one cell's forward leaves for its backward. */
@@ -11591,10 +11731,12 @@ static mtl_status mtl__input_check(mtl_input_desc *d, const char *what, mtl_erro
 static mtl_status mtl__embedding_build(mtl_input_part *part, mtl_parameters *set, mtl_error *err)
 {
     const mtl_input_desc *d = part->desc;
+    mtl_tensor *weight;
     char text[160];
     part->width = (size_t)d->width;
-    part->data = mtl_parameters_add(set, mtl__print(text, sizeof text, "%s.weight", d->name),
-                                    (size_t)d->vocabulary, (size_t)d->width, MTL_TENSOR_EMBEDDING, err);
+    part->data = weight = mtl_parameters_add(set, mtl__print(text, sizeof text, "%s.weight", d->name),
+                                             (size_t)d->vocabulary, part->width, MTL_TENSOR_EMBEDDING, err);
+    if (weight) weight->init_rows.count = (size_t)d->padding_zero;  /* times 0: padding stands for nothing */
     return mtl__status(err);
 }
 
@@ -11612,13 +11754,6 @@ static mtl_activation *mtl__embedding_input(mtl_run *run, const mtl_input_part *
     const mtl_input_desc *d = part->desc;
     return mtl__embedding_forward(run, (const mtl_tensor *)part->data, input->ids, d->scale, d->padding_zero,
                                   d->name);
-}
-
-/* The padding word stands for nothing. */
-static void mtl__embedding_initial(const mtl_input_part *part)
-{
-    if (part->desc->padding_zero) memset(((mtl_tensor *)part->data)->value, 0,
-                                         part->width * sizeof(mtl_real));
 }
 
 static mtl_status mtl__features_build(mtl_input_part *part, mtl_parameters *set, mtl_error *err)
@@ -11650,9 +11785,9 @@ static mtl_activation *mtl__features_input(mtl_run *run, const mtl_input_part *p
 
 static const mtl_input_kind mtl__input_kinds[] = {
     { { MTL_DESC_INPUT, "embedding", NULL, 0, 0 }, 0, mtl__input_check, mtl__embedding_build,
-      mtl__embedding_verify, mtl__embedding_input, mtl__embedding_initial },
+      mtl__embedding_verify, mtl__embedding_input },
     { { MTL_DESC_INPUT, "features", NULL, 0, 0 }, 1, mtl__input_check, mtl__features_build,
-      mtl__features_verify, mtl__features_input, NULL }
+      mtl__features_verify, mtl__features_input }
 };
 
 /* The row of a desc: by default the one that its members speak of. */
@@ -11723,16 +11858,8 @@ static mtl_activation *mtl__cells_forward(mtl_run *run, const mtl_column_part *p
     return x ? mtl__dropout_layer(run, d->dropout, key, x, "") : NULL;
 }
 
-static void mtl__cells_initial(const mtl_column_part *part)
-{
-    const mtl__cells *column = (const mtl__cells *)part->data;
-    size_t i;
-    for (i = 0; i < part->states; i++) mtl__cell_open_forget_gate(column->cells[i]);
-}
-
 static const mtl_column_kind mtl__column_kinds[] = {
-    { { MTL_DESC_COLUMN, "cells", NULL, 0, 0 }, mtl__cells_build, mtl__cells_forward,
-      mtl__cells_initial }
+    { { MTL_DESC_COLUMN, "cells", NULL, 0, 0 }, mtl__cells_build, mtl__cells_forward }
 };
 
 static const mtl_column_kind *mtl__column_kind(const mtl_column_desc *d)
@@ -12600,16 +12727,6 @@ static mtl_model *mtl__model_build(mtl_arena *arena, const mtl_model_desc *desc,
     return mtl__failed(err) ? NULL : model;
 }
 
-static void mtl__model_initial_values(mtl_model *model)
-{
-    size_t i;
-    mtl_parameters_randomise(&model->set, model->desc.seed);
-    for (i = 0; i < model->desc.input_count; i++)
-        if (model->inputs[i].kind->initial) model->inputs[i].kind->initial(&model->inputs[i].part);
-    for (i = 0; i < model->desc.column_count; i++)
-        if (model->columns[i].kind->initial) model->columns[i].kind->initial(&model->columns[i].part);
-}
-
 static int mtl__model_desc_given(const mtl_model_desc *desc, mtl_error *err)
 {
     if (mtl__failed(err)) return 0;
@@ -12643,7 +12760,7 @@ MTL_DEF mtl_status mtl_model_prepare(mtl_model *model, mtl_error *err)
         : mtl__status(err);
 }
 
-/* A model in the caller's memory, its values all zero: given by mtl__model_initial_values or read from a
+/* A model in the caller's memory, its values all zero: given by mtl_parameters_randomise or read from a
    file. */
 static mtl_model *mtl__model_place(void *buffer, size_t bytes, size_t need, const mtl_model_desc *desc,
                                    mtl_error *err)
@@ -12661,7 +12778,7 @@ MTL_DEF mtl_model *mtl_model_init(void *buffer, size_t bytes, const mtl_model_de
     err = mtl__error_given(err, &own);
     model = mtl__model_place(buffer, bytes, mtl_model_size(desc, err), desc, err);
     if (!model) return NULL;
-    mtl__model_initial_values(model);
+    mtl_parameters_randomise(&model->set, model->desc.seed);
     mtl_model_prepare(model, err);
     return model;
 }
@@ -12699,7 +12816,7 @@ MTL_DEF mtl_model *mtl_model_create(const mtl_model_desc *desc, mtl_error *err)
     err = mtl__error_given(err, &own);
     model = mtl__model_allocate(desc, mtl_model_size(desc, err), err);
     if (!model) return NULL;
-    mtl__model_initial_values(model);
+    mtl_parameters_randomise(&model->set, model->desc.seed);
     mtl_model_prepare(model, err);
     return model;
 }
