@@ -91,7 +91,7 @@
       8 >>kernels    template, read again once per ISA: vectors, exp/tanh/sigmoid, products, element-wise
                      cells, softmax, Adam
       9 >>dispatch   stamping, tables, choice
-     10 >>tensor     shapes, views, named parameters, initial values, gradient state, packed matrices
+     10 >>tensor     parameters and buffers by name, initial values, gradient state, packed matrices
      11 >>batch      ragged sequences to packed time-major rows and back
      12 >>formats    safetensors, JSON, vocabulary, text normalisation, whole files: tensors and strings,
                      nothing of models
@@ -528,7 +528,7 @@ MTL_DEF void mtl_arena_fail_next(mtl_arena *arena, long long count);
 /* ---- parameters ---------------------------------------------------------------------------------------- */
 
 enum { MTL_GRAD_NONE, MTL_GRAD_ROWS, MTL_GRAD_DENSE };
-enum { MTL_TENSOR_WEIGHT, MTL_TENSOR_BIAS, MTL_TENSOR_EMBEDDING };
+enum { MTL_TENSOR_WEIGHT, MTL_TENSOR_BIAS, MTL_TENSOR_EMBEDDING, MTL_TENSOR_BUFFER };
 
 /* Rows [first, first + count) that begin otherwise: as factor * value + addend. */
 typedef struct mtl_init_rows {
@@ -536,7 +536,9 @@ typedef struct mtl_init_rows {
     float factor, addend;
 } mtl_init_rows;
 
-/* One named parameter: a view into its set's flat block. Shapes and names are PyTorch's.
+/* One named parameter: a view into its set's flat block. Shapes and names are PyTorch's. Or a buffer: state
+   that is no parameter (means and scales, running statistics), named "buffers.OWNER.WHAT", in memory of its
+   own. It is saved, loaded, transferred, exported and imported as parameters are, but never optimised.
 
    Its initial values follow a rule (`init`) with one number (`initial`). A tensor of `gates` matrices above
    one another is filled matrix by matrix, each [rows][columns] with rows = shape[0] / gates:
@@ -553,8 +555,8 @@ typedef struct mtl_tensor {
     int dims;                               /* 1 or 2 */
     size_t shape[2];                        /* [rows][columns], row-major; a vector has shape[1] = 1 */
     size_t count;                           /* elements */
-    size_t offset;                          /* in the block, a multiple of 16 */
-    size_t index;                           /* in its set */
+    size_t offset;                          /* in the block, a multiple of 16; of a buffer 0 */
+    size_t index;                           /* in its set, among parameters or among buffers */
     mtl_real *value;
     int role;                               /* MTL_TENSOR_* */
     int frozen;                             /* 1: no gradient is computed for it, no update changes it */
@@ -565,6 +567,8 @@ typedef struct mtl_tensor {
     int init;                               /* MTL_INIT_*: the rule */
     size_t gates;                           /* matrices that it consists of; 1 */
     mtl_init_rows init_rows;                /* count 0: all rows follow the rule */
+    int *set;                               /* buffers, 0: it holds nothing, and files and transfers go
+                                               without it. Several may share one. NULL: always set */
 } mtl_tensor;
 /* The name of a rule of initial values; NULL: it is none. */
 MTL_DEF const char *mtl_init_name(int init);
@@ -701,21 +705,23 @@ struct mtl_parameters {
        tensor NULL: of all embeddings. NULL: none wait. */
     void (*fresh)(void *owner, const mtl_tensor *tensor, const int *ids, size_t count);
     void *fresh_owner;
+    size_t buffer_count, buffer_capacity;
+    mtl_tensor **buffers;                   /* [buffer_count] they stand in no other list */
 };
 /* An empty set in `arena`, which must outlive it. */
 MTL_DEF void mtl_parameters_init(mtl_parameters *set, mtl_arena *arena);
 /* A zeroed structure of `bytes` bytes in the set's arena, real memory in a dry run too; NULL when memory is
    out. */
 MTL_DEF void *mtl_parameters_make(mtl_parameters *set, size_t bytes, mtl_error *err);
-/* A tensor of [rows][columns] (columns 0: a vector of `rows`). The name is copied. NULL when memory is
-   out. */
+/* A tensor of [rows][columns] (columns 0: a vector of `rows`). The name is copied. A buffer is frozen and has
+   its memory, all zero, at once. NULL when memory is out. */
 MTL_DEF mtl_tensor *mtl_parameters_add(mtl_parameters *set, const char *name, size_t rows, size_t columns,
                                        int role, mtl_error *err);
 /* Lays out the block. After it no tensor can be added. */
 MTL_DEF mtl_status mtl_parameters_allocate(mtl_parameters *set, mtl_error *err);
 MTL_DEF mtl_tensor *mtl_parameters_find(const mtl_parameters *set, const char *name);
-/* Fills all tensors with their initial values, by the rule that each has by now; a tensor's depend on it, the
-   seed and its name alone. */
+/* Fills all tensors, buffers too (but those that hold something by then), with their initial values, by the
+   rule that each has by now; a tensor's depend on it, the seed and its name alone. */
 MTL_DEF void mtl_parameters_randomise(mtl_parameters *set, unsigned long long seed);
 /* Packs all weights for forward products. Call it after changing values by hand. isa: MTL_ISA_*. */
 MTL_DEF mtl_status mtl_parameters_prepare(mtl_parameters *set, int isa, mtl_error *err);
@@ -840,7 +846,7 @@ MTL_DEF void mtl_model_destroy(mtl_model *model);
 /* The model's own copy of its desc, with defaults put in for zeros. */
 MTL_DEF const mtl_model_desc *mtl_model_describe(const mtl_model *model);
 MTL_DEF mtl_parameters *mtl_model_parameters(mtl_model *model);
-/* The tensor of that name, or NULL. */
+/* The tensor of that name, or NULL. Means and scales are buffers.NAME.mean and buffers.NAME.scale. */
 MTL_DEF mtl_tensor *mtl_model_tensor(mtl_model *model, const char *name);
 /* Index of a task or input by name, or -1. */
 MTL_DEF int mtl_model_task(const mtl_model *model, const char *name);
@@ -871,8 +877,9 @@ MTL_DEF int mtl_model_target_scale(const mtl_model *model, int task, const mtl_r
                                    const mtl_real **scale);
 /* After changing tensor values by hand: packs them for prediction. */
 MTL_DEF mtl_status mtl_model_prepare(mtl_model *model, mtl_error *err);
-/* Copies every tensor that both models have under one name and shape; *copied (NULL allowed) counts them.
-   This is how tasks are added, removed or replaced: create a model from the new desc, then transfer. */
+/* Copies every tensor that both models have under one name and shape, means and scales too where they are set
+   in `from`; *copied (NULL allowed) counts them. This is how tasks are added, removed or replaced: create a model from the new desc,
+   then transfer. */
 MTL_DEF mtl_status mtl_model_transfer(mtl_model *to, const mtl_model *from, size_t *copied, mtl_error *err);
 /* Freezes (1) or frees (0) every tensor whose name begins with prefix; returns how many. */
 MTL_DEF size_t mtl_model_freeze(mtl_model *model, const char *prefix, int frozen);
@@ -980,7 +987,8 @@ MTL_DEF mtl_status mtl_safetensor_values(const mtl_safetensor *tensor, mtl_real 
 /* Takes weights from a PyTorch state_dict saved as safetensors. Each model tensor whose name fits `to` is
    read from the file's tensor whose name is `from` with the same rest: a pattern's '*' stands for the rest, a
    pattern without one is a prefix. So { "model.lstm.", "encoder." } and { "net.*.data", "encoder.*" }. The
-   first mapping that fits counts; model tensors that fit none stay. Errors, after which nothing is changed:
+   first mapping that fits counts; model tensors that fit none stay, and so do buffers that the file does not
+   have, unless `to` begins with "buffers.". Errors, after which nothing is changed:
    TENSOR, naming a mapping that fits no tensor of the model (or only those that earlier ones take); every
    model tensor that found no partner, or a partner of another shape or type; the file's tensors that fit a
    `from` and that nothing took, such as a second layer's for a model of one. */
@@ -996,7 +1004,7 @@ typedef struct mtl_import_result {
 MTL_DEF mtl_status mtl_model_import_part(mtl_model *model, const mtl_safetensors *file,
                                          const mtl_import *mappings, size_t count, mtl_import_result *result,
                                              mtl_error *err);
-/* Writes the model's tensors alone, names mapped the other way (`to` replaced by `from`). count 0: all, under
+/* Writes the model's parameters and set buffers alone, names mapped the other way (`to` replaced by `from`). count 0: all, under
    their own names. */
 MTL_DEF mtl_status mtl_model_export(const mtl_model *model, const char *path, const mtl_import *mappings,
                                     size_t count, mtl_error *err);
@@ -1099,8 +1107,11 @@ typedef struct mtl_segment { size_t begin, width; int reverse; } mtl_segment;
 typedef struct mtl_scaling {
     size_t width;
     int set;                                /* 0: they stay as they are */
-    mtl_real *mean, *scale;                 /* [width] */
+    mtl_real *mean, *scale;                 /* [width] the values of buffers.OWNER.mean and .scale */
 } mtl_scaling;
+/* A scaling that is not set yet, with its buffers, which begin as 0 and 1; width 0: without. In the set's
+   arena; NULL when memory is out. */
+MTL_DEF mtl_scaling *mtl_scaling_add(mtl_parameters *set, const char *owner, size_t width, mtl_error *err);
 
 /* A mix of several activations of the same rows into one. */
 typedef struct mtl_mix {
@@ -1125,7 +1136,8 @@ struct mtl_mix_kind {
 typedef struct mtl_input_part {
     const mtl_input_desc *desc;
     size_t width;                           /* of the activation; build sets it */
-    mtl_scaling *scaling;                   /* build: of numbers that are standardised; NULL: of none */
+    mtl_scaling *scaling;                   /* build: of numbers that are standardised (mtl_scaling_add);
+                                               NULL: of none */
     void *data;
 } mtl_input_part;
 struct mtl_input_kind {
@@ -6739,13 +6751,13 @@ MTL__INLINE const char *mtl__isa_name(int isa)
 }
 
 /* ===========================================================================================================
-   10 >>tensor     shapes, views, named parameters, initial values, gradient state, packed matrices
+   10 >>tensor     parameters and buffers by name, initial values, gradient state, packed matrices
    ===========================================================================================================
-   A parameter set is one flat block; a tensor is a named view of it. Gradients lie in a block of their own,
-   of all tensors or of some; there may be several such sets. What products read is packed (layouts:
-   >>kernels): a *matrix* says which rows of which tensor are packed how, and which biases are added up for
-   it. Forward packings belong to the set (a prepared model is read-only); backward packings are an object
-   of their own, which also has, where training multiplies in bfloat16, both in pairs.
+   A parameter set is one flat block; a tensor is a named view of it, or a buffer beside it. Gradients lie in
+   a block of their own, of all tensors or of some; there may be several such sets. What products read is
+   packed (layouts: >>kernels): a *matrix* says which rows of which tensor are packed how, and which biases
+   are added up for it. Forward packings belong to the set (a prepared model is read-only); backward packings
+   are an object of their own, which also has, where training multiplies in bfloat16, both in pairs.
 
    A gradient's state tells what of it means something: NONE nothing, ROWS the listed rows, DENSE all. Nothing
    is ever cleared as a whole: the first write assigns.
@@ -6804,28 +6816,38 @@ static void mtl__parameters_fresh(const mtl_parameters *set, const mtl_tensor *t
 /* The same before any weight may be looked at. */
 static void mtl__parameters_settle(const mtl_parameters *set) { mtl__parameters_fresh(set, NULL, NULL, 0); }
 
+/* All tensors of a set by number: its parameters, then its buffers. */
+MTL__INLINE size_t mtl__tensor_count(const mtl_parameters *set) { return set->count + set->buffer_count; }
+MTL__INLINE mtl_tensor *mtl__tensor_at(const mtl_parameters *set, size_t i)
+{
+    return i < set->count ? set->tensors[i] : set->buffers[i - set->count];
+}
+MTL__INLINE int mtl__tensor_is_set(const mtl_tensor *t) { return !t->set || *t->set; }
+
 MTL_DEF mtl_tensor *mtl_parameters_find(const mtl_parameters *set, const char *name)
 {
     size_t i;
     mtl__parameters_settle(set);
-    for (i = 0; i < set->count; i++)
-        if (strcmp(set->tensors[i]->name, name) == 0) return set->tensors[i];
+    for (i = 0; i < mtl__tensor_count(set); i++)
+        if (strcmp(mtl__tensor_at(set, i)->name, name) == 0) return mtl__tensor_at(set, i);
     return NULL;
 }
 
-/* Room for one more tensor in the table, which doubles. */
-static int mtl__parameters_reserve(mtl_parameters *set, mtl_error *err)
+/* Puts one more tensor into a table, which doubles when it is full. */
+static void mtl__tensor_append(mtl_tensor ***table, size_t *count, size_t *capacity, mtl_tensor *t,
+                               mtl_arena *arena, mtl_error *err)
 {
-    size_t capacity = set->capacity ? set->capacity * 2 : 16;
-    mtl_tensor **tensors;
-    if (set->count < set->capacity) return 1;
-    tensors = (mtl_tensor **)mtl__arena_make(set->arena, capacity, sizeof *tensors, "the table of tensors",
-                                             err);
-    if (!tensors) return 0;
-    if (set->count) memcpy(tensors, set->tensors, set->count * sizeof *tensors);
-    set->tensors = tensors;
-    set->capacity = capacity;
-    return 1;
+    size_t more = *capacity ? *capacity * 2 : 16;
+    mtl_tensor **tensors = *table;
+    if (*count == *capacity) {
+        tensors = (mtl_tensor **)mtl__arena_make(arena, more, sizeof *tensors, "the table of tensors", err);
+        if (!tensors) return;
+        if (*count) memcpy(tensors, *table, *count * sizeof *tensors);
+        *table = tensors;
+        *capacity = more;
+    }
+    t->index = *count;
+    tensors[(*count)++] = t;
 }
 
 MTL_DEF mtl_tensor *mtl_parameters_add(mtl_parameters *set, const char *name, size_t rows, size_t columns,
@@ -6848,7 +6870,6 @@ MTL_DEF mtl_tensor *mtl_parameters_add(mtl_parameters *set, const char *name, si
                   rows, columns);
         return NULL;
     }
-    if (!mtl__parameters_reserve(set, err)) return NULL;
     t = (mtl_tensor *)mtl__arena_make(set->arena, 1, sizeof *t, "a tensor", err);
     if (!t) return NULL;
     t->name = mtl__arena_text(set->arena, name, err);
@@ -6856,14 +6877,18 @@ MTL_DEF mtl_tensor *mtl_parameters_add(mtl_parameters *set, const char *name, si
     t->shape[0] = rows;
     t->shape[1] = columns ? columns : 1;
     t->count = count;
-    t->offset = set->total;
-    t->index = set->count;
     t->role = role;
-    t->no_decay = 0;
     t->rate = 1;
     t->gates = 1;
-    set->total += mtl__padded(count);
-    set->tensors[set->count++] = t;
+    if (role == MTL_TENSOR_BUFFER) {
+        t->frozen = 1;
+        t->value = (mtl_real *)mtl__arena_zero(set->arena, count, sizeof(mtl_real), "a buffer", err);
+        mtl__tensor_append(&set->buffers, &set->buffer_count, &set->buffer_capacity, t, set->arena, err);
+    } else {
+        t->offset = set->total;
+        set->total += mtl__padded(count);
+        mtl__tensor_append(&set->tensors, &set->count, &set->capacity, t, set->arena, err);
+    }
     return mtl__failed(err) ? NULL : t;
 }
 
@@ -6986,7 +7011,7 @@ static void mtl__fill_he(mtl_tensor *t, uint64_t seed, uint64_t stream)
    enough). What was normal is spread evenly over all orthogonal matrices afterwards. */
 static void mtl__orthogonalise(mtl_real *w, size_t rows, size_t columns)
 {
-    const size_t count = mtl__smaller(rows, columns), length = rows + columns - count;
+    const size_t count = rows < columns ? rows : columns, length = rows + columns - count;
     const size_t apart = rows <= columns ? columns : 1, step = rows <= columns ? 1 : columns;
     size_t i, j, k;
     for (i = 0; i < 2 * count; i++)
@@ -7047,7 +7072,10 @@ static void mtl__tensor_fill(mtl_tensor *t, uint64_t seed)
 MTL_DEF void mtl_parameters_randomise(mtl_parameters *set, unsigned long long seed)
 {
     size_t i;
-    for (i = 0; i < set->count; i++) mtl__tensor_fill(set->tensors[i], seed);
+    for (i = 0; i < mtl__tensor_count(set); i++) {
+        mtl_tensor *t = mtl__tensor_at(set, i);
+        if (!t->set || !*t->set) mtl__tensor_fill(t, seed);
+    }
 }
 
 /* ---- packed matrices ----------------------------------------------------------------------------------- */
@@ -9901,13 +9929,27 @@ MTL__INLINE mtl_real mtl__unscaled(const mtl_scaling *s, size_t j, mtl_real x)
     return s->set ? x * s->scale[j] + s->mean[j] : x;
 }
 
-/* A scaling of `width` numbers that is not set yet. */
-static mtl_status mtl__scaling_init(mtl_scaling *s, size_t width, mtl_arena *arena, mtl_error *err)
+MTL_DEF mtl_scaling *mtl_scaling_add(mtl_parameters *set, const char *owner, size_t width, mtl_error *err)
 {
+    mtl_error own;
+    mtl_scaling *s;
+    mtl_tensor *mean, *scale;
+    char name[160];
+    err = mtl__error_given(err, &own);
+    s = (mtl_scaling *)mtl__arena_make(set->arena, 1, sizeof *s, "a scaling", err);
+    if (!s || !width) return s;
+    mean = mtl_parameters_add(set, mtl__print(name, sizeof name, "buffers.%s.mean", owner), width, 0,
+                              MTL_TENSOR_BUFFER, err);
+    scale = mtl_parameters_add(set, mtl__print(name, sizeof name, "buffers.%s.scale", owner), width, 0,
+                               MTL_TENSOR_BUFFER, err);
+    if (mtl__failed(err)) return NULL;
+    mean->init = scale->init = MTL_INIT_CONSTANT;
+    scale->initial = 1;
+    mean->set = scale->set = &s->set;
     s->width = width;
-    s->mean = (mtl_real *)mtl__arena_zero(arena, width, sizeof(mtl_real), "means", err);
-    s->scale = (mtl_real *)mtl__arena_zero(arena, width, sizeof(mtl_real), "scales", err);
-    return mtl__status(err);
+    s->mean = mean->value;
+    s->scale = scale->value;
+    return s;
 }
 
 /* y[n][j] = scaled x[caller's row of n][j] */
@@ -11758,11 +11800,9 @@ static mtl_activation *mtl__embedding_input(mtl_run *run, const mtl_input_part *
 
 static mtl_status mtl__features_build(mtl_input_part *part, mtl_parameters *set, mtl_error *err)
 {
-    mtl_scaling *scaling = (mtl_scaling *)mtl__arena_make(set->arena, 1, sizeof *scaling, "feature scales",
-                                                          err);
     part->width = (size_t)part->desc->features;
-    part->scaling = scaling;
-    return scaling ? mtl__scaling_init(scaling, part->width, set->arena, err) : mtl__status(err);
+    part->scaling = mtl_scaling_add(set, part->desc->name, part->width, err);
+    return mtl__status(err);
 }
 
 static mtl_status mtl__features_verify(const mtl_input_part *part, const mtl_input *input, size_t row,
@@ -12239,7 +12279,7 @@ typedef struct mtl__task {
     size_t node;                            /* its number in the list of nodes */
     size_t hidden_count;
     mtl_dense *hidden[MTL_MAX_HIDDEN], *output;
-    mtl_scaling scaling;                    /* of real targets */
+    mtl_scaling *scaling;                   /* of real targets; of others an empty one */
     mtl__vocabulary labels;
     const char *pooled_name, *output_name;
 } mtl__task;
@@ -12257,7 +12297,6 @@ static void mtl__task_build(mtl__task *task, const mtl_task_desc *desc, mtl_para
     mtl_task_part *part = &task->part;
     char text[160];
     task->desc = part->desc = desc;
-    part->scaling = &task->scaling;
     task->kind = mtl__task_kind(desc);
     task->kind->build(part);
     for (; task->hidden_count < MTL_MAX_HIDDEN && desc->hidden[task->hidden_count] > 0; task->hidden_count++)
@@ -12272,7 +12311,8 @@ static void mtl__task_build(mtl__task *task, const mtl_task_desc *desc, mtl_para
     task->pooled_name = mtl__task_name(set->arena, desc->name, "pooled", err);
     task->output_name = mtl__task_name(set->arena, desc->name, task->kind->output_name, err);
     part->probabilities = mtl__task_name(set->arena, desc->name, "probabilities", err);
-    if (task->kind->scaled) mtl__scaling_init(&task->scaling, part->width, set->arena, err);
+    part->scaling = task->scaling = mtl_scaling_add(set, desc->name, task->kind->scaled ? part->width : 0,
+                                                    err);
     if (desc->labels && !mtl__failed(err))
         mtl__vocabulary_init(&task->labels, desc->labels, (size_t)desc->classes, set->arena, err);
 }
@@ -12933,7 +12973,7 @@ MTL_DEF mtl_status mtl_model_set_target_scale(mtl_model *model, int task, const 
     mtl_error own;
     err = mtl__error_given(err, &own);
     if (mtl__model_check_index(model, "task", task, err))
-        mtl__scaling_set(&model->tasks[task].scaling, mean, scale, model->desc.tasks[task].name, err);
+        mtl__scaling_set(model->tasks[task].scaling, mean, scale, model->desc.tasks[task].name, err);
     return mtl__status(err);
 }
 
@@ -12957,7 +12997,7 @@ MTL_DEF int mtl_model_target_scale(const mtl_model *model, int task, const mtl_r
 {
     mtl_error own;
     if (!mtl__model_check_index(model, "task", task, mtl__error_given(NULL, &own))) return 0;
-    return mtl__scaling_get(&model->tasks[task].scaling, mean, scale);
+    return mtl__scaling_get(model->tasks[task].scaling, mean, scale);
 }
 
 MTL_DEF mtl_status mtl_model_transfer(mtl_model *to, const mtl_model *from, size_t *copied, mtl_error *err)
@@ -12967,11 +13007,13 @@ MTL_DEF mtl_status mtl_model_transfer(mtl_model *to, const mtl_model *from, size
     err = mtl__error_given(err, &own);
     if (!mtl__given(to, "to", err) || !mtl__given(from, "from", err)) return mtl__status(err);
     mtl__parameters_settle(&to->set);
-    for (i = 0; i < to->set.count; i++) {
-        mtl_tensor *t = to->set.tensors[i];
+    for (i = 0; i < mtl__tensor_count(&to->set); i++) {
+        mtl_tensor *t = mtl__tensor_at(&to->set, i);
         const mtl_tensor *f = mtl_parameters_find(&from->set, t->name);
-        if (!f || f->dims != t->dims || f->shape[0] != t->shape[0] || f->shape[1] != t->shape[1]) continue;
+        if (!f || f->dims != t->dims || f->shape[0] != t->shape[0] || f->shape[1] != t->shape[1]
+            || !mtl__tensor_is_set(f)) continue;
         memcpy(t->value, f->value, t->count * sizeof *t->value);
+        if (t->set) *t->set = 1;
         count++;
     }
     if (copied) *copied = count;
@@ -13236,8 +13278,8 @@ static mtl_status mtl__batch_check(const mtl_model *model, const mtl_batch *batc
 }
 
 /* ---- the model file ---------------------------------------------------------------------------------------
-   A safetensors file. Tensors: the parameters under their names; the statistics that inputs and targets are
-   scaled by as buffers.NAME.mean and .scale; a trainer's moments and counts as optimizer.*. Metadata, text to
+   A safetensors file. Tensors: the parameters under their names; buffers that are set, such as the statistics
+   that inputs and targets are scaled by, buffers.NAME.mean and .scale; a trainer's moments and counts as optimizer.*. Metadata, text to
    text:
        mtl_rnn.version   "1"            mtl_rnn.config   JSON: inputs, columns, tasks, model        note.NAME
                                                          free texts   */
@@ -13265,42 +13307,18 @@ static void mtl__entry_of_tensor(mtl__tensor_entry *e, const char *name, const m
     mtl__entry_set(e, name, MTL__REAL_TYPE, t->shape[0], t->dims == 2 ? t->shape[1] : 0, data);
 }
 
-/* "buffers.NAME.mean" or ".scale". */
-static const char *mtl__buffer_name(mtl_arena *arena, const char *owner, const char *what, mtl_error *err)
-{
-    char text[160];
-    return mtl__arena_text(arena, mtl__print(text, sizeof text, "buffers.%s.%s", owner, what), err);
-}
-
-/* The scaling of input or task number i (inputs first), and its name. */
-static mtl_scaling *mtl__model_scaling(const mtl_model *model, size_t i, const char **name)
-{
-    size_t inputs = model->desc.input_count;
-    *name = i < inputs ? model->desc.inputs[i].name : model->desc.tasks[i - inputs].name;
-    return i < inputs ? model->inputs[i].part.scaling : &model->tasks[i - inputs].scaling;
-}
-
-/* Entries of parameters and buffers; room for `more` further ones. */
+/* Entries of parameters and of buffers that are set; room for `more` further ones. */
 static mtl__tensor_entry *mtl__model_entries(const mtl_model *model, size_t more, size_t *count,
                                              mtl_arena *arena, mtl_error *err)
 {
-    size_t most = model->set.count + 2 * (model->desc.input_count + model->desc.task_count) + more, n = 0, i;
-    mtl__tensor_entry *e = (mtl__tensor_entry *)mtl__arena_zero(arena, most, sizeof *e,
+    size_t most = mtl__tensor_count(&model->set), n = 0, i;
+    mtl__tensor_entry *e = (mtl__tensor_entry *)mtl__arena_zero(arena, most + more, sizeof *e,
                                                                 "a file's list of tensors", err);
-    const char *name;
     if (!e) return NULL;
     mtl__parameters_settle(&model->set);
-    for (i = 0; i < model->set.count; i++) {
-        const mtl_tensor *t = model->set.tensors[i];
-        mtl__entry_of_tensor(&e[n++], t->name, t, t->value);
-    }
-    for (i = 0; i < model->desc.input_count + model->desc.task_count; i++) {
-        const mtl_scaling *scaling = mtl__model_scaling(model, i, &name);
-        if (!scaling || !scaling->set) continue;
-        mtl__entry_set(&e[n++], mtl__buffer_name(arena, name, "mean", err), MTL__REAL_TYPE, scaling->width, 0,
-                       scaling->mean);
-        mtl__entry_set(&e[n++], mtl__buffer_name(arena, name, "scale", err), MTL__REAL_TYPE, scaling->width,
-                       0, scaling->scale);
+    for (i = 0; i < most; i++) {
+        const mtl_tensor *t = mtl__tensor_at(&model->set, i);
+        if (mtl__tensor_is_set(t)) mtl__entry_of_tensor(&e[n++], t->name, t, t->value);
     }
     *count = n;
     return e;
@@ -13431,31 +13449,16 @@ static void mtl__read_tensor(const mtl_safetensors *file, const char *name, size
                   name, i);
 }
 
-/* A scaling, when the file has it. */
-static void mtl__read_scaling(const mtl_safetensors *file, const char *owner, mtl_scaling *to,
-                              mtl_error *err)
-{
-    char name[160];
-    if (mtl__failed(err) || !to || !to->width || !mtl_safetensors_find(file, mtl__print(name, sizeof name,
-                                                                                 "buffers.%s.mean", owner)))
-        return;
-    mtl__read_tensor(file, name, to->width, 0, to->mean, err);
-    mtl__read_tensor(file, mtl__print(name, sizeof name, "buffers.%s.scale", owner), to->width, 0, to->scale,
-                     err);
-    to->set = 1;
-}
-
+/* Buffers that the file does not have stay as they begin; of those that share one `set` it has all or none. */
 static void mtl__model_read_values(mtl_model *model, const mtl_safetensors *file, mtl_error *err)
 {
-    const char *name;
     size_t i;
-    for (i = 0; i < model->set.count && !mtl__failed(err); i++) {
-        mtl_tensor *t = model->set.tensors[i];
+    for (i = 0; i < mtl__tensor_count(&model->set) && !mtl__failed(err); i++) {
+        mtl_tensor *t = mtl__tensor_at(&model->set, i);
+        if (t->role == MTL_TENSOR_BUFFER) mtl__tensor_fill(t, model->desc.seed);
+        if (!mtl__tensor_is_set(t) && !mtl_safetensors_find(file, t->name)) continue;
         mtl__read_tensor(file, t->name, t->shape[0], t->dims == 2 ? t->shape[1] : 0, t->value, err);
-    }
-    for (i = 0; i < model->desc.input_count + model->desc.task_count; i++) {
-        mtl_scaling *scaling = mtl__model_scaling(model, i, &name);
-        mtl__read_scaling(file, name, scaling, err);
+        if (t->set) *t->set = 1;
     }
     for (i = 0; i < file->metadata_count && !mtl__failed(err); i++)
         if (strncmp(file->metadata[2 * i], "note.", 5) == 0)
@@ -13673,22 +13676,27 @@ static void mtl__import_mismatch(mtl__tensor_list *wrong, const mtl_tensor *t, c
     mtl__tensor_list_add(wrong, t->name, more);
 }
 
-/* One pass over all mapped tensors: lists mismatches, or copies. Returns how many tensors the mappings
-   name. */
+/* One pass over all mapped tensors: lists mismatches, or copies. Returns how many the mappings name, without
+   buffers that the file does not have and that no mapping is made for. */
 static size_t mtl__import_pass(mtl_model *model, const mtl_safetensors *file, const mtl_import *mappings,
                                size_t count, mtl__tensor_list *wrong, mtl_error *err)
 {
-    size_t i, found = 0;
+    size_t i, k, found = 0;
     char name[512];
-    for (i = 0; i < model->set.count; i++) {
-        mtl_tensor *t = model->set.tensors[i];
+    for (i = 0; i < mtl__tensor_count(&model->set); i++) {
+        mtl_tensor *t = mtl__tensor_at(&model->set, i);
         const mtl_safetensor *from;
-        if (mtl__import_mapping(mappings, count, t->name, name, sizeof name) == count) continue;
-        found++;
+        k = mtl__import_mapping(mappings, count, t->name, name, sizeof name);
+        if (k == count) continue;
         from = mtl_safetensors_find(file, name);
-        if (!wrong)
+        if (!from && t->role == MTL_TENSOR_BUFFER &&
+            !(mappings[k].to && strncmp(mappings[k].to, "buffers.", 8) == 0))
+            continue;
+        found++;
+        if (!wrong) {
             mtl_safetensor_values(from, t->value, err);
-        else if (!from || from->type > MTL_TYPE_BF16 || from->dims != t->dims ||
+            if (t->set) *t->set = 1;
+        } else if (!from || from->type > MTL_TYPE_BF16 || from->dims != t->dims ||
                  from->shape[0] != t->shape[0] || (t->dims == 2 && from->shape[1] != t->shape[1]))
             mtl__import_mismatch(wrong, t, name, from);
     }
@@ -13699,18 +13707,19 @@ static size_t mtl__import_pass(mtl_model *model, const mtl_safetensors *file, co
 static mtl_status mtl__import_check_mappings(const mtl_model *model, const mtl_import *mappings, size_t count,
                                              mtl_error *err)
 {
+    const mtl_parameters *set = &model->set;
     mtl__tensor_list unnamed;
     char name[512];
     size_t i, k;
     memset(&unnamed, 0, sizeof unnamed);
-    for (i = 0; i < model->set.count; i++)
-        if (mtl__import_mapping(mappings, count, model->set.tensors[i]->name, name, sizeof name) == count)
-            mtl__tensor_list_add(&unnamed, model->set.tensors[i]->name, "");
+    for (i = 0; i < mtl__tensor_count(set); i++)
+        if (mtl__import_mapping(mappings, count, mtl__tensor_at(set, i)->name, name, sizeof name) == count)
+            mtl__tensor_list_add(&unnamed, mtl__tensor_at(set, i)->name, "");
     for (k = 0; k < count && !mtl__failed(err); k++) {
-        for (i = 0; i < model->set.count; i++)
-            if (mtl__import_mapping(mappings, count, model->set.tensors[i]->name, name, sizeof name) == k)
+        for (i = 0; i < mtl__tensor_count(set); i++)
+            if (mtl__import_mapping(mappings, count, mtl__tensor_at(set, i)->name, name, sizeof name) == k)
                 break;
-        if (i == model->set.count)
+        if (i == mtl__tensor_count(set))
             mtl__fail(err, MTL_ERROR_TENSOR, "mappings", (long long)k,
                       "mappings[%z]: no tensor of the model fits \"%s\"%s%s", k, mappings[k].to
                           ? mappings[k].to : "", unnamed.count ? "; those that no mapping fits: "
@@ -13804,12 +13813,12 @@ MTL_DEF mtl_status mtl_model_export(const mtl_model *model, const char *path, co
     if (!count) { mappings = &everything; count = 1; }
     mtl__parameters_settle(&model->set);
     mtl_arena_init(&arena, NULL, 0, NULL);
-    entries = (mtl__tensor_entry *)mtl__arena_zero(&arena, model->set.count, sizeof *entries,
+    entries = (mtl__tensor_entry *)mtl__arena_zero(&arena, mtl__tensor_count(&model->set), sizeof *entries,
                                                    "a file's list of tensors", err);
-    for (i = 0; entries && i < model->set.count; i++)
+    for (i = 0; entries && i < mtl__tensor_count(&model->set); i++)
         for (k = 0; k < count; k++) {
-            const mtl_tensor *t = model->set.tensors[i];
-            if (!mtl__import_name(&mappings[k], t->name, name, sizeof name)) continue;
+            const mtl_tensor *t = mtl__tensor_at(&model->set, i);
+            if (!mtl__tensor_is_set(t) || !mtl__import_name(&mappings[k], t->name, name, sizeof name)) continue;
             mtl__entry_of_tensor(&entries[n++], mtl__arena_text(&arena, name, err), t, t->value);
             break;
         }
@@ -15656,7 +15665,7 @@ static char *mtl__fit_advice(const mtl__fit *f, const char *name, char *out, siz
     if (task >= 0 && t->weights[task] > 1)
         mtl__print(own, sizeof own, ", a smaller weight of task %s (now %s)", name,
                    (mtl_text_from_number((double)t->weights[task], more), more));
-    else if (task >= 0 && t->model->tasks[task].kind->scaled && !t->model->tasks[task].scaling.set)
+    else if (task >= 0 && t->model->tasks[task].kind->scaled && !t->model->tasks[task].scaling->set)
         mtl__print(own, sizeof own, ", targets of task %s that are scaled (mtl_model_set_target_scale)",
                    name);
     return mtl__print(out, size, "try a smaller trainer.lr (now %s), %s%s", lr, clip, own);

@@ -43,6 +43,49 @@ static void test_tensor_set(void **state)
     mtl_arena_destroy(&arena);
 }
 
+/* Buffers stand beside the parameters: neither their order nor their number moves the block. */
+static void test_tensor_buffers(void **state)
+{
+    mtl_error err = {0};
+    mtl_parameters set;
+    mtl_arena arena;
+    mtl_tensor *t;
+    char name[32];
+    int given = 0;
+    size_t i;
+    (void)state;
+    mtl_arena_init(&arena, NULL, 0, NULL);
+    mtl_parameters_init(&set, &arena);
+    for (i = 0; i < 60; i++) {
+        snprintf(name, sizeof name, "%s%d", i % 2 ? "buffers.x" : "x", (int)i);
+        t = mtl_parameters_add(&set, name, 3, 2, i % 2 ? MTL_TENSOR_BUFFER : MTL_TENSOR_WEIGHT, &err);
+        TEST_FINE(&err);
+        assert_int_equal(t->index, i / 2);
+        assert_int_equal(t->frozen, i % 2);
+        if (i % 2) t->init = MTL_INIT_IDENTITY;
+    }
+    assert_int_equal(set.count, 30);
+    assert_int_equal(set.buffer_count, 30);
+    assert_int_equal(set.total, 30 * 16);
+    assert_null(mtl_parameters_add(&set, "buffers.x1", 3, 0, MTL_TENSOR_BUFFER, &err));
+    test_expect_error(&err, MTL_ERROR_ARGUMENT, "buffers.x1", "exists already");
+    assert_int_equal(mtl_parameters_allocate(&set, &err), MTL_OK);
+    t = mtl_parameters_find(&set, "buffers.x59");
+    assert_ptr_equal(t, set.buffers[29]);
+    assert_true(t->value[0] == 0);
+    mtl_parameters_randomise(&set, 1);
+    assert_true(t->value[0] == 1 && t->value[1] == 0 && t->value[3] == 1);
+    t->value[0] = 5;
+    t->set = &given;
+    mtl_parameters_randomise(&set, 1);                                      /* holds nothing: filled again */
+    assert_true(t->value[0] == 1);
+    t->value[0] = 5;
+    given = 1;
+    mtl_parameters_randomise(&set, 1);
+    assert_true(t->value[0] == 5);
+    mtl_arena_destroy(&arena);
+}
+
 /* Initial values depend on seed and name, not on what else is in the set. */
 static void test_tensor_initial_values(void **state)
 {
@@ -451,7 +494,7 @@ static void test_tensor_make(void **state)
 }
 
 #define TEST_TENSOR \
-    cmocka_unit_test(test_tensor_set), cmocka_unit_test(test_tensor_initial_values), \
+    cmocka_unit_test(test_tensor_set), cmocka_unit_test(test_tensor_buffers), cmocka_unit_test(test_tensor_initial_values), \
     cmocka_unit_test(test_tensor_init_names), cmocka_unit_test(test_tensor_init_bits), \
     cmocka_unit_test(test_tensor_init_statistics), cmocka_unit_test(test_tensor_init_orthogonal), \
     cmocka_unit_test(test_tensor_init_exact), \
