@@ -1004,8 +1004,8 @@ typedef struct mtl_import_result {
 MTL_DEF mtl_status mtl_model_import_part(mtl_model *model, const mtl_safetensors *file,
                                          const mtl_import *mappings, size_t count, mtl_import_result *result,
                                              mtl_error *err);
-/* Writes the model's parameters and set buffers alone, names mapped the other way (`to` replaced by `from`). count 0: all, under
-   their own names. */
+/* Writes the model's parameters and set buffers alone, names mapped the other way (`to` replaced by `from`).
+   count 0: all, under their own names. */
 MTL_DEF mtl_status mtl_model_export(const mtl_model *model, const char *path, const mtl_import *mappings,
                                     size_t count, mtl_error *err);
 
@@ -6990,8 +6990,7 @@ static void mtl__fill_normal(mtl_tensor *t, uint64_t seed, uint64_t stream)
 static void mtl__fill_constant(mtl_tensor *t, uint64_t seed, uint64_t stream)
 {
     size_t k;
-    (void)seed;
-    (void)stream;
+    (void)(seed + stream);
     for (k = 0; k < t->count; k++) t->value[k] = (mtl_real)t->initial;
 }
 
@@ -7038,8 +7037,7 @@ static void mtl__fill_identity(mtl_tensor *t, uint64_t seed, uint64_t stream)
 {
     const size_t rows = mtl__init_block(t), columns = t->shape[1];
     size_t k;
-    (void)seed;
-    (void)stream;
+    (void)(seed + stream);
     for (k = 0; k < t->count; k++)
         t->value[k] = k / columns % rows == k % columns ? (mtl_real)mtl__init_factor(t) : 0;
 }
@@ -13279,8 +13277,8 @@ static mtl_status mtl__batch_check(const mtl_model *model, const mtl_batch *batc
 
 /* ---- the model file ---------------------------------------------------------------------------------------
    A safetensors file. Tensors: the parameters under their names; buffers that are set, such as the statistics
-   that inputs and targets are scaled by, buffers.NAME.mean and .scale; a trainer's moments and counts as optimizer.*. Metadata, text to
-   text:
+   that inputs and targets are scaled by, buffers.NAME.mean and .scale; a trainer's moments and counts as
+   optimizer.*. Metadata, text to text:
        mtl_rnn.version   "1"            mtl_rnn.config   JSON: inputs, columns, tasks, model        note.NAME
                                                          free texts   */
 enum { MTL__FILE_VERSION = 1 };
@@ -13449,7 +13447,7 @@ static void mtl__read_tensor(const mtl_safetensors *file, const char *name, size
                   name, i);
 }
 
-/* Buffers that the file does not have stay as they begin; of those that share one `set` it has all or none. */
+/* Buffers that the file does not have stay as they begin; of those with one `set` it has all or none. */
 static void mtl__model_read_values(mtl_model *model, const mtl_safetensors *file, mtl_error *err)
 {
     size_t i;
@@ -13818,7 +13816,8 @@ MTL_DEF mtl_status mtl_model_export(const mtl_model *model, const char *path, co
     for (i = 0; entries && i < mtl__tensor_count(&model->set); i++)
         for (k = 0; k < count; k++) {
             const mtl_tensor *t = mtl__tensor_at(&model->set, i);
-            if (!mtl__tensor_is_set(t) || !mtl__import_name(&mappings[k], t->name, name, sizeof name)) continue;
+            if (!mtl__tensor_is_set(t) || !mtl__import_name(&mappings[k], t->name, name, sizeof name))
+                continue;
             mtl__entry_of_tensor(&entries[n++], mtl__arena_text(&arena, name, err), t, t->value);
             break;
         }

@@ -1297,8 +1297,8 @@ static int model_scaled(const mtl_model *model)
 /* Means and scales are tensors, but no parameters: they stand in no list that training walks. */
 static void test_model_buffers_are_tensors(void **state)
 {
-    static const char *const names[] = { "buffers.sensors.mean", "buffers.sensors.scale", "buffers.speed.mean",
-        "buffers.speed.scale" };
+    static const char *const names[] = { "buffers.sensors.mean", "buffers.sensors.scale",
+        "buffers.speed.mean", "buffers.speed.scale" };
     mtl_model *model = model_create_full(), *bare = model_create_bare();
     mtl_parameters *set = mtl_model_parameters(model);
     const mtl_real *mean, *scale;

@@ -161,7 +161,8 @@ static void test_tensor_init_names(void **state)
 static void test_tensor_init_bits(void **state)
 {
     static const struct { int init; float initial; } rules[] = {
-        { MTL_INIT_DEFAULT, 0.1f }, { MTL_INIT_UNIFORM, 0.1f }, { MTL_INIT_DEFAULT, 0 }, { MTL_INIT_NORMAL, 0 } };
+        { MTL_INIT_DEFAULT, 0.1f }, { MTL_INIT_UNIFORM, 0.1f }, { MTL_INIT_DEFAULT, 0 },
+        { MTL_INIT_NORMAL, 0 } };
     const uint64_t stream = mtl__hash(MTL__HASH_BEGIN, "t", 1);
     size_t i, k;
     (void)state;
@@ -494,7 +495,8 @@ static void test_tensor_make(void **state)
 }
 
 #define TEST_TENSOR \
-    cmocka_unit_test(test_tensor_set), cmocka_unit_test(test_tensor_buffers), cmocka_unit_test(test_tensor_initial_values), \
+    cmocka_unit_test(test_tensor_set), cmocka_unit_test(test_tensor_buffers), \
+    cmocka_unit_test(test_tensor_initial_values), \
     cmocka_unit_test(test_tensor_init_names), cmocka_unit_test(test_tensor_init_bits), \
     cmocka_unit_test(test_tensor_init_statistics), cmocka_unit_test(test_tensor_init_orthogonal), \
     cmocka_unit_test(test_tensor_init_exact), \
