@@ -91,7 +91,7 @@
       8 >>kernels    template, read again once per ISA: vectors, exp/tanh/sigmoid, products, element-wise
                      cells, softmax, Adam
       9 >>dispatch   stamping, tables, choice
-     10 >>tensor     shapes, views, named parameters and their gradient state, packed matrices
+     10 >>tensor     parameters and buffers by name, initial values, gradient state, packed matrices
      11 >>batch      ragged sequences to packed time-major rows and back
      12 >>formats    safetensors, JSON, vocabulary, text normalisation, whole files: tensors and strings,
                      nothing of models
@@ -217,6 +217,9 @@ enum { MTL_SCHEDULE_DEFAULT, MTL_SCHEDULE_CONSTANT, MTL_SCHEDULE_STEP, MTL_SCHED
     MTL_SCHEDULE_LINEAR,
        MTL_SCHEDULE_COSINE, MTL_SCHEDULE_PLATEAU, MTL_SCHEDULE_ONE_CYCLE };
 enum { MTL_SAMPLER_DEFAULT, MTL_SAMPLER_PROPORTIONAL, MTL_SAMPLER_ROUND_ROBIN, MTL_SAMPLER_TEMPERATURE };
+enum { MTL_INIT_DEFAULT, MTL_INIT_UNIFORM, MTL_INIT_NORMAL, MTL_INIT_CONSTANT, MTL_INIT_XAVIER, MTL_INIT_HE,
+    MTL_INIT_ORTHOGONAL, MTL_INIT_IDENTITY };               /* default: uniform, normal where `initial` is
+                                                               0 */
 
 /* Their names, for files, the command line and messages: X(value, name). The first row is the meaning of
    0. */
@@ -247,6 +250,10 @@ enum { MTL_SAMPLER_DEFAULT, MTL_SAMPLER_PROPORTIONAL, MTL_SAMPLER_ROUND_ROBIN, M
 #define MTL_SAMPLER_NAMES(X)    X(MTL_SAMPLER_PROPORTIONAL, "proportional") X(MTL_SAMPLER_ROUND_ROBIN, \
                                 "round-robin") \
                                 X(MTL_SAMPLER_TEMPERATURE, "temperature")
+#define MTL_INIT_NAMES(X)       X(MTL_INIT_UNIFORM, "uniform") X(MTL_INIT_NORMAL, "normal") \
+                                X(MTL_INIT_CONSTANT, "constant") X(MTL_INIT_XAVIER, "xavier") \
+                                X(MTL_INIT_HE, "he") X(MTL_INIT_ORTHOGONAL, "orthogonal") \
+                                X(MTL_INIT_IDENTITY, "identity")
 
 /* ---- descs: one field table each --------------------------------------------------------------------------
    A row is X(type, name, default, low, high, names, help). It declares the member, and it drives the default
@@ -528,24 +535,50 @@ MTL_DEF void mtl_arena_fail_next(mtl_arena *arena, long long count);
 /* ---- parameters ---------------------------------------------------------------------------------------- */
 
 enum { MTL_GRAD_NONE, MTL_GRAD_ROWS, MTL_GRAD_DENSE };
-enum { MTL_TENSOR_WEIGHT, MTL_TENSOR_BIAS, MTL_TENSOR_EMBEDDING };
+enum { MTL_TENSOR_WEIGHT, MTL_TENSOR_BIAS, MTL_TENSOR_EMBEDDING, MTL_TENSOR_BUFFER };
 
-/* One named parameter: a view into its set's flat block. Shapes and names are PyTorch's. */
+/* Rows [first, first + count) that begin otherwise: as factor * value + addend. */
+typedef struct mtl_init_rows {
+    size_t first, count;
+    float factor, addend;
+} mtl_init_rows;
+
+/* One named parameter: a view into its set's flat block. Shapes and names are PyTorch's. Or a buffer: state
+   that is no parameter (means and scales, running statistics), named "buffers.OWNER.WHAT", in memory of its
+   own. It is saved, loaded, transferred, exported and imported as parameters are, but never optimised.
+
+   Its initial values follow a rule (`init`) with one number (`initial`). A tensor of `gates` matrices above
+   one another is filled matrix by matrix, each [rows][columns] with rows = shape[0] / gates:
+       uniform      U(-initial, initial)                    normal    N(0, initial^2); initial 0: N(0, 1)
+       constant     initial
+   and, as factors of what follows, where an `initial` of 0 means 1:
+       xavier       U(-a, a) with a^2 = 6 / (rows + columns)                       Glorot & Bengio 2010
+       he           N(0, 2 / columns)                                              He et al. 2015
+       orthogonal   random rows (columns, when these are fewer) of length 1, at right angles to one another
+                                                                                   Saxe et al. 2014
+       identity     1 on the diagonal, else 0                                      Le et al. 2015 */
 typedef struct mtl_tensor {
     const char *name;
     int dims;                               /* 1 or 2 */
     size_t shape[2];                        /* [rows][columns], row-major; a vector has shape[1] = 1 */
     size_t count;                           /* elements */
-    size_t offset;                          /* in the block, a multiple of 16 */
-    size_t index;                           /* in its set */
+    size_t offset;                          /* in the block, a multiple of 16; of a buffer 0 */
+    size_t index;                           /* in its set, among parameters or among buffers */
     mtl_real *value;
     int role;                               /* MTL_TENSOR_* */
     int frozen;                             /* 1: no gradient is computed for it, no update changes it */
     int no_decay;                           /* 1: l1, l2 and decay leave it alone */
     float rate;                             /* its learning rate as a multiple of the trainer's; 1 */
-    float initial;                          /* initial values are uniform in [-initial, initial]; 0: normal
-                                               with variance 1 */
+    float initial;                          /* the number of its rule of initial values; with the default
+                                               rule 0 means N(0, 1) */
+    int init;                               /* MTL_INIT_*: the rule */
+    size_t gates;                           /* matrices that it consists of; 1 */
+    mtl_init_rows init_rows;                /* count 0: all rows follow the rule */
+    int *set;                               /* buffers, 0: it holds nothing, and files and transfers go
+                                               without it. Several may share one. NULL: always set */
 } mtl_tensor;
+/* The name of a rule of initial values; NULL: it is none. */
+MTL_DEF const char *mtl_init_name(int init);
 
 typedef struct mtl_parameters mtl_parameters;   /* a set of tensors with the packed forms that products
                                                    read */
@@ -679,20 +712,23 @@ struct mtl_parameters {
        tensor NULL: of all embeddings. NULL: none wait. */
     void (*fresh)(void *owner, const mtl_tensor *tensor, const int *ids, size_t count);
     void *fresh_owner;
+    size_t buffer_count, buffer_capacity;
+    mtl_tensor **buffers;                   /* [buffer_count] they stand in no other list */
 };
 /* An empty set in `arena`, which must outlive it. */
 MTL_DEF void mtl_parameters_init(mtl_parameters *set, mtl_arena *arena);
 /* A zeroed structure of `bytes` bytes in the set's arena, real memory in a dry run too; NULL when memory is
    out. */
 MTL_DEF void *mtl_parameters_make(mtl_parameters *set, size_t bytes, mtl_error *err);
-/* A tensor of [rows][columns] (columns 0: a vector of `rows`). The name is copied. NULL when memory is
-   out. */
+/* A tensor of [rows][columns] (columns 0: a vector of `rows`). The name is copied. A buffer is frozen and has
+   its memory, all zero, at once. NULL when memory is out. */
 MTL_DEF mtl_tensor *mtl_parameters_add(mtl_parameters *set, const char *name, size_t rows, size_t columns,
                                        int role, mtl_error *err);
 /* Lays out the block. After it no tensor can be added. */
 MTL_DEF mtl_status mtl_parameters_allocate(mtl_parameters *set, mtl_error *err);
 MTL_DEF mtl_tensor *mtl_parameters_find(const mtl_parameters *set, const char *name);
-/* Fills all tensors with their initial values; a tensor's depend on the seed and on its name alone. */
+/* Fills all tensors, buffers too (but those that hold something by then), with their initial values, by the
+   rule that each has by now; a tensor's depend on it, the seed and its name alone. */
 MTL_DEF void mtl_parameters_randomise(mtl_parameters *set, unsigned long long seed);
 /* Packs all weights for forward products. Call it after changing values by hand. isa: MTL_ISA_*. */
 MTL_DEF mtl_status mtl_parameters_prepare(mtl_parameters *set, int isa, mtl_error *err);
@@ -821,7 +857,7 @@ MTL_DEF void mtl_model_destroy(mtl_model *model);
 /* The model's own copy of its desc, with defaults put in for zeros. */
 MTL_DEF const mtl_model_desc *mtl_model_describe(const mtl_model *model);
 MTL_DEF mtl_parameters *mtl_model_parameters(mtl_model *model);
-/* The tensor of that name, or NULL. */
+/* The tensor of that name, or NULL. Means and scales are buffers.NAME.mean and buffers.NAME.scale. */
 MTL_DEF mtl_tensor *mtl_model_tensor(mtl_model *model, const char *name);
 /* Index of a task or input by name, or -1. */
 MTL_DEF int mtl_model_task(const mtl_model *model, const char *name);
@@ -852,8 +888,9 @@ MTL_DEF int mtl_model_target_scale(const mtl_model *model, int task, const mtl_r
                                    const mtl_real **scale);
 /* After changing tensor values by hand: packs them for prediction. */
 MTL_DEF mtl_status mtl_model_prepare(mtl_model *model, mtl_error *err);
-/* Copies every tensor that both models have under one name and shape; *copied (NULL allowed) counts them.
-   This is how tasks are added, removed or replaced: create a model from the new desc, then transfer. */
+/* Copies every tensor that both models have under one name and shape, means and scales too where they are set
+   in `from`; *copied (NULL allowed) counts them. This is how tasks are added, removed or replaced: create a
+   model from the new desc, then transfer. */
 MTL_DEF mtl_status mtl_model_transfer(mtl_model *to, const mtl_model *from, size_t *copied, mtl_error *err);
 /* Freezes (1) or frees (0) every tensor whose name begins with prefix; returns how many. */
 MTL_DEF size_t mtl_model_freeze(mtl_model *model, const char *prefix, int frozen);
@@ -961,7 +998,8 @@ MTL_DEF mtl_status mtl_safetensor_values(const mtl_safetensor *tensor, mtl_real 
 /* Takes weights from a PyTorch state_dict saved as safetensors. Each model tensor whose name fits `to` is
    read from the file's tensor whose name is `from` with the same rest: a pattern's '*' stands for the rest, a
    pattern without one is a prefix. So { "model.lstm.", "encoder." } and { "net.*.data", "encoder.*" }. The
-   first mapping that fits counts; model tensors that fit none stay. Errors, after which nothing is changed:
+   first mapping that fits counts; model tensors that fit none stay, and so do buffers that the file does not
+   have, unless `to` begins with "buffers.". Errors, after which nothing is changed:
    TENSOR, naming a mapping that fits no tensor of the model (or only those that earlier ones take); every
    model tensor that found no partner, or a partner of another shape or type; the file's tensors that fit a
    `from` and that nothing took, such as a second layer's for a model of one. */
@@ -977,8 +1015,8 @@ typedef struct mtl_import_result {
 MTL_DEF mtl_status mtl_model_import_part(mtl_model *model, const mtl_safetensors *file,
                                          const mtl_import *mappings, size_t count, mtl_import_result *result,
                                              mtl_error *err);
-/* Writes the model's tensors alone, names mapped the other way (`to` replaced by `from`). count 0: all, under
-   their own names. */
+/* Writes the model's parameters and set buffers alone, names mapped the other way (`to` replaced by `from`).
+   count 0: all, under their own names. */
 MTL_DEF mtl_status mtl_model_export(const mtl_model *model, const char *path, const mtl_import *mappings,
                                     size_t count, mtl_error *err);
 
@@ -1080,8 +1118,11 @@ typedef struct mtl_segment { size_t begin, width; int reverse; } mtl_segment;
 typedef struct mtl_scaling {
     size_t width;
     int set;                                /* 0: they stay as they are */
-    mtl_real *mean, *scale;                 /* [width] */
+    mtl_real *mean, *scale;                 /* [width] the values of buffers.OWNER.mean and .scale */
 } mtl_scaling;
+/* A scaling that is not set yet, with its buffers, which begin as 0 and 1; width 0: without. In the set's
+   arena; NULL when memory is out. */
+MTL_DEF mtl_scaling *mtl_scaling_add(mtl_parameters *set, const char *owner, size_t width, mtl_error *err);
 
 /* A mix of several activations of the same rows into one. */
 typedef struct mtl_mix {
@@ -1106,7 +1147,8 @@ struct mtl_mix_kind {
 typedef struct mtl_input_part {
     const mtl_input_desc *desc;
     size_t width;                           /* of the activation; build sets it */
-    mtl_scaling *scaling;                   /* build: of numbers that are standardised; NULL: of none */
+    mtl_scaling *scaling;                   /* build: of numbers that are standardised (mtl_scaling_add);
+                                               NULL: of none */
     void *data;
 } mtl_input_part;
 struct mtl_input_kind {
@@ -1119,7 +1161,6 @@ struct mtl_input_kind {
     mtl_status (*verify)(const mtl_input_part *part, const mtl_input *input, size_t row, size_t sequence,
                          int step, mtl_error *err);
     mtl_activation *(*forward)(mtl_run *run, const mtl_input_part *part, const mtl_input *input);
-    void (*initial)(const mtl_input_part *part);    /* after all tensors are filled; NULL: nothing to do */
 };
 
 /* A column: rows of steps in, rows of steps out. */
@@ -1137,7 +1178,6 @@ struct mtl_column_kind {
     /* initial, final: [states], NULL: zeros, not wanted */
     mtl_activation *(*forward)(mtl_run *run, const mtl_column_part *part, mtl_activation *x,
                                const mtl_cell_state *initial, mtl_cell_state *final);
-    void (*initial)(const mtl_column_part *part);
 };
 
 /* A task's head and how it is trained, answered and scored. Outputs, loss and answer are apart: outputs are
@@ -6780,13 +6820,13 @@ MTL__INLINE const char *mtl__isa_name(int isa)
 }
 
 /* ===========================================================================================================
-   10 >>tensor     shapes, views, named parameters and their gradient state, packed matrices
+   10 >>tensor     parameters and buffers by name, initial values, gradient state, packed matrices
    ===========================================================================================================
-   A parameter set is one flat block; a tensor is a named view of it. Gradients lie in a block of their own,
-   of all tensors or of some; there may be several such sets. What products read is packed (layouts:
-   >>kernels): a *matrix* says which rows of which tensor are packed how, and which biases are added up for
-   it. Forward packings belong to the set (a prepared model is read-only); backward packings are an object
-   of their own, which also has, where training multiplies in bfloat16, both in pairs.
+   A parameter set is one flat block; a tensor is a named view of it, or a buffer beside it. Gradients lie in
+   a block of their own, of all tensors or of some; there may be several such sets. What products read is
+   packed (layouts: >>kernels): a *matrix* says which rows of which tensor are packed how, and which biases
+   are added up for it. Forward packings belong to the set (a prepared model is read-only); backward packings
+   are an object of their own, which also has, where training multiplies in bfloat16, both in pairs.
 
    A gradient's state tells what of it means something: NONE nothing, ROWS the listed rows, DENSE all. Nothing
    is ever cleared as a whole: the first write assigns.
@@ -6845,28 +6885,38 @@ static void mtl__parameters_fresh(const mtl_parameters *set, const mtl_tensor *t
 /* The same before any weight may be looked at. */
 static void mtl__parameters_settle(const mtl_parameters *set) { mtl__parameters_fresh(set, NULL, NULL, 0); }
 
+/* All tensors of a set by number: its parameters, then its buffers. */
+MTL__INLINE size_t mtl__tensor_count(const mtl_parameters *set) { return set->count + set->buffer_count; }
+MTL__INLINE mtl_tensor *mtl__tensor_at(const mtl_parameters *set, size_t i)
+{
+    return i < set->count ? set->tensors[i] : set->buffers[i - set->count];
+}
+MTL__INLINE int mtl__tensor_is_set(const mtl_tensor *t) { return !t->set || *t->set; }
+
 MTL_DEF mtl_tensor *mtl_parameters_find(const mtl_parameters *set, const char *name)
 {
     size_t i;
     mtl__parameters_settle(set);
-    for (i = 0; i < set->count; i++)
-        if (strcmp(set->tensors[i]->name, name) == 0) return set->tensors[i];
+    for (i = 0; i < mtl__tensor_count(set); i++)
+        if (strcmp(mtl__tensor_at(set, i)->name, name) == 0) return mtl__tensor_at(set, i);
     return NULL;
 }
 
-/* Room for one more tensor in the table, which doubles. */
-static int mtl__parameters_reserve(mtl_parameters *set, mtl_error *err)
+/* Puts one more tensor into a table, which doubles when it is full. */
+static void mtl__tensor_append(mtl_tensor ***table, size_t *count, size_t *capacity, mtl_tensor *t,
+                               mtl_arena *arena, mtl_error *err)
 {
-    size_t capacity = set->capacity ? set->capacity * 2 : 16;
-    mtl_tensor **tensors;
-    if (set->count < set->capacity) return 1;
-    tensors = (mtl_tensor **)mtl__arena_make(set->arena, capacity, sizeof *tensors, "the table of tensors",
-                                             err);
-    if (!tensors) return 0;
-    if (set->count) memcpy(tensors, set->tensors, set->count * sizeof *tensors);
-    set->tensors = tensors;
-    set->capacity = capacity;
-    return 1;
+    size_t more = *capacity ? *capacity * 2 : 16;
+    mtl_tensor **tensors = *table;
+    if (*count == *capacity) {
+        tensors = (mtl_tensor **)mtl__arena_make(arena, more, sizeof *tensors, "the table of tensors", err);
+        if (!tensors) return;
+        if (*count) memcpy(tensors, *table, *count * sizeof *tensors);
+        *table = tensors;
+        *capacity = more;
+    }
+    t->index = *count;
+    tensors[(*count)++] = t;
 }
 
 MTL_DEF mtl_tensor *mtl_parameters_add(mtl_parameters *set, const char *name, size_t rows, size_t columns,
@@ -6889,7 +6939,6 @@ MTL_DEF mtl_tensor *mtl_parameters_add(mtl_parameters *set, const char *name, si
                   rows, columns);
         return NULL;
     }
-    if (!mtl__parameters_reserve(set, err)) return NULL;
     t = (mtl_tensor *)mtl__arena_make(set->arena, 1, sizeof *t, "a tensor", err);
     if (!t) return NULL;
     t->name = mtl__arena_text(set->arena, name, err);
@@ -6897,13 +6946,18 @@ MTL_DEF mtl_tensor *mtl_parameters_add(mtl_parameters *set, const char *name, si
     t->shape[0] = rows;
     t->shape[1] = columns ? columns : 1;
     t->count = count;
-    t->offset = set->total;
-    t->index = set->count;
     t->role = role;
-    t->no_decay = 0;
     t->rate = 1;
-    set->total += mtl__padded(count);
-    set->tensors[set->count++] = t;
+    t->gates = 1;
+    if (role == MTL_TENSOR_BUFFER) {
+        t->frozen = 1;
+        t->value = (mtl_real *)mtl__arena_zero(set->arena, count, sizeof(mtl_real), "a buffer", err);
+        mtl__tensor_append(&set->buffers, &set->buffer_count, &set->buffer_capacity, t, set->arena, err);
+    } else {
+        t->offset = set->total;
+        set->total += mtl__padded(count);
+        mtl__tensor_append(&set->tensors, &set->count, &set->capacity, t, set->arena, err);
+    }
     return mtl__failed(err) ? NULL : t;
 }
 
@@ -6969,17 +7023,129 @@ MTL_DEF mtl_status mtl_parameters_allocate(mtl_parameters *set, mtl_error *err)
     return MTL_OK;
 }
 
+/* ---- initial values: one row a rule -------------------------------------------------------------------- */
+
+typedef struct mtl__init {
+    const char *name;
+    void (*fill)(mtl_tensor *t, uint64_t seed, uint64_t stream);
+} mtl__init;
+
+static size_t mtl__init_block(const mtl_tensor *t) { return t->shape[0] / t->gates; }
+static double mtl__init_factor(const mtl_tensor *t) { return t->initial != 0 ? (double)t->initial : 1; }
+
+static void mtl__fill_within(mtl_tensor *t, uint64_t seed, uint64_t stream, double bound)
+{
+    size_t k;
+    for (k = 0; k < t->count; k++)
+        t->value[k] = (mtl_real)((2 * mtl__random_uniform(seed, stream, k) - 1) * bound);
+}
+
+static void mtl__fill_around(mtl_tensor *t, uint64_t seed, uint64_t stream, double deviation)
+{
+    size_t k;
+    for (k = 0; k < t->count; k++) t->value[k] = (mtl_real)(mtl__random_normal(seed, stream, k) * deviation);
+}
+
+static void mtl__fill_uniform(mtl_tensor *t, uint64_t seed, uint64_t stream)
+{
+    mtl__fill_within(t, seed, stream, (double)t->initial);
+}
+
+static void mtl__fill_normal(mtl_tensor *t, uint64_t seed, uint64_t stream)
+{
+    mtl__fill_around(t, seed, stream, mtl__init_factor(t));
+}
+
+static void mtl__fill_constant(mtl_tensor *t, uint64_t seed, uint64_t stream)
+{
+    size_t k;
+    (void)(seed + stream);
+    for (k = 0; k < t->count; k++) t->value[k] = (mtl_real)t->initial;
+}
+
+static void mtl__fill_xavier(mtl_tensor *t, uint64_t seed, uint64_t stream)
+{
+    double ends = (double)(mtl__init_block(t) + t->shape[1]);
+    mtl__fill_within(t, seed, stream, mtl__init_factor(t) * sqrt(6 / ends));
+}
+
+static void mtl__fill_he(mtl_tensor *t, uint64_t seed, uint64_t stream)
+{
+    mtl__fill_around(t, seed, stream, mtl__init_factor(t) * sqrt(2 / (double)t->shape[1]));
+}
+
+/* Gram-Schmidt: takes off each vector what it has of those before it, then scales it to length 1; and all of
+   it again, since after one round rounding is left of what was taken off (Giraud et al. 2005: two are
+   enough). What was normal is spread evenly over all orthogonal matrices afterwards. */
+static void mtl__orthogonalise(mtl_real *w, size_t rows, size_t columns)
+{
+    const size_t count = rows < columns ? rows : columns, length = rows + columns - count;
+    const size_t apart = rows <= columns ? columns : 1, step = rows <= columns ? 1 : columns;
+    size_t i, j, k;
+    for (i = 0; i < 2 * count; i++)
+        for (j = 0; j <= i / 2; j++) {
+            mtl_real *v = w + i / 2 * apart, *u = w + j * apart;
+            double dot = 0, times;
+            for (k = 0; k < length; k++) dot += (double)v[k * step] * (double)u[k * step];
+            times = u == v ? 1 / sqrt(dot) - 1 : -dot;
+            for (k = 0; k < length; k++)
+                v[k * step] = (mtl_real)((double)v[k * step] + times * (double)u[k * step]);
+        }
+}
+
+static void mtl__fill_orthogonal(mtl_tensor *t, uint64_t seed, uint64_t stream)
+{
+    const size_t rows = mtl__init_block(t), columns = t->shape[1];
+    size_t g, k;
+    mtl__fill_around(t, seed, stream, 1);
+    for (g = 0; g < t->gates; g++) mtl__orthogonalise(t->value + g * rows * columns, rows, columns);
+    for (k = 0; k < t->count; k++) t->value[k] = (mtl_real)((double)t->value[k] * mtl__init_factor(t));
+}
+
+static void mtl__fill_identity(mtl_tensor *t, uint64_t seed, uint64_t stream)
+{
+    const size_t rows = mtl__init_block(t), columns = t->shape[1];
+    size_t k;
+    (void)(seed + stream);
+    for (k = 0; k < t->count; k++)
+        t->value[k] = k / columns % rows == k % columns ? (mtl_real)mtl__init_factor(t) : 0;
+}
+
+static const mtl__init mtl__inits[] = {
+    { "uniform", mtl__fill_uniform },
+    { "normal", mtl__fill_normal },
+    { "constant", mtl__fill_constant },
+    { "xavier", mtl__fill_xavier },
+    { "he", mtl__fill_he },
+    { "orthogonal", mtl__fill_orthogonal },
+    { "identity", mtl__fill_identity }
+};
+
+MTL_DEF const char *mtl_init_name(int init)
+{
+    return init > 0 && (size_t)init <= MTL__COUNT(mtl__inits) ? mtl__inits[init - 1].name : NULL;
+}
+
+static void mtl__tensor_fill(mtl_tensor *t, uint64_t seed)
+{
+    const int init = t->init ? t->init : t->initial != 0 ? MTL_INIT_UNIFORM : MTL_INIT_NORMAL;
+    const mtl_init_rows *r = &t->init_rows;
+    size_t k, width = mtl__row_length(t);
+    mtl__inits[init - MTL_INIT_UNIFORM].fill(t, seed, mtl__hash(MTL__HASH_BEGIN, t->name, strlen(t->name)));
+    for (k = r->first * width; k < (r->first + r->count) * width; k++)
+        t->value[k] = (mtl_real)r->factor * t->value[k] + (mtl_real)r->addend;
+}
+
 MTL_DEF void mtl_parameters_randomise(mtl_parameters *set, unsigned long long seed)
 {
-    size_t i, k;
-    for (i = 0; i < set->count; i++) {
-        mtl_tensor *t = set->tensors[i];
-        uint64_t stream = mtl__hash(MTL__HASH_BEGIN, t->name, strlen(t->name));
-        for (k = 0; k < t->count; k++)
-            t->value[k] = t->initial == 0 ? (mtl_real)mtl__random_normal(seed, stream, k)
-                        : (mtl_real)((2 * mtl__random_uniform(seed, stream, k) - 1) * (double)t->initial);
+    size_t i;
+    for (i = 0; i < mtl__tensor_count(set); i++) {
+        mtl_tensor *t = mtl__tensor_at(set, i);
+        if (!t->set || !*t->set) mtl__tensor_fill(t, seed);
     }
 }
+
+/* ---- packed matrices ----------------------------------------------------------------------------------- */
 
 static void mtl__matrix_pack_bias(mtl__matrix *m)
 {
@@ -9833,13 +9999,27 @@ MTL__INLINE mtl_real mtl__unscaled(const mtl_scaling *s, size_t j, mtl_real x)
     return s->set ? x * s->scale[j] + s->mean[j] : x;
 }
 
-/* A scaling of `width` numbers that is not set yet. */
-static mtl_status mtl__scaling_init(mtl_scaling *s, size_t width, mtl_arena *arena, mtl_error *err)
+MTL_DEF mtl_scaling *mtl_scaling_add(mtl_parameters *set, const char *owner, size_t width, mtl_error *err)
 {
+    mtl_error own;
+    mtl_scaling *s;
+    mtl_tensor *mean, *scale;
+    char name[160];
+    err = mtl__error_given(err, &own);
+    s = (mtl_scaling *)mtl__arena_make(set->arena, 1, sizeof *s, "a scaling", err);
+    if (!s || !width) return s;
+    mean = mtl_parameters_add(set, mtl__print(name, sizeof name, "buffers.%s.mean", owner), width, 0,
+                              MTL_TENSOR_BUFFER, err);
+    scale = mtl_parameters_add(set, mtl__print(name, sizeof name, "buffers.%s.scale", owner), width, 0,
+                               MTL_TENSOR_BUFFER, err);
+    if (mtl__failed(err)) return NULL;
+    mean->init = scale->init = MTL_INIT_CONSTANT;
+    scale->initial = 1;
+    mean->set = scale->set = &s->set;
     s->width = width;
-    s->mean = (mtl_real *)mtl__arena_zero(arena, width, sizeof(mtl_real), "means", err);
-    s->scale = (mtl_real *)mtl__arena_zero(arena, width, sizeof(mtl_real), "scales", err);
-    return mtl__status(err);
+    s->mean = mean->value;
+    s->scale = scale->value;
+    return s;
 }
 
 /* y[n][j] = scaled x[caller's row of n][j] */
@@ -10489,7 +10669,6 @@ struct mtl_cell {
     size_t units, inputs;
     mtl_tensor *w_ih, *w_hh, *b_ih, *b_hh;  /* biases NULL: none */
     mtl__matrix *input, *hidden, *hidden_n; /* packed W_ih, W_hh of the joint gates, of the others or NULL */
-    float forget_bias;
 };
 
 /* MTL_CELL_*, MTL_RESET_* */
@@ -10525,6 +10704,16 @@ static mtl_tensor *mtl__cell_tensor(mtl_parameters *set, const char *prefix, con
     return mtl_parameters_add(set, name, rows, columns, columns ? MTL_TENSOR_WEIGHT : MTL_TENSOR_BIAS, err);
 }
 
+/* Adds `bias` to the initial bias of the forget gate (Jozefowicz et al. 2015). */
+static void mtl__cell_open_forget_gate(const mtl_cell *c, float bias)
+{
+    mtl_init_rows *rows = &c->b_ih->init_rows;
+    rows->first = (size_t)c->kind->forget * c->units;
+    rows->count = c->units;
+    rows->factor = 1;
+    rows->addend = bias;
+}
+
 MTL_DEF mtl_cell *mtl_cell_add(mtl_parameters *set, const char *prefix, const mtl_cell_desc *desc,
                                size_t inputs, int layer, int reverse, mtl_error *err)
 {
@@ -10541,7 +10730,6 @@ MTL_DEF mtl_cell *mtl_cell_add(mtl_parameters *set, const char *prefix, const mt
     c->reverse = reverse != 0;
     c->units = (size_t)of.hidden;
     c->inputs = inputs;
-    c->forget_bias = of.forget_bias;
     rows = c->kind->gates * c->units;
     c->w_ih = mtl__cell_tensor(set, prefix, "weight_ih", layer, reverse, rows, inputs, err);
     c->w_hh = mtl__cell_tensor(set, prefix, "weight_hh", layer, reverse, rows, c->units, err);
@@ -10551,18 +10739,11 @@ MTL_DEF mtl_cell *mtl_cell_add(mtl_parameters *set, const char *prefix, const mt
     }
     if (mtl__failed(err)) return NULL;
     c->w_ih->initial = c->w_hh->initial = (float)(1 / sqrt((double)c->units));
+    c->w_ih->gates = c->w_hh->gates = c->kind->gates;
     if (c->b_ih) c->b_ih->initial = c->b_hh->initial = c->w_ih->initial;
+    if (c->b_ih && c->kind->forget) mtl__cell_open_forget_gate(c, of.forget_bias);
     mtl__cell_add_matrices(set, c, err);
     return mtl__failed(err) ? NULL : c;
-}
-
-/* Adds the desc's forget_bias to the initial bias of the forget gate (Jozefowicz et al. 2015). */
-static void mtl__cell_open_forget_gate(const mtl_cell *c)
-{
-    const size_t first = (size_t)c->kind->forget * c->units;
-    size_t u;
-    if (!first || !c->b_ih) return;
-    for (u = 0; u < c->units; u++) c->b_ih->value[first + u] += (mtl_real)c->forget_bias;
 }
 
 /* What one cell's forward leaves for its backward. */
@@ -11686,10 +11867,12 @@ static mtl_status mtl__input_check(mtl_input_desc *d, const char *what, mtl_erro
 static mtl_status mtl__embedding_build(mtl_input_part *part, mtl_parameters *set, mtl_error *err)
 {
     const mtl_input_desc *d = part->desc;
+    mtl_tensor *weight;
     char text[160];
     part->width = (size_t)d->width;
-    part->data = mtl_parameters_add(set, mtl__print(text, sizeof text, "%s.weight", d->name),
-                                    (size_t)d->vocabulary, (size_t)d->width, MTL_TENSOR_EMBEDDING, err);
+    part->data = weight = mtl_parameters_add(set, mtl__print(text, sizeof text, "%s.weight", d->name),
+                                             (size_t)d->vocabulary, part->width, MTL_TENSOR_EMBEDDING, err);
+    if (weight) weight->init_rows.count = (size_t)d->padding_zero;  /* times 0: padding stands for nothing */
     return mtl__status(err);
 }
 
@@ -11709,20 +11892,11 @@ static mtl_activation *mtl__embedding_input(mtl_run *run, const mtl_input_part *
                                   d->name);
 }
 
-/* The padding word stands for nothing. */
-static void mtl__embedding_initial(const mtl_input_part *part)
-{
-    if (part->desc->padding_zero) memset(((mtl_tensor *)part->data)->value, 0,
-                                         part->width * sizeof(mtl_real));
-}
-
 static mtl_status mtl__features_build(mtl_input_part *part, mtl_parameters *set, mtl_error *err)
 {
-    mtl_scaling *scaling = (mtl_scaling *)mtl__arena_make(set->arena, 1, sizeof *scaling, "feature scales",
-                                                          err);
     part->width = (size_t)part->desc->features;
-    part->scaling = scaling;
-    return scaling ? mtl__scaling_init(scaling, part->width, set->arena, err) : mtl__status(err);
+    part->scaling = mtl_scaling_add(set, part->desc->name, part->width, err);
+    return mtl__status(err);
 }
 
 static mtl_status mtl__features_verify(const mtl_input_part *part, const mtl_input *input, size_t row,
@@ -11745,9 +11919,9 @@ static mtl_activation *mtl__features_input(mtl_run *run, const mtl_input_part *p
 
 static const mtl_input_kind mtl__input_kinds[] = {
     { { MTL_DESC_INPUT, "embedding", NULL, 0, 0 }, 0, mtl__input_check, mtl__embedding_build,
-      mtl__embedding_verify, mtl__embedding_input, mtl__embedding_initial },
+      mtl__embedding_verify, mtl__embedding_input },
     { { MTL_DESC_INPUT, "features", NULL, 0, 0 }, 1, mtl__input_check, mtl__features_build,
-      mtl__features_verify, mtl__features_input, NULL }
+      mtl__features_verify, mtl__features_input }
 };
 
 /* The row of a desc: by default the one that its members speak of. */
@@ -11828,16 +12002,8 @@ static mtl_activation *mtl__cells_forward(mtl_run *run, const mtl_column_part *p
     return x ? mtl__dropout_layer(run, d->dropout, key, x, "") : NULL;
 }
 
-static void mtl__cells_initial(const mtl_column_part *part)
-{
-    const mtl__cells *column = (const mtl__cells *)part->data;
-    size_t i;
-    for (i = 0; i < part->states; i++) mtl__cell_open_forget_gate(column->cells[i]);
-}
-
 static const mtl_column_kind mtl__column_kinds[] = {
-    { { MTL_DESC_COLUMN, "cells", NULL, 0, 0 }, mtl__cells_build, mtl__cells_forward,
-      mtl__cells_initial }
+    { { MTL_DESC_COLUMN, "cells", NULL, 0, 0 }, mtl__cells_build, mtl__cells_forward }
 };
 
 static const mtl_column_kind *mtl__column_kind(const mtl_column_desc *d)
@@ -12217,7 +12383,7 @@ typedef struct mtl__task {
     size_t node;                            /* its number in the list of nodes */
     size_t hidden_count;
     mtl_dense *hidden[MTL_MAX_HIDDEN], *output;
-    mtl_scaling scaling;                    /* of real targets */
+    mtl_scaling *scaling;                   /* of real targets; of others an empty one */
     mtl__vocabulary labels;
     const char *pooled_name, *output_name;
 } mtl__task;
@@ -12235,7 +12401,6 @@ static void mtl__task_build(mtl__task *task, const mtl_task_desc *desc, mtl_para
     mtl_task_part *part = &task->part;
     char text[160];
     task->desc = part->desc = desc;
-    part->scaling = &task->scaling;
     task->kind = mtl__task_kind(desc);
     task->kind->build(part);
     for (; task->hidden_count < MTL_MAX_HIDDEN && desc->hidden[task->hidden_count] > 0; task->hidden_count++)
@@ -12250,7 +12415,8 @@ static void mtl__task_build(mtl__task *task, const mtl_task_desc *desc, mtl_para
     task->pooled_name = mtl__task_name(set->arena, desc->name, "pooled", err);
     task->output_name = mtl__task_name(set->arena, desc->name, task->kind->output_name, err);
     part->probabilities = mtl__task_name(set->arena, desc->name, "probabilities", err);
-    if (task->kind->scaled) mtl__scaling_init(&task->scaling, part->width, set->arena, err);
+    part->scaling = task->scaling = mtl_scaling_add(set, desc->name, task->kind->scaled ? part->width : 0,
+                                                    err);
     if (desc->labels && !mtl__failed(err))
         mtl__vocabulary_init(&task->labels, desc->labels, (size_t)desc->classes, set->arena, err);
 }
@@ -12705,16 +12871,6 @@ static mtl_model *mtl__model_build(mtl_arena *arena, const mtl_model_desc *desc,
     return mtl__failed(err) ? NULL : model;
 }
 
-static void mtl__model_initial_values(mtl_model *model)
-{
-    size_t i;
-    mtl_parameters_randomise(&model->set, model->desc.seed);
-    for (i = 0; i < model->desc.input_count; i++)
-        if (model->inputs[i].kind->initial) model->inputs[i].kind->initial(&model->inputs[i].part);
-    for (i = 0; i < model->desc.column_count; i++)
-        if (model->columns[i].kind->initial) model->columns[i].kind->initial(&model->columns[i].part);
-}
-
 static int mtl__model_desc_given(const mtl_model_desc *desc, mtl_error *err)
 {
     if (mtl__failed(err)) return 0;
@@ -12748,7 +12904,7 @@ MTL_DEF mtl_status mtl_model_prepare(mtl_model *model, mtl_error *err)
         : mtl__status(err);
 }
 
-/* A model in the caller's memory, its values all zero: given by mtl__model_initial_values or read from a
+/* A model in the caller's memory, its values all zero: given by mtl_parameters_randomise or read from a
    file. */
 static mtl_model *mtl__model_place(void *buffer, size_t bytes, size_t need, const mtl_model_desc *desc,
                                    mtl_error *err)
@@ -12766,7 +12922,7 @@ MTL_DEF mtl_model *mtl_model_init(void *buffer, size_t bytes, const mtl_model_de
     err = mtl__error_given(err, &own);
     model = mtl__model_place(buffer, bytes, mtl_model_size(desc, err), desc, err);
     if (!model) return NULL;
-    mtl__model_initial_values(model);
+    mtl_parameters_randomise(&model->set, model->desc.seed);
     mtl_model_prepare(model, err);
     return model;
 }
@@ -12804,7 +12960,7 @@ MTL_DEF mtl_model *mtl_model_create(const mtl_model_desc *desc, mtl_error *err)
     err = mtl__error_given(err, &own);
     model = mtl__model_allocate(desc, mtl_model_size(desc, err), err);
     if (!model) return NULL;
-    mtl__model_initial_values(model);
+    mtl_parameters_randomise(&model->set, model->desc.seed);
     mtl_model_prepare(model, err);
     return model;
 }
@@ -12921,7 +13077,7 @@ MTL_DEF mtl_status mtl_model_set_target_scale(mtl_model *model, int task, const 
     mtl_error own;
     err = mtl__error_given(err, &own);
     if (mtl__model_check_index(model, "task", task, err))
-        mtl__scaling_set(&model->tasks[task].scaling, mean, scale, model->desc.tasks[task].name, err);
+        mtl__scaling_set(model->tasks[task].scaling, mean, scale, model->desc.tasks[task].name, err);
     return mtl__status(err);
 }
 
@@ -12945,7 +13101,7 @@ MTL_DEF int mtl_model_target_scale(const mtl_model *model, int task, const mtl_r
 {
     mtl_error own;
     if (!mtl__model_check_index(model, "task", task, mtl__error_given(NULL, &own))) return 0;
-    return mtl__scaling_get(&model->tasks[task].scaling, mean, scale);
+    return mtl__scaling_get(model->tasks[task].scaling, mean, scale);
 }
 
 MTL_DEF mtl_status mtl_model_transfer(mtl_model *to, const mtl_model *from, size_t *copied, mtl_error *err)
@@ -12955,11 +13111,13 @@ MTL_DEF mtl_status mtl_model_transfer(mtl_model *to, const mtl_model *from, size
     err = mtl__error_given(err, &own);
     if (!mtl__given(to, "to", err) || !mtl__given(from, "from", err)) return mtl__status(err);
     mtl__parameters_settle(&to->set);
-    for (i = 0; i < to->set.count; i++) {
-        mtl_tensor *t = to->set.tensors[i];
+    for (i = 0; i < mtl__tensor_count(&to->set); i++) {
+        mtl_tensor *t = mtl__tensor_at(&to->set, i);
         const mtl_tensor *f = mtl_parameters_find(&from->set, t->name);
-        if (!f || f->dims != t->dims || f->shape[0] != t->shape[0] || f->shape[1] != t->shape[1]) continue;
+        if (!f || f->dims != t->dims || f->shape[0] != t->shape[0] || f->shape[1] != t->shape[1]
+            || !mtl__tensor_is_set(f)) continue;
         memcpy(t->value, f->value, t->count * sizeof *t->value);
+        if (t->set) *t->set = 1;
         count++;
     }
     if (copied) *copied = count;
@@ -13224,9 +13382,9 @@ static mtl_status mtl__batch_check(const mtl_model *model, const mtl_batch *batc
 }
 
 /* ---- the model file ---------------------------------------------------------------------------------------
-   A safetensors file. Tensors: the parameters under their names; the statistics that inputs and targets are
-   scaled by as buffers.NAME.mean and .scale; a trainer's moments and counts as optimizer.*. Metadata, text to
-   text:
+   A safetensors file. Tensors: the parameters under their names; buffers that are set, such as the statistics
+   that inputs and targets are scaled by, buffers.NAME.mean and .scale; a trainer's moments and counts as
+   optimizer.*. Metadata, text to text:
        mtl_rnn.version   "1"            mtl_rnn.config   JSON: inputs, columns, tasks, model        note.NAME
                                                          free texts   */
 enum { MTL__FILE_VERSION = 1 };
@@ -13253,42 +13411,18 @@ static void mtl__entry_of_tensor(mtl__tensor_entry *e, const char *name, const m
     mtl__entry_set(e, name, MTL__REAL_TYPE, t->shape[0], t->dims == 2 ? t->shape[1] : 0, data);
 }
 
-/* "buffers.NAME.mean" or ".scale". */
-static const char *mtl__buffer_name(mtl_arena *arena, const char *owner, const char *what, mtl_error *err)
-{
-    char text[160];
-    return mtl__arena_text(arena, mtl__print(text, sizeof text, "buffers.%s.%s", owner, what), err);
-}
-
-/* The scaling of input or task number i (inputs first), and its name. */
-static mtl_scaling *mtl__model_scaling(const mtl_model *model, size_t i, const char **name)
-{
-    size_t inputs = model->desc.input_count;
-    *name = i < inputs ? model->desc.inputs[i].name : model->desc.tasks[i - inputs].name;
-    return i < inputs ? model->inputs[i].part.scaling : &model->tasks[i - inputs].scaling;
-}
-
-/* Entries of parameters and buffers; room for `more` further ones. */
+/* Entries of parameters and of buffers that are set; room for `more` further ones. */
 static mtl__tensor_entry *mtl__model_entries(const mtl_model *model, size_t more, size_t *count,
                                              mtl_arena *arena, mtl_error *err)
 {
-    size_t most = model->set.count + 2 * (model->desc.input_count + model->desc.task_count) + more, n = 0, i;
-    mtl__tensor_entry *e = (mtl__tensor_entry *)mtl__arena_zero(arena, most, sizeof *e,
+    size_t most = mtl__tensor_count(&model->set), n = 0, i;
+    mtl__tensor_entry *e = (mtl__tensor_entry *)mtl__arena_zero(arena, most + more, sizeof *e,
                                                                 "a file's list of tensors", err);
-    const char *name;
     if (!e) return NULL;
     mtl__parameters_settle(&model->set);
-    for (i = 0; i < model->set.count; i++) {
-        const mtl_tensor *t = model->set.tensors[i];
-        mtl__entry_of_tensor(&e[n++], t->name, t, t->value);
-    }
-    for (i = 0; i < model->desc.input_count + model->desc.task_count; i++) {
-        const mtl_scaling *scaling = mtl__model_scaling(model, i, &name);
-        if (!scaling || !scaling->set) continue;
-        mtl__entry_set(&e[n++], mtl__buffer_name(arena, name, "mean", err), MTL__REAL_TYPE, scaling->width, 0,
-                       scaling->mean);
-        mtl__entry_set(&e[n++], mtl__buffer_name(arena, name, "scale", err), MTL__REAL_TYPE, scaling->width,
-                       0, scaling->scale);
+    for (i = 0; i < most; i++) {
+        const mtl_tensor *t = mtl__tensor_at(&model->set, i);
+        if (mtl__tensor_is_set(t)) mtl__entry_of_tensor(&e[n++], t->name, t, t->value);
     }
     *count = n;
     return e;
@@ -13419,31 +13553,16 @@ static void mtl__read_tensor(const mtl_safetensors *file, const char *name, size
                   name, i);
 }
 
-/* A scaling, when the file has it. */
-static void mtl__read_scaling(const mtl_safetensors *file, const char *owner, mtl_scaling *to,
-                              mtl_error *err)
-{
-    char name[160];
-    if (mtl__failed(err) || !to || !to->width || !mtl_safetensors_find(file, mtl__print(name, sizeof name,
-                                                                                 "buffers.%s.mean", owner)))
-        return;
-    mtl__read_tensor(file, name, to->width, 0, to->mean, err);
-    mtl__read_tensor(file, mtl__print(name, sizeof name, "buffers.%s.scale", owner), to->width, 0, to->scale,
-                     err);
-    to->set = 1;
-}
-
+/* Buffers that the file does not have stay as they begin; of those with one `set` it has all or none. */
 static void mtl__model_read_values(mtl_model *model, const mtl_safetensors *file, mtl_error *err)
 {
-    const char *name;
     size_t i;
-    for (i = 0; i < model->set.count && !mtl__failed(err); i++) {
-        mtl_tensor *t = model->set.tensors[i];
+    for (i = 0; i < mtl__tensor_count(&model->set) && !mtl__failed(err); i++) {
+        mtl_tensor *t = mtl__tensor_at(&model->set, i);
+        if (t->role == MTL_TENSOR_BUFFER) mtl__tensor_fill(t, model->desc.seed);
+        if (!mtl__tensor_is_set(t) && !mtl_safetensors_find(file, t->name)) continue;
         mtl__read_tensor(file, t->name, t->shape[0], t->dims == 2 ? t->shape[1] : 0, t->value, err);
-    }
-    for (i = 0; i < model->desc.input_count + model->desc.task_count; i++) {
-        mtl_scaling *scaling = mtl__model_scaling(model, i, &name);
-        mtl__read_scaling(file, name, scaling, err);
+        if (t->set) *t->set = 1;
     }
     for (i = 0; i < file->metadata_count && !mtl__failed(err); i++)
         if (strncmp(file->metadata[2 * i], "note.", 5) == 0)
@@ -13661,22 +13780,27 @@ static void mtl__import_mismatch(mtl__tensor_list *wrong, const mtl_tensor *t, c
     mtl__tensor_list_add(wrong, t->name, more);
 }
 
-/* One pass over all mapped tensors: lists mismatches, or copies. Returns how many tensors the mappings
-   name. */
+/* One pass over all mapped tensors: lists mismatches, or copies. Returns how many the mappings name, without
+   buffers that the file does not have and that no mapping is made for. */
 static size_t mtl__import_pass(mtl_model *model, const mtl_safetensors *file, const mtl_import *mappings,
                                size_t count, mtl__tensor_list *wrong, mtl_error *err)
 {
-    size_t i, found = 0;
+    size_t i, k, found = 0;
     char name[512];
-    for (i = 0; i < model->set.count; i++) {
-        mtl_tensor *t = model->set.tensors[i];
+    for (i = 0; i < mtl__tensor_count(&model->set); i++) {
+        mtl_tensor *t = mtl__tensor_at(&model->set, i);
         const mtl_safetensor *from;
-        if (mtl__import_mapping(mappings, count, t->name, name, sizeof name) == count) continue;
-        found++;
+        k = mtl__import_mapping(mappings, count, t->name, name, sizeof name);
+        if (k == count) continue;
         from = mtl_safetensors_find(file, name);
-        if (!wrong)
+        if (!from && t->role == MTL_TENSOR_BUFFER &&
+            !(mappings[k].to && strncmp(mappings[k].to, "buffers.", 8) == 0))
+            continue;
+        found++;
+        if (!wrong) {
             mtl_safetensor_values(from, t->value, err);
-        else if (!from || from->type > MTL_TYPE_BF16 || from->dims != t->dims ||
+            if (t->set) *t->set = 1;
+        } else if (!from || from->type > MTL_TYPE_BF16 || from->dims != t->dims ||
                  from->shape[0] != t->shape[0] || (t->dims == 2 && from->shape[1] != t->shape[1]))
             mtl__import_mismatch(wrong, t, name, from);
     }
@@ -13687,18 +13811,19 @@ static size_t mtl__import_pass(mtl_model *model, const mtl_safetensors *file, co
 static mtl_status mtl__import_check_mappings(const mtl_model *model, const mtl_import *mappings, size_t count,
                                              mtl_error *err)
 {
+    const mtl_parameters *set = &model->set;
     mtl__tensor_list unnamed;
     char name[512];
     size_t i, k;
     memset(&unnamed, 0, sizeof unnamed);
-    for (i = 0; i < model->set.count; i++)
-        if (mtl__import_mapping(mappings, count, model->set.tensors[i]->name, name, sizeof name) == count)
-            mtl__tensor_list_add(&unnamed, model->set.tensors[i]->name, "");
+    for (i = 0; i < mtl__tensor_count(set); i++)
+        if (mtl__import_mapping(mappings, count, mtl__tensor_at(set, i)->name, name, sizeof name) == count)
+            mtl__tensor_list_add(&unnamed, mtl__tensor_at(set, i)->name, "");
     for (k = 0; k < count && !mtl__failed(err); k++) {
-        for (i = 0; i < model->set.count; i++)
-            if (mtl__import_mapping(mappings, count, model->set.tensors[i]->name, name, sizeof name) == k)
+        for (i = 0; i < mtl__tensor_count(set); i++)
+            if (mtl__import_mapping(mappings, count, mtl__tensor_at(set, i)->name, name, sizeof name) == k)
                 break;
-        if (i == model->set.count)
+        if (i == mtl__tensor_count(set))
             mtl__fail(err, MTL_ERROR_TENSOR, "mappings", (long long)k,
                       "mappings[%z]: no tensor of the model fits \"%s\"%s%s", k, mappings[k].to
                           ? mappings[k].to : "", unnamed.count ? "; those that no mapping fits: "
@@ -13792,12 +13917,13 @@ MTL_DEF mtl_status mtl_model_export(const mtl_model *model, const char *path, co
     if (!count) { mappings = &everything; count = 1; }
     mtl__parameters_settle(&model->set);
     mtl_arena_init(&arena, NULL, 0, NULL);
-    entries = (mtl__tensor_entry *)mtl__arena_zero(&arena, model->set.count, sizeof *entries,
+    entries = (mtl__tensor_entry *)mtl__arena_zero(&arena, mtl__tensor_count(&model->set), sizeof *entries,
                                                    "a file's list of tensors", err);
-    for (i = 0; entries && i < model->set.count; i++)
+    for (i = 0; entries && i < mtl__tensor_count(&model->set); i++)
         for (k = 0; k < count; k++) {
-            const mtl_tensor *t = model->set.tensors[i];
-            if (!mtl__import_name(&mappings[k], t->name, name, sizeof name)) continue;
+            const mtl_tensor *t = mtl__tensor_at(&model->set, i);
+            if (!mtl__tensor_is_set(t) || !mtl__import_name(&mappings[k], t->name, name, sizeof name))
+                continue;
             mtl__entry_of_tensor(&entries[n++], mtl__arena_text(&arena, name, err), t, t->value);
             break;
         }
@@ -15644,7 +15770,7 @@ static char *mtl__fit_advice(const mtl__fit *f, const char *name, char *out, siz
     if (task >= 0 && t->weights[task] > 1)
         mtl__print(own, sizeof own, ", a smaller weight of task %s (now %s)", name,
                    (mtl_text_from_number((double)t->weights[task], more), more));
-    else if (task >= 0 && t->model->tasks[task].kind->scaled && !t->model->tasks[task].scaling.set)
+    else if (task >= 0 && t->model->tasks[task].kind->scaled && !t->model->tasks[task].scaling->set)
         mtl__print(own, sizeof own, ", targets of task %s that are scaled (mtl_model_set_target_scale)",
                    name);
     return mtl__print(out, size, "try a smaller trainer.lr (now %s), %s%s", lr, clip, own);

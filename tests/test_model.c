@@ -1277,7 +1277,148 @@ static void test_model_files_in_the_stock_loader(void **state)
     mtl_model_destroy(model);
 }
 
+/* ---- buffers ------------------------------------------------------------------------------------------- */
+
+/* The full model as it is described, without scales. */
+static mtl_model *model_create_bare(void)
+{
+    model_desc d;
+    model_desc_fill(&d);
+    return model_create(&d.desc);
+}
+
+static int model_scaled(const mtl_model *model)
+{
+    const mtl_real *mean, *scale;
+    return mtl_model_feature_scale(model, 1, &mean, &scale) + 2
+        * mtl_model_target_scale(model, 2, &mean, &scale);
+}
+
+/* Means and scales are tensors, but no parameters: they stand in no list that training walks. */
+static void test_model_buffers_are_tensors(void **state)
+{
+    static const char *const names[] = { "buffers.sensors.mean", "buffers.sensors.scale",
+        "buffers.speed.mean", "buffers.speed.scale" };
+    mtl_model *model = model_create_full(), *bare = model_create_bare();
+    mtl_parameters *set = mtl_model_parameters(model);
+    const mtl_real *mean, *scale;
+    size_t i, total = 0;
+    (void)state;
+    assert_int_equal(set->buffer_count, 4);
+    for (i = 0; i < 4; i++) {
+        mtl_tensor *t = mtl_model_tensor(model, names[i]);
+        assert_ptr_equal(t, set->buffers[i]);
+        assert_string_equal(t->name, names[i]);
+        assert_int_equal(t->role, MTL_TENSOR_BUFFER);
+        assert_int_equal(t->count, 2);
+        assert_int_equal(t->index, i);
+        assert_true(t->frozen && *t->set);
+        t = mtl_model_tensor(bare, names[i]);                               /* they begin as 0 and 1 */
+        assert_true(!*t->set && t->value[1] == (i % 2 ? 1 : 0));
+    }
+    mtl_model_feature_scale(model, 1, &mean, &scale);
+    assert_ptr_equal(mean, set->buffers[0]->value);
+    assert_ptr_equal(scale, set->buffers[1]->value);
+    for (i = 0; i < set->count; i++) {
+        assert_true(set->tensors[i]->role != MTL_TENSOR_BUFFER);
+        total += mtl__padded(set->tensors[i]->count);
+    }
+    assert_int_equal(set->total, total);
+    mtl_parameters_randomise(set, 9);                                       /* what was set stays */
+    assert_true(mean[1] == -3 && scale[1] == 0);
+    assert_int_equal(model_scaled(bare), 0);
+    mtl_model_destroy(model);
+    mtl_model_destroy(bare);
+}
+
+/* Transfer carries the scales; a model without them takes none from the other. */
+static void test_model_transfer_of_buffers(void **state)
+{
+    mtl_model *model = model_create_full(), *to = model_create_bare(), *bare = model_create_bare();
+    mtl_error err = {0};
+    size_t copied = 0;
+    (void)state;
+    mtl_model_transfer(to, bare, &copied, &err);
+    assert_int_equal(copied, mtl_model_parameters(to)->count);
+    assert_int_equal(model_scaled(to), 0);
+    mtl_model_transfer(to, model, &copied, &err);
+    TEST_FINE(&err);
+    assert_int_equal(copied, mtl_model_parameters(to)->count + 4);
+    assert_int_equal(model_scaled(to), 3);
+    model_expect_same_predictions(model, to);
+    mtl_model_transfer(to, bare, &copied, &err);                            /* nothing to take: they stay */
+    assert_int_equal(model_scaled(to), 3);
+    mtl_model_destroy(model);
+    mtl_model_destroy(bare);
+    mtl_model_destroy(to);
+}
+
+/* Out under another name and in again; a mapping of everything takes the buffers that the file has. */
+static void test_model_import_of_buffers(void **state)
+{
+    static const mtl_import everything = { "", "" }, norm = { "norm.*", "buffers.sensors.*" };
+    mtl_model *model = model_create_full(), *to = model_create_bare(), *bare = model_create_bare();
+    const char *path = test_path("buffers");
+    mtl_safetensors file;
+    mtl_error err = {0};
+    (void)state;
+    mtl_model_export(model, path, &norm, 1, &err);
+    mtl_safetensors_open(&file, path, &err);
+    TEST_FINE(&err);
+    assert_int_equal(file.count, 2);
+    assert_non_null(mtl_safetensors_find(&file, "norm.scale"));
+    mtl_model_import(to, &file, &norm, 1, &err);
+    TEST_FINE(&err);
+    assert_int_equal(model_scaled(to), 1);
+    mtl_safetensors_close(&file);
+
+    mtl_model_export(bare, path, NULL, 0, &err);                            /* none is set: none is written */
+    mtl_safetensors_open(&file, path, &err);
+    TEST_FINE(&err);
+    assert_int_equal(file.count, mtl_model_parameters(bare)->count);
+    mtl_model_import(to, &file, &everything, 1, &err);                      /* and none is missed */
+    TEST_FINE(&err);
+    assert_int_equal(model_scaled(to), 1);
+    mtl_model_import(to, &file, &norm, 1, &err);                            /* but where one is asked for */
+    test_expect_error(&err, MTL_ERROR_TENSOR, "buffers.sensors.mean", "no norm.mean in the file");
+    mtl_safetensors_close(&file);
+
+    mtl_model_save(model, path, &err);                                      /* a model file as any other */
+    mtl_safetensors_open(&file, path, &err);
+    mtl_model_import(bare, &file, &everything, 1, &err);
+    TEST_FINE(&err);
+    model_expect_same_predictions(model, bare);
+    mtl_safetensors_close(&file);
+    remove(path);
+    mtl_model_destroy(model);
+    mtl_model_destroy(bare);
+    mtl_model_destroy(to);
+}
+
+/* A mean without a scale is half a file. */
+static void test_model_file_with_half_a_scaling(void **state)
+{
+    mtl_model *model = model_create_full();
+    mtl_tensor *scale = mtl_model_tensor(model, "buffers.speed.scale");
+    test_file file;
+    mtl_writer writer = test_file_writer(&file);
+    mtl_error err = {0};
+    int unset = 0;
+    (void)state;
+    memset(&file, 0, sizeof file);
+    scale->set = &unset;
+    mtl_model_write(model, NULL, &writer, &err);
+    TEST_FINE(&err);
+    assert_null(mtl_model_load_memory(file.bytes, file.used, &err));
+    test_expect_error(&err, MTL_ERROR_TENSOR, "buffers.speed.scale", "no tensor buffers.speed.scale");
+    free(file.bytes);
+    mtl_model_destroy(model);
+}
+
 #define TEST_MODEL \
+    cmocka_unit_test(test_model_buffers_are_tensors), cmocka_unit_test(test_model_transfer_of_buffers), \
+    cmocka_unit_test(test_model_import_of_buffers), \
+    cmocka_unit_test(test_model_file_with_half_a_scaling), \
     cmocka_unit_test(test_model_every_field_is_kept), \
         cmocka_unit_test(test_model_path_memory_and_callbacks), \
     cmocka_unit_test(test_model_notes), cmocka_unit_test(test_model_save_keeps_the_old_file), \

@@ -43,6 +43,49 @@ static void test_tensor_set(void **state)
     mtl_arena_destroy(&arena);
 }
 
+/* Buffers stand beside the parameters: neither their order nor their number moves the block. */
+static void test_tensor_buffers(void **state)
+{
+    mtl_error err = {0};
+    mtl_parameters set;
+    mtl_arena arena;
+    mtl_tensor *t;
+    char name[32];
+    int given = 0;
+    size_t i;
+    (void)state;
+    mtl_arena_init(&arena, NULL, 0, NULL);
+    mtl_parameters_init(&set, &arena);
+    for (i = 0; i < 60; i++) {
+        snprintf(name, sizeof name, "%s%d", i % 2 ? "buffers.x" : "x", (int)i);
+        t = mtl_parameters_add(&set, name, 3, 2, i % 2 ? MTL_TENSOR_BUFFER : MTL_TENSOR_WEIGHT, &err);
+        TEST_FINE(&err);
+        assert_int_equal(t->index, i / 2);
+        assert_int_equal(t->frozen, i % 2);
+        if (i % 2) t->init = MTL_INIT_IDENTITY;
+    }
+    assert_int_equal(set.count, 30);
+    assert_int_equal(set.buffer_count, 30);
+    assert_int_equal(set.total, 30 * 16);
+    assert_null(mtl_parameters_add(&set, "buffers.x1", 3, 0, MTL_TENSOR_BUFFER, &err));
+    test_expect_error(&err, MTL_ERROR_ARGUMENT, "buffers.x1", "exists already");
+    assert_int_equal(mtl_parameters_allocate(&set, &err), MTL_OK);
+    t = mtl_parameters_find(&set, "buffers.x59");
+    assert_ptr_equal(t, set.buffers[29]);
+    assert_true(t->value[0] == 0);
+    mtl_parameters_randomise(&set, 1);
+    assert_true(t->value[0] == 1 && t->value[1] == 0 && t->value[3] == 1);
+    t->value[0] = 5;
+    t->set = &given;
+    mtl_parameters_randomise(&set, 1);                                      /* holds nothing: filled again */
+    assert_true(t->value[0] == 1);
+    t->value[0] = 5;
+    given = 1;
+    mtl_parameters_randomise(&set, 1);
+    assert_true(t->value[0] == 5);
+    mtl_arena_destroy(&arena);
+}
+
 /* Initial values depend on seed and name, not on what else is in the set. */
 static void test_tensor_initial_values(void **state)
 {
@@ -81,6 +124,172 @@ static void test_tensor_initial_values(void **state)
     }
     assert_true(fabs(sum / 30000) < 0.03 && fabs(squares / 30000 - 1) < 0.05);
     mtl_arena_destroy(&arena);
+}
+
+/* A set of one tensor, filled by a rule. */
+typedef struct tensor_filled {
+    mtl_arena arena;
+    mtl_parameters set;
+    mtl_tensor *t;
+} tensor_filled;
+
+static void tensor_fill(tensor_filled *f, int init, float initial, size_t gates, size_t rows, size_t columns)
+{
+    mtl_error err = {0};
+    mtl_arena_init(&f->arena, NULL, 0, NULL);
+    mtl_parameters_init(&f->set, &f->arena);
+    f->t = mtl_parameters_add(&f->set, "t", rows, columns, MTL_TENSOR_WEIGHT, &err);
+    f->t->init = init;
+    f->t->initial = initial;
+    f->t->gates = gates;
+    mtl_parameters_allocate(&f->set, &err);
+    TEST_FINE(&err);
+    mtl_parameters_randomise(&f->set, 3);
+}
+
+static void test_tensor_init_names(void **state)
+{
+#define TENSOR_NAME_IS(value, name) assert_string_equal(mtl_init_name(value), name);
+    (void)state;
+    MTL_INIT_NAMES(TENSOR_NAME_IS)
+    assert_null(mtl_init_name(MTL_INIT_DEFAULT));
+    assert_null(mtl_init_name(MTL_INIT_IDENTITY + 1));
+    assert_null(mtl_init_name(-1));
+}
+
+/* The bits of the first rules are those of the random numbers themselves. */
+static void test_tensor_init_bits(void **state)
+{
+    static const struct { int init; float initial; } rules[] = {
+        { MTL_INIT_DEFAULT, 0.1f }, { MTL_INIT_UNIFORM, 0.1f }, { MTL_INIT_DEFAULT, 0 },
+        { MTL_INIT_NORMAL, 0 } };
+    const uint64_t stream = mtl__hash(MTL__HASH_BEGIN, "t", 1);
+    size_t i, k;
+    (void)state;
+    for (i = 0; i < 4; i++) {
+        tensor_filled f;
+        tensor_fill(&f, rules[i].init, rules[i].initial, 1, 40, 5);
+        for (k = 0; k < f.t->count; k++) {
+            mtl_real uniform = (mtl_real)((2 * mtl__random_uniform(3, stream, k) - 1) * (double)0.1f);
+            assert_true(f.t->value[k] == (i < 2 ? uniform : (mtl_real)mtl__random_normal(3, stream, k)));
+        }
+        mtl_arena_destroy(&f.arena);
+    }
+}
+
+/* Means and variances of the random rules; `largest`: what no element exceeds. */
+static void test_tensor_init_statistics(void **state)
+{
+    static const struct { int init; float initial; size_t gates, rows, columns; double variance, largest; }
+    rules[] = {
+        { MTL_INIT_UNIFORM, 0.3f, 1, 400, 100, 0.3 * 0.3 / 3, 0.3001 },
+        { MTL_INIT_NORMAL, 0.3f, 1, 400, 100, 0.3 * 0.3, 2 },
+        { MTL_INIT_XAVIER, 0, 1, 300, 100, 2 / 400.0, 0.12248 },                /* sqrt(6 / 400) */
+        { MTL_INIT_XAVIER, 2, 4, 400, 100, 4 * 2 / 200.0, 0.34642 },            /* 2 sqrt(6 / 200) */
+        { MTL_INIT_HE, 0, 4, 400, 100, 2 / 100.0, 1 },
+        { MTL_INIT_HE, 0.5f, 1, 400, 100, 0.25 * 2 / 100.0, 1 },
+        { MTL_INIT_ORTHOGONAL, 0, 4, 400, 100, 1 / 100.0, 1 } };
+    size_t i, k;
+    (void)state;
+    for (i = 0; i < sizeof rules / sizeof rules[0]; i++) {
+        tensor_filled f;
+        double sum = 0, squares = 0, n, largest = 0;
+        tensor_fill(&f, rules[i].init, rules[i].initial, rules[i].gates, rules[i].rows, rules[i].columns);
+        for (k = 0; k < f.t->count; k++) {
+            double x = (double)f.t->value[k];
+            sum += x;
+            squares += x * x;
+            if (fabs(x) > largest) largest = fabs(x);
+        }
+        n = (double)f.t->count;
+        assert_true(fabs(sum / n) < 4 * sqrt(rules[i].variance / n));
+        assert_true(fabs(squares / n / rules[i].variance - 1) < 0.04);
+        assert_true(largest <= rules[i].largest);
+        mtl_arena_destroy(&f.arena);
+    }
+}
+
+/* Largest difference between factor^2 I and the products of the vectors of a block: its rows, or its columns
+   when these are fewer. */
+static double tensor_not_orthogonal(const mtl_real *w, size_t rows, size_t columns, double factor)
+{
+    size_t count = rows < columns ? rows : columns, length = rows < columns ? columns : rows, i, j, k;
+    double worst = 0;
+    for (i = 0; i < count; i++)
+        for (j = 0; j <= i; j++) {
+            double dot = i == j ? -factor * factor : 0;
+            for (k = 0; k < length; k++)
+                dot += rows <= columns ? (double)w[i * columns + k] * (double)w[j * columns + k]
+                                       : (double)w[k * columns + i] * (double)w[k * columns + j];
+            if (fabs(dot) > worst) worst = fabs(dot);
+        }
+    return worst;
+}
+
+static void test_tensor_init_orthogonal(void **state)
+{
+    static const struct { size_t gates, rows, columns; float initial; double factor; } shapes[] = {
+        { 1, 1, 1, 0, 1 }, { 1, 20, 20, 0, 1 }, { 1, 9, 31, 0, 1 }, { 1, 31, 9, 0, 1 }, { 4, 400, 100, 0, 1 },
+        { 3, 96, 32, 0.5f, 0.5 }, { 3, 6, 40, 0, 1 }, { 4, 160, 7, 0, 1 } };
+    const double most = sizeof(mtl_real) == sizeof(float) ? 1e-6 : 1e-14;
+    size_t i, g;
+    (void)state;
+    for (i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
+        const size_t rows = shapes[i].rows / shapes[i].gates, block = rows * shapes[i].columns;
+        tensor_filled f;
+        tensor_fill(&f, MTL_INIT_ORTHOGONAL, shapes[i].initial, shapes[i].gates, shapes[i].rows,
+                    shapes[i].columns);
+        for (g = 0; g < shapes[i].gates; g++)
+            assert_true(tensor_not_orthogonal(f.t->value + g * block, rows, shapes[i].columns,
+                                              shapes[i].factor) <= most);
+        if (shapes[i].gates > 1) assert_true(memcmp(f.t->value, f.t->value + block, sizeof(mtl_real)) != 0);
+        mtl_arena_destroy(&f.arena);
+    }
+}
+
+static void test_tensor_init_exact(void **state)
+{
+    tensor_filled f;
+    size_t k;
+    (void)state;
+    tensor_fill(&f, MTL_INIT_CONSTANT, -2.5f, 1, 7, 0);
+    for (k = 0; k < 7; k++) assert_true(f.t->value[k] == -2.5f);
+    mtl_arena_destroy(&f.arena);
+    tensor_fill(&f, MTL_INIT_IDENTITY, 0, 3, 12, 4);
+    for (k = 0; k < 48; k++) assert_true(f.t->value[k] == (k / 4 % 4 == k % 4));
+    mtl_arena_destroy(&f.arena);
+    tensor_fill(&f, MTL_INIT_IDENTITY, 0.01f, 1, 3, 5);
+    for (k = 0; k < 15; k++) assert_true(f.t->value[k] == (k / 5 == k % 5 ? 0.01f : 0.0f));
+    f.t->init = MTL_INIT_CONSTANT;                                          /* some rows begin otherwise */
+    f.t->init_rows.first = 1;
+    f.t->init_rows.count = 2;
+    f.t->init_rows.factor = 2;
+    f.t->init_rows.addend = 1;
+    f.t->initial = 0.5f;
+    mtl_parameters_randomise(&f.set, 3);
+    for (k = 0; k < 15; k++) assert_true(f.t->value[k] == (k < 5 ? 0.5f : 2.0f));
+    mtl_arena_destroy(&f.arena);
+}
+
+/* Every rule: from seed and name alone; the random ones change with either. */
+static void test_tensor_init_depends_on_seed_and_name(void **state)
+{
+    int init;
+    (void)state;
+    for (init = MTL_INIT_UNIFORM; mtl_init_name(init); init++) {
+        const int fixed = init == MTL_INIT_CONSTANT || init == MTL_INIT_IDENTITY;
+        tensor_filled f;
+        mtl_real first[64];
+        size_t i;
+        tensor_fill(&f, init, 0.5f, 2, 8, 8);
+        memcpy(first, f.t->value, sizeof first);
+        for (i = 0; i < 3; i++) {
+            f.t->name = i == 1 ? "u" : "t";
+            mtl_parameters_randomise(&f.set, i == 0 ? 4 : 3);
+            assert_int_equal(memcmp(first, f.t->value, sizeof first) == 0, fixed || i == 2);
+        }
+        mtl_arena_destroy(&f.arena);
+    }
 }
 
 /* ---- gradients ----------------------------------------------------------------------------------------- */
@@ -286,7 +495,12 @@ static void test_tensor_make(void **state)
 }
 
 #define TEST_TENSOR \
-    cmocka_unit_test(test_tensor_set), cmocka_unit_test(test_tensor_initial_values), \
+    cmocka_unit_test(test_tensor_set), cmocka_unit_test(test_tensor_buffers), \
+    cmocka_unit_test(test_tensor_initial_values), \
+    cmocka_unit_test(test_tensor_init_names), cmocka_unit_test(test_tensor_init_bits), \
+    cmocka_unit_test(test_tensor_init_statistics), cmocka_unit_test(test_tensor_init_orthogonal), \
+    cmocka_unit_test(test_tensor_init_exact), \
+    cmocka_unit_test(test_tensor_init_depends_on_seed_and_name), \
     cmocka_unit_test(test_tensor_gradient_states), cmocka_unit_test(test_tensor_embedding_rows), \
     cmocka_unit_test(test_tensor_prepare), cmocka_unit_test(test_tensor_prepare_unsupported), \
     cmocka_unit_test(test_tensor_make)
