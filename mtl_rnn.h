@@ -206,7 +206,8 @@ enum { MTL_ACTIVATION_DEFAULT, MTL_ACTIVATION_NONE, MTL_ACTIVATION_TANH, MTL_ACT
 enum { MTL_RESET_DEFAULT, MTL_RESET_AFTER, MTL_RESET_BEFORE };           /* GRU; default: after, as PyTorch */
 enum { MTL_INPUT_DEFAULT, MTL_INPUT_EMBEDDING, MTL_INPUT_FEATURES };           /* default: by what is given */
 enum { MTL_COLUMN_DEFAULT, MTL_COLUMN_CELLS };
-enum { MTL_MIX_DEFAULT, MTL_MIX_CONCAT };                                         /* default: concatenation */
+enum { MTL_MIX_DEFAULT, MTL_MIX_CONCAT, MTL_MIX_SUM, MTL_MIX_GATE, MTL_MIX_EXPERTS, MTL_MIX_CROSS_STITCH,
+    MTL_MIX_LEVELS, MTL_MIX_REVERSAL };                                           /* default: concatenation */
 enum { MTL_LEVEL_SEQUENCE, MTL_LEVEL_STEP };
 enum { MTL_TASK_CLASS, MTL_TASK_REAL };
 enum { MTL_LOSS_DEFAULT, MTL_LOSS_CROSS_ENTROPY, MTL_LOSS_MSE, MTL_LOSS_MAE, MTL_LOSS_HUBER };
@@ -233,7 +234,9 @@ enum { MTL_INIT_DEFAULT, MTL_INIT_UNIFORM, MTL_INIT_NORMAL, MTL_INIT_CONSTANT, M
 #define MTL_RESET_NAMES(X)      X(MTL_RESET_AFTER, "after") X(MTL_RESET_BEFORE, "before")
 #define MTL_INPUT_NAMES(X)      X(MTL_INPUT_EMBEDDING, "embedding") X(MTL_INPUT_FEATURES, "features")
 #define MTL_COLUMN_NAMES(X)     X(MTL_COLUMN_CELLS, "cells")
-#define MTL_MIX_NAMES(X)        X(MTL_MIX_CONCAT, "concat")
+#define MTL_MIX_NAMES(X)        X(MTL_MIX_CONCAT, "concat") X(MTL_MIX_SUM, "sum") X(MTL_MIX_GATE, "gate") \
+                                X(MTL_MIX_EXPERTS, "experts") X(MTL_MIX_CROSS_STITCH, "cross-stitch") \
+                                X(MTL_MIX_LEVELS, "levels") X(MTL_MIX_REVERSAL, "reversal")
 #define MTL_LEVEL_NAMES(X)      X(MTL_LEVEL_SEQUENCE, "sequence") X(MTL_LEVEL_STEP, "step")
 #define MTL_TASK_NAMES(X)       X(MTL_TASK_CLASS, "class") X(MTL_TASK_REAL, "real")
 #define MTL_LOSS_NAMES(X)       X(MTL_LOSS_CROSS_ENTROPY, "cross-entropy") X(MTL_LOSS_MSE, "mse") \
@@ -312,12 +315,34 @@ typedef struct mtl_task_kind mtl_task_kind;
     X(MTL_FLAG,   digits,       0, 0, 1, MTL_NONE, "every digit is read as 0")
 typedef struct mtl_input_desc { MTL_INPUT_FIELDS(MTL__MEMBER) } mtl_input_desc;
 
-/* Where a column or a task takes its rows from: named inputs, columns or tasks' outputs, mixed into one. */
+/* Where a column or a task takes its rows from: inputs and columns by their names, tasks' outputs (TASK) and
+   distributions (TASK.probabilities), mixed into one. Kinds, for sources x_1 .. x_n; OWNER is the column or
+   task that reads the mix:
+       concat         side by side
+       sum            x_1 + .. + x_n
+       gate           n = 2: g * x_1 + (1 - g) * x_2 with g = sigmoid(W by + b)
+       experts        sum_i w_i x_i with w = softmax(W by + b)       Ma et al. 2018 (by: the input), Tang et
+                      al. 2020
+       cross-stitch   sum_i a_i x_i with numbers a_i that are learnt             Misra et al. 2016
+       levels         c sum_i softmax(s)_i x_i with s_i and c that are learnt    Peters et al. 2018
+       reversal       as concat; the gradient that goes back is multiplied by -reversal    Ganin & Lempitsky
+                      2015
+   Tensors: OWNER.gate.weight [width of x_1][width of by] and .bias; OWNER.gates.weight [n][width of by] and
+   .bias; OWNER.stitch.weight [n]; OWNER.levels.weight [n] and .scale [1]. A gate's g and the experts' w can be
+   observed as OWNER.gate and OWNER.gates. All but concat and reversal take sources of equal width. */
 #define MTL_MIX_FIELDS(X) \
     X(MTL_NAME,   from,         0, 0, 0, MTL_NONE, \
       "names separated by '+', e.g. words+shape; NULL: column: all inputs; task: the last column") \
+    X(MTL_NAME,   by,           0, 0, 0, MTL_NONE, "what a gate reads, as `from`; NULL: the sources") \
+    X(MTL_NAME,   stop,         0, 0, 0, MTL_NONE, \
+      "names among those of from and by that no gradient goes back into, separated by '+'; *: all") \
     X(MTL_OWN,    own,          0, 0, 0, mix, "a row of the program's own kinds, which wins over kind") \
-    X(MTL_CHOICE, kind, MTL_MIX_CONCAT, 1, 1, MTL_MIX, "how several sources become one")
+    X(MTL_CHOICE, kind, MTL_MIX_CONCAT, 1, 7, MTL_MIX, "how several sources become one") \
+    X(MTL_FLAG,   per_sequence, 0, 0, 1, MTL_NONE, \
+      "experts: one gate for a sequence, from the mean of its steps") \
+    X(MTL_FLOAT,  share,      0.9, 0, 1, MTL_NONE, \
+      "cross-stitch: what the first source's factor starts at; the others share the rest") \
+    X(MTL_FLOAT,  reversal,     1, 0, 1e6, MTL_NONE, "reversal: the gradient is multiplied by minus this")
 typedef struct mtl_mix_desc { MTL_MIX_FIELDS(MTL__MEMBER) } mtl_mix_desc;
 
 /* A cell: one recurrent layer in one direction. */
@@ -1126,13 +1151,15 @@ MTL_DEF mtl_scaling *mtl_scaling_add(mtl_parameters *set, const char *owner, siz
 
 /* A mix of several activations of the same rows into one. */
 typedef struct mtl_mix {
-    size_t count;                           /* sources */
+    size_t count;                           /* sources, 1 at least */
     const size_t *widths;                   /* [count] theirs */
     const char *owner;                      /* the column or task that reads it: what its tensors' names begin
                                                with */
     const mtl_mix_desc *desc;
     size_t width;                           /* of the result; build sets it */
     void *data;                             /* what build has made */
+    size_t by_width;                        /* of what the desc's `by` names, side by side; 0: by is NULL */
+    int level;                              /* MTL_LEVEL_*: what all have a row for */
 } mtl_mix;
 struct mtl_mix_kind {
     mtl_kind kind;
@@ -1140,7 +1167,9 @@ struct mtl_mix_kind {
                                                columns of the first one, in the directions in which these were
                                                read */
     mtl_status (*build)(mtl_mix *mix, mtl_parameters *set, const char *what, mtl_error *err);
-    mtl_activation *(*forward)(mtl_run *run, const mtl_mix *mix, mtl_activation *const *sources);
+    /* by: of as many rows as the sources; NULL: the desc names none */
+    mtl_activation *(*forward)(mtl_run *run, const mtl_mix *mix, mtl_activation *const *sources,
+                               mtl_activation *by);
 };
 
 /* An input: a token's row of an embedding, or a row of numbers. */
@@ -9306,13 +9335,23 @@ static void mtl__desc_write_member(mtl__text *text, const mtl_field *f, const vo
     mtl__json_add_text(text, (const char *)mtl__desc_pointer(members, f->offset));
 }
 
+/* 1 when a member is given and, being a number, not what 0 stands for. */
+static int mtl__desc_is_set(const mtl_field *f, const void *members)
+{
+    double value;
+    if (f->type >= MTL_NAME) return mtl__desc_pointer(members, f->offset) != NULL;
+    value = mtl__field_number(f, members, 0);
+    return value != 0 && value != (f->type == MTL_FLOAT ? (double)(float)f->preset : f->preset);
+}
+
 /* "from", and "mix" where a mix has more than its sources. */
 static void mtl__desc_write_mix(mtl__text *text, const mtl_mix_desc *mix)
 {
     const mtl__desc *d = &mtl__descs[MTL_DESC_MIX];
-    size_t i;
+    size_t i = 1;
     mtl__desc_write_member(text, &d->fields[0], mix);
-    if (!mix->own && mix->kind <= MTL_MIX_CONCAT) return;
+    while (i < d->count && !mtl__desc_is_set(&d->fields[i], mix)) i++;
+    if (i == d->count) return;
     mtl__json_key(text, "mix");
     mtl__json_open(text, '{');
     for (i = 1; i < d->count && d->fields[i].type >= MTL_NAME; i++)
@@ -9982,6 +10021,35 @@ static void mtl__run_rows(mtl_run *run, int which, const void *p, size_t rows)
     mtl__jobs_run(&jobs);
 }
 
+/* Work on items [begin, end) of a pass, and one such pass at once: so many items a job that their `width`
+   values each are worth it. */
+typedef void (*mtl__part)(const mtl__kernels *kernels, const void *pass, size_t begin, size_t end);
+typedef struct mtl__values_job {
+    mtl__part part;
+    const mtl__kernels *kernels;
+    const void *of;
+    size_t items, unit;
+} mtl__values_job;
+
+static void mtl__run_values_job(void *context, size_t job)
+{
+    const mtl__values_job *j = (const mtl__values_job *)context;
+    j->part(j->kernels, j->of, job * j->unit, mtl__at_most((job + 1) * j->unit, j->items));
+}
+
+static void mtl__run_values(mtl_run *run, mtl__part part, const void *of, size_t bytes, size_t items,
+                            size_t width)
+{
+    mtl__values_job job;
+    (void)bytes;
+    job.part = part;
+    job.kernels = mtl__run_kernels(run);
+    job.of = of;
+    job.items = items;
+    job.unit = 1 + 16384 / (width + 1);
+    mtl__run_for(run, (items + job.unit - 1) / job.unit, mtl__run_values_job, &job);
+}
+
 /* ===========================================================================================================
    15 >>layers     embedding, dense, dropout, selection, concatenation, pooling
    ===========================================================================================================
@@ -10510,6 +10578,267 @@ static mtl_activation *mtl__concat_forward(mtl_run *run, mtl_activation *const *
     for (i = 0, width = 0; y && i < count; width += parts[i++]->width)
         mtl__move_forward(run, parts[i], 0, NULL, y, width, parts[i]->width);
     return mtl__moved(run, y, name);
+}
+
+/* ---- mixing rows ---------------------------------------------------------------------------------------
+
+   Of a row's values, dot products and the like are few beside the products of what has made the rows: plain
+   loops do. */
+
+/* sum_j x_j y_j, in an order that no instruction set changes */
+static mtl_real mtl__row_dot(const mtl_real *x, const mtl_real *y, size_t width)
+{
+    mtl_real sum[4] = { 0, 0, 0, 0 };
+    size_t j;
+    for (j = 0; j + 4 <= width; j += 4) {
+        sum[0] += x[j] * y[j];
+        sum[1] += x[j + 1] * y[j + 1];
+        sum[2] += x[j + 2] * y[j + 2];
+        sum[3] += x[j + 3] * y[j + 3];
+    }
+    for (; j < width; j++) sum[0] += x[j] * y[j];
+    return (sum[0] + sum[1]) + (sum[2] + sum[3]);
+}
+
+/* A gradient's row before it is added to. */
+static mtl_real *mtl__row_open(mtl_real *grad, size_t stride, size_t width, size_t n, int add)
+{
+    mtl_real *row = grad ? grad + n * stride : NULL;
+    if (row && !add) memset(row, 0, width * sizeof *row);
+    return row;
+}
+
+/* y[n] = sum_i w[n][i] x_i[n]. weights: NULL: ones; one row: the same for all n; rows: [N] which of its rows
+   row n has, NULL: its own. */
+typedef struct mtl__blend_source { mtl_activation *x; mtl_real *dx; int add; } mtl__blend_source;
+typedef struct mtl__blend {
+    size_t count;
+    mtl__blend_source *sources;             /* [count] dx and add while backward runs */
+    mtl_activation *weights, *y;
+    const int *rows;
+    mtl_real *dots, *dw;                    /* while backward runs: [N][count] dy[n] . x_i[n]; of the weights */
+    int add;
+} mtl__blend;
+
+static size_t mtl__blend_row(const mtl__blend *d, size_t n)
+{
+    return d->weights->rows == 1 ? 0 : d->rows ? (size_t)d->rows[n] : n;
+}
+
+static mtl_real mtl__blend_weight(const mtl__blend *d, size_t n, size_t i)
+{
+    return d->weights ? d->weights->value[mtl__blend_row(d, n) * d->weights->stride + i] : 1;
+}
+
+static void mtl__blend_part(const mtl__kernels *kernels, const void *pass, size_t n, size_t end)
+{
+    const mtl__blend *d = (const mtl__blend *)pass;
+    size_t i;
+    for (; n < end; n++) {
+        mtl_real *y = mtl__row_open(d->y->value, d->y->stride, d->y->width, n, 0);
+        for (i = 0; i < d->count; i++)
+            kernels->add_scaled(d->y->width, mtl__blend_weight(d, n, i),
+                                d->sources[i].x->value + n * d->sources[i].x->stride, y);
+    }
+}
+
+/* dx_i[n] += w[n][i] dy[n] */
+static void mtl__blend_back_part(const mtl__kernels *kernels, const void *pass, size_t n, size_t end)
+{
+    const mtl__blend *d = (const mtl__blend *)pass;
+    const size_t width = d->y->width;
+    size_t i;
+    for (; n < end; n++)
+        for (i = 0; i < d->count; i++) {
+            const mtl__blend_source *s = &d->sources[i];
+            const mtl_real *dy = d->y->grad + n * d->y->stride;
+            mtl_real *dx = mtl__row_open(s->dx, s->x->stride, width, n, s->add);
+            if (dx) kernels->add_scaled(width, mtl__blend_weight(d, n, i), dy, dx);
+            if (d->dw) d->dots[n * d->count + i] = mtl__row_dot(dy, s->x->value + n * s->x->stride, width);
+        }
+}
+
+/* dw[row of n][i] += dy[n] . x_i[n]: rows in turn, since several may share one of the weights'. */
+static void mtl__blend_weights_part(const mtl__kernels *kernels, const void *pass, size_t n, size_t end)
+{
+    const mtl__blend *d = (const mtl__blend *)pass;
+    const size_t stride = d->weights->stride;
+    (void)end;
+    for (n = 0; n < d->weights->rows; n++) mtl__row_open(d->dw, stride, d->count, n, d->add);
+    for (n = 0; n < d->y->rows; n++)
+        kernels->add_scaled(d->count, 1, d->dots + n * d->count, d->dw + mtl__blend_row(d, n) * stride);
+}
+
+static void mtl__blend_backward(mtl_run *run, void *data)
+{
+    mtl__blend *d = (mtl__blend *)data;
+    mtl_arena_mark mark;
+    size_t i;
+    for (i = 0; i < d->count; i++) {        /* a source that stands twice is assigned once */
+        mtl__blend_source *s = &d->sources[i];
+        s->dx = mtl_run_grad(run, s->x, &s->add);
+    }
+    d->dw = d->weights ? mtl_run_grad(run, d->weights, &d->add) : NULL;
+    mark = mtl_arena_save(run->arena);
+    d->dots = d->dw ? mtl__run_reals(run, d->y->rows, d->count) : NULL;
+    mtl__run_values(run, mtl__blend_back_part, d, sizeof *d, d->y->rows, d->count * d->y->width);
+    if (d->dw) mtl__run_values(run, mtl__blend_weights_part, d, sizeof *d, 1, 0);
+    mtl_arena_release(run->arena, mark);
+}
+
+static mtl_activation *mtl__blend_forward(mtl_run *run, mtl_activation *const *sources, size_t count,
+                                          mtl_activation *weights, const int *rows)
+{
+    mtl__blend *d = (mtl__blend *)mtl_run_make(run, sizeof *d);
+    size_t i;
+    if (!d || !sources[0]) return NULL;
+    d->sources = (mtl__blend_source *)mtl_run_make(run, count * sizeof *d->sources);
+    d->y = mtl_run_activation(run, NULL, sources[0]->rows, sources[0]->width);
+    if (mtl__failed(run->error)) return NULL;
+    d->count = count;
+    d->weights = weights;
+    d->rows = rows;
+    for (i = 0; i < count; i++) d->sources[i].x = sources[i];
+    mtl__run_values(run, mtl__blend_part, d, sizeof *d, d->y->rows, count * d->y->width);
+    mtl_run_record(run, d->y, mtl__blend_backward, d);
+    return d->y;
+}
+
+/* y = p + g * (s - p), element by element. */
+typedef struct mtl__gate {
+    mtl_activation *g, *s, *p, *y;
+    mtl_real *dg, *ds, *dp;                 /* while backward runs */
+    int add_g, add_s, add_p;
+} mtl__gate;
+
+static void mtl__gate_part(const mtl__kernels *kernels, const void *pass, size_t n, size_t end)
+{
+    const mtl__gate *d = (const mtl__gate *)pass;
+    size_t j;
+    (void)kernels;
+    for (; n < end; n++) {
+        const mtl_real *g = d->g->value + n * d->g->stride, *s = d->s->value + n * d->s->stride;
+        const mtl_real *p = d->p->value + n * d->p->stride;
+        mtl_real *y = d->y->value + n * d->y->stride;
+        for (j = 0; j < d->y->width; j++) y[j] = p[j] + g[j] * (s[j] - p[j]);
+    }
+}
+
+/* dg += dy (s - p),  ds += dy g,  dp += dy (1 - g) */
+static void mtl__gate_back_part(const mtl__kernels *kernels, const void *pass, size_t n, size_t end)
+{
+    const mtl__gate *d = (const mtl__gate *)pass;
+    const size_t width = d->y->width;
+    size_t j;
+    (void)kernels;
+    for (; n < end; n++) {
+        const mtl_real *g = d->g->value + n * d->g->stride, *s = d->s->value + n * d->s->stride;
+        const mtl_real *p = d->p->value + n * d->p->stride, *dy = d->y->grad + n * d->y->stride;
+        mtl_real *dg = mtl__row_open(d->dg, d->g->stride, width, n, d->add_g);
+        mtl_real *ds = mtl__row_open(d->ds, d->s->stride, width, n, d->add_s);
+        mtl_real *dp = mtl__row_open(d->dp, d->p->stride, width, n, d->add_p);
+        for (j = 0; dg && j < width; j++) dg[j] += dy[j] * (s[j] - p[j]);
+        for (j = 0; ds && j < width; j++) ds[j] += dy[j] * g[j];
+        for (j = 0; dp && j < width; j++) dp[j] += dy[j] - dy[j] * g[j];
+    }
+}
+
+static void mtl__gate_backward(mtl_run *run, void *data)
+{
+    mtl__gate *d = (mtl__gate *)data;
+    d->dg = mtl_run_grad(run, d->g, &d->add_g);
+    d->ds = mtl_run_grad(run, d->s, &d->add_s);
+    d->dp = mtl_run_grad(run, d->p, &d->add_p);
+    mtl__run_values(run, mtl__gate_back_part, d, sizeof *d, d->y->rows, 4 * d->y->width);
+}
+
+static mtl_activation *mtl__gate_forward(mtl_run *run, mtl_activation *g, mtl_activation *s,
+                                         mtl_activation *p)
+{
+    mtl__gate *d = (mtl__gate *)mtl_run_make(run, sizeof *d);
+    if (!g || !d) return NULL;
+    d->y = mtl_run_activation(run, NULL, s->rows, s->width);
+    if (!d->y) return NULL;
+    d->g = g;
+    d->s = s;
+    d->p = p;
+    mtl__run_values(run, mtl__gate_part, d, sizeof *d, d->y->rows, d->y->width);
+    mtl_run_record(run, d->y, mtl__gate_backward, d);
+    return d->y;
+}
+
+/* A vector of parameters as one row. */
+typedef struct mtl__vector { const mtl_tensor *tensor; mtl_activation *y; } mtl__vector;
+
+static void mtl__vector_backward(mtl_run *run, void *data)
+{
+    const mtl__vector *d = (const mtl__vector *)data;
+    size_t j;
+    int add;
+    mtl_real *grad = mtl_run_tensor_grad(run, d->tensor, &add);
+    for (j = 0; grad && !mtl__dry(run) && j < d->y->width; j++)
+        grad[j] = (add ? grad[j] : 0) + d->y->grad[j];
+}
+
+static mtl_activation *mtl__vector_forward(mtl_run *run, const mtl_tensor *tensor)
+{
+    mtl__vector *d = (mtl__vector *)mtl_run_make(run, sizeof *d);
+    mtl_activation *y = mtl_run_activation(run, NULL, 1, tensor->count);
+    if (!d || !y) return NULL;
+    d->tensor = tensor;
+    d->y = y;
+    y->constant = tensor->frozen;
+    if (!mtl__dry(run)) memcpy(y->value, tensor->value, tensor->count * sizeof *y->value);
+    mtl_run_record(run, y, mtl__vector_backward, d);
+    return y;
+}
+
+/* y = x, dx = -factor dy */
+typedef struct mtl__reversal {
+    mtl_activation *x, *y;
+    mtl_real factor, *dx;
+    int add;
+} mtl__reversal;
+
+static void mtl__reversal_part(const mtl__kernels *kernels, const void *pass, size_t n, size_t end)
+{
+    const mtl__reversal *d = (const mtl__reversal *)pass;
+    for (; n < end; n++)
+        kernels->add_scaled(d->y->width, -d->factor, d->y->grad + n * d->y->stride,
+                            mtl__row_open(d->dx, d->x->stride, d->y->width, n, d->add));
+}
+
+static void mtl__reversal_backward(mtl_run *run, void *data)
+{
+    mtl__reversal *d = (mtl__reversal *)data;
+    d->dx = mtl_run_grad(run, d->x, &d->add);
+    if (d->dx) mtl__run_values(run, mtl__reversal_part, d, sizeof *d, d->y->rows, d->y->width);
+}
+
+/* The same values under a gradient of their own; `constant`: under none. */
+static mtl_activation *mtl__view(mtl_run *run, const mtl_activation *x, int constant)
+{
+    mtl_activation *y = (mtl_activation *)mtl_run_make(run, sizeof *y);
+    if (!y) return NULL;
+    *y = *x;
+    y->constant = x->constant || constant;
+    y->grad = NULL;
+    y->name = "";
+    if (!run->tape) return y;
+    y->next = run->tape->activations;
+    run->tape->activations = y;
+    return y;
+}
+
+static mtl_activation *mtl__reversal_forward(mtl_run *run, mtl_real factor, mtl_activation *x)
+{
+    mtl__reversal *d = (mtl__reversal *)mtl_run_make(run, sizeof *d);
+    if (!x || !d) return NULL;
+    d->x = x;
+    d->factor = factor;
+    d->y = mtl__view(run, x, 0);
+    if (d->y) mtl_run_record(run, d->y, mtl__reversal_backward, d);
+    return d->y;
 }
 
 /* ---- pooling: rows of a sequence become one ------------------------------------------------------------ */
@@ -11454,8 +11783,14 @@ typedef struct mtl__loss_data {
     mtl__cross_entropy pass;                /* what backward needs of class tasks */
 } mtl__loss_data;
 
-/* p = softmax(x) */
-static void mtl__softmax_rows(mtl_run *run, const mtl_activation *x, mtl_activation *p)
+/* p = softmax(x);  dx = p * (dp - sum_c dp_c p_c) */
+typedef struct mtl__softmax_data {
+    mtl_activation *x, *p;
+    mtl_real *dx;                           /* while backward runs */
+    int add;
+} mtl__softmax_data;
+
+static void mtl__softmax_rows(mtl_run *run, const mtl_activation *x, const mtl_activation *p)
 {
     mtl__softmax s;
     s.rows = x->rows;
@@ -11465,14 +11800,38 @@ static void mtl__softmax_rows(mtl_run *run, const mtl_activation *x, mtl_activat
     s.p = p->value;
     s.p_stride = p->stride;
     mtl__run_rows(run, MTL__SOFTMAX, &s, x->rows);
-    p->constant = 1;
-    mtl__run_show(run, p);
 }
 
-static mtl_activation *mtl__softmax_forward(mtl_run *run, const mtl_activation *x, const char *name)
+static void mtl__softmax_back_part(const mtl__kernels *kernels, const void *pass, size_t n, size_t end)
 {
+    const mtl__softmax_data *d = (const mtl__softmax_data *)pass;
+    const size_t width = d->p->width;
+    size_t j;
+    (void)kernels;
+    for (; n < end; n++) {
+        const mtl_real *p = d->p->value + n * d->p->stride, *dp = d->p->grad + n * d->p->stride;
+        const mtl_real mean = mtl__row_dot(p, dp, width);
+        mtl_real *dx = mtl__row_open(d->dx, d->x->stride, width, n, d->add);
+        for (j = 0; j < width; j++) dx[j] += p[j] * (dp[j] - mean);
+    }
+}
+
+static void mtl__softmax_backward(mtl_run *run, void *data)
+{
+    mtl__softmax_data *d = (mtl__softmax_data *)data;
+    d->dx = mtl_run_grad(run, d->x, &d->add);
+    if (d->dx) mtl__run_values(run, mtl__softmax_back_part, d, sizeof *d, d->p->rows, d->p->width);
+}
+
+static mtl_activation *mtl__softmax_forward(mtl_run *run, mtl_activation *x, const char *name)
+{
+    mtl__softmax_data *d = (mtl__softmax_data *)mtl_run_make(run, sizeof *d);
     mtl_activation *p = x ? mtl_run_activation(run, name, x->rows, x->width) : NULL;
-    if (p) mtl__softmax_rows(run, x, p);
+    if (!d || !p) return NULL;
+    d->x = x;
+    d->p = p;
+    mtl__softmax_rows(run, x, p);
+    mtl_run_record(run, p, mtl__softmax_backward, d);
     return p;
 }
 
@@ -11500,7 +11859,9 @@ static void mtl__cross_entropy_show(mtl_run *run, mtl_activation *x, const char 
     p->name = name;
     p->value = x->grad;
     p->grad = NULL;
+    p->constant = 1;
     mtl__softmax_rows(run, x, p);
+    mtl__run_show(run, p);
 }
 
 /* Class weights as the kernels read them. */
@@ -11824,11 +12185,13 @@ static void mtl__metric_finish_real(const mtl__metric *m, mtl_task_score *score)
    A node is a part of the model that has rows for others to read: an input, a column, or the head of a task.
    Nodes stand in one list, each behind its sources: repeatedly the first of the desc's inputs, columns and
    tasks whose sources are all placed is next. What a column or a head reads is a *tap*: a mix over nodes
-   before it, and whether a gradient goes back into each of them.
+   before it, what the mix's gate reads, and whether a gradient goes back into each of them.
 
        rows      inputs and columns have a row a step, heads a row a step or a sequence, as their task says
-       STEP      a tap of any source with a row a step has one itself: what has a row a sequence is spread
-                 over the steps; a task with one target a sequence then pools the steps
+       STEP      a tap has a row a step when a column or a task of steps reads it, or when one of its sources
+                 has: what has a row a sequence is spread over the steps; a task with one target a sequence
+                 then pools the steps
+       stopped   a source under which gradients end is the same values as a constant
        parts     "TASK" is a head's output, "TASK.probabilities" its distribution. A head that a tap reads
                  runs on all rows, others on labelled rows alone (>>tasks)
 
@@ -11837,22 +12200,180 @@ static void mtl__metric_finish_real(const mtl__metric *m, mtl_task_score *score)
 
 /* ---- mixes --------------------------------------------------------------------------------------------- */
 
+/* `by` says what a gate reads; where there is none it would be lost. */
+static mtl_status mtl__mix_without_gate(const mtl_mix *mix, const char *what, mtl_error *err)
+{
+    char field[64];
+    if (!mix->by_width || mtl__failed(err)) return mtl__status(err);
+    mtl__print(field, sizeof field, "%s.by", what);
+    return mtl__fail(err, MTL_ERROR_FIELD, field, -1, "%s: only mixes with a gate (gate, experts) read it",
+                     field);
+}
+
 static mtl_status mtl__concat_build(mtl_mix *mix, mtl_parameters *set, const char *what, mtl_error *err)
 {
     size_t i;
     (void)set;
-    (void)what;
     for (i = 0; i < mix->count; i++) mix->width += mix->widths[i];
-    return mtl__status(err);
+    return mtl__mix_without_gate(mix, what, err);
 }
 
-static mtl_activation *mtl__concat_mix(mtl_run *run, const mtl_mix *mix, mtl_activation *const *sources)
+static mtl_activation *mtl__concat_mix(mtl_run *run, const mtl_mix *mix, mtl_activation *const *sources,
+                                       mtl_activation *by)
 {
+    (void)by;
     return mtl__concat_forward(run, sources, mix->count, "");
 }
 
+static mtl_activation *mtl__reversal_mix(mtl_run *run, const mtl_mix *mix, mtl_activation *const *sources,
+                                         mtl_activation *by)
+{
+    return mtl__reversal_forward(run, mix->desc->reversal, mtl__concat_mix(run, mix, sources, by));
+}
+
+/* What the kinds below are made of: a gate's product, or vectors of factors (biases in that decay leaves them
+   alone). */
+typedef struct mtl__mixed {
+    mtl_dense *gate;
+    const char *name;                       /* of what the gate makes */
+    mtl_tensor *weight, *scale;
+} mtl__mixed;
+
+/* Sources of equal width, whose width the mix has. */
+static mtl__mixed *mtl__mixed_build(mtl_mix *mix, mtl_parameters *set, const char *what, mtl_error *err)
+{
+    size_t i;
+    for (i = 1; i < mix->count && !mtl__failed(err); i++)
+        if (mix->widths[i] != mix->widths[0])
+            mtl__fail(err, MTL_ERROR_FIELD, what, (long long)i, "%s: this kind of mix takes sources of equal "
+                      "width; the first one has %z columns, number %z has %z", what, mix->widths[0], i + 1,
+                      mix->widths[i]);
+    mix->width = mix->widths[0];
+    mix->data = mtl__arena_make(set->arena, 1, sizeof(mtl__mixed), "a mix", err);
+    return (mtl__mixed *)mix->data;
+}
+
+static mtl_tensor *mtl__mixed_vector(const mtl_mix *mix, const char *name, size_t count, float initial,
+                                     mtl_parameters *set, mtl_error *err)
+{
+    char text[160];
+    mtl_tensor *t = mtl_parameters_add(set, mtl__print(text, sizeof text, "%s.%s", mix->owner, name), count, 0,
+                                       MTL_TENSOR_BIAS, err);
+    if (!t) return NULL;
+    t->init = MTL_INIT_CONSTANT;
+    t->initial = initial;
+    return t;
+}
+
+static mtl_status mtl__sum_build(mtl_mix *mix, mtl_parameters *set, const char *what, mtl_error *err)
+{
+    mtl__mixed_build(mix, set, what, err);
+    return mtl__mix_without_gate(mix, what, err);
+}
+
+static mtl_activation *mtl__sum_mix(mtl_run *run, const mtl_mix *mix, mtl_activation *const *sources,
+                                    mtl_activation *by)
+{
+    (void)by;
+    return mix->count == 1 ? sources[0] : mtl__blend_forward(run, sources, mix->count, NULL, NULL);
+}
+
+/* W by + b with `outputs` rows, under OWNER.name. */
+static mtl_status mtl__mixed_gate(mtl_mix *mix, const char *name, size_t outputs, mtl_parameters *set,
+                                  const char *what, mtl_error *err)
+{
+    mtl__mixed *mixed = mtl__mixed_build(mix, set, what, err);
+    const size_t inputs = mix->by_width ? mix->by_width : mix->count * mix->width;
+    char text[160];
+    if (mtl__failed(err)) return mtl__status(err);
+    mtl__print(text, sizeof text, "%s.%s", mix->owner, name);
+    mixed->name = mtl__arena_text(set->arena, text, err);
+    mixed->gate = mtl_dense_add(set, text, inputs, outputs, 0, err);
+    return mtl__status(err);
+}
+
+static mtl_status mtl__gate_build(mtl_mix *mix, mtl_parameters *set, const char *what, mtl_error *err)
+{
+    if (mix->count != 2)
+        return mtl__fail(err, MTL_ERROR_FIELD, what, (long long)mix->count,
+                         "%s: a gate needs two sources; `from` names %z", what, mix->count);
+    return mtl__mixed_gate(mix, "gate", mix->widths[0], set, what, err);
+}
+
+static mtl_activation *mtl__gate_mix(mtl_run *run, const mtl_mix *mix, mtl_activation *const *sources,
+                                     mtl_activation *by)
+{
+    const mtl__mixed *mixed = (const mtl__mixed *)mix->data;
+    mtl_activation *z = mtl_dense_forward(run, mixed->gate, by ? by : mtl__concat_forward(run, sources, 2, ""),
+                                          NULL);
+    return mtl__gate_forward(run, mtl__activate_forward(run, MTL_ACTIVATION_SIGMOID, z, mixed->name),
+                             sources[0], sources[1]);
+}
+
+static mtl_status mtl__experts_build(mtl_mix *mix, mtl_parameters *set, const char *what, mtl_error *err)
+{
+    return mtl__mixed_gate(mix, "gates", mix->count, set, what, err);
+}
+
+static mtl_activation *mtl__experts_mix(mtl_run *run, const mtl_mix *mix, mtl_activation *const *sources,
+                                        mtl_activation *by)
+{
+    const mtl__mixed *mixed = (const mtl__mixed *)mix->data;
+    const int pooled = mix->desc->per_sequence && mix->level == MTL_LEVEL_STEP;
+    if (!by) by = mtl__concat_forward(run, sources, mix->count, "");
+    if (pooled) by = mtl__pool_forward(run, MTL_POOL_MEAN, by, NULL, 0, NULL);
+    by = mtl__softmax_forward(run, mtl_dense_forward(run, mixed->gate, by, NULL), mixed->name);
+    return mtl__blend_forward(run, sources, mix->count, by, pooled ? run->packing->sequence : NULL);
+}
+
+static mtl_status mtl__stitch_build(mtl_mix *mix, mtl_parameters *set, const char *what, mtl_error *err)
+{
+    mtl__mixed *mixed = mtl__mixed_build(mix, set, what, err);
+    const float share = mix->desc->share, rest = mix->count > 1 ? (1 - share) / (float)(mix->count - 1) : 0;
+    if (mixed) mixed->weight = mtl__mixed_vector(mix, "stitch.weight", mix->count, rest, set, err);
+    if (mixed && mixed->weight) {
+        mtl_init_rows *first = &mixed->weight->init_rows;
+        first->count = 1;
+        first->addend = share;              /* and factor 0 */
+    }
+    return mtl__mix_without_gate(mix, what, err);
+}
+
+static mtl_activation *mtl__stitch_mix(mtl_run *run, const mtl_mix *mix, mtl_activation *const *sources,
+                                       mtl_activation *by)
+{
+    (void)by;
+    return mtl__blend_forward(run, sources, mix->count,
+                              mtl__vector_forward(run, ((const mtl__mixed *)mix->data)->weight), NULL);
+}
+
+static mtl_status mtl__levels_build(mtl_mix *mix, mtl_parameters *set, const char *what, mtl_error *err)
+{
+    mtl__mixed *mixed = mtl__mixed_build(mix, set, what, err);
+    if (mixed) mixed->weight = mtl__mixed_vector(mix, "levels.weight", mix->count, 0, set, err);
+    if (mixed) mixed->scale = mtl__mixed_vector(mix, "levels.scale", 1, 1, set, err);
+    return mtl__mix_without_gate(mix, what, err);
+}
+
+/* The scale is put into the factors, which are few. */
+static mtl_activation *mtl__levels_mix(mtl_run *run, const mtl_mix *mix, mtl_activation *const *sources,
+                                       mtl_activation *by)
+{
+    const mtl__mixed *mixed = (const mtl__mixed *)mix->data;
+    mtl_activation *s = mtl__softmax_forward(run, mtl__vector_forward(run, mixed->weight), NULL);
+    (void)by;
+    s = mtl__blend_forward(run, &s, 1, mtl__vector_forward(run, mixed->scale), NULL);
+    return mtl__blend_forward(run, sources, mix->count, s, NULL);
+}
+
 static const mtl_mix_kind mtl__mix_kinds[] = {
-    { { MTL_DESC_MIX, "concat", NULL, 0, 0 }, 1, mtl__concat_build, mtl__concat_mix }
+    { { MTL_DESC_MIX, "concat", NULL, 0, 0 }, 1, mtl__concat_build, mtl__concat_mix },
+    { { MTL_DESC_MIX, "sum", NULL, 0, 0 }, 0, mtl__sum_build, mtl__sum_mix },
+    { { MTL_DESC_MIX, "gate", NULL, 0, 0 }, 0, mtl__gate_build, mtl__gate_mix },
+    { { MTL_DESC_MIX, "experts", NULL, 0, 0 }, 0, mtl__experts_build, mtl__experts_mix },
+    { { MTL_DESC_MIX, "cross-stitch", NULL, 0, 0 }, 0, mtl__stitch_build, mtl__stitch_mix },
+    { { MTL_DESC_MIX, "levels", NULL, 0, 0 }, 0, mtl__levels_build, mtl__levels_mix },
+    { { MTL_DESC_MIX, "reversal", NULL, 0, 0 }, 1, mtl__concat_build, mtl__reversal_mix }
 };
 
 /* ---- inputs -------------------------------------------------------------------------------------------- */
@@ -12031,9 +12552,9 @@ typedef struct mtl__node {
 typedef struct mtl__tap {
     mtl_mix mix;
     const mtl_mix_kind *kind;
-    int *sources;                           /* [mix.count] node * MTL__NODE_PARTS + part */
-    int *stopped;                           /* [mix.count] 1: no gradient goes back */
-    int level;                              /* of its rows: STEP when a source has a row a step */
+    size_t by_count;
+    int *sources;                           /* [mix.count + by_count] node * MTL__NODE_PARTS + part */
+    unsigned char *stopped;                 /* [mix.count + by_count] 1: no gradient goes back */
     size_t segment_count;
     mtl_segment *segments;
 } mtl__tap;
@@ -12060,6 +12581,14 @@ static size_t mtl__tap_name(const char **text, const char **name, int *part)
     return *part ? length - end : length;
 }
 
+/* How many names "a+b" holds; 0 for NULL. */
+static size_t mtl__tap_names(const char *text)
+{
+    size_t count = text != NULL;
+    for (; text && *text; text++) count += *text == '+';
+    return count;
+}
+
 /* Appends a source to a tap. */
 static void mtl__tap_add(mtl__tap *tap, size_t *widths, const mtl__node *nodes, int number, int part)
 {
@@ -12074,63 +12603,104 @@ static void mtl__tap_add(mtl__tap *tap, size_t *widths, const mtl__node *nodes, 
     widths[tap->mix.count] = node->width;
     tap->mix.width += node->width;          /* so far: where the next segments begin */
     tap->sources[tap->mix.count++] = number * MTL__NODE_PARTS + part;
-    if (node->level == MTL_LEVEL_STEP) tap->level = MTL_LEVEL_STEP;
 }
 
-/* Resolves a mix's sources, all of which are placed, and builds it. from NULL: the nodes first .. count-1.
-   where: for messages, "columns[1].input". */
-static mtl_status mtl__tap_build(mtl__tap *tap, const mtl_mix_desc *desc, const char *owner, mtl__node *nodes,
-                                 size_t first, size_t count, mtl_parameters *set, const char *where,
-                                 mtl_error *err)
+/* Resolves the desc's names, all of which are placed: sources, then what a gate reads. */
+static void mtl__tap_resolve(mtl__tap *tap, size_t *widths, mtl__node *nodes, size_t count, size_t first,
+                             size_t parts)
 {
-    const char *from = desc->from, *c, *name;
-    size_t parts = count - first, i, *widths;
-    int part;
-    if (from) for (parts = 1, c = from; *c; c++) parts += *c == '+';
-    tap->sources = (int *)mtl__arena_make(set->arena, parts, sizeof(int), "a mix", err);
+    const char *from = tap->mix.desc->from, *by = tap->mix.desc->by, *name;
+    size_t i, length;
+    int part, number;
+    for (i = 0; !from && i < parts; i++) mtl__tap_add(tap, widths, nodes, (int)(first + i), 0);
+    while (from || by) {
+        const int is_source = from != NULL;
+        length = mtl__tap_name(is_source ? &from : &by, &name, &part);
+        number = mtl__node_find(nodes, count, name, length);
+        MTL__ASSERT(number >= 0);
+        nodes[number].tapped[part] = 1;
+        if (is_source) mtl__tap_add(tap, widths, nodes, number, part);
+        else {
+            tap->sources[tap->mix.count + tap->by_count++] = number * MTL__NODE_PARTS + part;
+            tap->mix.by_width += nodes[number].width;
+        }
+    }
+    for (i = 0; i < tap->mix.count + tap->by_count; i++)
+        if (nodes[tap->sources[i] / MTL__NODE_PARTS].level == MTL_LEVEL_STEP) tap->mix.level = MTL_LEVEL_STEP;
+}
+
+/* Marks what no gradient goes back into. */
+static mtl_status mtl__tap_stop(mtl__tap *tap, const mtl__node *nodes, size_t count, const char *where,
+                                mtl_error *err)
+{
+    const char *stop = tap->mix.desc->stop, *name;
+    const size_t total = tap->mix.count + tap->by_count;
+    char field[64], shown[80];
+    size_t i, length, found;
+    int part, all, number;
+    while (stop) {
+        length = mtl__tap_name(&stop, &name, &part);
+        all = length == 1 && name[0] == '*';
+        number = mtl__node_find(nodes, count, name, length);
+        for (i = found = 0; i < total; i++)
+            if (all || (number >= 0 && tap->sources[i] == number * MTL__NODE_PARTS + part))
+                found += tap->stopped[i] = 1;
+        if (found) continue;
+        mtl__copy_text(shown, mtl__at_most((stop ? (size_t)(stop - 1 - name) : strlen(name)) + 1, sizeof shown),
+                       name);
+        mtl__print(field, sizeof field, "%s.stop", where);
+        return mtl__fail(err, MTL_ERROR_FIELD, field, -1, "%s: \"%s\" is none of the mix's sources", field,
+                         shown);
+    }
+    return mtl__status(err);
+}
+
+/* Resolves a mix among `count` nodes and builds it. tap->mix has its desc, its owner and the level that is
+   wanted at least. desc->from NULL: `parts` nodes from `first` on. where: for messages, "columns[1].input". */
+static mtl_status mtl__tap_build(mtl__tap *tap, mtl__node *nodes, size_t count, size_t first, size_t parts,
+                                 mtl_parameters *set, const char *where, mtl_error *err)
+{
+    const mtl_mix_desc *desc = tap->mix.desc;
+    size_t total, *widths;
+    if (desc->from) parts = mtl__tap_names(desc->from);
+    total = parts + mtl__tap_names(desc->by);
+    tap->sources = (int *)mtl__arena_make(set->arena, total, sizeof(int), "a mix", err);
+    tap->stopped = (unsigned char *)mtl__arena_make(set->arena, total, 1, "a mix", err);
     tap->segments = (mtl_segment *)mtl__arena_make(set->arena, 2 * parts, sizeof *tap->segments, "a mix",
                                                    err);
     widths = (size_t *)mtl__arena_make(set->arena, parts, sizeof *widths, "a mix", err);
     if (mtl__failed(err)) return mtl__status(err);
     tap->kind = desc->own ? desc->own : &mtl__mix_kinds[desc->kind - MTL_MIX_CONCAT];
-    tap->level = MTL_LEVEL_SEQUENCE;
-    for (i = first; !from && i < count; i++) mtl__tap_add(tap, widths, nodes, (int)i, 0);
-    while (from) {
-        size_t length = mtl__tap_name(&from, &name, &part);
-        int number = mtl__node_find(nodes, count, name, length);
-        MTL__ASSERT(number >= 0);
-        nodes[number].tapped[part] = 1;
-        mtl__tap_add(tap, widths, nodes, number, part);
-    }
-    tap->mix.owner = owner;
-    tap->mix.desc = desc;
     tap->mix.widths = widths;
+    mtl__tap_resolve(tap, widths, nodes, count, first, parts);
     tap->mix.width = 0;
+    if (mtl__tap_stop(tap, nodes, count, where, err)) return mtl__status(err);
     return tap->kind->build(&tap->mix, set, where, err);
 }
 
 /* ---- forward ------------------------------------------------------------------------------------------- */
 
-/* A source's rows as a tap of `level` wants them: what has a row a sequence is given to each of its steps. */
-static mtl_activation *mtl__tap_source(mtl_run *run, mtl_activation *x, int spread)
+/* Source number i as the tap wants it: what has a row a sequence is given to each of its steps. */
+static mtl_activation *mtl__tap_source(mtl_run *run, const mtl__tap *tap, const mtl__node *nodes,
+                                       mtl_activation *const *out, size_t i)
 {
-    if (!x || !spread) return x;
-    return mtl__select_forward(run, x, run->packing->sequence, run->packing->rows, "");
+    mtl_activation *x = out[tap->sources[i]];
+    if (nodes[tap->sources[i] / MTL__NODE_PARTS].level != tap->mix.level)
+        x = mtl__select_forward(run, x, run->packing->sequence, run->packing->rows, "");
+    return x && tap->stopped[i] ? mtl__view(run, x, 1) : x;
 }
 
 /* The rows that a tap has. out: [nodes][MTL__NODE_PARTS]. */
 static mtl_activation *mtl__tap_forward(mtl_run *run, const mtl__tap *tap, const mtl__node *nodes,
                                         mtl_activation *const *out)
 {
-    mtl_activation **parts = (mtl_activation **)mtl_run_make(run, tap->mix.count * sizeof *parts);
+    const size_t count = tap->mix.count, total = count + tap->by_count;
+    mtl_activation **parts = (mtl_activation **)mtl_run_make(run, total * sizeof *parts), *by = NULL;
     size_t i;
-    if (!parts) return NULL;
-    for (i = 0; i < tap->mix.count; i++) {
-        const mtl__node *node = &nodes[tap->sources[i] / MTL__NODE_PARTS];
-        parts[i] = mtl__tap_source(run, out[tap->sources[i]], node->level != tap->level);
-        if (!parts[i]) return NULL;
-    }
-    return tap->kind->forward(run, &tap->mix, parts);
+    for (i = 0; parts && i < total; i++)
+        if (!(parts[i] = mtl__tap_source(run, tap, nodes, out, i))) return NULL;
+    if (parts && total > count) by = mtl__concat_forward(run, parts + count, tap->by_count, "");
+    return parts && !mtl__failed(run->error) ? tap->kind->forward(run, &tap->mix, parts, by) : NULL;
 }
 
 /* ===========================================================================================================
@@ -12518,7 +13088,7 @@ static mtl_activation *mtl__task_input(mtl_run *run, const mtl__task *task, cons
 {
     const mtl__tap *tap = &task->tap;
     mtl_activation *x = mtl__tap_forward(run, tap, nodes, out);
-    if (!x || task->desc->level == MTL_LEVEL_STEP || tap->level == MTL_LEVEL_SEQUENCE) return x;
+    if (!x || task->desc->level == tap->mix.level) return x;
     return mtl__pool_forward(run, task->desc->pool, x, tap->segments, tap->segment_count, task->pooled_name);
 }
 
@@ -12701,32 +13271,45 @@ static int mtl__desc_find(const mtl_model_desc *d, const char *name, size_t leng
     return -1;
 }
 
-/* The first source of desc number i that is not placed yet, -1: all are. Errors: a name that no part has. */
-static int mtl__desc_waits_for(const mtl_model_desc *d, size_t i, const unsigned char *placed, mtl_error *err)
+/* The first of the names in `from` (where: for messages, "columns[1].input") that is not placed yet, -1: all
+   are. Errors: a name that no part has, the probabilities of what has none. */
+static int mtl__desc_names_wait(const mtl_model_desc *d, const char *from, const char *where,
+                                const unsigned char *placed, mtl_error *err)
 {
-    const mtl_mix_desc *mix = mtl__desc_mix(d, i);
-    const char *from = mix ? mix->from : NULL, *name;
-    char where[48], shown[64];
+    const size_t before = d->input_count + d->column_count;
+    const char *name;
+    char shown[64];
     int part, k;
     while (from && !mtl__failed(err)) {
         size_t length = mtl__tap_name(&from, &name, &part);
         k = mtl__desc_find(d, name, length);
         mtl__copy_text(shown, mtl__at_most(length + 1, sizeof shown), name);
-        mtl__desc_where(d, i, where, sizeof where);
         if (k < 0)
             mtl__fail(err, MTL_ERROR_FIELD, where, -1, "%s: there is no input, column or task named \"%s\"",
                       where, shown);
-        else if (part && (size_t)k < d->input_count + d->column_count)
-            mtl__fail(err, MTL_ERROR_FIELD, where, -1, "%s: only tasks have probabilities; \"%s\" is none",
-                      where, shown);
+        else if (part && ((size_t)k < before || !mtl__task_kind(&d->tasks[(size_t)k - before])->distribution))
+            mtl__fail(err, MTL_ERROR_FIELD, where, -1, "%s: only tasks have probabilities, and not "
+                      "those of all kinds; \"%s\" has none", where, shown);
         else if (!placed[k]) return k;
     }
+    return -1;
+}
+
+/* What desc number i waits for, -1: all that it reads is placed. */
+static int mtl__desc_waits_for(const mtl_model_desc *d, size_t i, const unsigned char *placed, mtl_error *err)
+{
+    const mtl_mix_desc *mix = mtl__desc_mix(d, i);
+    const size_t last = d->input_count + d->column_count - 1;
+    char where[48], by[64];
+    int k;
+    if (!mix) return -1;
+    mtl__desc_where(d, i, where, sizeof where);
+    k = mtl__desc_names_wait(d, mix->from, where, placed, err);
+    if (k >= 0) return k;
     /* by default a column takes the inputs and a task the last column: numbered before them, but perhaps
        waiting */
-    if (mix && !mix->from && i >= d->input_count + d->column_count &&
-        !placed[d->input_count + d->column_count - 1])
-        return (int)(d->input_count + d->column_count) - 1;
-    return -1;
+    if (!mix->from && i > last && !placed[last]) return (int)last;
+    return mtl__desc_names_wait(d, mix->by, mtl__print(by, sizeof by, "%s.by", where), placed, err);
 }
 
 /* Parts that wait for one another: the way from desc number i back to itself, "a <- b <- a". */
@@ -12780,14 +13363,17 @@ static void mtl__model_build_column(mtl_model *model, size_t i, mtl__node *node,
     column->node = model->node_count;
     column->kind = mtl__column_kind(d);
     mtl__desc_where(&model->desc, model->desc.input_count + i, where, sizeof where);
-    if (mtl__tap_build(&column->tap, &d->input, d->name, model->nodes, 0,
-                       d->input.from ? model->node_count : model->desc.input_count, &model->set, where, err))
+    column->tap.mix.desc = &d->input;
+    column->tap.mix.owner = d->name;
+    column->tap.mix.level = MTL_LEVEL_STEP;
+    if (mtl__tap_build(&column->tap, model->nodes, model->node_count, 0, model->desc.input_count, &model->set,
+                       where, err))
         return;
     column->part.inputs = column->tap.mix.width;
     column->kind->build(&column->part, &model->set, err);
     column->first_state = model->state_count;
     model->state_count += column->part.states;
-    node->level = column->tap.level;
+    node->level = MTL_LEVEL_STEP;
     node->width = column->part.width;
     mtl__node_directions(node, column->part.directions);
 }
@@ -12801,9 +13387,11 @@ static void mtl__model_build_task(mtl_model *model, size_t i, mtl__node *node, m
     task->node = model->node_count;
     mtl__desc_where(&model->desc, model->desc.input_count + model->desc.column_count + i, where,
                     sizeof where);
-    if (mtl__tap_build(&task->tap, &d->tap, d->name, model->nodes, model->columns[last].node,
-                       d->tap.from ? model->node_count : model->columns[last].node + 1, &model->set, where,
-                           err))
+    task->tap.mix.desc = &d->tap;
+    task->tap.mix.owner = d->name;
+    task->tap.mix.level = d->level;
+    if (mtl__tap_build(&task->tap, model->nodes, model->node_count, model->columns[last].node, 1, &model->set,
+                       where, err))
         return;
     mtl__task_build(task, d, &model->set, err);
     node->level = d->level;

@@ -15,6 +15,7 @@ static size_t fields_desc_size(int desc)
     case MTL_DESC_TRAINER: return sizeof(mtl_trainer_desc);
     case MTL_DESC_FIT: return sizeof(mtl_fit_desc);
     case MTL_DESC_CELL: return sizeof(mtl_cell_desc);
+    case MTL_DESC_MIX: return sizeof(mtl_mix_desc);
     default: return sizeof(mtl_predictor_desc);
     }
 }
