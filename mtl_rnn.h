@@ -328,8 +328,8 @@ typedef struct mtl_input_desc { MTL_INPUT_FIELDS(MTL__MEMBER) } mtl_input_desc;
        reversal       as concat; the gradient that goes back is multiplied by -reversal    Ganin & Lempitsky
                       2015
    Tensors: OWNER.gate.weight [width of x_1][width of by] and .bias; OWNER.gates.weight [n][width of by] and
-   .bias; OWNER.stitch.weight [n]; OWNER.levels.weight [n] and .scale [1]. A gate's g and the experts' w can be
-   observed as OWNER.gate and OWNER.gates. All but concat and reversal take sources of equal width. */
+   .bias; OWNER.stitch.weight [n]; OWNER.levels.weight [n] and .scale [1]. A gate's g and the experts' w can
+   be observed as OWNER.gate and OWNER.gates. All but concat and reversal take sources of equal width. */
 #define MTL_MIX_FIELDS(X) \
     X(MTL_NAME,   from,         0, 0, 0, MTL_NONE, \
       "names separated by '+', e.g. words+shape; NULL: column: all inputs; task: the last column") \
@@ -10616,7 +10616,8 @@ typedef struct mtl__blend {
     mtl__blend_source *sources;             /* [count] dx and add while backward runs */
     mtl_activation *weights, *y;
     const int *rows;
-    mtl_real *dots, *dw;                    /* while backward runs: [N][count] dy[n] . x_i[n]; of the weights */
+    mtl_real *dots, *dw;                    /* while backward runs: [N][count] dy[n] . x_i[n]; of the
+                                               weights */
     int add;
 } mtl__blend;
 
@@ -12257,8 +12258,8 @@ static mtl_tensor *mtl__mixed_vector(const mtl_mix *mix, const char *name, size_
                                      mtl_parameters *set, mtl_error *err)
 {
     char text[160];
-    mtl_tensor *t = mtl_parameters_add(set, mtl__print(text, sizeof text, "%s.%s", mix->owner, name), count, 0,
-                                       MTL_TENSOR_BIAS, err);
+    mtl_tensor *t = mtl_parameters_add(set, mtl__print(text, sizeof text, "%s.%s", mix->owner, name), count,
+                                       0, MTL_TENSOR_BIAS, err);
     if (!t) return NULL;
     t->init = MTL_INIT_CONSTANT;
     t->initial = initial;
@@ -12304,8 +12305,8 @@ static mtl_activation *mtl__gate_mix(mtl_run *run, const mtl_mix *mix, mtl_activ
                                      mtl_activation *by)
 {
     const mtl__mixed *mixed = (const mtl__mixed *)mix->data;
-    mtl_activation *z = mtl_dense_forward(run, mixed->gate, by ? by : mtl__concat_forward(run, sources, 2, ""),
-                                          NULL);
+    mtl_activation *z = mtl_dense_forward(run, mixed->gate, by
+                                          ? by : mtl__concat_forward(run, sources, 2, ""), NULL);
     return mtl__gate_forward(run, mtl__activate_forward(run, MTL_ACTIVATION_SIGMOID, z, mixed->name),
                              sources[0], sources[1]);
 }
@@ -12646,7 +12647,8 @@ static mtl_status mtl__tap_stop(mtl__tap *tap, const mtl__node *nodes, size_t co
             if (all || (number >= 0 && tap->sources[i] == number * MTL__NODE_PARTS + part))
                 found += tap->stopped[i] = 1;
         if (found) continue;
-        mtl__copy_text(shown, mtl__at_most((stop ? (size_t)(stop - 1 - name) : strlen(name)) + 1, sizeof shown),
+        mtl__copy_text(shown, mtl__at_most((stop ? (size_t)(stop - 1 - name) : strlen(name)) + 1,
+                                           sizeof shown),
                        name);
         mtl__print(field, sizeof field, "%s.stop", where);
         return mtl__fail(err, MTL_ERROR_FIELD, field, -1, "%s: \"%s\" is none of the mix's sources", field,
@@ -12656,7 +12658,8 @@ static mtl_status mtl__tap_stop(mtl__tap *tap, const mtl__node *nodes, size_t co
 }
 
 /* Resolves a mix among `count` nodes and builds it. tap->mix has its desc, its owner and the level that is
-   wanted at least. desc->from NULL: `parts` nodes from `first` on. where: for messages, "columns[1].input". */
+   wanted at least. desc->from NULL: `parts` nodes from `first` on. where: for messages,
+   "columns[1].input". */
 static mtl_status mtl__tap_build(mtl__tap *tap, mtl__node *nodes, size_t count, size_t first, size_t parts,
                                  mtl_parameters *set, const char *where, mtl_error *err)
 {
