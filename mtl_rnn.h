@@ -103,6 +103,7 @@
      18 >>metrics    accuracy, span F1, RMSE, MAE, R2: counted as items stream by, nothing allocated
      19 >>nodes      inputs, columns, mixes: the tables of their kinds, and the one list that passes walk
      20 >>tasks      the registry: the table of kinds of task, and the heads that they share
+     21 >>sharing    presets: each fills a desc with columns, mixes and taps; nothing in the passes
      22 >>model      create, size, save, load, transfer, import
      23 >>session    what trainers and predictors have in common: scratch, limits, threads, the run
      24 >>predict    batches of sequences through a read-only model
@@ -297,6 +298,8 @@ typedef struct mtl_task_kind mtl_task_kind;
       "letters, digits, _ and -; unique among inputs, columns and tasks") \
     X(MTL_TEXTS,  words,        0, 0, 0, vocabulary, \
       "the words themselves, NULL: ids only. Word 0 stands for unknown ones") \
+    X(MTL_NAME,   reads,        0, 0, 0, MTL_NONE, \
+      "an input before it whose ids or rows it reads; NULL: a batch has its own") \
     X(MTL_OWN,    own,          0, 0, 0, input, "a row of the program's own kinds, which wins over kind") \
     X(MTL_CHOICE, kind, MTL_INPUT_DEFAULT, 0, 2, MTL_INPUT, \
       "what a step has; default: by which of vocabulary and features is given") \
@@ -360,6 +363,8 @@ typedef struct mtl_cell_desc { MTL_CELL_FIELDS(MTL__MEMBER) } mtl_cell_desc;
 #define MTL_COLUMN_FIELDS(X) \
     X(MTL_NAME,   name,         0, 1, 1, MTL_NONE, "NULL: encoder when there is one column") \
     X(MTL_MIX,    input,        0, 0, 0, MTL_NONE, "where its rows come from") \
+    X(MTL_NAME,   trains,       0, 0, 0, MTL_NONE, \
+      "names of the tasks whose losses may train it, with +; NULL: all that read it") \
     X(MTL_OWN,    own,          0, 0, 0, column, "a row of the program's own kinds, which wins over kind") \
     X(MTL_CHOICE, kind, MTL_COLUMN_CELLS, 1, 1, MTL_COLUMN, "what it is made of") \
     MTL_CELL_FIELDS(X) \
@@ -369,7 +374,8 @@ typedef struct mtl_cell_desc { MTL_CELL_FIELDS(MTL__MEMBER) } mtl_cell_desc;
     X(MTL_FLOAT,  dropout,       0, 0, 0.99, MTL_NONE, "share of the column's outputs dropped in training") \
     X(MTL_FLOAT,  dropout_between, 0, 0, 0.99, MTL_NONE, \
       "the same between its layers (one layer: no effect)") \
-    X(MTL_FLAG,   dropout_per_sequence, 0, 0, 1, MTL_NONE, "drop the same columns at all steps of a sequence")
+    X(MTL_FLAG,   dropout_per_sequence, 0, 0, 1, MTL_NONE, "drop the same columns at all steps of a sequence") \
+    X(MTL_FLOAT,  rate,          1, 0, 1e6, MTL_NONE, "its learning rate as a multiple of the trainer's")
 typedef struct mtl_column_desc { MTL_COLUMN_FIELDS(MTL__MEMBER) } mtl_column_desc;
 
 /* A task: level x kind, a tap into the encoder, a head, a loss and a weight in the joint loss sum_k weight_k
@@ -495,8 +501,7 @@ typedef struct mtl_predictor_desc {
 enum { MTL_INT, MTL_FLOAT, MTL_FLAG, MTL_CHOICE, MTL_SIZE, MTL_SEED, MTL_INTS,      /* can be set from text */
        MTL_NAME, MTL_TEXTS, MTL_REALS, MTL_MIX, MTL_LIST, MTL_OWN };                     /* point to memory */
 enum { MTL_DESC_INPUT, MTL_DESC_COLUMN, MTL_DESC_TASK, MTL_DESC_MODEL, MTL_DESC_TRAINER, MTL_DESC_FIT,
-       MTL_DESC_PREDICTOR, MTL_DESC_MIX, MTL_DESC_CELL,
-       MTL_DESC_COUNT };
+       MTL_DESC_PREDICTOR, MTL_DESC_MIX, MTL_DESC_CELL, MTL_DESC_SHARE, MTL_DESC_COUNT };
 typedef struct mtl_choice { int value; const char *name; } mtl_choice;
 typedef struct mtl_field {
     const char *name;
@@ -593,6 +598,7 @@ typedef struct mtl_tensor {
     int role;                               /* MTL_TENSOR_* */
     int frozen;                             /* 1: no gradient is computed for it, no update changes it */
     int no_decay;                           /* 1: l1, l2 and decay leave it alone */
+    size_t component;                       /* which connected part of a model it belongs to: see clip_norm */
     float rate;                             /* its learning rate as a multiple of the trainer's; 1 */
     float initial;                          /* the number of its rule of initial values; with the default
                                                rule 0 means N(0, 1) */
@@ -671,7 +677,9 @@ struct mtl_run {
     const mtl_packing *packing;
     mtl_error *error;                       /* sticky; never NULL inside a run */
     unsigned long long seed, step;          /* dropout's random stream */
-    unsigned long long stream;              /* counts the dropout calls of a step */
+    unsigned long long stream;              /* counts the dropout calls of a step, .. */
+    unsigned long long *streams;            /* .. where a model has parts that nothing connects, those of each; */
+    size_t component;                       /* .. the part that runs now */
     int training;                           /* dropout on */
     mtl_observer observer;
     void *observer_user;
@@ -857,7 +865,7 @@ typedef struct mtl_state mtl_state;         /* hidden states carried from one ch
 typedef struct mtl_batch {
     size_t sequences;                       /* B */
     const int *lengths;                     /* [B] steps of each sequence, at least 1 */
-    const mtl_input *inputs;                /* one per input of the model */
+    const mtl_input *inputs;                /* one per input of the model that does not read another one's */
     const mtl_target *targets;              /* one per task of the model; NULL: none */
     mtl_state *state;                       /* NULL, or states of these sequences: read at the start, written
                                                at the end of a forward pass, by cells that read forward (so a
@@ -1275,6 +1283,47 @@ MTL_DEF const mtl_task_kind *mtl_task_kind_of(const mtl_task_desc *task);
 /* The header's rows of a table (MTL_DESC_INPUT, _COLUMN, _MIX, _TASK): number i is the kind whose constant
    has that place in its list of names; NULL when there is none. */
 MTL_DEF const mtl_kind *mtl_kind_at(int desc, size_t i);
+
+/* ---- sharing: presets ------------------------------------------------------------------------------------
+
+   How tasks share what is learnt is a matter of columns, mixes and taps. A preset makes them out of a plain desc: inputs,
+   `encoder`, tasks without taps. Nothing else knows of presets: a model that came from one is a model like any other. */
+enum { MTL_SHARE_DEFAULT, MTL_SHARE_FULL, MTL_SHARE_NONE, MTL_SHARE_PARTIAL, MTL_SHARE_GATED, MTL_SHARE_HIERARCHICAL,
+       MTL_SHARE_CROSS_STITCH, MTL_SHARE_LEVELS, MTL_SHARE_MMOE, MTL_SHARE_CGC, MTL_SHARE_PLE };
+#define MTL_SHARE_NAMES(X) \
+    X(MTL_SHARE_FULL, "full") X(MTL_SHARE_NONE, "none") X(MTL_SHARE_PARTIAL, "partial") X(MTL_SHARE_GATED, "gated") \
+    X(MTL_SHARE_HIERARCHICAL, "hierarchical") X(MTL_SHARE_CROSS_STITCH, "cross-stitch") \
+    X(MTL_SHARE_LEVELS, "levels") X(MTL_SHARE_MMOE, "mmoe") X(MTL_SHARE_CGC, "cgc") X(MTL_SHARE_PLE, "ple")
+#define MTL_SHARE_FIELDS(X) \
+    X(MTL_NAME,   order,        0, 0, 0, MTL_NONE, \
+      "hierarchical: tasks by level, the lowest first, as in pos+chunks/intent; NULL: those of steps, then others") \
+    X(MTL_CHOICE, kind, MTL_SHARE_FULL, 1, 10, MTL_SHARE, "which preset") \
+    X(MTL_INT,    hidden,       0, 0, 1000000, MTL_NONE, "units of shared columns; 0: the encoder's") \
+    X(MTL_INT,    own_hidden,   0, 0, 1000000, MTL_NONE, "units of a task's own columns; 0: the encoder's") \
+    X(MTL_INT,    experts,      4, 1, 64, MTL_NONE, "mmoe, cgc, ple: experts that all tasks share") \
+    X(MTL_INT,    own_experts,  1, 1, 64, MTL_NONE, "cgc, ple: experts of each task's own") \
+    X(MTL_FLAG,   per_sequence, 0, 0, 1, MTL_NONE, "mmoe, cgc, ple: one gate a sequence instead of one a step") \
+    X(MTL_FLAG,   above,        0, 0, 1, MTL_NONE, "partial: a task's own column stands on the shared one, not beside it") \
+    X(MTL_FLAG,   distributions, 0, 0, 1, MTL_NONE, "hierarchical: what lower tasks predict goes up, too") \
+    X(MTL_FLAG,   stopped,      0, 0, 1, MTL_NONE, "hierarchical: no gradient goes back through what they predict")
+typedef struct mtl_share_desc { MTL_SHARE_FIELDS(MTL__MEMBER) } mtl_share_desc;
+/* The desc of a model that shares in this way, into *out; what it points to lies in `arena` or in `plain`, both of which
+   must stay until a model is made of it. how NULL: full sharing.
+       full          one column for all tasks                                                      Caruana 1997
+       none          a column and an embedding for each task, in one model: the control
+       partial       a shared column beside one of each task's own, side by side         Ruder 2017, section 4
+       gated         h = g s + (1 - g) p of the shared and its own, g = sigmoid(W [s; p] + b), for each step
+       hierarchical  a column a level over the words and the level below, each task at its level
+                                                            Soegaard & Goldberg 2016; Hashimoto et al. 2017
+       cross-stitch  a column a task and layer; each layer reads a learnt combination of all tasks'   Misra et al. 2016
+       levels        one stack; each task reads a learnt mixture of its layers             Peters et al. 2018
+       mmoe          columns are experts, each task has a softmax gate over them               Ma et al. 2018
+       cgc           the same, and each task has experts of its own                          Tang et al. 2020
+       ple           two levels of cgc                                                       Tang et al. 2020
+   Errors: FIELD for a plain desc with columns or taps, with one task only (full and none are no sharing then), an order that
+   leaves out a task. */
+MTL_DEF mtl_status mtl_share(const mtl_share_desc *how, const mtl_model_desc *plain, mtl_model_desc *out,
+                             mtl_arena *arena, mtl_error *err);
 
 /* ---- training ------------------------------------------------------------------------------------------ */
 
@@ -8876,6 +8925,7 @@ static const mtl_choice mtl__choices_MTL_RESET[] = { MTL_RESET_NAMES(MTL__CHOICE
 static const mtl_choice mtl__choices_MTL_INPUT[] = { MTL_INPUT_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
 static const mtl_choice mtl__choices_MTL_COLUMN[] = { MTL_COLUMN_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
 static const mtl_choice mtl__choices_MTL_MIX[] = { MTL_MIX_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
+static const mtl_choice mtl__choices_MTL_SHARE[] = { MTL_SHARE_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
 static const mtl_choice mtl__choices_MTL_LEVEL[] = { MTL_LEVEL_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
 static const mtl_choice mtl__choices_MTL_TASK[] = { MTL_TASK_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
 static const mtl_choice mtl__choices_MTL_LOSS[] = { MTL_LOSS_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
@@ -8914,6 +8964,7 @@ static const mtl_choice mtl__choices_MTL_SAMPLER[] = { MTL_SAMPLER_NAMES(MTL__CH
 #define MTL__FIT_ROW(...) MTL__FIELD_ROW(mtl_fit_desc, __VA_ARGS__)
 #define MTL__PREDICTOR_ROW(...) MTL__FIELD_ROW(mtl_predictor_desc, __VA_ARGS__)
 #define MTL__MIX_ROW(...) MTL__FIELD_ROW(mtl_mix_desc, __VA_ARGS__)
+#define MTL__SHARE_ROW(...) MTL__FIELD_ROW(mtl_share_desc, __VA_ARGS__)
 static const mtl_field mtl__input_fields[] = { MTL_INPUT_FIELDS(MTL__INPUT_ROW) };
 static const mtl_field mtl__column_fields[] = { MTL_COLUMN_FIELDS(MTL__COLUMN_ROW) };
 static const mtl_field mtl__cell_fields[] = { MTL_CELL_FIELDS(MTL__CELL_ROW) };
@@ -8923,6 +8974,7 @@ static const mtl_field mtl__trainer_fields[] = { MTL_TRAINER_FIELDS(MTL__TRAINER
 static const mtl_field mtl__fit_fields[] = { MTL_FIT_FIELDS(MTL__FIT_ROW) };
 static const mtl_field mtl__predictor_fields[] = { MTL_PREDICTOR_FIELDS(MTL__PREDICTOR_ROW) };
 static const mtl_field mtl__mix_fields[] = { MTL_MIX_FIELDS(MTL__MIX_ROW) };
+static const mtl_field mtl__share_fields[] = { MTL_SHARE_FIELDS(MTL__SHARE_ROW) };
 
 /* Of each desc: its table and its size. */
 typedef struct mtl__desc { const mtl_field *fields; size_t count, bytes; } mtl__desc;
@@ -8935,7 +8987,8 @@ static const mtl__desc mtl__descs[MTL_DESC_COUNT] = {
     { mtl__fit_fields, MTL__COUNT(mtl__fit_fields), sizeof(mtl_fit_desc) },
     { mtl__predictor_fields, MTL__COUNT(mtl__predictor_fields), sizeof(mtl_predictor_desc) },
     { mtl__mix_fields, MTL__COUNT(mtl__mix_fields), sizeof(mtl_mix_desc) },
-    { mtl__cell_fields, MTL__COUNT(mtl__cell_fields), sizeof(mtl_cell_desc) }
+    { mtl__cell_fields, MTL__COUNT(mtl__cell_fields), sizeof(mtl_cell_desc) },
+    { mtl__share_fields, MTL__COUNT(mtl__share_fields), sizeof(mtl_share_desc) }
 };
 
 MTL_DEF const mtl_field *mtl_fields(int desc, size_t *count)
@@ -10474,6 +10527,11 @@ static void mtl__dropout_backward(mtl_run *run, void *data)
     if (backward.y) mtl__run_rows(run, MTL__DROPOUT, &backward, d->y->rows);
 }
 
+static unsigned long long *mtl__run_stream(mtl_run *run)
+{
+    return run->streams ? &run->streams[run->component] : &run->stream;
+}
+
 /* x itself when nothing is to be dropped. key: [rows] what a row's mask depends on; NULL: its number. */
 static mtl_activation *mtl__dropout_layer(mtl_run *run, mtl_real rate, const int *key, mtl_activation *x,
                                           const char *name)
@@ -10495,7 +10553,7 @@ static mtl_activation *mtl__dropout_layer(mtl_run *run, mtl_real rate, const int
     d->forward.y_stride = y->stride;
     d->forward.key = key;
     d->forward.seed = run->seed;
-    d->forward.stream = run->step << 16 | (++run->stream & 0xffff);
+    d->forward.stream = run->step << 16 | (++*mtl__run_stream(run) & 0xffff);
     d->forward.rate = rate;
     mtl__run_rows(run, MTL__DROPOUT, &d->forward, y->rows);
     mtl_run_record(run, y, mtl__dropout_backward, d);
@@ -12546,7 +12604,9 @@ typedef struct mtl__node {
     int level;                              /* MTL_LEVEL_*: what it has a row for */
     size_t width, segment_count;
     mtl_segment segments[2];
-    int tapped[MTL__NODE_PARTS];                 /* 1: a tap reads this of it */
+    int tapped[MTL__NODE_PARTS];            /* 1: a tap reads this of it */
+    size_t first_tensor, tensor_count;      /* its own, in the set */
+    size_t component;                       /* which connected part of the model it belongs to */
 } mtl__node;
 
 /* Where a column or a head takes its rows from. */
@@ -13155,6 +13215,295 @@ static void mtl__task_answer(mtl_run *run, const mtl__task *task, mtl_activation
 }
 
 /* ===========================================================================================================
+   21 >>sharing    presets: each fills a desc with columns, mixes and taps; nothing in the passes
+   ===========================================================================================================
+   A preset is a row of a table and a function of a few lines that adds columns and points taps to them. Columns are copies
+   of the plain desc's encoder; "shared" and numbered ones are everybody's, "TASK-own" is one task's.
+   ----------------------------------------------------------------------------------------------------------- */
+typedef struct mtl__share {
+    mtl_share_desc how;
+    const mtl_model_desc *plain;
+    mtl_model_desc *out;
+    mtl_input_desc *inputs;
+    mtl_column_desc *columns;
+    mtl_task_desc *tasks;
+    size_t room;                            /* for columns */
+    mtl_arena *arena;
+    mtl_error *err;
+} mtl__share;
+
+/* "a-b", or "a-b3" where number is not negative; in the arena. */
+static const char *mtl__share_name(const mtl__share *s, const char *a, const char *b, int number)
+{
+    char text[128];
+    if (number < 0) mtl__print(text, sizeof text, "%s%s", a, b);
+    else mtl__print(text, sizeof text, "%s%s%d", a, b, number);
+    return mtl__arena_text(s->arena, text, s->err);
+}
+
+/* "a+b"; a NULL: b. */
+static const char *mtl__share_join(const mtl__share *s, const char *a, const char *b)
+{
+    size_t length = (a ? strlen(a) + 1 : 0) + strlen(b) + 1;
+    char *text = a ? (char *)mtl__arena_make(s->arena, length, 1, "a mix", s->err) : NULL;
+    if (!text) return b;
+    mtl__print(text, length, "%s+%s", a, b);
+    return text;
+}
+
+/* A copy of the encoder over `from` (NULL: all inputs of the plain desc). */
+static mtl_column_desc *mtl__share_column(mtl__share *s, const char *name, const char *from, int hidden)
+{
+    mtl_column_desc *column = &s->columns[s->out->column_count < s->room ? s->out->column_count++ : 0];
+    *column = s->plain->encoder;
+    column->name = name;
+    column->input.from = from;
+    if (hidden) column->hidden = hidden;
+    return column;
+}
+
+/* Names of all inputs of the plain desc, for mixes that have further sources. */
+static const char *mtl__share_inputs(const mtl__share *s)
+{
+    const char *names = NULL;
+    size_t i;
+    for (i = 0; i < s->plain->input_count; i++) names = mtl__share_join(s, names, s->plain->inputs[i].name);
+    return names;
+}
+
+static void mtl__share_tap(mtl__share *s, size_t task, const char *from, int kind)
+{
+    s->tasks[task].tap.from = from;
+    s->tasks[task].tap.kind = kind;
+    s->tasks[task].tap.per_sequence = s->how.per_sequence;
+}
+
+static void mtl__share_full(mtl__share *s)
+{
+    const char *name = s->plain->encoder.name ? s->plain->encoder.name : "encoder";
+    size_t k;
+    mtl__share_column(s, name, NULL, s->how.hidden);
+    for (k = 0; k < s->plain->task_count; k++) mtl__share_tap(s, k, name, MTL_MIX_CONCAT);
+}
+
+/* Each task its own inputs and column. The first task's inputs are those of the plain desc; the others' read their data. */
+static void mtl__share_none(mtl__share *s)
+{
+    size_t k, i, count = s->plain->input_count;
+    for (k = 0; k < s->plain->task_count; k++) {
+        const char *task = s->plain->tasks[k].name, *own = mtl__share_name(s, task, "-own", -1), *from = NULL;
+        for (i = 0; i < count && k > 0; i++) {
+            mtl_input_desc *input = &s->inputs[s->out->input_count++];
+            *input = s->plain->inputs[i];
+            input->reads = s->plain->inputs[i].name;
+            input->words = NULL;
+            input->name = mtl__share_name(s, task, mtl__share_name(s, "-", input->reads, -1), -1);
+            from = mtl__share_join(s, from, input->name);
+        }
+        mtl__share_column(s, own, k ? from : mtl__share_inputs(s), s->how.own_hidden);
+        mtl__share_tap(s, k, own, MTL_MIX_CONCAT);
+    }
+}
+
+/* A shared column and one of each task's own, in one mix. */
+static void mtl__share_beside(mtl__share *s, int kind)
+{
+    size_t k;
+    const int above = kind == MTL_MIX_CONCAT && s->how.above;
+    mtl__share_column(s, "shared", NULL, s->how.hidden);
+    for (k = 0; k < s->plain->task_count; k++) {
+        const char *own = mtl__share_name(s, s->plain->tasks[k].name, "-own", -1);
+        mtl__share_column(s, own, above ? "shared" : NULL, kind == MTL_MIX_GATE ? s->how.hidden : s->how.own_hidden);
+        if (!above && s->plain->input_count) s->columns[s->out->column_count - 1].input.from = mtl__share_inputs(s);
+        mtl__share_tap(s, k, above ? own : mtl__share_join(s, "shared", own), kind);
+    }
+}
+static void mtl__share_partial(mtl__share *s) { mtl__share_beside(s, MTL_MIX_CONCAT); }
+static void mtl__share_gated(mtl__share *s) { mtl__share_beside(s, MTL_MIX_GATE); }
+
+/* The level of a task: its place in how.order, or 0 for a task of steps where others are of sequences. -1: left out. */
+static int mtl__share_level(const mtl__share *s, size_t task)
+{
+    const char *c = s->how.order, *name = s->plain->tasks[task].name, *end;
+    int level = 0;
+    if (!c) return s->plain->tasks[task].level == MTL_LEVEL_STEP ? 0 : 1;
+    for (; *c; c = *end ? end + 1 : end) {
+        end = c + strcspn(c, "+/");
+        if ((size_t)(end - c) == strlen(name) && memcmp(c, name, strlen(name)) == 0) return level;
+        level += *end == '/';
+    }
+    return -1;
+}
+
+static void mtl__share_hierarchical(mtl__share *s)
+{
+    int level, found = 1;
+    size_t k;
+    const char *below = NULL, *lower = NULL;
+    for (k = 0; k < s->plain->task_count; k++)
+        if (mtl__share_level(s, k) < 0)
+            mtl__fail(s->err, MTL_ERROR_FIELD, "share.order", -1, "share.order leaves out task %s",
+                      s->plain->tasks[k].name);
+    for (level = 0; found && !mtl__failed(s->err); level++) {
+        const char *name = mtl__share_name(s, "level", "", level), *from = mtl__share_inputs(s), *here = NULL;
+        if (below) from = mtl__share_join(s, from, below);
+        if (lower) from = mtl__share_join(s, from, lower);
+        for (found = 0, k = 0; k < s->plain->task_count; k++)
+            if (mtl__share_level(s, k) == level) {
+                const char *predicted = mtl__share_name(s, s->plain->tasks[k].name, ".probabilities", -1);
+                if (!found++) mtl__share_column(s, name, from, s->how.hidden)->input.stop = s->how.stopped ? lower : NULL;
+                mtl__share_tap(s, k, name, MTL_MIX_CONCAT);
+                if (s->how.distributions && mtl_task_kind_of(&s->plain->tasks[k])->distribution)
+                    here = mtl__share_join(s, here, predicted);
+            }
+        if (level == 0) found = 1;          /* tasks of sequences alone stand at level 1 */
+        if (here) lower = lower ? mtl__share_join(s, lower, here) : here;
+        if (s->out->column_count) below = s->columns[s->out->column_count - 1].name;
+    }
+}
+
+/* One column a task and layer. Of each mix the first source is the task's own. */
+static void mtl__share_cross_stitch(mtl__share *s)
+{
+    size_t k, other, tasks = s->plain->task_count;
+    int layer, layers = s->plain->encoder.layers ? s->plain->encoder.layers : 1;
+    for (layer = 0; layer <= layers; layer++)
+        for (k = 0; k < tasks; k++) {
+            const char *from = layer ? mtl__share_name(s, s->plain->tasks[k].name, "-layer", layer - 1) : NULL;
+            mtl_column_desc *column;
+            for (other = 0; layer && other < tasks; other++)
+                if (other != k)
+                    from = mtl__share_join(s, from, mtl__share_name(s, s->plain->tasks[other].name, "-layer", layer - 1));
+            if (layer == layers) {
+                mtl__share_tap(s, k, from, MTL_MIX_CROSS_STITCH);
+                continue;
+            }
+            column = mtl__share_column(s, mtl__share_name(s, s->plain->tasks[k].name, "-layer", layer),
+                                       layer ? from : mtl__share_inputs(s), s->how.own_hidden);
+            column->layers = 1;
+            if (layer) column->input.kind = MTL_MIX_CROSS_STITCH;
+        }
+}
+
+/* The encoder's layers as columns above one another; each task reads a mixture of them. */
+static void mtl__share_levels(mtl__share *s)
+{
+    const char *all = NULL, *below = NULL;
+    int layer, layers = s->plain->encoder.layers ? s->plain->encoder.layers : 1;
+    size_t k;
+    for (layer = 0; layer < layers; layer++) {
+        const char *name = mtl__share_name(s, "layer", "", layer);
+        mtl__share_column(s, name, below, s->how.hidden)->layers = 1;
+        all = mtl__share_join(s, all, below = name);
+    }
+    for (k = 0; k < s->plain->task_count; k++) mtl__share_tap(s, k, all, MTL_MIX_LEVELS);
+}
+
+/* `count` experts OWNERexpert0 .., all over one mix; returns their names. */
+static const char *mtl__share_experts(mtl__share *s, const char *owner, int count, const char *from, int hidden, int mixed)
+{
+    const char *names = NULL;
+    int i;
+    for (i = 0; i < count; i++) {
+        const char *name = mtl__share_name(s, owner, "expert", i);
+        mtl_column_desc *column = mtl__share_column(s, name, from ? from : mtl__share_inputs(s), hidden);
+        if (mixed) {
+            column->input.kind = MTL_MIX_EXPERTS;
+            column->input.by = mtl__share_inputs(s);
+            column->input.per_sequence = s->how.per_sequence;
+        }
+        names = mtl__share_join(s, names, name);
+    }
+    return names;
+}
+
+static void mtl__share_gate(mtl__share *s, size_t task, const char *experts)
+{
+    mtl__share_tap(s, task, experts, MTL_MIX_EXPERTS);
+    s->tasks[task].tap.by = mtl__share_inputs(s);
+}
+
+static void mtl__share_mmoe(mtl__share *s)
+{
+    const char *experts = mtl__share_experts(s, "", s->how.experts, NULL, s->how.hidden, 0);
+    size_t k;
+    for (k = 0; k < s->plain->task_count; k++) mtl__share_gate(s, k, experts);
+}
+
+/* Experts of all and of each task, at one level or at two: those of the second level read gated ones of the first. */
+static void mtl__share_extract(mtl__share *s, int levels)
+{
+    const char *shared = mtl__share_experts(s, "", s->how.experts, NULL, s->how.hidden, 0), *above = NULL, *all = shared;
+    size_t k;
+    for (k = 0; k < s->plain->task_count && levels > 1; k++) {
+        const char *task = mtl__share_name(s, s->plain->tasks[k].name, "-low-", -1);
+        all = mtl__share_join(s, all, mtl__share_experts(s, task, s->how.own_experts, NULL, s->how.hidden, 0));
+    }
+    if (levels > 1) above = mtl__share_experts(s, "high-", s->how.experts, all, s->how.hidden, 1);
+    for (k = 0; k < s->plain->task_count; k++) {
+        const char *task = mtl__share_name(s, s->plain->tasks[k].name, "-", -1), *low = NULL, *own;
+        int i;
+        for (i = 0; levels > 1 && i < s->how.own_experts; i++)
+            low = mtl__share_join(s, low, mtl__share_name(s, task, "low-expert", i));
+        own = mtl__share_experts(s, task, s->how.own_experts, low ? mtl__share_join(s, low, shared) : NULL,
+                                 s->how.hidden, levels > 1);
+        mtl__share_gate(s, k, mtl__share_join(s, own, levels > 1 ? above : shared));
+    }
+}
+static void mtl__share_cgc(mtl__share *s) { mtl__share_extract(s, 1); }
+static void mtl__share_ple(mtl__share *s) { mtl__share_extract(s, 2); }
+
+/* In the order of MTL_SHARE_*. */
+static void (*const mtl__shares[])(mtl__share *) = {
+    mtl__share_full, mtl__share_none, mtl__share_partial, mtl__share_gated, mtl__share_hierarchical,
+    mtl__share_cross_stitch, mtl__share_levels, mtl__share_mmoe, mtl__share_cgc, mtl__share_ple
+};
+
+/* What every preset starts from, and room for what it may add. */
+static void mtl__share_begin(mtl__share *s)
+{
+    const mtl_model_desc *plain = s->plain;
+    size_t k, inputs = plain->input_count * plain->task_count;
+    for (k = 0; k < plain->task_count; k++)
+        if (plain->tasks[k].tap.from || plain->column_count)
+            mtl__fail(s->err, MTL_ERROR_FIELD, "share", -1, "sharing presets start from `encoder` and tasks without taps; "
+                      "%s has one", plain->column_count ? "the desc has columns" : plain->tasks[k].name);
+    if (plain->task_count < 2 && s->how.kind != MTL_SHARE_FULL && s->how.kind != MTL_SHARE_NONE)
+        mtl__fail(s->err, MTL_ERROR_FIELD, "share", -1, "there is one task, with which nothing can be shared");
+    s->room = ((size_t)s->how.experts + 2 * (size_t)s->how.own_experts + 2 + 64) * (plain->task_count + 2);
+    s->inputs = (mtl_input_desc *)mtl__arena_make(s->arena, inputs, sizeof *s->inputs, "inputs", s->err);
+    s->columns = (mtl_column_desc *)mtl__arena_make(s->arena, s->room, sizeof *s->columns, "columns", s->err);
+    s->tasks = (mtl_task_desc *)mtl__arena_make(s->arena, plain->task_count, sizeof *s->tasks, "tasks", s->err);
+    if (mtl__failed(s->err)) return;
+    memcpy(s->inputs, plain->inputs, plain->input_count * sizeof *s->inputs);
+    memcpy(s->tasks, plain->tasks, plain->task_count * sizeof *s->tasks);
+}
+
+MTL_DEF mtl_status mtl_share(const mtl_share_desc *how, const mtl_model_desc *plain, mtl_model_desc *out,
+                             mtl_arena *arena, mtl_error *err)
+{
+    mtl_error own;
+    mtl__share s;
+    memset(&s, 0, sizeof s);
+    s.err = err = mtl__error_given(err, &own);
+    if (!mtl__given(plain, "plain", err) || !mtl__given(out, "out", err) || !mtl__given(arena, "arena", err))
+        return mtl__status(err);
+    if (how) s.how = *how;
+    s.plain = plain;
+    s.arena = arena;
+    *out = *plain;
+    s.out = out;
+    if (mtl_desc_check(MTL_DESC_SHARE, &s.how, "share", err)) return mtl__status(err);
+    mtl__share_begin(&s);
+    if (mtl__failed(err)) return mtl__status(err);
+    out->inputs = s.inputs;
+    out->columns = s.columns;
+    out->tasks = s.tasks;
+    mtl__shares[s.how.kind - MTL_SHARE_FULL](&s);
+    return mtl__status(err);
+}
+
+/* ===========================================================================================================
    22 >>model      create, size, save, load, transfer, import
    ===========================================================================================================
    A model is descs, a parameter set and the structures that the passes walk, all in one arena. It is built by
@@ -13165,6 +13514,7 @@ typedef struct mtl__input {
     const mtl_input_kind *kind;
     mtl_input_part part;
     mtl__vocabulary words;
+    size_t data;                            /* which of a batch's inputs it reads */
 } mtl__input;
 
 typedef struct mtl__column {
@@ -13187,14 +13537,33 @@ struct mtl_model {
     mtl_model_desc desc;                    /* columns are always filled in, `encoder` is not used */
     mtl_parameters set;
     mtl__node *nodes;                       /* each behind its sources */
-    size_t node_count;
+    size_t node_count, component_count;     /* connected parts */
     mtl__input *inputs;
+    size_t data_count;                      /* inputs of a batch: the first so many, the others read theirs */
     mtl__column *columns;
     mtl__task *tasks;
     size_t state_count;                     /* of all columns: states of a carried sequence */
 };
 
 /* ---- copying and checking the desc --------------------------------------------------------------------- */
+
+/* The input whose data input number i reads: itself, or one before it. Those that read another one's stand behind all
+   others, so that a batch's inputs have the numbers of the model's. */
+static size_t mtl__desc_data(const mtl_model_desc *d, size_t i, const char *what, mtl_error *err)
+{
+    const mtl_input_desc *input = &d->inputs[i];
+    size_t k = 0;
+    if (!input->reads && i > 0 && d->inputs[i - 1].reads)
+        mtl__fail(err, MTL_ERROR_FIELD, what, -1,
+                  "%s has data of its own and stands behind one that reads another's; put it first", what);
+    if (!input->reads) return i;
+    while (k < i && strcmp(d->inputs[k].name, input->reads) != 0) k++;
+    if (k == i || d->inputs[k].reads || d->inputs[k].vocabulary != input->vocabulary
+        || d->inputs[k].features != input->features)
+        mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s.reads: there is no input \"%s\" before it with data of its own, "
+                  "as many words and as many features", what, input->reads);
+    return k;
+}
 
 /* The desc with everything it points to, in the model's arena, and what the kinds find wrong with it. */
 static mtl_status mtl__model_adopt(mtl_model *model, mtl_error *err)
@@ -13213,7 +13582,9 @@ static mtl_status mtl__model_adopt(mtl_model *model, mtl_error *err)
     for (i = 0; i < d->input_count && !mtl__failed(err); i++) {
         mtl_input_desc *input = (mtl_input_desc *)(uintptr_t)&d->inputs[i];
         const mtl_input_kind *kind = mtl__input_kind(input);
-        if (kind->check) kind->check(input, mtl__print(what, sizeof what, "inputs[%z]", i), err);
+        mtl__print(what, sizeof what, "inputs[%z]", i);
+        if (kind->check) kind->check(input, what, err);
+        (void)mtl__desc_data(d, i, what, err);
     }
     for (i = 0; i < d->task_count && !mtl__failed(err); i++) {
         mtl_task_desc *task = (mtl_task_desc *)(uintptr_t)&d->tasks[i];
@@ -13351,7 +13722,10 @@ static void mtl__model_build_input(mtl_model *model, size_t i, mtl__node *node, 
     mtl__input *input = &model->inputs[i];
     const mtl_input_desc *d = input->part.desc = &model->desc.inputs[i];
     input->kind = mtl__input_kind(d);
+    input->data = mtl__desc_data(&model->desc, i, "", err);
     input->kind->build(&input->part, &model->set, err);
+    model->data_count += input->data == i;
+    if (input->data != i) input->part.scaling = model->inputs[input->data].part.scaling;
     if (d->words) mtl__vocabulary_init(&input->words, d->words, (size_t)d->vocabulary, &model->arena, err);
     node->level = MTL_LEVEL_STEP;
     node->width = input->part.width;
@@ -13362,6 +13736,7 @@ static void mtl__model_build_column(mtl_model *model, size_t i, mtl__node *node,
 {
     mtl__column *column = &model->columns[i];
     const mtl_column_desc *d = column->part.desc = &model->desc.columns[i];
+    size_t k;
     char where[48];
     column->node = model->node_count;
     column->kind = mtl__column_kind(d);
@@ -13374,6 +13749,7 @@ static void mtl__model_build_column(mtl_model *model, size_t i, mtl__node *node,
         return;
     column->part.inputs = column->tap.mix.width;
     column->kind->build(&column->part, &model->set, err);
+    for (k = node->first_tensor; k < model->set.count; k++) model->set.tensors[k]->rate = d->rate;
     column->first_state = model->state_count;
     model->state_count += column->part.states;
     node->level = MTL_LEVEL_STEP;
@@ -13412,10 +13788,12 @@ static void mtl__model_add_node(mtl_model *model, size_t i, mtl_error *err)
         : i < d->input_count + d->column_count ? MTL__NODE_COLUMN : MTL__NODE_HEAD;
     node->index = i - (node->part > MTL__NODE_INPUT ? d->input_count : 0)
         - (node->part > MTL__NODE_COLUMN ? d->column_count : 0);
+    node->first_tensor = model->set.count;
     if (node->part == MTL__NODE_INPUT) mtl__model_build_input(model, node->index, node, err);
     else if (node->part == MTL__NODE_COLUMN) mtl__model_build_column(model, node->index, node, err);
     else mtl__model_build_task(model, node->index, node, err);
-    model->node_count++;
+    node->tensor_count = model->set.count - node->first_tensor;
+    node->component = model->node_count++;
 }
 
 /* The list of nodes: repeatedly the first of inputs, columns and tasks whose sources are all in it. */
@@ -13446,6 +13824,40 @@ static void mtl__model_build_nodes(mtl_model *model, mtl_error *err)
     }
 }
 
+/* Two parts that are connected are one: the higher number becomes the lower one. */
+static void mtl__model_connect(mtl_model *model, size_t a, size_t b)
+{
+    size_t low = mtl__at_most(a, b), high = a + b - low, i;
+    for (i = 0; i < model->node_count; i++)
+        if (model->nodes[i].component == high) model->nodes[i].component = low;
+}
+
+/* Parts of the model that nothing connects are clipped apart and have dropout streams of their own, so that the labels of
+   a task in one of them change no bit of the others. */
+static void mtl__model_components(mtl_model *model)
+{
+    size_t i, k;
+    for (i = 0; i < model->node_count; i++) {
+        const mtl__node *node = &model->nodes[i];
+        const mtl__tap *tap = node->part == MTL__NODE_COLUMN ? &model->columns[node->index].tap
+            : node->part == MTL__NODE_HEAD ? &model->tasks[node->index].tap : NULL;
+        for (k = 0; tap && k < tap->mix.count; k++)
+            mtl__model_connect(model, node->component,
+                               model->nodes[tap->sources[k] / MTL__NODE_PARTS].component);
+    }
+    for (i = 0; i < model->node_count; i++) {
+        mtl__node *node = &model->nodes[i];
+        if (node->component >= model->component_count) {        /* the first node of a part: it gets the next number */
+            const size_t was = node->component;
+            for (k = i; k < model->node_count; k++)
+                if (model->nodes[k].component == was) model->nodes[k].component = model->component_count;
+            model->component_count++;
+        }
+        for (k = 0; k < node->tensor_count; k++)
+            model->set.tensors[node->first_tensor + k]->component = node->component;
+    }
+}
+
 /* Everything but values. `arena` is the model's memory, or counts. */
 static mtl_model *mtl__model_build(mtl_arena *arena, const mtl_model_desc *desc, mtl_error *err)
 {
@@ -13457,6 +13869,7 @@ static mtl_model *mtl__model_build(mtl_arena *arena, const mtl_model_desc *desc,
     mtl_parameters_init(&model->set, &model->arena);
     if (mtl__model_adopt(model, err) || mtl__model_check_unique(model, err)) return NULL;
     mtl__model_build_nodes(model, err);
+    if (!mtl__failed(err)) mtl__model_components(model);
     if (!mtl__failed(err)) mtl_parameters_allocate(&model->set, err);
     *arena = model->arena;
     return mtl__failed(err) ? NULL : model;
@@ -13905,6 +14318,8 @@ static void mtl__head_forward(mtl_run *run, const mtl__task *task, const mtl__no
     if (at[0] && node->tapped[1]) at[1] = task->kind->distribution(run, &task->part, at[0]);
 }
 
+enum { MTL__STREAMS_APART = 1024 };         /* dropout calls of a part in a micro-batch, at most */
+
 /* All nodes of a batch whose packing is run->packing, but for heads that no tap reads. Returns
    [nodes][parts], NULL when the run failed. */
 static mtl_activation **mtl__model_forward(mtl_run *run, const mtl_model *model, const mtl_input *inputs,
@@ -13913,11 +14328,16 @@ static mtl_activation **mtl__model_forward(mtl_run *run, const mtl_model *model,
     mtl_activation **out =
         (mtl_activation **)mtl_run_make(run, model->node_count * MTL__NODE_PARTS * sizeof *out);
     size_t i;
+    run->streams = model->component_count < 2 ? NULL
+        : (unsigned long long *)mtl_run_make(run, model->component_count * sizeof *run->streams);
+    for (i = 0; run->streams && i < model->component_count; i++) run->streams[i] = run->stream;
+    if (run->streams) run->stream += MTL__STREAMS_APART;    /* where those of the next micro-batch begin */
     for (i = 0; out && i < model->node_count && !mtl__failed(run->error); i++) {
         const mtl__node *node = &model->nodes[i];
         mtl_activation **at = &out[i * MTL__NODE_PARTS];
+        run->component = node->component;
         if (node->part == MTL__NODE_INPUT)
-            *at = mtl__input_forward(run, &model->inputs[node->index], inputs ? &inputs[node->index] : NULL);
+            *at = mtl__input_forward(run, &model->inputs[node->index], inputs ? &inputs[model->inputs[node->index].data] : NULL);
         else if (node->part == MTL__NODE_COLUMN)
             *at = mtl__column_forward(run, model, &model->columns[node->index], out, state);
         else if (node->tapped[0] || node->tapped[1])
@@ -13953,7 +14373,7 @@ static mtl_status mtl__batch_check(const mtl_model *model, const mtl_batch *batc
         return mtl__fail(err, MTL_ERROR_ARGUMENT, "state", (long long)batch->state->sequences,
                          "the batch's state was made for %z sequences or another model; the batch has %z "
                          "sequences", batch->state->sequences, batch->sequences);
-    for (i = 0; i < model->desc.input_count; i++)
+    for (i = 0; i < model->data_count; i++)
         if (model->inputs[i].kind->reads_rows ? !batch->inputs[i].rows : !batch->inputs[i].ids)
             return mtl__fail(err, MTL_ERROR_ARGUMENT, model->desc.inputs[i].name, -1, "input %s: %s is NULL",
                              model->desc.inputs[i].name, model->inputs[i].kind->reads_rows ? "rows" : "ids");
@@ -13962,7 +14382,7 @@ static mtl_status mtl__batch_check(const mtl_model *model, const mtl_batch *batc
             return mtl__fail(err, MTL_ERROR_RANGE, "lengths", (long long)s,
                              "sequence %z has length %d; at least 1 is needed", s, batch->lengths[s]);
         for (t = 0; t < batch->lengths[s]; t++, row++)
-            for (i = 0; i < model->desc.input_count; i++) {
+            for (i = 0; i < model->data_count; i++) {
                 const mtl__input *input = &model->inputs[i];
                 if (input->kind->verify && input->kind->verify(&input->part, &batch->inputs[i], row, s, t,
                                                                err))
@@ -14852,7 +15272,7 @@ static mtl_input *mtl__text_inputs(mtl_run *run, const mtl_model *model, const c
 {
     mtl_input *inputs = (mtl_input *)mtl_run_make(run, model->desc.input_count * sizeof *inputs);
     size_t i;
-    for (i = 0; inputs && i < model->desc.input_count && !mtl__failed(run->error); i++) {
+    for (i = 0; inputs && i < model->data_count && !mtl__failed(run->error); i++) {
         int *ids = (int *)mtl_run_push(run, count * sizeof *ids);
         if (!model->inputs[i].words.count)
             mtl__fail(run->error, MTL_ERROR_ARGUMENT, model->desc.inputs[i].name, -1,
@@ -15632,7 +16052,7 @@ static mtl_batch mtl__dataset_batch(const mtl__dataset *set, const mtl_model *mo
     batch.lengths = mtl__pick_ints(&pick, set->data->lengths, 0);
     batch.inputs = inputs;
     batch.targets = targets;
-    for (i = 0; inputs && i < desc->input_count; i++) {
+    for (i = 0; inputs && i < model->data_count; i++) {
         inputs[i].ids = mtl__pick_ints(&pick, input[i].ids, 1);
         inputs[i].rows = mtl__pick_reals(&pick, input[i].rows, model->inputs[i].part.width, 1);
     }
@@ -15985,6 +16405,7 @@ static void mtl__trainer_forward(mtl_trainer *t, const mtl_batch *batch, mtl__lo
     for (k = 0; nodes && k < count && !mtl__failed(run->error); k++) {
         mtl_activation *loss;
         if (!mtl__task_trains(t, k) || !(t->divisors[k] > 0)) continue;
+        run->component = t->model->nodes[t->model->tasks[k].node].component;
         loss = mtl__task_loss(run, &t->model->tasks[k], t->model->nodes, nodes,
                               batch->targets ? &batch->targets[k] : NULL,
                               t->divisors[k]);
