@@ -222,10 +222,12 @@ mtl_model *create_model(const settings *given, corpus *all)
     float **weights = NULL;
     mtl_input_desc input = make_input_desc(given, all, words);
     mtl_task_desc *tasks = NULL;
-    mtl_model_desc desc = given->model;
+    mtl_model_desc desc = given->model, shared;
     mtl_error err = { 0 };
+    mtl_arena arena;
     mtl_model *model;
     size_t i;
+    mtl_arena_init(&arena, NULL, 0, NULL);
     for (i = 0; i < arrlenu(all->tasks); i++) {
         arrput(labels, name_list(&all->tasks[i].labels));
         arrput(weights, make_class_weights(given, all, i));
@@ -237,9 +239,12 @@ mtl_model *create_model(const settings *given, corpus *all)
     desc.tasks = tasks;
     desc.task_count = arrlenu(tasks);
     report_useless(given);
-    check_memory(&desc);
-    model = mtl_model_create(&desc, &err);
+    mtl_share(&given->share, &desc, &shared, &arena, &err);
     check(&err);
+    check_memory(&shared);
+    model = mtl_model_create(&shared, &err);
+    check(&err);
+    mtl_arena_destroy(&arena);
     for (i = 0; i < arrlenu(labels); i++) {
         arrfree(labels[i]);
         arrfree(weights[i]);

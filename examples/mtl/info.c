@@ -3,6 +3,7 @@
 #include "columns.h"
 #include "json.h"
 #include "models.h"
+#include "structure.h"
 #include "system.h"
 
 /* "name value" of every field of a desc that says something: those that stand at 0 and mean nothing then are
@@ -98,6 +99,7 @@ static void print_model(const settings *given, mtl_model *model, double bytes)
     }
     printf("model\n");
     print_fields(MTL_DESC_MODEL, desc);
+    print_structure(model);
     print_note(model, "settings", "trained with");
     print_note(model, "trained", "training");
     print_note(model, "sequence", "CSV: sequence column");
@@ -199,7 +201,8 @@ int command_info(const settings *given)
     mtl_model *model = load_model(given);
     double bytes = 0;
     file_kind(given->model_path, &bytes);
-    if (given->json) json_model(given, model, bytes);
+    if (given->desc_c) print_desc_c(mtl_model_describe(model));
+    else if (given->json) json_model(given, model, bytes);
     else print_model(given, model, bytes);
     mtl_model_destroy(model);
     return 0;

@@ -49,6 +49,9 @@ static const option options[] = {
     TRAIN_FIELD("--hidden", "N", "encoder.hidden"),
     TRAIN_FIELD("--layers", "N", "encoder.layers"),
     TRAIN_FIELD("--embed", "N", "input.width"),
+    TRAIN_FIELD("--share", "NAME", "share.kind"),
+    { "--order", "TASK+TASK/TASK", TRAIN, TEXT, MEMBER(share.order),
+      "--share hierarchical: the tasks by level, the lowest first [tasks of steps, then the others]" },
     { "--pool", "last|mean|max", TRAIN, FIELD, FIELDS("task.*.pool"),
       "how a sequence's rows become one, for class and real tasks [max]" },
     { "--weight", "TASK=X", TRAIN, TASK_FIELD, FIELDS("task.*.weight"), NULL },
@@ -88,6 +91,7 @@ static const option options[] = {
     { "--quiet", NULL, TRAIN, SWITCH, MEMBER(quiet), "prints nothing but warnings and errors" },
     { "--confusion", "FILE", EVAL, TEXT, MEMBER(confusion),
       "writes what was taken for what: a table for each class and tags task, rows gold, columns predicted" },
+    { "--desc-c", NULL, INFO, SWITCH, MEMBER(desc_c), "prints the model's desc as C" },
     { "--json", NULL, EVAL | PREDICT | INFO, SWITCH, MEMBER(json), "answers in JSON" },
 };
 enum { OPTION_COUNT = sizeof options / sizeof *options };

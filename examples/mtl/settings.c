@@ -19,6 +19,7 @@ const group groups[GROUP_COUNT] = {
     { "task",      MTL_DESC_TASK,      0,
         "a task: task.NAME.weight=2, or task.*.weight for all" },
     { "model",     MTL_DESC_MODEL,     offsetof(settings, model),        "the model as a whole" },
+    { "share",     MTL_DESC_SHARE,     offsetof(settings, share),        "how tasks share the encoder" },
     { "trainer",   MTL_DESC_TRAINER,   offsetof(settings, trainer),      "the update rule" },
     { "fit",       MTL_DESC_FIT,       offsetof(settings, fit),          "the training loop" },
     { "predictor", MTL_DESC_PREDICTOR, offsetof(settings, predictor),    "evaluation and prediction" },

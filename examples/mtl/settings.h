@@ -5,7 +5,7 @@
 #include "arrays.h"
 
 enum { TRAIN = 1, EVAL = 2, PREDICT = 4, INFO = 8, READING = TRAIN | EVAL | PREDICT };
-enum { COMMAND_COUNT = 4, GROUP_COUNT = 8 };
+enum { COMMAND_COUNT = 4, GROUP_COUNT = 9 };
 typedef struct command_entry { int command; const char *name, *summary; } command_entry;
 extern const command_entry commands[COMMAND_COUNT];
 
@@ -18,7 +18,7 @@ typedef struct assignment {
 
 typedef struct settings {
     int command;
-    int json, quiet;
+    int json, quiet, desc_c;
     long long min_count, max_tokens;
     char **data, **valid, **frames, **only, **features, **tasks, **clamps, **class_weights;
     const char *out, *model_path, *score, *log, *sequence, *preset, *confusion;
@@ -27,6 +27,7 @@ typedef struct settings {
     mtl_input_desc frames_input;            /* of a rows-of-numbers input */
     mtl_column_desc encoder;
     mtl_model_desc model;
+    mtl_share_desc share;
     mtl_trainer_desc trainer;
     mtl_fit_desc fit;
     mtl_predictor_desc predictor;

@@ -1,0 +1,13 @@
+/* What a model is made of: who reads and trains what, as text; its desc as C. */
+#ifndef MTL_STRUCTURE_H
+#define MTL_STRUCTURE_H
+
+#include "arrays.h"
+
+/* A line for each column and task: its mix, its parameters, which tasks train it. */
+void print_structure(mtl_model *model);
+
+/* Definitions of the inputs, columns and tasks, and of a mtl_model_desc that names them. */
+void print_desc_c(const mtl_model_desc *desc);
+
+#endif
