@@ -374,7 +374,8 @@ typedef struct mtl_cell_desc { MTL_CELL_FIELDS(MTL__MEMBER) } mtl_cell_desc;
     X(MTL_FLOAT,  dropout,       0, 0, 0.99, MTL_NONE, "share of the column's outputs dropped in training") \
     X(MTL_FLOAT,  dropout_between, 0, 0, 0.99, MTL_NONE, \
       "the same between its layers (one layer: no effect)") \
-    X(MTL_FLAG,   dropout_per_sequence, 0, 0, 1, MTL_NONE, "drop the same columns at all steps of a sequence") \
+    X(MTL_FLAG,   dropout_per_sequence, 0, 0, 1, MTL_NONE, \
+      "drop the same columns at all steps of a sequence") \
     X(MTL_FLOAT,  rate,          1, 0, 1e6, MTL_NONE, "its learning rate as a multiple of the trainer's")
 typedef struct mtl_column_desc { MTL_COLUMN_FIELDS(MTL__MEMBER) } mtl_column_desc;
 
@@ -678,7 +679,8 @@ struct mtl_run {
     mtl_error *error;                       /* sticky; never NULL inside a run */
     unsigned long long seed, step;          /* dropout's random stream */
     unsigned long long stream;              /* counts the dropout calls of a step, .. */
-    unsigned long long *streams;            /* .. where a model has parts that nothing connects, those of each; */
+    unsigned long long *streams;            /* .. where a model has parts that nothing connects, those of
+                                               each; */
     size_t component;                       /* .. the part that runs now */
     int training;                           /* dropout on */
     mtl_observer observer;
@@ -1286,42 +1288,51 @@ MTL_DEF const mtl_kind *mtl_kind_at(int desc, size_t i);
 
 /* ---- sharing: presets ------------------------------------------------------------------------------------
 
-   How tasks share what is learnt is a matter of columns, mixes and taps. A preset makes them out of a plain desc: inputs,
-   `encoder`, tasks without taps. Nothing else knows of presets: a model that came from one is a model like any other. */
-enum { MTL_SHARE_DEFAULT, MTL_SHARE_FULL, MTL_SHARE_NONE, MTL_SHARE_PARTIAL, MTL_SHARE_GATED, MTL_SHARE_HIERARCHICAL,
+   How tasks share what is learnt is a matter of columns, mixes and taps. A preset makes them out of a plain
+   desc: inputs, `encoder`, tasks without taps. Nothing else knows of presets: a model that came from one is a
+   model like any other. */
+enum { MTL_SHARE_DEFAULT, MTL_SHARE_FULL, MTL_SHARE_NONE, MTL_SHARE_PARTIAL, MTL_SHARE_GATED,
+    MTL_SHARE_HIERARCHICAL,
        MTL_SHARE_CROSS_STITCH, MTL_SHARE_LEVELS, MTL_SHARE_MMOE, MTL_SHARE_CGC, MTL_SHARE_PLE };
 #define MTL_SHARE_NAMES(X) \
-    X(MTL_SHARE_FULL, "full") X(MTL_SHARE_NONE, "none") X(MTL_SHARE_PARTIAL, "partial") X(MTL_SHARE_GATED, "gated") \
+    X(MTL_SHARE_FULL, \
+      "full") X(MTL_SHARE_NONE, "none") X(MTL_SHARE_PARTIAL, "partial") X(MTL_SHARE_GATED, "gated") \
     X(MTL_SHARE_HIERARCHICAL, "hierarchical") X(MTL_SHARE_CROSS_STITCH, "cross-stitch") \
     X(MTL_SHARE_LEVELS, "levels") X(MTL_SHARE_MMOE, "mmoe") X(MTL_SHARE_CGC, "cgc") X(MTL_SHARE_PLE, "ple")
 #define MTL_SHARE_FIELDS(X) \
     X(MTL_NAME,   order,        0, 0, 0, MTL_NONE, \
-      "hierarchical: tasks by level, the lowest first, as in pos+chunks/intent; NULL: those of steps, then others") \
+      "hierarchical: tasks by level, the lowest first, as in pos+chunks/intent; NULL: those of steps, \
+          then others") \
     X(MTL_CHOICE, kind, MTL_SHARE_FULL, 1, 10, MTL_SHARE, "which preset") \
     X(MTL_INT,    hidden,       0, 0, 1000000, MTL_NONE, "units of shared columns; 0: the encoder's") \
     X(MTL_INT,    own_hidden,   0, 0, 1000000, MTL_NONE, "units of a task's own columns; 0: the encoder's") \
     X(MTL_INT,    experts,      4, 1, 64, MTL_NONE, "mmoe, cgc, ple: experts that all tasks share") \
     X(MTL_INT,    own_experts,  1, 1, 64, MTL_NONE, "cgc, ple: experts of each task's own") \
-    X(MTL_FLAG,   per_sequence, 0, 0, 1, MTL_NONE, "mmoe, cgc, ple: one gate a sequence instead of one a step") \
-    X(MTL_FLAG,   above,        0, 0, 1, MTL_NONE, "partial: a task's own column stands on the shared one, not beside it") \
+    X(MTL_FLAG,   per_sequence, 0, 0, 1, MTL_NONE, \
+      "mmoe, cgc, ple: one gate a sequence instead of one a step") \
+    X(MTL_FLAG,   above,        0, 0, 1, MTL_NONE, \
+      "partial: a task's own column stands on the shared one, not beside it") \
     X(MTL_FLAG,   distributions, 0, 0, 1, MTL_NONE, "hierarchical: what lower tasks predict goes up, too") \
-    X(MTL_FLAG,   stopped,      0, 0, 1, MTL_NONE, "hierarchical: no gradient goes back through what they predict")
+    X(MTL_FLAG,   stopped,      0, 0, 1, MTL_NONE, \
+      "hierarchical: no gradient goes back through what they predict")
 typedef struct mtl_share_desc { MTL_SHARE_FIELDS(MTL__MEMBER) } mtl_share_desc;
-/* The desc of a model that shares in this way, into *out; what it points to lies in `arena` or in `plain`, both of which
-   must stay until a model is made of it. how NULL: full sharing.
-       full          one column for all tasks                                                      Caruana 1997
+/* The desc of a model that shares in this way, into *out; what it points to lies in `arena` or in `plain`,
+   both of which must stay until a model is made of it. how NULL: full sharing.
+       full          one column for all tasks                                                      Caruana
+                     1997
        none          a column and an embedding for each task, in one model: the control
        partial       a shared column beside one of each task's own, side by side         Ruder 2017, section 4
        gated         h = g s + (1 - g) p of the shared and its own, g = sigmoid(W [s; p] + b), for each step
        hierarchical  a column a level over the words and the level below, each task at its level
                                                             Soegaard & Goldberg 2016; Hashimoto et al. 2017
-       cross-stitch  a column a task and layer; each layer reads a learnt combination of all tasks'   Misra et al. 2016
+       cross-stitch  a column a task and layer; each layer reads a learnt combination of all tasks'   Misra et
+       al. 2016
        levels        one stack; each task reads a learnt mixture of its layers             Peters et al. 2018
        mmoe          columns are experts, each task has a softmax gate over them               Ma et al. 2018
        cgc           the same, and each task has experts of its own                          Tang et al. 2020
        ple           two levels of cgc                                                       Tang et al. 2020
-   Errors: FIELD for a plain desc with columns or taps, with one task only (full and none are no sharing then), an order that
-   leaves out a task. */
+   Errors: FIELD for a plain desc with columns or taps, with one task only (full and none are no sharing
+   then), an order that leaves out a task. */
 MTL_DEF mtl_status mtl_share(const mtl_share_desc *how, const mtl_model_desc *plain, mtl_model_desc *out,
                              mtl_arena *arena, mtl_error *err);
 
@@ -13217,9 +13228,10 @@ static void mtl__task_answer(mtl_run *run, const mtl__task *task, mtl_activation
 /* ===========================================================================================================
    21 >>sharing    presets: each fills a desc with columns, mixes and taps; nothing in the passes
    ===========================================================================================================
-   A preset is a row of a table and a function of a few lines that adds columns and points taps to them. Columns are copies
-   of the plain desc's encoder; "shared" and numbered ones are everybody's, "TASK-own" is one task's.
-   ----------------------------------------------------------------------------------------------------------- */
+   A preset is a row of a table and a function of a few lines that adds columns and points taps to them.
+   Columns are copies of the plain desc's encoder; "shared" and numbered ones are everybody's, "TASK-own" is
+   one task's.
+   -------------------------------------------------------------------------------------------------------- */
 typedef struct mtl__share {
     mtl_share_desc how;
     const mtl_model_desc *plain;
@@ -13286,7 +13298,8 @@ static void mtl__share_full(mtl__share *s)
     for (k = 0; k < s->plain->task_count; k++) mtl__share_tap(s, k, name, MTL_MIX_CONCAT);
 }
 
-/* Each task its own inputs and column. The first task's inputs are those of the plain desc; the others' read their data. */
+/* Each task its own inputs and column. The first task's inputs are those of the plain desc; the others' read
+   their data. */
 static void mtl__share_none(mtl__share *s)
 {
     size_t k, i, count = s->plain->input_count;
@@ -13313,15 +13326,18 @@ static void mtl__share_beside(mtl__share *s, int kind)
     mtl__share_column(s, "shared", NULL, s->how.hidden);
     for (k = 0; k < s->plain->task_count; k++) {
         const char *own = mtl__share_name(s, s->plain->tasks[k].name, "-own", -1);
-        mtl__share_column(s, own, above ? "shared" : NULL, kind == MTL_MIX_GATE ? s->how.hidden : s->how.own_hidden);
-        if (!above && s->plain->input_count) s->columns[s->out->column_count - 1].input.from = mtl__share_inputs(s);
+        mtl__share_column(s, own, above ? "shared" : NULL, kind == MTL_MIX_GATE
+                          ? s->how.hidden : s->how.own_hidden);
+        if (!above && s->plain->input_count) s->columns[s->out->column_count - 1].input.from =
+            mtl__share_inputs(s);
         mtl__share_tap(s, k, above ? own : mtl__share_join(s, "shared", own), kind);
     }
 }
 static void mtl__share_partial(mtl__share *s) { mtl__share_beside(s, MTL_MIX_CONCAT); }
 static void mtl__share_gated(mtl__share *s) { mtl__share_beside(s, MTL_MIX_GATE); }
 
-/* The level of a task: its place in how.order, or 0 for a task of steps where others are of sequences. -1: left out. */
+/* The level of a task: its place in how.order, or 0 for a task of steps where others are of sequences. -1:
+   left out. */
 static int mtl__share_level(const mtl__share *s, size_t task)
 {
     const char *c = s->how.order, *name = s->plain->tasks[task].name, *end;
@@ -13351,7 +13367,8 @@ static void mtl__share_hierarchical(mtl__share *s)
         for (found = 0, k = 0; k < s->plain->task_count; k++)
             if (mtl__share_level(s, k) == level) {
                 const char *predicted = mtl__share_name(s, s->plain->tasks[k].name, ".probabilities", -1);
-                if (!found++) mtl__share_column(s, name, from, s->how.hidden)->input.stop = s->how.stopped ? lower : NULL;
+                if (!found++) mtl__share_column(s, name, from, s->how.hidden)->input.stop = s->how.stopped
+                    ? lower : NULL;
                 mtl__share_tap(s, k, name, MTL_MIX_CONCAT);
                 if (s->how.distributions && mtl_task_kind_of(&s->plain->tasks[k])->distribution)
                     here = mtl__share_join(s, here, predicted);
@@ -13369,11 +13386,13 @@ static void mtl__share_cross_stitch(mtl__share *s)
     int layer, layers = s->plain->encoder.layers ? s->plain->encoder.layers : 1;
     for (layer = 0; layer <= layers; layer++)
         for (k = 0; k < tasks; k++) {
-            const char *from = layer ? mtl__share_name(s, s->plain->tasks[k].name, "-layer", layer - 1) : NULL;
+            const char *from = layer ? mtl__share_name(s, s->plain->tasks[k].name, "-layer", layer - 1)
+                : NULL;
             mtl_column_desc *column;
             for (other = 0; layer && other < tasks; other++)
                 if (other != k)
-                    from = mtl__share_join(s, from, mtl__share_name(s, s->plain->tasks[other].name, "-layer", layer - 1));
+                    from = mtl__share_join(s, from, mtl__share_name(s, s->plain->tasks[other].name, "-layer",
+                                                                    layer - 1));
             if (layer == layers) {
                 mtl__share_tap(s, k, from, MTL_MIX_CROSS_STITCH);
                 continue;
@@ -13400,7 +13419,8 @@ static void mtl__share_levels(mtl__share *s)
 }
 
 /* `count` experts OWNERexpert0 .., all over one mix; returns their names. */
-static const char *mtl__share_experts(mtl__share *s, const char *owner, int count, const char *from, int hidden, int mixed)
+static const char *mtl__share_experts(mtl__share *s, const char *owner, int count, const char *from,
+                                      int hidden, int mixed)
 {
     const char *names = NULL;
     int i;
@@ -13430,14 +13450,17 @@ static void mtl__share_mmoe(mtl__share *s)
     for (k = 0; k < s->plain->task_count; k++) mtl__share_gate(s, k, experts);
 }
 
-/* Experts of all and of each task, at one level or at two: those of the second level read gated ones of the first. */
+/* Experts of all and of each task, at one level or at two: those of the second level read gated ones of the
+   first. */
 static void mtl__share_extract(mtl__share *s, int levels)
 {
-    const char *shared = mtl__share_experts(s, "", s->how.experts, NULL, s->how.hidden, 0), *above = NULL, *all = shared;
+    const char *shared = mtl__share_experts(s, "", s->how.experts, NULL, s->how.hidden, 0), *above = NULL,
+        *all = shared;
     size_t k;
     for (k = 0; k < s->plain->task_count && levels > 1; k++) {
         const char *task = mtl__share_name(s, s->plain->tasks[k].name, "-low-", -1);
-        all = mtl__share_join(s, all, mtl__share_experts(s, task, s->how.own_experts, NULL, s->how.hidden, 0));
+        all = mtl__share_join(s, all, mtl__share_experts(s, task, s->how.own_experts, NULL, s->how.hidden,
+                                                         0));
     }
     if (levels > 1) above = mtl__share_experts(s, "high-", s->how.experts, all, s->how.hidden, 1);
     for (k = 0; k < s->plain->task_count; k++) {
@@ -13466,14 +13489,17 @@ static void mtl__share_begin(mtl__share *s)
     size_t k, inputs = plain->input_count * plain->task_count;
     for (k = 0; k < plain->task_count; k++)
         if (plain->tasks[k].tap.from || plain->column_count)
-            mtl__fail(s->err, MTL_ERROR_FIELD, "share", -1, "sharing presets start from `encoder` and tasks without taps; "
-                      "%s has one", plain->column_count ? "the desc has columns" : plain->tasks[k].name);
+            mtl__fail(s->err, MTL_ERROR_FIELD, "share", -1,
+                      "sharing presets start from `encoder` and tasks without taps; " "%s has one",
+                          plain->column_count ? "the desc has columns" : plain->tasks[k].name);
     if (plain->task_count < 2 && s->how.kind != MTL_SHARE_FULL && s->how.kind != MTL_SHARE_NONE)
-        mtl__fail(s->err, MTL_ERROR_FIELD, "share", -1, "there is one task, with which nothing can be shared");
+        mtl__fail(s->err, MTL_ERROR_FIELD, "share", -1,
+                  "there is one task, with which nothing can be shared");
     s->room = ((size_t)s->how.experts + 2 * (size_t)s->how.own_experts + 2 + 64) * (plain->task_count + 2);
     s->inputs = (mtl_input_desc *)mtl__arena_make(s->arena, inputs, sizeof *s->inputs, "inputs", s->err);
     s->columns = (mtl_column_desc *)mtl__arena_make(s->arena, s->room, sizeof *s->columns, "columns", s->err);
-    s->tasks = (mtl_task_desc *)mtl__arena_make(s->arena, plain->task_count, sizeof *s->tasks, "tasks", s->err);
+    s->tasks = (mtl_task_desc *)mtl__arena_make(s->arena, plain->task_count, sizeof *s->tasks, "tasks",
+                                                s->err);
     if (mtl__failed(s->err)) return;
     memcpy(s->inputs, plain->inputs, plain->input_count * sizeof *s->inputs);
     memcpy(s->tasks, plain->tasks, plain->task_count * sizeof *s->tasks);
@@ -13547,8 +13573,8 @@ struct mtl_model {
 
 /* ---- copying and checking the desc --------------------------------------------------------------------- */
 
-/* The input whose data input number i reads: itself, or one before it. Those that read another one's stand behind all
-   others, so that a batch's inputs have the numbers of the model's. */
+/* The input whose data input number i reads: itself, or one before it. Those that read another one's stand
+   behind all others, so that a batch's inputs have the numbers of the model's. */
 static size_t mtl__desc_data(const mtl_model_desc *d, size_t i, const char *what, mtl_error *err)
 {
     const mtl_input_desc *input = &d->inputs[i];
@@ -13560,8 +13586,10 @@ static size_t mtl__desc_data(const mtl_model_desc *d, size_t i, const char *what
     while (k < i && strcmp(d->inputs[k].name, input->reads) != 0) k++;
     if (k == i || d->inputs[k].reads || d->inputs[k].vocabulary != input->vocabulary
         || d->inputs[k].features != input->features)
-        mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s.reads: there is no input \"%s\" before it with data of its own, "
-                  "as many words and as many features", what, input->reads);
+        mtl__fail(err, MTL_ERROR_FIELD, what, -1,
+                  "%s.reads: there is no input \"%s\" before it with data of its own"
+                  ", as many words and features",
+                  what, input->reads);
     return k;
 }
 
@@ -13832,8 +13860,8 @@ static void mtl__model_connect(mtl_model *model, size_t a, size_t b)
         if (model->nodes[i].component == high) model->nodes[i].component = low;
 }
 
-/* Parts of the model that nothing connects are clipped apart and have dropout streams of their own, so that the labels of
-   a task in one of them change no bit of the others. */
+/* Parts of the model that nothing connects are clipped apart and have dropout streams of their own, so that
+   the labels of a task in one of them change no bit of the others. */
 static void mtl__model_components(mtl_model *model)
 {
     size_t i, k;
@@ -13847,7 +13875,8 @@ static void mtl__model_components(mtl_model *model)
     }
     for (i = 0; i < model->node_count; i++) {
         mtl__node *node = &model->nodes[i];
-        if (node->component >= model->component_count) {        /* the first node of a part: it gets the next number */
+        if (node->component >= model->component_count) {        /* the first node of a part: it gets the next
+                                                                   number */
             const size_t was = node->component;
             for (k = i; k < model->node_count; k++)
                 if (model->nodes[k].component == was) model->nodes[k].component = model->component_count;
@@ -14337,7 +14366,8 @@ static mtl_activation **mtl__model_forward(mtl_run *run, const mtl_model *model,
         mtl_activation **at = &out[i * MTL__NODE_PARTS];
         run->component = node->component;
         if (node->part == MTL__NODE_INPUT)
-            *at = mtl__input_forward(run, &model->inputs[node->index], inputs ? &inputs[model->inputs[node->index].data] : NULL);
+            *at = mtl__input_forward(run, &model->inputs[node->index], inputs
+                                     ? &inputs[model->inputs[node->index].data] : NULL);
         else if (node->part == MTL__NODE_COLUMN)
             *at = mtl__column_forward(run, model, &model->columns[node->index], out, state);
         else if (node->tapped[0] || node->tapped[1])

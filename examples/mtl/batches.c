@@ -42,7 +42,7 @@ static void make_inputs(corpus *all, dataset *set, const mtl_model *model)
 {
     const mtl_model_desc *desc = mtl_model_describe(model);
     size_t i, k;
-    for (i = 0; i < desc->input_count; i++) {
+    for (i = 0; i < desc->input_count && !desc->inputs[i].reads; i++) {
         mtl_input input = { 0 };
         if (desc->inputs[i].vocabulary) {
             int *table = word_ids(all, model, (int)i), *ids = NULL;
@@ -94,7 +94,7 @@ mtl_batch one_sequence(const mtl_batch *batch, const mtl_model_desc *desc, size_
 {
     mtl_batch one = { 0 };
     size_t i;
-    for (i = 0; i < desc->input_count; i++) {
+    for (i = 0; i < desc->input_count && !desc->inputs[i].reads; i++) {
         inputs[i].ids = batch->inputs[i].ids ? batch->inputs[i].ids + row : NULL;
         inputs[i].rows =
             batch->inputs[i].rows ? batch->inputs[i].rows + row * (size_t)desc->inputs[i].features : NULL;

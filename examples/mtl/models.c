@@ -70,7 +70,7 @@ void check_inputs(const settings *given, corpus *all, mtl_model *model)
     if (input < 0 && !desc->inputs[0].words)
         fail("%s reads token ids: it stores no words", given->model_path);
     if (input < 0) return;
-    if (desc->input_count > 1)
+    if (desc->input_count > 1 && !desc->inputs[desc->input_count - 1].reads)
         fail("%s has %zu inputs; the command can feed one of numbers", given->model_path, desc->input_count);
     features = mtl_model_note(model, "features", NULL, &err);
     all->sequence = given->sequence ? given->sequence : mtl_model_note(model, "sequence", NULL, &err);

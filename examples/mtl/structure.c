@@ -24,7 +24,8 @@ static int list_holds(const char *list, const char *name)
 {
     size_t length = strlen(name);
     for (; list && *list; list += list[strcspn(list, "+")] ? strcspn(list, "+") + 1 : strlen(list))
-        if (strncmp(list, name, length) == 0 && (list[length] == '\0' || strchr("+.", list[length]))) return 1;
+        if (strncmp(list, name, length) == 0 && (list[length] == '\0' || strchr("+.", list[length])))
+            return 1;
     return 0;
 }
 
@@ -33,7 +34,8 @@ static int part_reads(const mtl_model_desc *d, size_t reader, size_t source)
 {
     const mtl_mix_desc *mix = part_mix(d, reader);
     if (!mix) return 0;
-    if (mix->from) return list_holds(mix->from, part_name(d, source)) || list_holds(mix->by, part_name(d, source));
+    if (mix->from) return list_holds(mix->from, part_name(d, source)) ||
+        list_holds(mix->by, part_name(d, source));
     return reader < d->input_count + d->column_count ? source < d->input_count
                                                      : source == d->input_count + d->column_count - 1;
 }
@@ -43,7 +45,8 @@ static unsigned char *trace_tasks(const mtl_model_desc *d)
 {
     size_t parts = part_count(d), i, source, k, round;
     unsigned char *uses = NULL;
-    memset(arraddnptr(uses, parts * d->task_count), 0, parts * d->task_count);
+    arrsetlen(uses, parts * d->task_count);
+    memset(uses, 0, arrlenu(uses));
     for (k = 0; k < d->task_count; k++) uses[(d->input_count + d->column_count + k) * d->task_count + k] = 1;
     for (round = 0; round < parts; round++)
         for (i = 0; i < parts; i++)
@@ -80,13 +83,15 @@ void print_structure(mtl_model *model)
     for (i = 0; i < parts; i++) {
         const mtl_mix_desc *mix = part_mix(d, i);
         size_t count = part_parameters(model, part_name(d, i)), tasks = 0;
-        const char *trains = mix && i < d->input_count + d->column_count ? d->columns[i - d->input_count].trains : NULL;
+        const char *trains = mix && i < d->input_count + d->column_count
+            ? d->columns[i - d->input_count].trains : NULL;
         printf("  %-24s %9zu parameters", part_name(d, i), count);
         if (mix && mix->from) printf("  <- %s(%s%s%s)", mix_name(mix), mix->from, mix->by ? " by " : "",
                                      mix->by ? mix->by : "");
         for (k = 0; k < d->task_count; k++) {
             if (!uses[i * d->task_count + k]) continue;
-            if (i < d->input_count + d->column_count) printf("%s%s", tasks ? ", " : "  for ", d->tasks[k].name);
+            if (i < d->input_count + d->column_count)
+                printf("%s%s", tasks ? ", " : "  for ", d->tasks[k].name);
             tasks++;
         }
         if (trains) printf("; trained by %s", trains);
@@ -173,7 +178,8 @@ void print_desc_c(const mtl_model_desc *d)
         print_members_c(MTL_DESC_TASK, &d->tasks[i], "");
         printf(" },\n");
     }
-    printf("};\nstatic const mtl_model_desc desc = {\n    .inputs = inputs, .input_count = %zu, .columns = columns, "
+    printf("};\nstatic const mtl_model_desc desc = {\n    .inputs = inputs, .input_count = %zu, "
+           ".columns = columns, "
            ".column_count = %zu,\n    .tasks = tasks, .task_count = %zu, .seed = %llu\n};\n",
            d->input_count, d->column_count, d->task_count, d->seed);
 }
