@@ -237,7 +237,7 @@ static test_batch *test_batch_create(const mtl_model_desc *desc, const int *leng
         b->lengths[i] = lengths ? lengths[i] : test_random_between(&r, 1, longest);
         b->rows += (size_t)b->lengths[i];
     }
-    for (i = 0; i < desc->input_count; i++) {
+    for (i = 0; i < desc->input_count && !desc->inputs[i].reads; i++) {
         const mtl_input_desc *d = &desc->inputs[i];
         int *ids = d->vocabulary ? (int *)test_batch_memory(b, b->rows * sizeof *ids) : NULL;
         mtl_real *rows = ids ? NULL : (mtl_real *)test_batch_memory(b, b->rows * (size_t)d->features

@@ -66,6 +66,7 @@ static void counted_free(void *memory);
 #include "test_encoder.c"
 #include "test_tasks.c"
 #include "test_model.c"
+#include "test_sharing.c"
 #include "test_predict.c"
 #include "test_balance.c"
 #include "test_optimise.c"
@@ -81,7 +82,7 @@ static void counted_free(void *memory);
       KERNELS) \
     X(tensor, TENSOR) X(batch, BATCH) X(formats, FORMATS) X(fields, FIELDS) X(tape, TAPE) X(layers, LAYERS) \
       X(cells, CELLS) \
-    X(losses, LOSSES) X(metrics, METRICS) X(encoder, ENCODER) X(tasks, TASKS) X(model, MODEL) X(predict, \
+    X(losses, LOSSES) X(metrics, METRICS) X(encoder, ENCODER) X(tasks, TASKS) X(model, MODEL) X(sharing, SHARING) X(predict, \
       PREDICT) \
     X(balance, BALANCE) X(optimise, OPTIMISE) X(train, TRAIN) X(check, CHECK) X(golden, GOLDEN) \
     X(old_files, OLD_FILES) \

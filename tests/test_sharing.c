@@ -1,0 +1,229 @@
+/* >>sharing: every preset, over every cell: gradients, threads, files, exact sizes; the control, whose tasks do not
+   know of one another; presets that cannot be. Included by tests/main.c. */
+
+/* Two inputs, four tasks: classes and numbers, of steps and of sequences. */
+typedef struct sharing_plain {
+    mtl_input_desc inputs[2];
+    mtl_task_desc tasks[4];
+    mtl_model_desc desc;
+    mtl_share_desc how;
+    mtl_model_desc shared;
+    mtl_arena arena;
+} sharing_plain;
+
+static void sharing_fill(sharing_plain *p, int share, int variant)
+{
+    memset(p, 0, sizeof *p);
+    mtl_arena_init(&p->arena, NULL, 0, NULL);
+    p->inputs[0].name = "words";
+    p->inputs[0].vocabulary = 7;
+    p->inputs[0].width = 3;
+    p->inputs[1].name = "numbers";
+    p->inputs[1].features = 2;
+    p->tasks[0].name = "tags";
+    p->tasks[0].classes = 3;
+    p->tasks[0].level = MTL_LEVEL_STEP;
+    p->tasks[1].name = "intent";
+    p->tasks[1].classes = 4;
+    p->tasks[1].weight = 0.7f;
+    p->tasks[1].pool = MTL_POOL_MEAN;
+    p->tasks[2].name = "mood";
+    p->tasks[2].kind = MTL_TASK_REAL;
+    p->tasks[2].width = 2;
+    p->tasks[3].name = "speed";
+    p->tasks[3].kind = MTL_TASK_REAL;
+    p->tasks[3].level = MTL_LEVEL_STEP;
+    p->desc.inputs = p->inputs;
+    p->desc.input_count = variant % 2 ? 2 : 1;
+    p->desc.tasks = p->tasks;
+    p->desc.task_count = variant % 3 ? 4 : 2;
+    p->desc.encoder.cell = MTL_CELL_RNN + variant % 3;
+    p->desc.encoder.hidden = 5;
+    p->desc.encoder.layers = 1 + variant % 2;
+    p->desc.encoder.bidirectional = variant / 2 % 2;
+    p->desc.encoder.dropout = variant % 4 == 3 ? 0.2f : 0;
+    p->how.kind = share;
+    p->how.own_hidden = 4;
+    p->how.hidden = 6;
+    p->how.experts = 2;
+    p->how.own_experts = 1 + variant % 2;
+    p->how.per_sequence = variant / 2 % 2;
+    p->how.above = variant % 2;
+    p->how.distributions = 1;
+    if (share == MTL_SHARE_HIERARCHICAL && variant % 2)
+        p->how.order = p->desc.task_count == 2 ? "intent/tags" : "tags+speed/mood/intent";
+}
+
+static mtl_model *sharing_model(sharing_plain *p, int share, int variant)
+{
+    mtl_error err;
+    mtl_model *model;
+    mtl_error_clear(&err);
+    sharing_fill(p, share, variant);
+    mtl_share(&p->how, &p->desc, &p->shared, &p->arena, &err);
+    TEST_FINE(&err);
+    model = mtl_model_create(&p->shared, &err);
+    TEST_FINE(&err);
+    return model;
+}
+
+static test_batch *sharing_batch(const sharing_plain *p, int number)
+{
+    return test_batch_create(&p->desc, NULL, 4 + number % 3, 6, 0.3, (unsigned long long)number);
+}
+
+static int sharing_last(void)
+{
+    size_t count;
+    const mtl_field *f = mtl_fields(MTL_DESC_SHARE, &count);
+    while (strcmp(f->name, "kind") != 0) f++;
+    return (int)f->high;
+}
+
+static void test_sharing_gradients(void **state)
+{
+    int share, variant;
+    (void)state;
+    for (share = MTL_SHARE_FULL; share <= sharing_last(); share++)
+        for (variant = 0; variant < test_cases(12); variant++) {
+            sharing_plain p;
+            char what[48];
+            mtl_model *model = sharing_model(&p, share, variant);
+            test_batch *b = sharing_batch(&p, variant);
+            snprintf(what, sizeof what, "preset %d, variant %d", share, variant);
+            model_check(model, NULL, &b->batch, 1, 0, what);
+            test_batch_destroy(b);
+            mtl_model_destroy(model);
+            mtl_arena_destroy(&p.arena);
+        }
+}
+
+/* The weights after three steps. */
+static mtl_real *sharing_train(mtl_model *model, const mtl_batch *batch, int threads)
+{
+    mtl_trainer_desc how;
+    mtl_trainer *trainer;
+    mtl_error err;
+    int i;
+    mtl_error_clear(&err);
+    memset(&how, 0, sizeof how);
+    how.threads = threads;
+    how.lr = 0.01f;
+    how.clip_norm = 0.5f;
+    trainer = mtl_trainer_create(model, &how, &err);
+    for (i = 0; i < 3; i++) mtl_train_step(trainer, batch, 1, NULL, &err);
+    TEST_FINE(&err);
+    mtl_trainer_destroy(trainer);
+    return test_weights_copy(model);
+}
+
+static void sharing_expect_round_trip(mtl_model *model)
+{
+    test_file file;
+    mtl_writer writer = test_file_writer(&file);
+    mtl_model *loaded;
+    mtl_error err;
+    mtl_error_clear(&err);
+    memset(&file, 0, sizeof file);
+    mtl_model_write(model, NULL, &writer, &err);
+    loaded = mtl_model_load_memory(file.bytes, file.used, &err);
+    TEST_FINE(&err);
+    model_expect_same(model, loaded);
+    mtl_model_destroy(loaded);
+    free(file.bytes);
+}
+
+/* The same bits for any number of threads, and a file that answers as the model does. */
+static void test_sharing_threads_and_files(void **state)
+{
+    int share, threads;
+    (void)state;
+    for (share = MTL_SHARE_FULL; share <= sharing_last(); share++) {
+        mtl_real *one = NULL;
+        size_t bytes = 0;
+        for (threads = 1; threads <= 3; threads++) {
+            sharing_plain p;
+            mtl_model *model = sharing_model(&p, share, 7);
+            test_batch *b = sharing_batch(&p, 3);
+            mtl_real *weights = sharing_train(model, &b->batch, threads);
+            bytes = mtl_model_parameters(model)->total * sizeof *weights;
+            if (one) assert_memory_equal(one, weights, bytes);
+            if (threads == 3) sharing_expect_round_trip(model);
+            if (one) free(weights);
+            else one = weights;
+            test_batch_destroy(b);
+            mtl_model_destroy(model);
+            mtl_arena_destroy(&p.arena);
+        }
+        free(one);
+    }
+}
+
+/* With `none`, a task learns the same whether another one has labels or not. */
+static void test_sharing_none_keeps_apart(void **state)
+{
+    mtl_real *weights[2];
+    int i;
+    size_t k, compared = 0;
+    (void)state;
+    for (i = 0; i < 2; i++) {
+        sharing_plain p;
+        mtl_model *model = sharing_model(&p, MTL_SHARE_NONE, 3);
+        test_batch *b = sharing_batch(&p, 3);
+        mtl_target targets[4];
+        memcpy(targets, b->batch.targets, sizeof targets);
+        if (i) memset(&targets[1], 0, sizeof targets[1]);           /* intent has no labels */
+        b->batch.targets = targets;
+        weights[i] = sharing_train(model, &b->batch, 1);
+        for (k = 0; i && k < mtl_model_parameters(model)->count; k++) {
+            const mtl_tensor *t = mtl_model_parameters(model)->tensors[k];
+            int of_intent = strncmp(t->name, "intent", 6) == 0;
+            if (of_intent) continue;
+            compared++;
+            assert_memory_equal(weights[0] + t->offset, weights[1] + t->offset, t->count * sizeof(mtl_real));
+        }
+        test_batch_destroy(b);
+        mtl_model_destroy(model);
+        mtl_arena_destroy(&p.arena);
+    }
+    assert_true(compared > 10);
+    free(weights[0]);
+    free(weights[1]);
+}
+
+static void sharing_refuse(sharing_plain *p, const char *name, const char *part)
+{
+    mtl_error err;
+    mtl_error_clear(&err);
+    assert_int_equal(mtl_share(&p->how, &p->desc, &p->shared, &p->arena, &err), MTL_ERROR_FIELD);
+    test_expect_error(&err, MTL_ERROR_FIELD, name, part);
+    mtl_arena_destroy(&p->arena);
+}
+
+static void test_sharing_refuses(void **state)
+{
+    sharing_plain p;
+    mtl_column_desc column;
+    (void)state;
+    sharing_fill(&p, MTL_SHARE_PARTIAL, 1);
+    p.desc.task_count = 1;
+    sharing_refuse(&p, "share", "one task");
+    sharing_fill(&p, MTL_SHARE_GATED, 1);
+    p.tasks[1].tap.from = "words";
+    sharing_refuse(&p, "share", "intent has one");
+    sharing_fill(&p, MTL_SHARE_MMOE, 1);
+    memset(&column, 0, sizeof column);
+    p.desc.columns = &column;
+    p.desc.column_count = 1;
+    sharing_refuse(&p, "share", "has columns");
+    sharing_fill(&p, MTL_SHARE_HIERARCHICAL, 1);
+    p.how.order = "tags/intent+mood";
+    sharing_refuse(&p, "share.order", "leaves out task speed");
+    sharing_fill(&p, MTL_SHARE_MMOE, 1);
+    p.how.experts = -1;
+    sharing_refuse(&p, "share.experts", "between 1");
+}
+
+#define TEST_SHARING \
+    cmocka_unit_test(test_sharing_gradients), cmocka_unit_test(test_sharing_threads_and_files), \
+    cmocka_unit_test(test_sharing_none_keeps_apart), cmocka_unit_test(test_sharing_refuses)
