@@ -431,7 +431,9 @@ typedef struct mtl_model_desc {
     X(MTL_FLOAT,  l1,        0, 0, 1e6, MTL_NONE, "added to the gradient: l1 times the parameter's sign") \
     X(MTL_FLOAT,  decay,     0, 0, 1e6, MTL_NONE, "decoupled weight decay (AdamW)") \
     X(MTL_FLAG,   decay_biases, 0, 0, 1, MTL_NONE, "l1, l2 and decay act on biases too (PyTorch: yes)") \
-    X(MTL_FLOAT,  clip_norm, 0, 0, 1e30, MTL_NONE, "largest norm of the whole gradient; 0: no limit") \
+    X(MTL_FLOAT,  clip_norm, 0, 0, 1e30, MTL_NONE, \
+      "largest norm of the whole gradient, \
+          or of that of each part that nothing connects to others; 0: no limit") \
     X(MTL_FLOAT,  clip_value, 0, 0, 1e30, MTL_NONE, \
       "largest absolute value of a gradient element; 0: no limit") \
     X(MTL_CHOICE, schedule,  MTL_SCHEDULE_CONSTANT, 1, 7, MTL_SCHEDULE, "how the learning rate moves") \
@@ -13593,6 +13595,24 @@ static size_t mtl__desc_data(const mtl_model_desc *d, size_t i, const char *what
     return k;
 }
 
+/* `trains` names tasks. */
+static void mtl__desc_check_trains(const mtl_model_desc *d, size_t i, mtl_error *err)
+{
+    const char *names = d->columns[i].trains, *name;
+    char where[48], shown[64];
+    size_t k, length;
+    int part;
+    while (names && !mtl__failed(err)) {
+        length = mtl__tap_name(&names, &name, &part);
+        for (k = 0; k < d->task_count; k++)
+            if (strlen(d->tasks[k].name) == length && memcmp(d->tasks[k].name, name, length) == 0) break;
+        if (k < d->task_count && !part) continue;
+        mtl__copy_text(shown, mtl__at_most(length + 1, sizeof shown), name);
+        mtl__print(where, sizeof where, "columns[%z].trains", i);
+        mtl__fail(err, MTL_ERROR_FIELD, where, -1, "%s: there is no task named \"%s\"", where, shown);
+    }
+}
+
 /* The desc with everything it points to, in the model's arena, and what the kinds find wrong with it. */
 static mtl_status mtl__model_adopt(mtl_model *model, mtl_error *err)
 {
@@ -13614,6 +13634,7 @@ static mtl_status mtl__model_adopt(mtl_model *model, mtl_error *err)
         if (kind->check) kind->check(input, what, err);
         (void)mtl__desc_data(d, i, what, err);
     }
+    for (i = 0; i < d->column_count && !mtl__failed(err); i++) mtl__desc_check_trains(d, i, err);
     for (i = 0; i < d->task_count && !mtl__failed(err); i++) {
         mtl_task_desc *task = (mtl_task_desc *)(uintptr_t)&d->tasks[i];
         const mtl_task_kind *kind = mtl__task_kind(task);
@@ -15461,6 +15482,8 @@ typedef struct mtl__optimizer {
     const mtl_run *run;                     /* while rows wait: whose kernels and threads make up for it */
     unsigned long long step;                /* updates of the whole */
     size_t total_steps;                     /* of the schedule */
+    size_t components;                      /* connected parts of the model, .. */
+    double *norms;                          /* .. and the norm of each one's gradient */
     float lr, plateau;                      /* base rate; factor of the plateau schedule */
     mtl__update rule;                       /* what all updates have in common */
 } mtl__optimizer;
@@ -15532,6 +15555,7 @@ static void mtl__optimizer_rows(mtl__optimizer *o, mtl_arena *arena, mtl_error *
 static mtl_status mtl__optimizer_init(mtl__optimizer *o, const mtl_trainer_desc *desc, mtl_parameters *set,
                                       mtl_gradients *gradients, mtl_arena *arena, mtl_error *err)
 {
+    size_t i;
     memset(o, 0, sizeof *o);
     o->desc = desc;
     o->set = set;
@@ -15547,6 +15571,9 @@ static mtl_status mtl__optimizer_init(mtl__optimizer *o, const mtl_trainer_desc 
     if (desc->average > 0) o->average = (mtl_real *)mtl__arena_zero(arena, set->total, sizeof(mtl_real),
                                                                     "averaged weights", err);
     o->steps = (unsigned long long *)mtl__arena_zero(arena, set->count, sizeof *o->steps, "step counts", err);
+    for (i = 0; i < set->count; i++)
+        if (set->tensors[i]->component >= o->components) o->components = set->tensors[i]->component + 1;
+    o->norms = (double *)mtl__arena_make(arena, o->components, sizeof *o->norms, "gradient norms", err);
     mtl__optimizer_rows(o, arena, err);
     if (!mtl__failed(err) && o->average && !arena->counting)
         memcpy(o->average, set->block, set->total * sizeof(mtl_real));
@@ -15672,9 +15699,21 @@ static double mtl__gradients_norm(mtl__optimizer *o, mtl_run *run)
     job.updates = NULL;
     job.pieces = pieces;
     mtl__run_for(run, count, mtl__norm_piece, &job);
-    for (i = 0; i < count; i++) sum += job.sums[i];
+    for (i = 0; i < o->components; i++) o->norms[i] = 0;
+    for (i = 0; i < count; i++) {
+        sum += job.sums[i];
+        o->norms[o->set->tensors[pieces[i].tensor]->component] += job.sums[i];
+    }
+    for (i = 0; i < o->components; i++) o->norms[i] = sqrt(o->norms[i]);
     mtl_arena_release(run->arena, mark);
     return sqrt(sum);
+}
+
+/* What clip_norm multiplies a gradient of this norm with. */
+static double mtl__clip_scale(const mtl__optimizer *o, double norm)
+{
+    const double limit = (double)o->desc->clip_norm;
+    return limit > 0 && norm > limit ? limit / (norm + 1e-6) : 1;
 }
 
 /* Most bytes that mtl__gradients_norm pushes. */
@@ -15945,7 +15984,8 @@ static void mtl__update_begin(mtl__optimizer *o, const mtl__kernels *kernels, si
     o->averaged[tensor][0] = o->step + 1;
 }
 
-/* Applies the gradients, scaled by `scale` (clipping), at learning rate lr. Scratch comes from the run. */
+/* Applies the gradients at learning rate lr, scaled by `scale` (clipping), or where a model has several
+   connected parts those of each by its own norm. Scratch comes from the run. */
 static void mtl__optimizer_apply(mtl__optimizer *o, mtl_run *run, double lr, double scale)
 {
     mtl_arena_mark mark = mtl_arena_save(run->arena);
@@ -15966,6 +16006,7 @@ static void mtl__optimizer_apply(mtl__optimizer *o, mtl_run *run, double lr, dou
         if (!more) continue;
         n += more;
         mtl__update_begin(o, job.kernels, i);
+        if (o->components > 1) scale = mtl__clip_scale(o, o->norms[o->set->tensors[i]->component]);
         updates[i] = mtl__update_of(o, i, lr, scale);
         if (o->late[i]) o->late[i][o->steps[i] % MTL__MOST_LATE] = updates[i];
     }
@@ -16383,8 +16424,7 @@ struct mtl_trainer {
     mtl_tape tape;
     mtl_gradients *gradients;
     mtl_packings *packings;
-    mtl__balance_group all;                 /* into `gradients` */
-    mtl__balance balance;
+    mtl__balance balance;                   /* into `gradients` */
     mtl__balance_group *task_groups;        /* [tasks] of mtl_train_task_gradients, and which is a task's */
     size_t *task_group_of;
     mtl__optimizer optimizer;
@@ -16460,6 +16500,59 @@ static void mtl__trainer_build_task_arrays(mtl_trainer *t, mtl_arena *arena, mtl
     for (k = 0; k < count && !mtl__failed(err); k++) t->weights[k] = t->model->desc.tasks[k].weight;
 }
 
+/* 1 when a list of names, "a+b", holds this one. */
+static int mtl__names_hold(const char *names, const char *name)
+{
+    size_t length = strlen(name);
+    for (; *names; names += names[strcspn(names, "+")] ? strcspn(names, "+") + 1 : strlen(names))
+        if (strcspn(names, "+") == length && memcmp(names, name, length) == 0) return 1;
+    return 0;
+}
+
+/* Which tensors task k's loss may write: all but those of columns that do not name it. Returns 1 when there
+   are such. */
+static int mtl__trainer_permissions(const mtl_trainer *t, size_t k, unsigned char *writes)
+{
+    const mtl_model *model = t->model;
+    size_t i, n;
+    int kept_out = 0;
+    memset(writes, 1, model->set.count);
+    for (i = 0; i < model->desc.column_count; i++) {
+        const mtl_column_desc *d = &model->desc.columns[i];
+        const mtl__node *node = &model->nodes[model->columns[i].node];
+        if (!d->trains || mtl__names_hold(d->trains, model->desc.tasks[k].name)) continue;
+        kept_out = 1;
+        for (n = 0; n < node->tensor_count; n++) writes[node->first_tensor + n] = 0;
+    }
+    return kept_out;
+}
+
+/* Tasks with equal permissions are a group, one replay each, all into the same gradients. With one group this
+   is one replay, as for a model without columns that choose. */
+static void mtl__trainer_build_groups(mtl_trainer *t, mtl_arena *arena, mtl_error *err)
+{
+    const size_t tasks = t->model->desc.task_count, tensors = t->model->set.count;
+    mtl__balance_group *groups = (mtl__balance_group *)mtl__arena_make(arena, tasks, sizeof *groups, "groups",
+                                                                       err);
+    size_t *group_of = (size_t *)mtl__arena_make(arena, tasks, sizeof *group_of, "groups", err), k, g;
+    int kept_out = 0;
+    t->balance.method = mtl__balance_methods;
+    t->balance.groups = groups;
+    for (k = 0; k < tasks && !mtl__failed(err); k++) {
+        unsigned char *writes = (unsigned char *)mtl__arena_make(arena, tensors, 1, "groups", err);
+        if (!writes) return;
+        kept_out |= mtl__trainer_permissions(t, k, writes);
+        for (g = 0; g < t->balance.count && memcmp(groups[g].writes, writes, tensors) != 0; g++) {}
+        group_of[k] = g;
+        if (g < t->balance.count) continue;
+        groups[g].gradients = t->gradients;
+        groups[g].writes = writes;
+        t->balance.count++;
+    }
+    t->balance.group_of = t->balance.count > 1 ? group_of : NULL;
+    if (!kept_out && groups) groups[0].writes = NULL;
+}
+
 static void mtl__trainer_build(mtl__session *session, mtl_arena *arena, mtl_error *err)
 {
     mtl_trainer *t = (mtl_trainer *)(void *)session;
@@ -16469,10 +16562,7 @@ static void mtl__trainer_build(mtl__session *session, mtl_arena *arena, mtl_erro
     t->gradients = mtl_gradients_create(&t->model->set, arena, err);
     t->packings = mtl__packings_build(&t->model->set, mtl__precision_choose(mtl__kernels_choose(d->isa),
                                                                             d->precision), arena, err);
-    t->all.gradients = t->gradients;
-    t->balance.method = mtl__balance_methods;
-    t->balance.groups = &t->all;
-    t->balance.count = 1;
+    if (!mtl__failed(err)) mtl__trainer_build_groups(t, arena, err);
     if (!mtl__failed(err)) mtl__optimizer_init(&t->optimizer, d, &t->model->set, t->gradients, arena, err);
     mtl__session_start(session, arena, d->isa, d->threads, d->scheduler,
                        mtl__limits_of(d->max_rows, d->max_sequences, d->max_steps), err);
@@ -16709,7 +16799,7 @@ MTL_DEF mtl_status mtl_train_step(mtl_trainer *trainer, const mtl_batch *batches
 {
     mtl_error own;
     mtl_step measured;
-    double scale = 1, lr;
+    double lr;
     uint64_t before;
     err = mtl__error_given(err, &own);
     if (!mtl__failed(err) && trainer && trainer->averaged)
@@ -16720,11 +16810,10 @@ MTL_DEF mtl_status mtl_train_step(mtl_trainer *trainer, const mtl_batch *batches
         return mtl__fail(err, MTL_ERROR_NUMBER, "gradient", -1,
                          "the gradient is not finite; no weight was changed");
     before = mtl__arithmetic_set();
-    if (trainer->desc.clip_norm > 0 && measured.grad_norm > (double)trainer->desc.clip_norm)
-        scale = (double)trainer->desc.clip_norm / (measured.grad_norm + 1e-6);
     trainer->session.run.error = err;
     lr = (double)trainer->optimizer.lr * mtl__schedule(&trainer->optimizer, trainer->optimizer.step + 1);
-    mtl__optimizer_apply(&trainer->optimizer, &trainer->session.run, lr, scale);
+    mtl__optimizer_apply(&trainer->optimizer, &trainer->session.run, lr,
+                         mtl__clip_scale(&trainer->optimizer, measured.grad_norm));
     mtl__arithmetic_restore(before);
     trainer->session.run.error = &trainer->error;
     if (mtl__failed(err)) return mtl__status(err);
