@@ -85,7 +85,7 @@ static void test_sharing_gradients(void **state)
     int share, variant;
     (void)state;
     for (share = MTL_SHARE_FULL; share <= sharing_last(); share++)
-        for (variant = 0; variant < test_cases(12); variant++) {
+        for (variant = 0; variant < test_cases(20); variant++) {
             sharing_plain p;
             char what[48];
             mtl_model *model = sharing_model(&p, share, variant);
