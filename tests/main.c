@@ -64,6 +64,7 @@ static void counted_free(void *memory);
 #include "test_losses.c"
 #include "test_metrics.c"
 #include "test_encoder.c"
+#include "test_nodes.c"
 #include "test_tasks.c"
 #include "test_model.c"
 #include "test_sharing.c"
@@ -82,7 +83,8 @@ static void counted_free(void *memory);
       KERNELS) \
     X(tensor, TENSOR) X(batch, BATCH) X(formats, FORMATS) X(fields, FIELDS) X(tape, TAPE) X(layers, LAYERS) \
       X(cells, CELLS) \
-    X(losses, LOSSES) X(metrics, METRICS) X(encoder, ENCODER) X(tasks, TASKS) X(model, MODEL) X(sharing, SHARING) X(predict, \
+    X(losses, LOSSES) X(metrics, METRICS) X(encoder, ENCODER) X(nodes, NODES) X(tasks, TASKS) X(model, MODEL) \
+    X(sharing, SHARING) X(predict, \
       PREDICT) \
     X(balance, BALANCE) X(optimise, OPTIMISE) X(train, TRAIN) X(check, CHECK) X(golden, GOLDEN) \
     X(old_files, OLD_FILES) \
