@@ -15373,7 +15373,8 @@ MTL_DEF mtl_status mtl_predict_text(mtl_predictor *predictor, const char *text, 
        plain    sum_k lambda_k L_k, one replay for each group
    -------------------------------------------------------------------------------------------------------- */
 
-/* The losses of the tasks that are trained: activations, their lambdas, their tasks. */
+/* The losses of the tasks that are trained: activations L_k, their lambda_k, their tasks k. The joint loss is
+   no activation: backward needs its slopes lambda_k alone. */
 typedef struct mtl__losses {
     mtl_activation **value;
     mtl_real *weight;
@@ -16398,7 +16399,7 @@ static mtl_batch mtl__sampler_next(mtl__sampler *p, const mtl_model *model, size
    adding to the gradients. Nothing is written to a weight before loss and gradient norm are known to be
    finite. Who calls whom in mtl_train_step, for L = sum over k of lambda_k L_k:
 
-       mtl_train_gradients
+       mtl__trainer_gradients
            mtl__trainer_count               checks targets; D_k, the weight of task k's labelled items in all
                                             micro-batches
            mtl__trainer_micro_batch         for each of them:
@@ -16410,11 +16411,11 @@ static mtl_batch mtl__sampler_next(mtl__sampler *p, const mtl_model *model, size
                        mtl__task_input      what the task taps, a row a step or (mtl__pool_forward) a sequence
                        mtl__select_forward  the labelled rows alone
                        mtl__task_head       and what its kind has for `loss`: mtl__loss_forward
-               mtl_tape_backward            dL/dL_k = lambda_k, then the same way back: every function above
-                                            that made rows has left a record, the last is played first. A
-                                            record adds to the gradients of what it read, and the first to
-                                            write there assigns: rows that tasks share get the sum over k of
-                                            lambda_k times what each sends
+               mtl__balance_backward        dL/dL_k = lambda_k (mtl__tape_seed), then the same way back
+                                            (mtl__tape_play): every function above that made rows has left a
+                                            record, the last is played first. A record adds to the gradients
+                                            of what it read, and the first to write there assigns: rows that
+                                            tasks share get the sum over k of lambda_k times what each sends
        mtl__gradients_norm, mtl__optimizer_apply, mtl__parameters_pack
    -------------------------------------------------------------------------------------------------------- */
 struct mtl_trainer {
