@@ -72,6 +72,9 @@ bench-peers: $(BUILD)/bench $(BUILD)/mtl  ## compare with PyTorch, ONNX Runtime,
 	    || echo "note: $${peer#*:} cannot be installed: the comparison goes on without"; done
 	@tests/bench/peers/compare.py --rounds $(or $(ROUNDS),0) --budget-ms $(or $(BUDGET_MS),0) $(ARGS)
 
+study-sharing: $(BUILD)/mtl  ## train every preset of --share beside single-task models on real data; resumes (SETS, SHARES, SEEDS)
+	@tests/bench/study_sharing.py $(ARGS)
+
 reference: $(BUILD)/mtl  ## write docs/reference.md from the field tables
 	mkdir -p docs && $(BUILD)/mtl reference >$(BUILD)/reference.md
 	mv $(BUILD)/reference.md docs/reference.md
@@ -125,5 +128,6 @@ setup-build setup-test: setup-%:
 -include $(addsuffix .d,$(EXAMPLES) $(COMMAND) $(BENCH) $(TESTS) $(BUILD)/mtl_rnn.o)
 
 .PHONY: all demo test plain matrix lint map same-bits bench bench-guard bench-against bench-peers mutants parity \
+    study-sharing \
     reference install clean help setup-build setup-test
 .DELETE_ON_ERROR:
