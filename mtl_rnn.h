@@ -219,9 +219,8 @@ enum { MTL_SCHEDULE_DEFAULT, MTL_SCHEDULE_CONSTANT, MTL_SCHEDULE_STEP, MTL_SCHED
     MTL_SCHEDULE_LINEAR,
        MTL_SCHEDULE_COSINE, MTL_SCHEDULE_PLATEAU, MTL_SCHEDULE_ONE_CYCLE };
 enum { MTL_SAMPLER_DEFAULT, MTL_SAMPLER_PROPORTIONAL, MTL_SAMPLER_ROUND_ROBIN, MTL_SAMPLER_TEMPERATURE };
-enum { MTL_INIT_DEFAULT, MTL_INIT_UNIFORM, MTL_INIT_NORMAL, MTL_INIT_CONSTANT, MTL_INIT_XAVIER, MTL_INIT_HE,
-    MTL_INIT_ORTHOGONAL, MTL_INIT_IDENTITY };               /* default: uniform, normal where `initial` is
-                                                               0 */
+enum { MTL_INIT_DEFAULT, MTL_INIT_UNIFORM, MTL_INIT_NORMAL, MTL_INIT_CONSTANT, MTL_INIT_XAVIER,
+    MTL_INIT_HE, MTL_INIT_ORTHOGONAL, MTL_INIT_IDENTITY };  /* default: uniform, normal where initial is 0 */
 
 /* Their names, for files, the command line and messages: X(value, name). The first row is the meaning of
    0. */
@@ -596,7 +595,7 @@ typedef struct mtl_tensor {
     size_t shape[2];                        /* [rows][columns], row-major; a vector has shape[1] = 1 */
     size_t count;                           /* elements */
     size_t offset;                          /* in the block, a multiple of 16; of a buffer 0 */
-    size_t index;                           /* in its set, among parameters or among buffers */
+    size_t index;                           /* among its set's parameters; of a buffer 0 */
     mtl_real *value;
     int role;                               /* MTL_TENSOR_* */
     int frozen;                             /* 1: no gradient is computed for it, no update changes it */
@@ -7006,7 +7005,6 @@ static void mtl__tensor_append(mtl_tensor ***table, size_t *count, size_t *capac
         *table = tensors;
         *capacity = more;
     }
-    t->index = *count;
     tensors[(*count)++] = t;
 }
 
@@ -7046,6 +7044,7 @@ MTL_DEF mtl_tensor *mtl_parameters_add(mtl_parameters *set, const char *name, si
         mtl__tensor_append(&set->buffers, &set->buffer_count, &set->buffer_capacity, t, set->arena, err);
     } else {
         t->offset = set->total;
+        t->index = set->count;
         set->total += mtl__padded(count);
         mtl__tensor_append(&set->tensors, &set->count, &set->capacity, t, set->arena, err);
     }
