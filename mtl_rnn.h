@@ -10961,7 +10961,7 @@ static mtl_activation *mtl__pool_forward(mtl_run *run, int pool, mtl_activation 
    Words. Each has this one meaning here and among the cells' kernels:
        gate, slot     one of the G sums of a unit, and the place of its gradient in a row of dz
        state          h, and of an LSTM c, of a sequence between two steps
-       layer          one cell, or two that read in opposite directions; column: a stack of layers (>>encoder)
+       layer          one cell, or two that read in opposite directions; column: a stack of layers (>>nodes)
        step, single   a step in time of all sequences; one of one sequence (streams)
        chunk          neighbouring steps that a pass takes together
        part           rows of a step that all go on from the step before (linked), or that all start here
