@@ -3450,10 +3450,10 @@ typedef struct mtl__cell_kind {
     size_t single_extra;                        /* scratch of a single step, reals for each unit */
 } mtl__cell_kind;
 
-/* A row for each cell; its functions in the template are mtl__NAME_step, _step_back and _single. extra: LSTM
-   tanh(c); GRU W_hn h + b_hn, or with the reset before the product r*h. Slots of dz: LSTM i f g o. GRU n r z
-   and n*r (the gradient of W_hn h + b_hn), so that the gates of the input product (n r z) and of the hidden
-   one (r z n*r) are neighbours; with the reset before n r z.
+/* A row for each cell; its functions in the template are named after it: mtl__lstm_step, mtl__lstm_step_back,
+   mtl__lstm_single. extra: LSTM tanh(c); GRU W_hn h + b_hn, or with the reset before the product r*h. Slots
+   of dz: LSTM i f g o. GRU n r z and n*r (the gradient of W_hn h + b_hn), so that the gates of the input
+   product (n r z) and of the hidden one (r z n*r) are neighbours; with the reset before n r z.
    The last eight columns: hidden_slot, joint, merged; has_c, carries, forget; keeps_extra, single_extra. */
 #define MTL__CELL_KINDS(X) \
     /* NAME      name    cell           reset             G  S  order */ \
@@ -11031,7 +11031,7 @@ static mtl_activation *mtl__pool_forward(mtl_run *run, int pool, mtl_activation 
    Words. Each has this one meaning here and among the cells' kernels:
        gate, slot     one of the G sums of a unit, and the place of its gradient in a row of dz
        state          h, and of an LSTM c, of a sequence between two steps
-       layer          one cell, or two that read in opposite directions; column: a stack of layers (>>encoder)
+       layer          one cell, or two that read in opposite directions; column: a stack of layers (>>nodes)
        step, single   a step in time of all sequences; one of one sequence (streams)
        chunk          neighbouring steps that a pass takes together
        part           rows of a step that all go on from the step before (linked), or that all start here
