@@ -1248,10 +1248,13 @@ typedef struct mtl_count {
 enum { MTL_TARGET_LABELS, MTL_TARGET_NUMBERS, MTL_TARGET_SET };     /* a label; numbers; a set of labels as 0s
                                                                        and 1s */
 enum { MTL_JUDGED_NOT, MTL_JUDGED_RIGHT, MTL_JUDGED_WRONG };
-/* A figure that a kind's score fills in, for reports: its name at each level, and the double's place. */
+/* A figure that a kind's score fills in, for reports: what it is called, by MTL_LEVEL_*, and the double's
+   place. */
 typedef struct mtl_figure {
-    const char *name[2];                    /* by MTL_LEVEL_*; NULL: not reported there */
+    const char *title[2];                   /* for readers; NULL: not reported at this level */
+    const char *name[2];                    /* for programs; NULL: for readers alone */
     size_t offset;                          /* in mtl_task_score */
+    int share;                              /* 1: it lies between 0 and 1; 0: it has a unit */
     int spans;                              /* 1: only of a span scheme */
 } mtl_figure;
 struct mtl_task_kind {
@@ -1276,7 +1279,7 @@ struct mtl_task_kind {
     size_t counts_each;
     int (*count)(const mtl_task_part *part, const mtl_count *count);    /* MTL_JUDGED_*, for joint accuracy */
     void (*score)(const mtl_task_part *part, const void *counts, mtl_task_score *score);
-    const mtl_figure *figures;              /* ends with a NULL name at both levels */
+    const mtl_figure *figures;              /* ends with NULL titles at both levels */
 };
 /* Rows of x in the caller's order and the task's own units, [items][x's width]: what an answer points to. */
 MTL_DEF mtl_real *mtl_answer_values(mtl_run *run, const mtl_task_part *part, const mtl_activation *x,
@@ -12909,13 +12912,16 @@ static void mtl__class_score(const mtl_task_part *part, const void *counts, mtl_
     mtl__metric_finish_class((const mtl__metric *)counts, score);
 }
 
-#define MTL__FIGURE(sequence, step, member, spans) { { sequence, step }, offsetof(mtl_task_score, member), \
-    spans }
+#define MTL__FIGURE(title, name, member, share) \
+    { { title, title }, { name, name }, offsetof(mtl_task_score, member), share, 0 }
+#define MTL__FIGURE_OF_SPANS(title, member) \
+    { { NULL, title }, { NULL, #member }, offsetof(mtl_task_score, member), 1, 1 }
 static const mtl_figure mtl__class_figures[] = {
-    MTL__FIGURE("accuracy", "token_accuracy", accuracy, 0),
-    MTL__FIGURE(NULL, "span_precision", span_precision, 1),
-    MTL__FIGURE(NULL, "span_recall", span_recall, 1),
-    MTL__FIGURE(NULL, "span_f1", span_f1, 1),
+    { { "accuracy", "token accuracy" }, { "accuracy", "token_accuracy" }, offsetof(mtl_task_score, accuracy),
+      1, 0 },
+    MTL__FIGURE_OF_SPANS("span precision", span_precision),
+    MTL__FIGURE_OF_SPANS("recall", span_recall),
+    MTL__FIGURE_OF_SPANS("F1", span_f1),
     MTL__FIGURE(NULL, NULL, accuracy, 0)
 };
 
@@ -12970,8 +12976,9 @@ static void mtl__real_score(const mtl_task_part *part, const void *counts, mtl_t
 }
 
 static const mtl_figure mtl__real_figures[] = {
-    MTL__FIGURE("rmse", "rmse", rmse, 0),
-    MTL__FIGURE("mae", "mae", mae, 0),
+    MTL__FIGURE("RMSE", "rmse", rmse, 0),
+    MTL__FIGURE("MAE", "mae", mae, 0),
+    MTL__FIGURE("R2", NULL, r2, 1),
     MTL__FIGURE(NULL, NULL, rmse, 0)
 };
 
@@ -13045,8 +13052,8 @@ static void mtl__multi_score(const mtl_task_part *part, const void *counts, mtl_
 }
 
 static const mtl_figure mtl__multi_figures[] = {
-    MTL__FIGURE("micro_f1", "micro_f1", micro_f1, 0),
-    MTL__FIGURE("macro_f1", "macro_f1", macro_f1, 0),
+    MTL__FIGURE("micro F1", "micro_f1", micro_f1, 1),
+    MTL__FIGURE("macro F1", "macro_f1", macro_f1, 1),
     MTL__FIGURE(NULL, NULL, micro_f1, 0)
 };
 

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* One task's answer: numbers, a set of labels, the class and how sure the model is, or a tag for every word. */
+/* One task's answer: numbers, labels, the class and how sure the model is, or a tag for every word. */
 static void print_task(const mtl_model *model, int task, const mtl_prediction *p)
 {
     const mtl_task_desc *desc = &mtl_model_describe(model)->tasks[task];
