@@ -99,8 +99,8 @@
      14 >>tape       the run, its records, playing them backward
      15 >>layers     embedding, dense, dropout, selection, concatenation, pooling
      16 >>cells      RNN, GRU, LSTM; directions; stacks
-     17 >>losses     cross-entropy, MSE, MAE, Huber
-     18 >>metrics    accuracy, span F1, RMSE, MAE, R2: counted as items stream by, nothing allocated
+     17 >>losses     cross-entropy, MSE, MAE, Huber, binary cross-entropy
+     18 >>metrics    accuracy, span F1, label F1, RMSE, MAE, R2: counted as items stream by, nothing allocated
      19 >>nodes      inputs, columns, mixes: the tables of their kinds, and the one list that passes walk
      20 >>tasks      the registry: the table of kinds of task, and the heads that they share
      21 >>sharing    presets: each fills a desc with columns, mixes and taps; nothing in the passes
@@ -210,8 +210,9 @@ enum { MTL_COLUMN_DEFAULT, MTL_COLUMN_CELLS };
 enum { MTL_MIX_DEFAULT, MTL_MIX_CONCAT, MTL_MIX_SUM, MTL_MIX_GATE, MTL_MIX_EXPERTS, MTL_MIX_CROSS_STITCH,
     MTL_MIX_LEVELS, MTL_MIX_REVERSAL };                                           /* default: concatenation */
 enum { MTL_LEVEL_SEQUENCE, MTL_LEVEL_STEP };
-enum { MTL_TASK_CLASS, MTL_TASK_REAL };
-enum { MTL_LOSS_DEFAULT, MTL_LOSS_CROSS_ENTROPY, MTL_LOSS_MSE, MTL_LOSS_MAE, MTL_LOSS_HUBER };
+enum { MTL_TASK_CLASS, MTL_TASK_REAL, MTL_TASK_MULTI };
+enum { MTL_LOSS_DEFAULT, MTL_LOSS_CROSS_ENTROPY, MTL_LOSS_MSE, MTL_LOSS_MAE, MTL_LOSS_HUBER,
+    MTL_LOSS_BCE };
 enum { MTL_POOL_DEFAULT, MTL_POOL_LAST, MTL_POOL_MEAN, MTL_POOL_MAX };                     /* default: last */
 enum { MTL_OPTIMIZER_DEFAULT, MTL_OPTIMIZER_SGD, MTL_OPTIMIZER_RMSPROP, MTL_OPTIMIZER_ADAM,
     MTL_OPTIMIZER_ADAMW };
@@ -238,10 +239,11 @@ enum { MTL_INIT_DEFAULT, MTL_INIT_UNIFORM, MTL_INIT_NORMAL, MTL_INIT_CONSTANT, M
                                 X(MTL_MIX_EXPERTS, "experts") X(MTL_MIX_CROSS_STITCH, "cross-stitch") \
                                 X(MTL_MIX_LEVELS, "levels") X(MTL_MIX_REVERSAL, "reversal")
 #define MTL_LEVEL_NAMES(X)      X(MTL_LEVEL_SEQUENCE, "sequence") X(MTL_LEVEL_STEP, "step")
-#define MTL_TASK_NAMES(X)       X(MTL_TASK_CLASS, "class") X(MTL_TASK_REAL, "real")
+#define MTL_TASK_NAMES(X)       X(MTL_TASK_CLASS, "class") X(MTL_TASK_REAL, "real") \
+                                X(MTL_TASK_MULTI, "multi")
 #define MTL_LOSS_NAMES(X)       X(MTL_LOSS_CROSS_ENTROPY, "cross-entropy") X(MTL_LOSS_MSE, "mse") \
                                 X(MTL_LOSS_MAE, "mae") \
-                                X(MTL_LOSS_HUBER, "huber")
+                                X(MTL_LOSS_HUBER, "huber") X(MTL_LOSS_BCE, "bce")
 #define MTL_POOL_NAMES(X)       X(MTL_POOL_LAST, "last") X(MTL_POOL_MEAN, "mean") X(MTL_POOL_MAX, "max")
 #define MTL_OPTIMIZER_NAMES(X)  X(MTL_OPTIMIZER_SGD, "sgd") X(MTL_OPTIMIZER_RMSPROP, "rmsprop") \
                                 X(MTL_OPTIMIZER_ADAM, "adam") \
@@ -387,14 +389,15 @@ typedef struct mtl_column_desc { MTL_COLUMN_FIELDS(MTL__MEMBER) } mtl_column_des
     X(MTL_REALS,  class_weights, 0, 0, 0, classes, \
       "weight of each class in the mean, as PyTorch's; NULL: 1") \
     X(MTL_OWN,    own,          0, 0, 0, task, "a row of the program's own kinds, which wins over kind") \
-    X(MTL_CHOICE, kind,       MTL_TASK_CLASS, 0, 1, MTL_TASK, "what is predicted: a class, or real numbers") \
+    X(MTL_CHOICE, kind,       MTL_TASK_CLASS, 0, 2, MTL_TASK, \
+      "what is predicted: a class, real numbers, or any number of classes (multi)") \
     X(MTL_CHOICE, level,      MTL_LEVEL_SEQUENCE, 0, 1, MTL_LEVEL, "one target a sequence, or one a step") \
-    X(MTL_INT,    classes,       0, 0, 100000000, MTL_NONE, "classes of a class task") \
+    X(MTL_INT,    classes,       0, 0, 100000000, MTL_NONE, "classes of a class or multi task") \
     X(MTL_INT,    width,         1, 1, 1000000, MTL_NONE, "numbers in a real target") \
     X(MTL_FLOAT,  weight,        1, 0, 1e6, MTL_NONE, "weight in the joint loss") \
     X(MTL_FLAG,   evaluate_only, 0, 0, 1, MTL_NONE, "scored, never trained") \
-    X(MTL_CHOICE, loss,       MTL_LOSS_DEFAULT, 0, 4, MTL_LOSS, \
-      "default: cross-entropy for classes, mse for numbers") \
+    X(MTL_CHOICE, loss,       MTL_LOSS_DEFAULT, 0, 5, MTL_LOSS, \
+      "default: cross-entropy for classes, mse for numbers, bce for multi") \
     X(MTL_FLOAT,  huber_delta,   1, 0, 1e6, MTL_NONE, "where the Huber loss turns from square to straight") \
     X(MTL_FLOAT,  label_smoothing, 0, 0, 0.99, MTL_NONE, "share of a class target spread over all classes") \
     X(MTL_CHOICE, pool,       MTL_POOL_LAST, 1, 3, MTL_POOL, \
@@ -851,7 +854,8 @@ typedef struct mtl_input {
    the three, or none. */
 typedef struct mtl_target {
     const int *labels;                      /* class tasks: 0 .. classes-1, MTL_MISSING, or unknown */
-    const mtl_real *values;                 /* real tasks: [items][width]; NaN: missing */
+    const mtl_real *values;                 /* real tasks: [items][width]; multi tasks: [items][classes], 1
+                                               for each label that an item has, else 0; NaN: missing */
     const mtl_real *distribution;           /* class tasks: [items][classes], rows that sum to 1; first
                                                element NaN: missing */
     const char *const *unknown;             /* class tasks: [unknown_count] names that are no class of the
@@ -860,7 +864,10 @@ typedef struct mtl_target {
                                                span before it, and a run of it is one span that nothing
                                                matches: span scores are those of the CoNLL rules only where
                                                names are given */
-    size_t unknown_count;
+    size_t unknown_count;                   /* multi tasks: how many labels the data has beside the model's;
+                                               each is a class with an F1 of 0 in macro F1 */
+    const unsigned *strange;                /* multi tasks: [items] how many of these an item has: gold that
+                                               is never predicted. NULL: none */
 } mtl_target;
 typedef struct mtl_state mtl_state;         /* hidden states carried from one chunk of long sequences to the
                                                next */
@@ -1074,8 +1081,10 @@ MTL_DEF void mtl_predictor_destroy(mtl_predictor *predictor);
 typedef struct mtl_prediction {
     size_t items, width;                    /* B or N; classes or numbers of each */
     const int *labels;                      /* class tasks: [items] the likeliest class */
-    const mtl_real *probabilities;          /* class tasks: [items][classes] */
+    const mtl_real *probabilities;          /* class and multi tasks: [items][classes] */
     const mtl_real *values;                 /* real tasks: [items][width], original units */
+    const unsigned char *chosen;            /* multi tasks: [items][classes] 1 where a probability is 0.5 at
+                                               least, else 0 */
 } mtl_prediction;
 /* Predicts every task for a batch. out: [task_count]. Errors: RANGE (sequence and position), NUMBER,
    LIMIT. */
@@ -1107,8 +1116,10 @@ typedef struct mtl_task_score {
     double accuracy;                        /* class: share of items right (per token at step level) */
     double span_precision, span_recall, span_f1;
     double rmse, mae, r2;                   /* real, in original units; r2 against the mean of the items */
-    double score;                           /* what counts for early stopping: accuracy, span F1, or R2 cut at
-                                               0 */
+    double score;                           /* what counts for early stopping: accuracy, span F1, R2 cut at 0,
+                                               or micro F1 */
+    double micro_f1, macro_f1;              /* multi: of all labels pooled; mean over classes, 0 for one that
+                                               nobody has nor was given (as scikit-learn, zero_division=0) */
 } mtl_task_score;
 typedef struct mtl_scores {
     size_t task_count;
@@ -1248,10 +1259,13 @@ typedef struct mtl_count {
 enum { MTL_TARGET_LABELS, MTL_TARGET_NUMBERS, MTL_TARGET_SET };     /* a label; numbers; a set of labels as 0s
                                                                        and 1s */
 enum { MTL_JUDGED_NOT, MTL_JUDGED_RIGHT, MTL_JUDGED_WRONG };
-/* A figure that a kind's score fills in, for reports: its name at each level, and the double's place. */
+/* A figure that a kind's score fills in, for reports: what it is called, by MTL_LEVEL_*, and the double's
+   place. */
 typedef struct mtl_figure {
-    const char *name[2];                    /* by MTL_LEVEL_*; NULL: not reported there */
+    const char *title[2];                   /* for readers; NULL: not reported at this level */
+    const char *name[2];                    /* for programs; NULL: for readers alone */
     size_t offset;                          /* in mtl_task_score */
+    int share;                              /* 1: it lies between 0 and 1; 0: it has a unit */
     int spans;                              /* 1: only of a span scheme */
 } mtl_figure;
 struct mtl_task_kind {
@@ -1276,7 +1290,7 @@ struct mtl_task_kind {
     size_t counts_each;
     int (*count)(const mtl_task_part *part, const mtl_count *count);    /* MTL_JUDGED_*, for joint accuracy */
     void (*score)(const mtl_task_part *part, const void *counts, mtl_task_score *score);
-    const mtl_figure *figures;              /* ends with a NULL name at both levels */
+    const mtl_figure *figures;              /* ends with NULL titles at both levels */
 };
 /* Rows of x in the caller's order and the task's own units, [items][x's width]: what an answer points to. */
 MTL_DEF mtl_real *mtl_answer_values(mtl_run *run, const mtl_task_part *part, const mtl_activation *x,
@@ -11828,7 +11842,7 @@ MTL_DEF void mtl_cell_stream_reset(mtl_cell_stream *stream, const mtl_real *h, c
 MTL_DEF const mtl_real *mtl_cell_stream_memory(const mtl_cell_stream *stream) { return stream->pass.c; }
 
 /* ===========================================================================================================
-   17 >>losses     cross-entropy, MSE, MAE, Huber
+   17 >>losses     cross-entropy, MSE, MAE, Huber, binary cross-entropy
    ===========================================================================================================
    A loss is L = (sum over labelled items) / divisor, where the divisor counts the labelled items of the whole
    update (their class weights, for class tasks that have them; times width for vectors), so that parts of a
@@ -11970,13 +11984,16 @@ static void mtl__cross_entropy_forward(mtl_run *run, mtl__loss_data *d, const ch
     mtl_arena_release(run->arena, mark);
 }
 
-/* ---- real targets: e = prediction - target, summed over items and width -------------------------------- */
+/* ---- targets that are numbers: summed over items and width --------------------------------------------- */
 
-/* Element loss and its derivative: mse e^2; mae |e|; huber e^2/2 inside delta, delta(|e| - delta/2) outside
-   (Huber 1964). */
-static mtl_real mtl__real_loss(const mtl__loss_data *d, mtl_real e, mtl_real *slope)
+/* Element loss of an output x against y and its slope. With e = x - y: mse e^2; mae |e|; huber e^2/2 inside
+   delta, delta(|e| - delta/2) outside (Huber 1964). bce, of a logit and 0 or 1, with p = 1 / (1 + exp -x):
+   -y log p - (1 - y) log(1 - p) = max(x, 0) - x y + log(1 + exp -|x|), slope p - y. */
+static mtl_real mtl__number_loss(const mtl__loss_data *d, mtl_real x, mtl_real y, mtl_real *slope)
 {
-    mtl_real size = e < 0 ? -e : e, sign = e > 0 ? (mtl_real)1 : e < 0 ? (mtl_real)-1 : (mtl_real)0;
+    const mtl_real e = x - y, size = e < 0 ? -e : e;
+    const mtl_real sign = e > 0 ? (mtl_real)1 : e < 0 ? (mtl_real)-1 : (mtl_real)0;
+    double small;
     switch (d->loss) {
     case MTL_LOSS_MAE:
         *slope = sign;
@@ -11984,17 +12001,21 @@ static mtl_real mtl__real_loss(const mtl__loss_data *d, mtl_real e, mtl_real *sl
     case MTL_LOSS_HUBER:
         *slope = size < d->delta ? e : d->delta * sign;
         return size < d->delta ? e * e / 2 : d->delta * (size - d->delta / 2);
+    case MTL_LOSS_BCE:
+        small = exp(x < 0 ? (double)x : -(double)x);
+        *slope = (mtl_real)((x < 0 ? small : 1) / (1 + small) - (double)y);
+        return (mtl_real)((x < 0 ? 0 : (double)x) - (double)x * (double)y + log1p(small));
     default:
         *slope = 2 * e;
         return e * e;
     }
 }
 
-/* Prediction minus target of row m, column j, in standardised units. */
-static mtl_real mtl__real_error(const mtl__loss_data *d, size_t m, size_t j)
+/* The loss of row m, column j; numbers are compared in standardised units. */
+static mtl_real mtl__real_loss(const mtl__loss_data *d, size_t m, size_t j, mtl_real *slope)
 {
-    mtl_real target = d->target->values[(size_t)d->items[m] * d->x->width + j];
-    return d->x->value[m * d->x->stride + j] - mtl__scaled(d->scaling, j, target);
+    const mtl_real y = d->target->values[(size_t)d->items[m] * d->x->width + j];
+    return mtl__number_loss(d, d->x->value[m * d->x->stride + j], mtl__scaled(d->scaling, j, y), slope);
 }
 
 static void mtl__real_loss_backward(mtl_run *run, void *data)
@@ -12007,7 +12028,7 @@ static void mtl__real_loss_backward(mtl_run *run, void *data)
     for (m = 0; m < d->x->rows; m++)
         for (j = 0; j < d->x->width; j++) {
             mtl_real *to = dx + m * d->x->stride + j;
-            (void)mtl__real_loss(d, mtl__real_error(d, m, j), &slope);
+            (void)mtl__real_loss(d, m, j, &slope);
             *to = (add ? *to : 0) + (mtl_real)((double)d->y->grad[0] / d->divisor) * slope;
         }
 }
@@ -12019,8 +12040,7 @@ static void mtl__real_loss_forward(mtl_run *run, const mtl__loss_data *d)
     size_t m, j;
     if (mtl__dry(run)) return;
     for (m = 0; m < d->x->rows; m++)
-        for (j = 0; j < d->x->width; j++) total += (double)mtl__real_loss(d, mtl__real_error(d, m, j),
-                                                                          &slope);
+        for (j = 0; j < d->x->width; j++) total += (double)mtl__real_loss(d, m, j, &slope);
     d->y->value[0] = (mtl_real)(total / d->divisor);
 }
 
@@ -12058,7 +12078,7 @@ static int mtl__target_is_given(const mtl_target *t, size_t item, size_t width)
 }
 
 /* ===========================================================================================================
-   18 >>metrics    accuracy, span F1, RMSE, MAE, R2: counted as items stream by, nothing allocated
+   18 >>metrics    accuracy, span F1, label F1, RMSE, MAE, R2: counted as items stream by, nothing allocated
    ===========================================================================================================
    A metric is a handful of counts that grow with every batch; mtl__metric_finish_.. turns them into scores.
    Labels that are missing count nowhere. Gold spans are those of the tags as written, whether the model has a
@@ -12069,6 +12089,7 @@ static int mtl__target_is_given(const mtl_target *t, size_t item, size_t width)
        right: same begin, same end, same type
        R2 = 1 - sum (y - p)^2 / sum (y - mean)^2, over all numbers of all items pooled, so a vector target has
        one mean
+       sets of labels: F1 of all labels pooled (micro), and the mean of each class's F1 (macro)
    -------------------------------------------------------------------------------------------------------- */
 
 /* ---- spans --------------------------------------------------------------------------------------------- */
@@ -12212,6 +12233,21 @@ static void mtl__metric_real(mtl__metric *m, const mtl_real *gold, const mtl_rea
     }
 }
 
+/* Of one class in sets of labels: items that have it, that were given it, and both. */
+typedef struct mtl__metric_label { size_t gold, predicted, right; } mtl__metric_label;
+
+static void mtl__metric_set(mtl__metric_label *labels, size_t classes, const mtl_real *gold,
+                            const unsigned char *predicted)
+{
+    size_t c;
+    for (c = 0; c < classes; c++) {
+        const int has = gold[c] > 0;
+        labels[c].gold += (size_t)has;
+        labels[c].predicted += predicted[c];
+        labels[c].right += (size_t)(has && predicted[c]);
+    }
+}
+
 /* ---- scores -------------------------------------------------------------------------------------------- */
 
 static double mtl__metric_ratio(double part, double whole) { return whole > 0 ? part / whole : 0; }
@@ -12235,6 +12271,30 @@ static void mtl__metric_finish_class(const mtl__metric *m, mtl_task_score *score
     sum = score->span_precision + score->span_recall;
     score->span_f1 = mtl__metric_ratio(2 * score->span_precision * score->span_recall, sum);
     score->score = score->span_f1;
+}
+
+/* 2 P R / (P + R) */
+static double mtl__metric_f1(const mtl__metric_label *l)
+{
+    return mtl__metric_ratio(2 * (double)l->right, (double)l->gold + (double)l->predicted);
+}
+
+/* strange: labels that are no class, all together; unknown: how many different ones there are. */
+static void mtl__metric_finish_set(const mtl__metric *m, const mtl__metric_label *labels, size_t classes,
+                                   const mtl__metric_label *strange, size_t unknown, mtl_task_score *score)
+{
+    mtl__metric_label all = *strange;
+    double sum = 0;
+    size_t c;
+    mtl__metric_items(m, score);
+    for (c = 0; c < classes; c++) {
+        all.gold += labels[c].gold;
+        all.predicted += labels[c].predicted;
+        all.right += labels[c].right;
+        sum += mtl__metric_f1(&labels[c]);
+    }
+    score->micro_f1 = score->score = mtl__metric_f1(&all);
+    score->macro_f1 = mtl__metric_ratio(sum, (double)(classes + unknown));
 }
 
 /* Targets that are all the same have no variance to explain: R2 is then 1 without any error, else 0. */
@@ -12813,17 +12873,23 @@ MTL_DEF mtl_real *mtl_answer_values(mtl_run *run, const mtl_task_part *part, con
 static mtl_status mtl__task_fail_loss(const mtl_task_desc *t, const char *what, mtl_error *err)
 {
     return mtl__fail(err, MTL_ERROR_FIELD, what, t->loss, "%s.loss does not fit the task's kind "
-                     "(cross-entropy for classes, the others for numbers)", what);
+                     "(cross-entropy for classes, bce for sets of them, the others for numbers)", what);
+}
+
+/* What a kind with classes and one loss checks. */
+static mtl_status mtl__task_check_classes(mtl_task_desc *t, int loss, const char *what, mtl_error *err)
+{
+    if (t->classes < 1)
+        mtl__fail(err, MTL_ERROR_FIELD, what, t->classes, "%s.classes (task \"%s\") must be at least 1", what,
+                  t->name);
+    if (t->loss == MTL_LOSS_DEFAULT) t->loss = loss;
+    return t->loss == loss ? mtl__status(err) : mtl__task_fail_loss(t, what, err);
 }
 
 static mtl_status mtl__class_check(mtl_task_desc *t, const char *what, mtl_error *err)
 {
     size_t i;
-    if (t->classes < 1)
-        mtl__fail(err, MTL_ERROR_FIELD, what, t->classes, "%s.classes (task \"%s\") must be at least 1", what,
-                  t->name);
-    if (t->loss == MTL_LOSS_DEFAULT) t->loss = MTL_LOSS_CROSS_ENTROPY;
-    if (t->loss != MTL_LOSS_CROSS_ENTROPY) mtl__task_fail_loss(t, what, err);
+    mtl__task_check_classes(t, MTL_LOSS_CROSS_ENTROPY, what, err);
     for (i = 0; t->class_weights && i < (size_t)t->classes; i++)
         if (!(t->class_weights[i] >= 0) || !mtl__is_finite((mtl_real)t->class_weights[i]))
             mtl__fail(err, MTL_ERROR_FIELD, what, (long long)i,
@@ -12918,13 +12984,16 @@ static void mtl__class_score(const mtl_task_part *part, const void *counts, mtl_
     mtl__metric_finish_class((const mtl__metric *)counts, score);
 }
 
-#define MTL__FIGURE(sequence, step, member, spans) { { sequence, step }, offsetof(mtl_task_score, member), \
-    spans }
+#define MTL__FIGURE(title, name, member, share) \
+    { { title, title }, { name, name }, offsetof(mtl_task_score, member), share, 0 }
+#define MTL__FIGURE_OF_SPANS(title, member) \
+    { { NULL, title }, { NULL, #member }, offsetof(mtl_task_score, member), 1, 1 }
 static const mtl_figure mtl__class_figures[] = {
-    MTL__FIGURE("accuracy", "token_accuracy", accuracy, 0),
-    MTL__FIGURE(NULL, "span_precision", span_precision, 1),
-    MTL__FIGURE(NULL, "span_recall", span_recall, 1),
-    MTL__FIGURE(NULL, "span_f1", span_f1, 1),
+    { { "accuracy", "token accuracy" }, { "accuracy", "token_accuracy" }, offsetof(mtl_task_score, accuracy),
+      1, 0 },
+    MTL__FIGURE_OF_SPANS("span precision", span_precision),
+    MTL__FIGURE_OF_SPANS("recall", span_recall),
+    MTL__FIGURE_OF_SPANS("F1", span_f1),
     MTL__FIGURE(NULL, NULL, accuracy, 0)
 };
 
@@ -12933,14 +13002,14 @@ static const mtl_figure mtl__class_figures[] = {
 static mtl_status mtl__real_check(mtl_task_desc *t, const char *what, mtl_error *err)
 {
     if (t->loss == MTL_LOSS_DEFAULT) t->loss = MTL_LOSS_MSE;
-    if (t->loss != MTL_LOSS_CROSS_ENTROPY) return mtl__status(err);
+    if (t->loss != MTL_LOSS_CROSS_ENTROPY && t->loss != MTL_LOSS_BCE) return mtl__status(err);
     return mtl__task_fail_loss(t, what, err);
 }
 
 static void mtl__real_build(mtl_task_part *part) { part->outputs = part->width = (size_t)part->desc->width; }
 
-static mtl_activation *mtl__number_loss(mtl_run *run, const mtl_task_part *part, const mtl_loss_items *items,
-                                        mtl_activation *x)
+static mtl_activation *mtl__numbers_loss(mtl_run *run, const mtl_task_part *part, const mtl_loss_items *items,
+                                         mtl_activation *x)
 {
     mtl__loss_data how = mtl__task_loss_data(part, items);
     how.delta = part->desc->huber_delta;
@@ -12979,9 +13048,85 @@ static void mtl__real_score(const mtl_task_part *part, const void *counts, mtl_t
 }
 
 static const mtl_figure mtl__real_figures[] = {
-    MTL__FIGURE("rmse", "rmse", rmse, 0),
-    MTL__FIGURE("mae", "mae", mae, 0),
+    MTL__FIGURE("RMSE", "rmse", rmse, 0),
+    MTL__FIGURE("MAE", "mae", mae, 0),
+    MTL__FIGURE("R2", NULL, r2, 1),
     MTL__FIGURE(NULL, NULL, rmse, 0)
+};
+
+/* ---- multi: any number of C classes, each by a sigmoid of its own -------------------------------------- */
+
+static mtl_status mtl__multi_check(mtl_task_desc *t, const char *what, mtl_error *err)
+{
+    if (t->class_weights || t->label_smoothing != 0)
+        mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s (task \"%s\"): %s is of class tasks: leave it out",
+                  what, t->name, t->class_weights ? "class_weights" : "label_smoothing");
+    return mtl__task_check_classes(t, MTL_LOSS_BCE, what, err);
+}
+
+static void mtl__multi_build(mtl_task_part *part)
+{
+    part->outputs = part->width = (size_t)part->desc->classes;
+}
+
+static mtl_activation *mtl__multi_distribution(mtl_run *run, const mtl_task_part *part, mtl_activation *x)
+{
+    return mtl__activate_forward(run, MTL_ACTIVATION_SIGMOID, x, part->probabilities);
+}
+
+/* The probability of each class, and which are at least even. */
+static void mtl__multi_answer(mtl_run *run, const mtl_task_part *part, const mtl_activation *x,
+                              const mtl_activation *p, const int *items, mtl_prediction *out)
+{
+    const size_t count = x->rows * x->width;
+    unsigned char *chosen = (unsigned char *)mtl_run_push(run, count);
+    size_t i;
+    out->chosen = chosen;
+    out->probabilities = p ? mtl_answer_values(run, part, p, items) : NULL;
+    for (i = 0; i < count && !mtl__failed(run->error) && !mtl__dry(run); i++)
+        chosen[i] = out->probabilities[i] >= (mtl_real)0.5;
+}
+
+/* What is counted, and behind it an mtl__metric_label of each class. */
+typedef struct mtl__multi_counts {
+    mtl__metric m;
+    size_t unknown;                         /* labels that are no class */
+    mtl__metric_label strange;              /* of these, all together */
+} mtl__multi_counts;
+
+/* The loss reported is that of the probabilities given. */
+static int mtl__multi_count(const mtl_task_part *part, const mtl_count *c)
+{
+    mtl__multi_counts *m = (mtl__multi_counts *)c->counts;
+    const mtl_target *t = c->target;
+    const size_t width = part->width;
+    size_t i, j;
+    if (!t->values) return MTL_JUDGED_NOT;
+    if (t->unknown_count > m->unknown) m->unknown = t->unknown_count;
+    for (i = c->first; i < c->first + c->items; i++) {
+        const mtl_real *gold = t->values + i * width, *p = c->answer->probabilities + i * width;
+        if (!mtl__target_is_given(t, i, width)) continue;
+        mtl__metric_set((mtl__metric_label *)(m + 1), width, gold, c->answer->chosen + i * width);
+        m->strange.gold += t->strange ? t->strange[i] : 0;
+        m->m.items++;
+        for (j = 0; j < width; j++)
+            m->m.loss_sum -= log((gold[j] > 0 ? (double)p[j] : 1 - (double)p[j]) + 1e-45);
+        m->m.loss_weight += (double)width;
+    }
+    return MTL_JUDGED_NOT;
+}
+
+static void mtl__multi_score(const mtl_task_part *part, const void *counts, mtl_task_score *score)
+{
+    const mtl__multi_counts *m = (const mtl__multi_counts *)counts;
+    mtl__metric_finish_set(&m->m, (const mtl__metric_label *)(m + 1), part->width, &m->strange, m->unknown,
+                           score);
+}
+
+static const mtl_figure mtl__multi_figures[] = {
+    MTL__FIGURE("micro F1", "micro_f1", micro_f1, 1),
+    MTL__FIGURE("macro F1", "macro_f1", macro_f1, 1),
+    MTL__FIGURE(NULL, NULL, micro_f1, 0)
 };
 
 /* ---- the table ----------------------------------------------------------------------------------------- */
@@ -12993,8 +13138,13 @@ static const mtl_task_kind mtl__task_kinds[] = {
       mtl__class_count, mtl__class_score, mtl__class_figures },
     { { MTL_DESC_TASK, "real", NULL, 0, 0 }, { "real", "reals" }, MTL_TARGET_NUMBERS, 1, "values",
         mtl__real_check,
-      mtl__real_build, mtl__number_loss, NULL, mtl__real_answer, sizeof(mtl__metric), 0, mtl__real_count,
-      mtl__real_score, mtl__real_figures }
+      mtl__real_build, mtl__numbers_loss, NULL, mtl__real_answer, sizeof(mtl__metric), 0, mtl__real_count,
+      mtl__real_score, mtl__real_figures },
+    { { MTL_DESC_TASK, "multi", NULL, 0, 0 }, { "multi", NULL }, MTL_TARGET_SET, 0, "logits",
+        mtl__multi_check,
+      mtl__multi_build, mtl__numbers_loss, mtl__multi_distribution, mtl__multi_answer,
+      sizeof(mtl__multi_counts), sizeof(mtl__metric_label), mtl__multi_count, mtl__multi_score,
+      mtl__multi_figures }
 };
 
 static const mtl_task_kind *mtl__task_kind(const mtl_task_desc *d)
@@ -13101,6 +13251,23 @@ static int mtl__task_label_is_valid(const mtl__task *task, const mtl_target *tar
     return (size_t)(MTL_UNKNOWN_LABEL - label) < (target->unknown ? target->unknown_count : 1);
 }
 
+/* The first number of an item's target that cannot stand there, told in an error. */
+static mtl_status mtl__task_check_numbers(const mtl__task *task, const int *lengths, size_t item,
+                                          const mtl_real *numbers, mtl_error *err)
+{
+    char what[48];
+    size_t j;
+    for (j = 0; j < task->part.width; j++) {
+        if (!mtl__is_finite(numbers[j]))
+            return mtl__task_fail_item(task, lengths, item, MTL_ERROR_NUMBER, "the target",
+                                       "is not finite (a missing one is NaN)", err);
+        if (task->kind->target != MTL_TARGET_SET || numbers[j] == 0 || numbers[j] == 1) continue;
+        mtl__print(what, sizeof what, "the target of class %z", j);
+        return mtl__task_fail_item(task, lengths, item, MTL_ERROR_NUMBER, what, "is neither 0 nor 1", err);
+    }
+    return MTL_OK;
+}
+
 /* Checks a batch's targets of one task and adds up its labelled items and their share of the divisor: a label
    counts 1 or its class weight, numbers count their width. */
 static mtl_status mtl__task_count(const mtl__task *task, const mtl_target *target, size_t items,
@@ -13108,17 +13275,15 @@ static mtl_status mtl__task_count(const mtl__task *task, const mtl_target *targe
 {
     const mtl_real *numbers = !target ? NULL : target->values ? target->values : target->distribution;
     const size_t width = task->part.width;
-    size_t i, j;
+    size_t i;
     if (mtl__failed(err)) return mtl__status(err);
     for (i = 0; target && i < items; i++) {
         double weight = task->kind->target == MTL_TARGET_LABELS ? 1 : (double)width;
         if (target->labels && !mtl__task_label_is_valid(task, target, target->labels[i]))
             return mtl__task_fail_label(task, lengths, i, target->labels[i], err);
         if (!mtl__target_is_given(target, i, width)) continue;
-        for (j = 0; numbers && j < width; j++)
-            if (!mtl__is_finite(numbers[i * width + j]))
-                return mtl__task_fail_item(task, lengths, i, MTL_ERROR_NUMBER, "the target",
-                                           "is not finite (a missing one is NaN)", err);
+        if (numbers && mtl__task_check_numbers(task, lengths, i, numbers + i * width, err))
+            return mtl__status(err);
         if (target->labels && task->desc->class_weights)
             weight = (double)task->desc->class_weights[target->labels[i]];
         ++*labelled;
@@ -16135,6 +16300,8 @@ static mtl_batch mtl__dataset_batch(const mtl__dataset *set, const mtl_model *mo
                                                   per_step);
         targets[i].unknown = target[i].unknown;
         targets[i].unknown_count = target[i].unknown_count;
+        targets[i].strange = (const unsigned *)mtl__pick_array(&pick, target[i].strange, sizeof(unsigned),
+                                                               per_step);
     }
     return batch;
 }

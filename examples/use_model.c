@@ -6,14 +6,17 @@
 #include <stdio.h>
 #include <string.h>
 
-/* One task's answer: the class and how sure the model is, a tag for every word, or a number. */
+/* One task's answer: numbers, labels, the class and how sure the model is, or a tag for every word. */
 static void print_task(const mtl_model *model, int task, const mtl_prediction *p)
 {
     const mtl_task_desc *desc = &mtl_model_describe(model)->tasks[task];
     size_t i;
     printf("  %-10s", desc->name);
-    if (desc->kind == MTL_TASK_REAL) {
+    if (p->values) {
         for (i = 0; i < p->items; i++) printf(" %.2f", (double)p->values[i * p->width]);
+    } else if (p->chosen) {
+        for (i = 0; i < p->width; i++)
+            if (p->chosen[i]) printf(" %s", mtl_model_label(model, task, (int)i));
     } else if (desc->level == MTL_LEVEL_SEQUENCE) {
         printf(" %s (%.0f %%)", mtl_model_label(model, task, p->labels[0]),
                100.0 * (double)p->probabilities[p->labels[0]]);

@@ -198,7 +198,7 @@ static void test_batch_target(test_batch *b, const mtl_task_desc *task, mtl_targ
                               test_random *r)
 {
     size_t items = task->level == MTL_LEVEL_STEP ? b->rows : b->batch.sequences, i, j;
-    size_t width = (size_t)(task->kind == MTL_TASK_CLASS ? task->classes : task->width > 0 ? task->width : 1);
+    size_t width = (size_t)(task->kind != MTL_TASK_REAL ? task->classes : task->width > 0 ? task->width : 1);
     int shares = task->kind == MTL_TASK_CLASS && strncmp(task->name, "share", 5) == 0;
     int *labels = NULL;
     mtl_real *values = NULL;
@@ -215,6 +215,8 @@ static void test_batch_target(test_batch *b, const mtl_task_desc *task, mtl_targ
         for (j = 0; j < width; j++) sum += (double)(values[i * width + j] =
                                                     (mtl_real)test_random_real(r, shares ? 0.1 : -1, 1));
         for (j = 0; shares && j < width; j++) values[i * width + j] /= (mtl_real)sum;
+        for (j = 0; task->kind == MTL_TASK_MULTI && j < width; j++)
+            values[i * width + j] = values[i * width + j] > 0;
         if (lost) values[i * width] = test_nan();
     }
 }
@@ -284,8 +286,9 @@ typedef struct test_shape {
 } test_shape;
 
 /* Tasks, one of each form: "class" (sequence, last, a hidden layer), "tags" (step), "number" (sequence,
-   mean), "curve" (step, two numbers, Huber), "share" (sequence, maximum, distributions). */
-enum { TEST_CLASS, TEST_TAGS, TEST_NUMBER, TEST_CURVE, TEST_SHARE, TEST_TASKS_COUNT };
+   mean), "curve" (step, two numbers, Huber), "share" (sequence, maximum, distributions), "set" (sequence,
+   mean, sets of labels). */
+enum { TEST_CLASS, TEST_TAGS, TEST_NUMBER, TEST_CURVE, TEST_SHARE, TEST_SET, TEST_TASKS_COUNT };
 enum { TEST_VOCABULARY = 23 };
 
 typedef struct test_problem {
@@ -323,6 +326,10 @@ static void test_problem_tasks(test_problem *p, const test_shape *shape)
     t[TEST_SHARE].name = "share";
     t[TEST_SHARE].classes = 4;
     t[TEST_SHARE].pool = MTL_POOL_MAX;
+    t[TEST_SET].name = "set";
+    t[TEST_SET].kind = MTL_TASK_MULTI;
+    t[TEST_SET].classes = 4;
+    t[TEST_SET].pool = MTL_POOL_MEAN;
     for (k = 0; k < TEST_TASKS_COUNT; k++) {
         t[k].dropout = (float)shape->dropout;
         if (shape->two_columns && t[k].level == MTL_LEVEL_STEP) t[k].tap.from = "low";

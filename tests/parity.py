@@ -116,7 +116,7 @@ def draw_columns(draw, inputs):
 
 
 def draw_task(draw, name, inputs, columns):
-    kind = draw.one_of(["class", "class", "real"])
+    kind = draw.one_of(["class", "class", "real", "multi"])
     desc = {"name": name, "kind": kind, "level": draw.one_of(["sequence", "step"]),
             "from": [columns[-1]] if draw.chance(0.7) else draw.some_of(columns + inputs)}
     if kind == "class":
@@ -126,6 +126,8 @@ def draw_task(draw, name, inputs, columns):
         if draw.chance(0.3):
             desc["class_weights"] = draw.numbers(desc["classes"], 0.25, 3)
         desc["soft"] = draw.chance(0.25)        # targets are distributions
+    elif kind == "multi":
+        desc["classes"] = draw.one_of([1, 2, 5, 28])
     else:
         desc |= {"width": draw.one_of([1, 1, 2, 5, 17]), "loss": draw.one_of(["mse", "mae", "huber"])}
         if desc["loss"] == "huber":
@@ -218,6 +220,9 @@ def draw_target(draw, task, items):
     if task["kind"] == "real":
         target = reference.random_values(g, items, task["width"])
         target[missing] = float("nan")
+    elif task["kind"] == "multi":
+        target = torch.as_tensor((g.random((items, task["classes"])) < 0.3).astype(np.float64))
+        target[missing] = float("nan")
     elif task["soft"]:
         target = torch.as_tensor(g.multinomial(64, np.ones(task["classes"]) / task["classes"], items) / 64.0)
         target[missing, 0] = float("nan")
@@ -255,6 +260,8 @@ def predictions(model, batch):
         x = outputs[t["name"]]
         if t["kind"] == "class":
             x = torch.softmax(x, 1)
+        elif t["kind"] == "multi":
+            x = torch.sigmoid(x)
         elif "mean" in t:
             x = x * torch.as_tensor(t["deviation"]) + torch.as_tensor(t["mean"])
         yield t["name"], x.numpy().ravel()

@@ -395,6 +395,7 @@ static void test_arena_sizes_are_tight(void **state)
         test_numbers(b, TEST_NUMBER)[0] = test_nan();
         test_numbers(b, TEST_CURVE)[0] = test_nan();
         test_numbers(b, TEST_SHARE)[0] = test_nan();
+        test_numbers(b, TEST_SET)[0] = test_nan();
         mtl_predict(predictor, &b->batch, out, &err);
         mtl_train_step(trainer, &b->batch, 1, NULL, &err);
         TEST_FINE(&err);

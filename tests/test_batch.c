@@ -242,7 +242,7 @@ static void test_batch_any_order(void **state)
             for (k = 0; k < TEST_TASKS_COUNT; k++) {
                 size_t per_step = p.desc.tasks[k].level == MTL_LEVEL_STEP;
                 size_t first = per_step ? start : from, at = per_step ? to : s;
-                size_t items = per_step ? length : 1, width = k == TEST_SHARE ? 4 : k == TEST_CURVE ? 2 : 1;
+                size_t items = per_step ? length : 1, width = k >= TEST_SHARE ? 4 : k == TEST_CURVE ? 2 : 1;
                 int task = (int)k;
                 if (b->targets[k].labels)
                     memcpy(test_labels(b, task) + at, test_labels(p.data, task) + first, items * sizeof(int));

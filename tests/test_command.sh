@@ -484,14 +484,51 @@ result "eval prints them, too" "$(says stdout.txt "precision  recall      F1   i
 unseen_tag "two unseen spans side by side are two"           0.5 'hi mia\tO B-PER'                      'we go we go\tO O B-LOC B-ORG'
 unseen_tag "an unseen B- begins the span that an I- goes on" 1   'hi mia oslo rome\tO B-PER I-LOC I-LOC' 'hi oslo rome\tO B-LOC I-LOC'
 
+# ---- sets of labels: any number of them, none, or not known ------------------------------------------------------------------------
+
+printf 'text\ttopics:multi\nred sky\tcolour\nloud drum\tsound\nred loud car\tsound,colour\nit is\t\nred or it\t_\n' >sets.tsv
+for i in 1 2 3; do sed 1d sets.tsv >more.tsv; cat more.tsv >>sets.tsv; done
+printf 'text\ttopics:multi\nred sky\tcolour\nred loud car\tcolour,sound\nit is\t\nred sky\tcolour,speed\nis it\t_\n' >sets_valid.tsv
+run train --data sets.tsv --out sets.st --hidden 12 --embed 12 --epochs 60 --lr .05 --dropout 0 --threads 1 --quiet
+check "multi trains" [ "$status" -eq 0 ]
+run eval --model sets.st --data sets_valid.tsv
+result "eval: micro and macro F1; a label unseen in training is one that nobody predicts" "$(says stdout.txt "topics           multi  micro F1 0.8889  macro F1 0.6667  (4 items)")"
+result "eval tells of it" "$(says stderr.txt "task topics: 1 labels unseen in training (the first is 'speed' in line 5)")"
+run eval --model sets.st --data sets_valid.tsv --json
+result "eval --json: the promised keys, no joint accuracy" "$(says stdout.txt '{"tasks": {"topics": {"kind": "multi", "micro_f1": 0.8888889, "macro_f1": 0.6666667}}, "sequences": 5, "tokens": ')"
+printf 'red loud car\nit is\nloud drum\n' | "$mtl" predict --model sets.st >out.txt
+printf 'text\ttopics\nred loud car\tcolour,sound\nit is\t\nloud drum\tsound\n' >expected.tsv
+check "predict: labels by commas, nothing for none" cmp -s out.txt expected.tsv
+printf 'red loud car\nit is\n' | "$mtl" predict --model sets.st --json >out.txt
+result "predict --json" "$(says out.txt '"topics": {"labels": ["colour", "sound"], "probabilities": {"colour": 0.9|"sound": 0.9|{"labels": [], "probabilities": {"colour": 0.')"
+check "which is JSON" json_valid out.txt
+run info --model sets.st
+result "info" "$(says stdout.txt "task topics: multi|loss bce|colour sound")"
+run eval --model sets.st --data sets.tsv --only topics
+result "missing ones are left out" "$(says stdout.txt "micro F1 1.0000  macro F1 1.0000  (32 items)")"
+printf 's,a,b,y\n1,2,3,"p,q"\n1,1,2,"q,p"\n2,5,1,\n2,5,2,_\n3,1,1,p\n3,2,1,nan\n4,9,9,_\n' >good.csv
+run train --frames good.csv --valid good.csv --out out.st --sequence s --features a,b $small --task y:multi
+check "CSV: a multi task, its rows agree in any order" [ "$status" -eq 0 ]
+run eval --model out.st --frames good.csv --task y:multi --json
+result "CSV: it is scored" "$(says stdout.txt '"kind": "multi", "micro_f1": ')"
+run eval --model out.st --frames good.csv
+result "CSV: an empty cell is the empty set, _ and nan are missing" "$(says stdout.txt "(3 items)")"
+printf 's,a,b,y\n1,2,3,p\n1,1,2,"q,p"\n' >bad.csv
+refuses "CSV: its rows must agree" 1 "bad.csv:3:8: |a task of kind multi has one value" train --frames bad.csv --out out.st --sequence s --features a,b $small --task y:multi
+
 # ---- bad data ------------------------------------------------------------------------------------------------------------------
 
 head='intent:class\ttext\tslots:tags\tmood:real\n'
 : >bad.tsv;                                                         bad_data "an empty file" "1:1: |empty|expected"
 printf '\357\273\277' >bad.tsv;                                     bad_data "nothing but a byte order mark" "1:1: |empty"
 printf "$head" >bad.tsv;                                            bad_data "a header line only" "1:1: |header line|expected"
-printf 'intent:klass\ttext\na\tb\n' >bad.tsv;                       bad_data "an unknown kind" "1:8: |klass|expected class, tags, real"
-printf 'text\ttopics:multi\na\tb\n' >bad.tsv;                       bad_data "a multi column" "1:13: |topics|not supported yet"
+printf 'intent:klass\ttext\na\tb\n' >bad.tsv;                       bad_data "an unknown kind" "1:8: |klass|expected class, tags, real, reals or multi"
+printf 'text\ttopics:multi\na\tb,,c\n' >bad.tsv;                    bad_data "an empty label in a set" "2:5: |topics|an empty label among others"
+printf 'text\ttopics:multi\na\tb,\n' >bad.tsv;                      bad_data "an empty label at the end of one" "2:5: |topics|an empty label among others"
+printf 'text\ttopics:multi\na\tb,_\n' >bad.tsv;                     bad_data "a missing label in a set" "2:5: |topics|a missing label among others"
+printf 'text\ttopics:multi\na\tb, c\n' >bad.tsv;                    bad_data "a space in a set" "2:5: |topics|holds a space|commas alone"
+printf 'text\ttopics:multi\na\tb,c,b\n' >bad.tsv;                   bad_data "a label twice in a set" "2:7: |topics|stands twice"
+printf 'text\ttopics:multi\na\t\nb\t_\n' >bad.tsv;                  bad_data "sets without any label" "1:1: |topics|no labels at all"
 printf 'text\tintent\na\tb\n' >bad.tsv;                             bad_data "a column without a kind" "1:6: |intent|intent:class"
 printf 'intent:class\tslots:tags\na\tb\n' >bad.tsv;                 bad_data "no text column" "1:1: |no text column"
 printf 'text\ttext\ta:class\nb\tb\tc\n' >bad.tsv;                   bad_data "two text columns" "1:6: |second text column"
@@ -633,7 +670,6 @@ sed '1s/y$/z/' bad.csv >good.csv; csv_train "one of two columns is renamed" --ta
 printf 's,a,b,the end\n1,2.5,3,4\n' >bad.csv
 refuses "CSV: a task's name with a space" 2 "the name may hold only|rename the column in the file" train --frames bad.csv --out out.st --sequence s --features a,b $small --task "the end:reals"
 sed 's/the end/the_end/' bad.csv >good.csv; csv_train "the column is renamed" --task the_end:reals
-refuses "CSV: a multi task" 2 "leave this task out" train --frames bad.csv --out out.st --sequence s --features a,b $small --task y:multi
 printf 's,a,b,y,z\n1,2,3,_,4\n' >good.csv; cp good.csv bad.csv
 bad_csv "no labels in one of two" "1:1: |label some, or leave it out with --only z" --task y:reals --task z:reals; csv_train "it is left out" --task y:reals --task z:reals --only z
 printf 's,a,b,y\n1,2,3,1\n1,2,3,1\n' >good.csv; cp good.csv bad.csv
@@ -664,7 +700,7 @@ printf 'text\tintent\na\tb\n' >bad.tsv; bad_data "a column that can" "1:6: |name
 sed 's/intent/intent:class/' bad.tsv >good.tsv; tsv_train "the column has a kind"
 printf 'text,k:class\na,b\n' >bad.tsv; bad_data "commas" "1:1: |the task name 'text,k'|separated by tabs"
 tr , '\t' <bad.tsv >good.tsv; tsv_train "commas become tabs"
-printf 'text\tk:class\ttopics:multi\na\tb\tc\n' >bad.tsv; bad_data "a multi column among others" "1:21: |leave this task out: name the others with --only"
+printf 'text\tk:class\ttopics:several\na\tb\tc\n' >bad.tsv; bad_data "a column of an unknown kind" "1:21: |expected class, tags, real, reals or multi"
 cp bad.tsv good.tsv; tsv_train "it is left out" --only k
 printf 'text\tk:class\tj:class\na\tb\t_\n' >bad.tsv; bad_data "a task without labels" "1:1: |leave it out with --only k"
 cp bad.tsv good.tsv; tsv_train "it is left out, too" --only k

@@ -224,6 +224,15 @@ static void error_task_twice(test_problem *p) { p->tasks[3].name = "tags"; }
 static void error_task_as_input(test_problem *p) { p->tasks[3].name = "words"; }
 static void error_task_classes(test_problem *p) { p->tasks[1].classes = 0; }
 static void error_task_classes_negative(test_problem *p) { p->tasks[1].classes = -2; }
+static void error_set_classes(test_problem *p) { p->tasks[5].classes = 0; }
+static void error_set_loss(test_problem *p) { p->tasks[5].loss = MTL_LOSS_MSE; }
+static void error_set_smoothing(test_problem *p) { p->tasks[5].label_smoothing = 0.1f; }
+static void error_set_weights(test_problem *p)
+{
+    static const float weights[4] = { 1, 1, 2, 1 };
+    p->tasks[5].class_weights = weights;
+}
+static void error_real_bce(test_problem *p) { p->tasks[2].loss = MTL_LOSS_BCE; }
 static void error_task_kind(test_problem *p) { p->tasks[2].kind = 7; }
 static void error_task_level(test_problem *p) { p->tasks[2].level = -1; }
 static void error_task_loss(test_problem *p) { p->tasks[0].loss = MTL_LOSS_MSE; }
@@ -267,7 +276,7 @@ static void test_error_bad_descs(void **state)
         { error_columns, MTL_ERROR_FIELD, "columns" },
         { error_column_flag, MTL_ERROR_FIELD, "columns[1].bidirectional is 2" },
         { error_column_name, MTL_ERROR_FIELD, "columns[1].name" },
-        { error_column_circle, MTL_ERROR_FIELD, "low <- high <- low" },
+        { error_column_circle, MTL_ERROR_FIELD, "low <- high" },
         { error_tasks, MTL_ERROR_FIELD, "tasks" },
         { error_task_count, MTL_ERROR_FIELD, "tasks" },
         { error_task_name, MTL_ERROR_FIELD, "tasks[3].name" },
@@ -276,6 +285,11 @@ static void test_error_bad_descs(void **state)
         { error_task_classes, MTL_ERROR_FIELD, "tasks[1].classes" },
         { error_task_classes_negative, MTL_ERROR_FIELD, "tasks[1].classes is -2" },
         { error_task_kind, MTL_ERROR_FIELD, "tasks[2].kind is 7, which is none of class, real" },
+        { error_set_classes, MTL_ERROR_FIELD, "tasks[5].classes" },
+        { error_set_loss, MTL_ERROR_FIELD, "tasks[5].loss" },
+        { error_set_smoothing, MTL_ERROR_FIELD, "tasks[5] (task \"set\"): label_smoothing" },
+        { error_set_weights, MTL_ERROR_FIELD, "tasks[5] (task \"set\"): class_weights" },
+        { error_real_bce, MTL_ERROR_FIELD, "tasks[2].loss" },
         { error_task_level, MTL_ERROR_FIELD, "tasks[2].level is -1" },
         { error_task_loss, MTL_ERROR_FIELD, "tasks[0].loss" },
         { error_task_loss_real, MTL_ERROR_FIELD, "tasks[2].loss" },

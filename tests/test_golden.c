@@ -418,7 +418,7 @@ static void golden_updates_case(case_setup *c, int isa)
 static void test_golden_models(void **state)
 {
     (void)state;
-    golden_each("models.safetensors", golden_gradients_case, 9);
+    golden_each("models.safetensors", golden_gradients_case, 10);
 }
 
 static void test_golden_optimisers(void **state)

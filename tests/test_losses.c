@@ -87,6 +87,7 @@ static mtl_task_desc losses_task(const char *name, int kind, int outputs)
     task.level = MTL_LEVEL_STEP;
     task.tap.from = "x";
     if (kind == MTL_TASK_CLASS) task.classes = outputs;
+    else if (kind == MTL_TASK_MULTI) task.classes = outputs;
     else task.width = outputs;
     return task;
 }
@@ -171,7 +172,11 @@ static double losses_vector(const losses_definition *how, const mtl_target *targ
     for (j = 0; j < width; j++) {
         double wanted = (double)target->values[n * width + j];
         if (how->scale != 0) wanted = (wanted - how->mean) / how->scale;
-        loss += losses_real(how, x[j] - wanted, &slopes[j]);
+        if (how->loss == MTL_LOSS_BCE) {    /* log(1 + exp z), z = x with the sign of what is not wanted */
+            const double z = wanted > 0 ? -x[j] : x[j];
+            slopes[j] = (wanted > 0 ? -1 : 1) / (1 + exp(-z));
+            loss += z > 30 ? z : log(1 + exp(z));
+        } else loss += losses_real(how, x[j] - wanted, &slopes[j]);
     }
     return loss;
 }
@@ -359,6 +364,41 @@ static void test_losses_real(void **state)
         losses_gradients(&s);
         expected = losses_expect(&s, "task", 0, &how, (size_t)width, given);
         losses_compare(&s, "task", 0, &expected, (size_t)width, 1);
+        losses_destroy(&s);
+    }
+}
+
+/* Sets of labels: the divisor counts items times classes; a NaN anywhere makes the item missing. Logits of a
+   thousand, whose exp is no number, are fine on either side. */
+static void test_losses_multi(void **state)
+{
+    mtl_real values[LOSSES_ROWS * LOSSES_OUTPUTS];
+    int given[LOSSES_ROWS], large, n, j;
+    (void)state;
+    for (large = 0; large < 2; large++) {
+        mtl_task_desc task = losses_task("task", MTL_TASK_MULTI, LOSSES_OUTPUTS);
+        losses_definition how = {0};
+        losses_expected expected;
+        losses_setup s;
+        task.weight = 0.5f;
+        how.loss = MTL_LOSS_BCE;
+        losses_create(&s, &task, 1, NULL, NULL);
+        if (large) {
+            mtl_model_tensor(s.model, "task.output.bias")->value[0] = 1000;
+            mtl_model_tensor(s.model, "task.output.bias")->value[1] = -1000;
+            mtl_model_prepare(s.model, &s.err);
+        }
+        for (n = 0; n < LOSSES_ROWS; n++) {
+            for (j = 0; j < LOSSES_OUTPUTS; j++)
+                values[n * LOSSES_OUTPUTS + j] = losses_random(5, (size_t)(n * LOSSES_OUTPUTS + j)) > 0;
+            given[n] = n % 5 != 1;
+            if (!given[n]) values[n * LOSSES_OUTPUTS + n % LOSSES_OUTPUTS] = test_nan();
+        }
+        s.targets[0].values = values;
+        losses_gradients(&s);
+        expected = losses_expect(&s, "task", 0, &how, LOSSES_OUTPUTS, given);
+        losses_compare(&s, "task", 0, &expected, LOSSES_OUTPUTS, 0.5);
+        assert_true(!large || s.step.task_loss[0] > 100);
         losses_destroy(&s);
     }
 }
@@ -737,6 +777,26 @@ static void test_losses_refused_targets(void **state)
     losses_destroy(&s);
 }
 
+static void test_losses_refused_sets(void **state)
+{
+    mtl_task_desc task = losses_task("topics", MTL_TASK_MULTI, 2);
+    mtl_real values[LOSSES_ROWS * 2] = {0};
+    int labels[LOSSES_ROWS] = {0};
+    losses_setup s;
+    (void)state;
+    losses_create(&s, &task, 1, NULL, NULL);
+    s.targets[0].values = values;
+    values[6 * 2 + 1] = (mtl_real)0.5;      /* sequences of 4, 1, 5: item 6 is step 1 of sequence 2 */
+    losses_refused(&s, MTL_ERROR_NUMBER, "topics", 6, "class 1 of sequence 2, step 1 is neither 0 nor 1");
+    values[6 * 2 + 1] = -1;
+    losses_refused(&s, MTL_ERROR_NUMBER, "topics", 6, "neither 0 nor 1");
+    values[6 * 2 + 1] = test_infinity();
+    losses_refused(&s, MTL_ERROR_NUMBER, "topics", 6, "not finite");
+    s.targets[0].labels = labels;
+    losses_refused(&s, MTL_ERROR_ARGUMENT, "topics", -2, "values");
+    losses_destroy(&s);
+}
+
 static void test_losses_refused_inputs(void **state)
 {
     int labels[LOSSES_ROWS];
@@ -797,6 +857,7 @@ static void test_losses_not_finite(void **state)
 }
 
 #define TEST_LOSSES \
+    cmocka_unit_test(test_losses_multi), cmocka_unit_test(test_losses_refused_sets), \
     cmocka_unit_test(test_losses_cross_entropy), cmocka_unit_test(test_losses_large_logits), \
     cmocka_unit_test(test_losses_single_class), cmocka_unit_test(test_losses_real), \
     cmocka_unit_test(test_losses_missing_has_no_gradient), \

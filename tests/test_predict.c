@@ -20,12 +20,17 @@ static void test_predict_probabilities(void **state)
         TEST_FINE(&err);
         for (k = 0; k < TEST_TASKS_COUNT; k++) {
             const mtl_task_desc *t = &p.desc.tasks[k];
-            int is_class = t->kind == MTL_TASK_CLASS;
+            int is_class = t->kind == MTL_TASK_CLASS, is_set = t->kind == MTL_TASK_MULTI;
             assert_int_equal(out[k].items, t->level == MTL_LEVEL_STEP ? p.data->rows : p.batch->sequences);
-            assert_int_equal(out[k].width, is_class ? t->classes : t->width ? t->width : 1);
+            assert_int_equal(out[k].width, t->classes ? t->classes : t->width ? t->width : 1);
             assert_int_equal(out[k].labels != NULL, is_class);
-            assert_int_equal(out[k].probabilities != NULL, is_class);
-            assert_int_equal(out[k].values != NULL, !is_class);
+            assert_int_equal(out[k].probabilities != NULL, is_class || is_set);
+            assert_int_equal(out[k].values != NULL, !is_class && !is_set);
+            assert_int_equal(out[k].chosen != NULL, is_set);
+            for (i = 0; is_set && i < out[k].items * out[k].width; i++) {
+                assert_true(out[k].probabilities[i] > 0 && out[k].probabilities[i] < 1);
+                assert_int_equal(out[k].chosen[i], out[k].probabilities[i] >= (mtl_real)0.5);
+            }
             for (i = 0; is_class && i < out[k].items; i++) {
                 const mtl_real *row = out[k].probabilities + i * out[k].width;
                 double sum = 0;

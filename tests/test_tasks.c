@@ -26,8 +26,10 @@ static const struct tasks_form {
     { "mae", MTL_TASK_REAL, 1, MTL_LOSS_MAE, 0, 0, 0 },
     { "mae_vector", MTL_TASK_REAL, 17, MTL_LOSS_MAE, 0, 0, 0 },
     { "huber", MTL_TASK_REAL, 1, MTL_LOSS_HUBER, 0, 0, 0 },
-    { "huber_vector", MTL_TASK_REAL, 4, MTL_LOSS_HUBER, 0, 0, 0.3f } };
-enum { TASKS_FORMS = 14 };
+    { "huber_vector", MTL_TASK_REAL, 4, MTL_LOSS_HUBER, 0, 0, 0.3f },
+    { "multi_one", MTL_TASK_MULTI, 1, 0, 0, 0, 0 },
+    { "multi", MTL_TASK_MULTI, 17, MTL_LOSS_BCE, 0, 0, 0 } };
+enum { TASKS_FORMS = 16 };
 
 typedef struct tasks_model {
     mtl_model_desc desc;
@@ -76,7 +78,7 @@ static void tasks_fill(tasks_model *m, mtl_task_desc *t, int number)
     int turn = number / TASKS_FORMS;
     t->name = f->name;
     t->kind = f->kind;
-    *(f->kind == MTL_TASK_CLASS ? &t->classes : &t->width) = f->outputs;
+    *(f->kind != MTL_TASK_REAL ? &t->classes : &t->width) = f->outputs;
     t->loss = f->loss;
     t->label_smoothing = f->smoothing;
     t->huber_delta = f->delta;

@@ -63,7 +63,7 @@ static void train_part(const test_problem *p, const test_batch *b, size_t first,
     }
     for (k = 0; k < TEST_TASKS_COUNT; k++) {
         size_t item = p->desc.tasks[k].level == MTL_LEVEL_STEP ? row : first;
-        size_t width = k == TEST_SHARE ? 4 : k == TEST_CURVE ? 2 : 1;
+        size_t width = k >= TEST_SHARE ? 4 : k == TEST_CURVE ? 2 : 1;
         if (b->targets[k].labels) targets[k].labels = b->targets[k].labels + item;
         if (b->targets[k].values) targets[k].values = b->targets[k].values + item * width;
         if (b->targets[k].distribution) targets[k].distribution = b->targets[k].distribution + item * width;
@@ -489,6 +489,7 @@ static void test_train_set_weight(void **state)
     mtl_trainer_set_weight(c.trainer, TEST_NUMBER, 0, &c.err);
     mtl_trainer_set_weight(c.trainer, TEST_CURVE, 0, &c.err);
     mtl_trainer_set_weight(c.trainer, TEST_SHARE, 0, &c.err);
+    mtl_trainer_set_weight(c.trainer, TEST_SET, 0, &c.err);
     mtl_train_gradients(c.trainer, c.p.batch, 1, &step, &c.err);
     TEST_FINE(&c.err);
     assert_true(step.task_loss[TEST_TAGS] == tags && step.task_loss[TEST_CLASS] == 0);
@@ -497,7 +498,7 @@ static void test_train_set_weight(void **state)
                                        mtl_model_tensor(c.model, "class.output.weight"))->state,
                                            MTL_GRAD_NONE);
     mtl_trainer_set_weight(c.trainer, TEST_TASKS_COUNT, 1, &c.err);
-    test_expect_error(&c.err, MTL_ERROR_RANGE, "task", "task 5");
+    test_expect_error(&c.err, MTL_ERROR_RANGE, "task", "task 6");
     mtl_trainer_set_weight(c.trainer, -1, 1, &c.err);
     test_expect_error(&c.err, MTL_ERROR_RANGE, "task", "task -1");
     mtl_trainer_set_weight(c.trainer, TEST_TAGS, -1, &c.err);
@@ -974,7 +975,7 @@ static void test_train_evaluate(void **state)
         mtl_prediction out[TEST_TASKS_COUNT];
         mtl_scores scores;
         size_t class_counts[9] = {0}, tag_counts[35] = {0}, class_expected[9] = {0}, tag_expected[35] = {0};
-        size_t *confusion[TEST_TASKS_COUNT] = { class_counts, tag_counts, NULL, NULL, NULL };
+        size_t *confusion[TEST_TASKS_COUNT] = { class_counts, tag_counts };
         size_t s, n, right[2] = {0}, items[2] = {0}, joint = 0, joint_right = 0, row = 0, numbers = 0, set;
         double squares = 0, sum = 0, sum_squares = 0, absolute = 0, class_loss = 0;
         size_t class_loss_items = 0;
@@ -1068,6 +1069,75 @@ static void test_train_evaluate(void **state)
         test_batch_destroy(two[1]);
         mtl_predictor_destroy(predictor);
         mtl_predictor_destroy(limited);
+        train_case_destroy(&c);
+    }
+}
+
+/* Micro and macro F1 of sets of labels, counted here anew: classes that nobody has nor was given count 0, and
+   so does each label that the model does not have. Sets of labels are nothing for joint accuracy. */
+static void test_train_scores_of_sets(void **state)
+{
+    enum { CLASSES = 4, UNKNOWN = 2 };
+    int number, cases = test_cases(20);
+    test_random r = test_random_from(11);
+    (void)state;
+    for (number = 0; number < cases; number++) {
+        test_shape shape = test_shape_random(number, &r);
+        size_t gold[CLASSES] = {0}, given[CLASSES] = {0}, right[CLASSES] = {0}, items = 0, strange = 0, i, j;
+        double loss = 0, macro = 0, golds = 0, givens = 0, rights = 0;
+        mtl_task_score table[TEST_TASKS_COUNT];
+        mtl_prediction out[TEST_TASKS_COUNT];
+        mtl_target only[TEST_TASKS_COUNT];
+        unsigned more[20];
+        mtl_predictor *predictor;
+        mtl_scores scores;
+        mtl_batch data;
+        train_case c;
+        train_case_create(&c, &shape, NULL);
+        predictor = mtl_predictor_create(c.model, NULL, &c.err);
+        memset(only, 0, sizeof only);
+        for (i = 0; i < c.p.batch->sequences; i++) more[i] = number % 2 ? (unsigned)i % 3 : 0;
+        only[TEST_SET] = c.p.data->targets[TEST_SET];
+        only[TEST_SET].strange = number % 2 ? more : NULL;
+        only[TEST_SET].unknown_count = number % 2 ? UNKNOWN : 0;
+        data = *c.p.batch;
+        data.targets = only;
+        for (i = 0; i < data.sequences; i++)                         /* nobody has the last class */
+            if (!mtl__is_nan(test_numbers(c.p.data, TEST_SET)[i * CLASSES]))
+                test_numbers(c.p.data, TEST_SET)[i * CLASSES + CLASSES - 1] = 0;
+        mtl_predict(predictor, &data, out, &c.err);
+        TEST_FINE(&c.err);
+        for (i = 0; i < data.sequences; i++) {
+            const mtl_real *p = out[TEST_SET].probabilities + i * CLASSES;
+            const mtl_real *has = only[TEST_SET].values + i * CLASSES;
+            if (mtl__is_nan(has[0])) continue;
+            items++;
+            strange += more[i];
+            for (j = 0; j < CLASSES; j++) {
+                gold[j] += has[j] > 0;
+                given[j] += p[j] >= (mtl_real)0.5;
+                right[j] += has[j] > 0 && p[j] >= (mtl_real)0.5;
+                loss -= log(has[j] > 0 ? (double)p[j] : 1 - (double)p[j]) / CLASSES;
+            }
+        }
+        for (j = 0; j < CLASSES; j++) {
+            golds += (double)gold[j], givens += (double)given[j], rights += (double)right[j];
+            if (gold[j] + given[j]) macro += 2 * (double)right[j] / (double)(gold[j] + given[j]);
+        }
+        golds += (double)strange;
+        scores.tasks = table;
+        mtl_evaluate(predictor, &data, 1, &scores, NULL, &c.err);
+        TEST_FINE(&c.err);
+        assert_int_equal(table[TEST_SET].items, items);
+        assert_int_equal(table[TEST_SET].kind, MTL_TASK_MULTI);
+        assert_true(fabs(table[TEST_SET].micro_f1 - (items && golds + givens > 0
+                                                     ? 2 * rights / (golds + givens) : 0)) < 1e-12);
+        assert_true(fabs(table[TEST_SET].macro_f1 -
+                         (items ? macro / (CLASSES + (number % 2 ? UNKNOWN : 0)) : 0)) < 1e-12);
+        assert_true(table[TEST_SET].score == table[TEST_SET].micro_f1 && table[TEST_SET].accuracy == 0);
+        assert_true(!items || fabs(table[TEST_SET].loss - loss / (double)items) < 1e-4);
+        assert_int_equal(scores.joint_items, 0);
+        mtl_predictor_destroy(predictor);
         train_case_destroy(&c);
     }
 }
@@ -2144,6 +2214,7 @@ static void test_train_bf16_fallback(void **state)
 }
 
 #define TEST_TRAIN \
+    cmocka_unit_test(test_train_scores_of_sets), \
     cmocka_unit_test(test_train_bf16_gradients), cmocka_unit_test(test_train_bf16_threads), \
     cmocka_unit_test(test_train_bf16_fallback), \
     cmocka_unit_test(test_train_micro_batches), cmocka_unit_test(test_train_micro_batch_without_targets), \

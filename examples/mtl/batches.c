@@ -36,6 +36,25 @@ static void centre_values(const corpus *all, target *of)
     arrfree(of->values);
 }
 
+/* Sets of labels as rows of 0 and 1, a column for each class. */
+static void spread_sets(const corpus *all, target *of)
+{
+    const size_t width = all->tasks[of->task].classes, items = arrlenu(of->sets);
+    size_t i, k;
+    arrsetlen(of->centred, items * width);
+    arrsetlen(of->strange, items);
+    for (i = 0; i < items; i++) {
+        mtl_real *row = of->centred + i * width;
+        const int *set = of->sets[i], missing = set && set[0] == MTL_MISSING;
+        for (k = 0; k < width; k++) row[k] = missing ? (mtl_real)NAN : 0;
+        for (k = 0, of->strange[i] = 0; k < arrlenu(set) && !missing; k++)
+            if (set[k] >= 0) row[set[k]] = 1;
+            else of->strange[i]++;
+        arrfree(of->sets[i]);
+    }
+    arrfree(of->sets);
+}
+
 /* Fills set->batch_inputs for the model's inputs: all token inputs read the same words, a feature input the
    CSV file's rows. */
 static void make_inputs(corpus *all, dataset *set, const mtl_model *model)
@@ -68,6 +87,8 @@ mtl_batch make_batch(corpus *all, dataset *set, const mtl_model *model)
     for (i = 0; i < arrlenu(set->targets); i++) {
         mtl_target *to = &set->batch_targets[set->targets[i].task];
         if (set->targets[i].values) centre_values(all, &set->targets[i]);
+        if (set->targets[i].sets) spread_sets(all, &set->targets[i]);
+        to->strange = set->targets[i].strange;
         to->labels = set->targets[i].labels;
         to->values = set->targets[i].centred;
         to->unknown = all->tasks[set->targets[i].task].unknown;

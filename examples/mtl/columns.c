@@ -1,37 +1,49 @@
 #include "columns.h"
 
-#define SHARE(title, key, member) { title, key, offsetof(mtl_task_score, member), 1, 0 }
-#define OF_SPANS(title, key, member) { title, key, offsetof(mtl_task_score, member), 1, 1 }
-#define AMOUNT(title, key, member) { title, key, offsetof(mtl_task_score, member), 0, 0 }
-#define LAST { NULL, NULL, 0, 0, 0 }
-static const figure class_figures[] = { SHARE("accuracy", "accuracy", accuracy), LAST };
-static const figure tags_figures[] = {
-    SHARE("token accuracy", "token_accuracy", accuracy),
-    OF_SPANS("span precision", "span_precision", span_precision),
-    OF_SPANS("recall", "span_recall", span_recall),
-    OF_SPANS("F1", "span_f1", span_f1),
-    LAST
-};
-static const figure real_figures[] = {
-    AMOUNT("RMSE", "rmse", rmse), AMOUNT("MAE", "mae", mae), SHARE("R2", NULL, r2), LAST
+enum { LEVELS = 2, MOST_KINDS = 64 };
+
+static const target_words words_of[] = {                            /* by MTL_TARGET_* */
+    { { "one label", "one label a token" }, { "labels", "tags" }, { "label", "labels" } },
+    { { "a number", "one a token" }, { "numbers", "numbers" }, { "value", "values" } },
+    { { "any number of labels, separated by commas", "as many a token" }, { "sets", "sets" },
+      { "labels", "labels" } }
 };
 
-const column_kind column_kinds[] = {
-    { "class", MTL_TASK_CLASS, MTL_LEVEL_SEQUENCE, TARGET_LABELS, 0,
-      "one label", "labels", "label", class_figures },
-    { "tags", MTL_TASK_CLASS, MTL_LEVEL_STEP, TARGET_LABELS, 1,
-      "one label a token", "tags", "labels", tags_figures },
-    { "real", MTL_TASK_REAL, MTL_LEVEL_SEQUENCE, TARGET_NUMBERS, 0,
-      "a number", "numbers", "value", real_figures },
-    { "reals", MTL_TASK_REAL, MTL_LEVEL_STEP, TARGET_NUMBERS, 0,
-      "one a token", "numbers", "values", real_figures },
-    { NULL, 0, 0, 0, 0, NULL, NULL, NULL, NULL }
-};
+/* All kinds of task at all levels: in the library's order, each with its levels. */
+static const column_kind *all_kinds(size_t *count)
+{
+    static column_kind list[MOST_KINDS];
+    static size_t filled;
+    const mtl_kind *kind;
+    size_t i;
+    for (i = 0; !filled && (kind = mtl_kind_at(MTL_DESC_TASK, i / LEVELS)) != NULL && i < MOST_KINDS; i++) {
+        const mtl_task_kind *task = (const mtl_task_kind *)(const void *)kind;
+        list[i].level = (int)(i % LEVELS);
+        list[i].task = task;
+        list[i].name = task->column[i % LEVELS] ? task->column[i % LEVELS] : kind->name;
+        list[i].words = &words_of[task->target];
+    }
+    if (!filled) filled = i;
+    *count = filled;
+    return list;
+}
+
+static int is_of_columns(const column_kind *of) { return of->task->column[of->level] != NULL; }
+
+const column_kind *kind_number(size_t number)
+{
+    size_t count, i;
+    const column_kind *kind = all_kinds(&count);
+    for (i = 0; i < count; i++, kind++)
+        if (is_of_columns(kind) && !number--) return kind;
+    return NULL;
+}
 
 const column_kind *kind_by_name(const char *text)
 {
     const column_kind *kind;
-    for (kind = column_kinds; kind->name; kind++)
+    size_t i;
+    for (i = 0; (kind = kind_number(i)) != NULL; i++)
         if (strcmp(text, kind->name) == 0) return kind;
     return NULL;
 }
@@ -40,45 +52,44 @@ const char *kinds_that(int (*is)(const column_kind *))
 {
     static char text[100];
     const column_kind *kind, *last = NULL;
-    size_t used = 0;
+    size_t used = 0, i;
     text[0] = '\0';
-    for (kind = column_kinds; kind->name; kind++)
+    for (i = 0; (kind = kind_number(i)) != NULL; i++)
         if (!is || is(kind)) last = kind;
-    for (kind = column_kinds; kind->name && used < sizeof text; kind++)
+    for (i = 0; (kind = kind_number(i)) != NULL && used < sizeof text; i++)
         if (!is || is(kind))
             used += (size_t)snprintf(text + used, sizeof text - used, "%s%s",
                                      !used ? "" : kind == last ? " or " : ", ", kind->name);
     return text;
 }
 
-const char *kind_fault(const char *text, int in_file)
+static const column_kind *find_kind(const mtl_task_kind *task, int level)
 {
-    static char fault[200];
-    if (strcmp(text, "multi") == 0)
-        snprintf(fault, sizeof fault,
-                 "(several labels for a text) is not supported yet; leave this task out%s",
-                 in_file ? ": name the others with --only" : "");
-    else snprintf(fault, sizeof fault, "is no kind of task; expected %s", kinds_that(NULL));
-    return fault;
+    size_t count, i = 0;
+    const column_kind *list = all_kinds(&count);
+    while (i + 1 < count && (list[i].task != task || list[i].level != level)) i++;
+    return &list[i];
 }
 
-static const column_kind *find_kind(int task, int level)
+const column_kind *kind_of(const mtl_task_desc *desc)
 {
-    const column_kind *kind = column_kinds;
-    while (kind->name && (kind->task != task || kind->level != level)) kind++;
-    return kind;
+    return find_kind(mtl_task_kind_of(desc), desc->level);
 }
 
-const column_kind *kind_of(const mtl_task_desc *desc) { return find_kind(desc->kind, desc->level); }
-
-const column_kind *kind_at_steps(const column_kind *of) { return find_kind(of->task, MTL_LEVEL_STEP); }
+const column_kind *kind_at_steps(const column_kind *of)
+{
+    const column_kind *found = find_kind(of->task, MTL_LEVEL_STEP);
+    return is_of_columns(found) ? found : NULL;
+}
 
 int kind_is_step(const column_kind *of) { return of->level == MTL_LEVEL_STEP; }
-int kind_has_labels(const column_kind *of) { return of->target == TARGET_LABELS; }
-int kind_has_numbers(const column_kind *of) { return of->target == TARGET_NUMBERS; }
+int kind_has_numbers(const column_kind *of) { return of->task->target == MTL_TARGET_NUMBERS; }
+int kind_has_classes(const column_kind *of) { return !kind_has_numbers(of); }
+int kind_has_one_class(const column_kind *of) { return of->task->target == MTL_TARGET_LABELS; }
+int kind_has_sets(const column_kind *of) { return of->task->target == MTL_TARGET_SET; }
 
-int figure_value(const figure *of, const mtl_task_score *score, double *value)
+int figure_value(const mtl_figure *of, const mtl_task_score *score, double *value)
 {
     *value = *(const double *)((const char *)score + of->offset);
-    return !of->of_spans || score->spans;
+    return of->title[score->level] && (!of->spans || score->spans);
 }

@@ -61,7 +61,7 @@ static int read_conllu_word(corpus *all, dataset *set, const source *in, char **
 dataset read_conllu(corpus *all, const char *path)
 {
     dataset set = { 0 };
-    target undecided = { CONLLU_UNDECIDED, NULL, NULL, NULL };
+    target undecided = { CONLLU_UNDECIDED, NULL, NULL, NULL, NULL, NULL };
     char **cells = NULL;
     size_t words = 0, i;
     source in = source_open(path);

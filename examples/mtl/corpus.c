@@ -132,9 +132,58 @@ static double read_value(corpus *all, task *of, const source *in, const char *te
     return value;
 }
 
+/* Puts a label where it belongs in an ascending set; *set moves. */
+static void add_to_set(int **set, int label, const task *of, const source *in, const char *where)
+{
+    size_t i = arrlenu(*set);
+    arrput(*set, label);
+    for (; i > 0 && (*set)[i - 1] >= label; i--) {
+        if ((*set)[i - 1] == label) fail_at(in, where, "%s: this label stands twice; remove one", of->name);
+        (*set)[i] = (*set)[i - 1];
+    }
+    (*set)[i] = label;
+}
+
+/* "a,b": the labels between commas; an empty cell has none. */
+static int *read_set(corpus *all, task *of, const source *in, const char *cell)
+{
+    int *set = NULL;
+    const size_t items = of->items;
+    const char *at = cell;
+    char piece[LONGEST_WORD + 1];
+    while (*cell) {
+        const size_t length = strcspn(at, ",");
+        if (!length || (length == 1 && *at == '_'))
+            fail_at(in, at,
+                    "%s: %s label among others; expected labels separated by commas, nothing for none of "
+                    "them, or _ alone where they are missing", of->name, length ? "a missing" : "an empty");
+        if (length > LONGEST_WORD || memchr(at, ' ', length))
+            fail_at(in, at, "%s: a label %s; expected labels separated by commas alone", of->name,
+                    length > LONGEST_WORD ? "that is too long" : "that holds a space");
+        memcpy(piece, at, length);
+        piece[length] = '\0';
+        add_to_set(&set, read_label(all, of, in, piece), of, in, at);
+        if (!at[length]) break;
+        at += length + 1;
+    }
+    if (!all->closed) of->items = items + 1;
+    return set;
+}
+
+static int *missing_set(void)
+{
+    int *set = NULL;
+    arrput(set, MTL_MISSING);
+    return set;
+}
+
 void read_item(corpus *all, target *to, const source *in, const char *cell, int missing)
 {
     task *of = &all->tasks[to->task];
+    if (kind_has_sets(of->kind)) {
+        arrput(to->sets, missing ? missing_set() : read_set(all, of, in, cell));
+        return;
+    }
     if (kind_has_numbers(of->kind)) {
         arrput(to->values, missing ? (double)NAN : read_value(all, of, in, cell));
         return;
@@ -202,7 +251,7 @@ void report_scheme(const task *of)
 {
     size_t i, spans = 0, others = 0, begins = 0, looks = 0;
     const char *misfit = NULL, *first = NULL;
-    for (i = 0; i < of->classes && of->kind->has_spans; i++) {
+    for (i = 0; i < of->classes && kind_has_one_class(of->kind) && kind_is_step(of->kind); i++) {
         const char *tag = of->labels.list[i].key;
         if (!misfit && !is_bio_tag(tag)) misfit = tag;
         if (strcmp(tag, "O") == 0) continue;

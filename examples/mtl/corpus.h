@@ -28,12 +28,15 @@ typedef struct task {
     size_t first_unseen_line;
 } task;
 
-/* One task's targets in one data set: labels, or numbers (NaN: missing). */
+/* One task's targets in one data set: of each item a label, a set of labels, or a number (NaN: missing). */
 typedef struct target {
     int task;
     int *labels;
     double *values;
-    mtl_real *centred;                      /* the values less the task's mean, as the model takes them */
+    mtl_real *centred;                      /* as the model takes them: the values less the task's mean; or a
+                                               1 for each label of a set, else 0 */
+    int **sets;                             /* each ascending; MTL_MISSING alone: missing */
+    unsigned *strange;                      /* of each set: how many of its labels are no class */
 } target;
 
 typedef struct dataset {

@@ -43,6 +43,16 @@ static mtl_input_desc make_input_desc(const settings *given, corpus *all, const 
     return input;
 }
 
+/* The library's number of a kind, by its name. */
+static void set_kind(mtl_task_desc *desc, const column_kind *kind, mtl_error *err)
+{
+    size_t i, count;
+    const mtl_field *fields = mtl_fields(MTL_DESC_TASK, &count);
+    for (i = 0; i < count; i++)
+        if (fields[i].offset == offsetof(mtl_task_desc, kind))
+            mtl_field_set(&fields[i], desc, kind->task->kind.name, err);
+}
+
 static mtl_task_desc make_task_desc(const settings *given, const task *of, const char **labels,
                                     const float *weights)
 {
@@ -55,12 +65,12 @@ static mtl_task_desc make_task_desc(const settings *given, const task *of, const
         if ((strcmp(set->task, "*") == 0 || strcmp(set->task, of->name) == 0) && !pool_of_steps)
             mtl_field_set(set->field, &desc, set->text, &err);
     }
+    set_kind(&desc, of->kind, &err);
     check(&err);
     desc.name = of->name;
-    desc.kind = of->kind->task;
     desc.level = of->kind->level;
-    if (kind_has_labels(of->kind)) desc.classes = (int)of->classes;
-    if (kind_has_labels(of->kind)) desc.labels = labels;
+    if (kind_has_classes(of->kind)) desc.classes = (int)of->classes;
+    if (kind_has_classes(of->kind)) desc.labels = labels;
     desc.class_weights = weights;
     return desc;
 }
@@ -174,9 +184,9 @@ void check_class_weights(const settings *given, const corpus *all)
         if (!of)
             fail_usage("--class-weights %s: no such task%s", text,
                        suggestion(wanted, corpus_task_names(all)));
-        if (!kind_has_labels(of->kind))
+        if (!kind_has_one_class(of->kind))
             fail_usage("--class-weights %s: task %s is of kind %s; expected %s", text, wanted,
-                       of->kind->name, kinds_that(kind_has_labels));
+                       of->kind->name, kinds_that(kind_has_one_class));
     }
 }
 

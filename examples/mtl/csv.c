@@ -166,18 +166,34 @@ static int csv_is_missing(const char *cell)
     return !*cell || strcmp(cell, "_") == 0 || same_text(cell, "nan");
 }
 
+/* The same of a target: an empty cell of a set is the set of no labels. */
+static int csv_target_is_missing(const task *of, const char *cell)
+{
+    return csv_is_missing(cell) && (*cell || !kind_has_sets(of->kind));
+}
+
+static int same_set(const int *a, const int *b)
+{
+    return arrlenu(a) == arrlenu(b) && (!a || memcmp(a, b, arrlenu(a) * sizeof *a) == 0);
+}
+
 /* A sequence's only target: the first row that has it gives it, further ones must agree. */
 static void read_csv_sequence_target(corpus *all, dataset *set, csv *table, size_t which, size_t sequence,
                                      const char *cell)
 {
     target *to = &set->targets[which], one = { 0 };
     task *of = &all->tasks[to->task];
+    const column_kind *steps = kind_at_steps(of->kind);
     size_t *line = &table->lines[sequence * arrlenu(set->targets) + which], counted = of->items;
     int agrees;
-    if (csv_is_missing(cell)) return;
+    if (csv_target_is_missing(of, cell)) return;
     one.task = to->task;
     read_item(all, &one, &table->in, cell, 0);
-    if (one.labels) {
+    if (one.sets) {
+        agrees = !*line || same_set(to->sets[sequence], one.sets[0]);
+        arrfree(to->sets[sequence]);
+        to->sets[sequence] = one.sets[0];
+    } else if (one.labels) {
         agrees = !*line || to->labels[sequence] == one.labels[0];
         to->labels[sequence] = one.labels[0];
     } else {
@@ -187,12 +203,13 @@ static void read_csv_sequence_target(corpus *all, dataset *set, csv *table, size
     if (!agrees)
         fail_at(&table->in, cell,
                 "%s: '%.40s' differs from the value in line %zu; a task of kind %s has one value for the "
-                "whole sequence (kind %s: one for each row)",
-                of->name, cell, *line, of->kind->name, kind_at_steps(of->kind)->name);
+                "whole sequence%s%s%s", of->name, cell, *line, of->kind->name, steps ? " (kind " : "",
+                steps ? steps->name : "", steps ? ": one for each row)" : "");
     if (*line) of->items = counted;
     else *line = table->in.number;
     arrfree(one.labels);
     arrfree(one.values);
+    arrfree(one.sets);
 }
 
 static void read_csv_row(corpus *all, dataset *set, csv *table)
@@ -218,8 +235,9 @@ static void read_csv_row(corpus *all, dataset *set, csv *table)
     }
     for (i = 0; i < arrlenu(set->targets); i++) {
         const char *cell = table->cells[table->targets[i]];
-        if (kind_is_step(all->tasks[set->targets[i].task].kind))
-            read_item(all, &set->targets[i], in, cell, csv_is_missing(cell));
+        const task *of = &all->tasks[set->targets[i].task];
+        if (kind_is_step(of->kind))
+            read_item(all, &set->targets[i], in, cell, csv_target_is_missing(of, cell));
         else read_csv_sequence_target(all, set, table, i, sequence, cell);
     }
 }
@@ -258,6 +276,8 @@ static void reorder_rows(const corpus *all, dataset *set, const size_t *order)
         moved.task = of->task;
         for (k = 0; k < rows && of->labels; k++) arrput(moved.labels, of->labels[order[k]]);
         for (k = 0; k < rows && of->values; k++) arrput(moved.values, of->values[order[k]]);
+        for (k = 0; k < rows && of->sets; k++) arrput(moved.sets, of->sets[order[k]]);
+        arrfree(of->sets);
         arrfree(of->labels);
         arrfree(of->values);
         *of = moved;

@@ -90,7 +90,7 @@ void corpus_close(corpus *all)
                                            : "a column such as intent:class in the header line");
     for (i = 0; i < arrlenu(all->tasks); i++) {
         task *of = &all->tasks[i];
-        if (!of->items)
+        if (!of->items || (kind_has_classes(of->kind) && !label_count(of)))
             fail("%s:1:1: task %s has no labels at all in the training data; label some%s%s", of->path,
                  of->name, *labelled_tasks(all) ? ", or leave it out with --only " : "", labelled_tasks(all));
         of->classes = arrlenu(of->labels.list);

@@ -40,7 +40,7 @@ static const option options[] = {
       "CSV: the column that names a row's sequence; without it a file is one" },
     { "--features", "A,B,C", READING, LIST, MEMBER(features), "CSV: the columns that are the input" },
     { "--task", "NAME:KIND", TRAIN | EVAL, FILES, MEMBER(tasks),
-      "CSV: a column to learn, of kind class, tags, real or reals; may be repeated" },
+      "CSV: a column to learn, of a kind named below; may be repeated" },
     { "--clamp", "TASK=LOW:HIGH", READING, FILES, MEMBER(clamps),
       "cuts a real task's targets and answers to this range" },
     TRAIN_FIELD("--cell", "rnn|gru|lstm", "encoder.cell"),
@@ -53,7 +53,7 @@ static const option options[] = {
     { "--order", "TASK+TASK/TASK", TRAIN, TEXT, MEMBER(share.order),
       "--share hierarchical: the tasks by level, the lowest first [tasks of steps, then the others]" },
     { "--pool", "last|mean|max", TRAIN, FIELD, FIELDS("task.*.pool"),
-      "how a sequence's rows become one, for class and real tasks [max]" },
+      "how a sequence's rows become one, for tasks with an item a sequence [max]" },
     { "--weight", "TASK=X", TRAIN, TASK_FIELD, FIELDS("task.*.weight"), NULL },
     { "--class-weights", "TASK=WEIGHTS", TRAIN, FILES, MEMBER(class_weights),
       "of its classes: balanced (as if all were equally frequent), or LABEL:X,LABEL:X (the others: 1)" },
@@ -129,11 +129,12 @@ static char *describe_field(const settings *given, const option *of, char *out)
 static void print_kinds(void)
 {
     const column_kind *kind;
+    size_t i;
     printf("\nA task TSV's header line names its columns: text (tokens separated by one space) and "
            "NAME:KIND for each task.\nKinds: ");
-    for (kind = column_kinds; kind->name; kind++)
-        printf("%s%s (%s)", kind == column_kinds ? "" : ", ", kind->name, kind->meaning);
-    printf("; a cell _ is a missing\n"
+    for (i = 0; (kind = kind_number(i)) != NULL; i++)
+        printf("%s%s (%s)", i ? ", " : "", kind->name, kind->words->meaning[kind->level]);
+    printf(";\na cell _ is a missing "
            "label. Several files may have different tasks. Ctrl-C once keeps the best model so far, "
            "twice leaves at once.\n");
 }

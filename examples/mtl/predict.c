@@ -8,6 +8,23 @@
 #include "scales.h"
 #include "system.h"
 
+/* The labels of an item's set: "a,b", or in JSON ["a", "b"]. */
+static void print_set(const mtl_model *model, int index, const mtl_prediction *answer, size_t item, int json)
+{
+    const char *between = "";
+    char number[24];
+    size_t c;
+    if (json) putchar('[');
+    for (c = 0; c < answer->width; c++) {
+        if (!answer->chosen[item * answer->width + c]) continue;
+        fputs(between, stdout);
+        between = json ? ", " : ",";
+        if (json) json_string(stdout, label_text(model, index, (int)c, number));
+        else fputs(label_text(model, index, (int)c, number), stdout);
+    }
+    if (json) putchar(']');
+}
+
 /* A task's answer as a cell: labels and numbers of steps are separated by spaces. */
 static void print_answer(const mtl_model *model, const task *of, int index, const mtl_prediction *answer)
 {
@@ -15,7 +32,8 @@ static void print_answer(const mtl_model *model, const task *of, int index, cons
     char number[24];
     for (i = 0; i < answer->items; i++) {
         if (i) putchar(' ');
-        if (kind_has_numbers(of->kind)) print_number(stdout, answer_value(of, answer->values[i]));
+        if (answer->chosen) print_set(model, index, answer, i, 0);
+        else if (kind_has_numbers(of->kind)) print_number(stdout, answer_value(of, answer->values[i]));
         else fputs(label_text(model, index, answer->labels[i], number), stdout);
     }
 }
@@ -33,14 +51,15 @@ static void json_probabilities(const mtl_model *model, int index, const mtl_pred
     putchar('}');
 }
 
-/* The items of an answer: labels, or numbers. */
+/* The items of an answer: labels, sets of labels, or numbers. */
 static void json_items(const mtl_model *model, const task *of, int index, const mtl_prediction *answer)
 {
     size_t i;
     char number[24];
     for (i = 0; i < answer->items; i++) {
         if (i) printf(", ");
-        if (kind_has_numbers(of->kind)) print_number(stdout, answer_value(of, answer->values[i]));
+        if (answer->chosen) print_set(model, index, answer, i, 1);
+        else if (kind_has_numbers(of->kind)) print_number(stdout, answer_value(of, answer->values[i]));
         else json_string(stdout, label_text(model, index, answer->labels[i], number));
     }
 }
@@ -57,17 +76,17 @@ static void json_chosen(const mtl_prediction *answer)
     putchar(']');
 }
 
-/* class: {"label", "probabilities"}; tags: {"labels", "probabilities": one for each label chosen}; real:
-   {"value"}; reals: {"values"}. */
+/* class: {"label", "probabilities"}; multi: {"labels", "probabilities"}; tags: {"labels", "probabilities": of
+   each label chosen}; real: {"value"}; reals: {"values"}. */
 static void json_answer(const mtl_model *model, const task *of, int index, const mtl_prediction *answer)
 {
     int is_list = kind_is_step(of->kind);
-    printf(is_list ? "{\"%s\": [" : "{\"%s\": ", of->kind->answer);
+    printf(is_list ? "{\"%s\": [" : "{\"%s\": ", of->kind->words->answer[of->kind->level]);
     json_items(model, of, index, answer);
     if (is_list) putchar(']');
-    if (kind_has_labels(of->kind)) {
+    if (kind_has_classes(of->kind)) {
         printf(", \"probabilities\": ");
-        if (is_list) json_chosen(answer);
+        if (is_list && answer->labels) json_chosen(answer);
         else json_probabilities(model, index, answer, 0);
     }
     putchar('}');

@@ -10,14 +10,16 @@ void print_scores(const mtl_model *model, const mtl_scores *scores)
     for (i = 0; i < scores->task_count; i++) {
         const mtl_task_score *of = &scores->tasks[i];
         const column_kind *kind = kind_of(&desc->tasks[i]);
-        const figure *one;
+        const mtl_figure *one;
         double value;
+        int first = 1;
         if (!of->items) continue;
         printf("%-16s %-6s ", desc->tasks[i].name, kind->name);
-        for (one = kind->figures; one->title; one++)
-            if (figure_value(one, of, &value))
-                printf(one->is_share ? "%s%s %.4f" : "%s%s %.6g", one == kind->figures ? "" : "  ",
-                       one->title, value);
+        for (one = kind->task->figures; one->title[0] || one->title[1]; one++) {
+            if (!figure_value(one, of, &value)) continue;
+            printf(one->share ? "%s%s %.4f" : "%s%s %.6g", first ? "" : "  ", one->title[of->level], value);
+            first = 0;
+        }
         printf("  (%zu items)\n", of->items);
     }
     if (scores->joint_items) printf("joint accuracy %.4f, ", scores->joint_accuracy);
@@ -116,14 +118,15 @@ static void json_classes(FILE *to, int *first, const task *of, const size_t *con
 static void json_task_score(FILE *to, const column_kind *kind, const mtl_task_score *of, const task *classes,
                             const size_t *confusion)
 {
-    const figure *one;
+    const mtl_figure *one;
     double value;
     int first = 1;
     fputc('{', to);
     json_key(to, &first, "kind");
     json_string(to, kind->name);
-    for (one = kind->figures; one->title; one++)
-        if (one->key && figure_value(one, of, &value)) json_number(to, &first, one->key, value);
+    for (one = kind->task->figures; one->title[0] || one->title[1]; one++)
+        if (one->name[of->level] && figure_value(one, of, &value))
+            json_number(to, &first, one->name[of->level], value);
     if (confusion) json_classes(to, &first, classes, confusion);
     fputc('}', to);
 }

@@ -95,10 +95,10 @@ size_t **make_confusions(const corpus *all)
         const task *of = &all->tasks[i];
         size_t bytes = label_count(of) * of->classes * sizeof(size_t);
         size_t *counts = NULL;
-        if (kind_has_labels(of->kind) && label_count(of) > MOST_CLASSES)
+        if (kind_has_one_class(of->kind) && label_count(of) > MOST_CLASSES)
             note("task %s has more than %d labels: no scores of single classes, no confusion matrix",
                  of->name, (int)MOST_CLASSES);
-        else if (kind_has_labels(of->kind))
+        else if (kind_has_one_class(of->kind))
             counts = (size_t *)memset(checked_realloc(NULL, bytes), 0, bytes);
         arrput(list, counts);
     }

@@ -12,7 +12,7 @@
 mtl_scores evaluate(const settings *given, const corpus *all, mtl_model *model,
                     const mtl_batch *batches, size_t *const *confusion);
 
-/* Empty matrices [tasks] for mtl_evaluate; NULL where a task has numbers, or too many classes. */
+/* Empty matrices [tasks] for mtl_evaluate; NULL where an item has no single class, or of too many. */
 size_t **make_confusions(const corpus *all);
 
 void free_confusions(size_t **list);

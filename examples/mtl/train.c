@@ -30,7 +30,8 @@ static void read_training_data(const settings *given, corpus *all)
         char *text = given->tasks[i], *colon = strchr(text, ':');
         const column_kind *kind = colon ? kind_by_name(colon + 1) : NULL;
         if (!colon) fail_usage("--task %s: '%s' is not of the form NAME:KIND", text, text);
-        if (!kind) fail_usage("--task %s: '%s' %s", text, colon + 1, kind_fault(colon + 1, 0));
+        if (!kind)
+            fail_usage("--task %s: '%s' is no kind of task; expected %s", text, colon + 1, kinds_that(NULL));
         *colon = '\0';
         if (corpus_find(all, text)) fail_usage("--task %s: the same task twice", text);
         if (name_fault(text))

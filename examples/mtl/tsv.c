@@ -20,11 +20,12 @@ static int read_tsv_column(corpus *all, dataset *set, const source *in, char *ce
                 cell, name_fault(cell) ? "intent" : cell,
                 strchr(cell, ' ') ? " (line 1 is the header line: is it missing?)" : "");
     *colon = '\0';
-    /* --only may leave out a column whose kind is not supported */
+    /* --only may leave out a column of a kind that is none */
     if (is_left_out(all, cell)) return COLUMN_IGNORED;
     kind = kind_by_name(colon + 1);
     if (!kind)
-        fail_at(in, colon + 1, "column %.60s: '%.40s' %s", cell, colon + 1, kind_fault(colon + 1, 1));
+        fail_at(in, colon + 1, "column %.60s: '%.40s' is no kind of task; expected %s", cell, colon + 1,
+                kinds_that(NULL));
     added.task = corpus_task(all, in, cell, cell, kind);
     if (added.task < 0) return COLUMN_IGNORED;
     for (i = 0; i < arrlenu(set->targets); i++)
@@ -82,7 +83,7 @@ static void read_steps(corpus *all, target *to, const source *in, char *cell, si
         fail_at(in, cell,
                 "%s: %zu %s for %zu tokens; expected one for each token, separated by one space, or _ for "
                 "none at all",
-                of->name, *cell ? arrlenu(*pieces) : 0, of->kind->items, steps);
+                of->name, *cell ? arrlenu(*pieces) : 0, of->kind->words->items[of->kind->level], steps);
     for (i = 0; i < steps; i++) {
         const char *piece = missing ? "_" : (*pieces)[i];
         read_item(all, to, in, piece, strcmp(piece, "_") == 0);

@@ -145,6 +145,9 @@ def target(generator, task, batch_rows, sequences):
     missing = 0.3 if task["name"].endswith("some") else 0.0
     if task["kind"] == "real":
         return reals(generator, items, task.get("width", 1), missing)
+    if task["kind"] == "multi":
+        values = reals(generator, items, task["classes"], missing)
+        return torch.where(torch.isnan(values), values, (values > 0).to(values.dtype))
     make = distributions if task["name"].startswith("soft") else labels
     return make(generator, items, task["classes"], missing)
 
@@ -215,8 +218,8 @@ def check_losses(config, batch, model):
                                        label_smoothing=t.get("label_smoothing", 0))
         else:
             x, y = (v[reference.labelled(y)] for v in (x, y))
-            kind = t.get("loss", "mse")
-            expected = F.huber_loss(x, y, delta=t["huber_delta"]) if kind == "huber" else \
+            kind = t.get("loss", t["kind"] if t["kind"] == "multi" else "mse")
+            expected = F.binary_cross_entropy_with_logits(x, y) if kind == "multi" else F.huber_loss(x, y, delta=t["huber_delta"]) if kind == "huber" else \
                 {"mse": F.mse_loss, "mae": F.l1_loss}[kind](x, y)
         assert abs((expected - losses[t["name"]]).item()) < 1e-12, t["name"]
 
@@ -266,6 +269,18 @@ def hierarchy_config():
     } | ONE_UPDATE | {"run": {"updates": 1, "data": 1, "batches": 2}}
 
 
+def sets_config():
+    """Sets of labels: many classes straight on the features, and few behind a hidden layer; some items missing."""
+    return {
+        "inputs": [{"name": "x", "features": 4}],
+        "columns": [{"name": "encoder", "from": ["x"], "cell": "gru", "hidden": 3, "bidirectional": True}],
+        "tasks": [
+            {"name": "many_some", "kind": "multi", "level": "step", "classes": 5, "from": ["x"], "weight": 0.5},
+            {"name": "topics_some", "kind": "multi", "classes": 3, "pool": "max", "from": ["encoder"], "hidden": [4]},
+        ],
+    } | ONE_UPDATE
+
+
 def make_models():
     g = np.random.default_rng(2)
     cases = []
@@ -283,6 +298,9 @@ def make_models():
         add(f"pool_{pool}_bi", pooling_config(pool, ["encoder"]), RAGGED)
     add("joint", joint_config(), [4, 1, 6, 3])
     add("hierarchy", hierarchy_config(), [2, 5, 1], [3, 3, 1, 4])
+    config = sets_config()
+    data = add("sets", config, [6, 1, 9])
+    check_losses(config, data[0][0], reference.Model(config))
     save("models", [text for text, _ in cases], {k: v for _, tensors in cases for k, v in tensors.items()})
 
 

@@ -151,7 +151,7 @@ class Head(nn.Module):
 
 
 def outputs_of(task):
-    return task["classes"] if task["kind"] == "class" else task.get("width", 1)
+    return task.get("width", 1) if task["kind"] == "real" else task["classes"]
 
 
 def pool(rows, lengths, kind, reverse):
@@ -185,8 +185,8 @@ def loss_divisor(task, target):
     """What the sum of a task's losses is divided by: items, or the sum of their class weights; vectors: times the width.
     Targets that are distributions count as items whatever the class weights, as in PyTorch."""
     target = target[labelled(target)]
-    if task["kind"] == "real":
-        return float(len(target) * task.get("width", 1))
+    if task["kind"] != "class":
+        return float(len(target) * outputs_of(task))
     if task.get("class_weights") is None or is_distribution(task, target):
         return float(len(target))
     return float(torch.as_tensor(task["class_weights"], dtype=torch.float64)[target].sum())
@@ -207,6 +207,8 @@ def loss_sum(task, x, target):
         return F.cross_entropy(x, target, weight=class_weights(task, x), reduction="sum",
                                label_smoothing=setting(task, "label_smoothing"))
     target = target.reshape(x.shape)
+    if task["kind"] == "multi":
+        return F.binary_cross_entropy_with_logits(x, target, reduction="sum")
     target = standardised(task, target)
     if task.get("loss") == "mae":
         return F.l1_loss(x, target, reduction="sum")
