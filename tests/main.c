@@ -83,7 +83,8 @@ static void counted_free(void *memory);
       KERNELS) \
     X(tensor, TENSOR) X(batch, BATCH) X(formats, FORMATS) X(fields, FIELDS) X(tape, TAPE) X(layers, LAYERS) \
       X(cells, CELLS) \
-    X(losses, LOSSES) X(metrics, METRICS) X(encoder, ENCODER) X(nodes, NODES) X(tasks, TASKS) X(model, MODEL) \
+    X(losses, LOSSES) X(metrics, METRICS) X(encoder, ENCODER) X(nodes, NODES) X(tasks, TASKS) X(model, \
+      MODEL) \
     X(sharing, SHARING) X(predict, \
       PREDICT) \
     X(balance, BALANCE) X(optimise, OPTIMISE) X(train, TRAIN) X(check, CHECK) X(golden, GOLDEN) \

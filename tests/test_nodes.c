@@ -25,8 +25,9 @@ static void nodes_set_mix(mtl_mix_desc *mix, int kind, const char *from, int num
 }
 
 /* The tasks of test_problem over columns a, b, c and three that mix: "mixed" by `kind` over columns of steps,
-   "reader" (which stands before the tasks it reads) over words, tags and a class of the whole sequence, "late"
-   over heads of sequences alone. Heads mix as well: "number" and "tags" columns, "share" heads of sequences. */
+   "reader" (which stands before the tasks it reads) over words, tags and a class of the whole sequence,
+   "late" over heads of sequences alone. Heads mix as well: "number" and "tags" columns, "share" heads of
+   sequences. */
 static void nodes_problem(test_problem *p, int kind, int number)
 {
     static const char *const names[] = { "reader", "a", "b", "c", "late", "mixed" };
@@ -342,7 +343,8 @@ static void nodes_check_stopped(test_problem *p, mtl_mix_desc *mix, unsigned mas
    stopped; the head is trained by its own loss over labelled rows at the same time. */
 static void test_nodes_heads_as_sources(void **state)
 {
-    static const char *const heads[] = { "tags", "tags.probabilities", "class", "class.probabilities", "number",
+    static const char *const heads[] = { "tags", "tags.probabilities", "class", "class.probabilities",
+        "number",
                                          "curve", "share.probabilities" };
     size_t i;
     int number;
@@ -392,7 +394,8 @@ static void test_nodes_stopped(void **state)
             nodes_check_stopped(&p, mix, 2, "b", "b stopped");
             nodes_check_stopped(&p, mix, 3 | 8, "*", "all stopped");
             mix->by = gated ? "words" : NULL;
-            nodes_check_stopped(&p, mix, gated ? 2 | 8 : 2, gated ? "words+b" : "b", "the gate's input stopped");
+            nodes_check_stopped(&p, mix, gated ? 2 | 8 : 2, gated ? "words+b" : "b",
+                                "the gate's input stopped");
             mix = &p.tasks[TEST_SHARE].tap;
             mix->by = gated ? "words" : NULL;      /* sequences over steps */
             nodes_check_stopped(&p, mix, 2, "class.probabilities", "a head of sequences stopped");
@@ -454,7 +457,8 @@ static mtl_real *nodes_gradients(test_problem *p)
 }
 
 /* Below a reversal gradients are -reversal times those of the same model with a concatenation, which
-   differences confirm; above it they are the same. At a column and at a task's tap, of steps and sequences. */
+   differences confirm; above it they are the same. At a column and at a task's tap, of steps and
+   sequences. */
 static void test_nodes_reversal(void **state)
 {
     int number;
@@ -542,7 +546,8 @@ static void test_nodes_same_bits_for_threads(void **state)
         test_problem p;
         nodes_problem(&p, MTL_MIX_CONCAT + number % NODES_KINDS, 3 + number / NODES_KINDS);
         one = threads_train(&p, 1, NULL, 1 + number % 4);
-        for (threads = 2; threads <= 3; threads++) threads_expect_same(&p, &one, 1 + number % 4, threads, NULL);
+        for (threads = 2; threads <= 3; threads++) threads_expect_same(&p, &one, 1 + number % 4, threads,
+                                                                       NULL);
         free(one.weights);
         free(one.outputs);
         test_problem_destroy(&p);
@@ -716,7 +721,8 @@ static void test_nodes_wrong_mixes(void **state)
     nodes_expect_refused(MTL_MIX_REVERSAL, "a+b", "words", NULL, by, "only mixes with a gate");
     nodes_expect_refused(MTL_MIX_CONCAT, "a+b", NULL, "words", stop, "\"words\"");
     nodes_expect_refused(MTL_MIX_CONCAT, "a+b", NULL, "b+nothing", stop, "\"nothing\"");
-    nodes_expect_refused(MTL_MIX_CONCAT, "tags+b", NULL, "tags.probabilities", stop, "\"tags.probabilities\"");
+    nodes_expect_refused(MTL_MIX_CONCAT, "tags+b", NULL, "tags.probabilities", stop,
+                         "\"tags.probabilities\"");
     nodes_expect_refused(MTL_MIX_CONCAT, "a+b", NULL, "", stop, "\"\"");
     nodes_expect_refused(MTL_MIX_CONCAT, "curve", NULL, NULL, NULL, "mixed <- curve <- mixed");
     nodes_expect_refused(MTL_MIX_EXPERTS, "a+b", "curve", NULL, NULL, "mixed <- curve <- mixed");

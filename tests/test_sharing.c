@@ -1,5 +1,5 @@
-/* >>sharing: every preset, over every cell: gradients, threads, files, exact sizes; the control, whose tasks do not
-   know of one another; presets that cannot be. Included by tests/main.c. */
+/* >>sharing: every preset, over every cell: gradients, threads, files, exact sizes; the control, whose tasks
+   do not know of one another; presets that cannot be. Included by tests/main.c. */
 
 /* Two inputs, four tasks: classes and numbers, of steps and of sequences. */
 typedef struct sharing_plain {
