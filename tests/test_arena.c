@@ -373,7 +373,9 @@ static void test_arena_sizes_are_tight(void **state)
         mtl_trainer *trainer;
         mtl_predictor *predictor;
         mtl_state *carried;
-        size_t text, size;
+        mtl_arena sets;
+        mtl_gradients *of[TEST_TASKS_COUNT];
+        size_t text, size, k;
         shape.cell = 1 + number % 3;
         shape.bidirectional = number / 3 % 2;
         shape.two_columns = number / 6;
@@ -397,8 +399,13 @@ static void test_arena_sizes_are_tight(void **state)
         test_numbers(b, TEST_SHARE)[0] = test_nan();
         test_numbers(b, TEST_SET)[0] = test_nan();
         mtl_predict(predictor, &b->batch, out, &err);
+        mtl_arena_init(&sets, NULL, 0, NULL);
+        for (k = 0; k < TEST_TASKS_COUNT; k++)
+            of[k] = mtl_gradients_create(mtl_model_parameters(model), &sets, &err);
         mtl_train_step(trainer, &b->batch, 1, NULL, &err);
+        mtl_train_task_gradients(trainer, &b->batch, 1, of, NULL, &err);    /* needs more than a step */
         TEST_FINE(&err);
+        mtl_arena_destroy(&sets);
         text = 64 + p.desc.input_count * ((ROWS * sizeof(int) + 63) / 64 * 64);
         size = mtl_predictor_size(model, &predicting, &err) - predictor->session.arena.used;
         assert_int_equal(predictor->session.scratch.high_water + text, size);
