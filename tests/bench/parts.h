@@ -360,6 +360,85 @@ static bench_shape bench_shape_plain(void)
     return shape;
 }
 
+/* ---- sharing: columns that are mixed against the same columns unmixed ---------------------------------- */
+
+enum { BENCH_SHARING_COLUMNS = 4, BENCH_SHARING_TASKS = 2 };
+
+/* LSTM columns of H = 64 over 64 features; two tasks of 8 classes on every step. kind 0: each task taps one
+   column, the others train as well by a task of their own; else each task mixes from[task], by the input. */
+static void bench_sharing_init(bench_model *m, size_t columns, int kind, const char *const *from)
+{
+    static const char *const names[] = { "a", "b", "c", "d" }, *const heads[] = { "ta", "tb", "tc", "td" };
+    mtl_input_desc input;
+    mtl_column_desc column[BENCH_SHARING_COLUMNS];
+    mtl_task_desc tasks[BENCH_SHARING_COLUMNS];
+    mtl_model_desc desc;
+    mtl_trainer_desc how;
+    size_t k;
+    memset(m, 0, sizeof *m);
+    memset(&input, 0, sizeof input);
+    memset(column, 0, sizeof column);
+    memset(tasks, 0, sizeof tasks);
+    memset(&desc, 0, sizeof desc);
+    memset(&how, 0, sizeof how);
+    input.name = "x";
+    input.features = 64;
+    for (k = 0; k < columns; k++) {
+        column[k].name = names[k];
+        column[k].hidden = 64;
+    }
+    desc.inputs = &input;
+    desc.input_count = 1;
+    desc.columns = column;
+    desc.column_count = columns;
+    desc.tasks = tasks;
+    desc.task_count = kind ? (size_t)BENCH_SHARING_TASKS : columns;
+    for (k = 0; k < desc.task_count; k++) {
+        tasks[k].name = heads[k];
+        tasks[k].level = MTL_LEVEL_STEP;
+        tasks[k].classes = 8;
+        tasks[k].tap.kind = kind;
+        tasks[k].tap.from = kind ? from[k] : names[k];
+        tasks[k].tap.by = kind == MTL_MIX_EXPERTS ? "x" : NULL;
+    }
+    how.lr = 1e-6f;
+    m->model = mtl_model_create(&desc, &m->error);
+    m->trainer = mtl_trainer_create(m->model, &how, &m->error);
+    bench_must(&m->error);
+}
+
+/* Two experts' gates over four columns (Ma et al. 2018); a gate between a shared column and each task's own;
+   the two side by side. */
+static void bench_sharing_part(void)
+{
+    static const char *const experts[] = { "a+b+c+d", "a+b+c+d" }, *const own[] = { "a+b", "a+c" };
+    static const struct { const char *name; size_t columns; int kind; const char *const *from; } rows[] = {
+        { "mmoe", 4, MTL_MIX_EXPERTS, experts }, { "gated", 3, MTL_MIX_GATE, own },
+        { "partial", 3, MTL_MIX_CONCAT, own }
+    };
+    size_t i, k;
+    for (i = 0; i < MTL__COUNT(rows); i++) {
+        bench_shape shape = bench_shape_plain();
+        bench_model models[2];
+        void *users[2];
+        double us[2];
+        mtl_arena keep;
+        mtl_arena_init(&keep, NULL, 0, NULL);
+        shape.features = 64;
+        shape.classes = 8;
+        shape.tasks = BENCH_SHARING_COLUMNS;
+        for (k = 0; k < 2; k++) {
+            bench_sharing_init(&models[k], rows[i].columns, k ? rows[i].kind : 0, rows[i].from);
+            bench_model_batches(&models[k], &shape, 1, &keep);
+            users[k] = &models[k];
+        }
+        bench_alternate(bench_model_step, users, 2, 1.0, us);
+        bench_part_row(rows[i].name, "H=64,C=8,B=32,T=32", us[1], us[1] / us[0], "x_columns_alone", 0);
+        for (k = 0; k < 2; k++) bench_model_destroy(&models[k]);
+        mtl_arena_destroy(&keep);
+    }
+}
+
 /* Dropout on the inputs and on the column's outputs against none; inputs of 128 features. */
 static void bench_dropout_part(void)
 {
@@ -602,7 +681,7 @@ static int bench_parts_command(const char *lengths, const char *only)
             { "adam", bench_adam_parts },
         { "dropout", bench_dropout_part },      { "heads", bench_heads_part },
             { "lazy", bench_lazy_part },
-        { "denormal", bench_denormal_parts }
+        { "denormal", bench_denormal_parts },   { "sharing", bench_sharing_part }
     };
     size_t i;
     int ragged = !only || !strcmp(only, "ragged"), found = ragged;
