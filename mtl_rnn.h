@@ -13906,10 +13906,13 @@ static void mtl__desc_fail_circle(const mtl_model_desc *d, size_t i, const unsig
     size_t total = d->input_count + d->column_count + d->task_count, n, used;
     char text[256];
     size_t start;
-    /* now it is in the circle */
-    for (n = 0; n < total; n++) i = (size_t)mtl__desc_waits_for(d, i, placed, err);
+    for (n = 0; n < total; n++) i = (size_t)mtl__desc_waits_for(d, i, placed, err);     /* into the circle, .. */
+    for (start = i, n = 0; n < total; n++) {                        /* .. and to the first of the desc's in it */
+        i = (size_t)mtl__desc_waits_for(d, i, placed, err);
+        if (i < start) start = i;
+    }
+    i = start;
     mtl__print(text, sizeof text, "%s", mtl__desc_name(d, i));
-    start = i;
     do {
         i = (size_t)mtl__desc_waits_for(d, i, placed, err);
         used = strlen(text);

@@ -52,6 +52,7 @@ static void model_fill_columns(model_desc *d)
     c[1].activation = MTL_ACTIVATION_SIGMOID;
     c[1].no_bias = 1;
     c[1].dropout = 0.3f;
+    c[1].rate = 0.5f;
     c[2].name = "high";
     c[2].input.from = "middle";
     c[2].hidden = 2;
@@ -661,7 +662,7 @@ static const float model_negative_weights[] = { 1, -1, 1 };
     X(d.columns[0].dropout = -0.1f, "columns[0].dropout", "between 0 and 0.99") \
     X(d.columns[0].input.from = "nothing", "columns[0].input", \
       "no input, column or task named \"nothing\"") \
-    X(d.columns[0].input.from = "middle", "middle", "middle <- low <- middle") \
+    X(d.columns[0].input.from = "middle", "low", "low <- middle <- low") \
     X(d.tasks[0].tap.from = "low+muddle", "tasks[0].tap", "\"muddle\"") \
     X(d.tasks[0].classes = 0, "tasks[0]", "tasks[0].classes (task \"slots\") must be at least 1") \
     X(d.tasks[0].classes = -4, "tasks[0].classes", "between 0 and") \
