@@ -11993,7 +11993,7 @@ static mtl_real mtl__number_loss(const mtl__loss_data *d, mtl_real x, mtl_real y
 {
     const mtl_real e = x - y, size = e < 0 ? -e : e;
     const mtl_real sign = e > 0 ? (mtl_real)1 : e < 0 ? (mtl_real)-1 : (mtl_real)0;
-    double small;
+    double fall;
     switch (d->loss) {
     case MTL_LOSS_MAE:
         *slope = sign;
@@ -12002,9 +12002,9 @@ static mtl_real mtl__number_loss(const mtl__loss_data *d, mtl_real x, mtl_real y
         *slope = size < d->delta ? e : d->delta * sign;
         return size < d->delta ? e * e / 2 : d->delta * (size - d->delta / 2);
     case MTL_LOSS_BCE:
-        small = exp(x < 0 ? (double)x : -(double)x);
-        *slope = (mtl_real)((x < 0 ? small : 1) / (1 + small) - (double)y);
-        return (mtl_real)((x < 0 ? 0 : (double)x) - (double)x * (double)y + log1p(small));
+        fall = exp(x < 0 ? (double)x : -(double)x);
+        *slope = (mtl_real)((x < 0 ? fall : 1) / (1 + fall) - (double)y);
+        return (mtl_real)((x < 0 ? 0 : (double)x) - (double)x * (double)y + log1p(fall));
     default:
         *slope = 2 * e;
         return e * e;
@@ -13484,23 +13484,24 @@ static void mtl__share_none(mtl__share *s)
     }
 }
 
-/* A shared column and one of each task's own, in one mix. */
-static void mtl__share_beside(mtl__share *s, int kind)
+/* A shared column and one of each task's own, which may stand on it, in one mix. */
+static void mtl__share_beside(mtl__share *s, int own_hidden, int above, int kind)
 {
     size_t k;
-    const int above = kind == MTL_MIX_CONCAT && s->how.above;
     mtl__share_column(s, "shared", NULL, s->how.hidden);
     for (k = 0; k < s->plain->task_count; k++) {
         const char *own = mtl__share_name(s, s->plain->tasks[k].name, "-own", -1);
-        mtl__share_column(s, own, above ? "shared" : NULL, kind == MTL_MIX_GATE
-                          ? s->how.hidden : s->how.own_hidden);
-        if (!above && s->plain->input_count) s->columns[s->out->column_count - 1].input.from =
-            mtl__share_inputs(s);
+        mtl__share_column(s, own, above ? "shared" : mtl__share_inputs(s), own_hidden);
         mtl__share_tap(s, k, above ? own : mtl__share_join(s, "shared", own), kind);
     }
 }
-static void mtl__share_partial(mtl__share *s) { mtl__share_beside(s, MTL_MIX_CONCAT); }
-static void mtl__share_gated(mtl__share *s) { mtl__share_beside(s, MTL_MIX_GATE); }
+
+static void mtl__share_partial(mtl__share *s)
+{
+    mtl__share_beside(s, s->how.own_hidden, s->how.above, MTL_MIX_CONCAT);
+}
+
+static void mtl__share_gated(mtl__share *s) { mtl__share_beside(s, s->how.hidden, 0, MTL_MIX_GATE); }
 
 /* The level of a task: its place in how.order, or 0 for a task of steps where others are of sequences. -1:
    left out. */
@@ -13906,8 +13907,9 @@ static void mtl__desc_fail_circle(const mtl_model_desc *d, size_t i, const unsig
     size_t total = d->input_count + d->column_count + d->task_count, n, used;
     char text[256];
     size_t start;
-    for (n = 0; n < total; n++) i = (size_t)mtl__desc_waits_for(d, i, placed, err);     /* into the circle, .. */
-    for (start = i, n = 0; n < total; n++) {                        /* .. and to the first of the desc's in it */
+    /* into the circle, and to the first of the desc's parts in it */
+    for (n = 0; n < total; n++) i = (size_t)mtl__desc_waits_for(d, i, placed, err);
+    for (start = i, n = 0; n < total; n++) {
         i = (size_t)mtl__desc_waits_for(d, i, placed, err);
         if (i < start) start = i;
     }

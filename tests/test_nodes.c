@@ -662,7 +662,7 @@ static void test_nodes_order(void **state)
     (void)state;
     nodes_problem(&p, MTL_MIX_EXPERTS, 3);
     p.columns[NODES_MIXED].input.by = "tags.probabilities";
-    p.tasks[TEST_SET].tap.from = "c";       /* its default, the last column, is another one in another order */
+    p.tasks[TEST_SET].tap.from = "c";       /* by default another column is the last one in another order */
     for (i = 0; i < 2; i++) {
         model[i] = nodes_model(&p);
         predictor[i] = mtl_predictor_create(model[i], NULL, &err);
