@@ -10639,8 +10639,9 @@ static void mtl__activate_back_part(const mtl__kernels *kernels, const void *pas
 static void mtl__activate_backward(mtl_run *run, void *data)
 {
     mtl__activate_data *d = (mtl__activate_data *)data;
+    const mtl_activation *y = d->y;
     d->dx = mtl_run_grad(run, d->x, &d->add);
-    if (d->dx) mtl__run_values(run, mtl__activate_back_part, d, d->y->rows, d->y->width);
+    if (d->dx) mtl__run_values(run, mtl__activate_back_part, d, y->rows, y->width);
 }
 
 static mtl_activation *mtl__activate_forward(mtl_run *run, int activation, mtl_activation *x,
