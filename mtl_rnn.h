@@ -634,6 +634,14 @@ MTL_DEF mtl_gradient *mtl_gradients_get(mtl_gradients *gradients, const mtl_tens
 
 /* ---- the run, its tape, activations -------------------------------------------------------------------- */
 
+typedef struct mtl_packing mtl_packing;     /* sequences, and the order of their rows: >>batch */
+/* Whose rows an activation's are: the steps of a packing's sequences, or the sequences themselves. A packing
+   has one of each. */
+typedef struct mtl_space {
+    const mtl_packing *packing;
+    int level;                              /* MTL_LEVEL_* */
+} mtl_space;
+
 /* Rows of values that a layer made, in packed order, and their gradient while a tape is played. */
 typedef struct mtl_activation {
     size_t rows, width, stride;             /* stride >= width, in elements */
@@ -646,6 +654,7 @@ typedef struct mtl_activation {
     const int *ids;                         /* rows of the same id are the same; [N] in the caller's order;
                                                NULL: nothing is known */
     struct mtl_activation *next;            /* the tape's list */
+    const mtl_space *space;                 /* NULL: rows of no packing, e.g. a task's labelled ones */
 } mtl_activation;
 
 typedef struct mtl_run mtl_run;
@@ -669,8 +678,6 @@ struct mtl_tape {
    one are 0. */
 typedef void (*mtl_observer)(void *user, const mtl_run *run, const mtl_activation *activation);
 
-typedef struct mtl_packing mtl_packing;     /* the order of a batch's rows: >>batch */
-
 /* What every layer call takes: mtl_run_init makes one for layers of your own, mtl_trainer_run gives a
    trainer's. */
 struct mtl_run {
@@ -679,7 +686,7 @@ struct mtl_run {
     mtl_arena *arena;                       /* scratch and everything that this run makes */
     mtl_tape *tape;                         /* NULL: inference, nothing is kept */
     mtl_gradients *gradients;               /* NULL: inference */
-    const mtl_packing *packing;
+    const mtl_packing *packing;             /* the batch's */
     mtl_error *error;                       /* sticky; never NULL inside a run */
     unsigned long long seed, step;          /* dropout's random stream */
     unsigned long long stream;              /* counts the dropout calls of a step, .. */
@@ -695,11 +702,13 @@ struct mtl_run {
 /* A run over `arena` with the kernels of isa (MTL_ISA_*); err (not NULL) is its sticky error. Set tape,
    gradients, packings, training, seed and scheduler afterwards as you need them. Error: UNSUPPORTED. */
 MTL_DEF mtl_status mtl_run_init(mtl_run *run, mtl_arena *arena, int isa, mtl_error *err);
-/* Packs a batch of `sequences` lengths for this run: its rows from now on are those of these sequences. Row n
-   of a packed activation is found with mtl_run_row. Errors: RANGE, MEMORY. */
+/* Packs a batch of `sequences` lengths for this run: activations made from now on are of these sequences,
+   while those there are stay with theirs, so a run may work over several. Row n of a packed activation is
+   found with mtl_run_row. Errors: RANGE, MEMORY. */
 MTL_DEF mtl_status mtl_run_pack(mtl_run *run, const int *lengths, size_t sequences);
-/* A new activation of rows x width, its values not set. NULL (and a set error) when memory is out. name may
-   be NULL. */
+/* A new activation of rows x width, its values not set. Its space is the run's steps where rows is their
+   number, or its sequences; a layer over other rows sets it, mostly to its input's. NULL (and a set error)
+   when memory is out. name may be NULL. */
 MTL_DEF mtl_activation *mtl_run_activation(mtl_run *run, const char *name, size_t rows, size_t width);
 /* `bytes` bytes of the run's arena; NULL (and a set error) when memory is out. Must not be touched while
    run->arena->counting: a dry run, which measures memory and computes nothing. */
@@ -713,8 +722,8 @@ MTL_DEF void mtl_run_record(mtl_run *run, mtl_activation *output, mtl_backward b
 MTL_DEF mtl_real *mtl_run_grad(mtl_run *run, mtl_activation *x, int *add);
 /* The same for a parameter, all of it. */
 MTL_DEF mtl_real *mtl_run_tensor_grad(mtl_run *run, const mtl_tensor *tensor, int *add);
-/* Row of `activation` that holds step t of the caller's sequence s, for step-level activations (rows = N);
-   for sequence-level ones (rows = B) t is ignored. */
+/* Row of `activation` that holds step t of the caller's sequence s, by its space; t is ignored where rows are
+   sequences. activation->rows, which is no row, where it has no space. */
 MTL_DEF size_t mtl_run_row(const mtl_run *run, const mtl_activation *activation, size_t s, size_t t);
 /* Plays the tape from last to first: seeds each loss (1 x 1 activations) with its weight and runs the records
    that a gradient reaches. May be played again, for other losses or weights; gradients of parameters start
@@ -803,9 +812,9 @@ typedef struct mtl_cell_state {
     size_t reserved;
     mtl_activation *h, *c;
 } mtl_cell_state;
-/* x [N][I] to hidden states [N][H] by a cell of any kind; the sequences are those of run->packing. initial
-   may be NULL; final, when given, is filled with activations that gradients may be sent into. Memory is the
-   run's; NULL when the run's error is set.
+/* x [N][I] to hidden states [N][H] by a cell of any kind; the sequences are those of x->space, whose level is
+   STEP (else error ARGUMENT). initial may be NULL; final, when given, is filled with activations that
+   gradients may be sent into. Memory is the run's; NULL when the run's error is set.
        RNN   h = f(W_ih x + b_ih + W_hh h' + b_hh)                                               Elman 1990
        GRU   r,z = s(W x + b + W h' + b);  n = tanh(W x + b + r*(W h' + b));  h = (1-z)*n + z*h'
                                                                                             Cho et al. 2014
@@ -2879,7 +2888,9 @@ static uint64_t mtl__arithmetic_set(void)
 {
 #if defined(MTL__X86)
     const unsigned before = _mm_getcsr(), flush = 1u << 15, inputs_are_zero = 1u << 6, no_traps = 0x1f80;
-    _mm_setcsr(flush | inputs_are_zero | no_traps);
+    const unsigned wanted = flush | inputs_are_zero | no_traps;
+    if ((before & ~0x3fu) != wanted) _mm_setcsr(wanted);    /* to write costs more than a small pass; the last
+                                                               6 bits tell what happened */
     return before;
 #elif defined(MTL__NEON) && defined(__GNUC__)
     uint64_t before;
@@ -2894,7 +2905,7 @@ static uint64_t mtl__arithmetic_set(void)
 static void mtl__arithmetic_restore(uint64_t before)
 {
 #if defined(MTL__X86)
-    _mm_setcsr((unsigned)before);
+    if (((unsigned)before ^ _mm_getcsr()) & ~0x3fu) _mm_setcsr((unsigned)before);
 #elif defined(MTL__NEON) && defined(__GNUC__)
     __asm__ __volatile__("msr fpcr, %0" : : "r"(before));
 #else
@@ -7445,7 +7456,9 @@ static size_t mtl__gradient_range(const mtl_gradient *g, const mtl_tensor *t, si
                                           offset[t]  0   3   5   6
 
    In memory these columns follow one another: step t is the rows[t] rows from offset[t] on, and what came
-   before them in time are the first rows[t] rows of step t - 1.
+   before them in time are the first rows[t] rows of step t - 1. By sequence: the rows of sequence s are
+   packed_row[starts[s] + t], t = 0, 1 .. A run may hold several packings, e.g. a batch's steps and the
+   characters of its distinct words; what is made of their rows says by its space whose rows it has.
    -------------------------------------------------------------------------------------------------------- */
 struct mtl_packing {
     size_t sequences, rows, steps;          /* B, N, T */
@@ -7458,11 +7471,28 @@ struct mtl_packing {
     int *starts;                            /* [B] first row of the caller's sequence s in the caller's
                                                order */
     int *caller_row;                        /* [N] which of the caller's rows is packed row n */
+    int *packed_row;                        /* [N] its inverse */
     int *caller_sequence;                   /* [N] which of the caller's sequences */
     int *sequence;                          /* [N] place b of packed row n */
     int *previous[2];                       /* [N] row of the step before in reading direction (0 forward, 1
                                                reverse); ~b for a first step: row b of the initial state */
+    mtl_space space[2];                     /* by MTL_LEVEL_* */
 };
+
+/* Rows of a space, and which of the caller's rows (or sequences) each is. */
+static size_t mtl__space_rows(const mtl_space *s)
+{
+    return s->level == MTL_LEVEL_STEP ? s->packing->rows : s->packing->sequences;
+}
+static const int *mtl__space_items(const mtl_space *s)
+{
+    return s->level == MTL_LEVEL_STEP ? s->packing->caller_row : s->packing->order;
+}
+/* The same with steps told by their sequence: what rows have in common that share a dropout mask. */
+static const int *mtl__space_sequences(const mtl_space *s)
+{
+    return s->level == MTL_LEVEL_STEP ? s->packing->caller_sequence : s->packing->order;
+}
 
 static int *mtl__packing_ints(mtl_arena *arena, size_t count, mtl_error *err)
 {
@@ -7474,7 +7504,7 @@ static mtl_packing *mtl__packing_push(mtl_arena *arena, size_t sequences, size_t
                                       mtl_error *err)
 {
     mtl_packing *p = (mtl_packing *)mtl__arena_make(arena, 1, sizeof *p, "a batch's row order", err);
-    int **by_sequence[5], **by_row[5], i;
+    int **by_sequence[5], **by_row[6], i;
     if (!p) return NULL;
     by_sequence[0] = &p->order;
     by_sequence[1] = &p->place;
@@ -7486,6 +7516,11 @@ static mtl_packing *mtl__packing_push(mtl_arena *arena, size_t sequences, size_t
     by_row[2] = &p->sequence;
     by_row[3] = &p->previous[0];
     by_row[4] = &p->previous[1];
+    by_row[5] = &p->packed_row;
+    for (i = 0; i < 2; i++) {
+        p->space[i].packing = p;
+        p->space[i].level = i;
+    }
     p->sequences = sequences;
     p->rows = rows;
     p->time.steps = p->steps = steps;
@@ -7493,10 +7528,8 @@ static mtl_packing *mtl__packing_push(mtl_arena *arena, size_t sequences, size_t
                                                             "a batch's steps", err);
     p->time.offset = p->step_offset = (size_t *)mtl__arena_zero(arena, steps + 1, sizeof(size_t),
                                                                 "a batch's steps", err);
-    for (i = 0; i < 5; i++) {
-        *by_sequence[i] = mtl__packing_ints(arena, sequences, err);
-        *by_row[i] = mtl__packing_ints(arena, rows, err);
-    }
+    for (i = 0; i < 5; i++) *by_sequence[i] = mtl__packing_ints(arena, sequences, err);
+    for (i = 0; i < 6; i++) *by_row[i] = mtl__packing_ints(arena, rows, err);
     return mtl__failed(err) ? NULL : p;
 }
 
@@ -7534,6 +7567,7 @@ static void mtl__packing_rows(mtl_packing *p)
             p->previous[0][n] = t ? (int)(p->step_offset[t - 1] + b) : ~(int)b;
             p->previous[1][n] = last ? ~(int)b : (int)(n + p->step_rows[t]);
             if (last) p->last[b] = (int)n;
+            p->packed_row[p->caller_row[n]] = (int)n;
         }
 }
 
@@ -9650,11 +9684,208 @@ MTL__INLINE const mtl_real *mtl__run_packed_t(const mtl_run *run, const mtl__mat
     return run->packings->block + (run->packings->pairs ? m->pairs_t_offset : m->packed_t_offset);
 }
 
-/* Runs jobs on the run's threads; nothing in a dry or failed run. */
+/* Runs jobs on the run's threads; nothing in a dry or failed run. The one test for all passes: elsewhere only
+   what looks at values to decide what is done asks whether a run is dry. */
 static void mtl__run_for(mtl_run *run, size_t count, mtl_job job, void *context)
 {
     if (!mtl__dry(run) && !mtl__failed(run->error)) mtl__parallel_for(run->scheduler, count, job, context);
 }
+
+/* ---- passes -----------------------------------------------------------------------------------------------
+
+   A pass works through items (rows, sequences, units of work): its part function does those of one job,
+   [begin, end), as the pass's own structure says. Values are touched in passes alone, so the test for a
+   dry run stands in mtl__run_for. A pass is cut into jobs by its size alone, so bits do not depend on the
+   number of threads. Passes that do not depend on one another are put into one list and run as one loop, so
+   that threads wait for each other once and not after every pass. Put the passes with the largest jobs first:
+   small ones at the end even out who is ready when.
+
+       mtl__jobs_begin(&jobs, run);                     from here on all that is pushed into the run's arena
+                                                        ..
+       mtl__jobs_add..(&jobs, ..);                      copies of passes; scratch is pushed here, since jobs
+                                                        cannot allocate
+       mtl__jobs_run(&jobs);                            .. is given back here
+   -------------------------------------------------------------------------------------------------------- */
+typedef void (*mtl__part)(const mtl__kernels *kernels, const void *pass, size_t begin, size_t end);
+
+enum {
+    MTL__JOBS_PASSES = 16,                  /* passes that a list holds; what is beyond runs in a loop of its
+                                               own */
+    MTL__LAST_ROWS = 4 * MTL__ROWS,         /* so many rows, the last of a pass, are cut finer */
+    MTL__SMALL_JOB = 1 << 20,               /* multiply-adds that no job is cut for: some 20 microseconds */
+    MTL__SMALL_VALUES = 1 << 14             /* the same of values that are copied or changed: some 5 */
+};
+
+typedef struct mtl__jobs_pass {
+    mtl__part part;
+    union { mtl__cell_pass largest; unsigned char bytes[sizeof(mtl__cell_pass)]; } of;  /* its structure */
+    int follows;                            /* 1: has no jobs; runs after the pass before, on the same rows,
+                                               in the same job */
+    size_t end;                             /* first job of the list behind those of this pass */
+    size_t items, unit, coarse;             /* items; those of one job; jobs of that size, then finer ones */
+} mtl__jobs_pass;
+
+typedef struct mtl__jobs {
+    mtl_run *run;
+    const mtl__kernels *kernels;
+    mtl_arena_mark mark;
+    size_t passes, jobs;
+    mtl__jobs_pass pass[MTL__JOBS_PASSES];
+} mtl__jobs;
+
+/* Job number `job` of the list. */
+static void mtl__jobs_job(void *context, size_t job)
+{
+    const mtl__jobs *jobs = (const mtl__jobs *)context;
+    const mtl__jobs_pass *pass = jobs->pass, *last = jobs->pass + jobs->passes;
+    size_t begin, end;
+    while (job >= pass->end) pass++;
+    if (pass > jobs->pass) job -= pass[-1].end;
+    begin = mtl__at_most(job, pass->coarse) * pass->unit;
+    if (job >= pass->coarse) begin += (job - pass->coarse) * MTL__FINE_ROWS;
+    end = mtl__at_most(begin + (job < pass->coarse ? pass->unit : (size_t)MTL__FINE_ROWS), pass->items);
+    do pass->part(jobs->kernels, pass->of.bytes, begin, end);
+    while (++pass < last && pass->follows);
+}
+
+static void mtl__jobs_begin(mtl__jobs *jobs, mtl_run *run)
+{
+    jobs->run = run;
+    jobs->kernels = mtl__run_kernels(run);
+    jobs->mark = mtl_arena_save(run->arena);
+    jobs->passes = jobs->jobs = 0;
+}
+
+static void mtl__jobs_flush(mtl__jobs *jobs)
+{
+    mtl__run_for(jobs->run, jobs->jobs, mtl__jobs_job, jobs);
+    jobs->passes = jobs->jobs = 0;
+}
+
+/* Runs the list, which then is empty, and gives back what was pushed since mtl__jobs_begin. */
+static void mtl__jobs_run(mtl__jobs *jobs)
+{
+    mtl__jobs_flush(jobs);
+    mtl_arena_release(jobs->run->arena, jobs->mark);
+}
+
+/* A new pass over `items`, `unit` of them a job. of: its structure of `bytes` bytes, which is copied. */
+static mtl__jobs_pass *mtl__jobs_add(mtl__jobs *jobs, mtl__part part, const void *of, size_t bytes,
+                                     size_t items, size_t unit)
+{
+    mtl__jobs_pass *pass;
+    if (jobs->passes == MTL__JOBS_PASSES) mtl__jobs_flush(jobs);
+    pass = &jobs->pass[jobs->passes++];
+    MTL__ASSERT(bytes <= sizeof pass->of);
+    pass->part = part;
+    memcpy(pass->of.bytes, of, bytes);
+    pass->follows = 0;
+    pass->items = items;
+    pass->unit = unit;
+    pass->coarse = (items + unit - 1) / unit;
+    pass->end = jobs->jobs += pass->coarse;
+    return pass;
+}
+
+/* The same over rows. For threads all but the last of them are MTL__ROWS a job, the last ones fewer, unless
+   all of them make one small job; a job that reads large weights is not cut finer, since each job reads them
+   once. weights: their number, 0: none. */
+static mtl__jobs_pass *mtl__jobs_add_rows(mtl__jobs *jobs, mtl__part part, const void *of, size_t bytes,
+                                          size_t rows, size_t weights)
+{
+    const size_t padded = (rows + MTL__ROWS - 1) / MTL__ROWS * MTL__ROWS;
+    mtl__jobs_pass *pass = mtl__jobs_add(jobs, part, of, bytes, rows, jobs->run->scheduler || !rows
+                                         ? (size_t)MTL__ROWS : padded);
+    if (jobs->run->scheduler && weights <= MTL__CELL_LARGE &&
+        (pass->coarse > 1 || rows * weights > MTL__SMALL_JOB)) {
+        size_t coarse = rows > MTL__LAST_ROWS ? (rows - MTL__LAST_ROWS + MTL__ROWS - 1) / MTL__ROWS : 0;
+        size_t fine = (rows - coarse * MTL__ROWS + MTL__FINE_ROWS - 1) / MTL__FINE_ROWS;
+        pass->end = jobs->jobs += coarse + fine - pass->coarse;
+        pass->coarse = coarse;
+    }
+    return pass;
+}
+
+/* One pass at once, without a list. */
+typedef struct mtl__single_pass {
+    mtl__part part;
+    const mtl__kernels *kernels;
+    const void *of;
+    size_t items, unit;
+} mtl__single_pass;
+
+static void mtl__single_job(void *context, size_t job)
+{
+    const mtl__single_pass *p = (const mtl__single_pass *)context;
+    p->part(p->kernels, p->of, job * p->unit, mtl__at_most((job + 1) * p->unit, p->items));
+}
+
+/* `unit` items a job: for threads. One thread takes all at once. */
+static void mtl__run_pass(mtl_run *run, mtl__part part, const void *of, size_t items, size_t unit)
+{
+    mtl__single_pass p;
+    p.part = part;
+    p.kernels = mtl__run_kernels(run);
+    p.of = of;
+    p.items = items;
+    p.unit = run->scheduler ? unit : items;
+    mtl__run_for(run, items > p.unit ? (items + p.unit - 1) / p.unit : items > 0, mtl__single_job, &p);
+}
+
+/* Rows so many a job that their `width` values each are worth it. */
+static void mtl__run_values(mtl_run *run, mtl__part part, const void *of, size_t rows, size_t width)
+{
+    mtl__run_pass(run, part, of, rows, run->scheduler ? 1 + MTL__SMALL_VALUES / (width + 1) : rows);
+}
+
+/* Rows as mtl__jobs_add_rows cuts them. */
+static void mtl__run_rows(mtl_run *run, mtl__part part, const void *of, size_t bytes, size_t rows,
+                          size_t weights)
+{
+    mtl__jobs jobs;
+    if (!run->scheduler) mtl__run_pass(run, part, of, rows, rows);
+    else {
+        mtl__jobs_begin(&jobs, run);
+        mtl__jobs_add_rows(&jobs, part, of, bytes, rows, weights);
+        mtl__jobs_run(&jobs);
+    }
+}
+
+/* Rows of `width` values: to[m] (+)= from[rows[m]], rows NULL: from[m]. */
+typedef struct mtl__copy {
+    const mtl_real *from; size_t from_stride;
+    mtl_real *to; size_t to_stride;
+    const int *rows;
+    size_t width;
+    int add;
+} mtl__copy;
+
+static void mtl__copy_part(const mtl__kernels *kernels, const void *pass, size_t m, size_t end)
+{
+    const mtl__copy *p = (const mtl__copy *)pass;
+    for (; m < end; m++) {
+        const mtl_real *from = p->from + (p->rows ? (size_t)p->rows[m] : m) * p->from_stride;
+        if (p->add) kernels->add_scaled(p->width, 1, from, p->to + m * p->to_stride);
+        else memcpy(p->to + m * p->to_stride, from, p->width * sizeof *from);
+    }
+}
+
+static MTL__NOINLINE void mtl__run_copy(mtl_run *run, const mtl_real *from, size_t from_stride,
+                                        const int *rows, mtl_real *to, size_t to_stride, size_t count,
+                                        size_t width, int add)
+{
+    mtl__copy p;
+    p.from = from;
+    p.from_stride = from_stride;
+    p.to = to;
+    p.to_stride = to_stride;
+    p.rows = rows;
+    p.width = width;
+    p.add = add;
+    mtl__run_values(run, mtl__copy_part, &p, count, width);
+}
+
+/* ---- the run, its activations and its records ---------------------------------------------------------- */
 
 MTL_DEF mtl_status mtl_run_init(mtl_run *run, mtl_arena *arena, int isa, mtl_error *err)
 {
@@ -9695,11 +9926,13 @@ MTL_DEF void *mtl_run_make(mtl_run *run, size_t bytes)
     return mtl__arena_make(run->arena, 1, bytes, "the run's records", run->error);
 }
 
-MTL_DEF mtl_activation *mtl_run_activation(mtl_run *run, const char *name, size_t rows, size_t width)
+static mtl_activation *mtl__run_activation(mtl_run *run, const char *name, const mtl_space *space,
+                                           size_t rows, size_t width)
 {
     mtl_activation *a = (mtl_activation *)mtl_run_make(run, sizeof *a);
     if (!a) return NULL;
     a->name = name ? name : "";
+    a->space = space;
     a->rows = rows;
     a->width = width;
     a->stride = mtl__padded(width);
@@ -9710,6 +9943,26 @@ MTL_DEF mtl_activation *mtl_run_activation(mtl_run *run, const char *name, size_
         run->tape->activations = a;
     }
     return a;
+}
+
+/* Over all rows of a space; over the rows of x. */
+static mtl_activation *mtl__run_over(mtl_run *run, const char *name, const mtl_space *space, size_t width)
+{
+    return mtl__run_activation(run, name, space, mtl__space_rows(space), width);
+}
+static mtl_activation *mtl__run_beside(mtl_run *run, const char *name, const mtl_activation *x, size_t width)
+{
+    return mtl__run_activation(run, name, x->space, x->rows, width);
+}
+
+/* Of callers' own layers, which may know nothing of spaces: the only place of this section and the layers
+   that looks at the batch's packing. */
+MTL_DEF mtl_activation *mtl_run_activation(mtl_run *run, const char *name, size_t rows, size_t width)
+{
+    const mtl_packing *p = run->packing;
+    return mtl__run_activation(run, name, p && rows == p->rows ? &p->space[MTL_LEVEL_STEP]
+                               : p && rows == p->sequences ? &p->space[MTL_LEVEL_SEQUENCE] : NULL, rows,
+                               width);
 }
 
 /* Shows a named activation that holds its values to the observer. */
@@ -9765,9 +10018,11 @@ MTL_DEF mtl_real *mtl_run_tensor_grad(mtl_run *run, const mtl_tensor *tensor, in
 
 MTL_DEF size_t mtl_run_row(const mtl_run *run, const mtl_activation *activation, size_t s, size_t t)
 {
-    const mtl_packing *p = run->packing;
-    size_t place = (size_t)p->place[s];
-    return activation->rows == p->rows && p->rows != p->sequences ? p->step_offset[t] + place : place;
+    const mtl_space *space = activation->space;
+    (void)run;
+    if (!space) return activation->rows;
+    return (size_t)(space->level == MTL_LEVEL_STEP ? space->packing->packed_row[(size_t)
+                    space->packing->starts[s] + t] : space->packing->place[s]);
 }
 
 MTL_DEF void mtl_packings_prepare(mtl_packings *packings, const mtl_run *run)
@@ -9791,7 +10046,7 @@ static void mtl__tape_seed(mtl_run *run, mtl_activation *loss, mtl_real weight)
 {
     int add;
     mtl_real *grad = mtl_run_grad(run, loss, &add);
-    if (grad && !mtl__dry(run)) grad[0] = (add ? grad[0] : 0) + weight;
+    if (grad) mtl__run_copy(run, &weight, 1, NULL, grad, 1, 1, 1, add);
 }
 
 /* Plays a part of the tape with what is seeded, adding to `gradients`. */
@@ -9833,197 +10088,88 @@ MTL_DEF mtl_status mtl_tape_backward(mtl_run *run, mtl_activation *const *losses
     return mtl_tape_replay(run, run->gradients, MTL_TAPE_ALL, losses, weights, count, accumulate);
 }
 
-/* ---- lists of jobs ----------------------------------------------------------------------------------------
+/* ---- products, cells and their gradients as passes ----------------------------------------------------- */
 
-   Passes that do not depend on one another are put into one list and run as one loop, so that threads wait
-   for each other once and not after every pass. A pass is cut into jobs by its size alone, so bits do not
-   depend on the number of threads. Put the passes with the largest jobs first: small ones at the end even out
-   who is ready when.
-
-       mtl__jobs_begin(&jobs, run);                     from here on all that is pushed into the run's arena
-                                                        ..
-       mtl__jobs_add..(&jobs, ..);                      copies of passes; scratch is pushed here, since jobs
-                                                        cannot allocate
-       mtl__jobs_run(&jobs);                            .. is given back here
-   -------------------------------------------------------------------------------------------------------- */
-enum {
-    MTL__PRODUCT_FORWARD,
-    MTL__PRODUCT_BACKWARD,
-    MTL__SOFTMAX,
-    MTL__CROSS_ENTROPY_FORWARD,
-    MTL__CROSS_ENTROPY_BACKWARD,
-    MTL__DROPOUT,
-    MTL__CELL_FORWARD,
-    MTL__CELL_BACKWARD,
-    MTL__WEIGHTS,
-    MTL__COLUMN_SUMS
-};
-
-enum {
-    MTL__JOBS_PASSES = 16,                  /* passes that a list holds; what is beyond runs in a loop of its
-                                               own */
-    MTL__WEIGHT_JOBS = 8,                   /* most jobs of a weight product: each packs its part of x for
+enum { MTL__WEIGHT_JOBS = 8 };              /* most jobs of a weight product: each packs its part of x for
                                                itself */
-    MTL__LAST_ROWS = 4 * MTL__ROWS,         /* so many rows, the last of a pass, are cut finer */
-    MTL__SMALL_JOB = 1 << 20                /* multiply-adds that no job is cut for: some 20 microseconds */
-};
 
-typedef struct mtl__jobs_pass {
-    int which;
-    int follows;                            /* 1: has no jobs; runs after the pass before, on the same rows,
-                                               in the same job */
-    union {
-        mtl__product_forward product_forward;
-        mtl__product_backward product_backward;
-        mtl__product_weights weights;
-        mtl__softmax softmax;
-        mtl__cross_entropy cross_entropy;
-        mtl__dropout dropout;
-        mtl__cell_pass cell;
-    } of;
-    size_t end;                             /* first job of the list behind those of this pass */
-    size_t items, unit, coarse;             /* rows, sequences or units of work; of one job; jobs of that
-                                               size, then finer ones */
-    mtl_real *scratch;                      /* weights: [jobs][scratch_size]; column sums: the sums */
-    size_t scratch_size;
-    mtl_real *sums[2];                      /* column sums go to one bias or to two */
-    int add[2];
-} mtl__jobs_pass;
-
-typedef struct mtl__jobs {
-    mtl_run *run;
-    const mtl__kernels *kernels;
-    mtl_arena_mark mark;
-    size_t passes, jobs;
-    mtl__jobs_pass pass[MTL__JOBS_PASSES];
-} mtl__jobs;
-
-/* Both biases of a cell get the same sums. */
-static void mtl__jobs_sum(const mtl__kernels *kernels, const mtl__jobs_pass *pass)
+static void mtl__product_forward_part(const mtl__kernels *kernels, const void *pass, size_t begin, size_t end)
 {
-    const mtl__product_weights *p = &pass->of.weights;
-    size_t i, k;
-    kernels->column_sums(p, pass->scratch);
-    for (i = 0; i < 2 && pass->sums[i]; i++)
-        for (k = 0; k < p->gates * p->units; k++)
-            pass->sums[i][k] = (pass->add[i] ? pass->sums[i][k] : 0) + pass->scratch[k];
+    kernels->product_forward((const mtl__product_forward *)pass, begin, end);
 }
-
-static void mtl__jobs_part(const mtl__kernels *k, const mtl__jobs_pass *pass, size_t job, size_t begin,
-                           size_t end)
+static void mtl__product_backward_part(const mtl__kernels *kernels, const void *pass, size_t begin,
+                                       size_t end)
 {
-    switch (pass->which) {
-    case MTL__PRODUCT_FORWARD: k->product_forward(&pass->of.product_forward, begin, end); break;
-    case MTL__PRODUCT_BACKWARD: k->product_backward(&pass->of.product_backward, begin, end); break;
-    case MTL__SOFTMAX: k->softmax(&pass->of.softmax, begin, end); break;
-    case MTL__CROSS_ENTROPY_FORWARD: k->cross_entropy_forward(&pass->of.cross_entropy, begin, end); break;
-    case MTL__CROSS_ENTROPY_BACKWARD: k->cross_entropy_backward(&pass->of.cross_entropy, begin, end); break;
-    case MTL__DROPOUT: k->dropout(&pass->of.dropout, begin, end); break;
-    case MTL__CELL_FORWARD: k->cell_forward(&pass->of.cell, begin, end - begin); break;
-    case MTL__CELL_BACKWARD: k->cell_backward(&pass->of.cell, begin, end - begin); break;
-    case MTL__WEIGHTS: k->product_weights(&pass->of.weights, begin, end,
-                                          pass->scratch + job * pass->scratch_size); break;
-    default: mtl__jobs_sum(k, pass); break;
-    }
+    kernels->product_backward((const mtl__product_backward *)pass, begin, end);
 }
-
-/* Job number `job` of the list. */
-static void mtl__jobs_job(void *context, size_t job)
+static void mtl__cell_forward_part(const mtl__kernels *kernels, const void *pass, size_t begin, size_t end)
 {
-    const mtl__jobs *jobs = (const mtl__jobs *)context;
-    const mtl__jobs_pass *pass = jobs->pass, *last = jobs->pass + jobs->passes;
-    size_t begin, end;
-    while (job >= pass->end) pass++;
-    if (pass > jobs->pass) job -= pass[-1].end;
-    begin = mtl__at_most(job, pass->coarse) * pass->unit;
-    if (job >= pass->coarse) begin += (job - pass->coarse) * MTL__FINE_ROWS;
-    end = mtl__at_most(begin + (job < pass->coarse ? pass->unit : (size_t)MTL__FINE_ROWS), pass->items);
-    do mtl__jobs_part(jobs->kernels, pass, job, begin, end);
-    while (++pass < last && pass->follows);
+    kernels->cell_forward((const mtl__cell_pass *)pass, begin, end - begin);
 }
-
-static void mtl__jobs_begin(mtl__jobs *jobs, mtl_run *run)
+static void mtl__cell_backward_part(const mtl__kernels *kernels, const void *pass, size_t begin, size_t end)
 {
-    jobs->run = run;
-    jobs->kernels = mtl__run_kernels(run);
-    jobs->mark = mtl_arena_save(run->arena);
-    jobs->passes = jobs->jobs = 0;
-}
-
-static void mtl__jobs_flush(mtl__jobs *jobs)
-{
-    mtl__run_for(jobs->run, jobs->jobs, mtl__jobs_job, jobs);
-    jobs->passes = jobs->jobs = 0;
-}
-
-/* Runs the list, which then is empty, and gives back what was pushed since mtl__jobs_begin. */
-static void mtl__jobs_run(mtl__jobs *jobs)
-{
-    mtl__jobs_flush(jobs);
-    mtl_arena_release(jobs->run->arena, jobs->mark);
-}
-
-/* A new pass over `items`, `unit` of them a job. */
-static mtl__jobs_pass *mtl__jobs_add(mtl__jobs *jobs, int which, size_t items, size_t unit)
-{
-    mtl__jobs_pass *pass;
-    if (jobs->passes == MTL__JOBS_PASSES) mtl__jobs_flush(jobs);
-    pass = &jobs->pass[jobs->passes++];
-    pass->which = which;
-    pass->follows = 0;
-    pass->items = items;
-    pass->unit = unit;
-    pass->coarse = (items + unit - 1) / unit;
-    pass->end = jobs->jobs += pass->coarse;
-    return pass;
-}
-
-/* The same over rows. For threads all but the last of them are MTL__ROWS a job, the last ones fewer, unless
-   all of them make one small job; a job that reads large weights is not cut finer, since each job reads them
-   once. weights: their number, 0: none. */
-static mtl__jobs_pass *mtl__jobs_add_rows(mtl__jobs *jobs, int which, size_t rows, size_t weights)
-{
-    const size_t padded = (rows + MTL__ROWS - 1) / MTL__ROWS * MTL__ROWS;
-    mtl__jobs_pass *pass = mtl__jobs_add(jobs, which, rows, jobs->run->scheduler || !rows
-                                         ? (size_t)MTL__ROWS : padded);
-    if (jobs->run->scheduler && weights <= MTL__CELL_LARGE &&
-        (pass->coarse > 1 || rows * weights > MTL__SMALL_JOB)) {
-        size_t coarse = rows > MTL__LAST_ROWS ? (rows - MTL__LAST_ROWS + MTL__ROWS - 1) / MTL__ROWS : 0;
-        size_t fine = (rows - coarse * MTL__ROWS + MTL__FINE_ROWS - 1) / MTL__FINE_ROWS;
-        pass->end = jobs->jobs += coarse + fine - pass->coarse;
-        pass->coarse = coarse;
-    }
-    return pass;
+    kernels->cell_backward((const mtl__cell_pass *)pass, begin, end - begin);
 }
 
 static void mtl__jobs_add_product(mtl__jobs *jobs, const mtl__product_forward *p, size_t rows)
 {
-    mtl__jobs_add_rows(jobs, MTL__PRODUCT_FORWARD, rows,
-                       p->gates * p->units * p->inputs)->of.product_forward = *p;
+    mtl__jobs_add_rows(jobs, mtl__product_forward_part, p, sizeof *p, rows, p->gates * p->units * p->inputs);
 }
 
-/* which: MTL__CELL_FORWARD or _BACKWARD. Sequences that read large weights together stay in one job, as far
-   as every thread has one. */
-static void mtl__jobs_add_cell(mtl__jobs *jobs, int which, const mtl__cell_pass *p, size_t sequences)
+/* part: mtl__cell_forward_part or _backward_part. Sequences that read large weights together stay in one job,
+   as far as every thread has one. */
+static void mtl__jobs_add_cell(mtl__jobs *jobs, mtl__part part, const mtl__cell_pass *p, size_t sequences)
 {
     const mtl_scheduler *scheduler = jobs->run->scheduler;
     const size_t groups = (sequences + MTL__SEQUENCES - 1) / MTL__SEQUENCES;
     const size_t threads = !scheduler ? 1 : scheduler->threads ? scheduler->threads : groups;
     const size_t share = (groups + threads - 1) / threads * MTL__SEQUENCES;
-    mtl__jobs_add(jobs, which, sequences, mtl__at_most(share, mtl__cell_together(p)))->of.cell = *p;
+    mtl__jobs_add(jobs, part, p, sizeof *p, sequences, mtl__at_most(share, mtl__cell_together(p)));
 }
 
-static void mtl__jobs_add_weights(mtl__jobs *jobs, mtl__product_weights *p)
+typedef struct mtl__weights_pass {
+    mtl__product_weights product;
+    mtl_real *scratch;                      /* [jobs][scratch_size] */
+    size_t scratch_size, unit;              /* units of work of a job */
+} mtl__weights_pass;
+
+static void mtl__weights_part(const mtl__kernels *kernels, const void *pass, size_t begin, size_t end)
 {
+    const mtl__weights_pass *p = (const mtl__weights_pass *)pass;
+    kernels->product_weights(&p->product, begin, end, p->scratch + begin / p->unit * p->scratch_size);
+}
+
+static void mtl__jobs_add_weights(mtl__jobs *jobs, mtl__product_weights *product)
+{
+    mtl__weights_pass p;
     size_t units, most;
-    mtl__jobs_pass *pass;
-    p->pairs = mtl__run_pairs(jobs->run);
-    units = mtl__weight_units(p);
+    product->pairs = mtl__run_pairs(jobs->run);
+    units = mtl__weight_units(product);
     most = jobs->run->scheduler ? mtl__at_most(units, MTL__WEIGHT_JOBS) : 1;
-    pass = mtl__jobs_add(jobs, MTL__WEIGHTS, units, (units + most - 1) / most);
-    pass->of.weights = *p;
-    pass->scratch_size = mtl__weight_scratch(p);
-    pass->scratch = mtl__run_reals(jobs->run, pass->coarse, pass->scratch_size);
+    p.unit = (units + most - 1) / most;
+    p.product = *product;
+    p.scratch_size = mtl__weight_scratch(product);
+    p.scratch = mtl__run_reals(jobs->run, (units + p.unit - 1) / p.unit, p.scratch_size);
+    mtl__jobs_add(jobs, mtl__weights_part, &p, sizeof p, units, p.unit);
+}
+
+/* db = column sums of dz. Both biases of a cell get the same sums. */
+typedef struct mtl__sums_pass {
+    mtl__product_weights product;
+    mtl_real *scratch;                      /* the sums */
+    mtl_real *sums[2];                      /* they go to one bias or to two */
+    int add[2];
+} mtl__sums_pass;
+
+static void mtl__sums_part(const mtl__kernels *kernels, const void *pass, size_t begin, size_t end)
+{
+    const mtl__sums_pass *p = (const mtl__sums_pass *)pass;
+    size_t i, k;
+    (void)begin; (void)end;
+    kernels->column_sums(&p->product, p->scratch);
+    for (i = 0; i < 2 && p->sums[i]; i++)
+        for (k = 0; k < p->product.gates * p->product.units; k++)
+            p->sums[i][k] = (p->add[i] ? p->sums[i][k] : 0) + p->scratch[k];
 }
 
 /* dW and db of the rows of dz that p describes: into the gradients of a weight's rows from first_row on and
@@ -10031,7 +10177,7 @@ static void mtl__jobs_add_weights(mtl__jobs *jobs, mtl__product_weights *p)
 static void mtl__jobs_add_gradients(mtl__jobs *jobs, mtl__product_weights *p, const mtl_tensor *weight,
                                     size_t first_row, const mtl_tensor *bias, const mtl_tensor *bias2)
 {
-    mtl__jobs_pass *pass;
+    mtl__sums_pass sums;
     int add, add2;
     mtl_real *dw = weight ? mtl_run_tensor_grad(jobs->run, weight, &add) : NULL, *db, *db2;
     if (dw) {
@@ -10042,14 +10188,14 @@ static void mtl__jobs_add_gradients(mtl__jobs *jobs, mtl__product_weights *p, co
     db = bias ? mtl_run_tensor_grad(jobs->run, bias, &add) : NULL;
     db2 = bias2 ? mtl_run_tensor_grad(jobs->run, bias2, &add2) : NULL;
     if (!db && !db2) return;
-    pass = mtl__jobs_add(jobs, MTL__COLUMN_SUMS, 1, 1);
-    pass->of.weights = *p;
-    pass->of.weights.accumulate = 0;
-    pass->scratch = mtl__run_reals(jobs->run, p->gates, p->units);
-    pass->sums[0] = db ? db : db2;
-    pass->sums[1] = db ? db2 : NULL;
-    pass->add[0] = db ? add : add2;
-    pass->add[1] = db2 ? add2 : 0;
+    sums.product = *p;
+    sums.product.accumulate = 0;
+    sums.scratch = mtl__run_reals(jobs->run, p->gates, p->units);
+    sums.sums[0] = db ? db : db2;
+    sums.sums[1] = db ? db2 : NULL;
+    sums.add[0] = db ? add : add2;
+    sums.add[1] = db2 ? add2 : 0;
+    mtl__jobs_add(jobs, mtl__sums_part, &sums, sizeof sums, 1, 1);
 }
 
 /* dx of the same dz that w describes: dx (+)= dz . W, with W as the run's packings have it. Two that stand
@@ -10058,75 +10204,26 @@ static void mtl__jobs_add_input_gradient(mtl__jobs *jobs, const mtl__product_wei
                                          const mtl__matrix *matrix, mtl_real *dx, size_t dx_stride, int add)
 {
     mtl__jobs_pass *pass;
-    mtl__product_backward *p;
+    mtl__product_backward p;
     if (!dx) return;
-    pass = mtl__jobs_add_rows(jobs, MTL__PRODUCT_BACKWARD, w->rows, w->gates * w->units * w->inputs);
-    p = &pass->of.product_backward;
-    p->gates = w->gates;
-    p->units = w->units;
-    p->inputs = w->inputs;
-    p->dz = w->dz;
-    p->dz_block = w->dz_block;
-    p->dz_row = w->dz_row;
-    p->exact = w->exact;
-    p->packed = mtl__run_packed_t(jobs->run, matrix);
-    p->pairs = mtl__run_pairs(jobs->run);
-    p->dx = dx;
-    p->dx_stride = dx_stride;
-    p->accumulate = add;
-    if (jobs->passes < 2 || pass[-1].which != MTL__PRODUCT_BACKWARD || pass[-1].of.product_backward.dx != dx)
-        return;
+    p.gates = w->gates;
+    p.units = w->units;
+    p.inputs = w->inputs;
+    p.dz = w->dz;
+    p.dz_block = w->dz_block;
+    p.dz_row = w->dz_row;
+    p.exact = w->exact;
+    p.packed = mtl__run_packed_t(jobs->run, matrix);
+    p.pairs = mtl__run_pairs(jobs->run);
+    p.dx = dx;
+    p.dx_stride = dx_stride;
+    p.accumulate = add;
+    pass = mtl__jobs_add_rows(jobs, mtl__product_backward_part, &p, sizeof p, w->rows,
+                              w->gates * w->units * w->inputs);
+    if (jobs->passes < 2 || pass[-1].part != mtl__product_backward_part) return;
+    if (((const mtl__product_backward *)(const void *)pass[-1].of.bytes)->dx != dx) return;
     pass->follows = 1;
     jobs->jobs = pass->end = pass[-1].end;
-}
-
-/* One pass over rows, at once. */
-static void mtl__run_rows(mtl_run *run, int which, const void *p, size_t rows)
-{
-    const mtl__product_forward *product = which == MTL__PRODUCT_FORWARD
-        ? (const mtl__product_forward *)p : NULL;
-    mtl__jobs jobs;
-    mtl__jobs_pass *pass;
-    mtl__jobs_begin(&jobs, run);
-    pass = mtl__jobs_add_rows(&jobs, which, rows, product
-                              ? product->gates * product->units * product->inputs : 0);
-    switch (which) {
-    case MTL__PRODUCT_FORWARD: pass->of.product_forward = *product; break;
-    case MTL__SOFTMAX: pass->of.softmax = *(const mtl__softmax *)p; break;
-    case MTL__CROSS_ENTROPY_FORWARD:
-    case MTL__CROSS_ENTROPY_BACKWARD: pass->of.cross_entropy = *(const mtl__cross_entropy *)p; break;
-    default: MTL__ASSERT(which == MTL__DROPOUT); pass->of.dropout = *(const mtl__dropout *)p; break;
-    }
-    mtl__jobs_run(&jobs);
-}
-
-/* Work on items [begin, end) of a pass, and one such pass at once: so many items a job that their `width`
-   values each are worth it. */
-typedef void (*mtl__part)(const mtl__kernels *kernels, const void *pass, size_t begin, size_t end);
-typedef struct mtl__values_job {
-    mtl__part part;
-    const mtl__kernels *kernels;
-    const void *of;
-    size_t items, unit;
-} mtl__values_job;
-
-static void mtl__run_values_job(void *context, size_t job)
-{
-    const mtl__values_job *j = (const mtl__values_job *)context;
-    j->part(j->kernels, j->of, job * j->unit, mtl__at_most((job + 1) * j->unit, j->items));
-}
-
-static void mtl__run_values(mtl_run *run, mtl__part part, const void *of, size_t bytes, size_t items,
-                            size_t width)
-{
-    mtl__values_job job;
-    (void)bytes;
-    job.part = part;
-    job.kernels = mtl__run_kernels(run);
-    job.of = of;
-    job.items = items;
-    job.unit = 1 + 16384 / (width + 1);
-    mtl__run_for(run, (items + job.unit - 1) / job.unit, mtl__run_values_job, &job);
 }
 
 /* ===========================================================================================================
@@ -10169,29 +10266,39 @@ MTL_DEF mtl_scaling *mtl_scaling_add(mtl_parameters *set, const char *owner, siz
     return s;
 }
 
-/* y[n][j] = scaled x[caller's row of n][j] */
-static mtl_activation *mtl__features_forward(mtl_run *run, const mtl_real *x, size_t width,
-                                             const mtl_scaling *scaling, const char *name)
+typedef struct mtl__features_pass {
+    const mtl_real *x;                      /* the caller's, in the caller's order */
+    const int *items;                       /* which of them row n is */
+    const mtl_scaling *scaling;
+    mtl_activation *y;
+} mtl__features_pass;
+
+/* y[n][j] = scaled x[items[n]][j] */
+static void mtl__features_part(const mtl__kernels *kernels, const void *pass, size_t n, size_t end)
 {
-    const mtl_packing *p = run->packing;
-    mtl_activation *y = mtl_run_activation(run, name, p->rows, width);
-    size_t n, j;
-    if (!y) return NULL;
-    y->constant = 1;
-    for (n = 0; !mtl__dry(run) && n < p->rows; n++) {
-        const mtl_real *from = x + (size_t)p->caller_row[n] * width;
-        for (j = 0; j < width; j++) {
-            y->value[n * y->stride + j] = mtl__scaled(scaling, j, from[j]);
-            if (mtl__is_finite(from[j])) continue;
-            mtl__fail(run->error, MTL_ERROR_NUMBER, name, p->caller_row[n],
-                      "input %s: row %d, column %z is not a finite number (sequence %d)", name,
-                          p->caller_row[n], j,
-                      p->caller_sequence[n]);
-            return NULL;
-        }
-    }
-    mtl_run_record(run, y, NULL, NULL);
-    return y;
+    const mtl__features_pass *p = (const mtl__features_pass *)pass;
+    size_t j, width = p->y->width;
+    (void)kernels;
+    for (; n < end; n++)
+        for (j = 0; j < width; j++)
+            p->y->value[n * p->y->stride + j] =
+                mtl__scaled(p->scaling, j, p->x[(size_t)p->items[n] * width + j]);
+}
+
+/* x: the caller's [rows][width], checked already. */
+static mtl_activation *mtl__features_forward(mtl_run *run, const mtl_space *space, const mtl_real *x,
+                                             size_t width, const mtl_scaling *scaling, const char *name)
+{
+    mtl__features_pass p;
+    p.x = x;
+    p.items = mtl__space_items(space);
+    p.scaling = scaling;
+    p.y = mtl__run_over(run, name, space, width);
+    if (!p.y) return NULL;
+    p.y->constant = 1;
+    mtl__run_values(run, mtl__features_part, &p, p.y->rows, width);
+    mtl_run_record(run, p.y, NULL, NULL);
+    return p.y;
 }
 
 /* ---- embedding: y[n] = scale * W[id] ------------------------------------------------------------------- */
@@ -10201,7 +10308,7 @@ typedef struct mtl__embedding_data {
     const int *ids;                         /* the caller's, in the caller's order */
     mtl_real scale;
     int padding_zero;
-    const mtl_packing *packing;
+    const int *items;                       /* which of them row n has */
     mtl_activation *y;
 } mtl__embedding_data;
 
@@ -10219,19 +10326,20 @@ static void mtl__prefetch_row(const mtl_real *row, size_t width, int write)
 
 static const mtl_real *mtl__embedding_row(const mtl__embedding_data *d, size_t n)
 {
-    return d->weight->value + (size_t)d->ids[d->packing->caller_row[n]] * d->y->width;
+    return d->weight->value + (size_t)d->ids[d->items[n]] * d->y->width;
 }
 
-static void mtl__embedding_gather(void *context, size_t job)
+static void mtl__embedding_gather(const mtl__kernels *kernels, const void *pass, size_t n, size_t end)
 {
-    const mtl__embedding_data *d = (const mtl__embedding_data *)context;
-    size_t width = d->y->width, n = job * MTL__ROWS, end = mtl__at_most(n + MTL__ROWS, d->y->rows), j;
+    const mtl__embedding_data *d = (const mtl__embedding_data *)pass;
+    size_t width = d->y->width, j;
+    (void)kernels;
     for (j = n; j < end && j < n + MTL__ROWS_AHEAD; j++)
         mtl__prefetch_row(mtl__embedding_row(d, j), width, 0);
     for (; n < end; n++) {
         const mtl_real *row = mtl__embedding_row(d, n);
         mtl_real *y = d->y->value + n * d->y->stride;
-        int id = d->ids[d->packing->caller_row[n]];
+        int id = d->ids[d->items[n]];
         if (n + MTL__ROWS_AHEAD < end) mtl__prefetch_row(mtl__embedding_row(d, n + MTL__ROWS_AHEAD), width,
                                                          0);
         if (d->padding_zero && id == 0) memset(y, 0, width * sizeof *y);
@@ -10249,15 +10357,15 @@ typedef struct mtl__row_groups {
     size_t count, distinct;
 } mtl__row_groups;
 
-/* Returns 1 when there is memory to work on. */
-static int mtl__row_groups_push(mtl_run *run, mtl__row_groups *g, size_t rows)
+/* No groups yet. */
+static void mtl__row_groups_push(mtl_run *run, mtl__row_groups *g, size_t rows)
 {
+    g->count = g->distinct = 0;
     g->keys = (uint64_t *)mtl_run_push(run, rows * sizeof *g->keys);
     g->other = (uint64_t *)mtl_run_push(run, rows * sizeof *g->other);
     g->rows = (int *)mtl_run_push(run, rows * sizeof *g->rows);
     g->ids = (int *)mtl_run_push(run, rows * sizeof *g->ids);
     g->first = (size_t *)mtl_run_push(run, (rows + 1) * sizeof *g->first);
-    return !mtl__failed(run->error) && !mtl__dry(run);
 }
 
 /* Sorts by id, a byte of the id at a time, lowest first; each pass keeps the order of equal bytes. */
@@ -10279,15 +10387,14 @@ static void mtl__row_groups_sort(mtl__row_groups *g, uint64_t largest)
     }
 }
 
-/* Groups the rows of a packing; ids are in the caller's order, those below `least` are left out. The work is
-   proportional to the rows. */
-static void mtl__row_groups_find(mtl__row_groups *g, const mtl_packing *p, const int *ids, int least)
+/* Groups rows of the ids ids[items[n]]; those below `least` are left out. The work is proportional to the
+   rows. */
+static void mtl__row_groups_find(mtl__row_groups *g, size_t rows, const int *ids, const int *items, int least)
 {
     uint64_t largest = 0;
     size_t n;
-    g->count = g->distinct = 0;
-    for (n = 0; n < p->rows; n++) {
-        const int id = ids[p->caller_row[n]];
+    for (n = 0; n < rows; n++) {
+        const int id = ids[items[n]];
         if (id < least) continue;
         g->keys[g->count++] = (uint64_t)id << 32 | n;
         if ((uint64_t)id > largest) largest = (uint64_t)id;
@@ -10306,19 +10413,25 @@ static void mtl__row_groups_find(mtl__row_groups *g, const mtl_packing *p, const
 typedef struct mtl__embedding_order {
     mtl__row_groups groups;
     unsigned char *add;                     /* [distinct] 1: the id's gradient has a value already */
-    mtl__embedding_data *data;
+    const mtl__embedding_data *data;
     mtl_run *run;
 } mtl__embedding_order;
 
-/* Tells which ids' gradients have a value already, and adds the others to the gradient's list of rows. */
-static void mtl__embedding_mark(mtl__embedding_order *o)
+/* Finds the groups, tells which ids' gradients have a value already, and adds the others to the gradient's
+   list of rows. pass: a pointer to the order. The padding word has no gradient. */
+static void mtl__embedding_mark(const mtl__kernels *kernels, const void *pass, size_t begin, size_t end)
 {
+    mtl__embedding_order *o = *(mtl__embedding_order *const *)pass;
     mtl_gradients *g = o->run->gradients;
     const mtl_tensor *t = o->data->weight;
-    const mtl__row_groups *groups = &o->groups;
+    mtl__row_groups *groups = &o->groups;
     mtl_gradient *gradient = &g->of[t->index];
-    int *fresh = (int *)(void *)groups->other;  /* the sort is done with it */
+    int *fresh;
     size_t k, n = 0;
+    (void)kernels; (void)begin; (void)end;
+    mtl__row_groups_find(groups, o->data->y->rows, o->data->ids, o->data->items,
+                         o->data->padding_zero ? 1 : 0);
+    fresh = (int *)(void *)groups->other;       /* the sort is done with it */
     if (gradient->state == MTL_GRAD_NONE) gradient->state = MTL_GRAD_ROWS;
     for (k = 0; k < groups->distinct; k++) {
         o->add[k] = gradient->state == MTL_GRAD_DENSE || g->touched[t->index][groups->ids[k]];
@@ -10330,55 +10443,52 @@ static void mtl__embedding_mark(mtl__embedding_order *o)
 enum { MTL__SCATTER_ROWS = 128 };           /* a job: the ids whose first row is among so many of the sorted
                                                rows; an id's sum is never split */
 
-static void mtl__embedding_scatter(void *context, size_t job)
+static void mtl__embedding_scatter(const mtl__kernels *kernels, const void *pass, size_t begin, size_t end)
 {
-    const mtl__embedding_order *o = (const mtl__embedding_order *)context;
+    const mtl__embedding_order *o = *(mtl__embedding_order *const *)pass;
     const mtl__row_groups *g = &o->groups;
     const mtl__embedding_data *d = o->data;
     mtl_real *grad = o->run->gradients->of[d->weight->index].value;
-    size_t k = 0, end = g->distinct, width = d->y->width, limit = (job + 1) * MTL__SCATTER_ROWS;
-    while (k < end) {                       /* the first id of the job, by halving */
-        size_t middle = (k + end) / 2;
-        if (g->first[middle] < job * MTL__SCATTER_ROWS) k = middle + 1;
-        else end = middle;
+    size_t k = 0, above = g->distinct, width = d->y->width;
+    while (k < above) {                     /* the first id of the job, by halving */
+        size_t middle = (k + above) / 2;
+        if (g->first[middle] < begin) k = middle + 1;
+        else above = middle;
     }
-    for (; k < g->distinct && g->first[k] < limit; k++) {
+    for (; k < g->distinct && g->first[k] < end; k++) {
         if (k + MTL__ROWS_AHEAD < g->distinct) {
             mtl__prefetch_row(grad + (size_t)g->ids[k + MTL__ROWS_AHEAD] * width, width, 1);
             mtl__prefetch_row(d->y->grad + (size_t)g->rows[g->first[k + MTL__ROWS_AHEAD]] * d->y->stride,
                               width, 0);
         }
-        mtl__run_kernels(o->run)->add_rows(width, g->first[k + 1] - g->first[k], g->rows + g->first[k],
-                                           d->scale, d->y->grad, d->y->stride, o->add[k],
-                                               grad + (size_t)g->ids[k] * width);
+        kernels->add_rows(width, g->first[k + 1] - g->first[k], g->rows + g->first[k], d->scale, d->y->grad,
+                          d->y->stride, o->add[k], grad + (size_t)g->ids[k] * width);
     }
 }
 
 static void mtl__embedding_backward(mtl_run *run, void *data)
 {
     const mtl__embedding_data *d = (const mtl__embedding_data *)data;
-    mtl__embedding_order order;
+    mtl__embedding_order order, *const o = &order;
     mtl_arena_mark mark = mtl_arena_save(run->arena);
     if (!mtl__run_gradient(run, d->weight)) return;
     order.run = run;
-    order.data = (mtl__embedding_data *)data;
+    order.data = d;
     order.add = (unsigned char *)mtl_run_push(run, d->y->rows);
-    if (mtl__row_groups_push(run, &order.groups, d->y->rows)) {
-        /* the padding word has no gradient */
-        mtl__row_groups_find(&order.groups, d->packing, d->ids, d->padding_zero ? 1 : 0);
-        mtl__embedding_mark(&order);
-        mtl__run_for(run, (order.groups.count + MTL__SCATTER_ROWS - 1) / MTL__SCATTER_ROWS,
-                     mtl__embedding_scatter, &order);
-    }
+    mtl__row_groups_push(run, &order.groups, d->y->rows);
+    mtl__run_pass(run, mtl__embedding_mark, &o, 1, 1);
+    mtl__run_pass(run, mtl__embedding_scatter, &o, order.groups.count, MTL__SCATTER_ROWS);
     mtl_arena_release(run->arena, mark);
 }
 
-/* ids: the caller's, checked already; they must stay until backward has run. */
-static mtl_activation *mtl__embedding_forward(mtl_run *run, const mtl_tensor *weight, const int *ids,
-                                              mtl_real scale, int padding_zero, const char *name)
+/* ids: the caller's, one for each row of the space, checked already; they must stay until backward has
+   run. */
+static mtl_activation *mtl__embedding_forward(mtl_run *run, const mtl_space *space, const mtl_tensor *weight,
+                                              const int *ids, mtl_real scale, int padding_zero,
+                                              const char *name)
 {
     static const int none[1] = { 0 };
-    mtl_activation *y = mtl_run_activation(run, name, run->packing->rows, weight->shape[1]);
+    mtl_activation *y = mtl__run_over(run, name, space, weight->shape[1]);
     mtl__embedding_data *d = (mtl__embedding_data *)mtl_run_make(run, sizeof *d);
     if (!y || !d) return NULL;
     y->ids = ids ? ids : none;              /* a dry run has no ids, but needs what rows with ids need */
@@ -10386,10 +10496,10 @@ static mtl_activation *mtl__embedding_forward(mtl_run *run, const mtl_tensor *we
     d->ids = ids;
     d->scale = scale;
     d->padding_zero = padding_zero;
-    d->packing = run->packing;
+    d->items = mtl__space_items(space);
     d->y = y;
     if (run->gradients && !mtl__dry(run)) mtl__parameters_fresh(run->gradients->set, weight, ids, y->rows);
-    mtl__run_for(run, (y->rows + MTL__ROWS - 1) / MTL__ROWS, mtl__embedding_gather, d);
+    mtl__run_pass(run, mtl__embedding_gather, d, y->rows, MTL__ROWS);
     mtl_run_record(run, y, mtl__embedding_backward, d);
     return y;
 }
@@ -10465,7 +10575,7 @@ static void mtl__dense_backward(mtl_run *run, void *data)
 MTL_DEF mtl_activation *mtl_dense_forward(mtl_run *run, const mtl_dense *dense, mtl_activation *x,
                                           const char *name)
 {
-    mtl_activation *y = x ? mtl_run_activation(run, name, x->rows, dense->outputs) : NULL;
+    mtl_activation *y = x ? mtl__run_beside(run, name, x, dense->outputs) : NULL;
     mtl__dense_data *d = (mtl__dense_data *)mtl_run_make(run, sizeof *d);
     mtl__product_forward p;
     if (!y || !d) return NULL;
@@ -10485,7 +10595,7 @@ MTL_DEF mtl_activation *mtl_dense_forward(mtl_run *run, const mtl_dense *dense, 
     p.z_block = MTL__BLOCK;
     p.z_row = y->stride;
     p.exact = 1;
-    mtl__run_rows(run, MTL__PRODUCT_FORWARD, &p, x->rows);
+    mtl__run_rows(run, mtl__product_forward_part, &p, sizeof p, x->rows, p.units * p.inputs);
     mtl_run_record(run, y, mtl__dense_backward, d);
     return y;
 }
@@ -10495,23 +10605,43 @@ MTL_DEF mtl_activation *mtl_dense_forward(mtl_run *run, const mtl_dense *dense, 
 typedef struct mtl__activate_data {
     int activation;
     mtl_activation *x, *y;
+    mtl_real *dx;                           /* while backward runs */
+    int add;
 } mtl__activate_data;
+
+static void mtl__activate_part(const mtl__kernels *kernels, const void *pass, size_t n, size_t end)
+{
+    const mtl__activate_data *d = (const mtl__activate_data *)pass;
+    for (; n < end; n++)
+        kernels->activate(d->activation, d->x->width, d->x->value + n * d->x->stride,
+                          d->y->value + n * d->y->stride);
+}
+
+enum { MTL__STRIP = 256 };                  /* columns that work on the stack takes at a time */
+
+static void mtl__activate_back_part(const mtl__kernels *kernels, const void *pass, size_t begin, size_t end)
+{
+    MTL__ALIGN64 mtl_real slope[MTL__STRIP];
+    const mtl__activate_data *d = (const mtl__activate_data *)pass;
+    size_t first, count, n;
+    for (first = 0; first < d->y->width; first += count) {
+        count = mtl__at_most(d->y->width - first, MTL__STRIP);
+        for (n = begin; n < end; n++) {
+            mtl_real *dx = d->dx + n * d->x->stride + first;
+            const size_t at = n * d->y->stride + first;
+            kernels->activate_backward(d->activation, count, d->y->value + at, d->y->grad + at, d->add
+                                       ? slope : dx);
+            if (d->add) kernels->add_scaled(count, 1, slope, dx);
+        }
+    }
+}
 
 static void mtl__activate_backward(mtl_run *run, void *data)
 {
-    const mtl__activate_data *d = (const mtl__activate_data *)data;
-    size_t n, width = d->y->width, j;
-    int add;
-    mtl_real *dx = mtl_run_grad(run, d->x, &add), *row;
-    mtl_arena_mark mark = mtl_arena_save(run->arena);
-    row = mtl__run_reals(run, 1, mtl__padded(width));
-    for (n = 0; dx && row && !mtl__dry(run) && n < d->y->rows; n++) {
-        mtl_real *to = dx + n * d->x->stride;
-        mtl__run_kernels(run)->activate_backward(d->activation, width, d->y->value + n * d->y->stride,
-                                                 d->y->grad + n * d->y->stride, add ? row : to);
-        for (j = 0; add && j < width; j++) to[j] += row[j];
-    }
-    mtl_arena_release(run->arena, mark);
+    mtl__activate_data *d = (mtl__activate_data *)data;
+    const mtl_activation *y = d->y;
+    d->dx = mtl_run_grad(run, d->x, &d->add);
+    if (d->dx) mtl__run_values(run, mtl__activate_back_part, d, y->rows, y->width);
 }
 
 static mtl_activation *mtl__activate_forward(mtl_run *run, int activation, mtl_activation *x,
@@ -10519,17 +10649,14 @@ static mtl_activation *mtl__activate_forward(mtl_run *run, int activation, mtl_a
 {
     mtl__activate_data *d;
     mtl_activation *y;
-    size_t n;
     if (!x || activation == MTL_ACTIVATION_NONE) return x;
-    y = mtl_run_activation(run, name, x->rows, x->width);
+    y = mtl__run_beside(run, name, x, x->width);
     d = (mtl__activate_data *)mtl_run_make(run, sizeof *d);
     if (!y || !d) return NULL;
     d->activation = activation;
     d->x = x;
     d->y = y;
-    for (n = 0; !mtl__dry(run) && n < x->rows; n++)
-        mtl__run_kernels(run)->activate(activation, x->width, x->value + n * x->stride,
-                                        y->value + n * y->stride);
+    mtl__run_values(run, mtl__activate_part, d, x->rows, x->width);
     mtl_run_record(run, y, mtl__activate_backward, d);
     return y;
 }
@@ -10542,6 +10669,11 @@ typedef struct mtl__dropout_data {
     mtl_activation *x, *y;
 } mtl__dropout_data;
 
+static void mtl__dropout_part(const mtl__kernels *kernels, const void *pass, size_t begin, size_t end)
+{
+    kernels->dropout((const mtl__dropout *)pass, begin, end);
+}
+
 static void mtl__dropout_backward(mtl_run *run, void *data)
 {
     const mtl__dropout_data *d = (const mtl__dropout_data *)data;
@@ -10550,7 +10682,7 @@ static void mtl__dropout_backward(mtl_run *run, void *data)
     backward.x_stride = d->y->stride;
     backward.y = mtl_run_grad(run, d->x, &backward.accumulate);
     backward.y_stride = d->x->stride;
-    if (backward.y) mtl__run_rows(run, MTL__DROPOUT, &backward, d->y->rows);
+    if (backward.y) mtl__run_rows(run, mtl__dropout_part, &backward, sizeof backward, d->y->rows, 0);
 }
 
 static unsigned long long *mtl__run_stream(mtl_run *run)
@@ -10565,7 +10697,7 @@ static mtl_activation *mtl__dropout_layer(mtl_run *run, mtl_real rate, const int
     mtl__dropout_data *d;
     mtl_activation *y;
     if (!x || !run->training || rate <= 0) return x;
-    y = mtl_run_activation(run, name, x->rows, x->width);
+    y = mtl__run_beside(run, name, x, x->width);
     d = (mtl__dropout_data *)mtl_run_make(run, sizeof *d);
     if (!y || !d) return NULL;
     y->constant = x->constant;
@@ -10581,7 +10713,7 @@ static mtl_activation *mtl__dropout_layer(mtl_run *run, mtl_real rate, const int
     d->forward.seed = run->seed;
     d->forward.stream = run->step << 16 | (++*mtl__run_stream(run) & 0xffff);
     d->forward.rate = rate;
-    mtl__run_rows(run, MTL__DROPOUT, &d->forward, y->rows);
+    mtl__run_rows(run, mtl__dropout_part, &d->forward, sizeof d->forward, y->rows, 0);
     mtl_run_record(run, y, mtl__dropout_backward, d);
     return y;
 }
@@ -10592,22 +10724,32 @@ typedef struct mtl__move_data {
     mtl_activation *x, *y;
     const int *items;                       /* [y rows] NULL: row m itself */
     size_t from, to, width;
+    mtl_real *dx;                           /* while backward runs */
+    int add;
 } mtl__move_data;
 
-/* dx[items[m]][from + j] += dy[m][to + j]; rows of x that no item names get zero. */
+/* dx[items[m]][from + j] += dy[m][to + j]; rows of x that no item names get zero. Jobs take columns of x,
+   since items may name a row more than once. */
+static void mtl__move_back_part(const mtl__kernels *kernels, const void *pass, size_t begin, size_t end)
+{
+    const mtl__move_data *d = (const mtl__move_data *)pass;
+    const size_t stride = d->x->stride, last = mtl__at_most(end, d->from + d->width);
+    size_t m;
+    for (m = 0; !d->add && m < d->x->rows; m++)
+        memset(d->dx + m * stride + begin, 0, (end - begin) * sizeof *d->dx);
+    if (begin < d->from) begin = d->from;
+    for (m = 0; begin < last && m < d->y->rows; m++)
+        kernels->add_scaled(last - begin, 1, d->y->grad + m * d->y->stride + d->to + begin - d->from,
+                            d->dx + (d->items ? (size_t)d->items[m] : m) * stride + begin);
+}
+
 static void mtl__move_backward(mtl_run *run, void *data)
 {
-    const mtl__move_data *d = (const mtl__move_data *)data;
-    size_t m, j, n;
-    int add;
-    mtl_real *dx = mtl_run_grad(run, d->x, &add);
-    if (!dx || mtl__dry(run)) return;
-    for (n = 0; !add && n < d->x->rows; n++) memset(dx + n * d->x->stride, 0, d->x->width * sizeof *dx);
-    for (m = 0; m < d->y->rows; m++) {
-        const mtl_real *dy = d->y->grad + m * d->y->stride + d->to;
-        mtl_real *row = dx + (d->items ? (size_t)d->items[m] : m) * d->x->stride + d->from;
-        for (j = 0; j < d->width; j++) row[j] += dy[j];
-    }
+    mtl__move_data *d = (mtl__move_data *)data;
+    size_t unit = 1 + MTL__SMALL_VALUES / (d->x->rows + d->y->rows);
+    d->dx = mtl_run_grad(run, d->x, &d->add);
+    unit = (unit + MTL__BLOCK - 1) / MTL__BLOCK * MTL__BLOCK;       /* whole cache lines */
+    if (d->dx) mtl__run_pass(run, mtl__move_back_part, d, d->x->width, unit);
 }
 
 /* Copies columns into a part of y and records it. y has no name yet: mtl__moved gives it one when all its
@@ -10616,7 +10758,6 @@ static void mtl__move_forward(mtl_run *run, mtl_activation *x, size_t from, cons
                               mtl_activation *y, size_t to, size_t width)
 {
     mtl__move_data *d = (mtl__move_data *)mtl_run_make(run, sizeof *d);
-    size_t m;
     if (!d) return;
     d->x = x;
     d->y = y;
@@ -10624,9 +10765,7 @@ static void mtl__move_forward(mtl_run *run, mtl_activation *x, size_t from, cons
     d->from = from;
     d->to = to;
     d->width = width;
-    for (m = 0; !mtl__dry(run) && m < y->rows; m++)
-        memcpy(y->value + m * y->stride + to, x->value + (items ? (size_t)items[m] : m) * x->stride + from,
-               width * sizeof(mtl_real));
+    mtl__run_copy(run, x->value + from, x->stride, items, y->value + to, y->stride, y->rows, width, 0);
     mtl_run_record(run, y, mtl__move_backward, d);
 }
 
@@ -10638,11 +10777,12 @@ static mtl_activation *mtl__moved(mtl_run *run, mtl_activation *y, const char *n
     return y;
 }
 
-/* Rows `items` [rows] of x, e.g. the labelled ones. items must stay until backward has run. */
-static mtl_activation *mtl__select_forward(mtl_run *run, mtl_activation *x, const int *items, size_t rows,
-                                           const char *name)
+/* Rows `items` [rows] of x, e.g. the labelled ones (space NULL), or for each row of another space the one
+   that belongs to it. items must stay until backward has run. */
+static mtl_activation *mtl__select_forward(mtl_run *run, const mtl_space *space, mtl_activation *x,
+                                           const int *items, size_t rows, const char *name)
 {
-    mtl_activation *y = x ? mtl_run_activation(run, NULL, rows, x->width) : NULL;
+    mtl_activation *y = x ? mtl__run_activation(run, NULL, space, rows, x->width) : NULL;
     if (y) mtl__move_forward(run, x, 0, items, y, 0, x->width);
     return mtl__moved(run, y, name);
 }
@@ -10658,7 +10798,7 @@ static mtl_activation *mtl__concat_forward(mtl_run *run, mtl_activation *const *
         width += parts[i]->width;
     }
     if (count == 1) return parts[0];
-    y = mtl_run_activation(run, NULL, parts[0]->rows, width);
+    y = mtl__run_beside(run, NULL, parts[0], width);
     for (i = 0, width = 0; y && i < count; width += parts[i++]->width)
         mtl__move_forward(run, parts[i], 0, NULL, y, width, parts[i]->width);
     return mtl__moved(run, y, name);
@@ -10766,8 +10906,8 @@ static void mtl__blend_backward(mtl_run *run, void *data)
     d->dw = d->weights ? mtl_run_grad(run, d->weights, &d->add) : NULL;
     mark = mtl_arena_save(run->arena);
     d->dots = d->dw ? mtl__run_reals(run, d->y->rows, d->count) : NULL;
-    mtl__run_values(run, mtl__blend_back_part, d, sizeof *d, d->y->rows, d->count * d->y->width);
-    if (d->dw) mtl__run_values(run, mtl__blend_weights_part, d, sizeof *d, 1, 0);
+    mtl__run_values(run, mtl__blend_back_part, d, d->y->rows, d->count * d->y->width);
+    if (d->dw) mtl__run_values(run, mtl__blend_weights_part, d, 1, 0);
     mtl_arena_release(run->arena, mark);
 }
 
@@ -10778,13 +10918,13 @@ static mtl_activation *mtl__blend_forward(mtl_run *run, mtl_activation *const *s
     size_t i;
     if (!d || !sources[0]) return NULL;
     d->sources = (mtl__blend_source *)mtl_run_make(run, count * sizeof *d->sources);
-    d->y = mtl_run_activation(run, NULL, sources[0]->rows, sources[0]->width);
+    d->y = mtl__run_beside(run, NULL, sources[0], sources[0]->width);
     if (mtl__failed(run->error)) return NULL;
     d->count = count;
     d->weights = weights;
     d->rows = rows;
     for (i = 0; i < count; i++) d->sources[i].x = sources[i];
-    mtl__run_values(run, mtl__blend_part, d, sizeof *d, d->y->rows, count * d->y->width);
+    mtl__run_values(run, mtl__blend_part, d, d->y->rows, count * d->y->width);
     mtl_run_record(run, d->y, mtl__blend_backward, d);
     return d->y;
 }
@@ -10834,7 +10974,7 @@ static void mtl__gate_backward(mtl_run *run, void *data)
     d->dg = mtl_run_grad(run, d->g, &d->add_g);
     d->ds = mtl_run_grad(run, d->s, &d->add_s);
     d->dp = mtl_run_grad(run, d->p, &d->add_p);
-    mtl__run_values(run, mtl__gate_back_part, d, sizeof *d, d->y->rows, 4 * d->y->width);
+    mtl__run_values(run, mtl__gate_back_part, d, d->y->rows, 4 * d->y->width);
 }
 
 static mtl_activation *mtl__gate_forward(mtl_run *run, mtl_activation *g, mtl_activation *s,
@@ -10842,12 +10982,12 @@ static mtl_activation *mtl__gate_forward(mtl_run *run, mtl_activation *g, mtl_ac
 {
     mtl__gate *d = (mtl__gate *)mtl_run_make(run, sizeof *d);
     if (!g || !d) return NULL;
-    d->y = mtl_run_activation(run, NULL, s->rows, s->width);
+    d->y = mtl__run_beside(run, NULL, s, s->width);
     if (!d->y) return NULL;
     d->g = g;
     d->s = s;
     d->p = p;
-    mtl__run_values(run, mtl__gate_part, d, sizeof *d, d->y->rows, d->y->width);
+    mtl__run_values(run, mtl__gate_part, d, d->y->rows, d->y->width);
     mtl_run_record(run, d->y, mtl__gate_backward, d);
     return d->y;
 }
@@ -10858,22 +10998,20 @@ typedef struct mtl__vector { const mtl_tensor *tensor; mtl_activation *y; } mtl_
 static void mtl__vector_backward(mtl_run *run, void *data)
 {
     const mtl__vector *d = (const mtl__vector *)data;
-    size_t j;
     int add;
     mtl_real *grad = mtl_run_tensor_grad(run, d->tensor, &add);
-    for (j = 0; grad && !mtl__dry(run) && j < d->y->width; j++)
-        grad[j] = (add ? grad[j] : 0) + d->y->grad[j];
+    if (grad) mtl__run_copy(run, d->y->grad, 0, NULL, grad, 0, 1, d->y->width, add);
 }
 
 static mtl_activation *mtl__vector_forward(mtl_run *run, const mtl_tensor *tensor)
 {
     mtl__vector *d = (mtl__vector *)mtl_run_make(run, sizeof *d);
-    mtl_activation *y = mtl_run_activation(run, NULL, 1, tensor->count);
+    mtl_activation *y = mtl__run_activation(run, NULL, NULL, 1, tensor->count);
     if (!d || !y) return NULL;
     d->tensor = tensor;
     d->y = y;
     y->constant = tensor->frozen;
-    if (!mtl__dry(run)) memcpy(y->value, tensor->value, tensor->count * sizeof *y->value);
+    mtl__run_copy(run, tensor->value, 0, NULL, y->value, 0, 1, tensor->count, 0);
     mtl_run_record(run, y, mtl__vector_backward, d);
     return y;
 }
@@ -10897,7 +11035,7 @@ static void mtl__reversal_backward(mtl_run *run, void *data)
 {
     mtl__reversal *d = (mtl__reversal *)data;
     d->dx = mtl_run_grad(run, d->x, &d->add);
-    if (d->dx) mtl__run_values(run, mtl__reversal_part, d, sizeof *d, d->y->rows, d->y->width);
+    if (d->dx) mtl__run_values(run, mtl__reversal_part, d, d->y->rows, d->y->width);
 }
 
 /* The same values under a gradient of their own; `constant`: under none. */
@@ -10933,20 +11071,17 @@ static mtl_activation *mtl__reversal_forward(mtl_run *run, mtl_real factor, mtl_
 static mtl_activation *mtl__pool_last(mtl_run *run, mtl_activation *x, const mtl_segment *segments,
                                       size_t count, const char *name)
 {
-    const mtl_packing *p = run->packing;
-    mtl_activation *y = mtl_run_activation(run, NULL, p->sequences, x->width);
-    int *first = (int *)mtl_run_push(run, p->sequences * sizeof *first);
+    const mtl_packing *p = x->space->packing;
+    mtl_activation *y = mtl__run_over(run, NULL, &p->space[MTL_LEVEL_SEQUENCE], x->width);
     size_t i;
-    if (!y || !first) return NULL;
-    for (i = 0; !mtl__dry(run) && i < p->sequences; i++) first[i] = (int)i;
+    if (!y) return NULL;
     for (i = 0; i < count; i++)
-        mtl__move_forward(run, x, segments[i].begin, segments[i].reverse ? first : p->last, y,
+        mtl__move_forward(run, x, segments[i].begin, segments[i].reverse ? NULL : p->last, y,
                           segments[i].begin, segments[i].width);
     return mtl__moved(run, y, name);
 }
 
 typedef struct mtl__pool_data {
-    const mtl__kernels *kernels;
     const mtl_packing *packing;
     int max;                                /* else mean */
     mtl_activation *x, *y;
@@ -10954,84 +11089,78 @@ typedef struct mtl__pool_data {
     int add;
 } mtl__pool_data;
 
-/* Sequences of job `job`; the rows of one are step_offset[t] + b. */
-static size_t mtl__pool_range(const mtl__pool_data *d, size_t job, size_t *begin)
+/* mean: y[b] = sum_t x[t][b] / length; max: the largest over t. The rows of a sequence are
+   step_offset[t] + b. */
+static void mtl__pool_values(const mtl__kernels *kernels, const void *pass, size_t b, size_t end)
 {
-    *begin = job * MTL__SEQUENCES;
-    return mtl__at_most(*begin + MTL__SEQUENCES, d->packing->sequences);
-}
-
-/* mean: y[b] = sum_t x[t][b] / length; max: the largest over t. */
-static void mtl__pool_values(void *context, size_t job)
-{
-    const mtl__pool_data *d = (const mtl__pool_data *)context;
+    const mtl__pool_data *d = (const mtl__pool_data *)pass;
     const mtl_packing *p = d->packing;
-    size_t b, t, end = mtl__pool_range(d, job, &b), width = d->y->width;
+    size_t t, width = d->y->width;
     for (; b < end; b++) {
         mtl_real *y = d->y->value + b * d->y->stride, share = 1 / (mtl_real)p->lengths[b];
         memcpy(y, d->x->value + b * d->x->stride, width * sizeof *y);
-        if (!d->max) d->kernels->scale(width, share, y);
+        if (!d->max) kernels->scale(width, share, y);
         for (t = 1; t < (size_t)p->lengths[b]; t++) {
             const mtl_real *x = d->x->value + (p->step_offset[t] + b) * d->x->stride;
-            if (d->max) d->kernels->maximum(width, x, y);
-            else d->kernels->add_scaled(width, share, x, y);
+            if (d->max) kernels->maximum(width, x, y);
+            else kernels->add_scaled(width, share, x, y);
         }
     }
 }
 
 /* dx of one sequence's columns [first, first + n), n <= MTL__STRIP. mean: dx[t][b] = dy[b] / length; max: dy
    goes to the first of the largest. */
-enum { MTL__STRIP = 256 };                  /* columns that work on the stack takes at a time */
-static void mtl__pool_strip(const mtl__pool_data *d, size_t b, size_t first, size_t n)
+static void mtl__pool_strip(const mtl__kernels *kernels, const mtl__pool_data *d, size_t b, size_t first,
+                            size_t n)
 {
     MTL__ALIGN64 mtl_real left[MTL__STRIP];
     const mtl_packing *p = d->packing;
     size_t t;
     memcpy(left, d->y->grad + b * d->y->stride + first, n * sizeof *left);
-    if (!d->max) d->kernels->scale(n, 1 / (mtl_real)p->lengths[b], left);
+    if (!d->max) kernels->scale(n, 1 / (mtl_real)p->lengths[b], left);
     for (t = 0; t < (size_t)p->lengths[b]; t++) {
         size_t at = (p->step_offset[t] + b) * d->x->stride + first;
         if (d->max)
-            d->kernels->maximum_backward(n, d->x->value + at, d->y->value + b * d->y->stride + first, left,
-                                         d->add, d->dx + at);
-        else if (d->add) d->kernels->add_scaled(n, 1, left, d->dx + at);
+            kernels->maximum_backward(n, d->x->value + at, d->y->value + b * d->y->stride + first, left,
+                                      d->add, d->dx + at);
+        else if (d->add) kernels->add_scaled(n, 1, left, d->dx + at);
         else memcpy(d->dx + at, left, n * sizeof *left);
     }
 }
 
-static void mtl__pool_gradients(void *context, size_t job)
+static void mtl__pool_gradients(const mtl__kernels *kernels, const void *pass, size_t b, size_t end)
 {
-    const mtl__pool_data *d = (const mtl__pool_data *)context;
-    size_t b, first, end = mtl__pool_range(d, job, &b), width = d->y->width;
+    const mtl__pool_data *d = (const mtl__pool_data *)pass;
+    size_t first, width = d->y->width;
     for (; b < end; b++)
         for (first = 0; first < width; first += MTL__STRIP)
-            mtl__pool_strip(d, b, first, mtl__at_most(width - first, MTL__STRIP));
+            mtl__pool_strip(kernels, d, b, first, mtl__at_most(width - first, MTL__STRIP));
 }
 
 static void mtl__pool_backward(mtl_run *run, void *data)
 {
     mtl__pool_data *d = (mtl__pool_data *)data;
     d->dx = mtl_run_grad(run, d->x, &d->add);
-    if (d->dx) mtl__run_for(run, (d->packing->sequences + MTL__SEQUENCES - 1) / MTL__SEQUENCES,
-                            mtl__pool_gradients, d);
+    if (!d->dx) return;
+    mtl__run_pass(run, mtl__pool_gradients, d, d->y->rows, MTL__SEQUENCES);
 }
 
-/* x [N][width] to [B][width], in packed order. segments: for MTL_POOL_LAST. */
+/* x [N][width], rows that are steps, to [B][width], their sequences. segments: for MTL_POOL_LAST. */
 static mtl_activation *mtl__pool_forward(mtl_run *run, int pool, mtl_activation *x,
                                          const mtl_segment *segments, size_t count, const char *name)
 {
     mtl__pool_data *d;
     if (!x) return NULL;
+    MTL__ASSERT(x->space && x->space->level == MTL_LEVEL_STEP);
     if (pool == MTL_POOL_LAST) return mtl__pool_last(run, x, segments, count, name);
     d = (mtl__pool_data *)mtl_run_make(run, sizeof *d);
     if (!d) return NULL;
-    d->packing = run->packing;
+    d->packing = x->space->packing;
     d->x = x;
-    d->y = mtl_run_activation(run, name, run->packing->sequences, x->width);
-    d->kernels = mtl__run_kernels(run);
+    d->y = mtl__run_over(run, name, &d->packing->space[MTL_LEVEL_SEQUENCE], x->width);
     d->max = pool == MTL_POOL_MAX;
     if (mtl__failed(run->error)) return NULL;
-    mtl__run_for(run, (run->packing->sequences + MTL__SEQUENCES - 1) / MTL__SEQUENCES, mtl__pool_values, d);
+    mtl__run_pass(run, mtl__pool_values, d, d->y->rows, MTL__SEQUENCES);
     mtl_run_record(run, d->y, mtl__pool_backward, d);
     return d->y;
 }
@@ -11248,10 +11377,11 @@ typedef struct mtl__step_chunks {
 /* Cuts the steps of a batch into chunks of at most reals / width rows, or if that is more, of `least` rows
    (twice as many for a cell with large weights), of one step at least. width: reals of a row. Memory: the
    run's. */
-static void mtl__chunks_init(mtl_run *run, const mtl_cell *cell, size_t reals, size_t least, size_t width,
+static void mtl__chunks_init(mtl_run *run, const mtl__cell_data *d, size_t reals, size_t least, size_t width,
                              mtl__step_chunks *chunks)
 {
-    const mtl_packing *p = run->packing;
+    const mtl_packing *p = d->packing;
+    const mtl_cell *cell = d->cell;
     const int large = cell->kind->gates * cell->units * (cell->inputs + cell->units) > MTL__BACKWARD_REALS;
     size_t limit = reals / width > least << large ? reals / width : least << large, t;
     mtl__step_chunk *c = NULL;
@@ -11295,17 +11425,14 @@ static size_t mtl__chunk_buffers(const mtl_run *run) { return run->scheduler ? 2
    without a tape is the caller's. */
 static void mtl__cell_forward_begin(mtl_run *run, mtl__cell_data *d, const mtl__step_chunks *chunks)
 {
-    size_t rows = d->packing->rows, padded = mtl__padded(d->cell->units), b;
+    size_t rows = d->packing->rows, padded = mtl__padded(d->cell->units);
     d->z = mtl__run_reals(run, run->tape ? rows : chunks->rows * mtl__chunk_buffers(run),
                           padded * d->cell->kind->gates);
     if (run->tape && d->cell->kind->has_c) d->c = mtl__run_reals(run, rows, padded);
     if (run->tape && d->cell->kind->keeps_extra) d->extra = mtl__run_reals(run, rows, padded);
-    if (run->tape || !d->c || mtl__failed(run->error) || mtl__dry(run)) return;
-    for (b = 0; b < d->packing->sequences; b++) {
-        memset(d->c + b * padded, 0, padded * sizeof(mtl_real));
-        if (d->c0) memcpy(d->c + b * padded, d->c0->value + b * d->c0->stride,
-                          d->cell->units * sizeof(mtl_real));
-    }
+    if (run->tape || !d->c) return;
+    if (d->c0) mtl__run_copy(run, d->c0->value, d->c0->stride, NULL, d->c, padded, d->packing->sequences,
+                             d->cell->units, 0);
 }
 
 /* The pass over time, its steps not chosen yet. */
@@ -11358,7 +11485,7 @@ typedef struct mtl__same_rows {
 static void mtl__same_rows_find(mtl_run *run, const mtl_cell *cell, const mtl_activation *x,
                                 mtl__same_rows *same)
 {
-    const mtl_packing *p = run->packing;
+    const mtl_packing *p = x->space->packing;
     const size_t most = mtl__at_most(MTL__SAME_ROWS * p->sequences, p->rows);
     mtl__row_groups groups;
     mtl_arena_mark mark;
@@ -11370,9 +11497,10 @@ static void mtl__same_rows_find(mtl_run *run, const mtl_cell *cell, const mtl_ac
     same->stride = x->stride;
     same->x = mtl__run_reals(run, most, same->stride);
     mark = mtl_arena_save(run->arena);
-    if (mtl__dry(run)) same->count = most;
-    if (mtl__row_groups_push(run, &groups, p->rows)) {
-        mtl__row_groups_find(&groups, p, x->ids, 0);
+    mtl__row_groups_push(run, &groups, p->rows);
+    if (mtl__dry(run)) same->count = most;  /* which ids there are is not known */
+    else if (!mtl__failed(run->error)) {
+        mtl__row_groups_find(&groups, p->rows, x->ids, p->caller_row, 0);
         if (groups.distinct <= most && groups.distinct <= p->rows / 4 * 3) same->count = groups.distinct;
         for (k = 0; k < same->count; k++) {
             for (n = groups.first[k]; n < groups.first[k + 1]; n++) same->row[groups.rows[n]] = (int)k;
@@ -11415,7 +11543,7 @@ static void mtl__layer_forward_chunks(mtl_run *run, mtl__layer_data *layer)
     mtl__same_rows same;
     mtl__jobs jobs;
     size_t i, k;
-    mtl__chunks_init(run, cell, MTL__FORWARD_REALS / layer->count, MTL__FORWARD_ROWS,
+    mtl__chunks_init(run, &layer->cells[0], MTL__FORWARD_REALS / layer->count, MTL__FORWARD_ROWS,
                      mtl__padded(cell->units) * cell->kind->gates, &chunks);
     for (k = 0; k < layer->count; k++) mtl__cell_forward_begin(run, &layer->cells[k], &chunks);
     if (run->tape) mark = mtl_arena_save(run->arena);
@@ -11427,7 +11555,7 @@ static void mtl__layer_forward_chunks(mtl_run *run, mtl__layer_data *layer)
         for (k = 0; k < layer->count && i > 0; k++) {
             const mtl__step_chunk *chunk = mtl__cell_forward_to(run, &layer->cells[k], &chunks, i - 1,
                                                                   &pass[k]);
-            mtl__jobs_add_cell(&jobs, MTL__CELL_FORWARD, &pass[k], chunk->sequences);
+            mtl__jobs_add_cell(&jobs, mtl__cell_forward_part, &pass[k], chunk->sequences);
         }
         for (k = 0; k < layer->count && i < chunks.count && !same.count; k++) {
             const mtl__cell_data *d = &layer->cells[k];
@@ -11446,13 +11574,9 @@ static mtl_activation *mtl__cell_last(mtl_run *run, const mtl__cell_data *d, con
                                       size_t stride, int by_sequence)
 {
     const mtl_packing *p = d->packing;
-    mtl_activation *last = mtl_run_activation(run, NULL, p->sequences, d->cell->units);
-    size_t b;
-    if (!last || mtl__dry(run)) return last;
-    for (b = 0; b < p->sequences; b++) {
-        size_t row = by_sequence || d->cell->reverse ? b : (size_t)p->last[b];
-        memcpy(last->value + b * last->stride, from + row * stride, d->cell->units * sizeof(mtl_real));
-    }
+    mtl_activation *last = mtl__run_over(run, NULL, &p->space[MTL_LEVEL_SEQUENCE], d->cell->units);
+    if (last) mtl__run_copy(run, from, stride, by_sequence || d->cell->reverse ? NULL : p->last, last->value,
+                            last->stride, last->rows, last->width, 0);
     return last;
 }
 
@@ -11461,25 +11585,19 @@ static mtl_activation *mtl__cell_last(mtl_run *run, const mtl__cell_data *d, con
 /* Gradient of a last state (or zeros) into a padded [B][stride] carry. */
 static mtl_real *mtl__cell_carry_begin(mtl_run *run, const mtl__cell_data *d, const mtl_activation *last)
 {
-    size_t b, stride = mtl__padded(d->cell->units);
+    size_t stride = mtl__padded(d->cell->units);
     mtl_real *carry = mtl__run_zeros(run, d->packing->sequences, stride);
-    if (!carry || mtl__dry(run) || !last || last->grad_state == MTL_GRAD_NONE) return carry;
-    for (b = 0; b < d->packing->sequences; b++)
-        memcpy(carry + b * stride, last->grad + b * last->stride, d->cell->units * sizeof *carry);
+    if (last && last->grad_state != MTL_GRAD_NONE)
+        mtl__run_copy(run, last->grad, last->stride, NULL, carry, stride, last->rows, last->width, 0);
     return carry;
 }
 
 /* The finished carry is the gradient of the initial state. */
-static void mtl__cell_initial_gradient(const mtl_run *run, const mtl__cell_data *d, const mtl_real *carry,
+static void mtl__cell_initial_gradient(mtl_run *run, const mtl__cell_data *d, const mtl_real *carry,
                                        const mtl_activation *initial, mtl_real *grad, int add)
 {
-    size_t b, u, stride = mtl__padded(d->cell->units);
-    if (!grad || mtl__dry(run) || mtl__failed(run->error)) return;
-    for (b = 0; b < d->packing->sequences; b++)
-        for (u = 0; u < d->cell->units; u++) {
-            mtl_real *to = grad + b * initial->stride + u;
-            *to = (add ? *to : 0) + carry[b * stride + u];
-        }
+    if (grad) mtl__run_copy(run, carry, mtl__padded(d->cell->units), NULL, grad, initial->stride,
+                            initial->rows, d->cell->units, add);
 }
 
 /* Of one cell, while its layer's backward runs. */
@@ -11623,7 +11741,7 @@ static void mtl__layer_back_cells(mtl__jobs *jobs, mtl__cell_back *back, size_t 
     size_t k;
     for (k = 0; k < count; k++) {
         const mtl__step_chunk *chunk = mtl__cell_back_to(jobs->run, &back[k], chunks, i);
-        mtl__jobs_add_cell(jobs, MTL__CELL_BACKWARD, &back[k].pass, chunk->sequences);
+        mtl__jobs_add_cell(jobs, mtl__cell_backward_part, &back[k].pass, chunk->sequences);
     }
 }
 
@@ -11667,7 +11785,7 @@ static void mtl__layer_backward(mtl_run *run, void *data)
     if (!count) return;
     mark = mtl_arena_save(run->arena);
     cell = back[0].data->cell;
-    mtl__chunks_init(run, cell, MTL__BACKWARD_REALS, MTL__BACKWARD_ROWS,
+    mtl__chunks_init(run, back[0].data, MTL__BACKWARD_REALS, MTL__BACKWARD_ROWS,
                      mtl__padded(cell->units) * cell->kind->slots, &chunks);
     for (i = 0; i < count; i++) mtl__cell_back_pass(run, &back[i], &chunks);
     for (i = 0; i <= chunks.count && !mtl__failed(run->error); i++) {
@@ -11694,19 +11812,20 @@ static void mtl__layer_forward(mtl_run *run, const mtl_cell *const *cells, size_
                                mtl_activation *y, const mtl_cell_state *initial, mtl_cell_state *final)
 {
     mtl__layer_data *layer = (mtl__layer_data *)mtl_run_make(run, sizeof *layer);
-    size_t i, sequences = run->packing->sequences;
+    size_t i;
     if (!layer || !x || !y) return;
     layer->count = count;
     for (i = 0; i < count; i++) {
         mtl__cell_data *d = &layer->cells[i];
         const int has_c = cells[i]->kind->has_c;
         d->cell = cells[i];
-        d->packing = run->packing;
+        d->packing = x->space->packing;
         d->x = x;
         d->y = y;
         d->y_first = i * cells[0]->units;
         if (initial) { d->h0 = initial[i].h; d->c0 = has_c ? initial[i].c : NULL; }
-        if (has_c && !run->tape) d->c = mtl__run_reals(run, sequences, mtl__padded(d->cell->units));
+        if (has_c && !run->tape) d->c = mtl__run_zeros(run, d->packing->sequences,
+                                                      mtl__padded(d->cell->units));
     }
     mtl__layer_forward_chunks(run, layer);
     for (i = 0; i < count && final && !mtl__failed(run->error); i++) {
@@ -11722,8 +11841,11 @@ MTL_DEF mtl_activation *mtl_cell_forward(mtl_run *run, const mtl_cell *cell, mtl
                                          const mtl_cell_state *initial, mtl_cell_state *final)
 {
     mtl_activation *y;
+    if (x && (!x->space || x->space->level != MTL_LEVEL_STEP))
+        mtl__fail(run->error, MTL_ERROR_ARGUMENT, "x", -1,
+                  "rows of x are no sequences' steps: pack the run first, or set x->space");
     if (!x || mtl__failed(run->error)) return NULL;
-    y = mtl_run_activation(run, NULL, x->rows, cell->units);
+    y = mtl__run_beside(run, NULL, x, cell->units);
     mtl__layer_forward(run, &cell, 1, x, y, initial, final);
     return mtl__failed(run->error) ? NULL : y;
 }
@@ -11865,8 +11987,14 @@ typedef struct mtl__loss_data {
     const mtl_scaling *scaling;             /* of real targets */
     double divisor;
     mtl_activation *x, *y;                  /* logits or predictions; the loss, 1 x 1 */
-    mtl__cross_entropy pass;                /* what backward needs of class tasks */
+    mtl__cross_entropy pass;                /* what backward needs of class tasks; of real ones loss
+                                               [M][width] in forward, dx and accumulate in backward */
 } mtl__loss_data;
+
+static void mtl__softmax_part(const mtl__kernels *kernels, const void *pass, size_t begin, size_t end)
+{
+    kernels->softmax((const mtl__softmax *)pass, begin, end);
+}
 
 /* p = softmax(x);  dx = p * (dp - sum_c dp_c p_c) */
 typedef struct mtl__softmax_data {
@@ -11884,7 +12012,7 @@ static void mtl__softmax_rows(mtl_run *run, const mtl_activation *x, const mtl_a
     s.x_stride = x->stride;
     s.p = p->value;
     s.p_stride = p->stride;
-    mtl__run_rows(run, MTL__SOFTMAX, &s, x->rows);
+    mtl__run_rows(run, mtl__softmax_part, &s, sizeof s, x->rows, 0);
 }
 
 static void mtl__softmax_back_part(const mtl__kernels *kernels, const void *pass, size_t n, size_t end)
@@ -11905,13 +12033,13 @@ static void mtl__softmax_backward(mtl_run *run, void *data)
 {
     mtl__softmax_data *d = (mtl__softmax_data *)data;
     d->dx = mtl_run_grad(run, d->x, &d->add);
-    if (d->dx) mtl__run_values(run, mtl__softmax_back_part, d, sizeof *d, d->p->rows, d->p->width);
+    if (d->dx) mtl__run_values(run, mtl__softmax_back_part, d, d->p->rows, d->p->width);
 }
 
 static mtl_activation *mtl__softmax_forward(mtl_run *run, mtl_activation *x, const char *name)
 {
     mtl__softmax_data *d = (mtl__softmax_data *)mtl_run_make(run, sizeof *d);
-    mtl_activation *p = x ? mtl_run_activation(run, name, x->rows, x->width) : NULL;
+    mtl_activation *p = x ? mtl__run_beside(run, name, x, x->width) : NULL;
     if (!d || !p) return NULL;
     d->x = x;
     d->p = p;
@@ -11920,18 +12048,56 @@ static mtl_activation *mtl__softmax_forward(mtl_run *run, mtl_activation *x, con
     return p;
 }
 
-/* dx = g / divisor * ((sum a) p - a), with g the gradient of the loss itself. */
+static void mtl__cross_entropy_part(const mtl__kernels *kernels, const void *pass, size_t begin, size_t end)
+{
+    kernels->cross_entropy_forward((const mtl__cross_entropy *)pass, begin, end);
+}
+
+/* dx = g / divisor * ((sum a) p - a), with g the gradient of the loss itself. The loss of a single class does
+   not depend on x; of what rounding leaves of (sum a) p - a, Adam would make whole steps. */
+static void mtl__cross_entropy_back_part(const mtl__kernels *kernels, const void *pass, size_t begin,
+                                         size_t end)
+{
+    const mtl__loss_data *d = (const mtl__loss_data *)pass;
+    mtl__cross_entropy p = d->pass;
+    p.factor = d->x->width > 1 ? (mtl_real)((double)d->y->grad[0] / d->divisor) : 0;
+    kernels->cross_entropy_backward(&p, begin, end);
+}
+
 static void mtl__cross_entropy_backward(mtl_run *run, void *data)
 {
-    const mtl__loss_data *d = (const mtl__loss_data *)data;
-    mtl__cross_entropy pass = d->pass;
-    pass.dx = mtl_run_grad(run, d->x, &pass.accumulate);
-    pass.dx_stride = d->x->stride;
-    if (!pass.dx || mtl__dry(run)) return;
-    /* the loss of a single class does not depend on x; of what rounding leaves of (sum a) p - a, Adam would
-       make whole steps */
-    pass.factor = d->x->width > 1 ? (mtl_real)((double)d->y->grad[0] / d->divisor) : 0;
-    mtl__run_rows(run, MTL__CROSS_ENTROPY_BACKWARD, &pass, d->x->rows);
+    mtl__loss_data *d = (mtl__loss_data *)data;
+    d->pass.dx = mtl_run_grad(run, d->x, &d->pass.accumulate);
+    d->pass.dx_stride = d->x->stride;
+    if (d->pass.dx) mtl__run_rows(run, mtl__cross_entropy_back_part, d, sizeof *d, d->x->rows, 0);
+}
+
+/* L from the losses of rows or elements, added up in their order. */
+typedef struct mtl__total_pass {
+    const double *loss;                     /* [count] */
+    size_t count;
+    double divisor;
+    mtl_real *y;
+} mtl__total_pass;
+
+static void mtl__total_part(const mtl__kernels *kernels, const void *pass, size_t begin, size_t end)
+{
+    const mtl__total_pass *p = (const mtl__total_pass *)pass;
+    double total = 0;
+    size_t m;
+    (void)kernels; (void)begin; (void)end;
+    for (m = 0; m < p->count; m++) total += p->loss[m];
+    *p->y = (mtl_real)(total / p->divisor);
+}
+
+static void mtl__loss_total(mtl_run *run, const mtl__loss_data *d, const double *loss, size_t count)
+{
+    mtl__total_pass p;
+    p.loss = loss;
+    p.count = count;
+    p.divisor = d->divisor;
+    p.y = d->y->value;
+    mtl__run_pass(run, mtl__total_part, &p, 1, 1);
 }
 
 /* Training needs no probabilities. For an observer they are made where the gradient of the logits will be. */
@@ -11950,37 +12116,36 @@ static void mtl__cross_entropy_show(mtl_run *run, mtl_activation *x, const char 
 }
 
 /* Class weights as the kernels read them. */
-static const mtl_real *mtl__loss_weights(mtl_run *run, const float *weights, size_t classes)
+typedef struct mtl__loss_weights { const float *from; mtl_real *to; } mtl__loss_weights;
+static void mtl__loss_weights_part(const mtl__kernels *kernels, const void *pass, size_t c, size_t end)
 {
-    mtl_real *w = weights ? mtl__run_reals(run, 1, classes) : NULL;
-    size_t c;
-    for (c = 0; w && !mtl__dry(run) && c < classes; c++) w[c] = (mtl_real)weights[c];
-    return w;
+    const mtl__loss_weights *p = (const mtl__loss_weights *)pass;
+    (void)kernels;
+    for (; c < end; c++) p->to[c] = (mtl_real)p->from[c];
 }
 
 static void mtl__cross_entropy_forward(mtl_run *run, mtl__loss_data *d, const char *name)
 {
     mtl__cross_entropy *pass = &d->pass;
-    size_t rows = d->x->rows, m;
+    const size_t rows = d->x->rows;
+    mtl__loss_weights weights;
     mtl_arena_mark mark;
-    double total = 0;
     pass->classes = d->x->width;
     pass->x = d->x->value;
     pass->x_stride = d->x->stride;
     pass->items = d->items;
-    pass->w = mtl__loss_weights(run, d->class_weights, pass->classes);
+    weights.from = d->class_weights;
+    pass->w = weights.to = weights.from ? mtl__run_reals(run, 1, pass->classes) : NULL;
+    if (pass->w) mtl__run_values(run, mtl__loss_weights_part, &weights, pass->classes, 1);
     pass->smoothing = d->smoothing;
     pass->saved = mtl__run_reals(run, rows, 3);
     mtl__cross_entropy_show(run, d->x, name);
     mark = mtl_arena_save(run->arena);
     pass->loss = (double *)mtl_run_push(run, rows * sizeof *pass->loss);
-    if (!mtl__failed(run->error) && !mtl__dry(run)) {
-        pass->q = d->target->distribution;
-        pass->labels = pass->q ? NULL : d->target->labels;
-        mtl__run_rows(run, MTL__CROSS_ENTROPY_FORWARD, pass, rows);
-        for (m = 0; m < rows; m++) total += pass->loss[m];
-        d->y->value[0] = (mtl_real)(total / d->divisor);
-    }
+    pass->q = d->target->distribution;
+    pass->labels = pass->q ? NULL : d->target->labels;
+    mtl__run_rows(run, mtl__cross_entropy_part, pass, sizeof *pass, rows, 0);
+    mtl__loss_total(run, d, pass->loss, rows);
     mtl_arena_release(run->arena, mark);
 }
 
@@ -12018,30 +12183,38 @@ static mtl_real mtl__real_loss(const mtl__loss_data *d, size_t m, size_t j, mtl_
     return mtl__number_loss(d, d->x->value[m * d->x->stride + j], mtl__scaled(d->scaling, j, y), slope);
 }
 
-static void mtl__real_loss_backward(mtl_run *run, void *data)
+/* Forward: the losses, one by one. Backward, which has a dx: their slopes times the gradient of L. */
+static void mtl__real_loss_part(const mtl__kernels *kernels, const void *pass, size_t m, size_t end)
 {
-    const mtl__loss_data *d = (const mtl__loss_data *)data;
-    size_t m, j;
-    int add;
-    mtl_real *dx = mtl_run_grad(run, d->x, &add), slope;
-    if (!dx || mtl__dry(run)) return;
-    for (m = 0; m < d->x->rows; m++)
-        for (j = 0; j < d->x->width; j++) {
-            mtl_real *to = dx + m * d->x->stride + j;
-            (void)mtl__real_loss(d, m, j, &slope);
-            *to = (add ? *to : 0) + (mtl_real)((double)d->y->grad[0] / d->divisor) * slope;
+    const mtl__loss_data *d = (const mtl__loss_data *)pass;
+    const mtl_real factor = d->pass.dx ? (mtl_real)((double)d->y->grad[0] / d->divisor) : 0;
+    const size_t width = d->x->width;
+    size_t j;
+    (void)kernels;
+    for (; m < end; m++)
+        for (j = 0; j < width; j++) {
+            mtl_real slope, loss = mtl__real_loss(d, m, j, &slope);
+            mtl_real *dx = d->pass.dx ? d->pass.dx + m * d->x->stride + j : NULL;
+            if (dx) *dx = (d->pass.accumulate ? *dx : 0) + factor * slope;
+            else d->pass.loss[m * width + j] = (double)loss;
         }
 }
 
-static void mtl__real_loss_forward(mtl_run *run, const mtl__loss_data *d)
+static void mtl__real_loss_backward(mtl_run *run, void *data)
 {
-    double total = 0;
-    mtl_real slope;
-    size_t m, j;
-    if (mtl__dry(run)) return;
-    for (m = 0; m < d->x->rows; m++)
-        for (j = 0; j < d->x->width; j++) total += (double)mtl__real_loss(d, m, j, &slope);
-    d->y->value[0] = (mtl_real)(total / d->divisor);
+    mtl__loss_data *d = (mtl__loss_data *)data;
+    d->pass.dx = mtl_run_grad(run, d->x, &d->pass.accumulate);
+    if (d->pass.dx) mtl__run_values(run, mtl__real_loss_part, d, d->x->rows, d->x->width);
+}
+
+static void mtl__real_loss_forward(mtl_run *run, mtl__loss_data *d)
+{
+    const size_t elements = d->x->rows * d->x->width;
+    const mtl_arena_mark mark = mtl_arena_save(run->arena);
+    d->pass.loss = (double *)mtl_run_push(run, elements * sizeof *d->pass.loss);
+    mtl__run_values(run, mtl__real_loss_part, d, d->x->rows, d->x->width);
+    mtl__loss_total(run, d, d->pass.loss, elements);
+    mtl_arena_release(run->arena, mark);
 }
 
 /* The loss of x against the targets in `how` (what is not set there is filled in here): a 1 x 1 activation.
@@ -12050,7 +12223,7 @@ static mtl_activation *mtl__loss_forward(mtl_run *run, const mtl__loss_data *how
                                          const char *name)
 {
     mtl__loss_data *d = (mtl__loss_data *)mtl_run_make(run, sizeof *d);
-    mtl_activation *y = mtl_run_activation(run, NULL, 1, 1);
+    mtl_activation *y = mtl__run_activation(run, NULL, NULL, 1, 1);
     if (!x || !d || !y) return NULL;
     *d = *how;
     d->x = x;
@@ -12454,7 +12627,8 @@ static mtl_activation *mtl__experts_mix(mtl_run *run, const mtl_mix *mix, mtl_ac
     if (!by) by = mtl__concat_forward(run, sources, mix->count, "");
     if (pooled) by = mtl__pool_forward(run, MTL_POOL_MEAN, by, NULL, 0, NULL);
     by = mtl__softmax_forward(run, mtl_dense_forward(run, mixed->gate, by, NULL), mixed->name);
-    return mtl__blend_forward(run, sources, mix->count, by, pooled ? run->packing->sequence : NULL);
+    return mtl__blend_forward(run, sources, mix->count, by, pooled
+                              ? sources[0]->space->packing->sequence : NULL);
 }
 
 static mtl_status mtl__stitch_build(mtl_mix *mix, mtl_parameters *set, const char *what, mtl_error *err)
@@ -12540,8 +12714,8 @@ static mtl_status mtl__embedding_verify(const mtl_input_part *part, const mtl_in
 static mtl_activation *mtl__embedding_input(mtl_run *run, const mtl_input_part *part, const mtl_input *input)
 {
     const mtl_input_desc *d = part->desc;
-    return mtl__embedding_forward(run, (const mtl_tensor *)part->data, input->ids, d->scale, d->padding_zero,
-                                  d->name);
+    return mtl__embedding_forward(run, &run->packing->space[MTL_LEVEL_STEP], (const mtl_tensor *)part->data,
+                                  input->ids, d->scale, d->padding_zero, d->name);
 }
 
 static mtl_status mtl__features_build(mtl_input_part *part, mtl_parameters *set, mtl_error *err)
@@ -12565,8 +12739,8 @@ static mtl_status mtl__features_verify(const mtl_input_part *part, const mtl_inp
 
 static mtl_activation *mtl__features_input(mtl_run *run, const mtl_input_part *part, const mtl_input *input)
 {
-    return mtl__features_forward(run, input->rows, part->width, part->scaling,
-                                 part->desc->name);
+    return mtl__features_forward(run, &run->packing->space[MTL_LEVEL_STEP], input->rows, part->width,
+                                 part->scaling, part->desc->name);
 }
 
 static const mtl_input_kind mtl__input_kinds[] = {
@@ -12639,13 +12813,14 @@ static mtl_activation *mtl__cells_forward(mtl_run *run, const mtl_column_part *p
 {
     const mtl__cells *column = (const mtl__cells *)part->data;
     const mtl_column_desc *d = part->desc;
-    const int *key = d->dropout_per_sequence ? run->packing->caller_sequence : run->packing->caller_row;
+    const int *key = !x ? NULL : d->dropout_per_sequence ? mtl__space_sequences(x->space)
+                   : mtl__space_items(x->space);
     mtl_activation *y = NULL;
     size_t l;
     for (l = 0; x && l < (size_t)d->layers; l++) {
         const size_t first = l * part->directions;
         if (l) x = mtl__dropout_layer(run, d->dropout_between, key, x, "");
-        y = x ? mtl_run_activation(run, NULL, x->rows, part->width) : NULL;
+        y = x ? mtl__run_beside(run, NULL, x, part->width) : NULL;
         if (y)
             mtl__layer_forward(run, column->cells + first, part->directions, x, y,
                                initial ? initial + first : NULL, final ? final + first : NULL);
@@ -12819,9 +12994,10 @@ static mtl_status mtl__tap_build(mtl__tap *tap, mtl__node *nodes, size_t count, 
 static mtl_activation *mtl__tap_source(mtl_run *run, const mtl__tap *tap, const mtl__node *nodes,
                                        mtl_activation *const *out, size_t i)
 {
+    const mtl_packing *p = run->packing;
     mtl_activation *x = out[tap->sources[i]];
     if (nodes[tap->sources[i] / MTL__NODE_PARTS].level != tap->mix.level)
-        x = mtl__select_forward(run, x, run->packing->sequence, run->packing->rows, "");
+        x = mtl__select_forward(run, &p->space[MTL_LEVEL_STEP], x, p->sequence, p->rows, "");
     return x && tap->stopped[i] ? mtl__view(run, x, 1) : x;
 }
 
@@ -13376,7 +13552,8 @@ static mtl_activation *mtl__task_loss(mtl_run *run, const mtl__task *task, const
     all.divisor = divisor;
     if (!all.rows) return NULL;
     x = ready ? ready : mtl__task_input(run, task, nodes, out);
-    if (x && (mtl__dry(run) || all.rows < x->rows)) x = mtl__select_forward(run, x, rows, all.rows, "");
+    if (x && (mtl__dry(run) || all.rows < x->rows)) x = mtl__select_forward(run, NULL, x, rows, all.rows,
+                                                                                "");
     if (!ready) x = mtl__task_head(run, task, x, items);
     return x ? task->kind->loss(run, &task->part, &all, x) : NULL;
 }
@@ -14490,9 +14667,10 @@ static mtl_activation *mtl__input_forward(mtl_run *run, const mtl__input *input,
 {
     static const mtl_input nothing = { NULL, NULL };
     const mtl_input_desc *d = input->part.desc;
+    const mtl_space *space = &run->packing->space[MTL_LEVEL_STEP];
     mtl_activation *x = input->kind->forward(run, &input->part, mtl__dry(run) ? &nothing : data);
     return mtl__dropout_layer(run, d->dropout, d->dropout_per_sequence
-                              ? run->packing->caller_sequence : run->packing->caller_row, x, "");
+                              ? mtl__space_sequences(space) : mtl__space_items(space), x, "");
 }
 
 /* A column with states carried in and out. Cells that read from the end begin with zeros: what follows the

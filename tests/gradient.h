@@ -276,6 +276,9 @@ static void net_ready(net *n, int isa)
     assert_non_null(n->run.kernels);
 }
 
+/* The rows of a net's batch. */
+static const mtl_space *net_steps(const net *n) { return &n->run.packing->space[MTL_LEVEL_STEP]; }
+
 static void net_close(net *n)
 {
     mtl_arena_destroy(&n->memory);

@@ -39,6 +39,7 @@ static void batch_check_packing(const mtl_packing *p, const int *lengths, size_t
             assert_int_equal(p->sequence[n], place);
             assert_int_equal(p->caller_sequence[n], s);
             assert_int_equal(p->caller_row[n], start + t);
+            assert_int_equal(p->packed_row[start + (int)t], n);
             assert_int_equal(p->previous[0][n], t ? (int)(p->time.offset[t - 1] + place) : ~(int)place);
             assert_int_equal(p->previous[1][n], t < last
                              ? (int)(p->time.offset[t + 1] + place) : ~(int)place);

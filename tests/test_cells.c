@@ -28,6 +28,12 @@ typedef struct cells_case {
     mtl_activation *y;
     mtl_cell_state last;
     char what[128];
+    mtl_tensor *table;                      /* words of characters: the characters' vectors; .. */
+    mtl_packing *words;                     /* .. their words, */
+    int *characters, *word;                 /* in the words' order; the word of each step of the batch, in the
+                                               caller's order; */
+    size_t word_count;
+    mtl_activation *pooled, *steps;         /* the words' rows; the batch's */
 } cells_case;
 
 static cells_case *cells_of(net *n) { return (cells_case *)n->user; }
@@ -270,6 +276,117 @@ static void test_cells_gradients_of_stacks(void **state)
     }
 }
 
+/* ---- two row spaces in one run: words made of characters ----------------------------------------------- */
+
+/* Characters through an embedding, a cell and pooling to one row for each distinct word: rows of a packing of
+   their own. */
+static void cells_words_of(net *n)
+{
+    cells_case *c = cells_of(n);
+    const mtl_segment segment = { 0, c->units, c->reverse };
+    mtl_activation *x = mtl__embedding_forward(&n->run, &c->words->space[MTL_LEVEL_STEP], c->table,
+                                               c->characters, 1, 0, "characters");
+    c->y = mtl_cell_forward(&n->run, c->cells[0], x, NULL, &c->last);
+    c->pooled = mtl__pool_forward(&n->run, c->losses % 3 == 0 ? MTL_POOL_LAST : c->losses % 3 == 1
+                                  ? MTL_POOL_MEAN : MTL_POOL_MAX, c->y, &segment, 1, "words");
+}
+
+/* Then each step of the batch takes its word's row, and a second cell reads the steps. */
+static void cells_words_forward(net *n)
+{
+    cells_case *c = cells_of(n);
+    int *items = (int *)mtl_run_push(&n->run, n->rows * sizeof *items);
+    size_t i;
+    cells_words_of(n);
+    for (i = 0; i < n->rows; i++) items[i] = c->words->place[c->word[n->run.packing->caller_row[i]]];
+    c->steps = mtl__select_forward(&n->run, net_steps(n), c->pooled, items, n->rows, "steps");
+    net_loss(n, c->last.h);
+    net_loss(n, mtl_cell_forward(&n->run, c->cells[1], c->steps, NULL, NULL));
+}
+
+static void cells_words_open(net *n, cells_case *c, int number)
+{
+    enum { CHARACTERS = 11 };
+    int *lengths;
+    size_t i, rows = 0;
+    cells_open(n, c, cells_words_forward, number, 12);
+    n->leaf_count = 0;
+    c->losses = number;
+    c->word_count = (size_t)test_random_between(&n->random, 1, 40);
+    lengths = (int *)mtl_arena_push(&n->memory, c->word_count * sizeof *lengths);
+    for (i = 0; i < c->word_count; i++) rows += (size_t)(lengths[i] = test_random_between(&n->random, 1, 5));
+    c->words = mtl__packing_create(&n->memory, lengths, c->word_count, &n->err);
+    c->characters = (int *)mtl_arena_push(&n->memory, rows * sizeof *c->characters);
+    for (i = 0; i < rows; i++) c->characters[i] = test_random_between(&n->random, 0, CHARACTERS - 1);
+    c->word = (int *)mtl_arena_push(&n->memory, n->rows * sizeof *c->word);
+    for (i = 0; i < n->rows; i++) c->word[i] = test_random_between(&n->random, 0, (int)c->word_count - 1);
+    c->table = mtl_parameters_add(&n->set, "characters.weight", CHARACTERS, c->inputs, MTL_TENSOR_EMBEDDING,
+                                  &n->err);
+    c->cells[0] = mtl_cell_add(&n->set, "characters.", &c->desc, c->inputs, 0, c->reverse, &n->err);
+    c->cells[1] = mtl_cell_add(&n->set, "steps.", &c->desc, c->units, 0, !c->reverse, &n->err);
+    net_ready(n, gradient_isa(number));
+}
+
+/* Gradients; and the words' rows are to the bit those of a run whose batch they are. */
+static void test_cells_two_spaces(void **state)
+{
+    cells_case c;
+    net n;
+    mtl_run alone;
+    mtl_arena memory;
+    int i;
+    size_t s, t, row, k;
+    (void)state;
+    for (i = 0; i < test_cases(36); i++) {
+        const mtl_activation *pooled, *steps;
+        cells_words_open(&n, &c, i);
+        net_check(&n, c.what);
+        net_forward(&n, 0);
+        pooled = c.pooled;
+        steps = c.steps;
+        assert_true(pooled->space == &c.words->space[MTL_LEVEL_SEQUENCE] && steps->space == net_steps(&n));
+        assert_int_equal(pooled->rows, c.word_count);
+        for (s = 0, row = 0; s < n.sequences; s++)
+            for (t = 0; t < (size_t)n.lengths[s]; t++, row++)
+                assert_memory_equal(pooled->value + mtl_run_row(&n.run, pooled, (size_t)c.word[row], 0)
+                                    * pooled->stride, steps->value + mtl_run_row(&n.run, steps, s, t)
+                                    * steps->stride, c.units * sizeof(mtl_real));
+        alone = n.run;
+        mtl_arena_init(&memory, NULL, 0, NULL);
+        n.run.arena = &memory;
+        n.run.packing = c.words;
+        cells_words_of(&n);
+        net_expect_ok(&n, c.what);
+        for (k = 0; k < c.word_count; k++)
+            assert_memory_equal(c.pooled->value + k * c.pooled->stride, pooled->value + k * pooled->stride,
+                                c.units * sizeof(mtl_real));
+        n.run = alone;
+        mtl_arena_destroy(&memory);
+        net_close(&n);
+    }
+}
+
+/* Rows that are nobody's steps are refused: of a task's labelled items, or of sequences. */
+static void test_cells_no_space(void **state)
+{
+    cells_case c;
+    net n;
+    int i;
+    (void)state;
+    for (i = 0; i < 2; i++) {
+        mtl_activation *x;
+        cells_open(&n, &c, cells_one_forward, 5, 8);
+        cells_add(&n, &c, 5);
+        mtl_arena_init(&n.scratch, n.buffer, NET_SCRATCH, NULL);
+        x = mtl_run_activation(&n.run, NULL, n.rows, c.inputs);
+        assert_true(x->space == net_steps(&n));
+        x->space = i ? &n.run.packing->space[MTL_LEVEL_SEQUENCE] : NULL;
+        assert_null(mtl_lstm_forward(&n.run, c.cells[0], x, NULL, NULL));
+        test_expect_error(&n.err, MTL_ERROR_ARGUMENT, "x", "pack the run first");
+        net_close(&n);
+    }
+}
+
 /* ---- frozen cells and constant inputs ------------------------------------------------------------------ */
 
 static void cells_two_forward(net *n)
@@ -387,8 +504,9 @@ static void test_cells_chunks(void **state)
         memset(&at, 0, sizeof at);
         n.lengths[0] = 5;
         for (part = 0; part < 2; part++) {
-            mtl_activation *x = mtl_run_activation(&n.run, "x", 5, c.inputs), *y;
+            mtl_activation *x, *y;
             n.run.packing = mtl__packing_create(&n.memory, n.lengths, 1, &n.err);
+            x = mtl_run_activation(&n.run, "x", 5, c.inputs);
             for (t = 0; t < 5; t++) memcpy(x->value + t * x->stride, n.leaves[0].value
                                            + ((size_t)part * 5 + t) * c.inputs, c.inputs * sizeof *whole);
             y = mtl_cell_forward(&n.run, c.cells[0], x, part ? &at : NULL, &at);
@@ -726,7 +844,8 @@ static void test_cells_memory(void **state)
     cmocka_unit_test(test_cells_values), cmocka_unit_test(test_cells_gradients), \
     cmocka_unit_test(test_cells_gradients_through_states), \
         cmocka_unit_test(test_cells_gradients_of_many_rows), \
-    cmocka_unit_test(test_cells_gradients_of_stacks), cmocka_unit_test(test_cells_frozen), \
+    cmocka_unit_test(test_cells_gradients_of_stacks), cmocka_unit_test(test_cells_two_spaces), \
+    cmocka_unit_test(test_cells_no_space), cmocka_unit_test(test_cells_frozen), \
         cmocka_unit_test(test_cells_constant_inputs), \
     cmocka_unit_test(test_cells_chunks), cmocka_unit_test(test_cells_gradients_of_chunks), \
         cmocka_unit_test(test_cells_parameters), cmocka_unit_test(test_cells_wrong_kind), \

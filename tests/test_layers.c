@@ -21,6 +21,7 @@ typedef struct layers_case {
     mtl_dense *dense;
     mtl_tensor *table;
     mtl_segment segments[2];
+    mtl_target target;
 } layers_case;
 
 static layers_case *layers_of(net *n) { return (layers_case *)n->user; }
@@ -70,7 +71,8 @@ static void layers_finish(net *n, const char *what)
 static void layers_embedding_forward(net *n)
 {
     layers_case *c = layers_of(n);
-    net_loss(n, mtl__embedding_forward(&n->run, c->table, c->items, (mtl_real)c->rate, c->flag, "words"));
+    net_loss(n, mtl__embedding_forward(&n->run, net_steps(n), c->table, c->items, (mtl_real)c->rate, c->flag,
+                                       "words"));
 }
 
 static void layers_embedding_open(net *n, layers_case *c, void (*forward)(net *), int number)
@@ -156,7 +158,8 @@ static void test_layers_embedding_scatter(void **state)
                 ids[layer][k] = test_random_between(&random, 0, (int)vocabulary - 1);
                 if (k % 3 == 0) ids[layer][k] = ids[0][0];
             }
-            y = mtl__embedding_forward(&run, table, ids[layer], (mtl_real)0.5, number % 2, "");
+            y = mtl__embedding_forward(&run, &run.packing->space[MTL_LEVEL_STEP], table, ids[layer],
+                                       (mtl_real)0.5, number % 2, "");
             TEST_FINE(&err);
             (void)mtl_run_grad(&run, y, &add);
             for (k = 0; k < ROWS; k++)
@@ -229,7 +232,7 @@ static void layers_rows_twice(net *n)
 {
     layers_case *c = layers_of(n);
     layers_embedding_forward(n);
-    net_loss(n, mtl__embedding_forward(&n->run, c->table, c->items, 1, 0, "again"));
+    net_loss(n, mtl__embedding_forward(&n->run, net_steps(n), c->table, c->items, 1, 0, "again"));
 }
 
 static void test_layers_embedding_rows_and_dense(void **state)
@@ -261,7 +264,7 @@ static void test_layers_embedding_values(void **state)
     memset(&c, 0, sizeof c);
     layers_embedding_open(&n, &c, layers_embedding_forward, 3);
     net_forward(&n, 0);
-    y = mtl__embedding_forward(&n.run, c.table, c.items, (mtl_real)0.37, 1, "words");
+    y = mtl__embedding_forward(&n.run, net_steps(&n), c.table, c.items, (mtl_real)0.37, 1, "words");
     for (s = 0; s < n.sequences; s++)
         for (t = 0; t < (size_t)n.lengths[s]; t++, at++)
             for (j = 0; j < y->width; j++) {
@@ -280,7 +283,6 @@ static void test_layers_features(void **state)
     const mtl_real x[6 * 2] = { 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11 };
     mtl_real mean[2] = { 1, 2 }, scale[2] = { 2, 0 };
     mtl_scaling scaling;
-    mtl_real broken[12];
     layers_case c;
     net n;
     mtl_activation *y;
@@ -291,7 +293,7 @@ static void test_layers_features(void **state)
     net_ready(&n, MTL_ISA_AUTO);
     mtl_arena_init(&n.scratch, n.buffer, NET_SCRATCH, NULL);
     memset(&scaling, 0, sizeof scaling);
-    y = mtl__features_forward(&n.run, x, 2, &scaling, "x");
+    y = mtl__features_forward(&n.run, net_steps(&n), x, 2, &scaling, "x");
     net_expect_ok(&n, "features");
     assert_true(y->constant);
     assert_true(y->value[0] == 4 && y->value[1] == 5);              /* the longest sequence comes first */
@@ -300,13 +302,9 @@ static void test_layers_features(void **state)
     scaling.mean = mean;
     scaling.scale = scale;
     scaling.set = 1;
-    y = mtl__features_forward(&n.run, x, 2, &scaling, "x");
+    y = mtl__features_forward(&n.run, net_steps(&n), x, 2, &scaling, "x");
     assert_true(y->value[mtl_run_row(&n.run, y, 0, 1) * y->stride] == (mtl_real)0.5);
     assert_true(y->value[mtl_run_row(&n.run, y, 0, 1) * y->stride + 1] == 0);    /* a column without spread */
-    memcpy(broken, x, sizeof broken);
-    broken[7] = test_nan();
-    assert_null(mtl__features_forward(&n.run, broken, 2, &scaling, "x"));
-    test_expect_error(&n.err, MTL_ERROR_NUMBER, "x", "sequence 1");
     net_close(&n);
 }
 
@@ -501,7 +499,7 @@ static void layers_select_forward(net *n)
 {
     layers_case *c = layers_of(n);
     mtl_activation *x = net_leaf_forward(n, 0);
-    layers_end(n, x, mtl__select_forward(&n->run, x, c->items, c->item_count, "chosen"));
+    layers_end(n, x, mtl__select_forward(&n->run, NULL, x, c->items, c->item_count, "chosen"));
 }
 
 static void test_layers_selection(void **state)
@@ -644,6 +642,73 @@ static void test_layers_pooling_of_equals(void **state)
     net_close(&n);
 }
 
+/* ---- passes over rows: the same bits on any number of threads ------------------------------------------ */
+
+/* Every layer that only copies or changes values, wide and long enough for several jobs, and a loss. */
+static void layers_passes_forward(net *n)
+{
+    static const mtl_scaling scaling;      /* not set */
+    layers_case *c = layers_of(n);
+    mtl_activation *x = net_leaf_forward(n, 0), *parts[3], *y;
+    mtl__loss_data how;
+    parts[0] = mtl__features_forward(&n->run, net_steps(n), n->leaves[1].value, n->leaves[1].width, &scaling,
+                                     "");
+    parts[1] = mtl__activate_forward(&n->run, MTL_ACTIVATION_TANH, x, "");
+    parts[2] = mtl__activate_forward(&n->run, MTL_ACTIVATION_RELU, x, "");
+    y = mtl__select_forward(&n->run, NULL, mtl__concat_forward(&n->run, parts, 3, ""), c->items,
+                            c->item_count, "");
+    memset(&how, 0, sizeof how);
+    how.loss = MTL_LOSS_HUBER;
+    how.delta = (mtl_real)0.3;
+    how.target = &c->target;
+    how.items = c->items;
+    how.scaling = &scaling;
+    how.divisor = 7;
+    n->losses[0] = mtl__loss_forward(&n->run, &how, y, "");
+    n->losses[1] = mtl__loss_forward(&n->run, &how, parts[1], "");
+    n->loss_count = 2;
+}
+
+static void test_layers_passes_on_threads(void **state)
+{
+    enum { SEQUENCES = 60, WIDTH = 300, VALUES = SEQUENCES * 9 * 2 * WIDTH };
+    static const int threads[] = { 1, 2, 3, 8 };
+    mtl_real *first = (mtl_real *)calloc(VALUES, sizeof *first), loss[2] = { 0, 0 };
+    size_t i, k;
+    (void)state;
+    assert_non_null(first);
+    for (i = 0; i < 4; i++) {
+        layers_case c;
+        mtl__pool *pool;
+        net n;
+        memset(&c, 0, sizeof c);
+        net_open(&n, layers_passes_forward, &c, 5, SEQUENCES, 9);
+        net_add_leaf(&n, "x", n.rows, WIDTH);
+        net_add_leaf(&n, "features", n.rows, 60);
+        net_add_leaf(&n, "targets", n.rows, 2 * WIDTH + 60);
+        c.item_count = n.rows;
+        c.items = layers_random_items(&n, n.rows, (int)n.rows);
+        c.target.values = n.leaves[2].value;
+        net_ready(&n, MTL_ISA_AUTO);
+        pool = threads[i] > 1 ? mtl__pool_create(&n.memory, threads[i], &n.err) : NULL;
+        n.run.scheduler = mtl__pool_scheduler(pool);
+        net_forward(&n, 1);
+        net_backward(&n);
+        for (k = 0; k < 2; k++) {
+            if (i == 0) loss[k] = n.losses[k]->value[0];
+            assert_true(loss[k] > 0 && n.losses[k]->value[0] == loss[k]);
+        }
+        for (k = 0; k < n.rows; k++) {
+            const mtl_real *grad = n.leaves[0].x->grad + k * n.leaves[0].x->stride;
+            if (i == 0) memcpy(first + k * WIDTH, grad, WIDTH * sizeof *grad);
+            assert_memory_equal(first + k * WIDTH, grad, WIDTH * sizeof *grad);
+        }
+        mtl__pool_destroy(pool);
+        net_close(&n);
+    }
+    free(first);
+}
+
 /* ---- a layer of your own ----------------------------------------------------------------------------------
    y = x * tanh(gain), with one gain a column. Forward computes, then records; backward asks where its
    gradients go, and adds or assigns as it is told. Everything here is of the public interface. */
@@ -779,6 +844,6 @@ static void test_layers_of_your_own(void **state)
     cmocka_unit_test(test_layers_frozen), cmocka_unit_test(test_layers_activations), \
         cmocka_unit_test(test_layers_dropout_gradient), \
     cmocka_unit_test(test_layers_dropout_masks), cmocka_unit_test(test_layers_selection), \
-        cmocka_unit_test(test_layers_concatenation), \
+        cmocka_unit_test(test_layers_concatenation), cmocka_unit_test(test_layers_passes_on_threads), \
     cmocka_unit_test(test_layers_pooling), cmocka_unit_test(test_layers_pooling_of_equals), \
         cmocka_unit_test(test_layers_of_your_own)

@@ -648,8 +648,9 @@ typedef struct optimise_tied {
 static void optimise_tied_forward(net *n)
 {
     optimise_tied *t = (optimise_tied *)n->user;
-    mtl_activation *x = mtl__embedding_forward(&n->run, t->tied, t->ids, 1, 0, "x");
-    mtl_activation *more = mtl__embedding_forward(&n->run, t->alone, t->ids + n->rows, 1, 0, "more");
+    mtl_activation *x = mtl__embedding_forward(&n->run, net_steps(n), t->tied, t->ids, 1, 0, "x");
+    mtl_activation *more = mtl__embedding_forward(&n->run, net_steps(n), t->alone, t->ids + n->rows, 1, 0,
+                                                  "more");
     net_loss(n, t->step % 3 ? x : mtl_dense_forward(&n->run, t->output, x, "y"));
     net_loss(n, t->step % 3 ? more : mtl_dense_forward(&n->run, t->output, more, "z"));
 }

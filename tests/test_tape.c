@@ -285,11 +285,15 @@ static void tape_observe(void *user, const mtl_run *run, const mtl_activation *a
     seen->values[i] = NULL;
     seen->widths[i] = a->width;
     seen->items[i] = a->rows;
-    if (a->rows != rows && a->rows != seen->batch->sequences) return;       /* only the labelled items */
+    if (!a->space) {                        /* only the labelled items */
+        assert_int_equal(mtl_run_row(run, a, 0, 0), a->rows);
+        return;
+    }
+    assert_int_equal(a->rows, a->space->level == MTL_LEVEL_STEP ? rows : seen->batch->sequences);
     seen->values[i] = (mtl_real *)malloc(a->rows * a->width * sizeof(mtl_real));
     assert_non_null(seen->values[i]);
     for (s = 0; s < seen->batch->sequences; s++)
-        for (t = 0; t < (a->rows == rows ? (size_t)seen->batch->lengths[s] : 1); t++, n++)
+        for (t = 0; t < (a->space->level == MTL_LEVEL_STEP ? (size_t)seen->batch->lengths[s] : 1); t++, n++)
             memcpy(seen->values[i] + n * a->width, a->value + mtl_run_row(run, a, s, t) * a->stride,
                    a->width * sizeof(mtl_real));
 }

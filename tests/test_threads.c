@@ -421,14 +421,15 @@ static void test_threads_job_lists(void **state)
         for (i = 0; i < PASSES; i++) {
             size_t rows = sizes[i % 11];
             /* of rate 0: y += x */
-            mtl__dropout *s = &mtl__jobs_add_rows(&jobs, MTL__DROPOUT, rows, i % 3 ? 0 : 1000000)->of.dropout;
-            memset(s, 0, sizeof *s);
-            s->rows = rows;
-            s->width = WIDTH;
-            s->x = x;
-            s->x_stride = s->y_stride = 16;
-            s->y = y + i * ROWS * 16;
-            s->accumulate = 1;
+            mtl__dropout s;
+            memset(&s, 0, sizeof s);
+            s.rows = rows;
+            s.width = WIDTH;
+            s.x = x;
+            s.x_stride = s.y_stride = 16;
+            s.y = y + i * ROWS * 16;
+            s.accumulate = 1;
+            mtl__jobs_add_rows(&jobs, mtl__dropout_part, &s, sizeof s, rows, i % 3 ? 0 : 1000000);
         }
         mtl__jobs_run(&jobs);
         TEST_FINE(&err);

@@ -103,7 +103,8 @@ static void bench_gather(void *user)
 {
     bench_bare *b = (bench_bare *)user;
     bench_bare_begin(b);
-    (void)mtl__embedding_forward(&b->run, b->table, b->ids, 1, 0, NULL);
+    (void)mtl__embedding_forward(&b->run, &b->run.packing->space[MTL_LEVEL_STEP], b->table, b->ids, 1, 0,
+                                 NULL);
     bench_must(&b->error);
 }
 

@@ -135,6 +135,7 @@ static void bench_net_begin(bench_net *net, int with_tape)
     memset(&net->tape, 0, sizeof net->tape);
     net->run.tape = with_tape ? &net->tape : NULL;
     mtl_run_pack(&net->run, net->lengths, net->point.batch);
+    net->x.space = &net->run.packing->space[MTL_LEVEL_STEP];
     net->x.grad = NULL;
     net->x.constant = !with_tape;
     net->x.next = NULL;

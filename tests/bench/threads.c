@@ -174,6 +174,7 @@ static void step_run(step_case *c, const mtl_scheduler *scheduler)
     run.scheduler = scheduler;
     if (c->train) run.tape = &tape, run.gradients = c->gradients, run.packings = c->packings;
     mtl_run_pack(&run, c->lengths, c->sequences);
+    x->space = &run.packing->space[MTL_LEVEL_STEP];
     x->grad = NULL;
     x->grad_state = MTL_GRAD_NONE;
     c->column.input.count = 1;
