@@ -10824,6 +10824,8 @@ static mtl_real mtl__row_dot(const mtl_real *x, const mtl_real *y, size_t width)
     return (sum[0] + sum[1]) + (sum[2] + sum[3]);
 }
 
+MTL__INLINE mtl_real *mtl__row(const mtl_activation *a, size_t n) { return a->value + n * a->stride; }
+
 /* A gradient's row before it is added to. */
 static mtl_real *mtl__row_open(mtl_real *grad, size_t stride, size_t width, size_t n, int add)
 {
@@ -10852,7 +10854,7 @@ static size_t mtl__blend_row(const mtl__blend *d, size_t n)
 
 static mtl_real mtl__blend_weight(const mtl__blend *d, size_t n, size_t i)
 {
-    return d->weights ? d->weights->value[mtl__blend_row(d, n) * d->weights->stride + i] : 1;
+    return d->weights ? mtl__row(d->weights, mtl__blend_row(d, n))[i] : 1;
 }
 
 static void mtl__blend_part(const mtl__kernels *kernels, const void *pass, size_t n, size_t end)
@@ -10862,8 +10864,7 @@ static void mtl__blend_part(const mtl__kernels *kernels, const void *pass, size_
     for (; n < end; n++) {
         mtl_real *y = mtl__row_open(d->y->value, d->y->stride, d->y->width, n, 0);
         for (i = 0; i < d->count; i++)
-            kernels->add_scaled(d->y->width, mtl__blend_weight(d, n, i),
-                                d->sources[i].x->value + n * d->sources[i].x->stride, y);
+            kernels->add_scaled(d->y->width, mtl__blend_weight(d, n, i), mtl__row(d->sources[i].x, n), y);
     }
 }
 
@@ -10879,7 +10880,7 @@ static void mtl__blend_back_part(const mtl__kernels *kernels, const void *pass, 
             const mtl_real *dy = d->y->grad + n * d->y->stride;
             mtl_real *dx = mtl__row_open(s->dx, s->x->stride, width, n, s->add);
             if (dx) kernels->add_scaled(width, mtl__blend_weight(d, n, i), dy, dx);
-            if (d->dw) d->dots[n * d->count + i] = mtl__row_dot(dy, s->x->value + n * s->x->stride, width);
+            if (d->dw) d->dots[n * d->count + i] = mtl__row_dot(dy, mtl__row(s->x, n), width);
         }
 }
 
@@ -10942,9 +10943,8 @@ static void mtl__gate_part(const mtl__kernels *kernels, const void *pass, size_t
     size_t j;
     (void)kernels;
     for (; n < end; n++) {
-        const mtl_real *g = d->g->value + n * d->g->stride, *s = d->s->value + n * d->s->stride;
-        const mtl_real *p = d->p->value + n * d->p->stride;
-        mtl_real *y = d->y->value + n * d->y->stride;
+        const mtl_real *g = mtl__row(d->g, n), *s = mtl__row(d->s, n), *p = mtl__row(d->p, n);
+        mtl_real *y = mtl__row(d->y, n);
         for (j = 0; j < d->y->width; j++) y[j] = p[j] + g[j] * (s[j] - p[j]);
     }
 }
@@ -10957,8 +10957,8 @@ static void mtl__gate_back_part(const mtl__kernels *kernels, const void *pass, s
     size_t j;
     (void)kernels;
     for (; n < end; n++) {
-        const mtl_real *g = d->g->value + n * d->g->stride, *s = d->s->value + n * d->s->stride;
-        const mtl_real *p = d->p->value + n * d->p->stride, *dy = d->y->grad + n * d->y->stride;
+        const mtl_real *dy = d->y->grad + n * d->y->stride;
+        const mtl_real *g = mtl__row(d->g, n), *s = mtl__row(d->s, n), *p = mtl__row(d->p, n);
         mtl_real *dg = mtl__row_open(d->dg, d->g->stride, width, n, d->add_g);
         mtl_real *ds = mtl__row_open(d->ds, d->s->stride, width, n, d->add_s);
         mtl_real *dp = mtl__row_open(d->dp, d->p->stride, width, n, d->add_p);
@@ -11016,26 +11016,28 @@ static mtl_activation *mtl__vector_forward(mtl_run *run, const mtl_tensor *tenso
     return y;
 }
 
-/* y = x, dx = -factor dy */
-typedef struct mtl__reversal {
+/* What a layer of one input keeps whose rows do not depend on one another. */
+typedef struct mtl__rowwise {
     mtl_activation *x, *y;
-    mtl_real factor, *dx;
+    mtl__part back;                         /* dx of some rows */
+    mtl_real factor, *dx;                   /* dx and add while backward runs */
     int add;
-} mtl__reversal;
+} mtl__rowwise;
 
-static void mtl__reversal_part(const mtl__kernels *kernels, const void *pass, size_t n, size_t end)
+static void mtl__rowwise_backward(mtl_run *run, void *data)
 {
-    const mtl__reversal *d = (const mtl__reversal *)pass;
+    mtl__rowwise *d = (mtl__rowwise *)data;
+    d->dx = mtl_run_grad(run, d->x, &d->add);
+    if (d->dx) mtl__run_values(run, d->back, d, d->y->rows, d->y->width);
+}
+
+/* Reversal: y = x, dx = -factor dy */
+static void mtl__reversal_back_part(const mtl__kernels *kernels, const void *pass, size_t n, size_t end)
+{
+    const mtl__rowwise *d = (const mtl__rowwise *)pass;
     for (; n < end; n++)
         kernels->add_scaled(d->y->width, -d->factor, d->y->grad + n * d->y->stride,
                             mtl__row_open(d->dx, d->x->stride, d->y->width, n, d->add));
-}
-
-static void mtl__reversal_backward(mtl_run *run, void *data)
-{
-    mtl__reversal *d = (mtl__reversal *)data;
-    d->dx = mtl_run_grad(run, d->x, &d->add);
-    if (d->dx) mtl__run_values(run, mtl__reversal_part, d, d->y->rows, d->y->width);
 }
 
 /* The same values under a gradient of their own; `constant`: under none. */
@@ -11055,12 +11057,13 @@ static mtl_activation *mtl__view(mtl_run *run, const mtl_activation *x, int cons
 
 static mtl_activation *mtl__reversal_forward(mtl_run *run, mtl_real factor, mtl_activation *x)
 {
-    mtl__reversal *d = (mtl__reversal *)mtl_run_make(run, sizeof *d);
+    mtl__rowwise *d = (mtl__rowwise *)mtl_run_make(run, sizeof *d);
     if (!x || !d) return NULL;
     d->x = x;
+    d->back = mtl__reversal_back_part;
     d->factor = factor;
     d->y = mtl__view(run, x, 0);
-    if (d->y) mtl_run_record(run, d->y, mtl__reversal_backward, d);
+    if (d->y) mtl_run_record(run, d->y, mtl__rowwise_backward, d);
     return d->y;
 }
 
@@ -11996,13 +11999,6 @@ static void mtl__softmax_part(const mtl__kernels *kernels, const void *pass, siz
     kernels->softmax((const mtl__softmax *)pass, begin, end);
 }
 
-/* p = softmax(x);  dx = p * (dp - sum_c dp_c p_c) */
-typedef struct mtl__softmax_data {
-    mtl_activation *x, *p;
-    mtl_real *dx;                           /* while backward runs */
-    int add;
-} mtl__softmax_data;
-
 static void mtl__softmax_rows(mtl_run *run, const mtl_activation *x, const mtl_activation *p)
 {
     mtl__softmax s;
@@ -12015,36 +12011,30 @@ static void mtl__softmax_rows(mtl_run *run, const mtl_activation *x, const mtl_a
     mtl__run_rows(run, mtl__softmax_part, &s, sizeof s, x->rows, 0);
 }
 
+/* p = softmax(x);  dx = p * (dp - sum_c dp_c p_c) */
 static void mtl__softmax_back_part(const mtl__kernels *kernels, const void *pass, size_t n, size_t end)
 {
-    const mtl__softmax_data *d = (const mtl__softmax_data *)pass;
-    const size_t width = d->p->width;
-    size_t j;
+    const mtl__rowwise *d = (const mtl__rowwise *)pass;
     (void)kernels;
     for (; n < end; n++) {
-        const mtl_real *p = d->p->value + n * d->p->stride, *dp = d->p->grad + n * d->p->stride;
-        const mtl_real mean = mtl__row_dot(p, dp, width);
-        mtl_real *dx = mtl__row_open(d->dx, d->x->stride, width, n, d->add);
-        for (j = 0; j < width; j++) dx[j] += p[j] * (dp[j] - mean);
+        const mtl_real *p = mtl__row(d->y, n), *dp = d->y->grad + n * d->y->stride;
+        const mtl_real mean = mtl__row_dot(p, dp, d->y->width);
+        mtl_real *dx = mtl__row_open(d->dx, d->x->stride, d->y->width, n, d->add);
+        size_t j;
+        for (j = 0; j < d->y->width; j++) dx[j] += p[j] * (dp[j] - mean);
     }
-}
-
-static void mtl__softmax_backward(mtl_run *run, void *data)
-{
-    mtl__softmax_data *d = (mtl__softmax_data *)data;
-    d->dx = mtl_run_grad(run, d->x, &d->add);
-    if (d->dx) mtl__run_values(run, mtl__softmax_back_part, d, d->p->rows, d->p->width);
 }
 
 static mtl_activation *mtl__softmax_forward(mtl_run *run, mtl_activation *x, const char *name)
 {
-    mtl__softmax_data *d = (mtl__softmax_data *)mtl_run_make(run, sizeof *d);
+    mtl__rowwise *d = (mtl__rowwise *)mtl_run_make(run, sizeof *d);
     mtl_activation *p = x ? mtl__run_beside(run, name, x, x->width) : NULL;
     if (!d || !p) return NULL;
     d->x = x;
-    d->p = p;
+    d->y = p;
+    d->back = mtl__softmax_back_part;
     mtl__softmax_rows(run, x, p);
-    mtl_run_record(run, p, mtl__softmax_backward, d);
+    mtl_run_record(run, p, mtl__rowwise_backward, d);
     return p;
 }
 
