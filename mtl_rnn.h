@@ -193,6 +193,11 @@ typedef struct mtl_error {
 
 /* Resets err to "no error". NULL is allowed. */
 MTL_DEF void mtl_error_clear(mtl_error *err);
+/* For kinds and layers of your own: sets err, unless it is set already. code: MTL_ERROR_*; name: what is at
+   fault, or ""; position: where, or -1; message: one sentence. Returns the code that stands; err may not be
+   NULL. */
+MTL_DEF mtl_status mtl_error_set(mtl_error *err, int code, const char *name, long long position,
+                                 const char *message);
 /* The general text of a code; "unknown error" for a number that is none. Static memory. */
 MTL_DEF const char *mtl_error_text(int code);
 
@@ -1127,6 +1132,7 @@ typedef struct mtl_task_score {
     double rmse, mae, r2;                   /* real, in original units; r2 against the mean of the items */
     double score;                           /* what counts for early stopping: accuracy, span F1, R2 cut at 0,
                                                or micro F1 */
+    double own[4];                          /* of a kind of the program's own */
     double micro_f1, macro_f1;              /* multi: of all labels pooled; mean over classes, 0 for one that
                                                nobody has nor was given (as scikit-learn, zero_division=0) */
 } mtl_task_score;
@@ -1162,7 +1168,8 @@ MTL_DEF mtl_status mtl_evaluate(mtl_predictor *predictor, const mtl_batch *data,
 struct mtl_kind {
     int desc;                               /* MTL_DESC_*: of which table the row is */
     const char *name;                       /* as files and the command say it; no two of a table alike */
-    const mtl_field *fields;                /* the members of `options`; NULL: none */
+    const mtl_field *fields;                /* the members of `options`, numbers alone: they are checked, get
+                                               their defaults and stand in files. NULL: none */
     size_t field_count;
     size_t options;                         /* bytes of what the desc's `options` must point to; 0: nothing */
 };
@@ -1176,6 +1183,8 @@ typedef struct mtl_scaling {
     int set;                                /* 0: they stay as they are */
     mtl_real *mean, *scale;                 /* [width] the values of buffers.OWNER.mean and .scale */
 } mtl_scaling;
+/* Number j, as it is learnt: (x - mean) / scale. */
+MTL_DEF mtl_real mtl_scaled(const mtl_scaling *scaling, size_t j, mtl_real x);
 /* A scaling that is not set yet, with its buffers, which begin as 0 and 1; width 0: without. In the set's
    arena; NULL when memory is out. */
 MTL_DEF mtl_scaling *mtl_scaling_add(mtl_parameters *set, const char *owner, size_t width, mtl_error *err);
@@ -1291,7 +1300,7 @@ struct mtl_task_kind {
     /* NULL: none */
     mtl_activation *(*distribution)(mtl_run *run, const mtl_task_part *part, mtl_activation *x);
     /* x: outputs, p: of `distribution` or NULL, items: which of the caller's each row is; what *out points to
-       comes from the run. items and width of *out are set */
+       comes from the run. items and width of *out are set. NULL: the outputs are the values */
     void (*answer)(mtl_run *run, const mtl_task_part *part, const mtl_activation *x, const mtl_activation *p,
                    const int *items, mtl_prediction *out);
     size_t counts;                          /* bytes of mtl_count.counts, and for each of the part's
@@ -1299,11 +1308,19 @@ struct mtl_task_kind {
     size_t counts_each;
     int (*count)(const mtl_task_part *part, const mtl_count *count);    /* MTL_JUDGED_*, for joint accuracy */
     void (*score)(const mtl_task_part *part, const void *counts, mtl_task_score *score);
-    const mtl_figure *figures;              /* ends with NULL titles at both levels */
+    const mtl_figure *figures;              /* ends with NULL titles at both levels; NULL: none */
 };
 /* Rows of x in the caller's order and the task's own units, [items][x's width]: what an answer points to. */
 MTL_DEF mtl_real *mtl_answer_values(mtl_run *run, const mtl_task_part *part, const mtl_activation *x,
                                     const int *items);
+/* Of number j of an item's outputs, x, and its target, y, both as they are learnt: the loss, and dl/dx. */
+typedef mtl_real (*mtl_output_loss)(const mtl_task_part *part, size_t j, mtl_real x, mtl_real y,
+                                    mtl_real *slope);
+/* A kind's loss that is a sum over outputs: sum_n sum_j l(x[n][j], y[n][j % width]) / divisor, with its
+   backward. Targets are values. */
+MTL_DEF mtl_activation *mtl_loss_of_outputs(mtl_run *run, const mtl_task_part *part,
+                                            const mtl_loss_items *items, mtl_activation *x,
+                                            mtl_output_loss loss);
 /* The row of a task's kind: the header's or the program's own. Static memory; NULL for no desc. */
 MTL_DEF const mtl_task_kind *mtl_task_kind_of(const mtl_task_desc *task);
 /* The header's rows of a table (MTL_DESC_INPUT, _COLUMN, _MIX, _TASK): number i is the kind whose constant
@@ -2755,6 +2772,12 @@ static mtl_status mtl__fail(mtl_error *err, mtl_status code, const char *name, l
     mtl__format(err->message, sizeof err->message, format, &arguments);
     va_end(arguments);
     return code;
+}
+
+MTL_DEF mtl_status mtl_error_set(mtl_error *err, int code, const char *name, long long position,
+                                 const char *message)
+{
+    return mtl__fail(err, (mtl_status)code, name, position, "%s", message);
 }
 
 /* 1 when err is clear and `pointer` is not NULL; else err is set, to name what is missing. */
@@ -9220,13 +9243,11 @@ MTL_DEF char *mtl_field_get(const mtl_field *field, const void *desc, char *out,
     return out;
 }
 
-MTL_DEF mtl_status mtl_desc_check(int desc, void *members, const char *what, mtl_error *err)
+/* Checks numbers against their fields' ranges and puts defaults in for zeros. */
+static mtl_status mtl__desc_check_numbers(const mtl_field *f, size_t count, void *members, const char *what,
+                                          mtl_error *err)
 {
-    mtl_error own;
-    size_t count, i, k;
-    const mtl_field *f = mtl_fields(desc, &count);
-    err = mtl__error_given(err, &own);
-    if (mtl__failed(err)) return mtl__status(err);
+    size_t i, k;
     for (i = 0; i < count; i++, f++)
         for (k = 0; k < (f->type == MTL_INTS ? (size_t)MTL_MAX_HIDDEN : 1); k++) {
             double value = mtl__field_number(f, members, k);
@@ -9237,6 +9258,15 @@ MTL_DEF mtl_status mtl_desc_check(int desc, void *members, const char *what, mtl
             if (mtl__field_check(f, value, what, err)) return mtl__status(err);
         }
     return MTL_OK;
+}
+
+MTL_DEF mtl_status mtl_desc_check(int desc, void *members, const char *what, mtl_error *err)
+{
+    mtl_error own;
+    size_t count;
+    const mtl_field *fields = mtl_fields(desc, &count);
+    err = mtl__error_given(err, &own);
+    return mtl__failed(err) ? mtl__status(err) : mtl__desc_check_numbers(fields, count, members, what, err);
 }
 
 /* ---- members that point to memory ---------------------------------------------------------------------- */
@@ -9316,11 +9346,13 @@ static void mtl__desc_copy_bytes(size_t offset, size_t bytes, void *members, mtl
     mtl__desc_point(members, offset, copy);
 }
 
-/* A kind of the program's own: the row stays where it is, its options are copied. */
+/* A kind of the program's own: the row stays where it is, its options are copied and checked. */
 static void mtl__desc_copy_own(const mtl_field *f, void *members, mtl_arena *arena, const char *what,
                                mtl_error *err)
 {
     const mtl_kind *own = (const mtl_kind *)mtl__desc_pointer(members, f->offset);
+    char path[96];
+    size_t i;
     if (!own) return;
     if (own->desc != f->of || !own->name || !own->name[0])
         mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s.own is a row without a name, or of another table",
@@ -9328,7 +9360,16 @@ static void mtl__desc_copy_own(const mtl_field *f, void *members, mtl_arena *are
     if (own->options && !mtl__desc_pointer(members, f->count))
         mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s.options is NULL; the kind \"%s\" needs them", what,
                   own->name);
-    if (!mtl__failed(err)) mtl__desc_copy_bytes(f->count, own->options, members, arena, err);
+    for (i = 0; i < own->field_count; i++)
+        if (own->fields[i].type >= MTL_NAME)
+            mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s: the option %s of the kind \"%s\" is no number",
+                      what, own->fields[i].name, own->name);
+    if (mtl__failed(err)) return;
+    mtl__desc_copy_bytes(f->count, own->options, members, arena, err);
+    mtl__print(path, sizeof path, "%s.options", what);
+    if (own->options && !mtl__failed(err))
+        mtl__desc_check_numbers(own->fields, own->field_count,
+                                (void *)(uintptr_t)mtl__desc_pointer(members, f->count), path, err);
 }
 
 /* Copies what the members of one desc point to, but for lists. */
@@ -9354,7 +9395,7 @@ static void mtl__desc_copy_member(const mtl_field *f, void *members, mtl_arena *
         part = mtl__descs[f->of].fields;
         mtl_desc_check(f->of, inner, mtl__field_path(f, what, path, sizeof path), err);
         for (i = 0; i < mtl__descs[f->of].count; i++)
-            mtl__desc_copy_member(&part[i], inner, arena, what, err);
+            mtl__desc_copy_member(&part[i], inner, arena, path, err);
         break;
     default: break;
     }
@@ -10241,6 +10282,11 @@ MTL__INLINE mtl_real mtl__scaled(const mtl_scaling *s, size_t j, mtl_real x)
 MTL__INLINE mtl_real mtl__unscaled(const mtl_scaling *s, size_t j, mtl_real x)
 {
     return s->set ? x * s->scale[j] + s->mean[j] : x;
+}
+
+MTL_DEF mtl_real mtl_scaled(const mtl_scaling *scaling, size_t j, mtl_real x)
+{
+    return mtl__scaled(scaling, j, x);
 }
 
 MTL_DEF mtl_scaling *mtl_scaling_add(mtl_parameters *set, const char *owner, size_t width, mtl_error *err)
@@ -11992,6 +12038,8 @@ typedef struct mtl__loss_data {
     mtl_activation *x, *y;                  /* logits or predictions; the loss, 1 x 1 */
     mtl__cross_entropy pass;                /* what backward needs of class tasks; of real ones loss
                                                [M][width] in forward, dx and accumulate in backward */
+    mtl_output_loss of_output;              /* a program's own; NULL: by `loss` */
+    const mtl_task_part *part;              /* its argument */
 } mtl__loss_data;
 
 static void mtl__softmax_part(const mtl__kernels *kernels, const void *pass, size_t begin, size_t end)
@@ -12169,8 +12217,10 @@ static mtl_real mtl__number_loss(const mtl__loss_data *d, mtl_real x, mtl_real y
 /* The loss of row m, column j; numbers are compared in standardised units. */
 static mtl_real mtl__real_loss(const mtl__loss_data *d, size_t m, size_t j, mtl_real *slope)
 {
-    const mtl_real y = d->target->values[(size_t)d->items[m] * d->x->width + j];
-    return mtl__number_loss(d, d->x->value[m * d->x->stride + j], mtl__scaled(d->scaling, j, y), slope);
+    const mtl_real x = d->x->value[m * d->x->stride + j], *y = d->target->values;
+    const size_t width = d->of_output ? d->part->width : d->x->width, k = d->of_output ? j % width : j;
+    const mtl_real target = mtl__scaled(d->scaling, k, y[(size_t)d->items[m] * width + k]);
+    return d->of_output ? d->of_output(d->part, j, x, target, slope) : mtl__number_loss(d, x, target, slope);
 }
 
 /* Forward: the losses, one by one. Backward, which has a dx: their slopes times the gradient of L. */
@@ -13083,6 +13133,17 @@ static mtl__loss_data mtl__task_loss_data(const mtl_task_part *part, const mtl_l
     return how;
 }
 
+MTL_DEF mtl_activation *mtl_loss_of_outputs(mtl_run *run, const mtl_task_part *part,
+                                            const mtl_loss_items *items, mtl_activation *x,
+                                            mtl_output_loss loss)
+{
+    mtl__loss_data how = mtl__task_loss_data(part, items);
+    how.loss = MTL_LOSS_DEFAULT;
+    how.of_output = loss;
+    how.part = part;
+    return mtl__loss_forward(run, &how, x, NULL);
+}
+
 static mtl_activation *mtl__class_loss(mtl_run *run, const mtl_task_part *part, const mtl_loss_items *items,
                                        mtl_activation *x)
 {
@@ -13180,13 +13241,6 @@ static mtl_activation *mtl__numbers_loss(mtl_run *run, const mtl_task_part *part
     mtl__loss_data how = mtl__task_loss_data(part, items);
     how.delta = part->desc->huber_delta;
     return mtl__loss_forward(run, &how, x, NULL);
-}
-
-static void mtl__real_answer(mtl_run *run, const mtl_task_part *part, const mtl_activation *x,
-                             const mtl_activation *p, const int *items, mtl_prediction *out)
-{
-    (void)p;
-    out->values = mtl_answer_values(run, part, x, items);
 }
 
 /* The loss reported for numbers is their mean squared error, in original units, whatever the task trains
@@ -13304,7 +13358,7 @@ static const mtl_task_kind mtl__task_kinds[] = {
       mtl__class_count, mtl__class_score, mtl__class_figures },
     { { MTL_DESC_TASK, "real", NULL, 0, 0 }, { "real", "reals" }, MTL_TARGET_NUMBERS, 1, "values",
         mtl__real_check,
-      mtl__real_build, mtl__numbers_loss, NULL, mtl__real_answer, sizeof(mtl__metric), 0, mtl__real_count,
+      mtl__real_build, mtl__numbers_loss, NULL, NULL, sizeof(mtl__metric), 0, mtl__real_count,
       mtl__real_score, mtl__real_figures },
     { { MTL_DESC_TASK, "multi", NULL, 0, 0 }, { "multi", NULL }, MTL_TARGET_SET, 0, "logits",
         mtl__multi_check,
@@ -13555,7 +13609,8 @@ static void mtl__task_answer(mtl_run *run, const mtl__task *task, mtl_activation
     if (!x || mtl__failed(run->error)) return;
     out->items = x->rows;
     out->width = x->width;
-    task->kind->answer(run, &task->part, x, p, mtl__task_caller(run, task), out);
+    if (task->kind->answer) task->kind->answer(run, &task->part, x, p, mtl__task_caller(run, task), out);
+    else out->values = mtl_answer_values(run, &task->part, x, mtl__task_caller(run, task));
 }
 
 /* ===========================================================================================================

@@ -76,6 +76,7 @@ static void counted_free(void *memory);
 #include "test_golden.c"
 #include "test_old_files.c"
 #include "test_plain.c"
+#include "test_custom.c"
 
 /* One group of tests per file: X(file's word, the macro's word). */
 #define TEST_FILES(X) \
@@ -89,7 +90,7 @@ static void counted_free(void *memory);
       PREDICT) \
     X(balance, BALANCE) X(optimise, OPTIMISE) X(train, TRAIN) X(check, CHECK) X(golden, GOLDEN) \
     X(old_files, OLD_FILES) \
-    X(plain, PLAIN)
+    X(plain, PLAIN) X(custom, CUSTOM)
 
 static size_t live_before;                  /* blocks of the library in use when a group began */
 

@@ -1,0 +1,289 @@
+/* test_custom.c    kinds of a program's own, which are those of examples/custom_task.c and custom_mix.c: nothing
+   in the header knows them. Gradients, threads, limits, evaluation, files with and without their rows, options
+   that are wrong. Included by tests/main.c. */
+#define main custom_task_main
+#include "../examples/custom_task.c"
+#undef main
+#define main custom_mix_main
+#include "../examples/custom_mix.c"
+#undef main
+
+static const mtl_kind *const custom_rows[] = { &highway_kind.kind, &quantile_kind.kind };
+
+/* Words and numbers, a column that reads both through a highway, one above it; quantiles of a sequence through
+   another highway, of each step, and classes. */
+typedef struct custom_model {
+    mtl_model_desc desc;
+    mtl_input_desc inputs[2];
+    mtl_column_desc columns[2];
+    mtl_task_desc tasks[3];
+    quantiles shares;
+    highway_options carry;
+    mtl_model *model;
+    test_batch *batch;
+    mtl_error err;
+} custom_model;
+
+static void custom_highway(custom_model *m, mtl_mix_desc *mix, const char *from)
+{
+    mix->from = from;
+    mix->own = &highway_kind;
+    mix->options = &m->carry;
+}
+
+static void custom_describe(custom_model *m)
+{
+    size_t k;
+    memset(m, 0, sizeof *m);
+    m->carry.carry = 0.75f;
+    m->shares.at[LOW] = 0.2f;
+    m->inputs[0].name = "words";
+    m->inputs[0].vocabulary = 11;
+    m->inputs[0].width = 5;
+    m->inputs[1].name = "numbers";
+    m->inputs[1].features = 5;
+    m->columns[0].name = "low";
+    m->columns[0].cell = MTL_CELL_GRU;
+    m->columns[0].hidden = 5;
+    custom_highway(m, &m->columns[0].input, "words+numbers");
+    m->columns[1].name = "high";
+    m->columns[1].cell = MTL_CELL_GRU;
+    m->columns[1].hidden = 5;
+    m->columns[1].input.from = "low";
+    m->tasks[0].name = "range";
+    m->tasks[0].pool = MTL_POOL_MEAN;
+    m->tasks[0].hidden[0] = 4;
+    m->tasks[0].activation = MTL_ACTIVATION_TANH;
+    custom_highway(m, &m->tasks[0].tap, "low+high");
+    m->tasks[1].name = "curve";
+    m->tasks[1].level = MTL_LEVEL_STEP;
+    m->tasks[1].weight = 0.5f;
+    m->tasks[2].name = "class";
+    m->tasks[2].classes = 3;
+    for (k = 0; k < 2; k++) {
+        m->tasks[k].own = &quantile_kind;
+        m->tasks[k].kind = MTL_TASK_REAL;       /* own wins; the tests' batches go by this */
+        m->tasks[k].options = &m->shares;
+    }
+    m->desc.inputs = m->inputs, m->desc.input_count = 2;
+    m->desc.columns = m->columns, m->desc.column_count = 2;
+    m->desc.tasks = m->tasks, m->desc.task_count = 3;
+}
+
+static void custom_create(custom_model *m, unsigned long long seed)
+{
+    static const mtl_real mean[1] = { (mtl_real)0.25 }, scale[1] = { 2 };
+    custom_describe(m);
+    m->desc.seed = seed + 1;
+    m->model = mtl_model_create(&m->desc, &m->err);
+    mtl_model_set_target_scale(m->model, 0, mean, scale, &m->err);
+    TEST_FINE(&m->err);
+    m->batch = test_batch_create(&m->desc, NULL, 9, 6, 0.3, seed);
+}
+
+static void custom_destroy(custom_model *m)
+{
+    test_batch_destroy(m->batch);
+    mtl_model_destroy(m->model);
+}
+
+static void test_custom_gradients(void **state)
+{
+    int i;
+    (void)state;
+    for (i = 0; i < test_cases(10); i++) {
+        custom_model m;
+        mtl_trainer_desc how = {0};
+        custom_create(&m, (unsigned long long)i);
+        how.isa = gradient_isa(i);
+        model_check(m.model, &how, &m.batch->batch, 1, 1, "kinds of a program's own");
+        custom_destroy(&m);
+    }
+}
+
+/* One update with limits allocates nothing, and gives the same bits for any number of threads. */
+static void test_custom_threads_and_limits(void **state)
+{
+    mtl_real *weights = NULL;
+    int threads;
+    (void)state;
+    for (threads = 1; threads <= 4; threads++) {
+        custom_model m;
+        mtl_trainer_desc how = {0};
+        mtl_trainer *trainer;
+        size_t before;
+        custom_create(&m, 3);
+        how.threads = threads;
+        how.max_rows = m.batch->rows;
+        how.max_sequences = 9;
+        how.max_steps = 6;
+        trainer = mtl_trainer_create(m.model, &how, &m.err);
+        before = test_malloc_count;
+        mtl_train_step(trainer, &m.batch->batch, 1, NULL, &m.err);
+        TEST_FINE(&m.err);
+        assert_int_equal(test_malloc_count, before);
+        if (weights) assert_true(test_weights_equal(m.model, weights));
+        else weights = test_weights_copy(m.model);
+        mtl_trainer_destroy(trainer);
+        custom_destroy(&m);
+    }
+    free(weights);
+}
+
+/* Coverage and loss, counted anew. Kinds that judge nothing leave joint accuracy to the others. */
+static void test_custom_scores(void **state)
+{
+    custom_model m;
+    mtl_predictor *predictor;
+    mtl_prediction out[3];
+    mtl_task_score table[3];
+    mtl_scores scores;
+    double inside = 0, loss = 0, items = 0;
+    size_t s, j, classes = 0;
+    (void)state;
+    custom_create(&m, 5);
+    predictor = mtl_predictor_create(m.model, NULL, &m.err);
+    mtl_predict(predictor, &m.batch->batch, out, &m.err);
+    TEST_FINE(&m.err);
+    assert_int_equal(out[0].width, QUANTILES);
+    for (s = 0; s < 9; s++) {
+        double y = (double)m.batch->targets[0].values[s];
+        const mtl_real *q = out[0].values + s * QUANTILES;
+        const double share[QUANTILES] = { (double)0.2f, (double)0.5f, (double)0.9f };
+        classes += m.batch->targets[2].labels[s] >= 0;
+        if (mtl__is_nan(m.batch->targets[0].values[s])) continue;
+        items++;
+        inside += y > (double)q[LOW] && y <= (double)q[HIGH];
+        for (j = 0; j < QUANTILES; j++)
+            loss += y > (double)q[j] ? share[j] * (y - (double)q[j]) : (1 - share[j]) * ((double)q[j] - y);
+    }
+    scores.tasks = table;
+    mtl_evaluate(predictor, &m.batch->batch, 1, &scores, NULL, &m.err);
+    TEST_FINE(&m.err);
+    assert_true(items > 0);
+    assert_int_equal(table[0].items, items);
+    assert_true(fabs(table[0].own[0] - inside / items) < 1e-9);
+    assert_true(fabs(table[0].loss - loss / items) < 1e-5);
+    assert_true(table[0].score == 1 / (1 + table[0].loss));
+    assert_int_equal(scores.joint_items, classes);
+    mtl_predictor_destroy(predictor);
+    custom_destroy(&m);
+}
+
+/* ---- files --------------------------------------------------------------------------------------------- */
+
+/* The model that was read answers with the same bits, its options are there, and it can be written again. */
+static void custom_expect_same(custom_model *m, mtl_model *model)
+{
+    mtl_predictor *first = mtl_predictor_create(m->model, NULL, &m->err);
+    mtl_predictor *second = mtl_predictor_create(model, NULL, &m->err);
+    const mtl_model_desc *desc = mtl_model_describe(model);
+    mtl_prediction a[3], b[3];
+    test_file again;
+    mtl_writer writer;
+    size_t k;
+    memset(&again, 0, sizeof again);
+    writer = test_file_writer(&again);
+    mtl_predict(first, &m->batch->batch, a, &m->err);
+    mtl_predict(second, &m->batch->batch, b, &m->err);
+    mtl_model_write(model, NULL, &writer, &m->err);
+    TEST_FINE(&m->err);
+    for (k = 0; k < 3; k++)
+        assert_memory_equal(test_outputs(&a[k]), test_outputs(&b[k]), a[k].items * a[k].width * sizeof(mtl_real));
+    assert_ptr_equal(desc->tasks[0].own, &quantile_kind);
+    assert_ptr_equal(desc->columns[0].input.own, &highway_kind);
+    assert_true(((const quantiles *)desc->tasks[1].options)->at[LOW] == 0.2f);
+    assert_true(((const quantiles *)desc->tasks[1].options)->at[HIGH] == 0.9f);
+    assert_true(((const highway_options *)desc->tasks[0].tap.options)->carry == 0.75f);
+    free(again.bytes);
+    mtl_predictor_destroy(first);
+    mtl_predictor_destroy(second);
+    mtl_model_destroy(model);
+}
+
+static void test_custom_files(void **state)
+{
+    const mtl_load_desc all = { custom_rows, 2 }, mixes = { custom_rows, 1 }, tasks = { custom_rows + 1, 1 };
+    custom_model m;
+    test_file file;
+    mtl_writer writer;
+    mtl_reader reader;
+    const char *path = test_path("custom.safetensors");
+    (void)state;
+    custom_create(&m, 7);
+    memset(&file, 0, sizeof file);
+    writer = test_file_writer(&file);
+    mtl_model_write(m.model, NULL, &writer, &m.err);
+    mtl_model_save(m.model, path, &m.err);
+    TEST_FINE(&m.err);
+    custom_expect_same(&m, mtl_model_load_with(path, &all, &m.err));
+    custom_expect_same(&m, mtl_model_load_memory_with(file.bytes, file.used, &all, &m.err));
+    reader = test_file_reader(&file);
+    custom_expect_same(&m, mtl_model_read_with(&reader, &all, &m.err));
+    assert_null(mtl_model_load_with(path, &mixes, &m.err));
+    test_expect_error(&m.err, MTL_ERROR_UNSUPPORTED, NULL, "the kind \"quantiles\", which is a program's own");
+    assert_null(mtl_model_load_memory_with(file.bytes, file.used, &tasks, &m.err));
+    test_expect_error(&m.err, MTL_ERROR_UNSUPPORTED, NULL, "the kind \"highway\", which is a program's own");
+    assert_null(mtl_model_load(path, &m.err));
+    test_expect_error(&m.err, MTL_ERROR_UNSUPPORTED, NULL, "mtl_load_desc.kinds");
+    remove(path);
+    free(file.bytes);
+    custom_destroy(&m);
+}
+
+/* ---- what is wrong with a desc ------------------------------------------------------------------------- */
+
+static const mtl_task_kind custom_nameless = { .kind = { MTL_DESC_TASK, NULL, NULL, 0, 0 } };
+static const mtl_field custom_text_field[] = { { "text", MTL_NAME, 0, 0, 0, 0, "", NULL, 0, 0 } };
+static const mtl_task_kind custom_texts = {
+    .kind = { MTL_DESC_TASK, "texts", custom_text_field, 1, sizeof(char *) } };
+
+static void custom_order(custom_model *m) { m->shares.at[HIGH] = 0.25f; }
+static void custom_range(custom_model *m) { m->shares.at[MIDDLE] = 1.5f; }
+static void custom_carry(custom_model *m) { m->carry.carry = -101; }
+static void custom_none(custom_model *m) { m->tasks[1].options = NULL; }
+static void custom_table(custom_model *m)
+{
+    m->tasks[0].own = (const mtl_task_kind *)(const void *)&highway_kind;
+}
+static void custom_name(custom_model *m) { m->tasks[0].own = &custom_nameless; }
+static void custom_text(custom_model *m) { m->tasks[0].own = &custom_texts; }
+static void custom_one(custom_model *m) { m->columns[0].input.from = "words"; }
+static void custom_width(custom_model *m) { m->inputs[0].width = 6; }
+
+static void test_custom_wrong_descs(void **state)
+{
+    static const struct { void (*spoil)(custom_model *m); const char *name, *part; } cases[] = {
+        { custom_order, "tasks[0]", "quantiles must rise" },
+        { custom_range, NULL, "tasks[0].options.middle is 1.5; it must lie between 0 and 1" },
+        { custom_carry, NULL, "columns[0].input.options.carry is -101; it must lie between -100 and 100" },
+        { custom_none, NULL, "tasks[1].options is NULL; the kind \"quantiles\" needs them" },
+        { custom_table, NULL, "tasks[0].own is a row without a name, or of another table" },
+        { custom_name, NULL, "tasks[0].own is a row without a name, or of another table" },
+        { custom_text, NULL, "tasks[0]: the option text of the kind \"texts\" is no number" },
+        { custom_one, "columns[0].input", "x and H(x), of the same width" },
+        { custom_width, "columns[0].input", "x and H(x), of the same width" },
+    };
+    size_t i;
+    (void)state;
+    for (i = 0; i < MTL__COUNT(cases); i++) {
+        custom_model m;
+        custom_describe(&m);
+        cases[i].spoil(&m);
+        assert_null(mtl_model_create(&m.desc, &m.err));
+        test_expect_error(&m.err, MTL_ERROR_FIELD, cases[i].name, cases[i].part);
+    }
+}
+
+/* The program's examples do what they say. */
+static void test_custom_examples(void **state)
+{
+    (void)state;
+    assert_int_equal(custom_task_main(), 0);
+    assert_int_equal(custom_mix_main(), 0);
+}
+
+#define TEST_CUSTOM \
+    cmocka_unit_test(test_custom_gradients), cmocka_unit_test(test_custom_threads_and_limits), \
+    cmocka_unit_test(test_custom_scores), cmocka_unit_test(test_custom_files), \
+    cmocka_unit_test(test_custom_wrong_descs), cmocka_unit_test(test_custom_examples)
