@@ -1,6 +1,7 @@
-/* test_custom.c    kinds of a program's own, which are those of examples/custom_task.c and custom_mix.c: nothing
-   in the header knows them. Gradients, threads, limits, evaluation, files with and without their rows, options
-   that are wrong. Included by tests/main.c. */
+/* test_custom.c    kinds of a program's own, which are those of examples/custom_task.c and custom_mix.c:
+                    nothing
+   in the header knows them. Gradients, threads, limits, evaluation, files with and without their rows,
+   options that are wrong. Included by tests/main.c. */
 #define main custom_task_main
 #include "../examples/custom_task.c"
 #undef main
@@ -10,8 +11,8 @@
 
 static const mtl_kind *const custom_rows[] = { &highway_kind.kind, &quantile_kind.kind };
 
-/* Words and numbers, a column that reads both through a highway, one above it; quantiles of a sequence through
-   another highway, of each step, and classes. */
+/* Words and numbers, a column that reads both through a highway, one above it; quantiles of a sequence
+   through another highway, of each step, and classes. */
 typedef struct custom_model {
     mtl_model_desc desc;
     mtl_input_desc inputs[2];
@@ -189,7 +190,8 @@ static void custom_expect_same(custom_model *m, mtl_model *model)
     mtl_model_write(model, NULL, &writer, &m->err);
     TEST_FINE(&m->err);
     for (k = 0; k < 3; k++)
-        assert_memory_equal(test_outputs(&a[k]), test_outputs(&b[k]), a[k].items * a[k].width * sizeof(mtl_real));
+        assert_memory_equal(test_outputs(&a[k]), test_outputs(&b[k]),
+                            a[k].items * a[k].width * sizeof(mtl_real));
     assert_ptr_equal(desc->tasks[0].own, &quantile_kind);
     assert_ptr_equal(desc->columns[0].input.own, &highway_kind);
     assert_true(((const quantiles *)desc->tasks[1].options)->at[LOW] == 0.2f);
@@ -221,7 +223,8 @@ static void test_custom_files(void **state)
     reader = test_file_reader(&file);
     custom_expect_same(&m, mtl_model_read_with(&reader, &all, &m.err));
     assert_null(mtl_model_load_with(path, &mixes, &m.err));
-    test_expect_error(&m.err, MTL_ERROR_UNSUPPORTED, NULL, "the kind \"quantiles\", which is a program's own");
+    test_expect_error(&m.err, MTL_ERROR_UNSUPPORTED, NULL,
+                      "the kind \"quantiles\", which is a program's own");
     assert_null(mtl_model_load_memory_with(file.bytes, file.used, &tasks, &m.err));
     test_expect_error(&m.err, MTL_ERROR_UNSUPPORTED, NULL, "the kind \"highway\", which is a program's own");
     assert_null(mtl_model_load(path, &m.err));
