@@ -404,7 +404,7 @@ static void test_nodes_stopped(void **state)
         }
 }
 
-/* Under a tap that is stopped as a whole nothing learns. */
+/* Under a tap that is stopped as a whole nothing learns, and no gradient is computed in vain. */
 static void test_nodes_stopped_learns_nothing(void **state)
 {
     test_problem p;
@@ -412,6 +412,7 @@ static void test_nodes_stopped_learns_nothing(void **state)
     mtl_model *model;
     mtl_trainer *trainer;
     mtl_error err = {0};
+    const mtl_activation *a, *encoder = NULL;
     size_t i;
     (void)state;
     memset(&shape, 0, sizeof shape);
@@ -428,6 +429,11 @@ static void test_nodes_stopped_learns_nothing(void **state)
         assert_int_equal(mtl_gradients_get(mtl_trainer_gradients(trainer), t)->state == MTL_GRAD_NONE,
                          strncmp(t->name, "class.", 6) != 0);
     }
+    for (a = mtl_trainer_run(trainer)->tape->activations; a; a = a->next)
+        if (strcmp(a->name, "encoder") == 0) encoder = a;
+    assert_non_null(encoder);
+    for (a = mtl_trainer_run(trainer)->tape->activations; a; a = a->next)
+        assert_true(a->value != encoder->value || a->grad_state == MTL_GRAD_NONE);
     mtl_trainer_destroy(trainer);
     mtl_model_destroy(model);
     test_problem_destroy(&p);
