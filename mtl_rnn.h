@@ -99,11 +99,11 @@
      14 >>tape       the run, its records, playing them backward
      15 >>layers     embedding, dense, dropout, selection, concatenation, pooling
      16 >>cells      RNN, GRU, LSTM; directions; stacks
-     17 >>losses     cross-entropy, MSE, MAE, Huber, binary cross-entropy
+     17 >>losses     cross-entropy, MSE, MAE, Huber, binary cross-entropy; penalties
      18 >>metrics    accuracy, span F1, label F1, RMSE, MAE, R2: counted as items stream by, nothing allocated
-     19 >>nodes      inputs, columns, mixes: the tables of their kinds, and the one list that passes walk
+     19 >>nodes      inputs, columns, mixes, penalties: tables of their kinds, the one list that passes walk
      20 >>tasks      the registry: the table of kinds of task, and the heads that they share
-     21 >>sharing    presets: each fills a desc with columns, mixes and taps; nothing in the passes
+     21 >>sharing    presets: each fills a desc with columns, mixes, taps, penalties; nothing in the passes
      22 >>model      create, size, save, load, transfer, import
      23 >>session    what trainers and predictors have in common: scratch, limits, threads, the run
      24 >>predict    batches of sequences through a read-only model
@@ -214,8 +214,9 @@ enum { MTL_INPUT_DEFAULT, MTL_INPUT_EMBEDDING, MTL_INPUT_FEATURES };           /
 enum { MTL_COLUMN_DEFAULT, MTL_COLUMN_CELLS };
 enum { MTL_MIX_DEFAULT, MTL_MIX_CONCAT, MTL_MIX_SUM, MTL_MIX_GATE, MTL_MIX_EXPERTS, MTL_MIX_CROSS_STITCH,
     MTL_MIX_LEVELS, MTL_MIX_REVERSAL };                                           /* default: concatenation */
+enum { MTL_PENALTY_DEFAULT, MTL_PENALTY_TIE, MTL_PENALTY_ORTHOGONAL, MTL_PENALTY_ANCHOR };  /* default: tie */
 enum { MTL_LEVEL_SEQUENCE, MTL_LEVEL_STEP };
-enum { MTL_TASK_CLASS, MTL_TASK_REAL, MTL_TASK_MULTI };
+enum { MTL_TASK_CLASS, MTL_TASK_REAL, MTL_TASK_MULTI, MTL_TASK_ORIGIN };
 enum { MTL_LOSS_DEFAULT, MTL_LOSS_CROSS_ENTROPY, MTL_LOSS_MSE, MTL_LOSS_MAE, MTL_LOSS_HUBER,
     MTL_LOSS_BCE };
 enum { MTL_POOL_DEFAULT, MTL_POOL_LAST, MTL_POOL_MEAN, MTL_POOL_MAX };                     /* default: last */
@@ -243,9 +244,11 @@ enum { MTL_INIT_DEFAULT, MTL_INIT_UNIFORM, MTL_INIT_NORMAL, MTL_INIT_CONSTANT, M
 #define MTL_MIX_NAMES(X)        X(MTL_MIX_CONCAT, "concat") X(MTL_MIX_SUM, "sum") X(MTL_MIX_GATE, "gate") \
                                 X(MTL_MIX_EXPERTS, "experts") X(MTL_MIX_CROSS_STITCH, "cross-stitch") \
                                 X(MTL_MIX_LEVELS, "levels") X(MTL_MIX_REVERSAL, "reversal")
+#define MTL_PENALTY_NAMES(X)    X(MTL_PENALTY_TIE, "tie") X(MTL_PENALTY_ORTHOGONAL, "orthogonal") \
+                                X(MTL_PENALTY_ANCHOR, "anchor")
 #define MTL_LEVEL_NAMES(X)      X(MTL_LEVEL_SEQUENCE, "sequence") X(MTL_LEVEL_STEP, "step")
 #define MTL_TASK_NAMES(X)       X(MTL_TASK_CLASS, "class") X(MTL_TASK_REAL, "real") \
-                                X(MTL_TASK_MULTI, "multi")
+                                X(MTL_TASK_MULTI, "multi") X(MTL_TASK_ORIGIN, "origin")
 #define MTL_LOSS_NAMES(X)       X(MTL_LOSS_CROSS_ENTROPY, "cross-entropy") X(MTL_LOSS_MSE, "mse") \
                                 X(MTL_LOSS_MAE, "mae") \
                                 X(MTL_LOSS_HUBER, "huber") X(MTL_LOSS_BCE, "bce")
@@ -297,6 +300,7 @@ typedef struct mtl_input_kind mtl_input_kind;
 typedef struct mtl_column_kind mtl_column_kind;
 typedef struct mtl_mix_kind mtl_mix_kind;
 typedef struct mtl_task_kind mtl_task_kind;
+typedef struct mtl_penalty_kind mtl_penalty_kind;
 
 /* An input: token ids (vocabulary > 0), looked up in an embedding, or rows of numbers (features > 0). */
 #define MTL_INPUT_FIELDS(X) \
@@ -394,8 +398,9 @@ typedef struct mtl_column_desc { MTL_COLUMN_FIELDS(MTL__MEMBER) } mtl_column_des
     X(MTL_REALS,  class_weights, 0, 0, 0, classes, \
       "weight of each class in the mean, as PyTorch's; NULL: 1") \
     X(MTL_OWN,    own,          0, 0, 0, task, "a row of the program's own kinds, which wins over kind") \
-    X(MTL_CHOICE, kind,       MTL_TASK_CLASS, 0, 2, MTL_TASK, \
-      "what is predicted: a class, real numbers, or any number of classes (multi)") \
+    X(MTL_CHOICE, kind,       MTL_TASK_CLASS, 0, 3, MTL_TASK, \
+      "what is predicted: a class, real numbers, any number of classes (multi), or a batch's data set, " \
+      "never scored (origin)") \
     X(MTL_CHOICE, level,      MTL_LEVEL_SEQUENCE, 0, 1, MTL_LEVEL, "one target a sequence, or one a step") \
     X(MTL_INT,    classes,       0, 0, 100000000, MTL_NONE, "classes of a class or multi task") \
     X(MTL_INT,    width,         1, 1, 1000000, MTL_NONE, "numbers in a real target") \
@@ -410,13 +415,34 @@ typedef struct mtl_column_desc { MTL_COLUMN_FIELDS(MTL__MEMBER) } mtl_column_des
     X(MTL_INTS,   hidden,        0, 0, 1000000, MTL_NONE, "units of the head's hidden dense layers") \
     X(MTL_CHOICE, activation, MTL_ACTIVATION_RELU, 1, 4, MTL_ACTIVATION, "of the hidden dense layers") \
     X(MTL_FLOAT,  dropout,       0, 0, 0.99, MTL_NONE, \
-      "share of the head's inputs and hidden values dropped in training")
+      "share of the head's inputs and hidden values dropped in training") \
+    X(MTL_FLAG,   per_step,      0, 0, 1, MTL_NONE, \
+      "sequence level, classes: predicted at each step, and the steps vote")
 typedef struct mtl_task_desc { MTL_TASK_FIELDS(MTL__MEMBER) } mtl_task_desc;
+
+/* A penalty: a loss without targets that is added to the joint loss, weight times
+       tie         sum_i ||a_i - b_i||^2 of the corresponding tensors of a and b             Duong et al. 2015
+       anchor      the same of a's tensors and the values that they had when the model's first trainer was
+                   made. Buffers NAME.TENSOR hold these, so that training goes on towards them after a resume;
+                   `*tensor->set = 0` of one of them has the next trainer take them anew
+       orthogonal  ||A^T B||_F^2 / rows^2 of the rows of a and b       Bousmalis et al. 2016, Liu et al. 2017
+   a, b: of tie and anchor whatever tensors' names begin with, up to a dot (a column's name, TASK.output); of
+   orthogonal what a mix may name. An update of several micro-batches takes the mean of their penalties. What
+   a penalty names is one part for clip_norm, and `trains` of a column does not keep penalties out. */
+#define MTL_PENALTY_FIELDS(X) \
+    X(MTL_NAME,   name,         0, 1, 1, MTL_NONE, "as an input's") \
+    X(MTL_NAME,   a,            0, 0, 0, MTL_NONE, "what it is about") \
+    X(MTL_NAME,   b,            0, 0, 0, MTL_NONE, "the other one; anchor: NULL") \
+    X(MTL_OWN,    own,          0, 0, 0, penalty, "a row of the program's own kinds, which wins over kind") \
+    X(MTL_CHOICE, kind, MTL_PENALTY_TIE, 1, 3, MTL_PENALTY, "what is kept small") \
+    X(MTL_FLOAT,  weight,       1, 0, 1e6, MTL_NONE, "weight in the joint loss")
+typedef struct mtl_penalty_desc { MTL_PENALTY_FIELDS(MTL__MEMBER) } mtl_penalty_desc;
 
 #define MTL_MODEL_FIELDS(X) \
     X(MTL_LIST,   inputs,        0, 1, 1, input, "one at least") \
     X(MTL_LIST,   columns,       0, 1, 1, column, "in any order; none: the model has the column `encoder`") \
     X(MTL_LIST,   tasks,         0, 1, 1, task, "one at least") \
+    X(MTL_LIST,   penalties,     0, 0, 0, penalty, "or none") \
     X(MTL_SEED,   seed,          1, 0, 0, MTL_NONE, "of the initial parameters")
 typedef struct mtl_model_desc {
     MTL_MODEL_FIELDS(MTL__MEMBER)
@@ -511,7 +537,8 @@ typedef struct mtl_predictor_desc {
 enum { MTL_INT, MTL_FLOAT, MTL_FLAG, MTL_CHOICE, MTL_SIZE, MTL_SEED, MTL_INTS,      /* can be set from text */
        MTL_NAME, MTL_TEXTS, MTL_REALS, MTL_MIX, MTL_LIST, MTL_OWN };                     /* point to memory */
 enum { MTL_DESC_INPUT, MTL_DESC_COLUMN, MTL_DESC_TASK, MTL_DESC_MODEL, MTL_DESC_TRAINER, MTL_DESC_FIT,
-       MTL_DESC_PREDICTOR, MTL_DESC_MIX, MTL_DESC_CELL, MTL_DESC_SHARE, MTL_DESC_COUNT };
+       MTL_DESC_PREDICTOR, MTL_DESC_MIX, MTL_DESC_CELL, MTL_DESC_SHARE, MTL_DESC_PENALTY,
+       MTL_DESC_COUNT };
 typedef struct mtl_choice { int value; const char *name; } mtl_choice;
 typedef struct mtl_field {
     const char *name;
@@ -890,12 +917,15 @@ typedef struct mtl_batch {
     size_t sequences;                       /* B */
     const int *lengths;                     /* [B] steps of each sequence, at least 1 */
     const mtl_input *inputs;                /* one per input of the model that does not read another one's */
-    const mtl_target *targets;              /* one per task of the model; NULL: none */
+    const mtl_target *targets;              /* one per task of the model (of origin tasks, which stand last,
+                                               none is read); NULL: none */
     mtl_state *state;                       /* NULL, or states of these sequences: read at the start, written
                                                at the end of a forward pass, by cells that read forward (so a
                                                step that fails later has moved them, and so does
                                                mtl_train_gradients) */
     const char *name;                       /* of a data set, for messages; may be NULL */
+    int set;                                /* number of the data set that it comes from, the label of an
+                                               origin task; mtl_fit gives its data sets theirs */
 } mtl_batch;
 
 /* ---- the model ----------------------------------------------------------------------------------------- */
@@ -1155,7 +1185,8 @@ MTL_DEF mtl_status mtl_evaluate(mtl_predictor *predictor, const mtl_batch *data,
 
 /* ---- kinds: rows of tables --------------------------------------------------------------------------------
 
-   Inputs, columns, mixes and tasks come in kinds. A kind is one row: a name, fields, functions. The header's
+   Inputs, columns, mixes, tasks and penalties come in kinds. A kind is one row: a name, fields, functions.
+   The header's
    own rows are chosen by a desc's `kind`; a program adds its own by pointing a desc's `own` to a row of its
    own, constant and there as long as the model. The functions are called with what the model keeps of the
    desc (never NULL):
@@ -1249,6 +1280,25 @@ struct mtl_column_kind {
                                const mtl_cell_state *initial, mtl_cell_state *final);
 };
 
+/* A penalty: of tensors, or of rows that parts of the model have made. */
+typedef struct mtl_penalty_part {
+    const mtl_penalty_desc *desc;
+    size_t count;                           /* of tensors: how many a has; of rows: 0 */
+    const mtl_tensor **a, **b;              /* [count] those that correspond; b: build may put others there */
+    void *data;
+} mtl_penalty_part;
+struct mtl_penalty_kind {
+    mtl_kind kind;
+    int of_rows;                            /* 1: of rows; 0: of tensors */
+    int parts;                              /* 2: the desc must name b; 1: it must not */
+    /* NULL: nothing to build; when a trainer is made, NULL: nothing to do */
+    mtl_status (*build)(mtl_penalty_part *part, mtl_parameters *set, mtl_error *err);
+    void (*begin)(const mtl_penalty_part *part);
+    /* 1 x 1, not weighted; a, b: rows, or NULL */
+    mtl_activation *(*forward)(mtl_run *run, const mtl_penalty_part *part, mtl_activation *a,
+                               mtl_activation *b);
+};
+
 /* A task's head and how it is trained, answered and scored. Outputs, loss and answer are apart: outputs are
    the head's last dense layer, [items][outputs]. */
 typedef struct mtl_task_part {
@@ -1274,8 +1324,9 @@ typedef struct mtl_count {
     const mtl_prediction *answer;
     size_t *confusion;                      /* NULL, or as in mtl_evaluate */
 } mtl_count;
-enum { MTL_TARGET_LABELS, MTL_TARGET_NUMBERS, MTL_TARGET_SET };     /* a label; numbers; a set of labels as 0s
-                                                                       and 1s */
+enum { MTL_TARGET_LABELS, MTL_TARGET_NUMBERS, MTL_TARGET_SET,       /* a label; numbers; a set of labels as 0s
+                                                                       and 1s; */
+       MTL_TARGET_ORIGIN };                 /* none: mtl_batch.set is the label of all its sequences */
 enum { MTL_JUDGED_NOT, MTL_JUDGED_RIGHT, MTL_JUDGED_WRONG };
 /* A figure that a kind's score fills in, for reports: what it is called, by MTL_LEVEL_*, and the double's
    place. */
@@ -1323,7 +1374,8 @@ MTL_DEF mtl_activation *mtl_loss_of_outputs(mtl_run *run, const mtl_task_part *p
                                             mtl_output_loss loss);
 /* The row of a task's kind: the header's or the program's own. Static memory; NULL for no desc. */
 MTL_DEF const mtl_task_kind *mtl_task_kind_of(const mtl_task_desc *task);
-/* The header's rows of a table (MTL_DESC_INPUT, _COLUMN, _MIX, _TASK): number i is the kind whose constant
+/* The header's rows of a table (MTL_DESC_INPUT, _COLUMN, _MIX, _TASK, _PENALTY): number i is the kind whose
+   constant
    has that place in its list of names; NULL when there is none. */
 MTL_DEF const mtl_kind *mtl_kind_at(int desc, size_t i);
 
@@ -1334,17 +1386,19 @@ MTL_DEF const mtl_kind *mtl_kind_at(int desc, size_t i);
    model like any other. */
 enum { MTL_SHARE_DEFAULT, MTL_SHARE_FULL, MTL_SHARE_NONE, MTL_SHARE_PARTIAL, MTL_SHARE_GATED,
     MTL_SHARE_HIERARCHICAL,
-       MTL_SHARE_CROSS_STITCH, MTL_SHARE_LEVELS, MTL_SHARE_MMOE, MTL_SHARE_CGC, MTL_SHARE_PLE };
+       MTL_SHARE_CROSS_STITCH, MTL_SHARE_LEVELS, MTL_SHARE_MMOE, MTL_SHARE_CGC, MTL_SHARE_PLE, MTL_SHARE_SOFT,
+       MTL_SHARE_ADVERSARIAL, MTL_SHARE_STACK };
 #define MTL_SHARE_NAMES(X) \
     X(MTL_SHARE_FULL, \
       "full") X(MTL_SHARE_NONE, "none") X(MTL_SHARE_PARTIAL, "partial") X(MTL_SHARE_GATED, "gated") \
     X(MTL_SHARE_HIERARCHICAL, "hierarchical") X(MTL_SHARE_CROSS_STITCH, "cross-stitch") \
-    X(MTL_SHARE_LEVELS, "levels") X(MTL_SHARE_MMOE, "mmoe") X(MTL_SHARE_CGC, "cgc") X(MTL_SHARE_PLE, "ple")
+    X(MTL_SHARE_LEVELS, "levels") X(MTL_SHARE_MMOE, "mmoe") X(MTL_SHARE_CGC, "cgc") X(MTL_SHARE_PLE, "ple") \
+    X(MTL_SHARE_SOFT, "soft") X(MTL_SHARE_ADVERSARIAL, "adversarial") X(MTL_SHARE_STACK, "stack")
 #define MTL_SHARE_FIELDS(X) \
     X(MTL_NAME,   order,        0, 0, 0, MTL_NONE, \
       "hierarchical: tasks by level, the lowest first, as in pos+chunks/intent; NULL: those of steps, \
           then others") \
-    X(MTL_CHOICE, kind, MTL_SHARE_FULL, 1, 10, MTL_SHARE, "which preset") \
+    X(MTL_CHOICE, kind, MTL_SHARE_FULL, 1, 13, MTL_SHARE, "which preset") \
     X(MTL_INT,    hidden,       0, 0, 1000000, MTL_NONE, "units of shared columns; 0: the encoder's") \
     X(MTL_INT,    own_hidden,   0, 0, 1000000, MTL_NONE, "units of a task's own columns; 0: the encoder's") \
     X(MTL_INT,    experts,      4, 1, 64, MTL_NONE, "mmoe, cgc, ple: experts that all tasks share") \
@@ -1355,7 +1409,13 @@ enum { MTL_SHARE_DEFAULT, MTL_SHARE_FULL, MTL_SHARE_NONE, MTL_SHARE_PARTIAL, MTL
       "partial: a task's own column stands on the shared one, not beside it") \
     X(MTL_FLAG,   distributions, 0, 0, 1, MTL_NONE, "hierarchical: what lower tasks predict goes up, too") \
     X(MTL_FLAG,   stopped,      0, 0, 1, MTL_NONE, \
-      "hierarchical: no gradient goes back through what they predict")
+      "hierarchical, stack: no gradient goes back through what they predict") \
+    X(MTL_FLOAT,  tie,       1e-3, 0, 1e6, MTL_NONE, "soft: weight of the distances between tasks' columns") \
+    X(MTL_FLOAT,  orthogonal, 0.01, 0, 1e6, MTL_NONE, \
+      "adversarial: weight that keeps shared and own columns apart") \
+    X(MTL_FLOAT,  adversary, 0.05, 0, 1e6, MTL_NONE, "adversarial: weight of the task `origin`") \
+    X(MTL_INT,    sets,         0, 0, 1000000, MTL_NONE, \
+      "adversarial: data sets that are told apart; the command counts them")
 typedef struct mtl_share_desc { MTL_SHARE_FIELDS(MTL__MEMBER) } mtl_share_desc;
 /* The desc of a model that shares in this way, into *out; what it points to lies in `arena` or in `plain`,
    both of which must stay until a model is made of it. how NULL: full sharing.
@@ -1372,8 +1432,15 @@ typedef struct mtl_share_desc { MTL_SHARE_FIELDS(MTL__MEMBER) } mtl_share_desc;
        mmoe          columns are experts, each task has a softmax gate over them               Ma et al. 2018
        cgc           the same, and each task has experts of its own                          Tang et al. 2020
        ple           two levels of cgc                                                       Tang et al. 2020
+       soft          a column a task, each pair of which a penalty keeps alike              Duong et al. 2015
+       adversarial   partial; a further task, `origin`, tells from the shared column which data set a batch
+                     comes from, by a reversed gradient, so that the column learns to tell it less; a penalty
+                     keeps shared and own columns apart                                       Liu et al. 2017
+       stack         class tasks of sequences are predicted at each step, and tasks of steps read these
+                     distributions beside the encoder                                         Qin et al. 2019
    Errors: FIELD for a plain desc with columns or taps, with one task only (full and none are no sharing
-   then), an order that leaves out a task. */
+   then), an order that leaves out a task; adversarial: fewer than two data sets; stack: no class task of
+   sequences, or no task of steps. */
 MTL_DEF mtl_status mtl_share(const mtl_share_desc *how, const mtl_model_desc *plain, mtl_model_desc *out,
                              mtl_arena *arena, mtl_error *err);
 
@@ -1401,7 +1468,7 @@ MTL_DEF mtl_run *mtl_trainer_run(mtl_trainer *trainer);
 
 typedef struct mtl_step {
     size_t step;                            /* updates so far, this one included */
-    double loss;                            /* sum over tasks of weight * task_loss */
+    double loss;                            /* sum over tasks of weight * task_loss, and penalty_loss */
     double grad_norm;                       /* norm of the whole gradient before clipping */
     double lr;
     size_t tokens;                          /* rows of all micro-batches */
@@ -1409,6 +1476,7 @@ typedef struct mtl_step {
     const double *task_loss;                /* [task_count] mean loss over labelled items; memory of the
                                                trainer */
     const size_t *task_items;               /* [task_count] labelled items */
+    double penalty_loss;                    /* sum over penalties of weight * penalty */
 } mtl_step;
 /* One update from `count` micro-batches: L_k is the sum over the labelled items of all of them, divided by
    their number (by the sum of their class weights; vector targets also by width). step may be NULL. Errors:
@@ -1420,7 +1488,8 @@ MTL_DEF mtl_status mtl_train_gradients(mtl_trainer *trainer, const mtl_batch *ba
                                        mtl_step *step, mtl_error *err);
 MTL_DEF mtl_gradients *mtl_trainer_gradients(mtl_trainer *trainer);
 /* The same task by task: of[k] ([tasks], made with mtl_gradients_create for mtl_model_parameters(model)) gets
-   the gradient of weight_k * L_k, which add up to what mtl_train_gradients leaves. Tasks with the same of[k]
+   the gradient of weight_k * L_k, which, penalties apart, add up to what mtl_train_gradients leaves. Tasks
+   with the same of[k]
    are a group, whose gradients are added up; NULL: not wanted. Forward runs once, backward once for each
    group: its heads and what tasks share. mtl_trainer_gradients stays as it was, and step->grad_norm is 0. */
 MTL_DEF mtl_status mtl_train_task_gradients(mtl_trainer *trainer, const mtl_batch *batches, size_t count,
@@ -1447,7 +1516,7 @@ typedef struct mtl_progress {
                                                                          this epoch; estimate */
     const mtl_step *step;                   /* the update just done; NULL at the end of an epoch */
     const double *task_loss;                /* [task_count] mean over the epoch so far */
-    double loss;                            /* the same, weighted and summed */
+    double loss;                            /* the same, weighted and summed; without penalties */
     const mtl_scores *scores;               /* validation */
     double best_score; size_t best_epoch;
 } mtl_progress;
@@ -1548,6 +1617,7 @@ MTL_DEF mtl_status mtl_check_gradients(double (*loss)(void *user), void *user, c
 #  define MTL__INLINE static inline __attribute__((unused))
 #  define MTL__ALWAYS_INLINE static inline __attribute__((always_inline, unused))
 #  define MTL__NOINLINE __attribute__((noinline))
+#  define MTL__RARE     __attribute__((cold))      /* small: for what runs when models are made */
 #  define MTL__ALIGN64 __attribute__((aligned(64)))
 #  define MTL__PREFETCH(address, write) __builtin_prefetch(address, write)
 #  define MTL__PREFETCH_FAR(address) __builtin_prefetch(address, 0, 2)       /* into the second-level cache */
@@ -1556,6 +1626,7 @@ MTL_DEF mtl_status mtl_check_gradients(double (*loss)(void *user), void *user, c
 #  define MTL__INLINE static __inline
 #  define MTL__ALWAYS_INLINE static __forceinline
 #  define MTL__NOINLINE __declspec(noinline)
+#  define MTL__RARE
 #  define MTL__ALIGN64 __declspec(align(64))
 #  define MTL__PREFETCH(address, write) ((void)(address), (void)(write))
 #  define MTL__PREFETCH_FAR(address) ((void)(address))
@@ -1564,6 +1635,7 @@ MTL_DEF mtl_status mtl_check_gradients(double (*loss)(void *user), void *user, c
 #  define MTL__INLINE static
 #  define MTL__ALWAYS_INLINE static
 #  define MTL__NOINLINE
+#  define MTL__RARE
 #  define MTL__ALIGN64
 #  define MTL__PREFETCH(address, write) ((void)(address), (void)(write))
 #  define MTL__PREFETCH_FAR(address) ((void)(address))
@@ -9008,6 +9080,7 @@ static const mtl_choice mtl__choices_MTL_RESET[] = { MTL_RESET_NAMES(MTL__CHOICE
 static const mtl_choice mtl__choices_MTL_INPUT[] = { MTL_INPUT_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
 static const mtl_choice mtl__choices_MTL_COLUMN[] = { MTL_COLUMN_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
 static const mtl_choice mtl__choices_MTL_MIX[] = { MTL_MIX_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
+static const mtl_choice mtl__choices_MTL_PENALTY[] = { MTL_PENALTY_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
 static const mtl_choice mtl__choices_MTL_SHARE[] = { MTL_SHARE_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
 static const mtl_choice mtl__choices_MTL_LEVEL[] = { MTL_LEVEL_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
 static const mtl_choice mtl__choices_MTL_TASK[] = { MTL_TASK_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
@@ -9034,6 +9107,7 @@ static const mtl_choice mtl__choices_MTL_SAMPLER[] = { MTL_SAMPLER_NAMES(MTL__CH
 #define MTL__OF_column MTL_DESC_COLUMN
 #define MTL__OF_task   MTL_DESC_TASK
 #define MTL__OF_mix    MTL_DESC_MIX
+#define MTL__OF_penalty MTL_DESC_PENALTY
 
 #define MTL__FIELD_ROW(desc, type, name, preset, low, high, names, help) \
     { #name, type, offsetof(desc, name), (double)(preset), (double)(low), (double)(high), help, \
@@ -9048,6 +9122,7 @@ static const mtl_choice mtl__choices_MTL_SAMPLER[] = { MTL_SAMPLER_NAMES(MTL__CH
 #define MTL__PREDICTOR_ROW(...) MTL__FIELD_ROW(mtl_predictor_desc, __VA_ARGS__)
 #define MTL__MIX_ROW(...) MTL__FIELD_ROW(mtl_mix_desc, __VA_ARGS__)
 #define MTL__SHARE_ROW(...) MTL__FIELD_ROW(mtl_share_desc, __VA_ARGS__)
+#define MTL__PENALTY_ROW(...) MTL__FIELD_ROW(mtl_penalty_desc, __VA_ARGS__)
 static const mtl_field mtl__input_fields[] = { MTL_INPUT_FIELDS(MTL__INPUT_ROW) };
 static const mtl_field mtl__column_fields[] = { MTL_COLUMN_FIELDS(MTL__COLUMN_ROW) };
 static const mtl_field mtl__cell_fields[] = { MTL_CELL_FIELDS(MTL__CELL_ROW) };
@@ -9058,6 +9133,7 @@ static const mtl_field mtl__fit_fields[] = { MTL_FIT_FIELDS(MTL__FIT_ROW) };
 static const mtl_field mtl__predictor_fields[] = { MTL_PREDICTOR_FIELDS(MTL__PREDICTOR_ROW) };
 static const mtl_field mtl__mix_fields[] = { MTL_MIX_FIELDS(MTL__MIX_ROW) };
 static const mtl_field mtl__share_fields[] = { MTL_SHARE_FIELDS(MTL__SHARE_ROW) };
+static const mtl_field mtl__penalty_fields[] = { MTL_PENALTY_FIELDS(MTL__PENALTY_ROW) };
 
 /* Of each desc: its table and its size. */
 typedef struct mtl__desc { const mtl_field *fields; size_t count, bytes; } mtl__desc;
@@ -9071,7 +9147,8 @@ static const mtl__desc mtl__descs[MTL_DESC_COUNT] = {
     { mtl__predictor_fields, MTL__COUNT(mtl__predictor_fields), sizeof(mtl_predictor_desc) },
     { mtl__mix_fields, MTL__COUNT(mtl__mix_fields), sizeof(mtl_mix_desc) },
     { mtl__cell_fields, MTL__COUNT(mtl__cell_fields), sizeof(mtl_cell_desc) },
-    { mtl__share_fields, MTL__COUNT(mtl__share_fields), sizeof(mtl_share_desc) }
+    { mtl__share_fields, MTL__COUNT(mtl__share_fields), sizeof(mtl_share_desc) },
+    { mtl__penalty_fields, MTL__COUNT(mtl__penalty_fields), sizeof(mtl_penalty_desc) }
 };
 
 MTL_DEF const mtl_field *mtl_fields(int desc, size_t *count)
@@ -9087,7 +9164,7 @@ MTL_DEF const mtl_field *mtl_fields(int desc, size_t *count)
 }
 
 /* A member as a number; i: element of an INTS field. */
-static double mtl__field_number(const mtl_field *f, const void *desc, size_t i)
+static MTL__RARE double mtl__field_number(const mtl_field *f, const void *desc, size_t i)
 {
     const char *member = (const char *)desc + f->offset;
     switch (f->type) {
@@ -9098,7 +9175,7 @@ static double mtl__field_number(const mtl_field *f, const void *desc, size_t i)
     }
 }
 
-static void mtl__field_store(const mtl_field *f, void *desc, size_t i, double value)
+static MTL__RARE void mtl__field_store(const mtl_field *f, void *desc, size_t i, double value)
 {
     char *member = (char *)desc + f->offset;
     switch (f->type) {
@@ -9116,7 +9193,7 @@ static const char *mtl__field_path(const mtl_field *f, const char *what, char *o
 }
 
 /* Names of a choice's values, "rnn, gru, lstm". */
-static void mtl__choice_list(const mtl_choice *choices, char *out, size_t size)
+static MTL__RARE void mtl__choice_list(const mtl_choice *choices, char *out, size_t size)
 {
     size_t used = 0;
     for (out[0] = '\0'; choices->name; choices++, used = strlen(out))
@@ -9124,7 +9201,8 @@ static void mtl__choice_list(const mtl_choice *choices, char *out, size_t size)
 }
 
 /* Checks one number against a field's range. */
-static mtl_status mtl__field_check(const mtl_field *f, double value, const char *what, mtl_error *err)
+static MTL__RARE mtl_status mtl__field_check(const mtl_field *f, double value, const char *what,
+                                             mtl_error *err)
 {
     char path[96], names[160], low[32], high[32];
     const mtl_choice *c;
@@ -9158,7 +9236,8 @@ static mtl_status mtl__field_check(const mtl_field *f, double value, const char 
 }
 
 /* The value of a text for a field: a choice's name, true or false, or a number. */
-static mtl_status mtl__field_read(const mtl_field *f, const char *text, size_t length, double *value,
+static MTL__RARE mtl_status mtl__field_read(const mtl_field *f, const char *text, size_t length,
+                                            double *value,
                                   mtl_error *err)
 {
     char names[160], shown[64];
@@ -9215,7 +9294,7 @@ MTL_DEF mtl_status mtl_field_set(const mtl_field *field, void *desc, const char 
 }
 
 /* A number as a field's text: a choice's name, or digits. out[32] at least. */
-static void mtl__field_text(const mtl_field *f, double value, char *out, size_t size)
+static MTL__RARE void mtl__field_text(const mtl_field *f, double value, char *out, size_t size)
 {
     const mtl_choice *c;
     for (c = f->choices; c && c->name; c++)
@@ -9244,7 +9323,8 @@ MTL_DEF char *mtl_field_get(const mtl_field *field, const void *desc, char *out,
 }
 
 /* Checks numbers against their fields' ranges and puts defaults in for zeros. */
-static mtl_status mtl__desc_check_numbers(const mtl_field *f, size_t count, void *members, const char *what,
+static MTL__RARE mtl_status mtl__desc_check_numbers(const mtl_field *f, size_t count, void *members,
+                                                    const char *what,
                                           mtl_error *err)
 {
     size_t i, k;
@@ -9279,13 +9359,13 @@ static const void *mtl__desc_pointer(const void *members, size_t offset)
     return to;
 }
 
-static void mtl__desc_point(void *members, size_t offset, const void *to)
+static MTL__RARE void mtl__desc_point(void *members, size_t offset, const void *to)
 {
     memcpy((char *)members + offset, &to, sizeof to);
 }
 
 /* How many elements a MTL_TEXTS, MTL_REALS or MTL_LIST member has. */
-static size_t mtl__desc_count(const mtl_field *f, const void *members)
+static MTL__RARE size_t mtl__desc_count(const mtl_field *f, const void *members)
 {
     size_t count;
     int n;
@@ -9307,7 +9387,7 @@ static const char *mtl__desc_element(const mtl_field *f, const char *what, size_
 
 /* Names become parts of tensor names and of mixes: no dots, plus signs, quotes, spaces or control
    characters. */
-static mtl_status mtl__check_name(const char *name, const char *where, mtl_error *err)
+static MTL__RARE mtl_status mtl__check_name(const char *name, const char *where, mtl_error *err)
 {
     size_t i;
     if (mtl__failed(err)) return mtl__status(err);
@@ -9322,7 +9402,8 @@ static mtl_status mtl__check_name(const char *name, const char *where, mtl_error
     return MTL_OK;
 }
 
-static void mtl__desc_copy_texts(const mtl_field *f, void *members, mtl_arena *arena, const char *what,
+static MTL__RARE void mtl__desc_copy_texts(const mtl_field *f, void *members, mtl_arena *arena,
+                                           const char *what,
                                  mtl_error *err)
 {
     const char *const *texts = (const char *const *)mtl__desc_pointer(members, f->offset);
@@ -9338,7 +9419,8 @@ static void mtl__desc_copy_texts(const mtl_field *f, void *members, mtl_arena *a
     mtl__desc_point(members, f->offset, copy);
 }
 
-static void mtl__desc_copy_bytes(size_t offset, size_t bytes, void *members, mtl_arena *arena, mtl_error *err)
+static MTL__RARE void mtl__desc_copy_bytes(size_t offset, size_t bytes, void *members, mtl_arena *arena,
+                                           mtl_error *err)
 {
     const void *from = mtl__desc_pointer(members, offset);
     void *copy = from ? mtl__arena_make(arena, bytes, 1, "a desc", err) : NULL;
@@ -9347,7 +9429,8 @@ static void mtl__desc_copy_bytes(size_t offset, size_t bytes, void *members, mtl
 }
 
 /* A kind of the program's own: the row stays where it is, its options are copied and checked. */
-static void mtl__desc_copy_own(const mtl_field *f, void *members, mtl_arena *arena, const char *what,
+static MTL__RARE void mtl__desc_copy_own(const mtl_field *f, void *members, mtl_arena *arena,
+                                         const char *what,
                                mtl_error *err)
 {
     const mtl_kind *own = (const mtl_kind *)mtl__desc_pointer(members, f->offset);
@@ -9373,7 +9456,8 @@ static void mtl__desc_copy_own(const mtl_field *f, void *members, mtl_arena *are
 }
 
 /* Copies what the members of one desc point to, but for lists. */
-static void mtl__desc_copy_member(const mtl_field *f, void *members, mtl_arena *arena, const char *what,
+static MTL__RARE void mtl__desc_copy_member(const mtl_field *f, void *members, mtl_arena *arena,
+                                            const char *what,
                                   mtl_error *err)
 {
     const mtl_field *part;
@@ -9403,7 +9487,8 @@ static void mtl__desc_copy_member(const mtl_field *f, void *members, mtl_arena *
 
 /* Numbers first: they say how long lists are. Then names and other memory, then the elements of lists. what:
    how messages call the desc, "tasks[1]". */
-static mtl_status mtl__desc_adopt(int desc, void *members, mtl_arena *arena, const char *what, mtl_error *err)
+static MTL__RARE mtl_status mtl__desc_adopt(int desc, void *members, mtl_arena *arena, const char *what,
+                                            mtl_error *err)
 {
     const mtl__desc *d = &mtl__descs[desc];
     char where[96];
@@ -9424,7 +9509,7 @@ static mtl_status mtl__desc_adopt(int desc, void *members, mtl_arena *arena, con
 
 /* ---- write --------------------------------------------------------------------------------------------- */
 
-static void mtl__desc_write_number(mtl__text *text, const mtl_field *f, const void *members)
+static MTL__RARE void mtl__desc_write_number(mtl__text *text, const mtl_field *f, const void *members)
 {
     unsigned long long seed;
     char value[64];
@@ -9445,7 +9530,8 @@ static void mtl__desc_write_number(mtl__text *text, const mtl_field *f, const vo
 }
 
 /* Numbers that are not zero, as JSON members of the object that is open. */
-static void mtl__desc_write_numbers(mtl__text *text, const mtl_field *f, size_t count, const void *members)
+static MTL__RARE void mtl__desc_write_numbers(mtl__text *text, const mtl_field *f, size_t count,
+                                              const void *members)
 {
     for (; count > 0; count--, f++)
         if (f->type < MTL_NAME && mtl__field_number(f, members, 0) != 0) {
@@ -9454,7 +9540,7 @@ static void mtl__desc_write_numbers(mtl__text *text, const mtl_field *f, size_t 
         }
 }
 
-static void mtl__desc_write_array(mtl__text *text, const mtl_field *f, const void *members)
+static MTL__RARE void mtl__desc_write_array(mtl__text *text, const mtl_field *f, const void *members)
 {
     const void *array = mtl__desc_pointer(members, f->offset);
     size_t i;
@@ -9466,7 +9552,7 @@ static void mtl__desc_write_array(mtl__text *text, const mtl_field *f, const voi
     mtl__json_close(text, ']');
 }
 
-static void mtl__desc_write_own(mtl__text *text, const mtl_field *f, const void *members)
+static MTL__RARE void mtl__desc_write_own(mtl__text *text, const mtl_field *f, const void *members)
 {
     const mtl_kind *own = (const mtl_kind *)mtl__desc_pointer(members, f->offset);
     mtl__json_key(text, f->name);
@@ -9479,7 +9565,7 @@ static void mtl__desc_write_own(mtl__text *text, const mtl_field *f, const void 
 }
 
 /* A member of the object that is open, but for numbers and what is itself made of descs. */
-static void mtl__desc_write_member(mtl__text *text, const mtl_field *f, const void *members)
+static MTL__RARE void mtl__desc_write_member(mtl__text *text, const mtl_field *f, const void *members)
 {
     if (!mtl__desc_pointer(members, f->offset)) return;
     if (f->type == MTL_OWN) mtl__desc_write_own(text, f, members);
@@ -9490,7 +9576,7 @@ static void mtl__desc_write_member(mtl__text *text, const mtl_field *f, const vo
 }
 
 /* 1 when a member is given and, being a number, not what 0 stands for. */
-static int mtl__desc_is_set(const mtl_field *f, const void *members)
+static MTL__RARE int mtl__desc_is_set(const mtl_field *f, const void *members)
 {
     double value;
     if (f->type >= MTL_NAME) return mtl__desc_pointer(members, f->offset) != NULL;
@@ -9499,7 +9585,7 @@ static int mtl__desc_is_set(const mtl_field *f, const void *members)
 }
 
 /* "from", and "mix" where a mix has more than its sources. */
-static void mtl__desc_write_mix(mtl__text *text, const mtl_mix_desc *mix)
+static MTL__RARE void mtl__desc_write_mix(mtl__text *text, const mtl_mix_desc *mix)
 {
     const mtl__desc *d = &mtl__descs[MTL_DESC_MIX];
     size_t i = 1;
@@ -9515,7 +9601,7 @@ static void mtl__desc_write_mix(mtl__text *text, const mtl_mix_desc *mix)
 }
 
 /* A desc's members, in the object that is open. */
-static void mtl__desc_write(mtl__text *text, int desc, const void *members)
+static MTL__RARE void mtl__desc_write(mtl__text *text, int desc, const void *members)
 {
     const mtl__desc *d = &mtl__descs[desc];
     size_t i, k;
@@ -9549,7 +9635,8 @@ typedef struct mtl__desc_reader {
     mtl_error *err;
 } mtl__desc_reader;
 
-static void mtl__desc_read_number(const mtl_field *f, const mtl__json *node, void *members, mtl_error *err)
+static MTL__RARE void mtl__desc_read_number(const mtl_field *f, const mtl__json *node, void *members,
+                                            mtl_error *err)
 {
     size_t k;
     double value;
@@ -9578,7 +9665,8 @@ static void mtl__desc_read_number(const mtl_field *f, const mtl__json *node, voi
 
 /* The numbers that are there; others keep their zero, the default. Unknown members are left for newer
    versions. */
-static void mtl__desc_read_numbers(const mtl_field *f, size_t count, const mtl__json *object, void *members,
+static MTL__RARE void mtl__desc_read_numbers(const mtl_field *f, size_t count, const mtl__json *object,
+                                             void *members,
                                    mtl_error *err)
 {
     for (; count > 0 && !mtl__failed(err); count--, f++) {
@@ -9588,7 +9676,8 @@ static void mtl__desc_read_numbers(const mtl_field *f, size_t count, const mtl__
 }
 
 /* An array of exactly as many texts or numbers as the desc counts. */
-static void mtl__desc_read_array(const mtl__desc_reader *r, const mtl_field *f, const mtl__json *array,
+static MTL__RARE void mtl__desc_read_array(const mtl__desc_reader *r, const mtl_field *f,
+                                           const mtl__json *array,
                                  void *members)
 {
     size_t count = mtl__desc_count(f, members), size = f->type == MTL_TEXTS ? sizeof(char *) : sizeof(float),
@@ -9609,7 +9698,8 @@ static void mtl__desc_read_array(const mtl__desc_reader *r, const mtl_field *f, 
 }
 
 /* A kind of the program's own, by name among those that were handed over. */
-static void mtl__desc_read_own(const mtl__desc_reader *r, const mtl_field *f, const mtl__json *object,
+static MTL__RARE void mtl__desc_read_own(const mtl__desc_reader *r, const mtl_field *f,
+                                         const mtl__json *object,
                                const char *name, void *members)
 {
     const mtl_kind *own;
@@ -9633,7 +9723,8 @@ static void mtl__desc_read_own(const mtl__desc_reader *r, const mtl_field *f, co
 }
 
 /* One member that points to memory, but for lists. */
-static void mtl__desc_read_member(const mtl__desc_reader *r, const mtl_field *f, const mtl__json *object,
+static MTL__RARE void mtl__desc_read_member(const mtl__desc_reader *r, const mtl_field *f,
+                                            const mtl__json *object,
                                   void *members)
 {
     const mtl__json *node = mtl__json_get(object, f->name);
@@ -9645,7 +9736,7 @@ static void mtl__desc_read_member(const mtl__desc_reader *r, const mtl_field *f,
 }
 
 /* "from" stands in the object of whose member the mix is, the rest in its member "mix". */
-static void mtl__desc_read_mix(const mtl__desc_reader *r, const mtl__json *object, void *mix)
+static MTL__RARE void mtl__desc_read_mix(const mtl__desc_reader *r, const mtl__json *object, void *mix)
 {
     const mtl__desc *d = &mtl__descs[MTL_DESC_MIX];
     const mtl__json *rest = mtl__json_get(object, "mix");
@@ -9657,7 +9748,8 @@ static void mtl__desc_read_mix(const mtl__desc_reader *r, const mtl__json *objec
 }
 
 /* A list's array of objects, with zeroed memory for as many descs. */
-static char *mtl__desc_read_list(const mtl__desc_reader *r, const mtl_field *f, const mtl__json *array,
+static MTL__RARE char *mtl__desc_read_list(const mtl__desc_reader *r, const mtl_field *f,
+                                           const mtl__json *array,
                                  void *members)
 {
     size_t count = mtl__json_count(array);
@@ -9675,7 +9767,8 @@ static char *mtl__desc_read_list(const mtl__desc_reader *r, const mtl_field *f, 
 
 /* A desc, zeroed before, from an object; what it points to lies in the reader's arena. Numbers come first,
    since they say how long lists are. */
-static void mtl__desc_read(const mtl__desc_reader *r, int desc, const mtl__json *object, void *members)
+static MTL__RARE void mtl__desc_read(const mtl__desc_reader *r, int desc, const mtl__json *object,
+                                     void *members)
 {
     const mtl__desc *d = &mtl__descs[desc];
     size_t i, k;
@@ -12013,7 +12106,7 @@ MTL_DEF void mtl_cell_stream_reset(mtl_cell_stream *stream, const mtl_real *h, c
 MTL_DEF const mtl_real *mtl_cell_stream_memory(const mtl_cell_stream *stream) { return stream->pass.c; }
 
 /* ===========================================================================================================
-   17 >>losses     cross-entropy, MSE, MAE, Huber, binary cross-entropy
+   17 >>losses     cross-entropy, MSE, MAE, Huber, binary cross-entropy; penalties
    ===========================================================================================================
    A loss is L = (sum over labelled items) / divisor, where the divisor counts the labelled items of the whole
    update (their class weights, for class tasks that have them; times width for vectors), so that parts of a
@@ -12275,6 +12368,145 @@ static mtl_activation *mtl__loss_forward(mtl_run *run, const mtl__loss_data *how
     return mtl__failed(run->error) ? NULL : y;
 }
 
+/* ---- penalties: losses of tensors and of rows ----------------------------------------------------------
+   distance   L = sum_i ||a_i - b_i||^2                  da_i = 2 g (a_i - b_i) = -db_i
+   crossing   L = ||M||_F^2 with M = A^T B / N           dA = 2 g / N B M^T        dB = 2 g / N A M */
+typedef struct mtl__distance {
+    const mtl_tensor *const *a, *const *b;  /* [count] */
+    size_t count;
+    mtl_activation *y;
+} mtl__distance;
+
+/* What one of two tensors gets of their distance. */
+static void mtl__distance_grad(mtl_run *run, const mtl_tensor *t, const mtl_tensor *other,
+                               const mtl_activation *y)
+{
+    int add;
+    size_t j;
+    mtl_real *grad = t->frozen ? NULL : mtl_run_tensor_grad(run, t, &add);
+    for (j = 0; grad && !mtl__dry(run) && j < t->count; j++)
+        grad[j] = (add ? grad[j] : 0) + 2 * y->grad[0] * (t->value[j] - other->value[j]);
+}
+
+static void mtl__distance_backward(mtl_run *run, void *data)
+{
+    const mtl__distance *d = (const mtl__distance *)data;
+    size_t i;
+    for (i = 0; i < d->count; i++) {
+        mtl__distance_grad(run, d->a[i], d->b[i], d->y);
+        mtl__distance_grad(run, d->b[i], d->a[i], d->y);
+    }
+}
+
+static void mtl__distance_fresh(const mtl_run *run, const mtl_tensor *t)
+{
+    if (t->role == MTL_TENSOR_EMBEDDING && run->gradients)
+        mtl__parameters_fresh(run->gradients->set, t, NULL, 0);
+}
+
+static mtl_activation *mtl__distance_forward(mtl_run *run, const mtl_tensor *const *a,
+                                             const mtl_tensor *const *b, size_t count)
+{
+    mtl__distance *d = (mtl__distance *)mtl_run_make(run, sizeof *d);
+    mtl_activation *y = mtl_run_activation(run, NULL, 1, 1);
+    double total = 0;
+    size_t i, j;
+    if (!d || !y) return NULL;
+    d->a = a;
+    d->b = b;
+    d->count = count;
+    d->y = y;
+    for (i = 0; !mtl__dry(run) && i < count; i++) {
+        mtl__distance_fresh(run, a[i]);
+        mtl__distance_fresh(run, b[i]);
+        for (j = 0; j < a[i]->count; j++) {
+            const double e = (double)a[i]->value[j] - (double)b[i]->value[j];
+            total += e * e;
+        }
+        y->value[0] = (mtl_real)total;
+    }
+    mtl_run_record(run, y, mtl__distance_backward, d);
+    return y;
+}
+
+typedef struct mtl__crossing {
+    mtl_activation *a, *b, *y;
+    mtl_real *m;                            /* [a's width][b's width] */
+    mtl_real factor;                        /* 1 / N; while backward runs 2 g / N */
+    mtl_real *grad;                         /* while backward runs: a's, then b's */
+    int add;
+} mtl__crossing;
+
+/* Rows [first, end) of M. */
+static void mtl__crossing_part(const mtl__kernels *kernels, const void *pass, size_t first, size_t end)
+{
+    const mtl__crossing *d = (const mtl__crossing *)pass;
+    const size_t width = d->b->width;
+    size_t n, i;
+    memset(d->m + first * width, 0, (end - first) * width * sizeof *d->m);
+    for (n = 0; n < d->a->rows; n++)
+        for (i = first; i < end; i++)
+            kernels->add_scaled(width, d->factor * d->a->value[n * d->a->stride + i],
+                                d->b->value + n * d->b->stride, d->m + i * width);
+}
+
+static void mtl__crossing_back_a(const mtl__kernels *kernels, const void *pass, size_t n, size_t end)
+{
+    const mtl__crossing *d = (const mtl__crossing *)pass;
+    const size_t width = d->b->width;
+    size_t i;
+    (void)kernels;
+    for (; n < end; n++) {
+        mtl_real *to = mtl__row_open(d->grad, d->a->stride, d->a->width, n, d->add);
+        for (i = 0; i < d->a->width; i++)
+            to[i] += d->factor * mtl__row_dot(d->b->value + n * d->b->stride, d->m + i * width, width);
+    }
+}
+
+static void mtl__crossing_back_b(const mtl__kernels *kernels, const void *pass, size_t n, size_t end)
+{
+    const mtl__crossing *d = (const mtl__crossing *)pass;
+    const size_t width = d->b->width;
+    size_t i;
+    for (; n < end; n++) {
+        mtl_real *to = mtl__row_open(d->grad, d->b->stride, width, n, d->add);
+        for (i = 0; i < d->a->width; i++)
+            kernels->add_scaled(width, d->factor * d->a->value[n * d->a->stride + i], d->m + i * width, to);
+    }
+}
+
+static void mtl__crossing_backward(mtl_run *run, void *data)
+{
+    mtl__crossing pass = *(const mtl__crossing *)data;
+    const size_t work = pass.a->width * pass.b->width;
+    if (!mtl__dry(run)) pass.factor *= 2 * pass.y->grad[0];
+    pass.grad = mtl_run_grad(run, pass.a, &pass.add);
+    if (pass.grad) mtl__run_values(run, mtl__crossing_back_a, &pass, pass.a->rows, work);
+    pass.grad = mtl_run_grad(run, pass.b, &pass.add);
+    if (pass.grad) mtl__run_values(run, mtl__crossing_back_b, &pass, pass.b->rows, work);
+}
+
+/* The rows of both are those of one batch. */
+static mtl_activation *mtl__crossing_forward(mtl_run *run, mtl_activation *a, mtl_activation *b)
+{
+    mtl__crossing *d = (mtl__crossing *)mtl_run_make(run, sizeof *d);
+    mtl_activation *y = mtl_run_activation(run, NULL, 1, 1);
+    size_t i;
+    double total = 0;
+    if (!a || !b || !d || !y) return NULL;
+    d->a = a;
+    d->b = b;
+    d->y = y;
+    d->m = mtl__run_reals(run, a->width, b->width);
+    d->factor = 1 / (mtl_real)a->rows;
+    if (mtl__failed(run->error)) return NULL;
+    mtl__run_values(run, mtl__crossing_part, d, a->width, b->width);
+    for (i = 0; !mtl__dry(run) && i < a->width * b->width; i++) total += (double)d->m[i] * (double)d->m[i];
+    if (!mtl__dry(run)) y->value[0] = (mtl_real)total;
+    mtl_run_record(run, y, mtl__crossing_backward, d);
+    return y;
+}
+
 /* ---- which items are labelled -------------------------------------------------------------------------- */
 
 /* 1 when `item` has a target of width numbers or classes. */
@@ -12524,7 +12756,7 @@ static void mtl__metric_finish_real(const mtl__metric *m, mtl_task_score *score)
 }
 
 /* ===========================================================================================================
-   19 >>nodes      inputs, columns, mixes: the tables of their kinds, and the one list that passes walk
+   19 >>nodes      inputs, columns, mixes, penalties: tables of their kinds, the one list that passes walk
    ===========================================================================================================
    A node is a part of the model that has rows for others to read: an input, a column, or the head of a task.
    Nodes stand in one list, each behind its sources: repeatedly the first of the desc's inputs, columns and
@@ -12539,7 +12771,8 @@ static void mtl__metric_finish_real(const mtl__metric *m, mtl_task_score *score)
        parts     "TASK" is a head's output, "TASK.probabilities" its distribution. A head that a tap reads
                  runs on all rows, others on labelled rows alone (>>tasks)
 
-   The passes know inputs, columns and heads. Kinds are known in this room (and >>tasks) only.
+   A penalty is a loss of tensors or of nodes' rows, after all heads: mtl__penalty_forward.
+   The passes know inputs, columns, heads and penalties. Kinds are known in this room (and >>tasks) only.
    -------------------------------------------------------------------------------------------------------- */
 
 /* ---- mixes --------------------------------------------------------------------------------------------- */
@@ -13054,12 +13287,158 @@ static mtl_activation *mtl__tap_forward(mtl_run *run, const mtl__tap *tap, const
     return parts && !mtl__failed(run->error) ? tap->kind->forward(run, &tap->mix, parts, by) : NULL;
 }
 
+/* ---- penalties ----------------------------------------------------------------------------------------- */
+
+static mtl_activation *mtl__tie_penalty(mtl_run *run, const mtl_penalty_part *part, mtl_activation *a,
+                                        mtl_activation *b)
+{
+    (void)a;
+    (void)b;
+    return mtl__distance_forward(run, part->a, part->b, part->count);
+}
+
+static mtl_activation *mtl__orthogonal_penalty(mtl_run *run, const mtl_penalty_part *part, mtl_activation *a,
+                                               mtl_activation *b)
+{
+    (void)part;
+    return mtl__crossing_forward(run, a, b);
+}
+
+/* An anchor ties tensors to buffers, which share one `set`. */
+static mtl_status mtl__anchor_build(mtl_penalty_part *part, mtl_parameters *set, mtl_error *err)
+{
+    int *is_set = (int *)mtl__arena_make(set->arena, 1, sizeof *is_set, "a penalty", err);
+    char name[256];
+    size_t i;
+    part->data = is_set;
+    for (i = 0; i < part->count && !mtl__failed(err); i++) {
+        const mtl_tensor *t = part->a[i];
+        mtl_tensor *held = mtl_parameters_add(set, mtl__print(name, sizeof name, "buffers.%s.%s",
+                                                              part->desc->name, t->name), t->shape[0],
+                                              t->dims == 2 ? t->shape[1] : 0, MTL_TENSOR_BUFFER, err);
+        if (!held) break;
+        held->init = MTL_INIT_CONSTANT;
+        held->set = is_set;
+        part->b[i] = held;
+    }
+    return mtl__status(err);
+}
+
+static void mtl__anchor_begin(const mtl_penalty_part *part)
+{
+    int *is_set = (int *)part->data;
+    size_t i;
+    for (i = 0; !*is_set && i < part->count; i++)
+        memcpy(part->b[i]->value, part->a[i]->value, part->a[i]->count * sizeof(mtl_real));
+    *is_set = 1;
+}
+
+static const mtl_penalty_kind mtl__penalty_kinds[] = {
+    { { MTL_DESC_PENALTY, "tie", NULL, 0, 0 }, 0, 2, NULL, NULL, mtl__tie_penalty },
+    { { MTL_DESC_PENALTY, "orthogonal", NULL, 0, 0 }, 1, 2, NULL, NULL, mtl__orthogonal_penalty },
+    { { MTL_DESC_PENALTY, "anchor", NULL, 0, 0 }, 0, 1, mtl__anchor_build, mtl__anchor_begin,
+      mtl__tie_penalty }
+};
+
+static const mtl_penalty_kind *mtl__penalty_kind(const mtl_penalty_desc *d)
+{
+    return d->own ? d->own : &mtl__penalty_kinds[d->kind - MTL_PENALTY_TIE];
+}
+
+typedef struct mtl__penalty {
+    const mtl_penalty_kind *kind;
+    mtl_penalty_part part;
+    int nodes[2], sources[2];               /* numbers of a's and b's node; of rows: as a tap's */
+} mtl__penalty;
+
+/* Tensors whose names are `prefix` or go on behind it with a dot; into out, unless it is NULL. */
+static size_t mtl__penalty_tensors(const mtl_parameters *set, const char *prefix, const mtl_tensor **out)
+{
+    const size_t length = strlen(prefix);
+    size_t i, count = 0;
+    for (i = 0; i < set->count; i++) {
+        const char *name = set->tensors[i]->name;
+        if (strncmp(name, prefix, length) != 0 || (name[length] && name[length] != '.')) continue;
+        if (out) out[count] = set->tensors[i];
+        count++;
+    }
+    return count;
+}
+
+/* The tensor of b that corresponds to number i of a. */
+static void mtl__penalty_pair(mtl_penalty_part *part, size_t i, const mtl_parameters *set, const char *what,
+                              mtl_error *err)
+{
+    const mtl_tensor *a = part->a[i], *b;
+    char name[160];
+    mtl__print(name, sizeof name, "%s%s", part->desc->b, a->name + strlen(part->desc->a));
+    b = part->b[i] = mtl_parameters_find(set, name);
+    if (!b)
+        mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s: %s has the tensor %s, but there is no %s", what,
+                  part->desc->a, a->name, name);
+    else if (b->dims != a->dims || b->shape[0] != a->shape[0] || b->shape[1] != a->shape[1])
+        mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s: tensors of unlike shapes: %s is [%z, %z] and %s "
+                  "[%z, %z]", what, a->name, a->shape[0], a->shape[1], name, b->shape[0], b->shape[1]);
+}
+
+static void mtl__penalty_build_tensors(mtl__penalty *p, mtl_parameters *set, const char *what, mtl_error *err)
+{
+    mtl_penalty_part *part = &p->part;
+    const mtl_penalty_desc *d = part->desc;
+    size_t i, others;
+    part->count = mtl__penalty_tensors(set, d->a, NULL);
+    others = d->b ? mtl__penalty_tensors(set, d->b, NULL) : part->count;
+    part->a = (const mtl_tensor **)mtl__arena_make(set->arena, part->count, sizeof *part->a, "a penalty",
+                                                   err);
+    part->b = (const mtl_tensor **)mtl__arena_make(set->arena, part->count, sizeof *part->b, "a penalty",
+                                                   err);
+    if (mtl__failed(err)) return;
+    mtl__penalty_tensors(set, d->a, part->a);
+    for (i = 0; d->b && i < part->count && !mtl__failed(err); i++) mtl__penalty_pair(part, i, set, what, err);
+    if (!part->count || others != part->count)
+        mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s: %s has %z tensors, %s has %z", what, d->a, part->count,
+                  d->b ? d->b : "it", others);
+}
+
+/* All nodes are placed, and what a penalty of rows names is among them. */
+static mtl_status mtl__penalty_build(mtl__penalty *p, mtl__node *nodes, size_t count, mtl_parameters *set,
+                                     const char *what, mtl_error *err)
+{
+    const mtl_penalty_desc *d = p->part.desc;
+    const char *text, *name;
+    size_t i, length;
+    int part = 0;
+    for (i = 0; i < (size_t)p->kind->parts; i++) {
+        text = name = i ? d->b : d->a;
+        length = p->kind->of_rows ? mtl__tap_name(&text, &name, &part) : strcspn(name, ".");
+        p->nodes[i] = mtl__node_find(nodes, count, name, length);
+        if (p->nodes[i] < 0)
+            return mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s: there is no input, column or task \"%s\"",
+                             what, name);
+        p->sources[i] = p->nodes[i] * MTL__NODE_PARTS + part;
+        if (p->kind->of_rows) nodes[p->nodes[i]].tapped[part] = 1;
+    }
+    if (!p->kind->of_rows) mtl__penalty_build_tensors(p, set, what, err);
+    else if (p->kind->parts > 1 && nodes[p->nodes[0]].level != nodes[p->nodes[1]].level)
+        mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s: of %s and %s one has a row a step, the other one a "
+                  "row a sequence", what, d->a, d->b);
+    return mtl__failed(err) || !p->kind->build ? mtl__status(err) : p->kind->build(&p->part, set, err);
+}
+
+/* out: of all nodes. */
+static mtl_activation *mtl__penalty_forward(mtl_run *run, const mtl__penalty *p, mtl_activation *const *out)
+{
+    return !p->kind->of_rows ? p->kind->forward(run, &p->part, NULL, NULL)
+        : p->kind->forward(run, &p->part, out[p->sources[0]], p->kind->parts > 1 ? out[p->sources[1]] : NULL);
+}
+
 /* ===========================================================================================================
    20 >>tasks      the registry: the table of kinds of task, and the heads that they share
    ===========================================================================================================
    A head:  tap -> [pool] -> [labelled rows] -> dropout -> (dense, activation, dropout)* -> dense
    In training the head sees labelled items alone, so a missing label costs no work and has no gradient; a
-   head that a tap reads runs on all items, and its loss takes the labelled rows of its outputs. Tensors are
+   head that a tap reads runs on all items, and its loss takes the labelled rows of its outputs. Where the
+   steps vote on a sequence (per_step) the head has a row a step and nothing is pooled. Tensors are
    named TASK.hidden.0.weight .. and TASK.output.weight. What a kind adds is what the outputs are, their loss,
    the answer that they give, and how answers are scored.
    -------------------------------------------------------------------------------------------------------- */
@@ -13349,6 +13728,32 @@ static const mtl_figure mtl__multi_figures[] = {
     MTL__FIGURE(NULL, NULL, micro_f1, 0)
 };
 
+/* ---- origin: which data set a sequence comes from, a class that nobody scores -------------------------- */
+
+static mtl_status mtl__origin_check(mtl_task_desc *t, const char *what, mtl_error *err)
+{
+    if (t->level != MTL_LEVEL_SEQUENCE)
+        mtl__fail(err, MTL_ERROR_FIELD, what, t->level, "%s.level must be sequence: data sets have sequences",
+                  what);
+    return mtl__class_check(t, what, err);
+}
+
+static int mtl__origin_count(const mtl_task_part *part, const mtl_count *c)
+{
+    (void)part;
+    (void)c;
+    return MTL_JUDGED_NOT;
+}
+
+static void mtl__origin_score(const mtl_task_part *part, const void *counts, mtl_task_score *score)
+{
+    (void)part;
+    (void)counts;
+    (void)score;
+}
+
+static const mtl_figure mtl__origin_figures[] = { MTL__FIGURE(NULL, NULL, accuracy, 0) };
+
 /* ---- the table ----------------------------------------------------------------------------------------- */
 
 static const mtl_task_kind mtl__task_kinds[] = {
@@ -13364,7 +13769,10 @@ static const mtl_task_kind mtl__task_kinds[] = {
         mtl__multi_check,
       mtl__multi_build, mtl__numbers_loss, mtl__multi_distribution, mtl__multi_answer,
       sizeof(mtl__multi_counts), sizeof(mtl__metric_label), mtl__multi_count, mtl__multi_score,
-      mtl__multi_figures }
+      mtl__multi_figures },
+    { { MTL_DESC_TASK, "origin", NULL, 0, 0 }, { NULL, NULL }, MTL_TARGET_ORIGIN, 0, "logits",
+      mtl__origin_check, mtl__class_build, mtl__class_loss, mtl__class_distribution, mtl__class_answer, 0, 0,
+      mtl__origin_count, mtl__origin_score, mtl__origin_figures }
 };
 
 static const mtl_task_kind *mtl__task_kind(const mtl_task_desc *d)
@@ -13379,6 +13787,7 @@ MTL_DEF const mtl_kind *mtl_kind_at(int desc, size_t i)
     case MTL_DESC_COLUMN: return i < MTL__COUNT(mtl__column_kinds) ? &mtl__column_kinds[i].kind : NULL;
     case MTL_DESC_MIX: return i < MTL__COUNT(mtl__mix_kinds) ? &mtl__mix_kinds[i].kind : NULL;
     case MTL_DESC_TASK: return i < MTL__COUNT(mtl__task_kinds) ? &mtl__task_kinds[i].kind : NULL;
+    case MTL_DESC_PENALTY: return i < MTL__COUNT(mtl__penalty_kinds) ? &mtl__penalty_kinds[i].kind : NULL;
     default: return NULL;
     }
 }
@@ -13402,6 +13811,19 @@ typedef struct mtl__task {
     mtl__vocabulary labels;
     const char *pooled_name, *output_name;
 } mtl__task;
+
+/* What is wrong with a desc of any kind, and of its kind. */
+static mtl_status mtl__task_check(mtl_task_desc *d, const char *what, mtl_error *err)
+{
+    const mtl_task_kind *kind = mtl__task_kind(d);
+    if (d->per_step && (d->level != MTL_LEVEL_SEQUENCE || !kind->distribution))
+        mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s.per_step (task \"%s\"): only classes of sequences can "
+                  "be predicted by a vote of the steps", what, d->name);
+    return kind->check ? kind->check(d, what, err) : mtl__status(err);
+}
+
+/* What the head has a row for. */
+static int mtl__task_level(const mtl_task_desc *d) { return d->per_step ? MTL_LEVEL_STEP : d->level; }
 
 static const char *mtl__task_name(mtl_arena *arena, const char *task, const char *what, mtl_error *err)
 {
@@ -13489,7 +13911,7 @@ static mtl_status mtl__task_check_numbers(const mtl__task *task, const int *leng
 }
 
 /* Checks a batch's targets of one task and adds up its labelled items and their share of the divisor: a label
-   counts 1 or its class weight, numbers count their width. */
+   counts 1 or its class weight, numbers count their width; where steps vote, each step is an item. */
 static mtl_status mtl__task_count(const mtl__task *task, const mtl_target *target, size_t items,
                                   const int *lengths, size_t *labelled, double *divisor, mtl_error *err)
 {
@@ -13498,7 +13920,9 @@ static mtl_status mtl__task_count(const mtl__task *task, const mtl_target *targe
     size_t i;
     if (mtl__failed(err)) return mtl__status(err);
     for (i = 0; target && i < items; i++) {
-        double weight = task->kind->target == MTL_TARGET_LABELS ? 1 : (double)width;
+        const size_t steps = task->desc->per_step ? (size_t)lengths[i] : 1;
+        double weight = task->kind->target == MTL_TARGET_LABELS || task->kind->target == MTL_TARGET_ORIGIN
+            ? 1 : (double)width;
         if (target->labels && !mtl__task_label_is_valid(task, target, target->labels[i]))
             return mtl__task_fail_label(task, lengths, i, target->labels[i], err);
         if (!mtl__target_is_given(target, i, width)) continue;
@@ -13506,8 +13930,8 @@ static mtl_status mtl__task_count(const mtl__task *task, const mtl_target *targe
             return mtl__status(err);
         if (target->labels && task->desc->class_weights)
             weight = (double)task->desc->class_weights[target->labels[i]];
-        ++*labelled;
-        *divisor += weight;
+        *labelled += steps;
+        *divisor += weight * (double)steps;
     }
     return MTL_OK;
 }
@@ -13537,9 +13961,9 @@ static mtl_activation *mtl__task_head(mtl_run *run, const mtl__task *task, mtl_a
 }
 
 /* Which of the caller's items each packed row (or place) is. */
-static const int *mtl__task_caller(const mtl_run *run, const mtl__task *task)
+static const int *mtl__task_caller(const mtl_run *run, int level)
 {
-    return task->desc->level == MTL_LEVEL_SEQUENCE ? run->packing->order : run->packing->caller_row;
+    return level == MTL_LEVEL_SEQUENCE ? run->packing->order : run->packing->caller_row;
 }
 
 /* The head's input: one row an item, in packed order. out: of all nodes before it. */
@@ -13548,7 +13972,7 @@ static mtl_activation *mtl__task_input(mtl_run *run, const mtl__task *task, cons
 {
     const mtl__tap *tap = &task->tap;
     mtl_activation *x = mtl__tap_forward(run, tap, nodes, out);
-    if (!x || task->desc->level == tap->mix.level) return x;
+    if (!x || mtl__task_level(task->desc) == tap->mix.level) return x;
     return mtl__pool_forward(run, task->desc->pool, x, tap->segments, tap->segment_count, task->pooled_name);
 }
 
@@ -13558,24 +13982,27 @@ static mtl_activation *mtl__task_outputs(mtl_run *run, const mtl__task *task, co
 {
     mtl_activation *x = out[task->node * MTL__NODE_PARTS];
     return x ? x : mtl__task_head(run, task, mtl__task_input(run, task, nodes, out),
-                                  mtl__task_caller(run, task));
+                                  mtl__task_caller(run, mtl__task_level(task->desc)));
 }
 
-/* What of all items a loss is taken over: packed rows (or places) of the labelled ones, and which of the
-   caller's items they are. A dry run counts all. */
+/* What of all items a loss is taken over: packed rows (or places) of the labelled ones, which of the caller's
+   items (steps that vote: sequences) they are, and which of the caller's rows. A dry run counts all. */
 static size_t mtl__task_labelled(mtl_run *run, const mtl__task *task, const mtl_target *target, int **rows,
-                                 int **items)
+                                 int **items, int **keys)
 {
     const mtl_packing *p = run->packing;
-    size_t all = mtl__task_items(task, p->sequences, p->rows), count = 0, i;
-    const int *caller = mtl__task_caller(run, task);
+    const int vote = task->desc->per_step, level = mtl__task_level(task->desc);
+    size_t all = level == MTL_LEVEL_SEQUENCE ? p->sequences : p->rows, count = 0, i;
+    const int *of_rows = mtl__task_caller(run, level), *caller = vote ? p->caller_sequence : of_rows;
     *rows = (int *)mtl_run_push(run, all * sizeof(int));
     *items = (int *)mtl_run_push(run, all * sizeof(int));
+    *keys = vote ? (int *)mtl_run_push(run, all * sizeof(int)) : *items;
     if (mtl__failed(run->error)) return 0;
     if (mtl__dry(run)) return all;
     for (i = 0; i < all; i++)
         if (mtl__target_is_given(target, (size_t)caller[i], task->part.width)) {
             (*rows)[count] = (int)i;
+            (*keys)[count] = of_rows[i];
             (*items)[count++] = caller[i];
         }
     return count;
@@ -13589,8 +14016,8 @@ static mtl_activation *mtl__task_loss(mtl_run *run, const mtl__task *task, const
 {
     mtl_activation *ready = out[task->node * MTL__NODE_PARTS], *x;
     mtl_loss_items all;
-    int *rows, *items;
-    all.rows = mtl__task_labelled(run, task, target, &rows, &items);
+    int *rows, *items, *keys;
+    all.rows = mtl__task_labelled(run, task, target, &rows, &items, &keys);
     all.items = items;
     all.target = target;
     all.divisor = divisor;
@@ -13598,27 +14025,31 @@ static mtl_activation *mtl__task_loss(mtl_run *run, const mtl__task *task, const
     x = ready ? ready : mtl__task_input(run, task, nodes, out);
     if (x && (mtl__dry(run) || all.rows < x->rows)) x = mtl__select_forward(run, NULL, x, rows, all.rows,
                                                                                 "");
-    if (!ready) x = mtl__task_head(run, task, x, items);
+    if (!ready) x = mtl__task_head(run, task, x, keys);
     return x ? task->kind->loss(run, &task->part, &all, x) : NULL;
 }
 
-/* Puts a task's outputs into the caller's order and its own units. */
-static void mtl__task_answer(mtl_run *run, const mtl__task *task, mtl_activation *x, mtl_prediction *out)
+/* Puts a task's outputs into the caller's order and its own units. Of steps that vote the distribution is
+   their mean, whose likeliest class is that of their sum. p: the distribution, NULL: it is not made yet. */
+static void mtl__task_answer(mtl_run *run, const mtl__task *task, mtl_activation *x, mtl_activation *p,
+                             mtl_prediction *out)
 {
-    mtl_activation *p = x && task->kind->distribution ? task->kind->distribution(run, &task->part, x) : NULL;
+    if (!p && x && task->kind->distribution) p = task->kind->distribution(run, &task->part, x);
+    if (task->desc->per_step) x = p = mtl__pool_forward(run, MTL_POOL_MEAN, p, NULL, 0, NULL);
     if (!x || mtl__failed(run->error)) return;
     out->items = x->rows;
     out->width = x->width;
-    if (task->kind->answer) task->kind->answer(run, &task->part, x, p, mtl__task_caller(run, task), out);
-    else out->values = mtl_answer_values(run, &task->part, x, mtl__task_caller(run, task));
+    if (task->kind->answer)
+        task->kind->answer(run, &task->part, x, p, mtl__task_caller(run, task->desc->level), out);
+    else out->values = mtl_answer_values(run, &task->part, x, mtl__task_caller(run, task->desc->level));
 }
 
 /* ===========================================================================================================
-   21 >>sharing    presets: each fills a desc with columns, mixes and taps; nothing in the passes
+   21 >>sharing    presets: each fills a desc with columns, mixes, taps, penalties; nothing in the passes
    ===========================================================================================================
    A preset is a row of a table and a function of a few lines that adds columns and points taps to them.
    Columns are copies of the plain desc's encoder; "shared" and numbered ones are everybody's, "TASK-own" is
-   one task's.
+   one task's. Penalties are numbered: tie0, apart0.
    -------------------------------------------------------------------------------------------------------- */
 typedef struct mtl__share {
     mtl_share_desc how;
@@ -13627,6 +14058,7 @@ typedef struct mtl__share {
     mtl_input_desc *inputs;
     mtl_column_desc *columns;
     mtl_task_desc *tasks;
+    mtl_penalty_desc *penalties;
     size_t room;                            /* for columns */
     mtl_arena *arena;
     mtl_error *err;
@@ -13865,17 +14297,92 @@ static void mtl__share_extract(mtl__share *s, int levels)
 static void mtl__share_cgc(mtl__share *s) { mtl__share_extract(s, 1); }
 static void mtl__share_ple(mtl__share *s) { mtl__share_extract(s, 2); }
 
+static void mtl__share_penalty(mtl__share *s, const char *name, int kind, const char *a, const char *b,
+                               float weight)
+{
+    mtl_penalty_desc *penalty = &s->penalties[s->out->penalty_count];
+    penalty->name = mtl__share_name(s, name, "", (int)(s->out->penalty_count++ - s->plain->penalty_count));
+    penalty->kind = kind;
+    penalty->a = a;
+    penalty->b = b;
+    penalty->weight = weight;
+}
+
+/* A column a task; every two of them are kept alike. */
+static void mtl__share_soft(mtl__share *s)
+{
+    size_t k, other;
+    for (k = 0; k < s->plain->task_count; k++) {
+        const char *own = mtl__share_name(s, s->plain->tasks[k].name, "-own", -1);
+        mtl__share_column(s, own, mtl__share_inputs(s), s->how.own_hidden);
+        mtl__share_tap(s, k, own, MTL_MIX_CONCAT);
+        for (other = 0; other < k; other++)
+            mtl__share_penalty(s, "tie", MTL_PENALTY_TIE, s->columns[other].name, own, s->how.tie);
+    }
+}
+
+static void mtl__share_adversarial(mtl__share *s)
+{
+    const size_t count = s->plain->task_count;
+    mtl_task_desc *origin = &s->tasks[count];
+    size_t k;
+    mtl__share_partial(s);
+    for (k = 0; k < count; k++)
+        mtl__share_penalty(s, "apart", MTL_PENALTY_ORTHOGONAL, "shared", s->columns[k + 1].name,
+                           s->how.orthogonal);
+    origin->name = "origin";
+    origin->kind = MTL_TASK_ORIGIN;
+    origin->classes = s->how.sets;
+    origin->weight = s->how.adversary;
+    origin->pool = MTL_POOL_MEAN;
+    mtl__share_tap(s, count, "shared", MTL_MIX_REVERSAL);
+    s->out->task_count++;
+    if (s->how.sets < 2)
+        mtl__fail(s->err, MTL_ERROR_FIELD, "share.sets", s->how.sets, "share.sets is %d; adversarial sharing "
+                  "tells data sets apart, so it needs two of them at least", s->how.sets);
+}
+
+static int mtl__share_votes(const mtl_task_desc *task)
+{
+    return task->level == MTL_LEVEL_SEQUENCE && mtl_task_kind_of(task)->distribution;
+}
+
+static void mtl__share_stack(mtl__share *s)
+{
+    const char *votes = NULL, *from;
+    size_t k, readers = 0;
+    mtl__share_full(s);
+    for (k = 0; k < s->plain->task_count; k++) {
+        if (!mtl__share_votes(&s->tasks[k])) continue;
+        s->tasks[k].per_step = 1;
+        votes = mtl__share_join(s, votes, mtl__share_name(s, s->tasks[k].name, ".probabilities", -1));
+    }
+    from = votes ? mtl__share_join(s, s->columns[0].name, votes) : NULL;
+    for (k = 0; from && k < s->plain->task_count; k++) {
+        if (s->tasks[k].level != MTL_LEVEL_STEP) continue;
+        mtl__share_tap(s, k, from, MTL_MIX_CONCAT);
+        s->tasks[k].tap.stop = s->how.stopped ? votes : NULL;
+        readers++;
+    }
+    if (!readers)
+        mtl__fail(s->err, MTL_ERROR_FIELD, "share", -1,
+                  "stacked tasks are a class task of sequences at least, and one of steps that reads it");
+}
+
 /* In the order of MTL_SHARE_*. */
 static void (*const mtl__shares[])(mtl__share *) = {
     mtl__share_full, mtl__share_none, mtl__share_partial, mtl__share_gated, mtl__share_hierarchical,
-    mtl__share_cross_stitch, mtl__share_levels, mtl__share_mmoe, mtl__share_cgc, mtl__share_ple
+    mtl__share_cross_stitch, mtl__share_levels, mtl__share_mmoe, mtl__share_cgc, mtl__share_ple,
+    mtl__share_soft, mtl__share_adversarial, mtl__share_stack
 };
 
 /* What every preset starts from, and room for what it may add. */
 static void mtl__share_begin(mtl__share *s)
 {
     const mtl_model_desc *plain = s->plain;
-    size_t k, inputs = plain->input_count * plain->task_count;
+    const size_t inputs = plain->input_count * plain->task_count;
+    const size_t penalties = plain->penalty_count + plain->task_count * plain->task_count;
+    size_t k;
     for (k = 0; k < plain->task_count; k++)
         if (plain->tasks[k].tap.from || plain->column_count)
             mtl__fail(s->err, MTL_ERROR_FIELD, "share", -1,
@@ -13887,9 +14394,13 @@ static void mtl__share_begin(mtl__share *s)
     s->room = ((size_t)s->how.experts + 2 * (size_t)s->how.own_experts + 2 + 64) * (plain->task_count + 2);
     s->inputs = (mtl_input_desc *)mtl__arena_make(s->arena, inputs, sizeof *s->inputs, "inputs", s->err);
     s->columns = (mtl_column_desc *)mtl__arena_make(s->arena, s->room, sizeof *s->columns, "columns", s->err);
-    s->tasks = (mtl_task_desc *)mtl__arena_make(s->arena, plain->task_count, sizeof *s->tasks, "tasks",
+    s->tasks = (mtl_task_desc *)mtl__arena_make(s->arena, plain->task_count + 1, sizeof *s->tasks, "tasks",
                                                 s->err);
+    s->penalties = (mtl_penalty_desc *)mtl__arena_make(s->arena, penalties, sizeof *s->penalties, "penalties",
+                                                       s->err);
     if (mtl__failed(s->err)) return;
+    if (plain->penalty_count)
+        memcpy(s->penalties, plain->penalties, plain->penalty_count * sizeof *s->penalties);
     memcpy(s->inputs, plain->inputs, plain->input_count * sizeof *s->inputs);
     memcpy(s->tasks, plain->tasks, plain->task_count * sizeof *s->tasks);
 }
@@ -13914,6 +14425,7 @@ MTL_DEF mtl_status mtl_share(const mtl_share_desc *how, const mtl_model_desc *pl
     out->inputs = s.inputs;
     out->columns = s.columns;
     out->tasks = s.tasks;
+    out->penalties = s.penalties;
     mtl__shares[s.how.kind - MTL_SHARE_FULL](&s);
     return mtl__status(err);
 }
@@ -13957,6 +14469,7 @@ struct mtl_model {
     size_t data_count;                      /* inputs of a batch: the first so many, the others read theirs */
     mtl__column *columns;
     mtl__task *tasks;
+    mtl__penalty *penalties;
     size_t state_count;                     /* of all columns: states of a carried sequence */
 };
 
@@ -14024,8 +14537,7 @@ static mtl_status mtl__model_adopt(mtl_model *model, mtl_error *err)
     for (i = 0; i < d->column_count && !mtl__failed(err); i++) mtl__desc_check_trains(d, i, err);
     for (i = 0; i < d->task_count && !mtl__failed(err); i++) {
         mtl_task_desc *task = (mtl_task_desc *)(uintptr_t)&d->tasks[i];
-        const mtl_task_kind *kind = mtl__task_kind(task);
-        if (kind->check) kind->check(task, mtl__print(what, sizeof what, "tasks[%z]", i), err);
+        mtl__task_check(task, mtl__print(what, sizeof what, "tasks[%z]", i), err);
     }
     return mtl__status(err);
 }
@@ -14208,12 +14720,12 @@ static void mtl__model_build_task(mtl_model *model, size_t i, mtl__node *node, m
                     sizeof where);
     task->tap.mix.desc = &d->tap;
     task->tap.mix.owner = d->name;
-    task->tap.mix.level = d->level;
+    task->tap.mix.level = mtl__task_level(d);
     if (mtl__tap_build(&task->tap, model->nodes, model->node_count, model->columns[last].node, 1, &model->set,
                        where, err))
         return;
     mtl__task_build(task, d, &model->set, err);
-    node->level = d->level;
+    node->level = mtl__task_level(d);
     node->width = task->part.outputs;
     mtl__node_directions(node, 1);
 }
@@ -14234,6 +14746,36 @@ static void mtl__model_add_node(mtl_model *model, size_t i, mtl_error *err)
     else mtl__model_build_task(model, node->index, node, err);
     node->tensor_count = model->set.count - node->first_tensor;
     node->component = model->node_count++;
+}
+
+/* Penalties name parts of the list; placed: all are. */
+static void mtl__model_build_penalties(mtl_model *model, const unsigned char *placed, mtl_error *err)
+{
+    const mtl_model_desc *d = &model->desc;
+    char what[48];
+    size_t i, k;
+    model->penalties = (mtl__penalty *)mtl__arena_make(&model->arena, d->penalty_count,
+                                                       sizeof *model->penalties, "penalties", err);
+    for (i = 0; i < d->penalty_count && !mtl__failed(err); i++) {
+        mtl__penalty *p = &model->penalties[i];
+        const mtl_penalty_desc *of = p->part.desc = &d->penalties[i];
+        p->kind = mtl__penalty_kind(of);
+        mtl__print(what, sizeof what, "penalties[%z]", i);
+        for (k = 0; k < i && strcmp(of->name, d->penalties[k].name) != 0; k++) {}
+        if (k < i || mtl__desc_find(d, of->name, strlen(of->name)) >= 0)
+            mtl__fail(err, MTL_ERROR_FIELD, of->name, -1, "%s: the name \"%s\" is used twice", what,
+                      of->name);
+        if (!of->a || (p->kind->parts > 1) != (of->b != NULL))
+            mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s (%s) must name %s", what, p->kind->kind.name,
+                      p->kind->parts > 1 ? "a and b" : "a, and no b");
+        for (k = 0; p->kind->of_rows && k < (size_t)p->kind->parts && !mtl__failed(err); k++) {
+            mtl__desc_names_wait(d, k ? of->b : of->a, what, placed, err);
+            if (mtl__tap_names(k ? of->b : of->a) != 1)
+                mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s: a and b name one part each", what);
+        }
+        if (!mtl__failed(err))
+            mtl__penalty_build(p, model->nodes, model->node_count, &model->set, what, err);
+    }
 }
 
 /* The list of nodes: repeatedly the first of inputs, columns and tasks whose sources are all in it. */
@@ -14262,6 +14804,7 @@ static void mtl__model_build_nodes(mtl_model *model, mtl_error *err)
             mtl__desc_fail_circle(d, i, placed, err);
         }
     }
+    if (!mtl__failed(err)) mtl__model_build_penalties(model, placed, err);
 }
 
 /* Two parts that are connected are one: the higher number becomes the lower one. */
@@ -14284,6 +14827,12 @@ static void mtl__model_components(mtl_model *model)
         for (k = 0; tap && k < tap->mix.count; k++)
             mtl__model_connect(model, node->component,
                                model->nodes[tap->sources[k] / MTL__NODE_PARTS].component);
+    }
+    for (i = 0; i < model->desc.penalty_count; i++) {
+        const mtl__penalty *p = &model->penalties[i];
+        if (p->kind->parts > 1)
+            mtl__model_connect(model, model->nodes[p->nodes[0]].component,
+                               model->nodes[p->nodes[1]].component);
     }
     for (i = 0; i < model->node_count; i++) {
         mtl__node *node = &model->nodes[i];
@@ -14326,6 +14875,8 @@ static int mtl__model_desc_given(const mtl_model_desc *desc, mtl_error *err)
         mtl__fail(err, MTL_ERROR_FIELD, "tasks", 0, "tasks: a model needs one task at least");
     else if (desc->column_count && !desc->columns)
         mtl__fail(err, MTL_ERROR_FIELD, "columns", -1, "columns is NULL but column_count is not 0");
+    else if (desc->penalty_count && !desc->penalties)
+        mtl__fail(err, MTL_ERROR_FIELD, "penalties", -1, "penalties is NULL but penalty_count is not 0");
     return !mtl__failed(err);
 }
 
@@ -15588,7 +16139,8 @@ static void mtl__predict_run(mtl_run *run, const mtl_model *model, const mtl_inp
     for (i = 0; nodes && i < model->desc.task_count && !mtl__failed(run->error); i++) {
         const mtl__task *task = &model->tasks[i];
         memset(&out[i], 0, sizeof out[i]);
-        mtl__task_answer(run, task, mtl__task_outputs(run, task, model->nodes, nodes), &out[i]);
+        mtl__task_answer(run, task, mtl__task_outputs(run, task, model->nodes, nodes),
+                         nodes[task->node * MTL__NODE_PARTS + 1], &out[i]);
     }
     mtl__arithmetic_restore(before);
 }
@@ -15765,13 +16317,20 @@ MTL_DEF mtl_status mtl_predict_text(mtl_predictor *predictor, const char *text, 
        plain    sum_k lambda_k L_k, one replay for each group
    -------------------------------------------------------------------------------------------------------- */
 
-/* The losses of the tasks that are trained: activations L_k, their lambda_k, their tasks k. The joint loss is
-   no activation: backward needs its slopes lambda_k alone. */
+/* The losses of the tasks that are trained, and penalties: activations L_k, their lambda_k, their tasks k.
+   The joint loss is no activation: backward needs its slopes lambda_k alone. */
 typedef struct mtl__losses {
     mtl_activation **value;
     mtl_real *weight;
-    size_t *task, count;
+    size_t *task, count;                    /* behind the tasks stand the penalties */
 } mtl__losses;
+
+static void mtl__losses_add(mtl__losses *losses, mtl_activation *value, mtl_real weight, size_t task)
+{
+    losses->value[losses->count] = value;
+    losses->weight[losses->count] = weight;
+    losses->task[losses->count++] = task;
+}
 
 typedef struct mtl__balance_group {
     mtl_gradients *gradients;               /* what its gradient is added to; NULL: it is not wanted */
@@ -15782,7 +16341,7 @@ typedef struct mtl__balance {
     const struct mtl__balance_method *method;
     const mtl__balance_group *groups;       /* [count], played in this order */
     size_t count;
-    const size_t *group_of;                 /* [tasks] NULL: all tasks are in groups[0] */
+    const size_t *group_of;                 /* [tasks + penalties] NULL: all are in groups[0] */
 } mtl__balance;
 
 typedef struct mtl__balance_method {
@@ -16454,6 +17013,7 @@ static mtl_status mtl__dataset_check(const mtl__dataset *set, const mtl_model *m
         const mtl__task *task = &model->tasks[k];
         size_t labelled = 0;
         double divisor = 0;
+        if (task->kind->target == MTL_TARGET_ORIGIN) continue;
         mtl__task_check_target(task, &data->targets[k], err);
         mtl__task_count(task, &data->targets[k], mtl__task_items(task, data->sequences, set->rows),
                         data->lengths, &labelled, &divisor, err);
@@ -16522,6 +17082,7 @@ static mtl_batch mtl__dataset_batch(const mtl__dataset *set, const mtl_model *mo
     }
     for (i = 0; targets && i < desc->task_count; i++) {
         int per_step = desc->tasks[i].level == MTL_LEVEL_STEP;
+        if (model->tasks[i].kind->target == MTL_TARGET_ORIGIN) continue;
         targets[i].labels = mtl__pick_ints(&pick, target[i].labels, per_step);
         targets[i].values = mtl__pick_reals(&pick, target[i].values, model->tasks[i].part.width, per_step);
         targets[i].distribution = mtl__pick_reals(&pick, target[i].distribution, model->tasks[i].part.width,
@@ -16777,12 +17338,15 @@ static mtl_batch mtl__sampler_next(mtl__sampler *p, const mtl_model *model, size
 {
     size_t number = mtl__sampler_choose(p, i), first, count;
     mtl__sampler_set *s = &p->sets[number];
+    mtl_batch batch;
     if (s->next == s->batches) mtl__sampler_shuffle(s, p->desc, number);
     first = s->batch_order[s->next++] * (size_t)p->desc->batch;
     count = s->set.data->sequences - first;
     p->drawn++;
-    return mtl__dataset_batch(&s->set, model, s->order + first, count < (size_t)p->desc->batch
-                              ? count : (size_t)p->desc->batch, arena, err);
+    batch = mtl__dataset_batch(&s->set, model, s->order + first, count < (size_t)p->desc->batch
+                               ? count : (size_t)p->desc->batch, arena, err);
+    batch.set = (int)number;
+    return batch;
 }
 
 /* ===========================================================================================================
@@ -16805,6 +17369,7 @@ static mtl_batch mtl__sampler_next(mtl__sampler *p, const mtl_model *model, size
                        mtl__task_input      what the task taps, a row a step or (mtl__pool_forward) a sequence
                        mtl__select_forward  the labelled rows alone
                        mtl__task_head       and what its kind has for `loss`: mtl__loss_forward
+                   mtl__penalty_forward     for each penalty, divided by the number of micro-batches
                mtl__balance_backward        dL/dL_k = lambda_k (mtl__tape_seed), then the same way back
                                             (mtl__tape_play): every function above that made rows has left a
                                             record, the last is played first. A record adds to the gradients
@@ -16820,11 +17385,13 @@ struct mtl_trainer {
     mtl_gradients *gradients;
     mtl_packings *packings;
     mtl__balance balance;                   /* into `gradients` */
-    mtl__balance_group *task_groups;        /* [tasks] of mtl_train_task_gradients, and which is a task's */
+    /* [tasks] of mtl_train_task_gradients, and which is a task's; that of penalties is none of them */
+    mtl__balance_group *task_groups;
     size_t *task_group_of;
     mtl__optimizer optimizer;
-    float *weights;                         /* [tasks] lambda */
-    double *divisors, *task_loss;           /* [tasks] of the last update */
+    float *weights;                         /* [tasks + penalties] lambda */
+    double *divisors, *task_loss;           /* [tasks], [tasks + penalties] of the last update */
+    size_t batches;                         /* micro-batches of an update */
     size_t *task_items;
     int averaged;                           /* the model holds the averaged weights just now */
     mtl_error error;                        /* of the run between calls */
@@ -16855,11 +17422,29 @@ static int mtl__task_trains(const mtl_trainer *t, size_t k)
     return t->weights[k] > 0 && !t->model->desc.tasks[k].evaluate_only;
 }
 
+/* Task k's targets in a batch. Those of an origin task are made: each sequence's label is the batch's. */
+static const mtl_target *mtl__trainer_target(const mtl_trainer *t, mtl_run *run, const mtl_batch *batch,
+                                             size_t k)
+{
+    const size_t sequences = run->packing->sequences;
+    mtl_target *target;
+    int *labels;
+    size_t s;
+    if (t->model->tasks[k].kind->target != MTL_TARGET_ORIGIN)
+        return batch->targets ? &batch->targets[k] : NULL;
+    target = (mtl_target *)mtl_run_make(run, sizeof *target);
+    labels = (int *)mtl_run_push(run, sequences * sizeof *labels);
+    for (s = 0; labels && !mtl__dry(run) && s < sequences; s++) labels[s] = batch->set;
+    if (target) target->labels = labels;
+    return target;
+}
+
 /* Forward pass and losses of one micro-batch; with its packing in run->packing. */
 static void mtl__trainer_forward(mtl_trainer *t, const mtl_batch *batch, mtl__losses *losses)
 {
     mtl_run *run = &t->session.run;
-    size_t k, count = t->model->desc.task_count;
+    const size_t tasks = t->model->desc.task_count, count = tasks + t->model->desc.penalty_count;
+    size_t k;
     mtl_activation **nodes;
     losses->value = (mtl_activation **)mtl_run_make(run, count * sizeof *losses->value);
     losses->weight = (mtl_real *)mtl_run_make(run, count * sizeof *losses->weight);
@@ -16867,32 +17452,39 @@ static void mtl__trainer_forward(mtl_trainer *t, const mtl_batch *batch, mtl__lo
     losses->count = 0;
     nodes = mtl__failed(run->error) ? NULL : mtl__model_forward(run, t->model, batch->inputs, batch->state);
     if (nodes) mtl_tape_mark(run);
-    for (k = 0; nodes && k < count && !mtl__failed(run->error); k++) {
+    for (k = 0; nodes && k < tasks && !mtl__failed(run->error); k++) {
         mtl_activation *loss;
         if (!mtl__task_trains(t, k) || !(t->divisors[k] > 0)) continue;
         run->component = t->model->nodes[t->model->tasks[k].node].component;
         loss = mtl__task_loss(run, &t->model->tasks[k], t->model->nodes, nodes,
-                              batch->targets ? &batch->targets[k] : NULL,
-                              t->divisors[k]);
+                              mtl__trainer_target(t, run, batch, k), t->divisors[k]);
         if (!loss) continue;
-        losses->value[losses->count] = loss;
-        losses->weight[losses->count] = t->weights[k];
-        losses->task[losses->count++] = k;
+        mtl__losses_add(losses, loss, t->weights[k], k);
+    }
+    for (; nodes && k < count && !mtl__failed(run->error); k++) {
+        mtl_activation *loss = mtl__penalty_forward(run, &t->model->penalties[k - tasks], nodes);
+        if (loss) mtl__losses_add(losses, loss, (mtl_real)t->weights[k] / (mtl_real)t->batches, k);
     }
 }
 
 static void mtl__trainer_build_task_arrays(mtl_trainer *t, mtl_arena *arena, mtl_error *err)
 {
-    size_t k, count = t->model->desc.task_count;
-    t->weights = (float *)mtl__arena_make(arena, count, sizeof *t->weights, "task weights", err);
+    const mtl_model_desc *d = &t->model->desc;
+    const size_t count = d->task_count, all = count + d->penalty_count;
+    size_t k;
+    t->weights = (float *)mtl__arena_make(arena, all, sizeof *t->weights, "task weights", err);
     t->divisors = (double *)mtl__arena_make(arena, count, sizeof *t->divisors, "divisors", err);
-    t->task_loss = (double *)mtl__arena_make(arena, count, sizeof *t->task_loss, "task losses", err);
+    t->task_loss = (double *)mtl__arena_make(arena, all, sizeof *t->task_loss, "task losses", err);
     t->task_items = (size_t *)mtl__arena_make(arena, count, sizeof *t->task_items, "task items", err);
     t->task_groups = (mtl__balance_group *)mtl__arena_make(arena, count, sizeof *t->task_groups,
                                                            "groups of tasks", err);
-    t->task_group_of = (size_t *)mtl__arena_make(arena, count, sizeof *t->task_group_of, "groups of tasks",
+    t->task_group_of = (size_t *)mtl__arena_make(arena, all, sizeof *t->task_group_of, "groups of tasks",
                                                  err);
-    for (k = 0; k < count && !mtl__failed(err); k++) t->weights[k] = t->model->desc.tasks[k].weight;
+    t->batches = 1;
+    for (k = 0; k < all && !mtl__failed(err); k++) {
+        t->weights[k] = k < count ? d->tasks[k].weight : d->penalties[k - count].weight;
+        t->task_group_of[k] = count;
+    }
 }
 
 /* 1 when a list of names, "a+b", holds this one. */
@@ -16926,10 +17518,12 @@ static int mtl__trainer_permissions(const mtl_trainer *t, size_t k, unsigned cha
    is one replay, as for a model without columns that choose. */
 static void mtl__trainer_build_groups(mtl_trainer *t, mtl_arena *arena, mtl_error *err)
 {
-    const size_t tasks = t->model->desc.task_count, tensors = t->model->set.count;
-    mtl__balance_group *groups = (mtl__balance_group *)mtl__arena_make(arena, tasks, sizeof *groups, "groups",
-                                                                       err);
-    size_t *group_of = (size_t *)mtl__arena_make(arena, tasks, sizeof *group_of, "groups", err), k, g;
+    const size_t tasks = t->model->desc.task_count, penalties = t->model->desc.penalty_count;
+    const size_t tensors = t->model->set.count;
+    mtl__balance_group *groups = (mtl__balance_group *)mtl__arena_make(arena, tasks + 1, sizeof *groups,
+                                                                       "groups", err);
+    size_t *group_of = (size_t *)mtl__arena_make(arena, tasks + penalties, sizeof *group_of, "groups", err);
+    size_t k, g;
     int kept_out = 0;
     t->balance.method = mtl__balance_methods;
     t->balance.groups = groups;
@@ -16942,6 +17536,11 @@ static void mtl__trainer_build_groups(mtl_trainer *t, mtl_arena *arena, mtl_erro
         if (g < t->balance.count) continue;
         groups[g].gradients = t->gradients;
         groups[g].writes = writes;
+        t->balance.count++;
+    }
+    if (kept_out && penalties) {            /* these may write all */
+        groups[t->balance.count].gradients = t->gradients;
+        for (k = 0; k < penalties; k++) group_of[tasks + k] = t->balance.count;
         t->balance.count++;
     }
     t->balance.group_of = t->balance.count > 1 ? group_of : NULL;
@@ -17008,19 +17607,30 @@ MTL_DEF size_t mtl_trainer_size(const mtl_model *model, const mtl_trainer_desc *
     return mtl__session_size(&mtl__trainer_kind, mtl__model_of(model), desc, mtl__error_given(err, &own));
 }
 
+/* A new trainer, or NULL: penalties take what they need of the model as it is now. */
+static mtl_trainer *mtl__trainer_made(mtl__session *session)
+{
+    mtl_model *model = session ? session->model : NULL;
+    size_t i;
+    if (model && model->desc.penalty_count) mtl__parameters_settle(&model->set);
+    for (i = 0; model && i < model->desc.penalty_count; i++)
+        if (model->penalties[i].kind->begin) model->penalties[i].kind->begin(&model->penalties[i].part);
+    return (mtl_trainer *)(void *)session;
+}
+
 MTL_DEF mtl_trainer *mtl_trainer_init(void *buffer, size_t bytes, mtl_model *model,
                                       const mtl_trainer_desc *desc, mtl_error *err)
 {
     mtl_error own;
     err = mtl__error_given(err, &own);
-    return (mtl_trainer *)(void *)mtl__session_init(&mtl__trainer_kind, buffer, bytes, model, desc, err);
+    return mtl__trainer_made(mtl__session_init(&mtl__trainer_kind, buffer, bytes, model, desc, err));
 }
 
 MTL_DEF mtl_trainer *mtl_trainer_create(mtl_model *model, const mtl_trainer_desc *desc, mtl_error *err)
 {
     mtl_error own;
-    return (mtl_trainer *)(void *)mtl__session_create(&mtl__trainer_kind, model, desc,
-                                                      mtl__error_given(err, &own));
+    return mtl__trainer_made(mtl__session_create(&mtl__trainer_kind, model, desc,
+                                                 mtl__error_given(err, &own)));
 }
 
 MTL_DEF void mtl_trainer_destroy(mtl_trainer *trainer)
@@ -17065,6 +17675,21 @@ MTL_DEF mtl_gradients *mtl_trainer_gradients(mtl_trainer *trainer)
 
 /* ---- the step ------------------------------------------------------------------------------------------ */
 
+/* Counts an origin task's items: every sequence has the label of its batch. */
+static void mtl__trainer_count_origin(mtl_trainer *t, const mtl_batch *batch, size_t k, mtl_error *err)
+{
+    mtl_target one;
+    size_t labelled = 0, s;
+    double divisor = 0;
+    memset(&one, 0, sizeof one);
+    one.labels = &batch->set;
+    for (s = 0; s < batch->sequences && !mtl__failed(err); s++) {
+        mtl__task_count(&t->model->tasks[k], &one, 1, batch->lengths + s, &labelled, &divisor, err);
+    }
+    t->task_items[k] += labelled;
+    t->divisors[k] += divisor;
+}
+
 /* Labelled items and divisors of every task over all micro-batches; checks every target. */
 static void mtl__trainer_count(mtl_trainer *t, const mtl_batch *batches, size_t count, mtl_error *err)
 {
@@ -17073,11 +17698,16 @@ static void mtl__trainer_count(mtl_trainer *t, const mtl_batch *batches, size_t 
         t->divisors[k] = t->task_loss[k] = 0;
         t->task_items[k] = 0;
     }
+    for (i = 0; i < t->model->desc.penalty_count; i++) t->task_loss[k + i] = 0;
     for (i = 0; i < count && !mtl__batch_check(t->model, &batches[i], err); i++) {
         size_t rows = 0;
         for (s = 0; s < batches[i].sequences; s++) rows += (size_t)batches[i].lengths[s];
         for (k = 0; k < t->model->desc.task_count; k++) {
             const mtl_target *target = batches[i].targets ? &batches[i].targets[k] : NULL;
+            if (t->model->tasks[k].kind->target == MTL_TARGET_ORIGIN) {
+                mtl__trainer_count_origin(t, &batches[i], k, err);
+                continue;
+            }
             mtl__task_check_target(&t->model->tasks[k], target, err);
             mtl__task_count(&t->model->tasks[k], target,
                             mtl__task_items(&t->model->tasks[k], batches[i].sequences, rows),
@@ -17102,10 +17732,13 @@ static size_t mtl__trainer_micro_batch(mtl_trainer *t, const mtl_batch *batch, c
     if (mtl__failed(run->error)) return 0;
     for (i = 0; i < losses.count; i++) {
         mtl_real value = losses.value[i]->value[0];
-        const char *name = t->model->desc.tasks[losses.task[i]].name;
+        const size_t task = losses.task[i], tasks = t->model->desc.task_count;
+        const char *name = task < tasks ? t->model->desc.tasks[task].name
+            : t->model->desc.penalties[task - tasks].name;
         if (!mtl__is_finite(value))
-            mtl__fail(run->error, MTL_ERROR_NUMBER, name, -1,
-                      "the loss of task %s is not a finite number; no weight was changed", name);
+            mtl__fail(run->error, MTL_ERROR_NUMBER, name, -1, task < tasks
+                      ? "the loss of task %s is not a finite number; no weight was changed"
+                      : "the penalty %s is not a finite number; no weight was changed", name);
         t->task_loss[losses.task[i]] += (double)value;
     }
     mtl__balance_backward(run, balance, &losses);
@@ -17117,8 +17750,10 @@ static mtl_status mtl__trainer_gradients(mtl_trainer *trainer, const mtl_batch *
                                          const mtl__balance *balance, mtl_step *step, mtl_error *err)
 {
     uint64_t before = mtl__arithmetic_set();
+    const mtl_model_desc *d = &trainer->model->desc;
     size_t i, k, rows = 0;
-    double loss = 0;
+    double loss = 0, penalties = 0;
+    trainer->batches = count;
     mtl__trainer_count(trainer, batches, count, err);
     (void)mtl__trainer_begin(trainer, &trainer->session.scratch, err);
     if (!mtl__failed(err)) {
@@ -17127,14 +17762,16 @@ static mtl_status mtl__trainer_gradients(mtl_trainer *trainer, const mtl_batch *
     }
     for (i = 0; i < count && !mtl__failed(err); i++)
         rows += mtl__trainer_micro_batch(trainer, &batches[i], balance);
-    for (k = 0; k < trainer->model->desc.task_count; k++)
-        loss += (double)trainer->weights[k] * trainer->task_loss[k];
+    for (k = 0; k < d->task_count; k++) loss += (double)trainer->weights[k] * trainer->task_loss[k];
+    for (; k < d->task_count + d->penalty_count; k++)
+        penalties += (double)trainer->weights[k] * trainer->task_loss[k] / (double)count;
     if (step) {
         memset(step, 0, sizeof *step);
         step->step = (size_t)trainer->optimizer.step;
-        step->loss = loss;
+        step->loss = loss + penalties;
+        step->penalty_loss = penalties;
         step->tokens = rows;
-        step->task_count = trainer->model->desc.task_count;
+        step->task_count = d->task_count;
         step->task_loss = trainer->task_loss;
         step->task_items = trainer->task_items;
         step->grad_norm = mtl__failed(err) || balance != &trainer->balance
@@ -17412,10 +18049,23 @@ static int mtl__fit_epoch(mtl__fit *f, size_t epoch, mtl_fit_result *result, mtl
 static mtl_status mtl__fit_check(const mtl__fit *f, const mtl_batch *train, size_t train_count,
                                  mtl_error *err)
 {
+    const mtl_model_desc *d = &f->trainer->model->desc;
+    size_t k;
     if (mtl__failed(err)) return mtl__status(err);
     if (!train || !train_count)
         return mtl__fail(err, MTL_ERROR_ARGUMENT, "train", -1,
                          "mtl_fit needs one training data set at least");
+    for (k = 0; k < d->task_count; k++)
+        if (f->trainer->model->tasks[k].kind->target == MTL_TARGET_ORIGIN
+            && (train_count < 2 || train_count > (size_t)d->tasks[k].classes))
+            return mtl__fail(err, MTL_ERROR_ARGUMENT, d->tasks[k].name, (long long)train_count,
+                             "task %s tells data sets apart: mtl_fit was given %z; it needs 2 at least, and "
+                             "at most as many as the task has classes (%d)", d->tasks[k].name, train_count,
+                             d->tasks[k].classes);
+    if (f->desc.score && f->score_task >= 0
+        && f->trainer->model->tasks[f->score_task].kind->target == MTL_TARGET_ORIGIN)
+        return mtl__fail(err, MTL_ERROR_FIELD, "fit.score", -1, "fit.score: task %s is never scored",
+                         f->desc.score);
     if (f->desc.score && f->score_task < 0)
         return mtl__fail(err, MTL_ERROR_FIELD, "fit.score", -1, "fit.score: the model has no task \"%s\"",
                          f->desc.score);

@@ -284,6 +284,29 @@ run train --data train.tsv --data spirit.tsv --valid valid.tsv --valid spirit.ts
 check "two files with different tasks" [ "$status" -eq 0 ]
 run eval --model multi.st --data valid.tsv --data spirit.tsv --json
 result "both are scored together" "$(says stdout.txt '"intent"|"slots"|"spirit"|"sequences": 100')"
+
+for share in soft adversarial stack; do
+    run train --data train.tsv --data spirit.tsv --valid valid.tsv --valid spirit.tsv --out shared.st $small --share $share
+    check "--share $share trains on several files" [ "$status" -eq 0 ]
+    check "--share $share: no warning about a task that is never scored" [ ! -s stderr.txt ]
+    run eval --model shared.st --data valid.tsv --data spirit.tsv --json
+    result "--share $share is scored" "$(says stdout.txt '"intent"|"slots"|"spirit"|"joint_accuracy"')"
+    check "--share $share: what tells files apart is not" sh -c '! grep -q origin stdout.txt'
+    run eval --model shared.st --data valid.tsv --confusion counts.tsv
+    check "--share $share: confusions" [ "$status" -eq 0 ]
+    printf 'play good miles now\n' | "$mtl" predict --model shared.st >stdout.txt 2>stderr.txt
+    check "--share $share answers" grep -q "^play good miles now$tab[a-z]*$tab" stdout.txt
+    check "--share $share: predictions are of the files' tasks" sh -c '! grep -q origin stdout.txt'
+done
+run train --data train.tsv --data spirit.tsv --out shared.st $small --share adversarial
+run info --model shared.st
+result "info shows penalties and the task that tells files apart" "$(says stdout.txt 'task origin: origin|penalty apart0: shared, intent-own|weight 0.01|reversal(shared')"
+run info --model shared.st --json
+check "info as JSON is valid" json_valid stdout.txt
+result "and names what penalties are about" "$(says stdout.txt '"name": "apart0"|"a": "shared", "b": "intent-own"')"
+refuses "--share adversarial wants two files" 1 "share.sets is 1; adversarial sharing tells data sets apart" \
+    train --data train.tsv --out out.st $small --share adversarial
+refuses "--share soft wants two tasks" 1 "there is one task" train --data second.tsv --out out.st $small --share soft
 run train --data train.conllu --out conllu.st $small
 check "CoNLL-U trains" [ "$status" -eq 0 ]
 run info --model conllu.st

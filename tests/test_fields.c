@@ -16,6 +16,8 @@ static size_t fields_desc_size(int desc)
     case MTL_DESC_FIT: return sizeof(mtl_fit_desc);
     case MTL_DESC_CELL: return sizeof(mtl_cell_desc);
     case MTL_DESC_MIX: return sizeof(mtl_mix_desc);
+    case MTL_DESC_SHARE: return sizeof(mtl_share_desc);
+    case MTL_DESC_PENALTY: return sizeof(mtl_penalty_desc);
     default: return sizeof(mtl_predictor_desc);
     }
 }

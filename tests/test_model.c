@@ -85,7 +85,8 @@ static void model_fill_tasks(model_desc *d)
     t[2].width = 2;
     t[2].loss = MTL_LOSS_HUBER;
     t[2].huber_delta = 0.3f;
-    t[3].name = "plain";                        /* all defaults */
+    t[3].name = "plain";                        /* but for the vote all defaults */
+    t[3].per_step = 1;
     t[3].classes = 2;
 }
 
@@ -666,13 +667,16 @@ static const float model_negative_weights[] = { 1, -1, 1 };
     X(d.tasks[0].tap.from = "low+muddle", "tasks[0].tap", "\"muddle\"") \
     X(d.tasks[0].classes = 0, "tasks[0]", "tasks[0].classes (task \"slots\") must be at least 1") \
     X(d.tasks[0].classes = -4, "tasks[0].classes", "between 0 and") \
-    X(d.tasks[0].kind = 3, "tasks[0].kind", "class, real") \
+    X(d.tasks[0].kind = 9, "tasks[0].kind", "class, real") \
     X(d.tasks[0].level = 7, "tasks[0].level", "sequence, step") \
     X(d.tasks[0].loss = MTL_LOSS_MSE, "tasks[0]", "does not fit") \
     X(d.tasks[2].loss = MTL_LOSS_CROSS_ENTROPY, "tasks[2]", "does not fit") \
     X(d.tasks[2].width = -1, "tasks[2].width", "between 1 and") \
     X(d.tasks[1].hidden[1] = -3, "tasks[1].hidden", "between 0 and") \
     X(d.tasks[1].weight = -1, "tasks[1].weight", "between 0 and") \
+    X(d.tasks[0].per_step = 1, "tasks[0]", "tasks[0].per_step (task \"slots\"): only classes of sequences") \
+    X(d.tasks[2].per_step = 1, "tasks[2]", "only classes of sequences") \
+    X(d.tasks[0].kind = MTL_TASK_ORIGIN, "tasks[0]", "level must be sequence") \
     X(d.tasks[1].pool = 9, "tasks[1].pool", "last, mean, max") \
     X(memset(&d.tasks[1].weight, 0xff, sizeof(float)), "tasks[1].weight", "finite number") \
     X(d.tasks[0].class_weights = model_negative_weights, "tasks[0]", "class_weights[1]") \

@@ -737,6 +737,314 @@ static void test_nodes_wrong_mixes(void **state)
     nodes_expect_refused(MTL_MIX_CONCAT + NODES_KINDS, "a+b", NULL, NULL, NULL, "none of concat, sum, gate");
 }
 
+/* ---- penalties ----------------------------------------------------------------------------------------- */
+
+/* Two columns alike over the words, and one penalty: a tie of them, of their tasks' heads; orthogonal rows of
+   steps, of heads, of sequences, of a part with itself; an anchor of a column, of the embedding. */
+enum { NODES_PENALTIES = 8 };
+static const mtl_penalty_desc nodes_penalties[NODES_PENALTIES] = {
+    { "held", "low", "high", NULL, NULL, MTL_PENALTY_TIE, 0.3f },
+    { "held", "tags.output", "twin.output", NULL, NULL, 0, 0 },
+    { "held", "low", "high", NULL, NULL, MTL_PENALTY_ORTHOGONAL, 40 },
+    { "held", "tags.probabilities", "low", NULL, NULL, MTL_PENALTY_ORTHOGONAL, 40 },
+    { "held", "class", "number", NULL, NULL, MTL_PENALTY_ORTHOGONAL, 10 },
+    { "held", "high", "high", NULL, NULL, MTL_PENALTY_ORTHOGONAL, 20 },
+    { "held", "low", NULL, NULL, NULL, MTL_PENALTY_ANCHOR, 0.5f },
+    { "held", "words", NULL, NULL, NULL, MTL_PENALTY_ANCHOR, 0.2f }
+};
+
+static void nodes_penalty_problem(test_problem *p, int penalty, int variant)
+{
+    test_shape shape;
+    memset(&shape, 0, sizeof shape);
+    shape.cell = 1 + variant % 3;
+    shape.bidirectional = variant / 3 % 2;
+    shape.layers = 1 + variant % 2;
+    shape.hidden = 5;
+    shape.two_columns = 1;
+    shape.missing = 0.3;
+    shape.seed = (unsigned long long)variant;
+    test_problem_create(p, &shape);
+    p->columns[1].input.from = "words";
+    p->tasks[TEST_CURVE] = p->tasks[TEST_TAGS];
+    p->tasks[TEST_CURVE].name = "twin";
+    p->tasks[TEST_CURVE].tap.from = "high";
+    p->data->targets[TEST_CURVE] = p->data->targets[TEST_TAGS];
+    p->desc.penalties = &nodes_penalties[penalty];
+    p->desc.penalty_count = 1;
+}
+
+static void test_nodes_penalty_gradients(void **state)
+{
+    int penalty, variant;
+    (void)state;
+    for (penalty = 0; penalty < NODES_PENALTIES - 1; penalty++)
+        for (variant = 0; variant < test_cases(12); variant++) {
+            test_problem p;
+            mtl_batch batches[2];
+            mtl_model *model;
+            char what[64];
+            nodes_penalty_problem(&p, penalty, variant);
+            batches[0] = batches[1] = *p.batch;
+            model = nodes_model(&p);
+            snprintf(what, sizeof what, "penalty %d, variant %d", penalty, variant);
+            model_check(model, NULL, batches, 1 + (size_t)(variant % 2), 1, what);
+            mtl_model_destroy(model);
+            test_problem_destroy(&p);
+        }
+}
+
+/* An update's penalty_loss after the weights have become twice what they were. */
+static double nodes_penalty_value(test_problem *p, const mtl_batch *batches, size_t count, mtl_model **made)
+{
+    mtl_error err = {0};
+    mtl_step step, plain;
+    mtl_model *model = nodes_model(p);
+    mtl_trainer *trainer = mtl_trainer_create(model, NULL, &err);
+    size_t k;
+    model_enlarge(model, 2);
+    mtl_model_prepare(model, &err);
+    mtl_train_gradients(trainer, batches, count, &step, &err);
+    TEST_FINE(&err);
+    for (plain.loss = 0, k = 0; k < step.task_count; k++)
+        plain.loss += (double)p->tasks[k].weight * step.task_loss[k] + (p->tasks[k].weight == 0
+            ? step.task_loss[k] : 0);
+    assert_true(fabs(step.loss - plain.loss - step.penalty_loss) < 1e-5 * step.loss);
+    mtl_trainer_destroy(trainer);
+    if (made) *made = model;
+    else mtl_model_destroy(model);
+    return step.penalty_loss;
+}
+
+/* What the formulas say; two micro-batches of the same rows have the penalty of one. */
+static void test_nodes_penalty_values(void **state)
+{
+    int penalty;
+    (void)state;
+    for (penalty = 0; penalty < NODES_PENALTIES; penalty += 6) {
+        test_problem p;
+        mtl_batch twice[2];
+        mtl_model *model;
+        const mtl_parameters *set;
+        double total = 0, value;
+        size_t i, j;
+        nodes_penalty_problem(&p, penalty, 1);
+        twice[0] = twice[1] = *p.batch;
+        value = nodes_penalty_value(&p, p.batch, 1, &model);
+        set = mtl_model_parameters(model);
+        for (i = 0; i < set->count; i++) {
+            const mtl_tensor *t = set->tensors[i], *other;
+            char name[96];
+            if (strncmp(t->name, "low.", 4) != 0) continue;
+            snprintf(name, sizeof name, penalty ? "buffers.held.%s" : "high.%s", t->name + (penalty ? 0 : 4));
+            other = mtl_model_tensor(model, name);
+            assert_non_null(other);
+            for (j = 0; j < t->count; j++)
+                total += pow((double)t->value[j] - (double)other->value[j], 2);
+        }
+        total *= (double)nodes_penalties[penalty].weight;
+        assert_true(total > 0.01 && fabs(value - total) < 1e-5 * total);
+        value = nodes_penalty_value(&p, twice, 2, NULL);
+        assert_true(fabs(value - total) < 1e-5 * total);
+        mtl_model_destroy(model);
+        test_problem_destroy(&p);
+    }
+}
+
+typedef struct nodes_two_rows { size_t rows, width[2]; mtl_real value[2][64 * 16]; } nodes_two_rows;
+
+static void nodes_keep_rows(void *user, const mtl_run *run, const mtl_activation *a)
+{
+    nodes_two_rows *seen = (nodes_two_rows *)user;
+    const int high = strcmp(a->name, "high") == 0;
+    size_t n;
+    (void)run;
+    if (!high && strcmp(a->name, "low") != 0) return;
+    assert_true(a->rows <= 64 && a->width <= 16);
+    seen->rows = a->rows;
+    seen->width[high] = a->width;
+    for (n = 0; n < a->rows; n++)
+        memcpy(seen->value[high] + n * a->width, a->value + n * a->stride, a->width * sizeof *a->value);
+}
+
+static void test_nodes_penalty_orthogonal(void **state)
+{
+    nodes_two_rows seen;
+    test_problem p;
+    mtl_error err = {0};
+    mtl_step step;
+    mtl_model *model;
+    mtl_trainer *trainer;
+    double total = 0;
+    size_t i, j, n;
+    (void)state;
+    nodes_penalty_problem(&p, 2, 3);
+    model = nodes_model(&p);
+    trainer = mtl_trainer_create(model, NULL, &err);
+    mtl_trainer_observe(trainer, nodes_keep_rows, &seen);
+    mtl_train_gradients(trainer, p.batch, 1, &step, &err);
+    TEST_FINE(&err);
+    for (i = 0; i < seen.width[0]; i++)
+        for (j = 0; j < seen.width[1]; j++) {
+            double dot = 0;
+            for (n = 0; n < seen.rows; n++)
+                dot += (double)seen.value[0][n * seen.width[0] + i]
+                    * (double)seen.value[1][n * seen.width[1] + j];
+            total += dot * dot;
+        }
+    total *= 40.0 / (double)(seen.rows * seen.rows);
+    assert_true(total > 0 && fabs(total - step.penalty_loss) < 1e-5 * total);
+    mtl_trainer_destroy(trainer);
+    mtl_model_destroy(model);
+    test_problem_destroy(&p);
+}
+
+/* Weights after three steps; the trainer's file, if it is wanted. */
+static mtl_real *nodes_penalty_train(mtl_model *model, const mtl_batch *batch, int threads, float clip_norm)
+{
+    mtl_trainer_desc how = {0};
+    mtl_error err = {0};
+    mtl_trainer *trainer;
+    int i;
+    how.threads = threads;
+    how.lr = 0.05f;
+    how.clip_norm = clip_norm;
+    trainer = mtl_trainer_create(model, &how, &err);
+    for (i = 0; i < 3; i++) mtl_train_step(trainer, batch, 1, NULL, &err);
+    TEST_FINE(&err);
+    mtl_trainer_destroy(trainer);
+    return test_weights_copy(model);
+}
+
+/* The same bits for any number of threads; a file that holds the anchor, towards which training goes on. */
+static void test_nodes_penalty_threads_and_files(void **state)
+{
+    int penalty, threads;
+    (void)state;
+    for (penalty = 0; penalty < NODES_PENALTIES; penalty++) {
+        mtl_real *one = NULL;
+        for (threads = 1; threads <= 3; threads++) {
+            test_problem p;
+            mtl_model *model, *loaded;
+            mtl_real *weights, *more;
+            mtl_error err = {0};
+            test_file file = {0};
+            mtl_writer writer = test_file_writer(&file);
+            nodes_penalty_problem(&p, penalty, 4);
+            model = nodes_model(&p);
+            weights = nodes_penalty_train(model, p.batch, threads, 0);
+            if (one) assert_memory_equal(one, weights, mtl_model_parameters(model)->total * sizeof *one);
+            mtl_model_write(model, NULL, &writer, &err);
+            loaded = mtl_model_load_memory(file.bytes, file.used, &err);
+            TEST_FINE(&err);
+            assert_int_equal(mtl_model_describe(loaded)->penalty_count, 1);
+            free(nodes_penalty_train(model, p.batch, 1, 0));
+            more = nodes_penalty_train(loaded, p.batch, 1, 0);
+            assert_true(test_weights_equal(model, more));
+            free(more);
+            free(file.bytes);
+            mtl_model_destroy(loaded);
+            mtl_model_destroy(model);
+            test_problem_destroy(&p);
+            if (one) free(weights);
+            else one = weights;
+        }
+        free(one);
+    }
+}
+
+/* Columns that nothing else connects are one part when a penalty names both; and the penalty reaches a column
+   that only one task may train. */
+static void test_nodes_penalty_connects(void **state)
+{
+    int tied;
+    (void)state;
+    for (tied = 0; tied < 2; tied++) {
+        test_problem p;
+        mtl_model *model;
+        mtl_error err = {0};
+        mtl_trainer *trainer;
+        mtl_input_desc inputs[2];
+        const mtl_gradient *g;
+        nodes_penalty_problem(&p, 0, 0);
+        p.desc.penalty_count = (size_t)tied;
+        inputs[0] = inputs[1] = p.inputs[0];
+        inputs[1].name = "again";
+        inputs[1].reads = "words";
+        p.desc.inputs = inputs;
+        p.desc.input_count = 2;
+        p.columns[0].input.from = "words";
+        p.columns[1].input.from = "again";
+        p.columns[1].trains = "tags";
+        p.desc.task_count = 2;
+        p.tasks[TEST_CLASS].tap.from = "high";
+        p.tasks[TEST_TAGS].tap.from = "low";
+        model = nodes_model(&p);
+        assert_int_equal(mtl_model_tensor(model, "low.weight_ih_l0")->component
+                         == mtl_model_tensor(model, "high.weight_ih_l0")->component, tied);
+        trainer = mtl_trainer_create(model, NULL, &err);
+        mtl_train_gradients(trainer, p.batch, 1, NULL, &err);
+        TEST_FINE(&err);
+        g = mtl_gradients_get(mtl_trainer_gradients(trainer), mtl_model_tensor(model, "high.weight_ih_l0"));
+        assert_int_equal(g->state, tied ? MTL_GRAD_DENSE : MTL_GRAD_NONE);
+        mtl_trainer_destroy(trainer);
+        mtl_model_destroy(model);
+        test_problem_destroy(&p);
+    }
+}
+
+static void nodes_refuse_penalty(test_problem *p, mtl_penalty_desc penalty, const char *name,
+                                 const char *part)
+{
+    mtl_error err = {0};
+    p->desc.penalties = &penalty;
+    assert_null(mtl_model_create(&p->desc, &err));
+    test_expect_error(&err, MTL_ERROR_FIELD, name, part);
+}
+
+static void test_nodes_penalty_refuses(void **state)
+{
+    static const char *const at = "penalties[0]";
+    mtl_penalty_desc penalty = nodes_penalties[0];
+    test_problem p;
+    (void)state;
+    nodes_penalty_problem(&p, 0, 1);
+    penalty.b = "hihg";
+    nodes_refuse_penalty(&p, penalty, at, "no input, column or task \"hihg\"");
+    penalty.b = "tags";
+    nodes_refuse_penalty(&p, penalty, at, "low.weight_ih_l0, but there is no tags.weight_ih_l0");
+    penalty.b = NULL;
+    nodes_refuse_penalty(&p, penalty, at, "must name a and b");
+    penalty.a = NULL;
+    penalty.b = "low";
+    nodes_refuse_penalty(&p, penalty, at, "must name a and b");
+    penalty = nodes_penalties[0];
+    p.columns[1].hidden = 4;
+    nodes_refuse_penalty(&p, penalty, at, "high.weight_ih_l0");
+    nodes_refuse_penalty(&p, penalty, at, "low.weight_ih_l0");
+    penalty.kind = MTL_PENALTY_ANCHOR;
+    nodes_refuse_penalty(&p, penalty, at, "must name a, and no b");
+    penalty.kind = MTL_PENALTY_ORTHOGONAL;
+    penalty.b = "class";
+    nodes_refuse_penalty(&p, penalty, at, "a row a step");
+    penalty.b = "low+high";
+    nodes_refuse_penalty(&p, penalty, at, "one part each");
+    penalty.b = "number.probabilities";
+    nodes_refuse_penalty(&p, penalty, at, "\"number\" has none");
+    penalty.b = "class";
+    penalty.name = "low";
+    nodes_refuse_penalty(&p, penalty, "low", "used twice");
+    penalty.name = NULL;
+    nodes_refuse_penalty(&p, penalty, at, "name is missing");
+    p.desc.penalties = NULL;
+    {
+        mtl_error err = {0};
+        assert_null(mtl_model_create(&p.desc, &err));
+        test_expect_error(&err, MTL_ERROR_FIELD, "penalties", "NULL");
+    }
+    test_problem_destroy(&p);
+}
+
 #define TEST_NODES \
     cmocka_unit_test(test_nodes_gradients), cmocka_unit_test(test_nodes_values), \
     cmocka_unit_test(test_nodes_initial_values), cmocka_unit_test(test_nodes_heads_as_sources), \
@@ -744,4 +1052,7 @@ static void test_nodes_wrong_mixes(void **state)
     cmocka_unit_test(test_nodes_reversal), cmocka_unit_test(test_nodes_exact_sizes), \
     cmocka_unit_test(test_nodes_same_bits_for_threads), cmocka_unit_test(test_nodes_every_isa), \
     cmocka_unit_test(test_nodes_files), cmocka_unit_test(test_nodes_order), \
-    cmocka_unit_test(test_nodes_wrong_mixes)
+    cmocka_unit_test(test_nodes_wrong_mixes), cmocka_unit_test(test_nodes_penalty_gradients), \
+    cmocka_unit_test(test_nodes_penalty_values), cmocka_unit_test(test_nodes_penalty_orthogonal), \
+    cmocka_unit_test(test_nodes_penalty_threads_and_files), cmocka_unit_test(test_nodes_penalty_connects), \
+    cmocka_unit_test(test_nodes_penalty_refuses)

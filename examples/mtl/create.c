@@ -233,6 +233,7 @@ mtl_model *create_model(const settings *given, corpus *all)
     mtl_input_desc input = make_input_desc(given, all, words);
     mtl_task_desc *tasks = NULL;
     mtl_model_desc desc = given->model, shared;
+    mtl_share_desc share = given->share;
     mtl_error err = { 0 };
     mtl_arena arena;
     mtl_model *model;
@@ -249,7 +250,8 @@ mtl_model *create_model(const settings *given, corpus *all)
     desc.tasks = tasks;
     desc.task_count = arrlenu(tasks);
     report_useless(given);
-    mtl_share(&given->share, &desc, &shared, &arena, &err);
+    if (!share.sets) share.sets = (int)arrlenu(all->train);
+    mtl_share(&share, &desc, &shared, &arena, &err);
     check(&err);
     check_memory(&shared);
     model = mtl_model_create(&shared, &err);

@@ -46,7 +46,7 @@ int command_eval(const settings *given, corpus *all)
         warn("the model was trained with --clamp; scores are of the whole range unless it is given here, "
              "too");
     batches = make_batches(all, all->valid, model);
-    confusion = make_confusions(all);
+    confusion = make_confusions(all, mtl_model_describe(model)->task_count);
     scores = evaluate(given, all, model, batches, confusion);
     if (given->json) json_scores(stdout, model, &scores, all, confusion), putchar('\n');
     else print_scores(model, &scores);

@@ -97,6 +97,11 @@ static void print_model(const settings *given, mtl_model *model, double bytes)
         print_labels(&desc->tasks[i]);
         print_class_weights(&desc->tasks[i]);
     }
+    for (i = 0; i < desc->penalty_count; i++) {
+        printf("penalty %s: %s%s%s\n", desc->penalties[i].name, desc->penalties[i].a,
+               desc->penalties[i].b ? ", " : "", desc->penalties[i].b ? desc->penalties[i].b : "");
+        print_fields(MTL_DESC_PENALTY, &desc->penalties[i]);
+    }
     printf("model\n");
     print_fields(MTL_DESC_MODEL, desc);
     print_structure(model);
@@ -189,6 +194,17 @@ static void json_model(const settings *given, mtl_model *model, double bytes)
     }
     printf("], \"tasks\": [");
     json_tasks(desc);
+    printf("], \"penalties\": [");
+    for (i = 0; i < desc->penalty_count; i++) {
+        const mtl_penalty_desc *of = &desc->penalties[i];
+        int first = 0;
+        if (i) printf(", ");
+        json_fields(MTL_DESC_PENALTY, of, of->name);
+        json_key(stdout, &first, "a");
+        json_string(stdout, of->a);
+        if (of->b) json_key(stdout, &first, "b"), json_string(stdout, of->b);
+        putchar('}');
+    }
     printf("], \"settings\": ");
     json_note(model, "settings");
     printf(", \"training\": ");

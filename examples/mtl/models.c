@@ -32,6 +32,7 @@ void corpus_from_model(const settings *given, corpus *all, const mtl_model *mode
     for (i = 0; i < desc->task_count; i++) {
         task of = { 0 };
         char number[24];
+        if (mtl_task_kind_of(&desc->tasks[i])->target == MTL_TARGET_ORIGIN) break;  /* it stands last */
         of.name = desc->tasks[i].name;
         of.kind = kind_of(&desc->tasks[i]);
         of.path = given->model_path;

@@ -211,7 +211,7 @@ int command_predict(const settings *given, corpus *all)
     load_means(all, model);
     predictor = mtl_predictor_create(model, &given->predictor, &err);
     check(&err);
-    arrsetlen(answers, arrlenu(all->tasks));
+    arrsetlen(answers, mtl_model_describe(model)->task_count);
     print_answer_header(given, all, frames ? "sequence" : "text");
     if (frames) predict_frames(given, all, model, predictor, answers);
     else predict_lines(given, all, model, predictor, answers);

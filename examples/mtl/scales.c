@@ -110,7 +110,7 @@ void load_means(corpus *all, mtl_model *model)
         arrput(all->means, exact);
         arrput(all->scales, scale[f]);
     }
-    for (i = 0; i < desc->task_count && known; i++) {
+    for (i = 0; i < arrlenu(all->tasks) && known; i++) {
         exact = 0;
         if (kind_has_numbers(all->tasks[i].kind))
             known = mtl_model_target_scale(model, (int)i, &mean, &scale) &&
@@ -118,7 +118,7 @@ void load_means(corpus *all, mtl_model *model)
         arrput(exacts, exact);
     }
     if (!known) arrfree(all->means), arrfree(all->scales);
-    for (i = 0; i < desc->task_count && known; i++)
+    for (i = 0; i < arrlenu(all->tasks) && known; i++)
         if (mtl_model_target_scale(model, (int)i, &mean, &scale))
             set_task_mean(&all->tasks[i], exacts[i], *scale);
     if (known) set_means(all, model, 0, &err);

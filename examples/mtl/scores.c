@@ -88,7 +88,7 @@ mtl_scores evaluate(const settings *given, const corpus *all, mtl_model *model,
 
 enum { MOST_CLASSES = 4096 };               /* a matrix of more would take more memory than all else */
 
-size_t **make_confusions(const corpus *all)
+size_t **make_confusions(const corpus *all, size_t tasks)
 {
     size_t **list = NULL, i;
     for (i = 0; i < arrlenu(all->tasks); i++) {
@@ -102,6 +102,7 @@ size_t **make_confusions(const corpus *all)
             counts = (size_t *)memset(checked_realloc(NULL, bytes), 0, bytes);
         arrput(list, counts);
     }
+    for (; i < tasks; i++) arrput(list, NULL);
     return list;
 }
 

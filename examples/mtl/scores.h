@@ -13,7 +13,7 @@ mtl_scores evaluate(const settings *given, const corpus *all, mtl_model *model,
                     const mtl_batch *batches, size_t *const *confusion);
 
 /* Empty matrices [tasks] for mtl_evaluate; NULL where an item has no single class, or of too many. */
-size_t **make_confusions(const corpus *all);
+size_t **make_confusions(const corpus *all, size_t tasks);
 
 void free_confusions(size_t **list);
 

@@ -178,8 +178,21 @@ void print_desc_c(const mtl_model_desc *d)
         print_members_c(MTL_DESC_TASK, &d->tasks[i], "");
         printf(" },\n");
     }
-    printf("};\nstatic const mtl_model_desc desc = {\n    .inputs = inputs, .input_count = %zu, "
+    printf("};\n");
+    if (d->penalty_count) printf("static const mtl_penalty_desc penalties[] = {\n");
+    for (i = 0; i < d->penalty_count; i++) {
+        printf("    { .name = ");
+        print_text_c(d->penalties[i].name);
+        print_name_c("a", d->penalties[i].a);
+        print_name_c("b", d->penalties[i].b);
+        print_members_c(MTL_DESC_PENALTY, &d->penalties[i], "");
+        printf(" },\n");
+    }
+    if (d->penalty_count) printf("};\n");
+    printf("static const mtl_model_desc desc = {\n    .inputs = inputs, .input_count = %zu, "
            ".columns = columns, "
-           ".column_count = %zu,\n    .tasks = tasks, .task_count = %zu, .seed = %llu\n};\n",
-           d->input_count, d->column_count, d->task_count, d->seed);
+           ".column_count = %zu,\n    .tasks = tasks, .task_count = %zu, ",
+           d->input_count, d->column_count, d->task_count);
+    if (d->penalty_count) printf(".penalties = penalties, .penalty_count = %zu, ", d->penalty_count);
+    printf(".seed = %llu\n};\n", d->seed);
 }

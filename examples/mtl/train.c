@@ -197,7 +197,7 @@ int command_train(const settings *given, corpus *all)
         mtl_scores scores = evaluate(given, all, model, valid, NULL);
         print_scores(model, &scores);
         for (k = 0; k < scores.task_count; k++)
-            if (!scores.tasks[k].items)
+            if (!scores.tasks[k].items && k < arrlenu(all->tasks))
                 warn("task %s has no label in the --valid data: it was trained, but had no part in the score",
                      mtl_model_describe(model)->tasks[k].name);
         arrfree(scores.tasks);
