@@ -51,7 +51,7 @@ static mtl_real *balance_numbers(const balance_case *c, mtl_gradients *gradients
     return copy;
 }
 
-static int balance_is_nan(mtl_real x) { return x != x; }
+static int balance_is_nan(mtl_real x) { return mtl__is_nan(x); }      /* by its bits: -ffast-math */
 
 /* The numbers from `from` on of a tensor: the same bits. */
 static int balance_same(const mtl_tensor *t, const mtl_real *a, const mtl_real *b)
