@@ -1361,6 +1361,8 @@ struct mtl_task_kind {
     void (*score)(const mtl_task_part *part, const void *counts, mtl_task_score *score);
     const mtl_figure *figures;              /* ends with NULL titles at both levels; NULL: none */
 };
+/* 1 for NaN, which is a missing number, by its bits: -ffast-math takes comparisons with NaN for false. */
+MTL_DEF int mtl_is_missing(mtl_real x);
 /* Rows of x in the caller's order and the task's own units, [items][x's width]: what an answer points to. */
 MTL_DEF mtl_real *mtl_answer_values(mtl_run *run, const mtl_task_part *part, const mtl_activation *x,
                                     const int *items);
@@ -13444,6 +13446,8 @@ static mtl_activation *mtl__penalty_forward(mtl_run *run, const mtl__penalty *p,
    -------------------------------------------------------------------------------------------------------- */
 
 /* ---- what answers have in common ----------------------------------------------------------------------- */
+
+MTL_DEF int mtl_is_missing(mtl_real x) { return mtl__is_nan(x); }
 
 MTL_DEF mtl_real *mtl_answer_values(mtl_run *run, const mtl_task_part *part, const mtl_activation *x,
                                     const int *items)

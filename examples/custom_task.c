@@ -37,7 +37,7 @@ static int quantile_count(const mtl_task_part *part, const mtl_count *c)
     for (size_t i = c->first; c->target->values && i < c->first + c->items; i++) {
         const mtl_real y = c->target->values[i], *q = c->answer->values + i * QUANTILES;
         mtl_real slope;
-        if (y != y) continue;                                                                /* missing */
+        if (mtl_is_missing(y)) continue;
         sums->items++, sums->inside += y > q[LOW] && y <= q[HIGH];
         for (size_t j = 0; j < QUANTILES; j++) sums->loss += (double)pinball(part, j, q[j], y, &slope);
     }
