@@ -18341,8 +18341,9 @@ MTL_DEF mtl_status mtl_trainer_resume(mtl_trainer *trainer, const mtl_safetensor
        right(s) = (f(x+s) - f(x)) / s       left(s) = (f(x) - f(x-s)) / s
    extrapolated to step 0, R = 2 right(h/2) - right(h) and L likewise: a smooth f has R = L = n up to O(h^2),
    while a kink on either side moves n away from the slope of the other side. So an element whose difference
-   |a - n| is explained by |R - n| + |L - n| is left out. A wrong gradient of a smooth function is never
-   explained, however wrong it is. Invariant: every element has its old value again when the checker returns.
+   |a - n|, more than 1e-8 (|a| + |n|), is explained by |R - n| + |L - n| is left out. A wrong gradient of a
+   smooth function is never explained, however wrong it is. Invariant: every element has its old value again
+   when the checker returns.
    -------------------------------------------------------------------------------------------------------- */
 
 typedef struct mtl__check {
@@ -18402,7 +18403,8 @@ static mtl_status mtl__check_element(const mtl__check *check, const mtl_check_ar
                          "the %s of %s[%z] is not a finite number", mtl__double_is_finite(a)
                              ? "loss around the value" : "gradient",
                          array->name ? array->name : "array", i);
-    if (difference > check->noise && mtl__check_is_kink(check, &array->value[i], slopes, difference)) {
+    if (difference > check->noise && difference > 1e-8 * (fabs(a) + fabs(n))
+        && mtl__check_is_kink(check, &array->value[i], slopes, difference)) {
         check->result->kinks++;
         return MTL_OK;
     }
