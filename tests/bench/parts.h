@@ -367,7 +367,7 @@ enum { BENCH_SHARING_COLUMNS = 4, BENCH_SHARING_TASKS = 2 };
 
 /* LSTM columns of H = 64 over 64 features; two tasks of 8 classes on every step. kind 0: each task taps one
    column, the others train as well by a task of their own; else each task mixes from[task], by the input. */
-static void bench_sharing_init(bench_model *m, size_t columns, int kind, const char *const *from)
+static void bench_sharing_init(bench_model *m, size_t columns, int kind, const char *const *from, int threads)
 {
     static const char *const names[] = { "a", "b", "c", "d" }, *const heads[] = { "ta", "tb", "tc", "td" };
     mtl_input_desc input;
@@ -403,6 +403,7 @@ static void bench_sharing_init(bench_model *m, size_t columns, int kind, const c
         tasks[k].tap.by = kind == MTL_MIX_EXPERTS ? "x" : NULL;
     }
     how.lr = 1e-6f;
+    how.threads = threads;
     m->model = mtl_model_create(&desc, &m->error);
     m->trainer = mtl_trainer_create(m->model, &how, &m->error);
     bench_must(&m->error);
@@ -429,7 +430,7 @@ static void bench_sharing_part(void)
         shape.classes = 8;
         shape.tasks = BENCH_SHARING_COLUMNS;
         for (k = 0; k < 2; k++) {
-            bench_sharing_init(&models[k], rows[i].columns, k ? rows[i].kind : 0, rows[i].from);
+            bench_sharing_init(&models[k], rows[i].columns, k ? rows[i].kind : 0, rows[i].from, 1);
             bench_model_batches(&models[k], &shape, 1, &keep);
             users[k] = &models[k];
         }
@@ -438,6 +439,38 @@ static void bench_sharing_part(void)
         for (k = 0; k < 2; k++) bench_model_destroy(&models[k]);
         mtl_arena_destroy(&keep);
     }
+}
+
+/* Two columns of one level: together against the sum of each alone on one thread; on two threads against what
+   two threads gain at multiply-adds in registers. */
+static void bench_columns_part(void)
+{
+    enum { ALONE, TOGETHER, THREADS, MODELS };
+    static const size_t columns[MODELS] = { 1, 2, 2 };
+    const bench_stamp *stamp = bench_stamp_find(MTL_ISA_AUTO);
+    bench_shape shape = bench_shape_plain();
+    bench_model models[MODELS];
+    void *users[MODELS];
+    double us[MODELS], peak, gain;
+    mtl_arena keep;
+    size_t k;
+    mtl_arena_init(&keep, NULL, 0, NULL);
+    shape.features = 64;
+    shape.classes = 8;
+    shape.tasks = BENCH_SHARING_COLUMNS;
+    for (k = 0; k < MODELS; k++) {
+        bench_sharing_init(&models[k], columns[k], 0, NULL, k == THREADS ? 2 : 1);
+        bench_model_batches(&models[k], &shape, 1, &keep);
+        users[k] = &models[k];
+    }
+    bench_alternate(bench_model_step, users, MODELS, 3.0, us);
+    peak = bench_peak(stamp, models[THREADS].trainer->session.run.scheduler, 2) / bench_peak(stamp, NULL, 1);
+    gain = us[TOGETHER] / us[THREADS];
+    bench_part_row("columns", "H=64,C=8,B=32,T=32", us[TOGETHER], us[TOGETHER] / (2 * us[ALONE]),
+                   "x_sum_of_each_alone", 0);
+    bench_part_row("columns_2_threads", "H=64,C=8,B=32,T=32", us[THREADS], gain / peak, "x_gain_of_peak", 0);
+    for (k = 0; k < MODELS; k++) bench_model_destroy(&models[k]);
+    mtl_arena_destroy(&keep);
 }
 
 /* Dropout on the inputs and on the column's outputs against none; inputs of 128 features. */
@@ -682,7 +715,8 @@ static int bench_parts_command(const char *lengths, const char *only)
             { "adam", bench_adam_parts },
         { "dropout", bench_dropout_part },      { "heads", bench_heads_part },
             { "lazy", bench_lazy_part },
-        { "denormal", bench_denormal_parts },   { "sharing", bench_sharing_part }
+        { "denormal", bench_denormal_parts },   { "sharing", bench_sharing_part },
+            { "columns", bench_columns_part }
     };
     size_t i;
     int ragged = !only || !strcmp(only, "ragged"), found = ragged;
