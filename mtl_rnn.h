@@ -1272,12 +1272,25 @@ typedef struct mtl_column_part {
     const size_t *state_units;              /* [states] */
     void *data;
 } mtl_column_part;
+/* A column on its way through a batch, perhaps beside others. */
+typedef struct mtl_column_pass {
+    const mtl_column_part *part;
+    mtl_activation *x, *y;                  /* rows that it reads; forward: its result */
+    const mtl_cell_state *initial;          /* [states], NULL: zeros */
+    mtl_cell_state *final;                  /* [states], NULL: not wanted */
+    struct mtl_record *after;               /* of the tape, the last record before the column */
+    size_t component;                       /* run->component of the column */
+    unsigned long long stream;              /* of its next dropout */
+} mtl_column_pass;
 struct mtl_column_kind {
     mtl_kind kind;
     mtl_status (*build)(mtl_column_part *part, mtl_parameters *set, mtl_error *err);
     /* initial, final: [states], NULL: zeros, not wanted */
     mtl_activation *(*forward)(mtl_run *run, const mtl_column_part *part, mtl_activation *x,
                                const mtl_cell_state *initial, mtl_cell_state *final);
+    /* instead of forward, NULL: of several columns that do not read one another, their jobs in common lists.
+       Sets y; must give the same bits as one after the other */
+    void (*forward_beside)(mtl_run *run, mtl_column_pass *columns, size_t count);
 };
 
 /* A penalty: of tensors, or of rows that parts of the model have made. */
@@ -10124,6 +10137,23 @@ MTL_DEF void mtl_run_record(mtl_run *run, mtl_activation *output, mtl_backward b
     run->tape->count++;
 }
 
+/* The last record of the tape: what mtl__run_record_after takes. */
+static mtl_record *mtl__run_last(const mtl_run *run) { return run->tape ? run->tape->last : NULL; }
+
+/* Records what is to be played back just before `after` (NULL: at the very end) and after all that was recorded
+   since. */
+static void mtl__run_record_after(mtl_run *run, mtl_record *after, mtl_backward backward, void *data)
+{
+    mtl_record *last = mtl__run_last(run), *r;
+    mtl_run_record(run, NULL, backward, data);
+    r = mtl__run_last(run);
+    if (r == last || last == after) return;
+    run->tape->last = last;
+    while (last->previous != after) last = last->previous;
+    last->previous = r;
+    r->previous = after;
+}
+
 MTL_DEF mtl_real *mtl_run_grad(mtl_run *run, mtl_activation *x, int *add)
 {
     *add = 0;
@@ -11320,6 +11350,7 @@ static mtl_activation *mtl__pool_forward(mtl_run *run, int pool, mtl_activation 
        state          h, and of an LSTM c, of a sequence between two steps
        layer          one cell, or two that read in opposite directions; column: a stack of layers (>>nodes)
        step, single   a step in time of all sequences; one of one sequence (streams)
+       layers         those of several columns that do not read one another; beside: their jobs in one list
        chunk          neighbouring steps that a pass takes together
        part           rows of a step that all go on from the step before (linked), or that all start here
        block, walk    16 units of a part's rows; one block after the other
@@ -11330,18 +11361,19 @@ static mtl_activation *mtl__pool_forward(mtl_run *run, int pool, mtl_activation 
        extra          the one number that a cell keeps for backward beside gates and states
 
    Steps are worked through in chunks, so that what one pass leaves is in cache for the next. Who calls whom:
-   mtl_cell_forward, mtl__layer_forward, and for each chunk mtl__layer_forward_chunks
+   mtl_cell_forward, mtl__layer_forward, mtl__layers_forward, and for each chunk mtl__layer_forward_chunk
        mtl__cell_input_product     z = x W_ih^T + biases    for all its rows at once; of an embedding's x,
                                                             for each different id of the batch once
        cell_forward (mtl__cell_through, mtl__cell_turn), step by step, for instance mtl__lstm_step
            mtl__cell_product       z_t += h_{t-1} W_hh^T
            mtl__lstm_forward       h_t = cell(z_t)
-   mtl__layer_backward, and for each chunk, from the last in reading direction
+   mtl__layers_backward, and for each chunk, from the last in reading direction
        cell_backward (mtl__cell_through, mtl__cell_turn), step by step
            mtl__lstm_step_back     dz_t = cell'(dh_t)       mtl__cell_slopes, mtl__lstm_backward
            mtl__cell_step_carry    dh_{t-1} = dz_t W_hh     mtl__cell_product_back
        mtl__cell_weight_gradients  dW_ih += dz^T x,  dW_hh += dz^T h_prev,  db += sum dz    of all its rows
-       mtl__layer_back_gradients   dx = dz W_ih             of all its rows
+       mtl__layer_back_inputs      dx = dz W_ih             of all its rows; of columns beside one another
+                                                            but one later (mtl__layer_later_backward)
    The recurrence of a chunk and the products of its neighbour do not depend on one another: threads do both
    at once. A stream's step: mtl_cell_stream_step, cell_single, mtl__lstm_single, mtl__lstm_forward.
 
@@ -11443,12 +11475,20 @@ typedef struct mtl__cell_data {
     mtl_real *z, *c, *extra;                /* as mtl__cell_pass keeps them */
 } mtl__cell_data;
 
-/* A layer is one cell, or two that read x in both directions and share y. Its cells run at once: their jobs
-   stand in one list. */
+/* A layer is one cell, or two that read x in both directions and share y. Its cells run at once, and so do
+   layers that do not read one another (mtl__layers): their jobs stand in one list. */
 typedef struct mtl__layer_data {
     size_t count;
     mtl__cell_data cells[2];
+    int later;                              /* 1: dx is computed when mtl__layer_later_backward is played; */
+    struct mtl__layer_back *back;           /* .. what that needs, made once; */
+    size_t active;                          /* .. cells that a gradient has reached */
 } mtl__layer_data;
+
+typedef struct mtl__layers {
+    size_t count;
+    mtl__layer_data **of;                   /* [count] */
+} mtl__layers;
 
 /* The part of a pass that forward and backward share. */
 static mtl__cell_pass mtl__cell_pass_of(const mtl_run *run, const mtl__cell_data *d)
@@ -11676,38 +11716,66 @@ static void mtl__layer_same_products(mtl_run *run, const mtl__layer_data *layer,
     mtl__jobs_run(&jobs);
 }
 
-/* Input products of a chunk and the steps of the chunk before do not depend on one another: one list of jobs.
-   With one thread jobs run in the order of the list, so one buffer of z is enough. */
-static void mtl__layer_forward_chunks(mtl_run *run, mtl__layer_data *layer)
-{
-    const mtl_cell *cell = layer->cells[0].cell;
-    mtl_arena_mark mark = mtl_arena_save(run->arena);
-    mtl__cell_pass pass[2];
+/* Of one layer, while its forward runs. */
+typedef struct mtl__layer_ahead {
     mtl__step_chunks chunks;
     mtl__same_rows same;
-    mtl__jobs jobs;
-    size_t i, k;
+    mtl__cell_pass pass[2];
+} mtl__layer_ahead;
+
+static void mtl__layer_ahead_init(mtl_run *run, mtl__layer_data *layer, mtl__layer_ahead *ahead)
+{
+    const mtl_cell *cell = layer->cells[0].cell;
+    size_t k;
     mtl__chunks_init(run, &layer->cells[0], MTL__FORWARD_REALS / layer->count, MTL__FORWARD_ROWS,
-                     mtl__padded(cell->units) * cell->kind->gates, &chunks);
-    for (k = 0; k < layer->count; k++) mtl__cell_forward_begin(run, &layer->cells[k], &chunks);
-    if (run->tape) mark = mtl_arena_save(run->arena);
-    for (k = 0; k < layer->count; k++) pass[k] = mtl__cell_forward_pass(run, &layer->cells[k]);
-    mtl__same_rows_find(run, cell, layer->cells[0].x, &same);
-    if (same.count) mtl__layer_same_products(run, layer, &same, pass);
-    for (i = 0; i <= chunks.count && !mtl__failed(run->error); i++) {
+                     mtl__padded(cell->units) * cell->kind->gates, &ahead->chunks);
+    for (k = 0; k < layer->count && !run->tape; k++)
+        mtl__cell_forward_begin(run, &layer->cells[k], &ahead->chunks);
+    for (k = 0; k < layer->count; k++) ahead->pass[k] = mtl__cell_forward_pass(run, &layer->cells[k]);
+    mtl__same_rows_find(run, cell, layer->cells[0].x, &ahead->same);
+    if (ahead->same.count) mtl__layer_same_products(run, layer, &ahead->same, ahead->pass);
+}
+
+/* The steps of chunk number i - 1 and the input products of chunk number i. */
+static void mtl__layer_forward_chunk(mtl__jobs *jobs, const mtl__layer_data *layer, mtl__layer_ahead *ahead,
+                                     size_t i)
+{
+    const mtl__step_chunks *chunks = &ahead->chunks;
+    size_t k;
+    for (k = 0; k < layer->count && i > 0 && i <= chunks->count; k++) {
+        mtl__cell_pass *pass = &ahead->pass[k];
+        const mtl__step_chunk *chunk = mtl__cell_forward_to(jobs->run, &layer->cells[k], chunks, i - 1, pass);
+        mtl__jobs_add_cell(jobs, mtl__cell_forward_part, pass, chunk->sequences);
+    }
+    for (k = 0; k < layer->count && i < chunks->count && !ahead->same.count; k++) {
+        const mtl__cell_data *d = &layer->cells[k];
+        mtl__cell_pass *pass = &ahead->pass[k];
+        const mtl__step_chunk *chunk = mtl__cell_forward_to(jobs->run, d, chunks, i, pass);
+        mtl__cell_input_product(jobs, d->cell, d->x->value + chunk->first * d->x->stride, d->x->stride,
+                                chunk->rows, pass->z + (chunk->first - pass->z_first)
+                                    * mtl__cell_z_row(pass), pass->z_block);
+    }
+}
+
+/* Input products of a chunk and the steps of the chunk before do not depend on one another: one list of jobs.
+   With one thread jobs run in the order of the list, so one buffer of z is enough. */
+static void mtl__layers_forward_chunks(mtl_run *run, const mtl__layers *layers)
+{
+    mtl_arena_mark mark;
+    mtl__layer_ahead *ahead;
+    mtl__jobs jobs;
+    size_t i, j, k, lists = 0;
+    for (j = 0; j < layers->count && run->tape; j++)
+        for (k = 0; k < layers->of[j]->count; k++) mtl__cell_forward_begin(run, &layers->of[j]->cells[k], NULL);
+    mark = mtl_arena_save(run->arena);
+    ahead = (mtl__layer_ahead *)mtl_run_make(run, layers->count * sizeof *ahead);
+    for (j = 0; ahead && j < layers->count; j++) {
+        mtl__layer_ahead_init(run, layers->of[j], &ahead[j]);
+        if (ahead[j].chunks.count + 1 > lists) lists = ahead[j].chunks.count + 1;
+    }
+    for (i = 0; i < lists && !mtl__failed(run->error); i++) {
         mtl__jobs_begin(&jobs, run);
-        for (k = 0; k < layer->count && i > 0; k++) {
-            const mtl__step_chunk *chunk = mtl__cell_forward_to(run, &layer->cells[k], &chunks, i - 1,
-                                                                  &pass[k]);
-            mtl__jobs_add_cell(&jobs, mtl__cell_forward_part, &pass[k], chunk->sequences);
-        }
-        for (k = 0; k < layer->count && i < chunks.count && !same.count; k++) {
-            const mtl__cell_data *d = &layer->cells[k];
-            const mtl__step_chunk *chunk = mtl__cell_forward_to(run, d, &chunks, i, &pass[k]);
-            mtl__cell_input_product(&jobs, d->cell, d->x->value + chunk->first * d->x->stride, d->x->stride,
-                                    chunk->rows, pass[k].z + (chunk->first - pass[k].z_first)
-                                        * mtl__cell_z_row(&pass[k]), pass[k].z_block);
-        }
+        for (j = 0; j < layers->count; j++) mtl__layer_forward_chunk(&jobs, layers->of[j], &ahead[j], i);
         mtl__jobs_run(&jobs);
     }
     mtl_arena_release(run->arena, mark);
@@ -11748,10 +11816,17 @@ static void mtl__cell_initial_gradient(mtl_run *run, const mtl__cell_data *d, co
 typedef struct mtl__cell_back {
     const mtl__cell_data *data;
     mtl__cell_pass pass;
-    mtl_real *dz;                           /* one or two chunks */
+    mtl_real *dz;                           /* one or two chunks; all, where dx is computed later */
     mtl_real *dx, *dh0, *dc0;               /* wanted gradients, NULL: not wanted */
     int add_x, add_h, add_c;
 } mtl__cell_back;
+
+/* Of one layer. */
+typedef struct mtl__layer_back {
+    mtl__step_chunks chunks;
+    mtl_real *dz[2];                        /* [cells] of all rows, where dx is computed later */
+    mtl__cell_back cells[2];                /* [active] */
+} mtl__layer_back;
 
 /* Weight gradients of the chunk that the pass points to: `gates` slots of dz from `slot` on, against rows of
    x (or of the state before: source). */
@@ -11829,20 +11904,21 @@ static void mtl__cell_weight_gradients(mtl__jobs *jobs, const mtl__cell_back *ba
 
 static int mtl__has_gradient(const mtl_activation *a) { return a && a->grad_state != MTL_GRAD_NONE; }
 
-/* Asks for the gradients that backward writes. Returns 0 when none reaches the cell. */
-static int mtl__cell_back_begin(mtl_run *run, const mtl__cell_data *d, mtl__cell_back *back)
+/* Asks for the gradients that backward writes, of x only if `wants_x`. Returns 0 when none reaches the cell. */
+static int mtl__cell_back_begin(mtl_run *run, const mtl__cell_data *d, int wants_x, mtl__cell_back *back)
 {
     if (!mtl__has_gradient(d->y) && !mtl__has_gradient(d->h_last) && !mtl__has_gradient(d->c_last)) return 0;
     memset(back, 0, sizeof *back);
     back->data = d;
-    back->dx = mtl_run_grad(run, d->x, &back->add_x);
+    back->dx = wants_x ? mtl_run_grad(run, d->x, &back->add_x) : NULL;
     back->dh0 = d->h0 ? mtl_run_grad(run, d->h0, &back->add_h) : NULL;
     back->dc0 = d->c0 ? mtl_run_grad(run, d->c0, &back->add_c) : NULL;
     return 1;
 }
 
-/* Scratch, and the pass over time, its steps not chosen yet. */
-static void mtl__cell_back_pass(mtl_run *run, mtl__cell_back *back, const mtl__step_chunks *chunks)
+/* Scratch, and the pass over time, its steps not chosen yet. dz: of all rows, NULL: of one or two chunks. */
+static void mtl__cell_back_pass(mtl_run *run, mtl__cell_back *back, const mtl__step_chunks *chunks,
+                                mtl_real *dz)
 {
     const mtl__cell_data *d = back->data;
     const mtl_cell *cell = d->cell;
@@ -11850,8 +11926,8 @@ static void mtl__cell_back_pass(mtl_run *run, mtl__cell_back *back, const mtl__s
     pass.keep = 1;
     pass.dy = mtl__has_gradient(d->y) ? d->y->grad + d->y_first : NULL;
     pass.dy_stride = d->y->stride;
-    back->dz = mtl__run_reals(run, chunks->rows * mtl__chunk_buffers(run),
-                              mtl__padded(cell->units) * cell->kind->slots);
+    back->dz = dz ? dz : mtl__run_reals(run, chunks->rows * mtl__chunk_buffers(run),
+                                        mtl__padded(cell->units) * cell->kind->slots);
     pass.packed_t = mtl__run_packed_t(run, cell->hidden);
     if (cell->hidden_n) pass.packed_n_t = mtl__run_packed_t(run, cell->hidden_n);
     if (pass.pairs) pass.rounded = mtl__run_reals(run, d->packing->sequences, pass.rounded_row);
@@ -11865,99 +11941,170 @@ static void mtl__cell_back_pass(mtl_run *run, mtl__cell_back *back, const mtl__s
 }
 
 /* Points the pass to chunk number i, and dz to this chunk's. */
-static const mtl__step_chunk *mtl__cell_back_to(const mtl_run *run, mtl__cell_back *back,
-                                                  const mtl__step_chunks *chunks, size_t i)
+static const mtl__step_chunk *mtl__cell_back_to(const mtl_run *run, mtl__layer_back *layer, size_t k, size_t i)
 {
+    mtl__cell_back *back = &layer->cells[k];
+    const mtl__step_chunks *chunks = &layer->chunks;
     const mtl_cell *cell = back->data->cell;
     const mtl__step_chunk *chunk = mtl__chunk_at(chunks, i, !cell->reverse);
     const size_t dz_row = cell->kind->slots * MTL__BLOCK;
+    const size_t before = layer->dz[k] ? chunk->first : i % mtl__chunk_buffers(run) * chunks->rows;
     back->pass.begin = chunk->begin;
     back->pass.end = chunk->end;
-    back->pass.dz = back->dz + i % mtl__chunk_buffers(run) * chunks->rows * mtl__blocks(cell->units) * dz_row;
+    back->pass.dz = back->dz + before * mtl__blocks(cell->units) * dz_row;
     back->pass.dz_block = chunk->rows * dz_row;
     back->pass.dz_first = chunk->first;
     return chunk;
 }
 
-static void mtl__layer_back_cells(mtl__jobs *jobs, mtl__cell_back *back, size_t count,
-                                  const mtl__step_chunks *chunks, size_t i)
+static void mtl__layer_back_cells(mtl__jobs *jobs, mtl__layer_back *back, size_t active, size_t i)
 {
     size_t k;
-    for (k = 0; k < count; k++) {
-        const mtl__step_chunk *chunk = mtl__cell_back_to(jobs->run, &back[k], chunks, i);
-        mtl__jobs_add_cell(jobs, mtl__cell_backward_part, &back[k].pass, chunk->sequences);
+    for (k = 0; k < active && i < back->chunks.count; k++) {
+        const mtl__step_chunk *chunk = mtl__cell_back_to(jobs->run, back, k, i);
+        mtl__jobs_add_cell(jobs, mtl__cell_backward_part, &back->cells[k].pass, chunk->sequences);
     }
 }
 
-/* Gradients of the weights and of x. Two cells come from opposite ends, so of a chunk's dx that one writes
-   first which meets it first: chunk n-1-i of one is chunk i of the other. */
-static void mtl__layer_back_gradients(mtl__jobs *jobs, mtl__cell_back *back, size_t count,
-                                      const mtl__step_chunks *chunks, size_t i)
+/* Two cells come from opposite ends, so of a chunk's dx that one writes first which meets it first: chunk
+   n-1-i of one is chunk i of the other. */
+static void mtl__layer_back_inputs(mtl__jobs *jobs, mtl__layer_back *back, size_t active, size_t i)
 {
-    const mtl__step_chunk *chunk[2];
-    size_t k, other = chunks->count - 1 - i;
-    for (k = 0; k < count; k++) {
-        chunk[k] = mtl__cell_back_to(jobs->run, &back[k], chunks, i);
-        mtl__cell_weight_gradients(jobs, &back[k], chunk[k]);
-    }
-    for (k = 0; k < count; k++) {
-        const mtl__cell_data *d = back[k].data;
-        mtl__product_weights dz = mtl__cell_weights(&back[k], chunk[k], 0, d->cell->kind->gates);
-        int second = count > 1 && (other < i || (other == i && k));
+    const size_t other = back->chunks.count - 1 - i;
+    size_t k;
+    for (k = 0; k < active && i < back->chunks.count; k++) {
+        const mtl__step_chunk *chunk = mtl__cell_back_to(jobs->run, back, k, i);
+        const mtl__cell_back *cell = &back->cells[k];
+        const mtl__cell_data *d = cell->data;
+        mtl__product_weights dz = mtl__cell_weights(cell, chunk, 0, d->cell->kind->gates);
+        int second = active > 1 && (other < i || (other == i && k));
         dz.inputs = d->cell->inputs;
-        if (back[k].dx)
-            mtl__jobs_add_input_gradient(jobs, &dz, d->cell->input,
-                                         back[k].dx + chunk[k]->first * d->x->stride, d->x->stride,
-                                             back[0].add_x || second);
+        if (cell->dx)
+            mtl__jobs_add_input_gradient(jobs, &dz, d->cell->input, cell->dx + chunk->first * d->x->stride,
+                                         d->x->stride, back->cells[0].add_x || second);
+    }
+}
+
+/* Gradients of the weights and of x. */
+static void mtl__layer_back_gradients(mtl__jobs *jobs, mtl__layer_back *back, size_t active, size_t i)
+{
+    size_t k;
+    for (k = 0; k < active && i < back->chunks.count; k++) {
+        const mtl__step_chunk *chunk = mtl__cell_back_to(jobs->run, back, k, i);
+        mtl__cell_weight_gradients(jobs, &back->cells[k], chunk);
+    }
+    mtl__layer_back_inputs(jobs, back, active, i);
+}
+
+/* Cuts the layer's backward into chunks. */
+static void mtl__layer_back_cut(mtl_run *run, const mtl__layer_data *layer, mtl__layer_back *back)
+{
+    const mtl__cell_data *d = &layer->cells[0];
+    const size_t width = mtl__padded(d->cell->units) * d->cell->kind->slots;
+    size_t k;
+    mtl__chunks_init(run, d, MTL__BACKWARD_REALS, MTL__BACKWARD_ROWS, width, &back->chunks);
+    for (k = 0; k < layer->count && layer->later; k++)
+        back->dz[k] = mtl__run_reals(run, d->packing->rows, width);
+}
+
+/* Asks for the gradients that backward writes, and makes once what lives longer than its scratch. Returns how
+   many cells a gradient has reached. */
+static size_t mtl__layer_back_begin(mtl_run *run, mtl__layer_data *layer)
+{
+    size_t k;
+    layer->active = 0;
+    if (!layer->back) layer->back = (mtl__layer_back *)mtl_run_make(run, sizeof *layer->back);
+    for (k = 0; layer->back && k < layer->count; k++)
+        layer->active += (size_t)mtl__cell_back_begin(run, &layer->cells[k], !layer->later,
+                                                      &layer->back->cells[layer->active]);
+    if (layer->active && layer->later && !layer->back->dz[0]) mtl__layer_back_cut(run, layer, layer->back);
+    return layer->active;
+}
+
+/* Returns how many lists of jobs it takes. */
+static size_t mtl__layer_back_passes(mtl_run *run, const mtl__layer_data *layer)
+{
+    mtl__layer_back *back = layer->back;
+    size_t k;
+    if (!layer->active) return 0;
+    if (!layer->later) mtl__layer_back_cut(run, layer, back);
+    for (k = 0; k < layer->active; k++) mtl__cell_back_pass(run, &back->cells[k], &back->chunks, back->dz[k]);
+    return back->chunks.count + 1;
+}
+
+static void mtl__layer_back_initial(mtl_run *run, const mtl__layer_data *layer)
+{
+    size_t k;
+    for (k = 0; k < layer->active; k++) {
+        const mtl__cell_back *back = &layer->back->cells[k];
+        mtl__cell_initial_gradient(run, back->data, back->pass.dh, back->data->h0, back->dh0, back->add_h);
+        mtl__cell_initial_gradient(run, back->data, back->pass.dc, back->data->c0, back->dc0, back->add_c);
     }
 }
 
 /* Steps of a chunk and gradients of the chunk before it do not depend on one another: one list of jobs, the
    longest first. One thread takes the gradients first, while their dz is in cache, and one buffer of dz is
    enough. */
-static void mtl__layer_backward(mtl_run *run, void *data)
+static void mtl__layers_back_list(mtl__jobs *jobs, const mtl__layers *layers, size_t i, int gradients)
 {
-    const mtl__layer_data *layer = (const mtl__layer_data *)data;
-    const mtl_cell *cell;
-    mtl__cell_back back[2];
-    mtl__step_chunks chunks;
+    size_t j;
+    for (j = layers->count; j-- > 0;) {
+        const mtl__layer_data *layer = layers->of[j];
+        if (!gradients) mtl__layer_back_cells(jobs, layer->back, layer->active, i);
+        else if (i > 0) mtl__layer_back_gradients(jobs, layer->back, layer->active, i - 1);
+    }
+}
+
+static void mtl__layers_backward(mtl_run *run, void *data)
+{
+    const mtl__layers *layers = (const mtl__layers *)data;
+    const int threads = run->scheduler != NULL;
     mtl__jobs jobs;
     mtl_arena_mark mark;
-    size_t i, count = 0;
-    for (i = 0; i < layer->count; i++) count += (size_t)mtl__cell_back_begin(run, &layer->cells[i],
-                                                                             &back[count]);
-    if (!count) return;
+    size_t i, j, active = 0, lists = 0, own;
+    for (j = layers->count; j-- > 0;) active += mtl__layer_back_begin(run, layers->of[j]);
+    if (!active) return;
     mark = mtl_arena_save(run->arena);
-    cell = back[0].data->cell;
-    mtl__chunks_init(run, back[0].data, MTL__BACKWARD_REALS, MTL__BACKWARD_ROWS,
-                     mtl__padded(cell->units) * cell->kind->slots, &chunks);
-    for (i = 0; i < count; i++) mtl__cell_back_pass(run, &back[i], &chunks);
-    for (i = 0; i <= chunks.count && !mtl__failed(run->error); i++) {
+    for (j = layers->count; j-- > 0;)
+        if ((own = mtl__layer_back_passes(run, layers->of[j])) > lists) lists = own;
+    for (i = 0; i < lists && !mtl__failed(run->error); i++) {
         mtl__jobs_begin(&jobs, run);
-        if (i < chunks.count && run->scheduler) mtl__layer_back_cells(&jobs, back, count, &chunks, i);
-        if (i > 0) mtl__layer_back_gradients(&jobs, back, count, &chunks, i - 1);
-        if (i < chunks.count && !run->scheduler) mtl__layer_back_cells(&jobs, back, count, &chunks, i);
+        mtl__layers_back_list(&jobs, layers, i, !threads);
+        mtl__layers_back_list(&jobs, layers, i, threads);
         mtl__jobs_run(&jobs);
     }
-    for (i = 0; i < count; i++) {
-        mtl__cell_initial_gradient(run, back[i].data, back[i].pass.dh, back[i].data->h0, back[i].dh0,
-                                   back[i].add_h);
-        mtl__cell_initial_gradient(run, back[i].data, back[i].pass.dc, back[i].data->c0, back[i].dc0,
-                                   back[i].add_c);
-    }
+    for (j = layers->count; j-- > 0 && !mtl__failed(run->error);) mtl__layer_back_initial(run, layers->of[j]);
     mtl_arena_release(run->arena, mark);
+}
+
+/* dx of a layer that ran beside others, as late as if it had run alone: what others add to the same gradient
+   is added in the same order, so the bits are the same. */
+static void mtl__layer_later_backward(mtl_run *run, void *data)
+{
+    const mtl__layer_data *layer = (const mtl__layer_data *)data;
+    mtl__jobs jobs;
+    size_t i, k;
+    for (k = 0; k < layer->active; k++) {
+        mtl__cell_back *cell = &layer->back->cells[k];
+        cell->dx = mtl_run_grad(run, cell->data->x, &cell->add_x);
+    }
+    for (i = 0; layer->active && i < layer->back->chunks.count && !mtl__failed(run->error); i++) {
+        mtl__jobs_begin(&jobs, run);
+        mtl__layer_back_inputs(&jobs, layer->back, layer->active, i);
+        mtl__jobs_run(&jobs);
+    }
 }
 
 /* ---- the wrapper --------------------------------------------------------------------------------------- */
 
 /* `count` cells (one, or one for each direction) over x into neighbouring columns of y, [N][count*H].
-   initial, final: [count], NULL or as in mtl_cell_forward. */
-static void mtl__layer_forward(mtl_run *run, const mtl_cell *const *cells, size_t count, mtl_activation *x,
-                               mtl_activation *y, const mtl_cell_state *initial, mtl_cell_state *final)
+   initial: [count], NULL or as in mtl_cell_forward. */
+static mtl__layer_data *mtl__layer_make(mtl_run *run, const mtl_cell *const *cells, size_t count,
+                                        mtl_activation *x, mtl_activation *y, const mtl_cell_state *initial)
 {
     mtl__layer_data *layer = (mtl__layer_data *)mtl_run_make(run, sizeof *layer);
     size_t i;
-    if (!layer || !x || !y) return;
+    if (!layer || !x || !y) return NULL;
     layer->count = count;
     for (i = 0; i < count; i++) {
         mtl__cell_data *d = &layer->cells[i];
@@ -11971,14 +12118,49 @@ static void mtl__layer_forward(mtl_run *run, const mtl_cell *const *cells, size_
         if (has_c && !run->tape) d->c = mtl__run_zeros(run, d->packing->sequences,
                                                       mtl__padded(d->cell->units));
     }
-    mtl__layer_forward_chunks(run, layer);
-    for (i = 0; i < count && final && !mtl__failed(run->error); i++) {
+    return layer;
+}
+
+/* final: [cells of the layer] */
+static void mtl__layer_final(mtl_run *run, mtl__layer_data *layer, mtl_cell_state *final)
+{
+    size_t i;
+    for (i = 0; i < layer->count && !mtl__failed(run->error); i++) {
         mtl__cell_data *d = &layer->cells[i];
-        final[i].h = d->h_last = mtl__cell_last(run, d, y->value + d->y_first, y->stride, 0);
+        final[i].h = d->h_last = mtl__cell_last(run, d, d->y->value + d->y_first, d->y->stride, 0);
         final[i].c = d->c_last = d->c ? mtl__cell_last(run, d, d->c, mtl__padded(d->cell->units), !run->tape)
             : NULL;
     }
-    mtl_run_record(run, NULL, mtl__layer_backward, layer);
+}
+
+static mtl__layers *mtl__layers_make(mtl_run *run, size_t count)
+{
+    mtl__layers *layers = (mtl__layers *)mtl_run_make(run, sizeof *layers);
+    if (!layers) return NULL;
+    layers->count = count;
+    layers->of = (mtl__layer_data **)mtl_run_make(run, count * sizeof *layers->of);
+    return layers->of ? layers : NULL;
+}
+
+/* Layers that do not read one another. final: [layers], NULL: not wanted. */
+static void mtl__layers_forward(mtl_run *run, mtl__layers *layers, mtl_cell_state *const *final)
+{
+    size_t j;
+    if (mtl__failed(run->error)) return;
+    mtl__layers_forward_chunks(run, layers);
+    for (j = 0; j < layers->count; j++)
+        if (final[j]) mtl__layer_final(run, layers->of[j], final[j]);
+    mtl_run_record(run, NULL, mtl__layers_backward, layers);
+}
+
+/* One layer alone. initial, final: [count], NULL or as in mtl_cell_forward. */
+static void mtl__layer_forward(mtl_run *run, const mtl_cell *const *cells, size_t count, mtl_activation *x,
+                               mtl_activation *y, const mtl_cell_state *initial, mtl_cell_state *final)
+{
+    mtl__layers *layers = mtl__layers_make(run, 1);
+    if (!layers) return;
+    layers->of[0] = mtl__layer_make(run, cells, count, x, y, initial);
+    mtl__layers_forward(run, layers, &final);
 }
 
 MTL_DEF mtl_activation *mtl_cell_forward(mtl_run *run, const mtl_cell *cell, mtl_activation *x,
@@ -13083,29 +13265,96 @@ static mtl_status mtl__cells_build(mtl_column_part *part, mtl_parameters *set, m
     return mtl__status(err);
 }
 
-static mtl_activation *mtl__cells_forward(mtl_run *run, const mtl_column_part *part, mtl_activation *x,
-                                          const mtl_cell_state *initial, mtl_cell_state *final)
+static const int *mtl__cells_dropout_key(const mtl_column_pass *p)
 {
-    const mtl__cells *column = (const mtl__cells *)part->data;
-    const mtl_column_desc *d = part->desc;
-    const int *key = !x ? NULL : d->dropout_per_sequence ? mtl__space_sequences(x->space)
-                   : mtl__space_items(x->space);
-    mtl_activation *y = NULL;
-    size_t l;
-    for (l = 0; x && l < (size_t)d->layers; l++) {
-        const size_t first = l * part->directions;
-        if (l) x = mtl__dropout_layer(run, d->dropout_between, key, x, "");
-        y = x ? mtl__run_beside(run, NULL, x, part->width) : NULL;
-        if (y)
-            mtl__layer_forward(run, column->cells + first, part->directions, x, y,
-                               initial ? initial + first : NULL, final ? final + first : NULL);
-        x = mtl__moved(run, y, column->names[l]);
+    return p->part->desc->dropout_per_sequence ? mtl__space_sequences(p->x->space)
+                                               : mtl__space_items(p->x->space);
+}
+
+/* Dropout in a column that may run beside others: its streams are numbered as if it ran alone. */
+static mtl_activation *mtl__cells_dropout(mtl_run *run, mtl_column_pass *p, mtl_real rate, mtl_activation *x)
+{
+    unsigned long long *stream, next;
+    run->component = p->component;
+    stream = mtl__run_stream(run);
+    next = *stream;
+    *stream = p->stream;
+    if (x) x = mtl__dropout_layer(run, rate, mtl__cells_dropout_key(p), x, "");
+    p->stream = *stream;
+    *stream = next;
+    return x;
+}
+
+/* Sets aside the streams that a column's dropout will take. */
+static void mtl__cells_begin(mtl_run *run, mtl_column_pass *p)
+{
+    const mtl_column_desc *d = p->part->desc;
+    unsigned long long *stream;
+    run->component = p->component;
+    stream = mtl__run_stream(run);
+    p->stream = *stream;
+    if (run->training) *stream += (d->dropout_between > 0 ? (unsigned)d->layers - 1 : 0) + (d->dropout > 0);
+    p->y = p->x;
+}
+
+/* Layer number l of a column: from p->y into a new p->y. */
+static mtl__layer_data *mtl__cells_layer(mtl_run *run, mtl_column_pass *p, size_t l)
+{
+    const mtl__cells *column = (const mtl__cells *)p->part->data;
+    const size_t first = l * p->part->directions;
+    mtl_activation *x = l ? mtl__cells_dropout(run, p, p->part->desc->dropout_between, p->y) : p->x;
+    p->y = x ? mtl__run_beside(run, NULL, x, p->part->width) : NULL;
+    return mtl__layer_make(run, column->cells + first, p->part->directions, x, p->y,
+                           p->initial ? p->initial + first : NULL);
+}
+
+/* dx of a lowest layer goes to rows that others may read as well: all but the last column, which is the first in
+   backward, leave it for later. From the last on, since several may come after the same record. */
+static void mtl__cells_leave_inputs(mtl_run *run, const mtl_column_pass *columns, const mtl__layers *layers)
+{
+    size_t k;
+    for (k = layers->count - 1; k-- > 0 && run->tape;) {
+        layers->of[k]->later = !columns[k].x->constant;
+        if (layers->of[k]->later)
+            mtl__run_record_after(run, columns[k].after, mtl__layer_later_backward, layers->of[k]);
     }
-    return x ? mtl__dropout_layer(run, d->dropout, key, x, "") : NULL;
+}
+
+/* Layer number l of all columns that have one. */
+static void mtl__cells_layers(mtl_run *run, mtl_column_pass *columns, size_t count, size_t l)
+{
+    mtl__layers *layers = mtl__layers_make(run, count);
+    mtl_cell_state **final = (mtl_cell_state **)mtl_run_make(run, count * sizeof *final);
+    size_t k, n = 0;
+    for (k = 0; layers && final && k < count; k++) {
+        mtl_column_pass *p = &columns[k];
+        if (l >= (size_t)p->part->desc->layers) continue;
+        final[n] = p->final ? p->final + l * p->part->directions : NULL;
+        layers->of[n++] = mtl__cells_layer(run, p, l);
+    }
+    if (!n || mtl__failed(run->error)) return;
+    layers->count = n;
+    if (!l) mtl__cells_leave_inputs(run, columns, layers);
+    mtl__layers_forward(run, layers, final);
+    for (k = 0; k < count; k++)
+        if (l < (size_t)columns[k].part->desc->layers)
+            columns[k].y = mtl__moved(run, columns[k].y, ((const mtl__cells *)columns[k].part->data)->names[l]);
+}
+
+static void mtl__cells_forward(mtl_run *run, mtl_column_pass *columns, size_t count)
+{
+    size_t k, l, layers = 0;
+    for (k = 0; k < count; k++) {
+        mtl__cells_begin(run, &columns[k]);
+        if ((size_t)columns[k].part->desc->layers > layers) layers = (size_t)columns[k].part->desc->layers;
+    }
+    for (l = 0; l < layers && !mtl__failed(run->error); l++) mtl__cells_layers(run, columns, count, l);
+    for (k = 0; k < count && !mtl__failed(run->error); k++)
+        columns[k].y = mtl__cells_dropout(run, &columns[k], columns[k].part->desc->dropout, columns[k].y);
 }
 
 static const mtl_column_kind mtl__column_kinds[] = {
-    { { MTL_DESC_COLUMN, "cells", NULL, 0, 0 }, mtl__cells_build, mtl__cells_forward }
+    { { MTL_DESC_COLUMN, "cells", NULL, 0, 0 }, mtl__cells_build, NULL, mtl__cells_forward }
 };
 
 static const mtl_column_kind *mtl__column_kind(const mtl_column_desc *d)
@@ -15273,37 +15522,75 @@ static mtl_activation *mtl__input_forward(mtl_run *run, const mtl__input *input,
                               ? mtl__space_sequences(space) : mtl__space_items(space), x, "");
 }
 
-/* A column with states carried in and out. Cells that read from the end begin with zeros: what follows the
-   chunk is not known, and their state of the chunk before is what they made of words further left. */
-static mtl_activation *mtl__column_carried(mtl_run *run, const mtl__column *column, mtl_activation *x,
-                                           mtl_state *state)
+/* States carried into a column and out. Cells that read from the end begin with zeros: what follows the chunk is
+   not known, and their state of the chunk before is what they made of words further left. */
+static void mtl__column_states_in(mtl_run *run, const mtl__column *column, mtl_column_pass *p,
+                                  const mtl_state *state)
 {
     const size_t apart = column->part.directions;   /* of two cells that read forward */
     const size_t count = column->part.states, first = column->first_state;
     mtl_cell_state *initial = (mtl_cell_state *)mtl_run_make(run, count * sizeof *initial);
-    mtl_cell_state *final = (mtl_cell_state *)mtl_run_make(run, count * sizeof *final);
-    mtl_activation *y;
     size_t i;
+    p->initial = initial;
+    p->final = (mtl_cell_state *)mtl_run_make(run, count * sizeof *p->final);
     for (i = 0; i < count && !mtl__failed(run->error); i += apart) {
         initial[i].h = mtl__state_rows(run, state->h[first + i], state->units[first + i]);
         initial[i].c = mtl__state_rows(run, state->c[first + i], state->units[first + i]);
     }
-    if (mtl__failed(run->error)) return NULL;
-    y = column->kind->forward(run, &column->part, x, initial, final);
-    for (i = 0; i < count && !mtl__failed(run->error); i += apart) {
-        mtl__state_keep(run, final[i].h, state->h[first + i], state->units[first + i]);
-        mtl__state_keep(run, final[i].c, state->c[first + i], state->units[first + i]);
-    }
-    return y;
 }
 
-static mtl_activation *mtl__column_forward(mtl_run *run, const mtl_model *model, const mtl__column *column,
-                                           mtl_activation *const *out, mtl_state *state)
+static void mtl__column_states_out(mtl_run *run, const mtl__column *column, const mtl_column_pass *p,
+                                   mtl_state *state)
 {
-    mtl_activation *x = mtl__tap_forward(run, &column->tap, model->nodes, out);
-    if (!x) return NULL;
-    return state ? mtl__column_carried(run, column, x, state)
-                 : column->kind->forward(run, &column->part, x, NULL, NULL);
+    const size_t apart = column->part.directions, first = column->first_state;
+    size_t i;
+    for (i = 0; i < column->part.states && !mtl__failed(run->error); i += apart) {
+        mtl__state_keep(run, p->final[i].h, state->h[first + i], state->units[first + i]);
+        mtl__state_keep(run, p->final[i].c, state->c[first + i], state->units[first + i]);
+    }
+}
+
+/* How many nodes from number i on, all columns, run beside one another: those of a kind that can, of which none
+   reads another. One thread gains nothing from it. */
+static size_t mtl__columns_beside(const mtl_run *run, const mtl_model *model, size_t i)
+{
+    const mtl_column_kind *kind = model->columns[model->nodes[i].index].kind;
+    size_t n, k;
+    for (n = 1; run->scheduler && kind->forward_beside && i + n < model->node_count
+                && model->nodes[i + n].part == MTL__NODE_COLUMN; n++) {
+        const mtl__column *next = &model->columns[model->nodes[i + n].index];
+        if (next->kind != kind) break;
+        for (k = 0; k < next->tap.mix.count + next->tap.by_count; k++)
+            if ((size_t)next->tap.sources[k] / MTL__NODE_PARTS >= i) return n;
+    }
+    return n;
+}
+
+/* `count` columns from node number i on. */
+static void mtl__columns_forward(mtl_run *run, const mtl_model *model, size_t i, size_t count,
+                                 mtl_activation **out, mtl_state *state)
+{
+    mtl_column_pass *pass = (mtl_column_pass *)mtl_run_make(run, count * sizeof *pass);
+    size_t k;
+    for (k = 0; pass && k < count; k++) {
+        const mtl__node *node = &model->nodes[i + k];
+        const mtl__column *column = &model->columns[node->index];
+        mtl_column_pass *p = &pass[k];
+        p->part = &column->part;
+        p->component = run->component = node->component;
+        p->x = mtl__tap_forward(run, &column->tap, model->nodes, out);
+        p->after = mtl__run_last(run);
+        if (state) mtl__column_states_in(run, column, p, state);
+        if (mtl__failed(run->error)) return;
+        if (!column->kind->forward_beside)
+            p->y = column->kind->forward(run, p->part, p->x, p->initial, p->final);
+        else if (k + 1 == count) column->kind->forward_beside(run, pass, count);
+    }
+    for (k = 0; pass && k < count; k++) {
+        const mtl__column *column = &model->columns[model->nodes[i + k].index];
+        if (state) mtl__column_states_out(run, column, &pass[k], state);
+        out[(i + k) * MTL__NODE_PARTS] = pass[k].y;
+    }
 }
 
 /* A head that others read: its rows of all items, and its distribution where that is wanted. */
@@ -15336,8 +15623,11 @@ static mtl_activation **mtl__model_forward(mtl_run *run, const mtl_model *model,
         if (node->part == MTL__NODE_INPUT)
             *at = mtl__input_forward(run, &model->inputs[node->index], inputs
                                      ? &inputs[model->inputs[node->index].data] : NULL);
-        else if (node->part == MTL__NODE_COLUMN)
-            *at = mtl__column_forward(run, model, &model->columns[node->index], out, state);
+        else if (node->part == MTL__NODE_COLUMN) {
+            const size_t beside = mtl__columns_beside(run, model, i);
+            mtl__columns_forward(run, model, i, beside, out, state);
+            i += beside - 1;
+        }
         else if (node->tapped[0] || node->tapped[1])
             mtl__head_forward(run, &model->tasks[node->index], node, model->nodes, out);
     }
@@ -17367,7 +17657,7 @@ static mtl_batch mtl__sampler_next(mtl__sampler *p, const mtl_model *model, size
            mtl__trainer_micro_batch         for each of them:
                mtl__packing_create          the order of its rows
                mtl__trainer_forward
-                   mtl__model_forward       inputs, columns (mtl__column_forward, mtl__layer_forward), taps
+                   mtl__model_forward       inputs, columns (mtl__columns_forward, mtl__layers_forward), taps
                    mtl__task_loss           for each task k: L_k = 1/D_k times a sum over its labelled items
                        mtl__task_labelled   here a missing label drops out: no later function sees its row
                        mtl__task_input      what the task taps, a row a step or (mtl__pool_forward) a sequence
