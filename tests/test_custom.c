@@ -227,7 +227,8 @@ static void custom_expect_same(custom_model *m, mtl_model *model)
 
 static void test_custom_files(void **state)
 {
-    const mtl_load_desc all = { custom_rows, 5 }, others = { custom_rows, 4 }, no_mix = { custom_rows + 1, 4 };
+    const mtl_load_desc all = { custom_rows, 5 }, others = { custom_rows, 4 };
+    const mtl_load_desc no_mix = { custom_rows + 1, 4 };
     custom_model m;
     test_file file;
     mtl_writer writer;
@@ -318,7 +319,7 @@ static void test_custom_examples(void **state)
     remove(arguments[1]);
 }
 
-/* What layers of a program's own ask of a run: rows and steps of an activation's packing, in a dry run, too. */
+/* What layers of a program's own ask of a run: rows and steps of an activation's packing. */
 static void test_custom_rows_and_steps(void **state)
 {
     static const int lengths[] = { 2, 4, 1 }, others[] = { 3 };
