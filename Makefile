@@ -36,7 +36,7 @@ plain: $(BUILD)/plain $(TESTS)  ## train examples/plain.c, then run it beside th
 matrix:  ## run the tests under every compiler, standard and option; ONLY="tcc aarch64" picks some
 	@.ci/matrix.sh $(ONLY)
 
-lint:  ## check the shape of the code: contents, order, lengths, repeats, warnings, size, names on the pages
+lint:  ## check the shape of the code: contents, order, lengths, repeats, warnings, size, names and code on the pages
 	@.ci/setup.sh lint
 	@python3 .ci/lint.py
 

@@ -757,6 +757,12 @@ MTL_DEF mtl_real *mtl_run_tensor_grad(mtl_run *run, const mtl_tensor *tensor, in
 /* Row of `activation` that holds step t of the caller's sequence s, by its space; t is ignored where rows are
    sequences. activation->rows, which is no row, where it has no space. */
 MTL_DEF size_t mtl_run_row(const mtl_run *run, const mtl_activation *activation, size_t s, size_t t);
+/* How many rows the packing of x (NULL: the batch's) has by level: sequences, or all their steps; 0 where x
+   is of no packing. */
+MTL_DEF size_t mtl_run_rows(const mtl_run *run, const mtl_activation *x, int level);
+/* Steps of the caller's sequence s; 0 for one behind the last, and in a dry run. So this visits all:
+       for (s = 0; (steps = mtl_run_steps(run, x, s)) > 0; s++) */
+MTL_DEF size_t mtl_run_steps(const mtl_run *run, const mtl_activation *x, size_t s);
 /* Plays the tape from last to first: seeds each loss (1 x 1 activations) with its weight and runs the records
    that a gradient reaches. May be played again, for other losses or weights; gradients of parameters start
    afresh each time unless `accumulate`. Returns run->error->code. */
@@ -10189,6 +10195,23 @@ MTL_DEF size_t mtl_run_row(const mtl_run *run, const mtl_activation *activation,
     if (!space) return activation->rows;
     return (size_t)(space->level == MTL_LEVEL_STEP ? space->packing->packed_row[(size_t)
                     space->packing->starts[s] + t] : space->packing->place[s]);
+}
+
+static const mtl_packing *mtl__run_packing(const mtl_run *run, const mtl_activation *x)
+{
+    return !x ? run->packing : x->space ? x->space->packing : NULL;
+}
+
+MTL_DEF size_t mtl_run_rows(const mtl_run *run, const mtl_activation *x, int level)
+{
+    const mtl_packing *p = mtl__run_packing(run, x);
+    return !p ? 0 : level == MTL_LEVEL_STEP ? p->rows : p->sequences;
+}
+
+MTL_DEF size_t mtl_run_steps(const mtl_run *run, const mtl_activation *x, size_t s)
+{
+    const mtl_packing *p = mtl__run_packing(run, x);
+    return p && s < p->sequences && !mtl__dry(run) ? (size_t)p->lengths[p->place[s]] : 0;
 }
 
 MTL_DEF void mtl_packings_prepare(mtl_packings *packings, const mtl_run *run)

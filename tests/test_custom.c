@@ -1,6 +1,5 @@
-/* test_custom.c    kinds of a program's own, which are those of examples/custom_task.c and custom_mix.c:
-                    nothing
-   in the header knows them. Gradients, threads, limits, evaluation, files with and without their rows,
+/* test_custom.c    kinds of a program's own, which are those of examples/custom_*.c: nothing in the header
+                    knows them. Gradients, threads, limits, evaluation, files with and without their rows,
    options that are wrong. Included by tests/main.c. */
 #define main custom_task_main
 #include "../examples/custom_task.c"
@@ -8,11 +7,21 @@
 #define main custom_mix_main
 #include "../examples/custom_mix.c"
 #undef main
+#define main custom_column_main
+#include "../examples/custom_column.c"
+#undef main
+#define main custom_input_main
+#include "../examples/custom_input.c"
+#undef main
+#define main custom_pool_main
+#include "../examples/custom_pool.c"
+#undef main
 
-static const mtl_kind *const custom_rows[] = { &highway_kind.kind, &quantile_kind.kind };
+static const mtl_kind *const custom_rows[] = { &highway_kind.kind, &min_gru_kind.kind, &hashed_kind.kind,
+                                               &attend_kind.kind, &quantile_kind.kind };
 
-/* Words and numbers, a column that reads both through a highway, one above it; quantiles of a sequence
-   through another highway, of each step, and classes. */
+/* Hashed words and numbers, a column that reads both through a highway, a minGRU above it; quantiles of a
+   sequence through another highway, of each step, and classes of sequences by attention. */
 typedef struct custom_model {
     mtl_model_desc desc;
     mtl_input_desc inputs[2];
@@ -20,6 +29,7 @@ typedef struct custom_model {
     mtl_task_desc tasks[3];
     quantiles shares;
     highway_options carry;
+    hashed_options hashing;
     mtl_model *model;
     test_batch *batch;
     mtl_error err;
@@ -41,6 +51,10 @@ static void custom_describe(custom_model *m)
     m->inputs[0].name = "words";
     m->inputs[0].vocabulary = 11;
     m->inputs[0].width = 5;
+    m->inputs[0].own = &hashed_kind;
+    m->inputs[0].options = &m->hashing;
+    m->hashing.rows = 7;
+    m->hashing.hashes = 3;
     m->inputs[1].name = "numbers";
     m->inputs[1].features = 5;
     m->columns[0].name = "low";
@@ -48,7 +62,7 @@ static void custom_describe(custom_model *m)
     m->columns[0].hidden = 5;
     custom_highway(m, &m->columns[0].input, "words+numbers");
     m->columns[1].name = "high";
-    m->columns[1].cell = MTL_CELL_GRU;
+    m->columns[1].own = &min_gru_kind;
     m->columns[1].hidden = 5;
     m->columns[1].input.from = "low";
     m->tasks[0].name = "range";
@@ -61,6 +75,10 @@ static void custom_describe(custom_model *m)
     m->tasks[1].weight = 0.5f;
     m->tasks[2].name = "class";
     m->tasks[2].classes = 3;
+    m->tasks[2].pool = MTL_POOL_MEAN;
+    m->tasks[2].tap.from = "high";
+    m->tasks[2].tap.by = "low";
+    m->tasks[2].tap.own = &attend_kind;
     for (k = 0; k < 2; k++) {
         m->tasks[k].own = &quantile_kind;
         m->tasks[k].kind = MTL_TASK_REAL;       /* own wins; the tests' batches go by this */
@@ -194,6 +212,10 @@ static void custom_expect_same(custom_model *m, mtl_model *model)
                             a[k].items * a[k].width * sizeof(mtl_real));
     assert_ptr_equal(desc->tasks[0].own, &quantile_kind);
     assert_ptr_equal(desc->columns[0].input.own, &highway_kind);
+    assert_ptr_equal(desc->columns[1].own, &min_gru_kind);
+    assert_ptr_equal(desc->inputs[0].own, &hashed_kind);
+    assert_ptr_equal(desc->tasks[2].tap.own, &attend_kind);
+    assert_int_equal(((const hashed_options *)desc->inputs[0].options)->rows, 7);
     assert_true(((const quantiles *)desc->tasks[1].options)->at[LOW] == 0.2f);
     assert_true(((const quantiles *)desc->tasks[1].options)->at[HIGH] == 0.9f);
     assert_true(((const highway_options *)desc->tasks[0].tap.options)->carry == 0.75f);
@@ -205,7 +227,8 @@ static void custom_expect_same(custom_model *m, mtl_model *model)
 
 static void test_custom_files(void **state)
 {
-    const mtl_load_desc all = { custom_rows, 2 }, mixes = { custom_rows, 1 }, tasks = { custom_rows + 1, 1 };
+    const mtl_load_desc all = { custom_rows, 5 }, others = { custom_rows, 4 };
+    const mtl_load_desc no_mix = { custom_rows + 1, 4 };
     custom_model m;
     test_file file;
     mtl_writer writer;
@@ -222,10 +245,10 @@ static void test_custom_files(void **state)
     custom_expect_same(&m, mtl_model_load_memory_with(file.bytes, file.used, &all, &m.err));
     reader = test_file_reader(&file);
     custom_expect_same(&m, mtl_model_read_with(&reader, &all, &m.err));
-    assert_null(mtl_model_load_with(path, &mixes, &m.err));
+    assert_null(mtl_model_load_with(path, &others, &m.err));
     test_expect_error(&m.err, MTL_ERROR_UNSUPPORTED, NULL,
                       "the kind \"quantiles\", which is a program's own");
-    assert_null(mtl_model_load_memory_with(file.bytes, file.used, &tasks, &m.err));
+    assert_null(mtl_model_load_memory_with(file.bytes, file.used, &no_mix, &m.err));
     test_expect_error(&m.err, MTL_ERROR_UNSUPPORTED, NULL, "the kind \"highway\", which is a program's own");
     assert_null(mtl_model_load(path, &m.err));
     test_expect_error(&m.err, MTL_ERROR_UNSUPPORTED, NULL, "mtl_load_desc.kinds");
@@ -253,6 +276,8 @@ static void custom_name(custom_model *m) { m->tasks[0].own = &custom_nameless; }
 static void custom_text(custom_model *m) { m->tasks[0].own = &custom_texts; }
 static void custom_one(custom_model *m) { m->columns[0].input.from = "words"; }
 static void custom_width(custom_model *m) { m->inputs[0].width = 6; }
+static void custom_two(custom_model *m) { m->tasks[2].tap.from = "low+high"; }
+static void custom_hashes(custom_model *m) { m->hashing.hashes = 9; }
 
 static void test_custom_wrong_descs(void **state)
 {
@@ -266,6 +291,8 @@ static void test_custom_wrong_descs(void **state)
         { custom_text, NULL, "tasks[0]: the option text of the kind \"texts\" is no number" },
         { custom_one, "columns[0].input", "x and H(x), of the same width" },
         { custom_width, "columns[0].input", "x and H(x), of the same width" },
+        { custom_two, "tasks[2].tap", "attention takes one source" },
+        { custom_hashes, NULL, "inputs[0].options.hashes is 9; it must lie between 1 and 8" },
     };
     size_t i;
     (void)state;
@@ -281,12 +308,53 @@ static void test_custom_wrong_descs(void **state)
 /* The program's examples do what they say. */
 static void test_custom_examples(void **state)
 {
+    char name[] = "custom_column", *arguments[] = { name, NULL, NULL };
     (void)state;
+    arguments[1] = (char *)(uintptr_t)test_path("custom_column.safetensors");
     assert_int_equal(custom_task_main(), 0);
     assert_int_equal(custom_mix_main(), 0);
+    assert_int_equal(custom_column_main(2, arguments), 0);
+    assert_int_equal(custom_input_main(), 0);
+    assert_int_equal(custom_pool_main(), 0);
+    remove(arguments[1]);
+}
+
+/* What layers of a program's own ask of a run: rows and steps of an activation's packing. */
+static void test_custom_rows_and_steps(void **state)
+{
+    static const int lengths[] = { 2, 4, 1 }, others[] = { 3 };
+    mtl_error err = {0};
+    mtl_arena arena;
+    mtl_run run;
+    mtl_activation *x, *loose;
+    size_t s;
+    (void)state;
+    mtl_arena_init(&arena, NULL, 0, NULL);
+    mtl_run_init(&run, &arena, MTL_ISA_AUTO, &err);
+    assert_int_equal(mtl_run_rows(&run, NULL, MTL_LEVEL_STEP), 0);
+    assert_int_equal(mtl_run_steps(&run, NULL, 0), 0);
+    mtl_run_pack(&run, lengths, 3);
+    x = mtl_run_activation(&run, NULL, 7, 1);
+    loose = mtl_run_activation(&run, NULL, 5, 1);
+    mtl_run_pack(&run, others, 1);
+    TEST_FINE(&err);
+    assert_int_equal(mtl_run_rows(&run, x, MTL_LEVEL_STEP), 7);
+    assert_int_equal(mtl_run_rows(&run, x, MTL_LEVEL_SEQUENCE), 3);
+    assert_int_equal(mtl_run_rows(&run, NULL, MTL_LEVEL_STEP), 3);
+    assert_int_equal(mtl_run_rows(&run, loose, MTL_LEVEL_STEP), 0);
+    for (s = 0; s < 3; s++) assert_int_equal(mtl_run_steps(&run, x, s), lengths[s]);
+    assert_int_equal(mtl_run_steps(&run, x, 3), 0);
+    assert_int_equal(mtl_run_steps(&run, NULL, 0), 3);
+    assert_int_equal(mtl_run_steps(&run, loose, 0), 0);
+    arena.counting = 1;
+    assert_int_equal(mtl_run_rows(&run, x, MTL_LEVEL_STEP), 7);
+    assert_int_equal(mtl_run_steps(&run, x, 0), 0);
+    arena.counting = 0;
+    mtl_arena_destroy(&arena);
 }
 
 #define TEST_CUSTOM \
     cmocka_unit_test(test_custom_gradients), cmocka_unit_test(test_custom_threads_and_limits), \
     cmocka_unit_test(test_custom_scores), cmocka_unit_test(test_custom_files), \
-    cmocka_unit_test(test_custom_wrong_descs), cmocka_unit_test(test_custom_examples)
+    cmocka_unit_test(test_custom_wrong_descs), cmocka_unit_test(test_custom_examples), \
+    cmocka_unit_test(test_custom_rows_and_steps)
