@@ -98,7 +98,7 @@
      13 >>desc       field tables, and the one copy, check, write and read that serve every desc
      14 >>tape       the run, its records, playing them backward
      15 >>layers     embedding, dense, dropout, selection, concatenation, pooling
-     16 >>cells      RNN, GRU, LSTM; directions; stacks
+     16 >>cells      RNN, GRU, LSTM, whose table is in >>kernels; directions; stacks
      17 >>losses     cross-entropy, MSE, MAE, Huber, binary cross-entropy; penalties
      18 >>metrics    accuracy, span F1, label F1, RMSE, MAE, R2: counted as items stream by, nothing allocated
      19 >>nodes      inputs, columns, mixes, penalties: tables of their kinds, the one list that passes walk
@@ -206,17 +206,19 @@ MTL_DEF const char *mtl_error_text(int code);
 enum { MTL_ISA_AUTO, MTL_ISA_SCALAR, MTL_ISA_SSE2, MTL_ISA_AVX2, MTL_ISA_AVX512, MTL_ISA_NEON,
     MTL_ISA_COUNT };
 enum { MTL_PRECISION_DEFAULT, MTL_PRECISION_F32, MTL_PRECISION_BF16 };         /* default: float throughout */
-enum { MTL_CELL_DEFAULT, MTL_CELL_RNN, MTL_CELL_GRU, MTL_CELL_LSTM };                      /* default: LSTM */
+enum { MTL_CELL_DEFAULT, MTL_CELL_RNN, MTL_CELL_GRU, MTL_CELL_LSTM, MTL_CELL_COUNT }; /* default: LSTM */
 enum { MTL_ACTIVATION_DEFAULT, MTL_ACTIVATION_NONE, MTL_ACTIVATION_TANH, MTL_ACTIVATION_RELU,
     MTL_ACTIVATION_SIGMOID };
 enum { MTL_RESET_DEFAULT, MTL_RESET_AFTER, MTL_RESET_BEFORE };           /* GRU; default: after, as PyTorch */
-enum { MTL_INPUT_DEFAULT, MTL_INPUT_EMBEDDING, MTL_INPUT_FEATURES };           /* default: by what is given */
-enum { MTL_COLUMN_DEFAULT, MTL_COLUMN_CELLS };
+enum { MTL_INPUT_DEFAULT, MTL_INPUT_EMBEDDING, MTL_INPUT_FEATURES,
+    MTL_INPUT_COUNT }; /* default: by what is given */
+enum { MTL_COLUMN_DEFAULT, MTL_COLUMN_CELLS, MTL_COLUMN_COUNT };
 enum { MTL_MIX_DEFAULT, MTL_MIX_CONCAT, MTL_MIX_SUM, MTL_MIX_GATE, MTL_MIX_EXPERTS, MTL_MIX_CROSS_STITCH,
-    MTL_MIX_LEVELS, MTL_MIX_REVERSAL };                                           /* default: concatenation */
-enum { MTL_PENALTY_DEFAULT, MTL_PENALTY_TIE, MTL_PENALTY_ORTHOGONAL, MTL_PENALTY_ANCHOR };  /* default: tie */
+    MTL_MIX_LEVELS, MTL_MIX_REVERSAL, MTL_MIX_COUNT }; /* default: concatenation */
+enum { MTL_PENALTY_DEFAULT, MTL_PENALTY_TIE, MTL_PENALTY_ORTHOGONAL,
+    MTL_PENALTY_ANCHOR, MTL_PENALTY_COUNT }; /* default: tie */
 enum { MTL_LEVEL_SEQUENCE, MTL_LEVEL_STEP };
-enum { MTL_TASK_CLASS, MTL_TASK_REAL, MTL_TASK_MULTI, MTL_TASK_ORIGIN };
+enum { MTL_TASK_CLASS, MTL_TASK_REAL, MTL_TASK_MULTI, MTL_TASK_ORIGIN, MTL_TASK_COUNT };
 enum { MTL_LOSS_DEFAULT, MTL_LOSS_CROSS_ENTROPY, MTL_LOSS_MSE, MTL_LOSS_MAE, MTL_LOSS_HUBER,
     MTL_LOSS_BCE };
 enum { MTL_POOL_DEFAULT, MTL_POOL_LAST, MTL_POOL_MEAN, MTL_POOL_MAX };                     /* default: last */
@@ -311,7 +313,7 @@ typedef struct mtl_penalty_kind mtl_penalty_kind;
     X(MTL_NAME,   reads,        0, 0, 0, MTL_NONE, \
       "an input before it whose ids or rows it reads; NULL: a batch has its own") \
     X(MTL_OWN,    own,          0, 0, 0, input, "a row of the program's own kinds, which wins over kind") \
-    X(MTL_CHOICE, kind, MTL_INPUT_DEFAULT, 0, 2, MTL_INPUT, \
+    X(MTL_CHOICE, kind, MTL_INPUT_DEFAULT, 0, MTL_INPUT_COUNT - 1, MTL_INPUT, \
       "what a step has; default: by which of vocabulary and features is given") \
     X(MTL_INT,    vocabulary,   0, 0, 100000000, MTL_NONE, \
       "token ids 0 .. vocabulary-1; 0: this input is rows of features") \
@@ -350,7 +352,7 @@ typedef struct mtl_input_desc { MTL_INPUT_FIELDS(MTL__MEMBER) } mtl_input_desc;
     X(MTL_NAME,   stop,         0, 0, 0, MTL_NONE, \
       "names among those of from and by that no gradient goes back into, separated by '+'; *: all") \
     X(MTL_OWN,    own,          0, 0, 0, mix, "a row of the program's own kinds, which wins over kind") \
-    X(MTL_CHOICE, kind, MTL_MIX_CONCAT, 1, 7, MTL_MIX, "how several sources become one") \
+    X(MTL_CHOICE, kind, MTL_MIX_CONCAT, 1, MTL_MIX_COUNT - 1, MTL_MIX, "how several sources become one") \
     X(MTL_FLAG,   per_sequence, 0, 0, 1, MTL_NONE, \
       "experts: one gate for a sequence, from the mean of its steps") \
     X(MTL_FLOAT,  share,      0.9, 0, 1, MTL_NONE, \
@@ -360,7 +362,7 @@ typedef struct mtl_mix_desc { MTL_MIX_FIELDS(MTL__MEMBER) } mtl_mix_desc;
 
 /* A cell: one recurrent layer in one direction. */
 #define MTL_CELL_FIELDS(X) \
-    X(MTL_CHOICE, cell,      MTL_CELL_LSTM, 1, 3, MTL_CELL, "recurrent cell") \
+    X(MTL_CHOICE, cell,      MTL_CELL_LSTM, 1, MTL_CELL_COUNT - 1, MTL_CELL, "recurrent cell") \
     X(MTL_INT,    hidden,      128, 1, 1000000, MTL_NONE, "units of each direction") \
     X(MTL_CHOICE, activation, MTL_ACTIVATION_TANH, 1, 4, MTL_ACTIVATION, "of the plain RNN") \
     X(MTL_CHOICE, reset,      MTL_RESET_AFTER, 1, 2, MTL_RESET, \
@@ -376,7 +378,7 @@ typedef struct mtl_cell_desc { MTL_CELL_FIELDS(MTL__MEMBER) } mtl_cell_desc;
     X(MTL_NAME,   trains,       0, 0, 0, MTL_NONE, \
       "names of the tasks whose losses may train it, with +; NULL: all that read it") \
     X(MTL_OWN,    own,          0, 0, 0, column, "a row of the program's own kinds, which wins over kind") \
-    X(MTL_CHOICE, kind, MTL_COLUMN_CELLS, 1, 1, MTL_COLUMN, "what it is made of") \
+    X(MTL_CHOICE, kind, MTL_COLUMN_CELLS, 1, MTL_COLUMN_COUNT - 1, MTL_COLUMN, "what it is made of") \
     MTL_CELL_FIELDS(X) \
     X(MTL_INT,    layers,        1, 1, 64, MTL_NONE, "layers above one another") \
     X(MTL_FLAG,   bidirectional, 0, 0, 1, MTL_NONE, \
@@ -398,7 +400,7 @@ typedef struct mtl_column_desc { MTL_COLUMN_FIELDS(MTL__MEMBER) } mtl_column_des
     X(MTL_REALS,  class_weights, 0, 0, 0, classes, \
       "weight of each class in the mean, as PyTorch's; NULL: 1") \
     X(MTL_OWN,    own,          0, 0, 0, task, "a row of the program's own kinds, which wins over kind") \
-    X(MTL_CHOICE, kind,       MTL_TASK_CLASS, 0, 3, MTL_TASK, \
+    X(MTL_CHOICE, kind,       MTL_TASK_CLASS, 0, MTL_TASK_COUNT - 1, MTL_TASK, \
       "what is predicted: a class, real numbers, any number of classes (multi), or a batch's data set, " \
       "never scored (origin)") \
     X(MTL_CHOICE, level,      MTL_LEVEL_SEQUENCE, 0, 1, MTL_LEVEL, "one target a sequence, or one a step") \
@@ -434,7 +436,7 @@ typedef struct mtl_task_desc { MTL_TASK_FIELDS(MTL__MEMBER) } mtl_task_desc;
     X(MTL_NAME,   a,            0, 0, 0, MTL_NONE, "what it is about") \
     X(MTL_NAME,   b,            0, 0, 0, MTL_NONE, "the other one; anchor: NULL") \
     X(MTL_OWN,    own,          0, 0, 0, penalty, "a row of the program's own kinds, which wins over kind") \
-    X(MTL_CHOICE, kind, MTL_PENALTY_TIE, 1, 3, MTL_PENALTY, "what is kept small") \
+    X(MTL_CHOICE, kind, MTL_PENALTY_TIE, 1, MTL_PENALTY_COUNT - 1, MTL_PENALTY, "what is kept small") \
     X(MTL_FLOAT,  weight,       1, 0, 1e6, MTL_NONE, "weight in the joint loss")
 typedef struct mtl_penalty_desc { MTL_PENALTY_FIELDS(MTL__MEMBER) } mtl_penalty_desc;
 
@@ -1192,16 +1194,18 @@ MTL_DEF mtl_status mtl_evaluate(mtl_predictor *predictor, const mtl_batch *data,
 /* ---- kinds: rows of tables --------------------------------------------------------------------------------
 
    Inputs, columns, mixes, tasks and penalties come in kinds. A kind is one row: a name, fields, functions.
-   The header's
-   own rows are chosen by a desc's `kind`; a program adds its own by pointing a desc's `own` to a row of its
-   own, constant and there as long as the model. The functions are called with what the model keeps of the
-   desc (never NULL):
-       check      puts in defaults, finds what is wrong with a desc; `what` begins messages. NULL: nothing to
-                  check
+   The header's own rows are chosen by a desc's `kind`; a program adds its own by pointing a desc's `own` to a
+   row of its own, constant and there as long as the model. The functions are called with what the model keeps
+   of the desc (never NULL):
+       check      (inputs, tasks) puts in defaults, finds what is wrong with a desc; `what` begins messages.
+                  NULL: nothing to check
        build      adds tensors under the owner's name, allocates from set->arena (real memory in a dry run
                   too: mtl_parameters_make), sets what its comment says
-       forward    makes activations and records what backward needs, as any layer
-                  does */
+       forward    makes activations and records what backward needs, as any layer does
+   A row of the header's own stands in two rooms: here its constant, the last of its enum, its name, the last
+   of MTL_..._NAMES, and its fields; in >>nodes (tasks: >>tasks) the row, the last of mtl__..._kinds, with its
+   functions above it. New mathematics is a layer in >>layers or >>losses. A cell is a row of MTL__CELL_KINDS
+   in >>kernels, where its mathematics stands. */
 struct mtl_kind {
     int desc;                               /* MTL_DESC_*: of which table the row is */
     const char *name;                       /* as files and the command say it; no two of a table alike */
@@ -1269,12 +1273,13 @@ struct mtl_input_kind {
     mtl_activation *(*forward)(mtl_run *run, const mtl_input_part *part, const mtl_input *input);
 };
 
-/* A column: rows of steps in, rows of steps out. */
+/* A column: rows of steps in, rows of steps out. Its forward applies the desc's dropout too. */
 typedef struct mtl_column_part {
     const mtl_column_desc *desc;
     size_t inputs;                          /* width of the rows that it reads */
     size_t width, directions;               /* build: of the result; 2: its second half reads from the end */
-    size_t states;                          /* build: cells whose states can be carried from batch to batch */
+    size_t states;                          /* build: states that can be carried from batch to batch; 0: none,
+                                               each batch begins anew */
     const size_t *state_units;              /* [states] */
     void *data;
 } mtl_column_part;
@@ -1323,10 +1328,12 @@ struct mtl_penalty_kind {
 typedef struct mtl_task_part {
     const mtl_task_desc *desc;
     size_t outputs;                         /* numbers in a row of the head's output */
-    size_t width;                           /* numbers in an item's target, and in its answer */
+    size_t width;                           /* numbers in an item's target and in what `distribution` makes;
+                                               of labels: the classes */
     const mtl_scaling *scaling;             /* of targets that are learnt standardised */
     int spans;                              /* labels are of a span scheme */
     const char *probabilities;              /* the name of what `distribution` makes */
+    void *data;                             /* what build has made beside the head */
 } mtl_task_part;
 /* What a loss is taken over: outputs [rows][outputs] of labelled items only. */
 typedef struct mtl_loss_items {
@@ -1358,13 +1365,14 @@ typedef struct mtl_figure {
 } mtl_figure;
 struct mtl_task_kind {
     mtl_kind kind;
-    const char *column[2];                  /* by MTL_LEVEL_*: what a file's column of it is called; NULL: not
-                                               at this level */
+    const char *file_column[2];             /* by MTL_LEVEL_*: what a file's column of it is called; NULL: the
+                                               command does not offer it at this level */
     int target;                             /* MTL_TARGET_*: what an item's target is */
     int scaled;                             /* 1: numbers are learnt standardised */
     const char *output_name;                /* of the activation TASK.name */
     mtl_status (*check)(mtl_task_desc *desc, const char *what, mtl_error *err);
-    void (*build)(mtl_task_part *part);     /* sets outputs and width */
+    /* sets outputs and width */
+    mtl_status (*build)(mtl_task_part *part, mtl_parameters *set, mtl_error *err);
     mtl_activation *(*loss)(mtl_run *run, const mtl_task_part *part, const mtl_loss_items *items,
                             mtl_activation *x);
     /* NULL: none */
@@ -7111,7 +7119,7 @@ MTL_DEF void *mtl_parameters_make(mtl_parameters *set, size_t bytes, mtl_error *
 static void mtl__parameters_fresh(const mtl_parameters *set, const mtl_tensor *t, const int *ids,
                                   size_t count)
 {
-    if (set->fresh) set->fresh(set->fresh_owner, t, ids, count);
+    if (set->fresh && (!t || t->role == MTL_TENSOR_EMBEDDING)) set->fresh(set->fresh_owner, t, ids, count);
 }
 /* The same before any weight may be looked at. */
 static void mtl__parameters_settle(const mtl_parameters *set) { mtl__parameters_fresh(set, NULL, NULL, 0); }
@@ -10146,8 +10154,8 @@ MTL_DEF void mtl_run_record(mtl_run *run, mtl_activation *output, mtl_backward b
 /* The last record of the tape: what mtl__run_record_after takes. */
 static mtl_record *mtl__run_last(const mtl_run *run) { return run->tape ? run->tape->last : NULL; }
 
-/* Records what is to be played back just before `after` (NULL: at the very end) and after all that was recorded
-   since. */
+/* Records what is to be played back just before `after` (NULL: at the very end) and after all that was
+   recorded since. */
 static void mtl__run_record_after(mtl_run *run, mtl_record *after, mtl_backward backward, void *data)
 {
     mtl_record *last = mtl__run_last(run), *r;
@@ -11395,7 +11403,7 @@ static mtl_activation *mtl__pool_forward(mtl_run *run, int pool, mtl_activation 
            mtl__lstm_step_back     dz_t = cell'(dh_t)       mtl__cell_slopes, mtl__lstm_backward
            mtl__cell_step_carry    dh_{t-1} = dz_t W_hh     mtl__cell_product_back
        mtl__cell_weight_gradients  dW_ih += dz^T x,  dW_hh += dz^T h_prev,  db += sum dz    of all its rows
-       mtl__layer_back_inputs      dx = dz W_ih             of all its rows; of columns beside one another
+       mtl__cell_back_input        dx = dz W_ih             of all its rows; of columns beside one another
                                                             but one later (mtl__layer_later_backward)
    The recurrence of a chunk and the products of its neighbour do not depend on one another: threads do both
    at once. A stream's step: mtl_cell_stream_step, cell_single, mtl__lstm_single, mtl__lstm_forward.
@@ -11789,7 +11797,8 @@ static void mtl__layers_forward_chunks(mtl_run *run, const mtl__layers *layers)
     mtl__jobs jobs;
     size_t i, j, k, lists = 0;
     for (j = 0; j < layers->count && run->tape; j++)
-        for (k = 0; k < layers->of[j]->count; k++) mtl__cell_forward_begin(run, &layers->of[j]->cells[k], NULL);
+        for (k = 0; k < layers->of[j]->count; k++)
+            mtl__cell_forward_begin(run, &layers->of[j]->cells[k], NULL);
     mark = mtl_arena_save(run->arena);
     ahead = (mtl__layer_ahead *)mtl_run_make(run, layers->count * sizeof *ahead);
     for (j = 0; ahead && j < layers->count; j++) {
@@ -11927,7 +11936,8 @@ static void mtl__cell_weight_gradients(mtl__jobs *jobs, const mtl__cell_back *ba
 
 static int mtl__has_gradient(const mtl_activation *a) { return a && a->grad_state != MTL_GRAD_NONE; }
 
-/* Asks for the gradients that backward writes, of x only if `wants_x`. Returns 0 when none reaches the cell. */
+/* Asks for the gradients that backward writes, of x only if `wants_x`. Returns 0 when none reaches the
+   cell. */
 static int mtl__cell_back_begin(mtl_run *run, const mtl__cell_data *d, int wants_x, mtl__cell_back *back)
 {
     if (!mtl__has_gradient(d->y) && !mtl__has_gradient(d->h_last) && !mtl__has_gradient(d->c_last)) return 0;
@@ -11964,7 +11974,8 @@ static void mtl__cell_back_pass(mtl_run *run, mtl__cell_back *back, const mtl__s
 }
 
 /* Points the pass to chunk number i, and dz to this chunk's. */
-static const mtl__step_chunk *mtl__cell_back_to(const mtl_run *run, mtl__layer_back *layer, size_t k, size_t i)
+static const mtl__step_chunk *mtl__cell_back_to(const mtl_run *run, mtl__layer_back *layer, size_t k,
+                                                size_t i)
 {
     mtl__cell_back *back = &layer->cells[k];
     const mtl__step_chunks *chunks = &layer->chunks;
@@ -11980,43 +11991,47 @@ static const mtl__step_chunk *mtl__cell_back_to(const mtl_run *run, mtl__layer_b
     return chunk;
 }
 
-static void mtl__layer_back_cells(mtl__jobs *jobs, mtl__layer_back *back, size_t active, size_t i)
+/* What a cell has to do for a chunk, number i in its own order: passes to be added to a list. */
+typedef void (*mtl__cell_back_add)(mtl__jobs *jobs, const mtl__layer_data *layer, size_t k, size_t i,
+                                   const mtl__step_chunk *chunk);
+
+static void mtl__cell_back_steps(mtl__jobs *jobs, const mtl__layer_data *layer, size_t k, size_t i,
+                                 const mtl__step_chunk *chunk)
 {
-    size_t k;
-    for (k = 0; k < active && i < back->chunks.count; k++) {
-        const mtl__step_chunk *chunk = mtl__cell_back_to(jobs->run, back, k, i);
-        mtl__jobs_add_cell(jobs, mtl__cell_backward_part, &back->cells[k].pass, chunk->sequences);
-    }
+    (void)i;
+    mtl__jobs_add_cell(jobs, mtl__cell_backward_part, &layer->back->cells[k].pass, chunk->sequences);
 }
 
-/* Two cells come from opposite ends, so of a chunk's dx that one writes first which meets it first: chunk
+static void mtl__cell_back_weights(mtl__jobs *jobs, const mtl__layer_data *layer, size_t k, size_t i,
+                                   const mtl__step_chunk *chunk)
+{
+    (void)i;
+    mtl__cell_weight_gradients(jobs, &layer->back->cells[k], chunk);
+}
+
+/* dx. Two cells come from opposite ends, so of a chunk's dx that one writes first which meets it first: chunk
    n-1-i of one is chunk i of the other. */
-static void mtl__layer_back_inputs(mtl__jobs *jobs, mtl__layer_back *back, size_t active, size_t i)
+static void mtl__cell_back_input(mtl__jobs *jobs, const mtl__layer_data *layer, size_t k, size_t i,
+                                 const mtl__step_chunk *chunk)
 {
-    const size_t other = back->chunks.count - 1 - i;
-    size_t k;
-    for (k = 0; k < active && i < back->chunks.count; k++) {
-        const mtl__step_chunk *chunk = mtl__cell_back_to(jobs->run, back, k, i);
-        const mtl__cell_back *cell = &back->cells[k];
-        const mtl__cell_data *d = cell->data;
-        mtl__product_weights dz = mtl__cell_weights(cell, chunk, 0, d->cell->kind->gates);
-        int second = active > 1 && (other < i || (other == i && k));
-        dz.inputs = d->cell->inputs;
-        if (cell->dx)
-            mtl__jobs_add_input_gradient(jobs, &dz, d->cell->input, cell->dx + chunk->first * d->x->stride,
-                                         d->x->stride, back->cells[0].add_x || second);
-    }
+    const mtl__cell_back *cell = &layer->back->cells[k];
+    const mtl__cell_data *d = cell->data;
+    const size_t other = layer->back->chunks.count - 1 - i;
+    mtl__product_weights dz = mtl__cell_weights(cell, chunk, 0, d->cell->kind->gates);
+    int second = layer->active > 1 && (other < i || (other == i && k));
+    dz.inputs = d->cell->inputs;
+    if (cell->dx)
+        mtl__jobs_add_input_gradient(jobs, &dz, d->cell->input, cell->dx + chunk->first * d->x->stride,
+                                     d->x->stride, layer->back->cells[0].add_x || second);
 }
 
-/* Gradients of the weights and of x. */
-static void mtl__layer_back_gradients(mtl__jobs *jobs, mtl__layer_back *back, size_t active, size_t i)
+/* The same of all cells of a layer. */
+static void mtl__layer_back_add(mtl__jobs *jobs, const mtl__layer_data *layer, size_t i,
+                                mtl__cell_back_add add)
 {
     size_t k;
-    for (k = 0; k < active && i < back->chunks.count; k++) {
-        const mtl__step_chunk *chunk = mtl__cell_back_to(jobs->run, back, k, i);
-        mtl__cell_weight_gradients(jobs, &back->cells[k], chunk);
-    }
-    mtl__layer_back_inputs(jobs, back, active, i);
+    for (k = 0; k < layer->active && i < layer->back->chunks.count; k++)
+        add(jobs, layer, k, i, mtl__cell_back_to(jobs->run, layer->back, k, i));
 }
 
 /* Cuts the layer's backward into chunks. */
@@ -12073,8 +12088,11 @@ static void mtl__layers_back_list(mtl__jobs *jobs, const mtl__layers *layers, si
     size_t j;
     for (j = layers->count; j-- > 0;) {
         const mtl__layer_data *layer = layers->of[j];
-        if (!gradients) mtl__layer_back_cells(jobs, layer->back, layer->active, i);
-        else if (i > 0) mtl__layer_back_gradients(jobs, layer->back, layer->active, i - 1);
+        if (!gradients) mtl__layer_back_add(jobs, layer, i, mtl__cell_back_steps);
+        else if (i > 0) {
+            mtl__layer_back_add(jobs, layer, i - 1, mtl__cell_back_weights);
+            mtl__layer_back_add(jobs, layer, i - 1, mtl__cell_back_input);
+        }
     }
 }
 
@@ -12113,7 +12131,7 @@ static void mtl__layer_later_backward(mtl_run *run, void *data)
     }
     for (i = 0; layer->active && i < layer->back->chunks.count && !mtl__failed(run->error); i++) {
         mtl__jobs_begin(&jobs, run);
-        mtl__layer_back_inputs(&jobs, layer->back, layer->active, i);
+        mtl__layer_back_add(&jobs, layer, i, mtl__cell_back_input);
         mtl__jobs_run(&jobs);
     }
 }
@@ -13331,8 +13349,8 @@ static mtl__layer_data *mtl__cells_layer(mtl_run *run, mtl_column_pass *p, size_
                            p->initial ? p->initial + first : NULL);
 }
 
-/* dx of a lowest layer goes to rows that others may read as well: all but the last column, which is the first in
-   backward, leave it for later. From the last on, since several may come after the same record. */
+/* dx of a lowest layer goes to rows that others may read as well: all but the last column, which is the first
+   in backward, leave it for later. From the last on, since several may come after the same record. */
 static void mtl__cells_leave_inputs(mtl_run *run, const mtl_column_pass *columns, const mtl__layers *layers)
 {
     size_t k;
@@ -13359,9 +13377,11 @@ static void mtl__cells_layers(mtl_run *run, mtl_column_pass *columns, size_t cou
     layers->count = n;
     if (!l) mtl__cells_leave_inputs(run, columns, layers);
     mtl__layers_forward(run, layers, final);
-    for (k = 0; k < count; k++)
+    for (k = 0; k < count; k++) {
+        const mtl__cells *column = (const mtl__cells *)columns[k].part->data;
         if (l < (size_t)columns[k].part->desc->layers)
-            columns[k].y = mtl__moved(run, columns[k].y, ((const mtl__cells *)columns[k].part->data)->names[l]);
+            columns[k].y = mtl__moved(run, columns[k].y, column->names[l]);
+    }
 }
 
 static void mtl__cells_forward(mtl_run *run, mtl_column_pass *columns, size_t count)
@@ -13396,8 +13416,8 @@ typedef struct mtl__node {
     int part;                               /* MTL__NODE_* */
     size_t index;                           /* in the model's list of such parts */
     int level;                              /* MTL_LEVEL_*: what it has a row for */
-    size_t width, segment_count;
-    mtl_segment segments[2];
+    size_t width[MTL__NODE_PARTS], segment_count;
+    mtl_segment segments[2];                /* of its rows */
     int tapped[MTL__NODE_PARTS];            /* 1: a tap reads this of it */
     size_t first_tensor, tensor_count;      /* its own, in the set */
     size_t component;                       /* which connected part of the model it belongs to */
@@ -13445,18 +13465,18 @@ static size_t mtl__tap_names(const char *text)
 }
 
 /* Appends a source to a tap. */
-static void mtl__tap_add(mtl__tap *tap, size_t *widths, const mtl__node *nodes, int number, int part)
+static void mtl__tap_add(mtl__tap *tap, size_t *widths, const mtl__node *node, int number, int part)
 {
-    const mtl__node *node = &nodes[number];
+    const size_t first = tap->segment_count, width = node->width[part];
     size_t i;
-    for (i = 0; tap->kind->appends && i < node->segment_count; i++) {
-        tap->segments[tap->segment_count] = node->segments[i];
-        tap->segments[tap->segment_count++].begin += tap->mix.width;
+    for (i = 0; (tap->kind->appends || !tap->mix.count) && i < node->segment_count; i++) {
+        mtl_segment *to = &tap->segments[tap->segment_count++];
+        *to = node->segments[i];
+        to->begin += tap->kind->appends ? tap->mix.width : 0;
     }
-    if (!tap->kind->appends && tap->mix.count == 0)
-        for (i = 0; i < node->segment_count; i++) tap->segments[tap->segment_count++] = node->segments[i];
-    widths[tap->mix.count] = node->width;
-    tap->mix.width += node->width;          /* so far: where the next segments begin */
+    if (part && tap->segment_count > first) tap->segments[first].width = width;     /* a head has one */
+    widths[tap->mix.count] = width;
+    tap->mix.width += width;                /* so far: where the next segments begin */
     tap->sources[tap->mix.count++] = number * MTL__NODE_PARTS + part;
 }
 
@@ -13467,17 +13487,17 @@ static void mtl__tap_resolve(mtl__tap *tap, size_t *widths, mtl__node *nodes, si
     const char *from = tap->mix.desc->from, *by = tap->mix.desc->by, *name;
     size_t i, length;
     int part, number;
-    for (i = 0; !from && i < parts; i++) mtl__tap_add(tap, widths, nodes, (int)(first + i), 0);
+    for (i = 0; !from && i < parts; i++) mtl__tap_add(tap, widths, &nodes[first + i], (int)(first + i), 0);
     while (from || by) {
         const int is_source = from != NULL;
         length = mtl__tap_name(is_source ? &from : &by, &name, &part);
         number = mtl__node_find(nodes, count, name, length);
         MTL__ASSERT(number >= 0);
         nodes[number].tapped[part] = 1;
-        if (is_source) mtl__tap_add(tap, widths, nodes, number, part);
+        if (is_source) mtl__tap_add(tap, widths, &nodes[number], number, part);
         else {
             tap->sources[tap->mix.count + tap->by_count++] = number * MTL__NODE_PARTS + part;
-            tap->mix.by_width += nodes[number].width;
+            tap->mix.by_width += nodes[number].width[part];
         }
     }
     for (i = 0; i < tap->mix.count + tap->by_count; i++)
@@ -13768,11 +13788,13 @@ static mtl_status mtl__class_check(mtl_task_desc *t, const char *what, mtl_error
     return mtl__status(err);
 }
 
-static void mtl__class_build(mtl_task_part *part)
+static mtl_status mtl__class_build(mtl_task_part *part, mtl_parameters *set, mtl_error *err)
 {
     const mtl_task_desc *d = part->desc;
+    (void)set;
     part->outputs = part->width = (size_t)d->classes;
     part->spans = d->level == MTL_LEVEL_STEP && d->labels && mtl_labels_are_spans(d->labels, part->outputs);
+    return mtl__status(err);
 }
 
 /* What a loss of any kind begins with. */
@@ -13888,7 +13910,12 @@ static mtl_status mtl__real_check(mtl_task_desc *t, const char *what, mtl_error 
     return mtl__task_fail_loss(t, what, err);
 }
 
-static void mtl__real_build(mtl_task_part *part) { part->outputs = part->width = (size_t)part->desc->width; }
+static mtl_status mtl__real_build(mtl_task_part *part, mtl_parameters *set, mtl_error *err)
+{
+    (void)set;
+    part->outputs = part->width = (size_t)part->desc->width;
+    return mtl__status(err);
+}
 
 static mtl_activation *mtl__numbers_loss(mtl_run *run, const mtl_task_part *part, const mtl_loss_items *items,
                                          mtl_activation *x)
@@ -13937,11 +13964,6 @@ static mtl_status mtl__multi_check(mtl_task_desc *t, const char *what, mtl_error
         mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s (task \"%s\"): %s is of class tasks: leave it out",
                   what, t->name, t->class_weights ? "class_weights" : "label_smoothing");
     return mtl__task_check_classes(t, MTL_LOSS_BCE, what, err);
-}
-
-static void mtl__multi_build(mtl_task_part *part)
-{
-    part->outputs = part->width = (size_t)part->desc->classes;
 }
 
 static mtl_activation *mtl__multi_distribution(mtl_run *run, const mtl_task_part *part, mtl_activation *x)
@@ -14043,7 +14065,7 @@ static const mtl_task_kind mtl__task_kinds[] = {
       mtl__real_score, mtl__real_figures },
     { { MTL_DESC_TASK, "multi", NULL, 0, 0 }, { "multi", NULL }, MTL_TARGET_SET, 0, "logits",
         mtl__multi_check,
-      mtl__multi_build, mtl__numbers_loss, mtl__multi_distribution, mtl__multi_answer,
+      mtl__class_build, mtl__numbers_loss, mtl__multi_distribution, mtl__multi_answer,
       sizeof(mtl__multi_counts), sizeof(mtl__metric_label), mtl__multi_count, mtl__multi_score,
       mtl__multi_figures },
     { { MTL_DESC_TASK, "origin", NULL, 0, 0 }, { NULL, NULL }, MTL_TARGET_ORIGIN, 0, "logits",
@@ -14115,7 +14137,7 @@ static void mtl__task_build(mtl__task *task, const mtl_task_desc *desc, mtl_para
     char text[160];
     task->desc = part->desc = desc;
     task->kind = mtl__task_kind(desc);
-    task->kind->build(part);
+    task->kind->build(part, set, err);
     for (; task->hidden_count < MTL_MAX_HIDDEN && desc->hidden[task->hidden_count] > 0; task->hidden_count++)
         {
         size_t i = task->hidden_count, units = (size_t)desc->hidden[i];
@@ -14158,14 +14180,14 @@ static mtl_status mtl__task_fail_label(const mtl__task *task, const int *lengths
 {
     char what[32], fault[48];
     mtl__print(what, sizeof what, "label %d", label);
-    mtl__print(fault, sizeof fault, "is not among its %z classes", task->part.outputs);
+    mtl__print(fault, sizeof fault, "is not among its %z classes", task->part.width);
     return mtl__task_fail_item(task, lengths, item, MTL_ERROR_RANGE, what, fault, err);
 }
 
 /* 1 when a label is a class, missing, or an unknown one that the target can name. */
 static int mtl__task_label_is_valid(const mtl__task *task, const mtl_target *target, int label)
 {
-    if (label > MTL_UNKNOWN_LABEL) return label < (int)task->part.outputs;
+    if (label > MTL_UNKNOWN_LABEL) return label < (int)task->part.width;
     return (size_t)(MTL_UNKNOWN_LABEL - label) < (target->unknown ? target->unknown_count : 1);
 }
 
@@ -14314,7 +14336,7 @@ static void mtl__task_answer(mtl_run *run, const mtl__task *task, mtl_activation
     if (task->desc->per_step) x = p = mtl__pool_forward(run, MTL_POOL_MEAN, p, NULL, 0, NULL);
     if (!x || mtl__failed(run->error)) return;
     out->items = x->rows;
-    out->width = x->width;
+    out->width = p ? p->width : x->width;
     if (task->kind->answer)
         task->kind->answer(run, &task->part, x, p, mtl__task_caller(run, task->desc->level), out);
     else out->values = mtl_answer_values(run, &task->part, x, mtl__task_caller(run, task->desc->level));
@@ -14939,7 +14961,7 @@ static void mtl__node_directions(mtl__node *node, size_t directions)
     size_t i;
     node->segment_count = directions;
     for (i = 0; i < directions; i++) {
-        node->segments[i].width = node->width / directions;
+        node->segments[i].width = node->width[0] / directions;
         node->segments[i].begin = i * node->segments[i].width;
         node->segments[i].reverse = i == 1;
     }
@@ -14956,7 +14978,7 @@ static void mtl__model_build_input(mtl_model *model, size_t i, mtl__node *node, 
     if (input->data != i) input->part.scaling = model->inputs[input->data].part.scaling;
     if (d->words) mtl__vocabulary_init(&input->words, d->words, (size_t)d->vocabulary, &model->arena, err);
     node->level = MTL_LEVEL_STEP;
-    node->width = input->part.width;
+    node->width[0] = input->part.width;
     mtl__node_directions(node, 1);
 }
 
@@ -14981,7 +15003,7 @@ static void mtl__model_build_column(mtl_model *model, size_t i, mtl__node *node,
     column->first_state = model->state_count;
     model->state_count += column->part.states;
     node->level = MTL_LEVEL_STEP;
-    node->width = column->part.width;
+    node->width[0] = column->part.width;
     mtl__node_directions(node, column->part.directions);
 }
 
@@ -15002,7 +15024,8 @@ static void mtl__model_build_task(mtl_model *model, size_t i, mtl__node *node, m
         return;
     mtl__task_build(task, d, &model->set, err);
     node->level = mtl__task_level(d);
-    node->width = task->part.outputs;
+    node->width[0] = task->part.outputs;
+    node->width[1] = task->part.width;
     mtl__node_directions(node, 1);
 }
 
@@ -15100,7 +15123,7 @@ static void mtl__model_components(mtl_model *model)
         const mtl__node *node = &model->nodes[i];
         const mtl__tap *tap = node->part == MTL__NODE_COLUMN ? &model->columns[node->index].tap
             : node->part == MTL__NODE_HEAD ? &model->tasks[node->index].tap : NULL;
-        for (k = 0; tap && k < tap->mix.count; k++)
+        for (k = 0; tap && k < tap->mix.count + tap->by_count; k++)
             mtl__model_connect(model, node->component,
                                model->nodes[tap->sources[k] / MTL__NODE_PARTS].component);
     }
@@ -15545,8 +15568,8 @@ static mtl_activation *mtl__input_forward(mtl_run *run, const mtl__input *input,
                               ? mtl__space_sequences(space) : mtl__space_items(space), x, "");
 }
 
-/* States carried into a column and out. Cells that read from the end begin with zeros: what follows the chunk is
-   not known, and their state of the chunk before is what they made of words further left. */
+/* States carried into a column and out. Cells that read from the end begin with zeros: what follows the chunk
+   is not known, and their state of the chunk before is what they made of words further left. */
 static void mtl__column_states_in(mtl_run *run, const mtl__column *column, mtl_column_pass *p,
                                   const mtl_state *state)
 {
@@ -15573,8 +15596,8 @@ static void mtl__column_states_out(mtl_run *run, const mtl__column *column, cons
     }
 }
 
-/* How many nodes from number i on, all columns, run beside one another: those of a kind that can, of which none
-   reads another. One thread gains nothing from it. */
+/* How many nodes from number i on, all columns, run beside one another: those of a kind that can, of which
+   none reads another. One thread gains nothing from it. */
 static size_t mtl__columns_beside(const mtl_run *run, const mtl_model *model, size_t i)
 {
     const mtl_column_kind *kind = model->columns[model->nodes[i].index].kind;

@@ -3,7 +3,7 @@
 #include "mtl_rnn.h"
 #include <stdio.h>
 
-enum { LOW, MIDDLE, HIGH, QUANTILES };
+enum { LOW, MIDDLE, HIGH, QUANTILES, N = 2000 };
 typedef struct quantiles { float at[QUANTILES]; } quantiles;          /* share of targets below each */
 #define SHARE(name, i, preset) { name, MTL_FLOAT, i * sizeof(float), preset, 0, 1, "", NULL, 0, 0 }
 static const mtl_field quantile_fields[] = { SHARE("low", LOW, 0.1), SHARE("middle", MIDDLE, 0.5),
@@ -16,7 +16,11 @@ static mtl_status quantile_check(mtl_task_desc *desc, const char *what, mtl_erro
     return mtl_error_set(err, MTL_ERROR_FIELD, what, -1, "quantiles must rise: low < middle < high");
 }
 
-static void quantile_build(mtl_task_part *part) { part->outputs = QUANTILES, part->width = 1; }
+static mtl_status quantile_build(mtl_task_part *part, mtl_parameters *set, mtl_error *err)
+{
+    part->outputs = QUANTILES, part->width = 1;
+    return (void)set, err->code;
+}
 /* q (y - x) where the target y lies above the answer x, (1 - q) (x - y) below. */
 static mtl_real pinball(const mtl_task_part *part, size_t j, mtl_real x, mtl_real y, mtl_real *slope)
 {
@@ -24,13 +28,11 @@ static mtl_real pinball(const mtl_task_part *part, size_t j, mtl_real x, mtl_rea
     *slope = y > x ? -q : 1 - q;
     return (x - y) * *slope;
 }
-
 static mtl_activation *quantile_loss(mtl_run *run, const mtl_task_part *part, const mtl_loss_items *items,
                                      mtl_activation *x)
 {
     return mtl_loss_of_outputs(run, part, items, x, pinball);
 }
-
 static int quantile_count(const mtl_task_part *part, const mtl_count *c)
 {
     quantile_counts *sums = c->counts;
@@ -61,7 +63,6 @@ static const mtl_task_kind quantile_kind = {
 
 int main(void)
 {
-    enum { N = 2000 };
     static mtl_real x[N], y[N]; static int lengths[N];
     const quantiles usual = {{0}};                                                   /* 0: the defaults */
     const mtl_input_desc input = { .name = "x", .features = 1 };

@@ -20,7 +20,7 @@ static const column_kind *all_kinds(size_t *count)
         const mtl_task_kind *task = (const mtl_task_kind *)(const void *)kind;
         list[i].level = (int)(i % LEVELS);
         list[i].task = task;
-        list[i].name = task->column[i % LEVELS] ? task->column[i % LEVELS] : kind->name;
+        list[i].name = task->file_column[i % LEVELS] ? task->file_column[i % LEVELS] : kind->name;
         list[i].words = &words_of[task->target];
     }
     if (!filled) filled = i;
@@ -28,7 +28,7 @@ static const column_kind *all_kinds(size_t *count)
     return list;
 }
 
-static int is_of_columns(const column_kind *of) { return of->task->column[of->level] != NULL; }
+static int is_of_columns(const column_kind *of) { return of->task->file_column[of->level] != NULL; }
 
 const column_kind *kind_number(size_t number)
 {
