@@ -1646,7 +1646,7 @@ MTL_DEF mtl_status mtl_check_gradients(double (*loss)(void *user), void *user, c
 #  define MTL__INLINE static inline __attribute__((unused))
 #  define MTL__ALWAYS_INLINE static inline __attribute__((always_inline, unused))
 #  define MTL__NOINLINE __attribute__((noinline))
-#  define MTL__RARE     __attribute__((cold))      /* small: for what runs when models are made */
+#  define MTL__RARE     __attribute__((cold))      /* small: for making models, reading files */
 #  define MTL__ALIGN64 __attribute__((aligned(64)))
 #  define MTL__PREFETCH(address, write) __builtin_prefetch(address, write)
 #  define MTL__PREFETCH_FAR(address) __builtin_prefetch(address, 0, 2)       /* into the second-level cache */
@@ -7332,7 +7332,7 @@ static void mtl__orthogonalise(mtl_real *w, size_t rows, size_t columns)
         }
 }
 
-static void mtl__fill_orthogonal(mtl_tensor *t, uint64_t seed, uint64_t stream)
+static MTL__RARE void mtl__fill_orthogonal(mtl_tensor *t, uint64_t seed, uint64_t stream)
 {
     const size_t rows = mtl__init_block(t), columns = t->shape[1];
     size_t g, k;
@@ -8292,7 +8292,7 @@ static mtl__json *mtl__json_read_ends(mtl__json_reader *r, mtl__json *up)
 
 /* The tree of text[length], in `arena`; NULL on error. what: its name for messages; base: its offset in the
    file. */
-static mtl__json *mtl__json_parse(const char *text, size_t length, const char *what, size_t base,
+static MTL__RARE mtl__json *mtl__json_parse(const char *text, size_t length, const char *what, size_t base,
                                   mtl_arena *arena, mtl_error *err)
 {
     mtl__json_reader r;
@@ -8505,8 +8505,8 @@ static mtl_status mtl__file_fail(mtl_error *err, const char *verb, const char *p
 
 /* Starts an atomic save to path; `saver` is the caller's and must stay until mtl__file_save_end, which must
    be called if this succeeded. The writer's error need not be looked at: mtl__file_save_end tells it. */
-static mtl_status mtl__file_save_begin(const char *path, mtl_writer *writer, mtl__file_writer *saver,
-                                       mtl_error *err)
+static MTL__RARE mtl_status mtl__file_save_begin(const char *path, mtl_writer *writer,
+                                                 mtl__file_writer *saver, mtl_error *err)
 {
     int error;
     if (mtl__failed(err)) return mtl__status(err);
@@ -8922,8 +8922,8 @@ MTL_DEF void mtl_safetensors_close(mtl_safetensors *file)
     memset(file, 0, sizeof *file);
 }
 
-MTL_DEF mtl_status mtl_safetensors_open_memory(mtl_safetensors *file, const void *bytes, size_t count,
-                                               mtl_error *err)
+MTL_DEF MTL__RARE mtl_status mtl_safetensors_open_memory(mtl_safetensors *file, const void *bytes,
+                                                         size_t count, mtl_error *err)
 {
     const unsigned char *start = (const unsigned char *)bytes;
     mtl_error own;
@@ -9064,7 +9064,7 @@ static mtl_status mtl__safetensors_write_data(const mtl__tensor_entry *entry, co
 /* metadata: key, value, key, value ...: [2 * metadata_count]. Names and keys must be unique. Errors: IO from
    the writer, TEXT for names or metadata that are not UTF-8, MEMORY, LIMIT for a header that no reader would
    take. */
-static mtl_status mtl__safetensors_write(const mtl__tensor_entry *entries, size_t count,
+static MTL__RARE mtl_status mtl__safetensors_write(const mtl__tensor_entry *entries, size_t count,
                                          const char *const *metadata, size_t metadata_count,
                                              const mtl_writer *writer, mtl_error *err)
 {
@@ -10732,8 +10732,8 @@ static mtl_dense *mtl__dense_over(mtl_parameters *set, mtl_tensor *weight, mtl_t
     return d->matrix ? d : NULL;
 }
 
-MTL_DEF mtl_dense *mtl_dense_add(mtl_parameters *set, const char *name, size_t inputs, size_t outputs,
-                                 int no_bias, mtl_error *err)
+MTL_DEF MTL__RARE mtl_dense *mtl_dense_add(mtl_parameters *set, const char *name, size_t inputs,
+                                           size_t outputs, int no_bias, mtl_error *err)
 {
     mtl_error own;
     char full[160];
@@ -11464,7 +11464,7 @@ static void mtl__cell_open_forget_gate(const mtl_cell *c, float bias)
     rows->addend = bias;
 }
 
-MTL_DEF mtl_cell *mtl_cell_add(mtl_parameters *set, const char *prefix, const mtl_cell_desc *desc,
+MTL_DEF MTL__RARE mtl_cell *mtl_cell_add(mtl_parameters *set, const char *prefix, const mtl_cell_desc *desc,
                                size_t inputs, int layer, int reverse, mtl_error *err)
 {
     mtl_error own;
@@ -13273,7 +13273,7 @@ static mtl_cell_desc mtl__column_cell(const mtl_column_desc *desc)
     return cell;
 }
 
-static mtl_status mtl__cells_build(mtl_column_part *part, mtl_parameters *set, mtl_error *err)
+static MTL__RARE mtl_status mtl__cells_build(mtl_column_part *part, mtl_parameters *set, mtl_error *err)
 {
     const mtl_column_desc *d = part->desc;
     const mtl_cell_desc cell = mtl__column_cell(d);
@@ -13534,8 +13534,9 @@ static mtl_status mtl__tap_stop(mtl__tap *tap, const mtl__node *nodes, size_t co
 /* Resolves a mix among `count` nodes and builds it. tap->mix has its desc, its owner and the level that is
    wanted at least. desc->from NULL: `parts` nodes from `first` on. where: for messages,
    "columns[1].input". */
-static mtl_status mtl__tap_build(mtl__tap *tap, mtl__node *nodes, size_t count, size_t first, size_t parts,
-                                 mtl_parameters *set, const char *where, mtl_error *err)
+static MTL__RARE mtl_status mtl__tap_build(mtl__tap *tap, mtl__node *nodes, size_t count, size_t first,
+                                           size_t parts, mtl_parameters *set, const char *where,
+                                           mtl_error *err)
 {
     const mtl_mix_desc *desc = tap->mix.desc;
     size_t total, *widths;
@@ -14470,7 +14471,7 @@ static int mtl__share_level(const mtl__share *s, size_t task)
     return -1;
 }
 
-static void mtl__share_hierarchical(mtl__share *s)
+static MTL__RARE void mtl__share_hierarchical(mtl__share *s)
 {
     int level, found = 1;
     size_t k;
@@ -14499,7 +14500,7 @@ static void mtl__share_hierarchical(mtl__share *s)
 }
 
 /* One column a task and layer. Of each mix the first source is the task's own. */
-static void mtl__share_cross_stitch(mtl__share *s)
+static MTL__RARE void mtl__share_cross_stitch(mtl__share *s)
 {
     size_t k, other, tasks = s->plain->task_count;
     int layer, layers = s->plain->encoder.layers ? s->plain->encoder.layers : 1;
@@ -14571,7 +14572,7 @@ static void mtl__share_mmoe(mtl__share *s)
 
 /* Experts of all and of each task, at one level or at two: those of the second level read gated ones of the
    first. */
-static void mtl__share_extract(mtl__share *s, int levels)
+static MTL__RARE void mtl__share_extract(mtl__share *s, int levels)
 {
     const char *shared = mtl__share_experts(s, "", s->how.experts, NULL, s->how.hidden, 0), *above = NULL,
         *all = shared;
@@ -14703,8 +14704,8 @@ static void mtl__share_begin(mtl__share *s)
     memcpy(s->tasks, plain->tasks, plain->task_count * sizeof *s->tasks);
 }
 
-MTL_DEF mtl_status mtl_share(const mtl_share_desc *how, const mtl_model_desc *plain, mtl_model_desc *out,
-                             mtl_arena *arena, mtl_error *err)
+MTL_DEF MTL__RARE mtl_status mtl_share(const mtl_share_desc *how, const mtl_model_desc *plain,
+                                       mtl_model_desc *out, mtl_arena *arena, mtl_error *err)
 {
     mtl_error own;
     mtl__share s;
@@ -15503,7 +15504,7 @@ MTL_DEF void mtl_state_reset(mtl_state *state)
     }
 }
 
-MTL_DEF mtl_state *mtl_state_create(const mtl_model *model, size_t sequences, mtl_error *err)
+MTL_DEF MTL__RARE mtl_state *mtl_state_create(const mtl_model *model, size_t sequences, mtl_error *err)
 {
     mtl_error own;
     mtl_arena arena;
@@ -15824,8 +15825,8 @@ typedef struct mtl__further {
     void (*entries)(const void *owner, mtl__tensor_entry *entries, mtl_arena *arena, mtl_error *err);
 } mtl__further;
 
-static mtl_status mtl__model_write(const mtl_model *model, const mtl__further *more, const mtl_writer *writer,
-                                   mtl_error *err)
+static MTL__RARE mtl_status mtl__model_write(const mtl_model *model, const mtl__further *more,
+                                             const mtl_writer *writer, mtl_error *err)
 {
     mtl_arena arena;
     mtl__tensor_entry *entries;
@@ -16201,8 +16202,9 @@ static int mtl__import_is_left(const mtl_model *model, const char *name, const m
 }
 
 /* part: 0: what is left of the file is an error. */
-static mtl_status mtl__import(mtl_model *model, const mtl_safetensors *file, const mtl_import *mappings,
-                              size_t count, int part, mtl_import_result *result, mtl_error *err)
+static MTL__RARE mtl_status mtl__import(mtl_model *model, const mtl_safetensors *file,
+                                        const mtl_import *mappings, size_t count, int part,
+                                        mtl_import_result *result, mtl_error *err)
 {
     mtl__tensor_list wrong, left;
     size_t i;
@@ -16246,8 +16248,8 @@ MTL_DEF mtl_status mtl_model_import_part(mtl_model *model, const mtl_safetensors
     return mtl__import(model, file, mappings, count, 1, result ? result : &mine, mtl__error_given(err, &own));
 }
 
-MTL_DEF mtl_status mtl_model_export(const mtl_model *model, const char *path, const mtl_import *mappings,
-                                    size_t count, mtl_error *err)
+MTL_DEF MTL__RARE mtl_status mtl_model_export(const mtl_model *model, const char *path,
+                                              const mtl_import *mappings, size_t count, mtl_error *err)
 {
     static const mtl_import everything = { "", "" };
     mtl_error own;
@@ -17887,7 +17889,7 @@ static void mtl__trainer_build_groups(mtl_trainer *t, mtl_arena *arena, mtl_erro
     if (!kept_out && groups) groups[0].writes = NULL;
 }
 
-static void mtl__trainer_build(mtl__session *session, mtl_arena *arena, mtl_error *err)
+static MTL__RARE void mtl__trainer_build(mtl__session *session, mtl_arena *arena, mtl_error *err)
 {
     mtl_trainer *t = (mtl_trainer *)(void *)session;
     const mtl_trainer_desc *d = &t->desc;
@@ -17904,7 +17906,7 @@ static void mtl__trainer_build(mtl__session *session, mtl_arena *arena, mtl_erro
 
 /* Dry runs of the largest batch, forward and backward, and of the norm and the update. Backward twice: when a
    tape is played again, the gradients of all activations are there already, below each record's scratch. */
-static size_t mtl__trainer_measure(mtl__session *session, mtl_error *err)
+static MTL__RARE size_t mtl__trainer_measure(mtl__session *session, mtl_error *err)
 {
     mtl_trainer *t = (mtl_trainer *)(void *)session;
     mtl_arena counting, shadow;
@@ -18281,7 +18283,7 @@ static char *mtl__fit_advice(const mtl__fit *f, const char *name, char *out, siz
 
 /* Numbers that are not finite: the message says, too, in which epoch and where in it (batch 0: in its
    validation), which weights the model is left with, and what to try. */
-static void mtl__fit_broke(const mtl__fit *f, size_t batch, mtl_error *err)
+static MTL__RARE void mtl__fit_broke(const mtl__fit *f, size_t batch, mtl_error *err)
 {
     const mtl_error was = *err;
     char where[48], kept[64], advice[320];
@@ -18514,7 +18516,8 @@ static double *mtl__optimizer_counts(const mtl__optimizer *o, mtl_arena *arena, 
     return counts;
 }
 
-static void mtl__trainer_entries(const void *owner, mtl__tensor_entry *e, mtl_arena *arena, mtl_error *err)
+static MTL__RARE void mtl__trainer_entries(const void *owner, mtl__tensor_entry *e, mtl_arena *arena,
+                                           mtl_error *err)
 {
     const mtl_trainer *t = (const mtl_trainer *)owner;
     const mtl__optimizer *o = &t->optimizer;
@@ -18629,7 +18632,8 @@ static void mtl__optimizer_resumed(mtl__optimizer *o)
     }
 }
 
-MTL_DEF mtl_status mtl_trainer_resume(mtl_trainer *trainer, const mtl_safetensors *file, mtl_error *err)
+MTL_DEF MTL__RARE mtl_status mtl_trainer_resume(mtl_trainer *trainer, const mtl_safetensors *file,
+                                                mtl_error *err)
 {
     mtl_error own;
     mtl__optimizer *o;
@@ -18787,8 +18791,9 @@ static mtl_status mtl__check_arrays(mtl__check *check, const mtl_check_array *ar
     return MTL_OK;
 }
 
-MTL_DEF mtl_status mtl_check_gradients(double (*loss)(void *user), void *user, const mtl_check_array *arrays,
-                                       size_t count, double step, mtl_check_result *result, mtl_error *err)
+MTL_DEF MTL__RARE mtl_status mtl_check_gradients(double (*loss)(void *user), void *user,
+                                                 const mtl_check_array *arrays, size_t count, double step,
+                                                 mtl_check_result *result, mtl_error *err)
 {
     const double epsilon = MTL__REAL_IS_DOUBLE ? 2.2e-16 : 1.2e-7;
     mtl_error own;
