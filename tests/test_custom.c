@@ -353,8 +353,195 @@ static void test_custom_rows_and_steps(void **state)
     mtl_arena_destroy(&arena);
 }
 
+/* Ordered classes by cumulative logits (McCullagh 1980): P(y <= k) = s(cut_k - x). One output, two cuts that
+   the kind adds itself, three probabilities: what a head gives and what its distribution is wide are apart. */
+enum { ORDINAL_CLASSES = 3 };
+typedef struct ordinal_layer {
+    const mtl_tensor *cuts;
+    mtl_activation *x, *p, *loss;           /* [n][1], [n][C], 1 x 1 */
+    mtl_loss_items items;
+} ordinal_layer;
+
+static mtl_status ordinal_build(mtl_task_part *part, mtl_parameters *set, mtl_error *err)
+{
+    part->outputs = 1;
+    part->width = ORDINAL_CLASSES;
+    part->data = mtl_parameters_add(set, "grade.cuts", ORDINAL_CLASSES - 1, 0, MTL_TENSOR_BIAS, err);
+    return err->code;
+}
+
+/* P(y <= k), and its slope by cut_k - x. */
+static double ordinal_below(const ordinal_layer *d, size_t n, size_t k, double *slope)
+{
+    const double v = k >= ORDINAL_CLASSES - 1 ? 1
+        : 1 / (1 + exp((double)d->x->value[n * d->x->stride] - (double)d->cuts->value[k]));
+    *slope = v * (1 - v);
+    return v;
+}
+
+static void ordinal_back(mtl_run *run, void *data)
+{
+    ordinal_layer *d = (ordinal_layer *)data;
+    int add, add_cuts;
+    mtl_real *dx = mtl_run_grad(run, d->x, &add), *dcuts = mtl_run_tensor_grad(run, d->cuts, &add_cuts);
+    size_t n, k;
+    double slope;
+    for (k = 0; !mtl__dry(run) && dcuts && !add_cuts && k < ORDINAL_CLASSES - 1; k++) dcuts[k] = 0;
+    for (n = 0; !mtl__dry(run) && n < d->x->rows; n++) {
+        mtl_real *to = &dx[n * d->x->stride];
+        if (!add) *to = 0;
+        for (k = 0; k < ORDINAL_CLASSES - 1; k++) {
+            const mtl_real *dp = d->p->grad + n * d->p->stride + k;
+            ordinal_below(d, n, k, &slope);
+            *to -= (mtl_real)slope * (dp[0] - dp[1]);
+            if (dcuts) dcuts[k] += (mtl_real)slope * (dp[0] - dp[1]);
+        }
+    }
+}
+
+static mtl_activation *ordinal_distribution(mtl_run *run, const mtl_task_part *part, mtl_activation *x)
+{
+    ordinal_layer *d = (ordinal_layer *)mtl_run_make(run, sizeof *d);
+    mtl_activation *p = mtl_run_activation(run, part->probabilities, x->rows, ORDINAL_CLASSES);
+    size_t n, k;
+    double slope, before;
+    if (!d || !p) return NULL;
+    d->cuts = (const mtl_tensor *)part->data;
+    d->x = x;
+    d->p = p;
+    for (n = 0; !mtl__dry(run) && n < x->rows; n++)
+        for (k = 0, before = 0; k < ORDINAL_CLASSES; k++) {
+            const double below = ordinal_below(d, n, k, &slope);
+            p->value[n * p->stride + k] = (mtl_real)(below - before);
+            before = below;
+        }
+    mtl_run_record(run, p, ordinal_back, d);
+    return p;
+}
+
+static void ordinal_loss_back(mtl_run *run, void *data)
+{
+    ordinal_layer *d = (ordinal_layer *)data;
+    int add;
+    mtl_real *dp = mtl_run_grad(run, d->p, &add);
+    size_t n, j;
+    for (n = 0; !mtl__dry(run) && n < d->p->rows; n++)
+        for (j = 0; j < ORDINAL_CLASSES; j++) {
+            const int gold = d->items.target->labels[d->items.items[n]] == (int)j;
+            mtl_real *to = &dp[n * d->p->stride + j];
+            *to = (add ? *to : 0) - (gold ? d->loss->grad[0] / (mtl_real)d->items.divisor
+                                           / d->p->value[n * d->p->stride + j] : 0);
+        }
+}
+
+static mtl_activation *ordinal_loss(mtl_run *run, const mtl_task_part *part, const mtl_loss_items *items,
+                                    mtl_activation *x)
+{
+    ordinal_layer *d = (ordinal_layer *)mtl_run_make(run, sizeof *d);
+    mtl_activation *p = ordinal_distribution(run, part, x), *loss = mtl_run_activation(run, NULL, 1, 1);
+    double sum = 0;
+    size_t n;
+    if (!d || !p || !loss) return NULL;
+    d->p = p;
+    d->loss = loss;
+    d->items = *items;
+    for (n = 0; !mtl__dry(run) && n < p->rows; n++)
+        sum -= log((double)p->value[n * p->stride + (size_t)items->target->labels[items->items[n]]]);
+    if (!mtl__dry(run)) loss->value[0] = (mtl_real)(sum / items->divisor);
+    mtl_run_record(run, loss, ordinal_loss_back, d);
+    return loss;
+}
+
+static int ordinal_count(const mtl_task_part *part, const mtl_count *c)
+{
+    (void)part; (void)c;
+    return MTL_JUDGED_NOT;
+}
+static void ordinal_score(const mtl_task_part *part, const void *counts, mtl_task_score *score)
+{
+    (void)part; (void)counts; (void)score;
+}
+static const mtl_task_kind ordinal_kind = {
+    { MTL_DESC_TASK, "ordinal", NULL, 0, 0 }, { NULL, NULL }, MTL_TARGET_LABELS, 0, "score", NULL,
+    ordinal_build, ordinal_loss, ordinal_distribution, mtl__class_answer, 1, 0, ordinal_count, ordinal_score, NULL
+};
+
+/* Grades, and classes whose head reads the grades' three probabilities beside the column. */
+static void test_custom_distribution_apart(void **state)
+{
+    int i;
+    (void)state;
+    for (i = 0; i < test_cases(10); i++) {
+        mtl_input_desc input = {0};
+        mtl_task_desc tasks[2] = {{0}};
+        mtl_model_desc desc = {0};
+        mtl_trainer_desc how = {0};
+        mtl_error err = {0};
+        mtl_model *model;
+        test_batch *batch;
+        mtl_tensor *cuts;
+        input.name = "x";
+        input.features = 3;
+        tasks[0].name = "grade";
+        tasks[0].own = &ordinal_kind;
+        tasks[0].classes = ORDINAL_CLASSES;
+        tasks[1].name = "class";
+        tasks[1].classes = 2;
+        tasks[1].pool = MTL_POOL_MEAN;
+        tasks[1].tap.from = "encoder+grade.probabilities";
+        desc.inputs = &input, desc.input_count = 1;
+        desc.tasks = tasks, desc.task_count = 2;
+        desc.encoder.hidden = 4;
+        model = mtl_model_create(&desc, &err);
+        TEST_FINE(&err);
+        cuts = mtl_model_tensor(model, "grade.cuts");
+        assert_non_null(cuts);
+        cuts->value[0] = (mtl_real)-0.5;
+        cuts->value[1] = (mtl_real)0.75;
+        assert_int_equal(mtl_model_tensor(model, "class.output.weight")->shape[1], 4 + 3);
+        batch = test_batch_create(&desc, NULL, 9, 6, 0.3, (unsigned long long)i);
+        model_check(model, &how, &batch->batch, 1, 1, "a distribution wider than the outputs");
+        test_batch_destroy(batch);
+        mtl_model_destroy(model);
+    }
+}
+
+/* What a gate reads connects parts as well: a column that a head has from `by` alone learns with it, so both
+   are clipped together. */
+static void test_custom_gate_connects(void **state)
+{
+    mtl_input_desc inputs[2] = {{0}};
+    mtl_column_desc columns[2] = {{0}};
+    mtl_task_desc task = {0};
+    mtl_model_desc desc = {0};
+    mtl_error err = {0};
+    mtl_model *model;
+    int by;
+    (void)state;
+    inputs[0].name = "x", inputs[1].name = "y";
+    inputs[0].features = inputs[1].features = 3;
+    columns[0].name = "a", columns[1].name = "b";
+    columns[0].hidden = columns[1].hidden = 4;
+    columns[0].input.from = "x", columns[1].input.from = "y";
+    task.name = "task";
+    task.classes = 2;
+    task.pool = MTL_POOL_MEAN;
+    task.tap.from = "a";
+    desc.inputs = inputs, desc.input_count = 2;
+    desc.columns = columns, desc.column_count = 2;
+    desc.tasks = &task, desc.task_count = 1;
+    for (by = 0; by < 2; by++) {
+        if (by) task.tap.own = &attend_kind, task.tap.by = "b";
+        model = mtl_model_create(&desc, &err);
+        TEST_FINE(&err);
+        assert_int_equal(model->component_count, by ? 1 : 2);
+        mtl_model_destroy(model);
+    }
+}
+
 #define TEST_CUSTOM \
     cmocka_unit_test(test_custom_gradients), cmocka_unit_test(test_custom_threads_and_limits), \
     cmocka_unit_test(test_custom_scores), cmocka_unit_test(test_custom_files), \
     cmocka_unit_test(test_custom_wrong_descs), cmocka_unit_test(test_custom_examples), \
-    cmocka_unit_test(test_custom_rows_and_steps)
+    cmocka_unit_test(test_custom_rows_and_steps), cmocka_unit_test(test_custom_distribution_apart), \
+    cmocka_unit_test(test_custom_gate_connects)
