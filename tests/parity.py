@@ -298,6 +298,7 @@ class Case:
         self.tasks = [t["name"] for t in config["tasks"]]
         in_float = copy.deepcopy(model).float()
         self.steps, self.gradients, self.final = reference.train(model, data)
+        self.final |= model.buffers_held()
         self.ill_conditioned = self.float_error(in_float, data) > ILL_CONDITIONED
 
     def float_error(self, model, data):
