@@ -186,7 +186,7 @@ SHARES = list(parity_sharing.PRESETS) + [GRAPH]
 def draw_share(draw, preset, tasks):
     """Fields that a preset does not know do nothing."""
     how = {"name": "-", "kind": preset, "experts": draw.whole(1, 3), "own_experts": draw.whole(1, 2), "sets": SETS,
-           "tie": draw.number(0.01, 1), "orthogonal": draw.number(0.1, 3), "adversary": draw.number(0.1, 2)}
+           "tie": draw.number(0.01, 1), "orthogonal": draw.number(0.001, 0.1), "adversary": draw.number(0.1, 2)}
     how |= {size: draw.size() for size in ("hidden", "own_hidden") if draw.chance(0.4)}
     how |= {flag: True for flag in ("per_sequence", "above", "distributions", "stopped") if draw.chance(0.5)}
     if preset == "hierarchical" and draw.chance(0.5):
@@ -263,11 +263,11 @@ def draw_penalties(draw, config):
     a = draw.one_of(names)
     if draw.chance(0.5):
         b = draw.one_of([n for n in names if nodes[n].level == nodes[a].level])
-        penalties.append({"kind": "orthogonal", "a": a, "b": b})
+        penalties.append({"kind": "orthogonal", "a": a, "b": b, "weight": draw.number(0.001, 0.1)})
     a, b = (draw.one_of([t["name"] for t in config["tasks"]]) + ".output.bias" for _ in "ab")
     if len(nodes[a.partition(".")[0]].reverse) == len(nodes[b.partition(".")[0]].reverse):
         penalties.append({"kind": "tie", "a": a, "b": b})
-    return [p | {"name": f"penalty{i}", "weight": draw.number(0.01, 1)} for i, p in enumerate(penalties)]
+    return [{"name": f"penalty{i}", "weight": draw.number(0.01, 1)} | p for i, p in enumerate(penalties)]
 
 
 def draw_wide_column(draw, name, width):
