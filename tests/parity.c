@@ -30,13 +30,14 @@ static void parity_predict(parity *p, mtl_error *err)
 {
     mtl_predictor *predictor = mtl_predictor_create(p->model, NULL, err);
     mtl_prediction out[CASE_TASKS];
+    const mtl_model_desc *d = mtl_model_describe(p->model);
     mtl_batch batch = p->batches[0];
     size_t k, i;
     batch.state = NULL;
     mtl_predict(predictor, &batch, out, err);
-    for (k = 0; k < p->c.model.task_count && !err->code; k++) {
+    for (k = 0; k < d->task_count && !err->code; k++) {
         const mtl_real *numbers = out[k].probabilities ? out[k].probabilities : out[k].values;
-        printf("predict %s", p->c.tasks[k].name);
+        printf("predict %s", d->tasks[k].name);
         for (i = 0; i < out[k].items * out[k].width; i++) printf(" %.17g", (double)numbers[i]);
         printf("\n");
     }
@@ -65,7 +66,7 @@ static void parity_copy_gradient(mtl_tensor *to, const mtl_gradient *from)
 /* Gradients are written by exporting a model that holds them as its parameters. */
 static void parity_gradients(parity *p, mtl_error *err)
 {
-    mtl_model *copy = mtl_model_create(&p->c.model, err);
+    mtl_model *copy = mtl_model_create(&p->c.built, err);
     const mtl_parameters *from = mtl_model_parameters(p->model);
     mtl_step step;
     size_t i;

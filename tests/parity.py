@@ -1,11 +1,14 @@
 #!/usr/bin/env python3
 """make parity: random models trained side by side in PyTorch (float64) and in mtl_rnn.h, in a double and in a float build.
 
-    python tests/parity.py [--quick] [--count N] [--seed N] [--only I]
+    python tests/parity.py [--quick] [--of plain|sharing] [--count N] [--seed N] [--only I]
 
 Each configuration is drawn from (seed, its number): inputs, columns, cells, tasks, losses, missing labels, micro-batches,
-carried states, optimiser, clipping, schedule, frozen parts. Both sides start from the same weights and see the same five
-updates. What must agree, with PyTorch's float64 as the truth:
+carried states, optimiser, clipping, schedule, frozen parts (parity_draw.py). Those of `sharing` take the presets of
+mtl_share in turn, and then parts that read any mix of one another: tasks of several data sets, columns that some tasks
+alone may train, stopped and reversed gradients, penalties. The preset is a line for the C side; PyTorch's side makes its
+own of it (parity_sharing.py). Both sides start from the same weights and see the same five updates. What must agree, with
+PyTorch's float64 as the truth:
 
     double build    each parameter after five updates, to 1e-9 of max(1, its size); predictions, losses, norms likewise
     float build     each update's loss to 1e-5 of its size; each tensor's first gradient to 1e-5 of its norm
@@ -25,6 +28,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
+from collections import namedtuple
 
 import numpy as np
 import torch
@@ -33,238 +37,30 @@ from safetensors.numpy import load_file, save_file
 TOP = pathlib.Path(__file__).resolve().parent.parent
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(TOP / "tests" / "golden"))
+import parity_draw  # noqa: E402
+import parity_sharing  # noqa: E402
 import reference  # noqa: E402
 
-UPDATES = 5
 TOLERANCE = {"double": 1e-9, "float": 1e-5}
 ILL_CONDITIONED = TOLERANCE["float"] / 10
-
-
-# ---- drawing a configuration ----------------------------------------------------------------------------------------------
-
-
-class Draw:
-    """Random choices of one configuration."""
-
-    def __init__(self, seed, index):
-        self.generator = np.random.default_rng([seed, index])
-
-    def chance(self, share):
-        return self.generator.random() < share
-
-    def whole(self, low, high):
-        return int(self.generator.integers(low, high + 1))
-
-    def one_of(self, items):
-        return items[self.whole(0, len(items) - 1)]
-
-    def some_of(self, items):
-        """One at least, in a random order."""
-        return [str(x) for x in self.generator.permutation(items)[:self.whole(1, len(items))]]
-
-    def size(self):
-        """1 .. 40: small ones, those around blocks of 16, anything."""
-        return self.one_of([self.whole(1, 5), self.one_of([15, 16, 17, 31, 32, 33]), self.whole(1, 40)])
-
-    def number(self, low, high):
-        """As one writes it: three digits behind the point."""
-        return round(float(self.generator.uniform(low, high)), 3)
-
-    def numbers(self, count, low, high):
-        """Exact in float32."""
-        return [reference.single(self.generator.uniform(low, high)) for _ in range(count)]
-
-
-def draw_input(draw, name):
-    if draw.chance(0.35):
-        features = draw.size()
-        desc = {"name": name, "features": features}
-        if draw.chance(0.5):
-            desc["mean"] = draw.numbers(features, -1, 1)
-            desc["deviation"] = draw.numbers(features, 0.5, 2)
-        return desc
-    desc = {"name": name, "vocabulary": draw.whole(2, 40), "width": draw.size()}
-    if draw.chance(0.2):
-        desc["scale"] = draw.number(0.5, 3)
-    if draw.chance(0.2):
-        desc["padding_zero"] = True
-    return desc
-
-
-def draw_column(draw, name, sources):
-    cell = draw.one_of(["rnn", "gru", "lstm"])
-    desc = {"name": name, "from": sources, "cell": cell, "hidden": draw.size(), "layers": draw.one_of([1, 1, 2, 3])}
-    if draw.chance(0.5):
-        desc["bidirectional"] = True
-    if draw.chance(0.2):
-        desc["no_bias"] = True
-    if cell == "rnn":
-        desc["activation"] = draw.one_of(["tanh", "relu", "sigmoid"])
-    if cell == "gru" and draw.chance(0.3):
-        desc["reset"] = "before"
-    return desc
-
-
-def draw_columns(draw, inputs):
-    """The last column is the top of the encoder; one above others takes the one below it and perhaps inputs."""
-    columns = []
-    for i in range(draw.one_of([1, 1, 1, 2, 3])):
-        below = [columns[-1]["name"]] if columns else []
-        sources = below + (draw.some_of(inputs) if not below or draw.chance(0.4) else [])
-        columns.append(draw_column(draw, "encoder" if i == 0 else f"level{i}", sources))
-    return columns
-
-
-def draw_task(draw, name, inputs, columns):
-    kind = draw.one_of(["class", "class", "real", "multi"])
-    desc = {"name": name, "kind": kind, "level": draw.one_of(["sequence", "step"]),
-            "from": [columns[-1]] if draw.chance(0.7) else draw.some_of(columns + inputs)}
-    if kind == "class":
-        desc["classes"] = draw.one_of([1, 2, 3, 5, 17, draw.whole(2, 40)])
-        if draw.chance(0.3):
-            desc["label_smoothing"] = draw.number(0.05, 0.5)
-        if draw.chance(0.3):
-            desc["class_weights"] = draw.numbers(desc["classes"], 0.25, 3)
-        desc["soft"] = draw.chance(0.25)        # targets are distributions
-    elif kind == "multi":
-        desc["classes"] = draw.one_of([1, 2, 5, 28])
-    else:
-        desc |= {"width": draw.one_of([1, 1, 2, 5, 17]), "loss": draw.one_of(["mse", "mae", "huber"])}
-        if desc["loss"] == "huber":
-            desc["huber_delta"] = draw.number(0.25, 2)
-        if draw.chance(0.3):
-            desc["mean"] = draw.numbers(desc["width"], -1, 1)
-            desc["deviation"] = draw.numbers(desc["width"], 0.5, 2)
-    if desc["level"] == "sequence":
-        desc["pool"] = draw.one_of(["last", "mean", "max"])
-    if draw.chance(0.4):
-        desc["hidden"] = [draw.size() for _ in range(draw.whole(1, 3))]
-        desc["activation"] = draw.one_of(["relu", "tanh", "sigmoid", "none"])
-    if draw.chance(0.5):
-        desc["weight"] = draw.number(0.1, 2)
-    if draw.chance(0.05):
-        desc["evaluate_only"] = True
-    return desc
-
-
-def draw_trainer(draw):
-    kind = draw.one_of(["sgd", "rmsprop", "adam", "adam", "adamw"])
-    how = {"optimizer": kind, "lr": {"sgd": 0.05, "rmsprop": 0.002}.get(kind, 0.01), "threads": draw.one_of([1, 1, 2, 3])}
-    if kind in ("sgd", "rmsprop") and draw.chance(0.6):
-        how["momentum"] = draw.number(0.3, 0.95)
-    if kind == "sgd" and "momentum" in how and draw.chance(0.5):
-        how["nesterov"] = True
-    if kind == "rmsprop":
-        how["beta2"] = 0.99
-    if kind in ("adam", "adamw") and draw.chance(0.4):
-        how |= {"beta1": draw.number(0.5, 0.95), "beta2": draw.number(0.8, 0.999)}
-    if kind != "sgd" and draw.chance(0.75):     # the default, 1e-8, makes a full step of what rounding leaves of a zero gradient
-        how["epsilon"] = draw.one_of([1e-4, 1e-5])
-    if kind == "adamw":
-        how["decay"] = draw.number(0.01, 0.5)
-    elif draw.chance(0.3):
-        how["l2"] = draw.number(0.001, 0.1)
-    if draw.chance(0.1):
-        how["l1"] = draw.number(0.001, 0.01)
-    if {"decay", "l2", "l1"} & how.keys():
-        how["decay_biases"] = True
-    if draw.chance(0.4):
-        how["clip_norm"] = draw.number(0.05, 2)
-    if draw.chance(0.2):
-        how["clip_value"] = draw.number(0.005, 0.1)
-    return how | draw_schedule(draw)
-
-
-def draw_schedule(draw):
-    if draw.chance(0.6):
-        return {}
-    kind = draw.one_of(["step", "exponential", "linear", "cosine", "one-cycle"])
-    if kind in ("step", "exponential"):
-        return {"schedule": kind, "schedule_every": draw.whole(1, 3), "schedule_factor": draw.number(0.2, 0.9)}
-    if kind == "one-cycle":
-        return {"schedule": kind, "total_steps": draw.one_of([10, 20])}
-    how = {"schedule": kind, "total_steps": draw.whole(5, 9), "lr_final": draw.number(0.1, 0.5)}
-    return how | ({"warmup": draw.whole(2, 3)} if draw.chance(0.5) else {})
-
-
-def draw_config(draw):
-    inputs = [draw_input(draw, name) for name in ["words", "shape", "sensor"][:draw.one_of([1, 1, 2, 3])]]
-    input_names = [i["name"] for i in inputs]
-    columns = draw_columns(draw, input_names)
-    column_names = [c["name"] for c in columns]
-    tasks = [draw_task(draw, f"task{k}", input_names, column_names) for k in range(draw.whole(1, 4))]
-    config = {"inputs": inputs, "columns": columns, "tasks": tasks, "trainer": draw_trainer(draw),
-              "run": {"updates": UPDATES, "data": UPDATES, "batches": draw.one_of([1, 1, 2, 3])}}
-    if draw.chance(0.2):
-        config["run"]["carry"] = True
-    if draw.chance(0.15):
-        config["freeze"] = [draw.one_of(input_names + column_names + [t["name"] for t in tasks]) + "."]
-    if draw.chance(0.15) and "schedule" not in config["trainer"]:
-        config["rate"] = {draw.one_of(column_names) + ".": draw.number(0.1, 3)}
-    return config
-
-
-# ---- drawing data -----------------------------------------------------------------------------------------------------------
-
-
-def draw_lengths(draw, config, sequences):
-    """Few rows where PyTorch's side goes step by step in Python."""
-    slow = any(c.get("reset") == "before" or c.get("activation") == "sigmoid" for c in config["columns"])
-    longest = draw.one_of([1, 3, 6]) if slow else draw.one_of([1, 4, 10, 25])
-    return [draw.whole(1, longest) for _ in range(sequences)]
-
-
-def draw_target(draw, task, items):
-    g = draw.generator
-    missing = torch.as_tensor(g.random(items) < draw.one_of([0, 0, 0.3, 0.9]))
-    if task["kind"] == "real":
-        target = reference.random_values(g, items, task["width"])
-        target[missing] = float("nan")
-    elif task["kind"] == "multi":
-        target = torch.as_tensor((g.random((items, task["classes"])) < 0.3).astype(np.float64))
-        target[missing] = float("nan")
-    elif task["soft"]:
-        target = torch.as_tensor(g.multinomial(64, np.ones(task["classes"]) / task["classes"], items) / 64.0)
-        target[missing, 0] = float("nan")
-    else:
-        target = torch.as_tensor(g.integers(0, task["classes"], items))
-        target[missing] = -1
-    return target
-
-
-def draw_batch(draw, config, sequences):
-    lengths = draw_lengths(draw, config, sequences)
-    rows = sum(lengths)
-    inputs = {i["name"]: torch.as_tensor(draw.generator.integers(0, i["vocabulary"], rows)) if "vocabulary" in i
-              else reference.random_values(draw.generator, rows, i["features"]) for i in config["inputs"]}
-    targets = {t["name"]: draw_target(draw, t, rows if t["level"] == "step" else sequences)
-               for t in config["tasks"] if not draw.chance(0.15)}
-    return {"lengths": lengths, "inputs": inputs, "targets": targets}
-
-
-def draw_data(draw, config):
-    """Carried states need as many sequences in every update."""
-    sequences = [draw.one_of([1, draw.whole(2, 8), draw.whole(9, 40)]) for _ in range(config["run"]["batches"])]
-    return [[draw_batch(draw, config, n if config["run"].get("carry") else draw.whole(1, n)) for n in sequences]
-            for _ in range(UPDATES)]
 
 
 # ---- one configuration ----------------------------------------------------------------------------------------------------
 
 
+@torch.no_grad()
 def predictions(model, batch):
     """What mtl_predict gives: probabilities, or values in the original units."""
-    with torch.no_grad():
-        outputs, _ = model(batch)
-    for t in model.config["tasks"]:
-        x = outputs[t["name"]]
-        if t["kind"] == "class":
-            x = torch.softmax(x, 1)
-        elif t["kind"] == "multi":
-            x = torch.sigmoid(x)
-        elif "mean" in t:
-            x = x * torch.as_tensor(t["deviation"]) + torch.as_tensor(t["mean"])
-        yield t["name"], x.numpy().ravel()
+    outputs, _ = model(batch)
+    return {t["name"]: answer(t, outputs[t["name"]], batch["lengths"]).numpy().ravel() for t in model.config["tasks"]}
+
+
+def answer(task, x, lengths):
+    if task["kind"] != "real":
+        x = parity_sharing.distribution(task, x)
+    elif "mean" in task:
+        x = x * torch.as_tensor(task["deviation"]) + torch.as_tensor(task["mean"])
+    return parity_sharing.mean_of_steps(x, lengths) if task.get("per_step") else x
 
 
 def as_float(batch):
@@ -280,42 +76,57 @@ def relative(got, want):
     return float(np.linalg.norm(got - want)) / max(float(np.linalg.norm(want)), 1e-6)
 
 
+def draw_plain(draw, index):
+    config = parity_draw.draw_config(draw)
+    return config, config
+
+
+# draw(draw, index): the description for the C side, and that for PyTorch's, which is model and trainer. count: how many.
+Kind = namedtuple("Kind", "draw model trainer count")
+KINDS = {
+    "plain": Kind(draw_plain, reference.Model, reference.Trainer, 250),
+    "sharing": Kind(parity_draw.draw_sharing, parity_sharing.Model, parity_sharing.Trainer, 140),
+}
+
+
 class Case:
     """One configuration: the file that describes it, and what PyTorch makes of it."""
 
-    def __init__(self, seed, index, folder):
-        self.seed, self.index = seed, index
-        draw = Draw(seed, index)
-        config = draw_config(draw)
-        data = draw_data(draw, config)
-        model = reference.Model(config)
+    def __init__(self, kind, seed, index, folder):
+        self.kind, self.seed, self.index, self.trainer = kind, seed, index, KINDS[kind].trainer
+        draw = parity_draw.Draw(seed, index)
+        description, config = KINDS[kind].draw(draw, index)
+        data = parity_draw.draw_data(draw, config)
+        model = KINDS[kind].model(config)
         reference.randomise(model, draw.generator)
-        self.text = reference.config_text("case", written(config))
-        self.path = folder / f"{seed}-{index}.safetensors"
+        self.text = reference.config_text("case", written(description))
+        self.path = folder / f"{kind}-{seed}-{index}.safetensors"
         tensors = reference.problem_tensors(model, data)
         save_file({f"case/{k}": np.ascontiguousarray(v) for k, v in tensors.items()}, self.path, {"cases": self.text})
-        self.predictions = dict(predictions(model, data[0][0]))
+        self.predictions = predictions(model, data[0][0])
         self.tasks = [t["name"] for t in config["tasks"]]
         in_float = copy.deepcopy(model).float()
-        self.steps, self.gradients, self.final = reference.train(model, data)
+        self.steps, self.gradients, self.final = reference.train(model, data, self.trainer)
+        self.final |= model.buffers_held()
         self.ill_conditioned = self.float_error(in_float, data) > ILL_CONDITIONED
 
     def float_error(self, model, data):
         """How far PyTorch's float32 is from its float64 in what the float build is judged by."""
         data = [[as_float(batch) for batch in batches] for batches in data]
-        steps, gradients, _ = reference.train(model, data)
+        steps, gradients, _ = reference.train(model, data, self.trainer)
         losses = [relative(a["loss"], b["loss"]) for a, b in zip(steps, self.steps)]
         norms = [relative(gradients[name], gradient) for name, gradient in self.gradients.items()]
         return max(losses + norms)
 
     def repeat(self):
-        return f"--seed {self.seed} --only {self.index}"
+        return f"--of {self.kind} --seed {self.seed} --only {self.index}"
 
 
 def written(config):
-    """`soft` tells how the targets were drawn and is no field."""
-    tasks = [{k: v for k, v in t.items() if k != "soft"} for t in config["tasks"]]
-    return config | {"tasks": tasks}
+    """Without what tells how targets were drawn, which is no field."""
+    def without(desc, names):
+        return {k: v for k, v in desc.items() if k not in names}
+    return config | {"tasks": [without(t, ["soft"]) for t in config["tasks"]], "run": without(config["run"], ["sets", "parted"])}
 
 
 # ---- the C side -------------------------------------------------------------------------------------------------------------
@@ -432,13 +243,16 @@ def report(cases, results, describe):
     for what, (share, where) in sorted(worst.items()):
         print(f"largest difference, as a share of what is allowed: {share:8.2g}  {what} ({where})")
     print(f"{sum(c.ill_conditioned for c in cases)} of {len(cases)} configurations were compared in double only")
+    for kind in dict.fromkeys(c.kind for c in cases):
+        print(f"{sum(c.kind == kind for c in cases)} of kind {kind}")
     print(f"{len(cases) - failed} passed, {failed} failed")
     return failed
 
 
-def run(seed, indices, folder, describe):
+def run(which, seed, folder, describe):
+    """which: pairs of a kind and a number."""
     programs = {build: compile_driver(build) for build in TOLERANCE}
-    cases = [Case(seed, i, folder) for i in indices]
+    cases = [Case(kind, seed, i, folder) for kind, i in which]
     answers = {build: run_driver(program, build, cases) for build, program in programs.items()}
     results = [[compare(case, build, answers[build].get(case.path, [])) for build in programs] for case in cases]
     return report(cases, results, describe)
@@ -447,7 +261,8 @@ def run(seed, indices, folder, describe):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a tenth of the configurations")
-    parser.add_argument("--count", type=int, default=250, help="configurations (250)")
+    parser.add_argument("--of", choices=list(KINDS), help="configurations of this kind alone")
+    parser.add_argument("--count", type=int, help="configurations of each kind (250 plain ones, 140 of sharing)")
     parser.add_argument("--seed", type=int, default=1, help="of all of them (1)")
     parser.add_argument("--only", type=int, metavar="I", help="configuration I alone; it is shown, its files stay in build/parity")
     options = parser.parse_args()
@@ -456,10 +271,11 @@ def main():
     if options.only is not None:
         folder = TOP / "build" / "parity"
         folder.mkdir(parents=True, exist_ok=True)
-        return run(options.seed, [options.only], folder, True) > 0
+        return run([(options.of or "plain", options.only)], options.seed, folder, True) > 0
+    counts = {kind: options.count or KINDS[kind].count for kind in ([options.of] if options.of else KINDS)}
+    which = [(kind, i) for kind, n in counts.items() for i in range(n // 10 if options.quick else n)]
     with tempfile.TemporaryDirectory() as folder:
-        count = options.count // 10 if options.quick else options.count
-        return run(options.seed, range(count), pathlib.Path(folder), False) > 0
+        return run(which, options.seed, pathlib.Path(folder), False) > 0
 
 
 if __name__ == "__main__":

@@ -12,10 +12,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CASE_INPUTS = 4, CASE_COLUMNS = 4, CASE_TASKS = 16, CASE_PREFIXES = 8, CASE_BATCHES = 4 };
+enum { CASE_INPUTS = 4, CASE_COLUMNS = 8, CASE_TASKS = 16, CASE_PENALTIES = 4, CASE_PREFIXES = 8,
+    CASE_EDITS = 8, CASE_BATCHES = 4 };
 
 /* A name and a number: `freeze encoder`, `rate words value=0.5`. */
 typedef struct case_prefix { const char *name; float rate; } case_prefix;
+
+/* What a line changes of a column or task that a preset has made: `edit shared trains=intent`. */
+typedef struct case_edit { const char *name; char *fields; } case_edit;
 
 typedef struct case_file {
     mtl_safetensors tensors;
@@ -31,7 +35,13 @@ typedef struct case_setup {
     mtl_input_desc inputs[CASE_INPUTS];
     mtl_column_desc columns[CASE_COLUMNS];
     mtl_task_desc tasks[CASE_TASKS];
-    mtl_model_desc model;
+    mtl_penalty_desc penalties[CASE_PENALTIES];
+    mtl_model_desc model;                   /* as it is written */
+    mtl_share_desc preset;                  /* the line `share`, which makes another model of it */
+    int is_shared;
+    case_edit edits[CASE_EDITS];
+    size_t edit_count;
+    mtl_model_desc built;                   /* what case_model makes */
     mtl_trainer_desc trainer;
     mtl_column_desc cell;                   /* cells.safetensors: the case line itself describes a cell or
                                                linear layer */
@@ -89,15 +99,57 @@ static void case_set_field(int kind, void *desc, const char *name, const char *v
     case_fail(err, "there is no field", name);
 }
 
-/* The rest of a line. from: where `from=` goes, a desc's mix. */
-static void case_set_fields(int kind, void *desc, const char **from, char *rest, mtl_error *err)
+/* A field that names other parts: those cannot be set from text by a field table. */
+typedef struct case_name { const char *field, **to; } case_name;
+
+/* The rest of a line. names: ends with a NULL field; mix: whose fields begin with "mix.", or NULL. */
+static void case_set_fields(int kind, void *desc, const case_name *names, mtl_mix_desc *mix, char *rest,
+                            mtl_error *err)
 {
     char *value, *name;
     while ((value = case_cut(&rest, ' ')) != NULL) {
+        const case_name *n = names;
         name = case_cut(&value, '=');
-        if (from && strcmp(name, "from") == 0) *from = value;
+        while (n->field && strcmp(n->field, name) != 0) n++;
+        if (n->field) *n->to = value;
+        else if (mix && strncmp(name, "mix.", 4) == 0) case_set_field(MTL_DESC_MIX, mix, name + 4, value, err);
         else case_set_field(kind, desc, name, value, err);
     }
+}
+
+static void case_set_input(mtl_input_desc *input, char *rest, mtl_error *err)
+{
+    const case_name names[] = { { "reads", &input->reads }, { NULL, NULL } };
+    case_set_fields(MTL_DESC_INPUT, input, names, NULL, rest, err);
+}
+
+static void case_set_column(mtl_column_desc *column, char *rest, mtl_error *err)
+{
+    mtl_mix_desc *mix = &column->input;
+    const case_name names[] = { { "from", &mix->from }, { "by", &mix->by }, { "stop", &mix->stop },
+                                { "trains", &column->trains }, { NULL, NULL } };
+    case_set_fields(MTL_DESC_COLUMN, column, names, mix, rest, err);
+}
+
+static void case_set_task(mtl_task_desc *task, char *rest, mtl_error *err)
+{
+    mtl_mix_desc *mix = &task->tap;
+    const case_name names[] = { { "from", &mix->from }, { "by", &mix->by }, { "stop", &mix->stop },
+                                { NULL, NULL } };
+    case_set_fields(MTL_DESC_TASK, task, names, mix, rest, err);
+}
+
+static void case_set_penalty(mtl_penalty_desc *penalty, char *rest, mtl_error *err)
+{
+    const case_name names[] = { { "a", &penalty->a }, { "b", &penalty->b }, { NULL, NULL } };
+    case_set_fields(MTL_DESC_PENALTY, penalty, names, NULL, rest, err);
+}
+
+static void case_set_preset(case_setup *c, char *rest, mtl_error *err)
+{
+    const case_name names[] = { { "order", &c->preset.order }, { NULL, NULL } };
+    c->is_shared = 1;
+    case_set_fields(MTL_DESC_SHARE, &c->preset, names, NULL, rest, err);
 }
 
 static double case_number(const char *text, mtl_error *err)
@@ -147,20 +199,34 @@ static size_t case_place(size_t *count, size_t most, const char *name, mtl_error
 /* One line after the case's own. */
 static void case_read_line(case_setup *c, const char *kind, const char *name, char *rest, mtl_error *err)
 {
+    static const case_name no_names[] = { { NULL, NULL } };
     if (strcmp(kind, "input") == 0) {
         mtl_input_desc *input = &c->inputs[case_place(&c->model.input_count, CASE_INPUTS, name, err)];
         input->name = name;
-        case_set_fields(MTL_DESC_INPUT, input, NULL, rest, err);
+        case_set_input(input, rest, err);
     } else if (strcmp(kind, "column") == 0) {
         mtl_column_desc *column = &c->columns[case_place(&c->model.column_count, CASE_COLUMNS, name, err)];
         column->name = name;
-        case_set_fields(MTL_DESC_COLUMN, column, &column->input.from, rest, err);
+        case_set_column(column, rest, err);
+    } else if (strcmp(kind, "encoder") == 0) {
+        c->model.encoder.name = name;
+        case_set_column(&c->model.encoder, rest, err);
     } else if (strcmp(kind, "task") == 0) {
         mtl_task_desc *task = &c->tasks[case_place(&c->model.task_count, CASE_TASKS, name, err)];
         task->name = name;
-        case_set_fields(MTL_DESC_TASK, task, &task->tap.from, rest, err);
+        case_set_task(task, rest, err);
+    } else if (strcmp(kind, "penalty") == 0) {
+        size_t place = case_place(&c->model.penalty_count, CASE_PENALTIES, name, err);
+        c->penalties[place].name = name;
+        case_set_penalty(&c->penalties[place], rest, err);
+    } else if (strcmp(kind, "share") == 0) {
+        case_set_preset(c, rest, err);
+    } else if (strcmp(kind, "edit") == 0) {
+        case_edit *edit = &c->edits[case_place(&c->edit_count, CASE_EDITS, name, err)];
+        edit->name = name;
+        edit->fields = rest;
     } else if (strcmp(kind, "trainer") == 0) {
-        case_set_fields(MTL_DESC_TRAINER, &c->trainer, NULL, rest, err);
+        case_set_fields(MTL_DESC_TRAINER, &c->trainer, no_names, NULL, rest, err);
     } else if (strcmp(kind, "run") == 0) {
         case_set_others(c, rest, err);
     } else if (strcmp(kind, "freeze") == 0) {
@@ -240,6 +306,7 @@ static int case_next(case_file *file, case_setup *c, mtl_error *err)
     c->model.inputs = c->inputs;
     c->model.columns = c->columns;
     c->model.tasks = c->tasks;
+    c->model.penalties = c->penalties;
     c->model.encoder.hidden = 1;            /* a case without columns */
     kind = case_cut(&line, ' ');
     name = case_cut(&line, ' ');
@@ -273,7 +340,7 @@ static void case_set_weights(case_setup *c, mtl_model *model, mtl_error *err)
         from = case_find(c, name);
         if (from && from->count == t->count && (from->dims == 1 || from->shape[0] == t->shape[0]))
             mtl_safetensor_values(from, t->value, err);
-        else if (c->model.column_count || strncmp(t->name, "encoder.", 8) != 0) case_fail(err,
+        else if (c->built.column_count || strncmp(t->name, "encoder.", 8) != 0) case_fail(err,
                                                             "no tensor of its shape for", t->name);
     }
     mtl_model_prepare(model, err);
@@ -294,11 +361,38 @@ static void case_set_scales(case_setup *c, mtl_model *model, mtl_error *err)
     }
 }
 
+/* What a line `edit` changes of the parts that the preset has made, which lie in the file's arena. */
+static void case_edit_part(case_setup *c, const case_edit *edit, mtl_error *err)
+{
+    size_t i;
+    for (i = 0; i < c->built.column_count; i++)
+        if (strcmp(c->built.columns[i].name, edit->name) == 0) {
+            case_set_column((mtl_column_desc *)(uintptr_t)&c->built.columns[i], edit->fields, err);
+            return;
+        }
+    for (i = 0; i < c->built.task_count; i++)
+        if (strcmp(c->built.tasks[i].name, edit->name) == 0) {
+            case_set_task((mtl_task_desc *)(uintptr_t)&c->built.tasks[i], edit->fields, err);
+            return;
+        }
+    case_fail(err, "no column or task to edit", edit->name);
+}
+
+static void case_build(case_setup *c, mtl_error *err)
+{
+    size_t i;
+    c->built = c->model;
+    if (c->is_shared) mtl_share(&c->preset, &c->model, &c->built, &c->file->arena, err);
+    for (i = 0; i < c->edit_count && !err->code; i++) case_edit_part(c, &c->edits[i], err);
+}
+
 /* The case's model with its initial weights; NULL and a set error when it cannot be made. */
 static mtl_model *case_model(case_setup *c, mtl_error *err)
 {
-    mtl_model *model = mtl_model_create(&c->model, err);
+    mtl_model *model;
     size_t i;
+    case_build(c, err);
+    model = mtl_model_create(&c->built, err);
     if (!model) return NULL;
     case_set_weights(c, model, err);
     case_set_scales(c, model, err);
@@ -315,6 +409,7 @@ static void case_batch(case_setup *c, int data, int number, mtl_batch *batch, mt
     mtl_input *inputs = (mtl_input *)mtl_arena_push(&c->file->arena, sizeof *inputs * CASE_INPUTS);
     mtl_target *targets = (mtl_target *)mtl_arena_push(&c->file->arena, sizeof *targets * CASE_TASKS);
     char name[192];
+    const int *set;
     size_t i;
     memset(batch, 0, sizeof *batch);
     if (!inputs || !targets) { case_fail(err, "out of memory for", c->name); return; }
@@ -323,6 +418,9 @@ static void case_batch(case_setup *c, int data, int number, mtl_batch *batch, mt
     batch->lengths = case_ints(c, name);
     if (!batch->lengths) { case_fail(err, "no tensor", name); return; }
     batch->sequences = case_find(c, name)->count;
+    snprintf(name, sizeof name, "data%d.%d.set", data, number);
+    set = case_ints(c, name);
+    batch->set = set ? *set : 0;
     batch->inputs = inputs;
     batch->targets = targets;
     for (i = 0; i < c->model.input_count; i++) {

@@ -150,6 +150,9 @@ class Head(nn.Module):
         return self.output(x)
 
 
+CLASSES = ("class", "origin")                   # kinds with one label an item; of `origin` the batch gives it
+
+
 def outputs_of(task):
     return task.get("width", 1) if task["kind"] == "real" else task["classes"]
 
@@ -173,7 +176,7 @@ def labelled(target):
 
 
 def is_distribution(task, target):
-    return task["kind"] == "class" and target.dtype != torch.int64
+    return task["kind"] in CLASSES and target.dtype != torch.int64
 
 
 def class_weights(task, like):
@@ -185,7 +188,7 @@ def loss_divisor(task, target):
     """What the sum of a task's losses is divided by: items, or the sum of their class weights; vectors: times the width.
     Targets that are distributions count as items whatever the class weights, as in PyTorch."""
     target = target[labelled(target)]
-    if task["kind"] != "class":
+    if task["kind"] not in CLASSES:
         return float(len(target) * outputs_of(task))
     if task.get("class_weights") is None or is_distribution(task, target):
         return float(len(target))
@@ -203,7 +206,7 @@ def loss_sum(task, x, target):
     """The sum of one task's losses over the labelled items."""
     chosen = labelled(target)
     x, target = x[chosen], target[chosen]
-    if task["kind"] == "class":
+    if task["kind"] in CLASSES:
         return F.cross_entropy(x, target, weight=class_weights(task, x), reduction="sum",
                                label_smoothing=setting(task, "label_smoothing"))
     target = target.reshape(x.shape)
@@ -249,6 +252,12 @@ class Model(nn.Module):
         """Parameters under mtl_rnn.h's names."""
         return {k.removeprefix("part_").replace(".net.", "."): p for k, p in self.named_parameters()}
 
+    def buffers_held(self):
+        """State that is no parameter, under mtl_rnn.h's names."""
+        held = [d for d in self.config["inputs"] + self.config["tasks"] if "mean" in d and not d.get("reads")]
+        means = {f"buffers.{d['name']}.mean": torch.as_tensor(d["mean"]) for d in held}
+        return means | {f"buffers.{d['name']}.scale": torch.as_tensor(d["deviation"]) for d in held}
+
     def reverse(self, names):
         return torch.cat([self.source_reverse[n] for n in names])
 
@@ -275,21 +284,33 @@ class Model(nn.Module):
     def losses(self, batches, states=None):
         """L_k of the tasks that are trained and have labels in the update's micro-batches, and the columns' final states.
         states: for each micro-batch what an earlier call returned."""
-        totals, final = {}, []
-        for i, batch in enumerate(batches):
-            outputs, end = self(batch, states[i] if states else None)
-            final.append(end)
+        outputs, final = zip(*(self(batch, states[i] if states else None) for i, batch in enumerate(batches)))
+        return self.losses_of(batches, outputs), final
+
+    def target(self, t, batch):
+        return batch["targets"].get(t["name"])
+
+    def losses_of(self, batches, outputs):
+        totals = {}
+        for batch, out in zip(batches, outputs):
             for t in self.config["tasks"]:
-                target = batch["targets"].get(t["name"])
+                target = self.target(t, batch)
                 if t.get("evaluate_only") or target is None or not labelled(target).any():
                     continue
                 total, divisor = totals.get(t["name"], (0, 0))
-                totals[t["name"]] = (total + loss_sum(t, outputs[t["name"]], target), divisor + loss_divisor(t, target))
-        return {name: total / divisor for name, (total, divisor) in totals.items()}, final
+                totals[t["name"]] = (total + loss_sum(t, out[t["name"]], target), divisor + loss_divisor(t, target))
+        return {name: total / divisor for name, (total, divisor) in totals.items()}
 
 
-def detached(state):
-    return tuple(s.detach() for s in state) if isinstance(state, tuple) else state.detach()
+def carried(column, state):
+    """What goes on to the next update of a column's last states. Cells that read from the end begin at zero each time: their
+    last state is that of the chunk's first step."""
+    if isinstance(state, tuple):
+        return tuple(carried(column, s) for s in state)
+    state = state.detach().clone()
+    if column.get("bidirectional"):
+        state[1::2] = 0
+    return state
 
 
 # ---- training ---------------------------------------------------------------------------------------------------------------
@@ -365,22 +386,34 @@ class Trainer:
         """Losses and gradients, which are left in the parameters; the weights stay."""
         self.optimizer.zero_grad(set_to_none=True)
         losses, final = self.model.losses(batches, self.states)
-        self.final = [{name: detached(s) for name, s in f.items()} for f in final]
-        weights = {t["name"]: setting(t, "weight", 1) for t in self.model.config["tasks"]}
-        total = sum(weights[name] * loss for name, loss in losses.items())
-        if torch.is_tensor(total) and total.requires_grad:
-            total.backward()
-        norm = torch.nn.utils.get_total_norm([p.grad for p in self.trained if p.grad is not None])
+        self.final = [{c["name"]: carried(c, f[c["name"]]) for c in self.model.config["columns"]} for f in final]
+        weighted = self.model.config["tasks"] + self.model.config.get("penalties", [])
+        weights = {t["name"]: setting(t, "weight", 1) for t in weighted}
+        losses = {name: (loss, weights[name] * loss) for name, loss in losses.items()}
+        total = sum(weighted for _, weighted in losses.values())
+        self.backward({name: weighted for name, (_, weighted) in losses.items() if weighted.requires_grad})
+        norm = torch.nn.utils.get_total_norm([p.grad for p in self.reached()])
         return {"loss": float(torch.as_tensor(total).detach()), "grad_norm": float(norm),
-                "task_loss": {name: float(loss.detach()) for name, loss in losses.items()}}
+                "task_loss": {name: float(loss.detach()) for name, (loss, _) in losses.items()}}
+
+    def backward(self, losses):
+        """losses: of tasks and penalties by name, each times its weight."""
+        if losses:
+            sum(losses.values()).backward()
+
+    def clip(self, limit):
+        torch.nn.utils.clip_grad_norm_(self.reached(), limit)
+
+    def reached(self):
+        return [p for p in self.trained if p.grad is not None]
 
     def update(self, batches):
         step = self.gradients(batches)
         if self.model.config["run"].get("carry"):
             self.states = self.final
-        reached = [p for p in self.trained if p.grad is not None]
+        reached = self.reached()
         if self.how.get("clip_norm"):
-            torch.nn.utils.clip_grad_norm_(reached, setting(self.how, "clip_norm"))
+            self.clip(setting(self.how, "clip_norm"))
         if self.how.get("clip_value") and reached:
             torch.nn.utils.clip_grad_value_(reached, setting(self.how, "clip_value"))
         if self.how.get("l1"):
@@ -414,22 +447,29 @@ def randomise(model, generator):
 # ---- the same description as text, for the C side --------------------------------------------------------------------------------
 
 
+NAMES = ("from", "by", "stop", "trains")        # fields that are lists of names
+
+
 def config_line(kind, name, fields):
     words = [kind, name]
     for key, value in fields.items():
         if key in ("name", "mean", "deviation", "class_weights"):
             continue                            # in tensors
         if isinstance(value, (list, tuple)):
-            value = ("+" if key == "from" else ",").join(str(v) for v in value)
+            value = ("+" if key in NAMES else ",").join(str(v) for v in value)
         words.append(f"{key}={int(value) if isinstance(value, bool) else value}")
     return " ".join(words)
+
+
+LISTS = {"input": "inputs", "encoder": "encoders", "column": "columns", "task": "tasks", "penalty": "penalties",
+         "share": "shares", "edit": "edits"}
 
 
 def config_text(name, config, **case):
     """One line per desc: what it describes, its name, then field=value as mtl_field_set reads them."""
     lines = [config_line("case", name, case)]
-    for kind in ("input", "column", "task"):
-        lines += [config_line(kind, desc["name"], desc) for desc in config[kind + "s"]]
+    for kind, list_of in LISTS.items():
+        lines += [config_line(kind, desc["name"], desc) for desc in config.get(list_of, [])]
     lines += [config_line(kind, "-", config[kind]) for kind in ("trainer", "run")]
     lines += [config_line("freeze", prefix, {}) for prefix in config.get("freeze", [])]
     lines += [f"rate {prefix} {rate}" for prefix, rate in config.get("rate", {}).items()]
@@ -439,8 +479,8 @@ def config_text(name, config, **case):
 def config_tensors(config):
     """What of a description does not fit into text: class weights and standardisation."""
     tensors = {}
-    for kind in ("inputs", "tasks"):
-        for desc in config[kind]:
+    for list_of in ("inputs", "tasks"):
+        for desc in config[list_of]:
             for key in ("mean", "deviation", "class_weights"):
                 if key in desc:
                     tensors[f"{desc['name']}.{key}"] = np.asarray(desc[key], np.float64)
@@ -460,6 +500,8 @@ def batch_tensors(config, prefix, batch):
         elif target is not None:
             kind = "distribution" if is_distribution(t, target) else "values"
             tensors[f"{prefix}.{t['name']}.{kind}"] = target.numpy().astype(np.float32)
+    if "set" in batch:
+        tensors[f"{prefix}.set"] = np.asarray([batch["set"]], np.int32)
     return tensors
 
 
@@ -473,10 +515,10 @@ def problem_tensors(model, data):
     return tensors
 
 
-def train(model, data):
+def train(model, data, trainer=Trainer):
     """All updates of config["run"]. Returns what mtl_step says of each, the first update's gradients and the parameters that
     come out."""
-    run, trainer = model.config["run"], Trainer(model)
+    run, trainer = model.config["run"], trainer(model)
     trainer.gradients(data[0])
     gradients = {name: (torch.zeros_like(p) if p.grad is None else p.grad.clone()) for name, p in model.named().items()}
     steps = [trainer.update(data[u % len(data)]) for u in range(run["updates"])]
