@@ -354,7 +354,7 @@ static void test_custom_rows_and_steps(void **state)
 }
 
 /* Ordered classes by cumulative logits (McCullagh 1980): P(y <= k) = s(cut_k - x). One output, two cuts that
-   the kind adds itself, three probabilities: what a head gives and what its distribution is wide are apart. */
+   the kind adds itself, three probabilities: outputs and distribution differ in width. */
 enum { ORDINAL_CLASSES = 3 };
 typedef struct ordinal_layer {
     const mtl_tensor *cuts;
@@ -463,7 +463,8 @@ static void ordinal_score(const mtl_task_part *part, const void *counts, mtl_tas
 }
 static const mtl_task_kind ordinal_kind = {
     { MTL_DESC_TASK, "ordinal", NULL, 0, 0 }, { NULL, NULL }, MTL_TARGET_LABELS, 0, "score", NULL,
-    ordinal_build, ordinal_loss, ordinal_distribution, mtl__class_answer, 1, 0, ordinal_count, ordinal_score, NULL
+    ordinal_build, ordinal_loss, ordinal_distribution, mtl__class_answer, 1, 0, ordinal_count,
+    ordinal_score, NULL
 };
 
 /* Grades, and classes whose head reads the grades' three probabilities beside the column. */

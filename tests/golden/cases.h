@@ -112,7 +112,8 @@ static void case_set_fields(int kind, void *desc, const case_name *names, mtl_mi
         name = case_cut(&value, '=');
         while (n->field && strcmp(n->field, name) != 0) n++;
         if (n->field) *n->to = value;
-        else if (mix && strncmp(name, "mix.", 4) == 0) case_set_field(MTL_DESC_MIX, mix, name + 4, value, err);
+        else if (mix && strncmp(name, "mix.", 4) == 0)
+            case_set_field(MTL_DESC_MIX, mix, name + 4, value, err);
         else case_set_field(kind, desc, name, value, err);
     }
 }
