@@ -8293,7 +8293,7 @@ static mtl__json *mtl__json_read_ends(mtl__json_reader *r, mtl__json *up)
 /* The tree of text[length], in `arena`; NULL on error. what: its name for messages; base: its offset in the
    file. */
 static MTL__RARE mtl__json *mtl__json_parse(const char *text, size_t length, const char *what, size_t base,
-                                  mtl_arena *arena, mtl_error *err)
+                                            mtl_arena *arena, mtl_error *err)
 {
     mtl__json_reader r;
     mtl__json *root = NULL, *up = NULL, *node;
@@ -9065,8 +9065,8 @@ static mtl_status mtl__safetensors_write_data(const mtl__tensor_entry *entry, co
    the writer, TEXT for names or metadata that are not UTF-8, MEMORY, LIMIT for a header that no reader would
    take. */
 static MTL__RARE mtl_status mtl__safetensors_write(const mtl__tensor_entry *entries, size_t count,
-                                         const char *const *metadata, size_t metadata_count,
-                                             const mtl_writer *writer, mtl_error *err)
+                                                   const char *const *metadata, size_t metadata_count,
+                                                   const mtl_writer *writer, mtl_error *err)
 {
     mtl__text header;
     unsigned char length[8];
@@ -11380,8 +11380,8 @@ static mtl_activation *mtl__pool_forward(mtl_run *run, int pool, mtl_activation 
        gate, slot     one of the G sums of a unit, and the place of its gradient in a row of dz
        state          h, and of an LSTM c, of a sequence between two steps
        layer          one cell, or two that read in opposite directions; column: a stack of layers (>>nodes)
+       beside         layers of columns that do not read one another, their jobs in common lists
        step, single   a step in time of all sequences; one of one sequence (streams)
-       layers         those of several columns that do not read one another; beside: their jobs in one list
        chunk          neighbouring steps that a pass takes together
        part           rows of a step that all go on from the step before (linked), or that all start here
        block, walk    16 units of a part's rows; one block after the other
@@ -11465,7 +11465,7 @@ static void mtl__cell_open_forget_gate(const mtl_cell *c, float bias)
 }
 
 MTL_DEF MTL__RARE mtl_cell *mtl_cell_add(mtl_parameters *set, const char *prefix, const mtl_cell_desc *desc,
-                               size_t inputs, int layer, int reverse, mtl_error *err)
+                                         size_t inputs, int layer, int reverse, mtl_error *err)
 {
     mtl_error own;
     mtl_cell_desc of = *desc;               /* with defaults put in */
@@ -11511,11 +11511,12 @@ typedef struct mtl__cell_data {
 typedef struct mtl__layer_data {
     size_t count;
     mtl__cell_data cells[2];
-    int later;                              /* 1: dx is computed when mtl__layer_later_backward is played; */
-    struct mtl__layer_back *back;           /* .. what that needs, made once; */
-    size_t active;                          /* .. cells that a gradient has reached */
+    struct mtl__layer_back *back;           /* made by the first backward, for all that follow */
+    size_t active;                          /* cells that a gradient has reached */
+    int later;                              /* 1: it leaves dx to mtl__layer_later_backward */
 } mtl__layer_data;
 
+/* Layers that run beside one another; one alone as well. */
 typedef struct mtl__layers {
     size_t count;
     mtl__layer_data **of;                   /* [count] */
@@ -11853,11 +11854,11 @@ typedef struct mtl__cell_back {
     int add_x, add_h, add_c;
 } mtl__cell_back;
 
-/* Of one layer. */
+/* Of a layer's active cells. */
 typedef struct mtl__layer_back {
     mtl__step_chunks chunks;
-    mtl_real *dz[2];                        /* [cells] of all rows, where dx is computed later */
-    mtl__cell_back cells[2];                /* [active] */
+    mtl__cell_back cells[2];
+    mtl_real *dz[2];                        /* of all rows, where dx is computed later; NULL: of chunks */
 } mtl__layer_back;
 
 /* Weight gradients of the chunk that the pass points to: `gates` slots of dz from `slot` on, against rows of
@@ -13306,6 +13307,7 @@ static MTL__RARE mtl_status mtl__cells_build(mtl_column_part *part, mtl_paramete
     return mtl__status(err);
 }
 
+/* What a row's dropout depends on. */
 static const int *mtl__cells_dropout_key(const mtl_column_pass *p)
 {
     return p->part->desc->dropout_per_sequence ? mtl__space_sequences(p->x->space)
@@ -13334,7 +13336,8 @@ static void mtl__cells_begin(mtl_run *run, mtl_column_pass *p)
     run->component = p->component;
     stream = mtl__run_stream(run);
     p->stream = *stream;
-    if (run->training) *stream += (d->dropout_between > 0 ? (unsigned)d->layers - 1 : 0) + (d->dropout > 0);
+    if (run->training)                      /* a stream for each call with a rate: mtl__dropout_layer */
+        *stream += (d->dropout_between > 0 ? (unsigned)d->layers - 1 : 0) + (d->dropout > 0);
     p->y = p->x;
 }
 
@@ -13384,6 +13387,7 @@ static void mtl__cells_layers(mtl_run *run, mtl_column_pass *columns, size_t cou
     }
 }
 
+/* Level by level, since a layer reads the one below it. */
 static void mtl__cells_forward(mtl_run *run, mtl_column_pass *columns, size_t count)
 {
     size_t k, l, layers = 0;
@@ -13465,16 +13469,17 @@ static size_t mtl__tap_names(const char *text)
 }
 
 /* Appends a source to a tap. */
-static void mtl__tap_add(mtl__tap *tap, size_t *widths, const mtl__node *node, int number, int part)
+static void mtl__tap_add(mtl__tap *tap, size_t *widths, const mtl__node *nodes, int number, int part)
 {
-    const size_t first = tap->segment_count, width = node->width[part];
+    const mtl__node *node = &nodes[number];
+    const size_t width = node->width[part];
     size_t i;
     for (i = 0; (tap->kind->appends || !tap->mix.count) && i < node->segment_count; i++) {
         mtl_segment *to = &tap->segments[tap->segment_count++];
         *to = node->segments[i];
         to->begin += tap->kind->appends ? tap->mix.width : 0;
+        if (part) to->width = width;        /* a distribution is one segment, as its head is */
     }
-    if (part && tap->segment_count > first) tap->segments[first].width = width;     /* a head has one */
     widths[tap->mix.count] = width;
     tap->mix.width += width;                /* so far: where the next segments begin */
     tap->sources[tap->mix.count++] = number * MTL__NODE_PARTS + part;
@@ -13487,14 +13492,14 @@ static void mtl__tap_resolve(mtl__tap *tap, size_t *widths, mtl__node *nodes, si
     const char *from = tap->mix.desc->from, *by = tap->mix.desc->by, *name;
     size_t i, length;
     int part, number;
-    for (i = 0; !from && i < parts; i++) mtl__tap_add(tap, widths, &nodes[first + i], (int)(first + i), 0);
+    for (i = 0; !from && i < parts; i++) mtl__tap_add(tap, widths, nodes, (int)(first + i), 0);
     while (from || by) {
         const int is_source = from != NULL;
         length = mtl__tap_name(is_source ? &from : &by, &name, &part);
         number = mtl__node_find(nodes, count, name, length);
         MTL__ASSERT(number >= 0);
         nodes[number].tapped[part] = 1;
-        if (is_source) mtl__tap_add(tap, widths, &nodes[number], number, part);
+        if (is_source) mtl__tap_add(tap, widths, nodes, number, part);
         else {
             tap->sources[tap->mix.count + tap->by_count++] = number * MTL__NODE_PARTS + part;
             tap->mix.by_width += nodes[number].width[part];
@@ -14638,7 +14643,8 @@ static void mtl__share_adversarial(mtl__share *s)
     s->out->task_count++;
     if (s->how.sets < 2)
         mtl__fail(s->err, MTL_ERROR_FIELD, "share.sets", s->how.sets, "share.sets is %d; adversarial sharing "
-                  "tells data sets apart, so it needs two of them at least", s->how.sets);
+                  "tells data sets apart: give two of them at least (mtl train: --data for each)",
+                  s->how.sets);
 }
 
 static int mtl__share_votes(const mtl_task_desc *task)
@@ -15613,10 +15619,11 @@ static size_t mtl__columns_beside(const mtl_run *run, const mtl_model *model, si
     return n;
 }
 
-/* `count` columns from node number i on. */
-static void mtl__columns_forward(mtl_run *run, const mtl_model *model, size_t i, size_t count,
-                                 mtl_activation **out, mtl_state *state)
+/* The column that is node number i and those that run beside it. Returns how many they are. */
+static size_t mtl__columns_forward(mtl_run *run, const mtl_model *model, size_t i, mtl_activation **out,
+                                   mtl_state *state)
 {
+    const size_t count = mtl__columns_beside(run, model, i);
     mtl_column_pass *pass = (mtl_column_pass *)mtl_run_make(run, count * sizeof *pass);
     size_t k;
     for (k = 0; pass && k < count; k++) {
@@ -15628,7 +15635,7 @@ static void mtl__columns_forward(mtl_run *run, const mtl_model *model, size_t i,
         p->x = mtl__tap_forward(run, &column->tap, model->nodes, out);
         p->after = mtl__run_last(run);
         if (state) mtl__column_states_in(run, column, p, state);
-        if (mtl__failed(run->error)) return;
+        if (mtl__failed(run->error)) return count;
         if (!column->kind->forward_beside)
             p->y = column->kind->forward(run, p->part, p->x, p->initial, p->final);
         else if (k + 1 == count) column->kind->forward_beside(run, pass, count);
@@ -15638,6 +15645,7 @@ static void mtl__columns_forward(mtl_run *run, const mtl_model *model, size_t i,
         if (state) mtl__column_states_out(run, column, &pass[k], state);
         out[(i + k) * MTL__NODE_PARTS] = pass[k].y;
     }
+    return count;
 }
 
 /* A head that others read: its rows of all items, and its distribution where that is wanted. */
@@ -15670,11 +15678,8 @@ static mtl_activation **mtl__model_forward(mtl_run *run, const mtl_model *model,
         if (node->part == MTL__NODE_INPUT)
             *at = mtl__input_forward(run, &model->inputs[node->index], inputs
                                      ? &inputs[model->inputs[node->index].data] : NULL);
-        else if (node->part == MTL__NODE_COLUMN) {
-            const size_t beside = mtl__columns_beside(run, model, i);
-            mtl__columns_forward(run, model, i, beside, out, state);
-            i += beside - 1;
-        }
+        else if (node->part == MTL__NODE_COLUMN)
+            i += mtl__columns_forward(run, model, i, out, state) - 1;
         else if (node->tapped[0] || node->tapped[1])
             mtl__head_forward(run, &model->tasks[node->index], node, model->nodes, out);
     }

@@ -409,6 +409,25 @@ static mtl_real *test_weights_copy(mtl_model *model)
     memcpy(copy, set->block, set->total * sizeof *copy);
     return copy;
 }
+
+/* The weights after three steps. */
+static mtl_real *test_train_three(mtl_model *model, const mtl_batch *batch, int threads)
+{
+    mtl_trainer_desc how;
+    mtl_trainer *trainer;
+    mtl_error err;
+    int i;
+    mtl_error_clear(&err);
+    memset(&how, 0, sizeof how);
+    how.threads = threads;
+    how.lr = 0.01f;
+    how.clip_norm = 0.5f;
+    trainer = mtl_trainer_create(model, &how, &err);
+    for (i = 0; i < 3; i++) mtl_train_step(trainer, batch, 1, NULL, &err);
+    TEST_FINE(&err);
+    mtl_trainer_destroy(trainer);
+    return test_weights_copy(model);
+}
 static int test_weights_equal(mtl_model *model, const mtl_real *copy)
 {
     return memcmp(mtl_model_parameters(model)->block, copy,

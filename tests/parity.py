@@ -43,6 +43,7 @@ import reference  # noqa: E402
 
 TOLERANCE = {"double": 1e-9, "float": 1e-5}
 ILL_CONDITIONED = TOLERANCE["float"] / 10
+AT_ONCE = 20                                    # configurations
 
 
 # ---- one configuration ----------------------------------------------------------------------------------------------------
@@ -117,6 +118,10 @@ class Case:
         losses = [relative(a["loss"], b["loss"]) for a, b in zip(steps, self.steps)]
         norms = [relative(gradients[name], gradient) for name, gradient in self.gradients.items()]
         return max(losses + norms)
+
+    def forget(self):
+        """Lets go of what has been compared: it is large."""
+        self.predictions = self.gradients = self.final = None
 
     def repeat(self):
         return f"--of {self.kind} --seed {self.seed} --only {self.index}"
@@ -249,12 +254,24 @@ def report(cases, results, describe):
     return failed
 
 
-def run(which, seed, folder, describe):
-    """which: pairs of a kind and a number."""
-    programs = {build: compile_driver(build) for build in TOLERANCE}
+def run_some(which, seed, folder, programs):
+    """Cases and what was compared of each."""
     cases = [Case(kind, seed, i, folder) for kind, i in which]
     answers = {build: run_driver(program, build, cases) for build, program in programs.items()}
     results = [[compare(case, build, answers[build].get(case.path, [])) for build in programs] for case in cases]
+    for case in cases:
+        case.forget()
+    return cases, results
+
+
+def run(which, seed, folder, describe):
+    """which: pairs of a kind and a number. Some at a time, so that memory does not grow with their number."""
+    programs = {build: compile_driver(build) for build in TOLERANCE}
+    cases, results = [], []
+    for i in range(0, len(which), AT_ONCE):
+        some, compared = run_some(which[i:i + AT_ONCE], seed, folder, programs)
+        cases += some
+        results += compared
     return report(cases, results, describe)
 
 
@@ -264,7 +281,7 @@ def main():
     parser.add_argument("--of", choices=list(KINDS), help="configurations of this kind alone")
     parser.add_argument("--count", type=int, help="configurations of each kind (250 plain ones, 140 of sharing)")
     parser.add_argument("--seed", type=int, default=1, help="of all of them (1)")
-    parser.add_argument("--only", type=int, metavar="I", help="configuration I alone; it is shown, its files stay in build/parity")
+    parser.add_argument("--only", type=int, metavar="I", help="number I alone; it is shown, its files stay in build/parity")
     options = parser.parse_args()
     torch.set_num_threads(1)
     torch.set_default_dtype(torch.float64)

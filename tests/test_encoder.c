@@ -148,6 +148,30 @@ static void test_encoder_gradients(void **state)
     }
 }
 
+/* Columns that do not read one another run beside one another where there are threads: dropout between layers
+   and shared inputs included, the bits are those of one thread. */
+static void test_encoder_threads(void **state)
+{
+    encoder_model m;
+    int i, threads;
+    (void)state;
+    for (i = 0; i < test_cases(60); i++) {
+        mtl_real *one = NULL, *more;
+        test_batch *b = NULL;
+        for (threads = 1; threads <= 3; threads += 1 + i % 2) {
+            mtl_model *model = encoder_random_model(&m, i);
+            if (!b) b = test_batch_create(&m.desc, NULL, 1 + i * 5 % 40, 7, 0.2, (unsigned long long)i);
+            more = test_train_three(model, &b->batch, threads);
+            if (one) assert_memory_equal(one, more, mtl_model_parameters(model)->total * sizeof *one);
+            if (one) free(more);
+            else one = more;
+            mtl_model_destroy(model);
+        }
+        free(one);
+        test_batch_destroy(b);
+    }
+}
+
 /* ---- freezing ------------------------------------------------------------------------------------------ */
 
 /* A frozen column has no gradient, and those below it have theirs; an update leaves it alone. */
@@ -458,7 +482,7 @@ static void test_encoder_wrong_state(void **state)
 }
 
 #define TEST_ENCODER \
-    cmocka_unit_test(test_encoder_gradients), cmocka_unit_test(test_encoder_frozen_column), \
-        cmocka_unit_test(test_encoder_mixes), \
+    cmocka_unit_test(test_encoder_gradients), cmocka_unit_test(test_encoder_threads), \
+    cmocka_unit_test(test_encoder_frozen_column), cmocka_unit_test(test_encoder_mixes), \
     cmocka_unit_test(test_encoder_wrong_mixes), cmocka_unit_test(test_encoder_carried_states), \
     cmocka_unit_test(test_encoder_gradients_with_carried_states), cmocka_unit_test(test_encoder_wrong_state)

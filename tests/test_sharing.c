@@ -155,25 +155,6 @@ static void test_sharing_gradients(void **state)
         }
 }
 
-/* The weights after three steps. */
-static mtl_real *sharing_train(mtl_model *model, const mtl_batch *batch, int threads)
-{
-    mtl_trainer_desc how;
-    mtl_trainer *trainer;
-    mtl_error err;
-    int i;
-    mtl_error_clear(&err);
-    memset(&how, 0, sizeof how);
-    how.threads = threads;
-    how.lr = 0.01f;
-    how.clip_norm = 0.5f;
-    trainer = mtl_trainer_create(model, &how, &err);
-    for (i = 0; i < 3; i++) mtl_train_step(trainer, batch, 1, NULL, &err);
-    TEST_FINE(&err);
-    mtl_trainer_destroy(trainer);
-    return test_weights_copy(model);
-}
-
 static void sharing_expect_round_trip(mtl_model *model)
 {
     test_file file;
@@ -202,7 +183,7 @@ static void test_sharing_threads_and_files(void **state)
             sharing_plain p;
             mtl_model *model = sharing_model(&p, share, 7);
             test_batch *b = sharing_batch(&p, 3);
-            mtl_real *weights = sharing_train(model, &b->batch, threads);
+            mtl_real *weights = test_train_three(model, &b->batch, threads);
             bytes = mtl_model_parameters(model)->total * sizeof *weights;
             if (one) assert_memory_equal(one, weights, bytes);
             if (threads == 3) sharing_expect_round_trip(model);
@@ -231,7 +212,7 @@ static void test_sharing_none_keeps_apart(void **state)
         memcpy(targets, b->batch.targets, sizeof targets);
         if (i) memset(&targets[1], 0, sizeof targets[1]);           /* intent has no labels */
         b->batch.targets = targets;
-        weights[i] = sharing_train(model, &b->batch, 1);
+        weights[i] = test_train_three(model, &b->batch, 1);
         for (k = 0; i && k < mtl_model_parameters(model)->count; k++) {
             const mtl_tensor *t = mtl_model_parameters(model)->tensors[k];
             int of_intent = strncmp(t->name, "intent", 6) == 0;

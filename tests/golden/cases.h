@@ -379,6 +379,7 @@ static void case_edit_part(case_setup *c, const case_edit *edit, mtl_error *err)
     case_fail(err, "no column or task to edit", edit->name);
 }
 
+/* Once for each case: edits are cut into words as they are read. */
 static void case_build(case_setup *c, mtl_error *err)
 {
     size_t i;

@@ -12,6 +12,8 @@ A model is described by a dictionary with the fields of the C descs under their 
              of how many micro-batches; carry: hidden states go on from update to update
 
 What is left out has the C header's default. `from` is a list of names of inputs and columns, set side by side.
+Mixes of other kinds, penalties and sharing presets are those of tests/parity_sharing.py; as text they are lines of further
+lists: penalties; encoders (of a plain description, at most one), shares (the preset, at most one), edits (of its parts).
 
 A batch is ragged, as in C: {"lengths": [B], "inputs": {name: ids [N] or rows [N][features]}, "targets": {task: ...}}, all
 steps of all sequences end to end. Targets: int64 labels (-1: missing), float values (NaN: missing), or distributions.
@@ -444,7 +446,7 @@ def randomise(model, generator):
                 model.parts[i["name"]].weight[0] = 0
 
 
-# ---- the same description as text, for the C side --------------------------------------------------------------------------------
+# ---- the same description as text, for the C side --------------------------------------------------------------------------
 
 
 NAMES = ("from", "by", "stop", "trains")        # fields that are lists of names
