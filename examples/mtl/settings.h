@@ -19,8 +19,9 @@ typedef struct assignment {
 typedef struct settings {
     int command;
     int json, quiet, desc_c;
+    int automatic;                          /* --share auto */
     long long min_count, max_tokens;
-    char **data, **valid, **frames, **only, **features, **tasks, **clamps, **class_weights;
+    char **data, **valid, **frames, **only, **features, **tasks, **clamps, **class_weights, **teachers;
     const char *out, *model_path, *score, *log, *sequence, *preset, *confusion;
     assignment *assignments;
     mtl_input_desc input;                   /* of a text input */
@@ -46,7 +47,7 @@ const mtl_field *resolve_path(const char *option, const char *path, const group 
 /* Sets a field by its path. */
 void set_field(settings *given, const char *option, const char *path, const char *text);
 
-/* The command's defaults and the preset, before any option. */
-void settings_init(settings *given, int command);
+/* The command's defaults and the preset's, before any option. */
+void settings_init(settings *given, int command, const char *preset);
 
 #endif
