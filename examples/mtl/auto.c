@@ -25,8 +25,8 @@ enum { STRUCTURES = sizeof structures / sizeof *structures, BLOCKS = 20 };
 
 /* How much more than the tasks alone all trainings may cost, in multiply-adds. */
 static const double BUDGET = 3;
-/* In joint models a task of steps weighs as many times what one of sequences does as a sequence has steps, but
-   not more than so many: its loss is a mean over steps, of which most say little. */
+/* In joint models a task of steps weighs as many times what one of sequences does as a sequence has steps,
+   but not more than so many: its loss is a mean over steps, of which most say little. */
 static const double MOST_STEP_WEIGHT = 3;
 /* A joint score may be lower than a task's alone by this many standard errors of their difference: within the
    noise the smaller and faster structure wins. */
@@ -51,7 +51,8 @@ typedef struct search {
     double spent, alone;                    /* multiply-adds of all; of the tasks alone */
 } search;
 
-/* The scores of the attempt's tasks on data sets, or on every BLOCKS-th sequence of theirs from `block` on. */
+/* The scores of the attempt's tasks on every BLOCKS-th sequence of the validation data from `block` on; on
+   all of it where block is BLOCKS. */
 static void score_block(const search *s, attempt *of, int block)
 {
     mtl_error err = { 0 };
@@ -251,10 +252,10 @@ static mtl_model *put_together(const search *s, const attempt *joint, int *kept)
 /* The attempt with that structure that task k has a part in, or NULL; *i: which of its tasks. */
 static const attempt *find_attempt(const search *s, const structure_row *structure, int k, size_t *i)
 {
-    size_t n;
-    for (n = 0; n < arrlenu(s->attempts); n++)
-        for (*i = 0; *i < arrlenu(s->attempts[n].tasks); ++*i)
-            if (s->attempts[n].structure == structure && s->attempts[n].tasks[*i] == k) return &s->attempts[n];
+    const attempt *of = s->attempts, *end = of + arrlenu(s->attempts);
+    for (; of < end; of++)
+        for (*i = 0; *i < arrlenu(of->tasks); ++*i)
+            if (of->structure == structure && of->tasks[*i] == k) return of;
     return NULL;
 }
 
@@ -288,10 +289,11 @@ static void print_table(const search *s, const attempt *joint, const int *kept)
             if (s->attempts[k].structure == &structures[i]) seconds += s->attempts[k].result.train_seconds;
         printf(" %9.1f ", seconds);
     }
-    printf("\nmultiply-adds: %.3g alone, %.3g in all (%.2f times)\n", s->alone, s->spent, s->spent / s->alone);
+    printf("\nmultiply-adds: %.3g alone, %.3g in all (%.2f times)\n", s->alone, s->spent,
+           s->spent / s->alone);
     for (i = 1; i < STRUCTURES; i++)
         printf("%s%s: %s", i > 1 ? "; " : "", structures[i].name, structures[i].what);
-    printf(".\n* chosen; a joint score counts as no worse down to %g standard errors below the one alone\n", NOISE);
+    printf(".\n* chosen; a joint score is no worse down to %g standard errors below the one alone\n", NOISE);
 }
 
 /* The same as lines key=value, for the model file. */
@@ -302,7 +304,8 @@ static char *make_note(const search *s, const attempt *joint, const int *kept)
     for (k = 0; k < arrlenu(s->all->tasks); k++) {
         for (i = 0; i < STRUCTURES; i++) {
             const attempt *of = find_attempt(s, &structures[i], (int)k, &at);
-            if (of) add_text(&text, "%s.%s=%.6g\n", s->all->tasks[k].name, structures[i].name, whole_score(of, at));
+            if (!of) continue;
+            add_text(&text, "%s.%s=%.6g\n", s->all->tasks[k].name, structures[i].name, whole_score(of, at));
         }
         add_text(&text, "%s.chosen=%s\n", s->all->tasks[k].name,
                  chosen_attempt(s, joint, kept, k)->structure->name);
@@ -328,8 +331,8 @@ static void sum_up(const search *s, const attempt *joint, const int *kept, mtl_f
     }
 }
 
-mtl_model *train_auto(reporter *to, corpus *all, const mtl_model_desc *whole, mtl_batch *train, mtl_batch *valid,
-                      mtl_fit_result *result)
+mtl_model *train_auto(reporter *to, corpus *all, const mtl_model_desc *whole, mtl_batch *train,
+                      mtl_batch *valid, mtl_fit_result *result)
 {
     search s = { 0 };
     const attempt *joint;

@@ -7,7 +7,7 @@
 /* The tasks to be kept of a trained model, and all that they read. Names other than tasks' get the prefix. */
 typedef struct graft {
     mtl_model *model;
-    const char *prefix;                     /* "" for one of them, which lends its inputs' data to the others */
+    const char *prefix;                     /* "" for the first, whose input's data the others read */
     int *tasks;                             /* numbers of the tasks in its desc; growing */
 } graft;
 

@@ -82,7 +82,7 @@ static const option options[] = {
     { "--seed", "N", TRAIN, FIELD, FIELDS("model.seed trainer.seed fit.seed"),
       "of the initial values, dropout and the order of the data [1]" },
     { "--preset", "auto|plain", TRAIN, TEXT, MEMBER(preset),
-      "a set of values for all of these; single options change it: auto goes by the data, plain is the textbook's [auto]" },
+      "values for all of these, which single options change: auto goes by the data, plain by the book [auto]" },
     { "--set", "GROUP.FIELD=VALUE", READING, SET, FIELDS(NULL),
       "any field, e.g. encoder.forget_bias=1; `mtl reference` lists them all" },
     { "--threads", "N", READING, FIELD, FIELDS("trainer.threads predictor.threads"),

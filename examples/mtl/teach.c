@@ -55,9 +55,9 @@ static void ask(lesson *of, const settings *given, const mtl_model *teacher, siz
 /* The lesson whose target this is, or NULL. */
 static lesson *find_lesson(lesson *lessons, const mtl_target *target)
 {
-    size_t i;
-    for (i = 0; i < arrlenu(lessons); i++)
-        if (lessons[i].target == target->distribution || lessons[i].target == target->values) return &lessons[i];
+    lesson *of = lessons, *end = of + arrlenu(lessons);
+    for (; of < end; of++)
+        if (of->target == target->distribution || of->target == target->values) return of;
     return NULL;
 }
 

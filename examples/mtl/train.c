@@ -116,19 +116,66 @@ static void report_end(const settings *given, int automatic, const mtl_fit_resul
     printf("; %.1f s of training; saved to %s\n", result->train_seconds, given->out);
 }
 
+/* One training, or the search for what is shared; the model's notes say how it was trained. *broken: see
+   fit_model. */
+static mtl_model *train(const settings *given, corpus *all, int automatic, mtl_model *whole, mtl_batch *data,
+                        mtl_batch *valid, const int *tasks, mtl_fit_result *result, mtl_error *broken)
+{
+    mtl_model *model = whole;
+    mtl_fit_desc how = given->fit;
+    mtl_error err = { 0 };
+    reporter to = { 0 };
+    char trained[140], score[32];
+    int precision = MTL_PRECISION_F32;
+    to.given = given;
+    to.terminal = output_is_terminal() && !given->quiet;
+    if (given->log && !(to.log = file_open(given->log, "w")))
+        fail("--log %s: cannot be written: %s", given->log, strerror(errno));
+    print_start(given, all, model);
+    catch_interrupts();
+    if (automatic) {
+        model = train_auto(&to, all, mtl_model_describe(whole), data, valid, result);
+        mtl_model_destroy(whole);
+    } else {
+        if (!given->fit.epochs) data = labelled_batches(data, mtl_model_describe(model), tasks);
+        plan_fit(&how, data, arrlenu(data));
+        precision = fit_model(&to, model, &how, data, valid, result, broken);
+    }
+    if (to.log && (ferror(to.log) | fclose(to.log)))
+        warn("--log %s: not all of it could be written", given->log);
+    note_means(all, model, &err);
+    note_settings(given, all, model, &err);
+    mtl_text_from_number(nearest_real(result->best_score), score);
+    snprintf(trained, sizeof trained,
+             "epochs=%zu\nupdates=%zu\nbest_epoch=%zu\nbest_score=%s\nprecision=%s\n", result->epochs,
+             result->updates, result->best_epoch, score, precision == MTL_PRECISION_BF16 ? "bf16" : "f32");
+    mtl_model_note(model, "trained", trained, &err);
+    check(&err);
+    return model;
+}
+
+/* Scores of the validation data, at the end. */
+static void report_scores(const settings *given, const corpus *all, mtl_model *model, const mtl_batch *valid)
+{
+    mtl_scores scores = evaluate(given, all, model, valid, NULL);
+    size_t k;
+    print_scores(model, &scores);
+    for (k = 0; k < scores.task_count; k++)
+        if (!scores.tasks[k].items && k < arrlenu(all->tasks))
+            warn("task %s has no label in the --valid data: it was trained, but had no part in the score",
+                 mtl_model_describe(model)->tasks[k].name);
+    arrfree(scores.tasks);
+}
+
 int command_train(const settings *given, corpus *all)
 {
     mtl_error err = { 0 }, broken = { 0 };
     mtl_fit_result result = { 0 };
-    mtl_model *model;
-    size_t k;
-    mtl_batch *train, *valid;
-    char trained[140], score[32];
-    int precision = MTL_PRECISION_F32, *tasks = NULL;
-    reporter to = { 0 };
-    mtl_fit_desc how = given->fit;
     mtl_share_desc share = given->share;
-    int automatic;
+    mtl_model *model;
+    mtl_batch *data, *valid;
+    int automatic, *tasks = NULL;
+    size_t k;
     check_output(given, given->out, "--out");
     if (given->log) check_output(given, given->log, "--log");
     if (given->log && strcmp(given->log, given->out) == 0)
@@ -137,40 +184,17 @@ int command_train(const settings *given, corpus *all)
     automatic = given->automatic && arrlenu(all->tasks) > 1 && arrlenu(all->valid) > 0;
     if (given->automatic && arrlenu(all->tasks) > 1 && !automatic && !given->quiet)
         note("without --valid data there is nothing to choose by: all tasks share one encoder");
-    if (!share.sets) share.sets = (int)arrlenu(all->train);
     report_useless(given);
     for (k = 0; k < arrlenu(all->tasks); k++) arrput(tasks, (int)k);
+    if (!share.sets) share.sets = (int)arrlenu(all->train);
     model = create_model(given, all, tasks, &share);
     find_feature_scales(all);
     find_target_scales(all);
     set_means(all, model, 0, &err);
-    train = make_batches(all, all->train, model);
+    data = make_batches(all, all->train, model);
     valid = make_batches(all, all->valid, model);
     check(&err);
-    to.given = given;
-    to.terminal = output_is_terminal() && !given->quiet;
-    if (given->log && !(to.log = file_open(given->log, "w")))
-        fail("--log %s: cannot be written: %s", given->log, strerror(errno));
-    print_start(given, all, model);
-    catch_interrupts();
-    if (automatic) {
-        mtl_model *whole = model;
-        model = train_auto(&to, all, mtl_model_describe(whole), train, valid, &result);
-        mtl_model_destroy(whole);
-    } else {
-        mtl_batch *used = given->fit.epochs ? train : labelled_batches(train, mtl_model_describe(model), tasks);
-        plan_fit(&how, used, arrlenu(used));
-        precision = fit_model(&to, model, &how, used, valid, &result, &broken);
-    }
-    if (to.log && (ferror(to.log) | fclose(to.log)))
-        warn("--log %s: not all of it could be written", given->log);
-    note_means(all, model, &err);
-    note_settings(given, all, model, &err);
-    mtl_text_from_number(nearest_real(result.best_score), score);
-    snprintf(trained, sizeof trained,
-             "epochs=%zu\nupdates=%zu\nbest_epoch=%zu\nbest_score=%s\nprecision=%s\n", result.epochs,
-             result.updates, result.best_epoch, score, precision == MTL_PRECISION_BF16 ? "bf16" : "f32");
-    mtl_model_note(model, "trained", trained, &err);
+    model = train(given, all, automatic, model, data, valid, tasks, &result, &broken);
     set_means(all, model, 1, &err);
     mtl_model_save(model, given->out, &err);
     set_means(all, model, 0, &err);
@@ -178,17 +202,7 @@ int command_train(const settings *given, corpus *all)
     if (broken.code)
         fail("%s; the best model so far (epoch %zu) is in %s", broken.message, result.best_epoch, given->out);
     report_end(given, automatic, &result);
-    if (arrlenu(valid) && !given->quiet) {
-        mtl_scores scores = evaluate(given, all, model, valid, NULL);
-        print_scores(model, &scores);
-        for (k = 0; k < scores.task_count; k++)
-            if (!scores.tasks[k].items && k < arrlenu(all->tasks))
-                warn("task %s has no label in the --valid data: it was trained, but had no part in the score",
-                     mtl_model_describe(model)->tasks[k].name);
-        arrfree(scores.tasks);
-    }
+    if (arrlenu(valid) && !given->quiet) report_scores(given, all, model, valid);
     mtl_model_destroy(model);
-    arrfree(train);
-    arrfree(valid);
     return 0;
 }

@@ -139,6 +139,9 @@ def train(name, cut_task, cut, how, seed, tasks, place):
     with open(f"{place}.time", encoding="utf-8") as file:
         seconds = float(file.read().split()[-1])
     info = json.loads(subprocess.run([MTL, "info", "--model", model, "--json"], capture_output=True, text=True, check=True).stdout)
+    if how == "auto":
+        with open(os.path.join(OUT, f"auto_{name}_{cut_task}_{cut}_{seed}.json"), "w", encoding="utf-8") as file:
+            json.dump(info["auto"], file, indent=1)
     scores = [evaluate(model, paths, tasks) for paths in (valid, apart)]
     common = [os.path.getsize(model), answer_time(model, valid[0]), seconds, info["training"]["updates"]]
     print(f"{name} {cut_task or ''} {cut or ''} {how} {seed}: " + ", ".join(f"{t} {scores[0][t]:.1f}/{scores[1][t]:.1f}" for t in tasks) +
