@@ -52,40 +52,17 @@ static void ask(lesson *of, const settings *given, const mtl_model *teacher, siz
     arrfree(out);
 }
 
-/* The lesson whose target this is, or NULL. */
-static lesson *find_lesson(lesson *lessons, const mtl_target *target)
-{
-    lesson *of = lessons, *end = of + arrlenu(lessons);
-    for (; of < end; of++)
-        if (of->target == target->distribution || of->target == target->values) return of;
-    return NULL;
-}
-
-/* Several teachers answer with their mean. */
-static void add_teacher(lesson *to, const lesson *from)
-{
-    const mtl_real share = 1 / (mtl_real)++to->teachers;
-    size_t i;
-    for (i = 0; i < to->items * to->width; i++) to->answers[i] += share * (from->answers[i] - to->answers[i]);
-}
-
 void add_lessons(lesson **lessons, const settings *given, const mtl_model *teacher, size_t taught,
                  mtl_batch *batches, size_t task)
 {
     size_t i;
     for (i = 0; i < arrlenu(batches); i++) {
         mtl_target *target = (mtl_target *)(uintptr_t)&batches[i].targets[task];
-        lesson *known = find_lesson(*lessons, target), one = { 0 };
-        if (!target->labels && !target->values && !known) continue;
+        lesson one = { 0 };
+        if (!target->labels && !target->values) continue;
         one.labels = target->labels;
         one.values = target->values;
-        one.teachers = 1;
         ask(&one, given, teacher, taught, &batches[i]);
-        if (known) {
-            add_teacher(known, &one);
-            arrfree(one.answers);
-            continue;
-        }
         arrsetlen(one.target, one.items * one.width);
         if (one.labels) target->labels = NULL, target->distribution = one.target;
         else target->values = one.target;
@@ -93,22 +70,24 @@ void add_lessons(lesson **lessons, const settings *given, const mtl_model *teach
     }
 }
 
-void mix_lessons(lesson *lessons, double share)
+/* One item. Without a label it has no target: what a teacher with few labels says of the others misleads. */
+static void mix_item(const lesson *of, size_t n, mtl_real share)
 {
-    const mtl_real gold = (mtl_real)share, rest = 1 - gold;
-    size_t i, n, j;
+    const size_t first = n * of->width;
+    const int known = of->labels ? of->labels[n] >= 0 : !isnan(of->values[first]);
+    size_t j;
+    for (j = 0; j < of->width; j++) {
+        const mtl_real label = !known ? (mtl_real)NAN : of->labels ? (mtl_real)(of->labels[n] == (int)j)
+                                                                   : of->values[first + j];
+        of->target[first + j] = share * label + (1 - share) * of->answers[first + j];
+    }
+}
+
+void mix_lessons(const lesson *lessons, double share)
+{
+    size_t i, n;
     for (i = 0; i < arrlenu(lessons); i++)
-        for (n = 0; n < lessons[i].items; n++) {
-            const lesson *of = &lessons[i];
-            const mtl_real *answer = of->answers + n * of->width;
-            mtl_real *to = of->target + n * of->width;
-            const int known = of->labels ? of->labels[n] >= 0 : !isnan(of->values[n * of->width]);
-            for (j = 0; j < of->width; j++) {
-                const mtl_real y = !known ? 0 : of->labels ? (mtl_real)(of->labels[n] == (int)j)
-                                                           : of->values[n * of->width + j];
-                to[j] = known ? gold * y + rest * answer[j] : answer[j];
-            }
-        }
+        for (n = 0; n < lessons[i].items; n++) mix_item(&lessons[i], n, (mtl_real)share);
 }
 
 void free_lessons(lesson *lessons)
