@@ -304,6 +304,15 @@ run train --data train.tsv --data spirit.tsv --valid valid.tsv --valid spirit.ts
 check "tasks of two files" [ "$status" -eq 0 ]
 run eval --model auto.st --data valid.tsv --data spirit.tsv --json
 result "all of them are scored" "$(says stdout.txt '"intent"|"slots"|"mood"|"spirit"')"
+run train --data train.tsv --valid valid.tsv --out taught.st $auto --share full --teacher only.st --quiet
+check "--teacher" [ "$status" -eq 0 ]
+run train --data train.tsv --valid valid.tsv --out full.st $auto --share full --quiet
+check "what it says makes a difference" sh -c '! cmp -s taught.st full.st'
+refuses "--teacher of other data" 1 "--teacher first.st|knows other words" train --data second.tsv --out out.st $small --teacher first.st
+refuses "--teacher that is no model" 1 "train.tsv" train --data train.tsv --out out.st $small --teacher train.tsv
+run train --data spirit.tsv --out spirit.st $small
+sed "s/^spirit:/mind:/" spirit.tsv >mind.tsv
+refuses "--teacher of other tasks" 1 "--teacher spirit.st|none of the tasks" train --data mind.tsv --out out.st $small --teacher spirit.st
 run train --data train.tsv --out auto.st $auto
 result "without --valid nothing can be chosen" "$(says stderr.txt "note: |--valid")"
 

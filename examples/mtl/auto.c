@@ -288,8 +288,8 @@ static void print_table(const search *s, const attempt *joint, const int *kept)
            s->spent / s->alone);
     for (i = 0; i < STRUCTURES; i++)
         printf("%s%s: %s", i ? "; " : "", structures[i].name, structures[i].what);
-    printf("; -: over the budget of %g times.\n* chosen; a joint score is no worse down to %g standard errors "
-           "below the one alone\n", BUDGET, NOISE);
+    printf("; -: over the budget of %g times.\n* chosen; joint is no worse down to %g standard errors below "
+           "alone\n", BUDGET, NOISE);
 }
 
 /* The same as lines key=value, for the model file. */

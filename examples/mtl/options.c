@@ -76,7 +76,7 @@ static const option options[] = {
     TRAIN_FIELD("--patience", "N", "fit.patience"),
     TRAIN_FIELD("--sampler", "NAME", "fit.sampler"),
     { "--teacher", "MODEL", TRAIN, FILES, MEMBER(teachers),
-      "a model whose answers to the training data are learnt beside the labels; may be repeated" },
+      "a model of single tasks, whose answers to the training data are learnt, too; may be repeated" },
     { "--score", "TASK", TRAIN, TEXT, MEMBER(score),
       "the task whose validation score decides; without it the mean over tasks" },
     { "--seed", "N", TRAIN, FIELD, FIELDS("model.seed trainer.seed fit.seed"),

@@ -3,6 +3,8 @@
 #include <math.h>
 
 #include "batches.h"
+#include "models.h"
+#include "scales.h"
 #include "system.h"
 
 enum { ASKED = 64 };                        /* sequences that a teacher is asked about at once */
@@ -68,6 +70,57 @@ void add_lessons(lesson **lessons, const settings *given, const mtl_model *teach
         else target->values = one.target;
         arrput(*lessons, one);
     }
+}
+
+/* 1 when both lists of texts are the same; NULL: a list of none. */
+static int same_texts(const char *const *a, const char *const *b, int count)
+{
+    int i;
+    if (!a || !b) return a == b;
+    for (i = 0; i < count; i++)
+        if (strcmp(a[i], b[i]) != 0) return 0;
+    return 1;
+}
+
+/* Adds what one teacher knows of the model's tasks. */
+static void add_file(lesson **lessons, const settings *given, const corpus *all, const char *path,
+                     const mtl_model *model, mtl_batch *batches)
+{
+    const mtl_model_desc *ours = mtl_model_describe(model), *theirs;
+    mtl_error err = { 0 };
+    mtl_model *teacher = load_model(path);
+    size_t k, taught = 0;
+    theirs = mtl_model_describe(teacher);
+    if (theirs->inputs[0].vocabulary != ours->inputs[0].vocabulary ||
+        theirs->inputs[0].features != ours->inputs[0].features ||
+        !same_texts(theirs->inputs[0].words, ours->inputs[0].words, ours->inputs[0].vocabulary))
+        fail("--teacher %s: knows other words or features than the training data have: train it on the same "
+             "files", path);
+    set_means(all, teacher, 0, &err);       /* its answers are centred, as what the model learns */
+    check(&err);
+    for (k = 0; k < theirs->task_count; k++) {
+        const int index = mtl_model_task(model, theirs->tasks[k].name);
+        const mtl_task_desc *task = index < 0 ? NULL : &ours->tasks[index];
+        if (!task) continue;
+        if (theirs->tasks[k].classes != task->classes || theirs->tasks[k].kind != task->kind ||
+            theirs->tasks[k].level != task->level ||
+            !same_texts(theirs->tasks[k].labels, task->labels, task->classes))
+            fail("--teacher %s: its task %s has other classes than the training data: train it on the same "
+                 "files", path, task->name);
+        add_lessons(lessons, given, teacher, k, batches, (size_t)index);
+        taught++;
+    }
+    if (!taught) fail("--teacher %s: knows none of the tasks", path);
+    mtl_model_destroy(teacher);
+}
+
+lesson *read_lessons(const settings *given, const corpus *all, const mtl_model *model, mtl_batch *batches)
+{
+    lesson *lessons = NULL;
+    size_t i;
+    for (i = 0; i < arrlenu(given->teachers); i++)
+        add_file(&lessons, given, all, given->teachers[i], model, batches);
+    return lessons;
 }
 
 /* One item. Without a label it has no target: what a teacher with few labels says of the others misleads. */

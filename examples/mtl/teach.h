@@ -19,6 +19,10 @@ typedef struct lesson {                     /* of one task in one data set */
 void add_lessons(lesson **lessons, const settings *given, const mtl_model *teacher, size_t taught,
                  mtl_batch *batches, size_t task);
 
+/* The lessons of all --teacher models, for the model's tasks that they know. Ends the program when one of
+   them has been trained on other data: its words and classes must be the model's. */
+lesson *read_lessons(const settings *given, const corpus *all, const mtl_model *model, mtl_batch *batches);
+
 /* Mixes what is learnt from now on. share: of the labels, 0 to 1. */
 void mix_lessons(const lesson *lessons, double share);
 
