@@ -173,7 +173,7 @@ static int *tasks_that_gain(const search *s, const attempt *joint, double *gain)
     for (k = 0; k < arrlenu(joint->tasks); k++) {
         const attempt *alone = &s->attempts[joint->tasks[k]];
         const double d = difference(joint, k, alone, 0, &error);
-        if (d < -NOISE * error) continue;
+        if (isnan(d) || d < -NOISE * error) continue;   /* not a number: it has no label there */
         *gain += d;
         arrput(kept, (int)k);
     }
@@ -273,7 +273,8 @@ static void print_table(const search *s, const attempt *joint, const int *kept)
         printf("\n%-16s", s->all->tasks[k].name);
         for (i = 0; i < STRUCTURES; i++) {
             const attempt *of = find_attempt(s, &structures[i], (int)k, &at);
-            snprintf(cell, sizeof cell, of ? "%.4f" : "-", of ? whole_score(of, at) : 0);
+            snprintf(cell, sizeof cell, of && !isnan(whole_score(of, at)) ? "%.4f" : "-",
+                     of ? whole_score(of, at) : 0);
             printf(" %9s%c", cell, of && of == chosen_attempt(s, joint, kept, k) ? '*' : ' ');
         }
     }
@@ -300,7 +301,7 @@ static char *make_note(const search *s, const attempt *joint, const int *kept)
     for (k = 0; k < arrlenu(s->all->tasks); k++) {
         for (i = 0; i < STRUCTURES; i++) {
             const attempt *of = find_attempt(s, &structures[i], (int)k, &at);
-            if (!of) continue;
+            if (!of || isnan(whole_score(of, at))) continue;
             add_text(&text, "%s.%s=%.6g\n", s->all->tasks[k].name, structures[i].name, whole_score(of, at));
         }
         add_text(&text, "%s.chosen=%s\n", s->all->tasks[k].name,
@@ -313,7 +314,8 @@ static char *make_note(const search *s, const attempt *joint, const int *kept)
 /* What all trainings took together, and the mean score of what was chosen. */
 static void sum_up(const search *s, const attempt *joint, const int *kept, mtl_fit_result *result)
 {
-    size_t i, tasks = arrlenu(s->all->tasks);
+    double scored = 0;
+    size_t i;
     for (i = 0; i < arrlenu(s->attempts); i++) {
         const mtl_fit_result *one = &s->attempts[i].result;
         result->seconds += one->seconds;
@@ -321,9 +323,11 @@ static void sum_up(const search *s, const attempt *joint, const int *kept, mtl_f
         result->epochs += one->epochs;
         result->updates += one->updates;
     }
-    for (i = 0; i < tasks; i++) {
+    for (i = 0; i < arrlenu(s->all->tasks); i++) {
         const attempt *of = chosen_attempt(s, joint, kept, i);
-        result->best_score += whole_score(of, of == joint ? i : 0) / (double)tasks;
+        const double score = whole_score(of, of == joint ? i : 0);
+        if (isnan(score)) continue;
+        result->best_score += (score - result->best_score) / ++scored;
     }
 }
 
