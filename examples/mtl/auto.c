@@ -17,8 +17,10 @@ typedef struct structure_row {
 static const structure_row structures[] = {
     { "alone",   "an encoder for each task",                       MTL_SHARE_FULL,    1,   0    },
     { "full",    "one wider encoder for all tasks",                MTL_SHARE_FULL,    1.5, 0    },
+    { "group",   "one for those that it did not harm",             MTL_SHARE_FULL,    1.5, 0    },
     { "partial", "a shared encoder beside one of each task's own", MTL_SHARE_PARTIAL, 0.5, 0.75 },
 };
+enum { ALONE, FULL, GROUP, PARTIAL };       /* rows of structures[] */
 enum { STRUCTURES = sizeof structures / sizeof *structures, BLOCKS = 20 };
 
 /* How much more than the tasks alone all trainings may cost, in multiply-adds. */
@@ -128,18 +130,18 @@ static void try_structure(search *s, const structure_row *structure, int *tasks)
     of.model = make_model(s, &of);
     plan_fit(&how, train, arrlenu(train));
     of.cost = fit_cost(of.model, &how, train, arrlenu(train));
-    if (structure != structures && s->spent + of.cost > BUDGET * s->alone) {
+    if (structure != &structures[ALONE] && s->spent + of.cost > BUDGET * s->alone) {
         mtl_model_destroy(of.model);
         return;
     }
-    s->to->run = structure == structures ? s->all->tasks[tasks[0]].name : structure->name;
-    if (structure != structures) s->to->lessons = make_lessons(s, &of, train);
-    s->to->step_weight = structure != structures ? fmin(MOST_STEP_WEIGHT, mean_length(train)) : 1;
+    s->to->run = structure == &structures[ALONE] ? s->all->tasks[tasks[0]].name : structure->name;
+    if (structure != &structures[ALONE]) s->to->lessons = make_lessons(s, &of, train);
+    s->to->step_weight = structure != &structures[ALONE] ? fmin(MOST_STEP_WEIGHT, mean_length(train)) : 1;
     fit_model(s->to, of.model, &how, train, valid, &of.result, &broken);
     free_lessons(s->to->lessons);
     s->to->lessons = NULL;
     s->spent += of.cost;
-    if (structure == structures) s->alone += of.cost;
+    if (structure == &structures[ALONE]) s->alone += of.cost;
     arrsetlen(of.scores, arrlenu(tasks) * (BLOCKS + 1));
     for (block = 0; block <= BLOCKS; block++) score_block(s, &of, block);
     arrput(s->attempts, of);
@@ -163,7 +165,7 @@ static double difference(const attempt *a, size_t i, const attempt *b, size_t k,
     return x[BLOCKS] - y[BLOCKS];
 }
 
-/* Which tasks of a joint attempt are no worse than alone, but for noise; *gain: the sum of their gains. */
+/* Which tasks of a joint attempt, by their place in it, are no worse than alone, but for noise; *gain: the sum of their gains. */
 static int *tasks_that_gain(const search *s, const attempt *joint, double *gain)
 {
     int *kept = NULL;
@@ -180,6 +182,21 @@ static int *tasks_that_gain(const search *s, const attempt *joint, double *gain)
     return kept;
 }
 
+/* One encoder for the tasks that the one of all did not harm, where some were harmed and two were not. */
+static void try_group(search *s)
+{
+    const attempt *full = &s->attempts[arrlenu(s->attempts) - 1];
+    int *kept, *group = NULL;
+    double gain;
+    size_t i;
+    if (full->structure != &structures[FULL]) return;
+    kept = tasks_that_gain(s, full, &gain);
+    for (i = 0; i < arrlenu(kept); i++) arrput(group, full->tasks[kept[i]]);
+    if (arrlenu(group) > 1 && arrlenu(group) < arrlenu(full->tasks))
+        try_structure(s, &structures[GROUP], group);
+    arrfree(kept);
+}
+
 /* The joint attempt with the largest gain, NULL: none has any; its tasks that are kept in *kept. */
 static const attempt *choose(const search *s, int **kept)
 {
@@ -189,7 +206,7 @@ static const attempt *choose(const search *s, int **kept)
     for (i = 0; i < arrlenu(s->attempts); i++) {
         double gain;
         int *tasks;
-        if (s->attempts[i].structure == structures) continue;
+        if (s->attempts[i].structure == &structures[ALONE]) continue;
         tasks = tasks_that_gain(s, &s->attempts[i], &gain);
         if (arrlenu(tasks) && gain >= most) {
             best = &s->attempts[i];
@@ -201,11 +218,12 @@ static const attempt *choose(const search *s, int **kept)
     return best;
 }
 
-static int holds(const int *list, int number)
+/* 1 when task k is one of those that are kept of a joint attempt. */
+static int shares(const attempt *joint, const int *kept, int k)
 {
     size_t i;
-    for (i = 0; i < arrlenu(list); i++)
-        if (list[i] == number) return 1;
+    for (i = 0; i < arrlenu(kept); i++)
+        if (joint->tasks[kept[i]] == k) return 1;
     return 0;
 }
 
@@ -225,7 +243,7 @@ static mtl_model *put_together(const search *s, const attempt *joint, int *kept)
     }
     for (i = 0; i < arrlenu(s->all->tasks); i++) {
         graft alone = { 0 };
-        if (joint && holds(kept, (int)i)) continue;
+        if (shares(joint, kept, (int)i)) continue;
         alone.model = s->attempts[i].model;
         arrput(alone.tasks, 0);
         alone.prefix = "";
@@ -258,7 +276,7 @@ static double whole_score(const attempt *of, size_t i) { return of->scores[i * (
 /* What task k has been given: a joint attempt, or its own. */
 static const attempt *chosen_attempt(const search *s, const attempt *joint, const int *kept, size_t k)
 {
-    return joint && holds(kept, (int)k) ? joint : &s->attempts[k];
+    return shares(joint, kept, (int)k) ? joint : &s->attempts[k];
 }
 
 /* A row for each task: its score in every attempt, * at what was chosen; then what each attempt took. */
@@ -315,7 +333,7 @@ static char *make_note(const search *s, const attempt *joint, const int *kept)
 static void sum_up(const search *s, const attempt *joint, const int *kept, mtl_fit_result *result)
 {
     double scored = 0;
-    size_t i;
+    size_t i, at;
     for (i = 0; i < arrlenu(s->attempts); i++) {
         const mtl_fit_result *one = &s->attempts[i].result;
         result->seconds += one->seconds;
@@ -325,9 +343,10 @@ static void sum_up(const search *s, const attempt *joint, const int *kept, mtl_f
     }
     for (i = 0; i < arrlenu(s->all->tasks); i++) {
         const attempt *of = chosen_attempt(s, joint, kept, i);
-        const double score = whole_score(of, of == joint ? i : 0);
-        if (isnan(score)) continue;
-        result->best_score += (score - result->best_score) / ++scored;
+        double score;
+        of = find_attempt(s, of->structure, (int)i, &at);
+        score = whole_score(of, at);
+        if (!isnan(score)) result->best_score += (score - result->best_score) / ++scored;
     }
 }
 
@@ -346,11 +365,13 @@ mtl_model *train_auto(reporter *to, corpus *all, const mtl_model_desc *whole, mt
         int *one = NULL;
         arrput(one, (int)i);
         arrput(tasks, (int)i);
-        try_structure(&s, structures, one);
+        try_structure(&s, &structures[ALONE], one);
         if (interrupted() && i + 1 < arrlenu(all->tasks))
             fail("interrupted before every task had been trained: nothing was written");
     }
-    for (i = 1; i < STRUCTURES && !interrupted(); i++) try_structure(&s, &structures[i], tasks);
+    if (!interrupted()) try_structure(&s, &structures[FULL], tasks);
+    if (!interrupted()) try_group(&s);
+    if (!interrupted()) try_structure(&s, &structures[PARTIAL], tasks);
     joint = choose(&s, &kept);
     model = put_together(&s, joint, kept);
     sum_up(&s, joint, kept, result);
