@@ -1253,7 +1253,7 @@ static void train_draw_epoch(mtl__sampler *sampler, const mtl_model *model, size
     mtl__sampler_begin(sampler, epoch);
     for (i = 0; i < sampler->total; i++) {
         mtl_arena arena;
-        size_t set = mtl__sampler_choose(sampler, i), row = 0;
+        size_t set = sampler->kind->choose(sampler, i), row = 0;
         int shortest = 1000, longest = 0;
         mtl_batch b;
         mtl_arena_init(&arena, NULL, 0, NULL);
