@@ -1573,6 +1573,8 @@ typedef struct mtl_fit_desc {
     /* Called every `checkpoint_every` updates, and when `progress` stops the run: `at` can be saved. An error
        that it leaves in *err ends the run. NULL: no checkpoints. */
     void (*checkpoint)(void *user, const mtl_checkpoint *at, mtl_error *err);
+    const char *settings;                   /* free text for checkpoints, to compare with when one is gone on
+                                               from: the bytes of the tensor fit.settings; NULL: none */
     const mtl_safetensors *resume;          /* a checkpoint to go on from; NULL: a new run */
     int resume_changed;                     /* 1: although the data sets have changed */
 } mtl_fit_desc;
@@ -17377,8 +17379,8 @@ typedef struct mtl__dataset {
     size_t rows;
 } mtl__dataset;
 
-static mtl_status mtl__dataset_init(mtl__dataset *set, const mtl_batch *data, const mtl_model *model,
-                                    mtl_arena *arena, mtl_error *err)
+static MTL__RARE mtl_status mtl__dataset_init(mtl__dataset *set, const mtl_batch *data,
+                                              const mtl_model *model, mtl_arena *arena, mtl_error *err)
 {
     size_t s;
     memset(set, 0, sizeof *set);
@@ -17393,7 +17395,8 @@ static mtl_status mtl__dataset_init(mtl__dataset *set, const mtl_batch *data, co
 }
 
 /* Checks all targets at once, so that errors name sequences of the data set and not of some batch. */
-static mtl_status mtl__dataset_check(const mtl__dataset *set, const mtl_model *model, mtl_error *err)
+static MTL__RARE mtl_status mtl__dataset_check(const mtl__dataset *set, const mtl_model *model,
+                                               mtl_error *err)
 {
     const mtl_batch *data = set->data;
     size_t k;
@@ -17668,7 +17671,7 @@ typedef struct mtl__sampler_kind {
 } mtl__sampler_kind;
 
 /* A set at random, by weight size^power. */
-static size_t mtl__sampler_draw(const mtl__sampler *p, double power)
+static MTL__RARE size_t mtl__sampler_draw(const mtl__sampler *p, double power)
 {
     double sum = 0, point;
     size_t s, chosen = 0;
@@ -17730,7 +17733,8 @@ static int mtl__sampler_by_length(const mtl_fit_desc *d, size_t epoch)
 
 /* Shuffles, sorts pools of `bucket` batches by length, cuts batches, shuffles these: similar lengths, random
    order. Where the short come first the pool is the whole set, whose last batch is the first. */
-static void mtl__sampler_shuffle(mtl__sampler_set *s, const mtl_fit_desc *d, size_t number, size_t epoch)
+static MTL__RARE void mtl__sampler_shuffle(mtl__sampler_set *s, const mtl_fit_desc *d, size_t number,
+                                           size_t epoch)
 {
     const int by_length = mtl__sampler_by_length(d, epoch);
     size_t n = s->set.data->sequences, pool = by_length ? n : (size_t)d->batch * (size_t)d->bucket, i;
@@ -17746,8 +17750,8 @@ static void mtl__sampler_shuffle(mtl__sampler_set *s, const mtl_fit_desc *d, siz
 }
 
 /* A set, its weight and how many of its batches an epoch has. */
-static void mtl__sampler_add(mtl__sampler *p, size_t i, const mtl_batch *data, const mtl_model *model,
-                             mtl_arena *arena, mtl_error *err)
+static MTL__RARE void mtl__sampler_add(mtl__sampler *p, size_t i, const mtl_batch *data,
+                                       const mtl_model *model, mtl_arena *arena, mtl_error *err)
 {
     const float *weights = p->desc->sampler_weights;
     mtl__sampler_set *s = &p->sets[i];
@@ -17769,7 +17773,7 @@ static void mtl__sampler_add(mtl__sampler *p, size_t i, const mtl_batch *data, c
     mtl__sampler_shuffle(s, p->desc, i, 1);
 }
 
-static mtl_status mtl__sampler_init(mtl__sampler *p, const mtl_batch *train, size_t count,
+static MTL__RARE mtl_status mtl__sampler_init(mtl__sampler *p, const mtl_batch *train, size_t count,
                                     const mtl_model *model, const mtl_fit_desc *desc, mtl_arena *arena,
                                         mtl_error *err)
 {
@@ -17795,7 +17799,7 @@ static mtl_status mtl__sampler_init(mtl__sampler *p, const mtl_batch *train, siz
 }
 
 /* Before an epoch: proportional draws every batch of every set once, in random order. */
-static void mtl__sampler_begin(mtl__sampler *p, size_t epoch)
+static MTL__RARE void mtl__sampler_begin(mtl__sampler *p, size_t epoch)
 {
     size_t i, b, n = 0;
     p->epoch = epoch;
@@ -18354,10 +18358,10 @@ MTL_DEF mtl_status mtl_trainer_swap_average(mtl_trainer *trainer, mtl_error *err
 
 /* ---- resume: optimiser state as further tensors -----------------------------------------------------------
    optimizer.m.NAME, .v.NAME, .average.NAME of the parameter's shape; optimizer.counts: steps [tensors],
-   updates, plateau factor and rate, whole numbers and floats as doubles. As doubles too, and lacking in files
-   of earlier builds: optimizer.rule, MTL_OPTIMIZER_*; optimizer.weights, the lambda of tasks and penalties;
-   optimizer.averaged, which update the average of each unit (mtl__average_units, all tensors') has seen last.
-   The average is saved as it is: making up for what it is late by rounds, and saving must change no bit. */
+   updates, plateau factor and rate, whole numbers and floats as doubles; optimizer.rule: MTL_OPTIMIZER_* as a
+   double, which files of earlier builds lack. Checkpoints have further doubles: optimizer.weights, lambda of
+   tasks and penalties; optimizer.averaged, which update the average of each unit (mtl__average_units, of all
+   tensors) has seen last: to make up for what it is late by would round, and a checkpoint changes no bit. */
 typedef struct mtl__moment { const char *name; mtl_real *block; } mtl__moment;
 
 static void mtl__moments_of(const mtl__optimizer *o, mtl__moment moments[3])
@@ -18376,7 +18380,7 @@ static size_t mtl__trainer_lambdas(const mtl_trainer *t)
 }
 
 /* The optimiser's counts as doubles: [tensors] steps, then updates, plateau, lr; behind them its rule. */
-static double *mtl__optimizer_counts(const mtl__optimizer *o, mtl_arena *arena, mtl_error *err)
+static MTL__RARE double *mtl__optimizer_counts(const mtl__optimizer *o, mtl_arena *arena, mtl_error *err)
 {
     double *counts =
         (double *)mtl__arena_zero(arena, o->set->count + 4, sizeof *counts, "optimiser counts", err);
@@ -18390,7 +18394,7 @@ static double *mtl__optimizer_counts(const mtl__optimizer *o, mtl_arena *arena, 
     return counts;
 }
 
-static size_t mtl__average_total(const mtl__optimizer *o)
+static MTL__RARE size_t mtl__average_total(const mtl__optimizer *o)
 {
     size_t i, total = 0;
     for (i = 0; o->average && i < o->set->count; i++) total += mtl__average_units(o->set->tensors[i]);
@@ -18398,8 +18402,8 @@ static size_t mtl__average_total(const mtl__optimizer *o)
 }
 
 /* optimizer.averaged and optimizer.weights. Returns how many entries these are. */
-static size_t mtl__trainer_count_entries(const mtl_trainer *t, mtl__tensor_entry *e, mtl_arena *arena,
-                                         mtl_error *err)
+static MTL__RARE size_t mtl__trainer_count_entries(const mtl_trainer *t, mtl__tensor_entry *e,
+                                                   mtl_arena *arena, mtl_error *err)
 {
     const mtl__optimizer *o = &t->optimizer;
     const size_t units = mtl__average_total(o), lambdas = mtl__trainer_lambdas(t);
@@ -18430,21 +18434,19 @@ static MTL__RARE void mtl__trainer_entries(const void *owner, mtl__tensor_entry 
             mtl__entry_of_tensor(&e[n++], mtl__arena_text(arena, name, err), p, moments[k].block + p->offset);
         }
     mtl__entry_set(&e[n++], "optimizer.counts", MTL_TYPE_F64, o->set->count + 3, 0, counts);
-    mtl__entry_set(&e[n++], "optimizer.rule", MTL_TYPE_F64, 1, 0,
-                   counts ? counts + o->set->count + 3 : NULL);
-    mtl__trainer_count_entries(t, e + n, arena, err);
+    mtl__entry_set(&e[n], "optimizer.rule", MTL_TYPE_F64, 1, 0, counts ? counts + o->set->count + 3 : NULL);
 }
 
-static size_t mtl__trainer_entry_count(const mtl_trainer *t)
+static MTL__RARE size_t mtl__trainer_entry_count(const mtl_trainer *t)
 {
     const mtl__optimizer *o = &t->optimizer;
-    return o->set->count * ((o->m != NULL) + (size_t)(o->v != NULL) + (o->average != NULL)) + 3 +
-           (o->average != NULL);
+    return o->set->count * ((o->m != NULL) + (size_t)(o->v != NULL) + (o->average != NULL)) + 2;
 }
 
 static mtl__further mtl__trainer_further(const mtl_trainer *trainer)
 {
     mtl__further more;
+    if (trainer) mtl__average_finish(&trainer->optimizer, mtl__kernels_choose(trainer->desc.isa));
     more.owner = trainer;
     more.count = trainer ? mtl__trainer_entry_count(trainer) : 0;
     more.entries = mtl__trainer_entries;
@@ -18467,7 +18469,7 @@ MTL_DEF mtl_status mtl_trainer_save(const mtl_trainer *trainer, const char *path
 }
 
 /* The counts' tensor, checked. */
-static const mtl_safetensor *mtl__resume_counts(const mtl_trainer *t, const mtl_safetensors *file,
+static MTL__RARE const mtl_safetensor *mtl__resume_counts(const mtl_trainer *t, const mtl_safetensors *file,
                                                 mtl_error *err)
 {
     const mtl_safetensor *counts = mtl_safetensors_find(file, "optimizer.counts");
@@ -18484,7 +18486,8 @@ static const mtl_safetensor *mtl__resume_counts(const mtl_trainer *t, const mtl_
 
 /* Refuses state that another rule has made, since the same moments mean something else there, and state that
    this trainer has no place for: without it training would go on as another one than was saved. */
-static mtl_status mtl__resume_check(const mtl_trainer *t, const mtl_safetensors *file, mtl_error *err)
+static MTL__RARE mtl_status mtl__resume_check(const mtl_trainer *t, const mtl_safetensors *file,
+                                              mtl_error *err)
 {
     static const char *const fields[3] = { "momentum", "optimizer", "average" };
     const mtl_safetensor *rule = mtl_safetensors_find(file, "optimizer.rule");
@@ -18517,8 +18520,8 @@ static mtl_status mtl__resume_check(const mtl_trainer *t, const mtl_safetensors 
 
 /* A tensor of `count` doubles into out. Returns 0, and changes nothing, when the file has none such or a
    number is not finite: `what` is then an error, or NULL. */
-static int mtl__resume_doubles(const mtl_safetensors *file, const char *name, size_t count, double *out,
-                               const char *what, mtl_error *err)
+static MTL__RARE int mtl__resume_doubles(const mtl_safetensors *file, const char *name, size_t count,
+                                         double *out, const char *what, mtl_error *err)
 {
     const mtl_safetensor *t = mtl__failed(err) ? NULL : mtl_safetensors_find(file, name);
     double value = 0;
@@ -18533,9 +18536,8 @@ static int mtl__resume_doubles(const mtl_safetensors *file, const char *name, si
     return fits;
 }
 
-/* What is left: lambda, and how late averages are. Files of earlier builds have neither: there the average is
-   up to date. */
-static void mtl__resume_further(mtl_trainer *t, const mtl_safetensors *file, mtl_error *err)
+/* What checkpoints alone have: lambda, and how late averages are. In other files these are up to date. */
+static MTL__RARE void mtl__resume_further(mtl_trainer *t, const mtl_safetensors *file, mtl_error *err)
 {
     mtl__optimizer *o = &t->optimizer;
     const size_t units = mtl__average_total(o), lambdas = mtl__trainer_lambdas(t);
@@ -18557,7 +18559,7 @@ static void mtl__resume_further(mtl_trainer *t, const mtl_safetensors *file, mtl
 
 /* What the moments and the average that were read say about rows: those that never moved have moments of zero
    and an average that is the row itself. */
-static void mtl__optimizer_resumed(mtl__optimizer *o)
+static MTL__RARE void mtl__optimizer_resumed(mtl__optimizer *o)
 {
     size_t i, k;
     for (i = 0; i < o->set->count; i++) {
@@ -18672,7 +18674,7 @@ static void mtl__fit_count_loss(mtl__fit *f, const mtl_step *step)
 }
 
 /* What to try after numbers that are not finite, for which task `name`, where it is one, may be to blame. */
-static char *mtl__fit_advice(const mtl__fit *f, const char *name, char *out, size_t size)
+static MTL__RARE char *mtl__fit_advice(const mtl__fit *f, const char *name, char *out, size_t size)
 {
     const mtl_trainer *t = f->trainer;
     const int task = mtl_model_task(t->model, name);
@@ -18738,7 +18740,7 @@ static int mtl__fit_update(mtl__fit *f, size_t update, size_t *tokens, double ep
 }
 
 /* Scores the model (its averaged weights, where there are any) and keeps it if it is the best so far. */
-static void mtl__fit_evaluate(mtl__fit *f, mtl_error *err)
+static MTL__RARE void mtl__fit_evaluate(mtl__fit *f, mtl_error *err)
 {
     mtl_trainer *t = f->trainer;
     mtl__optimizer *o = &t->optimizer;
@@ -18764,12 +18766,12 @@ static void mtl__fit_evaluate(mtl__fit *f, mtl_error *err)
 }
 
 /* Lets the caller save where the run stands. */
-static void mtl__fit_save(mtl__fit *f, mtl_error *err)
+static MTL__RARE void mtl__fit_save(mtl__fit *f, mtl_error *err)
 {
     if (f->desc.checkpoint && !mtl__failed(err)) f->desc.checkpoint(f->desc.user, f, err);
 }
 
-static void mtl__fit_epoch_begin(mtl__fit *f)
+static MTL__RARE void mtl__fit_epoch_begin(mtl__fit *f)
 {
     const size_t tasks = f->trainer->model->desc.task_count;
     f->progress.epoch = f->epoch;
@@ -18781,7 +18783,7 @@ static void mtl__fit_epoch_begin(mtl__fit *f)
 }
 
 /* The updates of an epoch, or those that are left. Returns 1 when the callback asks to stop. */
-static int mtl__fit_updates(mtl__fit *f, mtl_error *err)
+static MTL__RARE int mtl__fit_updates(mtl__fit *f, mtl_error *err)
 {
     const double start = mtl__seconds();
     const size_t every = (size_t)f->desc.checkpoint_every;
@@ -18803,7 +18805,7 @@ static int mtl__fit_updates(mtl__fit *f, mtl_error *err)
 }
 
 /* One epoch. Returns 1 to go on. */
-static int mtl__fit_epoch(mtl__fit *f, mtl_fit_result *result, mtl_error *err)
+static MTL__RARE int mtl__fit_epoch(mtl__fit *f, mtl_fit_result *result, mtl_error *err)
 {
     mtl_progress *p = &f->progress;
     int stop;
@@ -18827,13 +18829,13 @@ static int mtl__fit_epoch(mtl__fit *f, mtl_fit_result *result, mtl_error *err)
 }
 
 /* Whether there is an epoch to come. */
-static int mtl__fit_goes_on(const mtl__fit *f)
+static MTL__RARE int mtl__fit_goes_on(const mtl__fit *f)
 {
     return f->epoch <= f->progress.epochs &&
            !(f->desc.patience && f->valid_count && f->stale >= (size_t)f->desc.patience);
 }
 
-static mtl_status mtl__fit_check(const mtl__fit *f, const mtl_batch *train, size_t train_count,
+static MTL__RARE mtl_status mtl__fit_check(const mtl__fit *f, const mtl_batch *train, size_t train_count,
                                  mtl_error *err)
 {
     const mtl_model_desc *d = &f->trainer->model->desc;
@@ -18859,7 +18861,7 @@ static mtl_status mtl__fit_check(const mtl__fit *f, const mtl_batch *train, size
     return MTL_OK;
 }
 
-static mtl_status mtl__fit_init(mtl__fit *f, mtl_trainer *trainer, const mtl_fit_desc *desc,
+static MTL__RARE mtl_status mtl__fit_init(mtl__fit *f, mtl_trainer *trainer, const mtl_fit_desc *desc,
                                 const mtl_batch *train, size_t train_count, mtl_error *err)
 {
     mtl_predictor_desc how;
@@ -18898,10 +18900,11 @@ static mtl_status mtl__fit_init(mtl__fit *f, mtl_trainer *trainer, const mtl_fit
    All of doubles, beside the trainer's: fit.counts, the numbers of mtl__fit_counts;
    fit.losses [tasks, 2], sum and number of the epoch's losses; fit.train [data sets, 6], sequences, steps,
    batches drawn, rounds begun, place in the last one, the epoch in which it began; fit.valid [data sets, 2],
-   sequences and steps. best.NAME, of the parameter's shape: the best weights so far, where there are any. */
+   sequences and steps. best.NAME, of the parameter's shape: the best weights so far, where there are any.
+   fit.settings, where given: the bytes of a text. */
 enum { MTL__FIT_COUNTS = 8, MTL__FIT_TRAIN = 6, MTL__FIT_VALID = 2 };
 
-static void mtl__fit_counts(const mtl__fit *f, double counts[MTL__FIT_COUNTS])
+static MTL__RARE void mtl__fit_counts(const mtl__fit *f, double counts[MTL__FIT_COUNTS])
 {
     counts[0] = (double)f->trainer->optimizer.step;
     counts[1] = (double)f->trainer->optimizer.total_steps;
@@ -18914,7 +18917,7 @@ static void mtl__fit_counts(const mtl__fit *f, double counts[MTL__FIT_COUNTS])
 }
 
 /* A data set's sequences and steps, by which it is known again. */
-static void mtl__fit_size(const mtl_batch *data, double size[MTL__FIT_VALID])
+static MTL__RARE void mtl__fit_size(const mtl_batch *data, double size[MTL__FIT_VALID])
 {
     size_t i, steps = 0;
     for (i = 0; i < data->sequences; i++) steps += (size_t)data->lengths[i];
@@ -18922,7 +18925,7 @@ static void mtl__fit_size(const mtl_batch *data, double size[MTL__FIT_VALID])
     size[1] = (double)steps;
 }
 
-static void mtl__fit_train(const mtl__sampler_set *s, double row[MTL__FIT_TRAIN])
+static MTL__RARE void mtl__fit_train(const mtl__sampler_set *s, double row[MTL__FIT_TRAIN])
 {
     mtl__fit_size(s->set.data, row);
     row[2] = (double)s->drawn;
@@ -18931,9 +18934,10 @@ static void mtl__fit_train(const mtl__sampler_set *s, double row[MTL__FIT_TRAIN]
     row[5] = (double)s->epoch;
 }
 
-static size_t mtl__fit_entry_count(const mtl__fit *f)
+static MTL__RARE size_t mtl__fit_entry_count(const mtl__fit *f)
 {
-    return 3 + (size_t)(f->valid_count > 0) + (f->progress.best_epoch ? f->trainer->optimizer.set->count : 0);
+    return 4 + (f->trainer->optimizer.average ? 1u : 0u) + (f->valid_count ? 1u : 0u) +
+           (f->desc.settings ? 1u : 0u) + (f->progress.best_epoch ? f->trainer->model->set.count : 0);
 }
 
 static MTL__RARE void mtl__fit_entries(const void *owner, mtl__tensor_entry *e, mtl_arena *arena,
@@ -18951,6 +18955,7 @@ static MTL__RARE void mtl__fit_entries(const void *owner, mtl__tensor_entry *e, 
     mtl__trainer_entries(f->trainer, e, arena, err);
     if (mtl__failed(err)) return;
     e += mtl__trainer_entry_count(f->trainer);
+    e += mtl__trainer_count_entries(f->trainer, e, arena, err);
     mtl__fit_counts(f, counts);
     for (i = 0; i < tasks; i++) losses[2 * i] = f->loss_sum[i], losses[2 * i + 1] = (double)f->loss_count[i];
     for (i = 0; i < sets; i++) mtl__fit_train(&f->sampler.sets[i], train + MTL__FIT_TRAIN * i);
@@ -18959,6 +18964,8 @@ static MTL__RARE void mtl__fit_entries(const void *owner, mtl__tensor_entry *e, 
     mtl__entry_set(e++, "fit.losses", MTL_TYPE_F64, tasks, 2, losses);
     mtl__entry_set(e++, "fit.train", MTL_TYPE_F64, sets, MTL__FIT_TRAIN, train);
     if (valid) mtl__entry_set(e++, "fit.valid", MTL_TYPE_F64, valid, MTL__FIT_VALID, sizes);
+    if (f->desc.settings)
+        mtl__entry_set(e++, "fit.settings", MTL_TYPE_U8, strlen(f->desc.settings), 0, f->desc.settings);
     for (i = 0; f->progress.best_epoch && i < set->count; i++) {
         const char *text = mtl__arena_text(arena, mtl__print(name, sizeof name, "best.%s",
                                                              set->tensors[i]->name), err);
@@ -18966,7 +18973,7 @@ static MTL__RARE void mtl__fit_entries(const void *owner, mtl__tensor_entry *e, 
     }
 }
 
-static mtl__further mtl__fit_further(const mtl__fit *f)
+static MTL__RARE mtl__further mtl__fit_further(const mtl__fit *f)
 {
     mtl__further more;
     more.owner = f;
@@ -18975,14 +18982,15 @@ static mtl__further mtl__fit_further(const mtl__fit *f)
     return more;
 }
 
-MTL_DEF mtl_status mtl_checkpoint_write(const mtl_checkpoint *at, const mtl_writer *writer, mtl_error *err)
+MTL_DEF MTL__RARE mtl_status mtl_checkpoint_write(const mtl_checkpoint *at, const mtl_writer *writer,
+                                                  mtl_error *err)
 {
     mtl_error own;
     const mtl__further more = mtl__fit_further(at);
     return mtl__model_write(at ? at->trainer->model : NULL, &more, writer, mtl__error_given(err, &own));
 }
 
-MTL_DEF mtl_status mtl_checkpoint_save(const mtl_checkpoint *at, const char *path, mtl_error *err)
+MTL_DEF MTL__RARE mtl_status mtl_checkpoint_save(const mtl_checkpoint *at, const char *path, mtl_error *err)
 {
     mtl_error own;
     const mtl__further more = mtl__fit_further(at);
@@ -18990,12 +18998,12 @@ MTL_DEF mtl_status mtl_checkpoint_save(const mtl_checkpoint *at, const char *pat
 }
 
 /* A whole number of a file, put between two limits. */
-static size_t mtl__resume_count(double saved, size_t least, size_t most)
+static MTL__RARE size_t mtl__resume_count(double saved, size_t least, size_t most)
 {
     return saved < (double)most ? saved > (double)least ? (size_t)saved : least : most;
 }
 
-static void mtl__fit_read_counts(mtl__fit *f, const mtl_safetensors *file, mtl_error *err)
+static MTL__RARE void mtl__fit_read_counts(mtl__fit *f, const mtl_safetensors *file, mtl_error *err)
 {
     const size_t most = 0x7fffffff;
     mtl__optimizer *o = &f->trainer->optimizer;
@@ -19019,7 +19027,7 @@ static void mtl__fit_read_counts(mtl__fit *f, const mtl_safetensors *file, mtl_e
 }
 
 /* The sums of the running epoch. */
-static void mtl__fit_read_losses(mtl__fit *f, const mtl_safetensors *file, mtl_error *err)
+static MTL__RARE void mtl__fit_read_losses(mtl__fit *f, const mtl_safetensors *file, mtl_error *err)
 {
     const size_t tasks = f->trainer->model->desc.task_count;
     double *losses = (double *)mtl__arena_zero(&f->arena, tasks, 2 * sizeof *losses, "losses", err);
@@ -19035,7 +19043,7 @@ static void mtl__fit_read_losses(mtl__fit *f, const mtl_safetensors *file, mtl_e
 }
 
 /* The rows that a checkpoint has for `count` data sets, of which it knows the sizes; NULL on error. */
-static const double *mtl__fit_read_sets(mtl__fit *f, const mtl_safetensors *file, const char *name,
+static MTL__RARE const double *mtl__fit_read_sets(mtl__fit *f, const mtl_safetensors *file, const char *name,
                                         const mtl_batch *data, size_t count, size_t width, mtl_error *err)
 {
     const mtl_safetensor *t = mtl_safetensors_find(file, name);
@@ -19059,7 +19067,7 @@ static const double *mtl__fit_read_sets(mtl__fit *f, const mtl_safetensors *file
 }
 
 /* A data set's place: its round is shuffled again. */
-static void mtl__fit_resume_set(mtl__fit *f, size_t i, const double row[MTL__FIT_TRAIN])
+static MTL__RARE void mtl__fit_resume_set(mtl__fit *f, size_t i, const double row[MTL__FIT_TRAIN])
 {
     mtl__sampler_set *s = &f->sampler.sets[i];
     s->round = mtl__resume_count(row[3], 1, (size_t)1 << 30) - 1;
@@ -19092,7 +19100,7 @@ static MTL__RARE mtl_status mtl__fit_resume(mtl__fit *f, mtl_error *err)
     return mtl__status(err);
 }
 
-MTL_DEF mtl_status mtl_fit(mtl_trainer *trainer, const mtl_batch *train, size_t train_count,
+MTL_DEF MTL__RARE mtl_status mtl_fit(mtl_trainer *trainer, const mtl_batch *train, size_t train_count,
                            const mtl_batch *valid, size_t valid_count, const mtl_fit_desc *desc,
                                mtl_fit_result *result, mtl_error *err)
 {

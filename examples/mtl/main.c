@@ -24,6 +24,7 @@
        scales  batches  scores       what the library is given, and what it answers
        json  reports                 scores for readers and programs
        models  create  progress      a model from a file, a new one, training as it is watched
+       resume                        training that is interrupted and goes on
        commands                      train.c eval.c predict.c info.c reference.c; main.c calls them */
 #include "commands.h"
 

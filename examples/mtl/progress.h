@@ -12,6 +12,8 @@ typedef struct reporter {
     int terminal;
     double last_shown;                      /* seconds */
     double lr;                              /* of the last update */
+    long long updates;                      /* of this process */
+    struct checkpoints *checkpoints;        /* resume.h; NULL: none are kept, and none is gone on from */
 } reporter;
 
 /* The library's progress callback; user: a reporter. */
