@@ -17728,7 +17728,7 @@ static const mtl__sampler_kind mtl__sampler_kinds[] = {     /* in the order of M
 static int mtl__sampler_by_length(const mtl_fit_desc *d, size_t epoch)
 {
     return d->curriculum == MTL_CURRICULUM_LENGTH &&
-           (double)(epoch - 1) < (double)d->curriculum_share * d->epochs;
+           (double)epoch <= floor((double)d->curriculum_share * d->epochs + 0.5);
 }
 
 /* Shuffles, sorts pools of `bucket` batches by length, cuts batches, shuffles these: similar lengths, random

@@ -188,6 +188,28 @@ static void test_resume_fit(void **state)
     }
 }
 
+/* Epochs without gain are counted over an interruption; so are updates of an average whose rows have moments
+   that went to zero. */
+static void test_resume_counts(void **state)
+{
+    const test_shape shape = {0};
+    resume_setup s;
+    (void)state;
+    resume_open(&s, &shape);
+    s.count = 1;                            /* of 5 updates an epoch */
+    s.training.lr = 1e-30f;
+    s.fit.patience = 2;
+    resume_expect(&s, 12, 1, 0, 1, "patience", 1);
+    s.fit.patience = 0;
+    s.training.optimizer = MTL_OPTIMIZER_SGD;
+    s.training.lr = 0.1f;
+    s.training.momentum = 1e-30f;
+    s.training.average = 0.9f;
+    s.valid = 0;                            /* the average is the result */
+    resume_expect(&s, 8, 5, 0, 1, "moments of zero", 1);
+    resume_close(&s);
+}
+
 /* Saving again and again, as against never, changes no bit; nor does an interrupted run's evaluation. */
 static void test_resume_checkpoints_change_nothing(void **state)
 {
@@ -331,6 +353,60 @@ static void test_resume_hostile(void **state)
     resume_close(&s);
 }
 
+/* Every allocation of a run that is saved and resumed may fail. */
+typedef struct resume_failing { resume_setup *s; const test_file *from; test_file to; } resume_failing;
+
+static void resume_fail_write(void *user, const mtl_checkpoint *at, mtl_error *err)
+{
+    resume_failing *f = (resume_failing *)user;
+    mtl_writer writer = test_file_writer(&f->to);
+    f->to.used = 0;
+    mtl_checkpoint_write(at, &writer, err);
+}
+
+static void resume_fail_go(void *user, mtl_error *err)
+{
+    resume_failing *f = (resume_failing *)user;
+    mtl_fit_desc fit = f->s->fit;
+    mtl_safetensors file;
+    mtl_model *model = mtl_model_load_memory(f->from->bytes, f->from->used, err);
+    mtl_trainer *trainer = mtl_trainer_create(model, &f->s->training, err);
+    if (!mtl_safetensors_open_memory(&file, f->from->bytes, f->from->used, err)) {
+        mtl_trainer_resume(trainer, &file, err);
+        fit.resume = &file;
+        fit.checkpoint = resume_fail_write;
+        fit.checkpoint_every = 1;
+        fit.user = f;
+        mtl_fit(trainer, f->s->sets, 3, &f->s->held->batch, 1, &fit, NULL, err);
+        mtl_safetensors_close(&file);
+    }
+    mtl_trainer_destroy(trainer);
+    mtl_model_destroy(model);
+}
+
+static void test_resume_allocations_fail(void **state)
+{
+    const test_shape shape = {0};
+    resume_setup s;
+    resume_run begun;
+    resume_failing f;
+    (void)state;
+    memset(&begun, 0, sizeof begun), memset(&f, 0, sizeof f);
+    resume_open(&s, &shape);
+    s.training.average = 0.9f;
+    s.fit.epochs = 2;
+    begun.stop = 14;
+    resume_go(&s, &begun, NULL);
+    f.s = &s;
+    f.from = &begun.file;
+    assert_true(test_each_allocation_fails(resume_fail_go, &f) >= 12);
+    free(f.to.bytes);
+    resume_free(&begun);
+    resume_close(&s);
+}
+
 #define TEST_RESUME \
-    cmocka_unit_test(test_resume_fit), cmocka_unit_test(test_resume_checkpoints_change_nothing), \
-    cmocka_unit_test(test_resume_refuses), cmocka_unit_test(test_resume_hostile)
+    cmocka_unit_test(test_resume_fit), cmocka_unit_test(test_resume_counts), \
+    cmocka_unit_test(test_resume_checkpoints_change_nothing), \
+    cmocka_unit_test(test_resume_refuses), cmocka_unit_test(test_resume_hostile), \
+    cmocka_unit_test(test_resume_allocations_fail)
