@@ -1257,7 +1257,8 @@ struct mtl_mix_kind {
     mtl_kind kind;
     int appends;                            /* 1: the result is the sources side by side; 0: it has the
                                                columns of the first one, in the directions in which these were
-                                               read */
+                                               read, or, where build gives it another width, columns that are
+                                               read forward */
     mtl_status (*build)(mtl_mix *mix, mtl_parameters *set, const char *what, mtl_error *err);
     /* by: of as many rows as the sources; NULL: the desc names none */
     mtl_activation *(*forward)(mtl_run *run, const mtl_mix *mix, mtl_activation *const *sources,
@@ -1274,7 +1275,7 @@ typedef struct mtl_input_part {
 } mtl_input_part;
 struct mtl_input_kind {
     mtl_kind kind;
-    int reads_rows;                         /* 1: a batch gives rows of numbers; 0: ids */
+    int reads_rows;                         /* 1: a batch gives rows of `features` numbers; 0: ids */
     mtl_status (*check)(mtl_input_desc *desc, const char *what, mtl_error *err);
     mtl_status (*build)(mtl_input_part *part, mtl_parameters *set, mtl_error *err);
     /* 0 when one step's id or row (number `row` in the caller's order) can be read; else a failed status.
@@ -13600,8 +13601,15 @@ static MTL__RARE mtl_status mtl__tap_build(mtl__tap *tap, mtl__node *nodes, size
     tap->mix.widths = widths;
     mtl__tap_resolve(tap, widths, nodes, count, first, parts);
     tap->mix.width = 0;
-    if (mtl__tap_stop(tap, nodes, count, where, err)) return mtl__status(err);
-    return tap->kind->build(&tap->mix, set, where, err);
+    if (mtl__tap_stop(tap, nodes, count, where, err) || tap->kind->build(&tap->mix, set, where, err))
+        return mtl__status(err);
+    if (!tap->kind->appends && tap->mix.width != widths[0]) {   /* its columns are nobody's: one segment */
+        tap->segment_count = 1;
+        tap->segments[0].begin = 0;
+        tap->segments[0].width = tap->mix.width;
+        tap->segments[0].reverse = 0;
+    }
+    return MTL_OK;
 }
 
 /* ---- forward ------------------------------------------------------------------------------------------- */
@@ -17469,7 +17477,7 @@ static mtl_batch mtl__dataset_batch(const mtl__dataset *set, const mtl_model *mo
     batch.targets = targets;
     for (i = 0; inputs && i < model->data_count; i++) {
         inputs[i].ids = mtl__pick_ints(&pick, input[i].ids, 1);
-        inputs[i].rows = mtl__pick_reals(&pick, input[i].rows, model->inputs[i].part.width, 1);
+        inputs[i].rows = mtl__pick_reals(&pick, input[i].rows, (size_t)desc->inputs[i].features, 1);
     }
     for (i = 0; targets && i < desc->task_count; i++) {
         int per_step = desc->tasks[i].level == MTL_LEVEL_STEP;

@@ -24,7 +24,7 @@ import tempfile
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-SMALL = "--hidden 6 --embed 6 --epochs 3 --batch 8 --lr 0.01 --set fit.bucket=3"
+SMALL = "--preset plain --hidden 6 --embed 6 --epochs 3 --batch 8 --lr 0.01 --set fit.bucket=3"
 FRAMES = "--frames frames.csv --sequence unit --features a,b --task left:reals --task model:class"
 MOST_CASES = 150
 
@@ -204,8 +204,8 @@ def run_case(mtl, case):
 def run_kills(mtl, kills, seed):
     """Returns how many kills left a checkpoint that training went on from."""
     numbers = random.Random(seed)
-    options = ("--data large.tsv --data reviews.tsv --valid valid.tsv --hidden 16 --embed 16 --epochs 4 --batch 8 "
-               "--sampler temperature --set trainer.average=0.9 --schedule cosine --threads 2 --out kill.st").split()
+    options = ("--preset plain --data large.tsv --data reviews.tsv --valid valid.tsv --hidden 16 --embed 16 "
+               "--epochs 4 --batch 8 --sampler temperature --set trainer.average=0.9 --schedule cosine --threads 2 --out kill.st").split()
     train(mtl, options)
     whole = content("kill.st")
     keeping = options + ["--checkpoint-every", "3"]

@@ -66,30 +66,6 @@ static const char *labelled_tasks(const corpus *all)
     return text;
 }
 
-const float *sampler_weights(const settings *given, const corpus *all)
-{
-    const char **paths = NULL;
-    float *weights = NULL;
-    size_t i, k;
-    for (k = 0; k < arrlenu(all->train); k++) arrput(paths, all->train[k].path);
-    for (k = 0; k < arrlenu(paths) && arrlenu(given->sampler_weights); k++) arrput(weights, 1.0f);
-    for (i = 0; i < arrlenu(given->sampler_weights); i++) {
-        const char *text = given->sampler_weights[i], *equals = strrchr(text, '=');
-        size_t length = equals ? (size_t)(equals - text) : 0;
-        double x;
-        if (!length || !mtl_text_number(equals + 1, strlen(equals + 1), &x) || x < 0 || x > 1e6)
-            fail_usage("--sampler-weight %s: expected FILE=X, X from 0 to 1000000", text);
-        for (k = 0; k < arrlenu(paths); k++)
-            if (strlen(paths[k]) == length && memcmp(paths[k], text, length) == 0) break;
-        if (k == arrlenu(paths))
-            fail_usage("--sampler-weight %s: no such file among the training data%s", text,
-                       suggestion(text, paths));
-        weights[k] = (float)x;
-    }
-    arrfree(paths);
-    return weights;
-}
-
 void need_targets(const corpus *all, const dataset *sets)
 {
     size_t i, targets = 0;

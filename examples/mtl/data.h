@@ -3,16 +3,12 @@
 #define MTL_DATA_H
 
 #include "corpus.h"
-#include "settings.h"
 
 /* Reads a file in the form that its name and the options tell, and adds it to `sets`. */
 void read_dataset(corpus *all, const char *path, int frames, dataset **sets);
 
 /* The training data are read: from now on tasks and classes are fixed. */
 void corpus_close(corpus *all);
-
-/* The weight of each data set by --sampler-weight, in memory that stays; NULL: none was given. */
-const float *sampler_weights(const settings *given, const corpus *all);
 
 /* Files that have no labels for any task cannot be scored. */
 void need_targets(const corpus *all, const dataset *sets);

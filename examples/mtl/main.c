@@ -45,7 +45,7 @@ static int run(int command, int count, char **arguments)
 {
     static settings given;
     static corpus all;
-    settings_init(&given, command);
+    settings_init(&given, command, find_preset(count, arguments));
     parse_options(&given, count, arguments);
     check_options(&given);
     switch (command) {

@@ -77,12 +77,14 @@ static const option options[] = {
     TRAIN_FIELD("--sampler", "NAME", "fit.sampler"),
     { "--sampler-weight", "FILE=X", TRAIN, FILES, MEMBER(sampler_weights),
       "a file of --data counts as if it were X times as large, 0: not at all; may be repeated [1]" },
+    { "--teacher", "MODEL", TRAIN, FILES, MEMBER(teachers),
+      "a model whose answers to the training data are learnt beside the labels; may be repeated" },
     { "--score", "TASK", TRAIN, TEXT, MEMBER(score),
       "the task whose validation score decides; without it the mean over tasks" },
     { "--seed", "N", TRAIN, FIELD, FIELDS("model.seed trainer.seed fit.seed"),
       "of the initial values, dropout and the order of the data [1]" },
-    { "--preset", "plain", TRAIN, TEXT, MEMBER(preset),
-      "a set of values for all of these; single options change it [plain]" },
+    { "--preset", "auto|plain", TRAIN, TEXT, MEMBER(preset),
+      "values for all of these, which single options change: auto goes by the data, plain by the book [auto]" },
     { "--set", "GROUP.FIELD=VALUE", READING, SET, FIELDS(NULL),
       "any field, e.g. encoder.forget_bias=1; `mtl reference` lists them all" },
     { "--threads", "N", READING, FIELD, FIELDS("trainer.threads predictor.threads"),
@@ -106,6 +108,18 @@ static const option options[] = {
     { "--json", NULL, EVAL | PREDICT | INFO, SWITCH, MEMBER(json), "answers in JSON" },
 };
 enum { OPTION_COUNT = sizeof options / sizeof *options };
+
+static const char DEFAULT_PRESET[] = "auto";
+
+const char *find_preset(int count, char **arguments)
+{
+    const char *found = DEFAULT_PRESET;
+    int i;
+    for (i = 0; i < count; i++)
+        if (strncmp(arguments[i], "--preset=", 9) == 0) found = arguments[i] + 9;
+        else if (strcmp(arguments[i], "--preset") == 0 && i + 1 < count) found = arguments[i + 1];
+    return found;
+}
 
 static const char *command_name(int command)
 {
@@ -155,7 +169,7 @@ static void print_command_help(int command)
     static settings plain;
     size_t i;
     char left[48], text[300];
-    settings_init(&plain, command);
+    settings_init(&plain, command, find_preset(0, NULL));
     for (i = 0; i < COMMAND_COUNT; i++)
         if (commands[i].command == command)
             printf("mtl %s: %s\n\nOptions:\n", commands[i].name, commands[i].summary);
@@ -261,7 +275,10 @@ static void set_option(settings *given, const option *of, const char *text)
     case FILES:        arrput(*(char ***)member, (char *)text); break;
     case LIST:         add_list((char ***)member, text); break;
     case FIELD_SWITCH: set_option_fields(given, of, "1"); break;
-    case FIELD:        set_option_fields(given, of, text); break;
+    case FIELD:
+        set_option_fields(given, of, text);
+        if (strcmp(of->name, "--share") == 0) given->automatic = 0;
+        break;
     default:           set_assignment(given, of, text); break;
     }
 }
@@ -341,8 +358,6 @@ void check_options(const settings *given)
     if (given->command == TRAIN && !frames &&
         (arrlenu(given->features) || arrlenu(given->tasks) || given->sequence))
         fail_usage("--sequence, --features and --task describe CSV files: give those with --frames");
-    if (strcmp(given->preset, "plain") != 0)
-        fail_usage("--preset %s: no such preset; expected plain", given->preset);
 }
 
 void check_output(const settings *given, const char *path, const char *shown)

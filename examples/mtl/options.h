@@ -4,6 +4,9 @@
 
 #include "settings.h"
 
+/* The preset that the arguments name, or the one that they need not name. */
+const char *find_preset(int count, char **arguments);
+
 /* Sets what the arguments say; --help and wrong ones end the program. */
 void parse_options(settings *given, int count, char **arguments);
 

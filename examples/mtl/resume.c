@@ -244,16 +244,15 @@ static void on_checkpoint(void *user, const mtl_checkpoint *at, mtl_error *err)
     c->failed = own.code != MTL_OK;
 }
 
-void checkpoints_begin(reporter *to, const corpus *all, mtl_model *model, mtl_trainer *trainer,
-                       mtl_fit_desc *how)
+void checkpoints_begin(reporter *to, mtl_model *model, mtl_trainer *trainer, mtl_fit_desc *how)
 {
     const settings *given = to->given;
     checkpoints *c;
-    if (!given->resume && !how->checkpoint_every) return;
+    if (!to->all || (!given->resume && !how->checkpoint_every)) return;
     c = (checkpoints *)checked_realloc(NULL, sizeof *c);
     memset(c, 0, sizeof *c);
     to->checkpoints = c;
-    c->all = all;
+    c->all = to->all;
     c->model = model;
     c->settings = settings_text(given, mtl_model_describe(model));
     c->path = checkpoint_path(given);

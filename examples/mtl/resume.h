@@ -2,13 +2,11 @@
 #ifndef MTL_RESUME_H
 #define MTL_RESUME_H
 
-#include "corpus.h"
 #include "progress.h"
 
 /* Before mtl_fit: lets it keep checkpoints, and puts model and trainer where the one of --resume stands. The
    reporter is how->user. Data or options that have changed end the program, with --force they are told. */
-void checkpoints_begin(reporter *to, const corpus *all, mtl_model *model, mtl_trainer *trainer,
-                       mtl_fit_desc *how);
+void checkpoints_begin(reporter *to, mtl_model *model, mtl_trainer *trainer, mtl_fit_desc *how);
 
 /* After it. */
 void checkpoints_end(reporter *to);

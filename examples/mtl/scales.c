@@ -65,9 +65,10 @@ void set_means(const corpus *all, mtl_model *model, int in_file, mtl_error *err)
         mtl_model_set_feature_scale(model, feature_input(mtl_model_describe(model)), means, all->scales, err);
     arrfree(means);
     for (i = 0; i < arrlenu(all->tasks); i++) {
+        const int index = mtl_model_task(model, all->tasks[i].name);
         mean = in_file ? nearest_real(all->tasks[i].mean) : 0;
-        if (kind_has_numbers(all->tasks[i].kind))
-            mtl_model_set_target_scale(model, (int)i, &mean, &all->tasks[i].scale, err);
+        if (index >= 0 && kind_has_numbers(all->tasks[i].kind))
+            mtl_model_set_target_scale(model, index, &mean, &all->tasks[i].scale, err);
     }
 }
 

@@ -19,8 +19,10 @@ typedef struct assignment {
 typedef struct settings {
     int command;
     int json, quiet, desc_c, force;
+    int automatic;                          /* --share auto */
     long long min_count, max_tokens, stop_after;
-    char **data, **valid, **frames, **only, **features, **tasks, **clamps, **class_weights, **sampler_weights;
+    char **data, **valid, **frames, **only, **features, **tasks, **clamps, **class_weights, **teachers;
+    char **sampler_weights;
     const char *out, *model_path, *score, *log, *sequence, *preset, *confusion, *resume;
     assignment *assignments;
     mtl_input_desc input;                   /* of a text input */
@@ -50,7 +52,7 @@ const mtl_field *resolve_path(const char *option, const char *path, const group 
 /* Sets a field by its path. */
 void set_field(settings *given, const char *option, const char *path, const char *text);
 
-/* The command's defaults and the preset, before any option. */
-void settings_init(settings *given, int command);
+/* The command's defaults and the preset's, before any option. */
+void settings_init(settings *given, int command, const char *preset);
 
 #endif

@@ -1,0 +1,28 @@
+/* Distillation: models of single tasks teach a joint one (born-again multi-task networks, Clark et al. 2019).
+   An item's target is share * label + (1 - share) * what its teacher answers; the share of the labels grows
+   from 0 to 1 over the training (teacher annealing). Items without a label keep the teacher's answer. */
+#ifndef MTL_TEACH_H
+#define MTL_TEACH_H
+
+#include "corpus.h"
+#include "settings.h"
+
+typedef struct lesson {                     /* of one task in one data set */
+    const int *labels;                      /* [items] or NULL */
+    const mtl_real *values;                 /* [items][width] or NULL */
+    mtl_real *answers, *target;             /* [items][width] the teacher's; what is learnt just now */
+    size_t items, width, teachers;
+
+} lesson;
+
+/* Adds the lessons of `task`, number `taught` of the teacher, in all data sets, and makes them the targets of
+   the batches. *lessons: a growing array. */
+void add_lessons(lesson **lessons, const settings *given, const mtl_model *teacher, size_t taught,
+                 mtl_batch *batches, size_t task);
+
+/* Mixes what is learnt from now on. share: of the labels, 0 to 1. */
+void mix_lessons(lesson *lessons, double share);
+
+void free_lessons(lesson *lessons);
+
+#endif
