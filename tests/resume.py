@@ -176,11 +176,11 @@ def run_case(mtl, case):
             os.remove(path)
     threads = case["threads"].split()
     train(mtl, options + ["--out", "whole.st", "--threads", threads[0]])
-    note = next(text for text in re.findall(rb'updates=(\d+)', content("whole.st")[:65536]))
-    epoch = max(1, int(note) // 3)
+    updates = int(re.search(rb"updates=(\d+)", content("whole.st")).group(1))
+    epoch = max(1, updates // 3)
     resume = []
     for number, stop in enumerate(case["stop"].split()):
-        after = epoch if stop == "EPOCH" else int(stop)
+        after = min(epoch if stop == "EPOCH" else int(stop), updates - 1)
         train(mtl, options + resume + ["--out", "cut.st", "--checkpoint-every", str(2 + number),
                                        "--stop-after", str(after), "--threads", threads[number]])
         if not os.path.exists("cut.st.checkpoint"):         # it was at its end before
@@ -201,8 +201,20 @@ def run_case(mtl, case):
 
 # ---- SIGKILL ------------------------------------------------------------------------------------------------
 
+def kill_once(mtl, options, wait, seconds):
+    """Starts a training and kills it after a while, which begins at its first checkpoint where `wait` says so.
+    Returns whether it was still running."""
+    process = subprocess.Popen([mtl, "train", "--quiet", *options], stderr=subprocess.DEVNULL)
+    while wait and process.poll() is None and not os.path.exists("kill.st.checkpoint"):
+        time.sleep(0.001)
+    time.sleep(seconds)
+    process.kill()
+    return process.wait() != 0
+
+
 def run_kills(mtl, kills, seed):
-    """Returns how many kills left a checkpoint that training went on from."""
+    """Returns how many kills left a checkpoint that training went on from. Kills that come too late are not
+    counted, and the next ones come sooner."""
     numbers = random.Random(seed)
     options = ("--preset plain --data large.tsv --data reviews.tsv --valid valid.tsv --hidden 16 --embed 16 "
                "--epochs 4 --batch 8 --sampler temperature --set trainer.average=0.9 --schedule cosine --threads 2 --out kill.st").split()
@@ -214,21 +226,21 @@ def run_kills(mtl, kills, seed):
     seconds = time.monotonic() - begin
     if content("kill.st") != whole:
         raise Failed("checkpoints change the model")
-    resumed = 0
-    for number in range(kills):
+    resumed = done = 0
+    while done < kills:
         os.remove("kill.st")
-        process = subprocess.Popen([mtl, "train", "--quiet", *keeping], stderr=subprocess.DEVNULL)
-        time.sleep(numbers.random() * seconds)
-        process.kill()
-        killed = process.wait() != 0
+        wait = done % 2
+        if not kill_once(mtl, keeping, wait, numbers.random() * seconds * (0.7 if wait else 1)):
+            seconds *= 0.8
+            continue
         there = os.path.exists("kill.st.checkpoint")
         if there:
             tensors_of("kill.st.checkpoint")
         resumed += there
-        if killed:
-            train(mtl, keeping + (["--resume", "kill.st.checkpoint"] if there else []))
-        if content("kill.st") != whole:
-            raise Failed(f"kill {number}: another model file")
+        done += 1
+        train(mtl, keeping + (["--resume", "kill.st.checkpoint"] if there else []))
+        if content("kill.st") != whole or os.path.exists("kill.st.checkpoint"):
+            raise Failed(f"kill {done}: another model file")
     return resumed
 
 
@@ -268,7 +280,7 @@ def main():
         if given.kills:
             try:
                 resumed = run_kills(mtl, given.kills, given.seed)
-                enough = 2 * resumed >= given.kills
+                enough = 3 * resumed >= given.kills
                 failed += not enough
                 print(f"{'ok' if enough else 'not ok'} {given.kills} kills, {resumed} left a checkpoint, each model "
                       "is the same file")
