@@ -78,6 +78,9 @@ resume-test: $(BUILD)/mtl  ## does training that is stopped, or killed, and resu
 study-sharing: $(BUILD)/mtl  ## train every preset of --share beside single-task models on real data; resumes (SETS, SHARES, SEEDS)
 	@tests/bench/study_sharing.py $(ARGS)
 
+gain: $(BUILD)/mtl  ## does learning together pay? single-task models against shared ones on real data; resumes (ARGS=--cut: few labels; SETS, SEEDS)
+	@tests/bench/gain.py $(ARGS)
+
 reference: $(BUILD)/mtl  ## write docs/reference.md from the field tables
 	mkdir -p docs && $(BUILD)/mtl reference >$(BUILD)/reference.md
 	mv $(BUILD)/reference.md docs/reference.md
@@ -131,6 +134,6 @@ setup-build setup-test: setup-%:
 -include $(addsuffix .d,$(EXAMPLES) $(COMMAND) $(BENCH) $(TESTS) $(BUILD)/mtl_rnn.o)
 
 .PHONY: all demo test plain matrix lint map same-bits bench bench-guard bench-against bench-peers mutants parity \
-    study-sharing resume-test \
+    study-sharing gain resume-test \
     reference install clean help setup-build setup-test
 .DELETE_ON_ERROR:

@@ -286,9 +286,9 @@ found() { # TASK HOW: its score in the model's note
 auto="--hidden 12 --embed 12 --epochs 4 --threads 1 --lr 0.01"
 run train --data train.tsv --valid valid.tsv --out auto.st $auto --log log.json
 check "train without --share" [ "$status" -eq 0 ]
-result "it tells what it tried, task by task" "$(says stdout.txt "task |alone|full|again|intent |slots |mood |*|seconds|times)")"
+result "it tells what it tried, task by task" "$(says stdout.txt "task |alone|full|partial|intent |slots |mood |*|seconds|times)")"
 check "the log tells one training from another" grep -q '"run": "full"' log.json
-check "every task has an answer to the question" [ "$(for task in intent slots mood; do found $task chosen; done | grep -c '^alone$\|^full$\|^again$\|^partial$')" -eq 3 ]
+check "every task has an answer to the question" [ "$(for task in intent slots mood; do found $task chosen; done | grep -c '^alone$\|^full$\|^partial$')" -eq 3 ]
 run train --data train.tsv --valid valid.tsv --out only.st $auto --only slots --quiet
 run eval --model only.st --data valid.tsv --json
 check "alone is what --only trains" grep -q "\"span_f1\": $(found slots alone | cut -c1-6)" stdout.txt
@@ -304,6 +304,15 @@ run train --data train.tsv --data spirit.tsv --valid valid.tsv --valid spirit.ts
 check "tasks of two files" [ "$status" -eq 0 ]
 run eval --model auto.st --data valid.tsv --data spirit.tsv --json
 result "all of them are scored" "$(says stdout.txt '"intent"|"slots"|"mood"|"spirit"')"
+run train --data train.tsv --valid valid.tsv --out taught.st $auto --share full --teacher only.st --quiet
+check "--teacher" [ "$status" -eq 0 ]
+run train --data train.tsv --valid valid.tsv --out full.st $auto --share full --quiet
+check "what it says makes a difference" sh -c '! cmp -s taught.st full.st'
+refuses "--teacher of other data" 1 "--teacher first.st|knows other words" train --data second.tsv --out out.st $small --teacher first.st
+refuses "--teacher that is no model" 1 "train.tsv" train --data train.tsv --out out.st $small --teacher train.tsv
+run train --data spirit.tsv --out spirit.st $small
+sed "s/^spirit:/mind:/" spirit.tsv >mind.tsv
+refuses "--teacher of other tasks" 1 "--teacher spirit.st|none of the tasks" train --data mind.tsv --out out.st $small --teacher spirit.st
 run train --data train.tsv --out auto.st $auto
 result "without --valid nothing can be chosen" "$(says stderr.txt "note: |--valid")"
 

@@ -13,13 +13,11 @@ typedef struct structure_row {
     const char *name, *what;
     int kind;                               /* MTL_SHARE_* */
     double hidden, own;                     /* units of shared and own columns, as a share of the encoder's */
-    size_t teachers;                        /* the models of the rows before this one teach: of how many */
 } structure_row;
 static const structure_row structures[] = {
-    { "alone",   "an encoder for each task",                       MTL_SHARE_FULL,    1,   0,    0 },
-    { "full",    "one wider encoder for all tasks",                MTL_SHARE_FULL,    1.5, 0,    1 },
-    { "again",   "the same, taught by that one, too",              MTL_SHARE_FULL,    1.5, 0,    2 },
-    { "partial", "a shared encoder beside one of each task's own", MTL_SHARE_PARTIAL, 0.5, 0.75, 1 },
+    { "alone",   "an encoder for each task",                       MTL_SHARE_FULL,    1,   0    },
+    { "full",    "one wider encoder for all tasks",                MTL_SHARE_FULL,    1.5, 0    },
+    { "partial", "a shared encoder beside one of each task's own", MTL_SHARE_PARTIAL, 0.5, 0.75 },
 };
 enum { STRUCTURES = sizeof structures / sizeof *structures, BLOCKS = 20 };
 
@@ -90,17 +88,13 @@ static double mean_length(const mtl_batch *data)
     return rows / sequences;
 }
 
-/* What the models of the rows before teach a joint one. */
+/* Teachers of a joint model are those of its tasks alone. */
 static lesson *make_lessons(const search *s, const attempt *of, mtl_batch *train)
 {
     lesson *lessons = NULL;
-    size_t i, k, t;
-    for (i = 0; i < arrlenu(s->attempts); i++)
-        for (k = 0; k < arrlenu(of->tasks); k++)
-            for (t = 0; t < arrlenu(s->attempts[i].tasks); t++)
-                if (s->attempts[i].structure < structures + of->structure->teachers &&
-                    of->tasks[k] == s->attempts[i].tasks[t])
-                    add_lessons(&lessons, s->to->given, s->attempts[i].model, t, train, k);
+    size_t k;
+    for (k = 0; k < arrlenu(of->tasks); k++)
+        add_lessons(&lessons, s->to->given, s->attempts[of->tasks[k]].model, 0, train, k);
     return lessons;
 }
 
@@ -287,13 +281,15 @@ static void print_table(const search *s, const attempt *joint, const int *kept)
     for (i = 0; i < STRUCTURES; i++) {
         for (k = 0, seconds = 0; k < arrlenu(s->attempts); k++)
             if (s->attempts[k].structure == &structures[i]) seconds += s->attempts[k].result.train_seconds;
-        printf(" %9.1f ", seconds);
+        snprintf(cell, sizeof cell, seconds > 0 ? "%.1f" : "-", seconds);
+        printf(" %9s ", cell);
     }
     printf("\nmultiply-adds: %.3g alone, %.3g in all (%.2f times)\n", s->alone, s->spent,
            s->spent / s->alone);
-    for (i = 1; i < STRUCTURES; i++)
-        printf("%s%s: %s", i > 1 ? "; " : "", structures[i].name, structures[i].what);
-    printf(".\n* chosen; a joint score is no worse down to %g standard errors below the one alone\n", NOISE);
+    for (i = 0; i < STRUCTURES; i++)
+        printf("%s%s: %s", i ? "; " : "", structures[i].name, structures[i].what);
+    printf("; -: over the budget of %g times.\n* chosen; joint is no worse down to %g standard errors below "
+           "alone\n", BUDGET, NOISE);
 }
 
 /* The same as lines key=value, for the model file. */

@@ -7,7 +7,7 @@
 #include "system.h"
 
 /* Small data sets need many passes, large ones few: updates grow with the root of the number of sequences. */
-static const double UPDATES_PER_ROOT = 50, FEWEST_UPDATES = 1000;
+static const double UPDATES_PER_ROOT = 60, FEWEST_UPDATES = 1000;
 
 void plan_fit(mtl_fit_desc *how, const mtl_batch *train, size_t count)
 {

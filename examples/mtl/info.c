@@ -219,7 +219,7 @@ static void json_model(const settings *given, mtl_model *model, double bytes)
 
 int command_info(const settings *given)
 {
-    mtl_model *model = load_model(given);
+    mtl_model *model = load_model(given->model_path);
     double bytes = 0;
     file_kind(given->model_path, &bytes);
     if (given->desc_c) print_desc_c(mtl_model_describe(model));

@@ -132,6 +132,7 @@ static mtl_model *train(const settings *given, corpus *all, int automatic, mtl_m
     } else {
         if (!given->fit.epochs) data = labelled_batches(data, mtl_model_describe(model), tasks);
         plan_fit(&how, data, arrlenu(data));
+        to.lessons = read_lessons(given, all, model, data);
         precision = fit_model(&to, model, &how, data, valid, result, broken);
     }
     if (to.log && (ferror(to.log) | fclose(to.log)))
