@@ -72,6 +72,9 @@ bench-peers: $(BUILD)/bench $(BUILD)/mtl  ## compare with PyTorch, ONNX Runtime,
 	    || echo "note: $${peer#*:} cannot be installed: the comparison goes on without"; done
 	@tests/bench/peers/compare.py --rounds $(or $(ROUNDS),0) --budget-ms $(or $(BUDGET_MS),0) $(ARGS)
 
+resume-test: $(BUILD)/mtl  ## does training that is stopped, or killed, and resumed end with the same file? ARGS="--seed 2"
+	@tests/resume.py $(ARGS)
+
 study-sharing: $(BUILD)/mtl  ## train every preset of --share beside single-task models on real data; resumes (SETS, SHARES, SEEDS)
 	@tests/bench/study_sharing.py $(ARGS)
 
@@ -131,6 +134,6 @@ setup-build setup-test: setup-%:
 -include $(addsuffix .d,$(EXAMPLES) $(COMMAND) $(BENCH) $(TESTS) $(BUILD)/mtl_rnn.o)
 
 .PHONY: all demo test plain matrix lint map same-bits bench bench-guard bench-against bench-peers mutants parity \
-    study-sharing gain \
+    study-sharing gain resume-test \
     reference install clean help setup-build setup-test
 .DELETE_ON_ERROR:

@@ -975,6 +975,55 @@ kill -INT $training; sleep 0.05; kill -INT $training; wait $training; status=$?
 check "SIGINT twice: status 130 at once" [ $status -eq 130 ]
 check "the old file is intact" [ "$(cat int.st)" = old ]
 
+# ---- going on --------------------------------------------------------------------------------------------------------------------
+
+# tests/resume.py tries a covering set of options; here is one of text and one of numbers, with several data sets
+same() { # NAME OPTIONS...: two stops and two new processes end with the model of a run without
+    name=$1; shift
+    rm -f whole.st cut.st*; problem=
+    run train "$@" --out whole.st --threads 1 --quiet
+    run train "$@" --out cut.st --threads 2 --quiet --checkpoint-every 4 --stop-after 5
+    [ "$status" -eq 0 ] && problem=$(says stderr.txt "mtl: interrupted: |--resume cut.st.checkpoint goes on") || problem="status $status"
+    run train "$@" --out cut.st --threads 1 --quiet --checkpoint-every 3 --stop-after 7 --resume cut.st.checkpoint
+    run train "$@" --out cut.st --threads 2 --quiet --checkpoint-every 3 --resume cut.st.checkpoint
+    cmp -s whole.st cut.st || problem=${problem:-"another model"}
+    [ -e cut.st.checkpoint ] && problem=${problem:-"the checkpoint is still there"}
+    result "resume: $name" "$problem"
+}
+sed '1s/mood:class/tone:class/' second.tsv >tone.tsv
+text="--preset plain --data train.tsv --data tone.tsv --valid valid.tsv --hidden 8 --embed 8 --epochs 2"
+same "text" $text --schedule cosine --sampler annealed --set trainer.average=0.9 --set trainer.lazy=1 --sampler-weight tone.tsv=2
+same "numbers" --preset auto --share full --frames train.csv --valid valid.csv --sequence unit --features heat,noise --task left:reals --task model:class \
+    --hidden 8 --epochs 4 --batch 4 --sampler together --optimizer rmsprop --set fit.curriculum=length --patience 1
+
+run train $text --out cut.st --quiet --checkpoint-every 4 --stop-after 5; mv cut.st.checkpoint held.st
+run eval --model held.st --data valid.tsv
+check "a checkpoint is a model" [ "$status" -eq 0 ]
+again="train $text --out out.st --resume held.st --quiet"
+refuses "another rate" 1 "held.st: not what its run was asked for: trainer.lr is 0.01 and was 0.001|--force" $again --lr 0.01
+refuses "another seed and weight" 1 "fit.seed is 2 and was 1|task.mood.weight is 3 and was 1" $again --seed 2 --weight mood=3
+refuses "an option that was not given" 1 "input.lowercase is 1 and was 0" $again --lowercase
+refuses "other weights of data" 1 "--sampler-weight is tone.tsv=3 and was not given" $again --sampler-weight tone.tsv=3
+refuses "other tasks" 1 "its tasks are intent, slots, mood, tone, those of the data intent, slots" $again --only intent,slots
+refuses "a model that is finished" 1 "cut.st: holds no optimiser state|--checkpoint-every" train $text --out out.st --resume cut.st
+refuses "no model at all" 1 "--resume train.tsv: " train $text --out out.st --resume train.tsv
+refuses "no file" 1 "--resume none.st: there is no such file" train $text --out out.st --resume none.st
+refuses "the search for what is shared" 2 "--share auto makes several" train --data train.tsv --valid valid.tsv --out out.st --checkpoint-every 4
+refuses "--force alone" 2 "--force is for --resume" train $text --out out.st --force
+refuses "a weight of an unknown file" 2 "--sampler-weight tune.tsv=2: no such file|did you mean tone.tsv" train $text --out out.st --sampler-weight tune.tsv=2
+refuses "a weight that is none" 2 "expected FILE=X" train $text --out out.st --sampler-weight tone.tsv=many
+refuses "temperature 0" 2 "temperature is 0" train $text --out out.st --set fit.temperature=0
+run $again --lr 0.01 --force
+[ "$status" -eq 0 ] && problem=$(says stderr.txt "mtl: note: --resume held.st: trainer.lr is 0.01 and was 0.001") || problem="status $status"
+result "--force goes on" "$problem"
+cp valid.tsv valid.old; tail -n 1 valid.tsv >>valid.tsv
+refuses "another data file" 1 "--valid 1 valid.tsv is|bytes of checksum|and was" $again
+run $again --force
+check "--force goes on with it" [ "$status" -eq 0 ]
+mv valid.old valid.tsv
+run $again --threads 1
+check "another number of threads is no change" [ "$status" -eq 0 ]
+
 # ---------------------------------------------------------------------------------------------------------------------------------
 
 echo "$passed passed, $failed failed"

@@ -217,3 +217,40 @@ mtl_batch *labelled_batches(const mtl_batch *from, const mtl_model_desc *desc, c
     }
     return picked;
 }
+
+void check_sampler_weights(const settings *given, const corpus *all)
+{
+    const char **paths = NULL;
+    size_t i, k;
+    for (k = 0; k < arrlenu(all->train); k++) arrput(paths, all->train[k].path);
+    for (i = 0; i < arrlenu(given->sampler_weights); i++) {
+        const char *text = given->sampler_weights[i], *equals = strrchr(text, '=');
+        const size_t length = equals ? (size_t)(equals - text) : 0;
+        double x;
+        if (!length || !mtl_text_number(equals + 1, strlen(equals + 1), &x) || x < 0 || x > 1e6)
+            fail_usage("--sampler-weight %s: expected FILE=X, X from 0 to 1000000", text);
+        for (k = 0; k < arrlenu(paths); k++)
+            if (strlen(paths[k]) == length && memcmp(paths[k], text, length) == 0) break;
+        if (k == arrlenu(paths))
+            fail_usage("--sampler-weight %s: no such file among the training data%s", text,
+                       suggestion(text, paths));
+    }
+    arrfree(paths);
+}
+
+const float *sampler_weights(const settings *given, const mtl_batch *train)
+{
+    float *weights = NULL;
+    size_t i, k;
+    for (k = 0; k < arrlenu(train) && arrlenu(given->sampler_weights); k++) {
+        double x = 1;
+        for (i = 0; i < arrlenu(given->sampler_weights); i++) {
+            const char *text = given->sampler_weights[i], *number = strrchr(text, '=') + 1;
+            if (strlen(train[k].name) == (size_t)(number - 1 - text) &&
+                memcmp(train[k].name, text, strlen(train[k].name)) == 0)
+                mtl_text_number(number, strlen(number), &x);
+        }
+        arrput(weights, (float)x);
+    }
+    return weights;
+}

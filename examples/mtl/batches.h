@@ -3,6 +3,7 @@
 #define MTL_BATCHES_H
 
 #include "corpus.h"
+#include "settings.h"
 
 /* A data set as a batch of the model, whose tasks are numbered as the corpus'. The data set owns what the
    batch points to. */
@@ -26,5 +27,11 @@ unsigned char *find_labelled(const mtl_batch *batch, const mtl_model_desc *desc,
 
 /* The sequences of all data sets that have a label of the tasks. A growing array of the caller's. */
 mtl_batch *labelled_batches(const mtl_batch *from, const mtl_model_desc *desc, const int *chosen);
+
+/* --sampler-weight must name files that there are. */
+void check_sampler_weights(const settings *given, const corpus *all);
+
+/* The weight of each data set by --sampler-weight, a growing array; NULL: none was given. */
+const float *sampler_weights(const settings *given, const mtl_batch *train);
 
 #endif

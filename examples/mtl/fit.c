@@ -2,6 +2,8 @@
 
 #include <math.h>
 
+#include "batches.h"
+#include "resume.h"
 #include "system.h"
 
 /* Small data sets need many passes, large ones few: updates grow with the root of the number of sequences. */
@@ -71,6 +73,8 @@ int fit_model(reporter *to, mtl_model *model, const mtl_fit_desc *how, const mtl
     watched.user = to;
     if (!watched.score && mtl_model_task(model, to->given->score ? to->given->score : "") >= 0)
         watched.score = to->given->score;
+    watched.sampler_weights = sampler_weights(to->given, train);
+    checkpoints_begin(to, model, trainer, &watched);
     for (k = 0; k < mtl_model_describe(model)->task_count && to->step_weight > 0; k++) {
         const mtl_task_desc *task = &mtl_model_describe(model)->tasks[k];
         if (task->level == MTL_LEVEL_STEP)
@@ -81,6 +85,7 @@ int fit_model(reporter *to, mtl_model *model, const mtl_fit_desc *how, const mtl
     if (err.code == MTL_ERROR_STOPPED && interrupted()) mtl_error_clear(&err);
     if (err.code == MTL_ERROR_NUMBER && result->best_epoch) *broken = err;
     else check(&err);
+    checkpoints_end(to);
     mtl_trainer_destroy(trainer);
     return precision;
 }

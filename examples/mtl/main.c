@@ -24,7 +24,7 @@
        scales  batches  scores       what the library is given, and what it answers
        json  reports                 scores for readers and programs
        models  create  structure     a model from a file, a new one, what it is made of
-       teach  progress  fit          what models teach, training as it is watched, one training
+       teach  progress  resume  fit  what models teach, training as it is watched, as it goes on; one training
        graft  auto                   one model out of parts of several; which tasks share, found by training
        commands                      train.c eval.c predict.c info.c reference.c; main.c calls them */
 #include "commands.h"

@@ -75,6 +75,8 @@ static const option options[] = {
     TRAIN_FIELD("--batch", "N", "fit.batch"),
     TRAIN_FIELD("--patience", "N", "fit.patience"),
     TRAIN_FIELD("--sampler", "NAME", "fit.sampler"),
+    { "--sampler-weight", "FILE=X", TRAIN, FILES, MEMBER(sampler_weights),
+      "a file of --data counts as if it were X times as large, 0: not at all; may be repeated [1]" },
     { "--teacher", "MODEL", TRAIN, FILES, MEMBER(teachers),
       "a model of single tasks, whose answers to the training data are learnt, too; may be repeated" },
     { "--score", "TASK", TRAIN, TEXT, MEMBER(score),
@@ -90,6 +92,15 @@ static const option options[] = {
     TRAIN_FIELD("--precision", "f32|bf16", "trainer.precision"),
     { "--isa", "NAME", READING, FIELD, FIELDS("trainer.isa predictor.isa"), NULL },
     { "--log", "FILE", TRAIN, TEXT, MEMBER(log), "writes a JSON object for each epoch" },
+    { "--checkpoint-every", "N", TRAIN, FIELD, FIELDS("fit.checkpoint_every"),
+      "saves all that --resume needs every N updates and when stopped, to the file of --out with .checkpoint "
+      "behind its name; training that comes to its end removes it [0: never]" },
+    { "--resume", "FILE", TRAIN, TEXT, MEMBER(resume),
+      "goes on from a checkpoint, given the same data and options, to the model, byte for byte, of a run "
+      "that never stopped" },
+    { "--force", NULL, TRAIN, SWITCH, MEMBER(force), "--resume although data or options have changed" },
+    { "--stop-after", "N", TRAIN, COUNT, MEMBER(stop_after),
+      "stops after N updates of this run, as Ctrl-C does" },
     { "--quiet", NULL, TRAIN, SWITCH, MEMBER(quiet), "prints nothing but warnings and errors" },
     { "--confusion", "FILE", EVAL, TEXT, MEMBER(confusion),
       "writes what was taken for what: a table for each class and tags task, rows gold, columns predicted" },
@@ -295,6 +306,32 @@ void parse_options(settings *given, int count, char **arguments)
     }
 }
 
+/* "name=a,b" for the values of a growing list; nothing for none. */
+static void add_values(char **text, const char *name, char **list)
+{
+    size_t i;
+    for (i = 0; i < arrlenu(list); i++) add_text(text, "%s%s%s", i ? "" : name, i ? "," : "=", list[i]);
+    if (i) add_text(text, "\n");
+}
+
+void add_options_text(char **text, const settings *given)
+{
+    static const char *const left_out[] = { "--data", "--valid", "--frames", "--out", "--log", "--quiet",
+                                            "--resume", "--force", "--stop-after" };
+    size_t i, k;
+    for (i = 0; i < OPTION_COUNT; i++) {
+        const option *of = &options[i];
+        const void *member = (const char *)given + of->offset;
+        const char *value = of->takes == TEXT ? *(const char *const *)member : NULL;
+        for (k = 0; k < sizeof left_out / sizeof *left_out && strcmp(of->name, left_out[k]) != 0; k++) { }
+        if (k < sizeof left_out / sizeof *left_out || !(of->commands & given->command)) continue;
+        if (value) add_text(text, "%s=%s\n", of->name, value);
+        if (of->takes == SWITCH && *(const int *)member) add_text(text, "%s=1\n", of->name);
+        if (of->takes == COUNT) add_text(text, "%s=%lld\n", of->name, *(const long long *)member);
+        if (of->takes == FILES || of->takes == LIST) add_values(text, of->name, *(char **const *)member);
+    }
+}
+
 static void need_option(const settings *given, int given_it, const char *text)
 {
     if (!given_it)
@@ -314,6 +351,7 @@ void check_options(const settings *given)
         need_option(given, arrlenu(given->tasks) > 0, "--task NAME:KIND with --frames");
     if (given->command == EVAL)
         need_option(given, arrlenu(given->data) || frames, "--data FILE (or --frames FILE)");
+    if (given->force && !given->resume) fail_usage("--force is for --resume");
     if (given->command != TRAIN) need_option(given, given->model_path != NULL, "--model FILE");
     if (frames && arrlenu(given->data))
         fail_usage("--data and --frames: expected one of them: a model reads text or rows of numbers");

@@ -94,5 +94,6 @@ int on_progress(void *user, const mtl_progress *now)
     if (now->epoch_end && to->log) log_epoch(to, now);
     if (now->epoch_end && !to->given->quiet) show_epoch(to, now);
     if (!now->epoch_end && to->terminal) show_batch(to, now);
-    return interrupted();
+    if (!now->epoch_end) to->updates++;
+    return interrupted() || (to->given->stop_after && to->updates >= to->given->stop_after);
 }

@@ -16,6 +16,9 @@ typedef struct reporter {
     lesson *lessons;                        /* growing: what teachers say, mixed anew after each epoch */
     double step_weight;                     /* what weights of tasks at steps are multiplied by; 0: 1 */
     double lr;                              /* of the last update */
+    long long updates;                      /* of this process */
+    const corpus *all;                      /* for checkpoints; NULL: there are none */
+    struct checkpoints *checkpoints;        /* resume.h; NULL: none are kept, and none is gone on from */
 } reporter;
 
 /* The library's progress callback; user: a reporter. */

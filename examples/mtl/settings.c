@@ -46,6 +46,22 @@ static const struct { const char *name; const preset_row *rows; int automatic; }
     { "auto", preset_auto, 1 }, { "plain", preset_plain, 0 } };
 enum { PRESETS = sizeof presets / sizeof *presets };
 
+void add_fields_text(char **text, const settings *given, const group *of)
+{
+    static const char *const left_out[] = { "threads", "isa", "max_rows", "max_sequences", "max_steps",
+                                            "checkpoint_every" };
+    size_t i, k, count;
+    const mtl_field *fields = mtl_fields(of->desc, &count);
+    char value[64];
+    for (i = 0; i < count; i++) {
+        for (k = 0; k < sizeof left_out / sizeof *left_out && strcmp(fields[i].name, left_out[k]) != 0;
+             k++) { }
+        if (k < sizeof left_out / sizeof *left_out || fields[i].type >= MTL_NAME) continue;
+        add_text(text, "%s.%s=%s\n", of->name, fields[i].name,
+                 mtl_field_get(&fields[i], (const char *)given + of->offset, value, sizeof value));
+    }
+}
+
 static const group *find_group(const char *text, size_t length)
 {
     size_t i;

@@ -8,6 +8,7 @@
 #include "numbers.h"
 #include "options.h"
 #include "reports.h"
+#include "resume.h"
 #include "scales.h"
 #include "system.h"
 
@@ -52,26 +53,17 @@ static void read_training_data(const settings *given, corpus *all)
 }
 
 /* Keeps in the model how it is trained, for `mtl info`, and how CSV files are read, for eval and predict.
-   What the result does not depend on (threads, limits) stays out, so that equal runs write equal files. */
+   What the result does not depend on stays out, so that equal runs write equal files. */
 static void note_settings(const settings *given, const corpus *all, mtl_model *model, mtl_error *err)
 {
-    static const char *const left_out[] = { "threads", "isa", "max_rows", "max_sequences", "max_steps" };
-    char *text = NULL, value[64];
-    size_t g, i, k, count;
+    char *text = NULL;
+    size_t g, i;
     add_text(&text, "preset=%s\n", given->preset);
     if (!arrlenu(given->frames)) add_text(&text, "min-count=%lld\n", given->min_count);
     if (given->score) add_text(&text, "score=%s\n", given->score);
-    for (g = 0; g < GROUP_COUNT; g++) {
-        const mtl_field *fields = mtl_fields(groups[g].desc, &count);
-        if (groups[g].desc != MTL_DESC_TRAINER && groups[g].desc != MTL_DESC_FIT) continue;
-        for (i = 0; i < count; i++) {
-            for (k = 0; k < sizeof left_out / sizeof *left_out && strcmp(fields[i].name, left_out[k]) != 0;
-                 k++) { }
-            if (k < sizeof left_out / sizeof *left_out) continue;
-            add_text(&text, "%s.%s=%s\n", groups[g].name, fields[i].name,
-                     mtl_field_get(&fields[i], (const char *)given + groups[g].offset, value, sizeof value));
-        }
-    }
+    for (g = 0; g < GROUP_COUNT; g++)
+        if (groups[g].desc == MTL_DESC_TRAINER || groups[g].desc == MTL_DESC_FIT)
+            add_fields_text(&text, given, &groups[g]);
     for (i = 0; i < arrlenu(given->clamps); i++) add_text(&text, "clamp=%s\n", given->clamps[i]);
     mtl_model_note(model, "settings", text, err);
     arrfree(text);
@@ -99,19 +91,19 @@ static void print_start(const settings *given, const corpus *all, mtl_model *mod
     fflush(stdout);
 }
 
-/* Says which weights were kept and why. */
+/* Says which weights were kept and why: result->stopped by Ctrl-C or --stop-after. */
 static void report_end(const settings *given, int automatic, const mtl_fit_result *result)
 {
     char kept[80];
     if (result->best_epoch)
         snprintf(kept, sizeof kept, "the best model so far (epoch %zu)", result->best_epoch);
     else snprintf(kept, sizeof kept, "the model as it is after %zu updates", result->updates);
-    if (interrupted()) say("interrupted: %s is in %s", kept, given->out);
+    if (result->stopped) say("interrupted: %s is in %s", kept, given->out);
     if (given->quiet) return;
-    if (!interrupted() && result->best_epoch)
+    if (!result->stopped && result->best_epoch)
         printf("best epoch %zu, score %.4f", result->best_epoch, result->best_score);
-    else if (!interrupted() && automatic) printf("score %.4f", result->best_score);
-    else if (!interrupted()) printf("no --valid data: the last epoch's weights were kept");
+    else if (!result->stopped && automatic) printf("score %.4f", result->best_score);
+    else if (!result->stopped) printf("no --valid data: the last epoch's weights were kept");
     else printf("interrupted");
     printf("; %.1f s of training; saved to %s\n", result->train_seconds, given->out);
 }
@@ -129,8 +121,9 @@ static mtl_model *train(const settings *given, corpus *all, int automatic, mtl_m
     int precision = MTL_PRECISION_F32;
     to.given = given;
     to.terminal = output_is_terminal() && !given->quiet;
-    if (given->log && !(to.log = file_open(given->log, "w")))
+    if (given->log && !(to.log = file_open(given->log, given->resume ? "a" : "w")))
         fail("--log %s: cannot be written: %s", given->log, strerror(errno));
+    if (!automatic) to.all = all;
     print_start(given, all, model);
     catch_interrupts();
     if (automatic) {
@@ -183,6 +176,10 @@ int command_train(const settings *given, corpus *all)
         fail("--log %s: is --out, too; expected another path", given->log);
     read_training_data(given, all);
     automatic = given->automatic && arrlenu(all->tasks) > 1 && arrlenu(all->valid) > 0;
+    if (automatic && (given->resume || given->fit.checkpoint_every))
+        fail_usage("--checkpoint-every and --resume are for one training, and --share auto makes several: "
+                   "give another --share");
+    check_sampler_weights(given, all);
     if (given->automatic && arrlenu(all->tasks) > 1 && !automatic && !given->quiet)
         note("without --valid data there is nothing to choose by: all tasks share one encoder");
     report_useless(given);
@@ -203,6 +200,7 @@ int command_train(const settings *given, corpus *all)
     if (broken.code)
         fail("%s; the best model so far (epoch %zu) is in %s", broken.message, result.best_epoch, given->out);
     report_end(given, automatic, &result);
+    checkpoints_done(given, result.stopped);
     if (arrlenu(valid) && !given->quiet) report_scores(given, all, model, valid);
     mtl_model_destroy(model);
     return 0;
