@@ -288,7 +288,7 @@ run train --data train.tsv --valid valid.tsv --out auto.st $auto --log log.json
 check "train without --share" [ "$status" -eq 0 ]
 result "it tells what it tried, task by task" "$(says stdout.txt "task |alone|full|partial|intent |slots |mood |*|seconds|times)")"
 check "the log tells one training from another" grep -q '"run": "full"' log.json
-check "every task has an answer to the question" [ "$(for task in intent slots mood; do found $task chosen; done | grep -c '^alone$\|^full$\|^partial$')" -eq 3 ]
+check "every task has an answer to the question" [ "$(for task in intent slots mood; do found $task chosen; done | grep -c '^alone$\|^full$\|^group$\|^partial$')" -eq 3 ]
 run train --data train.tsv --valid valid.tsv --out only.st $auto --only slots --quiet
 run eval --model only.st --data valid.tsv --json
 check "alone is what --only trains" grep -q "\"span_f1\": $(found slots alone | cut -c1-6)" stdout.txt
@@ -308,6 +308,9 @@ run train --data train.tsv --valid valid.tsv --out taught.st $auto --share full 
 check "--teacher" [ "$status" -eq 0 ]
 run train --data train.tsv --valid valid.tsv --out full.st $auto --share full --quiet
 check "what it says makes a difference" sh -c '! cmp -s taught.st full.st'
+run train --data train.tsv --valid valid.tsv --out half.st $auto --share full --teacher only.st --quiet --checkpoint-every 1000 --stop-after 9
+run train --data train.tsv --valid valid.tsv --out half.st $auto --share full --teacher only.st --quiet --checkpoint-every 1000 --resume half.st.checkpoint
+check "a taught run that is resumed" cmp -s half.st taught.st
 refuses "--teacher of other data" 1 "--teacher first.st|knows other words" train --data second.tsv --out out.st $small --teacher first.st
 refuses "--teacher that is no model" 1 "train.tsv" train --data train.tsv --out out.st $small --teacher train.tsv
 run train --data spirit.tsv --out spirit.st $small

@@ -165,7 +165,8 @@ static double difference(const attempt *a, size_t i, const attempt *b, size_t k,
     return x[BLOCKS] - y[BLOCKS];
 }
 
-/* Which tasks of a joint attempt, by their place in it, are no worse than alone, but for noise; *gain: the sum of their gains. */
+/* Which tasks of a joint attempt, by their place in it, are no worse than alone, but for noise; *gain: the
+   sum of their gains. */
 static int *tasks_that_gain(const search *s, const attempt *joint, double *gain)
 {
     int *kept = NULL;

@@ -80,7 +80,7 @@ int fit_model(reporter *to, mtl_model *model, const mtl_fit_desc *how, const mtl
         if (task->level == MTL_LEVEL_STEP)
             mtl_trainer_set_weight(trainer, (int)k, task->weight * (float)to->step_weight, &err);
     }
-    mix_lessons(to->lessons, 0);
+    mix_lessons(to->lessons, label_share(to->epochs_done, (size_t)how->epochs));
     mtl_fit(trainer, train, arrlenu(train), valid, arrlenu(valid), &watched, result, &err);
     if (err.code == MTL_ERROR_STOPPED && interrupted()) mtl_error_clear(&err);
     if (err.code == MTL_ERROR_NUMBER && result->best_epoch) *broken = err;

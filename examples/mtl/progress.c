@@ -90,7 +90,7 @@ int on_progress(void *user, const mtl_progress *now)
     reporter *to = (reporter *)user;
     if (now->step) to->lr = now->step->lr;
     if (now->epoch_end && to->lessons)
-        mix_lessons(to->lessons, 0.5 * (double)now->epoch / (double)now->epochs);
+        mix_lessons(to->lessons, label_share(now->epoch, now->epochs));
     if (now->epoch_end && to->log) log_epoch(to, now);
     if (now->epoch_end && !to->given->quiet) show_epoch(to, now);
     if (!now->epoch_end && to->terminal) show_batch(to, now);

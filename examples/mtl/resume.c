@@ -61,6 +61,7 @@ static char *settings_text(const settings *given, const mtl_model_desc *desc)
     for (i = 0; i < arrlenu(given->data); i++) add_file_text(&text, "--data", i, given->data[i]);
     for (i = 0; i < arrlenu(given->frames); i++) add_file_text(&text, "--frames", i, given->frames[i]);
     for (i = 0; i < arrlenu(given->valid); i++) add_file_text(&text, "--valid", i, given->valid[i]);
+    for (i = 0; i < arrlenu(given->teachers); i++) add_file_text(&text, "--teacher", i, given->teachers[i]);
     add_options_text(&text, given);
     for (i = 0; i < GROUP_COUNT; i++)
         if (groups[i].desc != MTL_DESC_TASK && groups[i].desc != MTL_DESC_PREDICTOR)
@@ -83,8 +84,8 @@ static const char *find_line(const char *text, const char *key, size_t length)
 /* The file that a line such as "--data 2=..." is about; "" for other lines. */
 static const char *file_of(const settings *given, const char *line)
 {
-    static const char *const names[] = { "--data ", "--frames ", "--valid " };
-    char *const *const lists[] = { given->data, given->frames, given->valid };
+    static const char *const names[] = { "--data ", "--frames ", "--valid ", "--teacher " };
+    char *const *const lists[] = { given->data, given->frames, given->valid, given->teachers };
     size_t i, number;
     for (i = 0; i < sizeof names / sizeof *names; i++) {
         if (strncmp(line, names[i], strlen(names[i])) != 0) continue;
@@ -210,8 +211,19 @@ static mtl_model *open_checkpoint(const settings *given, checkpoints *c)
     return saved;
 }
 
-static void resume(const settings *given, checkpoints *c, mtl_trainer *trainer, mtl_fit_desc *how)
+/* Whole epochs before a checkpoint: element 2 of fit.counts is the one that was running. */
+static size_t epochs_done(const mtl_safetensors *file)
 {
+    const mtl_safetensor *counts = mtl_safetensors_find(file, "fit.counts");
+    double epoch = 0;
+    if (counts->type == MTL_TYPE_F64 && counts->count > 2)
+        memcpy(&epoch, (const char *)counts->data + 2 * sizeof epoch, sizeof epoch);
+    return epoch >= 1 && epoch < 1e9 ? (size_t)epoch - 1 : 0;
+}
+
+static void resume(reporter *to, checkpoints *c, mtl_trainer *trainer, mtl_fit_desc *how)
+{
+    const settings *given = to->given;
     const mtl_model_desc *desc = mtl_model_describe(c->model);
     mtl_model *saved = open_checkpoint(given, c);
     mtl_error err = { 0 };
@@ -226,6 +238,7 @@ static void resume(const settings *given, checkpoints *c, mtl_trainer *trainer, 
     check_resumed(given, &err);
     how->resume = &c->tensors;
     how->resume_changed = given->force;
+    to->epochs_done = epochs_done(&c->tensors);
     if (!given->quiet) printf("going on from %s\n", given->resume);
 }
 
@@ -256,7 +269,7 @@ void checkpoints_begin(reporter *to, mtl_model *model, mtl_trainer *trainer, mtl
     c->model = model;
     c->settings = settings_text(given, mtl_model_describe(model));
     c->path = checkpoint_path(given);
-    if (given->resume) resume(given, c, trainer, how);
+    if (given->resume) resume(to, c, trainer, how);
     if (!how->checkpoint_every) return;
     check_output(given, c->path, "--checkpoint-every");
     how->checkpoint = on_checkpoint;

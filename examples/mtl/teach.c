@@ -123,6 +123,8 @@ lesson *read_lessons(const settings *given, const corpus *all, const mtl_model *
     return lessons;
 }
 
+double label_share(size_t done, size_t epochs) { return 0.5 * (double)done / (double)epochs; }
+
 /* One item. Without a label it has no target: what a teacher with few labels says of the others misleads. */
 static void mix_item(const lesson *of, size_t n, mtl_real share)
 {

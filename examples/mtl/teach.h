@@ -23,6 +23,9 @@ void add_lessons(lesson **lessons, const settings *given, const mtl_model *teach
    them has been trained on other data: its words and classes must be the model's. */
 lesson *read_lessons(const settings *given, const corpus *all, const mtl_model *model, mtl_batch *batches);
 
+/* The share of the labels after so many epochs: it grows from nothing to a half. */
+double label_share(size_t done, size_t epochs);
+
 /* Mixes what is learnt from now on. share: of the labels, 0 to 1. */
 void mix_lessons(const lesson *lessons, double share);
 
