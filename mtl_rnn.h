@@ -112,8 +112,9 @@
      27 >>data       data sets: batches of chosen sequences, evaluation, samplers
      28 >>train      the step, resume
      29 >>fit        the training loop: epochs, early stopping, checkpoints
-     30 >>check      gradient checker, for users' own layers too
-     31 >>licence    MIT or public domain, at your choice
+     30 >>watch      instruments: tasks' gradients side by side, trial steps, gradients through time, gates
+     31 >>check      gradient checker, for users' own layers too
+     32 >>licence    MIT or public domain, at your choice
    -------------------------------------------------------------------------------------------------------- */
 #ifndef MTL__STAMP                  /* defined while the header includes itself to read the kernel template:
                                        >>dispatch */
@@ -742,6 +743,7 @@ struct mtl_run {
     mtl_observer observer;
     void *observer_user;
     mtl_packings *packings;                 /* what backward multiplies with; NULL: inference */
+    struct mtl__step_norms *norms;          /* NULL, or what mtl_watch_steps asks a cell's backward for */
 };
 
 /* A run over `arena` with the kernels of isa (MTL_ISA_*); err (not NULL) is its sticky error. Set tape,
@@ -1560,6 +1562,13 @@ typedef struct mtl_progress {
     double loss;                            /* the same, weighted and summed; without penalties */
     const mtl_scores *scores;               /* validation */
     double best_score; size_t best_epoch;
+    const mtl_batch *data;                  /* [data_count] of the update just done: its micro-batches */
+    size_t data_count;
+    const double *valid_loss;               /* [task_count] as task_loss, of the validation data; less
+                                               task_loss it is the gap. -1: not known (no label; real tasks of
+                                               several numbers or without squares). Set with `scores` */
+    const size_t *task_best_epoch;          /* [task_count] by the task's own score; 0: none yet */
+    const double *task_best_score;
 } mtl_progress;
 /* Where a run of mtl_fit stands between two updates. */
 typedef struct mtl_checkpoint mtl_checkpoint;
@@ -1583,6 +1592,9 @@ typedef struct mtl_fit_result {
     size_t epochs, best_epoch, updates;
     double best_score, last_loss, seconds, train_seconds;
     int stopped;                            /* 1: by the callback */
+    const size_t *task_best_epoch;          /* [task_count] by each task's own score, 0: it had none; memory
+                                               of the trainer, until its next mtl_fit */
+    const double *task_best_score;
 } mtl_fit_result;
 /* Trains on `train_count` data sets, scores on `valid_count` after each epoch, stops early, and leaves the
    best weights in the model (the last ones without validation data). desc NULL: defaults. result may be NULL.
@@ -1614,6 +1626,69 @@ MTL_DEF mtl_status mtl_fit(mtl_trainer *trainer, const mtl_batch *train, size_t 
    (`resume_changed` lets them pass), a trainer that was not resumed. */
 MTL_DEF mtl_status mtl_checkpoint_save(const mtl_checkpoint *at, const char *path, mtl_error *err);
 MTL_DEF mtl_status mtl_checkpoint_write(const mtl_checkpoint *at, const mtl_writer *writer, mtl_error *err);
+
+/* ---- instruments ------------------------------------------------------------------------------------------
+
+   They measure when they are asked and change nothing: no weight, no bit of the training that goes on. Asked
+   from mtl_fit's callback after an update, of its `data`, they see the weights behind it. What they play
+   takes the place of the last step in mtl_trainer_run, and of its task_loss and task_items. Costs are counted
+   in passes, forward or backward, of the batches over what is shared; a step is a forward and a backward. */
+typedef struct mtl_watch mtl_watch;
+/* What tasks do to a part of the model: to its parameters that the losses of two tasks reach, at least. */
+typedef struct mtl_watched_part {
+    size_t tensors;
+    const char *name;                       /* as the layer's rows: INPUT, COLUMN, below its last layer
+                                               COLUMN.layer0 .., TASK; of a column's mix COLUMN.input */
+    double *norm;                           /* [tasks] ||g_k||, g_k = weight_k dL_k / d parameters */
+    double *cosine;                         /* [tasks][tasks] of g_i and g_j; 0 where one of them is 0 */
+    size_t pairs, conflicts;                /* of tasks that both have a gradient; with a cosine below 0 */
+} mtl_watched_part;
+typedef struct mtl_watched {
+    size_t task_count;
+    const double *loss, *weight;            /* [task_count] L_k; lambda_k in force */
+    const size_t *items;                    /* [task_count] labelled items */
+    const mtl_watched_part *parts;          /* [part_count] the first is all that is shared, the others are
+                                               layers */
+    size_t part_count;
+} mtl_watched;
+/* Bytes of an arena that mtl_watch_create takes: a set of shared gradients for each task. 0 on error. */
+MTL_DEF size_t mtl_watch_size(mtl_trainer *trainer, mtl_error *err);
+/* Instruments for a trainer, in `arena`; both must outlive them. Nothing is allocated later. Errors: FIELD
+   "tasks" for a model of one task, "columns" where no parameter is shared that is not frozen. */
+MTL_DEF mtl_watch *mtl_watch_create(mtl_trainer *trainer, mtl_arena *arena, mtl_error *err);
+/* Gradients of the tasks side by side; what *out points to is the watch's until its next call. Cost: one
+   forward, a backward for each task, K (K + 1) / 2 products of gradients. Errors: as mtl_train_gradients, and
+   ARGUMENT for a batch with carried states, which would move on. */
+MTL_DEF mtl_status mtl_watch_step(mtl_watch *watch, const mtl_batch *batches, size_t count, mtl_watched *out,
+                                  mtl_error *err);
+/* The same (out NULL: not wanted), and lookahead affinity into affinity[i * tasks + j] = 1 - L_j' / L_j, with
+   L_j' the loss of task j after a trial step of `rate` (0: the trainer's) against task i's gradient dL_i of
+   what is shared: above 0, a step for i helps j. 0 without a gradient or a loss. The weights are put back to
+   the bit. Cost: that of mtl_watch_step, and a forward for each task.                    Fifty et al. 2021 */
+MTL_DEF mtl_status mtl_watch_affinity(mtl_watch *watch, const mtl_batch *batches, size_t count, double rate,
+                                      double *affinity, mtl_watched *out, mtl_error *err);
+/* norm[t] = ||dL/dh_t||, t < count, with all that reaches h_t through later steps (of cells that read from
+   the end: earlier ones): the mean over the sequences that have a step t; 0 where none has. L: the loss of
+   task `task`, weighted, or of all (-1). The cell: of layer `layer` (from 0; -1: the last) of a column,
+   reverse 1: the one that reads from the end. Cost: one forward and one backward, a step at a time. Leaves
+   gradients in mtl_trainer_gradients that are no update's. Errors: as mtl_train_gradients; FIELD "column":
+   no such cell. */
+MTL_DEF mtl_status mtl_watch_steps(mtl_trainer *trainer, const mtl_batch *batch, int task, const char *column,
+                                   int layer, int reverse, double *norm, size_t count, mtl_error *err);
+/* A recurrent layer in one direction, or a head's hidden layer of ReLU units, in the last micro-batch. */
+typedef struct mtl_watched_units {
+    size_t units, dead;                     /* dead: what a cell puts out moves by less than 0.001 over all
+                                               rows; a ReLU unit is never above 0 */
+    const char *name;                       /* of the layer's rows; of a head's layer its weight's */
+    int reverse;
+    size_t rows;                            /* that were looked at */
+    size_t gates;                           /* gate values that were: i f o or r z of all units and rows */
+    double closed, open;                    /* share of them below 0.05, and above 0.95 */
+} mtl_watched_units;
+/* Saturated gates and dead units, out of the tape of the last mtl_train_gradients or mtl_train_step (in
+   mtl_fit: from its callback after an update). Fills in up to `capacity` layers, the last first, and returns
+   how many there are. Cost: reading the layers' values once. */
+MTL_DEF size_t mtl_watch_units(const mtl_trainer *trainer, mtl_watched_units *out, size_t capacity);
 
 /* ---- checking gradients -------------------------------------------------------------------------------- */
 
@@ -3639,19 +3714,21 @@ typedef struct mtl__cell_kind {
     int forget;                                 /* the forget gate, 0: none */
     int keeps_extra;                            /* leaves a number for backward in extra */
     size_t single_extra;                        /* scratch of a single step, reals for each unit */
+    size_t candidate;                           /* the gate that is none: a tanh, not a sigmoid */
 } mtl__cell_kind;
 
 /* A row for each cell; its functions in the template are named after it: mtl__lstm_step, mtl__lstm_step_back,
    mtl__lstm_single. extra: LSTM tanh(c); GRU W_hn h + b_hn, or with the reset before the product r*h. Slots
    of dz: LSTM i f g o. GRU n r z and n*r (the gradient of W_hn h + b_hn), so that the gates of the input
    product (n r z) and of the hidden one (r z n*r) are neighbours; with the reset before n r z.
-   The last eight columns: hidden_slot, joint, merged; has_c, carries, forget; keeps_extra, single_extra. */
+   The last nine columns: hidden_slot, joint, merged; has_c, carries, forget; keeps_extra, single_extra,
+   candidate. */
 #define MTL__CELL_KINDS(X) \
     /* NAME      name    cell           reset             G  S  order */ \
-    X(rnn,       "rnn",  MTL_CELL_RNN,  0,                1, 1, { 0, 0, 0, 0 }, 0, 1, 1,   0, 0, 0,   0, 0) \
-    X(gru,       "gru",  MTL_CELL_GRU,  MTL_RESET_AFTER,  3, 4, { 2, 0, 1, 2 }, 1, 3, 2,   0, 1, 0,   1, 3) \
-    X(gru_reset, "gru",  MTL_CELL_GRU,  MTL_RESET_BEFORE, 3, 3, { 2, 0, 1, 0 }, 1, 2, 3,   0, 1, 0,   1, 1) \
-    X(lstm,      "lstm", MTL_CELL_LSTM, 0,                4, 4, { 0, 1, 2, 3 }, 0, 4, 4,   1, 0, 1,   1, 0)
+    X(rnn,       "rnn",  MTL_CELL_RNN,  0,                1, 1, { 0, 0, 0, 0 }, 0, 1, 1,  0, 0, 0,  0, 0, 0) \
+    X(gru,       "gru",  MTL_CELL_GRU,  MTL_RESET_AFTER,  3, 4, { 2, 0, 1, 2 }, 1, 3, 2,  0, 1, 0,  1, 3, 2) \
+    X(gru_reset, "gru",  MTL_CELL_GRU,  MTL_RESET_BEFORE, 3, 3, { 2, 0, 1, 0 }, 1, 2, 3,  0, 1, 0,  1, 1, 2) \
+    X(lstm,      "lstm", MTL_CELL_LSTM, 0,                4, 4, { 0, 1, 2, 3 }, 0, 4, 4,  1, 0, 1,  1, 0, 2)
 #define MTL__CELL_KIND(functions, ...) { __VA_ARGS__ },
 static const mtl__cell_kind mtl__cell_kinds[] = { MTL__CELL_KINDS(MTL__CELL_KIND) };
 
@@ -12070,6 +12147,35 @@ static void mtl__cell_back_input(mtl__jobs *jobs, const mtl__layer_data *layer, 
                                      d->x->stride, layer->back->cells[0].add_x || second);
 }
 
+/* What is asked of the cell with this W_hh: ||dL/dh_t|| for t < count, mean over the sequences that have a
+   step t. Backward then takes one step at a time. */
+struct mtl__step_norms {
+    const mtl_tensor *weight;
+    double *norm;                           /* [count] */
+    size_t count;
+};
+
+/* Before a step goes back, what comes from above and the carry of the step that was before add up to
+   dL/dh_t. */
+static MTL__RARE void mtl__cell_back_measure(mtl__jobs *jobs, const mtl__layer_data *layer, size_t k,
+                                             size_t i, const mtl__step_chunk *chunk)
+{
+    const mtl__cell_back *back = &layer->back->cells[k];
+    const mtl__cell_pass *p = &back->pass;
+    struct mtl__step_norms *norms = jobs->run->norms;
+    double sum = 0, squares, slope;
+    size_t b, u;
+    (void)i;
+    if (back->data->cell->w_hh != norms->weight || chunk->begin >= norms->count) return;
+    for (b = 0; b < chunk->rows; b++, sum += sqrt(squares))
+        for (u = 0, squares = 0; u < p->units; u++) {
+            slope = (double)p->dh[b * p->dh_stride + u];
+            if (p->dy) slope += (double)p->dy[(chunk->first + b) * p->dy_stride + u];
+            squares += slope * slope;
+        }
+    norms->norm[chunk->begin] = sum / (double)chunk->rows;
+}
+
 /* The same of all cells of a layer. */
 static void mtl__layer_back_add(mtl__jobs *jobs, const mtl__layer_data *layer, size_t i,
                                 mtl__cell_back_add add)
@@ -12085,7 +12191,8 @@ static void mtl__layer_back_cut(mtl_run *run, const mtl__layer_data *layer, mtl_
     const mtl__cell_data *d = &layer->cells[0];
     const size_t width = mtl__padded(d->cell->units) * d->cell->kind->slots;
     size_t k;
-    mtl__chunks_init(run, d, MTL__BACKWARD_REALS, MTL__BACKWARD_ROWS, width, &back->chunks);
+    mtl__chunks_init(run, d, run->norms ? 0 : MTL__BACKWARD_REALS, run->norms ? 0 : MTL__BACKWARD_ROWS, width,
+                     &back->chunks);
     for (k = 0; k < layer->count && layer->later; k++)
         back->dz[k] = mtl__run_reals(run, d->packing->rows, width);
 }
@@ -12155,6 +12262,8 @@ static void mtl__layers_backward(mtl_run *run, void *data)
         if ((own = mtl__layer_back_passes(run, layers->of[j])) > lists) lists = own;
     for (i = 0; i < lists && !mtl__failed(run->error); i++) {
         mtl__jobs_begin(&jobs, run);
+        for (j = 0; run->norms && j < layers->count; j++)
+            mtl__layer_back_add(&jobs, layers->of[j], i, mtl__cell_back_measure);
         mtl__layers_back_list(&jobs, layers, i, !threads);
         mtl__layers_back_list(&jobs, layers, i, threads);
         mtl__jobs_run(&jobs);
@@ -17880,6 +17989,9 @@ struct mtl_trainer {
     size_t *task_items;
     int averaged;                           /* the model holds the averaged weights just now */
     mtl_error error;                        /* of the run between calls */
+    size_t *best_epoch;                     /* [tasks] of the last mtl_fit, by each task's own score, */
+    double *best_score;                     /* .. which that was */
+    struct mtl__step_norms *norms;          /* asked of the next run: mtl_watch_steps */
 };
 
 static mtl_run *mtl__trainer_begin(mtl_trainer *t, mtl_arena *arena, mtl_error *err)
@@ -17892,6 +18004,7 @@ static mtl_run *mtl__trainer_begin(mtl_trainer *t, mtl_arena *arena, mtl_error *
     run->seed = t->desc.seed;
     run->step = t->optimizer.step;
     run->training = 1;
+    run->norms = t->norms;
     return run;
 }
 
@@ -18032,12 +18145,21 @@ static void mtl__trainer_build_groups(mtl_trainer *t, mtl_arena *arena, mtl_erro
     if (!kept_out && groups) groups[0].writes = NULL;
 }
 
+/* What mtl_fit says of each task. */
+static MTL__RARE void mtl__trainer_build_best(mtl_trainer *t, mtl_arena *arena, mtl_error *err)
+{
+    const size_t tasks = t->model->desc.task_count;
+    t->best_score = (double *)mtl__arena_make(arena, 2 * tasks, sizeof(double), "best scores", err);
+    t->best_epoch = (size_t *)(void *)(t->best_score + tasks);
+}
+
 static MTL__RARE void mtl__trainer_build(mtl__session *session, mtl_arena *arena, mtl_error *err)
 {
     mtl_trainer *t = (mtl_trainer *)(void *)session;
     const mtl_trainer_desc *d = &t->desc;
     t->model = session->model;
     mtl__trainer_build_task_arrays(t, arena, err);
+    if (!mtl__failed(err)) mtl__trainer_build_best(t, arena, err);
     t->gradients = mtl_gradients_create(&t->model->set, arena, err);
     t->packings = mtl__packings_build(&t->model->set, mtl__precision_choose(mtl__kernels_choose(d->isa),
                                                                             d->precision), arena, err);
@@ -18644,7 +18766,7 @@ struct mtl_checkpoint {
     mtl_real *best;                         /* copy of the best weights */
     double *loss_sum;                       /* [tasks] over the epoch */
     size_t *loss_count;
-    double *task_loss;                      /* [tasks] their means */
+    double *task_loss, *valid_loss;         /* [tasks] their means; of the validation data */
     double start;
     mtl_progress progress;
     size_t stale;                           /* epochs since the best */
@@ -18738,13 +18860,46 @@ static int mtl__fit_update(mtl__fit *f, size_t update, size_t *tokens, double ep
     now = mtl__seconds();
     p->batch = update + 1;
     p->step = &step;
+    p->data = batches;
+    p->data_count = n;
     p->seconds = now - f->start;
     p->tokens_per_second = (double)*tokens / (now - epoch_start + 1e-9);
     p->seconds_left = p->seconds / (double)((p->epoch - 1) * p->batches + p->batch - f->before) *
                       (double)((p->epochs - p->epoch + 1) * p->batches - p->batch);
     n = (size_t)mtl__fit_tell(f);
     p->step = NULL;
+    p->data = NULL;
+    p->data_count = 0;
     return n != 0;
+}
+
+/* A task's loss on the validation data as it is in training, -1 where its score does not say. Scores of
+   numbers are in original units. */
+static MTL__RARE double mtl__fit_valid_loss(const mtl__fit *f, size_t k)
+{
+    const mtl__task *task = &f->trainer->model->tasks[k];
+    const mtl_scaling *scaling = task->part.scaling;
+    const double loss = f->scores.tasks[k].loss;
+    if (!f->scores.tasks[k].items || !f->loss_count[k]) return -1;
+    if (!task->kind->scaled) return loss;
+    if (task->desc->loss != MTL_LOSS_MSE || task->part.width != 1) return -1;
+    return !scaling || !scaling->set ? loss
+        : scaling->scale[0] != 0 ? loss / ((double)scaling->scale[0] * (double)scaling->scale[0]) : -1;
+}
+
+/* What the scores say of each task by itself. */
+static MTL__RARE void mtl__fit_tasks(mtl__fit *f)
+{
+    mtl_trainer *t = f->trainer;
+    size_t k;
+    for (k = 0; k < t->model->desc.task_count; k++) {
+        const mtl_task_score *score = &f->scores.tasks[k];
+        f->valid_loss[k] = mtl__fit_valid_loss(f, k);
+        if (!score->items || (t->best_epoch[k] && score->score <= t->best_score[k])) continue;
+        t->best_epoch[k] = f->progress.epoch;
+        t->best_score[k] = score->score;
+    }
+    f->progress.valid_loss = f->valid_loss;
 }
 
 /* Scores the model (its averaged weights, where there are any) and keeps it if it is the best so far. */
@@ -18757,6 +18912,7 @@ static MTL__RARE void mtl__fit_evaluate(mtl__fit *f, mtl_error *err)
     if (!mtl__failed(err) && !mtl_evaluate(f->predictor, f->valid, f->valid_count, &f->scores, NULL, err)) {
         score = f->score_task < 0 ? f->scores.score : f->scores.tasks[f->score_task].score;
         f->progress.scores = &f->scores;
+        mtl__fit_tasks(f);
         f->stale++;
         if (f->progress.best_epoch == 0 || score > f->progress.best_score) {
             f->progress.best_score = score;
@@ -18886,6 +19042,7 @@ static MTL__RARE mtl_status mtl__fit_init(mtl__fit *f, mtl_trainer *trainer, con
     f->loss_sum = (double *)mtl__arena_zero(&f->arena, tasks, sizeof(double), "losses", err);
     f->loss_count = (size_t *)mtl__arena_zero(&f->arena, tasks, sizeof(size_t), "losses", err);
     f->task_loss = (double *)mtl__arena_zero(&f->arena, tasks, sizeof(double), "losses", err);
+    f->valid_loss = (double *)mtl__arena_zero(&f->arena, tasks, sizeof(double), "losses", err);
     f->scores.tasks = (mtl_task_score *)mtl__arena_zero(&f->arena, tasks, sizeof *f->scores.tasks, "scores",
                                                         err);
     f->best = f->valid_count
@@ -18900,14 +19057,18 @@ static MTL__RARE mtl_status mtl__fit_init(mtl__fit *f, mtl_trainer *trainer, con
     f->progress.epochs = (size_t)f->desc.epochs;
     f->progress.batches = f->updates;
     f->progress.task_loss = f->task_loss;
+    f->progress.task_best_epoch = trainer->best_epoch;
+    f->progress.task_best_score = trainer->best_score;
+    memset(trainer->best_epoch, 0, tasks * sizeof *trainer->best_epoch);
     if (!trainer->optimizer.total_steps) trainer->optimizer.total_steps = f->updates * f->progress.epochs;
     return mtl__status(err);
 }
 
 /* ---- a run of mtl_fit as further tensors ------------------------------------------------------------------
    All of doubles, beside the trainer's: fit.counts, the numbers of mtl__fit_counts;
-   fit.losses [tasks, 2], sum and number of the epoch's losses; fit.train [data sets, 6], sequences, steps,
-   batches drawn, rounds begun, place in the last one, the epoch in which it began; fit.valid [data sets, 2],
+   fit.losses [tasks, 2], sum and number of the epoch's losses; fit.best [tasks, 2], the best epoch and score
+   of each task by itself, which checkpoints of earlier builds lack; fit.train [data sets, 6], sequences,
+   steps, batches drawn, rounds begun, place in the last one, the epoch in which it began; fit.valid [data sets, 2],
    sequences and steps. best.NAME, of the parameter's shape: the best weights so far, where there are any.
    fit.settings, where given: the bytes of a text. */
 enum { MTL__FIT_COUNTS = 8, MTL__FIT_TRAIN = 6, MTL__FIT_VALID = 2 };
@@ -18944,7 +19105,7 @@ static MTL__RARE void mtl__fit_train(const mtl__sampler_set *s, double row[MTL__
 
 static MTL__RARE size_t mtl__fit_entry_count(const mtl__fit *f)
 {
-    return 4 + (f->trainer->optimizer.average ? 1u : 0u) + (f->valid_count ? 1u : 0u) +
+    return 5 + (f->trainer->optimizer.average ? 1u : 0u) + (f->valid_count ? 1u : 0u) +
            (f->desc.settings ? 1u : 0u) + (f->progress.best_epoch ? f->trainer->model->set.count : 0);
 }
 
@@ -18954,9 +19115,9 @@ static MTL__RARE void mtl__fit_entries(const void *owner, mtl__tensor_entry *e, 
     const mtl__fit *f = (const mtl__fit *)owner;
     const mtl_parameters *set = &f->trainer->model->set;
     const size_t tasks = f->trainer->model->desc.task_count, sets = f->sampler.count, valid = f->valid_count;
-    double *counts = (double *)mtl__arena_zero(arena, MTL__FIT_COUNTS + 2 * tasks + MTL__FIT_TRAIN * sets +
+    double *counts = (double *)mtl__arena_zero(arena, MTL__FIT_COUNTS + 4 * tasks + MTL__FIT_TRAIN * sets +
                                                MTL__FIT_VALID * valid, sizeof *counts, "counts", err);
-    double *losses = counts + MTL__FIT_COUNTS, *train = losses + 2 * tasks,
+    double *losses = counts + MTL__FIT_COUNTS, *best = losses + 2 * tasks, *train = best + 2 * tasks,
            *sizes = train + MTL__FIT_TRAIN * sets;
     char name[192];
     size_t i;
@@ -18965,11 +19126,17 @@ static MTL__RARE void mtl__fit_entries(const void *owner, mtl__tensor_entry *e, 
     e += mtl__trainer_entry_count(f->trainer);
     e += mtl__trainer_count_entries(f->trainer, e, arena, err);
     mtl__fit_counts(f, counts);
-    for (i = 0; i < tasks; i++) losses[2 * i] = f->loss_sum[i], losses[2 * i + 1] = (double)f->loss_count[i];
+    for (i = 0; i < tasks; i++) {
+        losses[2 * i] = f->loss_sum[i];
+        losses[2 * i + 1] = (double)f->loss_count[i];
+        best[2 * i] = (double)f->trainer->best_epoch[i];
+        best[2 * i + 1] = f->trainer->best_score[i];
+    }
     for (i = 0; i < sets; i++) mtl__fit_train(&f->sampler.sets[i], train + MTL__FIT_TRAIN * i);
     for (i = 0; i < valid; i++) mtl__fit_size(&f->valid[i], sizes + MTL__FIT_VALID * i);
     mtl__entry_set(e++, "fit.counts", MTL_TYPE_F64, MTL__FIT_COUNTS, 0, counts);
     mtl__entry_set(e++, "fit.losses", MTL_TYPE_F64, tasks, 2, losses);
+    mtl__entry_set(e++, "fit.best", MTL_TYPE_F64, tasks, 2, best);
     mtl__entry_set(e++, "fit.train", MTL_TYPE_F64, sets, MTL__FIT_TRAIN, train);
     if (valid) mtl__entry_set(e++, "fit.valid", MTL_TYPE_F64, valid, MTL__FIT_VALID, sizes);
     if (f->desc.settings)
@@ -19034,11 +19201,12 @@ static MTL__RARE void mtl__fit_read_counts(mtl__fit *f, const mtl_safetensors *f
     f->progress.best_score = c[7];
 }
 
-/* The sums of the running epoch. */
+/* The sums of the running epoch, and each task's best one. */
 static MTL__RARE void mtl__fit_read_losses(mtl__fit *f, const mtl_safetensors *file, mtl_error *err)
 {
     const size_t tasks = f->trainer->model->desc.task_count;
-    double *losses = (double *)mtl__arena_zero(&f->arena, tasks, 2 * sizeof *losses, "losses", err);
+    double *losses = (double *)mtl__arena_zero(&f->arena, tasks, 4 * sizeof *losses, "losses", err);
+    double *best = losses + 2 * tasks;
     size_t i;
     if (!losses || !mtl__resume_doubles(file, "fit.losses", 2 * tasks, losses,
                                         "the checkpoint is one of other tasks: %s must be %z doubles", err))
@@ -19046,6 +19214,11 @@ static MTL__RARE void mtl__fit_read_losses(mtl__fit *f, const mtl_safetensors *f
     for (i = 0; i < tasks; i++) {
         f->loss_sum[i] = losses[2 * i];
         f->loss_count[i] = mtl__resume_count(losses[2 * i + 1], 0, 0x7fffffff);
+    }
+    (void)mtl__resume_doubles(file, "fit.best", 2 * tasks, best, NULL, err);
+    for (i = 0; i < tasks && f->valid_count; i++) {
+        f->trainer->best_epoch[i] = mtl__resume_count(best[2 * i], 0, 0x7fffffff);
+        f->trainer->best_score[i] = best[2 * i + 1];
     }
     mtl__fit_mean_loss(f);
 }
@@ -19141,6 +19314,8 @@ MTL_DEF MTL__RARE mtl_status mtl_fit(mtl_trainer *trainer, const mtl_batch *trai
     }
     result->best_epoch = f.progress.best_epoch;
     result->best_score = f.progress.best_score;
+    result->task_best_epoch = trainer->best_epoch;
+    result->task_best_score = trainer->best_score;
     result->seconds = mtl__seconds() - f.start;
     result->train_seconds = f.progress.train_seconds;
     mtl_predictor_destroy(f.predictor);
@@ -19149,7 +19324,471 @@ MTL_DEF MTL__RARE mtl_status mtl_fit(mtl_trainer *trainer, const mtl_batch *trai
 }
 
 /* ===========================================================================================================
-   30 >>check      gradient checker, for users' own layers too
+   30 >>watch      instruments: tasks' gradients side by side, trial steps, gradients through time, gates
+   ===========================================================================================================
+   What tasks share is told by the list of nodes: a task's loss reaches the parameters of its head and of all
+   that its taps lead to, but for sources under which gradients stop and columns that do not name the task in
+   `trains`. Parameters that two tasks reach are shared. For each task there is a set of their gradients,
+   which mtl_train_task_gradients fills; of these a Gram matrix of doubles is taken, tensor by tensor, and
+   added up for each layer and for all:
+       G_ij = <g_i, g_j>       norm_i = sqrt(G_ii)       cosine_ij = G_ij / (norm_i norm_j)
+   A trial step exchanges: what is shared gets p - rate g, the set gets p, so that putting back is exact and
+   needs no memory. The rest reads what passes leave: a cell's carry (mtl__cell_back_measure), the tape.
+   -------------------------------------------------------------------------------------------------------- */
+struct mtl_watch {
+    mtl_trainer *trainer;
+    size_t tasks, part_count;
+    unsigned char *reaches;                 /* [tasks][tensors] */
+    size_t *part_of;                        /* [tensors] whose layer it belongs to; 0: it is not shared */
+    mtl_gradients **of, **none;             /* [tasks] of what is shared; all NULL */
+    double *gram;                           /* [tensors][tasks][tasks], the lower half */
+    double *loss, *weight;                  /* [tasks] */
+    size_t *items;
+    mtl_watched_part *parts;                /* [part_count] */
+};
+
+/* ---- what is shared ------------------------------------------------------------------------------------ */
+
+/* The tap of a node, NULL: of an input. */
+static const mtl__tap *mtl__watch_tap(const mtl_model *model, const mtl__node *node)
+{
+    return node->part == MTL__NODE_COLUMN ? &model->columns[node->index].tap
+        : node->part == MTL__NODE_HEAD ? &model->tasks[node->index].tap : NULL;
+}
+
+/* Which tensors task k's loss reaches: those of its head, and of what nodes that it reaches take rows from;
+   nodes: [nodes] scratch. */
+static MTL__RARE void mtl__watch_reach(const mtl_trainer *t, size_t k, unsigned char *nodes,
+                                       unsigned char *reaches)
+{
+    const mtl_model *model = t->model;
+    size_t n, i;
+    mtl__trainer_permissions(t, k, reaches);
+    memset(nodes, 0, model->node_count);
+    nodes[model->tasks[k].node] = 1;
+    for (n = model->node_count; n-- > 0;) {
+        const mtl__node *node = &model->nodes[n];
+        const mtl__tap *tap = mtl__watch_tap(model, node);
+        for (i = 0; tap && nodes[n] && i < tap->mix.count + tap->by_count; i++)
+            if (!tap->stopped[i]) nodes[tap->sources[i] / MTL__NODE_PARTS] = 1;
+        for (i = node->first_tensor; i < node->first_tensor + node->tensor_count; i++)
+            if (!nodes[n] || model->set.tensors[i]->frozen) reaches[i] = 0;
+    }
+}
+
+/* The number of a column's layer in a tensor's name, "weight_ih_l1_reverse"; -1: it has none. */
+static MTL__RARE int mtl__watch_layer(const char *name)
+{
+    const char *at = strrchr(name, '.');
+    int layer = 0;
+    for (at = at ? at : name; (at = strstr(at, "_l")) != NULL; at += 2)
+        if (at[2] >= '0' && at[2] <= '9') break;
+    for (at = at ? at + 2 : NULL; at && *at >= '0' && *at <= '9'; at++) layer = layer * 10 + (*at - '0');
+    return at ? layer : -1;
+}
+
+/* The place for the figures of a layer, which is named as its rows are. last: the node's last layer, -1: it
+   has none. */
+static MTL__RARE void mtl__watch_part(mtl_watch *w, const char *name, int layer, int last, mtl_arena *arena,
+                                      mtl_error *err)
+{
+    mtl_watched_part *part = &w->parts[w->part_count++];
+    char text[160];
+    if (layer < 0) mtl__print(text, sizeof text, "%s.input", name);
+    else mtl__print(text, sizeof text, "%s.layer%d", name, layer);
+    part->name = layer == last ? name : mtl__arena_text(arena, text, err);
+    part->norm = (double *)mtl__arena_make(arena, w->tasks, sizeof(double), "a watch", err);
+    part->cosine = (double *)mtl__arena_make(arena, w->tasks * w->tasks, sizeof(double), "a watch", err);
+}
+
+/* Which layer each shared tensor belongs to: a node, or a layer of a column, whose mix is one more. shared:
+   [tensors] */
+static MTL__RARE void mtl__watch_parts(mtl_watch *w, const unsigned char *shared, mtl_arena *arena,
+                                       mtl_error *err)
+{
+    const mtl_model *model = w->trainer->model;
+    size_t n, i;
+    mtl__watch_part(w, "shared", -1, -1, arena, err);
+    for (n = 0; n < model->node_count; n++) {
+        const mtl__node *node = &model->nodes[n];
+        const size_t end = node->first_tensor + node->tensor_count;
+        const int last = node->tensor_count ? mtl__watch_layer(model->set.tensors[end - 1]->name) : -1;
+        int before = -2;
+        for (i = node->first_tensor; i < end && !mtl__failed(err); i++) {
+            const int layer = mtl__watch_layer(model->set.tensors[i]->name);
+            if (!shared[i]) continue;
+            if (layer != before) mtl__watch_part(w, node->name, layer, last, arena, err);
+            before = layer;
+            w->part_of[i] = w->part_count - 1;
+            w->parts[w->part_count - 1].tensors++;
+            w->parts[0].tensors++;
+        }
+    }
+}
+
+/* All but the gradients. Returns what is shared, [tensors], or NULL. */
+static MTL__RARE unsigned char *mtl__watch_build(mtl_watch *w, mtl_arena *arena, mtl_error *err)
+{
+    const mtl_model *model = w->trainer->model;
+    const size_t tensors = model->set.count, tasks = w->tasks;
+    unsigned char *shared = (unsigned char *)mtl__arena_make(arena, tensors + model->node_count, 1, "a watch",
+                                                             err);
+    size_t k, i, reached, count = 0;
+    w->reaches = (unsigned char *)mtl__arena_make(arena, tasks * tensors, 1, "a watch", err);
+    w->part_of = (size_t *)mtl__arena_make(arena, tensors + tasks, sizeof(size_t), "a watch", err);
+    w->gram = (double *)mtl__arena_make(arena, tensors * tasks * tasks + 2 * tasks, sizeof(double), "a watch",
+                                        err);
+    w->of = (mtl_gradients **)mtl__arena_make(arena, 2 * tasks, sizeof *w->of, "a watch", err);
+    w->parts = (mtl_watched_part *)mtl__arena_make(arena, tensors + 1, sizeof *w->parts, "a watch", err);
+    if (mtl__failed(err)) return NULL;
+    w->items = w->part_of + tensors;
+    w->loss = w->gram + tensors * tasks * tasks;
+    w->weight = w->loss + tasks;
+    w->none = w->of + tasks;
+    for (k = 0; k < tasks; k++) mtl__watch_reach(w->trainer, k, shared + tensors, w->reaches + k * tensors);
+    for (i = 0; i < tensors; i++) {
+        for (k = reached = 0; k < tasks; k++) reached += w->reaches[k * tensors + i];
+        shared[i] = reached > 1;
+        count += reached > 1;
+    }
+    if (!count)
+        mtl__fail(err, MTL_ERROR_FIELD, "columns", 0, "columns: no parameter that learns is shared by two "
+                  "tasks, so there is nothing to compare: let tasks tap one column, and do not freeze it");
+    else mtl__watch_parts(w, shared, arena, err);
+    return shared;
+}
+
+MTL_DEF MTL__RARE mtl_watch *mtl_watch_create(mtl_trainer *trainer, mtl_arena *arena, mtl_error *err)
+{
+    mtl_error own;
+    mtl_watch *w;
+    const unsigned char *shared;
+    size_t k;
+    err = mtl__error_given(err, &own);
+    if (!mtl__given(trainer, "trainer", err) || !mtl__given(arena, "arena", err)) return NULL;
+    if (trainer->model->desc.task_count < 2)
+        mtl__fail(err, MTL_ERROR_FIELD, "tasks", 1, "tasks: the model has one, and a watch compares the "
+                  "gradients of two at least");
+    w = (mtl_watch *)mtl__arena_make(arena, 1, sizeof *w, "a watch", err);
+    if (!w) return NULL;
+    w->trainer = trainer;
+    w->tasks = trainer->model->desc.task_count;
+    shared = mtl__watch_build(w, arena, err);
+    for (k = 0; k < w->tasks && !mtl__failed(err); k++)
+        w->of[k] = mtl_gradients_create_part(&trainer->model->set, shared, arena, err);
+    return mtl__failed(err) ? NULL : w;
+}
+
+MTL_DEF MTL__RARE size_t mtl_watch_size(mtl_trainer *trainer, mtl_error *err)
+{
+    mtl_arena counting, shadow;
+    mtl_error own;
+    err = mtl__error_given(err, &own);
+    mtl__arena_init_counting(&counting, &shadow);
+    (void)mtl_watch_create(trainer, &counting, err);
+    mtl_arena_destroy(&shadow);
+    return mtl__failed(err) ? 0 : counting.high_water;
+}
+
+/* ---- gradients side by side ---------------------------------------------------------------------------- */
+
+/* Four sums, so that additions need not wait for one another. */
+static double mtl__watch_product(size_t n, const mtl_real *x, const mtl_real *y)
+{
+    double sums[4] = { 0, 0, 0, 0 };
+    size_t i, k;
+    for (i = 0; i + 4 <= n; i += 4)
+        for (k = 0; k < 4; k++) sums[k] += (double)x[i + k] * (double)y[i + k];
+    for (; i < n; i++) sums[0] += (double)x[i] * (double)y[i];
+    return sums[0] + sums[1] + (sums[2] + sums[3]);
+}
+
+/* <g_i, g_j> of a tensor: over rows that both have, where one is a list of rows. */
+static double mtl__watch_tensor(const mtl_watch *w, size_t i, size_t j, const mtl_tensor *t)
+{
+    const size_t tensors = w->of[i]->set->count;
+    const mtl_gradient *x = &w->of[i]->of[t->index], *y = &w->of[j]->of[t->index];
+    const unsigned char *touched = y->state == MTL_GRAD_ROWS ? w->of[j]->touched[t->index] : NULL;
+    double sum = 0;
+    size_t r, begin, length;
+    if (x->state == MTL_GRAD_NONE || y->state == MTL_GRAD_NONE || !w->reaches[i * tensors + t->index]
+        || !w->reaches[j * tensors + t->index]) return 0;
+    if (x->state == MTL_GRAD_DENSE && touched) return mtl__watch_tensor(w, j, i, t);
+    for (r = 0; r < mtl__gradient_ranges(x); r++) {
+        length = mtl__gradient_range(x, t, r, &begin);
+        if (!touched || touched[x->rows[r]])
+            sum += mtl__watch_product(length, x->value + begin, y->value + begin);
+    }
+    return sum;
+}
+
+/* A job: the products of a tensor's gradients. */
+static void mtl__watch_gram(void *context, size_t index)
+{
+    const mtl_watch *w = (const mtl_watch *)context;
+    const mtl_tensor *t = w->trainer->model->set.tensors[index];
+    double *gram = w->gram + index * w->tasks * w->tasks;
+    size_t i, j;
+    for (i = 0; i < w->tasks && w->part_of[index]; i++)
+        for (j = 0; j <= i; j++) gram[i * w->tasks + j] = mtl__watch_tensor(w, i, j, t);
+}
+
+/* Norms and cosines out of the Gram matrix that a part's `cosine` holds the lower half of. */
+static MTL__RARE void mtl__watch_finish(mtl_watched_part *part, size_t tasks)
+{
+    double *gram = part->cosine;
+    size_t i, j;
+    part->pairs = part->conflicts = 0;
+    for (i = 0; i < tasks; i++) part->norm[i] = sqrt(gram[i * tasks + i]);
+    for (i = 0; i < tasks; i++)
+        for (j = 0; j <= i; j++) {
+            const double norms = part->norm[i] * part->norm[j];
+            double cosine = norms > 0 ? gram[i * tasks + j] / norms : 0;
+            cosine = cosine > 1 ? 1 : cosine < -1 ? -1 : cosine;        /* rounding */
+            gram[i * tasks + j] = gram[j * tasks + i] = cosine;
+            part->pairs += i != j && norms > 0;
+            part->conflicts += i != j && cosine < 0;
+        }
+}
+
+static MTL__RARE void mtl__watch_sum(mtl_watch *w)
+{
+    const size_t tensors = w->trainer->model->set.count, squares = w->tasks * w->tasks;
+    size_t p, i, k;
+    mtl__parallel_for(w->trainer->session.scheduler, tensors, mtl__watch_gram, w);
+    for (p = 0; p < w->part_count; p++) memset(w->parts[p].cosine, 0, squares * sizeof(double));
+    for (i = 0; i < tensors; i++)
+        for (k = 0; w->part_of[i] && k < squares; k++) {
+            w->parts[w->part_of[i]].cosine[k] += w->gram[i * squares + k];
+            w->parts[0].cosine[k] += w->gram[i * squares + k];
+        }
+    for (p = 0; p < w->part_count; p++) mtl__watch_finish(&w->parts[p], w->tasks);
+}
+
+/* A pass would move carried states on. */
+static MTL__RARE int mtl__watch_check(const mtl_batch *batches, size_t count, mtl_error *err)
+{
+    size_t i;
+    for (i = 0; batches && i < count; i++)
+        if (batches[i].state)
+            mtl__fail(err, MTL_ERROR_ARGUMENT, "state", (long long)i, "batch %z carries states, which a pass "
+                      "of the instruments would move on: give it without", i);
+    return !mtl__failed(err);
+}
+
+MTL_DEF MTL__RARE mtl_status mtl_watch_step(mtl_watch *watch, const mtl_batch *batches, size_t count,
+                                            mtl_watched *out, mtl_error *err)
+{
+    const mtl_trainer *t = watch ? watch->trainer : NULL;
+    mtl_error own;
+    uint64_t before;
+    size_t k;
+    err = mtl__error_given(err, &own);
+    if (!mtl__given(watch, "watch", err) || !mtl__watch_check(batches, count, err)
+        || mtl_train_task_gradients(watch->trainer, batches, count, watch->of, NULL, err))
+        return mtl__status(err);
+    for (k = 0; k < watch->tasks; k++) {
+        watch->loss[k] = t->task_loss[k];
+        watch->items[k] = t->task_items[k];
+        watch->weight[k] = mtl__task_trains(t, k) ? (double)t->weights[k] : 0;
+    }
+    before = mtl__arithmetic_set();
+    mtl__watch_sum(watch);
+    mtl__arithmetic_restore(before);
+    if (!out) return MTL_OK;
+    out->task_count = watch->tasks;
+    out->loss = watch->loss;
+    out->weight = watch->weight;
+    out->items = watch->items;
+    out->parts = watch->parts;
+    out->part_count = watch->part_count;
+    return MTL_OK;
+}
+
+/* ---- trial steps --------------------------------------------------------------------------------------- */
+
+/* p and g become p - factor g and p; back: they change places. */
+static MTL__RARE void mtl__watch_exchange(mtl_watch *w, size_t k, mtl_real factor, int back)
+{
+    mtl_parameters *set = &w->trainer->model->set;
+    size_t i, r, n, begin, length;
+    for (i = 0; i < set->count; i++) {
+        const mtl_tensor *t = set->tensors[i];
+        const mtl_gradient *g = &w->of[k]->of[i];
+        for (r = 0; w->reaches[k * set->count + i] && r < mtl__gradient_ranges(g); r++) {
+            length = mtl__gradient_range(g, t, r, &begin);
+            for (n = begin; n < begin + length; n++) {
+                const mtl_real was = t->value[n];
+                t->value[n] = back ? g->value[n] : was - factor * g->value[n];
+                g->value[n] = was;
+            }
+        }
+    }
+    mtl__parameters_pack(set, mtl__kernels_choose(w->trainer->desc.isa), w->trainer->session.scheduler, NULL);
+}
+
+MTL_DEF MTL__RARE mtl_status mtl_watch_affinity(mtl_watch *watch, const mtl_batch *batches, size_t count,
+                                                double rate, double *affinity, mtl_watched *out,
+                                                mtl_error *err)
+{
+    mtl_trainer *t = watch ? watch->trainer : NULL;
+    mtl_error own;
+    size_t k, j;
+    err = mtl__error_given(err, &own);
+    if (!mtl__given(affinity, "affinity", err)) return mtl__status(err);
+    if (watch) mtl__parameters_settle(&t->model->set);
+    if (mtl_watch_step(watch, batches, count, out, err)) return mtl__status(err);
+    if (!(rate > 0)) rate = (double)t->optimizer.lr;
+    for (k = 0; k < watch->tasks && !mtl__failed(err); k++) {
+        double *row = affinity + k * watch->tasks;
+        memset(row, 0, watch->tasks * sizeof *row);
+        if (!(watch->parts[0].norm[k] > 0)) continue;
+        mtl__watch_exchange(watch, k, (mtl_real)(rate / watch->weight[k]), 0);
+        mtl_train_task_gradients(t, batches, count, watch->none, NULL, err);
+        mtl__watch_exchange(watch, k, 0, 1);
+        for (j = 0; j < watch->tasks; j++)
+            row[j] = watch->loss[j] > 0 ? 1 - t->task_loss[j] / watch->loss[j] : 0;
+    }
+    return mtl__status(err);
+}
+
+/* ---- gradients through time ---------------------------------------------------------------------------- */
+
+/* The recurrent weight of a column's cell; layer -1: its last. NULL: there is none. */
+static MTL__RARE const mtl_tensor *mtl__watch_cell(mtl_model *model, const char *column, int layer,
+                                                   int reverse)
+{
+    const mtl_tensor *found = NULL, *next;
+    char name[192];
+    int l = layer < 0 ? 0 : layer;
+    do {
+        mtl__print(name, sizeof name, "%s.weight_hh_l%d%s", column, l++, reverse ? "_reverse" : "");
+        next = mtl_parameters_find(&model->set, name);
+        if (next) found = next;
+    } while (next && layer < 0);
+    return found;
+}
+
+MTL_DEF MTL__RARE mtl_status mtl_watch_steps(mtl_trainer *trainer, const mtl_batch *batch, int task,
+                                             const char *column, int layer, int reverse, double *norm,
+                                             size_t count, mtl_error *err)
+{
+    struct mtl__step_norms norms;
+    mtl__balance_group group;
+    mtl__balance balance;
+    mtl_error own;
+    size_t k;
+    err = mtl__error_given(err, &own);
+    if (!mtl__train_check(trainer, batch, 1, err) || !mtl__given(column, "column", err)
+        || !mtl__given(norm, "norm", err) || !mtl__watch_check(batch, 1, err)
+        || (task >= 0 && !mtl__model_check_index(trainer->model, "task", task, err)))
+        return mtl__status(err);
+    norms.weight = mtl__watch_cell(trainer->model, column, layer, reverse);
+    if (!norms.weight)
+        return mtl__fail(err, MTL_ERROR_FIELD, "column", layer, "column: %s has no recurrent layer %d that "
+                         "reads from the %s", column, layer, reverse ? "end" : "start");
+    norms.norm = norm;
+    norms.count = count;
+    memset(norm, 0, count * sizeof *norm);
+    memset(&group, 0, sizeof group);
+    group.gradients = trainer->gradients;
+    balance = trainer->balance;
+    balance.groups = &group;
+    balance.count = 1;
+    balance.group_of = trainer->task_group_of;
+    for (k = 0; k < trainer->model->desc.task_count; k++)
+        trainer->task_group_of[k] = task >= 0 && (size_t)task != k;
+    trainer->norms = &norms;
+    mtl__trainer_gradients(trainer, batch, 1, &balance, NULL, err);
+    trainer->norms = NULL;
+    trainer->session.run.norms = NULL;
+    return mtl__status(err);
+}
+
+/* ---- gates and units ----------------------------------------------------------------------------------- */
+
+/* Gate values of one row of a block of 16 units. */
+static MTL__RARE void mtl__watch_gates(const mtl__cell_kind *kind, const mtl_real *z, size_t units,
+                                       mtl_watched_units *out)
+{
+    size_t gate, u;
+    for (gate = 0; gate < kind->gates && kind->gates > 1; gate++)
+        for (u = 0; gate != kind->candidate && u < units; u++) {
+            const mtl_real value = z[gate * MTL__BLOCK + u];
+            out->gates++;
+            out->closed += value < (mtl_real)0.05;
+            out->open += value > (mtl_real)0.95;
+        }
+}
+
+/* How many of the columns [first, first + width) of y stand still; positive: are never above 0. */
+static MTL__RARE size_t mtl__watch_dead(const mtl_activation *y, size_t first, size_t width, int positive)
+{
+    size_t u, n, dead = 0;
+    for (u = first; u < first + width && y->rows; u++) {
+        mtl_real low = y->value[u], high = low;
+        for (n = 1; n < y->rows; n++) {
+            const mtl_real value = y->value[n * y->stride + u];
+            low = value < low ? value : low;
+            high = value > high ? value : high;
+        }
+        dead += positive ? !(high > 0) : high - low < (mtl_real)0.001;
+    }
+    return dead;
+}
+
+static MTL__RARE void mtl__watch_cell_units(const mtl__cell_data *d, mtl_watched_units *out)
+{
+    const size_t units = d->cell->units, row = d->cell->kind->gates * MTL__BLOCK, rows = d->y->rows;
+    size_t n, u;
+    memset(out, 0, sizeof *out);
+    out->name = d->y->name;
+    out->reverse = d->cell->reverse;
+    out->units = units;
+    out->rows = rows;
+    out->dead = mtl__watch_dead(d->y, d->y_first, units, 0);
+    for (u = 0; u < units; u += MTL__BLOCK)
+        for (n = 0; n < rows; n++)
+            mtl__watch_gates(d->cell->kind, d->z + u * rows * d->cell->kind->gates + n * row,
+                             mtl__at_most(MTL__BLOCK, units - u), out);
+    out->closed = mtl__metric_ratio(out->closed, (double)out->gates);
+    out->open = mtl__metric_ratio(out->open, (double)out->gates);
+}
+
+/* A record's layer: cells, or ReLU units behind a dense layer, which is the record before. Returns how many
+   were added. */
+static MTL__RARE size_t mtl__watch_record(const mtl_record *r, mtl_watched_units *out, size_t capacity)
+{
+    const mtl__layers *layers = r->backward == mtl__layers_backward ? (const mtl__layers *)r->data : NULL;
+    const mtl__activate_data *a = r->backward == mtl__activate_backward ? (const mtl__activate_data *)r->data
+                                                                        : NULL;
+    size_t i, k, n = 0;
+    for (i = 0; layers && i < layers->count; i++)
+        for (k = 0; k < layers->of[i]->count; k++, n++)
+            if (n < capacity) mtl__watch_cell_units(&layers->of[i]->cells[k], &out[n]);
+    if (!a || a->activation != MTL_ACTIVATION_RELU || !r->previous
+        || r->previous->backward != mtl__dense_backward) return n;
+    if (!capacity) return 1;
+    memset(out, 0, sizeof *out);
+    out->name = ((const mtl__dense_data *)r->previous->data)->dense->weight->name;
+    out->units = a->y->width;
+    out->rows = a->y->rows;
+    out->dead = mtl__watch_dead(a->y, 0, a->y->width, 1);
+    return 1;
+}
+
+MTL_DEF MTL__RARE size_t mtl_watch_units(const mtl_trainer *trainer, mtl_watched_units *out, size_t capacity)
+{
+    const mtl_record *r = trainer ? trainer->tape.last : NULL;
+    size_t n = 0;
+    if (!out) capacity = 0;
+    for (; r; r = r->previous)
+        n += mtl__watch_record(r, out + mtl__at_most(n, capacity), n < capacity ? capacity - n : 0);
+    return n;
+}
+
+/* ===========================================================================================================
+   31 >>check      gradient checker, for users' own layers too
    ===========================================================================================================
    Backward passes are compared with central differences of the loss f at step h, element by element:
        n = (f(x+h) - f(x-h)) / 2h           error of an array = ||a - n|| / (||a|| + ||n||)
@@ -19302,7 +19941,7 @@ MTL_DEF MTL__RARE mtl_status mtl_check_gradients(double (*loss)(void *user), voi
 #endif /* implementation, second part */
 
 /* ===========================================================================================================
-   31 >>licence    MIT or public domain, at your choice
+   32 >>licence    MIT or public domain, at your choice
    ===========================================================================================================
    MIT: Copyright (c) 2026 the mtl_rnn.h authors. Permission is hereby granted, free of charge, to any person
    obtaining a copy of this software and associated documentation files (the "Software"), to deal in the
