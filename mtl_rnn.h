@@ -107,7 +107,7 @@
      22 >>model      create, size, save, load, transfer, import
      23 >>session    what trainers and predictors have in common: scratch, limits, threads, the run
      24 >>predict    batches of sequences through a read-only model
-     25 >>balance    from the tasks' losses to gradients: groups of tasks, methods
+     25 >>balance    from the tasks' losses to gradients: their weights, groups of tasks
      26 >>optimise   SGD, RMSProp, Adam, AdamW; clipping; schedules; averaging
      27 >>data       data sets: batches of chosen sequences, evaluation, samplers
      28 >>train      the step, fit with early stopping, resume
@@ -227,6 +227,8 @@ enum { MTL_OPTIMIZER_DEFAULT, MTL_OPTIMIZER_SGD, MTL_OPTIMIZER_RMSPROP, MTL_OPTI
 enum { MTL_SCHEDULE_DEFAULT, MTL_SCHEDULE_CONSTANT, MTL_SCHEDULE_STEP, MTL_SCHEDULE_EXPONENTIAL,
     MTL_SCHEDULE_LINEAR,
        MTL_SCHEDULE_COSINE, MTL_SCHEDULE_PLATEAU, MTL_SCHEDULE_ONE_CYCLE };
+enum { MTL_BALANCE_DEFAULT, MTL_BALANCE_STATIC, MTL_BALANCE_INITIAL, MTL_BALANCE_ITEMS,
+       MTL_BALANCE_UNCERTAINTY, MTL_BALANCE_DWA, MTL_BALANCE_RANDOM, MTL_BALANCE_IMTL };
 enum { MTL_SAMPLER_DEFAULT, MTL_SAMPLER_PROPORTIONAL, MTL_SAMPLER_ROUND_ROBIN, MTL_SAMPLER_TEMPERATURE };
 enum { MTL_INIT_DEFAULT, MTL_INIT_UNIFORM, MTL_INIT_NORMAL, MTL_INIT_CONSTANT, MTL_INIT_XAVIER,
     MTL_INIT_HE, MTL_INIT_ORTHOGONAL, MTL_INIT_IDENTITY };  /* default: uniform, normal where initial is 0 */
@@ -262,6 +264,10 @@ enum { MTL_INIT_DEFAULT, MTL_INIT_UNIFORM, MTL_INIT_NORMAL, MTL_INIT_CONSTANT, M
                                 X(MTL_SCHEDULE_EXPONENTIAL, "exponential") X(MTL_SCHEDULE_LINEAR, "linear") \
                                 X(MTL_SCHEDULE_COSINE, "cosine") X(MTL_SCHEDULE_PLATEAU, "plateau") \
                                 X(MTL_SCHEDULE_ONE_CYCLE, "one-cycle")
+#define MTL_BALANCE_NAMES(X)    X(MTL_BALANCE_STATIC, "static") X(MTL_BALANCE_INITIAL, "initial") \
+                                X(MTL_BALANCE_ITEMS, "items") X(MTL_BALANCE_UNCERTAINTY, "uncertainty") \
+                                X(MTL_BALANCE_DWA, "dwa") X(MTL_BALANCE_RANDOM, "random") \
+                                X(MTL_BALANCE_IMTL, "imtl")
 #define MTL_SAMPLER_NAMES(X)    X(MTL_SAMPLER_PROPORTIONAL, "proportional") X(MTL_SAMPLER_ROUND_ROBIN, \
                                 "round-robin") \
                                 X(MTL_SAMPLER_TEMPERATURE, "temperature")
@@ -419,7 +425,9 @@ typedef struct mtl_column_desc { MTL_COLUMN_FIELDS(MTL__MEMBER) } mtl_column_des
     X(MTL_FLOAT,  dropout,       0, 0, 0.99, MTL_NONE, \
       "share of the head's inputs and hidden values dropped in training") \
     X(MTL_FLAG,   per_step,      0, 0, 1, MTL_NONE, \
-      "sequence level, classes: predicted at each step, and the steps vote")
+      "sequence level, classes: predicted at each step, and the steps vote") \
+    X(MTL_FLOAT,  weight_end,   -1, -1, 1e6, MTL_NONE, \
+      "what the weight moves to, linearly over the trainer's total_steps; -1: it stays")
 typedef struct mtl_task_desc { MTL_TASK_FIELDS(MTL__MEMBER) } mtl_task_desc;
 
 /* A penalty: a loss without targets that is added to the joint loss, weight times
@@ -490,7 +498,15 @@ typedef struct mtl_model_desc {
     X(MTL_SIZE,   max_sequences, 0, 0, 0, MTL_NONE, "most sequences in a batch; 0: max_rows") \
     X(MTL_SIZE,   max_steps, 0, 0, 0, MTL_NONE, "longest sequence; 0: max_rows") \
     X(MTL_CHOICE, precision, MTL_PRECISION_F32, 1, 2, MTL_PRECISION, \
-      "of products in training; bf16 needs AVX512-BF16, else f32 is used")
+      "of products in training; bf16 needs AVX512-BF16, else f32 is used") \
+    X(MTL_CHOICE, balance,   MTL_BALANCE_STATIC, 1, MTL_BALANCE_IMTL, MTL_BALANCE, \
+      "what weighs tasks' losses against one another, beside their weights") \
+    X(MTL_FLOAT,  balance_rate, 1, 0, 1e6, MTL_NONE, \
+      "uncertainty, imtl: rate of what they learn, as a multiple of lr") \
+    X(MTL_FLOAT,  balance_temperature, 2, 1e-3, 1e6, MTL_NONE, \
+      "dwa: the higher, the more alike the weights") \
+    X(MTL_INT,    balance_window, 0, 0, 2000000000, MTL_NONE, \
+      "dwa: updates whose mean losses are compared with those before; 0: mtl_fit's epoch")
 /* The caller's own job system: run job(context, i) for i = 0 .. count-1, on any threads in any order; return
    when all are done. */
 typedef void (*mtl_job)(void *context, size_t index);
@@ -1482,7 +1498,8 @@ MTL_DEF mtl_trainer *mtl_trainer_init(void *buffer, size_t bytes, mtl_model *mod
 /* Gradients, optimiser state and scratch for training `model`, which must outlive it. desc NULL: defaults. */
 MTL_DEF mtl_trainer *mtl_trainer_create(mtl_model *model, const mtl_trainer_desc *desc, mtl_error *err);
 MTL_DEF void mtl_trainer_destroy(mtl_trainer *trainer);
-/* lambda_k; 0 turns a task off. */
+/* lambda_k from now on, whatever weight_end says; 0 turns a task off. What trainer.balance says multiplies
+   it. */
 MTL_DEF mtl_status mtl_trainer_set_weight(mtl_trainer *trainer, int task, float weight, mtl_error *err);
 /* The base learning rate from now on (the schedule multiplies it). */
 MTL_DEF void mtl_trainer_set_lr(mtl_trainer *trainer, float lr);
@@ -1495,9 +1512,24 @@ MTL_DEF void mtl_trainer_observe(mtl_trainer *trainer, mtl_observer observer, vo
    end of an epoch, and after mtl_fit, the tape is empty and the packing NULL, as the batches are gone. */
 MTL_DEF mtl_run *mtl_trainer_run(mtl_trainer *trainer);
 
+/* How losses weigh against one another: trainer.balance. The joint loss is sum_k w_k L_k, w_k = lambda_k c_k.
+   lambda_k is the task's `weight` (on its way to weight_end, or what mtl_trainer_set_weight says), and c_k is
+   made anew for each update. n: how many tasks have labels in it; with fewer than two c_k is 1, and nothing
+   is learnt. Origin tasks and penalties have no c.
+       static       1
+       initial      1 / L_k(0), the loss of the first update (which still has 1)
+       items        tasks of steps: labelled steps by sequences that have some, so that L_k counts as the sum
+                    over a sequence, in the mean over sequences; else 1
+       uncertainty  e^-s, of numbers e^-s / 2; log variances s_k are learnt with s_k / 2 added to the loss
+                                                                       Kendall, Gal & Cipolla 2018
+       dwa          n softmax(r / balance_temperature): r_k is the mean loss of the last balance_window
+                    updates by that of the window before; 1 at first               Liu et al. 2019
+       random       n softmax(z), z_k normal numbers                               Lin et al. 2022
+       imtl         e^s; s_k are learnt so that all e^s_k L_k come to 1 (IMTL-L)   Liu et al. 2021
+   mtl_train_step learns; mtl_trainer_save keeps what was learnt, and weights that were set. */
 typedef struct mtl_step {
     size_t step;                            /* updates so far, this one included */
-    double loss;                            /* sum over tasks of weight * task_loss, and penalty_loss */
+    double loss;                            /* sum over tasks of task_weight * task_loss, and penalty_loss */
     double grad_norm;                       /* norm of the whole gradient before clipping */
     double lr;
     size_t tokens;                          /* rows of all micro-batches */
@@ -1506,6 +1538,8 @@ typedef struct mtl_step {
                                                trainer */
     const size_t *task_items;               /* [task_count] labelled items */
     double penalty_loss;                    /* sum over penalties of weight * penalty */
+    const double *task_weight;              /* [task_count] lambda_k in force: the task's weight, and what
+                                               trainer.balance made of it; memory of the trainer */
 } mtl_step;
 /* One update from `count` micro-batches: L_k is the sum over the labelled items of all of them, divided by
    their number (by the sum of their class weights; vector targets also by width). step may be NULL. Errors:
@@ -1532,8 +1566,8 @@ MTL_DEF mtl_status mtl_trainer_swap_average(mtl_trainer *trainer, mtl_error *err
 /* Model and optimiser state in one file; and the optimiser state back into a new trainer of the loaded model:
    training goes on bit-exactly. */
 MTL_DEF mtl_status mtl_trainer_save(const mtl_trainer *trainer, const char *path, mtl_error *err);
-/* Error: TENSOR if the file holds no state, or that of another optimiser, or moments or an average that this
-   trainer does not keep. */
+/* Error: TENSOR if the file holds no state, or that of another optimiser or method of weighting losses, or
+   moments or an average that this trainer does not keep. */
 MTL_DEF mtl_status mtl_trainer_resume(mtl_trainer *trainer, const mtl_safetensors *file, mtl_error *err);
 
 /* What mtl_fit tells after each update and each epoch. */
@@ -9117,6 +9151,7 @@ static const mtl_choice mtl__choices_MTL_LOSS[] = { MTL_LOSS_NAMES(MTL__CHOICE_R
 static const mtl_choice mtl__choices_MTL_POOL[] = { MTL_POOL_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
 static const mtl_choice mtl__choices_MTL_OPTIMIZER[] = { MTL_OPTIMIZER_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
 static const mtl_choice mtl__choices_MTL_SCHEDULE[] = { MTL_SCHEDULE_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
+static const mtl_choice mtl__choices_MTL_BALANCE[] = { MTL_BALANCE_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
 static const mtl_choice mtl__choices_MTL_SAMPLER[] = { MTL_SAMPLER_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
 /* What a row says beside its numbers: choices, where its count is, what it is made of. */
 #define MTL__MORE_MTL_INT(desc, names)    NULL, 0, 0
@@ -16654,18 +16689,215 @@ MTL_DEF mtl_status mtl_predict_text(mtl_predictor *predictor, const char *text, 
 }
 
 /* ===========================================================================================================
-   25 >>balance    from the tasks' losses to gradients: groups of tasks, methods
+   25 >>balance    from the tasks' losses to gradients: their weights, groups of tasks
    ===========================================================================================================
-   The only caller of backward passes. One forward pass leaves a tape with the losses of all tasks; each group
-   of tasks is one replay of it, into a gradient set of the group's own or into one that groups share, where
-   the first write assigns and later ones add. A replay costs the heads of its tasks and the shared part once.
-   A group may be kept from writing some tensors, which are then as if frozen. A method decides which replays
-   there are and what becomes of their gradients; it is one row of the table below.
-       plain    sum_k lambda_k L_k, one replay for each group
+   The joint loss is sum_k w_k L_k with w_k = lambda_k c_k: lambda_k is the caller's, c_k a method's. A method
+   is one row of the table of weightings. It sees the n tasks that have labels in an update; with fewer than
+   two all c_k are 1 and its state stays. Discriminators (origin tasks) and penalties stand outside.
+       static       c = 1
+       initial      c = 1 / L(0)               L(0): the loss of the first update that the method saw
+       items        c = items / sequences      of tasks of steps: L, a mean over steps, becomes the sum over a
+                                               sequence, in the mean over sequences that have labels
+       uncertainty  c = e^-s, numbers: e^-s/2  s descends along d/ds (c L + s/2)        Kendall et al. 2018
+       dwa          c = n softmax(r / T)       r: the mean loss of the last window by that of the one before;
+                                               T: balance_temperature                        Liu et al. 2019
+       random       c = n softmax(z)           z: normal numbers of (seed, update)           Lin et al. 2022
+       imtl         c = e^s                    s descends along d/ds (e^s L - s)             Liu et al. 2021
+   What descends does so by the trainer's rule, at balance_rate times its rate.
+
+   This is the only caller of backward passes. One forward pass leaves a tape with the losses of all tasks;
+   each group of tasks is one replay of it, into a gradient set of the group's own or into one that groups
+   share, where the first write assigns and later ones add. A replay costs the heads of its tasks and the
+   shared part once. A group may be kept from writing some tensors, which are then as if frozen.
    -------------------------------------------------------------------------------------------------------- */
 
-/* The losses of the tasks that are trained, and penalties: activations L_k, their lambda_k, their tasks k.
-   The joint loss is no activation: backward needs its slopes lambda_k alone. */
+/* ---- weights ------------------------------------------------------------------------------------------- */
+
+/* A task and its weight in an update. */
+typedef struct mtl__weighed {
+    int outside, numbers, steps;            /* 1: no method weighs it; its targets are numbers; it has an item
+                                               a step */
+    int labelled;                           /* it trains, and has labels in this update */
+    size_t items, sequences;                /* labelled ones; sequences: counted where `steps` is set */
+    double lambda, factor;                  /* c_k */
+    double weight;                          /* lambda_k c_k */
+    double loss;                            /* L_k */
+    double *state;                          /* [kind->state] */
+} mtl__weighed;
+
+typedef struct mtl__weighting {
+    const struct mtl__weighting_kind *kind;
+    const mtl_trainer_desc *desc;
+    mtl__weighed *of;                       /* [tasks] */
+    size_t tasks, labelled;                 /* all; those that the method weighs in this update */
+    double *state;                          /* [tasks][kind->state] zeros at first; saved with the trainer */
+    unsigned long long step;                /* updates before this one */
+    size_t window;                          /* of dwa */
+    const mtl__kernels *kernels;            /* of what descends: kernels, rule, rate */
+    const mtl__update *rule;
+    double lr;
+} mtl__weighting;
+
+typedef struct mtl__weighting_kind {
+    size_t state;                           /* numbers that it keeps of a task */
+    int windows;                            /* 1: it compares windows of updates */
+    /* Sets the factor of a task that it weighs, from state: called for each in turn; NULL: 1. */
+    double (*factor)(const mtl__weighting *w, size_t k);
+    int shares;                             /* 1: factors are exponents, of which a softmax is taken */
+    void (*learn)(mtl__weighting *w, mtl__weighed *task);       /* after an update, from its loss; NULL: it
+                                                                   does not */
+} mtl__weighting_kind;
+
+/* 1: the method weighs this task. */
+static int mtl__weighs(const mtl__weighed *task) { return task->labelled && !task->outside; }
+
+static double mtl__initial_factor(const mtl__weighting *w, size_t k)
+{
+    return w->of[k].state[0] > 0 ? 1 / w->of[k].state[0] : 1;
+}
+static void mtl__initial_learn(mtl__weighting *w, mtl__weighed *task)
+{
+    (void)w;
+    if (!(task->state[0] > 0)) task->state[0] = task->loss;
+}
+
+static double mtl__items_factor(const mtl__weighting *w, size_t k)
+{
+    const mtl__weighed *task = &w->of[k];
+    return task->steps && task->sequences ? (double)task->items / (double)task->sequences : 1;
+}
+
+enum { MTL__DESCENT_STATE = 4 };            /* the number, its first and second moments, its updates */
+
+/* One update of a task's number by the trainer's rule, without decay or clipping. */
+static void mtl__weighting_descend(const mtl__weighting *w, double *state, double slope)
+{
+    const mtl_real g = (mtl_real)slope;
+    mtl__update u = *w->rule;
+    mtl_real value[3];
+    size_t i;
+    state[3] += 1;
+    u.first = state[3] == 1;
+    u.correction1 = 1 - pow(u.beta1, state[3]);
+    u.correction2 = 1 - pow(u.beta2, state[3]);
+    u.lr = w->lr * (double)w->desc->balance_rate;
+    u.scale = 1;
+    u.limit = u.l2 = u.l1 = u.decay = 0;
+    for (i = 0; i < 3; i++) value[i] = (mtl_real)state[i];
+    w->kernels->update(&u, 1, &value[0], &g, &value[1], &value[2]);
+    for (i = 0; i < 3; i++) state[i] = (double)value[i];
+}
+
+/* Of a normal distribution with variance e^s, or a softmax at temperature e^s. */
+static double mtl__uncertainty_factor(const mtl__weighting *w, size_t k)
+{
+    return exp(-w->of[k].state[0]) * (w->of[k].numbers ? 0.5 : 1);
+}
+static void mtl__uncertainty_learn(mtl__weighting *w, mtl__weighed *task)
+{
+    mtl__weighting_descend(w, task->state, 0.5 - task->factor * task->loss);
+}
+
+enum { MTL__DWA_SUM, MTL__DWA_COUNT, MTL__DWA_LAST, MTL__DWA_BEFORE, MTL__DWA_WINDOW, MTL__DWA_STATE };
+
+static double mtl__dwa_factor(const mtl__weighting *w, size_t k)
+{
+    const double *s = w->of[k].state;
+    return (s[MTL__DWA_BEFORE] > 0 ? s[MTL__DWA_LAST] / s[MTL__DWA_BEFORE] : 1)
+        / (double)w->desc->balance_temperature;
+}
+/* A window that ended is closed by the first update behind it that the method sees, which counts itself, too,
+   when it is the last of its own. */
+static void mtl__dwa_learn(mtl__weighting *w, mtl__weighed *task)
+{
+    double *s = task->state;
+    const double ended = (double)((w->step + 1) / (unsigned long long)w->window);
+    s[MTL__DWA_SUM] += task->loss;
+    s[MTL__DWA_COUNT] += 1;
+    if (ended <= s[MTL__DWA_WINDOW]) return;
+    s[MTL__DWA_WINDOW] = ended;
+    s[MTL__DWA_BEFORE] = s[MTL__DWA_LAST];
+    s[MTL__DWA_LAST] = s[MTL__DWA_SUM] / s[MTL__DWA_COUNT];
+    s[MTL__DWA_SUM] = s[MTL__DWA_COUNT] = 0;
+}
+
+enum { MTL__BALANCE_STREAM = 0x62616c };    /* of random numbers; dropout's are counted from 0 */
+
+static double mtl__random_factor(const mtl__weighting *w, size_t k)
+{
+    return mtl__random_normal(w->desc->seed, MTL__BALANCE_STREAM, w->step * w->tasks + k);
+}
+
+static double mtl__imtl_factor(const mtl__weighting *w, size_t k) { return exp(w->of[k].state[0]); }
+static void mtl__imtl_learn(mtl__weighting *w, mtl__weighed *task)
+{
+    mtl__weighting_descend(w, task->state, task->factor * task->loss - 1);
+}
+
+/* In the order of MTL_BALANCE_NAMES. */
+static const mtl__weighting_kind mtl__weighting_kinds[] = {
+    { 0, 0, NULL, 0, NULL },
+    { 1, 0, mtl__initial_factor, 0, mtl__initial_learn },
+    { 0, 0, mtl__items_factor, 0, NULL },
+    { MTL__DESCENT_STATE, 0, mtl__uncertainty_factor, 0, mtl__uncertainty_learn },
+    { MTL__DWA_STATE, 1, mtl__dwa_factor, 1, mtl__dwa_learn },
+    { 0, 0, mtl__random_factor, 1, NULL },
+    { MTL__DESCENT_STATE, 0, mtl__imtl_factor, 0, mtl__imtl_learn }
+};
+
+static MTL__RARE mtl_status mtl__weighting_init(mtl__weighting *w, const mtl_trainer_desc *desc, size_t tasks,
+                                      mtl_arena *arena, mtl_error *err)
+{
+    size_t k;
+    w->kind = &mtl__weighting_kinds[desc->balance - MTL_BALANCE_STATIC];
+    w->desc = desc;
+    w->tasks = tasks;
+    w->window = (size_t)desc->balance_window;
+    w->of = (mtl__weighed *)mtl__arena_make(arena, tasks, sizeof *w->of, "task weights", err);
+    w->state = (double *)mtl__arena_make(arena, tasks * w->kind->state, sizeof *w->state, "task weights",
+                                         err);
+    for (k = 0; k < tasks && !mtl__failed(err); k++) w->of[k].state = w->state + k * w->kind->state;
+    return mtl__status(err);
+}
+
+/* c = n softmax(exponents) of the n tasks that are weighed. */
+static void mtl__weighting_share(mtl__weighting *w)
+{
+    double most = -HUGE_VAL, sum = 0;
+    size_t k;
+    for (k = 0; k < w->tasks; k++)
+        if (mtl__weighs(&w->of[k]) && w->of[k].factor > most) most = w->of[k].factor;
+    for (k = 0; k < w->tasks; k++)
+        if (mtl__weighs(&w->of[k])) sum += w->of[k].factor = exp(w->of[k].factor - most);
+    for (k = 0; k < w->tasks; k++)
+        if (mtl__weighs(&w->of[k])) w->of[k].factor *= (double)w->labelled / sum;
+}
+
+/* Weights of an update, before its forward pass: lambda, labelled, items and sequences are set. */
+static void mtl__weighting_begin(mtl__weighting *w)
+{
+    size_t k;
+    w->labelled = 0;
+    for (k = 0; k < w->tasks; k++) w->labelled += (size_t)mtl__weighs(&w->of[k]);
+    for (k = 0; k < w->tasks; k++)
+        w->of[k].factor = w->labelled > 1 && w->kind->factor && mtl__weighs(&w->of[k])
+            ? w->kind->factor(w, k) : 1;
+    if (w->labelled > 1 && w->kind->shares) mtl__weighting_share(w);
+    for (k = 0; k < w->tasks; k++) w->of[k].weight = w->of[k].lambda * w->of[k].factor;
+}
+
+/* What the method learns from an update that was made. */
+static void mtl__weighting_learn(mtl__weighting *w)
+{
+    size_t k;
+    for (k = 0; k < w->tasks && w->kind->learn && w->labelled > 1; k++)
+        if (mtl__weighs(&w->of[k])) w->kind->learn(w, &w->of[k]);
+}
+
+/* ---- gradients ----------------------------------------------------------------------------------------- */
+
+/* The losses of the tasks that are trained, and penalties: activations L_k, their weights w_k, their tasks k.
+   The joint loss is no activation: backward needs its slopes w_k alone. */
 typedef struct mtl__losses {
     mtl_activation **value;
     mtl_real *weight;
@@ -16685,19 +16917,22 @@ typedef struct mtl__balance_group {
 } mtl__balance_group;
 
 typedef struct mtl__balance {
-    const struct mtl__balance_method *method;
     const mtl__balance_group *groups;       /* [count], played in this order */
     size_t count;
     const size_t *group_of;                 /* [tasks + penalties] NULL: all are in groups[0] */
 } mtl__balance;
 
-typedef struct mtl__balance_method {
-    const char *name;
-    void (*backward)(mtl_run *run, const mtl__balance *balance, const mtl__losses *losses);
-} mtl__balance_method;
+/* Nothing is left in the gradients of any group. */
+static void mtl__balance_reset(const mtl__balance *balance)
+{
+    size_t g;
+    for (g = 0; g < balance->count; g++)
+        if (balance->groups[g].gradients) mtl__gradients_reset(balance->groups[g].gradients);
+}
 
-/* One replay for each group that has a loss. */
-static void mtl__balance_groups(mtl_run *run, const mtl__balance *balance, const mtl__losses *losses)
+/* Adds the gradients of the losses of one tape to those of the groups: one replay for each that has a
+   loss. */
+static void mtl__balance_backward(mtl_run *run, const mtl__balance *balance, const mtl__losses *losses)
 {
     size_t g, k, seeded;
     for (g = 0; g < balance->count && !mtl__failed(run->error); g++) {
@@ -16714,24 +16949,6 @@ static void mtl__balance_groups(mtl_run *run, const mtl__balance *balance, const
         mtl__tape_play(run, group->gradients, MTL_TAPE_ALL);
         group->gradients->writes = NULL;
     }
-}
-
-static const mtl__balance_method mtl__balance_methods[] = {
-    { "plain", mtl__balance_groups }
-};
-
-/* Nothing is left in the gradients of any group. */
-static void mtl__balance_reset(const mtl__balance *balance)
-{
-    size_t g;
-    for (g = 0; g < balance->count; g++)
-        if (balance->groups[g].gradients) mtl__gradients_reset(balance->groups[g].gradients);
-}
-
-/* Adds the gradients of the losses of one tape to those of the groups. */
-static void mtl__balance_backward(mtl_run *run, const mtl__balance *balance, const mtl__losses *losses)
-{
-    if (!mtl__failed(run->error)) balance->method->backward(run, balance, losses);
 }
 
 /* ===========================================================================================================
@@ -17735,9 +17952,12 @@ struct mtl_trainer {
     /* [tasks] of mtl_train_task_gradients, and which is a task's; that of penalties is none of them */
     mtl__balance_group *task_groups;
     size_t *task_group_of;
+    mtl__weighting weighting;               /* w_k of the last update */
     mtl__optimizer optimizer;
-    float *weights;                         /* [tasks + penalties] lambda */
+    float *weights, *weight_ends;           /* [tasks + penalties] lambda; [tasks] where it moves to, < 0: it
+                                               stays */
     double *divisors, *task_loss;           /* [tasks], [tasks + penalties] of the last update */
+    double *task_weight;                    /* [tasks] w_k */
     size_t batches;                         /* micro-batches of an update */
     size_t *task_items;
     int averaged;                           /* the model holds the averaged weights just now */
@@ -17806,7 +18026,7 @@ static void mtl__trainer_forward(mtl_trainer *t, const mtl_batch *batch, mtl__lo
         loss = mtl__task_loss(run, &t->model->tasks[k], t->model->nodes, nodes,
                               mtl__trainer_target(t, run, batch, k), t->divisors[k]);
         if (!loss) continue;
-        mtl__losses_add(losses, loss, t->weights[k], k);
+        mtl__losses_add(losses, loss, (mtl_real)t->weighting.of[k].weight, k);
     }
     for (; nodes && k < count && !mtl__failed(run->error); k++) {
         mtl_activation *loss = mtl__penalty_forward(run, &t->model->penalties[k - tasks], nodes);
@@ -17820,8 +18040,10 @@ static void mtl__trainer_build_task_arrays(mtl_trainer *t, mtl_arena *arena, mtl
     const size_t count = d->task_count, all = count + d->penalty_count;
     size_t k;
     t->weights = (float *)mtl__arena_make(arena, all, sizeof *t->weights, "task weights", err);
+    t->weight_ends = (float *)mtl__arena_make(arena, count, sizeof *t->weights, "task weights", err);
     t->divisors = (double *)mtl__arena_make(arena, count, sizeof *t->divisors, "divisors", err);
     t->task_loss = (double *)mtl__arena_make(arena, all, sizeof *t->task_loss, "task losses", err);
+    t->task_weight = (double *)mtl__arena_make(arena, count, sizeof *t->task_weight, "task weights", err);
     t->task_items = (size_t *)mtl__arena_make(arena, count, sizeof *t->task_items, "task items", err);
     t->task_groups = (mtl__balance_group *)mtl__arena_make(arena, count, sizeof *t->task_groups,
                                                            "groups of tasks", err);
@@ -17831,6 +18053,20 @@ static void mtl__trainer_build_task_arrays(mtl_trainer *t, mtl_arena *arena, mtl
     for (k = 0; k < all && !mtl__failed(err); k++) {
         t->weights[k] = k < count ? d->tasks[k].weight : d->penalties[k - count].weight;
         t->task_group_of[k] = count;
+        if (k < count) t->weight_ends[k] = d->tasks[k].weight_end;
+    }
+}
+
+/* What the method of weighting needs to know of the tasks. */
+static MTL__RARE void mtl__trainer_build_weighting(mtl_trainer *t, mtl_arena *arena, mtl_error *err)
+{
+    size_t k;
+    if (mtl__weighting_init(&t->weighting, &t->desc, t->model->desc.task_count, arena, err)) return;
+    for (k = 0; k < t->weighting.tasks; k++) {
+        mtl__weighed *task = &t->weighting.of[k];
+        task->outside = t->model->tasks[k].kind->target == MTL_TARGET_ORIGIN;
+        task->numbers = t->model->tasks[k].kind->target == MTL_TARGET_NUMBERS;
+        task->steps = t->model->desc.tasks[k].level == MTL_LEVEL_STEP;
     }
 }
 
@@ -17872,7 +18108,6 @@ static void mtl__trainer_build_groups(mtl_trainer *t, mtl_arena *arena, mtl_erro
     size_t *group_of = (size_t *)mtl__arena_make(arena, tasks + penalties, sizeof *group_of, "groups", err);
     size_t k, g;
     int kept_out = 0;
-    t->balance.method = mtl__balance_methods;
     t->balance.groups = groups;
     for (k = 0; k < tasks && !mtl__failed(err); k++) {
         unsigned char *writes = (unsigned char *)mtl__arena_make(arena, tensors, 1, "groups", err);
@@ -17900,6 +18135,7 @@ static MTL__RARE void mtl__trainer_build(mtl__session *session, mtl_arena *arena
     const mtl_trainer_desc *d = &t->desc;
     t->model = session->model;
     mtl__trainer_build_task_arrays(t, arena, err);
+    mtl__trainer_build_weighting(t, arena, err);
     t->gradients = mtl_gradients_create(&t->model->set, arena, err);
     t->packings = mtl__packings_build(&t->model->set, mtl__precision_choose(mtl__kernels_choose(d->isa),
                                                                             d->precision), arena, err);
@@ -17996,6 +18232,7 @@ MTL_DEF mtl_status mtl_trainer_set_weight(mtl_trainer *trainer, int task, float 
                          "the weight of task %s must be a number of at least 0",
                              trainer->model->desc.tasks[task].name);
     trainer->weights[task] = weight;
+    trainer->weight_ends[task] = -1;
     return MTL_OK;
 }
 
@@ -18037,13 +18274,25 @@ static void mtl__trainer_count_origin(mtl_trainer *t, const mtl_batch *batch, si
     t->divisors[k] += divisor;
 }
 
+/* Sequences of a batch that have a labelled step. */
+static size_t mtl__trainer_count_sequences(const mtl__task *task, const mtl_target *target,
+                                           const mtl_batch *batch)
+{
+    size_t s, row = 0, count = 0;
+    int n, found;
+    for (s = 0; target && s < batch->sequences; s++, count += (size_t)found)
+        for (n = found = 0; n < batch->lengths[s]; n++, row++)
+            if (!found) found = mtl__target_is_given(target, row, task->part.width);
+    return count;
+}
+
 /* Labelled items and divisors of every task over all micro-batches; checks every target. */
 static void mtl__trainer_count(mtl_trainer *t, const mtl_batch *batches, size_t count, mtl_error *err)
 {
     size_t i, k, s;
     for (k = 0; k < t->model->desc.task_count; k++) {
         t->divisors[k] = t->task_loss[k] = 0;
-        t->task_items[k] = 0;
+        t->task_items[k] = t->weighting.of[k].sequences = 0;
     }
     for (i = 0; i < t->model->desc.penalty_count; i++) t->task_loss[k + i] = 0;
     for (i = 0; i < count && !mtl__batch_check(t->model, &batches[i], err); i++) {
@@ -18059,8 +18308,37 @@ static void mtl__trainer_count(mtl_trainer *t, const mtl_batch *batches, size_t 
             mtl__task_count(&t->model->tasks[k], target,
                             mtl__task_items(&t->model->tasks[k], batches[i].sequences, rows),
                                 batches[i].lengths, &t->task_items[k], &t->divisors[k], err);
+            if (t->weighting.of[k].steps && !mtl__failed(err))
+                t->weighting.of[k].sequences += mtl__trainer_count_sequences(&t->model->tasks[k], target,
+                                                                             &batches[i]);
         }
     }
+}
+
+/* lambda_k of the update that comes. */
+static double mtl__trainer_lambda(const mtl_trainer *t, size_t k)
+{
+    const double from = (double)t->weights[k], to = (double)t->weight_ends[k];
+    const double total = (double)t->optimizer.total_steps, step = (double)t->optimizer.step + 1;
+    return to < 0 || total <= 0 ? from : from + (to - from) * (step < total ? step / total : 1);
+}
+
+/* The weights of an update, whose items are counted. */
+static void mtl__trainer_weigh(mtl_trainer *t, mtl_error *err)
+{
+    mtl__weighting *w = &t->weighting;
+    size_t k;
+    if (w->kind->windows && !w->window)
+        mtl__fail(err, MTL_ERROR_FIELD, "trainer.balance_window", 0, "trainer.balance_window must say how "
+                  "many updates a window has, unless mtl_fit trains: then it is an epoch");
+    w->step = t->optimizer.step;
+    for (k = 0; k < w->tasks; k++) {
+        w->of[k].lambda = mtl__trainer_lambda(t, k);
+        w->of[k].items = t->task_items[k];
+        w->of[k].labelled = mtl__task_trains(t, k) && t->divisors[k] > 0;
+    }
+    if (!mtl__failed(err)) mtl__weighting_begin(w);
+    for (k = 0; k < w->tasks; k++) t->task_weight[k] = w->of[k].weight;
 }
 
 /* One micro-batch: forward, losses, backward. Returns its rows. */
@@ -18102,6 +18380,7 @@ static mtl_status mtl__trainer_gradients(mtl_trainer *trainer, const mtl_batch *
     double loss = 0, penalties = 0;
     trainer->batches = count;
     mtl__trainer_count(trainer, batches, count, err);
+    if (!mtl__failed(err)) mtl__trainer_weigh(trainer, err);
     (void)mtl__trainer_begin(trainer, &trainer->session.scratch, err);
     if (!mtl__failed(err)) {
         mtl_packings_prepare(trainer->packings, &trainer->session.run);
@@ -18109,7 +18388,7 @@ static mtl_status mtl__trainer_gradients(mtl_trainer *trainer, const mtl_batch *
     }
     for (i = 0; i < count && !mtl__failed(err); i++)
         rows += mtl__trainer_micro_batch(trainer, &batches[i], balance);
-    for (k = 0; k < d->task_count; k++) loss += (double)trainer->weights[k] * trainer->task_loss[k];
+    for (k = 0; k < d->task_count; k++) loss += trainer->task_weight[k] * trainer->task_loss[k];
     for (; k < d->task_count + d->penalty_count; k++)
         penalties += (double)trainer->weights[k] * trainer->task_loss[k] / (double)count;
     if (step) {
@@ -18121,6 +18400,7 @@ static mtl_status mtl__trainer_gradients(mtl_trainer *trainer, const mtl_batch *
         step->task_count = d->task_count;
         step->task_loss = trainer->task_loss;
         step->task_items = trainer->task_items;
+        step->task_weight = trainer->task_weight;
         step->grad_norm = mtl__failed(err) || balance != &trainer->balance
             ? 0 : mtl__gradients_norm(&trainer->optimizer, &trainer->session.run);
     }
@@ -18158,7 +18438,6 @@ MTL_DEF mtl_status mtl_train_task_gradients(mtl_trainer *trainer, const mtl_batc
     err = mtl__error_given(err, &own);
     if (!mtl__train_check(trainer, batches, count, err) || !mtl__given(of, "of", err))
         return mtl__status(err);
-    balance.method = mtl__balance_methods;      /* each for itself */
     balance.groups = trainer->task_groups;
     balance.count = trainer->model->desc.task_count;
     balance.group_of = trainer->task_group_of;
@@ -18171,6 +18450,16 @@ MTL_DEF mtl_status mtl_train_task_gradients(mtl_trainer *trainer, const mtl_batc
         trainer->task_groups[k].gradients = of[k];
     }
     return mtl__trainer_gradients(trainer, batches, count, &balance, step, err);
+}
+
+static void mtl__trainer_learn_weights(mtl_trainer *t, double lr)
+{
+    size_t k;
+    t->weighting.kernels = mtl__run_kernels(&t->session.run);
+    t->weighting.rule = &t->optimizer.rule;
+    t->weighting.lr = lr;
+    for (k = 0; k < t->weighting.tasks; k++) t->weighting.of[k].loss = t->task_loss[k];
+    mtl__weighting_learn(&t->weighting);
 }
 
 MTL_DEF mtl_status mtl_train_step(mtl_trainer *trainer, const mtl_batch *batches, size_t count,
@@ -18193,6 +18482,7 @@ MTL_DEF mtl_status mtl_train_step(mtl_trainer *trainer, const mtl_batch *batches
     lr = (double)trainer->optimizer.lr * mtl__schedule(&trainer->optimizer, trainer->optimizer.step + 1);
     mtl__optimizer_apply(&trainer->optimizer, &trainer->session.run, lr,
                          mtl__clip_scale(&trainer->optimizer, measured.grad_norm));
+    if (!mtl__failed(err)) mtl__trainer_learn_weights(trainer, lr);
     mtl__arithmetic_restore(before);
     trainer->session.run.error = &trainer->error;
     if (mtl__failed(err)) return mtl__status(err);
@@ -18450,6 +18740,7 @@ static mtl_status mtl__fit_init(mtl__fit *f, mtl_trainer *trainer, const mtl_fit
     f->progress.batches = f->updates;
     f->progress.task_loss = f->task_loss;
     if (!trainer->optimizer.total_steps) trainer->optimizer.total_steps = f->updates * f->progress.epochs;
+    if (!trainer->weighting.window) trainer->weighting.window = f->updates;
     return mtl__status(err);
 }
 
@@ -18521,6 +18812,37 @@ static double *mtl__optimizer_counts(const mtl__optimizer *o, mtl_arena *arena, 
     return counts;
 }
 
+/* balance.rule [1]: MTL_BALANCE_*; balance.weights [2][tasks]: lambda and where it moves to; balance.state
+   [tasks][..]: what the method keeps. Doubles; files without them have static weights, those of the descs. */
+static size_t mtl__balance_entry_count(const mtl_trainer *t)
+{
+    const size_t tasks = t->model->desc.task_count;
+    size_t k;
+    for (k = 0; k < tasks; k++)
+        if (t->weights[k] != t->model->desc.tasks[k].weight
+            || t->weight_ends[k] != t->model->desc.tasks[k].weight_end) break;
+    if (k == tasks && t->desc.balance == MTL_BALANCE_STATIC) return 0;
+    return 2 + (size_t)(t->weighting.kind->state > 0);
+}
+
+static MTL__RARE void mtl__balance_entries(const mtl_trainer *t, mtl__tensor_entry *e, mtl_arena *arena,
+                                           mtl_error *err)
+{
+    const size_t tasks = t->model->desc.task_count, count = mtl__balance_entry_count(t);
+    double *numbers = (double *)mtl__arena_zero(arena, 1 + 2 * tasks, sizeof *numbers, "task weights", err);
+    size_t k;
+    if (!count || !numbers) return;
+    numbers[0] = (double)t->desc.balance;
+    for (k = 0; k < tasks; k++) {
+        numbers[1 + k] = (double)t->weights[k];
+        numbers[1 + tasks + k] = (double)t->weight_ends[k];
+    }
+    mtl__entry_set(&e[0], "balance.rule", MTL_TYPE_F64, 1, 0, numbers);
+    mtl__entry_set(&e[1], "balance.weights", MTL_TYPE_F64, 2, tasks, numbers + 1);
+    if (count > 2) mtl__entry_set(&e[2], "balance.state", MTL_TYPE_F64, tasks, t->weighting.kind->state,
+                                  t->weighting.state);
+}
+
 static MTL__RARE void mtl__trainer_entries(const void *owner, mtl__tensor_entry *e, mtl_arena *arena,
                                            mtl_error *err)
 {
@@ -18540,12 +18862,14 @@ static MTL__RARE void mtl__trainer_entries(const void *owner, mtl__tensor_entry 
         }
     mtl__entry_set(&e[n++], "optimizer.counts", MTL_TYPE_F64, o->set->count + 3, 0, counts);
     mtl__entry_set(&e[n], "optimizer.rule", MTL_TYPE_F64, 1, 0, counts ? counts + o->set->count + 3 : NULL);
+    mtl__balance_entries(t, &e[n + 1], arena, err);
 }
 
 static size_t mtl__trainer_entry_count(const mtl_trainer *t)
 {
     const mtl__optimizer *o = &t->optimizer;
-    return o->set->count * ((o->m != NULL) + (size_t)(o->v != NULL) + (o->average != NULL)) + 2;
+    return o->set->count * ((o->m != NULL) + (size_t)(o->v != NULL) + (o->average != NULL)) + 2
+        + mtl__balance_entry_count(t);
 }
 
 static mtl__further mtl__trainer_further(const mtl_trainer *trainer)
@@ -18621,6 +18945,57 @@ static mtl_status mtl__resume_check(const mtl_trainer *t, const mtl_safetensors 
     return MTL_OK;
 }
 
+/* Doubles [rows][columns] (columns 0: a vector) of a file. */
+static MTL__RARE mtl_status mtl__read_doubles(const mtl_safetensors *file, const char *name, size_t rows,
+                                              size_t columns, double *out, mtl_error *err)
+{
+    const mtl_safetensor *t = mtl_safetensors_find(file, name);
+    size_t i;
+    if (mtl__failed(err)) return mtl__status(err);
+    if (!t || t->type != MTL_TYPE_F64 || t->dims != (columns ? 2 : 1) || t->shape[0] != rows
+        || (columns && t->shape[1] != columns))
+        return mtl__fail(err, MTL_ERROR_TENSOR, name, -1,
+                         "the file's tensor %s must hold %z times %z doubles", name, rows,
+                         columns ? columns : 1);
+    memcpy(out, t->data, t->count * sizeof *out);
+    for (i = 0; i < t->count; i++)
+        if (!mtl__double_is_finite(out[i]))
+            return mtl__fail(err, MTL_ERROR_NUMBER, name, (long long)i,
+                             "tensor %s: element %z is not a finite number", name, i);
+    return MTL_OK;
+}
+
+/* Task weights and what their method keeps, which must be that of this trainer. */
+static MTL__RARE mtl_status mtl__balance_resume(mtl_trainer *t, const mtl_safetensors *file, mtl_error *err)
+{
+    const size_t tasks = t->model->desc.task_count;
+    mtl_arena_mark mark = mtl_arena_save(&t->session.scratch);
+    const mtl_choice *theirs = mtl__choices_MTL_BALANCE;
+    double rule = MTL_BALANCE_STATIC, *weights;
+    size_t k;
+    if (mtl_safetensors_find(file, "balance.rule")
+        && mtl__read_doubles(file, "balance.rule", 1, 0, &rule, err)) return mtl__status(err);
+    while (theirs->name && (double)theirs->value != rule) theirs++;
+    if (rule != (double)t->desc.balance)
+        return mtl__fail(err, MTL_ERROR_TENSOR, "balance.rule", -1,
+                         "the file's trainer weighted losses by %s, and this one does by %s: create it with "
+                         "the file's trainer.balance, or go on from the weights alone",
+                         theirs->name ? theirs->name : "a method that this build does not know",
+                         mtl__choices_MTL_BALANCE[t->desc.balance - MTL_BALANCE_STATIC].name);
+    if (!mtl_safetensors_find(file, "balance.rule")) return mtl__status(err);
+    if (t->weighting.kind->state)
+        mtl__read_doubles(file, "balance.state", tasks, t->weighting.kind->state, t->weighting.state, err);
+    weights = (double *)mtl__arena_zero(&t->session.scratch, 2 * tasks, sizeof *weights, "task weights", err);
+    if (!weights || mtl__read_doubles(file, "balance.weights", 2, tasks, weights, err))
+        return mtl__status(err);
+    for (k = 0; k < tasks; k++) {
+        t->weights[k] = (float)weights[k];
+        t->weight_ends[k] = (float)weights[tasks + k];
+    }
+    mtl_arena_release(&t->session.scratch, mark);
+    return MTL_OK;
+}
+
 /* What the moments and the average that were read say about rows. */
 static void mtl__optimizer_resumed(mtl__optimizer *o)
 {
@@ -18652,7 +19027,8 @@ MTL_DEF MTL__RARE mtl_status mtl_trainer_resume(mtl_trainer *trainer, const mtl_
     if (!mtl__given(trainer, "trainer", err) || !mtl__given(file, "file", err)) return mtl__status(err);
     o = &trainer->optimizer;
     counts = mtl__resume_counts(trainer, file, err);
-    if (!counts || mtl__resume_check(trainer, file, err)) return mtl__status(err);
+    if (!counts || mtl__resume_check(trainer, file, err) || mtl__balance_resume(trainer, file, err))
+        return mtl__status(err);
     mtl__moments_of(o, moments);
     for (k = 0; k < 3; k++)
         for (i = 0; moments[k].block && i < o->set->count && !mtl__failed(err); i++) {

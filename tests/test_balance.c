@@ -1,5 +1,7 @@
-/* >>balance: the gradients of groups of tasks out of one forward pass, what each may write, gradients of some
-   tensors alone, the tape's mark. Included by tests/main.c. */
+/* >>balance: the weights of losses by each method, the gradients of groups of tasks out of one forward pass,
+   what each may write, gradients of some tensors alone, the tape's mark. Included by tests/main.c. */
+
+enum { BALANCE_LAST = MTL_BALANCE_IMTL };    /* the last of the methods */
 
 typedef struct balance_case {
     test_problem p;
@@ -101,6 +103,415 @@ static void balance_expect_close(const balance_case *c, const mtl_real *got, con
             fail_msg("%s is %g off", t->name,
                      test_distance(got + t->offset, expected + t->offset, t->count, 1e-6));
     }
+}
+
+/* ---- weights of losses --------------------------------------------------------------------------------- */
+
+/* What a method's formulas say, computed here in double from losses and counts alone. */
+typedef struct balance_formulas {
+    int method, descents;                   /* MTL_BALANCE_*; updates that learnt */
+    double lr, temperature;
+    size_t window, ended[TEST_TASKS_COUNT]; /* windows that ended */
+    double s[TEST_TASKS_COUNT], m[TEST_TASKS_COUNT], v[TEST_TASKS_COUNT], steps[TEST_TASKS_COUNT];
+    double first[TEST_TASKS_COUNT], sum[TEST_TASKS_COUNT], count[TEST_TASKS_COUNT];
+    double means[2][TEST_TASKS_COUNT];      /* of the last window, of the one before */
+} balance_formulas;
+
+/* Adam, as its paper has it. */
+static void balance_adam(balance_formulas *f, size_t k, double slope)
+{
+    f->steps[k]++;
+    f->m[k] = 0.9 * f->m[k] + 0.1 * slope;
+    f->v[k] = 0.999 * f->v[k] + 0.001 * slope * slope;
+    f->s[k] -= f->lr * (f->m[k] / (1 - pow(0.9, f->steps[k])))
+        / (sqrt(f->v[k] / (1 - pow(0.999, f->steps[k]))) + 1e-8);
+}
+
+static int balance_is_number(size_t k) { return k == TEST_NUMBER || k == TEST_CURVE; }
+
+static double balance_factor(const balance_formulas *f, size_t k, size_t update, double per_sequence)
+{
+    switch (f->method) {
+    case MTL_BALANCE_INITIAL: return f->first[k] > 0 ? 1 / f->first[k] : 1;
+    case MTL_BALANCE_ITEMS: return k == TEST_TAGS || k == TEST_CURVE ? per_sequence : 1;
+    case MTL_BALANCE_UNCERTAINTY: return exp(-f->s[k]) / (balance_is_number(k) ? 2 : 1);
+    case MTL_BALANCE_DWA: return exp((f->means[1][k] > 0 ? f->means[0][k] / f->means[1][k] : 1)
+                                     / f->temperature);
+    case MTL_BALANCE_RANDOM: return exp(mtl__random_normal(9, MTL__BALANCE_STREAM,
+                                                           update * TEST_TASKS_COUNT + k));
+    case MTL_BALANCE_IMTL: return exp(f->s[k]);
+    default: return 1;
+    }
+}
+
+/* Into c[]: the factors of an update. */
+static void balance_factors(const balance_formulas *f, const mtl_step *step, const double *per_sequence,
+                            size_t update, double *c)
+{
+    double sum = 0;
+    size_t k, n = 0;
+    for (k = 0; k < TEST_TASKS_COUNT; k++) n += step->task_items[k] > 0;
+    for (k = 0; k < TEST_TASKS_COUNT; k++) {
+        c[k] = step->task_items[k] && n > 1 ? balance_factor(f, k, update, per_sequence[k]) : 1;
+        if (step->task_items[k]) sum += c[k];
+    }
+    for (k = 0; k < TEST_TASKS_COUNT && n > 1; k++)
+        if (step->task_items[k] && (f->method == MTL_BALANCE_DWA || f->method == MTL_BALANCE_RANDOM))
+            c[k] *= (double)n / sum;
+}
+
+static void balance_learn(balance_formulas *f, const mtl_step *step, size_t update, const double *c)
+{
+    size_t k, n = 0;
+    for (k = 0; k < TEST_TASKS_COUNT; k++) n += step->task_items[k] > 0;
+    for (k = 0; k < TEST_TASKS_COUNT && n > 1; k++) {
+        const double loss = step->task_loss[k];
+        if (!step->task_items[k]) continue;
+        if (f->first[k] == 0) f->first[k] = loss;
+        if (f->method == MTL_BALANCE_UNCERTAINTY) balance_adam(f, k, 0.5 - c[k] * loss);
+        if (f->method == MTL_BALANCE_IMTL) balance_adam(f, k, c[k] * loss - 1);
+        f->sum[k] += loss;
+        f->count[k]++;
+        if ((update + 1) / f->window == f->ended[k]) continue;
+        f->ended[k] = (update + 1) / f->window;
+        f->means[1][k] = f->means[0][k];
+        f->means[0][k] = f->sum[k] / f->count[k];
+        f->sum[k] = f->count[k] = 0;
+    }
+}
+
+/* Labelled steps of a sequence that has some, in the mean. */
+static double balance_per_sequence(const mtl_batch *batch, size_t k, size_t width)
+{
+    const mtl_target *t = &batch->targets[k];
+    size_t s, row = 0, items = 0, sequences = 0;
+    int n;
+    for (s = 0; s < batch->sequences; s++) {
+        const size_t before = items;
+        for (n = 0; n < batch->lengths[s]; n++, row++)
+            items += t->labels ? t->labels[row] >= 0 : !balance_is_nan(t->values[row * width]);
+        sequences += items > before;
+    }
+    return sequences ? (double)items / (double)sequences : 1;
+}
+
+static mtl_trainer_desc balance_how(int method)
+{
+    mtl_trainer_desc how;
+    memset(&how, 0, sizeof how);
+    how.balance = method;
+    how.lr = 0.01f;
+    how.seed = 9;
+    how.balance_rate = 3;
+    how.balance_window = 2;
+    how.balance_temperature = 0.7f;
+    return how;
+}
+
+/* Nine updates, the sixth of them with labels of one task alone: a plain sum, from which nothing is
+   learnt. */
+static void balance_method_follows(int method)
+{
+    const test_shape shape = { .cell = MTL_CELL_GRU, .hidden = 7, .sequences = 9, .longest = 5,
+                               .missing = 0.4, .seed = 31 };
+    const mtl_trainer_desc how = balance_how(method);
+    balance_formulas f;
+    balance_case c;
+    size_t update, k;
+    memset(&f, 0, sizeof f);
+    f.method = method;
+    f.lr = 0.03;
+    f.temperature = 0.7;
+    f.window = 2;
+    balance_open(&c, &shape, &how);
+    for (update = 0; update < 9; update++) {
+        mtl_target targets[TEST_TASKS_COUNT];
+        double factors[TEST_TASKS_COUNT], per_sequence[TEST_TASKS_COUNT], joint = 0;
+        mtl_batch batch = *c.p.batch;
+        mtl_step step, twice;
+        for (k = 0; k < TEST_TASKS_COUNT; k++) {
+            targets[k] = c.p.batch->targets[k];
+            if (update == 5 && k != TEST_TAGS) memset(&targets[k], 0, sizeof targets[k]);
+            per_sequence[k] = k == TEST_TAGS || k == TEST_CURVE
+                ? balance_per_sequence(c.p.batch, k, k == TEST_CURVE ? 2 : 1) : 1;
+        }
+        batch.targets = targets;
+        /* which learns nothing */
+        assert_int_equal(mtl_train_gradients(c.trainer, &batch, 1, &twice, &c.err), MTL_OK);
+        assert_int_equal(mtl_train_step(c.trainer, &batch, 1, &step, &c.err), MTL_OK);
+        assert_true(twice.loss == step.loss);
+        balance_factors(&f, &step, per_sequence, update, factors);
+        for (k = 0; k < TEST_TASKS_COUNT; k++) {
+            const double lambda = k == TEST_TAGS ? (double)0.7f : 1;
+            if (fabs(step.task_weight[k] / (lambda * factors[k]) - 1) > 2e-5)
+                fail_msg("method %d, update %d, task %d: weight %.9g, by the formula %.9g", method,
+                         (int)update, (int)k, step.task_weight[k], lambda * factors[k]);
+            joint += step.task_weight[k] * step.task_loss[k];
+        }
+        assert_true(fabs(joint - step.loss) <= 1e-12 * fabs(joint));
+        balance_learn(&f, &step, update, factors);
+    }
+    balance_close(&c);
+}
+
+static void test_balance_formulas(void **state)
+{
+    int method;
+    (void)state;
+    for (method = MTL_BALANCE_STATIC; method <= BALANCE_LAST; method++) balance_method_follows(method);
+}
+
+/* The gradient of an update is that of the same weights set by hand. */
+static void test_balance_gradient(void **state)
+{
+    const test_shape shape = { .cell = MTL_CELL_LSTM, .hidden = 6, .sequences = 7, .longest = 6,
+                               .missing = 0.3, .seed = 8 };
+    int method;
+    (void)state;
+    for (method = MTL_BALANCE_INITIAL; method <= BALANCE_LAST; method++) {
+        const mtl_trainer_desc how = balance_how(method);
+        mtl_trainer *plain;
+        mtl_real *got, *expected;
+        balance_case c;
+        mtl_step step;
+        size_t k;
+        balance_open(&c, &shape, &how);
+        for (k = 0; k < 4; k++) mtl_train_step(c.trainer, c.p.batch, 1, NULL, &c.err);
+        mtl_train_gradients(c.trainer, c.p.batch, 1, &step, &c.err);
+        TEST_FINE(&c.err);
+        got = balance_numbers(&c, mtl_trainer_gradients(c.trainer));
+        plain = mtl_trainer_create(c.model, NULL, &c.err);
+        for (k = 0; k < TEST_TASKS_COUNT; k++)
+            mtl_trainer_set_weight(plain, (int)k, (float)step.task_weight[k], &c.err);
+        mtl_train_gradients(plain, c.p.batch, 1, NULL, &c.err);
+        TEST_FINE(&c.err);
+        expected = balance_numbers(&c, mtl_trainer_gradients(plain));
+        balance_expect_close(&c, got, expected);
+        free(got);
+        free(expected);
+        mtl_trainer_destroy(plain);
+        balance_close(&c);
+    }
+}
+
+/* A batch cut behind its first `first` sequences. */
+static void balance_split(const test_problem *p, size_t first, mtl_batch *halves,
+                          mtl_target targets[TEST_TASKS_COUNT], mtl_input inputs[2])
+{
+    size_t k, rows = 0;
+    for (k = 0; k < first; k++) rows += (size_t)p->batch->lengths[k];
+    halves[0] = halves[1] = *p->batch;
+    halves[0].sequences = first;
+    halves[1].sequences -= first;
+    halves[1].lengths += first;
+    halves[1].inputs = inputs;
+    halves[1].targets = targets;
+    for (k = 0; k < p->desc.input_count; k++) {
+        inputs[k] = p->batch->inputs[k];
+        if (inputs[k].ids) inputs[k].ids += rows;
+        else inputs[k].rows += rows * (size_t)p->desc.inputs[k].features;
+    }
+    for (k = 0; k < TEST_TASKS_COUNT; k++) {
+        const mtl_task_desc *d = &p->desc.tasks[k];
+        const size_t items = d->level == MTL_LEVEL_STEP ? rows : first;
+        const size_t width = d->classes ? (size_t)d->classes : d->width ? (size_t)d->width : 1;
+        targets[k] = p->batch->targets[k];
+        if (targets[k].labels) targets[k].labels += items;
+        if (targets[k].values) targets[k].values += items * width;
+        if (targets[k].distribution) targets[k].distribution += items * width;
+    }
+}
+
+/* Two micro-batches are one large batch, whatever weighs their losses. */
+static void balance_accumulates(const mtl_trainer_desc *how)
+{
+    const test_shape shape = { .cell = MTL_CELL_GRU, .hidden = 6, .sequences = 11, .longest = 6,
+                               .missing = 0.4, .features = 2, .seed = 12 };
+    mtl_target targets[TEST_TASKS_COUNT];
+    mtl_input inputs[2];
+    mtl_batch halves[2];
+    balance_case c, whole;
+    mtl_step step, large;
+    size_t i, k;
+    balance_open(&c, &shape, how);
+    balance_open(&whole, &shape, how);
+    balance_split(&c.p, 4, halves, targets, inputs);
+    for (i = 0; i < 5; i++) {
+        mtl_real *got, *expected;
+        mtl_train_step(c.trainer, halves, 2, &step, &c.err);
+        mtl_train_step(whole.trainer, whole.p.batch, 1, &large, &whole.err);
+        TEST_FINE(&c.err);
+        TEST_FINE(&whole.err);
+        for (k = 0; k < TEST_TASKS_COUNT; k++)
+            assert_true(fabs(step.task_weight[k] / large.task_weight[k] - 1) <= 2e-4);
+        if (i > 0) continue;                                    /* later, Adam makes much of little */
+        got = balance_numbers(&c, mtl_trainer_gradients(c.trainer));
+        expected = balance_numbers(&whole, mtl_trainer_gradients(whole.trainer));
+        balance_expect_close(&c, got, expected);
+        free(got);
+        free(expected);
+    }
+    balance_close(&c);
+    balance_close(&whole);
+}
+
+static void test_balance_accumulation(void **state)
+{
+    int method;
+    (void)state;
+    for (method = MTL_BALANCE_STATIC; method <= BALANCE_LAST; method++) {
+        const mtl_trainer_desc how = balance_how(method);
+        balance_accumulates(&how);
+    }
+}
+
+/* Six updates are three, a file, and three: weights of losses and of the model, to the bit. */
+static void balance_resumes(const mtl_trainer_desc *how)
+{
+    const test_shape shape = { .cell = MTL_CELL_RNN, .hidden = 5, .sequences = 6, .longest = 5,
+                               .missing = 0.3, .seed = 3 };
+    mtl_step step, later;
+    mtl_safetensors file;
+    mtl_trainer *trainer;
+    mtl_model *model;
+    mtl_reader reader;
+    mtl_real *expected;
+    test_file f;
+    mtl_writer writer = test_file_writer(&f);
+    balance_case c;
+    size_t i;
+    memset(&f, 0, sizeof f);
+    balance_open(&c, &shape, how);
+    mtl_trainer_set_weight(c.trainer, TEST_SET, 0.25f, &c.err);
+    for (i = 0; i < 3; i++) mtl_train_step(c.trainer, c.p.batch, 1, NULL, &c.err);
+    mtl_model_write(c.model, c.trainer, &writer, &c.err);
+    for (i = 0; i < 3; i++) mtl_train_step(c.trainer, c.p.batch, 1, &step, &c.err);
+    TEST_FINE(&c.err);
+    expected = test_weights_copy(c.model);
+    reader = test_file_reader(&f);
+    model = mtl_model_read(&reader, &c.err);
+    trainer = mtl_trainer_create(model, how, &c.err);
+    mtl_safetensors_open_memory(&file, f.bytes, f.used, &c.err);
+    assert_int_equal(mtl_trainer_resume(trainer, &file, &c.err), MTL_OK);
+    for (i = 0; i < 3; i++) mtl_train_step(trainer, c.p.batch, 1, &later, &c.err);
+    TEST_FINE(&c.err);
+    assert_true(test_weights_equal(model, expected));
+    assert_memory_equal(later.task_weight, step.task_weight, TEST_TASKS_COUNT * sizeof *step.task_weight);
+    assert_true(step.task_weight[TEST_SET] != 1);
+    mtl_safetensors_close(&file);
+    mtl_trainer_destroy(trainer);
+    mtl_model_destroy(model);
+    free(expected);
+    free(f.bytes);
+    balance_close(&c);
+}
+
+static void test_balance_resume(void **state)
+{
+    int method;
+    (void)state;
+    for (method = MTL_BALANCE_STATIC; method <= BALANCE_LAST; method++) {
+        mtl_trainer_desc how = balance_how(method);
+        balance_resumes(&how);
+        how.optimizer = MTL_OPTIMIZER_SGD;
+        how.momentum = 0.5f;
+        balance_resumes(&how);
+    }
+}
+
+/* A file of one method does not go on as another, and what is wrong in it is named. */
+static void test_balance_resume_errors(void **state)
+{
+    const test_shape shape = { .cell = MTL_CELL_RNN, .hidden = 3, .sequences = 4, .longest = 4, .seed = 3 };
+    static const int methods[][2] = { { MTL_BALANCE_IMTL, MTL_BALANCE_UNCERTAINTY },
+        { MTL_BALANCE_STATIC, MTL_BALANCE_DWA }, { MTL_BALANCE_RANDOM, MTL_BALANCE_STATIC } };
+    static const char *const parts[] = { "by imtl, and this one does by uncertainty", "by static",
+                                         "by random" };
+    size_t i, at;
+    (void)state;
+    for (i = 0; i < 4; i++) {
+        mtl_trainer_desc how = balance_how(i < 3 ? methods[i][0] : MTL_BALANCE_IMTL);
+        mtl_safetensors file;
+        mtl_trainer *other;
+        test_file f;
+        mtl_writer writer = test_file_writer(&f);
+        balance_case c;
+        memset(&f, 0, sizeof f);
+        balance_open(&c, &shape, &how);
+        mtl_train_step(c.trainer, c.p.batch, 1, NULL, &c.err);
+        mtl_model_write(c.model, c.trainer, &writer, &c.err);
+        if (i < 3) how.balance = methods[i][1];
+        other = mtl_trainer_create(c.model, &how, &c.err);
+        TEST_FINE(&c.err);
+        if (i == 3)                                             /* the state's name is another */
+            for (at = 0; at + 13 < f.used; at++)
+                if (memcmp(f.bytes + at, "balance.state", 13) == 0) f.bytes[at] = 'B';
+        mtl_safetensors_open_memory(&file, f.bytes, f.used, &c.err);
+        mtl_trainer_resume(other, &file, &c.err);
+        test_expect_error(&c.err, MTL_ERROR_TENSOR, i < 3 ? "balance.rule" : "balance.state", i < 3
+                          ? parts[i] : "6 times 4 doubles");
+        mtl_safetensors_close(&file);
+        mtl_trainer_destroy(other);
+        free(f.bytes);
+        balance_close(&c);
+    }
+}
+
+/* lambda moves from weight to weight_end over total_steps, and stays where it is set. */
+static void test_balance_schedule(void **state)
+{
+    const test_shape shape = { .cell = MTL_CELL_RNN, .hidden = 3, .sequences = 4, .longest = 4, .seed = 3 };
+    mtl_trainer_desc how;
+    balance_case c;
+    mtl_step step;
+    int i;
+    (void)state;
+    memset(&how, 0, sizeof how);
+    how.total_steps = 4;
+    balance_open(&c, &shape, NULL);
+    mtl_trainer_destroy(c.trainer);
+    mtl_model_destroy(c.model);
+    c.p.tasks[TEST_CLASS].weight = 2;
+    c.p.tasks[TEST_CLASS].weight_end = 0.5f;
+    c.p.tasks[TEST_SET].weight_end = MTL_ZERO;
+    c.model = mtl_model_create(&c.p.desc, &c.err);
+    c.trainer = mtl_trainer_create(c.model, &how, &c.err);
+    for (i = 1; i <= 6; i++) {
+        const double share = i < 4 ? i / 4.0 : 1;
+        if (i == 6) mtl_trainer_set_weight(c.trainer, TEST_SET, 3, &c.err);
+        mtl_train_step(c.trainer, c.p.batch, 1, &step, &c.err);
+        TEST_FINE(&c.err);
+        assert_true(fabs(step.task_weight[TEST_CLASS] - (2 - 1.5 * share)) < 1e-12);
+        assert_true(fabs(step.task_weight[TEST_SET] - (i < 6 ? 1 - share : 3)) < 1e-12);
+        assert_true(step.task_weight[TEST_TAGS] == (double)0.7f);
+    }
+    balance_close(&c);
+}
+
+static void test_balance_method_errors(void **state)
+{
+    const test_shape shape = { .cell = MTL_CELL_RNN, .hidden = 3, .sequences = 4, .longest = 4, .seed = 3 };
+    mtl_trainer_desc how = balance_how(MTL_BALANCE_DWA);
+    mtl_fit_desc fit;
+    mtl_trainer *trainer;
+    balance_case c;
+    (void)state;
+    balance_open(&c, &shape, NULL);
+    how.balance_temperature = MTL_ZERO;
+    assert_null(mtl_trainer_create(c.model, &how, &c.err));
+    test_expect_error(&c.err, MTL_ERROR_FIELD, "trainer.balance_temperature", "between 0.001 and");
+    how.balance_temperature = 0;
+    how.balance_window = 0;
+    trainer = mtl_trainer_create(c.model, &how, &c.err);
+    mtl_train_step(trainer, c.p.batch, 1, NULL, &c.err);
+    test_expect_error(&c.err, MTL_ERROR_FIELD, "trainer.balance_window", "mtl_fit");
+    memset(&fit, 0, sizeof fit);
+    fit.epochs = 2;
+    fit.batch = 2;
+    assert_int_equal(mtl_fit(trainer, c.p.batch, 1, NULL, 0, &fit, NULL, &c.err), MTL_OK);
+    assert_int_equal(trainer->weighting.window, 2);                                 /* updates of an epoch */
+    mtl_trainer_destroy(trainer);
+    balance_close(&c);
 }
 
 /* ---- per task ------------------------------------------------------------------------------------------ */
@@ -316,7 +727,6 @@ static void balance_masks_open(balance_masks *m, const test_shape *shape)
         for (k = 0; k < set->count; k++) m->writes[g][k] = k % (2 + g) != 0;
         m->groups[g].gradients = m->t.run->gradients;
     }
-    m->balance.method = mtl__balance_methods;
     m->balance.groups = m->groups;
     m->balance.count = 2;
     m->balance.group_of = m->group_of;
@@ -565,6 +975,10 @@ static void test_balance_packings_missing(void **state)
 }
 
 #define TEST_BALANCE \
+    cmocka_unit_test(test_balance_formulas), cmocka_unit_test(test_balance_gradient), \
+    cmocka_unit_test(test_balance_accumulation), cmocka_unit_test(test_balance_resume), \
+    cmocka_unit_test(test_balance_resume_errors), cmocka_unit_test(test_balance_schedule), \
+    cmocka_unit_test(test_balance_method_errors), \
     cmocka_unit_test(test_balance_each_task), cmocka_unit_test(test_balance_groups), \
     cmocka_unit_test(test_balance_errors), cmocka_unit_test(test_balance_fits), \
     cmocka_unit_test(test_balance_masks), cmocka_unit_test(test_balance_one_group), \

@@ -306,6 +306,15 @@ check "info as JSON is valid" json_valid stdout.txt
 result "and names what penalties are about" "$(says stdout.txt '"name": "apart0"|"a": "shared", "b": "intent-own"')"
 refuses "--share adversarial wants two files" 1 "share.sets is 1; adversarial sharing tells data sets apart" \
     train --data train.tsv --out out.st $small --share adversarial
+for balance in items dwa imtl; do
+    run train --data train.tsv --valid valid.tsv --out balance.st $small --balance $balance
+    check "--balance $balance trains" [ "$status" -eq 0 ]
+    cp balance.st first.st
+    run train --data train.tsv --valid valid.tsv --out balance.st $small --balance $balance --threads 2
+    check "--balance $balance: the same bits for two threads" cmp -s balance.st first.st
+done
+refuses "a temperature of zero" 2 "balance_temperature is 0; it must lie between 0.001 and" \
+    train --data train.tsv --out out.st $small --balance dwa --set trainer.balance_temperature=0
 refuses "--share soft wants two tasks" 1 "there is one task" train --data second.tsv --out out.st $small --share soft
 run train --data train.conllu --out conllu.st $small
 check "CoNLL-U trains" [ "$status" -eq 0 ]
