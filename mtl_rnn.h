@@ -107,7 +107,7 @@
      22 >>model      create, size, save, load, transfer, import
      23 >>session    what trainers and predictors have in common: scratch, limits, threads, the run
      24 >>predict    batches of sequences through a read-only model
-     25 >>balance    from the tasks' losses to gradients: their weights, groups of tasks
+     25 >>balance    from the tasks' losses to gradients: their weights, groups of tasks, surgery
      26 >>optimise   SGD, RMSProp, Adam, AdamW; clipping; schedules; averaging
      27 >>data       data sets: batches of chosen sequences, evaluation, samplers
      28 >>train      the step, fit with early stopping, resume
@@ -228,7 +228,9 @@ enum { MTL_SCHEDULE_DEFAULT, MTL_SCHEDULE_CONSTANT, MTL_SCHEDULE_STEP, MTL_SCHED
     MTL_SCHEDULE_LINEAR,
        MTL_SCHEDULE_COSINE, MTL_SCHEDULE_PLATEAU, MTL_SCHEDULE_ONE_CYCLE };
 enum { MTL_BALANCE_DEFAULT, MTL_BALANCE_STATIC, MTL_BALANCE_INITIAL, MTL_BALANCE_ITEMS,
-       MTL_BALANCE_UNCERTAINTY, MTL_BALANCE_DWA, MTL_BALANCE_RANDOM, MTL_BALANCE_IMTL };
+       MTL_BALANCE_UNCERTAINTY, MTL_BALANCE_DWA, MTL_BALANCE_RANDOM, MTL_BALANCE_IMTL, MTL_BALANCE_GRADNORM };
+enum { MTL_SURGERY_DEFAULT, MTL_SURGERY_NONE, MTL_SURGERY_PCGRAD, MTL_SURGERY_GRADVAC, MTL_SURGERY_MGDA,
+       MTL_SURGERY_CAGRAD, MTL_SURGERY_ALIGNED, MTL_SURGERY_UPGRAD };
 enum { MTL_SAMPLER_DEFAULT, MTL_SAMPLER_PROPORTIONAL, MTL_SAMPLER_ROUND_ROBIN, MTL_SAMPLER_TEMPERATURE };
 enum { MTL_INIT_DEFAULT, MTL_INIT_UNIFORM, MTL_INIT_NORMAL, MTL_INIT_CONSTANT, MTL_INIT_XAVIER,
     MTL_INIT_HE, MTL_INIT_ORTHOGONAL, MTL_INIT_IDENTITY };  /* default: uniform, normal where initial is 0 */
@@ -267,7 +269,11 @@ enum { MTL_INIT_DEFAULT, MTL_INIT_UNIFORM, MTL_INIT_NORMAL, MTL_INIT_CONSTANT, M
 #define MTL_BALANCE_NAMES(X)    X(MTL_BALANCE_STATIC, "static") X(MTL_BALANCE_INITIAL, "initial") \
                                 X(MTL_BALANCE_ITEMS, "items") X(MTL_BALANCE_UNCERTAINTY, "uncertainty") \
                                 X(MTL_BALANCE_DWA, "dwa") X(MTL_BALANCE_RANDOM, "random") \
-                                X(MTL_BALANCE_IMTL, "imtl")
+                                X(MTL_BALANCE_IMTL, "imtl") X(MTL_BALANCE_GRADNORM, "gradnorm")
+#define MTL_SURGERY_NAMES(X)    X(MTL_SURGERY_NONE, "none") X(MTL_SURGERY_PCGRAD, "pcgrad") \
+                                X(MTL_SURGERY_GRADVAC, "gradvac") X(MTL_SURGERY_MGDA, "mgda") \
+                                X(MTL_SURGERY_CAGRAD, "cagrad") X(MTL_SURGERY_ALIGNED, "aligned") \
+                                X(MTL_SURGERY_UPGRAD, "upgrad")
 #define MTL_SAMPLER_NAMES(X)    X(MTL_SAMPLER_PROPORTIONAL, "proportional") X(MTL_SAMPLER_ROUND_ROBIN, \
                                 "round-robin") \
                                 X(MTL_SAMPLER_TEMPERATURE, "temperature")
@@ -499,14 +505,21 @@ typedef struct mtl_model_desc {
     X(MTL_SIZE,   max_steps, 0, 0, 0, MTL_NONE, "longest sequence; 0: max_rows") \
     X(MTL_CHOICE, precision, MTL_PRECISION_F32, 1, 2, MTL_PRECISION, \
       "of products in training; bf16 needs AVX512-BF16, else f32 is used") \
-    X(MTL_CHOICE, balance,   MTL_BALANCE_STATIC, 1, MTL_BALANCE_IMTL, MTL_BALANCE, \
+    X(MTL_CHOICE, balance,   MTL_BALANCE_STATIC, 1, MTL_BALANCE_GRADNORM, MTL_BALANCE, \
       "what weighs tasks' losses against one another, beside their weights") \
     X(MTL_FLOAT,  balance_rate, 1, 0, 1e6, MTL_NONE, \
-      "uncertainty, imtl: rate of what they learn, as a multiple of lr") \
+      "uncertainty, imtl, gradnorm: rate of what they learn, as a multiple of lr") \
     X(MTL_FLOAT,  balance_temperature, 2, 1e-3, 1e6, MTL_NONE, \
       "dwa: the higher, the more alike the weights") \
     X(MTL_INT,    balance_window, 0, 0, 2000000000, MTL_NONE, \
-      "dwa: updates whose mean losses are compared with those before; 0: mtl_fit's epoch")
+      "dwa: updates whose mean losses are compared with those before; 0: mtl_fit's epoch") \
+    X(MTL_FLOAT,  balance_alpha, 1.5, 0, 100, MTL_NONE, \
+      "gradnorm: how hard tasks that learn slowly are pushed") \
+    X(MTL_CHOICE, surgery,   MTL_SURGERY_NONE, 1, MTL_SURGERY_UPGRAD, MTL_SURGERY, \
+      "what makes one gradient of the tasks' gradients where they share parameters; none: their sum") \
+    X(MTL_FLOAT,  surgery_c, 0.5, 0, 100, MTL_NONE, "cagrad: how far from the sum it may go") \
+    X(MTL_FLOAT,  surgery_beta, 0.01, 0, 1, MTL_NONE, \
+      "gradvac: share of an update in the mean cosine of two tasks")
 /* The caller's own job system: run job(context, i) for i = 0 .. count-1, on any threads in any order; return
    when all are done. */
 typedef void (*mtl_job)(void *context, size_t index);
@@ -1526,7 +1539,25 @@ MTL_DEF mtl_run *mtl_trainer_run(mtl_trainer *trainer);
                     updates by that of the window before; 1 at first               Liu et al. 2019
        random       n softmax(z), z_k normal numbers                               Lin et al. 2022
        imtl         e^s; s_k are learnt so that all e^s_k L_k come to 1 (IMTL-L)   Liu et al. 2021
-   mtl_train_step learns; mtl_trainer_save keeps what was learnt, and weights that were set. */
+       gradnorm     learnt so that the norms of the tasks' gradients, in what they share, go with
+                    r^balance_alpha, r_k: how much of L_k(0) is left, by the mean of that; they add up to n
+                                                                                   Chen et al. 2018
+   mtl_train_step learns; mtl_trainer_save keeps what was learnt, and weights that were set.
+
+   How the gradients of shared parameters become one: trainer.surgery. A parameter is shared in an update when
+   the gradients of two tasks reach it at least; all others, origin tasks and penalties add up as ever. G: the
+   Gram matrix of the tasks' gradients g_k of L_k in what is shared. Each part of a model that nothing
+   connects to others is by itself. Of n tasks:
+       none         sum_k w_k g_k
+       pcgrad       g_k loses what points against another task's gradient, one after the other in random
+                    order                                                          Yu et al. 2020
+       gradvac      as pcgrad, but to the mean cosine that the two tasks have had  Wang et al. 2021
+       mgda         n times the shortest convex combination; w_k mean nothing      Sener & Koltun 2018
+       cagrad       near the sum, and best for the task that it is worst for       Liu et al. 2021
+       aligned      the directions of G made equally long, as the shortest (Aligned-MTL) Senushkin et al. 2023
+       upgrad       each w_k g_k moved to where no task's gradient points against it
+                                                                                   Quinton & Rey 2024
+   Surgery and gradnorm play the tape once for each task and keep a set of gradients for each. */
 typedef struct mtl_step {
     size_t step;                            /* updates so far, this one included */
     double loss;                            /* sum over tasks of task_weight * task_loss, and penalty_loss */
@@ -1552,9 +1583,10 @@ MTL_DEF mtl_status mtl_train_gradients(mtl_trainer *trainer, const mtl_batch *ba
 MTL_DEF mtl_gradients *mtl_trainer_gradients(mtl_trainer *trainer);
 /* The same task by task: of[k] ([tasks], made with mtl_gradients_create for mtl_model_parameters(model)) gets
    the gradient of weight_k * L_k, which, penalties apart, add up to what mtl_train_gradients leaves. Tasks
-   with the same of[k]
-   are a group, whose gradients are added up; NULL: not wanted. Forward runs once, backward once for each
-   group: its heads and what tasks share. mtl_trainer_gradients stays as it was, and step->grad_norm is 0. */
+   with the same of[k] are a group, whose gradients are added up; NULL: not wanted. Forward runs once,
+   backward once for each group (and for each of those that columns let train different tensors): its heads
+   and what tasks share. mtl_trainer_gradients stays as it was, and step->grad_norm is 0. With surgery the
+   sum of these is not what mtl_train_gradients leaves. */
 MTL_DEF mtl_status mtl_train_task_gradients(mtl_trainer *trainer, const mtl_batch *batches, size_t count,
                                             mtl_gradients *const *of, mtl_step *step, mtl_error *err);
 /* MTL_PRECISION_* that its products run in: F32, although the desc asked for BF16, where the processor, the
@@ -1680,7 +1712,8 @@ MTL_DEF mtl_status mtl_check_gradients(double (*loss)(void *user), void *user, c
 #  define MTL__INLINE static inline __attribute__((unused))
 #  define MTL__ALWAYS_INLINE static inline __attribute__((always_inline, unused))
 #  define MTL__NOINLINE __attribute__((noinline))
-#  define MTL__RARE     __attribute__((cold))      /* small: for making models, reading files */
+#  define MTL__RARE     __attribute__((cold))      /* small: for making models, reading files, and what an
+                                                      update does once with a few numbers */
 #  define MTL__ALIGN64 __attribute__((aligned(64)))
 #  define MTL__PREFETCH(address, write) __builtin_prefetch(address, write)
 #  define MTL__PREFETCH_FAR(address) __builtin_prefetch(address, 0, 2)       /* into the second-level cache */
@@ -3801,6 +3834,7 @@ typedef struct mtl__update {
     X(void, update, (const mtl__update *u, size_t n, mtl_real *p, const mtl_real *g, mtl_real *m, \
       mtl_real *v)) \
     X(double, sum_squares, (size_t n, const mtl_real *x)) \
+    X(void, dots, (size_t n, const mtl_real *x, const mtl_real *const *y, double *sums)) \
     X(void, scale, (size_t n, mtl_real a, mtl_real *x)) \
     X(void, add_scaled, (size_t n, mtl_real a, const mtl_real *x, mtl_real *y)) \
     X(void, approach, (size_t n, mtl_real share, const mtl_real *x, mtl_real *y)) \
@@ -5182,6 +5216,26 @@ MTL__KERNEL double MTL__FN(mtl__sum_squares)(size_t n, const mtl_real *x)
     for (; i < n; i++) sums[i % MTL__BLOCK] += (double)x[i] * (double)x[i];
     for (i = 0; i < MTL__BLOCK; i++) total += sums[i];
     return total;
+}
+
+/* sums[k] = sum of x y[k] for k < 4, of arrays of a few thousand elements: longer ones would need sums in
+   double. x is loaded once for all four. Bound: reading L1. */
+MTL__KERNEL void MTL__FN(mtl__dots)(size_t n, const mtl_real *x, const mtl_real *const *y, double *sums)
+{
+    mtl__vec part[4];
+    size_t i, k;
+    MTL__UNROLLED
+    for (k = 0; k < 4; k++) part[k] = mtl__all(0);
+    for (i = 0; i + MTL__LANES <= n; i += MTL__LANES) {
+        const mtl__vec value = mtl__load(x + i);
+        MTL__UNROLLED
+        for (k = 0; k < 4; k++) part[k] = mtl__muladd(value, mtl__load(y[k] + i), part[k]);
+    }
+    for (k = 0; k < 4; k++) {
+        if (i < n) part[k] = mtl__muladd(mtl__load_some(x + i, n - i), mtl__load_some(y[k] + i, n - i),
+                                         part[k]);
+        sums[k] = (double)mtl__lanes_sum(part[k]);
+    }
 }
 
 /* ---- rows ---------------------------------------------------------------------------------------------- */
@@ -9152,6 +9206,7 @@ static const mtl_choice mtl__choices_MTL_POOL[] = { MTL_POOL_NAMES(MTL__CHOICE_R
 static const mtl_choice mtl__choices_MTL_OPTIMIZER[] = { MTL_OPTIMIZER_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
 static const mtl_choice mtl__choices_MTL_SCHEDULE[] = { MTL_SCHEDULE_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
 static const mtl_choice mtl__choices_MTL_BALANCE[] = { MTL_BALANCE_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
+static const mtl_choice mtl__choices_MTL_SURGERY[] = { MTL_SURGERY_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
 static const mtl_choice mtl__choices_MTL_SAMPLER[] = { MTL_SAMPLER_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
 /* What a row says beside its numbers: choices, where its count is, what it is made of. */
 #define MTL__MORE_MTL_INT(desc, names)    NULL, 0, 0
@@ -16689,7 +16744,7 @@ MTL_DEF mtl_status mtl_predict_text(mtl_predictor *predictor, const char *text, 
 }
 
 /* ===========================================================================================================
-   25 >>balance    from the tasks' losses to gradients: their weights, groups of tasks
+   25 >>balance    from the tasks' losses to gradients: their weights, groups of tasks, surgery
    ===========================================================================================================
    The joint loss is sum_k w_k L_k with w_k = lambda_k c_k: lambda_k is the caller's, c_k a method's. A method
    is one row of the table of weightings. It sees the n tasks that have labels in an update; with fewer than
@@ -16703,12 +16758,19 @@ MTL_DEF mtl_status mtl_predict_text(mtl_predictor *predictor, const char *text, 
                                                T: balance_temperature                        Liu et al. 2019
        random       c = n softmax(z)           z: normal numbers of (seed, update)           Lin et al. 2022
        imtl         c = e^s                    s descends along d/ds (e^s L - s)             Liu et al. 2021
+       gradnorm     c = n v / sum v            v descends along d/dv |N - mean N r^alpha|, N: the norm of c
+                                               times the task's gradient, r: L / L(0) by its mean
+                                                                                             Chen et al. 2018
    What descends does so by the trainer's rule, at balance_rate times its rate.
 
    This is the only caller of backward passes. One forward pass leaves a tape with the losses of all tasks;
    each group of tasks is one replay of it, into a gradient set of the group's own or into one that groups
    share, where the first write assigns and later ones add. A replay costs the heads of its tasks and the
    shared part once. A group may be kept from writing some tensors, which are then as if frozen.
+
+   Surgery has a group, and a set of gradients, for each task. When all micro-batches have been played,
+   tensors that one task reached change hands; of those that several reached the Gram matrix G is taken, a row
+   of the table of surgeries makes weights of it, and one gradient is made with these.
    -------------------------------------------------------------------------------------------------------- */
 
 /* ---- weights ------------------------------------------------------------------------------------------- */
@@ -16722,6 +16784,7 @@ typedef struct mtl__weighed {
     double lambda, factor;                  /* c_k */
     double weight;                          /* lambda_k c_k */
     double loss;                            /* L_k */
+    double norm;                            /* of w_k times its gradient in what tasks share; 0: not known */
     double *state;                          /* [kind->state] */
 } mtl__weighed;
 
@@ -16740,18 +16803,19 @@ typedef struct mtl__weighting {
 
 typedef struct mtl__weighting_kind {
     size_t state;                           /* numbers that it keeps of a task */
-    int windows;                            /* 1: it compares windows of updates */
+    int windows, norms;                     /* 1: it compares windows of updates; looks at gradients' norms */
     /* Sets the factor of a task that it weighs, from state: called for each in turn; NULL: 1. */
     double (*factor)(const mtl__weighting *w, size_t k);
     int shares;                             /* 1: factors are exponents, of which a softmax is taken */
     void (*learn)(mtl__weighting *w, mtl__weighed *task);       /* after an update, from its loss; NULL: it
                                                                    does not */
+    void (*settle)(mtl__weighting *w);      /* after all have learnt; may be NULL */
 } mtl__weighting_kind;
 
 /* 1: the method weighs this task. */
 static int mtl__weighs(const mtl__weighed *task) { return task->labelled && !task->outside; }
 
-static double mtl__initial_factor(const mtl__weighting *w, size_t k)
+static MTL__RARE double mtl__initial_factor(const mtl__weighting *w, size_t k)
 {
     return w->of[k].state[0] > 0 ? 1 / w->of[k].state[0] : 1;
 }
@@ -16761,7 +16825,7 @@ static void mtl__initial_learn(mtl__weighting *w, mtl__weighed *task)
     if (!(task->state[0] > 0)) task->state[0] = task->loss;
 }
 
-static double mtl__items_factor(const mtl__weighting *w, size_t k)
+static MTL__RARE double mtl__items_factor(const mtl__weighting *w, size_t k)
 {
     const mtl__weighed *task = &w->of[k];
     return task->steps && task->sequences ? (double)task->items / (double)task->sequences : 1;
@@ -16770,7 +16834,7 @@ static double mtl__items_factor(const mtl__weighting *w, size_t k)
 enum { MTL__DESCENT_STATE = 4 };            /* the number, its first and second moments, its updates */
 
 /* One update of a task's number by the trainer's rule, without decay or clipping. */
-static void mtl__weighting_descend(const mtl__weighting *w, double *state, double slope)
+static MTL__RARE void mtl__weighting_descend(const mtl__weighting *w, double *state, double slope)
 {
     const mtl_real g = (mtl_real)slope;
     mtl__update u = *w->rule;
@@ -16808,7 +16872,7 @@ static double mtl__dwa_factor(const mtl__weighting *w, size_t k)
 }
 /* A window that ended is closed by the first update behind it that the method sees, which counts itself, too,
    when it is the last of its own. */
-static void mtl__dwa_learn(mtl__weighting *w, mtl__weighed *task)
+static MTL__RARE void mtl__dwa_learn(mtl__weighting *w, mtl__weighed *task)
 {
     double *s = task->state;
     const double ended = (double)((w->step + 1) / (unsigned long long)w->window);
@@ -16828,21 +16892,63 @@ static double mtl__random_factor(const mtl__weighting *w, size_t k)
     return mtl__random_normal(w->desc->seed, MTL__BALANCE_STREAM, w->step * w->tasks + k);
 }
 
-static double mtl__imtl_factor(const mtl__weighting *w, size_t k) { return exp(w->of[k].state[0]); }
 static void mtl__imtl_learn(mtl__weighting *w, mtl__weighed *task)
 {
     mtl__weighting_descend(w, task->state, task->factor * task->loss - 1);
 }
+static double mtl__imtl_factor(const mtl__weighting *w, size_t k) { return exp(w->of[k].state[0]); }
+
+/* state: v - 1 and its moments, L(0). */
+enum { MTL__GRADNORM_STATE = MTL__DESCENT_STATE + 1 };
+
+static MTL__RARE double mtl__gradnorm_factor(const mtl__weighting *w, size_t k)
+{
+    double sum = 0;
+    size_t i;
+    for (i = 0; i < w->tasks; i++) if (mtl__weighs(&w->of[i])) sum += 1 + w->of[i].state[0];
+    return (double)w->labelled * (1 + w->of[k].state[0]) / sum;
+}
+static MTL__RARE void mtl__gradnorm_learn(mtl__weighting *w, mtl__weighed *task)
+{
+    double norms = 0, left = 0, rate;
+    size_t k;
+    for (k = 0; k < w->tasks; k++) {
+        mtl__weighed *one = &w->of[k];
+        if (!mtl__weighs(one)) continue;
+        if (!(one->state[MTL__DESCENT_STATE] > 0)) one->state[MTL__DESCENT_STATE] = one->loss;
+        norms += one->norm / (double)w->labelled;
+        left += one->loss / one->state[MTL__DESCENT_STATE] / (double)w->labelled;
+    }
+    if (!(task->norm > 0) || !(left > 0)) return;
+    rate = pow(task->loss / task->state[MTL__DESCENT_STATE] / left, (double)w->desc->balance_alpha);
+    mtl__weighting_descend(w, task->state, (task->norm > norms * rate ? 1 : -1) * task->norm / task->factor);
+}
+/* All v that learnt add up to their number again, and none is below a thousandth. */
+static MTL__RARE void mtl__gradnorm_settle(mtl__weighting *w)
+{
+    double sum = 0;
+    size_t k;
+    for (k = 0; k < w->tasks; k++) {
+        mtl__weighed *task = &w->of[k];
+        if (!mtl__weighs(task)) continue;
+        if (task->state[0] < 0.001 - 1) task->state[0] = 0.001 - 1;
+        sum += 1 + task->state[0];
+    }
+    for (k = 0; k < w->tasks; k++)
+        if (mtl__weighs(&w->of[k]))
+            w->of[k].state[0] = (1 + w->of[k].state[0]) * (double)w->labelled / sum - 1;
+}
 
 /* In the order of MTL_BALANCE_NAMES. */
 static const mtl__weighting_kind mtl__weighting_kinds[] = {
-    { 0, 0, NULL, 0, NULL },
-    { 1, 0, mtl__initial_factor, 0, mtl__initial_learn },
-    { 0, 0, mtl__items_factor, 0, NULL },
-    { MTL__DESCENT_STATE, 0, mtl__uncertainty_factor, 0, mtl__uncertainty_learn },
-    { MTL__DWA_STATE, 1, mtl__dwa_factor, 1, mtl__dwa_learn },
-    { 0, 0, mtl__random_factor, 1, NULL },
-    { MTL__DESCENT_STATE, 0, mtl__imtl_factor, 0, mtl__imtl_learn }
+    { 0, 0, 0, NULL, 0, NULL, NULL },
+    { 1, 0, 0, mtl__initial_factor, 0, mtl__initial_learn, NULL },
+    { 0, 0, 0, mtl__items_factor, 0, NULL, NULL },
+    { MTL__DESCENT_STATE, 0, 0, mtl__uncertainty_factor, 0, mtl__uncertainty_learn, NULL },
+    { MTL__DWA_STATE, 1, 0, mtl__dwa_factor, 1, mtl__dwa_learn, NULL },
+    { 0, 0, 0, mtl__random_factor, 1, NULL, NULL },
+    { MTL__DESCENT_STATE, 0, 0, mtl__imtl_factor, 0, mtl__imtl_learn, NULL },
+    { MTL__GRADNORM_STATE, 0, 1, mtl__gradnorm_factor, 0, mtl__gradnorm_learn, mtl__gradnorm_settle }
 };
 
 static MTL__RARE mtl_status mtl__weighting_init(mtl__weighting *w, const mtl_trainer_desc *desc, size_t tasks,
@@ -16861,7 +16967,7 @@ static MTL__RARE mtl_status mtl__weighting_init(mtl__weighting *w, const mtl_tra
 }
 
 /* c = n softmax(exponents) of the n tasks that are weighed. */
-static void mtl__weighting_share(mtl__weighting *w)
+static MTL__RARE void mtl__weighting_share(mtl__weighting *w)
 {
     double most = -HUGE_VAL, sum = 0;
     size_t k;
@@ -16874,7 +16980,7 @@ static void mtl__weighting_share(mtl__weighting *w)
 }
 
 /* Weights of an update, before its forward pass: lambda, labelled, items and sequences are set. */
-static void mtl__weighting_begin(mtl__weighting *w)
+static MTL__RARE void mtl__weighting_begin(mtl__weighting *w)
 {
     size_t k;
     w->labelled = 0;
@@ -16887,11 +16993,12 @@ static void mtl__weighting_begin(mtl__weighting *w)
 }
 
 /* What the method learns from an update that was made. */
-static void mtl__weighting_learn(mtl__weighting *w)
+static MTL__RARE void mtl__weighting_learn(mtl__weighting *w)
 {
     size_t k;
     for (k = 0; k < w->tasks && w->kind->learn && w->labelled > 1; k++)
         if (mtl__weighs(&w->of[k])) w->kind->learn(w, &w->of[k]);
+    if (w->labelled > 1 && w->kind->settle) w->kind->settle(w);
 }
 
 /* ---- gradients ----------------------------------------------------------------------------------------- */
@@ -16949,6 +17056,661 @@ static void mtl__balance_backward(mtl_run *run, const mtl__balance *balance, con
         mtl__tape_play(run, group->gradients, MTL_TAPE_ALL);
         group->gradients->writes = NULL;
     }
+}
+
+/* ---- surgery: weights out of a Gram matrix ------------------------------------------------------------- */
+
+/* n tasks that share parameters, and what becomes of their gradients. */
+typedef struct mtl__surgery_case {
+    const mtl_trainer_desc *desc;
+    size_t n, tasks;                        /* those of the case; of the model */
+    const size_t *task;                     /* [n] which they are, ascending */
+    const double *w;                        /* [n] weights of the losses */
+    double *gram;                           /* [n][n] of the gradients of L_k, divided by its trace */
+    double *weight;                         /* [n] result: of these gradients in the shared one */
+    double *state;                          /* [tasks][tasks] of kinds that keep something of pairs */
+    uint64_t seed;                          /* of the update */
+    double *scratch;                        /* [3 n n + 4 n] */
+    size_t *order;                          /* [n] */
+} mtl__surgery_case;
+
+/* The other tasks' numbers in random order, into order[n - 1]. */
+static MTL__RARE void mtl__surgery_order(const mtl__surgery_case *c, size_t i)
+{
+    size_t j, n = 0;
+    for (j = 0; j < c->n; j++) if (j != i) c->order[n++] = j;
+    mtl__random_shuffle(c->order, n, c->seed, c->task[i]);
+}
+
+static double mtl__row_product(size_t n, const double *a, const double *b)
+{
+    double sum = 0;
+    size_t k;
+    for (k = 0; k < n; k++) sum += a[k] * b[k];
+    return sum;
+}
+
+/* x' G x, with G x in product[n]. */
+static MTL__RARE double mtl__gram_form(size_t n, const double *gram, const double *x, double *product)
+{
+    size_t k;
+    for (k = 0; k < n; k++) product[k] = mtl__row_product(n, gram + k * n, x);
+    return mtl__row_product(n, x, product);
+}
+
+/* What is to be added to g_i' = sum_k row[k] g_k of another task's gradient j: makes the two perpendicular
+   where they point against one another. */
+static MTL__RARE double mtl__pcgrad_step(mtl__surgery_case *c, size_t i, size_t j, const double *row)
+{
+    const double product = mtl__row_product(c->n, c->gram + j * c->n, row);
+    (void)i;
+    return product < 0 ? -product / c->gram[j * c->n + j] : 0;
+}
+
+/* The same to a mean cosine, which learns; Wang et al. 2021, equation 4. */
+static MTL__RARE double mtl__gradvac_step(mtl__surgery_case *c, size_t i, size_t j, const double *row)
+{
+    double *mean = &c->state[c->task[i] * c->tasks + c->task[j]], was = *mean;
+    const double form = mtl__gram_form(c->n, c->gram, row, c->scratch + c->n);
+    const double own = form > 0 ? sqrt(form) : 0, other = sqrt(c->gram[j * c->n + j]);
+    double cosine = own > 0 ? c->scratch[c->n + j] / (own * other) : 0;
+    cosine = cosine > 1 ? 1 : cosine < -1 ? -1 : cosine;
+    *mean = was + (double)c->desc->surgery_beta * (cosine - was);
+    if (cosine >= was || was >= 1) return 0;
+    return own / other * (was * sqrt(1 - cosine * cosine) / sqrt(1 - was * was) - cosine);
+}
+
+/* Each gradient meets the others one after the other. */
+static MTL__RARE void mtl__surgery_meet(mtl__surgery_case *c,
+                                        double (*step)(mtl__surgery_case *c, size_t i, size_t j,
+                                                       const double *row))
+{
+    double *row = c->scratch;
+    size_t i, k;
+    for (i = 0; i < c->n; i++) {
+        memset(row, 0, c->n * sizeof *row);
+        row[i] = 1;
+        mtl__surgery_order(c, i);
+        for (k = 0; k + 1 < c->n; k++) row[c->order[k]] += step(c, i, c->order[k], row);
+        for (k = 0; k < c->n; k++) c->weight[k] += c->w[i] * row[k];
+    }
+}
+static void mtl__pcgrad_weigh(mtl__surgery_case *c) { mtl__surgery_meet(c, mtl__pcgrad_step); }
+static void mtl__gradvac_weigh(mtl__surgery_case *c) { mtl__surgery_meet(c, mtl__gradvac_step); }
+
+/* min x' Q x / 2 + b' x over x >= 0, and with `sums` x_1 + .. + x_n = 1; Q = factor G + ridge. By sets of
+   free variables (Lawson & Hanson 1974, Wolfe 1976). */
+typedef struct mtl__program {
+    size_t n, free_count;
+    const double *gram, *b;
+    double factor, ridge;
+    int sums;
+    double *x, *l, *y, *z;                  /* [n], [n][n], [n], [n] */
+    size_t *free;                           /* [n] */
+} mtl__program;
+
+/* b = L^-T L^-1 b, in place. */
+static MTL__RARE void mtl__cholesky_solve(const double *l, size_t n, size_t count, double *b)
+{
+    size_t i, k;
+    for (i = 0; i < count; i++) b[i] = (b[i] - mtl__row_product(i, l + i * n, b)) / l[i * n + i];
+    for (i = count; i-- > 0; b[i] /= l[i * n + i])
+        for (k = i + 1; k < count; k++) b[i] -= l[k * n + i] * b[k];
+}
+
+/* The minimum over free variables without their bounds, into y; returns the multiplier of their sum. */
+static MTL__RARE double mtl__program_free(mtl__program *p)
+{
+    const size_t count = p->free_count;
+    double y = 0, z = 0, multiplier;
+    size_t i, j;
+    for (i = 0; i < count; i++) {
+        const double *gram = p->gram + p->free[i] * p->n;
+        double *row = p->l + i * p->n, pivot;
+        for (j = 0; j < i; j++)
+            row[j] = (p->factor * gram[p->free[j]] - mtl__row_product(j, row, p->l + j * p->n))
+                / p->l[j * p->n + j];
+        pivot = p->factor * gram[p->free[i]] + p->ridge - mtl__row_product(i, row, row);
+        row[i] = sqrt(pivot > 1e-14 ? pivot : 1e-14);
+        p->y[i] = -p->b[p->free[i]];
+        p->z[i] = 1;
+    }
+    mtl__cholesky_solve(p->l, p->n, count, p->y);
+    if (!p->sums) return 0;
+    mtl__cholesky_solve(p->l, p->n, count, p->z);
+    for (i = 0; i < count; i++) y += p->y[i], z += p->z[i];
+    multiplier = (1 - y) / z;
+    for (i = 0; i < count; i++) p->y[i] += multiplier * p->z[i];
+    return multiplier;
+}
+
+/* From x towards y, as far as no variable becomes negative; the one that stops it is free no longer. Returns
+   whether y was reached. */
+static MTL__RARE int mtl__program_step(mtl__program *p)
+{
+    double share = 1;
+    size_t i, stop = p->free_count;
+    for (i = 0; i < p->free_count; i++) {
+        const double x = p->x[p->free[i]];
+        if (p->y[i] >= 0 || x >= share * (x - p->y[i])) continue;
+        share = x / (x - p->y[i]);
+        stop = i;
+    }
+    for (i = 0; i < p->free_count; i++) p->x[p->free[i]] += share * (p->y[i] - p->x[p->free[i]]);
+    if (stop == p->free_count) return 1;
+    p->x[p->free[stop]] = 0;
+    p->free[stop] = p->free[--p->free_count];
+    return 0;
+}
+
+/* The bound variable that the minimum would gain most from, or n. */
+static MTL__RARE size_t mtl__program_worst(const mtl__program *p, double multiplier)
+{
+    double least = -1e-12;
+    size_t i, worst = p->n;
+    for (i = 0; i < p->n; i++) {
+        const double slope = p->factor * mtl__row_product(p->n, p->gram + i * p->n, p->x)
+            + p->ridge * p->x[i] + p->b[i] - multiplier;
+        if (p->x[i] > 0 || slope >= least) continue;
+        least = slope;
+        worst = i;
+    }
+    return worst;
+}
+
+static MTL__RARE void mtl__program_solve(mtl__program *p)
+{
+    size_t i, next, round;
+    memset(p->x, 0, p->n * sizeof *p->x);
+    p->free_count = 0;
+    if (p->sums) {                          /* begin with the best single one */
+        for (i = next = 0; i < p->n; i++)
+            if (p->factor * p->gram[i * p->n + i] / 2 + p->b[i]
+                < p->factor * p->gram[next * p->n + next] / 2 + p->b[next]) next = i;
+        p->x[next] = 1;
+        p->free[p->free_count++] = next;
+    }
+    for (round = 0; round < 10 * p->n + 10; round++) {      /* far fewer, but for rounding */
+        const double multiplier = mtl__program_free(p);
+        if (!mtl__program_step(p)) continue;
+        next = mtl__program_worst(p, multiplier);
+        if (next == p->n) return;
+        p->free[p->free_count++] = next;
+    }
+}
+
+/* Over a case's Gram matrix; scratch: n behind `used` for b, then n n + 3 n. */
+static MTL__RARE void mtl__program_init(mtl__program *p, const mtl__surgery_case *c, double *b, int sums)
+{
+    const size_t n = c->n;
+    p->n = n;
+    p->gram = c->gram;
+    p->b = b;
+    p->factor = 1;
+    p->ridge = 0;
+    p->sums = sums;
+    p->x = b + n;
+    p->y = p->x + n;
+    p->z = p->y + n;
+    p->l = p->z + n;
+    p->free = c->order;
+    memset(b, 0, n * sizeof *b);
+}
+
+static MTL__RARE void mtl__mgda_weigh(mtl__surgery_case *c)
+{
+    mtl__program p;
+    size_t k;
+    mtl__program_init(&p, c, c->scratch, 1);
+    mtl__program_solve(&p);
+    for (k = 0; k < c->n; k++) c->weight[k] = (double)c->n * p.x[k];
+}
+
+/* For each task min v' G v with v_i >= w_i and all others >= 0, where v = w_i e_i + x. */
+static MTL__RARE void mtl__upgrad_weigh(mtl__surgery_case *c)
+{
+    mtl__program p;
+    size_t i, k;
+    mtl__program_init(&p, c, c->scratch, 0);
+    p.ridge = 1e-4;                         /* as their package: of the trace */
+    for (i = 0; i < c->n; i++) {
+        for (k = 0; k < c->n; k++)
+            c->scratch[k] = c->w[i] * (c->gram[i * c->n + k] + (k == i ? p.ridge : 0));
+        mtl__program_solve(&p);
+        for (k = 0; k < c->n; k++) c->weight[k] += p.x[k];
+        c->weight[i] += c->w[i];
+    }
+}
+
+/* With g_0 = sum_k w_k g_k / n: min over convex combinations g_v of g_0 g_v + c |g_0| |g_v|, then n times
+   g_0 + c |g_0| g_v / |g_v|. For numbers h, |g_v| = min (|g_v|^2 / h + h) / 2, so there is a quadratic
+   program for each h, whose |g_v| is h at the minimum: above it |g_v| < h, below it |g_v| > h. */
+static MTL__RARE void mtl__cagrad_weigh(mtl__surgery_case *c)
+{
+    const size_t n = c->n;
+    double *b = c->scratch, *product = c->scratch + 4 * n + n * n, low = 0, high = 1, reach, length = 0;
+    mtl__program p;
+    size_t k;
+    int round;
+    mtl__program_init(&p, c, b, 1);
+    reach = (double)c->desc->surgery_c
+        * sqrt(mtl__gram_form(n, c->gram, c->w, b)) / (double)n;
+    for (k = 0; k < n; k++) b[k] /= (double)n;
+    for (round = 0; round < 48 && reach > 0; round++) {
+        const double middle = (low + high) / 2;             /* the trace is 1, so no |g_v| is above */
+        p.factor = reach / middle;
+        mtl__program_solve(&p);
+        length = sqrt(mtl__gram_form(n, c->gram, p.x, product));
+        if (length > middle) low = middle;
+        else high = middle;
+    }
+    for (k = 0; k < n; k++)                 /* where tasks stand still together, so does the update */
+        c->weight[k] = !(reach > 0) ? c->w[k] : length < 1e-4 ? 0
+            : c->w[k] + (double)n * reach / length * p.x[k];
+}
+
+/* Turns rows and columns p and q of a symmetric matrix so that element pq becomes 0 (Jacobi 1846); v: the
+   product of all turns. */
+static MTL__RARE void mtl__jacobi_turn(size_t n, double *a, double *v, size_t p, size_t q)
+{
+    const double theta = (a[q * n + q] - a[p * n + p]) / (2 * a[p * n + q]);
+    const double t = (theta < 0 ? -1 : 1) / (fabs(theta) + sqrt(theta * theta + 1));
+    const double cosine = 1 / sqrt(t * t + 1), sine = t * cosine;
+    size_t k, pass;
+    for (pass = 0; pass < 3; pass++)        /* rows of a, columns of a, columns of v */
+        for (k = 0; k < n; k++) {
+            double *x = pass == 2 ? &v[k * n + p] : pass ? &a[k * n + p] : &a[p * n + k];
+            double *y = pass == 2 ? &v[k * n + q] : pass ? &a[k * n + q] : &a[q * n + k];
+            const double was = *x;
+            *x = cosine * was - sine * *y;
+            *y = sine * was + cosine * *y;
+        }
+}
+
+/* Eigenvalues onto the diagonal of a, eigenvectors into the columns of v. */
+static MTL__RARE void mtl__jacobi(size_t n, double *a, double *v)
+{
+    size_t p, q, sweep, turns = 1;
+    for (p = 0; p < n * n; p++) v[p] = p % (n + 1) == 0;
+    for (sweep = 0; sweep < 50 && turns; sweep++)
+        for (p = turns = 0; p < n; p++)
+            for (q = p + 1; q < n; q++)
+                if (fabs(a[p * n + q]) > 1e-18) {           /* of a trace of 1 */
+                    mtl__jacobi_turn(n, a, v, p, q);
+                    turns++;
+                }
+}
+
+/* sqrt(s) V S^-1/2 V' w, S the eigenvalues of G that are not 0, s the smallest of them. */
+static MTL__RARE void mtl__aligned_weigh(mtl__surgery_case *c)
+{
+    const size_t n = c->n;
+    double *a = c->scratch, *v = a + n * n, most = 0, least = HUGE_VAL;
+    size_t i, k;
+    memcpy(a, c->gram, n * n * sizeof *a);
+    mtl__jacobi(n, a, v);
+    for (k = 0; k < n; k++) if (a[k * n + k] > most) most = a[k * n + k];
+    most *= (double)n * 1.1920929e-7;       /* the rounding of float */
+    for (k = 0; k < n; k++)
+        if (a[k * n + k] > most && a[k * n + k] < least) least = a[k * n + k];
+    for (k = 0; k < n; k++) {
+        double along = 0;
+        if (!(a[k * n + k] > most)) continue;
+        for (i = 0; i < n; i++) along += v[i * n + k] * c->w[i];
+        for (i = 0; i < n; i++) c->weight[i] += sqrt(least / a[k * n + k]) * along * v[i * n + k];
+    }
+}
+
+/* A row: sets weight[], zeros before. */
+typedef struct mtl__surgery_kind {
+    int pairs;                              /* 1: it keeps a number of each pair of tasks */
+    void (*weigh)(mtl__surgery_case *c);    /* NULL: no surgery */
+} mtl__surgery_kind;
+
+/* In the order of MTL_SURGERY_NAMES. */
+static const mtl__surgery_kind mtl__surgery_kinds[] = {
+    { 0, NULL },
+    { 0, mtl__pcgrad_weigh },
+    { 1, mtl__gradvac_weigh },
+    { 0, mtl__mgda_weigh },
+    { 0, mtl__cagrad_weigh },
+    { 0, mtl__aligned_weigh },
+    { 0, mtl__upgrad_weigh }
+};
+
+/* ---- surgery: from gradients to gradients -------------------------------------------------------------- */
+
+typedef struct mtl__surgery {
+    const mtl__surgery_kind *kind;
+    const mtl_trainer_desc *desc;
+    const mtl_parameters *set;
+    size_t tasks;
+    mtl_gradients **of;                     /* [tasks] NULL: a task that stands outside. NULL: no task has a
+                                               set of its own */
+    mtl_gradients *into;                    /* what has the others' gradients, and gets the result */
+    size_t *component;                      /* [tasks] of the model */
+    double *gram;                           /* [tasks][tasks] of w_k times the gradients */
+    double *scale;                          /* [tasks] what these are multiplied by */
+    double *state, *next;                   /* [tasks][tasks] of pairs; after this update, if it is made */
+    size_t *task, *order;                   /* [tasks] of a case */
+    double *w, *weight, *raw, *scratch;
+    unsigned char *reached;                 /* [tensors] MTL__BY_* */
+    uint64_t seed;
+} mtl__surgery;
+
+enum { MTL__BY_NONE, MTL__BY_ONE, MTL__BY_TASKS, MTL__BY_MORE = 4 };    /* _MORE: there was a gradient
+                                                                           before */
+enum { MTL__SURGERY_ELEMENTS = 32768, MTL__SURGERY_ROWS = 64,           /* a piece */
+       MTL__SURGERY_STRIP = 256 };          /* elements of one task, then of the next: short, so that the
+                                               processor fetches ahead in all of them */
+
+typedef struct mtl__surgery_piece { size_t tensor, first, count; } mtl__surgery_piece;
+typedef struct mtl__surgery_job {
+    const mtl__surgery *surgery;
+    const mtl__kernels *kernels;
+    const mtl__surgery_piece *pieces;
+    double *sums;                           /* [pieces][tasks (tasks + 1) / 2] */
+} mtl__surgery_job;
+
+/* Everything that surgery keeps, in the arena. outside: tasks without a set of their own; components: [tasks]
+   are filled in by the caller. */
+static MTL__RARE void mtl__surgery_build(mtl__surgery *s, const mtl_trainer_desc *desc, mtl_gradients *into,
+                                         const mtl__weighting *w, mtl_arena *arena, mtl_error *err)
+{
+    const size_t n = w->tasks;
+    double *numbers = (double *)mtl__arena_make(arena, 7 * n * n + 7 * n, sizeof *numbers, "surgery", err);
+    size_t k;
+    s->kind = &mtl__surgery_kinds[desc->surgery - MTL_SURGERY_NONE];
+    s->desc = desc;
+    s->tasks = n;
+    s->into = into;
+    s->of = (mtl_gradients **)mtl__arena_make(arena, n, sizeof *s->of, "surgery", err);
+    s->component = (size_t *)mtl__arena_make(arena, 3 * n, sizeof *s->component, "surgery", err);
+    if (mtl__failed(err)) return;
+    s->set = into->set;
+    s->task = s->component + n;
+    s->order = s->task + n;
+    s->gram = numbers;
+    s->raw = s->gram + n * n;
+    s->state = s->raw + n * n;
+    s->next = s->state + n * n;
+    s->scratch = s->next + n * n;
+    s->scale = s->scratch + 3 * n * n + 4 * n;
+    s->w = s->scale + n;
+    s->weight = s->w + n;
+    s->reached = (unsigned char *)mtl__arena_make(arena, s->set->count, 1, "surgery", err);
+    for (k = 0; k < n && !mtl__failed(err); k++)
+        if (!w->of[k].outside) s->of[k] = mtl_gradients_create(s->set, arena, err);
+}
+
+static int mtl__surgery_reaches(const mtl__surgery *s, size_t k, size_t tensor)
+{
+    return s->of[k] && s->of[k]->of[tensor].state != MTL_GRAD_NONE;
+}
+
+/* Adds task k's rows of a table to the list of the result's; rows that are new there begin as 0 when the
+   others are to be added to. fresh: [rows] */
+static void mtl__surgery_rows(mtl__surgery *s, size_t k, const mtl_tensor *t, int zero, int *fresh)
+{
+    const mtl_gradient *from = &s->of[k]->of[t->index];
+    mtl_gradient *to = &s->into->of[t->index];
+    size_t r, n = 0;
+    for (r = 0; r < from->row_count; r++) {
+        if (s->into->touched[t->index][from->rows[r]]) continue;
+        fresh[n++] = from->rows[r];
+        if (zero) memset(to->value + (size_t)from->rows[r] * t->shape[1], 0, t->shape[1] * sizeof(mtl_real));
+    }
+    to->state = MTL_GRAD_ROWS;
+    mtl__gradient_add_rows(s->into, t, fresh, n);
+}
+
+/* A gradient that one task alone has changes hands. */
+static MTL__RARE void mtl__surgery_hand_over(mtl__surgery *s, size_t k, size_t tensor)
+{
+    const mtl_gradient held = s->into->of[tensor];
+    unsigned char *touched = s->into->touched[tensor];
+    s->into->of[tensor] = s->of[k]->of[tensor];
+    s->into->touched[tensor] = s->of[k]->touched[tensor];
+    s->of[k]->of[tensor] = held;
+    s->of[k]->touched[tensor] = touched;
+}
+
+/* Brings a tensor's gradients to one state, ROWS or DENSE, and tells who reached it. */
+static MTL__RARE void mtl__surgery_prepare(mtl__surgery *s, const mtl_tensor *t, int *fresh)
+{
+    const size_t i = t->index;
+    const int before = s->into->of[i].state;
+    size_t k, count = 0, last = 0;
+    int dense = before == MTL_GRAD_DENSE;
+    for (k = 0; k < s->tasks; k++) {
+        if (!mtl__surgery_reaches(s, k, i)) continue;
+        last = k;
+        count++;
+        dense |= s->of[k]->of[i].state == MTL_GRAD_DENSE;
+    }
+    s->reached[i] = (unsigned char)(count > 1 ? (size_t)MTL__BY_TASKS : count);
+    if (count == 1 && before == MTL_GRAD_NONE) {
+        mtl__surgery_hand_over(s, last, i);
+        s->reached[i] = MTL__BY_NONE;
+        return;
+    }
+    if (count && before != MTL_GRAD_NONE) s->reached[i] |= MTL__BY_MORE;
+    if (count && dense && before == MTL_GRAD_ROWS) mtl__gradient_densify(s->into, t);
+    for (k = 0; count && k < s->tasks; k++) {
+        if (!mtl__surgery_reaches(s, k, i)) continue;
+        if (!dense) mtl__surgery_rows(s, k, t, before != MTL_GRAD_NONE, fresh);
+        else if (s->of[k]->of[i].state == MTL_GRAD_ROWS) mtl__gradient_densify(s->of[k], t);
+    }
+    if (count && dense) s->into->of[i].state = MTL_GRAD_DENSE;
+}
+
+/* Cuts what tasks reached into pieces; pieces NULL: counts them. */
+static MTL__RARE size_t mtl__surgery_pieces(const mtl__surgery *s, mtl__surgery_piece *pieces)
+{
+    size_t i, first, n = 0;
+    for (i = 0; i < s->set->count; i++) {
+        const int rows = s->into->of[i].state == MTL_GRAD_ROWS;
+        const size_t total = rows ? s->into->of[i].row_count : s->set->tensors[i]->count;
+        const size_t unit = rows ? (size_t)MTL__SURGERY_ROWS : (size_t)MTL__SURGERY_ELEMENTS;
+        for (first = 0; s->reached[i] && first < total; first += unit, n++)
+            if (pieces) {
+                pieces[n].tensor = i;
+                pieces[n].first = first;
+                pieces[n].count = mtl__at_most(unit, total - first);
+            }
+    }
+    return n;
+}
+
+/* A strip of a piece: where it begins and its length; 0: there is none. row: of a table, or -1. */
+static size_t mtl__surgery_strip(const mtl__surgery *s, const mtl__surgery_piece *piece, size_t strip,
+                                 size_t *begin, int *row)
+{
+    const mtl_gradient *g = &s->into->of[piece->tensor];
+    const size_t width = s->set->tensors[piece->tensor]->shape[1];
+    const size_t parts = (width - 1) / MTL__SURGERY_STRIP + 1;          /* of a table's row */
+    size_t at = strip * MTL__SURGERY_STRIP;
+    *row = -1;
+    *begin = piece->first + at;
+    if (g->state != MTL_GRAD_ROWS)
+        return at < piece->count ? mtl__at_most(MTL__SURGERY_STRIP, piece->count - at) : 0;
+    if (strip / parts >= piece->count) return 0;
+    *row = g->rows[piece->first + strip / parts];
+    at = strip % parts * MTL__SURGERY_STRIP;
+    *begin = (size_t)*row * width + at;
+    return mtl__at_most(MTL__SURGERY_STRIP, width - at);
+}
+
+/* Task k's values of a strip, or NULL. */
+static const mtl_real *mtl__surgery_values(const mtl__surgery *s, size_t k, size_t tensor, size_t begin,
+                                           int row)
+{
+    if (!mtl__surgery_reaches(s, k, tensor) || (row >= 0 && !s->of[k]->touched[tensor][row])) return NULL;
+    return s->of[k]->of[tensor].value + begin;
+}
+
+/* Products of task i's values of a strip with those of tasks 0 .. i that have some, four at a time (the last
+   of them several times, where there are fewer): sums [i + 1]. */
+static void mtl__surgery_products(const mtl__surgery_job *job, size_t i, size_t tensor, size_t begin, int row,
+                                  size_t length, double *sums)
+{
+    const mtl_real *x = mtl__surgery_values(job->surgery, i, tensor, begin, row), *y[4];
+    double products[4];
+    size_t of[4], j, n = 0, k;
+    for (j = 0; x && j <= i; j++) {
+        const mtl_real *other = mtl__surgery_values(job->surgery, j, tensor, begin, row);
+        if (!other) continue;               /* never when j is i */
+        for (k = n; k < 4; k++) y[k] = other;
+        of[n++] = j;
+        if (n < 4 && j < i) continue;
+        job->kernels->dots(length, x, y, products);
+        for (k = 0; k < n; k++) sums[of[k]] += products[k];
+        n = 0;
+    }
+}
+
+static void mtl__surgery_gram_piece(void *context, size_t number)
+{
+    const mtl__surgery_job *job = (const mtl__surgery_job *)context;
+    const mtl__surgery *s = job->surgery;
+    const mtl__surgery_piece *piece = &job->pieces[number];
+    const size_t pairs = s->tasks * (s->tasks + 1) / 2;
+    double *sums = job->sums + number * pairs;
+    size_t strip, begin, length, i;
+    int row;
+    memset(sums, 0, pairs * sizeof *sums);
+    if ((s->reached[piece->tensor] & MTL__BY_TASKS) == 0) return;
+    for (strip = 0; (length = mtl__surgery_strip(s, piece, strip, &begin, &row)) > 0; strip++)
+        for (i = 0; i < s->tasks; i++)
+            mtl__surgery_products(job, i, piece->tensor, begin, row, length, sums + i * (i + 1) / 2);
+}
+
+/* The result: the tasks' gradients, each scaled, one after the other; the first of them assigns. */
+static void mtl__surgery_join_piece(void *context, size_t number)
+{
+    const mtl__surgery_job *job = (const mtl__surgery_job *)context;
+    const mtl__surgery *s = job->surgery;
+    const mtl__surgery_piece *piece = &job->pieces[number];
+    const int shared = s->reached[piece->tensor] & MTL__BY_TASKS;
+    size_t strip, begin, length, k;
+    int row;
+    for (strip = 0; (length = mtl__surgery_strip(s, piece, strip, &begin, &row)) > 0; strip++) {
+        mtl_real *to = s->into->of[piece->tensor].value + begin;
+        int add = s->reached[piece->tensor] & MTL__BY_MORE;
+        for (k = 0; k < s->tasks; k++) {
+            const mtl_real *x = mtl__surgery_values(s, k, piece->tensor, begin, row);
+            const mtl_real scale = (mtl_real)(shared ? s->scale[k] : 1);
+            if (!x) continue;
+            if (add) job->kernels->add_scaled(length, scale, x, to);
+            else {
+                memcpy(to, x, length * sizeof *to);
+                job->kernels->scale(length, scale, to);
+            }
+            add = 1;
+        }
+    }
+}
+
+/* The Gram matrix of all tasks: sums of pieces in their order. */
+static MTL__RARE void mtl__surgery_gram(mtl__surgery *s, const mtl__surgery_job *job, size_t pieces)
+{
+    const size_t n = s->tasks, pairs = n * (n + 1) / 2;
+    size_t i, j, piece;
+    memset(s->gram, 0, n * n * sizeof *s->gram);
+    for (piece = 0; piece < pieces; piece++)
+        for (i = 0; i < n; i++)
+            for (j = 0; j <= i; j++) s->gram[i * n + j] += job->sums[piece * pairs + i * (i + 1) / 2 + j];
+    for (i = 0; i < n; i++)
+        for (j = 0; j < i; j++) s->gram[j * n + i] = s->gram[i * n + j];
+}
+
+/* The tasks of one part of the model: what their gradients are multiplied by. */
+static MTL__RARE void mtl__surgery_weigh(mtl__surgery *s, const mtl__weighting *w, size_t component)
+{
+    mtl__surgery_case c;
+    const size_t all = s->tasks;
+    double trace = 0;
+    size_t i, j;
+    memset(&c, 0, sizeof c);
+    for (i = 0; i < all; i++)
+        if (s->component[i] == component && s->gram[i * all + i] > 0) {
+            s->w[c.n] = w->of[i].weight;
+            s->weight[c.n] = 0;
+            s->task[c.n++] = i;
+        }
+    if (c.n < 2) return;
+    for (i = 0; i < c.n; i++) trace += s->gram[s->task[i] * (all + 1)] / (s->w[i] * s->w[i]);
+    if (!mtl__double_is_finite(trace)) return;          /* the norm of the gradient will say so */
+    for (i = 0; i < c.n; i++)
+        for (j = 0; j < c.n; j++)
+            s->raw[i * c.n + j] = s->gram[s->task[i] * all + s->task[j]] / (s->w[i] * s->w[j]) / trace;
+    c.desc = s->desc, c.tasks = all, c.task = s->task, c.w = s->w, c.gram = s->raw, c.weight = s->weight;
+    c.state = s->next, c.seed = s->seed, c.scratch = s->scratch, c.order = s->order;
+    s->kind->weigh(&c);
+    for (i = 0; i < c.n; i++) s->scale[s->task[i]] = s->weight[i] / s->w[i];
+}
+
+/* Rows of the largest table. */
+static size_t mtl__surgery_rows_most(const mtl__surgery *s)
+{
+    size_t i, most = 0;
+    for (i = 0; i < s->set->count; i++)
+        if (s->set->tensors[i]->role == MTL_TENSOR_EMBEDDING && s->set->tensors[i]->shape[0] > most)
+            most = s->set->tensors[i]->shape[0];
+    return most;
+}
+
+/* Most bytes that mtl__surgery_finish pushes. */
+static MTL__RARE void mtl__surgery_measure(const mtl__surgery *s, mtl_run *run)
+{
+    const mtl_parameters *set = s->set;
+    size_t count = set->count + set->total / MTL__SURGERY_ELEMENTS, i;
+    for (i = 0; i < set->count; i++)
+        if (set->tensors[i]->role == MTL_TENSOR_EMBEDDING)
+            count += set->tensors[i]->shape[0] / MTL__SURGERY_ROWS;
+    (void)mtl_run_push(run, mtl__surgery_rows_most(s) * sizeof(int));
+    (void)mtl_run_push(run, count * sizeof(mtl__surgery_piece));
+    (void)mtl_run_push(run, count * (s->tasks * (s->tasks + 1) / 2) * sizeof(double));
+}
+
+/* 1: no task before this one is of its part of the model. */
+static int mtl__surgery_first(const mtl__surgery *s, size_t task)
+{
+    size_t i = 0;
+    while (s->component[i] != s->component[task]) i++;
+    return i == task;
+}
+
+/* After the last micro-batch: one gradient of all, in `into`. */
+static MTL__RARE MTL__NOINLINE void mtl__surgery_finish(mtl__surgery *s, mtl__weighting *w, mtl_run *run)
+{
+    mtl_arena_mark mark = mtl_arena_save(run->arena);
+    int *fresh = (int *)mtl_run_push(run, mtl__surgery_rows_most(s) * sizeof *fresh);
+    mtl__surgery_piece *pieces;
+    mtl__surgery_job job;
+    size_t i, count;
+    if (mtl__failed(run->error)) return;
+    for (i = 0; i < s->set->count; i++) mtl__surgery_prepare(s, s->set->tensors[i], fresh);
+    count = mtl__surgery_pieces(s, NULL);
+    pieces = (mtl__surgery_piece *)mtl_run_push(run, count * sizeof *pieces);
+    job.sums = (double *)mtl_run_push(run, count * (s->tasks * (s->tasks + 1) / 2) * sizeof *job.sums);
+    if (mtl__failed(run->error)) return;
+    (void)mtl__surgery_pieces(s, pieces);
+    job.surgery = s;
+    job.kernels = mtl__run_kernels(run);
+    job.pieces = pieces;
+    mtl__run_for(run, count, mtl__surgery_gram_piece, &job);
+    mtl__surgery_gram(s, &job, count);
+    s->seed = mtl__random_bits(s->desc->seed, MTL__BALANCE_STREAM + 1, w->step);
+    memcpy(s->next, s->state, s->tasks * s->tasks * sizeof *s->next);
+    for (i = 0; i < s->tasks; i++) {
+        s->scale[i] = 1;
+        w->of[i].norm = sqrt(s->gram[i * (s->tasks + 1)]);
+    }
+    for (i = 0; s->kind->weigh && i < s->tasks; i++)        /* a part by the first of its tasks */
+        if (mtl__surgery_first(s, i)) mtl__surgery_weigh(s, w, s->component[i]);
+    mtl__run_for(run, count, mtl__surgery_join_piece, &job);
+    mtl_arena_release(run->arena, mark);
 }
 
 /* ===========================================================================================================
@@ -17953,6 +18715,7 @@ struct mtl_trainer {
     mtl__balance_group *task_groups;
     size_t *task_group_of;
     mtl__weighting weighting;               /* w_k of the last update */
+    mtl__surgery surgery;
     mtl__optimizer optimizer;
     float *weights, *weight_ends;           /* [tasks + penalties] lambda; [tasks] where it moves to, < 0: it
                                                stays */
@@ -18064,7 +18827,8 @@ static MTL__RARE void mtl__trainer_build_weighting(mtl_trainer *t, mtl_arena *ar
     if (mtl__weighting_init(&t->weighting, &t->desc, t->model->desc.task_count, arena, err)) return;
     for (k = 0; k < t->weighting.tasks; k++) {
         mtl__weighed *task = &t->weighting.of[k];
-        task->outside = t->model->tasks[k].kind->target == MTL_TARGET_ORIGIN;
+        task->outside = t->model->tasks[k].kind->target == MTL_TARGET_ORIGIN
+            || t->model->desc.tasks[k].evaluate_only;
         task->numbers = t->model->tasks[k].kind->target == MTL_TARGET_NUMBERS;
         task->steps = t->model->desc.tasks[k].level == MTL_LEVEL_STEP;
     }
@@ -18127,6 +18891,77 @@ static void mtl__trainer_build_groups(mtl_trainer *t, mtl_arena *arena, mtl_erro
     }
     t->balance.group_of = t->balance.count > 1 ? group_of : NULL;
     if (!kept_out && groups) groups[0].writes = NULL;
+    for (k = 0; k < tasks && !mtl__failed(err); k++) t->task_groups[k].writes = groups[group_of[k]].writes;
+}
+
+/* How many tasks that a method weighs may write a tensor: those of its part of the model whose columns let
+   them. A head is its own task's. */
+static MTL__RARE size_t mtl__trainer_writers(const mtl_trainer *t, const mtl_tensor *tensor)
+{
+    const mtl_model *model = t->model;
+    const mtl__balance *b = &t->balance;
+    size_t k, i, count = 0;
+    for (k = 0; k < model->desc.task_count; k++) {
+        const mtl__node *head = &model->nodes[model->tasks[k].node];
+        const unsigned char *writes = b->groups[b->group_of ? b->group_of[k] : 0].writes;
+        i = tensor->index - head->first_tensor;
+        if (tensor->index >= head->first_tensor && i < head->tensor_count) return 1;
+        count += !t->weighting.of[k].outside && head->component == tensor->component
+            && (!writes || writes[tensor->index]);
+    }
+    return count;
+}
+
+/* Surgery, and norms of tasks' gradients, want two tasks and something that they share and that learns. */
+static MTL__RARE void mtl__trainer_check_shared(const mtl_trainer *t, mtl_error *err)
+{
+    const mtl_model *model = t->model;
+    const char *field = t->desc.surgery != MTL_SURGERY_NONE ? "trainer.surgery" : "trainer.balance";
+    const char *name = t->desc.surgery != MTL_SURGERY_NONE
+        ? mtl__choices_MTL_SURGERY[t->desc.surgery - MTL_SURGERY_NONE].name
+        : mtl__choices_MTL_BALANCE[t->desc.balance - MTL_BALANCE_STATIC].name;
+    size_t i, k, tasks = 0, shared = 0, frozen = 0;
+    for (k = 0; k < model->desc.task_count; k++)
+        tasks += !t->weighting.of[k].outside;
+    for (i = 0; i < model->set.count; i++)
+        if (mtl__trainer_writers(t, model->set.tensors[i]) > 1) {
+            shared += !model->set.tensors[i]->frozen;
+            frozen += model->set.tensors[i]->frozen != 0;
+        }
+    if (tasks < 2 || shared == 0)
+        mtl__fail(err, MTL_ERROR_FIELD, field, (long long)tasks, "%s: %s wants %s; leave it out", field, name,
+                  tasks < 2 ? "two tasks that are trained at least"
+                  : frozen  ? "parameters that tasks share, and all of them are frozen"
+                            : "parameters that tasks share, and these share none");
+}
+
+/* With surgery, or a method that looks at norms, each task is a group with gradients of its own; those that
+   stand outside, and penalties, write to the trainer's. */
+static MTL__RARE void mtl__trainer_build_surgery(mtl_trainer *t, mtl_arena *arena, mtl_error *err)
+{
+    const size_t tasks = t->model->desc.task_count, penalties = t->model->desc.penalty_count;
+    mtl__balance_group *groups;
+    size_t k, *group_of;
+    if (t->desc.surgery == MTL_SURGERY_NONE && !t->weighting.kind->norms) return;
+    mtl__trainer_check_shared(t, err);
+    groups = (mtl__balance_group *)mtl__arena_make(arena, tasks + 1, sizeof *groups, "groups", err);
+    group_of = (size_t *)mtl__arena_make(arena, tasks + penalties, sizeof *group_of, "groups", err);
+    if (!mtl__failed(err))
+        mtl__surgery_build(&t->surgery, &t->desc, t->gradients, &t->weighting, arena, err);
+    for (k = 0; k < tasks + penalties && !mtl__failed(err); k++) {
+        const mtl__balance *old = &t->balance;
+        group_of[k] = mtl__at_most(k, tasks);
+        groups[group_of[k]].gradients = t->gradients;
+        if (k >= tasks) continue;
+        if (t->surgery.of[k]) groups[k].gradients = t->surgery.of[k];
+        groups[k].writes = old->groups[old->group_of ? old->group_of[k] : 0].writes;
+        t->surgery.component[k] = t->model->nodes[t->model->tasks[k].node].component;
+    }
+    if (mtl__failed(err)) return;
+    groups[tasks].gradients = t->gradients;
+    t->balance.groups = groups;
+    t->balance.count = tasks + 1;
+    t->balance.group_of = group_of;
 }
 
 static MTL__RARE void mtl__trainer_build(mtl__session *session, mtl_arena *arena, mtl_error *err)
@@ -18140,6 +18975,7 @@ static MTL__RARE void mtl__trainer_build(mtl__session *session, mtl_arena *arena
     t->packings = mtl__packings_build(&t->model->set, mtl__precision_choose(mtl__kernels_choose(d->isa),
                                                                             d->precision), arena, err);
     if (!mtl__failed(err)) mtl__trainer_build_groups(t, arena, err);
+    if (!mtl__failed(err)) mtl__trainer_build_surgery(t, arena, err);
     if (!mtl__failed(err)) mtl__optimizer_init(&t->optimizer, d, &t->model->set, t->gradients, arena, err);
     mtl__session_start(session, arena, d->isa, d->threads, d->scheduler,
                        mtl__limits_of(d->max_rows, d->max_sequences, d->max_steps), err);
@@ -18171,6 +19007,8 @@ static MTL__RARE size_t mtl__trainer_measure(mtl__session *session, mtl_error *e
     tape = mtl_arena_save(&counting);       /* norm and update push above the tape, which stays to be looked
                                                at */
     mtl__norm_measure(&t->optimizer, run);
+    mtl_arena_release(&counting, tape);
+    if (t->surgery.of) mtl__surgery_measure(&t->surgery, run);
     mtl_arena_release(&counting, tape);
     mtl__optimizer_measure(&t->optimizer, run);
     mtl_state_destroy(batch.state);
@@ -18275,7 +19113,7 @@ static void mtl__trainer_count_origin(mtl_trainer *t, const mtl_batch *batch, si
 }
 
 /* Sequences of a batch that have a labelled step. */
-static size_t mtl__trainer_count_sequences(const mtl__task *task, const mtl_target *target,
+static MTL__NOINLINE size_t mtl__trainer_count_sequences(const mtl__task *task, const mtl_target *target,
                                            const mtl_batch *batch)
 {
     size_t s, row = 0, count = 0;
@@ -18324,7 +19162,7 @@ static double mtl__trainer_lambda(const mtl_trainer *t, size_t k)
 }
 
 /* The weights of an update, whose items are counted. */
-static void mtl__trainer_weigh(mtl_trainer *t, mtl_error *err)
+static MTL__RARE MTL__NOINLINE void mtl__trainer_weigh(mtl_trainer *t, mtl_error *err)
 {
     mtl__weighting *w = &t->weighting;
     size_t k;
@@ -18388,6 +19226,8 @@ static mtl_status mtl__trainer_gradients(mtl_trainer *trainer, const mtl_batch *
     }
     for (i = 0; i < count && !mtl__failed(err); i++)
         rows += mtl__trainer_micro_batch(trainer, &batches[i], balance);
+    if (balance == &trainer->balance && trainer->surgery.of && !mtl__failed(err))
+        mtl__surgery_finish(&trainer->surgery, &trainer->weighting, &trainer->session.run);
     for (k = 0; k < d->task_count; k++) loss += trainer->task_weight[k] * trainer->task_loss[k];
     for (; k < d->task_count + d->penalty_count; k++)
         penalties += (double)trainer->weights[k] * trainer->task_loss[k] / (double)count;
@@ -18446,13 +19286,15 @@ MTL_DEF mtl_status mtl_train_task_gradients(mtl_trainer *trainer, const mtl_batc
         if (of[k] && of[k]->set != &trainer->model->set)
             return mtl__fail(err, MTL_ERROR_ARGUMENT, "of", (long long)k, "of[%z] was made for another "
                              "model's parameters; use mtl_model_parameters of the trainer's model", k);
-        for (*group = 0; of[*group] != of[k]; ++*group) {}
         trainer->task_groups[k].gradients = of[k];
+        *group = 0;
+        while (of[*group] != of[k] || trainer->task_groups[*group].writes != trainer->task_groups[k].writes)
+            ++*group;
     }
     return mtl__trainer_gradients(trainer, batches, count, &balance, step, err);
 }
 
-static void mtl__trainer_learn_weights(mtl_trainer *t, double lr)
+static MTL__RARE void mtl__trainer_learn_weights(mtl_trainer *t, double lr)
 {
     size_t k;
     t->weighting.kernels = mtl__run_kernels(&t->session.run);
@@ -18460,6 +19302,8 @@ static void mtl__trainer_learn_weights(mtl_trainer *t, double lr)
     t->weighting.lr = lr;
     for (k = 0; k < t->weighting.tasks; k++) t->weighting.of[k].loss = t->task_loss[k];
     mtl__weighting_learn(&t->weighting);
+    if (t->surgery.of)
+        memcpy(t->surgery.state, t->surgery.next, t->weighting.tasks * t->weighting.tasks * sizeof(double));
 }
 
 MTL_DEF mtl_status mtl_train_step(mtl_trainer *trainer, const mtl_batch *batches, size_t count,
@@ -18812,35 +19656,40 @@ static double *mtl__optimizer_counts(const mtl__optimizer *o, mtl_arena *arena, 
     return counts;
 }
 
-/* balance.rule [1]: MTL_BALANCE_*; balance.weights [2][tasks]: lambda and where it moves to; balance.state
-   [tasks][..]: what the method keeps. Doubles; files without them have static weights, those of the descs. */
-static size_t mtl__balance_entry_count(const mtl_trainer *t)
+/* balance.rule [2]: MTL_BALANCE_*, MTL_SURGERY_*; balance.weights [2][tasks]: lambda and where it moves to;
+   balance.state [tasks][..]: what the method keeps; balance.pairs [tasks][tasks]: what surgery keeps.
+   Doubles; files without them have static weights, those of the descs, and no surgery. */
+static MTL__RARE size_t mtl__balance_entry_count(const mtl_trainer *t)
 {
     const size_t tasks = t->model->desc.task_count;
     size_t k;
     for (k = 0; k < tasks; k++)
         if (t->weights[k] != t->model->desc.tasks[k].weight
             || t->weight_ends[k] != t->model->desc.tasks[k].weight_end) break;
-    if (k == tasks && t->desc.balance == MTL_BALANCE_STATIC) return 0;
-    return 2 + (size_t)(t->weighting.kind->state > 0);
+    if (k == tasks && t->desc.balance == MTL_BALANCE_STATIC && t->desc.surgery == MTL_SURGERY_NONE) return 0;
+    return 2 + (size_t)(t->weighting.kind->state > 0) + (size_t)(t->surgery.of && t->surgery.kind->pairs);
 }
 
 static MTL__RARE void mtl__balance_entries(const mtl_trainer *t, mtl__tensor_entry *e, mtl_arena *arena,
                                            mtl_error *err)
 {
     const size_t tasks = t->model->desc.task_count, count = mtl__balance_entry_count(t);
-    double *numbers = (double *)mtl__arena_zero(arena, 1 + 2 * tasks, sizeof *numbers, "task weights", err);
+    double *numbers = (double *)mtl__arena_zero(arena, 2 + 2 * tasks, sizeof *numbers, "task weights", err);
     size_t k;
     if (!count || !numbers) return;
     numbers[0] = (double)t->desc.balance;
+    numbers[1] = (double)t->desc.surgery;
     for (k = 0; k < tasks; k++) {
-        numbers[1 + k] = (double)t->weights[k];
-        numbers[1 + tasks + k] = (double)t->weight_ends[k];
+        numbers[2 + k] = (double)t->weights[k];
+        numbers[2 + tasks + k] = (double)t->weight_ends[k];
     }
-    mtl__entry_set(&e[0], "balance.rule", MTL_TYPE_F64, 1, 0, numbers);
-    mtl__entry_set(&e[1], "balance.weights", MTL_TYPE_F64, 2, tasks, numbers + 1);
-    if (count > 2) mtl__entry_set(&e[2], "balance.state", MTL_TYPE_F64, tasks, t->weighting.kind->state,
-                                  t->weighting.state);
+    mtl__entry_set(&e[0], "balance.rule", MTL_TYPE_F64, 2, 0, numbers);
+    mtl__entry_set(&e[1], "balance.weights", MTL_TYPE_F64, 2, tasks, numbers + 2);
+    if (t->surgery.of && t->surgery.kind->pairs)
+        mtl__entry_set(&e[count - 1], "balance.pairs", MTL_TYPE_F64, tasks, tasks, t->surgery.state);
+    if (t->weighting.kind->state)
+        mtl__entry_set(&e[2], "balance.state", MTL_TYPE_F64, tasks, t->weighting.kind->state,
+                       t->weighting.state);
 }
 
 static MTL__RARE void mtl__trainer_entries(const void *owner, mtl__tensor_entry *e, mtl_arena *arena,
@@ -18965,26 +19814,35 @@ static MTL__RARE mtl_status mtl__read_doubles(const mtl_safetensors *file, const
     return MTL_OK;
 }
 
+/* A file's method, number `theirs`, must be this trainer's. */
+static MTL__RARE mtl_status mtl__balance_resume_rule(const char *field, const mtl_choice *choices,
+                                                     double theirs, int ours, mtl_error *err)
+{
+    const mtl_choice *other = choices;
+    if (mtl__failed(err) || theirs == (double)ours) return mtl__status(err);
+    while (other->name && (double)other->value != theirs) other++;
+    while (choices->value != ours) choices++;
+    return mtl__fail(err, MTL_ERROR_TENSOR, "balance.rule", -1,
+                     "the file's trainer had %s %s, and this one has %s: create it with the file's, or go on "
+                     "from the weights alone", field, other->name ? other->name : "unknown", choices->name);
+}
+
 /* Task weights and what their method keeps, which must be that of this trainer. */
 static MTL__RARE mtl_status mtl__balance_resume(mtl_trainer *t, const mtl_safetensors *file, mtl_error *err)
 {
     const size_t tasks = t->model->desc.task_count;
+    const int there = mtl_safetensors_find(file, "balance.rule") != NULL;
     mtl_arena_mark mark = mtl_arena_save(&t->session.scratch);
-    const mtl_choice *theirs = mtl__choices_MTL_BALANCE;
-    double rule = MTL_BALANCE_STATIC, *weights;
+    double rule[2] = { MTL_BALANCE_STATIC, MTL_SURGERY_NONE }, *weights;
     size_t k;
-    if (mtl_safetensors_find(file, "balance.rule")
-        && mtl__read_doubles(file, "balance.rule", 1, 0, &rule, err)) return mtl__status(err);
-    while (theirs->name && (double)theirs->value != rule) theirs++;
-    if (rule != (double)t->desc.balance)
-        return mtl__fail(err, MTL_ERROR_TENSOR, "balance.rule", -1,
-                         "the file's trainer weighted losses by %s, and this one does by %s: create it with "
-                         "the file's trainer.balance, or go on from the weights alone",
-                         theirs->name ? theirs->name : "a method that this build does not know",
-                         mtl__choices_MTL_BALANCE[t->desc.balance - MTL_BALANCE_STATIC].name);
-    if (!mtl_safetensors_find(file, "balance.rule")) return mtl__status(err);
+    if (there) mtl__read_doubles(file, "balance.rule", 2, 0, rule, err);
+    mtl__balance_resume_rule("trainer.balance", mtl__choices_MTL_BALANCE, rule[0], t->desc.balance, err);
+    mtl__balance_resume_rule("trainer.surgery", mtl__choices_MTL_SURGERY, rule[1], t->desc.surgery, err);
+    if (!there || mtl__failed(err)) return mtl__status(err);
     if (t->weighting.kind->state)
         mtl__read_doubles(file, "balance.state", tasks, t->weighting.kind->state, t->weighting.state, err);
+    if (t->surgery.of && t->surgery.kind->pairs)
+        mtl__read_doubles(file, "balance.pairs", tasks, tasks, t->surgery.state, err);
     weights = (double *)mtl__arena_zero(&t->session.scratch, 2 * tasks, sizeof *weights, "task weights", err);
     if (!weights || mtl__read_doubles(file, "balance.weights", 2, tasks, weights, err))
         return mtl__status(err);

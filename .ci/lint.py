@@ -40,7 +40,7 @@ ALLOW = ".ci/lint.allow"
 OUT = "build/lint"
 LENGTH_LIMIT, LENGTH_LOOK = 60, 40
 SECTION_LIMIT, FILE_LIMIT = 1200, 600
-SECTIONS_EXEMPT = ["kernels", "api", "formats", "model"]     # the last two until they are parted
+SECTIONS_EXEMPT = ["kernels", "api", "formats", "model", "train"]   # the last three until they are parted
 RUN_TOKENS = 60
 KERNELS = "kernels"
 
@@ -61,8 +61,8 @@ PAPERS = re.compile(r"\bDESIGN\b|\b[Ii]ssue (#|\d)|\bTODO\b|\bFIXME\b")
 
 # Pages that explain the code; one that is not there is not missed.
 PAGES = ["docs/architecture.md", "docs/learn.md"]
-# Before the tables of kinds and the presets of sharing; what these may cost.
-OBJECT_LIMIT = 411852 + 48 * 1024
+# Before weights of losses, surgery and all that finds out what to share; what these may cost.
+OBJECT_LIMIT = 451625 + 32 * 1024
 
 WARNINGS = "-Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Werror"
 # What a user may have included before; none of it may matter, with or without the POSIX names that -std=c99 hides.

@@ -306,13 +306,23 @@ check "info as JSON is valid" json_valid stdout.txt
 result "and names what penalties are about" "$(says stdout.txt '"name": "apart0"|"a": "shared", "b": "intent-own"')"
 refuses "--share adversarial wants two files" 1 "share.sets is 1; adversarial sharing tells data sets apart" \
     train --data train.tsv --out out.st $small --share adversarial
-for balance in items dwa imtl; do
+for balance in items dwa imtl gradnorm; do
     run train --data train.tsv --valid valid.tsv --out balance.st $small --balance $balance
     check "--balance $balance trains" [ "$status" -eq 0 ]
     cp balance.st first.st
     run train --data train.tsv --valid valid.tsv --out balance.st $small --balance $balance --threads 2
     check "--balance $balance: the same bits for two threads" cmp -s balance.st first.st
 done
+for surgery in pcgrad upgrad; do
+    run train --data train.tsv --valid valid.tsv --out surgery.st $small --surgery $surgery
+    check "--surgery $surgery trains" [ "$status" -eq 0 ]
+done
+refuses "surgery wants two tasks" 1 "trainer.surgery: upgrad wants two tasks that are trained at least" \
+    train --data second.tsv --out out.st $small --surgery upgrad
+refuses "surgery wants something shared" 1 "trainer.surgery: cagrad wants parameters that tasks share, and these share none" \
+    train --data train.tsv --out out.st $small --share none --surgery cagrad
+refuses "GradNorm wants something shared" 1 "trainer.balance: gradnorm wants parameters that tasks share" \
+    train --data train.tsv --out out.st $small --share none --balance gradnorm
 refuses "a temperature of zero" 2 "balance_temperature is 0; it must lie between 0.001 and" \
     train --data train.tsv --out out.st $small --balance dwa --set trainer.balance_temperature=0
 refuses "--share soft wants two tasks" 1 "there is one task" train --data second.tsv --out out.st $small --share soft

@@ -86,6 +86,7 @@ static const option options[] = {
     { "--threads", "N", READING, FIELD, FIELDS("trainer.threads predictor.threads"),
       "processors to use; results do not depend on it [all]" },
     TRAIN_FIELD("--balance", "NAME", "trainer.balance"),
+    TRAIN_FIELD("--surgery", "NAME", "trainer.surgery"),
     TRAIN_FIELD("--precision", "f32|bf16", "trainer.precision"),
     { "--isa", "NAME", READING, FIELD, FIELDS("trainer.isa predictor.isa"), NULL },
     { "--log", "FILE", TRAIN, TEXT, MEMBER(log), "writes a JSON object for each epoch" },
