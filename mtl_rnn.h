@@ -16969,7 +16969,7 @@ static MTL__RARE mtl_status mtl__weighting_init(mtl__weighting *w, const mtl_tra
 /* c = n softmax(exponents) of the n tasks that are weighed. */
 static MTL__RARE void mtl__weighting_share(mtl__weighting *w)
 {
-    double most = -HUGE_VAL, sum = 0;
+    double most = -1e300, sum = 0;
     size_t k;
     for (k = 0; k < w->tasks; k++)
         if (mtl__weighs(&w->of[k]) && w->of[k].factor > most) most = w->of[k].factor;
@@ -17090,12 +17090,14 @@ static double mtl__row_product(size_t n, const double *a, const double *b)
     return sum;
 }
 
-/* x' G x, with G x in product[n]. */
-static MTL__RARE double mtl__gram_form(size_t n, const double *gram, const double *x, double *product)
+/* |sum_k x_k g_k|, with G x in product[n]. */
+static MTL__RARE double mtl__gram_length(size_t n, const double *gram, const double *x, double *product)
 {
+    double square;
     size_t k;
     for (k = 0; k < n; k++) product[k] = mtl__row_product(n, gram + k * n, x);
-    return mtl__row_product(n, x, product);
+    square = mtl__row_product(n, x, product);
+    return square > 0 ? sqrt(square) : 0;
 }
 
 /* What is to be added to g_i' = sum_k row[k] g_k of another task's gradient j: makes the two perpendicular
@@ -17111,8 +17113,8 @@ static MTL__RARE double mtl__pcgrad_step(mtl__surgery_case *c, size_t i, size_t 
 static MTL__RARE double mtl__gradvac_step(mtl__surgery_case *c, size_t i, size_t j, const double *row)
 {
     double *mean = &c->state[c->task[i] * c->tasks + c->task[j]], was = *mean;
-    const double form = mtl__gram_form(c->n, c->gram, row, c->scratch + c->n);
-    const double own = form > 0 ? sqrt(form) : 0, other = sqrt(c->gram[j * c->n + j]);
+    const double own = mtl__gram_length(c->n, c->gram, row, c->scratch + c->n);
+    const double other = sqrt(c->gram[j * c->n + j]);
     double cosine = own > 0 ? c->scratch[c->n + j] / (own * other) : 0;
     cosine = cosine > 1 ? 1 : cosine < -1 ? -1 : cosine;
     *mean = was + (double)c->desc->surgery_beta * (cosine - was);
@@ -17293,14 +17295,13 @@ static MTL__RARE void mtl__cagrad_weigh(mtl__surgery_case *c)
     size_t k;
     int round;
     mtl__program_init(&p, c, b, 1);
-    reach = (double)c->desc->surgery_c
-        * sqrt(mtl__gram_form(n, c->gram, c->w, b)) / (double)n;
+    reach = (double)c->desc->surgery_c * mtl__gram_length(n, c->gram, c->w, b) / (double)n;
     for (k = 0; k < n; k++) b[k] /= (double)n;
     for (round = 0; round < 48 && reach > 0; round++) {
         const double middle = (low + high) / 2;             /* the trace is 1, so no |g_v| is above */
         p.factor = reach / middle;
         mtl__program_solve(&p);
-        length = sqrt(mtl__gram_form(n, c->gram, p.x, product));
+        length = mtl__gram_length(n, c->gram, p.x, product);
         if (length > middle) low = middle;
         else high = middle;
     }
@@ -17345,7 +17346,7 @@ static MTL__RARE void mtl__jacobi(size_t n, double *a, double *v)
 static MTL__RARE void mtl__aligned_weigh(mtl__surgery_case *c)
 {
     const size_t n = c->n;
-    double *a = c->scratch, *v = a + n * n, most = 0, least = HUGE_VAL;
+    double *a = c->scratch, *v = a + n * n, most = 0, least = 1;
     size_t i, k;
     memcpy(a, c->gram, n * n * sizeof *a);
     mtl__jacobi(n, a, v);

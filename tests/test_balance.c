@@ -681,7 +681,7 @@ static void surgery_check_upgrad(surgery_set *s, int number)
 /* The worst task's gain min_k g_k d is what cagrad makes large, among all d with |d - g_0| <= c |g_0|. */
 static double surgery_gain(const surgery_set *s, const double *d)
 {
-    double least = HUGE_VAL;
+    double least = 1e300;
     size_t i;
     for (i = 0; i < s->n; i++) {
         const double gain = surgery_product(s->width, s->g[i], d);
