@@ -77,8 +77,14 @@ bench-peers: $(BUILD)/bench $(BUILD)/mtl  ## compare with PyTorch, ONNX Runtime,
 	    || echo "note: $${peer#*:} cannot be installed: the comparison goes on without"; done
 	@tests/bench/peers/compare.py --rounds $(or $(ROUNDS),0) --budget-ms $(or $(BUDGET_MS),0) $(ARGS)
 
+resume-test: $(BUILD)/mtl  ## does training that is stopped, or killed, and resumed end with the same file? ARGS="--seed 2"
+	@tests/resume.py $(ARGS)
+
 study-sharing: $(BUILD)/mtl  ## train every preset of --share beside single-task models on real data; resumes (SETS, SHARES, SEEDS)
 	@tests/bench/study_sharing.py $(ARGS)
+
+gain: $(BUILD)/mtl  ## does learning together pay? single-task models against shared ones on real data; resumes (ARGS=--cut: few labels; SETS, SEEDS)
+	@tests/bench/gain.py $(ARGS)
 
 reference: $(BUILD)/mtl  ## write docs/reference.md from the field tables
 	mkdir -p docs && $(BUILD)/mtl reference >$(BUILD)/reference.md
@@ -134,6 +140,6 @@ setup-build setup-test: setup-%:
 
 .PHONY: all demo test plain matrix lint map same-bits bench bench-guard bench-against bench-peers mutants parity \
     surgery-peers \
-    study-sharing \
+    study-sharing gain resume-test \
     reference install clean help setup-build setup-test
 .DELETE_ON_ERROR:

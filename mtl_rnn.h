@@ -110,7 +110,8 @@
      25 >>balance    from the tasks' losses to gradients: their weights, groups of tasks, surgery
      26 >>optimise   SGD, RMSProp, Adam, AdamW; clipping; schedules; averaging
      27 >>data       data sets: batches of chosen sequences, evaluation, samplers
-     28 >>train      the step, fit with early stopping, resume
+     28 >>train      the step, resume
+     29 >>fit        the training loop: epochs, early stopping, checkpoints
      30 >>check      gradient checker, for users' own layers too
      31 >>licence    MIT or public domain, at your choice
    -------------------------------------------------------------------------------------------------------- */
@@ -231,7 +232,9 @@ enum { MTL_BALANCE_DEFAULT, MTL_BALANCE_STATIC, MTL_BALANCE_INITIAL, MTL_BALANCE
        MTL_BALANCE_UNCERTAINTY, MTL_BALANCE_DWA, MTL_BALANCE_RANDOM, MTL_BALANCE_IMTL, MTL_BALANCE_GRADNORM };
 enum { MTL_SURGERY_DEFAULT, MTL_SURGERY_NONE, MTL_SURGERY_PCGRAD, MTL_SURGERY_GRADVAC, MTL_SURGERY_MGDA,
        MTL_SURGERY_CAGRAD, MTL_SURGERY_ALIGNED, MTL_SURGERY_UPGRAD };
-enum { MTL_SAMPLER_DEFAULT, MTL_SAMPLER_PROPORTIONAL, MTL_SAMPLER_ROUND_ROBIN, MTL_SAMPLER_TEMPERATURE };
+enum { MTL_SAMPLER_DEFAULT, MTL_SAMPLER_PROPORTIONAL, MTL_SAMPLER_ROUND_ROBIN, MTL_SAMPLER_TEMPERATURE,
+    MTL_SAMPLER_UNIFORM, MTL_SAMPLER_ANNEALED, MTL_SAMPLER_TOGETHER };
+enum { MTL_CURRICULUM_DEFAULT, MTL_CURRICULUM_NONE, MTL_CURRICULUM_LENGTH };
 enum { MTL_INIT_DEFAULT, MTL_INIT_UNIFORM, MTL_INIT_NORMAL, MTL_INIT_CONSTANT, MTL_INIT_XAVIER,
     MTL_INIT_HE, MTL_INIT_ORTHOGONAL, MTL_INIT_IDENTITY };  /* default: uniform, normal where initial is 0 */
 
@@ -276,7 +279,9 @@ enum { MTL_INIT_DEFAULT, MTL_INIT_UNIFORM, MTL_INIT_NORMAL, MTL_INIT_CONSTANT, M
                                 X(MTL_SURGERY_UPGRAD, "upgrad")
 #define MTL_SAMPLER_NAMES(X)    X(MTL_SAMPLER_PROPORTIONAL, "proportional") X(MTL_SAMPLER_ROUND_ROBIN, \
                                 "round-robin") \
-                                X(MTL_SAMPLER_TEMPERATURE, "temperature")
+                                X(MTL_SAMPLER_TEMPERATURE, "temperature") X(MTL_SAMPLER_UNIFORM, "uniform") \
+                                X(MTL_SAMPLER_ANNEALED, "annealed") X(MTL_SAMPLER_TOGETHER, "together")
+#define MTL_CURRICULUM_NAMES(X) X(MTL_CURRICULUM_NONE, "none") X(MTL_CURRICULUM_LENGTH, "length")
 #define MTL_INIT_NAMES(X)       X(MTL_INIT_UNIFORM, "uniform") X(MTL_INIT_NORMAL, "normal") \
                                 X(MTL_INIT_CONSTANT, "constant") X(MTL_INIT_XAVIER, "xavier") \
                                 X(MTL_INIT_HE, "he") X(MTL_INIT_ORTHOGONAL, "orthogonal") \
@@ -545,12 +550,18 @@ typedef struct mtl_trainer_desc {
     X(MTL_INT,    batch,      32, 1, 1000000, MTL_NONE, "sequences in a batch") \
     X(MTL_INT,    patience,    0, 0, 1000000, MTL_NONE, \
       "stop after this many epochs without a better score; 0: never") \
-    X(MTL_CHOICE, sampler, MTL_SAMPLER_PROPORTIONAL, 1, 3, MTL_SAMPLER, "which data set a batch comes from") \
-    X(MTL_FLOAT,  temperature, 2, 1, 1e6, MTL_NONE, "sampler temperature t: set s is drawn by size^(1/t)") \
+    X(MTL_CHOICE, sampler, MTL_SAMPLER_PROPORTIONAL, 1, 6, MTL_SAMPLER, "which data set a batch comes from") \
+    X(MTL_FLOAT,  temperature, 2, 1, 1e6, MTL_NONE, \
+      "samplers temperature, and annealed in its last epoch: set s is drawn by size^(1/t)") \
     X(MTL_INT,    bucket,     50, 1, 1000000, MTL_NONE, \
       "batches of similar length are cut from this many batches' worth of sequences") \
     X(MTL_INT,    accumulate,  1, 1, 10000, MTL_NONE, "batches added up to one update") \
-    X(MTL_SEED,   seed,        1, 0, 0, MTL_NONE, "of the order of the data")
+    X(MTL_SEED,   seed,        1, 0, 0, MTL_NONE, "of the order of the data") \
+    X(MTL_CHOICE, curriculum, MTL_CURRICULUM_NONE, 1, 2, MTL_CURRICULUM, \
+      "what comes first in a data set: length: its batches by rising length, in the first epochs") \
+    X(MTL_FLOAT,  curriculum_share, 0.5, 0, 1, MTL_NONE, "share of the epochs in which it does") \
+    X(MTL_INT,    checkpoint_every, 0, 0, 2000000000, MTL_NONE, \
+      "updates between two checkpoints; 0: none but that of a run that is stopped")
 
 #define MTL_PREDICTOR_FIELDS(X) \
     X(MTL_INT,    threads,    1, 1, 1024, MTL_NONE, "workers, the caller's thread among them") \
@@ -1275,7 +1286,8 @@ struct mtl_mix_kind {
     mtl_kind kind;
     int appends;                            /* 1: the result is the sources side by side; 0: it has the
                                                columns of the first one, in the directions in which these were
-                                               read */
+                                               read, or, where build gives it another width, columns that are
+                                               read forward */
     mtl_status (*build)(mtl_mix *mix, mtl_parameters *set, const char *what, mtl_error *err);
     /* by: of as many rows as the sources; NULL: the desc names none */
     mtl_activation *(*forward)(mtl_run *run, const mtl_mix *mix, mtl_activation *const *sources,
@@ -1292,7 +1304,7 @@ typedef struct mtl_input_part {
 } mtl_input_part;
 struct mtl_input_kind {
     mtl_kind kind;
-    int reads_rows;                         /* 1: a batch gives rows of numbers; 0: ids */
+    int reads_rows;                         /* 1: a batch gives rows of `features` numbers; 0: ids */
     mtl_status (*check)(mtl_input_desc *desc, const char *what, mtl_error *err);
     mtl_status (*build)(mtl_input_part *part, mtl_parameters *set, mtl_error *err);
     /* 0 when one step's id or row (number `row` in the caller's order) can be read; else a failed status.
@@ -1611,16 +1623,27 @@ typedef struct mtl_progress {
                                                                          this epoch; estimate */
     const mtl_step *step;                   /* the update just done; NULL at the end of an epoch */
     const double *task_loss;                /* [task_count] mean over the epoch so far */
-    double loss;                            /* the same, weighted and summed; without penalties */
+    double loss;                            /* the same, times lambda and summed; without penalties */
     const mtl_scores *scores;               /* validation */
     double best_score; size_t best_epoch;
 } mtl_progress;
+/* Where a run of mtl_fit stands between two updates. */
+typedef struct mtl_checkpoint mtl_checkpoint;
 typedef struct mtl_fit_desc {
     const char *score;                      /* task whose score decides; NULL: mean over tasks */
     MTL_FIT_FIELDS(MTL__MEMBER)
     int (*progress)(void *user, const mtl_progress *progress);   /* return non-zero to stop (the best weights
                                                                     so far are kept) */
     void *user;
+    const float *sampler_weights;           /* [train_count] a data set counts as if it were so many times as
+                                               large, 0: not at all; NULL: 1 each */
+    /* Called every `checkpoint_every` updates, and when `progress` stops the run: `at` can be saved. An error
+       that it leaves in *err ends the run. NULL: no checkpoints. */
+    void (*checkpoint)(void *user, const mtl_checkpoint *at, mtl_error *err);
+    const char *settings;                   /* free text for checkpoints, to compare with when one is gone on
+                                               from: the bytes of the tensor fit.settings; NULL: none */
+    const mtl_safetensors *resume;          /* a checkpoint to go on from; NULL: a new run */
+    int resume_changed;                     /* 1: although the data sets have changed */
 } mtl_fit_desc;
 typedef struct mtl_fit_result {
     size_t epochs, best_epoch, updates;
@@ -1629,6 +1652,16 @@ typedef struct mtl_fit_result {
 } mtl_fit_result;
 /* Trains on `train_count` data sets, scores on `valid_count` after each epoch, stops early, and leaves the
    best weights in the model (the last ones without validation data). desc NULL: defaults. result may be NULL.
+   An epoch is as many batches as all data sets have together (each by its weight). Samplers:
+       proportional  every batch of every set once, in random order
+       round-robin   the sets in turn, or by their weights: whose turn is most overdue
+       temperature   set s at random, by weight_s size_s^(1/t)
+       uniform       the same with size^0
+       annealed      the same with size^a, a going from 1 in the first epoch to 1/t in the last by equal
+                     steps; t = 5 is the rule of                                  Stickland & Murray 2019
+       together      in turn, and an update takes `accumulate` batches of each set
+   Curriculum `length`: while it holds, a set is not shuffled but goes from its shortest sequences to its
+   longest (SortaGrad:                                                                   Amodei et al. 2016).
    Allocates working memory from malloc. Error NUMBER when a loss, a gradient or an output becomes infinite or
    NaN: the message says in which epoch and batch and what to try, and the best weights so far are in the
    model all the same: result->best_epoch > 0 says that there are some, worth saving (with another mtl_error,
@@ -1638,6 +1671,15 @@ typedef struct mtl_fit_result {
 MTL_DEF mtl_status mtl_fit(mtl_trainer *trainer, const mtl_batch *train, size_t train_count,
                            const mtl_batch *valid, size_t valid_count, const mtl_fit_desc *desc,
                                mtl_fit_result *result, mtl_error *err);
+/* Saves a run: model, optimiser state, the best weights so far, where the order of the data stands. To go on
+   from there, in a new process or not, with the same descs and data sets and any number of threads: load the
+   model of the file (mtl_model_load), create its trainer, mtl_trainer_resume, and mtl_fit with `resume` set
+   to the file, which may be closed when that returns. The result is that of a run that was never interrupted,
+   to the bit (by the same instruction set). Saving to a path is atomic: a crash leaves the checkpoint before.
+   Errors of such a mtl_fit: TENSOR for a file that is no checkpoint, data sets of other sizes
+   (`resume_changed` lets them pass), a trainer that was not resumed. */
+MTL_DEF mtl_status mtl_checkpoint_save(const mtl_checkpoint *at, const char *path, mtl_error *err);
+MTL_DEF mtl_status mtl_checkpoint_write(const mtl_checkpoint *at, const mtl_writer *writer, mtl_error *err);
 
 /* ---- checking gradients -------------------------------------------------------------------------------- */
 
@@ -9208,6 +9250,8 @@ static const mtl_choice mtl__choices_MTL_SCHEDULE[] = { MTL_SCHEDULE_NAMES(MTL__
 static const mtl_choice mtl__choices_MTL_BALANCE[] = { MTL_BALANCE_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
 static const mtl_choice mtl__choices_MTL_SURGERY[] = { MTL_SURGERY_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
 static const mtl_choice mtl__choices_MTL_SAMPLER[] = { MTL_SAMPLER_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
+static const mtl_choice mtl__choices_MTL_CURRICULUM[] = { MTL_CURRICULUM_NAMES(MTL__CHOICE_ROW)
+                                                          { 0, NULL } };
 /* What a row says beside its numbers: choices, where its count is, what it is made of. */
 #define MTL__MORE_MTL_INT(desc, names)    NULL, 0, 0
 #define MTL__MORE_MTL_FLOAT(desc, names)  NULL, 0, 0
@@ -13647,8 +13691,15 @@ static MTL__RARE mtl_status mtl__tap_build(mtl__tap *tap, mtl__node *nodes, size
     tap->mix.widths = widths;
     mtl__tap_resolve(tap, widths, nodes, count, first, parts);
     tap->mix.width = 0;
-    if (mtl__tap_stop(tap, nodes, count, where, err)) return mtl__status(err);
-    return tap->kind->build(&tap->mix, set, where, err);
+    if (mtl__tap_stop(tap, nodes, count, where, err) || tap->kind->build(&tap->mix, set, where, err))
+        return mtl__status(err);
+    if (!tap->kind->appends && tap->mix.width != widths[0]) {   /* its columns are nobody's: one segment */
+        tap->segment_count = 1;
+        tap->segments[0].begin = 0;
+        tap->segments[0].width = tap->mix.width;
+        tap->segments[0].reverse = 0;
+    }
+    return MTL_OK;
 }
 
 /* ---- forward ------------------------------------------------------------------------------------------- */
@@ -18316,8 +18367,8 @@ typedef struct mtl__dataset {
     size_t rows;
 } mtl__dataset;
 
-static mtl_status mtl__dataset_init(mtl__dataset *set, const mtl_batch *data, const mtl_model *model,
-                                    mtl_arena *arena, mtl_error *err)
+static MTL__RARE mtl_status mtl__dataset_init(mtl__dataset *set, const mtl_batch *data,
+                                              const mtl_model *model, mtl_arena *arena, mtl_error *err)
 {
     size_t s;
     memset(set, 0, sizeof *set);
@@ -18332,7 +18383,8 @@ static mtl_status mtl__dataset_init(mtl__dataset *set, const mtl_batch *data, co
 }
 
 /* Checks all targets at once, so that errors name sequences of the data set and not of some batch. */
-static mtl_status mtl__dataset_check(const mtl__dataset *set, const mtl_model *model, mtl_error *err)
+static MTL__RARE mtl_status mtl__dataset_check(const mtl__dataset *set, const mtl_model *model,
+                                               mtl_error *err)
 {
     const mtl_batch *data = set->data;
     size_t k;
@@ -18405,7 +18457,7 @@ static mtl_batch mtl__dataset_batch(const mtl__dataset *set, const mtl_model *mo
     batch.targets = targets;
     for (i = 0; inputs && i < model->data_count; i++) {
         inputs[i].ids = mtl__pick_ints(&pick, input[i].ids, 1);
-        inputs[i].rows = mtl__pick_reals(&pick, input[i].rows, model->inputs[i].part.width, 1);
+        inputs[i].rows = mtl__pick_reals(&pick, input[i].rows, (size_t)desc->inputs[i].features, 1);
     }
     for (i = 0; targets && i < desc->task_count; i++) {
         int per_step = desc->tasks[i].level == MTL_LEVEL_STEP;
@@ -18575,101 +18627,187 @@ MTL_DEF mtl_status mtl_evaluate(mtl_predictor *predictor, const mtl_batch *data,
     return mtl__status(err);
 }
 
-/* ---- samplers: the order of batches -------------------------------------------------------------------- */
+/* ---- samplers: the order of batches --------------------------------------------------------------------
+   A sampler decides which set each batch comes from; within a set the order is a matter of its rounds. Both
+   depend on the seed and on counts of what was drawn alone, so that a few numbers say where an epoch
+   stands. */
 
 /* One data set's batches of an epoch. */
 typedef struct mtl__sampler_set {
     mtl__dataset set;
+    double weight;
     size_t *order, *scratch, *batch_order;  /* [sequences] shuffled and sorted in pools; [batches] */
-    size_t batches, next, round;            /* next: of batch_order; round: shuffles so far */
+    size_t batches, share;                  /* of a round; of an epoch, by its weight */
+    size_t next, round, epoch;              /* next: of batch_order; shuffles so far; the last one's epoch */
+    size_t drawn;                           /* batches since the start */
 } mtl__sampler_set;
 
 typedef struct mtl__sampler {
     const mtl_fit_desc *desc;
+    const struct mtl__sampler_kind *kind;
     mtl__sampler_set *sets;
     size_t count, total, drawn;             /* sets; batches of an epoch; batches drawn since the start */
+    size_t update;                          /* batches of an update */
+    size_t epoch;
     size_t *schedule;                       /* [total] proportional: which set each batch of the epoch comes
                                                from */
 } mtl__sampler;
 
-/* Shuffles, sorts pools of `bucket` batches by length, cuts batches, shuffles these: similar lengths, random
-   order. */
-static void mtl__sampler_shuffle(mtl__sampler_set *s, const mtl_fit_desc *d, size_t number)
+typedef struct mtl__sampler_kind {
+    size_t (*choose)(const mtl__sampler *p, size_t i);  /* which set batch number i of the epoch comes from */
+    int together;                           /* an update takes so many batches of each set */
+} mtl__sampler_kind;
+
+/* A set at random, by weight size^power. */
+static MTL__RARE size_t mtl__sampler_draw(const mtl__sampler *p, double power)
 {
-    size_t n = s->set.data->sequences, pool = (size_t)d->batch * (size_t)d->bucket, i;
+    double sum = 0, point;
+    size_t s, chosen = 0;
+    for (s = 0; s < p->count; s++)
+        sum += p->sets[s].weight * pow((double)p->sets[s].set.data->sequences, power);
+    point = sum * mtl__random_uniform(p->desc->seed, 0x5e7, p->drawn);
+    for (s = 0; s < p->count && point >= 0; s++) {
+        if (!p->sets[s].share) continue;
+        chosen = s;
+        point -= p->sets[s].weight * pow((double)p->sets[s].set.data->sequences, power);
+    }
+    return chosen;
+}
+
+static size_t mtl__sampler_proportional(const mtl__sampler *p, size_t i) { return p->schedule[i]; }
+
+static size_t mtl__sampler_temperature(const mtl__sampler *p, size_t i)
+{
+    (void)i;
+    return mtl__sampler_draw(p, 1 / (double)p->desc->temperature);
+}
+
+static size_t mtl__sampler_uniform(const mtl__sampler *p, size_t i)
+{
+    (void)i;
+    return mtl__sampler_draw(p, 0);
+}
+
+static size_t mtl__sampler_annealed(const mtl__sampler *p, size_t i)
+{
+    const double last = (double)(p->desc->epochs > 1 ? p->desc->epochs - 1 : 1);
+    (void)i;
+    return mtl__sampler_draw(p, 1 - (1 - 1 / (double)p->desc->temperature) * (double)(p->epoch - 1) / last);
+}
+
+/* The set whose turn is most overdue: of equal weights one after the other. */
+static size_t mtl__sampler_in_turn(const mtl__sampler *p, size_t i)
+{
+    size_t s, chosen = p->count;
+    (void)i;
+    for (s = 0; s < p->count; s++)
+        if (p->sets[s].share && (chosen == p->count ||
+                                 (double)(p->sets[s].drawn + 1) * p->sets[chosen].weight
+                                     < (double)(p->sets[chosen].drawn + 1) * p->sets[s].weight)) chosen = s;
+    return chosen;
+}
+
+static const mtl__sampler_kind mtl__sampler_kinds[] = {     /* in the order of MTL_SAMPLER_NAMES */
+    { mtl__sampler_proportional, 0 }, { mtl__sampler_in_turn, 0 }, { mtl__sampler_temperature, 0 },
+    { mtl__sampler_uniform, 0 }, { mtl__sampler_annealed, 0 }, { mtl__sampler_in_turn, 1 }
+};
+
+/* Whether the easy come first in a round that begins in this epoch. */
+static int mtl__sampler_by_length(const mtl_fit_desc *d, size_t epoch)
+{
+    return d->curriculum == MTL_CURRICULUM_LENGTH &&
+           (double)epoch <= floor((double)d->curriculum_share * d->epochs + 0.5);
+}
+
+/* Shuffles, sorts pools of `bucket` batches by length, cuts batches, shuffles these: similar lengths, random
+   order. Where the short come first the pool is the whole set, whose last batch is the first. */
+static MTL__RARE void mtl__sampler_shuffle(mtl__sampler_set *s, const mtl_fit_desc *d, size_t number,
+                                           size_t epoch)
+{
+    const int by_length = mtl__sampler_by_length(d, epoch);
+    size_t n = s->set.data->sequences, pool = by_length ? n : (size_t)d->batch * (size_t)d->bucket, i;
     uint64_t stream = (uint64_t)number << 40 | (uint64_t)s->round++ << 1;
     for (i = 0; i < n; i++) s->order[i] = i;
     mtl__random_shuffle(s->order, n, d->seed, stream);
     for (i = 0; i < n; i += pool)
         mtl__sort_by_length(s->order + i, n - i < pool ? n - i : pool, s->set.data->lengths, s->scratch);
-    for (i = 0; i < s->batches; i++) s->batch_order[i] = i;
-    mtl__random_shuffle(s->batch_order, s->batches, d->seed, stream | 1);
+    for (i = 0; i < s->batches; i++) s->batch_order[i] = by_length ? s->batches - 1 - i : i;
+    if (!by_length) mtl__random_shuffle(s->batch_order, s->batches, d->seed, stream | 1);
     s->next = 0;
+    s->epoch = epoch;
 }
 
-static mtl_status mtl__sampler_init(mtl__sampler *p, const mtl_batch *train, size_t count,
+/* A set, its weight and how many of its batches an epoch has. */
+static MTL__RARE void mtl__sampler_add(mtl__sampler *p, size_t i, const mtl_batch *data,
+                                       const mtl_model *model, mtl_arena *arena, mtl_error *err)
+{
+    const float *weights = p->desc->sampler_weights;
+    mtl__sampler_set *s = &p->sets[i];
+    if (mtl__dataset_init(&s->set, data, model, arena, err)
+        || mtl__dataset_check(&s->set, model, err)) return;
+    if (!data->sequences)
+        mtl__fail(err, MTL_ERROR_ARGUMENT, "train", (long long)i, "data set %z has no sequences", i);
+    s->weight = weights ? (double)weights[i] : 1;
+    if (!mtl__double_is_finite(s->weight) || s->weight < 0 || s->weight > 1e6)
+        mtl__fail(err, MTL_ERROR_FIELD, "fit.sampler_weights", (long long)i,
+                  "fit.sampler_weights: that of data set %z must lie between 0 and 1000000", i);
+    s->batches = (data->sequences + (size_t)p->desc->batch - 1) / (size_t)p->desc->batch;
+    s->order = (size_t *)mtl__arena_zero(arena, data->sequences, sizeof(size_t), "data sets", err);
+    s->scratch = (size_t *)mtl__arena_zero(arena, data->sequences, sizeof(size_t), "data sets", err);
+    s->batch_order = (size_t *)mtl__arena_zero(arena, s->batches, sizeof(size_t), "data sets", err);
+    if (mtl__failed(err)) return;
+    s->share = (size_t)(s->weight * (double)s->batches + 0.5);
+    if (!s->share && s->weight > 0) s->share = 1;
+    mtl__sampler_shuffle(s, p->desc, i, 1);
+}
+
+static MTL__RARE mtl_status mtl__sampler_init(mtl__sampler *p, const mtl_batch *train, size_t count,
                                     const mtl_model *model, const mtl_fit_desc *desc, mtl_arena *arena,
                                         mtl_error *err)
 {
-    size_t i;
+    size_t i, live = 0;
     memset(p, 0, sizeof *p);
     p->desc = desc;
+    p->kind = &mtl__sampler_kinds[desc->sampler - MTL_SAMPLER_PROPORTIONAL];
     p->count = count;
+    p->epoch = 1;
     p->sets = (mtl__sampler_set *)mtl__arena_zero(arena, count, sizeof *p->sets, "data sets", err);
     for (i = 0; i < count && !mtl__failed(err); i++) {
-        mtl__sampler_set *s = &p->sets[i];
-        if (mtl__dataset_init(&s->set, &train[i], model, arena, err) ||
-            mtl__dataset_check(&s->set, model, err)) break;
-        if (!train[i].sequences) mtl__fail(err, MTL_ERROR_ARGUMENT, "train", (long long)i,
-                                           "data set %z has no sequences", i);
-        s->batches = (train[i].sequences + (size_t)desc->batch - 1) / (size_t)desc->batch;
-        s->order = (size_t *)mtl__arena_zero(arena, train[i].sequences, sizeof(size_t), "data sets", err);
-        s->scratch = (size_t *)mtl__arena_zero(arena, train[i].sequences, sizeof(size_t), "data sets", err);
-        s->batch_order = (size_t *)mtl__arena_zero(arena, s->batches, sizeof(size_t), "data sets", err);
-        p->total += s->batches;
-        if (!mtl__failed(err)) mtl__sampler_shuffle(s, desc, i);
+        mtl__sampler_add(p, i, &train[i], model, arena, err);
+        p->total += p->sets[i].share;
+        live += p->sets[i].share > 0;
     }
+    if (!mtl__failed(err) && !live)
+        mtl__fail(err, MTL_ERROR_FIELD, "fit.sampler_weights", -1,
+                  "fit.sampler_weights: one must be greater than 0");
     p->schedule = (size_t *)mtl__arena_zero(arena, p->total, sizeof(size_t), "data sets", err);
+    p->update = (size_t)desc->accumulate * (p->kind->together ? live : 1);
+    if (live && p->kind->together) p->total += (live - p->total % live) % live;
     return mtl__status(err);
 }
 
 /* Before an epoch: proportional draws every batch of every set once, in random order. */
-static void mtl__sampler_begin(mtl__sampler *p, size_t epoch)
+static MTL__RARE void mtl__sampler_begin(mtl__sampler *p, size_t epoch)
 {
     size_t i, b, n = 0;
+    p->epoch = epoch;
     for (i = 0; i < p->count; i++)
-        for (b = 0; b < p->sets[i].batches; b++) p->schedule[n++] = i;
+        for (b = 0; b < p->sets[i].share; b++) p->schedule[n++] = i;
     mtl__random_shuffle(p->schedule, n, p->desc->seed, (uint64_t)epoch << 20 | 0xabcde);
-}
-
-/* Which set batch number i of the epoch comes from. */
-static size_t mtl__sampler_choose(const mtl__sampler *p, size_t i)
-{
-    double sum = 0, point;
-    size_t s;
-    if (p->desc->sampler == MTL_SAMPLER_ROUND_ROBIN) return p->drawn % p->count;
-    if (p->desc->sampler != MTL_SAMPLER_TEMPERATURE) return p->schedule[i];
-    for (s = 0; s < p->count; s++) sum += pow((double)p->sets[s].set.data->sequences,
-                                              1 / (double)p->desc->temperature);
-    point = sum * mtl__random_uniform(p->desc->seed, 0x5e7, p->drawn);
-    for (s = 0; s + 1 < p->count; s++) {
-        point -= pow((double)p->sets[s].set.data->sequences, 1 / (double)p->desc->temperature);
-        if (point < 0) break;
-    }
-    return s;
 }
 
 /* Batch number i of the epoch. */
 static mtl_batch mtl__sampler_next(mtl__sampler *p, const mtl_model *model, size_t i, mtl_arena *arena,
                                    mtl_error *err)
 {
-    size_t number = mtl__sampler_choose(p, i), first, count;
+    size_t number = p->kind->choose(p, i), first, count;
     mtl__sampler_set *s = &p->sets[number];
     mtl_batch batch;
-    if (s->next == s->batches) mtl__sampler_shuffle(s, p->desc, number);
+    if (s->next == s->batches) mtl__sampler_shuffle(s, p->desc, number, p->epoch);
     first = s->batch_order[s->next++] * (size_t)p->desc->batch;
     count = s->set.data->sequences - first;
     p->drawn++;
+    s->drawn++;
     batch = mtl__dataset_batch(&s->set, model, s->order + first, count < (size_t)p->desc->batch
                                ? count : (size_t)p->desc->batch, arena, err);
     batch.set = (int)number;
@@ -18677,7 +18815,7 @@ static mtl_batch mtl__sampler_next(mtl__sampler *p, const mtl_model *model, size
 }
 
 /* ===========================================================================================================
-   28 >>train      the step, fit with early stopping, resume
+   28 >>train      the step, resume
    ===========================================================================================================
    An update takes micro-batches. Divisors are counted over all of them first, so that their parts of the loss
    add up to the loss of one large batch. Then each micro-batch runs forward and backward in emptied scratch,
@@ -19351,7 +19489,7 @@ MTL_DEF mtl_status mtl_trainer_swap_average(mtl_trainer *trainer, mtl_error *err
     if (!o->average)
         return mtl__fail(err, MTL_ERROR_ARGUMENT, "average", -1,
                          "this trainer keeps no average; set trainer.average");
-    mtl__average_finish(o, mtl__run_kernels(&trainer->session.run));
+    mtl__average_finish(o, mtl__kernels_choose(trainer->desc.isa));     /* there may have been no step yet */
     for (i = 0; i < o->set->total; i++) {
         mtl_real held = o->average[i];
         o->average[i] = o->set->block[i];
@@ -19361,275 +19499,12 @@ MTL_DEF mtl_status mtl_trainer_swap_average(mtl_trainer *trainer, mtl_error *err
     return mtl_model_prepare(trainer->model, err);
 }
 
-
-/* ---- fit ----------------------------------------------------------------------------------------------- */
-
-typedef struct mtl__fit {
-    mtl_trainer *trainer;
-    mtl_fit_desc desc;
-    mtl__sampler sampler;
-    const mtl_batch *valid;
-    size_t valid_count, updates;            /* updates of an epoch */
-    int score_task;                         /* -1: the mean */
-    mtl_predictor *predictor;
-    mtl_scores scores;
-    mtl_real *best;                         /* copy of the best weights */
-    double *loss_sum;                       /* [tasks] over the epoch */
-    size_t *loss_count;
-    double *task_loss;                      /* [tasks] their means */
-    double start;
-    mtl_progress progress;
-    size_t stale;                           /* epochs since the best */
-    mtl_arena arena;                        /* grows: batches */
-} mtl__fit;
-
-static int mtl__fit_tell(mtl__fit *f)
-{
-    return f->desc.progress ? f->desc.progress(f->desc.user, &f->progress) : 0;
-}
-
-static void mtl__fit_count_loss(mtl__fit *f, const mtl_step *step)
-{
-    size_t k;
-    f->progress.loss = 0;
-    for (k = 0; k < step->task_count; k++) {
-        if (step->task_items[k]) {
-            f->loss_sum[k] += step->task_loss[k];
-            f->loss_count[k]++;
-        }
-        f->task_loss[k] = f->loss_count[k] ? f->loss_sum[k] / (double)f->loss_count[k] : 0;
-        f->progress.loss += (double)f->trainer->weights[k] * f->task_loss[k];
-    }
-}
-
-/* What to try after numbers that are not finite, for which task `name`, where it is one, may be to blame. */
-static char *mtl__fit_advice(const mtl__fit *f, const char *name, char *out, size_t size)
-{
-    const mtl_trainer *t = f->trainer;
-    const int task = mtl_model_task(t->model, name);
-    char lr[32], more[32], clip[64], own[200] = "";
-    mtl_text_from_number((double)t->optimizer.lr, lr);
-    mtl_text_from_number((double)t->desc.clip_norm, more);
-    mtl__print(clip, sizeof clip, t->desc.clip_norm > 0
-               ? "a smaller trainer.clip_norm (now %s)" : "trainer.clip_norm 1", more);
-    if (task >= 0 && t->weights[task] > 1)
-        mtl__print(own, sizeof own, ", a smaller weight of task %s (now %s)", name,
-                   (mtl_text_from_number((double)t->weights[task], more), more));
-    else if (task >= 0 && t->model->tasks[task].kind->scaled && !t->model->tasks[task].scaling->set)
-        mtl__print(own, sizeof own, ", targets of task %s that are scaled (mtl_model_set_target_scale)",
-                   name);
-    return mtl__print(out, size, "try a smaller trainer.lr (now %s), %s%s", lr, clip, own);
-}
-
-/* Numbers that are not finite: the message says, too, in which epoch and where in it (batch 0: in its
-   validation), which weights the model is left with, and what to try. */
-static MTL__RARE void mtl__fit_broke(const mtl__fit *f, size_t batch, mtl_error *err)
-{
-    const mtl_error was = *err;
-    char where[48], kept[64], advice[320];
-    if (was.code != MTL_ERROR_NUMBER) return;
-    mtl__print(where, sizeof where, batch ? "batch %z" : "validation", batch);
-    mtl__print(kept, sizeof kept, f->progress.best_epoch ? "the weights of the best epoch (%z) are kept"
-                                  : f->valid_count       ? "no epoch was finished"
-                                                         : "there is no validation data, so no best epoch",
-                                                             f->progress.best_epoch);
-    mtl_error_clear(err);
-    mtl__fail(err, MTL_ERROR_NUMBER, was.name, was.position, "epoch %z, %s: %s; %s; %s", f->progress.epoch,
-              where, was.message, kept, mtl__fit_advice(f, was.name, advice, sizeof advice));
-}
-
-/* One update; returns 1 when the callback asks to stop. */
-static int mtl__fit_update(mtl__fit *f, size_t update, size_t *tokens, double epoch_start, mtl_error *err)
-{
-    mtl_progress *p = &f->progress;
-    mtl_batch *batches = (mtl_batch *)mtl__arena_zero(&f->arena, (size_t)f->desc.accumulate, sizeof *batches,
-                                                      "batches", err);
-    size_t i = update * (size_t)f->desc.accumulate, n;
-    mtl_step step;
-    double now;
-    for (n = 0; n < (size_t)f->desc.accumulate && i + n < f->sampler.total && !mtl__failed(err); n++)
-        batches[n] = mtl__sampler_next(&f->sampler, f->trainer->model, i + n, &f->arena, err);
-    if (mtl__failed(err)) return 1;
-    if (mtl_train_step(f->trainer, batches, n, &step, err)) {
-        mtl__fit_broke(f, update + 1, err);
-        return 1;
-    }
-    mtl__fit_count_loss(f, &step);
-    *tokens += step.tokens;
-    now = mtl__seconds();
-    p->batch = update + 1;
-    p->step = &step;
-    p->seconds = now - f->start;
-    p->tokens_per_second = (double)*tokens / (now - epoch_start + 1e-9);
-    p->seconds_left = p->seconds / (double)((p->epoch - 1) * p->batches + p->batch) *
-                      (double)((p->epochs - p->epoch + 1) * p->batches - p->batch);
-    n = (size_t)mtl__fit_tell(f);
-    p->step = NULL;
-    return n != 0;
-}
-
-/* Scores the model (its averaged weights, where there are any) and keeps it if it is the best so far. */
-static void mtl__fit_evaluate(mtl__fit *f, mtl_error *err)
-{
-    mtl_trainer *t = f->trainer;
-    mtl__optimizer *o = &t->optimizer;
-    double score;
-    if (o->average) mtl_trainer_swap_average(t, err);
-    if (!mtl__failed(err) && !mtl_evaluate(f->predictor, f->valid, f->valid_count, &f->scores, NULL, err)) {
-        score = f->score_task < 0 ? f->scores.score : f->scores.tasks[f->score_task].score;
-        f->progress.scores = &f->scores;
-        f->stale++;
-        if (f->progress.best_epoch == 0 || score > f->progress.best_score) {
-            f->progress.best_score = score;
-            f->progress.best_epoch = f->progress.epoch;
-            f->stale = 0;
-            /* all of it, but only when an epoch won */
-            memcpy(f->best, t->model->set.block, t->model->set.total * sizeof(mtl_real));
-        } else if (t->desc.schedule == MTL_SCHEDULE_PLATEAU &&
-                   f->stale % (size_t)t->desc.plateau_patience == 0) {
-            o->plateau *= t->desc.schedule_factor;
-        }
-    }
-    if (mtl__failed(err)) mtl__fit_broke(f, 0, err);
-    if (t->averaged) mtl_trainer_swap_average(t, NULL);
-}
-
-/* One epoch. Returns 1 to go on. */
-static int mtl__fit_epoch(mtl__fit *f, size_t epoch, mtl_fit_result *result, mtl_error *err)
-{
-    mtl_progress *p = &f->progress;
-    double start = mtl__seconds();
-    size_t u, tokens = 0, tasks = f->trainer->model->desc.task_count;
-    int stop = 0;
-    memset(f->loss_sum, 0, tasks * sizeof *f->loss_sum);
-    memset(f->loss_count, 0, tasks * sizeof *f->loss_count);
-    mtl__sampler_begin(&f->sampler, epoch);
-    p->epoch = epoch;
-    p->epoch_end = 0;
-    for (u = 0; u < f->updates && !stop; u++) {
-        mtl_arena_mark mark = mtl_arena_save(&f->arena);
-        stop = mtl__fit_update(f, u, &tokens, start, err);
-        mtl__trainer_forget(f->trainer);    /* its activations know the batches' ids */
-        mtl_arena_release(&f->arena, mark);
-        result->updates += !mtl__failed(err);
-        result->last_loss = p->loss;
-    }
-    mtl__parameters_settle(&f->trainer->model->set);
-    p->train_seconds += mtl__seconds() - start;
-    if (mtl__failed(err)) return 0;
-    if (f->valid_count && (!stop || p->best_epoch == 0)) mtl__fit_evaluate(f, err);
-    result->epochs = epoch;
-    result->stopped = stop;
-    p->seconds = mtl__seconds() - f->start;
-    p->epoch_end = 1;
-    if (!stop && !mtl__failed(err)) result->stopped = stop = mtl__fit_tell(f);
-    p->scores = NULL;
-    return !stop && !mtl__failed(err) && !(f->desc.patience && f->valid_count &&
-                                           f->stale >= (size_t)f->desc.patience);
-}
-
-static mtl_status mtl__fit_check(const mtl__fit *f, const mtl_batch *train, size_t train_count,
-                                 mtl_error *err)
-{
-    const mtl_model_desc *d = &f->trainer->model->desc;
-    size_t k;
-    if (mtl__failed(err)) return mtl__status(err);
-    if (!train || !train_count)
-        return mtl__fail(err, MTL_ERROR_ARGUMENT, "train", -1,
-                         "mtl_fit needs one training data set at least");
-    for (k = 0; k < d->task_count; k++)
-        if (f->trainer->model->tasks[k].kind->target == MTL_TARGET_ORIGIN
-            && (train_count < 2 || train_count > (size_t)d->tasks[k].classes))
-            return mtl__fail(err, MTL_ERROR_ARGUMENT, d->tasks[k].name, (long long)train_count,
-                             "task %s tells data sets apart: mtl_fit was given %z; it needs 2 at least, and "
-                             "at most as many as the task has classes (%d)", d->tasks[k].name, train_count,
-                             d->tasks[k].classes);
-    if (f->desc.score && f->score_task >= 0
-        && f->trainer->model->tasks[f->score_task].kind->target == MTL_TARGET_ORIGIN)
-        return mtl__fail(err, MTL_ERROR_FIELD, "fit.score", -1, "fit.score: task %s is never scored",
-                         f->desc.score);
-    if (f->desc.score && f->score_task < 0)
-        return mtl__fail(err, MTL_ERROR_FIELD, "fit.score", -1, "fit.score: the model has no task \"%s\"",
-                         f->desc.score);
-    return MTL_OK;
-}
-
-static mtl_status mtl__fit_init(mtl__fit *f, mtl_trainer *trainer, const mtl_fit_desc *desc,
-                                const mtl_batch *train, size_t train_count, mtl_error *err)
-{
-    mtl_predictor_desc how;
-    size_t tasks = trainer->model->desc.task_count;
-    f->trainer = trainer;
-    f->start = mtl__seconds();
-    mtl_arena_init(&f->arena, NULL, 0, NULL);
-    if (desc) f->desc = *desc;
-    f->score_task = f->desc.score ? mtl_model_task(trainer->model, f->desc.score) : -1;
-    if (mtl_desc_check(MTL_DESC_FIT, &f->desc, "fit", err) || mtl__fit_check(f, train, train_count, err))
-        return mtl__status(err);
-    mtl__sampler_init(&f->sampler, train, train_count, trainer->model, &f->desc, &f->arena, err);
-    f->loss_sum = (double *)mtl__arena_zero(&f->arena, tasks, sizeof(double), "losses", err);
-    f->loss_count = (size_t *)mtl__arena_zero(&f->arena, tasks, sizeof(size_t), "losses", err);
-    f->task_loss = (double *)mtl__arena_zero(&f->arena, tasks, sizeof(double), "losses", err);
-    f->scores.tasks = (mtl_task_score *)mtl__arena_zero(&f->arena, tasks, sizeof *f->scores.tasks, "scores",
-                                                        err);
-    f->best = f->valid_count
-                  ? (mtl_real *)mtl__arena_zero(&f->arena, trainer->model->set.total, sizeof(mtl_real),
-                                                "the best weights", err)
-                  : NULL;
-    memset(&how, 0, sizeof how);
-    how.isa = trainer->desc.isa;
-    how.scheduler = trainer->session.scheduler;   /* NULL: one thread, like the trainer */
-    f->predictor = mtl_predictor_create(trainer->model, &how, err);
-    f->updates = (f->sampler.total + (size_t)f->desc.accumulate - 1) / (size_t)f->desc.accumulate;
-    f->progress.epochs = (size_t)f->desc.epochs;
-    f->progress.batches = f->updates;
-    f->progress.task_loss = f->task_loss;
-    if (!trainer->optimizer.total_steps) trainer->optimizer.total_steps = f->updates * f->progress.epochs;
-    if (!trainer->weighting.window) trainer->weighting.window = f->updates;
-    return mtl__status(err);
-}
-
-MTL_DEF mtl_status mtl_fit(mtl_trainer *trainer, const mtl_batch *train, size_t train_count,
-                           const mtl_batch *valid, size_t valid_count, const mtl_fit_desc *desc,
-                               mtl_fit_result *result, mtl_error *err)
-{
-    mtl_error own;
-    mtl_fit_result mine;
-    mtl__fit f;
-    size_t epoch = 1;
-    err = mtl__error_given(err, &own);
-    if (mtl__failed(err)) return mtl__status(err);
-    if (!trainer) return mtl__fail(err, MTL_ERROR_ARGUMENT, "trainer", -1, "trainer is NULL");
-    if (!result) result = &mine;
-    memset(result, 0, sizeof *result);
-    memset(&f, 0, sizeof f);
-    f.valid = valid;
-    f.valid_count = valid ? valid_count : 0;
-    if (!mtl__fit_init(&f, trainer, desc, train, train_count, err)) {
-        mtl__optimizer_wait(&trainer->optimizer, &trainer->session.run, 1);
-        while (epoch <= f.progress.epochs && mtl__fit_epoch(&f, epoch, result, err)) epoch++;
-        mtl__optimizer_wait(&trainer->optimizer, &trainer->session.run, 0);
-    }
-    if (f.best && f.progress.best_epoch) {
-        memcpy(trainer->model->set.block, f.best, trainer->model->set.total * sizeof(mtl_real));
-        mtl_parameters_prepare(&trainer->model->set, MTL_ISA_AUTO, NULL);
-    } else if (trainer->optimizer.average && result->updates) {
-        mtl_trainer_swap_average(trainer, NULL);
-        trainer->averaged = 0;              /* the average is the result; training may go on from it */
-    }
-    result->best_epoch = f.progress.best_epoch;
-    result->best_score = f.progress.best_score;
-    result->seconds = mtl__seconds() - f.start;
-    result->train_seconds = f.progress.train_seconds;
-    mtl_predictor_destroy(f.predictor);
-    mtl_arena_destroy(&f.arena);
-    return mtl__status(err);
-}
-
 /* ---- resume: optimiser state as further tensors -----------------------------------------------------------
    optimizer.m.NAME, .v.NAME, .average.NAME of the parameter's shape; optimizer.counts: steps [tensors],
    updates, plateau factor and rate, whole numbers and floats as doubles; optimizer.rule: MTL_OPTIMIZER_* as a
-   double, which files of earlier builds lack. */
+   double, which files of earlier builds lack. Checkpoints have further doubles: optimizer.weights, lambda of
+   tasks and penalties; optimizer.averaged, which update the average of each unit (mtl__average_units, of all
+   tensors) has seen last: to make up for what it is late by would round, and a checkpoint changes no bit. */
 typedef struct mtl__moment { const char *name; mtl_real *block; } mtl__moment;
 
 static void mtl__moments_of(const mtl__optimizer *o, mtl__moment moments[3])
@@ -19642,8 +19517,13 @@ static void mtl__moments_of(const mtl__optimizer *o, mtl__moment moments[3])
     moments[2].block = o->average;
 }
 
+static size_t mtl__trainer_lambdas(const mtl_trainer *t)
+{
+    return t->model->desc.task_count + t->model->desc.penalty_count;
+}
+
 /* The optimiser's counts as doubles: [tensors] steps, then updates, plateau, lr; behind them its rule. */
-static double *mtl__optimizer_counts(const mtl__optimizer *o, mtl_arena *arena, mtl_error *err)
+static MTL__RARE double *mtl__optimizer_counts(const mtl__optimizer *o, mtl_arena *arena, mtl_error *err)
 {
     double *counts =
         (double *)mtl__arena_zero(arena, o->set->count + 4, sizeof *counts, "optimiser counts", err);
@@ -19693,6 +19573,29 @@ static MTL__RARE void mtl__balance_entries(const mtl_trainer *t, mtl__tensor_ent
                        t->weighting.state);
 }
 
+static MTL__RARE size_t mtl__average_total(const mtl__optimizer *o)
+{
+    size_t i, total = 0;
+    for (i = 0; o->average && i < o->set->count; i++) total += mtl__average_units(o->set->tensors[i]);
+    return total;
+}
+
+/* optimizer.averaged and optimizer.weights. Returns how many entries these are. */
+static MTL__RARE size_t mtl__trainer_count_entries(const mtl_trainer *t, mtl__tensor_entry *e,
+                                                   mtl_arena *arena, mtl_error *err)
+{
+    const mtl__optimizer *o = &t->optimizer;
+    const size_t units = mtl__average_total(o), lambdas = mtl__trainer_lambdas(t);
+    double *values = (double *)mtl__arena_zero(arena, units + lambdas, sizeof *values, "counts", err), *to;
+    size_t i, k, n = 0;
+    for (i = 0, to = values; values && units && i < o->set->count; i++)
+        for (k = 0; k < mtl__average_units(o->set->tensors[i]); k++) *to++ = (double)o->averaged[i][k];
+    for (k = 0; values && k < lambdas; k++) to[k] = (double)t->weights[k];
+    if (units) mtl__entry_set(&e[n++], "optimizer.averaged", MTL_TYPE_F64, units, 0, values);
+    mtl__entry_set(&e[n++], "optimizer.weights", MTL_TYPE_F64, lambdas, 0, values ? values + units : NULL);
+    return n;
+}
+
 static MTL__RARE void mtl__trainer_entries(const void *owner, mtl__tensor_entry *e, mtl_arena *arena,
                                            mtl_error *err)
 {
@@ -19703,7 +19606,6 @@ static MTL__RARE void mtl__trainer_entries(const void *owner, mtl__tensor_entry 
     char name[192];
     size_t i, k, n = 0;
     mtl__moments_of(o, moments);
-    mtl__average_finish(o, mtl__run_kernels(&t->session.run));
     for (k = 0; k < 3; k++)
         for (i = 0; moments[k].block && i < o->set->count; i++) {
             const mtl_tensor *p = o->set->tensors[i];
@@ -19715,7 +19617,7 @@ static MTL__RARE void mtl__trainer_entries(const void *owner, mtl__tensor_entry 
     mtl__balance_entries(t, &e[n + 1], arena, err);
 }
 
-static size_t mtl__trainer_entry_count(const mtl_trainer *t)
+static MTL__RARE size_t mtl__trainer_entry_count(const mtl_trainer *t)
 {
     const mtl__optimizer *o = &t->optimizer;
     return o->set->count * ((o->m != NULL) + (size_t)(o->v != NULL) + (o->average != NULL)) + 2
@@ -19725,6 +19627,7 @@ static size_t mtl__trainer_entry_count(const mtl_trainer *t)
 static mtl__further mtl__trainer_further(const mtl_trainer *trainer)
 {
     mtl__further more;
+    if (trainer) mtl__average_finish(&trainer->optimizer, mtl__kernels_choose(trainer->desc.isa));
     more.owner = trainer;
     more.count = trainer ? mtl__trainer_entry_count(trainer) : 0;
     more.entries = mtl__trainer_entries;
@@ -19747,7 +19650,7 @@ MTL_DEF mtl_status mtl_trainer_save(const mtl_trainer *trainer, const char *path
 }
 
 /* The counts' tensor, checked. */
-static const mtl_safetensor *mtl__resume_counts(const mtl_trainer *t, const mtl_safetensors *file,
+static MTL__RARE const mtl_safetensor *mtl__resume_counts(const mtl_trainer *t, const mtl_safetensors *file,
                                                 mtl_error *err)
 {
     const mtl_safetensor *counts = mtl_safetensors_find(file, "optimizer.counts");
@@ -19764,7 +19667,8 @@ static const mtl_safetensor *mtl__resume_counts(const mtl_trainer *t, const mtl_
 
 /* Refuses state that another rule has made, since the same moments mean something else there, and state that
    this trainer has no place for: without it training would go on as another one than was saved. */
-static mtl_status mtl__resume_check(const mtl_trainer *t, const mtl_safetensors *file, mtl_error *err)
+static MTL__RARE mtl_status mtl__resume_check(const mtl_trainer *t, const mtl_safetensors *file,
+                                              mtl_error *err)
 {
     static const char *const fields[3] = { "momentum", "optimizer", "average" };
     const mtl_safetensor *rule = mtl_safetensors_find(file, "optimizer.rule");
@@ -19795,24 +19699,22 @@ static mtl_status mtl__resume_check(const mtl_trainer *t, const mtl_safetensors 
     return MTL_OK;
 }
 
-/* Doubles [rows][columns] (columns 0: a vector) of a file. */
-static MTL__RARE mtl_status mtl__read_doubles(const mtl_safetensors *file, const char *name, size_t rows,
-                                              size_t columns, double *out, mtl_error *err)
+/* A tensor of `count` doubles into out. Returns 0, and changes nothing, when the file has none such or a
+   number is not finite: `what` is then an error, or NULL. */
+static MTL__RARE int mtl__resume_doubles(const mtl_safetensors *file, const char *name, size_t count,
+                                         double *out, const char *what, mtl_error *err)
 {
-    const mtl_safetensor *t = mtl_safetensors_find(file, name);
+    const mtl_safetensor *t = mtl__failed(err) ? NULL : mtl_safetensors_find(file, name);
+    double value = 0;
     size_t i;
-    if (mtl__failed(err)) return mtl__status(err);
-    if (!t || t->type != MTL_TYPE_F64 || t->dims != (columns ? 2 : 1) || t->shape[0] != rows
-        || (columns && t->shape[1] != columns))
-        return mtl__fail(err, MTL_ERROR_TENSOR, name, -1,
-                         "the file's tensor %s must hold %z times %z doubles", name, rows,
-                         columns ? columns : 1);
-    memcpy(out, t->data, t->count * sizeof *out);
-    for (i = 0; i < t->count; i++)
-        if (!mtl__double_is_finite(out[i]))
-            return mtl__fail(err, MTL_ERROR_NUMBER, name, (long long)i,
-                             "tensor %s: element %z is not a finite number", name, i);
-    return MTL_OK;
+    int fits = t && t->type == MTL_TYPE_F64 && t->count == count;
+    for (i = 0; fits && i < count; i++) {
+        memcpy(&value, (const unsigned char *)t->data + i * sizeof value, sizeof value);
+        fits = mtl__double_is_finite(value);
+    }
+    if (fits) memcpy(out, t->data, count * sizeof *out);
+    else if (what) mtl__fail(err, MTL_ERROR_TENSOR, name, -1, what, name, count);
+    return fits;
 }
 
 /* A file's method, number `theirs`, must be this trainer's. */
@@ -19834,18 +19736,20 @@ static MTL__RARE mtl_status mtl__balance_resume(mtl_trainer *t, const mtl_safete
     const size_t tasks = t->model->desc.task_count;
     const int there = mtl_safetensors_find(file, "balance.rule") != NULL;
     mtl_arena_mark mark = mtl_arena_save(&t->session.scratch);
+    const char *const size = "tensor %s of the file must hold %z doubles";
     double rule[2] = { MTL_BALANCE_STATIC, MTL_SURGERY_NONE }, *weights;
     size_t k;
-    if (there) mtl__read_doubles(file, "balance.rule", 2, 0, rule, err);
+    if (there) mtl__resume_doubles(file, "balance.rule", 2, rule, size, err);
     mtl__balance_resume_rule("trainer.balance", mtl__choices_MTL_BALANCE, rule[0], t->desc.balance, err);
     mtl__balance_resume_rule("trainer.surgery", mtl__choices_MTL_SURGERY, rule[1], t->desc.surgery, err);
     if (!there || mtl__failed(err)) return mtl__status(err);
     if (t->weighting.kind->state)
-        mtl__read_doubles(file, "balance.state", tasks, t->weighting.kind->state, t->weighting.state, err);
+        mtl__resume_doubles(file, "balance.state", tasks * t->weighting.kind->state, t->weighting.state, size,
+                            err);
     if (t->surgery.of && t->surgery.kind->pairs)
-        mtl__read_doubles(file, "balance.pairs", tasks, tasks, t->surgery.state, err);
+        mtl__resume_doubles(file, "balance.pairs", tasks * tasks, t->surgery.state, size, err);
     weights = (double *)mtl__arena_zero(&t->session.scratch, 2 * tasks, sizeof *weights, "task weights", err);
-    if (!weights || mtl__read_doubles(file, "balance.weights", 2, tasks, weights, err))
+    if (!weights || !mtl__resume_doubles(file, "balance.weights", 2 * tasks, weights, size, err))
         return mtl__status(err);
     for (k = 0; k < tasks; k++) {
         t->weights[k] = (float)weights[k];
@@ -19855,18 +19759,40 @@ static MTL__RARE mtl_status mtl__balance_resume(mtl_trainer *t, const mtl_safete
     return MTL_OK;
 }
 
-/* What the moments and the average that were read say about rows. */
-static void mtl__optimizer_resumed(mtl__optimizer *o)
+/* What checkpoints alone have: lambda, and how late averages are. In other files these are up to date. */
+static MTL__RARE void mtl__resume_further(mtl_trainer *t, const mtl_safetensors *file, mtl_error *err)
+{
+    mtl__optimizer *o = &t->optimizer;
+    const size_t units = mtl__average_total(o), lambdas = mtl__trainer_lambdas(t);
+    mtl_arena arena;
+    double *values, *from;
+    size_t i, k;
+    mtl_arena_init(&arena, NULL, 0, NULL);
+    values = (double *)mtl__arena_zero(&arena, units + lambdas, sizeof *values, "counts", err);
+    if (values && mtl__resume_doubles(file, "optimizer.weights", lambdas, values, NULL, err))
+        for (k = 0; k < lambdas; k++)
+            t->weights[k] = values[k] > 0 && values[k] < 1e30 ? (float)values[k] : 0;
+    for (i = 0; values && i < units; i++) values[i] = (double)o->step;
+    if (values && units) (void)mtl__resume_doubles(file, "optimizer.averaged", units, values, NULL, err);
+    for (i = 0, from = values; values && units && i < o->set->count; i++)
+        for (k = 0; k < mtl__average_units(o->set->tensors[i]); k++, from++)
+            o->averaged[i][k] = *from >= 0 && *from < (double)o->step ? (unsigned long long)*from : o->step;
+    mtl_arena_destroy(&arena);
+}
+
+/* What the moments and the average that were read say about rows: those that never moved have moments of zero
+   and an average that is the row itself. */
+static MTL__RARE void mtl__optimizer_resumed(mtl__optimizer *o)
 {
     size_t i, k;
     for (i = 0; i < o->set->count; i++) {
         const mtl_tensor *t = o->set->tensors[i];
-        for (k = 0; o->average && k < mtl__average_units(t); k++) o->averaged[i][k] = o->step;
         if (!o->seen[i]) continue;
         for (k = 0; k < t->shape[0]; k++) o->applied[i][k] = o->steps[i];
         memset(o->seen[i], 0, t->shape[0]);
         for (k = 0; k < t->count; k++)
-            if ((o->m && o->m[t->offset + k] != 0) || (o->v && o->v[t->offset + k] != 0))
+            if ((o->m && o->m[t->offset + k] != 0) || (o->v && o->v[t->offset + k] != 0) ||
+                (o->average && o->average[t->offset + k] != t->value[k]))
                 o->seen[i][k / t->shape[1]] = 1;
     }
 }
@@ -19909,7 +19835,534 @@ MTL_DEF MTL__RARE mtl_status mtl_trainer_resume(mtl_trainer *trainer, const mtl_
         else o->lr = (float)value;
     }
     mtl__optimizer_resumed(o);
+    mtl__resume_further(trainer, file, err);
+    return mtl__status(err);
+}
+
+/* ===========================================================================================================
+   29 >>fit        the training loop: epochs, early stopping, checkpoints
+   ===========================================================================================================
+   A run stands between two updates, and what it is to do next depends on a few numbers: the trainer's state,
+   the place in the epoch and in each data set's order, the epoch's sums of losses, the best weights so far.
+   Dropout and orders are functions of the seed and of counts. A checkpoint is these numbers beside the model,
+   so that a run that goes on from one ends with the same bits as one that was never interrupted.
+   -------------------------------------------------------------------------------------------------------- */
+/* A run of mtl_fit; callbacks know it as a checkpoint. */
+struct mtl_checkpoint {
+    mtl_trainer *trainer;
+    mtl_fit_desc desc;
+    mtl__sampler sampler;
+    const mtl_batch *train, *valid;
+    size_t valid_count, updates;            /* updates of an epoch */
+    int score_task;                         /* -1: the mean */
+    mtl_predictor *predictor;
+    mtl_scores scores;
+    mtl_real *best;                         /* copy of the best weights */
+    double *loss_sum;                       /* [tasks] over the epoch */
+    size_t *loss_count;
+    double *task_loss;                      /* [tasks] their means */
+    double start;
+    mtl_progress progress;
+    size_t stale;                           /* epochs since the best */
+    size_t epoch, update;                   /* where it stands: the update to come, from 0 in its epoch */
+    size_t done, before;                    /* updates since the start, and those before it was resumed */
+    mtl_arena arena;                        /* grows: batches */
+};
+typedef struct mtl_checkpoint mtl__fit;
+
+static int mtl__fit_tell(mtl__fit *f)
+{
+    return f->desc.progress ? f->desc.progress(f->desc.user, &f->progress) : 0;
+}
+
+/* The means of the epoch so far. */
+static void mtl__fit_mean_loss(mtl__fit *f)
+{
+    size_t k;
+    f->progress.loss = 0;
+    for (k = 0; k < f->trainer->model->desc.task_count; k++) {
+        f->task_loss[k] = f->loss_count[k] ? f->loss_sum[k] / (double)f->loss_count[k] : 0;
+        f->progress.loss += (double)f->trainer->weights[k] * f->task_loss[k];
+    }
+}
+
+static void mtl__fit_count_loss(mtl__fit *f, const mtl_step *step)
+{
+    size_t k;
+    for (k = 0; k < step->task_count; k++) {
+        if (!step->task_items[k]) continue;
+        f->loss_sum[k] += step->task_loss[k];
+        f->loss_count[k]++;
+    }
+    mtl__fit_mean_loss(f);
+}
+
+/* What to try after numbers that are not finite, for which task `name`, where it is one, may be to blame. */
+static MTL__RARE char *mtl__fit_advice(const mtl__fit *f, const char *name, char *out, size_t size)
+{
+    const mtl_trainer *t = f->trainer;
+    const int task = mtl_model_task(t->model, name);
+    char lr[32], more[32], clip[64], own[200] = "";
+    mtl_text_from_number((double)t->optimizer.lr, lr);
+    mtl_text_from_number((double)t->desc.clip_norm, more);
+    mtl__print(clip, sizeof clip, t->desc.clip_norm > 0
+               ? "a smaller trainer.clip_norm (now %s)" : "trainer.clip_norm 1", more);
+    if (task >= 0 && t->weights[task] > 1)
+        mtl__print(own, sizeof own, ", a smaller weight of task %s (now %s)", name,
+                   (mtl_text_from_number((double)t->weights[task], more), more));
+    else if (task >= 0 && t->model->tasks[task].kind->scaled && !t->model->tasks[task].scaling->set)
+        mtl__print(own, sizeof own, ", targets of task %s that are scaled (mtl_model_set_target_scale)",
+                   name);
+    return mtl__print(out, size, "try a smaller trainer.lr (now %s), %s%s", lr, clip, own);
+}
+
+/* Numbers that are not finite: the message says, too, in which epoch and where in it (batch 0: in its
+   validation), which weights the model is left with, and what to try. */
+static MTL__RARE void mtl__fit_broke(const mtl__fit *f, size_t batch, mtl_error *err)
+{
+    const mtl_error was = *err;
+    char where[48], kept[64], advice[320];
+    if (was.code != MTL_ERROR_NUMBER) return;
+    mtl__print(where, sizeof where, batch ? "batch %z" : "validation", batch);
+    mtl__print(kept, sizeof kept, f->progress.best_epoch ? "the weights of the best epoch (%z) are kept"
+                                  : f->valid_count       ? "no epoch was finished"
+                                                         : "there is no validation data, so no best epoch",
+                                                             f->progress.best_epoch);
+    mtl_error_clear(err);
+    mtl__fail(err, MTL_ERROR_NUMBER, was.name, was.position, "epoch %z, %s: %s; %s; %s", f->progress.epoch,
+              where, was.message, kept, mtl__fit_advice(f, was.name, advice, sizeof advice));
+}
+
+/* One update; returns 1 when the callback asks to stop. */
+static int mtl__fit_update(mtl__fit *f, size_t update, size_t *tokens, double epoch_start, mtl_error *err)
+{
+    mtl_progress *p = &f->progress;
+    const size_t most = f->sampler.update;
+    mtl_batch *batches = (mtl_batch *)mtl__arena_zero(&f->arena, most, sizeof *batches, "batches", err);
+    size_t i = update * most, n;
+    mtl_step step;
+    double now;
+    for (n = 0; n < most && i + n < f->sampler.total && !mtl__failed(err); n++)
+        batches[n] = mtl__sampler_next(&f->sampler, f->trainer->model, i + n, &f->arena, err);
+    if (mtl__failed(err)) return 1;
+    if (mtl_train_step(f->trainer, batches, n, &step, err)) {
+        mtl__fit_broke(f, update + 1, err);
+        return 1;
+    }
+    mtl__fit_count_loss(f, &step);
+    *tokens += step.tokens;
+    now = mtl__seconds();
+    p->batch = update + 1;
+    p->step = &step;
+    p->seconds = now - f->start;
+    p->tokens_per_second = (double)*tokens / (now - epoch_start + 1e-9);
+    p->seconds_left = p->seconds / (double)((p->epoch - 1) * p->batches + p->batch - f->before) *
+                      (double)((p->epochs - p->epoch + 1) * p->batches - p->batch);
+    n = (size_t)mtl__fit_tell(f);
+    p->step = NULL;
+    return n != 0;
+}
+
+/* Scores the model (its averaged weights, where there are any) and keeps it if it is the best so far. */
+static MTL__RARE void mtl__fit_evaluate(mtl__fit *f, mtl_error *err)
+{
+    mtl_trainer *t = f->trainer;
+    mtl__optimizer *o = &t->optimizer;
+    double score;
+    if (o->average) mtl_trainer_swap_average(t, err);
+    if (!mtl__failed(err) && !mtl_evaluate(f->predictor, f->valid, f->valid_count, &f->scores, NULL, err)) {
+        score = f->score_task < 0 ? f->scores.score : f->scores.tasks[f->score_task].score;
+        f->progress.scores = &f->scores;
+        f->stale++;
+        if (f->progress.best_epoch == 0 || score > f->progress.best_score) {
+            f->progress.best_score = score;
+            f->progress.best_epoch = f->progress.epoch;
+            f->stale = 0;
+            /* all of it, but only when an epoch won */
+            memcpy(f->best, t->model->set.block, t->model->set.total * sizeof(mtl_real));
+        } else if (t->desc.schedule == MTL_SCHEDULE_PLATEAU &&
+                   f->stale % (size_t)t->desc.plateau_patience == 0) {
+            o->plateau *= t->desc.schedule_factor;
+        }
+    }
+    if (mtl__failed(err)) mtl__fit_broke(f, 0, err);
+    if (t->averaged) mtl_trainer_swap_average(t, NULL);
+}
+
+/* Lets the caller save where the run stands. */
+static MTL__RARE void mtl__fit_save(mtl__fit *f, mtl_error *err)
+{
+    if (f->desc.checkpoint && !mtl__failed(err)) f->desc.checkpoint(f->desc.user, f, err);
+}
+
+static MTL__RARE void mtl__fit_epoch_begin(mtl__fit *f)
+{
+    const size_t tasks = f->trainer->model->desc.task_count;
+    f->progress.epoch = f->epoch;
+    f->progress.epoch_end = 0;
+    mtl__sampler_begin(&f->sampler, f->epoch);
+    if (f->update) return;                  /* it goes on */
+    memset(f->loss_sum, 0, tasks * sizeof *f->loss_sum);
+    memset(f->loss_count, 0, tasks * sizeof *f->loss_count);
+}
+
+/* The updates of an epoch, or those that are left. Returns 1 when the callback asks to stop. */
+static MTL__RARE int mtl__fit_updates(mtl__fit *f, mtl_error *err)
+{
+    const double start = mtl__seconds();
+    const size_t every = (size_t)f->desc.checkpoint_every;
+    size_t tokens = 0;
+    int stop = 0;
+    while (f->update < f->updates && !stop) {
+        mtl_arena_mark mark = mtl_arena_save(&f->arena);
+        stop = mtl__fit_update(f, f->update, &tokens, start, err);
+        mtl__trainer_forget(f->trainer);    /* its activations know the batches' ids */
+        mtl_arena_release(&f->arena, mark);
+        if (mtl__failed(err)) break;
+        f->update++;
+        f->done++;
+        if (stop || (every && f->done % every == 0)) mtl__fit_save(f, err);
+    }
+    mtl__parameters_settle(&f->trainer->model->set);
+    f->progress.train_seconds += mtl__seconds() - start;
+    return stop;
+}
+
+/* One epoch. Returns 1 to go on. */
+static MTL__RARE int mtl__fit_epoch(mtl__fit *f, mtl_fit_result *result, mtl_error *err)
+{
+    mtl_progress *p = &f->progress;
+    int stop;
+    mtl__fit_epoch_begin(f);
+    stop = mtl__fit_updates(f, err);
+    result->updates = f->done;
+    result->last_loss = p->loss;
+    if (mtl__failed(err)) return 0;
+    if (f->valid_count && (!stop || p->best_epoch == 0)) mtl__fit_evaluate(f, err);
+    result->epochs = f->epoch;
+    result->stopped = stop;
+    p->seconds = mtl__seconds() - f->start;
+    p->epoch_end = 1;
+    if (stop || mtl__failed(err)) return 0;
+    result->stopped = stop = mtl__fit_tell(f);
+    p->scores = NULL;
+    f->epoch++;
+    f->update = 0;
+    if (stop) mtl__fit_save(f, err);
+    return !stop;
+}
+
+/* Whether there is an epoch to come. */
+static MTL__RARE int mtl__fit_goes_on(const mtl__fit *f)
+{
+    return f->epoch <= f->progress.epochs &&
+           !(f->desc.patience && f->valid_count && f->stale >= (size_t)f->desc.patience);
+}
+
+static MTL__RARE mtl_status mtl__fit_check(const mtl__fit *f, const mtl_batch *train, size_t train_count,
+                                 mtl_error *err)
+{
+    const mtl_model_desc *d = &f->trainer->model->desc;
+    size_t k;
+    if (mtl__failed(err)) return mtl__status(err);
+    if (!train || !train_count)
+        return mtl__fail(err, MTL_ERROR_ARGUMENT, "train", -1,
+                         "mtl_fit needs one training data set at least");
+    for (k = 0; k < d->task_count; k++)
+        if (f->trainer->model->tasks[k].kind->target == MTL_TARGET_ORIGIN
+            && (train_count < 2 || train_count > (size_t)d->tasks[k].classes))
+            return mtl__fail(err, MTL_ERROR_ARGUMENT, d->tasks[k].name, (long long)train_count,
+                             "task %s tells data sets apart: mtl_fit was given %z; it needs 2 at least, and "
+                             "at most as many as the task has classes (%d)", d->tasks[k].name, train_count,
+                             d->tasks[k].classes);
+    if (f->desc.score && f->score_task >= 0
+        && f->trainer->model->tasks[f->score_task].kind->target == MTL_TARGET_ORIGIN)
+        return mtl__fail(err, MTL_ERROR_FIELD, "fit.score", -1, "fit.score: task %s is never scored",
+                         f->desc.score);
+    if (f->desc.score && f->score_task < 0)
+        return mtl__fail(err, MTL_ERROR_FIELD, "fit.score", -1, "fit.score: the model has no task \"%s\"",
+                         f->desc.score);
     return MTL_OK;
+}
+
+static MTL__RARE mtl_status mtl__fit_init(mtl__fit *f, mtl_trainer *trainer, const mtl_fit_desc *desc,
+                                const mtl_batch *train, size_t train_count, mtl_error *err)
+{
+    mtl_predictor_desc how;
+    size_t tasks = trainer->model->desc.task_count;
+    f->trainer = trainer;
+    f->epoch = 1;
+    f->start = mtl__seconds();
+    mtl_arena_init(&f->arena, NULL, 0, NULL);
+    if (desc) f->desc = *desc;
+    f->score_task = f->desc.score ? mtl_model_task(trainer->model, f->desc.score) : -1;
+    if (mtl_desc_check(MTL_DESC_FIT, &f->desc, "fit", err) || mtl__fit_check(f, train, train_count, err))
+        return mtl__status(err);
+    mtl__sampler_init(&f->sampler, train, train_count, trainer->model, &f->desc, &f->arena, err);
+    f->loss_sum = (double *)mtl__arena_zero(&f->arena, tasks, sizeof(double), "losses", err);
+    f->loss_count = (size_t *)mtl__arena_zero(&f->arena, tasks, sizeof(size_t), "losses", err);
+    f->task_loss = (double *)mtl__arena_zero(&f->arena, tasks, sizeof(double), "losses", err);
+    f->scores.tasks = (mtl_task_score *)mtl__arena_zero(&f->arena, tasks, sizeof *f->scores.tasks, "scores",
+                                                        err);
+    f->best = f->valid_count
+                  ? (mtl_real *)mtl__arena_zero(&f->arena, trainer->model->set.total, sizeof(mtl_real),
+                                                "the best weights", err)
+                  : NULL;
+    memset(&how, 0, sizeof how);
+    how.isa = trainer->desc.isa;
+    how.scheduler = trainer->session.scheduler;   /* NULL: one thread, like the trainer */
+    f->predictor = mtl_predictor_create(trainer->model, &how, err);
+    f->updates = (f->sampler.total + f->sampler.update - 1) / f->sampler.update;
+    f->progress.epochs = (size_t)f->desc.epochs;
+    f->progress.batches = f->updates;
+    f->progress.task_loss = f->task_loss;
+    if (!trainer->optimizer.total_steps) trainer->optimizer.total_steps = f->updates * f->progress.epochs;
+    if (!trainer->weighting.window) trainer->weighting.window = f->updates;
+    return mtl__status(err);
+}
+
+/* ---- a run of mtl_fit as further tensors ------------------------------------------------------------------
+   All of doubles, beside the trainer's: fit.counts, the numbers of mtl__fit_counts;
+   fit.losses [tasks, 2], sum and number of the epoch's losses; fit.train [data sets, 6], sequences, steps,
+   batches drawn, rounds begun, place in the last one, the epoch in which it began; fit.valid [data sets, 2],
+   sequences and steps. best.NAME, of the parameter's shape: the best weights so far, where there are any.
+   fit.settings, where given: the bytes of a text. */
+enum { MTL__FIT_COUNTS = 8, MTL__FIT_TRAIN = 6, MTL__FIT_VALID = 2 };
+
+static MTL__RARE void mtl__fit_counts(const mtl__fit *f, double counts[MTL__FIT_COUNTS])
+{
+    counts[0] = (double)f->trainer->optimizer.step;
+    counts[1] = (double)f->trainer->optimizer.total_steps;
+    counts[2] = (double)f->epoch;
+    counts[3] = (double)f->update;
+    counts[4] = (double)f->done;
+    counts[5] = (double)f->stale;
+    counts[6] = (double)f->progress.best_epoch;
+    counts[7] = f->progress.best_score;
+}
+
+/* A data set's sequences and steps, by which it is known again. */
+static MTL__RARE void mtl__fit_size(const mtl_batch *data, double size[MTL__FIT_VALID])
+{
+    size_t i, steps = 0;
+    for (i = 0; i < data->sequences; i++) steps += (size_t)data->lengths[i];
+    size[0] = (double)data->sequences;
+    size[1] = (double)steps;
+}
+
+static MTL__RARE void mtl__fit_train(const mtl__sampler_set *s, double row[MTL__FIT_TRAIN])
+{
+    mtl__fit_size(s->set.data, row);
+    row[2] = (double)s->drawn;
+    row[3] = (double)s->round;
+    row[4] = (double)s->next;
+    row[5] = (double)s->epoch;
+}
+
+static MTL__RARE size_t mtl__fit_entry_count(const mtl__fit *f)
+{
+    return 4 + (f->trainer->optimizer.average ? 1u : 0u) + (f->valid_count ? 1u : 0u) +
+           (f->desc.settings ? 1u : 0u) + (f->progress.best_epoch ? f->trainer->model->set.count : 0);
+}
+
+static MTL__RARE void mtl__fit_entries(const void *owner, mtl__tensor_entry *e, mtl_arena *arena,
+                                       mtl_error *err)
+{
+    const mtl__fit *f = (const mtl__fit *)owner;
+    const mtl_parameters *set = &f->trainer->model->set;
+    const size_t tasks = f->trainer->model->desc.task_count, sets = f->sampler.count, valid = f->valid_count;
+    double *counts = (double *)mtl__arena_zero(arena, MTL__FIT_COUNTS + 2 * tasks + MTL__FIT_TRAIN * sets +
+                                               MTL__FIT_VALID * valid, sizeof *counts, "counts", err);
+    double *losses = counts + MTL__FIT_COUNTS, *train = losses + 2 * tasks,
+           *sizes = train + MTL__FIT_TRAIN * sets;
+    char name[192];
+    size_t i;
+    mtl__trainer_entries(f->trainer, e, arena, err);
+    if (mtl__failed(err)) return;
+    e += mtl__trainer_entry_count(f->trainer);
+    e += mtl__trainer_count_entries(f->trainer, e, arena, err);
+    mtl__fit_counts(f, counts);
+    for (i = 0; i < tasks; i++) losses[2 * i] = f->loss_sum[i], losses[2 * i + 1] = (double)f->loss_count[i];
+    for (i = 0; i < sets; i++) mtl__fit_train(&f->sampler.sets[i], train + MTL__FIT_TRAIN * i);
+    for (i = 0; i < valid; i++) mtl__fit_size(&f->valid[i], sizes + MTL__FIT_VALID * i);
+    mtl__entry_set(e++, "fit.counts", MTL_TYPE_F64, MTL__FIT_COUNTS, 0, counts);
+    mtl__entry_set(e++, "fit.losses", MTL_TYPE_F64, tasks, 2, losses);
+    mtl__entry_set(e++, "fit.train", MTL_TYPE_F64, sets, MTL__FIT_TRAIN, train);
+    if (valid) mtl__entry_set(e++, "fit.valid", MTL_TYPE_F64, valid, MTL__FIT_VALID, sizes);
+    if (f->desc.settings)
+        mtl__entry_set(e++, "fit.settings", MTL_TYPE_U8, strlen(f->desc.settings), 0, f->desc.settings);
+    for (i = 0; f->progress.best_epoch && i < set->count; i++) {
+        const char *text = mtl__arena_text(arena, mtl__print(name, sizeof name, "best.%s",
+                                                             set->tensors[i]->name), err);
+        mtl__entry_of_tensor(e++, text, set->tensors[i], f->best + set->tensors[i]->offset);
+    }
+}
+
+static MTL__RARE mtl__further mtl__fit_further(const mtl__fit *f)
+{
+    mtl__further more;
+    more.owner = f;
+    more.count = f ? mtl__trainer_entry_count(f->trainer) + mtl__fit_entry_count(f) : 0;
+    more.entries = mtl__fit_entries;
+    return more;
+}
+
+MTL_DEF MTL__RARE mtl_status mtl_checkpoint_write(const mtl_checkpoint *at, const mtl_writer *writer,
+                                                  mtl_error *err)
+{
+    mtl_error own;
+    const mtl__further more = mtl__fit_further(at);
+    return mtl__model_write(at ? at->trainer->model : NULL, &more, writer, mtl__error_given(err, &own));
+}
+
+MTL_DEF MTL__RARE mtl_status mtl_checkpoint_save(const mtl_checkpoint *at, const char *path, mtl_error *err)
+{
+    mtl_error own;
+    const mtl__further more = mtl__fit_further(at);
+    return mtl__model_save(at ? at->trainer->model : NULL, &more, path, mtl__error_given(err, &own));
+}
+
+/* A whole number of a file, put between two limits. */
+static MTL__RARE size_t mtl__resume_count(double saved, size_t least, size_t most)
+{
+    return saved < (double)most ? saved > (double)least ? (size_t)saved : least : most;
+}
+
+static MTL__RARE void mtl__fit_read_counts(mtl__fit *f, const mtl_safetensors *file, mtl_error *err)
+{
+    const size_t most = 0x7fffffff;
+    mtl__optimizer *o = &f->trainer->optimizer;
+    double c[MTL__FIT_COUNTS];
+    if (!mtl__resume_doubles(file, "fit.counts", MTL__FIT_COUNTS, c,
+                             "the file is no checkpoint of mtl_fit: it has no tensor %s of %z doubles", err))
+        return;
+    if (c[0] != (double)o->step) {
+        mtl__fail(err, MTL_ERROR_TENSOR, "fit.counts", -1, "the trainer has made %l updates, that of the "
+                  "checkpoint %g: before mtl_fit comes mtl_trainer_resume", (long long)o->step, c[0]);
+        return;
+    }
+    if (!f->desc.resume_changed) o->total_steps = mtl__resume_count(c[1], 0, most);
+    f->epoch = mtl__resume_count(c[2], 1, most);
+    f->update = mtl__resume_count(c[3], 0, f->updates);
+    f->done = mtl__resume_count(c[4], 0, most);
+    f->before = (f->epoch - 1) * f->updates + f->update;
+    f->stale = mtl__resume_count(c[5], 0, most);
+    f->progress.best_epoch = f->valid_count ? mtl__resume_count(c[6], 0, most) : 0;
+    f->progress.best_score = c[7];
+}
+
+/* The sums of the running epoch. */
+static MTL__RARE void mtl__fit_read_losses(mtl__fit *f, const mtl_safetensors *file, mtl_error *err)
+{
+    const size_t tasks = f->trainer->model->desc.task_count;
+    double *losses = (double *)mtl__arena_zero(&f->arena, tasks, 2 * sizeof *losses, "losses", err);
+    size_t i;
+    if (!losses || !mtl__resume_doubles(file, "fit.losses", 2 * tasks, losses,
+                                        "the checkpoint is one of other tasks: %s must be %z doubles", err))
+        return;
+    for (i = 0; i < tasks; i++) {
+        f->loss_sum[i] = losses[2 * i];
+        f->loss_count[i] = mtl__resume_count(losses[2 * i + 1], 0, 0x7fffffff);
+    }
+    mtl__fit_mean_loss(f);
+}
+
+/* The rows that a checkpoint has for `count` data sets, of which it knows the sizes; NULL on error. */
+static MTL__RARE const double *mtl__fit_read_sets(mtl__fit *f, const mtl_safetensors *file, const char *name,
+                                        const mtl_batch *data, size_t count, size_t width, mtl_error *err)
+{
+    const mtl_safetensor *t = mtl_safetensors_find(file, name);
+    const size_t saved = t ? t->count / width : 0;
+    double *rows = (double *)mtl__arena_zero(&f->arena, count > saved ? count : saved, width * sizeof *rows,
+                                             "data sets", err), size[MTL__FIT_VALID];
+    size_t i;
+    if (saved != count && !f->desc.resume_changed)
+        mtl__fail(err, MTL_ERROR_TENSOR, name, (long long)saved,
+                  "%s: the checkpoint was made with %z data sets, and %z are given", name, saved, count);
+    if (saved && rows)
+        mtl__resume_doubles(file, name, width * saved, rows, "tensor %s must be %z doubles", err);
+    for (i = 0; i < count && !f->desc.resume_changed && !mtl__failed(err); i++) {
+        mtl__fit_size(&data[i], size);
+        if (size[0] == rows[width * i] && size[1] == rows[width * i + 1]) continue;
+        mtl__fail(err, MTL_ERROR_TENSOR, name, (long long)i, "%s: data set %z has %g sequences of %g steps "
+                  "in all, and when the checkpoint was made %g of %g", name, i, size[0], size[1],
+                  rows[width * i], rows[width * i + 1]);
+    }
+    return mtl__failed(err) ? NULL : rows;
+}
+
+/* A data set's place: its round is shuffled again. */
+static MTL__RARE void mtl__fit_resume_set(mtl__fit *f, size_t i, const double row[MTL__FIT_TRAIN])
+{
+    mtl__sampler_set *s = &f->sampler.sets[i];
+    s->round = mtl__resume_count(row[3], 1, (size_t)1 << 30) - 1;
+    mtl__sampler_shuffle(s, &f->desc, i, mtl__resume_count(row[5], 1, f->epoch));
+    s->next = mtl__resume_count(row[4], 0, s->batches);
+    s->drawn = mtl__resume_count(row[2], 0, 0x7fffffff);
+    f->sampler.drawn += s->drawn;
+}
+
+/* Puts a new run where the checkpoint's was. */
+static MTL__RARE mtl_status mtl__fit_resume(mtl__fit *f, mtl_error *err)
+{
+    const mtl_safetensors *file = f->desc.resume;
+    const mtl_parameters *set = &f->trainer->model->set;
+    const double *train;
+    char name[192];
+    size_t i;
+    if (!file) return MTL_OK;
+    mtl__fit_read_counts(f, file, err);
+    mtl__fit_read_losses(f, file, err);
+    train = mtl__fit_read_sets(f, file, "fit.train", f->train, f->sampler.count, MTL__FIT_TRAIN, err);
+    (void)mtl__fit_read_sets(f, file, "fit.valid", f->valid, f->valid_count, MTL__FIT_VALID, err);
+    for (i = 0; i < f->sampler.count && !mtl__failed(err); i++)
+        mtl__fit_resume_set(f, i, train + MTL__FIT_TRAIN * i);
+    for (i = 0; f->progress.best_epoch && i < set->count && !mtl__failed(err); i++) {
+        const mtl_tensor *t = set->tensors[i];
+        mtl__read_tensor(file, mtl__print(name, sizeof name, "best.%s", t->name), t->shape[0],
+                         t->dims == 2 ? t->shape[1] : 0, f->best + t->offset, err);
+    }
+    return mtl__status(err);
+}
+
+MTL_DEF MTL__RARE mtl_status mtl_fit(mtl_trainer *trainer, const mtl_batch *train, size_t train_count,
+                           const mtl_batch *valid, size_t valid_count, const mtl_fit_desc *desc,
+                               mtl_fit_result *result, mtl_error *err)
+{
+    mtl_error own;
+    mtl_fit_result mine;
+    mtl__fit f;
+    err = mtl__error_given(err, &own);
+    if (mtl__failed(err)) return mtl__status(err);
+    if (!trainer) return mtl__fail(err, MTL_ERROR_ARGUMENT, "trainer", -1, "trainer is NULL");
+    if (!result) result = &mine;
+    memset(result, 0, sizeof *result);
+    memset(&f, 0, sizeof f);
+    f.train = train;
+    f.valid = valid;
+    f.valid_count = valid ? valid_count : 0;
+    if (!mtl__fit_init(&f, trainer, desc, train, train_count, err) && !mtl__fit_resume(&f, err)) {
+        result->updates = f.done;
+        result->epochs = f.epoch - 1;
+        result->last_loss = f.progress.loss;
+        mtl__optimizer_wait(&trainer->optimizer, &trainer->session.run, 1);
+        while (mtl__fit_goes_on(&f) && mtl__fit_epoch(&f, result, err)) { }
+        mtl__optimizer_wait(&trainer->optimizer, &trainer->session.run, 0);
+    }
+    if (f.best && f.progress.best_epoch) {
+        memcpy(trainer->model->set.block, f.best, trainer->model->set.total * sizeof(mtl_real));
+        mtl_parameters_prepare(&trainer->model->set, MTL_ISA_AUTO, NULL);
+    } else if (trainer->optimizer.average && result->updates) {
+        mtl_trainer_swap_average(trainer, NULL);
+        trainer->averaged = 0;              /* the average is the result; training may go on from it */
+    }
+    result->best_epoch = f.progress.best_epoch;
+    result->best_score = f.progress.best_score;
+    result->seconds = mtl__seconds() - f.start;
+    result->train_seconds = f.progress.train_seconds;
+    mtl_predictor_destroy(f.predictor);
+    mtl_arena_destroy(&f.arena);
+    return mtl__status(err);
 }
 
 /* ===========================================================================================================

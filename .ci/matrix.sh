@@ -35,6 +35,7 @@ no-simd          gcc                     tests       -std=c99 -O2 -DMTL_NO_SIMD
 double           clang                   tests       -std=c99 -O2 -DMTL_REAL=double
 mingw            x86_64-w64-mingw32-gcc  windows     -std=c99 -O2 -Wall -Wextra -Werror
 avx512-emulated  gcc                     emulated    -std=c99 -O1 -Wno-psabi -DTEST_EMULATE_AVX512
+resume           gcc                     resume      -std=c99 -O2
 '
 
 # ---- how a configuration is built and run: COMPILER OPTIONS..., in its own folder $here ----------------------------
@@ -144,6 +145,15 @@ wide_registers()
     ! $dump -d "$here/library.o" | grep -m 1 '%[yz]mm'
 }
 
+# Training that is stopped or killed and goes on, with a covering set of the command's options.
+resume()
+{
+    echo '#include "mtl_rnn.h"' >"$here/library.c"
+    "$@" -I. -DMTL_RNN_IMPLEMENTATION -c -o "$here/library.o" "$here/library.c" || return
+    "$@" -I. -pthread -o "$here/mtl" examples/mtl/*.c "$here/library.o" -lm || return
+    limited python3 tests/resume.py --mtl "$here/mtl"
+}
+
 limited() { timeout -k 10 "$seconds" "$@"; }
 
 run_tests()                                 # a run in which no test ran has shown nothing
@@ -159,6 +169,7 @@ tool_missing()                              # prints what a configuration lacks,
     command -v "$1" >/dev/null || { echo "$1"; return; }
     case $2 in
     windows) [ -n "$(find_wine)" ] || echo "Debian's packages wine and wine64" ;;
+    resume) command -v python3 >/dev/null || echo python3 ;;
     comma) command -v localedef >/dev/null && [ -e /usr/share/i18n/locales/de_DE ] || echo "Debian's package locales" ;;
     aarch64)
         command -v qemu-aarch64 >/dev/null || { echo qemu-aarch64; return; }

@@ -72,6 +72,7 @@ static void counted_free(void *memory);
 #include "test_balance.c"
 #include "test_optimise.c"
 #include "test_train.c"
+#include "test_resume.c"
 #include "test_check.c"
 #include "test_golden.c"
 #include "test_old_files.c"
@@ -88,7 +89,8 @@ static void counted_free(void *memory);
       MODEL) \
     X(sharing, SHARING) X(predict, \
       PREDICT) \
-    X(balance, BALANCE) X(optimise, OPTIMISE) X(train, TRAIN) X(check, CHECK) X(golden, GOLDEN) \
+    X(balance, BALANCE) X(optimise, OPTIMISE) X(train, TRAIN) X(resume, RESUME) \
+    X(check, CHECK) X(golden, GOLDEN) \
     X(old_files, OLD_FILES) \
     X(plain, PLAIN) X(custom, CUSTOM)
 

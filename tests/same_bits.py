@@ -257,7 +257,7 @@ def training(name, isa, trees):
     printed, said = {}, {}
     for side, tree in trees.items():
         log, model = f"{folder}/{side}.log", f"{folder}/{side}.st"
-        options = f"{SMALL} {TRAININGS[name]} --isa {isa} --quiet --log {log} --out {model}"
+        options = f"--preset plain {SMALL} {TRAININGS[name]} --isa {isa} --quiet --log {log} --out {model}"
         output_of([tree + "/build/mtl", "train", *options.split()])
         printed[side] = read_log(log)
         said[side] = answers(tree + "/build/mtl", model, name, isa)

@@ -458,7 +458,7 @@ static void test_balance_resume_errors(void **state)
         mtl_safetensors_open_memory(&file, f.bytes, f.used, &c.err);
         mtl_trainer_resume(other, &file, &c.err);
         test_expect_error(&c.err, MTL_ERROR_TENSOR, i < 3 ? "balance.rule" : "balance.state", i < 3
-                          ? parts[i] : "6 times 4 doubles");
+                          ? parts[i] : "24 doubles");
         mtl_safetensors_close(&file);
         mtl_trainer_destroy(other);
         free(f.bytes);

@@ -60,7 +60,7 @@ refuses() { # NAME STATUS TEXT|TEXT... ARGUMENTS...: mtl fails with that status,
     result "$name" "$problem"
 }
 
-small="--hidden 8 --embed 8 --epochs 1 --threads 1 --quiet"
+small="--preset plain --hidden 8 --embed 8 --epochs 1 --threads 1 --quiet"
 bad_data() { # NAME TEXT|TEXT... [OPTIONS...]: training on bad.tsv fails with these texts
     name=$1 texts=$2; shift 2
     refuses "$name" 1 "bad.tsv:$texts" train --data bad.tsv --out out.st $small "$@"
@@ -142,7 +142,7 @@ sed 's/^mood:class/spirit:class/' second.tsv >spirit.tsv
 
 # ---- the way from data to answers ------------------------------------------------------------------------------------------
 
-how="--hidden 16 --embed 16 --lr 0.02 --batch 16 --epochs $epochs --threads 1"
+how="--preset plain --hidden 16 --embed 16 --lr 0.02 --batch 16 --epochs $epochs --threads 1"
 run train --data train.tsv --valid valid.tsv --out model.st $how --log log.json
 check "train succeeds" [ "$status" -eq 0 ]
 check "train writes the model" [ -s model.st ]
@@ -247,7 +247,7 @@ accepts "--option=value" "hidden 5" --hidden=5
 accepts "--isa scalar" "a valid model" --isa scalar
 accepts "--precision bf16" "trainer.precision=bf16" --precision bf16
 accepts "--precision bf16 where it cannot be had" "trainer.precision=bf16|precision=f32" --precision bf16 --isa scalar
-run train --data train.tsv --out opt.st --hidden 8 --embed 8 --epochs 1 --precision bf16 --isa scalar
+run train --preset plain --data train.tsv --out opt.st --hidden 8 --embed 8 --epochs 1 --precision bf16 --isa scalar
 check "--precision bf16: a note says when f32 is used instead" grep -q '^mtl: note: --precision bf16.*f32' stderr.txt
 run train --data train.tsv --out opt.st $small --precision bf16 --isa scalar --quiet
 check "--quiet leaves the note out" [ ! -s stderr.txt ]
@@ -255,13 +255,13 @@ run train --data train.tsv --valid valid.tsv --out opt.st $small --epochs 9 --pa
 check "--patience stops early" [ "$(grep -c . log.json)" -lt 9 ]
 run train --data train.tsv --valid valid.tsv --out opt.st $small --score slots
 check "--score TASK" [ "$status" -eq 0 ]
-run train --data train.tsv --out opt.st --hidden 8 --embed 8 --epochs 1
+run train --preset plain --data train.tsv --out opt.st --hidden 8 --embed 8 --epochs 1
 result "without --valid the last weights are kept, and said so" "$(says stdout.txt "no --valid data")"
 
 # A rate that rises until the loss is no number, after a first epoch that has a score.
 awk 'BEGIN { print "text\tfare:real\tday:class"; split("slow fast wet dry old", words, " ")
     for (i = 0; i < 60; i++) printf "%s %s\t%d\t%s\n", words[i % 5 + 1], words[i % 3 + 1], 1000000 * (i % 7), i % 3 ? "work" : "rest" }' >fares.tsv
-run train --data fares.tsv --valid fares.tsv --out broken.st --optimizer sgd --lr 3e4 --clip-norm 0 --set trainer.warmup=40 \
+run train --preset plain --data fares.tsv --valid fares.tsv --out broken.st --optimizer sgd --lr 3e4 --clip-norm 0 --set trainer.warmup=40 \
     --weight fare=100 --epochs 8
 problem=$(says stderr.txt "mtl: epoch |, batch |is not a finite number|try a smaller trainer.lr (now 30000), trainer.clip_norm 1|the best model so far (epoch |broken.st")
 [ "$status" -eq 1 ] || problem="status $status, not 1"
@@ -277,6 +277,47 @@ result "case and digits are normalised in the vocabulary" "$(says stdout.txt "vo
 run train --data case.tsv --out opt.st $small --min-count 3
 run info --model opt.st
 result "rare words are unknown words" "$(says stdout.txt "vocabulary 5")"                       # <unk> Hello GOODBYE X y
+
+# ---- what is shared, found by training --------------------------------------------------------------------------------------------
+
+found() { # TASK HOW: its score in the model's note
+    "$mtl" info --model auto.st | sed -n "s/^  $1\\.$2=//p"
+}
+auto="--hidden 12 --embed 12 --epochs 4 --threads 1 --lr 0.01"
+run train --data train.tsv --valid valid.tsv --out auto.st $auto --log log.json
+check "train without --share" [ "$status" -eq 0 ]
+result "it tells what it tried, task by task" "$(says stdout.txt "task |alone|full|partial|intent |slots |mood |*|seconds|times)")"
+check "the log tells one training from another" grep -q '"run": "full"' log.json
+check "every task has an answer to the question" [ "$(for task in intent slots mood; do found $task chosen; done | grep -c '^alone$\|^full$\|^group$\|^partial$')" -eq 3 ]
+run train --data train.tsv --valid valid.tsv --out only.st $auto --only slots --quiet
+run eval --model only.st --data valid.tsv --json
+check "alone is what --only trains" grep -q "\"span_f1\": $(found slots alone | cut -c1-6)" stdout.txt
+run eval --model auto.st --data valid.tsv --json
+check "the model scores what was chosen" grep -q "\"span_f1\": $(found slots "$(found slots chosen)" | cut -c1-6)" stdout.txt
+printf 'play good miles now\n' | "$mtl" predict --model auto.st >stdout.txt 2>stderr.txt
+check "it answers for every task" grep -q "^play good miles now$tab[a-z]*$tab[-A-Zis ]*" stdout.txt
+run train --data train.tsv --valid valid.tsv --out two.st $auto --threads 2 --quiet
+check "two threads: the same file" cmp -s two.st auto.st
+run info --model auto.st --json
+result "info --json tells the choice" "$(says stdout.txt '"auto": {"intent.alone": |"intent.chosen": "|"multiply_adds.all": ')"
+run train --data train.tsv --data spirit.tsv --valid valid.tsv --valid spirit.tsv --out auto.st $auto --quiet
+check "tasks of two files" [ "$status" -eq 0 ]
+run eval --model auto.st --data valid.tsv --data spirit.tsv --json
+result "all of them are scored" "$(says stdout.txt '"intent"|"slots"|"mood"|"spirit"')"
+run train --data train.tsv --valid valid.tsv --out taught.st $auto --share full --teacher only.st --quiet
+check "--teacher" [ "$status" -eq 0 ]
+run train --data train.tsv --valid valid.tsv --out full.st $auto --share full --quiet
+check "what it says makes a difference" sh -c '! cmp -s taught.st full.st'
+run train --data train.tsv --valid valid.tsv --out half.st $auto --share full --teacher only.st --quiet --checkpoint-every 1000 --stop-after 9
+run train --data train.tsv --valid valid.tsv --out half.st $auto --share full --teacher only.st --quiet --checkpoint-every 1000 --resume half.st.checkpoint
+check "a taught run that is resumed" cmp -s half.st taught.st
+refuses "--teacher of other data" 1 "--teacher first.st|knows other words" train --data second.tsv --out out.st $small --teacher first.st
+refuses "--teacher that is no model" 1 "train.tsv" train --data train.tsv --out out.st $small --teacher train.tsv
+run train --data spirit.tsv --out spirit.st $small
+sed "s/^spirit:/mind:/" spirit.tsv >mind.tsv
+refuses "--teacher of other tasks" 1 "--teacher spirit.st|none of the tasks" train --data mind.tsv --out out.st $small --teacher spirit.st
+run train --data train.tsv --out auto.st $auto
+result "without --valid nothing can be chosen" "$(says stderr.txt "note: |--valid")"
 
 # ---- several files, other forms of input ------------------------------------------------------------------------------------------
 
@@ -336,7 +377,7 @@ result "multi-word and empty nodes are skipped" "$(says stdout.txt '"sequences":
 
 frames="--sequence unit --features heat,noise,fixed"
 csv_tasks="--task left:reals --task fails:tags --task model:class --task size:real"
-run train --frames train.csv --valid valid.csv --out frames.st $frames $csv_tasks --clamp left=0:10 --hidden 16 --epochs $epochs --lr 0.02 --batch 4 --threads 1
+run train --preset plain --frames train.csv --valid valid.csv --out frames.st $frames $csv_tasks --clamp left=0:10 --hidden 16 --epochs $epochs --lr 0.02 --batch 4 --threads 1
 check "frames train" [ "$status" -eq 0 ]
 run eval --model frames.st --frames valid.csv --clamp left=0:10 --json
 check "frames are scored, column names from the model" [ "$status" -eq 0 ]
@@ -404,7 +445,7 @@ run predict --model earlier.st --frames near.csv
 tail -n +2 stdout.txt | cut -f3 | paste - near.txt | awk '{ d = $1 - $2; if (d < -1e-3 || d > 1e-3) exit 1 }'
 check "and answers the same" [ $? -eq 0 ]
 printf 'text\tk:real\na\t1700000010\nb\t1700000020\n' >far.tsv
-run train --data far.tsv --out far.st --hidden 8 --embed 8 --epochs 60 --lr 0.05 --dropout 0 --threads 1 --quiet
+run train --preset plain --data far.tsv --out far.st --hidden 8 --embed 8 --epochs 60 --lr 0.05 --dropout 0 --threads 1 --quiet
 printf 'a\nb\n' | "$mtl" predict --model far.st >stdout.txt 2>stderr.txt
 check "real targets of texts far from 0" awk -F "$tab" 'NR > 1 { d = $2 - 1700000000 - 10 * (NR - 1); if (d < -4 || d > 4) exit 1 }' stdout.txt
 
@@ -422,7 +463,7 @@ run train --data other.tsv --out other.st $small; check "empty lines at the end"
 printf 'text\tk:class\nna\303\257ve caf\303\251\ta\n\346\227\245\346\234\254 \345\233\275\tb\n' >other.tsv
 run train --data other.tsv --out other.st $small; check "UTF-8" [ "$status" -eq 0 ]
 cut -f1-3 train.tsv >fewer.tsv
-run train --data fewer.tsv --valid valid.tsv --out other.st --hidden 8 --embed 8 --epochs 1
+run train --preset plain --data fewer.tsv --valid valid.tsv --out other.st --hidden 8 --embed 8 --epochs 1
 result "--valid with an unknown task: warned, left out" "$(says stderr.txt "warning: valid.tsv: task mood")"
 check "and the training goes on" [ "$status" -eq 0 ]
 sed 's/B-time/B-hour/' valid.tsv >hours.tsv
@@ -462,14 +503,14 @@ result "dropout between the layers of one" "$(says stderr.txt "warning: |dropout
 run train --data train.tsv --out other.st $small --set encoder.dropout_between=0.3 --layers 2
 check "between two it is what was asked for" [ "$status" -eq 0 -a ! -s stderr.txt ]
 awk 'BEGIN { for (i = 0; i < 300; i++) x = x "X"; print "text\tk:class"; for (i = 0; i < 20; i++) printf "see %sa\ta\nsee %sb\tb\n", x, x }' >long.tsv
-run train --data long.tsv --out long.st --hidden 8 --embed 8 --epochs 20 --lr .05 --threads 1 --quiet --lowercase
+run train --preset plain --data long.tsv --out long.st --hidden 8 --embed 8 --epochs 20 --lr .05 --threads 1 --quiet --lowercase
 run eval --model long.st --data long.tsv --json
 check "words of over 255 bytes are learnt" exactly "$(number stdout.txt accuracy)" 1
 tail -n 2 long.tsv | cut -f1 | "$mtl" predict --model long.st | cut -f2 | tr '\n' ' ' >stdout.txt
 result "and known to predict" "$(says stdout.txt "k a b")"
 
 awk 'BEGIN { print "text\tk:class"; for (i = 0; i < 4097; i++) print "go\tlabel" i }' >many.tsv
-run train --data many.tsv --out many.st --hidden 2 --embed 2 --epochs 1 --threads 1 --quiet
+run train --preset plain --data many.tsv --out many.st --hidden 2 --embed 2 --epochs 1 --threads 1 --quiet
 run eval --model many.st --data many.tsv --confusion matrix.tsv
 result "too many classes for a matrix" "$(says stderr.txt "note: task k has more than 4096 labels")"
 check "are scored without one" [ "$status" -eq 0 -a ! -s matrix.tsv ]
@@ -509,7 +550,7 @@ weights_refused k=a:0,b:x,y:0 "one is above 0"
 unseen_tag() { # NAME F1 ROW GOLD_ROW: ROW is learnt beside one of Os, then scored together with GOLD_ROW
     { printf 'text\tner:tags\n'; for i in 1 2 3 4 5 6 7 8; do printf "$3\\nwe go\\tO O\\n"; done; } >seen.tsv
     printf "text\\tner:tags\\n$3\\n$4\\n" >gold.tsv
-    run train --data seen.tsv --valid gold.tsv --out spans.st --log log.json --hidden 8 --embed 8 --epochs 30 --lr .05 --dropout 0 \
+    run train --preset plain --data seen.tsv --valid gold.tsv --out spans.st --log log.json --hidden 8 --embed 8 --epochs 30 --lr .05 --dropout 0 \
         --threads 1 --quiet
     tail -n 1 log.json >last.json
     check "validation: $1" exactly "$(number last.json span_f1)" "$2"
@@ -531,7 +572,7 @@ unseen_tag "an unseen B- begins the span that an I- goes on" 1   'hi mia oslo ro
 printf 'text\ttopics:multi\nred sky\tcolour\nloud drum\tsound\nred loud car\tsound,colour\nit is\t\nred or it\t_\n' >sets.tsv
 for i in 1 2 3; do sed 1d sets.tsv >more.tsv; cat more.tsv >>sets.tsv; done
 printf 'text\ttopics:multi\nred sky\tcolour\nred loud car\tcolour,sound\nit is\t\nred sky\tcolour,speed\nis it\t_\n' >sets_valid.tsv
-run train --data sets.tsv --out sets.st --hidden 12 --embed 12 --epochs 60 --lr .05 --dropout 0 --threads 1 --quiet
+run train --preset plain --data sets.tsv --out sets.st --hidden 12 --embed 12 --epochs 60 --lr .05 --dropout 0 --threads 1 --quiet
 check "multi trains" [ "$status" -eq 0 ]
 run eval --model sets.st --data sets_valid.tsv
 result "eval: micro and macro F1; a label unseen in training is one that nobody predicts" "$(says stdout.txt "topics           multi  micro F1 0.8889  macro F1 0.6667  (4 items)")"
@@ -775,7 +816,7 @@ printf '1\t\t_\tX\t_\t_\t0\t_\t_\t_\n' >bad.conllu
 refuses "CoNLL-U: an empty word" 1 "bad.conllu:1:3: |empty word|or _" train --data bad.conllu --out out.st $small
 sed 's/1\t/1\t_/' bad.conllu >good.conllu; works "it is written _" train --data good.conllu --out out.st $small
 
-base="train --data train.tsv --out out.st --epochs 1 --quiet"
+base="train --preset plain --data train.tsv --out out.st --epochs 1 --quiet"
 refuses "--set of a group" 2 "is a group; name one of its fields, as in encoder.FIELD=VALUE; expected kind, cell, hidden" $base --set encoder=3
 refuses "--set of a task's group" 2 "task.NAME.FIELD=VALUE; expected weight" $base --set task=3
 works "a field of it" $base --hidden 8 --set encoder.hidden=3
@@ -823,7 +864,7 @@ says_not "a missing model" "create"
 
 # ---- wrong usage ------------------------------------------------------------------------------------------------------------------
 
-base="train --data train.tsv --out out.st --epochs 1 --quiet"
+base="train --preset plain --data train.tsv --out out.st --epochs 1 --quiet"
 refuses "an unknown command" 2 "unknown command 'trian'; did you mean train?" trian
 refuses "an unknown option" 2 "unknown option --hiden; did you mean --hidden?" $base --hiden 3
 refuses "an unknown option that is like none" 2 "unknown option --xyzzyplugh|mtl train --help" $base --xyzzyplugh 3
@@ -939,7 +980,7 @@ result "a broken pipe ends predict" "$problem"
 # ---- interruption ---------------------------------------------------------------------------------------------------------------
 
 epochs_logged() { [ -s int.json ] && [ "$(grep -c epoch int.json)" -ge "$1" ]; }
-"$mtl" train --data train.tsv --valid valid.tsv --out int.st --hidden 16 --embed 16 --epochs 100000 --threads 1 --log int.json >stdout.txt 2>stderr.txt & training=$!
+"$mtl" train --preset plain --data train.tsv --valid valid.tsv --out int.st --hidden 16 --embed 16 --epochs 100000 --threads 1 --log int.json >stdout.txt 2>stderr.txt & training=$!
 wait_for 30 epochs_logged 2
 kill -INT $training; wait $training; status=$?
 [ $status -eq 0 ] && problem=$(says stderr.txt "mtl: interrupted: the best model so far|int.st") || problem="status $status"
@@ -955,6 +996,55 @@ sleep 0.5
 kill -INT $training; sleep 0.05; kill -INT $training; wait $training; status=$?
 check "SIGINT twice: status 130 at once" [ $status -eq 130 ]
 check "the old file is intact" [ "$(cat int.st)" = old ]
+
+# ---- going on --------------------------------------------------------------------------------------------------------------------
+
+# tests/resume.py tries a covering set of options; here is one of text and one of numbers, with several data sets
+same() { # NAME OPTIONS...: two stops and two new processes end with the model of a run without
+    name=$1; shift
+    rm -f whole.st cut.st*; problem=
+    run train "$@" --out whole.st --threads 1 --quiet
+    run train "$@" --out cut.st --threads 2 --quiet --checkpoint-every 4 --stop-after 5
+    [ "$status" -eq 0 ] && problem=$(says stderr.txt "mtl: interrupted: |--resume cut.st.checkpoint goes on") || problem="status $status"
+    run train "$@" --out cut.st --threads 1 --quiet --checkpoint-every 3 --stop-after 7 --resume cut.st.checkpoint
+    run train "$@" --out cut.st --threads 2 --quiet --checkpoint-every 3 --resume cut.st.checkpoint
+    cmp -s whole.st cut.st || problem=${problem:-"another model"}
+    [ -e cut.st.checkpoint ] && problem=${problem:-"the checkpoint is still there"}
+    result "resume: $name" "$problem"
+}
+sed '1s/mood:class/tone:class/' second.tsv >tone.tsv
+text="--preset plain --data train.tsv --data tone.tsv --valid valid.tsv --hidden 8 --embed 8 --epochs 2"
+same "text" $text --schedule cosine --sampler annealed --set trainer.average=0.9 --set trainer.lazy=1 --sampler-weight tone.tsv=2
+same "numbers" --preset auto --share full --frames train.csv --valid valid.csv --sequence unit --features heat,noise --task left:reals --task model:class \
+    --hidden 8 --epochs 4 --batch 4 --sampler together --optimizer rmsprop --set fit.curriculum=length --patience 1
+
+run train $text --out cut.st --quiet --checkpoint-every 4 --stop-after 5; mv cut.st.checkpoint held.st
+run eval --model held.st --data valid.tsv
+check "a checkpoint is a model" [ "$status" -eq 0 ]
+again="train $text --out out.st --resume held.st --quiet"
+refuses "another rate" 1 "held.st: not what its run was asked for: trainer.lr is 0.01 and was 0.001|--force" $again --lr 0.01
+refuses "another seed and weight" 1 "fit.seed is 2 and was 1|task.mood.weight is 3 and was 1" $again --seed 2 --weight mood=3
+refuses "an option that was not given" 1 "input.lowercase is 1 and was 0" $again --lowercase
+refuses "other weights of data" 1 "--sampler-weight is tone.tsv=3 and was not given" $again --sampler-weight tone.tsv=3
+refuses "other tasks" 1 "its tasks are intent, slots, mood, tone, those of the data intent, slots" $again --only intent,slots
+refuses "a model that is finished" 1 "cut.st: holds no optimiser state|--checkpoint-every" train $text --out out.st --resume cut.st
+refuses "no model at all" 1 "--resume train.tsv: " train $text --out out.st --resume train.tsv
+refuses "no file" 1 "--resume none.st: there is no such file" train $text --out out.st --resume none.st
+refuses "the search for what is shared" 2 "--share auto makes several" train --data train.tsv --valid valid.tsv --out out.st --checkpoint-every 4
+refuses "--force alone" 2 "--force is for --resume" train $text --out out.st --force
+refuses "a weight of an unknown file" 2 "--sampler-weight tune.tsv=2: no such file|did you mean tone.tsv" train $text --out out.st --sampler-weight tune.tsv=2
+refuses "a weight that is none" 2 "expected FILE=X" train $text --out out.st --sampler-weight tone.tsv=many
+refuses "temperature 0" 2 "temperature is 0" train $text --out out.st --set fit.temperature=0
+run $again --lr 0.01 --force
+[ "$status" -eq 0 ] && problem=$(says stderr.txt "mtl: note: --resume held.st: trainer.lr is 0.01 and was 0.001") || problem="status $status"
+result "--force goes on" "$problem"
+cp valid.tsv valid.old; tail -n 1 valid.tsv >>valid.tsv
+refuses "another data file" 1 "--valid 1 valid.tsv is|bytes of checksum|and was" $again
+run $again --force
+check "--force goes on with it" [ "$status" -eq 0 ]
+mv valid.old valid.tsv
+run $again --threads 1
+check "another number of threads is no change" [ "$status" -eq 0 ]
 
 # ---------------------------------------------------------------------------------------------------------------------------------
 

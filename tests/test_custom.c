@@ -319,6 +319,91 @@ static void test_custom_examples(void **state)
     remove(arguments[1]);
 }
 
+/* ---- widths that differ from what is read -------------------------------------------------------------- */
+
+/* Rows of three numbers, of which a step has two sums; and a mix that makes three columns of any width. */
+static mtl_status custom_sums_build(mtl_input_part *part, mtl_parameters *set, mtl_error *err)
+{
+    part->width = 2;
+    part->data = mtl_dense_add(set, "sums", 3, 2, 0, err);
+    return mtl__status(err);
+}
+static mtl_activation *custom_sums_forward(mtl_run *run, const mtl_input_part *part, const mtl_input *input)
+{
+    static const mtl_scaling as_they_are = { 3, 0, NULL, NULL };
+    mtl_activation *x = mtl__features_forward(run, &run->packing->space[MTL_LEVEL_STEP], input->rows, 3,
+                                              &as_they_are, "sums.rows");
+    return x ? mtl_dense_forward(run, (const mtl_dense *)part->data, x, NULL) : NULL;
+}
+static mtl_status custom_narrow_build(mtl_mix *mix, mtl_parameters *set, const char *what, mtl_error *err)
+{
+    (void)what;
+    mix->width = 3;
+    mix->data = mtl_dense_add(set, "narrow", mix->widths[0], 3, 0, err);
+    return mtl__status(err);
+}
+static mtl_activation *custom_narrow_forward(mtl_run *run, const mtl_mix *mix, mtl_activation *const *sources,
+                                             mtl_activation *by)
+{
+    (void)by;
+    return mtl_dense_forward(run, (const mtl_dense *)mix->data, sources[0], NULL);
+}
+
+/* Evaluation, which copies and sorts the sequences, finds the loss that prediction has. */
+static void custom_expect_scores(mtl_model *model, const mtl_batch *batch)
+{
+    mtl_predictor *predictor;
+    mtl_prediction out;
+    mtl_task_score table;
+    mtl_scores scores;
+    mtl_error err = {0};
+    double loss = 0;
+    size_t s;
+    predictor = mtl_predictor_create(model, NULL, &err);
+    mtl_predict(predictor, batch, &out, &err);
+    for (s = 0; s < out.items; s++)
+        loss -= log((double)out.probabilities[s * out.width + (size_t)batch->targets[0].labels[s]]);
+    scores.tasks = &table;
+    mtl_evaluate(predictor, batch, 1, &scores, NULL, &err);
+    TEST_FINE(&err);
+    assert_int_equal(table.items, batch->sequences);
+    assert_true(fabs(table.loss - loss / (double)batch->sequences) < 1e-5);
+    mtl_predictor_destroy(predictor);
+}
+
+/* A mix of another width than its first source, which reads in two directions, is pooled whole; rows of
+   another width than their input are copied whole by evaluation and training. */
+static void test_custom_widths(void **state)
+{
+    mtl_input_kind sums = {0};
+    mtl_mix_kind narrow = {0};
+    mtl_input_desc input = {0};
+    mtl_column_desc column = {0};
+    mtl_task_desc task = {0};
+    mtl_model_desc desc = {0};
+    mtl_error err = {0};
+    mtl_model *model;
+    test_batch *batch;
+    (void)state;
+    sums.kind.desc = MTL_DESC_INPUT, sums.kind.name = "sums", sums.reads_rows = 1;
+    sums.build = custom_sums_build, sums.forward = custom_sums_forward;
+    narrow.kind.desc = MTL_DESC_MIX, narrow.kind.name = "narrow";
+    narrow.build = custom_narrow_build, narrow.forward = custom_narrow_forward;
+    input.name = "rows", input.features = 3, input.own = &sums;
+    column.name = "column", column.hidden = 4, column.bidirectional = 1;
+    task.name = "kind", task.classes = 3, task.pool = MTL_POOL_LAST, task.tap.from = "column";
+    task.tap.own = &narrow;
+    desc.inputs = &input, desc.input_count = 1, desc.columns = &column, desc.column_count = 1;
+    desc.tasks = &task, desc.task_count = 1;
+    model = mtl_model_create(&desc, &err);
+    TEST_FINE(&err);
+    batch = test_batch_create(&desc, NULL, 9, 6, 0, 3);
+    model_check(model, NULL, &batch->batch, 1, 1, "a mix of another width");
+    custom_expect_scores(model, &batch->batch);
+    test_batch_destroy(batch);
+    mtl_model_destroy(model);
+}
+
 /* What layers of a program's own ask of a run: rows and steps of an activation's packing. */
 static void test_custom_rows_and_steps(void **state)
 {
@@ -544,5 +629,6 @@ static void test_custom_gate_connects(void **state)
     cmocka_unit_test(test_custom_gradients), cmocka_unit_test(test_custom_threads_and_limits), \
     cmocka_unit_test(test_custom_scores), cmocka_unit_test(test_custom_files), \
     cmocka_unit_test(test_custom_wrong_descs), cmocka_unit_test(test_custom_examples), \
-    cmocka_unit_test(test_custom_rows_and_steps), cmocka_unit_test(test_custom_distribution_apart), \
+    cmocka_unit_test(test_custom_rows_and_steps), cmocka_unit_test(test_custom_widths), \
+    cmocka_unit_test(test_custom_distribution_apart), \
     cmocka_unit_test(test_custom_gate_connects)

@@ -1253,7 +1253,7 @@ static void train_draw_epoch(mtl__sampler *sampler, const mtl_model *model, size
     mtl__sampler_begin(sampler, epoch);
     for (i = 0; i < sampler->total; i++) {
         mtl_arena arena;
-        size_t set = mtl__sampler_choose(sampler, i), row = 0;
+        size_t set = sampler->kind->choose(sampler, i), row = 0;
         int shortest = 1000, longest = 0;
         mtl_batch b;
         mtl_arena_init(&arena, NULL, 0, NULL);
@@ -1330,6 +1330,149 @@ static void test_train_samplers(void **state)
     }
     train_set_destroy(&large);
     train_set_destroy(&small);
+    mtl_model_destroy(model);
+}
+
+/* A sampler over the large and the small set. */
+typedef struct train_draws { mtl__sampler sampler; mtl_arena arena; mtl_fit_desc desc; mtl_error err;
+} train_draws;
+
+static void train_draws_open(train_draws *d, const mtl_batch *sets, const mtl_model *model, int sampler,
+                             const float *weights)
+{
+    mtl_arena_init(&d->arena, NULL, 0, NULL);
+    d->desc.batch = TRAIN_BATCH;
+    d->desc.sampler = sampler;
+    d->desc.sampler_weights = weights;
+    memset(&d->err, 0, sizeof d->err);
+    mtl_desc_check(MTL_DESC_FIT, &d->desc, "fit", &d->err);
+    mtl__sampler_init(&d->sampler, sets, 2, model, &d->desc, &d->arena, &d->err);
+}
+
+/* The share of the large set in the batches of epochs from .. to. */
+static double train_draws_share(train_draws *d, const mtl_model *model, size_t from, size_t to)
+{
+    static int seen[2][TRAIN_LARGE];
+    size_t batches[2] = {0}, changes = 0, spread = 0;
+    for (; from <= to; from++) train_draw_epoch(&d->sampler, model, from, batches, seen, &changes, &spread);
+    return (double)batches[0] / (double)(batches[0] + batches[1]);
+}
+
+/* What each sampler promises of shares and of turns, with weights of the sets and without. */
+static void test_train_sampler_shares(void **state)
+{
+    static const float weights[][2] = { { 1, 3 }, { 0.5f, 2 }, { 0, 1 }, { 1, 0 }, { 0, 0 }, { 1, -1 } };
+    const double flat = pow(300.0, 0.2) / (pow(300.0, 0.2) + pow(50.0, 0.2));
+    mtl_error err = {0};
+    mtl_model *model = train_set_model(&err);
+    train_set large, small;
+    mtl_batch sets[2];
+    train_draws d;
+    int i;
+    (void)state;
+    memset(&d, 0, sizeof d);
+    train_set_create(&large, TRAIN_LARGE, 40), train_set_create(&small, TRAIN_SMALL, 40);
+    sets[0] = large.data, sets[1] = small.data;
+    train_draws_open(&d, sets, model, MTL_SAMPLER_UNIFORM, NULL);
+    assert_true(fabs(train_draws_share(&d, model, 1, 40) - 0.5) < 0.04);
+    mtl_arena_destroy(&d.arena);
+    train_draws_open(&d, sets, model, MTL_SAMPLER_UNIFORM, weights[0]);
+    assert_true(fabs(train_draws_share(&d, model, 1, 40) - 0.25) < 0.04);
+    mtl_arena_destroy(&d.arena);
+    d.desc.temperature = 5;                 /* 300 : 50 at first; 300^0.2 : 50^0.2 in the last epoch */
+    d.desc.epochs = 60;
+    train_draws_open(&d, sets, model, MTL_SAMPLER_ANNEALED, NULL);
+    assert_true(fabs(train_draws_share(&d, model, 1, 8) - 300.0 / 350) < 0.06);
+    assert_true(fabs(train_draws_share(&d, model, 53, 60) - flat) < 0.08);
+    mtl_arena_destroy(&d.arena);
+    train_draws_open(&d, sets, model, MTL_SAMPLER_PROPORTIONAL, weights[1]);
+    assert_int_equal(d.sampler.total, TRAIN_LARGE / TRAIN_BATCH / 2 + TRAIN_SMALL / TRAIN_BATCH * 2);
+    assert_true(train_draws_share(&d, model, 1, 3) == 0.6);
+    mtl_arena_destroy(&d.arena);
+    train_draws_open(&d, sets, model, MTL_SAMPLER_ROUND_ROBIN, weights[0]);
+    assert_true(fabs(train_draws_share(&d, model, 1, 4) - 0.25) < 0.01);
+    mtl_arena_destroy(&d.arena);
+    for (i = MTL_SAMPLER_PROPORTIONAL; i <= MTL_SAMPLER_TOGETHER; i++) {
+        train_draws_open(&d, sets, model, i, weights[2]);
+        assert_true(train_draws_share(&d, model, 1, 2) == 0);
+        mtl_arena_destroy(&d.arena);
+        train_draws_open(&d, sets, model, i, weights[3]);
+        assert_true(train_draws_share(&d, model, 1, 2) == 1);
+        mtl_arena_destroy(&d.arena);
+    }
+    train_draws_open(&d, sets, model, 0, weights[4]);
+    test_expect_error(&d.err, MTL_ERROR_FIELD, "fit.sampler_weights", "one must be greater than 0");
+    mtl_arena_destroy(&d.arena);
+    train_draws_open(&d, sets, model, 0, weights[5]);
+    test_expect_error(&d.err, MTL_ERROR_FIELD, "fit.sampler_weights", "that of data set 1");
+    mtl_arena_destroy(&d.arena);
+    train_set_destroy(&large), train_set_destroy(&small);
+    mtl_model_destroy(model);
+}
+
+/* together: an update has `accumulate` batches of each set, to the end of the epoch. */
+static void test_train_sampler_together(void **state)
+{
+    mtl_error err = {0};
+    mtl_model *model = train_set_model(&err);
+    train_set large, small;
+    mtl_batch sets[2], b;
+    train_draws d;
+    size_t i;
+    (void)state;
+    memset(&d, 0, sizeof d);
+    d.desc.accumulate = 3;
+    train_set_create(&large, TRAIN_LARGE, 40), train_set_create(&small, TRAIN_SMALL, 40);
+    sets[0] = large.data, sets[1] = small.data;
+    train_draws_open(&d, sets, model, MTL_SAMPLER_TOGETHER, NULL);
+    TEST_FINE(&d.err);
+    assert_int_equal(d.sampler.update, 6);
+    assert_int_equal(d.sampler.total, 36);                                      /* 35, and one to be even */
+    mtl__sampler_begin(&d.sampler, 1);
+    for (i = 0; i < d.sampler.total; i++) {
+        b = mtl__sampler_next(&d.sampler, model, i, &d.arena, &d.err);
+        assert_int_equal(b.set, i % 2);
+    }
+    mtl_arena_destroy(&d.arena);
+    train_set_destroy(&large), train_set_destroy(&small);
+    mtl_model_destroy(model);
+}
+
+/* Curriculum: in the first epochs from the shortest sequences to the longest, later not. */
+static void test_train_curriculum(void **state)
+{
+    mtl_error err = {0};
+    mtl_model *model = train_set_model(&err);
+    train_set large, small;
+    mtl_batch sets[2];
+    train_draws d;
+    size_t epoch, i, s;
+    (void)state;
+    memset(&d, 0, sizeof d);
+    d.desc.curriculum = MTL_CURRICULUM_LENGTH;
+    d.desc.curriculum_share = 0.3f;
+    d.desc.epochs = 10;
+    train_set_create(&large, TRAIN_LARGE, 40), train_set_create(&small, TRAIN_SMALL, 40);
+    sets[0] = large.data, sets[1] = small.data;
+    train_draws_open(&d, sets, model, MTL_SAMPLER_PROPORTIONAL, NULL);
+    TEST_FINE(&d.err);
+    for (epoch = 1; epoch <= 6; epoch++) {
+        int last[2] = {0}, falls = 0;
+        mtl__sampler_begin(&d.sampler, epoch);
+        for (i = 0; i < d.sampler.total; i++) {
+            mtl_batch b = mtl__sampler_next(&d.sampler, model, i, &d.arena, &d.err);
+            int longest = 0;
+            for (s = 0; s < b.sequences; s++) {
+                falls += b.lengths[s] < last[b.set];
+                if (b.lengths[s] > longest) longest = b.lengths[s];
+            }
+            last[b.set] = longest;
+        }
+        assert_true(epoch <= 3 ? falls == 0 : falls > 20);
+    }
+    TEST_FINE(&d.err);
+    mtl_arena_destroy(&d.arena);
+    train_set_destroy(&large), train_set_destroy(&small);
     mtl_model_destroy(model);
 }
 
@@ -2231,6 +2374,8 @@ static void test_train_bf16_fallback(void **state)
     cmocka_unit_test(test_train_resume_of_another_rule), cmocka_unit_test(test_train_transfer), \
     cmocka_unit_test(test_train_evaluate), cmocka_unit_test(test_train_evaluate_edges), \
         cmocka_unit_test(test_train_samplers), \
+    cmocka_unit_test(test_train_sampler_shares), cmocka_unit_test(test_train_sampler_together), \
+    cmocka_unit_test(test_train_curriculum), \
     cmocka_unit_test(test_train_sampler_seeds), cmocka_unit_test(test_train_fit_keeps_the_best), \
     cmocka_unit_test(test_train_fit_patience), cmocka_unit_test(test_train_fit_plateau), \
     cmocka_unit_test(test_train_fit_callback_stops), cmocka_unit_test(test_train_fit_learns), \

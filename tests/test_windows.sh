@@ -48,7 +48,7 @@ head -n 80 "$root/examples/data/names_train.tsv" >train.tsv
 sed 's/$/\r/' train.tsv >crlf.tsv
 tail -n 1 train.tsv | cut -f1 >words.txt
 cp train.tsv dätä-日本.tsv
-small=(--hidden 8 --embed 8 --epochs 2 --threads 1)
+small=(--preset plain --hidden 8 --embed 8 --epochs 2 --threads 1)
 
 check "quickstart" quiet program quickstart
 check "smoke: train, write, read, predict the same" quiet program smoke

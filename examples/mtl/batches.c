@@ -125,3 +125,132 @@ mtl_batch one_sequence(const mtl_batch *batch, const mtl_model_desc *desc, size_
     one.inputs = inputs;
     return one;
 }
+
+/* ---- parts of a data set ------------------------------------------------------------------------------- */
+
+/* Numbers in an item of `values`. */
+static size_t target_width(const mtl_task_desc *task)
+{
+    return (size_t)(task->classes ? task->classes : task->width ? task->width : 1);
+}
+
+unsigned char *find_labelled(const mtl_batch *batch, const mtl_model_desc *desc, const int *chosen)
+{
+    unsigned char *keep = NULL;
+    size_t s, i, n, row = 0;
+    memset(arraddnptr(keep, batch->sequences), 0, batch->sequences);
+    for (s = 0; s < batch->sequences; row += (size_t)batch->lengths[s++])
+        for (i = 0; i < arrlenu(chosen); i++) {
+            const mtl_target *of = &batch->targets[chosen[i]];
+            const mtl_task_desc *task = &desc->tasks[chosen[i]];
+            const int step = task->level == MTL_LEVEL_STEP;
+            const size_t first = step ? row : s, width = target_width(task);
+            for (n = first; n < first + (step ? (size_t)batch->lengths[s] : 1); n++)
+                keep[s] |= (of->labels && of->labels[n] != MTL_MISSING) ||
+                           (of->values && !isnan(of->values[n * width]));
+        }
+    return keep;
+}
+
+/* The sequences that are kept of an array with `size` bytes for each step, or for each sequence. NULL stays
+   NULL. The caller's to free. */
+static void *pick_array(const mtl_batch *batch, const unsigned char *keep, const void *from, size_t size,
+                        int per_step)
+{
+    const char *next = (const char *)from;
+    char *all = NULL;
+    size_t s;
+    for (s = 0; from && s < batch->sequences; s++) {
+        const size_t bytes = size * (per_step ? (size_t)batch->lengths[s] : 1);
+        if (keep[s]) memcpy(arraddnptr(all, bytes), next, bytes);
+        next += bytes;
+    }
+    if (from && !all) arrsetcap(all, 1);
+    return all;
+}
+
+static mtl_target pick_target(const mtl_batch *batch, const unsigned char *keep, const mtl_task_desc *task,
+                              const mtl_target *from)
+{
+    const int step = task->level == MTL_LEVEL_STEP;
+    mtl_target to = *from;
+    to.labels = (const int *)pick_array(batch, keep, from->labels, sizeof(int), step);
+    to.values = (const mtl_real *)pick_array(batch, keep, from->values, target_width(task) * sizeof(mtl_real),
+                                             step);
+    to.strange = (const unsigned *)pick_array(batch, keep, from->strange, sizeof(unsigned), step);
+    return to;
+}
+
+mtl_batch pick_batch(const mtl_batch *batch, const mtl_model_desc *desc, const int *chosen,
+                     const unsigned char *keep)
+{
+    mtl_batch to = *batch;
+    mtl_input *inputs = NULL;
+    mtl_target *targets = NULL;
+    size_t i;
+    to.lengths = (const int *)pick_array(batch, keep, batch->lengths, sizeof(int), 0);
+    for (i = 0, to.sequences = 0; i < batch->sequences; i++) to.sequences += keep[i] != 0;
+    for (i = 0; i < desc->input_count && !desc->inputs[i].reads; i++) {
+        const mtl_input *from = &batch->inputs[i];
+        mtl_input input;
+        input.ids = (const int *)pick_array(batch, keep, from->ids, sizeof(int), 1);
+        input.rows = (const mtl_real *)pick_array(batch, keep, from->rows, (size_t)desc->inputs[i].features *
+                                                  sizeof(mtl_real), 1);
+        arrput(inputs, input);
+    }
+    for (i = 0; i < arrlenu(chosen); i++)
+        arrput(targets, pick_target(batch, keep, &desc->tasks[chosen[i]], &batch->targets[chosen[i]]));
+    to.inputs = inputs;
+    to.targets = targets;
+    return to;
+}
+
+mtl_batch *labelled_batches(const mtl_batch *from, const mtl_model_desc *desc, const int *chosen)
+{
+    mtl_batch *picked = NULL;
+    size_t i;
+    for (i = 0; i < arrlenu(from); i++) {
+        unsigned char *keep = find_labelled(&from[i], desc, chosen);
+        mtl_batch one = pick_batch(&from[i], desc, chosen, keep);
+        if (one.sequences) arrput(picked, one);
+        arrfree(keep);
+    }
+    return picked;
+}
+
+void check_sampler_weights(const settings *given, const corpus *all)
+{
+    const char **paths = NULL;
+    size_t i, k;
+    for (k = 0; k < arrlenu(all->train); k++) arrput(paths, all->train[k].path);
+    for (i = 0; i < arrlenu(given->sampler_weights); i++) {
+        const char *text = given->sampler_weights[i], *equals = strrchr(text, '=');
+        const size_t length = equals ? (size_t)(equals - text) : 0;
+        double x;
+        if (!length || !mtl_text_number(equals + 1, strlen(equals + 1), &x) || x < 0 || x > 1e6)
+            fail_usage("--sampler-weight %s: expected FILE=X, X from 0 to 1000000", text);
+        for (k = 0; k < arrlenu(paths); k++)
+            if (strlen(paths[k]) == length && memcmp(paths[k], text, length) == 0) break;
+        if (k == arrlenu(paths))
+            fail_usage("--sampler-weight %s: no such file among the training data%s", text,
+                       suggestion(text, paths));
+    }
+    arrfree(paths);
+}
+
+const float *sampler_weights(const settings *given, const mtl_batch *train)
+{
+    float *weights = NULL;
+    size_t i, k;
+    for (k = 0; k < arrlenu(train) && arrlenu(given->sampler_weights); k++) {
+        double x = 1;
+        for (i = 0; i < arrlenu(given->sampler_weights); i++) {
+            const char *text = given->sampler_weights[i], *number = strrchr(text, '=') + 1;
+            if (strlen(train[k].name) == (size_t)(number - 1 - text) &&
+                memcmp(train[k].name, text, strlen(train[k].name)) == 0)
+                mtl_text_number(number, strlen(number), &x);
+        }
+        arrput(weights, (float)x);
+    }
+    return weights;
+}

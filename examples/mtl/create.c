@@ -204,8 +204,7 @@ void check_task_names(const settings *given, const corpus *all)
     arrfree(known);
 }
 
-/* Tells of settings that will have no effect. */
-static void report_useless(const settings *given)
+void report_useless(const settings *given)
 {
     if (given->encoder.dropout_between > 0 && given->encoder.layers < 2)
         warn("encoder.dropout_between has no effect: the encoder has one layer; give it more with --layers, "
@@ -226,32 +225,30 @@ static void check_memory(const mtl_model_desc *desc)
              bytes, 4.0 * (double)bytes, machine);
 }
 
-mtl_model *create_model(const settings *given, corpus *all)
+mtl_model *create_model(const settings *given, corpus *all, const int *chosen, const mtl_share_desc *share)
 {
     const char **words = name_list(&all->vocabulary), ***labels = NULL;
     float **weights = NULL;
     mtl_input_desc input = make_input_desc(given, all, words);
     mtl_task_desc *tasks = NULL;
     mtl_model_desc desc = given->model, shared;
-    mtl_share_desc share = given->share;
     mtl_error err = { 0 };
     mtl_arena arena;
     mtl_model *model;
     size_t i;
     mtl_arena_init(&arena, NULL, 0, NULL);
-    for (i = 0; i < arrlenu(all->tasks); i++) {
-        arrput(labels, name_list(&all->tasks[i].labels));
-        arrput(weights, make_class_weights(given, all, i));
-        arrput(tasks, make_task_desc(given, &all->tasks[i], labels[i], weights[i]));
+    for (i = 0; i < arrlenu(chosen); i++) {
+        const task *of = &all->tasks[chosen[i]];
+        arrput(labels, name_list(&of->labels));
+        arrput(weights, make_class_weights(given, all, (size_t)chosen[i]));
+        arrput(tasks, make_task_desc(given, of, labels[i], weights[i]));
     }
     desc.inputs = &input;
     desc.input_count = 1;
     desc.encoder = given->encoder;
     desc.tasks = tasks;
     desc.task_count = arrlenu(tasks);
-    report_useless(given);
-    if (!share.sets) share.sets = (int)arrlenu(all->train);
-    mtl_share(&share, &desc, &shared, &arena, &err);
+    mtl_share(share, &desc, &shared, &arena, &err);
     check(&err);
     check_memory(&shared);
     model = mtl_model_create(&shared, &err);

@@ -14,7 +14,11 @@ void check_task_names(const settings *given, const corpus *all);
 /* --class-weights must name tasks that have classes. */
 void check_class_weights(const settings *given, const corpus *all);
 
-/* The model of the data and the settings, with its initial values. */
-mtl_model *create_model(const settings *given, corpus *all);
+/* Tells of settings that will have no effect. */
+void report_useless(const settings *given);
+
+/* A model of the data and the settings, with its initial values, for the tasks in `chosen`, a growing array
+   of numbers in all->tasks. */
+mtl_model *create_model(const settings *given, corpus *all, const int *chosen, const mtl_share_desc *share);
 
 #endif

@@ -28,7 +28,7 @@ static void check_tasks(const settings *given, const corpus *all)
 
 int command_eval(const settings *given, corpus *all)
 {
-    mtl_model *model = load_model(given);
+    mtl_model *model = load_model(given->model_path);
     mtl_batch *batches;
     mtl_scores scores;
     int frames = arrlenu(given->frames) > 0;

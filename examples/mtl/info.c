@@ -107,6 +107,7 @@ static void print_model(const settings *given, mtl_model *model, double bytes)
     print_structure(model);
     print_note(model, "settings", "trained with");
     print_note(model, "trained", "training");
+    print_note(model, "auto", "scores of what was tried");
     print_note(model, "sequence", "CSV: sequence column");
     print_note(model, "features", "CSV: feature columns");
     print_note(model, "feature_means", "CSV: their means");
@@ -209,12 +210,16 @@ static void json_model(const settings *given, mtl_model *model, double bytes)
     json_note(model, "settings");
     printf(", \"training\": ");
     json_note(model, "trained");
+    if (mtl_model_note(model, "auto", NULL, NULL)) {
+        printf(", \"auto\": ");
+        json_note(model, "auto");
+    }
     printf("}\n");
 }
 
 int command_info(const settings *given)
 {
-    mtl_model *model = load_model(given);
+    mtl_model *model = load_model(given->model_path);
     double bytes = 0;
     file_kind(given->model_path, &bytes);
     if (given->desc_c) print_desc_c(mtl_model_describe(model));

@@ -23,7 +23,9 @@
        settings  options             what the command line says
        scales  batches  scores       what the library is given, and what it answers
        json  reports                 scores for readers and programs
-       models  create  progress      a model from a file, a new one, training as it is watched
+       models  create  structure     a model from a file, a new one, what it is made of
+       teach  progress  resume  fit  what models teach, training as it is watched, as it goes on; one training
+       graft  auto                   one model out of parts of several; which tasks share, found by training
        commands                      train.c eval.c predict.c info.c reference.c; main.c calls them */
 #include "commands.h"
 
@@ -44,7 +46,7 @@ static int run(int command, int count, char **arguments)
 {
     static settings given;
     static corpus all;
-    settings_init(&given, command);
+    settings_init(&given, command, find_preset(count, arguments));
     parse_options(&given, count, arguments);
     check_options(&given);
     switch (command) {

@@ -3,16 +3,15 @@
 #include "scales.h"
 #include "system.h"
 
-mtl_model *load_model(const settings *given)
+mtl_model *load_model(const char *path)
 {
     mtl_error err = { 0 };
     mtl_model *model;
-    if (file_kind(given->model_path, NULL) == FILE_FOLDER)
-        fail("%s: is a directory; expected a model file", given->model_path);
-    model = mtl_model_load(given->model_path, &err);
+    if (file_kind(path, NULL) == FILE_FOLDER) fail("%s: is a directory; expected a model file", path);
+    model = mtl_model_load(path, &err);
     if (err.code)
-        fail("%s%s%s", strstr(err.message, given->model_path) ? "" : given->model_path,
-             strstr(err.message, given->model_path) ? "" : ": ", err.message);
+        fail("%s%s%s", strstr(err.message, path) ? "" : path, strstr(err.message, path) ? "" : ": ",
+             err.message);
     return model;
 }
 

@@ -5,7 +5,7 @@
 #include "corpus.h"
 #include "settings.h"
 
-mtl_model *load_model(const settings *given);
+mtl_model *load_model(const char *path);
 
 /* The corpus of a model: its tasks and labels, closed. */
 void corpus_from_model(const settings *given, corpus *all, const mtl_model *model);

@@ -75,12 +75,16 @@ static const option options[] = {
     TRAIN_FIELD("--batch", "N", "fit.batch"),
     TRAIN_FIELD("--patience", "N", "fit.patience"),
     TRAIN_FIELD("--sampler", "NAME", "fit.sampler"),
+    { "--sampler-weight", "FILE=X", TRAIN, FILES, MEMBER(sampler_weights),
+      "a file of --data counts as if it were X times as large, 0: not at all; may be repeated [1]" },
+    { "--teacher", "MODEL", TRAIN, FILES, MEMBER(teachers),
+      "a model of single tasks, whose answers to the training data are learnt, too; may be repeated" },
     { "--score", "TASK", TRAIN, TEXT, MEMBER(score),
       "the task whose validation score decides; without it the mean over tasks" },
     { "--seed", "N", TRAIN, FIELD, FIELDS("model.seed trainer.seed fit.seed"),
       "of the initial values, dropout and the order of the data [1]" },
-    { "--preset", "plain", TRAIN, TEXT, MEMBER(preset),
-      "a set of values for all of these; single options change it [plain]" },
+    { "--preset", "auto|plain", TRAIN, TEXT, MEMBER(preset),
+      "values for these, which single options change: auto goes by the data, plain by the book [auto]" },
     { "--set", "GROUP.FIELD=VALUE", READING, SET, FIELDS(NULL),
       "any field, e.g. encoder.forget_bias=1; `mtl reference` lists them all" },
     { "--threads", "N", READING, FIELD, FIELDS("trainer.threads predictor.threads"),
@@ -90,6 +94,15 @@ static const option options[] = {
     TRAIN_FIELD("--precision", "f32|bf16", "trainer.precision"),
     { "--isa", "NAME", READING, FIELD, FIELDS("trainer.isa predictor.isa"), NULL },
     { "--log", "FILE", TRAIN, TEXT, MEMBER(log), "writes a JSON object for each epoch" },
+    { "--checkpoint-every", "N", TRAIN, FIELD, FIELDS("fit.checkpoint_every"),
+      "saves all that --resume needs every N updates and when stopped, to the file of --out with .checkpoint "
+      "behind its name; training that comes to its end removes it [0: never]" },
+    { "--resume", "FILE", TRAIN, TEXT, MEMBER(resume),
+      "goes on from a checkpoint, given the same data and options, to the model, byte for byte, of a run "
+      "that never stopped" },
+    { "--force", NULL, TRAIN, SWITCH, MEMBER(force), "--resume although data or options have changed" },
+    { "--stop-after", "N", TRAIN, COUNT, MEMBER(stop_after),
+      "stops after N updates of this run, as Ctrl-C does" },
     { "--quiet", NULL, TRAIN, SWITCH, MEMBER(quiet), "prints nothing but warnings and errors" },
     { "--confusion", "FILE", EVAL, TEXT, MEMBER(confusion),
       "writes what was taken for what: a table for each class and tags task, rows gold, columns predicted" },
@@ -97,6 +110,18 @@ static const option options[] = {
     { "--json", NULL, EVAL | PREDICT | INFO, SWITCH, MEMBER(json), "answers in JSON" },
 };
 enum { OPTION_COUNT = sizeof options / sizeof *options };
+
+static const char DEFAULT_PRESET[] = "auto";
+
+const char *find_preset(int count, char **arguments)
+{
+    const char *found = DEFAULT_PRESET;
+    int i;
+    for (i = 0; i < count; i++)
+        if (strncmp(arguments[i], "--preset=", 9) == 0) found = arguments[i] + 9;
+        else if (strcmp(arguments[i], "--preset") == 0 && i + 1 < count) found = arguments[i + 1];
+    return found;
+}
 
 static const char *command_name(int command)
 {
@@ -146,7 +171,7 @@ static void print_command_help(int command)
     static settings plain;
     size_t i;
     char left[48], text[300];
-    settings_init(&plain, command);
+    settings_init(&plain, command, find_preset(0, NULL));
     for (i = 0; i < COMMAND_COUNT; i++)
         if (commands[i].command == command)
             printf("mtl %s: %s\n\nOptions:\n", commands[i].name, commands[i].summary);
@@ -252,7 +277,10 @@ static void set_option(settings *given, const option *of, const char *text)
     case FILES:        arrput(*(char ***)member, (char *)text); break;
     case LIST:         add_list((char ***)member, text); break;
     case FIELD_SWITCH: set_option_fields(given, of, "1"); break;
-    case FIELD:        set_option_fields(given, of, text); break;
+    case FIELD:
+        set_option_fields(given, of, text);
+        if (strcmp(of->name, "--share") == 0) given->automatic = 0;
+        break;
     default:           set_assignment(given, of, text); break;
     }
 }
@@ -280,6 +308,32 @@ void parse_options(settings *given, int count, char **arguments)
     }
 }
 
+/* "name=a,b" for the values of a growing list; nothing for none. */
+static void add_values(char **text, const char *name, char **list)
+{
+    size_t i;
+    for (i = 0; i < arrlenu(list); i++) add_text(text, "%s%s%s", i ? "" : name, i ? "," : "=", list[i]);
+    if (i) add_text(text, "\n");
+}
+
+void add_options_text(char **text, const settings *given)
+{
+    static const char *const left_out[] = { "--data", "--valid", "--frames", "--out", "--log", "--quiet",
+                                            "--resume", "--force", "--stop-after" };
+    size_t i, k;
+    for (i = 0; i < OPTION_COUNT; i++) {
+        const option *of = &options[i];
+        const void *member = (const char *)given + of->offset;
+        const char *value = of->takes == TEXT ? *(const char *const *)member : NULL;
+        for (k = 0; k < sizeof left_out / sizeof *left_out && strcmp(of->name, left_out[k]) != 0; k++) { }
+        if (k < sizeof left_out / sizeof *left_out || !(of->commands & given->command)) continue;
+        if (value) add_text(text, "%s=%s\n", of->name, value);
+        if (of->takes == SWITCH && *(const int *)member) add_text(text, "%s=1\n", of->name);
+        if (of->takes == COUNT) add_text(text, "%s=%lld\n", of->name, *(const long long *)member);
+        if (of->takes == FILES || of->takes == LIST) add_values(text, of->name, *(char **const *)member);
+    }
+}
+
 static void need_option(const settings *given, int given_it, const char *text)
 {
     if (!given_it)
@@ -299,14 +353,13 @@ void check_options(const settings *given)
         need_option(given, arrlenu(given->tasks) > 0, "--task NAME:KIND with --frames");
     if (given->command == EVAL)
         need_option(given, arrlenu(given->data) || frames, "--data FILE (or --frames FILE)");
+    if (given->force && !given->resume) fail_usage("--force is for --resume");
     if (given->command != TRAIN) need_option(given, given->model_path != NULL, "--model FILE");
     if (frames && arrlenu(given->data))
         fail_usage("--data and --frames: expected one of them: a model reads text or rows of numbers");
     if (given->command == TRAIN && !frames &&
         (arrlenu(given->features) || arrlenu(given->tasks) || given->sequence))
         fail_usage("--sequence, --features and --task describe CSV files: give those with --frames");
-    if (strcmp(given->preset, "plain") != 0)
-        fail_usage("--preset %s: no such preset; expected plain", given->preset);
 }
 
 void check_output(const settings *given, const char *path, const char *shown)

@@ -202,7 +202,7 @@ static void predict_frames(const settings *given, corpus *all, mtl_model *model,
 int command_predict(const settings *given, corpus *all)
 {
     mtl_error err = { 0 };
-    mtl_model *model = load_model(given);
+    mtl_model *model = load_model(given->model_path);
     mtl_predictor *predictor;
     mtl_prediction *answers = NULL;
     int frames = arrlenu(given->frames) > 0;

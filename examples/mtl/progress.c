@@ -30,7 +30,8 @@ static void show_batch(reporter *to, const mtl_progress *now)
     if (now->seconds - to->last_shown < 0.2) return;
     to->last_shown = now->seconds;
     format_losses(to, now, losses, sizeof losses);
-    snprintf(line, sizeof line, "epoch %zu/%zu  %3.0f%%  %.0f tokens/s  %s left  %s", now->epoch, now->epochs,
+    snprintf(line, sizeof line, "%s%sepoch %zu/%zu  %3.0f%%  %.0f tokens/s  %s left  %s",
+             to->run ? to->run : "", to->run ? ": " : "", now->epoch, now->epochs,
              now->batches ? 100.0 * (double)now->batch / (double)now->batches : 0.0, now->tokens_per_second,
              format_time(now->seconds_left, left), losses);
     if (width < sizeof line) line[width] = '\0';
@@ -45,8 +46,9 @@ static void show_epoch(reporter *to, const mtl_progress *now)
         snprintf(valid, sizeof valid, "  valid %.4f%s", now->scores->score,
                  now->best_epoch == now->epoch ? " (best)" : "");
     clear_progress();
-    printf("epoch %zu/%zu  %s%s  %.0f tokens/s  %s left\n", now->epoch, now->epochs, losses, valid,
-           now->tokens_per_second, format_time(now->seconds_left, left));
+    printf("%s%sepoch %zu/%zu  %s%s  %.0f tokens/s  %s left\n", to->run ? to->run : "", to->run ? ": " : "",
+           now->epoch, now->epochs, losses, valid, now->tokens_per_second,
+           format_time(now->seconds_left, left));
     fflush(stdout);
 }
 
@@ -57,6 +59,10 @@ static void log_epoch(const reporter *to, const mtl_progress *now)
     int first = 1, first_task = 1;
     size_t i;
     fputc('{', to->log);
+    if (to->run) {
+        json_key(to->log, &first, "run");
+        json_string(to->log, to->run);
+    }
     json_number(to->log, &first, "epoch", (double)now->epoch);
     json_number(to->log, &first, "loss", now->loss);
     json_key(to->log, &first, "task_loss");
@@ -83,8 +89,11 @@ int on_progress(void *user, const mtl_progress *now)
 {
     reporter *to = (reporter *)user;
     if (now->step) to->lr = now->step->lr;
+    if (now->epoch_end && to->lessons)
+        mix_lessons(to->lessons, label_share(now->epoch, now->epochs));
     if (now->epoch_end && to->log) log_epoch(to, now);
     if (now->epoch_end && !to->given->quiet) show_epoch(to, now);
     if (!now->epoch_end && to->terminal) show_batch(to, now);
-    return interrupted();
+    if (!now->epoch_end) to->updates++;
+    return interrupted() || (to->given->stop_after && to->updates >= to->given->stop_after);
 }

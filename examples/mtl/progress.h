@@ -3,6 +3,7 @@
 #define MTL_PROGRESS_H
 
 #include "settings.h"
+#include "teach.h"
 
 /* What the progress callback needs. */
 typedef struct reporter {
@@ -11,7 +12,14 @@ typedef struct reporter {
     FILE *log;
     int terminal;
     double last_shown;                      /* seconds */
+    const char *run;                        /* which of several trainings this is; NULL: the only one */
+    lesson *lessons;                        /* growing: what teachers say, mixed anew after each epoch */
+    size_t epochs_done;                     /* before this run, by a checkpoint */
+    double step_weight;                     /* what weights of tasks at steps are multiplied by; 0: 1 */
     double lr;                              /* of the last update */
+    long long updates;                      /* of this process */
+    const corpus *all;                      /* for checkpoints; NULL: there are none */
+    struct checkpoints *checkpoints;        /* resume.h; NULL: none are kept, and none is gone on from */
 } reporter;
 
 /* The library's progress callback; user: a reporter. */

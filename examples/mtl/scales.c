@@ -58,16 +58,18 @@ void find_target_scales(corpus *all)
 
 void set_means(const corpus *all, mtl_model *model, int in_file, mtl_error *err)
 {
+    const mtl_model_desc *desc = mtl_model_describe(model);
     mtl_real *means = NULL, mean;
     size_t i;
     for (i = 0; i < arrlenu(all->means); i++) arrput(means, in_file ? nearest_real(all->means[i]) : 0);
-    if (means)
-        mtl_model_set_feature_scale(model, feature_input(mtl_model_describe(model)), means, all->scales, err);
+    for (i = 0; means && i < desc->input_count; i++)
+        if (desc->inputs[i].features) mtl_model_set_feature_scale(model, (int)i, means, all->scales, err);
     arrfree(means);
     for (i = 0; i < arrlenu(all->tasks); i++) {
+        const int index = mtl_model_task(model, all->tasks[i].name);
         mean = in_file ? nearest_real(all->tasks[i].mean) : 0;
-        if (kind_has_numbers(all->tasks[i].kind))
-            mtl_model_set_target_scale(model, (int)i, &mean, &all->tasks[i].scale, err);
+        if (index >= 0 && kind_has_numbers(all->tasks[i].kind))
+            mtl_model_set_target_scale(model, index, &mean, &all->tasks[i].scale, err);
     }
 }
 

@@ -31,14 +31,36 @@ static const char *const decided_fields[] = {
     "task.kind",        "task.level",     "task.classes",      "task.width",
 };
 
-/* The textbook model: one Bi-LSTM under all tasks. */
+/* The textbook model: one Bi-LSTM under all tasks; and what follows from the data instead: how long training
+   takes, and which tasks share the encoder. */
 typedef struct preset_row { const char *path, *text; } preset_row;
+#define TEXTBOOK \
+    { "input.width", "128" },       { "input.dropout", "0.3" },         { "encoder.cell", "lstm" }, \
+    { "encoder.hidden", "128" },    { "encoder.dropout", "0.3" },       { "encoder.bidirectional", "1" }, \
+    { "task.*.pool", "max" },       { "trainer.optimizer", "adam" },    { "trainer.clip_norm", "5" }
+static const preset_row preset_auto[] = {
+    TEXTBOOK, { "trainer.lr", "0.002" }, { "trainer.schedule", "linear" }, { NULL, NULL } };
 static const preset_row preset_plain[] = {
-    { "input.width", "128" },       { "input.dropout", "0.3" },         { "encoder.cell", "lstm" },
-    { "encoder.hidden", "128" },    { "encoder.dropout", "0.3" },       { "encoder.bidirectional", "1" },
-    { "task.*.pool", "max" },       { "trainer.optimizer", "adam" },    { "trainer.lr", "0.001" },
-    { "trainer.clip_norm", "5" },   { "fit.epochs", "12" },             { "fit.batch", "32" },
-};
+    TEXTBOOK, { "trainer.lr", "0.001" }, { "fit.epochs", "12" }, { "fit.batch", "32" }, { NULL, NULL } };
+static const struct { const char *name; const preset_row *rows; int automatic; } presets[] = {
+    { "auto", preset_auto, 1 }, { "plain", preset_plain, 0 } };
+enum { PRESETS = sizeof presets / sizeof *presets };
+
+void add_fields_text(char **text, const settings *given, const group *of)
+{
+    static const char *const left_out[] = { "threads", "isa", "max_rows", "max_sequences", "max_steps",
+                                            "checkpoint_every" };
+    size_t i, k, count;
+    const mtl_field *fields = mtl_fields(of->desc, &count);
+    char value[64];
+    for (i = 0; i < count; i++) {
+        for (k = 0; k < sizeof left_out / sizeof *left_out && strcmp(fields[i].name, left_out[k]) != 0;
+             k++) { }
+        if (k < sizeof left_out / sizeof *left_out || fields[i].type >= MTL_NAME) continue;
+        add_text(text, "%s.%s=%s\n", of->name, fields[i].name,
+                 mtl_field_get(&fields[i], (const char *)given + of->offset, value, sizeof value));
+    }
+}
 
 static const group *find_group(const char *text, size_t length)
 {
@@ -146,19 +168,23 @@ void set_field(settings *given, const char *option, const char *path, const char
     else set_member(option, field, (char *)given + in->offset, text);
 }
 
-void settings_init(settings *given, int command)
+void settings_init(settings *given, int command, const char *preset)
 {
-    size_t i;
+    const preset_row *row;
     char threads[24];
+    size_t i;
     long processors = usable_processors();
+    for (i = 0; i + 1 < PRESETS && strcmp(presets[i].name, preset) != 0; i++) { }
+    if (strcmp(presets[i].name, preset) != 0)
+        fail_usage("--preset %s: no such preset; expected auto or plain", preset);
     memset(given, 0, sizeof *given);
     given->command = command;
     given->min_count = 1;
     given->max_tokens = 10000;
-    given->preset = "plain";
+    given->preset = presets[i].name;
+    given->automatic = presets[i].automatic;
     snprintf(threads, sizeof threads, "%ld", processors < 1 ? 1 : processors > 1024 ? 1024 : processors);
     set_field(given, "--threads", "trainer.threads", threads);
     set_field(given, "--threads", "predictor.threads", threads);
-    for (i = 0; i < sizeof preset_plain / sizeof *preset_plain; i++)
-        set_field(given, "--preset plain", preset_plain[i].path, preset_plain[i].text);
+    for (row = presets[i].rows; row->path; row++) set_field(given, "--preset", row->path, row->text);
 }

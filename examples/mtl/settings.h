@@ -18,10 +18,12 @@ typedef struct assignment {
 
 typedef struct settings {
     int command;
-    int json, quiet, desc_c;
-    long long min_count, max_tokens;
-    char **data, **valid, **frames, **only, **features, **tasks, **clamps, **class_weights;
-    const char *out, *model_path, *score, *log, *sequence, *preset, *confusion;
+    int json, quiet, desc_c, force;
+    int automatic;                          /* --share auto */
+    long long min_count, max_tokens, stop_after;
+    char **data, **valid, **frames, **only, **features, **tasks, **clamps, **class_weights, **teachers;
+    char **sampler_weights;
+    const char *out, *model_path, *score, *log, *sequence, *preset, *confusion, *resume;
     assignment *assignments;
     mtl_input_desc input;                   /* of a text input */
     mtl_input_desc frames_input;            /* of a rows-of-numbers input */
@@ -37,6 +39,10 @@ typedef struct settings {
 typedef struct group { const char *name; int desc; size_t offset; const char *what; } group;
 extern const group groups[GROUP_COUNT];
 
+/* Adds a line "group.field=value" for each field of a group that the result of training depends on: not
+   threads, limits and checkpoints. */
+void add_fields_text(char **text, const settings *given, const group *of);
+
 /* The part of a path after its group, and after the task's name in task.NAME.field. */
 const char *field_name(const char *path);
 
@@ -46,7 +52,7 @@ const mtl_field *resolve_path(const char *option, const char *path, const group 
 /* Sets a field by its path. */
 void set_field(settings *given, const char *option, const char *path, const char *text);
 
-/* The command's defaults and the preset, before any option. */
-void settings_init(settings *given, int command);
+/* The command's defaults and the preset's, before any option. */
+void settings_init(settings *given, int command, const char *preset);
 
 #endif

@@ -40,8 +40,7 @@ static int part_reads(const mtl_model_desc *d, size_t reader, size_t source)
                                                      : source == d->input_count + d->column_count - 1;
 }
 
-/* uses[part * tasks + k]: 1 when task k's loss reaches the part. */
-static unsigned char *trace_tasks(const mtl_model_desc *d)
+unsigned char *trace_tasks(const mtl_model_desc *d)
 {
     size_t parts = part_count(d), i, source, k, round;
     unsigned char *uses = NULL;

@@ -4,6 +4,10 @@
 
 #include "arrays.h"
 
+/* uses[part * tasks + k]: 1 when task k's loss reaches the part; parts are inputs, columns and tasks,
+   numbered in this order. A growing array of the caller's. */
+unsigned char *trace_tasks(const mtl_model_desc *desc);
+
 /* A line for each column and task: its mix, its parameters, which tasks train it. */
 void print_structure(mtl_model *model);
 

@@ -38,6 +38,8 @@ int file_kind(const char *path, double *bytes)
     return S_ISREG(status.st_mode) ? FILE_REGULAR : S_ISDIR(status.st_mode) ? FILE_FOLDER : FILE_OTHER;
 }
 
+void file_remove(const char *path) { remove(path); }
+
 int same_file(const char *a, const char *b)
 {
     struct stat at_a, at_b;

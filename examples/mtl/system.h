@@ -19,6 +19,8 @@ FILE *file_open(const char *path, const char *mode);
 enum { FILE_NONE, FILE_REGULAR, FILE_FOLDER, FILE_OTHER };
 int file_kind(const char *path, double *bytes);
 
+void file_remove(const char *path);
+
 /* 1 when both paths lead to one existing file. */
 int same_file(const char *a, const char *b);
 

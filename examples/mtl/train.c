@@ -1,13 +1,14 @@
 #include "commands.h"
 
+#include "auto.h"
 #include "batches.h"
 #include "create.h"
 #include "data.h"
 #include "models.h"
 #include "numbers.h"
 #include "options.h"
-#include "progress.h"
 #include "reports.h"
+#include "resume.h"
 #include "scales.h"
 #include "system.h"
 
@@ -52,26 +53,17 @@ static void read_training_data(const settings *given, corpus *all)
 }
 
 /* Keeps in the model how it is trained, for `mtl info`, and how CSV files are read, for eval and predict.
-   What the result does not depend on (threads, limits) stays out, so that equal runs write equal files. */
+   What the result does not depend on stays out, so that equal runs write equal files. */
 static void note_settings(const settings *given, const corpus *all, mtl_model *model, mtl_error *err)
 {
-    static const char *const left_out[] = { "threads", "isa", "max_rows", "max_sequences", "max_steps" };
-    char *text = NULL, value[64];
-    size_t g, i, k, count;
+    char *text = NULL;
+    size_t g, i;
     add_text(&text, "preset=%s\n", given->preset);
     if (!arrlenu(given->frames)) add_text(&text, "min-count=%lld\n", given->min_count);
     if (given->score) add_text(&text, "score=%s\n", given->score);
-    for (g = 0; g < GROUP_COUNT; g++) {
-        const mtl_field *fields = mtl_fields(groups[g].desc, &count);
-        if (groups[g].desc != MTL_DESC_TRAINER && groups[g].desc != MTL_DESC_FIT) continue;
-        for (i = 0; i < count; i++) {
-            for (k = 0; k < sizeof left_out / sizeof *left_out && strcmp(fields[i].name, left_out[k]) != 0;
-                 k++) { }
-            if (k < sizeof left_out / sizeof *left_out) continue;
-            add_text(&text, "%s.%s=%s\n", groups[g].name, fields[i].name,
-                     mtl_field_get(&fields[i], (const char *)given + groups[g].offset, value, sizeof value));
-        }
-    }
+    for (g = 0; g < GROUP_COUNT; g++)
+        if (groups[g].desc == MTL_DESC_TRAINER || groups[g].desc == MTL_DESC_FIT)
+            add_fields_text(&text, given, &groups[g]);
     for (i = 0; i < arrlenu(given->clamps); i++) add_text(&text, "clamp=%s\n", given->clamps[i]);
     mtl_model_note(model, "settings", text, err);
     arrfree(text);
@@ -99,111 +91,117 @@ static void print_start(const settings *given, const corpus *all, mtl_model *mod
     fflush(stdout);
 }
 
-/* Says which weights were kept and why. */
-static void report_end(const settings *given, const mtl_fit_result *result)
+/* Says which weights were kept and why: result->stopped by Ctrl-C or --stop-after. */
+static void report_end(const settings *given, int automatic, const mtl_fit_result *result)
 {
     char kept[80];
     if (result->best_epoch)
         snprintf(kept, sizeof kept, "the best model so far (epoch %zu)", result->best_epoch);
     else snprintf(kept, sizeof kept, "the model as it is after %zu updates", result->updates);
-    if (interrupted()) say("interrupted: %s is in %s", kept, given->out);
+    if (result->stopped) say("interrupted: %s is in %s", kept, given->out);
     if (given->quiet) return;
-    if (!interrupted() && result->best_epoch)
+    if (!result->stopped && result->best_epoch)
         printf("best epoch %zu, score %.4f", result->best_epoch, result->best_score);
-    else if (!interrupted()) printf("no --valid data: the last epoch's weights were kept");
+    else if (!result->stopped && automatic) printf("score %.4f", result->best_score);
+    else if (!result->stopped) printf("no --valid data: the last epoch's weights were kept");
     else printf("interrupted");
     printf("; %.1f s of training; saved to %s\n", result->train_seconds, given->out);
 }
 
-/* bf16 is a wish: says what it ended as. Returns MTL_PRECISION_*. */
-static int report_precision(const settings *given, const mtl_trainer *trainer)
+/* One training, or the search for what is shared; the model's notes say how it was trained. *broken: see
+   fit_model. */
+static mtl_model *train(const settings *given, corpus *all, int automatic, mtl_model *whole, mtl_batch *data,
+                        mtl_batch *valid, const int *tasks, mtl_fit_result *result, mtl_error *broken)
 {
-    int precision = mtl_trainer_precision(trainer);
-    if (given->trainer.precision == MTL_PRECISION_BF16 && precision != MTL_PRECISION_BF16 && !given->quiet)
-        note("--precision bf16: this processor, or the --isa chosen, has no AVX512-BF16 products; training "
-             "runs in f32");
-    return precision;
-}
-
-/* Fits the model and leaves the result in *result; *broken says why it ended where a best model is worth
-   keeping all the same. Returns the precision of its products, MTL_PRECISION_*. */
-static int fit(const settings *given, corpus *all, mtl_model *model, const mtl_batch *train,
-               const mtl_batch *valid, mtl_fit_result *result, mtl_error *broken)
-{
+    mtl_model *model = whole;
+    mtl_fit_desc how = given->fit;
     mtl_error err = { 0 };
     reporter to = { 0 };
-    mtl_fit_desc how = given->fit;
-    mtl_trainer *trainer = mtl_trainer_create(model, &given->trainer, &err);
-    int precision;
-    check(&err);
-    precision = report_precision(given, trainer);
+    char trained[140], score[32];
+    int precision = MTL_PRECISION_F32;
     to.given = given;
-    to.model = model;
     to.terminal = output_is_terminal() && !given->quiet;
-    if (given->log && !(to.log = file_open(given->log, "w")))
+    if (given->log && !(to.log = file_open(given->log, given->resume ? "a" : "w")))
         fail("--log %s: cannot be written: %s", given->log, strerror(errno));
-    how.score = given->score;
-    how.progress = on_progress;
-    how.user = &to;
+    if (!automatic) to.all = all;
     print_start(given, all, model);
     catch_interrupts();
-    mtl_fit(trainer, train, arrlenu(train), valid, arrlenu(valid), &how, result, &err);
-    if (err.code == MTL_ERROR_STOPPED && interrupted()) mtl_error_clear(&err);
-    if (err.code == MTL_ERROR_NUMBER && result->best_epoch) *broken = err;
-    else check(&err);
-    mtl_trainer_destroy(trainer);
+    if (automatic) {
+        model = train_auto(&to, all, mtl_model_describe(whole), data, valid, result);
+        mtl_model_destroy(whole);
+    } else {
+        if (!given->fit.epochs) data = labelled_batches(data, mtl_model_describe(model), tasks);
+        plan_fit(&how, data, arrlenu(data));
+        to.lessons = read_lessons(given, all, model, data);
+        precision = fit_model(&to, model, &how, data, valid, result, broken);
+    }
     if (to.log && (ferror(to.log) | fclose(to.log)))
         warn("--log %s: not all of it could be written", given->log);
-    return precision;
+    note_means(all, model, &err);
+    note_settings(given, all, model, &err);
+    mtl_text_from_number(nearest_real(result->best_score), score);
+    snprintf(trained, sizeof trained,
+             "epochs=%zu\nupdates=%zu\nbest_epoch=%zu\nbest_score=%s\nprecision=%s\n", result->epochs,
+             result->updates, result->best_epoch, score, precision == MTL_PRECISION_BF16 ? "bf16" : "f32");
+    mtl_model_note(model, "trained", trained, &err);
+    check(&err);
+    return model;
+}
+
+/* Scores of the validation data, at the end. */
+static void report_scores(const settings *given, const corpus *all, mtl_model *model, const mtl_batch *valid)
+{
+    mtl_scores scores = evaluate(given, all, model, valid, NULL);
+    size_t k;
+    print_scores(model, &scores);
+    for (k = 0; k < scores.task_count; k++)
+        if (!scores.tasks[k].items && k < arrlenu(all->tasks))
+            warn("task %s has no label in the --valid data: it was trained, but had no part in the score",
+                 mtl_model_describe(model)->tasks[k].name);
+    arrfree(scores.tasks);
 }
 
 int command_train(const settings *given, corpus *all)
 {
     mtl_error err = { 0 }, broken = { 0 };
     mtl_fit_result result = { 0 };
+    mtl_share_desc share = given->share;
     mtl_model *model;
+    mtl_batch *data, *valid;
+    int automatic, *tasks = NULL;
     size_t k;
-    mtl_batch *train, *valid;
-    char trained[140], score[32];
-    int precision;
     check_output(given, given->out, "--out");
     if (given->log) check_output(given, given->log, "--log");
     if (given->log && strcmp(given->log, given->out) == 0)
         fail("--log %s: is --out, too; expected another path", given->log);
     read_training_data(given, all);
-    model = create_model(given, all);
+    automatic = given->automatic && arrlenu(all->tasks) > 1 && arrlenu(all->valid) > 0;
+    if (automatic && (given->resume || given->fit.checkpoint_every))
+        fail_usage("--checkpoint-every and --resume are for one training, and --share auto makes several: "
+                   "give another --share");
+    check_sampler_weights(given, all);
+    if (given->automatic && arrlenu(all->tasks) > 1 && !automatic && !given->quiet)
+        note("without --valid data there is nothing to choose by: all tasks share one encoder");
+    report_useless(given);
+    for (k = 0; k < arrlenu(all->tasks); k++) arrput(tasks, (int)k);
+    if (!share.sets) share.sets = (int)arrlenu(all->train);
+    model = create_model(given, all, tasks, &share);
     find_feature_scales(all);
     find_target_scales(all);
     set_means(all, model, 0, &err);
-    train = make_batches(all, all->train, model);
+    data = make_batches(all, all->train, model);
     valid = make_batches(all, all->valid, model);
-    note_means(all, model, &err);
-    note_settings(given, all, model, &err);
     check(&err);
-    precision = fit(given, all, model, train, valid, &result, &broken);
-    mtl_text_from_number(nearest_real(result.best_score), score);
-    snprintf(trained, sizeof trained,
-             "epochs=%zu\nupdates=%zu\nbest_epoch=%zu\nbest_score=%s\nprecision=%s\n", result.epochs,
-             result.updates, result.best_epoch, score, precision == MTL_PRECISION_BF16 ? "bf16" : "f32");
-    mtl_model_note(model, "trained", trained, &err);
+    model = train(given, all, automatic, model, data, valid, tasks, &result, &broken);
     set_means(all, model, 1, &err);
     mtl_model_save(model, given->out, &err);
     set_means(all, model, 0, &err);
     check(&err);
     if (broken.code)
         fail("%s; the best model so far (epoch %zu) is in %s", broken.message, result.best_epoch, given->out);
-    report_end(given, &result);
-    if (arrlenu(valid) && !given->quiet) {
-        mtl_scores scores = evaluate(given, all, model, valid, NULL);
-        print_scores(model, &scores);
-        for (k = 0; k < scores.task_count; k++)
-            if (!scores.tasks[k].items && k < arrlenu(all->tasks))
-                warn("task %s has no label in the --valid data: it was trained, but had no part in the score",
-                     mtl_model_describe(model)->tasks[k].name);
-        arrfree(scores.tasks);
-    }
+    report_end(given, automatic, &result);
+    checkpoints_done(given, result.stopped);
+    if (arrlenu(valid) && !given->quiet) report_scores(given, all, model, valid);
     mtl_model_destroy(model);
-    arrfree(train);
-    arrfree(valid);
     return 0;
 }

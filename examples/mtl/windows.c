@@ -55,6 +55,13 @@ FILE *file_open(const char *path, const char *mode)
     return file;
 }
 
+void file_remove(const char *path)
+{
+    wchar_t *wide = wide_path(path);
+    if (wide) _wremove(wide);
+    free(wide);
+}
+
 int file_kind(const char *path, double *bytes)
 {
     struct _stat64 status;

@@ -24,7 +24,7 @@ ROUNDS, AGAIN = 7, 10
 LOG = "build/against.log"
 ISA = os.environ.get("ISA", "auto")
 HOME = "--data examples/data/home_train.tsv"
-EPOCHS = "--epochs 4 --batch 32 --hidden 64 --embed 64 --threads 1 --quiet"
+EPOCHS = "--preset plain --epochs 4 --batch 32 --hidden 64 --embed 64 --threads 1 --quiet"
 
 
 def grid(mode, cells, hidden, shape=""):

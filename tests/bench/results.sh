@@ -36,7 +36,7 @@ timed() {
 # train NAME SEED OPTIONS...: `mtl train` on one thread with a log
 train() {
     local name=$1 seed=$2; shift 2
-    timed "$name" "$seed" "$MTL" train "$@" --seed "$seed" --threads 1 --log "$OUT/${name}_$seed.log" --out "$OUT/${name}_$seed.safetensors"
+    timed "$name" "$seed" "$MTL" train --preset plain "$@" --seed "$seed" --threads 1 --log "$OUT/${name}_$seed.log" --out "$OUT/${name}_$seed.safetensors"
 }
 
 # data NAME EXT: the options that name a set's two files
@@ -44,7 +44,7 @@ data() { echo "--data $MTL_DATA/$1/train.$2 --valid $MTL_DATA/$1/valid.$2"; }
 
 snips() {
     for seed in $(seq "$SEEDS"); do
-        train snips "$seed" $(data snips tsv) --preset plain --cell lstm --dir bi --hidden 128 --embed 128 --dropout 0.3 \
+        train snips "$seed" $(data snips tsv) --cell lstm --dir bi --hidden 128 --embed 128 --dropout 0.3 \
             --epochs 12 --batch 32 --lr 0.001
         timed pytorch "$seed" "$PYTHON" "$MTL_PEERS/pytorch_snips.py" "$MTL_DATA/snips" 1 12 padded 128 "$seed"
     done

@@ -191,14 +191,14 @@ def main():
         size, out, absent = given.megabytes * MEGABYTE, os.path.join(folder, "out.safetensors"), os.path.join(folder, "absent")
         tsv, conllu, frames = (os.path.join(folder, name) for name in ("data.tsv", "data.conllu", "data.csv"))
         write_tsv(tsv, header, rows, size)
-        show("read_tsv", measure_read([given.mtl, "train", "--data", tsv, "--valid", absent, "--out", out], given.reads), "MB/s")
+        show("read_tsv", measure_read([given.mtl, "train", "--preset", "plain", "--data", tsv, "--valid", absent, "--out", out], given.reads), "MB/s")
         show("read_tsv_eval", measure_read([given.mtl, "eval", "--model", given.model, "--data", tsv, "--data", absent], given.reads), "MB/s")
         os.remove(tsv)
         write_conllu(conllu, header, rows, size)
-        show("read_conllu", measure_read([given.mtl, "train", "--data", conllu, "--valid", absent, "--out", out], given.reads), "MB/s")
+        show("read_conllu", measure_read([given.mtl, "train", "--preset", "plain", "--data", conllu, "--valid", absent, "--out", out], given.reads), "MB/s")
         os.remove(conllu)
         write_frames(frames, size)
-        show("read_frames", measure_read([given.mtl, "train", "--frames", frames, "--sequence", "unit", "--features", "a,b,c,d,e,f,g,h",
+        show("read_frames", measure_read([given.mtl, "train", "--preset", "plain", "--frames", frames, "--sequence", "unit", "--features", "a,b,c,d,e,f,g,h",
                                           "--task", "wear:reals", "--task", "state:tags", "--valid", absent, "--out", out], given.reads), "MB/s")
 
 

@@ -22,7 +22,7 @@ OUT = "build/study"
 TABLE = os.path.join(OUT, "sharing.tsv")
 SEEDS = int(os.environ.get("SEEDS", "3"))
 SENTENCES = int(os.environ.get("SENTENCES", "3000"))
-SETTINGS = ["--hidden", os.environ.get("HIDDEN", "64"), "--epochs", os.environ.get("EPOCHS", "8"), "--threads", "1"]
+SETTINGS = ["--preset", "plain", "--hidden", os.environ.get("HIDDEN", "64"), "--epochs", os.environ.get("EPOCHS", "8"), "--threads", "1"]
 # name: data sets, tasks
 SETS = {
     "hwu64": (["hwu64"], ["scenario", "intent", "slots"]),

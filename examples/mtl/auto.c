@@ -1,0 +1,385 @@
+#include "auto.h"
+
+#include <math.h>
+
+#include "batches.h"
+#include "create.h"
+#include "graft.h"
+#include "scales.h"
+#include "system.h"
+
+/* What is tried beside tasks alone; the first row is they. */
+typedef struct structure_row {
+    const char *name, *what;
+    int kind;                               /* MTL_SHARE_* */
+    double hidden, own;                     /* units of shared and own columns, as a share of the encoder's */
+} structure_row;
+static const structure_row structures[] = {
+    { "alone",   "an encoder for each task",                       MTL_SHARE_FULL,    1,   0    },
+    { "full",    "one wider encoder for all tasks",                MTL_SHARE_FULL,    1.5, 0    },
+    { "group",   "one for those that it did not harm",             MTL_SHARE_FULL,    1.5, 0    },
+    { "partial", "a shared encoder beside one of each task's own", MTL_SHARE_PARTIAL, 0.5, 0.75 },
+};
+enum { ALONE, FULL, GROUP, PARTIAL };       /* rows of structures[] */
+enum { STRUCTURES = sizeof structures / sizeof *structures, BLOCKS = 20 };
+
+/* How much more than the tasks alone all trainings may cost, in multiply-adds. */
+static const double BUDGET = 3;
+/* In joint models a task of steps weighs as many times what one of sequences does as a sequence has steps,
+   but not more than so many: its loss is a mean over steps, of which most say little. */
+static const double MOST_STEP_WEIGHT = 3;
+/* A joint score may be lower than a task's alone by this many standard errors of their difference: within the
+   noise the smaller and faster structure wins. */
+static const double NOISE = 0.25;
+
+/* One model that was trained. */
+typedef struct attempt {
+    const structure_row *structure;
+    int *tasks;                             /* growing */
+    mtl_model *model;
+    mtl_fit_result result;
+    double cost;                            /* multiply-adds */
+    double *scores;                         /* [tasks][BLOCKS + 1] on blocks of the validation data, on all */
+} attempt;
+
+typedef struct search {
+    reporter *to;
+    corpus *all;
+    const mtl_model_desc *whole;
+    mtl_batch *train, *valid;
+    attempt *attempts;                      /* growing: the tasks alone come first */
+    double spent, alone;                    /* multiply-adds of all; of the tasks alone */
+} search;
+
+/* The scores of the attempt's tasks on every BLOCKS-th sequence of the validation data from `block` on; on
+   all of it where block is BLOCKS. */
+static void score_block(const search *s, attempt *of, int block)
+{
+    mtl_error err = { 0 };
+    mtl_predictor *predictor = mtl_predictor_create(of->model, &s->to->given->predictor, &err);
+    mtl_scores scores = { 0 };
+    mtl_batch *data = NULL;
+    size_t i, n;
+    for (i = 0; i < arrlenu(s->valid); i++) {
+        unsigned char *keep = find_labelled(&s->valid[i], s->whole, of->tasks);
+        mtl_batch one;
+        for (n = 0; n < arrlenu(keep) && block < BLOCKS; n++) keep[n] &= (int)(n % BLOCKS) == block;
+        one = pick_batch(&s->valid[i], s->whole, of->tasks, keep);
+        if (one.sequences) arrput(data, one);
+        arrfree(keep);
+    }
+    arrsetlen(scores.tasks, arrlenu(of->tasks));
+    mtl_evaluate(predictor, data, arrlenu(data), &scores, NULL, &err);
+    check(&err);
+    for (i = 0; i < arrlenu(of->tasks); i++)
+        of->scores[i * (BLOCKS + 1) + (size_t)block] = scores.tasks[i].items ? scores.tasks[i].score : NAN;
+    arrfree(scores.tasks);
+    arrfree(data);
+    mtl_predictor_destroy(predictor);
+}
+
+/* Steps of a sequence. */
+static double mean_length(const mtl_batch *data)
+{
+    double rows = 0, sequences = 0;
+    size_t i, k;
+    for (i = 0; i < arrlenu(data); i++) {
+        sequences += (double)data[i].sequences;
+        for (k = 0; k < data[i].sequences; k++) rows += data[i].lengths[k];
+    }
+    return rows / sequences;
+}
+
+/* Teachers of a joint model are those of its tasks alone. */
+static lesson *make_lessons(const search *s, const attempt *of, mtl_batch *train)
+{
+    lesson *lessons = NULL;
+    size_t k;
+    for (k = 0; k < arrlenu(of->tasks); k++)
+        add_lessons(&lessons, s->to->given, s->attempts[of->tasks[k]].model, 0, train, k);
+    return lessons;
+}
+
+static mtl_model *make_model(const search *s, const attempt *of)
+{
+    const settings *given = s->to->given;
+    mtl_share_desc share = given->share;
+    mtl_error err = { 0 };
+    mtl_model *model;
+    share.kind = of->structure->kind;
+    share.hidden = (int)ceil(of->structure->hidden * given->encoder.hidden);
+    share.own_hidden = (int)ceil(of->structure->own * given->encoder.hidden);
+    model = create_model(given, s->all, of->tasks, &share);
+    set_means(s->all, model, 0, &err);
+    check(&err);
+    return model;
+}
+
+/* Trains the structure for these tasks, if that fits into the budget, and adds it to the attempts. */
+static void try_structure(search *s, const structure_row *structure, int *tasks)
+{
+    attempt of = { 0 };
+    mtl_fit_desc how = s->to->given->fit;
+    mtl_batch *train, *valid;
+    mtl_error broken = { 0 };
+    int block;
+    of.structure = structure;
+    of.tasks = tasks;
+    train = labelled_batches(s->train, s->whole, tasks);
+    valid = labelled_batches(s->valid, s->whole, tasks);
+    of.model = make_model(s, &of);
+    plan_fit(&how, train, arrlenu(train));
+    of.cost = fit_cost(of.model, &how, train, arrlenu(train));
+    if (structure != &structures[ALONE] && s->spent + of.cost > BUDGET * s->alone) {
+        mtl_model_destroy(of.model);
+        return;
+    }
+    s->to->run = structure == &structures[ALONE] ? s->all->tasks[tasks[0]].name : structure->name;
+    if (structure != &structures[ALONE]) s->to->lessons = make_lessons(s, &of, train);
+    s->to->step_weight = structure != &structures[ALONE] ? fmin(MOST_STEP_WEIGHT, mean_length(train)) : 1;
+    fit_model(s->to, of.model, &how, train, valid, &of.result, &broken);
+    free_lessons(s->to->lessons);
+    s->to->lessons = NULL;
+    s->spent += of.cost;
+    if (structure == &structures[ALONE]) s->alone += of.cost;
+    arrsetlen(of.scores, arrlenu(tasks) * (BLOCKS + 1));
+    for (block = 0; block <= BLOCKS; block++) score_block(s, &of, block);
+    arrput(s->attempts, of);
+}
+
+/* The difference of two attempts' scores of a task on the validation data, and in *error its standard error,
+   from the differences on blocks of the data (a paired t test's). */
+static double difference(const attempt *a, size_t i, const attempt *b, size_t k, double *error)
+{
+    const double *x = a->scores + i * (BLOCKS + 1), *y = b->scores + k * (BLOCKS + 1);
+    double sum = 0, squares = 0, count = 0;
+    int block;
+    for (block = 0; block < BLOCKS; block++) {
+        const double d = x[block] - y[block];
+        if (isnan(d)) continue;
+        sum += d;
+        squares += d * d;
+        count++;
+    }
+    *error = count > 1 ? sqrt(fmax(0, squares - sum * sum / count) / (count - 1) / count) : 0;
+    return x[BLOCKS] - y[BLOCKS];
+}
+
+/* Which tasks of a joint attempt, by their place in it, are no worse than alone, but for noise; *gain: the
+   sum of their gains. */
+static int *tasks_that_gain(const search *s, const attempt *joint, double *gain)
+{
+    int *kept = NULL;
+    double error;
+    size_t k;
+    *gain = 0;
+    for (k = 0; k < arrlenu(joint->tasks); k++) {
+        const attempt *alone = &s->attempts[joint->tasks[k]];
+        const double d = difference(joint, k, alone, 0, &error);
+        if (isnan(d) || d < -NOISE * error) continue;   /* not a number: it has no label there */
+        *gain += d;
+        arrput(kept, (int)k);
+    }
+    return kept;
+}
+
+/* One encoder for the tasks that the one of all did not harm, where some were harmed and two were not. */
+static void try_group(search *s)
+{
+    const attempt *full = &s->attempts[arrlenu(s->attempts) - 1];
+    int *kept, *group = NULL;
+    double gain;
+    size_t i;
+    if (full->structure != &structures[FULL]) return;
+    kept = tasks_that_gain(s, full, &gain);
+    for (i = 0; i < arrlenu(kept); i++) arrput(group, full->tasks[kept[i]]);
+    if (arrlenu(group) > 1 && arrlenu(group) < arrlenu(full->tasks))
+        try_structure(s, &structures[GROUP], group);
+    arrfree(kept);
+}
+
+/* The joint attempt with the largest gain, NULL: none has any; its tasks that are kept in *kept. */
+static const attempt *choose(const search *s, int **kept)
+{
+    const attempt *best = NULL;
+    double most = 0;
+    size_t i;
+    for (i = 0; i < arrlenu(s->attempts); i++) {
+        double gain;
+        int *tasks;
+        if (s->attempts[i].structure == &structures[ALONE]) continue;
+        tasks = tasks_that_gain(s, &s->attempts[i], &gain);
+        if (arrlenu(tasks) && gain >= most) {
+            best = &s->attempts[i];
+            most = gain;
+            arrfree(*kept);
+            *kept = tasks;
+        } else arrfree(tasks);
+    }
+    return best;
+}
+
+/* 1 when task k is one of those that are kept of a joint attempt. */
+static int shares(const attempt *joint, const int *kept, int k)
+{
+    size_t i;
+    for (i = 0; i < arrlenu(kept); i++)
+        if (joint->tasks[kept[i]] == k) return 1;
+    return 0;
+}
+
+/* The model of the tasks that share and of those that stand alone. */
+static mtl_model *put_together(const search *s, const attempt *joint, int *kept)
+{
+    graft *parts = NULL;
+    const char **names = corpus_task_names(s->all);
+    mtl_model *model;
+    size_t i;
+    graft one = { 0 };
+    one.prefix = "";
+    if (joint) {
+        one.model = joint->model;
+        one.tasks = kept;
+        arrput(parts, one);
+    }
+    for (i = 0; i < arrlenu(s->all->tasks); i++) {
+        graft alone = { 0 };
+        if (shares(joint, kept, (int)i)) continue;
+        alone.model = s->attempts[i].model;
+        arrput(alone.tasks, 0);
+        alone.prefix = "";
+        if (arrlenu(parts)) {
+            size_t size = strlen(names[i]) + 2;
+            char *prefix = (char *)checked_realloc(NULL, size);
+            snprintf(prefix, size, "%s-", names[i]);
+            alone.prefix = prefix;
+        }
+        arrput(parts, alone);
+    }
+    model = assemble(parts, arrlenu(parts), names, arrlenu(s->all->tasks), s->to->given->model.seed);
+    arrfree(parts);
+    arrfree(names);
+    return model;
+}
+
+/* The attempt with that structure that task k has a part in, or NULL; *i: which of its tasks. */
+static const attempt *find_attempt(const search *s, const structure_row *structure, int k, size_t *i)
+{
+    const attempt *of = s->attempts, *end = of + arrlenu(s->attempts);
+    for (; of < end; of++)
+        for (*i = 0; *i < arrlenu(of->tasks); ++*i)
+            if (of->structure == structure && of->tasks[*i] == k) return of;
+    return NULL;
+}
+
+static double whole_score(const attempt *of, size_t i) { return of->scores[i * (BLOCKS + 1) + BLOCKS]; }
+
+/* What task k has been given: a joint attempt, or its own. */
+static const attempt *chosen_attempt(const search *s, const attempt *joint, const int *kept, size_t k)
+{
+    return shares(joint, kept, (int)k) ? joint : &s->attempts[k];
+}
+
+/* A row for each task: its score in every attempt, * at what was chosen; then what each attempt took. */
+static void print_table(const search *s, const attempt *joint, const int *kept)
+{
+    char cell[40];
+    size_t i, k, at;
+    double seconds;
+    printf("%-16s", "task");
+    for (i = 0; i < STRUCTURES; i++) printf(" %9s ", structures[i].name);
+    for (k = 0; k < arrlenu(s->all->tasks); k++) {
+        printf("\n%-16s", s->all->tasks[k].name);
+        for (i = 0; i < STRUCTURES; i++) {
+            const attempt *of = find_attempt(s, &structures[i], (int)k, &at);
+            snprintf(cell, sizeof cell, of && !isnan(whole_score(of, at)) ? "%.4f" : "-",
+                     of ? whole_score(of, at) : 0);
+            printf(" %9s%c", cell, of && of == chosen_attempt(s, joint, kept, k) ? '*' : ' ');
+        }
+    }
+    printf("\n%-16s", "seconds");
+    for (i = 0; i < STRUCTURES; i++) {
+        for (k = 0, seconds = 0; k < arrlenu(s->attempts); k++)
+            if (s->attempts[k].structure == &structures[i]) seconds += s->attempts[k].result.train_seconds;
+        snprintf(cell, sizeof cell, seconds > 0 ? "%.1f" : "-", seconds);
+        printf(" %9s ", cell);
+    }
+    printf("\nmultiply-adds: %.3g alone, %.3g in all (%.2f times)\n", s->alone, s->spent,
+           s->spent / s->alone);
+    for (i = 0; i < STRUCTURES; i++)
+        printf("%s%s: %s", i ? "; " : "", structures[i].name, structures[i].what);
+    printf("; -: over the budget of %g times.\n* chosen; joint is no worse down to %g standard errors below "
+           "alone\n", BUDGET, NOISE);
+}
+
+/* The same as lines key=value, for the model file. */
+static char *make_note(const search *s, const attempt *joint, const int *kept)
+{
+    char *text = NULL;
+    size_t i, k, at;
+    for (k = 0; k < arrlenu(s->all->tasks); k++) {
+        for (i = 0; i < STRUCTURES; i++) {
+            const attempt *of = find_attempt(s, &structures[i], (int)k, &at);
+            if (!of || isnan(whole_score(of, at))) continue;
+            add_text(&text, "%s.%s=%.6g\n", s->all->tasks[k].name, structures[i].name, whole_score(of, at));
+        }
+        add_text(&text, "%s.chosen=%s\n", s->all->tasks[k].name,
+                 chosen_attempt(s, joint, kept, k)->structure->name);
+    }
+    add_text(&text, "multiply_adds.alone=%.6g\nmultiply_adds.all=%.6g\n", s->alone, s->spent);
+    return text;
+}
+
+/* What all trainings took together, and the mean score of what was chosen. */
+static void sum_up(const search *s, const attempt *joint, const int *kept, mtl_fit_result *result)
+{
+    double scored = 0;
+    size_t i, at;
+    for (i = 0; i < arrlenu(s->attempts); i++) {
+        const mtl_fit_result *one = &s->attempts[i].result;
+        result->seconds += one->seconds;
+        result->train_seconds += one->train_seconds;
+        result->epochs += one->epochs;
+        result->updates += one->updates;
+    }
+    for (i = 0; i < arrlenu(s->all->tasks); i++) {
+        const attempt *of = chosen_attempt(s, joint, kept, i);
+        double score;
+        of = find_attempt(s, of->structure, (int)i, &at);
+        score = whole_score(of, at);
+        if (!isnan(score)) result->best_score += (score - result->best_score) / ++scored;
+    }
+}
+
+mtl_model *train_auto(reporter *to, corpus *all, const mtl_model_desc *whole, mtl_batch *train,
+                      mtl_batch *valid, mtl_fit_result *result)
+{
+    search s = { 0 };
+    const attempt *joint;
+    mtl_error err = { 0 };
+    mtl_model *model;
+    int *kept = NULL, *tasks = NULL;
+    char *text;
+    size_t i;
+    s.to = to, s.all = all, s.whole = whole, s.train = train, s.valid = valid;
+    for (i = 0; i < arrlenu(all->tasks); i++) {
+        int *one = NULL;
+        arrput(one, (int)i);
+        arrput(tasks, (int)i);
+        try_structure(&s, &structures[ALONE], one);
+        if (interrupted() && i + 1 < arrlenu(all->tasks))
+            fail("interrupted before every task had been trained: nothing was written");
+    }
+    if (!interrupted()) try_structure(&s, &structures[FULL], tasks);
+    if (!interrupted()) try_group(&s);
+    if (!interrupted()) try_structure(&s, &structures[PARTIAL], tasks);
+    joint = choose(&s, &kept);
+    model = put_together(&s, joint, kept);
+    sum_up(&s, joint, kept, result);
+    if (!to->given->quiet) print_table(&s, joint, kept);
+    text = make_note(&s, joint, kept);
+    mtl_model_note(model, "auto", text, &err);
+    check(&err);
+    arrfree(text);
+    return model;
+}

@@ -1,0 +1,91 @@
+#include "fit.h"
+
+#include <math.h>
+
+#include "batches.h"
+#include "resume.h"
+#include "system.h"
+
+/* Small data sets need many passes, large ones few: updates grow with the root of the number of sequences. */
+static const double UPDATES_PER_ROOT = 60, FEWEST_UPDATES = 1000;
+
+void plan_fit(mtl_fit_desc *how, const mtl_batch *train, size_t count)
+{
+    double updates = 0;
+    size_t i, sequences = 0, batches = 0;
+    for (i = 0; i < count; i++) {
+        sequences += train[i].sequences;
+        updates += fmax(FEWEST_UPDATES, UPDATES_PER_ROOT * sqrt((double)train[i].sequences));
+    }
+    if (!how->batch) how->batch = sequences < 256 ? 4 : sequences > 2048 ? 32 : (int)(sequences / 64);
+    for (i = 0; i < count; i++)
+        batches += (train[i].sequences + (size_t)how->batch - 1) / (size_t)how->batch;
+    if (!how->epochs) {
+        how->epochs = (int)fmax(1, floor(updates / (double)batches + 0.5));
+        if (!how->patience) how->patience = how->epochs < 8 ? 4 : how->epochs / 2;
+    }
+}
+
+double fit_cost(mtl_model *model, const mtl_fit_desc *how, const mtl_batch *train, size_t count)
+{
+    const mtl_model_desc *d = mtl_model_describe(model);
+    const mtl_parameters *set = mtl_model_parameters(model);
+    double rows = 0, sequences = 0, at_steps = 0, at_sequences = 0;
+    size_t i, k, s;
+    for (i = 0; i < count; i++) {
+        sequences += (double)train[i].sequences;
+        for (s = 0; s < train[i].sequences; s++) rows += train[i].lengths[s];
+    }
+    for (i = 0; i < set->count; i++) {
+        const mtl_tensor *t = set->tensors[i];
+        const size_t owner = strcspn(t->name, ".");
+        if (t->role == MTL_TENSOR_EMBEDDING) continue;
+        for (k = 0; k < d->task_count; k++)
+            if (d->tasks[k].level == MTL_LEVEL_SEQUENCE && strlen(d->tasks[k].name) == owner &&
+                strncmp(t->name, d->tasks[k].name, owner) == 0) break;
+        *(k < d->task_count ? &at_sequences : &at_steps) += (double)t->count;
+    }
+    return 3 * (at_steps * rows + at_sequences * sequences) * how->epochs;
+}
+
+/* bf16 is a wish: says what it ended as. Returns MTL_PRECISION_*. */
+static int report_precision(const settings *given, const mtl_trainer *trainer)
+{
+    int precision = mtl_trainer_precision(trainer);
+    if (given->trainer.precision == MTL_PRECISION_BF16 && precision != MTL_PRECISION_BF16 && !given->quiet)
+        note("--precision bf16: this processor, or the --isa chosen, has no AVX512-BF16 products; training "
+             "runs in f32");
+    return precision;
+}
+
+int fit_model(reporter *to, mtl_model *model, const mtl_fit_desc *how, const mtl_batch *train,
+              const mtl_batch *valid, mtl_fit_result *result, mtl_error *broken)
+{
+    mtl_error err = { 0 };
+    mtl_fit_desc watched = *how;
+    mtl_trainer *trainer = mtl_trainer_create(model, &to->given->trainer, &err);
+    size_t k;
+    int precision;
+    check(&err);
+    precision = report_precision(to->given, trainer);
+    to->model = model;
+    watched.progress = on_progress;
+    watched.user = to;
+    if (!watched.score && mtl_model_task(model, to->given->score ? to->given->score : "") >= 0)
+        watched.score = to->given->score;
+    watched.sampler_weights = sampler_weights(to->given, train);
+    checkpoints_begin(to, model, trainer, &watched);
+    for (k = 0; k < mtl_model_describe(model)->task_count && to->step_weight > 0; k++) {
+        const mtl_task_desc *task = &mtl_model_describe(model)->tasks[k];
+        if (task->level == MTL_LEVEL_STEP)
+            mtl_trainer_set_weight(trainer, (int)k, task->weight * (float)to->step_weight, &err);
+    }
+    mix_lessons(to->lessons, label_share(to->epochs_done, (size_t)how->epochs));
+    mtl_fit(trainer, train, arrlenu(train), valid, arrlenu(valid), &watched, result, &err);
+    if (err.code == MTL_ERROR_STOPPED && interrupted()) mtl_error_clear(&err);
+    if (err.code == MTL_ERROR_NUMBER && result->best_epoch) *broken = err;
+    else check(&err);
+    checkpoints_end(to);
+    mtl_trainer_destroy(trainer);
+    return precision;
+}

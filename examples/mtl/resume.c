@@ -1,0 +1,298 @@
+#include "resume.h"
+
+#include "options.h"
+#include "scales.h"
+#include "system.h"
+
+typedef struct checkpoints {
+    const corpus *all;
+    mtl_model *model;
+    char *path, *settings;
+    source file;                            /* of --resume: its bytes */
+    mtl_safetensors tensors;
+    int failed;                             /* a checkpoint could not be written, which was told */
+} checkpoints;
+
+/* OUT.checkpoint. The caller's memory. */
+static char *checkpoint_path(const settings *given)
+{
+    size_t size = strlen(given->out) + sizeof ".checkpoint";
+    char *path = (char *)checked_realloc(NULL, size);
+    snprintf(path, size, "%s.checkpoint", given->out);
+    return path;
+}
+
+/* ---- what a run was asked for -------------------------------------------------------------------------- */
+
+/* A line that tells a file's contents: its size and an FNV-1a hash (Fowler, Noll and Vo 1991). */
+static void add_file_text(char **text, const char *option, size_t number, const char *path)
+{
+    static unsigned char bytes[1 << 16];
+    unsigned long long hash = 14695981039346656037ull, size = 0;
+    size_t got, i;
+    FILE *file = file_kind(path, NULL) == FILE_REGULAR ? file_open(path, "rb") : NULL;
+    while (file && (got = fread(bytes, 1, sizeof bytes, file)) > 0) {
+        for (i = 0; i < got; i++) hash = (hash ^ bytes[i]) * 1099511628211ull;
+        size += got;
+    }
+    if (file) fclose(file);
+    add_text(text, "%s %zu=%llu bytes of checksum %016llx\n", option, number + 1, size, hash);
+}
+
+/* A line for each field of a task. */
+static void add_task_text(char **text, const mtl_task_desc *task)
+{
+    size_t i, count;
+    const mtl_field *fields = mtl_fields(MTL_DESC_TASK, &count);
+    char value[64];
+    for (i = 0; i < count; i++)
+        if (fields[i].type < MTL_NAME)
+            add_text(text, "task.%s.%s=%s\n", task->name, fields[i].name,
+                     mtl_field_get(&fields[i], task, value, sizeof value));
+}
+
+/* Lines key=value: the data files' contents, the options, all fields. A growing array. */
+static char *settings_text(const settings *given, const mtl_model_desc *desc)
+{
+    char *text = NULL, isa[64];
+    const group *trainer;
+    const mtl_field *field = resolve_path("--isa", "trainer.isa", &trainer);
+    size_t i;
+    for (i = 0; i < arrlenu(given->data); i++) add_file_text(&text, "--data", i, given->data[i]);
+    for (i = 0; i < arrlenu(given->frames); i++) add_file_text(&text, "--frames", i, given->frames[i]);
+    for (i = 0; i < arrlenu(given->valid); i++) add_file_text(&text, "--valid", i, given->valid[i]);
+    for (i = 0; i < arrlenu(given->teachers); i++) add_file_text(&text, "--teacher", i, given->teachers[i]);
+    add_options_text(&text, given);
+    for (i = 0; i < GROUP_COUNT; i++)
+        if (groups[i].desc != MTL_DESC_TASK && groups[i].desc != MTL_DESC_PREDICTOR)
+            add_fields_text(&text, given, &groups[i]);
+    add_text(&text, "trainer.isa=%s\n", mtl_field_get(field, &given->trainer, isa, sizeof isa));
+    for (i = 0; i < desc->task_count; i++) add_task_text(&text, &desc->tasks[i]);
+    return text;
+}
+
+/* The line of `text` that begins with key[length], which includes the =; NULL: there is none. */
+static const char *find_line(const char *text, const char *key, size_t length)
+{
+    while (*text && strncmp(text, key, length) != 0) {
+        text += strcspn(text, "\n");
+        text += *text == '\n';
+    }
+    return *text ? text : NULL;
+}
+
+/* The file that a line such as "--data 2=..." is about; "" for other lines. */
+static const char *file_of(const settings *given, const char *line)
+{
+    static const char *const names[] = { "--data ", "--frames ", "--valid ", "--teacher " };
+    char *const *const lists[] = { given->data, given->frames, given->valid, given->teachers };
+    size_t i, number;
+    for (i = 0; i < sizeof names / sizeof *names; i++) {
+        if (strncmp(line, names[i], strlen(names[i])) != 0) continue;
+        number = strtoul(line + strlen(names[i]), NULL, 10);
+        return number - 1 < arrlenu(lists[i]) ? lists[i][number - 1] : "";
+    }
+    return "";
+}
+
+/* "KEY is X and was Y" for two lines of a key, of which one may be missing. */
+static void add_change(const settings *given, char **changes, const char *now, const char *was)
+{
+    const char *line = now ? now : was;
+    const size_t key = strcspn(line, "=");
+    const char *new_value = now ? now + key + 1 : "not given", *old = was ? was + key + 1 : "not given";
+    add_text(changes, "%s%.*s%s%s is %.*s and was %.*s", *changes ? "; " : "", (int)key, line,
+             *file_of(given, line) ? " " : "", file_of(given, line), (int)strcspn(new_value, "\n"), new_value,
+             (int)strcspn(old, "\n"), old);
+}
+
+/* Adds what the lines of `now` say otherwise than those of `was`, and which of these there are no more. */
+static void add_changes(const settings *given, char **changes, const char *now, const char *was)
+{
+    const char *line, *other;
+    for (line = now; *line; line += strcspn(line, "\n") + 1) {
+        const size_t length = strcspn(line, "\n") + 1;
+        other = find_line(was, line, strcspn(line, "=") + 1);
+        if (!other || strncmp(other, line, length) != 0) add_change(given, changes, line, other);
+    }
+    for (line = was; *line; line += strcspn(line, "\n") + 1)
+        if (!find_line(now, line, strcspn(line, "=") + 1)) add_change(given, changes, NULL, line);
+}
+
+/* Tells which data and options are not those of the checkpoint. */
+static void check_settings(const settings *given, checkpoints *c)
+{
+    const mtl_safetensor *saved = mtl_safetensors_find(&c->tensors, "fit.settings");
+    char *was = NULL, *changes = NULL;
+    size_t i;
+    for (i = 0; saved && saved->type == MTL_TYPE_U8 && i < saved->count; i++)
+        arrput(was, ((const char *)saved->data)[i]);
+    if (arrlenu(was)) was[arrlenu(was) - 1] = '\n';     /* whatever the file says, lines end */
+    arrput(was, '\0');
+    add_changes(given, &changes, c->settings, was);
+    if (changes && !given->force)
+        fail("--resume %s: not what its run was asked for: %s; --force goes on all the same", given->resume,
+             changes);
+    if (changes) note("--resume %s: %s", given->resume, changes);
+    arrfree(changes);
+    arrfree(was);
+}
+
+/* ---- going on ------------------------------------------------------------------------------------------ */
+
+/* "intent, slots". A growing array. */
+static char *task_list(const mtl_model_desc *desc)
+{
+    char *text = NULL;
+    size_t i;
+    for (i = 0; i < desc->task_count; i++) add_text(&text, "%s%s", i ? ", " : "", desc->tasks[i].name);
+    return text;
+}
+
+static int same_texts(const char *const *a, const char *const *b, size_t count)
+{
+    size_t i;
+    for (i = 0; a && b && i < count; i++)
+        if (strcmp(a[i], b[i]) != 0) return 0;
+    return !a == !b;
+}
+
+/* What the checkpoint's weights do not fit in the model of these data and options, or NULL. */
+static const char *misfit(mtl_model *model, mtl_model *saved)
+{
+    const mtl_model_desc *a = mtl_model_describe(model), *b = mtl_model_describe(saved);
+    const mtl_parameters *set = mtl_model_parameters(model), *other = mtl_model_parameters(saved);
+    size_t i;
+    if (set->count != other->count) return "the layers";
+    for (i = 0; i < set->count; i++) {
+        const mtl_tensor *t = set->tensors[i], *f = mtl_parameters_find(other, t->name);
+        if (!f || f->dims != t->dims || f->shape[0] != t->shape[0] || f->shape[1] != t->shape[1])
+            return t->name;
+    }
+    for (i = 0; i < a->input_count; i++)
+        if (!same_texts(a->inputs[i].words, b->inputs[i].words, (size_t)a->inputs[i].vocabulary))
+            return "the words";
+    for (i = 0; i < a->task_count; i++)
+        if (!same_texts(a->tasks[i].labels, b->tasks[i].labels, (size_t)a->tasks[i].classes))
+            return "the labels";
+    return NULL;
+}
+
+static void check_resumed(const settings *given, const mtl_error *err)
+{
+    if (err->code) fail("--resume %s: %s", given->resume, err->message);
+}
+
+/* Reads the file and makes sure that it is a checkpoint of these tasks, data and options. */
+static mtl_model *open_checkpoint(const settings *given, checkpoints *c)
+{
+    mtl_error err = { 0 };
+    mtl_model *saved;
+    char *theirs, *ours;
+    if (file_kind(given->resume, NULL) != FILE_REGULAR)
+        fail("--resume %s: there is no such file", given->resume);
+    c->file = source_open(given->resume);
+    mtl_safetensors_open_memory(&c->tensors, c->file.bytes, c->file.size, &err);
+    saved = mtl_model_load_memory(c->file.bytes, c->file.size, &err);
+    check_resumed(given, &err);
+    theirs = task_list(mtl_model_describe(saved));
+    ours = task_list(mtl_model_describe(c->model));
+    if (strcmp(theirs, ours) != 0)
+        fail("--resume %s: its tasks are %s, those of the data %s", given->resume, theirs, ours);
+    if (!mtl_safetensors_find(&c->tensors, "fit.counts"))
+        fail("--resume %s: holds no optimiser state, as a model that is finished; expected the checkpoint of "
+             "a run, which --checkpoint-every keeps", given->resume);
+    check_settings(given, c);
+    if (misfit(c->model, saved))
+        fail("--resume %s: %s of its model are not those of this data and these options, --force or not",
+             given->resume, misfit(c->model, saved));
+    arrfree(theirs);
+    arrfree(ours);
+    return saved;
+}
+
+/* Whole epochs before a checkpoint: element 2 of fit.counts is the one that was running. */
+static size_t epochs_done(const mtl_safetensors *file)
+{
+    const mtl_safetensor *counts = mtl_safetensors_find(file, "fit.counts");
+    double epoch = 0;
+    if (counts->type == MTL_TYPE_F64 && counts->count > 2)
+        memcpy(&epoch, (const char *)counts->data + 2 * sizeof epoch, sizeof epoch);
+    return epoch >= 1 && epoch < 1e9 ? (size_t)epoch - 1 : 0;
+}
+
+static void resume(reporter *to, checkpoints *c, mtl_trainer *trainer, mtl_fit_desc *how)
+{
+    const settings *given = to->given;
+    const mtl_model_desc *desc = mtl_model_describe(c->model);
+    mtl_model *saved = open_checkpoint(given, c);
+    mtl_error err = { 0 };
+    size_t k;
+    mtl_model_transfer(c->model, saved, NULL, &err);
+    mtl_model_destroy(saved);
+    set_means(c->all, c->model, 0, &err);   /* a file has them for C programs */
+    mtl_trainer_resume(trainer, &c->tensors, &err);
+    if (given->force && given->trainer.lr > 0) mtl_trainer_set_lr(trainer, given->trainer.lr);
+    for (k = 0; given->force && k < desc->task_count; k++)
+        mtl_trainer_set_weight(trainer, (int)k, desc->tasks[k].weight, &err);
+    check_resumed(given, &err);
+    how->resume = &c->tensors;
+    how->resume_changed = given->force;
+    to->epochs_done = epochs_done(&c->tensors);
+    if (!given->quiet) printf("going on from %s\n", given->resume);
+}
+
+/* ---- keeping checkpoints ------------------------------------------------------------------------------- */
+
+/* The library's checkpoint callback; user: a reporter. Training that goes on is worth more than a checkpoint:
+   one that cannot be written is told, once. */
+static void on_checkpoint(void *user, const mtl_checkpoint *at, mtl_error *err)
+{
+    checkpoints *c = ((reporter *)user)->checkpoints;
+    mtl_error own = { 0 };
+    set_means(c->all, c->model, 1, err);
+    mtl_checkpoint_save(at, c->path, &own);
+    set_means(c->all, c->model, 0, err);
+    if (own.code && !c->failed) warn("no checkpoint was written: %s", own.message);
+    c->failed = own.code != MTL_OK;
+}
+
+void checkpoints_begin(reporter *to, mtl_model *model, mtl_trainer *trainer, mtl_fit_desc *how)
+{
+    const settings *given = to->given;
+    checkpoints *c;
+    if (!to->all || (!given->resume && !how->checkpoint_every)) return;
+    c = (checkpoints *)checked_realloc(NULL, sizeof *c);
+    memset(c, 0, sizeof *c);
+    to->checkpoints = c;
+    c->all = to->all;
+    c->model = model;
+    c->settings = settings_text(given, mtl_model_describe(model));
+    c->path = checkpoint_path(given);
+    if (given->resume) resume(to, c, trainer, how);
+    if (!how->checkpoint_every) return;
+    check_output(given, c->path, "--checkpoint-every");
+    how->checkpoint = on_checkpoint;
+    how->settings = c->settings;
+}
+
+void checkpoints_end(reporter *to)
+{
+    checkpoints *c = to->checkpoints;
+    if (!c) return;
+    if (c->file.bytes) mtl_safetensors_close(&c->tensors);
+    arrfree(c->file.bytes);
+    arrfree(c->settings);
+    free(c->path);
+    free(c);
+    to->checkpoints = NULL;
+}
+
+void checkpoints_done(const settings *given, int stopped)
+{
+    char *path = checkpoint_path(given);
+    const int there = given->fit.checkpoint_every && file_kind(path, NULL) == FILE_REGULAR;
+    if (there && stopped) say("--resume %s goes on from there", path);
+    if (there && !stopped) file_remove(path);
+    free(path);
+}
