@@ -521,7 +521,7 @@ typedef struct mtl_model_desc {
     X(MTL_FLOAT,  balance_alpha, 1.5, 0, 100, MTL_NONE, \
       "gradnorm: how hard tasks that learn slowly are pushed") \
     X(MTL_CHOICE, surgery,   MTL_SURGERY_NONE, 1, MTL_SURGERY_UPGRAD, MTL_SURGERY, \
-      "what makes one gradient of the tasks' gradients where they share parameters; none: their sum") \
+      "what makes one gradient of the tasks' gradients in the parameters that they share") \
     X(MTL_FLOAT,  surgery_c, 0.5, 0, 100, MTL_NONE, "cagrad: how far from the sum it may go") \
     X(MTL_FLOAT,  surgery_beta, 0.01, 0, 1, MTL_NONE, \
       "gradvac: share of an update in the mean cosine of two tasks")
