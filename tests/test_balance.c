@@ -1172,6 +1172,28 @@ static void test_surgery_gradnorm(void **state)
     balance_close(&c);
 }
 
+/* A trainer that grows, made and used once. */
+static void surgery_work(void *user, mtl_error *err)
+{
+    balance_case *c = (balance_case *)user;
+    mtl_trainer_desc how = balance_how(MTL_BALANCE_GRADNORM);
+    mtl_trainer *trainer;
+    how.surgery = MTL_SURGERY_GRADVAC;
+    trainer = mtl_trainer_create(c->model, &how, err);
+    mtl_train_step(trainer, c->p.batch, 1, NULL, err);
+    mtl_trainer_destroy(trainer);
+}
+
+static void test_surgery_memory(void **state)
+{
+    const test_shape shape = { .cell = MTL_CELL_RNN, .hidden = 5, .sequences = 4, .longest = 4, .seed = 3 };
+    balance_case c;
+    (void)state;
+    balance_open(&c, &shape, NULL);
+    assert_true(test_each_allocation_fails(surgery_work, &c) > 0);
+    balance_close(&c);
+}
+
 static void test_surgery_errors(void **state)
 {
     const test_shape shape = { .cell = MTL_CELL_RNN, .hidden = 3, .sequences = 4, .longest = 4, .seed = 3 };
@@ -1682,6 +1704,7 @@ static void test_balance_packings_missing(void **state)
     cmocka_unit_test(test_surgery_fits), cmocka_unit_test(test_surgery_resume), \
     cmocka_unit_test(test_surgery_one_task), cmocka_unit_test(test_surgery_parts), \
     cmocka_unit_test(test_surgery_gradnorm), cmocka_unit_test(test_surgery_errors), \
+    cmocka_unit_test(test_surgery_memory), \
     cmocka_unit_test(test_balance_each_task), cmocka_unit_test(test_balance_groups), \
     cmocka_unit_test(test_balance_errors), cmocka_unit_test(test_balance_fits), \
     cmocka_unit_test(test_balance_masks), cmocka_unit_test(test_balance_one_group), \
