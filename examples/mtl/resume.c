@@ -24,6 +24,16 @@ static char *checkpoint_path(const settings *given)
 
 /* ---- what a run was asked for -------------------------------------------------------------------------- */
 
+/* The options that name files, whose contents a run depends on. */
+static const char *const file_options[] = { "--data", "--frames", "--valid", "--teacher" };
+enum { FILE_OPTIONS = sizeof file_options / sizeof *file_options };
+
+static char **files_of(const settings *given, size_t option)
+{
+    char **const lists[] = { given->data, given->frames, given->valid, given->teachers };
+    return lists[option];
+}
+
 /* A line that tells a file's contents: its size and an FNV-1a hash (Fowler, Noll and Vo 1991). */
 static void add_file_text(char **text, const char *option, size_t number, const char *path)
 {
@@ -57,11 +67,10 @@ static char *settings_text(const settings *given, const mtl_model_desc *desc)
     char *text = NULL, isa[64];
     const group *trainer;
     const mtl_field *field = resolve_path("--isa", "trainer.isa", &trainer);
-    size_t i;
-    for (i = 0; i < arrlenu(given->data); i++) add_file_text(&text, "--data", i, given->data[i]);
-    for (i = 0; i < arrlenu(given->frames); i++) add_file_text(&text, "--frames", i, given->frames[i]);
-    for (i = 0; i < arrlenu(given->valid); i++) add_file_text(&text, "--valid", i, given->valid[i]);
-    for (i = 0; i < arrlenu(given->teachers); i++) add_file_text(&text, "--teacher", i, given->teachers[i]);
+    size_t i, k;
+    for (i = 0; i < FILE_OPTIONS; i++)
+        for (k = 0; k < arrlenu(files_of(given, i)); k++)
+            add_file_text(&text, file_options[i], k, files_of(given, i)[k]);
     add_options_text(&text, given);
     for (i = 0; i < GROUP_COUNT; i++)
         if (groups[i].desc != MTL_DESC_TASK && groups[i].desc != MTL_DESC_PREDICTOR)
@@ -84,13 +93,12 @@ static const char *find_line(const char *text, const char *key, size_t length)
 /* The file that a line such as "--data 2=..." is about; "" for other lines. */
 static const char *file_of(const settings *given, const char *line)
 {
-    static const char *const names[] = { "--data ", "--frames ", "--valid ", "--teacher " };
-    char *const *const lists[] = { given->data, given->frames, given->valid, given->teachers };
     size_t i, number;
-    for (i = 0; i < sizeof names / sizeof *names; i++) {
-        if (strncmp(line, names[i], strlen(names[i])) != 0) continue;
-        number = strtoul(line + strlen(names[i]), NULL, 10);
-        return number - 1 < arrlenu(lists[i]) ? lists[i][number - 1] : "";
+    for (i = 0; i < FILE_OPTIONS; i++) {
+        const size_t length = strlen(file_options[i]);
+        if (strncmp(line, file_options[i], length) != 0 || line[length] != ' ') continue;
+        number = strtoul(line + length, NULL, 10);
+        return number - 1 < arrlenu(files_of(given, i)) ? files_of(given, i)[number - 1] : "";
     }
     return "";
 }
