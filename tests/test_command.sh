@@ -316,6 +316,12 @@ refuses "--teacher that is no model" 1 "train.tsv" train --data train.tsv --out 
 run train --data spirit.tsv --out spirit.st $small
 sed "s/^spirit:/mind:/" spirit.tsv >mind.tsv
 refuses "--teacher of other tasks" 1 "--teacher spirit.st|none of the tasks" train --data mind.tsv --out out.st $small --teacher spirit.st
+run train --data train.tsv --valid valid.tsv --out auto.st $auto --budget 1
+check "--budget 1: the tasks alone" [ "$(for task in intent slots mood; do found $task chosen; done | grep -c '^alone$')" -eq 3 ]
+run train --data train.tsv --valid valid.tsv --out auto.st $auto --budget 2h
+check "--budget as a time" grep -q "partial" stdout.txt
+refuses "--budget of nothing" 2 "--budget 0|at least 1" train --data train.tsv --valid valid.tsv --out out.st --budget 0
+refuses "--budget of a wrong unit" 2 "--budget 3d|90s" train --data train.tsv --valid valid.tsv --out out.st --budget 3d
 run train --data train.tsv --out auto.st $auto
 result "without --valid nothing can be chosen" "$(says stderr.txt "note: |--valid")"
 
