@@ -5,6 +5,7 @@
 #include "batches.h"
 #include "create.h"
 #include "graft.h"
+#include "resume.h"
 #include "scales.h"
 #include "system.h"
 
@@ -50,6 +51,7 @@ typedef struct search {
     attempt *attempts;                      /* growing: the tasks alone come first */
     double spent, alone;                    /* multiply-adds of all; of the tasks alone */
     double seconds;                         /* of training these */
+    int stopped;                            /* 1: training is to end now */
 } search;
 
 /* The scores of the attempt's tasks on every BLOCKS-th sequence of the validation data from `block` on; on
@@ -157,9 +159,14 @@ static void try_structure(search *s, const structure_row *structure, int *tasks)
         return;
     }
     s->to->run = structure == &structures[ALONE] ? s->all->tasks[tasks[0]].name : structure->name;
+    s->to->number = arrlenu(s->attempts) + 1;
     if (structure != &structures[ALONE]) s->to->lessons = make_lessons(s, &of, train);
     s->to->step_weight = structure != &structures[ALONE] ? fmin(MOST_STEP_WEIGHT, mean_length(train)) : 1;
-    fit_model(s->to, of.model, &how, train, valid, &of.result, &broken);
+    if (!checkpoints_finished(s->to, of.model, &of.result)) {
+        fit_model(s->to, of.model, &how, train, valid, &of.result, &broken);
+        if (!of.result.stopped) checkpoints_keep(s->to, of.model, &of.result);
+    }
+    s->stopped = of.result.stopped;
     free_lessons(s->to->lessons);
     s->to->lessons = NULL;
     s->spent += of.cost;
@@ -392,12 +399,14 @@ mtl_model *train_auto(reporter *to, corpus *all, const mtl_model_desc *whole, mt
         arrput(one, (int)i);
         arrput(tasks, (int)i);
         try_structure(&s, &structures[ALONE], one);
-        if (interrupted() && i + 1 < arrlenu(all->tasks))
-            fail("interrupted before every task had been trained: nothing was written");
+        if (s.stopped && i + 1 < arrlenu(all->tasks))
+            fail("interrupted before every task had been trained: %s was not written%s", to->given->out,
+                 to->given->fit.checkpoint_every ? "; with --resume it goes on from its checkpoints" : "");
     }
-    if (!interrupted()) try_structure(&s, &structures[FULL], tasks);
-    if (!interrupted()) try_group(&s);
-    if (!interrupted()) try_structure(&s, &structures[PARTIAL], tasks);
+    if (!s.stopped) try_structure(&s, &structures[FULL], tasks);
+    if (!s.stopped) try_group(&s);
+    if (!s.stopped) try_structure(&s, &structures[PARTIAL], tasks);
+    result->stopped = s.stopped;
     joint = choose(&s, &kept);
     model = put_together(&s, joint, kept);
     sum_up(&s, joint, kept, result);
