@@ -6,6 +6,7 @@ LDLIBS ?= -lm
 PREFIX ?= /usr/local
 STB ?= /usr/include/stb
 TORCH ?= torch==2.13.0
+TORCHJD ?= torchjd[quadprog-projector,cagrad]==0.18.0
 PEERS ?= python:$(TORCH) python:onnxruntime,onnx python:jax,optax onednn_omp:onednn-cpu-gomp,onednn-devel-cpu-gomp onednn:onednn,onednn-devel
 BUILD := build
 
@@ -64,6 +65,10 @@ mutants:  ## apply each deliberate defect of tests/mutants and name the test tha
 parity: $(BUILD)/mtl  ## compare training step by step with PyTorch, which is installed into build/venv
 	@.ci/venv.sh numpy safetensors $(TORCH)
 	@$(BUILD)/venv/bin/python tests/parity.py
+
+surgery-peers:  ## compare what trainer.surgery makes of gradients with TorchJD, which is installed into build/venv
+	@.ci/venv.sh numpy safetensors $(TORCH) '$(TORCHJD)'
+	@$(BUILD)/venv/bin/python tests/surgery_peers.py
 
 bench-peers: $(BUILD)/bench $(BUILD)/mtl  ## compare with PyTorch, ONNX Runtime, oneDNN and JAX, which are installed; ARGS=--quick
 	@.ci/setup.sh peers
@@ -134,6 +139,7 @@ setup-build setup-test: setup-%:
 -include $(addsuffix .d,$(EXAMPLES) $(COMMAND) $(BENCH) $(TESTS) $(BUILD)/mtl_rnn.o)
 
 .PHONY: all demo test plain matrix lint map same-bits bench bench-guard bench-against bench-peers mutants parity \
+    surgery-peers \
     study-sharing gain resume-test \
     reference install clean help setup-build setup-test
 .DELETE_ON_ERROR:

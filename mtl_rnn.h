@@ -107,7 +107,7 @@
      22 >>model      create, size, save, load, transfer, import
      23 >>session    what trainers and predictors have in common: scratch, limits, threads, the run
      24 >>predict    batches of sequences through a read-only model
-     25 >>balance    from the tasks' losses to gradients: groups of tasks, methods
+     25 >>balance    from the tasks' losses to gradients: their weights, groups of tasks, surgery
      26 >>optimise   SGD, RMSProp, Adam, AdamW; clipping; schedules; averaging
      27 >>data       data sets: batches of chosen sequences, evaluation, samplers
      28 >>train      the step, resume
@@ -229,6 +229,10 @@ enum { MTL_OPTIMIZER_DEFAULT, MTL_OPTIMIZER_SGD, MTL_OPTIMIZER_RMSPROP, MTL_OPTI
 enum { MTL_SCHEDULE_DEFAULT, MTL_SCHEDULE_CONSTANT, MTL_SCHEDULE_STEP, MTL_SCHEDULE_EXPONENTIAL,
     MTL_SCHEDULE_LINEAR,
        MTL_SCHEDULE_COSINE, MTL_SCHEDULE_PLATEAU, MTL_SCHEDULE_ONE_CYCLE };
+enum { MTL_BALANCE_DEFAULT, MTL_BALANCE_STATIC, MTL_BALANCE_INITIAL, MTL_BALANCE_ITEMS,
+       MTL_BALANCE_UNCERTAINTY, MTL_BALANCE_DWA, MTL_BALANCE_RANDOM, MTL_BALANCE_IMTL, MTL_BALANCE_GRADNORM };
+enum { MTL_SURGERY_DEFAULT, MTL_SURGERY_NONE, MTL_SURGERY_PCGRAD, MTL_SURGERY_GRADVAC, MTL_SURGERY_MGDA,
+       MTL_SURGERY_CAGRAD, MTL_SURGERY_ALIGNED, MTL_SURGERY_UPGRAD };
 enum { MTL_SAMPLER_DEFAULT, MTL_SAMPLER_PROPORTIONAL, MTL_SAMPLER_ROUND_ROBIN, MTL_SAMPLER_TEMPERATURE,
     MTL_SAMPLER_UNIFORM, MTL_SAMPLER_ANNEALED, MTL_SAMPLER_TOGETHER };
 enum { MTL_CURRICULUM_DEFAULT, MTL_CURRICULUM_NONE, MTL_CURRICULUM_LENGTH };
@@ -266,6 +270,14 @@ enum { MTL_INIT_DEFAULT, MTL_INIT_UNIFORM, MTL_INIT_NORMAL, MTL_INIT_CONSTANT, M
                                 X(MTL_SCHEDULE_EXPONENTIAL, "exponential") X(MTL_SCHEDULE_LINEAR, "linear") \
                                 X(MTL_SCHEDULE_COSINE, "cosine") X(MTL_SCHEDULE_PLATEAU, "plateau") \
                                 X(MTL_SCHEDULE_ONE_CYCLE, "one-cycle")
+#define MTL_BALANCE_NAMES(X)    X(MTL_BALANCE_STATIC, "static") X(MTL_BALANCE_INITIAL, "initial") \
+                                X(MTL_BALANCE_ITEMS, "items") X(MTL_BALANCE_UNCERTAINTY, "uncertainty") \
+                                X(MTL_BALANCE_DWA, "dwa") X(MTL_BALANCE_RANDOM, "random") \
+                                X(MTL_BALANCE_IMTL, "imtl") X(MTL_BALANCE_GRADNORM, "gradnorm")
+#define MTL_SURGERY_NAMES(X)    X(MTL_SURGERY_NONE, "none") X(MTL_SURGERY_PCGRAD, "pcgrad") \
+                                X(MTL_SURGERY_GRADVAC, "gradvac") X(MTL_SURGERY_MGDA, "mgda") \
+                                X(MTL_SURGERY_CAGRAD, "cagrad") X(MTL_SURGERY_ALIGNED, "aligned") \
+                                X(MTL_SURGERY_UPGRAD, "upgrad")
 #define MTL_SAMPLER_NAMES(X)    X(MTL_SAMPLER_PROPORTIONAL, "proportional") X(MTL_SAMPLER_ROUND_ROBIN, \
                                 "round-robin") \
                                 X(MTL_SAMPLER_TEMPERATURE, "temperature") X(MTL_SAMPLER_UNIFORM, "uniform") \
@@ -425,7 +437,9 @@ typedef struct mtl_column_desc { MTL_COLUMN_FIELDS(MTL__MEMBER) } mtl_column_des
     X(MTL_FLOAT,  dropout,       0, 0, 0.99, MTL_NONE, \
       "share of the head's inputs and hidden values dropped in training") \
     X(MTL_FLAG,   per_step,      0, 0, 1, MTL_NONE, \
-      "sequence level, classes: predicted at each step, and the steps vote")
+      "sequence level, classes: predicted at each step, and the steps vote") \
+    X(MTL_FLOAT,  weight_end,   -1, -1, 1e6, MTL_NONE, \
+      "what the weight moves to, linearly over the trainer's total_steps; -1: it stays")
 typedef struct mtl_task_desc { MTL_TASK_FIELDS(MTL__MEMBER) } mtl_task_desc;
 
 /* A penalty: a loss without targets that is added to the joint loss, weight times
@@ -496,7 +510,22 @@ typedef struct mtl_model_desc {
     X(MTL_SIZE,   max_sequences, 0, 0, 0, MTL_NONE, "most sequences in a batch; 0: max_rows") \
     X(MTL_SIZE,   max_steps, 0, 0, 0, MTL_NONE, "longest sequence; 0: max_rows") \
     X(MTL_CHOICE, precision, MTL_PRECISION_F32, 1, 2, MTL_PRECISION, \
-      "of products in training; bf16 needs AVX512-BF16, else f32 is used")
+      "of products in training; bf16 needs AVX512-BF16, else f32 is used") \
+    X(MTL_CHOICE, balance,   MTL_BALANCE_STATIC, 1, MTL_BALANCE_GRADNORM, MTL_BALANCE, \
+      "what weighs tasks' losses against one another, beside their weights") \
+    X(MTL_FLOAT,  balance_rate, 1, 0, 1e6, MTL_NONE, \
+      "uncertainty, imtl, gradnorm: rate of what they learn, as a multiple of lr") \
+    X(MTL_FLOAT,  balance_temperature, 2, 1e-3, 1e6, MTL_NONE, \
+      "dwa: the higher, the more alike the weights") \
+    X(MTL_INT,    balance_window, 0, 0, 2000000000, MTL_NONE, \
+      "dwa: updates whose mean losses are compared with those before; 0: mtl_fit's epoch") \
+    X(MTL_FLOAT,  balance_alpha, 1.5, 0, 100, MTL_NONE, \
+      "gradnorm: how hard tasks that learn slowly are pushed") \
+    X(MTL_CHOICE, surgery,   MTL_SURGERY_NONE, 1, MTL_SURGERY_UPGRAD, MTL_SURGERY, \
+      "what makes one gradient of the tasks' gradients in the parameters that they share") \
+    X(MTL_FLOAT,  surgery_c, 0.5, 0, 100, MTL_NONE, "cagrad: how far from the sum it may go") \
+    X(MTL_FLOAT,  surgery_beta, 0.01, 0, 1, MTL_NONE, \
+      "gradvac: share of an update in the mean cosine of two tasks")
 /* The caller's own job system: run job(context, i) for i = 0 .. count-1, on any threads in any order; return
    when all are done. */
 typedef void (*mtl_job)(void *context, size_t index);
@@ -1496,7 +1525,8 @@ MTL_DEF mtl_trainer *mtl_trainer_init(void *buffer, size_t bytes, mtl_model *mod
 /* Gradients, optimiser state and scratch for training `model`, which must outlive it. desc NULL: defaults. */
 MTL_DEF mtl_trainer *mtl_trainer_create(mtl_model *model, const mtl_trainer_desc *desc, mtl_error *err);
 MTL_DEF void mtl_trainer_destroy(mtl_trainer *trainer);
-/* lambda_k; 0 turns a task off. */
+/* lambda_k from now on, whatever weight_end says; 0 turns a task off. What trainer.balance says multiplies
+   it. */
 MTL_DEF mtl_status mtl_trainer_set_weight(mtl_trainer *trainer, int task, float weight, mtl_error *err);
 /* The base learning rate from now on (the schedule multiplies it). */
 MTL_DEF void mtl_trainer_set_lr(mtl_trainer *trainer, float lr);
@@ -1509,9 +1539,42 @@ MTL_DEF void mtl_trainer_observe(mtl_trainer *trainer, mtl_observer observer, vo
    end of an epoch, and after mtl_fit, the tape is empty and the packing NULL, as the batches are gone. */
 MTL_DEF mtl_run *mtl_trainer_run(mtl_trainer *trainer);
 
+/* How losses weigh against one another: trainer.balance. The joint loss is sum_k w_k L_k, w_k = lambda_k c_k.
+   lambda_k is the task's `weight` (on its way to weight_end, or what mtl_trainer_set_weight says), and c_k is
+   made anew for each update. n: how many tasks have labels in it; with fewer than two c_k is 1, and nothing
+   is learnt. Origin tasks and penalties have no c.
+       static       1
+       initial      1 / L_k(0), the loss of the first update (which still has 1)
+       items        tasks of steps: labelled steps by sequences that have some, so that L_k counts as the sum
+                    over a sequence, in the mean over sequences; else 1
+       uncertainty  e^-s, of numbers e^-s / 2; log variances s_k are learnt with s_k / 2 added to the loss
+                                                                       Kendall, Gal & Cipolla 2018
+       dwa          n softmax(r / balance_temperature): r_k is the mean loss of the last balance_window
+                    updates by that of the window before; 1 at first               Liu et al. 2019
+       random       n softmax(z), z_k normal numbers                               Lin et al. 2022
+       imtl         e^s; s_k are learnt so that all e^s_k L_k come to 1 (IMTL-L)   Liu et al. 2021
+       gradnorm     learnt so that the norms of the tasks' gradients, in what they share, go with
+                    r^balance_alpha, r_k: how much of L_k(0) is left, by the mean of that; they add up to n
+                                                                                   Chen et al. 2018
+   mtl_train_step learns; mtl_trainer_save keeps what was learnt, and weights that were set.
+
+   How the gradients of shared parameters become one: trainer.surgery. A parameter is shared in an update when
+   the gradients of two tasks reach it at least; all others, origin tasks and penalties add up as ever. G: the
+   Gram matrix of the tasks' gradients g_k of L_k in what is shared. Each part of a model that nothing
+   connects to others is by itself. Of n tasks:
+       none         sum_k w_k g_k
+       pcgrad       g_k loses what points against another task's gradient, one after the other in random
+                    order                                                          Yu et al. 2020
+       gradvac      as pcgrad, but to the mean cosine that the two tasks have had  Wang et al. 2021
+       mgda         n times the shortest convex combination; w_k mean nothing      Sener & Koltun 2018
+       cagrad       near the sum, and best for the task that it is worst for       Liu et al. 2021
+       aligned      the directions of G made equally long, as the shortest (Aligned-MTL) Senushkin et al. 2023
+       upgrad       each w_k g_k moved to where no task's gradient points against it
+                                                                                   Quinton & Rey 2024
+   Surgery and gradnorm play the tape once for each task and keep a set of gradients for each. */
 typedef struct mtl_step {
     size_t step;                            /* updates so far, this one included */
-    double loss;                            /* sum over tasks of weight * task_loss, and penalty_loss */
+    double loss;                            /* sum over tasks of task_weight * task_loss, and penalty_loss */
     double grad_norm;                       /* norm of the whole gradient before clipping */
     double lr;
     size_t tokens;                          /* rows of all micro-batches */
@@ -1520,6 +1583,8 @@ typedef struct mtl_step {
                                                trainer */
     const size_t *task_items;               /* [task_count] labelled items */
     double penalty_loss;                    /* sum over penalties of weight * penalty */
+    const double *task_weight;              /* [task_count] lambda_k in force: the task's weight, and what
+                                               trainer.balance made of it; memory of the trainer */
 } mtl_step;
 /* One update from `count` micro-batches: L_k is the sum over the labelled items of all of them, divided by
    their number (by the sum of their class weights; vector targets also by width). step may be NULL. Errors:
@@ -1532,9 +1597,10 @@ MTL_DEF mtl_status mtl_train_gradients(mtl_trainer *trainer, const mtl_batch *ba
 MTL_DEF mtl_gradients *mtl_trainer_gradients(mtl_trainer *trainer);
 /* The same task by task: of[k] ([tasks], made with mtl_gradients_create for mtl_model_parameters(model)) gets
    the gradient of weight_k * L_k, which, penalties apart, add up to what mtl_train_gradients leaves. Tasks
-   with the same of[k]
-   are a group, whose gradients are added up; NULL: not wanted. Forward runs once, backward once for each
-   group: its heads and what tasks share. mtl_trainer_gradients stays as it was, and step->grad_norm is 0. */
+   with the same of[k] are a group, whose gradients are added up; NULL: not wanted. Forward runs once,
+   backward once for each group (and for each of those that columns let train different tensors): its heads
+   and what tasks share. mtl_trainer_gradients stays as it was, and step->grad_norm is 0. With surgery the
+   sum of these is not what mtl_train_gradients leaves. */
 MTL_DEF mtl_status mtl_train_task_gradients(mtl_trainer *trainer, const mtl_batch *batches, size_t count,
                                             mtl_gradients *const *of, mtl_step *step, mtl_error *err);
 /* MTL_PRECISION_* that its products run in: F32, although the desc asked for BF16, where the processor, the
@@ -1546,8 +1612,8 @@ MTL_DEF mtl_status mtl_trainer_swap_average(mtl_trainer *trainer, mtl_error *err
 /* Model and optimiser state in one file; and the optimiser state back into a new trainer of the loaded model:
    training goes on bit-exactly. */
 MTL_DEF mtl_status mtl_trainer_save(const mtl_trainer *trainer, const char *path, mtl_error *err);
-/* Error: TENSOR if the file holds no state, or that of another optimiser, or moments or an average that this
-   trainer does not keep. */
+/* Error: TENSOR if the file holds no state, or that of another optimiser or method of weighting losses, or
+   moments or an average that this trainer does not keep. */
 MTL_DEF mtl_status mtl_trainer_resume(mtl_trainer *trainer, const mtl_safetensors *file, mtl_error *err);
 
 /* What mtl_fit tells after each update and each epoch. */
@@ -1559,7 +1625,7 @@ typedef struct mtl_progress {
                                                                          this epoch; estimate */
     const mtl_step *step;                   /* the update just done; NULL at the end of an epoch */
     const double *task_loss;                /* [task_count] mean over the epoch so far */
-    double loss;                            /* the same, weighted and summed; without penalties */
+    double loss;                            /* the same, times lambda and summed; without penalties */
     const mtl_scores *scores;               /* validation */
     double best_score; size_t best_epoch;
     const mtl_batch *data;                  /* [data_count] of the update just done: its micro-batches */
@@ -1669,12 +1735,11 @@ MTL_DEF mtl_status mtl_watch_affinity(mtl_watch *watch, const mtl_batch *batches
                                       double *affinity, mtl_watched *out, mtl_error *err);
 /* norm[t] = ||dL/dh_t||, t < count, with all that reaches h_t through later steps (of cells that read from
    the end: earlier ones): the mean over the sequences that have a step t; 0 where none has. L: the loss of
-   task `task`, weighted, or of all (-1). The cell: of layer `layer` (from 0; -1: the last) of a column,
-   reverse 1: the one that reads from the end. Cost: one forward and one backward, a step at a time. Leaves
-   gradients in mtl_trainer_gradients that are no update's. Errors: as mtl_train_gradients; FIELD "column":
-   no such cell. */
-MTL_DEF mtl_status mtl_watch_steps(mtl_trainer *trainer, const mtl_batch *batch, int task, const char *column,
-                                   int layer, int reverse, double *norm, size_t count, mtl_error *err);
+   task `task`, weighted, or of all (-1). weight: the W_hh of the cell, as mtl_model_tensor(model,
+   "encoder.weight_hh_l0") gives it; of another tensor all is 0. Cost: one forward and one backward, a step at
+   a time. Leaves gradients in mtl_trainer_gradients that are no update's. Errors: as mtl_train_gradients. */
+MTL_DEF mtl_status mtl_watch_steps(mtl_trainer *trainer, const mtl_batch *batch, int task,
+                                   const mtl_tensor *weight, double *norm, size_t count, mtl_error *err);
 /* A recurrent layer in one direction, or a head's hidden layer of ReLU units, in the last micro-batch. */
 typedef struct mtl_watched_units {
     size_t units, dead;                     /* dead: what a cell puts out moves by less than 0.001 over all
@@ -1763,7 +1828,8 @@ MTL_DEF mtl_status mtl_check_gradients(double (*loss)(void *user), void *user, c
 #  define MTL__INLINE static inline __attribute__((unused))
 #  define MTL__ALWAYS_INLINE static inline __attribute__((always_inline, unused))
 #  define MTL__NOINLINE __attribute__((noinline))
-#  define MTL__RARE     __attribute__((cold))      /* small: for making models, reading files */
+#  define MTL__RARE     __attribute__((cold))      /* small: for making models, reading files, and what an
+                                                      update does once with a few numbers */
 #  define MTL__ALIGN64 __attribute__((aligned(64)))
 #  define MTL__PREFETCH(address, write) __builtin_prefetch(address, write)
 #  define MTL__PREFETCH_FAR(address) __builtin_prefetch(address, 0, 2)       /* into the second-level cache */
@@ -3886,6 +3952,7 @@ typedef struct mtl__update {
     X(void, update, (const mtl__update *u, size_t n, mtl_real *p, const mtl_real *g, mtl_real *m, \
       mtl_real *v)) \
     X(double, sum_squares, (size_t n, const mtl_real *x)) \
+    X(void, dots, (size_t n, const mtl_real *x, const mtl_real *const *y, double *sums)) \
     X(void, scale, (size_t n, mtl_real a, mtl_real *x)) \
     X(void, add_scaled, (size_t n, mtl_real a, const mtl_real *x, mtl_real *y)) \
     X(void, approach, (size_t n, mtl_real share, const mtl_real *x, mtl_real *y)) \
@@ -5267,6 +5334,26 @@ MTL__KERNEL double MTL__FN(mtl__sum_squares)(size_t n, const mtl_real *x)
     for (; i < n; i++) sums[i % MTL__BLOCK] += (double)x[i] * (double)x[i];
     for (i = 0; i < MTL__BLOCK; i++) total += sums[i];
     return total;
+}
+
+/* sums[k] = sum of x y[k] for k < 4, of arrays of a few thousand elements: longer ones would need sums in
+   double. x is loaded once for all four. Bound: reading L1. */
+MTL__KERNEL void MTL__FN(mtl__dots)(size_t n, const mtl_real *x, const mtl_real *const *y, double *sums)
+{
+    mtl__vec part[4];
+    size_t i, k;
+    MTL__UNROLLED
+    for (k = 0; k < 4; k++) part[k] = mtl__all(0);
+    for (i = 0; i + MTL__LANES <= n; i += MTL__LANES) {
+        const mtl__vec value = mtl__load(x + i);
+        MTL__UNROLLED
+        for (k = 0; k < 4; k++) part[k] = mtl__muladd(value, mtl__load(y[k] + i), part[k]);
+    }
+    for (k = 0; k < 4; k++) {
+        if (i < n) part[k] = mtl__muladd(mtl__load_some(x + i, n - i), mtl__load_some(y[k] + i, n - i),
+                                         part[k]);
+        sums[k] = (double)mtl__lanes_sum(part[k]);
+    }
 }
 
 /* ---- rows ---------------------------------------------------------------------------------------------- */
@@ -8612,7 +8699,7 @@ static mtl_status mtl__vocabulary_init(mtl__vocabulary *vocabulary, const char *
 /* ---- whole files --------------------------------------------------------------------------------------- */
 
 /* verb: "read" or "write"; error: errno's number. Of a long path the end is shown. */
-static mtl_status mtl__file_fail(mtl_error *err, const char *verb, const char *path, int error)
+static MTL__RARE mtl_status mtl__file_fail(mtl_error *err, const char *verb, const char *path, int error)
 {
     const size_t most = 150, length = strlen(path);
     const char *shown = length > most ? path + length - most : path;
@@ -9063,7 +9150,7 @@ MTL_DEF MTL__RARE mtl_status mtl_safetensors_open_memory(mtl_safetensors *file, 
     return mtl__status(err);
 }
 
-MTL_DEF mtl_status mtl_safetensors_open(mtl_safetensors *file, const char *path, mtl_error *err)
+MTL_DEF MTL__RARE mtl_status mtl_safetensors_open(mtl_safetensors *file, const char *path, mtl_error *err)
 {
     mtl__file_view view;
     mtl_error own;
@@ -9236,6 +9323,8 @@ static const mtl_choice mtl__choices_MTL_LOSS[] = { MTL_LOSS_NAMES(MTL__CHOICE_R
 static const mtl_choice mtl__choices_MTL_POOL[] = { MTL_POOL_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
 static const mtl_choice mtl__choices_MTL_OPTIMIZER[] = { MTL_OPTIMIZER_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
 static const mtl_choice mtl__choices_MTL_SCHEDULE[] = { MTL_SCHEDULE_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
+static const mtl_choice mtl__choices_MTL_BALANCE[] = { MTL_BALANCE_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
+static const mtl_choice mtl__choices_MTL_SURGERY[] = { MTL_SURGERY_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
 static const mtl_choice mtl__choices_MTL_SAMPLER[] = { MTL_SAMPLER_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
 static const mtl_choice mtl__choices_MTL_CURRICULUM[] = { MTL_CURRICULUM_NAMES(MTL__CHOICE_ROW)
                                                           { 0, NULL } };
@@ -13765,7 +13854,7 @@ static mtl_activation *mtl__orthogonal_penalty(mtl_run *run, const mtl_penalty_p
 }
 
 /* An anchor ties tensors to buffers, which share one `set`. */
-static mtl_status mtl__anchor_build(mtl_penalty_part *part, mtl_parameters *set, mtl_error *err)
+static MTL__RARE mtl_status mtl__anchor_build(mtl_penalty_part *part, mtl_parameters *set, mtl_error *err)
 {
     int *is_set = (int *)mtl__arena_make(set->arena, 1, sizeof *is_set, "a penalty", err);
     char name[256];
@@ -14584,7 +14673,7 @@ static void mtl__share_full(mtl__share *s)
 
 /* Each task its own inputs and column. The first task's inputs are those of the plain desc; the others' read
    their data. */
-static void mtl__share_none(mtl__share *s)
+static MTL__RARE void mtl__share_none(mtl__share *s)
 {
     size_t k, i, count = s->plain->input_count;
     for (k = 0; k < s->plain->task_count; k++) {
@@ -14603,7 +14692,7 @@ static void mtl__share_none(mtl__share *s)
 }
 
 /* A shared column and one of each task's own, which may stand on it, in one mix. */
-static void mtl__share_beside(mtl__share *s, int own_hidden, int above, int kind)
+static MTL__RARE void mtl__share_beside(mtl__share *s, int own_hidden, int above, int kind)
 {
     size_t k;
     mtl__share_column(s, "shared", NULL, s->how.hidden);
@@ -14690,7 +14779,7 @@ static MTL__RARE void mtl__share_cross_stitch(mtl__share *s)
 }
 
 /* The encoder's layers as columns above one another; each task reads a mixture of them. */
-static void mtl__share_levels(mtl__share *s)
+static MTL__RARE void mtl__share_levels(mtl__share *s)
 {
     const char *all = NULL, *below = NULL;
     int layer, layers = s->plain->encoder.layers ? s->plain->encoder.layers : 1;
@@ -14773,7 +14862,7 @@ static void mtl__share_penalty(mtl__share *s, const char *name, int kind, const 
 }
 
 /* A column a task; every two of them are kept alike. */
-static void mtl__share_soft(mtl__share *s)
+static MTL__RARE void mtl__share_soft(mtl__share *s)
 {
     size_t k, other;
     for (k = 0; k < s->plain->task_count; k++) {
@@ -14785,7 +14874,7 @@ static void mtl__share_soft(mtl__share *s)
     }
 }
 
-static void mtl__share_adversarial(mtl__share *s)
+static MTL__RARE void mtl__share_adversarial(mtl__share *s)
 {
     const size_t count = s->plain->task_count;
     mtl_task_desc *origin = &s->tasks[count];
@@ -14812,7 +14901,7 @@ static int mtl__share_votes(const mtl_task_desc *task)
     return task->level == MTL_LEVEL_SEQUENCE && mtl_task_kind_of(task)->distribution;
 }
 
-static void mtl__share_stack(mtl__share *s)
+static MTL__RARE void mtl__share_stack(mtl__share *s)
 {
     const char *votes = NULL, *from;
     size_t k, readers = 0;
@@ -14942,7 +15031,7 @@ struct mtl_model {
 
 /* The input whose data input number i reads: itself, or one before it. Those that read another one's stand
    behind all others, so that a batch's inputs have the numbers of the model's. */
-static size_t mtl__desc_data(const mtl_model_desc *d, size_t i, const char *what, mtl_error *err)
+static MTL__RARE size_t mtl__desc_data(const mtl_model_desc *d, size_t i, const char *what, mtl_error *err)
 {
     const mtl_input_desc *input = &d->inputs[i];
     size_t k = 0;
@@ -15315,7 +15404,7 @@ static void mtl__model_components(mtl_model *model)
 }
 
 /* Everything but values. `arena` is the model's memory, or counts. */
-static mtl_model *mtl__model_build(mtl_arena *arena, const mtl_model_desc *desc, mtl_error *err)
+static MTL__RARE mtl_model *mtl__model_build(mtl_arena *arena, const mtl_model_desc *desc, mtl_error *err)
 {
     mtl_model *model = (mtl_model *)mtl__arena_make(arena, 1, sizeof *model, "a model", err);
     if (!model) return NULL;
@@ -15346,7 +15435,7 @@ static int mtl__model_desc_given(const mtl_model_desc *desc, mtl_error *err)
     return !mtl__failed(err);
 }
 
-MTL_DEF size_t mtl_model_size(const mtl_model_desc *desc, mtl_error *err)
+MTL_DEF MTL__RARE size_t mtl_model_size(const mtl_model_desc *desc, mtl_error *err)
 {
     mtl_error own;
     mtl_arena counting, shadow;
@@ -15415,7 +15504,7 @@ static mtl_model *mtl__model_allocate(const mtl_model_desc *desc, size_t bytes, 
     return model;
 }
 
-MTL_DEF mtl_model *mtl_model_create(const mtl_model_desc *desc, mtl_error *err)
+MTL_DEF MTL__RARE mtl_model *mtl_model_create(const mtl_model_desc *desc, mtl_error *err)
 {
     mtl_error own;
     mtl_model *model;
@@ -16814,18 +16903,267 @@ MTL_DEF mtl_status mtl_predict_text(mtl_predictor *predictor, const char *text, 
 }
 
 /* ===========================================================================================================
-   25 >>balance    from the tasks' losses to gradients: groups of tasks, methods
+   25 >>balance    from the tasks' losses to gradients: their weights, groups of tasks, surgery
    ===========================================================================================================
-   The only caller of backward passes. One forward pass leaves a tape with the losses of all tasks; each group
-   of tasks is one replay of it, into a gradient set of the group's own or into one that groups share, where
-   the first write assigns and later ones add. A replay costs the heads of its tasks and the shared part once.
-   A group may be kept from writing some tensors, which are then as if frozen. A method decides which replays
-   there are and what becomes of their gradients; it is one row of the table below.
-       plain    sum_k lambda_k L_k, one replay for each group
+   The joint loss is sum_k w_k L_k with w_k = lambda_k c_k: lambda_k is the caller's, c_k a method's. A method
+   is one row of the table of weightings. It sees the n tasks that have labels in an update; with fewer than
+   two all c_k are 1 and its state stays. Discriminators (origin tasks) and penalties stand outside.
+       static       c = 1
+       initial      c = 1 / L(0)               L(0): the loss of the first update that the method saw
+       items        c = items / sequences      of tasks of steps: L, a mean over steps, becomes the sum over a
+                                               sequence, in the mean over sequences that have labels
+       uncertainty  c = e^-s, numbers: e^-s/2  s descends along d/ds (c L + s/2)        Kendall et al. 2018
+       dwa          c = n softmax(r / T)       r: the mean loss of the last window by that of the one before;
+                                               T: balance_temperature                        Liu et al. 2019
+       random       c = n softmax(z)           z: normal numbers of (seed, update)           Lin et al. 2022
+       imtl         c = e^s                    s descends along d/ds (e^s L - s)             Liu et al. 2021
+       gradnorm     c = n v / sum v            v descends along d/dv |N - mean N r^alpha|, N: the norm of c
+                                               times the task's gradient, r: L / L(0) by its mean
+                                                                                             Chen et al. 2018
+   What descends does so by the trainer's rule, at balance_rate times its rate.
+
+   This is the only caller of backward passes. One forward pass leaves a tape with the losses of all tasks;
+   each group of tasks is one replay of it, into a gradient set of the group's own or into one that groups
+   share, where the first write assigns and later ones add. A replay costs the heads of its tasks and the
+   shared part once. A group may be kept from writing some tensors, which are then as if frozen.
+
+   Surgery has a group, and a set of gradients, for each task. When all micro-batches have been played,
+   tensors that one task reached change hands; of those that several reached the Gram matrix G is taken, a row
+   of the table of surgeries makes weights of it, and one gradient is made with these.
    -------------------------------------------------------------------------------------------------------- */
 
-/* The losses of the tasks that are trained, and penalties: activations L_k, their lambda_k, their tasks k.
-   The joint loss is no activation: backward needs its slopes lambda_k alone. */
+/* ---- weights ------------------------------------------------------------------------------------------- */
+
+/* A task and its weight in an update. */
+typedef struct mtl__weighed {
+    int outside, numbers, steps;            /* 1: no method weighs it; its targets are numbers; it has an item
+                                               a step */
+    int labelled;                           /* it trains, and has labels in this update */
+    size_t items, sequences;                /* labelled ones; sequences: counted where `steps` is set */
+    double lambda, factor;                  /* c_k */
+    double weight;                          /* lambda_k c_k */
+    double loss;                            /* L_k */
+    double norm;                            /* of w_k times its gradient in what tasks share; 0: not known */
+    double *state;                          /* [kind->state] */
+} mtl__weighed;
+
+typedef struct mtl__weighting {
+    const struct mtl__weighting_kind *kind;
+    const mtl_trainer_desc *desc;
+    mtl__weighed *of;                       /* [tasks] */
+    size_t tasks, labelled;                 /* all; those that the method weighs in this update */
+    double *state;                          /* [tasks][kind->state] zeros at first; saved with the trainer */
+    unsigned long long step;                /* updates before this one */
+    size_t window;                          /* of dwa */
+    const mtl__kernels *kernels;            /* of what descends: kernels, rule, rate */
+    const mtl__update *rule;
+    double lr;
+} mtl__weighting;
+
+typedef struct mtl__weighting_kind {
+    size_t state;                           /* numbers that it keeps of a task */
+    int windows, norms;                     /* 1: it compares windows of updates; looks at gradients' norms */
+    /* Sets the factor of a task that it weighs, from state: called for each in turn; NULL: 1. */
+    double (*factor)(const mtl__weighting *w, size_t k);
+    int shares;                             /* 1: factors are exponents, of which a softmax is taken */
+    void (*learn)(mtl__weighting *w, mtl__weighed *task);       /* after an update, from its loss; NULL: it
+                                                                   does not */
+    void (*settle)(mtl__weighting *w);      /* after all have learnt; may be NULL */
+} mtl__weighting_kind;
+
+/* 1: the method weighs this task. */
+static int mtl__weighs(const mtl__weighed *task) { return task->labelled && !task->outside; }
+
+static MTL__RARE double mtl__initial_factor(const mtl__weighting *w, size_t k)
+{
+    return w->of[k].state[0] > 0 ? 1 / w->of[k].state[0] : 1;
+}
+static void mtl__initial_learn(mtl__weighting *w, mtl__weighed *task)
+{
+    (void)w;
+    if (!(task->state[0] > 0)) task->state[0] = task->loss;
+}
+
+static MTL__RARE double mtl__items_factor(const mtl__weighting *w, size_t k)
+{
+    const mtl__weighed *task = &w->of[k];
+    return task->steps && task->sequences ? (double)task->items / (double)task->sequences : 1;
+}
+
+enum { MTL__DESCENT_STATE = 4 };            /* the number, its first and second moments, its updates */
+
+/* One update of a task's number by the trainer's rule, without decay or clipping. */
+static MTL__RARE void mtl__weighting_descend(const mtl__weighting *w, double *state, double slope)
+{
+    const mtl_real g = (mtl_real)slope;
+    mtl__update u = *w->rule;
+    mtl_real value[3];
+    size_t i;
+    state[3] += 1;
+    u.first = state[3] == 1;
+    u.correction1 = 1 - pow(u.beta1, state[3]);
+    u.correction2 = 1 - pow(u.beta2, state[3]);
+    u.lr = w->lr * (double)w->desc->balance_rate;
+    u.scale = 1;
+    u.limit = u.l2 = u.l1 = u.decay = 0;
+    for (i = 0; i < 3; i++) value[i] = (mtl_real)state[i];
+    w->kernels->update(&u, 1, &value[0], &g, &value[1], &value[2]);
+    for (i = 0; i < 3; i++) state[i] = (double)value[i];
+}
+
+/* Of a normal distribution with variance e^s, or a softmax at temperature e^s. */
+static double mtl__uncertainty_factor(const mtl__weighting *w, size_t k)
+{
+    return exp(-w->of[k].state[0]) * (w->of[k].numbers ? 0.5 : 1);
+}
+static void mtl__uncertainty_learn(mtl__weighting *w, mtl__weighed *task)
+{
+    mtl__weighting_descend(w, task->state, 0.5 - task->factor * task->loss);
+}
+
+enum { MTL__DWA_SUM, MTL__DWA_COUNT, MTL__DWA_LAST, MTL__DWA_BEFORE, MTL__DWA_WINDOW, MTL__DWA_STATE };
+
+static double mtl__dwa_factor(const mtl__weighting *w, size_t k)
+{
+    const double *s = w->of[k].state;
+    return (s[MTL__DWA_BEFORE] > 0 ? s[MTL__DWA_LAST] / s[MTL__DWA_BEFORE] : 1)
+        / (double)w->desc->balance_temperature;
+}
+/* A window that ended is closed by the first update behind it that the method sees, which counts itself, too,
+   when it is the last of its own. */
+static MTL__RARE void mtl__dwa_learn(mtl__weighting *w, mtl__weighed *task)
+{
+    double *s = task->state;
+    const double ended = (double)((w->step + 1) / (unsigned long long)w->window);
+    s[MTL__DWA_SUM] += task->loss;
+    s[MTL__DWA_COUNT] += 1;
+    if (ended <= s[MTL__DWA_WINDOW]) return;
+    s[MTL__DWA_WINDOW] = ended;
+    s[MTL__DWA_BEFORE] = s[MTL__DWA_LAST];
+    s[MTL__DWA_LAST] = s[MTL__DWA_SUM] / s[MTL__DWA_COUNT];
+    s[MTL__DWA_SUM] = s[MTL__DWA_COUNT] = 0;
+}
+
+enum { MTL__BALANCE_STREAM = 0x62616c };    /* of random numbers; dropout's are counted from 0 */
+
+static double mtl__random_factor(const mtl__weighting *w, size_t k)
+{
+    return mtl__random_normal(w->desc->seed, MTL__BALANCE_STREAM, w->step * w->tasks + k);
+}
+
+static void mtl__imtl_learn(mtl__weighting *w, mtl__weighed *task)
+{
+    mtl__weighting_descend(w, task->state, task->factor * task->loss - 1);
+}
+static double mtl__imtl_factor(const mtl__weighting *w, size_t k) { return exp(w->of[k].state[0]); }
+
+/* state: v - 1 and its moments, L(0). */
+enum { MTL__GRADNORM_STATE = MTL__DESCENT_STATE + 1 };
+
+static MTL__RARE double mtl__gradnorm_factor(const mtl__weighting *w, size_t k)
+{
+    double sum = 0;
+    size_t i;
+    for (i = 0; i < w->tasks; i++) if (mtl__weighs(&w->of[i])) sum += 1 + w->of[i].state[0];
+    return (double)w->labelled * (1 + w->of[k].state[0]) / sum;
+}
+static MTL__RARE void mtl__gradnorm_learn(mtl__weighting *w, mtl__weighed *task)
+{
+    double norms = 0, left = 0, rate;
+    size_t k;
+    for (k = 0; k < w->tasks; k++) {
+        mtl__weighed *one = &w->of[k];
+        if (!mtl__weighs(one)) continue;
+        if (!(one->state[MTL__DESCENT_STATE] > 0)) one->state[MTL__DESCENT_STATE] = one->loss;
+        norms += one->norm / (double)w->labelled;
+        left += one->loss / one->state[MTL__DESCENT_STATE] / (double)w->labelled;
+    }
+    if (!(task->norm > 0) || !(left > 0)) return;
+    rate = pow(task->loss / task->state[MTL__DESCENT_STATE] / left, (double)w->desc->balance_alpha);
+    mtl__weighting_descend(w, task->state, (task->norm > norms * rate ? 1 : -1) * task->norm / task->factor);
+}
+/* All v that learnt add up to their number again, and none is below a thousandth. */
+static MTL__RARE void mtl__gradnorm_settle(mtl__weighting *w)
+{
+    double sum = 0;
+    size_t k;
+    for (k = 0; k < w->tasks; k++) {
+        mtl__weighed *task = &w->of[k];
+        if (!mtl__weighs(task)) continue;
+        if (task->state[0] < 0.001 - 1) task->state[0] = 0.001 - 1;
+        sum += 1 + task->state[0];
+    }
+    for (k = 0; k < w->tasks; k++)
+        if (mtl__weighs(&w->of[k]))
+            w->of[k].state[0] = (1 + w->of[k].state[0]) * (double)w->labelled / sum - 1;
+}
+
+/* In the order of MTL_BALANCE_NAMES. */
+static const mtl__weighting_kind mtl__weighting_kinds[] = {
+    { 0, 0, 0, NULL, 0, NULL, NULL },
+    { 1, 0, 0, mtl__initial_factor, 0, mtl__initial_learn, NULL },
+    { 0, 0, 0, mtl__items_factor, 0, NULL, NULL },
+    { MTL__DESCENT_STATE, 0, 0, mtl__uncertainty_factor, 0, mtl__uncertainty_learn, NULL },
+    { MTL__DWA_STATE, 1, 0, mtl__dwa_factor, 1, mtl__dwa_learn, NULL },
+    { 0, 0, 0, mtl__random_factor, 1, NULL, NULL },
+    { MTL__DESCENT_STATE, 0, 0, mtl__imtl_factor, 0, mtl__imtl_learn, NULL },
+    { MTL__GRADNORM_STATE, 0, 1, mtl__gradnorm_factor, 0, mtl__gradnorm_learn, mtl__gradnorm_settle }
+};
+
+static MTL__RARE mtl_status mtl__weighting_init(mtl__weighting *w, const mtl_trainer_desc *desc, size_t tasks,
+                                      mtl_arena *arena, mtl_error *err)
+{
+    size_t k;
+    w->kind = &mtl__weighting_kinds[desc->balance - MTL_BALANCE_STATIC];
+    w->desc = desc;
+    w->tasks = tasks;
+    w->window = (size_t)desc->balance_window;
+    w->of = (mtl__weighed *)mtl__arena_make(arena, tasks, sizeof *w->of, "task weights", err);
+    w->state = (double *)mtl__arena_make(arena, tasks * w->kind->state, sizeof *w->state, "task weights",
+                                         err);
+    for (k = 0; k < tasks && !mtl__failed(err); k++) w->of[k].state = w->state + k * w->kind->state;
+    return mtl__status(err);
+}
+
+/* c = n softmax(exponents) of the n tasks that are weighed. */
+static MTL__RARE void mtl__weighting_share(mtl__weighting *w)
+{
+    double most = -1e300, sum = 0;
+    size_t k;
+    for (k = 0; k < w->tasks; k++)
+        if (mtl__weighs(&w->of[k]) && w->of[k].factor > most) most = w->of[k].factor;
+    for (k = 0; k < w->tasks; k++)
+        if (mtl__weighs(&w->of[k])) sum += w->of[k].factor = exp(w->of[k].factor - most);
+    for (k = 0; k < w->tasks; k++)
+        if (mtl__weighs(&w->of[k])) w->of[k].factor *= (double)w->labelled / sum;
+}
+
+/* Weights of an update, before its forward pass: lambda, labelled, items and sequences are set. */
+static MTL__RARE void mtl__weighting_begin(mtl__weighting *w)
+{
+    size_t k;
+    w->labelled = 0;
+    for (k = 0; k < w->tasks; k++) w->labelled += (size_t)mtl__weighs(&w->of[k]);
+    for (k = 0; k < w->tasks; k++)
+        w->of[k].factor = w->labelled > 1 && w->kind->factor && mtl__weighs(&w->of[k])
+            ? w->kind->factor(w, k) : 1;
+    if (w->labelled > 1 && w->kind->shares) mtl__weighting_share(w);
+    for (k = 0; k < w->tasks; k++) w->of[k].weight = w->of[k].lambda * w->of[k].factor;
+}
+
+/* What the method learns from an update that was made. */
+static MTL__RARE void mtl__weighting_learn(mtl__weighting *w)
+{
+    size_t k;
+    for (k = 0; k < w->tasks && w->kind->learn && w->labelled > 1; k++)
+        if (mtl__weighs(&w->of[k])) w->kind->learn(w, &w->of[k]);
+    if (w->labelled > 1 && w->kind->settle) w->kind->settle(w);
+}
+
+/* ---- gradients ----------------------------------------------------------------------------------------- */
+
+/* The losses of the tasks that are trained, and penalties: activations L_k, their weights w_k, their tasks k.
+   The joint loss is no activation: backward needs its slopes w_k alone. */
 typedef struct mtl__losses {
     mtl_activation **value;
     mtl_real *weight;
@@ -16845,19 +17183,22 @@ typedef struct mtl__balance_group {
 } mtl__balance_group;
 
 typedef struct mtl__balance {
-    const struct mtl__balance_method *method;
     const mtl__balance_group *groups;       /* [count], played in this order */
     size_t count;
     const size_t *group_of;                 /* [tasks + penalties] NULL: all are in groups[0] */
 } mtl__balance;
 
-typedef struct mtl__balance_method {
-    const char *name;
-    void (*backward)(mtl_run *run, const mtl__balance *balance, const mtl__losses *losses);
-} mtl__balance_method;
+/* Nothing is left in the gradients of any group. */
+static void mtl__balance_reset(const mtl__balance *balance)
+{
+    size_t g;
+    for (g = 0; g < balance->count; g++)
+        if (balance->groups[g].gradients) mtl__gradients_reset(balance->groups[g].gradients);
+}
 
-/* One replay for each group that has a loss. */
-static void mtl__balance_groups(mtl_run *run, const mtl__balance *balance, const mtl__losses *losses)
+/* Adds the gradients of the losses of one tape to those of the groups: one replay for each that has a
+   loss. */
+static void mtl__balance_backward(mtl_run *run, const mtl__balance *balance, const mtl__losses *losses)
 {
     size_t g, k, seeded;
     for (g = 0; g < balance->count && !mtl__failed(run->error); g++) {
@@ -16876,22 +17217,660 @@ static void mtl__balance_groups(mtl_run *run, const mtl__balance *balance, const
     }
 }
 
-static const mtl__balance_method mtl__balance_methods[] = {
-    { "plain", mtl__balance_groups }
-};
+/* ---- surgery: weights out of a Gram matrix ------------------------------------------------------------- */
 
-/* Nothing is left in the gradients of any group. */
-static void mtl__balance_reset(const mtl__balance *balance)
+/* n tasks that share parameters, and what becomes of their gradients. */
+typedef struct mtl__surgery_case {
+    const mtl_trainer_desc *desc;
+    size_t n, tasks;                        /* those of the case; of the model */
+    const size_t *task;                     /* [n] which they are, ascending */
+    const double *w;                        /* [n] weights of the losses */
+    double *gram;                           /* [n][n] of the gradients of L_k, divided by its trace */
+    double *weight;                         /* [n] result: of these gradients in the shared one */
+    double *state;                          /* [tasks][tasks] of kinds that keep something of pairs */
+    uint64_t seed;                          /* of the update */
+    double *scratch;                        /* [3 n n + 4 n] */
+    size_t *order;                          /* [n] */
+} mtl__surgery_case;
+
+/* The other tasks' numbers in random order, into order[n - 1]. */
+static MTL__RARE void mtl__surgery_order(const mtl__surgery_case *c, size_t i)
 {
-    size_t g;
-    for (g = 0; g < balance->count; g++)
-        if (balance->groups[g].gradients) mtl__gradients_reset(balance->groups[g].gradients);
+    size_t j, n = 0;
+    for (j = 0; j < c->n; j++) if (j != i) c->order[n++] = j;
+    mtl__random_shuffle(c->order, n, c->seed, c->task[i]);
 }
 
-/* Adds the gradients of the losses of one tape to those of the groups. */
-static void mtl__balance_backward(mtl_run *run, const mtl__balance *balance, const mtl__losses *losses)
+static double mtl__row_product(size_t n, const double *a, const double *b)
 {
-    if (!mtl__failed(run->error)) balance->method->backward(run, balance, losses);
+    double sum = 0;
+    size_t k;
+    for (k = 0; k < n; k++) sum += a[k] * b[k];
+    return sum;
+}
+
+/* |sum_k x_k g_k|, with G x in product[n]. */
+static MTL__RARE double mtl__gram_length(size_t n, const double *gram, const double *x, double *product)
+{
+    double square;
+    size_t k;
+    for (k = 0; k < n; k++) product[k] = mtl__row_product(n, gram + k * n, x);
+    square = mtl__row_product(n, x, product);
+    return square > 0 ? sqrt(square) : 0;
+}
+
+/* What is to be added to g_i' = sum_k row[k] g_k of another task's gradient j: makes the two perpendicular
+   where they point against one another. */
+static MTL__RARE double mtl__pcgrad_step(mtl__surgery_case *c, size_t i, size_t j, const double *row)
+{
+    const double product = mtl__row_product(c->n, c->gram + j * c->n, row);
+    (void)i;
+    return product < 0 ? -product / c->gram[j * c->n + j] : 0;
+}
+
+/* The same to a mean cosine, which learns; Wang et al. 2021, equation 4. */
+static MTL__RARE double mtl__gradvac_step(mtl__surgery_case *c, size_t i, size_t j, const double *row)
+{
+    double *mean = &c->state[c->task[i] * c->tasks + c->task[j]], was = *mean;
+    const double own = mtl__gram_length(c->n, c->gram, row, c->scratch + c->n);
+    const double other = sqrt(c->gram[j * c->n + j]);
+    double cosine = own > 0 ? c->scratch[c->n + j] / (own * other) : 0;
+    cosine = cosine > 1 ? 1 : cosine < -1 ? -1 : cosine;
+    *mean = was + (double)c->desc->surgery_beta * (cosine - was);
+    if (cosine >= was || was >= 1) return 0;
+    return own / other * (was * sqrt(1 - cosine * cosine) / sqrt(1 - was * was) - cosine);
+}
+
+/* Each gradient meets the others one after the other. */
+static MTL__RARE void mtl__surgery_meet(mtl__surgery_case *c,
+                                        double (*step)(mtl__surgery_case *c, size_t i, size_t j,
+                                                       const double *row))
+{
+    double *row = c->scratch;
+    size_t i, k;
+    for (i = 0; i < c->n; i++) {
+        memset(row, 0, c->n * sizeof *row);
+        row[i] = 1;
+        mtl__surgery_order(c, i);
+        for (k = 0; k + 1 < c->n; k++) row[c->order[k]] += step(c, i, c->order[k], row);
+        for (k = 0; k < c->n; k++) c->weight[k] += c->w[i] * row[k];
+    }
+}
+static void mtl__pcgrad_weigh(mtl__surgery_case *c) { mtl__surgery_meet(c, mtl__pcgrad_step); }
+static void mtl__gradvac_weigh(mtl__surgery_case *c) { mtl__surgery_meet(c, mtl__gradvac_step); }
+
+/* min x' Q x / 2 + b' x over x >= 0, and with `sums` x_1 + .. + x_n = 1; Q = factor G + ridge. By sets of
+   free variables (Lawson & Hanson 1974, Wolfe 1976). */
+typedef struct mtl__program {
+    size_t n, free_count;
+    const double *gram, *b;
+    double factor, ridge;
+    int sums;
+    double *x, *l, *y, *z;                  /* [n], [n][n], [n], [n] */
+    size_t *free;                           /* [n] */
+} mtl__program;
+
+/* b = L^-T L^-1 b, in place. */
+static MTL__RARE void mtl__cholesky_solve(const double *l, size_t n, size_t count, double *b)
+{
+    size_t i, k;
+    for (i = 0; i < count; i++) b[i] = (b[i] - mtl__row_product(i, l + i * n, b)) / l[i * n + i];
+    for (i = count; i-- > 0; b[i] /= l[i * n + i])
+        for (k = i + 1; k < count; k++) b[i] -= l[k * n + i] * b[k];
+}
+
+/* The minimum over free variables without their bounds, into y; returns the multiplier of their sum. */
+static MTL__RARE double mtl__program_free(mtl__program *p)
+{
+    const size_t count = p->free_count;
+    double y = 0, z = 0, multiplier;
+    size_t i, j;
+    for (i = 0; i < count; i++) {
+        const double *gram = p->gram + p->free[i] * p->n;
+        double *row = p->l + i * p->n, pivot;
+        for (j = 0; j < i; j++)
+            row[j] = (p->factor * gram[p->free[j]] - mtl__row_product(j, row, p->l + j * p->n))
+                / p->l[j * p->n + j];
+        pivot = p->factor * gram[p->free[i]] + p->ridge - mtl__row_product(i, row, row);
+        row[i] = sqrt(pivot > 1e-14 ? pivot : 1e-14);
+        p->y[i] = -p->b[p->free[i]];
+        p->z[i] = 1;
+    }
+    mtl__cholesky_solve(p->l, p->n, count, p->y);
+    if (!p->sums) return 0;
+    mtl__cholesky_solve(p->l, p->n, count, p->z);
+    for (i = 0; i < count; i++) y += p->y[i], z += p->z[i];
+    multiplier = (1 - y) / z;
+    for (i = 0; i < count; i++) p->y[i] += multiplier * p->z[i];
+    return multiplier;
+}
+
+/* From x towards y, as far as no variable becomes negative; the one that stops it is free no longer. Returns
+   whether y was reached. */
+static MTL__RARE int mtl__program_step(mtl__program *p)
+{
+    double share = 1;
+    size_t i, stop = p->free_count;
+    for (i = 0; i < p->free_count; i++) {
+        const double x = p->x[p->free[i]];
+        if (p->y[i] >= 0 || x >= share * (x - p->y[i])) continue;
+        share = x / (x - p->y[i]);
+        stop = i;
+    }
+    for (i = 0; i < p->free_count; i++) p->x[p->free[i]] += share * (p->y[i] - p->x[p->free[i]]);
+    if (stop == p->free_count) return 1;
+    p->x[p->free[stop]] = 0;
+    p->free[stop] = p->free[--p->free_count];
+    return 0;
+}
+
+/* The bound variable that the minimum would gain most from, or n. */
+static MTL__RARE size_t mtl__program_worst(const mtl__program *p, double multiplier)
+{
+    double least = -1e-12;
+    size_t i, worst = p->n;
+    for (i = 0; i < p->n; i++) {
+        const double slope = p->factor * mtl__row_product(p->n, p->gram + i * p->n, p->x)
+            + p->ridge * p->x[i] + p->b[i] - multiplier;
+        if (p->x[i] > 0 || slope >= least) continue;
+        least = slope;
+        worst = i;
+    }
+    return worst;
+}
+
+static MTL__RARE void mtl__program_solve(mtl__program *p)
+{
+    size_t i, next, round;
+    memset(p->x, 0, p->n * sizeof *p->x);
+    p->free_count = 0;
+    if (p->sums) {                          /* begin with the best single one */
+        for (i = next = 0; i < p->n; i++)
+            if (p->factor * p->gram[i * p->n + i] / 2 + p->b[i]
+                < p->factor * p->gram[next * p->n + next] / 2 + p->b[next]) next = i;
+        p->x[next] = 1;
+        p->free[p->free_count++] = next;
+    }
+    for (round = 0; round < 10 * p->n + 10; round++) {      /* far fewer, but for rounding */
+        const double multiplier = mtl__program_free(p);
+        if (!mtl__program_step(p)) continue;
+        next = mtl__program_worst(p, multiplier);
+        if (next == p->n) return;
+        p->free[p->free_count++] = next;
+    }
+}
+
+/* Over a case's Gram matrix; scratch: n behind `used` for b, then n n + 3 n. */
+static MTL__RARE void mtl__program_init(mtl__program *p, const mtl__surgery_case *c, double *b, int sums)
+{
+    const size_t n = c->n;
+    p->n = n;
+    p->gram = c->gram;
+    p->b = b;
+    p->factor = 1;
+    p->ridge = 0;
+    p->sums = sums;
+    p->x = b + n;
+    p->y = p->x + n;
+    p->z = p->y + n;
+    p->l = p->z + n;
+    p->free = c->order;
+    memset(b, 0, n * sizeof *b);
+}
+
+static MTL__RARE void mtl__mgda_weigh(mtl__surgery_case *c)
+{
+    mtl__program p;
+    size_t k;
+    mtl__program_init(&p, c, c->scratch, 1);
+    mtl__program_solve(&p);
+    for (k = 0; k < c->n; k++) c->weight[k] = (double)c->n * p.x[k];
+}
+
+/* For each task min v' G v with v_i >= w_i and all others >= 0, where v = w_i e_i + x. */
+static MTL__RARE void mtl__upgrad_weigh(mtl__surgery_case *c)
+{
+    mtl__program p;
+    size_t i, k;
+    mtl__program_init(&p, c, c->scratch, 0);
+    p.ridge = 1e-4;                         /* as their package: of the trace */
+    for (i = 0; i < c->n; i++) {
+        for (k = 0; k < c->n; k++)
+            c->scratch[k] = c->w[i] * (c->gram[i * c->n + k] + (k == i ? p.ridge : 0));
+        mtl__program_solve(&p);
+        for (k = 0; k < c->n; k++) c->weight[k] += p.x[k];
+        c->weight[i] += c->w[i];
+    }
+}
+
+/* With g_0 = sum_k w_k g_k / n: min over convex combinations g_v of g_0 g_v + c |g_0| |g_v|, then n times
+   g_0 + c |g_0| g_v / |g_v|. For numbers h, |g_v| = min (|g_v|^2 / h + h) / 2, so there is a quadratic
+   program for each h, whose |g_v| is h at the minimum: above it |g_v| < h, below it |g_v| > h. */
+static MTL__RARE void mtl__cagrad_weigh(mtl__surgery_case *c)
+{
+    const size_t n = c->n;
+    double *b = c->scratch, *product = c->scratch + 4 * n + n * n, low = 0, high = 1, reach, length = 0;
+    mtl__program p;
+    size_t k;
+    int round;
+    mtl__program_init(&p, c, b, 1);
+    reach = (double)c->desc->surgery_c * mtl__gram_length(n, c->gram, c->w, b) / (double)n;
+    for (k = 0; k < n; k++) b[k] /= (double)n;
+    for (round = 0; round < 48 && reach > 0; round++) {
+        const double middle = (low + high) / 2;             /* the trace is 1, so no |g_v| is above */
+        p.factor = reach / middle;
+        mtl__program_solve(&p);
+        length = mtl__gram_length(n, c->gram, p.x, product);
+        if (length > middle) low = middle;
+        else high = middle;
+    }
+    for (k = 0; k < n; k++)                 /* where tasks stand still together, so does the update */
+        c->weight[k] = !(reach > 0) ? c->w[k] : length < 1e-4 ? 0
+            : c->w[k] + (double)n * reach / length * p.x[k];
+}
+
+/* Turns rows and columns p and q of a symmetric matrix so that element pq becomes 0 (Jacobi 1846); v: the
+   product of all turns. */
+static MTL__RARE void mtl__jacobi_turn(size_t n, double *a, double *v, size_t p, size_t q)
+{
+    const double theta = (a[q * n + q] - a[p * n + p]) / (2 * a[p * n + q]);
+    const double t = (theta < 0 ? -1 : 1) / (fabs(theta) + sqrt(theta * theta + 1));
+    const double cosine = 1 / sqrt(t * t + 1), sine = t * cosine;
+    size_t k, pass;
+    for (pass = 0; pass < 3; pass++)        /* rows of a, columns of a, columns of v */
+        for (k = 0; k < n; k++) {
+            double *x = pass == 2 ? &v[k * n + p] : pass ? &a[k * n + p] : &a[p * n + k];
+            double *y = pass == 2 ? &v[k * n + q] : pass ? &a[k * n + q] : &a[q * n + k];
+            const double was = *x;
+            *x = cosine * was - sine * *y;
+            *y = sine * was + cosine * *y;
+        }
+}
+
+/* Eigenvalues onto the diagonal of a, eigenvectors into the columns of v. */
+static MTL__RARE void mtl__jacobi(size_t n, double *a, double *v)
+{
+    size_t p, q, sweep, turns = 1;
+    for (p = 0; p < n * n; p++) v[p] = p % (n + 1) == 0;
+    for (sweep = 0; sweep < 50 && turns; sweep++)
+        for (p = turns = 0; p < n; p++)
+            for (q = p + 1; q < n; q++)
+                if (fabs(a[p * n + q]) > 1e-18) {           /* of a trace of 1 */
+                    mtl__jacobi_turn(n, a, v, p, q);
+                    turns++;
+                }
+}
+
+/* sqrt(s) V S^-1/2 V' w, S the eigenvalues of G that are not 0, s the smallest of them. */
+static MTL__RARE void mtl__aligned_weigh(mtl__surgery_case *c)
+{
+    const size_t n = c->n;
+    double *a = c->scratch, *v = a + n * n, most = 0, least = 1;
+    size_t i, k;
+    memcpy(a, c->gram, n * n * sizeof *a);
+    mtl__jacobi(n, a, v);
+    for (k = 0; k < n; k++) if (a[k * n + k] > most) most = a[k * n + k];
+    most *= (double)n * 1.1920929e-7;       /* the rounding of float */
+    for (k = 0; k < n; k++)
+        if (a[k * n + k] > most && a[k * n + k] < least) least = a[k * n + k];
+    for (k = 0; k < n; k++) {
+        double along = 0;
+        if (!(a[k * n + k] > most)) continue;
+        for (i = 0; i < n; i++) along += v[i * n + k] * c->w[i];
+        for (i = 0; i < n; i++) c->weight[i] += sqrt(least / a[k * n + k]) * along * v[i * n + k];
+    }
+}
+
+/* A row: sets weight[], zeros before. */
+typedef struct mtl__surgery_kind {
+    int pairs;                              /* 1: it keeps a number of each pair of tasks */
+    void (*weigh)(mtl__surgery_case *c);    /* NULL: no surgery */
+} mtl__surgery_kind;
+
+/* In the order of MTL_SURGERY_NAMES. */
+static const mtl__surgery_kind mtl__surgery_kinds[] = {
+    { 0, NULL },
+    { 0, mtl__pcgrad_weigh },
+    { 1, mtl__gradvac_weigh },
+    { 0, mtl__mgda_weigh },
+    { 0, mtl__cagrad_weigh },
+    { 0, mtl__aligned_weigh },
+    { 0, mtl__upgrad_weigh }
+};
+
+/* ---- surgery: from gradients to gradients -------------------------------------------------------------- */
+
+typedef struct mtl__surgery {
+    const mtl__surgery_kind *kind;
+    const mtl_trainer_desc *desc;
+    const mtl_parameters *set;
+    size_t tasks;
+    mtl_gradients **of;                     /* [tasks] NULL: a task that stands outside. NULL: no task has a
+                                               set of its own */
+    mtl_gradients *into;                    /* what has the others' gradients, and gets the result */
+    size_t *component;                      /* [tasks] of the model */
+    double *gram;                           /* [tasks][tasks] of w_k times the gradients */
+    double *scale;                          /* [tasks] what these are multiplied by */
+    double *state, *next;                   /* [tasks][tasks] of pairs; after this update, if it is made */
+    size_t *task, *order;                   /* [tasks] of a case */
+    double *w, *weight, *raw, *scratch;
+    unsigned char *reached;                 /* [tensors] MTL__BY_* */
+    uint64_t seed;
+} mtl__surgery;
+
+enum { MTL__BY_NONE, MTL__BY_ONE, MTL__BY_TASKS, MTL__BY_MORE = 4 };    /* _MORE: there was a gradient
+                                                                           before */
+enum { MTL__SURGERY_ELEMENTS = 32768, MTL__SURGERY_ROWS = 64,           /* a piece */
+       MTL__SURGERY_STRIP = 256 };          /* elements of one task, then of the next: short, so that the
+                                               processor fetches ahead in all of them */
+
+typedef struct mtl__surgery_piece { size_t tensor, first, count; } mtl__surgery_piece;
+typedef struct mtl__surgery_job {
+    const mtl__surgery *surgery;
+    const mtl__kernels *kernels;
+    const mtl__surgery_piece *pieces;
+    double *sums;                           /* [pieces][tasks (tasks + 1) / 2] */
+} mtl__surgery_job;
+
+/* Everything that surgery keeps, in the arena. outside: tasks without a set of their own; components: [tasks]
+   are filled in by the caller. */
+static MTL__RARE void mtl__surgery_build(mtl__surgery *s, const mtl_trainer_desc *desc, mtl_gradients *into,
+                                         const mtl__weighting *w, mtl_arena *arena, mtl_error *err)
+{
+    const size_t n = w->tasks;
+    double *numbers = (double *)mtl__arena_make(arena, 7 * n * n + 7 * n, sizeof *numbers, "surgery", err);
+    size_t k;
+    s->kind = &mtl__surgery_kinds[desc->surgery - MTL_SURGERY_NONE];
+    s->desc = desc;
+    s->tasks = n;
+    s->into = into;
+    s->of = (mtl_gradients **)mtl__arena_make(arena, n, sizeof *s->of, "surgery", err);
+    s->component = (size_t *)mtl__arena_make(arena, 3 * n, sizeof *s->component, "surgery", err);
+    if (mtl__failed(err)) return;
+    s->set = into->set;
+    s->task = s->component + n;
+    s->order = s->task + n;
+    s->gram = numbers;
+    s->raw = s->gram + n * n;
+    s->state = s->raw + n * n;
+    s->next = s->state + n * n;
+    s->scratch = s->next + n * n;
+    s->scale = s->scratch + 3 * n * n + 4 * n;
+    s->w = s->scale + n;
+    s->weight = s->w + n;
+    s->reached = (unsigned char *)mtl__arena_make(arena, s->set->count, 1, "surgery", err);
+    for (k = 0; k < n && !mtl__failed(err); k++)
+        if (!w->of[k].outside) s->of[k] = mtl_gradients_create(s->set, arena, err);
+}
+
+static int mtl__surgery_reaches(const mtl__surgery *s, size_t k, size_t tensor)
+{
+    return s->of[k] && s->of[k]->of[tensor].state != MTL_GRAD_NONE;
+}
+
+/* Adds task k's rows of a table to the list of the result's; rows that are new there begin as 0 when the
+   others are to be added to. fresh: [rows] */
+static void mtl__surgery_rows(mtl__surgery *s, size_t k, const mtl_tensor *t, int zero, int *fresh)
+{
+    const mtl_gradient *from = &s->of[k]->of[t->index];
+    mtl_gradient *to = &s->into->of[t->index];
+    size_t r, n = 0;
+    for (r = 0; r < from->row_count; r++) {
+        if (s->into->touched[t->index][from->rows[r]]) continue;
+        fresh[n++] = from->rows[r];
+        if (zero) memset(to->value + (size_t)from->rows[r] * t->shape[1], 0, t->shape[1] * sizeof(mtl_real));
+    }
+    to->state = MTL_GRAD_ROWS;
+    mtl__gradient_add_rows(s->into, t, fresh, n);
+}
+
+/* A gradient that one task alone has changes hands. */
+static MTL__RARE void mtl__surgery_hand_over(mtl__surgery *s, size_t k, size_t tensor)
+{
+    const mtl_gradient held = s->into->of[tensor];
+    unsigned char *touched = s->into->touched[tensor];
+    s->into->of[tensor] = s->of[k]->of[tensor];
+    s->into->touched[tensor] = s->of[k]->touched[tensor];
+    s->of[k]->of[tensor] = held;
+    s->of[k]->touched[tensor] = touched;
+}
+
+/* Brings a tensor's gradients to one state, ROWS or DENSE, and tells who reached it. */
+static MTL__RARE void mtl__surgery_prepare(mtl__surgery *s, const mtl_tensor *t, int *fresh)
+{
+    const size_t i = t->index;
+    const int before = s->into->of[i].state;
+    size_t k, count = 0, last = 0;
+    int dense = before == MTL_GRAD_DENSE;
+    for (k = 0; k < s->tasks; k++) {
+        if (!mtl__surgery_reaches(s, k, i)) continue;
+        last = k;
+        count++;
+        dense |= s->of[k]->of[i].state == MTL_GRAD_DENSE;
+    }
+    s->reached[i] = (unsigned char)(count > 1 ? (size_t)MTL__BY_TASKS : count);
+    if (count == 1 && before == MTL_GRAD_NONE) {
+        mtl__surgery_hand_over(s, last, i);
+        s->reached[i] = MTL__BY_NONE;
+        return;
+    }
+    if (count && before != MTL_GRAD_NONE) s->reached[i] |= MTL__BY_MORE;
+    if (count && dense && before == MTL_GRAD_ROWS) mtl__gradient_densify(s->into, t);
+    for (k = 0; count && k < s->tasks; k++) {
+        if (!mtl__surgery_reaches(s, k, i)) continue;
+        if (!dense) mtl__surgery_rows(s, k, t, before != MTL_GRAD_NONE, fresh);
+        else if (s->of[k]->of[i].state == MTL_GRAD_ROWS) mtl__gradient_densify(s->of[k], t);
+    }
+    if (count && dense) s->into->of[i].state = MTL_GRAD_DENSE;
+}
+
+/* Cuts what tasks reached into pieces; pieces NULL: counts them. */
+static MTL__RARE size_t mtl__surgery_pieces(const mtl__surgery *s, mtl__surgery_piece *pieces)
+{
+    size_t i, first, n = 0;
+    for (i = 0; i < s->set->count; i++) {
+        const int rows = s->into->of[i].state == MTL_GRAD_ROWS;
+        const size_t total = rows ? s->into->of[i].row_count : s->set->tensors[i]->count;
+        const size_t unit = rows ? (size_t)MTL__SURGERY_ROWS : (size_t)MTL__SURGERY_ELEMENTS;
+        for (first = 0; s->reached[i] && first < total; first += unit, n++)
+            if (pieces) {
+                pieces[n].tensor = i;
+                pieces[n].first = first;
+                pieces[n].count = mtl__at_most(unit, total - first);
+            }
+    }
+    return n;
+}
+
+/* A strip of a piece: where it begins and its length; 0: there is none. row: of a table, or -1. */
+static size_t mtl__surgery_strip(const mtl__surgery *s, const mtl__surgery_piece *piece, size_t strip,
+                                 size_t *begin, int *row)
+{
+    const mtl_gradient *g = &s->into->of[piece->tensor];
+    const size_t width = s->set->tensors[piece->tensor]->shape[1];
+    const size_t parts = (width - 1) / MTL__SURGERY_STRIP + 1;          /* of a table's row */
+    size_t at = strip * MTL__SURGERY_STRIP;
+    *row = -1;
+    *begin = piece->first + at;
+    if (g->state != MTL_GRAD_ROWS)
+        return at < piece->count ? mtl__at_most(MTL__SURGERY_STRIP, piece->count - at) : 0;
+    if (strip / parts >= piece->count) return 0;
+    *row = g->rows[piece->first + strip / parts];
+    at = strip % parts * MTL__SURGERY_STRIP;
+    *begin = (size_t)*row * width + at;
+    return mtl__at_most(MTL__SURGERY_STRIP, width - at);
+}
+
+/* Task k's values of a strip, or NULL. */
+static const mtl_real *mtl__surgery_values(const mtl__surgery *s, size_t k, size_t tensor, size_t begin,
+                                           int row)
+{
+    if (!mtl__surgery_reaches(s, k, tensor) || (row >= 0 && !s->of[k]->touched[tensor][row])) return NULL;
+    return s->of[k]->of[tensor].value + begin;
+}
+
+/* Products of task i's values of a strip with those of tasks 0 .. i that have some, four at a time (the last
+   of them several times, where there are fewer): sums [i + 1]. */
+static void mtl__surgery_products(const mtl__surgery_job *job, size_t i, size_t tensor, size_t begin, int row,
+                                  size_t length, double *sums)
+{
+    const mtl_real *x = mtl__surgery_values(job->surgery, i, tensor, begin, row), *y[4];
+    double products[4];
+    size_t of[4], j, n = 0, k;
+    for (j = 0; x && j <= i; j++) {
+        const mtl_real *other = mtl__surgery_values(job->surgery, j, tensor, begin, row);
+        if (!other) continue;               /* never when j is i */
+        for (k = n; k < 4; k++) y[k] = other;
+        of[n++] = j;
+        if (n < 4 && j < i) continue;
+        job->kernels->dots(length, x, y, products);
+        for (k = 0; k < n; k++) sums[of[k]] += products[k];
+        n = 0;
+    }
+}
+
+static void mtl__surgery_gram_piece(void *context, size_t number)
+{
+    const mtl__surgery_job *job = (const mtl__surgery_job *)context;
+    const mtl__surgery *s = job->surgery;
+    const mtl__surgery_piece *piece = &job->pieces[number];
+    const size_t pairs = s->tasks * (s->tasks + 1) / 2;
+    double *sums = job->sums + number * pairs;
+    size_t strip, begin, length, i;
+    int row;
+    memset(sums, 0, pairs * sizeof *sums);
+    if ((s->reached[piece->tensor] & MTL__BY_TASKS) == 0) return;
+    for (strip = 0; (length = mtl__surgery_strip(s, piece, strip, &begin, &row)) > 0; strip++)
+        for (i = 0; i < s->tasks; i++)
+            mtl__surgery_products(job, i, piece->tensor, begin, row, length, sums + i * (i + 1) / 2);
+}
+
+/* The result: the tasks' gradients, each scaled, one after the other; the first of them assigns. */
+static void mtl__surgery_join_piece(void *context, size_t number)
+{
+    const mtl__surgery_job *job = (const mtl__surgery_job *)context;
+    const mtl__surgery *s = job->surgery;
+    const mtl__surgery_piece *piece = &job->pieces[number];
+    const int shared = s->reached[piece->tensor] & MTL__BY_TASKS;
+    size_t strip, begin, length, k;
+    int row;
+    for (strip = 0; (length = mtl__surgery_strip(s, piece, strip, &begin, &row)) > 0; strip++) {
+        mtl_real *to = s->into->of[piece->tensor].value + begin;
+        int add = s->reached[piece->tensor] & MTL__BY_MORE;
+        for (k = 0; k < s->tasks; k++) {
+            const mtl_real *x = mtl__surgery_values(s, k, piece->tensor, begin, row);
+            const mtl_real scale = (mtl_real)(shared ? s->scale[k] : 1);
+            if (!x) continue;
+            if (add) job->kernels->add_scaled(length, scale, x, to);
+            else {
+                memcpy(to, x, length * sizeof *to);
+                job->kernels->scale(length, scale, to);
+            }
+            add = 1;
+        }
+    }
+}
+
+/* The Gram matrix of all tasks: sums of pieces in their order. */
+static MTL__RARE void mtl__surgery_gram(mtl__surgery *s, const mtl__surgery_job *job, size_t pieces)
+{
+    const size_t n = s->tasks, pairs = n * (n + 1) / 2;
+    size_t i, j, piece;
+    memset(s->gram, 0, n * n * sizeof *s->gram);
+    for (piece = 0; piece < pieces; piece++)
+        for (i = 0; i < n; i++)
+            for (j = 0; j <= i; j++) s->gram[i * n + j] += job->sums[piece * pairs + i * (i + 1) / 2 + j];
+    for (i = 0; i < n; i++)
+        for (j = 0; j < i; j++) s->gram[j * n + i] = s->gram[i * n + j];
+}
+
+/* The tasks of one part of the model: what their gradients are multiplied by. */
+static MTL__RARE void mtl__surgery_weigh(mtl__surgery *s, const mtl__weighting *w, size_t component)
+{
+    mtl__surgery_case c;
+    const size_t all = s->tasks;
+    double trace = 0;
+    size_t i, j;
+    memset(&c, 0, sizeof c);
+    for (i = 0; i < all; i++)
+        if (s->component[i] == component && s->gram[i * all + i] > 0) {
+            s->w[c.n] = w->of[i].weight;
+            s->weight[c.n] = 0;
+            s->task[c.n++] = i;
+        }
+    if (c.n < 2) return;
+    for (i = 0; i < c.n; i++) trace += s->gram[s->task[i] * (all + 1)] / (s->w[i] * s->w[i]);
+    if (!mtl__double_is_finite(trace)) return;          /* the norm of the gradient will say so */
+    for (i = 0; i < c.n; i++)
+        for (j = 0; j < c.n; j++)
+            s->raw[i * c.n + j] = s->gram[s->task[i] * all + s->task[j]] / (s->w[i] * s->w[j]) / trace;
+    c.desc = s->desc, c.tasks = all, c.task = s->task, c.w = s->w, c.gram = s->raw, c.weight = s->weight;
+    c.state = s->next, c.seed = s->seed, c.scratch = s->scratch, c.order = s->order;
+    s->kind->weigh(&c);
+    for (i = 0; i < c.n; i++) s->scale[s->task[i]] = s->weight[i] / s->w[i];
+}
+
+/* Rows of the largest table. */
+static size_t mtl__surgery_rows_most(const mtl__surgery *s)
+{
+    size_t i, most = 0;
+    for (i = 0; i < s->set->count; i++)
+        if (s->set->tensors[i]->role == MTL_TENSOR_EMBEDDING && s->set->tensors[i]->shape[0] > most)
+            most = s->set->tensors[i]->shape[0];
+    return most;
+}
+
+/* Most bytes that mtl__surgery_finish pushes. */
+static MTL__RARE void mtl__surgery_measure(const mtl__surgery *s, mtl_run *run)
+{
+    const mtl_parameters *set = s->set;
+    size_t count = set->count + set->total / MTL__SURGERY_ELEMENTS, i;
+    for (i = 0; i < set->count; i++)
+        if (set->tensors[i]->role == MTL_TENSOR_EMBEDDING)
+            count += set->tensors[i]->shape[0] / MTL__SURGERY_ROWS;
+    (void)mtl_run_push(run, mtl__surgery_rows_most(s) * sizeof(int));
+    (void)mtl_run_push(run, count * sizeof(mtl__surgery_piece));
+    (void)mtl_run_push(run, count * (s->tasks * (s->tasks + 1) / 2) * sizeof(double));
+}
+
+/* 1: no task before this one is of its part of the model. */
+static int mtl__surgery_first(const mtl__surgery *s, size_t task)
+{
+    size_t i = 0;
+    while (s->component[i] != s->component[task]) i++;
+    return i == task;
+}
+
+/* After the last micro-batch: one gradient of all, in `into`. */
+static MTL__RARE MTL__NOINLINE void mtl__surgery_finish(mtl__surgery *s, mtl__weighting *w, mtl_run *run)
+{
+    mtl_arena_mark mark = mtl_arena_save(run->arena);
+    int *fresh = (int *)mtl_run_push(run, mtl__surgery_rows_most(s) * sizeof *fresh);
+    mtl__surgery_piece *pieces;
+    mtl__surgery_job job;
+    size_t i, count;
+    if (mtl__failed(run->error)) return;
+    for (i = 0; i < s->set->count; i++) mtl__surgery_prepare(s, s->set->tensors[i], fresh);
+    count = mtl__surgery_pieces(s, NULL);
+    pieces = (mtl__surgery_piece *)mtl_run_push(run, count * sizeof *pieces);
+    job.sums = (double *)mtl_run_push(run, count * (s->tasks * (s->tasks + 1) / 2) * sizeof *job.sums);
+    if (mtl__failed(run->error)) return;
+    (void)mtl__surgery_pieces(s, pieces);
+    job.surgery = s;
+    job.kernels = mtl__run_kernels(run);
+    job.pieces = pieces;
+    mtl__run_for(run, count, mtl__surgery_gram_piece, &job);
+    mtl__surgery_gram(s, &job, count);
+    s->seed = mtl__random_bits(s->desc->seed, MTL__BALANCE_STREAM + 1, w->step);
+    memcpy(s->next, s->state, s->tasks * s->tasks * sizeof *s->next);
+    for (i = 0; i < s->tasks; i++) {
+        s->scale[i] = 1;
+        w->of[i].norm = sqrt(s->gram[i * (s->tasks + 1)]);
+    }
+    for (i = 0; s->kind->weigh && i < s->tasks; i++)        /* a part by the first of its tasks */
+        if (mtl__surgery_first(s, i)) mtl__surgery_weigh(s, w, s->component[i]);
+    mtl__run_for(run, count, mtl__surgery_join_piece, &job);
+    mtl_arena_release(run->arena, mark);
 }
 
 /* ===========================================================================================================
@@ -17982,9 +18961,13 @@ struct mtl_trainer {
     /* [tasks] of mtl_train_task_gradients, and which is a task's; that of penalties is none of them */
     mtl__balance_group *task_groups;
     size_t *task_group_of;
+    mtl__weighting weighting;               /* w_k of the last update */
+    mtl__surgery surgery;
     mtl__optimizer optimizer;
-    float *weights;                         /* [tasks + penalties] lambda */
+    float *weights, *weight_ends;           /* [tasks + penalties] lambda; [tasks] where it moves to, < 0: it
+                                               stays */
     double *divisors, *task_loss;           /* [tasks], [tasks + penalties] of the last update */
+    double *task_weight;                    /* [tasks] w_k */
     size_t batches;                         /* micro-batches of an update */
     size_t *task_items;
     int averaged;                           /* the model holds the averaged weights just now */
@@ -18057,7 +19040,7 @@ static void mtl__trainer_forward(mtl_trainer *t, const mtl_batch *batch, mtl__lo
         loss = mtl__task_loss(run, &t->model->tasks[k], t->model->nodes, nodes,
                               mtl__trainer_target(t, run, batch, k), t->divisors[k]);
         if (!loss) continue;
-        mtl__losses_add(losses, loss, t->weights[k], k);
+        mtl__losses_add(losses, loss, (mtl_real)t->weighting.of[k].weight, k);
     }
     for (; nodes && k < count && !mtl__failed(run->error); k++) {
         mtl_activation *loss = mtl__penalty_forward(run, &t->model->penalties[k - tasks], nodes);
@@ -18071,8 +19054,10 @@ static void mtl__trainer_build_task_arrays(mtl_trainer *t, mtl_arena *arena, mtl
     const size_t count = d->task_count, all = count + d->penalty_count;
     size_t k;
     t->weights = (float *)mtl__arena_make(arena, all, sizeof *t->weights, "task weights", err);
+    t->weight_ends = (float *)mtl__arena_make(arena, count, sizeof *t->weights, "task weights", err);
     t->divisors = (double *)mtl__arena_make(arena, count, sizeof *t->divisors, "divisors", err);
     t->task_loss = (double *)mtl__arena_make(arena, all, sizeof *t->task_loss, "task losses", err);
+    t->task_weight = (double *)mtl__arena_make(arena, count, sizeof *t->task_weight, "task weights", err);
     t->task_items = (size_t *)mtl__arena_make(arena, count, sizeof *t->task_items, "task items", err);
     t->task_groups = (mtl__balance_group *)mtl__arena_make(arena, count, sizeof *t->task_groups,
                                                            "groups of tasks", err);
@@ -18082,6 +19067,21 @@ static void mtl__trainer_build_task_arrays(mtl_trainer *t, mtl_arena *arena, mtl
     for (k = 0; k < all && !mtl__failed(err); k++) {
         t->weights[k] = k < count ? d->tasks[k].weight : d->penalties[k - count].weight;
         t->task_group_of[k] = count;
+        if (k < count) t->weight_ends[k] = d->tasks[k].weight_end;
+    }
+}
+
+/* What the method of weighting needs to know of the tasks. */
+static MTL__RARE void mtl__trainer_build_weighting(mtl_trainer *t, mtl_arena *arena, mtl_error *err)
+{
+    size_t k;
+    if (mtl__weighting_init(&t->weighting, &t->desc, t->model->desc.task_count, arena, err)) return;
+    for (k = 0; k < t->weighting.tasks; k++) {
+        mtl__weighed *task = &t->weighting.of[k];
+        task->outside = t->model->tasks[k].kind->target == MTL_TARGET_ORIGIN
+            || t->model->desc.tasks[k].evaluate_only;
+        task->numbers = t->model->tasks[k].kind->target == MTL_TARGET_NUMBERS;
+        task->steps = t->model->desc.tasks[k].level == MTL_LEVEL_STEP;
     }
 }
 
@@ -18096,7 +19096,7 @@ static int mtl__names_hold(const char *names, const char *name)
 
 /* Which tensors task k's loss may write: all but those of columns that do not name it. Returns 1 when there
    are such. */
-static int mtl__trainer_permissions(const mtl_trainer *t, size_t k, unsigned char *writes)
+static MTL__RARE int mtl__trainer_permissions(const mtl_trainer *t, size_t k, unsigned char *writes)
 {
     const mtl_model *model = t->model;
     size_t i, n;
@@ -18123,7 +19123,6 @@ static void mtl__trainer_build_groups(mtl_trainer *t, mtl_arena *arena, mtl_erro
     size_t *group_of = (size_t *)mtl__arena_make(arena, tasks + penalties, sizeof *group_of, "groups", err);
     size_t k, g;
     int kept_out = 0;
-    t->balance.method = mtl__balance_methods;
     t->balance.groups = groups;
     for (k = 0; k < tasks && !mtl__failed(err); k++) {
         unsigned char *writes = (unsigned char *)mtl__arena_make(arena, tensors, 1, "groups", err);
@@ -18143,6 +19142,77 @@ static void mtl__trainer_build_groups(mtl_trainer *t, mtl_arena *arena, mtl_erro
     }
     t->balance.group_of = t->balance.count > 1 ? group_of : NULL;
     if (!kept_out && groups) groups[0].writes = NULL;
+    for (k = 0; k < tasks && !mtl__failed(err); k++) t->task_groups[k].writes = groups[group_of[k]].writes;
+}
+
+/* How many tasks that a method weighs may write a tensor: those of its part of the model whose columns let
+   them. A head is its own task's. */
+static MTL__RARE size_t mtl__trainer_writers(const mtl_trainer *t, const mtl_tensor *tensor)
+{
+    const mtl_model *model = t->model;
+    const mtl__balance *b = &t->balance;
+    size_t k, i, count = 0;
+    for (k = 0; k < model->desc.task_count; k++) {
+        const mtl__node *head = &model->nodes[model->tasks[k].node];
+        const unsigned char *writes = b->groups[b->group_of ? b->group_of[k] : 0].writes;
+        i = tensor->index - head->first_tensor;
+        if (tensor->index >= head->first_tensor && i < head->tensor_count) return 1;
+        count += !t->weighting.of[k].outside && head->component == tensor->component
+            && (!writes || writes[tensor->index]);
+    }
+    return count;
+}
+
+/* Surgery, and norms of tasks' gradients, want two tasks and something that they share and that learns. */
+static MTL__RARE void mtl__trainer_check_shared(const mtl_trainer *t, mtl_error *err)
+{
+    const mtl_model *model = t->model;
+    const char *field = t->desc.surgery != MTL_SURGERY_NONE ? "trainer.surgery" : "trainer.balance";
+    const char *name = t->desc.surgery != MTL_SURGERY_NONE
+        ? mtl__choices_MTL_SURGERY[t->desc.surgery - MTL_SURGERY_NONE].name
+        : mtl__choices_MTL_BALANCE[t->desc.balance - MTL_BALANCE_STATIC].name;
+    size_t i, k, tasks = 0, shared = 0, frozen = 0;
+    for (k = 0; k < model->desc.task_count; k++)
+        tasks += !t->weighting.of[k].outside;
+    for (i = 0; i < model->set.count; i++)
+        if (mtl__trainer_writers(t, model->set.tensors[i]) > 1) {
+            shared += !model->set.tensors[i]->frozen;
+            frozen += model->set.tensors[i]->frozen != 0;
+        }
+    if (tasks < 2 || shared == 0)
+        mtl__fail(err, MTL_ERROR_FIELD, field, (long long)tasks, "%s: %s wants %s; leave it out", field, name,
+                  tasks < 2 ? "two tasks that are trained at least"
+                  : frozen  ? "parameters that tasks share, and all of them are frozen"
+                            : "parameters that tasks share, and these share none");
+}
+
+/* With surgery, or a method that looks at norms, each task is a group with gradients of its own; those that
+   stand outside, and penalties, write to the trainer's. */
+static MTL__RARE void mtl__trainer_build_surgery(mtl_trainer *t, mtl_arena *arena, mtl_error *err)
+{
+    const size_t tasks = t->model->desc.task_count, penalties = t->model->desc.penalty_count;
+    mtl__balance_group *groups;
+    size_t k, *group_of;
+    if (t->desc.surgery == MTL_SURGERY_NONE && !t->weighting.kind->norms) return;
+    mtl__trainer_check_shared(t, err);
+    groups = (mtl__balance_group *)mtl__arena_make(arena, tasks + 1, sizeof *groups, "groups", err);
+    group_of = (size_t *)mtl__arena_make(arena, tasks + penalties, sizeof *group_of, "groups", err);
+    if (!mtl__failed(err))
+        mtl__surgery_build(&t->surgery, &t->desc, t->gradients, &t->weighting, arena, err);
+    for (k = 0; k < tasks + penalties && !mtl__failed(err); k++) {
+        const mtl__balance *old = &t->balance;
+        group_of[k] = mtl__at_most(k, tasks);
+        groups[group_of[k]].gradients = t->gradients;
+        if (k >= tasks) continue;
+        if (t->surgery.of[k]) groups[k].gradients = t->surgery.of[k];
+        groups[k].writes = old->groups[old->group_of ? old->group_of[k] : 0].writes;
+        t->surgery.component[k] = t->model->nodes[t->model->tasks[k].node].component;
+    }
+    if (mtl__failed(err)) return;
+    groups[tasks].gradients = t->gradients;
+    t->balance.groups = groups;
+    t->balance.count = tasks + 1;
+    t->balance.group_of = group_of;
 }
 
 /* What mtl_fit says of each task. */
@@ -18160,10 +19230,12 @@ static MTL__RARE void mtl__trainer_build(mtl__session *session, mtl_arena *arena
     t->model = session->model;
     mtl__trainer_build_task_arrays(t, arena, err);
     if (!mtl__failed(err)) mtl__trainer_build_best(t, arena, err);
+    mtl__trainer_build_weighting(t, arena, err);
     t->gradients = mtl_gradients_create(&t->model->set, arena, err);
     t->packings = mtl__packings_build(&t->model->set, mtl__precision_choose(mtl__kernels_choose(d->isa),
                                                                             d->precision), arena, err);
     if (!mtl__failed(err)) mtl__trainer_build_groups(t, arena, err);
+    if (!mtl__failed(err)) mtl__trainer_build_surgery(t, arena, err);
     if (!mtl__failed(err)) mtl__optimizer_init(&t->optimizer, d, &t->model->set, t->gradients, arena, err);
     mtl__session_start(session, arena, d->isa, d->threads, d->scheduler,
                        mtl__limits_of(d->max_rows, d->max_sequences, d->max_steps), err);
@@ -18195,6 +19267,8 @@ static MTL__RARE size_t mtl__trainer_measure(mtl__session *session, mtl_error *e
     tape = mtl_arena_save(&counting);       /* norm and update push above the tape, which stays to be looked
                                                at */
     mtl__norm_measure(&t->optimizer, run);
+    mtl_arena_release(&counting, tape);
+    if (t->surgery.of) mtl__surgery_measure(&t->surgery, run);
     mtl_arena_release(&counting, tape);
     mtl__optimizer_measure(&t->optimizer, run);
     mtl_state_destroy(batch.state);
@@ -18256,6 +19330,7 @@ MTL_DEF mtl_status mtl_trainer_set_weight(mtl_trainer *trainer, int task, float 
                          "the weight of task %s must be a number of at least 0",
                              trainer->model->desc.tasks[task].name);
     trainer->weights[task] = weight;
+    trainer->weight_ends[task] = -1;
     return MTL_OK;
 }
 
@@ -18297,13 +19372,25 @@ static void mtl__trainer_count_origin(mtl_trainer *t, const mtl_batch *batch, si
     t->divisors[k] += divisor;
 }
 
+/* Sequences of a batch that have a labelled step. */
+static MTL__NOINLINE size_t mtl__trainer_count_sequences(const mtl__task *task, const mtl_target *target,
+                                           const mtl_batch *batch)
+{
+    size_t s, row = 0, count = 0;
+    int n, found;
+    for (s = 0; target && s < batch->sequences; s++, count += (size_t)found)
+        for (n = found = 0; n < batch->lengths[s]; n++, row++)
+            if (!found) found = mtl__target_is_given(target, row, task->part.width);
+    return count;
+}
+
 /* Labelled items and divisors of every task over all micro-batches; checks every target. */
 static void mtl__trainer_count(mtl_trainer *t, const mtl_batch *batches, size_t count, mtl_error *err)
 {
     size_t i, k, s;
     for (k = 0; k < t->model->desc.task_count; k++) {
         t->divisors[k] = t->task_loss[k] = 0;
-        t->task_items[k] = 0;
+        t->task_items[k] = t->weighting.of[k].sequences = 0;
     }
     for (i = 0; i < t->model->desc.penalty_count; i++) t->task_loss[k + i] = 0;
     for (i = 0; i < count && !mtl__batch_check(t->model, &batches[i], err); i++) {
@@ -18319,8 +19406,37 @@ static void mtl__trainer_count(mtl_trainer *t, const mtl_batch *batches, size_t 
             mtl__task_count(&t->model->tasks[k], target,
                             mtl__task_items(&t->model->tasks[k], batches[i].sequences, rows),
                                 batches[i].lengths, &t->task_items[k], &t->divisors[k], err);
+            if (t->weighting.of[k].steps && !mtl__failed(err))
+                t->weighting.of[k].sequences += mtl__trainer_count_sequences(&t->model->tasks[k], target,
+                                                                             &batches[i]);
         }
     }
+}
+
+/* lambda_k of the update that comes. */
+static double mtl__trainer_lambda(const mtl_trainer *t, size_t k)
+{
+    const double from = (double)t->weights[k], to = (double)t->weight_ends[k];
+    const double total = (double)t->optimizer.total_steps, step = (double)t->optimizer.step + 1;
+    return to < 0 || total <= 0 ? from : from + (to - from) * (step < total ? step / total : 1);
+}
+
+/* The weights of an update, whose items are counted. */
+static MTL__RARE MTL__NOINLINE void mtl__trainer_weigh(mtl_trainer *t, mtl_error *err)
+{
+    mtl__weighting *w = &t->weighting;
+    size_t k;
+    if (w->kind->windows && !w->window)
+        mtl__fail(err, MTL_ERROR_FIELD, "trainer.balance_window", 0, "trainer.balance_window must say how "
+                  "many updates a window has, unless mtl_fit trains: then it is an epoch");
+    w->step = t->optimizer.step;
+    for (k = 0; k < w->tasks; k++) {
+        w->of[k].lambda = mtl__trainer_lambda(t, k);
+        w->of[k].items = t->task_items[k];
+        w->of[k].labelled = mtl__task_trains(t, k) && t->divisors[k] > 0;
+    }
+    if (!mtl__failed(err)) mtl__weighting_begin(w);
+    for (k = 0; k < w->tasks; k++) t->task_weight[k] = w->of[k].weight;
 }
 
 /* One micro-batch: forward, losses, backward. Returns its rows. */
@@ -18362,6 +19478,7 @@ static mtl_status mtl__trainer_gradients(mtl_trainer *trainer, const mtl_batch *
     double loss = 0, penalties = 0;
     trainer->batches = count;
     mtl__trainer_count(trainer, batches, count, err);
+    if (!mtl__failed(err)) mtl__trainer_weigh(trainer, err);
     (void)mtl__trainer_begin(trainer, &trainer->session.scratch, err);
     if (!mtl__failed(err)) {
         mtl_packings_prepare(trainer->packings, &trainer->session.run);
@@ -18369,7 +19486,9 @@ static mtl_status mtl__trainer_gradients(mtl_trainer *trainer, const mtl_batch *
     }
     for (i = 0; i < count && !mtl__failed(err); i++)
         rows += mtl__trainer_micro_batch(trainer, &batches[i], balance);
-    for (k = 0; k < d->task_count; k++) loss += (double)trainer->weights[k] * trainer->task_loss[k];
+    if (balance == &trainer->balance && trainer->surgery.of && !mtl__failed(err))
+        mtl__surgery_finish(&trainer->surgery, &trainer->weighting, &trainer->session.run);
+    for (k = 0; k < d->task_count; k++) loss += trainer->task_weight[k] * trainer->task_loss[k];
     for (; k < d->task_count + d->penalty_count; k++)
         penalties += (double)trainer->weights[k] * trainer->task_loss[k] / (double)count;
     if (step) {
@@ -18381,6 +19500,7 @@ static mtl_status mtl__trainer_gradients(mtl_trainer *trainer, const mtl_batch *
         step->task_count = d->task_count;
         step->task_loss = trainer->task_loss;
         step->task_items = trainer->task_items;
+        step->task_weight = trainer->task_weight;
         step->grad_norm = mtl__failed(err) || balance != &trainer->balance
             ? 0 : mtl__gradients_norm(&trainer->optimizer, &trainer->session.run);
     }
@@ -18418,7 +19538,6 @@ MTL_DEF mtl_status mtl_train_task_gradients(mtl_trainer *trainer, const mtl_batc
     err = mtl__error_given(err, &own);
     if (!mtl__train_check(trainer, batches, count, err) || !mtl__given(of, "of", err))
         return mtl__status(err);
-    balance.method = mtl__balance_methods;      /* each for itself */
     balance.groups = trainer->task_groups;
     balance.count = trainer->model->desc.task_count;
     balance.group_of = trainer->task_group_of;
@@ -18427,10 +19546,24 @@ MTL_DEF mtl_status mtl_train_task_gradients(mtl_trainer *trainer, const mtl_batc
         if (of[k] && of[k]->set != &trainer->model->set)
             return mtl__fail(err, MTL_ERROR_ARGUMENT, "of", (long long)k, "of[%z] was made for another "
                              "model's parameters; use mtl_model_parameters of the trainer's model", k);
-        for (*group = 0; of[*group] != of[k]; ++*group) {}
         trainer->task_groups[k].gradients = of[k];
+        *group = 0;
+        while (of[*group] != of[k] || trainer->task_groups[*group].writes != trainer->task_groups[k].writes)
+            ++*group;
     }
     return mtl__trainer_gradients(trainer, batches, count, &balance, step, err);
+}
+
+static MTL__RARE void mtl__trainer_learn_weights(mtl_trainer *t, double lr)
+{
+    size_t k;
+    t->weighting.kernels = mtl__run_kernels(&t->session.run);
+    t->weighting.rule = &t->optimizer.rule;
+    t->weighting.lr = lr;
+    for (k = 0; k < t->weighting.tasks; k++) t->weighting.of[k].loss = t->task_loss[k];
+    mtl__weighting_learn(&t->weighting);
+    if (t->surgery.of)
+        memcpy(t->surgery.state, t->surgery.next, t->weighting.tasks * t->weighting.tasks * sizeof(double));
 }
 
 MTL_DEF mtl_status mtl_train_step(mtl_trainer *trainer, const mtl_batch *batches, size_t count,
@@ -18453,6 +19586,7 @@ MTL_DEF mtl_status mtl_train_step(mtl_trainer *trainer, const mtl_batch *batches
     lr = (double)trainer->optimizer.lr * mtl__schedule(&trainer->optimizer, trainer->optimizer.step + 1);
     mtl__optimizer_apply(&trainer->optimizer, &trainer->session.run, lr,
                          mtl__clip_scale(&trainer->optimizer, measured.grad_norm));
+    if (!mtl__failed(err)) mtl__trainer_learn_weights(trainer, lr);
     mtl__arithmetic_restore(before);
     trainer->session.run.error = &trainer->error;
     if (mtl__failed(err)) return mtl__status(err);
@@ -18524,6 +19658,42 @@ static MTL__RARE double *mtl__optimizer_counts(const mtl__optimizer *o, mtl_aren
     return counts;
 }
 
+/* balance.rule [2]: MTL_BALANCE_*, MTL_SURGERY_*; balance.weights [2][tasks]: lambda and where it moves to;
+   balance.state [tasks][..]: what the method keeps; balance.pairs [tasks][tasks]: what surgery keeps.
+   Doubles; files without them have static weights, those of the descs, and no surgery. */
+static MTL__RARE size_t mtl__balance_entry_count(const mtl_trainer *t)
+{
+    const size_t tasks = t->model->desc.task_count;
+    size_t k;
+    for (k = 0; k < tasks; k++)
+        if (t->weights[k] != t->model->desc.tasks[k].weight
+            || t->weight_ends[k] != t->model->desc.tasks[k].weight_end) break;
+    if (k == tasks && t->desc.balance == MTL_BALANCE_STATIC && t->desc.surgery == MTL_SURGERY_NONE) return 0;
+    return 2 + (size_t)(t->weighting.kind->state > 0) + (size_t)(t->surgery.of && t->surgery.kind->pairs);
+}
+
+static MTL__RARE void mtl__balance_entries(const mtl_trainer *t, mtl__tensor_entry *e, mtl_arena *arena,
+                                           mtl_error *err)
+{
+    const size_t tasks = t->model->desc.task_count, count = mtl__balance_entry_count(t);
+    double *numbers = (double *)mtl__arena_zero(arena, 2 + 2 * tasks, sizeof *numbers, "task weights", err);
+    size_t k;
+    if (!count || !numbers) return;
+    numbers[0] = (double)t->desc.balance;
+    numbers[1] = (double)t->desc.surgery;
+    for (k = 0; k < tasks; k++) {
+        numbers[2 + k] = (double)t->weights[k];
+        numbers[2 + tasks + k] = (double)t->weight_ends[k];
+    }
+    mtl__entry_set(&e[0], "balance.rule", MTL_TYPE_F64, 2, 0, numbers);
+    mtl__entry_set(&e[1], "balance.weights", MTL_TYPE_F64, 2, tasks, numbers + 2);
+    if (t->surgery.of && t->surgery.kind->pairs)
+        mtl__entry_set(&e[count - 1], "balance.pairs", MTL_TYPE_F64, tasks, tasks, t->surgery.state);
+    if (t->weighting.kind->state)
+        mtl__entry_set(&e[2], "balance.state", MTL_TYPE_F64, tasks, t->weighting.kind->state,
+                       t->weighting.state);
+}
+
 static MTL__RARE size_t mtl__average_total(const mtl__optimizer *o)
 {
     size_t i, total = 0;
@@ -18565,12 +19735,14 @@ static MTL__RARE void mtl__trainer_entries(const void *owner, mtl__tensor_entry 
         }
     mtl__entry_set(&e[n++], "optimizer.counts", MTL_TYPE_F64, o->set->count + 3, 0, counts);
     mtl__entry_set(&e[n], "optimizer.rule", MTL_TYPE_F64, 1, 0, counts ? counts + o->set->count + 3 : NULL);
+    mtl__balance_entries(t, &e[n + 1], arena, err);
 }
 
 static MTL__RARE size_t mtl__trainer_entry_count(const mtl_trainer *t)
 {
     const mtl__optimizer *o = &t->optimizer;
-    return o->set->count * ((o->m != NULL) + (size_t)(o->v != NULL) + (o->average != NULL)) + 2;
+    return o->set->count * ((o->m != NULL) + (size_t)(o->v != NULL) + (o->average != NULL)) + 2
+        + mtl__balance_entry_count(t);
 }
 
 static mtl__further mtl__trainer_further(const mtl_trainer *trainer)
@@ -18666,6 +19838,48 @@ static MTL__RARE int mtl__resume_doubles(const mtl_safetensors *file, const char
     return fits;
 }
 
+/* A file's method, number `theirs`, must be this trainer's. */
+static MTL__RARE mtl_status mtl__balance_resume_rule(const char *field, const mtl_choice *choices,
+                                                     double theirs, int ours, mtl_error *err)
+{
+    const mtl_choice *other = choices;
+    if (mtl__failed(err) || theirs == (double)ours) return mtl__status(err);
+    while (other->name && (double)other->value != theirs) other++;
+    while (choices->value != ours) choices++;
+    return mtl__fail(err, MTL_ERROR_TENSOR, "balance.rule", -1,
+                     "the file's trainer had %s %s, and this one has %s: create it with the file's, or go on "
+                     "from the weights alone", field, other->name ? other->name : "unknown", choices->name);
+}
+
+/* Task weights and what their method keeps, which must be that of this trainer. */
+static MTL__RARE mtl_status mtl__balance_resume(mtl_trainer *t, const mtl_safetensors *file, mtl_error *err)
+{
+    const size_t tasks = t->model->desc.task_count;
+    const int there = mtl_safetensors_find(file, "balance.rule") != NULL;
+    mtl_arena_mark mark = mtl_arena_save(&t->session.scratch);
+    const char *const size = "tensor %s of the file must hold %z doubles";
+    double rule[2] = { MTL_BALANCE_STATIC, MTL_SURGERY_NONE }, *weights;
+    size_t k;
+    if (there) mtl__resume_doubles(file, "balance.rule", 2, rule, size, err);
+    mtl__balance_resume_rule("trainer.balance", mtl__choices_MTL_BALANCE, rule[0], t->desc.balance, err);
+    mtl__balance_resume_rule("trainer.surgery", mtl__choices_MTL_SURGERY, rule[1], t->desc.surgery, err);
+    if (!there || mtl__failed(err)) return mtl__status(err);
+    if (t->weighting.kind->state)
+        mtl__resume_doubles(file, "balance.state", tasks * t->weighting.kind->state, t->weighting.state, size,
+                            err);
+    if (t->surgery.of && t->surgery.kind->pairs)
+        mtl__resume_doubles(file, "balance.pairs", tasks * tasks, t->surgery.state, size, err);
+    weights = (double *)mtl__arena_zero(&t->session.scratch, 2 * tasks, sizeof *weights, "task weights", err);
+    if (!weights || !mtl__resume_doubles(file, "balance.weights", 2 * tasks, weights, size, err))
+        return mtl__status(err);
+    for (k = 0; k < tasks; k++) {
+        t->weights[k] = (float)weights[k];
+        t->weight_ends[k] = (float)weights[tasks + k];
+    }
+    mtl_arena_release(&t->session.scratch, mark);
+    return MTL_OK;
+}
+
 /* What checkpoints alone have: lambda, and how late averages are. In other files these are up to date. */
 static MTL__RARE void mtl__resume_further(mtl_trainer *t, const mtl_safetensors *file, mtl_error *err)
 {
@@ -18719,7 +19933,8 @@ MTL_DEF MTL__RARE mtl_status mtl_trainer_resume(mtl_trainer *trainer, const mtl_
     if (!mtl__given(trainer, "trainer", err) || !mtl__given(file, "file", err)) return mtl__status(err);
     o = &trainer->optimizer;
     counts = mtl__resume_counts(trainer, file, err);
-    if (!counts || mtl__resume_check(trainer, file, err)) return mtl__status(err);
+    if (!counts || mtl__resume_check(trainer, file, err) || mtl__balance_resume(trainer, file, err))
+        return mtl__status(err);
     mtl__moments_of(o, moments);
     for (k = 0; k < 3; k++)
         for (i = 0; moments[k].block && i < o->set->count && !mtl__failed(err); i++) {
@@ -19061,6 +20276,7 @@ static MTL__RARE mtl_status mtl__fit_init(mtl__fit *f, mtl_trainer *trainer, con
     f->progress.task_best_score = trainer->best_score;
     memset(trainer->best_epoch, 0, tasks * sizeof *trainer->best_epoch);
     if (!trainer->optimizer.total_steps) trainer->optimizer.total_steps = f->updates * f->progress.epochs;
+    if (!trainer->weighting.window) trainer->weighting.window = f->updates;
     return mtl__status(err);
 }
 
@@ -19068,9 +20284,9 @@ static MTL__RARE mtl_status mtl__fit_init(mtl__fit *f, mtl_trainer *trainer, con
    All of doubles, beside the trainer's: fit.counts, the numbers of mtl__fit_counts;
    fit.losses [tasks, 2], sum and number of the epoch's losses; fit.best [tasks, 2], the best epoch and score
    of each task by itself, which checkpoints of earlier builds lack; fit.train [data sets, 6], sequences,
-   steps, batches drawn, rounds begun, place in the last one, the epoch in which it began; fit.valid [data sets, 2],
-   sequences and steps. best.NAME, of the parameter's shape: the best weights so far, where there are any.
-   fit.settings, where given: the bytes of a text. */
+   steps, batches drawn, rounds begun, place in the last one, the epoch in which it began; fit.valid
+   [data sets, 2], sequences and steps. best.NAME, of the parameter's shape: the best weights so far, where
+   there are any. fit.settings, where given: the bytes of a text. */
 enum { MTL__FIT_COUNTS = 8, MTL__FIT_TRAIN = 6, MTL__FIT_VALID = 2 };
 
 static MTL__RARE void mtl__fit_counts(const mtl__fit *f, double counts[MTL__FIT_COUNTS])
@@ -19329,8 +20545,8 @@ MTL_DEF MTL__RARE mtl_status mtl_fit(mtl_trainer *trainer, const mtl_batch *trai
    What tasks share is told by the list of nodes: a task's loss reaches the parameters of its head and of all
    that its taps lead to, but for sources under which gradients stop and columns that do not name the task in
    `trains`. Parameters that two tasks reach are shared. For each task there is a set of their gradients,
-   which mtl_train_task_gradients fills; of these a Gram matrix of doubles is taken, tensor by tensor, and
-   added up for each layer and for all:
+   which mtl_train_task_gradients fills; of these a Gram matrix is taken in double, for each layer and for
+   all:
        G_ij = <g_i, g_j>       norm_i = sqrt(G_ii)       cosine_ij = G_ij / (norm_i norm_j)
    A trial step exchanges: what is shared gets p - rate g, the set gets p, so that putting back is exact and
    needs no memory. The rest reads what passes leave: a cell's carry (mtl__cell_back_measure), the tape.
@@ -19338,12 +20554,9 @@ MTL_DEF MTL__RARE mtl_status mtl_fit(mtl_trainer *trainer, const mtl_batch *trai
 struct mtl_watch {
     mtl_trainer *trainer;
     size_t tasks, part_count;
-    unsigned char *reaches;                 /* [tasks][tensors] */
     size_t *part_of;                        /* [tensors] whose layer it belongs to; 0: it is not shared */
-    mtl_gradients **of, **none;             /* [tasks] of what is shared; all NULL */
-    double *gram;                           /* [tensors][tasks][tasks], the lower half */
-    double *loss, *weight;                  /* [tasks] */
-    size_t *items;
+    mtl_gradients **of;                     /* [tasks] of what is shared */
+    double *loss;                           /* [tasks] */
     mtl_watched_part *parts;                /* [part_count] */
 };
 
@@ -19381,10 +20594,10 @@ static MTL__RARE int mtl__watch_layer(const char *name)
 {
     const char *at = strrchr(name, '.');
     int layer = 0;
-    for (at = at ? at : name; (at = strstr(at, "_l")) != NULL; at += 2)
-        if (at[2] >= '0' && at[2] <= '9') break;
-    for (at = at ? at + 2 : NULL; at && *at >= '0' && *at <= '9'; at++) layer = layer * 10 + (*at - '0');
-    return at ? layer : -1;
+    at = strstr(at ? at : name, "_l");
+    if (!at || at[2] < '0' || at[2] > '9') return -1;
+    for (at += 2; *at >= '0' && *at <= '9'; at++) layer = layer * 10 + (*at - '0');
+    return layer;
 }
 
 /* The place for the figures of a layer, which is named as its rows are. last: the node's last layer, -1: it
@@ -19397,8 +20610,8 @@ static MTL__RARE void mtl__watch_part(mtl_watch *w, const char *name, int layer,
     if (layer < 0) mtl__print(text, sizeof text, "%s.input", name);
     else mtl__print(text, sizeof text, "%s.layer%d", name, layer);
     part->name = layer == last ? name : mtl__arena_text(arena, text, err);
-    part->norm = (double *)mtl__arena_make(arena, w->tasks, sizeof(double), "a watch", err);
-    part->cosine = (double *)mtl__arena_make(arena, w->tasks * w->tasks, sizeof(double), "a watch", err);
+    part->norm = (double *)mtl__arena_make(arena, (1 + w->tasks) * w->tasks, sizeof(double), "a watch", err);
+    part->cosine = part->norm + w->tasks;
 }
 
 /* Which layer each shared tensor belongs to: a node, or a layer of a column, whose mix is one more. shared:
@@ -19431,29 +20644,24 @@ static MTL__RARE unsigned char *mtl__watch_build(mtl_watch *w, mtl_arena *arena,
 {
     const mtl_model *model = w->trainer->model;
     const size_t tensors = model->set.count, tasks = w->tasks;
-    unsigned char *shared = (unsigned char *)mtl__arena_make(arena, tensors + model->node_count, 1, "a watch",
-                                                             err);
-    size_t k, i, reached, count = 0;
-    w->reaches = (unsigned char *)mtl__arena_make(arena, tasks * tensors, 1, "a watch", err);
-    w->part_of = (size_t *)mtl__arena_make(arena, tensors + tasks, sizeof(size_t), "a watch", err);
-    w->gram = (double *)mtl__arena_make(arena, tensors * tasks * tasks + 2 * tasks, sizeof(double), "a watch",
-                                        err);
-    w->of = (mtl_gradients **)mtl__arena_make(arena, 2 * tasks, sizeof *w->of, "a watch", err);
+    unsigned char *reached = (unsigned char *)mtl__arena_make(arena, 2 * tensors + model->node_count, 1,
+                                                              "a watch", err);
+    unsigned char *shared = reached + tensors;
+    size_t k, i;
+    w->part_of = (size_t *)mtl__arena_make(arena, tensors, sizeof(size_t), "a watch", err);
+    w->loss = (double *)mtl__arena_make(arena, tasks, sizeof(double), "a watch", err);
+    w->of = (mtl_gradients **)mtl__arena_make(arena, tasks, sizeof *w->of, "a watch", err);
     w->parts = (mtl_watched_part *)mtl__arena_make(arena, tensors + 1, sizeof *w->parts, "a watch", err);
     if (mtl__failed(err)) return NULL;
-    w->items = w->part_of + tensors;
-    w->loss = w->gram + tensors * tasks * tasks;
-    w->weight = w->loss + tasks;
-    w->none = w->of + tasks;
-    for (k = 0; k < tasks; k++) mtl__watch_reach(w->trainer, k, shared + tensors, w->reaches + k * tensors);
-    for (i = 0; i < tensors; i++) {
-        for (k = reached = 0; k < tasks; k++) reached += w->reaches[k * tensors + i];
-        shared[i] = reached > 1;
-        count += reached > 1;
+    for (k = 0; k < tasks; k++) {           /* shared: 1 after the first task that reaches it, then 2 */
+        mtl__watch_reach(w->trainer, k, shared + tensors, reached);
+        for (i = 0; i < tensors; i++)
+            shared[i] = (unsigned char)mtl__at_most(shared[i] + (size_t)reached[i], 2);
     }
-    if (!count)
-        mtl__fail(err, MTL_ERROR_FIELD, "columns", 0, "columns: no parameter that learns is shared by two "
-                  "tasks, so there is nothing to compare: let tasks tap one column, and do not freeze it");
+    for (i = 0; i < tensors; i++) shared[i] /= 2;
+    if (!memchr(shared, 1, tensors))
+        mtl__fail(err, MTL_ERROR_FIELD, "columns", 0, "columns: two tasks share no parameter that learns: "
+                  "let them tap one column, and do not freeze it");
     else mtl__watch_parts(w, shared, arena, err);
     return shared;
 }
@@ -19467,8 +20675,8 @@ MTL_DEF MTL__RARE mtl_watch *mtl_watch_create(mtl_trainer *trainer, mtl_arena *a
     err = mtl__error_given(err, &own);
     if (!mtl__given(trainer, "trainer", err) || !mtl__given(arena, "arena", err)) return NULL;
     if (trainer->model->desc.task_count < 2)
-        mtl__fail(err, MTL_ERROR_FIELD, "tasks", 1, "tasks: the model has one, and a watch compares the "
-                  "gradients of two at least");
+        mtl__fail(err, MTL_ERROR_FIELD, "tasks", 1, "tasks: a watch compares two at least; the model has "
+                  "one");
     w = (mtl_watch *)mtl__arena_make(arena, 1, sizeof *w, "a watch", err);
     if (!w) return NULL;
     w->trainer = trainer;
@@ -19493,7 +20701,7 @@ MTL_DEF MTL__RARE size_t mtl_watch_size(mtl_trainer *trainer, mtl_error *err)
 /* ---- gradients side by side ---------------------------------------------------------------------------- */
 
 /* Four sums, so that additions need not wait for one another. */
-static double mtl__watch_product(size_t n, const mtl_real *x, const mtl_real *y)
+static MTL__NOINLINE double mtl__watch_product(size_t n, const mtl_real *x, const mtl_real *y)
 {
     double sums[4] = { 0, 0, 0, 0 };
     size_t i, k;
@@ -19503,34 +20711,24 @@ static double mtl__watch_product(size_t n, const mtl_real *x, const mtl_real *y)
     return sums[0] + sums[1] + (sums[2] + sums[3]);
 }
 
-/* <g_i, g_j> of a tensor: over rows that both have, where one is a list of rows. */
-static double mtl__watch_tensor(const mtl_watch *w, size_t i, size_t j, const mtl_tensor *t)
+/* Row r of a tensor's gradient, NULL: no loss has reached it. */
+static MTL__RARE mtl_real *mtl__watch_row(const mtl_gradients *g, const mtl_tensor *t, size_t r)
 {
-    const size_t tensors = w->of[i]->set->count;
-    const mtl_gradient *x = &w->of[i]->of[t->index], *y = &w->of[j]->of[t->index];
-    const unsigned char *touched = y->state == MTL_GRAD_ROWS ? w->of[j]->touched[t->index] : NULL;
-    double sum = 0;
-    size_t r, begin, length;
-    if (x->state == MTL_GRAD_NONE || y->state == MTL_GRAD_NONE || !w->reaches[i * tensors + t->index]
-        || !w->reaches[j * tensors + t->index]) return 0;
-    if (x->state == MTL_GRAD_DENSE && touched) return mtl__watch_tensor(w, j, i, t);
-    for (r = 0; r < mtl__gradient_ranges(x); r++) {
-        length = mtl__gradient_range(x, t, r, &begin);
-        if (!touched || touched[x->rows[r]])
-            sum += mtl__watch_product(length, x->value + begin, y->value + begin);
-    }
-    return sum;
+    const mtl_gradient *of = &g->of[t->index];
+    return of->state == MTL_GRAD_DENSE || (of->state == MTL_GRAD_ROWS && g->touched[t->index][r])
+        ? of->value + r * t->shape[1] : NULL;
 }
 
-/* A job: the products of a tensor's gradients. */
-static void mtl__watch_gram(void *context, size_t index)
+/* <x, y> of a tensor's gradients. */
+static MTL__RARE double mtl__watch_tensor(const mtl_gradients *x, const mtl_gradients *y, const mtl_tensor *t)
 {
-    const mtl_watch *w = (const mtl_watch *)context;
-    const mtl_tensor *t = w->trainer->model->set.tensors[index];
-    double *gram = w->gram + index * w->tasks * w->tasks;
-    size_t i, j;
-    for (i = 0; i < w->tasks && w->part_of[index]; i++)
-        for (j = 0; j <= i; j++) gram[i * w->tasks + j] = mtl__watch_tensor(w, i, j, t);
+    double sum = 0;
+    size_t r;
+    for (r = 0; r < t->shape[0]; r++) {
+        const mtl_real *a = mtl__watch_row(x, t, r), *b = mtl__watch_row(y, t, r);
+        if (a && b) sum += mtl__watch_product(t->shape[1], a, b);
+    }
+    return sum;
 }
 
 /* Norms and cosines out of the Gram matrix that a part's `cosine` holds the lower half of. */
@@ -19543,26 +20741,28 @@ static MTL__RARE void mtl__watch_finish(mtl_watched_part *part, size_t tasks)
     for (i = 0; i < tasks; i++)
         for (j = 0; j <= i; j++) {
             const double norms = part->norm[i] * part->norm[j];
-            double cosine = norms > 0 ? gram[i * tasks + j] / norms : 0;
-            cosine = cosine > 1 ? 1 : cosine < -1 ? -1 : cosine;        /* rounding */
+            const double cosine = norms > 0 ? gram[i * tasks + j] / norms : 0;
             gram[i * tasks + j] = gram[j * tasks + i] = cosine;
             part->pairs += i != j && norms > 0;
             part->conflicts += i != j && cosine < 0;
         }
 }
 
-static MTL__RARE void mtl__watch_sum(mtl_watch *w)
+/* The Gram matrices of all parts, then their norms and cosines. */
+static MTL__RARE void mtl__watch_compare(mtl_watch *w)
 {
-    const size_t tensors = w->trainer->model->set.count, squares = w->tasks * w->tasks;
-    size_t p, i, k;
-    mtl__parallel_for(w->trainer->session.scheduler, tensors, mtl__watch_gram, w);
-    for (p = 0; p < w->part_count; p++) memset(w->parts[p].cosine, 0, squares * sizeof(double));
-    for (i = 0; i < tensors; i++)
-        for (k = 0; w->part_of[i] && k < squares; k++) {
-            w->parts[w->part_of[i]].cosine[k] += w->gram[i * squares + k];
-            w->parts[0].cosine[k] += w->gram[i * squares + k];
-        }
-    for (p = 0; p < w->part_count; p++) mtl__watch_finish(&w->parts[p], w->tasks);
+    const mtl_parameters *set = &w->trainer->model->set;
+    const size_t n = w->tasks;
+    size_t p, t, i, j;
+    for (p = 0; p < w->part_count; p++) memset(w->parts[p].cosine, 0, n * n * sizeof(double));
+    for (t = 0; t < set->count; t++)
+        for (i = 0; i < n && w->part_of[t]; i++)
+            for (j = 0; j <= i; j++) {
+                const double product = mtl__watch_tensor(w->of[i], w->of[j], set->tensors[t]);
+                w->parts[w->part_of[t]].cosine[i * n + j] += product;
+                w->parts[0].cosine[i * n + j] += product;
+            }
+    for (p = 0; p < w->part_count; p++) mtl__watch_finish(&w->parts[p], n);
 }
 
 /* A pass would move carried states on. */
@@ -19571,8 +20771,8 @@ static MTL__RARE int mtl__watch_check(const mtl_batch *batches, size_t count, mt
     size_t i;
     for (i = 0; batches && i < count; i++)
         if (batches[i].state)
-            mtl__fail(err, MTL_ERROR_ARGUMENT, "state", (long long)i, "batch %z carries states, which a pass "
-                      "of the instruments would move on: give it without", i);
+            mtl__fail(err, MTL_ERROR_ARGUMENT, "state", (long long)i, "batch %z carries states, which would "
+                      "move on: give it without", i);
     return !mtl__failed(err);
 }
 
@@ -19581,25 +20781,17 @@ MTL_DEF MTL__RARE mtl_status mtl_watch_step(mtl_watch *watch, const mtl_batch *b
 {
     const mtl_trainer *t = watch ? watch->trainer : NULL;
     mtl_error own;
-    uint64_t before;
-    size_t k;
     err = mtl__error_given(err, &own);
     if (!mtl__given(watch, "watch", err) || !mtl__watch_check(batches, count, err)
         || mtl_train_task_gradients(watch->trainer, batches, count, watch->of, NULL, err))
         return mtl__status(err);
-    for (k = 0; k < watch->tasks; k++) {
-        watch->loss[k] = t->task_loss[k];
-        watch->items[k] = t->task_items[k];
-        watch->weight[k] = mtl__task_trains(t, k) ? (double)t->weights[k] : 0;
-    }
-    before = mtl__arithmetic_set();
-    mtl__watch_sum(watch);
-    mtl__arithmetic_restore(before);
+    memcpy(watch->loss, t->task_loss, watch->tasks * sizeof *watch->loss);
+    mtl__watch_compare(watch);
     if (!out) return MTL_OK;
     out->task_count = watch->tasks;
     out->loss = watch->loss;
-    out->weight = watch->weight;
-    out->items = watch->items;
+    out->weight = t->task_weight;
+    out->items = t->task_items;
     out->parts = watch->parts;
     out->part_count = watch->part_count;
     return MTL_OK;
@@ -19611,19 +20803,17 @@ MTL_DEF MTL__RARE mtl_status mtl_watch_step(mtl_watch *watch, const mtl_batch *b
 static MTL__RARE void mtl__watch_exchange(mtl_watch *w, size_t k, mtl_real factor, int back)
 {
     mtl_parameters *set = &w->trainer->model->set;
-    size_t i, r, n, begin, length;
-    for (i = 0; i < set->count; i++) {
-        const mtl_tensor *t = set->tensors[i];
-        const mtl_gradient *g = &w->of[k]->of[i];
-        for (r = 0; w->reaches[k * set->count + i] && r < mtl__gradient_ranges(g); r++) {
-            length = mtl__gradient_range(g, t, r, &begin);
-            for (n = begin; n < begin + length; n++) {
-                const mtl_real was = t->value[n];
-                t->value[n] = back ? g->value[n] : was - factor * g->value[n];
-                g->value[n] = was;
+    size_t i, r, n;
+    for (i = 0; i < set->count; i++)
+        for (r = 0; r < set->tensors[i]->shape[0]; r++) {
+            mtl_real *p = set->tensors[i]->value + r * set->tensors[i]->shape[1];
+            mtl_real *g = mtl__watch_row(w->of[k], set->tensors[i], r);
+            for (n = 0; g && n < set->tensors[i]->shape[1]; n++) {
+                const mtl_real was = p[n];
+                p[n] = back ? g[n] : was - factor * g[n];
+                g[n] = was;
             }
         }
-    }
     mtl__parameters_pack(set, mtl__kernels_choose(w->trainer->desc.isa), w->trainer->session.scheduler, NULL);
 }
 
@@ -19632,9 +20822,11 @@ MTL_DEF MTL__RARE mtl_status mtl_watch_affinity(mtl_watch *watch, const mtl_batc
                                                 mtl_error *err)
 {
     mtl_trainer *t = watch ? watch->trainer : NULL;
+    mtl__balance forward;                   /* no group: nothing is played back */
     mtl_error own;
     size_t k, j;
     err = mtl__error_given(err, &own);
+    memset(&forward, 0, sizeof forward);
     if (!mtl__given(affinity, "affinity", err)) return mtl__status(err);
     if (watch) mtl__parameters_settle(&t->model->set);
     if (mtl_watch_step(watch, batches, count, out, err)) return mtl__status(err);
@@ -19643,8 +20835,8 @@ MTL_DEF MTL__RARE mtl_status mtl_watch_affinity(mtl_watch *watch, const mtl_batc
         double *row = affinity + k * watch->tasks;
         memset(row, 0, watch->tasks * sizeof *row);
         if (!(watch->parts[0].norm[k] > 0)) continue;
-        mtl__watch_exchange(watch, k, (mtl_real)(rate / watch->weight[k]), 0);
-        mtl_train_task_gradients(t, batches, count, watch->none, NULL, err);
+        mtl__watch_exchange(watch, k, (mtl_real)(rate / t->task_weight[k]), 0);
+        mtl__trainer_gradients(t, batches, count, &forward, NULL, err);
         mtl__watch_exchange(watch, k, 0, 1);
         for (j = 0; j < watch->tasks; j++)
             row[j] = watch->loss[j] > 0 ? 1 - t->task_loss[j] / watch->loss[j] : 0;
@@ -19654,24 +20846,9 @@ MTL_DEF MTL__RARE mtl_status mtl_watch_affinity(mtl_watch *watch, const mtl_batc
 
 /* ---- gradients through time ---------------------------------------------------------------------------- */
 
-/* The recurrent weight of a column's cell; layer -1: its last. NULL: there is none. */
-static MTL__RARE const mtl_tensor *mtl__watch_cell(mtl_model *model, const char *column, int layer,
-                                                   int reverse)
-{
-    const mtl_tensor *found = NULL, *next;
-    char name[192];
-    int l = layer < 0 ? 0 : layer;
-    do {
-        mtl__print(name, sizeof name, "%s.weight_hh_l%d%s", column, l++, reverse ? "_reverse" : "");
-        next = mtl_parameters_find(&model->set, name);
-        if (next) found = next;
-    } while (next && layer < 0);
-    return found;
-}
-
 MTL_DEF MTL__RARE mtl_status mtl_watch_steps(mtl_trainer *trainer, const mtl_batch *batch, int task,
-                                             const char *column, int layer, int reverse, double *norm,
-                                             size_t count, mtl_error *err)
+                                             const mtl_tensor *weight, double *norm, size_t count,
+                                             mtl_error *err)
 {
     struct mtl__step_norms norms;
     mtl__balance_group group;
@@ -19679,14 +20856,11 @@ MTL_DEF MTL__RARE mtl_status mtl_watch_steps(mtl_trainer *trainer, const mtl_bat
     mtl_error own;
     size_t k;
     err = mtl__error_given(err, &own);
-    if (!mtl__train_check(trainer, batch, 1, err) || !mtl__given(column, "column", err)
+    if (!mtl__train_check(trainer, batch, 1, err) || !mtl__given(weight, "weight", err)
         || !mtl__given(norm, "norm", err) || !mtl__watch_check(batch, 1, err)
         || (task >= 0 && !mtl__model_check_index(trainer->model, "task", task, err)))
         return mtl__status(err);
-    norms.weight = mtl__watch_cell(trainer->model, column, layer, reverse);
-    if (!norms.weight)
-        return mtl__fail(err, MTL_ERROR_FIELD, "column", layer, "column: %s has no recurrent layer %d that "
-                         "reads from the %s", column, layer, reverse ? "end" : "start");
+    norms.weight = weight;
     norms.norm = norm;
     norms.count = count;
     memset(norm, 0, count * sizeof *norm);
@@ -19707,20 +20881,6 @@ MTL_DEF MTL__RARE mtl_status mtl_watch_steps(mtl_trainer *trainer, const mtl_bat
 
 /* ---- gates and units ----------------------------------------------------------------------------------- */
 
-/* Gate values of one row of a block of 16 units. */
-static MTL__RARE void mtl__watch_gates(const mtl__cell_kind *kind, const mtl_real *z, size_t units,
-                                       mtl_watched_units *out)
-{
-    size_t gate, u;
-    for (gate = 0; gate < kind->gates && kind->gates > 1; gate++)
-        for (u = 0; gate != kind->candidate && u < units; u++) {
-            const mtl_real value = z[gate * MTL__BLOCK + u];
-            out->gates++;
-            out->closed += value < (mtl_real)0.05;
-            out->open += value > (mtl_real)0.95;
-        }
-}
-
 /* How many of the columns [first, first + width) of y stand still; positive: are never above 0. */
 static MTL__RARE size_t mtl__watch_dead(const mtl_activation *y, size_t first, size_t width, int positive)
 {
@@ -19739,20 +20899,24 @@ static MTL__RARE size_t mtl__watch_dead(const mtl_activation *y, size_t first, s
 
 static MTL__RARE void mtl__watch_cell_units(const mtl__cell_data *d, mtl_watched_units *out)
 {
-    const size_t units = d->cell->units, row = d->cell->kind->gates * MTL__BLOCK, rows = d->y->rows;
-    size_t n, u;
+    const mtl__cell_kind *kind = d->cell->kind;
+    size_t n, u, gate;
     memset(out, 0, sizeof *out);
     out->name = d->y->name;
     out->reverse = d->cell->reverse;
-    out->units = units;
-    out->rows = rows;
-    out->dead = mtl__watch_dead(d->y, d->y_first, units, 0);
-    for (u = 0; u < units; u += MTL__BLOCK)
-        for (n = 0; n < rows; n++)
-            mtl__watch_gates(d->cell->kind, d->z + u * rows * d->cell->kind->gates + n * row,
-                             mtl__at_most(MTL__BLOCK, units - u), out);
-    out->closed = mtl__metric_ratio(out->closed, (double)out->gates);
-    out->open = mtl__metric_ratio(out->open, (double)out->gates);
+    out->units = d->cell->units;
+    out->rows = d->y->rows;
+    out->dead = mtl__watch_dead(d->y, d->y_first, out->units, 0);
+    out->gates = (kind->gates - 1) * out->units * out->rows;
+    for (u = 0; u < out->units; u++)
+        for (n = 0; n < out->rows; n++)
+            for (gate = 0; gate < kind->gates; gate++) {
+                const size_t at = (u / MTL__BLOCK * out->rows + n) * kind->gates + gate;
+                const mtl_real value = d->z[at * MTL__BLOCK + u % MTL__BLOCK];
+                out->closed += gate != kind->candidate && value < (mtl_real)0.05;
+                out->open += gate != kind->candidate && value > (mtl_real)0.95;
+            }
+    if (out->gates) out->closed /= (double)out->gates, out->open /= (double)out->gates;
 }
 
 /* A record's layer: cells, or ReLU units behind a dense layer, which is the record before. Returns how many

@@ -316,6 +316,12 @@ refuses "--teacher that is no model" 1 "train.tsv" train --data train.tsv --out 
 run train --data spirit.tsv --out spirit.st $small
 sed "s/^spirit:/mind:/" spirit.tsv >mind.tsv
 refuses "--teacher of other tasks" 1 "--teacher spirit.st|none of the tasks" train --data mind.tsv --out out.st $small --teacher spirit.st
+run train --data train.tsv --valid valid.tsv --out auto.st $auto --budget 1
+check "--budget 1: the tasks alone" [ "$(for task in intent slots mood; do found $task chosen; done | grep -c '^alone$')" -eq 3 ]
+run train --data train.tsv --valid valid.tsv --out auto.st $auto --budget 2h
+check "--budget as a time" grep -q "partial" stdout.txt
+refuses "--budget of nothing" 2 "--budget 0|at least 1" train --data train.tsv --valid valid.tsv --out out.st --budget 0
+refuses "--budget of a wrong unit" 2 "--budget 3d|90s" train --data train.tsv --valid valid.tsv --out out.st --budget 3d
 run train --data train.tsv --out auto.st $auto
 result "without --valid nothing can be chosen" "$(says stderr.txt "note: |--valid")"
 
@@ -347,6 +353,25 @@ check "info as JSON is valid" json_valid stdout.txt
 result "and names what penalties are about" "$(says stdout.txt '"name": "apart0"|"a": "shared", "b": "intent-own"')"
 refuses "--share adversarial wants two files" 1 "share.sets is 1; adversarial sharing tells data sets apart" \
     train --data train.tsv --out out.st $small --share adversarial
+for balance in items dwa imtl gradnorm; do
+    run train --data train.tsv --valid valid.tsv --out balance.st $small --balance $balance
+    check "--balance $balance trains" [ "$status" -eq 0 ]
+    cp balance.st first.st
+    run train --data train.tsv --valid valid.tsv --out balance.st $small --balance $balance --threads 2
+    check "--balance $balance: the same bits for two threads" cmp -s balance.st first.st
+done
+for surgery in pcgrad upgrad; do
+    run train --data train.tsv --valid valid.tsv --out surgery.st $small --surgery $surgery
+    check "--surgery $surgery trains" [ "$status" -eq 0 ]
+done
+refuses "surgery wants two tasks" 1 "trainer.surgery: upgrad wants two tasks that are trained at least" \
+    train --data second.tsv --out out.st $small --surgery upgrad
+refuses "surgery wants something shared" 1 "trainer.surgery: cagrad wants parameters that tasks share, and these share none" \
+    train --data train.tsv --out out.st $small --share none --surgery cagrad
+refuses "GradNorm wants something shared" 1 "trainer.balance: gradnorm wants parameters that tasks share" \
+    train --data train.tsv --out out.st $small --share none --balance gradnorm
+refuses "a temperature of zero" 2 "balance_temperature is 0; it must lie between 0.001 and" \
+    train --data train.tsv --out out.st $small --balance dwa --set trainer.balance_temperature=0
 refuses "--share soft wants two tasks" 1 "there is one task" train --data second.tsv --out out.st $small --share soft
 run train --data train.conllu --out conllu.st $small
 check "CoNLL-U trains" [ "$status" -eq 0 ]
@@ -1011,7 +1036,18 @@ refuses "other tasks" 1 "its tasks are intent, slots, mood, tone, those of the d
 refuses "a model that is finished" 1 "cut.st: holds no optimiser state|--checkpoint-every" train $text --out out.st --resume cut.st
 refuses "no model at all" 1 "--resume train.tsv: " train $text --out out.st --resume train.tsv
 refuses "no file" 1 "--resume none.st: there is no such file" train $text --out out.st --resume none.st
-refuses "the search for what is shared" 2 "--share auto makes several" train --data train.tsv --valid valid.tsv --out out.st --checkpoint-every 4
+run train --data train.tsv --valid valid.tsv --out auto.st $auto --quiet
+for updates in 3 100 200 260; do      # in the first training; in a later one; in a joint one
+    rm -f part.st*
+    run train --data train.tsv --valid valid.tsv --out part.st $auto --quiet --checkpoint-every 4 --stop-after $updates
+    check "the search for what is shared, stopped after $updates updates" [ -s part.st.checkpoint.1 ]
+    run train --data train.tsv --valid valid.tsv --out part.st $auto --quiet --checkpoint-every 4 --resume part.st.checkpoint
+    check "it goes on to the same file" cmp -s part.st auto.st
+    check "its checkpoints go" sh -c '! ls part.st.* 2>/dev/null | grep -q .'
+done
+run train --data train.tsv --valid valid.tsv --out part.st $auto --quiet --checkpoint-every 4 --stop-after 40
+sed '$d' train.tsv >shorter.tsv
+refuses "the search, with other data" 1 "--resume part.st.checkpoint.1|--data 1|--force" train --data shorter.tsv --valid valid.tsv --out out.st $auto --resume part.st.checkpoint --checkpoint-every 4
 refuses "--force alone" 2 "--force is for --resume" train $text --out out.st --force
 refuses "a weight of an unknown file" 2 "--sampler-weight tune.tsv=2: no such file|did you mean tone.tsv" train $text --out out.st --sampler-weight tune.tsv=2
 refuses "a weight that is none" 2 "expected FILE=X" train $text --out out.st --sampler-weight tone.tsv=many

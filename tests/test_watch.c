@@ -150,7 +150,10 @@ static void test_watch_threads(void **state)
             mtl_train_step(c.b.trainer, c.b.p.batch, 1, NULL, &c.b.err);
             if (!threads) continue;         /* nobody watches */
             mtl_watch_affinity(c.watch, c.b.p.batch, 1, 0, affinity[threads > 1], &c.seen, &c.b.err);
-            mtl_watch_steps(c.b.trainer, c.b.p.batch, -1, "encoder", -1, 1, norm[threads > 1], 8, &c.b.err);
+            mtl_watch_steps(c.b.trainer, c.b.p.batch, -1,
+                            mtl_model_tensor(c.b.model, "encoder.weight_hh_l1_reverse"), norm[threads > 1], 8,
+                            &c.b.err);
+            assert_true(norm[threads > 1][7] > 0 && norm[threads > 1][0] > 0);
         }
         TEST_FINE(&c.b.err);
         if (!threads) plain = test_weights_copy(c.b.model);
@@ -422,15 +425,17 @@ static void test_watch_steps_of_tasks(void **state)
     mtl_activation *a;
     watch_case c;
     size_t s, longest = 0, t;
+    const mtl_tensor *w;
     double sum = 0;
     int steps = 0;
     (void)state;
     watch_open(&c, &shape, 1);
+    w = mtl_model_tensor(c.b.model, "encoder.weight_hh_l0");
     for (s = 0; s < 5; s++)
         if (c.b.p.batch->lengths[s] > steps) steps = c.b.p.batch->lengths[s];
-    mtl_watch_steps(c.b.trainer, c.b.p.batch, TEST_TAGS, "encoder", 0, 0, other, 8, &c.b.err);
-    mtl_watch_steps(c.b.trainer, c.b.p.batch, -1, "encoder", 0, 0, all, 8, &c.b.err);
-    mtl_watch_steps(c.b.trainer, c.b.p.batch, TEST_CLASS, "encoder", -1, 0, one, 8, &c.b.err);
+    mtl_watch_steps(c.b.trainer, c.b.p.batch, TEST_TAGS, w, other, 8, &c.b.err);
+    mtl_watch_steps(c.b.trainer, c.b.p.batch, -1, w, all, 8, &c.b.err);
+    mtl_watch_steps(c.b.trainer, c.b.p.batch, TEST_CLASS, w, one, 8, &c.b.err);
     TEST_FINE(&c.b.err);
     for (a = mtl_trainer_run(c.b.trainer)->tape->activations; strcmp(a->name, "encoder") != 0;) a = a->next;
     for (s = 0; s < 5; s++) {
@@ -520,16 +525,16 @@ static void test_watch_errors(void **state)
 {
     const test_shape shape = { .cell = MTL_CELL_GRU, .hidden = 4, .sequences = 3, .longest = 4, .seed = 1 };
     double norm[4];
+    const mtl_tensor *w;
     mtl_trainer *lone;
     mtl_batch batch;
     watch_case c;
     (void)state;
     watch_open(&c, &shape, 1);
-    mtl_watch_steps(c.b.trainer, c.b.p.batch, -1, "encoder", 1, 0, norm, 4, &c.b.err);
-    test_expect_error(&c.b.err, MTL_ERROR_FIELD, "column", "no recurrent layer 1");
-    mtl_watch_steps(c.b.trainer, c.b.p.batch, -1, "encoder", 0, 1, norm, 4, &c.b.err);
-    test_expect_error(&c.b.err, MTL_ERROR_FIELD, "column", "the end");
-    mtl_watch_steps(c.b.trainer, c.b.p.batch, 17, "encoder", 0, 0, norm, 4, &c.b.err);
+    w = mtl_model_tensor(c.b.model, "encoder.weight_hh_l0");
+    mtl_watch_steps(c.b.trainer, c.b.p.batch, -1, NULL, norm, 4, &c.b.err);
+    test_expect_error(&c.b.err, MTL_ERROR_ARGUMENT, "weight", "NULL");
+    mtl_watch_steps(c.b.trainer, c.b.p.batch, 17, w, norm, 4, &c.b.err);
     test_expect_error(&c.b.err, MTL_ERROR_RANGE, "task", "17");
     mtl_watch_step(NULL, c.b.p.batch, 1, &c.seen, &c.b.err);
     test_expect_error(&c.b.err, MTL_ERROR_ARGUMENT, "watch", "NULL");
@@ -539,7 +544,7 @@ static void test_watch_errors(void **state)
     batch.state = mtl_state_create(c.b.model, batch.sequences, &c.b.err);
     mtl_watch_step(c.watch, &batch, 1, &c.seen, &c.b.err);
     test_expect_error(&c.b.err, MTL_ERROR_ARGUMENT, "state", "without");
-    mtl_watch_steps(c.b.trainer, &batch, -1, "encoder", 0, 0, norm, 4, &c.b.err);
+    mtl_watch_steps(c.b.trainer, &batch, -1, w, norm, 4, &c.b.err);
     test_expect_error(&c.b.err, MTL_ERROR_ARGUMENT, "state", "without");
     mtl_state_destroy(batch.state);
     mtl_model_freeze(c.b.model, "encoder", 1);
@@ -547,14 +552,14 @@ static void test_watch_errors(void **state)
     assert_null(mtl_watch_create(c.b.trainer, &c.arena, &c.b.err));
     test_expect_error(&c.b.err, MTL_ERROR_FIELD, "columns", "do not freeze");
     assert_int_equal(mtl_watch_size(c.b.trainer, &c.b.err), 0);
-    test_expect_error(&c.b.err, MTL_ERROR_FIELD, "columns", "shared");
+    test_expect_error(&c.b.err, MTL_ERROR_FIELD, "columns", "share no parameter");
     mtl_trainer_destroy(c.b.trainer);
     mtl_model_destroy(c.b.model);
     c.b.p.desc.task_count = 1;
     c.b.model = mtl_model_create(&c.b.p.desc, &c.b.err);
     lone = c.b.trainer = mtl_trainer_create(c.b.model, NULL, &c.b.err);
     assert_null(mtl_watch_create(lone, &c.arena, &c.b.err));
-    test_expect_error(&c.b.err, MTL_ERROR_FIELD, "tasks", "one");
+    test_expect_error(&c.b.err, MTL_ERROR_FIELD, "tasks", "two");
     watch_close(&c);
 }
 
@@ -586,7 +591,8 @@ static void test_watch_memory(void **state)
     calls = test_malloc_count;
     watch = mtl_watch_create(c.trainer, &arena, &c.err);
     mtl_watch_affinity(watch, c.p.batch, 1, 0, affinity, NULL, &c.err);
-    mtl_watch_steps(c.trainer, c.p.batch, -1, "encoder", 0, 0, norm, 6, &c.err);
+    mtl_watch_steps(c.trainer, c.p.batch, -1, mtl_model_tensor(c.model, "encoder.weight_hh_l0"), norm, 6,
+                    &c.err);
     TEST_FINE(&c.err);
     assert_int_equal(mtl_watch_units(c.trainer, units, 8), 2);
     assert_int_equal(test_malloc_count, calls);

@@ -5,6 +5,7 @@
 #include "batches.h"
 #include "create.h"
 #include "graft.h"
+#include "resume.h"
 #include "scales.h"
 #include "system.h"
 
@@ -23,8 +24,8 @@ static const structure_row structures[] = {
 enum { ALONE, FULL, GROUP, PARTIAL };       /* rows of structures[] */
 enum { STRUCTURES = sizeof structures / sizeof *structures, BLOCKS = 20 };
 
-/* How much more than the tasks alone all trainings may cost, in multiply-adds. */
-static const double BUDGET = 3;
+/* How many times what the tasks alone cost all trainings may, in multiply-adds, without --budget. */
+static const char BUDGET[] = "3";
 /* In joint models a task of steps weighs as many times what one of sequences does as a sequence has steps,
    but not more than so many: its loss is a mean over steps, of which most say little. */
 static const double MOST_STEP_WEIGHT = 3;
@@ -49,6 +50,8 @@ typedef struct search {
     mtl_batch *train, *valid;
     attempt *attempts;                      /* growing: the tasks alone come first */
     double spent, alone;                    /* multiply-adds of all; of the tasks alone */
+    double seconds;                         /* of training these */
+    int stopped;                            /* 1: training is to end now */
 } search;
 
 /* The scores of the attempt's tasks on every BLOCKS-th sequence of the validation data from `block` on; on
@@ -115,6 +118,27 @@ static mtl_model *make_model(const search *s, const attempt *of)
     return model;
 }
 
+/* What --budget says: a number, which is a multiple of the cost of the tasks alone, or one with s, m or h
+   behind it, a time; *unit: seconds in it, 0 for a multiple. */
+static double read_budget(const settings *given, double *unit)
+{
+    const char *text = given->budget ? given->budget : BUDGET;
+    const size_t length = strlen(text), digits = length - (length && strchr("smh", text[length - 1]) != NULL);
+    double number = 0;
+    *unit = digits == length ? 0 : text[digits] == 's' ? 1 : text[digits] == 'm' ? 60 : 3600;
+    if (!mtl_text_number(text, digits, &number) || number <= 0 || (*unit == 0 && number < 1))
+        fail_usage("--budget %s: expected a multiple of training each task alone, at least 1, or a time such "
+                   "as 90s, 10m, 2h", text);
+    return number;
+}
+
+/* The budget in multiply-adds. A time is one at the speed at which the tasks alone were trained. */
+static double budget(const search *s)
+{
+    double unit, number = read_budget(s->to->given, &unit);
+    return unit == 0 ? number * s->alone : number * unit * s->alone / s->seconds;
+}
+
 /* Trains the structure for these tasks, if that fits into the budget, and adds it to the attempts. */
 static void try_structure(search *s, const structure_row *structure, int *tasks)
 {
@@ -130,18 +154,23 @@ static void try_structure(search *s, const structure_row *structure, int *tasks)
     of.model = make_model(s, &of);
     plan_fit(&how, train, arrlenu(train));
     of.cost = fit_cost(of.model, &how, train, arrlenu(train));
-    if (structure != &structures[ALONE] && s->spent + of.cost > BUDGET * s->alone) {
+    if (structure != &structures[ALONE] && s->spent + of.cost > budget(s)) {
         mtl_model_destroy(of.model);
         return;
     }
     s->to->run = structure == &structures[ALONE] ? s->all->tasks[tasks[0]].name : structure->name;
+    s->to->number = arrlenu(s->attempts) + 1;
     if (structure != &structures[ALONE]) s->to->lessons = make_lessons(s, &of, train);
     s->to->step_weight = structure != &structures[ALONE] ? fmin(MOST_STEP_WEIGHT, mean_length(train)) : 1;
-    fit_model(s->to, of.model, &how, train, valid, &of.result, &broken);
+    if (!checkpoints_finished(s->to, of.model, &of.result)) {
+        fit_model(s->to, of.model, &how, train, valid, &of.result, &broken);
+        if (!of.result.stopped) checkpoints_keep(s->to, of.model, &of.result);
+    }
+    s->stopped = of.result.stopped;
     free_lessons(s->to->lessons);
     s->to->lessons = NULL;
     s->spent += of.cost;
-    if (structure == &structures[ALONE]) s->alone += of.cost;
+    if (structure == &structures[ALONE]) s->alone += of.cost, s->seconds += of.result.train_seconds;
     arrsetlen(of.scores, arrlenu(tasks) * (BLOCKS + 1));
     for (block = 0; block <= BLOCKS; block++) score_block(s, &of, block);
     arrput(s->attempts, of);
@@ -308,8 +337,8 @@ static void print_table(const search *s, const attempt *joint, const int *kept)
            s->spent / s->alone);
     for (i = 0; i < STRUCTURES; i++)
         printf("%s%s: %s", i ? "; " : "", structures[i].name, structures[i].what);
-    printf("; -: over the budget of %g times.\n* chosen; joint is no worse down to %g standard errors below "
-           "alone\n", BUDGET, NOISE);
+    printf("; -: not tried, or over the budget.\n* chosen; joint is no worse down to %g standard errors "
+           "below alone\n", NOISE);
 }
 
 /* The same as lines key=value, for the model file. */
@@ -326,7 +355,8 @@ static char *make_note(const search *s, const attempt *joint, const int *kept)
         add_text(&text, "%s.chosen=%s\n", s->all->tasks[k].name,
                  chosen_attempt(s, joint, kept, k)->structure->name);
     }
-    add_text(&text, "multiply_adds.alone=%.6g\nmultiply_adds.all=%.6g\n", s->alone, s->spent);
+    add_text(&text, "multiply_adds.alone=%.6g\nmultiply_adds.all=%.6g\nmultiply_adds.budget=%.6g\n", s->alone,
+             s->spent, budget(s));
     return text;
 }
 
@@ -359,20 +389,24 @@ mtl_model *train_auto(reporter *to, corpus *all, const mtl_model_desc *whole, mt
     mtl_error err = { 0 };
     mtl_model *model;
     int *kept = NULL, *tasks = NULL;
+    double unit;
     char *text;
     size_t i;
+    read_budget(to->given, &unit);
     s.to = to, s.all = all, s.whole = whole, s.train = train, s.valid = valid;
     for (i = 0; i < arrlenu(all->tasks); i++) {
         int *one = NULL;
         arrput(one, (int)i);
         arrput(tasks, (int)i);
         try_structure(&s, &structures[ALONE], one);
-        if (interrupted() && i + 1 < arrlenu(all->tasks))
-            fail("interrupted before every task had been trained: nothing was written");
+        if (s.stopped && i + 1 < arrlenu(all->tasks))
+            fail("interrupted before every task had been trained: %s was not written%s", to->given->out,
+                 to->given->fit.checkpoint_every ? "; with --resume it goes on from its checkpoints" : "");
     }
-    if (!interrupted()) try_structure(&s, &structures[FULL], tasks);
-    if (!interrupted()) try_group(&s);
-    if (!interrupted()) try_structure(&s, &structures[PARTIAL], tasks);
+    if (!s.stopped) try_structure(&s, &structures[FULL], tasks);
+    if (!s.stopped) try_group(&s);
+    if (!s.stopped) try_structure(&s, &structures[PARTIAL], tasks);
+    result->stopped = s.stopped;
     joint = choose(&s, &kept);
     model = put_together(&s, joint, kept);
     sum_up(&s, joint, kept, result);

@@ -50,6 +50,9 @@ static const option options[] = {
     TRAIN_FIELD("--layers", "N", "encoder.layers"),
     TRAIN_FIELD("--embed", "N", "input.width"),
     TRAIN_FIELD("--share", "NAME", "share.kind"),
+    { "--budget", "X|TIME", TRAIN, TEXT, MEMBER(budget),
+      "without --share: what finding out what to share may cost, as a multiple of training each task alone, "
+      "or a time such as 90s, 10m, 2h [3]" },
     { "--order", "TASK+TASK/TASK", TRAIN, TEXT, MEMBER(share.order),
       "--share hierarchical: the tasks by level, the lowest first [tasks of steps, then the others]" },
     { "--pool", "last|mean|max", TRAIN, FIELD, FIELDS("task.*.pool"),
@@ -89,6 +92,8 @@ static const option options[] = {
       "any field, e.g. encoder.forget_bias=1; `mtl reference` lists them all" },
     { "--threads", "N", READING, FIELD, FIELDS("trainer.threads predictor.threads"),
       "processors to use; results do not depend on it [all]" },
+    TRAIN_FIELD("--balance", "NAME", "trainer.balance"),
+    TRAIN_FIELD("--surgery", "NAME", "trainer.surgery"),
     TRAIN_FIELD("--precision", "f32|bf16", "trainer.precision"),
     { "--isa", "NAME", READING, FIELD, FIELDS("trainer.isa predictor.isa"), NULL },
     { "--log", "FILE", TRAIN, TEXT, MEMBER(log), "writes a JSON object for each epoch" },

@@ -14,6 +14,7 @@ typedef struct reporter {
     double last_shown;                      /* seconds */
     const char *run;                        /* which of several trainings this is; NULL: the only one */
     lesson *lessons;                        /* growing: what teachers say, mixed anew after each epoch */
+    size_t number;                          /* of several trainings, from 1 on; 0: the only one */
     size_t epochs_done;                     /* before this run, by a checkpoint */
     double step_weight;                     /* what weights of tasks at steps are multiplied by; 0: 1 */
     double lr;                              /* of the last update */

@@ -8,21 +8,35 @@ typedef struct checkpoints {
     const corpus *all;
     mtl_model *model;
     char *path, *settings;
-    source file;                            /* of --resume: its bytes */
+    char *from;                             /* the file of --resume; NULL: there is none to go on from */
+    source file;                            /* its bytes */
     mtl_safetensors tensors;
     int failed;                             /* a checkpoint could not be written, which was told */
 } checkpoints;
 
-/* OUT.checkpoint. The caller's memory. */
-static char *checkpoint_path(const settings *given)
+/* OUT.checkpoint, or of one training of several OUT.checkpoint.NUMBER, from 1 on. The caller's memory. */
+static char *checkpoint_path(const char *out, const char *ending, size_t number)
 {
-    size_t size = strlen(given->out) + sizeof ".checkpoint";
+    size_t size = strlen(out) + strlen(ending) + 24;
     char *path = (char *)checked_realloc(NULL, size);
-    snprintf(path, size, "%s.checkpoint", given->out);
+    if (number) snprintf(path, size, "%s%s.%zu", out, ending, number);
+    else snprintf(path, size, "%s%s", out, ending);
     return path;
 }
 
+static int is_there(const char *path) { return path && file_kind(path, NULL) == FILE_REGULAR; }
+
 /* ---- what a run was asked for -------------------------------------------------------------------------- */
+
+/* The options that name files, whose contents a run depends on. */
+static const char *const file_options[] = { "--data", "--frames", "--valid", "--teacher" };
+enum { FILE_OPTIONS = sizeof file_options / sizeof *file_options };
+
+static char **files_of(const settings *given, size_t option)
+{
+    char **const lists[] = { given->data, given->frames, given->valid, given->teachers };
+    return lists[option];
+}
 
 /* A line that tells a file's contents: its size and an FNV-1a hash (Fowler, Noll and Vo 1991). */
 static void add_file_text(char **text, const char *option, size_t number, const char *path)
@@ -57,11 +71,10 @@ static char *settings_text(const settings *given, const mtl_model_desc *desc)
     char *text = NULL, isa[64];
     const group *trainer;
     const mtl_field *field = resolve_path("--isa", "trainer.isa", &trainer);
-    size_t i;
-    for (i = 0; i < arrlenu(given->data); i++) add_file_text(&text, "--data", i, given->data[i]);
-    for (i = 0; i < arrlenu(given->frames); i++) add_file_text(&text, "--frames", i, given->frames[i]);
-    for (i = 0; i < arrlenu(given->valid); i++) add_file_text(&text, "--valid", i, given->valid[i]);
-    for (i = 0; i < arrlenu(given->teachers); i++) add_file_text(&text, "--teacher", i, given->teachers[i]);
+    size_t i, k;
+    for (i = 0; i < FILE_OPTIONS; i++)
+        for (k = 0; k < arrlenu(files_of(given, i)); k++)
+            add_file_text(&text, file_options[i], k, files_of(given, i)[k]);
     add_options_text(&text, given);
     for (i = 0; i < GROUP_COUNT; i++)
         if (groups[i].desc != MTL_DESC_TASK && groups[i].desc != MTL_DESC_PREDICTOR)
@@ -84,13 +97,12 @@ static const char *find_line(const char *text, const char *key, size_t length)
 /* The file that a line such as "--data 2=..." is about; "" for other lines. */
 static const char *file_of(const settings *given, const char *line)
 {
-    static const char *const names[] = { "--data ", "--frames ", "--valid ", "--teacher " };
-    char *const *const lists[] = { given->data, given->frames, given->valid, given->teachers };
     size_t i, number;
-    for (i = 0; i < sizeof names / sizeof *names; i++) {
-        if (strncmp(line, names[i], strlen(names[i])) != 0) continue;
-        number = strtoul(line + strlen(names[i]), NULL, 10);
-        return number - 1 < arrlenu(lists[i]) ? lists[i][number - 1] : "";
+    for (i = 0; i < FILE_OPTIONS; i++) {
+        const size_t length = strlen(file_options[i]);
+        if (strncmp(line, file_options[i], length) != 0 || line[length] != ' ') continue;
+        number = strtoul(line + length, NULL, 10);
+        return number - 1 < arrlenu(files_of(given, i)) ? files_of(given, i)[number - 1] : "";
     }
     return "";
 }
@@ -120,20 +132,22 @@ static void add_changes(const settings *given, char **changes, const char *now, 
 }
 
 /* Tells which data and options are not those of the checkpoint. */
-static void check_settings(const settings *given, checkpoints *c)
+static void check_settings(const settings *given, checkpoints *c, const char *asked)
 {
     const mtl_safetensor *saved = mtl_safetensors_find(&c->tensors, "fit.settings");
     char *was = NULL, *changes = NULL;
     size_t i;
+    for (i = 0; asked && asked[i]; i++) arrput(was, asked[i]);
+    if (asked) arrput(was, '\n');
     for (i = 0; saved && saved->type == MTL_TYPE_U8 && i < saved->count; i++)
         arrput(was, ((const char *)saved->data)[i]);
     if (arrlenu(was)) was[arrlenu(was) - 1] = '\n';     /* whatever the file says, lines end */
     arrput(was, '\0');
     add_changes(given, &changes, c->settings, was);
     if (changes && !given->force)
-        fail("--resume %s: not what its run was asked for: %s; --force goes on all the same", given->resume,
+        fail("--resume %s: not what its run was asked for: %s; --force goes on all the same", c->from,
              changes);
-    if (changes) note("--resume %s: %s", given->resume, changes);
+    if (changes) note("--resume %s: %s", c->from, changes);
     arrfree(changes);
     arrfree(was);
 }
@@ -178,9 +192,9 @@ static const char *misfit(mtl_model *model, mtl_model *saved)
     return NULL;
 }
 
-static void check_resumed(const settings *given, const mtl_error *err)
+static void check_resumed(const checkpoints *c, const mtl_error *err)
 {
-    if (err->code) fail("--resume %s: %s", given->resume, err->message);
+    if (err->code) fail("--resume %s: %s", c->from, err->message);
 }
 
 /* Reads the file and makes sure that it is a checkpoint of these tasks, data and options. */
@@ -189,23 +203,22 @@ static mtl_model *open_checkpoint(const settings *given, checkpoints *c)
     mtl_error err = { 0 };
     mtl_model *saved;
     char *theirs, *ours;
-    if (file_kind(given->resume, NULL) != FILE_REGULAR)
-        fail("--resume %s: there is no such file", given->resume);
-    c->file = source_open(given->resume);
+    if (!is_there(c->from)) fail("--resume %s: there is no such file", c->from);
+    c->file = source_open(c->from);
     mtl_safetensors_open_memory(&c->tensors, c->file.bytes, c->file.size, &err);
     saved = mtl_model_load_memory(c->file.bytes, c->file.size, &err);
-    check_resumed(given, &err);
+    check_resumed(c, &err);
     theirs = task_list(mtl_model_describe(saved));
     ours = task_list(mtl_model_describe(c->model));
     if (strcmp(theirs, ours) != 0)
-        fail("--resume %s: its tasks are %s, those of the data %s", given->resume, theirs, ours);
-    if (!mtl_safetensors_find(&c->tensors, "fit.counts"))
+        fail("--resume %s: its tasks are %s, those of the data %s", c->from, theirs, ours);
+    if (!mtl_safetensors_find(&c->tensors, "fit.counts") && !mtl_model_note(saved, "finished", NULL, NULL))
         fail("--resume %s: holds no optimiser state, as a model that is finished; expected the checkpoint of "
-             "a run, which --checkpoint-every keeps", given->resume);
-    check_settings(given, c);
+             "a run, which --checkpoint-every keeps", c->from);
+    check_settings(given, c, mtl_model_note(saved, "run", NULL, NULL));
     if (misfit(c->model, saved))
         fail("--resume %s: %s of its model are not those of this data and these options, --force or not",
-             given->resume, misfit(c->model, saved));
+             c->from, misfit(c->model, saved));
     arrfree(theirs);
     arrfree(ours);
     return saved;
@@ -235,11 +248,11 @@ static void resume(reporter *to, checkpoints *c, mtl_trainer *trainer, mtl_fit_d
     if (given->force && given->trainer.lr > 0) mtl_trainer_set_lr(trainer, given->trainer.lr);
     for (k = 0; given->force && k < desc->task_count; k++)
         mtl_trainer_set_weight(trainer, (int)k, desc->tasks[k].weight, &err);
-    check_resumed(given, &err);
+    check_resumed(c, &err);
     how->resume = &c->tensors;
     how->resume_changed = given->force;
     to->epochs_done = epochs_done(&c->tensors);
-    if (!given->quiet) printf("going on from %s\n", given->resume);
+    if (!given->quiet) printf("going on from %s\n", c->from);
 }
 
 /* ---- keeping checkpoints ------------------------------------------------------------------------------- */
@@ -257,19 +270,42 @@ static void on_checkpoint(void *user, const mtl_checkpoint *at, mtl_error *err)
     c->failed = own.code != MTL_OK;
 }
 
+/* The checkpoints of a training; those of one of several need not be there yet. */
+static checkpoints *open_checkpoints(const reporter *to, mtl_model *model)
+{
+    const settings *given = to->given;
+    checkpoints *c = (checkpoints *)checked_realloc(NULL, sizeof *c);
+    memset(c, 0, sizeof *c);
+    c->all = to->all;
+    c->model = model;
+    c->settings = settings_text(given, mtl_model_describe(model));
+    c->path = checkpoint_path(given->out, ".checkpoint", to->number);
+    if (given->resume) c->from = checkpoint_path(given->resume, "", to->number);
+    if (to->number && !is_there(c->from)) {
+        free(c->from);
+        c->from = NULL;
+    }
+    return c;
+}
+
+static void close_checkpoints(checkpoints *c)
+{
+    if (c->file.bytes) mtl_safetensors_close(&c->tensors);
+    arrfree(c->file.bytes);
+    arrfree(c->settings);
+    free(c->path);
+    free(c->from);
+    free(c);
+}
+
 void checkpoints_begin(reporter *to, mtl_model *model, mtl_trainer *trainer, mtl_fit_desc *how)
 {
     const settings *given = to->given;
     checkpoints *c;
-    if (!to->all || (!given->resume && !how->checkpoint_every)) return;
-    c = (checkpoints *)checked_realloc(NULL, sizeof *c);
-    memset(c, 0, sizeof *c);
-    to->checkpoints = c;
-    c->all = to->all;
-    c->model = model;
-    c->settings = settings_text(given, mtl_model_describe(model));
-    c->path = checkpoint_path(given);
-    if (given->resume) resume(to, c, trainer, how);
+    to->epochs_done = 0;
+    if (!given->resume && !how->checkpoint_every) return;
+    c = to->checkpoints = open_checkpoints(to, model);
+    if (c->from) resume(to, c, trainer, how);
     if (!how->checkpoint_every) return;
     check_output(given, c->path, "--checkpoint-every");
     how->checkpoint = on_checkpoint;
@@ -278,21 +314,61 @@ void checkpoints_begin(reporter *to, mtl_model *model, mtl_trainer *trainer, mtl
 
 void checkpoints_end(reporter *to)
 {
-    checkpoints *c = to->checkpoints;
-    if (!c) return;
-    if (c->file.bytes) mtl_safetensors_close(&c->tensors);
-    arrfree(c->file.bytes);
-    arrfree(c->settings);
-    free(c->path);
-    free(c);
+    if (to->checkpoints) close_checkpoints(to->checkpoints);
     to->checkpoints = NULL;
+}
+
+/* ---- several trainings --------------------------------------------------------------------------------- */
+
+int checkpoints_finished(reporter *to, mtl_model *model, mtl_fit_result *result)
+{
+    checkpoints *c = to->given->resume ? open_checkpoints(to, model) : NULL;
+    mtl_model *saved = c && c->from ? open_checkpoint(to->given, c) : NULL;
+    const char *finished = saved ? mtl_model_note(saved, "finished", NULL, NULL) : NULL;
+    mtl_error err = { 0 };
+    if (finished && sscanf(finished, "%zu %zu %zu %lf %lf", &result->epochs, &result->updates,
+                           &result->best_epoch, &result->best_score, &result->train_seconds) == 5) {
+        mtl_model_transfer(model, saved, NULL, &err);
+        set_means(to->all, model, 0, &err);
+        check_resumed(c, &err);
+        if (!to->given->quiet) printf("%s is finished\n", c->from);
+    } else finished = NULL;
+    if (saved) mtl_model_destroy(saved);
+    if (c) close_checkpoints(c);
+    return finished != NULL;
+}
+
+void checkpoints_keep(reporter *to, mtl_model *model, const mtl_fit_result *result)
+{
+    checkpoints *c;
+    mtl_error err = { 0 };
+    char text[120];
+    if (!to->given->fit.checkpoint_every) return;
+    c = open_checkpoints(to, model);
+    snprintf(text, sizeof text, "%zu %zu %zu %.17g %.17g", result->epochs, result->updates,
+             result->best_epoch, result->best_score, result->train_seconds);
+    mtl_model_note(model, "finished", text, &err);
+    mtl_model_note(model, "run", c->settings, &err);
+    set_means(c->all, model, 1, &err);
+    mtl_model_save(model, c->path, &err);
+    set_means(c->all, model, 0, &err);
+    if (err.code) warn("no checkpoint was written: %s", err.message);
+    close_checkpoints(c);
 }
 
 void checkpoints_done(const settings *given, int stopped)
 {
-    char *path = checkpoint_path(given);
-    const int there = given->fit.checkpoint_every && file_kind(path, NULL) == FILE_REGULAR;
-    if (there && stopped) say("--resume %s goes on from there", path);
-    if (there && !stopped) file_remove(path);
-    free(path);
+    char *first = checkpoint_path(given->out, ".checkpoint", 0), *path = first;
+    int found = given->fit.checkpoint_every && is_there(path);
+    size_t number;
+    if (found && !stopped) file_remove(path);
+    for (number = 1; given->fit.checkpoint_every && number > 0; number++) {
+        path = checkpoint_path(given->out, ".checkpoint", number);
+        if (!is_there(path)) number = (size_t)-1;
+        else if (stopped) found = 1;
+        else file_remove(path);
+        free(path);
+    }
+    if (found && stopped) say("--resume %s goes on from there", first);
+    free(first);
 }

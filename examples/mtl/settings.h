@@ -23,7 +23,7 @@ typedef struct settings {
     long long min_count, max_tokens, stop_after;
     char **data, **valid, **frames, **only, **features, **tasks, **clamps, **class_weights, **teachers;
     char **sampler_weights;
-    const char *out, *model_path, *score, *log, *sequence, *preset, *confusion, *resume;
+    const char *out, *model_path, *score, *log, *sequence, *preset, *confusion, *budget, *resume;
     assignment *assignments;
     mtl_input_desc input;                   /* of a text input */
     mtl_input_desc frames_input;            /* of a rows-of-numbers input */

@@ -123,7 +123,7 @@ static mtl_model *train(const settings *given, corpus *all, int automatic, mtl_m
     to.terminal = output_is_terminal() && !given->quiet;
     if (given->log && !(to.log = file_open(given->log, given->resume ? "a" : "w")))
         fail("--log %s: cannot be written: %s", given->log, strerror(errno));
-    if (!automatic) to.all = all;
+    to.all = all;
     print_start(given, all, model);
     catch_interrupts();
     if (automatic) {
@@ -176,9 +176,6 @@ int command_train(const settings *given, corpus *all)
         fail("--log %s: is --out, too; expected another path", given->log);
     read_training_data(given, all);
     automatic = given->automatic && arrlenu(all->tasks) > 1 && arrlenu(all->valid) > 0;
-    if (automatic && (given->resume || given->fit.checkpoint_every))
-        fail_usage("--checkpoint-every and --resume are for one training, and --share auto makes several: "
-                   "give another --share");
     check_sampler_weights(given, all);
     if (given->automatic && arrlenu(all->tasks) > 1 && !automatic && !given->quiet)
         note("without --valid data there is nothing to choose by: all tasks share one encoder");

@@ -252,7 +252,7 @@ static void bench_model_destroy(bench_model *m)
 
 /* What a model is made from: LSTM, H = 128; `tasks` heads of `classes` on every step. */
 typedef struct bench_shape {
-    int vocabulary, width, features, tasks, classes, lazy;
+    int vocabulary, width, features, tasks, classes, lazy, surgery;
     float dropout;
 } bench_shape;
 
@@ -286,6 +286,7 @@ static void bench_model_init(bench_model *m, const bench_shape *shape)
     }
     how.lr = 1e-6f;
     how.lazy = shape->lazy;
+    how.surgery = shape->surgery;
     m->model = mtl_model_create(&desc, &m->error);
     m->trainer = mtl_trainer_create(m->model, &how, &m->error);
     bench_must(&m->error);
@@ -518,6 +519,110 @@ static void bench_lazy_part(void)
     }
 }
 
+/* ---- surgery ------------------------------------------------------------------------------------------- */
+
+/* A step of K tasks with surgery beside one without: forward once and backward K times, where a plain step
+   takes a third and two thirds, so (1 + 2 K) / 3 would be free of what surgery itself costs. */
+static void bench_surgery_step(int tasks)
+{
+    static const struct { int surgery; const char *name; } rows[BENCH_TURNS] = {
+        { MTL_SURGERY_NONE, "plain_sum" }, { MTL_SURGERY_PCGRAD, "pcgrad" }, { MTL_SURGERY_CAGRAD, "cagrad" },
+        { MTL_SURGERY_UPGRAD, "upgrad" } };
+    bench_shape shapes[BENCH_TURNS];
+    double us[BENCH_TURNS];
+    char size[32];
+    int i;
+    for (i = 0; i < BENCH_TURNS; i++) {
+        shapes[i] = bench_shape_plain();
+        shapes[i].classes = 8;
+        shapes[i].tasks = tasks;
+        shapes[i].surgery = rows[i].surgery;
+    }
+    bench_model_compare(shapes, BENCH_TURNS, 1, 1.0, us);
+    sprintf(size, "H=128,C=8,K=%d", tasks);
+    for (i = 0; i < BENCH_TURNS; i++)
+        bench_part_row(rows[i].name, size, us[i], us[i] / us[0] / (i ? (1 + 2 * tasks) / 3.0 : 1),
+                       i ? "x_(1+2K)/3_plain" : "x_plain", 0);
+}
+
+/* The Gram matrix of K gradients, and their weighted sum, of one tensor. */
+typedef struct bench_gram {
+    bench_bare bare;
+    mtl__weighting weighting;
+    mtl__surgery surgery;
+    mtl__surgery_piece *pieces;
+    mtl__surgery_job job;
+    size_t count;                           /* pieces */
+} bench_gram;
+
+static void bench_gram_matrix(void *user)
+{
+    bench_gram *g = (bench_gram *)user;
+    mtl__run_for(&g->bare.run, g->count, mtl__surgery_gram_piece, &g->job);
+    mtl__surgery_gram(&g->surgery, &g->job, g->count);
+}
+static void bench_gram_join(void *user)
+{
+    bench_gram *g = (bench_gram *)user;
+    mtl__run_for(&g->bare.run, g->count, mtl__surgery_join_piece, &g->job);
+}
+
+static void bench_gram_part(size_t tasks, size_t elements)
+{
+    const double bytes = (double)(tasks * elements * sizeof(mtl_real));
+    const bench_stamp *stamp = bench_stamp_find(MTL_ISA_AUTO);
+    bench_gram g;
+    bench_timing t;
+    mtl_tensor *tensor;
+    char size[48];
+    double rate, load;
+    size_t k, i;
+    int add;
+    memset(&g, 0, sizeof g);
+    bench_bare_init(&g.bare);
+    tensor = mtl_parameters_add(&g.bare.set, "weights", elements, 0, MTL_TENSOR_WEIGHT, &g.bare.error);
+    bench_bare_ready(&g.bare, 1);
+    g.bare.how.surgery = MTL_SURGERY_UPGRAD;
+    mtl__weighting_init(&g.weighting, &g.bare.how, tasks, &g.bare.keep, &g.bare.error);
+    mtl__surgery_build(&g.surgery, &g.bare.how, g.bare.gradients, &g.weighting, &g.bare.keep, &g.bare.error);
+    bench_must(&g.bare.error);
+    for (k = 0; k < tasks; k++) {
+        mtl_real *values;
+        g.bare.run.gradients = g.surgery.of[k];
+        values = mtl_run_tensor_grad(&g.bare.run, tensor, &add);
+        for (i = 0; i < elements; i++) values[i] = (mtl_real)mtl__random_normal(1, 50 + k, i);
+        g.surgery.scale[k] = 1;
+    }
+    mtl__surgery_prepare(&g.surgery, tensor, NULL);
+    g.count = mtl__surgery_pieces(&g.surgery, NULL);
+    g.pieces = (mtl__surgery_piece *)mtl_arena_push(&g.bare.keep, g.count * sizeof *g.pieces);
+    (void)mtl__surgery_pieces(&g.surgery, g.pieces);
+    g.job.surgery = &g.surgery;
+    g.job.kernels = mtl__run_kernels(&g.bare.run);
+    g.job.pieces = g.pieces;
+    g.job.sums = (double *)mtl_arena_push(&g.bare.keep, g.count * tasks * (tasks + 1) / 2 * sizeof(double));
+    sprintf(size, "K=%d,%d", (int)tasks, (int)elements);
+    load = bench_load_bandwidth(stamp, (size_t)bytes);
+    t = bench_measure(bench_gram_matrix, &g, 0, 0.3);
+    rate = bytes * 1e-3 / t.us_min;
+    bench_part_row("gram_matrix", size, t.us_min, rate, "GB/s", rate / load);
+    t = bench_measure(bench_gram_join, &g, 0, 0.3);
+    rate = bytes * 1e-3 * (double)(tasks + 1) / (double)tasks / t.us_min;      /* the result is written */
+    bench_part_row("weighted_sum", size, t.us_min, rate, "GB/s",
+                   rate / bench_triad_bandwidth(stamp, (size_t)bytes, 0));
+    bench_bare_destroy(&g.bare);
+}
+
+static void bench_surgery_parts(void)
+{
+    bench_surgery_step(2);
+    bench_surgery_step(4);
+    bench_gram_part(2, 4000000);
+    bench_gram_part(4, 250000);
+    bench_gram_part(4, 4000000);
+    bench_gram_part(8, 4000000);
+}
+
 /* ---- ragged batches ------------------------------------------------------------------------------------ */
 
 enum { BENCH_RAGGED_BATCH = 32, BENCH_RAGGED_MOST = 1600 };   /* 50 batches: a pool out of which mtl_fit cuts
@@ -716,7 +821,8 @@ static int bench_parts_command(const char *lengths, const char *only)
         { "dropout", bench_dropout_part },      { "heads", bench_heads_part },
             { "lazy", bench_lazy_part },
         { "denormal", bench_denormal_parts },   { "sharing", bench_sharing_part },
-            { "columns", bench_columns_part }
+            { "columns", bench_columns_part },
+        { "surgery", bench_surgery_parts }
     };
     size_t i;
     int ragged = !only || !strcmp(only, "ragged"), found = ragged;
