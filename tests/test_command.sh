@@ -151,6 +151,19 @@ check "train leaves nothing else behind" [ "$(ls | grep -c '^model.st')" -eq 1 ]
 check "the log has a line for each epoch" [ "$(grep -c '"epoch"' log.json)" -eq "$epochs" ]
 check "the log is JSON" json_valid log.json
 result "the log tells losses, rate, time and scores" "$(says log.json '"task_loss"|"intent"|"lr"|"seconds"|"tokens_per_second"|"valid"|"best_epoch"|"score"')"
+result "the log tells gradient norms, gaps and each task's best epoch" "$(says log.json '"grad_norm"|"grad_norm_most"|"gap"|"task_best_epoch"')"
+check "the mean norm is no larger than the largest" at_least "$(number log.json grad_norm_most)" "$(number log.json grad_norm)"
+check "nothing is watched without --watch" [ "$(grep -c '"watch"' log.json)" -eq 0 ]
+run train --data train.tsv --valid valid.tsv --out watched.st $how --log watch.json --watch 7 --quiet
+check "--watch changes no bit of the model" cmp -s watched.st model.st
+check "the watched log is JSON" json_valid watch.json
+check "it has a line for every 7 updates" [ "$(grep -c '"watch"' watch.json)" -eq "$(grep -c '"update": [0-9]*[0-9],' watch.json)" -a "$(grep -c '"update": 7,' watch.json)" -eq 1 -a "$(grep -c '"update": 14,' watch.json)" -eq 1 -a "$(grep -c '"update": 8,' watch.json)" -eq 0 ]
+check "its lines for epochs are as many" [ "$(grep -c '"epoch"' watch.json)" -eq "$epochs" ]
+result "it tells gradients, affinities, gates, units and steps" "$(says watch.json '"shared": {"norm": {"intent": |"intent+slots": |"conflicts": |"layers": {"text": |"encoder": {"norm"|"affinity": {"intent": {"intent": |"weight": {"intent": 1,|"dead": |"closed": |"open": |"steps": {"encoder": [|"encoder.reverse": [')"
+run train --data train.tsv --only intent --out one.st --preset plain --hidden 8 --embed 8 --epochs 1 --threads 1 --log watch.json --watch 2
+result "one task: no gradients to compare, which is said" "$(says stderr.txt "mtl: note: --watch|compares two")"
+result "its gates and steps are told all the same" "$(says watch.json '"units": {|"steps": {"encoder": [')"
+check "and no cosines" [ "$(grep -c '"cosine"' watch.json)" -eq 0 ]
 
 cp model.st first.st
 run train --data train.tsv --valid valid.tsv --out model.st $how --quiet
@@ -913,6 +926,8 @@ refuses "--out is a folder" 1 "--out folder|is a directory" train --data train.t
 mkfifo pipe.fifo
 refuses "--out is a pipe" 1 "--out pipe.fifo|expected the path of a file" train --data train.tsv --out pipe.fifo $small
 check "the pipe is as it was" [ -p pipe.fifo ]
+refuses "--watch without --log" 2 "--watch is for --log" train --data train.tsv --out out.st --watch 5 $small
+refuses "--watch 0" 2 "--watch 0|whole number" train --data train.tsv --out out.st --log l.json --watch 0 $small
 refuses "--log is --out" 1 "--log out.st|another path" train --data train.tsv --out out.st --log out.st $small
 refuses "--out is a data file" 1 "--out train.tsv|read as data" train --data train.tsv --out train.tsv $small
 refuses "--log in a missing folder" 1 "--log nowhere/l|no folder nowhere" train --data train.tsv --out out.st --log nowhere/l $small

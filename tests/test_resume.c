@@ -24,6 +24,8 @@ typedef struct resume_run {
     test_file file;
     mtl_fit_result result;
     mtl_real *state;                        /* train_state_copy */
+    size_t best_epoch[TEST_TASKS_COUNT];    /* of each task */
+    double best_score[TEST_TASKS_COUNT];
 } resume_run;
 
 static int resume_progress(void *user, const mtl_progress *p)
@@ -68,6 +70,8 @@ static void resume_go(resume_setup *s, resume_run *r, const test_file *from)
     if (from) mtl_safetensors_close(&file);
     TEST_FINE(&s->err);
     r->state = train_state_copy(r->trainer);
+    memcpy(r->best_epoch, r->result.task_best_epoch, sizeof r->best_epoch);
+    memcpy(r->best_score, r->result.task_best_score, sizeof r->best_score);
     mtl_trainer_destroy(r->trainer);
     mtl_model_destroy(model);
 }
@@ -123,6 +127,8 @@ static void resume_expect_same(const resume_setup *s, const resume_run *got, con
     assert_int_equal(got->result.epochs, want->result.epochs);
     assert_int_equal(got->result.best_epoch, want->result.best_epoch);
     assert_true(got->result.best_score == want->result.best_score);
+    assert_memory_equal(got->best_epoch, want->best_epoch, sizeof want->best_epoch);
+    assert_memory_equal(got->best_score, want->best_score, sizeof want->best_score);
     assert_true(got->result.last_loss == want->result.last_loss);
 }
 

@@ -2,6 +2,12 @@
    another model, gradients through time against those of initial states, gates and units against what an
    observer sees. Included by tests/main.c. */
 
+#define main conflict_main
+#define draw conflict_draw
+#include "../examples/conflict.c"
+#undef main
+#undef draw
+
 typedef struct watch_case {
     balance_case b;
     mtl_watch *watch;
@@ -690,7 +696,14 @@ static void test_watch_fit(void **state)
     free(plain);
 }
 
+static void test_watch_example(void **state)
+{
+    (void)state;
+    assert_int_equal(conflict_main(), 0);
+}
+
 #define TEST_WATCH \
+    cmocka_unit_test(test_watch_example), \
     cmocka_unit_test(test_watch_gradients), \
     cmocka_unit_test(test_watch_threads), \
     cmocka_unit_test(test_watch_affinity), \

@@ -5,6 +5,7 @@
 #include "batches.h"
 #include "resume.h"
 #include "system.h"
+#include "watch.h"
 
 /* Small data sets need many passes, large ones few: updates grow with the root of the number of sequences. */
 static const double UPDATES_PER_ROOT = 60, FEWEST_UPDATES = 1000;
@@ -68,7 +69,7 @@ int fit_model(reporter *to, mtl_model *model, const mtl_fit_desc *how, const mtl
     int precision;
     check(&err);
     precision = report_precision(to->given, trainer);
-    to->model = model;
+    progress_begin(to, model);
     watched.progress = on_progress;
     watched.user = to;
     if (!watched.score && mtl_model_task(model, to->given->score ? to->given->score : "") >= 0)
@@ -81,11 +82,14 @@ int fit_model(reporter *to, mtl_model *model, const mtl_fit_desc *how, const mtl
             mtl_trainer_set_weight(trainer, (int)k, task->weight * (float)to->step_weight, &err);
     }
     mix_lessons(to->lessons, label_share(to->epochs_done, (size_t)how->epochs));
+    to->watcher = watch_begin(to->given, model, trainer, to->log, to->run);
     mtl_fit(trainer, train, arrlenu(train), valid, arrlenu(valid), &watched, result, &err);
     if (err.code == MTL_ERROR_STOPPED && interrupted()) mtl_error_clear(&err);
     if (err.code == MTL_ERROR_NUMBER && result->best_epoch) *broken = err;
     else check(&err);
     checkpoints_end(to);
+    watch_end(to->watcher);
+    to->watcher = NULL;
     mtl_trainer_destroy(trainer);
     return precision;
 }

@@ -14,4 +14,10 @@ void json_number(FILE *to, int *first, const char *key, double value);
 
 void json_count(FILE *to, int *first, const char *key, size_t count);
 
+/* A number of a list. */
+void json_item(FILE *to, int first, double value);
+
+/* An object with a number for each task. */
+void json_by_task(FILE *to, int *first, const char *key, const mtl_model_desc *desc, const double *values);
+
 #endif

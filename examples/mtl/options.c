@@ -97,6 +97,8 @@ static const option options[] = {
     TRAIN_FIELD("--precision", "f32|bf16", "trainer.precision"),
     { "--isa", "NAME", READING, FIELD, FIELDS("trainer.isa predictor.isa"), NULL },
     { "--log", "FILE", TRAIN, TEXT, MEMBER(log), "writes a JSON object for each epoch" },
+    { "--watch", "N", TRAIN, COUNT, MEMBER(watch),
+      "every N updates, gradients, affinities of tasks, gates and units go to the --log file, too" },
     { "--checkpoint-every", "N", TRAIN, FIELD, FIELDS("fit.checkpoint_every"),
       "saves all that --resume needs every N updates and when stopped, to the file of --out with .checkpoint "
       "behind its name; training that comes to its end removes it [0: never]" },
@@ -322,7 +324,7 @@ static void add_values(char **text, const char *name, char **list)
 void add_options_text(char **text, const settings *given)
 {
     static const char *const left_out[] = { "--data", "--valid", "--frames", "--out", "--log", "--quiet",
-                                            "--resume", "--force", "--stop-after" };
+                                            "--resume", "--force", "--stop-after", "--watch" };
     size_t i, k;
     for (i = 0; i < OPTION_COUNT; i++) {
         const option *of = &options[i];
@@ -357,6 +359,7 @@ void check_options(const settings *given)
     if (given->command == EVAL)
         need_option(given, arrlenu(given->data) || frames, "--data FILE (or --frames FILE)");
     if (given->force && !given->resume) fail_usage("--force is for --resume");
+    if (given->watch && !given->log) fail_usage("--watch is for --log FILE, which it writes to");
     if (given->command != TRAIN) need_option(given, given->model_path != NULL, "--model FILE");
     if (frames && arrlenu(given->data))
         fail_usage("--data and --frames: expected one of them: a model reads text or rows of numbers");

@@ -1,8 +1,11 @@
 #include "progress.h"
 
+#include <math.h>
+
 #include "json.h"
 #include "reports.h"
 #include "system.h"
+#include "watch.h"
 
 static char *format_time(double seconds, char out[24])
 {
@@ -52,12 +55,27 @@ static void show_epoch(reporter *to, const mtl_progress *now)
     fflush(stdout);
 }
 
+/* What the validation data say of each task by itself: how much larger its loss is than in training (null:
+   not known), and its best epoch so far. */
+static void log_tasks(const reporter *to, int *first, const mtl_progress *now)
+{
+    const mtl_model_desc *desc = mtl_model_describe(to->model);
+    double *gaps = NULL, *best = NULL;
+    size_t i;
+    for (i = 0; i < desc->task_count; i++) {
+        arrput(gaps, now->valid_loss[i] < 0 ? NAN : now->valid_loss[i] - now->task_loss[i]);
+        arrput(best, now->task_best_epoch[i] ? (double)now->task_best_epoch[i] : NAN);
+    }
+    json_by_task(to->log, first, "gap", desc, gaps);
+    json_by_task(to->log, first, "task_best_epoch", desc, best);
+    arrfree(gaps);
+    arrfree(best);
+}
+
 /* One object for an epoch in the --log file. */
 static void log_epoch(const reporter *to, const mtl_progress *now)
 {
-    const mtl_model_desc *desc = mtl_model_describe(to->model);
-    int first = 1, first_task = 1;
-    size_t i;
+    int first = 1;
     fputc('{', to->log);
     if (to->run) {
         json_key(to->log, &first, "run");
@@ -65,12 +83,10 @@ static void log_epoch(const reporter *to, const mtl_progress *now)
     }
     json_number(to->log, &first, "epoch", (double)now->epoch);
     json_number(to->log, &first, "loss", now->loss);
-    json_key(to->log, &first, "task_loss");
-    fputc('{', to->log);
-    for (i = 0; i < desc->task_count && now->task_loss; i++)
-        json_number(to->log, &first_task, desc->tasks[i].name, now->task_loss[i]);
-    fputc('}', to->log);
+    json_by_task(to->log, &first, "task_loss", mtl_model_describe(to->model), now->task_loss);
     json_number(to->log, &first, "lr", to->lr);
+    json_number(to->log, &first, "grad_norm", to->norms > 0 ? to->norm_sum / to->norms : NAN);
+    json_number(to->log, &first, "grad_norm_most", to->norm_most);
     json_number(to->log, &first, "seconds", now->seconds);
     json_number(to->log, &first, "train_seconds", now->train_seconds);
     json_number(to->log, &first, "tokens_per_second", now->tokens_per_second);
@@ -78,6 +94,7 @@ static void log_epoch(const reporter *to, const mtl_progress *now)
         json_number(to->log, &first, "score", now->scores->score);
         json_number(to->log, &first, "best_score", now->best_score);
         json_number(to->log, &first, "best_epoch", (double)now->best_epoch);
+        log_tasks(to, &first, now);
         json_key(to->log, &first, "valid");
         json_scores(to->log, to->model, now->scores, NULL, NULL);
     }
@@ -85,13 +102,32 @@ static void log_epoch(const reporter *to, const mtl_progress *now)
     fflush(to->log);
 }
 
+/* The rate and the gradient's norm, which cost nothing: each update has them. */
+static void count_step(reporter *to, const mtl_step *step)
+{
+    to->lr = step->lr;
+    to->norm_sum += step->grad_norm;
+    to->norm_most = fmax(to->norm_most, step->grad_norm);
+    to->norms++;
+}
+
+static void forget_steps(reporter *to) { to->norm_sum = to->norm_most = to->norms = 0; }
+
+void progress_begin(reporter *to, mtl_model *model)
+{
+    to->model = model;
+    forget_steps(to);
+}
+
 int on_progress(void *user, const mtl_progress *now)
 {
     reporter *to = (reporter *)user;
-    if (now->step) to->lr = now->step->lr;
+    if (now->step) count_step(to, now->step);
+    if (now->step) watch_update(to->watcher, now);
     if (now->epoch_end && to->lessons)
         mix_lessons(to->lessons, label_share(now->epoch, now->epochs));
     if (now->epoch_end && to->log) log_epoch(to, now);
+    if (now->epoch_end) forget_steps(to);
     if (now->epoch_end && !to->given->quiet) show_epoch(to, now);
     if (!now->epoch_end && to->terminal) show_batch(to, now);
     if (!now->epoch_end) to->updates++;

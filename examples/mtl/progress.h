@@ -18,10 +18,15 @@ typedef struct reporter {
     size_t epochs_done;                     /* before this run, by a checkpoint */
     double step_weight;                     /* what weights of tasks at steps are multiplied by; 0: 1 */
     double lr;                              /* of the last update */
+    double norm_sum, norm_most, norms;      /* of the gradients of the epoch's updates; how many these are */
     long long updates;                      /* of this process */
     const corpus *all;                      /* for checkpoints; NULL: there are none */
+    struct watcher *watcher;                /* watch.h; NULL: nobody asked */
     struct checkpoints *checkpoints;        /* resume.h; NULL: none are kept, and none is gone on from */
 } reporter;
+
+/* Before a training: nothing of the one before is left. */
+void progress_begin(reporter *to, mtl_model *model);
 
 /* The library's progress callback; user: a reporter. */
 int on_progress(void *user, const mtl_progress *now);

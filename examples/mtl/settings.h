@@ -20,7 +20,7 @@ typedef struct settings {
     int command;
     int json, quiet, desc_c, force;
     int automatic;                          /* --share auto */
-    long long min_count, max_tokens, stop_after;
+    long long min_count, max_tokens, stop_after, watch;
     char **data, **valid, **frames, **only, **features, **tasks, **clamps, **class_weights, **teachers;
     char **sampler_weights;
     const char *out, *model_path, *score, *log, *sequence, *preset, *confusion, *budget, *resume;

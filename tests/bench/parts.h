@@ -623,6 +623,71 @@ static void bench_surgery_parts(void)
     bench_gram_part(8, 4000000);
 }
 
+/* ---- instruments --------------------------------------------------------------------------------------- */
+
+/* A model, its watch, and which instrument is asked after a step; 0: none. */
+typedef struct bench_watch {
+    bench_model model;
+    mtl_watch *watch;
+    int asked;
+} bench_watch;
+
+enum { BENCH_WATCH_OFF, BENCH_WATCH_STEP, BENCH_WATCH_AFFINITY, BENCH_WATCH_TIME, BENCH_WATCH_UNITS,
+       BENCH_WATCH_COUNT };
+
+static void bench_watch_run(void *user)
+{
+    bench_watch *w = (bench_watch *)user;
+    const mtl_tensor *weight;
+    mtl_watched seen;
+    mtl_watched_units units;
+    double affinity[16], norm[32];
+    bench_model_step(&w->model);
+    if (w->asked == BENCH_WATCH_STEP)
+        mtl_watch_step(w->watch, w->model.batches, 1, &seen, &w->model.error);
+    if (w->asked == BENCH_WATCH_AFFINITY)
+        mtl_watch_affinity(w->watch, w->model.batches, 1, 0, affinity, NULL, &w->model.error);
+    weight = mtl_model_tensor(w->model.model, "encoder.weight_hh_l0");
+    if (w->asked == BENCH_WATCH_TIME)
+        mtl_watch_steps(w->model.trainer, w->model.batches, -1, weight, norm, 32, &w->model.error);
+    if (w->asked == BENCH_WATCH_UNITS) (void)mtl_watch_units(w->model.trainer, &units, 1);
+}
+
+/* A step of K tasks that is watched beside one that is not: what each instrument costs in steps. */
+static void bench_watch_of(int tasks)
+{
+    static const char *const names[] = { "watch_off", "watch_step", "watch_affinity", "watch_steps",
+                                         "watch_units" };
+    bench_shape shape = bench_shape_plain();
+    bench_watch w;
+    mtl_arena keep;
+    double us, off = 0;
+    char size[32];
+    shape.classes = 8;
+    shape.tasks = tasks;
+    mtl_arena_init(&keep, NULL, 0, NULL);
+    bench_model_init(&w.model, &shape);
+    bench_model_batches(&w.model, &shape, 1, &keep);
+    w.watch = mtl_watch_create(w.model.trainer, &keep, &w.model.error);
+    bench_must(&w.model.error);
+    sprintf(size, "H=128,C=8,K=%d", tasks);
+    for (w.asked = 0; w.asked < BENCH_WATCH_COUNT; w.asked++) {
+        us = bench_measure(bench_watch_run, &w, 0, 1.0).us_min;
+        if (!w.asked) off = us;
+        bench_part_row(names[w.asked], size, w.asked ? us - off : us, w.asked ? us / off - 1 : 1, "x_plain",
+                       0);
+    }
+    bench_must(&w.model.error);
+    bench_model_destroy(&w.model);
+    mtl_arena_destroy(&keep);
+}
+
+static void bench_watch_part(void)
+{
+    bench_watch_of(2);
+    bench_watch_of(4);
+}
+
 /* ---- ragged batches ------------------------------------------------------------------------------------ */
 
 enum { BENCH_RAGGED_BATCH = 32, BENCH_RAGGED_MOST = 1600 };   /* 50 batches: a pool out of which mtl_fit cuts
@@ -822,7 +887,7 @@ static int bench_parts_command(const char *lengths, const char *only)
             { "lazy", bench_lazy_part },
         { "denormal", bench_denormal_parts },   { "sharing", bench_sharing_part },
             { "columns", bench_columns_part },
-        { "surgery", bench_surgery_parts }
+        { "surgery", bench_surgery_parts },     { "watch", bench_watch_part }
     };
     size_t i;
     int ragged = !only || !strcmp(only, "ragged"), found = ragged;
