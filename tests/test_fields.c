@@ -273,8 +273,30 @@ static void test_fields_seeds(void **state)
     test_expect_error(&err, MTL_ERROR_FIELD, "max_rows", "at most");
 }
 
+/* A kind's number, its name and its row of the table are three lists in one order. */
+static void test_fields_kinds_are_their_rows(void **state)
+{
+    static const int descs[] = { MTL_DESC_INPUT, MTL_DESC_COLUMN, MTL_DESC_MIX, MTL_DESC_TASK,
+                                 MTL_DESC_PENALTY };
+    size_t i, k, row, count;
+    (void)state;
+    for (i = 0; i < MTL__COUNT(descs); i++) {
+        const mtl_field *fields = mtl_fields(descs[i], &count);
+        for (k = 0; k < count && strcmp(fields[k].name, "kind") != 0; k++) {}
+        assert_true(k < count);
+        for (row = 0; fields[k].choices[row].name; row++) {
+            const mtl_kind *kind = mtl_kind_at(descs[i], row);
+            assert_non_null(kind);
+            assert_string_equal(kind->name, fields[k].choices[row].name);
+            assert_int_equal(fields[k].choices[row].value, fields[k].choices[0].value + (int)row);
+        }
+        assert_null(mtl_kind_at(descs[i], row));
+    }
+}
+
 #define TEST_FIELDS \
     cmocka_unit_test(test_fields_tables), cmocka_unit_test(test_fields_every_row), \
         cmocka_unit_test(test_fields_defaults), \
     cmocka_unit_test(test_fields_known_defaults), cmocka_unit_test(test_fields_check_names_the_path), \
-    cmocka_unit_test(test_fields_lists), cmocka_unit_test(test_fields_seeds)
+    cmocka_unit_test(test_fields_lists), cmocka_unit_test(test_fields_seeds), \
+    cmocka_unit_test(test_fields_kinds_are_their_rows)

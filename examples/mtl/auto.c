@@ -19,7 +19,7 @@ static const structure_row structures[] = {
     { "alone",   "an encoder for each task",                       MTL_SHARE_FULL,    1,   0    },
     { "full",    "one wider encoder for all tasks",                MTL_SHARE_FULL,    1.5, 0    },
     { "group",   "one for those that it did not harm",             MTL_SHARE_FULL,    1.5, 0    },
-    { "partial", "a shared encoder beside one of each task's own", MTL_SHARE_PARTIAL, 0.5, 0.75 },
+    { "partial", "a shared encoder beside one of each task's own", MTL_SHARE_PARTIAL, 0.5, 0.625 },
 };
 enum { ALONE, FULL, GROUP, PARTIAL };       /* rows of structures[] */
 enum { STRUCTURES = sizeof structures / sizeof *structures, BLOCKS = 20 };
@@ -31,7 +31,7 @@ static const char BUDGET[] = "3";
 static const double MOST_STEP_WEIGHT = 3;
 /* A joint score may be lower than a task's alone by this many standard errors of their difference: within the
    noise the smaller and faster structure wins. */
-static const double NOISE = 0.25;
+static const double NOISE = 0.5;
 
 /* One model that was trained. */
 typedef struct attempt {
@@ -199,7 +199,7 @@ static double difference(const attempt *a, size_t i, const attempt *b, size_t k,
 static int *tasks_that_gain(const search *s, const attempt *joint, double *gain)
 {
     int *kept = NULL;
-    double error;
+    double error = 0, first = 0;
     size_t k;
     *gain = 0;
     for (k = 0; k < arrlenu(joint->tasks); k++) {
@@ -208,7 +208,9 @@ static int *tasks_that_gain(const search *s, const attempt *joint, double *gain)
         if (isnan(d) || d < -NOISE * error) continue;   /* not a number: it has no label there */
         *gain += d;
         arrput(kept, (int)k);
+        if (arrlenu(kept) == 1) first = error;
     }
+    if (arrlenu(kept) == 1 && *gain <= first) arrfree(kept);    /* one alone shares nothing: it must gain */
     return kept;
 }
 
@@ -227,18 +229,18 @@ static void try_group(search *s)
     arrfree(kept);
 }
 
-/* The joint attempt with the largest gain, NULL: none has any; its tasks that are kept in *kept. */
+/* The joint attempt with the largest gain, NULL: none is any good; its tasks that are kept in *kept. */
 static const attempt *choose(const search *s, int **kept)
 {
     const attempt *best = NULL;
-    double most = 0;
+    double most = -HUGE_VAL;
     size_t i;
     for (i = 0; i < arrlenu(s->attempts); i++) {
         double gain;
         int *tasks;
         if (s->attempts[i].structure == &structures[ALONE]) continue;
         tasks = tasks_that_gain(s, &s->attempts[i], &gain);
-        if (arrlenu(tasks) && gain >= most) {
+        if (arrlenu(tasks) && gain > most) {
             best = &s->attempts[i];
             most = gain;
             arrfree(*kept);
