@@ -52,7 +52,7 @@ static const option options[] = {
     TRAIN_FIELD("--share", "NAME", "share.kind"),
     { "--budget", "X|TIME", TRAIN, TEXT, MEMBER(budget),
       "without --share: what finding out what to share may cost, as a multiple of training each task alone, "
-      "or a time such as 90s, 10m, 2h [2.75]" },
+      "or a time such as 90s, 10m, 2h [2.8]" },
     { "--order", "TASK+TASK/TASK", TRAIN, TEXT, MEMBER(share.order),
       "--share hierarchical: the tasks by level, the lowest first [tasks of steps, then the others]" },
     { "--pool", "last|mean|max", TRAIN, FIELD, FIELDS("task.*.pool"),
