@@ -329,7 +329,16 @@ refuses "--teacher that is no model" 1 "train.tsv" train --data train.tsv --out 
 run train --data spirit.tsv --out spirit.st $small
 sed "s/^spirit:/mind:/" spirit.tsv >mind.tsv
 refuses "--teacher of other tasks" 1 "--teacher spirit.st|none of the tasks" train --data mind.tsv --out out.st $small --teacher spirit.st
+run train --data train.tsv --valid valid.tsv --out auto.st $auto --set share.kind=soft
+check "--set share.kind ends the search" sh -c '! grep -q "^task " stdout.txt'
+run train --data train.tsv --valid valid.tsv --out auto.st $auto --surgery pcgrad --balance dwa
+check "methods for several tasks in a search" [ "$status" -eq 0 ]
+cut -f 2 valid.tsv | sed 1d | head -n 20 >valid.txt
 run train --data train.tsv --valid valid.tsv --out auto.st $auto --budget 1
+run train --data train.tsv --valid valid.tsv --out only.st $auto --only mood --quiet
+"$mtl" predict --model auto.st <valid.txt 2>stderr.txt | awk -F "$tab" '{ print $4 }' >mood.txt
+"$mtl" predict --model only.st <valid.txt 2>stderr.txt | awk -F "$tab" '{ print $2 }' >alone.txt
+check "every digit of its answers is that of --only" cmp -s mood.txt alone.txt
 check "--budget 1: the tasks alone" [ "$(for task in intent slots mood; do found $task chosen; done | grep -c '^alone$')" -eq 3 ]
 run train --data train.tsv --valid valid.tsv --out auto.st $auto --budget 2h
 check "--budget as a time" grep -q "partial" stdout.txt

@@ -162,7 +162,8 @@ static void try_structure(search *s, const structure_row *structure, int *tasks)
     s->to->run = structure == &structures[ALONE] ? s->all->tasks[tasks[0]].name : structure->name;
     s->to->number = arrlenu(s->attempts) + 1;
     if (structure != &structures[ALONE]) s->to->lessons = make_lessons(s, &of, train);
-    s->to->step_weight = structure != &structures[ALONE] ? fmin(MOST_STEP_WEIGHT, mean_length(train)) : 1;
+    s->to->step_weight = structure == &structures[ALONE] || s->to->given->trainer.balance
+        ? 1 : fmin(MOST_STEP_WEIGHT, mean_length(train));       /* --balance takes its place */
     if (!checkpoints_finished(s->to, of.model, &of.result)) {
         fit_model(s->to, of.model, &how, train, valid, &of.result, &broken);
         if (!of.result.stopped) checkpoints_keep(s->to, of.model, &of.result);

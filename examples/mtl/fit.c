@@ -64,9 +64,13 @@ int fit_model(reporter *to, mtl_model *model, const mtl_fit_desc *how, const mtl
 {
     mtl_error err = { 0 };
     mtl_fit_desc watched = *how;
-    mtl_trainer *trainer = mtl_trainer_create(model, &to->given->trainer, &err);
+    mtl_trainer_desc trained = to->given->trainer;
+    mtl_trainer *trainer;
     size_t k;
     int precision;
+    if (to->number && mtl_model_describe(model)->task_count < 2)
+        trained.balance = trained.surgery = 0;      /* these are for the trainings of several tasks */
+    trainer = mtl_trainer_create(model, &trained, &err);
     check(&err);
     precision = report_precision(to->given, trainer);
     progress_begin(to, model);

@@ -196,3 +196,11 @@ const char *suggestion(const char *wrong, const char *const *candidates)
     }
     return text;
 }
+
+int same_texts(const char *const *a, const char *const *b, size_t count)
+{
+    size_t i;
+    for (i = 0; a && b && i < count; i++)
+        if (strcmp(a[i], b[i]) != 0) return 0;
+    return !a == !b;
+}

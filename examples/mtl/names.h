@@ -47,4 +47,7 @@ const char *nearest_name(const char *wrong, const char *const *candidates);
    of them when they are few. Static memory. */
 const char *suggestion(const char *wrong, const char *const *candidates);
 
+/* 1 when both lists hold the same texts; NULL: a list of none. */
+int same_texts(const char *const *a, const char *const *b, size_t count);
+
 #endif

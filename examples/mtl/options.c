@@ -282,10 +282,7 @@ static void set_option(settings *given, const option *of, const char *text)
     case FILES:        arrput(*(char ***)member, (char *)text); break;
     case LIST:         add_list((char ***)member, text); break;
     case FIELD_SWITCH: set_option_fields(given, of, "1"); break;
-    case FIELD:
-        set_option_fields(given, of, text);
-        if (strcmp(of->name, "--share") == 0) given->automatic = 0;
-        break;
+    case FIELD:        set_option_fields(given, of, text); break;
     default:           set_assignment(given, of, text); break;
     }
 }

@@ -163,14 +163,6 @@ static char *task_list(const mtl_model_desc *desc)
     return text;
 }
 
-static int same_texts(const char *const *a, const char *const *b, size_t count)
-{
-    size_t i;
-    for (i = 0; a && b && i < count; i++)
-        if (strcmp(a[i], b[i]) != 0) return 0;
-    return !a == !b;
-}
-
 /* What the checkpoint's weights do not fit in the model of these data and options, or NULL. */
 static const char *misfit(mtl_model *model, mtl_model *saved)
 {

@@ -164,6 +164,7 @@ void set_field(settings *given, const char *option, const char *path, const char
 {
     const group *in;
     const mtl_field *field = resolve_path(option, path, &in);
+    if (in->desc == MTL_DESC_SHARE) given->automatic = 0;   /* who says how to share needs no search */
     if (in->desc == MTL_DESC_TASK) assign_task_field(given, option, path, field, text);
     else set_member(option, field, (char *)given + in->offset, text);
 }
@@ -182,7 +183,7 @@ void settings_init(settings *given, int command, const char *preset)
     given->min_count = 1;
     given->max_tokens = 10000;
     given->preset = presets[i].name;
-    given->automatic = presets[i].automatic;
+    given->automatic = given->by_data = presets[i].automatic;
     snprintf(threads, sizeof threads, "%ld", processors < 1 ? 1 : processors > 1024 ? 1024 : processors);
     set_field(given, "--threads", "trainer.threads", threads);
     set_field(given, "--threads", "predictor.threads", threads);

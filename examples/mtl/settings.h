@@ -19,7 +19,8 @@ typedef struct assignment {
 typedef struct settings {
     int command;
     int json, quiet, desc_c, force;
-    int automatic;                          /* --share auto */
+    int by_data;                            /* --preset auto: sequences without a label are left out */
+    int automatic;                          /* what tasks share is to be found out */
     long long min_count, max_tokens, stop_after, watch;
     char **data, **valid, **frames, **only, **features, **tasks, **clamps, **class_weights, **teachers;
     char **sampler_weights;

@@ -72,16 +72,6 @@ void add_lessons(lesson **lessons, const settings *given, const mtl_model *teach
     }
 }
 
-/* 1 when both lists of texts are the same; NULL: a list of none. */
-static int same_texts(const char *const *a, const char *const *b, int count)
-{
-    int i;
-    if (!a || !b) return a == b;
-    for (i = 0; i < count; i++)
-        if (strcmp(a[i], b[i]) != 0) return 0;
-    return 1;
-}
-
 /* Adds what one teacher knows of the model's tasks. */
 static void add_file(lesson **lessons, const settings *given, const corpus *all, const char *path,
                      const mtl_model *model, mtl_batch *batches)
@@ -93,7 +83,7 @@ static void add_file(lesson **lessons, const settings *given, const corpus *all,
     theirs = mtl_model_describe(teacher);
     if (theirs->inputs[0].vocabulary != ours->inputs[0].vocabulary ||
         theirs->inputs[0].features != ours->inputs[0].features ||
-        !same_texts(theirs->inputs[0].words, ours->inputs[0].words, ours->inputs[0].vocabulary))
+        !same_texts(theirs->inputs[0].words, ours->inputs[0].words, (size_t)ours->inputs[0].vocabulary))
         fail("--teacher %s: knows other words or features than the training data have: train it on the same "
              "files", path);
     set_means(all, teacher, 0, &err);       /* its answers are centred, as what the model learns */
@@ -104,7 +94,7 @@ static void add_file(lesson **lessons, const settings *given, const corpus *all,
         if (!task) continue;
         if (theirs->tasks[k].classes != task->classes || theirs->tasks[k].kind != task->kind ||
             theirs->tasks[k].level != task->level ||
-            !same_texts(theirs->tasks[k].labels, task->labels, task->classes))
+            !same_texts(theirs->tasks[k].labels, task->labels, (size_t)task->classes))
             fail("--teacher %s: its task %s has other classes than the training data: train it on the same "
                  "files", path, task->name);
         add_lessons(lessons, given, teacher, k, batches, (size_t)index);

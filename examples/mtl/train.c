@@ -130,7 +130,7 @@ static mtl_model *train(const settings *given, corpus *all, int automatic, mtl_m
         model = train_auto(&to, all, mtl_model_describe(whole), data, valid, result);
         mtl_model_destroy(whole);
     } else {
-        if (!given->fit.epochs) data = labelled_batches(data, mtl_model_describe(model), tasks);
+        if (given->by_data) data = labelled_batches(data, mtl_model_describe(model), tasks);
         plan_fit(&how, data, arrlenu(data));
         to.lessons = read_lessons(given, all, model, data);
         precision = fit_model(&to, model, &how, data, valid, result, broken);

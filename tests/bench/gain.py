@@ -15,7 +15,6 @@ import math
 import os
 import queue
 import random
-import resource
 import statistics
 import subprocess
 import sys
@@ -101,19 +100,26 @@ def evaluate(model, paths, tasks):
     return {name: score(task) for name, task in json.loads(done.stdout)["tasks"].items()}
 
 
-def answer_time(model, path):
+def timed(command, place):
+    """Runs a command that reads the file PLACE.in; its status, its messages, and its processor seconds alone."""
+    with open(f"{place}.in", "a+", encoding="utf-8") as lines, open(f"{place}.err", "w+", encoding="utf-8") as said:
+        lines.seek(0)
+        child = subprocess.Popen(command, stdin=lines, stdout=subprocess.DEVNULL, stderr=said)
+        _, status, used = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+        said.seek(0)
+        return child.returncode, said.read().strip(), used.ru_utime
+
+
+def answer_time(model, path, place):
     """Processor microseconds for each line of text of `mtl predict`, the least of three; starting it is taken off."""
     header, rows = read(path)
     texts = [row[header.index("text")] for row in rows][:1000]
     least = []
     for lines in (texts[:1], texts):
-        seconds = []
-        for _ in range(3):
-            before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
-            subprocess.run([MTL, "predict", "--model", model, "--threads", "1"], input="\n".join(lines) + "\n", text=True,
-                           stdout=subprocess.DEVNULL, check=True)
-            seconds.append(resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before)
-        least.append(min(seconds))
+        with open(f"{place}.in", "w", encoding="utf-8") as file:
+            file.write("\n".join(lines) + "\n")
+        least.append(min(timed([MTL, "predict", "--model", model, "--threads", "1"], place)[2] for _ in range(3)))
     return 1e6 * (least[1] - least[0]) / (len(texts) - 1)
 
 
@@ -132,18 +138,15 @@ def train(name, cut_task, cut, how, seed, tasks, place):
     if how in ("full", "partial"):
         command += ["--share", how]
     start = time.time()
-    done = subprocess.run(["/usr/bin/env", "time", "-f", "%U", "-o", f"{place}.time"] + command +
-                          os.environ.get("OPTIONS", "").split(), capture_output=True, text=True)
-    if done.returncode:
-        return (done.stderr.strip() or "?").splitlines()[-1]
-    with open(f"{place}.time", encoding="utf-8") as file:
-        seconds = float(file.read().split()[-1])
+    status, said, seconds = timed(command + os.environ.get("OPTIONS", "").split(), place)
+    if status:
+        return (said or "?").splitlines()[-1]
     info = json.loads(subprocess.run([MTL, "info", "--model", model, "--json"], capture_output=True, text=True, check=True).stdout)
     if how == "auto":
         with open(os.path.join(OUT, f"auto_{name}_{cut_task}_{cut}_{seed}.json"), "w", encoding="utf-8") as file:
             json.dump(info["auto"], file, indent=1)
     scores = [evaluate(model, paths, tasks) for paths in (valid, apart)]
-    common = [os.path.getsize(model), answer_time(model, valid[0]), seconds, info["training"]["updates"]]
+    common = [os.path.getsize(model), answer_time(model, valid[0], place), seconds, info["training"]["updates"]]
     print(f"{name} {cut_task or ''} {cut or ''} {how} {seed}: " + ", ".join(f"{t} {scores[0][t]:.1f}/{scores[1][t]:.1f}" for t in tasks) +
           f", {time.time() - start:.0f} s", flush=True)
     return [[name, f"{cut_task} {cut}" if cut else "-", how, seed, task, scores[0][task], scores[1][task]] + common for task in tasks]
