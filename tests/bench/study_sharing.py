@@ -8,102 +8,39 @@ a line of build/study/sharing.tsv, so a run that was interrupted goes on where i
 Environment (defaults in brackets): MTL_DATA the folder with the sets [../shared/data], MTL [build/mtl], SETS and SHARES names
 separated by spaces, SEEDS [3], SENTENCES of the training data at most [3000], EPOCHS [8], HIDDEN [64].
 """
-import json
 import os
-import random
 import statistics
-import subprocess
 import sys
-import time
 
-DATA = os.environ.get("MTL_DATA", "../shared/data")
-MTL = os.environ.get("MTL", "build/mtl")
+import runs
+from runs import source
+
 OUT = "build/study"
-TABLE = os.path.join(OUT, "sharing.tsv")
-SEEDS = int(os.environ.get("SEEDS", "3"))
-SENTENCES = int(os.environ.get("SENTENCES", "3000"))
-SETTINGS = ["--preset", "plain", "--hidden", os.environ.get("HIDDEN", "64"), "--epochs", os.environ.get("EPOCHS", "8"), "--threads", "1"]
-# name: data sets, tasks
-SETS = {
-    "hwu64": (["hwu64"], ["scenario", "intent", "slots"]),
-    "snips": (["snips"], ["intent", "slots"]),
-    "ewt_multi": (["ewt_multi"], ["genre", "upos", "ner"]),
-    "mr+ner": (["mr", "ewt_multi"], ["sentiment", "ner"]),
-}
+SENTENCES = runs.number("SENTENCES", 3000)
+SETTINGS = ["--preset", "plain", "--hidden", os.environ.get("HIDDEN", "64"), "--epochs", os.environ.get("EPOCHS", "8")]
+SETS = {name: runs.SETS[name] for name in ("hwu64", "snips", "ewt_multi", "mr+ner")}
 SHARES = ["full", "none", "partial", "gated", "hierarchical", "soft", "cross-stitch", "levels", "mmoe", "cgc", "ple",
           "adversarial", "stack"]
 MORE = {"levels": ["--layers", "2"], "hierarchical": []}        # options that a preset needs to be itself
 COLUMNS = ["set", "share", "seed", "task", "score", "parameters", "bytes", "ms_per_step", "us_per_sentence"]
 
 
-def subset(name, count):
-    """The first `count` of a training set's lines in a seeded random order, as a file."""
-    path = os.path.join(OUT, f"{name}_{count}.tsv")
-    if not os.path.exists(path):
-        with open(os.path.join(DATA, name, "train.tsv"), encoding="utf-8") as file:
-            header, *lines = file.read().splitlines()
-        random.Random(1).shuffle(lines)
-        with open(path, "w", encoding="utf-8") as file:
-            file.write("\n".join([header] + lines[:count]) + "\n")
-    return path
-
-
-def score(task):
-    """The validation score of a task, from 0 to 100, as the command's early stopping takes it."""
-    if "span_f1" in task:
-        return 100 * task["span_f1"]
-    return 100 * task.get("accuracy", task.get("token_accuracy", 0))
-
-
-def answer_time(model, valid):
-    """Microseconds for each line of text, of `mtl predict`; starting it is taken off."""
-    with open(valid, encoding="utf-8") as file:
-        header = file.readline().rstrip("\n").split("\t")
-        texts = [line.rstrip("\n").split("\t")[header.index("text")] for line in file][:400]
-    seconds = []
-    for lines in (texts[:1], texts):
-        start = time.perf_counter()
-        subprocess.run([MTL, "predict", "--model", model, "--threads", "1"], input="\n".join(lines) + "\n", text=True,
-                       stdout=subprocess.DEVNULL, check=True)
-        seconds.append(time.perf_counter() - start)
-    return 1e6 * (seconds[1] - seconds[0]) / (len(texts) - 1)
-
-
-def train(name, share, seed):
-    """One model; returns a row for each task."""
+def train(name, share, seed, place):
+    """One model; a row for each task."""
     sets, tasks = SETS[name]
     only = [share[len("only "):]] if share.startswith("only ") else tasks
-    log, model = os.path.join(OUT, "run.log"), os.path.join(OUT, "run.safetensors")
-    command = [MTL, "train", "--only", ",".join(only), "--seed", str(seed), "--log", log, "--out", model, "--quiet"]
-    for part in sets:
-        with open(os.path.join(DATA, part, "train.tsv"), encoding="utf-8") as file:
-            known = {column.split(":")[0] for column in file.readline().strip().split("\t")}
-        if known & set(only):
-            command += ["--data", subset(part, SENTENCES // len(sets)), "--valid", os.path.join(DATA, part, "valid.tsv")]
-    if not share.startswith("only "):
-        command += ["--share", share]
-    command += SETTINGS + MORE.get(share, [])
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        return done.stderr.strip().splitlines()[-1]
-    with open(log, encoding="utf-8") as file:
-        epochs = [json.loads(line) for line in file]
+    options = SETTINGS + ([] if share.startswith("only ") else ["--share", share]) + MORE.get(share, [])
+    files = [(runs.subset(part, SENTENCES // len(sets), OUT), source(part, "valid")) for part in sets]
+    model, seconds = runs.train(only, seed, files, options, place)
+    if seconds is None:
+        return model
+    epochs = runs.epochs(place)
     best = max(epochs, key=lambda epoch: epoch["score"])
-    settings = json.loads(subprocess.run([MTL, "info", "--model", model, "--json"], capture_output=True, text=True,
-                                         check=True).stdout)
-    updates = settings["training"]["updates"]
-    valid = os.path.join(DATA, sets[0], "valid.tsv")
-    common = [settings["parameters"], os.path.getsize(model), 1000 * epochs[-1]["train_seconds"] / updates,
-              answer_time(model, valid)]
-    return [[name, share, seed, task, score(best["valid"]["tasks"][task])] + common for task in only
+    settings = runs.describe(model)
+    common = [settings["parameters"], os.path.getsize(model), 1000 * epochs[-1]["train_seconds"] / settings["training"]["updates"],
+              runs.answer_time(model, source(sets[0], "valid"), place)]
+    return [[name, share, seed, task, runs.score(best["valid"]["tasks"][task])] + common for task in only
             if task in best["valid"]["tasks"]]
-
-
-def rows():
-    if not os.path.exists(TABLE):
-        return []
-    with open(TABLE, encoding="utf-8") as file:
-        return [line.rstrip("\n").split("\t") for line in file][1:]
 
 
 def mean(values):
@@ -140,29 +77,16 @@ def print_tables(measured):
 
 
 def main():
-    os.chdir(os.path.join(os.path.dirname(os.path.abspath(__file__)), "../.."))
-    os.makedirs(OUT, exist_ok=True)
-    measured = rows()
-    if sys.argv[1:] == ["--table"]:
-        return print_tables(measured)
-    done = {(row[0], row[1], row[2]) for row in measured}
-    with open(TABLE, "a", encoding="utf-8") as file:
-        if not measured:
-            print(*COLUMNS, sep="\t", file=file)
-        for seed in range(1, SEEDS + 1):
-            for name in os.environ.get("SETS", " ".join(SETS)).split():
-                singles = ["only " + task for task in SETS[name][1]]
-                for share in singles + os.environ.get("SHARES", " ".join(SHARES)).split():
-                    if (name, share, str(seed)) in done:
-                        continue
-                    result = train(name, share, seed)
-                    if isinstance(result, str):
-                        print(f"{name} {share} {seed}: {result}", flush=True)
-                        continue
-                    for row in result:
-                        print(*[f"{x:.6g}" if isinstance(x, float) else x for x in row], sep="\t", file=file, flush=True)
-                    print(f"{name} {share} {seed}: " + ", ".join(f"{row[3]} {row[4]:.1f}" for row in result), flush=True)
-    print_tables(rows())
+    runs.enter(OUT)
+    table, jobs = runs.Table(os.path.join(OUT, "sharing.tsv"), COLUMNS), []
+    for seed in range(1, 1 + runs.number("SEEDS", 3)):
+        for name in runs.chosen("SETS", " ".join(SETS)):
+            for part in SETS[name][0]:
+                runs.subset(part, SENTENCES // len(SETS[name][0]), OUT)
+            singles = ["only " + task for task in SETS[name][1]]
+            for share in singles + runs.chosen("SHARES", " ".join(SHARES)):
+                jobs.append(((name, share, str(seed)), lambda place, job=(name, share, seed): train(*job, place)))
+    print_tables(table.rows() if "--table" in sys.argv else table.measure(jobs))
 
 
 if __name__ == "__main__":
