@@ -25,6 +25,10 @@ all: $(BUILD)/mtl $(EXAMPLES) $(BENCH)  ## build the command build/mtl, every ot
 demo: all  ## train on the data of examples/data, show the scores, predict, load the model from C
 	@bash examples/demo.sh
 
+demo-seeds: all  ## does the demo show the same with seeds 1 to 5? (8 minutes; SEEDS="1 2")
+	@mkdir -p $(BUILD)/demo
+	@tests/demo_seeds.sh
+
 test: $(TESTS) $(BUILD)/mtl  ## run the tests; MTL_TEST_QUICK=1 for a tenth of the random cases
 	@.ci/venv.sh numpy safetensors >$(BUILD)/tests/venv.log 2>&1 \
 	    || echo "note: no Python with numpy and safetensors ($(BUILD)/tests/venv.log says why): their tests are skipped"
@@ -83,6 +87,14 @@ resume-test: $(BUILD)/mtl  ## does training that is stopped, or killed, and resu
 study-sharing: $(BUILD)/mtl  ## train every preset of --share beside single-task models on real data; resumes (SETS, SHARES, SEEDS)
 	@tests/bench/study_sharing.py $(ARGS)
 
+study-gradients: $(BUILD)/study_gradients  ## how far back do gradients reach? copy and adding tasks over 10 to 400 steps, four cells; resumes
+study-overfitting: $(BUILD)/mtl  ## does sharing hold overfitting back? 1 to 100 % of the data, joint and single, dropout, decay; resumes
+study-transfer: $(BUILD)/mtl  ## which tasks help which? every pair of three data sets; do gradients foretell it? resumes
+study-balance: $(BUILD)/mtl  ## does balancing help? six methods beside static weights that were tuned as long; resumes
+study-regimes: $(BUILD)/mtl  ## data sets in turn or together, and a map over two weights; resumes
+study-gradients study-overfitting study-transfer study-balance study-regimes:
+	@tests/bench/study_$(@:study-%=%).py $(ARGS)
+
 gain: $(BUILD)/mtl  ## does learning together pay? single-task models against shared ones on real data; resumes (ARGS=--cut: few labels; SETS, SEEDS)
 	@tests/bench/gain.py $(ARGS)
 
@@ -127,6 +139,9 @@ $(BENCH): tests/bench/bench.c $(wildcard tests/bench/*.h) mtl_rnn.h | setup-buil
 	@mkdir -p $(@D)
 	$(COMPILE) -o $@ $< $(LDFLAGS) $(LDLIBS)
 
+$(BUILD)/study_gradients: tests/bench/study_gradients.c $(BUILD)/mtl_rnn.o | setup-build
+	$(COMPILE) -o $@ $< $(BUILD)/mtl_rnn.o $(LDFLAGS) $(LDLIBS)
+
 # Tests see the implementation itself, with its assertions on.
 $(TESTS): tests/main.c mtl_rnn.h | setup-test
 	@mkdir -p $(@D)
@@ -138,8 +153,8 @@ setup-build setup-test: setup-%:
 
 -include $(addsuffix .d,$(EXAMPLES) $(COMMAND) $(BENCH) $(TESTS) $(BUILD)/mtl_rnn.o)
 
-.PHONY: all demo test plain matrix lint map same-bits bench bench-guard bench-against bench-peers mutants parity \
+.PHONY: all demo demo-seeds test plain matrix lint map same-bits bench bench-guard bench-against bench-peers mutants parity \
     surgery-peers \
-    study-sharing gain resume-test \
+    study-sharing study-gradients study-overfitting study-transfer study-balance study-regimes gain resume-test \
     reference install clean help setup-build setup-test
 .DELETE_ON_ERROR:

@@ -235,7 +235,8 @@ enum { MTL_SURGERY_DEFAULT, MTL_SURGERY_NONE, MTL_SURGERY_PCGRAD, MTL_SURGERY_GR
        MTL_SURGERY_CAGRAD, MTL_SURGERY_ALIGNED, MTL_SURGERY_UPGRAD };
 enum { MTL_SAMPLER_DEFAULT, MTL_SAMPLER_PROPORTIONAL, MTL_SAMPLER_ROUND_ROBIN, MTL_SAMPLER_TEMPERATURE,
     MTL_SAMPLER_UNIFORM, MTL_SAMPLER_ANNEALED, MTL_SAMPLER_TOGETHER };
-enum { MTL_CURRICULUM_DEFAULT, MTL_CURRICULUM_NONE, MTL_CURRICULUM_LENGTH };
+enum { MTL_CURRICULUM_DEFAULT, MTL_CURRICULUM_NONE, MTL_CURRICULUM_LENGTH, MTL_CURRICULUM_LOSS };
+enum { MTL_KEEP_DEFAULT, MTL_KEEP_EPOCH, MTL_KEEP_PARTS };
 enum { MTL_INIT_DEFAULT, MTL_INIT_UNIFORM, MTL_INIT_NORMAL, MTL_INIT_CONSTANT, MTL_INIT_XAVIER,
     MTL_INIT_HE, MTL_INIT_ORTHOGONAL, MTL_INIT_IDENTITY };  /* default: uniform, normal where initial is 0 */
 
@@ -282,7 +283,9 @@ enum { MTL_INIT_DEFAULT, MTL_INIT_UNIFORM, MTL_INIT_NORMAL, MTL_INIT_CONSTANT, M
                                 "round-robin") \
                                 X(MTL_SAMPLER_TEMPERATURE, "temperature") X(MTL_SAMPLER_UNIFORM, "uniform") \
                                 X(MTL_SAMPLER_ANNEALED, "annealed") X(MTL_SAMPLER_TOGETHER, "together")
-#define MTL_CURRICULUM_NAMES(X) X(MTL_CURRICULUM_NONE, "none") X(MTL_CURRICULUM_LENGTH, "length")
+#define MTL_CURRICULUM_NAMES(X) X(MTL_CURRICULUM_NONE, "none") X(MTL_CURRICULUM_LENGTH, "length") \
+    X(MTL_CURRICULUM_LOSS, "loss")
+#define MTL_KEEP_NAMES(X) X(MTL_KEEP_EPOCH, "epoch") X(MTL_KEEP_PARTS, "parts")
 #define MTL_INIT_NAMES(X)       X(MTL_INIT_UNIFORM, "uniform") X(MTL_INIT_NORMAL, "normal") \
                                 X(MTL_INIT_CONSTANT, "constant") X(MTL_INIT_XAVIER, "xavier") \
                                 X(MTL_INIT_HE, "he") X(MTL_INIT_ORTHOGONAL, "orthogonal") \
@@ -439,7 +442,9 @@ typedef struct mtl_column_desc { MTL_COLUMN_FIELDS(MTL__MEMBER) } mtl_column_des
     X(MTL_FLAG,   per_step,      0, 0, 1, MTL_NONE, \
       "sequence level, classes: predicted at each step, and the steps vote") \
     X(MTL_FLOAT,  weight_end,   -1, -1, 1e6, MTL_NONE, \
-      "what the weight moves to, linearly over the trainer's total_steps; -1: it stays")
+      "what the weight moves to, linearly over the trainer's total_steps; -1: it stays") \
+    X(MTL_FLOAT,  start,         0, 0, 1, MTL_NONE, \
+      "share of the trainer's total_steps before it is trained: until then others are, alone")
 typedef struct mtl_task_desc { MTL_TASK_FIELDS(MTL__MEMBER) } mtl_task_desc;
 
 /* A penalty: a loss without targets that is added to the joint loss, weight times
@@ -525,7 +530,9 @@ typedef struct mtl_model_desc {
       "what makes one gradient of the tasks' gradients in the parameters that they share") \
     X(MTL_FLOAT,  surgery_c, 0.5, 0, 100, MTL_NONE, "cagrad: how far from the sum it may go") \
     X(MTL_FLOAT,  surgery_beta, 0.01, 0, 1, MTL_NONE, \
-      "gradvac: share of an update in the mean cosine of two tasks")
+      "gradvac: share of an update in the mean cosine of two tasks") \
+    X(MTL_FLAG,   skip_bad,  0, 0, 1, MTL_NONE, \
+      "a task whose loss in a batch is no finite number is left out of it, and all goes on")
 /* The caller's own job system: run job(context, i) for i = 0 .. count-1, on any threads in any order; return
    when all are done. */
 typedef void (*mtl_job)(void *context, size_t index);
@@ -558,9 +565,15 @@ typedef struct mtl_trainer_desc {
       "batches of similar length are cut from this many batches' worth of sequences") \
     X(MTL_INT,    accumulate,  1, 1, 10000, MTL_NONE, "batches added up to one update") \
     X(MTL_SEED,   seed,        1, 0, 0, MTL_NONE, "of the order of the data") \
-    X(MTL_CHOICE, curriculum, MTL_CURRICULUM_NONE, 1, 2, MTL_CURRICULUM, \
-      "what comes first in a data set: length: its batches by rising length, in the first epochs") \
+    X(MTL_CHOICE, curriculum, MTL_CURRICULUM_NONE, 1, 3, MTL_CURRICULUM, \
+      "what comes first in a data set, in the first epochs: length: the shortest sequences; loss: those that \
+          a teacher finds easiest") \
     X(MTL_FLOAT,  curriculum_share, 0.5, 0, 1, MTL_NONE, "share of the epochs in which it does") \
+    X(MTL_INT,    task_patience, 0, 0, 1000000, MTL_NONE, \
+      "a task is trained no more after this many epochs without a better score of its own; 0: never") \
+    X(MTL_CHOICE, keep, MTL_KEEP_EPOCH, 1, 2, MTL_KEEP, \
+      "the best epoch's weights; or parts: what one task alone trains from the epoch best for that task, where \
+          this scores better") \
     X(MTL_INT,    checkpoint_every, 0, 0, 2000000000, MTL_NONE, \
       "updates between two checkpoints; 0: none but that of a run that is stopped")
 
@@ -1540,7 +1553,8 @@ MTL_DEF void mtl_trainer_observe(mtl_trainer *trainer, mtl_observer observer, vo
 MTL_DEF mtl_run *mtl_trainer_run(mtl_trainer *trainer);
 
 /* How losses weigh against one another: trainer.balance. The joint loss is sum_k w_k L_k, w_k = lambda_k c_k.
-   lambda_k is the task's `weight` (on its way to weight_end, or what mtl_trainer_set_weight says), and c_k is
+   lambda_k is the task's `weight` (on its way to weight_end, or what mtl_trainer_set_weight says; 0 before
+   `start`), and c_k is
    made anew for each update. n: how many tasks have labels in it; with fewer than two c_k is 1, and nothing
    is learnt. Origin tasks and penalties have no c.
        static       1
@@ -1585,10 +1599,13 @@ typedef struct mtl_step {
     double penalty_loss;                    /* sum over penalties of weight * penalty */
     const double *task_weight;              /* [task_count] lambda_k in force: the task's weight, and what
                                                trainer.balance made of it; memory of the trainer */
+    const size_t *task_skipped;             /* [task_count] micro-batches that trainer.skip_bad left out; the
+                                               same */
 } mtl_step;
 /* One update from `count` micro-batches: L_k is the sum over the labelled items of all of them, divided by
    their number (by the sum of their class weights; vector targets also by width). step may be NULL. Errors:
-   RANGE, NUMBER (NaN in inputs or in the loss), LIMIT; on error no weight is changed. */
+   RANGE, NUMBER (NaN in inputs or in the loss; with skip_bad, in the losses of all tasks), LIMIT; on error no
+   weight is changed. */
 MTL_DEF mtl_status mtl_train_step(mtl_trainer *trainer, const mtl_batch *batches, size_t count,
                                   mtl_step *step, mtl_error *err);
 /* Forward and backward only: gradients are left in mtl_trainer_gradients, weights unchanged. */
@@ -1646,6 +1663,8 @@ typedef struct mtl_fit_desc {
     void *user;
     const float *sampler_weights;           /* [train_count] a data set counts as if it were so many times as
                                                large, 0: not at all; NULL: 1 each */
+    const int *const *ranks;                /* [train_count][sequences] curriculum `loss`: the lower come
+                                               first; else NULL */
     /* Called every `checkpoint_every` updates, and when `progress` stops the run: `at` can be saved. An error
        that it leaves in *err ends the run. NULL: no checkpoints. */
     void (*checkpoint)(void *user, const mtl_checkpoint *at, mtl_error *err);
@@ -1661,6 +1680,7 @@ typedef struct mtl_fit_result {
     const size_t *task_best_epoch;          /* [task_count] by each task's own score, 0: it had none; memory
                                                of the trainer, until its next mtl_fit */
     const double *task_best_score;
+    int parts;                              /* 1: what single tasks train comes from their own best epochs */
 } mtl_fit_result;
 /* Trains on `train_count` data sets, scores on `valid_count` after each epoch, stops early, and leaves the
    best weights in the model (the last ones without validation data). desc NULL: defaults. result may be NULL.
@@ -1674,6 +1694,11 @@ typedef struct mtl_fit_result {
        together      in turn, and an update takes `accumulate` batches of each set
    Curriculum `length`: while it holds, a set is not shuffled but goes from its shortest sequences to its
    longest (SortaGrad:                                                                   Amodei et al. 2016).
+   `loss`: from the lowest to the highest of `ranks`, which are meant to be places in the order of the losses
+   of a model that was trained before (transfer scoring:                     Hacohen & Weinshall 2019).
+   task_patience: the weight of a task that has stopped is 0 from then on, so what it alone trains stays as it
+   is; mtl_trainer_set_weight sets it going again. One without a score never stops. When the last of all has
+   stopped, training ends.
    Allocates working memory from malloc. Error NUMBER when a loss, a gradient or an output becomes infinite or
    NaN: the message says in which epoch and batch and what to try, and the best weights so far are in the
    model all the same: result->best_epoch > 0 says that there are some, worth saving (with another mtl_error,
@@ -9328,6 +9353,7 @@ static const mtl_choice mtl__choices_MTL_SURGERY[] = { MTL_SURGERY_NAMES(MTL__CH
 static const mtl_choice mtl__choices_MTL_SAMPLER[] = { MTL_SAMPLER_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
 static const mtl_choice mtl__choices_MTL_CURRICULUM[] = { MTL_CURRICULUM_NAMES(MTL__CHOICE_ROW)
                                                           { 0, NULL } };
+static const mtl_choice mtl__choices_MTL_KEEP[] = { MTL_KEEP_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
 /* What a row says beside its numbers: choices, where its count is, what it is made of. */
 #define MTL__MORE_MTL_INT(desc, names)    NULL, 0, 0
 #define MTL__MORE_MTL_FLOAT(desc, names)  NULL, 0, 0
@@ -14207,7 +14233,7 @@ static void mtl__real_score(const mtl_task_part *part, const void *counts, mtl_t
 static const mtl_figure mtl__real_figures[] = {
     MTL__FIGURE("RMSE", "rmse", rmse, 0),
     MTL__FIGURE("MAE", "mae", mae, 0),
-    MTL__FIGURE("R2", NULL, r2, 1),
+    MTL__FIGURE("R2", "r2", r2, 1),
     MTL__FIGURE(NULL, NULL, rmse, 0)
 };
 
@@ -18820,27 +18846,31 @@ static const mtl__sampler_kind mtl__sampler_kinds[] = {     /* in the order of M
     { mtl__sampler_uniform, 0 }, { mtl__sampler_annealed, 0 }, { mtl__sampler_in_turn, 1 }
 };
 
-/* Whether the easy come first in a round that begins in this epoch. */
-static int mtl__sampler_by_length(const mtl_fit_desc *d, size_t epoch)
+/* What puts the easy first in a round of data set `number` that begins in this epoch: [sequences]; NULL:
+   nothing does. */
+static const int *mtl__sampler_ranks(const mtl__sampler_set *s, const mtl_fit_desc *d, size_t number,
+                                     size_t epoch)
 {
-    return d->curriculum == MTL_CURRICULUM_LENGTH &&
-           (double)epoch <= floor((double)d->curriculum_share * d->epochs + 0.5);
+    if ((double)epoch > floor((double)d->curriculum_share * d->epochs + 0.5)) return NULL;
+    return d->curriculum == MTL_CURRICULUM_LENGTH ? s->set.data->lengths
+        : d->curriculum == MTL_CURRICULUM_LOSS ? d->ranks[number] : NULL;
 }
 
 /* Shuffles, sorts pools of `bucket` batches by length, cuts batches, shuffles these: similar lengths, random
-   order. Where the short come first the pool is the whole set, whose last batch is the first. */
+   order. Where the easy come first the pool is the whole set, whose last batch is the first. */
 static MTL__RARE void mtl__sampler_shuffle(mtl__sampler_set *s, const mtl_fit_desc *d, size_t number,
                                            size_t epoch)
 {
-    const int by_length = mtl__sampler_by_length(d, epoch);
-    size_t n = s->set.data->sequences, pool = by_length ? n : (size_t)d->batch * (size_t)d->bucket, i;
+    const int *ranks = mtl__sampler_ranks(s, d, number, epoch);
+    size_t n = s->set.data->sequences, pool = ranks ? n : (size_t)d->batch * (size_t)d->bucket, i;
     uint64_t stream = (uint64_t)number << 40 | (uint64_t)s->round++ << 1;
     for (i = 0; i < n; i++) s->order[i] = i;
     mtl__random_shuffle(s->order, n, d->seed, stream);
     for (i = 0; i < n; i += pool)
-        mtl__sort_by_length(s->order + i, n - i < pool ? n - i : pool, s->set.data->lengths, s->scratch);
-    for (i = 0; i < s->batches; i++) s->batch_order[i] = by_length ? s->batches - 1 - i : i;
-    if (!by_length) mtl__random_shuffle(s->batch_order, s->batches, d->seed, stream | 1);
+        mtl__sort_by_length(s->order + i, n - i < pool ? n - i : pool, ranks ? ranks : s->set.data->lengths,
+                            s->scratch);
+    for (i = 0; i < s->batches; i++) s->batch_order[i] = ranks ? s->batches - 1 - i : i;
+    if (!ranks) mtl__random_shuffle(s->batch_order, s->batches, d->seed, stream | 1);
     s->next = 0;
     s->epoch = epoch;
 }
@@ -18855,6 +18885,9 @@ static MTL__RARE void mtl__sampler_add(mtl__sampler *p, size_t i, const mtl_batc
         || mtl__dataset_check(&s->set, model, err)) return;
     if (!data->sequences)
         mtl__fail(err, MTL_ERROR_ARGUMENT, "train", (long long)i, "data set %z has no sequences", i);
+    if (p->desc->curriculum == MTL_CURRICULUM_LOSS && !(p->desc->ranks && p->desc->ranks[i]))
+        mtl__fail(err, MTL_ERROR_FIELD, "fit.curriculum", (long long)i, "fit.curriculum: loss needs ranks of "
+                  "the sequences of data set %z", i);
     s->weight = weights ? (double)weights[i] : 1;
     if (!mtl__double_is_finite(s->weight) || s->weight < 0 || s->weight > 1e6)
         mtl__fail(err, MTL_ERROR_FIELD, "fit.sampler_weights", (long long)i,
@@ -18969,7 +19002,7 @@ struct mtl_trainer {
     double *divisors, *task_loss;           /* [tasks], [tasks + penalties] of the last update */
     double *task_weight;                    /* [tasks] w_k */
     size_t batches;                         /* micro-batches of an update */
-    size_t *task_items;
+    size_t *task_items, *task_skipped;
     int averaged;                           /* the model holds the averaged weights just now */
     mtl_error error;                        /* of the run between calls */
     size_t *best_epoch;                     /* [tasks] of the last mtl_fit, by each task's own score, */
@@ -19058,7 +19091,8 @@ static void mtl__trainer_build_task_arrays(mtl_trainer *t, mtl_arena *arena, mtl
     t->divisors = (double *)mtl__arena_make(arena, count, sizeof *t->divisors, "divisors", err);
     t->task_loss = (double *)mtl__arena_make(arena, all, sizeof *t->task_loss, "task losses", err);
     t->task_weight = (double *)mtl__arena_make(arena, count, sizeof *t->task_weight, "task weights", err);
-    t->task_items = (size_t *)mtl__arena_make(arena, count, sizeof *t->task_items, "task items", err);
+    t->task_items = (size_t *)mtl__arena_make(arena, 2 * count, sizeof *t->task_items, "task items", err);
+    t->task_skipped = t->task_items + count;
     t->task_groups = (mtl__balance_group *)mtl__arena_make(arena, count, sizeof *t->task_groups,
                                                            "groups of tasks", err);
     t->task_group_of = (size_t *)mtl__arena_make(arena, all, sizeof *t->task_group_of, "groups of tasks",
@@ -19110,6 +19144,33 @@ static MTL__RARE int mtl__trainer_permissions(const mtl_trainer *t, size_t k, un
         for (n = 0; n < node->tensor_count; n++) writes[node->first_tensor + n] = 0;
     }
     return kept_out;
+}
+
+/* The tap of a node, NULL: of an input. */
+static const mtl__tap *mtl__trainer_tap(const mtl_model *model, const mtl__node *node)
+{
+    return node->part == MTL__NODE_COLUMN ? &model->columns[node->index].tap
+        : node->part == MTL__NODE_HEAD ? &model->tasks[node->index].tap : NULL;
+}
+
+/* Which tensors task k's loss reaches: those of its head, and of what nodes that it reaches take rows from;
+   nodes: [nodes] scratch. */
+static MTL__RARE void mtl__trainer_reach(const mtl_trainer *t, size_t k, unsigned char *nodes,
+                                         unsigned char *reaches)
+{
+    const mtl_model *model = t->model;
+    size_t n, i;
+    mtl__trainer_permissions(t, k, reaches);
+    memset(nodes, 0, model->node_count);
+    nodes[model->tasks[k].node] = 1;
+    for (n = model->node_count; n-- > 0;) {
+        const mtl__node *node = &model->nodes[n];
+        const mtl__tap *tap = mtl__trainer_tap(model, node);
+        for (i = 0; tap && nodes[n] && i < tap->mix.count + tap->by_count; i++)
+            if (!tap->stopped[i]) nodes[tap->sources[i] / MTL__NODE_PARTS] = 1;
+        for (i = node->first_tensor; i < node->first_tensor + node->tensor_count; i++)
+            if (!nodes[n] || model->set.tensors[i]->frozen) reaches[i] = 0;
+    }
 }
 
 /* Tasks with equal permissions are a group, one replay each, all into the same gradients. With one group this
@@ -19390,7 +19451,7 @@ static void mtl__trainer_count(mtl_trainer *t, const mtl_batch *batches, size_t 
     size_t i, k, s;
     for (k = 0; k < t->model->desc.task_count; k++) {
         t->divisors[k] = t->task_loss[k] = 0;
-        t->task_items[k] = t->weighting.of[k].sequences = 0;
+        t->task_items[k] = t->task_skipped[k] = t->weighting.of[k].sequences = 0;
     }
     for (i = 0; i < t->model->desc.penalty_count; i++) t->task_loss[k + i] = 0;
     for (i = 0; i < count && !mtl__batch_check(t->model, &batches[i], err); i++) {
@@ -19418,6 +19479,7 @@ static double mtl__trainer_lambda(const mtl_trainer *t, size_t k)
 {
     const double from = (double)t->weights[k], to = (double)t->weight_ends[k];
     const double total = (double)t->optimizer.total_steps, step = (double)t->optimizer.step + 1;
+    if (step <= floor((double)t->model->desc.tasks[k].start * total)) return 0;
     return to < 0 || total <= 0 ? from : from + (to - from) * (step < total ? step / total : 1);
 }
 
@@ -19432,11 +19494,35 @@ static MTL__RARE MTL__NOINLINE void mtl__trainer_weigh(mtl_trainer *t, mtl_error
     w->step = t->optimizer.step;
     for (k = 0; k < w->tasks; k++) {
         w->of[k].lambda = mtl__trainer_lambda(t, k);
+        if (w->of[k].lambda <= 0) t->divisors[k] = 0;       /* it is not trained */
         w->of[k].items = t->task_items[k];
         w->of[k].labelled = mtl__task_trains(t, k) && t->divisors[k] > 0;
     }
     if (!mtl__failed(err)) mtl__weighting_begin(w);
     for (k = 0; k < w->tasks; k++) t->task_weight[k] = w->of[k].weight;
+}
+
+/* Adds up the losses of a micro-batch; those that are no finite numbers are refused, or with skip_bad left
+   out, which leaves penalties and one task at least. */
+static void mtl__trainer_check_losses(mtl_trainer *t, mtl__losses *losses, mtl_error *err)
+{
+    const size_t tasks = t->model->desc.task_count, count = losses->count;
+    size_t i, good = 0;
+    losses->count = 0;
+    for (i = 0; i < count; i++) good += losses->task[i] < tasks && mtl__is_finite(losses->value[i]->value[0]);
+    for (i = 0; i < count; i++) {
+        const size_t task = losses->task[i];
+        const mtl_real value = losses->value[i]->value[0];
+        const char *name = task < tasks ? t->model->desc.tasks[task].name
+            : t->model->desc.penalties[task - tasks].name;
+        if (mtl__is_finite(value)) {
+            t->task_loss[task] += (double)value;
+            mtl__losses_add(losses, losses->value[i], losses->weight[i], task);
+        } else if (t->desc.skip_bad && good && task < tasks) t->task_skipped[task]++;
+        else mtl__fail(err, MTL_ERROR_NUMBER, name, -1, task < tasks
+                       ? "the loss of task %s is not a finite number; no weight was changed"
+                       : "the penalty %s is not a finite number; no weight was changed", name);
+    }
 }
 
 /* One micro-batch: forward, losses, backward. Returns its rows. */
@@ -19445,7 +19531,6 @@ static size_t mtl__trainer_micro_batch(mtl_trainer *t, const mtl_batch *batch, c
     mtl_run *run = &t->session.run;
     mtl_packing *packing;
     mtl__losses losses;
-    size_t i;
     mtl__arena_reset(&t->session.scratch);
     mtl__trainer_forget(t);
     packing = mtl__packing_create(&t->session.scratch, batch->lengths, batch->sequences, run->error);
@@ -19453,17 +19538,7 @@ static size_t mtl__trainer_micro_batch(mtl_trainer *t, const mtl_batch *batch, c
     if (!packing || mtl__limits_check(&t->session.limits, packing, run->error)) return 0;
     mtl__trainer_forward(t, batch, &losses);
     if (mtl__failed(run->error)) return 0;
-    for (i = 0; i < losses.count; i++) {
-        mtl_real value = losses.value[i]->value[0];
-        const size_t task = losses.task[i], tasks = t->model->desc.task_count;
-        const char *name = task < tasks ? t->model->desc.tasks[task].name
-            : t->model->desc.penalties[task - tasks].name;
-        if (!mtl__is_finite(value))
-            mtl__fail(run->error, MTL_ERROR_NUMBER, name, -1, task < tasks
-                      ? "the loss of task %s is not a finite number; no weight was changed"
-                      : "the penalty %s is not a finite number; no weight was changed", name);
-        t->task_loss[losses.task[i]] += (double)value;
-    }
+    mtl__trainer_check_losses(t, &losses, run->error);
     mtl__balance_backward(run, balance, &losses);
     return packing->rows;
 }
@@ -19501,6 +19576,7 @@ static mtl_status mtl__trainer_gradients(mtl_trainer *trainer, const mtl_batch *
         step->task_loss = trainer->task_loss;
         step->task_items = trainer->task_items;
         step->task_weight = trainer->task_weight;
+        step->task_skipped = trainer->task_skipped;
         step->grad_norm = mtl__failed(err) || balance != &trainer->balance
             ? 0 : mtl__gradients_norm(&trainer->optimizer, &trainer->session.run);
     }
@@ -19978,7 +20054,9 @@ struct mtl_checkpoint {
     int score_task;                         /* -1: the mean */
     mtl_predictor *predictor;
     mtl_scores scores;
-    mtl_real *best;                         /* copy of the best weights */
+    mtl_real *best, *parts;                 /* copies of the best weights; of what single tasks train, from
+                                               the epochs best for these: NULL without fit.keep */
+    size_t *owner;                          /* [tensors] whose loss alone reaches it, from 1; 0: no one's */
     double *loss_sum;                       /* [tasks] over the epoch */
     size_t *loss_count;
     double *task_loss, *valid_loss;         /* [tasks] their means; of the validation data */
@@ -20102,6 +20180,26 @@ static MTL__RARE double mtl__fit_valid_loss(const mtl__fit *f, size_t k)
         : scaling->scale[0] != 0 ? loss / ((double)scaling->scale[0] * (double)scaling->scale[0]) : -1;
 }
 
+/* Where the copy of tensor i is in best (which 0) or parts (1), NULL: there is none. */
+static mtl_real *mtl__fit_kept(const mtl__fit *f, size_t which, size_t i)
+{
+    const size_t owner = which && f->parts ? f->owner[i] : 0, tasks = f->trainer->model->desc.task_count;
+    const int kept = which ? owner && owner <= tasks && f->trainer->best_epoch[owner - 1]
+                           : f->best && f->progress.best_epoch;
+    return kept ? (which ? f->parts : f->best) + f->trainer->model->set.tensors[i]->offset : NULL;
+}
+
+/* Copies what a task alone trains from the model. */
+static MTL__RARE void mtl__fit_keep_parts(const mtl__fit *f, size_t task)
+{
+    const mtl_parameters *set = &f->trainer->model->set;
+    size_t i;
+    for (i = 0; f->parts && i < set->count; i++)
+        if (f->owner[i] == task + 1)
+            memcpy(f->parts + set->tensors[i]->offset, set->tensors[i]->value,
+                   set->tensors[i]->count * sizeof(mtl_real));
+}
+
 /* What the scores say of each task by itself. */
 static MTL__RARE void mtl__fit_tasks(mtl__fit *f)
 {
@@ -20113,8 +20211,28 @@ static MTL__RARE void mtl__fit_tasks(mtl__fit *f)
         if (!score->items || (t->best_epoch[k] && score->score <= t->best_score[k])) continue;
         t->best_epoch[k] = f->progress.epoch;
         t->best_score[k] = score->score;
+        mtl__fit_keep_parts(f, k);
     }
     f->progress.valid_loss = f->valid_loss;
+}
+
+/* Ends the training of tasks that gain nothing any more. */
+static MTL__RARE void mtl__fit_stop_tasks(mtl__fit *f)
+{
+    mtl_trainer *t = f->trainer;
+    size_t k;
+    for (k = 0; k < t->model->desc.task_count && f->desc.task_patience; k++) {
+        const double begun = (double)t->model->desc.tasks[k].start * f->desc.epochs;
+        const double since = fmax((double)t->best_epoch[k], floor(begun));
+        if (t->best_epoch[k] && (double)f->epoch >= since + f->desc.task_patience)
+            (void)mtl_trainer_set_weight(t, (int)k, 0, NULL);
+    }
+}
+
+/* The score that decides. */
+static double mtl__fit_score(const mtl__fit *f)
+{
+    return f->score_task < 0 ? f->scores.score : f->scores.tasks[f->score_task].score;
 }
 
 /* Scores the model (its averaged weights, where there are any) and keeps it if it is the best so far. */
@@ -20125,7 +20243,7 @@ static MTL__RARE void mtl__fit_evaluate(mtl__fit *f, mtl_error *err)
     double score;
     if (o->average) mtl_trainer_swap_average(t, err);
     if (!mtl__failed(err) && !mtl_evaluate(f->predictor, f->valid, f->valid_count, &f->scores, NULL, err)) {
-        score = f->score_task < 0 ? f->scores.score : f->scores.tasks[f->score_task].score;
+        score = mtl__fit_score(f);
         f->progress.scores = &f->scores;
         mtl__fit_tasks(f);
         f->stale++;
@@ -20193,7 +20311,10 @@ static MTL__RARE int mtl__fit_epoch(mtl__fit *f, mtl_fit_result *result, mtl_err
     result->updates = f->done;
     result->last_loss = p->loss;
     if (mtl__failed(err)) return 0;
-    if (f->valid_count && (!stop || p->best_epoch == 0)) mtl__fit_evaluate(f, err);
+    if (f->valid_count && (!stop || p->best_epoch == 0)) {
+        mtl__fit_evaluate(f, err);
+        mtl__fit_stop_tasks(f);
+    }
     result->epochs = f->epoch;
     result->stopped = stop;
     p->seconds = mtl__seconds() - f->start;
@@ -20210,7 +20331,10 @@ static MTL__RARE int mtl__fit_epoch(mtl__fit *f, mtl_fit_result *result, mtl_err
 /* Whether there is an epoch to come. */
 static MTL__RARE int mtl__fit_goes_on(const mtl__fit *f)
 {
-    return f->epoch <= f->progress.epochs &&
+    const size_t tasks = f->trainer->model->desc.task_count;
+    size_t k = 0;
+    while (f->desc.task_patience && k < tasks && !mtl__task_trains(f->trainer, k)) k++;
+    return f->epoch <= f->progress.epochs && k < tasks &&
            !(f->desc.patience && f->valid_count && f->stale >= (size_t)f->desc.patience);
 }
 
@@ -20240,6 +20364,24 @@ static MTL__RARE mtl_status mtl__fit_check(const mtl__fit *f, const mtl_batch *t
     return MTL_OK;
 }
 
+/* Room for what single tasks train, and which tensors these are. */
+static MTL__RARE void mtl__fit_init_parts(mtl__fit *f, mtl_error *err)
+{
+    const mtl_model *model = f->trainer->model;
+    const size_t tensors = model->set.count, tasks = model->desc.task_count;
+    unsigned char *reached;
+    size_t i, k;
+    if (f->desc.keep != MTL_KEEP_PARTS || !f->valid_count) return;
+    reached = (unsigned char *)mtl__arena_zero(&f->arena, tensors + model->node_count, 1, "parts", err);
+    f->owner = (size_t *)mtl__arena_zero(&f->arena, tensors, sizeof *f->owner, "parts", err);
+    f->parts = (mtl_real *)mtl__arena_zero(&f->arena, model->set.total, sizeof *f->parts, "parts", err);
+    for (k = 0; k < tasks && !mtl__failed(err); k++) {
+        mtl__trainer_reach(f->trainer, k, reached + tensors, reached);
+        for (i = 0; i < tensors; i++)
+            if (reached[i]) f->owner[i] = f->owner[i] ? tasks + 1 : k + 1;
+    }
+}
+
 static MTL__RARE mtl_status mtl__fit_init(mtl__fit *f, mtl_trainer *trainer, const mtl_fit_desc *desc,
                                 const mtl_batch *train, size_t train_count, mtl_error *err)
 {
@@ -20264,6 +20406,7 @@ static MTL__RARE mtl_status mtl__fit_init(mtl__fit *f, mtl_trainer *trainer, con
                   ? (mtl_real *)mtl__arena_zero(&f->arena, trainer->model->set.total, sizeof(mtl_real),
                                                 "the best weights", err)
                   : NULL;
+    if (!mtl__failed(err)) mtl__fit_init_parts(f, err);
     memset(&how, 0, sizeof how);
     how.isa = trainer->desc.isa;
     how.scheduler = trainer->session.scheduler;   /* NULL: one thread, like the trainer */
@@ -20286,7 +20429,7 @@ static MTL__RARE mtl_status mtl__fit_init(mtl__fit *f, mtl_trainer *trainer, con
    of each task by itself, which checkpoints of earlier builds lack; fit.train [data sets, 6], sequences,
    steps, batches drawn, rounds begun, place in the last one, the epoch in which it began; fit.valid
    [data sets, 2], sequences and steps. best.NAME, of the parameter's shape: the best weights so far, where
-   there are any. fit.settings, where given: the bytes of a text. */
+   there are any; parts.NAME: those of what one task alone trains, with fit.keep. fit.settings, where given: the bytes of a text. */
 enum { MTL__FIT_COUNTS = 8, MTL__FIT_TRAIN = 6, MTL__FIT_VALID = 2 };
 
 static MTL__RARE void mtl__fit_counts(const mtl__fit *f, double counts[MTL__FIT_COUNTS])
@@ -20319,10 +20462,19 @@ static MTL__RARE void mtl__fit_train(const mtl__sampler_set *s, double row[MTL__
     row[5] = (double)s->epoch;
 }
 
+/* Its name in a checkpoint, in text[192]. */
+static MTL__RARE char *mtl__fit_kept_name(const mtl__fit *f, size_t i, char *text)
+{
+    return mtl__print(text, 192, i % 2 ? "parts.%s" : "best.%s",
+                      f->trainer->model->set.tensors[i / 2]->name);
+}
+
 static MTL__RARE size_t mtl__fit_entry_count(const mtl__fit *f)
 {
+    size_t i, kept = 0;
+    for (i = 0; i < 2 * f->trainer->model->set.count; i++) kept += mtl__fit_kept(f, i % 2, i / 2) != NULL;
     return 5 + (f->trainer->optimizer.average ? 1u : 0u) + (f->valid_count ? 1u : 0u) +
-           (f->desc.settings ? 1u : 0u) + (f->progress.best_epoch ? f->trainer->model->set.count : 0);
+           (f->desc.settings ? 1u : 0u) + kept;
 }
 
 static MTL__RARE void mtl__fit_entries(const void *owner, mtl__tensor_entry *e, mtl_arena *arena,
@@ -20357,10 +20509,10 @@ static MTL__RARE void mtl__fit_entries(const void *owner, mtl__tensor_entry *e, 
     if (valid) mtl__entry_set(e++, "fit.valid", MTL_TYPE_F64, valid, MTL__FIT_VALID, sizes);
     if (f->desc.settings)
         mtl__entry_set(e++, "fit.settings", MTL_TYPE_U8, strlen(f->desc.settings), 0, f->desc.settings);
-    for (i = 0; f->progress.best_epoch && i < set->count; i++) {
-        const char *text = mtl__arena_text(arena, mtl__print(name, sizeof name, "best.%s",
-                                                             set->tensors[i]->name), err);
-        mtl__entry_of_tensor(e++, text, set->tensors[i], f->best + set->tensors[i]->offset);
+    for (i = 0; i < 2 * set->count; i++) {
+        const mtl_real *kept = mtl__fit_kept(f, i % 2, i / 2);
+        if (kept) mtl__entry_of_tensor(e++, mtl__arena_text(arena, mtl__fit_kept_name(f, i, name), err),
+                                       set->tensors[i / 2], kept);
     }
 }
 
@@ -20489,12 +20641,42 @@ static MTL__RARE mtl_status mtl__fit_resume(mtl__fit *f, mtl_error *err)
     (void)mtl__fit_read_sets(f, file, "fit.valid", f->valid, f->valid_count, MTL__FIT_VALID, err);
     for (i = 0; i < f->sampler.count && !mtl__failed(err); i++)
         mtl__fit_resume_set(f, i, train + MTL__FIT_TRAIN * i);
-    for (i = 0; f->progress.best_epoch && i < set->count && !mtl__failed(err); i++) {
-        const mtl_tensor *t = set->tensors[i];
-        mtl__read_tensor(file, mtl__print(name, sizeof name, "best.%s", t->name), t->shape[0],
-                         t->dims == 2 ? t->shape[1] : 0, f->best + t->offset, err);
+    for (i = 0; i < 2 * set->count && !mtl__failed(err); i++) {
+        const mtl_tensor *t = set->tensors[i / 2];
+        mtl_real *kept = mtl__fit_kept(f, i % 2, i / 2);
+        if (kept) mtl__read_tensor(file, mtl__fit_kept_name(f, i, name), t->shape[0],
+                                   t->dims == 2 ? t->shape[1] : 0, kept, err);
     }
     return mtl__status(err);
+}
+
+/* Puts the weights of the best epoch into the model; with `parts`, what single tasks train of theirs. */
+static MTL__RARE void mtl__fit_restore(const mtl__fit *f, size_t parts)
+{
+    const mtl_parameters *set = &f->trainer->model->set;
+    size_t which, i;
+    for (which = 0; which <= parts; which++)
+        for (i = 0; i < set->count; i++) {
+            const mtl_real *kept = mtl__fit_kept(f, which, i);
+            if (kept) memcpy(set->tensors[i]->value, kept, set->tensors[i]->count * sizeof *kept);
+        }
+    mtl_parameters_prepare(&f->trainer->model->set, MTL_ISA_AUTO, NULL);
+}
+
+/* Leaves the best weights in the model. Returns 1 when parts come from epochs of their own. */
+static MTL__RARE int mtl__fit_finish(mtl__fit *f)
+{
+    mtl_error own;
+    memset(&own, 0, sizeof own);
+    mtl__fit_restore(f, f->parts != NULL);
+    if (!f->parts) return 0;
+    if (!mtl_evaluate(f->predictor, f->valid, f->valid_count, &f->scores, NULL, &own)
+        && mtl__fit_score(f) > f->progress.best_score) {
+        f->progress.best_score = mtl__fit_score(f);
+        return 1;
+    }
+    mtl__fit_restore(f, 0);
+    return 0;
 }
 
 MTL_DEF MTL__RARE mtl_status mtl_fit(mtl_trainer *trainer, const mtl_batch *train, size_t train_count,
@@ -20522,8 +20704,7 @@ MTL_DEF MTL__RARE mtl_status mtl_fit(mtl_trainer *trainer, const mtl_batch *trai
         mtl__optimizer_wait(&trainer->optimizer, &trainer->session.run, 0);
     }
     if (f.best && f.progress.best_epoch) {
-        memcpy(trainer->model->set.block, f.best, trainer->model->set.total * sizeof(mtl_real));
-        mtl_parameters_prepare(&trainer->model->set, MTL_ISA_AUTO, NULL);
+        result->parts = mtl__fit_finish(&f);
     } else if (trainer->optimizer.average && result->updates) {
         mtl_trainer_swap_average(trainer, NULL);
         trainer->averaged = 0;              /* the average is the result; training may go on from it */
@@ -20561,33 +20742,6 @@ struct mtl_watch {
 };
 
 /* ---- what is shared ------------------------------------------------------------------------------------ */
-
-/* The tap of a node, NULL: of an input. */
-static const mtl__tap *mtl__watch_tap(const mtl_model *model, const mtl__node *node)
-{
-    return node->part == MTL__NODE_COLUMN ? &model->columns[node->index].tap
-        : node->part == MTL__NODE_HEAD ? &model->tasks[node->index].tap : NULL;
-}
-
-/* Which tensors task k's loss reaches: those of its head, and of what nodes that it reaches take rows from;
-   nodes: [nodes] scratch. */
-static MTL__RARE void mtl__watch_reach(const mtl_trainer *t, size_t k, unsigned char *nodes,
-                                       unsigned char *reaches)
-{
-    const mtl_model *model = t->model;
-    size_t n, i;
-    mtl__trainer_permissions(t, k, reaches);
-    memset(nodes, 0, model->node_count);
-    nodes[model->tasks[k].node] = 1;
-    for (n = model->node_count; n-- > 0;) {
-        const mtl__node *node = &model->nodes[n];
-        const mtl__tap *tap = mtl__watch_tap(model, node);
-        for (i = 0; tap && nodes[n] && i < tap->mix.count + tap->by_count; i++)
-            if (!tap->stopped[i]) nodes[tap->sources[i] / MTL__NODE_PARTS] = 1;
-        for (i = node->first_tensor; i < node->first_tensor + node->tensor_count; i++)
-            if (!nodes[n] || model->set.tensors[i]->frozen) reaches[i] = 0;
-    }
-}
 
 /* The number of a column's layer in a tensor's name, "weight_ih_l1_reverse"; -1: it has none. */
 static MTL__RARE int mtl__watch_layer(const char *name)
@@ -20654,7 +20808,7 @@ static MTL__RARE unsigned char *mtl__watch_build(mtl_watch *w, mtl_arena *arena,
     w->parts = (mtl_watched_part *)mtl__arena_make(arena, tensors + 1, sizeof *w->parts, "a watch", err);
     if (mtl__failed(err)) return NULL;
     for (k = 0; k < tasks; k++) {           /* shared: 1 after the first task that reaches it, then 2 */
-        mtl__watch_reach(w->trainer, k, shared + tensors, reached);
+        mtl__trainer_reach(w->trainer, k, shared + tensors, reached);
         for (i = 0; i < tensors; i++)
             shared[i] = (unsigned char)mtl__at_most(shared[i] + (size_t)reached[i], 2);
     }

@@ -44,6 +44,7 @@ FACTORS = {
     "dropout": ["--dropout 0", "--dropout 0.3", "--dropout 0.2 --set input.dropout_per_sequence=1"],
     "accumulate": ["", "--set fit.accumulate=3"],
     "curriculum": ["", "--set fit.curriculum=length"],
+    "regime": ["", "--set fit.keep=parts", "--set fit.task_patience=1 --set fit.keep=parts", "--set task.*.start=0.4"],
     "weight": ["", "--sampler-weight FIRST=0.4", "--sampler-weight FIRST=2.5"],
     "cell": ["--cell lstm --dir bi", "--cell gru --dir uni --layers 2", "--cell rnn --dir bi"],
     "share": ["", "--share partial", "--share cross-stitch", "--share soft"],

@@ -497,6 +497,35 @@ static void test_balance_schedule(void **state)
     balance_close(&c);
 }
 
+/* Before `start` a task is not trained: what it alone trains stays as it is. */
+static void test_balance_start(void **state)
+{
+    const test_shape shape = { .cell = MTL_CELL_RNN, .hidden = 3, .sequences = 4, .longest = 4, .seed = 3 };
+    mtl_trainer_desc how;
+    balance_case c;
+    mtl_step step;
+    int i;
+    (void)state;
+    memset(&how, 0, sizeof how);
+    how.total_steps = 4;
+    balance_open(&c, &shape, NULL);
+    mtl_trainer_destroy(c.trainer);
+    mtl_model_destroy(c.model);
+    c.p.tasks[TEST_CLASS].start = 0.5f;
+    c.model = mtl_model_create(&c.p.desc, &c.err);
+    c.trainer = mtl_trainer_create(c.model, &how, &c.err);
+    for (i = 1; i <= 4; i++) {
+        const mtl_real before = mtl_model_tensor(c.model, "class.output.bias")->value[0];
+        mtl_train_step(c.trainer, c.p.batch, 1, &step, &c.err);
+        TEST_FINE(&c.err);
+        assert_true((step.task_weight[TEST_CLASS] > 0) == (i > 2));
+        assert_true((step.task_loss[TEST_CLASS] > 0) == (i > 2));
+        assert_true((mtl_model_tensor(c.model, "class.output.bias")->value[0] != before) == (i > 2));
+        assert_true(step.task_loss[TEST_TAGS] > 0);
+    }
+    balance_close(&c);
+}
+
 static void test_balance_method_errors(void **state)
 {
     const test_shape shape = { .cell = MTL_CELL_RNN, .hidden = 3, .sequences = 4, .longest = 4, .seed = 3 };
@@ -1698,7 +1727,7 @@ static void test_balance_packings_missing(void **state)
     cmocka_unit_test(test_balance_formulas), cmocka_unit_test(test_balance_gradient), \
     cmocka_unit_test(test_balance_accumulation), cmocka_unit_test(test_balance_resume), \
     cmocka_unit_test(test_balance_resume_errors), cmocka_unit_test(test_balance_schedule), \
-    cmocka_unit_test(test_balance_method_errors), \
+    cmocka_unit_test(test_balance_start), cmocka_unit_test(test_balance_method_errors), \
     cmocka_unit_test(test_surgery_weights), cmocka_unit_test(test_surgery_extremes), \
     cmocka_unit_test(test_surgery_dot), cmocka_unit_test(test_surgery_gradient), \
     cmocka_unit_test(test_surgery_fits), cmocka_unit_test(test_surgery_resume), \

@@ -180,7 +180,7 @@ result "eval prints a line for each task" "$(says stdout.txt "intent|accuracy|sl
 run eval --model model.st --data valid.tsv --json
 check "eval --json prints one line" [ "$(wc -l <stdout.txt)" -eq 1 ]
 check "eval --json is JSON" json_valid stdout.txt
-result "eval --json has the promised keys" "$(says stdout.txt '{"tasks": {"intent": {"kind": "class", "accuracy": |"slots": {"kind": "tags", "token_accuracy": |, "span_precision": |, "span_recall": |, "span_f1": |"mood": {"kind": "real", "rmse": |, "mae": |}}, "joint_accuracy": |, "sequences": 60, "tokens": ')"
+result "eval --json has the promised keys" "$(says stdout.txt '{"tasks": {"intent": {"kind": "class", "accuracy": |"slots": {"kind": "tags", "token_accuracy": |, "span_precision": |, "span_recall": |, "span_f1": |"mood": {"kind": "real", "rmse": |, "mae": |, "r2": |}}, "joint_accuracy": |, "sequences": 60, "tokens": ')"
 check "the model has learned the intents" at_least "$(number stdout.txt accuracy)" 0.9
 check "the model has learned the slots" at_least "$(number stdout.txt span_f1)" 0.9
 printf 'text\tslots:tags\nwake me at noon\tO O O O\n' >one.tsv
@@ -342,6 +342,15 @@ check "every digit of its answers is that of --only" cmp -s mood.txt alone.txt
 check "--budget 1: the tasks alone" [ "$(for task in intent slots mood; do found $task chosen; done | grep -c '^alone$')" -eq 3 ]
 run train --data train.tsv --valid valid.tsv --out auto.st $auto --budget 2h
 check "--budget as a time" grep -q "partial" stdout.txt
+run train --data train.tsv --valid valid.tsv --out auto.st $auto --budget 1
+result "a budget without room says what would have it" "$(says stderr.txt "no room for a joint model|--budget 1.")"
+run train --data train.tsv --valid valid.tsv --out auto.st $auto --preset plain --share auto
+check "--share auto searches with any preset" grep -q "^task .*partial" stdout.txt
+run train --data train.tsv --valid valid.tsv --out hard.st $auto --share full --teacher only.st --quiet --set fit.curriculum=loss
+check "--set fit.curriculum=loss goes by the teacher's losses" sh -c '! cmp -s taught.st hard.st'
+refuses "--set fit.curriculum=loss without a teacher" 2 "fit.curriculum|--teacher" train --data train.tsv --out out.st $auto --set fit.curriculum=loss --share full
+run train --data train.tsv --valid valid.tsv --out auto.st $auto --set fit.curriculum=loss --set fit.task_patience=2 --quiet
+check "regimes in a search" [ "$status" -eq 0 ]
 refuses "--budget of nothing" 2 "--budget 0|at least 1" train --data train.tsv --valid valid.tsv --out out.st --budget 0
 refuses "--budget of a wrong unit" 2 "--budget 3d|90s" train --data train.tsv --valid valid.tsv --out out.st --budget 3d
 run train --data train.tsv --out auto.st $auto

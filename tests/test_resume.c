@@ -184,6 +184,8 @@ static void test_resume_fit(void **state)
         s.fit.accumulate = 1 + number % 4 / 2;
         s.fit.curriculum = number % 5 == 3 ? MTL_CURRICULUM_LENGTH : 0;
         s.fit.patience = number % 6 == 5 ? 1 : 0;
+        s.fit.task_patience = number % 5 == 4 ? 1 : 0;
+        s.fit.keep = number % 4 / 2 ? MTL_KEEP_PARTS : 0;
         s.count = 1 + (size_t)number % RESUME_SETS;
         s.valid = number % 7 != 6;
         s.weights[0] = 0.5f, s.weights[1] = 2, s.weights[2] = 1.5f;

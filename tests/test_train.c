@@ -333,6 +333,34 @@ static void test_train_stopped_steps(void **state)
     }
 }
 
+/* skip_bad: a task whose loss is no number is left out, and the others learn as if it were off. */
+static void test_train_skip_bad(void **state)
+{
+    test_shape shape = {0};
+    mtl_trainer_desc training = {0};
+    train_case c, twin;
+    mtl_step step;
+    size_t k;
+    (void)state;
+    training.skip_bad = 1;
+    shape.features = 2;
+    train_case_create(&c, &shape, &training);
+    train_case_create(&twin, &shape, NULL);
+    train_loss_overflows(&c), train_loss_overflows(&twin);
+    mtl_trainer_set_weight(twin.trainer, TEST_NUMBER, 0, &twin.err);
+    mtl_train_step(c.trainer, c.p.batch, 1, &step, &c.err);
+    mtl_train_step(twin.trainer, twin.p.batch, 1, NULL, &twin.err);
+    TEST_FINE(&c.err);
+    TEST_FINE(&twin.err);
+    for (k = 0; k < step.task_count; k++) assert_int_equal(step.task_skipped[k], k == TEST_NUMBER);
+    assert_true(step.task_loss[TEST_NUMBER] == 0 && step.task_loss[TEST_TAGS] > 0);
+    assert_true(test_weights_equal(c.model, mtl_model_parameters(twin.model)->block));
+    train_weight_is_nan(&c);                                    /* no task is left */
+    mtl_train_step(c.trainer, c.p.batch, 1, &step, &c.err);
+    test_expect_error(&c.err, MTL_ERROR_NUMBER, NULL, "no weight was changed");
+    train_case_destroy(&c), train_case_destroy(&twin);
+}
+
 /* A step that failed leaves no trace: what follows is what would have followed without it. */
 static void test_train_goes_on_after_an_error(void **state)
 {
@@ -1476,6 +1504,46 @@ static void test_train_curriculum(void **state)
     mtl_model_destroy(model);
 }
 
+/* Curriculum by what `ranks` say, which here is the opposite of their lengths. */
+static void test_train_curriculum_ranks(void **state)
+{
+    mtl_error err = {0};
+    mtl_model *model = train_set_model(&err);
+    int most[TRAIN_LARGE], last = 1000, ends = 0;
+    const int *ranks[1];
+    train_set large;
+    train_draws d;
+    size_t i, s;
+    (void)state;
+    memset(&d, 0, sizeof d);
+    d.desc.curriculum = MTL_CURRICULUM_LOSS;
+    train_set_create(&large, TRAIN_LARGE, 40);
+    for (i = 0; i < TRAIN_LARGE; i++) most[i] = 40 - large.data.lengths[i];
+    ranks[0] = most;
+    d.desc.ranks = ranks;
+    mtl_desc_check(MTL_DESC_FIT, &d.desc, "fit", &d.err);
+    mtl_arena_init(&d.arena, NULL, 0, NULL);
+    mtl__sampler_init(&d.sampler, &large.data, 1, model, &d.desc, &d.arena, &d.err);
+    TEST_FINE(&d.err);
+    for (i = 0; i < d.sampler.total; i++) {
+        mtl_batch b = mtl__sampler_next(&d.sampler, model, i, &d.arena, &d.err);
+        int shortest = 1000;
+        for (s = 0; s < b.sequences; s++) {
+            assert_true(b.lengths[s] <= last);
+            if (b.lengths[s] < shortest) shortest = b.lengths[s];
+        }
+        ends += shortest < last;
+        last = shortest;
+    }
+    assert_true(ends > 3);
+    d.desc.ranks = NULL;
+    mtl__sampler_init(&d.sampler, &large.data, 1, model, &d.desc, &d.arena, &d.err);
+    test_expect_error(&d.err, MTL_ERROR_FIELD, "fit.curriculum", "ranks of the sequences of data set 0");
+    mtl_arena_destroy(&d.arena);
+    train_set_destroy(&large);
+    mtl_model_destroy(model);
+}
+
 /* Other seeds, other orders; every epoch another order. */
 static void test_train_sampler_seeds(void **state)
 {
@@ -1779,6 +1847,81 @@ static void test_train_fit_patience(void **state)
     TEST_FINE(&c.err);
     assert_int_equal(result.epochs, 6);
     train_case_destroy(&c);
+}
+
+/* Where nothing moves the first epoch is every task's best: with task_patience each stops, and training ends
+   with the last; one that starts later has as many epochs from there. */
+static void test_train_fit_task_patience(void **state)
+{
+    int late;
+    (void)state;
+    for (late = 0; late < 2; late++) {
+        test_shape shape = {0};
+        mtl_trainer_desc training = {0};
+        mtl_fit_desc desc = {0};
+        mtl_fit_result result;
+        train_case c;
+        size_t k;
+        shape.sequences = 20;
+        training.lr = MTL_ZERO;
+        train_case_create(&c, &shape, &training);
+        ((mtl_task_desc *)(uintptr_t)&c.model->desc.tasks[TEST_CLASS])->start = late ? 0.5f : 0;
+        mtl_trainer_set_weight(c.trainer, TEST_SHARE, 0, &c.err);       /* never scored: it would go on */
+        desc.epochs = 10;
+        desc.task_patience = 2;
+        mtl_fit(c.trainer, c.p.batch, 1, c.p.batch, 1, &desc, &result, &c.err);
+        TEST_FINE(&c.err);
+        assert_int_equal(result.epochs, late ? 7 : 3);
+        for (k = 0; k < TEST_TASKS_COUNT; k++) assert_true(c.trainer->weights[k] == 0);
+        train_case_destroy(&c);
+    }
+}
+
+/* keep: parts: heads may come from the epochs best for their tasks, where that scores better; what is left in
+   the model scores what the result says. */
+static void test_train_fit_keeps_parts(void **state)
+{
+    size_t seed, k, parts = 0;
+    (void)state;
+    for (seed = 1; seed <= 12; seed++) {
+        test_shape shape = {0};
+        mtl_trainer_desc training = {0};
+        mtl_fit_desc desc = {0};
+        mtl_fit_result result;
+        test_batch *valid;
+        train_log log;
+        train_case c;
+        shape.sequences = 60;
+        shape.seed = (uint64_t)seed;
+        training.lr = 0.03f;
+        training.average = seed % 3 ? 0 : 0.5f;
+        train_case_create(&c, &shape, &training);
+        valid = test_batch_create(&c.p.desc, NULL, 40, 7, 0, 555);
+        memset(&log, 0, sizeof log);
+        log.model = training.average > 0 ? NULL : c.model;
+        desc.epochs = 6;
+        desc.batch = 8;
+        desc.keep = MTL_KEEP_PARTS;
+        desc.progress = train_progress;
+        desc.user = &log;
+        mtl_fit(c.trainer, c.p.batch, 1, &valid->batch, 1, &desc, &result, &c.err);
+        TEST_FINE(&c.err);
+        assert_true(fabs(train_score(&c, &valid->batch) - result.best_score) < 1e-12);
+        assert_true(result.parts ? result.best_score > log.scores[result.best_epoch]
+                                 : result.best_score == log.scores[result.best_epoch]);
+        parts += (size_t)result.parts;
+        for (k = 0; k < mtl_model_parameters(c.model)->count && log.model; k++) {
+            const mtl_tensor *t = mtl_model_parameters(c.model)->tensors[k];
+            if (strncmp(t->name, "class.", 6) == 0 || strncmp(t->name, "encoder.", 8) == 0)
+                assert_memory_equal(t->value, log.weights[result.parts && t->name[0] == 'c'
+                                    ? result.task_best_epoch[TEST_CLASS] : result.best_epoch] + t->offset,
+                                    t->count * sizeof(mtl_real));
+        }
+        for (k = 1; k <= 6; k++) free(log.weights[k]);
+        test_batch_destroy(valid);
+        train_case_destroy(&c);
+    }
+    assert_true(parts > 0 && parts < 12);
 }
 
 /* Plateau: the rate is cut when the score has not risen for plateau_patience evaluations. */
@@ -2376,6 +2519,10 @@ static void test_train_bf16_fallback(void **state)
         cmocka_unit_test(test_train_samplers), \
     cmocka_unit_test(test_train_sampler_shares), cmocka_unit_test(test_train_sampler_together), \
     cmocka_unit_test(test_train_curriculum), \
+    cmocka_unit_test(test_train_curriculum_ranks), \
+    cmocka_unit_test(test_train_skip_bad), \
+    cmocka_unit_test(test_train_fit_task_patience), \
+    cmocka_unit_test(test_train_fit_keeps_parts), \
     cmocka_unit_test(test_train_sampler_seeds), cmocka_unit_test(test_train_fit_keeps_the_best), \
     cmocka_unit_test(test_train_fit_patience), cmocka_unit_test(test_train_fit_plateau), \
     cmocka_unit_test(test_train_fit_callback_stops), cmocka_unit_test(test_train_fit_learns), \

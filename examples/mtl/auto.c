@@ -51,6 +51,7 @@ typedef struct search {
     mtl_batch *train, *valid;
     attempt *attempts;                      /* growing: the tasks alone come first */
     double spent, alone;                    /* multiply-adds of all; of the tasks alone */
+    double needed;                          /* by the cheapest attempt that the budget had no room for */
     double seconds;                         /* of training these */
     int stopped;                            /* 1: training is to end now */
 } search;
@@ -156,6 +157,7 @@ static void try_structure(search *s, const structure_row *structure, int *tasks)
     plan_fit(&how, train, arrlenu(train));
     of.cost = fit_cost(of.model, &how, train, arrlenu(train));
     if (structure != &structures[ALONE] && s->spent + of.cost > budget(s)) {
+        s->needed = s->needed > 0 ? fmin(s->needed, s->spent + of.cost) : s->spent + of.cost;
         mtl_model_destroy(of.model);
         return;
     }
@@ -172,6 +174,11 @@ static void try_structure(search *s, const structure_row *structure, int *tasks)
     free_lessons(s->to->lessons);
     s->to->lessons = NULL;
     s->spent += of.cost;
+    if (broken.code) warn("%s: %s", s->to->run, broken.message);
+    if (broken.code && !of.result.best_epoch) {
+        mtl_model_destroy(of.model);
+        return;
+    }
     if (structure == &structures[ALONE]) s->alone += of.cost, s->seconds += of.result.train_seconds;
     arrsetlen(of.scores, arrlenu(tasks) * (BLOCKS + 1));
     for (block = 0; block <= BLOCKS; block++) score_block(s, &of, block);
@@ -414,6 +421,9 @@ mtl_model *train_auto(reporter *to, corpus *all, const mtl_model_desc *whole, mt
     joint = choose(&s, &kept);
     model = put_together(&s, joint, kept);
     sum_up(&s, joint, kept, result);
+    if (arrlenu(s.attempts) == arrlenu(all->tasks) && s.needed > 0)
+        note("the budget has no room for a joint model: each task stands alone; --budget %.2f would have it",
+             ceil(100 * s.needed / s.alone) / 100);
     if (!to->given->quiet) print_table(&s, joint, kept);
     text = make_note(&s, joint, kept);
     mtl_model_note(model, "auto", text, &err);

@@ -49,6 +49,12 @@ double fit_cost(mtl_model *model, const mtl_fit_desc *how, const mtl_batch *trai
     return 3 * (at_steps * rows + at_sequences * sequences) * how->epochs;
 }
 
+/* 1: of several trainings that of a model of several tasks, which the others can do without. */
+static int is_joint_attempt(const reporter *to, mtl_model *model)
+{
+    return to->number && mtl_model_describe(model)->task_count > 1;
+}
+
 /* bf16 is a wish: says what it ended as. Returns MTL_PRECISION_*. */
 static int report_precision(const settings *given, const mtl_trainer *trainer)
 {
@@ -59,6 +65,16 @@ static int report_precision(const settings *given, const mtl_trainer *trainer)
     return precision;
 }
 
+/* What --set fit.curriculum=loss goes by: teachers, which the tasks alone of a search do not have. */
+static int **find_ranks(reporter *to, mtl_fit_desc *how, const mtl_batch *train)
+{
+    if (how->curriculum != MTL_CURRICULUM_LOSS) return NULL;
+    if (to->lessons) return rank_sequences(to->lessons, train);
+    if (!to->number) fail_usage("--set fit.curriculum=loss: needs --teacher MODEL, which says what is easy");
+    how->curriculum = MTL_CURRICULUM_NONE;
+    return NULL;
+}
+
 int fit_model(reporter *to, mtl_model *model, const mtl_fit_desc *how, const mtl_batch *train,
               const mtl_batch *valid, mtl_fit_result *result, mtl_error *broken)
 {
@@ -67,8 +83,8 @@ int fit_model(reporter *to, mtl_model *model, const mtl_fit_desc *how, const mtl
     mtl_trainer_desc trained = to->given->trainer;
     mtl_trainer *trainer;
     size_t k;
-    int precision;
-    if (to->number && mtl_model_describe(model)->task_count < 2)
+    int precision, **ranks;
+    if (to->number && !is_joint_attempt(to, model))
         trained.balance = trained.surgery = 0;      /* these are for the trainings of several tasks */
     trainer = mtl_trainer_create(model, &trained, &err);
     check(&err);
@@ -79,6 +95,7 @@ int fit_model(reporter *to, mtl_model *model, const mtl_fit_desc *how, const mtl
     if (!watched.score && mtl_model_task(model, to->given->score ? to->given->score : "") >= 0)
         watched.score = to->given->score;
     watched.sampler_weights = sampler_weights(to->given, train);
+    watched.ranks = (const int *const *)(ranks = find_ranks(to, &watched, train));
     checkpoints_begin(to, model, trainer, &watched);
     for (k = 0; k < mtl_model_describe(model)->task_count && to->step_weight > 0; k++) {
         const mtl_task_desc *task = &mtl_model_describe(model)->tasks[k];
@@ -89,11 +106,14 @@ int fit_model(reporter *to, mtl_model *model, const mtl_fit_desc *how, const mtl
     to->watcher = watch_begin(to->given, model, trainer, to->log, to->run);
     mtl_fit(trainer, train, arrlenu(train), valid, arrlenu(valid), &watched, result, &err);
     if (err.code == MTL_ERROR_STOPPED && interrupted()) mtl_error_clear(&err);
-    if (err.code == MTL_ERROR_NUMBER && result->best_epoch) *broken = err;
+    if (err.code == MTL_ERROR_NUMBER && (result->best_epoch || is_joint_attempt(to, model))) *broken = err;
     else check(&err);
     checkpoints_end(to);
+    progress_end(to);
     watch_end(to->watcher);
     to->watcher = NULL;
     mtl_trainer_destroy(trainer);
+    for (k = 0; k < arrlenu(ranks); k++) arrfree(ranks[k]);
+    arrfree(ranks);
     return precision;
 }

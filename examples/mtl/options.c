@@ -51,7 +51,7 @@ static const option options[] = {
     TRAIN_FIELD("--embed", "N", "input.width"),
     TRAIN_FIELD("--share", "NAME", "share.kind"),
     { "--budget", "X|TIME", TRAIN, TEXT, MEMBER(budget),
-      "without --share: what finding out what to share may cost, as a multiple of training each task alone, "
+      "without --share, or of --share auto: what the search may cost, as a multiple of training tasks alone, "
       "or a time such as 90s, 10m, 2h [2.8]" },
     { "--order", "TASK+TASK/TASK", TRAIN, TEXT, MEMBER(share.order),
       "--share hierarchical: the tasks by level, the lowest first [tasks of steps, then the others]" },
@@ -94,6 +94,7 @@ static const option options[] = {
       "processors to use; results do not depend on it [all]" },
     TRAIN_FIELD("--balance", "NAME", "trainer.balance"),
     TRAIN_FIELD("--surgery", "NAME", "trainer.surgery"),
+    { "--skip-bad", NULL, TRAIN, FIELD_SWITCH, FIELDS("trainer.skip_bad"), NULL },
     TRAIN_FIELD("--precision", "f32|bf16", "trainer.precision"),
     { "--isa", "NAME", READING, FIELD, FIELDS("trainer.isa predictor.isa"), NULL },
     { "--log", "FILE", TRAIN, TEXT, MEMBER(log), "writes a JSON object for each epoch" },

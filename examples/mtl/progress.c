@@ -111,18 +111,45 @@ static void count_step(reporter *to, const mtl_step *step)
     to->norms++;
 }
 
+/* Says where a task was left out for the first time; how often in all comes at the end. */
+static void count_skipped(reporter *to, const mtl_progress *now)
+{
+    const mtl_model_desc *desc = mtl_model_describe(to->model);
+    size_t k;
+    for (k = 0; k < now->step->task_count; k++) {
+        const size_t count = now->step->task_skipped[k];
+        if (count && !to->skipped[k])
+            warn("epoch %zu, batch %zu: the loss of task %s is not a finite number: it is left out of the batch "
+                 "(--skip-bad)", now->epoch, now->batch, desc->tasks[k].name);
+        to->skipped[k] += count;
+    }
+}
+
+void progress_end(reporter *to)
+{
+    size_t k;
+    for (k = 0; k < arrlenu(to->skipped); k++)
+        if (to->skipped[k] > 1)
+            warn("task %s was left out of %zu batches in all", mtl_model_describe(to->model)->tasks[k].name,
+                 to->skipped[k]);
+}
+
 static void forget_steps(reporter *to) { to->norm_sum = to->norm_most = to->norms = 0; }
 
 void progress_begin(reporter *to, mtl_model *model)
 {
+    const size_t tasks = mtl_model_describe(model)->task_count;
     to->model = model;
     forget_steps(to);
+    arrsetlen(to->skipped, tasks);
+    memset(to->skipped, 0, tasks * sizeof *to->skipped);
 }
 
 int on_progress(void *user, const mtl_progress *now)
 {
     reporter *to = (reporter *)user;
     if (now->step) count_step(to, now->step);
+    if (now->step) count_skipped(to, now);
     if (now->step) watch_update(to->watcher, now);
     if (now->epoch_end && to->lessons)
         mix_lessons(to->lessons, label_share(now->epoch, now->epochs));

@@ -20,6 +20,7 @@ typedef struct reporter {
     double lr;                              /* of the last update */
     double norm_sum, norm_most, norms;      /* of the gradients of the epoch's updates; how many these are */
     long long updates;                      /* of this process */
+    size_t *skipped;                        /* growing, [tasks] batches that --skip-bad left out */
     const corpus *all;                      /* for checkpoints; NULL: there are none */
     struct watcher *watcher;                /* watch.h; NULL: nobody asked */
     struct checkpoints *checkpoints;        /* resume.h; NULL: none are kept, and none is gone on from */
@@ -27,6 +28,9 @@ typedef struct reporter {
 
 /* Before a training: nothing of the one before is left. */
 void progress_begin(reporter *to, mtl_model *model);
+
+/* After it: how often tasks were left out. */
+void progress_end(reporter *to);
 
 /* The library's progress callback; user: a reporter. */
 int on_progress(void *user, const mtl_progress *now);

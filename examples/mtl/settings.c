@@ -39,7 +39,8 @@ typedef struct preset_row { const char *path, *text; } preset_row;
     { "encoder.hidden", "128" },    { "encoder.dropout", "0.3" },       { "encoder.bidirectional", "1" }, \
     { "task.*.pool", "max" },       { "trainer.optimizer", "adam" },    { "trainer.clip_norm", "5" }
 static const preset_row preset_auto[] = {
-    TEXTBOOK, { "trainer.lr", "0.002" }, { "trainer.schedule", "linear" }, { NULL, NULL } };
+    TEXTBOOK, { "trainer.lr", "0.002" }, { "trainer.schedule", "linear" }, { "fit.keep", "parts" },
+    { NULL, NULL } };
 static const preset_row preset_plain[] = {
     TEXTBOOK, { "trainer.lr", "0.001" }, { "fit.epochs", "12" }, { "fit.batch", "32" }, { NULL, NULL } };
 static const struct { const char *name; const preset_row *rows; int automatic; } presets[] = {
@@ -164,7 +165,10 @@ void set_field(settings *given, const char *option, const char *path, const char
 {
     const group *in;
     const mtl_field *field = resolve_path(option, path, &in);
-    if (in->desc == MTL_DESC_SHARE) given->automatic = 0;   /* who says how to share needs no search */
+    if (in->desc == MTL_DESC_SHARE) {       /* who says how to share needs no search */
+        given->automatic = strcmp(field->name, "kind") == 0 && strcmp(text, "auto") == 0;
+        if (given->automatic) return;
+    }
     if (in->desc == MTL_DESC_TASK) assign_task_field(given, option, path, field, text);
     else set_member(option, field, (char *)given + in->offset, text);
 }

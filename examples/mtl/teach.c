@@ -62,6 +62,7 @@ void add_lessons(lesson **lessons, const settings *given, const mtl_model *teach
         mtl_target *target = (mtl_target *)(uintptr_t)&batches[i].targets[task];
         lesson one = { 0 };
         if (!target->labels && !target->values) continue;
+        one.set = i;
         one.labels = target->labels;
         one.values = target->values;
         ask(&one, given, teacher, taught, &batches[i]);
@@ -111,6 +112,59 @@ lesson *read_lessons(const settings *given, const corpus *all, const mtl_model *
     for (i = 0; i < arrlenu(given->teachers); i++)
         add_file(&lessons, given, all, given->teachers[i], model, batches);
     return lessons;
+}
+
+/* What a teacher makes of an item's label: cross-entropy, or the squared error; 0 without a label. */
+static double teacher_loss(const lesson *of, size_t n)
+{
+    const mtl_real *answer = of->answers + n * of->width;
+    double loss = 0;
+    size_t j;
+    if (of->labels) return of->labels[n] < 0 ? 0 : -log(fmax(1e-9, (double)answer[of->labels[n]]));
+    for (j = 0; j < of->width && !isnan(of->values[n * of->width + j]); j++)
+        loss += pow((double)(of->values[n * of->width + j] - answer[j]), 2);
+    return loss;
+}
+
+typedef struct hardness { double loss; size_t sequence; } hardness;
+
+static int by_loss(const void *a, const void *b)
+{
+    const hardness *x = (const hardness *)a, *y = (const hardness *)b;
+    return x->loss != y->loss ? (x->loss > y->loss) - (x->loss < y->loss)
+                              : (x->sequence > y->sequence) - (x->sequence < y->sequence);
+}
+
+/* Adds a lesson's losses to those of its data set's sequences. */
+static void add_losses(const lesson *of, const mtl_batch *batch, hardness *to)
+{
+    const int at_steps = of->items > batch->sequences;
+    size_t s, n = 0, count, i;
+    for (s = 0; s < batch->sequences; s++) {
+        count = at_steps ? (size_t)batch->lengths[s] : 1;
+        to[s].sequence = s;
+        for (i = 0; i < count; i++) to[s].loss += teacher_loss(of, n++) / (double)count;
+    }
+}
+
+int **rank_sequences(const lesson *lessons, const mtl_batch *batches)
+{
+    int **ranks = NULL;
+    hardness *of = NULL;
+    size_t i, k, s;
+    for (i = 0; i < arrlenu(batches); i++) {
+        int *rank = NULL;
+        arrsetlen(of, batches[i].sequences);
+        memset(of, 0, batches[i].sequences * sizeof *of);
+        for (k = 0; k < arrlenu(lessons); k++)
+            if (lessons[k].set == i) add_losses(&lessons[k], &batches[i], of);
+        qsort(of, arrlenu(of), sizeof *of, by_loss);
+        arrsetlen(rank, arrlenu(of));
+        for (s = 0; s < arrlenu(of); s++) rank[of[s].sequence] = (int)s;
+        arrput(ranks, rank);
+    }
+    arrfree(of);
+    return ranks;
 }
 
 double label_share(size_t done, size_t epochs) { return 0.5 * (double)done / (double)epochs; }

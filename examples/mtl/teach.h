@@ -8,6 +8,7 @@
 #include "settings.h"
 
 typedef struct lesson {                     /* of one task in one data set */
+    size_t set;                             /* number of the data set */
     const int *labels;                      /* [items] or NULL */
     const mtl_real *values;                 /* [items][width] or NULL */
     mtl_real *answers, *target;             /* [items][width] the teacher's; what is learnt just now */
@@ -22,6 +23,10 @@ void add_lessons(lesson **lessons, const settings *given, const mtl_model *teach
 /* The lessons of all --teacher models, for the model's tasks that they know. Ends the program when one of
    them has been trained on other data: its words and classes must be the model's. */
 lesson *read_lessons(const settings *given, const corpus *all, const mtl_model *model, mtl_batch *batches);
+
+/* For --set fit.curriculum=loss: the place of each sequence of each data set in the order of the teachers'
+   losses, which are means over a task's items, added up. A growing array of growing arrays. */
+int **rank_sequences(const lesson *lessons, const mtl_batch *batches);
 
 /* The share of the labels after so many epochs: it grows from nothing to a half. */
 double label_share(size_t done, size_t epochs);

@@ -101,7 +101,9 @@ static void report_end(const settings *given, int automatic, const mtl_fit_resul
     if (result->stopped) say("interrupted: %s is in %s", kept, given->out);
     if (given->quiet) return;
     if (!result->stopped && result->best_epoch)
-        printf("best epoch %zu, score %.4f", result->best_epoch, result->best_score);
+        printf("best epoch %zu%s, score %.4f", result->best_epoch,
+               result->parts ? ", with what single tasks train from the epochs best for these" : "",
+               result->best_score);
     else if (!result->stopped && automatic) printf("score %.4f", result->best_score);
     else if (!result->stopped) printf("no --valid data: the last epoch's weights were kept");
     else printf("interrupted");

@@ -26,17 +26,26 @@ HOWS = "single auto" if CUT else "single full partial auto"
 COLUMNS = ["set", "cut", "how", "seed", "task", "valid", "apart", "bytes", "us_per_sentence", "seconds", "updates"]
 
 
+def sequences_of(name, header, rows):
+    """Which sequence each row belongs to: a line of text is one by itself."""
+    if name not in runs.FRAMES:
+        return list(range(len(rows)))
+    return [row[header.index(runs.FRAMES[name][0])] for row in rows]
+
+
 def split(name, cut_task=None, cut=0):
     """Paths of a set's training data, with all labels or with cut % of one task's, and of the tenth that is apart."""
-    train = os.path.join(OUT, f"{name}_{cut_task}_{cut}.tsv" if cut else f"{name}.tsv")
-    apart = os.path.join(OUT, f"{name}_apart.tsv")
+    kind = source(name, "train")[-4:]
+    train = os.path.join(OUT, (f"{name}_{cut_task}_{cut}" if cut else name) + kind)
+    apart = os.path.join(OUT, f"{name}_apart{kind}")
     if not os.path.exists(train):
         header, rows = runs.read(source(name, "train"))
-        order = list(range(len(rows)))
+        sequences = sequences_of(name, header, rows)
+        order = list(dict.fromkeys(sequences))
         random.Random(1).shuffle(order)
-        away = set(order[: len(rows) // 10])
-        runs.write(apart, header, [row for i, row in enumerate(rows) if i in away])
-        rows = [list(row) for i, row in enumerate(rows) if i not in away]
+        away = set(order[: len(order) // 10])
+        runs.write(apart, header, [row for row, of in zip(rows, sequences) if of in away])
+        rows = [list(row) for row, of in zip(rows, sequences) if of not in away]
         if cut:
             column = [title.split(":")[0] for title in header].index(cut_task)
             labelled = [row for row in rows if row[column] != "_"]

@@ -9,6 +9,7 @@ import math
 import os
 import queue
 import random
+import shutil
 import statistics
 import subprocess
 import threading
@@ -25,6 +26,14 @@ SETS = {
     "ewt_multi": (["ewt_multi"], ["genre", "upos", "ner"]),
     "clinc150": (["clinc150"], ["domain", "intent"]),
     "home": (["examples"], ["intent", "slots", "mood", "urgency"]),
+    "cmapss": (["cmapss_fd001"], ["rul", "fail_within_30"]),
+    "fsdd": (["fsdd"], ["digit", "speaker"]),
+}
+# of sets of numbers: the column of the sequence's name, the features, the tasks' kinds, options of all commands
+FRAMES = {
+    "cmapss_fd001": ("unit", [f"s{i}" for i in (2, 3, 4, 7, 8, 9, 11, 12, 13, 14, 15, 17, 20, 21)],
+                     {"rul": "reals", "fail_within_30": "tags"}, ["--clamp", "rul=0:125"]),
+    "fsdd": ("utt", [f"m{i}" for i in range(16)], {"digit": "class", "speaker": "class"}, []),
 }
 
 
@@ -44,34 +53,70 @@ def enter(folder):
 
 
 def source(name, part):
-    """Path of a set's `part`, train or valid."""
+    """Path of a set's `part`, train or valid. Spoken digits are joined to one file first."""
+    if name in FRAMES:
+        path = os.path.join(DATA, name, part + ".csv")
+        joined = os.path.join("build", f"{name}_{part}.csv")
+        if not os.path.exists(path) and not os.path.exists(joined):
+            subprocess.run(["tests/bench/join_frames.py", os.path.join(DATA, name), part, joined], check=True)
+        return path if os.path.exists(path) else joined
     return f"examples/data/home_{part}.tsv" if name == "examples" else os.path.join(DATA, name, part + ".tsv")
 
 
+def between(path):
+    return "," if path.endswith(".csv") else "\t"
+
+
 def read(path):
-    """Header and rows of a TSV file."""
+    """Header and rows of a TSV file, or of a CSV file without quotes."""
     with open(path, encoding="utf-8") as file:
-        header, *rows = [line.rstrip("\n").split("\t") for line in file]
+        header, *rows = [line.rstrip("\n").split(between(path)) for line in file]
     return header, rows
 
 
+def titles(path):
+    with open(path, encoding="utf-8") as file:
+        return file.readline().rstrip("\n").split(between(path))
+
+
 def write(path, header, rows):
-    with open(path, "w", encoding="utf-8") as file:
+    """Writes such a file, which is there whole or not at all: several scripts may want the same one."""
+    part = f"{path}.{os.getpid()}"
+    with open(part, "w", encoding="utf-8") as file:
         for row in [header] + rows:
-            file.write("\t".join(row) + "\n")
+            file.write(between(path).join(row) + "\n")
+    os.replace(part, path)
+
+
+def frames_of(path):
+    """What FRAMES says of a CSV file, which has its sequence's column; None: it is text."""
+    return next((of for of in FRAMES.values() if path.endswith(".csv") and of[0] in titles(path)), None)
 
 
 def tasks_of(path):
-    return [title.split(":")[0] for title in read(path)[0] if ":" in title]
+    frames = frames_of(path)
+    return list(frames[2]) if frames else [title.split(":")[0] for title in titles(path) if ":" in title]
 
 
-def subset(name, count, folder):
-    """The first `count` of a training set's lines in a seeded random order, as a file."""
-    path = os.path.join(folder, f"{name}_{count}.tsv")
+def data_options(paths, tasks=()):
+    """Options of the command that name data; tasks: those to be learnt, where CSV files must be told."""
+    options, frames = [], frames_of(paths[0])
+    for path in paths:
+        options += ["--frames" if frames else "--data", path]
+    if frames:
+        options += ["--sequence", frames[0], "--features", ",".join(frames[1])] + frames[3]
+        for task in tasks:
+            options += ["--task", f"{task}:{frames[2][task]}"]
+    return options
+
+
+def subset(name, count, folder, seed=1, skip=0):
+    """`count` of a training set's lines in a seeded random order, as a file: the first ones, or those after the first `skip`."""
+    path = os.path.join(folder, f"{name}_{f'after{skip}_' if skip else ''}{count}{'' if seed == 1 else f'_{seed}'}.tsv")
     if not os.path.exists(path):
         header, lines = read(source(name, "train"))
-        random.Random(1).shuffle(lines)
-        write(path, header, lines[:count])
+        random.Random(seed).shuffle(lines)
+        write(path, header, lines[skip:skip + count])
     return path
 
 
@@ -86,9 +131,7 @@ def score(task):
 
 def evaluate(model, paths, tasks):
     """task: score, on all files."""
-    command = [MTL, "eval", "--json", "--model", model, "--only", ",".join(tasks)]
-    for path in paths:
-        command += ["--data", path]
+    command = [MTL, "eval", "--json", "--model", model, "--only", ",".join(tasks)] + data_options(paths, tasks)
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return {name: score(task) for name, task in json.loads(done.stdout)["tasks"].items()}
 
@@ -110,8 +153,10 @@ def timed(command, place):
 
 
 def answer_time(model, path, place):
-    """Processor microseconds for each line of text of `mtl predict`, the least of three; starting it is taken off."""
+    """Processor microseconds for each sequence of `mtl predict`, the least of three; starting it is taken off."""
     header, rows = read(path)
+    if frames_of(path):
+        return frames_answer_time(model, path, place)
     texts = [row[header.index("text")] for row in rows][:1000]
     least = []
     for lines in (texts[:1], texts):
@@ -121,23 +166,40 @@ def answer_time(model, path, place):
     return 1e6 * (least[1] - least[0]) / (len(texts) - 1)
 
 
+def frames_answer_time(model, path, place):
+    """The same of a CSV file, whose first sequence alone gives the start."""
+    header, rows = read(path)
+    names = [row[header.index(frames_of(path)[0])] for row in rows]
+    one = f"{place}.csv"
+    write(one, header, rows[:names.count(names[0])])
+    least = [min(timed([MTL, "predict", "--model", model, "--threads", "1", "--frames", of], place)[2] for _ in range(3))
+             for of in (one, path)]
+    return 1e6 * (least[1] - least[0]) / (len(set(names)) - 1)
+
+
 def train(tasks, seed, files, options, place):
     """One model of these tasks: its path and its processor seconds, or the program's message. files: (training, validation) paths,
     of which those are taken that know one of the tasks. The log is PLACE.log."""
     model = f"{place}.safetensors"
     command = [MTL, "train", "--only", ",".join(tasks), "--seed", str(seed), "--out", model, "--log", f"{place}.log",
                "--threads", "1", "--quiet"]
-    for training, validation in files:
-        if set(tasks_of(training)) & set(tasks):
-            command += ["--data", training, "--valid", validation]
+    files = [of for of in files if set(tasks_of(of[0])) & set(tasks)]
+    command += data_options([of[0] for of in files], tasks)
+    for of in files:
+        command += ["--valid", of[1]]
     status, said, seconds = timed(command + options, place)
     return ((said or "?").splitlines()[-1], None) if status else (model, seconds)
 
 
-def epochs(place):
-    """The log of the training at that place, a dict for each epoch."""
+def logged(place):
+    """The log of the training at that place, a dict for each line."""
     with open(f"{place}.log", encoding="utf-8") as file:
-        return [line for line in map(json.loads, file) if "epoch" in line and "loss" in line]
+        return [json.loads(line) for line in file]
+
+
+def epochs(place):
+    """Those lines that are of epochs."""
+    return [line for line in logged(place) if "epoch" in line and "loss" in line]
 
 
 class Table:
@@ -152,8 +214,7 @@ class Table:
     def measure(self, jobs):
         """Runs what is missing. jobs: (key, function) where the key is the first columns of a row, as texts, and function(place) gives
         the run's rows, or a message. Files of a run begin with its `place`."""
-        folder = os.path.dirname(self.path)
-        known = self.rows()
+        known, base = self.rows(), os.path.splitext(self.path)[0]
         with open(self.path, "a", encoding="utf-8") as file:
             if not file.tell():
                 print(*self.columns, sep="\t", file=file, flush=True)
@@ -173,7 +234,7 @@ class Table:
                         print(*key, result if isinstance(result, str) else "", flush=True)
                         for row in [] if isinstance(result, str) else result:
                             print(*[f"{x:.6g}" if isinstance(x, float) else x for x in row], sep="\t", file=file, flush=True)
-            workers = [threading.Thread(target=work, args=(os.path.join(folder, f"run{i}"),)) for i in range(JOBS)]
+            workers = [threading.Thread(target=work, args=(f"{base}.run{i}",)) for i in range(JOBS)]
             for worker in workers:
                 worker.start()
             for worker in workers:
@@ -193,5 +254,27 @@ def interval(values):
 
 
 def shown(values, sign="+"):
-    """Mean ± interval, as text."""
-    return f"{statistics.mean(values):{sign}.2f}" + (f" ± {interval(values):.2f}" if len(values) > 1 else "")
+    """Mean ± interval, as text; of nothing a dash."""
+    return "-" if not values else f"{statistics.mean(values):{sign}.2f}" + (f" ± {interval(values):.2f}" if len(values) > 1 else "")
+
+
+def markdown(head, rows):
+    """A Markdown table as text."""
+    return "\n".join("| " + " | ".join(map(str, row)) + " |" for row in [head, ["---"] * len(head)] + rows)
+
+
+def draw(name, files, **values):
+    """Draws the figure NAME.svg of docs/figures by plots/NAME.gp. files: {file: {title: rows}}, which become gnuplot's index blocks, each with its
+    title as the first line; values: numbers and texts that the plot script is given."""
+    if not shutil.which("gnuplot"):
+        print("\nnote: no figure, there is no gnuplot")
+        return
+    folder = "build/study/plots"
+    os.makedirs(folder, exist_ok=True)
+    for path, blocks in files.items():
+        with open(os.path.join(folder, path), "w", encoding="utf-8") as file:
+            for title, rows in blocks.items():
+                print(f'"{title}"', *("\t".join(map(str, row)) for row in rows), "\n", sep="\n", file=file)
+    values["out"] = os.path.abspath(f"docs/figures/{name}.svg")
+    given = "".join(f"{key}={json.dumps(value) if isinstance(value, str) else value};" for key, value in values.items())
+    subprocess.run(["gnuplot", "-e", given, os.path.abspath(f"tests/bench/plots/{name}.gp")], cwd=folder, check=True)

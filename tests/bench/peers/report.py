@@ -431,4 +431,5 @@ def main():
     plot(figures, options.figures)
 
 
-main()
+if __name__ == "__main__":
+    main()

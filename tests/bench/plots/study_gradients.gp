@@ -1,0 +1,30 @@
+# study_gradients.gp    gradients by distance and what is learnt; study_gradients.py gives out, fixed (steps), names (second
+# tasks), texts (a title), first, second, learnt, text (numbers of lines) and gradients_PANEL.tsv
+set terminal svg size 1300,860 font 'Helvetica,12' background '#ffffff'
+set output out
+load ARG0[:strstrt(ARG0, 'study_gradients.gp')-1].'style.gp'
+set multiplot layout 2,2
+set logscale y
+set format y '10^{%T}'
+set xlabel 'steps back from the loss'
+set ylabel '||dL/dh|| / that at the last step'
+set key outside right samplen 1.5
+set yrange [1e-20:1e4]
+set title 'recall of 400 steps, before training'
+if (first > 0) plot for [i=0:first-1] 'gradients_first.tsv' index i using 1:2 with linespoints lt i+1
+set title sprintf('recall of %d steps, after training beside a second task', fixed)
+if (second > 0) plot for [i=0:second-1] 'gradients_second.tsv' index i using 1:2 with linespoints lt i+1
+set title texts.': class of the first, after training'
+set ylabel '||dL/dh||'
+set yrange [1e-10:10]
+if (text > 0) plot for [i=0:text-1] 'gradients_text.tsv' index i using 1:2 with linespoints lt i+1
+set title 'recall: steps learnt (1: not even 10)'
+set ylabel 'steps, geometric mean'
+set xlabel 'second task'
+set format y '%g'
+set yrange [0.9:700]
+set xrange [-0.3:words(names)-0.7]
+set ytics (1, 10, 30, 60, 120, 240, 400)
+set for [i=1:words(names)] xtics (word(names, i) i-1)
+if (learnt > 0) plot for [i=0:learnt-1] 'gradients_learnt.tsv' index i using 1:2 with linespoints lt i+1
+unset multiplot
