@@ -330,7 +330,7 @@ typedef struct mtl_penalty_kind mtl_penalty_kind;
     X(MTL_NAME,   name,         0, 1, 1, MTL_NONE, \
       "letters, digits, _ and -; unique among inputs, columns and tasks") \
     X(MTL_TEXTS,  words,        0, 0, 0, vocabulary, \
-      "the words themselves, NULL: ids only. Word 0 stands for unknown ones") \
+      "the words themselves, NULL: ids only. Word 0 stands for unknown ones: its embedding begins as zeros") \
     X(MTL_NAME,   reads,        0, 0, 0, MTL_NONE, \
       "an input before it whose ids or rows it reads; NULL: a batch has its own") \
     X(MTL_OWN,    own,          0, 0, 0, input, "a row of the program's own kinds, which wins over kind") \
@@ -572,8 +572,8 @@ typedef struct mtl_trainer_desc {
     X(MTL_INT,    task_patience, 0, 0, 1000000, MTL_NONE, \
       "a task is trained no more after this many epochs without a better score of its own; 0: never") \
     X(MTL_CHOICE, keep, MTL_KEEP_EPOCH, 1, 2, MTL_KEEP, \
-      "the best epoch's weights; or parts: what one task alone trains from the epoch best for that task, where \
-          this scores better") \
+      "the best epoch's weights; or parts: what one task alone trains from the epoch best for it, where this \
+          scores better") \
     X(MTL_INT,    checkpoint_every, 0, 0, 2000000000, MTL_NONE, \
       "updates between two checkpoints; 0: none but that of a run that is stopped")
 
@@ -13465,7 +13465,8 @@ static mtl_status mtl__embedding_build(mtl_input_part *part, mtl_parameters *set
     part->width = (size_t)d->width;
     part->data = weight = mtl_parameters_add(set, mtl__print(text, sizeof text, "%s.weight", d->name),
                                              (size_t)d->vocabulary, part->width, MTL_TENSOR_EMBEDDING, err);
-    if (weight) weight->init_rows.count = (size_t)d->padding_zero;  /* times 0: padding stands for nothing */
+    if (weight)     /* times 0: padding stands for nothing, and of unknown words training may show none */
+        weight->init_rows.count = d->padding_zero || d->words;
     return mtl__status(err);
 }
 
@@ -20429,7 +20430,8 @@ static MTL__RARE mtl_status mtl__fit_init(mtl__fit *f, mtl_trainer *trainer, con
    of each task by itself, which checkpoints of earlier builds lack; fit.train [data sets, 6], sequences,
    steps, batches drawn, rounds begun, place in the last one, the epoch in which it began; fit.valid
    [data sets, 2], sequences and steps. best.NAME, of the parameter's shape: the best weights so far, where
-   there are any; parts.NAME: those of what one task alone trains, with fit.keep. fit.settings, where given: the bytes of a text. */
+   there are any; parts.NAME: those of what one task alone trains, with fit.keep. fit.settings, where given:
+   the bytes of a text. */
 enum { MTL__FIT_COUNTS = 8, MTL__FIT_TRAIN = 6, MTL__FIT_VALID = 2 };
 
 static MTL__RARE void mtl__fit_counts(const mtl__fit *f, double counts[MTL__FIT_COUNTS])

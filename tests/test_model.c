@@ -790,6 +790,31 @@ static void test_model_lookup(void **state)
     mtl_model_destroy(model);
 }
 
+/* Of unknown words training may show none: they begin, and then stay, as zeros. Ids without words do not. */
+static void test_model_unknown_word(void **state)
+{
+    int named;
+    (void)state;
+    for (named = 0; named < 2; named++) {
+        mtl_input_desc input = {0};
+        mtl_task_desc task = {0};
+        mtl_model_desc d = {0};
+        mtl_error err = {0};
+        mtl_model *model;
+        const mtl_tensor *t;
+        size_t k, zeros = 0;
+        input.name = "words", input.vocabulary = 6, input.width = 5, input.words = named ? model_words : NULL;
+        task.name = "mood", task.kind = MTL_TASK_CLASS, task.classes = 2;
+        d.inputs = &input, d.input_count = 1, d.tasks = &task, d.task_count = 1;
+        model = mtl_model_create(&d, &err);
+        TEST_FINE(&err);
+        t = mtl_model_tensor(model, "words.weight");
+        for (k = 0; k < 10; k++) zeros += t->value[k] == 0;
+        assert_int_equal(zeros, named ? 5 : 0);
+        mtl_model_destroy(model);
+    }
+}
+
 /* A word may be of any length, as it stands and once it is normalised. */
 static void test_model_long_words(void **state)
 {
@@ -1434,7 +1459,8 @@ static void test_model_file_with_half_a_scaling(void **state)
         cmocka_unit_test(test_model_weights_that_are_no_numbers), \
     cmocka_unit_test(test_model_wrong_descs), cmocka_unit_test(test_model_too_large), \
         cmocka_unit_test(test_model_copies_its_desc), \
-    cmocka_unit_test(test_model_lookup), cmocka_unit_test(test_model_long_words), \
+    cmocka_unit_test(test_model_lookup), cmocka_unit_test(test_model_unknown_word), \
+    cmocka_unit_test(test_model_long_words), \
     cmocka_unit_test(test_model_initial_values), cmocka_unit_test(test_model_scales_are_checked), \
     cmocka_unit_test(test_model_scales_are_told), cmocka_unit_test(test_model_rows_far_from_zero), \
     cmocka_unit_test(test_model_import_export), cmocka_unit_test(test_model_export_of_parts), \

@@ -12,8 +12,8 @@ void plan_fit(mtl_fit_desc *how, const mtl_batch *train, size_t count);
 double fit_cost(mtl_model *model, const mtl_fit_desc *how, const mtl_batch *train, size_t count);
 
 /* Fits the model and leaves the result in *result; *broken says why it ended where a best model is worth
-   keeping all the same, or where a search can do without the model (no best epoch). to: for whom it is watched; its lessons are learnt. Returns the precision of its
-   products, MTL_PRECISION_*. */
+   keeping all the same, or where a search can do without the model (no best epoch). to: for whom it is
+   watched; its lessons are learnt. Returns the precision of its products, MTL_PRECISION_*. */
 int fit_model(reporter *to, mtl_model *model, const mtl_fit_desc *how, const mtl_batch *train,
               const mtl_batch *valid, mtl_fit_result *result, mtl_error *broken);
 

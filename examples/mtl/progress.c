@@ -119,8 +119,8 @@ static void count_skipped(reporter *to, const mtl_progress *now)
     for (k = 0; k < now->step->task_count; k++) {
         const size_t count = now->step->task_skipped[k];
         if (count && !to->skipped[k])
-            warn("epoch %zu, batch %zu: the loss of task %s is not a finite number: it is left out of the batch "
-                 "(--skip-bad)", now->epoch, now->batch, desc->tasks[k].name);
+            warn("epoch %zu, batch %zu: the loss of task %s is not a finite number: it is left out of the "
+                 "batch (--skip-bad)", now->epoch, now->batch, desc->tasks[k].name);
         to->skipped[k] += count;
     }
 }

@@ -39,7 +39,8 @@ typedef struct preset_row { const char *path, *text; } preset_row;
     { "encoder.hidden", "128" },    { "encoder.dropout", "0.3" },       { "encoder.bidirectional", "1" }, \
     { "task.*.pool", "max" },       { "trainer.optimizer", "adam" },    { "trainer.clip_norm", "5" }
 static const preset_row preset_auto[] = {
-    TEXTBOOK, { "trainer.lr", "0.002" }, { "trainer.schedule", "linear" }, { "fit.keep", "parts" },
+    TEXTBOOK, { "trainer.lr", "0.002" }, { "trainer.schedule", "linear" }, { "trainer.l2", "3e-5" },
+    { "fit.keep", "parts" },
     { NULL, NULL } };
 static const preset_row preset_plain[] = {
     TEXTBOOK, { "trainer.lr", "0.001" }, { "fit.epochs", "12" }, { "fit.batch", "32" }, { NULL, NULL } };

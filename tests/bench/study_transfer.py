@@ -82,11 +82,11 @@ def along(x, y):
 
 
 def spearman(points):
-    """Spearman's rank correlation, and the share of shuffles of one side that are as far from 0, as text."""
+    """Spearman's rank correlation, and the share of shuffles as far from 0, as text; a dash if one side is all alike."""
     x, y = (ranks(of) for of in zip(*points))
     found, dice = along(x, y), random.Random(1)
     far = sum(abs(along(x, dice.sample(y, len(y)))) >= abs(found) - 1e-9 for _ in range(SHUFFLES))
-    return f"{found:+.2f} (p {far / SHUFFLES:.2f})"
+    return f"{found:+.2f} (p {far / SHUFFLES:.2f})" if found == found else "-"
 
 
 class Measured:
