@@ -5,7 +5,7 @@ failed=0
 for seed in ${SEEDS:-1 2 3 4 5}; do
     DEMO_OPTIONS="--seed $seed" bash examples/demo.sh >build/demo/seed.txt 2>&1 || { cat build/demo/seed.txt; exit 1; }
     awk -v seed="$seed" '
-        /^Test accuracy of intent with/ { sub(",", "", $8); few = sprintf("few labels %s -> %s", $8, $11); bad += $11 <= $8 }
+        /^Test accuracy of intent with/ { sub(",", "", $9); few = sprintf("few labels %s -> %s", $9, $12); bad += $12 <= $9 }
         $1 ~ /^(intent|slots|urgency)$/ && NF == 5 { line = line sprintf("  %s %s -> %s", $1, $3, $4); bad += $4 < $3; tasks++ }
         $1 == "mood" && NF == 5 { line = line sprintf("  %s %s -> %s", $1, $3, $4); bad += $4 > $3; tasks++ }
         END { printf "%s seed %d: %s%s\n", bad || tasks != 4 || few == "" ? "not ok" : "ok", seed, few, line; exit bad || tasks != 4 || few == "" }
