@@ -238,18 +238,19 @@ static void try_group(search *s)
     arrfree(kept);
 }
 
-/* The joint attempt with the largest gain, NULL: none is any good; its tasks that are kept in *kept. */
+/* The joint attempt with the largest gain, NULL: with none do tasks gain as much as others lose within the
+   noise; its tasks that are kept in *kept. */
 static const attempt *choose(const search *s, int **kept)
 {
     const attempt *best = NULL;
-    double most = -HUGE_VAL;
+    double most = 0;
     size_t i;
     for (i = 0; i < arrlenu(s->attempts); i++) {
         double gain;
         int *tasks;
         if (s->attempts[i].structure == &structures[ALONE]) continue;
         tasks = tasks_that_gain(s, &s->attempts[i], &gain);
-        if (arrlenu(tasks) && gain > most) {
+        if (arrlenu(tasks) && gain >= most) {
             best = &s->attempts[i];
             most = gain;
             arrfree(*kept);
@@ -349,7 +350,7 @@ static void print_table(const search *s, const attempt *joint, const int *kept)
     for (i = 0; i < STRUCTURES; i++)
         printf("%s%s: %s", i ? "; " : "", structures[i].name, structures[i].what);
     printf("; -: not tried, or over the budget.\n* chosen; joint is no worse down to %g standard errors "
-           "below alone\n", NOISE);
+           "below alone, nor in the sum of its tasks\n", NOISE);
 }
 
 /* The same as lines key=value, for the model file. */

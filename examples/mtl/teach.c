@@ -54,15 +54,39 @@ static void ask(lesson *of, const settings *given, const mtl_model *teacher, siz
     arrfree(out);
 }
 
+static lesson *find_lesson(lesson *lessons, size_t set, size_t task)
+{
+    size_t i;
+    for (i = 0; i < arrlenu(lessons); i++)
+        if (lessons[i].set == set && lessons[i].task == task) return &lessons[i];
+    return NULL;
+}
+
+/* Makes a further teacher's answers part of the mean. */
+static void join_lesson(lesson *of, const settings *given, const mtl_model *teacher, size_t taught,
+                        const mtl_batch *batch)
+{
+    lesson more = { 0 };
+    size_t n;
+    ask(&more, given, teacher, taught, batch);
+    of->teachers++;
+    for (n = 0; n < of->items * of->width; n++)
+        of->answers[n] += (more.answers[n] - of->answers[n]) / (mtl_real)of->teachers;
+    arrfree(more.answers);
+}
+
 void add_lessons(lesson **lessons, const settings *given, const mtl_model *teacher, size_t taught,
                  mtl_batch *batches, size_t task)
 {
     size_t i;
     for (i = 0; i < arrlenu(batches); i++) {
         mtl_target *target = (mtl_target *)(uintptr_t)&batches[i].targets[task];
-        lesson one = { 0 };
-        if (!target->labels && !target->values) continue;
+        lesson *known = find_lesson(*lessons, i, task), one = { 0 };
+        if (known) join_lesson(known, given, teacher, taught, &batches[i]);
+        if (known || (!target->labels && !target->values)) continue;
         one.set = i;
+        one.task = task;
+        one.teachers = 1;
         one.labels = target->labels;
         one.values = target->values;
         ask(&one, given, teacher, taught, &batches[i]);

@@ -11,12 +11,12 @@ typedef struct lesson {                     /* of one task in one data set */
     size_t set;                             /* number of the data set */
     const int *labels;                      /* [items] or NULL */
     const mtl_real *values;                 /* [items][width] or NULL */
-    mtl_real *answers, *target;             /* [items][width] the teacher's; what is learnt just now */
-    size_t items, width;
+    mtl_real *answers, *target;             /* [items][width] the teachers' mean; what is learnt just now */
+    size_t items, width, task, teachers;    /* of the task's number; how many have answered */
 } lesson;
 
 /* Adds the lessons of `task`, number `taught` of the teacher, in all data sets, and makes them the targets of
-   the batches. *lessons: a growing array. */
+   the batches; of a task that has lessons, what it answers joins their mean. *lessons: a growing array. */
 void add_lessons(lesson **lessons, const settings *given, const mtl_model *teacher, size_t taught,
                  mtl_batch *batches, size_t task);
 

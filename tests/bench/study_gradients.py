@@ -5,7 +5,7 @@ steps back, with four cells and with one remedy at a time, alone and beside a se
 stopped. study_gradients.c says what the tasks are.
 
     study_gradients.py [--table]        --table: nothing is trained; prints what has been measured, as Markdown, and draws
-                                        docs/figures/study_gradients.svg
+                                        its figure, study_gradients.svg
 
 A ladder is a training at each of RUNGS steps until one fails; at FIXED steps every network is trained, so that all can be
 compared. Environment (defaults in brackets): MTL_DATA the folder with the sets [../shared/data], SETS [recall adding snips]: the

@@ -5,7 +5,7 @@ models on 1, 5, 10 and 100 % of the training data, without a remedy and with one
 interrupted goes on where it stopped.
 
     study_overfitting.py [--table]      --table: nothing is trained; prints what has been measured, as Markdown, and draws
-                                        docs/figures/study_overfitting.svg
+                                        its figure, study_overfitting.svg
 
 An epoch is as many updates at each amount: a small part stands in the file several times. Training is the same, bit for bit,
 whatever it is validated on. So a second run that is validated on sentences apart ("apart") tells what an epoch that was chosen

@@ -6,7 +6,7 @@ affinity (what a step for the helper does to the loss of the task). Run by `make
 build/study/transfer.tsv, so a run that was interrupted goes on where it stopped.
 
     study_transfer.py [--table]         --table: nothing is trained; prints what has been measured, as Markdown, and draws
-                                        docs/figures/study_transfer.svg
+                                        its figure, study_transfer.svg
 
 Scores are those after the last update, at which the rate has fallen to 0: nothing is chosen on the validation data. Each seed
 draws its own sentences.
