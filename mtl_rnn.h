@@ -18977,6 +18977,7 @@ static mtl_batch mtl__sampler_next(mtl__sampler *p, const mtl_model *model, size
                        mtl__select_forward  the labelled rows alone
                        mtl__task_head       and what its kind has for `loss`: mtl__loss_forward
                    mtl__penalty_forward     for each penalty, divided by the number of micro-batches
+               mtl__trainer_check_losses    finite, or refused, or left out
                mtl__balance_backward        dL/dL_k = lambda_k (mtl__tape_seed), then the same way back
                                             (mtl__tape_play): every function above that made rows has left a
                                             record, the last is played first. A record adds to the gradients
@@ -20090,7 +20091,7 @@ static void mtl__fit_count_loss(mtl__fit *f, const mtl_step *step)
 {
     size_t k;
     for (k = 0; k < step->task_count; k++) {
-        if (!step->task_items[k]) continue;
+        if (!step->task_items[k] || !(step->task_weight[k] > 0)) continue;
         f->loss_sum[k] += step->task_loss[k];
         f->loss_count[k]++;
     }

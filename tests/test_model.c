@@ -72,6 +72,7 @@ static void model_fill_tasks(model_desc *d)
     t[0].label_smoothing = 0.05f;
     t[0].weight = 0.7f;
     t[0].weight_end = 0.2f;
+    t[0].start = 0.25f;
     t[1].name = "mood";
     t[1].classes = 4;
     t[1].labels = model_moods;
