@@ -55,6 +55,30 @@ static int is_joint_attempt(const reporter *to, mtl_model *model)
     return to->number && mtl_model_describe(model)->task_count > 1;
 }
 
+/* In a joint model the rate is so many times as high: of an update each task gets a part. */
+static const float JOINT_RATE = 2;
+
+/* Weights in a joint model of a search: `step_weight` times as much at steps, and 1 in all, so that a
+   penalty such as l2 stands to the loss as in the models of single tasks. Weights that move are left alone.
+   */
+static void set_weights(const reporter *to, mtl_model *model, mtl_trainer *trainer)
+{
+    const mtl_model_desc *d = mtl_model_describe(model);
+    mtl_error err = { 0 };
+    double *weights = NULL, sum = 0;
+    size_t k;
+    for (k = 0; k < d->task_count; k++) {
+        const mtl_task_desc *task = &d->tasks[k];
+        arrput(weights, (double)task->weight * (task->level == MTL_LEVEL_STEP ? to->step_weight : 1));
+        sum += weights[k];
+    }
+    for (k = 0; k < d->task_count && sum > 0; k++)
+        if (d->tasks[k].weight_end < 0)
+            mtl_trainer_set_weight(trainer, (int)k, (float)(weights[k] / sum), &err);
+    check(&err);
+    arrfree(weights);
+}
+
 /* bf16 is a wish: says what it ended as. Returns MTL_PRECISION_*. */
 static int report_precision(const settings *given, const mtl_trainer *trainer)
 {
@@ -86,6 +110,7 @@ int fit_model(reporter *to, mtl_model *model, const mtl_fit_desc *how, const mtl
     int precision, **ranks;
     if (to->number && !is_joint_attempt(to, model))
         trained.balance = trained.surgery = 0;      /* these are for the trainings of several tasks */
+    if (is_joint_attempt(to, model)) trained.lr *= JOINT_RATE;
     trainer = mtl_trainer_create(model, &trained, &err);
     check(&err);
     precision = report_precision(to->given, trainer);
@@ -96,12 +121,8 @@ int fit_model(reporter *to, mtl_model *model, const mtl_fit_desc *how, const mtl
         watched.score = to->given->score;
     watched.sampler_weights = sampler_weights(to->given, train);
     watched.ranks = (const int *const *)(ranks = find_ranks(to, &watched, train));
-    checkpoints_begin(to, model, trainer, &watched);
-    for (k = 0; k < mtl_model_describe(model)->task_count && to->step_weight > 0; k++) {
-        const mtl_task_desc *task = &mtl_model_describe(model)->tasks[k];
-        if (task->level == MTL_LEVEL_STEP)
-            mtl_trainer_set_weight(trainer, (int)k, task->weight * (float)to->step_weight, &err);
-    }
+    if (is_joint_attempt(to, model)) set_weights(to, model, trainer);
+    checkpoints_begin(to, model, trainer, &watched);        /* which sets them as they were */
     mix_lessons(to->lessons, label_share(to->epochs_done, (size_t)how->epochs));
     to->watcher = watch_begin(to->given, model, trainer, to->log, to->run);
     mtl_fit(trainer, train, arrlenu(train), valid, arrlenu(valid), &watched, result, &err);
