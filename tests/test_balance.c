@@ -466,25 +466,33 @@ static void test_balance_resume_errors(void **state)
     }
 }
 
+static const test_shape balance_small = { .cell = MTL_CELL_RNN, .hidden = 3, .sequences = 4, .longest = 4,
+                                          .seed = 3 };
+
+/* A new model and trainer, of the tasks as they are now. */
+static void balance_renew(balance_case *c, int total_steps)
+{
+    mtl_trainer_desc how;
+    memset(&how, 0, sizeof how);
+    how.total_steps = total_steps;
+    mtl_trainer_destroy(c->trainer);
+    mtl_model_destroy(c->model);
+    c->model = mtl_model_create(&c->p.desc, &c->err);
+    c->trainer = mtl_trainer_create(c->model, &how, &c->err);
+}
+
 /* lambda moves from weight to weight_end over total_steps, and stays where it is set. */
 static void test_balance_schedule(void **state)
 {
-    const test_shape shape = { .cell = MTL_CELL_RNN, .hidden = 3, .sequences = 4, .longest = 4, .seed = 3 };
-    mtl_trainer_desc how;
     balance_case c;
     mtl_step step;
     int i;
     (void)state;
-    memset(&how, 0, sizeof how);
-    how.total_steps = 4;
-    balance_open(&c, &shape, NULL);
-    mtl_trainer_destroy(c.trainer);
-    mtl_model_destroy(c.model);
+    balance_open(&c, &balance_small, NULL);
     c.p.tasks[TEST_CLASS].weight = 2;
     c.p.tasks[TEST_CLASS].weight_end = 0.5f;
     c.p.tasks[TEST_SET].weight_end = MTL_ZERO;
-    c.model = mtl_model_create(&c.p.desc, &c.err);
-    c.trainer = mtl_trainer_create(c.model, &how, &c.err);
+    balance_renew(&c, 4);
     for (i = 1; i <= 6; i++) {
         const double share = i < 4 ? i / 4.0 : 1;
         if (i == 6) mtl_trainer_set_weight(c.trainer, TEST_SET, 3, &c.err);
@@ -500,20 +508,13 @@ static void test_balance_schedule(void **state)
 /* Before `start` a task is not trained: what it alone trains stays as it is. */
 static void test_balance_start(void **state)
 {
-    const test_shape shape = { .cell = MTL_CELL_RNN, .hidden = 3, .sequences = 4, .longest = 4, .seed = 3 };
-    mtl_trainer_desc how;
     balance_case c;
     mtl_step step;
     int i;
     (void)state;
-    memset(&how, 0, sizeof how);
-    how.total_steps = 4;
-    balance_open(&c, &shape, NULL);
-    mtl_trainer_destroy(c.trainer);
-    mtl_model_destroy(c.model);
+    balance_open(&c, &balance_small, NULL);
     c.p.tasks[TEST_CLASS].start = 0.5f;
-    c.model = mtl_model_create(&c.p.desc, &c.err);
-    c.trainer = mtl_trainer_create(c.model, &how, &c.err);
+    balance_renew(&c, 4);
     for (i = 1; i <= 4; i++) {
         const mtl_real before = mtl_model_tensor(c.model, "class.output.bias")->value[0];
         mtl_train_step(c.trainer, c.p.batch, 1, &step, &c.err);

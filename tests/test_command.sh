@@ -349,6 +349,11 @@ check "--share auto searches with any preset" grep -q "^task .*partial" stdout.t
 run train --data train.tsv --valid valid.tsv --out hard.st $auto --share full --teacher only.st --quiet --set fit.curriculum=loss
 check "--set fit.curriculum=loss goes by the teacher's losses" sh -c '! cmp -s taught.st hard.st'
 refuses "--set fit.curriculum=loss without a teacher" 2 "fit.curriculum|--teacher" train --data train.tsv --out out.st $auto --set fit.curriculum=loss --share full
+wild="--data train.tsv --only intent,mood --out wild.st --preset plain --share none --hidden 8 --embed 8 --epochs 2 --optimizer sgd --lr 10 --clip-norm 0"
+run train $wild --skip-bad
+result "--skip-bad says which task is left out, and where" "$(says stderr.txt "mtl: warning: epoch |, batch |the loss of task mood is not a finite number: it is left out of the batch|task mood was left out of ")"
+check "the other task learns on" [ "$status" -eq 0 ]
+refuses "the same without it" 1 "mtl: epoch |, batch |task mood is not a finite number" train $wild
 run train --data train.tsv --valid valid.tsv --out auto.st $auto --set fit.curriculum=loss --set fit.task_patience=2 --quiet
 check "regimes in a search" [ "$status" -eq 0 ]
 refuses "--budget of nothing" 2 "--budget 0|at least 1" train --data train.tsv --valid valid.tsv --out out.st --budget 0
