@@ -114,7 +114,7 @@ clean:  ## remove build/
 	rm -rf $(BUILD)
 
 help:  ## list these targets
-	@sed -n 's/^\([a-z][a-z-]*\):.*  ## /  make \1	/p' Makefile | expand -t 22
+	@sed -n 's/^\([a-z][a-z-]*\):.*  ## /  make \1	/p' Makefile | expand -t 28
 
 # The implementation is compiled once and linked with every example, which only include the interface.
 $(BUILD)/mtl_rnn.c: | setup-build
