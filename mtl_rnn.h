@@ -18609,8 +18609,9 @@ static mtl_batch mtl__dataset_batch(const mtl__dataset *set, const mtl_model *mo
     return batch;
 }
 
-/* Sorts sequences by falling length, equal ones by number: merges runs of doubling size. scratch: [count]. */
-static void mtl__sort_by_length(size_t *items, size_t count, const int *lengths, size_t *scratch)
+/* Sorts sequences by falling keys, such as their lengths, equal ones by number: merges runs of doubling size.
+   scratch: [count]. */
+static void mtl__sort_falling(size_t *items, size_t count, const int *keys, size_t *scratch)
 {
     size_t run, first, i, j, k;
     for (run = 1; run < count; run *= 2) {
@@ -18618,7 +18619,7 @@ static void mtl__sort_by_length(size_t *items, size_t count, const int *lengths,
             size_t middle = first + run < count ? first + run : count, end = first + 2 * run < count
                 ? first + 2 * run : count;
             for (i = first, j = middle, k = first; k < end; k++)
-                scratch[k] = j >= end || (i < middle && lengths[items[i]] >= lengths[items[j]])
+                scratch[k] = j >= end || (i < middle && keys[items[i]] >= keys[items[j]])
                     ? items[i++] : items[j++];
         }
         memcpy(items, scratch, count * sizeof *items);
@@ -18699,7 +18700,7 @@ static void mtl__evaluate_set(mtl__evaluation *e, const mtl_batch *data, mtl_are
     scratch = (size_t *)mtl__arena_zero(arena, data->sequences, sizeof *scratch, "evaluation", err);
     if (mtl__failed(err)) return;
     for (s = 0; s < data->sequences; s++) order[s] = s;
-    mtl__sort_by_length(order, data->sequences, data->lengths, scratch);
+    mtl__sort_falling(order, data->sequences, data->lengths, scratch);
     inner = mtl_arena_save(arena);
     for (first = 0; data->targets && first < data->sequences && !mtl__failed(err); first += n) {
         mtl_batch batch;
@@ -18868,8 +18869,8 @@ static MTL__RARE void mtl__sampler_shuffle(mtl__sampler_set *s, const mtl_fit_de
     for (i = 0; i < n; i++) s->order[i] = i;
     mtl__random_shuffle(s->order, n, d->seed, stream);
     for (i = 0; i < n; i += pool)
-        mtl__sort_by_length(s->order + i, n - i < pool ? n - i : pool, ranks ? ranks : s->set.data->lengths,
-                            s->scratch);
+        mtl__sort_falling(s->order + i, n - i < pool ? n - i : pool, ranks ? ranks : s->set.data->lengths,
+                          s->scratch);
     for (i = 0; i < s->batches; i++) s->batch_order[i] = ranks ? s->batches - 1 - i : i;
     if (!ranks) mtl__random_shuffle(s->batch_order, s->batches, d->seed, stream | 1);
     s->next = 0;
@@ -20058,7 +20059,8 @@ struct mtl_checkpoint {
     mtl_scores scores;
     mtl_real *best, *parts;                 /* copies of the best weights; of what single tasks train, from
                                                the epochs best for these: NULL without fit.keep */
-    size_t *owner;                          /* [tensors] whose loss alone reaches it, from 1; 0: no one's */
+    size_t *owner;                          /* [tensors] whose loss alone reaches it, from 1; 0: no one's;
+                                               more than there are tasks: that of several */
     double *loss_sum;                       /* [tasks] over the epoch */
     size_t *loss_count;
     double *task_loss, *valid_loss;         /* [tasks] their means; of the validation data */
@@ -20185,10 +20187,10 @@ static MTL__RARE double mtl__fit_valid_loss(const mtl__fit *f, size_t k)
 /* Where the copy of tensor i is in best (which 0) or parts (1), NULL: there is none. */
 static mtl_real *mtl__fit_kept(const mtl__fit *f, size_t which, size_t i)
 {
-    const size_t owner = which && f->parts ? f->owner[i] : 0, tasks = f->trainer->model->desc.task_count;
-    const int kept = which ? owner && owner <= tasks && f->trainer->best_epoch[owner - 1]
-                           : f->best && f->progress.best_epoch;
-    return kept ? (which ? f->parts : f->best) + f->trainer->model->set.tensors[i]->offset : NULL;
+    const mtl_trainer *t = f->trainer;
+    const size_t offset = t->model->set.tensors[i]->offset, owner = f->parts ? f->owner[i] : 0;
+    if (!which) return f->best && f->progress.best_epoch ? f->best + offset : NULL;
+    return owner && owner <= t->model->desc.task_count && t->best_epoch[owner - 1] ? f->parts + offset : NULL;
 }
 
 /* Copies what a task alone trains from the model. */
@@ -20465,7 +20467,7 @@ static MTL__RARE void mtl__fit_train(const mtl__sampler_set *s, double row[MTL__
     row[5] = (double)s->epoch;
 }
 
-/* Its name in a checkpoint, in text[192]. */
+/* Its name in a checkpoint, in text[192]. Copies are counted tensor by tensor: i is which + 2 tensor. */
 static MTL__RARE char *mtl__fit_kept_name(const mtl__fit *f, size_t i, char *text)
 {
     return mtl__print(text, 192, i % 2 ? "parts.%s" : "best.%s",

@@ -50,6 +50,7 @@ typedef struct search {
     const mtl_model_desc *whole;
     mtl_batch *train, *valid;
     attempt *attempts;                      /* growing: the tasks alone come first */
+    size_t trainings;                       /* those that left no model included */
     double spent, alone;                    /* multiply-adds of all; of the tasks alone */
     double needed;                          /* by the cheapest attempt that the budget had no room for */
     double seconds;                         /* of training these */
@@ -141,13 +142,37 @@ static double budget(const search *s)
     return unit == 0 ? number * s->alone : number * unit * s->alone / s->seconds;
 }
 
+/* Trains an attempt, or takes what a finished checkpoint has of it. Returns 1 when there is a model to score,
+   0 after numbers that ceased to be finite in the first epoch. */
+static int train_attempt(search *s, attempt *of, const mtl_fit_desc *how, mtl_batch *train,
+                         const mtl_batch *valid)
+{
+    const int joint = of->structure != &structures[ALONE];
+    mtl_error broken = { 0 };
+    int scored;
+    s->to->run = joint ? of->structure->name : s->all->tasks[of->tasks[0]].name;
+    s->to->number = ++s->trainings;
+    s->to->lessons = joint ? make_lessons(s, of, train) : NULL;
+    s->to->step_weight = !joint ? 0 : s->to->given->trainer.balance     /* which takes its place */
+        ? 1 : fmin(MOST_STEP_WEIGHT, mean_length(train));
+    if (!checkpoints_finished(s->to, of->model, &of->result))
+        fit_model(s->to, of->model, how, train, valid, &of->result, &broken);
+    scored = !broken.code || of->result.best_epoch;
+    if (scored && !of->result.stopped) checkpoints_keep(s->to, of->model, &of->result);
+    if (broken.code) warn("%s: %s", s->to->run, broken.message);
+    free_lessons(s->to->lessons);
+    s->to->lessons = NULL;
+    s->stopped = of->result.stopped;
+    s->spent += of->cost;
+    return scored;
+}
+
 /* Trains the structure for these tasks, if that fits into the budget, and adds it to the attempts. */
 static void try_structure(search *s, const structure_row *structure, int *tasks)
 {
     attempt of = { 0 };
     mtl_fit_desc how = s->to->given->fit;
     mtl_batch *train, *valid;
-    mtl_error broken = { 0 };
     int block;
     of.structure = structure;
     of.tasks = tasks;
@@ -161,21 +186,7 @@ static void try_structure(search *s, const structure_row *structure, int *tasks)
         mtl_model_destroy(of.model);
         return;
     }
-    s->to->run = structure == &structures[ALONE] ? s->all->tasks[tasks[0]].name : structure->name;
-    s->to->number = arrlenu(s->attempts) + 1;
-    if (structure != &structures[ALONE]) s->to->lessons = make_lessons(s, &of, train);
-    s->to->step_weight = structure == &structures[ALONE] || s->to->given->trainer.balance
-        ? 1 : fmin(MOST_STEP_WEIGHT, mean_length(train));       /* --balance takes its place */
-    if (!checkpoints_finished(s->to, of.model, &of.result)) {
-        fit_model(s->to, of.model, &how, train, valid, &of.result, &broken);
-        if (!of.result.stopped) checkpoints_keep(s->to, of.model, &of.result);
-    }
-    s->stopped = of.result.stopped;
-    free_lessons(s->to->lessons);
-    s->to->lessons = NULL;
-    s->spent += of.cost;
-    if (broken.code) warn("%s: %s", s->to->run, broken.message);
-    if (broken.code && !of.result.best_epoch) {
+    if (!train_attempt(s, &of, &how, train, valid)) {
         mtl_model_destroy(of.model);
         return;
     }
@@ -422,7 +433,7 @@ mtl_model *train_auto(reporter *to, corpus *all, const mtl_model_desc *whole, mt
     joint = choose(&s, &kept);
     model = put_together(&s, joint, kept);
     sum_up(&s, joint, kept, result);
-    if (arrlenu(s.attempts) == arrlenu(all->tasks) && s.needed > 0)
+    if (s.trainings == arrlenu(all->tasks) && s.needed > 0 && !to->given->quiet)
         note("the budget has no room for a joint model: each task stands alone; --budget %.2f would have it",
              ceil(100 * s.needed / s.alone) / 100);
     if (!to->given->quiet) print_table(&s, joint, kept);

@@ -49,18 +49,11 @@ double fit_cost(mtl_model *model, const mtl_fit_desc *how, const mtl_batch *trai
     return 3 * (at_steps * rows + at_sequences * sequences) * how->epochs;
 }
 
-/* 1: of several trainings that of a model of several tasks, which the others can do without. */
-static int is_joint_attempt(const reporter *to, mtl_model *model)
-{
-    return to->number && mtl_model_describe(model)->task_count > 1;
-}
-
 /* In a joint model the rate is so many times as high: of an update each task gets a part. */
 static const float JOINT_RATE = 2;
 
 /* Weights in a joint model of a search: `step_weight` times as much at steps, and 1 in all, so that a
-   penalty such as l2 stands to the loss as in the models of single tasks. Weights that move are left alone.
-   */
+   penalty such as l2 stands to the loss as in the models of single tasks. Weights that move stay. */
 static void set_weights(const reporter *to, mtl_model *model, mtl_trainer *trainer)
 {
     const mtl_model_desc *d = mtl_model_describe(model);
@@ -77,6 +70,15 @@ static void set_weights(const reporter *to, mtl_model *model, mtl_trainer *train
             mtl_trainer_set_weight(trainer, (int)k, (float)(weights[k] / sum), &err);
     check(&err);
     arrfree(weights);
+}
+
+/* In a search balance and surgery are for its joint models alone. */
+static mtl_trainer *create_trainer(const reporter *to, mtl_model *model, mtl_error *err)
+{
+    mtl_trainer_desc desc = to->given->trainer;
+    if (to->step_weight > 0) desc.lr *= JOINT_RATE;
+    else if (to->number) desc.balance = desc.surgery = 0;
+    return mtl_trainer_create(model, &desc, err);
 }
 
 /* bf16 is a wish: says what it ended as. Returns MTL_PRECISION_*. */
@@ -104,14 +106,10 @@ int fit_model(reporter *to, mtl_model *model, const mtl_fit_desc *how, const mtl
 {
     mtl_error err = { 0 };
     mtl_fit_desc watched = *how;
-    mtl_trainer_desc trained = to->given->trainer;
-    mtl_trainer *trainer;
+    const int joint = to->step_weight > 0;
+    mtl_trainer *trainer = create_trainer(to, model, &err);
     size_t k;
     int precision, **ranks;
-    if (to->number && !is_joint_attempt(to, model))
-        trained.balance = trained.surgery = 0;      /* these are for the trainings of several tasks */
-    if (is_joint_attempt(to, model)) trained.lr *= JOINT_RATE;
-    trainer = mtl_trainer_create(model, &trained, &err);
     check(&err);
     precision = report_precision(to->given, trainer);
     progress_begin(to, model);
@@ -121,13 +119,13 @@ int fit_model(reporter *to, mtl_model *model, const mtl_fit_desc *how, const mtl
         watched.score = to->given->score;
     watched.sampler_weights = sampler_weights(to->given, train);
     watched.ranks = (const int *const *)(ranks = find_ranks(to, &watched, train));
-    if (is_joint_attempt(to, model)) set_weights(to, model, trainer);
+    if (joint) set_weights(to, model, trainer);
     checkpoints_begin(to, model, trainer, &watched);        /* which sets them as they were */
     mix_lessons(to->lessons, label_share(to->epochs_done, (size_t)how->epochs));
     to->watcher = watch_begin(to->given, model, trainer, to->log, to->run);
     mtl_fit(trainer, train, arrlenu(train), valid, arrlenu(valid), &watched, result, &err);
     if (err.code == MTL_ERROR_STOPPED && interrupted()) mtl_error_clear(&err);
-    if (err.code == MTL_ERROR_NUMBER && (result->best_epoch || is_joint_attempt(to, model))) *broken = err;
+    if (err.code == MTL_ERROR_NUMBER && (result->best_epoch || joint)) *broken = err;
     else check(&err);
     checkpoints_end(to);
     progress_end(to);

@@ -16,7 +16,7 @@ typedef struct reporter {
     lesson *lessons;                        /* growing: what teachers say, mixed anew after each epoch */
     size_t number;                          /* of several trainings, from 1 on; 0: the only one */
     size_t epochs_done;                     /* before this run, by a checkpoint */
-    double step_weight;                     /* in joint models of a search: of tasks at steps */
+    double step_weight;                     /* of tasks at steps in a joint model of a search; else 0 */
     double lr;                              /* of the last update */
     double norm_sum, norm_most, norms;      /* of the gradients of the epoch's updates; how many these are */
     long long updates;                      /* of this process */

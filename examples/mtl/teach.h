@@ -8,11 +8,11 @@
 #include "settings.h"
 
 typedef struct lesson {                     /* of one task in one data set */
-    size_t set;                             /* number of the data set */
+    size_t task, set;                       /* their numbers */
     const int *labels;                      /* [items] or NULL */
     const mtl_real *values;                 /* [items][width] or NULL */
     mtl_real *answers, *target;             /* [items][width] the teachers' mean; what is learnt just now */
-    size_t items, width, task, teachers;    /* of the task's number; how many have answered */
+    size_t items, width, teachers;          /* teachers: how many have answered */
 } lesson;
 
 /* Adds the lessons of `task`, number `taught` of the teacher, in all data sets, and makes them the targets of
