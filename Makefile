@@ -17,6 +17,7 @@ EXAMPLES := $(patsubst examples/%.c,$(BUILD)/%,$(wildcard examples/*.c))
 BENCH := $(BUILD)/bench
 COMMAND := $(patsubst examples/mtl/%.c,$(BUILD)/command/%.o,$(wildcard examples/mtl/*.c))
 TESTS := $(BUILD)/tests/test_float $(BUILD)/tests/test_double
+TEST_AUTO := $(BUILD)/tests/test_auto
 
 export CC STB
 
@@ -29,10 +30,10 @@ demo-seeds: all  ## does the demo show the same with seeds 1 to 5? (8 minutes; S
 	@mkdir -p $(BUILD)/demo
 	@tests/demo_seeds.sh
 
-test: $(TESTS) $(BUILD)/mtl  ## run the tests; MTL_TEST_QUICK=1 for a tenth of the random cases
+test: $(TESTS) $(TEST_AUTO) $(BUILD)/mtl  ## run the tests; MTL_TEST_QUICK=1 for a tenth of the random cases
 	@.ci/venv.sh numpy safetensors >$(BUILD)/tests/venv.log 2>&1 \
 	    || echo "note: no Python with numpy and safetensors ($(BUILD)/tests/venv.log says why): their tests are skipped"
-	@.ci/test.sh $(TESTS) tests/test_command.sh
+	@.ci/test.sh $(TESTS) $(TEST_AUTO) tests/test_command.sh
 
 plain: $(BUILD)/plain $(TESTS)  ## train examples/plain.c, then run it beside the header: how far apart they are
 	@$(BUILD)/plain
@@ -148,10 +149,16 @@ $(TESTS): tests/main.c mtl_rnn.h | setup-test
 	$(COMPILE) -g -DMTL_DEBUG $(REAL) -o $@ $< $(LDFLAGS) -lcmocka $(LDLIBS)
 $(BUILD)/tests/test_double: REAL = -DMTL_REAL=double
 
+# The command's file with the rule of --share auto is included by its test, and linked with the others.
+OTHERS := $(filter-out %/auto.o %/main.o,$(COMMAND)) $(BUILD)/mtl_rnn.o
+$(TEST_AUTO): tests/test_auto.c $(OTHERS) | setup-test
+	@mkdir -p $(@D)
+	$(COMPILE) -g -isystem $(STB) -o $@ $< $(OTHERS) $(LDFLAGS) -lcmocka $(LDLIBS)
+
 setup-build setup-test: setup-%:
 	@.ci/setup.sh $*
 
--include $(addsuffix .d,$(EXAMPLES) $(COMMAND) $(BENCH) $(TESTS) $(BUILD)/mtl_rnn.o)
+-include $(addsuffix .d,$(EXAMPLES) $(COMMAND) $(BENCH) $(TESTS) $(TEST_AUTO) $(BUILD)/mtl_rnn.o)
 
 .PHONY: all demo demo-seeds test plain matrix lint map same-bits bench bench-guard bench-against bench-peers mutants parity \
     surgery-peers \

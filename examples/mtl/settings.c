@@ -142,7 +142,8 @@ static void set_member(const char *option, const mtl_field *field, void *desc, c
     int out_of_range;
     if (!mtl_field_set(field, desc, text, &err)) return;
     out_of_range = mtl_text_number(text, strlen(text), &number) && !strstr(err.message, "whole number");
-    fail_usage("%s %s: %s%s", option, text, out_of_range ? "out of range: " : "", err.message);
+    fail_usage("%s %s: %s%s%s", option, text, out_of_range ? "out of range: " : "", err.message,
+               strcmp(option, "--share") == 0 ? ", auto" : "");     /* which is the command's own */
 }
 
 /* Keeps a task's field for the time when the task is known; the value is checked now. */
