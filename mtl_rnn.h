@@ -582,7 +582,11 @@ typedef struct mtl_trainer_desc {
     X(MTL_CHOICE, isa,    MTL_ISA_AUTO, 0, 5, MTL_ISA, "instruction set of the kernels") \
     X(MTL_SIZE,   max_rows,   0, 0, 0, MTL_NONE, "most rows in a batch; 0: memory grows on demand") \
     X(MTL_SIZE,   max_sequences, 0, 0, 0, MTL_NONE, "most sequences in a batch; 0: max_rows") \
-    X(MTL_SIZE,   max_steps,  0, 0, 0, MTL_NONE, "longest sequence; 0: max_rows")
+    X(MTL_SIZE,   max_steps,  0, 0, 0, MTL_NONE, "longest sequence; 0: max_rows") \
+    X(MTL_FLAG,   skip_bad,   0, 0, 1, MTL_NONE, \
+      "sequences whose input is refused are left out, and all others answered") \
+    X(MTL_FLAG,   logits,     0, 0, 1, MTL_NONE, \
+      "classes are answered by labels and logits, without the probabilities, which cost a small model most")
 typedef struct mtl_predictor_desc {
     const char *name;                       /* unused; may stay NULL */
     MTL_PREDICTOR_FIELDS(MTL__MEMBER)
@@ -786,6 +790,8 @@ struct mtl_run {
     void *observer_user;
     mtl_packings *packings;                 /* what backward multiplies with; NULL: inference */
     struct mtl__step_norms *norms;          /* NULL, or what mtl_watch_steps asks a cell's backward for */
+    struct mtl__carry *carry;               /* NULL, or states that the batch's sequences carry */
+    unsigned char *skipped;                 /* NULL, or [B] what predictor.skip_bad left out: MTL_SKIPPED_* */
 };
 
 /* A run over `arena` with the kernels of isa (MTL_ISA_*); err (not NULL) is its sticky error. Set tape,
@@ -983,12 +989,14 @@ typedef struct mtl_batch {
     const mtl_target *targets;              /* one per task of the model (of origin tasks, which stand last,
                                                none is read); NULL: none */
     mtl_state *state;                       /* NULL, or states of these sequences: read at the start, written
-                                               at the end of a forward pass, by cells that read forward (so a
-                                               step that fails later has moved them, and so does
-                                               mtl_train_gradients) */
+                                               at the end of a forward pass that did not fail, by cells that
+                                               read forward and by what pools steps (so a training step that
+                                               fails later has moved them, and so does mtl_train_gradients) */
     const char *name;                       /* of a data set, for messages; may be NULL */
     int set;                                /* number of the data set that it comes from, the label of an
                                                origin task; mtl_fit gives its data sets theirs */
+    const int *state_rows;                  /* [B] which row of `state` each sequence reads and writes, no row
+                                               twice; NULL: 0 .. B - 1 */
 } mtl_batch;
 
 /* ---- the model ----------------------------------------------------------------------------------------- */
@@ -1047,15 +1055,32 @@ MTL_DEF size_t mtl_model_freeze(mtl_model *model, const char *prefix, int frozen
 /* Learning rate of every tensor whose name begins with prefix, as a multiple of the trainer's; returns how
    many. */
 MTL_DEF size_t mtl_model_rate(mtl_model *model, const char *prefix, float rate);
-/* States for `sequences` sequences, all zero; NULL when memory is out. For streams and truncated
-   backpropagation. Of a column with two directions the forward cells alone carry theirs. The backward ones
-   begin at a chunk's end, where the sequence goes on with what nobody has read yet: so they begin with zeros,
-   see no further than the chunk, and are right in the last chunk of a sequence (the last steps of the others
-   know less than in the whole sequence). The state that they had at the end of the chunk before belongs to
-   its first step. */
-MTL_DEF mtl_state *mtl_state_create(const mtl_model *model, size_t sequences, mtl_error *err);
-MTL_DEF void mtl_state_reset(mtl_state *state);
+/* States of `rows` sequences, all zero; NULL when memory is out. For frame loops, streams and truncated
+   backpropagation. A batch takes those of its rows that its state_rows name: sequences may come, pause, leave
+   and return in any order. A row holds the numbers of all columns that read forward, in the order of the
+   model's columns, layer by layer, of each h and then, of an LSTM, c; then those of tasks of sequences that
+   pool steps by mean or max, and of those whose steps vote, which so answer for all steps so far.
+   Cells that read backwards carry nothing. They begin at a chunk's end, where the sequence goes on with what
+   nobody has read yet: so they begin with zeros, see no further than the chunk, and are right in the last
+   chunk of a sequence. Gates of a mix `experts` with one gate a sequence go by the steps of the chunk. */
+MTL_DEF mtl_state *mtl_state_create(const mtl_model *model, size_t rows, mtl_error *err);
 MTL_DEF void mtl_state_destroy(mtl_state *state);
+/* Exact bytes of the same in the caller's buffer (aligned to 64), which must outlive it. 0 on error. */
+MTL_DEF size_t mtl_state_size(const mtl_model *model, size_t rows, mtl_error *err);
+MTL_DEF mtl_state *mtl_state_init(void *buffer, size_t bytes, const mtl_model *model, size_t rows,
+                                  mtl_error *err);
+/* Zeroes: sequences that begin. All rows, or one. Error: RANGE for a row that there is not. */
+MTL_DEF void mtl_state_reset(mtl_state *state);
+MTL_DEF mtl_status mtl_state_reset_row(mtl_state *state, size_t row, mtl_error *err);
+/* How many numbers a row has; 0 for NULL. */
+MTL_DEF size_t mtl_state_width(const mtl_state *state);
+/* A row's numbers out, and in again, as a saved game does: [mtl_state_width]. Errors: RANGE; NUMBER for one
+   that is not finite, after which the row is as it was. */
+MTL_DEF mtl_status mtl_state_get(const mtl_state *state, size_t row, mtl_real *out, mtl_error *err);
+MTL_DEF mtl_status mtl_state_set(mtl_state *state, size_t row, const mtl_real *numbers, mtl_error *err);
+/* Copies a row, perhaps to another state of the same model. Errors: RANGE, ARGUMENT for one of another. */
+MTL_DEF mtl_status mtl_state_copy_row(mtl_state *to, size_t to_row, const mtl_state *from, size_t from_row,
+                                      mtl_error *err);
 
 /* ---- text ---------------------------------------------------------------------------------------------- */
 
@@ -1192,11 +1217,19 @@ typedef struct mtl_prediction {
     const mtl_real *values;                 /* real tasks: [items][width], original units */
     const unsigned char *chosen;            /* multi tasks: [items][classes] 1 where a probability is 0.5 at
                                                least, else 0 */
+    const mtl_real *logits;                 /* predictor.logits: [items][classes] in place of probabilities
+                                               (but of steps that vote) */
 } mtl_prediction;
-/* Predicts every task for a batch. out: [task_count]. Errors: RANGE (sequence and position), NUMBER,
-   LIMIT. */
+/* Predicts every task for a batch. out: [task_count]. Errors: RANGE (sequence and position), NUMBER, LIMIT;
+   after one no state has been moved. With predictor.skip_bad a sequence with an id that is out of range, or a
+   feature that is not finite, has the answers MTL_MISSING, NaN and 0 (chosen); so has an item whose output is
+   not finite. Its state stays as it was: mtl_predictor_skipped tells which. */
 MTL_DEF mtl_status mtl_predict(mtl_predictor *predictor, const mtl_batch *batch, mtl_prediction *out,
                                mtl_error *err);
+/* What the last mtl_predict with predictor.skip_bad left out, [sequences]: 0 for those that were answered.
+   NULL when skip_bad is off. Memory of the predictor, valid until its next call. */
+enum { MTL_SKIPPED_INPUT = 1, MTL_SKIPPED_OUTPUT = 2 };
+MTL_DEF const unsigned char *mtl_predictor_skipped(const mtl_predictor *predictor);
 /* The same for one UTF-8 sentence, split at spaces, through the stored vocabulary of the model's first token
    input (further token inputs read the same words). *tokens (NULL allowed) tells how many words there were.
    Error: TEXT for invalid UTF-8 or no word. */
@@ -1338,6 +1371,7 @@ typedef struct mtl_column_part {
                                                each batch begins anew */
     const size_t *state_units;              /* [states] */
     void *data;
+    int state_c;                            /* build: 1: states have a c beside h, as an LSTM's */
 } mtl_column_part;
 /* A column on its way through a batch, perhaps beside others. */
 typedef struct mtl_column_pass {
@@ -1433,8 +1467,9 @@ struct mtl_task_kind {
                             mtl_activation *x);
     /* NULL: none */
     mtl_activation *(*distribution)(mtl_run *run, const mtl_task_part *part, mtl_activation *x);
-    /* x: outputs, p: of `distribution` or NULL, items: which of the caller's each row is; what *out points to
-       comes from the run. items and width of *out are set. NULL: the outputs are the values */
+    /* x: outputs, p: of `distribution`, or NULL where it has none or only logits are wanted, items: which of
+       the caller's each row is; what *out points to comes from the run. items and width of *out are set.
+       NULL: the outputs are the values */
     void (*answer)(mtl_run *run, const mtl_task_part *part, const mtl_activation *x, const mtl_activation *p,
                    const int *items, mtl_prediction *out);
     size_t counts;                          /* bytes of mtl_count.counts, and for each of the part's
@@ -1446,7 +1481,8 @@ struct mtl_task_kind {
 };
 /* 1 for NaN, which is a missing number, by its bits: -ffast-math takes comparisons with NaN for false. */
 MTL_DEF int mtl_is_missing(mtl_real x);
-/* Rows of x in the caller's order and the task's own units, [items][x's width]: what an answer points to. */
+/* Rows of x in the caller's order and the task's own units, [items][x's width]: what an answer points to. A
+   row with a number that is not finite fails the run, or with predictor.skip_bad becomes NaN. */
 MTL_DEF mtl_real *mtl_answer_values(mtl_run *run, const mtl_task_part *part, const mtl_activation *x,
                                     const int *items);
 /* Of number j of an item's outputs, x, and its target, y, both as they are learnt: the loss, and dl/dx. */
@@ -2997,6 +3033,17 @@ MTL__INLINE int mtl__is_nan(mtl_real x)
     return (bits << 1) > ((uint32_t)0xff << 24);
 #endif
 }
+MTL__INLINE mtl_real mtl__nan(void)
+{
+    mtl_real x;
+#if MTL__REAL_IS_DOUBLE
+    const uint64_t bits = (uint64_t)0x7ff8 << 48;
+#else
+    const uint32_t bits = (uint32_t)0x7fc0 << 16;
+#endif
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
 MTL__INLINE int mtl__double_is_finite(double x)
 {
     uint64_t bits;
@@ -3316,6 +3363,8 @@ typedef struct mtl__chunk {
     unsigned char *base;                    /* aligned start of the pushes */
 } mtl__chunk;
 
+enum { MTL__FIRST_CHUNK = 1024 };
+
 MTL__INLINE size_t mtl__at_most(size_t n, size_t limit) { return n < limit ? n : limit; }
 MTL__INLINE size_t mtl__round_up(size_t n, size_t unit) { return (n + unit - 1) / unit * unit; }
 
@@ -3376,13 +3425,14 @@ MTL_DEF void mtl_arena_destroy(mtl_arena *arena)
     memset(arena, 0, sizeof *arena);
 }
 
-/* Chunks double, so that a long run takes few; an arena that was measured once takes one. */
+/* Chunks double, so that a long run takes few; an arena that was measured once takes one. The first is small,
+   as most arenas hold little. */
 static int mtl__arena_grow(mtl_arena *arena, size_t bytes)
 {
     size_t size = bytes, doubled = arena->chunk_size * 2;
     mtl__chunk *chunk;
     unsigned char *memory;
-    if (size < 65536) size = 65536;
+    if (size < MTL__FIRST_CHUNK) size = MTL__FIRST_CHUNK;
     if (size < doubled) size = doubled;
     if (size > (size_t)-1 / 2 - 4 * MTL__ALIGNMENT) return 0;
     memory = (unsigned char *)mtl__allocate(&arena->allocator, size + 3 * MTL__ALIGNMENT);
@@ -7834,6 +7884,16 @@ struct mtl_packing {
     mtl_space space[2];                     /* by MTL_LEVEL_* */
 };
 
+/* What sequences carry from batch to batch: a row of numbers each, those of all parts of a model side by
+   side. */
+struct mtl_state {
+    size_t rows, width;
+    uint64_t shape;                         /* tells whose parts they are */
+    unsigned batch, *taken;                 /* [rows] the last batch that took the row; so many there were */
+    mtl_real *values;                       /* [rows][width] */
+    void *memory;                           /* malloc's, of mtl_state_create */
+};
+
 /* Rows of a space, and which of the caller's rows (or sequences) each is. */
 static size_t mtl__space_rows(const mtl_space *s)
 {
@@ -10659,6 +10719,59 @@ static void mtl__jobs_add_input_gradient(mtl__jobs *jobs, const mtl__product_wei
     jobs->jobs = pass->end = pass[-1].end;
 }
 
+/* ---- states carried between batches -------------------------------------------------------------------- */
+
+/* Rows that a part of the model leaves for the next batch: columns [first, first + width) of the state. */
+typedef struct mtl__carried { const mtl_activation *rows; size_t first; } mtl__carried;
+typedef struct mtl__carry {
+    mtl_state *state;                       /* NULL in a dry run */
+    const int *state_rows;                  /* as the batch's */
+    mtl__carried *ends;                     /* what has been left so far: it is written when nothing failed */
+    size_t count;
+} mtl__carry;
+
+static mtl_real *mtl__carry_row(const mtl__carry *carry, size_t sequence)
+{
+    return carry->state->values
+        + (carry->state_rows ? (size_t)carry->state_rows[sequence] : sequence) * carry->state->width;
+}
+
+/* The batch's rows of columns [first, first + width), in packed order; no gradient goes into them. */
+static mtl_activation *mtl__carry_in(mtl_run *run, size_t first, size_t width)
+{
+    const mtl_packing *p = run->packing;
+    mtl_activation *a = mtl_run_activation(run, NULL, p->sequences, width);
+    size_t b;
+    if (!a) return NULL;
+    a->constant = 1;
+    for (b = 0; !mtl__dry(run) && b < p->sequences; b++)
+        memcpy(a->value + b * a->stride, mtl__carry_row(run->carry, (size_t)p->order[b]) + first,
+               width * sizeof(mtl_real));
+    return a;
+}
+
+static void mtl__carry_out(mtl_run *run, size_t first, const mtl_activation *rows)
+{
+    mtl__carried *end = &run->carry->ends[run->carry->count++];
+    end->rows = rows;
+    end->first = first;
+}
+
+/* The end of a forward pass: all rows into the state, but of sequences that were left out. */
+static void mtl__carry_finish(mtl_run *run)
+{
+    const mtl_packing *p = run->packing;
+    size_t i, b;
+    if (!run->carry || mtl__dry(run) || mtl__failed(run->error)) return;
+    for (i = 0; i < run->carry->count; i++) {
+        const mtl__carried *end = &run->carry->ends[i];
+        for (b = 0; b < p->sequences; b++)
+            if (!run->skipped || !run->skipped[p->order[b]])
+                memcpy(mtl__carry_row(run->carry, (size_t)p->order[b]) + end->first,
+                       end->rows->value + b * end->rows->stride, end->rows->width * sizeof(mtl_real));
+    }
+}
+
 /* ===========================================================================================================
    15 >>layers     embedding, dense, dropout, selection, concatenation, pooling
    ===========================================================================================================
@@ -11522,26 +11635,42 @@ static mtl_activation *mtl__pool_last(mtl_run *run, mtl_activation *x, const mtl
     return mtl__moved(run, y, name);
 }
 
+enum { MTL__NOT_CARRIED = -1 };
 typedef struct mtl__pool_data {
     const mtl_packing *packing;
     int max;                                /* else mean */
     mtl_activation *x, *y;
+    const mtl_activation *before;           /* NULL, or y of the steps that came before, then their number */
     mtl_real *dx;                           /* while backward runs */
     int add;
 } mtl__pool_data;
 
+/* How many steps of sequence b there have been before the batch. */
+static mtl_real mtl__pool_before(const mtl__pool_data *d, size_t b)
+{
+    return d->before ? d->before->value[b * d->before->stride + d->y->width] : 0;
+}
+
+/* What a step counts in the mean of all so far. */
+static mtl_real mtl__pool_share(const mtl__pool_data *d, size_t b)
+{
+    return 1 / (mtl__pool_before(d, b) + (mtl_real)d->packing->lengths[b]);
+}
+
 /* mean: y[b] = sum_t x[t][b] / length; max: the largest over t. The rows of a sequence are
-   step_offset[t] + b. */
+   step_offset[t] + b. Where steps came before, t = 0 is behind them. */
 static void mtl__pool_values(const mtl__kernels *kernels, const void *pass, size_t b, size_t end)
 {
     const mtl__pool_data *d = (const mtl__pool_data *)pass;
     const mtl_packing *p = d->packing;
     size_t t, width = d->y->width;
     for (; b < end; b++) {
-        mtl_real *y = d->y->value + b * d->y->stride, share = 1 / (mtl_real)p->lengths[b];
-        memcpy(y, d->x->value + b * d->x->stride, width * sizeof *y);
-        if (!d->max) kernels->scale(width, share, y);
-        for (t = 1; t < (size_t)p->lengths[b]; t++) {
+        const int begins = mtl__pool_before(d, b) <= 0;
+        mtl_real *y = d->y->value + b * d->y->stride, share = mtl__pool_share(d, b);
+        memcpy(y, begins ? d->x->value + b * d->x->stride : d->before->value + b * d->before->stride,
+               width * sizeof *y);
+        if (!d->max) kernels->scale(width, begins ? share : 1 - (mtl_real)p->lengths[b] * share, y);
+        for (t = (size_t)begins; t < (size_t)p->lengths[b]; t++) {
             const mtl_real *x = d->x->value + (p->step_offset[t] + b) * d->x->stride;
             if (d->max) kernels->maximum(width, x, y);
             else kernels->add_scaled(width, share, x, y);
@@ -11558,7 +11687,7 @@ static void mtl__pool_strip(const mtl__kernels *kernels, const mtl__pool_data *d
     const mtl_packing *p = d->packing;
     size_t t;
     memcpy(left, d->y->grad + b * d->y->stride + first, n * sizeof *left);
-    if (!d->max) kernels->scale(n, 1 / (mtl_real)p->lengths[b], left);
+    if (!d->max) kernels->scale(n, mtl__pool_share(d, b), left);
     for (t = 0; t < (size_t)p->lengths[b]; t++) {
         size_t at = (p->step_offset[t] + b) * d->x->stride + first;
         if (d->max)
@@ -11586,10 +11715,27 @@ static void mtl__pool_backward(mtl_run *run, void *data)
     mtl__run_pass(run, mtl__pool_gradients, d, d->y->rows, MTL__SEQUENCES);
 }
 
-/* x [N][width], rows that are steps, to [B][width], their sequences. segments: for MTL_POOL_LAST. */
-static mtl_activation *mtl__pool_forward(mtl_run *run, int pool, mtl_activation *x,
-                                         const mtl_segment *segments, size_t count, const char *name)
+/* What mean and max leave for the next batch: y and the number of steps so far. */
+static void mtl__pool_leave(mtl_run *run, const mtl__pool_data *d, size_t carried)
 {
+    const size_t width = d->y->width;
+    mtl_activation *end = mtl_run_activation(run, NULL, d->y->rows, width + 1);
+    size_t b;
+    for (b = 0; end && !mtl__dry(run) && b < d->y->rows; b++) {
+        mtl_real *to = end->value + b * end->stride;
+        memcpy(to, d->y->value + b * d->y->stride, width * sizeof *to);
+        to[width] = mtl__pool_before(d, b) + (mtl_real)d->packing->lengths[b];
+    }
+    if (end) mtl__carry_out(run, carried, end);
+}
+
+/* x [N][width], rows that are steps, to [B][width], their sequences. segments: for MTL_POOL_LAST. carried:
+   where the state has what mean and max carry, [width + 1], or MTL__NOT_CARRIED. */
+static mtl_activation *mtl__pool_forward(mtl_run *run, int pool, mtl_activation *x,
+                                         const mtl_segment *segments, size_t count, size_t carried,
+                                         const char *name)
+{
+    const int carries = run->carry && carried != (size_t)MTL__NOT_CARRIED;
     mtl__pool_data *d;
     if (!x) return NULL;
     MTL__ASSERT(x->space && x->space->level == MTL_LEVEL_STEP);
@@ -11600,8 +11746,10 @@ static mtl_activation *mtl__pool_forward(mtl_run *run, int pool, mtl_activation 
     d->x = x;
     d->y = mtl__run_over(run, name, &d->packing->space[MTL_LEVEL_SEQUENCE], x->width);
     d->max = pool == MTL_POOL_MAX;
+    if (carries) d->before = mtl__carry_in(run, carried, x->width + 1);
     if (mtl__failed(run->error)) return NULL;
     mtl__run_pass(run, mtl__pool_values, d, d->y->rows, MTL__SEQUENCES);
+    if (carries) mtl__pool_leave(run, d, carried);
     mtl_run_record(run, d->y, mtl__pool_backward, d);
     return d->y;
 }
@@ -13167,6 +13315,9 @@ static void mtl__metric_real(mtl__metric *m, const mtl_real *gold, const mtl_rea
         for (j = i; j < i + width; j++) missing |= mtl__is_nan(gold[j]);
         if (missing) continue;
         m->items++;
+        for (j = i; j < i + width; j++) missing |= mtl__is_nan(predicted[j]);
+        if (missing) continue;
+        m->correct++;                       /* here: those that have an answer */
         for (j = i; j < i + width; j++) mtl__metric_number(m, (double)gold[j],
                                                            (double)predicted[j] - (double)gold[j]);
     }
@@ -13246,7 +13397,7 @@ static void mtl__metric_finish_real(const mtl__metric *m, mtl_task_score *score)
     score->mae = m->error_abs / n;
     if (m->target_squares > 0) score->r2 = 1 - m->error_squares / m->target_squares;
     else score->r2 = m->error_squares > 0 ? 0 : 1;
-    score->score = score->r2 > 0 ? score->r2 : 0;
+    score->score = score->r2 > 0 ? score->r2 * (double)m->correct / (double)m->items : 0;
 }
 
 /* ===========================================================================================================
@@ -13392,7 +13543,7 @@ static mtl_activation *mtl__experts_mix(mtl_run *run, const mtl_mix *mix, mtl_ac
     const mtl__mixed *mixed = (const mtl__mixed *)mix->data;
     const int pooled = mix->desc->per_sequence && mix->level == MTL_LEVEL_STEP;
     if (!by) by = mtl__concat_forward(run, sources, mix->count, "");
-    if (pooled) by = mtl__pool_forward(run, MTL_POOL_MEAN, by, NULL, 0, NULL);
+    if (pooled) by = mtl__pool_forward(run, MTL_POOL_MEAN, by, NULL, 0, (size_t)MTL__NOT_CARRIED, NULL);
     by = mtl__softmax_forward(run, mtl_dense_forward(run, mixed->gate, by, NULL), mixed->name);
     return mtl__blend_forward(run, sources, mix->count, by, pooled
                               ? sources[0]->space->packing->sequence : NULL);
@@ -13573,6 +13724,7 @@ static MTL__RARE mtl_status mtl__cells_build(mtl_column_part *part, mtl_paramete
     part->directions = directions;
     part->states = layers * directions;
     part->state_units = units;
+    part->state_c = layers && column->cells[0] && column->cells[0]->kind->has_c;
     return mtl__status(err);
 }
 
@@ -14023,6 +14175,20 @@ static mtl_activation *mtl__penalty_forward(mtl_run *run, const mtl__penalty *p,
 
 MTL_DEF int mtl_is_missing(mtl_real x) { return mtl__is_nan(x); }
 
+/* Row n of x has an output that is not finite: `to`, its answer, becomes NaN, or the run fails. */
+static void mtl__answer_bad(mtl_run *run, const mtl_task_part *part, const mtl_activation *x, size_t n,
+                            int item, mtl_real *to)
+{
+    size_t j;
+    if (!run->skipped) {
+        mtl__fail(run->error, MTL_ERROR_NUMBER, part->desc->name, item,
+                  "task %s: output of item %d is not a finite number", part->desc->name, item);
+        return;
+    }
+    run->skipped[mtl__space_sequences(x->space)[n]] |= MTL_SKIPPED_OUTPUT;
+    for (j = 0; j < x->width; j++) to[j] = mtl__nan();
+}
+
 MTL_DEF mtl_real *mtl_answer_values(mtl_run *run, const mtl_task_part *part, const mtl_activation *x,
                                     const int *items)
 {
@@ -14031,12 +14197,12 @@ MTL_DEF mtl_real *mtl_answer_values(mtl_run *run, const mtl_task_part *part, con
     for (n = 0; n < x->rows && !mtl__failed(run->error) && !mtl__dry(run); n++) {
         const mtl_real *row = x->value + n * x->stride;
         mtl_real *to = values + (size_t)items[n] * x->width;
+        int good = 1;
         for (j = 0; j < x->width; j++) {
             to[j] = mtl__unscaled(part->scaling, j % part->width, row[j]);
-            if (!mtl__is_finite(to[j]))
-                mtl__fail(run->error, MTL_ERROR_NUMBER, part->desc->name, items[n],
-                          "task %s: output of item %d is not a finite number", part->desc->name, items[n]);
+            good &= mtl__is_finite(to[j]);
         }
+        if (!good) mtl__answer_bad(run, part, x, n, items[n], to);
     }
     return values;
 }
@@ -14117,21 +14283,22 @@ static mtl_activation *mtl__class_distribution(mtl_run *run, const mtl_task_part
     return mtl__softmax_forward(run, x, part->probabilities);
 }
 
-/* The likeliest class of each item, and all their probabilities. */
+/* The likeliest class of each item, and all their probabilities, or their logits. */
 static void mtl__class_answer(mtl_run *run, const mtl_task_part *part, const mtl_activation *x,
                               const mtl_activation *p, const int *items, mtl_prediction *out)
 {
-    int *labels = (int *)mtl_run_push(run, p->rows * sizeof *labels);
+    const size_t width = part->width;
+    int *labels = (int *)mtl_run_push(run, out->items * sizeof *labels);
+    const mtl_real *values = mtl_answer_values(run, part, p ? p : x, items);
     size_t n, j;
-    (void)x;
     out->labels = labels;
-    out->probabilities = mtl_answer_values(run, part, p, items);
-    for (n = 0; n < p->rows && !mtl__failed(run->error) && !mtl__dry(run); n++) {
-        const mtl_real *row = p->value + n * p->stride;
+    *(p ? &out->probabilities : &out->logits) = values;
+    for (n = 0; n < out->items && !mtl__failed(run->error) && !mtl__dry(run); n++) {
+        const mtl_real *row = values + n * width;
         size_t best = 0;
-        for (j = 0; j < p->width; j++)
+        for (j = 1; j < width; j++)
             if (row[j] > row[best]) best = j;
-        labels[items[n]] = (int)best;
+        labels[n] = mtl__is_nan(row[0]) ? MTL_MISSING : (int)best;
     }
 }
 
@@ -14154,6 +14321,7 @@ static int mtl__class_count(const mtl_task_part *part, const mtl_count *c)
         if (gold[i] == MTL_MISSING) continue;
         if (judged != MTL_JUDGED_WRONG) judged = gold[i] == out->labels[i]
             ? MTL_JUDGED_RIGHT : MTL_JUDGED_WRONG;
+        if (out->labels[i] < 0) continue;   /* it has no answer */
         row = gold[i] < 0 ? out->width + (size_t)(MTL_UNKNOWN_LABEL - gold[i]) : (size_t)gold[i];
         if (c->confusion && (gold[i] >= 0 || target->unknown))
             c->confusion[row * out->width + (size_t)out->labels[i]]++;
@@ -14217,7 +14385,7 @@ static int mtl__real_count(const mtl_task_part *part, const mtl_count *c)
     if (!gold) return MTL_JUDGED_NOT;
     m->width = width;
     for (i = c->first * width; i < (c->first + c->items) * width; i++) {
-        if (mtl__is_nan(gold[i])) continue;
+        if (mtl__is_nan(gold[i]) || mtl__is_nan(out[i])) continue;
         m->loss_sum += ((double)out[i] - (double)gold[i]) * ((double)out[i] - (double)gold[i]);
         m->loss_weight += 1;
     }
@@ -14253,17 +14421,18 @@ static mtl_activation *mtl__multi_distribution(mtl_run *run, const mtl_task_part
     return mtl__activate_forward(run, MTL_ACTIVATION_SIGMOID, x, part->probabilities);
 }
 
-/* The probability of each class, and which are at least even. */
+/* The probability, or the logit, of each class, and which are at least even. */
 static void mtl__multi_answer(mtl_run *run, const mtl_task_part *part, const mtl_activation *x,
                               const mtl_activation *p, const int *items, mtl_prediction *out)
 {
     const size_t count = x->rows * x->width;
     unsigned char *chosen = (unsigned char *)mtl_run_push(run, count);
+    const mtl_real *values = mtl_answer_values(run, part, p ? p : x, items);
     size_t i;
     out->chosen = chosen;
-    out->probabilities = p ? mtl_answer_values(run, part, p, items) : NULL;
+    *(p ? &out->probabilities : &out->logits) = values;
     for (i = 0; i < count && !mtl__failed(run->error) && !mtl__dry(run); i++)
-        chosen[i] = out->probabilities[i] >= (mtl_real)0.5;
+        chosen[i] = !mtl__is_nan(values[i]) && values[i] >= (p ? (mtl_real)0.5 : 0);
 }
 
 /* What is counted, and behind it an mtl__metric_label of each class. */
@@ -14288,7 +14457,7 @@ static int mtl__multi_count(const mtl_task_part *part, const mtl_count *c)
         mtl__metric_set((mtl__metric_label *)(m + 1), width, gold, c->answer->chosen + i * width);
         m->strange.gold += t->strange ? t->strange[i] : 0;
         m->m.items++;
-        for (j = 0; j < width; j++)
+        for (j = 0; j < width && !mtl__is_nan(p[0]); j++)
             m->m.loss_sum -= log((gold[j] > 0 ? (double)p[j] : 1 - (double)p[j]) + 1e-45);
         m->m.loss_weight += (double)width;
     }
@@ -14390,6 +14559,7 @@ typedef struct mtl__task {
     mtl_scaling *scaling;                   /* of real targets; of others an empty one */
     mtl__vocabulary labels;
     const char *pooled_name, *output_name;
+    size_t carried, carried_width;          /* where its numbers stand in a state, of those that pool steps */
 } mtl__task;
 
 /* What is wrong with a desc of any kind, and of its kind. */
@@ -14527,6 +14697,15 @@ static mtl_status mtl__task_check_target(const mtl__task *task, const mtl_target
     return MTL_OK;
 }
 
+/* How many numbers a state has for the task: where steps are pooled by mean or max, or vote. */
+static size_t mtl__task_carried_width(const mtl__task *task)
+{
+    const mtl_task_desc *d = task->desc;
+    if (d->per_step) return task->part.width + 1;
+    return d->level == MTL_LEVEL_SEQUENCE && task->tap.mix.level == MTL_LEVEL_STEP && d->pool != MTL_POOL_LAST
+        ? task->tap.mix.width + 1 : 0;
+}
+
 /* The head over rows of its input; key: what a row's dropout depends on. */
 static mtl_activation *mtl__task_head(mtl_run *run, const mtl__task *task, mtl_activation *x, const int *key)
 {
@@ -14553,7 +14732,17 @@ static mtl_activation *mtl__task_input(mtl_run *run, const mtl__task *task, cons
     const mtl__tap *tap = &task->tap;
     mtl_activation *x = mtl__tap_forward(run, tap, nodes, out);
     if (!x || mtl__task_level(task->desc) == tap->mix.level) return x;
-    return mtl__pool_forward(run, task->desc->pool, x, tap->segments, tap->segment_count, task->pooled_name);
+    return mtl__pool_forward(run, task->desc->pool, x, tap->segments, tap->segment_count, task->carried,
+                             task->pooled_name);
+}
+
+/* What a task pools of steps that carry states goes on, although its loss is not wanted. (Votes are counted
+   when they are answered.) */
+static void mtl__task_go_on(mtl_run *run, const mtl__task *task, const mtl__node *nodes,
+                            mtl_activation *const *out)
+{
+    if (run->carry && task->carried_width && !task->desc->per_step && !out[task->node * MTL__NODE_PARTS])
+        (void)mtl__task_input(run, task, nodes, out);
 }
 
 /* All items: logits, or real values as learnt (standardised). */
@@ -14601,7 +14790,10 @@ static mtl_activation *mtl__task_loss(mtl_run *run, const mtl__task *task, const
     all.items = items;
     all.target = target;
     all.divisor = divisor;
-    if (!all.rows) return NULL;
+    if (!all.rows) {
+        mtl__task_go_on(run, task, nodes, out);
+        return NULL;
+    }
     x = ready ? ready : mtl__task_input(run, task, nodes, out);
     if (x && (mtl__dry(run) || all.rows < x->rows)) x = mtl__select_forward(run, NULL, x, rows, all.rows,
                                                                                 "");
@@ -14610,12 +14802,14 @@ static mtl_activation *mtl__task_loss(mtl_run *run, const mtl__task *task, const
 }
 
 /* Puts a task's outputs into the caller's order and its own units. Of steps that vote the distribution is
-   their mean, whose likeliest class is that of their sum. p: the distribution, NULL: it is not made yet. */
+   their mean, whose likeliest class is that of their sum. p: the distribution, NULL: it is not made yet.
+   logits: it is not wanted. */
 static void mtl__task_answer(mtl_run *run, const mtl__task *task, mtl_activation *x, mtl_activation *p,
-                             mtl_prediction *out)
+                             int logits, mtl_prediction *out)
 {
-    if (!p && x && task->kind->distribution) p = task->kind->distribution(run, &task->part, x);
-    if (task->desc->per_step) x = p = mtl__pool_forward(run, MTL_POOL_MEAN, p, NULL, 0, NULL);
+    if (logits && !task->desc->per_step) p = NULL;
+    else if (!p && x && task->kind->distribution) p = task->kind->distribution(run, &task->part, x);
+    if (task->desc->per_step) x = p = mtl__pool_forward(run, MTL_POOL_MEAN, p, NULL, 0, task->carried, NULL);
     if (!x || mtl__failed(run->error)) return;
     out->items = x->rows;
     out->width = p ? p->width : x->width;
@@ -15029,7 +15223,7 @@ typedef struct mtl__column {
     const mtl_column_kind *kind;
     mtl_column_part part;
     mtl__tap tap;
-    size_t node, first_state;               /* numbers in the list of nodes, of its first state */
+    size_t node, carried;                   /* numbers in the list of nodes, of its first one in a state */
 } mtl__column;
 
 typedef struct mtl__note_text {
@@ -15051,7 +15245,8 @@ struct mtl_model {
     mtl__column *columns;
     mtl__task *tasks;
     mtl__penalty *penalties;
-    size_t state_count;                     /* of all columns: states of a carried sequence */
+    size_t state_width, carried_count;      /* numbers of a sequence's state; arrays that they come from */
+    uint64_t state_shape;                   /* a hash of their order */
 };
 
 /* ---- copying and checking the desc --------------------------------------------------------------------- */
@@ -15250,6 +15445,18 @@ static void mtl__node_directions(mtl__node *node, size_t directions)
     }
 }
 
+/* The next `width` numbers of a state. Returns where they begin. */
+static size_t mtl__model_carry(mtl_model *model, size_t width)
+{
+    const size_t at = model->state_width;
+    char text[24];
+    mtl__print(text, sizeof text, "%z,", width);
+    model->state_shape = mtl__hash(model->state_shape, text, strlen(text));
+    model->state_width += width;
+    model->carried_count++;
+    return at;
+}
+
 static void mtl__model_build_input(mtl_model *model, size_t i, mtl__node *node, mtl_error *err)
 {
     mtl__input *input = &model->inputs[i];
@@ -15283,8 +15490,11 @@ static void mtl__model_build_column(mtl_model *model, size_t i, mtl__node *node,
     column->part.inputs = column->tap.mix.width;
     column->kind->build(&column->part, &model->set, err);
     for (k = node->first_tensor; k < model->set.count; k++) model->set.tensors[k]->rate = d->rate;
-    column->first_state = model->state_count;
-    model->state_count += column->part.states;
+    column->carried = model->state_width;
+    for (k = 0; k < column->part.states; k += column->part.directions) {
+        mtl__model_carry(model, column->part.state_units[k]);
+        if (column->part.state_c) mtl__model_carry(model, column->part.state_units[k]);
+    }
     node->level = MTL_LEVEL_STEP;
     node->width[0] = column->part.width;
     mtl__node_directions(node, column->part.directions);
@@ -15306,6 +15516,9 @@ static void mtl__model_build_task(mtl_model *model, size_t i, mtl__node *node, m
                        where, err))
         return;
     mtl__task_build(task, d, &model->set, err);
+    task->carried_width = mtl__failed(err) ? 0 : mtl__task_carried_width(task);
+    task->carried = task->carried_width ? mtl__model_carry(model, task->carried_width)
+        : (size_t)MTL__NOT_CARRIED;
     node->level = mtl__task_level(d);
     node->width[0] = task->part.outputs;
     node->width[1] = task->part.width;
@@ -15762,81 +15975,130 @@ MTL_DEF const char *mtl_model_note(mtl_model *model, const char *name, const cha
 
 /* ---- states carried between chunks --------------------------------------------------------------------- */
 
-struct mtl_state {
-    size_t sequences, state_count;
-    mtl_real **h, **c;                      /* [state]: [sequences][H] in the caller's order */
-    size_t *units;                          /* [state] */
-    mtl_arena arena;
-};
+/* Bytes of a state, laid out behind the structure: what was taken, values. 0: too many. */
+static size_t mtl__state_layout(size_t rows, size_t width, size_t *taken, size_t *values)
+{
+    size_t bytes, numbers;
+    if (!mtl__multiply(rows, width, &numbers) || !mtl__multiply(numbers, sizeof(mtl_real), &bytes)
+        || !mtl__multiply(rows, sizeof(unsigned), &numbers)) return 0;
+    *taken = mtl__round_up(sizeof(mtl_state), MTL__ALIGNMENT);
+    *values = *taken + mtl__round_up(numbers, MTL__ALIGNMENT);
+    return *values + bytes;
+}
+
+MTL_DEF size_t mtl_state_size(const mtl_model *model, size_t rows, mtl_error *err)
+{
+    mtl_error own;
+    size_t taken, values, bytes;
+    err = mtl__error_given(err, &own);
+    if (!mtl__given(model, "model", err)) return 0;
+    bytes = mtl__state_layout(rows, model->state_width, &taken, &values);
+    if (!bytes || rows > 0x7fffffff)
+        mtl__fail(err, MTL_ERROR_RANGE, "rows", (long long)rows, "a state of %z rows is too large", rows);
+    return mtl__failed(err) ? 0 : bytes;
+}
+
+MTL_DEF mtl_state *mtl_state_init(void *buffer, size_t bytes, const mtl_model *model, size_t rows,
+                                  mtl_error *err)
+{
+    mtl_error own;
+    size_t need, taken = 0, values = 0;
+    mtl_state *state = (mtl_state *)buffer;
+    err = mtl__error_given(err, &own);
+    need = mtl_state_size(model, rows, err);
+    if (mtl__check_buffer(buffer, bytes, need, "a state", err)) return NULL;
+    (void)mtl__state_layout(rows, model->state_width, &taken, &values);
+    memset(buffer, 0, need);
+    state->rows = rows;
+    state->width = model->state_width;
+    state->shape = model->state_shape;
+    state->taken = (unsigned *)(void *)((unsigned char *)buffer + taken);
+    state->values = (mtl_real *)(void *)((unsigned char *)buffer + values);
+    return state;
+}
+
+MTL_DEF mtl_state *mtl_state_create(const mtl_model *model, size_t rows, mtl_error *err)
+{
+    mtl_error own;
+    size_t bytes;
+    unsigned char *memory;
+    mtl_state *state;
+    err = mtl__error_given(err, &own);
+    bytes = mtl_state_size(model, rows, err);
+    if (!bytes) return NULL;
+    memory = (unsigned char *)MTL_MALLOC(bytes + MTL__ALIGNMENT);
+    if (!memory) {
+        mtl__fail_memory(err, "a state", bytes);
+        return NULL;
+    }
+    state = mtl_state_init(memory + (MTL__ALIGNMENT - (uintptr_t)memory % MTL__ALIGNMENT) % MTL__ALIGNMENT,
+                           bytes, model, rows, err);
+    state->memory = memory;
+    return state;
+}
 
 MTL_DEF void mtl_state_destroy(mtl_state *state)
 {
-    mtl_arena arena;
-    if (!state) return;
-    arena = state->arena;                   /* the state itself lies in it */
-    mtl_arena_destroy(&arena);
+    if (state && state->memory) MTL_FREE(state->memory);
 }
+
+MTL_DEF size_t mtl_state_width(const mtl_state *state) { return state ? state->width : 0; }
 
 MTL_DEF void mtl_state_reset(mtl_state *state)
 {
-    size_t i;
-    for (i = 0; state && i < state->state_count; i++) {
-        memset(state->h[i], 0, state->sequences * state->units[i] * sizeof(mtl_real));
-        memset(state->c[i], 0, state->sequences * state->units[i] * sizeof(mtl_real));
-    }
+    if (state) memset(state->values, 0, state->rows * state->width * sizeof(mtl_real));
 }
 
-MTL_DEF MTL__RARE mtl_state *mtl_state_create(const mtl_model *model, size_t sequences, mtl_error *err)
+/* The numbers of a row; NULL when there is no such row. */
+static mtl_real *mtl__state_row(const mtl_state *state, size_t row, mtl_error *err)
 {
-    mtl_error own;
-    mtl_arena arena;
-    mtl_state *state;
-    size_t i, l, k = 0, units;
-    err = mtl__error_given(err, &own);
-    if (!mtl__given(model, "model", err)) return NULL;
-    mtl_arena_init(&arena, NULL, 0, NULL);
-    state = (mtl_state *)mtl__arena_zero(&arena, 1, sizeof *state, "a state", err);
-    if (!state) return NULL;
-    state->sequences = sequences;
-    state->state_count = model->state_count;
-    state->h = (mtl_real **)mtl__arena_zero(&arena, model->state_count, sizeof *state->h, "a state", err);
-    state->c = (mtl_real **)mtl__arena_zero(&arena, model->state_count, sizeof *state->c, "a state", err);
-    state->units = (size_t *)mtl__arena_zero(&arena, model->state_count, sizeof *state->units, "a state",
-                                             err);
-    for (i = 0; i < model->node_count && !mtl__failed(err); i++)
-        for (l = 0; model->nodes[i].part == MTL__NODE_COLUMN
-             && l < model->columns[model->nodes[i].index].part.states && !mtl__failed(err); l++, k++) {
-            units = state->units[k] = model->columns[model->nodes[i].index].part.state_units[l];
-            state->h[k] = (mtl_real *)mtl__arena_zero(&arena, sequences * units, sizeof(mtl_real), "a state",
-                                                      err);
-            state->c[k] = (mtl_real *)mtl__arena_zero(&arena, sequences * units, sizeof(mtl_real), "a state",
-                                                      err);
-        }
-    state->arena = arena;
-    if (!mtl__failed(err)) return state;
-    mtl_arena_destroy(&arena);
+    if (!mtl__given(state, "state", err)) return NULL;
+    if (row < state->rows) return state->values + row * state->width;
+    mtl__fail(err, MTL_ERROR_RANGE, "row", (long long)row, "row %z of a state of %z rows", row, state->rows);
     return NULL;
 }
 
-/* Rows of a state, in packed order; no gradient goes into them. */
-static mtl_activation *mtl__state_rows(mtl_run *run, const mtl_real *rows, size_t units)
+MTL_DEF mtl_status mtl_state_reset_row(mtl_state *state, size_t row, mtl_error *err)
 {
-    const mtl_packing *p = run->packing;
-    mtl_activation *a = mtl_run_activation(run, NULL, p->sequences, units);
-    size_t b;
-    if (!a) return NULL;
-    a->constant = 1;
-    for (b = 0; !mtl__dry(run) && b < p->sequences; b++)
-        memcpy(a->value + b * a->stride, rows + (size_t)p->order[b] * units, units * sizeof *rows);
-    return a;
+    mtl_error own;
+    mtl_real *at = mtl__state_row(state, row, err = mtl__error_given(err, &own));
+    if (at) memset(at, 0, state->width * sizeof *at);
+    return mtl__status(err);
 }
 
-static void mtl__state_keep(const mtl_run *run, const mtl_activation *a, mtl_real *rows, size_t units)
+MTL_DEF mtl_status mtl_state_get(const mtl_state *state, size_t row, mtl_real *out, mtl_error *err)
 {
-    const mtl_packing *p = run->packing;
-    size_t b;
-    for (b = 0; a && !mtl__dry(run) && b < p->sequences; b++)
-        memcpy(rows + (size_t)p->order[b] * units, a->value + b * a->stride, units * sizeof *rows);
+    mtl_error own;
+    const mtl_real *at = mtl__state_row(state, row, err = mtl__error_given(err, &own));
+    if (at && mtl__given(out, "out", err)) memcpy(out, at, state->width * sizeof *at);
+    return mtl__status(err);
+}
+
+MTL_DEF mtl_status mtl_state_set(mtl_state *state, size_t row, const mtl_real *numbers, mtl_error *err)
+{
+    mtl_error own;
+    mtl_real *at = mtl__state_row(state, row, err = mtl__error_given(err, &own));
+    size_t j;
+    if (!at || !mtl__given(numbers, "numbers", err)) return mtl__status(err);
+    for (j = 0; j < state->width; j++)
+        if (!mtl__is_finite(numbers[j]))
+            return mtl__fail(err, MTL_ERROR_NUMBER, "numbers", (long long)j,
+                             "number %z of a state's row is not finite", j);
+    memcpy(at, numbers, state->width * sizeof *at);
+    return MTL_OK;
+}
+
+MTL_DEF mtl_status mtl_state_copy_row(mtl_state *to, size_t to_row, const mtl_state *from, size_t from_row,
+                                      mtl_error *err)
+{
+    mtl_error own;
+    const mtl_real *source;
+    mtl_real *at = mtl__state_row(to, to_row, err = mtl__error_given(err, &own));
+    source = mtl__state_row(from, from_row, err);
+    if (at && source && (to->width != from->width || to->shape != from->shape))
+        mtl__fail(err, MTL_ERROR_ARGUMENT, "state", -1, "the two states were made for different models");
+    if (!mtl__failed(err)) memmove(at, source, to->width * sizeof *at);
+    return mtl__status(err);
 }
 
 /* ---- the forward pass that training and prediction share ----------------------------------------------- */
@@ -15851,31 +16113,35 @@ static mtl_activation *mtl__input_forward(mtl_run *run, const mtl__input *input,
                               ? mtl__space_sequences(space) : mtl__space_items(space), x, "");
 }
 
-/* States carried into a column and out. Cells that read from the end begin with zeros: what follows the chunk
-   is not known, and their state of the chunk before is what they made of words further left. */
-static void mtl__column_states_in(mtl_run *run, const mtl__column *column, mtl_column_pass *p,
-                                  const mtl_state *state)
+/* States carried into a column, and its final ones. Cells that read from the end begin with zeros: what
+   follows the chunk is not known, and their state of the chunk before is what they made of words further
+   left. */
+static void mtl__column_begin(mtl_run *run, const mtl__column *column, mtl_column_pass *p)
 {
-    const size_t apart = column->part.directions;   /* of two cells that read forward */
-    const size_t count = column->part.states, first = column->first_state;
-    mtl_cell_state *initial = (mtl_cell_state *)mtl_run_make(run, count * sizeof *initial);
-    size_t i;
+    const mtl_column_part *part = &column->part;
+    mtl_cell_state *initial = (mtl_cell_state *)mtl_run_make(run, part->states * sizeof *initial);
+    size_t i, at = column->carried;
     p->initial = initial;
-    p->final = (mtl_cell_state *)mtl_run_make(run, count * sizeof *p->final);
-    for (i = 0; i < count && !mtl__failed(run->error); i += apart) {
-        initial[i].h = mtl__state_rows(run, state->h[first + i], state->units[first + i]);
-        initial[i].c = mtl__state_rows(run, state->c[first + i], state->units[first + i]);
+    p->final = (mtl_cell_state *)mtl_run_make(run, part->states * sizeof *p->final);
+    for (i = 0; i < part->states && !mtl__failed(run->error); i += part->directions) {
+        initial[i].h = mtl__carry_in(run, at, part->state_units[i]);
+        at += part->state_units[i];
+        if (!part->state_c) continue;
+        initial[i].c = mtl__carry_in(run, at, part->state_units[i]);
+        at += part->state_units[i];
     }
 }
 
-static void mtl__column_states_out(mtl_run *run, const mtl__column *column, const mtl_column_pass *p,
-                                   mtl_state *state)
+static void mtl__column_end(mtl_run *run, const mtl__column *column, const mtl_column_pass *p)
 {
-    const size_t apart = column->part.directions, first = column->first_state;
-    size_t i;
-    for (i = 0; i < column->part.states && !mtl__failed(run->error); i += apart) {
-        mtl__state_keep(run, p->final[i].h, state->h[first + i], state->units[first + i]);
-        mtl__state_keep(run, p->final[i].c, state->c[first + i], state->units[first + i]);
+    const mtl_column_part *part = &column->part;
+    size_t i, at = column->carried;
+    for (i = 0; i < part->states && !mtl__failed(run->error); i += part->directions) {
+        mtl__carry_out(run, at, p->final[i].h);
+        at += part->state_units[i];
+        if (!part->state_c) continue;
+        mtl__carry_out(run, at, p->final[i].c);
+        at += part->state_units[i];
     }
 }
 
@@ -15896,8 +16162,7 @@ static size_t mtl__columns_beside(const mtl_run *run, const mtl_model *model, si
 }
 
 /* The column that is node number i and those that run beside it. Returns how many they are. */
-static size_t mtl__columns_forward(mtl_run *run, const mtl_model *model, size_t i, mtl_activation **out,
-                                   mtl_state *state)
+static size_t mtl__columns_forward(mtl_run *run, const mtl_model *model, size_t i, mtl_activation **out)
 {
     const size_t count = mtl__columns_beside(run, model, i);
     mtl_column_pass *pass = (mtl_column_pass *)mtl_run_make(run, count * sizeof *pass);
@@ -15910,7 +16175,7 @@ static size_t mtl__columns_forward(mtl_run *run, const mtl_model *model, size_t 
         p->component = run->component = node->component;
         p->x = mtl__tap_forward(run, &column->tap, model->nodes, out);
         p->after = mtl__run_last(run);
-        if (state) mtl__column_states_in(run, column, p, state);
+        if (run->carry) mtl__column_begin(run, column, p);
         if (mtl__failed(run->error)) return count;
         if (!column->kind->forward_beside)
             p->y = column->kind->forward(run, p->part, p->x, p->initial, p->final);
@@ -15918,7 +16183,7 @@ static size_t mtl__columns_forward(mtl_run *run, const mtl_model *model, size_t 
     }
     for (k = 0; pass && k < count; k++) {
         const mtl__column *column = &model->columns[model->nodes[i + k].index];
-        if (state) mtl__column_states_out(run, column, &pass[k], state);
+        if (run->carry) mtl__column_end(run, column, &pass[k]);
         out[(i + k) * MTL__NODE_PARTS] = pass[k].y;
     }
     return count;
@@ -15935,10 +16200,20 @@ static void mtl__head_forward(mtl_run *run, const mtl__task *task, const mtl__no
 
 enum { MTL__STREAMS_APART = 1024 };         /* dropout calls of a part in a micro-batch, at most */
 
+/* The batch's states, of which a dry run has none to touch. mtl__carry_finish writes them. */
+static void mtl__model_carries(mtl_run *run, const mtl_model *model, mtl_state *state, const int *state_rows)
+{
+    mtl__carry *carry = (mtl__carry *)mtl_run_make(run, sizeof *carry);
+    run->carry = carry;
+    if (!carry) return;
+    carry->state = state;
+    carry->state_rows = state_rows;
+    carry->ends = (mtl__carried *)mtl_run_make(run, model->carried_count * sizeof *carry->ends);
+}
+
 /* All nodes of a batch whose packing is run->packing, but for heads that no tap reads. Returns
    [nodes][parts], NULL when the run failed. */
-static mtl_activation **mtl__model_forward(mtl_run *run, const mtl_model *model, const mtl_input *inputs,
-                                           mtl_state *state)
+static mtl_activation **mtl__model_forward(mtl_run *run, const mtl_model *model, const mtl_input *inputs)
 {
     mtl_activation **out =
         (mtl_activation **)mtl_run_make(run, model->node_count * MTL__NODE_PARTS * sizeof *out);
@@ -15955,55 +16230,76 @@ static mtl_activation **mtl__model_forward(mtl_run *run, const mtl_model *model,
             *at = mtl__input_forward(run, &model->inputs[node->index], inputs
                                      ? &inputs[model->inputs[node->index].data] : NULL);
         else if (node->part == MTL__NODE_COLUMN)
-            i += mtl__columns_forward(run, model, i, out, state) - 1;
+            i += mtl__columns_forward(run, model, i, out) - 1;
         else if (node->tapped[0] || node->tapped[1])
             mtl__head_forward(run, &model->tasks[node->index], node, model->nodes, out);
     }
     return mtl__failed(run->error) ? NULL : out;
 }
 
-/* 1 when a state was made for this model (cell by cell) and this many sequences. */
-static int mtl__state_fits(const mtl_state *state, const mtl_model *model, size_t sequences)
+/* The state is this model's, and has a row for each sequence, which no other one has. */
+static mtl_status mtl__state_check(const mtl_model *model, const mtl_batch *batch, mtl_error *err)
 {
-    size_t i, l;
-    if (state->sequences != sequences || state->state_count != model->state_count) return 0;
-    for (i = 0; i < model->desc.column_count; i++) {
-        const mtl__column *column = &model->columns[i];
-        for (l = 0; l < column->part.states; l++)
-            if (state->units[column->first_state + l] != column->part.state_units[l]) return 0;
+    mtl_state *state = batch->state;
+    size_t s;
+    if (state->width != model->state_width || state->shape != model->state_shape)
+        return mtl__fail(err, MTL_ERROR_ARGUMENT, "state", -1, "the batch's state was made for another model");
+    if (!batch->state_rows)
+        return state->rows >= batch->sequences ? MTL_OK
+            : mtl__fail(err, MTL_ERROR_RANGE, "state", (long long)state->rows,
+                        "the batch has %z sequences, its state %z rows", batch->sequences, state->rows);
+    state->batch++;
+    for (s = 0; s < batch->sequences; s++) {
+        const int row = batch->state_rows[s];
+        if (row < 0 || (size_t)row >= state->rows)
+            return mtl__fail(err, MTL_ERROR_RANGE, "state_rows", (long long)s,
+                             "sequence %z is on row %d of a state of %z rows", s, row, state->rows);
+        if (state->taken[row] == state->batch)
+            return mtl__fail(err, MTL_ERROR_ARGUMENT, "state_rows", (long long)s,
+                             "sequence %z is on row %d of the state, as one before it is", s, row);
+        state->taken[row] = state->batch;
     }
-    return 1;
+    return MTL_OK;
+}
+
+/* Checks the inputs of sequence s, whose first row of the caller's is `row`. */
+static mtl_status mtl__sequence_check(const mtl_model *model, const mtl_batch *batch, size_t s, size_t row,
+                                      mtl_error *err)
+{
+    size_t i;
+    int t;
+    for (t = 0; t < batch->lengths[s]; t++, row++)
+        for (i = 0; i < model->data_count; i++) {
+            const mtl__input *input = &model->inputs[i];
+            if (input->kind->verify && input->kind->verify(&input->part, &batch->inputs[i], row, s, t, err))
+                return mtl__status(err);
+        }
+    return MTL_OK;
 }
 
 /* Checks lengths, ids and features of a batch or a data set before its packing exists, so that nothing below
-   has to. */
-static mtl_status mtl__batch_check(const mtl_model *model, const mtl_batch *batch, mtl_error *err)
+   has to. skipped: NULL, or [sequences] where those are marked whose inputs are refused. */
+static mtl_status mtl__batch_check(const mtl_model *model, const mtl_batch *batch, unsigned char *skipped,
+                                   mtl_error *err)
 {
     size_t i, s, row = 0;
-    int t;
     if (mtl__failed(err)) return mtl__status(err);
     if (!batch || !batch->lengths || !batch->inputs)
         return mtl__fail(err, MTL_ERROR_ARGUMENT, "batch", -1, "batch%s is NULL", !batch
                          ? "" : !batch->lengths ? ".lengths" : ".inputs");
-    if (batch->state && !mtl__state_fits(batch->state, model, batch->sequences))
-        return mtl__fail(err, MTL_ERROR_ARGUMENT, "state", (long long)batch->state->sequences,
-                         "the batch's state was made for %z sequences or another model; the batch has %z "
-                         "sequences", batch->state->sequences, batch->sequences);
+    if (batch->state && mtl__state_check(model, batch, err)) return mtl__status(err);
     for (i = 0; i < model->data_count; i++)
         if (model->inputs[i].kind->reads_rows ? !batch->inputs[i].rows : !batch->inputs[i].ids)
             return mtl__fail(err, MTL_ERROR_ARGUMENT, model->desc.inputs[i].name, -1, "input %s: %s is NULL",
                              model->desc.inputs[i].name, model->inputs[i].kind->reads_rows ? "rows" : "ids");
-    for (s = 0; s < batch->sequences; s++) {
+    for (s = 0; s < batch->sequences; row += (size_t)batch->lengths[s++]) {
         if (batch->lengths[s] < 1)
             return mtl__fail(err, MTL_ERROR_RANGE, "lengths", (long long)s,
                              "sequence %z has length %d; at least 1 is needed", s, batch->lengths[s]);
-        for (t = 0; t < batch->lengths[s]; t++, row++)
-            for (i = 0; i < model->data_count; i++) {
-                const mtl__input *input = &model->inputs[i];
-                if (input->kind->verify && input->kind->verify(&input->part, &batch->inputs[i], row, s, t,
-                                                               err))
-                    return mtl__status(err);
-            }
+        if (!mtl__sequence_check(model, batch, s, row, err)) continue;
+        if (!skipped) return mtl__status(err);
+        skipped[s] = MTL_SKIPPED_INPUT;
+        mtl_error_clear(err);
     }
     return MTL_OK;
 }
@@ -16753,18 +17049,19 @@ struct mtl_predictor {
 };
 
 /* Forward pass and outputs of every task, in run->arena. */
-static void mtl__predict_run(mtl_run *run, const mtl_model *model, const mtl_input *inputs, mtl_state *state,
+static void mtl__predict_run(mtl_run *run, const mtl_model *model, const mtl_input *inputs, int logits,
                              mtl_prediction *out)
 {
     const uint64_t before = mtl__arithmetic_set();
-    mtl_activation **nodes = mtl__model_forward(run, model, inputs, state);
+    mtl_activation **nodes = mtl__model_forward(run, model, inputs);
     size_t i;
     for (i = 0; nodes && i < model->desc.task_count && !mtl__failed(run->error); i++) {
         const mtl__task *task = &model->tasks[i];
         memset(&out[i], 0, sizeof out[i]);
         mtl__task_answer(run, task, mtl__task_outputs(run, task, model->nodes, nodes),
-                         nodes[task->node * MTL__NODE_PARTS + 1], &out[i]);
+                         nodes[task->node * MTL__NODE_PARTS + 1], logits, &out[i]);
     }
+    mtl__carry_finish(run);
     mtl__arithmetic_restore(before);
 }
 
@@ -16775,12 +17072,60 @@ static void mtl__predictor_build(mtl__session *session, mtl_arena *arena, mtl_er
                        mtl__limits_of(d->max_rows, d->max_sequences, d->max_steps), err);
 }
 
+/* Copies of a batch's inputs in which the rows of sequences that are left out are zeros, so that the passes
+   need not know of them. rows: of the batch. */
+static const mtl_input *mtl__predict_repair(mtl_run *run, const mtl_model *model, const mtl_batch *batch,
+                                            size_t rows)
+{
+    mtl_input *inputs = (mtl_input *)mtl_run_make(run, model->data_count * sizeof *inputs);
+    size_t i, s, row;
+    for (i = 0; inputs && i < model->data_count; i++) {
+        const int of_rows = model->inputs[i].kind->reads_rows;
+        const size_t bytes = of_rows ? (size_t)model->desc.inputs[i].features * sizeof(mtl_real) : sizeof(int);
+        unsigned char *copy = (unsigned char *)mtl_run_push(run, rows * bytes);
+        if (mtl__dry(run) || mtl__failed(run->error)) continue;
+        memcpy(copy, of_rows ? (const void *)batch->inputs[i].rows : batch->inputs[i].ids, rows * bytes);
+        for (s = row = 0; s < batch->sequences; row += (size_t)batch->lengths[s++])
+            if (run->skipped[s]) memset(copy + row * bytes, 0, (size_t)batch->lengths[s] * bytes);
+        if (of_rows) inputs[i].rows = (const mtl_real *)(const void *)copy;
+        else inputs[i].ids = (const int *)(const void *)copy;
+    }
+    return mtl__failed(run->error) ? NULL : inputs;
+}
+
+/* The answers of a task's items [first, first + count) are missing. */
+static void mtl__answer_blank(const mtl_prediction *out, size_t first, size_t count)
+{
+    mtl_real *const numbers[3] = { (mtl_real *)(uintptr_t)out->probabilities,
+                                   (mtl_real *)(uintptr_t)out->values, (mtl_real *)(uintptr_t)out->logits };
+    int *labels = (int *)(uintptr_t)out->labels;
+    unsigned char *chosen = (unsigned char *)(uintptr_t)out->chosen;
+    size_t i, j;
+    for (i = first; labels && i < first + count; i++) labels[i] = MTL_MISSING;
+    if (chosen) memset(chosen + first * out->width, 0, count * out->width);
+    for (j = 0; j < 3; j++)
+        for (i = first * out->width; numbers[j] && i < (first + count) * out->width; i++)
+            numbers[j][i] = mtl__nan();
+}
+
+/* Those of all sequences whose inputs were refused. */
+static void mtl__predict_blank(const mtl_run *run, const mtl_model *model, const mtl_batch *batch,
+                               const mtl_prediction *out)
+{
+    size_t s, k, row = 0;
+    for (s = 0; s < batch->sequences; row += (size_t)batch->lengths[s++])
+        for (k = 0; (run->skipped[s] & MTL_SKIPPED_INPUT) && k < model->desc.task_count; k++)
+            if (model->desc.tasks[k].level == MTL_LEVEL_STEP)
+                mtl__answer_blank(&out[k], row, (size_t)batch->lengths[s]);
+            else mtl__answer_blank(&out[k], s, 1);
+}
+
 /* A dry run of the largest batch, with states carried and a text's ids (of mtl_predict_text) beside it. */
 static size_t mtl__predictor_measure(mtl__session *session, mtl_error *err)
 {
     const mtl_model *model = session->model;
+    const mtl_predictor_desc *desc = &((mtl_predictor *)(void *)session)->desc;
     mtl_arena counting, shadow;
-    mtl_state *state = mtl_state_create(model, 0, err);
     mtl_prediction *out;
     mtl_run *run;
     size_t i;
@@ -16791,8 +17136,12 @@ static size_t mtl__predictor_measure(mtl__session *session, mtl_error *err)
                                      session->limits.steps, err);
     (void)mtl_run_make(run, model->desc.input_count * sizeof(mtl_input));
     for (i = 0; i < model->desc.input_count; i++) (void)mtl_run_push(run, session->limits.rows * sizeof(int));
-    if (!mtl__failed(err)) mtl__predict_run(run, model, NULL, state, out);
-    mtl_state_destroy(state);
+    if (desc->skip_bad) {
+        (void)mtl_run_push(run, session->limits.sequences);
+        mtl__predict_repair(run, model, NULL, session->limits.rows);
+    }
+    mtl__model_carries(run, model, NULL, NULL);
+    if (!mtl__failed(err)) mtl__predict_run(run, model, NULL, desc->logits, out);
     mtl_arena_destroy(&shadow);
     return counting.high_water;
 }
@@ -16839,33 +17188,57 @@ MTL_DEF void mtl_predictor_observe(mtl_predictor *predictor, mtl_observer observ
     if (predictor) mtl__session_observe(&predictor->session, observer, user);
 }
 
-/* Empties the scratch and makes the run of a batch with these lengths. NULL on failure. */
-static mtl_run *mtl__predictor_begin(mtl_predictor *predictor, const int *lengths, size_t sequences,
-                                     mtl_error *err)
+/* Empties the scratch and makes a run in it. */
+static mtl_run *mtl__predictor_begin(mtl_predictor *predictor, mtl_error *err)
 {
     mtl__session *s = &predictor->session;
-    mtl_packing *packing;
-    mtl_run *run;
     mtl__parameters_settle(&s->model->set);
     mtl__arena_reset(&s->scratch);
-    run = mtl__session_begin(s, &s->scratch, err);
-    packing = mtl__packing_create(&s->scratch, lengths, sequences, err);
+    return mtl__session_begin(s, &s->scratch, err);
+}
+
+/* The batch's packing, in a run that has begun. 0 on failure. */
+static int mtl__predictor_pack(mtl_predictor *predictor, const int *lengths, size_t sequences)
+{
+    mtl_run *run = &predictor->session.run;
+    mtl_packing *packing = mtl__packing_create(run->arena, lengths, sequences, run->error);
     run->packing = packing;
-    return packing && !mtl__limits_check(&s->limits, packing, err) ? run : NULL;
+    return packing && !mtl__limits_check(&predictor->session.limits, packing, run->error);
+}
+
+/* mtl_predict; logits: as the field. */
+static mtl_status mtl__predict(mtl_predictor *predictor, const mtl_batch *batch, int logits,
+                               mtl_prediction *out, mtl_error *err)
+{
+    const mtl_model *model = predictor->session.model;
+    const mtl_input *inputs = batch ? batch->inputs : NULL;
+    mtl_run *run = mtl__predictor_begin(predictor, err);
+    size_t s;
+    int bad = 0;
+    if (predictor->desc.skip_bad && batch)
+        run->skipped = (unsigned char *)mtl__arena_zero(run->arena, batch->sequences, 1, "a batch", err);
+    if (mtl__batch_check(model, batch, run->skipped, err)
+        || !mtl__predictor_pack(predictor, batch->lengths, batch->sequences)) return mtl__status(err);
+    for (s = 0; run->skipped && s < batch->sequences; s++) bad |= run->skipped[s];
+    if (bad) inputs = mtl__predict_repair(run, model, batch, run->packing->rows);
+    if (batch->state) mtl__model_carries(run, model, batch->state, batch->state_rows);
+    if (!mtl__failed(err)) mtl__predict_run(run, model, inputs, logits, out);
+    if (bad && !mtl__failed(err)) mtl__predict_blank(run, model, batch, out);
+    return mtl__status(err);
 }
 
 MTL_DEF mtl_status mtl_predict(mtl_predictor *predictor, const mtl_batch *batch, mtl_prediction *out,
                                mtl_error *err)
 {
     mtl_error own;
-    mtl_run *run;
     err = mtl__error_given(err, &own);
-    if (!mtl__given(predictor, "predictor", err) || !mtl__given(out, "out", err) ||
-        mtl__batch_check(predictor->session.model, batch, err))
-        return mtl__status(err);
-    run = mtl__predictor_begin(predictor, batch->lengths, batch->sequences, err);
-    if (run) mtl__predict_run(run, predictor->session.model, batch->inputs, batch->state, out);
-    return mtl__status(err);
+    if (!mtl__given(predictor, "predictor", err) || !mtl__given(out, "out", err)) return mtl__status(err);
+    return mtl__predict(predictor, batch, predictor->desc.logits, out, err);
+}
+
+MTL_DEF const unsigned char *mtl_predictor_skipped(const mtl_predictor *predictor)
+{
+    return predictor ? predictor->session.run.skipped : NULL;
 }
 
 /* Next word of a text of words with spaces between; *end is set behind it. NULL: no more. */
@@ -16923,9 +17296,10 @@ MTL_DEF mtl_status mtl_predict_text(mtl_predictor *predictor, const char *text, 
     if (!count || count > 0x7fffffff) return mtl__fail(err, MTL_ERROR_TEXT, "text", 0,
                                                        "the text has no words");
     length = (int)count;
-    run = mtl__predictor_begin(predictor, &length, 1, err);
-    inputs = run ? mtl__text_inputs(run, predictor->session.model, text, count) : NULL;
-    if (inputs) mtl__predict_run(run, predictor->session.model, inputs, NULL, out);
+    run = mtl__predictor_begin(predictor, err);
+    inputs = mtl__predictor_pack(predictor, &length, 1)
+        ? mtl__text_inputs(run, predictor->session.model, text, count) : NULL;
+    if (inputs) mtl__predict_run(run, predictor->session.model, inputs, predictor->desc.logits, out);
     return mtl__status(err);
 }
 
@@ -18507,7 +18881,7 @@ static MTL__RARE mtl_status mtl__dataset_init(mtl__dataset *set, const mtl_batch
 {
     size_t s;
     memset(set, 0, sizeof *set);
-    if (mtl__batch_check(model, data, err)) return mtl__status(err);
+    if (mtl__batch_check(model, data, NULL, err)) return mtl__status(err);
     set->data = data;
     set->starts = (size_t *)mtl__arena_zero(arena, data->sequences, sizeof(size_t), "a data set", err);
     for (s = 0; set->starts && s < data->sequences; s++) {
@@ -18706,7 +19080,7 @@ static void mtl__evaluate_set(mtl__evaluation *e, const mtl_batch *data, mtl_are
         mtl_batch batch;
         n = mtl__evaluate_batch_size(e->predictor, &set, order, first);
         batch = mtl__dataset_batch(&set, e->predictor->session.model, order + first, n, arena, err);
-        if (!mtl__failed(err) && !mtl_predict(e->predictor, &batch, e->out, err))
+        if (!mtl__failed(err) && !mtl__predict(e->predictor, &batch, 0, e->out, err))
             mtl__evaluate_add(e, &batch);
         mtl_arena_release(arena, inner);
     }
@@ -19067,11 +19441,16 @@ static void mtl__trainer_forward(mtl_trainer *t, const mtl_batch *batch, mtl__lo
     losses->weight = (mtl_real *)mtl_run_make(run, count * sizeof *losses->weight);
     losses->task = (size_t *)mtl_run_make(run, count * sizeof *losses->task);
     losses->count = 0;
-    nodes = mtl__failed(run->error) ? NULL : mtl__model_forward(run, t->model, batch->inputs, batch->state);
+    run->carry = NULL;
+    if (batch->state || mtl__dry(run)) mtl__model_carries(run, t->model, batch->state, batch->state_rows);
+    nodes = mtl__failed(run->error) ? NULL : mtl__model_forward(run, t->model, batch->inputs);
     if (nodes) mtl_tape_mark(run);
     for (k = 0; nodes && k < tasks && !mtl__failed(run->error); k++) {
         mtl_activation *loss;
-        if (!mtl__task_trains(t, k) || !(t->divisors[k] > 0)) continue;
+        if (!mtl__task_trains(t, k) || !(t->divisors[k] > 0)) {
+            mtl__task_go_on(run, &t->model->tasks[k], t->model->nodes, nodes);
+            continue;
+        }
         run->component = t->model->nodes[t->model->tasks[k].node].component;
         loss = mtl__task_loss(run, &t->model->tasks[k], t->model->nodes, nodes,
                               mtl__trainer_target(t, run, batch, k), t->divisors[k]);
@@ -19082,6 +19461,7 @@ static void mtl__trainer_forward(mtl_trainer *t, const mtl_batch *batch, mtl__lo
         mtl_activation *loss = mtl__penalty_forward(run, &t->model->penalties[k - tasks], nodes);
         if (loss) mtl__losses_add(losses, loss, (mtl_real)t->weights[k] / (mtl_real)t->batches, k);
     }
+    mtl__carry_finish(run);
 }
 
 static void mtl__trainer_build_task_arrays(mtl_trainer *t, mtl_arena *arena, mtl_error *err)
@@ -19320,7 +19700,6 @@ static MTL__RARE size_t mtl__trainer_measure(mtl__session *session, mtl_error *e
     memset(&batch, 0, sizeof batch);
     mtl__arena_init_counting(&counting, &shadow);
     run = mtl__trainer_begin(t, &counting, err);
-    batch.state = mtl_state_create(t->model, 0, err);
     batch.targets = targets = (mtl_target *)mtl__arena_zero(&shadow, t->model->desc.task_count,
                                                             sizeof *targets, "targets", err);
     for (k = 0; k < t->model->desc.task_count && !mtl__failed(err); k++) t->divisors[k] = 1;
@@ -19335,7 +19714,6 @@ static MTL__RARE size_t mtl__trainer_measure(mtl__session *session, mtl_error *e
     if (t->surgery.of) mtl__surgery_measure(&t->surgery, run);
     mtl_arena_release(&counting, tape);
     mtl__optimizer_measure(&t->optimizer, run);
-    mtl_state_destroy(batch.state);
     mtl_arena_destroy(&shadow);
     mtl__trainer_forget(t);
     return counting.high_water;
@@ -19457,7 +19835,7 @@ static void mtl__trainer_count(mtl_trainer *t, const mtl_batch *batches, size_t 
         t->task_items[k] = t->task_skipped[k] = t->weighting.of[k].sequences = 0;
     }
     for (i = 0; i < t->model->desc.penalty_count; i++) t->task_loss[k + i] = 0;
-    for (i = 0; i < count && !mtl__batch_check(t->model, &batches[i], err); i++) {
+    for (i = 0; i < count && !mtl__batch_check(t->model, &batches[i], NULL, err); i++) {
         size_t rows = 0;
         for (s = 0; s < batches[i].sequences; s++) rows += (size_t)batches[i].lengths[s];
         for (k = 0; k < t->model->desc.task_count; k++) {
@@ -20413,6 +20791,7 @@ static MTL__RARE mtl_status mtl__fit_init(mtl__fit *f, mtl_trainer *trainer, con
     if (!mtl__failed(err)) mtl__fit_init_parts(f, err);
     memset(&how, 0, sizeof how);
     how.isa = trainer->desc.isa;
+    how.skip_bad = trainer->desc.skip_bad;
     how.scheduler = trainer->session.scheduler;   /* NULL: one thread, like the trainer */
     f->predictor = mtl_predictor_create(trainer->model, &how, err);
     f->updates = (f->sampler.total + f->sampler.update - 1) / f->sampler.update;

@@ -371,12 +371,12 @@ static void test_batch_wrong_state(void **state)
     test_problem_create(&p, &shape);
     model = mtl_model_create(&p.desc, &err);
     predictor = mtl_predictor_create(model, NULL, &err);
-    carried = mtl_state_create(model, p.batch->sequences + 1, &err);
+    carried = mtl_state_create(model, p.batch->sequences - 1, &err);
     TEST_FINE(&err);
     batch = *p.batch;
     batch.state = carried;
     mtl_predict(predictor, &batch, out, &err);
-    test_expect_error(&err, MTL_ERROR_ARGUMENT, "state", "6 sequences");
+    test_expect_error(&err, MTL_ERROR_RANGE, "state", "4 rows");
     mtl_state_destroy(carried);
     shape.hidden = 13;
     test_problem_create(&q, &shape);

@@ -551,7 +551,8 @@ static void test_layers_concatenation(void **state)
 static mtl_activation *layers_pool(net *n, mtl_activation *x)
 {
     layers_case *c = layers_of(n);
-    return mtl__pool_forward(&n->run, c->choice, x, c->segments, c->flag ? 2 : 1, "pooled");
+    return mtl__pool_forward(&n->run, c->choice, x, c->segments, c->flag ? 2 : 1,
+                             (size_t)MTL__NOT_CARRIED, "pooled");
 }
 
 static void layers_pool_forward(net *n)

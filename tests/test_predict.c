@@ -391,8 +391,10 @@ static void test_predict_carried_states(void **state)
                     start += (size_t)whole[s];
                 }
             }
-            assert_true(test_distance(part[TEST_CLASS].probabilities, all[TEST_CLASS].probabilities,
-                                      SEQUENCES * 3, 0.1) < 1e-5);
+            for (k = 0; k < TEST_TASKS_COUNT; k++)          /* of sequences: by all steps so far */
+                if (p.tasks[k].level == MTL_LEVEL_SEQUENCE)
+                    assert_true(test_distance(test_outputs(&part[k]), test_outputs(&all[k]),
+                                              SEQUENCES * all[k].width, 0.1) < 1e-5);
             mtl_state_reset(carried);
         }
         mtl_state_destroy(carried);
@@ -421,6 +423,408 @@ static void predict_keep_encoder(void *user, const mtl_run *run, const mtl_activ
     if (!kept->values) return;
     for (n = 0; n < a->rows; n++) memcpy(kept->values + n * a->width, a->value + n * a->stride,
                                          a->width * sizeof(mtl_real));
+}
+
+/* Characters of a game: rows of numbers in, two tasks of steps, one that pools by mean, one by maximum and one
+   whose steps vote. Each acts for at most CHARACTER_STEPS frames. */
+enum { CHARACTERS = 24, CHARACTER_STEPS = 40, CHARACTER_ROWS = 10, CHARACTER_FEATURES = 5, CHARACTER_TASKS = 5 };
+
+typedef struct characters {
+    mtl_model *model;
+    mtl_real rows[CHARACTERS][CHARACTER_STEPS * CHARACTER_FEATURES];
+    mtl_real alone[CHARACTERS][CHARACTER_STEPS][CHARACTER_TASKS][4];        /* answers after each step */
+} characters;
+
+static mtl_model *characters_model(int cell, mtl_error *err)
+{
+    static mtl_input_desc input;
+    static mtl_task_desc tasks[CHARACTER_TASKS];
+    static const char *const names[] = { "action", "mood", "threat", "role", "team" };
+    mtl_model_desc desc;
+    size_t k;
+    memset(&desc, 0, sizeof desc);
+    memset(&input, 0, sizeof input);
+    memset(tasks, 0, sizeof tasks);
+    input.name = "senses";
+    input.features = CHARACTER_FEATURES;
+    for (k = 0; k < CHARACTER_TASKS; k++) {
+        tasks[k].name = names[k];
+        tasks[k].classes = 4;
+        tasks[k].level = k < 2 ? MTL_LEVEL_STEP : MTL_LEVEL_SEQUENCE;
+    }
+    tasks[1].kind = MTL_TASK_REAL;
+    tasks[1].classes = 0;
+    tasks[1].width = 4;
+    tasks[2].pool = MTL_POOL_MEAN;
+    tasks[3].pool = MTL_POOL_MAX;
+    tasks[4].per_step = 1;
+    desc.inputs = &input;
+    desc.input_count = 1;
+    desc.tasks = tasks;
+    desc.task_count = CHARACTER_TASKS;
+    desc.encoder.cell = cell;
+    desc.encoder.hidden = 11;
+    desc.encoder.layers = 2;
+    return mtl_model_create(&desc, err);
+}
+
+/* What each character answers when it is the only one, by the whole of its steps so far. */
+static void characters_init(characters *c, int cell, mtl_error *err)
+{
+    mtl_prediction out[CHARACTER_TASKS];
+    mtl_predictor *predictor;
+    size_t i, t, k;
+    c->model = characters_model(cell, err);
+    predictor = mtl_predictor_create(c->model, NULL, err);
+    for (i = 0; i < CHARACTERS; i++) {
+        for (t = 0; t < CHARACTER_STEPS * CHARACTER_FEATURES; t++)
+            c->rows[i][t] = (mtl_real)(2 * mtl__random_uniform(7, i, t) - 1);
+        for (t = 0; t < CHARACTER_STEPS; t++) {
+            const int length = (int)t + 1;
+            mtl_input input = { NULL, NULL };
+            mtl_batch batch;
+            memset(&batch, 0, sizeof batch);
+            input.rows = c->rows[i];
+            batch.sequences = 1;
+            batch.lengths = &length;
+            batch.inputs = &input;
+            mtl_predict(predictor, &batch, out, err);
+            TEST_FINE(err);
+            for (k = 0; k < CHARACTER_TASKS; k++)
+                memcpy(c->alone[i][t][k], test_outputs(&out[k]) + (k < 2 ? t * 4 : 0), 4 * sizeof(mtl_real));
+        }
+    }
+    mtl_predictor_destroy(predictor);
+}
+
+/* A game of `frames` frames over a state in a buffer of its own. Who acts is drawn anew for each frame; who has
+   acted CHARACTER_STEPS times leaves its row. Answers must be those of the character alone, and nothing may be
+   allocated. Returns a hash of all answers' bits. */
+static uint64_t characters_play(const characters *c, int frames, mtl_error *err)
+{
+    mtl_prediction out[CHARACTER_TASKS];
+    mtl_predictor_desc how;
+    mtl_predictor *predictor;
+    mtl_state *carried;
+    const size_t bytes = mtl_state_size(c->model, CHARACTER_ROWS, err);
+    void *start, *buffer = test_aligned(bytes, &start);
+    int who[CHARACTER_ROWS], done[CHARACTER_ROWS] = { 0 }, lengths[CHARACTER_ROWS], on[CHARACTER_ROWS];
+    mtl_real rows[CHARACTER_ROWS * CHARACTER_FEATURES];
+    uint64_t hash = MTL__HASH_BEGIN;
+    size_t allocated, row, n, k;
+    int frame, next = 0;
+    memset(&how, 0, sizeof how);
+    how.max_rows = CHARACTER_ROWS;
+    how.max_steps = 1;
+    predictor = mtl_predictor_create(c->model, &how, err);
+    carried = mtl_state_init(buffer, bytes, c->model, CHARACTER_ROWS, err);
+    TEST_FINE(err);
+    for (row = 0; row < CHARACTER_ROWS; row++) who[row] = -1;
+    allocated = test_malloc_count;
+    for (frame = 0; frame < frames; frame++) {
+        mtl_input input = { NULL, NULL };
+        mtl_batch batch;
+        memset(&batch, 0, sizeof batch);
+        for (n = k = 0; k < CHARACTER_ROWS; k++) {          /* rows in another order each time */
+            row = (k * 7 + (size_t)frame * 3) % CHARACTER_ROWS;
+            if (who[row] < 0 && mtl__random_uniform(1, (uint64_t)frame, row) < 0.1) {
+                who[row] = next++ % CHARACTERS;
+                done[row] = 0;
+                mtl_state_reset_row(carried, row, err);
+            }
+            if (who[row] < 0 || mtl__random_uniform(2, (uint64_t)frame, row) < 0.3) continue;
+            memcpy(rows + n * CHARACTER_FEATURES, c->rows[who[row]] + done[row] * CHARACTER_FEATURES,
+                   CHARACTER_FEATURES * sizeof *rows);
+            lengths[n] = 1;
+            on[n++] = (int)row;
+        }
+        if (!n) continue;
+        input.rows = rows;
+        batch.sequences = n;
+        batch.lengths = lengths;
+        batch.inputs = &input;
+        batch.state = carried;
+        batch.state_rows = on;
+        mtl_predict(predictor, &batch, out, err);
+        TEST_FINE(err);
+        for (; n-- > 0; done[on[n]]++) {
+            for (k = 0; k < CHARACTER_TASKS; k++) {
+                const mtl_real *answer = test_outputs(&out[k]) + n * 4;
+                assert_true(test_distance(answer, c->alone[who[on[n]]][done[on[n]]][k], 4, 0.1) < 1e-5);
+                hash = mtl__hash(hash, (const char *)answer, 4 * sizeof *answer);
+            }
+            if (done[on[n]] + 1 == CHARACTER_STEPS) who[on[n]] = -1;
+        }
+    }
+    assert_int_equal(test_malloc_count, allocated);
+    assert_true(next > frames / 50);                        /* many have come and gone */
+    mtl_predictor_destroy(predictor);
+    mtl_state_destroy(carried);
+    free(start);
+    return hash;
+}
+
+static void test_predict_characters_come_and_go(void **state)
+{
+    int cell;
+    (void)state;
+    for (cell = MTL_CELL_RNN; cell < MTL_CELL_COUNT; cell++) {
+        mtl_error err = {0};
+        static characters c;
+        characters_init(&c, cell, &err);
+        assert_true(characters_play(&c, test_quick() ? 500 : 10000, &err)
+                    == characters_play(&c, test_quick() ? 500 : 10000, &err));
+        mtl_model_destroy(c.model);
+    }
+}
+
+/* A row can be kept, given back, and copied; what there is not is refused. An LSTM's row has a c, a GRU's none. */
+static void test_predict_state_rows(void **state)
+{
+    int cell;
+    (void)state;
+    for (cell = MTL_CELL_GRU; cell <= MTL_CELL_LSTM; cell++) {
+        mtl_error err = {0};
+        mtl_model *model = characters_model(cell, &err);
+        mtl_state *a = mtl_state_create(model, 3, &err), *b = mtl_state_create(model, 2, &err);
+        const size_t width = mtl_state_width(a);
+        mtl_real numbers[128], kept[128];
+        size_t j;
+        TEST_FINE(&err);
+        /* two layers of 11; mean and maximum over 11 and the number of steps; four votes and theirs */
+        assert_int_equal(width, 2 * 11 * (cell == MTL_CELL_LSTM ? 2 : 1) + 12 + 12 + 5);
+        for (j = 0; j < width; j++) numbers[j] = (mtl_real)j;
+        mtl_state_set(a, 2, numbers, &err);
+        mtl_state_copy_row(b, 0, a, 2, &err);
+        mtl_state_reset_row(a, 2, &err);
+        mtl_state_get(b, 0, kept, &err);
+        TEST_FINE(&err);
+        assert_memory_equal(kept, numbers, width * sizeof *kept);
+        mtl_state_get(a, 2, kept, &err);
+        for (j = 0; j < width; j++) assert_true(kept[j] == 0);
+        mtl_state_copy_row(b, 2, a, 0, &err);
+        test_expect_error(&err, MTL_ERROR_RANGE, "row", "row 2 of a state of 2 rows");
+        mtl_state_get(a, 3, kept, &err);
+        test_expect_error(&err, MTL_ERROR_RANGE, "row", "row 3 of a state of 3 rows");
+        numbers[1] = mtl__nan();
+        mtl_state_set(b, 0, numbers, &err);
+        test_expect_error(&err, MTL_ERROR_NUMBER, "numbers", "number 1");
+        mtl_state_get(b, 0, kept, &err);
+        assert_true(kept[width - 1] == (mtl_real)(width - 1));
+        mtl_state_init(numbers, 64, model, 3, &err);
+        assert_int_equal(err.position, mtl_state_size(model, 3, NULL));
+        test_expect_error(&err, MTL_ERROR_BUFFER, "buffer", "a state needs a buffer of");
+        mtl_state_destroy(a);
+        mtl_state_destroy(b);
+        mtl_model_destroy(model);
+    }
+}
+
+/* Sequences on rows that there are not, on one row twice, and a state of another model. */
+static void test_predict_wrong_rows(void **state)
+{
+    static const struct { int rows[3]; mtl_status code; const char *name, *text; } wrong[] = {
+        { { 0, 3, 1 }, MTL_ERROR_RANGE, "state_rows", "sequence 1 is on row 3 of a state of 3 rows" },
+        { { 0, 1, -1 }, MTL_ERROR_RANGE, "state_rows", "sequence 2 is on row -1" },
+        { { 2, 1, 2 }, MTL_ERROR_ARGUMENT, "state_rows", "sequence 2 is on row 2 of the state, as one before" } };
+    static const int lengths[] = { 1, 1, 1 };
+    mtl_real rows[3 * CHARACTER_FEATURES] = { 0 };
+    mtl_prediction out[CHARACTER_TASKS];
+    mtl_error err = {0};
+    mtl_model *model = characters_model(MTL_CELL_GRU, &err), *other = characters_model(MTL_CELL_LSTM, &err);
+    mtl_predictor *predictor = mtl_predictor_create(model, NULL, &err);
+    mtl_state *carried = mtl_state_create(model, 3, &err), *others = mtl_state_create(other, 3, &err);
+    mtl_input input = { NULL, NULL };
+    mtl_batch batch;
+    size_t i;
+    (void)state;
+    memset(&batch, 0, sizeof batch);
+    input.rows = rows;
+    batch.sequences = 3;
+    batch.lengths = lengths;
+    batch.inputs = &input;
+    batch.state = carried;
+    TEST_FINE(&err);
+    for (i = 0; i < MTL__COUNT(wrong); i++) {
+        batch.state_rows = wrong[i].rows;
+        mtl_predict(predictor, &batch, out, &err);
+        test_expect_error(&err, wrong[i].code, wrong[i].name, wrong[i].text);
+    }
+    batch.state = others;
+    mtl_predict(predictor, &batch, out, &err);
+    test_expect_error(&err, MTL_ERROR_ARGUMENT, "state", "another model");
+    mtl_state_copy_row(carried, 0, others, 0, &err);
+    test_expect_error(&err, MTL_ERROR_ARGUMENT, "state", "different models");
+    mtl_state_destroy(carried);
+    mtl_state_destroy(others);
+    mtl_predictor_destroy(predictor);
+    mtl_model_destroy(model);
+    mtl_model_destroy(other);
+}
+
+/* Three characters act, of whom one has a feature that is no number: it is named, or left out, and the two
+   others answer as they do without it. */
+static void test_predict_skips_bad_sequences(void **state)
+{
+    static const int lengths[] = { 2, 3, 1 };
+    mtl_error err = {0};
+    mtl_model *model = characters_model(MTL_CELL_LSTM, &err);
+    mtl_predictor_desc how;
+    mtl_predictor *strict = mtl_predictor_create(model, NULL, &err), *lenient;
+    mtl_state *carried = mtl_state_create(model, 3, &err);
+    mtl_real rows[6 * CHARACTER_FEATURES], good[6 * 4], before[128], after[128];
+    mtl_prediction out[CHARACTER_TASKS];
+    mtl_input input = { NULL, NULL };
+    mtl_batch batch;
+    size_t k, i;
+    (void)state;
+    memset(&how, 0, sizeof how);
+    how.skip_bad = 1;
+    how.max_rows = 6;
+    lenient = mtl_predictor_create(model, &how, &err);
+    for (i = 0; i < MTL__COUNT(rows); i++) rows[i] = (mtl_real)mtl__random_uniform(5, 0, i);
+    memset(&batch, 0, sizeof batch);
+    input.rows = rows;
+    batch.sequences = 3;
+    batch.lengths = lengths;
+    batch.inputs = &input;
+    batch.state = carried;
+    mtl_predict(lenient, &batch, out, &err);
+    TEST_FINE(&err);
+    assert_null(mtl_predictor_skipped(strict));
+    for (i = 0; i < 3; i++) assert_int_equal(mtl_predictor_skipped(lenient)[i], 0);
+    for (k = 0; k < CHARACTER_TASKS; k++) {
+        const size_t items = k < 2 ? 6 : 3, first = k < 2 ? 2 : 1, end = k < 2 ? 5 : 2;
+        mtl_state_reset(carried);
+        mtl_predict(strict, &batch, out, &err);
+        memcpy(good, test_outputs(&out[k]), items * 4 * sizeof *good);
+        mtl_state_reset(carried);
+        memset(before, 0, sizeof before);
+        before[3] = 0.5;
+        mtl_state_set(carried, 1, before, &err);
+        rows[3 * CHARACTER_FEATURES + 2] = mtl__nan();
+        mtl_predict(strict, &batch, out, &err);
+        test_expect_error(&err, MTL_ERROR_NUMBER, "senses", "column 2 of sequence 1, step 1");
+        mtl_state_get(carried, 0, after, &err);
+        for (i = 0; i < mtl_state_width(carried); i++) assert_true(after[i] == 0);  /* nothing has moved */
+        mtl_predict(lenient, &batch, out, &err);
+        TEST_FINE(&err);
+        for (i = 0; i < items; i++)
+            if (i < first || i >= end) assert_memory_equal(test_outputs(&out[k]) + i * 4, good + i * 4, 16);
+            else assert_true(mtl_is_missing(test_outputs(&out[k])[i * 4 + 3]));
+        if (out[k].labels)
+            for (i = 0; i < items; i++)
+                assert_int_equal(out[k].labels[i] == MTL_MISSING, i >= first && i < end);
+        for (i = 0; i < 3; i++)
+            assert_int_equal(mtl_predictor_skipped(lenient)[i], i == 1 ? MTL_SKIPPED_INPUT : 0);
+        mtl_state_get(carried, 1, after, &err);
+        assert_memory_equal(after, before, mtl_state_width(carried) * sizeof *after);
+        mtl_state_get(carried, 0, after, &err);
+        assert_true(after[0] != 0);
+        rows[3 * CHARACTER_FEATURES + 2] = 0.5;
+    }
+    mtl_predictor_destroy(strict);
+    mtl_predictor_destroy(lenient);
+    mtl_state_destroy(carried);
+    mtl_model_destroy(model);
+}
+
+/* A head that is broken: its task has no answers, scores nothing, and harms no other one. */
+static void test_predict_skips_bad_outputs(void **state)
+{
+    test_shape shape = {0};
+    mtl_error err = {0};
+    mtl_prediction good[TEST_TASKS_COUNT], out[TEST_TASKS_COUNT];
+    mtl_task_score before[TEST_TASKS_COUNT], after[TEST_TASKS_COUNT];
+    mtl_scores scores = {0};
+    mtl_predictor_desc how = {0};
+    mtl_predictor *strict, *lenient;
+    test_problem p;
+    mtl_model *model;
+    size_t k;
+    (void)state;
+    test_problem_create(&p, &shape);
+    model = mtl_model_create(&p.desc, &err);
+    how.skip_bad = 1;
+    strict = mtl_predictor_create(model, NULL, &err);
+    lenient = mtl_predictor_create(model, &how, &err);
+    mtl_predict(strict, p.batch, good, &err);
+    scores.tasks = before;
+    mtl_evaluate(strict, p.batch, 1, &scores, NULL, &err);
+    TEST_FINE(&err);
+    for (k = 0; k < TEST_TASKS_COUNT; k++) {
+        char name[40];
+        mtl_tensor *bias;
+        mtl_real was;
+        size_t other;
+        bias = mtl_model_tensor(model, mtl__print(name, sizeof name, "%s.output.bias", p.tasks[k].name));
+        was = bias->value[0];
+        bias->value[0] = mtl__nan();
+        mtl_model_prepare(model, &err);
+        mtl_predict(strict, p.batch, out, &err);
+        test_expect_error(&err, MTL_ERROR_NUMBER, p.tasks[k].name, "not a finite number");
+        mtl_predict(lenient, p.batch, out, &err);
+        TEST_FINE(&err);
+        assert_true(mtl_is_missing(test_outputs(&out[k])[0]));
+        assert_int_equal(mtl_predictor_skipped(lenient)[0], MTL_SKIPPED_OUTPUT);
+        if (out[k].labels) assert_int_equal(out[k].labels[0], MTL_MISSING);
+        scores.tasks = after;
+        mtl_evaluate(lenient, p.batch, 1, &scores, NULL, &err);
+        TEST_FINE(&err);
+        assert_true(after[k].score == 0 && after[k].items == before[k].items);
+        for (other = 0; other < TEST_TASKS_COUNT; other++)
+            if (other != k) assert_true(after[other].score == before[other].score);
+        bias->value[0] = was;
+        mtl_model_prepare(model, &err);
+    }
+    mtl_predictor_destroy(strict);
+    mtl_predictor_destroy(lenient);
+    mtl_model_destroy(model);
+    test_problem_destroy(&p);
+}
+
+/* Logits in place of probabilities: the same labels, and the softmax of them is what it was. */
+static void test_predict_logits(void **state)
+{
+    test_shape shape = {0};
+    mtl_error err = {0};
+    mtl_prediction usual[TEST_TASKS_COUNT], raw[TEST_TASKS_COUNT];
+    mtl_predictor_desc how = {0};
+    mtl_predictor *a, *b;
+    test_problem p;
+    mtl_model *model;
+    size_t k, i, j;
+    (void)state;
+    test_problem_create(&p, &shape);
+    model = mtl_model_create(&p.desc, &err);
+    how.logits = 1;
+    a = mtl_predictor_create(model, NULL, &err);
+    b = mtl_predictor_create(model, &how, &err);
+    mtl_predict(a, p.batch, usual, &err);
+    mtl_predict(b, p.batch, raw, &err);
+    TEST_FINE(&err);
+    for (k = 0; k < TEST_TASKS_COUNT; k++) {
+        assert_null(raw[k].probabilities);
+        if (usual[k].values) {
+            assert_memory_equal(raw[k].values, usual[k].values, usual[k].items * usual[k].width * sizeof(mtl_real));
+            continue;
+        }
+        assert_non_null(raw[k].logits);
+        for (i = 0; i < usual[k].items; i++) {
+            const mtl_real *x = raw[k].logits + i * raw[k].width, *y = usual[k].probabilities + i * raw[k].width;
+            double sum = 0;
+            for (j = 0; j < raw[k].width; j++) sum += exp((double)x[j]);
+            for (j = 0; j < raw[k].width; j++)
+                assert_true(fabs((k == TEST_SET ? 1 / (1 + exp(-(double)x[j])) : exp((double)x[j]) / sum)
+                                 - (double)y[j]) < 1e-6);
+            if (raw[k].labels) assert_int_equal(raw[k].labels[i], usual[k].labels[i]);
+            else assert_memory_equal(raw[k].chosen + i * raw[k].width, usual[k].chosen + i * raw[k].width, raw[k].width);
+        }
+    }
+    mtl_predictor_destroy(a);
+    mtl_predictor_destroy(b);
+    mtl_model_destroy(model);
+    test_problem_destroy(&p);
 }
 
 static void test_predict_chunks(void **state)
@@ -710,6 +1114,9 @@ static void test_predict_pushes_fail(void **state)
     cmocka_unit_test(test_predict_probabilities), cmocka_unit_test(test_predict_leaves_the_model_alone), \
     cmocka_unit_test(test_predict_lower_isa), cmocka_unit_test(test_predict_four_threads), \
     cmocka_unit_test(test_predict_text), cmocka_unit_test(test_predict_text_without_words), \
-    cmocka_unit_test(test_predict_carried_states), cmocka_unit_test(test_predict_chunks), \
+    cmocka_unit_test(test_predict_carried_states), cmocka_unit_test(test_predict_characters_come_and_go), cmocka_unit_test(test_predict_state_rows), \
+    cmocka_unit_test(test_predict_wrong_rows), cmocka_unit_test(test_predict_skips_bad_sequences), \
+    cmocka_unit_test(test_predict_skips_bad_outputs), cmocka_unit_test(test_predict_logits), \
+    cmocka_unit_test(test_predict_chunks), \
     cmocka_unit_test(test_predict_chunks_in_two_directions), cmocka_unit_test(test_predict_words_repeat), \
     cmocka_unit_test(test_predict_allocations_fail), cmocka_unit_test(test_predict_pushes_fail)
