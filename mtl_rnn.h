@@ -99,22 +99,23 @@
      14 >>tape       the run, its records, playing them backward
      15 >>layers     embedding, dense, dropout, selection, concatenation, pooling
      16 >>cells      RNN, GRU, LSTM, whose table is in >>kernels; directions; stacks
-     17 >>losses     cross-entropy, MSE, MAE, Huber, binary cross-entropy; penalties
-     18 >>metrics    accuracy, span F1, label F1, RMSE, MAE, R2: counted as items stream by, nothing allocated
-     19 >>nodes      inputs, columns, mixes, penalties: tables of their kinds, the one list that passes walk
-     20 >>tasks      the registry: the table of kinds of task, and the heads that they share
-     21 >>sharing    presets: each fills a desc with columns, mixes, taps, penalties; nothing in the passes
-     22 >>model      create, size, save, load, transfer, import
-     23 >>session    what trainers and predictors have in common: scratch, limits, threads, the run
-     24 >>predict    batches of sequences through a read-only model
-     25 >>balance    from the tasks' losses to gradients: their weights, groups of tasks, surgery
-     26 >>optimise   SGD, RMSProp, Adam, AdamW; clipping; schedules; averaging
-     27 >>data       data sets: batches of chosen sequences, evaluation, samplers
-     28 >>train      the step, resume
-     29 >>fit        the training loop: epochs, early stopping, checkpoints
-     30 >>watch      instruments: tasks' gradients side by side, trial steps, gradients through time, gates
-     31 >>check      gradient checker, for users' own layers too
-     32 >>licence    MIT or public domain, at your choice
+     17 >>stream     one step of one sequence: a short list of operations
+     18 >>losses     cross-entropy, MSE, MAE, Huber, binary cross-entropy; penalties
+     19 >>metrics    accuracy, span F1, label F1, RMSE, MAE, R2: counted as items stream by, nothing allocated
+     20 >>nodes      inputs, columns, mixes, penalties: tables of their kinds, the one list that passes walk
+     21 >>tasks      the registry: the table of kinds of task, and the heads that they share
+     22 >>sharing    presets: each fills a desc with columns, mixes, taps, penalties; nothing in the passes
+     23 >>model      create, size, save, load, transfer, import
+     24 >>session    what trainers and predictors have in common: scratch, limits, threads, the run
+     25 >>predict    batches of sequences through a read-only model
+     26 >>balance    from the tasks' losses to gradients: their weights, groups of tasks, surgery
+     27 >>optimise   SGD, RMSProp, Adam, AdamW; clipping; schedules; averaging
+     28 >>data       data sets: batches of chosen sequences, evaluation, samplers
+     29 >>train      the step, resume
+     30 >>fit        the training loop: epochs, early stopping, checkpoints
+     31 >>watch      instruments: tasks' gradients side by side, trial steps, gradients through time, gates
+     32 >>check      gradient checker, for users' own layers too
+     33 >>licence    MIT or public domain, at your choice
    -------------------------------------------------------------------------------------------------------- */
 #ifndef MTL__STAMP                  /* defined while the header includes itself to read the kernel template:
                                        >>dispatch */
@@ -1238,6 +1239,46 @@ MTL_DEF mtl_status mtl_predict_text(mtl_predictor *predictor, const char *text, 
 /* Called for every named activation of later predictions; NULL: off. */
 MTL_DEF void mtl_predictor_observe(mtl_predictor *predictor, mtl_observer observer, void *user);
 
+/* ---- streams: one step of one sequence at a time -------------------------------------------------------
+
+   For frame loops and samples that come one by one: a step costs little more than its products. A stream is a
+   list of operations over a model and the states of some sequences, all in the caller's memory; a step
+   allocates nothing, takes no lock and runs the list once. Its answers are those of mtl_predict over the whole
+   sequence so far, to 1e-5. */
+typedef struct mtl_stream mtl_stream;
+/* Exact bytes of a stream. how: of its fields isa, logits and max_sequences (how many sequences it has states
+   of; 0: one) count; NULL: defaults. 0 on error. Error UNSUPPORTED names a part that cannot be streamed: a
+   column that reads backwards, one that reads a task of sequences, a gate a sequence, a kind without `stream`. */
+MTL_DEF size_t mtl_stream_size(const mtl_model *model, const mtl_predictor_desc *how, mtl_error *err);
+/* In the caller's buffer (aligned to 64), which must outlive it, as the model must. Its weights are the
+   model's; scales of features and of targets are those of now. Error: BUFFER with the bytes needed. */
+MTL_DEF mtl_stream *mtl_stream_init(void *buffer, size_t bytes, const mtl_model *model,
+                                    const mtl_predictor_desc *how, mtl_error *err);
+/* The next step of a sequence. inputs: one per input of the model that does not read another one's, its one
+   id or its [features] numbers. Returns the answers, [task_count] of one item each, tasks of sequences by all
+   steps so far; memory of the stream, valid until its next step. NULL on error: RANGE for a sequence that
+   there is not or an id, NUMBER for a feature, after which nothing has changed; NUMBER for an output that is
+   not finite, after which the sequence has moved on. */
+MTL_DEF const mtl_prediction *mtl_stream_step(mtl_stream *stream, size_t sequence, const mtl_input *inputs,
+                                              mtl_error *err);
+/* A sequence begins anew. Error: RANGE. */
+MTL_DEF mtl_status mtl_stream_reset(mtl_stream *stream, size_t sequence, mtl_error *err);
+/* One operation of a stream. `run` returns a failed status or MTL_OK; what the numbers mean is its affair.
+   Places number the reals of a frame: >>stream. */
+typedef struct mtl_frame mtl_frame;
+typedef struct mtl_operation mtl_operation;
+struct mtl_operation {
+    mtl_status (*run)(const mtl_operation *op, mtl_frame *frame);
+    unsigned from, by, to;                  /* places */
+    unsigned rows, columns;
+    int how, also;
+    mtl_real factor;
+    const char *name;                       /* of the part, for messages */
+    const mtl_real *weights[3], *bias[2];
+};
+/* What kinds add operations to; mtl_stream_size makes one that only counts. */
+typedef struct mtl_maker mtl_maker;
+
 /* ---- metrics ------------------------------------------------------------------------------------------- */
 
 /* A chunk of a B-/I- tagged sequence: [begin, end) and its type, which points into the labels. */
@@ -1340,6 +1381,9 @@ struct mtl_mix_kind {
     /* by: of as many rows as the sources; NULL: the desc names none */
     mtl_activation *(*forward)(mtl_run *run, const mtl_mix *mix, mtl_activation *const *sources,
                                mtl_activation *by);
+    /* adds a step's operations; sources: their places, by: its place where `by` is named. Returns the place of
+       the result. NULL: it cannot be streamed, as in the rows below */
+    unsigned (*stream)(mtl_maker *maker, const mtl_mix *mix, const unsigned *sources, unsigned by);
 };
 
 /* An input: a token's row of an embedding, or a row of numbers. */
@@ -1360,6 +1404,8 @@ struct mtl_input_kind {
     mtl_status (*verify)(const mtl_input_part *part, const mtl_input *input, size_t row, size_t sequence,
                          int step, mtl_error *err);
     mtl_activation *(*forward)(mtl_run *run, const mtl_input_part *part, const mtl_input *input);
+    /* data: which of a step's inputs it reads */
+    unsigned (*stream)(mtl_maker *maker, const mtl_input_part *part, size_t data);
 };
 
 /* A column: rows of steps in, rows of steps out. Its forward applies the desc's dropout too. */
@@ -1392,6 +1438,8 @@ struct mtl_column_kind {
     /* instead of forward, NULL: of several columns that do not read one another, their jobs in common lists.
        Sets y; must give the same bits as one after the other */
     void (*forward_beside)(mtl_run *run, mtl_column_pass *columns, size_t count);
+    /* x: the place of the row that it reads */
+    unsigned (*stream)(mtl_maker *maker, const mtl_column_part *part, unsigned x);
 };
 
 /* A penalty: of tensors, or of rows that parts of the model have made. */
@@ -1478,6 +1526,10 @@ struct mtl_task_kind {
     int (*count)(const mtl_task_part *part, const mtl_count *count);    /* MTL_JUDGED_*, for joint accuracy */
     void (*score)(const mtl_task_part *part, const void *counts, mtl_task_score *score);
     const mtl_figure *figures;              /* ends with NULL titles at both levels; NULL: none */
+    /* what answers number `task`. x: the place of the outputs, p: of `distribution`, if it has been made */
+    void (*stream)(mtl_maker *maker, const mtl_task_part *part, size_t task, unsigned x, unsigned p);
+    /* the place of what `distribution` makes */
+    unsigned (*stream_distribution)(mtl_maker *maker, const mtl_task_part *part, unsigned x);
 };
 /* 1 for NaN, which is a missing number, by its bits: -ffast-math takes comparisons with NaN for false. */
 MTL_DEF int mtl_is_missing(mtl_real x);
@@ -3116,7 +3168,7 @@ static void mtl__format(char *out, size_t size, const char *format, va_list *arg
 
 /* Sets err unless it is set already, and returns the code that stands. name: what is at fault; position:
    where, or -1. */
-static mtl_status mtl__fail(mtl_error *err, mtl_status code, const char *name, long long position,
+static MTL__RARE mtl_status mtl__fail(mtl_error *err, mtl_status code, const char *name, long long position,
                             const char *format, ...)
 {
     va_list arguments;
@@ -3419,7 +3471,7 @@ static void mtl__arena_pop_chunk(mtl_arena *arena)
     mtl__free(&arena->allocator, chunk->memory);
 }
 
-MTL_DEF void mtl_arena_destroy(mtl_arena *arena)
+MTL_DEF MTL__RARE void mtl_arena_destroy(mtl_arena *arena)
 {
     while (arena->chunks) mtl__arena_pop_chunk(arena);
     memset(arena, 0, sizeof *arena);
@@ -3427,7 +3479,7 @@ MTL_DEF void mtl_arena_destroy(mtl_arena *arena)
 
 /* Chunks double, so that a long run takes few; an arena that was measured once takes one. The first is small,
    as most arenas hold little. */
-static int mtl__arena_grow(mtl_arena *arena, size_t bytes)
+static MTL__RARE int mtl__arena_grow(mtl_arena *arena, size_t bytes)
 {
     size_t size = bytes, doubled = arena->chunk_size * 2;
     mtl__chunk *chunk;
@@ -3479,7 +3531,7 @@ MTL_DEF mtl_arena_mark mtl_arena_save(const mtl_arena *arena)
     return mark;
 }
 
-MTL_DEF void mtl_arena_release(mtl_arena *arena, mtl_arena_mark mark)
+MTL_DEF MTL__RARE void mtl_arena_release(mtl_arena *arena, mtl_arena_mark mark)
 {
     while (arena->chunks != mark.chunks) mtl__arena_pop_chunk(arena);
     arena->used = mark.used;
@@ -3490,7 +3542,7 @@ MTL_DEF void mtl_arena_fail_next(mtl_arena *arena, long long count) { arena->fai
 
 /* Empties the arena; one that had to chain chunks gets a single chunk of its high-water mark, so that a
    repeated run of the same size allocates no more. */
-static void mtl__arena_reset(mtl_arena *arena)
+static MTL__RARE void mtl__arena_reset(mtl_arena *arena)
 {
     mtl__chunk *chunk = (mtl__chunk *)arena->chunks;
     if (arena->grows && chunk && chunk->below) {
@@ -3662,7 +3714,7 @@ static void mtl__pool_for(void *user, size_t count, mtl_job job, void *context)
     }
 }
 
-static void mtl__pool_destroy(mtl__pool *pool)
+static MTL__RARE void mtl__pool_destroy(mtl__pool *pool)
 {
     size_t i;
     if (!pool) return;
@@ -3676,7 +3728,7 @@ static void mtl__pool_destroy(mtl__pool *pool)
 }
 
 /* A pool in `arena`: the caller's thread and threads - 1 workers (fewer when the system gives no more). */
-static mtl__pool *mtl__pool_create(mtl_arena *arena, int threads, mtl_error *err)
+static MTL__RARE mtl__pool *mtl__pool_create(mtl_arena *arena, int threads, mtl_error *err)
 {
     size_t wanted = (size_t)threads - 1;
     mtl__pool *pool = (mtl__pool *)mtl__arena_zero(arena, 1, sizeof *pool + wanted * sizeof(pthread_t),
@@ -4016,6 +4068,8 @@ typedef struct mtl__update {
     X(void, cell_forward, (const mtl__cell_pass *p, size_t first, size_t count)) \
     X(void, cell_backward, (const mtl__cell_pass *p, size_t first, size_t count)) \
     X(void, cell_single, (const mtl__cell_single *p, const mtl_real *x)) \
+    X(void, dense_row, (size_t outputs, size_t inputs, const mtl_real *x, const mtl_real *packed, \
+      const mtl_real *bias, mtl_real *y)) \
     X(void, activate, (int activation, size_t n, const mtl_real *x, mtl_real *y)) \
     X(void, activate_backward, (int activation, size_t n, const mtl_real *y, const mtl_real *dy, \
       mtl_real *dx)) \
@@ -4030,6 +4084,8 @@ typedef struct mtl__update {
     X(void, dots, (size_t n, const mtl_real *x, const mtl_real *const *y, double *sums)) \
     X(void, scale, (size_t n, mtl_real a, mtl_real *x)) \
     X(void, add_scaled, (size_t n, mtl_real a, const mtl_real *x, mtl_real *y)) \
+    X(void, standardise, (size_t n, const mtl_real *x, const mtl_real *mean, const mtl_real *factor, \
+      mtl_real *y)) \
     X(void, approach, (size_t n, mtl_real share, const mtl_real *x, mtl_real *y)) \
     X(void, add_rows, (size_t n, size_t count, const int *rows, mtl_real a, const mtl_real *x, \
       size_t stride, int add, mtl_real *y)) \
@@ -5271,6 +5327,16 @@ MTL__KERNEL void MTL__FN(mtl__scale)(size_t n, mtl_real a, mtl_real *x)
     if (i < n) mtl__store_some(x + i, mtl__mul(factor, mtl__load_some(x + i, n - i)), n - i);
 }
 
+/* y = (x - mean) * factor */
+MTL__KERNEL void MTL__FN(mtl__standardise)(size_t n, const mtl_real *x, const mtl_real *mean,
+                                           const mtl_real *factor, mtl_real *y)
+{
+    size_t i;
+    for (i = 0; i + MTL__LANES <= n; i += MTL__LANES)
+        mtl__store(y + i, mtl__mul(mtl__sub(mtl__load(x + i), mtl__load(mean + i)), mtl__load(factor + i)));
+    for (; i < n; i++) y[i] = (x[i] - mean[i]) * factor[i];
+}
+
 /* y += share (x - y): a running average of x. Bound: memory. */
 MTL__KERNEL void MTL__FN(mtl__approach)(size_t n, mtl_real share, const mtl_real *x, mtl_real *y)
 {
@@ -5464,6 +5530,12 @@ MTL__KERNEL void MTL__FN(mtl__softmax)(const mtl__softmax *s, size_t row_begin, 
         mtl_real *p = s->p + row * s->p_stride;
         const mtl__vec largest = mtl__all(MTL__FN(mtl__row_max)(s->classes, x));
         mtl__vec sums = mtl__all(0);
+        if (!whole) {                           /* one vector, which stays in its register */
+            sums = MTL__FN(mtl__first_lanes)(MTL__FN(mtl__exp_fall)(mtl__sub(mtl__load_some(x, rest), largest)),
+                                             rest);
+            mtl__store_some(p, mtl__mul(mtl__all(1 / mtl__lanes_sum(sums)), sums), rest);
+            continue;
+        }
         for (i = 0; i < whole; i += MTL__LANES) {
             const mtl__vec e = MTL__FN(mtl__exp_fall)(mtl__sub(mtl__load(x + i), largest));
             mtl__store(p + i, e);
@@ -5475,6 +5547,44 @@ MTL__KERNEL void MTL__FN(mtl__softmax)(const mtl__softmax *s, size_t row_begin, 
             sums = mtl__add(sums, mtl__load_some(p + whole, rest));
         }
         MTL__FN(mtl__scale)(s->classes, 1 / mtl__lanes_sum(sums), p);
+    }
+}
+
+/* y = x W^T + bias for one row, in whole blocks of 16; bias NULL: none. Four sums for each block's column, so that
+   they need not wait for one another. Bound: reading the weights. */
+MTL__KERNEL void MTL__FN(mtl__dense_row)(size_t outputs, size_t inputs, const mtl_real *x,
+                                         const mtl_real *packed, const mtl_real *bias, mtl_real *y)
+{
+    enum { VECTORS = MTL__BLOCK / MTL__LANES, SUMS = VECTORS > 2 ? 1 : 4 };
+    size_t block, k, c, v;
+    for (block = 0; block < outputs; block += MTL__BLOCK, packed += inputs * MTL__BLOCK) {
+        mtl__vec sums[SUMS][VECTORS];
+        MTL__UNROLL
+        for (c = 0; c < SUMS; c++) {
+            MTL__UNROLL
+            for (v = 0; v < VECTORS; v++)
+                sums[c][v] = c == 0 && bias ? mtl__load(bias + block + v * MTL__LANES) : mtl__all(0);
+        }
+        for (k = 0; k + SUMS <= inputs; k += SUMS) {
+            MTL__UNROLL
+            for (c = 0; c < SUMS; c++) {
+                MTL__UNROLL
+                for (v = 0; v < VECTORS; v++)
+                    sums[c][v] = mtl__muladd(mtl__all(x[k + c]), mtl__load(packed + (k + c) * MTL__BLOCK
+                                                                          + v * MTL__LANES), sums[c][v]);
+            }
+        }
+        for (; k < inputs; k++) {
+            MTL__UNROLL
+            for (v = 0; v < VECTORS; v++)
+                sums[0][v] = mtl__muladd(mtl__all(x[k]), mtl__load(packed + k * MTL__BLOCK + v * MTL__LANES),
+                                         sums[0][v]);
+        }
+        MTL__UNROLL
+        for (v = 0; v < VECTORS; v++)
+            mtl__store(y + block + v * MTL__LANES, SUMS == 1 ? sums[0][v]
+                       : mtl__add(mtl__add(sums[0][v], sums[1 % SUMS][v]),
+                                  mtl__add(sums[2 % SUMS][v], sums[3 % SUMS][v])));
     }
 }
 
@@ -7307,7 +7417,7 @@ static const mtl__kernels *const mtl__kernel_tables[] = {
 
 /* The table of an instruction set, or with MTL_ISA_AUTO the best; NULL when the program, the processor or the
    system lacks it. */
-static const mtl__kernels *mtl__kernels_choose(int isa)
+static MTL__RARE const mtl__kernels *mtl__kernels_choose(int isa)
 {
     const mtl__kernels *best = NULL;
     size_t i;
@@ -7438,7 +7548,7 @@ static void mtl__tensor_append(mtl_tensor ***table, size_t *count, size_t *capac
     tensors[(*count)++] = t;
 }
 
-MTL_DEF mtl_tensor *mtl_parameters_add(mtl_parameters *set, const char *name, size_t rows, size_t columns,
+MTL_DEF MTL__RARE mtl_tensor *mtl_parameters_add(mtl_parameters *set, const char *name, size_t rows, size_t columns,
                                        int role, mtl_error *err)
 {
     mtl_tensor *t;
@@ -7483,7 +7593,7 @@ MTL_DEF mtl_tensor *mtl_parameters_add(mtl_parameters *set, const char *name, si
 
 /* A packing of `gates` groups of `units` rows of `weight`. gate_order: of dz for the backward packing, NULL:
    as they stand. */
-static mtl__matrix *mtl__matrix_add(mtl_parameters *set, const mtl_tensor *weight, size_t first_row,
+static MTL__RARE mtl__matrix *mtl__matrix_add(mtl_parameters *set, const mtl_tensor *weight, size_t first_row,
                                     size_t gates, size_t units, const int *gate_order, mtl_error *err)
 {
     mtl__matrix *m = (mtl__matrix *)mtl__arena_make(set->arena, 1, sizeof *m, "a matrix", err),
@@ -7510,7 +7620,7 @@ static mtl__matrix *mtl__matrix_add(mtl_parameters *set, const mtl_tensor *weigh
 }
 
 /* Packed bias of a matrix: gates first .. first+gates-1 of a, plus b in the first b_gates of these. */
-static void mtl__matrix_add_bias(mtl_parameters *set, mtl__matrix *m, const mtl_tensor *a,
+static MTL__RARE void mtl__matrix_add_bias(mtl_parameters *set, mtl__matrix *m, const mtl_tensor *a,
                                  const mtl_tensor *b, size_t first, size_t gates, size_t b_gates)
 {
     if (!m || !a) return;
@@ -7583,7 +7693,7 @@ static void mtl__fill_constant(mtl_tensor *t, uint64_t seed, uint64_t stream)
     for (k = 0; k < t->count; k++) t->value[k] = (mtl_real)t->initial;
 }
 
-static void mtl__fill_xavier(mtl_tensor *t, uint64_t seed, uint64_t stream)
+static MTL__RARE void mtl__fill_xavier(mtl_tensor *t, uint64_t seed, uint64_t stream)
 {
     double ends = (double)(mtl__init_block(t) + t->shape[1]);
     mtl__fill_within(t, seed, stream, mtl__init_factor(t) * sqrt(6 / ends));
@@ -7724,7 +7834,7 @@ static void mtl__parameters_pack(const mtl_parameters *set, const mtl__kernels *
     }
 }
 
-MTL_DEF mtl_status mtl_parameters_prepare(mtl_parameters *set, int isa, mtl_error *err)
+MTL_DEF MTL__RARE mtl_status mtl_parameters_prepare(mtl_parameters *set, int isa, mtl_error *err)
 {
     mtl_error own;
     const mtl__kernels *kernels = mtl__kernels_choose(isa);
@@ -7750,13 +7860,13 @@ static mtl_packings *mtl__packings_build(const mtl_parameters *set, int precisio
     return mtl__failed(err) ? NULL : p;
 }
 
-MTL_DEF mtl_packings *mtl_packings_create(const mtl_parameters *set, mtl_arena *arena, mtl_error *err)
+MTL_DEF MTL__RARE mtl_packings *mtl_packings_create(const mtl_parameters *set, mtl_arena *arena, mtl_error *err)
 {
     mtl_error own;
     return mtl__packings_build(set, MTL_PRECISION_F32, arena, mtl__error_given(err, &own));
 }
 
-MTL_DEF mtl_gradients *mtl_gradients_create_part(const mtl_parameters *set, const unsigned char *wanted,
+MTL_DEF MTL__RARE mtl_gradients *mtl_gradients_create_part(const mtl_parameters *set, const unsigned char *wanted,
                                                  mtl_arena *arena, mtl_error *err)
 {
     mtl_error own;
@@ -9252,7 +9362,7 @@ MTL_DEF MTL__RARE mtl_status mtl_safetensors_open(mtl_safetensors *file, const c
     return mtl__status(err);
 }
 
-MTL_DEF const mtl_safetensor *mtl_safetensors_find(const mtl_safetensors *file, const char *name)
+MTL_DEF MTL__RARE const mtl_safetensor *mtl_safetensors_find(const mtl_safetensors *file, const char *name)
 {
     size_t i;
     for (i = 0; file && name && i < file->count; i++)
@@ -9629,7 +9739,7 @@ static MTL__RARE void mtl__field_text(const mtl_field *f, double value, char *ou
     if (size >= 32) mtl_text_from_number(value, out);
 }
 
-MTL_DEF char *mtl_field_get(const mtl_field *field, const void *desc, char *out, size_t size)
+MTL_DEF MTL__RARE char *mtl_field_get(const mtl_field *field, const void *desc, char *out, size_t size)
 {
     size_t i, used = 0;
     char piece[32];
@@ -10554,7 +10664,7 @@ static void mtl__tape_play(mtl_run *run, mtl_gradients *gradients, int part)
     run->gradients = own;
 }
 
-MTL_DEF mtl_status mtl_tape_replay(mtl_run *run, mtl_gradients *gradients, int part,
+MTL_DEF MTL__RARE mtl_status mtl_tape_replay(mtl_run *run, mtl_gradients *gradients, int part,
                                    mtl_activation *const *losses, const mtl_real *weights, size_t count,
                                    int accumulate)
 {
@@ -10794,7 +10904,7 @@ MTL_DEF mtl_real mtl_scaled(const mtl_scaling *scaling, size_t j, mtl_real x)
     return mtl__scaled(scaling, j, x);
 }
 
-MTL_DEF mtl_scaling *mtl_scaling_add(mtl_parameters *set, const char *owner, size_t width, mtl_error *err)
+MTL_DEF MTL__RARE mtl_scaling *mtl_scaling_add(mtl_parameters *set, const char *owner, size_t width, mtl_error *err)
 {
     mtl_error own;
     mtl_scaling *s;
@@ -11068,7 +11178,7 @@ typedef struct mtl__dense_data {
 } mtl__dense_data;
 
 /* Over tensors that are there: weight [out][in], bias [out] or NULL. */
-static mtl_dense *mtl__dense_over(mtl_parameters *set, mtl_tensor *weight, mtl_tensor *bias, mtl_error *err)
+static MTL__RARE mtl_dense *mtl__dense_over(mtl_parameters *set, mtl_tensor *weight, mtl_tensor *bias, mtl_error *err)
 {
     mtl_dense *d = (mtl_dense *)mtl__arena_make(set->arena, 1, sizeof *d, "a dense layer", err);
     if (!d) return NULL;
@@ -11817,7 +11927,7 @@ static const mtl__cell_kind *mtl__cell_kind_find(int cell, int reset)
 static size_t mtl__cell_apart(const mtl__cell_kind *kind) { return kind->gates - kind->joint; }
 
 /* Which packings the products need. */
-static void mtl__cell_add_matrices(mtl_parameters *set, mtl_cell *c, mtl_error *err)
+static MTL__RARE void mtl__cell_add_matrices(mtl_parameters *set, mtl_cell *c, mtl_error *err)
 {
     const mtl__cell_kind *k = c->kind;
     const size_t apart = mtl__cell_apart(k);
@@ -11830,7 +11940,7 @@ static void mtl__cell_add_matrices(mtl_parameters *set, mtl_cell *c, mtl_error *
 }
 
 /* PREFIXweight_ih_l0_reverse and the like; columns 0: a bias. */
-static mtl_tensor *mtl__cell_tensor(mtl_parameters *set, const char *prefix, const char *what, int layer,
+static MTL__RARE mtl_tensor *mtl__cell_tensor(mtl_parameters *set, const char *prefix, const char *what, int layer,
                                     int reverse, size_t rows, size_t columns, mtl_error *err)
 {
     char name[160];
@@ -12685,7 +12795,7 @@ MTL_DEF size_t mtl_cell_stream_size(const mtl_cell *cell)
         + mtl__stream_reals(cell, &states, &z, &extra) * sizeof(mtl_real) : 0;
 }
 
-MTL_DEF mtl_cell_stream *mtl_cell_stream_init(void *buffer, size_t bytes, const mtl_cell *cell, int isa,
+MTL_DEF MTL__RARE mtl_cell_stream *mtl_cell_stream_init(void *buffer, size_t bytes, const mtl_cell *cell, int isa,
                                               mtl_error *err)
 {
     mtl_cell_stream *stream = (mtl_cell_stream *)buffer;
@@ -12748,7 +12858,351 @@ MTL_DEF void mtl_cell_stream_reset(mtl_cell_stream *stream, const mtl_real *h, c
 MTL_DEF const mtl_real *mtl_cell_stream_memory(const mtl_cell_stream *stream) { return stream->pass.c; }
 
 /* ===========================================================================================================
-   17 >>losses     cross-entropy, MSE, MAE, Huber, binary cross-entropy; penalties
+   17 >>stream     one step of one sequence: a short list of operations
+   ===========================================================================================================
+   A step of a small model takes less time than making a batch, its packing and its activations. So a stream is
+   made once, as a list of operations that know their weights and the places of what they read and write, and a
+   step runs down the list. Kinds add the operations (`stream` of their rows, in >>nodes and >>tasks). An
+   operation is plain data, so a model can be exported as constants.
+
+       place     number of a real. Below MTL__PLACE_VALUES: in the sequence's state, which stays from step to
+                 step; from there on: among the values of the step, which all sequences share
+       room      whole blocks of 16 stand at each place, padding zero or never read
+       order     inputs are first, and refuse what cannot be read before anything has changed
+   -------------------------------------------------------------------------------------------------------- */
+enum { MTL__PLACE_VALUES = 0x40000000, MTL__NO_PLACE = 0x7fffffff };
+
+/* What a step works on. */
+struct mtl_frame {
+    const mtl__kernels *kernels;
+    mtl_real *state, *values;
+    const mtl_input *inputs;
+    mtl_prediction *out;                    /* [tasks] */
+    int *labels;                            /* [tasks] */
+    unsigned char *chosen;
+    size_t sequence;
+    mtl_error *err;
+};
+
+MTL__INLINE mtl_real *mtl__at(const mtl_frame *f, unsigned place)
+{
+    return place < MTL__PLACE_VALUES ? f->state + place : f->values + (place - MTL__PLACE_VALUES);
+}
+
+/* ---- operations ---------------------------------------------------------------------------------------- */
+
+/* to = factor * row `id` of weights[0], [rows][columns]; how: 1: id 0 is padding, and zeros. by: the input. */
+static mtl_status mtl__do_embedding(const mtl_operation *op, mtl_frame *f)
+{
+    const int id = f->inputs[op->by].ids[0];
+    mtl_real *to = mtl__at(f, op->to);
+    unsigned j;
+    if (id < 0 || (unsigned)id >= op->rows)
+        return mtl__fail(f->err, MTL_ERROR_RANGE, op->name, id,
+                         "input %s: id %d of sequence %z is not in 0 .. %d", op->name, id, f->sequence,
+                         (int)op->rows - 1);
+    for (j = 0; j < op->columns; j++)
+        to[j] = op->how && id == 0 ? 0 : op->factor * op->weights[0][(size_t)id * op->columns + j];
+    return MTL_OK;
+}
+
+/* to = (x - weights[0]) * factors, those at `from`; weights[0] NULL: x. by: the input. */
+static mtl_status mtl__do_features(const mtl_operation *op, mtl_frame *f)
+{
+    const mtl_real *x = f->inputs[op->by].rows, *mean = op->weights[0], *factor = mtl__at(f, op->from);
+    mtl_real *to = mtl__at(f, op->to);
+    unsigned j;
+    int good = 1;
+    for (j = 0; j < op->columns; j++) good &= mtl__is_finite(x[j]);
+    if (mean) f->kernels->standardise(op->columns, x, mean, factor, to);
+    else memcpy(to, x, op->columns * sizeof *to);
+    for (j = 0; !good; j++)
+        if (!mtl__is_finite(x[j]))
+            return mtl__fail(f->err, MTL_ERROR_NUMBER, op->name, (long long)j,
+                             "input %s: column %z of sequence %z is not a finite number", op->name, (size_t)j,
+                             f->sequence);
+    return MTL_OK;
+}
+
+/* One step of a cell. how: its row of mtl__cell_kinds; also: its activation; weights: packed W_ih, W_hh, W_hh of
+   the gates that wait; bias: as mtl__cell_single. from: x; to: h and then c; by: scratch. */
+static mtl_status mtl__do_cell(const mtl_operation *op, mtl_frame *f)
+{
+    mtl__cell_single p;
+    p.kind = &mtl__cell_kinds[op->how];
+    p.activation = op->also;
+    p.units = op->rows;
+    p.inputs = op->columns;
+    p.packed_input = op->weights[0];
+    p.packed = op->weights[1];
+    p.packed_n = op->weights[2];
+    p.bias = op->bias[0];
+    p.bias_n = op->bias[1];
+    p.h = mtl__at(f, op->to);
+    p.c = p.kind->has_c ? p.h + mtl__padded(op->rows) : NULL;
+    p.z = mtl__at(f, op->by);
+    p.extra = p.z + mtl__padded(op->rows) * p.kind->gates;
+    f->kernels->cell_single(&p, mtl__at(f, op->from));
+    return MTL_OK;
+}
+
+/* to = weights[0] from + bias[0]; rows: outputs. */
+static mtl_status mtl__do_dense(const mtl_operation *op, mtl_frame *f)
+{
+    f->kernels->dense_row(op->rows, op->columns, mtl__at(f, op->from), op->weights[0], op->bias[0],
+                          mtl__at(f, op->to));
+    return MTL_OK;
+}
+
+/* to = activation `how` of from. */
+static mtl_status mtl__do_activate(const mtl_operation *op, mtl_frame *f)
+{
+    f->kernels->activate(op->how, op->columns, mtl__at(f, op->from), mtl__at(f, op->to));
+    return MTL_OK;
+}
+
+static mtl_status mtl__do_softmax(const mtl_operation *op, mtl_frame *f)
+{
+    mtl__softmax s;
+    s.rows = 1;
+    s.classes = op->columns;
+    s.x = mtl__at(f, op->from);
+    s.p = mtl__at(f, op->to);
+    s.x_stride = s.p_stride = 0;
+    f->kernels->softmax(&s, 0, 1);
+    return MTL_OK;
+}
+
+/* to = from, or, where that is no place, weights[0]; times factor. */
+static MTL__RARE mtl_status mtl__do_copy(const mtl_operation *op, mtl_frame *f)
+{
+    const mtl_real *from = op->from == MTL__NO_PLACE ? op->weights[0] : mtl__at(f, op->from);
+    mtl_real *to = mtl__at(f, op->to);
+    unsigned j;
+    for (j = 0; j < op->columns; j++) to[j] = op->factor * from[j];
+    return MTL_OK;
+}
+
+/* to (how > 0: +)= a * from, a: the number at `by`, or of weights[0], or 1. */
+static MTL__RARE mtl_status mtl__do_add(const mtl_operation *op, mtl_frame *f)
+{
+    const mtl_real *from = mtl__at(f, op->from);
+    const mtl_real a = op->by != MTL__NO_PLACE ? *mtl__at(f, op->by) : op->weights[0] ? *op->weights[0] : 1;
+    mtl_real *to = mtl__at(f, op->to);
+    unsigned j;
+    if (op->how) f->kernels->add_scaled(op->columns, a, from, to);
+    else for (j = 0; j < op->columns; j++) to[j] = a * from[j];
+    return MTL_OK;
+}
+
+/* to = g * from + (1 - g) * to, g at `by`. */
+static MTL__RARE mtl_status mtl__do_gate(const mtl_operation *op, mtl_frame *f)
+{
+    const mtl_real *from = mtl__at(f, op->from), *g = mtl__at(f, op->by);
+    mtl_real *to = mtl__at(f, op->to);
+    unsigned j;
+    for (j = 0; j < op->columns; j++) to[j] = g[j] * from[j] + (1 - g[j]) * to[j];
+    return MTL_OK;
+}
+
+/* to, of the state: the mean (how: the maximum) of all `from` so far, then how many there were. */
+static MTL__RARE mtl_status mtl__do_pool(const mtl_operation *op, mtl_frame *f)
+{
+    const mtl_real *from = mtl__at(f, op->from);
+    mtl_real *to = mtl__at(f, op->to), share = 1 / (to[op->columns] + 1);
+    if (to[op->columns] <= 0) memcpy(to, from, op->columns * sizeof *to);
+    else if (op->how) f->kernels->maximum(op->columns, from, to);
+    else {
+        f->kernels->scale(op->columns, 1 - share, to);
+        f->kernels->add_scaled(op->columns, share, from, to);
+    }
+    to[op->columns] += 1;
+    return MTL_OK;
+}
+
+/* Answers: of task `how`. What they say of it stays the same and is filled in once, when there are no inputs yet; a
+   step makes the numbers, which must be finite. */
+static mtl_status mtl__do_answer(const mtl_operation *op, const mtl_frame *f, const mtl_real *numbers,
+                                 unsigned count)
+{
+    int good = 1;
+    unsigned j;
+    for (j = 0; j < count; j++) good &= mtl__is_finite(numbers[j]);
+    return good ? MTL_OK : mtl__fail(f->err, MTL_ERROR_NUMBER, op->name, (long long)f->sequence,
+                                     "task %s: an output of sequence %z is not a finite number", op->name,
+                                     f->sequence);
+}
+
+/* 1 when the answer is to be filled in; the part that all have. */
+static mtl_prediction *mtl__do_answer_begin(const mtl_operation *op, const mtl_frame *f)
+{
+    mtl_prediction *out = &f->out[op->how];
+    if (f->inputs) return NULL;
+    out->items = 1;
+    out->width = op->columns;
+    return out;
+}
+
+/* from: logits; to: their probabilities, which are made here where `also` says so; no place: logits are the answer. One
+   logit that is not finite makes all probabilities NaN, so one of them tells. */
+static mtl_status mtl__do_class(const mtl_operation *op, mtl_frame *f)
+{
+    const int has = op->to != MTL__NO_PLACE;
+    const mtl_real *x = mtl__at(f, op->from), *numbers = has ? mtl__at(f, op->to) : x;
+    mtl_prediction *out = mtl__do_answer_begin(op, f);
+    unsigned j, best = 0;
+    if (out) {
+        out->labels = &f->labels[op->how];
+        *(has ? &out->probabilities : &out->logits) = numbers;
+        return MTL_OK;
+    }
+    if (op->also) (void)mtl__do_softmax(op, f);
+    else x = numbers;                       /* votes have a likeliest class of their own */
+    for (j = 1; j < op->columns; j++) best = x[j] > x[best] ? j : best;
+    f->labels[op->how] = (int)best;
+    return mtl__do_answer(op, f, numbers, has ? 1 : op->columns);
+}
+
+/* The same of sets, by sigmoids; rows: where the task's flags begin. */
+static MTL__RARE mtl_status mtl__do_multi(const mtl_operation *op, mtl_frame *f)
+{
+    const int has = op->to != MTL__NO_PLACE;
+    const mtl_real *x = mtl__at(f, op->from);
+    mtl_real *numbers = mtl__at(f, has ? op->to : op->from);
+    unsigned char *chosen = f->chosen + op->rows;
+    mtl_prediction *out = mtl__do_answer_begin(op, f);
+    unsigned j;
+    if (out) {
+        out->chosen = chosen;
+        *(has ? &out->probabilities : &out->logits) = numbers;
+        return MTL_OK;
+    }
+    if (op->also) f->kernels->activate(MTL_ACTIVATION_SIGMOID, op->columns, x, numbers);
+    for (j = 0; j < op->columns; j++) chosen[j] = numbers[j] >= (has ? (mtl_real)0.5 : 0);
+    return mtl__do_answer(op, f, numbers, op->columns);
+}
+
+/* to = from * weights[0] + bias[0], of `rows` numbers over and over; weights[0] NULL: from. */
+static mtl_status mtl__do_real(const mtl_operation *op, mtl_frame *f)
+{
+    const mtl_real *from = mtl__at(f, op->from);
+    mtl_real *to = mtl__at(f, op->to);
+    mtl_prediction *out = mtl__do_answer_begin(op, f);
+    unsigned j, i = 0;
+    if (out) {
+        out->values = to;
+        return MTL_OK;
+    }
+    for (j = 0; j < op->columns; j++, i = i + 1 < op->rows ? i + 1 : 0)
+        to[j] = op->weights[0] ? from[j] * op->weights[0][i] + op->bias[0][i] : from[j];
+    return mtl__do_answer(op, f, to, op->columns);
+}
+
+/* ---- making the list ----------------------------------------------------------------------------------- */
+
+struct mtl_maker {
+    mtl_operation *operations, spare;       /* NULL: they are counted */
+    size_t count;
+    unsigned state, values, chosen;         /* reals of a sequence's state, of a step's values; flags */
+    int logits;
+    mtl_frame *frame;                       /* NULL while they are counted */
+    mtl_error *err;
+};
+
+/* Room for a row of values, or of the state. */
+static unsigned mtl__place(mtl_maker *m, size_t width)
+{
+    const unsigned at = m->values;
+    m->values += (unsigned)mtl__padded(width);
+    return MTL__PLACE_VALUES + at;
+}
+static unsigned mtl__place_kept(mtl_maker *m, size_t width)
+{
+    const unsigned at = m->state;
+    m->state += (unsigned)mtl__padded(width);
+    return at;
+}
+
+static MTL__RARE mtl_operation *mtl__operation(mtl_maker *m, mtl_status (*run)(const mtl_operation *, mtl_frame *),
+                                     const char *name, unsigned from, unsigned to, size_t columns)
+{
+    mtl_operation *op = m->operations ? &m->operations[m->count] : &m->spare;
+    m->count++;
+    memset(op, 0, sizeof *op);
+    op->run = run;
+    op->name = name;
+    op->from = from;
+    op->to = to;
+    op->by = MTL__NO_PLACE;
+    op->columns = (unsigned)columns;
+    op->factor = 1;
+    return op;
+}
+
+/* Returns the place of what it makes, as those below. */
+static MTL__RARE unsigned mtl__stream_dense(mtl_maker *m, const mtl_dense *dense, unsigned from)
+{
+    mtl_operation *op = mtl__operation(m, mtl__do_dense, NULL, from, mtl__place(m, dense->outputs),
+                                       dense->inputs);
+    op->rows = (unsigned)dense->outputs;
+    op->weights[0] = dense->matrix->packed;
+    op->bias[0] = dense->matrix->packed_bias;
+    return op->to;
+}
+
+/* In place. */
+static MTL__RARE unsigned mtl__stream_activate(mtl_maker *m, int activation, unsigned at, size_t width)
+{
+    if (activation == MTL_ACTIVATION_NONE || activation == MTL_ACTIVATION_DEFAULT) return at;
+    mtl__operation(m, mtl__do_activate, NULL, at, at, width)->how = activation;
+    return at;
+}
+
+static MTL__RARE unsigned mtl__stream_softmax(mtl_maker *m, unsigned from, size_t width)
+{
+    return mtl__operation(m, mtl__do_softmax, NULL, from, mtl__place(m, width), width)->to;
+}
+
+/* Rows side by side; one alone stays where it is. */
+static MTL__RARE unsigned mtl__stream_concat(mtl_maker *m, const unsigned *sources, const size_t *widths, size_t count)
+{
+    size_t i, width = 0;
+    unsigned to;
+    for (i = 0; i < count; i++) width += widths[i];
+    if (count == 1) return sources[0];
+    to = mtl__place(m, width);
+    for (i = width = 0; i < count; width += widths[i++])
+        mtl__operation(m, mtl__do_copy, NULL, sources[i], to + (unsigned)width, widths[i]);
+    return to;
+}
+
+/* sum over i of a_i source_i, a_i: factors[i], or the number at place `by` + i, or 1. */
+static MTL__RARE unsigned mtl__stream_blend(mtl_maker *m, const unsigned *sources, size_t count, size_t width,
+                                  const mtl_real *factors, unsigned by)
+{
+    const unsigned to = mtl__place(m, width);
+    size_t i;
+    for (i = 0; i < count; i++) {
+        mtl_operation *op = mtl__operation(m, mtl__do_add, NULL, sources[i], to, width);
+        op->how = i > 0;
+        op->weights[0] = factors ? factors + i : NULL;
+        op->by = by == MTL__NO_PLACE ? by : by + (unsigned)i;
+    }
+    return to;
+}
+
+/* Of all steps so far. */
+static MTL__RARE unsigned mtl__stream_pool(mtl_maker *m, int pool, unsigned from, size_t width)
+{
+    mtl_operation *op;
+    if (pool == MTL_POOL_LAST) return from;
+    op = mtl__operation(m, mtl__do_pool, NULL, from, mtl__place_kept(m, width + 1), width);
+    op->how = pool == MTL_POOL_MAX;
+    return op->to;
+}
+
+/* ===========================================================================================================
+   18 >>losses     cross-entropy, MSE, MAE, Huber, binary cross-entropy; penalties
    ===========================================================================================================
    A loss is L = (sum over labelled items) / divisor, where the divisor counts the labelled items of the whole
    update (their class weights, for class tasks that have them; times width for vectors), so that parts of a
@@ -13165,7 +13619,7 @@ static int mtl__target_is_given(const mtl_target *t, size_t item, size_t width)
 }
 
 /* ===========================================================================================================
-   18 >>metrics    accuracy, span F1, label F1, RMSE, MAE, R2: counted as items stream by, nothing allocated
+   19 >>metrics    accuracy, span F1, label F1, RMSE, MAE, R2: counted as items stream by, nothing allocated
    ===========================================================================================================
    A metric is a handful of counts that grow with every batch; mtl__metric_finish_.. turns them into scores.
    Labels that are missing count nowhere. Gold spans are those of the tags as written, whether the model has a
@@ -13205,7 +13659,7 @@ static int mtl__span_next(mtl__span_track *track, const char *tag, size_t t, mtl
     return ends;
 }
 
-MTL_DEF size_t mtl_spans(const char *const *tags, size_t steps, mtl_span *spans, size_t capacity)
+MTL_DEF MTL__RARE size_t mtl_spans(const char *const *tags, size_t steps, mtl_span *spans, size_t capacity)
 {
     mtl__span_track track = { 0, { 0, 0, NULL } };
     mtl_span span;
@@ -13269,7 +13723,7 @@ static const char *mtl__metric_tag(int label, const char *const *labels, const c
 }
 
 /* One sequence. A step without a gold label ends spans on both sides. unknown: as in mtl_target. */
-static void mtl__metric_spans(mtl__metric *m, const int *gold, const int *predicted, size_t steps,
+static MTL__RARE void mtl__metric_spans(mtl__metric *m, const int *gold, const int *predicted, size_t steps,
                               const char *const *labels, const char *const *unknown)
 {
     mtl__span_track gold_track = { 0, { 0, 0, NULL } }, predicted_track = { 0, { 0, 0, NULL } };
@@ -13349,7 +13803,7 @@ static void mtl__metric_items(const mtl__metric *m, mtl_task_score *score)
     score->loss = mtl__metric_ratio(m->loss_sum, m->loss_weight);
 }
 
-static void mtl__metric_finish_class(const mtl__metric *m, mtl_task_score *score)
+static MTL__RARE void mtl__metric_finish_class(const mtl__metric *m, mtl_task_score *score)
 {
     double sum;
     mtl__metric_items(m, score);
@@ -13370,7 +13824,7 @@ static double mtl__metric_f1(const mtl__metric_label *l)
 }
 
 /* strange: labels that are no class, all together; unknown: how many different ones there are. */
-static void mtl__metric_finish_set(const mtl__metric *m, const mtl__metric_label *labels, size_t classes,
+static MTL__RARE void mtl__metric_finish_set(const mtl__metric *m, const mtl__metric_label *labels, size_t classes,
                                    const mtl__metric_label *strange, size_t unknown, mtl_task_score *score)
 {
     mtl__metric_label all = *strange;
@@ -13388,7 +13842,7 @@ static void mtl__metric_finish_set(const mtl__metric *m, const mtl__metric_label
 }
 
 /* Targets that are all the same have no variance to explain: R2 is then 1 without any error, else 0. */
-static void mtl__metric_finish_real(const mtl__metric *m, mtl_task_score *score)
+static MTL__RARE void mtl__metric_finish_real(const mtl__metric *m, mtl_task_score *score)
 {
     double n = (double)m->numbers;
     mtl__metric_items(m, score);
@@ -13401,7 +13855,7 @@ static void mtl__metric_finish_real(const mtl__metric *m, mtl_task_score *score)
 }
 
 /* ===========================================================================================================
-   19 >>nodes      inputs, columns, mixes, penalties: tables of their kinds, the one list that passes walk
+   20 >>nodes      inputs, columns, mixes, penalties: tables of their kinds, the one list that passes walk
    ===========================================================================================================
    A node is a part of the model that has rows for others to read: an input, a column, or the head of a task.
    Nodes stand in one list, each behind its sources: repeatedly the first of the desc's inputs, columns and
@@ -13432,7 +13886,7 @@ static mtl_status mtl__mix_without_gate(const mtl_mix *mix, const char *what, mt
                      field);
 }
 
-static mtl_status mtl__concat_build(mtl_mix *mix, mtl_parameters *set, const char *what, mtl_error *err)
+static MTL__RARE mtl_status mtl__concat_build(mtl_mix *mix, mtl_parameters *set, const char *what, mtl_error *err)
 {
     size_t i;
     (void)set;
@@ -13462,7 +13916,7 @@ typedef struct mtl__mixed {
 } mtl__mixed;
 
 /* Sources of equal width, whose width the mix has. */
-static mtl__mixed *mtl__mixed_build(mtl_mix *mix, mtl_parameters *set, const char *what, mtl_error *err)
+static MTL__RARE mtl__mixed *mtl__mixed_build(mtl_mix *mix, mtl_parameters *set, const char *what, mtl_error *err)
 {
     size_t i;
     for (i = 1; i < mix->count && !mtl__failed(err); i++)
@@ -13475,7 +13929,7 @@ static mtl__mixed *mtl__mixed_build(mtl_mix *mix, mtl_parameters *set, const cha
     return (mtl__mixed *)mix->data;
 }
 
-static mtl_tensor *mtl__mixed_vector(const mtl_mix *mix, const char *name, size_t count, float initial,
+static MTL__RARE mtl_tensor *mtl__mixed_vector(const mtl_mix *mix, const char *name, size_t count, float initial,
                                      mtl_parameters *set, mtl_error *err)
 {
     char text[160];
@@ -13487,7 +13941,7 @@ static mtl_tensor *mtl__mixed_vector(const mtl_mix *mix, const char *name, size_
     return t;
 }
 
-static mtl_status mtl__sum_build(mtl_mix *mix, mtl_parameters *set, const char *what, mtl_error *err)
+static MTL__RARE mtl_status mtl__sum_build(mtl_mix *mix, mtl_parameters *set, const char *what, mtl_error *err)
 {
     mtl__mixed_build(mix, set, what, err);
     return mtl__mix_without_gate(mix, what, err);
@@ -13501,7 +13955,7 @@ static mtl_activation *mtl__sum_mix(mtl_run *run, const mtl_mix *mix, mtl_activa
 }
 
 /* W by + b with `outputs` rows, under OWNER.name. */
-static mtl_status mtl__mixed_gate(mtl_mix *mix, const char *name, size_t outputs, mtl_parameters *set,
+static MTL__RARE mtl_status mtl__mixed_gate(mtl_mix *mix, const char *name, size_t outputs, mtl_parameters *set,
                                   const char *what, mtl_error *err)
 {
     mtl__mixed *mixed = mtl__mixed_build(mix, set, what, err);
@@ -13514,7 +13968,7 @@ static mtl_status mtl__mixed_gate(mtl_mix *mix, const char *name, size_t outputs
     return mtl__status(err);
 }
 
-static mtl_status mtl__gate_build(mtl_mix *mix, mtl_parameters *set, const char *what, mtl_error *err)
+static MTL__RARE mtl_status mtl__gate_build(mtl_mix *mix, mtl_parameters *set, const char *what, mtl_error *err)
 {
     if (mix->count != 2)
         return mtl__fail(err, MTL_ERROR_FIELD, what, (long long)mix->count,
@@ -13532,7 +13986,7 @@ static mtl_activation *mtl__gate_mix(mtl_run *run, const mtl_mix *mix, mtl_activ
                              sources[0], sources[1]);
 }
 
-static mtl_status mtl__experts_build(mtl_mix *mix, mtl_parameters *set, const char *what, mtl_error *err)
+static MTL__RARE mtl_status mtl__experts_build(mtl_mix *mix, mtl_parameters *set, const char *what, mtl_error *err)
 {
     return mtl__mixed_gate(mix, "gates", mix->count, set, what, err);
 }
@@ -13549,7 +14003,7 @@ static mtl_activation *mtl__experts_mix(mtl_run *run, const mtl_mix *mix, mtl_ac
                               ? sources[0]->space->packing->sequence : NULL);
 }
 
-static mtl_status mtl__stitch_build(mtl_mix *mix, mtl_parameters *set, const char *what, mtl_error *err)
+static MTL__RARE mtl_status mtl__stitch_build(mtl_mix *mix, mtl_parameters *set, const char *what, mtl_error *err)
 {
     mtl__mixed *mixed = mtl__mixed_build(mix, set, what, err);
     const float share = mix->desc->share, rest = mix->count > 1 ? (1 - share) / (float)(mix->count - 1) : 0;
@@ -13570,7 +14024,7 @@ static mtl_activation *mtl__stitch_mix(mtl_run *run, const mtl_mix *mix, mtl_act
                               mtl__vector_forward(run, ((const mtl__mixed *)mix->data)->weight), NULL);
 }
 
-static mtl_status mtl__levels_build(mtl_mix *mix, mtl_parameters *set, const char *what, mtl_error *err)
+static MTL__RARE mtl_status mtl__levels_build(mtl_mix *mix, mtl_parameters *set, const char *what, mtl_error *err)
 {
     mtl__mixed *mixed = mtl__mixed_build(mix, set, what, err);
     if (mixed) mixed->weight = mtl__mixed_vector(mix, "levels.weight", mix->count, 0, set, err);
@@ -13589,14 +14043,70 @@ static mtl_activation *mtl__levels_mix(mtl_run *run, const mtl_mix *mix, mtl_act
     return mtl__blend_forward(run, sources, mix->count, s, NULL);
 }
 
+/* A step of each. */
+static MTL__RARE unsigned mtl__concat_stream(mtl_maker *m, const mtl_mix *mix, const unsigned *sources, unsigned by)
+{
+    (void)by;
+    return mtl__stream_concat(m, sources, mix->widths, mix->count);
+}
+
+static MTL__RARE unsigned mtl__sum_stream(mtl_maker *m, const mtl_mix *mix, const unsigned *sources, unsigned by)
+{
+    (void)by;
+    return mix->count == 1 ? sources[0]
+        : mtl__stream_blend(m, sources, mix->count, mix->width, NULL, MTL__NO_PLACE);
+}
+
+static MTL__RARE unsigned mtl__gate_stream(mtl_maker *m, const mtl_mix *mix, const unsigned *sources, unsigned by)
+{
+    const mtl__mixed *mixed = (const mtl__mixed *)mix->data;
+    unsigned to;
+    if (by == MTL__NO_PLACE) by = mtl__stream_concat(m, sources, mix->widths, 2);
+    by = mtl__stream_activate(m, MTL_ACTIVATION_SIGMOID, mtl__stream_dense(m, mixed->gate, by), mix->width);
+    to = mtl__stream_blend(m, sources + 1, 1, mix->width, NULL, MTL__NO_PLACE);
+    mtl__operation(m, mtl__do_gate, NULL, sources[0], to, mix->width)->by = by;
+    return to;
+}
+
+static MTL__RARE unsigned mtl__experts_stream(mtl_maker *m, const mtl_mix *mix, const unsigned *sources, unsigned by)
+{
+    const mtl__mixed *mixed = (const mtl__mixed *)mix->data;
+    if (mix->desc->per_sequence && mix->level == MTL_LEVEL_STEP)
+        mtl__fail(m->err, MTL_ERROR_UNSUPPORTED, mix->owner, -1,
+                  "%s cannot be streamed: its experts have one gate a sequence (per_sequence), which is known "
+                  "at its end", mix->owner);
+    if (by == MTL__NO_PLACE) by = mtl__stream_concat(m, sources, mix->widths, mix->count);
+    by = mtl__stream_softmax(m, mtl__stream_dense(m, mixed->gate, by), mix->count);
+    return mtl__stream_blend(m, sources, mix->count, mix->width, NULL, by);
+}
+
+static MTL__RARE unsigned mtl__stitch_stream(mtl_maker *m, const mtl_mix *mix, const unsigned *sources, unsigned by)
+{
+    (void)by;
+    return mtl__stream_blend(m, sources, mix->count, mix->width,
+                             ((const mtl__mixed *)mix->data)->weight->value, MTL__NO_PLACE);
+}
+
+static MTL__RARE unsigned mtl__levels_stream(mtl_maker *m, const mtl_mix *mix, const unsigned *sources, unsigned by)
+{
+    const mtl__mixed *mixed = (const mtl__mixed *)mix->data;
+    const unsigned raw = mtl__place(m, mix->count);
+    unsigned share;
+    (void)by;
+    mtl__operation(m, mtl__do_copy, NULL, MTL__NO_PLACE, raw, mix->count)->weights[0] = mixed->weight->value;
+    share = mtl__stream_softmax(m, raw, mix->count);
+    share = mtl__stream_blend(m, &share, 1, mix->count, mixed->scale->value, MTL__NO_PLACE);
+    return mtl__stream_blend(m, sources, mix->count, mix->width, NULL, share);
+}
+
 static const mtl_mix_kind mtl__mix_kinds[] = {
-    { { MTL_DESC_MIX, "concat", NULL, 0, 0 }, 1, mtl__concat_build, mtl__concat_mix },
-    { { MTL_DESC_MIX, "sum", NULL, 0, 0 }, 0, mtl__sum_build, mtl__sum_mix },
-    { { MTL_DESC_MIX, "gate", NULL, 0, 0 }, 0, mtl__gate_build, mtl__gate_mix },
-    { { MTL_DESC_MIX, "experts", NULL, 0, 0 }, 0, mtl__experts_build, mtl__experts_mix },
-    { { MTL_DESC_MIX, "cross-stitch", NULL, 0, 0 }, 0, mtl__stitch_build, mtl__stitch_mix },
-    { { MTL_DESC_MIX, "levels", NULL, 0, 0 }, 0, mtl__levels_build, mtl__levels_mix },
-    { { MTL_DESC_MIX, "reversal", NULL, 0, 0 }, 1, mtl__concat_build, mtl__reversal_mix }
+    { { MTL_DESC_MIX, "concat", NULL, 0, 0 }, 1, mtl__concat_build, mtl__concat_mix, mtl__concat_stream },
+    { { MTL_DESC_MIX, "sum", NULL, 0, 0 }, 0, mtl__sum_build, mtl__sum_mix, mtl__sum_stream },
+    { { MTL_DESC_MIX, "gate", NULL, 0, 0 }, 0, mtl__gate_build, mtl__gate_mix, mtl__gate_stream },
+    { { MTL_DESC_MIX, "experts", NULL, 0, 0 }, 0, mtl__experts_build, mtl__experts_mix, mtl__experts_stream },
+    { { MTL_DESC_MIX, "cross-stitch", NULL, 0, 0 }, 0, mtl__stitch_build, mtl__stitch_mix, mtl__stitch_stream },
+    { { MTL_DESC_MIX, "levels", NULL, 0, 0 }, 0, mtl__levels_build, mtl__levels_mix, mtl__levels_stream },
+    { { MTL_DESC_MIX, "reversal", NULL, 0, 0 }, 1, mtl__concat_build, mtl__reversal_mix, mtl__concat_stream }
 };
 
 /* ---- inputs -------------------------------------------------------------------------------------------- */
@@ -13608,7 +14118,7 @@ static mtl_status mtl__input_check(mtl_input_desc *d, const char *what, mtl_erro
                      what, d->name);
 }
 
-static mtl_status mtl__embedding_build(mtl_input_part *part, mtl_parameters *set, mtl_error *err)
+static MTL__RARE mtl_status mtl__embedding_build(mtl_input_part *part, mtl_parameters *set, mtl_error *err)
 {
     const mtl_input_desc *d = part->desc;
     mtl_tensor *weight;
@@ -13662,11 +14172,38 @@ static mtl_activation *mtl__features_input(mtl_run *run, const mtl_input_part *p
                                  part->scaling, part->desc->name);
 }
 
+static MTL__RARE unsigned mtl__embedding_stream(mtl_maker *m, const mtl_input_part *part, size_t data)
+{
+    mtl_operation *op = mtl__operation(m, mtl__do_embedding, part->desc->name, MTL__NO_PLACE,
+                                       mtl__place(m, part->width), part->width);
+    op->weights[0] = ((const mtl_tensor *)part->data)->value;
+    op->rows = (unsigned)part->desc->vocabulary;
+    op->by = (unsigned)data;
+    op->how = part->desc->padding_zero;
+    op->factor = part->desc->scale;
+    return op->to;
+}
+
+/* A division each would take longer than a head's product: the factors are made here. */
+static MTL__RARE unsigned mtl__features_stream(mtl_maker *m, const mtl_input_part *part, size_t data)
+{
+    const mtl_scaling *s = part->scaling;
+    const unsigned factors = s->set ? mtl__place(m, part->width) : (unsigned)MTL__PLACE_VALUES;
+    mtl_operation *op = mtl__operation(m, mtl__do_features, part->desc->name, factors,
+                                       mtl__place(m, part->width), part->width);
+    size_t j;
+    op->by = (unsigned)data;
+    op->weights[0] = s->set ? s->mean : NULL;
+    for (j = 0; s->set && m->frame && j < part->width; j++)
+        mtl__at(m->frame, factors)[j] = s->scale[j] != 0 ? 1 / s->scale[j] : 0;
+    return op->to;
+}
+
 static const mtl_input_kind mtl__input_kinds[] = {
     { { MTL_DESC_INPUT, "embedding", NULL, 0, 0 }, 0, mtl__input_check, mtl__embedding_build,
-      mtl__embedding_verify, mtl__embedding_input },
+      mtl__embedding_verify, mtl__embedding_input, mtl__embedding_stream },
     { { MTL_DESC_INPUT, "features", NULL, 0, 0 }, 1, mtl__input_check, mtl__features_build,
-      mtl__features_verify, mtl__features_input }
+      mtl__features_verify, mtl__features_input, mtl__features_stream }
 };
 
 /* The row of a desc: by default the one that its members speak of. */
@@ -13687,7 +14224,7 @@ typedef struct mtl__cells {
 } mtl__cells;
 
 #define MTL__CELL_MEMBER(type, name, preset, low, high, names, help) cell.name = desc->name;
-static mtl_cell_desc mtl__column_cell(const mtl_column_desc *desc)
+static MTL__RARE mtl_cell_desc mtl__column_cell(const mtl_column_desc *desc)
 {
     mtl_cell_desc cell;
     MTL_CELL_FIELDS(MTL__CELL_MEMBER)
@@ -13821,8 +14358,38 @@ static void mtl__cells_forward(mtl_run *run, mtl_column_pass *columns, size_t co
         columns[k].y = mtl__cells_dropout(run, &columns[k], columns[k].part->desc->dropout, columns[k].y);
 }
 
+/* A step of the layers, one after the other: each reads the state of the one below it. */
+static MTL__RARE unsigned mtl__cells_stream(mtl_maker *m, const mtl_column_part *part, unsigned x)
+{
+    const mtl__cells *column = (const mtl__cells *)part->data;
+    size_t l;
+    if (part->directions > 1)
+        mtl__fail(m->err, MTL_ERROR_UNSUPPORTED, part->desc->name, -1,
+                  "column %s cannot be streamed: it reads backwards, from a sequence's end (bidirectional)",
+                  part->desc->name);
+    for (l = 0; l < part->states && !mtl__failed(m->err); l++) {
+        const mtl_cell *cell = column->cells[l];
+        const size_t padded = mtl__padded(cell->units);
+        mtl_operation *op = mtl__operation(m, mtl__do_cell, NULL, x,
+                                           mtl__place_kept(m, padded * (cell->kind->has_c ? 2 : 1)),
+                                           cell->inputs);
+        op->by = mtl__place(m, padded * (cell->kind->gates + cell->kind->single_extra));
+        op->rows = (unsigned)cell->units;
+        op->how = (int)(cell->kind - mtl__cell_kinds);
+        op->also = cell->activation;
+        op->weights[0] = cell->input->packed;
+        op->weights[1] = cell->hidden->packed;
+        op->weights[2] = cell->hidden_n ? cell->hidden_n->packed : NULL;
+        op->bias[0] = cell->input->packed_bias;
+        op->bias[1] = cell->hidden->packed_bias;
+        x = op->to;
+    }
+    return x;
+}
+
 static const mtl_column_kind mtl__column_kinds[] = {
-    { { MTL_DESC_COLUMN, "cells", NULL, 0, 0 }, mtl__cells_build, NULL, mtl__cells_forward }
+    { { MTL_DESC_COLUMN, "cells", NULL, 0, 0 }, mtl__cells_build, NULL, mtl__cells_forward,
+      mtl__cells_stream }
 };
 
 static const mtl_column_kind *mtl__column_kind(const mtl_column_desc *d)
@@ -13833,6 +14400,7 @@ static const mtl_column_kind *mtl__column_kind(const mtl_column_desc *d)
 /* ---- the list ------------------------------------------------------------------------------------------ */
 
 enum { MTL__NODE_INPUT, MTL__NODE_COLUMN, MTL__NODE_HEAD };
+enum { MTL__TAPS_STREAMED = 64 };               /* sources of a tap, at most, that can be streamed */
 enum { MTL__NODE_PARTS = 2 };                    /* what a node has for others: its rows; a head also its
                                                     distribution */
 
@@ -13890,7 +14458,7 @@ static size_t mtl__tap_names(const char *text)
 }
 
 /* Appends a source to a tap. */
-static void mtl__tap_add(mtl__tap *tap, size_t *widths, const mtl__node *nodes, int number, int part)
+static MTL__RARE void mtl__tap_add(mtl__tap *tap, size_t *widths, const mtl__node *nodes, int number, int part)
 {
     const mtl__node *node = &nodes[number];
     const size_t width = node->width[part];
@@ -13907,7 +14475,7 @@ static void mtl__tap_add(mtl__tap *tap, size_t *widths, const mtl__node *nodes, 
 }
 
 /* Resolves the desc's names, all of which are placed: sources, then what a gate reads. */
-static void mtl__tap_resolve(mtl__tap *tap, size_t *widths, mtl__node *nodes, size_t count, size_t first,
+static MTL__RARE void mtl__tap_resolve(mtl__tap *tap, size_t *widths, mtl__node *nodes, size_t count, size_t first,
                              size_t parts)
 {
     const char *from = tap->mix.desc->from, *by = tap->mix.desc->by, *name;
@@ -13931,7 +14499,7 @@ static void mtl__tap_resolve(mtl__tap *tap, size_t *widths, mtl__node *nodes, si
 }
 
 /* Marks what no gradient goes back into. */
-static mtl_status mtl__tap_stop(mtl__tap *tap, const mtl__node *nodes, size_t count, const char *where,
+static MTL__RARE mtl_status mtl__tap_stop(mtl__tap *tap, const mtl__node *nodes, size_t count, const char *where,
                                 mtl_error *err)
 {
     const char *stop = tap->mix.desc->stop, *name;
@@ -14013,6 +14581,32 @@ static mtl_activation *mtl__tap_forward(mtl_run *run, const mtl__tap *tap, const
         if (!(parts[i] = mtl__tap_source(run, tap, nodes, out, i))) return NULL;
     if (parts && total > count) by = mtl__concat_forward(run, parts + count, tap->by_count, "");
     return parts && !mtl__failed(run->error) ? tap->kind->forward(run, &tap->mix, parts, by) : NULL;
+}
+
+/* A step of the rows that a tap has. places: [nodes][MTL__NODE_PARTS]. owner: the column or task, for messages.
+   What is known at a sequence's end alone cannot be given to its steps. */
+static MTL__RARE unsigned mtl__tap_stream(mtl_maker *m, const mtl__tap *tap, const mtl__node *nodes,
+                                const unsigned *places)
+{
+    const size_t count = tap->mix.count, total = count + tap->by_count;
+    unsigned sources[MTL__TAPS_STREAMED], by = MTL__NO_PLACE;
+    size_t i, widths[MTL__TAPS_STREAMED];
+    if (!tap->kind->stream || total > MTL__TAPS_STREAMED)
+        mtl__fail(m->err, MTL_ERROR_UNSUPPORTED, tap->mix.owner, -1, !tap->kind->stream
+                  ? "%s cannot be streamed: its mix is of the kind %s, which has no stream"
+                  : "%s cannot be streamed: its mix has too many sources", tap->mix.owner,
+                  tap->kind->kind.name);
+    for (i = 0; i < total && !mtl__failed(m->err); i++) {
+        const mtl__node *node = &nodes[tap->sources[i] / MTL__NODE_PARTS];
+        if (node->level != tap->mix.level)
+            mtl__fail(m->err, MTL_ERROR_UNSUPPORTED, tap->mix.owner, -1, "%s cannot be streamed: at each step "
+                      "it reads %s, which is known at a sequence's end", tap->mix.owner, node->name);
+        sources[i] = places[tap->sources[i]];
+        widths[i] = node->width[tap->sources[i] % MTL__NODE_PARTS];
+    }
+    if (mtl__failed(m->err)) return 0;
+    if (total > count) by = mtl__stream_concat(m, sources + count, widths + count, tap->by_count);
+    return tap->kind->stream(m, &tap->mix, sources, by);
 }
 
 /* ---- penalties ----------------------------------------------------------------------------------------- */
@@ -14129,7 +14723,7 @@ static void mtl__penalty_build_tensors(mtl__penalty *p, mtl_parameters *set, con
 }
 
 /* All nodes are placed, and what a penalty of rows names is among them. */
-static mtl_status mtl__penalty_build(mtl__penalty *p, mtl__node *nodes, size_t count, mtl_parameters *set,
+static MTL__RARE mtl_status mtl__penalty_build(mtl__penalty *p, mtl__node *nodes, size_t count, mtl_parameters *set,
                                      const char *what, mtl_error *err)
 {
     const mtl_penalty_desc *d = p->part.desc;
@@ -14161,7 +14755,7 @@ static mtl_activation *mtl__penalty_forward(mtl_run *run, const mtl__penalty *p,
 }
 
 /* ===========================================================================================================
-   20 >>tasks      the registry: the table of kinds of task, and the heads that they share
+   21 >>tasks      the registry: the table of kinds of task, and the heads that they share
    ===========================================================================================================
    A head:  tap -> [pool] -> [labelled rows] -> dropout -> (dense, activation, dropout)* -> dense
    In training the head sees labelled items alone, so a missing label costs no work and has no gradient; a
@@ -14176,7 +14770,7 @@ static mtl_activation *mtl__penalty_forward(mtl_run *run, const mtl__penalty *p,
 MTL_DEF int mtl_is_missing(mtl_real x) { return mtl__is_nan(x); }
 
 /* Row n of x has an output that is not finite: `to`, its answer, becomes NaN, or the run fails. */
-static void mtl__answer_bad(mtl_run *run, const mtl_task_part *part, const mtl_activation *x, size_t n,
+static MTL__RARE void mtl__answer_bad(mtl_run *run, const mtl_task_part *part, const mtl_activation *x, size_t n,
                             int item, mtl_real *to)
 {
     size_t j;
@@ -14258,7 +14852,7 @@ static mtl__loss_data mtl__task_loss_data(const mtl_task_part *part, const mtl_l
     return how;
 }
 
-MTL_DEF mtl_activation *mtl_loss_of_outputs(mtl_run *run, const mtl_task_part *part,
+MTL_DEF MTL__RARE mtl_activation *mtl_loss_of_outputs(mtl_run *run, const mtl_task_part *part,
                                             const mtl_loss_items *items, mtl_activation *x,
                                             mtl_output_loss loss)
 {
@@ -14303,7 +14897,7 @@ static void mtl__class_answer(mtl_run *run, const mtl_task_part *part, const mtl
 }
 
 /* Accuracy, span scores, the mean loss of what is predicted, the confusion matrix. */
-static int mtl__class_count(const mtl_task_part *part, const mtl_count *c)
+static MTL__RARE int mtl__class_count(const mtl_task_part *part, const mtl_count *c)
 {
     mtl__metric *m = (mtl__metric *)c->counts;
     const mtl_target *target = c->target;
@@ -14332,7 +14926,7 @@ static int mtl__class_count(const mtl_task_part *part, const mtl_count *c)
     return judged;
 }
 
-static void mtl__class_score(const mtl_task_part *part, const void *counts, mtl_task_score *score)
+static MTL__RARE void mtl__class_score(const mtl_task_part *part, const void *counts, mtl_task_score *score)
 {
     (void)part;
     mtl__metric_finish_class((const mtl__metric *)counts, score);
@@ -14367,7 +14961,7 @@ static mtl_status mtl__real_build(mtl_task_part *part, mtl_parameters *set, mtl_
     return mtl__status(err);
 }
 
-static mtl_activation *mtl__numbers_loss(mtl_run *run, const mtl_task_part *part, const mtl_loss_items *items,
+static MTL__RARE mtl_activation *mtl__numbers_loss(mtl_run *run, const mtl_task_part *part, const mtl_loss_items *items,
                                          mtl_activation *x)
 {
     mtl__loss_data how = mtl__task_loss_data(part, items);
@@ -14377,7 +14971,7 @@ static mtl_activation *mtl__numbers_loss(mtl_run *run, const mtl_task_part *part
 
 /* The loss reported for numbers is their mean squared error, in original units, whatever the task trains
    on. */
-static int mtl__real_count(const mtl_task_part *part, const mtl_count *c)
+static MTL__RARE int mtl__real_count(const mtl_task_part *part, const mtl_count *c)
 {
     mtl__metric *m = (mtl__metric *)c->counts;
     const mtl_real *gold = c->target->values, *out = c->answer->values;
@@ -14393,7 +14987,7 @@ static int mtl__real_count(const mtl_task_part *part, const mtl_count *c)
     return MTL_JUDGED_NOT;
 }
 
-static void mtl__real_score(const mtl_task_part *part, const void *counts, mtl_task_score *score)
+static MTL__RARE void mtl__real_score(const mtl_task_part *part, const void *counts, mtl_task_score *score)
 {
     (void)part;
     mtl__metric_finish_real((const mtl__metric *)counts, score);
@@ -14443,7 +15037,7 @@ typedef struct mtl__multi_counts {
 } mtl__multi_counts;
 
 /* The loss reported is that of the probabilities given. */
-static int mtl__multi_count(const mtl_task_part *part, const mtl_count *c)
+static MTL__RARE int mtl__multi_count(const mtl_task_part *part, const mtl_count *c)
 {
     mtl__multi_counts *m = (mtl__multi_counts *)c->counts;
     const mtl_target *t = c->target;
@@ -14464,7 +15058,7 @@ static int mtl__multi_count(const mtl_task_part *part, const mtl_count *c)
     return MTL_JUDGED_NOT;
 }
 
-static void mtl__multi_score(const mtl_task_part *part, const void *counts, mtl_task_score *score)
+static MTL__RARE void mtl__multi_score(const mtl_task_part *part, const void *counts, mtl_task_score *score)
 {
     const mtl__multi_counts *m = (const mtl__multi_counts *)counts;
     mtl__metric_finish_set(&m->m, (const mtl__metric_label *)(m + 1), part->width, &m->strange, m->unknown,
@@ -14503,25 +15097,72 @@ static void mtl__origin_score(const mtl_task_part *part, const void *counts, mtl
 
 static const mtl_figure mtl__origin_figures[] = { MTL__FIGURE(NULL, NULL, accuracy, 0) };
 
+/* ---- a step of each ------------------------------------------------------------------------------------ */
+
+static MTL__RARE unsigned mtl__class_stream_p(mtl_maker *m, const mtl_task_part *part, unsigned x)
+{
+    return mtl__stream_softmax(m, x, part->width);
+}
+
+static MTL__RARE unsigned mtl__multi_stream_p(mtl_maker *m, const mtl_task_part *part, unsigned x)
+{
+    x = mtl__stream_blend(m, &x, 1, part->width, NULL, MTL__NO_PLACE);
+    return mtl__stream_activate(m, MTL_ACTIVATION_SIGMOID, x, part->width);
+}
+
+/* Makes the probabilities, unless they have been made or logits are wanted. */
+static MTL__RARE mtl_operation *mtl__stream_labels(mtl_maker *m, mtl_status (*run)(const mtl_operation *, mtl_frame *),
+                                         const mtl_task_part *part, size_t task, unsigned x, unsigned p)
+{
+    const int makes = p == MTL__NO_PLACE && !m->logits;
+    mtl_operation *op = mtl__operation(m, run, part->desc->name, x, makes ? mtl__place(m, part->width) : p,
+                                       part->width);
+    op->also = makes;
+    op->how = (int)task;
+    return op;
+}
+
+static MTL__RARE void mtl__class_stream(mtl_maker *m, const mtl_task_part *part, size_t task, unsigned x, unsigned p)
+{
+    mtl__stream_labels(m, mtl__do_class, part, task, x, p);
+}
+
+static MTL__RARE void mtl__multi_stream(mtl_maker *m, const mtl_task_part *part, size_t task, unsigned x, unsigned p)
+{
+    mtl__stream_labels(m, mtl__do_multi, part, task, x, p)->rows = m->chosen;
+    m->chosen += (unsigned)part->width;
+}
+
+static MTL__RARE void mtl__real_stream(mtl_maker *m, const mtl_task_part *part, size_t task, unsigned x, unsigned p)
+{
+    mtl_operation *op = mtl__operation(m, mtl__do_real, part->desc->name, x, mtl__place(m, part->outputs),
+                                       part->outputs);
+    (void)p;
+    op->how = (int)task;
+    op->rows = (unsigned)part->width;
+    op->weights[0] = part->scaling->set ? part->scaling->scale : NULL;
+    op->bias[0] = part->scaling->mean;
+}
+
 /* ---- the table ----------------------------------------------------------------------------------------- */
 
 static const mtl_task_kind mtl__task_kinds[] = {
     { { MTL_DESC_TASK, "class", NULL, 0, 0 }, { "class", "tags" }, MTL_TARGET_LABELS, 0, "logits",
         mtl__class_check,
       mtl__class_build, mtl__class_loss, mtl__class_distribution, mtl__class_answer, sizeof(mtl__metric), 0,
-      mtl__class_count, mtl__class_score, mtl__class_figures },
+      mtl__class_count, mtl__class_score, mtl__class_figures, mtl__class_stream, mtl__class_stream_p },
     { { MTL_DESC_TASK, "real", NULL, 0, 0 }, { "real", "reals" }, MTL_TARGET_NUMBERS, 1, "values",
         mtl__real_check,
       mtl__real_build, mtl__numbers_loss, NULL, NULL, sizeof(mtl__metric), 0, mtl__real_count,
-      mtl__real_score, mtl__real_figures },
+      mtl__real_score, mtl__real_figures, mtl__real_stream, NULL },
     { { MTL_DESC_TASK, "multi", NULL, 0, 0 }, { "multi", NULL }, MTL_TARGET_SET, 0, "logits",
         mtl__multi_check,
       mtl__class_build, mtl__numbers_loss, mtl__multi_distribution, mtl__multi_answer,
       sizeof(mtl__multi_counts), sizeof(mtl__metric_label), mtl__multi_count, mtl__multi_score,
-      mtl__multi_figures },
+      mtl__multi_figures, mtl__multi_stream, mtl__multi_stream_p },
     { { MTL_DESC_TASK, "origin", NULL, 0, 0 }, { NULL, NULL }, MTL_TARGET_ORIGIN, 0, "logits",
       mtl__origin_check, mtl__class_build, mtl__class_loss, mtl__class_distribution, mtl__class_answer, 0, 0,
-      mtl__origin_count, mtl__origin_score, mtl__origin_figures }
+      mtl__origin_count, mtl__origin_score, mtl__origin_figures, mtl__class_stream, mtl__class_stream_p }
 };
 
 static const mtl_task_kind *mtl__task_kind(const mtl_task_desc *d)
@@ -14529,7 +15170,7 @@ static const mtl_task_kind *mtl__task_kind(const mtl_task_desc *d)
     return d->own ? d->own : &mtl__task_kinds[d->kind - MTL_TASK_CLASS];
 }
 
-MTL_DEF const mtl_kind *mtl_kind_at(int desc, size_t i)
+MTL_DEF MTL__RARE const mtl_kind *mtl_kind_at(int desc, size_t i)
 {
     switch (desc) {
     case MTL_DESC_INPUT: return i < MTL__COUNT(mtl__input_kinds) ? &mtl__input_kinds[i].kind : NULL;
@@ -14582,7 +15223,7 @@ static const char *mtl__task_name(mtl_arena *arena, const char *task, const char
 }
 
 /* The head's layers, added to the set. The tap is built already. */
-static void mtl__task_build(mtl__task *task, const mtl_task_desc *desc, mtl_parameters *set, mtl_error *err)
+static MTL__RARE void mtl__task_build(mtl__task *task, const mtl_task_desc *desc, mtl_parameters *set, mtl_error *err)
 {
     size_t inputs = task->tap.mix.width;
     mtl_task_part *part = &task->part;
@@ -14614,7 +15255,7 @@ static size_t mtl__task_items(const mtl__task *task, size_t sequences, size_t ro
 }
 
 /* Fails as "task T: WHAT of sequence S, step N FAULT", for one of the caller's items. */
-static mtl_status mtl__task_fail_item(const mtl__task *task, const int *lengths, size_t item, mtl_status code,
+static MTL__RARE mtl_status mtl__task_fail_item(const mtl__task *task, const int *lengths, size_t item, mtl_status code,
                                       const char *what, const char *fault, mtl_error *err)
 {
     const char *name = task->desc->name;
@@ -14627,7 +15268,7 @@ static mtl_status mtl__task_fail_item(const mtl__task *task, const int *lengths,
                      s, step, fault);
 }
 
-static mtl_status mtl__task_fail_label(const mtl__task *task, const int *lengths, size_t item, int label,
+static MTL__RARE mtl_status mtl__task_fail_label(const mtl__task *task, const int *lengths, size_t item, int label,
                                        mtl_error *err)
 {
     char what[32], fault[48];
@@ -14818,8 +15459,38 @@ static void mtl__task_answer(mtl_run *run, const mtl__task *task, mtl_activation
     else out->values = mtl_answer_values(run, &task->part, x, mtl__task_caller(run, task->desc->level));
 }
 
+/* A step of a head, into places[0]; its distribution, where that is wanted, into places[1]. */
+static MTL__RARE void mtl__head_stream(mtl_maker *m, const mtl__task *task, const mtl__node *nodes, unsigned *places)
+{
+    const mtl_task_desc *d = task->desc;
+    unsigned x = mtl__tap_stream(m, &task->tap, nodes, places);
+    unsigned *at = &places[task->node * MTL__NODE_PARTS];
+    size_t i;
+    if (mtl__failed(m->err)) return;
+    if (mtl__task_level(d) != task->tap.mix.level) x = mtl__stream_pool(m, d->pool, x, task->tap.mix.width);
+    for (i = 0; i < task->hidden_count; i++)
+        x = mtl__stream_activate(m, d->activation, mtl__stream_dense(m, task->hidden[i], x),
+                                 task->hidden[i]->outputs);
+    at[0] = mtl__stream_dense(m, task->output, x);
+    at[1] = MTL__NO_PLACE;
+    if (task->kind->stream_distribution && (d->per_step || nodes[task->node].tapped[1]))
+        at[1] = task->kind->stream_distribution(m, &task->part, at[0]);
+}
+
+/* The place of the distribution that the task answers with; of steps that vote, their mean so far. */
+static MTL__RARE unsigned mtl__task_stream_p(mtl_maker *m, const mtl__task *task, const unsigned *places)
+{
+    unsigned p = places[task->node * MTL__NODE_PARTS + 1];
+    if (!task->kind->stream)
+        mtl__fail(m->err, MTL_ERROR_UNSUPPORTED, task->desc->name, -1, "task %s cannot be streamed: it is of "
+                  "the kind %s, which has no stream", task->desc->name, task->kind->kind.name);
+    if (!task->desc->per_step) return m->logits ? (unsigned)MTL__NO_PLACE : p;
+    p = mtl__stream_pool(m, MTL_POOL_MEAN, p, task->part.width);
+    return mtl__stream_blend(m, &p, 1, task->part.width, NULL, MTL__NO_PLACE);  /* out of the state */
+}
+
 /* ===========================================================================================================
-   21 >>sharing    presets: each fills a desc with columns, mixes, taps, penalties; nothing in the passes
+   22 >>sharing    presets: each fills a desc with columns, mixes, taps, penalties; nothing in the passes
    ===========================================================================================================
    A preset is a row of a table and a function of a few lines that adds columns and points taps to them.
    Columns are copies of the plain desc's encoder; "shared" and numbered ones are everybody's, "TASK-own" is
@@ -14858,7 +15529,7 @@ static const char *mtl__share_join(const mtl__share *s, const char *a, const cha
 }
 
 /* A copy of the encoder over `from` (NULL: all inputs of the plain desc). */
-static mtl_column_desc *mtl__share_column(mtl__share *s, const char *name, const char *from, int hidden)
+static MTL__RARE mtl_column_desc *mtl__share_column(mtl__share *s, const char *name, const char *from, int hidden)
 {
     mtl_column_desc *column = &s->columns[s->out->column_count < s->room ? s->out->column_count++ : 0];
     *column = s->plain->encoder;
@@ -15014,7 +15685,7 @@ static MTL__RARE void mtl__share_levels(mtl__share *s)
 }
 
 /* `count` experts OWNERexpert0 .., all over one mix; returns their names. */
-static const char *mtl__share_experts(mtl__share *s, const char *owner, int count, const char *from,
+static MTL__RARE const char *mtl__share_experts(mtl__share *s, const char *owner, int count, const char *from,
                                       int hidden, int mixed)
 {
     const char *names = NULL;
@@ -15206,7 +15877,7 @@ MTL_DEF MTL__RARE mtl_status mtl_share(const mtl_share_desc *how, const mtl_mode
 }
 
 /* ===========================================================================================================
-   22 >>model      create, size, save, load, transfer, import
+   23 >>model      create, size, save, load, transfer, import
    ===========================================================================================================
    A model is descs, a parameter set and the structures that the passes walk, all in one arena. It is built by
    one function that runs twice: over a counting arena to size it, over memory to make it. Between trainings
@@ -15434,7 +16105,7 @@ static void mtl__desc_fail_circle(const mtl_model_desc *d, size_t i, const unsig
               "these parts take their rows from one another in a circle: %s", text);
 }
 
-static void mtl__node_directions(mtl__node *node, size_t directions)
+static MTL__RARE void mtl__node_directions(mtl__node *node, size_t directions)
 {
     size_t i;
     node->segment_count = directions;
@@ -15446,7 +16117,7 @@ static void mtl__node_directions(mtl__node *node, size_t directions)
 }
 
 /* The next `width` numbers of a state. Returns where they begin. */
-static size_t mtl__model_carry(mtl_model *model, size_t width)
+static MTL__RARE size_t mtl__model_carry(mtl_model *model, size_t width)
 {
     const size_t at = model->state_width;
     char text[24];
@@ -15457,7 +16128,7 @@ static size_t mtl__model_carry(mtl_model *model, size_t width)
     return at;
 }
 
-static void mtl__model_build_input(mtl_model *model, size_t i, mtl__node *node, mtl_error *err)
+static MTL__RARE void mtl__model_build_input(mtl_model *model, size_t i, mtl__node *node, mtl_error *err)
 {
     mtl__input *input = &model->inputs[i];
     const mtl_input_desc *d = input->part.desc = &model->desc.inputs[i];
@@ -15472,7 +16143,7 @@ static void mtl__model_build_input(mtl_model *model, size_t i, mtl__node *node, 
     mtl__node_directions(node, 1);
 }
 
-static void mtl__model_build_column(mtl_model *model, size_t i, mtl__node *node, mtl_error *err)
+static MTL__RARE void mtl__model_build_column(mtl_model *model, size_t i, mtl__node *node, mtl_error *err)
 {
     mtl__column *column = &model->columns[i];
     const mtl_column_desc *d = column->part.desc = &model->desc.columns[i];
@@ -15500,7 +16171,7 @@ static void mtl__model_build_column(mtl_model *model, size_t i, mtl__node *node,
     mtl__node_directions(node, column->part.directions);
 }
 
-static void mtl__model_build_task(mtl_model *model, size_t i, mtl__node *node, mtl_error *err)
+static MTL__RARE void mtl__model_build_task(mtl_model *model, size_t i, mtl__node *node, mtl_error *err)
 {
     mtl__task *task = &model->tasks[i];
     const mtl_task_desc *d = &model->desc.tasks[i];
@@ -15526,7 +16197,7 @@ static void mtl__model_build_task(mtl_model *model, size_t i, mtl__node *node, m
 }
 
 /* Desc number i becomes the next node. */
-static void mtl__model_add_node(mtl_model *model, size_t i, mtl_error *err)
+static MTL__RARE void mtl__model_add_node(mtl_model *model, size_t i, mtl_error *err)
 {
     const mtl_model_desc *d = &model->desc;
     mtl__node *node = &model->nodes[model->node_count];
@@ -15765,7 +16436,7 @@ MTL_DEF void mtl_model_destroy(mtl_model *model)
 
 /* ---- looking at a model -------------------------------------------------------------------------------- */
 
-MTL_DEF const mtl_model_desc *mtl_model_describe(const mtl_model *model)
+MTL_DEF MTL__RARE const mtl_model_desc *mtl_model_describe(const mtl_model *model)
 {
     return model ? &model->desc : NULL;
 }
@@ -15806,7 +16477,7 @@ static int mtl__model_check_index(const mtl_model *model, const char *what, int 
     return 0;
 }
 
-MTL_DEF const char *mtl_model_label(const mtl_model *model, int task, int label)
+MTL_DEF MTL__RARE const char *mtl_model_label(const mtl_model *model, int task, int label)
 {
     mtl_error own;
     if (!mtl__model_check_index(model, "task", task, mtl__error_given(NULL, &own))) return NULL;
@@ -15814,7 +16485,7 @@ MTL_DEF const char *mtl_model_label(const mtl_model *model, int task, int label)
     return model->desc.tasks[task].labels[label];
 }
 
-MTL_DEF int mtl_model_find_label(const mtl_model *model, int task, const char *name)
+MTL_DEF MTL__RARE int mtl_model_find_label(const mtl_model *model, int task, const char *name)
 {
     mtl_error own;
     if (!mtl__model_check_index(model, "task", task, mtl__error_given(NULL, &own))) return -1;
@@ -15852,7 +16523,7 @@ static mtl_status mtl__scaling_set(mtl_scaling *to, const mtl_real *mean, const 
     return MTL_OK;
 }
 
-MTL_DEF mtl_status mtl_model_set_feature_scale(mtl_model *model, int input, const mtl_real *mean,
+MTL_DEF MTL__RARE mtl_status mtl_model_set_feature_scale(mtl_model *model, int input, const mtl_real *mean,
                                                const mtl_real *scale, mtl_error *err)
 {
     mtl_error own;
@@ -15862,7 +16533,7 @@ MTL_DEF mtl_status mtl_model_set_feature_scale(mtl_model *model, int input, cons
                             err);
 }
 
-MTL_DEF mtl_status mtl_model_set_target_scale(mtl_model *model, int task, const mtl_real *mean,
+MTL_DEF MTL__RARE mtl_status mtl_model_set_target_scale(mtl_model *model, int task, const mtl_real *mean,
                                               const mtl_real *scale, mtl_error *err)
 {
     mtl_error own;
@@ -15879,7 +16550,7 @@ static int mtl__scaling_get(const mtl_scaling *of, const mtl_real **mean, const 
     return of && of->set;
 }
 
-MTL_DEF int mtl_model_feature_scale(const mtl_model *model, int input, const mtl_real **mean,
+MTL_DEF MTL__RARE int mtl_model_feature_scale(const mtl_model *model, int input, const mtl_real **mean,
                                     const mtl_real **scale)
 {
     mtl_error own;
@@ -15887,7 +16558,7 @@ MTL_DEF int mtl_model_feature_scale(const mtl_model *model, int input, const mtl
          ? mtl__scaling_get(model->inputs[input].part.scaling, mean, scale) : 0;
 }
 
-MTL_DEF int mtl_model_target_scale(const mtl_model *model, int task, const mtl_real **mean,
+MTL_DEF MTL__RARE int mtl_model_target_scale(const mtl_model *model, int task, const mtl_real **mean,
                                    const mtl_real **scale)
 {
     mtl_error own;
@@ -15895,7 +16566,7 @@ MTL_DEF int mtl_model_target_scale(const mtl_model *model, int task, const mtl_r
     return mtl__scaling_get(model->tasks[task].scaling, mean, scale);
 }
 
-MTL_DEF mtl_status mtl_model_transfer(mtl_model *to, const mtl_model *from, size_t *copied, mtl_error *err)
+MTL_DEF MTL__RARE mtl_status mtl_model_transfer(mtl_model *to, const mtl_model *from, size_t *copied, mtl_error *err)
 {
     mtl_error own;
     size_t i, count = 0;
@@ -15925,7 +16596,7 @@ static mtl_tensor *mtl__model_next_with_prefix(const mtl_model *model, const cha
     return NULL;
 }
 
-MTL_DEF size_t mtl_model_freeze(mtl_model *model, const char *prefix, int frozen)
+MTL_DEF MTL__RARE size_t mtl_model_freeze(mtl_model *model, const char *prefix, int frozen)
 {
     size_t i = 0, count = 0;
     mtl_tensor *t;
@@ -15933,7 +16604,7 @@ MTL_DEF size_t mtl_model_freeze(mtl_model *model, const char *prefix, int frozen
     return count;
 }
 
-MTL_DEF size_t mtl_model_rate(mtl_model *model, const char *prefix, float rate)
+MTL_DEF MTL__RARE size_t mtl_model_rate(mtl_model *model, const char *prefix, float rate)
 {
     size_t i = 0, count = 0;
     mtl_tensor *t;
@@ -15948,7 +16619,7 @@ static mtl__note_text *mtl__model_find_note(const mtl_model *model, const char *
     return n;
 }
 
-MTL_DEF const char *mtl_model_note(mtl_model *model, const char *name, const char *value, mtl_error *err)
+MTL_DEF MTL__RARE const char *mtl_model_note(mtl_model *model, const char *name, const char *value, mtl_error *err)
 {
     mtl_error own;
     mtl__note_text *n = model && name ? mtl__model_find_note(model, name) : NULL;
@@ -15986,7 +16657,7 @@ static size_t mtl__state_layout(size_t rows, size_t width, size_t *taken, size_t
     return *values + bytes;
 }
 
-MTL_DEF size_t mtl_state_size(const mtl_model *model, size_t rows, mtl_error *err)
+MTL_DEF MTL__RARE size_t mtl_state_size(const mtl_model *model, size_t rows, mtl_error *err)
 {
     mtl_error own;
     size_t taken, values, bytes;
@@ -15998,7 +16669,7 @@ MTL_DEF size_t mtl_state_size(const mtl_model *model, size_t rows, mtl_error *er
     return mtl__failed(err) ? 0 : bytes;
 }
 
-MTL_DEF mtl_state *mtl_state_init(void *buffer, size_t bytes, const mtl_model *model, size_t rows,
+MTL_DEF MTL__RARE mtl_state *mtl_state_init(void *buffer, size_t bytes, const mtl_model *model, size_t rows,
                                   mtl_error *err)
 {
     mtl_error own;
@@ -16017,7 +16688,7 @@ MTL_DEF mtl_state *mtl_state_init(void *buffer, size_t bytes, const mtl_model *m
     return state;
 }
 
-MTL_DEF mtl_state *mtl_state_create(const mtl_model *model, size_t rows, mtl_error *err)
+MTL_DEF MTL__RARE mtl_state *mtl_state_create(const mtl_model *model, size_t rows, mtl_error *err)
 {
     mtl_error own;
     size_t bytes;
@@ -16050,7 +16721,7 @@ MTL_DEF void mtl_state_reset(mtl_state *state)
 }
 
 /* The numbers of a row; NULL when there is no such row. */
-static mtl_real *mtl__state_row(const mtl_state *state, size_t row, mtl_error *err)
+static MTL__RARE mtl_real *mtl__state_row(const mtl_state *state, size_t row, mtl_error *err)
 {
     if (!mtl__given(state, "state", err)) return NULL;
     if (row < state->rows) return state->values + row * state->width;
@@ -16058,7 +16729,7 @@ static mtl_real *mtl__state_row(const mtl_state *state, size_t row, mtl_error *e
     return NULL;
 }
 
-MTL_DEF mtl_status mtl_state_reset_row(mtl_state *state, size_t row, mtl_error *err)
+MTL_DEF MTL__RARE mtl_status mtl_state_reset_row(mtl_state *state, size_t row, mtl_error *err)
 {
     mtl_error own;
     mtl_real *at = mtl__state_row(state, row, err = mtl__error_given(err, &own));
@@ -16066,7 +16737,7 @@ MTL_DEF mtl_status mtl_state_reset_row(mtl_state *state, size_t row, mtl_error *
     return mtl__status(err);
 }
 
-MTL_DEF mtl_status mtl_state_get(const mtl_state *state, size_t row, mtl_real *out, mtl_error *err)
+MTL_DEF MTL__RARE mtl_status mtl_state_get(const mtl_state *state, size_t row, mtl_real *out, mtl_error *err)
 {
     mtl_error own;
     const mtl_real *at = mtl__state_row(state, row, err = mtl__error_given(err, &own));
@@ -16074,7 +16745,7 @@ MTL_DEF mtl_status mtl_state_get(const mtl_state *state, size_t row, mtl_real *o
     return mtl__status(err);
 }
 
-MTL_DEF mtl_status mtl_state_set(mtl_state *state, size_t row, const mtl_real *numbers, mtl_error *err)
+MTL_DEF MTL__RARE mtl_status mtl_state_set(mtl_state *state, size_t row, const mtl_real *numbers, mtl_error *err)
 {
     mtl_error own;
     mtl_real *at = mtl__state_row(state, row, err = mtl__error_given(err, &own));
@@ -16088,7 +16759,7 @@ MTL_DEF mtl_status mtl_state_set(mtl_state *state, size_t row, const mtl_real *n
     return MTL_OK;
 }
 
-MTL_DEF mtl_status mtl_state_copy_row(mtl_state *to, size_t to_row, const mtl_state *from, size_t from_row,
+MTL_DEF MTL__RARE mtl_status mtl_state_copy_row(mtl_state *to, size_t to_row, const mtl_state *from, size_t from_row,
                                       mtl_error *err)
 {
     mtl_error own;
@@ -16238,7 +16909,7 @@ static mtl_activation **mtl__model_forward(mtl_run *run, const mtl_model *model,
 }
 
 /* The state is this model's, and has a row for each sequence, which no other one has. */
-static mtl_status mtl__state_check(const mtl_model *model, const mtl_batch *batch, mtl_error *err)
+static MTL__RARE mtl_status mtl__state_check(const mtl_model *model, const mtl_batch *batch, mtl_error *err)
 {
     mtl_state *state = batch->state;
     size_t s;
@@ -16594,7 +17265,7 @@ MTL_DEF mtl_model *mtl_model_load_with(const char *path, const mtl_load_desc *ho
     return model;
 }
 
-MTL_DEF mtl_model *mtl_model_read_with(const mtl_reader *reader, const mtl_load_desc *how, mtl_error *err)
+MTL_DEF MTL__RARE mtl_model *mtl_model_read_with(const mtl_reader *reader, const mtl_load_desc *how, mtl_error *err)
 {
     mtl_error own;
     mtl_model *model = NULL;
@@ -16860,7 +17531,7 @@ MTL_DEF MTL__RARE mtl_status mtl_model_export(const mtl_model *model, const char
 }
 
 /* ===========================================================================================================
-   23 >>session    what trainers and predictors have in common: scratch, limits, threads, the run
+   24 >>session    what trainers and predictors have in common: scratch, limits, threads, the run
    ===========================================================================================================
    A session is the first member of both, so a pointer to one is a pointer to its session. `build` makes what
    is special about the object and `measure` walks its passes dry; so each is sized, put into a caller's
@@ -16869,7 +17540,7 @@ MTL_DEF MTL__RARE mtl_status mtl_model_export(const mtl_model *model, const char
 /* Limits that a caller set at creation: within them nothing is allocated. */
 typedef struct mtl__limits { size_t rows, sequences, steps; } mtl__limits;
 
-static mtl__limits mtl__limits_of(size_t max_rows, size_t max_sequences, size_t max_steps)
+static MTL__RARE mtl__limits mtl__limits_of(size_t max_rows, size_t max_sequences, size_t max_steps)
 {
     mtl__limits l;
     l.rows = max_rows;
@@ -16878,7 +17549,7 @@ static mtl__limits mtl__limits_of(size_t max_rows, size_t max_sequences, size_t 
     return l;
 }
 
-static mtl_status mtl__limits_check(const mtl__limits *limits, const mtl_packing *p, mtl_error *err)
+static MTL__RARE mtl_status mtl__limits_check(const mtl__limits *limits, const mtl_packing *p, mtl_error *err)
 {
     if (mtl__failed(err) || !limits->rows) return mtl__status(err);
     if (p->rows > limits->rows)
@@ -16915,7 +17586,7 @@ typedef struct mtl__session_kind {
 } mtl__session_kind;
 
 /* The part of `build` that does not differ. */
-static void mtl__session_start(mtl__session *s, mtl_arena *arena, int isa, int threads,
+static MTL__RARE void mtl__session_start(mtl__session *s, mtl_arena *arena, int isa, int threads,
                                const mtl_scheduler *scheduler, mtl__limits limits, mtl_error *err)
 {
     if (mtl__failed(err)) return;
@@ -16932,7 +17603,7 @@ static void mtl__session_start(mtl__session *s, mtl_arena *arena, int isa, int t
 }
 
 /* The object in `arena`: zeroed, with a copy of its desc, checked; then what is special about it. */
-static mtl__session *mtl__session_build(const mtl__session_kind *kind, mtl_arena *arena, mtl_model *model,
+static MTL__RARE mtl__session *mtl__session_build(const mtl__session_kind *kind, mtl_arena *arena, mtl_model *model,
                                         const void *desc, mtl_error *err)
 {
     mtl__session *s = (mtl__session *)mtl__arena_make(arena, 1, kind->bytes, kind->name, err);
@@ -16988,7 +17659,7 @@ static size_t mtl__session_size(const mtl__session_kind *kind, mtl_model *model,
     return mtl__failed(err) ? 0 : bytes;
 }
 
-static mtl__session *mtl__session_init(const mtl__session_kind *kind, void *buffer, size_t bytes,
+static MTL__RARE mtl__session *mtl__session_init(const mtl__session_kind *kind, void *buffer, size_t bytes,
                                        mtl_model *model, const void *desc, mtl_error *err)
 {
     size_t need = mtl__session_size(kind, model, desc, err);
@@ -17003,7 +17674,7 @@ static mtl__session *mtl__session_init(const mtl__session_kind *kind, void *buff
     return s;
 }
 
-static void mtl__session_destroy(mtl__session *s)
+static MTL__RARE void mtl__session_destroy(mtl__session *s)
 {
     mtl_arena arena;
     if (!s) return;
@@ -17013,7 +17684,7 @@ static void mtl__session_destroy(mtl__session *s)
     mtl_arena_destroy(&arena);
 }
 
-static mtl__session *mtl__session_create(const mtl__session_kind *kind, mtl_model *model, const void *desc,
+static MTL__RARE mtl__session *mtl__session_create(const mtl__session_kind *kind, mtl_model *model, const void *desc,
                                          mtl_error *err)
 {
     mtl_arena arena;
@@ -17038,7 +17709,7 @@ static mtl__session *mtl__session_create(const mtl__session_kind *kind, mtl_mode
 }
 
 /* ===========================================================================================================
-   24 >>predict    batches of sequences through a read-only model
+   25 >>predict    batches of sequences through a read-only model
    ===========================================================================================================
    A predictor is scratch: one per thread over a model that all of them share. Its arena is emptied at each
    call, so what a call returned stays valid until the next one.
@@ -17074,7 +17745,7 @@ static void mtl__predictor_build(mtl__session *session, mtl_arena *arena, mtl_er
 
 /* Copies of a batch's inputs in which the rows of sequences that are left out are zeros, so that the passes
    need not know of them. rows: of the batch. */
-static const mtl_input *mtl__predict_repair(mtl_run *run, const mtl_model *model, const mtl_batch *batch,
+static MTL__RARE const mtl_input *mtl__predict_repair(mtl_run *run, const mtl_model *model, const mtl_batch *batch,
                                             size_t rows)
 {
     mtl_input *inputs = (mtl_input *)mtl_run_make(run, model->data_count * sizeof *inputs);
@@ -17094,7 +17765,7 @@ static const mtl_input *mtl__predict_repair(mtl_run *run, const mtl_model *model
 }
 
 /* The answers of a task's items [first, first + count) are missing. */
-static void mtl__answer_blank(const mtl_prediction *out, size_t first, size_t count)
+static MTL__RARE void mtl__answer_blank(const mtl_prediction *out, size_t first, size_t count)
 {
     mtl_real *const numbers[3] = { (mtl_real *)(uintptr_t)out->probabilities,
                                    (mtl_real *)(uintptr_t)out->values, (mtl_real *)(uintptr_t)out->logits };
@@ -17109,7 +17780,7 @@ static void mtl__answer_blank(const mtl_prediction *out, size_t first, size_t co
 }
 
 /* Those of all sequences whose inputs were refused. */
-static void mtl__predict_blank(const mtl_run *run, const mtl_model *model, const mtl_batch *batch,
+static MTL__RARE void mtl__predict_blank(const mtl_run *run, const mtl_model *model, const mtl_batch *batch,
                                const mtl_prediction *out)
 {
     size_t s, k, row = 0;
@@ -17121,7 +17792,7 @@ static void mtl__predict_blank(const mtl_run *run, const mtl_model *model, const
 }
 
 /* A dry run of the largest batch, with states carried and a text's ids (of mtl_predict_text) beside it. */
-static size_t mtl__predictor_measure(mtl__session *session, mtl_error *err)
+static MTL__RARE size_t mtl__predictor_measure(mtl__session *session, mtl_error *err)
 {
     const mtl_model *model = session->model;
     const mtl_predictor_desc *desc = &((mtl_predictor *)(void *)session)->desc;
@@ -17161,7 +17832,7 @@ MTL_DEF size_t mtl_predictor_size(const mtl_model *model, const mtl_predictor_de
     return mtl__session_size(&mtl__predictor_kind, mtl__model_of(model), desc, mtl__error_given(err, &own));
 }
 
-MTL_DEF mtl_predictor *mtl_predictor_init(void *buffer, size_t bytes, const mtl_model *model,
+MTL_DEF MTL__RARE mtl_predictor *mtl_predictor_init(void *buffer, size_t bytes, const mtl_model *model,
                                           const mtl_predictor_desc *desc, mtl_error *err)
 {
     mtl_error own;
@@ -17170,7 +17841,7 @@ MTL_DEF mtl_predictor *mtl_predictor_init(void *buffer, size_t bytes, const mtl_
                                                       mtl__model_of(model), desc, err);
 }
 
-MTL_DEF mtl_predictor *mtl_predictor_create(const mtl_model *model, const mtl_predictor_desc *desc,
+MTL_DEF MTL__RARE mtl_predictor *mtl_predictor_create(const mtl_model *model, const mtl_predictor_desc *desc,
                                             mtl_error *err)
 {
     mtl_error own;
@@ -17303,8 +17974,175 @@ MTL_DEF mtl_status mtl_predict_text(mtl_predictor *predictor, const char *text, 
     return mtl__status(err);
 }
 
+/* ---- streams ------------------------------------------------------------------------------------------- */
+
+struct mtl_stream {
+    mtl_frame frame;
+    const mtl_operation *operations;
+    size_t count, sequences, state;         /* reals of a sequence's state */
+    mtl_real *states;                       /* [sequences][state] */
+    const mtl_model *model;
+};
+
+/* The operations of a step, in the order of the nodes, answers last. places: [nodes][MTL__NODE_PARTS], and
+   [tasks]. */
+static MTL__RARE void mtl__model_stream(mtl_maker *m, const mtl_model *model, unsigned *places)
+{
+    unsigned *answers = places + model->node_count * MTL__NODE_PARTS;
+    size_t i;
+    for (i = 0; i < model->node_count && !mtl__failed(m->err); i++) {
+        const mtl__node *node = &model->nodes[i];
+        unsigned *at = &places[i * MTL__NODE_PARTS];
+        if (node->part == MTL__NODE_INPUT) {
+            const mtl__input *input = &model->inputs[node->index];
+            if (input->kind->stream) *at = input->kind->stream(m, &input->part, input->data);
+            else mtl__fail(m->err, MTL_ERROR_UNSUPPORTED, node->name, -1, "input %s cannot be streamed: it is of "
+                           "the kind %s, which has no stream", node->name, input->kind->kind.name);
+        } else if (node->part == MTL__NODE_COLUMN) {
+            const mtl__column *column = &model->columns[node->index];
+            const unsigned x = mtl__tap_stream(m, &column->tap, model->nodes, places);
+            if (mtl__failed(m->err)) return;
+            if (column->kind->stream) *at = column->kind->stream(m, &column->part, x);
+            else mtl__fail(m->err, MTL_ERROR_UNSUPPORTED, node->name, -1, "column %s cannot be streamed: it is "
+                           "of the kind %s, which has no stream", node->name, column->kind->kind.name);
+        } else mtl__head_stream(m, &model->tasks[node->index], model->nodes, places);
+    }
+    for (i = 0; i < model->desc.task_count && !mtl__failed(m->err); i++)
+        answers[i] = mtl__task_stream_p(m, &model->tasks[i], places);
+    for (i = 0; i < model->desc.task_count && !mtl__failed(m->err); i++)
+        model->tasks[i].kind->stream(m, &model->tasks[i].part, i,
+                                     places[model->tasks[i].node * MTL__NODE_PARTS], answers[i]);
+}
+
+/* Fills in what stays of the answers, whose operations are the last. */
+static MTL__RARE void mtl__stream_answers(mtl_stream *stream, size_t tasks)
+{
+    size_t i;
+    stream->frame.state = stream->states;
+    for (i = stream->count - tasks; i < stream->count; i++)
+        (void)stream->operations[i].run(&stream->operations[i], &stream->frame);
+}
+
+/* A stream laid out in `arena`; where that only counts, nothing is there to be run. */
+static MTL__RARE mtl_stream *mtl__stream_build(mtl_arena *arena, const mtl_model *model, const mtl_predictor_desc *how,
+                                     mtl_error *err)
+{
+    mtl_stream *stream = (mtl_stream *)mtl__arena_make(arena, 1, sizeof *stream, "a stream", err);
+    const size_t nodes = model->node_count * MTL__NODE_PARTS, tasks = model->desc.task_count;
+    mtl_arena own;
+    mtl_maker m;
+    unsigned *places;
+    if (!stream) return NULL;
+    mtl_arena_init(&own, NULL, 0, NULL);
+    places = (unsigned *)mtl__arena_zero(&own, nodes + tasks, sizeof *places, "a stream", err);
+    memset(&m, 0, sizeof m);
+    m.err = err;
+    m.logits = how->logits;
+    if (!mtl__failed(err)) mtl__model_stream(&m, model, places);
+    stream->model = model;
+    stream->sequences = how->max_sequences ? how->max_sequences : 1;
+    stream->count = m.count;
+    stream->state = m.state;
+    stream->frame.kernels = mtl__kernels_choose(how->isa);
+    stream->states = (mtl_real *)mtl__arena_zero(arena, stream->sequences * m.state, sizeof(mtl_real),
+                                                 "a stream", err);
+    stream->frame.values = (mtl_real *)mtl__arena_zero(arena, m.values, sizeof(mtl_real), "a stream", err);
+    stream->frame.out = (mtl_prediction *)mtl__arena_zero(arena, tasks, sizeof(mtl_prediction), "a stream", err);
+    stream->frame.labels = (int *)mtl__arena_zero(arena, tasks, sizeof(int), "a stream", err);
+    stream->frame.chosen = (unsigned char *)mtl__arena_zero(arena, m.chosen, 1, "a stream", err);
+    m.operations = (mtl_operation *)mtl__arena_zero(arena, m.count, sizeof(mtl_operation), "a stream", err);
+    stream->operations = m.operations;
+    m.count = m.state = m.values = m.chosen = 0;
+    if (!mtl__failed(err) && !arena->counting) {
+        m.frame = &stream->frame;
+        mtl__model_stream(&m, model, places);
+        mtl__stream_answers(stream, model->desc.task_count);
+    }
+    mtl_arena_destroy(&own);
+    return mtl__failed(err) ? NULL : stream;
+}
+
+/* The desc with its defaults; 0 on failure. */
+static MTL__RARE int mtl__stream_desc(const mtl_model *model, const mtl_predictor_desc *how, mtl_predictor_desc *out,
+                            mtl_error *err)
+{
+    memset(out, 0, sizeof *out);
+    if (how) *out = *how;
+    if (!mtl__given(model, "model", err) || mtl_desc_check(MTL_DESC_PREDICTOR, out, "stream", err)) return 0;
+    if (!mtl__kernels_choose(out->isa))
+        mtl__fail(err, MTL_ERROR_UNSUPPORTED, "isa", out->isa, "this machine has no %s kernels",
+                  mtl__isa_name(out->isa));
+    return !mtl__failed(err);
+}
+
+MTL_DEF MTL__RARE size_t mtl_stream_size(const mtl_model *model, const mtl_predictor_desc *how, mtl_error *err)
+{
+    mtl_error own;
+    mtl_arena counting, shadow;
+    mtl_predictor_desc desc;
+    err = mtl__error_given(err, &own);
+    if (!mtl__stream_desc(model, how, &desc, err)) return 0;
+    mtl__arena_init_counting(&counting, &shadow);
+    (void)mtl__stream_build(&counting, model, &desc, err);
+    mtl_arena_destroy(&shadow);
+    return mtl__failed(err) ? 0 : counting.high_water;
+}
+
+MTL_DEF MTL__RARE mtl_stream *mtl_stream_init(void *buffer, size_t bytes, const mtl_model *model,
+                                    const mtl_predictor_desc *how, mtl_error *err)
+{
+    mtl_error own;
+    mtl_arena arena;
+    mtl_predictor_desc desc;
+    size_t need;
+    err = mtl__error_given(err, &own);
+    if (!mtl__stream_desc(model, how, &desc, err)) return NULL;
+    need = mtl_stream_size(model, how, err);
+    if (mtl__check_buffer(buffer, bytes, need, "a stream", err)) return NULL;
+    mtl_arena_init(&arena, buffer, bytes, NULL);
+    return mtl__stream_build(&arena, model, &desc, err);
+}
+
+/* The sequence is one of the stream's. */
+static MTL__RARE mtl_status mtl__stream_check(const mtl_stream *stream, size_t sequence, mtl_error *err)
+{
+    if (!mtl__given(stream, "stream", err) || sequence < stream->sequences) return mtl__status(err);
+    return mtl__fail(err, MTL_ERROR_RANGE, "sequence", (long long)sequence,
+                     "sequence %z of a stream of %z", sequence, stream->sequences);
+}
+
+MTL_DEF const mtl_prediction *mtl_stream_step(mtl_stream *stream, size_t sequence, const mtl_input *inputs,
+                                              mtl_error *err)
+{
+    mtl_error own;
+    uint64_t before;
+    const mtl_operation *op;
+    mtl_status status = MTL_OK;
+    err = mtl__error_given(err, &own);
+    if (mtl__stream_check(stream, sequence, err) || !mtl__given(inputs, "inputs", err)) return NULL;
+    if (stream->model->set.fresh) mtl__parameters_settle(&stream->model->set);
+    stream->frame.state = stream->states + sequence * stream->state;
+    stream->frame.inputs = inputs;
+    stream->frame.sequence = sequence;
+    stream->frame.err = err;
+    before = mtl__arithmetic_set();
+    for (op = stream->operations; !status && op < stream->operations + stream->count; op++)
+        status = op->run(op, &stream->frame);
+    mtl__arithmetic_restore(before);
+    return status ? NULL : stream->frame.out;
+}
+
+MTL_DEF MTL__RARE mtl_status mtl_stream_reset(mtl_stream *stream, size_t sequence, mtl_error *err)
+{
+    mtl_error own;
+    err = mtl__error_given(err, &own);
+    if (!mtl__stream_check(stream, sequence, err))
+        memset(stream->states + sequence * stream->state, 0, stream->state * sizeof(mtl_real));
+    return mtl__status(err);
+}
+
 /* ===========================================================================================================
-   25 >>balance    from the tasks' losses to gradients: their weights, groups of tasks, surgery
+   26 >>balance    from the tasks' losses to gradients: their weights, groups of tasks, surgery
    ===========================================================================================================
    The joint loss is sum_k w_k L_k with w_k = lambda_k c_k: lambda_k is the caller's, c_k a method's. A method
    is one row of the table of weightings. It sees the n tasks that have labels in an update; with fewer than
@@ -18275,7 +19113,7 @@ static MTL__RARE MTL__NOINLINE void mtl__surgery_finish(mtl__surgery *s, mtl__we
 }
 
 /* ===========================================================================================================
-   26 >>optimise   SGD, RMSProp, Adam, AdamW; clipping; schedules; averaging
+   27 >>optimise   SGD, RMSProp, Adam, AdamW; clipping; schedules; averaging
    ===========================================================================================================
    Moments are blocks of the parameters' layout. An update visits what gradient states name: NONE is skipped
    and its step count stays, as in PyTorch. A ROWS gradient updates its rows alone when that is what the rule
@@ -18861,7 +19699,7 @@ static void mtl__optimizer_measure(const mtl__optimizer *o, mtl_run *run)
 }
 
 /* ===========================================================================================================
-   27 >>data       data sets: batches of chosen sequences, evaluation, samplers
+   28 >>data       data sets: batches of chosen sequences, evaluation, samplers
    ===========================================================================================================
    A data set is a batch as large as memory; training and evaluation copy chosen sequences of it into batches.
    Targets of all kinds are checked when a set is opened, so that errors name its sequences and not those of
@@ -18919,7 +19757,7 @@ typedef struct mtl__pick {
 } mtl__pick;
 
 /* An array with `size` bytes for each step (or each sequence) of the chosen sequences; NULL stays NULL. */
-static const void *mtl__pick_array(const mtl__pick *p, const void *from, size_t size, int per_step)
+static MTL__RARE const void *mtl__pick_array(const mtl__pick *p, const void *from, size_t size, int per_step)
 {
     unsigned char *to = from ? (unsigned char *)mtl__arena_zero(p->arena, per_step ? p->rows : p->count, size,
                                                                 "a batch", p->err) : NULL, *out = to;
@@ -18943,7 +19781,7 @@ static const int *mtl__pick_ints(const mtl__pick *p, const int *from, int per_st
 }
 
 /* The batch of `count` chosen sequences, in `arena`. */
-static mtl_batch mtl__dataset_batch(const mtl__dataset *set, const mtl_model *model, const size_t *chosen,
+static MTL__RARE mtl_batch mtl__dataset_batch(const mtl__dataset *set, const mtl_model *model, const size_t *chosen,
                                     size_t count, mtl_arena *arena, mtl_error *err)
 {
     const mtl_model_desc *desc = &model->desc;
@@ -18985,7 +19823,7 @@ static mtl_batch mtl__dataset_batch(const mtl__dataset *set, const mtl_model *mo
 
 /* Sorts sequences by falling keys, such as their lengths, equal ones by number: merges runs of doubling size.
    scratch: [count]. */
-static void mtl__sort_falling(size_t *items, size_t count, const int *keys, size_t *scratch)
+static MTL__RARE void mtl__sort_falling(size_t *items, size_t count, const int *keys, size_t *scratch)
 {
     size_t run, first, i, j, k;
     for (run = 1; run < count; run *= 2) {
@@ -19015,7 +19853,7 @@ typedef struct mtl__evaluation {
 } mtl__evaluation;
 
 /* Adds one batch, predicted already. */
-static void mtl__evaluate_add(mtl__evaluation *e, const mtl_batch *batch)
+static MTL__RARE void mtl__evaluate_add(mtl__evaluation *e, const mtl_batch *batch)
 {
     const mtl_model *model = e->predictor->session.model;
     size_t k, s;
@@ -19063,7 +19901,7 @@ static size_t mtl__evaluate_batch_size(const mtl_predictor *p, const mtl__datase
     return n;
 }
 
-static void mtl__evaluate_set(mtl__evaluation *e, const mtl_batch *data, mtl_arena *arena, mtl_error *err)
+static MTL__RARE void mtl__evaluate_set(mtl__evaluation *e, const mtl_batch *data, mtl_arena *arena, mtl_error *err)
 {
     mtl_arena_mark mark = mtl_arena_save(arena), inner;
     mtl__dataset set;
@@ -19087,7 +19925,7 @@ static void mtl__evaluate_set(mtl__evaluation *e, const mtl_batch *data, mtl_are
     mtl_arena_release(arena, mark);
 }
 
-MTL_DEF mtl_status mtl_evaluate(mtl_predictor *predictor, const mtl_batch *data, size_t count,
+MTL_DEF MTL__RARE mtl_status mtl_evaluate(mtl_predictor *predictor, const mtl_batch *data, size_t count,
                                 mtl_scores *scores, size_t *const *confusion, mtl_error *err)
 {
     mtl_error own;
@@ -19332,7 +20170,7 @@ static mtl_batch mtl__sampler_next(mtl__sampler *p, const mtl_model *model, size
 }
 
 /* ===========================================================================================================
-   28 >>train      the step, resume
+   29 >>train      the step, resume
    ===========================================================================================================
    An update takes micro-batches. Divisors are counted over all of them first, so that their parts of the loss
    add up to the loss of one large batch. Then each micro-batch runs forward and backward in emptied scratch,
@@ -19741,7 +20579,7 @@ static mtl_trainer *mtl__trainer_made(mtl__session *session)
     return (mtl_trainer *)(void *)session;
 }
 
-MTL_DEF mtl_trainer *mtl_trainer_init(void *buffer, size_t bytes, mtl_model *model,
+MTL_DEF MTL__RARE mtl_trainer *mtl_trainer_init(void *buffer, size_t bytes, mtl_model *model,
                                       const mtl_trainer_desc *desc, mtl_error *err)
 {
     mtl_error own;
@@ -19749,7 +20587,7 @@ MTL_DEF mtl_trainer *mtl_trainer_init(void *buffer, size_t bytes, mtl_model *mod
     return mtl__trainer_made(mtl__session_init(&mtl__trainer_kind, buffer, bytes, model, desc, err));
 }
 
-MTL_DEF mtl_trainer *mtl_trainer_create(mtl_model *model, const mtl_trainer_desc *desc, mtl_error *err)
+MTL_DEF MTL__RARE mtl_trainer *mtl_trainer_create(mtl_model *model, const mtl_trainer_desc *desc, mtl_error *err)
 {
     mtl_error own;
     return mtl__trainer_made(mtl__session_create(&mtl__trainer_kind, model, desc,
@@ -19761,7 +20599,7 @@ MTL_DEF void mtl_trainer_destroy(mtl_trainer *trainer)
     mtl__session_destroy(trainer ? &trainer->session : NULL);
 }
 
-MTL_DEF mtl_status mtl_trainer_set_weight(mtl_trainer *trainer, int task, float weight, mtl_error *err)
+MTL_DEF MTL__RARE mtl_status mtl_trainer_set_weight(mtl_trainer *trainer, int task, float weight, mtl_error *err)
 {
     mtl_error own;
     err = mtl__error_given(err, &own);
@@ -19776,7 +20614,7 @@ MTL_DEF mtl_status mtl_trainer_set_weight(mtl_trainer *trainer, int task, float 
     return MTL_OK;
 }
 
-MTL_DEF void mtl_trainer_set_lr(mtl_trainer *trainer, float lr) 
+MTL_DEF MTL__RARE void mtl_trainer_set_lr(mtl_trainer *trainer, float lr) 
 {
     if (trainer) trainer->optimizer.lr = lr;
 }
@@ -19986,7 +20824,7 @@ MTL_DEF mtl_status mtl_train_gradients(mtl_trainer *trainer, const mtl_batch *ba
     return mtl__trainer_gradients(trainer, batches, count, &trainer->balance, step, err);
 }
 
-MTL_DEF mtl_status mtl_train_task_gradients(mtl_trainer *trainer, const mtl_batch *batches, size_t count,
+MTL_DEF MTL__RARE mtl_status mtl_train_task_gradients(mtl_trainer *trainer, const mtl_batch *batches, size_t count,
                                             mtl_gradients *const *of, mtl_step *step, mtl_error *err)
 {
     mtl_error own;
@@ -20056,7 +20894,7 @@ MTL_DEF mtl_status mtl_train_step(mtl_trainer *trainer, const mtl_batch *batches
     return MTL_OK;
 }
 
-MTL_DEF mtl_status mtl_trainer_swap_average(mtl_trainer *trainer, mtl_error *err)
+MTL_DEF MTL__RARE mtl_status mtl_trainer_swap_average(mtl_trainer *trainer, mtl_error *err)
 {
     mtl_error own;
     mtl__optimizer *o;
@@ -20418,7 +21256,7 @@ MTL_DEF MTL__RARE mtl_status mtl_trainer_resume(mtl_trainer *trainer, const mtl_
 }
 
 /* ===========================================================================================================
-   29 >>fit        the training loop: epochs, early stopping, checkpoints
+   30 >>fit        the training loop: epochs, early stopping, checkpoints
    ===========================================================================================================
    A run stands between two updates, and what it is to do next depends on a few numbers: the trainer's state,
    the place in the epoch and in each data set's order, the epoch's sums of losses, the best weights so far.
@@ -21105,7 +21943,7 @@ MTL_DEF MTL__RARE mtl_status mtl_fit(mtl_trainer *trainer, const mtl_batch *trai
 }
 
 /* ===========================================================================================================
-   30 >>watch      instruments: tasks' gradients side by side, trial steps, gradients through time, gates
+   31 >>watch      instruments: tasks' gradients side by side, trial steps, gradients through time, gates
    ===========================================================================================================
    What tasks share is told by the list of nodes: a task's loss reaches the parameters of its head and of all
    that its taps lead to, but for sources under which gradients stop and columns that do not name the task in
@@ -21490,7 +22328,7 @@ MTL_DEF MTL__RARE size_t mtl_watch_units(const mtl_trainer *trainer, mtl_watched
 }
 
 /* ===========================================================================================================
-   31 >>check      gradient checker, for users' own layers too
+   32 >>check      gradient checker, for users' own layers too
    ===========================================================================================================
    Backward passes are compared with central differences of the loss f at step h, element by element:
        n = (f(x+h) - f(x-h)) / 2h           error of an array = ||a - n|| / (||a|| + ||n||)
@@ -21643,7 +22481,7 @@ MTL_DEF MTL__RARE mtl_status mtl_check_gradients(double (*loss)(void *user), voi
 #endif /* implementation, second part */
 
 /* ===========================================================================================================
-   32 >>licence    MIT or public domain, at your choice
+   33 >>licence    MIT or public domain, at your choice
    ===========================================================================================================
    MIT: Copyright (c) 2026 the mtl_rnn.h authors. Permission is hereby granted, free of charge, to any person
    obtaining a copy of this software and associated documentation files (the "Software"), to deal in the

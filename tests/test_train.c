@@ -361,6 +361,27 @@ static void test_train_skip_bad(void **state)
     train_case_destroy(&c), train_case_destroy(&twin);
 }
 
+/* So is a head whose outputs are no numbers, in training and in the validation scores. */
+static void test_train_fit_skip_bad(void **state)
+{
+    test_shape shape = {0};
+    mtl_trainer_desc training = {0};
+    mtl_fit_desc how = {0};
+    mtl_fit_result result;
+    train_case c;
+    (void)state;
+    training.skip_bad = 1;
+    how.epochs = 3;
+    train_case_create(&c, &shape, &training);
+    mtl_model_tensor(c.model, "number.output.bias")->value[0] = mtl__nan();
+    mtl_model_prepare(c.model, &c.err);
+    mtl_fit(c.trainer, c.p.batch, 1, c.p.batch, 1, &how, &result, &c.err);
+    TEST_FINE(&c.err);
+    assert_int_equal(result.epochs, 3);
+    assert_true(result.task_best_score[TEST_NUMBER] == 0 && result.task_best_score[TEST_TAGS] > 0);
+    train_case_destroy(&c);
+}
+
 /* A step that failed leaves no trace: what follows is what would have followed without it. */
 static void test_train_goes_on_after_an_error(void **state)
 {
@@ -2520,7 +2541,7 @@ static void test_train_bf16_fallback(void **state)
     cmocka_unit_test(test_train_sampler_shares), cmocka_unit_test(test_train_sampler_together), \
     cmocka_unit_test(test_train_curriculum), \
     cmocka_unit_test(test_train_curriculum_ranks), \
-    cmocka_unit_test(test_train_skip_bad), \
+    cmocka_unit_test(test_train_skip_bad), cmocka_unit_test(test_train_fit_skip_bad), \
     cmocka_unit_test(test_train_fit_task_patience), \
     cmocka_unit_test(test_train_fit_keeps_parts), \
     cmocka_unit_test(test_train_sampler_seeds), cmocka_unit_test(test_train_fit_keeps_the_best), \
