@@ -5990,7 +5990,7 @@ MTL__KERNEL void MTL__FN(mtl__product_forward_part)(const mtl__product_forward *
 /* In pairs: x is rounded first, once for all units. */
 MTL__KERNEL void MTL__FN(mtl__product_forward_pairs)(const mtl__product_forward *p, size_t row, size_t rows)
 {
-    MTL__ALIGN64 mtl_real pairs[MTL__ROWS * MTL__PAIRS_DEPTH];
+    MTL__ALIGN64 mtl_real pairs[(int)MTL__ROWS * (int)MTL__PAIRS_DEPTH];
     const size_t inputs = (p->inputs + 1) / 2;
     size_t first, i;
     mtl__tile t;
@@ -6056,7 +6056,7 @@ MTL__KERNEL void MTL__FN(mtl__round_blocks)(size_t rows, size_t blocks, size_t w
 /* In pairs: as many blocks at a time as MTL__PAIRS_DEPTH pairs hold are rounded, once for all inputs. */
 MTL__KERNEL void MTL__FN(mtl__product_backward_pairs)(const mtl__product_backward *p, size_t row, size_t rows)
 {
-    MTL__ALIGN64 mtl_real pairs[MTL__ROWS * MTL__PAIRS_DEPTH];
+    MTL__ALIGN64 mtl_real pairs[(int)MTL__ROWS * (int)MTL__PAIRS_DEPTH];
     const size_t blocks = mtl__blocks(p->units), block_pairs = p->gates * MTL__BLOCK / 2;
     const size_t most = MTL__PAIRS_DEPTH / block_pairs;
     size_t first;
@@ -7110,6 +7110,9 @@ static const mtl__kernels MTL__FN(mtl__kernels) = {
 #  define MTL__STAMPED(isa) 1
 #else
 #  define MTL__STAMPED(isa) (MTL__CAT(MTL__NUMBER_OF_, MTL_SINGLE_ISA) == MTL__NUMBER_OF_##isa)
+#  if MTL__CAT(MTL__NUMBER_OF_, MTL_SINGLE_ISA) + 0 == 0
+#    error "MTL_SINGLE_ISA must be MTL_ISA_SCALAR, MTL_ISA_SSE2, MTL_ISA_AVX2, MTL_ISA_AVX512 or MTL_ISA_NEON"
+#  endif
 #endif
 
 #if MTL__STAMPED(MTL_ISA_SCALAR) || !(defined(MTL__X86) || defined(MTL__NEON))
@@ -16211,7 +16214,7 @@ static const char *mtl__model_config_text(const mtl_safetensors *file, mtl_error
     else if (!mtl_text_number(version, strlen(version), &number) || number < 1)
         mtl__fail(err, MTL_ERROR_FORMAT, "mtl_rnn.version", -1, "the file's version \"%s\" is not a number",
                   version);
-    else if (number > MTL__FILE_VERSION)
+    else if (number > (double)MTL__FILE_VERSION)
         mtl__fail(err, MTL_ERROR_VERSION, "mtl_rnn.version", (long long)number,
                   "the file is of version %s; this program reads up to version %d: use a newer mtl_rnn.h",
                       version,

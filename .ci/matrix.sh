@@ -27,10 +27,15 @@ clang-c99        clang                   tests       -std=c99 -O2
 clang-c11        clang                   tests       -std=c11 -O2
 g++-c++17        g++                     smoke       -x c++ -std=c++17 -O2 -Wall -Wextra -Werror
 clang++-c++17    clang++                 smoke       -x c++ -std=c++17 -O2 -Wall -Wextra -Werror
+g++-c++20        g++                     cpp         -std=c++20 -O2 -Wall -Wextra -Werror
+g++-cpp17        g++                     cpp         -std=c++17 -O2 -Wall -Wextra -Werror
+clang++-c++20    clang++                 cpp         -std=c++20 -O2 -Wall -Wextra -Werror
+clang++-cpp17    clang++                 cpp         -std=c++17 -O2 -Wall -Wextra -Werror
 tcc              tcc                     tests       -std=c99
 two-units        gcc                     two_units   -std=c99 -O2 -Wall -Wextra -Werror
 static           gcc                     tests       -std=c99 -O1 -Wall -Wextra -Werror -DMTL_RNN_STATIC
 decimal-comma    gcc                     comma       -std=c99 -O1
+single-isa       gcc                     single_isa  -std=c99 -O2
 no-simd          gcc                     tests       -std=c99 -O2 -DMTL_NO_SIMD
 double           clang                   tests       -std=c99 -O2 -DMTL_REAL=double
 mingw            x86_64-w64-mingw32-gcc  windows     -std=c99 -O2 -Wall -Wextra -Werror
@@ -56,6 +61,27 @@ races()
 smoke()
 {
     "$@" -I. -pthread -o "$here/smoke" tests/smoke.c -lm && limited "$here/smoke"
+}
+
+# The C++ example of that standard, with the implementation in C++ too.
+cpp()
+{
+    local standard=${2#-std=c++}
+    echo '#include "mtl_rnn.h"' >"$here/library.cpp"
+    "$@" -I. -DMTL_RNN_IMPLEMENTATION -c -o "$here/library.o" "$here/library.cpp" || return
+    "$@" -Wno-missing-field-initializers -I. -pthread -o "$here/example" "examples/cpp$standard.cpp" \
+        $([ "$standard" = 17 ] || echo "$here/library.o") -lm && limited "$here/example"
+}
+
+# One instruction set alone; what is none is refused, with a sentence.
+single_isa()
+{
+    local isa
+    smoke "$@" -DMTL_SINGLE_ISA=MTL_ISA_SCALAR || return
+    for isa in avx2 3 "" MTL_ISA_AVX3 MTL_ISA_AUTO; do
+        "$@" -I. -fsyntax-only "-DMTL_SINGLE_ISA=$isa" tests/smoke.c 2>"$here/refused" && return 1
+        grep -q '#error.*MTL_SINGLE_ISA must be' "$here/refused" || return
+    done
 }
 
 # The AVX-512 kernels made out of AVX2; a processor without AVX2 would run none of them.

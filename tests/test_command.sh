@@ -8,6 +8,7 @@
 
 [ $# -gt 0 ] || set -- "$(dirname "$0")/../build/mtl"
 case $1 in /*) mtl=$1 ;; *) mtl=$PWD/$1 ;; esac
+top=$(cd "$(dirname "$0")/.." && pwd)
 [ -x "$mtl" ] || { echo "$0: $1 is not a program" >&2; exit 2; }
 LC_ALL=C export LC_ALL
 work=$(mktemp -d) || exit 1
@@ -386,6 +387,14 @@ run info --model shared.st
 result "info shows penalties and the task that tells files apart" "$(says stdout.txt 'task origin: origin|penalty apart0: shared, intent-own|weight 0.01|reversal(shared')"
 run info --model shared.st --json
 check "info as JSON is valid" json_valid stdout.txt
+run info --model shared.st --desc-c
+{ echo '#include "mtl_rnn.h"'; cat stdout.txt; echo 'int main(void) { return desc.inputs != inputs; }'; } >desc.c
+compiles() { # COMPILER OPTIONS...: desc.c; true where there is no such compiler
+    ! command -v "$1" >/dev/null 2>&1 || "$@" -Wall -Werror -fsyntax-only -I"$top" desc.c 2>stderr.txt
+}
+check "info --desc-c is C" compiles gcc -std=c99
+check "it is C++20, too: mixes and all in the order of the fields" compiles g++ -std=c++20 -x c++
+run info --model shared.st --json
 result "and names what penalties are about" "$(says stdout.txt '"name": "apart0"|"a": "shared", "b": "intent-own"')"
 refuses "--share adversarial wants two files" 1 "share.sets is 1; adversarial sharing tells data sets apart" \
     train --data train.tsv --out out.st $small --share adversarial
