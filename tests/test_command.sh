@@ -443,6 +443,41 @@ check "a step task answers each row" [ "$(awk -F "$tab" '$1 == "u1" { print spli
 check "answers are clamped" awk -F "$tab" 'NR > 1 { n = split($2, a, " "); for (i = 1; i <= n; i++) if (a[i] < 0 || a[i] > 10) exit 1 }' stdout.txt
 run predict --model frames.st --frames valid.csv --json
 check "predict --frames --json is JSON" json_valid stdout.txt
+bi="note: the model will read each sequence forwards and from its end"
+said() { grep -q "$bi" stderr.txt && echo yes || echo no; }
+rows="--frames train.csv --out rows.st $frames $csv_tasks --preset plain --hidden 4 --epochs 1 --threads 1"
+run train $rows
+result "rows are read backwards, too, which is said" "$(says stderr.txt "$bi|--dir uni")"
+run info --model rows.st
+result "the model knows, and that nobody has asked for it; so it cannot be streamed" "$(says stdout.txt "dir=bi|dir_by=--preset|stream      no: column encoder reads backwards (--dir uni)")"
+run info --model rows.st --json
+check "info --json tells that in JSON" json_valid stdout.txt
+result "it has a field for it" "$(says stdout.txt '"stream": false, "stream_fault": "column encoder reads backwards (--dir uni)"|"dir_by": "--preset"')"
+run train $rows --dir bi
+check "--dir bi: no note" [ "$(said)" = no ]
+run train $rows --quiet
+check "--quiet: no note" [ ! -s stderr.txt ]
+run train $rows --dir uni
+check "--dir uni: no note" [ "$(said)" = no ]
+run info --model rows.st
+result "which makes a model that can be streamed" "$(says stdout.txt "dir=uni|dir_by=--dir|stream      yes")"
+run info --model rows.st --json
+result "and says so in JSON" "$(says stdout.txt '"stream": true, "settings"')"
+run train $rows --set encoder.bidirectional=0
+run info --model rows.st
+result "--set says it as well" "$(says stdout.txt "dir_by=--set|stream      yes")"
+streams() { # ANSWER OPTIONS...: what info says of a model with forward columns alone
+    wanted=$1; shift
+    run train --data train.tsv --out uni.st $small --dir uni "$@"
+    check "no note for text" [ ! -s stderr.txt ]
+    run info --model uni.st
+    result "stream $wanted: $*" "$(says stdout.txt "stream      $wanted")"
+}
+streams "yes" --share mmoe
+streams "no: task intent has one gate for a sequence" --share mmoe --set share.per_sequence=1
+streams "yes" --share stack
+streams "no: column level1 reads a task of whole sequences" --share hierarchical --order intent+mood/slots --set share.distributions=1
+streams "yes" --share hierarchical
 run train --frames train.csv --out one.st --features heat,noise --task left:reals $small
 run predict --model one.st --frames valid.csv
 check "without --sequence a file is one sequence" [ "$status" -eq 0 -a "$(wc -l <stdout.txt)" -eq 2 ]

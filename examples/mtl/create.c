@@ -204,6 +204,14 @@ void check_task_names(const settings *given, const corpus *all)
     arrfree(known);
 }
 
+void report_direction(const settings *given)
+{
+    if (given->quiet || !arrlenu(given->frames) || !given->encoder.bidirectional) return;
+    if (strcmp(given->dir_by, "--preset") != 0) return;
+    note("the model will read each sequence forwards and from its end, so it cannot be fed row by row as they "
+         "come; --dir uni reads forwards alone, --dir bi says that this is meant");
+}
+
 void report_useless(const settings *given)
 {
     if (given->encoder.dropout_between > 0 && given->encoder.layers < 2)

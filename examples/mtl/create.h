@@ -14,6 +14,10 @@ void check_task_names(const settings *given, const corpus *all);
 /* --class-weights must name tasks that have classes. */
 void check_class_weights(const settings *given, const corpus *all);
 
+/* Tells that rows of numbers are read backwards, too, when nobody has asked for it: what comes row by row, as
+   measurements do, may have no end to read from. */
+void report_direction(const settings *given);
+
 /* Tells of settings that will have no effect. */
 void report_useless(const settings *given);
 

@@ -77,9 +77,53 @@ static void print_note(mtl_model *model, const char *key, const char *title)
     while ((line = next_note_line(&text, &length)) != NULL) printf("  %.*s\n", (int)length, line);
 }
 
+/* Why what a part reads is not known before the sequence's end; NULL: it is. pooled: the part has one answer
+   for a sequence, which may well change from step to step. */
+static const char *late_source(const mtl_model_desc *desc, const mtl_mix_desc *mix, int pooled)
+{
+    size_t i;
+    if (mix->own) return "mixes in a way of the program's own";
+    if (mix->per_sequence && strcmp(mix_name(mix), "experts") == 0)
+        return "has one gate for a sequence, from all its steps";
+    for (i = 0; i < desc->task_count && !pooled; i++) {
+        const mtl_task_desc *of = &desc->tasks[i];
+        if (of->level == MTL_LEVEL_SEQUENCE && !of->per_step &&
+            (list_holds(mix->from, of->name) || list_holds(mix->by, of->name)))
+            return "reads a task of whole sequences";
+    }
+    return NULL;
+}
+
+/* Why the model cannot be fed step by step, into out[size]; NULL: it can. The one place that decides so. */
+static const char *stream_fault(const mtl_model_desc *desc, char *out, size_t size)
+{
+    const char *why = NULL, *part = "column", *name = "", *advice = "";
+    size_t i;
+    for (i = 0; i < desc->input_count && !why; i++)
+        if (desc->inputs[i].own) part = "input", name = desc->inputs[i].name, why = "is the program's own";
+    for (i = 0; i < desc->column_count && !why; i++) {
+        const mtl_column_desc *of = &desc->columns[i];
+        name = of->name;
+        if (of->own) why = "is the program's own";
+        else if (of->bidirectional) why = "reads backwards", advice = " (--dir uni)";
+        else why = late_source(desc, &of->input, 0);
+    }
+    for (i = 0; i < desc->task_count && !why; i++) {
+        const mtl_task_desc *of = &desc->tasks[i];
+        part = "task", name = of->name;
+        why = of->own ? "is the program's own"
+                      : late_source(desc, &of->tap, of->level == MTL_LEVEL_SEQUENCE && !of->per_step);
+    }
+    if (!why) return NULL;
+    snprintf(out, size, "%s %s %s%s", part, name, why, advice);
+    return out;
+}
+
 static void print_model(const settings *given, mtl_model *model, double bytes)
 {
     const mtl_model_desc *desc = mtl_model_describe(model);
+    const char *fault;
+    char why[200];
     size_t i;
     printf("%s: a valid model, %.0f bytes, %zu parameters\n", given->model_path, bytes,
            count_parameters(model));
@@ -104,6 +148,8 @@ static void print_model(const settings *given, mtl_model *model, double bytes)
     }
     printf("model\n");
     print_fields(MTL_DESC_MODEL, desc);
+    fault = stream_fault(desc, why, sizeof why);
+    printf("stream      %s%s\n", fault ? "no: " : "yes", fault ? fault : "");
     print_structure(model);
     print_note(model, "settings", "trained with");
     print_note(model, "trained", "training");
@@ -177,6 +223,8 @@ static void json_note(mtl_model *model, const char *key)
 static void json_model(const settings *given, mtl_model *model, double bytes)
 {
     const mtl_model_desc *desc = mtl_model_describe(model);
+    const char *fault;
+    char why[200];
     size_t i;
     printf("{\"file\": ");
     json_string(stdout, given->model_path);
@@ -206,7 +254,10 @@ static void json_model(const settings *given, mtl_model *model, double bytes)
         if (of->b) json_key(stdout, &first, "b"), json_string(stdout, of->b);
         putchar('}');
     }
-    printf("], \"settings\": ");
+    fault = stream_fault(desc, why, sizeof why);
+    printf("], \"stream\": %s, ", fault ? "false" : "true");
+    if (fault) printf("\"stream_fault\": "), json_string(stdout, fault), printf(", ");
+    printf("\"settings\": ");
     json_note(model, "settings");
     printf(", \"training\": ");
     json_note(model, "trained");

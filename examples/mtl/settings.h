@@ -25,6 +25,7 @@ typedef struct settings {
     char **data, **valid, **frames, **only, **features, **tasks, **clamps, **class_weights, **teachers;
     char **sampler_weights;
     const char *out, *model_path, *score, *log, *sequence, *preset, *confusion, *budget, *resume;
+    const char *dir_by;                     /* the option that says in which directions the encoder reads */
     assignment *assignments;
     mtl_input_desc input;                   /* of a text input */
     mtl_input_desc frames_input;            /* of a rows-of-numbers input */

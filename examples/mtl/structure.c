@@ -19,8 +19,7 @@ static const mtl_mix_desc *part_mix(const mtl_model_desc *d, size_t i)
 
 static size_t part_count(const mtl_model_desc *d) { return d->input_count + d->column_count + d->task_count; }
 
-/* 1 when a list of names, "a+b.probabilities", holds this one. */
-static int list_holds(const char *list, const char *name)
+int list_holds(const char *list, const char *name)
 {
     size_t length = strlen(name);
     for (; list && *list; list += list[strcspn(list, "+")] ? strcspn(list, "+") + 1 : strlen(list))
@@ -66,7 +65,7 @@ static size_t part_parameters(mtl_model *model, const char *name)
     return count;
 }
 
-static const char *mix_name(const mtl_mix_desc *mix)
+const char *mix_name(const mtl_mix_desc *mix)
 {
     const mtl_kind *kind = mtl_kind_at(MTL_DESC_MIX, (size_t)mix->kind - 1);
     const mtl_kind *own = (const mtl_kind *)(const void *)mix->own;
