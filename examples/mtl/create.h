@@ -21,6 +21,14 @@ void report_direction(const settings *given);
 /* Tells of settings that will have no effect. */
 void report_useless(const settings *given);
 
+/* The desc of a task, as --set and --pool want it. labels, weights: of its classes, or NULL. */
+mtl_task_desc make_task_desc(const settings *given, const task *of, const char **labels,
+                             const float *weights);
+
+/* Refuses a model that this machine cannot train, with the bytes it would need: malloc alone may promise what
+   is not there. */
+void check_memory(const mtl_model_desc *desc);
+
 /* A model of the data and the settings, with its initial values, for the tasks in `chosen`, a growing array
    of numbers in all->tasks. */
 mtl_model *create_model(const settings *given, corpus *all, const int *chosen, const mtl_share_desc *share);
