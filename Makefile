@@ -20,7 +20,7 @@ CPP := $(BUILD)/cpp17 $(BUILD)/cpp20
 TESTS := $(BUILD)/tests/test_float $(BUILD)/tests/test_double
 TEST_AUTO := $(BUILD)/tests/test_auto
 
-export CC CXX STB
+export CC CXX STB TORCH
 
 all: $(BUILD)/mtl $(EXAMPLES) $(BENCH)  ## build the command build/mtl, every other example and the benchmark (what plain `make` does)
 
@@ -74,6 +74,11 @@ mutants:  ## apply each deliberate defect of tests/mutants and name the test tha
 parity: $(BUILD)/mtl  ## compare training step by step with PyTorch, which is installed into build/venv
 	@.ci/venv.sh numpy safetensors $(TORCH)
 	@$(BUILD)/venv/bin/python tests/parity.py
+
+pytorch: $(BUILD)/mtl $(BUILD)/fine_tune  ## run docs/pytorch.md and import every kind of network of PyTorch, which is installed into build/venv
+	@.ci/venv.sh numpy safetensors $(TORCH)
+	@build/venv/bin/python tests/pytorch_page.py $(BUILD)
+	@build/venv/bin/python tests/pytorch_import.py $(BUILD)
 
 surgery-peers:  ## compare what trainer.surgery makes of gradients with TorchJD, which is installed into build/venv
 	@.ci/venv.sh numpy safetensors $(TORCH) '$(TORCHJD)'
@@ -169,7 +174,7 @@ setup-build setup-test setup-cpp: setup-%:
 
 -include $(addsuffix .d,$(EXAMPLES) $(COMMAND) $(BENCH) $(TESTS) $(TEST_AUTO) $(BUILD)/mtl_rnn.o)
 
-.PHONY: all cpp demo demo-seeds test plain matrix lint map same-bits bench bench-guard bench-against bench-peers mutants parity \
+.PHONY: all cpp demo demo-seeds test plain matrix lint map same-bits bench bench-guard bench-against bench-peers mutants parity pytorch \
     surgery-peers \
     study-sharing study-gradients study-overfitting study-transfer study-balance study-regimes gain resume-test \
     reference install clean help setup-build setup-test setup-cpp

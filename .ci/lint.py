@@ -63,7 +63,7 @@ TEXT_FILES = re.compile(r"(\.(h|c|cpp|py|sh|md|awk|patch)|^Makefile|^\.ci/\w+)$"
 PAPERS = re.compile(r"\bDESIGN\b|\b[Ii]ssue (#|\d)|\bTODO\b|\bFIXME\b")
 
 # Pages that explain the code; one that is not there is not missed.
-PAGES = ["docs/architecture.md", "docs/learn.md"]
+PAGES = ["docs/architecture.md", "docs/learn.md", "docs/pytorch.md"]
 # Files with initialisers that readers copy.
 COPIED = ["mtl_rnn.h", "README.md", "docs/*.md", "examples/*.c", "examples/*.cpp", "examples/*.h"]
 # Before weights of losses, surgery and all that finds out what to share; what these may cost.

@@ -10,6 +10,7 @@ out=build/matrix
 jobs=${MATRIX_JOBS:-2}
 seconds=${MATRIX_LIMIT:-900}                 # a hang ends here; code of tcc, which does not optimise, takes minutes
 stb=${STB:-/usr/include/stb}
+torch=${TORCH:-torch==2.13.0}
 export MTL_TEST_QUICK=1
 export UBSAN_OPTIONS=print_stacktrace=1 ASAN_OPTIONS=allocator_may_return_null=1    # a refused malloc is tested, too
 
@@ -41,6 +42,7 @@ double           clang                   tests       -std=c99 -O2 -DMTL_REAL=dou
 mingw            x86_64-w64-mingw32-gcc  windows     -std=c99 -O2 -Wall -Wextra -Werror
 avx512-emulated  gcc                     emulated    -std=c99 -O1 -Wno-psabi -DTEST_EMULATE_AVX512
 resume           gcc                     resume      -std=c99 -O2
+pytorch          gcc                     pytorch     -std=c99 -O2
 '
 
 # ---- how a configuration is built and run: COMPILER OPTIONS..., in its own folder $here ----------------------------
@@ -171,6 +173,17 @@ wide_registers()
     ! $dump -d "$here/library.o" | grep -m 1 '%[yz]mm'
 }
 
+# The code of docs/pytorch.md, and imported networks of every kind, against PyTorch.
+pytorch()
+{
+    echo '#include "mtl_rnn.h"' >"$here/library.c"
+    "$@" -I. -DMTL_RNN_IMPLEMENTATION -c -o "$here/library.o" "$here/library.c" || return
+    "$@" -I. -pthread -o "$here/mtl" examples/mtl/*.c "$here/library.o" -lm || return
+    "$@" -I. -pthread -o "$here/fine_tune" examples/fine_tune.c "$here/library.o" -lm || return
+    limited build/venv/bin/python tests/pytorch_page.py "$here" || return
+    limited build/venv/bin/python tests/pytorch_import.py "$here"
+}
+
 # Training that is stopped or killed and goes on, with a covering set of the command's options.
 resume()
 {
@@ -195,6 +208,7 @@ tool_missing()                              # prints what a configuration lacks,
     command -v "$1" >/dev/null || { echo "$1"; return; }
     case $2 in
     windows) [ -n "$(find_wine)" ] || echo "Debian's packages wine and wine64" ;;
+    pytorch) .ci/venv.sh numpy safetensors "$torch" >/dev/null 2>&1 || echo "$torch in build/venv" ;;
     resume) command -v python3 >/dev/null || echo python3 ;;
     comma) command -v localedef >/dev/null && [ -e /usr/share/i18n/locales/de_DE ] || echo "Debian's package locales" ;;
     aarch64)

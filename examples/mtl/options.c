@@ -206,8 +206,8 @@ static void print_import_help(void)
     print_kinds();
     printf(".\n\nThe model's tensors are called text.weight (nn.Embedding), encoder.weight_ih_l0 .. "
            "(nn.LSTM, nn.GRU, nn.RNN),\nTASK.hidden.0.weight .. and TASK.output.weight (nn.Linear), and so "
-           "on with .bias; `mtl info FILE` lists the file's.\nTensors that no --map leads to keep their initial "
-           "values, which is said.\n\n"
+           "on with .bias; `mtl info FILE` lists the file's.\nTensors that no --map leads to keep their "
+           "initial values, which is said.\n\n"
            "  mtl import state_dict.safetensors --map embedding.=text. --map lstm.=encoder. \\\n"
            "      --map fc.=intent.output. --task intent:class --labels intent=labels.txt --words words.txt "
            "--out model.safetensors\n");
