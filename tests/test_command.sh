@@ -1109,8 +1109,11 @@ refuses "import: no head, and no classes" 1 "how many classes or numbers does ta
     import "$net" --map net.embed.=text. --map net.rnn.=encoder. --task kind:tags --out out.st
 refuses "import: a mapping of nothing in the model" 1 "--map net.head.0.=kind.dense.: |no tensor of the model fits" \
     import "$net" --map net.embed.=text. --map net.rnn.=encoder. --map net.head.0.=kind.dense. --map net.head.2.=kind.output. --task kind:tags --out out.st
-refuses "import: a head that does not fit" 1 "state_dict.safetensors: |kind.output.weight (file 4x5, model 4x6)" \
+refuses "import: a head that does not fit" 1 "state_dict.safetensors: |kind.output.weight (file 4x5, model 4x6)|is read from net.head.2.weight (4x5): give a --map" \
     import "$net" --map net.embed.=text. --map net.rnn.=encoder. --map net.head.2.=kind.output. --task kind:tags --out out.st
+refuses "import: a bias that is not there" 1 "kind.output.bias (no net.embed.bias in the file)" \
+    import "$net" --map net.rnn.=encoder. --map net.embed.=kind.output. --task kind:tags --features 4 --out out.st
+contradicts "no biases" "8 tensors of the file fit a mapping|net.rnn.bias_hh_l0|or narrow the --map" --task kind:tags --set encoder.no_bias=1
 run import "$net" --map net.embed.=text. --map net.rnn.=encoder. --task kind:tags:4 --task other:multi:3 --task how-much:real:2 --out part.st
 check "import of a part" [ "$status" -eq 0 ]
 result "it says what keeps its initial values, and what is not read" "$(says stderr.txt "note: no --map leads to 6 of the model's tensors|kind.output.weight, kind.output.bias, other.output.weight|note: 4 of the file's tensors are not read: net.head.0.bias")"

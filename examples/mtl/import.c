@@ -230,16 +230,28 @@ static void swap_rows(mtl_tensor *of, size_t a, size_t b)
     }
 }
 
-/* Reads the tensors; errors name the file, and a mapping as it was given. */
+/* Ends the program with what mtl_model_import said, the mapping or tensor that is meant, and what to do. */
+EXITS
+static void fail_import(const importing *in, mtl_model *model, const mtl_error *err)
+{
+    if (strcmp(err->name, "mappings") == 0 && err->position >= 0)
+        fail("--map %s: %s", in->given->maps[err->position], err->message);
+    if (mtl_model_tensor(model, err->name))
+        fail("%s: %s; %s is read from %s: give a --map that leads to another tensor, or --task and --set "
+             "that fit this one", in->from.path, err->message, err->name, derived_from(&in->from, err->name));
+    if (mtl_safetensors_find(&in->file, err->name))
+        fail("%s: %s; or narrow the --map to what the model has", in->from.path, err->message);
+    fail("%s: %s", in->from.path, err->message);
+}
+
+/* Reads the tensors. */
 static void read_tensors(importing *in, mtl_model *model, size_t unknown)
 {
     mtl_error err = { 0 };
     const mtl_parameters *set = mtl_model_parameters(model);
     size_t i;
     mtl_model_import(model, &in->file, in->from.mappings, arrlenu(in->from.mappings), &err);
-    if (err.code && strcmp(err.name, "mappings") == 0 && err.position >= 0)
-        fail("--map %s: %s", in->given->maps[err.position], err.message);
-    if (err.code) fail("%s: %s", in->from.path, err.message);
+    if (err.code) fail_import(in, model, &err);
     for (i = 0; i < set->count; i++)
         if (find_source(&in->file, in->from.mappings, set->tensors[i]->name))
             clear_bias(in, model, set->tensors[i]);
