@@ -16,12 +16,16 @@ COMPILE = $(CC) -std=c99 -Wall -Wextra $(CFLAGS) $(CPPFLAGS) -pthread -I. $(DEPE
 EXAMPLES := $(patsubst examples/%.c,$(BUILD)/%,$(wildcard examples/*.c))
 BENCH := $(BUILD)/bench
 COMMAND := $(patsubst examples/mtl/%.c,$(BUILD)/command/%.o,$(wildcard examples/mtl/*.c))
+CPP := $(BUILD)/cpp17 $(BUILD)/cpp20
 TESTS := $(BUILD)/tests/test_float $(BUILD)/tests/test_double
 TEST_AUTO := $(BUILD)/tests/test_auto
 
-export CC STB
+export CC CXX STB TORCH
 
 all: $(BUILD)/mtl $(EXAMPLES) $(BENCH)  ## build the command build/mtl, every other example and the benchmark (what plain `make` does)
+
+cpp: $(CPP)  ## build the C++ examples with CXX and run them
+	@for program in $(CPP); do echo $$program; $$program || exit; done
 
 demo: all  ## train on the data of examples/data, show the scores, predict, load the model from C
 	@bash examples/demo.sh
@@ -70,6 +74,11 @@ mutants:  ## apply each deliberate defect of tests/mutants and name the test tha
 parity: $(BUILD)/mtl  ## compare training step by step with PyTorch, which is installed into build/venv
 	@.ci/venv.sh numpy safetensors $(TORCH)
 	@$(BUILD)/venv/bin/python tests/parity.py
+
+pytorch: $(BUILD)/mtl $(BUILD)/fine_tune  ## run docs/pytorch.md and import every kind of network of PyTorch, which is installed into build/venv
+	@.ci/venv.sh numpy safetensors $(TORCH)
+	@build/venv/bin/python tests/pytorch_page.py $(BUILD)
+	@build/venv/bin/python tests/pytorch_import.py $(BUILD)
 
 surgery-peers:  ## compare what trainer.surgery makes of gradients with TorchJD, which is installed into build/venv
 	@.ci/venv.sh numpy safetensors $(TORCH) '$(TORCHJD)'
@@ -128,6 +137,11 @@ $(BUILD)/mtl_rnn.o: $(BUILD)/mtl_rnn.c mtl_rnn.h
 $(EXAMPLES): $(BUILD)/%: examples/%.c $(BUILD)/mtl_rnn.o | setup-build
 	$(COMPILE) -isystem $(STB) -o $@ $< $(BUILD)/mtl_rnn.o $(LDFLAGS) $(LDLIBS)
 
+# C++ is no part of `all`, which a machine without a C++ compiler builds, too.
+$(CPP): $(BUILD)/cpp%: examples/cpp%.cpp $(BUILD)/mtl_rnn.o | setup-cpp
+	$(CXX) -std=c++$* -Wall -Wextra -Wno-missing-field-initializers $(CFLAGS) $(CPPFLAGS) -pthread -I. -o $@ $< \
+	    $(if $(findstring 20,$*),$(BUILD)/mtl_rnn.o) $(LDFLAGS) $(LDLIBS)
+
 $(COMMAND): $(BUILD)/command/%.o: examples/mtl/%.c | setup-build
 	@mkdir -p $(@D)
 	$(COMPILE) -isystem $(STB) -c -o $@ $<
@@ -155,13 +169,13 @@ $(TEST_AUTO): tests/test_auto.c $(OTHERS) | setup-test
 	@mkdir -p $(@D)
 	$(COMPILE) -g -isystem $(STB) -o $@ $< $(OTHERS) $(LDFLAGS) -lcmocka $(LDLIBS)
 
-setup-build setup-test: setup-%:
+setup-build setup-test setup-cpp: setup-%:
 	@.ci/setup.sh $*
 
 -include $(addsuffix .d,$(EXAMPLES) $(COMMAND) $(BENCH) $(TESTS) $(TEST_AUTO) $(BUILD)/mtl_rnn.o)
 
-.PHONY: all demo demo-seeds test plain matrix lint map same-bits bench bench-guard bench-against bench-peers mutants parity \
+.PHONY: all cpp demo demo-seeds test plain matrix lint map same-bits bench bench-guard bench-against bench-peers mutants parity pytorch \
     surgery-peers \
     study-sharing study-gradients study-overfitting study-transfer study-balance study-regimes gain resume-test \
-    reference install clean help setup-build setup-test
+    reference install clean help setup-build setup-test setup-cpp
 .DELETE_ON_ERROR:

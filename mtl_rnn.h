@@ -1243,12 +1243,13 @@ MTL_DEF void mtl_predictor_observe(mtl_predictor *predictor, mtl_observer observ
 
    For frame loops and samples that come one by one: a step costs little more than its products. A stream is a
    list of operations over a model and the states of some sequences, all in the caller's memory; a step
-   allocates nothing, takes no lock and runs the list once. Its answers are those of mtl_predict over the whole
-   sequence so far, to 1e-5. */
+   allocates nothing, takes no lock and runs the list once. Its answers are those of mtl_predict over the
+   whole sequence so far, to 1e-5. */
 typedef struct mtl_stream mtl_stream;
 /* Exact bytes of a stream. how: of its fields isa, logits and max_sequences (how many sequences it has states
    of; 0: one) count; NULL: defaults. 0 on error. Error UNSUPPORTED names a part that cannot be streamed: a
-   column that reads backwards, one that reads a task of sequences, a gate a sequence, a kind without `stream`. */
+   column that reads backwards, one that reads a task of sequences, a gate a sequence, a kind without
+   `stream`. */
 MTL_DEF size_t mtl_stream_size(const mtl_model *model, const mtl_predictor_desc *how, mtl_error *err);
 /* In the caller's buffer (aligned to 64), which must outlive it, as the model must. Its weights are the
    model's; scales of features and of targets are those of now. Error: BUFFER with the bytes needed. */
@@ -1381,8 +1382,8 @@ struct mtl_mix_kind {
     /* by: of as many rows as the sources; NULL: the desc names none */
     mtl_activation *(*forward)(mtl_run *run, const mtl_mix *mix, mtl_activation *const *sources,
                                mtl_activation *by);
-    /* adds a step's operations; sources: their places, by: its place where `by` is named. Returns the place of
-       the result. NULL: it cannot be streamed, as in the rows below */
+    /* adds a step's operations; sources: their places, by: its place where `by` is named. Returns the place
+       of the result. NULL: it cannot be streamed, as in the rows below */
     unsigned (*stream)(mtl_maker *maker, const mtl_mix *mix, const unsigned *sources, unsigned by);
 };
 
@@ -5531,7 +5532,8 @@ MTL__KERNEL void MTL__FN(mtl__softmax)(const mtl__softmax *s, size_t row_begin, 
         const mtl__vec largest = mtl__all(MTL__FN(mtl__row_max)(s->classes, x));
         mtl__vec sums = mtl__all(0);
         if (!whole) {                           /* one vector, which stays in its register */
-            sums = MTL__FN(mtl__first_lanes)(MTL__FN(mtl__exp_fall)(mtl__sub(mtl__load_some(x, rest), largest)),
+            sums = MTL__FN(mtl__first_lanes)(MTL__FN(mtl__exp_fall)(mtl__sub(mtl__load_some(x, rest),
+                                                                             largest)),
                                              rest);
             mtl__store_some(p, mtl__mul(mtl__all(1 / mtl__lanes_sum(sums)), sums), rest);
             continue;
@@ -5550,8 +5552,8 @@ MTL__KERNEL void MTL__FN(mtl__softmax)(const mtl__softmax *s, size_t row_begin, 
     }
 }
 
-/* y = x W^T + bias for one row, in whole blocks of 16; bias NULL: none. Four sums for each block's column, so that
-   they need not wait for one another. Bound: reading the weights. */
+/* y = x W^T + bias for one row, in whole blocks of 16; bias NULL: none. Four sums for each block's column, so
+   that they need not wait for one another. Bound: reading the weights. */
 MTL__KERNEL void MTL__FN(mtl__dense_row)(size_t outputs, size_t inputs, const mtl_real *x,
                                          const mtl_real *packed, const mtl_real *bias, mtl_real *y)
 {
@@ -6150,7 +6152,7 @@ MTL__KERNEL void MTL__FN(mtl__product_forward_part)(const mtl__product_forward *
 /* In pairs: x is rounded first, once for all units. */
 MTL__KERNEL void MTL__FN(mtl__product_forward_pairs)(const mtl__product_forward *p, size_t row, size_t rows)
 {
-    MTL__ALIGN64 mtl_real pairs[MTL__ROWS * MTL__PAIRS_DEPTH];
+    MTL__ALIGN64 mtl_real pairs[(int)MTL__ROWS * (int)MTL__PAIRS_DEPTH];
     const size_t inputs = (p->inputs + 1) / 2;
     size_t first, i;
     mtl__tile t;
@@ -6216,7 +6218,7 @@ MTL__KERNEL void MTL__FN(mtl__round_blocks)(size_t rows, size_t blocks, size_t w
 /* In pairs: as many blocks at a time as MTL__PAIRS_DEPTH pairs hold are rounded, once for all inputs. */
 MTL__KERNEL void MTL__FN(mtl__product_backward_pairs)(const mtl__product_backward *p, size_t row, size_t rows)
 {
-    MTL__ALIGN64 mtl_real pairs[MTL__ROWS * MTL__PAIRS_DEPTH];
+    MTL__ALIGN64 mtl_real pairs[(int)MTL__ROWS * (int)MTL__PAIRS_DEPTH];
     const size_t blocks = mtl__blocks(p->units), block_pairs = p->gates * MTL__BLOCK / 2;
     const size_t most = MTL__PAIRS_DEPTH / block_pairs;
     size_t first;
@@ -7270,6 +7272,9 @@ static const mtl__kernels MTL__FN(mtl__kernels) = {
 #  define MTL__STAMPED(isa) 1
 #else
 #  define MTL__STAMPED(isa) (MTL__CAT(MTL__NUMBER_OF_, MTL_SINGLE_ISA) == MTL__NUMBER_OF_##isa)
+#  if MTL__CAT(MTL__NUMBER_OF_, MTL_SINGLE_ISA) + 0 == 0
+#    error "MTL_SINGLE_ISA must be MTL_ISA_SCALAR, MTL_ISA_SSE2, MTL_ISA_AVX2, MTL_ISA_AVX512 or MTL_ISA_NEON"
+#  endif
 #endif
 
 #if MTL__STAMPED(MTL_ISA_SCALAR) || !(defined(MTL__X86) || defined(MTL__NEON))
@@ -7548,7 +7553,8 @@ static void mtl__tensor_append(mtl_tensor ***table, size_t *count, size_t *capac
     tensors[(*count)++] = t;
 }
 
-MTL_DEF MTL__RARE mtl_tensor *mtl_parameters_add(mtl_parameters *set, const char *name, size_t rows, size_t columns,
+MTL_DEF MTL__RARE mtl_tensor *mtl_parameters_add(mtl_parameters *set, const char *name, size_t rows,
+                                                 size_t columns,
                                        int role, mtl_error *err)
 {
     mtl_tensor *t;
@@ -7860,13 +7866,15 @@ static mtl_packings *mtl__packings_build(const mtl_parameters *set, int precisio
     return mtl__failed(err) ? NULL : p;
 }
 
-MTL_DEF MTL__RARE mtl_packings *mtl_packings_create(const mtl_parameters *set, mtl_arena *arena, mtl_error *err)
+MTL_DEF MTL__RARE mtl_packings *mtl_packings_create(const mtl_parameters *set, mtl_arena *arena,
+                                                    mtl_error *err)
 {
     mtl_error own;
     return mtl__packings_build(set, MTL_PRECISION_F32, arena, mtl__error_given(err, &own));
 }
 
-MTL_DEF MTL__RARE mtl_gradients *mtl_gradients_create_part(const mtl_parameters *set, const unsigned char *wanted,
+MTL_DEF MTL__RARE mtl_gradients *mtl_gradients_create_part(const mtl_parameters *set,
+                                                           const unsigned char *wanted,
                                                  mtl_arena *arena, mtl_error *err)
 {
     mtl_error own;
@@ -10904,7 +10912,8 @@ MTL_DEF mtl_real mtl_scaled(const mtl_scaling *scaling, size_t j, mtl_real x)
     return mtl__scaled(scaling, j, x);
 }
 
-MTL_DEF MTL__RARE mtl_scaling *mtl_scaling_add(mtl_parameters *set, const char *owner, size_t width, mtl_error *err)
+MTL_DEF MTL__RARE mtl_scaling *mtl_scaling_add(mtl_parameters *set, const char *owner, size_t width,
+                                               mtl_error *err)
 {
     mtl_error own;
     mtl_scaling *s;
@@ -11178,7 +11187,8 @@ typedef struct mtl__dense_data {
 } mtl__dense_data;
 
 /* Over tensors that are there: weight [out][in], bias [out] or NULL. */
-static MTL__RARE mtl_dense *mtl__dense_over(mtl_parameters *set, mtl_tensor *weight, mtl_tensor *bias, mtl_error *err)
+static MTL__RARE mtl_dense *mtl__dense_over(mtl_parameters *set, mtl_tensor *weight, mtl_tensor *bias,
+                                            mtl_error *err)
 {
     mtl_dense *d = (mtl_dense *)mtl__arena_make(set->arena, 1, sizeof *d, "a dense layer", err);
     if (!d) return NULL;
@@ -11940,7 +11950,8 @@ static MTL__RARE void mtl__cell_add_matrices(mtl_parameters *set, mtl_cell *c, m
 }
 
 /* PREFIXweight_ih_l0_reverse and the like; columns 0: a bias. */
-static MTL__RARE mtl_tensor *mtl__cell_tensor(mtl_parameters *set, const char *prefix, const char *what, int layer,
+static MTL__RARE mtl_tensor *mtl__cell_tensor(mtl_parameters *set, const char *prefix, const char *what,
+                                              int layer,
                                     int reverse, size_t rows, size_t columns, mtl_error *err)
 {
     char name[160];
@@ -12795,7 +12806,8 @@ MTL_DEF size_t mtl_cell_stream_size(const mtl_cell *cell)
         + mtl__stream_reals(cell, &states, &z, &extra) * sizeof(mtl_real) : 0;
 }
 
-MTL_DEF MTL__RARE mtl_cell_stream *mtl_cell_stream_init(void *buffer, size_t bytes, const mtl_cell *cell, int isa,
+MTL_DEF MTL__RARE mtl_cell_stream *mtl_cell_stream_init(void *buffer, size_t bytes, const mtl_cell *cell,
+                                                        int isa,
                                               mtl_error *err)
 {
     mtl_cell_stream *stream = (mtl_cell_stream *)buffer;
@@ -12860,10 +12872,10 @@ MTL_DEF const mtl_real *mtl_cell_stream_memory(const mtl_cell_stream *stream) { 
 /* ===========================================================================================================
    17 >>stream     one step of one sequence: a short list of operations
    ===========================================================================================================
-   A step of a small model takes less time than making a batch, its packing and its activations. So a stream is
-   made once, as a list of operations that know their weights and the places of what they read and write, and a
-   step runs down the list. Kinds add the operations (`stream` of their rows, in >>nodes and >>tasks). An
-   operation is plain data, so a model can be exported as constants.
+   A step of a small model takes less time than making a batch, its packing and its activations. So a stream
+   is made once, as a list of operations that know their weights and the places of what they read and write,
+   and a step runs down the list. Kinds add the operations (`stream` of their rows, in >>nodes and >>tasks).
+   An operation is plain data, so a model can be exported as constants.
 
        place     number of a real. Below MTL__PLACE_VALUES: in the sequence's state, which stays from step to
                  step; from there on: among the values of the step, which all sequences share
@@ -12891,7 +12903,7 @@ MTL__INLINE mtl_real *mtl__at(const mtl_frame *f, unsigned place)
 
 /* ---- operations ---------------------------------------------------------------------------------------- */
 
-/* to = factor * row `id` of weights[0], [rows][columns]; how: 1: id 0 is padding, and zeros. by: the input. */
+/* to = factor * row `id` of weights[0], [rows][columns]; how: 1: id 0 is padding, and zeros. by: input. */
 static mtl_status mtl__do_embedding(const mtl_operation *op, mtl_frame *f)
 {
     const int id = f->inputs[op->by].ids[0];
@@ -12924,8 +12936,8 @@ static mtl_status mtl__do_features(const mtl_operation *op, mtl_frame *f)
     return MTL_OK;
 }
 
-/* One step of a cell. how: its row of mtl__cell_kinds; also: its activation; weights: packed W_ih, W_hh, W_hh of
-   the gates that wait; bias: as mtl__cell_single. from: x; to: h and then c; by: scratch. */
+/* One step of a cell. how: its row of mtl__cell_kinds; also: its activation; weights: packed W_ih, W_hh, W_hh
+   of the gates that wait; bias: as mtl__cell_single. from: x; to: h and then c; by: scratch. */
 static mtl_status mtl__do_cell(const mtl_operation *op, mtl_frame *f)
 {
     mtl__cell_single p;
@@ -13020,8 +13032,8 @@ static MTL__RARE mtl_status mtl__do_pool(const mtl_operation *op, mtl_frame *f)
     return MTL_OK;
 }
 
-/* Answers: of task `how`. What they say of it stays the same and is filled in once, when there are no inputs yet; a
-   step makes the numbers, which must be finite. */
+/* Answers: of task `how`. What they say of it stays the same and is filled in once, when there are no inputs
+   yet; a step makes the numbers, which must be finite. */
 static mtl_status mtl__do_answer(const mtl_operation *op, const mtl_frame *f, const mtl_real *numbers,
                                  unsigned count)
 {
@@ -13043,8 +13055,8 @@ static mtl_prediction *mtl__do_answer_begin(const mtl_operation *op, const mtl_f
     return out;
 }
 
-/* from: logits; to: their probabilities, which are made here where `also` says so; no place: logits are the answer. One
-   logit that is not finite makes all probabilities NaN, so one of them tells. */
+/* from: logits; to: their probabilities, which are made here where `also` says so; no place: logits are the
+   answer. One logit that is not finite makes all probabilities NaN, so one of them tells. */
 static mtl_status mtl__do_class(const mtl_operation *op, mtl_frame *f)
 {
     const int has = op->to != MTL__NO_PLACE;
@@ -13123,7 +13135,8 @@ static unsigned mtl__place_kept(mtl_maker *m, size_t width)
     return at;
 }
 
-static MTL__RARE mtl_operation *mtl__operation(mtl_maker *m, mtl_status (*run)(const mtl_operation *, mtl_frame *),
+static MTL__RARE mtl_operation *mtl__operation(mtl_maker *m, mtl_status (*run)(const mtl_operation *,
+                                                                               mtl_frame *),
                                      const char *name, unsigned from, unsigned to, size_t columns)
 {
     mtl_operation *op = m->operations ? &m->operations[m->count] : &m->spare;
@@ -13164,7 +13177,8 @@ static MTL__RARE unsigned mtl__stream_softmax(mtl_maker *m, unsigned from, size_
 }
 
 /* Rows side by side; one alone stays where it is. */
-static MTL__RARE unsigned mtl__stream_concat(mtl_maker *m, const unsigned *sources, const size_t *widths, size_t count)
+static MTL__RARE unsigned mtl__stream_concat(mtl_maker *m, const unsigned *sources, const size_t *widths,
+                                             size_t count)
 {
     size_t i, width = 0;
     unsigned to;
@@ -13824,7 +13838,8 @@ static double mtl__metric_f1(const mtl__metric_label *l)
 }
 
 /* strange: labels that are no class, all together; unknown: how many different ones there are. */
-static MTL__RARE void mtl__metric_finish_set(const mtl__metric *m, const mtl__metric_label *labels, size_t classes,
+static MTL__RARE void mtl__metric_finish_set(const mtl__metric *m, const mtl__metric_label *labels,
+                                             size_t classes,
                                    const mtl__metric_label *strange, size_t unknown, mtl_task_score *score)
 {
     mtl__metric_label all = *strange;
@@ -13886,7 +13901,8 @@ static mtl_status mtl__mix_without_gate(const mtl_mix *mix, const char *what, mt
                      field);
 }
 
-static MTL__RARE mtl_status mtl__concat_build(mtl_mix *mix, mtl_parameters *set, const char *what, mtl_error *err)
+static MTL__RARE mtl_status mtl__concat_build(mtl_mix *mix, mtl_parameters *set, const char *what,
+                                              mtl_error *err)
 {
     size_t i;
     (void)set;
@@ -13916,7 +13932,8 @@ typedef struct mtl__mixed {
 } mtl__mixed;
 
 /* Sources of equal width, whose width the mix has. */
-static MTL__RARE mtl__mixed *mtl__mixed_build(mtl_mix *mix, mtl_parameters *set, const char *what, mtl_error *err)
+static MTL__RARE mtl__mixed *mtl__mixed_build(mtl_mix *mix, mtl_parameters *set, const char *what,
+                                              mtl_error *err)
 {
     size_t i;
     for (i = 1; i < mix->count && !mtl__failed(err); i++)
@@ -13929,7 +13946,8 @@ static MTL__RARE mtl__mixed *mtl__mixed_build(mtl_mix *mix, mtl_parameters *set,
     return (mtl__mixed *)mix->data;
 }
 
-static MTL__RARE mtl_tensor *mtl__mixed_vector(const mtl_mix *mix, const char *name, size_t count, float initial,
+static MTL__RARE mtl_tensor *mtl__mixed_vector(const mtl_mix *mix, const char *name, size_t count,
+                                               float initial,
                                      mtl_parameters *set, mtl_error *err)
 {
     char text[160];
@@ -13941,7 +13959,8 @@ static MTL__RARE mtl_tensor *mtl__mixed_vector(const mtl_mix *mix, const char *n
     return t;
 }
 
-static MTL__RARE mtl_status mtl__sum_build(mtl_mix *mix, mtl_parameters *set, const char *what, mtl_error *err)
+static MTL__RARE mtl_status mtl__sum_build(mtl_mix *mix, mtl_parameters *set, const char *what,
+                                           mtl_error *err)
 {
     mtl__mixed_build(mix, set, what, err);
     return mtl__mix_without_gate(mix, what, err);
@@ -13955,7 +13974,8 @@ static mtl_activation *mtl__sum_mix(mtl_run *run, const mtl_mix *mix, mtl_activa
 }
 
 /* W by + b with `outputs` rows, under OWNER.name. */
-static MTL__RARE mtl_status mtl__mixed_gate(mtl_mix *mix, const char *name, size_t outputs, mtl_parameters *set,
+static MTL__RARE mtl_status mtl__mixed_gate(mtl_mix *mix, const char *name, size_t outputs,
+                                            mtl_parameters *set,
                                   const char *what, mtl_error *err)
 {
     mtl__mixed *mixed = mtl__mixed_build(mix, set, what, err);
@@ -13968,7 +13988,8 @@ static MTL__RARE mtl_status mtl__mixed_gate(mtl_mix *mix, const char *name, size
     return mtl__status(err);
 }
 
-static MTL__RARE mtl_status mtl__gate_build(mtl_mix *mix, mtl_parameters *set, const char *what, mtl_error *err)
+static MTL__RARE mtl_status mtl__gate_build(mtl_mix *mix, mtl_parameters *set, const char *what,
+                                            mtl_error *err)
 {
     if (mix->count != 2)
         return mtl__fail(err, MTL_ERROR_FIELD, what, (long long)mix->count,
@@ -13986,7 +14007,8 @@ static mtl_activation *mtl__gate_mix(mtl_run *run, const mtl_mix *mix, mtl_activ
                              sources[0], sources[1]);
 }
 
-static MTL__RARE mtl_status mtl__experts_build(mtl_mix *mix, mtl_parameters *set, const char *what, mtl_error *err)
+static MTL__RARE mtl_status mtl__experts_build(mtl_mix *mix, mtl_parameters *set, const char *what,
+                                               mtl_error *err)
 {
     return mtl__mixed_gate(mix, "gates", mix->count, set, what, err);
 }
@@ -14003,7 +14025,8 @@ static mtl_activation *mtl__experts_mix(mtl_run *run, const mtl_mix *mix, mtl_ac
                               ? sources[0]->space->packing->sequence : NULL);
 }
 
-static MTL__RARE mtl_status mtl__stitch_build(mtl_mix *mix, mtl_parameters *set, const char *what, mtl_error *err)
+static MTL__RARE mtl_status mtl__stitch_build(mtl_mix *mix, mtl_parameters *set, const char *what,
+                                              mtl_error *err)
 {
     mtl__mixed *mixed = mtl__mixed_build(mix, set, what, err);
     const float share = mix->desc->share, rest = mix->count > 1 ? (1 - share) / (float)(mix->count - 1) : 0;
@@ -14024,7 +14047,8 @@ static mtl_activation *mtl__stitch_mix(mtl_run *run, const mtl_mix *mix, mtl_act
                               mtl__vector_forward(run, ((const mtl__mixed *)mix->data)->weight), NULL);
 }
 
-static MTL__RARE mtl_status mtl__levels_build(mtl_mix *mix, mtl_parameters *set, const char *what, mtl_error *err)
+static MTL__RARE mtl_status mtl__levels_build(mtl_mix *mix, mtl_parameters *set, const char *what,
+                                              mtl_error *err)
 {
     mtl__mixed *mixed = mtl__mixed_build(mix, set, what, err);
     if (mixed) mixed->weight = mtl__mixed_vector(mix, "levels.weight", mix->count, 0, set, err);
@@ -14044,20 +14068,23 @@ static mtl_activation *mtl__levels_mix(mtl_run *run, const mtl_mix *mix, mtl_act
 }
 
 /* A step of each. */
-static MTL__RARE unsigned mtl__concat_stream(mtl_maker *m, const mtl_mix *mix, const unsigned *sources, unsigned by)
+static MTL__RARE unsigned mtl__concat_stream(mtl_maker *m, const mtl_mix *mix, const unsigned *sources,
+                                             unsigned by)
 {
     (void)by;
     return mtl__stream_concat(m, sources, mix->widths, mix->count);
 }
 
-static MTL__RARE unsigned mtl__sum_stream(mtl_maker *m, const mtl_mix *mix, const unsigned *sources, unsigned by)
+static MTL__RARE unsigned mtl__sum_stream(mtl_maker *m, const mtl_mix *mix, const unsigned *sources,
+                                          unsigned by)
 {
     (void)by;
     return mix->count == 1 ? sources[0]
         : mtl__stream_blend(m, sources, mix->count, mix->width, NULL, MTL__NO_PLACE);
 }
 
-static MTL__RARE unsigned mtl__gate_stream(mtl_maker *m, const mtl_mix *mix, const unsigned *sources, unsigned by)
+static MTL__RARE unsigned mtl__gate_stream(mtl_maker *m, const mtl_mix *mix, const unsigned *sources,
+                                           unsigned by)
 {
     const mtl__mixed *mixed = (const mtl__mixed *)mix->data;
     unsigned to;
@@ -14068,26 +14095,29 @@ static MTL__RARE unsigned mtl__gate_stream(mtl_maker *m, const mtl_mix *mix, con
     return to;
 }
 
-static MTL__RARE unsigned mtl__experts_stream(mtl_maker *m, const mtl_mix *mix, const unsigned *sources, unsigned by)
+static MTL__RARE unsigned mtl__experts_stream(mtl_maker *m, const mtl_mix *mix, const unsigned *sources,
+                                              unsigned by)
 {
     const mtl__mixed *mixed = (const mtl__mixed *)mix->data;
     if (mix->desc->per_sequence && mix->level == MTL_LEVEL_STEP)
         mtl__fail(m->err, MTL_ERROR_UNSUPPORTED, mix->owner, -1,
-                  "%s cannot be streamed: its experts have one gate a sequence (per_sequence), which is known "
-                  "at its end", mix->owner);
+                  "%s cannot be streamed: its experts have one gate a sequence (per_sequence), which is "
+                  "known at its end", mix->owner);
     if (by == MTL__NO_PLACE) by = mtl__stream_concat(m, sources, mix->widths, mix->count);
     by = mtl__stream_softmax(m, mtl__stream_dense(m, mixed->gate, by), mix->count);
     return mtl__stream_blend(m, sources, mix->count, mix->width, NULL, by);
 }
 
-static MTL__RARE unsigned mtl__stitch_stream(mtl_maker *m, const mtl_mix *mix, const unsigned *sources, unsigned by)
+static MTL__RARE unsigned mtl__stitch_stream(mtl_maker *m, const mtl_mix *mix, const unsigned *sources,
+                                             unsigned by)
 {
     (void)by;
     return mtl__stream_blend(m, sources, mix->count, mix->width,
                              ((const mtl__mixed *)mix->data)->weight->value, MTL__NO_PLACE);
 }
 
-static MTL__RARE unsigned mtl__levels_stream(mtl_maker *m, const mtl_mix *mix, const unsigned *sources, unsigned by)
+static MTL__RARE unsigned mtl__levels_stream(mtl_maker *m, const mtl_mix *mix, const unsigned *sources,
+                                             unsigned by)
 {
     const mtl__mixed *mixed = (const mtl__mixed *)mix->data;
     const unsigned raw = mtl__place(m, mix->count);
@@ -14104,7 +14134,8 @@ static const mtl_mix_kind mtl__mix_kinds[] = {
     { { MTL_DESC_MIX, "sum", NULL, 0, 0 }, 0, mtl__sum_build, mtl__sum_mix, mtl__sum_stream },
     { { MTL_DESC_MIX, "gate", NULL, 0, 0 }, 0, mtl__gate_build, mtl__gate_mix, mtl__gate_stream },
     { { MTL_DESC_MIX, "experts", NULL, 0, 0 }, 0, mtl__experts_build, mtl__experts_mix, mtl__experts_stream },
-    { { MTL_DESC_MIX, "cross-stitch", NULL, 0, 0 }, 0, mtl__stitch_build, mtl__stitch_mix, mtl__stitch_stream },
+    { { MTL_DESC_MIX, "cross-stitch", NULL, 0, 0 }, 0, mtl__stitch_build, mtl__stitch_mix,
+     mtl__stitch_stream },
     { { MTL_DESC_MIX, "levels", NULL, 0, 0 }, 0, mtl__levels_build, mtl__levels_mix, mtl__levels_stream },
     { { MTL_DESC_MIX, "reversal", NULL, 0, 0 }, 1, mtl__concat_build, mtl__reversal_mix, mtl__concat_stream }
 };
@@ -14458,7 +14489,8 @@ static size_t mtl__tap_names(const char *text)
 }
 
 /* Appends a source to a tap. */
-static MTL__RARE void mtl__tap_add(mtl__tap *tap, size_t *widths, const mtl__node *nodes, int number, int part)
+static MTL__RARE void mtl__tap_add(mtl__tap *tap, size_t *widths, const mtl__node *nodes, int number,
+                                   int part)
 {
     const mtl__node *node = &nodes[number];
     const size_t width = node->width[part];
@@ -14475,7 +14507,8 @@ static MTL__RARE void mtl__tap_add(mtl__tap *tap, size_t *widths, const mtl__nod
 }
 
 /* Resolves the desc's names, all of which are placed: sources, then what a gate reads. */
-static MTL__RARE void mtl__tap_resolve(mtl__tap *tap, size_t *widths, mtl__node *nodes, size_t count, size_t first,
+static MTL__RARE void mtl__tap_resolve(mtl__tap *tap, size_t *widths, mtl__node *nodes, size_t count,
+                                       size_t first,
                              size_t parts)
 {
     const char *from = tap->mix.desc->from, *by = tap->mix.desc->by, *name;
@@ -14499,7 +14532,8 @@ static MTL__RARE void mtl__tap_resolve(mtl__tap *tap, size_t *widths, mtl__node 
 }
 
 /* Marks what no gradient goes back into. */
-static MTL__RARE mtl_status mtl__tap_stop(mtl__tap *tap, const mtl__node *nodes, size_t count, const char *where,
+static MTL__RARE mtl_status mtl__tap_stop(mtl__tap *tap, const mtl__node *nodes, size_t count,
+                                          const char *where,
                                 mtl_error *err)
 {
     const char *stop = tap->mix.desc->stop, *name;
@@ -14583,8 +14617,8 @@ static mtl_activation *mtl__tap_forward(mtl_run *run, const mtl__tap *tap, const
     return parts && !mtl__failed(run->error) ? tap->kind->forward(run, &tap->mix, parts, by) : NULL;
 }
 
-/* A step of the rows that a tap has. places: [nodes][MTL__NODE_PARTS]. owner: the column or task, for messages.
-   What is known at a sequence's end alone cannot be given to its steps. */
+/* A step of the rows that a tap has. places: [nodes][MTL__NODE_PARTS]. owner: the column or task, for
+   messages. What is known at a sequence's end alone cannot be given to its steps. */
 static MTL__RARE unsigned mtl__tap_stream(mtl_maker *m, const mtl__tap *tap, const mtl__node *nodes,
                                 const unsigned *places)
 {
@@ -14599,7 +14633,8 @@ static MTL__RARE unsigned mtl__tap_stream(mtl_maker *m, const mtl__tap *tap, con
     for (i = 0; i < total && !mtl__failed(m->err); i++) {
         const mtl__node *node = &nodes[tap->sources[i] / MTL__NODE_PARTS];
         if (node->level != tap->mix.level)
-            mtl__fail(m->err, MTL_ERROR_UNSUPPORTED, tap->mix.owner, -1, "%s cannot be streamed: at each step "
+            mtl__fail(m->err, MTL_ERROR_UNSUPPORTED, tap->mix.owner, -1,
+                      "%s cannot be streamed: at each step "
                       "it reads %s, which is known at a sequence's end", tap->mix.owner, node->name);
         sources[i] = places[tap->sources[i]];
         widths[i] = node->width[tap->sources[i] % MTL__NODE_PARTS];
@@ -14723,7 +14758,8 @@ static void mtl__penalty_build_tensors(mtl__penalty *p, mtl_parameters *set, con
 }
 
 /* All nodes are placed, and what a penalty of rows names is among them. */
-static MTL__RARE mtl_status mtl__penalty_build(mtl__penalty *p, mtl__node *nodes, size_t count, mtl_parameters *set,
+static MTL__RARE mtl_status mtl__penalty_build(mtl__penalty *p, mtl__node *nodes, size_t count,
+                                               mtl_parameters *set,
                                      const char *what, mtl_error *err)
 {
     const mtl_penalty_desc *d = p->part.desc;
@@ -14770,7 +14806,8 @@ static mtl_activation *mtl__penalty_forward(mtl_run *run, const mtl__penalty *p,
 MTL_DEF int mtl_is_missing(mtl_real x) { return mtl__is_nan(x); }
 
 /* Row n of x has an output that is not finite: `to`, its answer, becomes NaN, or the run fails. */
-static MTL__RARE void mtl__answer_bad(mtl_run *run, const mtl_task_part *part, const mtl_activation *x, size_t n,
+static MTL__RARE void mtl__answer_bad(mtl_run *run, const mtl_task_part *part, const mtl_activation *x,
+                                      size_t n,
                             int item, mtl_real *to)
 {
     size_t j;
@@ -14961,7 +14998,8 @@ static mtl_status mtl__real_build(mtl_task_part *part, mtl_parameters *set, mtl_
     return mtl__status(err);
 }
 
-static MTL__RARE mtl_activation *mtl__numbers_loss(mtl_run *run, const mtl_task_part *part, const mtl_loss_items *items,
+static MTL__RARE mtl_activation *mtl__numbers_loss(mtl_run *run, const mtl_task_part *part,
+                                                   const mtl_loss_items *items,
                                          mtl_activation *x)
 {
     mtl__loss_data how = mtl__task_loss_data(part, items);
@@ -15111,7 +15149,8 @@ static MTL__RARE unsigned mtl__multi_stream_p(mtl_maker *m, const mtl_task_part 
 }
 
 /* Makes the probabilities, unless they have been made or logits are wanted. */
-static MTL__RARE mtl_operation *mtl__stream_labels(mtl_maker *m, mtl_status (*run)(const mtl_operation *, mtl_frame *),
+static MTL__RARE mtl_operation *mtl__stream_labels(mtl_maker *m, mtl_status (*run)(const mtl_operation *,
+        mtl_frame *),
                                          const mtl_task_part *part, size_t task, unsigned x, unsigned p)
 {
     const int makes = p == MTL__NO_PLACE && !m->logits;
@@ -15122,18 +15161,21 @@ static MTL__RARE mtl_operation *mtl__stream_labels(mtl_maker *m, mtl_status (*ru
     return op;
 }
 
-static MTL__RARE void mtl__class_stream(mtl_maker *m, const mtl_task_part *part, size_t task, unsigned x, unsigned p)
+static MTL__RARE void mtl__class_stream(mtl_maker *m, const mtl_task_part *part, size_t task, unsigned x,
+                                        unsigned p)
 {
     mtl__stream_labels(m, mtl__do_class, part, task, x, p);
 }
 
-static MTL__RARE void mtl__multi_stream(mtl_maker *m, const mtl_task_part *part, size_t task, unsigned x, unsigned p)
+static MTL__RARE void mtl__multi_stream(mtl_maker *m, const mtl_task_part *part, size_t task, unsigned x,
+                                        unsigned p)
 {
     mtl__stream_labels(m, mtl__do_multi, part, task, x, p)->rows = m->chosen;
     m->chosen += (unsigned)part->width;
 }
 
-static MTL__RARE void mtl__real_stream(mtl_maker *m, const mtl_task_part *part, size_t task, unsigned x, unsigned p)
+static MTL__RARE void mtl__real_stream(mtl_maker *m, const mtl_task_part *part, size_t task, unsigned x,
+                                       unsigned p)
 {
     mtl_operation *op = mtl__operation(m, mtl__do_real, part->desc->name, x, mtl__place(m, part->outputs),
                                        part->outputs);
@@ -15223,7 +15265,8 @@ static const char *mtl__task_name(mtl_arena *arena, const char *task, const char
 }
 
 /* The head's layers, added to the set. The tap is built already. */
-static MTL__RARE void mtl__task_build(mtl__task *task, const mtl_task_desc *desc, mtl_parameters *set, mtl_error *err)
+static MTL__RARE void mtl__task_build(mtl__task *task, const mtl_task_desc *desc, mtl_parameters *set,
+                                      mtl_error *err)
 {
     size_t inputs = task->tap.mix.width;
     mtl_task_part *part = &task->part;
@@ -15255,7 +15298,8 @@ static size_t mtl__task_items(const mtl__task *task, size_t sequences, size_t ro
 }
 
 /* Fails as "task T: WHAT of sequence S, step N FAULT", for one of the caller's items. */
-static MTL__RARE mtl_status mtl__task_fail_item(const mtl__task *task, const int *lengths, size_t item, mtl_status code,
+static MTL__RARE mtl_status mtl__task_fail_item(const mtl__task *task, const int *lengths, size_t item,
+                                                mtl_status code,
                                       const char *what, const char *fault, mtl_error *err)
 {
     const char *name = task->desc->name;
@@ -15268,7 +15312,8 @@ static MTL__RARE mtl_status mtl__task_fail_item(const mtl__task *task, const int
                      s, step, fault);
 }
 
-static MTL__RARE mtl_status mtl__task_fail_label(const mtl__task *task, const int *lengths, size_t item, int label,
+static MTL__RARE mtl_status mtl__task_fail_label(const mtl__task *task, const int *lengths, size_t item,
+                                                 int label,
                                        mtl_error *err)
 {
     char what[32], fault[48];
@@ -15460,7 +15505,8 @@ static void mtl__task_answer(mtl_run *run, const mtl__task *task, mtl_activation
 }
 
 /* A step of a head, into places[0]; its distribution, where that is wanted, into places[1]. */
-static MTL__RARE void mtl__head_stream(mtl_maker *m, const mtl__task *task, const mtl__node *nodes, unsigned *places)
+static MTL__RARE void mtl__head_stream(mtl_maker *m, const mtl__task *task, const mtl__node *nodes,
+                                       unsigned *places)
 {
     const mtl_task_desc *d = task->desc;
     unsigned x = mtl__tap_stream(m, &task->tap, nodes, places);
@@ -15529,7 +15575,8 @@ static const char *mtl__share_join(const mtl__share *s, const char *a, const cha
 }
 
 /* A copy of the encoder over `from` (NULL: all inputs of the plain desc). */
-static MTL__RARE mtl_column_desc *mtl__share_column(mtl__share *s, const char *name, const char *from, int hidden)
+static MTL__RARE mtl_column_desc *mtl__share_column(mtl__share *s, const char *name, const char *from,
+                                                    int hidden)
 {
     mtl_column_desc *column = &s->columns[s->out->column_count < s->room ? s->out->column_count++ : 0];
     *column = s->plain->encoder;
@@ -16566,7 +16613,8 @@ MTL_DEF MTL__RARE int mtl_model_target_scale(const mtl_model *model, int task, c
     return mtl__scaling_get(model->tasks[task].scaling, mean, scale);
 }
 
-MTL_DEF MTL__RARE mtl_status mtl_model_transfer(mtl_model *to, const mtl_model *from, size_t *copied, mtl_error *err)
+MTL_DEF MTL__RARE mtl_status mtl_model_transfer(mtl_model *to, const mtl_model *from, size_t *copied,
+                                                mtl_error *err)
 {
     mtl_error own;
     size_t i, count = 0;
@@ -16619,7 +16667,8 @@ static mtl__note_text *mtl__model_find_note(const mtl_model *model, const char *
     return n;
 }
 
-MTL_DEF MTL__RARE const char *mtl_model_note(mtl_model *model, const char *name, const char *value, mtl_error *err)
+MTL_DEF MTL__RARE const char *mtl_model_note(mtl_model *model, const char *name, const char *value,
+                                             mtl_error *err)
 {
     mtl_error own;
     mtl__note_text *n = model && name ? mtl__model_find_note(model, name) : NULL;
@@ -16745,7 +16794,8 @@ MTL_DEF MTL__RARE mtl_status mtl_state_get(const mtl_state *state, size_t row, m
     return mtl__status(err);
 }
 
-MTL_DEF MTL__RARE mtl_status mtl_state_set(mtl_state *state, size_t row, const mtl_real *numbers, mtl_error *err)
+MTL_DEF MTL__RARE mtl_status mtl_state_set(mtl_state *state, size_t row, const mtl_real *numbers,
+                                           mtl_error *err)
 {
     mtl_error own;
     mtl_real *at = mtl__state_row(state, row, err = mtl__error_given(err, &own));
@@ -16759,7 +16809,8 @@ MTL_DEF MTL__RARE mtl_status mtl_state_set(mtl_state *state, size_t row, const m
     return MTL_OK;
 }
 
-MTL_DEF MTL__RARE mtl_status mtl_state_copy_row(mtl_state *to, size_t to_row, const mtl_state *from, size_t from_row,
+MTL_DEF MTL__RARE mtl_status mtl_state_copy_row(mtl_state *to, size_t to_row, const mtl_state *from,
+                                                size_t from_row,
                                       mtl_error *err)
 {
     mtl_error own;
@@ -16914,7 +16965,8 @@ static MTL__RARE mtl_status mtl__state_check(const mtl_model *model, const mtl_b
     mtl_state *state = batch->state;
     size_t s;
     if (state->width != model->state_width || state->shape != model->state_shape)
-        return mtl__fail(err, MTL_ERROR_ARGUMENT, "state", -1, "the batch's state was made for another model");
+        return mtl__fail(err, MTL_ERROR_ARGUMENT, "state", -1,
+                         "the batch's state was made for another model");
     if (!batch->state_rows)
         return state->rows >= batch->sequences ? MTL_OK
             : mtl__fail(err, MTL_ERROR_RANGE, "state", (long long)state->rows,
@@ -17178,7 +17230,7 @@ static const char *mtl__model_config_text(const mtl_safetensors *file, mtl_error
     else if (!mtl_text_number(version, strlen(version), &number) || number < 1)
         mtl__fail(err, MTL_ERROR_FORMAT, "mtl_rnn.version", -1, "the file's version \"%s\" is not a number",
                   version);
-    else if (number > MTL__FILE_VERSION)
+    else if (number > (double)MTL__FILE_VERSION)
         mtl__fail(err, MTL_ERROR_VERSION, "mtl_rnn.version", (long long)number,
                   "the file is of version %s; this program reads up to version %d: use a newer mtl_rnn.h",
                       version,
@@ -17265,7 +17317,8 @@ MTL_DEF mtl_model *mtl_model_load_with(const char *path, const mtl_load_desc *ho
     return model;
 }
 
-MTL_DEF MTL__RARE mtl_model *mtl_model_read_with(const mtl_reader *reader, const mtl_load_desc *how, mtl_error *err)
+MTL_DEF MTL__RARE mtl_model *mtl_model_read_with(const mtl_reader *reader, const mtl_load_desc *how,
+                                                 mtl_error *err)
 {
     mtl_error own;
     mtl_model *model = NULL;
@@ -17603,7 +17656,8 @@ static MTL__RARE void mtl__session_start(mtl__session *s, mtl_arena *arena, int 
 }
 
 /* The object in `arena`: zeroed, with a copy of its desc, checked; then what is special about it. */
-static MTL__RARE mtl__session *mtl__session_build(const mtl__session_kind *kind, mtl_arena *arena, mtl_model *model,
+static MTL__RARE mtl__session *mtl__session_build(const mtl__session_kind *kind, mtl_arena *arena,
+                                                  mtl_model *model,
                                         const void *desc, mtl_error *err)
 {
     mtl__session *s = (mtl__session *)mtl__arena_make(arena, 1, kind->bytes, kind->name, err);
@@ -17684,7 +17738,8 @@ static MTL__RARE void mtl__session_destroy(mtl__session *s)
     mtl_arena_destroy(&arena);
 }
 
-static MTL__RARE mtl__session *mtl__session_create(const mtl__session_kind *kind, mtl_model *model, const void *desc,
+static MTL__RARE mtl__session *mtl__session_create(const mtl__session_kind *kind, mtl_model *model,
+                                                   const void *desc,
                                          mtl_error *err)
 {
     mtl_arena arena;
@@ -17745,14 +17800,16 @@ static void mtl__predictor_build(mtl__session *session, mtl_arena *arena, mtl_er
 
 /* Copies of a batch's inputs in which the rows of sequences that are left out are zeros, so that the passes
    need not know of them. rows: of the batch. */
-static MTL__RARE const mtl_input *mtl__predict_repair(mtl_run *run, const mtl_model *model, const mtl_batch *batch,
+static MTL__RARE const mtl_input *mtl__predict_repair(mtl_run *run, const mtl_model *model,
+                                                      const mtl_batch *batch,
                                             size_t rows)
 {
     mtl_input *inputs = (mtl_input *)mtl_run_make(run, model->data_count * sizeof *inputs);
     size_t i, s, row;
     for (i = 0; inputs && i < model->data_count; i++) {
         const int of_rows = model->inputs[i].kind->reads_rows;
-        const size_t bytes = of_rows ? (size_t)model->desc.inputs[i].features * sizeof(mtl_real) : sizeof(int);
+        const size_t bytes = of_rows ? (size_t)model->desc.inputs[i].features * sizeof(mtl_real)
+            : sizeof(int);
         unsigned char *copy = (unsigned char *)mtl_run_push(run, rows * bytes);
         if (mtl__dry(run) || mtl__failed(run->error)) continue;
         memcpy(copy, of_rows ? (const void *)batch->inputs[i].rows : batch->inputs[i].ids, rows * bytes);
@@ -17996,14 +18053,16 @@ static MTL__RARE void mtl__model_stream(mtl_maker *m, const mtl_model *model, un
         if (node->part == MTL__NODE_INPUT) {
             const mtl__input *input = &model->inputs[node->index];
             if (input->kind->stream) *at = input->kind->stream(m, &input->part, input->data);
-            else mtl__fail(m->err, MTL_ERROR_UNSUPPORTED, node->name, -1, "input %s cannot be streamed: it is of "
+            else mtl__fail(m->err, MTL_ERROR_UNSUPPORTED, node->name, -1,
+                           "input %s cannot be streamed: it is of "
                            "the kind %s, which has no stream", node->name, input->kind->kind.name);
         } else if (node->part == MTL__NODE_COLUMN) {
             const mtl__column *column = &model->columns[node->index];
             const unsigned x = mtl__tap_stream(m, &column->tap, model->nodes, places);
             if (mtl__failed(m->err)) return;
             if (column->kind->stream) *at = column->kind->stream(m, &column->part, x);
-            else mtl__fail(m->err, MTL_ERROR_UNSUPPORTED, node->name, -1, "column %s cannot be streamed: it is "
+            else mtl__fail(m->err, MTL_ERROR_UNSUPPORTED, node->name, -1,
+                           "column %s cannot be streamed: it is "
                            "of the kind %s, which has no stream", node->name, column->kind->kind.name);
         } else mtl__head_stream(m, &model->tasks[node->index], model->nodes, places);
     }
@@ -18024,7 +18083,8 @@ static MTL__RARE void mtl__stream_answers(mtl_stream *stream, size_t tasks)
 }
 
 /* A stream laid out in `arena`; where that only counts, nothing is there to be run. */
-static MTL__RARE mtl_stream *mtl__stream_build(mtl_arena *arena, const mtl_model *model, const mtl_predictor_desc *how,
+static MTL__RARE mtl_stream *mtl__stream_build(mtl_arena *arena, const mtl_model *model,
+                                               const mtl_predictor_desc *how,
                                      mtl_error *err)
 {
     mtl_stream *stream = (mtl_stream *)mtl__arena_make(arena, 1, sizeof *stream, "a stream", err);
@@ -18047,7 +18107,8 @@ static MTL__RARE mtl_stream *mtl__stream_build(mtl_arena *arena, const mtl_model
     stream->states = (mtl_real *)mtl__arena_zero(arena, stream->sequences * m.state, sizeof(mtl_real),
                                                  "a stream", err);
     stream->frame.values = (mtl_real *)mtl__arena_zero(arena, m.values, sizeof(mtl_real), "a stream", err);
-    stream->frame.out = (mtl_prediction *)mtl__arena_zero(arena, tasks, sizeof(mtl_prediction), "a stream", err);
+    stream->frame.out = (mtl_prediction *)mtl__arena_zero(arena, tasks, sizeof(mtl_prediction), "a stream",
+                                                          err);
     stream->frame.labels = (int *)mtl__arena_zero(arena, tasks, sizeof(int), "a stream", err);
     stream->frame.chosen = (unsigned char *)mtl__arena_zero(arena, m.chosen, 1, "a stream", err);
     m.operations = (mtl_operation *)mtl__arena_zero(arena, m.count, sizeof(mtl_operation), "a stream", err);
@@ -18063,7 +18124,8 @@ static MTL__RARE mtl_stream *mtl__stream_build(mtl_arena *arena, const mtl_model
 }
 
 /* The desc with its defaults; 0 on failure. */
-static MTL__RARE int mtl__stream_desc(const mtl_model *model, const mtl_predictor_desc *how, mtl_predictor_desc *out,
+static MTL__RARE int mtl__stream_desc(const mtl_model *model, const mtl_predictor_desc *how,
+                                      mtl_predictor_desc *out,
                             mtl_error *err)
 {
     memset(out, 0, sizeof *out);
@@ -18075,7 +18137,8 @@ static MTL__RARE int mtl__stream_desc(const mtl_model *model, const mtl_predicto
     return !mtl__failed(err);
 }
 
-MTL_DEF MTL__RARE size_t mtl_stream_size(const mtl_model *model, const mtl_predictor_desc *how, mtl_error *err)
+MTL_DEF MTL__RARE size_t mtl_stream_size(const mtl_model *model, const mtl_predictor_desc *how,
+                                         mtl_error *err)
 {
     mtl_error own;
     mtl_arena counting, shadow;
@@ -19781,7 +19844,8 @@ static const int *mtl__pick_ints(const mtl__pick *p, const int *from, int per_st
 }
 
 /* The batch of `count` chosen sequences, in `arena`. */
-static MTL__RARE mtl_batch mtl__dataset_batch(const mtl__dataset *set, const mtl_model *model, const size_t *chosen,
+static MTL__RARE mtl_batch mtl__dataset_batch(const mtl__dataset *set, const mtl_model *model,
+                                              const size_t *chosen,
                                     size_t count, mtl_arena *arena, mtl_error *err)
 {
     const mtl_model_desc *desc = &model->desc;
@@ -19901,7 +19965,8 @@ static size_t mtl__evaluate_batch_size(const mtl_predictor *p, const mtl__datase
     return n;
 }
 
-static MTL__RARE void mtl__evaluate_set(mtl__evaluation *e, const mtl_batch *data, mtl_arena *arena, mtl_error *err)
+static MTL__RARE void mtl__evaluate_set(mtl__evaluation *e, const mtl_batch *data, mtl_arena *arena,
+                                        mtl_error *err)
 {
     mtl_arena_mark mark = mtl_arena_save(arena), inner;
     mtl__dataset set;
@@ -20587,7 +20652,8 @@ MTL_DEF MTL__RARE mtl_trainer *mtl_trainer_init(void *buffer, size_t bytes, mtl_
     return mtl__trainer_made(mtl__session_init(&mtl__trainer_kind, buffer, bytes, model, desc, err));
 }
 
-MTL_DEF MTL__RARE mtl_trainer *mtl_trainer_create(mtl_model *model, const mtl_trainer_desc *desc, mtl_error *err)
+MTL_DEF MTL__RARE mtl_trainer *mtl_trainer_create(mtl_model *model, const mtl_trainer_desc *desc,
+                                                  mtl_error *err)
 {
     mtl_error own;
     return mtl__trainer_made(mtl__session_create(&mtl__trainer_kind, model, desc,
@@ -20599,7 +20665,8 @@ MTL_DEF void mtl_trainer_destroy(mtl_trainer *trainer)
     mtl__session_destroy(trainer ? &trainer->session : NULL);
 }
 
-MTL_DEF MTL__RARE mtl_status mtl_trainer_set_weight(mtl_trainer *trainer, int task, float weight, mtl_error *err)
+MTL_DEF MTL__RARE mtl_status mtl_trainer_set_weight(mtl_trainer *trainer, int task, float weight,
+                                                    mtl_error *err)
 {
     mtl_error own;
     err = mtl__error_given(err, &own);
@@ -20763,7 +20830,8 @@ static size_t mtl__trainer_micro_batch(mtl_trainer *t, const mtl_batch *batch, c
 }
 
 /* Forward and backward of all micro-batches, into the gradients of `balance`. */
-static mtl_status mtl__trainer_gradients(mtl_trainer *trainer, const mtl_batch *batches, size_t count,
+static MTL__RARE mtl_status mtl__trainer_gradients(mtl_trainer *trainer, const mtl_batch *batches,
+                                                   size_t count,
                                          const mtl__balance *balance, mtl_step *step, mtl_error *err)
 {
     uint64_t before = mtl__arithmetic_set();
@@ -20824,7 +20892,8 @@ MTL_DEF mtl_status mtl_train_gradients(mtl_trainer *trainer, const mtl_batch *ba
     return mtl__trainer_gradients(trainer, batches, count, &trainer->balance, step, err);
 }
 
-MTL_DEF MTL__RARE mtl_status mtl_train_task_gradients(mtl_trainer *trainer, const mtl_batch *batches, size_t count,
+MTL_DEF MTL__RARE mtl_status mtl_train_task_gradients(mtl_trainer *trainer, const mtl_batch *batches,
+                                                      size_t count,
                                             mtl_gradients *const *of, mtl_step *step, mtl_error *err)
 {
     mtl_error own;
@@ -20861,7 +20930,7 @@ static MTL__RARE void mtl__trainer_learn_weights(mtl_trainer *t, double lr)
         memcpy(t->surgery.state, t->surgery.next, t->weighting.tasks * t->weighting.tasks * sizeof(double));
 }
 
-MTL_DEF mtl_status mtl_train_step(mtl_trainer *trainer, const mtl_batch *batches, size_t count,
+MTL_DEF MTL__RARE mtl_status mtl_train_step(mtl_trainer *trainer, const mtl_batch *batches, size_t count,
                                   mtl_step *step, mtl_error *err)
 {
     mtl_error own;

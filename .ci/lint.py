@@ -16,9 +16,11 @@
     pages       every mtl_ name in backticks on the pages that explain the code stands in the code, and so does
                 every one in a comment of mtl_rnn.h
     quotes      C code on the pages that explain the code says where it is from, and stands there word for word
+    descs       an initialiser with .members has them in the order of the header's struct and none nested, so that it
+                may be copied into C++20
     documents   what a text names by its path is in the tree, and no text leans on papers that are not
     repeats     no run of 60 tokens stands twice in mtl_rnn.h and the command (.ci/lint.allow has exceptions)
-    warnings    the implementation compiles without any, in C99 and C++11, float and double
+    warnings    the implementation compiles without any, in C99, C++11 and C++20, float and double
     size        its object code, with the kernels of every instruction set of x86, stays within OBJECT_LIMIT
 
 The checks lean on the header's layout: a function begins in column 0 and its last line is a `}` in column 0, a banner is
@@ -46,7 +48,8 @@ KERNELS = "kernels"
 
 WIDTH_LIMIT = 110
 # Patterns of files whose lines are held to it.
-WIDTH_FILES = ["mtl_rnn.h", "examples/*.[ch]", "examples/mtl/*.[ch]", "tests/*.[ch]", "tests/bench/*.[ch]", "tests/golden/*.[ch]"]
+WIDTH_FILES = ["mtl_rnn.h", "examples/*.[ch]", "examples/*.cpp", "examples/mtl/*.[ch]", "tests/*.[ch]",
+               "tests/bench/*.[ch]", "tests/golden/*.[ch]"]
 
 # Kind: the sections that may compare its constants, MTL_KIND_NAME, which are those of an enum.
 KIND_ROOMS = {"TASK": ["tasks"], "MIX": ["nodes"], "INPUT": ["nodes"], "COLUMN": ["nodes"],
@@ -56,14 +59,15 @@ KIND_ROOMS = {"TASK": ["tasks"], "MIX": ["nodes"], "INPUT": ["nodes"], "COLUMN":
 KINDS_CHECKED = {"TASK": False, "MIX": True, "INPUT": True, "COLUMN": True}
 
 # Texts that may name files; and names of papers that readers do not have.
-TEXT_FILES = re.compile(r"(\.(h|c|py|sh|md|awk|patch)|^Makefile|^\.ci/\w+)$")
+TEXT_FILES = re.compile(r"(\.(h|c|cpp|py|sh|md|awk|patch)|^Makefile|^\.ci/\w+)$")
 PAPERS = re.compile(r"\bDESIGN\b|\b[Ii]ssue (#|\d)|\bTODO\b|\bFIXME\b")
 
 # Pages that explain the code; one that is not there is not missed.
-PAGES = ["docs/architecture.md", "docs/learn.md"]
-# Before weights of losses, surgery and all that finds out what to share, and what these may cost; then rows of
-# states, streams, and what small machines need.
-OBJECT_LIMIT = 451625 + 32 * 1024 + 12 * 1024
+PAGES = ["docs/architecture.md", "docs/learn.md", "docs/pytorch.md"]
+# Files with initialisers that readers copy.
+COPIED = ["mtl_rnn.h", "README.md", "docs/*.md", "examples/*.c", "examples/*.cpp", "examples/*.h"]
+# Before rows of states, streams and what small machines need; what these may cost.
+OBJECT_LIMIT = 483017 + 12 * 1024
 
 WARNINGS = "-Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Werror"
 # What a user may have included before; none of it may matter, with or without the POSIX names that -std=c99 hides.
@@ -82,6 +86,7 @@ COMPILES = [                                    # what it is called, command; gc
     ("clang", f"clang -std=c99 -O2 {WARNINGS}"),
     ("clang, double", f"clang -std=c99 -fsyntax-only {WARNINGS} -DMTL_REAL=double"),
     ("g++", "g++ -x c++ -std=c++11 -O2 -Wall -Wextra -Werror"),
+    ("g++, C++20", "g++ -x c++ -std=c++20 -fsyntax-only -Wall -Wextra -Werror"),
     ("clang++", "clang++ -x c++ -std=c++11 -fsyntax-only -Wall -Wextra -Werror"),
 ]
 
@@ -402,6 +407,58 @@ def check_quotes():
                 at = found + len(part)
 
 
+def struct_members():
+    """The members of each struct of the interface, in their order."""
+    text = subprocess.run(["gcc", "-E", "-P", HEADER], capture_output=True, text=True, check=True).stdout
+    structs = {}
+    for name, body in re.findall(r"\bstruct (mtl_\w+)\s*\{(.*?)\}\s*(?:\w+\s*)?;", text, flags=re.S):
+        structs[name] = []
+        for declaration in body.split(";"):
+            pointer = re.search(r"\(\*(\w+)\)", declaration)
+            declarators = [pointer.group(1)] if pointer else re.findall(r"(\w+)\s*(?:\[[^\]]*\]\s*)*(?:,|$)", declaration)
+            structs[name].extend(declarators)
+    return structs
+
+
+def designators(text):
+    """Of each pair of braces in C: where it begins and the .members that stand directly in it."""
+    open_at, found = [], []
+    for match in re.finditer(r"[{}]|(?<=[{,\s])(\.[A-Za-z_][\w.]*)\s*=(?!=)", text):
+        if match.group() == "{":
+            open_at.append(len(found))
+            found.append((match.start(), []))
+        elif match.group() == "}":
+            if open_at:
+                open_at.pop()
+        elif open_at:
+            found[open_at[-1]][1].append(match.group(1)[1:])
+    return [(at, names) for at, names in found if names]
+
+
+def fault_of_order(names, structs):
+    """What C++20 has against these members, or None. Structs of a program's own are not known."""
+    nested = [name for name in names if "." in name]
+    first = [name.split(".")[0] for name in names]
+    of = [members for members in structs.values() if set(first) <= set(members)]
+    if of and nested:
+        return f".{nested[0]} is nested"
+    if of and not any(first == sorted(first, key=members.index) for members in of):
+        return "expected the order " + ", ".join(sorted(first, key=of[0].index))
+    return None
+
+
+def check_descs():
+    structs = struct_members()
+    for path in sorted({path for pattern in COPIED for path in glob.glob(pattern)}):
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
+        bare = re.sub(r'"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])\'', blank, text)
+        for at, names in designators(bare):
+            fault = fault_of_order(names, structs)
+            if fault:
+                problem(path, text.count("\n", 0, at) + 1, f"C++20 refuses {{ .{', .'.join(names)} }}: {fault}")
+
+
 def check_documents():
     files = subprocess.run(["git", "ls-files"], capture_output=True, text=True, check=True).stdout.split("\n")
     present = {name for name in files if os.path.exists(name)}
@@ -520,6 +577,7 @@ def main():
     check("kinds", check_kinds, header, sources)
     check("pages", check_pages, header)
     check("quotes", check_quotes)
+    check("descs", check_descs)
     check("documents", check_documents)
     check("repeats", check_repeats, sources)
     check("warnings", check_warnings)

@@ -10,6 +10,7 @@ out=build/matrix
 jobs=${MATRIX_JOBS:-2}
 seconds=${MATRIX_LIMIT:-900}                 # a hang ends here; code of tcc, which does not optimise, takes minutes
 stb=${STB:-/usr/include/stb}
+torch=${TORCH:-torch==2.13.0}
 export MTL_TEST_QUICK=1
 export UBSAN_OPTIONS=print_stacktrace=1 ASAN_OPTIONS=allocator_may_return_null=1    # a refused malloc is tested, too
 
@@ -27,15 +28,21 @@ clang-c99        clang                   tests       -std=c99 -O2
 clang-c11        clang                   tests       -std=c11 -O2
 g++-c++17        g++                     smoke       -x c++ -std=c++17 -O2 -Wall -Wextra -Werror
 clang++-c++17    clang++                 smoke       -x c++ -std=c++17 -O2 -Wall -Wextra -Werror
+g++-c++20        g++                     cpp         -std=c++20 -O2 -Wall -Wextra -Werror
+g++-cpp17        g++                     cpp         -std=c++17 -O2 -Wall -Wextra -Werror
+clang++-c++20    clang++                 cpp         -std=c++20 -O2 -Wall -Wextra -Werror
+clang++-cpp17    clang++                 cpp         -std=c++17 -O2 -Wall -Wextra -Werror
 tcc              tcc                     tests       -std=c99
 two-units        gcc                     two_units   -std=c99 -O2 -Wall -Wextra -Werror
 static           gcc                     tests       -std=c99 -O1 -Wall -Wextra -Werror -DMTL_RNN_STATIC
 decimal-comma    gcc                     comma       -std=c99 -O1
+single-isa       gcc                     single_isa  -std=c99 -O2
 no-simd          gcc                     tests       -std=c99 -O2 -DMTL_NO_SIMD
 double           clang                   tests       -std=c99 -O2 -DMTL_REAL=double
 mingw            x86_64-w64-mingw32-gcc  windows     -std=c99 -O2 -Wall -Wextra -Werror
 avx512-emulated  gcc                     emulated    -std=c99 -O1 -Wno-psabi -DTEST_EMULATE_AVX512
 resume           gcc                     resume      -std=c99 -O2
+pytorch          gcc                     pytorch     -std=c99 -O2
 '
 
 # ---- how a configuration is built and run: COMPILER OPTIONS..., in its own folder $here ----------------------------
@@ -56,6 +63,27 @@ races()
 smoke()
 {
     "$@" -I. -pthread -o "$here/smoke" tests/smoke.c -lm && limited "$here/smoke"
+}
+
+# The C++ example of that standard, with the implementation in C++ too.
+cpp()
+{
+    local standard=${2#-std=c++}
+    echo '#include "mtl_rnn.h"' >"$here/library.cpp"
+    "$@" -I. -DMTL_RNN_IMPLEMENTATION -c -o "$here/library.o" "$here/library.cpp" || return
+    "$@" -Wno-missing-field-initializers -I. -pthread -o "$here/example" "examples/cpp$standard.cpp" \
+        $([ "$standard" = 17 ] || echo "$here/library.o") -lm && limited "$here/example"
+}
+
+# One instruction set alone; what is none is refused, with a sentence.
+single_isa()
+{
+    local isa
+    smoke "$@" -DMTL_SINGLE_ISA=MTL_ISA_SCALAR || return
+    for isa in avx2 3 "" MTL_ISA_AVX3 MTL_ISA_AUTO; do
+        "$@" -I. -fsyntax-only "-DMTL_SINGLE_ISA=$isa" tests/smoke.c 2>"$here/refused" && return 1
+        grep -q '#error.*MTL_SINGLE_ISA must be' "$here/refused" || return
+    done
 }
 
 # The AVX-512 kernels made out of AVX2; a processor without AVX2 would run none of them.
@@ -145,6 +173,17 @@ wide_registers()
     ! $dump -d "$here/library.o" | grep -m 1 '%[yz]mm'
 }
 
+# The code of docs/pytorch.md, and imported networks of every kind, against PyTorch.
+pytorch()
+{
+    echo '#include "mtl_rnn.h"' >"$here/library.c"
+    "$@" -I. -DMTL_RNN_IMPLEMENTATION -c -o "$here/library.o" "$here/library.c" || return
+    "$@" -I. -pthread -o "$here/mtl" examples/mtl/*.c "$here/library.o" -lm || return
+    "$@" -I. -pthread -o "$here/fine_tune" examples/fine_tune.c "$here/library.o" -lm || return
+    limited build/venv/bin/python tests/pytorch_page.py "$here" || return
+    limited build/venv/bin/python tests/pytorch_import.py "$here"
+}
+
 # Training that is stopped or killed and goes on, with a covering set of the command's options.
 resume()
 {
@@ -169,6 +208,7 @@ tool_missing()                              # prints what a configuration lacks,
     command -v "$1" >/dev/null || { echo "$1"; return; }
     case $2 in
     windows) [ -n "$(find_wine)" ] || echo "Debian's packages wine and wine64" ;;
+    pytorch) .ci/venv.sh numpy safetensors "$torch" >/dev/null 2>&1 || echo "$torch in build/venv" ;;
     resume) command -v python3 >/dev/null || echo python3 ;;
     comma) command -v localedef >/dev/null && [ -e /usr/share/i18n/locales/de_DE ] || echo "Debian's package locales" ;;
     aarch64)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # .ci/setup.sh GROUP...    checks for what the groups need and installs what is missing
 #
-# Groups: make build test matrix lint python mutants revision peers. Each need is probed (a command, a header that compiles), not looked up
+# Groups: make build cpp test matrix lint python mutants revision peers. Each need is probed (a command, a header that compiles), not looked up
 # by package, so a compiler or a library that came another way counts. Says nothing when all is there. Where apt-get or
 # the right to use it is missing, it names the packages and fails.
 set -u
@@ -28,6 +28,12 @@ need_build()
     need libstb-dev compiles '#include <stb_ds.h>'
 }
 compiles_libc() { compiles '#include <stdio.h>'; }
+
+need_cpp()
+{
+    need_build
+    need_command "${CXX:-g++}"
+}
 
 need_test()
 {

@@ -69,11 +69,11 @@ int main(void)
     enum { IDS = 1000, STEPS = 10, CHECKED = 5 };
     static int ids[IDS], classes[IDS], lengths[IDS / STEPS];
     hashed_options how = { .rows = 200 };                                       /* hashes: 0, the default */
-    const mtl_input_desc input = { .name = "things", .width = 16, .own = &hashed_kind, .options = &how };
-    const mtl_task_desc task = { .name = "class", .level = MTL_LEVEL_STEP, .classes = 4, .tap.from = "things",
-                                 .hidden = { 64 }, .activation = MTL_ACTIVATION_TANH };
+    const mtl_input_desc input = { .name = "things", .own = &hashed_kind, .options = &how, .width = 16 };
+    const mtl_task_desc task = { .name = "class", .tap = { .from = "things" }, .level = MTL_LEVEL_STEP,
+                                 .classes = 4, .hidden = { 64 }, .activation = MTL_ACTIVATION_TANH };
     const mtl_model_desc desc = { .inputs = &input, .input_count = 1, .tasks = &task, .task_count = 1,
-                                  .encoder.hidden = 1 };
+                                  .encoder = { .hidden = 1 } };
     mtl_batch data = { .sequences = CHECKED, .lengths = lengths, .inputs = &(mtl_input){ .ids = ids },
                        .targets = &(mtl_target){ .labels = classes } };
     mtl_error err = {0};

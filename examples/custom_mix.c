@@ -64,10 +64,11 @@ int main(void)
     static int ids[N * STEPS], tags[N * STEPS], lengths[N];
     const highway_options usual = {0};                                              /* 0: the defaults */
     const mtl_input_desc input = { .name = "words", .vocabulary = WORDS, .width = WIDTH };
-    const mtl_task_desc task = { .name = "tags", .level = MTL_LEVEL_STEP, .classes = WORDS,
-        .tap = { .from = "words+encoder", .own = &highway_kind, .options = &usual } };
+    const mtl_task_desc task = { .name = "tags",
+        .tap = { .from = "words+encoder", .own = &highway_kind, .options = &usual },
+        .level = MTL_LEVEL_STEP, .classes = WORDS };
     const mtl_model_desc desc = { .inputs = &input, .input_count = 1, .tasks = &task, .task_count = 1,
-                                  .encoder.hidden = WIDTH };
+                                  .encoder = { .hidden = WIDTH } };
     const mtl_batch data = { .sequences = N, .lengths = lengths, .inputs = &(mtl_input){ .ids = ids },
                              .targets = &(mtl_target){ .labels = tags } };
     mtl_task_score score = {0};

@@ -69,10 +69,11 @@ int main(void)
     static int words[N * STEPS], marks[N * STEPS], classes[N], lengths[N];
     const mtl_input_desc inputs[] = { { .name = "words", .vocabulary = WORDS, .width = 8 },
                                       { .name = "marks", .vocabulary = 2, .width = 4 } };
-    mtl_task_desc task = { .name = "class", .classes = WORDS, .pool = MTL_POOL_MEAN,
-                           .tap = { .from = "words", .by = "marks", .own = &attend_kind } };
+    mtl_task_desc task = { .name = "class",
+                           .tap = { .from = "words", .by = "marks", .own = &attend_kind },
+                           .classes = WORDS, .pool = MTL_POOL_MEAN };
     const mtl_model_desc desc = { .inputs = inputs, .input_count = 2, .tasks = &task, .task_count = 1,
-                                  .encoder.hidden = 1 };
+                                  .encoder = { .hidden = 1 } };
     mtl_batch data = { .sequences = CHECKED, .lengths = lengths,
                        .inputs = (mtl_input[]){ { .ids = words }, { .ids = marks } },
                        .targets = &(mtl_target){ .labels = classes } };

@@ -65,10 +65,10 @@ int main(void)
     static mtl_real x[N], y[N]; static int lengths[N];
     const quantiles usual = {{0}};                                                   /* 0: the defaults */
     const mtl_input_desc input = { .name = "x", .features = 1 };
-    const mtl_task_desc task = { .name = "y", .tap.from = "x", .own = &quantile_kind, .options = &usual,
-                                 .hidden = { 16 } };
+    const mtl_task_desc task = { .name = "y", .tap = { .from = "x" }, .own = &quantile_kind,
+                                 .options = &usual, .hidden = { 16 } };
     const mtl_model_desc desc = { .inputs = &input, .input_count = 1, .tasks = &task, .task_count = 1,
-                                  .encoder.hidden = 1 };
+                                  .encoder = { .hidden = 1 } };
     const mtl_batch data = { .sequences = N, .lengths = lengths, .inputs = &(mtl_input){ .rows = x },
                              .targets = &(mtl_target){ .values = y } };
     mtl_task_score score = {0};

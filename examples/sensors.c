@@ -162,8 +162,8 @@ int main(void)
 {
     static const mtl_input_desc inputs[] = { { .name = "sensors", .features = FEATURES } };
     static const mtl_task_desc tasks[TASKS] = {
-        { .name = "state", .kind = MTL_TASK_CLASS, .level = MTL_LEVEL_STEP, .classes = STATES,
-            .labels = states },
+        { .name = "state", .labels = states, .kind = MTL_TASK_CLASS, .level = MTL_LEVEL_STEP,
+            .classes = STATES },
         { .name = "hours", .kind = MTL_TASK_REAL, .level = MTL_LEVEL_STEP, .loss = MTL_LOSS_HUBER },
     };
     const mtl_model_desc desc = { .inputs = inputs, .input_count = 1, .tasks = tasks, .task_count = TASKS,

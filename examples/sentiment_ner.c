@@ -296,12 +296,12 @@ int main(int argc, char **argv)
     }
     words = vocabulary(&sets[0], &sets[1], &word_count);
 
-    const mtl_input_desc input = { .name = "text", .vocabulary = (int)word_count, .width = 48, .words = words,
+    const mtl_input_desc input = { .name = "text", .words = words, .vocabulary = (int)word_count, .width = 48,
         .dropout = 0.2f };
     const mtl_task_desc tasks[TASKS] = {
-        { .name = "sentiment", .classes = SENTIMENTS, .labels = sentiments, .pool = MTL_POOL_LAST,
-            .weight = 0.5f },
-        { .name = "entities", .classes = TAGS, .labels = tags, .level = MTL_LEVEL_STEP, .weight = 0.5f },
+        { .name = "sentiment", .labels = sentiments, .classes = SENTIMENTS, .weight = 0.5f,
+            .pool = MTL_POOL_LAST },
+        { .name = "entities", .labels = tags, .level = MTL_LEVEL_STEP, .classes = TAGS, .weight = 0.5f },
     };
     const mtl_model_desc desc = { .inputs = &input, .input_count = 1, .tasks = tasks, .task_count = TASKS,
                                   .encoder = { .cell = MTL_CELL_LSTM, .hidden = 48, .bidirectional = 1,

@@ -1,4 +1,4 @@
-/* tests/test_auto.c    what --share auto chooses: examples/mtl/auto.c's rule, on attempts whose scores are given
+/* tests/test_auto.c    what --share auto chooses: examples/mtl/auto.c's rule, on given scores.
 
    The file is included, so that its own functions can be called; no model is trained. */
 #include <setjmp.h>
@@ -11,7 +11,8 @@
 #include "../examples/mtl/auto.c"
 
 /* An attempt with tasks 0 to count - 1 (alone: with the task `only`). Scores: those given, on every block the
-   same but for +- spread by turns, so that the standard error of a difference is about spread / sqrt(BLOCKS). */
+   same but for +- spread by turns, so that the standard error of a difference is about spread / sqrt(BLOCKS).
+   */
 static void add(search *s, int structure, int only, int count, const double *scores, double spread)
 {
     attempt of = { 0 };
@@ -19,7 +20,8 @@ static void add(search *s, int structure, int only, int count, const double *sco
     of.structure = &structures[structure];
     for (k = 0; k < count; k++) {
         arrput(of.tasks, structure == ALONE ? only : k);
-        for (block = 0; block < BLOCKS; block++) arrput(of.scores, scores[k] + (block % 2 ? spread : -spread));
+        for (block = 0; block < BLOCKS; block++) arrput(of.scores, scores[k] + (block % 2 ? spread
+                                                                                : -spread));
         arrput(of.scores, scores[k]);
     }
     arrput(s->attempts, of);
@@ -35,7 +37,8 @@ static void forget(search *s)
     arrfree(s->attempts);
 }
 
-/* Three tasks alone at 0.8, and one joint attempt with these scores: the tasks that are kept of it, as bits. */
+/* Three tasks alone at 0.8, and one joint attempt with these scores: the tasks that are kept of it, as bits.
+   */
 static int kept_of(double a, double b, double c, double spread)
 {
     const double alone[] = { 0.8, 0.8, 0.8 }, joint[] = { a, b, c };
@@ -59,7 +62,8 @@ static void tasks_that_lose_stand_alone(void **state)
     assert_int_equal(kept_of(0.8, 0.8, 0.8, 0), 7);         /* equal: one encoder is smaller and faster */
 }
 
-/* The standard error of spread 0.1 is 0.0229: a loss of half of that is noise, but not in the sum of tasks. */
+/* The standard error of spread 0.1 is 0.0229: a loss of half of that is noise, but not in the sum of tasks.
+   */
 static void noise_is_no_loss_but_adds_up(void **state)
 {
     (void)state;

@@ -288,7 +288,8 @@ static void cells_words_of(net *n)
                                                c->characters, 1, 0, "characters");
     c->y = mtl_cell_forward(&n->run, c->cells[0], x, NULL, &c->last);
     c->pooled = mtl__pool_forward(&n->run, c->losses % 3 == 0 ? MTL_POOL_LAST : c->losses % 3 == 1
-                                  ? MTL_POOL_MEAN : MTL_POOL_MAX, c->y, &segment, 1, (size_t)MTL__NOT_CARRIED, "words");
+                                  ? MTL_POOL_MEAN : MTL_POOL_MAX, c->y, &segment, 1,
+                                  (size_t)MTL__NOT_CARRIED, "words");
 }
 
 /* Then each step of the batch takes its word's row, and a second cell reads the steps. */

@@ -8,6 +8,7 @@
 
 [ $# -gt 0 ] || set -- "$(dirname "$0")/../build/mtl"
 case $1 in /*) mtl=$1 ;; *) mtl=$PWD/$1 ;; esac
+top=$(cd "$(dirname "$0")/.." && pwd)
 [ -x "$mtl" ] || { echo "$0: $1 is not a program" >&2; exit 2; }
 LC_ALL=C export LC_ALL
 work=$(mktemp -d) || exit 1
@@ -226,12 +227,12 @@ result "info --json tells the same" "$(says stdout.txt '"parameters": |"inputs":
 
 # ---- options ---------------------------------------------------------------------------------------------------------------
 
-for command in train eval predict info; do
+for command in train eval predict info import; do
     run $command --help
     [ "$status" -eq 0 ] && problem=$(says stdout.txt "mtl $command|--help") || problem="status $status"
     result "$command --help" "$problem"
 done
-run --help; result "--help names the commands" "$(says stdout.txt "train|eval|predict|info")"
+run --help; result "--help names the commands" "$(says stdout.txt "train|eval|predict|info|import")"
 run --version; check "--version" [ "$(cut -d' ' -f1 stdout.txt)" = mtl -a "$status" -eq 0 ]
 run reference; result "reference prints the fields" "$(says stdout.txt '# Reference|`forget_bias`|`clip_norm`|`label_smoothing`')"
 run; check "no command is wrong usage" [ "$status" -eq 2 ]
@@ -386,6 +387,14 @@ run info --model shared.st
 result "info shows penalties and the task that tells files apart" "$(says stdout.txt 'task origin: origin|penalty apart0: shared, intent-own|weight 0.01|reversal(shared')"
 run info --model shared.st --json
 check "info as JSON is valid" json_valid stdout.txt
+run info --model shared.st --desc-c
+{ echo '#include "mtl_rnn.h"'; cat stdout.txt; echo 'int main(void) { return desc.inputs != inputs; }'; } >desc.c
+compiles() { # COMPILER OPTIONS...: desc.c; true where there is no such compiler
+    ! command -v "$1" >/dev/null 2>&1 || "$@" -Wall -Werror -fsyntax-only -I"$top" desc.c 2>stderr.txt
+}
+check "info --desc-c is C" compiles gcc -std=c99
+check "it is C++20, too: mixes and all in the order of the fields" compiles g++ -std=c++20 -x c++
+run info --model shared.st --json
 result "and names what penalties are about" "$(says stdout.txt '"name": "apart0"|"a": "shared", "b": "intent-own"')"
 refuses "--share adversarial wants two files" 1 "share.sets is 1; adversarial sharing tells data sets apart" \
     train --data train.tsv --out out.st $small --share adversarial
@@ -434,6 +443,41 @@ check "a step task answers each row" [ "$(awk -F "$tab" '$1 == "u1" { print spli
 check "answers are clamped" awk -F "$tab" 'NR > 1 { n = split($2, a, " "); for (i = 1; i <= n; i++) if (a[i] < 0 || a[i] > 10) exit 1 }' stdout.txt
 run predict --model frames.st --frames valid.csv --json
 check "predict --frames --json is JSON" json_valid stdout.txt
+bi="note: the model will read each sequence forwards and from its end"
+said() { grep -q "$bi" stderr.txt && echo yes || echo no; }
+rows="--frames train.csv --out rows.st $frames $csv_tasks --preset plain --hidden 4 --epochs 1 --threads 1"
+run train $rows
+result "rows are read backwards, too, which is said" "$(says stderr.txt "$bi|--dir uni")"
+run info --model rows.st
+result "the model knows, and that nobody has asked for it; so it cannot be streamed" "$(says stdout.txt "dir=bi|dir_by=--preset|stream      no: column encoder cannot be streamed: it reads backwards, from a sequence's end (bidirectional): --dir uni")"
+run info --model rows.st --json
+check "info --json tells that in JSON" json_valid stdout.txt
+result "it has a field for it" "$(says stdout.txt '"stream": false, "stream_fault": "column encoder cannot be streamed: it reads backwards|"dir_by": "--preset"')"
+run train $rows --dir bi
+check "--dir bi: no note" [ "$(said)" = no ]
+run train $rows --quiet
+check "--quiet: no note" [ ! -s stderr.txt ]
+run train $rows --dir uni
+check "--dir uni: no note" [ "$(said)" = no ]
+run info --model rows.st
+result "which makes a model that can be streamed" "$(says stdout.txt "dir=uni|dir_by=--dir|stream      yes")"
+run info --model rows.st --json
+result "and says so in JSON" "$(says stdout.txt '"stream": true, "tensors"')"
+run train $rows --set encoder.bidirectional=0
+run info --model rows.st
+result "--set says it as well" "$(says stdout.txt "dir_by=--set|stream      yes")"
+streams() { # ANSWER OPTIONS...: what info says of a model with forward columns alone
+    wanted=$1; shift
+    run train --data train.tsv --out uni.st $small --dir uni "$@"
+    check "no note for text" [ ! -s stderr.txt ]
+    run info --model uni.st
+    result "stream $wanted: $*" "$(says stdout.txt "stream      $wanted")"
+}
+streams "yes" --share mmoe
+streams "no: intent cannot be streamed: its experts have one gate a sequence" --share mmoe --set share.per_sequence=1
+streams "yes" --share stack
+streams "no: level1 cannot be streamed: at each step it reads" --share hierarchical --order intent+mood/slots --set share.distributions=1
+streams "yes" --share hierarchical
 run train --frames train.csv --out one.st --features heat,noise --task left:reals $small
 run predict --model one.st --frames valid.csv
 check "without --sequence a file is one sequence" [ "$status" -eq 0 -a "$(wc -l <stdout.txt)" -eq 2 ]
@@ -1002,6 +1046,154 @@ refuses "a model of a newer version" 1 "newer.st|newer" info --model newer.st
 refuses "predict on frames without --frames" 2 "frames.st|--frames" predict --model frames.st
 refuses "eval of frames on text" 2 "--frames" eval --model frames.st --data valid.tsv
 refuses "eval of text on frames" 2 "--frames" eval --model model.st --frames valid.csv
+
+# ---- tensors of other programs ------------------------------------------------------------------------------------------------
+
+golden=$top/tests/golden
+net=$golden/state_dict.safetensors          # PyTorch's: an embedding, a GRU of two layers and directions, a head of two Linear
+run info "$net"
+check "info of another program's file: status 1" [ "$status" -eq 1 ]
+result "it lists names, types and shapes" "$(says stdout.txt "no valid model; a safetensors file|21 tensors|net.embed.weight |F32   9x4|net.head.0.bias |net.rnn.weight_ih_l1_reverse")"
+result "and says what to do" "$(says stderr.txt "is no model; mtl import makes one of them")"
+run info "$net" --json
+check "--json: status 1" [ "$status" -eq 1 ]
+check "it is JSON" json_valid stdout.txt
+result "with the same" "$(says stdout.txt '"model": false, "bytes": 3484, "fault": "|{"name": "net.embed.weight", "type": "F32", "shape": [9, 4]}|"shape": [5]}|"metadata": {}')"
+run info --model "$golden/tagger.safetensors"
+result "other types, metadata" "$(says stdout.txt "I32   16|F64   16x4|metadata|  cases=case tagger")"
+run info model.st
+result "info of a model lists its tensors, too" "$(says stdout.txt "a valid model|tensors|text.weight |F32   |intent.output.bias ")"
+run info model.st --json
+result "so it does in JSON" "$(says stdout.txt '"model": true|"tensors": [{"name": "|"type": "F32", "shape": [')"
+check "which is JSON" json_valid stdout.txt
+run info newer.st
+result "a model that cannot be read: what it holds, and why" "$(says stdout.txt "no valid model|text.weight ")$(says stderr.txt "newer")"
+refuses "info of two files" 2 "unexpected argument 'b.st'" info a.st b.st
+
+maps="--map net.embed.=text. --map net.rnn.=encoder. --map net.head.0.=kind.hidden.0. --map net.head.2.=kind.output."
+run import "$net" $maps --task kind:tags --out net.st
+check "import" [ "$status" -eq 0 ]
+result "it says what was read" "$(says stdout.txt "21 of 21 tensors read; 455 parameters; saved to net.st")"
+check "and nothing else" [ ! -s stderr.txt ]
+run info net.st
+result "sizes come from the file" "$(says stdout.txt "vocabulary 9  width 4|cell gru  hidden 3  activation tanh  reset after  layers 2  bidirectional 1|task kind: tags|classes 4|hidden 5|map=net.rnn.=encoder.|stream      no")"
+run predict --model net.st
+result "without words it reads ids, which is said" "$(says stderr.txt "net.st reads token ids: it stores no words")"
+check "import takes what is said alike" "$mtl" import "$net" $maps --task kind:tags:4 --cell gru --dir bi --hidden 3 --layers 2 --embed 4 --vocabulary 9 --set task.kind.hidden=5 --quiet --out two.st
+check "to the same file" cmp -s net.st two.st
+"$mtl" import "$net" --map 'net.embed.*=text.*' --map net.rnn.=encoder. --map 'net.head.0.*=kind.hidden.0.*' --map 'net.head.2.*=kind.output.*' --task kind:tags --quiet --out two.st
+"$mtl" info two.st | sed 1d | grep -v map= >two.txt; "$mtl" info net.st | sed 1d | grep -v map= >one.txt
+check "patterns with a star are the same" cmp -s one.txt two.txt
+
+contradicts() { # NAME TEXT|TEXT... OPTIONS...: import of the file with all mappings fails
+    name=$1 texts=$2; shift 2
+    refuses "import: $name" 1 "$texts" import "$net" $maps --out out.st "$@"
+}
+contradicts "another cell" "state_dict.safetensors: tensor net.rnn.weight_hh_l0 (9x3) is of a gru|--cell" --task kind:tags --cell lstm
+contradicts "other units" "tensor net.rnn.weight_hh_l0 (9x3) makes encoder.hidden (--hidden) 3; the command line says 4" --task kind:tags --hidden 4
+contradicts "fewer layers" "tensor net.rnn.weight_hh_l1 (9x3) makes encoder.layers (--layers) 2; the command line says 1" --task kind:tags --layers 1
+contradicts "one direction" "--dir uni, but the file has net.rnn.weight_hh_l0_reverse|leave --dir out" --task kind:tags --dir uni
+contradicts "another width" "tensor net.embed.weight (9x4) makes input.width (--embed) 4; the command line says 8" --task kind:tags --embed 8
+contradicts "another vocabulary" "tensor net.embed.weight (9x4) makes the vocabulary (--vocabulary) 9; the command line says 10" --task kind:tags --vocabulary 10
+contradicts "other classes" "tensor net.head.2.weight (4x5) makes the classes or numbers of task kind 4; the command line says 5" --task kind:tags:5
+contradicts "other hidden layers" "tensor net.head.0.weight (5x6) makes task.kind.hidden, layer 0, 5; the command line says 6" --task kind:tags --set task.kind.hidden=6
+contradicts "more hidden layers" "task.kind.hidden has 2 layers or more, but no --map leads to kind.hidden.1.weight" --task kind:tags --set task.kind.hidden=5,4
+refuses "rows of numbers of an embedding" 2 "--features: --map leads from net.embed.weight (9x4) to an embedding" import "$net" $maps --task kind:tags --features 4 --out out.st
+refuses "import: no mapping for the encoder" 1 "no --map leads to encoder.weight_hh_l0|; the file has net.rnn.weight_hh_l0 (9x3): --map net.rnn.=encoder." \
+    import "$net" --map net.embed.=text. --task kind:tags --out out.st
+refuses "import: a mapping that leads to nothing" 1 "--map net.gru.=encoder. leads from encoder.weight_hh_l0 to net.gru.weight_hh_l0, which is not in the file; the file has net.rnn.weight_hh_l0" \
+    import "$net" --map net.embed.=text. --map net.gru.=encoder. --task kind:tags --out out.st
+refuses "import: no embedding" 1 "no --map leads to text.weight, the embedding; the file has net.embed.weight (9x4): --map net.embed.=text.|--features 4|--vocabulary N" \
+    import "$net" --map net.rnn.=encoder. --task kind:tags:4 --out out.st
+refuses "import: no head, and no classes" 1 "how many classes or numbers does task kind have? no --map leads to kind.output.weight|give --task kind:tags:N" \
+    import "$net" --map net.embed.=text. --map net.rnn.=encoder. --task kind:tags --out out.st
+refuses "import: a mapping of nothing in the model" 1 "--map net.head.0.=kind.dense.: |no tensor of the model fits" \
+    import "$net" --map net.embed.=text. --map net.rnn.=encoder. --map net.head.0.=kind.dense. --map net.head.2.=kind.output. --task kind:tags --out out.st
+refuses "import: a head that does not fit" 1 "state_dict.safetensors: |kind.output.weight (file 4x5, model 4x6)|is read from net.head.2.weight (4x5): give a --map" \
+    import "$net" --map net.embed.=text. --map net.rnn.=encoder. --map net.head.2.=kind.output. --task kind:tags --out out.st
+refuses "import: a bias that is not there" 1 "kind.output.bias (no net.embed.bias in the file)" \
+    import "$net" --map net.rnn.=encoder. --map net.embed.=kind.output. --task kind:tags --features 4 --out out.st
+contradicts "no biases" "8 tensors of the file fit a mapping|net.rnn.bias_hh_l0|or narrow the --map" --task kind:tags --set encoder.no_bias=1
+run import "$net" --map net.embed.=text. --map net.rnn.=encoder. --task kind:tags:4 --task other:multi:3 --task how-much:real:2 --out part.st
+check "import of a part" [ "$status" -eq 0 ]
+result "it says what keeps its initial values, and what is not read" "$(says stderr.txt "note: no --map leads to 6 of the model's tensors|kind.output.weight, kind.output.bias, other.output.weight|note: 4 of the file's tensors are not read: net.head.0.bias")"
+run info part.st
+result "kinds as in a data file's header" "$(says stdout.txt "task kind: tags|task other: multi|task how-much: real|width 2")"
+run import "$net" --map net.rnn.=encoder. --task kind:tags:4 --features a,b,c,d --sequence who --out rows.st --quiet
+check "a model that reads rows" [ "$status" -eq 0 ]
+printf 'who,a,b,c,d\nx,1,2,3,4\nx,0,1,0,1\n' >rows.csv
+run predict --model rows.st --frames rows.csv
+check "it predicts from CSV, whose columns it knows" [ "$(sed -n 2p stdout.txt | grep -c "^x$tab[0-3] [0-3]$")" -eq 1 ]
+run import "$net" --map net.rnn.=encoder. --task kind:tags:4 --features 4 --out rows.st --quiet
+check "rows without names" [ "$status" -eq 0 ]
+refuses "rows of another width" 1 "--features says 3 numbers a row; the encoder's net.rnn.weight_ih_l0 (9x4) reads 4" import "$net" --map net.rnn.=encoder. --task kind:tags:4 --features a,b,c --out out.st
+run import "$net" --map net.rnn.=encoder. --task kind:tags:4 --vocabulary 20 --out fresh.st
+result "an embedding that is still to be learnt" "$(says stderr.txt "text.weight, kind.output.weight")"
+run import "$net" --map net.embed.=text. --map net.rnn.=encoder. --map net.head.0.=kind.hidden.0. --map net.head.2.weight=kind.output.weight --task kind:tags --out bare.st
+result "a Linear without a bias" "$(says stderr.txt "1 of the model's tensors|zeros|: kind.output.bias")"
+
+# Words and labels from files: a trained model under other names, without its metadata, is made again.
+sed 's/"encoder\./"theLSTM./g; s/"text\.weight"/"embd.weight"/; s/"intent\.output/"linear\.output/g; s/mtl_rnn\.config/xyz_rnn.config/' model.st >alien.st
+run info alien.st
+result "a file of other names" "$(says stdout.txt "no valid model|embd.weight|theLSTM.weight_ih_l0|linear.output.bias")"
+"$mtl" info model.st --json | python3 -c 'import json, sys
+of = {task["name"]: task for task in json.load(sys.stdin)["tasks"]}
+for name in ("intent", "slots"): open(name + ".txt", "w").write("".join(label + "\n" for label in of[name]["labels"]))' 2>/dev/null
+python3 - model.st >words.txt 2>/dev/null <<'END'
+import json, struct, sys
+data = open(sys.argv[1], "rb").read()
+header = json.loads(data[8:8 + struct.unpack("<Q", data[:8])[0]])
+print("\n".join(json.loads(header["__metadata__"]["mtl_rnn.config"])["inputs"][0]["words"]))
+END
+alien="--map embd.=text. --map theLSTM.=encoder. --map linear.output.=intent.output. --map slots.=slots. --map mood.=mood. --map buffers.mood.=buffers.mood. \
+    --task intent:class --task slots:tags --task mood:real --pool max"
+if [ -s words.txt ]; then                   # with python3
+    run import alien.st $alien --labels intent=intent.txt --labels slots=slots.txt --words words.txt --out known.st --quiet
+    check "import with words and labels" [ "$status" -eq 0 -a ! -s stdout.txt -a ! -s stderr.txt ]
+    "$mtl" predict --model known.st <valid.txt >known.txt 2>stderr.txt; "$mtl" predict --model model.st <valid.txt >model.txt 2>stderr.txt
+    check "it answers as the model that it was" cmp -s known.txt model.txt
+    run eval --model known.st --data valid.tsv
+    check "it can be scored" [ "$status" -eq 0 ]
+    { sed -n 2p words.txt; sed -n 3p words.txt; sed -n 1p words.txt; sed 1,3d words.txt; } >moved.txt
+    run import alien.st $alien --words moved.txt --out out.st
+    result "words whose unknown one is not the first: a warning" "$(says stderr.txt "warning: --words moved.txt: unknown words are read as the first line's|give --unknown '<unk>'")"
+    run import alien.st $alien --words words.txt --unknown "$(sed -n 3p words.txt)" --out moved.st --quiet
+    "$mtl" predict --model moved.st <valid.txt | cut -f 1,2,4 >moved.txt 2>stderr.txt
+    run import alien.st $alien --words words.txt --out plain.st --quiet
+    "$mtl" predict --model plain.st <valid.txt | cut -f 1,2,4 >plain.txt
+    check "--unknown: known words are read as before" cmp -s plain.txt moved.txt
+    check "--unknown: the others as that one" [ "$(echo xyzzy | "$mtl" predict --model moved.st | tail -n 1 | cut -f 2-)" = "$(sed -n 3p words.txt | "$mtl" predict --model plain.st | tail -n 1 | cut -f 2-)" ]
+    refuses "--unknown that is no word" 1 "--unknown nobody: words.txt has no such line" import alien.st $alien --words words.txt --unknown nobody --out out.st
+    sed 1d words.txt >short.txt
+    refuses "--words of too few lines" 1 "--words short.txt: has |; the vocabulary has |embd.weight" import alien.st $alien --words short.txt --out out.st
+    sed 1d intent.txt >short.txt
+    refuses "--labels of too few lines" 1 "--labels intent: 2 lines, but 3 classes (tensor linear.output.weight (3x32))" import alien.st $alien --labels intent=short.txt --out out.st
+    { cat words.txt; sed -n 2p words.txt; } >short.txt
+    refuses "--words with a word twice" 1 "short.txt:|stands in line 2, too" import alien.st $alien --words short.txt --out out.st
+    printf 'a\n\nb\n' >short.txt
+    refuses "--labels with an empty line" 1 "short.txt:2:1: an empty line; expected a label a line" import alien.st $alien --labels intent=short.txt --out out.st
+fi
+refuses "--labels of no task" 2 "--labels moody=x: no --task moody; did you mean mood?" import alien.st $alien --labels moody=x --out out.st
+refuses "--labels of numbers" 2 "--labels mood=x: task mood is of kind real" import alien.st $alien --labels mood=x --out out.st
+refuses "--labels without a file" 2 "--labels intent: expected TASK=FILE" import alien.st $alien --labels intent --out out.st
+refuses "--map without a model's name" 2 "--map lstm: expected FROM=TO" import alien.st --map lstm --task a:class --out out.st
+refuses "--map with two stars" 2 "--map *a*=b: a name has at most one '*'" import alien.st --map '*a*=b' --task a:class --out out.st
+refuses "--task without a kind" 2 "--task a: expected NAME:KIND" import alien.st --map a=b --task a --out out.st
+refuses "--task of no kind" 2 "'klass' is no kind of task; expected class, tags" import alien.st --map a=b --task a:klass --out out.st
+refuses "--task of no number" 2 "'many' is no number of classes" import alien.st --map a=b --task a:class:many --out out.st
+refuses "--task of a name that is taken" 2 "the name is a name that the model itself uses" import alien.st --map a=b --task text:class --out out.st
+refuses "import without a file" 2 "mtl import needs the state_dict's file" import --map a=b --task a:class --out out.st
+refuses "import without --map" 2 "mtl import needs --map" import alien.st --task a:class --out out.st
+refuses "import without --task" 2 "mtl import needs --task" import alien.st --map a=b --out out.st
+refuses "import without --out" 2 "mtl import needs --out" import alien.st --map a=b --task a:class
+refuses "an option of train" 2 "--epochs is not an option of mtl import" import alien.st --epochs 3
+refuses "import into its own file" 1 "expected another path" import alien.st --map a=b --task a:class --out alien.st
+printf 'PK\003\004 a zip archive, as torch.save writes it' >net.pt
+refuses "what torch.save writes" 1 "net.pt: is written by torch.save|safetensors.torch.save_file(model.state_dict()" import net.pt --map a=b --task a:class --out out.st
+refuses "info of it" 1 "net.pt: is written by torch.save" info net.pt
+refuses "import of no file" 1 "none.st" import none.st --map a=b --task a:class --out out.st
+refuses "a misspelt --set" 2 "did you mean" import alien.st --map a=b --task a:class --set encoder.hiden=3 --out out.st
+refuses "--set of no task" 2 "no task b" import alien.st --map a=b --task a:class --set task.b.weight=3 --out out.st
 
 # ---- lines of predict -----------------------------------------------------------------------------------------------------------
 

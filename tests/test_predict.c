@@ -425,9 +425,10 @@ static void predict_keep_encoder(void *user, const mtl_run *run, const mtl_activ
                                          a->width * sizeof(mtl_real));
 }
 
-/* Characters of a game: rows of numbers in, two tasks of steps, one that pools by mean, one by maximum and one
-   whose steps vote. Each acts for at most CHARACTER_STEPS frames. */
-enum { CHARACTERS = 24, CHARACTER_STEPS = 40, CHARACTER_ROWS = 10, CHARACTER_FEATURES = 5, CHARACTER_TASKS = 5 };
+/* Characters of a game: rows of numbers in, two tasks of steps, one that pools by mean, one by maximum and
+   one whose steps vote. Each acts for at most CHARACTER_STEPS frames. */
+enum { CHARACTERS = 24, CHARACTER_STEPS = 40, CHARACTER_ROWS = 10, CHARACTER_FEATURES = 5,
+      CHARACTER_TASKS = 5 };
 
 typedef struct characters {
     mtl_model *model;
@@ -497,9 +498,9 @@ static void characters_init(characters *c, int cell, mtl_error *err)
     mtl_predictor_destroy(predictor);
 }
 
-/* A game of `frames` frames over a state in a buffer of its own. Who acts is drawn anew for each frame; who has
-   acted CHARACTER_STEPS times leaves its row. Answers must be those of the character alone, and nothing may be
-   allocated. Returns a hash of all answers' bits. */
+/* A game of `frames` frames over a state in a buffer of its own. Who acts is drawn anew for each frame; who
+   has acted CHARACTER_STEPS times leaves its row. Answers must be those of the character alone, and nothing
+   may be allocated. Returns a hash of all answers' bits. */
 static uint64_t characters_play(const characters *c, int frames, mtl_error *err)
 {
     mtl_prediction out[CHARACTER_TASKS];
@@ -578,7 +579,8 @@ static void test_predict_characters_come_and_go(void **state)
     }
 }
 
-/* A row can be kept, given back, and copied; what there is not is refused. An LSTM's row has a c, a GRU's none. */
+/* A row can be kept, given back, and copied; what there is not is refused. An LSTM's row has a c, a GRU's
+   none. */
 static void test_predict_state_rows(void **state)
 {
     int cell;
@@ -626,7 +628,8 @@ static void test_predict_wrong_rows(void **state)
     static const struct { int rows[3]; mtl_status code; const char *name, *text; } wrong[] = {
         { { 0, 3, 1 }, MTL_ERROR_RANGE, "state_rows", "sequence 1 is on row 3 of a state of 3 rows" },
         { { 0, 1, -1 }, MTL_ERROR_RANGE, "state_rows", "sequence 2 is on row -1" },
-        { { 2, 1, 2 }, MTL_ERROR_ARGUMENT, "state_rows", "sequence 2 is on row 2 of the state, as one before" } };
+        { { 2, 1, 2 }, MTL_ERROR_ARGUMENT, "state_rows",
+         "sequence 2 is on row 2 of the state, as one before" } };
     static const int lengths[] = { 1, 1, 1 };
     mtl_real rows[3 * CHARACTER_FEATURES] = { 0 };
     mtl_prediction out[CHARACTER_TASKS];
@@ -806,19 +809,22 @@ static void test_predict_logits(void **state)
     for (k = 0; k < TEST_TASKS_COUNT; k++) {
         assert_null(raw[k].probabilities);
         if (usual[k].values) {
-            assert_memory_equal(raw[k].values, usual[k].values, usual[k].items * usual[k].width * sizeof(mtl_real));
+            assert_memory_equal(raw[k].values, usual[k].values,
+                                usual[k].items * usual[k].width * sizeof(mtl_real));
             continue;
         }
         assert_non_null(raw[k].logits);
         for (i = 0; i < usual[k].items; i++) {
-            const mtl_real *x = raw[k].logits + i * raw[k].width, *y = usual[k].probabilities + i * raw[k].width;
+            const mtl_real *x = raw[k].logits + i * raw[k].width, *y = usual[k].probabilities
+                + i * raw[k].width;
             double sum = 0;
             for (j = 0; j < raw[k].width; j++) sum += exp((double)x[j]);
             for (j = 0; j < raw[k].width; j++)
                 assert_true(fabs((k == TEST_SET ? 1 / (1 + exp(-(double)x[j])) : exp((double)x[j]) / sum)
                                  - (double)y[j]) < 1e-6);
             if (raw[k].labels) assert_int_equal(raw[k].labels[i], usual[k].labels[i]);
-            else assert_memory_equal(raw[k].chosen + i * raw[k].width, usual[k].chosen + i * raw[k].width, raw[k].width);
+            else assert_memory_equal(raw[k].chosen + i * raw[k].width, usual[k].chosen + i * raw[k].width,
+                                     raw[k].width);
         }
     }
     mtl_predictor_destroy(a);
@@ -1114,7 +1120,8 @@ static void test_predict_pushes_fail(void **state)
     cmocka_unit_test(test_predict_probabilities), cmocka_unit_test(test_predict_leaves_the_model_alone), \
     cmocka_unit_test(test_predict_lower_isa), cmocka_unit_test(test_predict_four_threads), \
     cmocka_unit_test(test_predict_text), cmocka_unit_test(test_predict_text_without_words), \
-    cmocka_unit_test(test_predict_carried_states), cmocka_unit_test(test_predict_characters_come_and_go), cmocka_unit_test(test_predict_state_rows), \
+    cmocka_unit_test(test_predict_carried_states), cmocka_unit_test(test_predict_characters_come_and_go), \
+    cmocka_unit_test(test_predict_state_rows), \
     cmocka_unit_test(test_predict_wrong_rows), cmocka_unit_test(test_predict_skips_bad_sequences), \
     cmocka_unit_test(test_predict_skips_bad_outputs), cmocka_unit_test(test_predict_logits), \
     cmocka_unit_test(test_predict_chunks), \

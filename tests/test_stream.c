@@ -1,5 +1,6 @@
-/* >>stream: a step of a stream says what mtl_predict says of the whole sequence so far, for every kind of cell, mix,
-   pooling and task; nothing is allocated; what cannot be streamed is refused by name. Included by tests/main.c. */
+/* >>stream: a step of a stream says what mtl_predict says of the whole sequence so far, for every kind of
+   cell, mix, pooling and task; nothing is allocated; what cannot be streamed is refused by name. Included by
+   tests/main.c. */
 
 enum { STREAM_TASKS = 8, STREAM_SEQUENCES = 3, STREAM_STEPS = 9 };
 
@@ -22,18 +23,21 @@ static mtl_stream *stream_open(stream_case *c, const mtl_model *model, const mtl
 }
 
 /* The inputs of `steps` steps from `step` on of the caller's sequence s. */
-static void stream_inputs(const mtl_model *model, const mtl_batch *batch, size_t s, size_t step, mtl_input *out)
+static void stream_inputs(const mtl_model *model, const mtl_batch *batch, size_t s, size_t step,
+                          mtl_input *out)
 {
     const mtl_model_desc *d = mtl_model_describe(model);
     size_t i, first = step;
     for (i = 0; i < s; i++) first += (size_t)batch->lengths[i];
     for (i = 0; i < model->data_count; i++) {
         out[i].ids = batch->inputs[i].ids ? batch->inputs[i].ids + first : NULL;
-        out[i].rows = batch->inputs[i].rows ? batch->inputs[i].rows + first * (size_t)d->inputs[i].features : NULL;
+        out[i].rows = batch->inputs[i].rows ? batch->inputs[i].rows + first * (size_t)d->inputs[i].features
+            : NULL;
     }
 }
 
-static const mtl_real *stream_numbers(const mtl_prediction *p) { return p->logits ? p->logits : test_outputs(p); }
+static const mtl_real *stream_numbers(const mtl_prediction *p) { return p->logits ? p->logits
+                                                                : test_outputs(p); }
 
 /* The answer after step t of sequence s, against that of a predictor over steps 0 .. t. */
 static void stream_expect(const mtl_model *model, mtl_predictor *predictor, const mtl_batch *batch, size_t s,
@@ -57,7 +61,8 @@ static void stream_expect(const mtl_model *model, mtl_predictor *predictor, cons
         const size_t at = d->tasks[k].level == MTL_LEVEL_STEP ? t : 0, width = whole[k].width;
         assert_int_equal(got[k].items, 1);
         assert_int_equal(got[k].width, width);
-        assert_true(test_distance(stream_numbers(&got[k]), stream_numbers(&whole[k]) + at * width, width, 0.1) < 1e-5);
+        assert_true(test_distance(stream_numbers(&got[k]), stream_numbers(&whole[k]) + at * width, width,
+                                  0.1) < 1e-5);
         assert_int_equal(got[k].labels != NULL, whole[k].labels != NULL);
         assert_int_equal(got[k].chosen != NULL, whole[k].chosen != NULL);
         if (got[k].labels) assert_int_equal(got[k].labels[0], whole[k].labels[at]);
@@ -104,7 +109,8 @@ static void stream_check(const mtl_model *model, const mtl_batch *batch, int log
     free(c.start);
 }
 
-/* Cells, stacks, columns over columns, ids and numbers, scales, hidden layers, every kind of task and pool. */
+/* Cells, stacks, columns over columns, ids and numbers, scales, hidden layers, every kind of task and pool.
+   */
 static void test_stream_models(void **state)
 {
     static const int lengths[STREAM_SEQUENCES] = { STREAM_STEPS, 4, 7 };
@@ -188,7 +194,8 @@ static void test_stream_refused(void **state)
     test_problem_create(&q, &shape);
     model = mtl_model_create(&q.desc, &err);
     assert_int_equal(mtl_stream_size(model, NULL, &err), 0);
-    test_expect_error(&err, MTL_ERROR_UNSUPPORTED, "encoder", "column encoder cannot be streamed: it reads backwards");
+    test_expect_error(&err, MTL_ERROR_UNSUPPORTED, "encoder",
+                      "column encoder cannot be streamed: it reads backwards");
     mtl_model_destroy(model);
     test_problem_destroy(&q);
     sharing_fill(&p, MTL_SHARE_MMOE, 2);                    /* gates a sequence */
@@ -228,7 +235,8 @@ static void test_stream_errors(void **state)
     stream_open(&twin, model, &how);
     inputs[0].ids = &id;
     inputs[1].rows = rows;
-    memcpy(before, mtl_stream_step(twin.stream, 1, inputs, &err)[TEST_TAGS].probabilities, 5 * sizeof *before);
+    memcpy(before, mtl_stream_step(twin.stream, 1, inputs, &err)[TEST_TAGS].probabilities,
+           5 * sizeof *before);
     inputs[0].ids = &wrong;
     assert_null(mtl_stream_step(c.stream, 1, inputs, &err));
     test_expect_error(&err, MTL_ERROR_RANGE, "words", "id 23 of sequence 1");

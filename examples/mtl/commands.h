@@ -17,6 +17,9 @@ int command_predict(const settings *given, corpus *all);
 /* What is in a model file, from the field tables. */
 int command_info(const settings *given);
 
+/* A model of another program's tensors. */
+int command_import(const settings *given, corpus *all);
+
 /* Every field as a Markdown page: `make reference` writes docs/reference.md with it. */
 int command_reference(void);
 

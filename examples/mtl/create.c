@@ -53,8 +53,8 @@ static void set_kind(mtl_task_desc *desc, const column_kind *kind, mtl_error *er
             mtl_field_set(&fields[i], desc, kind->task->kind.name, err);
 }
 
-static mtl_task_desc make_task_desc(const settings *given, const task *of, const char **labels,
-                                    const float *weights)
+mtl_task_desc make_task_desc(const settings *given, const task *of, const char **labels,
+                             const float *weights)
 {
     mtl_task_desc desc = { 0 };
     mtl_error err = { 0 };
@@ -204,6 +204,14 @@ void check_task_names(const settings *given, const corpus *all)
     arrfree(known);
 }
 
+void report_direction(const settings *given)
+{
+    if (given->quiet || !arrlenu(given->frames) || !given->encoder.bidirectional) return;
+    if (strcmp(given->dir_by, "--preset") != 0) return;
+    note("the model will read each sequence forwards and from its end, so it cannot be fed row by row as "
+         "they come; --dir uni reads forwards alone, --dir bi says that this is meant");
+}
+
 void report_useless(const settings *given)
 {
     if (given->encoder.dropout_between > 0 && given->encoder.layers < 2)
@@ -211,9 +219,7 @@ void report_useless(const settings *given)
              "or drop out its output with --set encoder.dropout=X");
 }
 
-/* Refuses a model that this machine cannot train, with the bytes it would need: malloc alone may promise what
-   is not there. */
-static void check_memory(const mtl_model_desc *desc)
+void check_memory(const mtl_model_desc *desc)
 {
     mtl_error err = { 0 };
     size_t bytes = mtl_model_size(desc, &err);

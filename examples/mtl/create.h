@@ -14,8 +14,20 @@ void check_task_names(const settings *given, const corpus *all);
 /* --class-weights must name tasks that have classes. */
 void check_class_weights(const settings *given, const corpus *all);
 
+/* Tells that rows of numbers are read backwards, too, when nobody has asked for it: what comes row by row, as
+   measurements do, may have no end to read from. */
+void report_direction(const settings *given);
+
 /* Tells of settings that will have no effect. */
 void report_useless(const settings *given);
+
+/* The desc of a task, as --set and --pool want it. labels, weights: of its classes, or NULL. */
+mtl_task_desc make_task_desc(const settings *given, const task *of, const char **labels,
+                             const float *weights);
+
+/* Refuses a model that this machine cannot train, with the bytes it would need: malloc alone may promise what
+   is not there. */
+void check_memory(const mtl_model_desc *desc);
 
 /* A model of the data and the settings, with its initial values, for the tasks in `chosen`, a growing array
    of numbers in all->tasks. */

@@ -5,6 +5,7 @@
 #include "models.h"
 #include "structure.h"
 #include "system.h"
+#include "tensors.h"
 
 /* "name value" of every field of a desc that says something: those that stand at 0 and mean nothing then are
    left out. */
@@ -77,7 +78,22 @@ static void print_note(mtl_model *model, const char *key, const char *title)
     while ((line = next_note_line(&text, &length)) != NULL) printf("  %.*s\n", (int)length, line);
 }
 
-static void print_model(const settings *given, mtl_model *model, double bytes)
+/* Why the model cannot be fed step by step, in *err; 1: it can. */
+static int streams(const mtl_model *model, mtl_error *err)
+{
+    mtl_error_clear(err);
+    return mtl_stream_size(model, NULL, err) > 0;
+}
+
+static void print_stream(const mtl_model *model)
+{
+    mtl_error err;
+    if (streams(model, &err)) printf("stream      yes, step by step\n");
+    else printf("stream      no: %s%s\n", err.message,
+                strstr(err.message, "bidirectional") ? ": --dir uni" : "");
+}
+
+static void print_model(const settings *given, mtl_model *model, const mtl_safetensors *file, double bytes)
 {
     const mtl_model_desc *desc = mtl_model_describe(model);
     size_t i;
@@ -104,7 +120,11 @@ static void print_model(const settings *given, mtl_model *model, double bytes)
     }
     printf("model\n");
     print_fields(MTL_DESC_MODEL, desc);
+    print_stream(model);
     print_structure(model);
+    printf("tensors\n");
+    print_tensors(file);
+    print_note(model, "imported", "imported");
     print_note(model, "settings", "trained with");
     print_note(model, "trained", "training");
     print_note(model, "auto", "scores of what was tried");
@@ -174,13 +194,44 @@ static void json_note(mtl_model *model, const char *key)
     putchar('}');
 }
 
-static void json_model(const settings *given, mtl_model *model, double bytes)
+static void json_penalties(const mtl_model_desc *desc)
+{
+    size_t i;
+    for (i = 0; i < desc->penalty_count; i++) {
+        const mtl_penalty_desc *of = &desc->penalties[i];
+        int first = 0;
+        if (i) printf(", ");
+        json_fields(MTL_DESC_PENALTY, of, of->name);
+        json_key(stdout, &first, "a");
+        json_string(stdout, of->a);
+        if (of->b) json_key(stdout, &first, "b"), json_string(stdout, of->b);
+        putchar('}');
+    }
+}
+
+static void json_stream(const mtl_model *model)
+{
+    mtl_error err;
+    const int can = streams(model, &err);
+    printf(", \"stream\": %s", can ? "true" : "false");
+    if (!can) printf(", \"stream_fault\": "), json_string(stdout, err.message);
+}
+
+/* A note under its own key, where there is one. */
+static void json_note_if_any(mtl_model *model, const char *key)
+{
+    if (!mtl_model_note(model, key, NULL, NULL)) return;
+    printf(", \"%s\": ", key);
+    json_note(model, key);
+}
+
+static void json_model(const settings *given, mtl_model *model, const mtl_safetensors *file, double bytes)
 {
     const mtl_model_desc *desc = mtl_model_describe(model);
     size_t i;
     printf("{\"file\": ");
     json_string(stdout, given->model_path);
-    printf(", \"bytes\": %.0f, \"parameters\": %zu, \"seed\": %llu, \"inputs\": [", bytes,
+    printf(", \"model\": true, \"bytes\": %.0f, \"parameters\": %zu, \"seed\": %llu, \"inputs\": [", bytes,
            count_parameters(model), desc->seed);
     for (i = 0; i < desc->input_count; i++) {
         if (i) printf(", ");
@@ -196,35 +247,62 @@ static void json_model(const settings *given, mtl_model *model, double bytes)
     printf("], \"tasks\": [");
     json_tasks(desc);
     printf("], \"penalties\": [");
-    for (i = 0; i < desc->penalty_count; i++) {
-        const mtl_penalty_desc *of = &desc->penalties[i];
-        int first = 0;
-        if (i) printf(", ");
-        json_fields(MTL_DESC_PENALTY, of, of->name);
-        json_key(stdout, &first, "a");
-        json_string(stdout, of->a);
-        if (of->b) json_key(stdout, &first, "b"), json_string(stdout, of->b);
-        putchar('}');
-    }
-    printf("], \"settings\": ");
+    json_penalties(desc);
+    putchar(']');
+    json_stream(model);
+    printf(", \"tensors\": ");
+    json_tensors(file);
+    json_note_if_any(model, "imported");
+    printf(", \"settings\": ");
     json_note(model, "settings");
     printf(", \"training\": ");
     json_note(model, "trained");
-    if (mtl_model_note(model, "auto", NULL, NULL)) {
-        printf(", \"auto\": ");
-        json_note(model, "auto");
-    }
+    json_note_if_any(model, "auto");
     printf("}\n");
+}
+
+/* What a safetensors file holds that is no model, and on standard error why it is none. */
+static void show_tensors(const settings *given, const mtl_safetensors *file, double bytes,
+                         const mtl_error *err)
+{
+    const int foreign = !mtl_safetensors_metadata(file, "mtl_rnn.config");
+    if (given->json) {
+        printf("{\"file\": ");
+        json_string(stdout, given->model_path);
+        printf(", \"model\": false, \"bytes\": %.0f, \"fault\": ", bytes);
+        json_string(stdout, err->message);
+        printf(", \"tensors\": ");
+        json_tensors(file);
+        printf(", \"metadata\": ");
+        json_metadata(file);
+        printf("}\n");
+    } else {
+        printf("%s: no valid model; a safetensors file, %.0f bytes, %zu tensors\n", given->model_path, bytes,
+               file->count);
+        print_tensors(file);
+        print_metadata(file);
+    }
+    flush_output();
+    if (foreign)
+        fail("%s: holds tensors of another program and is no model; mtl import makes one of them "
+             "(mtl import --help)", given->model_path);
+    fail_model(given->model_path, err);
 }
 
 int command_info(const settings *given)
 {
-    mtl_model *model = load_model(given->model_path);
+    mtl_error err = { 0 };
+    mtl_safetensors file;
+    mtl_model *model;
     double bytes = 0;
     file_kind(given->model_path, &bytes);
-    if (given->desc_c) print_desc_c(mtl_model_describe(model));
-    else if (given->json) json_model(given, model, bytes);
-    else print_model(given, model, bytes);
+    open_tensors(given->model_path, &file);
+    model = mtl_model_load(given->model_path, &err);
+    if (!model) show_tensors(given, &file, bytes, &err);
+    else if (given->desc_c) print_desc_c(mtl_model_describe(model));
+    else if (given->json) json_model(given, model, &file, bytes);
+    else print_model(given, model, &file, bytes);
     mtl_model_destroy(model);
+    mtl_safetensors_close(&file);
     return 0;
 }

@@ -3,15 +3,19 @@
 #include "scales.h"
 #include "system.h"
 
+void fail_model(const char *path, const mtl_error *err)
+{
+    const int named = strstr(err->message, path) != NULL;
+    fail("%s%s%s", named ? "" : path, named ? "" : ": ", err->message);
+}
+
 mtl_model *load_model(const char *path)
 {
     mtl_error err = { 0 };
     mtl_model *model;
     if (file_kind(path, NULL) == FILE_FOLDER) fail("%s: is a directory; expected a model file", path);
     model = mtl_model_load(path, &err);
-    if (err.code)
-        fail("%s%s%s", strstr(err.message, path) ? "" : path, strstr(err.message, path) ? "" : ": ",
-             err.message);
+    if (err.code) fail_model(path, &err);
     return model;
 }
 

@@ -7,6 +7,10 @@
 
 mtl_model *load_model(const char *path);
 
+/* Ends the program with what mtl_model_load said of the file. */
+EXITS
+void fail_model(const char *path, const mtl_error *err);
+
 /* The corpus of a model: its tasks and labels, closed. */
 void corpus_from_model(const settings *given, corpus *all, const mtl_model *model);
 

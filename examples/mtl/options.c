@@ -31,12 +31,35 @@ static const option options[] = {
       "labelled text: task TSV, or CoNLL-U when its name ends in .conllu; may be repeated" },
     { "--valid", "FILE", TRAIN, FILES, MEMBER(valid),
       "the same, to score after each epoch and keep the best; may be repeated" },
-    { "--out", "FILE", TRAIN, TEXT, MEMBER(out), "the model file to write (safetensors)" },
+    { "--out", "FILE", TRAIN | IMPORT, TEXT, MEMBER(out), "the model file to write (safetensors)" },
+    { "--map", "FROM=TO", IMPORT, FILES, MEMBER(maps),
+      "tensors whose names begin with FROM in the file and with TO in the model (a '*' in both stands for "
+      "the rest); may be repeated" },
+    { "--task", "NAME:KIND[:N]", IMPORT, FILES, MEMBER(tasks),
+      "a task of a kind named below with N classes or numbers [from NAME.output.weight]; may be repeated" },
+    { "--labels", "TASK=FILE", IMPORT, FILES, MEMBER(labels),
+      "the names of its classes, one a line, in the order of the file's rows; may be repeated" },
+    { "--words", "FILE", IMPORT, TEXT, MEMBER(words),
+      "the words of the embedding, one a line, in the order of its rows; without it the model reads ids" },
+    { "--unknown", "WORD", IMPORT, TEXT, MEMBER(unknown),
+      "the one of --words that stands for all others [the first]; it changes places with the first" },
+    { "--features", "A,B,C|N", IMPORT, LIST, MEMBER(features),
+      "the model reads rows of numbers: CSV columns of these names, or N that have none" },
+    { "--vocabulary", "N", IMPORT, COUNT, MEMBER(vocabulary),
+      "token ids 0 to N-1 [from text.weight, the embedding]" },
+    { "--cell", "rnn|gru|lstm", IMPORT, FIELD, FIELDS("encoder.cell"), "recurrent cell [from the file]" },
+    { "--dir", "uni|bi", IMPORT, FIELD, FIELDS("encoder.bidirectional"),
+      "one direction, or a second one that reads from the end [from the file]" },
+    { "--hidden", "N", IMPORT, FIELD, FIELDS("encoder.hidden"), "units of each direction [from the file]" },
+    { "--layers", "N", IMPORT, FIELD, FIELDS("encoder.layers"), "layers above one another [from the file]" },
+    { "--embed", "N", IMPORT, FIELD, FIELDS("input.width"), "size of a token's embedding [from the file]" },
+    { "--pool", "last|mean|max", IMPORT, FIELD, FIELDS("task.*.pool"),
+      "how a sequence's rows become one: last is what PyTorch calls h_n, of both directions [last]" },
     { "--model", "FILE", EVAL | PREDICT | INFO, TEXT, MEMBER(model_path), "the model file" },
     { "--only", "TASK,TASK", TRAIN | EVAL, LIST, MEMBER(only), "these tasks alone" },
     { "--frames", "FILE", READING, FILES, MEMBER(frames),
       "rows of numbers in CSV instead of text (--valid is CSV then, too)" },
-    { "--sequence", "COLUMN", READING, TEXT, MEMBER(sequence),
+    { "--sequence", "COLUMN", READING | IMPORT, TEXT, MEMBER(sequence),
       "CSV: the column that names a row's sequence; without it a file is one" },
     { "--features", "A,B,C", READING, LIST, MEMBER(features), "CSV: the columns that are the input" },
     { "--task", "NAME:KIND", TRAIN | EVAL, FILES, MEMBER(tasks),
@@ -64,8 +87,8 @@ static const option options[] = {
       "share of the embeddings and of the encoder's outputs dropped in training [0.3]" },
     { "--min-count", "N", TRAIN, COUNT, MEMBER(min_count),
       "words that occur less often in the training data are unknown words [1]" },
-    { "--lowercase", NULL, TRAIN, FIELD_SWITCH, FIELDS("input.lowercase"), NULL },
-    { "--digits", NULL, TRAIN, FIELD_SWITCH, FIELDS("input.digits"), NULL },
+    { "--lowercase", NULL, TRAIN | IMPORT, FIELD_SWITCH, FIELDS("input.lowercase"), NULL },
+    { "--digits", NULL, TRAIN | IMPORT, FIELD_SWITCH, FIELDS("input.digits"), NULL },
     { "--max-tokens", "N", READING, COUNT, MEMBER(max_tokens), "longest sequence allowed [10000]" },
     TRAIN_FIELD("--optimizer", "sgd|rmsprop|adam|adamw", "trainer.optimizer"),
     TRAIN_FIELD("--lr", "X", "trainer.lr"),
@@ -84,11 +107,11 @@ static const option options[] = {
       "a model of single tasks, whose answers to the training data are learnt, too; may be repeated" },
     { "--score", "TASK", TRAIN, TEXT, MEMBER(score),
       "the task whose validation score decides; without it the mean over tasks" },
-    { "--seed", "N", TRAIN, FIELD, FIELDS("model.seed trainer.seed fit.seed"),
+    { "--seed", "N", TRAIN | IMPORT, FIELD, FIELDS("model.seed trainer.seed fit.seed"),
       "of the initial values, dropout and the order of the data [1]" },
     { "--preset", "auto|plain", TRAIN, TEXT, MEMBER(preset),
       "values for these, which single options change: auto goes by the data, plain by the book [auto]" },
-    { "--set", "GROUP.FIELD=VALUE", READING, SET, FIELDS(NULL),
+    { "--set", "GROUP.FIELD=VALUE", READING | IMPORT, SET, FIELDS(NULL),
       "any field, e.g. encoder.forget_bias=1; `mtl reference` lists them all" },
     { "--threads", "N", READING, FIELD, FIELDS("trainer.threads predictor.threads"),
       "processors to use; results do not depend on it [all]" },
@@ -109,7 +132,7 @@ static const option options[] = {
     { "--force", NULL, TRAIN, SWITCH, MEMBER(force), "--resume although data or options have changed" },
     { "--stop-after", "N", TRAIN, COUNT, MEMBER(stop_after),
       "stops after N updates of this run, as Ctrl-C does" },
-    { "--quiet", NULL, TRAIN, SWITCH, MEMBER(quiet), "prints nothing but warnings and errors" },
+    { "--quiet", NULL, TRAIN | IMPORT, SWITCH, MEMBER(quiet), "prints nothing but warnings and errors" },
     { "--confusion", "FILE", EVAL, TEXT, MEMBER(confusion),
       "writes what was taken for what: a table for each class and tags task, rows gold, columns predicted" },
     { "--desc-c", NULL, INFO, SWITCH, MEMBER(desc_c), "prints the model's desc as C" },
@@ -163,13 +186,31 @@ static void print_kinds(void)
 {
     const column_kind *kind;
     size_t i;
-    printf("\nA task TSV's header line names its columns: text (tokens separated by one space) and "
-           "NAME:KIND for each task.\nKinds: ");
+    printf("\nKinds: ");
     for (i = 0; (kind = kind_number(i)) != NULL; i++)
         printf("%s%s (%s)", i ? ", " : "", kind->name, kind->words->meaning[kind->level]);
+}
+
+static void print_data_help(void)
+{
+    printf("\nA task TSV's header line names its columns: text (tokens separated by one space) and "
+           "NAME:KIND for each task.");
+    print_kinds();
     printf(";\na cell _ is a missing "
            "label. Several files may have different tasks. Ctrl-C once keeps the best model so far, "
            "twice leaves at once.\n");
+}
+
+static void print_import_help(void)
+{
+    print_kinds();
+    printf(".\n\nThe model's tensors are called text.weight (nn.Embedding), encoder.weight_ih_l0 .. "
+           "(nn.LSTM, nn.GRU, nn.RNN),\nTASK.hidden.0.weight .. and TASK.output.weight (nn.Linear), and so "
+           "on with .bias; `mtl info FILE` lists the file's.\nTensors that no --map leads to keep their "
+           "initial values, which is said.\n\n"
+           "  mtl import state_dict.safetensors --map embedding.=text. --map lstm.=encoder. \\\n"
+           "      --map fc.=intent.output. --task intent:class --labels intent=labels.txt --words words.txt "
+           "--out model.safetensors\n");
 }
 
 static void print_command_help(int command)
@@ -180,7 +221,8 @@ static void print_command_help(int command)
     settings_init(&plain, command, find_preset(0, NULL));
     for (i = 0; i < COMMAND_COUNT; i++)
         if (commands[i].command == command)
-            printf("mtl %s: %s\n\nOptions:\n", commands[i].name, commands[i].summary);
+            printf("mtl %s%s: %s\n\nOptions:\n", commands[i].name, command == IMPORT ? " FILE" : "",
+                   commands[i].summary);
     for (i = 0; i < OPTION_COUNT; i++) {
         const option *of = &options[i];
         if (!(of->commands & command)) continue;
@@ -189,7 +231,8 @@ static void print_command_help(int command)
         printf("  %-28s %s\n", left, of->help ? of->help : describe_field(&plain, of, text));
     }
     printf("  %-28s %s\n", "--help", "this text");
-    if (command == TRAIN) print_kinds();
+    if (command == TRAIN) print_data_help();
+    if (command == IMPORT) print_import_help();
     if (command == PREDICT)
         printf("\nThe first line of the answer is a header line (not with --json). An empty line is "
                "answered by an empty line; a\n"
@@ -215,12 +258,14 @@ static const option *find_option(int command, const char *text, size_t length)
 {
     size_t i;
     char *wrong;
-    const char **candidates = NULL;
-    for (i = 0; i < OPTION_COUNT; i++)
-        if (strlen(options[i].name) == length && memcmp(options[i].name, text, length) == 0) break;
-    if (i < OPTION_COUNT && options[i].commands & command) return &options[i];
-    if (i < OPTION_COUNT)
-        fail_usage("%s is not an option of mtl %s; see mtl %s --help", options[i].name, command_name(command),
+    const char **candidates = NULL, *elsewhere = NULL;
+    for (i = 0; i < OPTION_COUNT; i++) {
+        if (strlen(options[i].name) != length || memcmp(options[i].name, text, length) != 0) continue;
+        if (options[i].commands & command) return &options[i];
+        elsewhere = options[i].name;
+    }
+    if (elsewhere)
+        fail_usage("%s is not an option of mtl %s; see mtl %s --help", elsewhere, command_name(command),
                    command_name(command));
     for (i = 0; i < OPTION_COUNT; i++)
         if (options[i].commands & command) arrput(candidates, options[i].name);
@@ -296,6 +341,10 @@ void parse_options(settings *given, int count, char **arguments)
         const option *of;
         size_t length = value ? (size_t)(value - text) : strlen(text);
         if (strcmp(text, "--help") == 0 || strcmp(text, "-h") == 0) print_command_help(given->command);
+        if (*text != '-' && given->command & (INFO | IMPORT) && !given->model_path) {
+            given->model_path = text;
+            continue;
+        }
         if (strncmp(text, "--", 2) != 0)
             fail_usage("unexpected argument '%.60s'; options begin with -- (mtl %s --help lists them)", text,
                        command_name(given->command));
@@ -358,6 +407,13 @@ void check_options(const settings *given)
         need_option(given, arrlenu(given->data) || frames, "--data FILE (or --frames FILE)");
     if (given->force && !given->resume) fail_usage("--force is for --resume");
     if (given->watch && !given->log) fail_usage("--watch is for --log FILE, which it writes to");
+    if (given->command == IMPORT) {
+        need_option(given, given->model_path != NULL, "the state_dict's file: mtl import FILE");
+        need_option(given, arrlenu(given->maps) > 0, "--map FROM=TO, such as --map lstm.=encoder.");
+        need_option(given, arrlenu(given->tasks) > 0, "--task NAME:KIND");
+        need_option(given, given->out != NULL, "--out FILE");
+        return;
+    }
     if (given->command != TRAIN) need_option(given, given->model_path != NULL, "--model FILE");
     if (frames && arrlenu(given->data))
         fail_usage("--data and --frames: expected one of them: a model reads text or rows of numbers");

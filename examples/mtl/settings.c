@@ -8,7 +8,9 @@ const command_entry commands[COMMAND_COUNT] = {
     { EVAL,    "eval",    "scores a model on labelled files" },
     { PREDICT, "predict",
         "answers each line of standard input at once with a line: the text and each task's answer" },
-    { INFO,    "info",    "shows what is in a model file; status 1 if it is not a valid model" },
+    { INFO,    "info",
+        "shows what is in a model file, or in any safetensors file; status 1 if it is no valid model" },
+    { IMPORT,  "import",  "makes a model of a PyTorch state_dict that is saved as safetensors" },
 };
 
 const group groups[GROUP_COUNT] = {
@@ -171,6 +173,7 @@ void set_field(settings *given, const char *option, const char *path, const char
         given->automatic = strcmp(field->name, "kind") == 0 && strcmp(text, "auto") == 0;
         if (given->automatic) return;
     }
+    if (strcmp(path, "encoder.bidirectional") == 0) given->dir_by = option;
     if (in->desc == MTL_DESC_TASK) assign_task_field(given, option, path, field, text);
     else set_member(option, field, (char *)given + in->offset, text);
 }
@@ -193,5 +196,6 @@ void settings_init(settings *given, int command, const char *preset)
     snprintf(threads, sizeof threads, "%ld", processors < 1 ? 1 : processors > 1024 ? 1024 : processors);
     set_field(given, "--threads", "trainer.threads", threads);
     set_field(given, "--threads", "predictor.threads", threads);
+    if (command == IMPORT) return;          /* the file and the header's defaults say all */
     for (row = presets[i].rows; row->path; row++) set_field(given, "--preset", row->path, row->text);
 }

@@ -19,8 +19,7 @@ static const mtl_mix_desc *part_mix(const mtl_model_desc *d, size_t i)
 
 static size_t part_count(const mtl_model_desc *d) { return d->input_count + d->column_count + d->task_count; }
 
-/* 1 when a list of names, "a+b.probabilities", holds this one. */
-static int list_holds(const char *list, const char *name)
+int list_holds(const char *list, const char *name)
 {
     size_t length = strlen(name);
     for (; list && *list; list += list[strcspn(list, "+")] ? strcspn(list, "+") + 1 : strlen(list))
@@ -66,7 +65,7 @@ static size_t part_parameters(mtl_model *model, const char *name)
     return count;
 }
 
-static const char *mix_name(const mtl_mix_desc *mix)
+const char *mix_name(const mtl_mix_desc *mix)
 {
     const mtl_kind *kind = mtl_kind_at(MTL_DESC_MIX, (size_t)mix->kind - 1);
     const mtl_kind *own = (const mtl_kind *)(const void *)mix->own;
@@ -110,7 +109,7 @@ static void print_text_c(const char *text)
 }
 
 /* ", .name = value" of numbers that are not at their default. */
-static void print_members_c(int desc, const void *members, const char *before)
+static void print_members_c(int desc, const void *members)
 {
     size_t i, count;
     const mtl_field *f = mtl_fields(desc, &count);
@@ -119,12 +118,12 @@ static void print_members_c(int desc, const void *members, const char *before)
         mtl_field_get(&f[i], members, value, sizeof value);
         mtl_field_get(&f[i], zero, preset, sizeof preset);
         if (strcmp(value, preset) == 0) continue;
-        if (f[i].type == MTL_INTS) printf(",\n      .%s%s = { %s }", before, f[i].name, value);
+        if (f[i].type == MTL_INTS) printf(",\n      .%s = { %s }", f[i].name, value);
         else if (f[i].type == MTL_CHOICE) {
             int number;
             memcpy(&number, (const char *)members + f[i].offset, sizeof number);
-            printf(",\n      .%s%s = %d /* %s */", before, f[i].name, number, value);
-        } else printf(",\n      .%s%s = %s%s", before, f[i].name, value,
+            printf(",\n      .%s = %d /* %s */", f[i].name, number, value);
+        } else printf(",\n      .%s = %s%s", f[i].name, value,
                       f[i].type != MTL_FLOAT ? "" : strpbrk(value, ".e") ? "f" : ".0f");
     }
 }
@@ -138,15 +137,13 @@ static void print_name_c(const char *member, const char *text)
 
 static void print_mix_c(const char *member, const mtl_mix_desc *mix)
 {
-    char before[24];
-    snprintf(before, sizeof before, "%s.from", member);
-    print_name_c(before, mix->from);
-    snprintf(before, sizeof before, "%s.by", member);
-    print_name_c(before, mix->by);
-    snprintf(before, sizeof before, "%s.stop", member);
-    print_name_c(before, mix->stop);
-    snprintf(before, sizeof before, "%s.", member);
-    print_members_c(MTL_DESC_MIX, mix, before);
+    printf(",\n      .%s = { .from = ", member);
+    if (mix->from) print_text_c(mix->from);
+    else printf("NULL");
+    print_name_c("by", mix->by);
+    print_name_c("stop", mix->stop);
+    print_members_c(MTL_DESC_MIX, mix);
+    printf(" }");
 }
 
 void print_desc_c(const mtl_model_desc *d)
@@ -157,7 +154,7 @@ void print_desc_c(const mtl_model_desc *d)
         printf("    { .name = ");
         print_text_c(d->inputs[i].name);
         print_name_c("reads", d->inputs[i].reads);
-        print_members_c(MTL_DESC_INPUT, &d->inputs[i], "");
+        print_members_c(MTL_DESC_INPUT, &d->inputs[i]);
         printf(" },\n");
     }
     printf("};\nstatic const mtl_column_desc columns[] = {\n");
@@ -166,7 +163,7 @@ void print_desc_c(const mtl_model_desc *d)
         print_text_c(d->columns[i].name);
         print_mix_c("input", &d->columns[i].input);
         print_name_c("trains", d->columns[i].trains);
-        print_members_c(MTL_DESC_COLUMN, &d->columns[i], "");
+        print_members_c(MTL_DESC_COLUMN, &d->columns[i]);
         printf(" },\n");
     }
     printf("};\nstatic const mtl_task_desc tasks[] = {\n");
@@ -174,7 +171,7 @@ void print_desc_c(const mtl_model_desc *d)
         printf("    { .name = ");
         print_text_c(d->tasks[i].name);
         print_mix_c("tap", &d->tasks[i].tap);
-        print_members_c(MTL_DESC_TASK, &d->tasks[i], "");
+        print_members_c(MTL_DESC_TASK, &d->tasks[i]);
         printf(" },\n");
     }
     printf("};\n");
@@ -184,7 +181,7 @@ void print_desc_c(const mtl_model_desc *d)
         print_text_c(d->penalties[i].name);
         print_name_c("a", d->penalties[i].a);
         print_name_c("b", d->penalties[i].b);
-        print_members_c(MTL_DESC_PENALTY, &d->penalties[i], "");
+        print_members_c(MTL_DESC_PENALTY, &d->penalties[i]);
         printf(" },\n");
     }
     if (d->penalty_count) printf("};\n");

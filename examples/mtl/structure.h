@@ -4,6 +4,12 @@
 
 #include "arrays.h"
 
+/* 1 when a list of names, "a+b.probabilities", holds this one. */
+int list_holds(const char *list, const char *name);
+
+/* The name of a mix's kind. */
+const char *mix_name(const mtl_mix_desc *mix);
+
 /* uses[part * tasks + k]: 1 when task k's loss reaches the part; parts are inputs, columns and tasks,
    numbered in this order. A growing array of the caller's. */
 unsigned char *trace_tasks(const mtl_model_desc *desc);

@@ -64,6 +64,8 @@ static void note_settings(const settings *given, const corpus *all, mtl_model *m
     for (g = 0; g < GROUP_COUNT; g++)
         if (groups[g].desc == MTL_DESC_TRAINER || groups[g].desc == MTL_DESC_FIT)
             add_fields_text(&text, given, &groups[g]);
+    if (arrlenu(given->frames))
+        add_text(&text, "dir=%s\ndir_by=%s\n", given->encoder.bidirectional ? "bi" : "uni", given->dir_by);
     for (i = 0; i < arrlenu(given->clamps); i++) add_text(&text, "clamp=%s\n", given->clamps[i]);
     mtl_model_note(model, "settings", text, err);
     arrfree(text);
@@ -181,6 +183,7 @@ int command_train(const settings *given, corpus *all)
     check_sampler_weights(given, all);
     if (given->automatic && arrlenu(all->tasks) > 1 && !automatic && !given->quiet)
         note("without --valid data there is nothing to choose by: all tasks share one encoder");
+    report_direction(given);
     report_useless(given);
     for (k = 0; k < arrlenu(all->tasks); k++) arrput(tasks, (int)k);
     if (!share.sets) share.sets = (int)arrlenu(all->train);
