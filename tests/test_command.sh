@@ -347,6 +347,14 @@ run train --data train.tsv --valid valid.tsv --out auto.st $auto --budget 1
 result "a budget without room says what would have it" "$(says stderr.txt "no room for a joint model|--budget 1.")"
 run train --data train.tsv --valid valid.tsv --out auto.st $auto --preset plain --share auto
 check "--share auto searches with any preset" grep -q "^task .*partial" stdout.txt
+cut -f 1,2 train.tsv | head -n 120 >only_intent.tsv
+{ cut -f 1,3 train.tsv | head -n 1 && cut -f 1,3 train.tsv | tail -n 400; } >only_slots.tsv
+run train --data only_intent.tsv --data only_slots.tsv --valid valid.tsv --only intent,slots --out auto.st $auto --quiet
+run info --model auto.st
+alone=$(sed -n 's/^ *intent.alone=//p' stdout.txt)
+run train --data only_intent.tsv --valid valid.tsv --only intent --out single.st $auto --log single.log --quiet
+check "alone in a search, a task is as it is by itself: it does not know the others' words" \
+    grep -q "\"score\": ${alone:-?}" single.log
 run train --data train.tsv --valid valid.tsv --out hard.st $auto --share full --teacher only.st --quiet --set fit.curriculum=loss
 check "--set fit.curriculum=loss goes by the teacher's losses" sh -c '! cmp -s taught.st hard.st'
 refuses "--set fit.curriculum=loss without a teacher" 2 "fit.curriculum|--teacher" train --data train.tsv --out out.st $auto --set fit.curriculum=loss --share full

@@ -121,6 +121,34 @@ static mtl_model *make_model(const search *s, const attempt *of)
     return model;
 }
 
+/* Words that only other tasks' data have are never trained: their rows begin as zeros, as that of unknown words
+   does, which they are in a model of these tasks alone. */
+static void forget_unseen_words(mtl_model *model, const mtl_batch *train)
+{
+    const mtl_model_desc *d = mtl_model_describe(model);
+    mtl_error err = { 0 };
+    size_t i, k, s, n, rows;
+    for (k = 0; k < d->input_count; k++) {
+        unsigned char *seen = NULL;
+        mtl_tensor *table;
+        char name[160];
+        if (!d->inputs[k].vocabulary) continue;
+        snprintf(name, sizeof name, "%s.weight", d->inputs[k].name);
+        table = mtl_model_tensor(model, name);
+        arrsetlen(seen, table->shape[0]);
+        memset(seen, 0, table->shape[0]);
+        for (i = 0; i < arrlenu(train); i++) {
+            for (s = rows = 0; s < train[i].sequences; s++) rows += (size_t)train[i].lengths[s];
+            for (n = 0; n < rows; n++) seen[train[i].inputs[k].ids[n]] = 1;
+        }
+        for (n = 0; n < table->shape[0]; n++)
+            if (!seen[n]) memset(table->value + n * table->shape[1], 0, table->shape[1] * sizeof(mtl_real));
+        arrfree(seen);
+    }
+    mtl_model_prepare(model, &err);
+    check(&err);
+}
+
 /* What --budget says: a number, which is a multiple of the cost of the tasks alone, or one with s, m or h
    behind it, a time; *unit: seconds in it, 0 for a multiple. */
 static double read_budget(const settings *given, double *unit)
@@ -179,6 +207,7 @@ static void try_structure(search *s, const structure_row *structure, int *tasks)
     train = labelled_batches(s->train, s->whole, tasks);
     valid = labelled_batches(s->valid, s->whole, tasks);
     of.model = make_model(s, &of);
+    forget_unseen_words(of.model, train);
     plan_fit(&how, train, arrlenu(train));
     of.cost = fit_cost(of.model, &how, train, arrlenu(train));
     if (structure != &structures[ALONE] && s->spent + of.cost > budget(s)) {
