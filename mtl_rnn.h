@@ -3478,15 +3478,15 @@ MTL_DEF MTL__RARE void mtl_arena_destroy(mtl_arena *arena)
     memset(arena, 0, sizeof *arena);
 }
 
-/* Chunks double, so that a long run takes few; an arena that was measured once takes one. The first is small,
-   as most arenas hold little. */
+/* A chunk adds half of what there is, so that a long run takes few and wastes little; an arena that was
+   measured once takes one. The first is small, as most arenas hold little. */
 static MTL__RARE int mtl__arena_grow(mtl_arena *arena, size_t bytes)
 {
-    size_t size = bytes, doubled = arena->chunk_size * 2;
+    size_t size = bytes, half = arena->used / 2;
     mtl__chunk *chunk;
     unsigned char *memory;
     if (size < MTL__FIRST_CHUNK) size = MTL__FIRST_CHUNK;
-    if (size < doubled) size = doubled;
+    if (size < half) size = half;
     if (size > (size_t)-1 / 2 - 4 * MTL__ALIGNMENT) return 0;
     memory = (unsigned char *)mtl__allocate(&arena->allocator, size + 3 * MTL__ALIGNMENT);
     if (!memory) return 0;

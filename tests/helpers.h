@@ -83,8 +83,12 @@ static mtl_real test_infinity(void)
 static pthread_mutex_t test_malloc_mutex = PTHREAD_MUTEX_INITIALIZER;
 static size_t test_malloc_count;            /* allocations asked for since the program began */
 static size_t test_malloc_live;             /* blocks that are in use */
+static size_t test_malloc_bytes;            /* theirs, */
+static size_t test_malloc_peak;             /* .. and the most that there have been since a test set it */
 static size_t test_malloc_fail_at;          /* > 0: the allocation that counts it down to 0 fails, once; 0:
                                                none fails */
+
+enum { TEST_MALLOC_HEAD = 16 };             /* before each block stands its size */
 
 static void *counted_malloc(size_t bytes)
 {
@@ -94,18 +98,28 @@ static void *counted_malloc(size_t bytes)
     test_malloc_count++;
     fails = test_malloc_fail_at > 0 && --test_malloc_fail_at == 0;
     /* ASan takes more as a bug */
-    if (!fails && bytes < (size_t)1 << (4 * sizeof(size_t))) memory = malloc(bytes ? bytes : 1);
-    test_malloc_live += memory != NULL;
+    if (!fails && bytes < (size_t)1 << (4 * sizeof(size_t))) memory = malloc(bytes + TEST_MALLOC_HEAD);
+    if (memory) {
+        memcpy(memory, &bytes, sizeof bytes);
+        test_malloc_live++;
+        test_malloc_bytes += bytes;
+        if (test_malloc_bytes > test_malloc_peak) test_malloc_peak = test_malloc_bytes;
+    }
     pthread_mutex_unlock(&test_malloc_mutex);
-    return memory;
+    return memory ? (char *)memory + TEST_MALLOC_HEAD : NULL;
 }
 
 static void counted_free(void *memory)
 {
+    char *block = memory ? (char *)memory - TEST_MALLOC_HEAD : NULL;
+    size_t bytes = 0;
+    if (!block) return;
+    memcpy(&bytes, block, sizeof bytes);
     pthread_mutex_lock(&test_malloc_mutex);
-    test_malloc_live -= memory != NULL;
+    test_malloc_live--;
+    test_malloc_bytes -= bytes;
     pthread_mutex_unlock(&test_malloc_mutex);
-    free(memory);
+    free(block);
 }
 
 /* Runs work(user, err) again and again with its 1st, 2nd, .. allocation failing, until it gets through
