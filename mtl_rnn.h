@@ -63,10 +63,12 @@
    DESCS. Every creation takes a pointer to a ..._desc; zero it, set what matters: zero means the default.
    Fields, defaults and ranges stand in one table each, in section 1; `mtl_fields` reads them.
 
-   MEMORY. A model is one block whose size mtl_model_size tells; mtl_model_init makes it in your buffer.
-   Trainers and predictors likewise, when max_rows is given; within the limits nothing is allocated after
-   creation. Without limits their scratch grows on demand and is kept. What a call returns (predictions,
-   losses) belongs to the object that made it and lasts until its next call.
+   MEMORY. A model is one block whose size mtl_model_size tells; mtl_model_init makes it in your buffer, and
+   mtl_model_load_init makes that of a file. Trainers and predictors likewise, when max_rows is given; streams
+   and states always. Within the limits nothing is allocated after creation. Without limits their scratch grows
+   on demand and is kept. What is borrowed for a while, to measure, read or save, comes from malloc or from the
+   desc's `allocator`, which mtl_scratch_init makes over a buffer: a whole life needs no heap. What a call
+   returns (predictions, losses) belongs to the object that made it and lasts until its next call.
 
    ERRORS. What can fail takes a mtl_error, NULL allowed, and returns a status or NULL. Errors are sticky: a
    call that is given a set error does nothing and fails, so one check at the end of a straight line is
@@ -472,9 +474,18 @@ typedef struct mtl_penalty_desc { MTL_PENALTY_FIELDS(MTL__MEMBER) } mtl_penalty_
     X(MTL_LIST,   tasks,         0, 1, 1, task, "one at least") \
     X(MTL_LIST,   penalties,     0, 0, 0, penalty, "or none") \
     X(MTL_SEED,   seed,          1, 0, 0, MTL_NONE, "of the initial parameters")
+typedef struct mtl_allocator {              /* NULL members: malloc and free */
+    void *user;
+    void *(*allocate)(void *user, size_t bytes);
+    void (*release)(void *user, void *memory);
+} mtl_allocator;
 typedef struct mtl_model_desc {
     MTL_MODEL_FIELDS(MTL__MEMBER)
     mtl_column_desc encoder;                /* one column over all inputs, used when column_count is 0 */
+    const mtl_allocator *allocator;         /* NULL: malloc. Where mtl_model_create gets its memory,
+        and what is
+                                               borrowed while the model is measured, read and saved; the model
+                                               copies it */
 } mtl_model_desc;
 
 #define MTL_TRAINER_FIELDS(X) \
@@ -543,15 +554,11 @@ typedef struct mtl_scheduler {
     size_t threads;                         /* how many jobs run at once, for the sizes of jobs; 0: not
                                                told */
 } mtl_scheduler;
-typedef struct mtl_allocator {              /* NULL members: malloc and free */
-    void *user;
-    void *(*allocate)(void *user, size_t bytes);
-    void (*release)(void *user, void *memory);
-} mtl_allocator;
 typedef struct mtl_trainer_desc {
     const char *name;                       /* unused; may stay NULL */
     MTL_TRAINER_FIELDS(MTL__MEMBER)
     const mtl_scheduler *scheduler;         /* NULL: `threads` workers of the built-in pool */
+    const mtl_allocator *allocator;         /* NULL: malloc. The trainer copies it */
 } mtl_trainer_desc;
 
 #define MTL_FIT_FIELDS(X) \
@@ -592,6 +599,7 @@ typedef struct mtl_predictor_desc {
     const char *name;                       /* unused; may stay NULL */
     MTL_PREDICTOR_FIELDS(MTL__MEMBER)
     const mtl_scheduler *scheduler;
+    const mtl_allocator *allocator;         /* NULL: malloc. The predictor copies it */
 } mtl_predictor_desc;
 
 /* A row of a field table, to be read by programs (the command's --set, reference pages). */
@@ -659,6 +667,17 @@ MTL_DEF mtl_arena_mark mtl_arena_save(const mtl_arena *arena);
 MTL_DEF void mtl_arena_release(mtl_arena *arena, mtl_arena_mark mark);
 /* Test hook: the count-th push from now on fails (1: the next). 0 turns it off. */
 MTL_DEF void mtl_arena_fail_next(mtl_arena *arena, long long count);
+
+/* An allocator over a buffer, for programs without a heap: what the descs' `allocator` may point to. Blocks
+   are taken one behind the other; the last one that is released gives its place back, and when none is in use
+   all of it is free again. So it suits what is borrowed for a while: sizes, reading, saving. `peak` is the
+   most that has been in use. */
+typedef struct mtl_scratch {
+    size_t size, used, peak, blocks;
+    unsigned char *memory;
+} mtl_scratch;
+/* `scratch` and the buffer must outlive what uses the allocator. */
+MTL_DEF mtl_allocator mtl_scratch_init(mtl_scratch *scratch, void *buffer, size_t bytes);
 
 /* ---- parameters ---------------------------------------------------------------------------------------- */
 
@@ -1125,11 +1144,21 @@ typedef struct mtl_kind mtl_kind;
 typedef struct mtl_load_desc {
     const mtl_kind *const *kinds;           /* [kind_count] each the first member of a row */
     size_t kind_count;
+    const mtl_allocator *allocator;         /* NULL: malloc. As in mtl_model_desc */
 } mtl_load_desc;
 MTL_DEF mtl_model *mtl_model_load_with(const char *path, const mtl_load_desc *how, mtl_error *err);
 MTL_DEF mtl_model *mtl_model_read_with(const mtl_reader *reader, const mtl_load_desc *how, mtl_error *err);
 MTL_DEF mtl_model *mtl_model_load_memory_with(const void *bytes, size_t count, const mtl_load_desc *how,
                                               mtl_error *err);
+/* A model of a file in memory, in the caller's buffer (aligned to 64), which must outlive it; the file need
+   not. It takes the first mtl_model_bytes(model) bytes; what is behind them was borrowed and is free again.
+   Errors: BUFFER with the bytes needed. */
+MTL_DEF mtl_model *mtl_model_load_init(void *buffer, size_t bytes, const void *file, size_t count,
+                                       const mtl_load_desc *how, mtl_error *err);
+/* Exact bytes that mtl_model_load_init needs. 0 on error. */
+MTL_DEF size_t mtl_model_file_size(const void *file, size_t count, const mtl_load_desc *how, mtl_error *err);
+/* Bytes that a model takes, notes apart; 0 for NULL. */
+MTL_DEF size_t mtl_model_bytes(const mtl_model *model);
 /* Free text kept in the model file under a name (e.g. how it was trained); value NULL: look up only. Returns
    the text or NULL. */
 MTL_DEF const char *mtl_model_note(mtl_model *model, const char *name, const char *value, mtl_error *err);
@@ -3440,6 +3469,46 @@ static void mtl__free(const mtl_allocator *allocator, void *memory)
     else MTL_FREE(memory);
 }
 
+/* Each block stands behind its size. */
+enum { MTL__SCRATCH_UNIT = 16 };
+
+static void *mtl__scratch_take(void *user, size_t bytes)
+{
+    mtl_scratch *s = (mtl_scratch *)user;
+    unsigned char *at = s->memory + s->used;
+    if (bytes > s->size) return NULL;
+    bytes = mtl__round_up(bytes, MTL__SCRATCH_UNIT) + MTL__SCRATCH_UNIT;
+    if (bytes > s->size - s->used) return NULL;
+    memcpy(at, &bytes, sizeof bytes);
+    s->used += bytes;
+    s->blocks++;
+    if (s->used > s->peak) s->peak = s->used;
+    return at + MTL__SCRATCH_UNIT;
+}
+
+static void mtl__scratch_give(void *user, void *memory)
+{
+    mtl_scratch *s = (mtl_scratch *)user;
+    unsigned char *at = (unsigned char *)memory - MTL__SCRATCH_UNIT;
+    size_t bytes;
+    memcpy(&bytes, at, sizeof bytes);
+    if (at + bytes == s->memory + s->used) s->used -= bytes;
+    if (--s->blocks == 0) s->used = 0;
+}
+
+MTL_DEF mtl_allocator mtl_scratch_init(mtl_scratch *scratch, void *buffer, size_t bytes)
+{
+    const size_t skip = (MTL__SCRATCH_UNIT - (uintptr_t)buffer % MTL__SCRATCH_UNIT) % MTL__SCRATCH_UNIT;
+    mtl_allocator allocator;
+    memset(scratch, 0, sizeof *scratch);
+    scratch->memory = (unsigned char *)buffer + skip;
+    scratch->size = bytes > skip ? bytes - skip : 0;
+    allocator.user = scratch;
+    allocator.allocate = mtl__scratch_take;
+    allocator.release = mtl__scratch_give;
+    return allocator;
+}
+
 MTL_DEF void mtl_arena_init(mtl_arena *arena, void *buffer, size_t bytes, const mtl_allocator *allocator)
 {
     memset(arena, 0, sizeof *arena);
@@ -3453,13 +3522,19 @@ MTL_DEF void mtl_arena_init(mtl_arena *arena, void *buffer, size_t bytes, const 
     }
 }
 
-/* An arena that only measures; `shadow` is set up to grow and must be destroyed by the caller. */
+/* An arena over a buffer that goes on with the allocator's memory. */
+static void mtl__arena_over(mtl_arena *arena, void *buffer, size_t bytes, const mtl_allocator *allocator)
+{
+    mtl_arena_init(arena, buffer, bytes, allocator);
+    arena->grows = 1;
+}
+
+/* An arena that only measures; the small structures that must really exist are made in `shadow`. */
 static void mtl__arena_init_counting(mtl_arena *arena, mtl_arena *shadow)
 {
     memset(arena, 0, sizeof *arena);
     arena->counting = 1;
     arena->shadow = shadow;
-    mtl_arena_init(shadow, NULL, 0, NULL);
 }
 
 static void mtl__arena_pop_chunk(mtl_arena *arena)
@@ -8009,7 +8084,8 @@ struct mtl_state {
     uint64_t shape;                         /* tells whose parts they are */
     unsigned batch, *taken;                 /* [rows] the last batch that took the row; so many there were */
     mtl_real *values;                       /* [rows][width] */
-    void *memory;                           /* malloc's, of mtl_state_create */
+    void *memory;                           /* of mtl_state_create; NULL: the caller's buffer */
+    mtl_allocator allocator;
 };
 
 /* Rows of a space, and which of the caller's rows (or sequences) each is. */
@@ -9331,18 +9407,17 @@ MTL_DEF void mtl_safetensors_close(mtl_safetensors *file)
     memset(file, 0, sizeof *file);
 }
 
-MTL_DEF MTL__RARE mtl_status mtl_safetensors_open_memory(mtl_safetensors *file, const void *bytes,
-                                                         size_t count, mtl_error *err)
+/* Its list in `arena`, which it takes over. */
+static MTL__RARE mtl_status mtl__safetensors_open_in(mtl_safetensors *file, const void *bytes, size_t count,
+                                                     const mtl_arena *arena, mtl_error *err)
 {
     const unsigned char *start = (const unsigned char *)bytes;
-    mtl_error own;
     size_t header;
-    err = mtl__error_given(err, &own);
     if (!file) return mtl__fail(err, MTL_ERROR_ARGUMENT, "file", -1, "file is NULL");
     memset(file, 0, sizeof *file);
     if (!bytes) return mtl__fail(err, MTL_ERROR_ARGUMENT, "bytes", -1, "bytes is NULL");
     if (mtl__failed(err)) return mtl__status(err);
-    mtl_arena_init(&file->arena, NULL, 0, NULL);
+    file->arena = *arena;
     header = mtl__safetensors_header(start, count, err);
     if (header) {
         const mtl__json *root = mtl__json_parse((const char *)start + 8, header, "the safetensors header", 8,
@@ -9351,6 +9426,15 @@ MTL_DEF MTL__RARE mtl_status mtl_safetensors_open_memory(mtl_safetensors *file, 
     }
     if (mtl__failed(err)) mtl_safetensors_close(file);
     return mtl__status(err);
+}
+
+MTL_DEF mtl_status mtl_safetensors_open_memory(mtl_safetensors *file, const void *bytes, size_t count,
+                                               mtl_error *err)
+{
+    mtl_error own;
+    mtl_arena arena;
+    mtl_arena_init(&arena, NULL, 0, NULL);
+    return mtl__safetensors_open_in(file, bytes, count, &arena, mtl__error_given(err, &own));
 }
 
 MTL_DEF MTL__RARE mtl_status mtl_safetensors_open(mtl_safetensors *file, const char *path, mtl_error *err)
@@ -9475,13 +9559,14 @@ static mtl_status mtl__safetensors_write_data(const mtl__tensor_entry *entry, co
    take. */
 static MTL__RARE mtl_status mtl__safetensors_write(const mtl__tensor_entry *entries, size_t count,
                                                    const char *const *metadata, size_t metadata_count,
-                                                   const mtl_writer *writer, mtl_error *err)
+                                                   const mtl_writer *writer,
+                                                   const mtl_allocator *allocator, mtl_error *err)
 {
     mtl__text header;
     unsigned char length[8];
     size_t i;
     if (mtl__failed(err)) return mtl__status(err);
-    mtl__text_init(&header, NULL);
+    mtl__text_init(&header, allocator);
     mtl__safetensors_write_header(&header, entries, count, metadata, metadata_count);
     mtl__text_check(&header, "the safetensors header", err);
     if (header.length > MTL__HEADER_MOST)
@@ -16368,7 +16453,8 @@ static MTL__RARE mtl_model *mtl__model_build(mtl_arena *arena, const mtl_model_d
     if (!model) return NULL;
     model->arena = *arena;
     model->desc = *desc;
-    mtl_arena_init(&model->note_arena, NULL, 0, NULL);
+    mtl_arena_init(&model->note_arena, NULL, 0, desc->allocator);
+    model->desc.allocator = &model->note_arena.allocator;
     mtl_parameters_init(&model->set, &model->arena);
     if (mtl__model_adopt(model, err) || mtl__model_check_unique(model, err)) return NULL;
     mtl__model_build_nodes(model, err);
@@ -16393,17 +16479,26 @@ static int mtl__model_desc_given(const mtl_model_desc *desc, mtl_error *err)
     return !mtl__failed(err);
 }
 
-MTL_DEF MTL__RARE size_t mtl_model_size(const mtl_model_desc *desc, mtl_error *err)
+/* mtl_model_size, measured in a buffer as far as it reaches. */
+static MTL__RARE size_t mtl__model_size_in(void *buffer, size_t bytes, const mtl_model_desc *desc,
+                                           mtl_error *err)
 {
-    mtl_error own;
     mtl_arena counting, shadow;
-    err = mtl__error_given(err, &own);
     if (!mtl__model_desc_given(desc, err)) return 0;
+    mtl__arena_over(&shadow, buffer, bytes, desc->allocator);
     mtl__arena_init_counting(&counting, &shadow);
     (void)mtl__model_build(&counting, desc, err);
     mtl_arena_destroy(&shadow);
     return mtl__failed(err) ? 0 : counting.high_water;
 }
+
+MTL_DEF size_t mtl_model_size(const mtl_model_desc *desc, mtl_error *err)
+{
+    mtl_error own;
+    return mtl__model_size_in(NULL, 0, desc, mtl__error_given(err, &own));
+}
+
+MTL_DEF size_t mtl_model_bytes(const mtl_model *model) { return model ? model->arena.used : 0; }
 
 MTL_DEF mtl_status mtl_model_prepare(mtl_model *model, mtl_error *err)
 {
@@ -16429,17 +16524,17 @@ MTL_DEF mtl_model *mtl_model_init(void *buffer, size_t bytes, const mtl_model_de
     mtl_error own;
     mtl_model *model;
     err = mtl__error_given(err, &own);
-    model = mtl__model_place(buffer, bytes, mtl_model_size(desc, err), desc, err);
+    model = mtl__model_place(buffer, bytes, mtl__model_size_in(buffer, bytes, desc, err), desc, err);
     if (!model) return NULL;
     mtl_parameters_randomise(&model->set, model->desc.seed);
     mtl_model_prepare(model, err);
     return model;
 }
 
-/* malloc's memory aligned to 64; *start is what free wants. */
-static void *mtl__allocate_aligned(size_t bytes, void **start)
+/* Memory aligned to 64; *start is what is released. */
+static void *mtl__allocate_aligned(const mtl_allocator *allocator, size_t bytes, void **start)
 {
-    unsigned char *memory = (unsigned char *)MTL_MALLOC(bytes + MTL__ALIGNMENT);
+    unsigned char *memory = (unsigned char *)mtl__allocate(allocator, bytes + MTL__ALIGNMENT);
     *start = memory;
     return memory ? memory + (MTL__ALIGNMENT - (uintptr_t)memory % MTL__ALIGNMENT) % MTL__ALIGNMENT : NULL;
 }
@@ -16448,17 +16543,19 @@ static void *mtl__allocate_aligned(size_t bytes, void **start)
    most of the time of a creation, which the reader of a file would spend for nothing. */
 static mtl_model *mtl__model_allocate(const mtl_model_desc *desc, size_t bytes, mtl_error *err)
 {
+    static const mtl_allocator none = { NULL, NULL, NULL };
+    const mtl_allocator *from = desc && desc->allocator ? desc->allocator : &none;
     mtl_model *model;
     void *memory, *aligned;
     if (mtl__failed(err)) return NULL;
-    aligned = mtl__allocate_aligned(bytes, &memory);
+    aligned = mtl__allocate_aligned(from, bytes, &memory);
     if (!aligned) {
         mtl__fail_memory(err, "the model", bytes);
         return NULL;
     }
     model = mtl__model_place(aligned, bytes, bytes, desc, err);
     if (model) model->memory = memory;
-    else MTL_FREE(memory);
+    else mtl__free(from, memory);
     return model;
 }
 
@@ -16476,9 +16573,13 @@ MTL_DEF MTL__RARE mtl_model *mtl_model_create(const mtl_model_desc *desc, mtl_er
 
 MTL_DEF void mtl_model_destroy(mtl_model *model)
 {
+    mtl_allocator allocator;
+    void *memory;
     if (!model) return;
+    allocator = model->note_arena.allocator;    /* the model itself lies in what it releases */
+    memory = model->memory;
     mtl_arena_destroy(&model->note_arena);
-    if (model->memory) MTL_FREE(model->memory);
+    if (memory) mtl__free(&allocator, memory);
 }
 
 /* ---- looking at a model -------------------------------------------------------------------------------- */
@@ -16741,25 +16842,28 @@ MTL_DEF MTL__RARE mtl_state *mtl_state_create(const mtl_model *model, size_t row
 {
     mtl_error own;
     size_t bytes;
-    unsigned char *memory;
+    void *memory, *buffer;
     mtl_state *state;
     err = mtl__error_given(err, &own);
     bytes = mtl_state_size(model, rows, err);
     if (!bytes) return NULL;
-    memory = (unsigned char *)MTL_MALLOC(bytes + MTL__ALIGNMENT);
-    if (!memory) {
+    buffer = mtl__allocate_aligned(model->desc.allocator, bytes, &memory);
+    if (!buffer) {
         mtl__fail_memory(err, "a state", bytes);
         return NULL;
     }
-    state = mtl_state_init(memory + (MTL__ALIGNMENT - (uintptr_t)memory % MTL__ALIGNMENT) % MTL__ALIGNMENT,
-                           bytes, model, rows, err);
+    state = mtl_state_init(buffer, bytes, model, rows, err);
     state->memory = memory;
+    state->allocator = *model->desc.allocator;
     return state;
 }
 
 MTL_DEF void mtl_state_destroy(mtl_state *state)
 {
-    if (state && state->memory) MTL_FREE(state->memory);
+    mtl_allocator allocator;
+    if (!state || !state->memory) return;
+    allocator = state->allocator;
+    mtl__free(&allocator, state->memory);
 }
 
 MTL_DEF size_t mtl_state_width(const mtl_state *state) { return state ? state->width : 0; }
@@ -17106,14 +17210,15 @@ static mtl_status mtl__model_write_entries(const mtl_model *model, const mtl__te
     const char *const *metadata;
     size_t pairs = 0;
     if (mtl__failed(err)) return mtl__status(err);
-    mtl__text_init(&config, NULL);
+    mtl__text_init(&config, &arena->allocator);
     mtl__json_open(&config, '{');
     mtl__desc_write(&config, MTL_DESC_MODEL, &model->desc);
     mtl__json_close(&config, '}');
     mtl__text_append(&config, "", 1);
     mtl__text_check(&config, "the configuration", err);
     metadata = mtl__failed(err) ? NULL : mtl__model_metadata(model, config.data, &pairs, arena, err);
-    if (!mtl__failed(err)) mtl__safetensors_write(entries, count, metadata, pairs, writer, err);
+    if (!mtl__failed(err)) mtl__safetensors_write(entries, count, metadata, pairs, writer,
+                                                   &arena->allocator, err);
     mtl__text_free(&config);
     return mtl__status(err);
 }
@@ -17132,7 +17237,7 @@ static MTL__RARE mtl_status mtl__model_write(const mtl_model *model, const mtl__
     mtl__tensor_entry *entries;
     size_t count = 0, further = more ? more->count : 0;
     if (!mtl__given(model, "model", err) || !mtl__given(writer, "writer", err)) return mtl__status(err);
-    mtl_arena_init(&arena, NULL, 0, NULL);
+    mtl_arena_init(&arena, NULL, 0, model->desc.allocator);
     entries = mtl__model_entries(model, further, &count, &arena, err);
     if (entries && more) more->entries(more->owner, entries + count, &arena, err);
     mtl__model_write_entries(model, entries, count + further, writer, &arena, err);
@@ -17240,9 +17345,10 @@ static const char *mtl__model_config_text(const mtl_safetensors *file, mtl_error
 
 /* Bytes of the configuration's model; 0 when the file has no stored weight for every parameter, before memory
    is taken. */
-static size_t mtl__model_size_of_file(const mtl_model_desc *desc, const mtl_safetensors *file, mtl_error *err)
+static size_t mtl__model_size_of_file(void *buffer, size_t size, const mtl_model_desc *desc,
+                                      const mtl_safetensors *file, mtl_error *err)
 {
-    size_t bytes = mtl_model_size(desc, err), stored = 0, i;
+    size_t bytes = mtl__model_size_in(buffer, size, desc, err), stored = 0, i;
     for (i = 0; i < file->count; i++) stored += file->tensors[i].count * sizeof(mtl_real);
     if (!mtl__failed(err) && bytes / 64 > stored + 65536)
         mtl__fail(err, MTL_ERROR_FORMAT, "mtl_rnn.config", (long long)bytes,
@@ -17261,34 +17367,97 @@ static void mtl__config_read(const mtl__desc_reader *r, const mtl__json *root, m
     mtl__desc_read_numbers(d->fields, d->count, mtl__json_get(root, "model"), desc, r->err);
 }
 
-static mtl_model *mtl__model_of_file(const mtl_safetensors *file, const mtl_load_desc *how, mtl_error *err)
+/* The desc of a file's model, in the file's arena. 0 on failure. */
+static MTL__RARE int mtl__model_desc_of_file(mtl_safetensors *file, const mtl_load_desc *how,
+                                             mtl_model_desc *desc, mtl_error *err)
 {
-    mtl_model *model = NULL;
-    mtl_model_desc desc;
-    mtl_arena arena;
-    mtl__desc_reader reader;
     const char *config = mtl__model_config_text(file, err);
+    mtl__desc_reader reader;
     const mtl__json *root;
-    size_t bytes;
-    if (!config) return NULL;
-    mtl_arena_init(&arena, NULL, 0, NULL);
-    root = mtl__json_parse(config, strlen(config), "the configuration", 0, &arena, err);
-    reader.arena = &arena;
+    if (!config) return 0;
+    root = mtl__json_parse(config, strlen(config), "the configuration", 0, &file->arena, err);
+    reader.arena = &file->arena;
     reader.kinds = how ? how->kinds : NULL;
     reader.kind_count = how ? how->kind_count : 0;
     reader.err = err;
-    if (root) mtl__config_read(&reader, root, &desc);
-    if (root && !mtl__failed(err) && (bytes = mtl__model_size_of_file(&desc, file, err)) > 0)
-        model = mtl__model_allocate(&desc, bytes, err);
-    if (model) {
-        mtl__model_read_values(model, file, err);
-        mtl_model_prepare(model, err);
+    if (root) mtl__config_read(&reader, root, desc);
+    desc->allocator = how ? how->allocator : NULL;
+    return root && !mtl__failed(err);
+}
+
+/* The model that has been made of a file's desc gets its values; NULL on failure. */
+static MTL__RARE mtl_model *mtl__model_fill(mtl_model *model, const mtl_safetensors *file, mtl_error *err)
+{
+    if (!model) return NULL;
+    mtl__model_read_values(model, file, err);
+    mtl_model_prepare(model, err);
+    if (!mtl__failed(err)) return model;
+    mtl_model_destroy(model);
+    return NULL;
+}
+
+static MTL__RARE mtl_model *mtl__model_of_file(mtl_safetensors *file, const mtl_load_desc *how,
+                                               mtl_error *err)
+{
+    mtl_model_desc desc;
+    size_t bytes;
+    if (!mtl__model_desc_of_file(file, how, &desc, err)) return NULL;
+    bytes = mtl__model_size_of_file(NULL, 0, &desc, file, err);
+    return bytes ? mtl__model_fill(mtl__model_allocate(&desc, bytes, err), file, err) : NULL;
+}
+
+/* What reading a file takes: a list of its tensors and the configuration, in `arena`. *model: bytes of the
+   model, measured in what is left of the buffer. */
+static MTL__RARE size_t mtl__model_file_measure(void *buffer, size_t bytes, const void *file, size_t count,
+                                                const mtl_load_desc *how, size_t *model, mtl_error *err)
+{
+    mtl_arena arena;
+    mtl_safetensors list;
+    mtl_model_desc desc;
+    size_t used = 0;
+    mtl__arena_over(&arena, buffer, bytes, how ? how->allocator : NULL);
+    *model = 0;
+    if (mtl__safetensors_open_in(&list, file, count, &arena, err)) return 0;
+    if (mtl__model_desc_of_file(&list, how, &desc, err)) {
+        const int left = buffer && !list.arena.chunks;
+        used = list.arena.high_water;
+        *model = mtl__model_size_of_file(left ? list.arena.base + list.arena.chunk_used : NULL,
+                                         left ? list.arena.chunk_size - list.arena.chunk_used : 0, &desc,
+                                         &list, err);
     }
-    mtl_arena_destroy(&arena);
-    if (model && mtl__failed(err)) {
-        mtl_model_destroy(model);
-        model = NULL;
-    }
+    mtl_safetensors_close(&list);
+    return mtl__failed(err) ? 0 : used;
+}
+
+MTL_DEF MTL__RARE size_t mtl_model_file_size(const void *file, size_t count, const mtl_load_desc *how,
+                                             mtl_error *err)
+{
+    mtl_error own;
+    size_t model, list;
+    err = mtl__error_given(err, &own);
+    list = mtl__model_file_measure(NULL, 0, file, count, how, &model, err);
+    return mtl__failed(err) ? 0 : model + list;
+}
+
+/* The file is read twice: to see what its list takes, and then with the list at the buffer's end, so that the
+   model stands at its beginning. */
+MTL_DEF MTL__RARE mtl_model *mtl_model_load_init(void *buffer, size_t bytes, const void *file, size_t count,
+                                                 const mtl_load_desc *how, mtl_error *err)
+{
+    mtl_error own;
+    mtl_arena arena;
+    mtl_safetensors list;
+    mtl_model_desc desc;
+    mtl_model *model = NULL;
+    size_t need, front;
+    err = mtl__error_given(err, &own);
+    need = mtl__model_file_measure(buffer, bytes, file, count, how, &front, err) + front;
+    if (mtl__check_buffer(buffer, bytes, need, "the file's model", err)) return NULL;
+    mtl_arena_init(&arena, (unsigned char *)buffer + front, bytes - front, NULL);
+    if (mtl__safetensors_open_in(&list, file, count, &arena, err)) return NULL;
+    if (mtl__model_desc_of_file(&list, how, &desc, err))
+        model = mtl__model_fill(mtl__model_place(buffer, front, front, &desc, err), &list, err);
+    mtl_safetensors_close(&list);
     return model;
 }
 
@@ -17296,10 +17465,12 @@ MTL_DEF mtl_model *mtl_model_load_memory_with(const void *bytes, size_t count, c
                                               mtl_error *err)
 {
     mtl_error own;
+    mtl_arena arena;
     mtl_safetensors file;
     mtl_model *model;
     err = mtl__error_given(err, &own);
-    if (mtl_safetensors_open_memory(&file, bytes, count, err)) return NULL;
+    mtl_arena_init(&arena, NULL, 0, how ? how->allocator : NULL);
+    if (mtl__safetensors_open_in(&file, bytes, count, &arena, err)) return NULL;
     model = mtl__model_of_file(&file, how, err);
     mtl_safetensors_close(&file);
     return model;
@@ -17325,7 +17496,7 @@ MTL_DEF MTL__RARE mtl_model *mtl_model_read_with(const mtl_reader *reader, const
     mtl__text bytes;
     err = mtl__error_given(err, &own);
     if (!mtl__given(reader, "reader", err)) return NULL;
-    mtl__text_init(&bytes, NULL);
+    mtl__text_init(&bytes, how ? how->allocator : NULL);
     if (!mtl__text_read(&bytes, reader, "the model file", err))
         model = mtl_model_load_memory_with(bytes.data, bytes.length, how, err);
     mtl__text_free(&bytes);
@@ -17564,7 +17735,7 @@ MTL_DEF MTL__RARE mtl_status mtl_model_export(const mtl_model *model, const char
     if (!mtl__given(model, "model", err) || !mtl__given(path, "path", err)) return mtl__status(err);
     if (!count) { mappings = &everything; count = 1; }
     mtl__parameters_settle(&model->set);
-    mtl_arena_init(&arena, NULL, 0, NULL);
+    mtl_arena_init(&arena, NULL, 0, model->desc.allocator);
     entries = (mtl__tensor_entry *)mtl__arena_zero(&arena, mtl__tensor_count(&model->set), sizeof *entries,
                                                    "a file's list of tensors", err);
     for (i = 0; entries && i < mtl__tensor_count(&model->set); i++)
@@ -17576,7 +17747,7 @@ MTL_DEF MTL__RARE mtl_status mtl_model_export(const mtl_model *model, const char
             break;
         }
     if (!mtl__failed(err) && !mtl__file_save_begin(path, &writer, &saver, err)) {
-        mtl__safetensors_write(entries, n, NULL, 0, &writer, err);
+        mtl__safetensors_write(entries, n, NULL, 0, &writer, model->desc.allocator, err);
         mtl__file_save_end(path, &saver, err);
     }
     mtl_arena_destroy(&arena);
@@ -17633,10 +17804,19 @@ typedef struct mtl__session_kind {
     size_t bytes;                           /* of the object */
     int desc;                               /* MTL_DESC_* */
     size_t desc_offset, desc_bytes;         /* where the object keeps its copy */
+    size_t allocator;                       /* of the member in the desc */
     void (*build)(mtl__session *session, mtl_arena *arena, mtl_error *err);
-    size_t (*measure)(mtl__session *session, mtl_error *err);   /* scratch bytes of the largest batch within
-                                                                   the limits */
+    /* scratch bytes of the largest batch within the limits; shadow: for what a dry run must really make */
+    size_t (*measure)(mtl__session *session, mtl_arena *shadow, mtl_error *err);
 } mtl__session_kind;
+
+/* The allocator that a desc names; NULL: malloc. */
+static const mtl_allocator *mtl__session_allocator(const mtl__session_kind *kind, const void *desc)
+{
+    const mtl_allocator *allocator = NULL;
+    if (desc) memcpy(&allocator, (const char *)desc + kind->allocator, sizeof allocator);
+    return allocator;
+}
 
 /* The part of `build` that does not differ. */
 static MTL__RARE void mtl__session_start(mtl__session *s, mtl_arena *arena, int isa, int threads,
@@ -17695,36 +17875,39 @@ static mtl_run *mtl__session_begin(mtl__session *s, mtl_arena *arena, mtl_error 
     return &s->run;
 }
 
-static size_t mtl__session_size(const mtl__session_kind *kind, mtl_model *model, const void *desc,
-                                mtl_error *err)
+/* Measured in a buffer as far as it reaches. */
+static MTL__RARE size_t mtl__session_size(const mtl__session_kind *kind, void *buffer, size_t size,
+                                          mtl_model *model, const void *desc, mtl_error *err)
 {
     mtl_arena counting, shadow;
     mtl__session *s;
     size_t bytes = 0;
     char field[48];
+    mtl__arena_over(&shadow, buffer, size, mtl__session_allocator(kind, desc));
     mtl__arena_init_counting(&counting, &shadow);
     s = mtl__session_build(kind, &counting, model, desc, err);
     mtl__print(field, sizeof field, "%s.max_rows", kind->name);
     if (s && !s->limits.rows)
         mtl__fail(err, MTL_ERROR_FIELD, field, 0, "%s must be given to know the size of a %s", field,
                   kind->name);
-    if (s && !mtl__failed(err)) bytes = counting.high_water + kind->measure(s, err);
+    if (s && !mtl__failed(err)) bytes = counting.high_water + kind->measure(s, &shadow, err);
     mtl_arena_destroy(&shadow);
     return mtl__failed(err) ? 0 : bytes;
 }
 
 static MTL__RARE mtl__session *mtl__session_init(const mtl__session_kind *kind, void *buffer, size_t bytes,
-                                       mtl_model *model, const void *desc, mtl_error *err)
+                                                 mtl_model *model, const void *desc, mtl_error *err)
 {
-    size_t need = mtl__session_size(kind, model, desc, err);
+    const size_t need = mtl__session_size(kind, buffer, bytes, model, desc, err);
+    const mtl_allocator *allocator = mtl__session_allocator(kind, desc);
     mtl_arena arena;
     mtl__session *s;
     if (mtl__check_buffer(buffer, bytes, need, kind->name, err)) return NULL;
-    mtl_arena_init(&arena, buffer, bytes, NULL);
+    mtl_arena_init(&arena, buffer, bytes, allocator);
     s = mtl__session_build(kind, &arena, model, desc, err);
     if (!s) return NULL;
     s->arena = arena;
-    mtl_arena_init(&s->scratch, (unsigned char *)buffer + arena.used, bytes - arena.used, NULL);
+    mtl_arena_init(&s->scratch, (unsigned char *)buffer + arena.used, bytes - arena.used, allocator);
     return s;
 }
 
@@ -17739,21 +17922,24 @@ static MTL__RARE void mtl__session_destroy(mtl__session *s)
 }
 
 static MTL__RARE mtl__session *mtl__session_create(const mtl__session_kind *kind, mtl_model *model,
-                                                   const void *desc,
-                                         mtl_error *err)
+                                                   const void *desc, mtl_error *err)
 {
-    mtl_arena arena;
+    const mtl_allocator *allocator = mtl__session_allocator(kind, desc);
+    mtl_arena arena, shadow;
     mtl__session *s;
-    mtl_arena_init(&arena, NULL, 0, NULL);
+    mtl_arena_init(&arena, NULL, 0, allocator);
     s = mtl__session_build(kind, &arena, model, desc, err);
     if (!s) {
         mtl_arena_destroy(&arena);
         return NULL;
     }
     s->arena = arena;
-    mtl_arena_init(&s->scratch, NULL, 0, NULL);
+    mtl_arena_init(&s->scratch, NULL, 0, allocator);
     if (s->limits.rows) {
-        size_t bytes = kind->measure(s, err);
+        size_t bytes;
+        mtl_arena_init(&shadow, NULL, 0, allocator);
+        bytes = kind->measure(s, &shadow, err);
+        mtl_arena_destroy(&shadow);
         if (!mtl__failed(err) && !mtl__arena_grow(&s->scratch, bytes))
             mtl__fail_memory(err, kind->name, bytes);
         s->scratch.grows = 0;
@@ -17849,17 +18035,17 @@ static MTL__RARE void mtl__predict_blank(const mtl_run *run, const mtl_model *mo
 }
 
 /* A dry run of the largest batch, with states carried and a text's ids (of mtl_predict_text) beside it. */
-static MTL__RARE size_t mtl__predictor_measure(mtl__session *session, mtl_error *err)
+static MTL__RARE size_t mtl__predictor_measure(mtl__session *session, mtl_arena *shadow, mtl_error *err)
 {
     const mtl_model *model = session->model;
     const mtl_predictor_desc *desc = &((mtl_predictor *)(void *)session)->desc;
-    mtl_arena counting, shadow;
+    mtl_arena counting;
     mtl_prediction *out;
     mtl_run *run;
     size_t i;
-    mtl__arena_init_counting(&counting, &shadow);
+    mtl__arena_init_counting(&counting, shadow);
     run = mtl__session_begin(session, &counting, err);
-    out = (mtl_prediction *)mtl__arena_zero(&shadow, model->desc.task_count, sizeof *out, "outputs", err);
+    out = (mtl_prediction *)mtl__arena_zero(shadow, model->desc.task_count, sizeof *out, "outputs", err);
     run->packing = mtl__packing_push(&counting, session->limits.sequences, session->limits.rows,
                                      session->limits.steps, err);
     (void)mtl_run_make(run, model->desc.input_count * sizeof(mtl_input));
@@ -17870,13 +18056,12 @@ static MTL__RARE size_t mtl__predictor_measure(mtl__session *session, mtl_error 
     }
     mtl__model_carries(run, model, NULL, NULL);
     if (!mtl__failed(err)) mtl__predict_run(run, model, NULL, desc->logits, out);
-    mtl_arena_destroy(&shadow);
     return counting.high_water;
 }
 
 static const mtl__session_kind mtl__predictor_kind = {
     "predictor", sizeof(mtl_predictor), MTL_DESC_PREDICTOR, offsetof(mtl_predictor, desc),
-        sizeof(mtl_predictor_desc),
+        sizeof(mtl_predictor_desc), offsetof(mtl_predictor_desc, allocator),
     mtl__predictor_build, mtl__predictor_measure
 };
 
@@ -17886,7 +18071,8 @@ static mtl_model *mtl__model_of(const mtl_model *model) { return (mtl_model *)(u
 MTL_DEF size_t mtl_predictor_size(const mtl_model *model, const mtl_predictor_desc *desc, mtl_error *err)
 {
     mtl_error own;
-    return mtl__session_size(&mtl__predictor_kind, mtl__model_of(model), desc, mtl__error_given(err, &own));
+    return mtl__session_size(&mtl__predictor_kind, NULL, 0, mtl__model_of(model), desc, mtl__error_given(err,
+            &own));
 }
 
 MTL_DEF MTL__RARE mtl_predictor *mtl_predictor_init(void *buffer, size_t bytes, const mtl_model *model,
@@ -18089,12 +18275,10 @@ static MTL__RARE mtl_stream *mtl__stream_build(mtl_arena *arena, const mtl_model
 {
     mtl_stream *stream = (mtl_stream *)mtl__arena_make(arena, 1, sizeof *stream, "a stream", err);
     const size_t nodes = model->node_count * MTL__NODE_PARTS, tasks = model->desc.task_count;
-    mtl_arena own;
     mtl_maker m;
     unsigned *places;
     if (!stream) return NULL;
-    mtl_arena_init(&own, NULL, 0, NULL);
-    places = (unsigned *)mtl__arena_zero(&own, nodes + tasks, sizeof *places, "a stream", err);
+    places = (unsigned *)mtl__arena_make(arena, nodes + tasks, sizeof *places, "a stream", err);
     memset(&m, 0, sizeof m);
     m.err = err;
     m.logits = how->logits;
@@ -18119,7 +18303,6 @@ static MTL__RARE mtl_stream *mtl__stream_build(mtl_arena *arena, const mtl_model
         mtl__model_stream(&m, model, places);
         mtl__stream_answers(stream, model->desc.task_count);
     }
-    mtl_arena_destroy(&own);
     return mtl__failed(err) ? NULL : stream;
 }
 
@@ -18137,22 +18320,29 @@ static MTL__RARE int mtl__stream_desc(const mtl_model *model, const mtl_predicto
     return !mtl__failed(err);
 }
 
-MTL_DEF MTL__RARE size_t mtl_stream_size(const mtl_model *model, const mtl_predictor_desc *how,
-                                         mtl_error *err)
+/* Measured in a buffer as far as it reaches. */
+static MTL__RARE size_t mtl__stream_size(void *buffer, size_t bytes, const mtl_model *model,
+                                         const mtl_predictor_desc *desc, mtl_error *err)
 {
-    mtl_error own;
     mtl_arena counting, shadow;
-    mtl_predictor_desc desc;
-    err = mtl__error_given(err, &own);
-    if (!mtl__stream_desc(model, how, &desc, err)) return 0;
+    mtl__arena_over(&shadow, buffer, bytes, desc->allocator);
     mtl__arena_init_counting(&counting, &shadow);
-    (void)mtl__stream_build(&counting, model, &desc, err);
+    (void)mtl__stream_build(&counting, model, desc, err);
     mtl_arena_destroy(&shadow);
     return mtl__failed(err) ? 0 : counting.high_water;
 }
 
+MTL_DEF MTL__RARE size_t mtl_stream_size(const mtl_model *model, const mtl_predictor_desc *how,
+                                         mtl_error *err)
+{
+    mtl_error own;
+    mtl_predictor_desc desc;
+    err = mtl__error_given(err, &own);
+    return mtl__stream_desc(model, how, &desc, err) ? mtl__stream_size(NULL, 0, model, &desc, err) : 0;
+}
+
 MTL_DEF MTL__RARE mtl_stream *mtl_stream_init(void *buffer, size_t bytes, const mtl_model *model,
-                                    const mtl_predictor_desc *how, mtl_error *err)
+                                              const mtl_predictor_desc *how, mtl_error *err)
 {
     mtl_error own;
     mtl_arena arena;
@@ -18160,7 +18350,7 @@ MTL_DEF MTL__RARE mtl_stream *mtl_stream_init(void *buffer, size_t bytes, const 
     size_t need;
     err = mtl__error_given(err, &own);
     if (!mtl__stream_desc(model, how, &desc, err)) return NULL;
-    need = mtl_stream_size(model, how, err);
+    need = mtl__stream_size(buffer, bytes, model, &desc, err);
     if (mtl__check_buffer(buffer, bytes, need, "a stream", err)) return NULL;
     mtl_arena_init(&arena, buffer, bytes, NULL);
     return mtl__stream_build(&arena, model, &desc, err);
@@ -20005,7 +20195,7 @@ MTL_DEF MTL__RARE mtl_status mtl_evaluate(mtl_predictor *predictor, const mtl_ba
     if (mtl__failed(err)) return mtl__status(err);
     tasks = predictor->session.model->desc.task_count;
     table = scores->tasks;
-    mtl_arena_init(&arena, NULL, 0, NULL);
+    mtl_arena_init(&arena, NULL, 0, &predictor->session.arena.allocator);
     memset(scores, 0, sizeof *scores);
     scores->tasks = table;
     scores->task_count = tasks;
@@ -20590,10 +20780,10 @@ static MTL__RARE void mtl__trainer_build(mtl__session *session, mtl_arena *arena
 
 /* Dry runs of the largest batch, forward and backward, and of the norm and the update. Backward twice: when a
    tape is played again, the gradients of all activations are there already, below each record's scratch. */
-static MTL__RARE size_t mtl__trainer_measure(mtl__session *session, mtl_error *err)
+static MTL__RARE size_t mtl__trainer_measure(mtl__session *session, mtl_arena *shadow, mtl_error *err)
 {
     mtl_trainer *t = (mtl_trainer *)(void *)session;
-    mtl_arena counting, shadow;
+    mtl_arena counting;
     mtl_arena_mark tape;
     mtl__losses losses;
     mtl_target *targets;
@@ -20601,9 +20791,9 @@ static MTL__RARE size_t mtl__trainer_measure(mtl__session *session, mtl_error *e
     mtl_run *run;
     size_t k;
     memset(&batch, 0, sizeof batch);
-    mtl__arena_init_counting(&counting, &shadow);
+    mtl__arena_init_counting(&counting, shadow);
     run = mtl__trainer_begin(t, &counting, err);
-    batch.targets = targets = (mtl_target *)mtl__arena_zero(&shadow, t->model->desc.task_count,
+    batch.targets = targets = (mtl_target *)mtl__arena_zero(shadow, t->model->desc.task_count,
                                                             sizeof *targets, "targets", err);
     for (k = 0; k < t->model->desc.task_count && !mtl__failed(err); k++) t->divisors[k] = 1;
     run->packing = mtl__packing_push(&counting, session->limits.sequences, session->limits.rows,
@@ -20617,20 +20807,21 @@ static MTL__RARE size_t mtl__trainer_measure(mtl__session *session, mtl_error *e
     if (t->surgery.of) mtl__surgery_measure(&t->surgery, run);
     mtl_arena_release(&counting, tape);
     mtl__optimizer_measure(&t->optimizer, run);
-    mtl_arena_destroy(&shadow);
     mtl__trainer_forget(t);
     return counting.high_water;
 }
 
 static const mtl__session_kind mtl__trainer_kind = {
     "trainer", sizeof(mtl_trainer), MTL_DESC_TRAINER, offsetof(mtl_trainer, desc), sizeof(mtl_trainer_desc),
+    offsetof(mtl_trainer_desc, allocator),
     mtl__trainer_build, mtl__trainer_measure
 };
 
 MTL_DEF size_t mtl_trainer_size(const mtl_model *model, const mtl_trainer_desc *desc, mtl_error *err)
 {
     mtl_error own;
-    return mtl__session_size(&mtl__trainer_kind, mtl__model_of(model), desc, mtl__error_given(err, &own));
+    return mtl__session_size(&mtl__trainer_kind, NULL, 0, mtl__model_of(model), desc, mtl__error_given(err,
+            &own));
 }
 
 /* A new trainer, or NULL: penalties take what they need of the model as it is now. */
@@ -21252,7 +21443,7 @@ static MTL__RARE void mtl__resume_further(mtl_trainer *t, const mtl_safetensors 
     mtl_arena arena;
     double *values, *from;
     size_t i, k;
-    mtl_arena_init(&arena, NULL, 0, NULL);
+    mtl_arena_init(&arena, NULL, 0, &t->session.arena.allocator);
     values = (double *)mtl__arena_zero(&arena, units + lambdas, sizeof *values, "counts", err);
     if (values && mtl__resume_doubles(file, "optimizer.weights", lambdas, values, NULL, err))
         for (k = 0; k < lambdas; k++)
@@ -21679,7 +21870,7 @@ static MTL__RARE mtl_status mtl__fit_init(mtl__fit *f, mtl_trainer *trainer, con
     f->trainer = trainer;
     f->epoch = 1;
     f->start = mtl__seconds();
-    mtl_arena_init(&f->arena, NULL, 0, NULL);
+    mtl_arena_init(&f->arena, NULL, 0, &trainer->session.arena.allocator);
     if (desc) f->desc = *desc;
     f->score_task = f->desc.score ? mtl_model_task(trainer->model, f->desc.score) : -1;
     if (mtl_desc_check(MTL_DESC_FIT, &f->desc, "fit", err) || mtl__fit_check(f, train, train_count, err))
@@ -22137,6 +22328,7 @@ MTL_DEF MTL__RARE size_t mtl_watch_size(mtl_trainer *trainer, mtl_error *err)
     mtl_arena counting, shadow;
     mtl_error own;
     err = mtl__error_given(err, &own);
+    mtl_arena_init(&shadow, NULL, 0, trainer ? &trainer->session.arena.allocator : NULL);
     mtl__arena_init_counting(&counting, &shadow);
     (void)mtl_watch_create(trainer, &counting, err);
     mtl_arena_destroy(&shadow);

@@ -83,7 +83,7 @@ int main(int argc, char **argv)
     data.sequences = N;
     mtl_model *model = custom_train(&desc, &data, 30, &err), *loaded;
     mtl_model_save(model, path, &err);
-    loaded = mtl_model_load_with(path, &(mtl_load_desc){ own, 1 }, &err);
+    loaded = mtl_model_load_with(path, &(mtl_load_desc){ .kinds = own, .kind_count = 1 }, &err);
     printf("%.1f %% of the tags are right, by the model in %s\n", custom_right(loaded, &data, &err), path);
     mtl_model_destroy(loaded), mtl_model_destroy(model);
     return custom_status(&err);

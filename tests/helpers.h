@@ -90,13 +90,15 @@ static size_t test_malloc_fail_at;          /* > 0: the allocation that counts i
 
 enum { TEST_MALLOC_HEAD = 16 };             /* before each block stands its size */
 
+static int test_malloc_refuses;             /* 1: all fail */
+
 static void *counted_malloc(size_t bytes)
 {
     void *memory = NULL;
     int fails;
     pthread_mutex_lock(&test_malloc_mutex);
     test_malloc_count++;
-    fails = test_malloc_fail_at > 0 && --test_malloc_fail_at == 0;
+    fails = test_malloc_refuses || (test_malloc_fail_at > 0 && --test_malloc_fail_at == 0);
     /* ASan takes more as a bug */
     if (!fails && bytes < (size_t)1 << (4 * sizeof(size_t))) memory = malloc(bytes + TEST_MALLOC_HEAD);
     if (memory) {

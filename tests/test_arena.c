@@ -523,6 +523,118 @@ static void test_arena_beyond_limits(void **state)
     test_problem_destroy(&p);
 }
 
+/* An allocator over a buffer: blocks in any order, the last one's place is free again, then all of it. */
+static void test_arena_scratch(void **state)
+{
+    unsigned char buffer[1024 + 15];
+    mtl_scratch scratch;
+    mtl_allocator from = mtl_scratch_init(&scratch, buffer, sizeof buffer);
+    unsigned char *a, *b, *c;
+    (void)state;
+    a = (unsigned char *)from.allocate(from.user, 100);
+    b = (unsigned char *)from.allocate(from.user, 200);
+    assert_true(a && b && (uintptr_t)a % 16 == 0 && (uintptr_t)b % 16 == 0 && b >= a + 100);
+    assert_null(from.allocate(from.user, 700));
+    assert_null(from.allocate(from.user, (size_t)-1));
+    from.release(from.user, b);
+    c = (unsigned char *)from.allocate(from.user, 700);
+    assert_ptr_equal(c, b);
+    from.release(from.user, a);                             /* not the last one: its place waits */
+    assert_null(from.allocate(from.user, 300));
+    from.release(from.user, c);
+    assert_int_equal(scratch.used, 0);
+    assert_true(scratch.peak >= 800 && scratch.peak <= 1024);
+    assert_ptr_equal(from.allocate(from.user, 1000), a);
+}
+
+/* A model's life without a heap: loaded, asked, streamed, one head learnt, saved and loaded again, in buffers
+   of exactly the sizes that were told, and a scratch buffer for what is borrowed. */
+static void test_arena_without_a_heap(void **state)
+{
+    enum { SCRATCH = 256 * 1024 };
+    test_shape shape = {0};
+    mtl_error err = {0};
+    mtl_load_desc loading = { 0 };
+    mtl_predictor_desc asking = { 0 };
+    mtl_trainer_desc training = { 0 };
+    mtl_prediction before[TEST_TASKS_COUNT], after[TEST_TASKS_COUNT];
+    test_file file = { 0 }, saved = { 0 };
+    mtl_writer writer = test_file_writer(&file);
+    mtl_scratch scratch;
+    mtl_allocator from;
+    void *starts[7], *buffer, *begin = malloc(SCRATCH);
+    size_t bytes, allocated, i;
+    test_problem p;
+    mtl_model *model;
+    mtl_predictor *predictor;
+    mtl_trainer *trainer;
+    (void)state;
+    shape.hidden = 8;
+    test_problem_create(&p, &shape);
+    model = mtl_model_create(&p.desc, &err);
+    mtl_model_write(model, NULL, &writer, &err);
+    mtl_model_destroy(model);
+    TEST_FINE(&err);
+    from = mtl_scratch_init(&scratch, begin, SCRATCH);
+    loading.allocator = asking.allocator = training.allocator = &from;
+    asking.max_rows = training.max_rows = p.data->rows;
+    allocated = test_malloc_count;
+    test_malloc_refuses = 1;
+    bytes = mtl_model_file_size(file.bytes, file.used, &loading, &err);
+    buffer = test_aligned(bytes, &starts[0]);
+    assert_null(mtl_model_load_init(buffer, bytes - 1, file.bytes, file.used, &loading, &err));
+    assert_int_equal(err.position, bytes);
+    test_expect_error(&err, MTL_ERROR_BUFFER, "buffer", "the file's model needs a buffer of");
+    model = mtl_model_load_init(buffer, bytes, file.bytes, file.used, &loading, &err);
+    TEST_FINE(&err);
+    assert_true(mtl_model_bytes(model) < bytes);
+    assert_int_equal(mtl_model_bytes(model), mtl_model_size(mtl_model_describe(model), &err));
+    bytes = mtl_predictor_size(model, &asking, &err);
+    predictor = mtl_predictor_init(test_aligned(bytes, &starts[1]), bytes, model, &asking, &err);
+    mtl_predict(predictor, p.batch, before, &err);
+    TEST_FINE(&err);
+    bytes = mtl_stream_size(model, &asking, &err);
+    assert_non_null(mtl_stream_step(mtl_stream_init(test_aligned(bytes, &starts[2]), bytes, model, &asking,
+                                                    &err),
+                                    0, p.batch->inputs, &err));
+    mtl_model_freeze(model, "", 1);
+    mtl_model_freeze(model, "class.", 0);
+    bytes = mtl_trainer_size(model, &training, &err);
+    trainer = mtl_trainer_init(test_aligned(bytes, &starts[3]), bytes, model, &training, &err);
+    for (i = 0; i < 3; i++) mtl_train_step(trainer, p.batch, 1, NULL, &err);
+    TEST_FINE(&err);
+    writer = test_file_writer(&saved);
+    mtl_model_write(model, trainer, &writer, &err);
+    bytes = mtl_model_file_size(saved.bytes, saved.used, &loading, &err);
+    model = mtl_model_load_init(test_aligned(bytes, &starts[4]), bytes, saved.bytes, saved.used, &loading,
+                                &err);
+    TEST_FINE(&err);
+    asking.max_rows = 0;                                    /* grows in the scratch buffer */
+    predictor = mtl_predictor_create(model, &asking, &err);
+    mtl_predict(predictor, p.batch, after, &err);
+    TEST_FINE(&err);
+    assert_memory_equal(after[TEST_TAGS].labels, before[TEST_TAGS].labels, p.data->rows * sizeof(int));
+    mtl_predictor_destroy(predictor);
+    assert_int_equal(scratch.blocks, 0);
+    bytes = mtl_model_size(mtl_model_describe(model), &err);    /* which has the allocator, .. */
+    p.desc.allocator = NULL;                                /* .. and an init measures in its own buffer */
+    model = mtl_model_init(test_aligned(bytes, &starts[5]), bytes, &p.desc, &err);
+    TEST_FINE(&err);
+    asking.max_rows = training.max_rows = p.data->rows;
+    bytes = mtl_trainer_size(model, &training, &err);
+    asking.allocator = training.allocator = NULL;
+    trainer = mtl_trainer_init(test_aligned(bytes, &starts[6]), bytes, model, &training, &err);
+    mtl_train_step(trainer, p.batch, 1, NULL, &err);
+    TEST_FINE(&err);
+    assert_int_equal(test_malloc_count, allocated);         /* malloc was not even asked */
+    test_malloc_refuses = 0;
+    for (i = 0; i < 7; i++) free(starts[i]);
+    free(begin);
+    free(file.bytes);
+    free(saved.bytes);
+    test_problem_destroy(&p);
+}
+
 /* What a sensor's model takes of the heap: GRU 32 over 16 numbers, heads of 6 classes, a number, 3 classes.
    */
 static void test_arena_peaks(void **state)
@@ -583,4 +695,5 @@ static void test_arena_peaks(void **state)
     cmocka_unit_test(test_arena_callers_allocator), cmocka_unit_test(test_arena_reset_settles), \
     cmocka_unit_test(test_arena_exact_sizes), cmocka_unit_test(test_arena_sizes_are_tight), \
     cmocka_unit_test(test_arena_no_malloc_after_creation), cmocka_unit_test(test_arena_beyond_limits), \
+    cmocka_unit_test(test_arena_scratch), cmocka_unit_test(test_arena_without_a_heap), \
     cmocka_unit_test(test_arena_peaks)

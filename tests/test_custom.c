@@ -227,8 +227,8 @@ static void custom_expect_same(custom_model *m, mtl_model *model)
 
 static void test_custom_files(void **state)
 {
-    const mtl_load_desc all = { custom_rows, 5 }, others = { custom_rows, 4 };
-    const mtl_load_desc no_mix = { custom_rows + 1, 4 };
+    const mtl_load_desc all = { custom_rows, 5, NULL }, others = { custom_rows, 4, NULL };
+    const mtl_load_desc no_mix = { custom_rows + 1, 4, NULL };
     custom_model m;
     test_file file;
     mtl_writer writer;

@@ -458,6 +458,7 @@ static mtl__text formats_file(void)
     writer.user = &text;
     writer.write = formats_write;
     assert_int_equal(mtl__safetensors_write(entries, formats_entries(entries), formats_metadata, 2, &writer,
+                                            NULL,
                                             &err), MTL_OK);
     return text;
 }
@@ -519,7 +520,7 @@ static void test_formats_safetensors_path(void **state)
     (void)state;
     mtl_error_clear(&err);
     assert_int_equal(mtl__file_save_begin(platform_path("s"), &writer, &saving, &err), MTL_OK);
-    mtl__safetensors_write(entries, formats_entries(entries), formats_metadata, 2, &writer, &err);
+    mtl__safetensors_write(entries, formats_entries(entries), formats_metadata, 2, &writer, NULL, &err);
     assert_int_equal(mtl__file_save_end(platform_path("s"), &saving, &err), MTL_OK);
     assert_int_equal(mtl_safetensors_open(&file, platform_path("s"), &err), MTL_OK);
     formats_check_file(&file);
@@ -783,13 +784,13 @@ static void test_formats_safetensors_write_fails(void **state)
         size_t left = room;
         writer.user = &left;
         mtl_error_clear(&err);
-        if (mtl__safetensors_write(entries, count, NULL, 0, &writer, &err) == MTL_OK) break;
+        if (mtl__safetensors_write(entries, count, NULL, 0, &writer, NULL, &err) == MTL_OK) break;
         assert_int_equal(err.code, MTL_ERROR_IO);
     }
     assert_in_range(room, 100, 900);
     assert_int_equal(room % 64, 24 + 16 + 5);           /* data begins at a multiple of 64 */
     mtl_error_clear(&err);
-    assert_int_equal(mtl__safetensors_write(entries, count, bad, 1, &writer, &err), MTL_ERROR_TEXT);
+    assert_int_equal(mtl__safetensors_write(entries, count, bad, 1, &writer, NULL, &err), MTL_ERROR_TEXT);
 }
 
 /* The message names the path and what the system says, and the old file stays. */
@@ -801,7 +802,7 @@ static void formats_check_save(const char *path, const char *reason)
     mtl_error err;
     mtl_error_clear(&err);
     if (mtl__file_save_begin(path, &writer, &saving, &err) == MTL_OK) {
-        mtl__safetensors_write(entries, formats_entries(entries), NULL, 0, &writer, &err);
+        mtl__safetensors_write(entries, formats_entries(entries), NULL, 0, &writer, NULL, &err);
         mtl__file_save_end(path, &saving, &err);
     }
     assert_int_equal(err.code, MTL_ERROR_IO);

@@ -600,7 +600,7 @@ static void test_model_file_of_another_program(void **state)
     entry.dims = 1;
     entry.shape[0] = 2;
     entry.data = values;
-    mtl__safetensors_write(&entry, 1, NULL, 0, &writer, &err);
+    mtl__safetensors_write(&entry, 1, NULL, 0, &writer, NULL, &err);
     TEST_FINE(&err);
     assert_null(mtl_model_load_memory(file.bytes, file.used, &err));
     test_expect_error(&err, MTL_ERROR_FORMAT, "mtl_rnn.config", "another program");
@@ -1089,7 +1089,7 @@ static void model_damaged_file(mtl_model *model, int damage, test_file *file)
         if (hit && damage == MODEL_FLAT) { e->dims = 1; e->shape[0] = t->count; }
         if (hit && damage == MODEL_INTEGER) e->type = MTL__REAL_IS_DOUBLE ? MTL_TYPE_I64 : MTL_TYPE_I32;
     }
-    mtl__safetensors_write(entries, n, NULL, 0, &writer, &err);
+    mtl__safetensors_write(entries, n, NULL, 0, &writer, NULL, &err);
     TEST_FINE(&err);
 }
 
@@ -1268,7 +1268,7 @@ static void test_model_import_of_other_types(void **state)
         entry.dims = 1;
         entry.shape[0] = 4;
         entry.data = sources[k].data;
-        mtl__safetensors_write(&entry, 1, NULL, 0, &writer, &err);
+        mtl__safetensors_write(&entry, 1, NULL, 0, &writer, NULL, &err);
         mtl_safetensors_open_memory(&opened, file.bytes, file.used, &err);
         mtl_model_import(model, &opened, &map, 1, &err);
         TEST_FINE(&err);

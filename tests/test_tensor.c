@@ -481,6 +481,7 @@ static void test_tensor_make(void **state)
     mtl_parameters set;
     void *memory;
     (void)state;
+    mtl_arena_init(&shadow, NULL, 0, NULL);
     mtl__arena_init_counting(&arena, &shadow);
     mtl_parameters_init(&set, &arena);
     memory = mtl_parameters_make(&set, sizeof zeros, &err);
