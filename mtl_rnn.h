@@ -63,12 +63,13 @@
    DESCS. Every creation takes a pointer to a ..._desc; zero it, set what matters: zero means the default.
    Fields, defaults and ranges stand in one table each, in section 1; `mtl_fields` reads them.
 
-   MEMORY. A model is one block whose size mtl_model_size tells; mtl_model_init makes it in your buffer, and
-   mtl_model_load_init makes that of a file. Trainers and predictors likewise, when max_rows is given; streams
-   and states always. Within the limits nothing is allocated after creation. Without limits their scratch grows
-   on demand and is kept. What is borrowed for a while, to measure, read or save, comes from malloc or from the
-   desc's `allocator`, which mtl_scratch_init makes over a buffer: a whole life needs no heap. What a call
-   returns (predictions, losses) belongs to the object that made it and lasts until its next call.
+   MEMORY. A model is one block whose size mtl_model_size tells; mtl_model_init makes it in your buffer,
+   and mtl_model_load_init makes that of a file. Trainers and predictors likewise, when max_rows is given;
+   streams and states always. Within the limits nothing is allocated after creation. Without limits their
+   scratch grows on demand and is kept. What is borrowed for a while, to measure, read or save, comes from
+   malloc or from the desc's `allocator`, which mtl_scratch_init makes over a buffer: a whole life needs no
+   heap. What a call returns (predictions, losses) belongs to the object that made it and lasts until its
+   next call.
 
    ERRORS. What can fail takes a mtl_error, NULL allowed, and returns a status or NULL. Errors are sticky: a
    call that is given a set error does nothing and fails, so one check at the end of a straight line is
