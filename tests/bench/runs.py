@@ -29,11 +29,11 @@ SETS = {
     "cmapss": (["cmapss_fd001"], ["rul", "fail_within_30"]),
     "fsdd": (["fsdd"], ["digit", "speaker"]),
 }
-# of sets of numbers: the column of the sequence's name, the features, the tasks' kinds, options of all commands
+# of sets of numbers: the column of the sequence's name, the features, the tasks' kinds, a task's options
 FRAMES = {
     "cmapss_fd001": ("unit", [f"s{i}" for i in (2, 3, 4, 7, 8, 9, 11, 12, 13, 14, 15, 17, 20, 21)],
-                     {"rul": "reals", "fail_within_30": "tags"}, ["--clamp", "rul=0:125"]),
-    "fsdd": ("utt", [f"m{i}" for i in range(16)], {"digit": "class", "speaker": "class"}, []),
+                     {"rul": "reals", "fail_within_30": "tags"}, {"rul": ["--clamp", "rul=0:125"]}),
+    "fsdd": ("utt", [f"m{i}" for i in range(16)], {"digit": "class", "speaker": "class"}, {}),
 }
 
 
@@ -104,9 +104,9 @@ def data_options(paths, tasks=()):
     for path in paths:
         options += ["--frames" if frames else "--data", path]
     if frames:
-        options += ["--sequence", frames[0], "--features", ",".join(frames[1])] + frames[3]
+        options += ["--sequence", frames[0], "--features", ",".join(frames[1])]
         for task in tasks:
-            options += ["--task", f"{task}:{frames[2][task]}"]
+            options += ["--task", f"{task}:{frames[2][task]}"] + frames[3].get(task, [])
     return options
 
 
