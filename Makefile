@@ -91,6 +91,10 @@ bench-peers: $(BUILD)/bench $(BUILD)/mtl  ## compare with PyTorch, ONNX Runtime,
 	    || echo "note: $${peer#*:} cannot be installed: the comparison goes on without"; done
 	@tests/bench/peers/compare.py --rounds $(or $(ROUNDS),0) --budget-ms $(or $(BUDGET_MS),0) $(ARGS)
 
+board:  ## run an exported model on a Cortex-M4 and on aarch64 in QEMU: answers and sizes
+	@.ci/setup.sh matrix
+	@tests/board/run.sh
+
 resume-test: $(BUILD)/mtl  ## does training that is stopped, or killed, and resumed end with the same file? ARGS="--seed 2"
 	@tests/resume.py $(ARGS)
 
@@ -175,7 +179,7 @@ setup-build setup-test setup-cpp: setup-%:
 -include $(addsuffix .d,$(EXAMPLES) $(COMMAND) $(BENCH) $(TESTS) $(TEST_AUTO) $(BUILD)/mtl_rnn.o)
 
 .PHONY: all cpp demo demo-seeds test plain matrix lint map same-bits bench bench-guard bench-against bench-peers mutants parity pytorch \
-    surgery-peers \
+    surgery-peers board \
     study-sharing study-gradients study-overfitting study-transfer study-balance study-regimes gain resume-test \
     reference install clean help setup-build setup-test setup-cpp
 .DELETE_ON_ERROR:

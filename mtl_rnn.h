@@ -54,6 +54,8 @@
        MTL_NO_SIMD              scalar kernels only           MTL_SINGLE_ISA MTL_ISA_AVX2   one instruction
                                                               set only
        MTL_NO_THREADS           no built-in pool
+       MTL_NO_NUMBER_TEXT       messages say ? for fractions: no double arithmetic in a program that runs an
+                                exported model
        MTL_WINDOWS_AVX          gcc for Windows: AVX2 and AVX-512 kernels too; section 2 says when they do not
                                 crash
        MTL_MALLOC, MTL_FREE     your allocator                MTL_ASSERT(condition)   your assertion;
@@ -117,8 +119,9 @@
      29 >>train      the step, resume
      30 >>fit        the training loop: epochs, early stopping, checkpoints
      31 >>watch      instruments: tasks' gradients side by side, trial steps, gradients through time, gates
-     32 >>check      gradient checker, for users' own layers too
-     33 >>licence    MIT or public domain, at your choice
+     32 >>deploy     a model's stream as C constants
+     33 >>check      gradient checker, for users' own layers too
+     34 >>licence    MIT or public domain, at your choice
    -------------------------------------------------------------------------------------------------------- */
 #ifndef MTL__STAMP                  /* defined while the header includes itself to read the kernel template:
                                        >>dispatch */
@@ -1307,6 +1310,45 @@ struct mtl_operation {
     const char *name;                       /* of the part, for messages */
     const mtl_real *weights[3], *bias[2];
 };
+#define MTL_OPERATION_LIST(X) \
+    X(embedding) X(features) X(cell) X(dense) X(activate) X(softmax) X(copy) X(add) X(gate) X(pool) X(class) \
+    X(multi) X(real)
+#define MTL__OPERATION(name) MTL_DEF mtl_status mtl_do_##name(const mtl_operation *op, mtl_frame *frame);
+MTL_OPERATION_LIST(MTL__OPERATION)
+#undef MTL__OPERATION
+/* A stream as constants: what `mtl export --c` writes, run where it stands (in flash), with no model beside
+   it. */
+#define MTL_PLAN_NOW 1
+enum { MTL_PLAN_VERSION = MTL_PLAN_NOW, MTL_STREAM_HEAD = 192 };
+#if defined(__GNUC__) || defined(__clang__)
+#define MTL_EXPORTED __attribute__((aligned(64)))
+#else
+#define MTL_EXPORTED                        /* packed weights need no alignment,
+    they are read faster with it */
+#endif
+typedef struct mtl_plan {
+    unsigned version;                       /* MTL_PLAN_VERSION of the header that it was written for */
+    unsigned count, tasks;                  /* operations, of which the last are the tasks' answers */
+    unsigned state, values, chosen;         /* reals of a sequence's state, of a step; flags of sets */
+    const mtl_operation *operations;
+} mtl_plan;
+/* Bytes of a stream of a plan, for a static buffer. */
+#define MTL__ROUND64(bytes) (((bytes) + 63) / 64 * 64)
+#define MTL_PLAN_BYTES(state, values, chosen, tasks, sequences) \
+    (MTL_STREAM_HEAD + MTL__ROUND64((sequences) * (state) * sizeof(mtl_real)) \
+     + MTL__ROUND64((values) * sizeof(mtl_real)) + MTL__ROUND64((tasks) * sizeof(mtl_prediction)) \
+     + MTL__ROUND64((tasks) * sizeof(int)) + MTL__ROUND64(chosen))
+/* A stream of `sequences` sequences over a plan, in the caller's buffer (aligned to 64) of MTL_PLAN_BYTES
+   bytes. Stepped and reset like any other. Errors: VERSION for a plan of another version of the header;
+   BUFFER; UNSUPPORTED for an isa (MTL_ISA_*) that the machine lacks. */
+MTL_DEF mtl_stream *mtl_stream_open(void *buffer, size_t bytes, const mtl_plan *plan, size_t sequences,
+                                    int isa,
+                                    mtl_error *err);
+/* Writes the stream of a model as C: `header` and `source` take the text of NAME.h and NAME.c, which need
+   mtl_rnn.h beside them. name: a C identifier, the plan's. logits: as in mtl_predictor_desc. Errors:
+   UNSUPPORTED, naming the part that cannot be streamed; ARGUMENT for a name; IO. */
+MTL_DEF mtl_status mtl_model_export_c(const mtl_model *model, const char *name, int logits,
+                                      const mtl_writer *header, const mtl_writer *source, mtl_error *err);
 /* What kinds add operations to; mtl_stream_size makes one that only counts. */
 typedef struct mtl_maker mtl_maker;
 
@@ -3174,7 +3216,11 @@ static const char *mtl__format_piece(char kind, va_list *arguments, char *piece)
         mtl__digits(number < 0 ? 0ull - (unsigned long long)number : (unsigned long long)number,
                     piece + (number < 0));
         return piece;
+#ifdef MTL_NO_NUMBER_TEXT
+    case 'g': (void)va_arg(*arguments, double); return "?";
+#else
     case 'g': mtl_text_from_number(va_arg(*arguments, double), piece); return piece;
+#endif
     default: piece[0] = '%'; piece[1] = '\0'; return piece;
     }
 }
@@ -4145,8 +4191,6 @@ typedef struct mtl__update {
     X(void, cell_forward, (const mtl__cell_pass *p, size_t first, size_t count)) \
     X(void, cell_backward, (const mtl__cell_pass *p, size_t first, size_t count)) \
     X(void, cell_single, (const mtl__cell_single *p, const mtl_real *x)) \
-    X(void, dense_row, (size_t outputs, size_t inputs, const mtl_real *x, const mtl_real *packed, \
-      const mtl_real *bias, mtl_real *y)) \
     X(void, activate, (int activation, size_t n, const mtl_real *x, mtl_real *y)) \
     X(void, activate_backward, (int activation, size_t n, const mtl_real *y, const mtl_real *dy, \
       mtl_real *dx)) \
@@ -4161,8 +4205,6 @@ typedef struct mtl__update {
     X(void, dots, (size_t n, const mtl_real *x, const mtl_real *const *y, double *sums)) \
     X(void, scale, (size_t n, mtl_real a, mtl_real *x)) \
     X(void, add_scaled, (size_t n, mtl_real a, const mtl_real *x, mtl_real *y)) \
-    X(void, standardise, (size_t n, const mtl_real *x, const mtl_real *mean, const mtl_real *factor, \
-      mtl_real *y)) \
     X(void, approach, (size_t n, mtl_real share, const mtl_real *x, mtl_real *y)) \
     X(void, add_rows, (size_t n, size_t count, const int *rows, mtl_real a, const mtl_real *x, \
       size_t stride, int add, mtl_real *y)) \
@@ -4170,6 +4212,27 @@ typedef struct mtl__update {
     X(void, maximum, (size_t n, const mtl_real *x, mtl_real *y)) \
     X(void, maximum_backward, (size_t n, const mtl_real *x, const mtl_real *y, mtl_real *left, \
       int accumulate, mtl_real *dx))
+
+/* Those that streams call stand in a table of their own as well, so that a program with streams alone links
+   no others: type as in the list above. */
+#define MTL__STREAM_KERNEL_LIST(X) \
+    X(void, cell_single, (const mtl__cell_single *p, const mtl_real *x)) \
+    X(void, dense_row, (size_t outputs, size_t inputs, const mtl_real *x, const mtl_real *packed, \
+      const mtl_real *bias, mtl_real *y)) \
+    X(void, activate, (int activation, size_t n, const mtl_real *x, mtl_real *y)) \
+    X(void, softmax, (const mtl__softmax *p, size_t row_begin, size_t row_end)) \
+    X(void, scale, (size_t n, mtl_real a, mtl_real *x)) \
+    X(void, add_scaled, (size_t n, mtl_real a, const mtl_real *x, mtl_real *y)) \
+    X(void, standardise, (size_t n, const mtl_real *x, const mtl_real *mean, const mtl_real *factor, \
+      mtl_real *y)) \
+    X(void, maximum, (size_t n, const mtl_real *x, mtl_real *y))
+
+typedef struct mtl__stream_kernels {
+    int isa;
+#define MTL__KERNEL_FIELD(result, name, arguments) result (*name) arguments;
+    MTL__STREAM_KERNEL_LIST(MTL__KERNEL_FIELD)
+#undef MTL__KERNEL_FIELD
+} mtl__stream_kernels;
 
 typedef struct mtl__kernels {
     int isa;                                    /* MTL_ISA_* */
@@ -4328,7 +4391,6 @@ typedef struct mtl__cell_stage {
 typedef struct mtl__cell_functions {
     void (*step)(const mtl__cell_pass *p, const mtl__cell_rows *part);          /* z to h, and c */
     void (*step_back)(const mtl__cell_pass *p, const mtl__cell_rows *part);     /* dy, dh and dc to dz */
-    void (*single)(const mtl__cell_single *p, const mtl__cell_block *b);        /* both, all blocks at once */
 } mtl__cell_functions;
 
 /* A part's rows, one block of units after the other; of a single row, up to MTL__SEQUENCES blocks at once. */
@@ -7078,10 +7140,14 @@ MTL__KERNEL void MTL__FN(mtl__cell_step_carry)(const mtl__cell_pass *p, const mt
 
 /* ---- cells: all steps -------------------------------------------------------------------------------------
    From here on any cell will do: what it is, is looked up once in a pass. */
-#define MTL__CELL_FUNCTIONS(NAME, ...) \
-    { MTL__FN(mtl__##NAME##_step), MTL__FN(mtl__##NAME##_step_back), MTL__FN(mtl__##NAME##_single) },
+#define MTL__CELL_FUNCTIONS(NAME, ...) { MTL__FN(mtl__##NAME##_step), MTL__FN(mtl__##NAME##_step_back) },
 static const mtl__cell_functions MTL__FN(mtl__cell_functions)[] = { MTL__CELL_KINDS(MTL__CELL_FUNCTIONS) };
 #undef MTL__CELL_FUNCTIONS
+#define MTL__CELL_SINGLE(NAME, ...) MTL__FN(mtl__##NAME##_single),
+static void (*const MTL__FN(mtl__cell_singles)[])(const mtl__cell_single *p, const mtl__cell_block *b) = {
+    MTL__CELL_KINDS(MTL__CELL_SINGLE)
+};
+#undef MTL__CELL_SINGLE
 
 /* The sequences from `first` on, at most MTL__SEQUENCES, through the units [begin, end) of step t. Backward,
    the element-wise part takes all units in the first ones' turn. */
@@ -7147,7 +7213,7 @@ MTL__KERNEL void MTL__FN(mtl__cell_single)(const mtl__cell_single *p, const mtl_
     b.h_row = b.h_before_row = b.c_row = b.c_before_row = b.extra_row = MTL__BLOCK;
     MTL__FN(mtl__single_product)(p->units, p->kind->gates, p->inputs, x, p->packed_input, p->bias, p->z,
                                  b.z_row, MTL__START_ZERO);
-    MTL__FN(mtl__cell_functions)[p->kind - mtl__cell_kinds].single(p, &b);
+    MTL__FN(mtl__cell_singles)[p->kind - mtl__cell_kinds](p, &b);
 }
 
 /* ---- optimisers -------------------------------------------------------------------------------------------
@@ -7294,6 +7360,9 @@ MTL__KERNEL void MTL__FN(mtl__update)(const mtl__update *u, size_t n, mtl_real *
 #define MTL__NO_KERNEL(result, name, arguments) NULL,
 #define MTL__QUOTE2(name) #name
 #define MTL__QUOTE(name) MTL__QUOTE2(name)
+static const mtl__stream_kernels MTL__FN(mtl__stream_kernels) = {
+    MTL__STAMP, MTL__STREAM_KERNEL_LIST(MTL__KERNEL_ENTRY)
+};
 static const mtl__kernels MTL__FN(mtl__kernels) = {
     MTL__STAMP,
     MTL__QUOTE(MTL__ISA),
@@ -7495,6 +7564,36 @@ static const mtl__kernels *const mtl__kernel_tables[] = {
 #endif
     NULL
 };
+
+/* The same of streams' tables. */
+static const mtl__stream_kernels *const mtl__stream_tables[] = {
+#ifdef MTL__SCALAR
+    &mtl__stream_kernels_scalar,
+#endif
+#if defined(MTL__X86) && MTL__STAMPED(MTL_ISA_SSE2)
+    &mtl__stream_kernels_sse2,
+#endif
+#if defined(MTL__X86) && MTL__WIDE && MTL__STAMPED(MTL_ISA_AVX2)
+    &mtl__stream_kernels_avx2,
+#endif
+#if defined(MTL__X86) && MTL__WIDE && MTL__STAMPED(MTL_ISA_AVX512)
+    &mtl__stream_kernels_avx512,
+#endif
+#if defined(MTL__NEON) && MTL__STAMPED(MTL_ISA_NEON)
+    &mtl__stream_kernels_neon,
+#endif
+    NULL
+};
+
+static const mtl__stream_kernels *mtl__stream_kernels_choose(int isa)
+{
+    const mtl__stream_kernels *best = NULL;
+    size_t i;
+    for (i = 0; mtl__stream_tables[i]; i++)
+        if ((isa == MTL_ISA_AUTO || isa == mtl__stream_tables[i]->isa)
+            && mtl__cpu_supports(mtl__stream_tables[i]->isa)) best = mtl__stream_tables[i];
+    return best;
+}
 
 /* The table of an instruction set, or with MTL_ISA_AUTO the best; NULL when the program, the processor or the
    system lacks it. */
@@ -12972,7 +13071,7 @@ enum { MTL__PLACE_VALUES = 0x40000000, MTL__NO_PLACE = 0x7fffffff };
 
 /* What a step works on. */
 struct mtl_frame {
-    const mtl__kernels *kernels;
+    const mtl__stream_kernels *kernels;
     mtl_real *state, *values;
     const mtl_input *inputs;
     mtl_prediction *out;                    /* [tasks] */
@@ -12990,7 +13089,7 @@ MTL__INLINE mtl_real *mtl__at(const mtl_frame *f, unsigned place)
 /* ---- operations ---------------------------------------------------------------------------------------- */
 
 /* to = factor * row `id` of weights[0], [rows][columns]; how: 1: id 0 is padding, and zeros. by: input. */
-static mtl_status mtl__do_embedding(const mtl_operation *op, mtl_frame *f)
+MTL_DEF mtl_status mtl_do_embedding(const mtl_operation *op, mtl_frame *f)
 {
     const int id = f->inputs[op->by].ids[0];
     mtl_real *to = mtl__at(f, op->to);
@@ -13004,15 +13103,15 @@ static mtl_status mtl__do_embedding(const mtl_operation *op, mtl_frame *f)
     return MTL_OK;
 }
 
-/* to = (x - weights[0]) * factors, those at `from`; weights[0] NULL: x. by: the input. */
-static mtl_status mtl__do_features(const mtl_operation *op, mtl_frame *f)
+/* to = (x - weights[0]) * weights[1]; weights[0] NULL: x. by: the input. */
+MTL_DEF mtl_status mtl_do_features(const mtl_operation *op, mtl_frame *f)
 {
-    const mtl_real *x = f->inputs[op->by].rows, *mean = op->weights[0], *factor = mtl__at(f, op->from);
+    const mtl_real *x = f->inputs[op->by].rows, *mean = op->weights[0];
     mtl_real *to = mtl__at(f, op->to);
     unsigned j;
     int good = 1;
     for (j = 0; j < op->columns; j++) good &= mtl__is_finite(x[j]);
-    if (mean) f->kernels->standardise(op->columns, x, mean, factor, to);
+    if (mean) f->kernels->standardise(op->columns, x, mean, op->weights[1], to);
     else memcpy(to, x, op->columns * sizeof *to);
     for (j = 0; !good; j++)
         if (!mtl__is_finite(x[j]))
@@ -13024,7 +13123,7 @@ static mtl_status mtl__do_features(const mtl_operation *op, mtl_frame *f)
 
 /* One step of a cell. how: its row of mtl__cell_kinds; also: its activation; weights: packed W_ih, W_hh, W_hh
    of the gates that wait; bias: as mtl__cell_single. from: x; to: h and then c; by: scratch. */
-static mtl_status mtl__do_cell(const mtl_operation *op, mtl_frame *f)
+MTL_DEF mtl_status mtl_do_cell(const mtl_operation *op, mtl_frame *f)
 {
     mtl__cell_single p;
     p.kind = &mtl__cell_kinds[op->how];
@@ -13045,7 +13144,7 @@ static mtl_status mtl__do_cell(const mtl_operation *op, mtl_frame *f)
 }
 
 /* to = weights[0] from + bias[0]; rows: outputs. */
-static mtl_status mtl__do_dense(const mtl_operation *op, mtl_frame *f)
+MTL_DEF mtl_status mtl_do_dense(const mtl_operation *op, mtl_frame *f)
 {
     f->kernels->dense_row(op->rows, op->columns, mtl__at(f, op->from), op->weights[0], op->bias[0],
                           mtl__at(f, op->to));
@@ -13053,13 +13152,13 @@ static mtl_status mtl__do_dense(const mtl_operation *op, mtl_frame *f)
 }
 
 /* to = activation `how` of from. */
-static mtl_status mtl__do_activate(const mtl_operation *op, mtl_frame *f)
+MTL_DEF mtl_status mtl_do_activate(const mtl_operation *op, mtl_frame *f)
 {
     f->kernels->activate(op->how, op->columns, mtl__at(f, op->from), mtl__at(f, op->to));
     return MTL_OK;
 }
 
-static mtl_status mtl__do_softmax(const mtl_operation *op, mtl_frame *f)
+MTL_DEF mtl_status mtl_do_softmax(const mtl_operation *op, mtl_frame *f)
 {
     mtl__softmax s;
     s.rows = 1;
@@ -13072,7 +13171,7 @@ static mtl_status mtl__do_softmax(const mtl_operation *op, mtl_frame *f)
 }
 
 /* to = from, or, where that is no place, weights[0]; times factor. */
-static MTL__RARE mtl_status mtl__do_copy(const mtl_operation *op, mtl_frame *f)
+MTL_DEF MTL__RARE mtl_status mtl_do_copy(const mtl_operation *op, mtl_frame *f)
 {
     const mtl_real *from = op->from == MTL__NO_PLACE ? op->weights[0] : mtl__at(f, op->from);
     mtl_real *to = mtl__at(f, op->to);
@@ -13082,7 +13181,7 @@ static MTL__RARE mtl_status mtl__do_copy(const mtl_operation *op, mtl_frame *f)
 }
 
 /* to (how > 0: +)= a * from, a: the number at `by`, or of weights[0], or 1. */
-static MTL__RARE mtl_status mtl__do_add(const mtl_operation *op, mtl_frame *f)
+MTL_DEF MTL__RARE mtl_status mtl_do_add(const mtl_operation *op, mtl_frame *f)
 {
     const mtl_real *from = mtl__at(f, op->from);
     const mtl_real a = op->by != MTL__NO_PLACE ? *mtl__at(f, op->by) : op->weights[0] ? *op->weights[0] : 1;
@@ -13094,7 +13193,7 @@ static MTL__RARE mtl_status mtl__do_add(const mtl_operation *op, mtl_frame *f)
 }
 
 /* to = g * from + (1 - g) * to, g at `by`. */
-static MTL__RARE mtl_status mtl__do_gate(const mtl_operation *op, mtl_frame *f)
+MTL_DEF MTL__RARE mtl_status mtl_do_gate(const mtl_operation *op, mtl_frame *f)
 {
     const mtl_real *from = mtl__at(f, op->from), *g = mtl__at(f, op->by);
     mtl_real *to = mtl__at(f, op->to);
@@ -13104,7 +13203,7 @@ static MTL__RARE mtl_status mtl__do_gate(const mtl_operation *op, mtl_frame *f)
 }
 
 /* to, of the state: the mean (how: the maximum) of all `from` so far, then how many there were. */
-static MTL__RARE mtl_status mtl__do_pool(const mtl_operation *op, mtl_frame *f)
+MTL_DEF MTL__RARE mtl_status mtl_do_pool(const mtl_operation *op, mtl_frame *f)
 {
     const mtl_real *from = mtl__at(f, op->from);
     mtl_real *to = mtl__at(f, op->to), share = 1 / (to[op->columns] + 1);
@@ -13143,7 +13242,7 @@ static mtl_prediction *mtl__do_answer_begin(const mtl_operation *op, const mtl_f
 
 /* from: logits; to: their probabilities, which are made here where `also` says so; no place: logits are the
    answer. One logit that is not finite makes all probabilities NaN, so one of them tells. */
-static mtl_status mtl__do_class(const mtl_operation *op, mtl_frame *f)
+MTL_DEF mtl_status mtl_do_class(const mtl_operation *op, mtl_frame *f)
 {
     const int has = op->to != MTL__NO_PLACE;
     const mtl_real *x = mtl__at(f, op->from), *numbers = has ? mtl__at(f, op->to) : x;
@@ -13154,7 +13253,7 @@ static mtl_status mtl__do_class(const mtl_operation *op, mtl_frame *f)
         *(has ? &out->probabilities : &out->logits) = numbers;
         return MTL_OK;
     }
-    if (op->also) (void)mtl__do_softmax(op, f);
+    if (op->also) (void)mtl_do_softmax(op, f);
     else x = numbers;                       /* votes have a likeliest class of their own */
     for (j = 1; j < op->columns; j++) best = x[j] > x[best] ? j : best;
     f->labels[op->how] = (int)best;
@@ -13162,7 +13261,7 @@ static mtl_status mtl__do_class(const mtl_operation *op, mtl_frame *f)
 }
 
 /* The same of sets, by sigmoids; rows: where the task's flags begin. */
-static MTL__RARE mtl_status mtl__do_multi(const mtl_operation *op, mtl_frame *f)
+MTL_DEF MTL__RARE mtl_status mtl_do_multi(const mtl_operation *op, mtl_frame *f)
 {
     const int has = op->to != MTL__NO_PLACE;
     const mtl_real *x = mtl__at(f, op->from);
@@ -13181,7 +13280,7 @@ static MTL__RARE mtl_status mtl__do_multi(const mtl_operation *op, mtl_frame *f)
 }
 
 /* to = from * weights[0] + bias[0], of `rows` numbers over and over; weights[0] NULL: from. */
-static mtl_status mtl__do_real(const mtl_operation *op, mtl_frame *f)
+MTL_DEF mtl_status mtl_do_real(const mtl_operation *op, mtl_frame *f)
 {
     const mtl_real *from = mtl__at(f, op->from);
     mtl_real *to = mtl__at(f, op->to);
@@ -13203,9 +13302,19 @@ struct mtl_maker {
     size_t count;
     unsigned state, values, chosen;         /* reals of a sequence's state, of a step's values; flags */
     int logits;
-    mtl_frame *frame;                       /* NULL while they are counted */
+    mtl_real *constants;                    /* what operations keep beside the model's weights; NULL while all
+                                               is counted */
+    size_t constant_count;
     mtl_error *err;
 };
+
+/* Room for constants; NULL while they are counted. */
+static MTL__RARE mtl_real *mtl__constants(mtl_maker *m, size_t count)
+{
+    const size_t at = m->constant_count;
+    m->constant_count += mtl__padded(count);
+    return m->constants ? m->constants + at : NULL;
+}
 
 /* Room for a row of values, or of the state. */
 static unsigned mtl__place(mtl_maker *m, size_t width)
@@ -13241,7 +13350,7 @@ static MTL__RARE mtl_operation *mtl__operation(mtl_maker *m, mtl_status (*run)(c
 /* Returns the place of what it makes, as those below. */
 static MTL__RARE unsigned mtl__stream_dense(mtl_maker *m, const mtl_dense *dense, unsigned from)
 {
-    mtl_operation *op = mtl__operation(m, mtl__do_dense, NULL, from, mtl__place(m, dense->outputs),
+    mtl_operation *op = mtl__operation(m, mtl_do_dense, NULL, from, mtl__place(m, dense->outputs),
                                        dense->inputs);
     op->rows = (unsigned)dense->outputs;
     op->weights[0] = dense->matrix->packed;
@@ -13253,13 +13362,13 @@ static MTL__RARE unsigned mtl__stream_dense(mtl_maker *m, const mtl_dense *dense
 static MTL__RARE unsigned mtl__stream_activate(mtl_maker *m, int activation, unsigned at, size_t width)
 {
     if (activation == MTL_ACTIVATION_NONE || activation == MTL_ACTIVATION_DEFAULT) return at;
-    mtl__operation(m, mtl__do_activate, NULL, at, at, width)->how = activation;
+    mtl__operation(m, mtl_do_activate, NULL, at, at, width)->how = activation;
     return at;
 }
 
 static MTL__RARE unsigned mtl__stream_softmax(mtl_maker *m, unsigned from, size_t width)
 {
-    return mtl__operation(m, mtl__do_softmax, NULL, from, mtl__place(m, width), width)->to;
+    return mtl__operation(m, mtl_do_softmax, NULL, from, mtl__place(m, width), width)->to;
 }
 
 /* Rows side by side; one alone stays where it is. */
@@ -13272,7 +13381,7 @@ static MTL__RARE unsigned mtl__stream_concat(mtl_maker *m, const unsigned *sourc
     if (count == 1) return sources[0];
     to = mtl__place(m, width);
     for (i = width = 0; i < count; width += widths[i++])
-        mtl__operation(m, mtl__do_copy, NULL, sources[i], to + (unsigned)width, widths[i]);
+        mtl__operation(m, mtl_do_copy, NULL, sources[i], to + (unsigned)width, widths[i]);
     return to;
 }
 
@@ -13283,7 +13392,7 @@ static MTL__RARE unsigned mtl__stream_blend(mtl_maker *m, const unsigned *source
     const unsigned to = mtl__place(m, width);
     size_t i;
     for (i = 0; i < count; i++) {
-        mtl_operation *op = mtl__operation(m, mtl__do_add, NULL, sources[i], to, width);
+        mtl_operation *op = mtl__operation(m, mtl_do_add, NULL, sources[i], to, width);
         op->how = i > 0;
         op->weights[0] = factors ? factors + i : NULL;
         op->by = by == MTL__NO_PLACE ? by : by + (unsigned)i;
@@ -13296,7 +13405,7 @@ static MTL__RARE unsigned mtl__stream_pool(mtl_maker *m, int pool, unsigned from
 {
     mtl_operation *op;
     if (pool == MTL_POOL_LAST) return from;
-    op = mtl__operation(m, mtl__do_pool, NULL, from, mtl__place_kept(m, width + 1), width);
+    op = mtl__operation(m, mtl_do_pool, NULL, from, mtl__place_kept(m, width + 1), width);
     op->how = pool == MTL_POOL_MAX;
     return op->to;
 }
@@ -14177,7 +14286,7 @@ static MTL__RARE unsigned mtl__gate_stream(mtl_maker *m, const mtl_mix *mix, con
     if (by == MTL__NO_PLACE) by = mtl__stream_concat(m, sources, mix->widths, 2);
     by = mtl__stream_activate(m, MTL_ACTIVATION_SIGMOID, mtl__stream_dense(m, mixed->gate, by), mix->width);
     to = mtl__stream_blend(m, sources + 1, 1, mix->width, NULL, MTL__NO_PLACE);
-    mtl__operation(m, mtl__do_gate, NULL, sources[0], to, mix->width)->by = by;
+    mtl__operation(m, mtl_do_gate, NULL, sources[0], to, mix->width)->by = by;
     return to;
 }
 
@@ -14209,7 +14318,7 @@ static MTL__RARE unsigned mtl__levels_stream(mtl_maker *m, const mtl_mix *mix, c
     const unsigned raw = mtl__place(m, mix->count);
     unsigned share;
     (void)by;
-    mtl__operation(m, mtl__do_copy, NULL, MTL__NO_PLACE, raw, mix->count)->weights[0] = mixed->weight->value;
+    mtl__operation(m, mtl_do_copy, NULL, MTL__NO_PLACE, raw, mix->count)->weights[0] = mixed->weight->value;
     share = mtl__stream_softmax(m, raw, mix->count);
     share = mtl__stream_blend(m, &share, 1, mix->count, mixed->scale->value, MTL__NO_PLACE);
     return mtl__stream_blend(m, sources, mix->count, mix->width, NULL, share);
@@ -14291,7 +14400,7 @@ static mtl_activation *mtl__features_input(mtl_run *run, const mtl_input_part *p
 
 static MTL__RARE unsigned mtl__embedding_stream(mtl_maker *m, const mtl_input_part *part, size_t data)
 {
-    mtl_operation *op = mtl__operation(m, mtl__do_embedding, part->desc->name, MTL__NO_PLACE,
+    mtl_operation *op = mtl__operation(m, mtl_do_embedding, part->desc->name, MTL__NO_PLACE,
                                        mtl__place(m, part->width), part->width);
     op->weights[0] = ((const mtl_tensor *)part->data)->value;
     op->rows = (unsigned)part->desc->vocabulary;
@@ -14305,14 +14414,14 @@ static MTL__RARE unsigned mtl__embedding_stream(mtl_maker *m, const mtl_input_pa
 static MTL__RARE unsigned mtl__features_stream(mtl_maker *m, const mtl_input_part *part, size_t data)
 {
     const mtl_scaling *s = part->scaling;
-    const unsigned factors = s->set ? mtl__place(m, part->width) : (unsigned)MTL__PLACE_VALUES;
-    mtl_operation *op = mtl__operation(m, mtl__do_features, part->desc->name, factors,
+    mtl_operation *op = mtl__operation(m, mtl_do_features, part->desc->name, MTL__NO_PLACE,
                                        mtl__place(m, part->width), part->width);
+    mtl_real *factors = s->set ? mtl__constants(m, part->width) : NULL;
     size_t j;
     op->by = (unsigned)data;
     op->weights[0] = s->set ? s->mean : NULL;
-    for (j = 0; s->set && m->frame && j < part->width; j++)
-        mtl__at(m->frame, factors)[j] = s->scale[j] != 0 ? 1 / s->scale[j] : 0;
+    op->weights[1] = factors;
+    for (j = 0; factors && j < part->width; j++) factors[j] = s->scale[j] != 0 ? 1 / s->scale[j] : 0;
     return op->to;
 }
 
@@ -14487,7 +14596,7 @@ static MTL__RARE unsigned mtl__cells_stream(mtl_maker *m, const mtl_column_part 
     for (l = 0; l < part->states && !mtl__failed(m->err); l++) {
         const mtl_cell *cell = column->cells[l];
         const size_t padded = mtl__padded(cell->units);
-        mtl_operation *op = mtl__operation(m, mtl__do_cell, NULL, x,
+        mtl_operation *op = mtl__operation(m, mtl_do_cell, NULL, x,
                                            mtl__place_kept(m, padded * (cell->kind->has_c ? 2 : 1)),
                                            cell->inputs);
         op->by = mtl__place(m, padded * (cell->kind->gates + cell->kind->single_extra));
@@ -15250,20 +15359,20 @@ static MTL__RARE mtl_operation *mtl__stream_labels(mtl_maker *m, mtl_status (*ru
 static MTL__RARE void mtl__class_stream(mtl_maker *m, const mtl_task_part *part, size_t task, unsigned x,
                                         unsigned p)
 {
-    mtl__stream_labels(m, mtl__do_class, part, task, x, p);
+    mtl__stream_labels(m, mtl_do_class, part, task, x, p);
 }
 
 static MTL__RARE void mtl__multi_stream(mtl_maker *m, const mtl_task_part *part, size_t task, unsigned x,
                                         unsigned p)
 {
-    mtl__stream_labels(m, mtl__do_multi, part, task, x, p)->rows = m->chosen;
+    mtl__stream_labels(m, mtl_do_multi, part, task, x, p)->rows = m->chosen;
     m->chosen += (unsigned)part->width;
 }
 
 static MTL__RARE void mtl__real_stream(mtl_maker *m, const mtl_task_part *part, size_t task, unsigned x,
                                        unsigned p)
 {
-    mtl_operation *op = mtl__operation(m, mtl__do_real, part->desc->name, x, mtl__place(m, part->outputs),
+    mtl_operation *op = mtl__operation(m, mtl_do_real, part->desc->name, x, mtl__place(m, part->outputs),
                                        part->outputs);
     (void)p;
     op->how = (int)task;
@@ -18225,8 +18334,9 @@ struct mtl_stream {
     const mtl_operation *operations;
     size_t count, sequences, state;         /* reals of a sequence's state */
     mtl_real *states;                       /* [sequences][state] */
-    const mtl_model *model;
+    const mtl_parameters *set;              /* the model's; NULL: it is a plan's */
 };
+typedef char mtl__stream_head_check[sizeof(mtl_stream) <= MTL_STREAM_HEAD ? 1 : -1];
 
 /* The operations of a step, in the order of the nodes, answers last. places: [nodes][MTL__NODE_PARTS], and
    [tasks]. */
@@ -18269,42 +18379,68 @@ static MTL__RARE void mtl__stream_answers(mtl_stream *stream, size_t tasks)
         (void)stream->operations[i].run(&stream->operations[i], &stream->frame);
 }
 
-/* A stream laid out in `arena`; where that only counts, nothing is there to be run. */
-static MTL__RARE mtl_stream *mtl__stream_build(mtl_arena *arena, const mtl_model *model,
-                                               const mtl_predictor_desc *how,
-                                     mtl_error *err)
+/* What a step works on, and the states: the part of a stream that is not constant. */
+static MTL__RARE mtl_stream *mtl__stream_lay(mtl_arena *arena, const mtl_plan *plan, size_t sequences,
+                                             int isa,
+                                             mtl_error *err)
 {
-    mtl_stream *stream = (mtl_stream *)mtl__arena_make(arena, 1, sizeof *stream, "a stream", err);
-    const size_t nodes = model->node_count * MTL__NODE_PARTS, tasks = model->desc.task_count;
-    mtl_maker m;
-    unsigned *places;
+    mtl_stream *stream = (mtl_stream *)mtl__arena_make(arena, 1, MTL_STREAM_HEAD, "a stream", err);
     if (!stream) return NULL;
-    places = (unsigned *)mtl__arena_make(arena, nodes + tasks, sizeof *places, "a stream", err);
+    stream->sequences = sequences;
+    stream->count = plan->count;
+    stream->state = plan->state;
+    stream->operations = plan->operations;
+    stream->frame.kernels = mtl__stream_kernels_choose(isa);
+    stream->states = (mtl_real *)mtl__arena_zero(arena, sequences * plan->state, sizeof(mtl_real), "a stream",
+                                                 err);
+    stream->frame.values = (mtl_real *)mtl__arena_zero(arena, plan->values, sizeof(mtl_real), "a stream",
+                                                       err);
+    stream->frame.out = (mtl_prediction *)mtl__arena_zero(arena, plan->tasks, sizeof(mtl_prediction),
+                                                          "a stream", err);
+    stream->frame.labels = (int *)mtl__arena_zero(arena, plan->tasks, sizeof(int), "a stream", err);
+    stream->frame.chosen = (unsigned char *)mtl__arena_zero(arena, plan->chosen, 1, "a stream", err);
+    return mtl__failed(err) ? NULL : stream;
+}
+
+/* The operations of a model's step, in `arena`; where that only counts, there is none to be run. */
+static MTL__RARE mtl_plan mtl__model_plan(mtl_arena *arena, const mtl_model *model, int logits,
+                                          mtl_error *err)
+{
+    const size_t nodes = model->node_count * MTL__NODE_PARTS, tasks = model->desc.task_count;
+    unsigned *places = (unsigned *)mtl__arena_make(arena, nodes + tasks, sizeof *places, "a stream", err);
+    mtl_operation *operations;
+    mtl_plan plan;
+    mtl_maker m;
+    memset(&plan, 0, sizeof plan);
     memset(&m, 0, sizeof m);
     m.err = err;
-    m.logits = how->logits;
+    m.logits = logits;
     if (!mtl__failed(err)) mtl__model_stream(&m, model, places);
-    stream->model = model;
-    stream->sequences = how->max_sequences ? how->max_sequences : 1;
-    stream->count = m.count;
-    stream->state = m.state;
-    stream->frame.kernels = mtl__kernels_choose(how->isa);
-    stream->states = (mtl_real *)mtl__arena_zero(arena, stream->sequences * m.state, sizeof(mtl_real),
-                                                 "a stream", err);
-    stream->frame.values = (mtl_real *)mtl__arena_zero(arena, m.values, sizeof(mtl_real), "a stream", err);
-    stream->frame.out = (mtl_prediction *)mtl__arena_zero(arena, tasks, sizeof(mtl_prediction), "a stream",
-                                                          err);
-    stream->frame.labels = (int *)mtl__arena_zero(arena, tasks, sizeof(int), "a stream", err);
-    stream->frame.chosen = (unsigned char *)mtl__arena_zero(arena, m.chosen, 1, "a stream", err);
-    m.operations = (mtl_operation *)mtl__arena_zero(arena, m.count, sizeof(mtl_operation), "a stream", err);
-    stream->operations = m.operations;
-    m.count = m.state = m.values = m.chosen = 0;
-    if (!mtl__failed(err) && !arena->counting) {
-        m.frame = &stream->frame;
-        mtl__model_stream(&m, model, places);
-        mtl__stream_answers(stream, model->desc.task_count);
-    }
-    return mtl__failed(err) ? NULL : stream;
+    operations = (mtl_operation *)mtl__arena_zero(arena, m.count, sizeof *operations, "a stream", err);
+    m.constants = (mtl_real *)mtl__arena_zero(arena, m.constant_count, sizeof(mtl_real), "a stream", err);
+    plan.version = MTL_PLAN_VERSION;
+    plan.count = (unsigned)m.count;
+    plan.tasks = (unsigned)tasks;
+    plan.state = m.state;
+    plan.values = m.values;
+    plan.chosen = m.chosen;
+    plan.operations = m.operations = operations;
+    m.count = m.constant_count = m.state = m.values = m.chosen = 0;
+    if (!mtl__failed(err) && !arena->counting) mtl__model_stream(&m, model, places);
+    return plan;
+}
+
+/* A stream over a model. */
+static MTL__RARE mtl_stream *mtl__stream_build(mtl_arena *arena, const mtl_model *model,
+                                               const mtl_predictor_desc *how, mtl_error *err)
+{
+    const mtl_plan plan = mtl__model_plan(arena, model, how->logits, err);
+    mtl_stream *stream = mtl__failed(err) ? NULL
+        : mtl__stream_lay(arena, &plan, how->max_sequences ? how->max_sequences : 1, how->isa, err);
+    if (!stream) return NULL;
+    stream->set = &model->set;
+    if (!arena->counting) mtl__stream_answers(stream, plan.tasks);
+    return stream;
 }
 
 /* The desc with its defaults; 0 on failure. */
@@ -18357,6 +18493,30 @@ MTL_DEF MTL__RARE mtl_stream *mtl_stream_init(void *buffer, size_t bytes, const 
     return mtl__stream_build(&arena, model, &desc, err);
 }
 
+MTL_DEF MTL__RARE mtl_stream *mtl_stream_open(void *buffer, size_t bytes, const mtl_plan *plan,
+                                              size_t sequences, int isa, mtl_error *err)
+{
+    mtl_error own;
+    mtl_arena arena;
+    mtl_stream *stream;
+    err = mtl__error_given(err, &own);
+    if (!mtl__given(plan, "plan", err)) return NULL;
+    if (plan->version != MTL_PLAN_VERSION)
+        mtl__fail(err, MTL_ERROR_VERSION, "plan", (long long)plan->version,
+                  "the plan is of version %d, this mtl_rnn.h runs version %d: export it anew",
+                      (int)plan->version,
+                  (int)MTL_PLAN_VERSION);
+    else if (!mtl__stream_kernels_choose(isa))
+        mtl__fail(err, MTL_ERROR_UNSUPPORTED, "isa", isa, "this machine has no %s kernels",
+                  mtl__isa_name(isa));
+    if (mtl__check_buffer(buffer, bytes, MTL_PLAN_BYTES(plan->state, plan->values, plan->chosen, plan->tasks,
+                                                        sequences), "a stream", err)) return NULL;
+    mtl_arena_init(&arena, buffer, bytes, NULL);
+    stream = mtl__stream_lay(&arena, plan, sequences, isa, err);
+    if (stream) mtl__stream_answers(stream, plan->tasks);
+    return stream;
+}
+
 /* The sequence is one of the stream's. */
 static MTL__RARE mtl_status mtl__stream_check(const mtl_stream *stream, size_t sequence, mtl_error *err)
 {
@@ -18374,7 +18534,7 @@ MTL_DEF const mtl_prediction *mtl_stream_step(mtl_stream *stream, size_t sequenc
     mtl_status status = MTL_OK;
     err = mtl__error_given(err, &own);
     if (mtl__stream_check(stream, sequence, err) || !mtl__given(inputs, "inputs", err)) return NULL;
-    if (stream->model->set.fresh) mtl__parameters_settle(&stream->model->set);
+    if (stream->set && stream->set->fresh) mtl__parameters_settle(stream->set);
     stream->frame.state = stream->states + sequence * stream->state;
     stream->frame.inputs = inputs;
     stream->frame.sequence = sequence;
@@ -22590,7 +22750,204 @@ MTL_DEF MTL__RARE size_t mtl_watch_units(const mtl_trainer *trainer, mtl_watched
 }
 
 /* ===========================================================================================================
-   32 >>check      gradient checker, for users' own layers too
+   32 >>deploy     a model's stream as C constants
+   ===========================================================================================================
+   What is written is a mtl_plan: the operations of >>stream with their packed weights as constant arrays,
+       which
+   are run where they stand. An array is named by the first place at which its address is found, and written
+   there alone.
+   -------------------------------------------------------------------------------------------------------- */
+
+/* How many reals stand at each of an operation's arrays: weights[0 .. 2], bias[0 .. 1]. */
+enum { MTL__ARRAYS = 5 };
+static MTL__RARE void mtl__operation_counts(const mtl_operation *op, size_t counts[MTL__ARRAYS])
+{
+    const size_t padded = mtl__padded(op->rows);
+    memset(counts, 0, MTL__ARRAYS * sizeof *counts);
+    if (op->run == mtl_do_embedding) counts[0] = (size_t)op->rows * op->columns;
+    else if (op->run == mtl_do_dense) counts[0] = padded * op->columns, counts[3] = padded;
+    else if (op->run == mtl_do_real) counts[0] = counts[3] = op->rows;
+    else if (op->run == mtl_do_add) counts[0] = 1;
+    else if (op->run == mtl_do_cell) {
+        const mtl__cell_kind *kind = &mtl__cell_kinds[op->how];
+        counts[0] = padded * kind->gates * op->columns;
+        counts[1] = padded * kind->joint * op->rows;
+        counts[2] = padded * mtl__cell_apart(kind) * op->rows;
+        counts[3] = padded * kind->gates;
+        counts[4] = padded * (kind->gates - kind->merged);
+    } else counts[0] = counts[1] = op->columns;
+}
+
+static const mtl_real *mtl__plan_array(const mtl_plan *plan, size_t k)
+{
+    const mtl_operation *op = &plan->operations[k / MTL__ARRAYS];
+    return k % MTL__ARRAYS < 3 ? op->weights[k % MTL__ARRAYS] : op->bias[k % MTL__ARRAYS - 3];
+}
+
+/* The number of the array at place k: the first place where its address stands. */
+static MTL__RARE size_t mtl__plan_first(const mtl_plan *plan, size_t k)
+{
+    size_t first = 0;
+    while (mtl__plan_array(plan, first) != mtl__plan_array(plan, k)) first++;
+    return first;
+}
+
+/* A line or a piece of one. */
+static MTL__RARE void mtl__emit(const mtl_writer *to, mtl_error *err, const char *format, ...)
+{
+    char text[512];
+    va_list arguments;
+    va_start(arguments, format);
+    mtl__format(text, sizeof text, format, &arguments);
+    va_end(arguments);
+    mtl__write(to, text, strlen(text), err);
+}
+
+/* Whole blocks, aligned for vectors; numbers in the shortest form that reads back as the same. */
+static MTL__RARE void mtl__emit_array(const mtl_writer *to, const char *name, size_t number,
+                                      const mtl_real *x,
+                                      size_t count, mtl_error *err)
+{
+    char text[48];
+    size_t i;
+    mtl__emit(to, err, "static MTL_EXPORTED const mtl_real %s_array_%z[%z] = {", name, number, count);
+    for (i = 0; i < count; i++) {
+        mtl_text_from_number((double)x[i], text);
+        mtl__emit(to, err, "%s%s%s%s,", i % 8 ? " " : "\n    ", text, strpbrk(text, ".e") ? "" : ".0",
+                  MTL__REAL_IS_DOUBLE ? "" : "f");
+    }
+    mtl__emit(to, err, "\n};\n");
+}
+
+static MTL__RARE const char *mtl__operation_name(const mtl_operation *op)
+{
+#define MTL__OPERATION(name) if (op->run == mtl_do_##name) return #name;
+    MTL_OPERATION_LIST(MTL__OPERATION)
+#undef MTL__OPERATION
+    return NULL;
+}
+
+static MTL__RARE void mtl__emit_operation(const mtl_writer *to, const char *name, const mtl_plan *plan,
+                                          size_t i,
+                                          mtl_error *err)
+{
+    const mtl_operation *op = &plan->operations[i];
+    char factor[48];
+    size_t k;
+    mtl_text_from_number((double)op->factor, factor);
+    mtl__emit(to, err, "    { mtl_do_%s, %z, %z, %z, %z, %z, %d, %d, (mtl_real)%s, ", mtl__operation_name(op),
+              (size_t)op->from, (size_t)op->by, (size_t)op->to, (size_t)op->rows, (size_t)op->columns,
+                  op->how,
+              op->also, factor);
+    mtl__emit(to, err, op->name ? "\"%s\", {" : "NULL, {", op->name);
+    for (k = i * MTL__ARRAYS; k < (i + 1) * MTL__ARRAYS; k++) {
+        mtl__emit(to, err, k % MTL__ARRAYS == 3 ? " }, {" : "");
+        if (mtl__plan_array(plan, k)) mtl__emit(to, err, " %s_array_%z,", name, mtl__plan_first(plan, k));
+        else mtl__emit(to, err, " NULL,");
+    }
+    mtl__emit(to, err, " } },\n");
+}
+
+/* A name as an enumerator has it: other characters become _. */
+static MTL__RARE void mtl__emit_word(const mtl_writer *to, const char *text, mtl_error *err)
+{
+    char piece[2] = { 0, 0 };
+    for (; *text; text++) {
+        const char c = *text;
+        piece[0] = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || mtl__is_digit(c) ? c : '_';
+        mtl__write(to, piece, 1, err);
+    }
+}
+
+static MTL__RARE void mtl__emit_header(const mtl_writer *to, const char *name, const mtl_model *model,
+                                       const mtl_plan *plan, mtl_error *err)
+{
+    size_t i;
+    mtl__emit(to, err, "/* %s.h - a model as constants, with %s.c; mtl_rnn.h runs it. Made by a program. */\n"
+              "#ifndef MTL_EXPORTED_%s\n#define MTL_EXPORTED_%s\n#include \"mtl_rnn.h\"\n", name, name, name,
+                  name);
+    mtl__emit(to, err, "#ifdef __cplusplus\nextern \"C\" {\n#endif\nextern const mtl_plan %s;\n"
+              "#ifdef __cplusplus\n}\n#endif\n/* inputs: */\nenum {", name);
+    for (i = 0; i < model->data_count; i++) {
+        mtl__emit(to, err, " %s_input_", name);
+        mtl__emit_word(to, model->desc.inputs[i].name, err);
+        mtl__emit(to, err, " = %z,", i);
+    }
+    mtl__emit(to, err, " %s_inputs = %z };\n/* tasks: */\nenum {", name, model->data_count);
+    for (i = 0; i < model->desc.task_count; i++) {
+        mtl__emit(to, err, " %s_", name);
+        mtl__emit_word(to, model->desc.tasks[i].name, err);
+        mtl__emit(to, err, " = %z,", i);
+    }
+    mtl__emit(to, err,
+              " %s_tasks = %z };\n/* bytes of mtl_stream_open's buffer */\n#define %s_BYTES(sequences) "
+              "MTL_PLAN_BYTES(%z, ", name, model->desc.task_count, name, (size_t)plan->state);
+    mtl__emit(to, err, "%z, %z, %z, sequences)\n#endif\n", (size_t)plan->values, (size_t)plan->chosen,
+              (size_t)plan->tasks);
+}
+
+static MTL__RARE void mtl__emit_source(const mtl_writer *to, const char *name, const mtl_plan *plan,
+                                       mtl_error *err)
+{
+    size_t i, k, counts[MTL__ARRAYS];
+    mtl__emit(to, err,
+              "#include \"%s.h\"\n#if MTL_PLAN_NOW != %d\n#error \"%s was exported for another version "
+              "of mtl_rnn.h\"\n#endif\n", name, (int)MTL_PLAN_VERSION, name);
+    for (i = 0; i < plan->count && !mtl__failed(err); i++) {
+        mtl__operation_counts(&plan->operations[i], counts);
+        for (k = 0; k < MTL__ARRAYS; k++) {
+            const size_t at = i * MTL__ARRAYS + k;
+            if (mtl__plan_array(plan, at) && mtl__plan_first(plan, at) == at)
+                mtl__emit_array(to, name, at, mtl__plan_array(plan, at), counts[k], err);
+        }
+    }
+    mtl__emit(to, err, "static const mtl_operation %s_operations[%z] = {\n", name, (size_t)plan->count);
+    for (i = 0; i < plan->count; i++) mtl__emit_operation(to, name, plan, i, err);
+    mtl__emit(to, err, "};\nconst mtl_plan %s = { %d, %z, %z, ", name, (int)plan->version,
+              (size_t)plan->count,
+              (size_t)plan->tasks);
+    mtl__emit(to, err, "%z, %z, %z, %s_operations };\n", (size_t)plan->state, (size_t)plan->values,
+              (size_t)plan->chosen, name);
+}
+
+/* 1 for a C identifier. */
+static MTL__RARE int mtl__is_identifier(const char *name)
+{
+    size_t i;
+    for (i = 0; name && name[i]; i++) {
+        const char c = name[i];
+        if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || (i
+                                                                               && mtl__is_digit(c)))) return 0;
+    }
+    return name && i > 0 && i < 64;
+}
+
+MTL_DEF MTL__RARE mtl_status mtl_model_export_c(const mtl_model *model, const char *name, int logits,
+                                                const mtl_writer *header, const mtl_writer *source,
+                                                mtl_error *err)
+{
+    mtl_error own;
+    mtl_arena arena;
+    mtl_plan plan;
+    err = mtl__error_given(err, &own);
+    if (!mtl__given(model, "model", err) || !mtl__given(header, "header", err) || !mtl__given(source,
+            "source", err))
+        return mtl__status(err);
+    if (!mtl__is_identifier(name))
+        return mtl__fail(err, MTL_ERROR_ARGUMENT, "name", -1,
+                         "\"%s\" is no C identifier of at most 63 letters, "
+                         "digits and _", name ? name : "");
+    mtl__parameters_settle(&model->set);
+    mtl_arena_init(&arena, NULL, 0, model->desc.allocator);
+    plan = mtl__model_plan(&arena, model, logits, err);
+    if (!mtl__failed(err)) mtl__emit_header(header, name, model, &plan, err);
+    if (!mtl__failed(err)) mtl__emit_source(source, name, &plan, err);
+    mtl_arena_destroy(&arena);
+    return mtl__status(err);
+}
+
+/* ===========================================================================================================
+   33 >>check      gradient checker, for users' own layers too
    ===========================================================================================================
    Backward passes are compared with central differences of the loss f at step h, element by element:
        n = (f(x+h) - f(x-h)) / 2h           error of an array = ||a - n|| / (||a|| + ||n||)
@@ -22743,7 +23100,7 @@ MTL_DEF MTL__RARE mtl_status mtl_check_gradients(double (*loss)(void *user), voi
 #endif /* implementation, second part */
 
 /* ===========================================================================================================
-   33 >>licence    MIT or public domain, at your choice
+   34 >>licence    MIT or public domain, at your choice
    ===========================================================================================================
    MIT: Copyright (c) 2026 the mtl_rnn.h authors. Permission is hereby granted, free of charge, to any person
    obtaining a copy of this software and associated documentation files (the "Software"), to deal in the

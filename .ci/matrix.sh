@@ -43,6 +43,7 @@ mingw            x86_64-w64-mingw32-gcc  windows     -std=c99 -O2 -Wall -Wextra 
 avx512-emulated  gcc                     emulated    -std=c99 -O1 -Wno-psabi -DTEST_EMULATE_AVX512
 resume           gcc                     resume      -std=c99 -O2
 pytorch          gcc                     pytorch     -std=c99 -O2
+board            arm-none-eabi-gcc       board       -std=c99
 '
 
 # ---- how a configuration is built and run: COMPILER OPTIONS..., in its own folder $here ----------------------------
@@ -184,6 +185,12 @@ pytorch()
     limited build/venv/bin/python tests/pytorch_import.py "$here"
 }
 
+# An exported model bare-metal on a Cortex-M4 and on aarch64, its answers and its size.
+board()
+{
+    limited tests/board/run.sh
+}
+
 # Training that is stopped or killed and goes on, with a covering set of the command's options.
 resume()
 {
@@ -210,6 +217,8 @@ tool_missing()                              # prints what a configuration lacks,
     windows) [ -n "$(find_wine)" ] || echo "Debian's packages wine and wine64" ;;
     pytorch) .ci/venv.sh numpy safetensors "$torch" >/dev/null 2>&1 || echo "$torch in build/venv" ;;
     resume) command -v python3 >/dev/null || echo python3 ;;
+    board)
+        for tool in aarch64-linux-gnu-gcc qemu-aarch64 qemu-system-arm; do command -v $tool >/dev/null || echo $tool; done ;;
     comma) command -v localedef >/dev/null && [ -e /usr/share/i18n/locales/de_DE ] || echo "Debian's package locales" ;;
     aarch64)
         command -v qemu-aarch64 >/dev/null || { echo qemu-aarch64; return; }

@@ -53,6 +53,9 @@ need_matrix()
     need wine command -v wine
     need wine64 has_wine64
     need libc6-dev-arm64-cross test -e /usr/aarch64-linux-gnu/include/stdio.h
+    need gcc-arm-none-eabi command -v arm-none-eabi-gcc
+    need libnewlib-arm-none-eabi test -e /usr/lib/arm-none-eabi/include/stdio.h
+    need qemu-system-arm command -v qemu-system-arm
 }
 
 has_wine64() { command -v wine64 || test -e /usr/lib/wine/wine64; }

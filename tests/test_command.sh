@@ -453,6 +453,42 @@ run predict --model frames.st --frames valid.csv --json
 check "predict --frames --json is JSON" json_valid stdout.txt
 bi="note: the model will read each sequence forwards and from its end"
 said() { grep -q "$bi" stderr.txt && echo yes || echo no; }
+run train --preset plain --dir uni --frames train.csv --valid valid.csv --out uni.st $frames $csv_tasks --clamp left=0:10 --hidden 16 --epochs 2 --threads 1
+run export --model uni.st --c machine
+result "export --c says how large its stream is and how to open it" "$(says stdout.txt "machine.h and machine.c: a stream of |mtl_stream_open(buffer, sizeof buffer, &machine, 1, 0, &err)")"
+run predict --model uni.st --frames valid.csv
+cat >board.c <<'END'
+#include <stdio.h>
+#define MTL_RNN_IMPLEMENTATION
+#include "machine.h"
+static MTL_EXPORTED unsigned char buffer[machine_BYTES(1)];
+int main(void)                              /* rows of the first machine; its answers as predict writes them */
+{
+    mtl_error err = { 0 };
+    mtl_stream *stream = mtl_stream_open(buffer, sizeof buffer, &machine, 1, 0, &err);
+    const mtl_prediction *out = NULL;
+    mtl_real row[3];
+    mtl_input input = { NULL, row };
+    while (scanf("%f,%f,%f", &row[0], &row[1], &row[2]) == 3) {
+        out = mtl_stream_step(stream, 0, &input, &err);
+        if (!out) break;
+        printf("%.4g ", (double)out[machine_left].values[0]);
+    }
+    if (err.code) puts(err.message);
+    else printf("model %d size %.4g\n", out[machine_model].labels[0], (double)out[machine_size].values[0]);
+    return err.code != 0;
+}
+END
+first=$(sed -n 2p stdout.txt | cut -f 1)
+awk -F, -v unit="$first" 'NR == 1 { for (i = 1; i <= NF; i++) at[$i] = i; next } $at["unit"] == unit { print $at["heat"] "," $at["noise"] "," $at["fixed"] }' valid.csv >rows.txt
+${CC:-cc} -std=c99 -O1 -I. -I"$top" -pthread -o board board.c machine.c -lm 2>stderr.txt && ./board <rows.txt >board.txt
+wanted=$(sed -n 2p stdout.txt | cut -f 2 | tr ' ' '\n' | awk '{ printf "%.4g ", $1 }')
+check "what export wrote compiles, and answers as predict does" [ -n "$wanted" -a "$(sed 's/model.*//' board.txt)" = "$wanted" ]
+cp machine.c kept.c
+refuses "export of what reads backwards" 1 "frames.st|column encoder cannot be streamed: it reads backwards" export --model frames.st --c machine
+refuses "export under a name that C has not" 1 '"2nd" is no C identifier' export --model uni.st --c 2nd
+refuses "export without --c" 2 "needs --c OUT" export --model uni.st
+check "which leaves what there was, and makes no file" [ "$(cmp machine.c kept.c && ls 2nd.* 2>&1 | grep -c cannot)" -eq 1 ]
 rows="--frames train.csv --out rows.st $frames $csv_tasks --preset plain --hidden 4 --epochs 1 --threads 1"
 run train $rows
 result "rows are read backwards, too, which is said" "$(says stderr.txt "$bi|--dir uni")"

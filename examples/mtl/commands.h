@@ -20,6 +20,9 @@ int command_info(const settings *given);
 /* A model of another program's tensors. */
 int command_import(const settings *given, corpus *all);
 
+/* A model as C constants. */
+int command_export(const settings *given);
+
 /* Every field as a Markdown page: `make reference` writes docs/reference.md with it. */
 int command_reference(void);
 

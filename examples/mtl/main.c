@@ -5,6 +5,7 @@
        echo "wake me at six" | mtl predict --model model.safetensors
        mtl info    --model model.safetensors
        mtl import  state_dict.safetensors --map lstm.=encoder. ... --out model.safetensors
+       mtl export  --model model.safetensors --c model
 
    Built by plain `make` (it is linked with the library, compiled once); by hand, from the top folder:
 
@@ -28,8 +29,8 @@
        tensors  derive               any safetensors file; the desc of a model that its tensors fit
        teach  progress  resume  fit  what models teach, training as it is watched, as it goes on; one training
        graft  auto                   one model out of parts of several; which tasks share, found by training
-       commands                      train.c eval.c predict.c info.c import.c reference.c; main.c calls
-                                     them */
+       commands                      train.c eval.c predict.c info.c import.c export.c reference.c;
+                                     main.c calls them */
 #include "commands.h"
 
 #include "names.h"
@@ -56,6 +57,7 @@ static int run(int command, int count, char **arguments)
     case TRAIN:   return command_train(&given, &all);
     case EVAL:    return command_eval(&given, &all);
     case IMPORT:  return command_import(&given, &all);
+    case EXPORT:  return command_export(&given);
     case PREDICT: return command_predict(&given, &all);
     default:      return command_info(&given);
     }

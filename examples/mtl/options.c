@@ -55,7 +55,7 @@ static const option options[] = {
     { "--embed", "N", IMPORT, FIELD, FIELDS("input.width"), "size of a token's embedding [from the file]" },
     { "--pool", "last|mean|max", IMPORT, FIELD, FIELDS("task.*.pool"),
       "how a sequence's rows become one: last is what PyTorch calls h_n, of both directions [last]" },
-    { "--model", "FILE", EVAL | PREDICT | INFO, TEXT, MEMBER(model_path), "the model file" },
+    { "--model", "FILE", EVAL | PREDICT | INFO | EXPORT, TEXT, MEMBER(model_path), "the model file" },
     { "--only", "TASK,TASK", TRAIN | EVAL, LIST, MEMBER(only), "these tasks alone" },
     { "--frames", "FILE", READING, FILES, MEMBER(frames),
       "rows of numbers in CSV instead of text (--valid is CSV then, too)" },
@@ -132,9 +132,13 @@ static const option options[] = {
     { "--force", NULL, TRAIN, SWITCH, MEMBER(force), "--resume although data or options have changed" },
     { "--stop-after", "N", TRAIN, COUNT, MEMBER(stop_after),
       "stops after N updates of this run, as Ctrl-C does" },
-    { "--quiet", NULL, TRAIN | IMPORT, SWITCH, MEMBER(quiet), "prints nothing but warnings and errors" },
+    { "--quiet", NULL, TRAIN | IMPORT | EXPORT, SWITCH, MEMBER(quiet),
+     "prints nothing but warnings and errors" },
     { "--confusion", "FILE", EVAL, TEXT, MEMBER(confusion),
       "writes what was taken for what: a table for each class and tags task, rows gold, columns predicted" },
+    { "--c", "OUT", EXPORT, TEXT, MEMBER(export_c),
+      "writes OUT.h and OUT.c: the model as constants that a stream runs in place, without files or a heap" },
+    { "--logits", NULL, EXPORT, SWITCH, MEMBER(logits), "classes are answered by labels and logits alone" },
     { "--desc-c", NULL, INFO, SWITCH, MEMBER(desc_c), "prints the model's desc as C" },
     { "--json", NULL, EVAL | PREDICT | INFO, SWITCH, MEMBER(json), "answers in JSON" },
 };
@@ -414,6 +418,7 @@ void check_options(const settings *given)
         need_option(given, given->out != NULL, "--out FILE");
         return;
     }
+    if (given->command == EXPORT) need_option(given, given->export_c != NULL, "--c OUT");
     if (given->command != TRAIN) need_option(given, given->model_path != NULL, "--model FILE");
     if (frames && arrlenu(given->data))
         fail_usage("--data and --frames: expected one of them: a model reads text or rows of numbers");

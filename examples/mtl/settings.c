@@ -11,6 +11,7 @@ const command_entry commands[COMMAND_COUNT] = {
     { INFO,    "info",
         "shows what is in a model file, or in any safetensors file; status 1 if it is no valid model" },
     { IMPORT,  "import",  "makes a model of a PyTorch state_dict that is saved as safetensors" },
+    { EXPORT,  "export",  "writes a model as C constants, for programs without files or a heap" },
 };
 
 const group groups[GROUP_COUNT] = {

@@ -4,8 +4,9 @@
 
 #include "arrays.h"
 
-enum { TRAIN = 1, EVAL = 2, PREDICT = 4, INFO = 8, IMPORT = 16, READING = TRAIN | EVAL | PREDICT };
-enum { COMMAND_COUNT = 5, GROUP_COUNT = 9 };
+enum { TRAIN = 1, EVAL = 2, PREDICT = 4, INFO = 8, IMPORT = 16, EXPORT = 32,
+       READING = TRAIN | EVAL | PREDICT };
+enum { COMMAND_COUNT = 6, GROUP_COUNT = 9 };
 typedef struct command_entry { int command; const char *name, *summary; } command_entry;
 extern const command_entry commands[COMMAND_COUNT];
 
@@ -18,14 +19,14 @@ typedef struct assignment {
 
 typedef struct settings {
     int command;
-    int json, quiet, desc_c, force;
+    int json, quiet, desc_c, force, logits;
     int by_data;                            /* --preset auto: sequences without a label are left out */
     int automatic;                          /* what tasks share is to be found out */
     long long min_count, max_tokens, stop_after, watch, vocabulary;
     char **data, **valid, **frames, **only, **features, **tasks, **clamps, **class_weights, **teachers;
     char **sampler_weights, **maps, **labels;
     const char *out, *model_path, *score, *log, *sequence, *preset, *confusion, *budget, *resume;
-    const char *words, *unknown;
+    const char *words, *unknown, *export_c;
     const char *dir_by;                     /* the option that says in which directions the encoder reads */
     assignment *assignments;
     mtl_input_desc input;                   /* of a text input */
