@@ -126,21 +126,17 @@ static void act(world *w, slice *s)
     }
 }
 
-/* Plays on to a frame. Returns the seconds in which the network thought; *longest: of one frame. */
-static double play(game *g, size_t to, jobs *j, double *longest)
+/* Plays on to a frame. took, NULL or for each frame: the seconds in which the network thought. */
+static void play(game *g, size_t to, jobs *j, double *took)
 {
-    double sum = 0;
     for (; g->world.frame < to; g->world.frame++) {
         for (size_t k = 0; k < g->slice_count; k++) move(&g->world, &g->slices[k]);
         const double start = seconds();
         if (g->slice_count > 1) parallel_for(j, g->slice_count, think, g->slices);
         else think(g->slices, 0);
-        const double took = seconds() - start;
+        if (took) took[g->world.frame] = seconds() - start;
         for (size_t k = 0; k < g->slice_count; k++) act(&g->world, &g->slices[k]);
-        sum += took;
-        if (took > *longest) *longest = took;
     }
-    return sum;
 }
 
 /* A saved game: the world, and each character's memory behind it. */
@@ -187,16 +183,21 @@ static void check_saving(game *g, jobs *j, mtl_error *err)
     static world saved;
     const size_t at = g->world.frame, width = mtl_state_width(g->slices[0].state);
     mtl_real *memories = malloc(CHARACTERS * width * sizeof *memories);
-    double longest = 0;
     if (!memories) return;
     save(g, &saved, memories, err);
-    play(g, at + 100, j, &longest);
+    play(g, at + 100, j, NULL);
     const unsigned long long answers = g->world.answers;
     load(g, &saved, memories, err);
-    play(g, at + 100, j, &longest);
+    play(g, at + 100, j, NULL);
     printf("The game saved at frame %zu and loaded again: 100 frames on its characters have done %s.\n", at,
            answers == g->world.answers ? "the same" : "OTHER THINGS");
     free(memories);
+}
+
+static int compare(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
 }
 
 /* One game from its beginning. */
@@ -205,14 +206,20 @@ static void measure(const char *what, size_t slices, mtl_predictor_desc how, job
 {
     static game g;
     mtl_arena arena;
-    double sum = 0, longest = 0;
+    double *took = calloc(frames, sizeof *took), sum = 0;
     size_t left_out = 0, most = 0;
     mtl_arena_init(&arena, NULL, 0, NULL);
     open_game(&g, slices, how, &arena, err);
-    if (!err->code) sum = play(&g, frames, j, &longest);
     const world *w = &g.world;
-    printf("%-34s %8.0f %8.0f %10.3f %9.1f %9.0f\n", what, 1e6 * sum / (double)frames, 1e6 * longest,
-           1e6 * sum / (double)w->asked, percent(w->agreed, w->asked), (double)arena.used / 1024);
+    if (took && !err->code) {
+        play(&g, frames, j, took);
+        for (size_t f = 0; f < frames; f++) sum += took[f];
+        qsort(took, frames, sizeof *took, compare);
+        printf("%-34s %6.0f %7.0f %8.0f %10.3f %9.1f %6.0f\n", what, 1e6 * sum / (double)frames,
+               1e6 * took[frames / 2], 1e6 * took[frames - 1], 1e6 * sum / (double)w->asked,
+               percent(w->agreed, w->asked), (double)arena.used / 1024);
+    }
+    free(took);
     for (size_t k = 0; k < slices; k++) left_out += g.slices[k].left_out;
     for (size_t a = 0; a < ACTIONS; a++) most = w->taught[a] > most ? w->taught[a] : most;
     if (slices == SLICES) {
@@ -226,7 +233,8 @@ static void measure(const char *what, size_t slices, mtl_predictor_desc how, job
 
 int main(int argc, char **argv)
 {
-    const size_t frames = argc > 1 ? (size_t)atoi(argv[1]) : 600;
+    const int asked = argc > 1 ? atoi(argv[1]) : 600;
+    const size_t frames = asked > 0 ? (size_t)asked : 1;
     mtl_error err = {0};
     jobs j = {0};
     const mtl_scheduler scheduler = { .user = &j, .parallel_for = parallel_for, .threads = WORKERS + 1 };
@@ -237,7 +245,8 @@ int main(int argc, char **argv)
     jobs_begin(&j);
     printf("learnt in %.1f s; %d characters, %zu frames, which have 16667 us at 60 Hz\n\n", seconds() - start,
            CHARACTERS, frames);
-    printf("%-34s %8s %8s %10s %9s %9s\n", "us", "a frame", "longest", "character", "right, %", "KB");
+    printf("%-34s %6s %7s %8s %10s %9s %6s\n", "us of a frame", "mean", "median", "longest", "character",
+           "right, %", "KB");
     const mtl_predictor_desc full = { .max_steps = 1, .skip_bad = 1 };
     const mtl_predictor_desc labels = { .max_steps = 1, .skip_bad = 1, .logits = 1 };
     const mtl_predictor_desc spread = { .max_steps = 1, .skip_bad = 1, .logits = 1, .scheduler = &scheduler };

@@ -164,7 +164,8 @@ int main(void)
     for (int i = 0; i < TEST; i++) others[i] = move(&other), tests[i] = move(&user);
     printf("model %zu, trainer %zu, predictor %zu: %zu of %d bytes (its file: %zu)\n\n", d.model_bytes,
            d.trainer_bytes, d.predictor_bytes, d.arena.used, ARENA, file.count);
-    printf("commands understood, of %d: other people's %d, ", TEST, count_understood(&d, others, after, &err));
+    printf("commands understood, of %d: ", TEST);
+    printf("other people's %d, ", count_understood(&d, others, after, &err));
     printf("the user's %d\n", count_understood(&d, tests, before, &err));
     for (int i = 1; i <= OWN && !err.code; i++) {
         const sample s = move(&user);

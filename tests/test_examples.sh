@@ -28,7 +28,7 @@ below() { awk -v x="$1" -v y="$2" 'BEGIN { exit !(x != "" && y != "" && x + 0 < 
 
 # ---- npc ------------------------------------------------------------------------------------------------------------
 
-share=' *[0-9.]* *[0-9.]* *[0-9.]* *\([0-9.]*\) .*'
+share=' *[0-9.]* *[0-9.]* *[0-9.]* *[0-9.]* *\([0-9.]*\) .*'
 check "npc: runs" run npc
 check "npc: does as it was taught" between 90 "$(number "one thread, probabilities$share")" 100
 check "npc: without probabilities too" between 90 "$(number "one thread, labels alone$share")" 100
