@@ -222,7 +222,7 @@ static void measure(const char *what, size_t slices, mtl_predictor_desc how, job
     free(took);
     for (size_t k = 0; k < slices; k++) left_out += g.slices[k].left_out;
     for (size_t a = 0; a < ACTIONS; a++) most = w->taught[a] > most ? w->taught[a] : most;
-    if (slices == SLICES) {
+    if (slices == SLICES && !err->code) {
         printf("\nThe most frequent action alone: %.1f %%. Steps left out: %zu of %zu.\n",
                percent(most, w->asked), left_out, w->asked);
         check_saving(&g, j, err);
