@@ -19,6 +19,7 @@ COMMAND := $(patsubst examples/mtl/%.c,$(BUILD)/command/%.o,$(wildcard examples/
 CPP := $(BUILD)/cpp17 $(BUILD)/cpp20
 TESTS := $(BUILD)/tests/test_float $(BUILD)/tests/test_double
 TEST_AUTO := $(BUILD)/tests/test_auto
+TEST_EXAMPLES := $(BUILD)/npc $(BUILD)/machine_health $(BUILD)/personalise
 
 export CC CXX STB TORCH
 
@@ -34,10 +35,10 @@ demo-seeds: all  ## does the demo show the same with seeds 1 to 5? (8 minutes; S
 	@mkdir -p $(BUILD)/demo
 	@tests/demo_seeds.sh
 
-test: $(TESTS) $(TEST_AUTO) $(BUILD)/mtl  ## run the tests; MTL_TEST_QUICK=1 for a tenth of the random cases
+test: $(TESTS) $(TEST_AUTO) $(BUILD)/mtl $(TEST_EXAMPLES)  ## run the tests; MTL_TEST_QUICK=1 for a tenth of the random cases
 	@.ci/venv.sh numpy safetensors >$(BUILD)/tests/venv.log 2>&1 \
 	    || echo "note: no Python with numpy and safetensors ($(BUILD)/tests/venv.log says why): their tests are skipped"
-	@.ci/test.sh $(TESTS) $(TEST_AUTO) tests/test_command.sh
+	@.ci/test.sh $(TESTS) $(TEST_AUTO) tests/test_command.sh tests/test_examples.sh
 
 plain: $(BUILD)/plain $(TESTS)  ## train examples/plain.c, then run it beside the header: how far apart they are
 	@$(BUILD)/plain

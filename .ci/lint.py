@@ -63,7 +63,7 @@ TEXT_FILES = re.compile(r"(\.(h|c|cpp|py|sh|md|awk|patch)|^Makefile|^\.ci/\w+)$"
 PAPERS = re.compile(r"\bDESIGN\b|\b[Ii]ssue (#|\d)|\bTODO\b|\bFIXME\b")
 
 # Pages that explain the code; one that is not there is not missed.
-PAGES = ["docs/architecture.md", "docs/learn.md", "docs/pytorch.md"]
+PAGES = ["docs/architecture.md", "docs/learn.md", "docs/pytorch.md", "docs/step_by_step.md"]
 # Files with initialisers that readers copy.
 COPIED = ["mtl_rnn.h", "README.md", "docs/*.md", "examples/*.c", "examples/*.cpp", "examples/*.h"]
 # Before rows of states, streams and what small machines need; what these may cost.

@@ -42,6 +42,7 @@ double           clang                   tests       -std=c99 -O2 -DMTL_REAL=dou
 mingw            x86_64-w64-mingw32-gcc  windows     -std=c99 -O2 -Wall -Wextra -Werror
 avx512-emulated  gcc                     emulated    -std=c99 -O1 -Wno-psabi -DTEST_EMULATE_AVX512
 resume           gcc                     resume      -std=c99 -O2
+examples         gcc                     examples    -std=c99 -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all
 pytorch          gcc                     pytorch     -std=c99 -O2
 board            arm-none-eabi-gcc       board       -std=c99
 '
@@ -198,6 +199,18 @@ resume()
     "$@" -I. -DMTL_RNN_IMPLEMENTATION -c -o "$here/library.o" "$here/library.c" || return
     "$@" -I. -pthread -o "$here/mtl" examples/mtl/*.c "$here/library.o" -lm || return
     limited python3 tests/resume.py --mtl "$here/mtl"
+}
+
+# Examples that a test runs, with sanitizers.
+examples()
+{
+    local name
+    echo '#include "mtl_rnn.h"' >"$here/library.c"
+    "$@" -I. -DMTL_RNN_IMPLEMENTATION -c -o "$here/library.o" "$here/library.c" || return
+    for name in npc machine_health personalise; do
+        "$@" -I. -pthread -Wall -Wextra -Werror -o "$here/$name" "examples/$name.c" "$here/library.o" -lm || return
+    done
+    limited tests/test_examples.sh "$here"
 }
 
 limited() { timeout -k 10 "$seconds" "$@"; }

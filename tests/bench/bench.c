@@ -6,6 +6,7 @@
    bench guard                               every vector instruction set against scalar code; fails when one
                                              is slow
    bench growth                              a model's step as its vocabulary or its number of tasks grows
+   bench frames                              a step of many sequences, by mtl_predict and by mtl_stream_step
    bench parts [options]                     embedding, large softmax, Adam, dropout, many heads, vocabulary,
                                              ragged batches
    (the options: see `usage` below)
@@ -25,10 +26,12 @@
 #include "split.h"
 #include "parts.h"
 #include "guard.h"
+#include "frames.h"
 
 static const char usage[] =
     "usage: bench peak\n"
     "       bench guard                          exit status 1 when a kernel is slow\n"
+    "       bench frames                         a step of many sequences, in a batch and in a stream\n"
     "       bench growth                         steps of models with larger vocabularies and with more "
     "tasks\n"
     "       bench parts [--only embedding|softmax|adam|dropout|heads|lazy|denormal|sharing|columns|ragged]\n"
@@ -233,9 +236,11 @@ int main(int argc, char **argv)
     for (mode = BENCH_INFER; mode <= BENCH_STREAM; mode++)
         if (!strcmp(argv[1], bench_mode_names[mode])) return grid_command(mode, argc - 2, argv + 2);
     if (!strcmp(argv[1], "parts")) return parts_command(argc - 2, argv + 2);
-    if (strcmp(argv[1], "peak") != 0 && strcmp(argv[1], "guard") != 0 && strcmp(argv[1], "growth") != 0)
+    if (strcmp(argv[1], "peak") != 0 && strcmp(argv[1], "guard") != 0 && strcmp(argv[1], "growth") != 0 &&
+        strcmp(argv[1], "frames") != 0)
         fail_usage("unknown command", argv[1]);
     if (argc > 2) fail_usage("this command takes no option:", argv[2]);
+    if (!strcmp(argv[1], "frames")) return bench_frames_command();
     if (!strcmp(argv[1], "growth")) return bench_growth_command();
     return !strcmp(argv[1], "peak") ? bench_peak_command() : bench_guard_command();
 }
