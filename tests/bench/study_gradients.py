@@ -239,6 +239,18 @@ def table_of(title, head, rows):
     print(f"\n{title}\n\n{runs.markdown(head, rows)}")
 
 
+def print_steps(measured, data):
+    """The ladders alone: remedies by cells, second tasks by cells as they are and with their own remedies."""
+    def steps(*network):
+        return " ".join(map(str, sorted(Network(measured, data, *network).rungs)))
+    rows = [[remedy] + [steps(cell, remedy, "none") for cell in CELLS] for remedy in REMEDIES]
+    table_of(f"**{data}, steps learnt alone**, each seed; 0: not even {RUNGS[0]}", ["remedy", *CELLS], rows)
+    networks = [(cell, remedy) for cell in CELLS for remedy in ("none", OWN[cell])]
+    rows = [[second] + [steps(*of, second) for of in networks] for second in ("none",) + SECONDS[data]]
+    table_of(f"**{data}, steps learnt beside a second task**, each seed",
+             ["second task", *[cell if remedy == "none" else f"{cell}, {remedy}" for cell, remedy in networks]], rows)
+
+
 def print_made(measured, data):
     """One remedy at a time."""
     rows = []
@@ -291,6 +303,7 @@ def print_tables(measured):
           "ends the training. Scores: recall and text accuracy, adding R2, in %; NAME/10: a second task of weight 0.1.")
     for data in dict.fromkeys(row.data for row in measured):
         if data in CHANCE:
+            print_steps(measured, data)
             print_made(measured, data)
             print_second(measured, data)
         else:
@@ -336,6 +349,7 @@ def draw(measured):
     lines = {name: {title: points for title, points in of.items() if points} for name, of in panels(measured, text_set).items()}
     runs.draw("study_gradients", {f"gradients_{name}.tsv": of for name, of in lines.items()}, fixed=FIXED,
               texts=text_set.replace(" x", ", ") + " in a row", names=" ".join(("none",) + SECONDS["recall"]),
+              networks="".join(f"{name}|" for name in lines["learnt"]),
               **{name: len(of) for name, of in lines.items()})
 
 

@@ -113,19 +113,19 @@ def print_pair(pair, measured):
         of.setdefault(label, {}).setdefault(seed, {})[task] = float(value)
         cost.setdefault(label, {})[seed, regime] = (int(updates), float(seconds))
     of = {label: {seed: scores for seed, scores in seeds.items() if len(scores) == 2} for label, seeds in of.items()}
-    base, rows = means(of.get("proportional", {})), []
+    bases, rows = {base: means(of.get(base, {})) for base in ("proportional", "round-robin")}, []
     for label in [label for label in ["alone"] + list(REGIMES) if of.get(label)]:
-        difference = [value - base[seed] for seed, value in means(of[label]).items() if seed in base]
+        less = [[value - of_base[seed] for seed, value in means(of[label]).items() if seed in of_base and label != base]
+                for base, of_base in bases.items()]
         read = [alone(pair, task) for task in PAIRS[pair]] if label == "alone" else passes(pair, label)
         total = [sum(x[i] for x in cost[label].values()) / len({seed for seed, _ in cost[label]}) for i in (0, 1)]
         rows.append([label, f"{total[0]:.0f}"] + [f"{times:.0f}" for times in read] +
                     [shown([scores[task] for scores in of[label].values()], "") for task in PAIRS[pair]] +
-                    [shown(list(means(of[label]).values()), ""), "" if label == "proportional" or not difference
-                     else shown(difference), f"{total[1]:.0f}"])
+                    [shown(list(means(of[label]).values()), ""), *[shown(x) if x else "" for x in less], f"{total[1]:.0f}"])
     print(f"\n**{pair}**: " + ", ".join(f"{task} ({name}, {count} sentences)" for task, (name, count) in PAIRS[pair].items())
-          + f"; {len(base)} seeds, 95 % intervals\n")
+          + f"; {len(bases['proportional'])} seeds, 95 % intervals\n")
     print(runs.markdown(["regime", "updates"] + [f"{task} read, times" for task in PAIRS[pair]] + list(PAIRS[pair])
-                        + ["mean", "less that of proportional", "processor s"], rows))
+                        + ["mean"] + [f"less that of {base}" for base in bases] + ["processor s"], rows))
 
 
 def weight(x):
