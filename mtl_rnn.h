@@ -2451,7 +2451,7 @@ static int mtl__digit_maker_scale(mtl__digit_maker *s, int bits)
 
 /* The fewest digits that lie in the interval, the nearest of those. Returns how many; *power: value = 0.ddd *
    10^power. */
-static int mtl__shortest_digits(uint64_t bits, char *digits, int *power)
+static MTL__RARE int mtl__shortest_digits(uint64_t bits, char *digits, int *power)
 {
     mtl__binary b = mtl__binary_of(bits);
     mtl__digit_maker s;
@@ -2502,7 +2502,7 @@ static char *mtl__lay_out_digits(char *out, const char *digits, int count, int p
     return out;
 }
 
-MTL_DEF size_t mtl_text_from_number(double value, char *out)
+MTL_DEF MTL__RARE size_t mtl_text_from_number(double value, char *out)
 {
     char digits[MTL__DIGITS_WRITTEN + 3], *end = out;
     uint64_t bits;
@@ -8209,7 +8209,7 @@ static int *mtl__packing_ints(mtl_arena *arena, size_t count, mtl_error *err)
 }
 
 /* Memory for a packing of at most these sizes. */
-static mtl_packing *mtl__packing_push(mtl_arena *arena, size_t sequences, size_t rows, size_t steps,
+static MTL__RARE mtl_packing *mtl__packing_push(mtl_arena *arena, size_t sequences, size_t rows, size_t steps,
                                       mtl_error *err)
 {
     mtl_packing *p = (mtl_packing *)mtl__arena_make(arena, 1, sizeof *p, "a batch's row order", err);
@@ -11751,7 +11751,7 @@ static void mtl__blend_weights_part(const mtl__kernels *kernels, const void *pas
         kernels->add_scaled(d->count, 1, d->dots + n * d->count, d->dw + mtl__blend_row(d, n) * stride);
 }
 
-static void mtl__blend_backward(mtl_run *run, void *data)
+static MTL__RARE void mtl__blend_backward(mtl_run *run, void *data)
 {
     mtl__blend *d = (mtl__blend *)data;
     mtl_arena_mark mark;
@@ -12213,7 +12213,7 @@ typedef struct mtl__layers {
 } mtl__layers;
 
 /* The part of a pass that forward and backward share. */
-static mtl__cell_pass mtl__cell_pass_of(const mtl_run *run, const mtl__cell_data *d)
+static MTL__RARE mtl__cell_pass mtl__cell_pass_of(const mtl_run *run, const mtl__cell_data *d)
 {
     const mtl_cell *cell = d->cell;
     mtl__cell_pass pass;
@@ -13657,7 +13657,7 @@ static void mtl__real_loss_forward(mtl_run *run, mtl__loss_data *d)
 
 /* The loss of x against the targets in `how` (what is not set there is filled in here): a 1 x 1 activation.
    name: of the probabilities. */
-static mtl_activation *mtl__loss_forward(mtl_run *run, const mtl__loss_data *how, mtl_activation *x,
+static MTL__RARE mtl_activation *mtl__loss_forward(mtl_run *run, const mtl__loss_data *how, mtl_activation *x,
                                          const char *name)
 {
     mtl__loss_data *d = (mtl__loss_data *)mtl_run_make(run, sizeof *d);
@@ -14849,7 +14849,8 @@ static mtl_activation *mtl__tie_penalty(mtl_run *run, const mtl_penalty_part *pa
     return mtl__distance_forward(run, part->a, part->b, part->count);
 }
 
-static mtl_activation *mtl__orthogonal_penalty(mtl_run *run, const mtl_penalty_part *part, mtl_activation *a,
+static MTL__RARE mtl_activation *mtl__orthogonal_penalty(mtl_run *run, const mtl_penalty_part *part,
+                                                         mtl_activation *a,
                                                mtl_activation *b)
 {
     (void)part;
@@ -16750,7 +16751,7 @@ MTL_DEF MTL__RARE int mtl_model_find_label(const mtl_model *model, int task, con
     return name ? mtl__vocabulary_find(&model->tasks[task].labels, name, strlen(name)) : -1;
 }
 
-MTL_DEF int mtl_model_word(const mtl_model *model, int input, const char *word, size_t length)
+MTL_DEF MTL__RARE int mtl_model_word(const mtl_model *model, int input, const char *word, size_t length)
 {
     mtl_error own;
     const mtl_input_desc *d;
@@ -18071,7 +18072,8 @@ struct mtl_predictor {
 };
 
 /* Forward pass and outputs of every task, in run->arena. */
-static void mtl__predict_run(mtl_run *run, const mtl_model *model, const mtl_input *inputs, int logits,
+static MTL__RARE void mtl__predict_run(mtl_run *run, const mtl_model *model, const mtl_input *inputs,
+                                       int logits,
                              mtl_prediction *out)
 {
     const uint64_t before = mtl__arithmetic_set();
