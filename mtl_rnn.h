@@ -742,7 +742,9 @@ typedef struct mtl_activation {
     mtl_real *grad;                         /* same layout; NULL before backward has written it */
     int grad_state;                         /* MTL_GRAD_NONE or _DENSE: the first write assigns, later ones
                                                add */
-    int constant;                           /* 1: no gradient is wanted */
+    int constant;                           /* 1: no gradient is wanted, and no backward pass is recorded. A
+                                               layer of your own sets it, before it records, where all that it
+                                               reads is constant and its own tensors are frozen */
     const char *name;                       /* "" when it has none */
     const int *ids;                         /* rows of the same id are the same; [N] in the caller's order;
                                                NULL: nothing is known */
@@ -811,7 +813,8 @@ MTL_DEF mtl_activation *mtl_run_activation(mtl_run *run, const char *name, size_
 MTL_DEF void *mtl_run_push(mtl_run *run, size_t bytes);
 /* A small structure that a record keeps: like mtl_run_push, but zeroed, and real memory in a dry run too. */
 MTL_DEF void *mtl_run_make(mtl_run *run, size_t bytes);
-/* Ends a layer's forward: shows `output` to the observer and, with a tape, records its backward. */
+/* Ends a layer's forward: shows `output` to the observer and, with a tape, records its backward, unless
+   `output` is constant. */
 MTL_DEF void mtl_run_record(mtl_run *run, mtl_activation *output, mtl_backward backward, void *data);
 /* Where backward writes the gradient of x: NULL if none is wanted. *add tells whether to add (1) or to assign
    (0). */
@@ -1851,7 +1854,8 @@ MTL_DEF mtl_status mtl_watch_affinity(mtl_watch *watch, const mtl_batch *batches
    the end: earlier ones): the mean over the sequences that have a step t; 0 where none has. L: the loss of
    task `task`, weighted, or of all (-1). weight: the W_hh of the cell, as mtl_model_tensor(model,
    "encoder.weight_hh_l0") gives it; of another tensor all is 0. Cost: one forward and one backward, a step at
-   a time. Leaves gradients in mtl_trainer_gradients that are no update's. Errors: as mtl_train_gradients. */
+   a time. Leaves gradients in mtl_trainer_gradients that are no update's. Errors: as mtl_train_gradients;
+   UNSUPPORTED for a frozen cell that no gradient goes through, since what it reads is a constant. */
 MTL_DEF mtl_status mtl_watch_steps(mtl_trainer *trainer, const mtl_batch *batch, int task,
                                    const mtl_tensor *weight, double *norm, size_t count, mtl_error *err);
 /* A recurrent layer in one direction, or a head's hidden layer of ReLU units, in the last micro-batch. */
@@ -1866,7 +1870,7 @@ typedef struct mtl_watched_units {
 } mtl_watched_units;
 /* Saturated gates and dead units, out of the tape of the last mtl_train_gradients or mtl_train_step (in
    mtl_fit: from its callback after an update). Fills in up to `capacity` layers, the last first, and returns
-   how many there are. Cost: reading the layers' values once. */
+   how many there are: frozen ones over constants are on no tape. Cost: reading the layers' values once. */
 MTL_DEF size_t mtl_watch_units(const mtl_trainer *trainer, mtl_watched_units *out, size_t capacity);
 
 /* ---- checking gradients -------------------------------------------------------------------------------- */
@@ -10235,6 +10239,10 @@ static MTL__RARE void mtl__desc_read(const mtl__desc_reader *r, int desc, const 
    whose output no gradient has reached is skipped, so a tape can be played for some of the losses. Backward
    functions never change what forward stored, so it can be played again.
 
+   What is made of constants by frozen tensors is a constant, has no record, and is made as in inference:
+   nothing is kept for a backward pass that cannot be wanted, and products are not rounded to bfloat16. A
+   frozen part under which something learns passes its gradient on, so it is none.
+
    Order in a backward function: first ask for the gradients that it writes (mtl_run_grad may push memory that
    must live on), then mark the arena, push scratch, compute, release.
    A dry run (a counting arena) walks the same code with no memory behind its pushes: sizes come out exact.
@@ -10251,10 +10259,10 @@ MTL__INLINE int mtl__run_pairs(const mtl_run *run)
     return run->tape && run->packings && run->packings->pairs;
 }
 
-/* A matrix as this run's products want it, forward and backward. */
-MTL__INLINE const mtl_real *mtl__run_packed(const mtl_run *run, const mtl__matrix *m)
+/* A matrix as this run's products want it, forward (`pairs`: in bfloat16) and backward. */
+MTL__INLINE const mtl_real *mtl__run_packed(const mtl_run *run, const mtl__matrix *m, int pairs)
 {
-    return mtl__run_pairs(run) ? run->packings->block + m->pairs_offset : m->packed;
+    return pairs ? run->packings->block + m->pairs_offset : m->packed;
 }
 MTL__INLINE const mtl_real *mtl__run_packed_t(const mtl_run *run, const mtl__matrix *m)
 {
@@ -10554,7 +10562,7 @@ MTL_DEF void mtl_run_record(mtl_run *run, mtl_activation *output, mtl_backward b
     mtl_record *r;
     if (mtl__failed(run->error)) return;
     mtl__run_show(run, output);
-    if (!run->tape || !backward) return;
+    if (!run->tape || !backward || (output && output->constant)) return;
     r = (mtl_record *)mtl_run_make(run, sizeof *r);
     if (!r) return;
     r->previous = run->tape->last;
@@ -10581,6 +10589,9 @@ static void mtl__run_record_after(mtl_run *run, mtl_record *after, mtl_backward 
     last->previous = r;
     r->previous = after;
 }
+
+/* 1: no backward pass asks for the gradient of this tensor, which may be NULL: there is none. */
+MTL__INLINE int mtl__stays(const mtl_tensor *t) { return !t || t->frozen; }
 
 MTL_DEF mtl_real *mtl_run_grad(mtl_run *run, mtl_activation *x, int *add)
 {
@@ -11162,6 +11173,7 @@ static mtl_activation *mtl__embedding_forward(mtl_run *run, const mtl_space *spa
     mtl__embedding_data *d = (mtl__embedding_data *)mtl_run_make(run, sizeof *d);
     if (!y || !d) return NULL;
     y->ids = ids ? ids : none;              /* a dry run has no ids, but needs what rows with ids need */
+    y->constant = mtl__stays(weight);
     d->weight = weight;
     d->ids = ids;
     d->scale = scale;
@@ -11250,6 +11262,7 @@ MTL_DEF mtl_activation *mtl_dense_forward(mtl_run *run, const mtl_dense *dense, 
     mtl__dense_data *d = (mtl__dense_data *)mtl_run_make(run, sizeof *d);
     mtl__product_forward p;
     if (!y || !d) return NULL;
+    y->constant = x->constant && mtl__stays(dense->weight) && mtl__stays(dense->bias);
     d->dense = dense;
     d->x = x;
     d->y = y;
@@ -11259,8 +11272,8 @@ MTL_DEF mtl_activation *mtl_dense_forward(mtl_run *run, const mtl_dense *dense, 
     p.inputs = dense->inputs;
     p.x = x->value;
     p.x_stride = x->stride;
-    p.packed = mtl__run_packed(run, dense->matrix);
-    p.pairs = mtl__run_pairs(run);
+    p.pairs = mtl__run_pairs(run) && !y->constant;
+    p.packed = mtl__run_packed(run, dense->matrix, p.pairs);
     p.bias = dense->matrix->packed_bias;
     p.z = y->value;
     p.z_block = MTL__BLOCK;
@@ -11324,6 +11337,7 @@ static mtl_activation *mtl__activate_forward(mtl_run *run, int activation, mtl_a
     y = mtl__run_beside(run, name, x, x->width);
     d = (mtl__activate_data *)mtl_run_make(run, sizeof *d);
     if (!y || !d) return NULL;
+    y->constant = x->constant;
     d->activation = activation;
     d->x = x;
     d->y = y;
@@ -11437,7 +11451,7 @@ static void mtl__move_forward(mtl_run *run, mtl_activation *x, size_t from, cons
     d->to = to;
     d->width = width;
     mtl__run_copy(run, x->value + from, x->stride, items, y->value + to, y->stride, y->rows, width, 0);
-    mtl_run_record(run, y, mtl__move_backward, d);
+    mtl_run_record(run, y, x->constant ? NULL : mtl__move_backward, d);
 }
 
 static mtl_activation *mtl__moved(mtl_run *run, mtl_activation *y, const char *name)
@@ -11454,7 +11468,9 @@ static mtl_activation *mtl__select_forward(mtl_run *run, const mtl_space *space,
                                            const int *items, size_t rows, const char *name)
 {
     mtl_activation *y = x ? mtl__run_activation(run, NULL, space, rows, x->width) : NULL;
-    if (y) mtl__move_forward(run, x, 0, items, y, 0, x->width);
+    if (!y) return NULL;
+    y->constant = x->constant;
+    mtl__move_forward(run, x, 0, items, y, 0, x->width);
     return mtl__moved(run, y, name);
 }
 
@@ -11464,12 +11480,15 @@ static mtl_activation *mtl__concat_forward(mtl_run *run, mtl_activation *const *
 {
     size_t i, width = 0;
     mtl_activation *y;
+    int constant = 1;
     for (i = 0; i < count; i++) {
         if (!parts[i]) return NULL;
         width += parts[i]->width;
+        constant &= parts[i]->constant;
     }
     if (count == 1) return parts[0];
     y = mtl__run_beside(run, NULL, parts[0], width);
+    if (y) y->constant = constant;
     for (i = 0, width = 0; y && i < count; width += parts[i++]->width)
         mtl__move_forward(run, parts[i], 0, NULL, y, width, parts[i]->width);
     return mtl__moved(run, y, name);
@@ -11595,7 +11614,11 @@ static mtl_activation *mtl__blend_forward(mtl_run *run, mtl_activation *const *s
     d->count = count;
     d->weights = weights;
     d->rows = rows;
-    for (i = 0; i < count; i++) d->sources[i].x = sources[i];
+    d->y->constant = !weights || weights->constant;
+    for (i = 0; i < count; i++) {
+        d->sources[i].x = sources[i];
+        d->y->constant &= sources[i]->constant;
+    }
     mtl__run_values(run, mtl__blend_part, d, d->y->rows, count * d->y->width);
     mtl_run_record(run, d->y, mtl__blend_backward, d);
     return d->y;
@@ -11655,6 +11678,7 @@ static mtl_activation *mtl__gate_forward(mtl_run *run, mtl_activation *g, mtl_ac
     if (!g || !d) return NULL;
     d->y = mtl__run_beside(run, NULL, s, s->width);
     if (!d->y) return NULL;
+    d->y->constant = g->constant && s->constant && p->constant;
     d->g = g;
     d->s = s;
     d->p = p;
@@ -11681,7 +11705,7 @@ static mtl_activation *mtl__vector_forward(mtl_run *run, const mtl_tensor *tenso
     if (!d || !y) return NULL;
     d->tensor = tensor;
     d->y = y;
-    y->constant = tensor->frozen;
+    y->constant = mtl__stays(tensor);
     mtl__run_copy(run, tensor->value, 0, NULL, y->value, 0, 1, tensor->count, 0);
     mtl_run_record(run, y, mtl__vector_backward, d);
     return y;
@@ -11749,6 +11773,7 @@ static mtl_activation *mtl__pool_last(mtl_run *run, mtl_activation *x, const mtl
     mtl_activation *y = mtl__run_over(run, NULL, &p->space[MTL_LEVEL_SEQUENCE], x->width);
     size_t i;
     if (!y) return NULL;
+    y->constant = x->constant;
     for (i = 0; i < count; i++)
         mtl__move_forward(run, x, segments[i].begin, segments[i].reverse ? NULL : p->last, y,
                           segments[i].begin, segments[i].width);
@@ -11868,6 +11893,7 @@ static mtl_activation *mtl__pool_forward(mtl_run *run, int pool, mtl_activation 
     d->max = pool == MTL_POOL_MAX;
     if (carries) d->before = mtl__carry_in(run, carried, x->width + 1);
     if (mtl__failed(run->error)) return NULL;
+    d->y->constant = x->constant;
     mtl__run_pass(run, mtl__pool_values, d, d->y->rows, MTL__SEQUENCES);
     if (carries) mtl__pool_leave(run, d, carried);
     mtl_run_record(run, d->y, mtl__pool_backward, d);
@@ -11913,9 +11939,9 @@ static mtl_activation *mtl__pool_forward(mtl_run *run, int pool, mtl_activation 
    at once. A stream's step: mtl_cell_stream_step, cell_single, mtl__lstm_single, mtl__lstm_forward.
 
    What a record keeps, floats per unit and row: RNN 2 (z, y), GRU 5 (r z n, W_hn h + b_hn, y), LSTM 7 (i f g
-   o, c, tanh c, y). Forward's scratch: z of one chunk (two with threads; with a tape none), states of all
-   sequences, z of at most 8 ids for each sequence. Backward's scratch: dz of one chunk (two with threads),
-   states of all sequences, and 64 KB for each job of a weight product.
+   o, c, tanh c, y). Forward's scratch: z of one chunk (two with threads; where there is a record none), states
+   of all sequences, z of at most 8 ids for each sequence. Backward's scratch: dz of one chunk (two with
+   threads), states of all sequences, and 64 KB for each job of a weight product.
    -------------------------------------------------------------------------------------------------------- */
 struct mtl_cell {
     const mtl__cell_kind *kind;
@@ -12009,6 +12035,7 @@ typedef struct mtl__cell_data {
     size_t y_first;                         /* where the cell's units begin in y: directions share one y */
     mtl_activation *h0, *c0, *h_last, *c_last;  /* NULL: zeros; not wanted */
     mtl_real *z, *c, *extra;                /* as mtl__cell_pass keeps them */
+    int keep;                               /* 1: backward may come */
 } mtl__cell_data;
 
 /* A layer is one cell, or two that read x in both directions and share y. Its cells run at once, and so do
@@ -12038,10 +12065,10 @@ static mtl__cell_pass mtl__cell_pass_of(const mtl_run *run, const mtl__cell_data
     pass.reverse = cell->reverse;
     pass.units = cell->units;
     pass.time = &d->packing->time;
-    pass.pairs = mtl__run_pairs(run);
+    pass.pairs = mtl__run_pairs(run) && d->keep;
     pass.rounded_row = mtl__padded(cell->units) / 2 * cell->kind->gates;
-    pass.packed = mtl__run_packed(run, cell->hidden);
-    pass.packed_n = cell->hidden_n ? mtl__run_packed(run, cell->hidden_n) : NULL;
+    pass.packed = mtl__run_packed(run, cell->hidden, pass.pairs);
+    pass.packed_n = cell->hidden_n ? mtl__run_packed(run, cell->hidden_n, pass.pairs) : NULL;
     pass.bias_n = cell->hidden->packed_bias;
     pass.z = d->z;
     pass.z_block = d->packing->rows * cell->kind->gates * MTL__BLOCK;
@@ -12056,9 +12083,10 @@ static mtl__cell_pass mtl__cell_pass_of(const mtl_run *run, const mtl__cell_data
 }
 
 /* z = x W_ih^T + biases for `rows` rows of x. */
-static void mtl__cell_input_product(mtl__jobs *jobs, const mtl_cell *cell, const mtl_real *x, size_t x_stride,
-                                    size_t rows, mtl_real *z, size_t z_block)
+static void mtl__cell_input_product(mtl__jobs *jobs, const mtl__cell_data *d, const mtl_real *x,
+                                    size_t x_stride, size_t rows, mtl_real *z, size_t z_block)
 {
+    const mtl_cell *cell = d->cell;
     mtl__product_forward p;
     memset(&p, 0, sizeof p);
     p.gates = cell->kind->gates;
@@ -12066,8 +12094,8 @@ static void mtl__cell_input_product(mtl__jobs *jobs, const mtl_cell *cell, const
     p.inputs = cell->inputs;
     p.x = x;
     p.x_stride = x_stride;
-    p.packed = mtl__run_packed(jobs->run, cell->input);
-    p.pairs = mtl__run_pairs(jobs->run);
+    p.pairs = mtl__run_pairs(jobs->run) && d->keep;
+    p.packed = mtl__run_packed(jobs->run, cell->input, p.pairs);
     p.bias = cell->input->packed_bias;
     p.z = z;
     p.z_block = z_block;
@@ -12142,16 +12170,16 @@ static size_t mtl__chunk_buffers(const mtl_run *run) { return run->scheduler ? 2
 
 /* ---- forward ------------------------------------------------------------------------------------------- */
 
-/* Memory of a cell's pass: with a tape what backward needs, of all rows, else one or two chunks of z. c
-   without a tape is the caller's. */
+/* Memory of a cell's pass: what backward needs, of all rows, or where none comes one or two chunks of z; c is
+   then the caller's. */
 static void mtl__cell_forward_begin(mtl_run *run, mtl__cell_data *d, const mtl__step_chunks *chunks)
 {
     size_t rows = d->packing->rows, padded = mtl__padded(d->cell->units);
-    d->z = mtl__run_reals(run, run->tape ? rows : chunks->rows * mtl__chunk_buffers(run),
+    d->z = mtl__run_reals(run, d->keep ? rows : chunks->rows * mtl__chunk_buffers(run),
                           padded * d->cell->kind->gates);
-    if (run->tape && d->cell->kind->has_c) d->c = mtl__run_reals(run, rows, padded);
-    if (run->tape && d->cell->kind->keeps_extra) d->extra = mtl__run_reals(run, rows, padded);
-    if (run->tape || !d->c) return;
+    if (d->keep && d->cell->kind->has_c) d->c = mtl__run_reals(run, rows, padded);
+    if (d->keep && d->cell->kind->keeps_extra) d->extra = mtl__run_reals(run, rows, padded);
+    if (d->keep || !d->c) return;
     if (d->c0) mtl__run_copy(run, d->c0->value, d->c0->stride, NULL, d->c, padded, d->packing->sequences,
                              d->cell->units, 0);
 }
@@ -12161,7 +12189,7 @@ static mtl__cell_pass mtl__cell_forward_pass(mtl_run *run, const mtl__cell_data 
 {
     mtl__cell_pass pass = mtl__cell_pass_of(run, d);
     size_t padded = mtl__padded(d->cell->units);
-    pass.keep = run->tape != NULL;
+    pass.keep = d->keep;
     if (pass.pairs) pass.rounded = mtl__run_reals(run, d->packing->sequences, pass.rounded_row);
     if (mtl__cell_apart(d->cell->kind)) pass.scratch = mtl__run_reals(run, d->packing->sequences, padded);
     if (pass.keep || !d->c) return pass;
@@ -12247,7 +12275,7 @@ static void mtl__layer_same_products(mtl_run *run, const mtl__layer_data *layer,
         pass[k].same = z[k];
         pass[k].same_block = same->count * layer->cells[k].cell->kind->gates * MTL__BLOCK;
         pass[k].same_row = same->row;
-        mtl__cell_input_product(&jobs, layer->cells[k].cell, same->x, same->stride, same->count, z[k],
+        mtl__cell_input_product(&jobs, &layer->cells[k], same->x, same->stride, same->count, z[k],
                                 pass[k].same_block);
     }
     mtl__jobs_run(&jobs);
@@ -12266,8 +12294,8 @@ static void mtl__layer_ahead_init(mtl_run *run, mtl__layer_data *layer, mtl__lay
     size_t k;
     mtl__chunks_init(run, &layer->cells[0], MTL__FORWARD_REALS / layer->count, MTL__FORWARD_ROWS,
                      mtl__padded(cell->units) * cell->kind->gates, &ahead->chunks);
-    for (k = 0; k < layer->count && !run->tape; k++)
-        mtl__cell_forward_begin(run, &layer->cells[k], &ahead->chunks);
+    for (k = 0; k < layer->count; k++)
+        if (!layer->cells[k].keep) mtl__cell_forward_begin(run, &layer->cells[k], &ahead->chunks);
     for (k = 0; k < layer->count; k++) ahead->pass[k] = mtl__cell_forward_pass(run, &layer->cells[k]);
     mtl__same_rows_find(run, cell, layer->cells[0].x, &ahead->same);
     if (ahead->same.count) mtl__layer_same_products(run, layer, &ahead->same, ahead->pass);
@@ -12288,7 +12316,7 @@ static void mtl__layer_forward_chunk(mtl__jobs *jobs, const mtl__layer_data *lay
         const mtl__cell_data *d = &layer->cells[k];
         mtl__cell_pass *pass = &ahead->pass[k];
         const mtl__step_chunk *chunk = mtl__cell_forward_to(jobs->run, d, chunks, i, pass);
-        mtl__cell_input_product(jobs, d->cell, d->x->value + chunk->first * d->x->stride, d->x->stride,
+        mtl__cell_input_product(jobs, d, d->x->value + chunk->first * d->x->stride, d->x->stride,
                                 chunk->rows, pass->z + (chunk->first - pass->z_first)
                                     * mtl__cell_z_row(pass), pass->z_block);
     }
@@ -12302,9 +12330,10 @@ static void mtl__layers_forward_chunks(mtl_run *run, const mtl__layers *layers)
     mtl__layer_ahead *ahead;
     mtl__jobs jobs;
     size_t i, j, k, lists = 0;
-    for (j = 0; j < layers->count && run->tape; j++)
+    for (j = 0; j < layers->count; j++)
         for (k = 0; k < layers->of[j]->count; k++)
-            mtl__cell_forward_begin(run, &layers->of[j]->cells[k], NULL);
+            if (layers->of[j]->cells[k].keep)
+                mtl__cell_forward_begin(run, &layers->of[j]->cells[k], NULL);
     mark = mtl_arena_save(run->arena);
     ahead = (mtl__layer_ahead *)mtl_run_make(run, layers->count * sizeof *ahead);
     for (j = 0; ahead && j < layers->count; j++) {
@@ -12325,8 +12354,10 @@ static mtl_activation *mtl__cell_last(mtl_run *run, const mtl__cell_data *d, con
 {
     const mtl_packing *p = d->packing;
     mtl_activation *last = mtl__run_over(run, NULL, &p->space[MTL_LEVEL_SEQUENCE], d->cell->units);
-    if (last) mtl__run_copy(run, from, stride, by_sequence || d->cell->reverse ? NULL : p->last, last->value,
-                            last->stride, last->rows, last->width, 0);
+    if (!last) return NULL;
+    last->constant = run->tape && !d->keep;
+    mtl__run_copy(run, from, stride, by_sequence || d->cell->reverse ? NULL : p->last, last->value,
+                  last->stride, last->rows, last->width, 0);
     return last;
 }
 
@@ -12446,7 +12477,8 @@ static int mtl__has_gradient(const mtl_activation *a) { return a && a->grad_stat
    cell. */
 static int mtl__cell_back_begin(mtl_run *run, const mtl__cell_data *d, int wants_x, mtl__cell_back *back)
 {
-    if (!mtl__has_gradient(d->y) && !mtl__has_gradient(d->h_last) && !mtl__has_gradient(d->c_last)) return 0;
+    if (!d->keep || (!mtl__has_gradient(d->y) && !mtl__has_gradient(d->h_last)
+                     && !mtl__has_gradient(d->c_last))) return 0;
     memset(back, 0, sizeof *back);
     back->data = d;
     back->dx = wants_x ? mtl_run_grad(run, d->x, &back->add_x) : NULL;
@@ -12676,6 +12708,14 @@ static void mtl__layer_later_backward(mtl_run *run, void *data)
 
 /* ---- the wrapper --------------------------------------------------------------------------------------- */
 
+/* 1: what the cell makes is a constant. */
+static int mtl__cell_is_constant(const mtl__cell_data *d)
+{
+    const mtl_cell *c = d->cell;
+    return d->x->constant && mtl__stays(c->w_ih) && mtl__stays(c->w_hh) && mtl__stays(c->b_ih)
+        && mtl__stays(c->b_hh) && (!d->h0 || d->h0->constant) && (!d->c0 || d->c0->constant);
+}
+
 /* `count` cells (one, or one for each direction) over x into neighbouring columns of y, [N][count*H].
    initial: [count], NULL or as in mtl_cell_forward. */
 static mtl__layer_data *mtl__layer_make(mtl_run *run, const mtl_cell *const *cells, size_t count,
@@ -12685,16 +12725,21 @@ static mtl__layer_data *mtl__layer_make(mtl_run *run, const mtl_cell *const *cel
     size_t i;
     if (!layer || !x || !y) return NULL;
     layer->count = count;
+    y->constant = 1;
     for (i = 0; i < count; i++) {
         mtl__cell_data *d = &layer->cells[i];
         const int has_c = cells[i]->kind->has_c;
+        int constant;
         d->cell = cells[i];
         d->packing = x->space->packing;
         d->x = x;
         d->y = y;
         d->y_first = i * cells[0]->units;
         if (initial) { d->h0 = initial[i].h; d->c0 = has_c ? initial[i].c : NULL; }
-        if (has_c && !run->tape) d->c = mtl__run_zeros(run, d->packing->sequences,
+        constant = mtl__cell_is_constant(d);
+        y->constant &= constant;
+        d->keep = run->tape && !constant;
+        if (has_c && !d->keep) d->c = mtl__run_zeros(run, d->packing->sequences,
                                                       mtl__padded(d->cell->units));
     }
     return layer;
@@ -12707,7 +12752,7 @@ static void mtl__layer_final(mtl_run *run, mtl__layer_data *layer, mtl_cell_stat
     for (i = 0; i < layer->count && !mtl__failed(run->error); i++) {
         mtl__cell_data *d = &layer->cells[i];
         final[i].h = d->h_last = mtl__cell_last(run, d, d->y->value + d->y_first, d->y->stride, 0);
-        final[i].c = d->c_last = d->c ? mtl__cell_last(run, d, d->c, mtl__padded(d->cell->units), !run->tape)
+        final[i].c = d->c_last = d->c ? mtl__cell_last(run, d, d->c, mtl__padded(d->cell->units), !d->keep)
             : NULL;
     }
 }
@@ -12725,11 +12770,14 @@ static mtl__layers *mtl__layers_make(mtl_run *run, size_t count)
 static void mtl__layers_forward(mtl_run *run, mtl__layers *layers, mtl_cell_state *const *final)
 {
     size_t j;
+    int constant = 1;
     if (mtl__failed(run->error)) return;
     mtl__layers_forward_chunks(run, layers);
-    for (j = 0; j < layers->count; j++)
+    for (j = 0; j < layers->count; j++) {
         if (final[j]) mtl__layer_final(run, layers->of[j], final[j]);
-    mtl_run_record(run, NULL, mtl__layers_backward, layers);
+        constant &= layers->of[j]->cells[0].y->constant;
+    }
+    mtl_run_record(run, NULL, constant ? NULL : mtl__layers_backward, layers);
 }
 
 /* One layer alone. initial, final: [count], NULL or as in mtl_cell_forward. */
@@ -13281,6 +13329,7 @@ static mtl_activation *mtl__softmax_forward(mtl_run *run, mtl_activation *x, con
     mtl__rowwise *d = (mtl__rowwise *)mtl_run_make(run, sizeof *d);
     mtl_activation *p = x ? mtl__run_beside(run, name, x, x->width) : NULL;
     if (!d || !p) return NULL;
+    p->constant = x->constant;
     d->x = x;
     d->y = p;
     d->back = mtl__softmax_back_part;
@@ -13469,6 +13518,7 @@ static mtl_activation *mtl__loss_forward(mtl_run *run, const mtl__loss_data *how
     mtl_activation *y = mtl__run_activation(run, NULL, NULL, 1, 1);
     if (!x || !d || !y) return NULL;
     *d = *how;
+    y->constant = x->constant;
     d->x = x;
     d->y = y;
     if (d->loss == MTL_LOSS_CROSS_ENTROPY) mtl__cross_entropy_forward(run, d, name);
@@ -13493,7 +13543,7 @@ static void mtl__distance_grad(mtl_run *run, const mtl_tensor *t, const mtl_tens
 {
     int add;
     size_t j;
-    mtl_real *grad = t->frozen ? NULL : mtl_run_tensor_grad(run, t, &add);
+    mtl_real *grad = mtl__stays(t) ? NULL : mtl_run_tensor_grad(run, t, &add);
     for (j = 0; grad && !mtl__dry(run) && j < t->count; j++)
         grad[j] = (add ? grad[j] : 0) + 2 * y->grad[0] * (t->value[j] - other->value[j]);
 }
@@ -13526,6 +13576,7 @@ static mtl_activation *mtl__distance_forward(mtl_run *run, const mtl_tensor *con
     d->b = b;
     d->count = count;
     d->y = y;
+    for (i = 0, y->constant = 1; i < count; i++) y->constant &= mtl__stays(a[i]) && mtl__stays(b[i]);
     for (i = 0; !mtl__dry(run) && i < count; i++) {
         mtl__distance_fresh(run, a[i]);
         mtl__distance_fresh(run, b[i]);
@@ -13604,6 +13655,7 @@ static mtl_activation *mtl__crossing_forward(mtl_run *run, mtl_activation *a, mt
     size_t i;
     double total = 0;
     if (!a || !b || !d || !y) return NULL;
+    y->constant = a->constant && b->constant;
     d->a = a;
     d->b = b;
     d->y = y;
@@ -22291,6 +22343,20 @@ MTL_DEF MTL__RARE mtl_status mtl_watch_affinity(mtl_watch *watch, const mtl_batc
 
 /* ---- gradients through time ---------------------------------------------------------------------------- */
 
+/* 1: the last tape has the cell with this W_hh. */
+static MTL__RARE int mtl__watch_is_on_tape(const mtl_trainer *t, const mtl_tensor *weight)
+{
+    const mtl_record *r;
+    size_t i, k;
+    for (r = t->tape.last; r; r = r->previous) {
+        const mtl__layers *layers = (const mtl__layers *)r->data;
+        for (i = 0; r->backward == mtl__layers_backward && i < layers->count; i++)
+            for (k = 0; k < layers->of[i]->count; k++)
+                if (layers->of[i]->cells[k].keep && layers->of[i]->cells[k].cell->w_hh == weight) return 1;
+    }
+    return 0;
+}
+
 MTL_DEF MTL__RARE mtl_status mtl_watch_steps(mtl_trainer *trainer, const mtl_batch *batch, int task,
                                              const mtl_tensor *weight, double *norm, size_t count,
                                              mtl_error *err)
@@ -22321,6 +22387,9 @@ MTL_DEF MTL__RARE mtl_status mtl_watch_steps(mtl_trainer *trainer, const mtl_bat
     mtl__trainer_gradients(trainer, batch, 1, &balance, NULL, err);
     trainer->norms = NULL;
     trainer->session.run.norms = NULL;
+    if (!mtl__failed(err) && weight->frozen && !mtl__watch_is_on_tape(trainer, weight))
+        mtl__fail(err, MTL_ERROR_UNSUPPORTED, weight->name, -1, "no gradient goes through %s: it is frozen, "
+                  "and nothing that its layer reads learns", weight->name);
     return mtl__status(err);
 }
 
@@ -22373,8 +22442,11 @@ static MTL__RARE size_t mtl__watch_record(const mtl_record *r, mtl_watched_units
                                                                         : NULL;
     size_t i, k, n = 0;
     for (i = 0; layers && i < layers->count; i++)
-        for (k = 0; k < layers->of[i]->count; k++, n++)
+        for (k = 0; k < layers->of[i]->count; k++) {
+            if (!layers->of[i]->cells[k].keep) continue;
             if (n < capacity) mtl__watch_cell_units(&layers->of[i]->cells[k], &out[n]);
+            n++;
+        }
     if (!a || a->activation != MTL_ACTIVATION_RELU || !r->previous
         || r->previous->backward != mtl__dense_backward) return n;
     if (!capacity) return 1;
