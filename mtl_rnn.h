@@ -18926,10 +18926,11 @@ typedef struct mtl__surgery_job {
     double *sums;                           /* [pieces][tasks (tasks + 1) / 2] */
 } mtl__surgery_job;
 
-/* Everything that surgery keeps, in the arena. outside: tasks without a set of their own; components: [tasks]
-   are filled in by the caller. */
+/* Everything that surgery keeps, in the arena. learns: [tensors] which have gradients. outside: tasks without a
+   set of their own; components: [tasks] are filled in by the caller. */
 static MTL__RARE void mtl__surgery_build(mtl__surgery *s, const mtl_trainer_desc *desc, mtl_gradients *into,
-                                         const mtl__weighting *w, mtl_arena *arena, mtl_error *err)
+                                         const unsigned char *learns, const mtl__weighting *w,
+                                         mtl_arena *arena, mtl_error *err)
 {
     const size_t n = w->tasks;
     double *numbers = (double *)mtl__arena_make(arena, 7 * n * n + 7 * n, sizeof *numbers, "surgery", err);
@@ -18954,7 +18955,7 @@ static MTL__RARE void mtl__surgery_build(mtl__surgery *s, const mtl_trainer_desc
     s->weight = s->w + n;
     s->reached = (unsigned char *)mtl__arena_make(arena, s->set->count, 1, "surgery", err);
     for (k = 0; k < n && !mtl__failed(err); k++)
-        if (!w->of[k].outside) s->of[k] = mtl_gradients_create(s->set, arena, err);
+        if (!w->of[k].outside) s->of[k] = mtl_gradients_create_part(s->set, learns, arena, err);
 }
 
 static int mtl__surgery_reaches(const mtl__surgery *s, size_t k, size_t tensor)
@@ -19164,24 +19165,24 @@ static MTL__RARE void mtl__surgery_weigh(mtl__surgery *s, const mtl__weighting *
     for (i = 0; i < c.n; i++) s->scale[s->task[i]] = s->weight[i] / s->w[i];
 }
 
-/* Rows of the largest table. */
+/* Rows of the largest table that has gradients. */
 static size_t mtl__surgery_rows_most(const mtl__surgery *s)
 {
     size_t i, most = 0;
     for (i = 0; i < s->set->count; i++)
-        if (s->set->tensors[i]->role == MTL_TENSOR_EMBEDDING && s->set->tensors[i]->shape[0] > most)
-            most = s->set->tensors[i]->shape[0];
+        if (s->into->touched[i] && s->set->tensors[i]->shape[0] > most) most = s->set->tensors[i]->shape[0];
     return most;
 }
 
 /* Most bytes that mtl__surgery_finish pushes. */
 static MTL__RARE void mtl__surgery_measure(const mtl__surgery *s, mtl_run *run)
 {
-    const mtl_parameters *set = s->set;
-    size_t count = set->count + set->total / MTL__SURGERY_ELEMENTS, i;
-    for (i = 0; i < set->count; i++)
-        if (set->tensors[i]->role == MTL_TENSOR_EMBEDDING)
-            count += set->tensors[i]->shape[0] / MTL__SURGERY_ROWS;
+    size_t count = 0, i;
+    for (i = 0; i < s->set->count; i++) {
+        if (!s->into->of[i].value) continue;
+        count += 1 + s->set->tensors[i]->count / MTL__SURGERY_ELEMENTS;
+        if (s->into->touched[i]) count += s->set->tensors[i]->shape[0] / MTL__SURGERY_ROWS;
+    }
     (void)mtl_run_push(run, mtl__surgery_rows_most(s) * sizeof(int));
     (void)mtl_run_push(run, count * sizeof(mtl__surgery_piece));
     (void)mtl_run_push(run, count * (s->tasks * (s->tasks + 1) / 2) * sizeof(double));
@@ -19230,7 +19231,8 @@ static MTL__RARE MTL__NOINLINE void mtl__surgery_finish(mtl__surgery *s, mtl__we
 /* ===========================================================================================================
    27 >>optimise   SGD, RMSProp, Adam, AdamW; clipping; schedules; averaging
    ===========================================================================================================
-   Moments are blocks of the parameters' layout. An update visits what gradient states name: NONE is skipped
+   Moments are blocks of the layout of the parameters that have a gradient: what was frozen when the trainer
+   was made has no place in them, nor rows that wait. An update visits what gradient states name: NONE is skipped
    and its step count stays, as in PyTorch. A ROWS gradient updates its rows alone when that is what the rule
    would do anyway (SGD without memory) or when `lazy` asks for it; else the rows without a gradient count as
    zero gradients, which is exact: rows that never had one have moments of zero and would not move, so they
@@ -19258,6 +19260,7 @@ typedef struct mtl__optimizer {
     const mtl_trainer_desc *desc;
     mtl_parameters *set;
     mtl_gradients *gradients;
+    size_t *at;                             /* [tensors] where a tensor's numbers begin in: */
     mtl_real *m, *v;                        /* first and second moments; NULL when the rule has none */
     mtl_real *average;                      /* exponential average of the weights, or NULL */
     unsigned long long **averaged;          /* [tensors] embeddings: [rows], else [1]: the update that the
@@ -19314,6 +19317,18 @@ static mtl__update mtl__optimizer_rule(const mtl_trainer_desc *d)
     return u;
 }
 
+/* 1: there is room for what a tensor learns. */
+MTL__INLINE int mtl__optimizer_has(const mtl__optimizer *o, size_t tensor)
+{
+    return o->gradients->of[tensor].value != NULL;
+}
+
+/* A tensor's part of m, v or average, from element `begin` on; NULL: the optimiser has no such block. */
+MTL__INLINE mtl_real *mtl__optimizer_at(const mtl__optimizer *o, mtl_real *block, size_t tensor, size_t begin)
+{
+    return block ? block + o->at[tensor] + begin : NULL;
+}
+
 MTL__INLINE size_t mtl__average_units(const mtl_tensor *t)
 {
     return t->role == MTL_TENSOR_EMBEDDING ? t->shape[0] : 1;
@@ -19330,6 +19345,7 @@ static void mtl__optimizer_rows(mtl__optimizer *o, mtl_arena *arena, mtl_error *
     o->late = (mtl__update **)mtl__arena_make(arena, count, sizeof *o->late, "moments", err);
     for (i = 0; i < count && !mtl__failed(err); i++) {
         const mtl_tensor *t = o->set->tensors[i];
+        if (!mtl__optimizer_has(o, i)) continue;
         if (t->role == MTL_TENSOR_EMBEDDING) {
             o->seen[i] = (unsigned char *)mtl__arena_zero(arena, t->shape[0], 1, "moments", err);
             o->applied[i] = (unsigned long long *)mtl__arena_zero(arena, t->shape[0], sizeof **o->applied,
@@ -19344,10 +19360,27 @@ static void mtl__optimizer_rows(mtl__optimizer *o, mtl_arena *arena, mtl_error *
     }
 }
 
+/* Lays out the blocks. Returns their size. */
+static MTL__RARE size_t mtl__optimizer_places(mtl__optimizer *o, mtl_arena *arena, mtl_error *err)
+{
+    size_t i, total = 0;
+    o->at = (size_t *)mtl__arena_make(arena, o->set->count, sizeof *o->at, "moments", err);
+    for (i = 0; o->at && i < o->set->count; i++) {
+        o->at[i] = total;
+        if (mtl__optimizer_has(o, i)) total += mtl__padded(o->set->tensors[i]->count);
+    }
+    return total;
+}
+
+static mtl_real *mtl__optimizer_block(size_t total, const char *what, mtl_arena *arena, mtl_error *err)
+{
+    return (mtl_real *)mtl__arena_zero(arena, total, sizeof(mtl_real), what, err);
+}
+
 static mtl_status mtl__optimizer_init(mtl__optimizer *o, const mtl_trainer_desc *desc, mtl_parameters *set,
                                       mtl_gradients *gradients, mtl_arena *arena, mtl_error *err)
 {
-    size_t i;
+    size_t i, total;
     memset(o, 0, sizeof *o);
     o->desc = desc;
     o->set = set;
@@ -19356,19 +19389,19 @@ static mtl_status mtl__optimizer_init(mtl__optimizer *o, const mtl_trainer_desc 
     o->plateau = 1;
     o->rule = mtl__optimizer_rule(desc);
     o->total_steps = (size_t)desc->total_steps;
-    if (mtl__optimizer_has_momentum(desc))
-        o->m = (mtl_real *)mtl__arena_zero(arena, set->total, sizeof(mtl_real), "first moments", err);
+    total = mtl__optimizer_places(o, arena, err);
+    if (mtl__optimizer_has_momentum(desc)) o->m = mtl__optimizer_block(total, "first moments", arena, err);
     if (desc->optimizer != MTL_OPTIMIZER_SGD)
-        o->v = (mtl_real *)mtl__arena_zero(arena, set->total, sizeof(mtl_real), "second moments", err);
-    if (desc->average > 0) o->average = (mtl_real *)mtl__arena_zero(arena, set->total, sizeof(mtl_real),
-                                                                    "averaged weights", err);
+        o->v = mtl__optimizer_block(total, "second moments", arena, err);
+    if (desc->average > 0) o->average = mtl__optimizer_block(total, "averaged weights", arena, err);
     o->steps = (unsigned long long *)mtl__arena_zero(arena, set->count, sizeof *o->steps, "step counts", err);
     for (i = 0; i < set->count; i++)
         if (set->tensors[i]->component >= o->components) o->components = set->tensors[i]->component + 1;
     o->norms = (double *)mtl__arena_make(arena, o->components, sizeof *o->norms, "gradient norms", err);
     mtl__optimizer_rows(o, arena, err);
-    if (!mtl__failed(err) && o->average && !arena->counting)
-        memcpy(o->average, set->block, set->total * sizeof(mtl_real));
+    for (i = 0; i < set->count && o->average && !mtl__failed(err) && !arena->counting; i++)
+        if (mtl__optimizer_has(o, i))
+            memcpy(o->average + o->at[i], set->tensors[i]->value, set->tensors[i]->count * sizeof(mtl_real));
     return mtl__status(err);
 }
 
@@ -19443,6 +19476,7 @@ static size_t mtl__pieces_most(const mtl__optimizer *o)
     size_t i, count = 0;
     for (i = 0; i < o->set->count; i++) {
         const mtl_tensor *t = o->set->tensors[i];
+        if (!mtl__optimizer_has(o, i)) continue;
         count += t->count / MTL__PIECE_ELEMENTS + 1 + (t->role == MTL_TENSOR_EMBEDDING
                                                        ? t->shape[0] / MTL__PIECE_ROWS + 1 : 0);
     }
@@ -19523,7 +19557,7 @@ static void mtl__average_approach(const mtl__optimizer *o, const mtl__kernels *k
 {
     double decay = (double)(mtl_real)o->desc->average;
     if (count) kernels->approach(n, (mtl_real)(1 - (count == 1 ? decay : pow(decay, (double)count))),
-                                 t->value + begin, o->average + t->offset + begin);
+                                 t->value + begin, mtl__optimizer_at(o, o->average, t->index, begin));
 }
 
 /* Brings units (rows of an embedding, else the whole tensor) up to update `now`, before their weights
@@ -19548,7 +19582,8 @@ static void mtl__average_finish(const mtl__optimizer *o, const mtl__kernels *ker
     const uint64_t before = mtl__arithmetic_set();
     size_t i;
     for (i = 0; o->average && i < o->set->count; i++)
-        mtl__average_catch_up(o, kernels, i, 0, mtl__average_units(o->set->tensors[i]), o->step);
+        if (mtl__optimizer_has(o, i))
+            mtl__average_catch_up(o, kernels, i, 0, mtl__average_units(o->set->tensors[i]), o->step);
     mtl__arithmetic_restore(before);
 }
 
@@ -19560,7 +19595,7 @@ static void mtl__update_elements(const mtl__optimizer *o, const mtl__kernels *ke
 {
     const mtl_tensor *t = o->set->tensors[tensor];
     kernels->update(u, n, t->value + begin, has_gradient ? o->gradients->of[tensor].value + begin : NULL,
-                    o->m ? o->m + t->offset + begin : NULL, o->v ? o->v + t->offset + begin : NULL);
+                    mtl__optimizer_at(o, o->m, tensor, begin), mtl__optimizer_at(o, o->v, tensor, begin));
     if (o->average) mtl__average_approach(o, kernels, t, begin, n, 1);
 }
 
@@ -20320,6 +20355,7 @@ struct mtl_trainer {
     mtl_model *model;                       /* the session's, which may be written to here */
     mtl_trainer_desc desc;
     mtl_tape tape;
+    unsigned char *learns;                  /* [tensors] 0: frozen when the trainer was made: it has no room */
     mtl_gradients *gradients;
     mtl_packings *packings;
     mtl__balance balance;                   /* into `gradients` */
@@ -20597,7 +20633,7 @@ static MTL__RARE void mtl__trainer_build_surgery(mtl_trainer *t, mtl_arena *aren
     groups = (mtl__balance_group *)mtl__arena_make(arena, tasks + 1, sizeof *groups, "groups", err);
     group_of = (size_t *)mtl__arena_make(arena, tasks + penalties, sizeof *group_of, "groups", err);
     if (!mtl__failed(err))
-        mtl__surgery_build(&t->surgery, &t->desc, t->gradients, &t->weighting, arena, err);
+        mtl__surgery_build(&t->surgery, &t->desc, t->gradients, t->learns, &t->weighting, arena, err);
     for (k = 0; k < tasks + penalties && !mtl__failed(err); k++) {
         const mtl__balance *old = &t->balance;
         group_of[k] = mtl__at_most(k, tasks);
@@ -20622,6 +20658,16 @@ static MTL__RARE void mtl__trainer_build_best(mtl_trainer *t, mtl_arena *arena, 
     t->best_epoch = (size_t *)(void *)(t->best_score + tasks);
 }
 
+/* Gradients of what is not frozen now. */
+static MTL__RARE void mtl__trainer_build_gradients(mtl_trainer *t, mtl_arena *arena, mtl_error *err)
+{
+    const mtl_parameters *set = &t->model->set;
+    size_t i;
+    t->learns = (unsigned char *)mtl__arena_make(arena, set->count, 1, "gradients", err);
+    for (i = 0; t->learns && i < set->count; i++) t->learns[i] = !set->tensors[i]->frozen;
+    t->gradients = mtl_gradients_create_part(set, t->learns, arena, err);
+}
+
 static MTL__RARE void mtl__trainer_build(mtl__session *session, mtl_arena *arena, mtl_error *err)
 {
     mtl_trainer *t = (mtl_trainer *)(void *)session;
@@ -20630,7 +20676,7 @@ static MTL__RARE void mtl__trainer_build(mtl__session *session, mtl_arena *arena
     mtl__trainer_build_task_arrays(t, arena, err);
     if (!mtl__failed(err)) mtl__trainer_build_best(t, arena, err);
     mtl__trainer_build_weighting(t, arena, err);
-    t->gradients = mtl_gradients_create(&t->model->set, arena, err);
+    mtl__trainer_build_gradients(t, arena, err);
     t->packings = mtl__packings_build(&t->model->set, mtl__precision_choose(mtl__kernels_choose(d->isa),
                                                                             d->precision), arena, err);
     if (!mtl__failed(err)) mtl__trainer_build_groups(t, arena, err);
@@ -20881,6 +20927,18 @@ static size_t mtl__trainer_micro_batch(mtl_trainer *t, const mtl_batch *batch, c
     return packing->rows;
 }
 
+/* A tensor that was frozen when the trainer was made, and is free now, has no room to learn in. */
+static MTL__RARE void mtl__trainer_check_learns(const mtl_trainer *t, mtl_error *err)
+{
+    const mtl_parameters *set = &t->model->set;
+    size_t i;
+    for (i = 0; i < set->count && !mtl__failed(err); i++)
+        if (!t->learns[i] && !set->tensors[i]->frozen)
+            mtl__fail(err, MTL_ERROR_UNSUPPORTED, set->tensors[i]->name, (long long)i,
+                      "%s is frozen no more, but was when the trainer was made, which has no room for it: make "
+                      "a new trainer", set->tensors[i]->name);
+}
+
 /* Forward and backward of all micro-batches, into the gradients of `balance`. */
 static MTL__RARE mtl_status mtl__trainer_gradients(mtl_trainer *trainer, const mtl_batch *batches,
                                                    size_t count,
@@ -20891,7 +20949,8 @@ static MTL__RARE mtl_status mtl__trainer_gradients(mtl_trainer *trainer, const m
     size_t i, k, rows = 0;
     double loss = 0, penalties = 0;
     trainer->batches = count;
-    mtl__trainer_count(trainer, batches, count, err);
+    mtl__trainer_check_learns(trainer, err);
+    if (!mtl__failed(err)) mtl__trainer_count(trainer, batches, count, err);
     if (!mtl__failed(err)) mtl__trainer_weigh(trainer, err);
     (void)mtl__trainer_begin(trainer, &trainer->session.scratch, err);
     if (!mtl__failed(err)) {
@@ -21019,7 +21078,7 @@ MTL_DEF MTL__RARE mtl_status mtl_trainer_swap_average(mtl_trainer *trainer, mtl_
 {
     mtl_error own;
     mtl__optimizer *o;
-    size_t i;
+    size_t i, k;
     err = mtl__error_given(err, &own);
     if (!mtl__given(trainer, "trainer", err)) return mtl__status(err);
     o = &trainer->optimizer;
@@ -21027,17 +21086,21 @@ MTL_DEF MTL__RARE mtl_status mtl_trainer_swap_average(mtl_trainer *trainer, mtl_
         return mtl__fail(err, MTL_ERROR_ARGUMENT, "average", -1,
                          "this trainer keeps no average; set trainer.average");
     mtl__average_finish(o, mtl__kernels_choose(trainer->desc.isa));     /* there may have been no step yet */
-    for (i = 0; i < o->set->total; i++) {
-        mtl_real held = o->average[i];
-        o->average[i] = o->set->block[i];
-        o->set->block[i] = held;
+    for (i = 0; i < o->set->count; i++) {
+        mtl_real *value = o->set->tensors[i]->value, *average = mtl__optimizer_at(o, o->average, i, 0);
+        for (k = 0; mtl__optimizer_has(o, i) && k < o->set->tensors[i]->count; k++) {
+            const mtl_real held = average[k];
+            average[k] = value[k];
+            value[k] = held;
+        }
     }
     trainer->averaged = !trainer->averaged;
     return mtl_model_prepare(trainer->model, err);
 }
 
 /* ---- resume: optimiser state as further tensors -----------------------------------------------------------
-   optimizer.m.NAME, .v.NAME, .average.NAME of the parameter's shape; optimizer.counts: steps [tensors],
+   optimizer.m.NAME, .v.NAME, .average.NAME of the parameter's shape, of what was not frozen when the trainer was
+   made (those of what is now are passed over, an average being the weights); optimizer.counts: steps [tensors],
    updates, plateau factor and rate, whole numbers and floats as doubles; optimizer.rule: MTL_OPTIMIZER_* as a
    double, which files of earlier builds lack. Checkpoints have further doubles: optimizer.weights, lambda of
    tasks and penalties; optimizer.averaged, which update the average of each unit (mtl__average_units, of all
@@ -21126,7 +21189,8 @@ static MTL__RARE size_t mtl__trainer_count_entries(const mtl_trainer *t, mtl__te
     double *values = (double *)mtl__arena_zero(arena, units + lambdas, sizeof *values, "counts", err), *to;
     size_t i, k, n = 0;
     for (i = 0, to = values; values && units && i < o->set->count; i++)
-        for (k = 0; k < mtl__average_units(o->set->tensors[i]); k++) *to++ = (double)o->averaged[i][k];
+        for (k = 0; k < mtl__average_units(o->set->tensors[i]); k++)
+            *to++ = (double)(mtl__optimizer_has(o, i) ? o->averaged[i][k] : o->step);
     for (k = 0; values && k < lambdas; k++) to[k] = (double)t->weights[k];
     if (units) mtl__entry_set(&e[n++], "optimizer.averaged", MTL_TYPE_F64, units, 0, values);
     mtl__entry_set(&e[n++], "optimizer.weights", MTL_TYPE_F64, lambdas, 0, values ? values + units : NULL);
@@ -21146,8 +21210,9 @@ static MTL__RARE void mtl__trainer_entries(const void *owner, mtl__tensor_entry 
     for (k = 0; k < 3; k++)
         for (i = 0; moments[k].block && i < o->set->count; i++) {
             const mtl_tensor *p = o->set->tensors[i];
+            if (!mtl__optimizer_has(o, i)) continue;
             mtl__print(name, sizeof name, "optimizer.%s.%s", moments[k].name, p->name);
-            mtl__entry_of_tensor(&e[n++], mtl__arena_text(arena, name, err), p, moments[k].block + p->offset);
+            mtl__entry_of_tensor(&e[n++], mtl__arena_text(arena, name, err), p, moments[k].block + o->at[i]);
         }
     mtl__entry_set(&e[n++], "optimizer.counts", MTL_TYPE_F64, o->set->count + 3, 0, counts);
     mtl__entry_set(&e[n], "optimizer.rule", MTL_TYPE_F64, 1, 0, counts ? counts + o->set->count + 3 : NULL);
@@ -21157,7 +21222,9 @@ static MTL__RARE void mtl__trainer_entries(const void *owner, mtl__tensor_entry 
 static MTL__RARE size_t mtl__trainer_entry_count(const mtl_trainer *t)
 {
     const mtl__optimizer *o = &t->optimizer;
-    return o->set->count * ((o->m != NULL) + (size_t)(o->v != NULL) + (o->average != NULL)) + 2
+    size_t i, count = 0;
+    for (i = 0; i < o->set->count; i++) count += (size_t)mtl__optimizer_has(o, i);
+    return count * ((o->m != NULL) + (size_t)(o->v != NULL) + (o->average != NULL)) + 2
         + mtl__balance_entry_count(t);
 }
 
@@ -21213,7 +21280,7 @@ static MTL__RARE mtl_status mtl__resume_check(const mtl_trainer *t, const mtl_sa
     mtl__moment moments[3];
     double saved = rule ? -1 : (double)t->desc.optimizer;
     char name[192];
-    size_t k;
+    size_t i, k;
     if (mtl__failed(err)) return mtl__status(err);
     if (rule && rule->type == MTL_TYPE_F64 && rule->count == 1) memcpy(&saved, rule->data, sizeof saved);
     while (theirs->name && (double)theirs->value != saved) theirs++;
@@ -21225,14 +21292,16 @@ static MTL__RARE mtl_status mtl__resume_check(const mtl_trainer *t, const mtl_sa
                          theirs->name ? theirs->name : "an optimizer that this build does not know",
                          ours->name);
     mtl__moments_of(&t->optimizer, moments);
-    for (k = 0; k < 3; k++) {
-        mtl__print(name, sizeof name, "optimizer.%s.%s", moments[k].name, t->optimizer.set->tensors[0]->name);
-        if (!moments[k].block && mtl_safetensors_find(file, name))
-            return mtl__fail(err, MTL_ERROR_TENSOR, name, -1,
-                             "the file holds %s, for which this trainer has no place: create it with "
-                             "the %s of the one that was saved, or go on from the weights alone",
-                             name, fields[k]);
-    }
+    for (k = 0; k < 3; k++)
+        for (i = 0; !moments[k].block && i < t->optimizer.set->count; i++) {
+            mtl__print(name, sizeof name, "optimizer.%s.%s", moments[k].name,
+                       t->optimizer.set->tensors[i]->name);
+            if (mtl_safetensors_find(file, name))
+                return mtl__fail(err, MTL_ERROR_TENSOR, name, -1,
+                                 "the file holds %s, for which this trainer has no place: create it with "
+                                 "the %s of the one that was saved, or go on from the weights alone",
+                                 name, fields[k]);
+        }
     return MTL_OK;
 }
 
@@ -21313,7 +21382,8 @@ static MTL__RARE void mtl__resume_further(mtl_trainer *t, const mtl_safetensors 
     if (values && units) (void)mtl__resume_doubles(file, "optimizer.averaged", units, values, NULL, err);
     for (i = 0, from = values; values && units && i < o->set->count; i++)
         for (k = 0; k < mtl__average_units(o->set->tensors[i]); k++, from++)
-            o->averaged[i][k] = *from >= 0 && *from < (double)o->step ? (unsigned long long)*from : o->step;
+            if (mtl__optimizer_has(o, i))
+                o->averaged[i][k] = *from >= 0 && *from < (double)o->step ? (unsigned long long)*from : o->step;
     mtl_arena_destroy(&arena);
 }
 
@@ -21328,8 +21398,8 @@ static MTL__RARE void mtl__optimizer_resumed(mtl__optimizer *o)
         for (k = 0; k < t->shape[0]; k++) o->applied[i][k] = o->steps[i];
         memset(o->seen[i], 0, t->shape[0]);
         for (k = 0; k < t->count; k++)
-            if ((o->m && o->m[t->offset + k] != 0) || (o->v && o->v[t->offset + k] != 0) ||
-                (o->average && o->average[t->offset + k] != t->value[k]))
+            if ((o->m && o->m[o->at[i] + k] != 0) || (o->v && o->v[o->at[i] + k] != 0) ||
+                (o->average && o->average[o->at[i] + k] != t->value[k]))
                 o->seen[i][k / t->shape[1]] = 1;
     }
 }
@@ -21355,9 +21425,14 @@ MTL_DEF MTL__RARE mtl_status mtl_trainer_resume(mtl_trainer *trainer, const mtl_
     for (k = 0; k < 3; k++)
         for (i = 0; moments[k].block && i < o->set->count && !mtl__failed(err); i++) {
             const mtl_tensor *p = o->set->tensors[i];
+            if (!mtl__optimizer_has(o, i)) continue;
             mtl__print(name, sizeof name, "optimizer.%s.%s", moments[k].name, p->name);
+            if (!mtl_safetensors_find(file, name))
+                return mtl__fail(err, MTL_ERROR_TENSOR, name, -1,
+                                 "the file has no tensor %s: its trainer kept none, or had %s frozen; create "
+                                 "this one like it, or go on from the weights alone", name, p->name);
             mtl__read_tensor(file, name, p->shape[0], p->dims == 2 ? p->shape[1] : 0,
-                             moments[k].block + p->offset, err);
+                             moments[k].block + o->at[i], err);
         }
     if (mtl__failed(err)) return mtl__status(err);
     from = (const unsigned char *)counts->data;
