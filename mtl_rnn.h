@@ -694,7 +694,8 @@ typedef struct mtl_tensor {
     size_t index;                           /* among its set's parameters; of a buffer 0 */
     mtl_real *value;
     int role;                               /* MTL_TENSOR_* */
-    int frozen;                             /* 1: no gradient is computed for it, no update changes it */
+    int frozen;                             /* 1: no gradient is computed for it, no update changes it, and a
+                                               trainer that is made while it is 1 has no room for either */
     int no_decay;                           /* 1: l1, l2 and decay leave it alone */
     size_t component;                       /* which connected part of a model it belongs to: see clip_norm */
     float rate;                             /* its learning rate as a multiple of the trainer's; 1 */
@@ -858,8 +859,8 @@ struct mtl_parameters {
     mtl_tensor **tensors;
     mtl_real *block;
     struct mtl__matrix *matrices;           /* packed forms, a list: >>tensor */
-    size_t packed_total, packed_t_total;    /* elements of all forward and all backward packings */
-    size_t pairs_total;                     /* pairs of both packings in bfloat16 */
+    size_t packed_total;                    /* elements of all forward packings */
+    size_t matrix_count;
     mtl_arena *arena;
     /* Makes up for updates that wait (>>optimise) of `count` rows of an embedding; ids NULL: of all its rows;
        tensor NULL: of all embeddings. NULL: none wait. */
@@ -1054,7 +1055,10 @@ MTL_DEF mtl_status mtl_model_prepare(mtl_model *model, mtl_error *err);
    in `from`; *copied (NULL allowed) counts them. This is how tasks are added, removed or replaced: create a
    model from the new desc, then transfer. */
 MTL_DEF mtl_status mtl_model_transfer(mtl_model *to, const mtl_model *from, size_t *copied, mtl_error *err);
-/* Freezes (1) or frees (0) every tensor whose name begins with prefix; returns how many. */
+/* Freezes (1) or frees (0) every tensor whose name begins with prefix; returns how many. What is frozen when
+   a trainer is made costs it neither memory nor time: there is no gradient, there are no moments, and what
+   frozen tensors make of the inputs is computed as in mtl_predict. To free it afterwards takes a new trainer;
+   the steps of the old one fail with UNSUPPORTED. */
 MTL_DEF size_t mtl_model_freeze(mtl_model *model, const char *prefix, int frozen);
 /* Learning rate of every tensor whose name begins with prefix, as a multiple of the trainer's; returns how
    many. */
@@ -1696,8 +1700,8 @@ typedef struct mtl_step {
 } mtl_step;
 /* One update from `count` micro-batches: L_k is the sum over the labelled items of all of them, divided by
    their number (by the sum of their class weights; vector targets also by width). step may be NULL. Errors:
-   RANGE, NUMBER (NaN in inputs or in the loss; with skip_bad, in the losses of all tasks), LIMIT; on error no
-   weight is changed. */
+   RANGE, NUMBER (NaN in inputs or in the loss; with skip_bad, in the losses of all tasks), LIMIT, UNSUPPORTED
+   (what was frozen when the trainer was made is not any more); on error no weight is changed. */
 MTL_DEF mtl_status mtl_train_step(mtl_trainer *trainer, const mtl_batch *batches, size_t count,
                                   mtl_step *step, mtl_error *err);
 /* Forward and backward only: gradients are left in mtl_trainer_gradients, weights unchanged. */
@@ -7465,7 +7469,9 @@ MTL__INLINE const char *mtl__isa_name(int isa)
    a block of their own, of all tensors or of some; there may be several such sets. What products read is
    packed (layouts: >>kernels): a *matrix* says which rows of which tensor are packed how, and which biases
    are added up for it. Forward packings belong to the set (a prepared model is read-only); backward packings
-   are an object of their own, which also has, where training multiplies in bfloat16, both in pairs.
+   are an object of their own, which also has, where training multiplies in bfloat16, both in pairs; of those
+   matrices alone that some backward pass multiplies with, where that is known. A matrix counts its packings:
+   what was packed since a matrix changed last is not packed again.
 
    A gradient's state tells what of it means something: NONE nothing, ROWS the listed rows, DENSE all. Nothing
    is ever cleared as a whole: the first write assigns.
@@ -7476,9 +7482,10 @@ typedef struct mtl__matrix {
                                                [gates*units][inputs] */
     size_t first_row, gates, units, inputs;
     int order[4];                           /* backward packing: which gate stands in slot g of dz */
+    size_t number;                          /* in the set's list */
     mtl_real *packed;                       /* forward packing, in the set's memory */
-    size_t packed_offset, packed_t_offset;  /* in the set's and in the packings' block */
-    size_t pairs_offset, pairs_t_offset;    /* forward and backward in pairs, in the packings' block */
+    size_t packed_offset;                   /* in the set's block */
+    size_t version;                         /* how often it was packed forward */
     const mtl_tensor *bias[2];              /* packed bias [block][bias_gates][16] = bias[0] + bias[1], either
                                                may be NULL */
     size_t bias_first, bias_gates;          /* gates taken from bias[0]; */
@@ -7497,8 +7504,10 @@ struct mtl_gradients {
 
 struct mtl_packings {
     const mtl_parameters *set;
-    mtl_real *block;
-    int pairs;                              /* 1: it holds the forward and the backward packings in pairs */
+    mtl_real **of;                          /* [matrices] packed backward; NULL: no pass multiplies with it */
+    size_t *version;                        /* [matrices] the matrix's, when it was packed */
+    unsigned char *wanted;                  /* [matrices] 1: a pass asked for it in a dry run */
+    int pairs;                              /* 1: packed in pairs, forward and behind it backward */
 };
 
 MTL__INLINE size_t mtl__row_length(const mtl_tensor *t) { return t->dims == 1 ? 1 : t->shape[1]; }
@@ -7616,14 +7625,9 @@ static MTL__RARE mtl__matrix *mtl__matrix_add(mtl_parameters *set, const mtl_ten
     m->units = units;
     m->inputs = weight->shape[1];
     for (g = 0; g < gates; g++) m->order[g] = gate_order ? gate_order[g] : (int)g;
+    m->number = set->matrix_count++;
     m->packed_offset = set->packed_total;
-    m->packed_t_offset = set->packed_t_total;
     set->packed_total += mtl__padded(units) * gates * m->inputs;
-    set->packed_t_total += mtl__padded(units) * gates * mtl__padded(m->inputs);
-    m->pairs_offset = set->pairs_total;
-    set->pairs_total += mtl__padded(units) * gates * ((m->inputs + 1) / 2);
-    m->pairs_t_offset = set->pairs_total;
-    set->pairs_total += mtl__padded(units) / 2 * gates * mtl__padded(m->inputs);
     while (*end) end = &(*end)->next;
     *end = m;
     return m;
@@ -7799,11 +7803,28 @@ static void mtl__matrix_pack_bias(mtl__matrix *m)
         }
 }
 
+/* Elements of a matrix in packings: forward in pairs; backward. */
+static size_t mtl__matrix_pairs(const mtl__matrix *m)
+{
+    return mtl__padded(m->units) * m->gates * ((m->inputs + 1) / 2);
+}
+static size_t mtl__matrix_backward(const mtl__matrix *m, int pairs)
+{
+    return mtl__padded(m->units) / (pairs ? 2 : 1) * m->gates * mtl__padded(m->inputs);
+}
+
+/* 1: no update changes the weight. Rows of an embedding that wait change when it is packed. */
+static int mtl__matrix_stays(const mtl__matrix *m)
+{
+    return m->weight->frozen && m->weight->role != MTL_TENSOR_EMBEDDING;
+}
+
 /* Packing is a job per matrix. */
 typedef struct mtl__pack_job {
     const mtl__kernels *kernels;
     mtl__matrix **matrices;
     const mtl_packings *packings;           /* NULL: forward packings, else what these hold */
+    int changed;                            /* 1: forward, of weights that stay the biases alone */
 } mtl__pack_job;
 
 static void mtl__matrix_pack(void *context, size_t i)
@@ -7812,31 +7833,46 @@ static void mtl__matrix_pack(void *context, size_t i)
     mtl__matrix *m = job->matrices[i];
     const mtl_real *w = m->weight->value + m->first_row * m->inputs;
     const mtl_packings *p = job->packings;
+    mtl_real *to = p ? p->of[m->number] : NULL;
+    if (p) p->version[m->number] = m->version;
     if (p && p->pairs) {
-        job->kernels->pack_pairs_forward(m->gates, m->units, m->inputs, w, p->block + m->pairs_offset);
+        job->kernels->pack_pairs_forward(m->gates, m->units, m->inputs, w, to);
         job->kernels->pack_pairs_backward(m->gates, m->units, m->inputs, w, m->order,
-                                          p->block + m->pairs_t_offset);
+                                          to + mtl__matrix_pairs(m));
     } else if (p) {
-        job->kernels->pack_backward(m->gates, m->units, m->inputs, w, m->order,
-                                    p->block + m->packed_t_offset);
+        job->kernels->pack_backward(m->gates, m->units, m->inputs, w, m->order, to);
     } else {
-        job->kernels->pack_forward(m->gates, m->units, m->inputs, w, m->packed);
         if (m->packed_bias) mtl__matrix_pack_bias(m);
+        if (job->changed && mtl__matrix_stays(m)) return;
+        job->kernels->pack_forward(m->gates, m->units, m->inputs, w, m->packed);
+        m->version++;
     }
 }
 
-/* Packs all matrices of a set: forward (packings NULL), or what the packings hold. */
-static void mtl__parameters_pack(const mtl_parameters *set, const mtl__kernels *kernels,
-                                 const mtl_scheduler *scheduler, const mtl_packings *packings)
+/* 1: `packings` (NULL: forward) hold this matrix, and with `changed` it may have changed since. */
+static int mtl__matrix_is_due(const mtl__matrix *m, const mtl_packings *packings, int changed)
+{
+    const mtl_tensor *a = m->bias[0], *b = m->bias[1];
+    if (!packings) return !changed || !mtl__matrix_stays(m) || (a && !a->frozen) || (b && !b->frozen);
+    return packings->of[m->number] && (!changed || packings->version[m->number] != m->version);
+}
+
+/* Packs the matrices of a set: forward (packings NULL), or what the packings hold. changed: 1: only those
+   that an update may have changed since they were packed. */
+static MTL__RARE void mtl__parameters_pack(const mtl_parameters *set, const mtl__kernels *kernels,
+                                           const mtl_scheduler *scheduler,
+                                           const mtl_packings *packings, int changed)
 {
     mtl__matrix *m = set->matrices, *group[64];
     mtl__pack_job job;
     job.kernels = kernels;
     job.matrices = group;
     job.packings = packings;
+    job.changed = changed;
     while (m) {
         size_t n = 0;
         for (; m && n < MTL__COUNT(group); m = m->next) {
+            if (!mtl__matrix_is_due(m, packings, changed)) continue;
             if (m->weight->role == MTL_TENSOR_EMBEDDING) mtl__parameters_fresh(set, m->weight, NULL, 0);
             group[n++] = m;
         }
@@ -7853,20 +7889,48 @@ MTL_DEF MTL__RARE mtl_status mtl_parameters_prepare(mtl_parameters *set, int isa
     if (!kernels)
         return mtl__fail(err, MTL_ERROR_UNSUPPORTED, mtl__isa_name(isa), isa,
                          "this machine has no %s kernels", mtl__isa_name(isa));
-    mtl__parameters_pack(set, kernels, NULL, NULL);
+    mtl__parameters_pack(set, kernels, NULL, NULL, 0);
     return MTL_OK;
 }
 
-/* precision: MTL_PRECISION_*, which the kernels of the runs that use these packings must have. */
-static mtl_packings *mtl__packings_build(const mtl_parameters *set, int precision, mtl_arena *arena,
-                                         mtl_error *err)
+/* Packings that hold nothing yet. precision: MTL_PRECISION_*, which the kernels of the runs that use them
+   must have. */
+static MTL__RARE mtl_packings *mtl__packings_make(const mtl_parameters *set, int precision, mtl_arena *arena,
+                                                  mtl_error *err)
 {
+    const size_t count = set->matrix_count;
     mtl_packings *p = (mtl_packings *)mtl__arena_make(arena, 1, sizeof *p, "packed weights", err);
     if (!p) return NULL;
     p->set = set;
     p->pairs = precision == MTL_PRECISION_BF16;
-    p->block = (mtl_real *)mtl__arena_zero(arena, p->pairs ? set->pairs_total : set->packed_t_total,
-                                           sizeof(mtl_real), "packed weights", err);
+    p->of = (mtl_real **)mtl__arena_make(arena, count, sizeof *p->of, "packed weights", err);
+    p->version = (size_t *)mtl__arena_make(arena, count, sizeof *p->version, "packed weights", err);
+    p->wanted = (unsigned char *)mtl__arena_make(arena, count, 1, "packed weights", err);
+    return mtl__failed(err) ? NULL : p;
+}
+
+/* Room for the matrices that are wanted, or for all. */
+static MTL__RARE void mtl__packings_hold(mtl_packings *p, int all, mtl_arena *arena, mtl_error *err)
+{
+    const mtl__matrix *m;
+    mtl_real *block;
+    size_t total = 0, at = 0;
+    for (m = p->set->matrices; m; m = m->next)
+        if (all || p->wanted[m->number])
+            total += mtl__matrix_backward(m, p->pairs) + (p->pairs ? mtl__matrix_pairs(m) : 0);
+    block = (mtl_real *)mtl__arena_zero(arena, total, sizeof(mtl_real), "packed weights", err);
+    for (m = p->set->matrices; m && !mtl__failed(err); m = m->next) {
+        if (!all && !p->wanted[m->number]) continue;
+        p->of[m->number] = arena->counting ? block : block + at;
+        at += mtl__matrix_backward(m, p->pairs) + (p->pairs ? mtl__matrix_pairs(m) : 0);
+    }
+}
+
+static MTL__RARE mtl_packings *mtl__packings_build(const mtl_parameters *set, int precision, mtl_arena *arena,
+                                         mtl_error *err)
+{
+    mtl_packings *p = mtl__packings_make(set, precision, arena, err);
+    if (p) mtl__packings_hold(p, 1, arena, err);
     return mtl__failed(err) ? NULL : p;
 }
 
@@ -8037,8 +8101,8 @@ static int *mtl__packing_ints(mtl_arena *arena, size_t count, mtl_error *err)
 }
 
 /* Memory for a packing of at most these sizes. */
-static mtl_packing *mtl__packing_push(mtl_arena *arena, size_t sequences, size_t rows, size_t steps,
-                                      mtl_error *err)
+static MTL__RARE mtl_packing *mtl__packing_push(mtl_arena *arena, size_t sequences, size_t rows,
+                                                size_t steps, mtl_error *err)
 {
     mtl_packing *p = (mtl_packing *)mtl__arena_make(arena, 1, sizeof *p, "a batch's row order", err);
     int **by_sequence[5], **by_row[6], i;
@@ -10259,14 +10323,26 @@ MTL__INLINE int mtl__run_pairs(const mtl_run *run)
     return run->tape && run->packings && run->packings->pairs;
 }
 
+/* A matrix in the run's packings. A dry run notes that it is wanted. */
+static MTL__RARE const mtl_real *mtl__run_held(const mtl_run *run, const mtl__matrix *m)
+{
+    mtl_packings *p = run->packings;
+    if (mtl__dry(run)) p->wanted[m->number] = 1;
+    else if (!p->of[m->number])
+        mtl__fail(run->error, MTL_ERROR_UNSUPPORTED, m->weight->name, -1, "a backward pass goes through %s, "
+                  "and none did when the trainer was made: make a new one", m->weight->name);
+    return p->of[m->number];
+}
+
 /* A matrix as this run's products want it, forward (`pairs`: in bfloat16) and backward. */
 MTL__INLINE const mtl_real *mtl__run_packed(const mtl_run *run, const mtl__matrix *m, int pairs)
 {
-    return pairs ? run->packings->block + m->pairs_offset : m->packed;
+    return pairs ? mtl__run_held(run, m) : m->packed;
 }
-MTL__INLINE const mtl_real *mtl__run_packed_t(const mtl_run *run, const mtl__matrix *m)
+static const mtl_real *mtl__run_packed_t(const mtl_run *run, const mtl__matrix *m)
 {
-    return run->packings->block + (run->packings->pairs ? m->pairs_t_offset : m->packed_t_offset);
+    const mtl_real *held = mtl__run_held(run, m);
+    return held && run->packings->pairs ? held + mtl__matrix_pairs(m) : held;
 }
 
 /* Runs jobs on the run's threads; nothing in a dry or failed run. The one test for all passes: elsewhere only
@@ -10649,7 +10725,7 @@ MTL_DEF size_t mtl_run_steps(const mtl_run *run, const mtl_activation *x, size_t
 
 MTL_DEF void mtl_packings_prepare(mtl_packings *packings, const mtl_run *run)
 {
-    mtl__parameters_pack(packings->set, mtl__run_kernels(run), run->scheduler, packings);
+    mtl__parameters_pack(packings->set, mtl__run_kernels(run), run->scheduler, packings, 0);
 }
 
 MTL_DEF void mtl_tape_mark(mtl_run *run)
@@ -11337,10 +11413,10 @@ static mtl_activation *mtl__activate_forward(mtl_run *run, int activation, mtl_a
     y = mtl__run_beside(run, name, x, x->width);
     d = (mtl__activate_data *)mtl_run_make(run, sizeof *d);
     if (!y || !d) return NULL;
-    y->constant = x->constant;
     d->activation = activation;
     d->x = x;
     d->y = y;
+    y->constant = x->constant;
     mtl__run_values(run, mtl__activate_part, d, x->rows, x->width);
     mtl_run_record(run, y, mtl__activate_backward, d);
     return y;
@@ -11939,9 +12015,9 @@ static mtl_activation *mtl__pool_forward(mtl_run *run, int pool, mtl_activation 
    at once. A stream's step: mtl_cell_stream_step, cell_single, mtl__lstm_single, mtl__lstm_forward.
 
    What a record keeps, floats per unit and row: RNN 2 (z, y), GRU 5 (r z n, W_hn h + b_hn, y), LSTM 7 (i f g
-   o, c, tanh c, y). Forward's scratch: z of one chunk (two with threads; where there is a record none), states
-   of all sequences, z of at most 8 ids for each sequence. Backward's scratch: dz of one chunk (two with
-   threads), states of all sequences, and 64 KB for each job of a weight product.
+   o, c, tanh c, y). Forward's scratch: z of one chunk (two with threads; where there is a record none),
+   states of all sequences, z of at most 8 ids for each sequence. Backward's scratch: dz of one chunk (two
+   with threads), states of all sequences, and 64 KB for each job of a weight product.
    -------------------------------------------------------------------------------------------------------- */
 struct mtl_cell {
     const mtl__cell_kind *kind;
@@ -12709,7 +12785,7 @@ static void mtl__layer_later_backward(mtl_run *run, void *data)
 /* ---- the wrapper --------------------------------------------------------------------------------------- */
 
 /* 1: what the cell makes is a constant. */
-static int mtl__cell_is_constant(const mtl__cell_data *d)
+static MTL__RARE MTL__NOINLINE int mtl__cell_is_constant(const mtl__cell_data *d)
 {
     const mtl_cell *c = d->cell;
     return d->x->constant && mtl__stays(c->w_ih) && mtl__stays(c->w_hh) && mtl__stays(c->b_ih)
@@ -12718,8 +12794,9 @@ static int mtl__cell_is_constant(const mtl__cell_data *d)
 
 /* `count` cells (one, or one for each direction) over x into neighbouring columns of y, [N][count*H].
    initial: [count], NULL or as in mtl_cell_forward. */
-static mtl__layer_data *mtl__layer_make(mtl_run *run, const mtl_cell *const *cells, size_t count,
-                                        mtl_activation *x, mtl_activation *y, const mtl_cell_state *initial)
+static MTL__RARE mtl__layer_data *mtl__layer_make(mtl_run *run, const mtl_cell *const *cells, size_t count,
+                                                  mtl_activation *x, mtl_activation *y,
+                                                  const mtl_cell_state *initial)
 {
     mtl__layer_data *layer = (mtl__layer_data *)mtl_run_make(run, sizeof *layer);
     size_t i;
@@ -13511,8 +13588,8 @@ static void mtl__real_loss_forward(mtl_run *run, mtl__loss_data *d)
 
 /* The loss of x against the targets in `how` (what is not set there is filled in here): a 1 x 1 activation.
    name: of the probabilities. */
-static mtl_activation *mtl__loss_forward(mtl_run *run, const mtl__loss_data *how, mtl_activation *x,
-                                         const char *name)
+static MTL__RARE mtl_activation *mtl__loss_forward(mtl_run *run, const mtl__loss_data *how,
+                                                   mtl_activation *x, const char *name)
 {
     mtl__loss_data *d = (mtl__loss_data *)mtl_run_make(run, sizeof *d);
     mtl_activation *y = mtl__run_activation(run, NULL, NULL, 1, 1);
@@ -13564,8 +13641,8 @@ static void mtl__distance_fresh(const mtl_run *run, const mtl_tensor *t)
         mtl__parameters_fresh(run->gradients->set, t, NULL, 0);
 }
 
-static mtl_activation *mtl__distance_forward(mtl_run *run, const mtl_tensor *const *a,
-                                             const mtl_tensor *const *b, size_t count)
+static MTL__RARE mtl_activation *mtl__distance_forward(mtl_run *run, const mtl_tensor *const *a,
+                                                       const mtl_tensor *const *b, size_t count)
 {
     mtl__distance *d = (mtl__distance *)mtl_run_make(run, sizeof *d);
     mtl_activation *y = mtl_run_activation(run, NULL, 1, 1);
@@ -13648,7 +13725,7 @@ static void mtl__crossing_backward(mtl_run *run, void *data)
 }
 
 /* The rows of both are those of one batch. */
-static mtl_activation *mtl__crossing_forward(mtl_run *run, mtl_activation *a, mtl_activation *b)
+static MTL__RARE mtl_activation *mtl__crossing_forward(mtl_run *run, mtl_activation *a, mtl_activation *b)
 {
     mtl__crossing *d = (mtl__crossing *)mtl_run_make(run, sizeof *d);
     mtl_activation *y = mtl_run_activation(run, NULL, 1, 1);
@@ -18926,8 +19003,8 @@ typedef struct mtl__surgery_job {
     double *sums;                           /* [pieces][tasks (tasks + 1) / 2] */
 } mtl__surgery_job;
 
-/* Everything that surgery keeps, in the arena. learns: [tensors] which have gradients. outside: tasks without a
-   set of their own; components: [tasks] are filled in by the caller. */
+/* Everything that surgery keeps, in the arena. learns: [tensors] which have gradients. outside: tasks without
+   a set of their own; components: [tasks] are filled in by the caller. */
 static MTL__RARE void mtl__surgery_build(mtl__surgery *s, const mtl_trainer_desc *desc, mtl_gradients *into,
                                          const unsigned char *learns, const mtl__weighting *w,
                                          mtl_arena *arena, mtl_error *err)
@@ -19166,7 +19243,7 @@ static MTL__RARE void mtl__surgery_weigh(mtl__surgery *s, const mtl__weighting *
 }
 
 /* Rows of the largest table that has gradients. */
-static size_t mtl__surgery_rows_most(const mtl__surgery *s)
+static MTL__RARE size_t mtl__surgery_rows_most(const mtl__surgery *s)
 {
     size_t i, most = 0;
     for (i = 0; i < s->set->count; i++)
@@ -19232,19 +19309,19 @@ static MTL__RARE MTL__NOINLINE void mtl__surgery_finish(mtl__surgery *s, mtl__we
    27 >>optimise   SGD, RMSProp, Adam, AdamW; clipping; schedules; averaging
    ===========================================================================================================
    Moments are blocks of the layout of the parameters that have a gradient: what was frozen when the trainer
-   was made has no place in them, nor rows that wait. An update visits what gradient states name: NONE is skipped
-   and its step count stays, as in PyTorch. A ROWS gradient updates its rows alone when that is what the rule
-   would do anyway (SGD without memory) or when `lazy` asks for it; else the rows without a gradient count as
-   zero gradients, which is exact: rows that never had one have moments of zero and would not move, so they
-   are not visited either, unless l1, l2 or decay moves them. With `lazy` nothing in a step is proportional to
-   the vocabulary, the average included: while a row stays as it is, k updates of average += (1-d)(p -
-   average) are average = p + d^k (average - p), so rows are brought up to date when they are touched and
-   wherever the average is read. Without `lazy` every row that has moments moves at every update. Inside
-   mtl_fit such updates wait: a row makes up for those it has missed, one after the other with the same
-   arithmetic, and all rows do so every 32 updates. Whoever reads a table asks for the rows that it reads,
-   or for all, with mtl__parameters_fresh first: the embedding layer, the packing of a table that products
-   read as well, and whatever looks at the model. A gradient of the whole table makes all its rows fresh,
-   too. No bit changes, but the table and its moments come from memory once in 32 updates.
+   was made has no place in them, nor rows that wait. An update visits what gradient states name: NONE is
+   skipped and its step count stays, as in PyTorch. A ROWS gradient updates its rows alone when that is what
+   the rule would do anyway (SGD without memory) or when `lazy` asks for it; else the rows without a gradient
+   count as zero gradients, which is exact: rows that never had one have moments of zero and would not move,
+   so they are not visited either, unless l1, l2 or decay moves them. With `lazy` nothing in a step is
+   proportional to the vocabulary, the average included: while a row stays as it is, k updates of average +=
+   (1-d)(p - average) are average = p + d^k (average - p), so rows are brought up to date when they are
+   touched and wherever the average is read. Without `lazy` every row that has moments moves at every update.
+   Inside mtl_fit such updates wait: a row makes up for those it has missed, one after the other with the same
+   arithmetic, and all rows do so every 32 updates. Whoever reads a table asks for the rows that it reads, or
+   for all, with mtl__parameters_fresh first: the embedding layer, the packing of a table that products read
+   as well, and whatever looks at the model. A gradient of the whole table makes all its rows fresh, too. No
+   bit changes, but the table and its moments come from memory once in 32 updates.
        SGD      Robbins & Monro 1951; momentum Polyak 1964, Nesterov 1983 in PyTorch's form
        RMSProp  Tieleman & Hinton 2012          Adam  Kingma & Ba 2015          AdamW  Loshchilov & Hutter
                                                 2019
@@ -19300,7 +19377,7 @@ static double mtl__as_written(float value)
 }
 
 /* The rule's constants, read from their text once: that takes microseconds. */
-static mtl__update mtl__optimizer_rule(const mtl_trainer_desc *d)
+static MTL__RARE mtl__update mtl__optimizer_rule(const mtl_trainer_desc *d)
 {
     mtl__update u;
     memset(&u, 0, sizeof u);
@@ -19335,7 +19412,7 @@ MTL__INLINE size_t mtl__average_units(const mtl_tensor *t)
 }
 
 /* What the optimiser remembers of each tensor's rows. */
-static void mtl__optimizer_rows(mtl__optimizer *o, mtl_arena *arena, mtl_error *err)
+static MTL__RARE void mtl__optimizer_rows(mtl__optimizer *o, mtl_arena *arena, mtl_error *err)
 {
     size_t i, count = o->set->count;
     o->seen = (unsigned char **)mtl__arena_make(arena, count, sizeof *o->seen, "moments", err);
@@ -19372,13 +19449,15 @@ static MTL__RARE size_t mtl__optimizer_places(mtl__optimizer *o, mtl_arena *aren
     return total;
 }
 
-static mtl_real *mtl__optimizer_block(size_t total, const char *what, mtl_arena *arena, mtl_error *err)
+static MTL__RARE mtl_real *mtl__optimizer_block(size_t total, const char *what, mtl_arena *arena,
+                                                mtl_error *err)
 {
     return (mtl_real *)mtl__arena_zero(arena, total, sizeof(mtl_real), what, err);
 }
 
-static mtl_status mtl__optimizer_init(mtl__optimizer *o, const mtl_trainer_desc *desc, mtl_parameters *set,
-                                      mtl_gradients *gradients, mtl_arena *arena, mtl_error *err)
+static MTL__RARE mtl_status mtl__optimizer_init(mtl__optimizer *o, const mtl_trainer_desc *desc,
+                                                mtl_parameters *set, mtl_gradients *gradients,
+                                                mtl_arena *arena, mtl_error *err)
 {
     size_t i, total;
     memset(o, 0, sizeof *o);
@@ -19412,7 +19491,7 @@ static double mtl__cosine_between(double from, double to, double share)
     return to + (from - to) * 0.5 * (1 + cos(3.141592653589793 * (share < 1 ? share : 1)));
 }
 
-static double mtl__schedule(const mtl__optimizer *o, unsigned long long s)
+static MTL__RARE double mtl__schedule(const mtl__optimizer *o, unsigned long long s)
 {
     const mtl_trainer_desc *d = o->desc;
     double warm = (double)d->warmup, step = (double)s, total = (double)o->total_steps, share,
@@ -19471,7 +19550,7 @@ static size_t mtl__pieces_of(const mtl__optimizer *o, size_t tensor, int of, mtl
 }
 
 /* The most pieces that an update or a norm can have. */
-static size_t mtl__pieces_most(const mtl__optimizer *o)
+static MTL__RARE size_t mtl__pieces_most(const mtl__optimizer *o)
 {
     size_t i, count = 0;
     for (i = 0; i < o->set->count; i++) {
@@ -19543,7 +19622,7 @@ static double mtl__clip_scale(const mtl__optimizer *o, double norm)
 }
 
 /* Most bytes that mtl__gradients_norm pushes. */
-static void mtl__norm_measure(const mtl__optimizer *o, mtl_run *run)
+static MTL__RARE void mtl__norm_measure(const mtl__optimizer *o, mtl_run *run)
 {
     (void)mtl_run_push(run, mtl__pieces_most(o) * sizeof(mtl__piece));
     (void)mtl_run_push(run, mtl__pieces_most(o) * sizeof(double));
@@ -19577,7 +19656,7 @@ static void mtl__average_catch_up(const mtl__optimizer *o, const mtl__kernels *k
 
 /* All of it up to date: before the average is read. (Weights that are swapped with it are up to date,
    too.) */
-static void mtl__average_finish(const mtl__optimizer *o, const mtl__kernels *kernels)
+static MTL__RARE void mtl__average_finish(const mtl__optimizer *o, const mtl__kernels *kernels)
 {
     const uint64_t before = mtl__arithmetic_set();
     size_t i;
@@ -19842,7 +19921,7 @@ static void mtl__optimizer_apply(mtl__optimizer *o, mtl_run *run, double lr, dou
 }
 
 /* Most bytes that mtl__optimizer_apply pushes. */
-static void mtl__optimizer_measure(const mtl__optimizer *o, mtl_run *run)
+static MTL__RARE void mtl__optimizer_measure(const mtl__optimizer *o, mtl_run *run)
 {
     (void)mtl_run_push(run, o->set->count * sizeof(mtl__update));
     (void)mtl_run_push(run, mtl__pieces_most(o) * sizeof(mtl__piece));
@@ -20355,7 +20434,7 @@ struct mtl_trainer {
     mtl_model *model;                       /* the session's, which may be written to here */
     mtl_trainer_desc desc;
     mtl_tape tape;
-    unsigned char *learns;                  /* [tensors] 0: frozen when the trainer was made: it has no room */
+    unsigned char *learns;                  /* [tensors] 0: frozen when the trainer was made */
     mtl_gradients *gradients;
     mtl_packings *packings;
     mtl__balance balance;                   /* into `gradients` */
@@ -20455,7 +20534,7 @@ static void mtl__trainer_forward(mtl_trainer *t, const mtl_batch *batch, mtl__lo
     mtl__carry_finish(run);
 }
 
-static void mtl__trainer_build_task_arrays(mtl_trainer *t, mtl_arena *arena, mtl_error *err)
+static MTL__RARE void mtl__trainer_build_task_arrays(mtl_trainer *t, mtl_arena *arena, mtl_error *err)
 {
     const mtl_model_desc *d = &t->model->desc;
     const size_t count = d->task_count, all = count + d->penalty_count;
@@ -20549,7 +20628,7 @@ static MTL__RARE void mtl__trainer_reach(const mtl_trainer *t, size_t k, unsigne
 
 /* Tasks with equal permissions are a group, one replay each, all into the same gradients. With one group this
    is one replay, as for a model without columns that choose. */
-static void mtl__trainer_build_groups(mtl_trainer *t, mtl_arena *arena, mtl_error *err)
+static MTL__RARE void mtl__trainer_build_groups(mtl_trainer *t, mtl_arena *arena, mtl_error *err)
 {
     const size_t tasks = t->model->desc.task_count, penalties = t->model->desc.penalty_count;
     const size_t tensors = t->model->set.count;
@@ -20658,6 +20737,42 @@ static MTL__RARE void mtl__trainer_build_best(mtl_trainer *t, mtl_arena *arena, 
     t->best_epoch = (size_t *)(void *)(t->best_score + tasks);
 }
 
+/* A dry run of a batch: forward, and `times` backward. */
+static MTL__RARE mtl_run *mtl__trainer_walk(mtl_trainer *t, const mtl__limits *limits, size_t times,
+                                            mtl_arena *counting, mtl_error *err)
+{
+    mtl_run *run = mtl__trainer_begin(t, counting, err);
+    mtl__losses losses;
+    mtl_batch batch;
+    size_t k;
+    memset(&batch, 0, sizeof batch);
+    batch.targets = (const mtl_target *)mtl__arena_zero(counting->shadow, t->model->desc.task_count,
+                                                        sizeof *batch.targets, "targets", err);
+    for (k = 0; k < t->model->desc.task_count && !mtl__failed(err); k++) t->divisors[k] = 1;
+    run->packing = mtl__packing_push(counting, limits->sequences, limits->rows, limits->steps, err);
+    if (!mtl__failed(err)) mtl__trainer_forward(t, &batch, &losses);
+    for (k = 0; k < times && !mtl__failed(err); k++) mtl__balance_backward(run, &t->balance, &losses);
+    return run;
+}
+
+/* Where something is frozen, backward packings of what a dry run asks for: that of a batch of one step, with
+   all tasks, since their weights may change. */
+static MTL__RARE void mtl__trainer_build_packings(mtl_trainer *t, mtl_arena *arena, mtl_error *err)
+{
+    const int all = !memchr(t->learns, 0, t->model->set.count);
+    const mtl__limits one = { 1, 1, 1 };
+    mtl_arena counting, shadow;
+    size_t k;
+    mtl__arena_init_counting(&counting, &shadow);
+    for (k = 0; k < t->model->desc.task_count; k++) t->weights[k] = 1;
+    if (!all) (void)mtl__trainer_walk(t, &one, 1, &counting, err);
+    for (k = 0; k < t->model->desc.task_count; k++) t->weights[k] = t->model->desc.tasks[k].weight;
+    mtl_arena_destroy(&shadow);
+    mtl__trainer_forget(t);
+    mtl__balance_reset(&t->balance);
+    if (!mtl__failed(err)) mtl__packings_hold(t->packings, all, arena, err);
+}
+
 /* Gradients of what is not frozen now. */
 static MTL__RARE void mtl__trainer_build_gradients(mtl_trainer *t, mtl_arena *arena, mtl_error *err)
 {
@@ -20677,13 +20792,14 @@ static MTL__RARE void mtl__trainer_build(mtl__session *session, mtl_arena *arena
     if (!mtl__failed(err)) mtl__trainer_build_best(t, arena, err);
     mtl__trainer_build_weighting(t, arena, err);
     mtl__trainer_build_gradients(t, arena, err);
-    t->packings = mtl__packings_build(&t->model->set, mtl__precision_choose(mtl__kernels_choose(d->isa),
-                                                                            d->precision), arena, err);
+    t->packings = mtl__packings_make(&t->model->set, mtl__precision_choose(mtl__kernels_choose(d->isa),
+                                                                           d->precision), arena, err);
     if (!mtl__failed(err)) mtl__trainer_build_groups(t, arena, err);
     if (!mtl__failed(err)) mtl__trainer_build_surgery(t, arena, err);
     if (!mtl__failed(err)) mtl__optimizer_init(&t->optimizer, d, &t->model->set, t->gradients, arena, err);
     mtl__session_start(session, arena, d->isa, d->threads, d->scheduler,
                        mtl__limits_of(d->max_rows, d->max_sequences, d->max_steps), err);
+    if (!mtl__failed(err)) mtl__trainer_build_packings(t, arena, err);
 }
 
 /* Dry runs of the largest batch, forward and backward, and of the norm and the update. Backward twice: when a
@@ -20693,21 +20809,9 @@ static MTL__RARE size_t mtl__trainer_measure(mtl__session *session, mtl_error *e
     mtl_trainer *t = (mtl_trainer *)(void *)session;
     mtl_arena counting, shadow;
     mtl_arena_mark tape;
-    mtl__losses losses;
-    mtl_target *targets;
-    mtl_batch batch;
     mtl_run *run;
-    size_t k;
-    memset(&batch, 0, sizeof batch);
     mtl__arena_init_counting(&counting, &shadow);
-    run = mtl__trainer_begin(t, &counting, err);
-    batch.targets = targets = (mtl_target *)mtl__arena_zero(&shadow, t->model->desc.task_count,
-                                                            sizeof *targets, "targets", err);
-    for (k = 0; k < t->model->desc.task_count && !mtl__failed(err); k++) t->divisors[k] = 1;
-    run->packing = mtl__packing_push(&counting, session->limits.sequences, session->limits.rows,
-                                     session->limits.steps, err);
-    if (!mtl__failed(err)) mtl__trainer_forward(t, &batch, &losses);
-    for (k = 0; k < 2 && !mtl__failed(err); k++) mtl__balance_backward(run, &t->balance, &losses);
+    run = mtl__trainer_walk(t, &session->limits, 2, &counting, err);
     tape = mtl_arena_save(&counting);       /* norm and update push above the tape, which stays to be looked
                                                at */
     mtl__norm_measure(&t->optimizer, run);
@@ -20935,8 +21039,8 @@ static MTL__RARE void mtl__trainer_check_learns(const mtl_trainer *t, mtl_error 
     for (i = 0; i < set->count && !mtl__failed(err); i++)
         if (!t->learns[i] && !set->tensors[i]->frozen)
             mtl__fail(err, MTL_ERROR_UNSUPPORTED, set->tensors[i]->name, (long long)i,
-                      "%s is frozen no more, but was when the trainer was made, which has no room for it: make "
-                      "a new trainer", set->tensors[i]->name);
+                      "%s is not frozen any more, and was when the trainer was made, which has no room for "
+                      "it: make a new trainer", set->tensors[i]->name);
 }
 
 /* Forward and backward of all micro-batches, into the gradients of `balance`. */
@@ -20954,7 +21058,8 @@ static MTL__RARE mtl_status mtl__trainer_gradients(mtl_trainer *trainer, const m
     if (!mtl__failed(err)) mtl__trainer_weigh(trainer, err);
     (void)mtl__trainer_begin(trainer, &trainer->session.scratch, err);
     if (!mtl__failed(err)) {
-        mtl_packings_prepare(trainer->packings, &trainer->session.run);
+        mtl__parameters_pack(&trainer->model->set, mtl__run_kernels(&trainer->session.run),
+                             trainer->session.scheduler, trainer->packings, 1);
         mtl__balance_reset(balance);
     }
     for (i = 0; i < count && !mtl__failed(err); i++)
@@ -21067,7 +21172,7 @@ MTL_DEF MTL__RARE mtl_status mtl_train_step(mtl_trainer *trainer, const mtl_batc
     if (mtl__failed(err)) return mtl__status(err);
     trainer->optimizer.step++;
     mtl__parameters_pack(&trainer->model->set, mtl__run_kernels(&trainer->session.run),
-                         trainer->session.run.scheduler, NULL);
+                         trainer->session.run.scheduler, NULL, 1);
     measured.step = (size_t)trainer->optimizer.step;
     measured.lr = lr;
     if (step) *step = measured;
@@ -21099,12 +21204,13 @@ MTL_DEF MTL__RARE mtl_status mtl_trainer_swap_average(mtl_trainer *trainer, mtl_
 }
 
 /* ---- resume: optimiser state as further tensors -----------------------------------------------------------
-   optimizer.m.NAME, .v.NAME, .average.NAME of the parameter's shape, of what was not frozen when the trainer was
-   made (those of what is now are passed over, an average being the weights); optimizer.counts: steps [tensors],
-   updates, plateau factor and rate, whole numbers and floats as doubles; optimizer.rule: MTL_OPTIMIZER_* as a
-   double, which files of earlier builds lack. Checkpoints have further doubles: optimizer.weights, lambda of
-   tasks and penalties; optimizer.averaged, which update the average of each unit (mtl__average_units, of all
-   tensors) has seen last: to make up for what it is late by would round, and a checkpoint changes no bit. */
+   optimizer.m.NAME, .v.NAME, .average.NAME of the parameter's shape, of what was not frozen when the trainer
+   was made (those of what is frozen now are passed over); optimizer.counts: steps
+   [tensors], updates, plateau factor and rate, whole numbers and floats as doubles; optimizer.rule:
+   MTL_OPTIMIZER_* as a double, which files of earlier builds lack. Checkpoints have further doubles:
+   optimizer.weights, lambda of tasks and penalties; optimizer.averaged, which update the average of each unit
+   (mtl__average_units, of all tensors) has seen last: to make up for what it is late by would round, and a
+   checkpoint changes no bit. */
 typedef struct mtl__moment { const char *name; mtl_real *block; } mtl__moment;
 
 static void mtl__moments_of(const mtl__optimizer *o, mtl__moment moments[3])
@@ -21383,7 +21489,8 @@ static MTL__RARE void mtl__resume_further(mtl_trainer *t, const mtl_safetensors 
     for (i = 0, from = values; values && units && i < o->set->count; i++)
         for (k = 0; k < mtl__average_units(o->set->tensors[i]); k++, from++)
             if (mtl__optimizer_has(o, i))
-                o->averaged[i][k] = *from >= 0 && *from < (double)o->step ? (unsigned long long)*from : o->step;
+                o->averaged[i][k] = *from >= 0 && *from < (double)o->step ? (unsigned long long)*from
+                                                                          : o->step;
     mtl_arena_destroy(&arena);
 }
 
@@ -22386,7 +22493,8 @@ static MTL__RARE void mtl__watch_exchange(mtl_watch *w, size_t k, mtl_real facto
                 g[n] = was;
             }
         }
-    mtl__parameters_pack(set, mtl__kernels_choose(w->trainer->desc.isa), w->trainer->session.scheduler, NULL);
+    mtl__parameters_pack(set, mtl__kernels_choose(w->trainer->desc.isa), w->trainer->session.scheduler, NULL,
+                         1);
 }
 
 MTL_DEF MTL__RARE mtl_status mtl_watch_affinity(mtl_watch *watch, const mtl_batch *batches, size_t count,
