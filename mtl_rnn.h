@@ -471,6 +471,8 @@ typedef struct mtl_penalty_desc { MTL_PENALTY_FIELDS(MTL__MEMBER) } mtl_penalty_
     X(MTL_LIST,   columns,       0, 1, 1, column, "in any order; none: the model has the column `encoder`") \
     X(MTL_LIST,   tasks,         0, 1, 1, task, "one at least") \
     X(MTL_LIST,   penalties,     0, 0, 0, penalty, "or none") \
+    X(MTL_NAME,   freeze,        0, 0, 0, MTL_NONE, \
+      "names of tensors that never learn, separated by , or +; a * in one stands for anything") \
     X(MTL_SEED,   seed,          1, 0, 0, MTL_NONE, "of the initial parameters")
 typedef struct mtl_model_desc {
     MTL_MODEL_FIELDS(MTL__MEMBER)
@@ -1058,7 +1060,8 @@ MTL_DEF mtl_status mtl_model_transfer(mtl_model *to, const mtl_model *from, size
 /* Freezes (1) or frees (0) every tensor whose name begins with prefix; returns how many. What is frozen when
    a trainer is made costs it neither memory nor time: there is no gradient, there are no moments, and what
    frozen tensors make of the inputs is computed as in mtl_predict. To free it afterwards takes a new trainer;
-   the steps of the old one fail with UNSUPPORTED. */
+   the steps of the old one fail with UNSUPPORTED. Files do not say it: they have what the desc's `freeze`
+   says. */
 MTL_DEF size_t mtl_model_freeze(mtl_model *model, const char *prefix, int frozen);
 /* Learning rate of every tensor whose name begins with prefix, as a multiple of the trainer's; returns how
    many. */
@@ -7518,7 +7521,7 @@ MTL_DEF void mtl_parameters_init(mtl_parameters *set, mtl_arena *arena)
     set->arena = arena;
 }
 
-MTL_DEF void *mtl_parameters_make(mtl_parameters *set, size_t bytes, mtl_error *err)
+MTL_DEF MTL__RARE void *mtl_parameters_make(mtl_parameters *set, size_t bytes, mtl_error *err)
 {
     mtl_error own;
     return mtl__arena_make(set->arena, 1, bytes, "a layer", mtl__error_given(err, &own));
@@ -7647,7 +7650,7 @@ static MTL__RARE void mtl__matrix_add_bias(mtl_parameters *set, mtl__matrix *m, 
     set->packed_total += mtl__padded(m->units) * gates;
 }
 
-MTL_DEF mtl_status mtl_parameters_allocate(mtl_parameters *set, mtl_error *err)
+MTL_DEF MTL__RARE mtl_status mtl_parameters_allocate(mtl_parameters *set, mtl_error *err)
 {
     mtl_error own;
     mtl__matrix *m;
@@ -15029,8 +15032,8 @@ MTL_DEF MTL__RARE mtl_activation *mtl_loss_of_outputs(mtl_run *run, const mtl_ta
     return mtl__loss_forward(run, &how, x, NULL);
 }
 
-static mtl_activation *mtl__class_loss(mtl_run *run, const mtl_task_part *part, const mtl_loss_items *items,
-                                       mtl_activation *x)
+static MTL__RARE mtl_activation *mtl__class_loss(mtl_run *run, const mtl_task_part *part,
+                                                 const mtl_loss_items *items, mtl_activation *x)
 {
     mtl__loss_data how = mtl__task_loss_data(part, items);
     how.smoothing = part->desc->label_smoothing;
@@ -16490,6 +16493,48 @@ static void mtl__model_components(mtl_model *model)
     }
 }
 
+/* 1: a name fits a pattern of `length` characters, where * stands for any, or for none. What the last * stood
+   for grows when something does not fit, so the work is at most the product of the lengths. */
+static MTL__RARE int mtl__pattern_fits(const char *pattern, size_t length, const char *name)
+{
+    const char *rest = name;
+    size_t i = 0, star = length;
+    while (*name) {
+        if (i < length && pattern[i] == '*') star = i++, rest = name;
+        else if (i < length && pattern[i] == *name) i++, name++;
+        else if (star < length) i = star + 1, name = ++rest;
+        else return 0;
+    }
+    while (i < length && pattern[i] == '*') i++;
+    return i == length;
+}
+
+static MTL__RARE void mtl__model_fail_freeze(const mtl_model *model, const char *pattern, size_t length,
+                                             mtl_error *err)
+{
+    char shown[64], names[360] = "";
+    size_t i, used = 0;
+    mtl__copy_text(shown, mtl__at_most(length + 1, sizeof shown), pattern);
+    for (i = 0; i < model->set.count; i++, used = strlen(names))
+        mtl__print(names + used, sizeof names - used, i ? ", %s" : "%s", model->set.tensors[i]->name);
+    mtl__fail(err, MTL_ERROR_FIELD, "freeze", -1, "freeze: no tensor fits \"%s\"; there are %s", shown,
+              names);
+}
+
+/* Freezes the tensors that the desc names. */
+static MTL__RARE void mtl__model_freeze_named(mtl_model *model, mtl_error *err)
+{
+    const char *text = model->desc.freeze;
+    size_t i, length, found;
+    for (; text && *text && !mtl__failed(err); text += length + (text[length] != '\0')) {
+        length = strcspn(text, ",+");
+        for (i = found = 0; i < model->set.count; i++)
+            if (mtl__pattern_fits(text, length, model->set.tensors[i]->name))
+                model->set.tensors[i]->frozen = (int)(found = 1);
+        if (!found) mtl__model_fail_freeze(model, text, length, err);
+    }
+}
+
 /* Everything but values. `arena` is the model's memory, or counts. */
 static MTL__RARE mtl_model *mtl__model_build(mtl_arena *arena, const mtl_model_desc *desc, mtl_error *err)
 {
@@ -16502,6 +16547,7 @@ static MTL__RARE mtl_model *mtl__model_build(mtl_arena *arena, const mtl_model_d
     if (mtl__model_adopt(model, err) || mtl__model_check_unique(model, err)) return NULL;
     mtl__model_build_nodes(model, err);
     if (!mtl__failed(err)) mtl__model_components(model);
+    if (!mtl__failed(err)) mtl__model_freeze_named(model, err);
     if (!mtl__failed(err)) mtl_parameters_allocate(&model->set, err);
     *arena = model->arena;
     return mtl__failed(err) ? NULL : model;
@@ -16631,13 +16677,13 @@ static int mtl__model_find_name(const mtl_model *model, size_t first, size_t cou
     return -1;
 }
 
-MTL_DEF int mtl_model_task(const mtl_model *model, const char *name)
+MTL_DEF MTL__RARE int mtl_model_task(const mtl_model *model, const char *name)
 {
     return model ? mtl__model_find_name(model, model->desc.input_count + model->desc.column_count,
                                         model->desc.task_count, name) : -1;
 }
 
-MTL_DEF int mtl_model_input(const mtl_model *model, const char *name)
+MTL_DEF MTL__RARE int mtl_model_input(const mtl_model *model, const char *name)
 {
     return model ? mtl__model_find_name(model, 0, model->desc.input_count, name) : -1;
 }
