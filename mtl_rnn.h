@@ -477,6 +477,8 @@ typedef struct mtl_penalty_desc { MTL_PENALTY_FIELDS(MTL__MEMBER) } mtl_penalty_
     X(MTL_LIST,   columns,       0, 1, 1, column, "in any order; none: the model has the column `encoder`") \
     X(MTL_LIST,   tasks,         0, 1, 1, task, "one at least") \
     X(MTL_LIST,   penalties,     0, 0, 0, penalty, "or none") \
+    X(MTL_NAME,   freeze,        0, 0, 0, MTL_NONE, \
+      "names of tensors that never learn, separated by , or +; a * in one stands for anything") \
     X(MTL_SEED,   seed,          1, 0, 0, MTL_NONE, "of the initial parameters")
 typedef struct mtl_allocator {              /* NULL members: malloc and free */
     void *user;
@@ -717,7 +719,8 @@ typedef struct mtl_tensor {
     size_t index;                           /* among its set's parameters; of a buffer 0 */
     mtl_real *value;
     int role;                               /* MTL_TENSOR_* */
-    int frozen;                             /* 1: no gradient is computed for it, no update changes it */
+    int frozen;                             /* 1: no gradient is computed for it, no update changes it, and a
+                                               trainer that is made while it is 1 has no room for either */
     int no_decay;                           /* 1: l1, l2 and decay leave it alone */
     size_t component;                       /* which connected part of a model it belongs to: see clip_norm */
     float rate;                             /* its learning rate as a multiple of the trainer's; 1 */
@@ -765,7 +768,9 @@ typedef struct mtl_activation {
     mtl_real *grad;                         /* same layout; NULL before backward has written it */
     int grad_state;                         /* MTL_GRAD_NONE or _DENSE: the first write assigns, later ones
                                                add */
-    int constant;                           /* 1: no gradient is wanted */
+    int constant;                           /* 1: no gradient is wanted, and no backward pass is recorded. A
+                                               layer of your own sets it, before it records, where all that it
+                                               reads is constant and its own tensors are frozen */
     const char *name;                       /* "" when it has none */
     const int *ids;                         /* rows of the same id are the same; [N] in the caller's order;
                                                NULL: nothing is known */
@@ -834,7 +839,8 @@ MTL_DEF mtl_activation *mtl_run_activation(mtl_run *run, const char *name, size_
 MTL_DEF void *mtl_run_push(mtl_run *run, size_t bytes);
 /* A small structure that a record keeps: like mtl_run_push, but zeroed, and real memory in a dry run too. */
 MTL_DEF void *mtl_run_make(mtl_run *run, size_t bytes);
-/* Ends a layer's forward: shows `output` to the observer and, with a tape, records its backward. */
+/* Ends a layer's forward: shows `output` to the observer and, with a tape, records its backward, unless
+   `output` is constant. */
 MTL_DEF void mtl_run_record(mtl_run *run, mtl_activation *output, mtl_backward backward, void *data);
 /* Where backward writes the gradient of x: NULL if none is wanted. *add tells whether to add (1) or to assign
    (0). */
@@ -878,8 +884,8 @@ struct mtl_parameters {
     mtl_tensor **tensors;
     mtl_real *block;
     struct mtl__matrix *matrices;           /* packed forms, a list: >>tensor */
-    size_t packed_total, packed_t_total;    /* elements of all forward and all backward packings */
-    size_t pairs_total;                     /* pairs of both packings in bfloat16 */
+    size_t packed_total;                    /* elements of all forward packings */
+    size_t matrix_count;
     mtl_arena *arena;
     /* Makes up for updates that wait (>>optimise) of `count` rows of an embedding; ids NULL: of all its rows;
        tensor NULL: of all embeddings. NULL: none wait. */
@@ -1074,7 +1080,11 @@ MTL_DEF mtl_status mtl_model_prepare(mtl_model *model, mtl_error *err);
    in `from`; *copied (NULL allowed) counts them. This is how tasks are added, removed or replaced: create a
    model from the new desc, then transfer. */
 MTL_DEF mtl_status mtl_model_transfer(mtl_model *to, const mtl_model *from, size_t *copied, mtl_error *err);
-/* Freezes (1) or frees (0) every tensor whose name begins with prefix; returns how many. */
+/* Freezes (1) or frees (0) every tensor whose name begins with prefix; returns how many. What is frozen when
+   a trainer is made costs it neither memory nor time: there is no gradient, there are no moments, and what
+   frozen tensors make of the inputs is computed as in mtl_predict. To free it afterwards takes a new trainer;
+   the steps of the old one fail with UNSUPPORTED. Files do not say it: they have what the desc's `freeze`
+   says. */
 MTL_DEF size_t mtl_model_freeze(mtl_model *model, const char *prefix, int frozen);
 /* Learning rate of every tensor whose name begins with prefix, as a multiple of the trainer's; returns how
    many. */
@@ -1765,8 +1775,8 @@ typedef struct mtl_step {
 } mtl_step;
 /* One update from `count` micro-batches: L_k is the sum over the labelled items of all of them, divided by
    their number (by the sum of their class weights; vector targets also by width). step may be NULL. Errors:
-   RANGE, NUMBER (NaN in inputs or in the loss; with skip_bad, in the losses of all tasks), LIMIT; on error no
-   weight is changed. */
+   RANGE, NUMBER (NaN in inputs or in the loss; with skip_bad, in the losses of all tasks), LIMIT, UNSUPPORTED
+   (what was frozen when the trainer was made is not any more); on error no weight is changed. */
 MTL_DEF mtl_status mtl_train_step(mtl_trainer *trainer, const mtl_batch *batches, size_t count,
                                   mtl_step *step, mtl_error *err);
 /* Forward and backward only: gradients are left in mtl_trainer_gradients, weights unchanged. */
@@ -1923,7 +1933,8 @@ MTL_DEF mtl_status mtl_watch_affinity(mtl_watch *watch, const mtl_batch *batches
    the end: earlier ones): the mean over the sequences that have a step t; 0 where none has. L: the loss of
    task `task`, weighted, or of all (-1). weight: the W_hh of the cell, as mtl_model_tensor(model,
    "encoder.weight_hh_l0") gives it; of another tensor all is 0. Cost: one forward and one backward, a step at
-   a time. Leaves gradients in mtl_trainer_gradients that are no update's. Errors: as mtl_train_gradients. */
+   a time. Leaves gradients in mtl_trainer_gradients that are no update's. Errors: as mtl_train_gradients;
+   UNSUPPORTED for a frozen cell that no gradient goes through, since what it reads is a constant. */
 MTL_DEF mtl_status mtl_watch_steps(mtl_trainer *trainer, const mtl_batch *batch, int task,
                                    const mtl_tensor *weight, double *norm, size_t count, mtl_error *err);
 /* A recurrent layer in one direction, or a head's hidden layer of ReLU units, in the last micro-batch. */
@@ -1938,7 +1949,7 @@ typedef struct mtl_watched_units {
 } mtl_watched_units;
 /* Saturated gates and dead units, out of the tape of the last mtl_train_gradients or mtl_train_step (in
    mtl_fit: from its callback after an update). Fills in up to `capacity` layers, the last first, and returns
-   how many there are. Cost: reading the layers' values once. */
+   how many there are: frozen ones over constants are on no tape. Cost: reading the layers' values once. */
 MTL_DEF size_t mtl_watch_units(const mtl_trainer *trainer, mtl_watched_units *out, size_t capacity);
 
 /* ---- checking gradients -------------------------------------------------------------------------------- */
@@ -7636,7 +7647,9 @@ MTL__INLINE const char *mtl__isa_name(int isa)
    a block of their own, of all tensors or of some; there may be several such sets. What products read is
    packed (layouts: >>kernels): a *matrix* says which rows of which tensor are packed how, and which biases
    are added up for it. Forward packings belong to the set (a prepared model is read-only); backward packings
-   are an object of their own, which also has, where training multiplies in bfloat16, both in pairs.
+   are an object of their own, which also has, where training multiplies in bfloat16, both in pairs; of those
+   matrices alone that some backward pass multiplies with, where that is known. A matrix counts its packings:
+   what was packed since a matrix changed last is not packed again.
 
    A gradient's state tells what of it means something: NONE nothing, ROWS the listed rows, DENSE all. Nothing
    is ever cleared as a whole: the first write assigns.
@@ -7647,9 +7660,10 @@ typedef struct mtl__matrix {
                                                [gates*units][inputs] */
     size_t first_row, gates, units, inputs;
     int order[4];                           /* backward packing: which gate stands in slot g of dz */
+    size_t number;                          /* in the set's list */
     mtl_real *packed;                       /* forward packing, in the set's memory */
-    size_t packed_offset, packed_t_offset;  /* in the set's and in the packings' block */
-    size_t pairs_offset, pairs_t_offset;    /* forward and backward in pairs, in the packings' block */
+    size_t packed_offset;                   /* in the set's block */
+    size_t version;                         /* how often it was packed forward */
     const mtl_tensor *bias[2];              /* packed bias [block][bias_gates][16] = bias[0] + bias[1], either
                                                may be NULL */
     size_t bias_first, bias_gates;          /* gates taken from bias[0]; */
@@ -7668,8 +7682,10 @@ struct mtl_gradients {
 
 struct mtl_packings {
     const mtl_parameters *set;
-    mtl_real *block;
-    int pairs;                              /* 1: it holds the forward and the backward packings in pairs */
+    mtl_real **of;                          /* [matrices] packed backward; NULL: no pass multiplies with it */
+    size_t *version;                        /* [matrices] the matrix's, when it was packed */
+    unsigned char *wanted;                  /* [matrices] 1: a pass asked for it in a dry run */
+    int pairs;                              /* 1: packed in pairs, forward and behind it backward */
 };
 
 MTL__INLINE size_t mtl__row_length(const mtl_tensor *t) { return t->dims == 1 ? 1 : t->shape[1]; }
@@ -7680,7 +7696,7 @@ MTL_DEF void mtl_parameters_init(mtl_parameters *set, mtl_arena *arena)
     set->arena = arena;
 }
 
-MTL_DEF void *mtl_parameters_make(mtl_parameters *set, size_t bytes, mtl_error *err)
+MTL_DEF MTL__RARE void *mtl_parameters_make(mtl_parameters *set, size_t bytes, mtl_error *err)
 {
     mtl_error own;
     return mtl__arena_make(set->arena, 1, bytes, "a layer", mtl__error_given(err, &own));
@@ -7787,14 +7803,9 @@ static MTL__RARE mtl__matrix *mtl__matrix_add(mtl_parameters *set, const mtl_ten
     m->units = units;
     m->inputs = weight->shape[1];
     for (g = 0; g < gates; g++) m->order[g] = gate_order ? gate_order[g] : (int)g;
+    m->number = set->matrix_count++;
     m->packed_offset = set->packed_total;
-    m->packed_t_offset = set->packed_t_total;
     set->packed_total += mtl__padded(units) * gates * m->inputs;
-    set->packed_t_total += mtl__padded(units) * gates * mtl__padded(m->inputs);
-    m->pairs_offset = set->pairs_total;
-    set->pairs_total += mtl__padded(units) * gates * ((m->inputs + 1) / 2);
-    m->pairs_t_offset = set->pairs_total;
-    set->pairs_total += mtl__padded(units) / 2 * gates * mtl__padded(m->inputs);
     while (*end) end = &(*end)->next;
     *end = m;
     return m;
@@ -7814,7 +7825,7 @@ static MTL__RARE void mtl__matrix_add_bias(mtl_parameters *set, mtl__matrix *m, 
     set->packed_total += mtl__padded(m->units) * gates;
 }
 
-MTL_DEF mtl_status mtl_parameters_allocate(mtl_parameters *set, mtl_error *err)
+MTL_DEF MTL__RARE mtl_status mtl_parameters_allocate(mtl_parameters *set, mtl_error *err)
 {
     mtl_error own;
     mtl__matrix *m;
@@ -7970,11 +7981,28 @@ static void mtl__matrix_pack_bias(mtl__matrix *m)
         }
 }
 
+/* Elements of a matrix in packings: forward in pairs; backward. */
+static size_t mtl__matrix_pairs(const mtl__matrix *m)
+{
+    return mtl__padded(m->units) * m->gates * ((m->inputs + 1) / 2);
+}
+static size_t mtl__matrix_backward(const mtl__matrix *m, int pairs)
+{
+    return mtl__padded(m->units) / (pairs ? 2 : 1) * m->gates * mtl__padded(m->inputs);
+}
+
+/* 1: no update changes the weight. Rows of an embedding that wait change when it is packed. */
+static int mtl__matrix_stays(const mtl__matrix *m)
+{
+    return m->weight->frozen && m->weight->role != MTL_TENSOR_EMBEDDING;
+}
+
 /* Packing is a job per matrix. */
 typedef struct mtl__pack_job {
     const mtl__kernels *kernels;
     mtl__matrix **matrices;
     const mtl_packings *packings;           /* NULL: forward packings, else what these hold */
+    int changed;                            /* 1: forward, of weights that stay the biases alone */
 } mtl__pack_job;
 
 static void mtl__matrix_pack(void *context, size_t i)
@@ -7983,31 +8011,46 @@ static void mtl__matrix_pack(void *context, size_t i)
     mtl__matrix *m = job->matrices[i];
     const mtl_real *w = m->weight->value + m->first_row * m->inputs;
     const mtl_packings *p = job->packings;
+    mtl_real *to = p ? p->of[m->number] : NULL;
+    if (p) p->version[m->number] = m->version;
     if (p && p->pairs) {
-        job->kernels->pack_pairs_forward(m->gates, m->units, m->inputs, w, p->block + m->pairs_offset);
+        job->kernels->pack_pairs_forward(m->gates, m->units, m->inputs, w, to);
         job->kernels->pack_pairs_backward(m->gates, m->units, m->inputs, w, m->order,
-                                          p->block + m->pairs_t_offset);
+                                          to + mtl__matrix_pairs(m));
     } else if (p) {
-        job->kernels->pack_backward(m->gates, m->units, m->inputs, w, m->order,
-                                    p->block + m->packed_t_offset);
+        job->kernels->pack_backward(m->gates, m->units, m->inputs, w, m->order, to);
     } else {
-        job->kernels->pack_forward(m->gates, m->units, m->inputs, w, m->packed);
         if (m->packed_bias) mtl__matrix_pack_bias(m);
+        if (job->changed && mtl__matrix_stays(m)) return;
+        job->kernels->pack_forward(m->gates, m->units, m->inputs, w, m->packed);
+        m->version++;
     }
 }
 
-/* Packs all matrices of a set: forward (packings NULL), or what the packings hold. */
-static void mtl__parameters_pack(const mtl_parameters *set, const mtl__kernels *kernels,
-                                 const mtl_scheduler *scheduler, const mtl_packings *packings)
+/* 1: `packings` (NULL: forward) hold this matrix, and with `changed` it may have changed since. */
+static int mtl__matrix_is_due(const mtl__matrix *m, const mtl_packings *packings, int changed)
+{
+    const mtl_tensor *a = m->bias[0], *b = m->bias[1];
+    if (!packings) return !changed || !mtl__matrix_stays(m) || (a && !a->frozen) || (b && !b->frozen);
+    return packings->of[m->number] && (!changed || packings->version[m->number] != m->version);
+}
+
+/* Packs the matrices of a set: forward (packings NULL), or what the packings hold. changed: 1: only those
+   that an update may have changed since they were packed. */
+static MTL__RARE void mtl__parameters_pack(const mtl_parameters *set, const mtl__kernels *kernels,
+                                           const mtl_scheduler *scheduler,
+                                           const mtl_packings *packings, int changed)
 {
     mtl__matrix *m = set->matrices, *group[64];
     mtl__pack_job job;
     job.kernels = kernels;
     job.matrices = group;
     job.packings = packings;
+    job.changed = changed;
     while (m) {
         size_t n = 0;
         for (; m && n < MTL__COUNT(group); m = m->next) {
+            if (!mtl__matrix_is_due(m, packings, changed)) continue;
             if (m->weight->role == MTL_TENSOR_EMBEDDING) mtl__parameters_fresh(set, m->weight, NULL, 0);
             group[n++] = m;
         }
@@ -8024,20 +8067,48 @@ MTL_DEF MTL__RARE mtl_status mtl_parameters_prepare(mtl_parameters *set, int isa
     if (!kernels)
         return mtl__fail(err, MTL_ERROR_UNSUPPORTED, mtl__isa_name(isa), isa,
                          "this machine has no %s kernels", mtl__isa_name(isa));
-    mtl__parameters_pack(set, kernels, NULL, NULL);
+    mtl__parameters_pack(set, kernels, NULL, NULL, 0);
     return MTL_OK;
 }
 
-/* precision: MTL_PRECISION_*, which the kernels of the runs that use these packings must have. */
-static mtl_packings *mtl__packings_build(const mtl_parameters *set, int precision, mtl_arena *arena,
-                                         mtl_error *err)
+/* Packings that hold nothing yet. precision: MTL_PRECISION_*, which the kernels of the runs that use them
+   must have. */
+static MTL__RARE mtl_packings *mtl__packings_make(const mtl_parameters *set, int precision, mtl_arena *arena,
+                                                  mtl_error *err)
 {
+    const size_t count = set->matrix_count;
     mtl_packings *p = (mtl_packings *)mtl__arena_make(arena, 1, sizeof *p, "packed weights", err);
     if (!p) return NULL;
     p->set = set;
     p->pairs = precision == MTL_PRECISION_BF16;
-    p->block = (mtl_real *)mtl__arena_zero(arena, p->pairs ? set->pairs_total : set->packed_t_total,
-                                           sizeof(mtl_real), "packed weights", err);
+    p->of = (mtl_real **)mtl__arena_make(arena, count, sizeof *p->of, "packed weights", err);
+    p->version = (size_t *)mtl__arena_make(arena, count, sizeof *p->version, "packed weights", err);
+    p->wanted = (unsigned char *)mtl__arena_make(arena, count, 1, "packed weights", err);
+    return mtl__failed(err) ? NULL : p;
+}
+
+/* Room for the matrices that are wanted, or for all. */
+static MTL__RARE void mtl__packings_hold(mtl_packings *p, int all, mtl_arena *arena, mtl_error *err)
+{
+    const mtl__matrix *m;
+    mtl_real *block;
+    size_t total = 0, at = 0;
+    for (m = p->set->matrices; m; m = m->next)
+        if (all || p->wanted[m->number])
+            total += mtl__matrix_backward(m, p->pairs) + (p->pairs ? mtl__matrix_pairs(m) : 0);
+    block = (mtl_real *)mtl__arena_zero(arena, total, sizeof(mtl_real), "packed weights", err);
+    for (m = p->set->matrices; m && !mtl__failed(err); m = m->next) {
+        if (!all && !p->wanted[m->number]) continue;
+        p->of[m->number] = arena->counting ? block : block + at;
+        at += mtl__matrix_backward(m, p->pairs) + (p->pairs ? mtl__matrix_pairs(m) : 0);
+    }
+}
+
+static MTL__RARE mtl_packings *mtl__packings_build(const mtl_parameters *set, int precision, mtl_arena *arena,
+                                         mtl_error *err)
+{
+    mtl_packings *p = mtl__packings_make(set, precision, arena, err);
+    if (p) mtl__packings_hold(p, 1, arena, err);
     return mtl__failed(err) ? NULL : p;
 }
 
@@ -8209,8 +8280,8 @@ static int *mtl__packing_ints(mtl_arena *arena, size_t count, mtl_error *err)
 }
 
 /* Memory for a packing of at most these sizes. */
-static MTL__RARE mtl_packing *mtl__packing_push(mtl_arena *arena, size_t sequences, size_t rows, size_t steps,
-                                      mtl_error *err)
+static MTL__RARE mtl_packing *mtl__packing_push(mtl_arena *arena, size_t sequences, size_t rows,
+                                                size_t steps, mtl_error *err)
 {
     mtl_packing *p = (mtl_packing *)mtl__arena_make(arena, 1, sizeof *p, "a batch's row order", err);
     int **by_sequence[5], **by_row[6], i;
@@ -10420,6 +10491,10 @@ static MTL__RARE void mtl__desc_read(const mtl__desc_reader *r, int desc, const 
    whose output no gradient has reached is skipped, so a tape can be played for some of the losses. Backward
    functions never change what forward stored, so it can be played again.
 
+   What is made of constants by frozen tensors is a constant, has no record, and is made as in inference:
+   nothing is kept for a backward pass that cannot be wanted, and products are not rounded to bfloat16. A
+   frozen part under which something learns passes its gradient on, so it is none.
+
    Order in a backward function: first ask for the gradients that it writes (mtl_run_grad may push memory that
    must live on), then mark the arena, push scratch, compute, release.
    A dry run (a counting arena) walks the same code with no memory behind its pushes: sizes come out exact.
@@ -10436,14 +10511,26 @@ MTL__INLINE int mtl__run_pairs(const mtl_run *run)
     return run->tape && run->packings && run->packings->pairs;
 }
 
-/* A matrix as this run's products want it, forward and backward. */
-MTL__INLINE const mtl_real *mtl__run_packed(const mtl_run *run, const mtl__matrix *m)
+/* A matrix in the run's packings. A dry run notes that it is wanted. */
+static MTL__RARE const mtl_real *mtl__run_held(const mtl_run *run, const mtl__matrix *m)
 {
-    return mtl__run_pairs(run) ? run->packings->block + m->pairs_offset : m->packed;
+    mtl_packings *p = run->packings;
+    if (mtl__dry(run)) p->wanted[m->number] = 1;
+    else if (!p->of[m->number])
+        mtl__fail(run->error, MTL_ERROR_UNSUPPORTED, m->weight->name, -1, "a backward pass goes through %s, "
+                  "and none did when the trainer was made: make a new one", m->weight->name);
+    return p->of[m->number];
 }
-MTL__INLINE const mtl_real *mtl__run_packed_t(const mtl_run *run, const mtl__matrix *m)
+
+/* A matrix as this run's products want it, forward (`pairs`: in bfloat16) and backward. */
+MTL__INLINE const mtl_real *mtl__run_packed(const mtl_run *run, const mtl__matrix *m, int pairs)
 {
-    return run->packings->block + (run->packings->pairs ? m->pairs_t_offset : m->packed_t_offset);
+    return pairs ? mtl__run_held(run, m) : m->packed;
+}
+static const mtl_real *mtl__run_packed_t(const mtl_run *run, const mtl__matrix *m)
+{
+    const mtl_real *held = mtl__run_held(run, m);
+    return held && run->packings->pairs ? held + mtl__matrix_pairs(m) : held;
 }
 
 /* Runs jobs on the run's threads; nothing in a dry or failed run. The one test for all passes: elsewhere only
@@ -10739,7 +10826,7 @@ MTL_DEF void mtl_run_record(mtl_run *run, mtl_activation *output, mtl_backward b
     mtl_record *r;
     if (mtl__failed(run->error)) return;
     mtl__run_show(run, output);
-    if (!run->tape || !backward) return;
+    if (!run->tape || !backward || (output && output->constant)) return;
     r = (mtl_record *)mtl_run_make(run, sizeof *r);
     if (!r) return;
     r->previous = run->tape->last;
@@ -10766,6 +10853,9 @@ static void mtl__run_record_after(mtl_run *run, mtl_record *after, mtl_backward 
     last->previous = r;
     r->previous = after;
 }
+
+/* 1: no backward pass asks for the gradient of this tensor, which may be NULL: there is none. */
+MTL__INLINE int mtl__stays(const mtl_tensor *t) { return !t || t->frozen; }
 
 MTL_DEF mtl_real *mtl_run_grad(mtl_run *run, mtl_activation *x, int *add)
 {
@@ -10823,7 +10913,7 @@ MTL_DEF size_t mtl_run_steps(const mtl_run *run, const mtl_activation *x, size_t
 
 MTL_DEF void mtl_packings_prepare(mtl_packings *packings, const mtl_run *run)
 {
-    mtl__parameters_pack(packings->set, mtl__run_kernels(run), run->scheduler, packings);
+    mtl__parameters_pack(packings->set, mtl__run_kernels(run), run->scheduler, packings, 0);
 }
 
 MTL_DEF void mtl_tape_mark(mtl_run *run)
@@ -11347,6 +11437,7 @@ static mtl_activation *mtl__embedding_forward(mtl_run *run, const mtl_space *spa
     mtl__embedding_data *d = (mtl__embedding_data *)mtl_run_make(run, sizeof *d);
     if (!y || !d) return NULL;
     y->ids = ids ? ids : none;              /* a dry run has no ids, but needs what rows with ids need */
+    y->constant = mtl__stays(weight);
     d->weight = weight;
     d->ids = ids;
     d->scale = scale;
@@ -11435,6 +11526,7 @@ MTL_DEF mtl_activation *mtl_dense_forward(mtl_run *run, const mtl_dense *dense, 
     mtl__dense_data *d = (mtl__dense_data *)mtl_run_make(run, sizeof *d);
     mtl__product_forward p;
     if (!y || !d) return NULL;
+    y->constant = x->constant && mtl__stays(dense->weight) && mtl__stays(dense->bias);
     d->dense = dense;
     d->x = x;
     d->y = y;
@@ -11444,8 +11536,8 @@ MTL_DEF mtl_activation *mtl_dense_forward(mtl_run *run, const mtl_dense *dense, 
     p.inputs = dense->inputs;
     p.x = x->value;
     p.x_stride = x->stride;
-    p.packed = mtl__run_packed(run, dense->matrix);
-    p.pairs = mtl__run_pairs(run);
+    p.pairs = mtl__run_pairs(run) && !y->constant;
+    p.packed = mtl__run_packed(run, dense->matrix, p.pairs);
     p.bias = dense->matrix->packed_bias;
     p.z = y->value;
     p.z_block = MTL__BLOCK;
@@ -11512,6 +11604,7 @@ static mtl_activation *mtl__activate_forward(mtl_run *run, int activation, mtl_a
     d->activation = activation;
     d->x = x;
     d->y = y;
+    y->constant = x->constant;
     mtl__run_values(run, mtl__activate_part, d, x->rows, x->width);
     mtl_run_record(run, y, mtl__activate_backward, d);
     return y;
@@ -11622,7 +11715,7 @@ static void mtl__move_forward(mtl_run *run, mtl_activation *x, size_t from, cons
     d->to = to;
     d->width = width;
     mtl__run_copy(run, x->value + from, x->stride, items, y->value + to, y->stride, y->rows, width, 0);
-    mtl_run_record(run, y, mtl__move_backward, d);
+    mtl_run_record(run, y, x->constant ? NULL : mtl__move_backward, d);
 }
 
 static mtl_activation *mtl__moved(mtl_run *run, mtl_activation *y, const char *name)
@@ -11639,7 +11732,9 @@ static mtl_activation *mtl__select_forward(mtl_run *run, const mtl_space *space,
                                            const int *items, size_t rows, const char *name)
 {
     mtl_activation *y = x ? mtl__run_activation(run, NULL, space, rows, x->width) : NULL;
-    if (y) mtl__move_forward(run, x, 0, items, y, 0, x->width);
+    if (!y) return NULL;
+    y->constant = x->constant;
+    mtl__move_forward(run, x, 0, items, y, 0, x->width);
     return mtl__moved(run, y, name);
 }
 
@@ -11649,12 +11744,15 @@ static mtl_activation *mtl__concat_forward(mtl_run *run, mtl_activation *const *
 {
     size_t i, width = 0;
     mtl_activation *y;
+    int constant = 1;
     for (i = 0; i < count; i++) {
         if (!parts[i]) return NULL;
         width += parts[i]->width;
+        constant &= parts[i]->constant;
     }
     if (count == 1) return parts[0];
     y = mtl__run_beside(run, NULL, parts[0], width);
+    if (y) y->constant = constant;
     for (i = 0, width = 0; y && i < count; width += parts[i++]->width)
         mtl__move_forward(run, parts[i], 0, NULL, y, width, parts[i]->width);
     return mtl__moved(run, y, name);
@@ -11780,7 +11878,11 @@ static mtl_activation *mtl__blend_forward(mtl_run *run, mtl_activation *const *s
     d->count = count;
     d->weights = weights;
     d->rows = rows;
-    for (i = 0; i < count; i++) d->sources[i].x = sources[i];
+    d->y->constant = !weights || weights->constant;
+    for (i = 0; i < count; i++) {
+        d->sources[i].x = sources[i];
+        d->y->constant &= sources[i]->constant;
+    }
     mtl__run_values(run, mtl__blend_part, d, d->y->rows, count * d->y->width);
     mtl_run_record(run, d->y, mtl__blend_backward, d);
     return d->y;
@@ -11840,6 +11942,7 @@ static mtl_activation *mtl__gate_forward(mtl_run *run, mtl_activation *g, mtl_ac
     if (!g || !d) return NULL;
     d->y = mtl__run_beside(run, NULL, s, s->width);
     if (!d->y) return NULL;
+    d->y->constant = g->constant && s->constant && p->constant;
     d->g = g;
     d->s = s;
     d->p = p;
@@ -11866,7 +11969,7 @@ static mtl_activation *mtl__vector_forward(mtl_run *run, const mtl_tensor *tenso
     if (!d || !y) return NULL;
     d->tensor = tensor;
     d->y = y;
-    y->constant = tensor->frozen;
+    y->constant = mtl__stays(tensor);
     mtl__run_copy(run, tensor->value, 0, NULL, y->value, 0, 1, tensor->count, 0);
     mtl_run_record(run, y, mtl__vector_backward, d);
     return y;
@@ -11934,6 +12037,7 @@ static mtl_activation *mtl__pool_last(mtl_run *run, mtl_activation *x, const mtl
     mtl_activation *y = mtl__run_over(run, NULL, &p->space[MTL_LEVEL_SEQUENCE], x->width);
     size_t i;
     if (!y) return NULL;
+    y->constant = x->constant;
     for (i = 0; i < count; i++)
         mtl__move_forward(run, x, segments[i].begin, segments[i].reverse ? NULL : p->last, y,
                           segments[i].begin, segments[i].width);
@@ -12053,6 +12157,7 @@ static mtl_activation *mtl__pool_forward(mtl_run *run, int pool, mtl_activation 
     d->max = pool == MTL_POOL_MAX;
     if (carries) d->before = mtl__carry_in(run, carried, x->width + 1);
     if (mtl__failed(run->error)) return NULL;
+    d->y->constant = x->constant;
     mtl__run_pass(run, mtl__pool_values, d, d->y->rows, MTL__SEQUENCES);
     if (carries) mtl__pool_leave(run, d, carried);
     mtl_run_record(run, d->y, mtl__pool_backward, d);
@@ -12098,9 +12203,9 @@ static mtl_activation *mtl__pool_forward(mtl_run *run, int pool, mtl_activation 
    at once. A stream's step: mtl_cell_stream_step, cell_single, mtl__lstm_single, mtl__lstm_forward.
 
    What a record keeps, floats per unit and row: RNN 2 (z, y), GRU 5 (r z n, W_hn h + b_hn, y), LSTM 7 (i f g
-   o, c, tanh c, y). Forward's scratch: z of one chunk (two with threads; with a tape none), states of all
-   sequences, z of at most 8 ids for each sequence. Backward's scratch: dz of one chunk (two with threads),
-   states of all sequences, and 64 KB for each job of a weight product.
+   o, c, tanh c, y). Forward's scratch: z of one chunk (two with threads; where there is a record none),
+   states of all sequences, z of at most 8 ids for each sequence. Backward's scratch: dz of one chunk (two
+   with threads), states of all sequences, and 64 KB for each job of a weight product.
    -------------------------------------------------------------------------------------------------------- */
 struct mtl_cell {
     const mtl__cell_kind *kind;
@@ -12194,6 +12299,7 @@ typedef struct mtl__cell_data {
     size_t y_first;                         /* where the cell's units begin in y: directions share one y */
     mtl_activation *h0, *c0, *h_last, *c_last;  /* NULL: zeros; not wanted */
     mtl_real *z, *c, *extra;                /* as mtl__cell_pass keeps them */
+    int keep;                               /* 1: backward may come */
 } mtl__cell_data;
 
 /* A layer is one cell, or two that read x in both directions and share y. Its cells run at once, and so do
@@ -12223,10 +12329,10 @@ static MTL__RARE mtl__cell_pass mtl__cell_pass_of(const mtl_run *run, const mtl_
     pass.reverse = cell->reverse;
     pass.units = cell->units;
     pass.time = &d->packing->time;
-    pass.pairs = mtl__run_pairs(run);
+    pass.pairs = mtl__run_pairs(run) && d->keep;
     pass.rounded_row = mtl__padded(cell->units) / 2 * cell->kind->gates;
-    pass.packed = mtl__run_packed(run, cell->hidden);
-    pass.packed_n = cell->hidden_n ? mtl__run_packed(run, cell->hidden_n) : NULL;
+    pass.packed = mtl__run_packed(run, cell->hidden, pass.pairs);
+    pass.packed_n = cell->hidden_n ? mtl__run_packed(run, cell->hidden_n, pass.pairs) : NULL;
     pass.bias_n = cell->hidden->packed_bias;
     pass.z = d->z;
     pass.z_block = d->packing->rows * cell->kind->gates * MTL__BLOCK;
@@ -12241,9 +12347,10 @@ static MTL__RARE mtl__cell_pass mtl__cell_pass_of(const mtl_run *run, const mtl_
 }
 
 /* z = x W_ih^T + biases for `rows` rows of x. */
-static void mtl__cell_input_product(mtl__jobs *jobs, const mtl_cell *cell, const mtl_real *x, size_t x_stride,
-                                    size_t rows, mtl_real *z, size_t z_block)
+static void mtl__cell_input_product(mtl__jobs *jobs, const mtl__cell_data *d, const mtl_real *x,
+                                    size_t x_stride, size_t rows, mtl_real *z, size_t z_block)
 {
+    const mtl_cell *cell = d->cell;
     mtl__product_forward p;
     memset(&p, 0, sizeof p);
     p.gates = cell->kind->gates;
@@ -12251,8 +12358,8 @@ static void mtl__cell_input_product(mtl__jobs *jobs, const mtl_cell *cell, const
     p.inputs = cell->inputs;
     p.x = x;
     p.x_stride = x_stride;
-    p.packed = mtl__run_packed(jobs->run, cell->input);
-    p.pairs = mtl__run_pairs(jobs->run);
+    p.pairs = mtl__run_pairs(jobs->run) && d->keep;
+    p.packed = mtl__run_packed(jobs->run, cell->input, p.pairs);
     p.bias = cell->input->packed_bias;
     p.z = z;
     p.z_block = z_block;
@@ -12327,16 +12434,16 @@ static size_t mtl__chunk_buffers(const mtl_run *run) { return run->scheduler ? 2
 
 /* ---- forward ------------------------------------------------------------------------------------------- */
 
-/* Memory of a cell's pass: with a tape what backward needs, of all rows, else one or two chunks of z. c
-   without a tape is the caller's. */
+/* Memory of a cell's pass: what backward needs, of all rows, or where none comes one or two chunks of z; c is
+   then the caller's. */
 static void mtl__cell_forward_begin(mtl_run *run, mtl__cell_data *d, const mtl__step_chunks *chunks)
 {
     size_t rows = d->packing->rows, padded = mtl__padded(d->cell->units);
-    d->z = mtl__run_reals(run, run->tape ? rows : chunks->rows * mtl__chunk_buffers(run),
+    d->z = mtl__run_reals(run, d->keep ? rows : chunks->rows * mtl__chunk_buffers(run),
                           padded * d->cell->kind->gates);
-    if (run->tape && d->cell->kind->has_c) d->c = mtl__run_reals(run, rows, padded);
-    if (run->tape && d->cell->kind->keeps_extra) d->extra = mtl__run_reals(run, rows, padded);
-    if (run->tape || !d->c) return;
+    if (d->keep && d->cell->kind->has_c) d->c = mtl__run_reals(run, rows, padded);
+    if (d->keep && d->cell->kind->keeps_extra) d->extra = mtl__run_reals(run, rows, padded);
+    if (d->keep || !d->c) return;
     if (d->c0) mtl__run_copy(run, d->c0->value, d->c0->stride, NULL, d->c, padded, d->packing->sequences,
                              d->cell->units, 0);
 }
@@ -12346,7 +12453,7 @@ static mtl__cell_pass mtl__cell_forward_pass(mtl_run *run, const mtl__cell_data 
 {
     mtl__cell_pass pass = mtl__cell_pass_of(run, d);
     size_t padded = mtl__padded(d->cell->units);
-    pass.keep = run->tape != NULL;
+    pass.keep = d->keep;
     if (pass.pairs) pass.rounded = mtl__run_reals(run, d->packing->sequences, pass.rounded_row);
     if (mtl__cell_apart(d->cell->kind)) pass.scratch = mtl__run_reals(run, d->packing->sequences, padded);
     if (pass.keep || !d->c) return pass;
@@ -12432,7 +12539,7 @@ static void mtl__layer_same_products(mtl_run *run, const mtl__layer_data *layer,
         pass[k].same = z[k];
         pass[k].same_block = same->count * layer->cells[k].cell->kind->gates * MTL__BLOCK;
         pass[k].same_row = same->row;
-        mtl__cell_input_product(&jobs, layer->cells[k].cell, same->x, same->stride, same->count, z[k],
+        mtl__cell_input_product(&jobs, &layer->cells[k], same->x, same->stride, same->count, z[k],
                                 pass[k].same_block);
     }
     mtl__jobs_run(&jobs);
@@ -12451,8 +12558,8 @@ static void mtl__layer_ahead_init(mtl_run *run, mtl__layer_data *layer, mtl__lay
     size_t k;
     mtl__chunks_init(run, &layer->cells[0], MTL__FORWARD_REALS / layer->count, MTL__FORWARD_ROWS,
                      mtl__padded(cell->units) * cell->kind->gates, &ahead->chunks);
-    for (k = 0; k < layer->count && !run->tape; k++)
-        mtl__cell_forward_begin(run, &layer->cells[k], &ahead->chunks);
+    for (k = 0; k < layer->count; k++)
+        if (!layer->cells[k].keep) mtl__cell_forward_begin(run, &layer->cells[k], &ahead->chunks);
     for (k = 0; k < layer->count; k++) ahead->pass[k] = mtl__cell_forward_pass(run, &layer->cells[k]);
     mtl__same_rows_find(run, cell, layer->cells[0].x, &ahead->same);
     if (ahead->same.count) mtl__layer_same_products(run, layer, &ahead->same, ahead->pass);
@@ -12473,7 +12580,7 @@ static void mtl__layer_forward_chunk(mtl__jobs *jobs, const mtl__layer_data *lay
         const mtl__cell_data *d = &layer->cells[k];
         mtl__cell_pass *pass = &ahead->pass[k];
         const mtl__step_chunk *chunk = mtl__cell_forward_to(jobs->run, d, chunks, i, pass);
-        mtl__cell_input_product(jobs, d->cell, d->x->value + chunk->first * d->x->stride, d->x->stride,
+        mtl__cell_input_product(jobs, d, d->x->value + chunk->first * d->x->stride, d->x->stride,
                                 chunk->rows, pass->z + (chunk->first - pass->z_first)
                                     * mtl__cell_z_row(pass), pass->z_block);
     }
@@ -12487,9 +12594,10 @@ static void mtl__layers_forward_chunks(mtl_run *run, const mtl__layers *layers)
     mtl__layer_ahead *ahead;
     mtl__jobs jobs;
     size_t i, j, k, lists = 0;
-    for (j = 0; j < layers->count && run->tape; j++)
+    for (j = 0; j < layers->count; j++)
         for (k = 0; k < layers->of[j]->count; k++)
-            mtl__cell_forward_begin(run, &layers->of[j]->cells[k], NULL);
+            if (layers->of[j]->cells[k].keep)
+                mtl__cell_forward_begin(run, &layers->of[j]->cells[k], NULL);
     mark = mtl_arena_save(run->arena);
     ahead = (mtl__layer_ahead *)mtl_run_make(run, layers->count * sizeof *ahead);
     for (j = 0; ahead && j < layers->count; j++) {
@@ -12510,8 +12618,10 @@ static mtl_activation *mtl__cell_last(mtl_run *run, const mtl__cell_data *d, con
 {
     const mtl_packing *p = d->packing;
     mtl_activation *last = mtl__run_over(run, NULL, &p->space[MTL_LEVEL_SEQUENCE], d->cell->units);
-    if (last) mtl__run_copy(run, from, stride, by_sequence || d->cell->reverse ? NULL : p->last, last->value,
-                            last->stride, last->rows, last->width, 0);
+    if (!last) return NULL;
+    last->constant = run->tape && !d->keep;
+    mtl__run_copy(run, from, stride, by_sequence || d->cell->reverse ? NULL : p->last, last->value,
+                  last->stride, last->rows, last->width, 0);
     return last;
 }
 
@@ -12631,7 +12741,8 @@ static int mtl__has_gradient(const mtl_activation *a) { return a && a->grad_stat
    cell. */
 static int mtl__cell_back_begin(mtl_run *run, const mtl__cell_data *d, int wants_x, mtl__cell_back *back)
 {
-    if (!mtl__has_gradient(d->y) && !mtl__has_gradient(d->h_last) && !mtl__has_gradient(d->c_last)) return 0;
+    if (!d->keep || (!mtl__has_gradient(d->y) && !mtl__has_gradient(d->h_last)
+                     && !mtl__has_gradient(d->c_last))) return 0;
     memset(back, 0, sizeof *back);
     back->data = d;
     back->dx = wants_x ? mtl_run_grad(run, d->x, &back->add_x) : NULL;
@@ -12861,25 +12972,39 @@ static void mtl__layer_later_backward(mtl_run *run, void *data)
 
 /* ---- the wrapper --------------------------------------------------------------------------------------- */
 
+/* 1: what the cell makes is a constant. */
+static MTL__RARE MTL__NOINLINE int mtl__cell_is_constant(const mtl__cell_data *d)
+{
+    const mtl_cell *c = d->cell;
+    return d->x->constant && mtl__stays(c->w_ih) && mtl__stays(c->w_hh) && mtl__stays(c->b_ih)
+        && mtl__stays(c->b_hh) && (!d->h0 || d->h0->constant) && (!d->c0 || d->c0->constant);
+}
+
 /* `count` cells (one, or one for each direction) over x into neighbouring columns of y, [N][count*H].
    initial: [count], NULL or as in mtl_cell_forward. */
-static mtl__layer_data *mtl__layer_make(mtl_run *run, const mtl_cell *const *cells, size_t count,
-                                        mtl_activation *x, mtl_activation *y, const mtl_cell_state *initial)
+static MTL__RARE mtl__layer_data *mtl__layer_make(mtl_run *run, const mtl_cell *const *cells, size_t count,
+                                                  mtl_activation *x, mtl_activation *y,
+                                                  const mtl_cell_state *initial)
 {
     mtl__layer_data *layer = (mtl__layer_data *)mtl_run_make(run, sizeof *layer);
     size_t i;
     if (!layer || !x || !y) return NULL;
     layer->count = count;
+    y->constant = 1;
     for (i = 0; i < count; i++) {
         mtl__cell_data *d = &layer->cells[i];
         const int has_c = cells[i]->kind->has_c;
+        int constant;
         d->cell = cells[i];
         d->packing = x->space->packing;
         d->x = x;
         d->y = y;
         d->y_first = i * cells[0]->units;
         if (initial) { d->h0 = initial[i].h; d->c0 = has_c ? initial[i].c : NULL; }
-        if (has_c && !run->tape) d->c = mtl__run_zeros(run, d->packing->sequences,
+        constant = mtl__cell_is_constant(d);
+        y->constant &= constant;
+        d->keep = run->tape && !constant;
+        if (has_c && !d->keep) d->c = mtl__run_zeros(run, d->packing->sequences,
                                                       mtl__padded(d->cell->units));
     }
     return layer;
@@ -12892,7 +13017,7 @@ static void mtl__layer_final(mtl_run *run, mtl__layer_data *layer, mtl_cell_stat
     for (i = 0; i < layer->count && !mtl__failed(run->error); i++) {
         mtl__cell_data *d = &layer->cells[i];
         final[i].h = d->h_last = mtl__cell_last(run, d, d->y->value + d->y_first, d->y->stride, 0);
-        final[i].c = d->c_last = d->c ? mtl__cell_last(run, d, d->c, mtl__padded(d->cell->units), !run->tape)
+        final[i].c = d->c_last = d->c ? mtl__cell_last(run, d, d->c, mtl__padded(d->cell->units), !d->keep)
             : NULL;
     }
 }
@@ -12910,11 +13035,14 @@ static mtl__layers *mtl__layers_make(mtl_run *run, size_t count)
 static void mtl__layers_forward(mtl_run *run, mtl__layers *layers, mtl_cell_state *const *final)
 {
     size_t j;
+    int constant = 1;
     if (mtl__failed(run->error)) return;
     mtl__layers_forward_chunks(run, layers);
-    for (j = 0; j < layers->count; j++)
+    for (j = 0; j < layers->count; j++) {
         if (final[j]) mtl__layer_final(run, layers->of[j], final[j]);
-    mtl_run_record(run, NULL, mtl__layers_backward, layers);
+        constant &= layers->of[j]->cells[0].y->constant;
+    }
+    mtl_run_record(run, NULL, constant ? NULL : mtl__layers_backward, layers);
 }
 
 /* One layer alone. initial, final: [count], NULL or as in mtl_cell_forward. */
@@ -13476,6 +13604,7 @@ static mtl_activation *mtl__softmax_forward(mtl_run *run, mtl_activation *x, con
     mtl__rowwise *d = (mtl__rowwise *)mtl_run_make(run, sizeof *d);
     mtl_activation *p = x ? mtl__run_beside(run, name, x, x->width) : NULL;
     if (!d || !p) return NULL;
+    p->constant = x->constant;
     d->x = x;
     d->y = p;
     d->back = mtl__softmax_back_part;
@@ -13657,13 +13786,14 @@ static void mtl__real_loss_forward(mtl_run *run, mtl__loss_data *d)
 
 /* The loss of x against the targets in `how` (what is not set there is filled in here): a 1 x 1 activation.
    name: of the probabilities. */
-static MTL__RARE mtl_activation *mtl__loss_forward(mtl_run *run, const mtl__loss_data *how, mtl_activation *x,
-                                         const char *name)
+static MTL__RARE mtl_activation *mtl__loss_forward(mtl_run *run, const mtl__loss_data *how,
+                                                   mtl_activation *x, const char *name)
 {
     mtl__loss_data *d = (mtl__loss_data *)mtl_run_make(run, sizeof *d);
     mtl_activation *y = mtl__run_activation(run, NULL, NULL, 1, 1);
     if (!x || !d || !y) return NULL;
     *d = *how;
+    y->constant = x->constant;
     d->x = x;
     d->y = y;
     if (d->loss == MTL_LOSS_CROSS_ENTROPY) mtl__cross_entropy_forward(run, d, name);
@@ -13688,7 +13818,7 @@ static void mtl__distance_grad(mtl_run *run, const mtl_tensor *t, const mtl_tens
 {
     int add;
     size_t j;
-    mtl_real *grad = t->frozen ? NULL : mtl_run_tensor_grad(run, t, &add);
+    mtl_real *grad = mtl__stays(t) ? NULL : mtl_run_tensor_grad(run, t, &add);
     for (j = 0; grad && !mtl__dry(run) && j < t->count; j++)
         grad[j] = (add ? grad[j] : 0) + 2 * y->grad[0] * (t->value[j] - other->value[j]);
 }
@@ -13709,8 +13839,8 @@ static void mtl__distance_fresh(const mtl_run *run, const mtl_tensor *t)
         mtl__parameters_fresh(run->gradients->set, t, NULL, 0);
 }
 
-static mtl_activation *mtl__distance_forward(mtl_run *run, const mtl_tensor *const *a,
-                                             const mtl_tensor *const *b, size_t count)
+static MTL__RARE mtl_activation *mtl__distance_forward(mtl_run *run, const mtl_tensor *const *a,
+                                                       const mtl_tensor *const *b, size_t count)
 {
     mtl__distance *d = (mtl__distance *)mtl_run_make(run, sizeof *d);
     mtl_activation *y = mtl_run_activation(run, NULL, 1, 1);
@@ -13721,6 +13851,7 @@ static mtl_activation *mtl__distance_forward(mtl_run *run, const mtl_tensor *con
     d->b = b;
     d->count = count;
     d->y = y;
+    for (i = 0, y->constant = 1; i < count; i++) y->constant &= mtl__stays(a[i]) && mtl__stays(b[i]);
     for (i = 0; !mtl__dry(run) && i < count; i++) {
         mtl__distance_fresh(run, a[i]);
         mtl__distance_fresh(run, b[i]);
@@ -13792,13 +13923,14 @@ static void mtl__crossing_backward(mtl_run *run, void *data)
 }
 
 /* The rows of both are those of one batch. */
-static mtl_activation *mtl__crossing_forward(mtl_run *run, mtl_activation *a, mtl_activation *b)
+static MTL__RARE mtl_activation *mtl__crossing_forward(mtl_run *run, mtl_activation *a, mtl_activation *b)
 {
     mtl__crossing *d = (mtl__crossing *)mtl_run_make(run, sizeof *d);
     mtl_activation *y = mtl_run_activation(run, NULL, 1, 1);
     size_t i;
     double total = 0;
     if (!a || !b || !d || !y) return NULL;
+    y->constant = a->constant && b->constant;
     d->a = a;
     d->b = b;
     d->y = y;
@@ -15096,8 +15228,8 @@ MTL_DEF MTL__RARE mtl_activation *mtl_loss_of_outputs(mtl_run *run, const mtl_ta
     return mtl__loss_forward(run, &how, x, NULL);
 }
 
-static mtl_activation *mtl__class_loss(mtl_run *run, const mtl_task_part *part, const mtl_loss_items *items,
-                                       mtl_activation *x)
+static MTL__RARE mtl_activation *mtl__class_loss(mtl_run *run, const mtl_task_part *part,
+                                                 const mtl_loss_items *items, mtl_activation *x)
 {
     mtl__loss_data how = mtl__task_loss_data(part, items);
     how.smoothing = part->desc->label_smoothing;
@@ -16557,6 +16689,48 @@ static void mtl__model_components(mtl_model *model)
     }
 }
 
+/* 1: a name fits a pattern of `length` characters, where * stands for any, or for none. What the last * stood
+   for grows when something does not fit, so the work is at most the product of the lengths. */
+static MTL__RARE int mtl__pattern_fits(const char *pattern, size_t length, const char *name)
+{
+    const char *rest = name;
+    size_t i = 0, star = length;
+    while (*name) {
+        if (i < length && pattern[i] == '*') star = i++, rest = name;
+        else if (i < length && pattern[i] == *name) i++, name++;
+        else if (star < length) i = star + 1, name = ++rest;
+        else return 0;
+    }
+    while (i < length && pattern[i] == '*') i++;
+    return i == length;
+}
+
+static MTL__RARE void mtl__model_fail_freeze(const mtl_model *model, const char *pattern, size_t length,
+                                             mtl_error *err)
+{
+    char shown[64], names[360] = "";
+    size_t i, used = 0;
+    mtl__copy_text(shown, mtl__at_most(length + 1, sizeof shown), pattern);
+    for (i = 0; i < model->set.count; i++, used = strlen(names))
+        mtl__print(names + used, sizeof names - used, i ? ", %s" : "%s", model->set.tensors[i]->name);
+    mtl__fail(err, MTL_ERROR_FIELD, "freeze", -1, "freeze: no tensor fits \"%s\"; there are %s", shown,
+              names);
+}
+
+/* Freezes the tensors that the desc names. */
+static MTL__RARE void mtl__model_freeze_named(mtl_model *model, mtl_error *err)
+{
+    const char *text = model->desc.freeze;
+    size_t i, length, found;
+    for (; text && *text && !mtl__failed(err); text += length + (text[length] != '\0')) {
+        length = strcspn(text, ",+");
+        for (i = found = 0; i < model->set.count; i++)
+            if (mtl__pattern_fits(text, length, model->set.tensors[i]->name))
+                model->set.tensors[i]->frozen = (int)(found = 1);
+        if (!found) mtl__model_fail_freeze(model, text, length, err);
+    }
+}
+
 /* Everything but values. `arena` is the model's memory, or counts. */
 static MTL__RARE mtl_model *mtl__model_build(mtl_arena *arena, const mtl_model_desc *desc, mtl_error *err)
 {
@@ -16570,6 +16744,7 @@ static MTL__RARE mtl_model *mtl__model_build(mtl_arena *arena, const mtl_model_d
     if (mtl__model_adopt(model, err) || mtl__model_check_unique(model, err)) return NULL;
     mtl__model_build_nodes(model, err);
     if (!mtl__failed(err)) mtl__model_components(model);
+    if (!mtl__failed(err)) mtl__model_freeze_named(model, err);
     if (!mtl__failed(err)) mtl_parameters_allocate(&model->set, err);
     *arena = model->arena;
     return mtl__failed(err) ? NULL : model;
@@ -16714,13 +16889,13 @@ static int mtl__model_find_name(const mtl_model *model, size_t first, size_t cou
     return -1;
 }
 
-MTL_DEF int mtl_model_task(const mtl_model *model, const char *name)
+MTL_DEF MTL__RARE int mtl_model_task(const mtl_model *model, const char *name)
 {
     return model ? mtl__model_find_name(model, model->desc.input_count + model->desc.column_count,
                                         model->desc.task_count, name) : -1;
 }
 
-MTL_DEF int mtl_model_input(const mtl_model *model, const char *name)
+MTL_DEF MTL__RARE int mtl_model_input(const mtl_model *model, const char *name)
 {
     return model ? mtl__model_find_name(model, 0, model->desc.input_count, name) : -1;
 }
@@ -19227,10 +19402,11 @@ typedef struct mtl__surgery_job {
     double *sums;                           /* [pieces][tasks (tasks + 1) / 2] */
 } mtl__surgery_job;
 
-/* Everything that surgery keeps, in the arena. outside: tasks without a set of their own; components: [tasks]
-   are filled in by the caller. */
+/* Everything that surgery keeps, in the arena. learns: [tensors] which have gradients. outside: tasks without
+   a set of their own; components: [tasks] are filled in by the caller. */
 static MTL__RARE void mtl__surgery_build(mtl__surgery *s, const mtl_trainer_desc *desc, mtl_gradients *into,
-                                         const mtl__weighting *w, mtl_arena *arena, mtl_error *err)
+                                         const unsigned char *learns, const mtl__weighting *w,
+                                         mtl_arena *arena, mtl_error *err)
 {
     const size_t n = w->tasks;
     double *numbers = (double *)mtl__arena_make(arena, 7 * n * n + 7 * n, sizeof *numbers, "surgery", err);
@@ -19255,7 +19431,7 @@ static MTL__RARE void mtl__surgery_build(mtl__surgery *s, const mtl_trainer_desc
     s->weight = s->w + n;
     s->reached = (unsigned char *)mtl__arena_make(arena, s->set->count, 1, "surgery", err);
     for (k = 0; k < n && !mtl__failed(err); k++)
-        if (!w->of[k].outside) s->of[k] = mtl_gradients_create(s->set, arena, err);
+        if (!w->of[k].outside) s->of[k] = mtl_gradients_create_part(s->set, learns, arena, err);
 }
 
 static int mtl__surgery_reaches(const mtl__surgery *s, size_t k, size_t tensor)
@@ -19465,24 +19641,24 @@ static MTL__RARE void mtl__surgery_weigh(mtl__surgery *s, const mtl__weighting *
     for (i = 0; i < c.n; i++) s->scale[s->task[i]] = s->weight[i] / s->w[i];
 }
 
-/* Rows of the largest table. */
-static size_t mtl__surgery_rows_most(const mtl__surgery *s)
+/* Rows of the largest table that has gradients. */
+static MTL__RARE size_t mtl__surgery_rows_most(const mtl__surgery *s)
 {
     size_t i, most = 0;
     for (i = 0; i < s->set->count; i++)
-        if (s->set->tensors[i]->role == MTL_TENSOR_EMBEDDING && s->set->tensors[i]->shape[0] > most)
-            most = s->set->tensors[i]->shape[0];
+        if (s->into->touched[i] && s->set->tensors[i]->shape[0] > most) most = s->set->tensors[i]->shape[0];
     return most;
 }
 
 /* Most bytes that mtl__surgery_finish pushes. */
 static MTL__RARE void mtl__surgery_measure(const mtl__surgery *s, mtl_run *run)
 {
-    const mtl_parameters *set = s->set;
-    size_t count = set->count + set->total / MTL__SURGERY_ELEMENTS, i;
-    for (i = 0; i < set->count; i++)
-        if (set->tensors[i]->role == MTL_TENSOR_EMBEDDING)
-            count += set->tensors[i]->shape[0] / MTL__SURGERY_ROWS;
+    size_t count = 0, i;
+    for (i = 0; i < s->set->count; i++) {
+        if (!s->into->of[i].value) continue;
+        count += 1 + s->set->tensors[i]->count / MTL__SURGERY_ELEMENTS;
+        if (s->into->touched[i]) count += s->set->tensors[i]->shape[0] / MTL__SURGERY_ROWS;
+    }
     (void)mtl_run_push(run, mtl__surgery_rows_most(s) * sizeof(int));
     (void)mtl_run_push(run, count * sizeof(mtl__surgery_piece));
     (void)mtl_run_push(run, count * (s->tasks * (s->tasks + 1) / 2) * sizeof(double));
@@ -19531,19 +19707,20 @@ static MTL__RARE MTL__NOINLINE void mtl__surgery_finish(mtl__surgery *s, mtl__we
 /* ===========================================================================================================
    27 >>optimise   SGD, RMSProp, Adam, AdamW; clipping; schedules; averaging
    ===========================================================================================================
-   Moments are blocks of the parameters' layout. An update visits what gradient states name: NONE is skipped
-   and its step count stays, as in PyTorch. A ROWS gradient updates its rows alone when that is what the rule
-   would do anyway (SGD without memory) or when `lazy` asks for it; else the rows without a gradient count as
-   zero gradients, which is exact: rows that never had one have moments of zero and would not move, so they
-   are not visited either, unless l1, l2 or decay moves them. With `lazy` nothing in a step is proportional to
-   the vocabulary, the average included: while a row stays as it is, k updates of average += (1-d)(p -
-   average) are average = p + d^k (average - p), so rows are brought up to date when they are touched and
-   wherever the average is read. Without `lazy` every row that has moments moves at every update. Inside
-   mtl_fit such updates wait: a row makes up for those it has missed, one after the other with the same
-   arithmetic, and all rows do so every 32 updates. Whoever reads a table asks for the rows that it reads,
-   or for all, with mtl__parameters_fresh first: the embedding layer, the packing of a table that products
-   read as well, and whatever looks at the model. A gradient of the whole table makes all its rows fresh,
-   too. No bit changes, but the table and its moments come from memory once in 32 updates.
+   Moments are blocks of the layout of the parameters that have a gradient: what was frozen when the trainer
+   was made has no place in them, nor rows that wait. An update visits what gradient states name: NONE is
+   skipped and its step count stays, as in PyTorch. A ROWS gradient updates its rows alone when that is what
+   the rule would do anyway (SGD without memory) or when `lazy` asks for it; else the rows without a gradient
+   count as zero gradients, which is exact: rows that never had one have moments of zero and would not move,
+   so they are not visited either, unless l1, l2 or decay moves them. With `lazy` nothing in a step is
+   proportional to the vocabulary, the average included: while a row stays as it is, k updates of average +=
+   (1-d)(p - average) are average = p + d^k (average - p), so rows are brought up to date when they are
+   touched and wherever the average is read. Without `lazy` every row that has moments moves at every update.
+   Inside mtl_fit such updates wait: a row makes up for those it has missed, one after the other with the same
+   arithmetic, and all rows do so every 32 updates. Whoever reads a table asks for the rows that it reads, or
+   for all, with mtl__parameters_fresh first: the embedding layer, the packing of a table that products read
+   as well, and whatever looks at the model. A gradient of the whole table makes all its rows fresh, too. No
+   bit changes, but the table and its moments come from memory once in 32 updates.
        SGD      Robbins & Monro 1951; momentum Polyak 1964, Nesterov 1983 in PyTorch's form
        RMSProp  Tieleman & Hinton 2012          Adam  Kingma & Ba 2015          AdamW  Loshchilov & Hutter
                                                 2019
@@ -19559,6 +19736,7 @@ typedef struct mtl__optimizer {
     const mtl_trainer_desc *desc;
     mtl_parameters *set;
     mtl_gradients *gradients;
+    size_t *at;                             /* [tensors] where a tensor's numbers begin in: */
     mtl_real *m, *v;                        /* first and second moments; NULL when the rule has none */
     mtl_real *average;                      /* exponential average of the weights, or NULL */
     unsigned long long **averaged;          /* [tensors] embeddings: [rows], else [1]: the update that the
@@ -19598,7 +19776,7 @@ static double mtl__as_written(float value)
 }
 
 /* The rule's constants, read from their text once: that takes microseconds. */
-static mtl__update mtl__optimizer_rule(const mtl_trainer_desc *d)
+static MTL__RARE mtl__update mtl__optimizer_rule(const mtl_trainer_desc *d)
 {
     mtl__update u;
     memset(&u, 0, sizeof u);
@@ -19615,13 +19793,25 @@ static mtl__update mtl__optimizer_rule(const mtl_trainer_desc *d)
     return u;
 }
 
+/* 1: there is room for what a tensor learns. */
+MTL__INLINE int mtl__optimizer_has(const mtl__optimizer *o, size_t tensor)
+{
+    return o->gradients->of[tensor].value != NULL;
+}
+
+/* A tensor's part of m, v or average, from element `begin` on; NULL: the optimiser has no such block. */
+MTL__INLINE mtl_real *mtl__optimizer_at(const mtl__optimizer *o, mtl_real *block, size_t tensor, size_t begin)
+{
+    return block ? block + o->at[tensor] + begin : NULL;
+}
+
 MTL__INLINE size_t mtl__average_units(const mtl_tensor *t)
 {
     return t->role == MTL_TENSOR_EMBEDDING ? t->shape[0] : 1;
 }
 
 /* What the optimiser remembers of each tensor's rows. */
-static void mtl__optimizer_rows(mtl__optimizer *o, mtl_arena *arena, mtl_error *err)
+static MTL__RARE void mtl__optimizer_rows(mtl__optimizer *o, mtl_arena *arena, mtl_error *err)
 {
     size_t i, count = o->set->count;
     o->seen = (unsigned char **)mtl__arena_make(arena, count, sizeof *o->seen, "moments", err);
@@ -19631,6 +19821,7 @@ static void mtl__optimizer_rows(mtl__optimizer *o, mtl_arena *arena, mtl_error *
     o->late = (mtl__update **)mtl__arena_make(arena, count, sizeof *o->late, "moments", err);
     for (i = 0; i < count && !mtl__failed(err); i++) {
         const mtl_tensor *t = o->set->tensors[i];
+        if (!mtl__optimizer_has(o, i)) continue;
         if (t->role == MTL_TENSOR_EMBEDDING) {
             o->seen[i] = (unsigned char *)mtl__arena_zero(arena, t->shape[0], 1, "moments", err);
             o->applied[i] = (unsigned long long *)mtl__arena_zero(arena, t->shape[0], sizeof **o->applied,
@@ -19645,10 +19836,29 @@ static void mtl__optimizer_rows(mtl__optimizer *o, mtl_arena *arena, mtl_error *
     }
 }
 
-static mtl_status mtl__optimizer_init(mtl__optimizer *o, const mtl_trainer_desc *desc, mtl_parameters *set,
-                                      mtl_gradients *gradients, mtl_arena *arena, mtl_error *err)
+/* Lays out the blocks. Returns their size. */
+static MTL__RARE size_t mtl__optimizer_places(mtl__optimizer *o, mtl_arena *arena, mtl_error *err)
 {
-    size_t i;
+    size_t i, total = 0;
+    o->at = (size_t *)mtl__arena_make(arena, o->set->count, sizeof *o->at, "moments", err);
+    for (i = 0; o->at && i < o->set->count; i++) {
+        o->at[i] = total;
+        if (mtl__optimizer_has(o, i)) total += mtl__padded(o->set->tensors[i]->count);
+    }
+    return total;
+}
+
+static MTL__RARE mtl_real *mtl__optimizer_block(size_t total, const char *what, mtl_arena *arena,
+                                                mtl_error *err)
+{
+    return (mtl_real *)mtl__arena_zero(arena, total, sizeof(mtl_real), what, err);
+}
+
+static MTL__RARE mtl_status mtl__optimizer_init(mtl__optimizer *o, const mtl_trainer_desc *desc,
+                                                mtl_parameters *set, mtl_gradients *gradients,
+                                                mtl_arena *arena, mtl_error *err)
+{
+    size_t i, total;
     memset(o, 0, sizeof *o);
     o->desc = desc;
     o->set = set;
@@ -19657,19 +19867,19 @@ static mtl_status mtl__optimizer_init(mtl__optimizer *o, const mtl_trainer_desc 
     o->plateau = 1;
     o->rule = mtl__optimizer_rule(desc);
     o->total_steps = (size_t)desc->total_steps;
-    if (mtl__optimizer_has_momentum(desc))
-        o->m = (mtl_real *)mtl__arena_zero(arena, set->total, sizeof(mtl_real), "first moments", err);
+    total = mtl__optimizer_places(o, arena, err);
+    if (mtl__optimizer_has_momentum(desc)) o->m = mtl__optimizer_block(total, "first moments", arena, err);
     if (desc->optimizer != MTL_OPTIMIZER_SGD)
-        o->v = (mtl_real *)mtl__arena_zero(arena, set->total, sizeof(mtl_real), "second moments", err);
-    if (desc->average > 0) o->average = (mtl_real *)mtl__arena_zero(arena, set->total, sizeof(mtl_real),
-                                                                    "averaged weights", err);
+        o->v = mtl__optimizer_block(total, "second moments", arena, err);
+    if (desc->average > 0) o->average = mtl__optimizer_block(total, "averaged weights", arena, err);
     o->steps = (unsigned long long *)mtl__arena_zero(arena, set->count, sizeof *o->steps, "step counts", err);
     for (i = 0; i < set->count; i++)
         if (set->tensors[i]->component >= o->components) o->components = set->tensors[i]->component + 1;
     o->norms = (double *)mtl__arena_make(arena, o->components, sizeof *o->norms, "gradient norms", err);
     mtl__optimizer_rows(o, arena, err);
-    if (!mtl__failed(err) && o->average && !arena->counting)
-        memcpy(o->average, set->block, set->total * sizeof(mtl_real));
+    for (i = 0; i < set->count && o->average && !mtl__failed(err) && !arena->counting; i++)
+        if (mtl__optimizer_has(o, i))
+            memcpy(o->average + o->at[i], set->tensors[i]->value, set->tensors[i]->count * sizeof(mtl_real));
     return mtl__status(err);
 }
 
@@ -19680,7 +19890,7 @@ static double mtl__cosine_between(double from, double to, double share)
     return to + (from - to) * 0.5 * (1 + cos(3.141592653589793 * (share < 1 ? share : 1)));
 }
 
-static double mtl__schedule(const mtl__optimizer *o, unsigned long long s)
+static MTL__RARE double mtl__schedule(const mtl__optimizer *o, unsigned long long s)
 {
     const mtl_trainer_desc *d = o->desc;
     double warm = (double)d->warmup, step = (double)s, total = (double)o->total_steps, share,
@@ -19739,11 +19949,12 @@ static size_t mtl__pieces_of(const mtl__optimizer *o, size_t tensor, int of, mtl
 }
 
 /* The most pieces that an update or a norm can have. */
-static size_t mtl__pieces_most(const mtl__optimizer *o)
+static MTL__RARE size_t mtl__pieces_most(const mtl__optimizer *o)
 {
     size_t i, count = 0;
     for (i = 0; i < o->set->count; i++) {
         const mtl_tensor *t = o->set->tensors[i];
+        if (!mtl__optimizer_has(o, i)) continue;
         count += t->count / MTL__PIECE_ELEMENTS + 1 + (t->role == MTL_TENSOR_EMBEDDING
                                                        ? t->shape[0] / MTL__PIECE_ROWS + 1 : 0);
     }
@@ -19810,7 +20021,7 @@ static double mtl__clip_scale(const mtl__optimizer *o, double norm)
 }
 
 /* Most bytes that mtl__gradients_norm pushes. */
-static void mtl__norm_measure(const mtl__optimizer *o, mtl_run *run)
+static MTL__RARE void mtl__norm_measure(const mtl__optimizer *o, mtl_run *run)
 {
     (void)mtl_run_push(run, mtl__pieces_most(o) * sizeof(mtl__piece));
     (void)mtl_run_push(run, mtl__pieces_most(o) * sizeof(double));
@@ -19824,7 +20035,7 @@ static void mtl__average_approach(const mtl__optimizer *o, const mtl__kernels *k
 {
     double decay = (double)(mtl_real)o->desc->average;
     if (count) kernels->approach(n, (mtl_real)(1 - (count == 1 ? decay : pow(decay, (double)count))),
-                                 t->value + begin, o->average + t->offset + begin);
+                                 t->value + begin, mtl__optimizer_at(o, o->average, t->index, begin));
 }
 
 /* Brings units (rows of an embedding, else the whole tensor) up to update `now`, before their weights
@@ -19844,12 +20055,13 @@ static void mtl__average_catch_up(const mtl__optimizer *o, const mtl__kernels *k
 
 /* All of it up to date: before the average is read. (Weights that are swapped with it are up to date,
    too.) */
-static void mtl__average_finish(const mtl__optimizer *o, const mtl__kernels *kernels)
+static MTL__RARE void mtl__average_finish(const mtl__optimizer *o, const mtl__kernels *kernels)
 {
     const uint64_t before = mtl__arithmetic_set();
     size_t i;
     for (i = 0; o->average && i < o->set->count; i++)
-        mtl__average_catch_up(o, kernels, i, 0, mtl__average_units(o->set->tensors[i]), o->step);
+        if (mtl__optimizer_has(o, i))
+            mtl__average_catch_up(o, kernels, i, 0, mtl__average_units(o->set->tensors[i]), o->step);
     mtl__arithmetic_restore(before);
 }
 
@@ -19861,7 +20073,7 @@ static void mtl__update_elements(const mtl__optimizer *o, const mtl__kernels *ke
 {
     const mtl_tensor *t = o->set->tensors[tensor];
     kernels->update(u, n, t->value + begin, has_gradient ? o->gradients->of[tensor].value + begin : NULL,
-                    o->m ? o->m + t->offset + begin : NULL, o->v ? o->v + t->offset + begin : NULL);
+                    mtl__optimizer_at(o, o->m, tensor, begin), mtl__optimizer_at(o, o->v, tensor, begin));
     if (o->average) mtl__average_approach(o, kernels, t, begin, n, 1);
 }
 
@@ -20108,7 +20320,7 @@ static void mtl__optimizer_apply(mtl__optimizer *o, mtl_run *run, double lr, dou
 }
 
 /* Most bytes that mtl__optimizer_apply pushes. */
-static void mtl__optimizer_measure(const mtl__optimizer *o, mtl_run *run)
+static MTL__RARE void mtl__optimizer_measure(const mtl__optimizer *o, mtl_run *run)
 {
     (void)mtl_run_push(run, o->set->count * sizeof(mtl__update));
     (void)mtl_run_push(run, mtl__pieces_most(o) * sizeof(mtl__piece));
@@ -20621,6 +20833,7 @@ struct mtl_trainer {
     mtl_model *model;                       /* the session's, which may be written to here */
     mtl_trainer_desc desc;
     mtl_tape tape;
+    unsigned char *learns;                  /* [tensors] 0: frozen when the trainer was made */
     mtl_gradients *gradients;
     mtl_packings *packings;
     mtl__balance balance;                   /* into `gradients` */
@@ -20720,7 +20933,7 @@ static void mtl__trainer_forward(mtl_trainer *t, const mtl_batch *batch, mtl__lo
     mtl__carry_finish(run);
 }
 
-static void mtl__trainer_build_task_arrays(mtl_trainer *t, mtl_arena *arena, mtl_error *err)
+static MTL__RARE void mtl__trainer_build_task_arrays(mtl_trainer *t, mtl_arena *arena, mtl_error *err)
 {
     const mtl_model_desc *d = &t->model->desc;
     const size_t count = d->task_count, all = count + d->penalty_count;
@@ -20814,7 +21027,7 @@ static MTL__RARE void mtl__trainer_reach(const mtl_trainer *t, size_t k, unsigne
 
 /* Tasks with equal permissions are a group, one replay each, all into the same gradients. With one group this
    is one replay, as for a model without columns that choose. */
-static void mtl__trainer_build_groups(mtl_trainer *t, mtl_arena *arena, mtl_error *err)
+static MTL__RARE void mtl__trainer_build_groups(mtl_trainer *t, mtl_arena *arena, mtl_error *err)
 {
     const size_t tasks = t->model->desc.task_count, penalties = t->model->desc.penalty_count;
     const size_t tensors = t->model->set.count;
@@ -20898,7 +21111,7 @@ static MTL__RARE void mtl__trainer_build_surgery(mtl_trainer *t, mtl_arena *aren
     groups = (mtl__balance_group *)mtl__arena_make(arena, tasks + 1, sizeof *groups, "groups", err);
     group_of = (size_t *)mtl__arena_make(arena, tasks + penalties, sizeof *group_of, "groups", err);
     if (!mtl__failed(err))
-        mtl__surgery_build(&t->surgery, &t->desc, t->gradients, &t->weighting, arena, err);
+        mtl__surgery_build(&t->surgery, &t->desc, t->gradients, t->learns, &t->weighting, arena, err);
     for (k = 0; k < tasks + penalties && !mtl__failed(err); k++) {
         const mtl__balance *old = &t->balance;
         group_of[k] = mtl__at_most(k, tasks);
@@ -20923,6 +21136,53 @@ static MTL__RARE void mtl__trainer_build_best(mtl_trainer *t, mtl_arena *arena, 
     t->best_epoch = (size_t *)(void *)(t->best_score + tasks);
 }
 
+/* A dry run of a batch: forward, and `times` backward. */
+static MTL__RARE mtl_run *mtl__trainer_walk(mtl_trainer *t, const mtl__limits *limits, size_t times,
+                                            mtl_arena *counting, mtl_error *err)
+{
+    mtl_run *run = mtl__trainer_begin(t, counting, err);
+    mtl__losses losses;
+    mtl_batch batch;
+    size_t k;
+    memset(&batch, 0, sizeof batch);
+    batch.targets = (const mtl_target *)mtl__arena_zero(counting->shadow, t->model->desc.task_count,
+                                                        sizeof *batch.targets, "targets", err);
+    for (k = 0; k < t->model->desc.task_count && !mtl__failed(err); k++) t->divisors[k] = 1;
+    run->packing = mtl__packing_push(counting, limits->sequences, limits->rows, limits->steps, err);
+    if (!mtl__failed(err)) mtl__trainer_forward(t, &batch, &losses);
+    for (k = 0; k < times && !mtl__failed(err); k++) mtl__balance_backward(run, &t->balance, &losses);
+    return run;
+}
+
+/* Where something is frozen, backward packings of what a dry run asks for: that of a batch of one step, with
+   all tasks, since their weights may change. */
+static MTL__RARE void mtl__trainer_build_packings(mtl_trainer *t, mtl_arena *arena, mtl_error *err)
+{
+    const int all = !memchr(t->learns, 0, t->model->set.count);
+    const mtl__limits one = { 1, 1, 1 };
+    mtl_arena counting, *shadow = arena->counting ? arena->shadow : arena;
+    const mtl_arena_mark mark = mtl_arena_save(shadow);
+    size_t k;
+    mtl__arena_init_counting(&counting, shadow);
+    for (k = 0; k < t->model->desc.task_count; k++) t->weights[k] = 1;
+    if (!all) (void)mtl__trainer_walk(t, &one, 1, &counting, err);
+    for (k = 0; k < t->model->desc.task_count; k++) t->weights[k] = t->model->desc.tasks[k].weight;
+    mtl_arena_release(shadow, mark);
+    mtl__trainer_forget(t);
+    mtl__balance_reset(&t->balance);
+    if (!mtl__failed(err)) mtl__packings_hold(t->packings, all, arena, err);
+}
+
+/* Gradients of what is not frozen now. */
+static MTL__RARE void mtl__trainer_build_gradients(mtl_trainer *t, mtl_arena *arena, mtl_error *err)
+{
+    const mtl_parameters *set = &t->model->set;
+    size_t i;
+    t->learns = (unsigned char *)mtl__arena_make(arena, set->count, 1, "gradients", err);
+    for (i = 0; t->learns && i < set->count; i++) t->learns[i] = !set->tensors[i]->frozen;
+    t->gradients = mtl_gradients_create_part(set, t->learns, arena, err);
+}
+
 static MTL__RARE void mtl__trainer_build(mtl__session *session, mtl_arena *arena, mtl_error *err)
 {
     mtl_trainer *t = (mtl_trainer *)(void *)session;
@@ -20931,14 +21191,15 @@ static MTL__RARE void mtl__trainer_build(mtl__session *session, mtl_arena *arena
     mtl__trainer_build_task_arrays(t, arena, err);
     if (!mtl__failed(err)) mtl__trainer_build_best(t, arena, err);
     mtl__trainer_build_weighting(t, arena, err);
-    t->gradients = mtl_gradients_create(&t->model->set, arena, err);
-    t->packings = mtl__packings_build(&t->model->set, mtl__precision_choose(mtl__kernels_choose(d->isa),
-                                                                            d->precision), arena, err);
+    mtl__trainer_build_gradients(t, arena, err);
+    t->packings = mtl__packings_make(&t->model->set, mtl__precision_choose(mtl__kernels_choose(d->isa),
+                                                                           d->precision), arena, err);
     if (!mtl__failed(err)) mtl__trainer_build_groups(t, arena, err);
     if (!mtl__failed(err)) mtl__trainer_build_surgery(t, arena, err);
     if (!mtl__failed(err)) mtl__optimizer_init(&t->optimizer, d, &t->model->set, t->gradients, arena, err);
     mtl__session_start(session, arena, d->isa, d->threads, d->scheduler,
                        mtl__limits_of(d->max_rows, d->max_sequences, d->max_steps), err);
+    if (!mtl__failed(err)) mtl__trainer_build_packings(t, arena, err);
 }
 
 /* Dry runs of the largest batch, forward and backward, and of the norm and the update. Backward twice: when a
@@ -20948,21 +21209,9 @@ static MTL__RARE size_t mtl__trainer_measure(mtl__session *session, mtl_arena *s
     mtl_trainer *t = (mtl_trainer *)(void *)session;
     mtl_arena counting;
     mtl_arena_mark tape;
-    mtl__losses losses;
-    mtl_target *targets;
-    mtl_batch batch;
     mtl_run *run;
-    size_t k;
-    memset(&batch, 0, sizeof batch);
     mtl__arena_init_counting(&counting, shadow);
-    run = mtl__trainer_begin(t, &counting, err);
-    batch.targets = targets = (mtl_target *)mtl__arena_zero(shadow, t->model->desc.task_count,
-                                                            sizeof *targets, "targets", err);
-    for (k = 0; k < t->model->desc.task_count && !mtl__failed(err); k++) t->divisors[k] = 1;
-    run->packing = mtl__packing_push(&counting, session->limits.sequences, session->limits.rows,
-                                     session->limits.steps, err);
-    if (!mtl__failed(err)) mtl__trainer_forward(t, &batch, &losses);
-    for (k = 0; k < 2 && !mtl__failed(err); k++) mtl__balance_backward(run, &t->balance, &losses);
+    run = mtl__trainer_walk(t, &session->limits, 2, &counting, err);
     tape = mtl_arena_save(&counting);       /* norm and update push above the tape, which stays to be looked
                                                at */
     mtl__norm_measure(&t->optimizer, run);
@@ -21183,6 +21432,18 @@ static size_t mtl__trainer_micro_batch(mtl_trainer *t, const mtl_batch *batch, c
     return packing->rows;
 }
 
+/* A tensor that was frozen when the trainer was made, and is free now, has no room to learn in. */
+static MTL__RARE void mtl__trainer_check_learns(const mtl_trainer *t, mtl_error *err)
+{
+    const mtl_parameters *set = &t->model->set;
+    size_t i;
+    for (i = 0; i < set->count && !mtl__failed(err); i++)
+        if (!t->learns[i] && !set->tensors[i]->frozen)
+            mtl__fail(err, MTL_ERROR_UNSUPPORTED, set->tensors[i]->name, (long long)i,
+                      "%s is not frozen any more, and was when the trainer was made, which has no room for "
+                      "it: make a new trainer", set->tensors[i]->name);
+}
+
 /* Forward and backward of all micro-batches, into the gradients of `balance`. */
 static MTL__RARE mtl_status mtl__trainer_gradients(mtl_trainer *trainer, const mtl_batch *batches,
                                                    size_t count,
@@ -21193,11 +21454,13 @@ static MTL__RARE mtl_status mtl__trainer_gradients(mtl_trainer *trainer, const m
     size_t i, k, rows = 0;
     double loss = 0, penalties = 0;
     trainer->batches = count;
-    mtl__trainer_count(trainer, batches, count, err);
+    mtl__trainer_check_learns(trainer, err);
+    if (!mtl__failed(err)) mtl__trainer_count(trainer, batches, count, err);
     if (!mtl__failed(err)) mtl__trainer_weigh(trainer, err);
     (void)mtl__trainer_begin(trainer, &trainer->session.scratch, err);
     if (!mtl__failed(err)) {
-        mtl_packings_prepare(trainer->packings, &trainer->session.run);
+        mtl__parameters_pack(&trainer->model->set, mtl__run_kernels(&trainer->session.run),
+                             trainer->session.scheduler, trainer->packings, 1);
         mtl__balance_reset(balance);
     }
     for (i = 0; i < count && !mtl__failed(err); i++)
@@ -21310,7 +21573,7 @@ MTL_DEF MTL__RARE mtl_status mtl_train_step(mtl_trainer *trainer, const mtl_batc
     if (mtl__failed(err)) return mtl__status(err);
     trainer->optimizer.step++;
     mtl__parameters_pack(&trainer->model->set, mtl__run_kernels(&trainer->session.run),
-                         trainer->session.run.scheduler, NULL);
+                         trainer->session.run.scheduler, NULL, 1);
     measured.step = (size_t)trainer->optimizer.step;
     measured.lr = lr;
     if (step) *step = measured;
@@ -21321,7 +21584,7 @@ MTL_DEF MTL__RARE mtl_status mtl_trainer_swap_average(mtl_trainer *trainer, mtl_
 {
     mtl_error own;
     mtl__optimizer *o;
-    size_t i;
+    size_t i, k;
     err = mtl__error_given(err, &own);
     if (!mtl__given(trainer, "trainer", err)) return mtl__status(err);
     o = &trainer->optimizer;
@@ -21329,21 +21592,26 @@ MTL_DEF MTL__RARE mtl_status mtl_trainer_swap_average(mtl_trainer *trainer, mtl_
         return mtl__fail(err, MTL_ERROR_ARGUMENT, "average", -1,
                          "this trainer keeps no average; set trainer.average");
     mtl__average_finish(o, mtl__kernels_choose(trainer->desc.isa));     /* there may have been no step yet */
-    for (i = 0; i < o->set->total; i++) {
-        mtl_real held = o->average[i];
-        o->average[i] = o->set->block[i];
-        o->set->block[i] = held;
+    for (i = 0; i < o->set->count; i++) {
+        mtl_real *value = o->set->tensors[i]->value, *average = mtl__optimizer_at(o, o->average, i, 0);
+        for (k = 0; mtl__optimizer_has(o, i) && k < o->set->tensors[i]->count; k++) {
+            const mtl_real held = average[k];
+            average[k] = value[k];
+            value[k] = held;
+        }
     }
     trainer->averaged = !trainer->averaged;
     return mtl_model_prepare(trainer->model, err);
 }
 
 /* ---- resume: optimiser state as further tensors -----------------------------------------------------------
-   optimizer.m.NAME, .v.NAME, .average.NAME of the parameter's shape; optimizer.counts: steps [tensors],
-   updates, plateau factor and rate, whole numbers and floats as doubles; optimizer.rule: MTL_OPTIMIZER_* as a
-   double, which files of earlier builds lack. Checkpoints have further doubles: optimizer.weights, lambda of
-   tasks and penalties; optimizer.averaged, which update the average of each unit (mtl__average_units, of all
-   tensors) has seen last: to make up for what it is late by would round, and a checkpoint changes no bit. */
+   optimizer.m.NAME, .v.NAME, .average.NAME of the parameter's shape, of what was not frozen when the trainer
+   was made (those of what is frozen now are passed over); optimizer.counts: steps
+   [tensors], updates, plateau factor and rate, whole numbers and floats as doubles; optimizer.rule:
+   MTL_OPTIMIZER_* as a double, which files of earlier builds lack. Checkpoints have further doubles:
+   optimizer.weights, lambda of tasks and penalties; optimizer.averaged, which update the average of each unit
+   (mtl__average_units, of all tensors) has seen last: to make up for what it is late by would round, and a
+   checkpoint changes no bit. */
 typedef struct mtl__moment { const char *name; mtl_real *block; } mtl__moment;
 
 static void mtl__moments_of(const mtl__optimizer *o, mtl__moment moments[3])
@@ -21428,7 +21696,8 @@ static MTL__RARE size_t mtl__trainer_count_entries(const mtl_trainer *t, mtl__te
     double *values = (double *)mtl__arena_zero(arena, units + lambdas, sizeof *values, "counts", err), *to;
     size_t i, k, n = 0;
     for (i = 0, to = values; values && units && i < o->set->count; i++)
-        for (k = 0; k < mtl__average_units(o->set->tensors[i]); k++) *to++ = (double)o->averaged[i][k];
+        for (k = 0; k < mtl__average_units(o->set->tensors[i]); k++)
+            *to++ = (double)(mtl__optimizer_has(o, i) ? o->averaged[i][k] : o->step);
     for (k = 0; values && k < lambdas; k++) to[k] = (double)t->weights[k];
     if (units) mtl__entry_set(&e[n++], "optimizer.averaged", MTL_TYPE_F64, units, 0, values);
     mtl__entry_set(&e[n++], "optimizer.weights", MTL_TYPE_F64, lambdas, 0, values ? values + units : NULL);
@@ -21448,8 +21717,9 @@ static MTL__RARE void mtl__trainer_entries(const void *owner, mtl__tensor_entry 
     for (k = 0; k < 3; k++)
         for (i = 0; moments[k].block && i < o->set->count; i++) {
             const mtl_tensor *p = o->set->tensors[i];
+            if (!mtl__optimizer_has(o, i)) continue;
             mtl__print(name, sizeof name, "optimizer.%s.%s", moments[k].name, p->name);
-            mtl__entry_of_tensor(&e[n++], mtl__arena_text(arena, name, err), p, moments[k].block + p->offset);
+            mtl__entry_of_tensor(&e[n++], mtl__arena_text(arena, name, err), p, moments[k].block + o->at[i]);
         }
     mtl__entry_set(&e[n++], "optimizer.counts", MTL_TYPE_F64, o->set->count + 3, 0, counts);
     mtl__entry_set(&e[n], "optimizer.rule", MTL_TYPE_F64, 1, 0, counts ? counts + o->set->count + 3 : NULL);
@@ -21459,7 +21729,9 @@ static MTL__RARE void mtl__trainer_entries(const void *owner, mtl__tensor_entry 
 static MTL__RARE size_t mtl__trainer_entry_count(const mtl_trainer *t)
 {
     const mtl__optimizer *o = &t->optimizer;
-    return o->set->count * ((o->m != NULL) + (size_t)(o->v != NULL) + (o->average != NULL)) + 2
+    size_t i, count = 0;
+    for (i = 0; i < o->set->count; i++) count += (size_t)mtl__optimizer_has(o, i);
+    return count * ((o->m != NULL) + (size_t)(o->v != NULL) + (o->average != NULL)) + 2
         + mtl__balance_entry_count(t);
 }
 
@@ -21515,7 +21787,7 @@ static MTL__RARE mtl_status mtl__resume_check(const mtl_trainer *t, const mtl_sa
     mtl__moment moments[3];
     double saved = rule ? -1 : (double)t->desc.optimizer;
     char name[192];
-    size_t k;
+    size_t i, k;
     if (mtl__failed(err)) return mtl__status(err);
     if (rule && rule->type == MTL_TYPE_F64 && rule->count == 1) memcpy(&saved, rule->data, sizeof saved);
     while (theirs->name && (double)theirs->value != saved) theirs++;
@@ -21527,14 +21799,16 @@ static MTL__RARE mtl_status mtl__resume_check(const mtl_trainer *t, const mtl_sa
                          theirs->name ? theirs->name : "an optimizer that this build does not know",
                          ours->name);
     mtl__moments_of(&t->optimizer, moments);
-    for (k = 0; k < 3; k++) {
-        mtl__print(name, sizeof name, "optimizer.%s.%s", moments[k].name, t->optimizer.set->tensors[0]->name);
-        if (!moments[k].block && mtl_safetensors_find(file, name))
-            return mtl__fail(err, MTL_ERROR_TENSOR, name, -1,
-                             "the file holds %s, for which this trainer has no place: create it with "
-                             "the %s of the one that was saved, or go on from the weights alone",
-                             name, fields[k]);
-    }
+    for (k = 0; k < 3; k++)
+        for (i = 0; !moments[k].block && i < t->optimizer.set->count; i++) {
+            mtl__print(name, sizeof name, "optimizer.%s.%s", moments[k].name,
+                       t->optimizer.set->tensors[i]->name);
+            if (mtl_safetensors_find(file, name))
+                return mtl__fail(err, MTL_ERROR_TENSOR, name, -1,
+                                 "the file holds %s, for which this trainer has no place: create it with "
+                                 "the %s of the one that was saved, or go on from the weights alone",
+                                 name, fields[k]);
+        }
     return MTL_OK;
 }
 
@@ -21615,7 +21889,9 @@ static MTL__RARE void mtl__resume_further(mtl_trainer *t, const mtl_safetensors 
     if (values && units) (void)mtl__resume_doubles(file, "optimizer.averaged", units, values, NULL, err);
     for (i = 0, from = values; values && units && i < o->set->count; i++)
         for (k = 0; k < mtl__average_units(o->set->tensors[i]); k++, from++)
-            o->averaged[i][k] = *from >= 0 && *from < (double)o->step ? (unsigned long long)*from : o->step;
+            if (mtl__optimizer_has(o, i))
+                o->averaged[i][k] = *from >= 0 && *from < (double)o->step ? (unsigned long long)*from
+                                                                          : o->step;
     mtl_arena_destroy(&arena);
 }
 
@@ -21630,8 +21906,8 @@ static MTL__RARE void mtl__optimizer_resumed(mtl__optimizer *o)
         for (k = 0; k < t->shape[0]; k++) o->applied[i][k] = o->steps[i];
         memset(o->seen[i], 0, t->shape[0]);
         for (k = 0; k < t->count; k++)
-            if ((o->m && o->m[t->offset + k] != 0) || (o->v && o->v[t->offset + k] != 0) ||
-                (o->average && o->average[t->offset + k] != t->value[k]))
+            if ((o->m && o->m[o->at[i] + k] != 0) || (o->v && o->v[o->at[i] + k] != 0) ||
+                (o->average && o->average[o->at[i] + k] != t->value[k]))
                 o->seen[i][k / t->shape[1]] = 1;
     }
 }
@@ -21657,9 +21933,14 @@ MTL_DEF MTL__RARE mtl_status mtl_trainer_resume(mtl_trainer *trainer, const mtl_
     for (k = 0; k < 3; k++)
         for (i = 0; moments[k].block && i < o->set->count && !mtl__failed(err); i++) {
             const mtl_tensor *p = o->set->tensors[i];
+            if (!mtl__optimizer_has(o, i)) continue;
             mtl__print(name, sizeof name, "optimizer.%s.%s", moments[k].name, p->name);
+            if (!mtl_safetensors_find(file, name))
+                return mtl__fail(err, MTL_ERROR_TENSOR, name, -1,
+                                 "the file has no tensor %s: its trainer kept none, or had %s frozen; create "
+                                 "this one like it, or go on from the weights alone", name, p->name);
             mtl__read_tensor(file, name, p->shape[0], p->dims == 2 ? p->shape[1] : 0,
-                             moments[k].block + p->offset, err);
+                             moments[k].block + o->at[i], err);
         }
     if (mtl__failed(err)) return mtl__status(err);
     from = (const unsigned char *)counts->data;
@@ -22614,7 +22895,8 @@ static MTL__RARE void mtl__watch_exchange(mtl_watch *w, size_t k, mtl_real facto
                 g[n] = was;
             }
         }
-    mtl__parameters_pack(set, mtl__kernels_choose(w->trainer->desc.isa), w->trainer->session.scheduler, NULL);
+    mtl__parameters_pack(set, mtl__kernels_choose(w->trainer->desc.isa), w->trainer->session.scheduler, NULL,
+                         1);
 }
 
 MTL_DEF MTL__RARE mtl_status mtl_watch_affinity(mtl_watch *watch, const mtl_batch *batches, size_t count,
@@ -22646,6 +22928,20 @@ MTL_DEF MTL__RARE mtl_status mtl_watch_affinity(mtl_watch *watch, const mtl_batc
 
 /* ---- gradients through time ---------------------------------------------------------------------------- */
 
+/* 1: the last tape has the cell with this W_hh. */
+static MTL__RARE int mtl__watch_is_on_tape(const mtl_trainer *t, const mtl_tensor *weight)
+{
+    const mtl_record *r;
+    size_t i, k;
+    for (r = t->tape.last; r; r = r->previous) {
+        const mtl__layers *layers = (const mtl__layers *)r->data;
+        for (i = 0; r->backward == mtl__layers_backward && i < layers->count; i++)
+            for (k = 0; k < layers->of[i]->count; k++)
+                if (layers->of[i]->cells[k].keep && layers->of[i]->cells[k].cell->w_hh == weight) return 1;
+    }
+    return 0;
+}
+
 MTL_DEF MTL__RARE mtl_status mtl_watch_steps(mtl_trainer *trainer, const mtl_batch *batch, int task,
                                              const mtl_tensor *weight, double *norm, size_t count,
                                              mtl_error *err)
@@ -22676,6 +22972,9 @@ MTL_DEF MTL__RARE mtl_status mtl_watch_steps(mtl_trainer *trainer, const mtl_bat
     mtl__trainer_gradients(trainer, batch, 1, &balance, NULL, err);
     trainer->norms = NULL;
     trainer->session.run.norms = NULL;
+    if (!mtl__failed(err) && weight->frozen && !mtl__watch_is_on_tape(trainer, weight))
+        mtl__fail(err, MTL_ERROR_UNSUPPORTED, weight->name, -1, "no gradient goes through %s: it is frozen, "
+                  "and nothing that its layer reads learns", weight->name);
     return mtl__status(err);
 }
 
@@ -22728,8 +23027,11 @@ static MTL__RARE size_t mtl__watch_record(const mtl_record *r, mtl_watched_units
                                                                         : NULL;
     size_t i, k, n = 0;
     for (i = 0; layers && i < layers->count; i++)
-        for (k = 0; k < layers->of[i]->count; k++, n++)
+        for (k = 0; k < layers->of[i]->count; k++) {
+            if (!layers->of[i]->cells[k].keep) continue;
             if (n < capacity) mtl__watch_cell_units(&layers->of[i]->cells[k], &out[n]);
+            n++;
+        }
     if (!a || a->activation != MTL_ACTIVATION_RELU || !r->previous
         || r->previous->backward != mtl__dense_backward) return n;
     if (!capacity) return 1;

@@ -307,6 +307,16 @@ static void arena_case_predict(arena_case *c, const mtl_predictor_desc *desc, mt
     mtl_predictor_destroy(predictor);
 }
 
+/* Freezes none; every third tensor; all but the last heads; all. */
+static void arena_freeze(mtl_model *model, int number)
+{
+    const mtl_parameters *set = mtl_model_parameters(model);
+    size_t i;
+    for (i = 0; i < set->count; i++)
+        set->tensors[i]->frozen = number % 4 == 1 ? i % 3 == 0 : number % 4 == 2 ? i + 6 < set->count
+            : number % 4 == 3;
+}
+
 static void test_arena_exact_sizes(void **state)
 {
     test_random r = test_random_from(2);
@@ -344,6 +354,7 @@ static void test_arena_exact_sizes(void **state)
         training.threads = predicting.threads = number % 6 == 5 ? 3 : 1;
         training.lr = 1e-3f;
         arena_case_model(&c, &err);
+        arena_freeze(c.model, number / 5);
         arena_case_train(&c, &training, &err);
         arena_case_predict(&c, &predicting, &err);
         mtl_model_destroy(c.model);
@@ -388,6 +399,8 @@ static void test_arena_sizes_are_tight(void **state)
         training.max_sequences = predicting.max_sequences = SEQUENCES;
         training.max_steps = predicting.max_steps = STEPS;
         model = mtl_model_create(&p.desc, &err);
+        if (number % 2) mtl_model_freeze(model, number % 4 == 1 ? "words" : "", 1);
+        if (number % 4 == 3) mtl_model_freeze(model, "tags", 0);
         trainer = mtl_trainer_create(model, &training, &err);
         predictor = mtl_predictor_create(model, &predicting, &err);
         carried = mtl_state_create(model, SEQUENCES, &err);

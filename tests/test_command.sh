@@ -1295,6 +1295,7 @@ same() { # NAME OPTIONS...: two stops and two new processes end with the model o
 sed '1s/mood:class/tone:class/' second.tsv >tone.tsv
 text="--preset plain --data train.tsv --data tone.tsv --valid valid.tsv --hidden 8 --embed 8 --epochs 2"
 same "text" $text --schedule cosine --sampler annealed --set trainer.average=0.9 --set trainer.lazy=1 --sampler-weight tone.tsv=2
+same "frozen" $text --freeze text.weight,"encoder.*" --set trainer.average=0.9
 same "numbers" --preset auto --share full --frames train.csv --valid valid.csv --sequence unit --features heat,noise --task left:reals --task model:class \
     --hidden 8 --epochs 4 --batch 4 --sampler together --optimizer rmsprop --set fit.curriculum=length --patience 1
 
@@ -1309,6 +1310,7 @@ refuses "other weights of data" 1 "--sampler-weight is tone.tsv=3 and was not gi
 refuses "other tasks" 1 "its tasks are intent, slots, mood, tone, those of the data intent, slots" $again --only intent,slots
 refuses "a model that is finished" 1 "cut.st: holds no optimiser state|--checkpoint-every" train $text --out out.st --resume cut.st
 refuses "no model at all" 1 "--resume train.tsv: " train $text --out out.st --resume train.tsv
+refuses "other tensors frozen" 1 "--freeze is text.weight and was not given" $again --freeze text.weight
 refuses "no file" 1 "--resume none.st: there is no such file" train $text --out out.st --resume none.st
 run train --data train.tsv --valid valid.tsv --out auto.st $auto --quiet
 for updates in 3 100 200 260; do      # in the first training; in a later one; in a joint one
@@ -1326,6 +1328,17 @@ refuses "--force alone" 2 "--force is for --resume" train $text --out out.st --f
 refuses "a weight of an unknown file" 2 "--sampler-weight tune.tsv=2: no such file|did you mean tone.tsv" train $text --out out.st --sampler-weight tune.tsv=2
 refuses "a weight that is none" 2 "expected FILE=X" train $text --out out.st --sampler-weight tone.tsv=many
 refuses "temperature 0" 2 "temperature is 0" train $text --out out.st --set fit.temperature=0
+run $again --freeze "text.weight,encoder.*" --force
+check "the checkpoint's moments of what is frozen now are passed over" [ "$status" -eq 0 ]
+run info --model out.st --json
+check "the file says what is frozen" grep -q '"freeze": "text.weight,encoder.\*"' stdout.txt
+refuses "a name that no tensor has" 2 "--freeze: no tensor fits \"encodr.*\"; there are text.weight, encoder.weight_ih_l0" \
+    train $text --out out.st --freeze "encodr.*"
+refuses "frozen names in the search for a structure" 2 "--share NAME" train --data train.tsv --valid valid.tsv --out out.st --freeze text.weight
+run train $text --out cut.st --quiet --checkpoint-every 4 --stop-after 5 --freeze text.weight --freeze "slots.*"
+refuses "moments that a frozen tensor left out" 1 "the file has no tensor optimizer.m.text.weight" train $text --out out.st --quiet --resume cut.st.checkpoint --force
+run train $text --out cut.st --quiet --freeze text.weight --freeze "slots.*" --resume cut.st.checkpoint
+check "what was frozen goes on frozen" [ "$status" -eq 0 ]
 run $again --lr 0.01 --force
 [ "$status" -eq 0 ] && problem=$(says stderr.txt "mtl: note: --resume held.st: trainer.lr is 0.01 and was 0.001") || problem="status $status"
 result "--force goes on" "$problem"

@@ -1446,7 +1446,50 @@ static void test_model_file_with_half_a_scaling(void **state)
     mtl_model_destroy(model);
 }
 
+/* Tensors that the desc freezes, by patterns; a file keeps them. */
+static void test_model_freeze_patterns(void **state)
+{
+    static const struct { const char *freeze; size_t frozen; } cases[] = {
+        { NULL, 0 }, { "", 0 }, { "words.weight", 1 }, { "encoder.*", 4 }, { "words.*,encoder.*", 5 },
+        { "encoder.*_l0+words.weight", 5 }, { "*weight_*h_l*", 2 }, { "*.bias*,", 9 }, { "enc*.*ias*0", 2 },
+        { "*", 19 }, { "encoder.weight_hh_l0,encoder.weight_hh_l0", 1 },
+    };
+    static const char *const wrong[] = { "word", "words.weight,encodr.*", ",words.weight", "encoder.*x", "**z" };
+    const test_shape shape = {0};
+    mtl_error err = {0};
+    test_problem p;
+    size_t i, k, frozen;
+    (void)state;
+    test_problem_create(&p, &shape);
+    for (i = 0; i < sizeof cases / sizeof *cases; i++) {
+        test_file file = {0};
+        const mtl_writer writer = test_file_writer(&file);
+        mtl_model *model, *loaded;
+        p.desc.freeze = cases[i].freeze;
+        model = mtl_model_create(&p.desc, &err);
+        mtl_model_write(model, NULL, &writer, &err);
+        loaded = mtl_model_load_memory(file.bytes, file.used, &err);
+        TEST_FINE(&err);
+        for (k = frozen = 0; k < loaded->set.count; k++) {
+            assert_int_equal(loaded->set.tensors[k]->frozen, model->set.tensors[k]->frozen);
+            frozen += (size_t)loaded->set.tensors[k]->frozen;
+        }
+        if (frozen != (cases[i].frozen == 19 ? loaded->set.count : cases[i].frozen))
+            fail_msg("%s: %d tensors are frozen", cases[i].freeze, (int)frozen);
+        mtl_model_destroy(model);
+        mtl_model_destroy(loaded);
+        free(file.bytes);
+    }
+    for (i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        p.desc.freeze = wrong[i];
+        assert_null(mtl_model_create(&p.desc, &err));
+        test_expect_error(&err, MTL_ERROR_FIELD, "freeze", "; there are words.weight, encoder.weight_ih_l0");
+    }
+    test_problem_destroy(&p);
+}
+
 #define TEST_MODEL \
+    cmocka_unit_test(test_model_freeze_patterns), \
     cmocka_unit_test(test_model_buffers_are_tensors), cmocka_unit_test(test_model_transfer_of_buffers), \
     cmocka_unit_test(test_model_import_of_buffers), \
     cmocka_unit_test(test_model_file_with_half_a_scaling), \

@@ -433,6 +433,17 @@ static void test_train_unknown_labels(void **state)
     train_case_destroy(&unknown);
 }
 
+static void train_steps(train_case *c, mtl_trainer *trainer, int first, int count)
+{
+    int i;
+    for (i = first; i < first + count; i++) {
+        test_batch *b = test_batch_create(&c->p.desc, NULL, 4, 6, 0.3, (unsigned long long)i + 1000);
+        mtl_train_step(trainer, &b->batch, 1, NULL, &c->err);
+        TEST_FINE(&c->err);
+        test_batch_destroy(b);
+    }
+}
+
 /* ---- freezing, rates, task weights --------------------------------------------------------------------- */
 
 static void test_train_freezing(void **state)
@@ -467,6 +478,194 @@ static void test_train_freezing(void **state)
         assert_true(k < t->count);
     }
     free(weights);
+    train_case_destroy(&c);
+}
+
+/* Freezes what `pattern` says, tensor by tensor in turn: f: frozen. */
+static void train_freeze(mtl_model *model, const char *pattern)
+{
+    const mtl_parameters *set = mtl_model_parameters(model);
+    size_t i;
+    for (i = 0; i < set->count; i++) set->tensors[i]->frozen = pattern[i % strlen(pattern)] == 'f';
+}
+
+/* What a frozen trunk under a free and a frozen head costs: nothing but the forward pass. */
+static void test_train_frozen_costs(void **state)
+{
+    const size_t most = (MTL__REAL_IS_DOUBLE ? 4600 : 2300) * (size_t)1000;
+    mtl_input_desc input = {0};
+    mtl_task_desc tasks[2] = {{0}};
+    mtl_model_desc desc = {0};
+    mtl_trainer_desc how = {0};
+    mtl_error err = {0};
+    const mtl_parameters *set;
+    const mtl_record *r;
+    mtl_trainer *trainer;
+    mtl_model *model;
+    test_batch *b;
+    size_t i, whole, free_bytes;
+    (void)state;
+    input.name = "text", input.vocabulary = 1000, input.width = 32;
+    tasks[0].name = "intent", tasks[0].classes = 7;
+    tasks[1].name = "slots", tasks[1].classes = 12, tasks[1].level = MTL_LEVEL_STEP;
+    desc.inputs = &input, desc.input_count = 1, desc.tasks = tasks, desc.task_count = 2;
+    desc.encoder.hidden = 64, desc.encoder.layers = 2, desc.encoder.bidirectional = 1;
+    how.max_rows = 320, how.max_sequences = 16, how.max_steps = 20;
+    model = mtl_model_create(&desc, &err);
+    free_bytes = mtl_trainer_size(model, &how, &err);
+    mtl_model_destroy(model);
+    desc.freeze = "text.*,encoder.*+slots.*";
+    model = mtl_model_create(&desc, &err);
+    whole = mtl_model_size(&desc, &err) + mtl_trainer_size(model, &how, &err);
+    trainer = mtl_trainer_create(model, &how, &err);
+    TEST_FINE(&err);
+    if (whole > most) fail_msg("model and trainer take %d bytes", (int)whole);
+    assert_true(6 * mtl_trainer_size(model, &how, &err) < free_bytes);
+    b = test_batch_create(&desc, NULL, 16, 20, 0, 3);
+    mtl_train_step(trainer, &b->batch, 1, NULL, &err);
+    TEST_FINE(&err);
+    set = mtl_model_parameters(model);
+    for (i = 0; i < set->count; i++) {
+        const int frees = strncmp(set->tensors[i]->name, "intent.", 7) == 0;
+        assert_int_equal(set->tensors[i]->frozen, !frees);
+        assert_int_equal(trainer->gradients->of[i].value != NULL, frees);
+        assert_int_equal(trainer->optimizer.steps[i], frees);
+        assert_true(frees || (!trainer->optimizer.seen[i] && !trainer->optimizer.late[i]));
+    }
+    assert_int_equal(trainer->optimizer.at[set->count - 1], mtl__padded(7 * 128) + mtl__padded(7));
+    for (i = 0; i < set->matrix_count; i++) assert_null(trainer->packings->of[i]);
+    assert_int_equal(trainer->tape.count, 2);           /* the head's product and its loss */
+    for (r = trainer->tape.last; r; r = r->previous)
+        assert_true(r->backward == mtl__dense_backward || r->backward == mtl__cross_entropy_backward);
+    test_batch_destroy(b);
+    mtl_trainer_destroy(trainer);
+    mtl_model_destroy(model);
+}
+
+/* Steps of a model whose tensors are frozen by a pattern: when = 0: before its trainer is made, 1: after it, 2:
+   not, but at a rate of 0. */
+static mtl_real *train_frozen(const test_shape *shape, const mtl_trainer_desc *how, const char *pattern,
+                              int when)
+{
+    train_case c;
+    mtl_real *weights;
+    size_t i;
+    memset(&c, 0, sizeof c);
+    test_problem_create(&c.p, shape);
+    c.model = mtl_model_create(&c.p.desc, &c.err);
+    if (when == 0) train_freeze(c.model, pattern);
+    c.trainer = mtl_trainer_create(c.model, how, &c.err);
+    if (when == 1) train_freeze(c.model, pattern);
+    for (i = 0; when == 2 && i < mtl_model_parameters(c.model)->count; i++)
+        if (pattern[i % strlen(pattern)] == 'f') mtl_model_parameters(c.model)->tensors[i]->rate = 0;
+    train_steps(&c, c.trainer, 0, 4);
+    if (how->average > 0) mtl_trainer_swap_average(c.trainer, &c.err);
+    TEST_FINE(&c.err);
+    weights = test_weights_copy(c.model);
+    train_case_destroy(&c);
+    return weights;
+}
+
+/* What is free learns the same, whatever room the trainer has for the rest, with threads and without. */
+static void test_train_frozen_updates(void **state)
+{
+    static const char *const patterns[] = { "fffff.", "f", "ff.", ".f", "fffffffffffff.......", "f..f." };
+    int number, cases = test_quick() ? 12 : 48, i;
+    (void)state;
+    for (number = 0; number < cases; number++) {
+        const char *pattern = patterns[number % 6];
+        test_shape shape = {0};
+        mtl_trainer_desc how = {0};
+        mtl_real *weights[4];
+        size_t total;
+        train_case c;
+        shape.cell = 1 + number % 3;
+        shape.bidirectional = number / 3 % 2;
+        shape.layers = 1 + number / 2 % 2;
+        shape.two_columns = number / 4 % 2;
+        shape.features = number % 4 == 3 ? 3 : 0;
+        shape.dropout = number % 5 == 0 ? 0.2 : 0;
+        how.optimizer = number % 2 ? MTL_OPTIMIZER_ADAM : MTL_OPTIMIZER_SGD;
+        how.average = number % 4 == 1 ? 0.5f : 0;
+        how.lazy = number % 7 == 1;
+        how.lr = 0.01f;
+        how.precision = number % 5 == 4 ? MTL_PRECISION_BF16 : MTL_PRECISION_F32;
+        how.isa = number % 5 == 4 ? test_bf16_isa() : MTL_ISA_AUTO;
+        for (i = 0; i < 3; i++) weights[i] = train_frozen(&shape, &how, pattern, i);
+        how.threads = 3;
+        weights[3] = train_frozen(&shape, &how, pattern, 0);
+        train_case_create(&c, &shape, NULL);
+        total = mtl_model_parameters(c.model)->total;
+        if (memcmp(weights[0], weights[1], total * sizeof **weights)) fail_msg("case %d: frozen later", number);
+        if (memcmp(weights[0], weights[3], total * sizeof **weights)) fail_msg("case %d: threads", number);
+        if (how.precision != MTL_PRECISION_BF16)
+            assert_true(test_distance(weights[0], weights[2], total, 0.1) < 1e-5);
+        for (i = 0; i < 4; i++) free(weights[i]);
+        train_case_destroy(&c);
+    }
+}
+
+/* A tensor that the trainer has no room for is told by name, until it is frozen again or there is a new one. */
+static void test_train_unfreezing(void **state)
+{
+    const test_shape shape = {0};
+    mtl_gradients *of[TEST_TASKS_COUNT] = { NULL };
+    mtl_trainer *other;
+    mtl_real *weights;
+    train_case c;
+    (void)state;
+    train_case_create(&c, &shape, NULL);
+    mtl_model_freeze(c.model, "encoder.", 1);
+    other = mtl_trainer_create(c.model, NULL, &c.err);
+    mtl_train_step(other, c.p.batch, 1, NULL, &c.err);
+    TEST_FINE(&c.err);
+    mtl_model_freeze(c.model, "encoder.weight_hh", 0);
+    weights = test_weights_copy(c.model);
+    mtl_train_step(other, c.p.batch, 1, NULL, &c.err);
+    test_expect_error(&c.err, MTL_ERROR_UNSUPPORTED, "encoder.weight_hh_l0", "make a new trainer");
+    mtl_train_gradients(other, c.p.batch, 1, NULL, &c.err);
+    test_expect_error(&c.err, MTL_ERROR_UNSUPPORTED, "encoder.weight_hh_l0", "make a new trainer");
+    mtl_train_task_gradients(other, c.p.batch, 1, of, NULL, &c.err);
+    test_expect_error(&c.err, MTL_ERROR_UNSUPPORTED, "encoder.weight_hh_l0", "make a new trainer");
+    assert_true(test_weights_equal(c.model, weights));
+    mtl_train_step(c.trainer, c.p.batch, 1, NULL, &c.err);      /* made when all was free */
+    TEST_FINE(&c.err);
+    mtl_model_freeze(c.model, "encoder.weight_hh", 1);
+    mtl_train_step(other, c.p.batch, 1, NULL, &c.err);
+    TEST_FINE(&c.err);
+    free(weights);
+    mtl_trainer_destroy(other);
+    train_case_destroy(&c);
+}
+
+/* Backward products of a frozen part, under which something learns, follow what another trainer made of it. */
+static void test_train_frozen_packings(void **state)
+{
+    const test_shape shape = {0};
+    train_case c;
+    size_t i;
+    mtl_trainer *fresh, *held;
+    (void)state;
+    train_case_create(&c, &shape, NULL);
+    mtl_model_freeze(c.model, "encoder.", 1);
+    held = mtl_trainer_create(c.model, NULL, &c.err);
+    mtl_train_gradients(held, c.p.batch, 1, NULL, &c.err);      /* packs W_ih and W_hh, for words.weight */
+    mtl_model_freeze(c.model, "encoder.", 0);
+    train_steps(&c, c.trainer, 0, 3);
+    mtl_model_freeze(c.model, "encoder.", 1);
+    fresh = mtl_trainer_create(c.model, NULL, &c.err);
+    mtl_train_gradients(fresh, c.p.batch, 1, NULL, &c.err);
+    mtl_train_gradients(held, c.p.batch, 1, NULL, &c.err);
+    TEST_FINE(&c.err);
+    assert_true(held->packings->of[0] && held->gradients->of[0].row_count > 0);
+    for (i = 0; i < held->gradients->of[0].row_count; i++) {
+        const size_t width = c.model->set.tensors[0]->shape[1];
+        const size_t at = (size_t)held->gradients->of[0].rows[i] * width;
+        assert_memory_equal(held->gradients->of[0].value + at, fresh->gradients->of[0].value + at,
+                            width * sizeof(mtl_real));
+    }
+    mtl_trainer_destroy(fresh);
+    mtl_trainer_destroy(held);
     train_case_destroy(&c);
 }
 
@@ -799,17 +998,6 @@ static void test_train_lazy_rows(void **state)
 
 /* ---- resume: bit for bit ------------------------------------------------------------------------------- */
 
-static void train_steps(train_case *c, mtl_trainer *trainer, int first, int count)
-{
-    int i;
-    for (i = first; i < first + count; i++) {
-        test_batch *b = test_batch_create(&c->p.desc, NULL, 4, 6, 0.3, (unsigned long long)i + 1000);
-        mtl_train_step(trainer, &b->batch, 1, NULL, &c->err);
-        TEST_FINE(&c->err);
-        test_batch_destroy(b);
-    }
-}
-
 static void test_train_resume(void **state)
 {
     int number, cases = test_quick() ? 4 : 16;
@@ -855,6 +1043,92 @@ static void test_train_resume(void **state)
         mtl_model_destroy(loaded);
         remove(path);
         free(weights);
+        train_case_destroy(&c);
+    }
+}
+
+static void train_write(train_case *c, mtl_trainer *trainer, test_file *file)
+{
+    const mtl_writer writer = test_file_writer(file);
+    mtl_model_write(c->model, trainer, &writer, &c->err);
+    TEST_FINE(&c->err);
+}
+
+/* Steps of a trainer from `first` to 6, with weights put back before; what it leaves, its average if it has
+   one. */
+static mtl_real *train_on(train_case *c, mtl_trainer *trainer, const mtl_real *weights, int first)
+{
+    const mtl_parameters *set = mtl_model_parameters(c->model);
+    memcpy(set->block, weights, set->total * sizeof *weights);
+    mtl_model_prepare(c->model, &c->err);
+    train_steps(c, trainer, first, 6 - first);
+    if (trainer->desc.average > 0) mtl_trainer_swap_average(trainer, &c->err);
+    TEST_FINE(&c->err);
+    return test_weights_copy(c->model);
+}
+
+/* Files have the moments of what has them. Those of what is frozen now are passed over; those of what is free
+   now are missed. */
+static void test_train_resume_frozen(void **state)
+{
+    int number, i;
+    size_t k;
+    (void)state;
+    for (number = 0; number < 4; number++) {
+        const test_shape shape = {0};
+        mtl_trainer_desc desc = {0};
+        test_file whole = {0}, part = {0};
+        mtl_safetensors file;
+        mtl_trainer *frozen, *again;
+        mtl_real *after3, *after4, *ends[3];
+        train_case c;
+        desc.average = number % 2 ? 0.9f : 0;
+        desc.optimizer = number / 2 ? MTL_OPTIMIZER_RMSPROP : MTL_OPTIMIZER_ADAM;
+        train_case_create(&c, &shape, &desc);
+        train_steps(&c, c.trainer, 0, 3);
+        train_write(&c, c.trainer, &whole);
+        mtl_model_freeze(c.model, "words.", 1);
+        mtl_model_freeze(c.model, "encoder.", 1);
+        after3 = test_weights_copy(c.model);
+        ends[0] = train_on(&c, c.trainer, after3, 3);       /* frozen by now: it has room for all */
+        frozen = mtl_trainer_create(c.model, &desc, &c.err);
+        again = mtl_trainer_create(c.model, &desc, &c.err);
+        mtl_safetensors_open_memory(&file, whole.bytes, whole.used, &c.err);
+        mtl_trainer_resume(frozen, &file, &c.err);
+        mtl_safetensors_close(&file);
+        TEST_FINE(&c.err);
+        memcpy(mtl_model_parameters(c.model)->block, after3, c.model->set.total * sizeof *after3);
+        mtl_model_prepare(c.model, &c.err);
+        train_steps(&c, frozen, 3, 1);
+        train_write(&c, frozen, &part);
+        after4 = test_weights_copy(c.model);
+        ends[1] = train_on(&c, frozen, after4, 4);
+        mtl_safetensors_open_memory(&file, part.bytes, part.used, &c.err);
+        assert_null(mtl_safetensors_find(&file, "optimizer.m.words.weight"));
+        assert_null(mtl_safetensors_find(&file, "optimizer.v.encoder.weight_hh_l0"));
+        assert_non_null(mtl_safetensors_find(&file, "optimizer.v.tags.output.weight"));
+        mtl_trainer_resume(c.trainer, &file, &c.err);
+        test_expect_error(&c.err, MTL_ERROR_TENSOR, number / 2 ? "optimizer.v.words.weight"
+                          : "optimizer.m.words.weight", "had words.weight frozen");
+        memcpy(mtl_model_parameters(c.model)->block, after4, c.model->set.total * sizeof *after4);
+        mtl_trainer_resume(again, &file, &c.err);
+        mtl_safetensors_close(&file);
+        ends[2] = train_on(&c, again, after4, 4);
+        for (i = 1; i < 3; i++)             /* the average of what is frozen goes with its weights */
+            for (k = 0; k < c.model->set.count; k++) {
+                const mtl_tensor *t = c.model->set.tensors[k];
+                const mtl_real *want = t->frozen && i == 2 ? ends[1] : t->frozen ? after3 : ends[0];
+                if (memcmp(ends[i] + t->offset, want + t->offset, t->count * sizeof *want))
+                    fail_msg("case %d: another %s of way %d", number, t->name, i);
+            }
+        assert_true(again->optimizer.step == 6 && again->optimizer.steps[0] == 3);
+        for (i = 0; i < 3; i++) free(ends[i]);
+        free(after3);
+        free(after4);
+        mtl_trainer_destroy(again);
+        mtl_trainer_destroy(frozen);
+        free(whole.bytes);
+        free(part.bytes);
         train_case_destroy(&c);
     }
 }
@@ -2528,6 +2802,9 @@ static void test_train_bf16_fallback(void **state)
     cmocka_unit_test(test_train_nothing_labelled), cmocka_unit_test(test_train_step_report), \
     cmocka_unit_test(test_train_stopped_steps), cmocka_unit_test(test_train_goes_on_after_an_error), \
     cmocka_unit_test(test_train_unknown_labels), cmocka_unit_test(test_train_freezing), \
+    cmocka_unit_test(test_train_frozen_costs), cmocka_unit_test(test_train_frozen_updates), \
+    cmocka_unit_test(test_train_unfreezing), cmocka_unit_test(test_train_frozen_packings), \
+    cmocka_unit_test(test_train_resume_frozen), \
     cmocka_unit_test(test_train_all_frozen), cmocka_unit_test(test_train_rates), \
         cmocka_unit_test(test_train_set_weight), \
     cmocka_unit_test(test_train_evaluate_only), cmocka_unit_test(test_train_dropout), \

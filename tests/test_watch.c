@@ -559,6 +559,13 @@ static void test_watch_errors(void **state)
     test_expect_error(&c.b.err, MTL_ERROR_FIELD, "columns", "do not freeze");
     assert_int_equal(mtl_watch_size(c.b.trainer, &c.b.err), 0);
     test_expect_error(&c.b.err, MTL_ERROR_FIELD, "columns", "share no parameter");
+    mtl_watch_steps(c.b.trainer, c.b.p.batch, -1, w, norm, 4, &c.b.err);
+    test_expect_error(&c.b.err, MTL_ERROR_UNSUPPORTED, "encoder.weight_hh_l0", "no gradient goes through");
+    assert_int_equal(mtl_watch_units(c.b.trainer, NULL, 0), 0);     /* no cell is on the tape */
+    mtl_model_freeze(c.b.model, "words", 0);
+    mtl_watch_steps(c.b.trainer, c.b.p.batch, -1, w, norm, 4, &c.b.err);
+    TEST_FINE(&c.b.err);
+    assert_true(norm[0] > 0);
     mtl_trainer_destroy(c.b.trainer);
     mtl_model_destroy(c.b.model);
     c.b.p.desc.task_count = 1;

@@ -231,9 +231,19 @@ void check_memory(const mtl_model_desc *desc)
              bytes, 4.0 * (double)bytes, machine);
 }
 
+/* What --freeze names, as the library's desc wants it. A growing array, NULL for nothing. */
+static char *frozen_names(const settings *given)
+{
+    char *text = NULL;
+    size_t i;
+    for (i = 0; i < arrlenu(given->freeze); i++) add_text(&text, "%s%s", i ? "," : "", given->freeze[i]);
+    return text;
+}
+
 mtl_model *create_model(const settings *given, corpus *all, const int *chosen, const mtl_share_desc *share)
 {
     const char **words = name_list(&all->vocabulary), ***labels = NULL;
+    char *frozen = frozen_names(given);
     float **weights = NULL;
     mtl_input_desc input = make_input_desc(given, all, words);
     mtl_task_desc *tasks = NULL;
@@ -254,8 +264,11 @@ mtl_model *create_model(const settings *given, corpus *all, const int *chosen, c
     desc.encoder = given->encoder;
     desc.tasks = tasks;
     desc.task_count = arrlenu(tasks);
+    desc.freeze = frozen;
     mtl_share(share, &desc, &shared, &arena, &err);
     check(&err);
+    if (frozen && !mtl_model_size(&shared, &err) && strcmp(err.name, "freeze") == 0)
+        fail_usage("--%s", err.message);
     check_memory(&shared);
     model = mtl_model_create(&shared, &err);
     check(&err);
@@ -268,5 +281,6 @@ mtl_model *create_model(const settings *given, corpus *all, const int *chosen, c
     arrfree(weights);
     arrfree(tasks);
     arrfree(words);
+    arrfree(frozen);
     return model;
 }

@@ -119,6 +119,7 @@ static void print_model(const settings *given, mtl_model *model, const mtl_safet
         print_fields(MTL_DESC_PENALTY, &desc->penalties[i]);
     }
     printf("model\n");
+    if (desc->freeze) printf("  freeze %s\n", desc->freeze);
     print_fields(MTL_DESC_MODEL, desc);
     print_stream(model);
     print_structure(model);
@@ -231,8 +232,10 @@ static void json_model(const settings *given, mtl_model *model, const mtl_safete
     size_t i;
     printf("{\"file\": ");
     json_string(stdout, given->model_path);
-    printf(", \"model\": true, \"bytes\": %.0f, \"parameters\": %zu, \"seed\": %llu, \"inputs\": [", bytes,
+    printf(", \"model\": true, \"bytes\": %.0f, \"parameters\": %zu, \"seed\": %llu, ", bytes,
            count_parameters(model), desc->seed);
+    if (desc->freeze) printf("\"freeze\": "), json_string(stdout, desc->freeze), printf(", ");
+    printf("\"inputs\": [");
     for (i = 0; i < desc->input_count; i++) {
         if (i) printf(", ");
         json_fields(MTL_DESC_INPUT, &desc->inputs[i], desc->inputs[i].name);

@@ -105,6 +105,8 @@ static const option options[] = {
       "a file of --data counts as if it were X times as large, 0: not at all; may be repeated [1]" },
     { "--teacher", "MODEL", TRAIN, FILES, MEMBER(teachers),
       "a model of single tasks, whose answers to the training data are learnt, too; may be repeated" },
+    { "--freeze", "NAMES", TRAIN, LIST, MEMBER(freeze),
+      "tensors that stay as they are, at no cost, such as text.weight or 'encoder.*'; may be repeated" },
     { "--score", "TASK", TRAIN, TEXT, MEMBER(score),
       "the task whose validation score decides; without it the mean over tasks" },
     { "--seed", "N", TRAIN | IMPORT, FIELD, FIELDS("model.seed trainer.seed fit.seed"),

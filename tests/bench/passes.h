@@ -216,7 +216,7 @@ static void bench_train(void *user)
     mtl__arena_reset(&net->scratch);
     mtl__optimizer_apply(&net->optimizer, &net->run, (double)net->how.lr, 1);
     net->optimizer.step++;
-    mtl__parameters_pack(&net->set, mtl__run_kernels(&net->run), net->scheduler, NULL);
+    mtl__parameters_pack(&net->set, mtl__run_kernels(&net->run), net->scheduler, NULL, 0);
     bench_must(&net->error);
 }
 

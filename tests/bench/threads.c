@@ -160,7 +160,7 @@ static void step_loss(mtl_run *run, step_case *c, mtl_activation *y, mtl_tape *t
     mtl_tape_backward(run, &loss, &one, 1, 0);
     c->loss = loss ? (double)loss->value[0] : 0;
     mtl__optimizer_apply(&c->optimizer, run, 1e-3, 1);
-    mtl__parameters_pack(&c->set, mtl__run_kernels(run), run->scheduler, NULL);
+    mtl__parameters_pack(&c->set, mtl__run_kernels(run), run->scheduler, NULL, 0);
 }
 
 static void step_run(step_case *c, const mtl_scheduler *scheduler)
