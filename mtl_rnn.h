@@ -2321,7 +2321,7 @@ static uint64_t mtl__big_quotient(mtl__big *a, mtl__big *b)
     return mantissa + ((uint64_t)(exponent >= -1022 ? exponent + 1022 : 0) << 52);
 }
 
-static uint64_t mtl__decimal_to_bits(const mtl__decimal *decimal)
+static MTL__RARE uint64_t mtl__decimal_to_bits(const mtl__decimal *decimal)
 {
     long magnitude = decimal->significant + decimal->exponent;      /* 10^(magnitude-1) <= value <
                                                                        10^magnitude */
@@ -4582,7 +4582,7 @@ static void mtl__cell_leave(const mtl__cell_pass *p, const mtl__cell_walk *walk)
 
 /* Backward, after each block: of one that is not full, zeros into the padding of dz, whatever the padding of
    its operands held. */
-static void mtl__cell_leave_backward(const mtl__cell_pass *p, const mtl__cell_walk *walk)
+static MTL__RARE void mtl__cell_leave_backward(const mtl__cell_pass *p, const mtl__cell_walk *walk)
 {
     const size_t left = p->units - walk->unit, slots = mtl__cell_dz_row(p);
     const mtl__cell_block *b = &walk->stage.block;
@@ -9340,7 +9340,7 @@ static mtl_real mtl__load_real(const unsigned char *from, int type)
     }
 }
 
-MTL_DEF mtl_status mtl_safetensor_values(const mtl_safetensor *tensor, mtl_real *out, mtl_error *err)
+MTL_DEF MTL__RARE mtl_status mtl_safetensor_values(const mtl_safetensor *tensor, mtl_real *out, mtl_error *err)
 {
     const int own_type = MTL__REAL_IS_DOUBLE ? MTL_TYPE_F64 : MTL_TYPE_F32;
     mtl_error own;
@@ -11025,7 +11025,7 @@ static void mtl__weights_part(const mtl__kernels *kernels, const void *pass, siz
     kernels->product_weights(&p->product, begin, end, p->scratch + begin / p->unit * p->scratch_size);
 }
 
-static void mtl__jobs_add_weights(mtl__jobs *jobs, mtl__product_weights *product)
+static MTL__RARE void mtl__jobs_add_weights(mtl__jobs *jobs, mtl__product_weights *product)
 {
     mtl__weights_pass p;
     size_t units, most;
@@ -11060,7 +11060,7 @@ static void mtl__sums_part(const mtl__kernels *kernels, const void *pass, size_t
 
 /* dW and db of the rows of dz that p describes: into the gradients of a weight's rows from first_row on and
    of one or two biases. Each may be NULL; p's dw and accumulate are set here. */
-static void mtl__jobs_add_gradients(mtl__jobs *jobs, mtl__product_weights *p, const mtl_tensor *weight,
+static MTL__RARE void mtl__jobs_add_gradients(mtl__jobs *jobs, mtl__product_weights *p, const mtl_tensor *weight,
                                     size_t first_row, const mtl_tensor *bias, const mtl_tensor *bias2)
 {
     mtl__sums_pass sums;
@@ -11640,7 +11640,7 @@ static unsigned long long *mtl__run_stream(mtl_run *run)
 }
 
 /* x itself when nothing is to be dropped. key: [rows] what a row's mask depends on; NULL: its number. */
-static mtl_activation *mtl__dropout_layer(mtl_run *run, mtl_real rate, const int *key, mtl_activation *x,
+static MTL__RARE mtl_activation *mtl__dropout_layer(mtl_run *run, mtl_real rate, const int *key, mtl_activation *x,
                                           const char *name)
 {
     mtl__dropout_data *d;
@@ -11866,7 +11866,7 @@ static MTL__RARE void mtl__blend_backward(mtl_run *run, void *data)
     mtl_arena_release(run->arena, mark);
 }
 
-static mtl_activation *mtl__blend_forward(mtl_run *run, mtl_activation *const *sources, size_t count,
+static MTL__RARE mtl_activation *mtl__blend_forward(mtl_run *run, mtl_activation *const *sources, size_t count,
                                           mtl_activation *weights, const int *rows)
 {
     mtl__blend *d = (mtl__blend *)mtl_run_make(run, sizeof *d);
@@ -11962,7 +11962,7 @@ static void mtl__vector_backward(mtl_run *run, void *data)
     if (grad) mtl__run_copy(run, d->y->grad, 0, NULL, grad, 0, 1, d->y->width, add);
 }
 
-static mtl_activation *mtl__vector_forward(mtl_run *run, const mtl_tensor *tensor)
+static MTL__RARE mtl_activation *mtl__vector_forward(mtl_run *run, const mtl_tensor *tensor)
 {
     mtl__vector *d = (mtl__vector *)mtl_run_make(run, sizeof *d);
     mtl_activation *y = mtl__run_activation(run, NULL, NULL, 1, tensor->count);
@@ -12140,7 +12140,7 @@ static void mtl__pool_leave(mtl_run *run, const mtl__pool_data *d, size_t carrie
 
 /* x [N][width], rows that are steps, to [B][width], their sequences. segments: for MTL_POOL_LAST. carried:
    where the state has what mean and max carry, [width + 1], or MTL__NOT_CARRIED. */
-static mtl_activation *mtl__pool_forward(mtl_run *run, int pool, mtl_activation *x,
+static MTL__RARE mtl_activation *mtl__pool_forward(mtl_run *run, int pool, mtl_activation *x,
                                          const mtl_segment *segments, size_t count, size_t carried,
                                          const char *name)
 {
@@ -14704,7 +14704,7 @@ static void mtl__cells_layers(mtl_run *run, mtl_column_pass *columns, size_t cou
 }
 
 /* Level by level, since a layer reads the one below it. */
-static void mtl__cells_forward(mtl_run *run, mtl_column_pass *columns, size_t count)
+static MTL__RARE void mtl__cells_forward(mtl_run *run, mtl_column_pass *columns, size_t count)
 {
     size_t k, l, layers = 0;
     for (k = 0; k < count; k++) {
@@ -14973,7 +14973,7 @@ static MTL__RARE unsigned mtl__tap_stream(mtl_maker *m, const mtl__tap *tap, con
 
 /* ---- penalties ----------------------------------------------------------------------------------------- */
 
-static mtl_activation *mtl__tie_penalty(mtl_run *run, const mtl_penalty_part *part, mtl_activation *a,
+static MTL__RARE mtl_activation *mtl__tie_penalty(mtl_run *run, const mtl_penalty_part *part, mtl_activation *a,
                                         mtl_activation *b)
 {
     (void)a;
@@ -18145,7 +18145,7 @@ static void mtl__session_observe(mtl__session *s, mtl_observer observer, void *u
 
 /* A fresh run over `arena`; the observer stays, and the kernels: asking the processor again at each call
    would take longer, in a virtual machine, than predicting a word. */
-static mtl_run *mtl__session_begin(mtl__session *s, mtl_arena *arena, mtl_error *err)
+static MTL__RARE mtl_run *mtl__session_begin(mtl__session *s, mtl_arena *arena, mtl_error *err)
 {
     const mtl_run before = s->run;
     if (before.kernels) {
@@ -18247,7 +18247,7 @@ struct mtl_predictor {
 };
 
 /* Forward pass and outputs of every task, in run->arena. */
-static MTL__RARE void mtl__predict_run(mtl_run *run, const mtl_model *model, const mtl_input *inputs,
+static void mtl__predict_run(mtl_run *run, const mtl_model *model, const mtl_input *inputs,
                                        int logits,
                              mtl_prediction *out)
 {
@@ -20139,7 +20139,7 @@ static void mtl__update_table(const mtl__piece_job *job, const mtl__piece *piece
         }
 }
 
-static void mtl__update_piece(void *context, size_t i)
+static MTL__RARE void mtl__update_piece(void *context, size_t i)
 {
     const mtl__piece_job *job = (const mtl__piece_job *)context;
     const mtl__optimizer *o = job->optimizer;
