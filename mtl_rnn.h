@@ -7556,45 +7556,36 @@ typedef char mtl__stamp_check
 #undef mtl__pairs_along
 #undef mtl__pairs_across
 
-/* All tables of this program, worst first. */
-static const mtl__kernels *const mtl__kernel_tables[] = {
+/* The tables of this program that are called NAME_isa, worst first. */
 #ifdef MTL__SCALAR
-    &mtl__kernels_scalar,
+#  define MTL__OF_SCALAR(name) &name##_scalar,
+#else
+#  define MTL__OF_SCALAR(name)
 #endif
 #if defined(MTL__X86) && MTL__STAMPED(MTL_ISA_SSE2)
-    &mtl__kernels_sse2,
+#  define MTL__OF_SSE2(name) &name##_sse2,
+#else
+#  define MTL__OF_SSE2(name)
 #endif
 #if defined(MTL__X86) && MTL__WIDE && MTL__STAMPED(MTL_ISA_AVX2)
-    &mtl__kernels_avx2,
+#  define MTL__OF_AVX2(name) &name##_avx2,
+#else
+#  define MTL__OF_AVX2(name)
 #endif
 #if defined(MTL__X86) && MTL__WIDE && MTL__STAMPED(MTL_ISA_AVX512)
-    &mtl__kernels_avx512,
+#  define MTL__OF_AVX512(name) &name##_avx512,
+#else
+#  define MTL__OF_AVX512(name)
 #endif
 #if defined(MTL__NEON) && MTL__STAMPED(MTL_ISA_NEON)
-    &mtl__kernels_neon,
+#  define MTL__OF_NEON(name) &name##_neon,
+#else
+#  define MTL__OF_NEON(name)
 #endif
-    NULL
-};
-
-/* The same of streams' tables. */
-static const mtl__stream_kernels *const mtl__stream_tables[] = {
-#ifdef MTL__SCALAR
-    &mtl__stream_kernels_scalar,
-#endif
-#if defined(MTL__X86) && MTL__STAMPED(MTL_ISA_SSE2)
-    &mtl__stream_kernels_sse2,
-#endif
-#if defined(MTL__X86) && MTL__WIDE && MTL__STAMPED(MTL_ISA_AVX2)
-    &mtl__stream_kernels_avx2,
-#endif
-#if defined(MTL__X86) && MTL__WIDE && MTL__STAMPED(MTL_ISA_AVX512)
-    &mtl__stream_kernels_avx512,
-#endif
-#if defined(MTL__NEON) && MTL__STAMPED(MTL_ISA_NEON)
-    &mtl__stream_kernels_neon,
-#endif
-    NULL
-};
+#define MTL__TABLES(name) MTL__OF_SCALAR(name) MTL__OF_SSE2(name) MTL__OF_AVX2(name) MTL__OF_AVX512(name) \
+    MTL__OF_NEON(name) NULL
+static const mtl__kernels *const mtl__kernel_tables[] = { MTL__TABLES(mtl__kernels) };
+static const mtl__stream_kernels *const mtl__stream_tables[] = { MTL__TABLES(mtl__stream_kernels) };
 
 static const mtl__stream_kernels *mtl__stream_kernels_choose(int isa)
 {
@@ -9340,7 +9331,8 @@ static mtl_real mtl__load_real(const unsigned char *from, int type)
     }
 }
 
-MTL_DEF MTL__RARE mtl_status mtl_safetensor_values(const mtl_safetensor *tensor, mtl_real *out, mtl_error *err)
+MTL_DEF MTL__RARE mtl_status mtl_safetensor_values(const mtl_safetensor *tensor, mtl_real *out,
+                                                   mtl_error *err)
 {
     const int own_type = MTL__REAL_IS_DOUBLE ? MTL_TYPE_F64 : MTL_TYPE_F32;
     mtl_error own;
@@ -11060,7 +11052,8 @@ static void mtl__sums_part(const mtl__kernels *kernels, const void *pass, size_t
 
 /* dW and db of the rows of dz that p describes: into the gradients of a weight's rows from first_row on and
    of one or two biases. Each may be NULL; p's dw and accumulate are set here. */
-static MTL__RARE void mtl__jobs_add_gradients(mtl__jobs *jobs, mtl__product_weights *p, const mtl_tensor *weight,
+static MTL__RARE void mtl__jobs_add_gradients(mtl__jobs *jobs, mtl__product_weights *p,
+                                              const mtl_tensor *weight,
                                     size_t first_row, const mtl_tensor *bias, const mtl_tensor *bias2)
 {
     mtl__sums_pass sums;
@@ -11640,7 +11633,8 @@ static unsigned long long *mtl__run_stream(mtl_run *run)
 }
 
 /* x itself when nothing is to be dropped. key: [rows] what a row's mask depends on; NULL: its number. */
-static MTL__RARE mtl_activation *mtl__dropout_layer(mtl_run *run, mtl_real rate, const int *key, mtl_activation *x,
+static MTL__RARE mtl_activation *mtl__dropout_layer(mtl_run *run, mtl_real rate, const int *key,
+                                                    mtl_activation *x,
                                           const char *name)
 {
     mtl__dropout_data *d;
@@ -11866,7 +11860,8 @@ static MTL__RARE void mtl__blend_backward(mtl_run *run, void *data)
     mtl_arena_release(run->arena, mark);
 }
 
-static MTL__RARE mtl_activation *mtl__blend_forward(mtl_run *run, mtl_activation *const *sources, size_t count,
+static MTL__RARE mtl_activation *mtl__blend_forward(mtl_run *run, mtl_activation *const *sources,
+                                                    size_t count,
                                           mtl_activation *weights, const int *rows)
 {
     mtl__blend *d = (mtl__blend *)mtl_run_make(run, sizeof *d);
@@ -14973,7 +14968,8 @@ static MTL__RARE unsigned mtl__tap_stream(mtl_maker *m, const mtl__tap *tap, con
 
 /* ---- penalties ----------------------------------------------------------------------------------------- */
 
-static MTL__RARE mtl_activation *mtl__tie_penalty(mtl_run *run, const mtl_penalty_part *part, mtl_activation *a,
+static MTL__RARE mtl_activation *mtl__tie_penalty(mtl_run *run, const mtl_penalty_part *part,
+                                                  mtl_activation *a,
                                         mtl_activation *b)
 {
     (void)a;
@@ -23152,13 +23148,19 @@ static MTL__RARE void mtl__emit_operation(const mtl_writer *to, const char *name
     mtl__emit(to, err, " } },\n");
 }
 
+/* 1 for what C names are made of. */
+static int mtl__is_word_character(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || mtl__is_digit(c) || c == '_';
+}
+
 /* A name as an enumerator has it: other characters become _. */
 static MTL__RARE void mtl__emit_word(const mtl_writer *to, const char *text, mtl_error *err)
 {
     char piece[2] = { 0, 0 };
     for (; *text; text++) {
         const char c = *text;
-        piece[0] = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || mtl__is_digit(c) ? c : '_';
+        piece[0] = mtl__is_word_character(c) ? c : '_';
         mtl__write(to, piece, 1, err);
     }
 }
@@ -23218,11 +23220,8 @@ static MTL__RARE void mtl__emit_source(const mtl_writer *to, const char *name, c
 static MTL__RARE int mtl__is_identifier(const char *name)
 {
     size_t i;
-    for (i = 0; name && name[i]; i++) {
-        const char c = name[i];
-        if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || (i
-                                                                               && mtl__is_digit(c)))) return 0;
-    }
+    for (i = 0; name && name[i]; i++)
+        if (!mtl__is_word_character(name[i]) || (i == 0 && mtl__is_digit(name[i]))) return 0;
     return name && i > 0 && i < 64;
 }
 

@@ -69,7 +69,8 @@ int command_export(const settings *given)
     for (i = 0; i < 2 && err.code; i++) file_remove(paths[i]);
     if (err.code) fail("--c %s: %s", given->export_c, err.message);
     if (!given->quiet)
-        printf("%s and %s: a stream of %zu bytes here; mtl_stream_open(buffer, sizeof buffer, &%s, 1, 0, &err)\n",
+        printf("%s and %s: a stream of %zu bytes here; "
+               "mtl_stream_open(buffer, sizeof buffer, &%s, 1, 0, &err)\n",
                paths[0], paths[1], bytes, name_of(given->export_c));
     for (i = 0; i < 2; i++) free(paths[i]);
     mtl_model_destroy(model);
