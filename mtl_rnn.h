@@ -1093,10 +1093,11 @@ MTL_DEF size_t mtl_model_rate(mtl_model *model, const char *prefix, float rate);
    backpropagation. A batch takes those of its rows that its state_rows name: sequences may come, pause, leave
    and return in any order. A row holds the numbers of all columns that read forward, in the order of the
    model's columns, layer by layer, of each h and then, of an LSTM, c; then those of tasks of sequences that
-   pool steps by mean or max, and of those whose steps vote, which so answer for all steps so far.
-   Cells that read backwards carry nothing. They begin at a chunk's end, where the sequence goes on with what
-   nobody has read yet: so they begin with zeros, see no further than the chunk, and are right in the last
-   chunk of a sequence. Gates of a mix `experts` with one gate a sequence go by the steps of the chunk. */
+   pool steps by mean or max, and of those whose steps vote, which so answer for all steps so far. Cells that
+   read backwards carry nothing. They begin at a chunk's end, where the sequence goes on with what nobody has
+   read yet: so they begin with zeros, see no further than the chunk, and are right in the last chunk of a
+   sequence. Gates of a mix `experts` with one gate a sequence go by the steps of the chunk. A state is in one
+   call at a time: threads that share out the rows of one want a state each. */
 MTL_DEF mtl_state *mtl_state_create(const mtl_model *model, size_t rows, mtl_error *err);
 MTL_DEF void mtl_state_destroy(mtl_state *state);
 /* Exact bytes of the same in the caller's buffer (aligned to 64), which must outlive it. 0 on error. */
