@@ -536,7 +536,8 @@ static void test_arena_beyond_limits(void **state)
     test_problem_destroy(&p);
 }
 
-/* What a sensor's model takes of the heap: GRU 32 over 16 numbers, heads of 6 classes, a number, 3 classes. */
+/* What a sensor's model takes of the heap: GRU 32 over 16 numbers, heads of 6 classes, a number, 3
+   classes. */
 static void test_arena_peaks(void **state)
 {
     enum { STATES = 1000 };

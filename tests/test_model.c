@@ -1454,7 +1454,8 @@ static void test_model_freeze_patterns(void **state)
         { "encoder.*_l0+words.weight", 5 }, { "*weight_*h_l*", 2 }, { "*.bias*,", 9 }, { "enc*.*ias*0", 2 },
         { "*", 19 }, { "encoder.weight_hh_l0,encoder.weight_hh_l0", 1 },
     };
-    static const char *const wrong[] = { "word", "words.weight,encodr.*", ",words.weight", "encoder.*x", "**z" };
+    static const char *const wrong[] = { "word", "words.weight,encodr.*", ",words.weight", "encoder.*x",
+                                         "**z" };
     const test_shape shape = {0};
     mtl_error err = {0};
     test_problem p;

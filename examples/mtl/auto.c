@@ -121,8 +121,8 @@ static mtl_model *make_model(const search *s, const attempt *of)
     return model;
 }
 
-/* Words that only other tasks' data have are never trained: their rows begin as zeros, as that of unknown words
-   does, which they are in a model of these tasks alone. */
+/* Words that only other tasks' data have are never trained: their rows begin as zeros, as that of unknown
+   words does, which they are in a model of these tasks alone. */
 static void forget_unseen_words(mtl_model *model, const mtl_batch *train)
 {
     const mtl_model_desc *d = mtl_model_describe(model);

@@ -181,7 +181,8 @@ int command_train(const settings *given, corpus *all)
     read_training_data(given, all);
     automatic = given->automatic && arrlenu(all->tasks) > 1 && arrlenu(all->valid) > 0;
     if (automatic && arrlenu(given->freeze))
-        fail_usage("--freeze is for a model of known structure: give --share NAME, too, such as --share full");
+        fail_usage("--freeze is for a model of known structure: give --share NAME, too, such as --share "
+                   "full");
     check_sampler_weights(given, all);
     if (given->automatic && arrlenu(all->tasks) > 1 && !automatic && !given->quiet)
         note("without --valid data there is nothing to choose by: all tasks share one encoder");
