@@ -21194,9 +21194,11 @@ static MTL__RARE void mtl__trainer_build(mtl__session *session, mtl_arena *arena
     if (!mtl__failed(err)) mtl__trainer_build_groups(t, arena, err);
     if (!mtl__failed(err)) mtl__trainer_build_surgery(t, arena, err);
     if (!mtl__failed(err)) mtl__optimizer_init(&t->optimizer, d, &t->model->set, t->gradients, arena, err);
+    session->isa = d->isa;
+    if (!mtl__failed(err)) mtl__trainer_build_packings(t, arena, err);
+    /* last: where something fails nobody would end the threads of a pool */
     mtl__session_start(session, arena, d->isa, d->threads, d->scheduler,
                        mtl__limits_of(d->max_rows, d->max_sequences, d->max_steps), err);
-    if (!mtl__failed(err)) mtl__trainer_build_packings(t, arena, err);
 }
 
 /* Dry runs of the largest batch, forward and backward, and of the norm and the update. Backward twice: when a

@@ -1455,7 +1455,7 @@ static void test_model_freeze_patterns(void **state)
         { "*", 19 }, { "encoder.weight_hh_l0,encoder.weight_hh_l0", 1 },
     };
     static const char *const wrong[] = { "word", "words.weight,encodr.*", ",words.weight", "encoder.*x",
-                                        "**z" };
+                                         "**z" };
     const test_shape shape = {0};
     mtl_error err = {0};
     test_problem p;
