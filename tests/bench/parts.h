@@ -578,13 +578,15 @@ static void bench_gram_part(size_t tasks, size_t elements)
     double rate, load;
     size_t k, i;
     int add;
+    const unsigned char learns = 1;         /* the one tensor */
     memset(&g, 0, sizeof g);
     bench_bare_init(&g.bare);
     tensor = mtl_parameters_add(&g.bare.set, "weights", elements, 0, MTL_TENSOR_WEIGHT, &g.bare.error);
     bench_bare_ready(&g.bare, 1);
     g.bare.how.surgery = MTL_SURGERY_UPGRAD;
     mtl__weighting_init(&g.weighting, &g.bare.how, tasks, &g.bare.keep, &g.bare.error);
-    mtl__surgery_build(&g.surgery, &g.bare.how, g.bare.gradients, &g.weighting, &g.bare.keep, &g.bare.error);
+    mtl__surgery_build(&g.surgery, &g.bare.how, g.bare.gradients, &learns, &g.weighting, &g.bare.keep,
+                       &g.bare.error);
     bench_must(&g.bare.error);
     for (k = 0; k < tasks; k++) {
         mtl_real *values;
