@@ -488,8 +488,7 @@ typedef struct mtl_allocator {              /* NULL members: malloc and free */
 typedef struct mtl_model_desc {
     MTL_MODEL_FIELDS(MTL__MEMBER)
     mtl_column_desc encoder;                /* one column over all inputs, used when column_count is 0 */
-    const mtl_allocator *allocator;         /* NULL: malloc. Where mtl_model_create gets its memory,
-        and what is
+    const mtl_allocator *allocator;         /* NULL: malloc. Of mtl_model_create's memory, and of what is
                                                borrowed while the model is measured, read and saved; the model
                                                copies it */
 } mtl_model_desc;
@@ -1234,7 +1233,7 @@ typedef struct mtl_import_result {
 /* The same, but what is left of the file is no error: it is counted and named in *result. */
 MTL_DEF mtl_status mtl_model_import_part(mtl_model *model, const mtl_safetensors *file,
                                          const mtl_import *mappings, size_t count, mtl_import_result *result,
-                                             mtl_error *err);
+                                         mtl_error *err);
 /* Writes the model's parameters and set buffers alone, names mapped the other way (`to` replaced by `from`).
    count 0: all, under their own names. */
 MTL_DEF mtl_status mtl_model_export(const mtl_model *model, const char *path, const mtl_import *mappings,
@@ -1321,6 +1320,8 @@ struct mtl_operation {
     const char *name;                       /* of the part, for messages */
     const mtl_real *weights[3], *bias[2];
 };
+/* All there are; exported models name those that they need, so that a linker leaves out the others. What each
+   does stands above it in >>stream. */
 #define MTL_OPERATION_LIST(X) \
     X(embedding) X(features) X(cell) X(dense) X(activate) X(softmax) X(copy) X(add) X(gate) X(pool) X(class) \
     X(multi) X(real)
@@ -1334,8 +1335,7 @@ enum { MTL_PLAN_VERSION = MTL_PLAN_NOW, MTL_STREAM_HEAD = 192 };
 #if defined(__GNUC__) || defined(__clang__)
 #define MTL_EXPORTED __attribute__((aligned(64)))
 #else
-#define MTL_EXPORTED                        /* packed weights need no alignment,
-    they are read faster with it */
+#define MTL_EXPORTED                        /* without it packed weights are read more slowly */
 #endif
 typedef struct mtl_plan {
     unsigned version;                       /* MTL_PLAN_VERSION of the header that it was written for */
@@ -1879,7 +1879,7 @@ typedef struct mtl_fit_result {
    `value` that it got earlier: ask mtl_model_tensor again. */
 MTL_DEF mtl_status mtl_fit(mtl_trainer *trainer, const mtl_batch *train, size_t train_count,
                            const mtl_batch *valid, size_t valid_count, const mtl_fit_desc *desc,
-                               mtl_fit_result *result, mtl_error *err);
+                           mtl_fit_result *result, mtl_error *err);
 /* Saves a run: model, optimiser state, the best weights so far, where the order of the data stands. To go on
    from there, in a new process or not, with the same descs and data sets and any number of threads: load the
    model of the file (mtl_model_load), create its trainer, mtl_trainer_resume, and mtl_fit with `resume` set
@@ -3258,7 +3258,7 @@ static void mtl__format(char *out, size_t size, const char *format, va_list *arg
 /* Sets err unless it is set already, and returns the code that stands. name: what is at fault; position:
    where, or -1. */
 static MTL__RARE mtl_status mtl__fail(mtl_error *err, mtl_status code, const char *name, long long position,
-                            const char *format, ...)
+                                      const char *format, ...)
 {
     va_list arguments;
     if (mtl__failed(err)) return mtl__status(err);
@@ -4342,7 +4342,7 @@ typedef struct mtl__cell_rows {
    part that starts here (both in the same step only when walking in reverse, where rows join while t falls).
    Returns the number of parts. */
 MTL__INLINE int mtl__cell_parts(const mtl__cell_pass *p, size_t t, size_t first, size_t count,
-                               mtl__cell_rows part[2])
+                                mtl__cell_rows part[2])
 {
     const mtl__steps *time = p->time;
     const size_t before = p->reverse ? t + 1 : t - 1;
@@ -7737,8 +7737,7 @@ static void mtl__tensor_append(mtl_tensor ***table, size_t *count, size_t *capac
 }
 
 MTL_DEF MTL__RARE mtl_tensor *mtl_parameters_add(mtl_parameters *set, const char *name, size_t rows,
-                                                 size_t columns,
-                                       int role, mtl_error *err)
+                                                 size_t columns, int role, mtl_error *err)
 {
     mtl_tensor *t;
     size_t count = 0, bytes;
@@ -7783,7 +7782,8 @@ MTL_DEF MTL__RARE mtl_tensor *mtl_parameters_add(mtl_parameters *set, const char
 /* A packing of `gates` groups of `units` rows of `weight`. gate_order: of dz for the backward packing, NULL:
    as they stand. */
 static MTL__RARE mtl__matrix *mtl__matrix_add(mtl_parameters *set, const mtl_tensor *weight, size_t first_row,
-                                    size_t gates, size_t units, const int *gate_order, mtl_error *err)
+                                              size_t gates, size_t units, const int *gate_order,
+                                              mtl_error *err)
 {
     mtl__matrix *m = (mtl__matrix *)mtl__arena_make(set->arena, 1, sizeof *m, "a matrix", err),
         **end = &set->matrices;
@@ -7805,7 +7805,7 @@ static MTL__RARE mtl__matrix *mtl__matrix_add(mtl_parameters *set, const mtl_ten
 
 /* Packed bias of a matrix: gates first .. first+gates-1 of a, plus b in the first b_gates of these. */
 static MTL__RARE void mtl__matrix_add_bias(mtl_parameters *set, mtl__matrix *m, const mtl_tensor *a,
-                                 const mtl_tensor *b, size_t first, size_t gates, size_t b_gates)
+                                           const mtl_tensor *b, size_t first, size_t gates, size_t b_gates)
 {
     if (!m || !a) return;
     m->bias[0] = a;
@@ -8097,7 +8097,7 @@ static MTL__RARE void mtl__packings_hold(mtl_packings *p, int all, mtl_arena *ar
 }
 
 static MTL__RARE mtl_packings *mtl__packings_build(const mtl_parameters *set, int precision, mtl_arena *arena,
-                                         mtl_error *err)
+                                                   mtl_error *err)
 {
     mtl_packings *p = mtl__packings_make(set, precision, arena, err);
     if (p) mtl__packings_hold(p, 1, arena, err);
@@ -8112,8 +8112,8 @@ MTL_DEF MTL__RARE mtl_packings *mtl_packings_create(const mtl_parameters *set, m
 }
 
 MTL_DEF MTL__RARE mtl_gradients *mtl_gradients_create_part(const mtl_parameters *set,
-                                                           const unsigned char *wanted,
-                                                 mtl_arena *arena, mtl_error *err)
+                                                           const unsigned char *wanted, mtl_arena *arena,
+                                                           mtl_error *err)
 {
     mtl_error own;
     mtl_gradients *g;
@@ -9929,8 +9929,7 @@ static MTL__RARE mtl_status mtl__field_check(const mtl_field *f, double value, c
 
 /* The value of a text for a field: a choice's name, true or false, or a number. */
 static MTL__RARE mtl_status mtl__field_read(const mtl_field *f, const char *text, size_t length,
-                                            double *value,
-                                  mtl_error *err)
+                                            double *value, mtl_error *err)
 {
     char names[160], shown[64];
     const mtl_choice *c;
@@ -10016,8 +10015,7 @@ MTL_DEF MTL__RARE char *mtl_field_get(const mtl_field *field, const void *desc, 
 
 /* Checks numbers against their fields' ranges and puts defaults in for zeros. */
 static MTL__RARE mtl_status mtl__desc_check_numbers(const mtl_field *f, size_t count, void *members,
-                                                    const char *what,
-                                          mtl_error *err)
+                                                    const char *what, mtl_error *err)
 {
     size_t i, k;
     for (i = 0; i < count; i++, f++)
@@ -10095,8 +10093,7 @@ static MTL__RARE mtl_status mtl__check_name(const char *name, const char *where,
 }
 
 static MTL__RARE void mtl__desc_copy_texts(const mtl_field *f, void *members, mtl_arena *arena,
-                                           const char *what,
-                                 mtl_error *err)
+                                           const char *what, mtl_error *err)
 {
     const char *const *texts = (const char *const *)mtl__desc_pointer(members, f->offset);
     size_t count = mtl__desc_count(f, members), i;
@@ -10122,8 +10119,7 @@ static MTL__RARE void mtl__desc_copy_bytes(size_t offset, size_t bytes, void *me
 
 /* A kind of the program's own: the row stays where it is, its options are copied and checked. */
 static MTL__RARE void mtl__desc_copy_own(const mtl_field *f, void *members, mtl_arena *arena,
-                                         const char *what,
-                               mtl_error *err)
+                                         const char *what, mtl_error *err)
 {
     const mtl_kind *own = (const mtl_kind *)mtl__desc_pointer(members, f->offset);
     char path[96];
@@ -10149,8 +10145,7 @@ static MTL__RARE void mtl__desc_copy_own(const mtl_field *f, void *members, mtl_
 
 /* Copies what the members of one desc point to, but for lists. */
 static MTL__RARE void mtl__desc_copy_member(const mtl_field *f, void *members, mtl_arena *arena,
-                                            const char *what,
-                                  mtl_error *err)
+                                            const char *what, mtl_error *err)
 {
     const mtl_field *part;
     char *inner = (char *)members + f->offset, path[96];
@@ -10358,8 +10353,7 @@ static MTL__RARE void mtl__desc_read_number(const mtl_field *f, const mtl__json 
 /* The numbers that are there; others keep their zero, the default. Unknown members are left for newer
    versions. */
 static MTL__RARE void mtl__desc_read_numbers(const mtl_field *f, size_t count, const mtl__json *object,
-                                             void *members,
-                                   mtl_error *err)
+                                             void *members, mtl_error *err)
 {
     for (; count > 0 && !mtl__failed(err); count--, f++) {
         const mtl__json *node = f->type < MTL_NAME ? mtl__json_get(object, f->name) : NULL;
@@ -10369,8 +10363,7 @@ static MTL__RARE void mtl__desc_read_numbers(const mtl_field *f, size_t count, c
 
 /* An array of exactly as many texts or numbers as the desc counts. */
 static MTL__RARE void mtl__desc_read_array(const mtl__desc_reader *r, const mtl_field *f,
-                                           const mtl__json *array,
-                                 void *members)
+                                           const mtl__json *array, void *members)
 {
     size_t count = mtl__desc_count(f, members), size = f->type == MTL_TEXTS ? sizeof(char *) : sizeof(float),
         i;
@@ -10391,8 +10384,7 @@ static MTL__RARE void mtl__desc_read_array(const mtl__desc_reader *r, const mtl_
 
 /* A kind of the program's own, by name among those that were handed over. */
 static MTL__RARE void mtl__desc_read_own(const mtl__desc_reader *r, const mtl_field *f,
-                                         const mtl__json *object,
-                               const char *name, void *members)
+                                         const mtl__json *object, const char *name, void *members)
 {
     const mtl_kind *own;
     void *options;
@@ -10416,8 +10408,7 @@ static MTL__RARE void mtl__desc_read_own(const mtl__desc_reader *r, const mtl_fi
 
 /* One member that points to memory, but for lists. */
 static MTL__RARE void mtl__desc_read_member(const mtl__desc_reader *r, const mtl_field *f,
-                                            const mtl__json *object,
-                                  void *members)
+                                            const mtl__json *object, void *members)
 {
     const mtl__json *node = mtl__json_get(object, f->name);
     if (!node || mtl__failed(r->err)) return;
@@ -10441,8 +10432,7 @@ static MTL__RARE void mtl__desc_read_mix(const mtl__desc_reader *r, const mtl__j
 
 /* A list's array of objects, with zeroed memory for as many descs. */
 static MTL__RARE char *mtl__desc_read_list(const mtl__desc_reader *r, const mtl_field *f,
-                                           const mtl__json *array,
-                                 void *members)
+                                           const mtl__json *array, void *members)
 {
     size_t count = mtl__json_count(array);
     char *list;
@@ -10941,8 +10931,8 @@ static void mtl__tape_play(mtl_run *run, mtl_gradients *gradients, int part)
 }
 
 MTL_DEF MTL__RARE mtl_status mtl_tape_replay(mtl_run *run, mtl_gradients *gradients, int part,
-                                   mtl_activation *const *losses, const mtl_real *weights, size_t count,
-                                   int accumulate)
+                                             mtl_activation *const *losses, const mtl_real *weights,
+                                             size_t count, int accumulate)
 {
     uint64_t before;
     size_t i;
@@ -11054,8 +11044,8 @@ static void mtl__sums_part(const mtl__kernels *kernels, const void *pass, size_t
 /* dW and db of the rows of dz that p describes: into the gradients of a weight's rows from first_row on and
    of one or two biases. Each may be NULL; p's dw and accumulate are set here. */
 static MTL__RARE void mtl__jobs_add_gradients(mtl__jobs *jobs, mtl__product_weights *p,
-                                              const mtl_tensor *weight,
-                                    size_t first_row, const mtl_tensor *bias, const mtl_tensor *bias2)
+                                              const mtl_tensor *weight, size_t first_row,
+                                              const mtl_tensor *bias, const mtl_tensor *bias2)
 {
     mtl__sums_pass sums;
     int add, add2;
@@ -11635,8 +11625,7 @@ static unsigned long long *mtl__run_stream(mtl_run *run)
 
 /* x itself when nothing is to be dropped. key: [rows] what a row's mask depends on; NULL: its number. */
 static MTL__RARE mtl_activation *mtl__dropout_layer(mtl_run *run, mtl_real rate, const int *key,
-                                                    mtl_activation *x,
-                                          const char *name)
+                                                    mtl_activation *x, const char *name)
 {
     mtl__dropout_data *d;
     mtl_activation *y;
@@ -11862,8 +11851,7 @@ static MTL__RARE void mtl__blend_backward(mtl_run *run, void *data)
 }
 
 static MTL__RARE mtl_activation *mtl__blend_forward(mtl_run *run, mtl_activation *const *sources,
-                                                    size_t count,
-                                          mtl_activation *weights, const int *rows)
+                                                    size_t count, mtl_activation *weights, const int *rows)
 {
     mtl__blend *d = (mtl__blend *)mtl_run_make(run, sizeof *d);
     size_t i;
@@ -12137,8 +12125,8 @@ static void mtl__pool_leave(mtl_run *run, const mtl__pool_data *d, size_t carrie
 /* x [N][width], rows that are steps, to [B][width], their sequences. segments: for MTL_POOL_LAST. carried:
    where the state has what mean and max carry, [width + 1], or MTL__NOT_CARRIED. */
 static MTL__RARE mtl_activation *mtl__pool_forward(mtl_run *run, int pool, mtl_activation *x,
-                                         const mtl_segment *segments, size_t count, size_t carried,
-                                         const char *name)
+                                                   const mtl_segment *segments, size_t count, size_t carried,
+                                                   const char *name)
 {
     const int carries = run->carry && carried != (size_t)MTL__NOT_CARRIED;
     mtl__pool_data *d;
@@ -12237,8 +12225,8 @@ static MTL__RARE void mtl__cell_add_matrices(mtl_parameters *set, mtl_cell *c, m
 
 /* PREFIXweight_ih_l0_reverse and the like; columns 0: a bias. */
 static MTL__RARE mtl_tensor *mtl__cell_tensor(mtl_parameters *set, const char *prefix, const char *what,
-                                              int layer,
-                                    int reverse, size_t rows, size_t columns, mtl_error *err)
+                                              int layer, int reverse, size_t rows, size_t columns,
+                                              mtl_error *err)
 {
     char name[160];
     mtl__print(name, sizeof name, "%s%s_l%d%s", prefix, what, layer, reverse ? "_reverse" : "");
@@ -12460,8 +12448,8 @@ static mtl__cell_pass mtl__cell_forward_pass(mtl_run *run, const mtl__cell_data 
 
 /* Points the pass to chunk number i, and z to where this chunk's gates are. */
 static const mtl__step_chunk *mtl__cell_forward_to(const mtl_run *run, const mtl__cell_data *d,
-                                                     const mtl__step_chunks *chunks, size_t i,
-                                                         mtl__cell_pass *pass)
+                                                   const mtl__step_chunks *chunks, size_t i,
+                                                   mtl__cell_pass *pass)
 {
     const mtl__step_chunk *chunk = mtl__chunk_at(chunks, i, d->cell->reverse);
     const size_t z_row = d->cell->kind->gates * MTL__BLOCK;
@@ -13116,8 +13104,7 @@ MTL_DEF size_t mtl_cell_stream_size(const mtl_cell *cell)
 }
 
 MTL_DEF MTL__RARE mtl_cell_stream *mtl_cell_stream_init(void *buffer, size_t bytes, const mtl_cell *cell,
-                                                        int isa,
-                                              mtl_error *err)
+                                                        int isa, mtl_error *err)
 {
     mtl_cell_stream *stream = (mtl_cell_stream *)buffer;
     mtl__cell_single *p;
@@ -13354,7 +13341,7 @@ static mtl_status mtl__do_answer(const mtl_operation *op, const mtl_frame *f, co
                                      f->sequence);
 }
 
-/* 1 when the answer is to be filled in; the part that all have. */
+/* The answer when it is to be filled in, with what all have of it; NULL in a step. */
 static mtl_prediction *mtl__do_answer_begin(const mtl_operation *op, const mtl_frame *f)
 {
     mtl_prediction *out = &f->out[op->how];
@@ -13454,9 +13441,9 @@ static unsigned mtl__place_kept(mtl_maker *m, size_t width)
     return at;
 }
 
-static MTL__RARE mtl_operation *mtl__operation(mtl_maker *m, mtl_status (*run)(const mtl_operation *,
-                                                                               mtl_frame *),
-                                     const char *name, unsigned from, unsigned to, size_t columns)
+static MTL__RARE mtl_operation *mtl__operation(mtl_maker *m,
+                                               mtl_status (*run)(const mtl_operation *, mtl_frame *),
+                                               const char *name, unsigned from, unsigned to, size_t columns)
 {
     mtl_operation *op = m->operations ? &m->operations[m->count] : &m->spare;
     m->count++;
@@ -13511,7 +13498,7 @@ static MTL__RARE unsigned mtl__stream_concat(mtl_maker *m, const unsigned *sourc
 
 /* sum over i of a_i source_i, a_i: factors[i], or the number at place `by` + i, or 1. */
 static MTL__RARE unsigned mtl__stream_blend(mtl_maker *m, const unsigned *sources, size_t count, size_t width,
-                                  const mtl_real *factors, unsigned by)
+                                            const mtl_real *factors, unsigned by)
 {
     const unsigned to = mtl__place(m, width);
     size_t i;
@@ -14061,7 +14048,7 @@ static const char *mtl__metric_tag(int label, const char *const *labels, const c
 
 /* One sequence. A step without a gold label ends spans on both sides. unknown: as in mtl_target. */
 static MTL__RARE void mtl__metric_spans(mtl__metric *m, const int *gold, const int *predicted, size_t steps,
-                              const char *const *labels, const char *const *unknown)
+                                        const char *const *labels, const char *const *unknown)
 {
     mtl__span_track gold_track = { 0, { 0, 0, NULL } }, predicted_track = { 0, { 0, 0, NULL } };
     mtl_span right, guess;
@@ -14162,8 +14149,8 @@ static double mtl__metric_f1(const mtl__metric_label *l)
 
 /* strange: labels that are no class, all together; unknown: how many different ones there are. */
 static MTL__RARE void mtl__metric_finish_set(const mtl__metric *m, const mtl__metric_label *labels,
-                                             size_t classes,
-                                   const mtl__metric_label *strange, size_t unknown, mtl_task_score *score)
+                                             size_t classes, const mtl__metric_label *strange, size_t unknown,
+                                             mtl_task_score *score)
 {
     mtl__metric_label all = *strange;
     double sum = 0;
@@ -14270,8 +14257,7 @@ static MTL__RARE mtl__mixed *mtl__mixed_build(mtl_mix *mix, mtl_parameters *set,
 }
 
 static MTL__RARE mtl_tensor *mtl__mixed_vector(const mtl_mix *mix, const char *name, size_t count,
-                                               float initial,
-                                     mtl_parameters *set, mtl_error *err)
+                                               float initial, mtl_parameters *set, mtl_error *err)
 {
     char text[160];
     mtl_tensor *t = mtl_parameters_add(set, mtl__print(text, sizeof text, "%s.%s", mix->owner, name), count,
@@ -14298,8 +14284,7 @@ static mtl_activation *mtl__sum_mix(mtl_run *run, const mtl_mix *mix, mtl_activa
 
 /* W by + b with `outputs` rows, under OWNER.name. */
 static MTL__RARE mtl_status mtl__mixed_gate(mtl_mix *mix, const char *name, size_t outputs,
-                                            mtl_parameters *set,
-                                  const char *what, mtl_error *err)
+                                            mtl_parameters *set, const char *what, mtl_error *err)
 {
     mtl__mixed *mixed = mtl__mixed_build(mix, set, what, err);
     const size_t inputs = mix->by_width ? mix->by_width : mix->count * mix->width;
@@ -14831,8 +14816,7 @@ static MTL__RARE void mtl__tap_add(mtl__tap *tap, size_t *widths, const mtl__nod
 
 /* Resolves the desc's names, all of which are placed: sources, then what a gate reads. */
 static MTL__RARE void mtl__tap_resolve(mtl__tap *tap, size_t *widths, mtl__node *nodes, size_t count,
-                                       size_t first,
-                             size_t parts)
+                                       size_t first, size_t parts)
 {
     const char *from = tap->mix.desc->from, *by = tap->mix.desc->by, *name;
     size_t i, length;
@@ -14856,8 +14840,7 @@ static MTL__RARE void mtl__tap_resolve(mtl__tap *tap, size_t *widths, mtl__node 
 
 /* Marks what no gradient goes back into. */
 static MTL__RARE mtl_status mtl__tap_stop(mtl__tap *tap, const mtl__node *nodes, size_t count,
-                                          const char *where,
-                                mtl_error *err)
+                                          const char *where, mtl_error *err)
 {
     const char *stop = tap->mix.desc->stop, *name;
     const size_t total = tap->mix.count + tap->by_count;
@@ -14943,7 +14926,7 @@ static mtl_activation *mtl__tap_forward(mtl_run *run, const mtl__tap *tap, const
 /* A step of the rows that a tap has. places: [nodes][MTL__NODE_PARTS]. owner: the column or task, for
    messages. What is known at a sequence's end alone cannot be given to its steps. */
 static MTL__RARE unsigned mtl__tap_stream(mtl_maker *m, const mtl__tap *tap, const mtl__node *nodes,
-                                const unsigned *places)
+                                          const unsigned *places)
 {
     const size_t count = tap->mix.count, total = count + tap->by_count;
     unsigned sources[MTL__TAPS_STREAMED], by = MTL__NO_PLACE;
@@ -14970,8 +14953,7 @@ static MTL__RARE unsigned mtl__tap_stream(mtl_maker *m, const mtl__tap *tap, con
 /* ---- penalties ----------------------------------------------------------------------------------------- */
 
 static MTL__RARE mtl_activation *mtl__tie_penalty(mtl_run *run, const mtl_penalty_part *part,
-                                                  mtl_activation *a,
-                                        mtl_activation *b)
+                                                  mtl_activation *a, mtl_activation *b)
 {
     (void)a;
     (void)b;
@@ -14979,8 +14961,7 @@ static MTL__RARE mtl_activation *mtl__tie_penalty(mtl_run *run, const mtl_penalt
 }
 
 static MTL__RARE mtl_activation *mtl__orthogonal_penalty(mtl_run *run, const mtl_penalty_part *part,
-                                                         mtl_activation *a,
-                                               mtl_activation *b)
+                                                         mtl_activation *a, mtl_activation *b)
 {
     (void)part;
     return mtl__crossing_forward(run, a, b);
@@ -15084,8 +15065,7 @@ static void mtl__penalty_build_tensors(mtl__penalty *p, mtl_parameters *set, con
 
 /* All nodes are placed, and what a penalty of rows names is among them. */
 static MTL__RARE mtl_status mtl__penalty_build(mtl__penalty *p, mtl__node *nodes, size_t count,
-                                               mtl_parameters *set,
-                                     const char *what, mtl_error *err)
+                                               mtl_parameters *set, const char *what, mtl_error *err)
 {
     const mtl_penalty_desc *d = p->part.desc;
     const char *text, *name;
@@ -15132,8 +15112,7 @@ MTL_DEF int mtl_is_missing(mtl_real x) { return mtl__is_nan(x); }
 
 /* Row n of x has an output that is not finite: `to`, its answer, becomes NaN, or the run fails. */
 static MTL__RARE void mtl__answer_bad(mtl_run *run, const mtl_task_part *part, const mtl_activation *x,
-                                      size_t n,
-                            int item, mtl_real *to)
+                                      size_t n, int item, mtl_real *to)
 {
     size_t j;
     if (!run->skipped) {
@@ -15215,8 +15194,8 @@ static mtl__loss_data mtl__task_loss_data(const mtl_task_part *part, const mtl_l
 }
 
 MTL_DEF MTL__RARE mtl_activation *mtl_loss_of_outputs(mtl_run *run, const mtl_task_part *part,
-                                            const mtl_loss_items *items, mtl_activation *x,
-                                            mtl_output_loss loss)
+                                                      const mtl_loss_items *items, mtl_activation *x,
+                                                      mtl_output_loss loss)
 {
     mtl__loss_data how = mtl__task_loss_data(part, items);
     how.loss = MTL_LOSS_DEFAULT;
@@ -15324,8 +15303,7 @@ static mtl_status mtl__real_build(mtl_task_part *part, mtl_parameters *set, mtl_
 }
 
 static MTL__RARE mtl_activation *mtl__numbers_loss(mtl_run *run, const mtl_task_part *part,
-                                                   const mtl_loss_items *items,
-                                         mtl_activation *x)
+                                                   const mtl_loss_items *items, mtl_activation *x)
 {
     mtl__loss_data how = mtl__task_loss_data(part, items);
     how.delta = part->desc->huber_delta;
@@ -15474,9 +15452,10 @@ static MTL__RARE unsigned mtl__multi_stream_p(mtl_maker *m, const mtl_task_part 
 }
 
 /* Makes the probabilities, unless they have been made or logits are wanted. */
-static MTL__RARE mtl_operation *mtl__stream_labels(mtl_maker *m, mtl_status (*run)(const mtl_operation *,
-        mtl_frame *),
-                                         const mtl_task_part *part, size_t task, unsigned x, unsigned p)
+static MTL__RARE mtl_operation *mtl__stream_labels(mtl_maker *m,
+                                                   mtl_status (*run)(const mtl_operation *, mtl_frame *),
+                                                   const mtl_task_part *part, size_t task, unsigned x,
+                                                   unsigned p)
 {
     const int makes = p == MTL__NO_PLACE && !m->logits;
     mtl_operation *op = mtl__operation(m, run, part->desc->name, x, makes ? mtl__place(m, part->width) : p,
@@ -15624,8 +15603,8 @@ static size_t mtl__task_items(const mtl__task *task, size_t sequences, size_t ro
 
 /* Fails as "task T: WHAT of sequence S, step N FAULT", for one of the caller's items. */
 static MTL__RARE mtl_status mtl__task_fail_item(const mtl__task *task, const int *lengths, size_t item,
-                                                mtl_status code,
-                                      const char *what, const char *fault, mtl_error *err)
+                                                mtl_status code, const char *what, const char *fault,
+                                                mtl_error *err)
 {
     const char *name = task->desc->name;
     size_t s = 0, step = item;
@@ -15638,8 +15617,7 @@ static MTL__RARE mtl_status mtl__task_fail_item(const mtl__task *task, const int
 }
 
 static MTL__RARE mtl_status mtl__task_fail_label(const mtl__task *task, const int *lengths, size_t item,
-                                                 int label,
-                                       mtl_error *err)
+                                                 int label, mtl_error *err)
 {
     char what[32], fault[48];
     mtl__print(what, sizeof what, "label %d", label);
@@ -16058,7 +16036,7 @@ static MTL__RARE void mtl__share_levels(mtl__share *s)
 
 /* `count` experts OWNERexpert0 .., all over one mix; returns their names. */
 static MTL__RARE const char *mtl__share_experts(mtl__share *s, const char *owner, int count, const char *from,
-                                      int hidden, int mixed)
+                                                int hidden, int mixed)
 {
     const char *names = NULL;
     int i;
@@ -16955,7 +16933,7 @@ static mtl_status mtl__scaling_set(mtl_scaling *to, const mtl_real *mean, const 
 }
 
 MTL_DEF MTL__RARE mtl_status mtl_model_set_feature_scale(mtl_model *model, int input, const mtl_real *mean,
-                                               const mtl_real *scale, mtl_error *err)
+                                                         const mtl_real *scale, mtl_error *err)
 {
     mtl_error own;
     err = mtl__error_given(err, &own);
@@ -16965,7 +16943,7 @@ MTL_DEF MTL__RARE mtl_status mtl_model_set_feature_scale(mtl_model *model, int i
 }
 
 MTL_DEF MTL__RARE mtl_status mtl_model_set_target_scale(mtl_model *model, int task, const mtl_real *mean,
-                                              const mtl_real *scale, mtl_error *err)
+                                                        const mtl_real *scale, mtl_error *err)
 {
     mtl_error own;
     err = mtl__error_given(err, &own);
@@ -16982,7 +16960,7 @@ static int mtl__scaling_get(const mtl_scaling *of, const mtl_real **mean, const 
 }
 
 MTL_DEF MTL__RARE int mtl_model_feature_scale(const mtl_model *model, int input, const mtl_real **mean,
-                                    const mtl_real **scale)
+                                              const mtl_real **scale)
 {
     mtl_error own;
     return mtl__model_check_index(model, "input", input, mtl__error_given(NULL, &own))
@@ -16990,7 +16968,7 @@ MTL_DEF MTL__RARE int mtl_model_feature_scale(const mtl_model *model, int input,
 }
 
 MTL_DEF MTL__RARE int mtl_model_target_scale(const mtl_model *model, int task, const mtl_real **mean,
-                                   const mtl_real **scale)
+                                             const mtl_real **scale)
 {
     mtl_error own;
     if (!mtl__model_check_index(model, "task", task, mtl__error_given(NULL, &own))) return 0;
@@ -17103,7 +17081,7 @@ MTL_DEF MTL__RARE size_t mtl_state_size(const mtl_model *model, size_t rows, mtl
 }
 
 MTL_DEF MTL__RARE mtl_state *mtl_state_init(void *buffer, size_t bytes, const mtl_model *model, size_t rows,
-                                  mtl_error *err)
+                                            mtl_error *err)
 {
     mtl_error own;
     size_t need, taken = 0, values = 0;
@@ -17197,8 +17175,7 @@ MTL_DEF MTL__RARE mtl_status mtl_state_set(mtl_state *state, size_t row, const m
 }
 
 MTL_DEF MTL__RARE mtl_status mtl_state_copy_row(mtl_state *to, size_t to_row, const mtl_state *from,
-                                                size_t from_row,
-                                      mtl_error *err)
+                                                size_t from_row, mtl_error *err)
 {
     mtl_error own;
     const mtl_real *source;
@@ -17358,7 +17335,10 @@ static MTL__RARE mtl_status mtl__state_check(const mtl_model *model, const mtl_b
         return state->rows >= batch->sequences ? MTL_OK
             : mtl__fail(err, MTL_ERROR_RANGE, "state", (long long)state->rows,
                         "the batch has %z sequences, its state %z rows", batch->sequences, state->rows);
-    state->batch++;
+    if (++state->batch == 0) {              /* the count has gone round: marks of old batches go */
+        memset(state->taken, 0, state->rows * sizeof *state->taken);
+        state->batch = 1;
+    }
     for (s = 0; s < batch->sequences; s++) {
         const int row = batch->state_rows[s];
         if (row < 0 || (size_t)row >= state->rows)
@@ -17487,7 +17467,7 @@ static const char *const *mtl__model_metadata(const mtl_model *model, const char
 /* Writes a model file whose tensors are `entries`. */
 static mtl_status mtl__model_write_entries(const mtl_model *model, const mtl__tensor_entry *entries,
                                            size_t count, const mtl_writer *writer, mtl_arena *arena,
-                                               mtl_error *err)
+                                           mtl_error *err)
 {
     mtl__text config;
     const char *const *metadata;
@@ -17996,7 +17976,7 @@ MTL_DEF mtl_status mtl_model_import(mtl_model *model, const mtl_safetensors *fil
 
 MTL_DEF mtl_status mtl_model_import_part(mtl_model *model, const mtl_safetensors *file,
                                          const mtl_import *mappings, size_t count, mtl_import_result *result,
-                                             mtl_error *err)
+                                         mtl_error *err)
 {
     mtl_import_result mine;
     mtl_error own;
@@ -18103,7 +18083,7 @@ static const mtl_allocator *mtl__session_allocator(const mtl__session_kind *kind
 
 /* The part of `build` that does not differ. */
 static MTL__RARE void mtl__session_start(mtl__session *s, mtl_arena *arena, int isa, int threads,
-                               const mtl_scheduler *scheduler, mtl__limits limits, mtl_error *err)
+                                         const mtl_scheduler *scheduler, mtl__limits limits, mtl_error *err)
 {
     if (mtl__failed(err)) return;
     if (!mtl__kernels_choose(isa)) {
@@ -18120,8 +18100,7 @@ static MTL__RARE void mtl__session_start(mtl__session *s, mtl_arena *arena, int 
 
 /* The object in `arena`: zeroed, with a copy of its desc, checked; then what is special about it. */
 static MTL__RARE mtl__session *mtl__session_build(const mtl__session_kind *kind, mtl_arena *arena,
-                                                  mtl_model *model,
-                                        const void *desc, mtl_error *err)
+                                                  mtl_model *model, const void *desc, mtl_error *err)
 {
     mtl__session *s = (mtl__session *)mtl__arena_make(arena, 1, kind->bytes, kind->name, err);
     char *copy = (char *)s + kind->desc_offset;
@@ -18244,8 +18223,7 @@ struct mtl_predictor {
 };
 
 /* Forward pass and outputs of every task, in run->arena. */
-static void mtl__predict_run(mtl_run *run, const mtl_model *model, const mtl_input *inputs,
-                                       int logits,
+static void mtl__predict_run(mtl_run *run, const mtl_model *model, const mtl_input *inputs, int logits,
                              mtl_prediction *out)
 {
     const uint64_t before = mtl__arithmetic_set();
@@ -18271,8 +18249,7 @@ static void mtl__predictor_build(mtl__session *session, mtl_arena *arena, mtl_er
 /* Copies of a batch's inputs in which the rows of sequences that are left out are zeros, so that the passes
    need not know of them. rows: of the batch. */
 static MTL__RARE const mtl_input *mtl__predict_repair(mtl_run *run, const mtl_model *model,
-                                                      const mtl_batch *batch,
-                                            size_t rows)
+                                                      const mtl_batch *batch, size_t rows)
 {
     mtl_input *inputs = (mtl_input *)mtl_run_make(run, model->data_count * sizeof *inputs);
     size_t i, s, row;
@@ -18308,7 +18285,7 @@ static MTL__RARE void mtl__answer_blank(const mtl_prediction *out, size_t first,
 
 /* Those of all sequences whose inputs were refused. */
 static MTL__RARE void mtl__predict_blank(const mtl_run *run, const mtl_model *model, const mtl_batch *batch,
-                               const mtl_prediction *out)
+                                         const mtl_prediction *out)
 {
     size_t s, k, row = 0;
     for (s = 0; s < batch->sequences; row += (size_t)batch->lengths[s++])
@@ -18355,12 +18332,12 @@ static mtl_model *mtl__model_of(const mtl_model *model) { return (mtl_model *)(u
 MTL_DEF size_t mtl_predictor_size(const mtl_model *model, const mtl_predictor_desc *desc, mtl_error *err)
 {
     mtl_error own;
-    return mtl__session_size(&mtl__predictor_kind, NULL, 0, mtl__model_of(model), desc, mtl__error_given(err,
-            &own));
+    return mtl__session_size(&mtl__predictor_kind, NULL, 0, mtl__model_of(model), desc,
+                             mtl__error_given(err, &own));
 }
 
 MTL_DEF MTL__RARE mtl_predictor *mtl_predictor_init(void *buffer, size_t bytes, const mtl_model *model,
-                                          const mtl_predictor_desc *desc, mtl_error *err)
+                                                    const mtl_predictor_desc *desc, mtl_error *err)
 {
     mtl_error own;
     err = mtl__error_given(err, &own);
@@ -18369,7 +18346,7 @@ MTL_DEF MTL__RARE mtl_predictor *mtl_predictor_init(void *buffer, size_t bytes, 
 }
 
 MTL_DEF MTL__RARE mtl_predictor *mtl_predictor_create(const mtl_model *model, const mtl_predictor_desc *desc,
-                                            mtl_error *err)
+                                                      mtl_error *err)
 {
     mtl_error own;
     return (mtl_predictor *)(void *)mtl__session_create(&mtl__predictor_kind, mtl__model_of(model), desc,
@@ -18619,8 +18596,7 @@ static MTL__RARE mtl_stream *mtl__stream_build(mtl_arena *arena, const mtl_model
 
 /* The desc with its defaults; 0 on failure. */
 static MTL__RARE int mtl__stream_desc(const mtl_model *model, const mtl_predictor_desc *how,
-                                      mtl_predictor_desc *out,
-                            mtl_error *err)
+                                      mtl_predictor_desc *out, mtl_error *err)
 {
     memset(out, 0, sizeof *out);
     if (how) *out = *how;
@@ -18938,7 +18914,7 @@ static const mtl__weighting_kind mtl__weighting_kinds[] = {
 };
 
 static MTL__RARE mtl_status mtl__weighting_init(mtl__weighting *w, const mtl_trainer_desc *desc, size_t tasks,
-                                      mtl_arena *arena, mtl_error *err)
+                                                mtl_arena *arena, mtl_error *err)
 {
     size_t k;
     w->kind = &mtl__weighting_kinds[desc->balance - MTL_BALANCE_STATIC];
@@ -20407,8 +20383,8 @@ static const int *mtl__pick_ints(const mtl__pick *p, const int *from, int per_st
 
 /* The batch of `count` chosen sequences, in `arena`. */
 static MTL__RARE mtl_batch mtl__dataset_batch(const mtl__dataset *set, const mtl_model *model,
-                                              const size_t *chosen,
-                                    size_t count, mtl_arena *arena, mtl_error *err)
+                                              const size_t *chosen, size_t count, mtl_arena *arena,
+                                              mtl_error *err)
 {
     const mtl_model_desc *desc = &model->desc;
     const mtl_input *input = set->data->inputs;
@@ -20553,7 +20529,7 @@ static MTL__RARE void mtl__evaluate_set(mtl__evaluation *e, const mtl_batch *dat
 }
 
 MTL_DEF MTL__RARE mtl_status mtl_evaluate(mtl_predictor *predictor, const mtl_batch *data, size_t count,
-                                mtl_scores *scores, size_t *const *confusion, mtl_error *err)
+                                          mtl_scores *scores, size_t *const *confusion, mtl_error *err)
 {
     mtl_error own;
     size_t tasks, k, i, scored = 0;
@@ -20744,8 +20720,8 @@ static MTL__RARE void mtl__sampler_add(mtl__sampler *p, size_t i, const mtl_batc
 }
 
 static MTL__RARE mtl_status mtl__sampler_init(mtl__sampler *p, const mtl_batch *train, size_t count,
-                                    const mtl_model *model, const mtl_fit_desc *desc, mtl_arena *arena,
-                                        mtl_error *err)
+                                              const mtl_model *model, const mtl_fit_desc *desc,
+                                              mtl_arena *arena, mtl_error *err)
 {
     size_t i, live = 0;
     memset(p, 0, sizeof *p);
@@ -21231,8 +21207,8 @@ static const mtl__session_kind mtl__trainer_kind = {
 MTL_DEF size_t mtl_trainer_size(const mtl_model *model, const mtl_trainer_desc *desc, mtl_error *err)
 {
     mtl_error own;
-    return mtl__session_size(&mtl__trainer_kind, NULL, 0, mtl__model_of(model), desc, mtl__error_given(err,
-            &own));
+    return mtl__session_size(&mtl__trainer_kind, NULL, 0, mtl__model_of(model), desc,
+                             mtl__error_given(err, &own));
 }
 
 /* A new trainer, or NULL: penalties take what they need of the model as it is now. */
@@ -21247,7 +21223,7 @@ static mtl_trainer *mtl__trainer_made(mtl__session *session)
 }
 
 MTL_DEF MTL__RARE mtl_trainer *mtl_trainer_init(void *buffer, size_t bytes, mtl_model *model,
-                                      const mtl_trainer_desc *desc, mtl_error *err)
+                                                const mtl_trainer_desc *desc, mtl_error *err)
 {
     mtl_error own;
     err = mtl__error_given(err, &own);
@@ -21323,7 +21299,7 @@ static void mtl__trainer_count_origin(mtl_trainer *t, const mtl_batch *batch, si
 
 /* Sequences of a batch that have a labelled step. */
 static MTL__NOINLINE size_t mtl__trainer_count_sequences(const mtl__task *task, const mtl_target *target,
-                                           const mtl_batch *batch)
+                                                         const mtl_batch *batch)
 {
     size_t s, row = 0, count = 0;
     int n, found;
@@ -21445,8 +21421,8 @@ static MTL__RARE void mtl__trainer_check_learns(const mtl_trainer *t, mtl_error 
 
 /* Forward and backward of all micro-batches, into the gradients of `balance`. */
 static MTL__RARE mtl_status mtl__trainer_gradients(mtl_trainer *trainer, const mtl_batch *batches,
-                                                   size_t count,
-                                         const mtl__balance *balance, mtl_step *step, mtl_error *err)
+                                                   size_t count, const mtl__balance *balance, mtl_step *step,
+                                                   mtl_error *err)
 {
     uint64_t before = mtl__arithmetic_set();
     const mtl_model_desc *d = &trainer->model->desc;
@@ -21509,8 +21485,8 @@ MTL_DEF mtl_status mtl_train_gradients(mtl_trainer *trainer, const mtl_batch *ba
 }
 
 MTL_DEF MTL__RARE mtl_status mtl_train_task_gradients(mtl_trainer *trainer, const mtl_batch *batches,
-                                                      size_t count,
-                                            mtl_gradients *const *of, mtl_step *step, mtl_error *err)
+                                                      size_t count, mtl_gradients *const *of, mtl_step *step,
+                                                      mtl_error *err)
 {
     mtl_error own;
     mtl__balance balance;
@@ -21547,7 +21523,7 @@ static MTL__RARE void mtl__trainer_learn_weights(mtl_trainer *t, double lr)
 }
 
 MTL_DEF MTL__RARE mtl_status mtl_train_step(mtl_trainer *trainer, const mtl_batch *batches, size_t count,
-                                  mtl_step *step, mtl_error *err)
+                                            mtl_step *step, mtl_error *err)
 {
     mtl_error own;
     mtl_step measured;
@@ -21761,7 +21737,7 @@ MTL_DEF mtl_status mtl_trainer_save(const mtl_trainer *trainer, const char *path
 
 /* The counts' tensor, checked. */
 static MTL__RARE const mtl_safetensor *mtl__resume_counts(const mtl_trainer *t, const mtl_safetensors *file,
-                                                mtl_error *err)
+                                                          mtl_error *err)
 {
     const mtl_safetensor *counts = mtl_safetensors_find(file, "optimizer.counts");
     if (mtl__failed(err)) return NULL;
@@ -22262,7 +22238,7 @@ static MTL__RARE int mtl__fit_goes_on(const mtl__fit *f)
 }
 
 static MTL__RARE mtl_status mtl__fit_check(const mtl__fit *f, const mtl_batch *train, size_t train_count,
-                                 mtl_error *err)
+                                           mtl_error *err)
 {
     const mtl_model_desc *d = &f->trainer->model->desc;
     size_t k;
@@ -22306,7 +22282,7 @@ static MTL__RARE void mtl__fit_init_parts(mtl__fit *f, mtl_error *err)
 }
 
 static MTL__RARE mtl_status mtl__fit_init(mtl__fit *f, mtl_trainer *trainer, const mtl_fit_desc *desc,
-                                const mtl_batch *train, size_t train_count, mtl_error *err)
+                                          const mtl_batch *train, size_t train_count, mtl_error *err)
 {
     mtl_predictor_desc how;
     size_t tasks = trainer->model->desc.task_count;
@@ -22518,7 +22494,8 @@ static MTL__RARE void mtl__fit_read_losses(mtl__fit *f, const mtl_safetensors *f
 
 /* The rows that a checkpoint has for `count` data sets, of which it knows the sizes; NULL on error. */
 static MTL__RARE const double *mtl__fit_read_sets(mtl__fit *f, const mtl_safetensors *file, const char *name,
-                                        const mtl_batch *data, size_t count, size_t width, mtl_error *err)
+                                                  const mtl_batch *data, size_t count, size_t width,
+                                                  mtl_error *err)
 {
     const mtl_safetensor *t = mtl_safetensors_find(file, name);
     const size_t saved = t ? t->count / width : 0;
@@ -22605,8 +22582,8 @@ static MTL__RARE int mtl__fit_finish(mtl__fit *f)
 }
 
 MTL_DEF MTL__RARE mtl_status mtl_fit(mtl_trainer *trainer, const mtl_batch *train, size_t train_count,
-                           const mtl_batch *valid, size_t valid_count, const mtl_fit_desc *desc,
-                               mtl_fit_result *result, mtl_error *err)
+                                     const mtl_batch *valid, size_t valid_count, const mtl_fit_desc *desc,
+                                     mtl_fit_result *result, mtl_error *err)
 {
     mtl_error own;
     mtl_fit_result mine;

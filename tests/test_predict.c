@@ -630,7 +630,7 @@ static void test_predict_wrong_rows(void **state)
         { { 0, 1, -1 }, MTL_ERROR_RANGE, "state_rows", "sequence 2 is on row -1" },
         { { 2, 1, 2 }, MTL_ERROR_ARGUMENT, "state_rows",
          "sequence 2 is on row 2 of the state, as one before" } };
-    static const int lengths[] = { 1, 1, 1 };
+    static const int lengths[] = { 1, 1, 1 }, distinct[] = { 2, 0, 1 };
     mtl_real rows[3 * CHARACTER_FEATURES] = { 0 };
     mtl_prediction out[CHARACTER_TASKS];
     mtl_error err = {0};
@@ -653,6 +653,10 @@ static void test_predict_wrong_rows(void **state)
         mtl_predict(predictor, &batch, out, &err);
         test_expect_error(&err, wrong[i].code, wrong[i].name, wrong[i].text);
     }
+    batch.state_rows = distinct;
+    carried->batch = (unsigned)-1;                          /* the count of batches goes round */
+    mtl_predict(predictor, &batch, out, &err);
+    TEST_FINE(&err);
     batch.state = others;
     mtl_predict(predictor, &batch, out, &err);
     test_expect_error(&err, MTL_ERROR_ARGUMENT, "state", "another model");

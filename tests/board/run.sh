@@ -17,10 +17,10 @@ failed=0
 
 section() { "$1" -A "$2" | awk -v name="$3" '$1 == name { print $2 }'; }
 
-check() # check WHAT PROGRAM SIZE LIMIT COMMAND...: one line, and whether all is well
+check() # check WHAT SIZE LIMIT COMMAND...: one line, and whether all is well
 {
-    local what=$1 text=$3 limit=$4 status=0
-    shift 4
+    local what=$1 text=$2 limit=$3 status=0
+    shift 3
     timeout 60 "$@" </dev/null >/dev/null 2>&1 || status=$?
     if [ $status -eq 0 ] && [ "$text" -le "$limit" ]; then echo "ok $what: .text $text (at most $limit), answers as on the host"
     else echo "not ok $what: .text $text (at most $limit), status $status"; failed=1; fi
@@ -32,13 +32,13 @@ for cell in rnn gru lstm; do
     files="$out/net.c tests/board/run.c"
     arm-none-eabi-gcc $small $m4 -I. -I$out -o $out/m4.elf $out/no_heap.c $files tests/board/start.c -lm \
         2>$out/m4.log || { cat $out/m4.log; exit 1; }
-    check "cortex-m4 $cell" x "$(section arm-none-eabi-size $out/m4.elf .text)" 20480 \
+    check "cortex-m4 $cell" "$(section arm-none-eabi-size $out/m4.elf .text)" 20480 \
         qemu-system-arm -M netduinoplus2 -nographic -monitor none -semihosting-config enable=on,target=native -kernel $out/m4.elf
     if arm-none-eabi-nm $out/m4.elf | grep -q __aeabi_d; then echo "not ok cortex-m4 $cell: double arithmetic"; failed=1; fi
     printf '   .rodata %s  .data %s  .bss %s\n' "$(section arm-none-eabi-size $out/m4.elf .rodata)" \
         "$(section arm-none-eabi-size $out/m4.elf .data)" "$(section arm-none-eabi-size $out/m4.elf .bss)"
     aarch64-linux-gnu-gcc $small -DMTL_SINGLE_ISA=MTL_ISA_NEON -I. -I$out -o $out/a64 $out/library.c $files -lm
-    check "aarch64 $cell" x "$(section aarch64-linux-gnu-size $out/a64 .text)" 28672 \
+    check "aarch64 $cell" "$(section aarch64-linux-gnu-size $out/a64 .text)" 28672 \
         qemu-aarch64 -L /usr/aarch64-linux-gnu $out/a64
 done
 exit $failed
