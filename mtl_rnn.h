@@ -54,6 +54,13 @@
        MTL_NO_SIMD              scalar kernels only           MTL_SINGLE_ISA MTL_ISA_AVX2   one instruction
                                                               set only
        MTL_NO_THREADS           no built-in pool
+       MTL_NO_TRAINING          no backward passes, losses, scores or trainers: a model's parameters are zeros
+                                until they are set or loaded
+       MTL_NO_FILES             no JSON and no safetensors: nothing is saved, loaded, imported or exported
+       MTL_NO_STDIO             no files by path: models are read from memory and written through a callback
+       MTL_NO_STREAMS           no mtl_stream
+       MTL_CELLS, MTL_INPUTS, MTL_MIXES, MTL_TASKS   which kinds are in: -DMTL_CELLS="1<<MTL_CELL_GRU" leaves
+                                out all other cells, and a desc that names one is refused
        MTL_NO_NUMBER_TEXT       messages say ? for fractions: no double arithmetic in a program that runs an
                                 exported model
        MTL_WINDOWS_AVX          gcc for Windows: AVX2 and AVX-512 kernels too; section 2 says when they do not
@@ -137,6 +144,14 @@
    elements unless a name says bytes.
    -------------------------------------------------------------------------------------------------------- */
 #include <stddef.h>
+
+#if (defined(MTL_NO_TRAINING) || defined(MTL_NO_FILES) || defined(MTL_NO_STREAMS)) && defined(__GNUC__)
+#  define MTL__TRIMMED 1
+#  ifdef MTL_RNN_STATIC             /* functions are declared here that are not there, which gcc tells at the
+                                       end of the file: until there that warning stays off */
+#    pragma GCC diagnostic ignored "-Wunused-function"
+#  endif
+#endif
 
 #ifndef MTL_REAL
 #define MTL_REAL float
@@ -1990,9 +2005,46 @@ MTL_DEF mtl_status mtl_check_gradients(double (*loss)(void *user), void *user, c
    -------------------------------------------------------------------------------------------------------- */
 #include <string.h>
 #include <stdlib.h>
+#ifndef MTL_NO_STDIO
 #include <stdio.h>
+#endif
 #include <stdint.h>
 #include <math.h>
+
+/* Programs for little machines leave out what they do not use. Tables name each function through one of
+   these; a compiler then drops what nothing refers to. */
+#ifdef MTL_NO_TRAINING
+#  define MTL__TRAINING 0
+#else
+#  define MTL__TRAINING 1
+#endif
+#ifdef MTL_NO_STREAMS
+#  define MTL__STREAMING 0
+#else
+#  define MTL__STREAMING 1
+#endif
+#define MTL__TRAINS(function) (MTL__TRAINING ? (function) : NULL)
+#ifndef MTL_CELLS
+#  define MTL_CELLS ~0u
+#endif
+#ifndef MTL_INPUTS
+#  define MTL_INPUTS ~0u
+#endif
+#ifndef MTL_MIXES
+#  define MTL_MIXES ~0u
+#endif
+#ifndef MTL_TASKS
+#  define MTL_TASKS ~0u
+#endif
+#define MTL__HAS(kinds, kind) (((kinds) >> (kind) & 1u) != 0)
+#define MTL__IN(kinds, kind, function) (MTL__HAS(kinds, kind) ? (function) : NULL)
+#define MTL__TRAINS_IN(kinds, kind, function) (MTL__TRAINING && MTL__HAS(kinds, kind) ? (function) : NULL)
+#define MTL__STREAMS_IN(kinds, kind, function) (MTL__STREAMING && MTL__HAS(kinds, kind) ? (function) : NULL)
+
+#ifdef MTL__TRIMMED                 /* functions that nothing refers to any more are no mistake */
+#  pragma GCC diagnostic push
+#  pragma GCC diagnostic ignored "-Wunused-function"
+#endif
 
 #define MTL__CAT2(a, b) a##b
 #define MTL__CAT(a, b) MTL__CAT2(a, b)
@@ -2097,6 +2149,13 @@ MTL_DEF mtl_status mtl_check_gradients(double (*loss)(void *user), void *user, c
 #    include <sched.h>
 #  endif
 #endif
+
+/* Not strcmp, which some libraries for boards hold in a form that is larger than what calls it here. */
+static int mtl__same_text(const char *a, const char *b)
+{
+    const size_t length = strlen(a);
+    return strlen(b) == length && memcmp(a, b, length) == 0;
+}
 
 /* FNV-1a, 64 bits, of bytes in pieces: begins with MTL__HASH_BEGIN. */
 #define MTL__HASH_BEGIN 14695981039346656037ull
@@ -2536,12 +2595,13 @@ MTL_DEF MTL__RARE size_t mtl_text_from_number(double value, char *out)
 }
 
 /* ---- files ------------------------------------------------------------------------------------------------
-   Functions here return errno's number, 0 when all went well; >>formats turns them into an mtl_error. Three
-   systems: POSIX; Win32, by the same descriptors (paths are UTF-8, or else in the system's code page); and
-   stdio alone, for
-   anything else or with MTL_PLAIN_FILES defined. There the last step of a save is "remove, then
-   rename". */
-#if defined(MTL_PLAIN_FILES)
+   Functions here return errno's number, 0 when all went well; >>formats turns them into an mtl_error. Four
+   systems: POSIX; Win32, by the same descriptors (paths are UTF-8, or else in the system's code page); stdio
+   alone, for anything else or with MTL_PLAIN_FILES defined, where the last step of a save is "remove, then
+   rename"; and none, with MTL_NO_STDIO, where every path is refused. */
+#if defined(MTL_NO_STDIO)
+#  define MTL__FILES_NONE 1
+#elif defined(MTL_PLAIN_FILES)
 #  define MTL__FILES_STDIO 1
 #elif defined(_WIN32)
 #  define MTL__FILES_WIN32 1
@@ -2582,6 +2642,9 @@ MTL__INLINE int mtl__os_error(void) { return errno ? errno : EIO; }
 static const char *mtl__os_advice(int error, int writing)
 {
     switch (error) {
+#ifdef MTL__FILES_NONE
+    case EIO: return "; this program was built without files by path (MTL_NO_STDIO)";
+#endif
     case ENOENT: return writing ? "; check the path, create the folder first" : "; check the path";
 #ifdef MTL__FILES_WIN32
     case EACCES: case EPERM: return "; close programs that have it open, or choose a file that you may use";
@@ -2753,6 +2816,26 @@ static int mtl__os_kind(const char *path)
     return MTL__IS_FOLDER(status.st_mode) ? MTL__FILE_FOLDER : MTL__FILE_OTHER;
 }
 
+#elif defined(MTL__FILES_NONE)
+typedef int mtl__handle;
+
+static int mtl__os_kind(const char *path) { (void)path; return MTL__FILE_NONE; }
+static int mtl__os_open(const char *path, int how, mtl__handle *handle)
+{
+    (void)path, (void)how, (void)handle;
+    return EIO;
+}
+static size_t mtl__os_read(mtl__handle handle, void *bytes, size_t count, int *error)
+{
+    (void)handle, (void)bytes, (void)count;
+    *error = EIO;
+    return 0;
+}
+static int mtl__os_write(mtl__handle handle, const void *bytes, size_t count)
+{ return (void)handle, (void)bytes, (void)count, EIO; }
+static int mtl__os_sync(mtl__handle handle) { (void)handle; return EIO; }
+static int mtl__os_close(mtl__handle handle) { (void)handle; return 0; }
+
 #else   /* stdio alone */
 typedef FILE *mtl__handle;
 
@@ -2887,6 +2970,9 @@ static int mtl__os_replace(const char *from, const char *to)
     mtl__release(wide_to);
     mtl__release(aside);
     return error;
+#elif defined(MTL__FILES_NONE)
+    (void)from, (void)to;
+    return EIO;
 #else
 #  if defined(MTL__FILES_POSIX)
     mtl__stat status;
@@ -2905,6 +2991,8 @@ static void mtl__os_remove(const char *path)
     wchar_t *wide = mtl__path_wide(path);
     if (wide) DeleteFileW(wide);
     mtl__release(wide);
+#elif defined(MTL__FILES_NONE)
+    (void)path;
 #else
     remove(path);
 #endif
@@ -2961,11 +3049,13 @@ static int mtl__file_writer_open_temporary(mtl__file_writer *writer)
     size_t folder = mtl__path_folder(writer->target);
     int attempt, error = EEXIST;
     for (attempt = 0; attempt < 1000 && error == EEXIST; attempt++) {
-        char name[64];
+        char name[64] = "";
 #if defined(MTL__FILES_POSIX)
         int length = sprintf(name, ".mtl-%ld-%d.tmp", (long)getpid(), attempt);
 #elif defined(MTL__FILES_WIN32)
         int length = sprintf(name, ".mtl-%ld-%d.tmp", (long)GetCurrentProcessId(), attempt);
+#elif defined(MTL__FILES_NONE)
+        const int length = 0;
 #else
         int length = sprintf(name, "mtl-%d.tmp", attempt);
 #endif
@@ -3200,14 +3290,30 @@ static void mtl__copy_text(char *out, size_t size, const char *text)
     out[n] = '\0';
 }
 
+/* A tenth of a number, and its last digit. By divisions of 32 bits: little machines have no others. */
+static unsigned long long mtl__tenth(unsigned long long value, unsigned *digit)
+{
+    unsigned long long quotient = 0;
+    unsigned rest = 0;
+    int shift;
+    for (shift = 48; shift >= 0; shift -= 16) {
+        rest = rest << 16 | (unsigned)(value >> shift & 0xffff);
+        quotient |= (unsigned long long)(rest / 10) << shift;
+        rest %= 10;
+    }
+    *digit = rest;
+    return quotient;
+}
+
 /* Writes an unsigned number's digits; returns how many. out[24]. */
 static size_t mtl__digits(unsigned long long value, char *out)
 {
     char reversed[24];
     size_t n = 0, i;
+    unsigned digit;
     do {
-        reversed[n++] = (char)('0' + (int)(value % 10));
-        value /= 10;
+        value = mtl__tenth(value, &digit);
+        reversed[n++] = (char)('0' + digit);
     } while (value);
     for (i = 0; i < n; i++) out[i] = reversed[n - 1 - i];
     out[n] = '\0';
@@ -4190,24 +4296,29 @@ typedef struct mtl__update {
     X(void, pack_pairs_backward, (size_t gates, size_t units, size_t inputs, const mtl_real *w, \
       const int *order, mtl_real *packed))
 
-/* Every kernel of a table: return type, name, arguments. Row and block ranges are half open. */
+/* Kernels: return type, name, arguments. Row and block ranges are half open. */
 #define MTL__KERNEL_LIST(X) \
     X(void, pack_forward, (size_t gates, size_t units, size_t inputs, const mtl_real *w, mtl_real *packed)) \
+    X(void, product_forward, (const mtl__product_forward *p, size_t row_begin, size_t row_end)) \
+    X(void, cell_forward, (const mtl__cell_pass *p, size_t first, size_t count)) \
+    X(void, activate, (int activation, size_t n, const mtl_real *x, mtl_real *y)) \
+    X(void, softmax, (const mtl__softmax *p, size_t row_begin, size_t row_end)) \
+    X(void, scale, (size_t n, mtl_real a, mtl_real *x)) \
+    X(void, add_scaled, (size_t n, mtl_real a, const mtl_real *x, mtl_real *y)) \
+    X(void, maximum, (size_t n, const mtl_real *x, mtl_real *y))
+
+/* Kernels of training alone; `exponential` is what the accuracy of all that is built on it is measured by. */
+#define MTL__TRAINING_KERNEL_LIST(X) \
+    X(void, exponential, (size_t n, const mtl_real *x, mtl_real *y)) \
     X(void, pack_backward, (size_t gates, size_t units, size_t inputs, const mtl_real *w, const int *order, \
       mtl_real *packed)) \
-    X(void, product_forward, (const mtl__product_forward *p, size_t row_begin, size_t row_end)) \
     X(void, product_backward, (const mtl__product_backward *p, size_t row_begin, size_t row_end)) \
     X(void, product_weights, (const mtl__product_weights *p, size_t unit_begin, size_t unit_end, \
       mtl_real *scratch)) \
     X(void, column_sums, (const mtl__product_weights *p, mtl_real *db)) \
-    X(void, cell_forward, (const mtl__cell_pass *p, size_t first, size_t count)) \
     X(void, cell_backward, (const mtl__cell_pass *p, size_t first, size_t count)) \
-    X(void, cell_single, (const mtl__cell_single *p, const mtl_real *x)) \
-    X(void, activate, (int activation, size_t n, const mtl_real *x, mtl_real *y)) \
     X(void, activate_backward, (int activation, size_t n, const mtl_real *y, const mtl_real *dy, \
       mtl_real *dx)) \
-    X(void, exponential, (size_t n, const mtl_real *x, mtl_real *y)) \
-    X(void, softmax, (const mtl__softmax *p, size_t row_begin, size_t row_end)) \
     X(void, cross_entropy_forward, (const mtl__cross_entropy *p, size_t row_begin, size_t row_end)) \
     X(void, cross_entropy_backward, (const mtl__cross_entropy *p, size_t row_begin, size_t row_end)) \
     X(void, dropout, (const mtl__dropout *p, size_t row_begin, size_t row_end)) \
@@ -4215,13 +4326,9 @@ typedef struct mtl__update {
       mtl_real *v)) \
     X(double, sum_squares, (size_t n, const mtl_real *x)) \
     X(void, dots, (size_t n, const mtl_real *x, const mtl_real *const *y, double *sums)) \
-    X(void, scale, (size_t n, mtl_real a, mtl_real *x)) \
-    X(void, add_scaled, (size_t n, mtl_real a, const mtl_real *x, mtl_real *y)) \
     X(void, approach, (size_t n, mtl_real share, const mtl_real *x, mtl_real *y)) \
     X(void, add_rows, (size_t n, size_t count, const int *rows, mtl_real a, const mtl_real *x, \
       size_t stride, int add, mtl_real *y)) \
-    X(void, multiply_add, (size_t n, const mtl_real *a, const mtl_real *b, mtl_real *y)) \
-    X(void, maximum, (size_t n, const mtl_real *x, mtl_real *y)) \
     X(void, maximum_backward, (size_t n, const mtl_real *x, const mtl_real *y, mtl_real *left, \
       int accumulate, mtl_real *dx))
 
@@ -4251,6 +4358,7 @@ typedef struct mtl__kernels {
     const char *name;
 #define MTL__KERNEL_FIELD(result, name, arguments) result (*name) arguments;
     MTL__KERNEL_LIST(MTL__KERNEL_FIELD)
+    MTL__TRAINING_KERNEL_LIST(MTL__KERNEL_FIELD)
     MTL__PAIRS_KERNEL_LIST(MTL__KERNEL_FIELD)
 #undef MTL__KERNEL_FIELD
 } mtl__kernels;
@@ -4662,7 +4770,13 @@ MTL__INLINE void mtl__dropout_row(const mtl__dropout *p, size_t row, uint32_t ha
 #else
 #  define MTL__TARGETED
 #endif
-#define MTL__VECTOR MTL__ALWAYS_INLINE MTL__TARGETED    /* a piece of a kernel */
+/* A piece of a kernel. Without vectors a compiler for size may keep one copy of it. */
+#undef MTL__VECTOR
+#if MTL__STAMP == 1 && defined(__OPTIMIZE_SIZE__)
+#  define MTL__VECTOR static MTL__UNUSED
+#else
+#  define MTL__VECTOR MTL__ALWAYS_INLINE MTL__TARGETED
+#endif
 #define MTL__KERNEL static MTL__NOINLINE MTL__TARGETED  /* a function of its own */
 
 #define mtl__vec             MTL__FN(mtl__vec)
@@ -4863,7 +4977,7 @@ MTL__VECTOR void mtl__add_squares(mtl__vec x, double *sums)
 MTL__VECTOR float mtl__lanes_sum(mtl__vec x) { return _mm512_reduce_add_ps(x); }
 MTL__VECTOR float mtl__lanes_max(mtl__vec x) { return _mm512_reduce_max_ps(x); }
 #if MTL__BF16_COMPILER
-#define MTL__PAIRS 1
+#define MTL__PAIRS MTL__TRAINING
 MTL__VECTOR mtl__vec mtl__dot_pairs(mtl__vec a, mtl__vec b, mtl__vec c)
 {
     return _mm512_dpbf16_ps(c, (__m512bh)a, (__m512bh)b);
@@ -5562,17 +5676,6 @@ MTL__KERNEL void MTL__FN(mtl__add_scaled)(size_t n, mtl_real a, const mtl_real *
 }
 
 /* y += a b, element by element */
-MTL__KERNEL void MTL__FN(mtl__multiply_add)(size_t n, const mtl_real *a, const mtl_real *b, mtl_real *y)
-{
-    size_t i;
-    for (i = 0; i + MTL__LANES <= n; i += MTL__LANES)
-        mtl__store(y + i, mtl__muladd(mtl__load(a + i), mtl__load(b + i), mtl__load(y + i)));
-    if (i < n)
-        mtl__store_some(
-            y + i, mtl__muladd(mtl__load_some(a + i, n - i), mtl__load_some(b + i, n - i),
-                               mtl__load_some(y + i, n - i)), n - i);
-}
-
 /* y = the larger of x and y, element by element */
 MTL__KERNEL void MTL__FN(mtl__maximum)(size_t n, const mtl_real *x, mtl_real *y)
 {
@@ -7152,10 +7255,12 @@ MTL__KERNEL void MTL__FN(mtl__cell_step_carry)(const mtl__cell_pass *p, const mt
 
 /* ---- cells: all steps -------------------------------------------------------------------------------------
    From here on any cell will do: what it is, is looked up once in a pass. */
-#define MTL__CELL_FUNCTIONS(NAME, ...) { MTL__FN(mtl__##NAME##_step), MTL__FN(mtl__##NAME##_step_back) },
+#define MTL__CELL_FUNCTIONS(NAME, name, cell, ...) \
+    { MTL__IN(MTL_CELLS, cell, MTL__FN(mtl__##NAME##_step)), \
+      MTL__TRAINS_IN(MTL_CELLS, cell, MTL__FN(mtl__##NAME##_step_back)) },
 static const mtl__cell_functions MTL__FN(mtl__cell_functions)[] = { MTL__CELL_KINDS(MTL__CELL_FUNCTIONS) };
 #undef MTL__CELL_FUNCTIONS
-#define MTL__CELL_SINGLE(NAME, ...) MTL__FN(mtl__##NAME##_single),
+#define MTL__CELL_SINGLE(NAME, name, cell, ...) MTL__IN(MTL_CELLS, cell, MTL__FN(mtl__##NAME##_single)),
 static void (*const MTL__FN(mtl__cell_singles)[])(const mtl__cell_single *p, const mtl__cell_block *b) = {
     MTL__CELL_KINDS(MTL__CELL_SINGLE)
 };
@@ -7369,6 +7474,7 @@ MTL__KERNEL void MTL__FN(mtl__update)(const mtl__update *u, size_t n, mtl_real *
 
 /* ---- the table of this instruction set ----------------------------------------------------------------- */
 #define MTL__KERNEL_ENTRY(result, name, arguments) MTL__FN(mtl__##name),
+#define MTL__TRAINING_ENTRY(result, name, arguments) MTL__TRAINS(MTL__FN(mtl__##name)),
 #define MTL__NO_KERNEL(result, name, arguments) NULL,
 #define MTL__QUOTE2(name) #name
 #define MTL__QUOTE(name) MTL__QUOTE2(name)
@@ -7379,8 +7485,9 @@ static const mtl__kernels MTL__FN(mtl__kernels) = {
     MTL__STAMP,
     MTL__QUOTE(MTL__ISA),
     MTL__KERNEL_LIST(MTL__KERNEL_ENTRY)
+    MTL__TRAINING_KERNEL_LIST(MTL__TRAINING_ENTRY)
 #if MTL__PAIRS
-    MTL__PAIRS_KERNEL_LIST(MTL__KERNEL_ENTRY)
+    MTL__PAIRS_KERNEL_LIST(MTL__TRAINING_ENTRY)
 #else
     MTL__PAIRS_KERNEL_LIST(MTL__NO_KERNEL)
 #endif
@@ -7716,7 +7823,7 @@ MTL_DEF mtl_tensor *mtl_parameters_find(const mtl_parameters *set, const char *n
     size_t i;
     mtl__parameters_settle(set);
     for (i = 0; i < mtl__tensor_count(set); i++)
-        if (strcmp(mtl__tensor_at(set, i)->name, name) == 0) return mtl__tensor_at(set, i);
+        if (mtl__same_text(mtl__tensor_at(set, i)->name, name)) return mtl__tensor_at(set, i);
     return NULL;
 }
 
@@ -7926,13 +8033,13 @@ static void mtl__fill_identity(mtl_tensor *t, uint64_t seed, uint64_t stream)
 }
 
 static const mtl__init mtl__inits[] = {
-    { "uniform", mtl__fill_uniform },
-    { "normal", mtl__fill_normal },
-    { "constant", mtl__fill_constant },
-    { "xavier", mtl__fill_xavier },
-    { "he", mtl__fill_he },
-    { "orthogonal", mtl__fill_orthogonal },
-    { "identity", mtl__fill_identity }
+    { "uniform", MTL__TRAINS(mtl__fill_uniform) },
+    { "normal", MTL__TRAINS(mtl__fill_normal) },
+    { "constant", MTL__TRAINS(mtl__fill_constant) },
+    { "xavier", MTL__TRAINS(mtl__fill_xavier) },
+    { "he", MTL__TRAINS(mtl__fill_he) },
+    { "orthogonal", MTL__TRAINS(mtl__fill_orthogonal) },
+    { "identity", MTL__TRAINS(mtl__fill_identity) }
 };
 
 MTL_DEF const char *mtl_init_name(int init)
@@ -7945,6 +8052,7 @@ static void mtl__tensor_fill(mtl_tensor *t, uint64_t seed)
     const int init = t->init ? t->init : t->initial != 0 ? MTL_INIT_UNIFORM : MTL_INIT_NORMAL;
     const mtl_init_rows *r = &t->init_rows;
     size_t k, width = mtl__row_length(t);
+    if (!MTL__TRAINING) return;                 /* who does not train sets every number */
     mtl__inits[init - MTL_INIT_UNIFORM].fill(t, seed, mtl__hash(MTL__HASH_BEGIN, t->name, strlen(t->name)));
     for (k = r->first * width; k < (r->first + r->count) * width; k++)
         t->value[k] = (mtl_real)r->factor * t->value[k] + (mtl_real)r->addend;
@@ -8513,6 +8621,7 @@ MTL_DEF size_t mtl_text_normalise(const char *word, size_t length, int lowercase
     return total;
 }
 
+#ifndef MTL_NO_FILES
 /* ---- growing text -------------------------------------------------------------------------------------- */
 
 /* Bytes that grow at their end. Sticky: after a failure it takes no more, and mtl__text_check tells why. */
@@ -9043,6 +9152,7 @@ static const char *mtl__json_text(const mtl__json *node, const char *name, mtl_e
     mtl__json_wrong(node, name, "a text without zero bytes", err);
     return "";
 }
+#endif /* MTL_NO_FILES */
 
 /* ---- vocabulary -------------------------------------------------------------------------------------------
    Words and their indices: open addressing, linear probing, at most half full. */
@@ -9138,6 +9248,7 @@ static mtl_status mtl__vocabulary_init(mtl__vocabulary *vocabulary, const char *
     return MTL_OK;
 }
 
+#ifndef MTL_NO_FILES
 /* ---- whole files --------------------------------------------------------------------------------------- */
 
 /* verb: "read" or "write"; error: errno's number. Of a long path the end is shown. */
@@ -9401,7 +9512,7 @@ static mtl_status mtl__safetensors_type(mtl_safetensor *tensor, const mtl__json 
     if (!node || node->type != MTL__JSON_TEXT)
         return mtl__tensor_fail(err, tensor->name, offset, "dtype is missing or not a text");
     for (tensor->type = 0; tensor->type < MTL_TYPE_OTHER; tensor->type++)
-        if (strcmp(mtl__types[tensor->type].name, node->text) == 0) break;
+        if (mtl__same_text(mtl__types[tensor->type].name, node->text)) break;
     return MTL_OK;
 }
 
@@ -9549,7 +9660,7 @@ static mtl_status mtl__safetensors_members(mtl_safetensors *file, const mtl__jso
                                                       "tensors", err);
     mtl__json_unique(root, &file->arena, err);
     for (i = 0; i < root->count && !mtl__failed(err); i++) {
-        if (strcmp(root->items[i]->key, "__metadata__") == 0) {
+        if (mtl__same_text(root->items[i]->key, "__metadata__")) {
             mtl__safetensors_read_metadata(file, root->items[i], err);
         } else {
             spans[file->count].tensor = &file->tensors[file->count];
@@ -9622,7 +9733,7 @@ MTL_DEF MTL__RARE const mtl_safetensor *mtl_safetensors_find(const mtl_safetenso
 {
     size_t i;
     for (i = 0; file && name && i < file->count; i++)
-        if (strcmp(file->tensors[i].name, name) == 0) return &file->tensors[i];
+        if (mtl__same_text(file->tensors[i].name, name)) return &file->tensors[i];
     return NULL;
 }
 
@@ -9630,7 +9741,7 @@ MTL_DEF const char *mtl_safetensors_metadata(const mtl_safetensors *file, const 
 {
     size_t i;
     for (i = 0; file && key && i < file->metadata_count; i++)
-        if (strcmp(file->metadata[2 * i], key) == 0) return file->metadata[2 * i + 1];
+        if (mtl__same_text(file->metadata[2 * i], key)) return file->metadata[2 * i + 1];
     return NULL;
 }
 
@@ -9744,7 +9855,7 @@ static MTL__RARE mtl_status mtl__safetensors_write(const mtl__tensor_entry *entr
     mtl__text_free(&header);
     return mtl__status(err);
 }
-
+#endif /* MTL_NO_FILES */
 
 /* ===========================================================================================================
    13 >>desc       field tables, and the one copy, check, write and read that serve every desc
@@ -9856,24 +9967,59 @@ MTL_DEF const mtl_field *mtl_fields(int desc, size_t *count)
 }
 
 /* A member as a number; i: element of an INTS field. */
-static MTL__RARE double mtl__field_number(const mtl_field *f, const void *desc, size_t i)
+/* What fields are checked as: without number text there is no double arithmetic. */
+#ifdef MTL_NO_NUMBER_TEXT
+typedef float mtl__number;
+typedef int mtl__whole_number;
+#  define MTL__WHOLE_END 2147483520.0f
+#  define mtl__number_is_finite(value) mtl__is_finite((mtl_real)(value))
+#else
+typedef double mtl__number;
+typedef long long mtl__whole_number;
+#  define MTL__WHOLE_END 9e18
+#  define mtl__number_is_finite(value) mtl__double_is_finite(value)
+#endif
+
+/* A field's number for a message, in out[32]. */
+static const char *mtl__number_text(mtl__number value, char *out)
+{
+#ifdef MTL_NO_NUMBER_TEXT
+    const int whole = value > -MTL__WHOLE_END && value < MTL__WHOLE_END ? (int)value : 0;
+    if ((float)whole != value) return "?";
+    out[0] = '-';
+    mtl__digits((unsigned)(whole < 0 ? -whole : whole), out + (whole < 0));
+#else
+    mtl_text_from_number(value, out);
+#endif
+    return out;
+}
+
+static MTL__RARE mtl__number mtl__field_number(const mtl_field *f, const void *desc, size_t i)
 {
     const char *member = (const char *)desc + f->offset;
     switch (f->type) {
-    case MTL_FLOAT: { float v; memcpy(&v, member, sizeof v); return (double)v; }
-    case MTL_SIZE: { size_t v; memcpy(&v, member, sizeof v); return (double)v; }
-    case MTL_SEED: { unsigned long long v; memcpy(&v, member, sizeof v); return (double)v; }
-    default: { int v; memcpy(&v, member + i * sizeof v, sizeof v); return (double)v; }
+    case MTL_FLOAT: { float v; memcpy(&v, member, sizeof v); return (mtl__number)v; }
+    case MTL_SIZE: { size_t v; memcpy(&v, member, sizeof v); return (mtl__number)v; }
+    case MTL_SEED: {                        /* in halves: boards convert no more */
+        unsigned long long v;
+        memcpy(&v, member, sizeof v);
+        return (mtl__number)(unsigned)(v >> 32) * (mtl__number)4294967296.0f + (mtl__number)(unsigned)v;
+    }
+    default: { int v; memcpy(&v, member + i * sizeof v, sizeof v); return (mtl__number)v; }
     }
 }
 
-static MTL__RARE void mtl__field_store(const mtl_field *f, void *desc, size_t i, double value)
+static MTL__RARE void mtl__field_store(const mtl_field *f, void *desc, size_t i, mtl__number value)
 {
     char *member = (char *)desc + f->offset;
     switch (f->type) {
     case MTL_FLOAT: { float v = (float)value; memcpy(member, &v, sizeof v); break; }
-    case MTL_SIZE: { size_t v = (size_t)value; memcpy(member, &v, sizeof v); break; }
-    case MTL_SEED: { unsigned long long v = (unsigned long long)value; memcpy(member, &v, sizeof v); break; }
+    case MTL_SIZE: { size_t v = (size_t)(mtl__whole_number)value; memcpy(member, &v, sizeof v); break; }
+    case MTL_SEED: {
+        unsigned long long v = (unsigned long long)(mtl__whole_number)value;
+        memcpy(member, &v, sizeof v);
+        break;
+    }
     default: { int v = (int)value; memcpy(member + i * sizeof v, &v, sizeof v); break; }
     }
 }
@@ -9893,37 +10039,36 @@ static MTL__RARE void mtl__choice_list(const mtl_choice *choices, char *out, siz
 }
 
 /* Checks one number against a field's range. */
-static MTL__RARE mtl_status mtl__field_check(const mtl_field *f, double value, const char *what,
+static MTL__RARE mtl_status mtl__field_check(const mtl_field *f, mtl__number value, const char *what,
                                              mtl_error *err)
 {
-    char path[96], names[160], low[32], high[32];
+    char path[96], names[160], texts[3][32];
     const mtl_choice *c;
-    double whole = value < 0 ? -floor(-value) : floor(value);
-    int wanted_whole = f->type != MTL_FLOAT;
-    double least = f->low, most = f->high;
+    const int wanted_whole = f->type != MTL_FLOAT, finite = mtl__number_is_finite(value);
+    const int fits = finite && value > -MTL__WHOLE_END && value < MTL__WHOLE_END;
+    const mtl__whole_number whole = fits ? (mtl__whole_number)value : -1;
+    mtl__number least = (mtl__number)f->low, most = (mtl__number)f->high;
+    const int limited = least < most;
     if (f->type == MTL_FLOAT) {             /* an end is in range as written, and as a float rounds it */
-        if ((double)(float)least < least) least = (double)(float)least;
-        if ((double)(float)most > most) most = (double)(float)most;
+        if ((mtl__number)(float)least < least) least = (mtl__number)(float)least;
+        if ((mtl__number)(float)most > most) most = (mtl__number)(float)most;
     }
     mtl__field_path(f, what, path, sizeof path);
-    if (!mtl__double_is_finite(value) || (wanted_whole && whole != value))
+    if (!finite || (wanted_whole && fits && (mtl__number)whole != value))
         return mtl__fail(err, MTL_ERROR_FIELD, path, -1, "%s must be a %s", path,
                          wanted_whole ? "whole number" : "finite number");
     if (f->choices) {
         for (c = f->choices; c->name; c++)
-            if (c->value == (int)value) return MTL_OK;
+            if (c->value == whole) return MTL_OK;
         mtl__choice_list(f->choices, names, sizeof names);
-        return mtl__fail(err, MTL_ERROR_FIELD, path, (long long)value, "%s is %g, which is none of %s", path,
-                         value, names);
+        return mtl__fail(err, MTL_ERROR_FIELD, path, whole, "%s is %s, which is none of %s", path,
+                         mtl__number_text(value, texts[0]), names);
     }
-    if (f->low < f->high ? value < least || value > most : value < 0) {
-        mtl_text_from_number(f->low, low);
-        mtl_text_from_number(f->high, high);
-        return mtl__fail(err, MTL_ERROR_FIELD, path, (long long)value,
-                         f->low < f->high ? "%s is %g; it must lie between %s and %s"
-                             : "%s is %g; it must not be negative", path,
-                         value, low, high);
-    }
+    if (limited ? value < least || value > most : value < 0)
+        return mtl__fail(err, MTL_ERROR_FIELD, path, whole, limited ? "%s is %s; it must lie between %s "
+                         "and %s" : "%s is %s; it must not be negative", path,
+                         mtl__number_text(value, texts[0]), mtl__number_text(least, texts[1]),
+                         mtl__number_text(most, texts[2]));
     return MTL_OK;
 }
 
@@ -9942,8 +10087,8 @@ static MTL__RARE mtl_status mtl__field_read(const mtl_field *f, const char *text
         return mtl__fail(err, MTL_ERROR_FIELD, f->name, -1, "%s cannot be \"%s\"; choose one of %s", f->name,
                          shown, names);
     }
-    if (f->type == MTL_FLAG && strcmp(shown, "true") == 0) { *value = 1; return MTL_OK; }
-    if (f->type == MTL_FLAG && strcmp(shown, "false") == 0) { *value = 0; return MTL_OK; }
+    if (f->type == MTL_FLAG && mtl__same_text(shown, "true")) { *value = 1; return MTL_OK; }
+    if (f->type == MTL_FLAG && mtl__same_text(shown, "false")) { *value = 0; return MTL_OK; }
     if (!mtl_text_number(text, length, value))
         return mtl__fail(err, MTL_ERROR_FIELD, f->name, -1, "%s cannot be \"%s\"; it must be a number",
                          f->name, shown);
@@ -10020,11 +10165,12 @@ static MTL__RARE mtl_status mtl__desc_check_numbers(const mtl_field *f, size_t c
     size_t i, k;
     for (i = 0; i < count; i++, f++)
         for (k = 0; k < (f->type == MTL_INTS ? (size_t)MTL_MAX_HIDDEN : 1); k++) {
-            double value = mtl__field_number(f, members, k);
+            mtl__number value = mtl__field_number(f, members, k);
             /* -ffast-math may take NaN for 0 */
-            if (!mtl__double_is_finite(value)) return mtl__field_check(f, value, what, err);
-            if (value == 0 && f->type != MTL_INTS) mtl__field_store(f, members, k, value = f->preset);
-            if (value == 0 && f->preset == 0) continue;
+            if (!mtl__number_is_finite(value)) return mtl__field_check(f, value, what, err);
+            if (value == 0 && f->type != MTL_INTS)
+                mtl__field_store(f, members, k, value = (mtl__number)f->preset);
+            if (value == 0) continue;
             if (mtl__field_check(f, value, what, err)) return mtl__status(err);
         }
     return MTL_OK;
@@ -10071,6 +10217,17 @@ static MTL__RARE size_t mtl__desc_count(const mtl_field *f, const void *members)
 static const char *mtl__desc_element(const mtl_field *f, const char *what, size_t i, char *out, size_t size)
 {
     return mtl__print(out, size, what[0] ? "%s.%s[%z]" : "%s%s[%z]", what, f->name, i);
+}
+
+/* ---- kinds that were left out -------------------------------------------------------------------------- */
+
+/* is_in: 0 when the option (MTL_CELLS and its like) left the kind out of this program. */
+static MTL__RARE mtl_status mtl__kind_check(const char *kind, int is_in, const char *option, const char *what,
+                                            mtl_error *err)
+{
+    if (is_in) return mtl__status(err);
+    return mtl__fail(err, MTL_ERROR_UNSUPPORTED, what, -1,
+                     "%s: this program was built without %s; add its bit to %s", what, kind, option);
 }
 
 /* ---- copy and check: a desc's members move into `arena`, and what is wrong with them is told ----------- */
@@ -10152,8 +10309,8 @@ static MTL__RARE void mtl__desc_copy_member(const mtl_field *f, void *members, m
     size_t i;
     switch (f->type) {
     case MTL_NAME:
-        if (f->low != 0 && mtl__check_name((const char *)mtl__desc_pointer(members, f->offset), what, err))
-            return;
+        if ((mtl__number)f->low != 0
+            && mtl__check_name((const char *)mtl__desc_pointer(members, f->offset), what, err)) return;
         mtl__desc_point(members, f->offset,
                         mtl__arena_text(arena, (const char *)mtl__desc_pointer(members, f->offset), err));
         break;
@@ -10194,6 +10351,7 @@ static MTL__RARE mtl_status mtl__desc_adopt(int desc, void *members, mtl_arena *
     return mtl__status(err);
 }
 
+#ifndef MTL_NO_FILES
 /* ---- write --------------------------------------------------------------------------------------------- */
 
 static MTL__RARE void mtl__desc_write_number(mtl__text *text, const mtl_field *f, const void *members)
@@ -10390,7 +10548,7 @@ static MTL__RARE void mtl__desc_read_own(const mtl__desc_reader *r, const mtl_fi
     void *options;
     size_t i = 0;
     if (!name) return;
-    while (i < r->kind_count && (r->kinds[i]->desc != f->of || strcmp(r->kinds[i]->name, name) != 0)) i++;
+    while (i < r->kind_count && (r->kinds[i]->desc != f->of || !mtl__same_text(r->kinds[i]->name, name))) i++;
     if (i == r->kind_count) {
         mtl__fail(r->err, MTL_ERROR_UNSUPPORTED, name, -1,
                   "the file has a part of the kind \"%s\", which is a program's own: hand its row over in "
@@ -10465,6 +10623,7 @@ static MTL__RARE void mtl__desc_read(const mtl__desc_reader *r, int desc, const 
             mtl__desc_read(r, f->of, mtl__json_at(array, k), list + k * mtl__descs[f->of].bytes);
     }
 }
+#endif /* MTL_NO_FILES */
 
 /* ===========================================================================================================
    14 >>tape       the run, its records, playing them backward
@@ -11430,7 +11589,7 @@ static mtl_activation *mtl__embedding_forward(mtl_run *run, const mtl_space *spa
     d->y = y;
     if (run->gradients && !mtl__dry(run)) mtl__parameters_fresh(run->gradients->set, weight, ids, y->rows);
     mtl__run_pass(run, mtl__embedding_gather, d, y->rows, MTL__ROWS);
-    mtl_run_record(run, y, mtl__embedding_backward, d);
+    mtl_run_record(run, y, MTL__TRAINS(mtl__embedding_backward), d);
     return y;
 }
 
@@ -11474,7 +11633,7 @@ MTL_DEF MTL__RARE mtl_dense *mtl_dense_add(mtl_parameters *set, const char *name
         bias = mtl_parameters_add(set, mtl__print(full, sizeof full, "%s.bias", name), outputs, 0,
                                   MTL_TENSOR_BIAS, err);
     if (mtl__failed(err)) return NULL;
-    weight->initial = (float)(1 / sqrt((double)inputs));
+    weight->initial = MTL__TRAINING ? (float)(1 / sqrt((double)inputs)) : 0;
     if (bias) bias->initial = weight->initial;
     return mtl__dense_over(set, weight, bias, err);
 }
@@ -11528,7 +11687,7 @@ MTL_DEF mtl_activation *mtl_dense_forward(mtl_run *run, const mtl_dense *dense, 
     p.z_row = y->stride;
     p.exact = 1;
     mtl__run_rows(run, mtl__product_forward_part, &p, sizeof p, x->rows, p.units * p.inputs);
-    mtl_run_record(run, y, mtl__dense_backward, d);
+    mtl_run_record(run, y, MTL__TRAINS(mtl__dense_backward), d);
     return y;
 }
 
@@ -11590,7 +11749,7 @@ static mtl_activation *mtl__activate_forward(mtl_run *run, int activation, mtl_a
     d->y = y;
     y->constant = x->constant;
     mtl__run_values(run, mtl__activate_part, d, x->rows, x->width);
-    mtl_run_record(run, y, mtl__activate_backward, d);
+    mtl_run_record(run, y, MTL__TRAINS(mtl__activate_backward), d);
     return y;
 }
 
@@ -11629,7 +11788,7 @@ static MTL__RARE mtl_activation *mtl__dropout_layer(mtl_run *run, mtl_real rate,
 {
     mtl__dropout_data *d;
     mtl_activation *y;
-    if (!x || !run->training || rate <= 0) return x;
+    if (!MTL__TRAINING || !x || !run->training || rate <= 0) return x;
     y = mtl__run_beside(run, name, x, x->width);
     d = (mtl__dropout_data *)mtl_run_make(run, sizeof *d);
     if (!y || !d) return NULL;
@@ -11647,7 +11806,7 @@ static MTL__RARE mtl_activation *mtl__dropout_layer(mtl_run *run, mtl_real rate,
     d->forward.stream = run->step << 16 | (++*mtl__run_stream(run) & 0xffff);
     d->forward.rate = rate;
     mtl__run_rows(run, mtl__dropout_part, &d->forward, sizeof d->forward, y->rows, 0);
-    mtl_run_record(run, y, mtl__dropout_backward, d);
+    mtl_run_record(run, y, MTL__TRAINS(mtl__dropout_backward), d);
     return y;
 }
 
@@ -11699,7 +11858,7 @@ static void mtl__move_forward(mtl_run *run, mtl_activation *x, size_t from, cons
     d->to = to;
     d->width = width;
     mtl__run_copy(run, x->value + from, x->stride, items, y->value + to, y->stride, y->rows, width, 0);
-    mtl_run_record(run, y, x->constant ? NULL : mtl__move_backward, d);
+    mtl_run_record(run, y, MTL__TRAINS(x->constant ? NULL : mtl__move_backward), d);
 }
 
 static mtl_activation *mtl__moved(mtl_run *run, mtl_activation *y, const char *name)
@@ -11868,7 +12027,7 @@ static MTL__RARE mtl_activation *mtl__blend_forward(mtl_run *run, mtl_activation
         d->y->constant &= sources[i]->constant;
     }
     mtl__run_values(run, mtl__blend_part, d, d->y->rows, count * d->y->width);
-    mtl_run_record(run, d->y, mtl__blend_backward, d);
+    mtl_run_record(run, d->y, MTL__TRAINS(mtl__blend_backward), d);
     return d->y;
 }
 
@@ -11931,7 +12090,7 @@ static mtl_activation *mtl__gate_forward(mtl_run *run, mtl_activation *g, mtl_ac
     d->s = s;
     d->p = p;
     mtl__run_values(run, mtl__gate_part, d, d->y->rows, d->y->width);
-    mtl_run_record(run, d->y, mtl__gate_backward, d);
+    mtl_run_record(run, d->y, MTL__TRAINS(mtl__gate_backward), d);
     return d->y;
 }
 
@@ -11955,7 +12114,7 @@ static MTL__RARE mtl_activation *mtl__vector_forward(mtl_run *run, const mtl_ten
     d->y = y;
     y->constant = mtl__stays(tensor);
     mtl__run_copy(run, tensor->value, 0, NULL, y->value, 0, 1, tensor->count, 0);
-    mtl_run_record(run, y, mtl__vector_backward, d);
+    mtl_run_record(run, y, MTL__TRAINS(mtl__vector_backward), d);
     return y;
 }
 
@@ -12003,10 +12162,10 @@ static mtl_activation *mtl__reversal_forward(mtl_run *run, mtl_real factor, mtl_
     mtl__rowwise *d = (mtl__rowwise *)mtl_run_make(run, sizeof *d);
     if (!x || !d) return NULL;
     d->x = x;
-    d->back = mtl__reversal_back_part;
+    d->back = MTL__TRAINS(mtl__reversal_back_part);
     d->factor = factor;
     d->y = mtl__view(run, x, 0);
-    if (d->y) mtl_run_record(run, d->y, mtl__rowwise_backward, d);
+    if (d->y) mtl_run_record(run, d->y, MTL__TRAINS(mtl__rowwise_backward), d);
     return d->y;
 }
 
@@ -12144,7 +12303,7 @@ static MTL__RARE mtl_activation *mtl__pool_forward(mtl_run *run, int pool, mtl_a
     d->y->constant = x->constant;
     mtl__run_pass(run, mtl__pool_values, d, d->y->rows, MTL__SEQUENCES);
     if (carries) mtl__pool_leave(run, d, carried);
-    mtl_run_record(run, d->y, mtl__pool_backward, d);
+    mtl_run_record(run, d->y, MTL__TRAINS(mtl__pool_backward), d);
     return d->y;
 }
 
@@ -12255,6 +12414,7 @@ MTL_DEF MTL__RARE mtl_cell *mtl_cell_add(mtl_parameters *set, const char *prefix
     c = (mtl_cell *)mtl__arena_make(set->arena, 1, sizeof *c, "a cell", err);
     if (!c) return NULL;
     c->kind = mtl__cell_kind_find(of.cell, of.reset);
+    mtl__kind_check(c->kind->name, MTL__HAS(MTL_CELLS, of.cell), "MTL_CELLS", prefix, err);
     c->activation = of.activation;
     c->reverse = reverse != 0;
     c->units = (size_t)of.hidden;
@@ -12267,7 +12427,7 @@ MTL_DEF MTL__RARE mtl_cell *mtl_cell_add(mtl_parameters *set, const char *prefix
         c->b_hh = mtl__cell_tensor(set, prefix, "bias_hh", layer, reverse, rows, 0, err);
     }
     if (mtl__failed(err)) return NULL;
-    c->w_ih->initial = c->w_hh->initial = (float)(1 / sqrt((double)c->units));
+    c->w_ih->initial = c->w_hh->initial = MTL__TRAINING ? (float)(1 / sqrt((double)c->units)) : 0;
     c->w_ih->gates = c->w_hh->gates = c->kind->gates;
     if (c->b_ih) c->b_ih->initial = c->b_hh->initial = c->w_ih->initial;
     if (c->b_ih && c->kind->forget) mtl__cell_open_forget_gate(c, of.forget_bias);
@@ -12488,7 +12648,7 @@ static void mtl__same_rows_find(mtl_run *run, const mtl_cell *cell, const mtl_ac
     mtl_arena_mark mark;
     size_t k, n;
     memset(same, 0, sizeof *same);
-    if (!x->ids || p->sequences < MTL__SEQUENCES
+    if (!MTL__HAS(MTL_INPUTS, MTL_INPUT_EMBEDDING) || !x->ids || p->sequences < MTL__SEQUENCES
         || cell->kind->gates * cell->units * cell->inputs < MTL__SAME_WORK) return;
     same->row = (int *)mtl_run_push(run, p->rows * sizeof *same->row);
     same->stride = x->stride;
@@ -13026,7 +13186,7 @@ static void mtl__layers_forward(mtl_run *run, mtl__layers *layers, mtl_cell_stat
         if (final[j]) mtl__layer_final(run, layers->of[j], final[j]);
         constant &= layers->of[j]->cells[0].y->constant;
     }
-    mtl_run_record(run, NULL, constant ? NULL : mtl__layers_backward, layers);
+    mtl_run_record(run, NULL, MTL__TRAINS(constant ? NULL : mtl__layers_backward), layers);
 }
 
 /* One layer alone. initial, final: [count], NULL or as in mtl_cell_forward. */
@@ -13082,7 +13242,7 @@ MTL_DEF mtl_activation *mtl_lstm_forward(mtl_run *run, const mtl_cell *cell, mtl
 /* ---- one step at a time -------------------------------------------------------------------------------- */
 
 struct mtl_cell_stream {
-    const mtl__kernels *kernels;
+    const mtl__stream_kernels *kernels;
     mtl__cell_single pass;                  /* with arrays behind this structure: h, c, z, extra */
 };
 
@@ -13114,7 +13274,7 @@ MTL_DEF MTL__RARE mtl_cell_stream *mtl_cell_stream_init(void *buffer, size_t byt
     if (!mtl__given(cell, "cell", err) || mtl__check_buffer(buffer, bytes, mtl_cell_stream_size(cell),
                                                             "a stream", err)) return NULL;
     memset(stream, 0, sizeof *stream);
-    stream->kernels = mtl__kernels_choose(isa);
+    stream->kernels = mtl__stream_kernels_choose(isa);
     if (!stream->kernels) {
         mtl__fail(err, MTL_ERROR_UNSUPPORTED, "isa", isa, "this machine has no %s kernels",
                   mtl__isa_name(isa));
@@ -13590,9 +13750,9 @@ static mtl_activation *mtl__softmax_forward(mtl_run *run, mtl_activation *x, con
     p->constant = x->constant;
     d->x = x;
     d->y = p;
-    d->back = mtl__softmax_back_part;
+    d->back = MTL__TRAINS(mtl__softmax_back_part);
     mtl__softmax_rows(run, x, p);
-    mtl_run_record(run, p, mtl__rowwise_backward, d);
+    mtl_run_record(run, p, MTL__TRAINS(mtl__rowwise_backward), d);
     return p;
 }
 
@@ -13844,7 +14004,7 @@ static MTL__RARE mtl_activation *mtl__distance_forward(mtl_run *run, const mtl_t
         }
         y->value[0] = (mtl_real)total;
     }
-    mtl_run_record(run, y, mtl__distance_backward, d);
+    mtl_run_record(run, y, MTL__TRAINS(mtl__distance_backward), d);
     return y;
 }
 
@@ -13923,7 +14083,7 @@ static MTL__RARE mtl_activation *mtl__crossing_forward(mtl_run *run, mtl_activat
     mtl__run_values(run, mtl__crossing_part, d, a->width, b->width);
     for (i = 0; !mtl__dry(run) && i < a->width * b->width; i++) total += (double)d->m[i] * (double)d->m[i];
     if (!mtl__dry(run)) y->value[0] = (mtl_real)total;
-    mtl_run_record(run, y, mtl__crossing_backward, d);
+    mtl_run_record(run, y, MTL__TRAINS(mtl__crossing_backward), d);
     return y;
 }
 
@@ -13971,7 +14131,7 @@ static int mtl__span_next(mtl__span_track *track, const char *tag, size_t t, mtl
     const char *type = inside ? tag + (tag[1] == '-' ? 2 : 1) : NULL;
     int ends;
 
-    if (inside && track->open && tag[0] == 'I' && strcmp(type, track->span.type) == 0) return 0;
+    if (inside && track->open && tag[0] == 'I' && mtl__same_text(type, track->span.type)) return 0;
     ends = track->open;
     if (ends) {
         *ended = track->span;
@@ -14007,7 +14167,7 @@ MTL_DEF int mtl_labels_are_spans(const char *const *labels, size_t count)
     for (i = 0; i < count; i++) {
         const char *label = labels[i];
         if (!label) return 0;
-        if (strcmp(label, "O") == 0) continue;
+        if (mtl__same_text(label, "O")) continue;
         if ((label[0] != 'B' && label[0] != 'I') || label[1] != '-' || !label[2]) return 0;
         if (label[0] == 'B') begins = 1;
     }
@@ -14065,7 +14225,8 @@ static MTL__RARE void mtl__metric_spans(mtl__metric *m, const int *gold, const i
         predicted_ends = mtl__span_next(&predicted_track, predicted_tag, t, &guess);
         m->gold_spans += (size_t)gold_ends;
         m->predicted_spans += (size_t)predicted_ends;
-        if (gold_ends && predicted_ends && right.begin == guess.begin && strcmp(right.type, guess.type) == 0)
+        if (gold_ends && predicted_ends && right.begin == guess.begin
+            && mtl__same_text(right.type, guess.type))
             m->right_spans++;
     }
 }
@@ -14437,15 +14598,18 @@ static MTL__RARE unsigned mtl__levels_stream(mtl_maker *m, const mtl_mix *mix, c
     return mtl__stream_blend(m, sources, mix->count, mix->width, NULL, share);
 }
 
+#define MTL__MIX(kind, name, appends, build, mix, stream) { { MTL_DESC_MIX, name, NULL, 0, 0 }, appends, \
+    MTL__IN(MTL_MIXES, kind, build), MTL__IN(MTL_MIXES, kind, mix), \
+    MTL__STREAMS_IN(MTL_MIXES, kind, stream) }
 static const mtl_mix_kind mtl__mix_kinds[] = {
-    { { MTL_DESC_MIX, "concat", NULL, 0, 0 }, 1, mtl__concat_build, mtl__concat_mix, mtl__concat_stream },
-    { { MTL_DESC_MIX, "sum", NULL, 0, 0 }, 0, mtl__sum_build, mtl__sum_mix, mtl__sum_stream },
-    { { MTL_DESC_MIX, "gate", NULL, 0, 0 }, 0, mtl__gate_build, mtl__gate_mix, mtl__gate_stream },
-    { { MTL_DESC_MIX, "experts", NULL, 0, 0 }, 0, mtl__experts_build, mtl__experts_mix, mtl__experts_stream },
-    { { MTL_DESC_MIX, "cross-stitch", NULL, 0, 0 }, 0, mtl__stitch_build, mtl__stitch_mix,
-     mtl__stitch_stream },
-    { { MTL_DESC_MIX, "levels", NULL, 0, 0 }, 0, mtl__levels_build, mtl__levels_mix, mtl__levels_stream },
-    { { MTL_DESC_MIX, "reversal", NULL, 0, 0 }, 1, mtl__concat_build, mtl__reversal_mix, mtl__concat_stream }
+    MTL__MIX(MTL_MIX_CONCAT, "concat", 1, mtl__concat_build, mtl__concat_mix, mtl__concat_stream),
+    MTL__MIX(MTL_MIX_SUM, "sum", 0, mtl__sum_build, mtl__sum_mix, mtl__sum_stream),
+    MTL__MIX(MTL_MIX_GATE, "gate", 0, mtl__gate_build, mtl__gate_mix, mtl__gate_stream),
+    MTL__MIX(MTL_MIX_EXPERTS, "experts", 0, mtl__experts_build, mtl__experts_mix, mtl__experts_stream),
+    MTL__MIX(MTL_MIX_CROSS_STITCH, "cross-stitch", 0, mtl__stitch_build, mtl__stitch_mix,
+             mtl__stitch_stream),
+    MTL__MIX(MTL_MIX_LEVELS, "levels", 0, mtl__levels_build, mtl__levels_mix, mtl__levels_stream),
+    MTL__MIX(MTL_MIX_REVERSAL, "reversal", 1, mtl__concat_build, mtl__reversal_mix, mtl__concat_stream)
 };
 
 /* ---- inputs -------------------------------------------------------------------------------------------- */
@@ -14538,11 +14702,14 @@ static MTL__RARE unsigned mtl__features_stream(mtl_maker *m, const mtl_input_par
     return op->to;
 }
 
+#define MTL__INPUT(kind, name, rows, functions) { { MTL_DESC_INPUT, name, NULL, 0, 0 }, rows, \
+    mtl__input_check, MTL__IN(MTL_INPUTS, kind, mtl__##functions##_build), \
+    MTL__IN(MTL_INPUTS, kind, mtl__##functions##_verify), \
+    MTL__IN(MTL_INPUTS, kind, mtl__##functions##_input), \
+    MTL__STREAMS_IN(MTL_INPUTS, kind, mtl__##functions##_stream) }
 static const mtl_input_kind mtl__input_kinds[] = {
-    { { MTL_DESC_INPUT, "embedding", NULL, 0, 0 }, 0, mtl__input_check, mtl__embedding_build,
-      mtl__embedding_verify, mtl__embedding_input, mtl__embedding_stream },
-    { { MTL_DESC_INPUT, "features", NULL, 0, 0 }, 1, mtl__input_check, mtl__features_build,
-      mtl__features_verify, mtl__features_input, mtl__features_stream }
+    MTL__INPUT(MTL_INPUT_EMBEDDING, "embedding", 0, embedding),
+    MTL__INPUT(MTL_INPUT_FEATURES, "features", 1, features)
 };
 
 /* The row of a desc: by default the one that its members speak of. */
@@ -14657,7 +14824,8 @@ static void mtl__cells_leave_inputs(mtl_run *run, const mtl_column_pass *columns
     for (k = layers->count - 1; k-- > 0 && run->tape;) {
         layers->of[k]->later = !columns[k].x->constant;
         if (layers->of[k]->later)
-            mtl__run_record_after(run, columns[k].after, mtl__layer_later_backward, layers->of[k]);
+            mtl__run_record_after(run, columns[k].after, MTL__TRAINS(mtl__layer_later_backward),
+                                    layers->of[k]);
     }
 }
 
@@ -14728,7 +14896,7 @@ static MTL__RARE unsigned mtl__cells_stream(mtl_maker *m, const mtl_column_part 
 
 static const mtl_column_kind mtl__column_kinds[] = {
     { { MTL_DESC_COLUMN, "cells", NULL, 0, 0 }, mtl__cells_build, NULL, mtl__cells_forward,
-      mtl__cells_stream }
+      MTL__STREAMING ? mtl__cells_stream : NULL }
 };
 
 static const mtl_column_kind *mtl__column_kind(const mtl_column_desc *d)
@@ -14886,6 +15054,7 @@ static MTL__RARE mtl_status mtl__tap_build(mtl__tap *tap, mtl__node *nodes, size
     tap->mix.widths = widths;
     mtl__tap_resolve(tap, widths, nodes, count, first, parts);
     tap->mix.width = 0;
+    mtl__kind_check(tap->kind->kind.name, tap->kind->build != NULL, "MTL_MIXES", where, err);
     if (mtl__tap_stop(tap, nodes, count, where, err) || tap->kind->build(&tap->mix, set, where, err))
         return mtl__status(err);
     if (!tap->kind->appends && tap->mix.width != widths[0]) {   /* its columns are nobody's: one segment */
@@ -14997,10 +15166,11 @@ static void mtl__anchor_begin(const mtl_penalty_part *part)
 }
 
 static const mtl_penalty_kind mtl__penalty_kinds[] = {
-    { { MTL_DESC_PENALTY, "tie", NULL, 0, 0 }, 0, 2, NULL, NULL, mtl__tie_penalty },
-    { { MTL_DESC_PENALTY, "orthogonal", NULL, 0, 0 }, 1, 2, NULL, NULL, mtl__orthogonal_penalty },
-    { { MTL_DESC_PENALTY, "anchor", NULL, 0, 0 }, 0, 1, mtl__anchor_build, mtl__anchor_begin,
-      mtl__tie_penalty }
+    { { MTL_DESC_PENALTY, "tie", NULL, 0, 0 }, 0, 2, NULL, NULL, MTL__TRAINS(mtl__tie_penalty) },
+    { { MTL_DESC_PENALTY, "orthogonal", NULL, 0, 0 }, 1, 2, NULL, NULL,
+      MTL__TRAINS(mtl__orthogonal_penalty) },
+    { { MTL_DESC_PENALTY, "anchor", NULL, 0, 0 }, 0, 1, mtl__anchor_build,
+      MTL__TRAINS(mtl__anchor_begin), MTL__TRAINS(mtl__tie_penalty) }
 };
 
 static const mtl_penalty_kind *mtl__penalty_kind(const mtl_penalty_desc *d)
@@ -15176,7 +15346,8 @@ static mtl_status mtl__class_build(mtl_task_part *part, mtl_parameters *set, mtl
     const mtl_task_desc *d = part->desc;
     (void)set;
     part->outputs = part->width = (size_t)d->classes;
-    part->spans = d->level == MTL_LEVEL_STEP && d->labels && mtl_labels_are_spans(d->labels, part->outputs);
+    part->spans = MTL__TRAINING && d->level == MTL_LEVEL_STEP && d->labels
+        && mtl_labels_are_spans(d->labels, part->outputs);
     return mtl__status(err);
 }
 
@@ -15492,23 +15663,35 @@ static MTL__RARE void mtl__real_stream(mtl_maker *m, const mtl_task_part *part, 
 
 /* ---- the table ----------------------------------------------------------------------------------------- */
 
+/* files: what a column of the kind is called in a file, by level. The last three may be NULL: MTL__MAY. */
+#define MTL__FILES(sequence, step) { sequence, step }
+#define MTL__MAY(kind, function) MTL__IN(MTL_TASKS, MTL_TASK_##kind, function)
+#define MTL__MAY_STREAM(kind, function) MTL__STREAMS_IN(MTL_TASKS, MTL_TASK_##kind, function)
+#define MTL__TASK(kind, name, files, target, scaled, outputs, check, build, loss, counts, each, count, \
+    score, figures, stream, distribution, answer, stream_p) { { MTL_DESC_TASK, name, NULL, 0, 0 }, files, \
+    target, scaled, outputs, MTL__IN(MTL_TASKS, kind, check), MTL__IN(MTL_TASKS, kind, build), \
+    MTL__TRAINS_IN(MTL_TASKS, kind, loss), distribution, answer, counts, each, \
+    MTL__TRAINS_IN(MTL_TASKS, kind, count), MTL__TRAINS_IN(MTL_TASKS, kind, score), figures, \
+    MTL__STREAMS_IN(MTL_TASKS, kind, stream), stream_p }
 static const mtl_task_kind mtl__task_kinds[] = {
-    { { MTL_DESC_TASK, "class", NULL, 0, 0 }, { "class", "tags" }, MTL_TARGET_LABELS, 0, "logits",
-        mtl__class_check,
-      mtl__class_build, mtl__class_loss, mtl__class_distribution, mtl__class_answer, sizeof(mtl__metric), 0,
-      mtl__class_count, mtl__class_score, mtl__class_figures, mtl__class_stream, mtl__class_stream_p },
-    { { MTL_DESC_TASK, "real", NULL, 0, 0 }, { "real", "reals" }, MTL_TARGET_NUMBERS, 1, "values",
-        mtl__real_check,
-      mtl__real_build, mtl__numbers_loss, NULL, NULL, sizeof(mtl__metric), 0, mtl__real_count,
-      mtl__real_score, mtl__real_figures, mtl__real_stream, NULL },
-    { { MTL_DESC_TASK, "multi", NULL, 0, 0 }, { "multi", NULL }, MTL_TARGET_SET, 0, "logits",
-        mtl__multi_check,
-      mtl__class_build, mtl__numbers_loss, mtl__multi_distribution, mtl__multi_answer,
-      sizeof(mtl__multi_counts), sizeof(mtl__metric_label), mtl__multi_count, mtl__multi_score,
-      mtl__multi_figures, mtl__multi_stream, mtl__multi_stream_p },
-    { { MTL_DESC_TASK, "origin", NULL, 0, 0 }, { NULL, NULL }, MTL_TARGET_ORIGIN, 0, "logits",
-      mtl__origin_check, mtl__class_build, mtl__class_loss, mtl__class_distribution, mtl__class_answer, 0, 0,
-      mtl__origin_count, mtl__origin_score, mtl__origin_figures, mtl__class_stream, mtl__class_stream_p }
+    MTL__TASK(MTL_TASK_CLASS, "class", MTL__FILES("class", "tags"), MTL_TARGET_LABELS, 0, "logits",
+              mtl__class_check, mtl__class_build, mtl__class_loss, sizeof(mtl__metric), 0, mtl__class_count,
+              mtl__class_score, mtl__class_figures, mtl__class_stream,
+              MTL__MAY(CLASS, mtl__class_distribution), MTL__MAY(CLASS, mtl__class_answer),
+              MTL__MAY_STREAM(CLASS, mtl__class_stream_p)),
+    MTL__TASK(MTL_TASK_REAL, "real", MTL__FILES("real", "reals"), MTL_TARGET_NUMBERS, 1, "values",
+              mtl__real_check, mtl__real_build, mtl__numbers_loss, sizeof(mtl__metric), 0, mtl__real_count,
+              mtl__real_score, mtl__real_figures, mtl__real_stream, NULL, NULL, NULL),
+    MTL__TASK(MTL_TASK_MULTI, "multi", MTL__FILES("multi", NULL), MTL_TARGET_SET, 0, "logits",
+              mtl__multi_check, mtl__class_build, mtl__numbers_loss, sizeof(mtl__multi_counts),
+              sizeof(mtl__metric_label), mtl__multi_count, mtl__multi_score, mtl__multi_figures,
+              mtl__multi_stream, MTL__MAY(MULTI, mtl__multi_distribution), MTL__MAY(MULTI, mtl__multi_answer),
+              MTL__MAY_STREAM(MULTI, mtl__multi_stream_p)),
+    MTL__TASK(MTL_TASK_ORIGIN, "origin", MTL__FILES(NULL, NULL), MTL_TARGET_ORIGIN, 0, "logits",
+              mtl__origin_check, mtl__class_build, mtl__class_loss, 0, 0, mtl__origin_count,
+              mtl__origin_score, mtl__origin_figures, mtl__class_stream,
+              MTL__MAY(ORIGIN, mtl__class_distribution),
+              MTL__MAY(ORIGIN, mtl__class_answer), MTL__MAY_STREAM(ORIGIN, mtl__class_stream_p))
 };
 
 static const mtl_task_kind *mtl__task_kind(const mtl_task_desc *d)
@@ -15553,6 +15736,7 @@ typedef struct mtl__task {
 static mtl_status mtl__task_check(mtl_task_desc *d, const char *what, mtl_error *err)
 {
     const mtl_task_kind *kind = mtl__task_kind(d);
+    mtl__kind_check(kind->kind.name, kind->build != NULL, "MTL_TASKS", what, err);
     if (d->per_step && (d->level != MTL_LEVEL_SEQUENCE || !kind->distribution))
         mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s.per_step (task \"%s\"): only classes of sequences can "
                   "be predicted by a vote of the steps", what, d->name);
@@ -16282,7 +16466,7 @@ static MTL__RARE size_t mtl__desc_data(const mtl_model_desc *d, size_t i, const 
         mtl__fail(err, MTL_ERROR_FIELD, what, -1,
                   "%s has data of its own and stands behind one that reads another's; put it first", what);
     if (!input->reads) return i;
-    while (k < i && strcmp(d->inputs[k].name, input->reads) != 0) k++;
+    while (k < i && !mtl__same_text(d->inputs[k].name, input->reads)) k++;
     if (k == i || d->inputs[k].reads || d->inputs[k].vocabulary != input->vocabulary
         || d->inputs[k].features != input->features)
         mtl__fail(err, MTL_ERROR_FIELD, what, -1,
@@ -16328,6 +16512,7 @@ static mtl_status mtl__model_adopt(mtl_model *model, mtl_error *err)
         mtl_input_desc *input = (mtl_input_desc *)(uintptr_t)&d->inputs[i];
         const mtl_input_kind *kind = mtl__input_kind(input);
         mtl__print(what, sizeof what, "inputs[%z]", i);
+        mtl__kind_check(kind->kind.name, kind->build != NULL, "MTL_INPUTS", what, err);
         if (kind->check) kind->check(input, what, err);
         (void)mtl__desc_data(d, i, what, err);
     }
@@ -16354,7 +16539,7 @@ static mtl_status mtl__model_check_unique(const mtl_model *model, mtl_error *err
     for (i = 0; i < total; i++)
         for (k = 0; k < i; k++) {
             const char *name = mtl__desc_name(d, i);
-            if (strcmp(name, mtl__desc_name(d, k)) == 0)
+            if (mtl__same_text(name, mtl__desc_name(d, k)))
                 return mtl__fail(err, MTL_ERROR_FIELD, name, -1,
                                  "the name \"%s\" is used twice; inputs, columns and tasks need names of "
                                  "their own", name);
@@ -16577,7 +16762,7 @@ static void mtl__model_build_penalties(mtl_model *model, const unsigned char *pl
         const mtl_penalty_desc *of = p->part.desc = &d->penalties[i];
         p->kind = mtl__penalty_kind(of);
         mtl__print(what, sizeof what, "penalties[%z]", i);
-        for (k = 0; k < i && strcmp(of->name, d->penalties[k].name) != 0; k++) {}
+        for (k = 0; k < i && !mtl__same_text(of->name, d->penalties[k].name); k++) {}
         if (k < i || mtl__desc_find(d, of->name, strlen(of->name)) >= 0)
             mtl__fail(err, MTL_ERROR_FIELD, of->name, -1, "%s: the name \"%s\" is used twice", what,
                       of->name);
@@ -16620,7 +16805,7 @@ static void mtl__model_build_nodes(mtl_model *model, mtl_error *err)
             mtl__desc_fail_circle(d, i, placed, err);
         }
     }
-    if (!mtl__failed(err)) mtl__model_build_penalties(model, placed, err);
+    if (MTL__TRAINING && !mtl__failed(err)) mtl__model_build_penalties(model, placed, err);
 }
 
 /* Two parts that are connected are one: the higher number becomes the lower one. */
@@ -16718,8 +16903,8 @@ static MTL__RARE mtl_model *mtl__model_build(mtl_arena *arena, const mtl_model_d
     mtl_parameters_init(&model->set, &model->arena);
     if (mtl__model_adopt(model, err) || mtl__model_check_unique(model, err)) return NULL;
     mtl__model_build_nodes(model, err);
-    if (!mtl__failed(err)) mtl__model_components(model);
-    if (!mtl__failed(err)) mtl__model_freeze_named(model, err);
+    if (MTL__TRAINING && !mtl__failed(err)) mtl__model_components(model);
+    if (MTL__TRAINING && !mtl__failed(err)) mtl__model_freeze_named(model, err);
     if (!mtl__failed(err)) mtl_parameters_allocate(&model->set, err);
     *arena = model->arena;
     return mtl__failed(err) ? NULL : model;
@@ -16860,7 +17045,7 @@ static int mtl__model_find_name(const mtl_model *model, size_t first, size_t cou
 {
     size_t i;
     for (i = 0; name && i < count; i++)
-        if (strcmp(mtl__desc_name(&model->desc, first + i), name) == 0) return (int)i;
+        if (mtl__same_text(mtl__desc_name(&model->desc, first + i), name)) return (int)i;
     return -1;
 }
 
@@ -17025,7 +17210,7 @@ MTL_DEF MTL__RARE size_t mtl_model_rate(mtl_model *model, const char *prefix, fl
 static mtl__note_text *mtl__model_find_note(const mtl_model *model, const char *name)
 {
     mtl__note_text *n = model->notes;
-    while (n && strcmp(n->name, name) != 0) n = n->next;
+    while (n && !mtl__same_text(n->name, name)) n = n->next;
     return n;
 }
 
@@ -17394,6 +17579,7 @@ static mtl_status mtl__batch_check(const mtl_model *model, const mtl_batch *batc
     return MTL_OK;
 }
 
+#ifndef MTL_NO_FILES
 /* ---- the model file ---------------------------------------------------------------------------------------
    A safetensors file. Tensors: the parameters under their names; buffers that are set, such as the statistics
    that inputs and targets are scaled by, buffers.NAME.mean and .scale; a trainer's moments and counts as
@@ -17789,7 +17975,7 @@ static const char *mtl__pattern_rest(const char *pattern, const char *name, size
     size_t before = star ? (size_t)(star - pattern) : strlen(pattern), after = star ? strlen(star + 1) : 0,
         all = strlen(name);
     if (all < before + after || memcmp(name, pattern, before) != 0 ||
-        (after && strcmp(name + all - after, star + 1) != 0))
+        (after && !mtl__same_text(name + all - after, star + 1)))
         return NULL;
     *length = all - before - after;
     return name + before;
@@ -18016,6 +18202,7 @@ MTL_DEF MTL__RARE mtl_status mtl_model_export(const mtl_model *model, const char
     mtl_arena_destroy(&arena);
     return mtl__status(err);
 }
+#endif /* MTL_NO_FILES */
 
 /* ===========================================================================================================
    24 >>session    what trainers and predictors have in common: scratch, limits, threads, the run
@@ -18705,6 +18892,7 @@ MTL_DEF MTL__RARE mtl_status mtl_stream_reset(mtl_stream *stream, size_t sequenc
     return mtl__status(err);
 }
 
+#ifndef MTL_NO_TRAINING
 /* ===========================================================================================================
    26 >>balance    from the tasks' losses to gradients: their weights, groups of tasks, surgery
    ===========================================================================================================
@@ -21579,6 +21767,7 @@ MTL_DEF MTL__RARE mtl_status mtl_trainer_swap_average(mtl_trainer *trainer, mtl_
     return mtl_model_prepare(trainer->model, err);
 }
 
+#ifndef MTL_NO_FILES
 /* ---- resume: optimiser state as further tensors -----------------------------------------------------------
    optimizer.m.NAME, .v.NAME, .average.NAME of the parameter's shape, of what was not frozen when the trainer
    was made (those of what is frozen now are passed over); optimizer.counts: steps
@@ -21933,6 +22122,7 @@ MTL_DEF MTL__RARE mtl_status mtl_trainer_resume(mtl_trainer *trainer, const mtl_
     mtl__resume_further(trainer, file, err);
     return mtl__status(err);
 }
+#endif /* MTL_NO_FILES */
 
 /* ===========================================================================================================
    30 >>fit        the training loop: epochs, early stopping, checkpoints
@@ -22323,6 +22513,7 @@ static MTL__RARE mtl_status mtl__fit_init(mtl__fit *f, mtl_trainer *trainer, con
     return mtl__status(err);
 }
 
+#ifndef MTL_NO_FILES
 /* ---- a run of mtl_fit as further tensors ------------------------------------------------------------------
    All of doubles, beside the trainer's: fit.counts, the numbers of mtl__fit_counts;
    fit.losses [tasks, 2], sum and number of the epoch's losses; fit.best [tasks, 2], the best epoch and score
@@ -22551,6 +22742,16 @@ static MTL__RARE mtl_status mtl__fit_resume(mtl__fit *f, mtl_error *err)
     }
     return mtl__status(err);
 }
+
+#else
+
+static MTL__RARE mtl_status mtl__fit_resume(mtl__fit *f, mtl_error *err)
+{
+    if (!f->desc.resume) return mtl__status(err);
+    return mtl__fail(err, MTL_ERROR_UNSUPPORTED, "resume", -1,
+                     "this program was built without files (MTL_NO_FILES)");
+}
+#endif /* MTL_NO_FILES */
 
 /* Puts the weights of the best epoch into the model; with `parts`, what single tasks train of theirs. */
 static MTL__RARE void mtl__fit_restore(const mtl__fit *f, size_t parts)
@@ -23029,6 +23230,17 @@ MTL_DEF MTL__RARE size_t mtl_watch_units(const mtl_trainer *trainer, mtl_watched
     return n;
 }
 
+#elif !defined(MTL_NO_FILES)    /* without a trainer's state: >>train has the other one */
+MTL_DEF mtl_status mtl_model_write(const mtl_model *model, const mtl_trainer *trainer,
+                                   const mtl_writer *writer, mtl_error *err)
+{
+    mtl_error own;
+    (void)trainer;
+    return mtl__model_write(model, NULL, writer, mtl__error_given(err, &own));
+}
+#endif /* MTL_NO_TRAINING */
+
+#ifndef MTL_NO_FILES
 /* ===========================================================================================================
    32 >>deploy     a model's stream as C constants
    ===========================================================================================================
@@ -23229,6 +23441,9 @@ MTL_DEF MTL__RARE mtl_status mtl_model_export_c(const mtl_model *model, const ch
     return mtl__status(err);
 }
 
+#endif /* MTL_NO_FILES */
+
+#ifndef MTL_NO_TRAINING
 /* ===========================================================================================================
    33 >>check      gradient checker, for users' own layers too
    ===========================================================================================================
@@ -23379,6 +23594,12 @@ MTL_DEF MTL__RARE mtl_status mtl_check_gradients(double (*loss)(void *user), voi
                          "mtl_check_gradients: the loss is not a finite number");
     return mtl__check_arrays(&check, arrays, count);
 }
+
+#endif /* MTL_NO_TRAINING */
+
+#ifdef MTL__TRIMMED
+#  pragma GCC diagnostic pop
+#endif
 
 #endif /* implementation, second part */
 

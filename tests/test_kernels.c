@@ -413,14 +413,6 @@ static void test_kernels_arrays(void **state)
                                     KERNELS_EPSILON, "add_rows");
             }
             kernels_restore(&y);
-            k->multiply_add(n, a.data, b.data, y.data);
-            kernels_assert_inside(&y);
-            for (i = 0; i < n; i++) {
-                const double old = (double)y.before[y.data - y.memory + (ptrdiff_t)i];
-                kernels_assert_near((double)y.data[i], old + (double)a.data[i] * (double)b.data[i],
-                                    KERNELS_EPSILON, "multiply_add");
-            }
-            kernels_restore(&y);
             k->scale(n, (mtl_real)-1.5, y.data);
             kernels_assert_inside(&y);
             for (i = 0; i < n; i++) {

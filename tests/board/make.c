@@ -1,11 +1,11 @@
 /* tests/board/make.c    on the host: makes models, exports them, and writes what the board must answer
 
-   make FOLDER CELL    net.h, net.c (the model as constants) and expected.h,
-       from a model with random weights: CELL of 32
-   units over 16 numbers, heads of 6 classes, one number and 3 classes. */
+   make FOLDER CELL    net.h, net.c (the model as constants), weights.h (its parameters by name), net.safetensors and expected.h,
+       from a model with random weights */
 #define MTL_RNN_IMPLEMENTATION
 #include "mtl_rnn.h"
 #include "run.h"
+#include "desc.h"
 
 static int write_file(void *user, const void *bytes, size_t count)
 {
@@ -22,30 +22,39 @@ static FILE *create(const char *folder, const char *name)
     return file;
 }
 
-static mtl_model *make(const char *cell, mtl_error *err)
+static mtl_model *make(int cell, mtl_error *err)
 {
-    static const mtl_input_desc input = { .name = "samples", .features = INPUTS };
-    static const mtl_task_desc tasks[] = {
-        { .name = "phase", .level = MTL_LEVEL_STEP, .classes = 6 },
-        { .name = "load", .kind = MTL_TASK_REAL, .level = MTL_LEVEL_STEP },
-        { .name = "fault", .level = MTL_LEVEL_STEP, .classes = 3 } };
-    mtl_model_desc desc = { .inputs = &input, .input_count = 1, .tasks = tasks, .task_count = 3,
-                           .encoder.hidden = 32 };
-    mtl_real mean[INPUTS], scale[INPUTS];
-    desc.encoder.cell = !strcmp(cell, "rnn") ? MTL_CELL_RNN : !strcmp(cell, "gru") ? MTL_CELL_GRU
-        : MTL_CELL_LSTM;
+    const mtl_model_desc desc = describe(cell);
     mtl_model *model = mtl_model_create(&desc, err);
-    for (int j = 0; j < INPUTS; j++) mean[j] = (mtl_real)0.01 * (mtl_real)j, scale[j] = (mtl_real)(1 + j % 3);
-    mtl_model_set_feature_scale(model, 0, mean, scale, err);
-    mtl_model_set_target_scale(model, 1, &(mtl_real){ 3 }, &(mtl_real){ 2 }, err);
+    if (model) set_scales(model, err);
     return model;
+}
+
+/* weights.h: CELL, and every parameter with its name, for the program that has no file to read them from. */
+static void write_weights(const char *folder, int cell, mtl_model *model)
+{
+    const mtl_parameters *set = mtl_model_parameters(model);
+    FILE *file = create(folder, "weights.h");
+    fprintf(file, "enum { CELL = %d };\n", cell);
+    for (size_t i = 0; i < set->count; i++) {
+        fprintf(file, "static const float weights_%zu[] = {", i);
+        for (size_t j = 0; j < set->tensors[i]->count; j++)
+            fprintf(file, "%s%.9ef,", j % 8 ? " " : "\n    ", (double)set->tensors[i]->value[j]);
+        fprintf(file, "\n};\n");
+    }
+    fprintf(file, "static const struct { const char *name; const float *values; } weights[] = {\n");
+    for (size_t i = 0; i < set->count; i++)
+        fprintf(file, "    { \"%s\", weights_%zu },\n", set->tensors[i]->name, i);
+    fprintf(file, "};\n");
+    fclose(file);
 }
 
 int main(int count, char **arguments)
 {
     mtl_error err = { 0 };
     if (count != 3) return fprintf(stderr, "make FOLDER rnn|gru|lstm\n"), 2;
-    mtl_model *model = make(arguments[2], &err);
+    const int cell = !strcmp(arguments[2], "rnn") ? MTL_CELL_RNN : !strcmp(arguments[2], "gru") ? MTL_CELL_GRU : MTL_CELL_LSTM;
+    mtl_model *model = make(cell, &err);
     const mtl_predictor_desc how = { .isa = MTL_ISA_SCALAR };
     const size_t bytes = mtl_stream_size(model, &how, &err);
     mtl_stream *stream = mtl_stream_init(aligned_alloc(64, (bytes + 63) / 64 * 64), bytes, model, &how, &err);
@@ -53,6 +62,10 @@ int main(int count, char **arguments)
     const mtl_writer to_header = { header, write_file }, to_source = { source, write_file };
     mtl_model_export_c(model, "net", 0, &to_header, &to_source, &err);
     fclose(header), fclose(source);
+    write_weights(arguments[1], cell, model);
+    char path[400];
+    snprintf(path, sizeof path, "%s/net.safetensors", arguments[1]);
+    mtl_model_save(model, path, &err);
     FILE *expected = create(arguments[1], "expected.h");
     fprintf(expected, "static const float expected[STEPS][OUTPUTS] = {\n");
     for (int step = 0; step < STEPS && !err.code; step++) {

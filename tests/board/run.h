@@ -2,13 +2,13 @@
    one row */
 enum { INPUTS = 16, STEPS = 60, OUTPUTS = 10 };
 
-static void fill_inputs(int step, mtl_real *x)
+static inline void fill_inputs(int step, mtl_real *x)
 {
     int j;
     for (j = 0; j < INPUTS; j++) x[j] = (mtl_real)((step * 7 + j * j * 3 + step * j) % 23) * 0.125f - 1.25f;
 }
 
-static void collect(const mtl_prediction *out, mtl_real *answers)
+static inline void collect(const mtl_prediction *out, mtl_real *answers)
 {
     int j;
     for (j = 0; j < 6; j++) answers[j] = out[0].probabilities[j];
