@@ -19,7 +19,7 @@ COMMAND := $(patsubst examples/mtl/%.c,$(BUILD)/command/%.o,$(wildcard examples/
 CPP := $(BUILD)/cpp17 $(BUILD)/cpp20
 TESTS := $(BUILD)/tests/test_float $(BUILD)/tests/test_double
 TEST_AUTO := $(BUILD)/tests/test_auto
-TEST_EXAMPLES := $(BUILD)/npc $(BUILD)/machine_health $(BUILD)/personalise
+TEST_EXAMPLES := $(BUILD)/npc $(BUILD)/machine_health $(BUILD)/personalise $(BUILD)/sensor
 
 export CC CXX STB TORCH
 
@@ -140,7 +140,14 @@ $(BUILD)/mtl_rnn.o: $(BUILD)/mtl_rnn.c mtl_rnn.h
 	$(COMPILE) -DMTL_RNN_IMPLEMENTATION -c -o $@ $<
 
 $(EXAMPLES): $(BUILD)/%: examples/%.c $(BUILD)/mtl_rnn.o | setup-build
-	$(COMPILE) -isystem $(STB) -o $@ $< $(BUILD)/mtl_rnn.o $(LDFLAGS) $(LDLIBS)
+	$(COMPILE) -isystem $(STB) -o $@ $< $(SOURCES) $(BUILD)/mtl_rnn.o $(LDFLAGS) $(LDLIBS)
+
+# The weights of this one are made while it is built, and linked in.
+$(BUILD)/sensor_net.c: $(BUILD)/sensor_train
+	$(BUILD)/sensor_train $(BUILD)/sensor_net.h $@ >$(BUILD)/sensor_train.log
+
+$(BUILD)/sensor: $(BUILD)/sensor_net.c
+$(BUILD)/sensor: private SOURCES = $(BUILD)/sensor_net.c -I$(BUILD)
 
 # C++ is no part of `all`, which a machine without a C++ compiler builds, too.
 $(CPP): $(BUILD)/cpp%: examples/cpp%.cpp $(BUILD)/mtl_rnn.o | setup-cpp

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Runs examples that say what they found, and checks that it is what they promise.
 #
-#     tests/test_examples.sh [FOLDER]        FOLDER (build) has npc, machine_health and personalise
+#     tests/test_examples.sh [FOLDER]        FOLDER (build) has npc, machine_health, personalise and sensor
 #
 # Prints "ok NAME" or "not ok NAME" for each check and ends with "N passed, N failed". Figures have room for other
 # instruction sets and compilers, whose sums differ in their last bits; times are not looked at.
@@ -69,6 +69,28 @@ check "personalise: all in 256 KB" between 1 "$(number '.*: \([0-9]*\) of 262144
 check "personalise: the user is not understood at first" between 0 "$(number "commands.*the user's \\([0-9]*\\)")" 120
 check "personalise: but afterwards" between 180 "$(number "afterwards.*the user's \\([0-9]*\\)")" 200
 check "personalise: the other task has not changed" says 'changed in any bit: none$'
+
+# ---- sensor -----------------------------------------------------------------------------------------------------------
+
+check "sensor: runs" run sensor
+check "sensor: tells the state" between 85 "$(number '3000 samples: state right \([0-9.]*\) .*')" 100
+check "sensor: and the load" between 0 "$(number '.*load by \([0-9.]*\) .*')" 12
+check "sensor: in 2 KB" between 1 "$(number '.* us a sample; \([0-9]*\) bytes.*')" 2048
+"$bin/sensor" | grep samples: >generated.txt
+"$bin/sensor" --write >signals.csv
+told() { "$bin/sensor" "$1" >stdout.txt 2>stderr.txt </dev/null; }
+check "sensor: reads a file" told signals.csv
+check "sensor: and tells nearly the same of it" [ "$(cut -c-30 generated.txt)" = "$(grep samples: stdout.txt | cut -c-30)" ]
+bad() { printf '%s\n' "$1" >bad.csv; ! told bad.csv && grep -q -e "$2" stderr.txt; }
+titles='x,y,current,temperature'
+check "sensor: names the line and column of what is no number" bad "$titles
+1,2,3,4
+1,2,nan,4" 'bad.csv:3: column 3: '
+check "sensor: a short line" bad "$titles
+1,2,3" 'bad.csv:2: column 3: '
+check "sensor: a state that is none" bad "$titles,state,speed,load
+1,2,3,4,flying,1,2" "bad.csv:2: column 5: .*'flying'"
+check "sensor: other titles" bad 'a,b' 'bad.csv:1: column 1: '
 
 echo "$passed passed, $failed failed"
 [ $failed -eq 0 ]

@@ -8,7 +8,7 @@
 #include "expected.h"
 #include "weights.h"
 
-static MTL_EXPORTED unsigned char room[80 * 1024];
+static MTL_EXPORTED unsigned char room[72 * 1024];
 static size_t used;
 
 /* The next piece of the buffer, aligned as objects are. */
@@ -21,7 +21,7 @@ static void *take(size_t bytes)
 
 static mtl_model *load(const mtl_allocator *from, mtl_error *err)
 {
-    mtl_model_desc desc = describe(CELL);
+    mtl_model_desc desc = describe(CELL, READS_WORDS);
     mtl_model *model;
     size_t bytes, i;
     desc.allocator = from;
@@ -32,7 +32,7 @@ static mtl_model *load(const mtl_allocator *from, mtl_error *err)
         if (!tensor) return NULL;
         memcpy(tensor->value, weights[i].values, tensor->count * sizeof(mtl_real));
     }
-    if (model) set_scales(model, err);
+    if (model) set_scales(model, READS_WORDS, err);
     mtl_model_prepare(model, err);
     return err->code ? NULL : model;
 }
@@ -53,7 +53,8 @@ int main(void)
     int step, j;
     for (step = 0; step < STEPS; step++) {
         mtl_real x[INPUTS], answers[OUTPUTS];
-        const mtl_input input = { .rows = x };
+        const int id = word_of(step);
+        const mtl_input input = { .ids = &id, .rows = x };
         const mtl_batch batch = { .sequences = 1, .lengths = &one, .inputs = &input, .state = state };
         mtl_prediction out[3];
         fill_inputs(step, x);

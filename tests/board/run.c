@@ -9,14 +9,16 @@ static MTL_EXPORTED unsigned char buffer[net_BYTES(1)];
 int main(void)
 {
     mtl_real x[INPUTS], answers[OUTPUTS];
-    mtl_input input = { 0, x };
+    int id;
+    mtl_input input = { &id, x };
     mtl_error err = { 0 };
     mtl_stream *stream = mtl_stream_open(buffer, sizeof buffer, &net, 1, MTL_ISA_AUTO, &err);
     int step, j;
-    if (sizeof(mtl_real *) == 4 && sizeof buffer > 2048) return 4;
+    if (sizeof(mtl_real *) == 4 && sizeof buffer > (READS_WORDS ? 2560 : 2048)) return 4;
     for (step = 0; step < STEPS; step++) {
         const mtl_prediction *out;
         fill_inputs(step, x);
+        id = word_of(step);
         out = stream ? mtl_stream_step(stream, 0, &input, &err) : 0;
         if (!out) return 2;
         collect(out, answers);

@@ -42,19 +42,19 @@ static void refuse(const char *what, int is_in, const char *option, const mtl_mo
 
 static void refusals(void)
 {
-    mtl_model_desc desc = describe(MTL_CELL_LSTM);
+    mtl_model_desc desc = describe(MTL_CELL_LSTM, 0);
     mtl_input_desc words = { .name = "words", .vocabulary = 5 };
     mtl_task_desc tasks[3];
     refuse("cells", (MTL_CELLS) >> MTL_CELL_LSTM & 1, "MTL_CELLS", &desc);
-    desc = describe(MTL_CELL_GRU);
+    desc = describe(MTL_CELL_GRU, 0);
     memcpy(tasks, desc.tasks, sizeof tasks);
     desc.tasks = tasks;
     tasks[2].kind = MTL_TASK_MULTI;
     refuse("tasks", (MTL_TASKS) >> MTL_TASK_MULTI & 1, "MTL_TASKS", &desc);
-    desc = describe(MTL_CELL_GRU);
+    desc = describe(MTL_CELL_GRU, 0);
     desc.inputs = &words;
     refuse("inputs", (MTL_INPUTS) >> MTL_INPUT_EMBEDDING & 1, "MTL_INPUTS", &desc);
-    desc = describe(MTL_CELL_GRU);
+    desc = describe(MTL_CELL_GRU, 0);
     memcpy(tasks, desc.tasks, sizeof tasks);
     desc.tasks = tasks;
     tasks[1].tap.from = "encoder+phase";
