@@ -539,6 +539,8 @@ typedef struct mtl_model_desc {
     X(MTL_INT,    plateau_patience, 2, 1, 1000000, MTL_NONE, "evaluations without gain before plateau cuts") \
     X(MTL_FLOAT,  average,   0, 0, 1, MTL_NONE, \
       "decay of the exponential average of the weights; 0: none is kept") \
+    X(MTL_FLOAT,  rdrop,     0, 0, 1e6, MTL_NONE, \
+      "R-Drop: batches run twice, and so much weighs that their classes' answers differ; 0: once") \
     X(MTL_SEED,   seed,      1, 0, 0, MTL_NONE, "of dropout") \
     X(MTL_INT,    threads,   1, 1, 1024, MTL_NONE, "workers, the caller's thread among them") \
     X(MTL_CHOICE, isa,       MTL_ISA_AUTO, 0, 5, MTL_ISA, "instruction set of the kernels") \
@@ -1629,6 +1631,8 @@ struct mtl_task_kind {
     void (*stream)(mtl_maker *maker, const mtl_task_part *part, size_t task, unsigned x, unsigned p);
     /* the place of what `distribution` makes */
     unsigned (*stream_distribution)(mtl_maker *maker, const mtl_task_part *part, unsigned x);
+    int softmax;                            /* 1: outputs are logits of one class, whose answers trainer.rdrop
+                                               brings together */
 };
 /* 1 for NaN, which is a missing number, by its bits: -ffast-math takes comparisons with NaN for false. */
 MTL_DEF int mtl_is_missing(mtl_real x);
@@ -13946,6 +13950,102 @@ static MTL__RARE mtl_activation *mtl__loss_forward(mtl_run *run, const mtl__loss
     return mtl__failed(run->error) ? NULL : y;
 }
 
+/* ---- agreement of two passes (R-Drop, Liang et al. 2021) -----------------------------------------------
+   Of rows a and b of logits, with p = softmax(a), q = softmax(b), e = a - b:
+       L = sum over rows of (KL(p || q) + KL(q || p)) / 2 / divisor = sum (p - q) . e / 2 / divisor,
+   since what normalises p and q is the same for all classes and p - q adds up to 0.
+       da = g / 2 / divisor (p - q + p (e - p . e)), and db the same with a, p and b, q changed over */
+typedef struct mtl__agreement {
+    mtl_activation *a, *b, *p, *q, *y;
+    double divisor, *loss;                  /* [rows] while forward runs */
+    mtl_real *da, *db;                      /* while backward runs */
+    int add_a, add_b;
+} mtl__agreement;
+
+/* A row of each. */
+typedef struct mtl__agreement_row { const mtl_real *a, *b, *p, *q; } mtl__agreement_row;
+static mtl__agreement_row mtl__agreement_at(const mtl__agreement *d, size_t n)
+{
+    mtl__agreement_row row;
+    row.a = d->a->value + n * d->a->stride;
+    row.b = d->b->value + n * d->b->stride;
+    row.p = d->p->value + n * d->p->stride;
+    row.q = d->q->value + n * d->q->stride;
+    return row;
+}
+
+static void mtl__agreement_part(const mtl__kernels *kernels, const void *pass, size_t n, size_t end)
+{
+    const mtl__agreement *d = (const mtl__agreement *)pass;
+    size_t j;
+    (void)kernels;
+    for (; n < end; n++) {
+        const mtl__agreement_row r = mtl__agreement_at(d, n);
+        double sum = 0;
+        for (j = 0; j < d->a->width; j++) sum += (double)(r.p[j] - r.q[j]) * (double)(r.a[j] - r.b[j]);
+        d->loss[n] = sum / 2;
+    }
+}
+
+/* What a gets of it. */
+static void mtl__agreement_side(const mtl_real *a, const mtl_real *b, const mtl_real *p, const mtl_real *q,
+                                mtl_real g, size_t width, mtl_real *grad)
+{
+    mtl_real mean = 0;
+    size_t j;
+    for (j = 0; j < width; j++) mean += p[j] * (a[j] - b[j]);
+    for (j = 0; j < width; j++) grad[j] += g * (p[j] - q[j] + p[j] * (a[j] - b[j] - mean));
+}
+
+static void mtl__agreement_back_part(const mtl__kernels *kernels, const void *pass, size_t n, size_t end)
+{
+    const mtl__agreement *d = (const mtl__agreement *)pass;
+    const mtl_real g = (mtl_real)((double)d->y->grad[0] / d->divisor / 2);
+    const size_t width = d->a->width;
+    (void)kernels;
+    for (; n < end; n++) {
+        const mtl__agreement_row r = mtl__agreement_at(d, n);
+        if (d->da) mtl__agreement_side(r.a, r.b, r.p, r.q, g, width,
+                                       mtl__row_open(d->da, d->a->stride, width, n, d->add_a));
+        if (d->db) mtl__agreement_side(r.b, r.a, r.q, r.p, g, width,
+                                       mtl__row_open(d->db, d->b->stride, width, n, d->add_b));
+    }
+}
+
+static void mtl__agreement_backward(mtl_run *run, void *data)
+{
+    mtl__agreement *d = (mtl__agreement *)data;
+    d->da = mtl_run_grad(run, d->a, &d->add_a);
+    d->db = mtl_run_grad(run, d->b, &d->add_b);
+    mtl__run_values(run, mtl__agreement_back_part, d, d->a->rows, d->a->width);
+}
+
+static MTL__RARE mtl_activation *mtl__agreement_forward(mtl_run *run, mtl_activation *a, mtl_activation *b,
+                                                        double divisor)
+{
+    mtl__agreement *d = (mtl__agreement *)mtl_run_make(run, sizeof *d);
+    mtl__loss_data total;
+    mtl_arena_mark mark;
+    if (!a || !b || !d) return NULL;
+    d->a = a;
+    d->b = b;
+    d->divisor = total.divisor = divisor;
+    d->p = mtl__run_beside(run, NULL, a, a->width);
+    d->q = mtl__run_beside(run, NULL, b, b->width);
+    d->y = total.y = mtl__run_activation(run, NULL, NULL, 1, 1);
+    if (mtl__failed(run->error)) return NULL;
+    d->y->constant = a->constant && b->constant;
+    mtl__softmax_rows(run, a, d->p);
+    mtl__softmax_rows(run, b, d->q);
+    mark = mtl_arena_save(run->arena);
+    d->loss = (double *)mtl_run_push(run, a->rows * sizeof *d->loss);
+    mtl__run_values(run, mtl__agreement_part, d, a->rows, a->width);
+    mtl__loss_total(run, &total, d->loss, a->rows);
+    mtl_arena_release(run->arena, mark);
+    mtl_run_record(run, d->y, MTL__TRAINS(mtl__agreement_backward), d);
+    return d->y;
+}
+
 /* ---- penalties: losses of tensors and of rows ----------------------------------------------------------
    distance   L = sum_i ||a_i - b_i||^2                  da_i = 2 g (a_i - b_i) = -db_i
    crossing   L = ||M||_F^2 with M = A^T B / N           dA = 2 g / N B M^T        dB = 2 g / N A M */
@@ -15668,30 +15768,31 @@ static MTL__RARE void mtl__real_stream(mtl_maker *m, const mtl_task_part *part, 
 #define MTL__MAY(kind, function) MTL__IN(MTL_TASKS, MTL_TASK_##kind, function)
 #define MTL__MAY_STREAM(kind, function) MTL__STREAMS_IN(MTL_TASKS, MTL_TASK_##kind, function)
 #define MTL__TASK(kind, name, files, target, scaled, outputs, check, build, loss, counts, each, count, \
-    score, figures, stream, distribution, answer, stream_p) { { MTL_DESC_TASK, name, NULL, 0, 0 }, files, \
-    target, scaled, outputs, MTL__IN(MTL_TASKS, kind, check), MTL__IN(MTL_TASKS, kind, build), \
+    score, figures, stream, distribution, answer, stream_p, softmax) { \
+    { MTL_DESC_TASK, name, NULL, 0, 0 }, files, target, scaled, outputs, \
+    MTL__IN(MTL_TASKS, kind, check), MTL__IN(MTL_TASKS, kind, build), \
     MTL__TRAINS_IN(MTL_TASKS, kind, loss), distribution, answer, counts, each, \
     MTL__TRAINS_IN(MTL_TASKS, kind, count), MTL__TRAINS_IN(MTL_TASKS, kind, score), figures, \
-    MTL__STREAMS_IN(MTL_TASKS, kind, stream), stream_p }
+    MTL__STREAMS_IN(MTL_TASKS, kind, stream), stream_p, softmax }
 static const mtl_task_kind mtl__task_kinds[] = {
     MTL__TASK(MTL_TASK_CLASS, "class", MTL__FILES("class", "tags"), MTL_TARGET_LABELS, 0, "logits",
               mtl__class_check, mtl__class_build, mtl__class_loss, sizeof(mtl__metric), 0, mtl__class_count,
               mtl__class_score, mtl__class_figures, mtl__class_stream,
               MTL__MAY(CLASS, mtl__class_distribution), MTL__MAY(CLASS, mtl__class_answer),
-              MTL__MAY_STREAM(CLASS, mtl__class_stream_p)),
+              MTL__MAY_STREAM(CLASS, mtl__class_stream_p), 1),
     MTL__TASK(MTL_TASK_REAL, "real", MTL__FILES("real", "reals"), MTL_TARGET_NUMBERS, 1, "values",
               mtl__real_check, mtl__real_build, mtl__numbers_loss, sizeof(mtl__metric), 0, mtl__real_count,
-              mtl__real_score, mtl__real_figures, mtl__real_stream, NULL, NULL, NULL),
+              mtl__real_score, mtl__real_figures, mtl__real_stream, NULL, NULL, NULL, 0),
     MTL__TASK(MTL_TASK_MULTI, "multi", MTL__FILES("multi", NULL), MTL_TARGET_SET, 0, "logits",
               mtl__multi_check, mtl__class_build, mtl__numbers_loss, sizeof(mtl__multi_counts),
               sizeof(mtl__metric_label), mtl__multi_count, mtl__multi_score, mtl__multi_figures,
               mtl__multi_stream, MTL__MAY(MULTI, mtl__multi_distribution), MTL__MAY(MULTI, mtl__multi_answer),
-              MTL__MAY_STREAM(MULTI, mtl__multi_stream_p)),
+              MTL__MAY_STREAM(MULTI, mtl__multi_stream_p), 0),
     MTL__TASK(MTL_TASK_ORIGIN, "origin", MTL__FILES(NULL, NULL), MTL_TARGET_ORIGIN, 0, "logits",
               mtl__origin_check, mtl__class_build, mtl__class_loss, 0, 0, mtl__origin_count,
               mtl__origin_score, mtl__origin_figures, mtl__class_stream,
               MTL__MAY(ORIGIN, mtl__class_distribution),
-              MTL__MAY(ORIGIN, mtl__class_answer), MTL__MAY_STREAM(ORIGIN, mtl__class_stream_p))
+              MTL__MAY(ORIGIN, mtl__class_answer), MTL__MAY_STREAM(ORIGIN, mtl__class_stream_p), 1)
 };
 
 static const mtl_task_kind *mtl__task_kind(const mtl_task_desc *d)
@@ -15950,28 +16051,43 @@ static size_t mtl__task_labelled(mtl_run *run, const mtl__task *task, const mtl_
     return count;
 }
 
-/* The task's part of the joint loss, L_k as far as this batch goes; NULL when it has no labelled item (or the
-   run failed). A head that has run already, because a tap reads it, gives up its labelled rows; else it runs
-   on these. */
-static mtl_activation *mtl__task_loss(mtl_run *run, const mtl__task *task, const mtl__node *nodes,
-                                      mtl_activation *const *out, const mtl_target *target, double divisor)
+/* What the head makes of the labelled rows of one pass. A head that has run already, because a tap reads it,
+   gives up these rows; else it runs on them. out: of all nodes. */
+static mtl_activation *mtl__task_labelled_outputs(mtl_run *run, const mtl__task *task, const mtl__node *nodes,
+                                                  mtl_activation *const *out, size_t count, const int *rows,
+                                                  const int *keys)
 {
-    mtl_activation *ready = out[task->node * MTL__NODE_PARTS], *x;
+    mtl_activation *ready = out[task->node * MTL__NODE_PARTS];
+    mtl_activation *x = ready ? ready : mtl__task_input(run, task, nodes, out);
+    if (x && (mtl__dry(run) || count < x->rows)) x = mtl__select_forward(run, NULL, x, rows, count, "");
+    return ready ? x : mtl__task_head(run, task, x, keys);
+}
+
+/* The task's part of the joint loss, L_k as far as this batch goes; NULL when it has no labelled item (or the
+   run failed). again: of all nodes, in a second pass over the batch with other dropout (NULL: there is none):
+   then L_k is the mean of both passes and, for classes, `agreement` times what tells their answers apart. */
+static mtl_activation *mtl__task_loss(mtl_run *run, const mtl__task *task, const mtl__node *nodes,
+                                      mtl_activation *const *out, mtl_activation *const *again,
+                                      const mtl_target *target, double divisor, double agreement)
+{
+    mtl_activation *x, *x2, *parts[3];
     mtl_loss_items all;
     int *rows, *items, *keys;
     all.rows = mtl__task_labelled(run, task, target, &rows, &items, &keys);
     all.items = items;
     all.target = target;
-    all.divisor = divisor;
+    all.divisor = again ? 2 * divisor : divisor;
     if (!all.rows) {
         mtl__task_go_on(run, task, nodes, out);
         return NULL;
     }
-    x = ready ? ready : mtl__task_input(run, task, nodes, out);
-    if (x && (mtl__dry(run) || all.rows < x->rows)) x = mtl__select_forward(run, NULL, x, rows, all.rows,
-                                                                                "");
-    if (!ready) x = mtl__task_head(run, task, x, keys);
-    return x ? task->kind->loss(run, &task->part, &all, x) : NULL;
+    x = mtl__task_labelled_outputs(run, task, nodes, out, all.rows, rows, keys);
+    parts[0] = x ? task->kind->loss(run, &task->part, &all, x) : NULL;
+    if (!again || !parts[0]) return parts[0];
+    x2 = mtl__task_labelled_outputs(run, task, nodes, again, all.rows, rows, keys);
+    parts[1] = x2 ? task->kind->loss(run, &task->part, &all, x2) : NULL;
+    parts[2] = task->kind->softmax ? mtl__agreement_forward(run, x, x2, divisor / agreement) : NULL;
+    return parts[1] ? mtl__blend_forward(run, parts, parts[2] ? 3 : 2, NULL, NULL) : NULL;
 }
 
 /* Puts a task's outputs into the caller's order and its own units. Of steps that vote the distribution is
@@ -21060,13 +21176,26 @@ static const mtl_target *mtl__trainer_target(const mtl_trainer *t, mtl_run *run,
     return target;
 }
 
+/* The batch once more, whose dropout goes on from the first pass's, for trainer.rdrop; NULL: not wanted. */
+static MTL__RARE mtl_activation **mtl__trainer_again(mtl_trainer *t, const mtl_batch *batch)
+{
+    mtl_run *run = &t->session.run;
+    if (!(t->desc.rdrop > 0) || mtl__failed(run->error)) return NULL;
+    if (batch->state) {
+        mtl__fail(run->error, MTL_ERROR_UNSUPPORTED, "trainer.rdrop", -1, "trainer.rdrop runs a batch twice, "
+                  "which one with a state cannot be: leave one of them out");
+        return NULL;
+    }
+    return mtl__model_forward(run, t->model, batch->inputs);
+}
+
 /* Forward pass and losses of one micro-batch; with its packing in run->packing. */
 static void mtl__trainer_forward(mtl_trainer *t, const mtl_batch *batch, mtl__losses *losses)
 {
     mtl_run *run = &t->session.run;
     const size_t tasks = t->model->desc.task_count, count = tasks + t->model->desc.penalty_count;
     size_t k;
-    mtl_activation **nodes;
+    mtl_activation **nodes, **again;
     losses->value = (mtl_activation **)mtl_run_make(run, count * sizeof *losses->value);
     losses->weight = (mtl_real *)mtl_run_make(run, count * sizeof *losses->weight);
     losses->task = (size_t *)mtl_run_make(run, count * sizeof *losses->task);
@@ -21074,6 +21203,7 @@ static void mtl__trainer_forward(mtl_trainer *t, const mtl_batch *batch, mtl__lo
     run->carry = NULL;
     if (batch->state || mtl__dry(run)) mtl__model_carries(run, t->model, batch->state, batch->state_rows);
     nodes = mtl__failed(run->error) ? NULL : mtl__model_forward(run, t->model, batch->inputs);
+    again = nodes ? mtl__trainer_again(t, batch) : NULL;
     if (nodes) mtl_tape_mark(run);
     for (k = 0; nodes && k < tasks && !mtl__failed(run->error); k++) {
         mtl_activation *loss;
@@ -21082,8 +21212,8 @@ static void mtl__trainer_forward(mtl_trainer *t, const mtl_batch *batch, mtl__lo
             continue;
         }
         run->component = t->model->nodes[t->model->tasks[k].node].component;
-        loss = mtl__task_loss(run, &t->model->tasks[k], t->model->nodes, nodes,
-                              mtl__trainer_target(t, run, batch, k), t->divisors[k]);
+        loss = mtl__task_loss(run, &t->model->tasks[k], t->model->nodes, nodes, again,
+                              mtl__trainer_target(t, run, batch, k), t->divisors[k], (double)t->desc.rdrop);
         if (!loss) continue;
         mtl__losses_add(losses, loss, (mtl_real)t->weighting.of[k].weight, k);
     }

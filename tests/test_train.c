@@ -820,6 +820,91 @@ static void test_train_dropout(void **state)
     train_case_destroy(&reseeded);
 }
 
+/* ---- R-Drop -------------------------------------------------------------------------------------------- */
+
+static double train_rdrop_loss(void *user)
+{
+    train_case *c = (train_case *)user;
+    mtl_step step;
+    mtl_model_prepare(c->model, &c->err);
+    mtl_train_gradients(c->trainer, c->p.batch, 1, &step, &c->err);
+    TEST_FINE(&c->err);
+    return step.loss;
+}
+
+/* Without dropout both passes agree, and all is as in one pass. With it, in double, every gradient is the
+   slope of the loss; the agreement adds to the loss of the same masks; threads change no bit. */
+static void test_train_rdrop(void **state)
+{
+    test_shape shape = {0};
+    mtl_trainer_desc how = {0}, plain = {0}, threads, weak;
+    mtl_check_array arrays[40] = {{0}};
+    mtl_check_result result;
+    train_case c, one, other;
+    size_t i, n;
+    (void)state;
+    how.rdrop = 0.7f;
+    train_case_create(&c, &shape, &how);
+    train_case_create(&one, &shape, &plain);
+    assert_true(fabs(train_rdrop_loss(&c) - train_rdrop_loss(&one)) < 1e-5);
+    train_case_destroy(&c);
+    train_case_destroy(&one);
+    shape.dropout = 0.3;
+    threads = weak = how;
+    threads.threads = 3;
+    weak.rdrop = 0.1f;
+    train_case_create(&c, &shape, &how);
+    train_case_create(&one, &shape, &weak);
+    train_case_create(&other, &shape, &threads);
+    assert_true(train_rdrop_loss(&c) > train_rdrop_loss(&one) + 1e-3);
+    assert_true(train_rdrop_loss(&c) == train_rdrop_loss(&other));
+    n = mtl_model_parameters(c.model)->count;
+    assert_true(n <= sizeof arrays / sizeof *arrays);
+    for (i = 0; i < n; i++) {
+        const mtl_tensor *t = mtl_model_parameters(c.model)->tensors[i];
+        mtl_gradient *g = mtl_gradients_get(mtl_trainer_gradients(c.trainer), t);
+        const mtl_gradient *twin = mtl_gradients_get(mtl_trainer_gradients(other.trainer),
+                                                     mtl_model_parameters(other.model)->tensors[i]);
+        assert_memory_equal(g->value, twin->value, t->count * sizeof *g->value);
+        arrays[i].name = t->name;
+        arrays[i].value = t->value;
+        arrays[i].grad = (mtl_real *)memcpy(malloc(t->count * sizeof *g->value), g->value,
+                                            t->count * sizeof *g->value);
+        arrays[i].count = t->count;
+    }
+    if (sizeof(mtl_real) == sizeof(double)) {
+        mtl_check_gradients(train_rdrop_loss, &c, arrays, n, 3e-5, &result, &c.err);
+        TEST_FINE(&c.err);
+        if (result.worst_error > 1e-7)
+            fail_msg("%s[%zu]: %.9g, slope %.9g", result.worst_name, result.worst_index, result.analytic,
+                     result.numeric);
+    }
+    for (i = 0; i < n; i++) free((void *)(uintptr_t)arrays[i].grad);
+    train_case_destroy(&c);
+    train_case_destroy(&one);
+    train_case_destroy(&other);
+}
+
+/* A batch that carries states cannot be run twice. */
+static void test_train_rdrop_states(void **state)
+{
+    const test_shape shape = {0};
+    mtl_trainer_desc how = {0};
+    train_case c;
+    mtl_state *carried;
+    mtl_batch batch;
+    (void)state;
+    how.rdrop = 0.5f;
+    train_case_create(&c, &shape, &how);
+    carried = mtl_state_create(c.model, c.p.batch->sequences, &c.err);
+    batch = *c.p.batch;
+    batch.state = carried;
+    mtl_train_step(c.trainer, &batch, 1, NULL, &c.err);
+    test_expect_error(&c.err, MTL_ERROR_UNSUPPORTED, "trainer.rdrop", "state");
+    mtl_state_destroy(carried);
+    train_case_destroy(&c);
+}
+
 /* ---- schedules ----------------------------------------------------------------------------------------- */
 
 enum { TRAIN_STEPS = 40 };
@@ -2812,6 +2897,7 @@ static void test_train_bf16_fallback(void **state)
     cmocka_unit_test(test_train_all_frozen), cmocka_unit_test(test_train_rates), \
         cmocka_unit_test(test_train_set_weight), \
     cmocka_unit_test(test_train_evaluate_only), cmocka_unit_test(test_train_dropout), \
+    cmocka_unit_test(test_train_rdrop), cmocka_unit_test(test_train_rdrop_states), \
         cmocka_unit_test(test_train_schedules), \
     cmocka_unit_test(test_train_set_lr), cmocka_unit_test(test_train_average), \
         cmocka_unit_test(test_train_lazy_rows), \
