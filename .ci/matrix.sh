@@ -145,13 +145,23 @@ arm64_cmocka()
 }
 
 # Windows: every example, and the programs that tests/test_windows.sh runs under wine.
+# The weights that examples/sensor.c is linked with, made by this machine's compiler into $here; and what an example is
+# linked with beside the library.
+sensor_weights()
+{
+    cc -std=c99 -O2 -DMTL_RNN_IMPLEMENTATION -I. -pthread -o "$here/sensor_train" examples/sensor_train.c -lm &&
+        "$here/sensor_train" "$here/sensor_net.h" "$here/sensor_net.c"
+}
+further() { case $1 in */sensor.c) echo "$here/sensor_net.c" ;; esac; }
+
 windows()
 {
     local source name wine
     echo '#include "mtl_rnn.h"' >"$here/library.c"
     "$@" -I. -include windows.h -DMTL_RNN_IMPLEMENTATION -c -o "$here/library.o" "$here/library.c" || return
+    sensor_weights || return
     for source in examples/*.c; do
-        "$@" -I. -static -o "$here/$(basename "$source" .c).exe" "$source" "$here/library.o" || return
+        "$@" -I. -I"$here" -static -o "$here/$(basename "$source" .c).exe" "$source" $(further "$source") "$here/library.o" || return
     done
     "$@" -I. -static -o "$here/mtl.exe" examples/mtl/*.c "$here/library.o" || return
     for name in smoke windows_hold; do "$@" -I. -static -o "$here/$name.exe" "tests/$name.c" || return; done
@@ -207,8 +217,10 @@ examples()
     local name
     echo '#include "mtl_rnn.h"' >"$here/library.c"
     "$@" -I. -DMTL_RNN_IMPLEMENTATION -c -o "$here/library.o" "$here/library.c" || return
-    for name in npc machine_health personalise; do
-        "$@" -I. -pthread -Wall -Wextra -Werror -o "$here/$name" "examples/$name.c" "$here/library.o" -lm || return
+    sensor_weights || return
+    for name in npc machine_health personalise sensor; do
+        "$@" -I. -I"$here" -pthread -Wall -Wextra -Werror -o "$here/$name" "examples/$name.c" $(further "examples/$name.c") \
+            "$here/library.o" -lm || return
     done
     limited tests/test_examples.sh "$here"
 }
