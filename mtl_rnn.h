@@ -112,23 +112,24 @@
      15 >>layers     embedding, dense, dropout, selection, concatenation, pooling
      16 >>cells      RNN, GRU, LSTM, whose table is in >>kernels; directions; stacks
      17 >>stream     one step of one sequence: a short list of operations
-     18 >>losses     cross-entropy, MSE, MAE, Huber, binary cross-entropy, linear chains; penalties
-     19 >>metrics    accuracy, span F1, label F1, RMSE, MAE, R2: counted as items stream by, nothing allocated
-     20 >>nodes      inputs, columns, mixes, penalties: tables of their kinds, the one list that passes walk
-     21 >>tasks      the registry: the table of kinds of task, and the heads that they share
-     22 >>sharing    presets: each fills a desc with columns, mixes, taps, penalties; nothing in the passes
-     23 >>model      create, size, save, load, transfer, import
-     24 >>session    what trainers and predictors have in common: scratch, limits, threads, the run
-     25 >>predict    batches of sequences through a read-only model
-     26 >>balance    from the tasks' losses to gradients: their weights, groups of tasks, surgery
-     27 >>optimise   SGD, RMSProp, Adam, AdamW; clipping; schedules; averaging
-     28 >>data       data sets: batches of chosen sequences, evaluation, samplers
-     29 >>train      the step, resume
-     30 >>fit        the training loop: epochs, early stopping, checkpoints
-     31 >>watch      instruments: tasks' gradients side by side, trial steps, gradients through time, gates
-     32 >>deploy     a model's stream as C constants
-     33 >>check      gradient checker, for users' own layers too
-     34 >>licence    MIT or public domain, at your choice
+     18 >>losses     cross-entropy, MSE, MAE, Huber, binary cross-entropy; penalties
+     19 >>crf        conditional random fields: sums over all labellings of a sequence, and the best one
+     20 >>metrics    accuracy, span F1, label F1, RMSE, MAE, R2: counted as items stream by, nothing allocated
+     21 >>nodes      inputs, columns, mixes, penalties: tables of their kinds, the one list that passes walk
+     22 >>tasks      the registry: the table of kinds of task, and the heads that they share
+     23 >>sharing    presets: each fills a desc with columns, mixes, taps, penalties; nothing in the passes
+     24 >>model      create, size, save, load, transfer, import
+     25 >>session    what trainers and predictors have in common: scratch, limits, threads, the run
+     26 >>predict    batches of sequences through a read-only model
+     27 >>balance    from the tasks' losses to gradients: their weights, groups of tasks, surgery
+     28 >>optimise   SGD, RMSProp, Adam, AdamW; clipping; schedules; averaging
+     29 >>data       data sets: batches of chosen sequences, evaluation, samplers
+     30 >>train      the step, resume
+     31 >>fit        the training loop: epochs, early stopping, checkpoints
+     32 >>watch      instruments: tasks' gradients side by side, trial steps, gradients through time, gates
+     33 >>deploy     a model's stream as C constants
+     34 >>check      gradient checker, for users' own layers too
+     35 >>licence    MIT or public domain, at your choice
    -------------------------------------------------------------------------------------------------------- */
 #ifndef MTL__STAMP                  /* defined while the header includes itself to read the kernel template:
                                        >>dispatch */
@@ -4300,7 +4301,7 @@ typedef struct mtl__update {
     double scale, limit, l2, l1, decay;         /* scale 1: as it is; limit, l2, l1, decay 0: none */
 } mtl__update;
 
-/* A step back through a linear chain (>>losses), of one sequence: w comes in as the sum over what follows,
+/* A step back through a linear chain (>>crf), of one sequence: w comes in as the sum over what follows,
    z', and with S = sum a z' goes out as exp(x - largest) z' / (norm S). p (+)= factor a z' / S. */
 typedef struct mtl__chain_back {
     size_t labels;
@@ -5998,7 +5999,7 @@ MTL__KERNEL void MTL__FN(mtl__cross_entropy_backward)(const mtl__cross_entropy *
 }
 
 /* ---- linear chains ---------------------------------------------------------------------------------------
-   One row each; >>losses says what they are for. Bound: exp; chain_best: reading the scores from L1 or L2. */
+   One row each; >>crf says what they are for. Bound: exp; chain_best: reading the scores from L1 or L2. */
 
 /* The largest and the smallest number of a row, and their sum, which is finite when all are. */
 MTL__KERNEL void MTL__FN(mtl__extent)(size_t n, const mtl_real *x, mtl_real *extent)
@@ -13815,7 +13816,7 @@ static MTL__RARE unsigned mtl__stream_pool(mtl_maker *m, int pool, unsigned from
 }
 
 /* ===========================================================================================================
-   18 >>losses     cross-entropy, MSE, MAE, Huber, binary cross-entropy, linear chains; penalties
+   18 >>losses     cross-entropy, MSE, MAE, Huber, binary cross-entropy; penalties
    ===========================================================================================================
    A loss is L = (sum over labelled items) / divisor, where the divisor counts the labelled items of the whole
    update (their class weights, for class tasks that have them; times width for vectors), so that parts of a
@@ -14079,7 +14080,166 @@ static MTL__RARE mtl_activation *mtl__loss_forward(mtl_run *run, const mtl__loss
     return mtl__failed(run->error) ? NULL : y;
 }
 
-/* ---- linear chains: conditional random fields (Lafferty et al. 2001; Lample et al. 2016) ------------------
+/* ---- penalties: losses of tensors and of rows ----------------------------------------------------------
+   distance   L = sum_i ||a_i - b_i||^2                  da_i = 2 g (a_i - b_i) = -db_i
+   crossing   L = ||M||_F^2 with M = A^T B / N           dA = 2 g / N B M^T        dB = 2 g / N A M */
+typedef struct mtl__distance {
+    const mtl_tensor *const *a, *const *b;  /* [count] */
+    size_t count;
+    mtl_activation *y;
+} mtl__distance;
+
+/* What one of two tensors gets of their distance. */
+static void mtl__distance_grad(mtl_run *run, const mtl_tensor *t, const mtl_tensor *other,
+                               const mtl_activation *y)
+{
+    int add;
+    size_t j;
+    mtl_real *grad = mtl__stays(t) ? NULL : mtl_run_tensor_grad(run, t, &add);
+    for (j = 0; grad && !mtl__dry(run) && j < t->count; j++)
+        grad[j] = (add ? grad[j] : 0) + 2 * y->grad[0] * (t->value[j] - other->value[j]);
+}
+
+static void mtl__distance_backward(mtl_run *run, void *data)
+{
+    const mtl__distance *d = (const mtl__distance *)data;
+    size_t i;
+    for (i = 0; i < d->count; i++) {
+        mtl__distance_grad(run, d->a[i], d->b[i], d->y);
+        mtl__distance_grad(run, d->b[i], d->a[i], d->y);
+    }
+}
+
+static void mtl__distance_fresh(const mtl_run *run, const mtl_tensor *t)
+{
+    if (t->role == MTL_TENSOR_EMBEDDING && run->gradients)
+        mtl__parameters_fresh(run->gradients->set, t, NULL, 0);
+}
+
+static MTL__RARE mtl_activation *mtl__distance_forward(mtl_run *run, const mtl_tensor *const *a,
+                                                       const mtl_tensor *const *b, size_t count)
+{
+    mtl__distance *d = (mtl__distance *)mtl_run_make(run, sizeof *d);
+    mtl_activation *y = mtl_run_activation(run, NULL, 1, 1);
+    double total = 0;
+    size_t i, j;
+    if (!d || !y) return NULL;
+    d->a = a;
+    d->b = b;
+    d->count = count;
+    d->y = y;
+    for (i = 0, y->constant = 1; i < count; i++) y->constant &= mtl__stays(a[i]) && mtl__stays(b[i]);
+    for (i = 0; !mtl__dry(run) && i < count; i++) {
+        mtl__distance_fresh(run, a[i]);
+        mtl__distance_fresh(run, b[i]);
+        for (j = 0; j < a[i]->count; j++) {
+            const double e = (double)a[i]->value[j] - (double)b[i]->value[j];
+            total += e * e;
+        }
+        y->value[0] = (mtl_real)total;
+    }
+    mtl_run_record(run, y, MTL__TRAINS(mtl__distance_backward), d);
+    return y;
+}
+
+typedef struct mtl__crossing {
+    mtl_activation *a, *b, *y;
+    mtl_real *m;                            /* [a's width][b's width] */
+    mtl_real factor;                        /* 1 / N; while backward runs 2 g / N */
+    mtl_real *grad;                         /* while backward runs: a's, then b's */
+    int add;
+} mtl__crossing;
+
+/* Rows [first, end) of M. */
+static void mtl__crossing_part(const mtl__kernels *kernels, const void *pass, size_t first, size_t end)
+{
+    const mtl__crossing *d = (const mtl__crossing *)pass;
+    const size_t width = d->b->width;
+    size_t n, i;
+    memset(d->m + first * width, 0, (end - first) * width * sizeof *d->m);
+    for (n = 0; n < d->a->rows; n++)
+        for (i = first; i < end; i++)
+            kernels->add_scaled(width, d->factor * d->a->value[n * d->a->stride + i],
+                                d->b->value + n * d->b->stride, d->m + i * width);
+}
+
+static void mtl__crossing_back_a(const mtl__kernels *kernels, const void *pass, size_t n, size_t end)
+{
+    const mtl__crossing *d = (const mtl__crossing *)pass;
+    const size_t width = d->b->width;
+    size_t i;
+    (void)kernels;
+    for (; n < end; n++) {
+        mtl_real *to = mtl__row_open(d->grad, d->a->stride, d->a->width, n, d->add);
+        for (i = 0; i < d->a->width; i++)
+            to[i] += d->factor * mtl__row_dot(d->b->value + n * d->b->stride, d->m + i * width, width);
+    }
+}
+
+static void mtl__crossing_back_b(const mtl__kernels *kernels, const void *pass, size_t n, size_t end)
+{
+    const mtl__crossing *d = (const mtl__crossing *)pass;
+    const size_t width = d->b->width;
+    size_t i;
+    for (; n < end; n++) {
+        mtl_real *to = mtl__row_open(d->grad, d->b->stride, width, n, d->add);
+        for (i = 0; i < d->a->width; i++)
+            kernels->add_scaled(width, d->factor * d->a->value[n * d->a->stride + i], d->m + i * width, to);
+    }
+}
+
+static void mtl__crossing_backward(mtl_run *run, void *data)
+{
+    mtl__crossing pass = *(const mtl__crossing *)data;
+    const size_t work = pass.a->width * pass.b->width;
+    if (!mtl__dry(run)) pass.factor *= 2 * pass.y->grad[0];
+    pass.grad = mtl_run_grad(run, pass.a, &pass.add);
+    if (pass.grad) mtl__run_values(run, mtl__crossing_back_a, &pass, pass.a->rows, work);
+    pass.grad = mtl_run_grad(run, pass.b, &pass.add);
+    if (pass.grad) mtl__run_values(run, mtl__crossing_back_b, &pass, pass.b->rows, work);
+}
+
+/* The rows of both are those of one batch. */
+static MTL__RARE mtl_activation *mtl__crossing_forward(mtl_run *run, mtl_activation *a, mtl_activation *b)
+{
+    mtl__crossing *d = (mtl__crossing *)mtl_run_make(run, sizeof *d);
+    mtl_activation *y = mtl_run_activation(run, NULL, 1, 1);
+    size_t i;
+    double total = 0;
+    if (!a || !b || !d || !y) return NULL;
+    y->constant = a->constant && b->constant;
+    d->a = a;
+    d->b = b;
+    d->y = y;
+    d->m = mtl__run_reals(run, a->width, b->width);
+    d->factor = 1 / (mtl_real)a->rows;
+    if (mtl__failed(run->error)) return NULL;
+    mtl__run_values(run, mtl__crossing_part, d, a->width, b->width);
+    for (i = 0; !mtl__dry(run) && i < a->width * b->width; i++) total += (double)d->m[i] * (double)d->m[i];
+    if (!mtl__dry(run)) y->value[0] = (mtl_real)total;
+    mtl_run_record(run, y, MTL__TRAINS(mtl__crossing_backward), d);
+    return y;
+}
+
+/* ---- which items are labelled -------------------------------------------------------------------------- */
+
+/* 1 when `item` has a target of width numbers or classes. */
+static int mtl__target_is_given(const mtl_target *t, size_t item, size_t width)
+{
+    size_t j;
+    if (!t) return 0;
+    if (t->labels) return t->labels[item] >= 0;
+    if (t->distribution) return !mtl__is_nan(t->distribution[item * width]);
+    if (!t->values) return 0;
+    for (j = 0; j < width; j++)
+        if (mtl__is_nan(t->values[item * width + j])) return 0;
+    return 1;
+}
+
+/* ===========================================================================================================
+   19 >>crf        conditional random fields: sums over all labellings of a sequence, and the best one
+   ===========================================================================================================
+   Lafferty et al. 2001; over a recurrent network Lample et al. 2016.
    Labels y of all steps of a sequence are one choice:
        score(y) = start[y_0] + sum_t x_t[y_t] + sum_t T[y_(t-1)][y_t] + end[y_last]
        log p(y) = score(y) - log Z,      Z = sum over all y of exp score(y)
@@ -14525,7 +14685,7 @@ static void mtl__book_rows(const mtl__book *book, mtl_real *p, size_t stride, do
         }
 }
 
-/* ---- the loss of a chain -------------------------------------------------------------------------------- */
+/* ---- the loss of a chain ------------------------------------------------------------------------------- */
 
 typedef struct mtl__chain_loss {
     mtl__lattice all, given;                /* the sums of Z, of Z' */
@@ -14751,7 +14911,7 @@ static MTL__RARE mtl_activation *mtl__chain_loss_forward(mtl_run *run, const mtl
     return mtl__failed(run->error) ? NULL : y;
 }
 
-/* ---- what a chain answers ------------------------------------------------------------------------------- */
+/* ---- what a chain answers ------------------------------------------------------------------------------ */
 
 /* Sequences that the scaled sums do not do. */
 static void mtl__marginals_rest_part(const mtl__kernels *kernels, const void *pass, size_t begin, size_t end)
@@ -14871,164 +15031,8 @@ static void mtl__chain_best_paths(mtl_run *run, const mtl__chain *chain, const m
     mtl_arena_release(run->arena, mark);
 }
 
-/* ---- penalties: losses of tensors and of rows ----------------------------------------------------------
-   distance   L = sum_i ||a_i - b_i||^2                  da_i = 2 g (a_i - b_i) = -db_i
-   crossing   L = ||M||_F^2 with M = A^T B / N           dA = 2 g / N B M^T        dB = 2 g / N A M */
-typedef struct mtl__distance {
-    const mtl_tensor *const *a, *const *b;  /* [count] */
-    size_t count;
-    mtl_activation *y;
-} mtl__distance;
-
-/* What one of two tensors gets of their distance. */
-static void mtl__distance_grad(mtl_run *run, const mtl_tensor *t, const mtl_tensor *other,
-                               const mtl_activation *y)
-{
-    int add;
-    size_t j;
-    mtl_real *grad = mtl__stays(t) ? NULL : mtl_run_tensor_grad(run, t, &add);
-    for (j = 0; grad && !mtl__dry(run) && j < t->count; j++)
-        grad[j] = (add ? grad[j] : 0) + 2 * y->grad[0] * (t->value[j] - other->value[j]);
-}
-
-static void mtl__distance_backward(mtl_run *run, void *data)
-{
-    const mtl__distance *d = (const mtl__distance *)data;
-    size_t i;
-    for (i = 0; i < d->count; i++) {
-        mtl__distance_grad(run, d->a[i], d->b[i], d->y);
-        mtl__distance_grad(run, d->b[i], d->a[i], d->y);
-    }
-}
-
-static void mtl__distance_fresh(const mtl_run *run, const mtl_tensor *t)
-{
-    if (t->role == MTL_TENSOR_EMBEDDING && run->gradients)
-        mtl__parameters_fresh(run->gradients->set, t, NULL, 0);
-}
-
-static MTL__RARE mtl_activation *mtl__distance_forward(mtl_run *run, const mtl_tensor *const *a,
-                                                       const mtl_tensor *const *b, size_t count)
-{
-    mtl__distance *d = (mtl__distance *)mtl_run_make(run, sizeof *d);
-    mtl_activation *y = mtl_run_activation(run, NULL, 1, 1);
-    double total = 0;
-    size_t i, j;
-    if (!d || !y) return NULL;
-    d->a = a;
-    d->b = b;
-    d->count = count;
-    d->y = y;
-    for (i = 0, y->constant = 1; i < count; i++) y->constant &= mtl__stays(a[i]) && mtl__stays(b[i]);
-    for (i = 0; !mtl__dry(run) && i < count; i++) {
-        mtl__distance_fresh(run, a[i]);
-        mtl__distance_fresh(run, b[i]);
-        for (j = 0; j < a[i]->count; j++) {
-            const double e = (double)a[i]->value[j] - (double)b[i]->value[j];
-            total += e * e;
-        }
-        y->value[0] = (mtl_real)total;
-    }
-    mtl_run_record(run, y, MTL__TRAINS(mtl__distance_backward), d);
-    return y;
-}
-
-typedef struct mtl__crossing {
-    mtl_activation *a, *b, *y;
-    mtl_real *m;                            /* [a's width][b's width] */
-    mtl_real factor;                        /* 1 / N; while backward runs 2 g / N */
-    mtl_real *grad;                         /* while backward runs: a's, then b's */
-    int add;
-} mtl__crossing;
-
-/* Rows [first, end) of M. */
-static void mtl__crossing_part(const mtl__kernels *kernels, const void *pass, size_t first, size_t end)
-{
-    const mtl__crossing *d = (const mtl__crossing *)pass;
-    const size_t width = d->b->width;
-    size_t n, i;
-    memset(d->m + first * width, 0, (end - first) * width * sizeof *d->m);
-    for (n = 0; n < d->a->rows; n++)
-        for (i = first; i < end; i++)
-            kernels->add_scaled(width, d->factor * d->a->value[n * d->a->stride + i],
-                                d->b->value + n * d->b->stride, d->m + i * width);
-}
-
-static void mtl__crossing_back_a(const mtl__kernels *kernels, const void *pass, size_t n, size_t end)
-{
-    const mtl__crossing *d = (const mtl__crossing *)pass;
-    const size_t width = d->b->width;
-    size_t i;
-    (void)kernels;
-    for (; n < end; n++) {
-        mtl_real *to = mtl__row_open(d->grad, d->a->stride, d->a->width, n, d->add);
-        for (i = 0; i < d->a->width; i++)
-            to[i] += d->factor * mtl__row_dot(d->b->value + n * d->b->stride, d->m + i * width, width);
-    }
-}
-
-static void mtl__crossing_back_b(const mtl__kernels *kernels, const void *pass, size_t n, size_t end)
-{
-    const mtl__crossing *d = (const mtl__crossing *)pass;
-    const size_t width = d->b->width;
-    size_t i;
-    for (; n < end; n++) {
-        mtl_real *to = mtl__row_open(d->grad, d->b->stride, width, n, d->add);
-        for (i = 0; i < d->a->width; i++)
-            kernels->add_scaled(width, d->factor * d->a->value[n * d->a->stride + i], d->m + i * width, to);
-    }
-}
-
-static void mtl__crossing_backward(mtl_run *run, void *data)
-{
-    mtl__crossing pass = *(const mtl__crossing *)data;
-    const size_t work = pass.a->width * pass.b->width;
-    if (!mtl__dry(run)) pass.factor *= 2 * pass.y->grad[0];
-    pass.grad = mtl_run_grad(run, pass.a, &pass.add);
-    if (pass.grad) mtl__run_values(run, mtl__crossing_back_a, &pass, pass.a->rows, work);
-    pass.grad = mtl_run_grad(run, pass.b, &pass.add);
-    if (pass.grad) mtl__run_values(run, mtl__crossing_back_b, &pass, pass.b->rows, work);
-}
-
-/* The rows of both are those of one batch. */
-static MTL__RARE mtl_activation *mtl__crossing_forward(mtl_run *run, mtl_activation *a, mtl_activation *b)
-{
-    mtl__crossing *d = (mtl__crossing *)mtl_run_make(run, sizeof *d);
-    mtl_activation *y = mtl_run_activation(run, NULL, 1, 1);
-    size_t i;
-    double total = 0;
-    if (!a || !b || !d || !y) return NULL;
-    y->constant = a->constant && b->constant;
-    d->a = a;
-    d->b = b;
-    d->y = y;
-    d->m = mtl__run_reals(run, a->width, b->width);
-    d->factor = 1 / (mtl_real)a->rows;
-    if (mtl__failed(run->error)) return NULL;
-    mtl__run_values(run, mtl__crossing_part, d, a->width, b->width);
-    for (i = 0; !mtl__dry(run) && i < a->width * b->width; i++) total += (double)d->m[i] * (double)d->m[i];
-    if (!mtl__dry(run)) y->value[0] = (mtl_real)total;
-    mtl_run_record(run, y, MTL__TRAINS(mtl__crossing_backward), d);
-    return y;
-}
-
-/* ---- which items are labelled -------------------------------------------------------------------------- */
-
-/* 1 when `item` has a target of width numbers or classes. */
-static int mtl__target_is_given(const mtl_target *t, size_t item, size_t width)
-{
-    size_t j;
-    if (!t) return 0;
-    if (t->labels) return t->labels[item] >= 0;
-    if (t->distribution) return !mtl__is_nan(t->distribution[item * width]);
-    if (!t->values) return 0;
-    for (j = 0; j < width; j++)
-        if (mtl__is_nan(t->values[item * width + j])) return 0;
-    return 1;
-}
-
 /* ===========================================================================================================
-   19 >>metrics    accuracy, span F1, label F1, RMSE, MAE, R2: counted as items stream by, nothing allocated
+   20 >>metrics    accuracy, span F1, label F1, RMSE, MAE, R2: counted as items stream by, nothing allocated
    ===========================================================================================================
    A metric is a handful of counts that grow with every batch; mtl__metric_finish_.. turns them into scores.
    Labels that are missing count nowhere. Gold spans are those of the tags as written, whether the model has a
@@ -15266,7 +15270,7 @@ static MTL__RARE void mtl__metric_finish_real(const mtl__metric *m, mtl_task_sco
 }
 
 /* ===========================================================================================================
-   20 >>nodes      inputs, columns, mixes, penalties: tables of their kinds, the one list that passes walk
+   21 >>nodes      inputs, columns, mixes, penalties: tables of their kinds, the one list that passes walk
    ===========================================================================================================
    A node is a part of the model that has rows for others to read: an input, a column, or the head of a task.
    Nodes stand in one list, each behind its sources: repeatedly the first of the desc's inputs, columns and
@@ -16191,7 +16195,7 @@ static mtl_activation *mtl__penalty_forward(mtl_run *run, const mtl__penalty *p,
 }
 
 /* ===========================================================================================================
-   21 >>tasks      the registry: the table of kinds of task, and the heads that they share
+   22 >>tasks      the registry: the table of kinds of task, and the heads that they share
    ===========================================================================================================
    A head:  tap -> [pool] -> [labelled rows] -> dropout -> (dense, activation, dropout)* -> dense
    In training the head sees labelled items alone, so a missing label costs no work and has no gradient; a
@@ -16540,17 +16544,17 @@ static void mtl__origin_score(const mtl_task_part *part, const void *counts, mtl
 
 static const mtl_figure mtl__origin_figures[] = { MTL__FIGURE(NULL, NULL, accuracy, 0) };
 
-/* ---- crf: the classes of all steps of a sequence, as one choice ----------------------------------------- */
+/* ---- crf: the classes of all steps of a sequence, as one choice ---------------------------------------- */
 
 static mtl_status mtl__crf_check(mtl_task_desc *t, const char *what, mtl_error *err)
 {
     if (t->level != MTL_LEVEL_STEP)
-        mtl__fail(err, MTL_ERROR_FIELD, what, t->level, "%s.level (task \"%s\") must be step: a crf chooses the "
-                  "labels of all steps of a sequence together", what, t->name);
+        mtl__fail(err, MTL_ERROR_FIELD, what, t->level, "%s.level (task \"%s\") must be step: a crf chooses "
+                  "the labels of all steps of a sequence together", what, t->name);
     if (!t->constraints) t->constraints = MTL_CONSTRAINTS_DECODING;
     if (t->constraints == MTL_CONSTRAINTS_TRAINING && !mtl_labels_are_spans(t->labels, (size_t)t->classes))
-        mtl__fail(err, MTL_ERROR_FIELD, what, t->constraints, "%s.constraints (task \"%s\") cannot be training: "
-                  "its labels are not O, B-X and I-X, or have no names", what, t->name);
+        mtl__fail(err, MTL_ERROR_FIELD, what, t->constraints, "%s.constraints (task \"%s\") cannot be "
+                  "training: its labels are not O, B-X and I-X, or have no names", what, t->name);
     return mtl__task_check_even(t, MTL_LOSS_CROSS_ENTROPY, what, err);
 }
 
@@ -16576,8 +16580,8 @@ static mtl_status mtl__crf_build(mtl_task_part *part, mtl_parameters *set, mtl_e
     int *needs;
     mtl__class_build(part, set, err);
     for (i = 0; i < 3; i++) {
-        tensors[i] = mtl_parameters_add(set, mtl__print(text, sizeof text, "%s.%s", d->name, names[i]), labels,
-                                        i ? 0 : labels, i ? MTL_TENSOR_BIAS : MTL_TENSOR_WEIGHT, err);
+        tensors[i] = mtl_parameters_add(set, mtl__print(text, sizeof text, "%s.%s", d->name, names[i]),
+                                        labels, i ? 0 : labels, i ? MTL_TENSOR_BIAS : MTL_TENSOR_WEIGHT, err);
         if (tensors[i]) tensors[i]->initial = 0.1f;     /* as pytorch-crf */
     }
     if (mtl__failed(err)) return mtl__status(err);
@@ -16678,13 +16682,14 @@ static MTL__RARE void mtl__real_stream(mtl_maker *m, const mtl_task_part *part, 
 
 /* ---- the table ----------------------------------------------------------------------------------------- */
 
-/* files: what a column of the kind is called in a file, by level. Functions from `stream` on may be NULL: MTL__MAY. */
+/* files: what a column of the kind is called in a file, by level. Functions from `stream` on may be NULL:
+   MTL__MAY. */
 #define MTL__FILES(sequence, step) { sequence, step }
 #define MTL__MAY(kind, function) MTL__IN(MTL_TASKS, MTL_TASK_##kind, function)
 #define MTL__MAY_STREAM(kind, function) MTL__STREAMS_IN(MTL_TASKS, MTL_TASK_##kind, function)
 #define MTL__TASK(kind, name, files, target, scaled, outputs, check, build, loss, counts, each, count, \
-    score, figures, stream, distribution, answer, stream_p, whole) { { MTL_DESC_TASK, name, NULL, 0, 0 }, files, \
-    target, scaled, outputs, MTL__IN(MTL_TASKS, kind, check), MTL__IN(MTL_TASKS, kind, build), \
+    score, figures, stream, distribution, answer, stream_p, whole) { { MTL_DESC_TASK, name, NULL, 0, 0 }, \
+    files, target, scaled, outputs, MTL__IN(MTL_TASKS, kind, check), MTL__IN(MTL_TASKS, kind, build), \
     MTL__TRAINS_IN(MTL_TASKS, kind, loss), distribution, answer, counts, each, \
     MTL__TRAINS_IN(MTL_TASKS, kind, count), MTL__TRAINS_IN(MTL_TASKS, kind, score), figures, \
     stream, stream_p, whole }
@@ -16696,7 +16701,8 @@ static const mtl_task_kind mtl__task_kinds[] = {
               MTL__MAY_STREAM(CLASS, mtl__class_stream_p), 0),
     MTL__TASK(MTL_TASK_REAL, "real", MTL__FILES("real", "reals"), MTL_TARGET_NUMBERS, 1, "values",
               mtl__real_check, mtl__real_build, mtl__numbers_loss, sizeof(mtl__metric), 0, mtl__real_count,
-              mtl__real_score, mtl__real_figures, MTL__MAY_STREAM(REAL, mtl__real_stream), NULL, NULL, NULL, 0),
+              mtl__real_score, mtl__real_figures, MTL__MAY_STREAM(REAL, mtl__real_stream), NULL, NULL, NULL,
+              0),
     MTL__TASK(MTL_TASK_MULTI, "multi", MTL__FILES("multi", NULL), MTL_TARGET_SET, 0, "logits",
               mtl__multi_check, mtl__class_build, mtl__numbers_loss, sizeof(mtl__multi_counts),
               sizeof(mtl__metric_label), mtl__multi_count, mtl__multi_score, mtl__multi_figures,
@@ -16992,8 +16998,8 @@ static mtl_activation *mtl__task_loss(mtl_run *run, const mtl__task *task, const
     if (x && task->kind->whole) {
         all.rows = x->rows;
         all.items = keys = (int *)(uintptr_t)mtl__task_caller(run, task->desc->level);
-    } else if (x && (mtl__dry(run) || all.rows < x->rows)) x = mtl__select_forward(run, NULL, x, rows, all.rows,
-                                                                                "");
+    } else if (x && (mtl__dry(run) || all.rows < x->rows))
+        x = mtl__select_forward(run, NULL, x, rows, all.rows, "");
     if (!ready) x = mtl__task_head(run, task, x, keys);
     return x ? task->kind->loss(run, &task->part, &all, x) : NULL;
 }
@@ -17047,7 +17053,7 @@ static MTL__RARE unsigned mtl__task_stream_p(mtl_maker *m, const mtl__task *task
 }
 
 /* ===========================================================================================================
-   22 >>sharing    presets: each fills a desc with columns, mixes, taps, penalties; nothing in the passes
+   23 >>sharing    presets: each fills a desc with columns, mixes, taps, penalties; nothing in the passes
    ===========================================================================================================
    A preset is a row of a table and a function of a few lines that adds columns and points taps to them.
    Columns are copies of the plain desc's encoder; "shared" and numbered ones are everybody's, "TASK-own" is
@@ -17435,7 +17441,7 @@ MTL_DEF MTL__RARE mtl_status mtl_share(const mtl_share_desc *how, const mtl_mode
 }
 
 /* ===========================================================================================================
-   23 >>model      create, size, save, load, transfer, import
+   24 >>model      create, size, save, load, transfer, import
    ===========================================================================================================
    A model is descs, a parameter set and the structures that the passes walk, all in one arena. It is built by
    one function that runs twice: over a counting arena to size it, over memory to make it. Between trainings
@@ -19229,7 +19235,7 @@ MTL_DEF MTL__RARE mtl_status mtl_model_export(const mtl_model *model, const char
 #endif /* MTL_NO_FILES */
 
 /* ===========================================================================================================
-   24 >>session    what trainers and predictors have in common: scratch, limits, threads, the run
+   25 >>session    what trainers and predictors have in common: scratch, limits, threads, the run
    ===========================================================================================================
    A session is the first member of both, so a pointer to one is a pointer to its session. `build` makes what
    is special about the object and `measure` walks its passes dry; so each is sized, put into a caller's
@@ -19423,7 +19429,7 @@ static MTL__RARE mtl__session *mtl__session_create(const mtl__session_kind *kind
 }
 
 /* ===========================================================================================================
-   25 >>predict    batches of sequences through a read-only model
+   26 >>predict    batches of sequences through a read-only model
    ===========================================================================================================
    A predictor is scratch: one per thread over a model that all of them share. Its arena is emptied at each
    call, so what a call returned stays valid until the next one.
@@ -19918,7 +19924,7 @@ MTL_DEF MTL__RARE mtl_status mtl_stream_reset(mtl_stream *stream, size_t sequenc
 
 #ifndef MTL_NO_TRAINING
 /* ===========================================================================================================
-   26 >>balance    from the tasks' losses to gradients: their weights, groups of tasks, surgery
+   27 >>balance    from the tasks' losses to gradients: their weights, groups of tasks, surgery
    ===========================================================================================================
    The joint loss is sum_k w_k L_k with w_k = lambda_k c_k: lambda_k is the caller's, c_k a method's. A method
    is one row of the table of weightings. It sees the n tasks that have labels in an update; with fewer than
@@ -20890,7 +20896,7 @@ static MTL__RARE MTL__NOINLINE void mtl__surgery_finish(mtl__surgery *s, mtl__we
 }
 
 /* ===========================================================================================================
-   27 >>optimise   SGD, RMSProp, Adam, AdamW; clipping; schedules; averaging
+   28 >>optimise   SGD, RMSProp, Adam, AdamW; clipping; schedules; averaging
    ===========================================================================================================
    Moments are blocks of the layout of the parameters that have a gradient: what was frozen when the trainer
    was made has no place in them, nor rows that wait. An update visits what gradient states name: NONE is
@@ -21512,7 +21518,7 @@ static MTL__RARE void mtl__optimizer_measure(const mtl__optimizer *o, mtl_run *r
 }
 
 /* ===========================================================================================================
-   28 >>data       data sets: batches of chosen sequences, evaluation, samplers
+   29 >>data       data sets: batches of chosen sequences, evaluation, samplers
    ===========================================================================================================
    A data set is a batch as large as memory; training and evaluation copy chosen sequences of it into batches.
    Targets of all kinds are checked when a set is opened, so that errors name its sequences and not those of
@@ -21985,7 +21991,7 @@ static mtl_batch mtl__sampler_next(mtl__sampler *p, const mtl_model *model, size
 }
 
 /* ===========================================================================================================
-   29 >>train      the step, resume
+   30 >>train      the step, resume
    ===========================================================================================================
    An update takes micro-batches. Divisors are counted over all of them first, so that their parts of the loss
    add up to the loss of one large batch. Then each micro-batch runs forward and backward in emptied scratch,
@@ -23149,7 +23155,7 @@ MTL_DEF MTL__RARE mtl_status mtl_trainer_resume(mtl_trainer *trainer, const mtl_
 #endif /* MTL_NO_FILES */
 
 /* ===========================================================================================================
-   30 >>fit        the training loop: epochs, early stopping, checkpoints
+   31 >>fit        the training loop: epochs, early stopping, checkpoints
    ===========================================================================================================
    A run stands between two updates, and what it is to do next depends on a few numbers: the trainer's state,
    the place in the epoch and in each data set's order, the epoch's sums of losses, the best weights so far.
@@ -23848,7 +23854,7 @@ MTL_DEF MTL__RARE mtl_status mtl_fit(mtl_trainer *trainer, const mtl_batch *trai
 }
 
 /* ===========================================================================================================
-   31 >>watch      instruments: tasks' gradients side by side, trial steps, gradients through time, gates
+   32 >>watch      instruments: tasks' gradients side by side, trial steps, gradients through time, gates
    ===========================================================================================================
    What tasks share is told by the list of nodes: a task's loss reaches the parameters of its head and of all
    that its taps lead to, but for sources under which gradients stop and columns that do not name the task in
@@ -24266,7 +24272,7 @@ MTL_DEF mtl_status mtl_model_write(const mtl_model *model, const mtl_trainer *tr
 
 #ifndef MTL_NO_FILES
 /* ===========================================================================================================
-   32 >>deploy     a model's stream as C constants
+   33 >>deploy     a model's stream as C constants
    ===========================================================================================================
    What is written is a mtl_plan: the operations of >>stream with their packed weights as constant arrays,
        which
@@ -24469,7 +24475,7 @@ MTL_DEF MTL__RARE mtl_status mtl_model_export_c(const mtl_model *model, const ch
 
 #ifndef MTL_NO_TRAINING
 /* ===========================================================================================================
-   33 >>check      gradient checker, for users' own layers too
+   34 >>check      gradient checker, for users' own layers too
    ===========================================================================================================
    Backward passes are compared with central differences of the loss f at step h, element by element:
        n = (f(x+h) - f(x-h)) / 2h           error of an array = ||a - n|| / (||a|| + ||n||)
@@ -24628,7 +24634,7 @@ MTL_DEF MTL__RARE mtl_status mtl_check_gradients(double (*loss)(void *user), voi
 #endif /* implementation, second part */
 
 /* ===========================================================================================================
-   34 >>licence    MIT or public domain, at your choice
+   35 >>licence    MIT or public domain, at your choice
    ===========================================================================================================
    MIT: Copyright (c) 2026 the mtl_rnn.h authors. Permission is hereby granted, free of charge, to any person
    obtaining a copy of this software and associated documentation files (the "Software"), to deal in the
