@@ -127,7 +127,7 @@ static void crf_close_to(double got, double want, double size, const char *what,
         fail_msg("%s of case %d is %.12g, not %.12g", what, number, got, want);
 }
 
-/* ---- all paths ------------------------------------------------------------------------------------------ */
+/* ---- all paths ----------------------------------------------------------------------------------------- */
 
 /* What is expected. */
 typedef struct crf_expected {
@@ -200,7 +200,8 @@ static double crf_paths(const crf_setup *s, crf_expected *e, int steps, size_t f
     while (crf_next(s, path, steps));
     if (most == -1e300) return most;
     memset(path, 0, sizeof path);
-    do if (crf_counts(s, path, steps, first, given, legal)) sum += exp(crf_score(s, path, steps, first) - most);
+    do if (crf_counts(s, path, steps, first, given, legal))
+        sum += exp(crf_score(s, path, steps, first) - most);
     while (crf_next(s, path, steps));
     memset(path, 0, sizeof path);
     do if (factor != 0 && crf_counts(s, path, steps, first, given, legal))
@@ -326,7 +327,7 @@ static void test_crf_all_paths(void **state)
     free(e);
 }
 
-/* ---- many labels ---------------------------------------------------------------------------------------- */
+/* ---- many labels --------------------------------------------------------------------------------------- */
 
 /* Gradients of `from` among those of `to`, which has one label more. */
 static void crf_compare_wider(crf_setup *narrow, crf_setup *wide, int number)
@@ -398,7 +399,7 @@ static void test_crf_many_labels(void **state)
     }
 }
 
-/* ---- in a model ----------------------------------------------------------------------------------------- */
+/* ---- in a model ---------------------------------------------------------------------------------------- */
 
 /* An encoder, a crf, and a task that reads the crf's outputs and probabilities; some labels missing. */
 static void crf_encoder_tasks(mtl_task_desc *tasks, int number)
@@ -528,7 +529,7 @@ static void test_crf_threads_and_isas(void **state)
     free(first);
 }
 
-/* ---- files, streams, bad use ---------------------------------------------------------------------------- */
+/* ---- files, streams, bad use --------------------------------------------------------------------------- */
 
 static void test_crf_files(void **state)
 {

@@ -206,8 +206,8 @@ void apply_heads(const settings *given, corpus *all)
             fail_usage("--head %s: no such task%s", text, suggestion(wanted, corpus_task_names(all)));
         kind = kind_with_head(of->kind, equals + 1);
         if (!kind)
-            fail_usage("--head %s: task %s is of kind %s; only tags tasks have a choice of heads", text, wanted,
-                       of->kind->name);
+            fail_usage("--head %s: task %s is of kind %s; only tags tasks have a choice of heads", text,
+                       wanted, of->kind->name);
         of->kind = kind;
     }
 }

@@ -123,8 +123,8 @@ static void add_file(lesson **lessons, const settings *given, const corpus *all,
             fail("--teacher %s: its task %s has other classes than the training data: train it on the same "
                  "files", path, task->name);
         if (mtl_task_kind_of(task)->whole)
-            fail("--teacher %s: its task %s has the head %s, which learns from labels alone; leave out --head "
-                 "%s=%s", path, task->name, mtl_task_kind_of(task)->kind.name, task->name,
+            fail("--teacher %s: its task %s has the head %s, which learns from labels alone; leave out "
+                 "--head %s=%s", path, task->name, mtl_task_kind_of(task)->kind.name, task->name,
                  mtl_task_kind_of(task)->kind.name);
         add_lessons(lessons, given, teacher, k, batches, (size_t)index);
         taught++;
