@@ -1016,7 +1016,8 @@ typedef struct mtl_input {
 /* Targets of one task: per sequence [B] or per step [N], by the task's level, in the caller's order. One of
    the three, or none. */
 typedef struct mtl_target {
-    const int *labels;                      /* class tasks: 0 .. classes-1, MTL_MISSING, or unknown */
+    const int *labels;                      /* class and crf tasks: 0 .. classes-1, MTL_MISSING, or
+                                               unknown */
     const mtl_real *values;                 /* real tasks: [items][width]; multi tasks: [items][classes], 1
                                                for each label that an item has, else 0; NaN: missing */
     const mtl_real *distribution;           /* class tasks: [items][classes], rows that sum to 1; first
@@ -1280,8 +1281,11 @@ MTL_DEF void mtl_predictor_destroy(mtl_predictor *predictor);
    call. */
 typedef struct mtl_prediction {
     size_t items, width;                    /* B or N; classes or numbers of each */
-    const int *labels;                      /* class tasks: [items] the likeliest class */
-    const mtl_real *probabilities;          /* class and multi tasks: [items][classes] */
+    const int *labels;                      /* class tasks: [items] the likeliest class; crf tasks: of the
+                                               likeliest path through the sequence */
+    const mtl_real *probabilities;          /* class and multi tasks: [items][classes]; crf tasks: the
+                                               marginals, all other steps summed over, through which no
+                                               gradient goes where a tap reads them */
     const mtl_real *values;                 /* real tasks: [items][width], original units */
     const unsigned char *chosen;            /* multi tasks: [items][classes] 1 where a probability is 0.5 at
                                                least, else 0 */
