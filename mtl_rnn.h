@@ -441,7 +441,9 @@ typedef struct mtl_cell_desc { MTL_CELL_FIELDS(MTL__MEMBER) } mtl_cell_desc;
 typedef struct mtl_column_desc { MTL_COLUMN_FIELDS(MTL__MEMBER) } mtl_column_desc;
 
 /* A task: level x kind, a tap into the encoder, a head, a loss and a weight in the joint loss sum_k weight_k
-   L_k. */
+   L_k. A crf task has, beside its head, the tensors TASK.transitions [from][to], TASK.start and TASK.end; its
+   loss is the negative log likelihood of the labels of whole sequences, of those with missing labels summed
+   over what these may be, divided by the number of labelled steps. */
 #define MTL_TASK_FIELDS(X) \
     X(MTL_NAME,   name,         0, 1, 1, MTL_NONE, "as an input's") \
     X(MTL_MIX,    tap,          0, 0, 0, MTL_NONE, "where the head's rows come from") \

@@ -661,6 +661,14 @@ result "eval reads its tags columns" "$(says stdout.txt '"slots": {"kind": "crf"
 check "a crf learns" at_least "$(number stdout.txt span_f1)" 0.9
 printf 'play good nina max now\n' | "$mtl" predict --model crf.st >stdout.txt 2>stderr.txt
 result "predict answers with the best path" "$(says stdout.txt "O O B-artist I-artist O")"
+run train --data train.tsv --valid valid.tsv --out crf.st --hidden 8 --embed 8 --epochs 1 --quiet --head slots=crf
+check "the search trains crf tasks from their labels" [ "$status" -eq 0 ]
+run train --data train.tsv --out crf.st $small --share hierarchical --set share.distributions=1 --dir uni --head slots=crf
+check "other tasks read a crf's probabilities" [ "$status" -eq 0 ]
+run export --model crf.st --c crf_model
+result "a crf cannot be streamed" "$(says stderr.txt "task slots cannot be streamed|of the kind crf")"
+run train --data train.tsv --out crf.st $small --head slots=crf
+refuses "a crf as a teacher" 1 "--teacher crf.st|from labels alone" train --data train.tsv --out out.st $small --teacher crf.st --head slots=crf
 head_refused() { # HEAD TEXT
     refuses "--head $1" 2 "--head $1|$2" train --data train.tsv --out out.st $small --head "$1"
 }

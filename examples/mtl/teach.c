@@ -79,6 +79,7 @@ void add_lessons(lesson **lessons, const settings *given, const mtl_model *teach
                  mtl_batch *batches, size_t task)
 {
     size_t i;
+    if (mtl_task_kind_of(&mtl_model_describe(teacher)->tasks[taught])->whole) return;
     for (i = 0; i < arrlenu(batches); i++) {
         mtl_target *target = (mtl_target *)(uintptr_t)&batches[i].targets[task];
         lesson *known = find_lesson(*lessons, i, task), one = { 0 };
