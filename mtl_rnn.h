@@ -242,9 +242,10 @@ enum { MTL_MIX_DEFAULT, MTL_MIX_CONCAT, MTL_MIX_SUM, MTL_MIX_GATE, MTL_MIX_EXPER
 enum { MTL_PENALTY_DEFAULT, MTL_PENALTY_TIE, MTL_PENALTY_ORTHOGONAL,
     MTL_PENALTY_ANCHOR, MTL_PENALTY_COUNT }; /* default: tie */
 enum { MTL_LEVEL_SEQUENCE, MTL_LEVEL_STEP };
-enum { MTL_TASK_CLASS, MTL_TASK_REAL, MTL_TASK_MULTI, MTL_TASK_ORIGIN, MTL_TASK_COUNT };
+enum { MTL_TASK_CLASS, MTL_TASK_REAL, MTL_TASK_MULTI, MTL_TASK_ORIGIN, MTL_TASK_ORDINAL,
+    MTL_TASK_POISSON, MTL_TASK_COUNT };
 enum { MTL_LOSS_DEFAULT, MTL_LOSS_CROSS_ENTROPY, MTL_LOSS_MSE, MTL_LOSS_MAE, MTL_LOSS_HUBER,
-    MTL_LOSS_BCE };
+    MTL_LOSS_BCE, MTL_LOSS_ORDINAL, MTL_LOSS_POISSON, MTL_LOSS_COUNT };
 enum { MTL_POOL_DEFAULT, MTL_POOL_LAST, MTL_POOL_MEAN, MTL_POOL_MAX };                     /* default: last */
 enum { MTL_OPTIMIZER_DEFAULT, MTL_OPTIMIZER_SGD, MTL_OPTIMIZER_RMSPROP, MTL_OPTIMIZER_ADAM,
     MTL_OPTIMIZER_ADAMW };
@@ -281,10 +282,12 @@ enum { MTL_INIT_DEFAULT, MTL_INIT_UNIFORM, MTL_INIT_NORMAL, MTL_INIT_CONSTANT, M
                                 X(MTL_PENALTY_ANCHOR, "anchor")
 #define MTL_LEVEL_NAMES(X)      X(MTL_LEVEL_SEQUENCE, "sequence") X(MTL_LEVEL_STEP, "step")
 #define MTL_TASK_NAMES(X)       X(MTL_TASK_CLASS, "class") X(MTL_TASK_REAL, "real") \
-                                X(MTL_TASK_MULTI, "multi") X(MTL_TASK_ORIGIN, "origin")
+                                X(MTL_TASK_MULTI, "multi") X(MTL_TASK_ORIGIN, "origin") \
+                                X(MTL_TASK_ORDINAL, "ordinal") X(MTL_TASK_POISSON, "count")
 #define MTL_LOSS_NAMES(X)       X(MTL_LOSS_CROSS_ENTROPY, "cross-entropy") X(MTL_LOSS_MSE, "mse") \
                                 X(MTL_LOSS_MAE, "mae") \
-                                X(MTL_LOSS_HUBER, "huber") X(MTL_LOSS_BCE, "bce")
+                                X(MTL_LOSS_HUBER, "huber") X(MTL_LOSS_BCE, "bce") \
+                                X(MTL_LOSS_ORDINAL, "ordinal") X(MTL_LOSS_POISSON, "poisson")
 #define MTL_POOL_NAMES(X)       X(MTL_POOL_LAST, "last") X(MTL_POOL_MEAN, "mean") X(MTL_POOL_MAX, "max")
 #define MTL_OPTIMIZER_NAMES(X)  X(MTL_OPTIMIZER_SGD, "sgd") X(MTL_OPTIMIZER_RMSPROP, "rmsprop") \
                                 X(MTL_OPTIMIZER_ADAM, "adam") \
@@ -444,15 +447,15 @@ typedef struct mtl_column_desc { MTL_COLUMN_FIELDS(MTL__MEMBER) } mtl_column_des
       "weight of each class in the mean, as PyTorch's; NULL: 1") \
     X(MTL_OWN,    own,          0, 0, 0, task, "a row of the program's own kinds, which wins over kind") \
     X(MTL_CHOICE, kind,       MTL_TASK_CLASS, 0, MTL_TASK_COUNT - 1, MTL_TASK, \
-      "what is predicted: a class, real numbers, any number of classes (multi), or a batch's data set, " \
-      "never scored (origin)") \
+      "what is predicted: a class, real numbers, any number of classes (multi), a batch's data set, never " \
+      "scored (origin), one of classes in an order (ordinal), or how often something happens (count)") \
     X(MTL_CHOICE, level,      MTL_LEVEL_SEQUENCE, 0, 1, MTL_LEVEL, "one target a sequence, or one a step") \
-    X(MTL_INT,    classes,       0, 0, 100000000, MTL_NONE, "classes of a class or multi task") \
-    X(MTL_INT,    width,         1, 1, 1000000, MTL_NONE, "numbers in a real target") \
+    X(MTL_INT,    classes,       0, 0, 100000000, MTL_NONE, "classes of a class, multi or ordinal task") \
+    X(MTL_INT,    width,         1, 1, 1000000, MTL_NONE, "numbers in a real or count target") \
     X(MTL_FLOAT,  weight,        1, 0, 1e6, MTL_NONE, "weight in the joint loss") \
     X(MTL_FLAG,   evaluate_only, 0, 0, 1, MTL_NONE, "scored, never trained") \
-    X(MTL_CHOICE, loss,       MTL_LOSS_DEFAULT, 0, 5, MTL_LOSS, \
-      "default: cross-entropy for classes, mse for numbers, bce for multi") \
+    X(MTL_CHOICE, loss,       MTL_LOSS_DEFAULT, 0, MTL_LOSS_COUNT - 1, MTL_LOSS, \
+      "default: cross-entropy for classes, mse for numbers, bce for multi; ordinal and count have their own") \
     X(MTL_FLOAT,  huber_delta,   1, 0, 1e6, MTL_NONE, "where the Huber loss turns from square to straight") \
     X(MTL_FLOAT,  label_smoothing, 0, 0, 0.99, MTL_NONE, "share of a class target spread over all classes") \
     X(MTL_CHOICE, pool,       MTL_POOL_LAST, 1, 3, MTL_POOL, \
@@ -1339,7 +1342,7 @@ struct mtl_operation {
    does stands above it in >>stream. */
 #define MTL_OPERATION_LIST(X) \
     X(embedding) X(features) X(cell) X(dense) X(activate) X(softmax) X(copy) X(add) X(gate) X(pool) X(class) \
-    X(multi) X(real)
+    X(multi) X(real) X(ordinal) X(ranks)
 #define MTL__OPERATION(name) MTL_DEF mtl_status mtl_do_##name(const mtl_operation *op, mtl_frame *frame);
 MTL_OPERATION_LIST(MTL__OPERATION)
 #undef MTL__OPERATION
@@ -1395,12 +1398,16 @@ typedef struct mtl_task_score {
     double loss;                            /* mean loss */
     double accuracy;                        /* class: share of items right (per token at step level) */
     double span_precision, span_recall, span_f1;
-    double rmse, mae, r2;                   /* real, in original units; r2 against the mean of the items */
-    double score;                           /* what counts for early stopping: accuracy, span F1, R2 cut at 0,
-                                               or micro F1 */
+    double rmse, mae, r2;                   /* real, count, in original units; r2 against the mean of the
+                                               items */
+    double score;                           /* what counts for early stopping: accuracy, span F1, micro F1, or
+                                               R2, kappa, D2, these cut at 0 */
     double own[4];                          /* of a kind of the program's own */
     double micro_f1, macro_f1;              /* multi: of all labels pooled; mean over classes, 0 for one that
                                                nobody has nor was given (as scikit-learn, zero_division=0) */
+    double kappa;                           /* ordinal: Cohen's, with quadratic weights (Cohen 1968), of the
+                                               items whose label is a class; mae is in ranks there */
+    double deviance, d2;                    /* count: mean Poisson deviance; share of it that is explained */
 } mtl_task_score;
 typedef struct mtl_scores {
     size_t task_count;
@@ -1589,7 +1596,9 @@ typedef struct mtl_count {
 } mtl_count;
 enum { MTL_TARGET_LABELS, MTL_TARGET_NUMBERS, MTL_TARGET_SET,       /* a label; numbers; a set of labels as 0s
                                                                        and 1s; */
-       MTL_TARGET_ORIGIN };                 /* none: mtl_batch.set is the label of all its sequences */
+       MTL_TARGET_ORIGIN,                   /* none: mtl_batch.set is the label of all its sequences; */
+       MTL_TARGET_RANKS,                    /* a label, where the order of labels means something; */
+       MTL_TARGET_COUNTS };                 /* numbers of at least 0: whole, but those that a teacher expects */
 enum { MTL_JUDGED_NOT, MTL_JUDGED_RIGHT, MTL_JUDGED_WRONG };
 /* A figure that a kind's score fills in, for reports: what it is called, by MTL_LEVEL_*, and the double's
    place. */
@@ -12307,6 +12316,38 @@ static MTL__RARE mtl_activation *mtl__pool_forward(mtl_run *run, int pool, mtl_a
     return d->y;
 }
 
+/* ---- ordered classes: cumulative logits (McCullagh 1980) ------------------------------------------------
+   One score x and C - 1 thresholds that ascend, whatever the cuts w are:
+       t_0 = w_0    t_k = t_(k-1) + log(1 + exp w_k)    P(y <= k) = s(t_k - x)          s: the sigmoid
+       P(y = k) = s(t_k - x) - s(t_(k-1) - x) = s(t_k - x) s(x - t_(k-1)) s(w_k)
+   The product has no difference of numbers near one another; at both ends the factors that would name a
+   threshold out of range are 1, as is s(w_0). */
+
+static double mtl__logistic(double x)
+{
+    const double fall = exp(x < 0 ? x : -x);
+    return (x < 0 ? fall : 1) / (1 + fall);
+}
+
+/* log(1 + exp x) */
+static double mtl__softplus(double x) { return (x > 0 ? x : 0) + log1p(exp(x > 0 ? -x : x)); }
+
+static void mtl__ordinal_thresholds(const mtl_real *cuts, size_t count, mtl_real *t)
+{
+    size_t k;
+    for (k = 0; k < count; k++) t[k] = k ? t[k - 1] + (mtl_real)mtl__softplus((double)cuts[k]) : cuts[0];
+}
+
+/* p: [count + 1] of a row with the score x. */
+static void mtl__ordinal_row(const mtl_real *cuts, const mtl_real *t, size_t count, mtl_real x, mtl_real *p)
+{
+    size_t k;
+    for (k = 0; k <= count; k++)
+        p[k] = (mtl_real)((k < count ? mtl__logistic((double)t[k] - (double)x) : 1)
+                          * (k ? mtl__logistic((double)x - (double)t[k - 1]) : 1)
+                          * (k && k < count ? mtl__logistic((double)cuts[k]) : 1));
+}
+
 /* ===========================================================================================================
    16 >>cells      RNN, GRU, LSTM; directions; stacks
    ===========================================================================================================
@@ -13531,6 +13572,24 @@ MTL_DEF mtl_status mtl_do_class(const mtl_operation *op, mtl_frame *f)
     return mtl__do_answer(op, f, numbers, has ? 1 : op->columns);
 }
 
+/* to: the probabilities of ordered classes with the score `from`; weights[0]: `rows` cuts, whose thresholds go
+   to `by`. */
+MTL_DEF MTL__RARE mtl_status mtl_do_ordinal(const mtl_operation *op, mtl_frame *f)
+{
+    mtl__ordinal_thresholds(op->weights[0], op->rows, mtl__at(f, op->by));
+    mtl__ordinal_row(op->weights[0], mtl__at(f, op->by), op->rows, *mtl__at(f, op->from), mtl__at(f, op->to));
+    return MTL_OK;
+}
+
+/* The same of ordered classes; their probabilities are made here. */
+MTL_DEF MTL__RARE mtl_status mtl_do_ranks(const mtl_operation *op, mtl_frame *f)
+{
+    mtl_operation made = *op;
+    made.also = 0;
+    if (f->inputs) (void)mtl_do_ordinal(op, f);
+    return mtl_do_class(&made, f);
+}
+
 /* The same of sets, by sigmoids; rows: where the task's flags begin. */
 MTL_DEF MTL__RARE mtl_status mtl_do_multi(const mtl_operation *op, mtl_frame *f)
 {
@@ -13550,7 +13609,8 @@ MTL_DEF MTL__RARE mtl_status mtl_do_multi(const mtl_operation *op, mtl_frame *f)
     return mtl__do_answer(op, f, numbers, op->columns);
 }
 
-/* to = from * weights[0] + bias[0], of `rows` numbers over and over; weights[0] NULL: from. */
+/* to = from * weights[0] + bias[0], of `rows` numbers over and over; weights[0] NULL: from; also: of exp
+   from. */
 MTL_DEF mtl_status mtl_do_real(const mtl_operation *op, mtl_frame *f)
 {
     const mtl_real *from = mtl__at(f, op->from);
@@ -13561,8 +13621,10 @@ MTL_DEF mtl_status mtl_do_real(const mtl_operation *op, mtl_frame *f)
         out->values = to;
         return MTL_OK;
     }
-    for (j = 0; j < op->columns; j++, i = i + 1 < op->rows ? i + 1 : 0)
-        to[j] = op->weights[0] ? from[j] * op->weights[0][i] + op->bias[0][i] : from[j];
+    for (j = 0; j < op->columns; j++, i = i + 1 < op->rows ? i + 1 : 0) {
+        const mtl_real y = op->also ? (mtl_real)exp((double)from[j]) : from[j];
+        to[j] = op->weights[0] ? y * op->weights[0][i] + op->bias[0][i] : y;
+    }
     return mtl__do_answer(op, f, to, op->columns);
 }
 
@@ -13861,7 +13923,8 @@ static void mtl__cross_entropy_forward(mtl_run *run, mtl__loss_data *d, const ch
 
 /* Element loss of an output x against y and its slope. With e = x - y: mse e^2; mae |e|; huber e^2/2 inside
    delta, delta(|e| - delta/2) outside (Huber 1964). bce, of a logit and 0 or 1, with p = 1 / (1 + exp -x):
-   -y log p - (1 - y) log(1 - p) = max(x, 0) - x y + log(1 + exp -|x|), slope p - y. */
+   -y log p - (1 - y) log(1 - p) = max(x, 0) - x y + log(1 + exp -|x|), slope p - y. poisson, of the logarithm
+   of what is expected: exp x - y x, the log y! left out. */
 static mtl_real mtl__number_loss(const mtl__loss_data *d, mtl_real x, mtl_real y, mtl_real *slope)
 {
     const mtl_real e = x - y, size = e < 0 ? -e : e;
@@ -13878,6 +13941,10 @@ static mtl_real mtl__number_loss(const mtl__loss_data *d, mtl_real x, mtl_real y
         fall = exp(x < 0 ? (double)x : -(double)x);
         *slope = (mtl_real)((x < 0 ? fall : 1) / (1 + fall) - (double)y);
         return (mtl_real)((x < 0 ? 0 : (double)x) - (double)x * (double)y + log1p(fall));
+    case MTL_LOSS_POISSON:
+        fall = exp((double)x);
+        *slope = (mtl_real)(fall - (double)y);
+        return (mtl_real)(fall - (double)y * (double)x);
     default:
         *slope = 2 * e;
         return e * e;
@@ -13944,6 +14011,169 @@ static MTL__RARE mtl_activation *mtl__loss_forward(mtl_run *run, const mtl__loss
     mtl_run_record(run, y, d->loss == MTL_LOSS_CROSS_ENTROPY
                    ? mtl__cross_entropy_backward : mtl__real_loss_backward, d);
     return mtl__failed(run->error) ? NULL : y;
+}
+
+/* ---- ordered classes: their probabilities, and the loss of those ----------------------------------------
+   With s_k = s(t_k - x) and a row's coefficients a_c (of a label w_y at y, of a distribution w_c q_c):
+       p       dt_k = (dp_k - dp_(k+1)) s_k (1 - s_k)
+       loss    l = -sum_c a_c log p_c       dt_k = a_(k+1) s_k - a_k (1 - s_k), and dw_c = -a_c s(-w_c) beside
+       both    dx = -sum_k dt_k             dw_0 = sum_k dt_k       dw_c = s(w_c) sum over k >= c of dt_k */
+typedef struct mtl__ordinal {
+    const mtl_tensor *cuts;                 /* [C - 1] */
+    mtl_real *thresholds;                   /* [C - 1] */
+    mtl_activation *x, *y;                  /* [N][1]; the probabilities [N][C], or the loss, 1 x 1 */
+    int is_loss;
+    const float *weights;                   /* these of a loss: [C] or NULL */
+    const mtl_target *target;
+    const int *items;                       /* [N] */
+    double divisor, *loss;                  /* [N], forward */
+    mtl_real *dx, *dw;                      /* while backward runs */
+    int add_x, add_w;
+} mtl__ordinal;
+
+static double mtl__ordinal_coefficient(const mtl__ordinal *d, size_t n, size_t c)
+{
+    const size_t item = (size_t)d->items[n], classes = d->cuts->count + 1;
+    const double weight = d->weights ? (double)d->weights[c] : 1;
+    return d->target->distribution ? weight * (double)d->target->distribution[item * classes + c]
+        : d->target->labels[item] == (int)c ? weight : 0;
+}
+
+/* dt_k of row n. */
+static double mtl__ordinal_slope(const mtl__ordinal *d, size_t n, size_t k)
+{
+    const double s = mtl__logistic((double)d->thresholds[k] - (double)d->x->value[n * d->x->stride]);
+    const mtl_real *dp = d->y->grad;
+    if (!d->is_loss) return ((double)dp[n * d->y->stride + k] - (double)dp[n * d->y->stride + k + 1]) * s
+                         * (1 - s);
+    return (double)*dp / d->divisor * (mtl__ordinal_coefficient(d, n, k + 1) * s
+                                       - mtl__ordinal_coefficient(d, n, k) * (1 - s));
+}
+
+static void mtl__ordinal_back_x(const mtl__kernels *kernels, const void *pass, size_t n, size_t end)
+{
+    const mtl__ordinal *d = (const mtl__ordinal *)pass;
+    size_t k;
+    (void)kernels;
+    for (; n < end; n++) {
+        double sum = 0;
+        for (k = 0; k < d->cuts->count; k++) sum -= mtl__ordinal_slope(d, n, k);
+        *mtl__row_open(d->dx, d->x->stride, 1, n, d->add_x) += (mtl_real)sum;
+    }
+}
+
+/* All cuts at once, from the last one down, as each one's gradient holds that of those behind it. */
+static void mtl__ordinal_back_w(const mtl__kernels *kernels, const void *pass, size_t begin, size_t end)
+{
+    const mtl__ordinal *d = (const mtl__ordinal *)pass;
+    const double g = d->is_loss ? (double)d->y->grad[0] / d->divisor : 0;
+    double sum = 0, beside;
+    size_t k, n;
+    (void)kernels; (void)begin; (void)end;
+    for (k = d->cuts->count; k-- > 0;) {
+        const double w = (double)d->cuts->value[k];
+        for (n = 0, beside = 0; n < d->x->rows; n++) {
+            sum += mtl__ordinal_slope(d, n, k);
+            if (k && d->is_loss) beside -= g * mtl__ordinal_coefficient(d, n, k);
+        }
+        d->dw[k] = (d->add_w ? d->dw[k] : 0)
+            + (mtl_real)(k ? mtl__logistic(w) * sum + mtl__logistic(-w) * beside : sum);
+    }
+}
+
+static void mtl__ordinal_backward(mtl_run *run, void *data)
+{
+    mtl__ordinal *d = (mtl__ordinal *)data;
+    d->dx = mtl_run_grad(run, d->x, &d->add_x);
+    if (d->dx) mtl__run_values(run, mtl__ordinal_back_x, d, d->x->rows, 8 * d->cuts->count);
+    d->dw = mtl__stays(d->cuts) ? NULL : mtl_run_tensor_grad(run, d->cuts, &d->add_w);
+    if (d->dw) mtl__run_pass(run, mtl__ordinal_back_w, d, 1, 1);
+}
+
+static void mtl__ordinal_begin(const mtl__kernels *kernels, const void *pass, size_t begin, size_t end)
+{
+    const mtl__ordinal *d = (const mtl__ordinal *)pass;
+    (void)kernels; (void)begin; (void)end;
+    mtl__ordinal_thresholds(d->cuts->value, d->cuts->count, d->thresholds);
+}
+
+static void mtl__ordinal_part(const mtl__kernels *kernels, const void *pass, size_t n, size_t end)
+{
+    const mtl__ordinal *d = (const mtl__ordinal *)pass;
+    (void)kernels;
+    for (; n < end; n++)
+        mtl__ordinal_row(d->cuts->value, d->thresholds, d->cuts->count, d->x->value[n * d->x->stride],
+                         d->y->value + n * d->y->stride);
+}
+
+/* -log p_c = log(1 + exp(x - t_c)) + log(1 + exp(t_(c-1) - x)) + log(1 + exp -w_c), each where it is. */
+static void mtl__ordinal_loss_part(const mtl__kernels *kernels, const void *pass, size_t n, size_t end)
+{
+    const mtl__ordinal *d = (const mtl__ordinal *)pass;
+    const size_t count = d->cuts->count;
+    size_t c;
+    (void)kernels;
+    for (; n < end; n++) {
+        const double x = (double)d->x->value[n * d->x->stride];
+        for (c = 0, d->loss[n] = 0; c <= count; c++) {
+            const double a = mtl__ordinal_coefficient(d, n, c);
+            if (!(a > 0)) continue;
+            d->loss[n] += a * ((c < count ? mtl__softplus(x - (double)d->thresholds[c]) : 0)
+                               + (c ? mtl__softplus((double)d->thresholds[c - 1] - x) : 0)
+                               + (c && c < count ? mtl__softplus(-(double)d->cuts->value[c]) : 0));
+        }
+    }
+}
+
+/* What both layers begin with: y is made already. */
+static mtl__ordinal *mtl__ordinal_open(mtl_run *run, const mtl_tensor *cuts, mtl_activation *x,
+                                       mtl_activation *y)
+{
+    mtl__ordinal *d = (mtl__ordinal *)mtl_run_make(run, sizeof *d);
+    if (!d || !x || !y) return NULL;
+    d->cuts = cuts;
+    d->thresholds = mtl__run_reals(run, 1, cuts->count);
+    d->x = x;
+    d->y = y;
+    y->constant = x->constant && mtl__stays(cuts);
+    if (mtl__failed(run->error)) return NULL;
+    mtl__run_pass(run, mtl__ordinal_begin, d, 1, 1);
+    return d;
+}
+
+static mtl_activation *mtl__ordinal_forward(mtl_run *run, const mtl_tensor *cuts, mtl_activation *x,
+                                            const char *name)
+{
+    mtl_activation *p = x ? mtl__run_beside(run, name, x, cuts->count + 1) : NULL;
+    mtl__ordinal *d = mtl__ordinal_open(run, cuts, x, p);
+    if (!d) return NULL;
+    mtl__run_values(run, mtl__ordinal_part, d, x->rows, 8 * cuts->count);
+    mtl_run_record(run, p, MTL__TRAINS(mtl__ordinal_backward), d);
+    return p;
+}
+
+static MTL__RARE mtl_activation *mtl__ordinal_loss_forward(mtl_run *run, const mtl_tensor *cuts,
+                                                           const mtl__loss_data *how, mtl_activation *x)
+{
+    mtl_activation *y = mtl__run_activation(run, NULL, NULL, 1, 1);
+    mtl__ordinal *d = mtl__ordinal_open(run, cuts, x, y);
+    mtl__loss_data total = *how;
+    mtl_arena_mark mark;
+    if (!d) return NULL;
+    d->is_loss = 1;
+    d->weights = how->class_weights;
+    d->target = how->target;
+    d->items = how->items;
+    d->divisor = how->divisor;
+    total.y = y;
+    mark = mtl_arena_save(run->arena);
+    d->loss = (double *)mtl_run_push(run, x->rows * sizeof *d->loss);
+    if (mtl__failed(run->error)) return NULL;
+    mtl__run_values(run, mtl__ordinal_loss_part, d, x->rows, 8 * cuts->count);
+    mtl__loss_total(run, &total, d->loss, x->rows);
+    mtl_arena_release(run->arena, mark);
+    mtl_run_record(run, y, MTL__TRAINS(mtl__ordinal_backward), d);
+    return y;
 }
 
 /* ---- penalties: losses of tensors and of rows ----------------------------------------------------------
@@ -14115,6 +14345,8 @@ static int mtl__target_is_given(const mtl_target *t, size_t item, size_t width)
        R2 = 1 - sum (y - p)^2 / sum (y - mean)^2, over all numbers of all items pooled, so a vector target has
        one mean
        sets of labels: F1 of all labels pooled (micro), and the mean of each class's F1 (macro)
+       ordered labels: Cohen's kappa with weights (y - p)^2 (Cohen 1968), of ranks from 0 on
+       counts: D2 = 1 - D(p) / D(mean), D = 2 sum (y log(y / p) - y + p), the Poisson deviance
    -------------------------------------------------------------------------------------------------------- */
 
 /* ---- spans --------------------------------------------------------------------------------------------- */
@@ -14277,6 +14509,43 @@ static void mtl__metric_set(mtl__metric_label *labels, size_t classes, const mtl
     }
 }
 
+/* Of labels in an order: of the items whose label is a class and that have an answer. */
+typedef struct mtl__metric_ranks {
+    mtl__metric m;
+    double known, error_squares, error_abs;
+    double gold, gold_squares, given, given_squares;
+} mtl__metric_ranks;
+
+static void mtl__metric_rank(mtl__metric_ranks *r, int gold, int given)
+{
+    const double y = gold, p = given, e = y > p ? y - p : p - y;
+    r->known += 1;
+    r->error_squares += e * e;
+    r->error_abs += e;
+    r->gold += y;
+    r->gold_squares += y * y;
+    r->given += p;
+    r->given_squares += p * p;
+}
+
+/* Of counts: what the deviance needs beside the sums of numbers. */
+typedef struct mtl__metric_counts {
+    mtl__metric m;
+    double deviance, logs;                  /* sum of 2 (y log(y / p) - y + p); of y log y */
+} mtl__metric_counts;
+
+/* y log(y / p), of 0: 0 */
+static double mtl__metric_y_log(double y, double p)
+{
+    return y > 0 ? y * (log(y) - log(p > 1e-30 ? p : 1e-30)) : 0;
+}
+
+static void mtl__metric_deviance(mtl__metric_counts *c, double y, double p)
+{
+    c->deviance += 2 * (mtl__metric_y_log(y, p) - y + p);
+    c->logs += mtl__metric_y_log(y, 1);
+}
+
 /* ---- scores -------------------------------------------------------------------------------------------- */
 
 static double mtl__metric_ratio(double part, double whole) { return whole > 0 ? part / whole : 0; }
@@ -14300,6 +14569,20 @@ static MTL__RARE void mtl__metric_finish_class(const mtl__metric *m, mtl_task_sc
     sum = score->span_precision + score->span_recall;
     score->span_f1 = mtl__metric_ratio(2 * score->span_precision * score->span_recall, sum);
     score->score = score->span_f1;
+}
+
+/* kappa = 1 - sum (y - p)^2 / sum of the same over all pairs of an item's label and any item's answer / n.
+   Where nothing can differ it is 1 without any error, else 0. */
+static MTL__RARE void mtl__metric_finish_ranks(const mtl__metric_ranks *r, mtl_task_score *score)
+{
+    double chance;
+    mtl__metric_finish_class(&r->m, score);
+    score->score = 0;
+    if (!(r->known > 0)) return;
+    chance = r->gold_squares + r->given_squares - 2 * r->gold * r->given / r->known;
+    score->mae = r->error_abs / r->known;
+    score->kappa = chance > 0 ? 1 - r->error_squares / chance : r->error_squares > 0 ? 0 : 1;
+    if (score->kappa > 0) score->score = score->kappa * r->known / (double)r->m.items;
 }
 
 /* 2 P R / (P + R) */
@@ -14338,6 +14621,20 @@ static MTL__RARE void mtl__metric_finish_real(const mtl__metric *m, mtl_task_sco
     if (m->target_squares > 0) score->r2 = 1 - m->error_squares / m->target_squares;
     else score->r2 = m->error_squares > 0 ? 0 : 1;
     score->score = score->r2 > 0 ? score->r2 * (double)m->correct / (double)m->items : 0;
+}
+
+/* D2 = 1 - deviance / that of the mean; without any to explain as R2. */
+static MTL__RARE void mtl__metric_finish_counts(const mtl__metric_counts *c, mtl_task_score *score)
+{
+    const double n = (double)c->m.numbers, sum = c->m.target_sum;
+    double null;
+    mtl__metric_finish_real(&c->m, score);
+    score->r2 = score->score = 0;
+    if (!c->m.numbers) return;
+    null = 2 * (c->logs - mtl__metric_y_log(sum, n));
+    score->deviance = c->deviance / n;
+    score->d2 = c->m.target_squares > 0 ? 1 - c->deviance / null : c->deviance > 0 ? 0 : 1;
+    if (score->d2 > 0) score->score = score->d2 * (double)c->m.correct / (double)c->m.items;
 }
 
 /* ===========================================================================================================
@@ -15317,7 +15614,8 @@ MTL_DEF mtl_real *mtl_answer_values(mtl_run *run, const mtl_task_part *part, con
 static mtl_status mtl__task_fail_loss(const mtl_task_desc *t, const char *what, mtl_error *err)
 {
     return mtl__fail(err, MTL_ERROR_FIELD, what, t->loss, "%s.loss does not fit the task's kind "
-                     "(cross-entropy for classes, bce for sets of them, the others for numbers)", what);
+                     "(cross-entropy for classes, bce for sets of them, ordinal and poisson for kinds of "
+                     "their own, the others for numbers)", what);
 }
 
 /* What a kind with classes and one loss checks. */
@@ -15330,15 +15628,20 @@ static mtl_status mtl__task_check_classes(mtl_task_desc *t, int loss, const char
     return t->loss == loss ? mtl__status(err) : mtl__task_fail_loss(t, what, err);
 }
 
-static mtl_status mtl__class_check(mtl_task_desc *t, const char *what, mtl_error *err)
+static mtl_status mtl__task_check_weights(const mtl_task_desc *t, const char *what, mtl_error *err)
 {
     size_t i;
-    mtl__task_check_classes(t, MTL_LOSS_CROSS_ENTROPY, what, err);
     for (i = 0; t->class_weights && i < (size_t)t->classes; i++)
         if (!(t->class_weights[i] >= 0) || !mtl__is_finite((mtl_real)t->class_weights[i]))
             mtl__fail(err, MTL_ERROR_FIELD, what, (long long)i,
                       "%s.class_weights[%z] must be a number of at least 0", what, i);
     return mtl__status(err);
+}
+
+static mtl_status mtl__class_check(mtl_task_desc *t, const char *what, mtl_error *err)
+{
+    mtl__task_check_classes(t, MTL_LOSS_CROSS_ENTROPY, what, err);
+    return mtl__task_check_weights(t, what, err);
 }
 
 static mtl_status mtl__class_build(mtl_task_part *part, mtl_parameters *set, mtl_error *err)
@@ -15462,7 +15765,7 @@ static const mtl_figure mtl__class_figures[] = {
 static mtl_status mtl__real_check(mtl_task_desc *t, const char *what, mtl_error *err)
 {
     if (t->loss == MTL_LOSS_DEFAULT) t->loss = MTL_LOSS_MSE;
-    if (t->loss != MTL_LOSS_CROSS_ENTROPY && t->loss != MTL_LOSS_BCE) return mtl__status(err);
+    if (t->loss >= MTL_LOSS_MSE && t->loss <= MTL_LOSS_HUBER) return mtl__status(err);
     return mtl__task_fail_loss(t, what, err);
 }
 
@@ -15609,6 +15912,148 @@ static void mtl__origin_score(const mtl_task_part *part, const void *counts, mtl
 
 static const mtl_figure mtl__origin_figures[] = { MTL__FIGURE(NULL, NULL, accuracy, 0) };
 
+/* ---- ordinal: one of C classes in an order, by one score and C - 1 thresholds -------------------------- */
+
+static mtl_status mtl__ordinal_check(mtl_task_desc *t, const char *what, mtl_error *err)
+{
+    if (t->classes < 2)
+        mtl__fail(err, MTL_ERROR_FIELD, what, t->classes, "%s.classes (task \"%s\") must be at least 2: an "
+                  "order needs two classes", what, t->name);
+    if (t->label_smoothing != 0)
+        mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s (task \"%s\"): label_smoothing is of class tasks: "
+                  "leave it out", what, t->name);
+    mtl__task_check_classes(t, MTL_LOSS_ORDINAL, what, err);
+    return mtl__task_check_weights(t, what, err);
+}
+
+/* TASK.cuts, all 0 at first: steps of log 2 between thresholds, which the head's bias moves as one. */
+static MTL__RARE mtl_status mtl__ordinal_build(mtl_task_part *part, mtl_parameters *set, mtl_error *err)
+{
+    char name[160];
+    mtl_tensor *cuts;
+    part->outputs = 1;
+    part->width = (size_t)part->desc->classes;
+    mtl__print(name, sizeof name, "%s.cuts", part->desc->name);
+    part->data = cuts = mtl_parameters_add(set, name, part->width - 1, 0, MTL_TENSOR_BIAS, err);
+    if (cuts) cuts->init = MTL_INIT_CONSTANT;
+    return mtl__status(err);
+}
+
+static MTL__RARE mtl_activation *mtl__ordinal_loss(mtl_run *run, const mtl_task_part *part,
+                                                   const mtl_loss_items *items, mtl_activation *x)
+{
+    mtl__loss_data how = mtl__task_loss_data(part, items);
+    how.class_weights = part->desc->class_weights;
+    return mtl__ordinal_loss_forward(run, (const mtl_tensor *)part->data, &how, x);
+}
+
+static mtl_activation *mtl__ordinal_distribution(mtl_run *run, const mtl_task_part *part, mtl_activation *x)
+{
+    return mtl__ordinal_forward(run, (const mtl_tensor *)part->data, x, part->probabilities);
+}
+
+/* Probabilities in any case: one score is no logit of a class. */
+static void mtl__ordinal_answer(mtl_run *run, const mtl_task_part *part, const mtl_activation *x,
+                                const mtl_activation *p, const int *items, mtl_prediction *out)
+{
+    mtl_activation scores = *x;
+    if (!p) p = mtl__ordinal_distribution(run, part, &scores);
+    if (!p) return;
+    out->width = part->width;
+    mtl__class_answer(run, part, &scores, p, items, out);
+}
+
+static MTL__RARE int mtl__ordinal_count(const mtl_task_part *part, const mtl_count *c)
+{
+    const int *gold = c->target->labels, *given = c->answer->labels;
+    size_t i;
+    for (i = c->first; gold && i < c->first + c->items; i++)
+        if (gold[i] >= 0 && given[i] >= 0) mtl__metric_rank((mtl__metric_ranks *)c->counts, gold[i],
+                                                            given[i]);
+    return mtl__class_count(part, c);
+}
+
+static MTL__RARE void mtl__ordinal_score(const mtl_task_part *part, const void *counts, mtl_task_score *score)
+{
+    (void)part;
+    mtl__metric_finish_ranks((const mtl__metric_ranks *)counts, score);
+}
+
+static const mtl_figure mtl__ordinal_figures[] = {
+    MTL__FIGURE("accuracy", "accuracy", accuracy, 1),
+    MTL__FIGURE("MAE in ranks", "mae", mae, 0),
+    MTL__FIGURE("kappa", "kappa", kappa, 1),
+    MTL__FIGURE(NULL, NULL, kappa, 0)
+};
+
+/* ---- count: how often something happens, Poisson with a logarithmic link ------------------------------- */
+
+static mtl_status mtl__count_check(mtl_task_desc *t, const char *what, mtl_error *err)
+{
+    if (t->loss == MTL_LOSS_DEFAULT) t->loss = MTL_LOSS_POISSON;
+    return t->loss == MTL_LOSS_POISSON ? mtl__status(err) : mtl__task_fail_loss(t, what, err);
+}
+
+static void mtl__count_part(const mtl__kernels *kernels, const void *pass, size_t n, size_t end)
+{
+    const mtl__rowwise *d = (const mtl__rowwise *)pass;
+    size_t j;
+    (void)kernels;
+    for (; n < end; n++)
+        for (j = 0; j < d->x->width; j++)
+            d->y->value[n * d->x->stride + j] = (mtl_real)exp((double)d->x->value[n * d->x->stride + j]);
+}
+
+/* What is expected: exp x, times the targets' scale. Counts are learnt divided by it (their mean stays 0), which
+   makes no difference but of the loss's own size, as exp(x) - y/s x = (s exp x - y log(s exp x)) / s +
+   constants. */
+static void mtl__count_answer(mtl_run *run, const mtl_task_part *part, const mtl_activation *x,
+                              const mtl_activation *p, const int *items, mtl_prediction *out)
+{
+    mtl_activation from = *x, rates = *x;
+    mtl__rowwise pass;
+    (void)p;
+    memset(&pass, 0, sizeof pass);
+    pass.x = &from;
+    pass.y = &rates;
+    rates.value = mtl__run_reals(run, x->rows, x->stride);
+    if (mtl__failed(run->error)) return;
+    mtl__run_values(run, mtl__count_part, &pass, x->rows, 8 * x->width);
+    out->values = mtl_answer_values(run, part, &rates, items);
+}
+
+/* The loss reported is p - y log p, in original units. */
+static MTL__RARE int mtl__count_count(const mtl_task_part *part, const mtl_count *c)
+{
+    mtl__metric_counts *m = (mtl__metric_counts *)c->counts;
+    const mtl_real *gold = c->target->values, *out = c->answer->values;
+    size_t i, width = part->width;
+    if (!gold) return MTL_JUDGED_NOT;
+    m->m.width = width;
+    for (i = c->first * width; i < (c->first + c->items) * width; i++) {
+        const double y = (double)gold[i], p = (double)out[i];
+        if (!mtl__target_is_given(c->target, i / width, width) || mtl__is_nan(out[i / width * width])) continue;
+        mtl__metric_deviance(m, y, p);
+        m->m.loss_sum += p + mtl__metric_y_log(y, p) - mtl__metric_y_log(y, 1);
+        m->m.loss_weight += 1;
+    }
+    mtl__metric_real(&m->m, gold + c->first * width, out + c->first * width, c->items * width);
+    return MTL_JUDGED_NOT;
+}
+
+static MTL__RARE void mtl__count_score(const mtl_task_part *part, const void *counts, mtl_task_score *score)
+{
+    (void)part;
+    mtl__metric_finish_counts((const mtl__metric_counts *)counts, score);
+}
+
+static const mtl_figure mtl__count_figures[] = {
+    MTL__FIGURE("deviance", "deviance", deviance, 0),
+    MTL__FIGURE("RMSE", "rmse", rmse, 0),
+    MTL__FIGURE("D2", "d2", d2, 1),
+    MTL__FIGURE(NULL, NULL, deviance, 0)
+};
+
 /* ---- a step of each ------------------------------------------------------------------------------------ */
 
 static MTL__RARE unsigned mtl__class_stream_p(mtl_maker *m, const mtl_task_part *part, unsigned x)
@@ -15649,16 +16094,54 @@ static MTL__RARE void mtl__multi_stream(mtl_maker *m, const mtl_task_part *part,
     m->chosen += (unsigned)part->width;
 }
 
-static MTL__RARE void mtl__real_stream(mtl_maker *m, const mtl_task_part *part, size_t task, unsigned x,
-                                       unsigned p)
+static MTL__RARE mtl_operation *mtl__number_stream(mtl_maker *m, const mtl_task_part *part, size_t task,
+                                                   unsigned x)
 {
     mtl_operation *op = mtl__operation(m, mtl_do_real, part->desc->name, x, mtl__place(m, part->outputs),
                                        part->outputs);
-    (void)p;
     op->how = (int)task;
     op->rows = (unsigned)part->width;
     op->weights[0] = part->scaling->set ? part->scaling->scale : NULL;
     op->bias[0] = part->scaling->mean;
+    return op;
+}
+
+static MTL__RARE void mtl__real_stream(mtl_maker *m, const mtl_task_part *part, size_t task, unsigned x,
+                                       unsigned p)
+{
+    (void)mtl__number_stream(m, part, task, x);
+    (void)p;
+}
+
+static MTL__RARE void mtl__count_stream(mtl_maker *m, const mtl_task_part *part, size_t task, unsigned x,
+                                        unsigned p)
+{
+    mtl__number_stream(m, part, task, x)->also = 1;
+    (void)p;
+}
+
+static MTL__RARE mtl_operation *mtl__stream_ordinal(mtl_maker *m,
+                                                    mtl_status (*run)(const mtl_operation *, mtl_frame *),
+                                                    const mtl_task_part *part, unsigned x)
+{
+    const mtl_tensor *cuts = (const mtl_tensor *)part->data;
+    mtl_operation *op = mtl__operation(m, run, part->desc->name, x, mtl__place(m, part->width), part->width);
+    op->by = mtl__place(m, cuts->count);
+    op->rows = (unsigned)cuts->count;
+    op->weights[0] = cuts->value;
+    return op;
+}
+
+static MTL__RARE unsigned mtl__ordinal_stream_p(mtl_maker *m, const mtl_task_part *part, unsigned x)
+{
+    return mtl__stream_ordinal(m, mtl_do_ordinal, part, x)->to;
+}
+
+static MTL__RARE void mtl__ordinal_stream(mtl_maker *m, const mtl_task_part *part, size_t task, unsigned x,
+                                          unsigned p)
+{
+    if (p == MTL__NO_PLACE) mtl__stream_ordinal(m, mtl_do_ranks, part, x)->how = (int)task;
+    else mtl__stream_labels(m, mtl_do_class, part, task, x, p);
 }
 
 /* ---- the table ----------------------------------------------------------------------------------------- */
@@ -15691,8 +16174,23 @@ static const mtl_task_kind mtl__task_kinds[] = {
               mtl__origin_check, mtl__class_build, mtl__class_loss, 0, 0, mtl__origin_count,
               mtl__origin_score, mtl__origin_figures, mtl__class_stream,
               MTL__MAY(ORIGIN, mtl__class_distribution),
-              MTL__MAY(ORIGIN, mtl__class_answer), MTL__MAY_STREAM(ORIGIN, mtl__class_stream_p))
+              MTL__MAY(ORIGIN, mtl__class_answer), MTL__MAY_STREAM(ORIGIN, mtl__class_stream_p)),
+    MTL__TASK(MTL_TASK_ORDINAL, "ordinal", MTL__FILES("ordinal", "ordinals"), MTL_TARGET_RANKS, 0, "score",
+              mtl__ordinal_check, mtl__ordinal_build, mtl__ordinal_loss, sizeof(mtl__metric_ranks), 0,
+              mtl__ordinal_count, mtl__ordinal_score, mtl__ordinal_figures, mtl__ordinal_stream,
+              MTL__MAY(ORDINAL, mtl__ordinal_distribution), MTL__MAY(ORDINAL, mtl__ordinal_answer),
+              MTL__MAY_STREAM(ORDINAL, mtl__ordinal_stream_p)),
+    MTL__TASK(MTL_TASK_POISSON, "count", MTL__FILES("count", "counts"), MTL_TARGET_COUNTS, 1, "logs",
+              mtl__count_check, mtl__real_build, mtl__numbers_loss, sizeof(mtl__metric_counts), 0,
+              mtl__count_count, mtl__count_score, mtl__count_figures, mtl__count_stream,
+              NULL, MTL__MAY(POISSON, mtl__count_answer), NULL)
 };
+
+/* 1: its items have a label of classes, 0: numbers or a set. */
+static int mtl__task_has_labels(const mtl_task_kind *kind)
+{
+    return kind->target == MTL_TARGET_LABELS || kind->target == MTL_TARGET_RANKS;
+}
 
 static const mtl_task_kind *mtl__task_kind(const mtl_task_desc *d)
 {
@@ -15826,6 +16324,9 @@ static mtl_status mtl__task_check_numbers(const mtl__task *task, const int *leng
         if (!mtl__is_finite(numbers[j]))
             return mtl__task_fail_item(task, lengths, item, MTL_ERROR_NUMBER, "the target",
                                        "is not finite (a missing one is NaN)", err);
+        if (task->kind->target == MTL_TARGET_COUNTS && numbers[j] < 0)
+            return mtl__task_fail_item(task, lengths, item, MTL_ERROR_NUMBER, "the target",
+                                       "is negative; it must be a count", err);
         if (task->kind->target != MTL_TARGET_SET || numbers[j] == 0 || numbers[j] == 1) continue;
         mtl__print(what, sizeof what, "the target of class %z", j);
         return mtl__task_fail_item(task, lengths, item, MTL_ERROR_NUMBER, what, "is neither 0 nor 1", err);
@@ -15844,7 +16345,7 @@ static mtl_status mtl__task_count(const mtl__task *task, const mtl_target *targe
     if (mtl__failed(err)) return mtl__status(err);
     for (i = 0; target && i < items; i++) {
         const size_t steps = task->desc->per_step ? (size_t)lengths[i] : 1;
-        double weight = task->kind->target == MTL_TARGET_LABELS || task->kind->target == MTL_TARGET_ORIGIN
+        double weight = mtl__task_has_labels(task->kind) || task->kind->target == MTL_TARGET_ORIGIN
             ? 1 : (double)width;
         if (target->labels && !mtl__task_label_is_valid(task, target, target->labels[i]))
             return mtl__task_fail_label(task, lengths, i, target->labels[i], err);
@@ -15862,7 +16363,7 @@ static mtl_status mtl__task_count(const mtl__task *task, const mtl_target *targe
 /* A target that does not fit its task's kind. */
 static mtl_status mtl__task_check_target(const mtl__task *task, const mtl_target *target, mtl_error *err)
 {
-    const int labels = task->kind->target == MTL_TARGET_LABELS;
+    const int labels = mtl__task_has_labels(task->kind);
     if (mtl__failed(err) || !target) return mtl__status(err);
     if (labels ? target->values != NULL : target->labels || target->distribution)
         return mtl__fail(err, MTL_ERROR_ARGUMENT, task->desc->name, -1, "task %s: its targets must be %s",
@@ -21127,7 +21628,8 @@ static MTL__RARE void mtl__trainer_build_weighting(mtl_trainer *t, mtl_arena *ar
         mtl__weighed *task = &t->weighting.of[k];
         task->outside = t->model->tasks[k].kind->target == MTL_TARGET_ORIGIN
             || t->model->desc.tasks[k].evaluate_only;
-        task->numbers = t->model->tasks[k].kind->target == MTL_TARGET_NUMBERS;
+        task->numbers = t->model->tasks[k].kind->target == MTL_TARGET_NUMBERS
+            || t->model->tasks[k].kind->target == MTL_TARGET_COUNTS;
         task->steps = t->model->desc.tasks[k].level == MTL_LEVEL_STEP;
     }
 }
@@ -23259,6 +23761,7 @@ static MTL__RARE void mtl__operation_counts(const mtl_operation *op, size_t coun
     if (op->run == mtl_do_embedding) counts[0] = (size_t)op->rows * op->columns;
     else if (op->run == mtl_do_dense) counts[0] = padded * op->columns, counts[3] = padded;
     else if (op->run == mtl_do_real) counts[0] = counts[3] = op->rows;
+    else if (op->run == mtl_do_ordinal || op->run == mtl_do_ranks) counts[0] = op->rows;
     else if (op->run == mtl_do_add) counts[0] = 1;
     else if (op->run == mtl_do_cell) {
         const mtl__cell_kind *kind = &mtl__cell_kinds[op->how];

@@ -78,7 +78,7 @@ static const char **real_task_names(const corpus *all)
     const char **list = NULL;
     size_t i;
     for (i = 0; i < arrlenu(all->tasks); i++)
-        if (kind_has_numbers(all->tasks[i].kind)) arrput(list, all->tasks[i].name);
+        if (kind_has_reals(all->tasks[i].kind)) arrput(list, all->tasks[i].name);
     return list;
 }
 
@@ -95,9 +95,9 @@ void apply_clamp(corpus *all, const char *text)
     snprintf(wanted, sizeof wanted, "%.*s", (int)(equals - text), text);
     of = corpus_find(all, wanted);
     if (!of) fail_usage("--clamp %s: no such task%s", text, suggestion(wanted, real_task_names(all)));
-    if (!kind_has_numbers(of->kind))
+    if (!kind_has_reals(of->kind))
         fail_usage("--clamp %s: task %s is of kind %s; expected %s", text, wanted, of->kind->name,
-                   kinds_that(kind_has_numbers));
+                   kinds_that(kind_has_reals));
     of->clamped = 1;
     of->low = low;
     of->high = high;
@@ -128,6 +128,9 @@ int read_label(corpus *all, task *of, const source *in, const char *text)
 static double read_value(corpus *all, task *of, const source *in, const char *text)
 {
     double value = clamp(of, read_number(in, text, of->name, "_ where it is missing"));
+    if (kind_has_counts(of->kind) && (value < 0 || floor(value) < value))
+        fail_at(in, text, "%s: '%.40s' is no count; expected a whole number of at least 0, or _ where it is "
+                "missing", of->name, text);
     if (!all->closed) of->items++;
     return value;
 }

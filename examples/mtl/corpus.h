@@ -57,6 +57,7 @@ typedef struct dataset {
 typedef struct corpus {
     task *tasks;
     names words;                            /* as they stand in the files; value: uses in training data */
+    char **ranks;                           /* --ranks: labels in their order, TASK=LABEL,LABEL */
     char **only;                            /* --only: the tasks that count; empty: all */
     names left_out;                         /* the tasks of the data that it leaves out, for suggestions */
     const char *sequence;                   /* CSV: the column of sequences' names; NULL: a file is one */

@@ -157,7 +157,8 @@ static float *make_class_weights(const settings *given, const corpus *all, size_
     counts = count_labels(all, index);
     for (i = 0; i < of->classes; i++) sum += counts[i];
     for (i = 0; i < of->classes; i++)
-        arrput(weights, balanced ? (float)((double)sum / ((double)of->classes * (double)counts[i])) : -1);
+        arrput(weights, !balanced ? -1 : !counts[i] ? 1
+               : (float)((double)sum / ((double)of->classes * (double)counts[i])));
     while (*text && !balanced) text = read_class_weight(of, list, text, weights);
     for (i = 0; i < of->classes; i++) {
         if (weights[i] < 0) weights[i] = 1;

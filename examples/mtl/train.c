@@ -21,6 +21,7 @@ static void read_training_data(const settings *given, corpus *all)
     size_t i;
     command_line.path = "--task";
     all->only = given->only;
+    all->ranks = given->ranks;
     all->sequence = given->sequence;
     all->features = given->features;
     all->sequence_by = "--sequence names";

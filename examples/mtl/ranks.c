@@ -1,0 +1,105 @@
+#include "ranks.h"
+
+/* Behind TASK= of the last --ranks of a task; NULL: there is none. */
+static const char *ranks_of(const corpus *all, const task *of)
+{
+    const size_t length = strlen(of->name);
+    size_t i = arrlenu(all->ranks);
+    while (i-- > 0)
+        if (strncmp(all->ranks[i], of->name, length) == 0 && all->ranks[i][length] == '=')
+            return all->ranks[i] + length + 1;
+    return NULL;
+}
+
+static double label_number(const task *of, size_t label)
+{
+    const char *text = of->labels.list[label].key;
+    double value;
+    if (!mtl_text_number(text, strlen(text), &value))
+        fail("%s: task %s: the label '%.40s' is not a number, so its labels have no order of their own; give "
+             "it with --ranks %s=LOWEST,..,HIGHEST", of->path, of->name, text, of->name);
+    return value;
+}
+
+/* Labels that are numbers, by their size: insertion, as there are few. */
+static names rank_by_number(const task *of)
+{
+    const size_t count = arrlenu(of->labels.list);
+    size_t *order = NULL, i, k;
+    names ranked = { 0 };
+    for (i = 0; i < count; i++) {
+        const double value = label_number(of, i);
+        arrput(order, i);
+        for (k = i; k > 0 && label_number(of, order[k - 1]) > value; k--) order[k] = order[k - 1];
+        order[k] = i;
+    }
+    for (i = 0; i < count; i++) {
+        const char *text = of->labels.list[order[i]].key;
+        if (i && !(label_number(of, order[i - 1]) < label_number(of, order[i])))
+            fail("%s: task %s: the labels '%.40s' and '%.40s' are the same number; write it in one way",
+                 of->path, of->name, of->labels.list[order[i - 1]].key, text);
+        names_add(&ranked, text, strlen(text));
+    }
+    arrfree(order);
+    return ranked;
+}
+
+/* Labels as a list has them. */
+static names rank_by_list(const task *of, const char *list)
+{
+    char **labels = NULL;
+    names ranked = { 0 };
+    size_t i, count;
+    add_list(&labels, list);
+    for (i = 0; i < arrlenu(labels); i++)
+        if (names_add(&ranked, labels[i], strlen(labels[i])) != i)
+            fail_usage("--ranks %s=%s: '%s' stands twice", of->name, list, labels[i]);
+    arrfree(labels);
+    count = arrlenu(ranked.list);
+    for (i = 0; i < arrlenu(of->labels.list); i++) {
+        const char *text = of->labels.list[i].key;
+        if (names_add(&ranked, text, strlen(text)) >= count)
+            fail_usage("--ranks %s=%s: the data have the label '%s', too; name all labels, the lowest first",
+                       of->name, list, text);
+    }
+    return ranked;
+}
+
+void rank_labels(corpus *all, int index)
+{
+    task *of = &all->tasks[index];
+    const char *list = ranks_of(all, of);
+    names ranked = list ? rank_by_list(of, list) : rank_by_number(of);
+    size_t *place = NULL, i, k, n;
+    if (arrlenu(ranked.list) < 2)
+        fail("%s: task %s has one label alone in the training data; an order needs two", of->path, of->name);
+    for (i = 0; i < arrlenu(of->labels.list); i++) {
+        const char *text = of->labels.list[i].key;
+        arrput(place, names_add(&ranked, text, strlen(text)));
+    }
+    for (i = 0; i < arrlenu(all->train); i++)
+        for (k = 0; k < arrlenu(all->train[i].targets); k++) {
+            target *to = &all->train[i].targets[k];
+            for (n = 0; to->task == index && n < arrlenu(to->labels); n++)
+                if (to->labels[n] >= 0) to->labels[n] = (int)place[to->labels[n]];
+        }
+    of->labels = ranked;
+    arrfree(place);
+}
+
+void check_ranks(const corpus *all)
+{
+    size_t i;
+    for (i = 0; i < arrlenu(all->ranks); i++) {
+        const char *text = all->ranks[i];
+        char wanted[64];
+        const task *of;
+        snprintf(wanted, sizeof wanted, "%.*s", (int)strcspn(text, "="), text);
+        of = corpus_find(all, wanted);
+        if (!strchr(text, '=')) fail_usage("--ranks %s: expected TASK=LABEL,LABEL, the lowest first", text);
+        if (!of) fail_usage("--ranks %s: no such task%s", text, suggestion(wanted, corpus_task_names(all)));
+        if (!kind_has_ranks(of->kind))
+            fail_usage("--ranks %s: task %s is of kind %s; expected %s", text, wanted, of->kind->name,
+                       kinds_that(kind_has_ranks));
+    }
+}
