@@ -455,7 +455,7 @@ typedef struct mtl_column_desc { MTL_COLUMN_FIELDS(MTL__MEMBER) } mtl_column_des
     X(MTL_FLOAT,  weight,        1, 0, 1e6, MTL_NONE, "weight in the joint loss") \
     X(MTL_FLAG,   evaluate_only, 0, 0, 1, MTL_NONE, "scored, never trained") \
     X(MTL_CHOICE, loss,       MTL_LOSS_DEFAULT, 0, MTL_LOSS_COUNT - 1, MTL_LOSS, \
-      "default: cross-entropy for classes, mse for numbers, bce for multi; ordinal and count have their own") \
+      "default: cross-entropy for classes, mse for numbers, bce for multi; ordinal and count have one") \
     X(MTL_FLOAT,  huber_delta,   1, 0, 1e6, MTL_NONE, "where the Huber loss turns from square to straight") \
     X(MTL_FLOAT,  label_smoothing, 0, 0, 0.99, MTL_NONE, "share of a class target spread over all classes") \
     X(MTL_CHOICE, pool,       MTL_POOL_LAST, 1, 3, MTL_POOL, \
@@ -1598,7 +1598,8 @@ enum { MTL_TARGET_LABELS, MTL_TARGET_NUMBERS, MTL_TARGET_SET,       /* a label; 
                                                                        and 1s; */
        MTL_TARGET_ORIGIN,                   /* none: mtl_batch.set is the label of all its sequences; */
        MTL_TARGET_RANKS,                    /* a label, where the order of labels means something; */
-       MTL_TARGET_COUNTS };                 /* numbers of at least 0: whole, but those that a teacher expects */
+       MTL_TARGET_COUNTS };                 /* numbers of at least 0, which are whole unless a teacher expects
+                                               them */
 enum { MTL_JUDGED_NOT, MTL_JUDGED_RIGHT, MTL_JUDGED_WRONG };
 /* A figure that a kind's score fills in, for reports: what it is called, by MTL_LEVEL_*, and the double's
    place. */
@@ -12317,11 +12318,13 @@ static MTL__RARE mtl_activation *mtl__pool_forward(mtl_run *run, int pool, mtl_a
 }
 
 /* ---- ordered classes: cumulative logits (McCullagh 1980) ------------------------------------------------
-   One score x and C - 1 thresholds that ascend, whatever the cuts w are:
-       t_0 = w_0    t_k = t_(k-1) + log(1 + exp w_k)    P(y <= k) = s(t_k - x)          s: the sigmoid
-       P(y = k) = s(t_k - x) - s(t_(k-1) - x) = s(t_k - x) s(x - t_(k-1)) s(w_k)
+   One score x and C - 1 thresholds that ascend, whatever the cuts w are; where these are 0, as they begin,
+   thresholds lie about 0, so far apart that each class between two of them is the likeliest somewhere:
+       t_0 = w_0 - (C - 2)     t_k = t_(k-1) + log(1 + exp(w_k + 2))       P(y <= k) = s(t_k - x)
+       P(y = k) = s(t_k - x) - s(t_(k-1) - x) = s(t_k - x) s(x - t_(k-1)) s(w_k + 2)
    The product has no difference of numbers near one another; at both ends the factors that would name a
-   threshold out of range are 1, as is s(w_0). */
+   threshold out of range are 1. s is the sigmoid. */
+#define MTL__CUT 2.0
 
 static double mtl__logistic(double x)
 {
@@ -12335,7 +12338,8 @@ static double mtl__softplus(double x) { return (x > 0 ? x : 0) + log1p(exp(x > 0
 static void mtl__ordinal_thresholds(const mtl_real *cuts, size_t count, mtl_real *t)
 {
     size_t k;
-    for (k = 0; k < count; k++) t[k] = k ? t[k - 1] + (mtl_real)mtl__softplus((double)cuts[k]) : cuts[0];
+    t[0] = cuts[0] - ((mtl_real)count - 1);
+    for (k = 1; k < count; k++) t[k] = t[k - 1] + (mtl_real)mtl__softplus((double)cuts[k] + MTL__CUT);
 }
 
 /* p: [count + 1] of a row with the score x. */
@@ -12345,7 +12349,7 @@ static void mtl__ordinal_row(const mtl_real *cuts, const mtl_real *t, size_t cou
     for (k = 0; k <= count; k++)
         p[k] = (mtl_real)((k < count ? mtl__logistic((double)t[k] - (double)x) : 1)
                           * (k ? mtl__logistic((double)x - (double)t[k - 1]) : 1)
-                          * (k && k < count ? mtl__logistic((double)cuts[k]) : 1));
+                          * (k && k < count ? mtl__logistic((double)cuts[k] + MTL__CUT) : 1));
 }
 
 /* ===========================================================================================================
@@ -13572,8 +13576,8 @@ MTL_DEF mtl_status mtl_do_class(const mtl_operation *op, mtl_frame *f)
     return mtl__do_answer(op, f, numbers, has ? 1 : op->columns);
 }
 
-/* to: the probabilities of ordered classes with the score `from`; weights[0]: `rows` cuts, whose thresholds go
-   to `by`. */
+/* to: the probabilities of ordered classes with the score `from`; weights[0]: `rows` cuts, whose thresholds
+   go to `by`. */
 MTL_DEF MTL__RARE mtl_status mtl_do_ordinal(const mtl_operation *op, mtl_frame *f)
 {
     mtl__ordinal_thresholds(op->weights[0], op->rows, mtl__at(f, op->by));
@@ -14016,8 +14020,9 @@ static MTL__RARE mtl_activation *mtl__loss_forward(mtl_run *run, const mtl__loss
 /* ---- ordered classes: their probabilities, and the loss of those ----------------------------------------
    With s_k = s(t_k - x) and a row's coefficients a_c (of a label w_y at y, of a distribution w_c q_c):
        p       dt_k = (dp_k - dp_(k+1)) s_k (1 - s_k)
-       loss    l = -sum_c a_c log p_c       dt_k = a_(k+1) s_k - a_k (1 - s_k), and dw_c = -a_c s(-w_c) beside
-       both    dx = -sum_k dt_k             dw_0 = sum_k dt_k       dw_c = s(w_c) sum over k >= c of dt_k */
+       loss    l = -sum_c a_c log p_c       dt_k = a_(k+1) s_k - a_k (1 - s_k), and dw_c = -a_c s(-v_c) beside
+       both    dx = -sum_k dt_k             dw_0 = sum_k dt_k       dw_c = s(v_c) sum over k >= c of dt_k
+   with v_c = w_c + 2. */
 typedef struct mtl__ordinal {
     const mtl_tensor *cuts;                 /* [C - 1] */
     mtl_real *thresholds;                   /* [C - 1] */
@@ -14071,13 +14076,13 @@ static void mtl__ordinal_back_w(const mtl__kernels *kernels, const void *pass, s
     size_t k, n;
     (void)kernels; (void)begin; (void)end;
     for (k = d->cuts->count; k-- > 0;) {
-        const double w = (double)d->cuts->value[k];
+        const double v = (double)d->cuts->value[k] + MTL__CUT;
         for (n = 0, beside = 0; n < d->x->rows; n++) {
             sum += mtl__ordinal_slope(d, n, k);
             if (k && d->is_loss) beside -= g * mtl__ordinal_coefficient(d, n, k);
         }
         d->dw[k] = (d->add_w ? d->dw[k] : 0)
-            + (mtl_real)(k ? mtl__logistic(w) * sum + mtl__logistic(-w) * beside : sum);
+            + (mtl_real)(k ? mtl__logistic(v) * sum + mtl__logistic(-v) * beside : sum);
     }
 }
 
@@ -14106,7 +14111,7 @@ static void mtl__ordinal_part(const mtl__kernels *kernels, const void *pass, siz
                          d->y->value + n * d->y->stride);
 }
 
-/* -log p_c = log(1 + exp(x - t_c)) + log(1 + exp(t_(c-1) - x)) + log(1 + exp -w_c), each where it is. */
+/* -log p_c = log(1 + exp(x - t_c)) + log(1 + exp(t_(c-1) - x)) + log(1 + exp -v_c), each where it is. */
 static void mtl__ordinal_loss_part(const mtl__kernels *kernels, const void *pass, size_t n, size_t end)
 {
     const mtl__ordinal *d = (const mtl__ordinal *)pass;
@@ -14120,7 +14125,7 @@ static void mtl__ordinal_loss_part(const mtl__kernels *kernels, const void *pass
             if (!(a > 0)) continue;
             d->loss[n] += a * ((c < count ? mtl__softplus(x - (double)d->thresholds[c]) : 0)
                                + (c ? mtl__softplus((double)d->thresholds[c - 1] - x) : 0)
-                               + (c && c < count ? mtl__softplus(-(double)d->cuts->value[c]) : 0));
+                               + (c && c < count ? mtl__softplus(-(double)d->cuts->value[c] - MTL__CUT) : 0));
         }
     }
 }
@@ -14408,6 +14413,12 @@ MTL_DEF int mtl_labels_are_spans(const char *const *labels, size_t count)
 
 /* ---- counting ------------------------------------------------------------------------------------------ */
 
+/* Of labels in an order: of the items whose label is a class and that have an answer. */
+typedef struct mtl__metric_ranks {
+    double known, error_squares, error_abs;
+    double gold, gold_squares, given, given_squares;
+} mtl__metric_ranks;
+
 /* Everything that is counted for one task of classes or numbers. Zero it, set spans or width, add, finish. */
 typedef struct mtl__metric {
     int spans;                              /* 1: labels are a span scheme */
@@ -14418,6 +14429,10 @@ typedef struct mtl__metric {
     double target_sum, target_squares;      /* squares: about the mean of the numbers so far (Welford 1962) */
     size_t numbers;                         /* real tasks: numbers seen */
     size_t width;                           /* real tasks: numbers of an item; 0: 1 */
+    int ranked;                             /* 1: labels have an order */
+    mtl__metric_ranks ranks;
+    int counts;                             /* 1: numbers are counts, */
+    double deviance, logs;                  /* with the sums of 2 (y log(y / p) - y + p) and of y log y */
 } mtl__metric;
 
 static void mtl__metric_class(mtl__metric *m, const int *gold, const int *predicted, size_t count)
@@ -14463,12 +14478,22 @@ static MTL__RARE void mtl__metric_spans(mtl__metric *m, const int *gold, const i
     }
 }
 
+/* y log(y / p), of 0: 0 */
+static double mtl__metric_y_log(double y, double p)
+{
+    return y > 0 ? y * (log(y) - log(p > 1e-30 ? p : 1e-30)) : 0;
+}
+
 /* One number of a real target. */
 static void mtl__metric_number(mtl__metric *m, double target, double error)
 {
     if (m->numbers) {
         double n = (double)m->numbers, delta = target - m->target_sum / n;
         m->target_squares += delta * delta * n / (n + 1);
+    }
+    if (m->counts) {
+        m->deviance += 2 * (mtl__metric_y_log(target, target + error) + error);
+        m->logs += mtl__metric_y_log(target, 1);
     }
     m->target_sum += target;
     m->error_squares += error * error;
@@ -14509,15 +14534,9 @@ static void mtl__metric_set(mtl__metric_label *labels, size_t classes, const mtl
     }
 }
 
-/* Of labels in an order: of the items whose label is a class and that have an answer. */
-typedef struct mtl__metric_ranks {
-    mtl__metric m;
-    double known, error_squares, error_abs;
-    double gold, gold_squares, given, given_squares;
-} mtl__metric_ranks;
-
-static void mtl__metric_rank(mtl__metric_ranks *r, int gold, int given)
+static void mtl__metric_rank(mtl__metric *m, int gold, int given)
 {
+    mtl__metric_ranks *r = &m->ranks;
     const double y = gold, p = given, e = y > p ? y - p : p - y;
     r->known += 1;
     r->error_squares += e * e;
@@ -14526,24 +14545,6 @@ static void mtl__metric_rank(mtl__metric_ranks *r, int gold, int given)
     r->gold_squares += y * y;
     r->given += p;
     r->given_squares += p * p;
-}
-
-/* Of counts: what the deviance needs beside the sums of numbers. */
-typedef struct mtl__metric_counts {
-    mtl__metric m;
-    double deviance, logs;                  /* sum of 2 (y log(y / p) - y + p); of y log y */
-} mtl__metric_counts;
-
-/* y log(y / p), of 0: 0 */
-static double mtl__metric_y_log(double y, double p)
-{
-    return y > 0 ? y * (log(y) - log(p > 1e-30 ? p : 1e-30)) : 0;
-}
-
-static void mtl__metric_deviance(mtl__metric_counts *c, double y, double p)
-{
-    c->deviance += 2 * (mtl__metric_y_log(y, p) - y + p);
-    c->logs += mtl__metric_y_log(y, 1);
 }
 
 /* ---- scores -------------------------------------------------------------------------------------------- */
@@ -14557,32 +14558,33 @@ static void mtl__metric_items(const mtl__metric *m, mtl_task_score *score)
     score->loss = mtl__metric_ratio(m->loss_sum, m->loss_weight);
 }
 
+/* kappa = 1 - sum (y - p)^2 / sum of the same over all pairs of an item's label and any item's answer / n.
+   Where nothing can differ it is 1 without any error, else 0. */
+static MTL__RARE void mtl__metric_finish_ranks(const mtl__metric *m, mtl_task_score *score)
+{
+    const mtl__metric_ranks *r = &m->ranks;
+    double chance;
+    score->score = 0;
+    if (!(r->known > 0)) return;
+    chance = r->gold_squares + r->given_squares - 2 * r->gold * r->given / r->known;
+    score->mae = r->error_abs / r->known;
+    score->kappa = chance > 0 ? 1 - r->error_squares / chance : r->error_squares > 0 ? 0 : 1;
+    if (score->kappa > 0) score->score = score->kappa * r->known / (double)m->items;
+}
+
 static MTL__RARE void mtl__metric_finish_class(const mtl__metric *m, mtl_task_score *score)
 {
     double sum;
     mtl__metric_items(m, score);
     score->accuracy = mtl__metric_ratio((double)m->correct, (double)m->items);
     score->score = score->accuracy;
+    if (m->ranked) mtl__metric_finish_ranks(m, score);
     if (!m->spans) return;
     score->span_precision = mtl__metric_ratio((double)m->right_spans, (double)m->predicted_spans);
     score->span_recall = mtl__metric_ratio((double)m->right_spans, (double)m->gold_spans);
     sum = score->span_precision + score->span_recall;
     score->span_f1 = mtl__metric_ratio(2 * score->span_precision * score->span_recall, sum);
     score->score = score->span_f1;
-}
-
-/* kappa = 1 - sum (y - p)^2 / sum of the same over all pairs of an item's label and any item's answer / n.
-   Where nothing can differ it is 1 without any error, else 0. */
-static MTL__RARE void mtl__metric_finish_ranks(const mtl__metric_ranks *r, mtl_task_score *score)
-{
-    double chance;
-    mtl__metric_finish_class(&r->m, score);
-    score->score = 0;
-    if (!(r->known > 0)) return;
-    chance = r->gold_squares + r->given_squares - 2 * r->gold * r->given / r->known;
-    score->mae = r->error_abs / r->known;
-    score->kappa = chance > 0 ? 1 - r->error_squares / chance : r->error_squares > 0 ? 0 : 1;
-    if (score->kappa > 0) score->score = score->kappa * r->known / (double)r->m.items;
 }
 
 /* 2 P R / (P + R) */
@@ -14610,6 +14612,18 @@ static MTL__RARE void mtl__metric_finish_set(const mtl__metric *m, const mtl__me
     score->macro_f1 = mtl__metric_ratio(sum, (double)(classes + unknown));
 }
 
+/* D2 = 1 - deviance / that of the mean; without any to explain as R2. The loss is p - y log p. */
+static MTL__RARE void mtl__metric_finish_counts(const mtl__metric *m, mtl_task_score *score)
+{
+    const double n = (double)m->numbers;
+    score->r2 = score->score = 0;
+    score->loss = (m->deviance / 2 + m->target_sum - m->logs) / n;
+    score->deviance = m->deviance / n;
+    if (!(m->target_squares > 0)) score->d2 = m->deviance > 0 ? 0 : 1;
+    else score->d2 = 1 - m->deviance / (2 * (m->logs - mtl__metric_y_log(m->target_sum, n)));
+    if (score->d2 > 0) score->score = score->d2 * (double)m->correct / (double)m->items;
+}
+
 /* Targets that are all the same have no variance to explain: R2 is then 1 without any error, else 0. */
 static MTL__RARE void mtl__metric_finish_real(const mtl__metric *m, mtl_task_score *score)
 {
@@ -14621,20 +14635,7 @@ static MTL__RARE void mtl__metric_finish_real(const mtl__metric *m, mtl_task_sco
     if (m->target_squares > 0) score->r2 = 1 - m->error_squares / m->target_squares;
     else score->r2 = m->error_squares > 0 ? 0 : 1;
     score->score = score->r2 > 0 ? score->r2 * (double)m->correct / (double)m->items : 0;
-}
-
-/* D2 = 1 - deviance / that of the mean; without any to explain as R2. */
-static MTL__RARE void mtl__metric_finish_counts(const mtl__metric_counts *c, mtl_task_score *score)
-{
-    const double n = (double)c->m.numbers, sum = c->m.target_sum;
-    double null;
-    mtl__metric_finish_real(&c->m, score);
-    score->r2 = score->score = 0;
-    if (!c->m.numbers) return;
-    null = 2 * (c->logs - mtl__metric_y_log(sum, n));
-    score->deviance = c->deviance / n;
-    score->d2 = c->m.target_squares > 0 ? 1 - c->deviance / null : c->deviance > 0 ? 0 : 1;
-    if (score->d2 > 0) score->score = score->d2 * (double)c->m.correct / (double)c->m.items;
+    if (m->counts) mtl__metric_finish_counts(m, score);
 }
 
 /* ===========================================================================================================
@@ -15914,6 +15915,13 @@ static const mtl_figure mtl__origin_figures[] = { MTL__FIGURE(NULL, NULL, accura
 
 /* ---- ordinal: one of C classes in an order, by one score and C - 1 thresholds -------------------------- */
 
+static const mtl_figure mtl__ordinal_figures[] = {
+    MTL__FIGURE("accuracy", "accuracy", accuracy, 1),
+    MTL__FIGURE("MAE in ranks", "mae", mae, 0),
+    MTL__FIGURE("kappa", "kappa", kappa, 1),
+    MTL__FIGURE(NULL, NULL, kappa, 0)
+};
+
 static mtl_status mtl__ordinal_check(mtl_task_desc *t, const char *what, mtl_error *err)
 {
     if (t->classes < 2)
@@ -15926,7 +15934,7 @@ static mtl_status mtl__ordinal_check(mtl_task_desc *t, const char *what, mtl_err
     return mtl__task_check_weights(t, what, err);
 }
 
-/* TASK.cuts, all 0 at first: steps of log 2 between thresholds, which the head's bias moves as one. */
+/* TASK.cuts, all 0 at first. */
 static MTL__RARE mtl_status mtl__ordinal_build(mtl_task_part *part, mtl_parameters *set, mtl_error *err)
 {
     char name[160];
@@ -15966,27 +15974,22 @@ static void mtl__ordinal_answer(mtl_run *run, const mtl_task_part *part, const m
 static MTL__RARE int mtl__ordinal_count(const mtl_task_part *part, const mtl_count *c)
 {
     const int *gold = c->target->labels, *given = c->answer->labels;
+    mtl__metric *m = (mtl__metric *)c->counts;
     size_t i;
+    m->ranked = 1;
     for (i = c->first; gold && i < c->first + c->items; i++)
-        if (gold[i] >= 0 && given[i] >= 0) mtl__metric_rank((mtl__metric_ranks *)c->counts, gold[i],
-                                                            given[i]);
+        if (gold[i] >= 0 && given[i] >= 0) mtl__metric_rank(m, gold[i], given[i]);
     return mtl__class_count(part, c);
 }
 
-static MTL__RARE void mtl__ordinal_score(const mtl_task_part *part, const void *counts, mtl_task_score *score)
-{
-    (void)part;
-    mtl__metric_finish_ranks((const mtl__metric_ranks *)counts, score);
-}
-
-static const mtl_figure mtl__ordinal_figures[] = {
-    MTL__FIGURE("accuracy", "accuracy", accuracy, 1),
-    MTL__FIGURE("MAE in ranks", "mae", mae, 0),
-    MTL__FIGURE("kappa", "kappa", kappa, 1),
-    MTL__FIGURE(NULL, NULL, kappa, 0)
-};
-
 /* ---- count: how often something happens, Poisson with a logarithmic link ------------------------------- */
+
+static const mtl_figure mtl__count_figures[] = {
+    MTL__FIGURE("deviance", "deviance", deviance, 0),
+    MTL__FIGURE("RMSE", "rmse", rmse, 0),
+    MTL__FIGURE("D2", "d2", d2, 1),
+    MTL__FIGURE(NULL, NULL, deviance, 0)
+};
 
 static mtl_status mtl__count_check(mtl_task_desc *t, const char *what, mtl_error *err)
 {
@@ -16004,9 +16007,9 @@ static void mtl__count_part(const mtl__kernels *kernels, const void *pass, size_
             d->y->value[n * d->x->stride + j] = (mtl_real)exp((double)d->x->value[n * d->x->stride + j]);
 }
 
-/* What is expected: exp x, times the targets' scale. Counts are learnt divided by it (their mean stays 0), which
-   makes no difference but of the loss's own size, as exp(x) - y/s x = (s exp x - y log(s exp x)) / s +
-   constants. */
+/* What is expected: exp x, times the targets' scale s. Counts are learnt divided by it (their mean stays 0),
+   which makes no difference but of the loss's size: exp(x) - y/s x = (s exp x - y log(s exp x)) / s plus what
+   does not depend on x. */
 static void mtl__count_answer(mtl_run *run, const mtl_task_part *part, const mtl_activation *x,
                               const mtl_activation *p, const int *items, mtl_prediction *out)
 {
@@ -16022,37 +16025,11 @@ static void mtl__count_answer(mtl_run *run, const mtl_task_part *part, const mtl
     out->values = mtl_answer_values(run, part, &rates, items);
 }
 
-/* The loss reported is p - y log p, in original units. */
 static MTL__RARE int mtl__count_count(const mtl_task_part *part, const mtl_count *c)
 {
-    mtl__metric_counts *m = (mtl__metric_counts *)c->counts;
-    const mtl_real *gold = c->target->values, *out = c->answer->values;
-    size_t i, width = part->width;
-    if (!gold) return MTL_JUDGED_NOT;
-    m->m.width = width;
-    for (i = c->first * width; i < (c->first + c->items) * width; i++) {
-        const double y = (double)gold[i], p = (double)out[i];
-        if (!mtl__target_is_given(c->target, i / width, width) || mtl__is_nan(out[i / width * width])) continue;
-        mtl__metric_deviance(m, y, p);
-        m->m.loss_sum += p + mtl__metric_y_log(y, p) - mtl__metric_y_log(y, 1);
-        m->m.loss_weight += 1;
-    }
-    mtl__metric_real(&m->m, gold + c->first * width, out + c->first * width, c->items * width);
-    return MTL_JUDGED_NOT;
+    ((mtl__metric *)c->counts)->counts = 1;
+    return mtl__real_count(part, c);
 }
-
-static MTL__RARE void mtl__count_score(const mtl_task_part *part, const void *counts, mtl_task_score *score)
-{
-    (void)part;
-    mtl__metric_finish_counts((const mtl__metric_counts *)counts, score);
-}
-
-static const mtl_figure mtl__count_figures[] = {
-    MTL__FIGURE("deviance", "deviance", deviance, 0),
-    MTL__FIGURE("RMSE", "rmse", rmse, 0),
-    MTL__FIGURE("D2", "d2", d2, 1),
-    MTL__FIGURE(NULL, NULL, deviance, 0)
-};
 
 /* ---- a step of each ------------------------------------------------------------------------------------ */
 
@@ -16094,30 +16071,17 @@ static MTL__RARE void mtl__multi_stream(mtl_maker *m, const mtl_task_part *part,
     m->chosen += (unsigned)part->width;
 }
 
-static MTL__RARE mtl_operation *mtl__number_stream(mtl_maker *m, const mtl_task_part *part, size_t task,
-                                                   unsigned x)
+static MTL__RARE void mtl__numbers_stream(mtl_maker *m, const mtl_task_part *part, size_t task, unsigned x,
+                                          unsigned p)
 {
     mtl_operation *op = mtl__operation(m, mtl_do_real, part->desc->name, x, mtl__place(m, part->outputs),
                                        part->outputs);
+    (void)p;
     op->how = (int)task;
+    op->also = part->desc->loss == MTL_LOSS_POISSON;
     op->rows = (unsigned)part->width;
     op->weights[0] = part->scaling->set ? part->scaling->scale : NULL;
     op->bias[0] = part->scaling->mean;
-    return op;
-}
-
-static MTL__RARE void mtl__real_stream(mtl_maker *m, const mtl_task_part *part, size_t task, unsigned x,
-                                       unsigned p)
-{
-    (void)mtl__number_stream(m, part, task, x);
-    (void)p;
-}
-
-static MTL__RARE void mtl__count_stream(mtl_maker *m, const mtl_task_part *part, size_t task, unsigned x,
-                                        unsigned p)
-{
-    mtl__number_stream(m, part, task, x)->also = 1;
-    (void)p;
 }
 
 static MTL__RARE mtl_operation *mtl__stream_ordinal(mtl_maker *m,
@@ -16149,40 +16113,36 @@ static MTL__RARE void mtl__ordinal_stream(mtl_maker *m, const mtl_task_part *par
 /* files: what a column of the kind is called in a file, by level. The last three may be NULL: MTL__MAY. */
 #define MTL__FILES(sequence, step) { sequence, step }
 #define MTL__MAY(kind, function) MTL__IN(MTL_TASKS, MTL_TASK_##kind, function)
-#define MTL__MAY_STREAM(kind, function) MTL__STREAMS_IN(MTL_TASKS, MTL_TASK_##kind, function)
 #define MTL__TASK(kind, name, files, target, scaled, outputs, check, build, loss, counts, each, count, \
     score, figures, stream, distribution, answer, stream_p) { { MTL_DESC_TASK, name, NULL, 0, 0 }, files, \
     target, scaled, outputs, MTL__IN(MTL_TASKS, kind, check), MTL__IN(MTL_TASKS, kind, build), \
     MTL__TRAINS_IN(MTL_TASKS, kind, loss), distribution, answer, counts, each, \
     MTL__TRAINS_IN(MTL_TASKS, kind, count), MTL__TRAINS_IN(MTL_TASKS, kind, score), figures, \
     MTL__STREAMS_IN(MTL_TASKS, kind, stream), stream_p }
+#define MTL__TASK_OF_CLASSES(kind, of, name, column, columns, target, outputs, check, build, loss, counts, \
+    each, count, score, figures, stream) MTL__TASK(MTL_TASK_##kind, name, MTL__FILES(column, columns), target, \
+    0, outputs, check, build, loss, counts, each, count, score, figures, stream, \
+    MTL__MAY(kind, mtl__##of##_distribution), MTL__MAY(kind, mtl__##of##_answer), \
+    MTL__STREAMS_IN(MTL_TASKS, MTL_TASK_##kind, mtl__##of##_stream_p))
 static const mtl_task_kind mtl__task_kinds[] = {
-    MTL__TASK(MTL_TASK_CLASS, "class", MTL__FILES("class", "tags"), MTL_TARGET_LABELS, 0, "logits",
-              mtl__class_check, mtl__class_build, mtl__class_loss, sizeof(mtl__metric), 0, mtl__class_count,
-              mtl__class_score, mtl__class_figures, mtl__class_stream,
-              MTL__MAY(CLASS, mtl__class_distribution), MTL__MAY(CLASS, mtl__class_answer),
-              MTL__MAY_STREAM(CLASS, mtl__class_stream_p)),
+    MTL__TASK_OF_CLASSES(CLASS, class, "class", "class", "tags", MTL_TARGET_LABELS, "logits", mtl__class_check,
+              mtl__class_build, mtl__class_loss, sizeof(mtl__metric), 0, mtl__class_count, mtl__class_score,
+              mtl__class_figures, mtl__class_stream),
     MTL__TASK(MTL_TASK_REAL, "real", MTL__FILES("real", "reals"), MTL_TARGET_NUMBERS, 1, "values",
               mtl__real_check, mtl__real_build, mtl__numbers_loss, sizeof(mtl__metric), 0, mtl__real_count,
-              mtl__real_score, mtl__real_figures, mtl__real_stream, NULL, NULL, NULL),
-    MTL__TASK(MTL_TASK_MULTI, "multi", MTL__FILES("multi", NULL), MTL_TARGET_SET, 0, "logits",
-              mtl__multi_check, mtl__class_build, mtl__numbers_loss, sizeof(mtl__multi_counts),
-              sizeof(mtl__metric_label), mtl__multi_count, mtl__multi_score, mtl__multi_figures,
-              mtl__multi_stream, MTL__MAY(MULTI, mtl__multi_distribution), MTL__MAY(MULTI, mtl__multi_answer),
-              MTL__MAY_STREAM(MULTI, mtl__multi_stream_p)),
-    MTL__TASK(MTL_TASK_ORIGIN, "origin", MTL__FILES(NULL, NULL), MTL_TARGET_ORIGIN, 0, "logits",
-              mtl__origin_check, mtl__class_build, mtl__class_loss, 0, 0, mtl__origin_count,
-              mtl__origin_score, mtl__origin_figures, mtl__class_stream,
-              MTL__MAY(ORIGIN, mtl__class_distribution),
-              MTL__MAY(ORIGIN, mtl__class_answer), MTL__MAY_STREAM(ORIGIN, mtl__class_stream_p)),
-    MTL__TASK(MTL_TASK_ORDINAL, "ordinal", MTL__FILES("ordinal", "ordinals"), MTL_TARGET_RANKS, 0, "score",
-              mtl__ordinal_check, mtl__ordinal_build, mtl__ordinal_loss, sizeof(mtl__metric_ranks), 0,
-              mtl__ordinal_count, mtl__ordinal_score, mtl__ordinal_figures, mtl__ordinal_stream,
-              MTL__MAY(ORDINAL, mtl__ordinal_distribution), MTL__MAY(ORDINAL, mtl__ordinal_answer),
-              MTL__MAY_STREAM(ORDINAL, mtl__ordinal_stream_p)),
+              mtl__real_score, mtl__real_figures, mtl__numbers_stream, NULL, NULL, NULL),
+    MTL__TASK_OF_CLASSES(MULTI, multi, "multi", "multi", NULL, MTL_TARGET_SET, "logits", mtl__multi_check,
+              mtl__class_build, mtl__numbers_loss, sizeof(mtl__multi_counts), sizeof(mtl__metric_label),
+              mtl__multi_count, mtl__multi_score, mtl__multi_figures, mtl__multi_stream),
+    MTL__TASK_OF_CLASSES(ORIGIN, class, "origin", NULL, NULL, MTL_TARGET_ORIGIN, "logits", mtl__origin_check,
+              mtl__class_build, mtl__class_loss, 0, 0, mtl__origin_count, mtl__origin_score,
+              mtl__origin_figures, mtl__class_stream),
+    MTL__TASK_OF_CLASSES(ORDINAL, ordinal, "ordinal", "ordinal", "ordinals", MTL_TARGET_RANKS, "score",
+              mtl__ordinal_check, mtl__ordinal_build, mtl__ordinal_loss, sizeof(mtl__metric), 0,
+              mtl__ordinal_count, mtl__class_score, mtl__ordinal_figures, mtl__ordinal_stream),
     MTL__TASK(MTL_TASK_POISSON, "count", MTL__FILES("count", "counts"), MTL_TARGET_COUNTS, 1, "logs",
-              mtl__count_check, mtl__real_build, mtl__numbers_loss, sizeof(mtl__metric_counts), 0,
-              mtl__count_count, mtl__count_score, mtl__count_figures, mtl__count_stream,
+              mtl__count_check, mtl__real_build, mtl__numbers_loss, sizeof(mtl__metric), 0,
+              mtl__count_count, mtl__real_score, mtl__count_figures, mtl__numbers_stream,
               NULL, MTL__MAY(POISSON, mtl__count_answer), NULL)
 };
 

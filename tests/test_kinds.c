@@ -1,5 +1,6 @@
-/* >>tasks: kinds of task beside classes, numbers and sets: classes in an order and counts, against the formulas
-   in plain C; every one of them at every instruction set, in streams, on threads. Included by tests/main.c. */
+/* >>tasks: kinds of task beside classes, numbers and sets: classes in an order and counts, against the
+   formulas in plain C; every one of them at every instruction set, in streams, on threads. Included by
+   tests/main.c. */
 
 enum { KINDS_CLASSES = 4, KINDS_STEPS = 9, KINDS_SEQUENCES = 3 };
 
@@ -75,7 +76,7 @@ static double kinds_below(const mtl_real *cuts, int k, double score)
     int i;
     if (k < 0) return 0;
     if (k >= KINDS_CLASSES - 1) return 1;
-    for (i = 0; i <= k; i++) threshold += i ? log(1 + exp((double)cuts[i])) : (double)cuts[0];
+    for (i = 0; i <= k; i++) threshold += i ? log(1 + exp((double)cuts[i] + 2)) : (double)cuts[0] - 2;
     return 1 / (1 + exp(score - threshold));
 }
 
@@ -215,29 +216,31 @@ static void test_kinds_everywhere(void **state)
     kinds_destroy(&q);
 }
 
-/* scikit-learn's cohen_kappa_score(gold, given, weights="quadratic") is 0.3182 of the first five; an item whose label is
-   no class is wrong, and has no rank. */
+/* scikit-learn's cohen_kappa_score(gold, given, weights="quadratic") is 0.3182 of the first five; an item
+   whose label is no class is wrong, and has no rank. */
 static void test_kinds_scores_of_ranks(void **state)
 {
     static const int gold[] = { 0, 1, 2, 2, 3, MTL_UNKNOWN_LABEL }, given[] = { 0, 2, 2, 1, 1, 0 };
-    mtl__metric_ranks r;
     mtl_task_score score;
+    mtl__metric r;
     int i;
     (void)state;
     memset(&r, 0, sizeof r);
-    mtl__metric_class(&r.m, gold, given, 6);
+    r.ranked = 1;
+    mtl__metric_class(&r, gold, given, 6);
     for (i = 0; i < 5; i++) mtl__metric_rank(&r, gold[i], given[i]);
-    mtl__metric_finish_ranks(&r, &score);
+    mtl__metric_finish_class(&r, &score);
     metrics_assert_near(score.accuracy, 2.0 / 6);
     metrics_assert_near(score.mae, 4.0 / 5);
     metrics_assert_near(score.kappa, 1 - 6.0 / (18 + 10 - 2 * 8 * 6.0 / 5));
     metrics_assert_near(score.score, score.kappa * 5 / 6);
     memset(&r, 0, sizeof r);
-    mtl__metric_finish_ranks(&r, &score);
+    r.ranked = 1;
+    mtl__metric_finish_class(&r, &score);
     assert_true(score.score == 0 && score.kappa == 0);
     mtl__metric_rank(&r, 2, 2);
-    r.m.items = 1;
-    mtl__metric_finish_ranks(&r, &score);
+    r.items = 1;
+    mtl__metric_finish_class(&r, &score);
     metrics_assert_near(score.kappa, 1);
 }
 
@@ -247,18 +250,18 @@ static void test_kinds_scores_of_counts(void **state)
     const mtl_real gold[] = { 0, 1, 5 }, given[] = { 0.5f, 2, 4 };
     const double deviance = 2 * (0.5 + (log(0.5) - 1 + 2) + (5 * log(1.25) - 1));
     const double null = 2 * ((log(0.5) + 5 * log(2.5)) - 6 + 6);
-    mtl__metric_counts c;
     mtl_task_score score;
-    int i;
+    mtl__metric m;
     (void)state;
-    memset(&c, 0, sizeof c);
-    for (i = 0; i < 3; i++) mtl__metric_deviance(&c, (double)gold[i], (double)given[i]);
-    mtl__metric_real(&c.m, gold, given, 3);
-    mtl__metric_finish_counts(&c, &score);
+    memset(&m, 0, sizeof m);
+    m.counts = 1;
+    mtl__metric_real(&m, gold, given, 3);
+    mtl__metric_finish_real(&m, &score);
     metrics_assert_near(score.deviance, deviance / 3);
     metrics_assert_near(score.d2, 1 - deviance / null);
     metrics_assert_near(score.rmse, sqrt((0.25 + 1 + 1) / 3));
     metrics_assert_near(score.score, score.d2);
+    metrics_assert_near(score.loss, (0.5 + (2 - log(2)) + (4 - 5 * log(4))) / 3);
     assert_true(score.r2 == 0);
 }
 

@@ -108,6 +108,33 @@ double clamp(const task *of, double value)
     return !of->clamped ? value : value < of->low ? of->low : value > of->high ? of->high : value;
 }
 
+const char *option_of(char **list, const task *of)
+{
+    const size_t length = strlen(of->name);
+    size_t i = arrlenu(list);
+    while (i-- > 0)
+        if (strncmp(list[i], of->name, length) == 0 && list[i][length] == '=') return list[i] + length + 1;
+    return NULL;
+}
+
+void check_option(const corpus *all, char **list, const char *option, const char *form,
+                  int (*is)(const column_kind *))
+{
+    size_t i;
+    for (i = 0; i < arrlenu(list); i++) {
+        char wanted[64];
+        const task *of;
+        snprintf(wanted, sizeof wanted, "%.*s", (int)strcspn(list[i], "="), list[i]);
+        of = corpus_find(all, wanted);
+        if (!strchr(list[i], '=')) fail_usage("%s %s: expected %s", option, list[i], form);
+        if (!of)
+            fail_usage("%s %s: no such task%s", option, list[i], suggestion(wanted, corpus_task_names(all)));
+        if (!is(of->kind))
+            fail_usage("%s %s: task %s is of kind %s; expected %s", option, list[i], wanted, of->kind->name,
+                       kinds_that(is));
+    }
+}
+
 size_t label_count(const task *of) { return arrlenu(of->labels.list); }
 
 int read_label(corpus *all, task *of, const source *in, const char *text)

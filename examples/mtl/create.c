@@ -134,22 +134,12 @@ static const char *read_class_weight(const task *of, const char *list, const cha
     return *text ? text + 1 : text;
 }
 
-/* The last --class-weights of a task, behind its name and =; NULL: there is none. */
-static const char *class_weights_of(const settings *given, const task *of)
-{
-    size_t length = strlen(of->name), i = arrlenu(given->class_weights);
-    while (i-- > 0)
-        if (strncmp(given->class_weights[i], of->name, length) == 0 && given->class_weights[i][length] == '=')
-            return given->class_weights[i] + length + 1;
-    return NULL;
-}
-
 /* The weights of a task's classes: for `balanced` items / (classes * items of the class), whose mean over the
    items is 1. A growing array of the caller's; NULL: no weights. */
 static float *make_class_weights(const settings *given, const corpus *all, size_t index)
 {
     const task *of = &all->tasks[index];
-    const char *list = class_weights_of(given, of), *text = list;
+    const char *list = option_of(given->class_weights, of), *text = list;
     size_t i, *counts, sum = 0;
     float *weights = NULL, largest = 0;
     int balanced = list && strcmp(list, "balanced") == 0;
@@ -173,22 +163,8 @@ static float *make_class_weights(const settings *given, const corpus *all, size_
 
 void check_class_weights(const settings *given, const corpus *all)
 {
-    size_t i;
-    for (i = 0; i < arrlenu(given->class_weights); i++) {
-        const char *text = given->class_weights[i];
-        char wanted[64];
-        const task *of;
-        snprintf(wanted, sizeof wanted, "%.*s", (int)strcspn(text, "="), text);
-        of = corpus_find(all, wanted);
-        if (!strchr(text, '='))
-            fail_usage("--class-weights %s: expected TASK=balanced or TASK=LABEL:X,LABEL:X", text);
-        if (!of)
-            fail_usage("--class-weights %s: no such task%s", text,
-                       suggestion(wanted, corpus_task_names(all)));
-        if (!kind_has_one_class(of->kind))
-            fail_usage("--class-weights %s: task %s is of kind %s; expected %s", text, wanted,
-                       of->kind->name, kinds_that(kind_has_one_class));
-    }
+    check_option(all, given->class_weights, "--class-weights", "TASK=balanced or TASK=LABEL:X,LABEL:X",
+                 kind_has_one_class);
 }
 
 void check_task_names(const settings *given, const corpus *all)

@@ -1,16 +1,5 @@
 #include "ranks.h"
 
-/* Behind TASK= of the last --ranks of a task; NULL: there is none. */
-static const char *ranks_of(const corpus *all, const task *of)
-{
-    const size_t length = strlen(of->name);
-    size_t i = arrlenu(all->ranks);
-    while (i-- > 0)
-        if (strncmp(all->ranks[i], of->name, length) == 0 && all->ranks[i][length] == '=')
-            return all->ranks[i] + length + 1;
-    return NULL;
-}
-
 static double label_number(const task *of, size_t label)
 {
     const char *text = of->labels.list[label].key;
@@ -68,7 +57,7 @@ static names rank_by_list(const task *of, const char *list)
 void rank_labels(corpus *all, int index)
 {
     task *of = &all->tasks[index];
-    const char *list = ranks_of(all, of);
+    const char *list = option_of(all->ranks, of);
     names ranked = list ? rank_by_list(of, list) : rank_by_number(of);
     size_t *place = NULL, i, k, n;
     if (arrlenu(ranked.list) < 2)
@@ -89,17 +78,5 @@ void rank_labels(corpus *all, int index)
 
 void check_ranks(const corpus *all)
 {
-    size_t i;
-    for (i = 0; i < arrlenu(all->ranks); i++) {
-        const char *text = all->ranks[i];
-        char wanted[64];
-        const task *of;
-        snprintf(wanted, sizeof wanted, "%.*s", (int)strcspn(text, "="), text);
-        of = corpus_find(all, wanted);
-        if (!strchr(text, '=')) fail_usage("--ranks %s: expected TASK=LABEL,LABEL, the lowest first", text);
-        if (!of) fail_usage("--ranks %s: no such task%s", text, suggestion(wanted, corpus_task_names(all)));
-        if (!kind_has_ranks(of->kind))
-            fail_usage("--ranks %s: task %s is of kind %s; expected %s", text, wanted, of->kind->name,
-                       kinds_that(kind_has_ranks));
-    }
+    check_option(all, all->ranks, "--ranks", "TASK=LABEL,LABEL, the lowest first", kind_has_ranks);
 }
