@@ -444,7 +444,7 @@ typedef struct mtl_column_desc { MTL_COLUMN_FIELDS(MTL__MEMBER) } mtl_column_des
     X(MTL_MIX,    tap,          0, 0, 0, MTL_NONE, "where the head's rows come from") \
     X(MTL_TEXTS,  labels,       0, 0, 0, classes, "names of the classes, or NULL") \
     X(MTL_REALS,  class_weights, 0, 0, 0, classes, \
-      "weight of each class in the mean, as PyTorch's; NULL: 1") \
+      "weight of each class in the mean, as PyTorch's; multi: of its loss where an item has it; NULL: 1") \
     X(MTL_OWN,    own,          0, 0, 0, task, "a row of the program's own kinds, which wins over kind") \
     X(MTL_CHOICE, kind,       MTL_TASK_CLASS, 0, MTL_TASK_COUNT - 1, MTL_TASK, \
       "what is predicted: a class, real numbers, any number of classes (multi), a batch's data set, never " \
@@ -469,7 +469,9 @@ typedef struct mtl_column_desc { MTL_COLUMN_FIELDS(MTL__MEMBER) } mtl_column_des
     X(MTL_FLOAT,  weight_end,   -1, -1, 1e6, MTL_NONE, \
       "what the weight moves to, linearly over the trainer's total_steps; -1: it stays") \
     X(MTL_FLOAT,  start,         0, 0, 1, MTL_NONE, \
-      "share of the trainer's total_steps before it is trained: until then others are, alone")
+      "share of the trainer's total_steps before it is trained: until then others are, alone") \
+    X(MTL_FLAG,   thresholds,    0, 0, 1, MTL_NONE, \
+      "multi: classes have thresholds of their own, kept in the model (mtl_model_set_thresholds); else 0.5")
 typedef struct mtl_task_desc { MTL_TASK_FIELDS(MTL__MEMBER) } mtl_task_desc;
 
 /* A penalty: a loss without targets that is added to the joint loss, weight times
@@ -1085,6 +1087,10 @@ MTL_DEF mtl_status mtl_model_set_feature_scale(mtl_model *model, int input, cons
    [width]. */
 MTL_DEF mtl_status mtl_model_set_target_scale(mtl_model *model, int task, const mtl_real *mean,
                                               const mtl_real *scale, mtl_error *err);
+/* From which probability on a class of a multi task with `thresholds` is chosen: [classes], each in 0 .. 1.
+   It is part of the model, as a scale is. */
+MTL_DEF mtl_status mtl_model_set_thresholds(mtl_model *model, int task, const mtl_real *thresholds,
+                                            mtl_error *err);
 /* What was set, or came with the file: the model's own arrays [features] or [width], as long as it lives.
    Returns 1, or 0 when there is none. */
 MTL_DEF int mtl_model_feature_scale(const mtl_model *model, int input, const mtl_real **mean,
@@ -12352,6 +12358,13 @@ static void mtl__ordinal_row(const mtl_real *cuts, const mtl_real *t, size_t cou
                           * (k && k < count ? mtl__logistic((double)cuts[k] + MTL__CUT) : 1));
 }
 
+/* 1: class j is chosen, with the probability x, or of this logit. */
+MTL__INLINE int mtl__multi_chooses(const mtl_real *thresholds, size_t j, mtl_real x, int logit)
+{
+    if (!thresholds) return x >= (logit ? 0 : (mtl_real)0.5);
+    return (logit ? (mtl_real)mtl__logistic((double)x) : x) >= thresholds[j];
+}
+
 /* ===========================================================================================================
    16 >>cells      RNN, GRU, LSTM; directions; stacks
    ===========================================================================================================
@@ -13594,7 +13607,7 @@ MTL_DEF MTL__RARE mtl_status mtl_do_ranks(const mtl_operation *op, mtl_frame *f)
     return mtl_do_class(&made, f);
 }
 
-/* The same of sets, by sigmoids; rows: where the task's flags begin. */
+/* The same of sets, by sigmoids; rows: where the task's flags begin; weights[0]: thresholds, or NULL. */
 MTL_DEF MTL__RARE mtl_status mtl_do_multi(const mtl_operation *op, mtl_frame *f)
 {
     const int has = op->to != MTL__NO_PLACE;
@@ -13609,7 +13622,8 @@ MTL_DEF MTL__RARE mtl_status mtl_do_multi(const mtl_operation *op, mtl_frame *f)
         return MTL_OK;
     }
     if (op->also) f->kernels->activate(MTL_ACTIVATION_SIGMOID, op->columns, x, numbers);
-    for (j = 0; j < op->columns; j++) chosen[j] = numbers[j] >= (has ? (mtl_real)0.5 : 0);
+    for (j = 0; j < op->columns; j++)
+        chosen[j] = (unsigned char)mtl__multi_chooses(op->weights[0], j, numbers[j], !has);
     return mtl__do_answer(op, f, numbers, op->columns);
 }
 
@@ -13927,7 +13941,8 @@ static void mtl__cross_entropy_forward(mtl_run *run, mtl__loss_data *d, const ch
 
 /* Element loss of an output x against y and its slope. With e = x - y: mse e^2; mae |e|; huber e^2/2 inside
    delta, delta(|e| - delta/2) outside (Huber 1964). bce, of a logit and 0 or 1, with p = 1 / (1 + exp -x):
-   -y log p - (1 - y) log(1 - p) = max(x, 0) - x y + log(1 + exp -|x|), slope p - y. poisson, of the logarithm
+   -y log p - (1 - y) log(1 - p) = max(x, 0) - x y + log(1 + exp -|x|), slope p - y; with a class's weight w
+   -w y log p in the first place (PyTorch's pos_weight). poisson, of the logarithm
    of what is expected: exp x - y x, the log y! left out. */
 static mtl_real mtl__number_loss(const mtl__loss_data *d, mtl_real x, mtl_real y, mtl_real *slope)
 {
@@ -13955,13 +13970,24 @@ static mtl_real mtl__number_loss(const mtl__loss_data *d, mtl_real x, mtl_real y
     }
 }
 
+/* What a class's weight adds to the loss where an item has it. */
+static mtl_real mtl__number_loss_of_positive(mtl_real more, mtl_real x, mtl_real *slope)
+{
+    *slope -= more * (mtl_real)mtl__logistic(-(double)x);
+    return more * (mtl_real)mtl__softplus(-(double)x);
+}
+
 /* The loss of row m, column j; numbers are compared in standardised units. */
 static mtl_real mtl__real_loss(const mtl__loss_data *d, size_t m, size_t j, mtl_real *slope)
 {
     const mtl_real x = d->x->value[m * d->x->stride + j], *y = d->target->values;
     const size_t width = d->of_output ? d->part->width : d->x->width, k = d->of_output ? j % width : j;
     const mtl_real target = mtl__scaled(d->scaling, k, y[(size_t)d->items[m] * width + k]);
-    return d->of_output ? d->of_output(d->part, j, x, target, slope) : mtl__number_loss(d, x, target, slope);
+    mtl_real loss = d->of_output ? d->of_output(d->part, j, x, target, slope)
+        : mtl__number_loss(d, x, target, slope);
+    if (d->class_weights)
+        loss += mtl__number_loss_of_positive(((mtl_real)d->class_weights[j] - 1) * target, x, slope);
+    return loss;
 }
 
 /* Forward: the losses, one by one. Backward, which has a dx: their slopes times the gradient of L. */
@@ -15629,6 +15655,13 @@ static mtl_status mtl__task_check_classes(mtl_task_desc *t, int loss, const char
     return t->loss == loss ? mtl__status(err) : mtl__task_fail_loss(t, what, err);
 }
 
+static void mtl__task_refuse_smoothing(const mtl_task_desc *t, const char *what, mtl_error *err)
+{
+    if (t->label_smoothing != 0)
+        mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s (task \"%s\"): label_smoothing is of class tasks: "
+                  "leave it out", what, t->name);
+}
+
 static mtl_status mtl__task_check_weights(const mtl_task_desc *t, const char *what, mtl_error *err)
 {
     size_t i;
@@ -15782,6 +15815,7 @@ static MTL__RARE mtl_activation *mtl__numbers_loss(mtl_run *run, const mtl_task_
 {
     mtl__loss_data how = mtl__task_loss_data(part, items);
     how.delta = part->desc->huber_delta;
+    if (part->desc->loss == MTL_LOSS_BCE) how.class_weights = part->desc->class_weights;
     return mtl__loss_forward(run, &how, x, NULL);
 }
 
@@ -15820,10 +15854,38 @@ static const mtl_figure mtl__real_figures[] = {
 
 static mtl_status mtl__multi_check(mtl_task_desc *t, const char *what, mtl_error *err)
 {
-    if (t->class_weights || t->label_smoothing != 0)
-        mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s (task \"%s\"): %s is of class tasks: leave it out",
-                  what, t->name, t->class_weights ? "class_weights" : "label_smoothing");
-    return mtl__task_check_classes(t, MTL_LOSS_BCE, what, err);
+    mtl__task_refuse_smoothing(t, what, err);
+    mtl__task_check_classes(t, MTL_LOSS_BCE, what, err);
+    return mtl__task_check_weights(t, what, err);
+}
+
+/* What stands at part->data of a task with thresholds. */
+typedef struct mtl__thresholds {
+    int set;
+    mtl_real *value;                        /* [C] of buffers.TASK.thresholds */
+} mtl__thresholds;
+
+static MTL__RARE mtl_status mtl__multi_build(mtl_task_part *part, mtl_parameters *set, mtl_error *err)
+{
+    char name[160];
+    mtl__thresholds *to;
+    mtl_tensor *t;
+    mtl__class_build(part, set, err);
+    if (!part->desc->thresholds) return mtl__status(err);
+    mtl__print(name, sizeof name, "buffers.%s.thresholds", part->desc->name);
+    part->data = to = (mtl__thresholds *)mtl__arena_make(set->arena, 1, sizeof *to, "thresholds", err);
+    t = mtl_parameters_add(set, name, part->width, 0, MTL_TENSOR_BUFFER, err);
+    if (!to || !t) return mtl__status(err);
+    t->init = MTL_INIT_CONSTANT;
+    t->initial = 0.5f;
+    t->set = &to->set;
+    to->value = t->value;
+    return mtl__status(err);
+}
+
+static const mtl_real *mtl__multi_thresholds(const mtl_task_part *part)
+{
+    return part->data ? ((const mtl__thresholds *)part->data)->value : NULL;
 }
 
 static mtl_activation *mtl__multi_distribution(mtl_run *run, const mtl_task_part *part, mtl_activation *x)
@@ -15831,7 +15893,7 @@ static mtl_activation *mtl__multi_distribution(mtl_run *run, const mtl_task_part
     return mtl__activate_forward(run, MTL_ACTIVATION_SIGMOID, x, part->probabilities);
 }
 
-/* The probability, or the logit, of each class, and which are at least even. */
+/* The probability, or the logit, of each class, and which reach their thresholds. */
 static void mtl__multi_answer(mtl_run *run, const mtl_task_part *part, const mtl_activation *x,
                               const mtl_activation *p, const int *items, mtl_prediction *out)
 {
@@ -15842,7 +15904,8 @@ static void mtl__multi_answer(mtl_run *run, const mtl_task_part *part, const mtl
     out->chosen = chosen;
     *(p ? &out->probabilities : &out->logits) = values;
     for (i = 0; i < count && !mtl__failed(run->error) && !mtl__dry(run); i++)
-        chosen[i] = !mtl__is_nan(values[i]) && values[i] >= (p ? (mtl_real)0.5 : 0);
+        chosen[i] = !mtl__is_nan(values[i]) && mtl__multi_chooses(mtl__multi_thresholds(part), i % x->width,
+                                                                  values[i], !p);
 }
 
 /* What is counted, and behind it an mtl__metric_label of each class. */
@@ -15927,9 +15990,7 @@ static mtl_status mtl__ordinal_check(mtl_task_desc *t, const char *what, mtl_err
     if (t->classes < 2)
         mtl__fail(err, MTL_ERROR_FIELD, what, t->classes, "%s.classes (task \"%s\") must be at least 2: an "
                   "order needs two classes", what, t->name);
-    if (t->label_smoothing != 0)
-        mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s (task \"%s\"): label_smoothing is of class tasks: "
-                  "leave it out", what, t->name);
+    mtl__task_refuse_smoothing(t, what, err);
     mtl__task_check_classes(t, MTL_LOSS_ORDINAL, what, err);
     return mtl__task_check_weights(t, what, err);
 }
@@ -16067,7 +16128,9 @@ static MTL__RARE void mtl__class_stream(mtl_maker *m, const mtl_task_part *part,
 static MTL__RARE void mtl__multi_stream(mtl_maker *m, const mtl_task_part *part, size_t task, unsigned x,
                                         unsigned p)
 {
-    mtl__stream_labels(m, mtl_do_multi, part, task, x, p)->rows = m->chosen;
+    mtl_operation *op = mtl__stream_labels(m, mtl_do_multi, part, task, x, p);
+    op->rows = m->chosen;
+    op->weights[0] = mtl__multi_thresholds(part);
     m->chosen += (unsigned)part->width;
 }
 
@@ -16131,8 +16194,8 @@ static const mtl_task_kind mtl__task_kinds[] = {
     MTL__TASK(MTL_TASK_REAL, "real", MTL__FILES("real", "reals"), MTL_TARGET_NUMBERS, 1, "values",
               mtl__real_check, mtl__real_build, mtl__numbers_loss, sizeof(mtl__metric), 0, mtl__real_count,
               mtl__real_score, mtl__real_figures, mtl__numbers_stream, NULL, NULL, NULL),
-    MTL__TASK_OF_CLASSES(MULTI, multi, "multi", "multi", NULL, MTL_TARGET_SET, "logits", mtl__multi_check,
-              mtl__class_build, mtl__numbers_loss, sizeof(mtl__multi_counts), sizeof(mtl__metric_label),
+    MTL__TASK_OF_CLASSES(MULTI, multi, "multi", "multi", "multis", MTL_TARGET_SET, "logits", mtl__multi_check,
+              mtl__multi_build, mtl__numbers_loss, sizeof(mtl__multi_counts), sizeof(mtl__metric_label),
               mtl__multi_count, mtl__multi_score, mtl__multi_figures, mtl__multi_stream),
     MTL__TASK_OF_CLASSES(ORIGIN, class, "origin", NULL, NULL, MTL_TARGET_ORIGIN, "logits", mtl__origin_check,
               mtl__class_build, mtl__class_loss, 0, 0, mtl__origin_count, mtl__origin_score,
@@ -16198,6 +16261,9 @@ static mtl_status mtl__task_check(mtl_task_desc *d, const char *what, mtl_error 
     if (d->per_step && (d->level != MTL_LEVEL_SEQUENCE || !kind->distribution))
         mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s.per_step (task \"%s\"): only classes of sequences can "
                   "be predicted by a vote of the steps", what, d->name);
+    if (d->thresholds && kind->target != MTL_TARGET_SET)
+        mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s.thresholds (task \"%s\"): only sets of classes (multi) "
+                  "have thresholds", what, d->name);
     return kind->check ? kind->check(d, what, err) : mtl__status(err);
 }
 
@@ -17596,6 +17662,29 @@ MTL_DEF MTL__RARE mtl_status mtl_model_set_target_scale(mtl_model *model, int ta
     if (mtl__model_check_index(model, "task", task, err))
         mtl__scaling_set(model->tasks[task].scaling, mean, scale, model->desc.tasks[task].name, err);
     return mtl__status(err);
+}
+
+MTL_DEF MTL__RARE mtl_status mtl_model_set_thresholds(mtl_model *model, int task, const mtl_real *thresholds,
+                                                      mtl_error *err)
+{
+    mtl_error own;
+    const mtl_task_desc *d;
+    mtl__thresholds *to;
+    int j;
+    err = mtl__error_given(err, &own);
+    if (!mtl__model_check_index(model, "task", task, err)) return mtl__status(err);
+    d = &model->desc.tasks[task];
+    to = d->thresholds && !d->own ? (mtl__thresholds *)model->tasks[task].part.data : NULL;
+    if (!thresholds || !to)
+        return mtl__fail(err, MTL_ERROR_ARGUMENT, d->name, -1, to ? "task %s: thresholds is NULL"
+                         : "task %s has no thresholds: set its field `thresholds` (multi tasks)", d->name);
+    for (j = 0; j < d->classes; j++)
+        if (!(thresholds[j] >= 0 && thresholds[j] <= 1))
+            return mtl__fail(err, MTL_ERROR_NUMBER, d->name, j, "task %s: threshold %d is not in 0 .. 1",
+                             d->name, j);
+    memcpy(to->value, thresholds, (size_t)d->classes * sizeof *thresholds);
+    to->set = 1;
+    return MTL_OK;
 }
 
 static int mtl__scaling_get(const mtl_scaling *of, const mtl_real **mean, const mtl_real **scale)

@@ -667,7 +667,7 @@ weights_refused() { # WEIGHTS TEXT|TEXT...
 }
 weights_refused k          "expected TASK=balanced"
 weights_refused m=balanced "no such task"
-weights_refused n=balanced "of kind real; expected class, tags, ordinal or ordinals"
+weights_refused n=balanced "of kind real; expected class, tags, multi, multis, ordinal or ordinals"
 weights_refused k=none:2   "no label 'none'|expected a, b:x,y"
 weights_refused k=a        "'a' is not of the form LABEL:X"
 weights_refused k=a:-1     "'-1' is not a weight for a"
@@ -719,6 +719,26 @@ run info --model sets.st
 result "info" "$(says stdout.txt "task topics: multi|loss bce|colour sound")"
 run eval --model sets.st --data sets.tsv --only topics
 result "missing ones are left out" "$(says stdout.txt "micro F1 1.0000  macro F1 1.0000  (32 items)")"
+run train --preset plain --data sets.tsv --valid sets_valid.tsv --out sets.st --hidden 12 --embed 12 --epochs 12 --lr .05 --dropout 0 --threads 1 --quiet --thresholds topics --class-weights topics=balanced
+check "--thresholds, and --class-weights of sets" [ "$status" -eq 0 ]
+run eval --model sets.st --data sets_valid.tsv
+result "thresholds of best F1" "$(says stdout.txt "topics           multi  micro F1 0.8889  macro F1 0.6667  (4 items)")"
+run info --model sets.st
+result "info tells both" "$(says stdout.txt "thresholds 1|class weights: colour:1 sound:1|buffers.topics.thresholds")"
+refuses "--thresholds without --valid" 2 "--thresholds topics|give it with --valid" train --data sets.tsv --out out.st $small --thresholds topics
+refuses "--thresholds of no task" 2 "no such task; did you mean topics?" train --data sets.tsv --valid sets.tsv --out out.st $small --thresholds topic
+refuses "--thresholds of classes" 2 "the task is of kind class; expected multi or multis" train --data train.tsv --valid valid.tsv --out out.st $small --thresholds intent
+printf 'text\tparts:multis\nred sky\tcolour -\nloud drum\tsound,odd sound\nred loud car\tcolour sound,odd _\nit is\t- -\nred or it\t_\n' >steps.tsv
+run train --preset plain --data steps.tsv --valid steps.tsv --out steps.st --hidden 12 --embed 12 --epochs 60 --lr .05 --dropout 0 --threads 1 --quiet --thresholds parts
+check "multis: a set a token" [ "$status" -eq 0 ]
+run eval --model steps.st --data steps.tsv
+result "eval: all sets of steps are right" "$(says stdout.txt "parts            multis micro F1 1.0000  macro F1 1.0000  (8 items)")"
+printf 'loud sky\n' | "$mtl" predict --model steps.st >out.txt
+printf 'text\tparts\nloud sky\tsound,odd -\n' >expected.tsv
+check "predict: sets by spaces, - for none" cmp -s out.txt expected.tsv
+printf 'loud sky\n' | "$mtl" predict --model steps.st --json >out.txt
+result "predict --json: probabilities of each step" "$(says out.txt '"parts": {"labels": [["sound", "odd"], []], "probabilities": [{"colour": 0|}, {"colour": 0')"
+check "which is JSON, too" json_valid out.txt
 printf 's,a,b,y\n1,2,3,"p,q"\n1,1,2,"q,p"\n2,5,1,\n2,5,2,_\n3,1,1,p\n3,2,1,nan\n4,9,9,_\n' >good.csv
 run train --frames good.csv --valid good.csv --out out.st --sequence s --features a,b $small --task y:multi
 check "CSV: a multi task, its rows agree in any order" [ "$status" -eq 0 ]
@@ -772,7 +792,7 @@ head='intent:class\ttext\tslots:tags\tmood:real\n'
 : >bad.tsv;                                                         bad_data "an empty file" "1:1: |empty|expected"
 printf '\357\273\277' >bad.tsv;                                     bad_data "nothing but a byte order mark" "1:1: |empty"
 printf "$head" >bad.tsv;                                            bad_data "a header line only" "1:1: |header line|expected"
-printf 'intent:klass\ttext\na\tb\n' >bad.tsv;                       bad_data "an unknown kind" "1:8: |klass|expected class, tags, real, reals, multi, ordinal, ordinals, count or counts"
+printf 'intent:klass\ttext\na\tb\n' >bad.tsv;                       bad_data "an unknown kind" "1:8: |klass|expected class, tags, real, reals, multi, multis, ordinal, ordinals, count or counts"
 printf 'text\ttopics:multi\na\tb,,c\n' >bad.tsv;                    bad_data "an empty label in a set" "2:5: |topics|an empty label among others"
 printf 'text\ttopics:multi\na\tb,\n' >bad.tsv;                      bad_data "an empty label at the end of one" "2:5: |topics|an empty label among others"
 printf 'text\ttopics:multi\na\tb,_\n' >bad.tsv;                     bad_data "a missing label in a set" "2:5: |topics|a missing label among others"
@@ -950,7 +970,7 @@ printf 'text\tintent\na\tb\n' >bad.tsv; bad_data "a column that can" "1:6: |name
 sed 's/intent/intent:class/' bad.tsv >good.tsv; tsv_train "the column has a kind"
 printf 'text,k:class\na,b\n' >bad.tsv; bad_data "commas" "1:1: |the task name 'text,k'|separated by tabs"
 tr , '\t' <bad.tsv >good.tsv; tsv_train "commas become tabs"
-printf 'text\tk:class\ttopics:several\na\tb\tc\n' >bad.tsv; bad_data "a column of an unknown kind" "1:21: |expected class, tags, real, reals, multi, ordinal, ordinals, count or counts"
+printf 'text\tk:class\ttopics:several\na\tb\tc\n' >bad.tsv; bad_data "a column of an unknown kind" "1:21: |expected class, tags, real, reals, multi, multis, ordinal, ordinals, count or counts"
 cp bad.tsv good.tsv; tsv_train "it is left out" --only k
 printf 'text\tk:class\tj:class\na\tb\t_\n' >bad.tsv; bad_data "a task without labels" "1:1: |leave it out with --only k"
 cp bad.tsv good.tsv; tsv_train "it is left out, too" --only k

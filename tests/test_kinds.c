@@ -265,6 +265,63 @@ static void test_kinds_scores_of_counts(void **state)
     assert_true(score.r2 == 0);
 }
 
+/* Sets at steps with thresholds of their own: an answer, a stream at each instruction set and a file know
+   them, by probabilities and by logits; what cannot be a threshold is refused. */
+static void test_kinds_thresholds(void **state)
+{
+    static const int lengths[KINDS_SEQUENCES] = { KINDS_STEPS, 4, 7 };
+    static const mtl_real at[4] = { 0, 1, (mtl_real)0.3, (mtl_real)0.6 };
+    mtl_real wrong[4] = { 0, 1, 2, 0 };
+    kinds_problem p;
+    mtl_prediction out[KINDS_TASKS];
+    mtl_predictor *predictor;
+    test_batch *batch;
+    mtl_model *model, *twin, *loaded;
+    test_file file;
+    const mtl_writer writer = test_file_writer(&file);
+    size_t i;
+    int isa, logits;
+    (void)state;
+    kinds_create(&p);
+    kinds_task(&p.tasks[0], "topics", MTL_TASK_MULTI, MTL_LEVEL_STEP, 4);
+    p.tasks[0].thresholds = 1;
+    p.desc.task_count = 2;
+    model = mtl_model_create(&p.desc, &p.err);
+    twin = mtl_model_create(&p.desc, &p.err);
+    batch = test_batch_create(&p.desc, lengths, KINDS_SEQUENCES, 0, 0, 4);
+    model_enlarge(model, 3);
+    assert_true(mtl_model_tensor(model, "buffers.topics.thresholds") == NULL
+                || mtl_model_tensor(model, "buffers.topics.thresholds")->value[3] == (mtl_real)0.5);
+    mtl_model_set_thresholds(model, 0, at, &p.err);
+    mtl_model_transfer(twin, model, NULL, &p.err);
+    mtl_model_prepare(twin, &p.err);
+    memset(&file, 0, sizeof file);
+    mtl_model_write(model, NULL, &writer, &p.err);
+    loaded = mtl_model_load_memory(file.bytes, file.used, &p.err);
+    TEST_FINE(&p.err);
+    assert_true(mtl_model_describe(loaded)->tasks[0].thresholds == 1);
+    predictor = mtl_predictor_create(twin, NULL, &p.err);
+    mtl_predict(predictor, &batch->batch, out, &p.err);
+    TEST_FINE(&p.err);
+    for (i = 0; i < out[0].items * 4; i++)
+        assert_int_equal(out[0].chosen[i], out[0].probabilities[i] >= at[i % 4]);
+    assert_true(out[0].chosen[0] && !out[0].chosen[1]);
+    for (logits = 0; logits < 2; logits++)
+        for (isa = MTL_ISA_SCALAR; isa < MTL_ISA_COUNT; isa++)
+            if (mtl__isa_supported(isa)) stream_check(loaded, &batch->batch, logits, isa);
+    mtl_model_set_thresholds(model, 0, wrong, &p.err);
+    test_expect_error(&p.err, MTL_ERROR_NUMBER, "topics", "threshold 2 is not in 0 .. 1");
+    mtl_model_set_thresholds(model, 1, at, &p.err);
+    test_expect_error(&p.err, MTL_ERROR_ARGUMENT, "grades", "has no thresholds");
+    mtl_predictor_destroy(predictor);
+    mtl_model_destroy(model);
+    mtl_model_destroy(twin);
+    mtl_model_destroy(loaded);
+    free(file.bytes);
+    test_batch_destroy(batch);
+    kinds_destroy(&p);
+}
+
 static void kinds_refuse(kinds_problem *p, const char *name, const char *part)
 {
     mtl_model *model = mtl_model_create(&p->desc, &p->err);
@@ -301,4 +358,4 @@ static void test_kinds_errors(void **state)
     cmocka_unit_test(test_kinds_ordinal_is_its_formula), cmocka_unit_test(test_kinds_ordinal_far_away), \
     cmocka_unit_test(test_kinds_count_is_its_formula), cmocka_unit_test(test_kinds_everywhere), \
     cmocka_unit_test(test_kinds_scores_of_ranks), cmocka_unit_test(test_kinds_scores_of_counts), \
-    cmocka_unit_test(test_kinds_errors)
+    cmocka_unit_test(test_kinds_thresholds), cmocka_unit_test(test_kinds_errors)

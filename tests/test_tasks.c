@@ -29,6 +29,7 @@ static const struct tasks_form {
     { "huber_vector", MTL_TASK_REAL, 4, MTL_LOSS_HUBER, 0, 0, 0.3f },
     { "multi_one", MTL_TASK_MULTI, 1, 0, 0, 0, 0 },
     { "multi", MTL_TASK_MULTI, 17, MTL_LOSS_BCE, 0, 0, 0 },
+    { "multi_weighted", MTL_TASK_MULTI, 5, 0, 1, 0, 0 },
     { "ordinal", MTL_TASK_ORDINAL, 5, 0, 0, 0, 0 },
     { "ordinal_two", MTL_TASK_ORDINAL, 2, MTL_LOSS_ORDINAL, 0, 0, 0 },
     { "ordinal_weighted", MTL_TASK_ORDINAL, 5, 0, 1, 0, 0 },

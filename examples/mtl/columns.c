@@ -5,7 +5,7 @@ enum { LEVELS = 2, MOST_KINDS = 64 };
 static const target_words words_of[] = {                            /* by MTL_TARGET_* */
     { { "one label", "one label a token" }, { "labels", "tags" }, { "label", "labels" } },
     { { "a number", "one a token" }, { "numbers", "numbers" }, { "value", "values" } },
-    { { "any number of labels, separated by commas", "as many a token" }, { "sets", "sets" },
+    { { "any number of labels, separated by commas", "as many a token, - for none" }, { "sets", "sets" },
       { "labels", "labels" } },
     { { NULL, NULL }, { NULL, NULL }, { NULL, NULL } },             /* no file has data sets' numbers */
     { { "one label of some in an order", "one a token" }, { "labels", "labels" }, { "label", "labels" } },

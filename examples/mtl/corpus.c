@@ -211,6 +211,7 @@ void read_item(corpus *all, target *to, const source *in, const char *cell, int 
 {
     task *of = &all->tasks[to->task];
     if (kind_has_sets(of->kind)) {
+        if (kind_is_step(of->kind) && strcmp(cell, "-") == 0) cell++;       /* the set of none among others */
         arrput(to->sets, missing ? missing_set() : read_set(all, of, in, cell));
         return;
     }

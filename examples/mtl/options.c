@@ -82,7 +82,10 @@ static const option options[] = {
       "how a sequence's rows become one, for tasks with an item a sequence [max]" },
     { "--weight", "TASK=X", TRAIN, TASK_FIELD, FIELDS("task.*.weight"), NULL },
     { "--class-weights", "TASK=WEIGHTS", TRAIN, FILES, MEMBER(class_weights),
-      "of its classes: balanced (as if all were equally frequent), or LABEL:X,LABEL:X (the others: 1)" },
+      "of its classes: balanced (as if all were equally frequent; multi: as if as often there as not), or "
+      "LABEL:X,LABEL:X (the others: 1)" },
+    { "--thresholds", "TASK,TASK", TRAIN, LIST, MEMBER(thresholds),
+      "multi tasks whose classes get the thresholds of best F1 on the --valid data [0.5 for all]" },
     { "--ranks", "TASK=LABELS", TRAIN, FILES, MEMBER(ranks),
       "the labels of an ordinal task, the lowest first, separated by commas [numbers by their size]" },
     { "--dropout", "X", TRAIN, FIELD, FIELDS("input.dropout encoder.dropout"),

@@ -24,7 +24,7 @@ typedef struct settings {
     int automatic;                          /* what tasks share is to be found out */
     long long min_count, max_tokens, stop_after, watch, vocabulary;
     char **data, **valid, **frames, **only, **features, **tasks, **clamps, **class_weights,
-        **ranks, **teachers;
+        **ranks, **thresholds, **teachers;
     char **sampler_weights, **maps, **labels, **freeze;
     const char *out, *model_path, *score, *log, *sequence, *preset, *confusion, *budget, *resume;
     const char *words, *unknown, *export_c;
