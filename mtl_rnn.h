@@ -16183,13 +16183,13 @@ static MTL__RARE void mtl__ordinal_stream(mtl_maker *m, const mtl_task_part *par
     MTL__TRAINS_IN(MTL_TASKS, kind, count), MTL__TRAINS_IN(MTL_TASKS, kind, score), figures, \
     MTL__STREAMS_IN(MTL_TASKS, kind, stream), stream_p }
 #define MTL__TASK_OF_CLASSES(kind, of, name, column, columns, target, outputs, check, build, loss, counts, \
-    each, count, score, figures, stream) MTL__TASK(MTL_TASK_##kind, name, MTL__FILES(column, columns), target, \
-    0, outputs, check, build, loss, counts, each, count, score, figures, stream, \
+    each, count, score, figures, stream) \
+    MTL__TASK(MTL_TASK_##kind, name, MTL__FILES(column, columns), target, 0, outputs, check, build, loss, counts, each, count, score, figures, stream, \
     MTL__MAY(kind, mtl__##of##_distribution), MTL__MAY(kind, mtl__##of##_answer), \
     MTL__STREAMS_IN(MTL_TASKS, MTL_TASK_##kind, mtl__##of##_stream_p))
 static const mtl_task_kind mtl__task_kinds[] = {
-    MTL__TASK_OF_CLASSES(CLASS, class, "class", "class", "tags", MTL_TARGET_LABELS, "logits", mtl__class_check,
-              mtl__class_build, mtl__class_loss, sizeof(mtl__metric), 0, mtl__class_count, mtl__class_score,
+    MTL__TASK_OF_CLASSES(CLASS, class, "class", "class", "tags", MTL_TARGET_LABELS, "logits",
+              mtl__class_check, mtl__class_build, mtl__class_loss, sizeof(mtl__metric), 0, mtl__class_count, mtl__class_score,
               mtl__class_figures, mtl__class_stream),
     MTL__TASK(MTL_TASK_REAL, "real", MTL__FILES("real", "reals"), MTL_TARGET_NUMBERS, 1, "values",
               mtl__real_check, mtl__real_build, mtl__numbers_loss, sizeof(mtl__metric), 0, mtl__real_count,

@@ -371,8 +371,8 @@ static void test_losses_real(void **state)
     }
 }
 
-/* Sets of labels, their classes weighted or not: the divisor counts items times classes; a NaN anywhere makes the item missing. Logits of a
-   thousand, whose exp is no number, are fine on either side. */
+/* Sets of labels, their classes weighted or not: the divisor counts items times classes; a NaN anywhere makes
+   the item missing. Logits of a thousand, whose exp is no number, are fine on either side. */
 static void test_losses_multi(void **state)
 {
     mtl_real values[LOSSES_ROWS * LOSSES_OUTPUTS];

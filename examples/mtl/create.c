@@ -142,8 +142,8 @@ static const char *read_class_weight(const task *of, const char *list, const cha
     return *text ? text + 1 : text;
 }
 
-/* The weight that makes a class as heavy as others: items / (classes * items of the class), whose mean over the
-   items is 1; in sets, items without it / items with it. */
+/* The weight that makes a class as heavy as others: items / (classes * items of the class), whose mean over
+   the items is 1; in sets, items without it / items with it. */
 static float balanced_weight(const task *of, const size_t *counts, size_t label)
 {
     const double with = (double)counts[label], items = (double)counts[of->classes];

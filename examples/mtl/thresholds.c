@@ -38,7 +38,8 @@ static int falls(const void *a, const void *b)
     return x < y ? 1 : x > y ? -1 : 0;
 }
 
-/* Between the last item that is given the class and the next one, where F1 = 2 right / (given + have) is best. */
+/* Between the last item that is given the class and the next one, where F1 = 2 right / (given + have) is
+   best. */
 static mtl_real best_threshold(given_class *items)
 {
     const size_t count = arrlenu(items);
@@ -109,8 +110,9 @@ void choose_thresholds(const settings *given, const corpus *all, mtl_model *mode
     mtl_error err = { 0 };
     size_t i;
     for (i = 0; i < arrlenu(all->tasks); i++) {
-        const int task = has_thresholds(given, all->tasks[i].name) ? mtl_model_task(model, all->tasks[i].name) : -1;
-        if (task >= 0) choose(given, model, task, valid, &err);
+        const char *name = all->tasks[i].name;
+        const int task = mtl_model_task(model, name);
+        if (task >= 0 && has_thresholds(given, name)) choose(given, model, task, valid, &err);
     }
     check(&err);
 }
