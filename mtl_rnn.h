@@ -110,7 +110,7 @@
      13 >>desc       field tables, and the one copy, check, write and read that serve every desc
      14 >>tape       the run, its records, playing them backward
      15 >>layers     embedding, dense, dropout, selection, concatenation, pooling
-     16 >>cells      RNN, GRU, LSTM, whose table is in >>kernels; directions; stacks
+     16 >>cells      RNN, GRU, LSTM, minGRU, whose table is in >>kernels; directions; stacks
      17 >>stream     one step of one sequence: a short list of operations
      18 >>losses     cross-entropy, MSE, MAE, Huber, binary cross-entropy; penalties
      19 >>metrics    accuracy, span F1, label F1, RMSE, MAE, R2: counted as items stream by, nothing allocated
@@ -230,7 +230,8 @@ MTL_DEF const char *mtl_error_text(int code);
 enum { MTL_ISA_AUTO, MTL_ISA_SCALAR, MTL_ISA_SSE2, MTL_ISA_AVX2, MTL_ISA_AVX512, MTL_ISA_NEON,
     MTL_ISA_COUNT };
 enum { MTL_PRECISION_DEFAULT, MTL_PRECISION_F32, MTL_PRECISION_BF16 };         /* default: float throughout */
-enum { MTL_CELL_DEFAULT, MTL_CELL_RNN, MTL_CELL_GRU, MTL_CELL_LSTM, MTL_CELL_COUNT }; /* default: LSTM */
+enum { MTL_CELL_DEFAULT, MTL_CELL_RNN, MTL_CELL_GRU, MTL_CELL_LSTM, MTL_CELL_MINGRU,
+    MTL_CELL_COUNT };                       /* default: LSTM */
 enum { MTL_ACTIVATION_DEFAULT, MTL_ACTIVATION_NONE, MTL_ACTIVATION_TANH, MTL_ACTIVATION_RELU,
     MTL_ACTIVATION_SIGMOID };
 enum { MTL_RESET_DEFAULT, MTL_RESET_AFTER, MTL_RESET_BEFORE };           /* GRU; default: after, as PyTorch */
@@ -268,7 +269,8 @@ enum { MTL_INIT_DEFAULT, MTL_INIT_UNIFORM, MTL_INIT_NORMAL, MTL_INIT_CONSTANT, M
 #define MTL_ISA_NAMES(X)        X(MTL_ISA_AUTO, "auto") X(MTL_ISA_SCALAR, "scalar") X(MTL_ISA_SSE2, "sse2") \
                                 X(MTL_ISA_AVX2, "avx2") X(MTL_ISA_AVX512, "avx512") X(MTL_ISA_NEON, "neon")
 #define MTL_PRECISION_NAMES(X)  X(MTL_PRECISION_F32, "f32") X(MTL_PRECISION_BF16, "bf16")
-#define MTL_CELL_NAMES(X)       X(MTL_CELL_RNN, "rnn") X(MTL_CELL_GRU, "gru") X(MTL_CELL_LSTM, "lstm")
+#define MTL_CELL_NAMES(X)       X(MTL_CELL_RNN, "rnn") X(MTL_CELL_GRU, "gru") X(MTL_CELL_LSTM, "lstm") \
+                                X(MTL_CELL_MINGRU, "mingru")
 #define MTL_ACTIVATION_NAMES(X) X(MTL_ACTIVATION_NONE, "none") X(MTL_ACTIVATION_TANH, "tanh") \
                                 X(MTL_ACTIVATION_RELU, "relu") \
                                 X(MTL_ACTIVATION_SIGMOID, "sigmoid")
@@ -969,7 +971,9 @@ typedef struct mtl_cell_state {
        GRU   r,z = s(W x + b + W h' + b);  n = tanh(W x + b + r*(W h' + b));  h = (1-z)*n + z*h'
                                                                                             Cho et al. 2014
        LSTM  i,f,o = s(..);  g = tanh(..);  c = f*c' + i*g;  h = o*tanh(c)
-                                                            Hochreiter & Schmidhuber 1997; Gers et al. 2000 */
+                                                            Hochreiter & Schmidhuber 1997; Gers et al. 2000
+       minGRU z = s(W x + b);  n = W x + b;  h = (1-z)*h' + z*n, so that no product waits for a step before:
+              there is no W_hh and no b_hh (gates z n)                               Feng et al. 2024 */
 MTL_DEF mtl_activation *mtl_cell_forward(mtl_run *run, const mtl_cell *cell, mtl_activation *x,
                                          const mtl_cell_state *initial, mtl_cell_state *final);
 /* The same for a cell of one kind; error ARGUMENT for a cell of another. */
@@ -979,6 +983,8 @@ MTL_DEF mtl_activation *mtl_gru_forward(mtl_run *run, const mtl_cell *cell, mtl_
                                         const mtl_cell_state *initial, mtl_cell_state *final);
 MTL_DEF mtl_activation *mtl_lstm_forward(mtl_run *run, const mtl_cell *cell, mtl_activation *x,
                                          const mtl_cell_state *initial, mtl_cell_state *final);
+MTL_DEF mtl_activation *mtl_mingru_forward(mtl_run *run, const mtl_cell *cell, mtl_activation *x,
+                                           const mtl_cell_state *initial, mtl_cell_state *final);
 
 /* One sequence through one cell, a step at a time, in the order in which the steps come: what runs in a frame
    loop. For a stack, one stream per layer: what one's step returns is the next one's x. Weights are read
@@ -4150,14 +4156,15 @@ typedef struct mtl__steps {
 } mtl__steps;
 
 /* What sets a cell apart, but for its arithmetic. Gates are counted in the order of files, PyTorch's: LSTM
-   i f g o, GRU r z n, RNN one. */
+   i f g o, GRU r z n, RNN one; minGRU z n. */
 typedef struct mtl__cell_kind {
     const char *name;
     int cell, reset;                            /* MTL_CELL_*; which MTL_RESET_* of it, 0: any */
     size_t gates, slots;                        /* G; S, places for a gate's gradient in a row of dz */
     int order[4];                               /* [S] whose; slots 0 .. G-1 are the input product's */
     size_t hidden_slot, joint;                  /* slots from here on are the product's with h, gates 0 ..
-                                                   joint-1; the other gates, apart, multiply r*h */
+                                                   joint-1; the other gates, apart, multiply r*h. joint
+                                                   0: no gate reads h, and there is no W_hh, no b_hh */
     size_t merged;                              /* gates 0 .. merged-1 add b_hh to b_ih; others to W_hh h */
     int has_c, carries;                         /* has a cell state; the element-wise part leaves something
                                                    in the carry dh, to which the product adds */
@@ -4178,7 +4185,8 @@ typedef struct mtl__cell_kind {
     X(rnn,       "rnn",  MTL_CELL_RNN,  0,                1, 1, { 0, 0, 0, 0 }, 0, 1, 1,  0, 0, 0,  0, 0, 0) \
     X(gru,       "gru",  MTL_CELL_GRU,  MTL_RESET_AFTER,  3, 4, { 2, 0, 1, 2 }, 1, 3, 2,  0, 1, 0,  1, 3, 2) \
     X(gru_reset, "gru",  MTL_CELL_GRU,  MTL_RESET_BEFORE, 3, 3, { 2, 0, 1, 0 }, 1, 2, 3,  0, 1, 0,  1, 1, 2) \
-    X(lstm,      "lstm", MTL_CELL_LSTM, 0,                4, 4, { 0, 1, 2, 3 }, 0, 4, 4,  1, 0, 1,  1, 0, 2)
+    X(lstm,      "lstm", MTL_CELL_LSTM, 0,                4, 4, { 0, 1, 2, 3 }, 0, 4, 4,  1, 0, 1,  1, 0, 2) \
+    X(mingru,    "mingru", MTL_CELL_MINGRU, 0,            2, 2, { 0, 1, 0, 0 }, 0, 0, 2,  0, 1, 0,  0, 0, 1)
 #define MTL__CELL_KIND(functions, ...) { __VA_ARGS__ },
 static const mtl__cell_kind mtl__cell_kinds[] = { MTL__CELL_KINDS(MTL__CELL_KIND) };
 
@@ -4187,7 +4195,8 @@ static const mtl__cell_kind mtl__cell_kinds[] = { MTL__CELL_KINDS(MTL__CELL_KIND
 enum {
     MTL__LSTM_I = 0, MTL__LSTM_F = MTL__BLOCK, MTL__LSTM_G = 2 * MTL__BLOCK, MTL__LSTM_O = 3 * MTL__BLOCK,
     MTL__GRU_R = 0, MTL__GRU_U = MTL__BLOCK, MTL__GRU_N = 2 * MTL__BLOCK,
-    MTL__GRU_DN = 0, MTL__GRU_DR = MTL__BLOCK, MTL__GRU_DU = 2 * MTL__BLOCK, MTL__GRU_DM = 3 * MTL__BLOCK
+    MTL__GRU_DN = 0, MTL__GRU_DR = MTL__BLOCK, MTL__GRU_DU = 2 * MTL__BLOCK, MTL__GRU_DM = 3 * MTL__BLOCK,
+    MTL__MINGRU_U = 0, MTL__MINGRU_N = MTL__BLOCK
 };
 
 /* One recurrent layer in one direction: what its forward and backward loops over time share. */
@@ -4607,7 +4616,7 @@ static void mtl__cell_open(const mtl__cell_pass *p, const mtl__cell_rows *part, 
     b->c = p->c ? p->c + (p->keep ? row : sequence) * p->c_stride : NULL;
     b->extra = p->extra ? p->extra + row * p->c_stride : NULL;
     b->extra_row = p->c_stride;
-    if (p->kind->joint < p->kind->gates && !p->keep) {  /* r*h has no row in time, only one for each
+    if (p->kind->joint && p->kind->joint < p->kind->gates && !p->keep) {  /* r*h has no row in time, only one for each
                                                            sequence */
         b->extra = p->scratch + sequence * padded;
         b->extra_row = padded;
@@ -6949,6 +6958,39 @@ MTL__KERNEL void MTL__FN(mtl__gru_reset_backward)(const mtl__cell_block *block, 
     }
 }
 
+/* u = sigmoid(z_u)    h = h' + u (z_n - h')       (Feng et al. 2024, minGRU) */
+MTL__KERNEL void MTL__FN(mtl__mingru_forward)(const mtl__cell_block *block, int keep)
+{
+    const mtl__cell_block b = *block;
+    size_t row, at;
+    MTL__EACH_VECTOR(b.rows) {
+        mtl_real *z = b.z + row * b.z_row + at;
+        const mtl__vec u = MTL__FN(mtl__sigmoid)(mtl__load(z + MTL__MINGRU_U));
+        const mtl__vec before = mtl__load(b.h_before + row * b.h_before_row + at);
+        if (keep) mtl__store(z + MTL__MINGRU_U, u);
+        mtl__store(b.h + row * b.h_row + at,
+                   mtl__muladd(u, mtl__sub(mtl__load(z + MTL__MINGRU_N), before), before));
+    }
+}
+
+/* dh = dy + carried dh    dz_u = dh (z_n - h') u(1 - u)    dz_n = dh u    dh carried on = dh (1 - u) */
+MTL__KERNEL void MTL__FN(mtl__mingru_backward)(const mtl__cell_block *block)
+{
+    const mtl__cell_block b = *block;
+    size_t row, at;
+    MTL__EACH_VECTOR(b.rows) {
+        const mtl_real *z = b.z + row * b.z_row + at;
+        mtl_real *dz = b.dz + row * b.dz_row + at, *carry = b.dh + row * b.dh_row + at;
+        const mtl__vec u = mtl__load(z + MTL__MINGRU_U);
+        const mtl__vec dh = mtl__add(mtl__load(b.dy + row * b.dy_row + at), mtl__load(carry));
+        const mtl__vec away = mtl__sub(mtl__load(z + MTL__MINGRU_N),
+                                       mtl__load(b.h_before + row * b.h_before_row + at));
+        mtl__store(carry, mtl__submul(dh, u, dh));
+        mtl__store(dz + MTL__MINGRU_U, mtl__mul(mtl__mul(dh, away), mtl__submul(u, u, u)));
+        mtl__store(dz + MTL__MINGRU_N, mtl__mul(dh, u));
+    }
+}
+
 /* h = f(z) */
 MTL__KERNEL void MTL__FN(mtl__rnn_forward)(const mtl__cell_block *block)
 {
@@ -7139,6 +7181,17 @@ MTL__KERNEL void MTL__FN(mtl__rnn_step)(const mtl__cell_pass *p, const mtl__cell
     }
 }
 
+/* No product: a step is as long as its sigmoids. */
+MTL__KERNEL void MTL__FN(mtl__mingru_step)(const mtl__cell_pass *p, const mtl__cell_rows *part)
+{
+    const mtl__cell_block *b;
+    mtl__cell_walk walk;
+    for (b = mtl__cell_first(p, part, &walk); b; b = mtl__cell_next(p, part, &walk)) {
+        MTL__FN(mtl__mingru_forward)(b, p->keep);
+        mtl__cell_leave(p, &walk);
+    }
+}
+
 /* z (+)= a . W^T for one row and `gates` gates of all blocks of units; z has z_block to the next block. */
 MTL__KERNEL void MTL__FN(mtl__single_product)(size_t units, size_t gates, size_t length, const mtl_real *a,
                                               const mtl_real *packed, const mtl_real *bias, mtl_real *z,
@@ -7193,6 +7246,12 @@ MTL__KERNEL void MTL__FN(mtl__rnn_single)(const mtl__cell_single *p, const mtl__
 {
     MTL__FN(mtl__single_hidden)(p, p->z, MTL__START_ADD);
     MTL__FN(mtl__rnn_forward)(b);
+}
+
+MTL__KERNEL void MTL__FN(mtl__mingru_single)(const mtl__cell_single *p, const mtl__cell_block *b)
+{
+    (void)p;
+    MTL__FN(mtl__mingru_forward)(b, 0);
 }
 
 /* to (+)= dz[slot .. slot + gates) . W for all blocks of the part: a gradient of the states before. */
@@ -7260,10 +7319,15 @@ MTL__KERNEL void MTL__FN(mtl__rnn_step_back)(const mtl__cell_pass *p, const mtl_
     MTL__FN(mtl__cell_slopes)(p, part, MTL__FN(mtl__rnn_backward));
 }
 
-/* The product with W_hh, into the part's units of the carry dh. */
+MTL__KERNEL void MTL__FN(mtl__mingru_step_back)(const mtl__cell_pass *p, const mtl__cell_rows *part)
+{
+    MTL__FN(mtl__cell_slopes)(p, part, MTL__FN(mtl__mingru_backward));
+}
+
+/* The product with W_hh, where there is one, into the part's units of the carry dh. */
 MTL__KERNEL void MTL__FN(mtl__cell_step_carry)(const mtl__cell_pass *p, const mtl__cell_rows *part)
 {
-    if (part->linked || p->want_dh0)
+    if (p->kind->joint && (part->linked || p->want_dh0))
         MTL__FN(mtl__cell_product_back)(p, part, p->kind->hidden_slot, p->kind->joint, p->packed_t,
                                         p->dh + part->sequence * p->dh_stride, p->dh_stride,
                                         p->kind->carries ? MTL__START_ADD : MTL__START_ZERO);
@@ -12366,7 +12430,7 @@ MTL__INLINE int mtl__multi_chooses(const mtl_real *thresholds, size_t j, mtl_rea
 }
 
 /* ===========================================================================================================
-   16 >>cells      RNN, GRU, LSTM; directions; stacks
+   16 >>cells      RNN, GRU, LSTM, minGRU; directions; stacks
    ===========================================================================================================
    The element-wise mathematics of the cells stands with their kernels (>>kernels), as does the table that
    says what sets them apart; here is the order of the work around it.
@@ -12404,7 +12468,7 @@ MTL__INLINE int mtl__multi_chooses(const mtl_real *thresholds, size_t j, mtl_rea
    at once. A stream's step: mtl_cell_stream_step, cell_single, mtl__lstm_single, mtl__lstm_forward.
 
    What a record keeps, floats per unit and row: RNN 2 (z, y), GRU 5 (r z n, W_hn h + b_hn, y), LSTM 7 (i f g
-   o, c, tanh c, y). Forward's scratch: z of one chunk (two with threads; where there is a record none),
+   o, c, tanh c, y), minGRU 3 (z n, y). Forward's scratch: z of one chunk (two with threads; where there is a record none),
    states of all sequences, z of at most 8 ids for each sequence. Backward's scratch: dz of one chunk (two
    with threads), states of all sequences, and 64 KB for each job of a weight product.
    -------------------------------------------------------------------------------------------------------- */
@@ -12413,7 +12477,8 @@ struct mtl_cell {
     int activation, reverse;
     size_t units, inputs;
     mtl_tensor *w_ih, *w_hh, *b_ih, *b_hh;  /* biases NULL: none */
-    mtl__matrix *input, *hidden, *hidden_n; /* packed W_ih, W_hh of the joint gates, of the others or NULL */
+    mtl__matrix *input, *hidden, *hidden_n; /* packed W_ih, W_hh of the joint gates, of the others; w_hh,
+                                               b_hh and these NULL: none */
 };
 
 /* MTL_CELL_*, MTL_RESET_* */
@@ -12425,7 +12490,10 @@ static const mtl__cell_kind *mtl__cell_kind_find(int cell, int reset)
 }
 
 /* The gates whose hidden product comes after that of the joint ones: reset before. */
-static size_t mtl__cell_apart(const mtl__cell_kind *kind) { return kind->gates - kind->joint; }
+static size_t mtl__cell_apart(const mtl__cell_kind *kind)
+{
+    return kind->joint ? kind->gates - kind->joint : 0;
+}
 
 /* Which packings the products need. */
 static MTL__RARE void mtl__cell_add_matrices(mtl_parameters *set, mtl_cell *c, mtl_error *err)
@@ -12434,6 +12502,7 @@ static MTL__RARE void mtl__cell_add_matrices(mtl_parameters *set, mtl_cell *c, m
     const size_t apart = mtl__cell_apart(k);
     c->input = mtl__matrix_add(set, c->w_ih, 0, k->gates, c->units, k->order, err);
     mtl__matrix_add_bias(set, c->input, c->b_ih, c->b_hh, 0, k->gates, k->merged);
+    if (!k->joint) return;
     c->hidden = mtl__matrix_add(set, c->w_hh, 0, k->joint, c->units, NULL, err);
     if (apart) c->hidden_n = mtl__matrix_add(set, c->w_hh, k->joint * c->units, apart, c->units, NULL, err);
     if (k->merged < k->gates)
@@ -12460,6 +12529,17 @@ static void mtl__cell_open_forget_gate(const mtl_cell *c, float bias)
     rows->addend = bias;
 }
 
+/* As PyTorch: all within 1 / sqrt(H). */
+static MTL__RARE void mtl__cell_initial(const mtl_cell *c)
+{
+    mtl_tensor *const tensors[4] = { c->w_ih, c->w_hh, c->b_ih, c->b_hh };
+    size_t i;
+    for (i = 0; i < MTL__COUNT(tensors); i++)
+        if (tensors[i]) tensors[i]->initial = MTL__TRAINING ? (float)(1 / sqrt((double)c->units)) : 0;
+    c->w_ih->gates = c->kind->gates;
+    if (c->w_hh) c->w_hh->gates = c->kind->gates;
+}
+
 MTL_DEF MTL__RARE mtl_cell *mtl_cell_add(mtl_parameters *set, const char *prefix, const mtl_cell_desc *desc,
                                          size_t inputs, int layer, int reverse, mtl_error *err)
 {
@@ -12467,6 +12547,7 @@ MTL_DEF MTL__RARE mtl_cell *mtl_cell_add(mtl_parameters *set, const char *prefix
     mtl_cell_desc of = *desc;               /* with defaults put in */
     mtl_cell *c;
     size_t rows;
+    int hidden;
     err = mtl__error_given(err, &own);
     if (mtl_desc_check(MTL_DESC_CELL, &of, "cell", err)) return NULL;
     c = (mtl_cell *)mtl__arena_make(set->arena, 1, sizeof *c, "a cell", err);
@@ -12479,15 +12560,13 @@ MTL_DEF MTL__RARE mtl_cell *mtl_cell_add(mtl_parameters *set, const char *prefix
     c->inputs = inputs;
     rows = c->kind->gates * c->units;
     c->w_ih = mtl__cell_tensor(set, prefix, "weight_ih", layer, reverse, rows, inputs, err);
-    c->w_hh = mtl__cell_tensor(set, prefix, "weight_hh", layer, reverse, rows, c->units, err);
-    if (!of.no_bias) {
-        c->b_ih = mtl__cell_tensor(set, prefix, "bias_ih", layer, reverse, rows, 0, err);
+    hidden = c->kind->joint > 0;
+    if (hidden) c->w_hh = mtl__cell_tensor(set, prefix, "weight_hh", layer, reverse, rows, c->units, err);
+    if (!of.no_bias) c->b_ih = mtl__cell_tensor(set, prefix, "bias_ih", layer, reverse, rows, 0, err);
+    if (!of.no_bias && hidden)
         c->b_hh = mtl__cell_tensor(set, prefix, "bias_hh", layer, reverse, rows, 0, err);
-    }
     if (mtl__failed(err)) return NULL;
-    c->w_ih->initial = c->w_hh->initial = MTL__TRAINING ? (float)(1 / sqrt((double)c->units)) : 0;
-    c->w_ih->gates = c->w_hh->gates = c->kind->gates;
-    if (c->b_ih) c->b_ih->initial = c->b_hh->initial = c->w_ih->initial;
+    mtl__cell_initial(c);
     if (c->b_ih && c->kind->forget) mtl__cell_open_forget_gate(c, of.forget_bias);
     mtl__cell_add_matrices(set, c, err);
     return mtl__failed(err) ? NULL : c;
@@ -12533,9 +12612,9 @@ static MTL__RARE mtl__cell_pass mtl__cell_pass_of(const mtl_run *run, const mtl_
     pass.time = &d->packing->time;
     pass.pairs = mtl__run_pairs(run) && d->keep;
     pass.rounded_row = mtl__padded(cell->units) / 2 * cell->kind->gates;
-    pass.packed = mtl__run_packed(run, cell->hidden, pass.pairs);
+    pass.packed = cell->hidden ? mtl__run_packed(run, cell->hidden, pass.pairs) : NULL;
     pass.packed_n = cell->hidden_n ? mtl__run_packed(run, cell->hidden_n, pass.pairs) : NULL;
-    pass.bias_n = cell->hidden->packed_bias;
+    pass.bias_n = cell->hidden ? cell->hidden->packed_bias : NULL;
     pass.z = d->z;
     pass.z_block = d->packing->rows * cell->kind->gates * MTL__BLOCK;
     pass.c = d->c;
@@ -12933,7 +13012,7 @@ static void mtl__cell_weight_gradients(mtl__jobs *jobs, const mtl__cell_back *ba
     const mtl_gradient *g = mtl__run_gradient(jobs->run, back->data->cell->w_hh);
     const int add = g && g->state == MTL_GRAD_DENSE;
     mtl__cell_input_gradients(jobs, back, chunk);
-    mtl__cell_hidden_gradients(jobs, back, chunk);
+    if (back->data->cell->w_hh) mtl__cell_hidden_gradients(jobs, back, chunk);
     if (mtl__cell_apart(back->data->cell->kind)) mtl__cell_apart_gradient(jobs, back, chunk, add);
 }
 
@@ -12965,7 +13044,7 @@ static void mtl__cell_back_pass(mtl_run *run, mtl__cell_back *back, const mtl__s
     pass.dy_stride = d->y->stride;
     back->dz = dz ? dz : mtl__run_reals(run, chunks->rows * mtl__chunk_buffers(run),
                                         mtl__padded(cell->units) * cell->kind->slots);
-    pass.packed_t = mtl__run_packed_t(run, cell->hidden);
+    if (cell->hidden) pass.packed_t = mtl__run_packed_t(run, cell->hidden);
     if (cell->hidden_n) pass.packed_n_t = mtl__run_packed_t(run, cell->hidden_n);
     if (pass.pairs) pass.rounded = mtl__run_reals(run, d->packing->sequences, pass.rounded_row);
     pass.dh = mtl__cell_carry_begin(run, d, d->h_last);
@@ -13296,6 +13375,11 @@ MTL_DEF mtl_activation *mtl_lstm_forward(mtl_run *run, const mtl_cell *cell, mtl
 {
     return mtl__cell_forward_if(run, MTL_CELL_LSTM, cell, x, initial, final);
 }
+MTL_DEF mtl_activation *mtl_mingru_forward(mtl_run *run, const mtl_cell *cell, mtl_activation *x,
+                                           const mtl_cell_state *initial, mtl_cell_state *final)
+{
+    return mtl__cell_forward_if(run, MTL_CELL_MINGRU, cell, x, initial, final);
+}
 
 /* ---- one step at a time -------------------------------------------------------------------------------- */
 
@@ -13345,9 +13429,9 @@ MTL_DEF MTL__RARE mtl_cell_stream *mtl_cell_stream_init(void *buffer, size_t byt
     p->inputs = cell->inputs;
     p->packed_input = cell->input->packed;
     p->bias = cell->input->packed_bias;
-    p->packed = cell->hidden->packed;
+    p->packed = cell->hidden ? cell->hidden->packed : NULL;
     p->packed_n = cell->hidden_n ? cell->hidden_n->packed : NULL;
-    p->bias_n = cell->hidden->packed_bias;
+    p->bias_n = cell->hidden ? cell->hidden->packed_bias : NULL;
     mtl__stream_reals(cell, &states, &z, &extra);
     p->h = (mtl_real *)(void *)((unsigned char *)buffer + mtl__round_up(sizeof *stream, MTL__ALIGNMENT));
     p->c = cell->kind->has_c ? p->h + states / 2 : NULL;
@@ -15209,10 +15293,10 @@ static MTL__RARE unsigned mtl__cells_stream(mtl_maker *m, const mtl_column_part 
         op->how = (int)(cell->kind - mtl__cell_kinds);
         op->also = cell->activation;
         op->weights[0] = cell->input->packed;
-        op->weights[1] = cell->hidden->packed;
+        op->weights[1] = cell->hidden ? cell->hidden->packed : NULL;
         op->weights[2] = cell->hidden_n ? cell->hidden_n->packed : NULL;
         op->bias[0] = cell->input->packed_bias;
-        op->bias[1] = cell->hidden->packed_bias;
+        op->bias[1] = cell->hidden ? cell->hidden->packed_bias : NULL;
         x = op->to;
     }
     return x;
@@ -16184,13 +16268,14 @@ static MTL__RARE void mtl__ordinal_stream(mtl_maker *m, const mtl_task_part *par
     MTL__STREAMS_IN(MTL_TASKS, kind, stream), stream_p }
 #define MTL__TASK_OF_CLASSES(kind, of, name, column, columns, target, outputs, check, build, loss, counts, \
     each, count, score, figures, stream) \
-    MTL__TASK(MTL_TASK_##kind, name, MTL__FILES(column, columns), target, 0, outputs, check, build, loss, counts, each, count, score, figures, stream, \
+    MTL__TASK(MTL_TASK_##kind, name, MTL__FILES(column, columns), target, 0, outputs, check, build, loss, \
+    counts, each, count, score, figures, stream, \
     MTL__MAY(kind, mtl__##of##_distribution), MTL__MAY(kind, mtl__##of##_answer), \
     MTL__STREAMS_IN(MTL_TASKS, MTL_TASK_##kind, mtl__##of##_stream_p))
 static const mtl_task_kind mtl__task_kinds[] = {
     MTL__TASK_OF_CLASSES(CLASS, class, "class", "class", "tags", MTL_TARGET_LABELS, "logits",
-              mtl__class_check, mtl__class_build, mtl__class_loss, sizeof(mtl__metric), 0, mtl__class_count, mtl__class_score,
-              mtl__class_figures, mtl__class_stream),
+              mtl__class_check, mtl__class_build, mtl__class_loss, sizeof(mtl__metric), 0, mtl__class_count,
+              mtl__class_score, mtl__class_figures, mtl__class_stream),
     MTL__TASK(MTL_TASK_REAL, "real", MTL__FILES("real", "reals"), MTL_TARGET_NUMBERS, 1, "values",
               mtl__real_check, mtl__real_build, mtl__numbers_loss, sizeof(mtl__metric), 0, mtl__real_count,
               mtl__real_score, mtl__real_figures, mtl__numbers_stream, NULL, NULL, NULL),

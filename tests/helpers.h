@@ -400,7 +400,7 @@ static test_shape test_shape_random(int number, test_random *r)
 {
     test_shape s;
     memset(&s, 0, sizeof s);
-    s.cell = 1 + number % 3;
+    s.cell = number % 7 == 6 ? MTL_CELL_MINGRU : 1 + number % 3;
     s.bidirectional = number / 3 % 2;
     s.reset = number / 2 % 2 ? MTL_RESET_BEFORE : MTL_RESET_AFTER;
     s.layers = test_random_between(r, 1, 2);

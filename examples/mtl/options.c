@@ -66,7 +66,7 @@ static const option options[] = {
       "CSV: a column to learn, of a kind named below; may be repeated" },
     { "--clamp", "TASK=LOW:HIGH", READING, FILES, MEMBER(clamps),
       "cuts a real task's targets and answers to this range" },
-    TRAIN_FIELD("--cell", "rnn|gru|lstm", "encoder.cell"),
+    TRAIN_FIELD("--cell", "rnn|gru|lstm|mingru", "encoder.cell"),
     { "--dir", "uni|bi", TRAIN, FIELD, FIELDS("encoder.bidirectional"),
       "one direction, or a second one that reads from the end [bi]" },
     TRAIN_FIELD("--hidden", "N", "encoder.hidden"),

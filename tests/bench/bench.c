@@ -122,7 +122,7 @@ static bench_options default_options(int mode)
 static bench_options read_options(int mode, int argc, char **argv)
 {
     static const mtl_choice cells[] = { { MTL_CELL_LSTM, "lstm" }, { MTL_CELL_GRU, "gru" },
-        { MTL_CELL_RNN, "rnn" }, { 0, NULL } };
+        { MTL_CELL_RNN, "rnn" }, { MTL_CELL_MINGRU, "mingru" }, { 0, NULL } };
     static const mtl_choice directions[] = { { 1, "uni" }, { 2, "bi" }, { 0, NULL } };
     static const mtl_choice precisions[] = { { 0, "f32" }, { 1, "bf16" }, { 0, NULL } };
 #define ISA_CHOICE(number, name) { number, name },
