@@ -237,7 +237,7 @@ enum { MTL_ACTIVATION_DEFAULT, MTL_ACTIVATION_NONE, MTL_ACTIVATION_TANH, MTL_ACT
 enum { MTL_RESET_DEFAULT, MTL_RESET_AFTER, MTL_RESET_BEFORE };           /* GRU; default: after, as PyTorch */
 enum { MTL_INPUT_DEFAULT, MTL_INPUT_EMBEDDING, MTL_INPUT_FEATURES,
     MTL_INPUT_COUNT }; /* default: by what is given */
-enum { MTL_COLUMN_DEFAULT, MTL_COLUMN_CELLS, MTL_COLUMN_COUNT };
+enum { MTL_COLUMN_DEFAULT, MTL_COLUMN_CELLS, MTL_COLUMN_CONV, MTL_COLUMN_COUNT };
 enum { MTL_MIX_DEFAULT, MTL_MIX_CONCAT, MTL_MIX_SUM, MTL_MIX_GATE, MTL_MIX_EXPERTS, MTL_MIX_CROSS_STITCH,
     MTL_MIX_LEVELS, MTL_MIX_REVERSAL, MTL_MIX_COUNT }; /* default: concatenation */
 enum { MTL_PENALTY_DEFAULT, MTL_PENALTY_TIE, MTL_PENALTY_ORTHOGONAL,
@@ -276,7 +276,7 @@ enum { MTL_INIT_DEFAULT, MTL_INIT_UNIFORM, MTL_INIT_NORMAL, MTL_INIT_CONSTANT, M
                                 X(MTL_ACTIVATION_SIGMOID, "sigmoid")
 #define MTL_RESET_NAMES(X)      X(MTL_RESET_AFTER, "after") X(MTL_RESET_BEFORE, "before")
 #define MTL_INPUT_NAMES(X)      X(MTL_INPUT_EMBEDDING, "embedding") X(MTL_INPUT_FEATURES, "features")
-#define MTL_COLUMN_NAMES(X)     X(MTL_COLUMN_CELLS, "cells")
+#define MTL_COLUMN_NAMES(X)     X(MTL_COLUMN_CELLS, "cells") X(MTL_COLUMN_CONV, "conv")
 #define MTL_MIX_NAMES(X)        X(MTL_MIX_CONCAT, "concat") X(MTL_MIX_SUM, "sum") X(MTL_MIX_GATE, "gate") \
                                 X(MTL_MIX_EXPERTS, "experts") X(MTL_MIX_CROSS_STITCH, "cross-stitch") \
                                 X(MTL_MIX_LEVELS, "levels") X(MTL_MIX_REVERSAL, "reversal")
@@ -419,7 +419,11 @@ typedef struct mtl_mix_desc { MTL_MIX_FIELDS(MTL__MEMBER) } mtl_mix_desc;
     X(MTL_FLOAT,  forget_bias,   0, -100, 100, MTL_NONE, "LSTM: added to the forget gate's initial bias")
 typedef struct mtl_cell_desc { MTL_CELL_FIELDS(MTL__MEMBER) } mtl_cell_desc;
 
-/* A column: a stack of recurrent layers of such cells. */
+/* A column: a stack of recurrent layers of such cells; or (conv) of convolutions over the steps of a sequence:
+   for each of `widths` `hidden` filters with ReLU, side by side, zeros beyond both ends. A window has its
+   middle (of an even width: the step behind it) at its step, or, causal, its end; its steps lie dilation^layer
+   apart. Tensors COLUMN.layerL.windowK.weight [hidden][K * inputs], step by step, and .bias. `cell` and what is
+   said of cells, `bidirectional` too, mean nothing then; each batch begins anew. */
 #define MTL_COLUMN_FIELDS(X) \
     X(MTL_NAME,   name,         0, 1, 1, MTL_NONE, "NULL: encoder when there is one column") \
     X(MTL_MIX,    input,        0, 0, 0, MTL_NONE, "where its rows come from") \
@@ -436,7 +440,11 @@ typedef struct mtl_cell_desc { MTL_CELL_FIELDS(MTL__MEMBER) } mtl_cell_desc;
       "the same between its layers (one layer: no effect)") \
     X(MTL_FLAG,   dropout_per_sequence, 0, 0, 1, MTL_NONE, \
       "drop the same columns at all steps of a sequence") \
-    X(MTL_FLOAT,  rate,          1, 0, 1e6, MTL_NONE, "its learning rate as a multiple of the trainer's")
+    X(MTL_FLOAT,  rate,          1, 0, 1e6, MTL_NONE, "its learning rate as a multiple of the trainer's") \
+    X(MTL_INTS,   widths,        0, 0, 1000, MTL_NONE, "conv: steps in a window, several side by side; none: 3") \
+    X(MTL_INT,    dilation,      1, 1, 1000, MTL_NONE, \
+      "conv: a layer's windows take every so many-th step, times that of the layer below") \
+    X(MTL_FLAG,   causal,        0, 0, 1, MTL_NONE, "conv: windows end at their step, so it can be streamed")
 typedef struct mtl_column_desc { MTL_COLUMN_FIELDS(MTL__MEMBER) } mtl_column_desc;
 
 /* A task: level x kind, a tap into the encoder, a head, a loss and a weight in the joint loss sum_k weight_k
@@ -1354,7 +1362,7 @@ struct mtl_operation {
    does stands above it in >>stream. */
 #define MTL_OPERATION_LIST(X) \
     X(embedding) X(features) X(cell) X(dense) X(activate) X(softmax) X(copy) X(add) X(gate) X(pool) X(class) \
-    X(multi) X(real) X(ordinal) X(ranks)
+    X(multi) X(real) X(ordinal) X(ranks) X(window)
 #define MTL__OPERATION(name) MTL_DEF mtl_status mtl_do_##name(const mtl_operation *op, mtl_frame *frame);
 MTL_OPERATION_LIST(MTL__OPERATION)
 #undef MTL__OPERATION
@@ -12249,6 +12257,88 @@ static mtl_activation *mtl__reversal_forward(mtl_run *run, mtl_real factor, mtl_
     return d->y;
 }
 
+/* ---- windows: rows of neighbouring steps side by side, which a product makes a convolution of ----------- */
+
+typedef struct mtl__window {
+    size_t width, apart;                    /* steps in a window, and from one to the next */
+    size_t before;                          /* how far the first one lies before the window's own step */
+    mtl_activation *x, *y;                  /* y: [N][width * I] */
+    mtl_real *dx;                           /* while backward runs */
+    int add;
+} mtl__window;
+
+/* The packed row of step t + ahead - behind of the sequence at place b; NULL beyond its ends. */
+MTL__INLINE mtl_real *mtl__window_row(const mtl_packing *p, mtl_real *of, size_t stride, size_t b, size_t t,
+                                      size_t ahead, size_t behind)
+{
+    if (t + ahead < behind || t + ahead - behind >= (size_t)p->lengths[b]) return NULL;
+    return of + (p->step_offset[t + ahead - behind] + b) * stride;
+}
+
+/* Steps [t, end). */
+static void mtl__window_part(const mtl__kernels *kernels, const void *pass, size_t t, size_t end)
+{
+    const mtl__window *d = (const mtl__window *)pass;
+    const mtl_packing *p = d->x->space->packing;
+    const size_t inputs = d->x->width;
+    size_t b, k;
+    (void)kernels;
+    for (; t < end; t++)
+        for (b = 0; b < p->step_rows[t]; b++) {
+            mtl_real *to = d->y->value + (p->step_offset[t] + b) * d->y->stride;
+            for (k = 0; k < d->width; k++, to += inputs) {
+                const mtl_real *from = mtl__window_row(p, d->x->value, d->x->stride, b, t, k * d->apart,
+                                                       d->before);
+                if (from) memcpy(to, from, inputs * sizeof *to);
+                else memset(to, 0, inputs * sizeof *to);
+            }
+        }
+}
+
+/* A row of dx takes what it was in each window, in one order. */
+static void mtl__window_back_part(const mtl__kernels *kernels, const void *pass, size_t t, size_t end)
+{
+    const mtl__window *d = (const mtl__window *)pass;
+    const mtl_packing *p = d->x->space->packing;
+    const size_t inputs = d->x->width;
+    size_t b, k;
+    for (; t < end; t++)
+        for (b = 0; b < p->step_rows[t]; b++) {
+            mtl_real *to = mtl__row_open(d->dx, d->x->stride, inputs, p->step_offset[t] + b, d->add);
+            for (k = 0; k < d->width; k++) {
+                const mtl_real *from = mtl__window_row(p, d->y->grad, d->y->stride, b, t, d->before,
+                                                       k * d->apart);
+                if (from) kernels->add_scaled(inputs, 1, from + k * inputs, to);
+            }
+        }
+}
+
+static void mtl__window_backward(mtl_run *run, void *data)
+{
+    mtl__window *d = (mtl__window *)data;
+    const mtl_packing *p = d->x->space->packing;
+    d->dx = mtl_run_grad(run, d->x, &d->add);
+    if (d->dx) mtl__run_values(run, mtl__window_back_part, d, p->steps, d->y->width * p->sequences);
+}
+
+static mtl_activation *mtl__window_forward(mtl_run *run, mtl_activation *x, size_t width, size_t apart,
+                                           size_t before)
+{
+    mtl__window *d = (mtl__window *)mtl_run_make(run, sizeof *d);
+    mtl_activation *y = x ? mtl__run_beside(run, "", x, width * x->width) : NULL;
+    if (!d || !y) return NULL;
+    d->width = width;
+    d->apart = apart;
+    d->before = before;
+    d->x = x;
+    d->y = y;
+    y->constant = x->constant;
+    mtl__run_values(run, mtl__window_part, d, x->space->packing->steps,
+                    y->width * x->space->packing->sequences);
+    mtl_run_record(run, y, MTL__TRAINS(mtl__window_backward), d);
+    return y;
+}
+
 /* ---- pooling: rows of a sequence become one ------------------------------------------------------------ */
 
 /* Each direction's last state: forward columns of a sequence's last step, reverse columns of its first
@@ -13568,6 +13658,19 @@ MTL_DEF mtl_status mtl_do_dense(const mtl_operation *op, mtl_frame *f)
 MTL_DEF mtl_status mtl_do_activate(const mtl_operation *op, mtl_frame *f)
 {
     f->kernels->activate(op->how, op->columns, mtl__at(f, op->from), mtl__at(f, op->to));
+    return MTL_OK;
+}
+
+/* to = the last steps of `from`, `rows` of them, `how` apart; by: all steps that a window spans, kept. */
+MTL_DEF MTL__RARE mtl_status mtl_do_window(const mtl_operation *op, mtl_frame *f)
+{
+    const size_t spans = (size_t)(op->rows - 1) * (size_t)op->how + 1, width = op->columns;
+    mtl_real *kept = mtl__at(f, op->by), *to = mtl__at(f, op->to);
+    size_t k;
+    memmove(kept, kept + width, (spans - 1) * width * sizeof *kept);
+    memcpy(kept + (spans - 1) * width, mtl__at(f, op->from), width * sizeof *kept);
+    for (k = 0; k < op->rows; k++)
+        memcpy(to + k * width, kept + k * (size_t)op->how * width, width * sizeof *to);
     return MTL_OK;
 }
 
@@ -15302,9 +15405,113 @@ static MTL__RARE unsigned mtl__cells_stream(mtl_maker *m, const mtl_column_part 
     return x;
 }
 
+/* ---- conv: convolutions over the steps of a sequence ---------------------------------------------------- */
+
+typedef struct mtl__conv {
+    size_t widths;                          /* windows side by side */
+    mtl_dense **filters;                    /* [layer * widths + k] */
+} mtl__conv;
+
+/* Steps in window k of a layer. */
+static size_t mtl__conv_width(const mtl_column_desc *d, size_t k)
+{
+    return d->widths[k] ? (size_t)d->widths[k] : 3;
+}
+
+static MTL__RARE mtl_status mtl__conv_build(mtl_column_part *part, mtl_parameters *set, mtl_error *err)
+{
+    const mtl_column_desc *d = part->desc;
+    mtl__conv *c = (mtl__conv *)mtl__arena_make(set->arena, 1, sizeof *c, "a column", err);
+    size_t inputs = part->inputs, l, k;
+    char name[160];
+    if (!c) return mtl__status(err);
+    while (c->widths < MTL_MAX_HIDDEN && d->widths[c->widths]) c->widths++;
+    if (!c->widths) c->widths = 1;
+    c->filters = (mtl_dense **)mtl__arena_make(set->arena, (size_t)d->layers * c->widths, sizeof *c->filters,
+                                               "a column", err);
+    part->width = c->widths * (size_t)d->hidden;
+    for (l = 0; l < (size_t)d->layers && !mtl__failed(err); l++, inputs = part->width)
+        for (k = 0; k < c->widths; k++) {
+            mtl__print(name, sizeof name, "%s.layer%z.window%z", d->name, l, mtl__conv_width(d, k));
+            c->filters[l * c->widths + k] = mtl_dense_add(set, name, mtl__conv_width(d, k) * inputs,
+                                                          (size_t)d->hidden, 0, err);
+        }
+    part->data = c;
+    part->directions = 1;
+    return mtl__status(err);
+}
+
+/* One layer; name: of its result. */
+static mtl_activation *mtl__conv_layer(mtl_run *run, const mtl_column_part *part, size_t l, size_t apart,
+                                       mtl_activation *x, const char *name)
+{
+    const mtl__conv *c = (const mtl__conv *)part->data;
+    mtl_activation *parts[MTL_MAX_HIDDEN];
+    size_t k;
+    for (k = 0; k < c->widths; k++) {
+        const size_t width = mtl__conv_width(part->desc, k), spans = (width - 1) * apart;
+        mtl_activation *z = mtl__window_forward(run, x, width, apart, part->desc->causal ? spans : spans / 2);
+        z = mtl_dense_forward(run, c->filters[l * c->widths + k], z, NULL);
+        parts[k] = mtl__activate_forward(run, MTL_ACTIVATION_RELU, z, c->widths > 1 ? NULL : name);
+    }
+    return mtl__concat_forward(run, parts, c->widths, name);
+}
+
+static mtl_activation *mtl__conv_forward(mtl_run *run, const mtl_column_part *part, mtl_activation *x,
+                                         const mtl_cell_state *initial, mtl_cell_state *final)
+{
+    const mtl_column_desc *d = part->desc;
+    const size_t layers = (size_t)d->layers;
+    const int *key = d->dropout_per_sequence ? mtl__space_sequences(x->space) : mtl__space_items(x->space);
+    size_t l, apart = 1;
+    (void)initial;
+    (void)final;
+    for (l = 0; l < layers && x; l++, apart *= (size_t)d->dilation) {
+        x = mtl__conv_layer(run, part, l, apart, x, l + 1 < layers ? "" : d->name);
+        if (x) x = mtl__dropout_layer(run, l + 1 < layers ? d->dropout_between : d->dropout, key, x, "");
+    }
+    return x;
+}
+
+/* A window keeps the steps that it spans; zeros stand for those before the first. */
+static MTL__RARE unsigned mtl__conv_stream_layer(mtl_maker *m, const mtl_column_part *part, size_t l,
+                                                 size_t apart, unsigned x, size_t inputs)
+{
+    const mtl__conv *c = (const mtl__conv *)part->data;
+    const size_t hidden = (size_t)part->desc->hidden;
+    unsigned parts[MTL_MAX_HIDDEN];
+    size_t widths[MTL_MAX_HIDDEN], k;
+    for (k = 0; k < c->widths; k++) {
+        const size_t width = mtl__conv_width(part->desc, k);
+        mtl_operation *op = mtl__operation(m, mtl_do_window, NULL, x, mtl__place(m, width * inputs), inputs);
+        op->by = mtl__place_kept(m, ((width - 1) * apart + 1) * inputs);
+        op->rows = (unsigned)width;
+        op->how = (int)apart;
+        parts[k] = mtl__stream_dense(m, c->filters[l * c->widths + k], op->to);
+        parts[k] = mtl__stream_activate(m, MTL_ACTIVATION_RELU, parts[k], hidden);
+        widths[k] = hidden;
+    }
+    return mtl__stream_concat(m, parts, widths, c->widths);
+}
+
+static MTL__RARE unsigned mtl__conv_stream(mtl_maker *m, const mtl_column_part *part, unsigned x)
+{
+    size_t l, apart = 1, inputs = part->inputs;
+    if (!part->desc->causal)
+        mtl__fail(m->err, MTL_ERROR_UNSUPPORTED, part->desc->name, -1, "column %s cannot be streamed: its "
+                  "windows reach ahead (causal)", part->desc->name);
+    for (l = 0; l < (size_t)part->desc->layers && !mtl__failed(m->err); l++, inputs = part->width) {
+        x = mtl__conv_stream_layer(m, part, l, apart, x, inputs);
+        apart *= (size_t)part->desc->dilation;
+    }
+    return x;
+}
+
 static const mtl_column_kind mtl__column_kinds[] = {
     { { MTL_DESC_COLUMN, "cells", NULL, 0, 0 }, mtl__cells_build, NULL, mtl__cells_forward,
-      MTL__STREAMING ? mtl__cells_stream : NULL }
+      MTL__STREAMING ? mtl__cells_stream : NULL },
+    { { MTL_DESC_COLUMN, "conv", NULL, 0, 0 }, mtl__conv_build, mtl__conv_forward, NULL,
+      MTL__STREAMING ? mtl__conv_stream : NULL }
 };
 
 static const mtl_column_kind *mtl__column_kind(const mtl_column_desc *d)

@@ -354,7 +354,150 @@ static void test_kinds_errors(void **state)
     kinds_destroy(&p);
 }
 
+/* ---- convolutions ---------------------------------------------------------------------------------------- */
+
+/* A column of convolutions over numbers and words; form walks widths, layers, dilation, causal. */
+static void kinds_conv_create(kinds_problem *p, int form)
+{
+    static const int widths[4][3] = { { 0, 0, 0 }, { 1, 0, 0 }, { 2, 3, 0 }, { 5, 2, 3 } };
+    mtl_column_desc *c = &p->desc.encoder;
+    memset(p, 0, sizeof *p);
+    p->input.name = "x";
+    p->input.features = 3;
+    kinds_task(&p->tasks[0], "tags", MTL_TASK_CLASS, MTL_LEVEL_STEP, 3);
+    kinds_task(&p->tasks[1], "number", MTL_TASK_REAL, MTL_LEVEL_SEQUENCE, 0);
+    p->tasks[1].pool = MTL_POOL_MEAN;
+    p->desc.inputs = &p->input;
+    p->desc.input_count = 1;
+    p->desc.tasks = p->tasks;
+    p->desc.task_count = 2;
+    c->kind = MTL_COLUMN_CONV;
+    c->hidden = 5;
+    memcpy(c->widths, widths[form % 4], sizeof widths[0]);
+    c->layers = 1 + form % 3;
+    c->dilation = 1 + form / 2 % 3;
+    c->causal = form % 2;
+    p->model = mtl_model_create(&p->desc, &p->err);
+    TEST_FINE(&p->err);
+    model_enlarge(p->model, 2);
+    mtl_model_prepare(p->model, &p->err);
+}
+
+enum { KINDS_FORMS = 12 };
+
+static void test_kinds_conv_gradients(void **state)
+{
+    kinds_problem p;
+    char what[32];
+    int form;
+    (void)state;
+    for (form = 0; form < KINDS_FORMS; form++) {
+        kinds_conv_create(&p, form);
+        p.batch = test_batch_create(&p.desc, NULL, form % 3 ? 5 : 20, 7, 0.2, (unsigned long long)form);
+        snprintf(what, sizeof what, "convolution %d", form);
+        model_check(p.model, NULL, &p.batch->batch, 1, 1, what);
+        kinds_destroy(&p);
+    }
+}
+
+/* One layer of one window of 3 steps, 2 apart in the layer above, by its formula: zeros beyond the ends. */
+static double kinds_conv_at(const mtl_model *model, const mtl_real *x, int length, int t, int u, int width)
+{
+    const mtl_tensor *w = mtl_model_tensor((mtl_model *)(uintptr_t)model, "encoder.layer0.window3.weight");
+    const mtl_tensor *b = mtl_model_tensor((mtl_model *)(uintptr_t)model, "encoder.layer0.window3.bias");
+    double sum = (double)b->value[u];
+    int k, j;
+    for (k = 0; k < 3; k++)
+        for (j = 0; j < width && t + k - 1 >= 0 && t + k - 1 < length; j++)
+            sum += (double)w->value[(u * 3 + k) * width + j] * (double)x[(t + k - 1) * width + j];
+    return sum > 0 ? sum : 0;
+}
+
+typedef struct kinds_seen { const mtl_batch *batch; const mtl_model *model; int compared; } kinds_seen;
+static void kinds_conv_observe(void *user, const mtl_run *run, const mtl_activation *a)
+{
+    kinds_seen *seen = (kinds_seen *)user;
+    const mtl_real *x = seen->batch->inputs[0].rows;
+    size_t s;
+    int t, u;
+    if (strcmp(a->name, "encoder") != 0) return;
+    for (s = 0; s < seen->batch->sequences; x += 3 * seen->batch->lengths[s++])
+        for (t = 0; t < seen->batch->lengths[s]; t++)
+            for (u = 0; u < 5; u++, seen->compared++) {
+                const double want = kinds_conv_at(seen->model, x, seen->batch->lengths[s], t, u, 3);
+                assert_true(fabs((double)a->value[mtl_run_row(run, a, s, (size_t)t) * a->stride + (size_t)u]
+                                 - want) < 1e-5);
+            }
+}
+
+static void test_kinds_conv_is_its_formula(void **state)
+{
+    kinds_problem p;
+    kinds_seen seen;
+    mtl_prediction out[2];
+    mtl_predictor *predictor;
+    int isa;
+    (void)state;
+    kinds_conv_create(&p, 0);
+    p.batch = test_batch_create(&p.desc, NULL, 9, 7, 0, 3);
+    for (isa = MTL_ISA_SCALAR; isa < MTL_ISA_COUNT; isa++) {
+        mtl_predictor_desc how = {0};
+        if (!mtl__isa_supported(isa)) continue;
+        how.isa = isa;
+        seen.batch = &p.batch->batch;
+        seen.model = p.model;
+        seen.compared = 0;
+        predictor = mtl_predictor_create(p.model, &how, &p.err);
+        mtl_predictor_observe(predictor, kinds_conv_observe, &seen);
+        mtl_predict(predictor, &p.batch->batch, out, &p.err);
+        TEST_FINE(&p.err);
+        assert_true(seen.compared > 0);
+        mtl_predictor_destroy(predictor);
+    }
+    kinds_destroy(&p);
+}
+
+/* Causal ones are streamed, others refused by name; a file holds all; three threads end with one's bits. */
+static void test_kinds_conv_streams(void **state)
+{
+    static const int lengths[KINDS_SEQUENCES] = { KINDS_STEPS, 4, 7 };
+    kinds_problem p, q;
+    test_file file;
+    mtl_model *loaded;
+    mtl_real *one, *three;
+    int form, isa;
+    (void)state;
+    for (form = 0; form < KINDS_FORMS; form++) {
+        const mtl_writer writer = test_file_writer(&file);
+        memset(&file, 0, sizeof file);
+        kinds_conv_create(&p, form);
+        kinds_conv_create(&q, form);
+        p.batch = test_batch_create(&p.desc, lengths, KINDS_SEQUENCES, 0, 0, 4);
+        q.batch = test_batch_create(&p.desc, lengths, KINDS_SEQUENCES, 0, 0, 4);
+        mtl_model_write(p.model, NULL, &writer, &p.err);
+        loaded = mtl_model_load_memory(file.bytes, file.used, &p.err);
+        TEST_FINE(&p.err);
+        for (isa = MTL_ISA_SCALAR; form % 2 && isa < MTL_ISA_COUNT; isa++)
+            if (mtl__isa_supported(isa)) stream_check(loaded, &p.batch->batch, 0, isa);
+        if (form % 2 == 0) {
+            assert_int_equal(mtl_stream_size(loaded, NULL, &p.err), 0);
+            test_expect_error(&p.err, MTL_ERROR_UNSUPPORTED, "encoder", "its windows reach ahead");
+        }
+        one = test_train_three(p.model, &p.batch->batch, 1);
+        three = test_train_three(q.model, &q.batch->batch, 3);
+        assert_true(test_weights_equal(q.model, one));
+        free(one);
+        free(three);
+        free(file.bytes);
+        mtl_model_destroy(loaded);
+        kinds_destroy(&p);
+        kinds_destroy(&q);
+    }
+}
+
 #define TEST_KINDS \
+    cmocka_unit_test(test_kinds_conv_gradients), cmocka_unit_test(test_kinds_conv_is_its_formula), \
+    cmocka_unit_test(test_kinds_conv_streams), \
     cmocka_unit_test(test_kinds_ordinal_is_its_formula), cmocka_unit_test(test_kinds_ordinal_far_away), \
     cmocka_unit_test(test_kinds_count_is_its_formula), cmocka_unit_test(test_kinds_everywhere), \
     cmocka_unit_test(test_kinds_scores_of_ranks), cmocka_unit_test(test_kinds_scores_of_counts), \

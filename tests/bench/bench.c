@@ -39,7 +39,7 @@ static const char usage[] =
     "           --lengths FILE       of the ragged batches: a length a line, 32 at least\n"
     "       bench infer|train|stream [options]   each takes a value or several, separated by commas; all "
     "combinations run\n"
-    "           --cell lstm|gru|rnn  [lstm]      --dir uni|bi       [uni]      --hidden H    [128; stream "
+    "           --cell lstm|gru|rnn|mingru [lstm]      --dir uni|bi       [uni]      --hidden H    [128; stream "
     "16,32,64,128,256]\n"
     "           --batch B            [16]        --steps T          [32]       --threads N   [1]\n"
     "           --isa NAME           [auto]      --precision f32|bf16 [f32]; bf16 is for train\n"
