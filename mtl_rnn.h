@@ -419,11 +419,11 @@ typedef struct mtl_mix_desc { MTL_MIX_FIELDS(MTL__MEMBER) } mtl_mix_desc;
     X(MTL_FLOAT,  forget_bias,   0, -100, 100, MTL_NONE, "LSTM: added to the forget gate's initial bias")
 typedef struct mtl_cell_desc { MTL_CELL_FIELDS(MTL__MEMBER) } mtl_cell_desc;
 
-/* A column: a stack of recurrent layers of such cells; or (conv) of convolutions over the steps of a sequence:
-   for each of `widths` `hidden` filters with ReLU, side by side, zeros beyond both ends. A window has its
-   middle (of an even width: the step behind it) at its step, or, causal, its end; its steps lie dilation^layer
-   apart. Tensors COLUMN.layerL.windowK.weight [hidden][K * inputs], step by step, and .bias. `cell` and what is
-   said of cells, `bidirectional` too, mean nothing then; each batch begins anew. */
+/* A column: a stack of recurrent layers of such cells; or (conv) of convolutions over the steps of a
+   sequence: for each of `widths` `hidden` filters with ReLU, side by side, zeros beyond both ends. A window
+   has its middle (of an even width: the step behind it) at its step, or, causal, its end; its steps lie
+   dilation^layer apart. Tensors COLUMN.layerL.windowK.weight [hidden][K * inputs], step by step, and .bias.
+   `cell` and what is said of cells, `bidirectional` too, mean nothing then; each batch begins anew. */
 #define MTL_COLUMN_FIELDS(X) \
     X(MTL_NAME,   name,         0, 1, 1, MTL_NONE, "NULL: encoder when there is one column") \
     X(MTL_MIX,    input,        0, 0, 0, MTL_NONE, "where its rows come from") \
@@ -441,7 +441,8 @@ typedef struct mtl_cell_desc { MTL_CELL_FIELDS(MTL__MEMBER) } mtl_cell_desc;
     X(MTL_FLAG,   dropout_per_sequence, 0, 0, 1, MTL_NONE, \
       "drop the same columns at all steps of a sequence") \
     X(MTL_FLOAT,  rate,          1, 0, 1e6, MTL_NONE, "its learning rate as a multiple of the trainer's") \
-    X(MTL_INTS,   widths,        0, 0, 1000, MTL_NONE, "conv: steps in a window, several side by side; none: 3") \
+    X(MTL_INTS,   widths,        0, 0, 1000, MTL_NONE, \
+      "conv: steps in a window, several side by side; none: 3") \
     X(MTL_INT,    dilation,      1, 1, 1000, MTL_NONE, \
       "conv: a layer's windows take every so many-th step, times that of the layer below") \
     X(MTL_FLAG,   causal,        0, 0, 1, MTL_NONE, "conv: windows end at their step, so it can be streamed")
@@ -4624,8 +4625,8 @@ static void mtl__cell_open(const mtl__cell_pass *p, const mtl__cell_rows *part, 
     b->c = p->c ? p->c + (p->keep ? row : sequence) * p->c_stride : NULL;
     b->extra = p->extra ? p->extra + row * p->c_stride : NULL;
     b->extra_row = p->c_stride;
-    if (p->kind->joint && p->kind->joint < p->kind->gates && !p->keep) {  /* r*h has no row in time, only one for each
-                                                           sequence */
+    if (p->kind->joint && p->kind->joint < p->kind->gates && !p->keep) {
+        /* r*h has no row in time, only one for each sequence */
         b->extra = p->scratch + sequence * padded;
         b->extra_row = padded;
     }
@@ -12257,7 +12258,7 @@ static mtl_activation *mtl__reversal_forward(mtl_run *run, mtl_real factor, mtl_
     return d->y;
 }
 
-/* ---- windows: rows of neighbouring steps side by side, which a product makes a convolution of ----------- */
+/* ---- windows: rows of neighbouring steps side by side, which a product makes a convolution of ---------- */
 
 typedef struct mtl__window {
     size_t width, apart;                    /* steps in a window, and from one to the next */
@@ -12558,8 +12559,8 @@ MTL__INLINE int mtl__multi_chooses(const mtl_real *thresholds, size_t j, mtl_rea
    at once. A stream's step: mtl_cell_stream_step, cell_single, mtl__lstm_single, mtl__lstm_forward.
 
    What a record keeps, floats per unit and row: RNN 2 (z, y), GRU 5 (r z n, W_hn h + b_hn, y), LSTM 7 (i f g
-   o, c, tanh c, y), minGRU 3 (z n, y). Forward's scratch: z of one chunk (two with threads; where there is a record none),
-   states of all sequences, z of at most 8 ids for each sequence. Backward's scratch: dz of one chunk (two
+   o, c, tanh c, y), minGRU 3 (z n, y). Forward's scratch: z of one chunk (two with threads; where there is a
+   record none), states of all sequences, z of at most 8 ids for each sequence. Backward's scratch: dz of one chunk (two
    with threads), states of all sequences, and 64 KB for each job of a weight product.
    -------------------------------------------------------------------------------------------------------- */
 struct mtl_cell {
@@ -15405,7 +15406,7 @@ static MTL__RARE unsigned mtl__cells_stream(mtl_maker *m, const mtl_column_part 
     return x;
 }
 
-/* ---- conv: convolutions over the steps of a sequence ---------------------------------------------------- */
+/* ---- conv: convolutions over the steps of a sequence --------------------------------------------------- */
 
 typedef struct mtl__conv {
     size_t widths;                          /* windows side by side */

@@ -749,10 +749,26 @@ result "CSV: an empty cell is the empty set, _ and nan are missing" "$(says stdo
 printf 's,a,b,y\n1,2,3,p\n1,1,2,"q,p"\n' >bad.csv
 refuses "CSV: its rows must agree" 1 "bad.csv:3:8: |a task of kind multi has one value" train --frames bad.csv --out out.st --sequence s --features a,b $small --task y:multi
 
-# ---- the page of kinds, ordered classes, counts -------------------------------------------------------------------------
+# ---- the page of columns: minGRU, convolutions -----------------------------------------------------------------------------
 
 mtl() { "$mtl" "$@"; }
-awk '/^```sh$/ { inside = 1; next } /^```$/ { inside = 0 } inside' "$top/docs/tasks.md" >page.sh
+page_commands() { awk '/^```sh$/ { inside = 1; next } /^```$/ { inside = 0 } inside' "$top/docs/$1" >page.sh; }
+page_commands columns.md
+. ./page.sh >stdout.txt 2>stderr.txt
+result "docs/columns.md: its commands" "$(says stdout.txt "F1 1.0000|joint accuracy 1.0000")"
+check "both models are right" [ "$(grep -c 'joint accuracy 1.0000' stdout.txt)" -eq 2 ]
+check "a causal convolution is exported" [ -s conv.c ]
+run info --model min.st
+result "info of minGRU: no recurrent matrix" "$(says stdout.txt "cell mingru|encoder.weight_ih_l1|stream      ")"
+check "none at all" sh -c '! grep -q weight_hh stdout.txt'
+run train --data rooms.tsv --out out.st $small --set encoder.kind=conv
+check "convolutions by default" [ "$status" -eq 0 ]
+run info --model out.st
+result "which cannot be streamed" "$(says stdout.txt "encoder.layer0.window3.weight|its windows reach ahead")"
+
+# ---- the page of kinds, ordered classes, counts -------------------------------------------------------------------------
+
+page_commands tasks.md
 . ./page.sh >stdout.txt 2>stderr.txt
 result "docs/tasks.md: its commands" "$(says stdout.txt "stars            ordinal accuracy 1.0000  MAE in ranks 0  kappa 1.0000  (5 items)|mood             ordinal accuracy 1.0000|complaints       count  deviance |D2 0.9|letters          counts deviance |bad bad plain${tab}")"
 check "which say nothing else" [ ! -s stderr.txt ]

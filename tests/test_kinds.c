@@ -354,7 +354,7 @@ static void test_kinds_errors(void **state)
     kinds_destroy(&p);
 }
 
-/* ---- convolutions ---------------------------------------------------------------------------------------- */
+/* ---- convolutions -------------------------------------------------------------------------------------- */
 
 /* A column of convolutions over numbers and words; form walks widths, layers, dilation, causal. */
 static void kinds_conv_create(kinds_problem *p, int form)

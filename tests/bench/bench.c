@@ -34,7 +34,7 @@ static const char usage[] =
     "       bench frames                         a step of many sequences, in a batch and in a stream\n"
     "       bench growth                         steps of models with larger vocabularies and with more "
     "tasks\n"
-    "       bench parts [--only embedding|softmax|adam|dropout|heads|lazy|denormal|sharing|columns|ragged]\n"
+    "       bench parts [--only embedding|softmax|adam|dropout|heads|lazy|denormal|sharing|columns|conv|ragged]\n"
     "                  [--lengths FILE]\n"
     "           --lengths FILE       of the ragged batches: a length a line, 32 at least\n"
     "       bench infer|train|stream [options]   each takes a value or several, separated by commas; all "
