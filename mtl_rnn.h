@@ -12560,8 +12560,8 @@ MTL__INLINE int mtl__multi_chooses(const mtl_real *thresholds, size_t j, mtl_rea
 
    What a record keeps, floats per unit and row: RNN 2 (z, y), GRU 5 (r z n, W_hn h + b_hn, y), LSTM 7 (i f g
    o, c, tanh c, y), minGRU 3 (z n, y). Forward's scratch: z of one chunk (two with threads; where there is a
-   record none), states of all sequences, z of at most 8 ids for each sequence. Backward's scratch: dz of one chunk (two
-   with threads), states of all sequences, and 64 KB for each job of a weight product.
+   record none), states of all sequences, z of at most 8 ids for each sequence. Backward's scratch: dz of one
+   chunk (two with threads), states of all sequences, and 64 KB for each job of a weight product.
    -------------------------------------------------------------------------------------------------------- */
 struct mtl_cell {
     const mtl__cell_kind *kind;
