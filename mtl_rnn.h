@@ -1099,7 +1099,7 @@ MTL_DEF int mtl_model_word(const mtl_model *model, int input, const char *word, 
 MTL_DEF mtl_status mtl_model_set_feature_scale(mtl_model *model, int input, const mtl_real *mean,
                                                const mtl_real *scale, mtl_error *err);
 /* A real task learns (target - mean) / scale; predictions and scores are in the original units. Arrays of
-   [width]. */
+   [width]. A count task's mean must be 0; its scale is best the mean of its counts. */
 MTL_DEF mtl_status mtl_model_set_target_scale(mtl_model *model, int task, const mtl_real *mean,
                                               const mtl_real *scale, mtl_error *err);
 /* From which probability on a class of a multi task with `thresholds` is chosen: [classes], each in 0 .. 1.
@@ -17951,10 +17951,16 @@ MTL_DEF MTL__RARE mtl_status mtl_model_set_target_scale(mtl_model *model, int ta
                                                         const mtl_real *scale, mtl_error *err)
 {
     mtl_error own;
+    const mtl__task *of;
+    size_t j;
     err = mtl__error_given(err, &own);
-    if (mtl__model_check_index(model, "task", task, err))
-        mtl__scaling_set(model->tasks[task].scaling, mean, scale, model->desc.tasks[task].name, err);
-    return mtl__status(err);
+    if (!mtl__model_check_index(model, "task", task, err)) return mtl__status(err);
+    of = &model->tasks[task];
+    for (j = 0; mean && of->kind->target == MTL_TARGET_COUNTS && j < of->part.width; j++)
+        if (mean[j] != 0)
+            return mtl__fail(err, MTL_ERROR_NUMBER, of->desc->name, (long long)j, "task %s: mean %z must be 0: "
+                             "counts are only divided by a scale", of->desc->name, j);
+    return mtl__scaling_set(of->scaling, mean, scale, of->desc->name, err);
 }
 
 MTL_DEF MTL__RARE mtl_status mtl_model_set_thresholds(mtl_model *model, int task, const mtl_real *thresholds,

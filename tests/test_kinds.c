@@ -331,6 +331,7 @@ static void kinds_refuse(kinds_problem *p, const char *name, const char *part)
 
 static void test_kinds_errors(void **state)
 {
+    static const mtl_real one[2] = { 1, 1 };
     kinds_problem p;
     mtl_trainer *trainer;
     (void)state;
@@ -350,8 +351,56 @@ static void test_kinds_errors(void **state)
     test_numbers(p.batch, KINDS_COUNT)[1] = -1;
     mtl_train_step(trainer, &p.batch->batch, 1, NULL, &p.err);
     test_expect_error(&p.err, MTL_ERROR_NUMBER, "calls", "the target of sequence 1 is negative");
+    mtl_model_set_target_scale(p.model, KINDS_COUNTS, one, one, &p.err);
+    test_expect_error(&p.err, MTL_ERROR_NUMBER, "hits", "mean 0 must be 0");
     mtl_trainer_destroy(trainer);
     kinds_destroy(&p);
+}
+
+/* ---- minGRU at each instruction set --------------------------------------------------------------------- */
+
+/* Answers, and weights after three steps, beside those of scalar code; in two layers of two directions, whose
+   units and sequences fill no whole blocks, and of one sequence. */
+static void test_kinds_mingru_isas(void **state)
+{
+    int isa, sequences, i;
+    (void)state;
+    for (sequences = 1; sequences < 20; sequences += 18)
+        for (isa = MTL_ISA_SCALAR; isa < MTL_ISA_COUNT; isa++) {
+            const test_shape shape = { .cell = MTL_CELL_MINGRU, .bidirectional = 1, .layers = 2, .hidden = 21,
+                                       .features = 3, .sequences = sequences, .longest = 9, .seed = 5 };
+            mtl_prediction out[2][TEST_TASKS_COUNT];
+            mtl_predictor_desc how = {0};
+            mtl_trainer_desc train = {0};
+            mtl_predictor *predictors[2];
+            mtl_model *models[2];
+            mtl_error err = {0};
+            test_problem p;
+            size_t k;
+            if (!mtl__isa_supported(isa)) continue;
+            test_problem_create(&p, &shape);
+            for (i = 0; i < 2; i++) {
+                mtl_trainer *trainer;
+                int step;
+                models[i] = mtl_model_create(&p.desc, &err);
+                how.isa = train.isa = i ? isa : MTL_ISA_SCALAR;
+                trainer = mtl_trainer_create(models[i], &train, &err);
+                for (step = 0; step < 3; step++) mtl_train_step(trainer, p.batch, 1, NULL, &err);
+                TEST_FINE(&err);
+                mtl_trainer_destroy(trainer);
+                predictors[i] = mtl_predictor_create(models[i], &how, &err);
+                mtl_predict(predictors[i], p.batch, out[i], &err);
+                TEST_FINE(&err);
+            }
+            for (k = 0; k < TEST_TASKS_COUNT; k++)
+                assert_true(test_distance(test_outputs(&out[1][k]), test_outputs(&out[0][k]),
+                                          out[0][k].items * out[0][k].width, 0.1) < 1e-3);
+            for (i = 0; i < 2; i++) {
+                mtl_predictor_destroy(predictors[i]);
+                mtl_model_destroy(models[i]);
+            }
+            test_problem_destroy(&p);
+        }
 }
 
 /* ---- convolutions -------------------------------------------------------------------------------------- */
@@ -497,7 +546,7 @@ static void test_kinds_conv_streams(void **state)
 
 #define TEST_KINDS \
     cmocka_unit_test(test_kinds_conv_gradients), cmocka_unit_test(test_kinds_conv_is_its_formula), \
-    cmocka_unit_test(test_kinds_conv_streams), \
+    cmocka_unit_test(test_kinds_conv_streams), cmocka_unit_test(test_kinds_mingru_isas), \
     cmocka_unit_test(test_kinds_ordinal_is_its_formula), cmocka_unit_test(test_kinds_ordinal_far_away), \
     cmocka_unit_test(test_kinds_count_is_its_formula), cmocka_unit_test(test_kinds_everywhere), \
     cmocka_unit_test(test_kinds_scores_of_ranks), cmocka_unit_test(test_kinds_scores_of_counts), \
