@@ -17958,8 +17958,8 @@ MTL_DEF MTL__RARE mtl_status mtl_model_set_target_scale(mtl_model *model, int ta
     of = &model->tasks[task];
     for (j = 0; mean && of->kind->target == MTL_TARGET_COUNTS && j < of->part.width; j++)
         if (mean[j] != 0)
-            return mtl__fail(err, MTL_ERROR_NUMBER, of->desc->name, (long long)j, "task %s: mean %z must be 0: "
-                             "counts are only divided by a scale", of->desc->name, j);
+            return mtl__fail(err, MTL_ERROR_NUMBER, of->desc->name, (long long)j, "task %s: mean %z must be "
+                             "0: counts are only divided by a scale", of->desc->name, j);
     return mtl__scaling_set(of->scaling, mean, scale, of->desc->name, err);
 }
 

@@ -357,7 +357,7 @@ static void test_kinds_errors(void **state)
     kinds_destroy(&p);
 }
 
-/* ---- minGRU at each instruction set --------------------------------------------------------------------- */
+/* ---- minGRU at each instruction set -------------------------------------------------------------------- */
 
 /* Answers, and weights after three steps, beside those of scalar code; in two layers of two directions, whose
    units and sequences fill no whole blocks, and of one sequence. */
