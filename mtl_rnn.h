@@ -443,8 +443,8 @@ typedef struct mtl_cell_desc { MTL_CELL_FIELDS(MTL__MEMBER) } mtl_cell_desc;
     X(MTL_FLOAT,  rate,          1, 0, 1e6, MTL_NONE, "its learning rate as a multiple of the trainer's") \
     X(MTL_INTS,   widths,        0, 0, 1000, MTL_NONE, \
       "conv: steps in a window, several side by side; none: 3") \
-    X(MTL_INT,    dilation,      1, 1, 1000, MTL_NONE, \
-      "conv: a layer's windows take every so many-th step, times that of the layer below") \
+    X(MTL_INT,    dilation,      0, 0, 1000, MTL_NONE, \
+      "conv: a layer's windows take every so many-th step, times that of the layer below; 0: as 1") \
     X(MTL_FLAG,   causal,        0, 0, 1, MTL_NONE, "conv: windows end at their step, so it can be streamed")
 typedef struct mtl_column_desc { MTL_COLUMN_FIELDS(MTL__MEMBER) } mtl_column_desc;
 
@@ -15419,6 +15419,12 @@ static size_t mtl__conv_width(const mtl_column_desc *d, size_t k)
     return d->widths[k] ? (size_t)d->widths[k] : 3;
 }
 
+/* How far apart the steps of the next layer's windows lie. */
+static size_t mtl__conv_next(const mtl_column_desc *d, size_t apart)
+{
+    return d->dilation ? apart * (size_t)d->dilation : apart;
+}
+
 static MTL__RARE mtl_status mtl__conv_build(mtl_column_part *part, mtl_parameters *set, mtl_error *err)
 {
     const mtl_column_desc *d = part->desc;
@@ -15467,7 +15473,7 @@ static mtl_activation *mtl__conv_forward(mtl_run *run, const mtl_column_part *pa
     size_t l, apart = 1;
     (void)initial;
     (void)final;
-    for (l = 0; l < layers && x; l++, apart *= (size_t)d->dilation) {
+    for (l = 0; l < layers && x; l++, apart = mtl__conv_next(d, apart)) {
         x = mtl__conv_layer(run, part, l, apart, x, l + 1 < layers ? "" : d->name);
         if (x) x = mtl__dropout_layer(run, l + 1 < layers ? d->dropout_between : d->dropout, key, x, "");
     }
@@ -15503,7 +15509,7 @@ static MTL__RARE unsigned mtl__conv_stream(mtl_maker *m, const mtl_column_part *
                   "windows reach ahead (causal)", part->desc->name);
     for (l = 0; l < (size_t)part->desc->layers && !mtl__failed(m->err); l++, inputs = part->width) {
         x = mtl__conv_stream_layer(m, part, l, apart, x, inputs);
-        apart *= (size_t)part->desc->dilation;
+        apart = mtl__conv_next(part->desc, apart);
     }
     return x;
 }

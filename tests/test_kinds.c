@@ -424,7 +424,7 @@ static void kinds_conv_create(kinds_problem *p, int form)
     c->hidden = 5;
     memcpy(c->widths, widths[form % 4], sizeof widths[0]);
     c->layers = 1 + form % 3;
-    c->dilation = 1 + form / 2 % 3;
+    c->dilation = form / 2 % 3;
     c->causal = form % 2;
     p->model = mtl_model_create(&p->desc, &p->err);
     TEST_FINE(&p->err);
