@@ -15413,6 +15413,8 @@ typedef struct mtl__conv {
     mtl_dense **filters;                    /* [layer * widths + k] */
 } mtl__conv;
 
+enum { MTL__CONV_APART = 1000000 };
+
 /* Steps in window k of a layer. */
 static size_t mtl__conv_width(const mtl_column_desc *d, size_t k)
 {
@@ -15429,7 +15431,7 @@ static MTL__RARE mtl_status mtl__conv_build(mtl_column_part *part, mtl_parameter
 {
     const mtl_column_desc *d = part->desc;
     mtl__conv *c = (mtl__conv *)mtl__arena_make(set->arena, 1, sizeof *c, "a column", err);
-    size_t inputs = part->inputs, l, k;
+    size_t inputs = part->inputs, apart = 1, l, k;
     char name[160];
     if (!c) return mtl__status(err);
     while (c->widths < MTL_MAX_HIDDEN && d->widths[c->widths]) c->widths++;
@@ -15437,12 +15439,18 @@ static MTL__RARE mtl_status mtl__conv_build(mtl_column_part *part, mtl_parameter
     c->filters = (mtl_dense **)mtl__arena_make(set->arena, (size_t)d->layers * c->widths, sizeof *c->filters,
                                                "a column", err);
     part->width = c->widths * (size_t)d->hidden;
-    for (l = 0; l < (size_t)d->layers && !mtl__failed(err); l++, inputs = part->width)
+    for (l = 0; l < (size_t)d->layers && !mtl__failed(err); l++, apart = mtl__conv_next(d, apart)) {
+        if (apart > MTL__CONV_APART)
+            mtl__fail(err, MTL_ERROR_FIELD, d->name, (long long)l, "column %s: windows of layer %z take "
+                      "steps that lie %z apart, at most %d: a smaller dilation or fewer layers", d->name, l,
+                      apart, (int)MTL__CONV_APART);
         for (k = 0; k < c->widths; k++) {
             mtl__print(name, sizeof name, "%s.layer%z.window%z", d->name, l, mtl__conv_width(d, k));
             c->filters[l * c->widths + k] = mtl_dense_add(set, name, mtl__conv_width(d, k) * inputs,
                                                           (size_t)d->hidden, 0, err);
         }
+        inputs = part->width;
+    }
     part->data = c;
     part->directions = 1;
     return mtl__status(err);

@@ -434,6 +434,18 @@ static void kinds_conv_create(kinds_problem *p, int form)
 
 enum { KINDS_FORMS = 12 };
 
+static void test_kinds_conv_errors(void **state)
+{
+    kinds_problem p;
+    (void)state;
+    kinds_conv_create(&p, 0);
+    p.batch = test_batch_create(&p.desc, NULL, 2, 3, 0, 1);
+    p.desc.encoder.dilation = 1000;
+    p.desc.encoder.layers = 4;
+    kinds_refuse(&p, "encoder", "windows of layer 3 take steps that lie 1000000000 apart");
+    kinds_destroy(&p);
+}
+
 static void test_kinds_conv_gradients(void **state)
 {
     kinds_problem p;
@@ -545,6 +557,7 @@ static void test_kinds_conv_streams(void **state)
 }
 
 #define TEST_KINDS \
+    cmocka_unit_test(test_kinds_conv_errors), \
     cmocka_unit_test(test_kinds_conv_gradients), cmocka_unit_test(test_kinds_conv_is_its_formula), \
     cmocka_unit_test(test_kinds_conv_streams), cmocka_unit_test(test_kinds_mingru_isas), \
     cmocka_unit_test(test_kinds_ordinal_is_its_formula), cmocka_unit_test(test_kinds_ordinal_far_away), \
