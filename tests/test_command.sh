@@ -468,7 +468,7 @@ int main(void)                              /* rows of the first machine; its an
     mtl_stream *stream = mtl_stream_open(buffer, sizeof buffer, &machine, 1, 0, &err);
     const mtl_prediction *out = NULL;
     mtl_real row[3];
-    mtl_input input = { NULL, row };
+    mtl_input input = { NULL, row, NULL };
     while (scanf("%f,%f,%f", &row[0], &row[1], &row[2]) == 3) {
         out = mtl_stream_step(stream, 0, &input, &err);
         if (!out) break;
