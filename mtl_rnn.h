@@ -353,9 +353,9 @@ typedef struct mtl_task_kind mtl_task_kind;
 typedef struct mtl_penalty_kind mtl_penalty_kind;
 
 /* An input: token ids (vocabulary > 0), looked up in an embedding, or rows of numbers (features > 0), or
-   words as their characters (kind characters): every filter of w characters looks at each place of the word, which
-   stands between a symbol for its beginning and one for its end, and the word's vector is what each filter
-   found at most, or 0:
+   words as their characters (kind characters): every filter of w characters looks at each place of the word,
+   which stands between a symbol for its beginning and one for its end, and the word's vector is what each
+   filter found at most, or 0:
        y_f = max_p relu(b_f + sum_{k<w} W_kf e_{p+k})                          Kim 2014; Ma & Hovy 2016
    A filter that is wider than the word finds zeros behind it. Its `vocabulary` and `words` are characters;
    mtl_input says what a batch gives. Tensors: NAME.weight [2 + vocabulary][character_width], the first two
@@ -1691,6 +1691,8 @@ MTL_DEF mtl_activation *mtl_loss_of_outputs(mtl_run *run, const mtl_task_part *p
                                             mtl_output_loss loss);
 /* The row of a task's kind: the header's or the program's own. Static memory; NULL for no desc. */
 MTL_DEF const mtl_task_kind *mtl_task_kind_of(const mtl_task_desc *task);
+/* The row of an input's kind, the same way. */
+MTL_DEF const mtl_input_kind *mtl_input_kind_of(const mtl_input_desc *input);
 /* The header's rows of a table (MTL_DESC_INPUT, _COLUMN, _MIX, _TASK, _PENALTY): number i is the kind whose
    constant
    has that place in its list of names; NULL when there is none. */
@@ -15157,6 +15159,11 @@ static const mtl_input_kind *mtl__input_kind(const mtl_input_desc *d)
     const int kind = d->kind != MTL_INPUT_DEFAULT ? d->kind : d->features > 0 ? MTL_INPUT_FEATURES
                                                                              : MTL_INPUT_EMBEDDING;
     return d->own ? d->own : &mtl__input_kinds[kind - MTL_INPUT_EMBEDDING];
+}
+
+MTL_DEF const mtl_input_kind *mtl_input_kind_of(const mtl_input_desc *input)
+{
+    return input ? mtl__input_kind(input) : NULL;
 }
 
 /* ---- columns: a stack of recurrent layers -------------------------------------------------------------- */

@@ -292,6 +292,31 @@ run train --data case.tsv --out opt.st $small --min-count 3
 run info --model opt.st
 result "rare words are unknown words" "$(says stdout.txt "vocabulary 5")"                       # <unk> Hello GOODBYE X y
 
+# ---- what words are made of ---------------------------------------------------------------------------------------------------
+
+accepts "--chars cnn and its fields" "input characters|kind characters|filters 5|widths 1,3|character_width 7" --chars cnn \
+    --set characters.filters=5 --set characters.widths=1,3 --set characters.character_width=7
+accepts "--affixes" "input prefix2|input suffix3|part suffix|input shape|part shape|width 9" --affixes --set affixes.width=9
+accepts "--chars none" "input text" --chars none
+check "--chars none reads words alone" sh -c '! grep -q characters$ stdout.txt'
+refuses "--chars of another kind" 2 "--chars lstm|none or cnn" train --data train.tsv --out out.st --chars lstm
+refuses "--chars for rows of numbers" 2 "--chars cnn|rows of numbers" train --frames train.csv --features heat --task left:reals --out out.st --chars cnn
+refuses "--affixes for rows of numbers" 2 "--affixes|rows of numbers" train --frames train.csv --features heat --task left:reals --out out.st --affixes
+refuses "a width that is too large" 2 "widths" train --data train.tsv --out out.st --chars cnn --set characters.widths=65
+printf 'text\tcharacters:class\na b\tx\n' >named.tsv
+refuses "a task with the name of an input" 1 "characters|another one" train --data named.tsv --out out.st
+awk 'BEGIN { srand(5); printf "text\tk:class\n"
+    for (i = 0; i < 160; i++) { stem = ""; for (k = 0; k < 4; k++) stem = stem substr("abcefkloprstu", 1 + int(13 * rand()), 1)
+        printf "we %s%s\t%s\n", stem, i % 2 ? "ing" : "ed", i % 2 ? "now" : "past" } }' >endings.tsv
+for how in "--chars cnn" "--affixes"; do
+    run train --preset plain --data endings.tsv --valid endings.tsv --out endings.st --hidden 16 --lr 0.01 --epochs 12 --min-count 2 --quiet $how
+    printf 'we climbing\nwe opened\n' >words.txt
+    "$mtl" predict --model endings.st <words.txt 2>stderr.txt | cut -f 2 | sed 1d | tr '\n' ' ' >stdout.txt
+    check "$how tells words that training has not shown" [ "$(cat stdout.txt)" = "now past " ]
+done
+run eval --model endings.st --data endings.tsv
+check "eval of a model that reads affixes" [ "$status" -eq 0 ]
+
 # ---- what is shared, found by training --------------------------------------------------------------------------------------------
 
 found() { # TASK HOW: its score in the model's note
@@ -340,6 +365,11 @@ run train --data train.tsv --valid valid.tsv --out only.st $auto --only mood --q
 "$mtl" predict --model auto.st <valid.txt 2>stderr.txt | awk -F "$tab" '{ print $4 }' >mood.txt
 "$mtl" predict --model only.st <valid.txt 2>stderr.txt | awk -F "$tab" '{ print $2 }' >alone.txt
 check "every digit of its answers is that of --only" cmp -s mood.txt alone.txt
+run train --data train.tsv --valid valid.tsv --out auto.st $auto --budget 1 --chars cnn --affixes
+run train --data train.tsv --valid valid.tsv --out only.st $auto --only mood --quiet --chars cnn --affixes
+"$mtl" predict --model auto.st <valid.txt 2>stderr.txt | awk -F "$tab" '{ print $4 }' >mood.txt
+"$mtl" predict --model only.st <valid.txt 2>stderr.txt | awk -F "$tab" '{ print $2 }' >alone.txt
+check "the same with characters and affixes" cmp -s mood.txt alone.txt
 check "--budget 1: the tasks alone" [ "$(for task in intent slots mood; do found $task chosen; done | grep -c '^alone$')" -eq 3 ]
 run train --data train.tsv --valid valid.tsv --out auto.st $auto --budget 2h
 check "--budget as a time" grep -q "partial" stdout.txt

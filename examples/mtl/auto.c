@@ -132,7 +132,7 @@ static void forget_unseen_words(mtl_model *model, const mtl_batch *train)
         unsigned char *seen = NULL;
         mtl_tensor *table;
         char name[160];
-        if (!d->inputs[k].vocabulary) continue;
+        if (!d->inputs[k].vocabulary || mtl_input_kind_of(&d->inputs[k])->reads_spellings) continue;
         snprintf(name, sizeof name, "%s.weight", d->inputs[k].name);
         table = mtl_model_tensor(model, name);
         arrsetlen(seen, table->shape[0]);

@@ -8,6 +8,7 @@
 #define MTL_CORPUS_H
 
 #include "columns.h"
+#include "parts.h"
 #include "source.h"
 
 typedef struct task {
@@ -52,6 +53,7 @@ typedef struct dataset {
     mtl_input *batch_inputs;                /* what batches.c makes of it for a model */
     mtl_target *batch_targets;
     int **batch_ids;
+    mtl_spellings *batch_spellings;         /* of all words of the corpus; NULL: no input reads any */
 } dataset;
 
 typedef struct corpus {
@@ -68,6 +70,7 @@ typedef struct corpus {
     int closed, quiet;
     dataset *train, *valid;
     names vocabulary;                       /* of a new model, word 0 is "<unk>" */
+    names parts[WORD_PARTS];                /* the same of its other inputs of text: words.c */
 } corpus;
 
 /* The task of that name, or NULL. */

@@ -3,6 +3,7 @@
 #include "columns.h"
 #include "names.h"
 #include "system.h"
+#include "words.h"
 
 enum {
     SWITCH,                                 /* int at offset, no argument */
@@ -72,6 +73,11 @@ static const option options[] = {
     TRAIN_FIELD("--hidden", "N", "encoder.hidden"),
     TRAIN_FIELD("--layers", "N", "encoder.layers"),
     TRAIN_FIELD("--embed", "N", "input.width"),
+    { "--chars", "none|cnn", TRAIN, TEXT, MEMBER(chars),
+      "cnn: words are read by their characters, too, so that unknown ones are told apart [none]; fields: "
+      "characters.widths and so on" },
+    { "--affixes", NULL, TRAIN, SWITCH, MEMBER(affixes),
+      "words are read by their first and last 2 and 3 letters and shapes, too; fields: affixes.width" },
     TRAIN_FIELD("--share", "NAME", "share.kind"),
     { "--budget", "X|TIME", TRAIN, TEXT, MEMBER(budget),
       "without --share, or of --share auto: what the search may cost, as a multiple of training tasks alone, "
@@ -83,7 +89,8 @@ static const option options[] = {
     { "--weight", "TASK=X", TRAIN, TASK_FIELD, FIELDS("task.*.weight"), NULL },
     { "--class-weights", "TASK=WEIGHTS", TRAIN, FILES, MEMBER(class_weights),
       "of its classes: balanced (as if all were equally frequent), or LABEL:X,LABEL:X (the others: 1)" },
-    { "--dropout", "X", TRAIN, FIELD, FIELDS("input.dropout encoder.dropout"),
+    { "--dropout", "X", TRAIN, FIELD,
+      FIELDS("input.dropout characters.dropout affixes.dropout encoder.dropout"),
       "share of the embeddings and of the encoder's outputs dropped in training [0.3]" },
     { "--min-count", "N", TRAIN, COUNT, MEMBER(min_count),
       "words that occur less often in the training data are unknown words [1]" },
@@ -422,6 +429,7 @@ void check_options(const settings *given)
     }
     if (given->command == EXPORT) need_option(given, given->export_c != NULL, "--c OUT");
     if (given->command != TRAIN) need_option(given, given->model_path != NULL, "--model FILE");
+    check_words(given);
     if (frames && arrlenu(given->data))
         fail_usage("--data and --frames: expected one of them: a model reads text or rows of numbers");
     if (given->command == TRAIN && !frames &&

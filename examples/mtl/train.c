@@ -11,6 +11,7 @@
 #include "resume.h"
 #include "scales.h"
 #include "system.h"
+#include "words.h"
 
 /* Reads everything that the command line names. */
 static void read_training_data(const settings *given, corpus *all)
