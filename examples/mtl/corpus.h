@@ -56,6 +56,13 @@ typedef struct dataset {
     mtl_spellings *batch_spellings;         /* of all words of the corpus; NULL: no input reads any */
 } dataset;
 
+/* Word vectors for a new model's words. */
+typedef struct word_vectors {
+    size_t width;                           /* 0: there are none */
+    float *rows;                            /* [vocabulary][width] */
+    unsigned char *found;                   /* [vocabulary] 0: the file has none of it */
+} word_vectors;
+
 typedef struct corpus {
     task *tasks;
     names words;                            /* as they stand in the files; value: uses in training data */
@@ -71,6 +78,7 @@ typedef struct corpus {
     dataset *train, *valid;
     names vocabulary;                       /* of a new model, word 0 is "<unk>" */
     names parts[WORD_PARTS];                /* the same of its other inputs of text: words.c */
+    word_vectors vectors;                   /* of the words of the vocabulary */
 } corpus;
 
 /* The task of that name, or NULL. */

@@ -3,6 +3,7 @@
 #include <float.h>
 
 #include "system.h"
+#include "vectors.h"
 #include "words.h"
 
 /* The inputs of a new model; *texts: as make_text_inputs. */
@@ -204,12 +205,15 @@ void check_memory(const mtl_model_desc *desc)
              bytes, 4.0 * (double)bytes, machine);
 }
 
-/* What --freeze names, as the library's desc wants it. A growing array, NULL for nothing. */
+/* What --freeze and --vectors-rate 0 name, as the library's desc wants it. A growing array, NULL for
+   nothing. */
 static char *frozen_names(const settings *given)
 {
     char *text = NULL;
     size_t i;
+    const char *vectors = frozen_vectors(given);
     for (i = 0; i < arrlenu(given->freeze); i++) add_text(&text, "%s%s", i ? "," : "", given->freeze[i]);
+    if (vectors) add_text(&text, "%s%s", i ? "," : "", vectors);
     return text;
 }
 
@@ -246,6 +250,7 @@ mtl_model *create_model(const settings *given, corpus *all, const int *chosen, c
     model = mtl_model_create(&shared, &err);
     check(&err);
     mtl_arena_destroy(&arena);
+    apply_vectors(given, all, model);
     for (i = 0; i < arrlenu(words); i++) arrfree(words[i]);
     for (i = 0; i < arrlenu(labels); i++) {
         arrfree(labels[i]);

@@ -3,6 +3,7 @@
 #include "columns.h"
 #include "names.h"
 #include "system.h"
+#include "vectors.h"
 #include "words.h"
 
 enum {
@@ -78,6 +79,11 @@ static const option options[] = {
       "characters.widths and so on" },
     { "--affixes", NULL, TRAIN, SWITCH, MEMBER(affixes),
       "words are read by their first and last 2 and 3 letters and shapes, too; fields: affixes.width" },
+    { "--vectors", "FILE", TRAIN, TEXT, MEMBER(vectors),
+      "the words' first embeddings, which also say how wide they are: word2vec (text or binary), GloVe or "
+      "fastText .vec; may be a pipe" },
+    { "--vectors-rate", "X", TRAIN, TEXT, MEMBER(vectors_rate),
+      "their learning rate as a multiple of the others', 0: they stay as they are [1]" },
     TRAIN_FIELD("--share", "NAME", "share.kind"),
     { "--budget", "X|TIME", TRAIN, TEXT, MEMBER(budget),
       "without --share, or of --share auto: what the search may cost, as a multiple of training tasks alone, "
@@ -430,6 +436,7 @@ void check_options(const settings *given)
     if (given->command == EXPORT) need_option(given, given->export_c != NULL, "--c OUT");
     if (given->command != TRAIN) need_option(given, given->model_path != NULL, "--model FILE");
     check_words(given);
+    check_vectors(given);
     if (frames && arrlenu(given->data))
         fail_usage("--data and --frames: expected one of them: a model reads text or rows of numbers");
     if (given->command == TRAIN && !frames &&

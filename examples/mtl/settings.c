@@ -182,6 +182,7 @@ void set_field(settings *given, const char *option, const char *path, const char
         if (given->automatic) return;
     }
     if (strcmp(path, "encoder.bidirectional") == 0) given->dir_by = option;
+    if (strcmp(path, "input.width") == 0) given->embed_by = option;
     if (in->desc == MTL_DESC_TASK) assign_task_field(given, option, path, field, text);
     else set_member(option, field, (char *)given + in->offset, text);
 }

@@ -103,6 +103,7 @@ mtl_input_desc *make_text_inputs(const settings *given, const corpus *all, const
     mtl_input_desc *inputs = NULL, input = given->input;
     size_t i;
     input.name = "text";
+    if (all->vectors.width) input.width = (int)all->vectors.width;
     add_input(&inputs, input, &all->vocabulary, texts);
     for (i = 0; i < WORD_PARTS; i++)
         if (is_wanted(given, i)) add_input(&inputs, part_desc(given, i), &all->parts[i], texts);
