@@ -113,22 +113,23 @@
      16 >>cells      RNN, GRU, LSTM, whose table is in >>kernels; directions; stacks
      17 >>stream     one step of one sequence: a short list of operations
      18 >>losses     cross-entropy, MSE, MAE, Huber, binary cross-entropy; penalties
-     19 >>metrics    accuracy, span F1, label F1, RMSE, MAE, R2: counted as items stream by, nothing allocated
-     20 >>nodes      inputs, columns, mixes, penalties: tables of their kinds, the one list that passes walk
-     21 >>tasks      the registry: the table of kinds of task, and the heads that they share
-     22 >>sharing    presets: each fills a desc with columns, mixes, taps, penalties; nothing in the passes
-     23 >>model      create, size, save, load, transfer, import
-     24 >>session    what trainers and predictors have in common: scratch, limits, threads, the run
-     25 >>predict    batches of sequences through a read-only model
-     26 >>balance    from the tasks' losses to gradients: their weights, groups of tasks, surgery
-     27 >>optimise   SGD, RMSProp, Adam, AdamW; clipping; schedules; averaging
-     28 >>data       data sets: batches of chosen sequences, evaluation, samplers
-     29 >>train      the step, resume
-     30 >>fit        the training loop: epochs, early stopping, checkpoints
-     31 >>watch      instruments: tasks' gradients side by side, trial steps, gradients through time, gates
-     32 >>deploy     a model's stream as C constants
-     33 >>check      gradient checker, for users' own layers too
-     34 >>licence    MIT or public domain, at your choice
+     19 >>spelling   words by their characters: a convolution over each distinct word of a batch
+     20 >>metrics    accuracy, span F1, label F1, RMSE, MAE, R2: counted as items stream by, nothing allocated
+     21 >>nodes      inputs, columns, mixes, penalties: tables of their kinds, the one list that passes walk
+     22 >>tasks      the registry: the table of kinds of task, and the heads that they share
+     23 >>sharing    presets: each fills a desc with columns, mixes, taps, penalties; nothing in the passes
+     24 >>model      create, size, save, load, transfer, import
+     25 >>session    what trainers and predictors have in common: scratch, limits, threads, the run
+     26 >>predict    batches of sequences through a read-only model
+     27 >>balance    from the tasks' losses to gradients: their weights, groups of tasks, surgery
+     28 >>optimise   SGD, RMSProp, Adam, AdamW; clipping; schedules; averaging
+     29 >>data       data sets: batches of chosen sequences, evaluation, samplers
+     30 >>train      the step, resume
+     31 >>fit        the training loop: epochs, early stopping, checkpoints
+     32 >>watch      instruments: tasks' gradients side by side, trial steps, gradients through time, gates
+     33 >>deploy     a model's stream as C constants
+     34 >>check      gradient checker, for users' own layers too
+     35 >>licence    MIT or public domain, at your choice
    -------------------------------------------------------------------------------------------------------- */
 #ifndef MTL__STAMP                  /* defined while the header includes itself to read the kernel template:
                                        >>dispatch */
@@ -11808,258 +11809,6 @@ MTL_DEF mtl_activation *mtl_dense_forward(mtl_run *run, const mtl_dense *dense, 
     return y;
 }
 
-enum { MTL__STRIP = 256 };                  /* columns that work on the stack takes at a time */
-
-/* ---- words by their characters ----------------------------------------------------------------------------
-   y_f = max_p relu(b_f + sum_{k<w} W_kf e_{p+k}) of each distinct word of a batch (Kim 2014), and the words'
-   rows copied to their steps. There are few distinct characters, so each one's products with all W_kf are
-   made once, as a dense layer over the characters: a filter at a place then only adds w of these rows. Going
-   back, a filter has a gradient at the place where it found its maximum alone. */
-
-typedef struct mtl__speller {
-    size_t vocabulary, filters, count, width;   /* known characters; filters of a width; widths; of y */
-    size_t widths[MTL_MAX_HIDDEN];
-    mtl_tensor *table;                      /* [2 + vocabulary][C] symbols: begin, end, the characters */
-    mtl_dense *products[MTL_MAX_HIDDEN];    /* [w * filters][C] */
-    mtl_tensor *biases[MTL_MAX_HIDDEN];     /* [filters] */
-} mtl__speller;
-
-typedef struct mtl__spelled {
-    const mtl__speller *speller;
-    const mtl_input *input;
-    const int *items;                       /* [N] which of the caller's steps row n is */
-    mtl__row_groups groups;                 /* rows by word */
-    size_t words, symbols;                  /* distinct ones of the batch */
-    int *word;                              /* [N] which of the words a row has */
-    int *number;                            /* [2 + vocabulary] a symbol's row of x; -1: it has none */
-    int *symbol;                            /* [symbols] the inverse */
-    int *best;                              /* [words][width] where a filter found its maximum; -1: y is 0;
-                                               NULL: inference */
-    mtl_activation *x, *products[MTL_MAX_HIDDEN], *y, *steps;
-    mtl_real *to, *more[MTL_MAX_HIDDEN], *biases[MTL_MAX_HIDDEN];   /* gradients while backward runs */
-    int add, add_more[MTL_MAX_HIDDEN], add_biases[MTL_MAX_HIDDEN];
-} mtl__spelled;
-
-/* A word's characters; *length of them. */
-static const int *mtl__spelled_word(const mtl__spelled *s, int id, size_t *length)
-{
-    const mtl_spellings *all = s->input->spellings;
-    *length = all->begins[(size_t)id + 1] - all->begins[id];
-    return all->characters + all->begins[id];
-}
-
-/* The row of the table of a character. Words that predictor.skip_bad leaves out may hold none. */
-static size_t mtl__spelled_symbol(const mtl__spelled *s, int character)
-{
-    return 2 + (character >= 0 && (size_t)character < s->speller->vocabulary ? (size_t)character : 0);
-}
-
-/* The row of x of place p of a word, which stands between two symbols. */
-static size_t mtl__spelled_row(const mtl__spelled *s, const int *characters, size_t length, size_t p)
-{
-    if (p == 0 || p > length) return p > 0;
-    return (size_t)s->number[mtl__spelled_symbol(s, characters[p - 1])];
-}
-
-/* Finds the distinct words and their distinct symbols, numbered as they come. pass: a pointer to it. */
-static void mtl__spelled_find(const mtl__kernels *kernels, const void *pass, size_t begin, size_t end)
-{
-    mtl__spelled *s = *(mtl__spelled *const *)pass;
-    mtl__row_groups *g = &s->groups;
-    const int *characters;
-    size_t k, n, length;
-    (void)kernels; (void)begin; (void)end;
-    mtl__row_groups_find(g, s->steps->rows, s->input->ids, s->items, 0);
-    for (n = 0; n < 2 + s->speller->vocabulary; n++) s->number[n] = n < 2 ? (int)n : -1;
-    s->symbol[0] = 0;
-    s->symbol[1] = 1;
-    s->symbols = 2;
-    s->words = g->distinct;
-    for (k = 0; k < g->distinct; k++) {
-        for (n = g->first[k]; n < g->first[k + 1]; n++) s->word[g->rows[n]] = (int)k;
-        characters = mtl__spelled_word(s, g->ids[k], &length);
-        for (n = 0; n < length; n++) {
-            const size_t symbol = mtl__spelled_symbol(s, characters[n]);
-            if (s->number[symbol] >= 0) continue;
-            s->number[symbol] = (int)s->symbols;
-            s->symbol[s->symbols++] = (int)symbol;
-        }
-    }
-}
-
-/* The best of count filters from `first` on over all places of a word. top, best: theirs. */
-static void mtl__spelled_filters(const mtl__kernels *kernels, const mtl__spelled *s, size_t j, size_t first,
-                                 size_t count, const int *characters, size_t length, mtl_real *top, int *best)
-{
-    MTL__ALIGN64 mtl_real z[MTL__STRIP];
-    const size_t w = s->speller->widths[j], filters = s->speller->filters;
-    const size_t places = length + 2 > w ? length + 3 - w : 1;
-    const mtl_activation *products = s->products[j];
-    size_t p, k, f;
-    for (p = 0; p < places; p++) {
-        memcpy(z, s->speller->biases[j]->value + first, count * sizeof *z);
-        for (k = 0; k < w && p + k < length + 2; k++)
-            kernels->add_scaled(count, 1, products->value + k * filters + first +
-                                mtl__spelled_row(s, characters, length, p + k) * products->stride, z);
-        for (f = 0; f < count; f++) {
-            if (p && !(z[f] > top[f])) continue;
-            top[f] = z[f];
-            best[f] = (int)p;
-        }
-    }
-    for (f = 0; f < count; f++) {
-        if (top[f] > 0) continue;
-        top[f] = 0;
-        best[f] = -1;
-    }
-}
-
-static void mtl__spelled_words(const mtl__kernels *kernels, const void *pass, size_t n, size_t end)
-{
-    const mtl__spelled *s = *(mtl__spelled *const *)pass;
-    const size_t filters = s->speller->filters, width = s->speller->width;
-    int scratch[MTL__STRIP];
-    size_t j, first, count, length;
-    for (; n < end; n++) {
-        const int *characters = mtl__spelled_word(s, s->groups.ids[n], &length);
-        for (j = 0; j < s->speller->count; j++)
-            for (first = 0; first < filters; first += count) {
-                const size_t column = j * filters + first;
-                count = mtl__at_most(filters - first, MTL__STRIP);
-                mtl__spelled_filters(kernels, s, j, first, count, characters, length,
-                                     s->y->value + n * s->y->stride + column,
-                                     s->best ? s->best + n * width + column : scratch);
-            }
-    }
-}
-
-/* Columns of y into the gradients of the characters' products and of the biases: a column's sums are one
-   job's. */
-static void mtl__spelled_words_back(const mtl__kernels *kernels, const void *pass, size_t column, size_t end)
-{
-    const mtl__spelled *s = (const mtl__spelled *)pass;
-    const size_t filters = s->speller->filters;
-    size_t n, k, length;
-    (void)kernels;
-    for (; column < end; column++) {
-        const size_t j = column / filters, f = column % filters, w = s->speller->widths[j];
-        const size_t stride = s->products[j]->stride;
-        mtl_real *more = s->more[j], *bias = s->biases[j] ? s->biases[j] + f : NULL;
-        for (n = 0; n < s->symbols && more && !s->add_more[j]; n++)
-            for (k = 0; k < w; k++) more[n * stride + k * filters + f] = 0;
-        if (bias && !s->add_biases[j]) *bias = 0;
-        for (n = 0; n < s->words; n++) {
-            const int *characters = mtl__spelled_word(s, s->groups.ids[n], &length);
-            const int p = s->best[n * s->speller->width + column];
-            const mtl_real dy = s->y->grad[n * s->y->stride + column];
-            if (p < 0) continue;
-            if (bias) *bias += dy;
-            for (k = 0; k < w && (size_t)p + k < length + 2 && more; k++)
-                more[mtl__spelled_row(s, characters, length, (size_t)p + k) * stride + k * filters + f] += dy;
-        }
-    }
-}
-
-enum { MTL__SPELLED_COLUMNS = 16 };         /* a job's: a cache line of the products' rows */
-
-static void mtl__spelled_words_backward(mtl_run *run, void *data)
-{
-    mtl__spelled *s = (mtl__spelled *)data;
-    size_t j;
-    for (j = 0; j < s->speller->count; j++) {
-        s->more[j] = mtl_run_grad(run, s->products[j], &s->add_more[j]);
-        s->biases[j] = mtl_run_tensor_grad(run, s->speller->biases[j], &s->add_biases[j]);
-    }
-    mtl__run_pass(run, mtl__spelled_words_back, s, s->y->width, MTL__SPELLED_COLUMNS);
-}
-
-/* Each word's sum over its steps, in the order of the rows. */
-static void mtl__spelled_steps_back(const mtl__kernels *kernels, const void *pass, size_t n, size_t end)
-{
-    const mtl__spelled *s = (const mtl__spelled *)pass;
-    for (; n < end; n++)
-        kernels->add_rows(s->y->width, s->groups.first[n + 1] - s->groups.first[n],
-                          s->groups.rows + s->groups.first[n], 1, s->steps->grad, s->steps->stride, s->add,
-                          s->to + n * s->y->stride);
-}
-
-static void mtl__spelled_steps_backward(mtl_run *run, void *data)
-{
-    mtl__spelled *s = (mtl__spelled *)data;
-    s->to = mtl_run_grad(run, s->y, &s->add);
-    mtl__run_values(run, mtl__spelled_steps_back, s, s->words, s->y->width);
-}
-
-/* Rows of the table whose symbols the batch has; the others' gradients are zeros. */
-static void mtl__spelled_table_back(const mtl__kernels *kernels, const void *pass, size_t n, size_t end)
-{
-    const mtl__spelled *s = (const mtl__spelled *)pass;
-    const size_t width = s->x->width;
-    for (; n < end; n++) {
-        mtl_real *to = s->to + n * width;
-        if (!s->add) memset(to, 0, width * sizeof *to);
-        if (s->number[n] >= 0)
-            kernels->add_scaled(width, 1, s->x->grad + (size_t)s->number[n] * s->x->stride, to);
-    }
-}
-
-static void mtl__spelled_table_backward(mtl_run *run, void *data)
-{
-    mtl__spelled *s = (mtl__spelled *)data;
-    s->to = mtl_run_tensor_grad(run, s->speller->table, &s->add);
-    if (s->to) mtl__run_values(run, mtl__spelled_table_back, s, 2 + s->speller->vocabulary, s->x->width);
-}
-
-/* The memory of a batch's words and symbols, for as many as there can be, and which there are. */
-static mtl__spelled *mtl__spelled_push(mtl_run *run, const mtl_space *space, const mtl__speller *speller,
-                                       const mtl_input *input, const char *name)
-{
-    mtl__spelled *s = (mtl__spelled *)mtl_run_make(run, sizeof *s);
-    if (!s) return NULL;
-    s->speller = speller;
-    s->input = input;
-    s->items = mtl__space_items(space);
-    s->words = mtl__space_rows(space);      /* a dry run's: the most */
-    s->symbols = 2 + speller->vocabulary;
-    s->steps = mtl__run_over(run, name, space, speller->width);
-    mtl__row_groups_push(run, &s->groups, s->words);
-    s->word = (int *)mtl_run_push(run, s->words * sizeof(int));
-    s->number = (int *)mtl_run_push(run, s->symbols * sizeof(int));
-    s->symbol = (int *)mtl_run_push(run, s->symbols * sizeof(int));
-    if (!mtl__failed(run->error)) mtl__run_pass(run, mtl__spelled_find, &s, 1, 1);
-    return mtl__failed(run->error) ? NULL : s;
-}
-
-/* input: the caller's, checked already; it must stay until backward has run. */
-static mtl_activation *mtl__spelled_forward(mtl_run *run, const mtl_space *space, const mtl__speller *speller,
-                                            const mtl_input *input, const char *name)
-{
-    static const int none[1] = { 0 };
-    mtl__spelled *s = mtl__spelled_push(run, space, speller, input, name);
-    size_t j;
-    if (!s || !(s->x = mtl__run_activation(run, NULL, NULL, s->symbols, speller->table->shape[1])))
-        return NULL;
-    s->x->constant = mtl__stays(speller->table);
-    mtl__run_copy(run, speller->table->value, s->x->width, s->symbol, s->x->value, s->x->stride, s->symbols,
-                  s->x->width, 0);
-    mtl_run_record(run, s->x, MTL__TRAINS(mtl__spelled_table_backward), s);
-    s->y = mtl__run_activation(run, NULL, NULL, s->words, speller->width);
-    if (run->tape) s->best = (int *)mtl_run_push(run, s->words * speller->width * sizeof *s->best);
-    if (mtl__failed(run->error)) return NULL;
-    for (j = 0, s->y->constant = 1; j < speller->count; j++) {
-        if (!(s->products[j] = mtl_dense_forward(run, speller->products[j], s->x, NULL))) return NULL;
-        s->y->constant &= s->products[j]->constant && mtl__stays(speller->biases[j]);
-    }
-    mtl__run_values(run, mtl__spelled_words, &s, s->words, 32 * speller->width);
-    mtl_run_record(run, s->y, MTL__TRAINS(mtl__spelled_words_backward), s);
-    s->steps->ids = input->ids ? input->ids : none;
-    s->steps->constant = s->y->constant;
-    mtl__run_copy(run, s->y->value, s->y->stride, s->word, s->steps->value, s->steps->stride, s->steps->rows,
-                  s->y->width, 0);
-    mtl_run_record(run, s->steps, MTL__TRAINS(mtl__spelled_steps_backward), s);
-    return s->steps;
-}
-
 /* ---- activation functions: y = f(x), dx = dy f'(y) ----------------------------------------------------- */
 
 typedef struct mtl__activate_data {
@@ -12076,6 +11825,8 @@ static void mtl__activate_part(const mtl__kernels *kernels, const void *pass, si
         kernels->activate(d->activation, d->x->width, d->x->value + n * d->x->stride,
                           d->y->value + n * d->y->stride);
 }
+
+enum { MTL__STRIP = 256 };                  /* columns that work on the stack takes at a time */
 
 static void mtl__activate_back_part(const mtl__kernels *kernels, const void *pass, size_t begin, size_t end)
 {
@@ -14470,7 +14221,259 @@ static int mtl__target_is_given(const mtl_target *t, size_t item, size_t width)
 }
 
 /* ===========================================================================================================
-   19 >>metrics    accuracy, span F1, label F1, RMSE, MAE, R2: counted as items stream by, nothing allocated
+   19 >>spelling   words by their characters: a convolution over each distinct word of a batch
+   ===========================================================================================================
+   y_f = max_p relu(b_f + sum_{k<w} W_kf e_{p+k}) of each distinct word (Kim 2014), and the words' rows copied
+   to their steps. There are few distinct characters, so each one's products with all W_kf are made once, as a
+   dense layer over the characters: a filter at a place then only adds w of these rows. Going back, a filter
+   has a gradient at the place where it found its maximum alone.
+   -------------------------------------------------------------------------------------------------------- */
+typedef struct mtl__speller {
+    size_t vocabulary, filters, count, width;   /* known characters; filters of a width; widths; of y */
+    size_t widths[MTL_MAX_HIDDEN];
+    mtl_tensor *table;                      /* [2 + vocabulary][C] symbols: begin, end, the characters */
+    mtl_dense *products[MTL_MAX_HIDDEN];    /* [w * filters][C] */
+    mtl_tensor *biases[MTL_MAX_HIDDEN];     /* [filters] */
+} mtl__speller;
+
+typedef struct mtl__spelled {
+    const mtl__speller *speller;
+    const mtl_input *input;
+    const int *items;                       /* [N] which of the caller's steps row n is */
+    mtl__row_groups groups;                 /* rows by word */
+    size_t words, symbols;                  /* distinct ones of the batch */
+    int *word;                              /* [N] which of the words a row has */
+    int *number;                            /* [2 + vocabulary] a symbol's row of x; -1: it has none */
+    int *symbol;                            /* [symbols] the inverse */
+    int *best;                              /* [words][width] where a filter found its maximum; -1: y is 0;
+                                               NULL: inference */
+    mtl_activation *x, *products[MTL_MAX_HIDDEN], *y, *steps;
+    mtl_real *to, *more[MTL_MAX_HIDDEN], *biases[MTL_MAX_HIDDEN];   /* gradients while backward runs */
+    int add, add_more[MTL_MAX_HIDDEN], add_biases[MTL_MAX_HIDDEN];
+} mtl__spelled;
+
+/* A word's characters; *length of them. */
+static const int *mtl__spelled_word(const mtl__spelled *s, int id, size_t *length)
+{
+    const mtl_spellings *all = s->input->spellings;
+    *length = all->begins[(size_t)id + 1] - all->begins[id];
+    return all->characters + all->begins[id];
+}
+
+/* The row of the table of a character. Words that predictor.skip_bad leaves out may hold none. */
+static size_t mtl__spelled_symbol(const mtl__spelled *s, int character)
+{
+    return 2 + (character >= 0 && (size_t)character < s->speller->vocabulary ? (size_t)character : 0);
+}
+
+/* The row of x of place p of a word, which stands between two symbols. */
+static size_t mtl__spelled_row(const mtl__spelled *s, const int *characters, size_t length, size_t p)
+{
+    if (p == 0 || p > length) return p > 0;
+    return (size_t)s->number[mtl__spelled_symbol(s, characters[p - 1])];
+}
+
+/* Finds the distinct words and their distinct symbols, numbered as they come. pass: a pointer to it. */
+static void mtl__spelled_find(const mtl__kernels *kernels, const void *pass, size_t begin, size_t end)
+{
+    mtl__spelled *s = *(mtl__spelled *const *)pass;
+    mtl__row_groups *g = &s->groups;
+    const int *characters;
+    size_t k, n, length;
+    (void)kernels; (void)begin; (void)end;
+    mtl__row_groups_find(g, s->steps->rows, s->input->ids, s->items, 0);
+    for (n = 0; n < 2 + s->speller->vocabulary; n++) s->number[n] = n < 2 ? (int)n : -1;
+    s->symbol[0] = 0;
+    s->symbol[1] = 1;
+    s->symbols = 2;
+    s->words = g->distinct;
+    for (k = 0; k < g->distinct; k++) {
+        for (n = g->first[k]; n < g->first[k + 1]; n++) s->word[g->rows[n]] = (int)k;
+        characters = mtl__spelled_word(s, g->ids[k], &length);
+        for (n = 0; n < length; n++) {
+            const size_t symbol = mtl__spelled_symbol(s, characters[n]);
+            if (s->number[symbol] >= 0) continue;
+            s->number[symbol] = (int)s->symbols;
+            s->symbol[s->symbols++] = (int)symbol;
+        }
+    }
+}
+
+/* The best of count filters from `first` on over all places of a word. top, best: theirs. */
+static void mtl__spelled_filters(const mtl__kernels *kernels, const mtl__spelled *s, size_t j, size_t first,
+                                 size_t count, const int *characters, size_t length, mtl_real *top, int *best)
+{
+    MTL__ALIGN64 mtl_real z[MTL__STRIP];
+    const size_t w = s->speller->widths[j], filters = s->speller->filters;
+    const size_t places = length + 2 > w ? length + 3 - w : 1;
+    const mtl_activation *products = s->products[j];
+    size_t p, k, f;
+    for (p = 0; p < places; p++) {
+        memcpy(z, s->speller->biases[j]->value + first, count * sizeof *z);
+        for (k = 0; k < w && p + k < length + 2; k++)
+            kernels->add_scaled(count, 1, products->value + k * filters + first +
+                                mtl__spelled_row(s, characters, length, p + k) * products->stride, z);
+        for (f = 0; f < count; f++) {
+            if (p && !(z[f] > top[f])) continue;
+            top[f] = z[f];
+            best[f] = (int)p;
+        }
+    }
+    for (f = 0; f < count; f++) {
+        if (top[f] > 0) continue;
+        top[f] = 0;
+        best[f] = -1;
+    }
+}
+
+static void mtl__spelled_words(const mtl__kernels *kernels, const void *pass, size_t n, size_t end)
+{
+    const mtl__spelled *s = *(mtl__spelled *const *)pass;
+    const size_t filters = s->speller->filters, width = s->speller->width;
+    int scratch[MTL__STRIP];
+    size_t j, first, count, length;
+    for (; n < end; n++) {
+        const int *characters = mtl__spelled_word(s, s->groups.ids[n], &length);
+        for (j = 0; j < s->speller->count; j++)
+            for (first = 0; first < filters; first += count) {
+                const size_t column = j * filters + first;
+                count = mtl__at_most(filters - first, MTL__STRIP);
+                mtl__spelled_filters(kernels, s, j, first, count, characters, length,
+                                     s->y->value + n * s->y->stride + column,
+                                     s->best ? s->best + n * width + column : scratch);
+            }
+    }
+}
+
+/* Columns of y into the gradients of the characters' products and of the biases: a column's sums are one
+   job's. */
+static void mtl__spelled_words_back(const mtl__kernels *kernels, const void *pass, size_t column, size_t end)
+{
+    const mtl__spelled *s = (const mtl__spelled *)pass;
+    const size_t filters = s->speller->filters;
+    size_t n, k, length;
+    (void)kernels;
+    for (; column < end; column++) {
+        const size_t j = column / filters, f = column % filters, w = s->speller->widths[j];
+        const size_t stride = s->products[j]->stride;
+        mtl_real *more = s->more[j], *bias = s->biases[j] ? s->biases[j] + f : NULL;
+        for (n = 0; n < s->symbols && more && !s->add_more[j]; n++)
+            for (k = 0; k < w; k++) more[n * stride + k * filters + f] = 0;
+        if (bias && !s->add_biases[j]) *bias = 0;
+        for (n = 0; n < s->words; n++) {
+            const int *characters = mtl__spelled_word(s, s->groups.ids[n], &length);
+            const int p = s->best[n * s->speller->width + column];
+            const mtl_real dy = s->y->grad[n * s->y->stride + column];
+            if (p < 0) continue;
+            if (bias) *bias += dy;
+            for (k = 0; k < w && (size_t)p + k < length + 2 && more; k++)
+                more[mtl__spelled_row(s, characters, length, (size_t)p + k) * stride + k * filters + f] += dy;
+        }
+    }
+}
+
+enum { MTL__SPELLED_COLUMNS = 16 };         /* a job's: a cache line of the products' rows */
+
+static void mtl__spelled_words_backward(mtl_run *run, void *data)
+{
+    mtl__spelled *s = (mtl__spelled *)data;
+    size_t j;
+    for (j = 0; j < s->speller->count; j++) {
+        s->more[j] = mtl_run_grad(run, s->products[j], &s->add_more[j]);
+        s->biases[j] = mtl_run_tensor_grad(run, s->speller->biases[j], &s->add_biases[j]);
+    }
+    mtl__run_pass(run, mtl__spelled_words_back, s, s->y->width, MTL__SPELLED_COLUMNS);
+}
+
+/* Each word's sum over its steps, in the order of the rows. */
+static void mtl__spelled_steps_back(const mtl__kernels *kernels, const void *pass, size_t n, size_t end)
+{
+    const mtl__spelled *s = (const mtl__spelled *)pass;
+    for (; n < end; n++)
+        kernels->add_rows(s->y->width, s->groups.first[n + 1] - s->groups.first[n],
+                          s->groups.rows + s->groups.first[n], 1, s->steps->grad, s->steps->stride, s->add,
+                          s->to + n * s->y->stride);
+}
+
+static void mtl__spelled_steps_backward(mtl_run *run, void *data)
+{
+    mtl__spelled *s = (mtl__spelled *)data;
+    s->to = mtl_run_grad(run, s->y, &s->add);
+    mtl__run_values(run, mtl__spelled_steps_back, s, s->words, s->y->width);
+}
+
+/* Rows of the table whose symbols the batch has; the others' gradients are zeros. */
+static void mtl__spelled_table_back(const mtl__kernels *kernels, const void *pass, size_t n, size_t end)
+{
+    const mtl__spelled *s = (const mtl__spelled *)pass;
+    const size_t width = s->x->width;
+    for (; n < end; n++) {
+        mtl_real *to = s->to + n * width;
+        if (!s->add) memset(to, 0, width * sizeof *to);
+        if (s->number[n] >= 0)
+            kernels->add_scaled(width, 1, s->x->grad + (size_t)s->number[n] * s->x->stride, to);
+    }
+}
+
+static void mtl__spelled_table_backward(mtl_run *run, void *data)
+{
+    mtl__spelled *s = (mtl__spelled *)data;
+    s->to = mtl_run_tensor_grad(run, s->speller->table, &s->add);
+    if (s->to) mtl__run_values(run, mtl__spelled_table_back, s, 2 + s->speller->vocabulary, s->x->width);
+}
+
+/* The memory of a batch's words and symbols, for as many as there can be, and which there are. */
+static mtl__spelled *mtl__spelled_push(mtl_run *run, const mtl_space *space, const mtl__speller *speller,
+                                       const mtl_input *input, const char *name)
+{
+    mtl__spelled *s = (mtl__spelled *)mtl_run_make(run, sizeof *s);
+    if (!s) return NULL;
+    s->speller = speller;
+    s->input = input;
+    s->items = mtl__space_items(space);
+    s->words = mtl__space_rows(space);      /* a dry run's: the most */
+    s->symbols = 2 + speller->vocabulary;
+    s->steps = mtl__run_over(run, name, space, speller->width);
+    mtl__row_groups_push(run, &s->groups, s->words);
+    s->word = (int *)mtl_run_push(run, s->words * sizeof(int));
+    s->number = (int *)mtl_run_push(run, s->symbols * sizeof(int));
+    s->symbol = (int *)mtl_run_push(run, s->symbols * sizeof(int));
+    if (!mtl__failed(run->error)) mtl__run_pass(run, mtl__spelled_find, &s, 1, 1);
+    return mtl__failed(run->error) ? NULL : s;
+}
+
+/* input: the caller's, checked already; it must stay until backward has run. */
+static mtl_activation *mtl__spelled_forward(mtl_run *run, const mtl_space *space, const mtl__speller *speller,
+                                            const mtl_input *input, const char *name)
+{
+    static const int none[1] = { 0 };
+    mtl__spelled *s = mtl__spelled_push(run, space, speller, input, name);
+    size_t j;
+    if (!s || !(s->x = mtl__run_activation(run, NULL, NULL, s->symbols, speller->table->shape[1])))
+        return NULL;
+    s->x->constant = mtl__stays(speller->table);
+    mtl__run_copy(run, speller->table->value, s->x->width, s->symbol, s->x->value, s->x->stride, s->symbols,
+                  s->x->width, 0);
+    mtl_run_record(run, s->x, MTL__TRAINS(mtl__spelled_table_backward), s);
+    s->y = mtl__run_activation(run, NULL, NULL, s->words, speller->width);
+    if (run->tape) s->best = (int *)mtl_run_push(run, s->words * speller->width * sizeof *s->best);
+    if (mtl__failed(run->error)) return NULL;
+    for (j = 0, s->y->constant = 1; j < speller->count; j++) {
+        if (!(s->products[j] = mtl_dense_forward(run, speller->products[j], s->x, NULL))) return NULL;
+        s->y->constant &= s->products[j]->constant && mtl__stays(speller->biases[j]);
+    }
+    mtl__run_values(run, mtl__spelled_words, &s, s->words, 32 * speller->width);
+    mtl_run_record(run, s->y, MTL__TRAINS(mtl__spelled_words_backward), s);
+    s->steps->ids = input->ids ? input->ids : none;
+    s->steps->constant = s->y->constant;
+    mtl__run_copy(run, s->y->value, s->y->stride, s->word, s->steps->value, s->steps->stride, s->steps->rows,
+                  s->y->width, 0);
+    mtl_run_record(run, s->steps, MTL__TRAINS(mtl__spelled_steps_backward), s);
+    return s->steps;
+}
+
+/* ===========================================================================================================
+   20 >>metrics    accuracy, span F1, label F1, RMSE, MAE, R2: counted as items stream by, nothing allocated
    ===========================================================================================================
    A metric is a handful of counts that grow with every batch; mtl__metric_finish_.. turns them into scores.
    Labels that are missing count nowhere. Gold spans are those of the tags as written, whether the model has a
@@ -14708,7 +14711,7 @@ static MTL__RARE void mtl__metric_finish_real(const mtl__metric *m, mtl_task_sco
 }
 
 /* ===========================================================================================================
-   20 >>nodes      inputs, columns, mixes, penalties: tables of their kinds, the one list that passes walk
+   21 >>nodes      inputs, columns, mixes, penalties: tables of their kinds, the one list that passes walk
    ===========================================================================================================
    A node is a part of the model that has rows for others to read: an input, a column, or the head of a task.
    Nodes stand in one list, each behind its sources: repeatedly the first of the desc's inputs, columns and
@@ -15712,7 +15715,7 @@ static mtl_activation *mtl__penalty_forward(mtl_run *run, const mtl__penalty *p,
 }
 
 /* ===========================================================================================================
-   21 >>tasks      the registry: the table of kinds of task, and the heads that they share
+   22 >>tasks      the registry: the table of kinds of task, and the heads that they share
    ===========================================================================================================
    A head:  tap -> [pool] -> [labelled rows] -> dropout -> (dense, activation, dropout)* -> dense
    In training the head sees labelled items alone, so a missing label costs no work and has no gradient; a
@@ -16469,7 +16472,7 @@ static MTL__RARE unsigned mtl__task_stream_p(mtl_maker *m, const mtl__task *task
 }
 
 /* ===========================================================================================================
-   22 >>sharing    presets: each fills a desc with columns, mixes, taps, penalties; nothing in the passes
+   23 >>sharing    presets: each fills a desc with columns, mixes, taps, penalties; nothing in the passes
    ===========================================================================================================
    A preset is a row of a table and a function of a few lines that adds columns and points taps to them.
    Columns are copies of the plain desc's encoder; "shared" and numbered ones are everybody's, "TASK-own" is
@@ -16857,7 +16860,7 @@ MTL_DEF MTL__RARE mtl_status mtl_share(const mtl_share_desc *how, const mtl_mode
 }
 
 /* ===========================================================================================================
-   23 >>model      create, size, save, load, transfer, import
+   24 >>model      create, size, save, load, transfer, import
    ===========================================================================================================
    A model is descs, a parameter set and the structures that the passes walk, all in one arena. It is built by
    one function that runs twice: over a counting arena to size it, over memory to make it. Between trainings
@@ -18678,7 +18681,7 @@ MTL_DEF MTL__RARE mtl_status mtl_model_export(const mtl_model *model, const char
 #endif /* MTL_NO_FILES */
 
 /* ===========================================================================================================
-   24 >>session    what trainers and predictors have in common: scratch, limits, threads, the run
+   25 >>session    what trainers and predictors have in common: scratch, limits, threads, the run
    ===========================================================================================================
    A session is the first member of both, so a pointer to one is a pointer to its session. `build` makes what
    is special about the object and `measure` walks its passes dry; so each is sized, put into a caller's
@@ -18872,7 +18875,7 @@ static MTL__RARE mtl__session *mtl__session_create(const mtl__session_kind *kind
 }
 
 /* ===========================================================================================================
-   25 >>predict    batches of sequences through a read-only model
+   26 >>predict    batches of sequences through a read-only model
    ===========================================================================================================
    A predictor is scratch: one per thread over a model that all of them share. Its arena is emptied at each
    call, so what a call returned stays valid until the next one.
@@ -19414,7 +19417,7 @@ MTL_DEF MTL__RARE mtl_status mtl_stream_reset(mtl_stream *stream, size_t sequenc
 
 #ifndef MTL_NO_TRAINING
 /* ===========================================================================================================
-   26 >>balance    from the tasks' losses to gradients: their weights, groups of tasks, surgery
+   27 >>balance    from the tasks' losses to gradients: their weights, groups of tasks, surgery
    ===========================================================================================================
    The joint loss is sum_k w_k L_k with w_k = lambda_k c_k: lambda_k is the caller's, c_k a method's. A method
    is one row of the table of weightings. It sees the n tasks that have labels in an update; with fewer than
@@ -20386,7 +20389,7 @@ static MTL__RARE MTL__NOINLINE void mtl__surgery_finish(mtl__surgery *s, mtl__we
 }
 
 /* ===========================================================================================================
-   27 >>optimise   SGD, RMSProp, Adam, AdamW; clipping; schedules; averaging
+   28 >>optimise   SGD, RMSProp, Adam, AdamW; clipping; schedules; averaging
    ===========================================================================================================
    Moments are blocks of the layout of the parameters that have a gradient: what was frozen when the trainer
    was made has no place in them, nor rows that wait. An update visits what gradient states name: NONE is
@@ -21008,7 +21011,7 @@ static MTL__RARE void mtl__optimizer_measure(const mtl__optimizer *o, mtl_run *r
 }
 
 /* ===========================================================================================================
-   28 >>data       data sets: batches of chosen sequences, evaluation, samplers
+   29 >>data       data sets: batches of chosen sequences, evaluation, samplers
    ===========================================================================================================
    A data set is a batch as large as memory; training and evaluation copy chosen sequences of it into batches.
    Targets of all kinds are checked when a set is opened, so that errors name its sequences and not those of
@@ -21482,7 +21485,7 @@ static mtl_batch mtl__sampler_next(mtl__sampler *p, const mtl_model *model, size
 }
 
 /* ===========================================================================================================
-   29 >>train      the step, resume
+   30 >>train      the step, resume
    ===========================================================================================================
    An update takes micro-batches. Divisors are counted over all of them first, so that their parts of the loss
    add up to the loss of one large batch. Then each micro-batch runs forward and backward in emptied scratch,
@@ -22646,7 +22649,7 @@ MTL_DEF MTL__RARE mtl_status mtl_trainer_resume(mtl_trainer *trainer, const mtl_
 #endif /* MTL_NO_FILES */
 
 /* ===========================================================================================================
-   30 >>fit        the training loop: epochs, early stopping, checkpoints
+   31 >>fit        the training loop: epochs, early stopping, checkpoints
    ===========================================================================================================
    A run stands between two updates, and what it is to do next depends on a few numbers: the trainer's state,
    the place in the epoch and in each data set's order, the epoch's sums of losses, the best weights so far.
@@ -23345,7 +23348,7 @@ MTL_DEF MTL__RARE mtl_status mtl_fit(mtl_trainer *trainer, const mtl_batch *trai
 }
 
 /* ===========================================================================================================
-   31 >>watch      instruments: tasks' gradients side by side, trial steps, gradients through time, gates
+   32 >>watch      instruments: tasks' gradients side by side, trial steps, gradients through time, gates
    ===========================================================================================================
    What tasks share is told by the list of nodes: a task's loss reaches the parameters of its head and of all
    that its taps lead to, but for sources under which gradients stop and columns that do not name the task in
@@ -23763,7 +23766,7 @@ MTL_DEF mtl_status mtl_model_write(const mtl_model *model, const mtl_trainer *tr
 
 #ifndef MTL_NO_FILES
 /* ===========================================================================================================
-   32 >>deploy     a model's stream as C constants
+   33 >>deploy     a model's stream as C constants
    ===========================================================================================================
    What is written is a mtl_plan: the operations of >>stream with their packed weights as constant arrays,
        which
@@ -23966,7 +23969,7 @@ MTL_DEF MTL__RARE mtl_status mtl_model_export_c(const mtl_model *model, const ch
 
 #ifndef MTL_NO_TRAINING
 /* ===========================================================================================================
-   33 >>check      gradient checker, for users' own layers too
+   34 >>check      gradient checker, for users' own layers too
    ===========================================================================================================
    Backward passes are compared with central differences of the loss f at step h, element by element:
        n = (f(x+h) - f(x-h)) / 2h           error of an array = ||a - n|| / (||a|| + ||n||)
@@ -24125,7 +24128,7 @@ MTL_DEF MTL__RARE mtl_status mtl_check_gradients(double (*loss)(void *user), voi
 #endif /* implementation, second part */
 
 /* ===========================================================================================================
-   34 >>licence    MIT or public domain, at your choice
+   35 >>licence    MIT or public domain, at your choice
    ===========================================================================================================
    MIT: Copyright (c) 2026 the mtl_rnn.h authors. Permission is hereby granted, free of charge, to any person
    obtaining a copy of this software and associated documentation files (the "Software"), to deal in the
