@@ -371,6 +371,8 @@ typedef struct mtl_penalty_kind mtl_penalty_kind;
       "letters, digits, _ and -; unique among inputs, columns and tasks") \
     X(MTL_TEXTS,  words,        0, 0, 0, vocabulary, \
       "the words themselves, NULL: ids only. Word 0 stands for unknown ones: its embedding begins as zeros") \
+    X(MTL_REALS,  unknown_chances, 0, 0, 0, vocabulary, \
+      "in training, the chance of each word that a step reads it as word 0; NULL: none") \
     X(MTL_NAME,   reads,        0, 0, 0, MTL_NONE, \
       "an input before it whose ids or rows it reads; NULL: a batch has its own") \
     X(MTL_OWN,    own,          0, 0, 0, input, "a row of the program's own kinds, which wins over kind") \
@@ -14986,6 +14988,11 @@ static const mtl_mix_kind mtl__mix_kinds[] = {
 
 static mtl_status mtl__input_check(mtl_input_desc *d, const char *what, mtl_error *err)
 {
+    int i;
+    for (i = 0; d->unknown_chances && i < d->vocabulary; i++)
+        if (!(d->unknown_chances[i] >= 0 && d->unknown_chances[i] <= 1))
+            return mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s.unknown_chances[%d] must be between 0 and 1",
+                             what, i);
     if ((d->vocabulary > 0) != (d->features > 0)) return mtl__status(err);
     return mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s (\"%s\") needs either a vocabulary or features",
                      what, d->name);
@@ -15013,11 +15020,44 @@ static mtl_status mtl__embedding_verify(const mtl_input_part *part, const mtl_in
                      input->ids[row], sequence, step, part->desc->vocabulary - 1);
 }
 
+typedef struct mtl__unknown_pass {
+    const float *chances;                   /* [vocabulary] */
+    const int *ids;
+    int *to;                                /* [N] in the caller's order */
+    unsigned long long seed, stream;
+} mtl__unknown_pass;
+
+static void mtl__unknown_part(const mtl__kernels *kernels, const void *pass, size_t n, size_t end)
+{
+    const mtl__unknown_pass *p = (const mtl__unknown_pass *)pass;
+    (void)kernels;
+    for (; n < end; n++) {
+        const int id = p->ids[n];
+        p->to[n] = mtl__random_uniform(p->seed, p->stream, n) < (double)p->chances[id] ? 0 : id;
+    }
+}
+
+/* The ids with which training reads words: some of them, and rare ones more often, as the unknown one, so
+   that its row learns what to make of words that are seldom seen. */
+static const int *mtl__unknown_ids(mtl_run *run, const float *chances, const int *ids)
+{
+    mtl__unknown_pass p;
+    if (!MTL__TRAINING || !chances || !run->training) return ids;
+    p.chances = chances;
+    p.ids = ids;
+    p.to = (int *)mtl_run_push(run, run->packing->rows * sizeof *p.to);
+    p.seed = run->seed;
+    p.stream = run->step << 16 | (++*mtl__run_stream(run) & 0xffff);
+    if (!mtl__failed(run->error)) mtl__run_values(run, mtl__unknown_part, &p, run->packing->rows, 1);
+    return p.to;
+}
+
 static mtl_activation *mtl__embedding_input(mtl_run *run, const mtl_input_part *part, const mtl_input *input)
 {
     const mtl_input_desc *d = part->desc;
+    const int *ids = mtl__unknown_ids(run, d->unknown_chances, input->ids);
     return mtl__embedding_forward(run, &run->packing->space[MTL_LEVEL_STEP], (const mtl_tensor *)part->data,
-                                  input->ids, d->scale, d->padding_zero, d->name);
+                                  mtl__dry(run) ? input->ids : ids, d->scale, d->padding_zero, d->name);
 }
 
 static mtl_status mtl__features_build(mtl_input_part *part, mtl_parameters *set, mtl_error *err)
@@ -15083,6 +15123,9 @@ static mtl_status mtl__characters_check(mtl_input_desc *d, const char *what, mtl
                   "%s.%s: an input of characters (\"%s\") has a vocabulary of them, no features, no padding "
                   "and no scale", what, !d->vocabulary ? "vocabulary" : d->padding_zero
                   ? "padding_zero" : "scale", d->name);
+    if (!mtl__failed(err) && d->unknown_chances)
+        mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s.unknown_chances: are for embeddings of words, not for "
+                  "characters", what);
     for (i = 0; none && i < 3; i++) d->widths[i] = i + 2;
     for (i = 0; i < MTL_MAX_HIDDEN && d->widths[i]; i++)
         for (k = 0; k < i; k++)

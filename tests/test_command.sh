@@ -317,6 +317,16 @@ done
 run eval --model endings.st --data endings.tsv
 check "eval of a model that reads affixes" [ "$status" -eq 0 ]
 
+cp endings.tsv known.tsv
+run train --preset plain --data known.tsv --out opt.st --share full --hidden 8 --epochs 3 --lr 0.01 --threads 1 --quiet --word-dropout 0.25
+cp opt.st one.st
+run train --preset plain --data known.tsv --out opt.st --share full --hidden 8 --epochs 3 --lr 0.01 --threads 2 --quiet --word-dropout 0.25
+check "--word-dropout: the same for any number of threads" cmp -s one.st opt.st
+run train --preset plain --data known.tsv --out opt.st --share full --hidden 8 --epochs 3 --lr 0.01 --threads 1 --quiet
+check "--word-dropout changes what is learnt" sh -c '! cmp -s one.st opt.st'
+refuses "--word-dropout of a word" 2 "--word-dropout much|a number" train --data known.tsv --out out.st --word-dropout much
+refuses "--word-dropout for rows of numbers" 2 "--word-dropout|rows of numbers" train --frames train.csv --features heat --task left:reals --out out.st --word-dropout 1
+
 # ---- word vectors --------------------------------------------------------------------------------------------------------
 
 # The same four vectors as GloVe's, word2vec's text and fastText's, and word2vec's binary form (1, 2, -0.5 as floats).

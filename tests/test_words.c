@@ -7,14 +7,17 @@ enum { WORDS_CHARACTERS = 11 };
 static void words_problem(test_problem *p, int number)
 {
     static const int widths[3][MTL_MAX_HIDDEN] = { { 0 }, { 1, 5 }, { 12, 2 } };
+    static float chances[TEST_VOCABULARY];
     test_shape shape = {0};
     mtl_input_desc *d = &p->inputs[1];
+    chances[1] = chances[5] = chances[9] = 0.5f;
     shape.features = 1;
     shape.two_columns = number % 3 == 2;
     shape.missing = 0.2;
     shape.seed = 40 + (unsigned long long)number;
     test_problem_create(p, &shape);
     test_batch_destroy(p->data);
+    if (number % 2) p->inputs[0].unknown_chances = chances;
     d->name = "letters";
     d->kind = MTL_INPUT_CHARACTERS;
     d->features = 0;
@@ -309,6 +312,39 @@ static void test_words_parts(void **state)
     words_expect_part(MTL_PART_SHAPE, 0, 0, "USA...", "XX..");
 }
 
+/* Words become unknown with the chances that they have: rows of those that always do have no gradient, and
+   the unknown word's has one. */
+static void test_words_unknown_chances(void **state)
+{
+    float chances[TEST_VOCABULARY] = {0};
+    mtl_trainer *trainer;
+    mtl_error err = {0};
+    test_problem p;
+    mtl_model *model;
+    const mtl_gradient *g;
+    size_t i;
+    int *ids, k;
+    (void)state;
+    words_problem(&p, 0);
+    for (k = 1; k < TEST_VOCABULARY; k += 2) chances[k] = 1;
+    p.inputs[0].unknown_chances = chances;
+    ids = test_ids(p.data);
+    for (i = 0; i < p.data->rows; i++) ids[i] = 1 + (int)i % 4;
+    model = words_model(&p.desc);
+    trainer = mtl_trainer_create(model, NULL, &err);
+    mtl_train_gradients(trainer, p.batch, 1, NULL, &err);
+    TEST_FINE(&err);
+    g = mtl_gradients_get(mtl_trainer_gradients(trainer), mtl_model_tensor(model, "words.weight"));
+    assert_int_equal(g->row_count, 3);
+    assert_true(g->rows[0] == 0 && g->rows[1] == 2 && g->rows[2] == 4);
+    mtl_trainer_destroy(trainer);
+    mtl_model_destroy(model);
+    chances[2] = 1.5f;
+    assert_null(mtl_model_create(&p.desc, &err));
+    test_expect_error(&err, MTL_ERROR_FIELD, "inputs[0]", "unknown_chances[2]");
+    test_problem_destroy(&p);
+}
+
 /* ---- what is refused ----------------------------------------------------------------------------------- */
 
 static void words_refuse(mtl_input_desc input, const char *name, const char *part)
@@ -399,4 +435,5 @@ static void test_words_refused_batches(void **state)
     cmocka_unit_test(test_words_gradients), cmocka_unit_test(test_words_values), \
     cmocka_unit_test(test_words_exact_sizes), cmocka_unit_test(test_words_same_bits_for_threads), \
     cmocka_unit_test(test_words_of_a_text), cmocka_unit_test(test_words_parts), \
+    cmocka_unit_test(test_words_unknown_chances), \
     cmocka_unit_test(test_words_refused_descs), cmocka_unit_test(test_words_refused_batches)

@@ -79,6 +79,7 @@ typedef struct corpus {
     names vocabulary;                       /* of a new model, word 0 is "<unk>" */
     names parts[WORD_PARTS];                /* the same of its other inputs of text: words.c */
     word_vectors vectors;                   /* of the words of the vocabulary */
+    float *unknown_chances;                 /* of the same: --word-dropout; NULL: it is not given */
 } corpus;
 
 /* The task of that name, or NULL. */

@@ -79,6 +79,9 @@ static const option options[] = {
       "characters.widths and so on" },
     { "--affixes", NULL, TRAIN, SWITCH, MEMBER(affixes),
       "words are read by their first and last 2 and 3 letters and shapes, too; fields: affixes.width" },
+    { "--word-dropout", "X", TRAIN, TEXT, MEMBER(word_dropout),
+      "a word that the training data have n times is read as the unknown one with probability X/(X+n), "
+      "e.g. 0.25 [0]" },
     { "--vectors", "FILE", TRAIN, TEXT, MEMBER(vectors),
       "the words' first embeddings, which also say how wide they are: word2vec (text or binary), GloVe or "
       "fastText .vec; may be a pipe" },

@@ -29,7 +29,7 @@ typedef struct settings {
     char **sampler_weights, **maps, **labels, **freeze;
     const char *out, *model_path, *score, *log, *sequence, *preset, *confusion, *budget, *resume;
     const char *words, *unknown, *export_c;
-    const char *vectors, *vectors_rate;
+    const char *vectors, *vectors_rate, *word_dropout;
     const char *embed_by;                   /* the option that says how wide embeddings are */
     const char *dir_by;                     /* the option that says in which directions the encoder reads */
     assignment *assignments;

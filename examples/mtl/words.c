@@ -8,6 +8,15 @@ static int is_wanted(const settings *given, size_t part)
     return word_parts[part].affix ? given->affixes : given->chars && strcmp(given->chars, "cnn") == 0;
 }
 
+static double word_dropout(const settings *given)
+{
+    const char *text = given->word_dropout;
+    double x = 0;
+    if (text && (!mtl_text_number(text, strlen(text), &x) || x < 0 || x > 1e6))
+        fail_usage("--word-dropout %s: expected a number from 0 to 1000000", text);
+    return x;
+}
+
 void check_words(const settings *given)
 {
     const int frames = arrlenu(given->frames) > 0;
@@ -17,6 +26,9 @@ void check_words(const settings *given)
         fail_usage("--chars cnn: is for text; --frames are rows of numbers, which have no characters");
     if (frames && given->affixes)
         fail_usage("--affixes: is for text; --frames are rows of numbers, which have no affixes");
+    if (frames && given->word_dropout)
+        fail_usage("--word-dropout: is for text; --frames are rows of numbers, which are no words");
+    (void)word_dropout(given);
 }
 
 /* The desc of an input, but for its texts. */
@@ -68,8 +80,10 @@ static void make_texts(const corpus *all, const mtl_input_desc *input, size_t le
     }
     names_add(to, "<unk>", 5);
     for (i = 0; i < arrlenu(counted.list); i++)
-        if (counted.list[i].value >= least)
-            names_add(to, counted.list[i].key, strlen(counted.list[i].key));
+        if (counted.list[i].value >= least) {
+            at = names_add(to, counted.list[i].key, strlen(counted.list[i].key));
+            to->list[at].value = counted.list[i].value;
+        }
     free(counted.slots);
     arrfree(counted.list);
     arrfree(room);
@@ -83,6 +97,9 @@ void make_vocabulary(const settings *given, corpus *all)
     if (arrlenu(all->vocabulary.list) < 2)
         fail("the vocabulary is empty: no word occurs %lld times in the training data; lower --min-count",
              given->min_count);
+    for (i = 0; i < arrlenu(all->vocabulary.list) && word_dropout(given) > 0; i++)
+        arrput(all->unknown_chances, i ? (float)(word_dropout(given) / (word_dropout(given)
+                                                 + (double)all->vocabulary.list[i].value)) : 0);
     for (i = 0; i < WORD_PARTS; i++) {
         input = part_desc(given, i);
         if (is_wanted(given, i)) make_texts(all, &input, word_parts[i].least, &all->parts[i]);
@@ -103,6 +120,7 @@ mtl_input_desc *make_text_inputs(const settings *given, const corpus *all, const
     mtl_input_desc *inputs = NULL, input = given->input;
     size_t i;
     input.name = "text";
+    input.unknown_chances = all->unknown_chances;
     if (all->vectors.width) input.width = (int)all->vectors.width;
     add_input(&inputs, input, &all->vocabulary, texts);
     for (i = 0; i < WORD_PARTS; i++)
