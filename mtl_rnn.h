@@ -245,7 +245,8 @@ enum { MTL_LEVEL_SEQUENCE, MTL_LEVEL_STEP };
 enum { MTL_TASK_CLASS, MTL_TASK_REAL, MTL_TASK_MULTI, MTL_TASK_ORIGIN, MTL_TASK_COUNT };
 enum { MTL_LOSS_DEFAULT, MTL_LOSS_CROSS_ENTROPY, MTL_LOSS_MSE, MTL_LOSS_MAE, MTL_LOSS_HUBER,
     MTL_LOSS_BCE };
-enum { MTL_POOL_DEFAULT, MTL_POOL_LAST, MTL_POOL_MEAN, MTL_POOL_MAX };                     /* default: last */
+enum { MTL_POOL_DEFAULT, MTL_POOL_LAST, MTL_POOL_MEAN, MTL_POOL_MAX, MTL_POOL_ATTENTION, MTL_POOL_ADDITIVE,
+    MTL_POOL_DOT, MTL_POOL_NONE };                                           /* default: last; beside: none */
 enum { MTL_OPTIMIZER_DEFAULT, MTL_OPTIMIZER_SGD, MTL_OPTIMIZER_RMSPROP, MTL_OPTIMIZER_ADAM,
     MTL_OPTIMIZER_ADAMW };
 enum { MTL_SCHEDULE_DEFAULT, MTL_SCHEDULE_CONSTANT, MTL_SCHEDULE_STEP, MTL_SCHEDULE_EXPONENTIAL,
@@ -285,7 +286,10 @@ enum { MTL_INIT_DEFAULT, MTL_INIT_UNIFORM, MTL_INIT_NORMAL, MTL_INIT_CONSTANT, M
 #define MTL_LOSS_NAMES(X)       X(MTL_LOSS_CROSS_ENTROPY, "cross-entropy") X(MTL_LOSS_MSE, "mse") \
                                 X(MTL_LOSS_MAE, "mae") \
                                 X(MTL_LOSS_HUBER, "huber") X(MTL_LOSS_BCE, "bce")
-#define MTL_POOL_NAMES(X)       X(MTL_POOL_LAST, "last") X(MTL_POOL_MEAN, "mean") X(MTL_POOL_MAX, "max")
+#define MTL_POOL_NAMES(X)       X(MTL_POOL_LAST, "last") X(MTL_POOL_MEAN, "mean") X(MTL_POOL_MAX, "max") \
+                                X(MTL_POOL_ATTENTION, "attention") X(MTL_POOL_ADDITIVE, "additive") \
+                                X(MTL_POOL_DOT, "dot")
+#define MTL_BESIDE_NAMES(X)     X(MTL_POOL_NONE, "none") MTL_POOL_NAMES(X)
 #define MTL_OPTIMIZER_NAMES(X)  X(MTL_OPTIMIZER_SGD, "sgd") X(MTL_OPTIMIZER_RMSPROP, "rmsprop") \
                                 X(MTL_OPTIMIZER_ADAM, "adam") \
                                 X(MTL_OPTIMIZER_ADAMW, "adamw")
@@ -435,7 +439,15 @@ typedef struct mtl_cell_desc { MTL_CELL_FIELDS(MTL__MEMBER) } mtl_cell_desc;
 typedef struct mtl_column_desc { MTL_COLUMN_FIELDS(MTL__MEMBER) } mtl_column_desc;
 
 /* A task: level x kind, a tap into the encoder, a head, a loss and a weight in the joint loss sum_k weight_k
-   L_k. */
+   L_k. Pools, of a sequence's rows x_1 .. x_T:
+       last           the last one, of columns read from the end the first one
+       mean, max      of each column
+       attention      sum_t a_t x_t with a = softmax(s) over the steps, s_t = v . x_t
+       additive       the same with s_t = v . tanh(W x_t + b)                           Bahdanau et al. 2015
+       dot            the same with s_t = v . x_t / sqrt(width): v is a query that is learnt
+                                                                                        Vaswani et al. 2017
+   Tensors: TASK.attention.score.weight, v, and TASK.attention.keys.weight and .bias, W and b. The weights a
+   can be observed as TASK.attention, a row a step. */
 #define MTL_TASK_FIELDS(X) \
     X(MTL_NAME,   name,         0, 1, 1, MTL_NONE, "as an input's") \
     X(MTL_MIX,    tap,          0, 0, 0, MTL_NONE, "where the head's rows come from") \
@@ -443,6 +455,8 @@ typedef struct mtl_column_desc { MTL_COLUMN_FIELDS(MTL__MEMBER) } mtl_column_des
     X(MTL_REALS,  class_weights, 0, 0, 0, classes, \
       "weight of each class in the mean, as PyTorch's; NULL: 1") \
     X(MTL_OWN,    own,          0, 0, 0, task, "a row of the program's own kinds, which wins over kind") \
+    X(MTL_NAME,   pool_of,      0, 0, 0, MTL_NONE, \
+      "pools with attention: the task whose scores' tensors it uses, too; NULL: its own") \
     X(MTL_CHOICE, kind,       MTL_TASK_CLASS, 0, MTL_TASK_COUNT - 1, MTL_TASK, \
       "what is predicted: a class, real numbers, any number of classes (multi), or a batch's data set, " \
       "never scored (origin)") \
@@ -455,7 +469,7 @@ typedef struct mtl_column_desc { MTL_COLUMN_FIELDS(MTL__MEMBER) } mtl_column_des
       "default: cross-entropy for classes, mse for numbers, bce for multi") \
     X(MTL_FLOAT,  huber_delta,   1, 0, 1e6, MTL_NONE, "where the Huber loss turns from square to straight") \
     X(MTL_FLOAT,  label_smoothing, 0, 0, 0.99, MTL_NONE, "share of a class target spread over all classes") \
-    X(MTL_CHOICE, pool,       MTL_POOL_LAST, 1, 3, MTL_POOL, \
+    X(MTL_CHOICE, pool,       MTL_POOL_LAST, 1, MTL_POOL_DOT, MTL_POOL, \
       "sequence level: how a sequence's rows become one") \
     X(MTL_INTS,   hidden,        0, 0, 1000000, MTL_NONE, "units of the head's hidden dense layers") \
     X(MTL_CHOICE, activation, MTL_ACTIVATION_RELU, 1, 4, MTL_ACTIVATION, "of the hidden dense layers") \
@@ -466,7 +480,11 @@ typedef struct mtl_column_desc { MTL_COLUMN_FIELDS(MTL__MEMBER) } mtl_column_des
     X(MTL_FLOAT,  weight_end,   -1, -1, 1e6, MTL_NONE, \
       "what the weight moves to, linearly over the trainer's total_steps; -1: it stays") \
     X(MTL_FLOAT,  start,         0, 0, 1, MTL_NONE, \
-      "share of the trainer's total_steps before it is trained: until then others are, alone")
+      "share of the trainer's total_steps before it is trained: until then others are, alone") \
+    X(MTL_CHOICE, pool_beside, MTL_POOL_NONE, 1, MTL_POOL_NONE, MTL_BESIDE, \
+      "a second pool of the same rows, whose result stands beside the first one's") \
+    X(MTL_INT,    pool_width,    0, 0, 1000000, MTL_NONE, \
+      "pool additive: units of its hidden layer; 0: as many as the rows have columns")
 typedef struct mtl_task_desc { MTL_TASK_FIELDS(MTL__MEMBER) } mtl_task_desc;
 
 /* A penalty: a loss without targets that is added to the joint loss, weight times
@@ -1107,7 +1125,7 @@ MTL_DEF size_t mtl_model_rate(mtl_model *model, const char *prefix, float rate);
    backpropagation. A batch takes those of its rows that its state_rows name: sequences may come, pause, leave
    and return in any order. A row holds the numbers of all columns that read forward, in the order of the
    model's columns, layer by layer, of each h and then, of an LSTM, c; then those of tasks of sequences that
-   pool steps by mean or max, and of those whose steps vote, which so answer for all steps so far. Cells that
+   pool steps, but by the last one, and of those whose steps vote, which so answer for all steps so far. Cells that
    read backwards carry nothing. They begin at a chunk's end, where the sequence goes on with what nobody has
    read yet: so they begin with zeros, see no further than the chunk, and are right in the last chunk of a
    sequence. Gates of a mix `experts` with one gate a sequence go by the steps of the chunk. A state is in one
@@ -1338,8 +1356,8 @@ struct mtl_operation {
 /* All there are; exported models name those that they need, so that a linker leaves out the others. What each
    does stands above it in >>stream. */
 #define MTL_OPERATION_LIST(X) \
-    X(embedding) X(features) X(cell) X(dense) X(activate) X(softmax) X(copy) X(add) X(gate) X(pool) X(class) \
-    X(multi) X(real)
+    X(embedding) X(features) X(cell) X(dense) X(activate) X(softmax) X(copy) X(add) X(gate) X(pool) \
+    X(attend) X(class) X(multi) X(real)
 #define MTL__OPERATION(name) MTL_DEF mtl_status mtl_do_##name(const mtl_operation *op, mtl_frame *frame);
 MTL_OPERATION_LIST(MTL__OPERATION)
 #undef MTL__OPERATION
@@ -9884,6 +9902,7 @@ static const mtl_choice mtl__choices_MTL_LEVEL[] = { MTL_LEVEL_NAMES(MTL__CHOICE
 static const mtl_choice mtl__choices_MTL_TASK[] = { MTL_TASK_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
 static const mtl_choice mtl__choices_MTL_LOSS[] = { MTL_LOSS_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
 static const mtl_choice mtl__choices_MTL_POOL[] = { MTL_POOL_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
+static const mtl_choice mtl__choices_MTL_BESIDE[] = { MTL_BESIDE_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
 static const mtl_choice mtl__choices_MTL_OPTIMIZER[] = { MTL_OPTIMIZER_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
 static const mtl_choice mtl__choices_MTL_SCHEDULE[] = { MTL_SCHEDULE_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
 static const mtl_choice mtl__choices_MTL_BALANCE[] = { MTL_BALANCE_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
@@ -12307,6 +12326,237 @@ static MTL__RARE mtl_activation *mtl__pool_forward(mtl_run *run, int pool, mtl_a
     return d->y;
 }
 
+/* ---- pooling by attention: a mean whose weights are made of the rows ------------------------------------
+
+   y = sum_t a_t x_t with a = softmax(s) over the steps of a sequence; >>api has the scores s of each kind. A
+   bias of theirs would change no weight.
+       da_t = dy . x_t    ds_t = a_t (da_t - sum_u a_u da_u)    dx_t += a_t dy
+   A state carries y and, as m and z, the sum exp(m) z of the scores' exponentials, so far: together they
+   stand for one more step, that which came before. */
+
+/* By MTL_POOL_*. */
+typedef struct mtl__pool_kind {
+    int scores, keys, scaled;               /* it has scores; of a hidden layer; divided by the root of the
+                                               width */
+    size_t kept;                            /* numbers that a state has beside y; 0: nothing is carried */
+} mtl__pool_kind;
+static const mtl__pool_kind mtl__pool_kinds[] = {
+    { 0, 0, 0, 0 }, { 0, 0, 0, 0 }, { 0, 0, 0, 1 }, { 0, 0, 0, 1 }, { 1, 0, 0, 2 }, { 1, 1, 0, 2 },
+    { 1, 0, 1, 2 }, { 0, 0, 0, 0 }
+};
+
+typedef struct mtl__scores {
+    mtl_dense *keys, *score;                /* keys NULL: scores of the rows themselves */
+    mtl_real factor;
+} mtl__scores;
+
+/* The layers of NAME's scores of rows of `inputs` columns; width: of the hidden layer, 0: as many. */
+static MTL__RARE mtl_status mtl__scores_build(mtl__scores *scores, const mtl__pool_kind *kind,
+                                              const char *name, size_t inputs, size_t width,
+                                              mtl_parameters *set, mtl_error *err)
+{
+    char text[160];
+    scores->factor = kind->scaled ? (mtl_real)(1 / sqrt((double)inputs)) : 1;
+    if (!width) width = inputs;
+    if (kind->keys) {
+        mtl__print(text, sizeof text, "%s.attention.keys", name);
+        scores->keys = mtl_dense_add(set, text, inputs, width, 0, err);
+        inputs = width;
+    }
+    mtl__print(text, sizeof text, "%s.attention.score", name);
+    scores->score = mtl_dense_add(set, text, inputs, 1, 1, err);
+    return mtl__status(err);
+}
+
+typedef struct mtl__attend {
+    const mtl_packing *packing;
+    mtl_activation *x, *s, *a, *y;
+    const mtl_activation *before;           /* NULL, or what was carried: y, m, z */
+    mtl_activation *end;                    /* with it: the same of all so far */
+    mtl_real factor;
+    mtl_real *weights;                      /* [N] a, the steps of a sequence side by side */
+    mtl_real *dx, *ds, *da;                 /* while backward runs; da as weights */
+    int add_x, add_s;
+} mtl__attend;
+
+/* Where the steps of sequence b begin in weights and da. */
+static size_t mtl__attend_first(const mtl__attend *d, size_t b)
+{
+    return (size_t)d->packing->starts[d->packing->order[b]];
+}
+
+/* What exp(m) z is of itself and sum = { m', z' }, exp(m') z', which becomes the sum of both. exp(x) of x <= 0
+   is p / (1 - p), p = sigmoid(x): no kernel for one number. */
+static mtl_real mtl__attend_merge(void (*activate)(int, size_t, const mtl_real *, mtl_real *), mtl_real *sum,
+                                  mtl_real m, mtl_real z)
+{
+    const int rises = m > sum[0];
+    const mtl_real fall = rises ? sum[0] - m : m - sum[0];
+    mtl_real less;
+    if (sum[1] <= 0) less = 0;
+    else {
+        activate(MTL_ACTIVATION_SIGMOID, 1, &fall, &less);
+        less /= 1 - less;
+    }
+    if (sum[1] > 0 && !rises) z *= less;
+    else {
+        sum[0] = m;
+        sum[1] *= less;
+    }
+    sum[1] += z;
+    return z / sum[1];
+}
+
+static void mtl__attend_part(const mtl__kernels *kernels, const void *pass, size_t b, size_t end)
+{
+    const mtl__attend *d = (const mtl__attend *)pass;
+    const mtl_packing *p = d->packing;
+    const size_t width = d->y->width;
+    mtl__softmax over;
+    for (; b < end; b++) {
+        mtl_real *w = d->weights + mtl__attend_first(d, b), *y, share = 1;
+        size_t t, top = 0, length = (size_t)p->lengths[b];
+        for (t = 0; t < length; t++) {
+            w[t] = d->factor * *mtl__row(d->s, p->step_offset[t] + b);
+            if (w[t] > w[top]) top = t;
+        }
+        y = mtl__row_open(d->y->value, d->y->stride, width, b, 0);
+        memset(&over, 0, sizeof over);
+        over.classes = length;
+        over.x = over.p = w;
+        if (d->end) memcpy(mtl__row(d->end, b), mtl__row(d->before, b), (width + 2) * sizeof *y);
+        share = w[top];
+        kernels->softmax(&over, 0, 1);
+        share = d->end ? mtl__attend_merge(kernels->activate, mtl__row(d->end, b) + width, share, 1 / w[top])
+            : 1;
+        if (share < 1) kernels->add_scaled(width, 1 - share, mtl__row(d->before, b), y);
+        for (t = 0; t < length; t++) {
+            w[t] *= share;
+            *mtl__row(d->a, p->step_offset[t] + b) = w[t];
+            kernels->add_scaled(width, w[t], mtl__row(d->x, p->step_offset[t] + b), y);
+        }
+        if (d->end) memcpy(mtl__row(d->end, b), y, width * sizeof *y);
+    }
+}
+
+/* da of sequence b, and sum_u a_u da_u: four steps at a time. */
+static mtl_real mtl__attend_slopes(const mtl__kernels *kernels, const mtl__attend *d, size_t b)
+{
+    const mtl_packing *p = d->packing;
+    const mtl_real *dy = d->y->grad + b * d->y->stride, *w = d->weights + mtl__attend_first(d, b), *rows[4];
+    mtl_real *da = d->da + mtl__attend_first(d, b), sum = 0, share = 0;
+    size_t t, k, length = (size_t)p->lengths[b];
+    double dots[4];
+    for (t = 0; t < length; t += 4) {
+        for (k = 0; k < 4; k++) rows[k] = mtl__row(d->x, p->step_offset[mtl__at_most(t + k, length - 1)] + b);
+        kernels->dots(d->y->width, dy, rows, dots);
+        for (k = 0; k < 4 && t + k < length; k++) {
+            da[t + k] = (mtl_real)dots[k];
+            sum += w[t + k] * da[t + k];
+            share += w[t + k];
+        }
+    }
+    return d->end ? sum + (1 - share) * mtl__row_dot(dy, mtl__row(d->before, b), d->y->width) : sum;
+}
+
+static void mtl__attend_back_part(const mtl__kernels *kernels, const void *pass, size_t b, size_t end)
+{
+    const mtl__attend *d = (const mtl__attend *)pass;
+    const mtl_packing *p = d->packing;
+    for (; b < end; b++) {
+        const mtl_real *dy = d->y->grad + b * d->y->stride, *w = d->weights + mtl__attend_first(d, b);
+        const mtl_real *da = d->da + mtl__attend_first(d, b), mean = mtl__attend_slopes(kernels, d, b);
+        size_t t;
+        for (t = 0; t < (size_t)p->lengths[b]; t++) {
+            const size_t n = p->step_offset[t] + b;
+            mtl_real *dx = mtl__row_open(d->dx, d->x->stride, d->x->width, n, d->add_x);
+            mtl_real *ds = mtl__row_open(d->ds, d->s->stride, 1, n, d->add_s);
+            if (dx) kernels->add_scaled(d->x->width, w[t], dy, dx);
+            if (ds) *ds += d->factor * w[t] * (da[t] - mean);
+        }
+    }
+}
+
+static void mtl__attend_backward(mtl_run *run, void *data)
+{
+    mtl__attend *d = (mtl__attend *)data;
+    mtl_arena_mark mark;
+    d->dx = mtl_run_grad(run, d->x, &d->add_x);
+    d->ds = mtl_run_grad(run, d->s, &d->add_s);
+    mark = mtl_arena_save(run->arena);
+    d->da = mtl__run_reals(run, d->x->rows, 1);
+    mtl__run_pass(run, mtl__attend_back_part, d, d->y->rows, MTL__SEQUENCES);
+    mtl_arena_release(run->arena, mark);
+}
+
+/* As mtl__pool_forward. shown: the name of the weights. */
+static MTL__RARE mtl_activation *mtl__attend_forward(mtl_run *run, const mtl__scores *scores,
+                                                     mtl_activation *x, size_t carried, const char *name,
+                                                     const char *shown)
+{
+    mtl__attend *d = (mtl__attend *)mtl_run_make(run, sizeof *d);
+    mtl_activation *keys = x;
+    if (!d || !x) return NULL;
+    if (scores->keys)
+        keys = mtl__activate_forward(run, MTL_ACTIVATION_TANH, mtl_dense_forward(run, scores->keys, x, NULL),
+                                     NULL);
+    d->packing = x->space->packing;
+    d->x = x;
+    d->factor = scores->factor;
+    d->s = mtl_dense_forward(run, scores->score, keys, NULL);
+    d->a = mtl__run_beside(run, shown, x, 1);
+    d->y = mtl__run_over(run, name, &d->packing->space[MTL_LEVEL_SEQUENCE], x->width);
+    d->weights = mtl__run_reals(run, x->rows, 1);
+    if (run->carry && carried != (size_t)MTL__NOT_CARRIED) {
+        d->before = mtl__carry_in(run, carried, x->width + 2);
+        d->end = mtl_run_activation(run, NULL, mtl__space_rows(d->y->space), x->width + 2);
+    }
+    if (mtl__failed(run->error)) return NULL;
+    d->a->constant = 1;
+    d->y->constant = x->constant && d->s->constant;
+    mtl__run_pass(run, mtl__attend_part, d, d->y->rows, MTL__SEQUENCES);
+    if (d->end) mtl__carry_out(run, carried, d->end);
+    mtl__run_show(run, d->a);
+    mtl_run_record(run, d->y, MTL__TRAINS(mtl__attend_backward), d);
+    return d->y;
+}
+
+/* How a task pools: one pool, or two whose results stand side by side. */
+typedef struct mtl__pooling {
+    int pools[2];                           /* MTL_POOL_* */
+    size_t count, width;                    /* of pools; of a row of theirs */
+    mtl__scores scores;                     /* of the one that has them */
+    const mtl_segment *segments;
+    size_t segment_count;
+    const char *name, *shown;               /* of what is pooled; of the weights */
+} mtl__pooling;
+
+/* Where pool number i has its part of a state, which begins at `carried`; i = count: its end. */
+static size_t mtl__pooling_carried(const mtl__pooling *p, size_t i, size_t carried)
+{
+    size_t k, kept;
+    for (k = 0; k < i; k++) {
+        kept = mtl__pool_kinds[p->pools[k]].kept;
+        carried += kept ? p->width + kept : 0;
+    }
+    return carried;
+}
+
+static mtl_activation *mtl__pooling_forward(mtl_run *run, const mtl__pooling *p, mtl_activation *x,
+                                            size_t carried)
+{
+    const char *name = p->count > 1 ? "" : p->name;
+    mtl_activation *parts[2];
+    size_t i;
+    for (i = 0; i < p->count; i++) {
+        const size_t at = carried == (size_t)MTL__NOT_CARRIED ? carried : mtl__pooling_carried(p, i, carried);
+        parts[i] = mtl__pool_kinds[p->pools[i]].scores
+            ? mtl__attend_forward(run, &p->scores, x, at, name, p->shown)
+            : mtl__pool_forward(run, p->pools[i], x, p->segments, p->segment_count, at, name);
+    }
+    return mtl__concat_forward(run, parts, p->count, p->name);
+}
+
 /* ===========================================================================================================
    16 >>cells      RNN, GRU, LSTM; directions; stacks
    ===========================================================================================================
@@ -13488,6 +13738,18 @@ MTL_DEF MTL__RARE mtl_status mtl_do_pool(const mtl_operation *op, mtl_frame *f)
     return MTL_OK;
 }
 
+/* to, of the state: the mean of all `from` so far, weighted by the exponentials of factor * the number at
+   `by`; then these as mtl__attend_merge has them. */
+MTL_DEF MTL__RARE mtl_status mtl_do_attend(const mtl_operation *op, mtl_frame *f)
+{
+    mtl_real *to = mtl__at(f, op->to);
+    const mtl_real share = mtl__attend_merge(f->kernels->activate, to + op->columns,
+                                             op->factor * *mtl__at(f, op->by), 1);
+    f->kernels->scale(op->columns, 1 - share, to);
+    f->kernels->add_scaled(op->columns, share, mtl__at(f, op->from), to);
+    return MTL_OK;
+}
+
 /* Answers: of task `how`. What they say of it stays the same and is filled in once, when there are no inputs
    yet; a step makes the numbers, which must be finite. */
 static mtl_status mtl__do_answer(const mtl_operation *op, const mtl_frame *f, const mtl_real *numbers,
@@ -13679,6 +13941,33 @@ static MTL__RARE unsigned mtl__stream_pool(mtl_maker *m, int pool, unsigned from
     op = mtl__operation(m, mtl_do_pool, NULL, from, mtl__place_kept(m, width + 1), width);
     op->how = pool == MTL_POOL_MAX;
     return op->to;
+}
+
+static MTL__RARE unsigned mtl__stream_attend(mtl_maker *m, const mtl__scores *scores, unsigned from,
+                                             size_t width)
+{
+    unsigned keys = from;
+    mtl_operation *op;
+    if (scores->keys)
+        keys = mtl__stream_activate(m, MTL_ACTIVATION_TANH, mtl__stream_dense(m, scores->keys, from),
+                                    scores->keys->outputs);
+    keys = mtl__stream_dense(m, scores->score, keys);
+    op = mtl__operation(m, mtl_do_attend, NULL, from, mtl__place_kept(m, width + 2), width);
+    op->by = keys;
+    op->factor = scores->factor;
+    return op->to;
+}
+
+static MTL__RARE unsigned mtl__stream_pooling(mtl_maker *m, const mtl__pooling *p, unsigned from)
+{
+    unsigned parts[2];
+    size_t widths[2], i;
+    for (i = 0; i < p->count; i++) {
+        widths[i] = p->width;
+        parts[i] = mtl__pool_kinds[p->pools[i]].scores ? mtl__stream_attend(m, &p->scores, from, p->width)
+            : mtl__stream_pool(m, p->pools[i], from, p->width);
+    }
+    return mtl__stream_concat(m, parts, widths, p->count);
 }
 
 /* ===========================================================================================================
@@ -15728,14 +16017,29 @@ typedef struct mtl__task {
     mtl_dense *hidden[MTL_MAX_HIDDEN], *output;
     mtl_scaling *scaling;                   /* of real targets; of others an empty one */
     mtl__vocabulary labels;
-    const char *pooled_name, *output_name;
+    mtl__pooling pooling;                   /* of those that pool steps; count 0: others */
+    size_t scores_node;                     /* the node whose scores it uses, its own or another task's */
+    const char *output_name;
     size_t carried, carried_width;          /* where its numbers stand in a state, of those that pool steps */
 } mtl__task;
+
+/* One pool of a task has scores, and only then may it name another task for them. */
+static void mtl__task_check_pools(const mtl_task_desc *d, const char *what, mtl_error *err)
+{
+    const int scores = mtl__pool_kinds[d->pool].scores + mtl__pool_kinds[d->pool_beside].scores;
+    if (scores > 1)
+        mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s.pool_beside (task \"%s\"): one of the two pools may "
+                  "have scores; put max, mean or last beside it", what, d->name);
+    if (d->pool_of && !scores)
+        mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s.pool_of (task \"%s\"): only the pools attention, "
+                  "additive and dot have scores", what, d->name);
+}
 
 /* What is wrong with a desc of any kind, and of its kind. */
 static mtl_status mtl__task_check(mtl_task_desc *d, const char *what, mtl_error *err)
 {
     const mtl_task_kind *kind = mtl__task_kind(d);
+    mtl__task_check_pools(d, what, err);
     mtl__kind_check(kind->kind.name, kind->build != NULL, "MTL_TASKS", what, err);
     if (d->per_step && (d->level != MTL_LEVEL_SEQUENCE || !kind->distribution))
         mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s.per_step (task \"%s\"): only classes of sequences can "
@@ -15752,16 +16056,69 @@ static const char *mtl__task_name(mtl_arena *arena, const char *task, const char
     return mtl__arena_text(arena, mtl__print(text, sizeof text, "%s.%s", task, what), err);
 }
 
-/* The head's layers, added to the set. The tap is built already. */
-static MTL__RARE void mtl__task_build(mtl__task *task, const mtl_task_desc *desc, mtl_parameters *set,
-                                      mtl_error *err)
+/* Scores that are another task's must be of rows and of a kind like its own. */
+static MTL__RARE mtl_status mtl__task_share_scores(mtl__task *task, const mtl__task *of,
+                                                   const mtl__pool_kind *kind, mtl_error *err)
 {
-    size_t inputs = task->tap.mix.width;
+    const mtl__scores *scores = &of->pooling.scores;
+    const mtl_task_desc *d = task->desc;
+    if (!scores->score || of->pooling.width != task->pooling.width || !scores->keys != !kind->keys)
+        return mtl__fail(err, MTL_ERROR_FIELD, d->name, -1, "task %s.pool_of: %s has no scores of this kind "
+                         "for rows of %z columns: both need equal pools over rows of equal width", d->name,
+                         of->desc->name, task->pooling.width);
+    task->pooling.scores.keys = scores->keys;
+    task->pooling.scores.score = scores->score;
+    task->pooling.scores.factor = kind->scaled ? (mtl_real)(1 / sqrt((double)task->pooling.width)) : 1;
+    task->scores_node = of->scores_node;
+    return MTL_OK;
+}
+
+/* How the task pools steps, if it does. of: the task whose scores it uses, NULL: it has its own. Returns the
+   width of what its head reads. */
+static MTL__RARE size_t mtl__task_build_pooling(mtl__task *task, const mtl__task *of, mtl_parameters *set,
+                                                mtl_error *err)
+{
+    const mtl_task_desc *d = task->desc;
+    mtl__pooling *p = &task->pooling;
+    const mtl__pool_kind *kind;
+    size_t i;
+    task->scores_node = task->node;
+    if (mtl__task_level(d) == task->tap.mix.level) return task->tap.mix.width;
+    p->pools[0] = d->pool;
+    p->pools[1] = d->pool_beside;
+    p->count = d->pool_beside != MTL_POOL_NONE ? 2 : 1;
+    p->width = task->tap.mix.width;
+    p->segments = task->tap.segments;
+    p->segment_count = task->tap.segment_count;
+    p->name = mtl__task_name(set->arena, d->name, "pooled", err);
+    p->shown = mtl__task_name(set->arena, d->name, "attention", err);
+    for (i = 0; i < p->count; i++) {
+        kind = &mtl__pool_kinds[p->pools[i]];
+        if (kind->scores && of) mtl__task_share_scores(task, of, kind, err);
+        else if (kind->scores)
+            mtl__scores_build(&p->scores, kind, d->name, p->width, (size_t)d->pool_width, set, err);
+    }
+    return p->count * p->width;
+}
+
+/* 1: the tensor is one of the task's scores. */
+static int mtl__task_scores_with(const mtl__task *task, const mtl_tensor *t)
+{
+    const mtl__scores *s = &task->pooling.scores;
+    return s->score && (t == s->score->weight || (s->keys && (t == s->keys->weight || t == s->keys->bias)));
+}
+
+/* The head's layers, added to the set. The tap is built already. of: as above. */
+static MTL__RARE void mtl__task_build(mtl__task *task, const mtl_task_desc *desc, const mtl__task *of,
+                                      mtl_parameters *set, mtl_error *err)
+{
+    size_t inputs;
     mtl_task_part *part = &task->part;
     char text[160];
     task->desc = part->desc = desc;
     task->kind = mtl__task_kind(desc);
     task->kind->build(part, set, err);
+    inputs = mtl__task_build_pooling(task, of, set, err);
     for (; task->hidden_count < MTL_MAX_HIDDEN && desc->hidden[task->hidden_count] > 0; task->hidden_count++)
         {
         size_t i = task->hidden_count, units = (size_t)desc->hidden[i];
@@ -15771,7 +16128,6 @@ static MTL__RARE void mtl__task_build(mtl__task *task, const mtl_task_desc *desc
     }
     task->output = mtl_dense_add(set, mtl__print(text, sizeof text, "%s.output", desc->name), inputs,
                                  part->outputs, 0, err);
-    task->pooled_name = mtl__task_name(set->arena, desc->name, "pooled", err);
     task->output_name = mtl__task_name(set->arena, desc->name, task->kind->output_name, err);
     part->probabilities = mtl__task_name(set->arena, desc->name, "probabilities", err);
     part->scaling = task->scaling = mtl_scaling_add(set, desc->name, task->kind->scaled ? part->width : 0,
@@ -15870,13 +16226,11 @@ static mtl_status mtl__task_check_target(const mtl__task *task, const mtl_target
     return MTL_OK;
 }
 
-/* How many numbers a state has for the task: where steps are pooled by mean or max, or vote. */
+/* How many numbers a state has for the task: where steps are pooled, but by the last one, or vote. */
 static size_t mtl__task_carried_width(const mtl__task *task)
 {
-    const mtl_task_desc *d = task->desc;
-    if (d->per_step) return task->part.width + 1;
-    return d->level == MTL_LEVEL_SEQUENCE && task->tap.mix.level == MTL_LEVEL_STEP && d->pool != MTL_POOL_LAST
-        ? task->tap.mix.width + 1 : 0;
+    return task->desc->per_step ? task->part.width + 1
+        : mtl__pooling_carried(&task->pooling, task->pooling.count, 0);
 }
 
 /* The head over rows of its input; key: what a row's dropout depends on. */
@@ -15905,8 +16259,7 @@ static mtl_activation *mtl__task_input(mtl_run *run, const mtl__task *task, cons
     const mtl__tap *tap = &task->tap;
     mtl_activation *x = mtl__tap_forward(run, tap, nodes, out);
     if (!x || mtl__task_level(task->desc) == tap->mix.level) return x;
-    return mtl__pool_forward(run, task->desc->pool, x, tap->segments, tap->segment_count, task->carried,
-                             task->pooled_name);
+    return mtl__pooling_forward(run, &task->pooling, x, task->carried);
 }
 
 /* What a task pools of steps that carry states goes on, although its loss is not wanted. (Votes are counted
@@ -16000,7 +16353,7 @@ static MTL__RARE void mtl__head_stream(mtl_maker *m, const mtl__task *task, cons
     unsigned *at = &places[task->node * MTL__NODE_PARTS];
     size_t i;
     if (mtl__failed(m->err)) return;
-    if (mtl__task_level(d) != task->tap.mix.level) x = mtl__stream_pool(m, d->pool, x, task->tap.mix.width);
+    if (task->pooling.count) x = mtl__stream_pooling(m, &task->pooling, x);
     for (i = 0; i < task->hidden_count; i++)
         x = mtl__stream_activate(m, d->activation, mtl__stream_dense(m, task->hidden[i], x),
                                  task->hidden[i]->outputs);
@@ -16706,6 +17059,17 @@ static MTL__RARE void mtl__model_build_column(mtl_model *model, size_t i, mtl__n
     mtl__node_directions(node, column->part.directions);
 }
 
+/* The task that pool_of names, which stands before the one that names it. */
+static MTL__RARE const mtl__task *mtl__model_scores(const mtl_model *model, const mtl_task_desc *d,
+                                                    mtl_error *err)
+{
+    const int k = mtl__node_find(model->nodes, model->node_count, d->pool_of, strlen(d->pool_of));
+    if (k >= 0 && model->nodes[k].part == MTL__NODE_HEAD) return &model->tasks[model->nodes[k].index];
+    mtl__fail(err, MTL_ERROR_FIELD, d->name, -1, "task %s.pool_of: \"%s\" is no task that stands before it",
+              d->name, d->pool_of);
+    return NULL;
+}
+
 static MTL__RARE void mtl__model_build_task(mtl_model *model, size_t i, mtl__node *node, mtl_error *err)
 {
     mtl__task *task = &model->tasks[i];
@@ -16721,7 +17085,7 @@ static MTL__RARE void mtl__model_build_task(mtl_model *model, size_t i, mtl__nod
     if (mtl__tap_build(&task->tap, model->nodes, model->node_count, model->columns[last].node, 1, &model->set,
                        where, err))
         return;
-    mtl__task_build(task, d, &model->set, err);
+    mtl__task_build(task, d, d->pool_of ? mtl__model_scores(model, d, err) : NULL, &model->set, err);
     task->carried_width = mtl__failed(err) ? 0 : mtl__task_carried_width(task);
     task->carried = task->carried_width ? mtl__model_carry(model, task->carried_width)
         : (size_t)MTL__NOT_CARRIED;
@@ -16828,6 +17192,9 @@ static void mtl__model_components(mtl_model *model)
         for (k = 0; tap && k < tap->mix.count + tap->by_count; k++)
             mtl__model_connect(model, node->component,
                                model->nodes[tap->sources[k] / MTL__NODE_PARTS].component);
+        if (node->part == MTL__NODE_HEAD)
+            mtl__model_connect(model, node->component,
+                               model->nodes[model->tasks[node->index].scores_node].component);
     }
     for (i = 0; i < model->desc.penalty_count; i++) {
         const mtl__penalty *p = &model->penalties[i];
@@ -21182,7 +21549,9 @@ static MTL__RARE void mtl__trainer_reach(const mtl_trainer *t, size_t k, unsigne
         for (i = 0; tap && nodes[n] && i < tap->mix.count + tap->by_count; i++)
             if (!tap->stopped[i]) nodes[tap->sources[i] / MTL__NODE_PARTS] = 1;
         for (i = node->first_tensor; i < node->first_tensor + node->tensor_count; i++)
-            if (!nodes[n] || model->set.tensors[i]->frozen) reaches[i] = 0;
+            if ((!nodes[n] && !mtl__task_scores_with(&model->tasks[k], model->set.tensors[i]))
+                || model->set.tensors[i]->frozen)
+                reaches[i] = 0;
     }
 }
 
@@ -21220,19 +21589,21 @@ static MTL__RARE void mtl__trainer_build_groups(mtl_trainer *t, mtl_arena *arena
 }
 
 /* How many tasks that a method weighs may write a tensor: those of its part of the model whose columns let
-   them. A head is its own task's. */
+   them. A head is its own task's, but for scores, which others may use too. */
 static MTL__RARE size_t mtl__trainer_writers(const mtl_trainer *t, const mtl_tensor *tensor)
 {
     const mtl_model *model = t->model;
     const mtl__balance *b = &t->balance;
-    size_t k, i, count = 0;
+    size_t k, i, count = 0, users = 0;
+    for (k = 0; k < model->desc.task_count; k++) users += mtl__task_scores_with(&model->tasks[k], tensor) != 0;
     for (k = 0; k < model->desc.task_count; k++) {
         const mtl__node *head = &model->nodes[model->tasks[k].node];
         const unsigned char *writes = b->groups[b->group_of ? b->group_of[k] : 0].writes;
         i = tensor->index - head->first_tensor;
-        if (tensor->index >= head->first_tensor && i < head->tensor_count) return 1;
+        if (tensor->index >= head->first_tensor && i < head->tensor_count && users < 2) return 1;
         count += !t->weighting.of[k].outside && head->component == tensor->component
-            && (!writes || writes[tensor->index]);
+            && (!writes || writes[tensor->index])
+            && (!users || mtl__task_scores_with(&model->tasks[k], tensor));
     }
     return count;
 }

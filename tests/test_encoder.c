@@ -93,12 +93,16 @@ static void encoder_random_tasks(encoder_model *m, float dropout)
         d->classes = d->kind == MTL_TASK_CLASS ? test_random_between(&m->random, 1, 20) : 0;
         d->width = d->kind == MTL_TASK_REAL ? test_random_between(&m->random, 1, 4) : 0;
         d->weight = (float)test_random_real(&m->random, 0.3, 1.5);
-        d->pool = test_random_between(&m->random, MTL_POOL_LAST, MTL_POOL_MAX);
+        d->pool = test_random_between(&m->random, MTL_POOL_LAST, MTL_POOL_DOT);
+        d->pool_beside = test_random_between(&m->random, 0, 1) ? 0
+            : test_random_between(&m->random, MTL_POOL_LAST, d->pool > MTL_POOL_MAX ? MTL_POOL_MAX : MTL_POOL_DOT);
+        d->pool_width = test_random_between(&m->random, 0, 20);
         d->activation = test_random_between(&m->random, 0, 1) ? MTL_ACTIVATION_TANH : MTL_ACTIVATION_RELU;
         d->hidden[0] = test_random_between(&m->random, 0, 1) * 7;
         d->hidden[1] = d->hidden[0] && test_random_between(&m->random, 0, 1) ? 5 : 0;
         d->dropout = dropout;
-        m->bent |= d->pool == MTL_POOL_MAX || (d->hidden[0] && d->activation == MTL_ACTIVATION_RELU);
+        m->bent |= d->pool == MTL_POOL_MAX || d->pool_beside == MTL_POOL_MAX
+            || (d->hidden[0] && d->activation == MTL_ACTIVATION_RELU);
     }
 }
 
