@@ -418,7 +418,8 @@ typedef struct mtl_mix_desc { MTL_MIX_FIELDS(MTL__MEMBER) } mtl_mix_desc;
     X(MTL_FLOAT,  forget_bias,   0, -100, 100, MTL_NONE, "LSTM: added to the forget gate's initial bias")
 typedef struct mtl_cell_desc { MTL_CELL_FIELDS(MTL__MEMBER) } mtl_cell_desc;
 
-/* A column: a stack of recurrent layers of such cells. */
+/* A column: a stack of recurrent layers of such cells. Tensors of its layer normalisations: COLUMN.norm_input,
+   COLUMN.norm_between.0 (below the second layer) .. and COLUMN.norm_output, .weight and .bias of each. */
 #define MTL_COLUMN_FIELDS(X) \
     X(MTL_NAME,   name,         0, 1, 1, MTL_NONE, "NULL: encoder when there is one column") \
     X(MTL_MIX,    input,        0, 0, 0, MTL_NONE, "where its rows come from") \
@@ -435,7 +436,13 @@ typedef struct mtl_cell_desc { MTL_CELL_FIELDS(MTL__MEMBER) } mtl_cell_desc;
       "the same between its layers (one layer: no effect)") \
     X(MTL_FLAG,   dropout_per_sequence, 0, 0, 1, MTL_NONE, \
       "drop the same columns at all steps of a sequence") \
-    X(MTL_FLOAT,  rate,          1, 0, 1e6, MTL_NONE, "its learning rate as a multiple of the trainer's")
+    X(MTL_FLOAT,  rate,          1, 0, 1e6, MTL_NONE, "its learning rate as a multiple of the trainer's") \
+    X(MTL_FLAG,   norm_input,    0, 0, 1, MTL_NONE, "the rows that it reads are normalised (layer norm)") \
+    X(MTL_FLAG,   norm_between,  0, 0, 1, MTL_NONE, "so are those that a layer above the first one reads") \
+    X(MTL_FLAG,   norm_output,   0, 0, 1, MTL_NONE, "so are the column's outputs, before their dropout") \
+    X(MTL_FLOAT,  norm_epsilon, 1e-5, 0, 1, MTL_NONE, "added to the variance of a row") \
+    X(MTL_FLAG,   residual,      0, 0, 1, MTL_NONE, \
+      "the rows below a layer above the first one are added to its outputs")
 typedef struct mtl_column_desc { MTL_COLUMN_FIELDS(MTL__MEMBER) } mtl_column_desc;
 
 /* A task: level x kind, a tap into the encoder, a head, a loss and a weight in the joint loss sum_k weight_k
@@ -962,6 +969,13 @@ MTL_DEF mtl_dense *mtl_dense_add(mtl_parameters *set, const char *name, size_t i
 /* x [rows][in] to y [rows][out]. Sum_i W[o][i] x[n][i] + b[o]. */
 MTL_DEF mtl_activation *mtl_dense_forward(mtl_run *run, const mtl_dense *dense, mtl_activation *x,
                                           const char *name);
+/* Layer normalisation (Ba et al. 2016): y = (x - mean) / sqrt(variance + epsilon) * weight + bias over each
+   row. Tensors NAME.weight and NAME.bias [width] begin as 1 and 0. */
+typedef struct mtl_norm mtl_norm;
+MTL_DEF mtl_norm *mtl_norm_add(mtl_parameters *set, const char *name, size_t width, mtl_real epsilon,
+                               mtl_error *err);
+MTL_DEF mtl_activation *mtl_norm_forward(mtl_run *run, const mtl_norm *norm, mtl_activation *x,
+                                         const char *name);
 
 /* One recurrent layer in one direction. Tensors PREFIXweight_ih_lK, weight_hh_lK, bias_ih_lK, bias_hh_lK (+
    _reverse), PyTorch's shapes and gate order (LSTM i f g o, GRU r z n); initial values U(-1/sqrt(H),
@@ -1357,7 +1371,7 @@ struct mtl_operation {
    does stands above it in >>stream. */
 #define MTL_OPERATION_LIST(X) \
     X(embedding) X(features) X(cell) X(dense) X(activate) X(softmax) X(copy) X(add) X(gate) X(pool) \
-    X(attend) X(class) X(multi) X(real)
+    X(attend) X(norm) X(class) X(multi) X(real)
 #define MTL__OPERATION(name) MTL_DEF mtl_status mtl_do_##name(const mtl_operation *op, mtl_frame *frame);
 MTL_OPERATION_LIST(MTL__OPERATION)
 #undef MTL__OPERATION
@@ -1545,6 +1559,7 @@ typedef struct mtl_column_pass {
     struct mtl_record *after;               /* of the tape, the last record before the column */
     size_t component;                       /* run->component of the column */
     unsigned long long stream;              /* of its next dropout */
+    void *data;                             /* the kind's own */
 } mtl_column_pass;
 struct mtl_column_kind {
     mtl_kind kind;
@@ -4276,6 +4291,22 @@ typedef struct mtl__cross_entropy {
     int accumulate;
 } mtl__cross_entropy;
 
+/* Layer normalisation (Ba et al. 2016): y = (x - mean) r gain + bias, r = 1 / sqrt(variance + epsilon), per
+   row. */
+typedef struct mtl__layer_norm {
+    size_t rows, width;
+    const mtl_real *x; size_t x_stride;
+    const mtl_real *gain, *bias;                /* [width] */
+    mtl_real epsilon;
+    mtl_real *y; size_t y_stride;
+    mtl_real *saved;                            /* [rows][2] mean and r, for backward; NULL: not wanted */
+    const mtl_real *dy; size_t dy_stride;       /* backward: */
+    mtl_real *dx; size_t dx_stride;             /* [rows][width] */
+    int accumulate;
+    mtl_real *dgain, *dbias;                    /* [width] NULL: not wanted */
+    int add_gain, add_bias;
+} mtl__layer_norm;
+
 /* Inverted dropout: y (+)= x * mask / keep, mask by (seed, stream, row key, column): made anew in backward,
    never stored. The same bits for every instruction set. */
 typedef struct mtl__dropout {
@@ -4321,6 +4352,7 @@ typedef struct mtl__update {
     X(void, cell_forward, (const mtl__cell_pass *p, size_t first, size_t count)) \
     X(void, activate, (int activation, size_t n, const mtl_real *x, mtl_real *y)) \
     X(void, softmax, (const mtl__softmax *p, size_t row_begin, size_t row_end)) \
+    X(void, layer_norm, (const mtl__layer_norm *p, size_t row_begin, size_t row_end)) \
     X(void, scale, (size_t n, mtl_real a, mtl_real *x)) \
     X(void, add_scaled, (size_t n, mtl_real a, const mtl_real *x, mtl_real *y)) \
     X(void, maximum, (size_t n, const mtl_real *x, mtl_real *y))
@@ -4340,6 +4372,8 @@ typedef struct mtl__update {
     X(void, cross_entropy_forward, (const mtl__cross_entropy *p, size_t row_begin, size_t row_end)) \
     X(void, cross_entropy_backward, (const mtl__cross_entropy *p, size_t row_begin, size_t row_end)) \
     X(void, dropout, (const mtl__dropout *p, size_t row_begin, size_t row_end)) \
+    X(void, layer_norm_backward, (const mtl__layer_norm *p, size_t row_begin, size_t row_end)) \
+    X(void, layer_norm_weights, (const mtl__layer_norm *p, size_t column_begin, size_t column_end)) \
     X(void, update, (const mtl__update *u, size_t n, mtl_real *p, const mtl_real *g, mtl_real *m, \
       mtl_real *v)) \
     X(double, sum_squares, (size_t n, const mtl_real *x)) \
@@ -4358,6 +4392,7 @@ typedef struct mtl__update {
       const mtl_real *bias, mtl_real *y)) \
     X(void, activate, (int activation, size_t n, const mtl_real *x, mtl_real *y)) \
     X(void, softmax, (const mtl__softmax *p, size_t row_begin, size_t row_end)) \
+    X(void, layer_norm, (const mtl__layer_norm *p, size_t row_begin, size_t row_end)) \
     X(void, scale, (size_t n, mtl_real a, mtl_real *x)) \
     X(void, add_scaled, (size_t n, mtl_real a, const mtl_real *x, mtl_real *y)) \
     X(void, standardise, (size_t n, const mtl_real *x, const mtl_real *mean, const mtl_real *factor, \
@@ -5820,6 +5855,112 @@ MTL__KERNEL void MTL__FN(mtl__softmax)(const mtl__softmax *s, size_t row_begin, 
             sums = mtl__add(sums, mtl__load_some(p + whole, rest));
         }
         MTL__FN(mtl__scale)(s->classes, 1 / mtl__lanes_sum(sums), p);
+    }
+}
+
+/* Sum over a row of x - from, or of its square. Four sums, so that they need not wait for one another. */
+MTL__VECTOR mtl_real MTL__FN(mtl__row_moment)(size_t width, const mtl_real *x, mtl_real from,
+                                              const int square)
+{
+    const mtl__vec origin = mtl__all(from);
+    mtl__vec sums[4], d;
+    size_t i, v;
+    MTL__UNROLLED
+    for (v = 0; v < 4; v++) sums[v] = mtl__all(0);
+    for (i = 0; i + 4 * MTL__LANES <= width; i += 4 * MTL__LANES) {
+        MTL__UNROLLED
+        for (v = 0; v < 4; v++) {
+            d = mtl__sub(mtl__load(x + i + v * MTL__LANES), origin);
+            sums[v] = square ? mtl__muladd(d, d, sums[v]) : mtl__add(sums[v], d);
+        }
+    }
+    for (; i < width; i += MTL__LANES) {
+        d = mtl__sub(MTL__FN(mtl__load_n)(x + i, mtl__at_most(width - i, MTL__LANES)), origin);
+        if (width - i < MTL__LANES) d = MTL__FN(mtl__first_lanes)(d, width - i);
+        sums[0] = square ? mtl__muladd(d, d, sums[0]) : mtl__add(sums[0], d);
+    }
+    return mtl__lanes_sum(mtl__add(mtl__add(sums[0], sums[1]), mtl__add(sums[2], sums[3])));
+}
+
+/* Three passes over a row, which stays in L1. Bound: reading and writing L1. */
+MTL__KERNEL void MTL__FN(mtl__layer_norm)(const mtl__layer_norm *p, size_t row_begin, size_t row_end)
+{
+    const mtl_real share = 1 / (mtl_real)p->width;
+    size_t row, i, n;
+    for (row = row_begin; row < row_end; row++) {
+        const mtl_real *x = p->x + row * p->x_stride;
+        mtl_real *y = p->y + row * p->y_stride;
+        const mtl_real mean = share * MTL__FN(mtl__row_moment)(p->width, x, 0, 0);
+        const mtl_real variance = share * MTL__FN(mtl__row_moment)(p->width, x, mean, 1);
+        const mtl__vec r = mtl__div(mtl__all(1), mtl__sqrt(mtl__all(variance + p->epsilon)));
+        for (i = 0; i < p->width; i += MTL__LANES) {
+            n = mtl__at_most(p->width - i, MTL__LANES);
+            MTL__FN(mtl__store_n)(y + i, mtl__muladd(mtl__mul(mtl__sub(MTL__FN(mtl__load_n)(x + i, n),
+                                                                       mtl__all(mean)), r),
+                                                     MTL__FN(mtl__load_n)(p->gain + i, n),
+                                                     MTL__FN(mtl__load_n)(p->bias + i, n)), n);
+        }
+        if (!p->saved) continue;
+        p->saved[2 * row] = mean;
+        p->saved[2 * row + 1] = mtl__lanes_max(r);
+    }
+}
+
+/* dx (+)= r (g - mean(g) - h mean(g h)) with g = dy gain, h = (x - mean) r. */
+MTL__KERNEL void MTL__FN(mtl__layer_norm_backward)(const mtl__layer_norm *p, size_t row_begin,
+                                                   size_t row_end)
+{
+    const mtl_real share = 1 / (mtl_real)p->width;
+    size_t row, i, n;
+    for (row = row_begin; row < row_end; row++) {
+        const mtl_real *x = p->x + row * p->x_stride, *dy = p->dy + row * p->dy_stride;
+        const mtl__vec mean = mtl__all(p->saved[2 * row]), r = mtl__all(p->saved[2 * row + 1]);
+        mtl_real *dx = p->dx + row * p->dx_stride;
+        mtl__vec g, h, sums = mtl__all(0), dots = mtl__all(0);
+        for (i = 0; i < p->width; i += MTL__LANES) {        /* what is not there counts as 0 in g */
+            n = mtl__at_most(p->width - i, MTL__LANES);
+            g = mtl__mul(MTL__FN(mtl__load_n)(dy + i, n), MTL__FN(mtl__load_n)(p->gain + i, n));
+            if (n < MTL__LANES) g = MTL__FN(mtl__first_lanes)(g, n);
+            h = mtl__mul(mtl__sub(MTL__FN(mtl__load_n)(x + i, n), mean), r);
+            sums = mtl__add(sums, g);
+            dots = mtl__muladd(g, h, dots);
+        }
+        sums = mtl__all(share * mtl__lanes_sum(sums));
+        dots = mtl__all(share * mtl__lanes_sum(dots));
+        for (i = 0; i < p->width; i += MTL__LANES) {
+            n = mtl__at_most(p->width - i, MTL__LANES);
+            g = mtl__mul(MTL__FN(mtl__load_n)(dy + i, n), MTL__FN(mtl__load_n)(p->gain + i, n));
+            h = mtl__mul(mtl__sub(MTL__FN(mtl__load_n)(x + i, n), mean), r);
+            g = mtl__mul(r, mtl__sub(mtl__sub(g, sums), mtl__mul(h, dots)));
+            if (p->accumulate) g = mtl__add(g, MTL__FN(mtl__load_n)(dx + i, n));
+            MTL__FN(mtl__store_n)(dx + i, g, n);
+        }
+    }
+}
+
+/* dgain (+)= sum over rows of dy h, dbias (+)= of dy, of some columns: rows in their order. */
+MTL__KERNEL void MTL__FN(mtl__layer_norm_weights)(const mtl__layer_norm *p, size_t column_begin,
+                                                  size_t column_end)
+{
+    size_t i, n, row;
+    for (i = column_begin; i < column_end; i += MTL__LANES) {
+        mtl__vec gain = mtl__all(0), bias = mtl__all(0);
+        n = mtl__at_most(column_end - i, MTL__LANES);
+        for (row = 0; row < p->rows; row++) {
+            const mtl__vec dy = MTL__FN(mtl__load_n)(p->dy + row * p->dy_stride + i, n);
+            const mtl__vec x = MTL__FN(mtl__load_n)(p->x + row * p->x_stride + i, n);
+            gain = mtl__muladd(dy, mtl__mul(mtl__sub(x, mtl__all(p->saved[2 * row])),
+                                            mtl__all(p->saved[2 * row + 1])), gain);
+            bias = mtl__add(bias, dy);
+        }
+        if (p->dgain) {
+            if (p->add_gain) gain = mtl__add(gain, MTL__FN(mtl__load_n)(p->dgain + i, n));
+            MTL__FN(mtl__store_n)(p->dgain + i, gain, n);
+        }
+        if (p->dbias) {
+            if (p->add_bias) bias = mtl__add(bias, MTL__FN(mtl__load_n)(p->dbias + i, n));
+            MTL__FN(mtl__store_n)(p->dbias + i, bias, n);
+        }
     }
 }
 
@@ -11003,10 +11144,11 @@ static mtl_record *mtl__run_last(const mtl_run *run) { return run->tape ? run->t
 
 /* Records what is to be played back just before `after` (NULL: at the very end) and after all that was
    recorded since. */
-static void mtl__run_record_after(mtl_run *run, mtl_record *after, mtl_backward backward, void *data)
+static void mtl__run_record_after(mtl_run *run, mtl_record *after, mtl_activation *output,
+                                  mtl_backward backward, void *data)
 {
     mtl_record *last = mtl__run_last(run), *r;
-    mtl_run_record(run, NULL, backward, data);
+    mtl_run_record(run, output, backward, data);
     r = mtl__run_last(run);
     if (r == last || last == after) return;
     run->tape->last = last;
@@ -11770,6 +11912,102 @@ static mtl_activation *mtl__activate_forward(mtl_run *run, int activation, mtl_a
     mtl__run_values(run, mtl__activate_part, d, x->rows, x->width);
     mtl_run_record(run, y, MTL__TRAINS(mtl__activate_backward), d);
     return y;
+}
+
+/* ---- layer normalisation (Ba et al. 2016): of each row ------------------------------------------------- */
+
+struct mtl_norm {
+    size_t width;
+    mtl_real epsilon;
+    mtl_tensor *gain, *bias;
+};
+typedef struct mtl__norm_data {
+    mtl__layer_norm pass;                   /* backward adds what it needs */
+    const mtl_norm *norm;
+    mtl_activation *x, *y;
+} mtl__norm_data;
+
+MTL_DEF MTL__RARE mtl_norm *mtl_norm_add(mtl_parameters *set, const char *name, size_t width, mtl_real epsilon,
+                                         mtl_error *err)
+{
+    mtl_error own;
+    char full[160];
+    mtl_norm *norm;
+    err = mtl__error_given(err, &own);
+    norm = (mtl_norm *)mtl__arena_make(set->arena, 1, sizeof *norm, "a layer normalisation", err);
+    if (!norm) return NULL;
+    norm->gain = mtl_parameters_add(set, mtl__print(full, sizeof full, "%s.weight", name), width, 0,
+                                    MTL_TENSOR_BIAS, err);
+    norm->bias = mtl_parameters_add(set, mtl__print(full, sizeof full, "%s.bias", name), width, 0,
+                                    MTL_TENSOR_BIAS, err);
+    if (mtl__failed(err)) return NULL;
+    norm->gain->init = norm->bias->init = MTL_INIT_CONSTANT;
+    norm->gain->initial = 1;
+    norm->width = width;
+    norm->epsilon = epsilon;
+    return norm;
+}
+
+static void mtl__norm_part(const mtl__kernels *kernels, const void *pass, size_t begin, size_t end)
+{
+    kernels->layer_norm((const mtl__layer_norm *)pass, begin, end);
+}
+static void mtl__norm_back_part(const mtl__kernels *kernels, const void *pass, size_t begin, size_t end)
+{
+    kernels->layer_norm_backward((const mtl__layer_norm *)pass, begin, end);
+}
+static void mtl__norm_weights_part(const mtl__kernels *kernels, const void *pass, size_t begin, size_t end)
+{
+    kernels->layer_norm_weights((const mtl__layer_norm *)pass, begin, end);
+}
+
+static void mtl__norm_backward(mtl_run *run, void *data)
+{
+    mtl__norm_data *d = (mtl__norm_data *)data;
+    mtl__layer_norm *p = &d->pass;
+    size_t unit = 1 + MTL__SMALL_VALUES / (2 * p->rows + 1);
+    unit = (unit + MTL__BLOCK - 1) / MTL__BLOCK * MTL__BLOCK;       /* whole cache lines */
+    p->dx = mtl_run_grad(run, d->x, &p->accumulate);
+    p->dgain = mtl_run_tensor_grad(run, d->norm->gain, &p->add_gain);
+    p->dbias = mtl_run_tensor_grad(run, d->norm->bias, &p->add_bias);
+    p->dy = d->y->grad;
+    if (p->dx) mtl__run_values(run, mtl__norm_back_part, p, p->rows, 2 * p->width);
+    if (p->dgain || p->dbias) mtl__run_pass(run, mtl__norm_weights_part, p, p->width, unit);
+}
+
+/* All but its record. */
+static mtl__norm_data *mtl__norm_make(mtl_run *run, const mtl_norm *norm, mtl_activation *x, const char *name)
+{
+    mtl_activation *y = x ? mtl__run_beside(run, name, x, norm->width) : NULL;
+    mtl__norm_data *d = (mtl__norm_data *)mtl_run_make(run, sizeof *d);
+    mtl__layer_norm *p;
+    if (!y || !d) return NULL;
+    y->constant = x->constant && mtl__stays(norm->gain) && mtl__stays(norm->bias);
+    d->norm = norm;
+    d->x = x;
+    d->y = y;
+    p = &d->pass;
+    p->rows = x->rows;
+    p->width = norm->width;
+    p->x = x->value;
+    p->x_stride = p->dx_stride = x->stride;
+    p->y = y->value;
+    p->y_stride = p->dy_stride = y->stride;
+    p->gain = norm->gain->value;
+    p->bias = norm->bias->value;
+    p->epsilon = norm->epsilon;
+    if (run->tape && !y->constant) p->saved = mtl__run_reals(run, x->rows, 2);
+    mtl__run_values(run, mtl__norm_part, p, p->rows, p->width);
+    return d;
+}
+
+MTL_DEF mtl_activation *mtl_norm_forward(mtl_run *run, const mtl_norm *norm, mtl_activation *x,
+                                         const char *name)
+{
+    mtl__norm_data *d = mtl__norm_make(run, norm, x, name);
+    if (!d) return NULL;
+    mtl_run_record(run, d->y, MTL__TRAINS(mtl__norm_backward), d);
+    return d->y;
 }
 
 /* ---- dropout (Srivastava et al. 2014), inverted; per sequence: one mask for all steps (Gal & Ghahramani
@@ -13672,6 +13910,21 @@ MTL_DEF mtl_status mtl_do_dense(const mtl_operation *op, mtl_frame *f)
     return MTL_OK;
 }
 
+/* to = from normalised, times weights[0], plus bias[0]; factor: what is added to the variance. */
+MTL_DEF MTL__RARE mtl_status mtl_do_norm(const mtl_operation *op, mtl_frame *f)
+{
+    mtl__layer_norm p;
+    memset(&p, 0, sizeof p);
+    p.width = op->columns;
+    p.x = mtl__at(f, op->from);
+    p.y = mtl__at(f, op->to);
+    p.gain = op->weights[0];
+    p.bias = op->bias[0];
+    p.epsilon = op->factor;
+    f->kernels->layer_norm(&p, 0, 1);
+    return MTL_OK;
+}
+
 /* to = activation `how` of from. */
 MTL_DEF mtl_status mtl_do_activate(const mtl_operation *op, mtl_frame *f)
 {
@@ -13888,6 +14141,18 @@ static MTL__RARE unsigned mtl__stream_dense(mtl_maker *m, const mtl_dense *dense
     op->rows = (unsigned)dense->outputs;
     op->weights[0] = dense->matrix->packed;
     op->bias[0] = dense->matrix->packed_bias;
+    return op->to;
+}
+
+/* norm NULL: `from` itself. */
+static MTL__RARE unsigned mtl__stream_norm(mtl_maker *m, const mtl_norm *norm, unsigned from)
+{
+    mtl_operation *op;
+    if (!norm) return from;
+    op = mtl__operation(m, mtl_do_norm, NULL, from, mtl__place(m, norm->width), norm->width);
+    op->weights[0] = norm->gain->value;
+    op->bias[0] = norm->bias->value;
+    op->factor = norm->epsilon;
     return op->to;
 }
 
@@ -15016,6 +15281,7 @@ typedef struct mtl__cells {
     const mtl_cell **cells;                 /* [layers][directions] */
     const char **names;                     /* [layers] of the layers' outputs; the last one is the
                                                column's */
+    mtl_norm *input, **between, *output;    /* NULL: none; [layers - 1] */
 } mtl__cells;
 
 #define MTL__CELL_MEMBER(type, name, preset, low, high, names, help) cell.name = desc->name;
@@ -15024,6 +15290,28 @@ static MTL__RARE mtl_cell_desc mtl__column_cell(const mtl_column_desc *desc)
     mtl_cell_desc cell;
     MTL_CELL_FIELDS(MTL__CELL_MEMBER)
     return cell;
+}
+
+/* The column's layer normalisations: of what it reads, of what goes from layer to layer, of what it makes. */
+static MTL__RARE void mtl__cells_build_norms(mtl__cells *column, const mtl_column_part *part,
+                                             mtl_parameters *set, mtl_error *err)
+{
+    const mtl_column_desc *d = part->desc;
+    const size_t width = part->directions * (size_t)d->hidden;
+    char text[160];
+    size_t l;
+    if (d->norm_input)
+        column->input = mtl_norm_add(set, mtl__print(text, sizeof text, "%s.norm_input", d->name),
+                                     part->inputs, d->norm_epsilon, err);
+    if (d->norm_between && d->layers > 1)
+        column->between = (mtl_norm **)mtl__arena_make(set->arena, (size_t)d->layers - 1,
+                                                       sizeof *column->between, "a column", err);
+    for (l = 0; column->between && l + 1 < (size_t)d->layers; l++)
+        column->between[l] = mtl_norm_add(set, mtl__print(text, sizeof text, "%s.norm_between.%z", d->name,
+                                                          l), width, d->norm_epsilon, err);
+    if (d->norm_output)
+        column->output = mtl_norm_add(set, mtl__print(text, sizeof text, "%s.norm_output", d->name), width,
+                                      d->norm_epsilon, err);
 }
 
 static MTL__RARE mtl_status mtl__cells_build(mtl_column_part *part, mtl_parameters *set, mtl_error *err)
@@ -15047,13 +15335,14 @@ static MTL__RARE mtl_status mtl__cells_build(mtl_column_part *part, mtl_paramete
                                                               err);
             units[l * directions + k] = (size_t)d->hidden;
         }
-        column->names[l] = l + 1 == layers ? d->name
+        column->names[l] = l + 1 == layers && !d->norm_output ? d->name
             : mtl__arena_text(arena, mtl__print(text, sizeof text, "%s.layer%z", d->name, l), err);
         inputs = (size_t)d->hidden * directions;
     }
     part->data = column;
     part->width = inputs;
     part->directions = directions;
+    mtl__cells_build_norms(column, part, set, err);
     part->states = layers * directions;
     part->state_units = units;
     part->state_c = layers && column->cells[0] && column->cells[0]->kind->has_c;
@@ -15081,10 +15370,11 @@ static mtl_activation *mtl__cells_dropout(mtl_run *run, mtl_column_pass *p, mtl_
     return x;
 }
 
-/* Sets aside the streams that a column's dropout will take. */
+/* Sets aside the streams that a column's dropout will take, and normalises what it reads. */
 static void mtl__cells_begin(mtl_run *run, mtl_column_pass *p)
 {
     const mtl_column_desc *d = p->part->desc;
+    const mtl_norm *norm = ((const mtl__cells *)p->part->data)->input;
     unsigned long long *stream;
     run->component = p->component;
     stream = mtl__run_stream(run);
@@ -15092,6 +15382,8 @@ static void mtl__cells_begin(mtl_run *run, mtl_column_pass *p)
     if (run->training)                      /* a stream for each call with a rate: mtl__dropout_layer */
         *stream += (d->dropout_between > 0 ? (unsigned)d->layers - 1 : 0) + (d->dropout > 0);
     p->y = p->x;
+    p->data = norm && p->x ? mtl__norm_make(run, norm, p->x, "") : NULL;
+    if (p->data) p->y = ((mtl__norm_data *)p->data)->y;
 }
 
 /* Layer number l of a column: from p->y into a new p->y. */
@@ -15099,23 +15391,40 @@ static mtl__layer_data *mtl__cells_layer(mtl_run *run, mtl_column_pass *p, size_
 {
     const mtl__cells *column = (const mtl__cells *)p->part->data;
     const size_t first = l * p->part->directions;
-    mtl_activation *x = l ? mtl__cells_dropout(run, p, p->part->desc->dropout_between, p->y) : p->x;
+    mtl_activation *x = p->y;
+    if (l && column->between) x = mtl_norm_forward(run, column->between[l - 1], x, "");
+    if (l) x = mtl__cells_dropout(run, p, p->part->desc->dropout_between, x);
     p->y = x ? mtl__run_beside(run, NULL, x, p->part->width) : NULL;
     return mtl__layer_make(run, column->cells + first, p->part->directions, x, p->y,
                            p->initial ? p->initial + first : NULL);
 }
 
-/* dx of a lowest layer goes to rows that others may read as well: all but the last column, which is the first
-   in backward, leave it for later. From the last on, since several may come after the same record. */
+/* dx of a lowest layer, or of the norm below it, goes to rows that others may read as well: all but the last
+   column, which is the first in backward, leave it for later. From the last on, since several may come after
+   the same record. */
 static void mtl__cells_leave_inputs(mtl_run *run, const mtl_column_pass *columns, const mtl__layers *layers)
 {
     size_t k;
-    for (k = layers->count - 1; k-- > 0 && run->tape;) {
-        layers->of[k]->later = !columns[k].x->constant;
-        if (layers->of[k]->later)
-            mtl__run_record_after(run, columns[k].after, MTL__TRAINS(mtl__layer_later_backward),
-                                    layers->of[k]);
+    for (k = layers->count; k-- > 0 && run->tape;) {
+        mtl__norm_data *norm = (mtl__norm_data *)columns[k].data;
+        layers->of[k]->later = k + 1 < layers->count && !norm && !columns[k].x->constant;
+        if (norm)
+            mtl__run_record_after(run, columns[k].after, norm->y, MTL__TRAINS(mtl__norm_backward), norm);
+        else if (layers->of[k]->later)
+            mtl__run_record_after(run, columns[k].after, NULL, MTL__TRAINS(mtl__layer_later_backward),
+                                  layers->of[k]);
     }
+}
+
+/* Ends layer number l of a column, whose rows are p->y, over the rows `below`. */
+static void mtl__cells_end_layer(mtl_run *run, mtl_column_pass *p, mtl_activation *below, size_t l)
+{
+    mtl_activation *parts[2];
+    parts[0] = below;
+    parts[1] = p->y;
+    if (l && p->part->desc->residual && p->y)
+        p->y = mtl__blend_forward(run, parts, 2, NULL, NULL);
+    p->y = mtl__moved(run, p->y, ((const mtl__cells *)p->part->data)->names[l]);
 }
 
 /* Layer number l of all columns that have one. */
@@ -15123,10 +15432,12 @@ static void mtl__cells_layers(mtl_run *run, mtl_column_pass *columns, size_t cou
 {
     mtl__layers *layers = mtl__layers_make(run, count);
     mtl_cell_state **final = (mtl_cell_state **)mtl_run_make(run, count * sizeof *final);
+    mtl_activation **below = (mtl_activation **)mtl_run_make(run, count * sizeof *below);
     size_t k, n = 0;
-    for (k = 0; layers && final && k < count; k++) {
+    for (k = 0; layers && final && below && k < count; k++) {
         mtl_column_pass *p = &columns[k];
         if (l >= (size_t)p->part->desc->layers) continue;
+        below[k] = p->y;
         final[n] = p->final ? p->final + l * p->part->directions : NULL;
         layers->of[n++] = mtl__cells_layer(run, p, l);
     }
@@ -15134,11 +15445,17 @@ static void mtl__cells_layers(mtl_run *run, mtl_column_pass *columns, size_t cou
     layers->count = n;
     if (!l) mtl__cells_leave_inputs(run, columns, layers);
     mtl__layers_forward(run, layers, final);
-    for (k = 0; k < count; k++) {
-        const mtl__cells *column = (const mtl__cells *)columns[k].part->data;
-        if (l < (size_t)columns[k].part->desc->layers)
-            columns[k].y = mtl__moved(run, columns[k].y, column->names[l]);
-    }
+    for (k = 0; k < count; k++)
+        if (l < (size_t)columns[k].part->desc->layers) mtl__cells_end_layer(run, &columns[k], below[k], l);
+}
+
+/* What comes after the last layer: a norm, dropout. */
+static void mtl__cells_end(mtl_run *run, mtl_column_pass *p)
+{
+    const mtl_column_desc *d = p->part->desc;
+    const mtl__cells *column = (const mtl__cells *)p->part->data;
+    if (column->output) p->y = mtl_norm_forward(run, column->output, p->y, d->name);
+    p->y = mtl__cells_dropout(run, p, d->dropout, p->y);
 }
 
 /* Level by level, since a layer reads the one below it. */
@@ -15150,37 +15467,46 @@ static MTL__RARE void mtl__cells_forward(mtl_run *run, mtl_column_pass *columns,
         if ((size_t)columns[k].part->desc->layers > layers) layers = (size_t)columns[k].part->desc->layers;
     }
     for (l = 0; l < layers && !mtl__failed(run->error); l++) mtl__cells_layers(run, columns, count, l);
-    for (k = 0; k < count && !mtl__failed(run->error); k++)
-        columns[k].y = mtl__cells_dropout(run, &columns[k], columns[k].part->desc->dropout, columns[k].y);
+    for (k = 0; k < count && !mtl__failed(run->error); k++) mtl__cells_end(run, &columns[k]);
+}
+
+/* A step of one cell. */
+static MTL__RARE unsigned mtl__cell_stream(mtl_maker *m, const mtl_cell *cell, unsigned x)
+{
+    const size_t padded = mtl__padded(cell->units);
+    mtl_operation *op = mtl__operation(m, mtl_do_cell, NULL, x,
+                                       mtl__place_kept(m, padded * (cell->kind->has_c ? 2 : 1)),
+                                       cell->inputs);
+    op->by = mtl__place(m, padded * (cell->kind->gates + cell->kind->single_extra));
+    op->rows = (unsigned)cell->units;
+    op->how = (int)(cell->kind - mtl__cell_kinds);
+    op->also = cell->activation;
+    op->weights[0] = cell->input->packed;
+    op->weights[1] = cell->hidden->packed;
+    op->weights[2] = cell->hidden_n ? cell->hidden_n->packed : NULL;
+    op->bias[0] = cell->input->packed_bias;
+    op->bias[1] = cell->hidden->packed_bias;
+    return op->to;
 }
 
 /* A step of the layers, one after the other: each reads the state of the one below it. */
 static MTL__RARE unsigned mtl__cells_stream(mtl_maker *m, const mtl_column_part *part, unsigned x)
 {
     const mtl__cells *column = (const mtl__cells *)part->data;
+    unsigned rows[2];
     size_t l;
     if (part->directions > 1)
         mtl__fail(m->err, MTL_ERROR_UNSUPPORTED, part->desc->name, -1,
                   "column %s cannot be streamed: it reads backwards, from a sequence's end (bidirectional)",
                   part->desc->name);
+    x = mtl__stream_norm(m, column->input, x);
     for (l = 0; l < part->states && !mtl__failed(m->err); l++) {
-        const mtl_cell *cell = column->cells[l];
-        const size_t padded = mtl__padded(cell->units);
-        mtl_operation *op = mtl__operation(m, mtl_do_cell, NULL, x,
-                                           mtl__place_kept(m, padded * (cell->kind->has_c ? 2 : 1)),
-                                           cell->inputs);
-        op->by = mtl__place(m, padded * (cell->kind->gates + cell->kind->single_extra));
-        op->rows = (unsigned)cell->units;
-        op->how = (int)(cell->kind - mtl__cell_kinds);
-        op->also = cell->activation;
-        op->weights[0] = cell->input->packed;
-        op->weights[1] = cell->hidden->packed;
-        op->weights[2] = cell->hidden_n ? cell->hidden_n->packed : NULL;
-        op->bias[0] = cell->input->packed_bias;
-        op->bias[1] = cell->hidden->packed_bias;
-        x = op->to;
+        rows[0] = x;
+        if (l && column->between) x = mtl__stream_norm(m, column->between[l - 1], x);
+        rows[1] = x = mtl__cell_stream(m, column->cells[l], x);
+        if (l && part->desc->residual) x = mtl__stream_blend(m, rows, 2, part->width, NULL, MTL__NO_PLACE);
     }
-    return x;
+    return mtl__stream_norm(m, column->output, x);
 }
 
 static const mtl_column_kind mtl__column_kinds[] = {
@@ -23630,6 +23956,7 @@ static MTL__RARE void mtl__operation_counts(const mtl_operation *op, size_t coun
     if (op->run == mtl_do_embedding) counts[0] = (size_t)op->rows * op->columns;
     else if (op->run == mtl_do_dense) counts[0] = padded * op->columns, counts[3] = padded;
     else if (op->run == mtl_do_real) counts[0] = counts[3] = op->rows;
+    else if (op->run == mtl_do_norm) counts[0] = counts[3] = op->columns;
     else if (op->run == mtl_do_add) counts[0] = 1;
     else if (op->run == mtl_do_cell) {
         const mtl__cell_kind *kind = &mtl__cell_kinds[op->how];

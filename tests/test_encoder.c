@@ -77,6 +77,11 @@ static void encoder_random_columns(encoder_model *m, float dropout)
         d->forget_bias = 1;
         d->dropout = d->dropout_between = dropout;
         d->dropout_per_sequence = test_random_between(&m->random, 0, 1);
+        d->norm_input = test_random_between(&m->random, 0, 3) == 0;
+        d->norm_between = test_random_between(&m->random, 0, 1);
+        d->norm_output = test_random_between(&m->random, 0, 3) == 0;
+        d->norm_epsilon = 0.01f;
+        d->residual = test_random_between(&m->random, 0, 1);
     }
 }
 

@@ -58,6 +58,9 @@ static void model_fill_columns(model_desc *d)
     c[2].hidden = 2;
     c[2].bidirectional = 1;
     c[2].forget_bias = 1.5f;
+    c[2].layers = 2;
+    c[2].norm_input = c[2].norm_between = c[2].norm_output = c[2].residual = 1;
+    c[2].norm_epsilon = 1e-3f;
 }
 
 static void model_fill_tasks(model_desc *d)
