@@ -236,7 +236,7 @@ enum { MTL_ACTIVATION_DEFAULT, MTL_ACTIVATION_NONE, MTL_ACTIVATION_TANH, MTL_ACT
 enum { MTL_RESET_DEFAULT, MTL_RESET_AFTER, MTL_RESET_BEFORE };           /* GRU; default: after, as PyTorch */
 enum { MTL_INPUT_DEFAULT, MTL_INPUT_EMBEDDING, MTL_INPUT_FEATURES,
     MTL_INPUT_COUNT }; /* default: by what is given */
-enum { MTL_COLUMN_DEFAULT, MTL_COLUMN_CELLS, MTL_COLUMN_COUNT };
+enum { MTL_COLUMN_DEFAULT, MTL_COLUMN_CELLS, MTL_COLUMN_ATTENTION, MTL_COLUMN_COUNT };
 enum { MTL_MIX_DEFAULT, MTL_MIX_CONCAT, MTL_MIX_SUM, MTL_MIX_GATE, MTL_MIX_EXPERTS, MTL_MIX_CROSS_STITCH,
     MTL_MIX_LEVELS, MTL_MIX_REVERSAL, MTL_MIX_COUNT }; /* default: concatenation */
 enum { MTL_PENALTY_DEFAULT, MTL_PENALTY_TIE, MTL_PENALTY_ORTHOGONAL,
@@ -274,7 +274,7 @@ enum { MTL_INIT_DEFAULT, MTL_INIT_UNIFORM, MTL_INIT_NORMAL, MTL_INIT_CONSTANT, M
                                 X(MTL_ACTIVATION_SIGMOID, "sigmoid")
 #define MTL_RESET_NAMES(X)      X(MTL_RESET_AFTER, "after") X(MTL_RESET_BEFORE, "before")
 #define MTL_INPUT_NAMES(X)      X(MTL_INPUT_EMBEDDING, "embedding") X(MTL_INPUT_FEATURES, "features")
-#define MTL_COLUMN_NAMES(X)     X(MTL_COLUMN_CELLS, "cells")
+#define MTL_COLUMN_NAMES(X)     X(MTL_COLUMN_CELLS, "cells") X(MTL_COLUMN_ATTENTION, "attention")
 #define MTL_MIX_NAMES(X)        X(MTL_MIX_CONCAT, "concat") X(MTL_MIX_SUM, "sum") X(MTL_MIX_GATE, "gate") \
                                 X(MTL_MIX_EXPERTS, "experts") X(MTL_MIX_CROSS_STITCH, "cross-stitch") \
                                 X(MTL_MIX_LEVELS, "levels") X(MTL_MIX_REVERSAL, "reversal")
@@ -419,7 +419,14 @@ typedef struct mtl_mix_desc { MTL_MIX_FIELDS(MTL__MEMBER) } mtl_mix_desc;
 typedef struct mtl_cell_desc { MTL_CELL_FIELDS(MTL__MEMBER) } mtl_cell_desc;
 
 /* A column: a stack of recurrent layers of such cells. Tensors of its layer normalisations: COLUMN.norm_input,
-   COLUMN.norm_between.0 (below the second layer) .. and COLUMN.norm_output, .weight and .bias of each. */
+   COLUMN.norm_between.0 (below the second layer) .. and COLUMN.norm_output, .weight and .bias of each.
+
+   The kind `attention` has no cells, and its rows are as wide as those that it reads: each layer makes
+       y = norm(x + dropout(W_o [O_1 .. O_heads] + b_o)),  O_i = softmax(Q K^T / sqrt(head_width)) V
+   with Q, K, V of head i out of W_in x + b_in, over all steps of a sequence       Vaswani et al. 2017
+   Tensors: COLUMN.attention.0.in, [Q of all heads, K, V][columns], .out and .norm, .weight and .bias of each;
+   the weights can be observed as COLUMN.attention.0, rows in the caller's order, [heads][longest sequence
+   padded to 16]. It begins anew with each batch, and cannot be streamed. */
 #define MTL_COLUMN_FIELDS(X) \
     X(MTL_NAME,   name,         0, 1, 1, MTL_NONE, "NULL: encoder when there is one column") \
     X(MTL_MIX,    input,        0, 0, 0, MTL_NONE, "where its rows come from") \
@@ -442,7 +449,12 @@ typedef struct mtl_cell_desc { MTL_CELL_FIELDS(MTL__MEMBER) } mtl_cell_desc;
     X(MTL_FLAG,   norm_output,   0, 0, 1, MTL_NONE, "so are the column's outputs, before their dropout") \
     X(MTL_FLOAT,  norm_epsilon, 1e-5, 0, 1, MTL_NONE, "added to the variance of a row") \
     X(MTL_FLAG,   residual,      0, 0, 1, MTL_NONE, \
-      "the rows below a layer above the first one are added to its outputs")
+      "the rows below a layer above the first one are added to its outputs") \
+    X(MTL_INT,    heads,         4, 1, 1024, MTL_NONE, "attention: heads of a layer") \
+    X(MTL_INT,    head_width,    0, 0, 1000000, MTL_NONE, \
+      "attention: columns of a head; 0: those that it reads, shared out among the heads") \
+    X(MTL_FLAG,   rotary,        0, 0, 1, MTL_NONE, \
+      "attention: queries and keys are turned by their steps, so scores know how far apart these are")
 typedef struct mtl_column_desc { MTL_COLUMN_FIELDS(MTL__MEMBER) } mtl_column_desc;
 
 /* A task: level x kind, a tap into the encoder, a head, a loss and a weight in the joint loss sum_k weight_k
@@ -12795,6 +12807,268 @@ static mtl_activation *mtl__pooling_forward(mtl_run *run, const mtl__pooling *p,
     return mtl__concat_forward(run, parts, p->count, p->name);
 }
 
+/* ---- self-attention: each step looks at all steps of its sequence (Vaswani et al. 2017) -----------------
+
+   Of a head, with rows q_t, k_t, v_t of d columns:  S = Q K^T / sqrt(d)    P = softmax of S's rows    O = P V
+       dP = dO V^T    dS = P (dP - sum_u P dP)    dV = P^T dO    dQ = dS K / sqrt(d)    dK = dS^T Q / sqrt(d)
+   Rows are in the caller's order, so a sequence's steps stand side by side. A head of a sequence is an item of
+   a pass; its products are small ones of the kernels that dense layers have.
+   Rotary positions: columns 2i and 2i + 1 of q_t and k_t are turned by the angle t 10000^(-2i / d), so that a
+   product of two depends on how far apart they are                                        Su et al. 2021 */
+typedef struct mtl__heads {
+    const mtl_packing *packing;
+    size_t heads, width;                    /* d */
+    mtl_activation *x, *p, *y;              /* [N][q, k, v][heads][d]; [N][heads][steps]; [N][heads][d] */
+    size_t steps;                           /* a row of P, padded */
+    const mtl_real *turns;                  /* [steps][d/2][cos, sin]; NULL: no positions */
+    mtl_real *scratch; size_t each;         /* reals of scratch for a step of a head */
+    mtl_real *dx, *ds;                      /* while backward runs; ds as p's values */
+    int add;
+} mtl__heads;
+
+/* A head of a sequence: its place in everything. Slots of scratch have room for (T + 16) padded rows. */
+typedef struct mtl__head {
+    size_t first, length, head, slot;       /* the caller's row of its first step; T; which; reals of a slot */
+    mtl_real *p, *ds, *scratch;
+} mtl__head;
+
+static mtl__head mtl__head_at(const mtl__heads *d, size_t item)
+{
+    const size_t s = item / d->heads;
+    mtl__head at;
+    at.head = item % d->heads;
+    at.first = (size_t)d->packing->starts[s];
+    at.length = (size_t)d->packing->lengths[d->packing->place[s]];
+    at.slot = (at.length + MTL__BLOCK) * mtl__padded(d->width);
+    at.p = mtl__row(d->p, at.first) + at.head * d->steps;
+    at.ds = d->ds ? d->ds + at.first * d->p->stride + at.head * d->steps : NULL;
+    at.scratch = d->scratch + d->each * ((at.first + MTL__BLOCK * s) * d->heads
+                                         + at.head * (at.length + MTL__BLOCK));
+    return at;
+}
+
+/* Turns the pairs of a row, back where sign is -1. */
+static void mtl__turn(const mtl_real *turns, size_t width, mtl_real sign, mtl_real *x)
+{
+    size_t i;
+    for (i = 0; i + 1 < width; i += 2) {
+        const mtl_real c = turns[i], s = sign * turns[i + 1], a = x[i], b = x[i + 1];
+        x[i] = c * a - s * b;
+        x[i + 1] = s * a + c * b;
+    }
+}
+
+typedef struct mtl__turns { mtl_real *to; size_t width; } mtl__turns;
+static void mtl__turns_part(const mtl__kernels *kernels, const void *pass, size_t t, size_t end)
+{
+    const mtl__turns *p = (const mtl__turns *)pass;
+    size_t i;
+    (void)kernels;
+    for (; t < end; t++)
+        for (i = 0; i + 1 < p->width; i += 2) {
+            const double angle = (double)t * exp(-log(10000.0) * (double)i / (double)p->width);
+            p->to[t * p->width + i] = (mtl_real)cos(angle);
+            p->to[t * p->width + i + 1] = (mtl_real)sin(angle);
+        }
+}
+
+/* The head's q (part 0), k (1) or v (2) times factor, into to[T][d]. */
+static void mtl__head_gather(const mtl__heads *d, const mtl__head *at, size_t part, mtl_real factor,
+                             mtl_real *to)
+{
+    const size_t column = (part * d->heads + at->head) * d->width;
+    size_t t, j;
+    for (t = 0; t < at->length; t++, to += d->width) {
+        const mtl_real *from = mtl__row(d->x, at->first + t) + column;
+        for (j = 0; j < d->width; j++) to[j] = factor * from[j];
+        if (d->turns && part < 2) mtl__turn(d->turns + t * d->width, d->width, 1, to);
+    }
+}
+
+/* Its gradient (+)= factor * from[T][d], which is turned back. */
+static void mtl__head_scatter(const mtl__kernels *kernels, const mtl__heads *d, const mtl__head *at,
+                              size_t part, mtl_real factor, mtl_real *from)
+{
+    const size_t column = (part * d->heads + at->head) * d->width;
+    size_t t;
+    for (t = 0; t < at->length; t++, from += d->width) {
+        if (d->turns && part < 2) mtl__turn(d->turns + t * d->width, d->width, -1, from);
+        kernels->add_scaled(d->width, factor, from,
+                            mtl__row_open(d->dx + column, d->x->stride, d->width, at->first + t, d->add));
+    }
+}
+
+static void mtl__transposed(const mtl_real *from, size_t rows, size_t columns, mtl_real *to)
+{
+    size_t i, j;
+    for (i = 0; i < rows; i++)
+        for (j = 0; j < columns; j++) to[j * rows + i] = from[i * columns + j];
+}
+
+/* z[rows][units] = x[rows][inputs] W^T. packed: scratch. */
+static void mtl__small_product(const mtl__kernels *kernels, const mtl_real *x, size_t x_stride, size_t rows,
+                               const mtl_real *w, size_t units, size_t inputs, mtl_real *packed, mtl_real *z,
+                               size_t z_stride)
+{
+    mtl__product_forward p;
+    memset(&p, 0, sizeof p);
+    p.gates = 1;
+    p.exact = 1;
+    p.units = units;
+    p.inputs = inputs;
+    p.x = x;
+    p.x_stride = x_stride;
+    p.packed = packed;
+    p.z = z;
+    p.z_block = MTL__BLOCK;
+    p.z_row = z_stride;
+    kernels->pack_forward(1, units, inputs, w, packed);
+    kernels->product_forward(&p, 0, rows);
+}
+
+/* P and O. */
+static void mtl__heads_part(const mtl__kernels *kernels, const void *pass, size_t item, size_t end)
+{
+    const mtl__heads *d = (const mtl__heads *)pass;
+    const mtl_real factor = 1 / (mtl_real)sqrt((double)d->width);
+    mtl__softmax over;
+    size_t t;
+    memset(&over, 0, sizeof over);
+    for (; item < end; item++) {
+        const mtl__head at = mtl__head_at(d, item);
+        mtl_real *a = at.scratch, *b = a + at.slot, *packed = b + at.slot;
+        mtl__head_gather(d, &at, 0, factor, a);
+        mtl__head_gather(d, &at, 1, 1, b);
+        mtl__small_product(kernels, a, d->width, at.length, b, at.length, d->width, packed, at.p,
+                           d->p->stride);
+        over.classes = at.length;
+        over.x = over.p = at.p;
+        over.x_stride = over.p_stride = d->p->stride;
+        kernels->softmax(&over, 0, at.length);
+        for (t = 0; t < at.length; t++)     /* what observers see */
+            memset(at.p + t * d->p->stride + at.length, 0, (d->steps - at.length) * sizeof *at.p);
+        mtl__head_gather(d, &at, 2, 1, a);
+        mtl__transposed(a, at.length, d->width, b);
+        mtl__small_product(kernels, at.p, d->p->stride, at.length, b, d->width, at.length, packed,
+                           mtl__row(d->y, at.first) + at.head * d->width, d->y->stride);
+    }
+}
+
+/* dw[T][d] = dz^T x, dz [T][T], x [T][d]. scratch: as product_weights wants it. */
+static void mtl__small_weights(const mtl__kernels *kernels, const mtl__heads *d, const mtl__head *at,
+                               const mtl_real *dz, const mtl_real *x, size_t x_stride, mtl_real *dw,
+                               mtl_real *scratch)
+{
+    mtl__product_weights p;
+    memset(&p, 0, sizeof p);
+    p.gates = 1;
+    p.exact = 1;
+    p.units = p.rows = at->length;
+    p.inputs = d->width;
+    p.dz = dz;
+    p.dz_block = MTL__BLOCK;
+    p.dz_row = d->p->stride;
+    p.x = x;
+    p.x_stride = x_stride;
+    p.dw = dw;
+    kernels->product_weights(&p, 0, mtl__weight_units(&p), scratch);
+}
+
+/* dS of dP, in place. */
+static void mtl__head_slopes(const mtl__heads *d, const mtl__head *at)
+{
+    size_t t, u;
+    for (t = 0; t < at->length; t++) {
+        const mtl_real *p = at->p + t * d->p->stride;
+        mtl_real *ds = at->ds + t * d->p->stride;
+        const mtl_real mean = mtl__row_dot(p, ds, at->length);
+        for (u = 0; u < at->length; u++) ds[u] = p[u] * (ds[u] - mean);
+    }
+}
+
+static void mtl__heads_back_part(const mtl__kernels *kernels, const void *pass, size_t item, size_t end)
+{
+    const mtl__heads *d = (const mtl__heads *)pass;
+    const mtl_real factor = 1 / (mtl_real)sqrt((double)d->width);
+    const size_t width = d->width, stride = d->y->stride;
+    for (; item < end; item++) {
+        const mtl__head at = mtl__head_at(d, item);
+        const mtl_real *dy = d->y->grad + at.first * stride + at.head * width;
+        mtl_real *a = at.scratch, *b = a + at.slot, *packed = b + at.slot, *work = packed + at.slot;
+        mtl__head_gather(d, &at, 2, 1, a);                                  /* dP, dS */
+        mtl__small_product(kernels, dy, stride, at.length, a, at.length, width, packed, at.ds, d->p->stride);
+        mtl__head_slopes(d, &at);
+        mtl__small_weights(kernels, d, &at, at.p, dy, stride, a, work);     /* dV */
+        mtl__head_scatter(kernels, d, &at, 2, 1, a);
+        mtl__head_gather(d, &at, 1, 1, a);                                  /* dQ */
+        mtl__transposed(a, at.length, width, b);
+        mtl__small_product(kernels, at.ds, d->p->stride, at.length, b, width, at.length, packed, a, width);
+        mtl__head_scatter(kernels, d, &at, 0, factor, a);
+        mtl__head_gather(d, &at, 0, 1, b);                                  /* dK */
+        mtl__small_weights(kernels, d, &at, at.ds, b, width, a, work);
+        mtl__head_scatter(kernels, d, &at, 1, factor, a);
+    }
+}
+
+/* Runs a part over the heads of all sequences, each with `slots` slots of scratch and `more` reals a step. */
+static void mtl__heads_run(mtl_run *run, mtl__heads *d, mtl__part part, size_t slots, size_t more)
+{
+    const size_t items = d->packing->sequences * d->heads;
+    d->each = slots * mtl__padded(d->width) + more;
+    d->scratch = mtl__run_reals(run, (d->packing->rows + MTL__BLOCK * d->packing->sequences) * d->heads,
+                                d->each);
+    mtl__run_values(run, part, d, items, d->packing->rows * d->heads * d->width / (items + 1));
+}
+
+static void mtl__heads_backward(mtl_run *run, void *data)
+{
+    mtl__heads *d = (mtl__heads *)data;
+    mtl_arena_mark mark;
+    d->dx = mtl_run_grad(run, d->x, &d->add);
+    if (!d->dx) return;
+    mark = mtl_arena_save(run->arena);
+    d->ds = mtl__run_reals(run, d->p->rows, d->p->stride);
+    mtl__heads_run(run, d, mtl__heads_back_part, 3, MTL__PANEL + MTL__BLOCK);
+    mtl_arena_release(run->arena, mark);
+}
+
+/* The angles of all steps. */
+static const mtl_real *mtl__turns_make(mtl_run *run, const mtl_packing *packing, size_t width)
+{
+    mtl__turns p;
+    p.to = mtl__run_reals(run, packing->steps, width);
+    p.width = width;
+    mtl__run_values(run, mtl__turns_part, &p, packing->steps, width);
+    return p.to;
+}
+
+/* x: [N][q, k, v][heads][width] in the caller's order. shown: the name of P. */
+static MTL__RARE mtl_activation *mtl__heads_forward(mtl_run *run, const mtl_packing *packing,
+                                                    mtl_activation *x, size_t heads, const mtl_real *turns,
+                                                    const char *shown)
+{
+    mtl__heads *d = (mtl__heads *)mtl_run_make(run, sizeof *d);
+    mtl_arena_mark mark;
+    if (!d || !x) return NULL;
+    d->packing = packing;
+    d->heads = heads;
+    d->width = x->width / (3 * heads);
+    d->x = x;
+    d->turns = turns;
+    d->steps = mtl__padded(packing->steps);
+    d->p = mtl__run_beside(run, shown, x, heads * d->steps);
+    d->y = mtl__run_beside(run, NULL, x, heads * d->width);
+    if (mtl__failed(run->error)) return NULL;
+    d->p->constant = 1;
+    d->y->constant = x->constant;
+    mark = mtl_arena_save(run->arena);
+    mtl__heads_run(run, d, mtl__heads_part, 3, 0);
+    mtl_arena_release(run->arena, mark);
+    mtl__run_show(run, d->p);
+    mtl_run_record(run, d->y, MTL__TRAINS(mtl__heads_backward), d);
+    return d->y;
+}
+
 /* ===========================================================================================================
    16 >>cells      RNN, GRU, LSTM; directions; stacks
    ===========================================================================================================
@@ -15509,9 +15783,87 @@ static MTL__RARE unsigned mtl__cells_stream(mtl_maker *m, const mtl_column_part 
     return mtl__stream_norm(m, column->output, x);
 }
 
+/* A layer of the kind `attention`. */
+typedef struct mtl__self {
+    mtl_dense *in, *out;
+    mtl_norm *norm;
+    const char *name, *shown;               /* of its outputs, of its weights */
+} mtl__self;
+
+static MTL__RARE void mtl__self_build_layer(mtl__self *self, const mtl_column_part *part, size_t l,
+                                            size_t width, mtl_parameters *set, mtl_error *err)
+{
+    const mtl_column_desc *d = part->desc;
+    const int last = l + 1 == (size_t)d->layers;
+    char text[160], name[160];
+    mtl__print(name, sizeof name, "%s.attention.%z", d->name, l);
+    self->shown = mtl__arena_text(set->arena, name, err);
+    self->name = last ? d->name : mtl__arena_text(set->arena, mtl__print(text, sizeof text, "%s.layer%z",
+                                                                         d->name, l), err);
+    self->in = mtl_dense_add(set, mtl__print(text, sizeof text, "%s.in", name), part->inputs, 3 * width, 0,
+                             err);
+    self->out = mtl_dense_add(set, mtl__print(text, sizeof text, "%s.out", name), width, part->inputs, 0,
+                              err);
+    self->norm = mtl_norm_add(set, mtl__print(text, sizeof text, "%s.norm", name), part->inputs,
+                              d->norm_epsilon, err);
+}
+
+static MTL__RARE mtl_status mtl__self_build(mtl_column_part *part, mtl_parameters *set, mtl_error *err)
+{
+    const mtl_column_desc *d = part->desc;
+    const size_t heads = (size_t)d->heads, layers = (size_t)d->layers;
+    const size_t width = d->head_width ? (size_t)d->head_width : (part->inputs + heads - 1) / heads;
+    mtl__self *self = (mtl__self *)mtl__arena_make(set->arena, layers, sizeof *self, "a column", err);
+    size_t l;
+    if (d->rotary && width % 2)
+        mtl__fail(err, MTL_ERROR_FIELD, d->name, (long long)width, "column %s.rotary: heads of %z columns "
+                  "cannot be turned in pairs; give an even head_width", d->name, width);
+    for (l = 0; l < layers && !mtl__failed(err); l++)
+        mtl__self_build_layer(&self[l], part, l, heads * width, set, err);
+    part->data = self;
+    part->width = part->inputs;
+    part->directions = 1;
+    return mtl__status(err);
+}
+
+/* Into the caller's order, through the heads, and back. */
+static mtl_activation *mtl__self_layer(mtl_run *run, const mtl_column_desc *d, const mtl__self *self,
+                                       const mtl_real *turns, mtl_activation *x)
+{
+    const mtl_packing *p = x->space->packing;
+    mtl_activation *rows[2];
+    rows[0] = x;
+    x = mtl__select_forward(run, NULL, x, p->packed_row, p->rows, "");
+    x = mtl__heads_forward(run, p, mtl_dense_forward(run, self->in, x, NULL), (size_t)d->heads, turns,
+                           self->shown);
+    x = mtl__select_forward(run, rows[0]->space, mtl_dense_forward(run, self->out, x, NULL), p->caller_row,
+                            p->rows, "");
+    rows[1] = mtl__dropout_layer(run, d->dropout, d->dropout_per_sequence
+                                 ? mtl__space_sequences(rows[0]->space) : mtl__space_items(rows[0]->space), x,
+                                 "");
+    if (!rows[1]) return NULL;
+    return mtl_norm_forward(run, self->norm, mtl__blend_forward(run, rows, 2, NULL, NULL), self->name);
+}
+
+static MTL__RARE mtl_activation *mtl__self_forward(mtl_run *run, const mtl_column_part *part,
+                                                   mtl_activation *x, const mtl_cell_state *initial,
+                                                   mtl_cell_state *final)
+{
+    const mtl_column_desc *d = part->desc;
+    const mtl__self *self = (const mtl__self *)part->data;
+    const mtl_real *turns = x && d->rotary ? mtl__turns_make(run, x->space->packing, self->in->outputs
+                                                             / (3 * (size_t)d->heads)) : NULL;
+    size_t l;
+    (void)initial;
+    (void)final;
+    for (l = 0; l < (size_t)d->layers && x; l++) x = mtl__self_layer(run, d, &self[l], turns, x);
+    return x;
+}
+
 static const mtl_column_kind mtl__column_kinds[] = {
     { { MTL_DESC_COLUMN, "cells", NULL, 0, 0 }, mtl__cells_build, NULL, mtl__cells_forward,
-      MTL__STREAMING ? mtl__cells_stream : NULL }
+      MTL__STREAMING ? mtl__cells_stream : NULL },
+    { { MTL_DESC_COLUMN, "attention", NULL, 0, 0 }, mtl__self_build, mtl__self_forward, NULL, NULL }
 };
 
 static const mtl_column_kind *mtl__column_kind(const mtl_column_desc *d)

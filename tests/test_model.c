@@ -39,6 +39,7 @@ static void model_fill_columns(model_desc *d)
 {
     mtl_column_desc *c = d->columns;
     c[0].name = "low";
+    c[0].kind = MTL_COLUMN_CELLS;
     c[0].cell = MTL_CELL_GRU;
     c[0].hidden = 4;
     c[0].layers = 2;
@@ -61,6 +62,7 @@ static void model_fill_columns(model_desc *d)
     c[2].layers = 2;
     c[2].norm_input = c[2].norm_between = c[2].norm_output = c[2].residual = 1;
     c[2].norm_epsilon = 1e-3f;
+    c[2].heads = 2, c[2].head_width = 4, c[2].rotary = 1;
 }
 
 static void model_fill_tasks(model_desc *d)
