@@ -112,7 +112,7 @@
      15 >>layers     embedding, dense, dropout, selection, concatenation, pooling
      16 >>cells      RNN, GRU, LSTM, whose table is in >>kernels; directions; stacks
      17 >>stream     one step of one sequence: a short list of operations
-     18 >>losses     cross-entropy, MSE, MAE, Huber, binary cross-entropy; penalties
+     18 >>losses     cross-entropy, MSE, MAE, Huber, binary cross-entropy; agreement; penalties
      19 >>metrics    accuracy, span F1, label F1, RMSE, MAE, R2: counted as items stream by, nothing allocated
      20 >>nodes      inputs, columns, mixes, penalties: tables of their kinds, the one list that passes walk
      21 >>tasks      the registry: the table of kinds of task, and the heads that they share
@@ -2015,8 +2015,8 @@ MTL_DEF mtl_status mtl_check_gradients(double (*loss)(void *user), void *user, c
 #include <stdint.h>
 #include <math.h>
 
-/* Programs for little machines leave out what they do not use. Tables name each function through one of
-   these; a compiler then drops what nothing refers to. */
+/* Programs for little machines leave out what they do not use. Tables name each function, never NULL,
+   through one of these; a compiler then drops what nothing refers to. */
 #ifdef MTL_NO_TRAINING
 #  define MTL__TRAINING 0
 #else
@@ -13686,7 +13686,7 @@ static MTL__RARE unsigned mtl__stream_pool(mtl_maker *m, int pool, unsigned from
 }
 
 /* ===========================================================================================================
-   18 >>losses     cross-entropy, MSE, MAE, Huber, binary cross-entropy; penalties
+   18 >>losses     cross-entropy, MSE, MAE, Huber, binary cross-entropy; agreement; penalties
    ===========================================================================================================
    A loss is L = (sum over labelled items) / divisor, where the divisor counts the labelled items of the whole
    update (their class weights, for class tasks that have them; times width for vectors), so that parts of a
@@ -13987,7 +13987,7 @@ static void mtl__agreement_part(const mtl__kernels *kernels, const void *pass, s
     }
 }
 
-/* What a gets of it. */
+/* What a gets of it; with a, p and b, q changed over, what b gets. */
 static void mtl__agreement_side(const mtl_real *a, const mtl_real *b, const mtl_real *p, const mtl_real *q,
                                 mtl_real g, size_t width, mtl_real *grad)
 {
@@ -14925,7 +14925,7 @@ static void mtl__cells_leave_inputs(mtl_run *run, const mtl_column_pass *columns
         layers->of[k]->later = !columns[k].x->constant;
         if (layers->of[k]->later)
             mtl__run_record_after(run, columns[k].after, MTL__TRAINS(mtl__layer_later_backward),
-                                    layers->of[k]);
+                                  layers->of[k]);
     }
 }
 
@@ -21097,6 +21097,8 @@ static mtl_batch mtl__sampler_next(mtl__sampler *p, const mtl_model *model, size
                        mtl__select_forward  the labelled rows alone
                        mtl__task_head       and what its kind has for `loss`: mtl__loss_forward
                    mtl__penalty_forward     for each penalty, divided by the number of micro-batches
+                   (mtl__trainer_again      with trainer.rdrop the model once more, and of each task two
+                                            losses and mtl__agreement_forward, in one L_k)
                mtl__trainer_check_losses    finite, or refused, or left out
                mtl__balance_backward        dL/dL_k = lambda_k (mtl__tape_seed), then the same way back
                                             (mtl__tape_play): every function above that made rows has left a
