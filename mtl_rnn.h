@@ -113,22 +113,23 @@
      16 >>cells      RNN, GRU, LSTM, whose table is in >>kernels; directions; stacks
      17 >>stream     one step of one sequence: a short list of operations
      18 >>losses     cross-entropy, MSE, MAE, Huber, binary cross-entropy; agreement; penalties
-     19 >>metrics    accuracy, span F1, label F1, RMSE, MAE, R2: counted as items stream by, nothing allocated
-     20 >>nodes      inputs, columns, mixes, penalties: tables of their kinds, the one list that passes walk
-     21 >>tasks      the registry: the table of kinds of task, and the heads that they share
-     22 >>sharing    presets: each fills a desc with columns, mixes, taps, penalties; nothing in the passes
-     23 >>model      create, size, save, load, transfer, import
-     24 >>session    what trainers and predictors have in common: scratch, limits, threads, the run
-     25 >>predict    batches of sequences through a read-only model
-     26 >>balance    from the tasks' losses to gradients: their weights, groups of tasks, surgery
-     27 >>optimise   SGD, RMSProp, Adam, AdamW; clipping; schedules; averaging
-     28 >>data       data sets: batches of chosen sequences, evaluation, samplers
-     29 >>train      the step, resume
-     30 >>fit        the training loop: epochs, early stopping, checkpoints
-     31 >>watch      instruments: tasks' gradients side by side, trial steps, gradients through time, gates
-     32 >>deploy     a model's stream as C constants
-     33 >>check      gradient checker, for users' own layers too
-     34 >>licence    MIT or public domain, at your choice
+     19 >>crf        conditional random fields: sums over all labellings of a sequence, and the best one
+     20 >>metrics    accuracy, span F1, label F1, RMSE, MAE, R2: counted as items stream by, nothing allocated
+     21 >>nodes      inputs, columns, mixes, penalties: tables of their kinds, the one list that passes walk
+     22 >>tasks      the registry: the table of kinds of task, and the heads that they share
+     23 >>sharing    presets: each fills a desc with columns, mixes, taps, penalties; nothing in the passes
+     24 >>model      create, size, save, load, transfer, import
+     25 >>session    what trainers and predictors have in common: scratch, limits, threads, the run
+     26 >>predict    batches of sequences through a read-only model
+     27 >>balance    from the tasks' losses to gradients: their weights, groups of tasks, surgery
+     28 >>optimise   SGD, RMSProp, Adam, AdamW; clipping; schedules; averaging
+     29 >>data       data sets: batches of chosen sequences, evaluation, samplers
+     30 >>train      the step, resume
+     31 >>fit        the training loop: epochs, early stopping, checkpoints
+     32 >>watch      instruments: tasks' gradients side by side, trial steps, gradients through time, gates
+     33 >>deploy     a model's stream as C constants
+     34 >>check      gradient checker, for users' own layers too
+     35 >>licence    MIT or public domain, at your choice
    -------------------------------------------------------------------------------------------------------- */
 #ifndef MTL__STAMP                  /* defined while the header includes itself to read the kernel template:
                                        >>dispatch */
@@ -242,7 +243,9 @@ enum { MTL_MIX_DEFAULT, MTL_MIX_CONCAT, MTL_MIX_SUM, MTL_MIX_GATE, MTL_MIX_EXPER
 enum { MTL_PENALTY_DEFAULT, MTL_PENALTY_TIE, MTL_PENALTY_ORTHOGONAL,
     MTL_PENALTY_ANCHOR, MTL_PENALTY_COUNT }; /* default: tie */
 enum { MTL_LEVEL_SEQUENCE, MTL_LEVEL_STEP };
-enum { MTL_TASK_CLASS, MTL_TASK_REAL, MTL_TASK_MULTI, MTL_TASK_ORIGIN, MTL_TASK_COUNT };
+enum { MTL_TASK_CLASS, MTL_TASK_REAL, MTL_TASK_MULTI, MTL_TASK_ORIGIN, MTL_TASK_CRF, MTL_TASK_COUNT };
+enum { MTL_CONSTRAINTS_DEFAULT, MTL_CONSTRAINTS_DECODING, MTL_CONSTRAINTS_TRAINING,
+    MTL_CONSTRAINTS_NONE }; /* default: in decoding */
 enum { MTL_LOSS_DEFAULT, MTL_LOSS_CROSS_ENTROPY, MTL_LOSS_MSE, MTL_LOSS_MAE, MTL_LOSS_HUBER,
     MTL_LOSS_BCE };
 enum { MTL_POOL_DEFAULT, MTL_POOL_LAST, MTL_POOL_MEAN, MTL_POOL_MAX };                     /* default: last */
@@ -281,7 +284,10 @@ enum { MTL_INIT_DEFAULT, MTL_INIT_UNIFORM, MTL_INIT_NORMAL, MTL_INIT_CONSTANT, M
                                 X(MTL_PENALTY_ANCHOR, "anchor")
 #define MTL_LEVEL_NAMES(X)      X(MTL_LEVEL_SEQUENCE, "sequence") X(MTL_LEVEL_STEP, "step")
 #define MTL_TASK_NAMES(X)       X(MTL_TASK_CLASS, "class") X(MTL_TASK_REAL, "real") \
-                                X(MTL_TASK_MULTI, "multi") X(MTL_TASK_ORIGIN, "origin")
+                                X(MTL_TASK_MULTI, "multi") X(MTL_TASK_ORIGIN, "origin") \
+                                X(MTL_TASK_CRF, "crf")
+#define MTL_CONSTRAINTS_NAMES(X) X(MTL_CONSTRAINTS_DECODING, "decoding") \
+                                X(MTL_CONSTRAINTS_TRAINING, "training") X(MTL_CONSTRAINTS_NONE, "none")
 #define MTL_LOSS_NAMES(X)       X(MTL_LOSS_CROSS_ENTROPY, "cross-entropy") X(MTL_LOSS_MSE, "mse") \
                                 X(MTL_LOSS_MAE, "mae") \
                                 X(MTL_LOSS_HUBER, "huber") X(MTL_LOSS_BCE, "bce")
@@ -435,7 +441,9 @@ typedef struct mtl_cell_desc { MTL_CELL_FIELDS(MTL__MEMBER) } mtl_cell_desc;
 typedef struct mtl_column_desc { MTL_COLUMN_FIELDS(MTL__MEMBER) } mtl_column_desc;
 
 /* A task: level x kind, a tap into the encoder, a head, a loss and a weight in the joint loss sum_k weight_k
-   L_k. */
+   L_k. A crf task has, beside its head, the tensors TASK.transitions [from][to], TASK.start and TASK.end; its
+   loss is the negative log likelihood of the labels of whole sequences, of those with missing labels summed
+   over what these may be, divided by the number of labelled steps. */
 #define MTL_TASK_FIELDS(X) \
     X(MTL_NAME,   name,         0, 1, 1, MTL_NONE, "as an input's") \
     X(MTL_MIX,    tap,          0, 0, 0, MTL_NONE, "where the head's rows come from") \
@@ -444,10 +452,10 @@ typedef struct mtl_column_desc { MTL_COLUMN_FIELDS(MTL__MEMBER) } mtl_column_des
       "weight of each class in the mean, as PyTorch's; NULL: 1") \
     X(MTL_OWN,    own,          0, 0, 0, task, "a row of the program's own kinds, which wins over kind") \
     X(MTL_CHOICE, kind,       MTL_TASK_CLASS, 0, MTL_TASK_COUNT - 1, MTL_TASK, \
-      "what is predicted: a class, real numbers, any number of classes (multi), or a batch's data set, " \
-      "never scored (origin)") \
+      "what is predicted: a class, real numbers, any number of classes (multi), a batch's data set, never " \
+      "scored (origin), or the classes of all steps together, by a conditional random field (crf)") \
     X(MTL_CHOICE, level,      MTL_LEVEL_SEQUENCE, 0, 1, MTL_LEVEL, "one target a sequence, or one a step") \
-    X(MTL_INT,    classes,       0, 0, 100000000, MTL_NONE, "classes of a class or multi task") \
+    X(MTL_INT,    classes,       0, 0, 100000000, MTL_NONE, "classes of a class, multi or crf task") \
     X(MTL_INT,    width,         1, 1, 1000000, MTL_NONE, "numbers in a real target") \
     X(MTL_FLOAT,  weight,        1, 0, 1e6, MTL_NONE, "weight in the joint loss") \
     X(MTL_FLAG,   evaluate_only, 0, 0, 1, MTL_NONE, "scored, never trained") \
@@ -466,7 +474,10 @@ typedef struct mtl_column_desc { MTL_COLUMN_FIELDS(MTL__MEMBER) } mtl_column_des
     X(MTL_FLOAT,  weight_end,   -1, -1, 1e6, MTL_NONE, \
       "what the weight moves to, linearly over the trainer's total_steps; -1: it stays") \
     X(MTL_FLOAT,  start,         0, 0, 1, MTL_NONE, \
-      "share of the trainer's total_steps before it is trained: until then others are, alone")
+      "share of the trainer's total_steps before it is trained: until then others are, alone") \
+    X(MTL_CHOICE, constraints, MTL_CONSTRAINTS_DEFAULT, 0, 3, MTL_CONSTRAINTS, \
+      "crf with labels B-X, I-X: I-X follows B-X or I-X alone when decoding, in training too, or nowhere " \
+      "(none); default: decoding")
 typedef struct mtl_task_desc { MTL_TASK_FIELDS(MTL__MEMBER) } mtl_task_desc;
 
 /* A penalty: a loss without targets that is added to the joint loss, weight times
@@ -1009,7 +1020,8 @@ typedef struct mtl_input {
 /* Targets of one task: per sequence [B] or per step [N], by the task's level, in the caller's order. One of
    the three, or none. */
 typedef struct mtl_target {
-    const int *labels;                      /* class tasks: 0 .. classes-1, MTL_MISSING, or unknown */
+    const int *labels;                      /* class and crf tasks: 0 .. classes-1, MTL_MISSING, or
+                                               unknown */
     const mtl_real *values;                 /* real tasks: [items][width]; multi tasks: [items][classes], 1
                                                for each label that an item has, else 0; NaN: missing */
     const mtl_real *distribution;           /* class tasks: [items][classes], rows that sum to 1; first
@@ -1273,8 +1285,11 @@ MTL_DEF void mtl_predictor_destroy(mtl_predictor *predictor);
    call. */
 typedef struct mtl_prediction {
     size_t items, width;                    /* B or N; classes or numbers of each */
-    const int *labels;                      /* class tasks: [items] the likeliest class */
-    const mtl_real *probabilities;          /* class and multi tasks: [items][classes] */
+    const int *labels;                      /* class tasks: [items] the likeliest class; crf tasks: of the
+                                               likeliest path through the sequence */
+    const mtl_real *probabilities;          /* class and multi tasks: [items][classes]; crf tasks: the
+                                               marginals, all other steps summed over, through which no
+                                               gradient goes where a tap reads them */
     const mtl_real *values;                 /* real tasks: [items][width], original units */
     const unsigned char *chosen;            /* multi tasks: [items][classes] 1 where a probability is 0.5 at
                                                least, else 0 */
@@ -1574,7 +1589,7 @@ typedef struct mtl_task_part {
     const char *probabilities;              /* the name of what `distribution` makes */
     void *data;                             /* what build has made beside the head */
 } mtl_task_part;
-/* What a loss is taken over: outputs [rows][outputs] of labelled items only. */
+/* What a loss is taken over: outputs [rows][outputs] of labelled items only (but see `whole`). */
 typedef struct mtl_loss_items {
     size_t rows;
     const int *items;                       /* [rows] the caller's item of each row */
@@ -1633,6 +1648,9 @@ struct mtl_task_kind {
     unsigned (*stream_distribution)(mtl_maker *maker, const mtl_task_part *part, unsigned x);
     int softmax;                            /* 1: outputs are logits of one class, whose answers trainer.rdrop
                                                brings together */
+    int whole;                              /* 1: the loss is of all items, labelled or not: rows and items of
+                                               mtl_loss_items are all that there are; targets are labels
+                                               alone, never distributions */
 };
 /* 1 for NaN, which is a missing number, by its bits: -ffast-math takes comparisons with NaN for false. */
 MTL_DEF int mtl_is_missing(mtl_real x);
@@ -4293,6 +4311,16 @@ typedef struct mtl__update {
     double scale, limit, l2, l1, decay;         /* scale 1: as it is; limit, l2, l1, decay 0: none */
 } mtl__update;
 
+/* A step back through a linear chain (>>crf), of one sequence: w comes in as the sum over what follows,
+   z', and with S = sum a z' goes out as exp(x - largest) z' / (norm S). p (+)= factor a z' / S. */
+typedef struct mtl__chain_back {
+    size_t labels;
+    const mtl_real *x, *a;                      /* [C] each */
+    mtl_real largest, norm, factor;
+    mtl_real *w, *p;                            /* [C]; p NULL: not wanted */
+    int accumulate;
+} mtl__chain_back;
+
 /* Kernels that are NULL in a table without pairs; the products there take no pairs either. */
 #define MTL__PAIRS_KERNEL_LIST(X) \
     X(void, pack_pairs_forward, (size_t gates, size_t units, size_t inputs, const mtl_real *w, \
@@ -4311,9 +4339,16 @@ typedef struct mtl__update {
     X(void, add_scaled, (size_t n, mtl_real a, const mtl_real *x, mtl_real *y)) \
     X(void, maximum, (size_t n, const mtl_real *x, mtl_real *y))
 
-/* Kernels of training alone; `exponential` is what the accuracy of all that is built on it is measured by. */
-#define MTL__TRAINING_KERNEL_LIST(X) \
+/* Those of crf tasks; `exponential` is also what the accuracy of all that is built on it is measured by. */
+#define MTL__CHAIN_KERNEL_LIST(X) \
     X(void, exponential, (size_t n, const mtl_real *x, mtl_real *y)) \
+    X(void, extent, (size_t n, const mtl_real *x, mtl_real *extent)) \
+    X(mtl_real, chain_forward, (size_t n, const mtl_real *x, mtl_real largest, mtl_real *a)) \
+    X(void, chain_backward, (const mtl__chain_back *p)) \
+    X(void, chain_best, (size_t n, const mtl_real *x, const mtl_real *scores, size_t stride, mtl_real *y))
+
+/* Kernels of training alone. */
+#define MTL__TRAINING_KERNEL_LIST(X) \
     X(void, pack_backward, (size_t gates, size_t units, size_t inputs, const mtl_real *w, const int *order, \
       mtl_real *packed)) \
     X(void, product_backward, (const mtl__product_backward *p, size_t row_begin, size_t row_end)) \
@@ -4362,6 +4397,7 @@ typedef struct mtl__kernels {
     const char *name;
 #define MTL__KERNEL_FIELD(result, name, arguments) result (*name) arguments;
     MTL__KERNEL_LIST(MTL__KERNEL_FIELD)
+    MTL__CHAIN_KERNEL_LIST(MTL__KERNEL_FIELD)
     MTL__TRAINING_KERNEL_LIST(MTL__KERNEL_FIELD)
     MTL__PAIRS_KERNEL_LIST(MTL__KERNEL_FIELD)
 #undef MTL__KERNEL_FIELD
@@ -5972,6 +6008,106 @@ MTL__KERNEL void MTL__FN(mtl__cross_entropy_backward)(const mtl__cross_entropy *
     }
 }
 
+/* ---- linear chains ---------------------------------------------------------------------------------------
+   One row each; >>crf says what they are for. Bound: exp; chain_best: reading the scores from L1 or L2. */
+
+/* The largest and the smallest number of a row, and their sum, which is finite when all are. */
+MTL__KERNEL void MTL__FN(mtl__extent)(size_t n, const mtl_real *x, mtl_real *extent)
+{
+    mtl__vec high = mtl__all(x[0]), fall = mtl__all(-x[0]), sums = mtl__all(0);
+    size_t i;
+    for (i = 0; i + MTL__LANES <= n; i += MTL__LANES) {
+        const mtl__vec value = mtl__load(x + i);
+        high = mtl__max(high, value);
+        fall = mtl__max(fall, mtl__sub(mtl__all(0), value));
+        sums = mtl__add(sums, value);
+    }
+    extent[0] = mtl__lanes_max(high);
+    extent[1] = -mtl__lanes_max(fall);
+    extent[2] = mtl__lanes_sum(sums);
+    for (; i < n; i++) {
+        extent[0] = x[i] > extent[0] ? x[i] : extent[0];
+        extent[1] = x[i] < extent[1] ? x[i] : extent[1];
+        extent[2] += x[i];
+    }
+}
+
+/* a = a exp(x - largest) / sum. Returns the sum. */
+MTL__KERNEL mtl_real MTL__FN(mtl__chain_forward)(size_t n, const mtl_real *x, mtl_real largest, mtl_real *a)
+{
+    const mtl__vec offset = mtl__all(largest);
+    mtl__vec sums = mtl__all(0);
+    mtl_real sum;
+    size_t i;
+    for (i = 0; i < n; i += MTL__LANES) {
+        const size_t width = mtl__at_most(n - i, MTL__LANES);
+        mtl__vec e = MTL__FN(mtl__exp_fall)(mtl__sub(MTL__FN(mtl__load_n)(x + i, width), offset));
+        if (width < MTL__LANES) e = MTL__FN(mtl__first_lanes)(e, width);
+        e = mtl__mul(e, MTL__FN(mtl__load_n)(a + i, width));
+        MTL__FN(mtl__store_n)(a + i, e, width);
+        sums = mtl__add(sums, e);
+    }
+    sum = mtl__lanes_sum(sums);
+    MTL__FN(mtl__scale)(n, 1 / sum, a);
+    return sum;
+}
+
+MTL__KERNEL void MTL__FN(mtl__chain_backward)(const mtl__chain_back *p)
+{
+    const mtl__vec offset = mtl__all(p->largest);
+    mtl__vec sums = mtl__all(0), share, scale;
+    mtl_real sum;
+    size_t i;
+    for (i = 0; i < p->labels; i += MTL__LANES) {
+        const size_t width = mtl__at_most(p->labels - i, MTL__LANES);
+        sums = mtl__muladd(MTL__FN(mtl__load_n)(p->a + i, width), MTL__FN(mtl__load_n)(p->w + i, width),
+                           sums);
+    }
+    sum = mtl__lanes_sum(sums);
+    share = mtl__all(p->factor / sum);
+    scale = mtl__all(1 / (p->norm * sum));
+    for (i = 0; i < p->labels; i += MTL__LANES) {
+        const size_t width = mtl__at_most(p->labels - i, MTL__LANES);
+        const mtl__vec z = MTL__FN(mtl__load_n)(p->w + i, width);
+        const mtl__vec e = MTL__FN(mtl__exp_fall)(mtl__sub(MTL__FN(mtl__load_n)(p->x + i, width), offset));
+        MTL__FN(mtl__store_n)(p->w + i, mtl__mul(mtl__mul(e, z), scale), width);
+        if (p->p) {
+            const mtl__vec own = mtl__mul(mtl__mul(MTL__FN(mtl__load_n)(p->a + i, width), z), share);
+            MTL__FN(mtl__store_n)(p->p + i, p->accumulate
+                                  ? mtl__add(MTL__FN(mtl__load_n)(p->p + i, width), own) : own, width);
+        }
+    }
+}
+
+/* y[j] = the largest x[i] + scores[i][j], for as many vectors of j. */
+MTL__VECTOR void MTL__FN(mtl__chain_best_part)(const size_t vectors, size_t n, const mtl_real *x,
+                                               const mtl_real *scores, size_t stride, mtl_real *y)
+{
+    mtl__vec best[4];
+    size_t i, v;
+    MTL__UNROLLED
+    for (v = 0; v < vectors; v++) best[v] = mtl__add(mtl__all(x[0]), mtl__load(scores + v * MTL__LANES));
+    for (i = 1; i < n; i++) {
+        const mtl__vec from = mtl__all(x[i]);
+        MTL__UNROLLED
+        for (v = 0; v < vectors; v++)
+            best[v] = mtl__max(best[v], mtl__add(from, mtl__load(scores + i * stride + v * MTL__LANES)));
+    }
+    MTL__UNROLLED
+    for (v = 0; v < vectors; v++) mtl__store(y + v * MTL__LANES, best[v]);
+}
+
+/* All of a row; stride: n in whole blocks. */
+MTL__KERNEL void MTL__FN(mtl__chain_best)(size_t n, const mtl_real *x, const mtl_real *scores, size_t stride,
+                                          mtl_real *y)
+{
+    size_t j = 0;
+    for (; j + 4 * MTL__LANES <= stride; j += 4 * MTL__LANES)
+        MTL__FN(mtl__chain_best_part)(4, n, x, scores + j, stride, y + j);
+    for (; j < stride; j += MTL__LANES)
+        MTL__FN(mtl__chain_best_part)(1, n, x, scores + j, stride, y + j);
+}
+
 /* 32 bits of (row's words, column), by the "lowbias32" mixer (Wellons 2018) with the second half put in
    half-way. */
 MTL__VECTOR mtl__uints MTL__FN(mtl__dropout_uints)(const uint32_t half[2], size_t column)
@@ -7479,6 +7615,7 @@ MTL__KERNEL void MTL__FN(mtl__update)(const mtl__update *u, size_t n, mtl_real *
 /* ---- the table of this instruction set ----------------------------------------------------------------- */
 #define MTL__KERNEL_ENTRY(result, name, arguments) MTL__FN(mtl__##name),
 #define MTL__TRAINING_ENTRY(result, name, arguments) MTL__TRAINS(MTL__FN(mtl__##name)),
+#define MTL__CHAIN_ENTRY(result, name, arguments) MTL__IN(MTL_TASKS, MTL_TASK_CRF, MTL__FN(mtl__##name)),
 #define MTL__NO_KERNEL(result, name, arguments) NULL,
 #define MTL__QUOTE2(name) #name
 #define MTL__QUOTE(name) MTL__QUOTE2(name)
@@ -7489,6 +7626,7 @@ static const mtl__kernels MTL__FN(mtl__kernels) = {
     MTL__STAMP,
     MTL__QUOTE(MTL__ISA),
     MTL__KERNEL_LIST(MTL__KERNEL_ENTRY)
+    MTL__CHAIN_KERNEL_LIST(MTL__CHAIN_ENTRY)
     MTL__TRAINING_KERNEL_LIST(MTL__TRAINING_ENTRY)
 #if MTL__PAIRS
     MTL__PAIRS_KERNEL_LIST(MTL__TRAINING_ENTRY)
@@ -8489,7 +8627,7 @@ static mtl_packing *mtl__packing_create(mtl_arena *arena, const int *lengths, si
 }
 
 /* ===========================================================================================================
-   12  >>formats   safetensors, JSON, vocabulary, text normalisation, whole files: tensors and strings,
+   12 >>formats   safetensors, JSON, vocabulary, text normalisation, whole files: tensors and strings,
                    nothing of models
    ===========================================================================================================
    Everything read here may come from a stranger: each length, offset, shape and product is checked before it
@@ -9886,6 +10024,8 @@ static const mtl_choice mtl__choices_MTL_PENALTY[] = { MTL_PENALTY_NAMES(MTL__CH
 static const mtl_choice mtl__choices_MTL_SHARE[] = { MTL_SHARE_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
 static const mtl_choice mtl__choices_MTL_LEVEL[] = { MTL_LEVEL_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
 static const mtl_choice mtl__choices_MTL_TASK[] = { MTL_TASK_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
+static const mtl_choice mtl__choices_MTL_CONSTRAINTS[] = { MTL_CONSTRAINTS_NAMES(MTL__CHOICE_ROW)
+                                                           { 0, NULL } };
 static const mtl_choice mtl__choices_MTL_LOSS[] = { MTL_LOSS_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
 static const mtl_choice mtl__choices_MTL_POOL[] = { MTL_POOL_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
 static const mtl_choice mtl__choices_MTL_OPTIMIZER[] = { MTL_OPTIMIZER_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
@@ -14203,7 +14343,802 @@ static int mtl__target_is_given(const mtl_target *t, size_t item, size_t width)
 }
 
 /* ===========================================================================================================
-   19 >>metrics    accuracy, span F1, label F1, RMSE, MAE, R2: counted as items stream by, nothing allocated
+   19 >>crf        conditional random fields: sums over all labellings of a sequence, and the best one
+   ===========================================================================================================
+   Lafferty et al. 2001; over a recurrent network Lample et al. 2016.
+   Labels y of all steps of a sequence are one choice:
+       score(y) = start[y_0] + sum_t x_t[y_t] + sum_t T[y_(t-1)][y_t] + end[y_last]
+       log p(y) = score(y) - log Z,      Z = sum over all y of exp score(y)
+   Where some labels are missing, p is that of all y which have the others: log p = log Z' - log Z, with Z'
+   the sum over those y. L = -sum over sequences of log p / divisor, which counts labelled steps.
+
+   Sums over paths. Step t of several sequences is one product with E = exp(T - max T), and all stays scaled:
+       forward    z_t = a_(t-1) E   (z_0 = exp(start - max start))         a_t = z_t e_t / norm_t
+                  e_t = exp(x_t - max x_t)                                 norm_t = sum z_t e_t
+                  log Z = sum_t (max x_t + log norm_t) + the other maxima + log sum a_last exp(end - max end)
+       backward   z'_t = E w_(t+1)   (z'_last = exp(end - max end))        w_t = e_t z'_t / (norm_t S_t)
+                  S_t = sum a_t z'_t, 1 but for the end and rounding       p(y_t = j) = a_t[j] z'_t[j] / S_t
+                  p(y_(t-1) = i, y_t = j) = a_(t-1)[i] E[i][j] w_t[j]
+   so that the gradient of T is one weight product over all rows, in an order that no number of threads
+   changes. With what a label fixes, a_t has one element, e_t[y] = 1.
+   Nothing here gets below e^-(r + s) of the largest number beside it, for r the widest row of x and s the
+   width of T (a label that the scheme lets follow few others: of these), nor over its inverse. A sequence
+   where r + 2 s is more than MTL__CHAIN_WIDE, for floats would underflow, is summed in logarithms, by the
+   book.
+   -------------------------------------------------------------------------------------------------------- */
+#define MTL__CHAIN_NEVER ((mtl_real)-1e30)      /* the score of what the scheme does not allow */
+#define MTL__CHAIN_WIDE ((mtl_real)70)
+
+typedef struct mtl__chain {
+    size_t labels;                          /* C */
+    mtl_tensor *transitions, *start, *end;  /* [C][C], from and to; [C]; [C] */
+    const int *needs;                       /* [C] the label that must stand before this one, unless it does
+                                               itself; -1: any may. NULL: any before any */
+} mtl__chain;
+
+/* What is done with a sequence. */
+enum {
+    MTL__CHAIN_FREE,                        /* it has no label: nothing */
+    MTL__CHAIN_PART, MTL__CHAIN_WHOLE,      /* some, all steps are labelled */
+    MTL__CHAIN_LOGS,                        /* summed in logarithms; */
+    MTL__CHAIN_LOOSE,                       /* .. without the scheme, which its labels break */
+    MTL__CHAIN_BAD                          /* something is not finite */
+};
+
+typedef struct mtl__lattice {
+    const mtl__chain *chain;
+    const mtl_packing *packing;
+    const mtl_activation *x;                /* [N][C] */
+    size_t stride;                          /* C in whole blocks */
+    int bound;                              /* 1: the chain's needs hold */
+    const int *labels;                      /* the caller's; NULL: none */
+    int fixed;                              /* 1: labels that are there are taken for given */
+    mtl_real *scores;                       /* [C][stride] T, or MTL__CHAIN_NEVER */
+    mtl_real *factors;                      /* [C][C] E */
+    mtl_real *packed, *packed_t;            /* a E, E w: forward packings */
+    mtl_real *start, *end;                  /* [C] exp(start - max start), exp(end - max end) */
+    mtl_real *most;                         /* [4] max T, max start, max end; the widest of the three */
+    mtl_real *largest, *width;              /* [N] of rows of x */
+    unsigned char *how;                     /* [B] MTL__CHAIN_*, by place */
+    mtl_real *a, *w;                        /* [N][stride] */
+    mtl_real *norm;                         /* [N] */
+    double *total;                          /* [B] log Z, by place */
+    mtl_real *p, factor;                    /* backward: p[n] (+)= factor * probabilities; NULL: not wanted */
+    size_t p_stride;
+    int accumulate;
+} mtl__lattice;
+
+static int mtl__chain_may(const mtl__chain *c, int bound, size_t from, size_t to)
+{
+    return !bound || !c->needs || c->needs[to] < 0 || from == to || (size_t)c->needs[to] == from;
+}
+
+/* The score of a beginning or, from a label, of a transition. */
+static mtl_real mtl__chain_start(const mtl__chain *c, int bound, size_t to)
+{
+    return bound && c->needs && c->needs[to] >= 0 ? MTL__CHAIN_NEVER : c->start->value[to];
+}
+static mtl_real mtl__chain_score(const mtl__chain *c, int bound, size_t from, size_t to)
+{
+    return mtl__chain_may(c, bound, from, to) ? c->transitions->value[from * c->labels + to]
+        : MTL__CHAIN_NEVER;
+}
+
+/* to = exp(x - max x), for n scores; 0 for what is not allowed. Returns max x; *width: of what is allowed. */
+static mtl_real mtl__chain_factors(const mtl__kernels *kernels, size_t n, const mtl_real *x, mtl_real *to,
+                                   mtl_real *width)
+{
+    mtl_real high = MTL__CHAIN_NEVER, low = -MTL__CHAIN_NEVER;
+    size_t i;
+    for (i = 0; i < n; i++) {
+        if (x[i] > high) high = x[i];
+        if (x[i] < low && x[i] > MTL__CHAIN_NEVER) low = x[i];
+        if (!mtl__is_finite(x[i])) *width = mtl__nan();
+    }
+    for (i = 0; i < n; i++) to[i] = x[i] - high;
+    kernels->exponential(n, to, to);
+    for (i = 0; i < n; i++)
+        if (x[i] == MTL__CHAIN_NEVER) to[i] = 0;
+    if (mtl__is_finite(*width) && high - low > *width) *width = high - low;
+    return high;
+}
+
+/* The chain's numbers as the sums want them. One job: C^2 numbers, for N C^2 of a batch. */
+static void mtl__lattice_scores_part(const mtl__kernels *kernels, const void *pass, size_t begin, size_t end)
+{
+    const mtl__lattice *l = (const mtl__lattice *)pass;
+    const size_t labels = l->chain->labels;
+    mtl_real *turned = l->scores;           /* E with its sides changed, for a while */
+    size_t i, j;
+    (void)begin; (void)end;
+    l->most[3] = 0;
+    for (j = 0; j < labels; j++) l->end[j] = mtl__chain_start(l->chain, l->bound, j);
+    l->most[1] = mtl__chain_factors(kernels, labels, l->end, l->start, &l->most[3]);
+    l->most[2] = mtl__chain_factors(kernels, labels, l->chain->end->value, l->end, &l->most[3]);
+    for (i = 0; i < labels * labels; i++)
+        turned[i] = mtl__chain_score(l->chain, l->bound, i / labels, i % labels);
+    l->most[0] = mtl__chain_factors(kernels, labels * labels, turned, l->factors, &l->most[3]);
+    kernels->pack_forward(1, labels, labels, l->factors, l->packed_t);
+    for (i = 0; i < labels; i++)
+        for (j = 0; j < labels; j++) turned[j * labels + i] = l->factors[i * labels + j];
+    kernels->pack_forward(1, labels, labels, turned, l->packed);
+    for (i = 0; i < labels; i++)
+        for (j = 0; j < l->stride; j++)
+            l->scores[i * l->stride + j] = j < labels ? mtl__chain_score(l->chain, l->bound, i, j)
+                : MTL__CHAIN_NEVER;
+}
+
+static void mtl__lattice_rows_part(const mtl__kernels *kernels, const void *pass, size_t n, size_t end)
+{
+    const mtl__lattice *l = (const mtl__lattice *)pass;
+    for (; n < end; n++) {
+        mtl_real extent[3];
+        kernels->extent(l->chain->labels, mtl__row(l->x, n), extent);
+        l->largest[n] = extent[0];
+        l->width[n] = mtl__is_finite(extent[2]) ? extent[0] - extent[1] : mtl__nan();
+    }
+}
+
+static size_t mtl__lattice_row(const mtl__lattice *l, size_t b, size_t t)
+{
+    return l->packing->time.offset[t] + b;
+}
+
+/* The label of a packed row; negative: it is missing. */
+static int mtl__lattice_label(const mtl__lattice *l, size_t n)
+{
+    return l->labels ? l->labels[l->packing->caller_row[n]] : MTL_MISSING;
+}
+
+/* How a sequence is labelled; *breaks: two labels that the scheme does not allow. A missing one between
+   them makes all possible. */
+static int mtl__lattice_labelled(const mtl__lattice *l, size_t b, int *breaks)
+{
+    const size_t steps = (size_t)l->packing->lengths[b];
+    size_t t, count = 0;
+    int before = -1;
+    *breaks = 0;
+    for (t = 0; l->labels && t < steps; t++) {
+        const int label = mtl__lattice_label(l, mtl__lattice_row(l, b, t));
+        count += label >= 0;
+        if (label >= 0 && l->bound && l->chain->needs)
+            *breaks |= t ? before >= 0 && !mtl__chain_may(l->chain, 1, (size_t)before, (size_t)label)
+                : l->chain->needs[label] >= 0;
+        before = label;
+    }
+    return !l->labels || count == steps ? MTL__CHAIN_WHOLE : count ? MTL__CHAIN_PART : MTL__CHAIN_FREE;
+}
+
+static void mtl__lattice_sort_part(const mtl__kernels *kernels, const void *pass, size_t b, size_t end)
+{
+    const mtl__lattice *l = (const mtl__lattice *)pass;
+    (void)kernels;
+    for (; b < end; b++) {
+        mtl_real widest = 0;
+        int breaks, how = mtl__lattice_labelled(l, b, &breaks), good = mtl__is_finite(l->most[3]);
+        size_t t;
+        for (t = 0; t < (size_t)l->packing->lengths[b]; t++) {
+            const mtl_real width = l->width[mtl__lattice_row(l, b, t)];
+            good &= mtl__is_finite(width);
+            if (width > widest) widest = width;
+        }
+        if (how != MTL__CHAIN_FREE) {
+            if (!good) how = MTL__CHAIN_BAD;
+            else if (breaks) how = MTL__CHAIN_LOOSE;
+            else if (widest + 2 * l->most[3] > MTL__CHAIN_WIDE) how = MTL__CHAIN_LOGS;
+        }
+        l->how[b] = (unsigned char)how;
+    }
+}
+
+/* Makes a lattice over rows of x that are all steps of their sequences, up to how they are summed. */
+static void mtl__lattice_begin(mtl_run *run, mtl__lattice *l, const mtl__chain *chain,
+                               const mtl_activation *x, int bound, const int *labels)
+{
+    const size_t labels_padded = mtl__padded(chain->labels), square = chain->labels * labels_padded;
+    memset(l, 0, sizeof *l);
+    l->chain = chain;
+    l->x = x;
+    l->packing = x->space->packing;
+    l->stride = labels_padded;
+    l->bound = bound;
+    l->labels = labels;
+    l->scores = mtl__run_reals(run, 1, square);
+    l->factors = mtl__run_reals(run, 1, square);
+    l->packed = mtl__run_reals(run, 1, square);
+    l->packed_t = mtl__run_reals(run, 1, square);
+    l->start = mtl__run_reals(run, 1, labels_padded);
+    l->end = mtl__run_reals(run, 1, labels_padded);
+    l->most = mtl__run_reals(run, 1, 4);
+    l->largest = mtl__run_reals(run, 1, x->rows);
+    l->width = mtl__run_reals(run, 1, x->rows);
+    l->how = (unsigned char *)mtl_run_push(run, l->packing->sequences);
+    mtl__run_pass(run, mtl__lattice_scores_part, l, 1, 1);
+    mtl__run_values(run, mtl__lattice_rows_part, l, x->rows, x->width);
+    mtl__run_pass(run, mtl__lattice_sort_part, l, l->packing->sequences, MTL__SEQUENCES);
+}
+
+/* 1: the sequence at place b is among those that the scaled sums are of. */
+static int mtl__lattice_walks(const mtl__lattice *l, size_t b)
+{
+    return l->how[b] == MTL__CHAIN_PART || (!l->fixed && l->how[b] == MTL__CHAIN_WHOLE);
+}
+
+/* z = x . packed, for rows of labels. */
+static void mtl__lattice_product(const mtl__kernels *kernels, const mtl__lattice *l, const mtl_real *packed,
+                                 const mtl_real *x, mtl_real *z, size_t rows)
+{
+    mtl__product_forward p;
+    memset(&p, 0, sizeof p);
+    p.gates = 1;
+    p.units = p.inputs = l->chain->labels;
+    p.x = x;
+    p.x_stride = p.z_row = l->stride;
+    p.packed = packed;
+    p.z = z;
+    p.z_block = MTL__BLOCK;
+    kernels->product_forward(&p, 0, rows);
+}
+
+static double mtl__lattice_end(const mtl__lattice *l, const mtl_real *a)
+{
+    return (double)mtl__row_dot(a, l->end, l->chain->labels);
+}
+
+/* Step t of place b, row n, whose a holds z. */
+static void mtl__lattice_forward_row(const mtl__kernels *kernels, const mtl__lattice *l, size_t t, size_t b,
+                                     size_t n)
+{
+    mtl_real *a = l->a + n * l->stride, largest = l->largest[n], norm;
+    const int label = l->fixed ? mtl__lattice_label(l, n) : MTL_MISSING;
+    if (!mtl__lattice_walks(l, b)) {
+        memset(a, 0, l->stride * sizeof *a);
+        return;
+    }
+    if (!t) memcpy(a, l->start, l->chain->labels * sizeof *a);
+    if (label >= 0) {
+        norm = a[label];
+        largest = mtl__row(l->x, n)[label];
+        memset(a, 0, l->stride * sizeof *a);
+        a[label] = 1;
+    } else norm = kernels->chain_forward(l->chain->labels, mtl__row(l->x, n), largest, a);
+    l->norm[n] = norm;
+    l->total[b] = (t ? l->total[b] + (double)l->most[0] : (double)l->most[1]) + (double)largest
+        + log((double)norm);
+    if (t + 1 == (size_t)l->packing->lengths[b])
+        l->total[b] += (double)l->most[2] + log(mtl__lattice_end(l, a));
+}
+
+/* How many of the places [first, end) have a step t. */
+static size_t mtl__lattice_alive(const mtl__lattice *l, size_t t, size_t first, size_t end)
+{
+    const size_t rows = t < l->packing->steps ? mtl__at_most(l->packing->time.rows[t], end) : 0;
+    return rows > first ? rows - first : 0;
+}
+
+static void mtl__lattice_forward_group(const mtl__kernels *kernels, const mtl__lattice *l, size_t first,
+                                       size_t end)
+{
+    size_t t, k, rows;
+    for (t = 0; (rows = mtl__lattice_alive(l, t, first, end)) > 0; t++) {
+        const size_t n = mtl__lattice_row(l, first, t);
+        if (t)
+            mtl__lattice_product(kernels, l, l->packed, l->a + mtl__lattice_row(l, first, t - 1) * l->stride,
+                                 l->a + n * l->stride, rows);
+        for (k = 0; k < rows; k++) mtl__lattice_forward_row(kernels, l, t, first + k, n + k);
+    }
+}
+
+/* Row n of place b, whose w holds z'. */
+static void mtl__lattice_back_row(const mtl__kernels *kernels, const mtl__lattice *l, size_t b, size_t n)
+{
+    mtl__chain_back back;
+    const int label = mtl__lattice_label(l, n);
+    back.w = l->w + n * l->stride;
+    back.p = l->p ? l->p + n * l->p_stride : NULL;
+    if (!mtl__lattice_walks(l, b)) {
+        memset(back.w, 0, l->stride * sizeof *back.w);
+        if (back.p && !l->accumulate) memset(back.p, 0, l->chain->labels * sizeof *back.p);
+        return;
+    }
+    if (l->fixed && label >= 0) {
+        memset(back.w, 0, l->stride * sizeof *back.w);
+        back.w[label] = 1 / l->norm[n];
+        if (back.p) back.p[label] += l->factor;
+        return;
+    }
+    back.labels = l->chain->labels;
+    back.x = mtl__row(l->x, n);
+    back.a = l->a + n * l->stride;
+    back.largest = l->largest[n];
+    back.norm = l->norm[n];
+    back.factor = l->factor;
+    back.accumulate = l->accumulate;
+    kernels->chain_backward(&back);
+    if (back.p && label >= 0 && l->how[b] == MTL__CHAIN_WHOLE) back.p[label] -= l->factor;
+}
+
+static void mtl__lattice_back_group(const mtl__kernels *kernels, const mtl__lattice *l, size_t first,
+                                    size_t end)
+{
+    size_t t = (size_t)l->packing->lengths[first], k, rows, next = 0;
+    for (; t-- > 0; next = rows) {
+        const size_t n = mtl__lattice_row(l, first, t);
+        rows = mtl__lattice_alive(l, t, first, end);
+        if (next)
+            mtl__lattice_product(kernels, l, l->packed_t,
+                                 l->w + mtl__lattice_row(l, first, t + 1) * l->stride, l->w + n * l->stride,
+                                 next);
+        for (k = next; k < rows; k++)
+            memcpy(l->w + (n + k) * l->stride, l->end, l->chain->labels * sizeof(mtl_real));
+        for (k = 0; k < rows; k++) mtl__lattice_back_row(kernels, l, first + k, n + k);
+    }
+}
+
+/* Sequences [b, end), MTL__SEQUENCES of them at a time. */
+static void mtl__lattice_forward_part(const mtl__kernels *kernels, const void *pass, size_t b, size_t end)
+{
+    for (; b < end; b += MTL__SEQUENCES)
+        mtl__lattice_forward_group(kernels, (const mtl__lattice *)pass, b, mtl__at_most(b + MTL__SEQUENCES,
+                                                                                        end));
+}
+static void mtl__lattice_back_part(const mtl__kernels *kernels, const void *pass, size_t b, size_t end)
+{
+    for (; b < end; b += MTL__SEQUENCES)
+        mtl__lattice_back_group(kernels, (const mtl__lattice *)pass, b, mtl__at_most(b + MTL__SEQUENCES,
+                                                                                     end));
+}
+
+static void mtl__lattice_forward(mtl_run *run, mtl__lattice *l)
+{
+    l->a = mtl__run_reals(run, l->x->rows, l->stride);
+    l->norm = mtl__run_reals(run, 1, l->x->rows);
+    l->total = (double *)mtl_run_push(run, l->packing->sequences * sizeof *l->total);
+    mtl__run_pass(run, mtl__lattice_forward_part, l, l->packing->sequences, MTL__SEQUENCES);
+}
+
+/* ---- the same by the book, of one sequence, in double: for scores that lie far apart ------------------- */
+
+typedef struct mtl__book {
+    const mtl__lattice *l;
+    size_t b, steps;
+    int bound, fixed;
+    double *alpha, *beta;                   /* [T][C] */
+    double *terms;                          /* [C] */
+    double total;                           /* log Z */
+} mtl__book;
+
+static void mtl__book_push(mtl_run *run, mtl__book *book, const mtl__lattice *l)
+{
+    const size_t labels = l->chain->labels, cells = l->packing->steps * labels;
+    memset(book, 0, sizeof *book);
+    book->l = l;
+    book->alpha = (double *)mtl_run_push(run, (2 * cells + labels) * sizeof *book->alpha);
+    book->beta = book->alpha + cells;
+    book->terms = book->beta + cells;
+}
+
+/* log sum exp */
+static double mtl__log_sum(const double *x, size_t n)
+{
+    double most = x[0], sum = 0;
+    size_t i;
+    for (i = 1; i < n; i++)
+        if (x[i] > most) most = x[i];
+    for (i = 0; i < n; i++) sum += exp(x[i] - most);
+    return most + log(sum);
+}
+
+static double mtl__book_x(const mtl__book *book, size_t t, size_t j)
+{
+    const size_t n = mtl__lattice_row(book->l, book->b, t);
+    const int label = book->fixed ? mtl__lattice_label(book->l, n) : MTL_MISSING;
+    return (double)(label >= 0 && (size_t)label != j ? MTL__CHAIN_NEVER : mtl__row(book->l->x, n)[j]);
+}
+
+static double mtl__book_score(const mtl__book *book, size_t i, size_t j)
+{
+    return (double)mtl__chain_score(book->l->chain, book->bound, i, j);
+}
+
+/* The sequence at place b, with alpha and log Z. */
+static void mtl__book_forward(mtl__book *book, size_t b, int fixed)
+{
+    const mtl__chain *c = book->l->chain;
+    size_t t, i, j;
+    book->b = b;
+    book->steps = (size_t)book->l->packing->lengths[b];
+    book->fixed = fixed;
+    book->bound = book->l->bound && book->l->how[b] != MTL__CHAIN_LOOSE;
+    for (t = 0; t < book->steps; t++)
+        for (j = 0; j < c->labels; j++) {
+            double sum = (double)mtl__chain_start(c, book->bound, j);
+            for (i = 0; t && i < c->labels; i++)
+                book->terms[i] = book->alpha[(t - 1) * c->labels + i] + mtl__book_score(book, i, j);
+            if (t) sum = mtl__log_sum(book->terms, c->labels);
+            book->alpha[t * c->labels + j] = sum + mtl__book_x(book, t, j);
+        }
+    for (i = 0; i < c->labels; i++)
+        book->terms[i] = book->alpha[(book->steps - 1) * c->labels + i] + (double)c->end->value[i];
+    book->total = mtl__log_sum(book->terms, c->labels);
+}
+
+static void mtl__book_backward(mtl__book *book)
+{
+    const mtl__chain *c = book->l->chain;
+    size_t t = book->steps, i, j;
+    while (t-- > 0)
+        for (i = 0; i < c->labels; i++) {
+            double sum = (double)c->end->value[i];
+            for (j = 0; t + 1 < book->steps && j < c->labels; j++)
+                book->terms[j] = mtl__book_score(book, i, j) + mtl__book_x(book, t + 1, j)
+                    + book->beta[(t + 1) * c->labels + j];
+            if (t + 1 < book->steps) sum = mtl__log_sum(book->terms, c->labels);
+            book->beta[t * c->labels + i] = sum;
+        }
+}
+
+/* p (+)= factor * the labels' probabilities, row by row. */
+static void mtl__book_rows(const mtl__book *book, mtl_real *p, size_t stride, double factor, int add)
+{
+    const size_t labels = book->l->chain->labels;
+    size_t t, j;
+    for (t = 0; p && t < book->steps; t++)
+        for (j = 0; j < labels; j++) {
+            mtl_real *to = p + mtl__lattice_row(book->l, book->b, t) * stride + j;
+            const double share = exp(book->alpha[t * labels + j] + book->beta[t * labels + j] - book->total);
+            *to = (add ? *to : 0) + (mtl_real)(factor * share);
+        }
+}
+
+/* ---- the loss of a chain ------------------------------------------------------------------------------- */
+
+typedef struct mtl__chain_loss {
+    mtl__lattice all, given;                /* the sums of Z, of Z' */
+    mtl__book book;
+    int some;                               /* 1: there are sequences that are labelled in part */
+    double *loss;                           /* [B] */
+    double divisor;
+    mtl_activation *x, *y;                  /* the loss, 1 x 1 */
+    mtl_real *sums[2];                      /* backward: [C][C] sum of w_t[j] a_(t-1)[i], of both */
+    mtl_real *grad[3];                      /* of transitions, start, end; NULL: not wanted */
+    int add[3];
+} mtl__chain_loss;
+
+/* score(y) of the labels of place b */
+static double mtl__chain_path(const mtl__lattice *l, size_t b)
+{
+    const mtl__chain *c = l->chain;
+    const size_t steps = (size_t)l->packing->lengths[b];
+    double score = 0;
+    int label = -1;
+    size_t t;
+    for (t = 0; t < steps; t++) {
+        const size_t n = mtl__lattice_row(l, b, t);
+        const int before = label;
+        label = mtl__lattice_label(l, n);
+        score += (double)mtl__row(l->x, n)[label];
+        score += (double)(t ? c->transitions->value[(size_t)before * c->labels + (size_t)label]
+                          : c->start->value[label]);
+    }
+    return score + (double)c->end->value[label];
+}
+
+/* log Z - log Z' of place b */
+static double mtl__chain_difference(mtl__chain_loss *d, size_t b)
+{
+    double total;
+    switch (d->all.how[b]) {
+    case MTL__CHAIN_FREE: return 0;
+    case MTL__CHAIN_PART: return d->all.total[b] - d->given.total[b];
+    case MTL__CHAIN_WHOLE: return d->all.total[b] - mtl__chain_path(&d->all, b);
+    case MTL__CHAIN_BAD: return (double)mtl__nan();
+    default:
+        mtl__book_forward(&d->book, b, 0);
+        total = d->book.total;
+        mtl__book_forward(&d->book, b, 1);
+        return total - d->book.total;
+    }
+}
+
+/* One job: sequences in logarithms share the book. */
+static void mtl__chain_loss_part(const mtl__kernels *kernels, const void *pass, size_t begin, size_t end)
+{
+    mtl__chain_loss *d = *(mtl__chain_loss *const *)pass;
+    const size_t count = d->all.packing->sequences;
+    double total = 0;
+    size_t b;
+    (void)kernels; (void)begin; (void)end;
+    for (b = 0; b < count; b++) total += mtl__chain_difference(d, b);
+    *d->y->value = (mtl_real)(total / d->divisor);
+}
+
+/* Gradients of start, end and T that labels have which all stand there: -1 for each that is used. */
+static void mtl__chain_subtract_path(const mtl__chain_loss *d, size_t b, mtl_real factor)
+{
+    const mtl__lattice *l = &d->all;
+    const size_t labels = l->chain->labels, steps = (size_t)l->packing->lengths[b];
+    int label = mtl__lattice_label(l, mtl__lattice_row(l, b, 0));
+    size_t t;
+    if (d->grad[1]) d->grad[1][label] -= factor;
+    for (t = 1; t < steps; t++) {
+        const int before = label;
+        label = mtl__lattice_label(l, mtl__lattice_row(l, b, t));
+        if (d->grad[0]) d->grad[0][(size_t)before * labels + (size_t)label] -= factor;
+    }
+    if (d->grad[2]) d->grad[2][label] -= factor;
+}
+
+/* Those of one lattice's sequences of place b, but for T. */
+static void mtl__chain_add_ends(const mtl__chain_loss *d, const mtl__lattice *l, size_t b, mtl_real factor)
+{
+    const size_t labels = l->chain->labels;
+    const mtl_real *w = l->w + mtl__lattice_row(l, b, 0) * l->stride;
+    const mtl_real *a = l->a + (size_t)l->packing->last[b] * l->stride;
+    const mtl_real share = mtl__lattice_walks(l, b) ? factor / (mtl_real)mtl__lattice_end(l, a) : 0;
+    size_t j;
+    for (j = 0; d->grad[1] && j < labels; j++) d->grad[1][j] += factor * l->start[j] * w[j];
+    for (j = 0; d->grad[2] && j < labels; j++) d->grad[2][j] += share * l->end[j] * a[j];
+}
+
+/* Those of the sequence in the book. */
+static void mtl__book_tensors(const mtl__book *book, mtl_real *const *grad, double factor)
+{
+    const size_t labels = book->l->chain->labels;
+    const double *alpha = book->alpha, *beta = book->beta, *last = alpha + (book->steps - 1) * labels;
+    size_t t, i, j;
+    for (j = 0; j < labels; j++) {
+        const double ending = last[j] + (double)book->l->chain->end->value[j] - book->total;
+        if (grad[1]) grad[1][j] += (mtl_real)(factor * exp(alpha[j] + beta[j] - book->total));
+        if (grad[2]) grad[2][j] += (mtl_real)(factor * exp(ending));
+    }
+    for (t = 1; grad[0] && t < book->steps; t++)
+        for (i = 0; i < labels; i++)
+            for (j = 0; j < labels; j++)
+                grad[0][i * labels + j] += (mtl_real)(factor * exp(alpha[(t - 1) * labels + i]
+                    + mtl__book_score(book, i, j) + mtl__book_x(book, t, j) + beta[t * labels + j]
+                    - book->total));
+}
+
+static void mtl__chain_add_book(mtl__chain_loss *d, size_t b, mtl_real factor)
+{
+    int fixed;
+    for (fixed = 0; fixed < 2; fixed++) {
+        const double signed_factor = (double)(fixed ? -factor : factor);
+        mtl__book_forward(&d->book, b, fixed);
+        mtl__book_backward(&d->book);
+        mtl__book_rows(&d->book, d->all.p, d->all.p_stride, signed_factor, 1);
+        mtl__book_tensors(&d->book, d->grad, signed_factor);
+    }
+}
+
+/* One job: the gradients of the chain's tensors, in the order of the sequences. */
+static void mtl__chain_tensors_part(const mtl__kernels *kernels, const void *pass, size_t begin, size_t end)
+{
+    mtl__chain_loss *d = *(mtl__chain_loss *const *)pass;
+    const size_t labels = d->all.chain->labels, sizes[3] = { labels * labels, labels, labels };
+    const mtl_real factor = d->all.factor;
+    size_t i, j, b;
+    (void)kernels; (void)begin; (void)end;
+    for (i = 0; i < 3; i++)
+        if (d->grad[i] && !d->add[i]) memset(d->grad[i], 0, sizes[i] * sizeof(mtl_real));
+    for (i = 0; d->grad[0] && i < labels; i++)
+        for (j = 0; j < labels; j++) {
+            const mtl_real sum = d->sums[0][j * labels + i] - (d->some ? d->sums[1][j * labels + i] : 0);
+            d->grad[0][i * labels + j] += factor * d->all.factors[i * labels + j] * sum;
+        }
+    for (b = 0; b < d->all.packing->sequences; b++) {
+        const int how = d->all.how[b];
+        if (how == MTL__CHAIN_PART || how == MTL__CHAIN_WHOLE) mtl__chain_add_ends(d, &d->all, b, factor);
+        if (how == MTL__CHAIN_PART) mtl__chain_add_ends(d, &d->given, b, -factor);
+        if (how == MTL__CHAIN_WHOLE) mtl__chain_subtract_path(d, b, factor);
+        if (how == MTL__CHAIN_LOGS || how == MTL__CHAIN_LOOSE) mtl__chain_add_book(d, b, factor);
+    }
+}
+
+/* Adds the pass that makes sums[j][i] = sum over rows of w[row][j] a[the row before][i]. */
+static void mtl__chain_add_sums(mtl__jobs *jobs, const mtl__lattice *l, mtl_real *sums)
+{
+    mtl__product_weights w;
+    memset(&w, 0, sizeof w);
+    w.gates = 1;
+    w.units = w.inputs = l->chain->labels;
+    w.rows = l->x->rows;
+    w.dz = l->w;
+    w.dz_block = MTL__BLOCK;
+    w.dz_row = w.x_stride = l->stride;
+    w.exact = 1;
+    w.x = l->a;
+    w.source = l->packing->previous[0];
+    w.dw = sums;
+    mtl__jobs_add_weights(jobs, &w);
+}
+
+/* Sums back over one lattice. */
+static void mtl__lattice_backward(mtl_run *run, mtl__lattice *l)
+{
+    l->w = mtl__run_reals(run, l->x->rows, l->stride);
+    mtl__run_pass(run, mtl__lattice_back_part, l, l->packing->sequences, MTL__SEQUENCES);
+}
+
+static void mtl__chain_loss_backward(mtl_run *run, void *data)
+{
+    mtl__chain_loss *d = (mtl__chain_loss *)data, *const pass = d;
+    const mtl__chain *c = d->all.chain;
+    const size_t square = c->labels * c->labels;
+    const mtl_tensor *tensors[3] = { c->transitions, c->start, c->end };
+    mtl_arena_mark mark;
+    mtl__jobs jobs;
+    size_t i;
+    d->all.p = d->given.p = mtl_run_grad(run, d->x, &d->all.accumulate);
+    d->all.p_stride = d->given.p_stride = d->x->stride;
+    d->given.accumulate = 1;
+    for (i = 0; i < 3; i++) d->grad[i] = mtl_run_tensor_grad(run, tensors[i], &d->add[i]);
+    if (!mtl__dry(run)) d->all.factor = (mtl_real)((double)d->y->grad[0] / d->divisor);
+    d->given.factor = -d->all.factor;
+    mark = mtl_arena_save(run->arena);
+    mtl__lattice_backward(run, &d->all);
+    if (d->some) mtl__lattice_backward(run, &d->given);
+    for (i = 0; i < 2; i++) d->sums[i] = mtl__run_reals(run, 1, square);
+    mtl__jobs_begin(&jobs, run);
+    if (d->grad[0]) mtl__chain_add_sums(&jobs, &d->all, d->sums[0]);
+    if (d->grad[0] && d->some) mtl__chain_add_sums(&jobs, &d->given, d->sums[1]);
+    mtl__jobs_run(&jobs);
+    mtl__run_pass(run, mtl__chain_tensors_part, &pass, 1, 1);
+    mtl_arena_release(run->arena, mark);
+}
+
+/* The loss of all rows of x, 1 x 1. labels: the caller's, by step; NULL in a dry run. bound: the scheme holds
+   in Z, too. */
+static MTL__RARE mtl_activation *mtl__chain_loss_forward(mtl_run *run, const mtl__chain *chain,
+                                                         mtl_activation *x, const int *labels, int bound,
+                                                         double divisor)
+{
+    mtl__chain_loss *d = (mtl__chain_loss *)mtl_run_make(run, sizeof *d), *pass = d;
+    mtl_activation *y = mtl__run_activation(run, NULL, NULL, 1, 1);
+    size_t b;
+    if (!d || !y) return NULL;
+    y->constant = x->constant && mtl__stays(chain->transitions) && mtl__stays(chain->start)
+        && mtl__stays(chain->end);
+    d->x = x;
+    d->y = y;
+    d->divisor = divisor;
+    mtl__lattice_begin(run, &d->all, chain, x, bound, labels);
+    d->given = d->all;
+    d->given.fixed = 1;
+    mtl__book_push(run, &d->book, &d->all);
+    if (mtl__failed(run->error)) return NULL;
+    d->some = mtl__dry(run);                /* which measures the most that there can be */
+    for (b = 0; !d->some && b < d->all.packing->sequences; b++) d->some = d->all.how[b] == MTL__CHAIN_PART;
+    mtl__lattice_forward(run, &d->all);
+    if (d->some) mtl__lattice_forward(run, &d->given);
+    mtl__run_pass(run, mtl__chain_loss_part, &pass, 1, 1);
+    mtl_run_record(run, y, MTL__TRAINS(mtl__chain_loss_backward), d);
+    return mtl__failed(run->error) ? NULL : y;
+}
+
+/* ---- what a chain answers ------------------------------------------------------------------------------ */
+
+/* Sequences that the scaled sums do not do. */
+static void mtl__marginals_rest_part(const mtl__kernels *kernels, const void *pass, size_t begin, size_t end)
+{
+    mtl__book *book = *(mtl__book *const *)pass;
+    const mtl__lattice *l = book->l;
+    size_t b, t, j;
+    (void)kernels; (void)begin; (void)end;
+    for (b = 0; b < l->packing->sequences; b++) {
+        const size_t steps = (size_t)l->packing->lengths[b];
+        if (l->how[b] == MTL__CHAIN_LOGS) {
+            mtl__book_forward(book, b, 0);
+            mtl__book_backward(book);
+            mtl__book_rows(book, l->p, l->p_stride, 1, 0);
+        }
+        for (t = 0; l->how[b] == MTL__CHAIN_BAD && t < steps; t++)
+            for (j = 0; j < l->chain->labels; j++)
+                l->p[mtl__lattice_row(l, b, t) * l->p_stride + j] = mtl__nan();
+    }
+}
+
+/* p(y_t = j | x), rows of probabilities; no gradient goes through them. */
+static mtl_activation *mtl__chain_marginals(mtl_run *run, const mtl__chain *chain, const mtl_activation *x,
+                                            int bound, const char *name)
+{
+    mtl_activation *p = mtl__run_beside(run, name, x, x->width);
+    const mtl_arena_mark mark = mtl_arena_save(run->arena);
+    mtl__book book, *pass = &book;
+    mtl__lattice l;
+    if (!p) return NULL;
+    p->constant = 1;
+    mtl__lattice_begin(run, &l, chain, x, bound, NULL);
+    mtl__book_push(run, &book, &l);
+    l.p = p->value;
+    l.p_stride = p->stride;
+    l.factor = 1;
+    mtl__lattice_forward(run, &l);
+    mtl__lattice_backward(run, &l);
+    mtl__run_pass(run, mtl__marginals_rest_part, &pass, 1, 1);
+    mtl_arena_release(run->arena, mark);
+    mtl_run_record(run, p, NULL, NULL);
+    return p;
+}
+
+/* The best path (Viterbi 1967): the largest score of a path that ends in j at t is in best, and the label
+   before j is the one that made it, looked for along the best path alone. */
+typedef struct mtl__chain_decode {
+    const mtl__lattice *l;
+    mtl_real *best;                         /* [N][stride], less the largest of their row */
+    const int *items;                       /* [N] */
+    int *labels;                            /* by item */
+} mtl__chain_decode;
+
+/* Row n, whose best holds max_i (best_(t-1)[i] + T[i][j]), or the start. 0: something is not finite. */
+static int mtl__decode_row(const mtl__kernels *kernels, const mtl__lattice *l, mtl_real *best, size_t n)
+{
+    const size_t labels = l->chain->labels;
+    mtl_real extent[3];
+    size_t j;
+    kernels->add_scaled(labels, 1, mtl__row(l->x, n), best);
+    kernels->extent(labels, best, extent);
+    for (j = 0; j < labels; j++) best[j] -= extent[0];
+    return mtl__is_finite(l->width[n]) && mtl__is_finite(extent[2]);
+}
+
+/* The label before `to`, or with `to` at the end the last one. */
+static size_t mtl__decode_back(const mtl__lattice *l, const mtl_real *best, const mtl_real *scores,
+                               size_t stride)
+{
+    size_t i, found = 0;
+    for (i = 1; i < l->chain->labels; i++)
+        if (best[i] + scores[i * stride] > best[found] + scores[found * stride]) found = i;
+    return found;
+}
+
+static void mtl__chain_decode_part(const mtl__kernels *kernels, const void *pass, size_t b, size_t end)
+{
+    const mtl__chain_decode *d = (const mtl__chain_decode *)pass;
+    const mtl__lattice *l = d->l;
+    for (; b < end; b++) {
+        const size_t steps = (size_t)l->packing->lengths[b];
+        size_t t, j, label = 0;
+        int good = mtl__is_finite(l->most[3]);
+        for (t = 0; t < steps; t++) {
+            mtl_real *best = d->best + mtl__lattice_row(l, b, t) * l->stride;
+            for (j = 0; !t && j < l->chain->labels; j++)
+                best[j] = mtl__chain_start(l->chain, l->bound, j);
+            if (t)
+                kernels->chain_best(l->chain->labels,
+                                    d->best + mtl__lattice_row(l, b, t - 1) * l->stride, l->scores, l->stride,
+                                    best);
+            good &= mtl__decode_row(kernels, l, best, mtl__lattice_row(l, b, t));
+        }
+        while (t-- > 0) {
+            const size_t n = mtl__lattice_row(l, b, t);
+            const mtl_real *best = d->best + n * l->stride;
+            label = t + 1 == steps ? mtl__decode_back(l, best, l->chain->end->value, 1)
+                : mtl__decode_back(l, best, l->scores + label, l->stride);
+            d->labels[d->items[n]] = good ? (int)label : MTL_MISSING;
+        }
+    }
+}
+
+/* The labels of the best paths, by item. */
+static void mtl__chain_best_paths(mtl_run *run, const mtl__chain *chain, const mtl_activation *x, int bound,
+                                  const int *items, int *labels)
+{
+    const mtl_arena_mark mark = mtl_arena_save(run->arena);
+    mtl__chain_decode d;
+    mtl__lattice l;
+    mtl__lattice_begin(run, &l, chain, x, bound, NULL);
+    d.l = &l;
+    d.best = mtl__run_reals(run, x->rows, l.stride);
+    d.items = items;
+    d.labels = labels;
+    mtl__run_pass(run, mtl__chain_decode_part, &d, l.packing->sequences, 1);
+    mtl_arena_release(run->arena, mark);
+}
+
+/* ===========================================================================================================
+   20 >>metrics    accuracy, span F1, label F1, RMSE, MAE, R2: counted as items stream by, nothing allocated
    ===========================================================================================================
    A metric is a handful of counts that grow with every batch; mtl__metric_finish_.. turns them into scores.
    Labels that are missing count nowhere. Gold spans are those of the tags as written, whether the model has a
@@ -14441,7 +15376,7 @@ static MTL__RARE void mtl__metric_finish_real(const mtl__metric *m, mtl_task_sco
 }
 
 /* ===========================================================================================================
-   20 >>nodes      inputs, columns, mixes, penalties: tables of their kinds, the one list that passes walk
+   21 >>nodes      inputs, columns, mixes, penalties: tables of their kinds, the one list that passes walk
    ===========================================================================================================
    A node is a part of the model that has rows for others to read: an input, a column, or the head of a task.
    Nodes stand in one list, each behind its sources: repeatedly the first of the desc's inputs, columns and
@@ -15366,7 +16301,7 @@ static mtl_activation *mtl__penalty_forward(mtl_run *run, const mtl__penalty *p,
 }
 
 /* ===========================================================================================================
-   21 >>tasks      the registry: the table of kinds of task, and the heads that they share
+   22 >>tasks      the registry: the table of kinds of task, and the heads that they share
    ===========================================================================================================
    A head:  tap -> [pool] -> [labelled rows] -> dropout -> (dense, activation, dropout)* -> dense
    In training the head sees labelled items alone, so a missing label costs no work and has no gradient; a
@@ -15614,12 +16549,18 @@ static const mtl_figure mtl__real_figures[] = {
 
 /* ---- multi: any number of C classes, each by a sigmoid of its own -------------------------------------- */
 
-static mtl_status mtl__multi_check(mtl_task_desc *t, const char *what, mtl_error *err)
+/* The same of kinds whose classes are not weighed and not smoothed. */
+static mtl_status mtl__task_check_even(mtl_task_desc *t, int loss, const char *what, mtl_error *err)
 {
     if (t->class_weights || t->label_smoothing != 0)
         mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s (task \"%s\"): %s is of class tasks: leave it out",
                   what, t->name, t->class_weights ? "class_weights" : "label_smoothing");
-    return mtl__task_check_classes(t, MTL_LOSS_BCE, what, err);
+    return mtl__task_check_classes(t, loss, what, err);
+}
+
+static mtl_status mtl__multi_check(mtl_task_desc *t, const char *what, mtl_error *err)
+{
+    return mtl__task_check_even(t, MTL_LOSS_BCE, what, err);
 }
 
 static mtl_activation *mtl__multi_distribution(mtl_run *run, const mtl_task_part *part, mtl_activation *x)
@@ -15709,6 +16650,90 @@ static void mtl__origin_score(const mtl_task_part *part, const void *counts, mtl
 
 static const mtl_figure mtl__origin_figures[] = { MTL__FIGURE(NULL, NULL, accuracy, 0) };
 
+/* ---- crf: the classes of all steps of a sequence, as one choice ---------------------------------------- */
+
+static mtl_status mtl__crf_check(mtl_task_desc *t, const char *what, mtl_error *err)
+{
+    if (t->level != MTL_LEVEL_STEP)
+        mtl__fail(err, MTL_ERROR_FIELD, what, t->level, "%s.level (task \"%s\") must be step: a crf chooses "
+                  "the labels of all steps of a sequence together", what, t->name);
+    if (!t->constraints) t->constraints = MTL_CONSTRAINTS_DECODING;
+    if (t->constraints == MTL_CONSTRAINTS_TRAINING && !mtl_labels_are_spans(t->labels, (size_t)t->classes))
+        mtl__fail(err, MTL_ERROR_FIELD, what, t->constraints, "%s.constraints (task \"%s\") cannot be "
+                  "training: its labels are not O, B-X and I-X, or have no names", what, t->name);
+    return mtl__task_check_even(t, MTL_LOSS_CROSS_ENTROPY, what, err);
+}
+
+/* The label B-X that I-X needs before it; -1: none, or there is no such label. */
+static int mtl__crf_need(const char *const *labels, size_t count, size_t label)
+{
+    size_t i;
+    for (i = 0; labels[label][0] == 'I' && i < count; i++)
+        if (labels[i][0] == 'B' && mtl__same_text(labels[i] + 1, labels[label] + 1)) return (int)i;
+    return -1;
+}
+
+/* TASK.transitions, .start and .end, and what labels need. */
+static mtl_status mtl__crf_build(mtl_task_part *part, mtl_parameters *set, mtl_error *err)
+{
+    static const char *const names[3] = { "transitions", "start", "end" };
+    const mtl_task_desc *d = part->desc;
+    const size_t labels = (size_t)d->classes;
+    mtl__chain *chain = (mtl__chain *)mtl_parameters_make(set, sizeof *chain, err);
+    mtl_tensor *tensors[3] = { NULL, NULL, NULL };
+    char text[160];
+    size_t i;
+    int *needs;
+    mtl__class_build(part, set, err);
+    for (i = 0; i < 3; i++) {
+        tensors[i] = mtl_parameters_add(set, mtl__print(text, sizeof text, "%s.%s", d->name, names[i]),
+                                        labels, i ? 0 : labels, i ? MTL_TENSOR_BIAS : MTL_TENSOR_WEIGHT, err);
+        if (tensors[i]) tensors[i]->initial = 0.1f;     /* as pytorch-crf */
+    }
+    if (mtl__failed(err)) return mtl__status(err);
+    part->data = chain;
+    chain->labels = labels;
+    chain->transitions = tensors[0];
+    chain->start = tensors[1];
+    chain->end = tensors[2];
+    if (!mtl_labels_are_spans(d->labels, labels)) return mtl__status(err);
+    chain->needs = needs = (int *)mtl_parameters_make(set, labels * sizeof *needs, err);
+    for (i = 0; needs && i < labels; i++) needs[i] = mtl__crf_need(d->labels, labels, i);
+    return mtl__status(err);
+}
+
+static int mtl__crf_is_bound(const mtl_task_part *part)
+{
+    return part->desc->constraints == MTL_CONSTRAINTS_TRAINING;
+}
+
+static MTL__RARE mtl_activation *mtl__crf_loss(mtl_run *run, const mtl_task_part *part,
+                                               const mtl_loss_items *items, mtl_activation *x)
+{
+    return mtl__chain_loss_forward(run, (const mtl__chain *)part->data, x,
+                                   items->target ? items->target->labels : NULL, mtl__crf_is_bound(part),
+                                   items->divisor);
+}
+
+/* The probabilities of each step's labels, all others summed over. */
+static mtl_activation *mtl__crf_distribution(mtl_run *run, const mtl_task_part *part, mtl_activation *x)
+{
+    return mtl__chain_marginals(run, (const mtl__chain *)part->data, x, mtl__crf_is_bound(part),
+                                part->probabilities);
+}
+
+/* The labels of the best path. */
+static void mtl__crf_answer(mtl_run *run, const mtl_task_part *part, const mtl_activation *x,
+                            const mtl_activation *p, const int *items, mtl_prediction *out)
+{
+    int *labels = (int *)mtl_run_push(run, out->items * sizeof *labels);
+    const mtl_real *values = mtl_answer_values(run, part, p ? p : x, items);
+    out->labels = labels;
+    *(p ? &out->probabilities : &out->logits) = values;
+    mtl__chain_best_paths(run, (const mtl__chain *)part->data, x,
+                          part->desc->constraints != MTL_CONSTRAINTS_NONE, items, labels);
+}
+
 /* ---- a step of each ------------------------------------------------------------------------------------ */
 
 static MTL__RARE unsigned mtl__class_stream_p(mtl_maker *m, const mtl_task_part *part, unsigned x)
@@ -15763,36 +16788,42 @@ static MTL__RARE void mtl__real_stream(mtl_maker *m, const mtl_task_part *part, 
 
 /* ---- the table ----------------------------------------------------------------------------------------- */
 
-/* files: what a column of the kind is called in a file, by level. The last three may be NULL: MTL__MAY. */
+/* files: what a column of the kind is called in a file, by level. Functions from `stream` on may be NULL:
+   MTL__MAY. */
 #define MTL__FILES(sequence, step) { sequence, step }
 #define MTL__MAY(kind, function) MTL__IN(MTL_TASKS, MTL_TASK_##kind, function)
 #define MTL__MAY_STREAM(kind, function) MTL__STREAMS_IN(MTL_TASKS, MTL_TASK_##kind, function)
 #define MTL__TASK(kind, name, files, target, scaled, outputs, check, build, loss, counts, each, count, \
-    score, figures, stream, distribution, answer, stream_p, softmax) { \
+    score, figures, stream, distribution, answer, stream_p, softmax, whole) { \
     { MTL_DESC_TASK, name, NULL, 0, 0 }, files, target, scaled, outputs, \
     MTL__IN(MTL_TASKS, kind, check), MTL__IN(MTL_TASKS, kind, build), \
     MTL__TRAINS_IN(MTL_TASKS, kind, loss), distribution, answer, counts, each, \
     MTL__TRAINS_IN(MTL_TASKS, kind, count), MTL__TRAINS_IN(MTL_TASKS, kind, score), figures, \
-    MTL__STREAMS_IN(MTL_TASKS, kind, stream), stream_p, softmax }
+    stream, stream_p, softmax, whole }
 static const mtl_task_kind mtl__task_kinds[] = {
     MTL__TASK(MTL_TASK_CLASS, "class", MTL__FILES("class", "tags"), MTL_TARGET_LABELS, 0, "logits",
               mtl__class_check, mtl__class_build, mtl__class_loss, sizeof(mtl__metric), 0, mtl__class_count,
-              mtl__class_score, mtl__class_figures, mtl__class_stream,
+              mtl__class_score, mtl__class_figures, MTL__MAY_STREAM(CLASS, mtl__class_stream),
               MTL__MAY(CLASS, mtl__class_distribution), MTL__MAY(CLASS, mtl__class_answer),
-              MTL__MAY_STREAM(CLASS, mtl__class_stream_p), 1),
+              MTL__MAY_STREAM(CLASS, mtl__class_stream_p), 1, 0),
     MTL__TASK(MTL_TASK_REAL, "real", MTL__FILES("real", "reals"), MTL_TARGET_NUMBERS, 1, "values",
               mtl__real_check, mtl__real_build, mtl__numbers_loss, sizeof(mtl__metric), 0, mtl__real_count,
-              mtl__real_score, mtl__real_figures, mtl__real_stream, NULL, NULL, NULL, 0),
+              mtl__real_score, mtl__real_figures, MTL__MAY_STREAM(REAL, mtl__real_stream), NULL, NULL, NULL,
+              0, 0),
     MTL__TASK(MTL_TASK_MULTI, "multi", MTL__FILES("multi", NULL), MTL_TARGET_SET, 0, "logits",
               mtl__multi_check, mtl__class_build, mtl__numbers_loss, sizeof(mtl__multi_counts),
               sizeof(mtl__metric_label), mtl__multi_count, mtl__multi_score, mtl__multi_figures,
-              mtl__multi_stream, MTL__MAY(MULTI, mtl__multi_distribution), MTL__MAY(MULTI, mtl__multi_answer),
-              MTL__MAY_STREAM(MULTI, mtl__multi_stream_p), 0),
+              MTL__MAY_STREAM(MULTI, mtl__multi_stream), MTL__MAY(MULTI, mtl__multi_distribution),
+              MTL__MAY(MULTI, mtl__multi_answer), MTL__MAY_STREAM(MULTI, mtl__multi_stream_p), 0, 0),
     MTL__TASK(MTL_TASK_ORIGIN, "origin", MTL__FILES(NULL, NULL), MTL_TARGET_ORIGIN, 0, "logits",
               mtl__origin_check, mtl__class_build, mtl__class_loss, 0, 0, mtl__origin_count,
-              mtl__origin_score, mtl__origin_figures, mtl__class_stream,
+              mtl__origin_score, mtl__origin_figures, MTL__MAY_STREAM(ORIGIN, mtl__class_stream),
               MTL__MAY(ORIGIN, mtl__class_distribution),
-              MTL__MAY(ORIGIN, mtl__class_answer), MTL__MAY_STREAM(ORIGIN, mtl__class_stream_p), 1)
+              MTL__MAY(ORIGIN, mtl__class_answer), MTL__MAY_STREAM(ORIGIN, mtl__class_stream_p), 1, 0),
+    MTL__TASK(MTL_TASK_CRF, "crf", MTL__FILES(NULL, NULL), MTL_TARGET_LABELS, 0, "logits", mtl__crf_check,
+              mtl__crf_build, mtl__crf_loss, sizeof(mtl__metric), 0, mtl__class_count, mtl__class_score,
+              mtl__class_figures, NULL, MTL__MAY(CRF, mtl__crf_distribution), MTL__MAY(CRF, mtl__crf_answer),
+              NULL, 1, 1)
 };
 
 static const mtl_task_kind *mtl__task_kind(const mtl_task_desc *d)
@@ -15965,9 +16996,11 @@ static mtl_status mtl__task_check_target(const mtl__task *task, const mtl_target
 {
     const int labels = task->kind->target == MTL_TARGET_LABELS;
     if (mtl__failed(err) || !target) return mtl__status(err);
-    if (labels ? target->values != NULL : target->labels || target->distribution)
+    if (labels ? target->values != NULL || (task->kind->whole && target->distribution)
+        : target->labels || target->distribution)
         return mtl__fail(err, MTL_ERROR_ARGUMENT, task->desc->name, -1, "task %s: its targets must be %s",
-                         task->desc->name, labels ? "labels or distributions" : "values");
+                         task->desc->name, !labels ? "values" : task->kind->whole
+                         ? "labels" : "labels or distributions");
     return MTL_OK;
 }
 
@@ -16059,7 +17092,7 @@ static mtl_activation *mtl__task_labelled_outputs(mtl_run *run, const mtl__task 
 {
     mtl_activation *ready = out[task->node * MTL__NODE_PARTS];
     mtl_activation *x = ready ? ready : mtl__task_input(run, task, nodes, out);
-    if (x && (mtl__dry(run) || count < x->rows)) x = mtl__select_forward(run, NULL, x, rows, count, "");
+    if (x && rows && (mtl__dry(run) || count < x->rows)) x = mtl__select_forward(run, NULL, x, rows, count, "");
     return ready ? x : mtl__task_head(run, task, x, keys);
 }
 
@@ -16080,6 +17113,11 @@ static mtl_activation *mtl__task_loss(mtl_run *run, const mtl__task *task, const
     if (!all.rows) {
         mtl__task_go_on(run, task, nodes, out);
         return NULL;
+    }
+    if (task->kind->whole) {
+        all.rows = run->packing->rows;
+        all.items = keys = (int *)(uintptr_t)mtl__task_caller(run, task->desc->level);
+        rows = NULL;
     }
     x = mtl__task_labelled_outputs(run, task, nodes, out, all.rows, rows, keys);
     parts[0] = x ? task->kind->loss(run, &task->part, &all, x) : NULL;
@@ -16139,7 +17177,7 @@ static MTL__RARE unsigned mtl__task_stream_p(mtl_maker *m, const mtl__task *task
 }
 
 /* ===========================================================================================================
-   22 >>sharing    presets: each fills a desc with columns, mixes, taps, penalties; nothing in the passes
+   23 >>sharing    presets: each fills a desc with columns, mixes, taps, penalties; nothing in the passes
    ===========================================================================================================
    A preset is a row of a table and a function of a few lines that adds columns and points taps to them.
    Columns are copies of the plain desc's encoder; "shared" and numbered ones are everybody's, "TASK-own" is
@@ -16527,7 +17565,7 @@ MTL_DEF MTL__RARE mtl_status mtl_share(const mtl_share_desc *how, const mtl_mode
 }
 
 /* ===========================================================================================================
-   23 >>model      create, size, save, load, transfer, import
+   24 >>model      create, size, save, load, transfer, import
    ===========================================================================================================
    A model is descs, a parameter set and the structures that the passes walk, all in one arena. It is built by
    one function that runs twice: over a counting arena to size it, over memory to make it. Between trainings
@@ -18321,7 +19359,7 @@ MTL_DEF MTL__RARE mtl_status mtl_model_export(const mtl_model *model, const char
 #endif /* MTL_NO_FILES */
 
 /* ===========================================================================================================
-   24 >>session    what trainers and predictors have in common: scratch, limits, threads, the run
+   25 >>session    what trainers and predictors have in common: scratch, limits, threads, the run
    ===========================================================================================================
    A session is the first member of both, so a pointer to one is a pointer to its session. `build` makes what
    is special about the object and `measure` walks its passes dry; so each is sized, put into a caller's
@@ -18515,7 +19553,7 @@ static MTL__RARE mtl__session *mtl__session_create(const mtl__session_kind *kind
 }
 
 /* ===========================================================================================================
-   25 >>predict    batches of sequences through a read-only model
+   26 >>predict    batches of sequences through a read-only model
    ===========================================================================================================
    A predictor is scratch: one per thread over a model that all of them share. Its arena is emptied at each
    call, so what a call returned stays valid until the next one.
@@ -19010,7 +20048,7 @@ MTL_DEF MTL__RARE mtl_status mtl_stream_reset(mtl_stream *stream, size_t sequenc
 
 #ifndef MTL_NO_TRAINING
 /* ===========================================================================================================
-   26 >>balance    from the tasks' losses to gradients: their weights, groups of tasks, surgery
+   27 >>balance    from the tasks' losses to gradients: their weights, groups of tasks, surgery
    ===========================================================================================================
    The joint loss is sum_k w_k L_k with w_k = lambda_k c_k: lambda_k is the caller's, c_k a method's. A method
    is one row of the table of weightings. It sees the n tasks that have labels in an update; with fewer than
@@ -19982,7 +21020,7 @@ static MTL__RARE MTL__NOINLINE void mtl__surgery_finish(mtl__surgery *s, mtl__we
 }
 
 /* ===========================================================================================================
-   27 >>optimise   SGD, RMSProp, Adam, AdamW; clipping; schedules; averaging
+   28 >>optimise   SGD, RMSProp, Adam, AdamW; clipping; schedules; averaging
    ===========================================================================================================
    Moments are blocks of the layout of the parameters that have a gradient: what was frozen when the trainer
    was made has no place in them, nor rows that wait. An update visits what gradient states name: NONE is
@@ -20604,7 +21642,7 @@ static MTL__RARE void mtl__optimizer_measure(const mtl__optimizer *o, mtl_run *r
 }
 
 /* ===========================================================================================================
-   28 >>data       data sets: batches of chosen sequences, evaluation, samplers
+   29 >>data       data sets: batches of chosen sequences, evaluation, samplers
    ===========================================================================================================
    A data set is a batch as large as memory; training and evaluation copy chosen sequences of it into batches.
    Targets of all kinds are checked when a set is opened, so that errors name its sequences and not those of
@@ -21077,7 +22115,7 @@ static mtl_batch mtl__sampler_next(mtl__sampler *p, const mtl_model *model, size
 }
 
 /* ===========================================================================================================
-   29 >>train      the step, resume
+   30 >>train      the step, resume
    ===========================================================================================================
    An update takes micro-batches. Divisors are counted over all of them first, so that their parts of the loss
    add up to the loss of one large batch. Then each micro-batch runs forward and backward in emptied scratch,
@@ -22257,7 +23295,7 @@ MTL_DEF MTL__RARE mtl_status mtl_trainer_resume(mtl_trainer *trainer, const mtl_
 #endif /* MTL_NO_FILES */
 
 /* ===========================================================================================================
-   30 >>fit        the training loop: epochs, early stopping, checkpoints
+   31 >>fit        the training loop: epochs, early stopping, checkpoints
    ===========================================================================================================
    A run stands between two updates, and what it is to do next depends on a few numbers: the trainer's state,
    the place in the epoch and in each data set's order, the epoch's sums of losses, the best weights so far.
@@ -22956,7 +23994,7 @@ MTL_DEF MTL__RARE mtl_status mtl_fit(mtl_trainer *trainer, const mtl_batch *trai
 }
 
 /* ===========================================================================================================
-   31 >>watch      instruments: tasks' gradients side by side, trial steps, gradients through time, gates
+   32 >>watch      instruments: tasks' gradients side by side, trial steps, gradients through time, gates
    ===========================================================================================================
    What tasks share is told by the list of nodes: a task's loss reaches the parameters of its head and of all
    that its taps lead to, but for sources under which gradients stop and columns that do not name the task in
@@ -23374,7 +24412,7 @@ MTL_DEF mtl_status mtl_model_write(const mtl_model *model, const mtl_trainer *tr
 
 #ifndef MTL_NO_FILES
 /* ===========================================================================================================
-   32 >>deploy     a model's stream as C constants
+   33 >>deploy     a model's stream as C constants
    ===========================================================================================================
    What is written is a mtl_plan: the operations of >>stream with their packed weights as constant arrays,
        which
@@ -23577,7 +24615,7 @@ MTL_DEF MTL__RARE mtl_status mtl_model_export_c(const mtl_model *model, const ch
 
 #ifndef MTL_NO_TRAINING
 /* ===========================================================================================================
-   33 >>check      gradient checker, for users' own layers too
+   34 >>check      gradient checker, for users' own layers too
    ===========================================================================================================
    Backward passes are compared with central differences of the loss f at step h, element by element:
        n = (f(x+h) - f(x-h)) / 2h           error of an array = ||a - n|| / (||a|| + ||n||)
@@ -23736,7 +24774,7 @@ MTL_DEF MTL__RARE mtl_status mtl_check_gradients(double (*loss)(void *user), voi
 #endif /* implementation, second part */
 
 /* ===========================================================================================================
-   34 >>licence    MIT or public domain, at your choice
+   35 >>licence    MIT or public domain, at your choice
    ===========================================================================================================
    MIT: Copyright (c) 2026 the mtl_rnn.h authors. Permission is hereby granted, free of charge, to any person
    obtaining a copy of this software and associated documentation files (the "Software"), to deal in the

@@ -218,7 +218,7 @@ static void test_batch_target(test_batch *b, const mtl_task_desc *task, mtl_targ
     int shares = task->kind == MTL_TASK_CLASS && strncmp(task->name, "share", 5) == 0;
     int *labels = NULL;
     mtl_real *values = NULL;
-    if (task->kind == MTL_TASK_CLASS && !shares) target->labels = labels =
+    if ((task->kind == MTL_TASK_CLASS || task->kind == MTL_TASK_CRF) && !shares) target->labels = labels =
         (int *)test_batch_memory(b, items * sizeof *labels);
     else values = (mtl_real *)test_batch_memory(b, items * width * sizeof *values);
     if (shares) target->distribution = values;

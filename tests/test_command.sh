@@ -649,6 +649,34 @@ for command in "--data gold.tsv --confusion gold.tsv" "--data gold.tsv --confusi
     refuses "eval $command" 1 "--confusion|expected another path" eval --model many.st $command
 done
 
+# Tags as one choice: a conditional random field.
+run train --data train.tsv --valid valid.tsv --out crf.st $small --epochs 12 --hidden 16 --lr 0.02 --head slots=crf \
+    --set task.slots.constraints=training
+check "train --head slots=crf" [ "$status" -eq 0 ]
+run info --model crf.st
+result "info shows a crf and its tensors" "$(says stdout.txt "task slots: crf|constraints training|slots.transitions")"
+run eval --model crf.st --data valid.tsv --json
+json_valid stdout.txt
+result "eval reads its tags columns" "$(says stdout.txt '"slots": {"kind": "crf", "token_accuracy": |"span_f1": ')"
+check "a crf learns" at_least "$(number stdout.txt span_f1)" 0.9
+printf 'play good nina max now\n' | "$mtl" predict --model crf.st >stdout.txt 2>stderr.txt
+result "predict answers with the best path" "$(says stdout.txt "O O B-artist I-artist O")"
+run train --data train.tsv --valid valid.tsv --out crf.st --hidden 8 --embed 8 --epochs 1 --quiet --head slots=crf
+check "the search trains crf tasks from their labels" [ "$status" -eq 0 ]
+run train --data train.tsv --out crf.st $small --share hierarchical --set share.distributions=1 --dir uni --head slots=crf
+check "other tasks read a crf's probabilities" [ "$status" -eq 0 ]
+run export --model crf.st --c crf_model
+result "a crf cannot be streamed" "$(says stderr.txt "task slots cannot be streamed|of the kind crf")"
+run train --data train.tsv --out crf.st $small --head slots=crf
+refuses "a crf as a teacher" 1 "--teacher crf.st|from labels alone" train --data train.tsv --out out.st $small --teacher crf.st --head slots=crf
+head_refused() { # HEAD TEXT
+    refuses "--head $1" 2 "--head $1|$2" train --data train.tsv --out out.st $small --head "$1"
+}
+head_refused slots         "expected TASK=softmax or TASK=crf"
+head_refused slots=hmm     "expected TASK=softmax or TASK=crf"
+head_refused slot=crf      "no such task"
+head_refused intent=crf    "of kind class; only tags tasks"
+
 # Weights of classes: nine of a, one of b with a colon and a comma in its name.
 { printf 'text\tk:class\tn:real\n'; for i in 1 2 3 4 5 6 7 8 9; do printf 'go\ta\t1\n'; done; printf 'stay\tb:x,y\t2\n'; printf 'go\t_\t_\n'; } >weights.tsv
 run train --data weights.tsv --out plain.st $small

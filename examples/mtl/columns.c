@@ -82,6 +82,23 @@ const column_kind *kind_at_steps(const column_kind *of)
     return is_of_columns(found) ? found : NULL;
 }
 
+/* Heads are the library's kinds with the same target: the one that files have columns of is softmax. */
+const column_kind *kind_with_head(const column_kind *of, const char *head)
+{
+    size_t count, i;
+    const column_kind *list = all_kinds(&count);
+    for (i = 0; i < count && kind_has_one_class(of); i++)
+        if (kind_is_read_from(&list[i], of) && (list[i].task->file_column[of->level] || kind_is_step(of)) &&
+            strcmp(head, list[i].task->file_column[of->level] ? "softmax" : list[i].name) == 0)
+            return &list[i];
+    return NULL;
+}
+
+int kind_is_read_from(const column_kind *of, const column_kind *column)
+{
+    return of->level == column->level && of->task->target == column->task->target;
+}
+
 int kind_is_step(const column_kind *of) { return of->level == MTL_LEVEL_STEP; }
 int kind_has_numbers(const column_kind *of) { return of->task->target == MTL_TARGET_NUMBERS; }
 int kind_has_classes(const column_kind *of) { return !kind_has_numbers(of); }

@@ -32,6 +32,12 @@ const column_kind *kind_of(const mtl_task_desc *desc);
 /* The kind of column with the same items, one for each step; NULL: there is none. */
 const column_kind *kind_at_steps(const column_kind *of);
 
+/* The same column with a head of that name ("softmax", "crf"); NULL: it cannot have one. */
+const column_kind *kind_with_head(const column_kind *of, const char *head);
+
+/* 1 when a task of this kind learns from columns of that one. */
+int kind_is_read_from(const column_kind *of, const column_kind *column);
+
 int kind_is_step(const column_kind *of);    /* an item for each token or row; else one for the sequence */
 int kind_has_numbers(const column_kind *of);
 int kind_has_classes(const column_kind *of);    /* of which an item has one, or any number: */

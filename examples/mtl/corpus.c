@@ -54,7 +54,7 @@ int corpus_task(corpus *all, const source *in, const char *where, const char *te
     task *known = corpus_find(all, text);
     task added = { 0 };
     if (is_left_out(all, text)) return -1;
-    if (known && known->kind != kind)
+    if (known && !kind_is_read_from(known->kind, kind))
         fail_at(in, where,
                 "task %s is of kind %s here and %s in %s; expected the same kind, or another name", text,
                 kind->name, known->kind->name, known->path);

@@ -190,6 +190,28 @@ void check_class_weights(const settings *given, const corpus *all)
     }
 }
 
+void apply_heads(const settings *given, corpus *all)
+{
+    size_t i;
+    for (i = 0; i < arrlenu(given->heads); i++) {
+        const char *text = given->heads[i], *equals = strchr(text, '=');
+        const column_kind *kind;
+        char wanted[64];
+        task *of;
+        snprintf(wanted, sizeof wanted, "%.*s", (int)strcspn(text, "="), text);
+        of = corpus_find(all, wanted);
+        if (!equals || (strcmp(equals, "=softmax") != 0 && strcmp(equals, "=crf") != 0))
+            fail_usage("--head %s: expected TASK=softmax or TASK=crf", text);
+        if (!of)
+            fail_usage("--head %s: no such task%s", text, suggestion(wanted, corpus_task_names(all)));
+        kind = kind_with_head(of->kind, equals + 1);
+        if (!kind)
+            fail_usage("--head %s: task %s is of kind %s; only tags tasks have a choice of heads", text,
+                       wanted, of->kind->name);
+        of->kind = kind;
+    }
+}
+
 void check_task_names(const settings *given, const corpus *all)
 {
     const char **known = corpus_task_names(all);

@@ -11,6 +11,9 @@ void make_vocabulary(const settings *given, corpus *all);
 /* --weight, --set task.NAME.x and --score must name tasks that there are. */
 void check_task_names(const settings *given, const corpus *all);
 
+/* Gives tags tasks the heads that --head names. */
+void apply_heads(const settings *given, corpus *all);
+
 /* --class-weights must name tasks that have classes. */
 void check_class_weights(const settings *given, const corpus *all);
 

@@ -321,6 +321,7 @@ int command_import(const settings *given, corpus *all)
     in.given = given;
     in.all = all;
     for (i = 0; i < arrlenu(given->tasks); i++) read_task(&in, given->tasks[i]);
+    apply_heads(given, in.all);
     check_task_names(given, all);
     for (i = 0; i < arrlenu(given->labels); i++) read_labels(&in, given->labels[i]);
     if (given->words) in.words = read_lines(given->words, "a word");

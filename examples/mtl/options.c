@@ -83,6 +83,9 @@ static const option options[] = {
     { "--weight", "TASK=X", TRAIN, TASK_FIELD, FIELDS("task.*.weight"), NULL },
     { "--class-weights", "TASK=WEIGHTS", TRAIN, FILES, MEMBER(class_weights),
       "of its classes: balanced (as if all were equally frequent), or LABEL:X,LABEL:X (the others: 1)" },
+    { "--head", "TASK=softmax|crf", TRAIN | IMPORT, FILES, MEMBER(heads),
+      "of a tags task: each tag for itself, or all of a sequence as one choice, by a conditional random "
+      "field [softmax]" },
     { "--dropout", "X", TRAIN, FIELD, FIELDS("input.dropout encoder.dropout"),
       "share of the embeddings and of the encoder's outputs dropped in training [0.3]" },
     { "--min-count", "N", TRAIN, COUNT, MEMBER(min_count),

@@ -24,7 +24,7 @@ typedef struct settings {
     int automatic;                          /* what tasks share is to be found out */
     long long min_count, max_tokens, stop_after, watch, vocabulary;
     char **data, **valid, **frames, **only, **features, **tasks, **clamps, **class_weights, **teachers;
-    char **sampler_weights, **maps, **labels, **freeze;
+    char **sampler_weights, **maps, **labels, **freeze, **heads;
     const char *out, *model_path, *score, *log, *sequence, *preset, *confusion, *budget, *resume;
     const char *words, *unknown, *export_c;
     const char *dir_by;                     /* the option that says in which directions the encoder reads */

@@ -79,6 +79,7 @@ void add_lessons(lesson **lessons, const settings *given, const mtl_model *teach
                  mtl_batch *batches, size_t task)
 {
     size_t i;
+    if (mtl_task_kind_of(&mtl_model_describe(teacher)->tasks[taught])->whole) return;
     for (i = 0; i < arrlenu(batches); i++) {
         mtl_target *target = (mtl_target *)(uintptr_t)&batches[i].targets[task];
         lesson *known = find_lesson(*lessons, i, task), one = { 0 };
@@ -122,6 +123,10 @@ static void add_file(lesson **lessons, const settings *given, const corpus *all,
             !same_texts(theirs->tasks[k].labels, task->labels, (size_t)task->classes))
             fail("--teacher %s: its task %s has other classes than the training data: train it on the same "
                  "files", path, task->name);
+        if (mtl_task_kind_of(task)->whole)
+            fail("--teacher %s: its task %s has the head %s, which learns from labels alone; leave out "
+                 "--head %s=%s", path, task->name, mtl_task_kind_of(task)->kind.name, task->name,
+                 mtl_task_kind_of(task)->kind.name);
         add_lessons(lessons, given, teacher, k, batches, (size_t)index);
         taught++;
     }

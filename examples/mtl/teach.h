@@ -16,7 +16,8 @@ typedef struct lesson {                     /* of one task in one data set */
 } lesson;
 
 /* Adds the lessons of `task`, number `taught` of the teacher, in all data sets, and makes them the targets of
-   the batches; of a task that has lessons, what it answers joins their mean. *lessons: a growing array. */
+   the batches; of a task that has lessons, what it answers joins their mean. A crf learns from labels alone:
+   of one there are no lessons. *lessons: a growing array. */
 void add_lessons(lesson **lessons, const settings *given, const mtl_model *teacher, size_t taught,
                  mtl_batch *batches, size_t task);
 

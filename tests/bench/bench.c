@@ -7,8 +7,8 @@
                                              is slow
    bench growth                              a model's step as its vocabulary or its number of tasks grows
    bench frames                              a step of many sequences, by mtl_predict and by mtl_stream_step
-   bench parts [options]                     embedding, large softmax, Adam, dropout, many heads, vocabulary,
-                                             ragged batches
+   bench parts [options]                     embedding, large softmax, crf, Adam, dropout, many heads,
+                                             vocabulary, ragged batches
    (the options: see `usage` below)
 
    Standard output holds a TSV table with a header line and nothing else. Timings are only worth something on
@@ -34,7 +34,8 @@ static const char usage[] =
     "       bench frames                         a step of many sequences, in a batch and in a stream\n"
     "       bench growth                         steps of models with larger vocabularies and with more "
     "tasks\n"
-    "       bench parts [--only embedding|softmax|adam|dropout|heads|lazy|denormal|sharing|columns|ragged]\n"
+    "       bench parts [--only "
+    "embedding|softmax|crf|adam|dropout|heads|lazy|denormal|sharing|columns|ragged]\n"
     "                  [--lengths FILE]\n"
     "           --lengths FILE       of the ragged batches: a length a line, 32 at least\n"
     "       bench infer|train|stream [options]   each takes a value or several, separated by commas; all "

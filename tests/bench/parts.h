@@ -42,6 +42,7 @@ typedef struct bench_bare {
     mtl_run run;
     mtl_tensor *table;                      /* embedding */
     mtl_dense *dense;
+    mtl__chain chain;
     mtl_activation x;
     mtl_target target;
     mtl_trainer_desc how;
@@ -188,6 +189,77 @@ static void bench_softmax_part(size_t hidden, size_t classes, size_t rows)
     after = bench_peak(bench_stamp_find(MTL_ISA_AUTO), NULL, 1);
     bench_part_row("softmax_head", size, t.us_min, work / (t.us_min * 1e3), "GFLOP/s",
                    work / (t.us_min * 1e3) / (before > after ? before : after));
+    bench_bare_destroy(&b);
+}
+
+/* ---- a conditional random field over 32 sequences of 16 steps ------------------------------------------ */
+
+static void bench_crf(void *user)
+{
+    bench_bare *b = (bench_bare *)user;
+    const mtl_real one = 1;
+    mtl_activation *loss;
+    bench_bare_begin(b);
+    loss = mtl__chain_loss_forward(&b->run, &b->chain, &b->x, b->target.labels, 0, (double)b->x.rows);
+    bench_must(&b->error);
+    mtl_tape_backward(&b->run, &loss, &one, 1, 0);
+    bench_must(&b->error);
+}
+
+/* What mtl_predict does: probabilities, and the best paths. */
+static void bench_crf_answer(void *user)
+{
+    bench_bare *b = (bench_bare *)user;
+    bench_bare_begin(b);
+    (void)mtl__chain_marginals(&b->run, &b->chain, &b->x, 0, NULL);
+    mtl__chain_best_paths(&b->run, &b->chain, &b->x, 0, b->run.packing->caller_row, b->ids);
+    bench_must(&b->error);
+}
+
+static void bench_crf_add(bench_bare *b, size_t labels)
+{
+    mtl_tensor **const tensors[3] = { &b->chain.transitions, &b->chain.start, &b->chain.end };
+    static const char *const names[3] = { "transitions", "start", "end" };
+    int i;
+    b->chain.labels = labels;
+    for (i = 0; i < 3; i++) {
+        *tensors[i] = mtl_parameters_add(&b->set, names[i], labels, i ? 0 : labels, MTL_TENSOR_WEIGHT,
+                                         &b->error);
+        bench_must(&b->error);
+        (*tensors[i])->initial = 0.1f;
+    }
+}
+
+/* Three products of 2 N C^2: forward, backward, the gradient of the transitions. */
+static void bench_crf_part(size_t labels)
+{
+    enum { SEQUENCES = 32, STEPS = 16, ROWS = SEQUENCES * STEPS };
+    const double work = 6.0 * (double)labels * (double)labels * ROWS;
+    const double peak = bench_peak(bench_stamp_find(MTL_ISA_AUTO), NULL, 1);
+    int lengths[SEQUENCES], i;
+    bench_bare b;
+    bench_timing t;
+    char size[64];
+    sprintf(size, "C=%d,B=%d,T=%d", (int)labels, SEQUENCES, STEPS);
+    bench_bare_init(&b);
+    bench_crf_add(&b, labels);
+    bench_bare_ready(&b, ROWS);
+    for (i = 0; i < SEQUENCES; i++) lengths[i] = STEPS;
+    b.run.arena = &b.keep;
+    mtl_run_pack(&b.run, lengths, SEQUENCES);
+    b.run.arena = &b.scratch;
+    b.x.name = "";
+    b.x.rows = ROWS;
+    b.x.width = labels;
+    b.x.stride = mtl__padded(labels);
+    b.x.value = bench_reals(&b.keep, ROWS * b.x.stride, 32);
+    b.x.space = &b.run.packing->space[MTL_LEVEL_STEP];
+    b.ids = bench_ints(&b.keep, ROWS, (int)labels, 33);
+    b.target.labels = bench_ints(&b.keep, ROWS, (int)labels, 34);
+    t = bench_measure(bench_crf, &b, 0, 0.5);
+    bench_part_row("crf", size, t.us_min, work / (t.us_min * 1e3), "GFLOP/s", work / (t.us_min * 1e3) / peak);
+    t = bench_measure(bench_crf_answer, &b, 0, 0.5);
+    bench_part_row("crf_answer", size, t.us_min, ROWS / t.us_min, "rows/us", 0);
     bench_bare_destroy(&b);
 }
 
@@ -871,6 +943,12 @@ static void bench_softmax_parts(void)
     bench_softmax_part(256, 10000, 512);
 }
 
+static void bench_crf_parts(void)
+{
+    bench_crf_part(9);
+    bench_crf_part(72);
+}
+
 static void bench_adam_parts(void)
 {
     bench_adam_part((size_t)1 << 14);
@@ -889,7 +967,8 @@ static int bench_parts_command(const char *lengths, const char *only)
             { "lazy", bench_lazy_part },
         { "denormal", bench_denormal_parts },   { "sharing", bench_sharing_part },
             { "columns", bench_columns_part },
-        { "surgery", bench_surgery_parts },     { "watch", bench_watch_part }
+        { "surgery", bench_surgery_parts },     { "watch", bench_watch_part },
+        { "crf", bench_crf_parts }
     };
     size_t i;
     int ragged = !only || !strcmp(only, "ragged"), found = ragged;
