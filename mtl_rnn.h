@@ -110,7 +110,7 @@
      13 >>desc       field tables, and the one copy, check, write and read that serve every desc
      14 >>tape       the run, its records, playing them backward
      15 >>layers     embedding, dense, dropout, selection, concatenation, pooling
-     16 >>cells      RNN, GRU, LSTM, whose table is in >>kernels; directions; stacks
+     16 >>cells      RNN, GRU, LSTM, minGRU, whose table is in >>kernels; directions; stacks
      17 >>stream     one step of one sequence: a short list of operations
      18 >>losses     cross-entropy, MSE, MAE, Huber, binary cross-entropy; agreement; penalties
      19 >>crf        conditional random fields: sums over all labellings of a sequence, and the best one
@@ -231,23 +231,25 @@ MTL_DEF const char *mtl_error_text(int code);
 enum { MTL_ISA_AUTO, MTL_ISA_SCALAR, MTL_ISA_SSE2, MTL_ISA_AVX2, MTL_ISA_AVX512, MTL_ISA_NEON,
     MTL_ISA_COUNT };
 enum { MTL_PRECISION_DEFAULT, MTL_PRECISION_F32, MTL_PRECISION_BF16 };         /* default: float throughout */
-enum { MTL_CELL_DEFAULT, MTL_CELL_RNN, MTL_CELL_GRU, MTL_CELL_LSTM, MTL_CELL_COUNT }; /* default: LSTM */
+enum { MTL_CELL_DEFAULT, MTL_CELL_RNN, MTL_CELL_GRU, MTL_CELL_LSTM, MTL_CELL_MINGRU,
+    MTL_CELL_COUNT };                       /* default: LSTM */
 enum { MTL_ACTIVATION_DEFAULT, MTL_ACTIVATION_NONE, MTL_ACTIVATION_TANH, MTL_ACTIVATION_RELU,
     MTL_ACTIVATION_SIGMOID };
 enum { MTL_RESET_DEFAULT, MTL_RESET_AFTER, MTL_RESET_BEFORE };           /* GRU; default: after, as PyTorch */
 enum { MTL_INPUT_DEFAULT, MTL_INPUT_EMBEDDING, MTL_INPUT_FEATURES,
     MTL_INPUT_COUNT }; /* default: by what is given */
-enum { MTL_COLUMN_DEFAULT, MTL_COLUMN_CELLS, MTL_COLUMN_COUNT };
+enum { MTL_COLUMN_DEFAULT, MTL_COLUMN_CELLS, MTL_COLUMN_CONV, MTL_COLUMN_COUNT };
 enum { MTL_MIX_DEFAULT, MTL_MIX_CONCAT, MTL_MIX_SUM, MTL_MIX_GATE, MTL_MIX_EXPERTS, MTL_MIX_CROSS_STITCH,
     MTL_MIX_LEVELS, MTL_MIX_REVERSAL, MTL_MIX_COUNT }; /* default: concatenation */
 enum { MTL_PENALTY_DEFAULT, MTL_PENALTY_TIE, MTL_PENALTY_ORTHOGONAL,
     MTL_PENALTY_ANCHOR, MTL_PENALTY_COUNT }; /* default: tie */
 enum { MTL_LEVEL_SEQUENCE, MTL_LEVEL_STEP };
-enum { MTL_TASK_CLASS, MTL_TASK_REAL, MTL_TASK_MULTI, MTL_TASK_ORIGIN, MTL_TASK_CRF, MTL_TASK_COUNT };
+enum { MTL_TASK_CLASS, MTL_TASK_REAL, MTL_TASK_MULTI, MTL_TASK_ORIGIN, MTL_TASK_CRF, MTL_TASK_ORDINAL,
+    MTL_TASK_POISSON, MTL_TASK_COUNT };
 enum { MTL_CONSTRAINTS_DEFAULT, MTL_CONSTRAINTS_DECODING, MTL_CONSTRAINTS_TRAINING,
     MTL_CONSTRAINTS_NONE }; /* default: in decoding */
 enum { MTL_LOSS_DEFAULT, MTL_LOSS_CROSS_ENTROPY, MTL_LOSS_MSE, MTL_LOSS_MAE, MTL_LOSS_HUBER,
-    MTL_LOSS_BCE };
+    MTL_LOSS_BCE, MTL_LOSS_ORDINAL, MTL_LOSS_POISSON, MTL_LOSS_COUNT };
 enum { MTL_POOL_DEFAULT, MTL_POOL_LAST, MTL_POOL_MEAN, MTL_POOL_MAX };                     /* default: last */
 enum { MTL_OPTIMIZER_DEFAULT, MTL_OPTIMIZER_SGD, MTL_OPTIMIZER_RMSPROP, MTL_OPTIMIZER_ADAM,
     MTL_OPTIMIZER_ADAMW };
@@ -270,13 +272,14 @@ enum { MTL_INIT_DEFAULT, MTL_INIT_UNIFORM, MTL_INIT_NORMAL, MTL_INIT_CONSTANT, M
 #define MTL_ISA_NAMES(X)        X(MTL_ISA_AUTO, "auto") X(MTL_ISA_SCALAR, "scalar") X(MTL_ISA_SSE2, "sse2") \
                                 X(MTL_ISA_AVX2, "avx2") X(MTL_ISA_AVX512, "avx512") X(MTL_ISA_NEON, "neon")
 #define MTL_PRECISION_NAMES(X)  X(MTL_PRECISION_F32, "f32") X(MTL_PRECISION_BF16, "bf16")
-#define MTL_CELL_NAMES(X)       X(MTL_CELL_RNN, "rnn") X(MTL_CELL_GRU, "gru") X(MTL_CELL_LSTM, "lstm")
+#define MTL_CELL_NAMES(X)       X(MTL_CELL_RNN, "rnn") X(MTL_CELL_GRU, "gru") X(MTL_CELL_LSTM, "lstm") \
+                                X(MTL_CELL_MINGRU, "mingru")
 #define MTL_ACTIVATION_NAMES(X) X(MTL_ACTIVATION_NONE, "none") X(MTL_ACTIVATION_TANH, "tanh") \
                                 X(MTL_ACTIVATION_RELU, "relu") \
                                 X(MTL_ACTIVATION_SIGMOID, "sigmoid")
 #define MTL_RESET_NAMES(X)      X(MTL_RESET_AFTER, "after") X(MTL_RESET_BEFORE, "before")
 #define MTL_INPUT_NAMES(X)      X(MTL_INPUT_EMBEDDING, "embedding") X(MTL_INPUT_FEATURES, "features")
-#define MTL_COLUMN_NAMES(X)     X(MTL_COLUMN_CELLS, "cells")
+#define MTL_COLUMN_NAMES(X)     X(MTL_COLUMN_CELLS, "cells") X(MTL_COLUMN_CONV, "conv")
 #define MTL_MIX_NAMES(X)        X(MTL_MIX_CONCAT, "concat") X(MTL_MIX_SUM, "sum") X(MTL_MIX_GATE, "gate") \
                                 X(MTL_MIX_EXPERTS, "experts") X(MTL_MIX_CROSS_STITCH, "cross-stitch") \
                                 X(MTL_MIX_LEVELS, "levels") X(MTL_MIX_REVERSAL, "reversal")
@@ -285,12 +288,14 @@ enum { MTL_INIT_DEFAULT, MTL_INIT_UNIFORM, MTL_INIT_NORMAL, MTL_INIT_CONSTANT, M
 #define MTL_LEVEL_NAMES(X)      X(MTL_LEVEL_SEQUENCE, "sequence") X(MTL_LEVEL_STEP, "step")
 #define MTL_TASK_NAMES(X)       X(MTL_TASK_CLASS, "class") X(MTL_TASK_REAL, "real") \
                                 X(MTL_TASK_MULTI, "multi") X(MTL_TASK_ORIGIN, "origin") \
-                                X(MTL_TASK_CRF, "crf")
+                                X(MTL_TASK_CRF, "crf") X(MTL_TASK_ORDINAL, "ordinal") \
+                                X(MTL_TASK_POISSON, "count")
 #define MTL_CONSTRAINTS_NAMES(X) X(MTL_CONSTRAINTS_DECODING, "decoding") \
                                 X(MTL_CONSTRAINTS_TRAINING, "training") X(MTL_CONSTRAINTS_NONE, "none")
 #define MTL_LOSS_NAMES(X)       X(MTL_LOSS_CROSS_ENTROPY, "cross-entropy") X(MTL_LOSS_MSE, "mse") \
                                 X(MTL_LOSS_MAE, "mae") \
-                                X(MTL_LOSS_HUBER, "huber") X(MTL_LOSS_BCE, "bce")
+                                X(MTL_LOSS_HUBER, "huber") X(MTL_LOSS_BCE, "bce") \
+                                X(MTL_LOSS_ORDINAL, "ordinal") X(MTL_LOSS_POISSON, "poisson")
 #define MTL_POOL_NAMES(X)       X(MTL_POOL_LAST, "last") X(MTL_POOL_MEAN, "mean") X(MTL_POOL_MAX, "max")
 #define MTL_OPTIMIZER_NAMES(X)  X(MTL_OPTIMIZER_SGD, "sgd") X(MTL_OPTIMIZER_RMSPROP, "rmsprop") \
                                 X(MTL_OPTIMIZER_ADAM, "adam") \
@@ -420,7 +425,11 @@ typedef struct mtl_mix_desc { MTL_MIX_FIELDS(MTL__MEMBER) } mtl_mix_desc;
     X(MTL_FLOAT,  forget_bias,   0, -100, 100, MTL_NONE, "LSTM: added to the forget gate's initial bias")
 typedef struct mtl_cell_desc { MTL_CELL_FIELDS(MTL__MEMBER) } mtl_cell_desc;
 
-/* A column: a stack of recurrent layers of such cells. */
+/* A column: a stack of recurrent layers of such cells; or (conv) of convolutions over the steps of a
+   sequence: for each of `widths` `hidden` filters with ReLU, side by side, zeros beyond both ends. A window
+   has its middle (of an even width: the step behind it) at its step, or, causal, its end; its steps lie
+   dilation^layer apart. Tensors COLUMN.layerL.windowK.weight [hidden][K * inputs], step by step, and .bias.
+   `cell` and what is said of cells, `bidirectional` too, mean nothing then; each batch begins anew. */
 #define MTL_COLUMN_FIELDS(X) \
     X(MTL_NAME,   name,         0, 1, 1, MTL_NONE, "NULL: encoder when there is one column") \
     X(MTL_MIX,    input,        0, 0, 0, MTL_NONE, "where its rows come from") \
@@ -437,7 +446,12 @@ typedef struct mtl_cell_desc { MTL_CELL_FIELDS(MTL__MEMBER) } mtl_cell_desc;
       "the same between its layers (one layer: no effect)") \
     X(MTL_FLAG,   dropout_per_sequence, 0, 0, 1, MTL_NONE, \
       "drop the same columns at all steps of a sequence") \
-    X(MTL_FLOAT,  rate,          1, 0, 1e6, MTL_NONE, "its learning rate as a multiple of the trainer's")
+    X(MTL_FLOAT,  rate,          1, 0, 1e6, MTL_NONE, "its learning rate as a multiple of the trainer's") \
+    X(MTL_INTS,   widths,        0, 0, 1000, MTL_NONE, \
+      "conv: steps in a window, several side by side; none: 3") \
+    X(MTL_INT,    dilation,      0, 0, 1000, MTL_NONE, \
+      "conv: a layer's windows take every so many-th step, times that of the layer below; 0: as 1") \
+    X(MTL_FLAG,   causal,        0, 0, 1, MTL_NONE, "conv: windows end at their step, so it can be streamed")
 typedef struct mtl_column_desc { MTL_COLUMN_FIELDS(MTL__MEMBER) } mtl_column_desc;
 
 /* A task: level x kind, a tap into the encoder, a head, a loss and a weight in the joint loss sum_k weight_k
@@ -449,18 +463,19 @@ typedef struct mtl_column_desc { MTL_COLUMN_FIELDS(MTL__MEMBER) } mtl_column_des
     X(MTL_MIX,    tap,          0, 0, 0, MTL_NONE, "where the head's rows come from") \
     X(MTL_TEXTS,  labels,       0, 0, 0, classes, "names of the classes, or NULL") \
     X(MTL_REALS,  class_weights, 0, 0, 0, classes, \
-      "weight of each class in the mean, as PyTorch's; NULL: 1") \
+      "weight of each class in the mean, as PyTorch's; multi: of its loss where an item has it; NULL: 1") \
     X(MTL_OWN,    own,          0, 0, 0, task, "a row of the program's own kinds, which wins over kind") \
     X(MTL_CHOICE, kind,       MTL_TASK_CLASS, 0, MTL_TASK_COUNT - 1, MTL_TASK, \
       "what is predicted: a class, real numbers, any number of classes (multi), a batch's data set, never " \
-      "scored (origin), or the classes of all steps together, by a conditional random field (crf)") \
+      "scored (origin), the classes of all steps together, by a conditional random field (crf), one of " \
+      "classes in an order (ordinal), or how often something happens (count)") \
     X(MTL_CHOICE, level,      MTL_LEVEL_SEQUENCE, 0, 1, MTL_LEVEL, "one target a sequence, or one a step") \
-    X(MTL_INT,    classes,       0, 0, 100000000, MTL_NONE, "classes of a class, multi or crf task") \
-    X(MTL_INT,    width,         1, 1, 1000000, MTL_NONE, "numbers in a real target") \
+    X(MTL_INT,    classes,       0, 0, 100000000, MTL_NONE, "classes of a class, multi, crf or ordinal task") \
+    X(MTL_INT,    width,         1, 1, 1000000, MTL_NONE, "numbers in a real or count target") \
     X(MTL_FLOAT,  weight,        1, 0, 1e6, MTL_NONE, "weight in the joint loss") \
     X(MTL_FLAG,   evaluate_only, 0, 0, 1, MTL_NONE, "scored, never trained") \
-    X(MTL_CHOICE, loss,       MTL_LOSS_DEFAULT, 0, 5, MTL_LOSS, \
-      "default: cross-entropy for classes, mse for numbers, bce for multi") \
+    X(MTL_CHOICE, loss,       MTL_LOSS_DEFAULT, 0, MTL_LOSS_COUNT - 1, MTL_LOSS, \
+      "default: cross-entropy for classes, mse for numbers, bce for multi; ordinal and count have one") \
     X(MTL_FLOAT,  huber_delta,   1, 0, 1e6, MTL_NONE, "where the Huber loss turns from square to straight") \
     X(MTL_FLOAT,  label_smoothing, 0, 0, 0.99, MTL_NONE, "share of a class target spread over all classes") \
     X(MTL_CHOICE, pool,       MTL_POOL_LAST, 1, 3, MTL_POOL, \
@@ -477,7 +492,9 @@ typedef struct mtl_column_desc { MTL_COLUMN_FIELDS(MTL__MEMBER) } mtl_column_des
       "share of the trainer's total_steps before it is trained: until then others are, alone") \
     X(MTL_CHOICE, constraints, MTL_CONSTRAINTS_DEFAULT, 0, 3, MTL_CONSTRAINTS, \
       "crf with labels B-X, I-X: I-X follows B-X or I-X alone when decoding, in training too, or nowhere " \
-      "(none); default: decoding")
+      "(none); default: decoding") \
+    X(MTL_FLAG,   thresholds,    0, 0, 1, MTL_NONE, \
+      "multi: classes have thresholds of their own, kept in the model (mtl_model_set_thresholds); else 0.5")
 typedef struct mtl_task_desc { MTL_TASK_FIELDS(MTL__MEMBER) } mtl_task_desc;
 
 /* A penalty: a loss without targets that is added to the joint loss, weight times
@@ -977,7 +994,9 @@ typedef struct mtl_cell_state {
        GRU   r,z = s(W x + b + W h' + b);  n = tanh(W x + b + r*(W h' + b));  h = (1-z)*n + z*h'
                                                                                             Cho et al. 2014
        LSTM  i,f,o = s(..);  g = tanh(..);  c = f*c' + i*g;  h = o*tanh(c)
-                                                            Hochreiter & Schmidhuber 1997; Gers et al. 2000 */
+                                                            Hochreiter & Schmidhuber 1997; Gers et al. 2000
+       minGRU z = s(W x + b);  n = W x + b;  h = (1-z)*h' + z*n, so that no product waits for a step before:
+              there is no W_hh and no b_hh (gates z n)                               Feng et al. 2024 */
 MTL_DEF mtl_activation *mtl_cell_forward(mtl_run *run, const mtl_cell *cell, mtl_activation *x,
                                          const mtl_cell_state *initial, mtl_cell_state *final);
 /* The same for a cell of one kind; error ARGUMENT for a cell of another. */
@@ -987,6 +1006,8 @@ MTL_DEF mtl_activation *mtl_gru_forward(mtl_run *run, const mtl_cell *cell, mtl_
                                         const mtl_cell_state *initial, mtl_cell_state *final);
 MTL_DEF mtl_activation *mtl_lstm_forward(mtl_run *run, const mtl_cell *cell, mtl_activation *x,
                                          const mtl_cell_state *initial, mtl_cell_state *final);
+MTL_DEF mtl_activation *mtl_mingru_forward(mtl_run *run, const mtl_cell *cell, mtl_activation *x,
+                                           const mtl_cell_state *initial, mtl_cell_state *final);
 
 /* One sequence through one cell, a step at a time, in the order in which the steps come: what runs in a frame
    loop. For a stack, one stream per layer: what one's step returns is the next one's x. Weights are read
@@ -1093,9 +1114,13 @@ MTL_DEF int mtl_model_word(const mtl_model *model, int input, const char *word, 
 MTL_DEF mtl_status mtl_model_set_feature_scale(mtl_model *model, int input, const mtl_real *mean,
                                                const mtl_real *scale, mtl_error *err);
 /* A real task learns (target - mean) / scale; predictions and scores are in the original units. Arrays of
-   [width]. */
+   [width]. A count task's mean must be 0; its scale is best the mean of its counts. */
 MTL_DEF mtl_status mtl_model_set_target_scale(mtl_model *model, int task, const mtl_real *mean,
                                               const mtl_real *scale, mtl_error *err);
+/* From which probability on a class of a multi task with `thresholds` is chosen: [classes], each in 0 .. 1.
+   It is part of the model, as a scale is. */
+MTL_DEF mtl_status mtl_model_set_thresholds(mtl_model *model, int task, const mtl_real *thresholds,
+                                            mtl_error *err);
 /* What was set, or came with the file: the model's own arrays [features] or [width], as long as it lives.
    Returns 1, or 0 when there is none. */
 MTL_DEF int mtl_model_feature_scale(const mtl_model *model, int input, const mtl_real **mean,
@@ -1356,7 +1381,7 @@ struct mtl_operation {
    does stands above it in >>stream. */
 #define MTL_OPERATION_LIST(X) \
     X(embedding) X(features) X(cell) X(dense) X(activate) X(softmax) X(copy) X(add) X(gate) X(pool) X(class) \
-    X(multi) X(real)
+    X(multi) X(real) X(ordinal) X(ranks) X(window)
 #define MTL__OPERATION(name) MTL_DEF mtl_status mtl_do_##name(const mtl_operation *op, mtl_frame *frame);
 MTL_OPERATION_LIST(MTL__OPERATION)
 #undef MTL__OPERATION
@@ -1412,12 +1437,16 @@ typedef struct mtl_task_score {
     double loss;                            /* mean loss */
     double accuracy;                        /* class: share of items right (per token at step level) */
     double span_precision, span_recall, span_f1;
-    double rmse, mae, r2;                   /* real, in original units; r2 against the mean of the items */
-    double score;                           /* what counts for early stopping: accuracy, span F1, R2 cut at 0,
-                                               or micro F1 */
+    double rmse, mae, r2;                   /* real, count, in original units; r2 against the mean of the
+                                               items */
+    double score;                           /* what counts for early stopping: accuracy, span F1, micro F1, or
+                                               R2, kappa, D2, these cut at 0 */
     double own[4];                          /* of a kind of the program's own */
     double micro_f1, macro_f1;              /* multi: of all labels pooled; mean over classes, 0 for one that
                                                nobody has nor was given (as scikit-learn, zero_division=0) */
+    double kappa;                           /* ordinal: Cohen's, with quadratic weights (Cohen 1968), of the
+                                               items whose label is a class; mae is in ranks there */
+    double deviance, d2;                    /* count: mean Poisson deviance; share of it that is explained */
 } mtl_task_score;
 typedef struct mtl_scores {
     size_t task_count;
@@ -1606,7 +1635,10 @@ typedef struct mtl_count {
 } mtl_count;
 enum { MTL_TARGET_LABELS, MTL_TARGET_NUMBERS, MTL_TARGET_SET,       /* a label; numbers; a set of labels as 0s
                                                                        and 1s; */
-       MTL_TARGET_ORIGIN };                 /* none: mtl_batch.set is the label of all its sequences */
+       MTL_TARGET_ORIGIN,                   /* none: mtl_batch.set is the label of all its sequences; */
+       MTL_TARGET_RANKS,                    /* a label, where the order of labels means something; */
+       MTL_TARGET_COUNTS };                 /* numbers of at least 0, which are whole unless a teacher expects
+                                               them */
 enum { MTL_JUDGED_NOT, MTL_JUDGED_RIGHT, MTL_JUDGED_WRONG };
 /* A figure that a kind's score fills in, for reports: what it is called, by MTL_LEVEL_*, and the double's
    place. */
@@ -4156,14 +4188,15 @@ typedef struct mtl__steps {
 } mtl__steps;
 
 /* What sets a cell apart, but for its arithmetic. Gates are counted in the order of files, PyTorch's: LSTM
-   i f g o, GRU r z n, RNN one. */
+   i f g o, GRU r z n, RNN one; minGRU z n. */
 typedef struct mtl__cell_kind {
     const char *name;
     int cell, reset;                            /* MTL_CELL_*; which MTL_RESET_* of it, 0: any */
     size_t gates, slots;                        /* G; S, places for a gate's gradient in a row of dz */
     int order[4];                               /* [S] whose; slots 0 .. G-1 are the input product's */
     size_t hidden_slot, joint;                  /* slots from here on are the product's with h, gates 0 ..
-                                                   joint-1; the other gates, apart, multiply r*h */
+                                                   joint-1; the other gates, apart, multiply r*h. joint
+                                                   0: no gate reads h, and there is no W_hh, no b_hh */
     size_t merged;                              /* gates 0 .. merged-1 add b_hh to b_ih; others to W_hh h */
     int has_c, carries;                         /* has a cell state; the element-wise part leaves something
                                                    in the carry dh, to which the product adds */
@@ -4184,7 +4217,8 @@ typedef struct mtl__cell_kind {
     X(rnn,       "rnn",  MTL_CELL_RNN,  0,                1, 1, { 0, 0, 0, 0 }, 0, 1, 1,  0, 0, 0,  0, 0, 0) \
     X(gru,       "gru",  MTL_CELL_GRU,  MTL_RESET_AFTER,  3, 4, { 2, 0, 1, 2 }, 1, 3, 2,  0, 1, 0,  1, 3, 2) \
     X(gru_reset, "gru",  MTL_CELL_GRU,  MTL_RESET_BEFORE, 3, 3, { 2, 0, 1, 0 }, 1, 2, 3,  0, 1, 0,  1, 1, 2) \
-    X(lstm,      "lstm", MTL_CELL_LSTM, 0,                4, 4, { 0, 1, 2, 3 }, 0, 4, 4,  1, 0, 1,  1, 0, 2)
+    X(lstm,      "lstm", MTL_CELL_LSTM, 0,                4, 4, { 0, 1, 2, 3 }, 0, 4, 4,  1, 0, 1,  1, 0, 2) \
+    X(mingru,    "mingru", MTL_CELL_MINGRU, 0,            2, 2, { 0, 1, 0, 0 }, 0, 0, 2,  0, 1, 0,  0, 0, 1)
 #define MTL__CELL_KIND(functions, ...) { __VA_ARGS__ },
 static const mtl__cell_kind mtl__cell_kinds[] = { MTL__CELL_KINDS(MTL__CELL_KIND) };
 
@@ -4193,7 +4227,8 @@ static const mtl__cell_kind mtl__cell_kinds[] = { MTL__CELL_KINDS(MTL__CELL_KIND
 enum {
     MTL__LSTM_I = 0, MTL__LSTM_F = MTL__BLOCK, MTL__LSTM_G = 2 * MTL__BLOCK, MTL__LSTM_O = 3 * MTL__BLOCK,
     MTL__GRU_R = 0, MTL__GRU_U = MTL__BLOCK, MTL__GRU_N = 2 * MTL__BLOCK,
-    MTL__GRU_DN = 0, MTL__GRU_DR = MTL__BLOCK, MTL__GRU_DU = 2 * MTL__BLOCK, MTL__GRU_DM = 3 * MTL__BLOCK
+    MTL__GRU_DN = 0, MTL__GRU_DR = MTL__BLOCK, MTL__GRU_DU = 2 * MTL__BLOCK, MTL__GRU_DM = 3 * MTL__BLOCK,
+    MTL__MINGRU_U = 0, MTL__MINGRU_N = MTL__BLOCK
 };
 
 /* One recurrent layer in one direction: what its forward and backward loops over time share. */
@@ -4631,8 +4666,8 @@ static void mtl__cell_open(const mtl__cell_pass *p, const mtl__cell_rows *part, 
     b->c = p->c ? p->c + (p->keep ? row : sequence) * p->c_stride : NULL;
     b->extra = p->extra ? p->extra + row * p->c_stride : NULL;
     b->extra_row = p->c_stride;
-    if (p->kind->joint < p->kind->gates && !p->keep) {  /* r*h has no row in time, only one for each
-                                                           sequence */
+    if (p->kind->joint && p->kind->joint < p->kind->gates && !p->keep) {
+        /* r*h has no row in time, only one for each sequence */
         b->extra = p->scratch + sequence * padded;
         b->extra_row = padded;
     }
@@ -7073,6 +7108,39 @@ MTL__KERNEL void MTL__FN(mtl__gru_reset_backward)(const mtl__cell_block *block, 
     }
 }
 
+/* u = sigmoid(z_u)    h = h' + u (z_n - h')       (Feng et al. 2024, minGRU) */
+MTL__KERNEL void MTL__FN(mtl__mingru_forward)(const mtl__cell_block *block, int keep)
+{
+    const mtl__cell_block b = *block;
+    size_t row, at;
+    MTL__EACH_VECTOR(b.rows) {
+        mtl_real *z = b.z + row * b.z_row + at;
+        const mtl__vec u = MTL__FN(mtl__sigmoid)(mtl__load(z + MTL__MINGRU_U));
+        const mtl__vec before = mtl__load(b.h_before + row * b.h_before_row + at);
+        if (keep) mtl__store(z + MTL__MINGRU_U, u);
+        mtl__store(b.h + row * b.h_row + at,
+                   mtl__muladd(u, mtl__sub(mtl__load(z + MTL__MINGRU_N), before), before));
+    }
+}
+
+/* dh = dy + carried dh    dz_u = dh (z_n - h') u(1 - u)    dz_n = dh u    dh carried on = dh (1 - u) */
+MTL__KERNEL void MTL__FN(mtl__mingru_backward)(const mtl__cell_block *block)
+{
+    const mtl__cell_block b = *block;
+    size_t row, at;
+    MTL__EACH_VECTOR(b.rows) {
+        const mtl_real *z = b.z + row * b.z_row + at;
+        mtl_real *dz = b.dz + row * b.dz_row + at, *carry = b.dh + row * b.dh_row + at;
+        const mtl__vec u = mtl__load(z + MTL__MINGRU_U);
+        const mtl__vec dh = mtl__add(mtl__load(b.dy + row * b.dy_row + at), mtl__load(carry));
+        const mtl__vec away = mtl__sub(mtl__load(z + MTL__MINGRU_N),
+                                       mtl__load(b.h_before + row * b.h_before_row + at));
+        mtl__store(carry, mtl__submul(dh, u, dh));
+        mtl__store(dz + MTL__MINGRU_U, mtl__mul(mtl__mul(dh, away), mtl__submul(u, u, u)));
+        mtl__store(dz + MTL__MINGRU_N, mtl__mul(dh, u));
+    }
+}
+
 /* h = f(z) */
 MTL__KERNEL void MTL__FN(mtl__rnn_forward)(const mtl__cell_block *block)
 {
@@ -7263,6 +7331,17 @@ MTL__KERNEL void MTL__FN(mtl__rnn_step)(const mtl__cell_pass *p, const mtl__cell
     }
 }
 
+/* No product: a step is as long as its sigmoids. */
+MTL__KERNEL void MTL__FN(mtl__mingru_step)(const mtl__cell_pass *p, const mtl__cell_rows *part)
+{
+    const mtl__cell_block *b;
+    mtl__cell_walk walk;
+    for (b = mtl__cell_first(p, part, &walk); b; b = mtl__cell_next(p, part, &walk)) {
+        MTL__FN(mtl__mingru_forward)(b, p->keep);
+        mtl__cell_leave(p, &walk);
+    }
+}
+
 /* z (+)= a . W^T for one row and `gates` gates of all blocks of units; z has z_block to the next block. */
 MTL__KERNEL void MTL__FN(mtl__single_product)(size_t units, size_t gates, size_t length, const mtl_real *a,
                                               const mtl_real *packed, const mtl_real *bias, mtl_real *z,
@@ -7317,6 +7396,12 @@ MTL__KERNEL void MTL__FN(mtl__rnn_single)(const mtl__cell_single *p, const mtl__
 {
     MTL__FN(mtl__single_hidden)(p, p->z, MTL__START_ADD);
     MTL__FN(mtl__rnn_forward)(b);
+}
+
+MTL__KERNEL void MTL__FN(mtl__mingru_single)(const mtl__cell_single *p, const mtl__cell_block *b)
+{
+    (void)p;
+    MTL__FN(mtl__mingru_forward)(b, 0);
 }
 
 /* to (+)= dz[slot .. slot + gates) . W for all blocks of the part: a gradient of the states before. */
@@ -7384,10 +7469,15 @@ MTL__KERNEL void MTL__FN(mtl__rnn_step_back)(const mtl__cell_pass *p, const mtl_
     MTL__FN(mtl__cell_slopes)(p, part, MTL__FN(mtl__rnn_backward));
 }
 
-/* The product with W_hh, into the part's units of the carry dh. */
+MTL__KERNEL void MTL__FN(mtl__mingru_step_back)(const mtl__cell_pass *p, const mtl__cell_rows *part)
+{
+    MTL__FN(mtl__cell_slopes)(p, part, MTL__FN(mtl__mingru_backward));
+}
+
+/* The product with W_hh, where there is one, into the part's units of the carry dh. */
 MTL__KERNEL void MTL__FN(mtl__cell_step_carry)(const mtl__cell_pass *p, const mtl__cell_rows *part)
 {
-    if (part->linked || p->want_dh0)
+    if (p->kind->joint && (part->linked || p->want_dh0))
         MTL__FN(mtl__cell_product_back)(p, part, p->kind->hidden_slot, p->kind->joint, p->packed_t,
                                         p->dh + part->sequence * p->dh_stride, p->dh_stride,
                                         p->kind->carries ? MTL__START_ADD : MTL__START_ZERO);
@@ -12313,6 +12403,88 @@ static mtl_activation *mtl__reversal_forward(mtl_run *run, mtl_real factor, mtl_
     return d->y;
 }
 
+/* ---- windows: rows of neighbouring steps side by side, which a product makes a convolution of ---------- */
+
+typedef struct mtl__window {
+    size_t width, apart;                    /* steps in a window, and from one to the next */
+    size_t before;                          /* how far the first one lies before the window's own step */
+    mtl_activation *x, *y;                  /* y: [N][width * I] */
+    mtl_real *dx;                           /* while backward runs */
+    int add;
+} mtl__window;
+
+/* The packed row of step t + ahead - behind of the sequence at place b; NULL beyond its ends. */
+MTL__INLINE mtl_real *mtl__window_row(const mtl_packing *p, mtl_real *of, size_t stride, size_t b, size_t t,
+                                      size_t ahead, size_t behind)
+{
+    if (t + ahead < behind || t + ahead - behind >= (size_t)p->lengths[b]) return NULL;
+    return of + (p->step_offset[t + ahead - behind] + b) * stride;
+}
+
+/* Steps [t, end). */
+static void mtl__window_part(const mtl__kernels *kernels, const void *pass, size_t t, size_t end)
+{
+    const mtl__window *d = (const mtl__window *)pass;
+    const mtl_packing *p = d->x->space->packing;
+    const size_t inputs = d->x->width;
+    size_t b, k;
+    (void)kernels;
+    for (; t < end; t++)
+        for (b = 0; b < p->step_rows[t]; b++) {
+            mtl_real *to = d->y->value + (p->step_offset[t] + b) * d->y->stride;
+            for (k = 0; k < d->width; k++, to += inputs) {
+                const mtl_real *from = mtl__window_row(p, d->x->value, d->x->stride, b, t, k * d->apart,
+                                                       d->before);
+                if (from) memcpy(to, from, inputs * sizeof *to);
+                else memset(to, 0, inputs * sizeof *to);
+            }
+        }
+}
+
+/* A row of dx takes what it was in each window, in one order. */
+static void mtl__window_back_part(const mtl__kernels *kernels, const void *pass, size_t t, size_t end)
+{
+    const mtl__window *d = (const mtl__window *)pass;
+    const mtl_packing *p = d->x->space->packing;
+    const size_t inputs = d->x->width;
+    size_t b, k;
+    for (; t < end; t++)
+        for (b = 0; b < p->step_rows[t]; b++) {
+            mtl_real *to = mtl__row_open(d->dx, d->x->stride, inputs, p->step_offset[t] + b, d->add);
+            for (k = 0; k < d->width; k++) {
+                const mtl_real *from = mtl__window_row(p, d->y->grad, d->y->stride, b, t, d->before,
+                                                       k * d->apart);
+                if (from) kernels->add_scaled(inputs, 1, from + k * inputs, to);
+            }
+        }
+}
+
+static void mtl__window_backward(mtl_run *run, void *data)
+{
+    mtl__window *d = (mtl__window *)data;
+    const mtl_packing *p = d->x->space->packing;
+    d->dx = mtl_run_grad(run, d->x, &d->add);
+    if (d->dx) mtl__run_values(run, mtl__window_back_part, d, p->steps, d->y->width * p->sequences);
+}
+
+static mtl_activation *mtl__window_forward(mtl_run *run, mtl_activation *x, size_t width, size_t apart,
+                                           size_t before)
+{
+    mtl__window *d = (mtl__window *)mtl_run_make(run, sizeof *d);
+    mtl_activation *y = x ? mtl__run_beside(run, "", x, width * x->width) : NULL;
+    if (!d || !y) return NULL;
+    d->width = width;
+    d->apart = apart;
+    d->before = before;
+    d->x = x;
+    d->y = y;
+    y->constant = x->constant;
+    mtl__run_values(run, mtl__window_part, d, x->space->packing->steps,
+                    y->width * x->space->packing->sequences);
+    mtl_run_record(run, y, MTL__TRAINS(mtl__window_backward), d);
+    return y;
+}
+
 /* ---- pooling: rows of a sequence become one ------------------------------------------------------------ */
 
 /* Each direction's last state: forward columns of a sequence's last step, reverse columns of its first
@@ -12451,8 +12623,50 @@ static MTL__RARE mtl_activation *mtl__pool_forward(mtl_run *run, int pool, mtl_a
     return d->y;
 }
 
+/* ---- ordered classes: cumulative logits (McCullagh 1980) ------------------------------------------------
+   One score x and C - 1 thresholds that ascend, whatever the cuts w are; where these are 0, as they begin,
+   thresholds lie about 0, so far apart that each class between two of them is the likeliest somewhere:
+       t_0 = w_0 - (C - 2)     t_k = t_(k-1) + log(1 + exp(w_k + 2))       P(y <= k) = s(t_k - x)
+       P(y = k) = s(t_k - x) - s(t_(k-1) - x) = s(t_k - x) s(x - t_(k-1)) s(w_k + 2)
+   The product has no difference of numbers near one another; at both ends the factors that would name a
+   threshold out of range are 1. s is the sigmoid. */
+#define MTL__CUT 2.0
+
+static double mtl__logistic(double x)
+{
+    const double fall = exp(x < 0 ? x : -x);
+    return (x < 0 ? fall : 1) / (1 + fall);
+}
+
+/* log(1 + exp x) */
+static double mtl__softplus(double x) { return (x > 0 ? x : 0) + log1p(exp(x > 0 ? -x : x)); }
+
+static void mtl__ordinal_thresholds(const mtl_real *cuts, size_t count, mtl_real *t)
+{
+    size_t k;
+    t[0] = cuts[0] - ((mtl_real)count - 1);
+    for (k = 1; k < count; k++) t[k] = t[k - 1] + (mtl_real)mtl__softplus((double)cuts[k] + MTL__CUT);
+}
+
+/* p: [count + 1] of a row with the score x. */
+static void mtl__ordinal_row(const mtl_real *cuts, const mtl_real *t, size_t count, mtl_real x, mtl_real *p)
+{
+    size_t k;
+    for (k = 0; k <= count; k++)
+        p[k] = (mtl_real)((k < count ? mtl__logistic((double)t[k] - (double)x) : 1)
+                          * (k ? mtl__logistic((double)x - (double)t[k - 1]) : 1)
+                          * (k && k < count ? mtl__logistic((double)cuts[k] + MTL__CUT) : 1));
+}
+
+/* 1: class j is chosen, with the probability x, or of this logit. */
+MTL__INLINE int mtl__multi_chooses(const mtl_real *thresholds, size_t j, mtl_real x, int logit)
+{
+    if (!thresholds) return x >= (logit ? 0 : (mtl_real)0.5);
+    return (logit ? (mtl_real)mtl__logistic((double)x) : x) >= thresholds[j];
+}
+
 /* ===========================================================================================================
-   16 >>cells      RNN, GRU, LSTM; directions; stacks
+   16 >>cells      RNN, GRU, LSTM, minGRU; directions; stacks
    ===========================================================================================================
    The element-wise mathematics of the cells stands with their kernels (>>kernels), as does the table that
    says what sets them apart; here is the order of the work around it.
@@ -12490,16 +12704,17 @@ static MTL__RARE mtl_activation *mtl__pool_forward(mtl_run *run, int pool, mtl_a
    at once. A stream's step: mtl_cell_stream_step, cell_single, mtl__lstm_single, mtl__lstm_forward.
 
    What a record keeps, floats per unit and row: RNN 2 (z, y), GRU 5 (r z n, W_hn h + b_hn, y), LSTM 7 (i f g
-   o, c, tanh c, y). Forward's scratch: z of one chunk (two with threads; where there is a record none),
-   states of all sequences, z of at most 8 ids for each sequence. Backward's scratch: dz of one chunk (two
-   with threads), states of all sequences, and 64 KB for each job of a weight product.
+   o, c, tanh c, y), minGRU 3 (z n, y). Forward's scratch: z of one chunk (two with threads; where there is a
+   record none), states of all sequences, z of at most 8 ids for each sequence. Backward's scratch: dz of one
+   chunk (two with threads), states of all sequences, and 64 KB for each job of a weight product.
    -------------------------------------------------------------------------------------------------------- */
 struct mtl_cell {
     const mtl__cell_kind *kind;
     int activation, reverse;
     size_t units, inputs;
     mtl_tensor *w_ih, *w_hh, *b_ih, *b_hh;  /* biases NULL: none */
-    mtl__matrix *input, *hidden, *hidden_n; /* packed W_ih, W_hh of the joint gates, of the others or NULL */
+    mtl__matrix *input, *hidden, *hidden_n; /* packed W_ih, W_hh of the joint gates, of the others; w_hh,
+                                               b_hh and these NULL: none */
 };
 
 /* MTL_CELL_*, MTL_RESET_* */
@@ -12511,7 +12726,10 @@ static const mtl__cell_kind *mtl__cell_kind_find(int cell, int reset)
 }
 
 /* The gates whose hidden product comes after that of the joint ones: reset before. */
-static size_t mtl__cell_apart(const mtl__cell_kind *kind) { return kind->gates - kind->joint; }
+static size_t mtl__cell_apart(const mtl__cell_kind *kind)
+{
+    return kind->joint ? kind->gates - kind->joint : 0;
+}
 
 /* Which packings the products need. */
 static MTL__RARE void mtl__cell_add_matrices(mtl_parameters *set, mtl_cell *c, mtl_error *err)
@@ -12520,6 +12738,7 @@ static MTL__RARE void mtl__cell_add_matrices(mtl_parameters *set, mtl_cell *c, m
     const size_t apart = mtl__cell_apart(k);
     c->input = mtl__matrix_add(set, c->w_ih, 0, k->gates, c->units, k->order, err);
     mtl__matrix_add_bias(set, c->input, c->b_ih, c->b_hh, 0, k->gates, k->merged);
+    if (!k->joint) return;
     c->hidden = mtl__matrix_add(set, c->w_hh, 0, k->joint, c->units, NULL, err);
     if (apart) c->hidden_n = mtl__matrix_add(set, c->w_hh, k->joint * c->units, apart, c->units, NULL, err);
     if (k->merged < k->gates)
@@ -12546,6 +12765,17 @@ static void mtl__cell_open_forget_gate(const mtl_cell *c, float bias)
     rows->addend = bias;
 }
 
+/* As PyTorch: all within 1 / sqrt(H). */
+static MTL__RARE void mtl__cell_initial(const mtl_cell *c)
+{
+    mtl_tensor *const tensors[4] = { c->w_ih, c->w_hh, c->b_ih, c->b_hh };
+    size_t i;
+    for (i = 0; i < MTL__COUNT(tensors); i++)
+        if (tensors[i]) tensors[i]->initial = MTL__TRAINING ? (float)(1 / sqrt((double)c->units)) : 0;
+    c->w_ih->gates = c->kind->gates;
+    if (c->w_hh) c->w_hh->gates = c->kind->gates;
+}
+
 MTL_DEF MTL__RARE mtl_cell *mtl_cell_add(mtl_parameters *set, const char *prefix, const mtl_cell_desc *desc,
                                          size_t inputs, int layer, int reverse, mtl_error *err)
 {
@@ -12553,6 +12783,7 @@ MTL_DEF MTL__RARE mtl_cell *mtl_cell_add(mtl_parameters *set, const char *prefix
     mtl_cell_desc of = *desc;               /* with defaults put in */
     mtl_cell *c;
     size_t rows;
+    int hidden;
     err = mtl__error_given(err, &own);
     if (mtl_desc_check(MTL_DESC_CELL, &of, "cell", err)) return NULL;
     c = (mtl_cell *)mtl__arena_make(set->arena, 1, sizeof *c, "a cell", err);
@@ -12565,15 +12796,13 @@ MTL_DEF MTL__RARE mtl_cell *mtl_cell_add(mtl_parameters *set, const char *prefix
     c->inputs = inputs;
     rows = c->kind->gates * c->units;
     c->w_ih = mtl__cell_tensor(set, prefix, "weight_ih", layer, reverse, rows, inputs, err);
-    c->w_hh = mtl__cell_tensor(set, prefix, "weight_hh", layer, reverse, rows, c->units, err);
-    if (!of.no_bias) {
-        c->b_ih = mtl__cell_tensor(set, prefix, "bias_ih", layer, reverse, rows, 0, err);
+    hidden = c->kind->joint > 0;
+    if (hidden) c->w_hh = mtl__cell_tensor(set, prefix, "weight_hh", layer, reverse, rows, c->units, err);
+    if (!of.no_bias) c->b_ih = mtl__cell_tensor(set, prefix, "bias_ih", layer, reverse, rows, 0, err);
+    if (!of.no_bias && hidden)
         c->b_hh = mtl__cell_tensor(set, prefix, "bias_hh", layer, reverse, rows, 0, err);
-    }
     if (mtl__failed(err)) return NULL;
-    c->w_ih->initial = c->w_hh->initial = MTL__TRAINING ? (float)(1 / sqrt((double)c->units)) : 0;
-    c->w_ih->gates = c->w_hh->gates = c->kind->gates;
-    if (c->b_ih) c->b_ih->initial = c->b_hh->initial = c->w_ih->initial;
+    mtl__cell_initial(c);
     if (c->b_ih && c->kind->forget) mtl__cell_open_forget_gate(c, of.forget_bias);
     mtl__cell_add_matrices(set, c, err);
     return mtl__failed(err) ? NULL : c;
@@ -12619,9 +12848,9 @@ static MTL__RARE mtl__cell_pass mtl__cell_pass_of(const mtl_run *run, const mtl_
     pass.time = &d->packing->time;
     pass.pairs = mtl__run_pairs(run) && d->keep;
     pass.rounded_row = mtl__padded(cell->units) / 2 * cell->kind->gates;
-    pass.packed = mtl__run_packed(run, cell->hidden, pass.pairs);
+    pass.packed = cell->hidden ? mtl__run_packed(run, cell->hidden, pass.pairs) : NULL;
     pass.packed_n = cell->hidden_n ? mtl__run_packed(run, cell->hidden_n, pass.pairs) : NULL;
-    pass.bias_n = cell->hidden->packed_bias;
+    pass.bias_n = cell->hidden ? cell->hidden->packed_bias : NULL;
     pass.z = d->z;
     pass.z_block = d->packing->rows * cell->kind->gates * MTL__BLOCK;
     pass.c = d->c;
@@ -13019,7 +13248,7 @@ static void mtl__cell_weight_gradients(mtl__jobs *jobs, const mtl__cell_back *ba
     const mtl_gradient *g = mtl__run_gradient(jobs->run, back->data->cell->w_hh);
     const int add = g && g->state == MTL_GRAD_DENSE;
     mtl__cell_input_gradients(jobs, back, chunk);
-    mtl__cell_hidden_gradients(jobs, back, chunk);
+    if (back->data->cell->w_hh) mtl__cell_hidden_gradients(jobs, back, chunk);
     if (mtl__cell_apart(back->data->cell->kind)) mtl__cell_apart_gradient(jobs, back, chunk, add);
 }
 
@@ -13051,7 +13280,7 @@ static void mtl__cell_back_pass(mtl_run *run, mtl__cell_back *back, const mtl__s
     pass.dy_stride = d->y->stride;
     back->dz = dz ? dz : mtl__run_reals(run, chunks->rows * mtl__chunk_buffers(run),
                                         mtl__padded(cell->units) * cell->kind->slots);
-    pass.packed_t = mtl__run_packed_t(run, cell->hidden);
+    if (cell->hidden) pass.packed_t = mtl__run_packed_t(run, cell->hidden);
     if (cell->hidden_n) pass.packed_n_t = mtl__run_packed_t(run, cell->hidden_n);
     if (pass.pairs) pass.rounded = mtl__run_reals(run, d->packing->sequences, pass.rounded_row);
     pass.dh = mtl__cell_carry_begin(run, d, d->h_last);
@@ -13382,6 +13611,11 @@ MTL_DEF mtl_activation *mtl_lstm_forward(mtl_run *run, const mtl_cell *cell, mtl
 {
     return mtl__cell_forward_if(run, MTL_CELL_LSTM, cell, x, initial, final);
 }
+MTL_DEF mtl_activation *mtl_mingru_forward(mtl_run *run, const mtl_cell *cell, mtl_activation *x,
+                                           const mtl_cell_state *initial, mtl_cell_state *final)
+{
+    return mtl__cell_forward_if(run, MTL_CELL_MINGRU, cell, x, initial, final);
+}
 
 /* ---- one step at a time -------------------------------------------------------------------------------- */
 
@@ -13431,9 +13665,9 @@ MTL_DEF MTL__RARE mtl_cell_stream *mtl_cell_stream_init(void *buffer, size_t byt
     p->inputs = cell->inputs;
     p->packed_input = cell->input->packed;
     p->bias = cell->input->packed_bias;
-    p->packed = cell->hidden->packed;
+    p->packed = cell->hidden ? cell->hidden->packed : NULL;
     p->packed_n = cell->hidden_n ? cell->hidden_n->packed : NULL;
-    p->bias_n = cell->hidden->packed_bias;
+    p->bias_n = cell->hidden ? cell->hidden->packed_bias : NULL;
     mtl__stream_reals(cell, &states, &z, &extra);
     p->h = (mtl_real *)(void *)((unsigned char *)buffer + mtl__round_up(sizeof *stream, MTL__ALIGNMENT));
     p->c = cell->kind->has_c ? p->h + states / 2 : NULL;
@@ -13573,6 +13807,19 @@ MTL_DEF mtl_status mtl_do_activate(const mtl_operation *op, mtl_frame *f)
     return MTL_OK;
 }
 
+/* to = the last steps of `from`, `rows` of them, `how` apart; by: all steps that a window spans, kept. */
+MTL_DEF MTL__RARE mtl_status mtl_do_window(const mtl_operation *op, mtl_frame *f)
+{
+    const size_t spans = (size_t)(op->rows - 1) * (size_t)op->how + 1, width = op->columns;
+    mtl_real *kept = mtl__at(f, op->by), *to = mtl__at(f, op->to);
+    size_t k;
+    memmove(kept, kept + width, (spans - 1) * width * sizeof *kept);
+    memcpy(kept + (spans - 1) * width, mtl__at(f, op->from), width * sizeof *kept);
+    for (k = 0; k < op->rows; k++)
+        memcpy(to + k * width, kept + k * (size_t)op->how * width, width * sizeof *to);
+    return MTL_OK;
+}
+
 MTL_DEF mtl_status mtl_do_softmax(const mtl_operation *op, mtl_frame *f)
 {
     mtl__softmax s;
@@ -13675,7 +13922,25 @@ MTL_DEF mtl_status mtl_do_class(const mtl_operation *op, mtl_frame *f)
     return mtl__do_answer(op, f, numbers, has ? 1 : op->columns);
 }
 
-/* The same of sets, by sigmoids; rows: where the task's flags begin. */
+/* to: the probabilities of ordered classes with the score `from`; weights[0]: `rows` cuts, whose thresholds
+   go to `by`. */
+MTL_DEF MTL__RARE mtl_status mtl_do_ordinal(const mtl_operation *op, mtl_frame *f)
+{
+    mtl__ordinal_thresholds(op->weights[0], op->rows, mtl__at(f, op->by));
+    mtl__ordinal_row(op->weights[0], mtl__at(f, op->by), op->rows, *mtl__at(f, op->from), mtl__at(f, op->to));
+    return MTL_OK;
+}
+
+/* The same of ordered classes; their probabilities are made here. */
+MTL_DEF MTL__RARE mtl_status mtl_do_ranks(const mtl_operation *op, mtl_frame *f)
+{
+    mtl_operation made = *op;
+    made.also = 0;
+    if (f->inputs) (void)mtl_do_ordinal(op, f);
+    return mtl_do_class(&made, f);
+}
+
+/* The same of sets, by sigmoids; rows: where the task's flags begin; weights[0]: thresholds, or NULL. */
 MTL_DEF MTL__RARE mtl_status mtl_do_multi(const mtl_operation *op, mtl_frame *f)
 {
     const int has = op->to != MTL__NO_PLACE;
@@ -13690,11 +13955,13 @@ MTL_DEF MTL__RARE mtl_status mtl_do_multi(const mtl_operation *op, mtl_frame *f)
         return MTL_OK;
     }
     if (op->also) f->kernels->activate(MTL_ACTIVATION_SIGMOID, op->columns, x, numbers);
-    for (j = 0; j < op->columns; j++) chosen[j] = numbers[j] >= (has ? (mtl_real)0.5 : 0);
+    for (j = 0; j < op->columns; j++)
+        chosen[j] = (unsigned char)mtl__multi_chooses(op->weights[0], j, numbers[j], !has);
     return mtl__do_answer(op, f, numbers, op->columns);
 }
 
-/* to = from * weights[0] + bias[0], of `rows` numbers over and over; weights[0] NULL: from. */
+/* to = from * weights[0] + bias[0], of `rows` numbers over and over; weights[0] NULL: from; also: of exp
+   from. */
 MTL_DEF mtl_status mtl_do_real(const mtl_operation *op, mtl_frame *f)
 {
     const mtl_real *from = mtl__at(f, op->from);
@@ -13705,8 +13972,10 @@ MTL_DEF mtl_status mtl_do_real(const mtl_operation *op, mtl_frame *f)
         out->values = to;
         return MTL_OK;
     }
-    for (j = 0; j < op->columns; j++, i = i + 1 < op->rows ? i + 1 : 0)
-        to[j] = op->weights[0] ? from[j] * op->weights[0][i] + op->bias[0][i] : from[j];
+    for (j = 0; j < op->columns; j++, i = i + 1 < op->rows ? i + 1 : 0) {
+        const mtl_real y = op->also ? (mtl_real)exp((double)from[j]) : from[j];
+        to[j] = op->weights[0] ? y * op->weights[0][i] + op->bias[0][i] : y;
+    }
     return mtl__do_answer(op, f, to, op->columns);
 }
 
@@ -14005,7 +14274,9 @@ static void mtl__cross_entropy_forward(mtl_run *run, mtl__loss_data *d, const ch
 
 /* Element loss of an output x against y and its slope. With e = x - y: mse e^2; mae |e|; huber e^2/2 inside
    delta, delta(|e| - delta/2) outside (Huber 1964). bce, of a logit and 0 or 1, with p = 1 / (1 + exp -x):
-   -y log p - (1 - y) log(1 - p) = max(x, 0) - x y + log(1 + exp -|x|), slope p - y. */
+   -y log p - (1 - y) log(1 - p) = max(x, 0) - x y + log(1 + exp -|x|), slope p - y; with a class's weight w
+   -w y log p in the first place (PyTorch's pos_weight). poisson, of the logarithm
+   of what is expected: exp x - y x, the log y! left out. */
 static mtl_real mtl__number_loss(const mtl__loss_data *d, mtl_real x, mtl_real y, mtl_real *slope)
 {
     const mtl_real e = x - y, size = e < 0 ? -e : e;
@@ -14022,10 +14293,21 @@ static mtl_real mtl__number_loss(const mtl__loss_data *d, mtl_real x, mtl_real y
         fall = exp(x < 0 ? (double)x : -(double)x);
         *slope = (mtl_real)((x < 0 ? fall : 1) / (1 + fall) - (double)y);
         return (mtl_real)((x < 0 ? 0 : (double)x) - (double)x * (double)y + log1p(fall));
+    case MTL_LOSS_POISSON:
+        fall = exp((double)x);
+        *slope = (mtl_real)(fall - (double)y);
+        return (mtl_real)(fall - (double)y * (double)x);
     default:
         *slope = 2 * e;
         return e * e;
     }
+}
+
+/* What a class's weight adds to the loss where an item has it. */
+static mtl_real mtl__number_loss_of_positive(mtl_real more, mtl_real x, mtl_real *slope)
+{
+    *slope -= more * (mtl_real)mtl__logistic(-(double)x);
+    return more * (mtl_real)mtl__softplus(-(double)x);
 }
 
 /* The loss of row m, column j; numbers are compared in standardised units. */
@@ -14034,7 +14316,11 @@ static mtl_real mtl__real_loss(const mtl__loss_data *d, size_t m, size_t j, mtl_
     const mtl_real x = d->x->value[m * d->x->stride + j], *y = d->target->values;
     const size_t width = d->of_output ? d->part->width : d->x->width, k = d->of_output ? j % width : j;
     const mtl_real target = mtl__scaled(d->scaling, k, y[(size_t)d->items[m] * width + k]);
-    return d->of_output ? d->of_output(d->part, j, x, target, slope) : mtl__number_loss(d, x, target, slope);
+    mtl_real loss = d->of_output ? d->of_output(d->part, j, x, target, slope)
+        : mtl__number_loss(d, x, target, slope);
+    if (d->class_weights)
+        loss += mtl__number_loss_of_positive(((mtl_real)d->class_weights[j] - 1) * target, x, slope);
+    return loss;
 }
 
 /* Forward: the losses, one by one. Backward, which has a dx: their slopes times the gradient of L. */
@@ -14184,6 +14470,170 @@ static MTL__RARE mtl_activation *mtl__agreement_forward(mtl_run *run, mtl_activa
     mtl_arena_release(run->arena, mark);
     mtl_run_record(run, d->y, MTL__TRAINS(mtl__agreement_backward), d);
     return d->y;
+}
+
+/* ---- ordered classes: their probabilities, and the loss of those ----------------------------------------
+   With s_k = s(t_k - x) and a row's coefficients a_c (of a label w_y at y, of a distribution w_c q_c):
+       p       dt_k = (dp_k - dp_(k+1)) s_k (1 - s_k)
+       loss    l = -sum_c a_c log p_c       dt_k = a_(k+1) s_k - a_k (1 - s_k), and dw_c = -a_c s(-v_c) beside
+       both    dx = -sum_k dt_k             dw_0 = sum_k dt_k       dw_c = s(v_c) sum over k >= c of dt_k
+   with v_c = w_c + 2. */
+typedef struct mtl__ordinal {
+    const mtl_tensor *cuts;                 /* [C - 1] */
+    mtl_real *thresholds;                   /* [C - 1] */
+    mtl_activation *x, *y;                  /* [N][1]; the probabilities [N][C], or the loss, 1 x 1 */
+    int is_loss;
+    const float *weights;                   /* these of a loss: [C] or NULL */
+    const mtl_target *target;
+    const int *items;                       /* [N] */
+    double divisor, *loss;                  /* [N], forward */
+    mtl_real *dx, *dw;                      /* while backward runs */
+    int add_x, add_w;
+} mtl__ordinal;
+
+static double mtl__ordinal_coefficient(const mtl__ordinal *d, size_t n, size_t c)
+{
+    const size_t item = (size_t)d->items[n], classes = d->cuts->count + 1;
+    const double weight = d->weights ? (double)d->weights[c] : 1;
+    return d->target->distribution ? weight * (double)d->target->distribution[item * classes + c]
+        : d->target->labels[item] == (int)c ? weight : 0;
+}
+
+/* dt_k of row n. */
+static double mtl__ordinal_slope(const mtl__ordinal *d, size_t n, size_t k)
+{
+    const double s = mtl__logistic((double)d->thresholds[k] - (double)d->x->value[n * d->x->stride]);
+    const mtl_real *dp = d->y->grad;
+    if (!d->is_loss) return ((double)dp[n * d->y->stride + k] - (double)dp[n * d->y->stride + k + 1]) * s
+                         * (1 - s);
+    return (double)*dp / d->divisor * (mtl__ordinal_coefficient(d, n, k + 1) * s
+                                       - mtl__ordinal_coefficient(d, n, k) * (1 - s));
+}
+
+static void mtl__ordinal_back_x(const mtl__kernels *kernels, const void *pass, size_t n, size_t end)
+{
+    const mtl__ordinal *d = (const mtl__ordinal *)pass;
+    size_t k;
+    (void)kernels;
+    for (; n < end; n++) {
+        double sum = 0;
+        for (k = 0; k < d->cuts->count; k++) sum -= mtl__ordinal_slope(d, n, k);
+        *mtl__row_open(d->dx, d->x->stride, 1, n, d->add_x) += (mtl_real)sum;
+    }
+}
+
+/* All cuts at once, from the last one down, as each one's gradient holds that of those behind it. */
+static void mtl__ordinal_back_w(const mtl__kernels *kernels, const void *pass, size_t begin, size_t end)
+{
+    const mtl__ordinal *d = (const mtl__ordinal *)pass;
+    const double g = d->is_loss ? (double)d->y->grad[0] / d->divisor : 0;
+    double sum = 0, beside;
+    size_t k, n;
+    (void)kernels; (void)begin; (void)end;
+    for (k = d->cuts->count; k-- > 0;) {
+        const double v = (double)d->cuts->value[k] + MTL__CUT;
+        for (n = 0, beside = 0; n < d->x->rows; n++) {
+            sum += mtl__ordinal_slope(d, n, k);
+            if (k && d->is_loss) beside -= g * mtl__ordinal_coefficient(d, n, k);
+        }
+        d->dw[k] = (d->add_w ? d->dw[k] : 0)
+            + (mtl_real)(k ? mtl__logistic(v) * sum + mtl__logistic(-v) * beside : sum);
+    }
+}
+
+static void mtl__ordinal_backward(mtl_run *run, void *data)
+{
+    mtl__ordinal *d = (mtl__ordinal *)data;
+    d->dx = mtl_run_grad(run, d->x, &d->add_x);
+    if (d->dx) mtl__run_values(run, mtl__ordinal_back_x, d, d->x->rows, 8 * d->cuts->count);
+    d->dw = mtl__stays(d->cuts) ? NULL : mtl_run_tensor_grad(run, d->cuts, &d->add_w);
+    if (d->dw) mtl__run_pass(run, mtl__ordinal_back_w, d, 1, 1);
+}
+
+static void mtl__ordinal_begin(const mtl__kernels *kernels, const void *pass, size_t begin, size_t end)
+{
+    const mtl__ordinal *d = (const mtl__ordinal *)pass;
+    (void)kernels; (void)begin; (void)end;
+    mtl__ordinal_thresholds(d->cuts->value, d->cuts->count, d->thresholds);
+}
+
+static void mtl__ordinal_part(const mtl__kernels *kernels, const void *pass, size_t n, size_t end)
+{
+    const mtl__ordinal *d = (const mtl__ordinal *)pass;
+    (void)kernels;
+    for (; n < end; n++)
+        mtl__ordinal_row(d->cuts->value, d->thresholds, d->cuts->count, d->x->value[n * d->x->stride],
+                         d->y->value + n * d->y->stride);
+}
+
+/* -log p_c = log(1 + exp(x - t_c)) + log(1 + exp(t_(c-1) - x)) + log(1 + exp -v_c), each where it is. */
+static void mtl__ordinal_loss_part(const mtl__kernels *kernels, const void *pass, size_t n, size_t end)
+{
+    const mtl__ordinal *d = (const mtl__ordinal *)pass;
+    const size_t count = d->cuts->count;
+    size_t c;
+    (void)kernels;
+    for (; n < end; n++) {
+        const double x = (double)d->x->value[n * d->x->stride];
+        for (c = 0, d->loss[n] = 0; c <= count; c++) {
+            const double a = mtl__ordinal_coefficient(d, n, c);
+            if (!(a > 0)) continue;
+            d->loss[n] += a * ((c < count ? mtl__softplus(x - (double)d->thresholds[c]) : 0)
+                               + (c ? mtl__softplus((double)d->thresholds[c - 1] - x) : 0)
+                               + (c && c < count ? mtl__softplus(-(double)d->cuts->value[c] - MTL__CUT) : 0));
+        }
+    }
+}
+
+/* What both layers begin with: y is made already. */
+static mtl__ordinal *mtl__ordinal_open(mtl_run *run, const mtl_tensor *cuts, mtl_activation *x,
+                                       mtl_activation *y)
+{
+    mtl__ordinal *d = (mtl__ordinal *)mtl_run_make(run, sizeof *d);
+    if (!d || !x || !y) return NULL;
+    d->cuts = cuts;
+    d->thresholds = mtl__run_reals(run, 1, cuts->count);
+    d->x = x;
+    d->y = y;
+    y->constant = x->constant && mtl__stays(cuts);
+    if (mtl__failed(run->error)) return NULL;
+    mtl__run_pass(run, mtl__ordinal_begin, d, 1, 1);
+    return d;
+}
+
+static mtl_activation *mtl__ordinal_forward(mtl_run *run, const mtl_tensor *cuts, mtl_activation *x,
+                                            const char *name)
+{
+    mtl_activation *p = x ? mtl__run_beside(run, name, x, cuts->count + 1) : NULL;
+    mtl__ordinal *d = mtl__ordinal_open(run, cuts, x, p);
+    if (!d) return NULL;
+    mtl__run_values(run, mtl__ordinal_part, d, x->rows, 8 * cuts->count);
+    mtl_run_record(run, p, MTL__TRAINS(mtl__ordinal_backward), d);
+    return p;
+}
+
+static MTL__RARE mtl_activation *mtl__ordinal_loss_forward(mtl_run *run, const mtl_tensor *cuts,
+                                                           const mtl__loss_data *how, mtl_activation *x)
+{
+    mtl_activation *y = mtl__run_activation(run, NULL, NULL, 1, 1);
+    mtl__ordinal *d = mtl__ordinal_open(run, cuts, x, y);
+    mtl__loss_data total = *how;
+    mtl_arena_mark mark;
+    if (!d) return NULL;
+    d->is_loss = 1;
+    d->weights = how->class_weights;
+    d->target = how->target;
+    d->items = how->items;
+    d->divisor = how->divisor;
+    total.y = y;
+    mark = mtl_arena_save(run->arena);
+    d->loss = (double *)mtl_run_push(run, x->rows * sizeof *d->loss);
+    if (mtl__failed(run->error)) return NULL;
+    mtl__run_values(run, mtl__ordinal_loss_part, d, x->rows, 8 * cuts->count);
+    mtl__loss_total(run, &total, d->loss, x->rows);
+    mtl_arena_release(run->arena, mark);
+    mtl_run_record(run, y, MTL__TRAINS(mtl__ordinal_backward), d);
+    return y;
 }
 
 /* ---- penalties: losses of tensors and of rows ----------------------------------------------------------
@@ -15150,6 +15600,8 @@ static void mtl__chain_best_paths(mtl_run *run, const mtl__chain *chain, const m
        R2 = 1 - sum (y - p)^2 / sum (y - mean)^2, over all numbers of all items pooled, so a vector target has
        one mean
        sets of labels: F1 of all labels pooled (micro), and the mean of each class's F1 (macro)
+       ordered labels: Cohen's kappa with weights (y - p)^2 (Cohen 1968), of ranks from 0 on
+       counts: D2 = 1 - D(p) / D(mean), D = 2 sum (y log(y / p) - y + p), the Poisson deviance
    -------------------------------------------------------------------------------------------------------- */
 
 /* ---- spans --------------------------------------------------------------------------------------------- */
@@ -15211,6 +15663,12 @@ MTL_DEF int mtl_labels_are_spans(const char *const *labels, size_t count)
 
 /* ---- counting ------------------------------------------------------------------------------------------ */
 
+/* Of labels in an order: of the items whose label is a class and that have an answer. */
+typedef struct mtl__metric_ranks {
+    double known, error_squares, error_abs;
+    double gold, gold_squares, given, given_squares;
+} mtl__metric_ranks;
+
 /* Everything that is counted for one task of classes or numbers. Zero it, set spans or width, add, finish. */
 typedef struct mtl__metric {
     int spans;                              /* 1: labels are a span scheme */
@@ -15221,6 +15679,10 @@ typedef struct mtl__metric {
     double target_sum, target_squares;      /* squares: about the mean of the numbers so far (Welford 1962) */
     size_t numbers;                         /* real tasks: numbers seen */
     size_t width;                           /* real tasks: numbers of an item; 0: 1 */
+    int ranked;                             /* 1: labels have an order */
+    mtl__metric_ranks ranks;
+    int counts;                             /* 1: numbers are counts, */
+    double deviance, logs;                  /* with the sums of 2 (y log(y / p) - y + p) and of y log y */
 } mtl__metric;
 
 static void mtl__metric_class(mtl__metric *m, const int *gold, const int *predicted, size_t count)
@@ -15266,12 +15728,22 @@ static MTL__RARE void mtl__metric_spans(mtl__metric *m, const int *gold, const i
     }
 }
 
+/* y log(y / p), of 0: 0 */
+static double mtl__metric_y_log(double y, double p)
+{
+    return y > 0 ? y * (log(y) - log(p > 1e-30 ? p : 1e-30)) : 0;
+}
+
 /* One number of a real target. */
 static void mtl__metric_number(mtl__metric *m, double target, double error)
 {
     if (m->numbers) {
         double n = (double)m->numbers, delta = target - m->target_sum / n;
         m->target_squares += delta * delta * n / (n + 1);
+    }
+    if (m->counts) {
+        m->deviance += 2 * (mtl__metric_y_log(target, target + error) + error);
+        m->logs += mtl__metric_y_log(target, 1);
     }
     m->target_sum += target;
     m->error_squares += error * error;
@@ -15312,6 +15784,19 @@ static void mtl__metric_set(mtl__metric_label *labels, size_t classes, const mtl
     }
 }
 
+static void mtl__metric_rank(mtl__metric *m, int gold, int given)
+{
+    mtl__metric_ranks *r = &m->ranks;
+    const double y = gold, p = given, e = y > p ? y - p : p - y;
+    r->known += 1;
+    r->error_squares += e * e;
+    r->error_abs += e;
+    r->gold += y;
+    r->gold_squares += y * y;
+    r->given += p;
+    r->given_squares += p * p;
+}
+
 /* ---- scores -------------------------------------------------------------------------------------------- */
 
 static double mtl__metric_ratio(double part, double whole) { return whole > 0 ? part / whole : 0; }
@@ -15323,12 +15808,27 @@ static void mtl__metric_items(const mtl__metric *m, mtl_task_score *score)
     score->loss = mtl__metric_ratio(m->loss_sum, m->loss_weight);
 }
 
+/* kappa = 1 - sum (y - p)^2 / sum of the same over all pairs of an item's label and any item's answer / n.
+   Where nothing can differ it is 1 without any error, else 0. */
+static MTL__RARE void mtl__metric_finish_ranks(const mtl__metric *m, mtl_task_score *score)
+{
+    const mtl__metric_ranks *r = &m->ranks;
+    double chance;
+    score->score = 0;
+    if (!(r->known > 0)) return;
+    chance = r->gold_squares + r->given_squares - 2 * r->gold * r->given / r->known;
+    score->mae = r->error_abs / r->known;
+    score->kappa = chance > 0 ? 1 - r->error_squares / chance : r->error_squares > 0 ? 0 : 1;
+    if (score->kappa > 0) score->score = score->kappa * r->known / (double)m->items;
+}
+
 static MTL__RARE void mtl__metric_finish_class(const mtl__metric *m, mtl_task_score *score)
 {
     double sum;
     mtl__metric_items(m, score);
     score->accuracy = mtl__metric_ratio((double)m->correct, (double)m->items);
     score->score = score->accuracy;
+    if (m->ranked) mtl__metric_finish_ranks(m, score);
     if (!m->spans) return;
     score->span_precision = mtl__metric_ratio((double)m->right_spans, (double)m->predicted_spans);
     score->span_recall = mtl__metric_ratio((double)m->right_spans, (double)m->gold_spans);
@@ -15362,6 +15862,18 @@ static MTL__RARE void mtl__metric_finish_set(const mtl__metric *m, const mtl__me
     score->macro_f1 = mtl__metric_ratio(sum, (double)(classes + unknown));
 }
 
+/* D2 = 1 - deviance / that of the mean; without any to explain as R2. The loss is p - y log p. */
+static MTL__RARE void mtl__metric_finish_counts(const mtl__metric *m, mtl_task_score *score)
+{
+    const double n = (double)m->numbers;
+    score->r2 = score->score = 0;
+    score->loss = (m->deviance / 2 + m->target_sum - m->logs) / n;
+    score->deviance = m->deviance / n;
+    if (!(m->target_squares > 0)) score->d2 = m->deviance > 0 ? 0 : 1;
+    else score->d2 = 1 - m->deviance / (2 * (m->logs - mtl__metric_y_log(m->target_sum, n)));
+    if (score->d2 > 0) score->score = score->d2 * (double)m->correct / (double)m->items;
+}
+
 /* Targets that are all the same have no variance to explain: R2 is then 1 without any error, else 0. */
 static MTL__RARE void mtl__metric_finish_real(const mtl__metric *m, mtl_task_score *score)
 {
@@ -15373,6 +15885,7 @@ static MTL__RARE void mtl__metric_finish_real(const mtl__metric *m, mtl_task_sco
     if (m->target_squares > 0) score->r2 = 1 - m->error_squares / m->target_squares;
     else score->r2 = m->error_squares > 0 ? 0 : 1;
     score->score = score->r2 > 0 ? score->r2 * (double)m->correct / (double)m->items : 0;
+    if (m->counts) mtl__metric_finish_counts(m, score);
 }
 
 /* ===========================================================================================================
@@ -15920,18 +16433,136 @@ static MTL__RARE unsigned mtl__cells_stream(mtl_maker *m, const mtl_column_part 
         op->how = (int)(cell->kind - mtl__cell_kinds);
         op->also = cell->activation;
         op->weights[0] = cell->input->packed;
-        op->weights[1] = cell->hidden->packed;
+        op->weights[1] = cell->hidden ? cell->hidden->packed : NULL;
         op->weights[2] = cell->hidden_n ? cell->hidden_n->packed : NULL;
         op->bias[0] = cell->input->packed_bias;
-        op->bias[1] = cell->hidden->packed_bias;
+        op->bias[1] = cell->hidden ? cell->hidden->packed_bias : NULL;
         x = op->to;
+    }
+    return x;
+}
+
+/* ---- conv: convolutions over the steps of a sequence --------------------------------------------------- */
+
+typedef struct mtl__conv {
+    size_t widths;                          /* windows side by side */
+    mtl_dense **filters;                    /* [layer * widths + k] */
+} mtl__conv;
+
+enum { MTL__CONV_APART = 1000000 };
+
+/* Steps in window k of a layer. */
+static size_t mtl__conv_width(const mtl_column_desc *d, size_t k)
+{
+    return d->widths[k] ? (size_t)d->widths[k] : 3;
+}
+
+/* How far apart the steps of the next layer's windows lie. */
+static size_t mtl__conv_next(const mtl_column_desc *d, size_t apart)
+{
+    return d->dilation ? apart * (size_t)d->dilation : apart;
+}
+
+static MTL__RARE mtl_status mtl__conv_build(mtl_column_part *part, mtl_parameters *set, mtl_error *err)
+{
+    const mtl_column_desc *d = part->desc;
+    mtl__conv *c = (mtl__conv *)mtl__arena_make(set->arena, 1, sizeof *c, "a column", err);
+    size_t inputs = part->inputs, apart = 1, l, k;
+    char name[160];
+    if (!c) return mtl__status(err);
+    while (c->widths < MTL_MAX_HIDDEN && d->widths[c->widths]) c->widths++;
+    if (!c->widths) c->widths = 1;
+    c->filters = (mtl_dense **)mtl__arena_make(set->arena, (size_t)d->layers * c->widths, sizeof *c->filters,
+                                               "a column", err);
+    part->width = c->widths * (size_t)d->hidden;
+    for (l = 0; l < (size_t)d->layers && !mtl__failed(err); l++, apart = mtl__conv_next(d, apart)) {
+        if (apart > MTL__CONV_APART)
+            mtl__fail(err, MTL_ERROR_FIELD, d->name, (long long)l, "column %s: windows of layer %z take "
+                      "steps that lie %z apart, at most %d: a smaller dilation or fewer layers", d->name, l,
+                      apart, (int)MTL__CONV_APART);
+        for (k = 0; k < c->widths; k++) {
+            mtl__print(name, sizeof name, "%s.layer%z.window%z", d->name, l, mtl__conv_width(d, k));
+            c->filters[l * c->widths + k] = mtl_dense_add(set, name, mtl__conv_width(d, k) * inputs,
+                                                          (size_t)d->hidden, 0, err);
+        }
+        inputs = part->width;
+    }
+    part->data = c;
+    part->directions = 1;
+    return mtl__status(err);
+}
+
+/* One layer; name: of its result. */
+static mtl_activation *mtl__conv_layer(mtl_run *run, const mtl_column_part *part, size_t l, size_t apart,
+                                       mtl_activation *x, const char *name)
+{
+    const mtl__conv *c = (const mtl__conv *)part->data;
+    mtl_activation *parts[MTL_MAX_HIDDEN];
+    size_t k;
+    for (k = 0; k < c->widths; k++) {
+        const size_t width = mtl__conv_width(part->desc, k), spans = (width - 1) * apart;
+        mtl_activation *z = mtl__window_forward(run, x, width, apart, part->desc->causal ? spans : spans / 2);
+        z = mtl_dense_forward(run, c->filters[l * c->widths + k], z, NULL);
+        parts[k] = mtl__activate_forward(run, MTL_ACTIVATION_RELU, z, c->widths > 1 ? NULL : name);
+    }
+    return mtl__concat_forward(run, parts, c->widths, name);
+}
+
+static mtl_activation *mtl__conv_forward(mtl_run *run, const mtl_column_part *part, mtl_activation *x,
+                                         const mtl_cell_state *initial, mtl_cell_state *final)
+{
+    const mtl_column_desc *d = part->desc;
+    const size_t layers = (size_t)d->layers;
+    const int *key = d->dropout_per_sequence ? mtl__space_sequences(x->space) : mtl__space_items(x->space);
+    size_t l, apart = 1;
+    (void)initial;
+    (void)final;
+    for (l = 0; l < layers && x; l++, apart = mtl__conv_next(d, apart)) {
+        x = mtl__conv_layer(run, part, l, apart, x, l + 1 < layers ? "" : d->name);
+        if (x) x = mtl__dropout_layer(run, l + 1 < layers ? d->dropout_between : d->dropout, key, x, "");
+    }
+    return x;
+}
+
+/* A window keeps the steps that it spans; zeros stand for those before the first. */
+static MTL__RARE unsigned mtl__conv_stream_layer(mtl_maker *m, const mtl_column_part *part, size_t l,
+                                                 size_t apart, unsigned x, size_t inputs)
+{
+    const mtl__conv *c = (const mtl__conv *)part->data;
+    const size_t hidden = (size_t)part->desc->hidden;
+    unsigned parts[MTL_MAX_HIDDEN];
+    size_t widths[MTL_MAX_HIDDEN], k;
+    for (k = 0; k < c->widths; k++) {
+        const size_t width = mtl__conv_width(part->desc, k);
+        mtl_operation *op = mtl__operation(m, mtl_do_window, NULL, x, mtl__place(m, width * inputs), inputs);
+        op->by = mtl__place_kept(m, ((width - 1) * apart + 1) * inputs);
+        op->rows = (unsigned)width;
+        op->how = (int)apart;
+        parts[k] = mtl__stream_dense(m, c->filters[l * c->widths + k], op->to);
+        parts[k] = mtl__stream_activate(m, MTL_ACTIVATION_RELU, parts[k], hidden);
+        widths[k] = hidden;
+    }
+    return mtl__stream_concat(m, parts, widths, c->widths);
+}
+
+static MTL__RARE unsigned mtl__conv_stream(mtl_maker *m, const mtl_column_part *part, unsigned x)
+{
+    size_t l, apart = 1, inputs = part->inputs;
+    if (!part->desc->causal)
+        mtl__fail(m->err, MTL_ERROR_UNSUPPORTED, part->desc->name, -1, "column %s cannot be streamed: its "
+                  "windows reach ahead (causal)", part->desc->name);
+    for (l = 0; l < (size_t)part->desc->layers && !mtl__failed(m->err); l++, inputs = part->width) {
+        x = mtl__conv_stream_layer(m, part, l, apart, x, inputs);
+        apart = mtl__conv_next(part->desc, apart);
     }
     return x;
 }
 
 static const mtl_column_kind mtl__column_kinds[] = {
     { { MTL_DESC_COLUMN, "cells", NULL, 0, 0 }, mtl__cells_build, NULL, mtl__cells_forward,
-      MTL__STREAMING ? mtl__cells_stream : NULL }
+      MTL__STREAMING ? mtl__cells_stream : NULL },
+    { { MTL_DESC_COLUMN, "conv", NULL, 0, 0 }, mtl__conv_build, mtl__conv_forward, NULL,
+      MTL__STREAMING ? mtl__conv_stream : NULL }
 };
 
 static const mtl_column_kind *mtl__column_kind(const mtl_column_desc *d)
@@ -16352,7 +16983,8 @@ MTL_DEF mtl_real *mtl_answer_values(mtl_run *run, const mtl_task_part *part, con
 static mtl_status mtl__task_fail_loss(const mtl_task_desc *t, const char *what, mtl_error *err)
 {
     return mtl__fail(err, MTL_ERROR_FIELD, what, t->loss, "%s.loss does not fit the task's kind "
-                     "(cross-entropy for classes, bce for sets of them, the others for numbers)", what);
+                     "(cross-entropy for classes, bce for sets of them, ordinal and poisson for kinds of "
+                     "their own, the others for numbers)", what);
 }
 
 /* What a kind with classes and one loss checks. */
@@ -16365,15 +16997,27 @@ static mtl_status mtl__task_check_classes(mtl_task_desc *t, int loss, const char
     return t->loss == loss ? mtl__status(err) : mtl__task_fail_loss(t, what, err);
 }
 
-static mtl_status mtl__class_check(mtl_task_desc *t, const char *what, mtl_error *err)
+static void mtl__task_refuse_smoothing(const mtl_task_desc *t, const char *what, mtl_error *err)
+{
+    if (t->label_smoothing != 0)
+        mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s (task \"%s\"): label_smoothing is of class tasks: "
+                  "leave it out", what, t->name);
+}
+
+static mtl_status mtl__task_check_weights(const mtl_task_desc *t, const char *what, mtl_error *err)
 {
     size_t i;
-    mtl__task_check_classes(t, MTL_LOSS_CROSS_ENTROPY, what, err);
     for (i = 0; t->class_weights && i < (size_t)t->classes; i++)
         if (!(t->class_weights[i] >= 0) || !mtl__is_finite((mtl_real)t->class_weights[i]))
             mtl__fail(err, MTL_ERROR_FIELD, what, (long long)i,
                       "%s.class_weights[%z] must be a number of at least 0", what, i);
     return mtl__status(err);
+}
+
+static mtl_status mtl__class_check(mtl_task_desc *t, const char *what, mtl_error *err)
+{
+    mtl__task_check_classes(t, MTL_LOSS_CROSS_ENTROPY, what, err);
+    return mtl__task_check_weights(t, what, err);
 }
 
 static mtl_status mtl__class_build(mtl_task_part *part, mtl_parameters *set, mtl_error *err)
@@ -16497,7 +17141,7 @@ static const mtl_figure mtl__class_figures[] = {
 static mtl_status mtl__real_check(mtl_task_desc *t, const char *what, mtl_error *err)
 {
     if (t->loss == MTL_LOSS_DEFAULT) t->loss = MTL_LOSS_MSE;
-    if (t->loss != MTL_LOSS_CROSS_ENTROPY && t->loss != MTL_LOSS_BCE) return mtl__status(err);
+    if (t->loss >= MTL_LOSS_MSE && t->loss <= MTL_LOSS_HUBER) return mtl__status(err);
     return mtl__task_fail_loss(t, what, err);
 }
 
@@ -16513,6 +17157,7 @@ static MTL__RARE mtl_activation *mtl__numbers_loss(mtl_run *run, const mtl_task_
 {
     mtl__loss_data how = mtl__task_loss_data(part, items);
     how.delta = part->desc->huber_delta;
+    if (part->desc->loss == MTL_LOSS_BCE) how.class_weights = part->desc->class_weights;
     return mtl__loss_forward(run, &how, x, NULL);
 }
 
@@ -16549,18 +17194,40 @@ static const mtl_figure mtl__real_figures[] = {
 
 /* ---- multi: any number of C classes, each by a sigmoid of its own -------------------------------------- */
 
-/* The same of kinds whose classes are not weighed and not smoothed. */
-static mtl_status mtl__task_check_even(mtl_task_desc *t, int loss, const char *what, mtl_error *err)
-{
-    if (t->class_weights || t->label_smoothing != 0)
-        mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s (task \"%s\"): %s is of class tasks: leave it out",
-                  what, t->name, t->class_weights ? "class_weights" : "label_smoothing");
-    return mtl__task_check_classes(t, loss, what, err);
-}
-
 static mtl_status mtl__multi_check(mtl_task_desc *t, const char *what, mtl_error *err)
 {
-    return mtl__task_check_even(t, MTL_LOSS_BCE, what, err);
+    mtl__task_refuse_smoothing(t, what, err);
+    mtl__task_check_classes(t, MTL_LOSS_BCE, what, err);
+    return mtl__task_check_weights(t, what, err);
+}
+
+/* What stands at part->data of a task with thresholds. */
+typedef struct mtl__thresholds {
+    int set;
+    mtl_real *value;                        /* [C] of buffers.TASK.thresholds */
+} mtl__thresholds;
+
+static MTL__RARE mtl_status mtl__multi_build(mtl_task_part *part, mtl_parameters *set, mtl_error *err)
+{
+    char name[160];
+    mtl__thresholds *to;
+    mtl_tensor *t;
+    mtl__class_build(part, set, err);
+    if (!part->desc->thresholds) return mtl__status(err);
+    mtl__print(name, sizeof name, "buffers.%s.thresholds", part->desc->name);
+    part->data = to = (mtl__thresholds *)mtl__arena_make(set->arena, 1, sizeof *to, "thresholds", err);
+    t = mtl_parameters_add(set, name, part->width, 0, MTL_TENSOR_BUFFER, err);
+    if (!to || !t) return mtl__status(err);
+    t->init = MTL_INIT_CONSTANT;
+    t->initial = 0.5f;
+    t->set = &to->set;
+    to->value = t->value;
+    return mtl__status(err);
+}
+
+static const mtl_real *mtl__multi_thresholds(const mtl_task_part *part)
+{
+    return part->data ? ((const mtl__thresholds *)part->data)->value : NULL;
 }
 
 static mtl_activation *mtl__multi_distribution(mtl_run *run, const mtl_task_part *part, mtl_activation *x)
@@ -16568,7 +17235,7 @@ static mtl_activation *mtl__multi_distribution(mtl_run *run, const mtl_task_part
     return mtl__activate_forward(run, MTL_ACTIVATION_SIGMOID, x, part->probabilities);
 }
 
-/* The probability, or the logit, of each class, and which are at least even. */
+/* The probability, or the logit, of each class, and which reach their thresholds. */
 static void mtl__multi_answer(mtl_run *run, const mtl_task_part *part, const mtl_activation *x,
                               const mtl_activation *p, const int *items, mtl_prediction *out)
 {
@@ -16579,7 +17246,8 @@ static void mtl__multi_answer(mtl_run *run, const mtl_task_part *part, const mtl
     out->chosen = chosen;
     *(p ? &out->probabilities : &out->logits) = values;
     for (i = 0; i < count && !mtl__failed(run->error) && !mtl__dry(run); i++)
-        chosen[i] = !mtl__is_nan(values[i]) && values[i] >= (p ? (mtl_real)0.5 : 0);
+        chosen[i] = !mtl__is_nan(values[i]) && mtl__multi_chooses(mtl__multi_thresholds(part), i % x->width,
+                                                                  values[i], !p);
 }
 
 /* What is counted, and behind it an mtl__metric_label of each class. */
@@ -16661,7 +17329,11 @@ static mtl_status mtl__crf_check(mtl_task_desc *t, const char *what, mtl_error *
     if (t->constraints == MTL_CONSTRAINTS_TRAINING && !mtl_labels_are_spans(t->labels, (size_t)t->classes))
         mtl__fail(err, MTL_ERROR_FIELD, what, t->constraints, "%s.constraints (task \"%s\") cannot be "
                   "training: its labels are not O, B-X and I-X, or have no names", what, t->name);
-    return mtl__task_check_even(t, MTL_LOSS_CROSS_ENTROPY, what, err);
+    mtl__task_refuse_smoothing(t, what, err);
+    if (t->class_weights)
+        mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s (task \"%s\"): class_weights are not of crf tasks: leave "
+                  "them out", what, t->name);
+    return mtl__task_check_classes(t, MTL_LOSS_CROSS_ENTROPY, what, err);
 }
 
 /* The label B-X that I-X needs before it; -1: none, or there is no such label. */
@@ -16734,6 +17406,122 @@ static void mtl__crf_answer(mtl_run *run, const mtl_task_part *part, const mtl_a
                           part->desc->constraints != MTL_CONSTRAINTS_NONE, items, labels);
 }
 
+/* ---- ordinal: one of C classes in an order, by one score and C - 1 thresholds -------------------------- */
+
+static const mtl_figure mtl__ordinal_figures[] = {
+    MTL__FIGURE("accuracy", "accuracy", accuracy, 1),
+    MTL__FIGURE("MAE in ranks", "mae", mae, 0),
+    MTL__FIGURE("kappa", "kappa", kappa, 1),
+    MTL__FIGURE(NULL, NULL, kappa, 0)
+};
+
+static mtl_status mtl__ordinal_check(mtl_task_desc *t, const char *what, mtl_error *err)
+{
+    if (t->classes < 2)
+        mtl__fail(err, MTL_ERROR_FIELD, what, t->classes, "%s.classes (task \"%s\") must be at least 2: an "
+                  "order needs two classes", what, t->name);
+    mtl__task_refuse_smoothing(t, what, err);
+    mtl__task_check_classes(t, MTL_LOSS_ORDINAL, what, err);
+    return mtl__task_check_weights(t, what, err);
+}
+
+/* TASK.cuts, all 0 at first. */
+static MTL__RARE mtl_status mtl__ordinal_build(mtl_task_part *part, mtl_parameters *set, mtl_error *err)
+{
+    char name[160];
+    mtl_tensor *cuts;
+    part->outputs = 1;
+    part->width = (size_t)part->desc->classes;
+    mtl__print(name, sizeof name, "%s.cuts", part->desc->name);
+    part->data = cuts = mtl_parameters_add(set, name, part->width - 1, 0, MTL_TENSOR_BIAS, err);
+    if (cuts) cuts->init = MTL_INIT_CONSTANT;
+    return mtl__status(err);
+}
+
+static MTL__RARE mtl_activation *mtl__ordinal_loss(mtl_run *run, const mtl_task_part *part,
+                                                   const mtl_loss_items *items, mtl_activation *x)
+{
+    mtl__loss_data how = mtl__task_loss_data(part, items);
+    how.class_weights = part->desc->class_weights;
+    return mtl__ordinal_loss_forward(run, (const mtl_tensor *)part->data, &how, x);
+}
+
+static mtl_activation *mtl__ordinal_distribution(mtl_run *run, const mtl_task_part *part, mtl_activation *x)
+{
+    return mtl__ordinal_forward(run, (const mtl_tensor *)part->data, x, part->probabilities);
+}
+
+/* Probabilities in any case: one score is no logit of a class. */
+static void mtl__ordinal_answer(mtl_run *run, const mtl_task_part *part, const mtl_activation *x,
+                                const mtl_activation *p, const int *items, mtl_prediction *out)
+{
+    mtl_activation scores = *x;
+    if (!p) p = mtl__ordinal_distribution(run, part, &scores);
+    if (!p) return;
+    out->width = part->width;
+    mtl__class_answer(run, part, &scores, p, items, out);
+}
+
+static MTL__RARE int mtl__ordinal_count(const mtl_task_part *part, const mtl_count *c)
+{
+    const int *gold = c->target->labels, *given = c->answer->labels;
+    mtl__metric *m = (mtl__metric *)c->counts;
+    size_t i;
+    m->ranked = 1;
+    for (i = c->first; gold && i < c->first + c->items; i++)
+        if (gold[i] >= 0 && given[i] >= 0) mtl__metric_rank(m, gold[i], given[i]);
+    return mtl__class_count(part, c);
+}
+
+/* ---- count: how often something happens, Poisson with a logarithmic link ------------------------------- */
+
+static const mtl_figure mtl__count_figures[] = {
+    MTL__FIGURE("deviance", "deviance", deviance, 0),
+    MTL__FIGURE("RMSE", "rmse", rmse, 0),
+    MTL__FIGURE("D2", "d2", d2, 1),
+    MTL__FIGURE(NULL, NULL, deviance, 0)
+};
+
+static mtl_status mtl__count_check(mtl_task_desc *t, const char *what, mtl_error *err)
+{
+    if (t->loss == MTL_LOSS_DEFAULT) t->loss = MTL_LOSS_POISSON;
+    return t->loss == MTL_LOSS_POISSON ? mtl__status(err) : mtl__task_fail_loss(t, what, err);
+}
+
+static void mtl__count_part(const mtl__kernels *kernels, const void *pass, size_t n, size_t end)
+{
+    const mtl__rowwise *d = (const mtl__rowwise *)pass;
+    size_t j;
+    (void)kernels;
+    for (; n < end; n++)
+        for (j = 0; j < d->x->width; j++)
+            d->y->value[n * d->x->stride + j] = (mtl_real)exp((double)d->x->value[n * d->x->stride + j]);
+}
+
+/* What is expected: exp x, times the targets' scale s. Counts are learnt divided by it (their mean stays 0),
+   which makes no difference but of the loss's size: exp(x) - y/s x = (s exp x - y log(s exp x)) / s plus what
+   does not depend on x. */
+static void mtl__count_answer(mtl_run *run, const mtl_task_part *part, const mtl_activation *x,
+                              const mtl_activation *p, const int *items, mtl_prediction *out)
+{
+    mtl_activation from = *x, rates = *x;
+    mtl__rowwise pass;
+    (void)p;
+    memset(&pass, 0, sizeof pass);
+    pass.x = &from;
+    pass.y = &rates;
+    rates.value = mtl__run_reals(run, x->rows, x->stride);
+    if (mtl__failed(run->error)) return;
+    mtl__run_values(run, mtl__count_part, &pass, x->rows, 8 * x->width);
+    out->values = mtl_answer_values(run, part, &rates, items);
+}
+
+static MTL__RARE int mtl__count_count(const mtl_task_part *part, const mtl_count *c)
+{
+    ((mtl__metric *)c->counts)->counts = 1;
+    return mtl__real_count(part, c);
+}
+
 /* ---- a step of each ------------------------------------------------------------------------------------ */
 
 static MTL__RARE unsigned mtl__class_stream_p(mtl_maker *m, const mtl_task_part *part, unsigned x)
@@ -16770,20 +17558,47 @@ static MTL__RARE void mtl__class_stream(mtl_maker *m, const mtl_task_part *part,
 static MTL__RARE void mtl__multi_stream(mtl_maker *m, const mtl_task_part *part, size_t task, unsigned x,
                                         unsigned p)
 {
-    mtl__stream_labels(m, mtl_do_multi, part, task, x, p)->rows = m->chosen;
+    mtl_operation *op = mtl__stream_labels(m, mtl_do_multi, part, task, x, p);
+    op->rows = m->chosen;
+    op->weights[0] = mtl__multi_thresholds(part);
     m->chosen += (unsigned)part->width;
 }
 
-static MTL__RARE void mtl__real_stream(mtl_maker *m, const mtl_task_part *part, size_t task, unsigned x,
-                                       unsigned p)
+static MTL__RARE void mtl__numbers_stream(mtl_maker *m, const mtl_task_part *part, size_t task, unsigned x,
+                                          unsigned p)
 {
     mtl_operation *op = mtl__operation(m, mtl_do_real, part->desc->name, x, mtl__place(m, part->outputs),
                                        part->outputs);
     (void)p;
     op->how = (int)task;
+    op->also = part->desc->loss == MTL_LOSS_POISSON;
     op->rows = (unsigned)part->width;
     op->weights[0] = part->scaling->set ? part->scaling->scale : NULL;
     op->bias[0] = part->scaling->mean;
+}
+
+static MTL__RARE mtl_operation *mtl__stream_ordinal(mtl_maker *m,
+                                                    mtl_status (*run)(const mtl_operation *, mtl_frame *),
+                                                    const mtl_task_part *part, unsigned x)
+{
+    const mtl_tensor *cuts = (const mtl_tensor *)part->data;
+    mtl_operation *op = mtl__operation(m, run, part->desc->name, x, mtl__place(m, part->width), part->width);
+    op->by = mtl__place(m, cuts->count);
+    op->rows = (unsigned)cuts->count;
+    op->weights[0] = cuts->value;
+    return op;
+}
+
+static MTL__RARE unsigned mtl__ordinal_stream_p(mtl_maker *m, const mtl_task_part *part, unsigned x)
+{
+    return mtl__stream_ordinal(m, mtl_do_ordinal, part, x)->to;
+}
+
+static MTL__RARE void mtl__ordinal_stream(mtl_maker *m, const mtl_task_part *part, size_t task, unsigned x,
+                                          unsigned p)
+{
+    if (p == MTL__NO_PLACE) mtl__stream_ordinal(m, mtl_do_ranks, part, x)->how = (int)task;
+    else mtl__stream_labels(m, mtl_do_class, part, task, x, p);
 }
 
 /* ---- the table ----------------------------------------------------------------------------------------- */
@@ -16800,31 +17615,45 @@ static MTL__RARE void mtl__real_stream(mtl_maker *m, const mtl_task_part *part, 
     MTL__TRAINS_IN(MTL_TASKS, kind, loss), distribution, answer, counts, each, \
     MTL__TRAINS_IN(MTL_TASKS, kind, count), MTL__TRAINS_IN(MTL_TASKS, kind, score), figures, \
     stream, stream_p, softmax, whole }
+#define MTL__TASK_OF_CLASSES(kind, of, name, column, columns, target, outputs, check, build, loss, counts, \
+    each, count, score, figures, stream, softmax) \
+    MTL__TASK(MTL_TASK_##kind, name, MTL__FILES(column, columns), target, 0, outputs, check, build, loss, \
+    counts, each, count, score, figures, MTL__MAY_STREAM(kind, stream), \
+    MTL__MAY(kind, mtl__##of##_distribution), MTL__MAY(kind, mtl__##of##_answer), \
+    MTL__MAY_STREAM(kind, mtl__##of##_stream_p), softmax, 0)
 static const mtl_task_kind mtl__task_kinds[] = {
-    MTL__TASK(MTL_TASK_CLASS, "class", MTL__FILES("class", "tags"), MTL_TARGET_LABELS, 0, "logits",
+    MTL__TASK_OF_CLASSES(CLASS, class, "class", "class", "tags", MTL_TARGET_LABELS, "logits",
               mtl__class_check, mtl__class_build, mtl__class_loss, sizeof(mtl__metric), 0, mtl__class_count,
-              mtl__class_score, mtl__class_figures, MTL__MAY_STREAM(CLASS, mtl__class_stream),
-              MTL__MAY(CLASS, mtl__class_distribution), MTL__MAY(CLASS, mtl__class_answer),
-              MTL__MAY_STREAM(CLASS, mtl__class_stream_p), 1, 0),
+              mtl__class_score, mtl__class_figures, mtl__class_stream, 1),
     MTL__TASK(MTL_TASK_REAL, "real", MTL__FILES("real", "reals"), MTL_TARGET_NUMBERS, 1, "values",
               mtl__real_check, mtl__real_build, mtl__numbers_loss, sizeof(mtl__metric), 0, mtl__real_count,
-              mtl__real_score, mtl__real_figures, MTL__MAY_STREAM(REAL, mtl__real_stream), NULL, NULL, NULL,
+              mtl__real_score, mtl__real_figures, MTL__MAY_STREAM(REAL, mtl__numbers_stream), NULL, NULL, NULL,
               0, 0),
-    MTL__TASK(MTL_TASK_MULTI, "multi", MTL__FILES("multi", NULL), MTL_TARGET_SET, 0, "logits",
-              mtl__multi_check, mtl__class_build, mtl__numbers_loss, sizeof(mtl__multi_counts),
-              sizeof(mtl__metric_label), mtl__multi_count, mtl__multi_score, mtl__multi_figures,
-              MTL__MAY_STREAM(MULTI, mtl__multi_stream), MTL__MAY(MULTI, mtl__multi_distribution),
-              MTL__MAY(MULTI, mtl__multi_answer), MTL__MAY_STREAM(MULTI, mtl__multi_stream_p), 0, 0),
-    MTL__TASK(MTL_TASK_ORIGIN, "origin", MTL__FILES(NULL, NULL), MTL_TARGET_ORIGIN, 0, "logits",
-              mtl__origin_check, mtl__class_build, mtl__class_loss, 0, 0, mtl__origin_count,
-              mtl__origin_score, mtl__origin_figures, MTL__MAY_STREAM(ORIGIN, mtl__class_stream),
-              MTL__MAY(ORIGIN, mtl__class_distribution),
-              MTL__MAY(ORIGIN, mtl__class_answer), MTL__MAY_STREAM(ORIGIN, mtl__class_stream_p), 1, 0),
+    MTL__TASK_OF_CLASSES(MULTI, multi, "multi", "multi", "multis", MTL_TARGET_SET, "logits", mtl__multi_check,
+              mtl__multi_build, mtl__numbers_loss, sizeof(mtl__multi_counts), sizeof(mtl__metric_label),
+              mtl__multi_count, mtl__multi_score, mtl__multi_figures, mtl__multi_stream, 0),
+    MTL__TASK_OF_CLASSES(ORIGIN, class, "origin", NULL, NULL, MTL_TARGET_ORIGIN, "logits", mtl__origin_check,
+              mtl__class_build, mtl__class_loss, 0, 0, mtl__origin_count, mtl__origin_score,
+              mtl__origin_figures, mtl__class_stream, 1),
     MTL__TASK(MTL_TASK_CRF, "crf", MTL__FILES(NULL, NULL), MTL_TARGET_LABELS, 0, "logits", mtl__crf_check,
               mtl__crf_build, mtl__crf_loss, sizeof(mtl__metric), 0, mtl__class_count, mtl__class_score,
               mtl__class_figures, NULL, MTL__MAY(CRF, mtl__crf_distribution), MTL__MAY(CRF, mtl__crf_answer),
-              NULL, 1, 1)
+              NULL, 1, 1),
+    MTL__TASK_OF_CLASSES(ORDINAL, ordinal, "ordinal", "ordinal", "ordinals", MTL_TARGET_RANKS, "score",
+              mtl__ordinal_check, mtl__ordinal_build, mtl__ordinal_loss, sizeof(mtl__metric), 0,
+              mtl__ordinal_count, mtl__class_score, mtl__ordinal_figures, mtl__ordinal_stream, 0),
+    MTL__TASK(MTL_TASK_POISSON, "count", MTL__FILES("count", "counts"), MTL_TARGET_COUNTS, 1, "logs",
+              mtl__count_check, mtl__real_build, mtl__numbers_loss, sizeof(mtl__metric), 0,
+              mtl__count_count, mtl__real_score, mtl__count_figures,
+              MTL__MAY_STREAM(POISSON, mtl__numbers_stream), NULL, MTL__MAY(POISSON, mtl__count_answer), NULL,
+              0, 0)
 };
+
+/* 1: its items have a label of classes, 0: numbers or a set. */
+static int mtl__task_has_labels(const mtl_task_kind *kind)
+{
+    return kind->target == MTL_TARGET_LABELS || kind->target == MTL_TARGET_RANKS;
+}
 
 static const mtl_task_kind *mtl__task_kind(const mtl_task_desc *d)
 {
@@ -16872,6 +17701,9 @@ static mtl_status mtl__task_check(mtl_task_desc *d, const char *what, mtl_error 
     if (d->per_step && (d->level != MTL_LEVEL_SEQUENCE || !kind->distribution))
         mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s.per_step (task \"%s\"): only classes of sequences can "
                   "be predicted by a vote of the steps", what, d->name);
+    if (d->thresholds && kind->target != MTL_TARGET_SET)
+        mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s.thresholds (task \"%s\"): only sets of classes (multi) "
+                  "have thresholds", what, d->name);
     return kind->check ? kind->check(d, what, err) : mtl__status(err);
 }
 
@@ -16958,6 +17790,9 @@ static mtl_status mtl__task_check_numbers(const mtl__task *task, const int *leng
         if (!mtl__is_finite(numbers[j]))
             return mtl__task_fail_item(task, lengths, item, MTL_ERROR_NUMBER, "the target",
                                        "is not finite (a missing one is NaN)", err);
+        if (task->kind->target == MTL_TARGET_COUNTS && numbers[j] < 0)
+            return mtl__task_fail_item(task, lengths, item, MTL_ERROR_NUMBER, "the target",
+                                       "is negative; it must be a count", err);
         if (task->kind->target != MTL_TARGET_SET || numbers[j] == 0 || numbers[j] == 1) continue;
         mtl__print(what, sizeof what, "the target of class %z", j);
         return mtl__task_fail_item(task, lengths, item, MTL_ERROR_NUMBER, what, "is neither 0 nor 1", err);
@@ -16976,7 +17811,7 @@ static mtl_status mtl__task_count(const mtl__task *task, const mtl_target *targe
     if (mtl__failed(err)) return mtl__status(err);
     for (i = 0; target && i < items; i++) {
         const size_t steps = task->desc->per_step ? (size_t)lengths[i] : 1;
-        double weight = task->kind->target == MTL_TARGET_LABELS || task->kind->target == MTL_TARGET_ORIGIN
+        double weight = mtl__task_has_labels(task->kind) || task->kind->target == MTL_TARGET_ORIGIN
             ? 1 : (double)width;
         if (target->labels && !mtl__task_label_is_valid(task, target, target->labels[i]))
             return mtl__task_fail_label(task, lengths, i, target->labels[i], err);
@@ -16994,7 +17829,7 @@ static mtl_status mtl__task_count(const mtl__task *task, const mtl_target *targe
 /* A target that does not fit its task's kind. */
 static mtl_status mtl__task_check_target(const mtl__task *task, const mtl_target *target, mtl_error *err)
 {
-    const int labels = task->kind->target == MTL_TARGET_LABELS;
+    const int labels = mtl__task_has_labels(task->kind);
     if (mtl__failed(err) || !target) return mtl__status(err);
     if (labels ? target->values != NULL || (task->kind->whole && target->distribution)
         : target->labels || target->distribution)
@@ -18285,10 +19120,39 @@ MTL_DEF MTL__RARE mtl_status mtl_model_set_target_scale(mtl_model *model, int ta
                                                         const mtl_real *scale, mtl_error *err)
 {
     mtl_error own;
+    const mtl__task *of;
+    size_t j;
     err = mtl__error_given(err, &own);
-    if (mtl__model_check_index(model, "task", task, err))
-        mtl__scaling_set(model->tasks[task].scaling, mean, scale, model->desc.tasks[task].name, err);
-    return mtl__status(err);
+    if (!mtl__model_check_index(model, "task", task, err)) return mtl__status(err);
+    of = &model->tasks[task];
+    for (j = 0; mean && of->kind->target == MTL_TARGET_COUNTS && j < of->part.width; j++)
+        if (mean[j] != 0)
+            return mtl__fail(err, MTL_ERROR_NUMBER, of->desc->name, (long long)j, "task %s: mean %z must be "
+                             "0: counts are only divided by a scale", of->desc->name, j);
+    return mtl__scaling_set(of->scaling, mean, scale, of->desc->name, err);
+}
+
+MTL_DEF MTL__RARE mtl_status mtl_model_set_thresholds(mtl_model *model, int task, const mtl_real *thresholds,
+                                                      mtl_error *err)
+{
+    mtl_error own;
+    const mtl_task_desc *d;
+    mtl__thresholds *to;
+    int j;
+    err = mtl__error_given(err, &own);
+    if (!mtl__model_check_index(model, "task", task, err)) return mtl__status(err);
+    d = &model->desc.tasks[task];
+    to = d->thresholds && !d->own ? (mtl__thresholds *)model->tasks[task].part.data : NULL;
+    if (!thresholds || !to)
+        return mtl__fail(err, MTL_ERROR_ARGUMENT, d->name, -1, to ? "task %s: thresholds is NULL"
+                         : "task %s has no thresholds: set its field `thresholds` (multi tasks)", d->name);
+    for (j = 0; j < d->classes; j++)
+        if (!(thresholds[j] >= 0 && thresholds[j] <= 1))
+            return mtl__fail(err, MTL_ERROR_NUMBER, d->name, j, "task %s: threshold %d is not in 0 .. 1",
+                             d->name, j);
+    memcpy(to->value, thresholds, (size_t)d->classes * sizeof *thresholds);
+    to->set = 1;
+    return MTL_OK;
 }
 
 static int mtl__scaling_get(const mtl_scaling *of, const mtl_real **mean, const mtl_real **scale)
@@ -22297,7 +23161,8 @@ static MTL__RARE void mtl__trainer_build_weighting(mtl_trainer *t, mtl_arena *ar
         mtl__weighed *task = &t->weighting.of[k];
         task->outside = t->model->tasks[k].kind->target == MTL_TARGET_ORIGIN
             || t->model->desc.tasks[k].evaluate_only;
-        task->numbers = t->model->tasks[k].kind->target == MTL_TARGET_NUMBERS;
+        task->numbers = t->model->tasks[k].kind->target == MTL_TARGET_NUMBERS
+            || t->model->tasks[k].kind->target == MTL_TARGET_COUNTS;
         task->steps = t->model->desc.tasks[k].level == MTL_LEVEL_STEP;
     }
 }
@@ -24429,6 +25294,7 @@ static MTL__RARE void mtl__operation_counts(const mtl_operation *op, size_t coun
     if (op->run == mtl_do_embedding) counts[0] = (size_t)op->rows * op->columns;
     else if (op->run == mtl_do_dense) counts[0] = padded * op->columns, counts[3] = padded;
     else if (op->run == mtl_do_real) counts[0] = counts[3] = op->rows;
+    else if (op->run == mtl_do_ordinal || op->run == mtl_do_ranks) counts[0] = op->rows;
     else if (op->run == mtl_do_add) counts[0] = 1;
     else if (op->run == mtl_do_cell) {
         const mtl__cell_kind *kind = &mtl__cell_kinds[op->how];

@@ -214,11 +214,13 @@ static void test_batch_target(test_batch *b, const mtl_task_desc *task, mtl_targ
                               test_random *r)
 {
     size_t items = task->level == MTL_LEVEL_STEP ? b->rows : b->batch.sequences, i, j;
-    size_t width = (size_t)(task->kind != MTL_TASK_REAL ? task->classes : task->width > 0 ? task->width : 1);
-    int shares = task->kind == MTL_TASK_CLASS && strncmp(task->name, "share", 5) == 0;
+    const int counts = task->kind == MTL_TASK_POISSON, numbers = counts || task->kind == MTL_TASK_REAL;
+    size_t width = (size_t)(!numbers ? task->classes : task->width > 0 ? task->width : 1);
+    const int one_class = task->kind == MTL_TASK_CLASS || task->kind == MTL_TASK_ORDINAL;
+    int shares = one_class && strncmp(task->name, "share", 5) == 0;
     int *labels = NULL;
     mtl_real *values = NULL;
-    if ((task->kind == MTL_TASK_CLASS || task->kind == MTL_TASK_CRF) && !shares) target->labels = labels =
+    if ((one_class || task->kind == MTL_TASK_CRF) && !shares) target->labels = labels =
         (int *)test_batch_memory(b, items * sizeof *labels);
     else values = (mtl_real *)test_batch_memory(b, items * width * sizeof *values);
     if (shares) target->distribution = values;
@@ -233,6 +235,8 @@ static void test_batch_target(test_batch *b, const mtl_task_desc *task, mtl_targ
         for (j = 0; shares && j < width; j++) values[i * width + j] /= (mtl_real)sum;
         for (j = 0; task->kind == MTL_TASK_MULTI && j < width; j++)
             values[i * width + j] = values[i * width + j] > 0;
+        for (j = 0; counts && j < width; j++)
+            values[i * width + j] = (mtl_real)floor(4 + 4 * (double)values[i * width + j]);
         if (lost) values[i * width] = test_nan();
     }
 }
@@ -396,7 +400,7 @@ static test_shape test_shape_random(int number, test_random *r)
 {
     test_shape s;
     memset(&s, 0, sizeof s);
-    s.cell = 1 + number % 3;
+    s.cell = number % 7 == 6 ? MTL_CELL_MINGRU : 1 + number % 3;
     s.bidirectional = number / 3 % 2;
     s.reset = number / 2 % 2 ? MTL_RESET_BEFORE : MTL_RESET_AFTER;
     s.layers = test_random_between(r, 1, 2);

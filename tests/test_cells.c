@@ -12,8 +12,9 @@ static const struct cells_kind { const char *name; int cell, activation, reset; 
     { "rnn sigmoid", MTL_CELL_RNN, MTL_ACTIVATION_SIGMOID, 0 },
     { "gru, reset after", MTL_CELL_GRU, 0, MTL_RESET_AFTER },
     { "gru, reset before", MTL_CELL_GRU, 0, MTL_RESET_BEFORE },
-    { "lstm", MTL_CELL_LSTM, 0, 0 } };
-enum { CELLS_KINDS = 6 };
+    { "lstm", MTL_CELL_LSTM, 0, 0 },
+    { "mingru", MTL_CELL_MINGRU, 0, 0 } };
+enum { CELLS_KINDS = 7 };
 
 /* Which of a cell's outputs enter the loss. */
 enum { CELLS_STATES = 1, CELLS_LAST_H = 2, CELLS_LAST_C = 4, CELLS_INPUT = 8 };
@@ -118,11 +119,13 @@ static void cells_step(const cells_case *k, const mtl_cell *w, const double *x, 
     for (u = 0; u < units; u++) {
         for (g = 0; g < w->kind->gates; g++) {
             a[g] = cells_sum(w->w_ih, w->b_ih, g * units + u, x);
-            b[g] = cells_sum(w->w_hh, w->b_hh, g * units + u, h);
+            b[g] = w->w_hh ? cells_sum(w->w_hh, w->b_hh, g * units + u, h) : 0;
         }
         if (k->kind->cell == MTL_CELL_LSTM) {                       /* i f g o */
             c[u] = cells_sigmoid(a[1] + b[1]) * c[u] + cells_sigmoid(a[0] + b[0]) * tanh(a[2] + b[2]);
             next[u] = cells_sigmoid(a[3] + b[3]) * tanh(c[u]);
+        } else if (k->kind->cell == MTL_CELL_MINGRU) {              /* z n */
+            next[u] = (1 - cells_sigmoid(a[0])) * h[u] + cells_sigmoid(a[0]) * a[1];
         } else if (k->kind->cell == MTL_CELL_GRU) {                 /* r z n */
             double z = cells_sigmoid(a[1] + b[1]);
             if (k->kind->reset == MTL_RESET_BEFORE) {
@@ -554,9 +557,16 @@ static void test_cells_parameters(void **state)
     assert_null(mtl_cell_add(&set, "plain.", &desc, 3, 1, 0, &err));
     test_expect_error(&err, MTL_ERROR_FIELD, "cell.hidden", "cell.hidden is -5; it must lie between 1 and");
     desc.hidden = 5;
-    desc.cell = 4;
+    desc.cell = MTL_CELL_COUNT;
     assert_null(mtl_cell_add(&set, "plain.", &desc, 3, 1, 0, &err));
-    test_expect_error(&err, MTL_ERROR_FIELD, "cell.cell", "rnn, gru, lstm");
+    test_expect_error(&err, MTL_ERROR_FIELD, "cell.cell", "rnn, gru, lstm, mingru");
+    desc.cell = MTL_CELL_MINGRU;
+    desc.no_bias = 0;
+    assert_non_null(mtl_cell_add(&set, "min.", &desc, 3, 0, 0, &err));
+    assert_int_equal(set.count, 8);                                         /* no W_hh, no b_hh */
+    assert_string_equal(set.tensors[6]->name, "min.weight_ih_l0");
+    assert_string_equal(set.tensors[7]->name, "min.bias_ih_l0");
+    assert_true(set.tensors[6]->shape[0] == 10 && set.tensors[6]->shape[1] == 3);
     assert_int_equal(mtl_parameters_allocate(&set, &err), MTL_OK);
     mtl_parameters_randomise(&set, 1);
     for (i = 0; i < set.tensors[0]->count; i++)                             /* U(-1/sqrt(H), ..) */
@@ -573,13 +583,14 @@ static void test_cells_wrong_kind(void **state)
         const char *name;
         mtl_activation *(*forward)(mtl_run *, const mtl_cell *, mtl_activation *, const mtl_cell_state *,
                                    mtl_cell_state *);
-    } calls[3] = { { MTL_CELL_RNN, "mtl_rnn_forward", mtl_rnn_forward },
+    } calls[4] = { { MTL_CELL_RNN, "mtl_rnn_forward", mtl_rnn_forward },
                    { MTL_CELL_GRU, "mtl_gru_forward", mtl_gru_forward },
-                   { MTL_CELL_LSTM, "mtl_lstm_forward", mtl_lstm_forward } };
+                   { MTL_CELL_LSTM, "mtl_lstm_forward", mtl_lstm_forward },
+                   { MTL_CELL_MINGRU, "mtl_mingru_forward", mtl_mingru_forward } };
     int number, i, k;
     (void)state;
     for (number = 0; number < CELLS_KINDS; number++)
-        for (i = 0; i < 3; i++) {
+        for (i = 0; i < 4; i++) {
             mtl_activation *y;
             cells_case c;
             size_t row;
@@ -806,7 +817,8 @@ static void cells_check_memory(const struct cells_kind *kind, size_t steps, size
     x = mtl_run_activation(&run, NULL, rows, UNITS);
     TEST_FINE(&err);
     memset(x->value, 0, rows * unit_rows);
-    gates = kind->cell == MTL_CELL_LSTM ? 4 : kind->cell == MTL_CELL_GRU ? 3 : 1;
+    gates = kind->cell == MTL_CELL_LSTM ? 4 : kind->cell == MTL_CELL_GRU ? 3
+        : kind->cell == MTL_CELL_MINGRU ? 2 : 1;
 
     before = scratch.used;
     y = mtl_cell_forward(&run, cell, x, NULL, NULL);
@@ -835,7 +847,8 @@ static void test_cells_memory(void **state)
     (void)state;
     for (i = 0; i < CELLS_KINDS; i++) {
         const int cell = cells_kinds[i].cell;
-        const size_t kept = cell == MTL_CELL_LSTM ? 7 : cell == MTL_CELL_GRU ? 5 : 2;
+        const size_t kept = cell == MTL_CELL_LSTM ? 7 : cell == MTL_CELL_GRU ? 5
+            : cell == MTL_CELL_MINGRU ? 3 : 2;
         cells_check_memory(&cells_kinds[i], 64, kept);
         cells_check_memory(&cells_kinds[i], 512, kept);
     }

@@ -695,7 +695,7 @@ weights_refused() { # WEIGHTS TEXT|TEXT...
 }
 weights_refused k          "expected TASK=balanced"
 weights_refused m=balanced "no such task"
-weights_refused n=balanced "of kind real; expected class or tags"
+weights_refused n=balanced "of kind real; expected class, tags, multi, multis, ordinal or ordinals"
 weights_refused k=none:2   "no label 'none'|expected a, b:x,y"
 weights_refused k=a        "'a' is not of the form LABEL:X"
 weights_refused k=a:-1     "'-1' is not a weight for a"
@@ -747,6 +747,26 @@ run info --model sets.st
 result "info" "$(says stdout.txt "task topics: multi|loss bce|colour sound")"
 run eval --model sets.st --data sets.tsv --only topics
 result "missing ones are left out" "$(says stdout.txt "micro F1 1.0000  macro F1 1.0000  (32 items)")"
+run train --preset plain --data sets.tsv --valid sets_valid.tsv --out sets.st --hidden 12 --embed 12 --epochs 12 --lr .05 --dropout 0 --threads 1 --quiet --thresholds topics --class-weights topics=balanced
+check "--thresholds, and --class-weights of sets" [ "$status" -eq 0 ]
+run eval --model sets.st --data sets_valid.tsv
+result "thresholds of best F1" "$(says stdout.txt "topics           multi  micro F1 0.8889  macro F1 0.6667  (4 items)")"
+run info --model sets.st
+result "info tells both" "$(says stdout.txt "thresholds 1|class weights: colour:1 sound:1|buffers.topics.thresholds")"
+refuses "--thresholds without --valid" 2 "--thresholds topics|give it with --valid" train --data sets.tsv --out out.st $small --thresholds topics
+refuses "--thresholds of no task" 2 "no such task; did you mean topics?" train --data sets.tsv --valid sets.tsv --out out.st $small --thresholds topic
+refuses "--thresholds of classes" 2 "the task is of kind class; expected multi or multis" train --data train.tsv --valid valid.tsv --out out.st $small --thresholds intent
+printf 'text\tparts:multis\nred sky\tcolour -\nloud drum\tsound,odd sound\nred loud car\tcolour sound,odd _\nit is\t- -\nred or it\t_\n' >steps.tsv
+run train --preset plain --data steps.tsv --valid steps.tsv --out steps.st --hidden 12 --embed 12 --epochs 60 --lr .05 --dropout 0 --threads 1 --quiet --thresholds parts
+check "multis: a set a token" [ "$status" -eq 0 ]
+run eval --model steps.st --data steps.tsv
+result "eval: all sets of steps are right" "$(says stdout.txt "parts            multis micro F1 1.0000  macro F1 1.0000  (8 items)")"
+printf 'loud sky\n' | "$mtl" predict --model steps.st >out.txt
+printf 'text\tparts\nloud sky\tsound,odd -\n' >expected.tsv
+check "predict: sets by spaces, - for none" cmp -s out.txt expected.tsv
+printf 'loud sky\n' | "$mtl" predict --model steps.st --json >out.txt
+result "predict --json: probabilities of each step" "$(says out.txt '"parts": {"labels": [["sound", "odd"], []], "probabilities": [{"colour": 0|}, {"colour": 0')"
+check "which is JSON, too" json_valid out.txt
 printf 's,a,b,y\n1,2,3,"p,q"\n1,1,2,"q,p"\n2,5,1,\n2,5,2,_\n3,1,1,p\n3,2,1,nan\n4,9,9,_\n' >good.csv
 run train --frames good.csv --valid good.csv --out out.st --sequence s --features a,b $small --task y:multi
 check "CSV: a multi task, its rows agree in any order" [ "$status" -eq 0 ]
@@ -757,13 +777,66 @@ result "CSV: an empty cell is the empty set, _ and nan are missing" "$(says stdo
 printf 's,a,b,y\n1,2,3,p\n1,1,2,"q,p"\n' >bad.csv
 refuses "CSV: its rows must agree" 1 "bad.csv:3:8: |a task of kind multi has one value" train --frames bad.csv --out out.st --sequence s --features a,b $small --task y:multi
 
+# ---- the page of columns: minGRU, convolutions -----------------------------------------------------------------------------
+
+mtl() { "$mtl" "$@"; }
+page_commands() { awk '/^```sh$/ { inside = 1; next } /^```$/ { inside = 0 } inside' "$top/docs/$1" >page.sh; }
+page_commands columns.md
+. ./page.sh >stdout.txt 2>stderr.txt
+result "docs/columns.md: its commands" "$(says stdout.txt "F1 1.0000|joint accuracy 1.0000")"
+check "both models are right" [ "$(grep -c 'joint accuracy 1.0000' stdout.txt)" -eq 2 ]
+check "a causal convolution is exported" [ -s conv.c ]
+run info --model min.st
+result "info of minGRU: no recurrent matrix" "$(says stdout.txt "cell mingru|encoder.weight_ih_l1|stream      ")"
+check "none at all" sh -c '! grep -q weight_hh stdout.txt'
+run train --data rooms.tsv --out out.st $small --set encoder.kind=conv
+check "convolutions by default" [ "$status" -eq 0 ]
+run info --model out.st
+result "which cannot be streamed" "$(says stdout.txt "encoder.layer0.window3.weight|its windows reach ahead")"
+
+# ---- the page of kinds, ordered classes, counts -------------------------------------------------------------------------
+
+page_commands tasks.md
+. ./page.sh >stdout.txt 2>stderr.txt
+result "docs/tasks.md: its commands" "$(says stdout.txt "stars            ordinal accuracy 1.0000  MAE in ranks 0  kappa 1.0000  (5 items)|mood             ordinal accuracy 1.0000|complaints       count  deviance |D2 0.9|letters          counts deviance |bad bad plain${tab}")"
+check "which say nothing else" [ ! -s stderr.txt ]
+run info --model reviews.st
+result "numbers stand in their order, others in that of --ranks" "$(says stdout.txt "labels: 1 2 3 4 5|labels: low middle high|loss ordinal|loss poisson")"
+run eval --model reviews.st --data reviews.tsv --json
+result "eval --json: the promised keys" "$(says stdout.txt '"stars": {"kind": "ordinal", "accuracy": 1, "mae": 0, "kappa": 1, |"complaints": {"kind": "count", "deviance": |"d2": 0.9|"letters": {"kind": "counts", ')"
+echo 'bad bad plain' | "$mtl" predict --model reviews.st --json >out.txt
+result "predict --json: probabilities of each rank, values of counts" "$(says out.txt '"stars": {"label": "|"probabilities": {"1": 0|"complaints": {"value": |"letters": {"values": [')"
+check "which is JSON" json_valid out.txt
+printf 'text\tstars:ordinal\ngood\t7\ngood\t5\n' >ranks.tsv
+run eval --model reviews.st --data ranks.tsv
+result "a label that training had not is wrong and has no rank" "$(says stdout.txt "accuracy 0.|(2 items)")"
+printf 's,a,y,n\n1,2,3,0\n1,1,2,4\n2,5,10,1\n' >good.csv
+run train --frames good.csv --out out.st --sequence s --features a $small --task y:ordinals --task n:counts
+check "CSV: ordinals and counts" [ "$status" -eq 0 ]
+run info --model out.st
+result "CSV: 10 is more than 3" "$(says stdout.txt "labels: 2 3 10")"
+refuses "--clamp of counts" 2 "task n is of kind counts; expected real or reals" train --frames good.csv --out out.st --sequence s --features a $small --task n:counts --clamp n=0:1
+printf 'text\tn:count\na\t2\nb\t-1\n' >bad.tsv;                     bad_data "a negative count" "3:3: |n: '-1' is no count; expected a whole number of at least 0"
+printf 'text\tn:counts\na b\t2 1.5\n' >bad.tsv;                       bad_data "a fraction of a count" "2:7: |n: '1.5' is no count"
+printf 'text\ty:ordinal\na\t1\nb\tmany\n' >bad.tsv
+refuses "labels without an order" 1 "bad.tsv: task y|'many' is not a number|--ranks y=LOWEST,..,HIGHEST" train --data bad.tsv --out out.st $small
+refuses "--ranks without a label of the data" 2 "--ranks y=1,2|'many'" train --data bad.tsv --out out.st $small --ranks y=1,2
+refuses "--ranks with a label twice" 2 "'1' stands twice" train --data bad.tsv --out out.st $small --ranks y=1,1,many
+refuses "--ranks of no task" 2 "no such task|did you mean y?" train --data bad.tsv --out out.st $small --ranks yy=1,many --ranks y=1,many
+refuses "--ranks that is no list" 2 "expected TASK=LABEL,LABEL" train --data bad.tsv --out out.st $small --ranks y --ranks y=1,many
+refuses "--ranks of classes" 2 "is of kind class; expected ordinal or ordinals" train --data train.tsv --out out.st $small --ranks intent=a,b
+printf 'text\ty:ordinal\na\t1\nb\t1.0\n' >bad.tsv
+refuses "one number in two ways" 1 "the labels '1' and '1.0' are the same number" train --data bad.tsv --out out.st $small
+printf 'text\ty:ordinal\na\t1\nb\t1\n' >bad.tsv
+refuses "an order of one label" 1 "an order needs two" train --data bad.tsv --out out.st $small
+
 # ---- bad data ------------------------------------------------------------------------------------------------------------------
 
 head='intent:class\ttext\tslots:tags\tmood:real\n'
 : >bad.tsv;                                                         bad_data "an empty file" "1:1: |empty|expected"
 printf '\357\273\277' >bad.tsv;                                     bad_data "nothing but a byte order mark" "1:1: |empty"
 printf "$head" >bad.tsv;                                            bad_data "a header line only" "1:1: |header line|expected"
-printf 'intent:klass\ttext\na\tb\n' >bad.tsv;                       bad_data "an unknown kind" "1:8: |klass|expected class, tags, real, reals or multi"
+printf 'intent:klass\ttext\na\tb\n' >bad.tsv;                       bad_data "an unknown kind" "1:8: |klass|expected class, tags, real, reals, multi, multis, ordinal, ordinals, count or counts"
 printf 'text\ttopics:multi\na\tb,,c\n' >bad.tsv;                    bad_data "an empty label in a set" "2:5: |topics|an empty label among others"
 printf 'text\ttopics:multi\na\tb,\n' >bad.tsv;                      bad_data "an empty label at the end of one" "2:5: |topics|an empty label among others"
 printf 'text\ttopics:multi\na\tb,_\n' >bad.tsv;                     bad_data "a missing label in a set" "2:5: |topics|a missing label among others"
@@ -941,7 +1014,7 @@ printf 'text\tintent\na\tb\n' >bad.tsv; bad_data "a column that can" "1:6: |name
 sed 's/intent/intent:class/' bad.tsv >good.tsv; tsv_train "the column has a kind"
 printf 'text,k:class\na,b\n' >bad.tsv; bad_data "commas" "1:1: |the task name 'text,k'|separated by tabs"
 tr , '\t' <bad.tsv >good.tsv; tsv_train "commas become tabs"
-printf 'text\tk:class\ttopics:several\na\tb\tc\n' >bad.tsv; bad_data "a column of an unknown kind" "1:21: |expected class, tags, real, reals or multi"
+printf 'text\tk:class\ttopics:several\na\tb\tc\n' >bad.tsv; bad_data "a column of an unknown kind" "1:21: |expected class, tags, real, reals, multi, multis, ordinal, ordinals, count or counts"
 cp bad.tsv good.tsv; tsv_train "it is left out" --only k
 printf 'text\tk:class\tj:class\na\tb\t_\n' >bad.tsv; bad_data "a task without labels" "1:1: |leave it out with --only k"
 cp bad.tsv good.tsv; tsv_train "it is left out, too" --only k

@@ -547,7 +547,7 @@ static void ordinal_score(const mtl_task_part *part, const void *counts, mtl_tas
     (void)part; (void)counts; (void)score;
 }
 static const mtl_task_kind ordinal_kind = {
-    { MTL_DESC_TASK, "ordinal", NULL, 0, 0 }, { NULL, NULL }, MTL_TARGET_LABELS, 0, "score", NULL,
+    { MTL_DESC_TASK, "graded", NULL, 0, 0 }, { NULL, NULL }, MTL_TARGET_LABELS, 0, "score", NULL,
     ordinal_build, ordinal_loss, ordinal_distribution, mtl__class_answer, 1, 0, ordinal_count,
     ordinal_score, NULL, NULL, NULL, 0
 };

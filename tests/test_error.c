@@ -229,9 +229,10 @@ static void error_set_loss(test_problem *p) { p->tasks[5].loss = MTL_LOSS_MSE; }
 static void error_set_smoothing(test_problem *p) { p->tasks[5].label_smoothing = 0.1f; }
 static void error_set_weights(test_problem *p)
 {
-    static const float weights[4] = { 1, 1, 2, 1 };
+    static const float weights[4] = { 1, 1, -2, 1 };
     p->tasks[5].class_weights = weights;
 }
+static void error_thresholds(test_problem *p) { p->tasks[2].thresholds = 1; }
 static void error_real_bce(test_problem *p) { p->tasks[2].loss = MTL_LOSS_BCE; }
 static void error_task_kind(test_problem *p) { p->tasks[2].kind = 7; }
 static void error_task_level(test_problem *p) { p->tasks[2].level = -1; }
@@ -288,7 +289,8 @@ static void test_error_bad_descs(void **state)
         { error_set_classes, MTL_ERROR_FIELD, "tasks[5].classes" },
         { error_set_loss, MTL_ERROR_FIELD, "tasks[5].loss" },
         { error_set_smoothing, MTL_ERROR_FIELD, "tasks[5] (task \"set\"): label_smoothing" },
-        { error_set_weights, MTL_ERROR_FIELD, "tasks[5] (task \"set\"): class_weights" },
+        { error_set_weights, MTL_ERROR_FIELD, "tasks[5].class_weights[2] must be a number" },
+        { error_thresholds, MTL_ERROR_FIELD, "tasks[2].thresholds (task \"number\"): only sets" },
         { error_real_bce, MTL_ERROR_FIELD, "tasks[2].loss" },
         { error_task_level, MTL_ERROR_FIELD, "tasks[2].level is -1" },
         { error_task_loss, MTL_ERROR_FIELD, "tasks[0].loss" },

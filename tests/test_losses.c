@@ -175,7 +175,10 @@ static double losses_vector(const losses_definition *how, const mtl_target *targ
         if (how->loss == MTL_LOSS_BCE) {    /* log(1 + exp z), z = x with the sign of what is not wanted */
             const double z = wanted > 0 ? -x[j] : x[j];
             slopes[j] = (wanted > 0 ? -1 : 1) / (1 + exp(-z));
-            loss += z > 30 ? z : log(1 + exp(z));
+            if (how->weights && wanted > 0) {
+                slopes[j] *= (double)how->weights[j];
+                loss += (double)how->weights[j] * (z > 30 ? z : log(1 + exp(z)));
+            } else loss += z > 30 ? z : log(1 + exp(z));
         } else loss += losses_real(how, x[j] - wanted, &slopes[j]);
     }
     return loss;
@@ -368,19 +371,21 @@ static void test_losses_real(void **state)
     }
 }
 
-/* Sets of labels: the divisor counts items times classes; a NaN anywhere makes the item missing. Logits of a
-   thousand, whose exp is no number, are fine on either side. */
+/* Sets of labels, their classes weighted or not: the divisor counts items times classes; a NaN anywhere makes
+   the item missing. Logits of a thousand, whose exp is no number, are fine on either side. */
 static void test_losses_multi(void **state)
 {
     mtl_real values[LOSSES_ROWS * LOSSES_OUTPUTS];
-    int given[LOSSES_ROWS], large, n, j;
+    int given[LOSSES_ROWS], large, n, j, combination;
     (void)state;
-    for (large = 0; large < 2; large++) {
+    for (combination = 0; combination < 4; combination++) {
         mtl_task_desc task = losses_task("task", MTL_TASK_MULTI, LOSSES_OUTPUTS);
         losses_definition how = {0};
         losses_expected expected;
         losses_setup s;
+        large = combination & 1;
         task.weight = 0.5f;
+        task.class_weights = how.weights = combination & 2 ? losses_class_weights : NULL;
         how.loss = MTL_LOSS_BCE;
         losses_create(&s, &task, 1, NULL, NULL);
         if (large) {

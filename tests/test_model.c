@@ -274,6 +274,10 @@ static void test_model_every_field_is_kept(void **state)
     mtl_error_clear(&err);
     memset(&file, 0, sizeof file);
     model_desc_fill(&d);
+    d.tasks[3].thresholds = 1;                                      /* of sets alone: tests/test_kinds.c */
+    d.columns[0].kind = MTL_COLUMN_CONV;                            /* and of convolutions: the same */
+    d.columns[0].widths[0] = d.columns[0].dilation = 2;
+    d.columns[0].causal = 1;
     model_expect_all_set(MTL_DESC_INPUT, d.inputs, sizeof d.inputs[0], 2);
     model_expect_all_set(MTL_DESC_COLUMN, d.columns, sizeof d.columns[0], 3);
     model_expect_all_set(MTL_DESC_TASK, d.tasks, sizeof d.tasks[0], 4);
@@ -660,7 +664,7 @@ static const float model_negative_weights[] = { 1, -1, 1 };
     X(d.columns[0].hidden = -1, "columns[0].hidden", "between 1 and 1000000") \
     X(d.columns[2].hidden = 1000001, "columns[2].hidden", "between 1 and 1000000") \
     X(d.columns[0].layers = 65, "columns[0].layers", "between 1 and 64") \
-    X(d.columns[0].cell = 4, "columns[0].cell", "rnn, gru, lstm") \
+    X(d.columns[0].cell = MTL_CELL_COUNT, "columns[0].cell", "rnn, gru, lstm") \
     X(d.columns[0].reset = 3, "columns[0].reset", "after, before") \
     X(d.columns[0].dropout = -0.1f, "columns[0].dropout", "between 0 and 0.99") \
     X(d.columns[0].input.from = "nothing", "columns[0].input", \

@@ -28,8 +28,15 @@ static const struct tasks_form {
     { "huber", MTL_TASK_REAL, 1, MTL_LOSS_HUBER, 0, 0, 0 },
     { "huber_vector", MTL_TASK_REAL, 4, MTL_LOSS_HUBER, 0, 0, 0.3f },
     { "multi_one", MTL_TASK_MULTI, 1, 0, 0, 0, 0 },
-    { "multi", MTL_TASK_MULTI, 17, MTL_LOSS_BCE, 0, 0, 0 } };
-enum { TASKS_FORMS = 16 };
+    { "multi", MTL_TASK_MULTI, 17, MTL_LOSS_BCE, 0, 0, 0 },
+    { "multi_weighted", MTL_TASK_MULTI, 5, 0, 1, 0, 0 },
+    { "ordinal", MTL_TASK_ORDINAL, 5, 0, 0, 0, 0 },
+    { "ordinal_two", MTL_TASK_ORDINAL, 2, MTL_LOSS_ORDINAL, 0, 0, 0 },
+    { "ordinal_weighted", MTL_TASK_ORDINAL, 5, 0, 1, 0, 0 },
+    { "share_ordinal", MTL_TASK_ORDINAL, 5, 0, 1, 0, 0 },
+    { "count", MTL_TASK_POISSON, 1, 0, 0, 0, 0 },
+    { "count_vector", MTL_TASK_POISSON, 3, MTL_LOSS_POISSON, 0, 0, 0 } };
+enum { TASKS_FORMS = sizeof tasks_forms / sizeof tasks_forms[0] };
 
 typedef struct tasks_model {
     mtl_model_desc desc;
@@ -78,7 +85,7 @@ static void tasks_fill(tasks_model *m, mtl_task_desc *t, int number)
     int turn = number / TASKS_FORMS;
     t->name = f->name;
     t->kind = f->kind;
-    *(f->kind != MTL_TASK_REAL ? &t->classes : &t->width) = f->outputs;
+    *(f->kind != MTL_TASK_REAL && f->kind != MTL_TASK_POISSON ? &t->classes : &t->width) = f->outputs;
     t->loss = f->loss;
     t->label_smoothing = f->smoothing;
     t->huber_delta = f->delta;

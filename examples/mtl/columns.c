@@ -5,8 +5,11 @@ enum { LEVELS = 2, MOST_KINDS = 64 };
 static const target_words words_of[] = {                            /* by MTL_TARGET_* */
     { { "one label", "one label a token" }, { "labels", "tags" }, { "label", "labels" } },
     { { "a number", "one a token" }, { "numbers", "numbers" }, { "value", "values" } },
-    { { "any number of labels, separated by commas", "as many a token" }, { "sets", "sets" },
-      { "labels", "labels" } }
+    { { "any number of labels, separated by commas", "as many a token, - for none" }, { "sets", "sets" },
+      { "labels", "labels" } },
+    { { NULL, NULL }, { NULL, NULL }, { NULL, NULL } },             /* no file has data sets' numbers */
+    { { "one label of some in an order", "one a token" }, { "labels", "labels" }, { "label", "labels" } },
+    { { "a count: 0, 1, 2 ..", "one a token" }, { "counts", "counts" }, { "value", "values" } }
 };
 
 /* All kinds of task at all levels: in the library's order, each with its levels. */
@@ -100,9 +103,15 @@ int kind_is_read_from(const column_kind *of, const column_kind *column)
 }
 
 int kind_is_step(const column_kind *of) { return of->level == MTL_LEVEL_STEP; }
-int kind_has_numbers(const column_kind *of) { return of->task->target == MTL_TARGET_NUMBERS; }
+int kind_has_reals(const column_kind *of) { return of->task->target == MTL_TARGET_NUMBERS; }
+int kind_has_counts(const column_kind *of) { return of->task->target == MTL_TARGET_COUNTS; }
+int kind_has_numbers(const column_kind *of) { return kind_has_reals(of) || kind_has_counts(of); }
 int kind_has_classes(const column_kind *of) { return !kind_has_numbers(of); }
-int kind_has_one_class(const column_kind *of) { return of->task->target == MTL_TARGET_LABELS; }
+int kind_has_ranks(const column_kind *of) { return of->task->target == MTL_TARGET_RANKS; }
+int kind_has_one_class(const column_kind *of)
+{
+    return of->task->target == MTL_TARGET_LABELS || kind_has_ranks(of);
+}
 int kind_has_sets(const column_kind *of) { return of->task->target == MTL_TARGET_SET; }
 
 int figure_value(const mtl_figure *of, const mtl_task_score *score, double *value)

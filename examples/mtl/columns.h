@@ -39,9 +39,12 @@ const column_kind *kind_with_head(const column_kind *of, const char *head);
 int kind_is_read_from(const column_kind *of, const column_kind *column);
 
 int kind_is_step(const column_kind *of);    /* an item for each token or row; else one for the sequence */
-int kind_has_numbers(const column_kind *of);
+int kind_has_numbers(const column_kind *of);    /* of any size, or counts: */
+int kind_has_reals(const column_kind *of);
+int kind_has_counts(const column_kind *of);
 int kind_has_classes(const column_kind *of);    /* of which an item has one, or any number: */
 int kind_has_one_class(const column_kind *of);
+int kind_has_ranks(const column_kind *of);      /* one class, and classes have an order */
 int kind_has_sets(const column_kind *of);
 
 /* "real or reals": the kinds of which `is` is true; NULL: all. Static memory. */

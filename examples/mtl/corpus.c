@@ -78,7 +78,7 @@ static const char **real_task_names(const corpus *all)
     const char **list = NULL;
     size_t i;
     for (i = 0; i < arrlenu(all->tasks); i++)
-        if (kind_has_numbers(all->tasks[i].kind)) arrput(list, all->tasks[i].name);
+        if (kind_has_reals(all->tasks[i].kind)) arrput(list, all->tasks[i].name);
     return list;
 }
 
@@ -95,9 +95,9 @@ void apply_clamp(corpus *all, const char *text)
     snprintf(wanted, sizeof wanted, "%.*s", (int)(equals - text), text);
     of = corpus_find(all, wanted);
     if (!of) fail_usage("--clamp %s: no such task%s", text, suggestion(wanted, real_task_names(all)));
-    if (!kind_has_numbers(of->kind))
+    if (!kind_has_reals(of->kind))
         fail_usage("--clamp %s: task %s is of kind %s; expected %s", text, wanted, of->kind->name,
-                   kinds_that(kind_has_numbers));
+                   kinds_that(kind_has_reals));
     of->clamped = 1;
     of->low = low;
     of->high = high;
@@ -106,6 +106,33 @@ void apply_clamp(corpus *all, const char *text)
 double clamp(const task *of, double value)
 {
     return !of->clamped ? value : value < of->low ? of->low : value > of->high ? of->high : value;
+}
+
+const char *option_of(char **list, const task *of)
+{
+    const size_t length = strlen(of->name);
+    size_t i = arrlenu(list);
+    while (i-- > 0)
+        if (strncmp(list[i], of->name, length) == 0 && list[i][length] == '=') return list[i] + length + 1;
+    return NULL;
+}
+
+void check_option(const corpus *all, char **list, const char *option, const char *form,
+                  int (*is)(const column_kind *))
+{
+    size_t i;
+    for (i = 0; i < arrlenu(list); i++) {
+        char wanted[64];
+        const task *of;
+        snprintf(wanted, sizeof wanted, "%.*s", (int)strcspn(list[i], "="), list[i]);
+        of = corpus_find(all, wanted);
+        if (!strchr(list[i], '=')) fail_usage("%s %s: expected %s", option, list[i], form);
+        if (!of)
+            fail_usage("%s %s: no such task%s", option, list[i], suggestion(wanted, corpus_task_names(all)));
+        if (!is(of->kind))
+            fail_usage("%s %s: task %s is of kind %s; expected %s", option, list[i], wanted, of->kind->name,
+                       kinds_that(is));
+    }
 }
 
 size_t label_count(const task *of) { return arrlenu(of->labels.list); }
@@ -128,6 +155,9 @@ int read_label(corpus *all, task *of, const source *in, const char *text)
 static double read_value(corpus *all, task *of, const source *in, const char *text)
 {
     double value = clamp(of, read_number(in, text, of->name, "_ where it is missing"));
+    if (kind_has_counts(of->kind) && (value < 0 || floor(value) < value))
+        fail_at(in, text, "%s: '%.40s' is no count; expected a whole number of at least 0, or _ where it is "
+                "missing", of->name, text);
     if (!all->closed) of->items++;
     return value;
 }
@@ -181,6 +211,7 @@ void read_item(corpus *all, target *to, const source *in, const char *cell, int 
 {
     task *of = &all->tasks[to->task];
     if (kind_has_sets(of->kind)) {
+        if (kind_is_step(of->kind) && strcmp(cell, "-") == 0) cell++;       /* the set of none among others */
         arrput(to->sets, missing ? missing_set() : read_set(all, of, in, cell));
         return;
     }

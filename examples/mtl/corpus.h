@@ -57,6 +57,7 @@ typedef struct dataset {
 typedef struct corpus {
     task *tasks;
     names words;                            /* as they stand in the files; value: uses in training data */
+    char **ranks;                           /* --ranks: labels in their order, TASK=LABEL,LABEL */
     char **only;                            /* --only: the tasks that count; empty: all */
     names left_out;                         /* the tasks of the data that it leaves out, for suggestions */
     const char *sequence;                   /* CSV: the column of sequences' names; NULL: a file is one */
@@ -92,6 +93,13 @@ void apply_clamp(corpus *all, const char *text);
 
 /* The value cut to the task's range, where it has one. */
 double clamp(const task *of, double value);
+
+/* What stands behind TASK= in the last of an option's texts about a task; NULL: none is about it. */
+const char *option_of(char **list, const task *of);
+
+/* Each text of an option must be TASK=SOMETHING, of a task of such a kind. */
+void check_option(const corpus *all, char **list, const char *option, const char *form,
+                  int (*is)(const column_kind *));
 
 /* Labels that the task has met: its classes and those that are none. */
 size_t label_count(const task *of);

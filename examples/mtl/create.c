@@ -3,6 +3,7 @@
 #include <float.h>
 
 #include "system.h"
+#include "thresholds.h"
 
 void make_vocabulary(const settings *given, corpus *all)
 {
@@ -72,19 +73,26 @@ mtl_task_desc make_task_desc(const settings *given, const task *of, const char *
     if (kind_has_classes(of->kind)) desc.classes = (int)of->classes;
     if (kind_has_classes(of->kind)) desc.labels = labels;
     desc.class_weights = weights;
+    desc.thresholds |= has_thresholds(given, of->name);
     return desc;
 }
 
-/* How often each class of a task stands in the training data. A growing array of the caller's. */
+/* How often each class of a task stands in the training data, and behind these how many items there are. A
+   growing array of the caller's. */
 static size_t *count_labels(const corpus *all, size_t index)
 {
-    size_t *counts = NULL, classes = all->tasks[index].classes, i, t, k;
-    memset(arraddnptr(counts, classes), 0, classes * sizeof *counts);
+    size_t *counts = NULL, classes = all->tasks[index].classes, i, t, k, n;
+    memset(arraddnptr(counts, classes + 1), 0, (classes + 1) * sizeof *counts);
     for (i = 0; i < arrlenu(all->train); i++)
         for (t = 0; t < arrlenu(all->train[i].targets); t++) {
             const target *of = &all->train[i].targets[t];
             for (k = 0; k < arrlenu(of->labels) && of->task == (int)index; k++)
-                if (of->labels[k] >= 0) counts[of->labels[k]]++;
+                if (of->labels[k] >= 0) counts[of->labels[k]]++, counts[classes]++;
+            for (k = 0; k < arrlenu(of->sets) && of->task == (int)index; k++) {
+                counts[classes] += !(arrlenu(of->sets[k]) && of->sets[k][0] == MTL_MISSING);
+                for (n = 0; n < arrlenu(of->sets[k]); n++)
+                    if (of->sets[k][n] >= 0) counts[of->sets[k][n]]++;
+            }
         }
     return counts;
 }
@@ -134,30 +142,26 @@ static const char *read_class_weight(const task *of, const char *list, const cha
     return *text ? text + 1 : text;
 }
 
-/* The last --class-weights of a task, behind its name and =; NULL: there is none. */
-static const char *class_weights_of(const settings *given, const task *of)
+/* The weight that makes a class as heavy as others: items / (classes * items of the class), whose mean over
+   the items is 1; in sets, items without it / items with it. */
+static float balanced_weight(const task *of, const size_t *counts, size_t label)
 {
-    size_t length = strlen(of->name), i = arrlenu(given->class_weights);
-    while (i-- > 0)
-        if (strncmp(given->class_weights[i], of->name, length) == 0 && given->class_weights[i][length] == '=')
-            return given->class_weights[i] + length + 1;
-    return NULL;
+    const double with = (double)counts[label], items = (double)counts[of->classes];
+    if (!counts[label]) return 1;
+    return (float)(kind_has_sets(of->kind) ? (items - with) / with : items / ((double)of->classes * with));
 }
 
-/* The weights of a task's classes: for `balanced` items / (classes * items of the class), whose mean over the
-   items is 1. A growing array of the caller's; NULL: no weights. */
+/* The weights of a task's classes. A growing array of the caller's; NULL: no weights. */
 static float *make_class_weights(const settings *given, const corpus *all, size_t index)
 {
     const task *of = &all->tasks[index];
-    const char *list = class_weights_of(given, of), *text = list;
-    size_t i, *counts, sum = 0;
+    const char *list = option_of(given->class_weights, of), *text = list;
+    size_t i, *counts;
     float *weights = NULL, largest = 0;
     int balanced = list && strcmp(list, "balanced") == 0;
     if (!list) return NULL;
     counts = count_labels(all, index);
-    for (i = 0; i < of->classes; i++) sum += counts[i];
-    for (i = 0; i < of->classes; i++)
-        arrput(weights, balanced ? (float)((double)sum / ((double)of->classes * (double)counts[i])) : -1);
+    for (i = 0; i < of->classes; i++) arrput(weights, balanced ? balanced_weight(of, counts, i) : -1);
     while (*text && !balanced) text = read_class_weight(of, list, text, weights);
     for (i = 0; i < of->classes; i++) {
         if (weights[i] < 0) weights[i] = 1;
@@ -172,22 +176,8 @@ static float *make_class_weights(const settings *given, const corpus *all, size_
 
 void check_class_weights(const settings *given, const corpus *all)
 {
-    size_t i;
-    for (i = 0; i < arrlenu(given->class_weights); i++) {
-        const char *text = given->class_weights[i];
-        char wanted[64];
-        const task *of;
-        snprintf(wanted, sizeof wanted, "%.*s", (int)strcspn(text, "="), text);
-        of = corpus_find(all, wanted);
-        if (!strchr(text, '='))
-            fail_usage("--class-weights %s: expected TASK=balanced or TASK=LABEL:X,LABEL:X", text);
-        if (!of)
-            fail_usage("--class-weights %s: no such task%s", text,
-                       suggestion(wanted, corpus_task_names(all)));
-        if (!kind_has_one_class(of->kind))
-            fail_usage("--class-weights %s: task %s is of kind %s; expected %s", text, wanted,
-                       of->kind->name, kinds_that(kind_has_one_class));
-    }
+    check_option(all, given->class_weights, "--class-weights", "TASK=balanced or TASK=LABEL:X,LABEL:X",
+                 kind_has_classes);
 }
 
 void apply_heads(const settings *given, corpus *all)

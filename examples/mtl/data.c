@@ -1,6 +1,7 @@
 #include "data.h"
 
 #include "formats.h"
+#include "ranks.h"
 #include "system.h"
 
 static int ends_with(const char *text, const char *end)
@@ -93,8 +94,10 @@ void corpus_close(corpus *all)
         if (!of->items || (kind_has_classes(of->kind) && !label_count(of)))
             fail("%s:1:1: task %s has no labels at all in the training data; label some%s%s", of->path,
                  of->name, *labelled_tasks(all) ? ", or leave it out with --only " : "", labelled_tasks(all));
+        if (kind_has_ranks(of->kind)) rank_labels(all, (int)i);
         of->classes = arrlenu(of->labels.list);
         report_scheme(of);
     }
+    check_ranks(all);
     arrfree(known);
 }

@@ -8,6 +8,13 @@
 #include "scales.h"
 #include "system.h"
 
+static size_t set_size(const mtl_prediction *answer, size_t item)
+{
+    size_t c, count = 0;
+    for (c = 0; c < answer->width; c++) count += answer->chosen[item * answer->width + c];
+    return count;
+}
+
 /* The labels of an item's set: "a,b", or in JSON ["a", "b"]. */
 static void print_set(const mtl_model *model, int index, const mtl_prediction *answer, size_t item, int json)
 {
@@ -32,7 +39,8 @@ static void print_answer(const mtl_model *model, const task *of, int index, cons
     char number[24];
     for (i = 0; i < answer->items; i++) {
         if (i) putchar(' ');
-        if (answer->chosen) print_set(model, index, answer, i, 0);
+        if (answer->chosen && kind_is_step(of->kind) && !set_size(answer, i)) putchar('-');
+        else if (answer->chosen) print_set(model, index, answer, i, 0);
         else if (kind_has_numbers(of->kind)) print_number(stdout, answer_value(of, answer->values[i]));
         else fputs(label_text(model, index, answer->labels[i], number), stdout);
     }
@@ -76,8 +84,20 @@ static void json_chosen(const mtl_prediction *answer)
     putchar(']');
 }
 
+/* Those of each item. */
+static void json_all_probabilities(const mtl_model *model, int index, const mtl_prediction *answer)
+{
+    size_t i;
+    putchar('[');
+    for (i = 0; i < answer->items; i++) {
+        if (i) printf(", ");
+        json_probabilities(model, index, answer, i);
+    }
+    putchar(']');
+}
+
 /* class: {"label", "probabilities"}; multi: {"labels", "probabilities"}; tags: {"labels", "probabilities": of
-   each label chosen}; real: {"value"}; reals: {"values"}. */
+   each label chosen}; multis: the same of each step; real: {"value"}; reals: {"values"}. */
 static void json_answer(const mtl_model *model, const task *of, int index, const mtl_prediction *answer)
 {
     int is_list = kind_is_step(of->kind);
@@ -87,6 +107,7 @@ static void json_answer(const mtl_model *model, const task *of, int index, const
     if (kind_has_classes(of->kind)) {
         printf(", \"probabilities\": ");
         if (is_list && answer->labels) json_chosen(answer);
+        else if (is_list) json_all_probabilities(model, index, answer);
         else json_probabilities(model, index, answer, 0);
     }
     putchar('}');

@@ -52,7 +52,8 @@ void find_target_scales(corpus *all)
         moments of = { 0 };
         if (!kind_has_numbers(all->tasks[t].kind)) continue;
         for (i = 0; i < arrlenu(all->train); i++) add_targets(&of, &all->train[i], (int)t);
-        set_task_mean(&all->tasks[t], of.mean, nearest_real(deviation(&of)));
+        if (kind_has_counts(all->tasks[t].kind)) set_task_mean(&all->tasks[t], 0, nearest_real(of.mean));
+        else set_task_mean(&all->tasks[t], of.mean, nearest_real(deviation(&of)));
     }
 }
 

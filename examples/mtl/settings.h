@@ -23,7 +23,8 @@ typedef struct settings {
     int by_data;                            /* --preset auto: sequences without a label are left out */
     int automatic;                          /* what tasks share is to be found out */
     long long min_count, max_tokens, stop_after, watch, vocabulary;
-    char **data, **valid, **frames, **only, **features, **tasks, **clamps, **class_weights, **teachers;
+    char **data, **valid, **frames, **only, **features, **tasks, **clamps, **class_weights,
+        **ranks, **thresholds, **teachers;
     char **sampler_weights, **maps, **labels, **freeze, **heads;
     const char *out, *model_path, *score, *log, *sequence, *preset, *confusion, *budget, *resume;
     const char *words, *unknown, *export_c;

@@ -11,6 +11,7 @@
 #include "resume.h"
 #include "scales.h"
 #include "system.h"
+#include "thresholds.h"
 
 /* Reads everything that the command line names. */
 static void read_training_data(const settings *given, corpus *all)
@@ -21,6 +22,7 @@ static void read_training_data(const settings *given, corpus *all)
     size_t i;
     command_line.path = "--task";
     all->only = given->only;
+    all->ranks = given->ranks;
     all->sequence = given->sequence;
     all->features = given->features;
     all->sequence_by = "--sequence names";
@@ -49,6 +51,7 @@ static void read_training_data(const settings *given, corpus *all)
     check_task_names(given, all);
     check_class_weights(given, all);
     apply_heads(given, all);
+    check_thresholds(given, all);
     for (i = 0; i < arrlenu(given->valid); i++) read_dataset(all, given->valid[i], frames, &all->valid);
     need_targets(all, all->valid);
 }
@@ -199,6 +202,7 @@ int command_train(const settings *given, corpus *all)
     valid = make_batches(all, all->valid, model);
     check(&err);
     model = train(given, all, automatic, model, data, valid, tasks, &result, &broken);
+    choose_thresholds(given, all, model, valid);
     set_means(all, model, 1, &err);
     mtl_model_save(model, given->out, &err);
     set_means(all, model, 0, &err);

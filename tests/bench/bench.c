@@ -35,12 +35,12 @@ static const char usage[] =
     "       bench growth                         steps of models with larger vocabularies and with more "
     "tasks\n"
     "       bench parts [--only "
-    "embedding|softmax|crf|adam|dropout|heads|lazy|denormal|sharing|columns|ragged]\n"
+    "embedding|softmax|crf|adam|dropout|heads|lazy|denormal|sharing|columns|conv|ragged]\n"
     "                  [--lengths FILE]\n"
     "           --lengths FILE       of the ragged batches: a length a line, 32 at least\n"
     "       bench infer|train|stream [options]   each takes a value or several, separated by commas; all "
     "combinations run\n"
-    "           --cell lstm|gru|rnn  [lstm]      --dir uni|bi       [uni]      --hidden H    [128; stream "
+    "           --cell lstm|gru|rnn|mingru [lstm]   --dir uni|bi    [uni]      --hidden H    [128; stream "
     "16,32,64,128,256]\n"
     "           --batch B            [16]        --steps T          [32]       --threads N   [1]\n"
     "           --isa NAME           [auto]      --precision f32|bf16 [f32]; bf16 is for train\n"
@@ -123,7 +123,7 @@ static bench_options default_options(int mode)
 static bench_options read_options(int mode, int argc, char **argv)
 {
     static const mtl_choice cells[] = { { MTL_CELL_LSTM, "lstm" }, { MTL_CELL_GRU, "gru" },
-        { MTL_CELL_RNN, "rnn" }, { 0, NULL } };
+        { MTL_CELL_RNN, "rnn" }, { MTL_CELL_MINGRU, "mingru" }, { 0, NULL } };
     static const mtl_choice directions[] = { { 1, "uni" }, { 2, "bi" }, { 0, NULL } };
     static const mtl_choice precisions[] = { { 0, "f32" }, { 1, "bf16" }, { 0, NULL } };
 #define ISA_CHOICE(number, name) { number, name },

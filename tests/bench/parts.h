@@ -440,7 +440,8 @@ enum { BENCH_SHARING_COLUMNS = 4, BENCH_SHARING_TASKS = 2 };
 
 /* LSTM columns of H = 64 over 64 features; two tasks of 8 classes on every step. kind 0: each task taps one
    column, the others train as well by a task of their own; else each task mixes from[task], by the input. */
-static void bench_sharing_init(bench_model *m, size_t columns, int kind, const char *const *from, int threads)
+static void bench_sharing_init(bench_model *m, int column_kind, size_t columns, int kind,
+                               const char *const *from, int threads)
 {
     static const char *const names[] = { "a", "b", "c", "d" }, *const heads[] = { "ta", "tb", "tc", "td" };
     mtl_input_desc input;
@@ -460,6 +461,7 @@ static void bench_sharing_init(bench_model *m, size_t columns, int kind, const c
     for (k = 0; k < columns; k++) {
         column[k].name = names[k];
         column[k].hidden = 64;
+        column[k].kind = column_kind;
     }
     desc.inputs = &input;
     desc.input_count = 1;
@@ -503,7 +505,8 @@ static void bench_sharing_part(void)
         shape.classes = 8;
         shape.tasks = BENCH_SHARING_COLUMNS;
         for (k = 0; k < 2; k++) {
-            bench_sharing_init(&models[k], rows[i].columns, k ? rows[i].kind : 0, rows[i].from, 1);
+            bench_sharing_init(&models[k], MTL_COLUMN_CELLS, rows[i].columns, k ? rows[i].kind : 0,
+                               rows[i].from, 1);
             bench_model_batches(&models[k], &shape, 1, &keep);
             users[k] = &models[k];
         }
@@ -532,7 +535,7 @@ static void bench_columns_part(void)
     shape.classes = 8;
     shape.tasks = BENCH_SHARING_COLUMNS;
     for (k = 0; k < MODELS; k++) {
-        bench_sharing_init(&models[k], columns[k], 0, NULL, k == THREADS ? 2 : 1);
+        bench_sharing_init(&models[k], MTL_COLUMN_CELLS, columns[k], 0, NULL, k == THREADS ? 2 : 1);
         bench_model_batches(&models[k], &shape, 1, &keep);
         users[k] = &models[k];
     }
@@ -543,6 +546,31 @@ static void bench_columns_part(void)
                    "x_sum_of_each_alone", 0);
     bench_part_row("columns_2_threads", "H=64,C=8,B=32,T=32", us[THREADS], gain / peak, "x_gain_of_peak", 0);
     for (k = 0; k < MODELS; k++) bench_model_destroy(&models[k]);
+    mtl_arena_destroy(&keep);
+}
+
+/* A step of 64 filters of three steps beside one of an LSTM of 64 units. */
+static void bench_conv_part(void)
+{
+    static const int kinds[2] = { MTL_COLUMN_CELLS, MTL_COLUMN_CONV };
+    bench_shape shape = bench_shape_plain();
+    bench_model models[2];
+    void *users[2];
+    double us[2];
+    mtl_arena keep;
+    size_t k;
+    mtl_arena_init(&keep, NULL, 0, NULL);
+    shape.features = 64;
+    shape.classes = 8;
+    shape.tasks = BENCH_SHARING_COLUMNS;
+    for (k = 0; k < 2; k++) {
+        bench_sharing_init(&models[k], kinds[k], 1, 0, NULL, 1);
+        bench_model_batches(&models[k], &shape, 1, &keep);
+        users[k] = &models[k];
+    }
+    bench_alternate(bench_model_step, users, 2, 2.0, us);
+    bench_part_row("conv", "K=3,H=64,C=8,B=32,T=32", us[1], us[1] / us[0], "x_lstm_column", 0);
+    for (k = 0; k < 2; k++) bench_model_destroy(&models[k]);
     mtl_arena_destroy(&keep);
 }
 
@@ -966,7 +994,7 @@ static int bench_parts_command(const char *lengths, const char *only)
         { "dropout", bench_dropout_part },      { "heads", bench_heads_part },
             { "lazy", bench_lazy_part },
         { "denormal", bench_denormal_parts },   { "sharing", bench_sharing_part },
-            { "columns", bench_columns_part },
+            { "columns", bench_columns_part }, { "conv", bench_conv_part },
         { "surgery", bench_surgery_parts },     { "watch", bench_watch_part },
         { "crf", bench_crf_parts }
     };

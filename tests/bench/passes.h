@@ -41,9 +41,13 @@ typedef struct bench_net {
                                                --parts) */
 } bench_net;
 
-static const char *bench_cell_name(int cell) { return cell == MTL_CELL_LSTM ? "lstm" : cell == MTL_CELL_GRU
-    ? "gru" : "rnn"; }
-static size_t bench_gates(int cell) { return cell == MTL_CELL_LSTM ? 4 : cell == MTL_CELL_GRU ? 3 : 1; }
+static const char *bench_cell_name(int cell) { return mtl__cell_kind_find(cell, MTL_RESET_AFTER)->name; }
+/* Gates by which x and h are multiplied; minGRU's two are by x alone. */
+static size_t bench_gates(int cell)
+{
+    const mtl__cell_kind *kind = mtl__cell_kind_find(cell, MTL_RESET_AFTER);
+    return (kind->gates + kind->joint) / 2;
+}
 
 /* Floating-point operations of a forward pass: 2 G H (I + H) for each row and direction, I = H. */
 static double bench_work_of(const bench_point *p)
