@@ -113,23 +113,24 @@
      16 >>cells      RNN, GRU, LSTM, minGRU, whose table is in >>kernels; directions; stacks
      17 >>stream     one step of one sequence: a short list of operations
      18 >>losses     cross-entropy, MSE, MAE, Huber, binary cross-entropy; agreement; penalties
-     19 >>crf        conditional random fields: sums over all labellings of a sequence, and the best one
-     20 >>metrics    accuracy, span F1, label F1, RMSE, MAE, R2: counted as items stream by, nothing allocated
-     21 >>nodes      inputs, columns, mixes, penalties: tables of their kinds, the one list that passes walk
-     22 >>tasks      the registry: the table of kinds of task, and the heads that they share
-     23 >>sharing    presets: each fills a desc with columns, mixes, taps, penalties; nothing in the passes
-     24 >>model      create, size, save, load, transfer, import
-     25 >>session    what trainers and predictors have in common: scratch, limits, threads, the run
-     26 >>predict    batches of sequences through a read-only model
-     27 >>balance    from the tasks' losses to gradients: their weights, groups of tasks, surgery
-     28 >>optimise   SGD, RMSProp, Adam, AdamW; clipping; schedules; averaging
-     29 >>data       data sets: batches of chosen sequences, evaluation, samplers
-     30 >>train      the step, resume
-     31 >>fit        the training loop: epochs, early stopping, checkpoints
-     32 >>watch      instruments: tasks' gradients side by side, trial steps, gradients through time, gates
-     33 >>deploy     a model's stream as C constants
-     34 >>check      gradient checker, for users' own layers too
-     35 >>licence    MIT or public domain, at your choice
+     19 >>spelling   words by their characters: a convolution over each distinct word of a batch
+     20 >>crf        conditional random fields: sums over all labellings of a sequence, and the best one
+     21 >>metrics    accuracy, span F1, label F1, RMSE, MAE, R2: counted as items stream by, nothing allocated
+     22 >>nodes      inputs, columns, mixes, penalties: tables of their kinds, the one list that passes walk
+     23 >>tasks      the registry: the table of kinds of task, and the heads that they share
+     24 >>sharing    presets: each fills a desc with columns, mixes, taps, penalties; nothing in the passes
+     25 >>model      create, size, save, load, transfer, import
+     26 >>session    what trainers and predictors have in common: scratch, limits, threads, the run
+     27 >>predict    batches of sequences through a read-only model
+     28 >>balance    from the tasks' losses to gradients: their weights, groups of tasks, surgery
+     29 >>optimise   SGD, RMSProp, Adam, AdamW; clipping; schedules; averaging
+     30 >>data       data sets: batches of chosen sequences, evaluation, samplers
+     31 >>train      the step, resume
+     32 >>fit        the training loop: epochs, early stopping, checkpoints
+     33 >>watch      instruments: tasks' gradients side by side, trial steps, gradients through time, gates
+     34 >>deploy     a model's stream as C constants
+     35 >>check      gradient checker, for users' own layers too
+     36 >>licence    MIT or public domain, at your choice
    -------------------------------------------------------------------------------------------------------- */
 #ifndef MTL__STAMP                  /* defined while the header includes itself to read the kernel template:
                                        >>dispatch */
@@ -236,8 +237,10 @@ enum { MTL_CELL_DEFAULT, MTL_CELL_RNN, MTL_CELL_GRU, MTL_CELL_LSTM, MTL_CELL_MIN
 enum { MTL_ACTIVATION_DEFAULT, MTL_ACTIVATION_NONE, MTL_ACTIVATION_TANH, MTL_ACTIVATION_RELU,
     MTL_ACTIVATION_SIGMOID };
 enum { MTL_RESET_DEFAULT, MTL_RESET_AFTER, MTL_RESET_BEFORE };           /* GRU; default: after, as PyTorch */
-enum { MTL_INPUT_DEFAULT, MTL_INPUT_EMBEDDING, MTL_INPUT_FEATURES,
+enum { MTL_INPUT_DEFAULT, MTL_INPUT_EMBEDDING, MTL_INPUT_FEATURES, MTL_INPUT_CHARACTERS,
     MTL_INPUT_COUNT }; /* default: by what is given */
+enum { MTL_PART_DEFAULT, MTL_PART_WORD, MTL_PART_PREFIX, MTL_PART_SUFFIX, MTL_PART_SHAPE,
+    MTL_PART_COUNT };  /* default: the word */
 enum { MTL_COLUMN_DEFAULT, MTL_COLUMN_CELLS, MTL_COLUMN_CONV, MTL_COLUMN_COUNT };
 enum { MTL_MIX_DEFAULT, MTL_MIX_CONCAT, MTL_MIX_SUM, MTL_MIX_GATE, MTL_MIX_EXPERTS, MTL_MIX_CROSS_STITCH,
     MTL_MIX_LEVELS, MTL_MIX_REVERSAL, MTL_MIX_COUNT }; /* default: concatenation */
@@ -278,7 +281,10 @@ enum { MTL_INIT_DEFAULT, MTL_INIT_UNIFORM, MTL_INIT_NORMAL, MTL_INIT_CONSTANT, M
                                 X(MTL_ACTIVATION_RELU, "relu") \
                                 X(MTL_ACTIVATION_SIGMOID, "sigmoid")
 #define MTL_RESET_NAMES(X)      X(MTL_RESET_AFTER, "after") X(MTL_RESET_BEFORE, "before")
-#define MTL_INPUT_NAMES(X)      X(MTL_INPUT_EMBEDDING, "embedding") X(MTL_INPUT_FEATURES, "features")
+#define MTL_INPUT_NAMES(X)      X(MTL_INPUT_EMBEDDING, "embedding") X(MTL_INPUT_FEATURES, "features") \
+                                X(MTL_INPUT_CHARACTERS, "characters")
+#define MTL_PART_NAMES(X)       X(MTL_PART_WORD, "word") X(MTL_PART_PREFIX, "prefix") \
+                                X(MTL_PART_SUFFIX, "suffix") X(MTL_PART_SHAPE, "shape")
 #define MTL_COLUMN_NAMES(X)     X(MTL_COLUMN_CELLS, "cells") X(MTL_COLUMN_CONV, "conv")
 #define MTL_MIX_NAMES(X)        X(MTL_MIX_CONCAT, "concat") X(MTL_MIX_SUM, "sum") X(MTL_MIX_GATE, "gate") \
                                 X(MTL_MIX_EXPERTS, "experts") X(MTL_MIX_CROSS_STITCH, "cross-stitch") \
@@ -358,12 +364,26 @@ typedef struct mtl_mix_kind mtl_mix_kind;
 typedef struct mtl_task_kind mtl_task_kind;
 typedef struct mtl_penalty_kind mtl_penalty_kind;
 
-/* An input: token ids (vocabulary > 0), looked up in an embedding, or rows of numbers (features > 0). */
+/* An input: token ids (vocabulary > 0), looked up in an embedding, or rows of numbers (features > 0), or
+   words as their characters (kind characters): every filter of w characters looks at each place of the word,
+   which stands between a symbol for its beginning and one for its end, and the word's vector is what each
+   filter found at most, or 0:
+       y_f = max_p relu(b_f + sum_{k<w} W_kf e_{p+k})                          Kim 2014; Ma & Hovy 2016
+   A filter that is wider than the word finds zeros behind it. Its `vocabulary` and `words` are characters;
+   mtl_input says what a batch gives. Tensors: NAME.weight [2 + vocabulary][character_width], the first two
+   rows being the symbols of beginning and end; of each width w, NAME.widthW.weight
+   [w * filters][character_width], its row k * filters + f being W_kf, and NAME.widthW.bias [filters].
+
+   An input of words may look up a part of each word, for which `words` holds the parts: its first or last
+   `letters` characters, or its shape. A shape has X for a capital letter, x for another letter, d for a
+   digit, and other characters themselves, of a run of equal ones the first two: "Ah-64D" is Xx-ddX. */
 #define MTL_INPUT_FIELDS(X) \
     X(MTL_NAME,   name,         0, 1, 1, MTL_NONE, \
       "letters, digits, _ and -; unique among inputs, columns and tasks") \
     X(MTL_TEXTS,  words,        0, 0, 0, vocabulary, \
       "the words themselves, NULL: ids only. Word 0 stands for unknown ones: its embedding begins as zeros") \
+    X(MTL_REALS,  unknown_chances, 0, 0, 0, vocabulary, \
+      "in training, the chance of each word that a step reads it as word 0; NULL: none") \
     X(MTL_NAME,   reads,        0, 0, 0, MTL_NONE, \
       "an input before it whose ids or rows it reads; NULL: a batch has its own") \
     X(MTL_OWN,    own,          0, 0, 0, input, "a row of the program's own kinds, which wins over kind") \
@@ -381,7 +401,15 @@ typedef struct mtl_penalty_kind mtl_penalty_kind;
     X(MTL_FLAG,   dropout_per_sequence, 0, 0, 1, MTL_NONE, \
       "drop the same columns at all steps of a sequence") \
     X(MTL_FLAG,   lowercase,    0, 0, 1, MTL_NONE, "text is lower-cased before it is looked up") \
-    X(MTL_FLAG,   digits,       0, 0, 1, MTL_NONE, "every digit is read as 0")
+    X(MTL_FLAG,   digits,       0, 0, 1, MTL_NONE, "every digit is read as 0") \
+    X(MTL_CHOICE, part, MTL_PART_WORD, 1, MTL_PART_COUNT - 1, MTL_PART, \
+      "what of a word is looked up: all of it, its first or last letters, or its shape") \
+    X(MTL_INT,    letters,      3, 1, 64, MTL_NONE, \
+      "prefix, suffix: so many characters; of a shorter word all") \
+    X(MTL_INT,    character_width, 32, 1, 1000000, MTL_NONE, "characters: size of a character's embedding") \
+    X(MTL_INT,    filters,     32, 1, 1000000, MTL_NONE, "characters: filters of each width") \
+    X(MTL_INTS,   widths,       0, 0, 64, MTL_NONE, \
+      "characters: how many characters filters look at, e.g. 2,3,4, which is the default")
 typedef struct mtl_input_desc { MTL_INPUT_FIELDS(MTL__MEMBER) } mtl_input_desc;
 
 /* Where a column or a task takes its rows from: inputs and columns by their names, tasks' outputs (TASK) and
@@ -1032,11 +1060,20 @@ MTL_DEF const mtl_real *mtl_cell_stream_memory(const mtl_cell_stream *stream);
 
 /* ---- batches ------------------------------------------------------------------------------------------- */
 
+/* Words as their characters. Data sets that pick batches out of many sequences hand on all of it. */
+typedef struct mtl_spellings {
+    size_t count;                           /* words, 1 at least */
+    const size_t *begins;                   /* [count + 1] where each word's characters begin; the last one is
+                                               their number */
+    const int *characters;                  /* 0 .. vocabulary-1; mtl_model_spell tells those of a word */
+} mtl_spellings;
 /* One input of a batch: all steps of all sequences end to end, in the caller's order. Ids for a token input,
-   rows for features. */
+   rows for features, ids and spellings for characters. */
 typedef struct mtl_input {
-    const int *ids;                         /* [N] 0 .. vocabulary-1 */
+    const int *ids;                         /* [N] 0 .. vocabulary-1; of characters: which of the spellings'
+                                               words it is. Steps of one id are computed once */
     const mtl_real *rows;                   /* [N][features] */
+    const mtl_spellings *spellings;         /* characters: as many words as ids speak of */
 } mtl_input;
 /* Targets of one task: per sequence [B] or per step [N], by the task's level, in the caller's order. One of
    the three, or none. */
@@ -1102,8 +1139,13 @@ MTL_DEF int mtl_model_input(const mtl_model *model, const char *name);
 /* Name of a class, or NULL if the model stores none; and the class of a name, or -1. */
 MTL_DEF const char *mtl_model_label(const mtl_model *model, int task, int label);
 MTL_DEF int mtl_model_find_label(const mtl_model *model, int task, const char *name);
-/* Id of a word (length bytes) after the input's normalisation; 0 (the unknown word) if it is not known. */
+/* Id of a word (length bytes), or of the part of it that the input looks up, after the input's normalisation;
+   0 (the unknown word) if it is not known. Of an input of characters: the id of one character. */
 MTL_DEF int mtl_model_word(const mtl_model *model, int input, const char *word, size_t length);
+/* Ids of a word's characters for an input of characters, for mtl_spellings; returns how many, at most
+   `length`, which is the room that `characters` must have. */
+MTL_DEF size_t mtl_model_spell(const mtl_model *model, int input, const char *word, size_t length,
+                               int *characters);
 /* Features of an input are read as (x - mean) / scale; scale 0 makes a column 0. Arrays of [features].
    A float has 24 bits: it counts seconds since 1970 in steps of 128. Where numbers lie far from 0 beside
    their spread, take the mean off in double, give the differences as rows and set a mean of 0; take it off a
@@ -1180,6 +1222,10 @@ MTL_DEF size_t mtl_text_valid(const char *text, size_t length);
    length). */
 MTL_DEF size_t mtl_text_normalise(const char *word, size_t length, int lowercase, int digits, char *out,
                                   size_t size);
+/* What an input of words looks up for a word: its part (mtl_input_desc.part, .letters), normalised. Writes at
+   most size-1 bytes and a 0; returns the full length, as mtl_text_normalise; of a shape at most 64. */
+MTL_DEF size_t mtl_text_part(const mtl_input_desc *input, const char *word, size_t length, char *out,
+                             size_t size);
 /* A decimal number of exactly `length` bytes ("-1.5e-3"; no inf, nan, hex, locale). 1 on success, 0 if it is
    not one; values too large for a double are refused. */
 MTL_DEF int mtl_text_number(const char *text, size_t length, double *out);
@@ -1551,6 +1597,8 @@ struct mtl_input_kind {
     mtl_activation *(*forward)(mtl_run *run, const mtl_input_part *part, const mtl_input *input);
     /* data: which of a step's inputs it reads */
     unsigned (*stream)(mtl_maker *maker, const mtl_input_part *part, size_t data);
+    int reads_spellings;                    /* 1: ids are of words whose characters a batch gives beside
+                                               them */
 };
 
 /* A column: rows of steps in, rows of steps out. Its forward applies the desc's dropout too. */
@@ -1700,6 +1748,8 @@ MTL_DEF mtl_activation *mtl_loss_of_outputs(mtl_run *run, const mtl_task_part *p
                                             mtl_output_loss loss);
 /* The row of a task's kind: the header's or the program's own. Static memory; NULL for no desc. */
 MTL_DEF const mtl_task_kind *mtl_task_kind_of(const mtl_task_desc *task);
+/* The row of an input's kind, the same way. */
+MTL_DEF const mtl_input_kind *mtl_input_kind_of(const mtl_input_desc *input);
 /* The header's rows of a table (MTL_DESC_INPUT, _COLUMN, _MIX, _TASK, _PENALTY): number i is the kind whose
    constant
    has that place in its list of names; NULL when there is none. */
@@ -8853,6 +8903,75 @@ MTL_DEF size_t mtl_text_normalise(const char *word, size_t length, int lowercase
     return total;
 }
 
+enum { MTL__SHAPE_BYTES = 64 };             /* of a shape, at most */
+
+/* What stands for a character in a shape; *given bytes. Letters that are capitals are those that have a lower
+   case. */
+static size_t mtl__shape_character(const char *word, size_t length, char bytes[4], size_t *given)
+{
+    uint32_t c;
+    const size_t taken = mtl__utf8_decode(word, length, &c);
+    *given = 1;
+    bytes[0] = *word;
+    if (!taken) return 1;
+    if (c >= '0' && c <= '9') bytes[0] = 'd';
+    else if (mtl__lowercase(c) != c) bytes[0] = 'X';
+    else if ((c >= 'a' && c <= 'z') || c > 0x7f) bytes[0] = 'x';
+    return taken;
+}
+
+/* The shape of word[length], of a run of equal characters the first two. Returns its length. */
+static size_t mtl__word_shape(const char *word, size_t length, char out[MTL__SHAPE_BYTES])
+{
+    size_t at = 0, used = 0, given;
+    char bytes[4];
+    while (at < length && used < MTL__SHAPE_BYTES) {
+        at += mtl__shape_character(word + at, length - at, bytes, &given);
+        if (used > 1 && out[used - 1] == bytes[0] && out[used - 2] == bytes[0]) continue;
+        out[used++] = bytes[0];
+    }
+    return used;
+}
+
+/* Bytes of the first (last 0) or last `letters` characters of word[length]. */
+static size_t mtl__word_end(const char *word, size_t length, size_t letters, int last)
+{
+    size_t at = 0, count = 0, i;
+    for (i = 0; i < length; i++) count += ((unsigned char)word[i] & 0xc0) != 0x80;
+    if (count <= letters) return length;
+    if (last) letters = count - letters;
+    for (count = 0; at < length; at++) {
+        count += ((unsigned char)word[at] & 0xc0) != 0x80;
+        if (count > letters) break;
+    }
+    return last ? length - at : at;
+}
+
+/* The part of *word[length] that an input looks up: *word is set to it, perhaps into shape. Returns its
+   length. */
+static size_t mtl__word_part(const mtl_input_desc *d, const char **word, size_t length,
+                             char shape[MTL__SHAPE_BYTES])
+{
+    size_t part = length;
+    if (d->part == MTL_PART_SHAPE) {
+        part = mtl__word_shape(*word, length, shape);
+        *word = shape;
+    } else if (d->part == MTL_PART_PREFIX || d->part == MTL_PART_SUFFIX) {
+        part = mtl__word_end(*word, length, d->letters ? (size_t)d->letters : 3,
+                             d->part == MTL_PART_SUFFIX);
+        if (d->part == MTL_PART_SUFFIX) *word += length - part;
+    }
+    return part;
+}
+
+MTL_DEF size_t mtl_text_part(const mtl_input_desc *input, const char *word, size_t length, char *out,
+                             size_t size)
+{
+    char shape[MTL__SHAPE_BYTES];
+    length = mtl__word_part(input, &word, length, shape);
+    return mtl_text_normalise(word, length, input->lowercase, input->digits, out, size);
+}
+
 #ifndef MTL_NO_FILES
 /* ---- growing text -------------------------------------------------------------------------------------- */
 
@@ -10125,6 +10244,7 @@ static const mtl_choice mtl__choices_MTL_SURGERY[] = { MTL_SURGERY_NAMES(MTL__CH
 static const mtl_choice mtl__choices_MTL_SAMPLER[] = { MTL_SAMPLER_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
 static const mtl_choice mtl__choices_MTL_CURRICULUM[] = { MTL_CURRICULUM_NAMES(MTL__CHOICE_ROW)
                                                           { 0, NULL } };
+static const mtl_choice mtl__choices_MTL_PART[] = { MTL_PART_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
 static const mtl_choice mtl__choices_MTL_KEEP[] = { MTL_KEEP_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
 /* What a row says beside its numbers: choices, where its count is, what it is made of. */
 #define MTL__MORE_MTL_INT(desc, names)    NULL, 0, 0
@@ -14793,7 +14913,259 @@ static int mtl__target_is_given(const mtl_target *t, size_t item, size_t width)
 }
 
 /* ===========================================================================================================
-   19 >>crf        conditional random fields: sums over all labellings of a sequence, and the best one
+   19 >>spelling   words by their characters: a convolution over each distinct word of a batch
+   ===========================================================================================================
+   y_f = max_p relu(b_f + sum_{k<w} W_kf e_{p+k}) of each distinct word (Kim 2014), and the words' rows copied
+   to their steps. There are few distinct characters, so each one's products with all W_kf are made once, as a
+   dense layer over the characters: a filter at a place then only adds w of these rows. Going back, a filter
+   has a gradient at the place where it found its maximum alone.
+   -------------------------------------------------------------------------------------------------------- */
+typedef struct mtl__speller {
+    size_t vocabulary, filters, count, width;   /* known characters; filters of a width; widths; of y */
+    size_t widths[MTL_MAX_HIDDEN];
+    mtl_tensor *table;                      /* [2 + vocabulary][C] symbols: begin, end, the characters */
+    mtl_dense *products[MTL_MAX_HIDDEN];    /* [w * filters][C] */
+    mtl_tensor *biases[MTL_MAX_HIDDEN];     /* [filters] */
+} mtl__speller;
+
+typedef struct mtl__spelled {
+    const mtl__speller *speller;
+    const mtl_input *input;
+    const int *items;                       /* [N] which of the caller's steps row n is */
+    mtl__row_groups groups;                 /* rows by word */
+    size_t words, symbols;                  /* distinct ones of the batch */
+    int *word;                              /* [N] which of the words a row has */
+    int *number;                            /* [2 + vocabulary] a symbol's row of x; -1: it has none */
+    int *symbol;                            /* [symbols] the inverse */
+    int *best;                              /* [words][width] where a filter found its maximum; -1: y is 0;
+                                               NULL: inference */
+    mtl_activation *x, *products[MTL_MAX_HIDDEN], *y, *steps;
+    mtl_real *to, *more[MTL_MAX_HIDDEN], *biases[MTL_MAX_HIDDEN];   /* gradients while backward runs */
+    int add, add_more[MTL_MAX_HIDDEN], add_biases[MTL_MAX_HIDDEN];
+} mtl__spelled;
+
+/* A word's characters; *length of them. */
+static const int *mtl__spelled_word(const mtl__spelled *s, int id, size_t *length)
+{
+    const mtl_spellings *all = s->input->spellings;
+    *length = all->begins[(size_t)id + 1] - all->begins[id];
+    return all->characters + all->begins[id];
+}
+
+/* The row of the table of a character. Words that predictor.skip_bad leaves out may hold none. */
+static size_t mtl__spelled_symbol(const mtl__spelled *s, int character)
+{
+    return 2 + (character >= 0 && (size_t)character < s->speller->vocabulary ? (size_t)character : 0);
+}
+
+/* The row of x of place p of a word, which stands between two symbols. */
+static size_t mtl__spelled_row(const mtl__spelled *s, const int *characters, size_t length, size_t p)
+{
+    if (p == 0 || p > length) return p > 0;
+    return (size_t)s->number[mtl__spelled_symbol(s, characters[p - 1])];
+}
+
+/* Finds the distinct words and their distinct symbols, numbered as they come. pass: a pointer to it. */
+static void mtl__spelled_find(const mtl__kernels *kernels, const void *pass, size_t begin, size_t end)
+{
+    mtl__spelled *s = *(mtl__spelled *const *)pass;
+    mtl__row_groups *g = &s->groups;
+    const int *characters;
+    size_t k, n, length;
+    (void)kernels; (void)begin; (void)end;
+    mtl__row_groups_find(g, s->steps->rows, s->input->ids, s->items, 0);
+    for (n = 0; n < 2 + s->speller->vocabulary; n++) s->number[n] = n < 2 ? (int)n : -1;
+    s->symbol[0] = 0;
+    s->symbol[1] = 1;
+    s->symbols = 2;
+    s->words = g->distinct;
+    for (k = 0; k < g->distinct; k++) {
+        for (n = g->first[k]; n < g->first[k + 1]; n++) s->word[g->rows[n]] = (int)k;
+        characters = mtl__spelled_word(s, g->ids[k], &length);
+        for (n = 0; n < length; n++) {
+            const size_t symbol = mtl__spelled_symbol(s, characters[n]);
+            if (s->number[symbol] >= 0) continue;
+            s->number[symbol] = (int)s->symbols;
+            s->symbol[s->symbols++] = (int)symbol;
+        }
+    }
+}
+
+/* The best of count filters from `first` on over all places of a word. top, best: theirs. */
+static void mtl__spelled_filters(const mtl__kernels *kernels, const mtl__spelled *s, size_t j, size_t first,
+                                 size_t count, const int *characters, size_t length, mtl_real *top, int *best)
+{
+    MTL__ALIGN64 mtl_real z[MTL__STRIP];
+    const size_t w = s->speller->widths[j], filters = s->speller->filters;
+    const size_t places = length + 2 > w ? length + 3 - w : 1;
+    const mtl_activation *products = s->products[j];
+    size_t p, k, f;
+    for (p = 0; p < places; p++) {
+        memcpy(z, s->speller->biases[j]->value + first, count * sizeof *z);
+        for (k = 0; k < w && p + k < length + 2; k++)
+            kernels->add_scaled(count, 1, products->value + k * filters + first +
+                                mtl__spelled_row(s, characters, length, p + k) * products->stride, z);
+        for (f = 0; f < count; f++) {
+            if (p && !(z[f] > top[f])) continue;
+            top[f] = z[f];
+            best[f] = (int)p;
+        }
+    }
+    for (f = 0; f < count; f++) {
+        if (top[f] > 0) continue;
+        top[f] = 0;
+        best[f] = -1;
+    }
+}
+
+static void mtl__spelled_words(const mtl__kernels *kernels, const void *pass, size_t n, size_t end)
+{
+    const mtl__spelled *s = *(mtl__spelled *const *)pass;
+    const size_t filters = s->speller->filters, width = s->speller->width;
+    int scratch[MTL__STRIP];
+    size_t j, first, count, length;
+    for (; n < end; n++) {
+        const int *characters = mtl__spelled_word(s, s->groups.ids[n], &length);
+        for (j = 0; j < s->speller->count; j++)
+            for (first = 0; first < filters; first += count) {
+                const size_t column = j * filters + first;
+                count = mtl__at_most(filters - first, MTL__STRIP);
+                mtl__spelled_filters(kernels, s, j, first, count, characters, length,
+                                     s->y->value + n * s->y->stride + column,
+                                     s->best ? s->best + n * width + column : scratch);
+            }
+    }
+}
+
+/* Columns of y into the gradients of the characters' products and of the biases: a column's sums are one
+   job's. */
+static void mtl__spelled_words_back(const mtl__kernels *kernels, const void *pass, size_t column, size_t end)
+{
+    const mtl__spelled *s = (const mtl__spelled *)pass;
+    const size_t filters = s->speller->filters;
+    size_t n, k, length;
+    (void)kernels;
+    for (; column < end; column++) {
+        const size_t j = column / filters, f = column % filters, w = s->speller->widths[j];
+        const size_t stride = s->products[j]->stride;
+        mtl_real *more = s->more[j], *bias = s->biases[j] ? s->biases[j] + f : NULL;
+        for (n = 0; n < s->symbols && more && !s->add_more[j]; n++)
+            for (k = 0; k < w; k++) more[n * stride + k * filters + f] = 0;
+        if (bias && !s->add_biases[j]) *bias = 0;
+        for (n = 0; n < s->words; n++) {
+            const int *characters = mtl__spelled_word(s, s->groups.ids[n], &length);
+            const int p = s->best[n * s->speller->width + column];
+            const mtl_real dy = s->y->grad[n * s->y->stride + column];
+            if (p < 0) continue;
+            if (bias) *bias += dy;
+            for (k = 0; k < w && (size_t)p + k < length + 2 && more; k++)
+                more[mtl__spelled_row(s, characters, length, (size_t)p + k) * stride + k * filters + f] += dy;
+        }
+    }
+}
+
+enum { MTL__SPELLED_COLUMNS = 16 };         /* a job's: a cache line of the products' rows */
+
+static void mtl__spelled_words_backward(mtl_run *run, void *data)
+{
+    mtl__spelled *s = (mtl__spelled *)data;
+    size_t j;
+    for (j = 0; j < s->speller->count; j++) {
+        s->more[j] = mtl_run_grad(run, s->products[j], &s->add_more[j]);
+        s->biases[j] = mtl_run_tensor_grad(run, s->speller->biases[j], &s->add_biases[j]);
+    }
+    mtl__run_pass(run, mtl__spelled_words_back, s, s->y->width, MTL__SPELLED_COLUMNS);
+}
+
+/* Each word's sum over its steps, in the order of the rows. */
+static void mtl__spelled_steps_back(const mtl__kernels *kernels, const void *pass, size_t n, size_t end)
+{
+    const mtl__spelled *s = (const mtl__spelled *)pass;
+    for (; n < end; n++)
+        kernels->add_rows(s->y->width, s->groups.first[n + 1] - s->groups.first[n],
+                          s->groups.rows + s->groups.first[n], 1, s->steps->grad, s->steps->stride, s->add,
+                          s->to + n * s->y->stride);
+}
+
+static void mtl__spelled_steps_backward(mtl_run *run, void *data)
+{
+    mtl__spelled *s = (mtl__spelled *)data;
+    s->to = mtl_run_grad(run, s->y, &s->add);
+    mtl__run_values(run, mtl__spelled_steps_back, s, s->words, s->y->width);
+}
+
+/* Rows of the table whose symbols the batch has; the others' gradients are zeros. */
+static void mtl__spelled_table_back(const mtl__kernels *kernels, const void *pass, size_t n, size_t end)
+{
+    const mtl__spelled *s = (const mtl__spelled *)pass;
+    const size_t width = s->x->width;
+    for (; n < end; n++) {
+        mtl_real *to = s->to + n * width;
+        if (!s->add) memset(to, 0, width * sizeof *to);
+        if (s->number[n] >= 0)
+            kernels->add_scaled(width, 1, s->x->grad + (size_t)s->number[n] * s->x->stride, to);
+    }
+}
+
+static void mtl__spelled_table_backward(mtl_run *run, void *data)
+{
+    mtl__spelled *s = (mtl__spelled *)data;
+    s->to = mtl_run_tensor_grad(run, s->speller->table, &s->add);
+    if (s->to) mtl__run_values(run, mtl__spelled_table_back, s, 2 + s->speller->vocabulary, s->x->width);
+}
+
+/* The memory of a batch's words and symbols, for as many as there can be, and which there are. */
+static mtl__spelled *mtl__spelled_push(mtl_run *run, const mtl_space *space, const mtl__speller *speller,
+                                       const mtl_input *input, const char *name)
+{
+    mtl__spelled *s = (mtl__spelled *)mtl_run_make(run, sizeof *s);
+    if (!s) return NULL;
+    s->speller = speller;
+    s->input = input;
+    s->items = mtl__space_items(space);
+    s->words = mtl__space_rows(space);      /* a dry run's: the most */
+    s->symbols = 2 + speller->vocabulary;
+    s->steps = mtl__run_over(run, name, space, speller->width);
+    mtl__row_groups_push(run, &s->groups, s->words);
+    s->word = (int *)mtl_run_push(run, s->words * sizeof(int));
+    s->number = (int *)mtl_run_push(run, s->symbols * sizeof(int));
+    s->symbol = (int *)mtl_run_push(run, s->symbols * sizeof(int));
+    if (!mtl__failed(run->error)) mtl__run_pass(run, mtl__spelled_find, &s, 1, 1);
+    return mtl__failed(run->error) ? NULL : s;
+}
+
+/* input: the caller's, checked already; it must stay until backward has run. */
+static mtl_activation *mtl__spelled_forward(mtl_run *run, const mtl_space *space, const mtl__speller *speller,
+                                            const mtl_input *input, const char *name)
+{
+    static const int none[1] = { 0 };
+    mtl__spelled *s = mtl__spelled_push(run, space, speller, input, name);
+    size_t j;
+    if (!s || !(s->x = mtl__run_activation(run, NULL, NULL, s->symbols, speller->table->shape[1])))
+        return NULL;
+    s->x->constant = mtl__stays(speller->table);
+    mtl__run_copy(run, speller->table->value, s->x->width, s->symbol, s->x->value, s->x->stride, s->symbols,
+                  s->x->width, 0);
+    mtl_run_record(run, s->x, MTL__TRAINS(mtl__spelled_table_backward), s);
+    s->y = mtl__run_activation(run, NULL, NULL, s->words, speller->width);
+    if (run->tape) s->best = (int *)mtl_run_push(run, s->words * speller->width * sizeof *s->best);
+    if (mtl__failed(run->error)) return NULL;
+    for (j = 0, s->y->constant = 1; j < speller->count; j++) {
+        if (!(s->products[j] = mtl_dense_forward(run, speller->products[j], s->x, NULL))) return NULL;
+        s->y->constant &= s->products[j]->constant && mtl__stays(speller->biases[j]);
+    }
+    mtl__run_values(run, mtl__spelled_words, &s, s->words, 32 * speller->width);
+    mtl_run_record(run, s->y, MTL__TRAINS(mtl__spelled_words_backward), s);
+    s->steps->ids = input->ids ? input->ids : none;
+    s->steps->constant = s->y->constant;
+    mtl__run_copy(run, s->y->value, s->y->stride, s->word, s->steps->value, s->steps->stride, s->steps->rows,
+                  s->y->width, 0);
+    mtl_run_record(run, s->steps, MTL__TRAINS(mtl__spelled_steps_backward), s);
+    return s->steps;
+}
+
+/* ===========================================================================================================
+   20 >>crf        conditional random fields: sums over all labellings of a sequence, and the best one
    ===========================================================================================================
    Lafferty et al. 2001; over a recurrent network Lample et al. 2016.
    Labels y of all steps of a sequence are one choice:
@@ -15588,7 +15960,7 @@ static void mtl__chain_best_paths(mtl_run *run, const mtl__chain *chain, const m
 }
 
 /* ===========================================================================================================
-   20 >>metrics    accuracy, span F1, label F1, RMSE, MAE, R2: counted as items stream by, nothing allocated
+   21 >>metrics    accuracy, span F1, label F1, RMSE, MAE, R2: counted as items stream by, nothing allocated
    ===========================================================================================================
    A metric is a handful of counts that grow with every batch; mtl__metric_finish_.. turns them into scores.
    Labels that are missing count nowhere. Gold spans are those of the tags as written, whether the model has a
@@ -15889,7 +16261,7 @@ static MTL__RARE void mtl__metric_finish_real(const mtl__metric *m, mtl_task_sco
 }
 
 /* ===========================================================================================================
-   21 >>nodes      inputs, columns, mixes, penalties: tables of their kinds, the one list that passes walk
+   22 >>nodes      inputs, columns, mixes, penalties: tables of their kinds, the one list that passes walk
    ===========================================================================================================
    A node is a part of the model that has rows for others to read: an input, a column, or the head of a task.
    Nodes stand in one list, each behind its sources: repeatedly the first of the desc's inputs, columns and
@@ -16164,6 +16536,11 @@ static const mtl_mix_kind mtl__mix_kinds[] = {
 
 static mtl_status mtl__input_check(mtl_input_desc *d, const char *what, mtl_error *err)
 {
+    int i;
+    for (i = 0; d->unknown_chances && i < d->vocabulary; i++)
+        if (!(d->unknown_chances[i] >= 0 && d->unknown_chances[i] <= 1))
+            return mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s.unknown_chances[%d] must be between 0 and 1",
+                             what, i);
     if ((d->vocabulary > 0) != (d->features > 0)) return mtl__status(err);
     return mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s (\"%s\") needs either a vocabulary or features",
                      what, d->name);
@@ -16191,11 +16568,44 @@ static mtl_status mtl__embedding_verify(const mtl_input_part *part, const mtl_in
                      input->ids[row], sequence, step, part->desc->vocabulary - 1);
 }
 
+typedef struct mtl__unknown_pass {
+    const float *chances;                   /* [vocabulary] */
+    const int *ids;
+    int *to;                                /* [N] in the caller's order */
+    unsigned long long seed, stream;
+} mtl__unknown_pass;
+
+static void mtl__unknown_part(const mtl__kernels *kernels, const void *pass, size_t n, size_t end)
+{
+    const mtl__unknown_pass *p = (const mtl__unknown_pass *)pass;
+    (void)kernels;
+    for (; n < end; n++) {
+        const int id = p->ids[n];
+        p->to[n] = mtl__random_uniform(p->seed, p->stream, n) < (double)p->chances[id] ? 0 : id;
+    }
+}
+
+/* The ids with which training reads words: some of them, and rare ones more often, as the unknown one, so
+   that its row learns what to make of words that are seldom seen. */
+static const int *mtl__unknown_ids(mtl_run *run, const float *chances, const int *ids)
+{
+    mtl__unknown_pass p;
+    if (!MTL__TRAINING || !chances || !run->training) return ids;
+    p.chances = chances;
+    p.ids = ids;
+    p.to = (int *)mtl_run_push(run, run->packing->rows * sizeof *p.to);
+    p.seed = run->seed;
+    p.stream = run->step << 16 | (++*mtl__run_stream(run) & 0xffff);
+    if (!mtl__failed(run->error)) mtl__run_values(run, mtl__unknown_part, &p, run->packing->rows, 1);
+    return p.to;
+}
+
 static mtl_activation *mtl__embedding_input(mtl_run *run, const mtl_input_part *part, const mtl_input *input)
 {
     const mtl_input_desc *d = part->desc;
+    const int *ids = mtl__unknown_ids(run, d->unknown_chances, input->ids);
     return mtl__embedding_forward(run, &run->packing->space[MTL_LEVEL_STEP], (const mtl_tensor *)part->data,
-                                  input->ids, d->scale, d->padding_zero, d->name);
+                                  mtl__dry(run) ? input->ids : ids, d->scale, d->padding_zero, d->name);
 }
 
 static mtl_status mtl__features_build(mtl_input_part *part, mtl_parameters *set, mtl_error *err)
@@ -16250,14 +16660,91 @@ static MTL__RARE unsigned mtl__features_stream(mtl_maker *m, const mtl_input_par
     return op->to;
 }
 
-#define MTL__INPUT(kind, name, rows, functions) { { MTL_DESC_INPUT, name, NULL, 0, 0 }, rows, \
-    mtl__input_check, MTL__IN(MTL_INPUTS, kind, mtl__##functions##_build), \
+/* Words by their characters: what filters find. */
+static mtl_status mtl__characters_check(mtl_input_desc *d, const char *what, mtl_error *err)
+{
+    const int none = !d->widths[0];
+    int i, k;
+    mtl__input_check(d, what, err);
+    if (!mtl__failed(err) && (!d->vocabulary || d->padding_zero || d->scale != 1))
+        mtl__fail(err, MTL_ERROR_FIELD, what, -1,
+                  "%s.%s: an input of characters (\"%s\") has a vocabulary of them, no features, no padding "
+                  "and no scale", what, !d->vocabulary ? "vocabulary" : d->padding_zero
+                  ? "padding_zero" : "scale", d->name);
+    if (!mtl__failed(err) && d->unknown_chances)
+        mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s.unknown_chances: are for embeddings of words, not for "
+                  "characters", what);
+    for (i = 0; none && i < 3; i++) d->widths[i] = i + 2;
+    for (i = 0; i < MTL_MAX_HIDDEN && d->widths[i]; i++)
+        for (k = 0; k < i; k++)
+            if (d->widths[k] == d->widths[i])
+                mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s.widths: %d stands twice", what, d->widths[i]);
+    return mtl__status(err);
+}
+
+static MTL__RARE mtl_status mtl__characters_build(mtl_input_part *part, mtl_parameters *set, mtl_error *err)
+{
+    const mtl_input_desc *d = part->desc;
+    mtl__speller *s = (mtl__speller *)mtl__arena_make(set->arena, 1, sizeof *s, "an input", err);
+    const size_t width = (size_t)d->character_width;
+    char text[160];
+    if (!s) return mtl__status(err);
+    part->data = s;
+    s->vocabulary = (size_t)d->vocabulary;
+    s->filters = (size_t)d->filters;
+    s->table = mtl_parameters_add(set, mtl__print(text, sizeof text, "%s.weight", d->name), 2 + s->vocabulary,
+                                  width, MTL_TENSOR_WEIGHT, err);
+    if (s->table) s->table->initial = MTL__TRAINING ? (float)sqrt(3.0 / (double)width) : 0;
+    for (; s->count < MTL_MAX_HIDDEN && d->widths[s->count] && !mtl__failed(err); s->count++) {
+        const size_t w = s->widths[s->count] = (size_t)d->widths[s->count];
+        mtl__print(text, sizeof text, "%s.width%z", d->name, w);
+        s->products[s->count] = mtl_dense_add(set, text, width, w * s->filters, 1, err);
+        mtl__print(text, sizeof text, "%s.width%z.bias", d->name, w);
+        s->biases[s->count] = mtl_parameters_add(set, text, s->filters, 0, MTL_TENSOR_BIAS, err);
+        if (mtl__failed(err)) break;        /* U(-a, a) with a^2 = 1 / (w C), as PyTorch's Conv1d */
+        s->biases[s->count]->initial = MTL__TRAINING ? (float)(1 / sqrt((double)(w * width))) : 0;
+        s->products[s->count]->weight->initial = s->biases[s->count]->initial;
+    }
+    part->width = s->width = s->count * s->filters;
+    return mtl__status(err);
+}
+
+static mtl_status mtl__characters_verify(const mtl_input_part *part, const mtl_input *input, size_t row,
+                                         size_t sequence, int step, mtl_error *err)
+{
+    const mtl_spellings *all = input->spellings;
+    const int id = input->ids[row];
+    size_t i;
+    if (id < 0 || (size_t)id >= all->count || all->begins[id] > all->begins[(size_t)id + 1])
+        return mtl__fail(err, MTL_ERROR_RANGE, part->desc->name, (long long)row,
+                         "input %s: id %d of sequence %z, step %d is none of the %z words spelled",
+                         part->desc->name, id, sequence, step, all->count);
+    for (i = all->begins[id]; i < all->begins[(size_t)id + 1]; i++)
+        if (all->characters[i] < 0 || all->characters[i] >= part->desc->vocabulary)
+            return mtl__fail(err, MTL_ERROR_RANGE, part->desc->name, (long long)row,
+                             "input %s: character %d of the word of sequence %z, step %d is not in 0 .. %d",
+                             part->desc->name, all->characters[i], sequence, step,
+                             part->desc->vocabulary - 1);
+    return MTL_OK;
+}
+
+static mtl_activation *mtl__characters_input(mtl_run *run, const mtl_input_part *part, const mtl_input *input)
+{
+    return mtl__spelled_forward(run, &run->packing->space[MTL_LEVEL_STEP], (const mtl__speller *)part->data,
+                                input, part->desc->name);
+}
+
+#define MTL__INPUT(kind, name, rows, spellings, check, functions, stream) { \
+    { MTL_DESC_INPUT, name, NULL, 0, 0 }, rows, check, \
+    MTL__IN(MTL_INPUTS, kind, mtl__##functions##_build), \
     MTL__IN(MTL_INPUTS, kind, mtl__##functions##_verify), \
-    MTL__IN(MTL_INPUTS, kind, mtl__##functions##_input), \
-    MTL__STREAMS_IN(MTL_INPUTS, kind, mtl__##functions##_stream) }
+    MTL__IN(MTL_INPUTS, kind, mtl__##functions##_input), stream, spellings }
 static const mtl_input_kind mtl__input_kinds[] = {
-    MTL__INPUT(MTL_INPUT_EMBEDDING, "embedding", 0, embedding),
-    MTL__INPUT(MTL_INPUT_FEATURES, "features", 1, features)
+    MTL__INPUT(MTL_INPUT_EMBEDDING, "embedding", 0, 0, mtl__input_check, embedding,
+               MTL__STREAMS_IN(MTL_INPUTS, MTL_INPUT_EMBEDDING, mtl__embedding_stream)),
+    MTL__INPUT(MTL_INPUT_FEATURES, "features", 1, 0, mtl__input_check, features,
+               MTL__STREAMS_IN(MTL_INPUTS, MTL_INPUT_FEATURES, mtl__features_stream)),
+    MTL__INPUT(MTL_INPUT_CHARACTERS, "characters", 0, 1, mtl__characters_check, characters, NULL)
 };
 
 /* The row of a desc: by default the one that its members speak of. */
@@ -16266,6 +16753,11 @@ static const mtl_input_kind *mtl__input_kind(const mtl_input_desc *d)
     const int kind = d->kind != MTL_INPUT_DEFAULT ? d->kind : d->features > 0 ? MTL_INPUT_FEATURES
                                                                              : MTL_INPUT_EMBEDDING;
     return d->own ? d->own : &mtl__input_kinds[kind - MTL_INPUT_EMBEDDING];
+}
+
+MTL_DEF const mtl_input_kind *mtl_input_kind_of(const mtl_input_desc *input)
+{
+    return input ? mtl__input_kind(input) : NULL;
 }
 
 /* ---- columns: a stack of recurrent layers -------------------------------------------------------------- */
@@ -16932,7 +17424,7 @@ static mtl_activation *mtl__penalty_forward(mtl_run *run, const mtl__penalty *p,
 }
 
 /* ===========================================================================================================
-   22 >>tasks      the registry: the table of kinds of task, and the heads that they share
+   23 >>tasks      the registry: the table of kinds of task, and the heads that they share
    ===========================================================================================================
    A head:  tap -> [pool] -> [labelled rows] -> dropout -> (dense, activation, dropout)* -> dense
    In training the head sees labelled items alone, so a missing label costs no work and has no gradient; a
@@ -18012,7 +18504,7 @@ static MTL__RARE unsigned mtl__task_stream_p(mtl_maker *m, const mtl__task *task
 }
 
 /* ===========================================================================================================
-   23 >>sharing    presets: each fills a desc with columns, mixes, taps, penalties; nothing in the passes
+   24 >>sharing    presets: each fills a desc with columns, mixes, taps, penalties; nothing in the passes
    ===========================================================================================================
    A preset is a row of a table and a function of a few lines that adds columns and points taps to them.
    Columns are copies of the plain desc's encoder; "shared" and numbered ones are everybody's, "TASK-own" is
@@ -18400,7 +18892,7 @@ MTL_DEF MTL__RARE mtl_status mtl_share(const mtl_share_desc *how, const mtl_mode
 }
 
 /* ===========================================================================================================
-   24 >>model      create, size, save, load, transfer, import
+   25 >>model      create, size, save, load, transfer, import
    ===========================================================================================================
    A model is descs, a parameter set and the structures that the passes walk, all in one arena. It is built by
    one function that runs twice: over a counting arena to size it, over memory to make it. Between trainings
@@ -18457,7 +18949,8 @@ static MTL__RARE size_t mtl__desc_data(const mtl_model_desc *d, size_t i, const 
     if (!input->reads) return i;
     while (k < i && !mtl__same_text(d->inputs[k].name, input->reads)) k++;
     if (k == i || d->inputs[k].reads || d->inputs[k].vocabulary != input->vocabulary
-        || d->inputs[k].features != input->features)
+        || d->inputs[k].features != input->features
+        || mtl__input_kind(&d->inputs[k])->reads_spellings != mtl__input_kind(input)->reads_spellings)
         mtl__fail(err, MTL_ERROR_FIELD, what, -1,
                   "%s.reads: there is no input \"%s\" before it with data of its own"
                   ", as many words and features",
@@ -19079,11 +19572,27 @@ MTL_DEF MTL__RARE int mtl_model_word(const mtl_model *model, int input, const ch
 {
     mtl_error own;
     const mtl_input_desc *d;
+    char shape[MTL__SHAPE_BYTES];
     int id;
     if (!mtl__model_check_index(model, "input", input, mtl__error_given(NULL, &own))) return 0;
     d = &model->desc.inputs[input];
+    length = mtl__word_part(d, &word, length, shape);
     id = mtl__vocabulary_find_normalised(&model->inputs[input].words, word, length, d->lowercase, d->digits);
     return id < 0 ? 0 : id;
+}
+
+MTL_DEF MTL__RARE size_t mtl_model_spell(const mtl_model *model, int input, const char *word, size_t length,
+                                         int *characters)
+{
+    size_t at = 0, count = 0, taken;
+    uint32_t character;
+    while (at < length) {
+        taken = mtl__utf8_decode(word + at, length - at, &character);
+        if (!taken) taken = 1;              /* no character: it is not known */
+        characters[count++] = mtl_model_word(model, input, word + at, taken);
+        at += taken;
+    }
+    return count;
 }
 
 /* Sets the scaling of an input or a task. */
@@ -19394,7 +19903,7 @@ MTL_DEF MTL__RARE mtl_status mtl_state_copy_row(mtl_state *to, size_t to_row, co
 
 static mtl_activation *mtl__input_forward(mtl_run *run, const mtl__input *input, const mtl_input *data)
 {
-    static const mtl_input nothing = { NULL, NULL };
+    static const mtl_input nothing = { NULL, NULL, NULL };
     const mtl_input_desc *d = input->part.desc;
     const mtl_space *space = &run->packing->space[MTL_LEVEL_STEP];
     mtl_activation *x = input->kind->forward(run, &input->part, mtl__dry(run) ? &nothing : data);
@@ -19570,21 +20079,31 @@ static mtl_status mtl__sequence_check(const mtl_model *model, const mtl_batch *b
     return MTL_OK;
 }
 
+/* What is wrong with a batch's input as a whole, or NULL. */
+static const char *mtl__input_lacks(const mtl_input_kind *kind, const mtl_input *input)
+{
+    if (kind->reads_rows) return input->rows ? NULL : "rows is NULL";
+    if (!input->ids) return "ids is NULL";
+    return kind->reads_spellings && (!input->spellings || !input->spellings->count)
+        ? "spellings is NULL or has no words" : NULL;
+}
+
 /* Checks lengths, ids and features of a batch or a data set before its packing exists, so that nothing below
    has to. skipped: NULL, or [sequences] where those are marked whose inputs are refused. */
 static mtl_status mtl__batch_check(const mtl_model *model, const mtl_batch *batch, unsigned char *skipped,
                                    mtl_error *err)
 {
     size_t i, s, row = 0;
+    const char *lacks;
     if (mtl__failed(err)) return mtl__status(err);
     if (!batch || !batch->lengths || !batch->inputs)
         return mtl__fail(err, MTL_ERROR_ARGUMENT, "batch", -1, "batch%s is NULL", !batch
                          ? "" : !batch->lengths ? ".lengths" : ".inputs");
     if (batch->state && mtl__state_check(model, batch, err)) return mtl__status(err);
     for (i = 0; i < model->data_count; i++)
-        if (model->inputs[i].kind->reads_rows ? !batch->inputs[i].rows : !batch->inputs[i].ids)
-            return mtl__fail(err, MTL_ERROR_ARGUMENT, model->desc.inputs[i].name, -1, "input %s: %s is NULL",
-                             model->desc.inputs[i].name, model->inputs[i].kind->reads_rows ? "rows" : "ids");
+        if ((lacks = mtl__input_lacks(model->inputs[i].kind, &batch->inputs[i])) != NULL)
+            return mtl__fail(err, MTL_ERROR_ARGUMENT, model->desc.inputs[i].name, -1, "input %s: %s",
+                             model->desc.inputs[i].name, lacks);
     for (s = 0; s < batch->sequences; row += (size_t)batch->lengths[s++]) {
         if (batch->lengths[s] < 1)
             return mtl__fail(err, MTL_ERROR_RANGE, "lengths", (long long)s,
@@ -20223,7 +20742,7 @@ MTL_DEF MTL__RARE mtl_status mtl_model_export(const mtl_model *model, const char
 #endif /* MTL_NO_FILES */
 
 /* ===========================================================================================================
-   25 >>session    what trainers and predictors have in common: scratch, limits, threads, the run
+   26 >>session    what trainers and predictors have in common: scratch, limits, threads, the run
    ===========================================================================================================
    A session is the first member of both, so a pointer to one is a pointer to its session. `build` makes what
    is special about the object and `measure` walks its passes dry; so each is sized, put into a caller's
@@ -20417,7 +20936,7 @@ static MTL__RARE mtl__session *mtl__session_create(const mtl__session_kind *kind
 }
 
 /* ===========================================================================================================
-   26 >>predict    batches of sequences through a read-only model
+   27 >>predict    batches of sequences through a read-only model
    ===========================================================================================================
    A predictor is scratch: one per thread over a model that all of them share. Its arena is emptied at each
    call, so what a call returned stays valid until the next one.
@@ -20467,6 +20986,7 @@ static MTL__RARE const mtl_input *mtl__predict_repair(mtl_run *run, const mtl_mo
         memcpy(copy, of_rows ? (const void *)batch->inputs[i].rows : batch->inputs[i].ids, rows * bytes);
         for (s = row = 0; s < batch->sequences; row += (size_t)batch->lengths[s++])
             if (run->skipped[s]) memset(copy + row * bytes, 0, (size_t)batch->lengths[s] * bytes);
+        inputs[i].spellings = batch->inputs[i].spellings;
         if (of_rows) inputs[i].rows = (const mtl_real *)(const void *)copy;
         else inputs[i].ids = (const int *)(const void *)copy;
     }
@@ -20500,6 +21020,8 @@ static MTL__RARE void mtl__predict_blank(const mtl_run *run, const mtl_model *mo
             else mtl__answer_blank(&out[k], s, 1);
 }
 
+enum { MTL__SPELLED_MOST = 32 };            /* bytes of a word, as predictors with limits count them */
+
 /* A dry run of the largest batch, with states carried and a text's ids (of mtl_predict_text) beside it. */
 static MTL__RARE size_t mtl__predictor_measure(mtl__session *session, mtl_arena *shadow, mtl_error *err)
 {
@@ -20515,7 +21037,13 @@ static MTL__RARE size_t mtl__predictor_measure(mtl__session *session, mtl_arena 
     run->packing = mtl__packing_push(&counting, session->limits.sequences, session->limits.rows,
                                      session->limits.steps, err);
     (void)mtl_run_make(run, model->desc.input_count * sizeof(mtl_input));
-    for (i = 0; i < model->desc.input_count; i++) (void)mtl_run_push(run, session->limits.rows * sizeof(int));
+    for (i = 0; i < model->desc.input_count; i++) {
+        (void)mtl_run_push(run, session->limits.rows * sizeof(int));
+        if (!model->inputs[i].kind->reads_spellings) continue;
+        (void)mtl_run_make(run, sizeof(mtl_spellings));
+        (void)mtl_run_push(run, (session->limits.rows + 1) * sizeof(size_t));
+        (void)mtl_run_push(run, MTL__SPELLED_MOST * session->limits.rows * sizeof(int));
+    }
     if (desc->skip_bad) {
         (void)mtl_run_push(run, session->limits.sequences);
         mtl__predict_repair(run, model, NULL, session->limits.rows);
@@ -20638,6 +21166,37 @@ static void mtl__words_to_ids(const mtl_model *model, int input, const char *tex
         ids[n++] = mtl_model_word(model, input, word, (size_t)(end - word));
 }
 
+/* A sentence's words as their characters, each word by itself. */
+static const mtl_spellings *mtl__text_spellings(mtl_run *run, const mtl_model *model, int input,
+                                                const char *text, size_t count, int *ids)
+{
+    mtl_spellings *all = (mtl_spellings *)mtl_run_make(run, sizeof *all);
+    size_t *begins = (size_t *)mtl_run_push(run, (count + 1) * sizeof *begins);
+    int *characters = (int *)mtl_run_push(run, strlen(text) * sizeof *characters);
+    const char *end, *word;
+    size_t n = 0;
+    if (mtl__failed(run->error)) return NULL;
+    begins[0] = 0;
+    for (word = mtl__next_word(text, &end); word; word = mtl__next_word(end, &end)) {
+        ids[n] = (int)n;
+        begins[n + 1] = begins[n] + mtl_model_spell(model, input, word, (size_t)(end - word),
+                                                    characters + begins[n]);
+        n++;
+    }
+    all->count = count;
+    all->begins = begins;
+    all->characters = characters;
+    return all;
+}
+
+/* 1 when one of the inputs reads words' characters. */
+static int mtl__model_spells(const mtl_model *model)
+{
+    size_t i = 0;
+    while (i < model->data_count && !model->inputs[i].kind->reads_spellings) i++;
+    return i < model->data_count;
+}
+
 /* One array of ids per input, of a sentence of `count` words. */
 static mtl_input *mtl__text_inputs(mtl_run *run, const mtl_model *model, const char *text, size_t count)
 {
@@ -20648,6 +21207,8 @@ static mtl_input *mtl__text_inputs(mtl_run *run, const mtl_model *model, const c
         if (!model->inputs[i].words.count)
             mtl__fail(run->error, MTL_ERROR_ARGUMENT, model->desc.inputs[i].name, -1,
                       "input %s has no vocabulary of words", model->desc.inputs[i].name);
+        else if (ids && model->inputs[i].kind->reads_spellings)
+            inputs[i].spellings = mtl__text_spellings(run, model, (int)i, text, count, ids);
         else if (ids) mtl__words_to_ids(model, (int)i, text, ids);
         inputs[i].ids = ids;
     }
@@ -20659,7 +21220,7 @@ MTL_DEF mtl_status mtl_predict_text(mtl_predictor *predictor, const char *text, 
 {
     mtl_error own;
     const char *end, *word;
-    size_t count = 0, valid;
+    size_t count = 0, valid, limit;
     mtl_input *inputs;
     mtl_run *run;
     int length;
@@ -20676,6 +21237,11 @@ MTL_DEF mtl_status mtl_predict_text(mtl_predictor *predictor, const char *text, 
     if (!count || count > 0x7fffffff) return mtl__fail(err, MTL_ERROR_TEXT, "text", 0,
                                                        "the text has no words");
     length = (int)count;
+    limit = MTL__SPELLED_MOST * predictor->session.limits.rows;
+    if (limit && strlen(text) > limit && mtl__model_spells(predictor->session.model))
+        return mtl__fail(err, MTL_ERROR_LIMIT, "text", (long long)limit,
+                         "the text has %z bytes; with max_rows of %z a model that reads characters takes %z",
+                         strlen(text), predictor->session.limits.rows, limit);
     run = mtl__predictor_begin(predictor, err);
     inputs = mtl__predictor_pack(predictor, &length, 1)
         ? mtl__text_inputs(run, predictor->session.model, text, count) : NULL;
@@ -20912,7 +21478,7 @@ MTL_DEF MTL__RARE mtl_status mtl_stream_reset(mtl_stream *stream, size_t sequenc
 
 #ifndef MTL_NO_TRAINING
 /* ===========================================================================================================
-   27 >>balance    from the tasks' losses to gradients: their weights, groups of tasks, surgery
+   28 >>balance    from the tasks' losses to gradients: their weights, groups of tasks, surgery
    ===========================================================================================================
    The joint loss is sum_k w_k L_k with w_k = lambda_k c_k: lambda_k is the caller's, c_k a method's. A method
    is one row of the table of weightings. It sees the n tasks that have labels in an update; with fewer than
@@ -21884,7 +22450,7 @@ static MTL__RARE MTL__NOINLINE void mtl__surgery_finish(mtl__surgery *s, mtl__we
 }
 
 /* ===========================================================================================================
-   28 >>optimise   SGD, RMSProp, Adam, AdamW; clipping; schedules; averaging
+   29 >>optimise   SGD, RMSProp, Adam, AdamW; clipping; schedules; averaging
    ===========================================================================================================
    Moments are blocks of the layout of the parameters that have a gradient: what was frozen when the trainer
    was made has no place in them, nor rows that wait. An update visits what gradient states name: NONE is
@@ -22506,7 +23072,7 @@ static MTL__RARE void mtl__optimizer_measure(const mtl__optimizer *o, mtl_run *r
 }
 
 /* ===========================================================================================================
-   29 >>data       data sets: batches of chosen sequences, evaluation, samplers
+   30 >>data       data sets: batches of chosen sequences, evaluation, samplers
    ===========================================================================================================
    A data set is a batch as large as memory; training and evaluation copy chosen sequences of it into batches.
    Targets of all kinds are checked when a set is opened, so that errors name its sequences and not those of
@@ -22613,6 +23179,7 @@ static MTL__RARE mtl_batch mtl__dataset_batch(const mtl__dataset *set, const mtl
     for (i = 0; inputs && i < model->data_count; i++) {
         inputs[i].ids = mtl__pick_ints(&pick, input[i].ids, 1);
         inputs[i].rows = mtl__pick_reals(&pick, input[i].rows, (size_t)desc->inputs[i].features, 1);
+        inputs[i].spellings = input[i].spellings;
     }
     for (i = 0; targets && i < desc->task_count; i++) {
         int per_step = desc->tasks[i].level == MTL_LEVEL_STEP;
@@ -22979,7 +23546,7 @@ static mtl_batch mtl__sampler_next(mtl__sampler *p, const mtl_model *model, size
 }
 
 /* ===========================================================================================================
-   30 >>train      the step, resume
+   31 >>train      the step, resume
    ===========================================================================================================
    An update takes micro-batches. Divisors are counted over all of them first, so that their parts of the loss
    add up to the loss of one large batch. Then each micro-batch runs forward and backward in emptied scratch,
@@ -24160,7 +24727,7 @@ MTL_DEF MTL__RARE mtl_status mtl_trainer_resume(mtl_trainer *trainer, const mtl_
 #endif /* MTL_NO_FILES */
 
 /* ===========================================================================================================
-   31 >>fit        the training loop: epochs, early stopping, checkpoints
+   32 >>fit        the training loop: epochs, early stopping, checkpoints
    ===========================================================================================================
    A run stands between two updates, and what it is to do next depends on a few numbers: the trainer's state,
    the place in the epoch and in each data set's order, the epoch's sums of losses, the best weights so far.
@@ -24859,7 +25426,7 @@ MTL_DEF MTL__RARE mtl_status mtl_fit(mtl_trainer *trainer, const mtl_batch *trai
 }
 
 /* ===========================================================================================================
-   32 >>watch      instruments: tasks' gradients side by side, trial steps, gradients through time, gates
+   33 >>watch      instruments: tasks' gradients side by side, trial steps, gradients through time, gates
    ===========================================================================================================
    What tasks share is told by the list of nodes: a task's loss reaches the parameters of its head and of all
    that its taps lead to, but for sources under which gradients stop and columns that do not name the task in
@@ -25277,7 +25844,7 @@ MTL_DEF mtl_status mtl_model_write(const mtl_model *model, const mtl_trainer *tr
 
 #ifndef MTL_NO_FILES
 /* ===========================================================================================================
-   33 >>deploy     a model's stream as C constants
+   34 >>deploy     a model's stream as C constants
    ===========================================================================================================
    What is written is a mtl_plan: the operations of >>stream with their packed weights as constant arrays,
        which
@@ -25481,7 +26048,7 @@ MTL_DEF MTL__RARE mtl_status mtl_model_export_c(const mtl_model *model, const ch
 
 #ifndef MTL_NO_TRAINING
 /* ===========================================================================================================
-   34 >>check      gradient checker, for users' own layers too
+   35 >>check      gradient checker, for users' own layers too
    ===========================================================================================================
    Backward passes are compared with central differences of the loss f at step h, element by element:
        n = (f(x+h) - f(x-h)) / 2h           error of an array = ||a - n|| / (||a|| + ||n||)
@@ -25640,7 +26207,7 @@ MTL_DEF MTL__RARE mtl_status mtl_check_gradients(double (*loss)(void *user), voi
 #endif /* implementation, second part */
 
 /* ===========================================================================================================
-   35 >>licence    MIT or public domain, at your choice
+   36 >>licence    MIT or public domain, at your choice
    ===========================================================================================================
    MIT: Copyright (c) 2026 the mtl_rnn.h authors. Permission is hereby granted, free of charge, to any person
    obtaining a copy of this software and associated documentation files (the "Software"), to deal in the

@@ -241,6 +241,23 @@ static void test_batch_target(test_batch *b, const mtl_task_desc *task, mtl_targ
     }
 }
 
+/* Random words of 0 to 7 characters, and which of them each step has. */
+static void test_batch_spell(test_batch *b, const mtl_input_desc *d, mtl_input *input, int *ids,
+                             test_random *r)
+{
+    const int count = 1 + (int)b->rows * 2 / 3;
+    mtl_spellings *all = (mtl_spellings *)test_batch_memory(b, sizeof *all);
+    size_t *begins = (size_t *)test_batch_memory(b, ((size_t)count + 1) * sizeof *begins);
+    int *characters = (int *)test_batch_memory(b, 7 * (size_t)count * sizeof *characters), i;
+    for (i = 0; i < count; i++) begins[i + 1] = begins[i] + (size_t)test_random_between(r, 0, 7);
+    for (i = 0; i < (int)begins[count]; i++) characters[i] = test_random_between(r, 0, d->vocabulary - 1);
+    for (i = 0; i < (int)b->rows; i++) ids[i] = test_random_between(r, 0, count - 1);
+    all->count = (size_t)count;
+    all->begins = begins;
+    all->characters = characters;
+    input->spellings = all;
+}
+
 /* Random data for any desc: `sequences` sequences of these lengths, or (lengths NULL) of random ones in 1 ..
    longest. A share `missing` of the labels is left out. A class task whose name begins with "share" gets
    distributions. */
@@ -269,6 +286,7 @@ static test_batch *test_batch_create(const mtl_model_desc *desc, const int *leng
             rows[n] = (mtl_real)test_random_real(&r, -1, 1);
         b->inputs[i].ids = ids;
         b->inputs[i].rows = rows;
+        if (d->kind == MTL_INPUT_CHARACTERS) test_batch_spell(b, d, &b->inputs[i], ids, &r);
     }
     for (i = 0; i < desc->task_count; i++) test_batch_target(b, &desc->tasks[i], &b->targets[i], missing, &r);
     return b;

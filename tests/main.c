@@ -65,6 +65,7 @@ static void counted_free(void *memory);
 #include "test_metrics.c"
 #include "test_encoder.c"
 #include "test_nodes.c"
+#include "test_words.c"
 #include "test_tasks.c"
 #include "test_crf.c"
 #include "test_model.c"
@@ -89,8 +90,9 @@ static void counted_free(void *memory);
       KERNELS) \
     X(tensor, TENSOR) X(batch, BATCH) X(formats, FORMATS) X(fields, FIELDS) X(tape, TAPE) X(layers, LAYERS) \
       X(cells, CELLS) \
-    X(losses, LOSSES) X(metrics, METRICS) X(encoder, ENCODER) X(nodes, NODES) X(tasks, TASKS) X(crf, CRF) \
-      X(model, MODEL) \
+    X(losses, LOSSES) X(metrics, METRICS) X(encoder, ENCODER) X(nodes, NODES) X(words, WORDS) \
+    X(tasks, TASKS) X(crf, CRF) \
+    X(model, MODEL) \
     X(sharing, SHARING) X(predict, \
       PREDICT) X(stream, STREAM) X(kinds, KINDS) \
     X(balance, BALANCE) X(optimise, OPTIMISE) X(train, TRAIN) X(resume, RESUME) X(watch, WATCH) \

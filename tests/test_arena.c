@@ -662,7 +662,7 @@ static void test_arena_peaks(void **state)
     mtl_prediction out[3];
     mtl_real rows[16] = { 0 };
     const int length = 1;
-    mtl_input given = { NULL, rows };
+    mtl_input given = { NULL, rows, NULL };
     mtl_batch batch = { 0 };
     test_file file = { 0 };
     mtl_writer writer = test_file_writer(&file);

@@ -292,6 +292,98 @@ run train --data case.tsv --out opt.st $small --min-count 3
 run info --model opt.st
 result "rare words are unknown words" "$(says stdout.txt "vocabulary 5")"                       # <unk> Hello GOODBYE X y
 
+# ---- what words are made of ---------------------------------------------------------------------------------------------------
+
+accepts "--chars cnn and its fields" "input characters|kind characters|filters 5|widths 1,3|character_width 7" --chars cnn \
+    --set characters.filters=5 --set characters.widths=1,3 --set characters.character_width=7
+accepts "--affixes" "input prefix2|input suffix3|part suffix|input shape|part shape|width 9" --affixes --set affixes.width=9
+accepts "--chars none" "input text" --chars none
+check "--chars none reads words alone" sh -c '! grep -q characters$ stdout.txt'
+refuses "--chars of another kind" 2 "--chars lstm|none or cnn" train --data train.tsv --out out.st --chars lstm
+refuses "--chars for rows of numbers" 2 "--chars cnn|rows of numbers" train --frames train.csv --features heat --task left:reals --out out.st --chars cnn
+refuses "--affixes for rows of numbers" 2 "--affixes|rows of numbers" train --frames train.csv --features heat --task left:reals --out out.st --affixes
+refuses "a width that is too large" 2 "widths" train --data train.tsv --out out.st --chars cnn --set characters.widths=65
+printf 'text\tcharacters:class\na b\tx\n' >named.tsv
+refuses "a task with the name of an input" 1 "characters|another one" train --data named.tsv --out out.st
+awk 'BEGIN { srand(5); printf "text\tk:class\n"
+    for (i = 0; i < 160; i++) { stem = ""; for (k = 0; k < 4; k++) stem = stem substr("abcefkloprstu", 1 + int(13 * rand()), 1)
+        printf "we %s%s\t%s\n", stem, i % 2 ? "ing" : "ed", i % 2 ? "now" : "past" } }' >endings.tsv
+for how in "--chars cnn" "--affixes"; do
+    run train --preset plain --data endings.tsv --valid endings.tsv --out endings.st --hidden 16 --lr 0.01 --epochs 12 --min-count 2 --quiet $how
+    printf 'we climbing\nwe opened\n' >words.txt
+    "$mtl" predict --model endings.st <words.txt 2>stderr.txt | cut -f 2 | sed 1d | tr '\n' ' ' >stdout.txt
+    check "$how tells words that training has not shown" [ "$(cat stdout.txt)" = "now past " ]
+done
+run eval --model endings.st --data endings.tsv
+check "eval of a model that reads affixes" [ "$status" -eq 0 ]
+
+cp endings.tsv known.tsv
+run train --preset plain --data known.tsv --out opt.st --share full --hidden 8 --epochs 3 --lr 0.01 --threads 1 --quiet --word-dropout 0.25
+cp opt.st one.st
+run train --preset plain --data known.tsv --out opt.st --share full --hidden 8 --epochs 3 --lr 0.01 --threads 2 --quiet --word-dropout 0.25
+check "--word-dropout: the same for any number of threads" cmp -s one.st opt.st
+run train --preset plain --data known.tsv --out opt.st --share full --hidden 8 --epochs 3 --lr 0.01 --threads 1 --quiet
+check "--word-dropout changes what is learnt" sh -c '! cmp -s one.st opt.st'
+refuses "--word-dropout of a word" 2 "--word-dropout much|a number" train --data known.tsv --out out.st --word-dropout much
+refuses "--word-dropout for rows of numbers" 2 "--word-dropout|rows of numbers" train --frames train.csv --features heat --task left:reals --out out.st --word-dropout 1
+
+# ---- word vectors --------------------------------------------------------------------------------------------------------
+
+# The same four vectors as GloVe's, word2vec's text and fastText's, and word2vec's binary form (1, 2, -0.5 as floats).
+printf 'text\tk:class\nplay Jazz now\ta\nplay it\tb\n' >jazz.tsv
+printf 'play 1 2 -0.5\njazz -0.5 1 2\nnow 2 2 2\nfar away 1 1 1\n' >glove.txt
+{ printf '4 3\n'; sed 's/far /far_/; s/$/ /' glove.txt; } >w2v.vec
+one='\000\000\200\077' two='\000\000\000\100' half='\000\000\000\277'
+{ printf '4 3\nplay '; printf "$one$two$half\njazz $half$one$two\nnow $two$two$two\nfar_away $one$one$one\n"; } >w2v.bin
+vectors() { # NAME FILE OPTIONS...: these tell the coverage, and train to the model of the first file
+    name=$1 file=$2; shift 2
+    run train --preset plain --data jazz.tsv --out vectors.st --share full --hidden 8 --epochs 2 --threads 1 --vectors "$file" "$@"
+    problem=$(says stdout.txt "4 vectors of 3 numbers; of 4 words 2 have one as they are, 1 in lower case, 1 none")
+    [ "$status" -eq 0 ] || problem="status $status"
+    "$mtl" info --model vectors.st 2>stderr.txt | grep -v 'vectors[.=]' >told.txt
+    echo "play Jazz it" | "$mtl" predict --model vectors.st --json 2>stderr.txt >>told.txt
+    [ -e first.txt ] || cp told.txt first.txt
+    cmp -s told.txt first.txt || problem=${problem:-"another model than with GloVe's file"}
+    result "--vectors: $name" "$problem"
+}
+rm -f first.txt
+vectors "GloVe" glove.txt
+vectors "fastText and word2vec as text" w2v.vec
+vectors "word2vec's binary form" w2v.bin
+if mkfifo pipe.vec 2>stderr.txt; then
+    cat w2v.bin >pipe.vec & vectors "a pipe" pipe.vec; wait $!
+fi
+run info --model vectors.st
+result "the vectors say how wide embeddings are" "$(says stdout.txt "width 3|vectors=")"
+rm first.txt; vectors "frozen" glove.txt --vectors-rate 0
+run info --model vectors.st; result "frozen vectors are frozen in the file" "$(says stdout.txt 'freeze *text.weight')"
+rm first.txt; vectors "a rate of their own" glove.txt --vectors-rate 0.1
+rm first.txt; vectors "an encoder for each task" glove.txt --share none
+bad_vectors() { # NAME TEXT|TEXT... [OPTIONS...]: training with bad.vec fails with these texts
+    name=$1 texts=$2; shift 2
+    refuses "--vectors: $name" 1 "$texts" train --preset plain --data jazz.tsv --out out.st --share full --vectors bad.vec "$@"
+}
+printf 'play 1 2 3\nnow 1 2\n' >bad.vec; bad_vectors "a ragged row" "bad.vec:2: |2 numbers; expected 3"
+printf 'play 1 2\nnow 1 2 3\n' >bad.vec; bad_vectors "a row that is too long" "bad.vec:2: |3 numbers; expected 2"
+printf '3 2\nplay 1 2\nnow 1 2\n' >bad.vec; bad_vectors "a header of more rows" "the file has 2 rows; its header says 3"
+printf '1 2\nplay 1 2\nnow 1 2\n' >bad.vec; bad_vectors "a header of fewer rows" "the file has 2 rows; its header says 1"
+printf 'it 1 2\nplay 1 nan\n' >bad.vec; bad_vectors "NaN" "bad.vec:2: 'nan' is not a finite number"
+printf 'it 1 2\npl\351y 1 2\n' >bad.vec; bad_vectors "Latin-1" "bad.vec:2: |not UTF-8"
+printf 'none 1 2\n' >bad.vec; bad_vectors "of another language" "none of the 4 words"
+: >bad.vec; bad_vectors "an empty file" "bad.vec: the file is empty"
+head -c 30 w2v.bin >bad.vec; bad_vectors "a binary file that is cut" "byte |ends within row 2 of 4"
+{ sed 1s/4/3/ w2v.bin; } >bad.vec; bad_vectors "a binary file of more rows" "byte |more than the 3 rows"
+{ printf '1 1\nplay '; printf '\000\000\300\177\n'; } >bad.vec; bad_vectors "NaN in a binary file" "byte 4: number 1 of the word 'play'"
+rm bad.vec; bad_vectors "no such file" "--vectors bad.vec|cannot be read"
+printf 'play 1 2 3\nplay 3 2 1\nnow 1 1 1\n' >twice.vec
+run train --preset plain --data jazz.tsv --out out.st --share full --hidden 8 --epochs 1 --quiet --vectors twice.vec
+result "--vectors: of two rows of a word the first counts" "$(says stderr.txt "twice.vec: 1 rows|first counts (as of 'play')")"
+refuses "--vectors of another width than --embed" 2 "--embed 8|have 3 numbers" train --data jazz.tsv --out out.st --embed 8 --vectors glove.txt
+refuses "--vectors for rows of numbers" 2 "--vectors|rows of numbers" train --frames train.csv --features heat --task left:reals --out out.st --vectors glove.txt
+refuses "--vectors-rate alone" 2 "--vectors FILE" train --data jazz.tsv --out out.st --vectors-rate 0.5
+refuses "--vectors-rate of a word" 2 "--vectors-rate slow|a number" train --data jazz.tsv --out out.st --vectors glove.txt --vectors-rate slow
+refuses "--vectors-rate 0 in a search" 2 "--vectors-rate 0|--share" train --data train.tsv --valid valid.tsv --out out.st --vectors glove.txt --vectors-rate 0
+
 # ---- what is shared, found by training --------------------------------------------------------------------------------------------
 
 found() { # TASK HOW: its score in the model's note
@@ -340,6 +432,11 @@ run train --data train.tsv --valid valid.tsv --out only.st $auto --only mood --q
 "$mtl" predict --model auto.st <valid.txt 2>stderr.txt | awk -F "$tab" '{ print $4 }' >mood.txt
 "$mtl" predict --model only.st <valid.txt 2>stderr.txt | awk -F "$tab" '{ print $2 }' >alone.txt
 check "every digit of its answers is that of --only" cmp -s mood.txt alone.txt
+run train --data train.tsv --valid valid.tsv --out auto.st $auto --budget 1 --chars cnn --affixes
+run train --data train.tsv --valid valid.tsv --out only.st $auto --only mood --quiet --chars cnn --affixes
+"$mtl" predict --model auto.st <valid.txt 2>stderr.txt | awk -F "$tab" '{ print $4 }' >mood.txt
+"$mtl" predict --model only.st <valid.txt 2>stderr.txt | awk -F "$tab" '{ print $2 }' >alone.txt
+check "the same with characters and affixes" cmp -s mood.txt alone.txt
 check "--budget 1: the tasks alone" [ "$(for task in intent slots mood; do found $task chosen; done | grep -c '^alone$')" -eq 3 ]
 run train --data train.tsv --valid valid.tsv --out auto.st $auto --budget 2h
 check "--budget as a time" grep -q "partial" stdout.txt
@@ -468,7 +565,7 @@ int main(void)                              /* rows of the first machine; its an
     mtl_stream *stream = mtl_stream_open(buffer, sizeof buffer, &machine, 1, 0, &err);
     const mtl_prediction *out = NULL;
     mtl_real row[3];
-    mtl_input input = { NULL, row };
+    mtl_input input = { NULL, row, NULL };
     while (scanf("%f,%f,%f", &row[0], &row[1], &row[2]) == 3) {
         out = mtl_stream_step(stream, 0, &input, &err);
         if (!out) break;

@@ -29,10 +29,15 @@ static void model_fill_inputs(model_desc *d)
     i[0].digits = 1;
     i[0].words = model_words;
     i[0].kind = MTL_INPUT_EMBEDDING;
+    i[0].part = MTL_PART_SUFFIX;
+    i[0].letters = 5;
     i[1].name = "sensors";
     i[1].features = 2;
     i[1].width = 7;
     i[1].dropout = 0.2f;
+    i[1].character_width = 3;                   /* a member that is of another kind stays, too */
+    i[1].filters = 4;
+    i[1].widths[0] = 2;
 }
 
 static void model_fill_columns(model_desc *d)
@@ -946,7 +951,7 @@ static void test_model_rows_far_from_zero(void **state)
     mtl_input_desc inputs[1];
     mtl_task_desc tasks[1];
     mtl_model_desc desc;
-    mtl_input input = { NULL, rows };
+    mtl_input input = { NULL, rows, NULL };
     mtl_batch batch;
     mtl_prediction out;
     mtl_predictor *predictor;

@@ -364,7 +364,7 @@ static void test_predict_carried_states(void **state)
             for (c = 0; c < CHUNKS; c++) {
                 int ids[64];
                 size_t start = 0, to = 0;
-                mtl_input input = { NULL, NULL };
+                mtl_input input = { NULL, NULL, NULL };
                 mtl_batch batch;
                 for (s = 0; s < SEQUENCES; s++) {
                     memcpy(ids + to, b->inputs[0].ids + start + done[s], (size_t)pieces[c][s] * sizeof(int));
@@ -482,7 +482,7 @@ static void characters_init(characters *c, int cell, mtl_error *err)
             c->rows[i][t] = (mtl_real)(2 * mtl__random_uniform(7, i, t) - 1);
         for (t = 0; t < CHARACTER_STEPS; t++) {
             const int length = (int)t + 1;
-            mtl_input input = { NULL, NULL };
+            mtl_input input = { NULL, NULL, NULL };
             mtl_batch batch;
             memset(&batch, 0, sizeof batch);
             input.rows = c->rows[i];
@@ -523,7 +523,7 @@ static uint64_t characters_play(const characters *c, int frames, mtl_error *err)
     for (row = 0; row < CHARACTER_ROWS; row++) who[row] = -1;
     allocated = test_malloc_count;
     for (frame = 0; frame < frames; frame++) {
-        mtl_input input = { NULL, NULL };
+        mtl_input input = { NULL, NULL, NULL };
         mtl_batch batch;
         memset(&batch, 0, sizeof batch);
         for (n = k = 0; k < CHARACTER_ROWS; k++) {          /* rows in another order each time */
@@ -637,7 +637,7 @@ static void test_predict_wrong_rows(void **state)
     mtl_model *model = characters_model(MTL_CELL_GRU, &err), *other = characters_model(MTL_CELL_LSTM, &err);
     mtl_predictor *predictor = mtl_predictor_create(model, NULL, &err);
     mtl_state *carried = mtl_state_create(model, 3, &err), *others = mtl_state_create(other, 3, &err);
-    mtl_input input = { NULL, NULL };
+    mtl_input input = { NULL, NULL, NULL };
     mtl_batch batch;
     size_t i;
     (void)state;
@@ -681,7 +681,7 @@ static void test_predict_skips_bad_sequences(void **state)
     mtl_state *carried = mtl_state_create(model, 3, &err);
     mtl_real rows[6 * CHARACTER_FEATURES], good[6 * 4], before[128], after[128];
     mtl_prediction out[CHARACTER_TASKS];
-    mtl_input input = { NULL, NULL };
+    mtl_input input = { NULL, NULL, NULL };
     mtl_batch batch;
     size_t k, i;
     (void)state;
@@ -930,7 +930,7 @@ static void test_predict_chunks_in_two_directions(void **state)
         predictor = mtl_predictor_create(model, NULL, &err);
         carried = mtl_state_create(model, 1, &err);
         for (c = 0; c < 4; c++) {
-            mtl_input input = { NULL, NULL };
+            mtl_input input = { NULL, NULL, NULL };
             mtl_batch batch = b->batch;
             input.ids = b->inputs[0].ids + (c == 2 ? FIRST : 0);
             batch.inputs = &input;

@@ -221,7 +221,7 @@ static void test_stream_errors(void **state)
     stream_case c, twin;
     int id = 3, wrong = TEST_VOCABULARY;
     mtl_real rows[3] = { 1, 2, 3 };
-    mtl_input inputs[2] = { { NULL, NULL }, { NULL, NULL } };
+    mtl_input inputs[2] = { { NULL, NULL, NULL }, { NULL, NULL, NULL } };
     mtl_predictor_desc how = {0};
     char small[64];
     mtl_real before[64];

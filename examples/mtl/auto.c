@@ -122,8 +122,9 @@ static mtl_model *make_model(const search *s, const attempt *of)
 }
 
 /* Words that only other tasks' data have are never trained: their rows begin as zeros, as that of unknown
-   words does, which they are in a model of these tasks alone. */
-static void forget_unseen_words(mtl_model *model, const mtl_batch *train)
+   words does, which they are in a model of these tasks alone. has_vectors: those of the first input mean
+   something without training. */
+static void forget_unseen_words(mtl_model *model, const mtl_batch *train, int has_vectors)
 {
     const mtl_model_desc *d = mtl_model_describe(model);
     mtl_error err = { 0 };
@@ -132,7 +133,8 @@ static void forget_unseen_words(mtl_model *model, const mtl_batch *train)
         unsigned char *seen = NULL;
         mtl_tensor *table;
         char name[160];
-        if (!d->inputs[k].vocabulary) continue;
+        if (!d->inputs[k].vocabulary || mtl_input_kind_of(&d->inputs[k])->reads_spellings) continue;
+        if (has_vectors && !k) continue;
         snprintf(name, sizeof name, "%s.weight", d->inputs[k].name);
         table = mtl_model_tensor(model, name);
         arrsetlen(seen, table->shape[0]);
@@ -207,7 +209,7 @@ static void try_structure(search *s, const structure_row *structure, int *tasks)
     train = labelled_batches(s->train, s->whole, tasks);
     valid = labelled_batches(s->valid, s->whole, tasks);
     of.model = make_model(s, &of);
-    forget_unseen_words(of.model, train);
+    forget_unseen_words(of.model, train, s->all->vectors.width > 0);
     plan_fit(&how, train, arrlenu(train));
     of.cost = fit_cost(of.model, &how, train, arrlenu(train));
     if (structure != &structures[ALONE] && s->spent + of.cost > budget(s)) {

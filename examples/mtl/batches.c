@@ -16,6 +16,46 @@ static int *word_ids(corpus *all, const mtl_model *model, int input)
     return ids;
 }
 
+/* The characters of all words of the corpus, for a model's input of characters. */
+static void spell_words(const corpus *all, const mtl_model *model, int input, mtl_spellings *to)
+{
+    size_t i, count = arrlenu(all->words.list), used = 0, *begins = NULL;
+    int *characters = NULL;
+    arrsetlen(begins, count + 1);
+    begins[0] = 0;
+    for (i = 0; i < count; i++) {
+        const char *word = all->words.list[i].key;
+        const size_t length = strlen(word);
+        arrsetlen(characters, used + length);
+        used += mtl_model_spell(model, input, word, length, characters + used);
+        begins[i + 1] = used;
+    }
+    to->count = count;
+    to->begins = begins;
+    to->characters = characters;
+}
+
+/* What an input of text has for each token of a data set. */
+static void make_tokens(corpus *all, dataset *set, const mtl_model *model, int index, mtl_input *input)
+{
+    const mtl_input_desc *desc = &mtl_model_describe(model)->inputs[index];
+    int *table, *ids = NULL;
+    size_t k;
+    if (mtl_input_kind_of(desc)->reads_spellings) {
+        set->batch_spellings = (mtl_spellings *)checked_realloc(NULL, sizeof *set->batch_spellings);
+        spell_words(all, model, index, set->batch_spellings);
+        input->spellings = set->batch_spellings;
+        input->ids = set->words;
+        return;
+    }
+    table = word_ids(all, model, index);
+    arrsetlen(ids, set->rows);
+    for (k = 0; k < set->rows; k++) ids[k] = table[set->words[k]];
+    arrput(set->batch_ids, ids);
+    arrfree(table);
+    input->ids = ids;
+}
+
 /* The rows for the model, their means taken off. */
 static void centre_rows(const corpus *all, dataset *set)
 {
@@ -60,17 +100,10 @@ static void spread_sets(const corpus *all, target *of)
 static void make_inputs(corpus *all, dataset *set, const mtl_model *model)
 {
     const mtl_model_desc *desc = mtl_model_describe(model);
-    size_t i, k;
+    size_t i;
     for (i = 0; i < desc->input_count && !desc->inputs[i].reads; i++) {
         mtl_input input = { 0 };
-        if (desc->inputs[i].vocabulary) {
-            int *table = word_ids(all, model, (int)i), *ids = NULL;
-            arrsetlen(ids, set->rows);
-            for (k = 0; k < set->rows; k++) ids[k] = table[set->words[k]];
-            arrput(set->batch_ids, ids);
-            arrfree(table);
-            input.ids = ids;
-        }
+        if (desc->inputs[i].vocabulary) make_tokens(all, set, model, (int)i, &input);
         if (desc->inputs[i].features) centre_rows(all, set);
         input.rows = set->rows_centred;
         arrput(set->batch_inputs, input);
@@ -116,6 +149,7 @@ mtl_batch one_sequence(const mtl_batch *batch, const mtl_model_desc *desc, size_
     mtl_batch one = { 0 };
     size_t i;
     for (i = 0; i < desc->input_count && !desc->inputs[i].reads; i++) {
+        inputs[i] = batch->inputs[i];
         inputs[i].ids = batch->inputs[i].ids ? batch->inputs[i].ids + row : NULL;
         inputs[i].rows =
             batch->inputs[i].rows ? batch->inputs[i].rows + row * (size_t)desc->inputs[i].features : NULL;
@@ -192,7 +226,7 @@ mtl_batch pick_batch(const mtl_batch *batch, const mtl_model_desc *desc, const i
     for (i = 0, to.sequences = 0; i < batch->sequences; i++) to.sequences += keep[i] != 0;
     for (i = 0; i < desc->input_count && !desc->inputs[i].reads; i++) {
         const mtl_input *from = &batch->inputs[i];
-        mtl_input input;
+        mtl_input input = *from;
         input.ids = (const int *)pick_array(batch, keep, from->ids, sizeof(int), 1);
         input.rows = (const mtl_real *)pick_array(batch, keep, from->rows, (size_t)desc->inputs[i].features *
                                                   sizeof(mtl_real), 1);

@@ -36,12 +36,9 @@ int is_left_out(corpus *all, const char *text)
 
 const char *name_fault(const char *text)
 {
-    static const char *const taken[] = { "text", "frames", "encoder" };
     const char *c;
-    size_t i;
-    for (i = 0; i < sizeof taken / sizeof *taken; i++)
-        if (strcmp(text, taken[i]) == 0)
-            return "is a name that the model itself uses; give the task another one";
+    if (strcmp(text, "encoder") == 0 || is_input_name(text))
+        return "is a name that the model itself uses; give the task another one";
     for (c = text; *c; c++)
         if (!isalnum((unsigned char)*c) && *c != '_' && *c != '-')
             return "may hold only letters a-z, digits, _ and -";

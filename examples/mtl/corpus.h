@@ -8,6 +8,7 @@
 #define MTL_CORPUS_H
 
 #include "columns.h"
+#include "parts.h"
 #include "source.h"
 
 typedef struct task {
@@ -52,7 +53,15 @@ typedef struct dataset {
     mtl_input *batch_inputs;                /* what batches.c makes of it for a model */
     mtl_target *batch_targets;
     int **batch_ids;
+    mtl_spellings *batch_spellings;         /* of all words of the corpus; NULL: no input reads any */
 } dataset;
+
+/* Word vectors for a new model's words. */
+typedef struct word_vectors {
+    size_t width;                           /* 0: there are none */
+    float *rows;                            /* [vocabulary][width] */
+    unsigned char *found;                   /* [vocabulary] 0: the file has none of it */
+} word_vectors;
 
 typedef struct corpus {
     task *tasks;
@@ -69,6 +78,9 @@ typedef struct corpus {
     int closed, quiet;
     dataset *train, *valid;
     names vocabulary;                       /* of a new model, word 0 is "<unk>" */
+    names parts[WORD_PARTS];                /* the same of its other inputs of text: words.c */
+    word_vectors vectors;                   /* of the words of the vocabulary */
+    float *unknown_chances;                 /* of the same: --word-dropout; NULL: it is not given */
 } corpus;
 
 /* The task of that name, or NULL. */

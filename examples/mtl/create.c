@@ -4,44 +4,18 @@
 
 #include "system.h"
 #include "thresholds.h"
+#include "vectors.h"
+#include "words.h"
 
-void make_vocabulary(const settings *given, corpus *all)
+/* The inputs of a new model; *texts: as make_text_inputs. */
+static mtl_input_desc *make_inputs(const settings *given, const corpus *all, const char ****texts)
 {
-    names counted = { 0 };
-    char *text = NULL;
-    size_t i, same;
-    for (i = 0; i < arrlenu(all->words.list); i++) {
-        const char *word = all->words.list[i].key;
-        size_t length = strlen(word);
-        arrsetlen(text, 2 * length + 1);
-        mtl_text_normalise(word, length, given->input.lowercase, given->input.digits, text, 2 * length + 1);
-        same = names_add(&counted, text, strlen(text));
-        counted.list[same].value += all->words.list[i].value;
-    }
-    names_add(&all->vocabulary, "<unk>", 5);
-    for (i = 0; i < arrlenu(counted.list); i++)
-        if (counted.list[i].value >= (size_t)given->min_count)
-            names_add(&all->vocabulary, counted.list[i].key, strlen(counted.list[i].key));
-    if (arrlenu(all->vocabulary.list) < 2)
-        fail("the vocabulary is empty: no word occurs %lld times in the training data; lower --min-count",
-             given->min_count);
-    free(counted.slots);
-    arrfree(counted.list);
-    arrfree(text);
-}
-
-static mtl_input_desc make_input_desc(const settings *given, corpus *all, const char **words)
-{
-    mtl_input_desc input = arrlenu(given->frames) ? given->frames_input : given->input;
-    if (arrlenu(given->frames)) {
-        input.name = "frames";
-        input.features = (int)arrlenu(all->features);
-    } else {
-        input.name = "text";
-        input.words = words;
-        input.vocabulary = (int)arrlenu(words);
-    }
-    return input;
+    mtl_input_desc *inputs = NULL, input = given->frames_input;
+    if (!arrlenu(given->frames)) return make_text_inputs(given, all, texts);
+    input.name = "frames";
+    input.features = (int)arrlenu(all->features);
+    arrput(inputs, input);
+    return inputs;
 }
 
 /* The library's number of a kind, by its name. */
@@ -243,21 +217,24 @@ void check_memory(const mtl_model_desc *desc)
              bytes, 4.0 * (double)bytes, machine);
 }
 
-/* What --freeze names, as the library's desc wants it. A growing array, NULL for nothing. */
+/* What --freeze and --vectors-rate 0 name, as the library's desc wants it. A growing array, NULL for
+   nothing. */
 static char *frozen_names(const settings *given)
 {
     char *text = NULL;
     size_t i;
+    const char *vectors = frozen_vectors(given);
     for (i = 0; i < arrlenu(given->freeze); i++) add_text(&text, "%s%s", i ? "," : "", given->freeze[i]);
+    if (vectors) add_text(&text, "%s%s", i ? "," : "", vectors);
     return text;
 }
 
 mtl_model *create_model(const settings *given, corpus *all, const int *chosen, const mtl_share_desc *share)
 {
-    const char **words = name_list(&all->vocabulary), ***labels = NULL;
+    const char ***words = NULL, ***labels = NULL;
     char *frozen = frozen_names(given);
     float **weights = NULL;
-    mtl_input_desc input = make_input_desc(given, all, words);
+    mtl_input_desc *inputs = make_inputs(given, all, &words);
     mtl_task_desc *tasks = NULL;
     mtl_model_desc desc = given->model, shared;
     mtl_error err = { 0 };
@@ -271,8 +248,8 @@ mtl_model *create_model(const settings *given, corpus *all, const int *chosen, c
         arrput(weights, make_class_weights(given, all, (size_t)chosen[i]));
         arrput(tasks, make_task_desc(given, of, labels[i], weights[i]));
     }
-    desc.inputs = &input;
-    desc.input_count = 1;
+    desc.inputs = inputs;
+    desc.input_count = arrlenu(inputs);
     desc.encoder = given->encoder;
     desc.tasks = tasks;
     desc.task_count = arrlenu(tasks);
@@ -285,10 +262,13 @@ mtl_model *create_model(const settings *given, corpus *all, const int *chosen, c
     model = mtl_model_create(&shared, &err);
     check(&err);
     mtl_arena_destroy(&arena);
+    apply_vectors(given, all, model);
+    for (i = 0; i < arrlenu(words); i++) arrfree(words[i]);
     for (i = 0; i < arrlenu(labels); i++) {
         arrfree(labels[i]);
         arrfree(weights[i]);
     }
+    arrfree(inputs);
     arrfree(labels);
     arrfree(weights);
     arrfree(tasks);

@@ -5,9 +5,6 @@
 #include "corpus.h"
 #include "settings.h"
 
-/* The words that the model will know: word 0 stands for all others. */
-void make_vocabulary(const settings *given, corpus *all);
-
 /* --weight, --set task.NAME.x and --score must name tasks that there are. */
 void check_task_names(const settings *given, const corpus *all);
 

@@ -5,6 +5,7 @@
 
 typedef struct assembly {
     mtl_input_desc *inputs;                 /* growing, like the rest */
+    const char **data;                      /* of each: the input of its part's desc whose data it reads */
     mtl_column_desc *columns;
     mtl_task_desc *tasks;
     char **texts;                           /* names that were made */
@@ -79,8 +80,17 @@ static const char *default_sources(assembly *a, const graft *of, int is_task)
     return renamed;
 }
 
-/* Adds a part's inputs, columns and tasks. first: the name of the input whose data all others read. */
-static void add_part(assembly *a, const graft *of, const char *first)
+/* The first part has the data of all others' inputs: its input that reads what this one does, or NULL. */
+static const char *data_input(const assembly *a, const char *data)
+{
+    size_t i;
+    for (i = 0; i < arrlenu(a->inputs); i++)
+        if (!a->inputs[i].reads && strcmp(a->data[i], data) == 0) return a->inputs[i].name;
+    return NULL;
+}
+
+/* Adds a part's inputs, columns and tasks. */
+static void add_part(assembly *a, const graft *of)
 {
     const mtl_model_desc *d = mtl_model_describe(of->model);
     unsigned char *uses = trace_tasks(d);
@@ -89,7 +99,9 @@ static void add_part(assembly *a, const graft *of, const char *first)
         mtl_input_desc input = d->inputs[i];
         if (!is_kept(of, uses, i)) continue;
         input.name = rename_part(a, of, input.name, strlen(input.name));
-        if (arrlenu(a->inputs)) input.reads = first, input.words = NULL;
+        arrput(a->data, input.reads ? input.reads : d->inputs[i].name);
+        input.reads = data_input(a, a->data[arrlenu(a->inputs)]);
+        if (input.reads) input.words = NULL;
         arrput(a->inputs, input);
     }
     for (i = 0; i < d->column_count; i++) {
@@ -160,7 +172,7 @@ mtl_model *assemble(const graft *parts, size_t count, const char *const *names, 
     mtl_error err = { 0 };
     mtl_model *model;
     size_t i;
-    for (i = 0; i < count; i++) add_part(&a, &parts[i], i ? a.inputs[0].name : NULL);
+    for (i = 0; i < count; i++) add_part(&a, &parts[i]);
     order_tasks(&a, names, name_count);
     desc.inputs = a.inputs, desc.input_count = arrlenu(a.inputs);
     desc.columns = a.columns, desc.column_count = arrlenu(a.columns);
@@ -174,6 +186,7 @@ mtl_model *assemble(const graft *parts, size_t count, const char *const *names, 
     for (i = 0; i < arrlenu(a.texts); i++) free(a.texts[i]);
     arrfree(a.texts);
     arrfree(a.inputs);
+    arrfree(a.data);
     arrfree(a.columns);
     arrfree(a.tasks);
     return model;

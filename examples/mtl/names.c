@@ -82,6 +82,12 @@ static name_slot *names_slot(const names *in, const char *text, uint32_t hash)
     return &in->slots[i];
 }
 
+ptrdiff_t names_find(const names *in, const char *text)
+{
+    const name_slot *slot = in->slot_count ? names_slot(in, text, hash_text(text, strlen(text))) : NULL;
+    return slot && slot->key ? (ptrdiff_t)slot->number : -1;
+}
+
 void names_expect(const names *in, const char *text, size_t length)
 {
 #if defined(__GNUC__) || defined(__clang__)

@@ -36,6 +36,9 @@ void names_expect(const names *in, const char *text, size_t length);
 /* Number of text[length], which ends in 0; it is added if it is new. */
 size_t names_add(names *in, const char *text, size_t length);
 
+/* Number of a string that ends in 0, or -1. */
+ptrdiff_t names_find(const names *in, const char *text);
+
 /* The strings of a set in their order. A growing array of the caller's. */
 const char **name_list(const names *of);
 

@@ -3,6 +3,8 @@
 #include "columns.h"
 #include "names.h"
 #include "system.h"
+#include "vectors.h"
+#include "words.h"
 
 enum {
     SWITCH,                                 /* int at offset, no argument */
@@ -72,6 +74,19 @@ static const option options[] = {
     TRAIN_FIELD("--hidden", "N", "encoder.hidden"),
     TRAIN_FIELD("--layers", "N", "encoder.layers"),
     TRAIN_FIELD("--embed", "N", "input.width"),
+    { "--chars", "none|cnn", TRAIN, TEXT, MEMBER(chars),
+      "cnn: words are read by their characters, too, so that unknown ones are told apart [none]; fields: "
+      "characters.widths and so on" },
+    { "--affixes", NULL, TRAIN, SWITCH, MEMBER(affixes),
+      "words are read by their first and last 2 and 3 letters and shapes, too; fields: affixes.width" },
+    { "--word-dropout", "X", TRAIN, TEXT, MEMBER(word_dropout),
+      "a word that the training data have n times is read as the unknown one with probability X/(X+n), "
+      "e.g. 0.25 [0]" },
+    { "--vectors", "FILE", TRAIN, TEXT, MEMBER(vectors),
+      "the words' first embeddings, which also say how wide they are: word2vec (text or binary), GloVe or "
+      "fastText .vec; may be a pipe" },
+    { "--vectors-rate", "X", TRAIN, TEXT, MEMBER(vectors_rate),
+      "their learning rate as a multiple of the others', 0: they stay as they are [1]" },
     TRAIN_FIELD("--share", "NAME", "share.kind"),
     { "--budget", "X|TIME", TRAIN, TEXT, MEMBER(budget),
       "without --share, or of --share auto: what the search may cost, as a multiple of training tasks alone, "
@@ -91,7 +106,8 @@ static const option options[] = {
       "multi tasks whose classes get the thresholds of best F1 on the --valid data [0.5 for all]" },
     { "--ranks", "TASK=LABELS", TRAIN, FILES, MEMBER(ranks),
       "the labels of an ordinal task, the lowest first, separated by commas [numbers by their size]" },
-    { "--dropout", "X", TRAIN, FIELD, FIELDS("input.dropout encoder.dropout"),
+    { "--dropout", "X", TRAIN, FIELD,
+      FIELDS("input.dropout characters.dropout affixes.dropout encoder.dropout"),
       "share of the embeddings and of the encoder's outputs dropped in training [0.3]" },
     { "--min-count", "N", TRAIN, COUNT, MEMBER(min_count),
       "words that occur less often in the training data are unknown words [1]" },
@@ -430,6 +446,8 @@ void check_options(const settings *given)
     }
     if (given->command == EXPORT) need_option(given, given->export_c != NULL, "--c OUT");
     if (given->command != TRAIN) need_option(given, given->model_path != NULL, "--model FILE");
+    check_words(given);
+    check_vectors(given);
     if (frames && arrlenu(given->data))
         fail_usage("--data and --frames: expected one of them: a model reads text or rows of numbers");
     if (given->command == TRAIN && !frames &&

@@ -31,7 +31,7 @@ int command_reference(void)
         const void *members = groups[g].desc == MTL_DESC_TASK ? (const void *)&no_task
                                                               : (const void *)((const char *)&defaults
                                                                                + groups[g].offset);
-        if (strcmp(groups[g].name, "frames") == 0) continue;
+        if (groups[g].desc == MTL_DESC_INPUT && strcmp(groups[g].name, "input") != 0) continue;
         printf("\n## %s: %s\n\n| field | default | range | meaning |\n|---|---|---|---|\n", groups[g].name,
                groups[g].what);
         for (i = 0; i < count; i++) {
@@ -40,7 +40,8 @@ int command_reference(void)
             printf(" | %s |\n", fields[i].help);
         }
         if (strcmp(groups[g].name, "input") == 0)
-            printf("\nFor rows of numbers the same fields are set as `frames.FIELD`.\n");
+            printf("\nFor rows of numbers the same fields are set as `frames.FIELD`, for what --chars and "
+                   "--affixes read as\n`characters.FIELD` and `affixes.FIELD`.\n");
     }
     return 0;
 }

@@ -14,23 +14,28 @@ const command_entry commands[COMMAND_COUNT] = {
     { EXPORT,  "export",  "writes a model as C constants, for programs without files or a heap" },
 };
 
+#define GROUP(name, desc, member, what) { name, MTL_DESC_##desc, offsetof(settings, member), what }
 const group groups[GROUP_COUNT] = {
-    { "input",     MTL_DESC_INPUT,     offsetof(settings, input),        "the text input" },
-    { "frames",    MTL_DESC_INPUT,     offsetof(settings, frames_input), "the input of rows of numbers" },
-    { "encoder",   MTL_DESC_COLUMN,    offsetof(settings, encoder),
-        "the recurrent layers that all tasks share" },
-    { "task",      MTL_DESC_TASK,      0,
-        "a task: task.NAME.weight=2, or task.*.weight for all" },
-    { "model",     MTL_DESC_MODEL,     offsetof(settings, model),        "the model as a whole" },
-    { "share",     MTL_DESC_SHARE,     offsetof(settings, share),        "how tasks share the encoder" },
-    { "trainer",   MTL_DESC_TRAINER,   offsetof(settings, trainer),      "the update rule" },
-    { "fit",       MTL_DESC_FIT,       offsetof(settings, fit),          "the training loop" },
-    { "predictor", MTL_DESC_PREDICTOR, offsetof(settings, predictor),    "evaluation and prediction" },
+    GROUP("input",      INPUT,     input,        "the text input"),
+    GROUP("characters", INPUT,     characters,   "the words' characters, with --chars cnn"),
+    GROUP("affixes",    INPUT,     affix_input,
+          "the words' first and last letters and shapes, with --affixes"),
+    GROUP("frames",     INPUT,     frames_input, "the input of rows of numbers"),
+    GROUP("encoder",    COLUMN,    encoder,      "the recurrent layers that all tasks share"),
+    { "task", MTL_DESC_TASK, 0, "a task: task.NAME.weight=2, or task.*.weight for all" },
+    GROUP("model",      MODEL,     model,        "the model as a whole"),
+    GROUP("share",      SHARE,     share,        "how tasks share the encoder"),
+    GROUP("trainer",    TRAINER,   trainer,      "the update rule"),
+    GROUP("fit",        FIT,       fit,          "the training loop"),
+    GROUP("predictor",  PREDICTOR, predictor,    "evaluation and prediction"),
 };
 
 /* Fields that the data or the command line's own options decide. */
 static const char *const decided_fields[] = {
     "input.vocabulary", "input.features", "frames.vocabulary", "frames.features",
+    "characters.vocabulary", "characters.features", "characters.kind", "characters.part",
+    "characters.letters", "affixes.vocabulary", "affixes.features", "affixes.kind", "affixes.part",
+    "affixes.letters",
     "task.kind",        "task.level",     "task.classes",      "task.width",
 };
 
@@ -39,6 +44,8 @@ static const char *const decided_fields[] = {
 typedef struct preset_row { const char *path, *text; } preset_row;
 #define TEXTBOOK \
     { "input.width", "128" },       { "input.dropout", "0.3" },         { "encoder.cell", "lstm" }, \
+    { "characters.dropout", "0.3" }, { "affixes.dropout", "0.3" }, \
+    { "affixes.width", "24" },      { "affixes.lowercase", "1" }, \
     { "encoder.hidden", "128" },    { "encoder.dropout", "0.3" },       { "encoder.bidirectional", "1" }, \
     { "task.*.pool", "max" },       { "trainer.optimizer", "adam" },    { "trainer.clip_norm", "5" }
 static const preset_row preset_auto[] = {
@@ -175,6 +182,7 @@ void set_field(settings *given, const char *option, const char *path, const char
         if (given->automatic) return;
     }
     if (strcmp(path, "encoder.bidirectional") == 0) given->dir_by = option;
+    if (strcmp(path, "input.width") == 0) given->embed_by = option;
     if (in->desc == MTL_DESC_TASK) assign_task_field(given, option, path, field, text);
     else set_member(option, field, (char *)given + in->offset, text);
 }

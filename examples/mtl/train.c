@@ -12,6 +12,8 @@
 #include "scales.h"
 #include "system.h"
 #include "thresholds.h"
+#include "vectors.h"
+#include "words.h"
 
 /* Reads everything that the command line names. */
 static void read_training_data(const settings *given, corpus *all)
@@ -47,6 +49,7 @@ static void read_training_data(const settings *given, corpus *all)
     if (!frames) {
         if (arrlenu(given->clamps)) fail_usage("--clamp is for --frames");
         make_vocabulary(given, all);
+        read_vectors(given, all);
     }
     check_task_names(given, all);
     check_class_weights(given, all);
@@ -65,6 +68,7 @@ static void note_settings(const settings *given, const corpus *all, mtl_model *m
     add_text(&text, "preset=%s\n", given->preset);
     if (!arrlenu(given->frames)) add_text(&text, "min-count=%lld\n", given->min_count);
     if (given->score) add_text(&text, "score=%s\n", given->score);
+    if (given->vectors) add_text(&text, "vectors=%s\n", given->vectors);
     for (g = 0; g < GROUP_COUNT; g++)
         if (groups[g].desc == MTL_DESC_TRAINER || groups[g].desc == MTL_DESC_FIT)
             add_fields_text(&text, given, &groups[g]);
@@ -184,9 +188,9 @@ int command_train(const settings *given, corpus *all)
         fail("--log %s: is --out, too; expected another path", given->log);
     read_training_data(given, all);
     automatic = given->automatic && arrlenu(all->tasks) > 1 && arrlenu(all->valid) > 0;
-    if (automatic && arrlenu(given->freeze))
-        fail_usage("--freeze is for a model of known structure: give --share NAME, too, such as --share "
-                   "full");
+    if (automatic && (arrlenu(given->freeze) || frozen_vectors(given)))
+        fail_usage("%s is for a model of known structure: give --share NAME, too, such as --share full",
+                   arrlenu(given->freeze) ? "--freeze" : "--vectors-rate 0");
     check_sampler_weights(given, all);
     if (given->automatic && arrlenu(all->tasks) > 1 && !automatic && !given->quiet)
         note("without --valid data there is nothing to choose by: all tasks share one encoder");
