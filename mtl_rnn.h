@@ -241,7 +241,8 @@ enum { MTL_INPUT_DEFAULT, MTL_INPUT_EMBEDDING, MTL_INPUT_FEATURES, MTL_INPUT_CHA
     MTL_INPUT_COUNT }; /* default: by what is given */
 enum { MTL_PART_DEFAULT, MTL_PART_WORD, MTL_PART_PREFIX, MTL_PART_SUFFIX, MTL_PART_SHAPE,
     MTL_PART_COUNT };  /* default: the word */
-enum { MTL_COLUMN_DEFAULT, MTL_COLUMN_CELLS, MTL_COLUMN_CONV, MTL_COLUMN_COUNT };
+enum { MTL_COLUMN_DEFAULT, MTL_COLUMN_CELLS, MTL_COLUMN_CONV, MTL_COLUMN_ATTENTION,
+    MTL_COLUMN_COUNT };
 enum { MTL_MIX_DEFAULT, MTL_MIX_CONCAT, MTL_MIX_SUM, MTL_MIX_GATE, MTL_MIX_EXPERTS, MTL_MIX_CROSS_STITCH,
     MTL_MIX_LEVELS, MTL_MIX_REVERSAL, MTL_MIX_COUNT }; /* default: concatenation */
 enum { MTL_PENALTY_DEFAULT, MTL_PENALTY_TIE, MTL_PENALTY_ORTHOGONAL,
@@ -253,7 +254,8 @@ enum { MTL_CONSTRAINTS_DEFAULT, MTL_CONSTRAINTS_DECODING, MTL_CONSTRAINTS_TRAINI
     MTL_CONSTRAINTS_NONE }; /* default: in decoding */
 enum { MTL_LOSS_DEFAULT, MTL_LOSS_CROSS_ENTROPY, MTL_LOSS_MSE, MTL_LOSS_MAE, MTL_LOSS_HUBER,
     MTL_LOSS_BCE, MTL_LOSS_ORDINAL, MTL_LOSS_POISSON, MTL_LOSS_COUNT };
-enum { MTL_POOL_DEFAULT, MTL_POOL_LAST, MTL_POOL_MEAN, MTL_POOL_MAX };                     /* default: last */
+enum { MTL_POOL_DEFAULT, MTL_POOL_LAST, MTL_POOL_MEAN, MTL_POOL_MAX, MTL_POOL_ATTENTION, MTL_POOL_ADDITIVE,
+    MTL_POOL_DOT, MTL_POOL_NONE };                                           /* default: last; beside: none */
 enum { MTL_OPTIMIZER_DEFAULT, MTL_OPTIMIZER_SGD, MTL_OPTIMIZER_RMSPROP, MTL_OPTIMIZER_ADAM,
     MTL_OPTIMIZER_ADAMW };
 enum { MTL_SCHEDULE_DEFAULT, MTL_SCHEDULE_CONSTANT, MTL_SCHEDULE_STEP, MTL_SCHEDULE_EXPONENTIAL,
@@ -285,7 +287,8 @@ enum { MTL_INIT_DEFAULT, MTL_INIT_UNIFORM, MTL_INIT_NORMAL, MTL_INIT_CONSTANT, M
                                 X(MTL_INPUT_CHARACTERS, "characters")
 #define MTL_PART_NAMES(X)       X(MTL_PART_WORD, "word") X(MTL_PART_PREFIX, "prefix") \
                                 X(MTL_PART_SUFFIX, "suffix") X(MTL_PART_SHAPE, "shape")
-#define MTL_COLUMN_NAMES(X)     X(MTL_COLUMN_CELLS, "cells") X(MTL_COLUMN_CONV, "conv")
+#define MTL_COLUMN_NAMES(X)     X(MTL_COLUMN_CELLS, "cells") X(MTL_COLUMN_CONV, "conv") \
+                                X(MTL_COLUMN_ATTENTION, "attention")
 #define MTL_MIX_NAMES(X)        X(MTL_MIX_CONCAT, "concat") X(MTL_MIX_SUM, "sum") X(MTL_MIX_GATE, "gate") \
                                 X(MTL_MIX_EXPERTS, "experts") X(MTL_MIX_CROSS_STITCH, "cross-stitch") \
                                 X(MTL_MIX_LEVELS, "levels") X(MTL_MIX_REVERSAL, "reversal")
@@ -302,7 +305,10 @@ enum { MTL_INIT_DEFAULT, MTL_INIT_UNIFORM, MTL_INIT_NORMAL, MTL_INIT_CONSTANT, M
                                 X(MTL_LOSS_MAE, "mae") \
                                 X(MTL_LOSS_HUBER, "huber") X(MTL_LOSS_BCE, "bce") \
                                 X(MTL_LOSS_ORDINAL, "ordinal") X(MTL_LOSS_POISSON, "poisson")
-#define MTL_POOL_NAMES(X)       X(MTL_POOL_LAST, "last") X(MTL_POOL_MEAN, "mean") X(MTL_POOL_MAX, "max")
+#define MTL_POOL_NAMES(X)       X(MTL_POOL_LAST, "last") X(MTL_POOL_MEAN, "mean") X(MTL_POOL_MAX, "max") \
+                                X(MTL_POOL_ATTENTION, "attention") X(MTL_POOL_ADDITIVE, "additive") \
+                                X(MTL_POOL_DOT, "dot")
+#define MTL_BESIDE_NAMES(X)     X(MTL_POOL_NONE, "none") MTL_POOL_NAMES(X)
 #define MTL_OPTIMIZER_NAMES(X)  X(MTL_OPTIMIZER_SGD, "sgd") X(MTL_OPTIMIZER_RMSPROP, "rmsprop") \
                                 X(MTL_OPTIMIZER_ADAM, "adam") \
                                 X(MTL_OPTIMIZER_ADAMW, "adamw")
@@ -453,11 +459,21 @@ typedef struct mtl_mix_desc { MTL_MIX_FIELDS(MTL__MEMBER) } mtl_mix_desc;
     X(MTL_FLOAT,  forget_bias,   0, -100, 100, MTL_NONE, "LSTM: added to the forget gate's initial bias")
 typedef struct mtl_cell_desc { MTL_CELL_FIELDS(MTL__MEMBER) } mtl_cell_desc;
 
-/* A column: a stack of recurrent layers of such cells; or (conv) of convolutions over the steps of a
-   sequence: for each of `widths` `hidden` filters with ReLU, side by side, zeros beyond both ends. A window
-   has its middle (of an even width: the step behind it) at its step, or, causal, its end; its steps lie
-   dilation^layer apart. Tensors COLUMN.layerL.windowK.weight [hidden][K * inputs], step by step, and .bias.
-   `cell` and what is said of cells, `bidirectional` too, mean nothing then; each batch begins anew. */
+/* A column: a stack of recurrent layers of such cells. Tensors of its layer normalisations: COLUMN.norm_input,
+   COLUMN.norm_between.0 (below the second layer) .. and COLUMN.norm_output, .weight and .bias of each.
+
+   The kind `conv` has convolutions over the steps of a sequence: for each of `widths` `hidden` filters with
+   ReLU, side by side, zeros beyond both ends. A window has its middle (of an even width: the step behind it)
+   at its step, or, causal, its end; its steps lie dilation^layer apart. Tensors
+   COLUMN.layerL.windowK.weight [hidden][K * inputs], step by step, and .bias. `cell` and what is said of
+   cells, `bidirectional` too, mean nothing then; each batch begins anew.
+
+   The kind `attention` has no cells, and its rows are as wide as those that it reads: each layer makes
+       y = norm(x + dropout(W_o [O_1 .. O_heads] + b_o)),  O_i = softmax(Q K^T / sqrt(head_width)) V
+   with Q, K, V of head i out of W_in x + b_in, over all steps of a sequence       Vaswani et al. 2017
+   Tensors: COLUMN.attention.0.in, [Q of all heads, K, V][columns], .out and .norm, .weight and .bias of each;
+   the weights can be observed as COLUMN.attention.0, rows in the caller's order, [heads][longest sequence
+   padded to 16]. It begins anew with each batch, and cannot be streamed. */
 #define MTL_COLUMN_FIELDS(X) \
     X(MTL_NAME,   name,         0, 1, 1, MTL_NONE, "NULL: encoder when there is one column") \
     X(MTL_MIX,    input,        0, 0, 0, MTL_NONE, "where its rows come from") \
@@ -479,11 +495,32 @@ typedef struct mtl_cell_desc { MTL_CELL_FIELDS(MTL__MEMBER) } mtl_cell_desc;
       "conv: steps in a window, several side by side; none: 3") \
     X(MTL_INT,    dilation,      0, 0, 1000, MTL_NONE, \
       "conv: a layer's windows take every so many-th step, times that of the layer below; 0: as 1") \
-    X(MTL_FLAG,   causal,        0, 0, 1, MTL_NONE, "conv: windows end at their step, so it can be streamed")
+    X(MTL_FLAG,   causal,        0, 0, 1, MTL_NONE, "conv: windows end at their step, so it can be streamed") \
+    X(MTL_FLAG,   norm_input,    0, 0, 1, MTL_NONE, "the rows that it reads are normalised (layer norm)") \
+    X(MTL_FLAG,   norm_between,  0, 0, 1, MTL_NONE, "so are those that a layer above the first one reads") \
+    X(MTL_FLAG,   norm_output,   0, 0, 1, MTL_NONE, "so are the column's outputs, before their dropout") \
+    X(MTL_FLOAT,  norm_epsilon, 1e-5, 0, 1, MTL_NONE, "added to the variance of a row") \
+    X(MTL_FLAG,   residual,      0, 0, 1, MTL_NONE, \
+      "the rows below a layer above the first one are added to its outputs") \
+    X(MTL_INT,    heads,         4, 1, 1024, MTL_NONE, "attention: heads of a layer") \
+    X(MTL_INT,    head_width,    0, 0, 1000000, MTL_NONE, \
+      "attention: columns of a head; 0: those that it reads, shared out among the heads") \
+    X(MTL_FLAG,   rotary,        0, 0, 1, MTL_NONE, \
+      "attention: queries and keys are turned by their steps, so scores know how far apart these are")
 typedef struct mtl_column_desc { MTL_COLUMN_FIELDS(MTL__MEMBER) } mtl_column_desc;
 
 /* A task: level x kind, a tap into the encoder, a head, a loss and a weight in the joint loss sum_k weight_k
-   L_k. A crf task has, beside its head, the tensors TASK.transitions [from][to], TASK.start and TASK.end; its
+   L_k. Pools, of a sequence's rows x_1 .. x_T:
+       last           the last one, of columns read from the end the first one
+       mean, max      of each column
+       attention      sum_t a_t x_t with a = softmax(s) over the steps, s_t = v . x_t
+       additive       the same with s_t = v . tanh(W x_t + b)                           Bahdanau et al. 2015
+       dot            the same with s_t = v . x_t / sqrt(width): v is a query that is learnt
+                                                                                        Vaswani et al. 2017
+   Tensors: TASK.attention.score.weight, v, and TASK.attention.keys.weight and .bias, W and b. The weights a
+   can be observed as TASK.attention, a row a step.
+
+   A crf task has, beside its head, the tensors TASK.transitions [from][to], TASK.start and TASK.end; its
    loss is the negative log likelihood of the labels of whole sequences, of those with missing labels summed
    over what these may be, divided by the number of labelled steps. */
 #define MTL_TASK_FIELDS(X) \
@@ -493,6 +530,8 @@ typedef struct mtl_column_desc { MTL_COLUMN_FIELDS(MTL__MEMBER) } mtl_column_des
     X(MTL_REALS,  class_weights, 0, 0, 0, classes, \
       "weight of each class in the mean, as PyTorch's; multi: of its loss where an item has it; NULL: 1") \
     X(MTL_OWN,    own,          0, 0, 0, task, "a row of the program's own kinds, which wins over kind") \
+    X(MTL_NAME,   pool_of,      0, 0, 0, MTL_NONE, \
+      "pools with attention: the task whose scores' tensors it uses, too; NULL: its own") \
     X(MTL_CHOICE, kind,       MTL_TASK_CLASS, 0, MTL_TASK_COUNT - 1, MTL_TASK, \
       "what is predicted: a class, real numbers, any number of classes (multi), a batch's data set, never " \
       "scored (origin), the classes of all steps together, by a conditional random field (crf), one of " \
@@ -506,7 +545,7 @@ typedef struct mtl_column_desc { MTL_COLUMN_FIELDS(MTL__MEMBER) } mtl_column_des
       "default: cross-entropy for classes, mse for numbers, bce for multi; ordinal and count have one") \
     X(MTL_FLOAT,  huber_delta,   1, 0, 1e6, MTL_NONE, "where the Huber loss turns from square to straight") \
     X(MTL_FLOAT,  label_smoothing, 0, 0, 0.99, MTL_NONE, "share of a class target spread over all classes") \
-    X(MTL_CHOICE, pool,       MTL_POOL_LAST, 1, 3, MTL_POOL, \
+    X(MTL_CHOICE, pool,       MTL_POOL_LAST, 1, MTL_POOL_DOT, MTL_POOL, \
       "sequence level: how a sequence's rows become one") \
     X(MTL_INTS,   hidden,        0, 0, 1000000, MTL_NONE, "units of the head's hidden dense layers") \
     X(MTL_CHOICE, activation, MTL_ACTIVATION_RELU, 1, 4, MTL_ACTIVATION, "of the hidden dense layers") \
@@ -522,7 +561,11 @@ typedef struct mtl_column_desc { MTL_COLUMN_FIELDS(MTL__MEMBER) } mtl_column_des
       "crf with labels B-X, I-X: I-X follows B-X or I-X alone when decoding, in training too, or nowhere " \
       "(none); default: decoding") \
     X(MTL_FLAG,   thresholds,    0, 0, 1, MTL_NONE, \
-      "multi: classes have thresholds of their own, kept in the model (mtl_model_set_thresholds); else 0.5")
+      "multi: classes have thresholds of their own, kept in the model (mtl_model_set_thresholds); else 0.5") \
+    X(MTL_CHOICE, pool_beside, MTL_POOL_NONE, 1, MTL_POOL_NONE, MTL_BESIDE, \
+      "a second pool of the same rows, whose result stands beside the first one's") \
+    X(MTL_INT,    pool_width,    0, 0, 1000000, MTL_NONE, \
+      "pool additive: units of its hidden layer; 0: as many as the rows have columns")
 typedef struct mtl_task_desc { MTL_TASK_FIELDS(MTL__MEMBER) } mtl_task_desc;
 
 /* A penalty: a loss without targets that is added to the joint loss, weight times
@@ -1002,6 +1045,13 @@ MTL_DEF mtl_dense *mtl_dense_add(mtl_parameters *set, const char *name, size_t i
 /* x [rows][in] to y [rows][out]. Sum_i W[o][i] x[n][i] + b[o]. */
 MTL_DEF mtl_activation *mtl_dense_forward(mtl_run *run, const mtl_dense *dense, mtl_activation *x,
                                           const char *name);
+/* Layer normalisation (Ba et al. 2016): y = (x - mean) / sqrt(variance + epsilon) * weight + bias over each
+   row. Tensors NAME.weight and NAME.bias [width] begin as 1 and 0. */
+typedef struct mtl_norm mtl_norm;
+MTL_DEF mtl_norm *mtl_norm_add(mtl_parameters *set, const char *name, size_t width, mtl_real epsilon,
+                               mtl_error *err);
+MTL_DEF mtl_activation *mtl_norm_forward(mtl_run *run, const mtl_norm *norm, mtl_activation *x,
+                                         const char *name);
 
 /* One recurrent layer in one direction. Tensors PREFIXweight_ih_lK, weight_hh_lK, bias_ih_lK, bias_hh_lK (+
    _reverse), PyTorch's shapes and gate order (LSTM i f g o, GRU r z n); initial values U(-1/sqrt(H),
@@ -1188,7 +1238,7 @@ MTL_DEF size_t mtl_model_rate(mtl_model *model, const char *prefix, float rate);
    backpropagation. A batch takes those of its rows that its state_rows name: sequences may come, pause, leave
    and return in any order. A row holds the numbers of all columns that read forward, in the order of the
    model's columns, layer by layer, of each h and then, of an LSTM, c; then those of tasks of sequences that
-   pool steps by mean or max, and of those whose steps vote, which so answer for all steps so far. Cells that
+   pool steps, but by the last one, and of those whose steps vote, which so answer for all steps so far. Cells that
    read backwards carry nothing. They begin at a chunk's end, where the sequence goes on with what nobody has
    read yet: so they begin with zeros, see no further than the chunk, and are right in the last chunk of a
    sequence. Gates of a mix `experts` with one gate a sequence go by the steps of the chunk. A state is in one
@@ -1426,8 +1476,8 @@ struct mtl_operation {
 /* All there are; exported models name those that they need, so that a linker leaves out the others. What each
    does stands above it in >>stream. */
 #define MTL_OPERATION_LIST(X) \
-    X(embedding) X(features) X(cell) X(dense) X(activate) X(softmax) X(copy) X(add) X(gate) X(pool) X(class) \
-    X(multi) X(real) X(ordinal) X(ranks) X(window)
+    X(embedding) X(features) X(cell) X(dense) X(activate) X(softmax) X(copy) X(add) X(gate) X(pool) \
+    X(attend) X(norm) X(class) X(multi) X(real) X(ordinal) X(ranks) X(window)
 #define MTL__OPERATION(name) MTL_DEF mtl_status mtl_do_##name(const mtl_operation *op, mtl_frame *frame);
 MTL_OPERATION_LIST(MTL__OPERATION)
 #undef MTL__OPERATION
@@ -1621,6 +1671,7 @@ typedef struct mtl_column_pass {
     struct mtl_record *after;               /* of the tape, the last record before the column */
     size_t component;                       /* run->component of the column */
     unsigned long long stream;              /* of its next dropout */
+    void *data;                             /* the kind's own */
 } mtl_column_pass;
 struct mtl_column_kind {
     mtl_kind kind;
@@ -4365,6 +4416,22 @@ typedef struct mtl__cross_entropy {
     int accumulate;
 } mtl__cross_entropy;
 
+/* Layer normalisation (Ba et al. 2016): y = (x - mean) r gain + bias, r = 1 / sqrt(variance + epsilon), per
+   row. */
+typedef struct mtl__layer_norm {
+    size_t rows, width;
+    const mtl_real *x; size_t x_stride;
+    const mtl_real *gain, *bias;                /* [width] */
+    mtl_real epsilon;
+    mtl_real *y; size_t y_stride;
+    mtl_real *saved;                            /* [rows][2] mean and r, for backward; NULL: not wanted */
+    const mtl_real *dy; size_t dy_stride;       /* backward: */
+    mtl_real *dx; size_t dx_stride;             /* [rows][width] */
+    int accumulate;
+    mtl_real *dgain, *dbias;                    /* [width] NULL: not wanted */
+    int add_gain, add_bias;
+} mtl__layer_norm;
+
 /* Inverted dropout: y (+)= x * mask / keep, mask by (seed, stream, row key, column): made anew in backward,
    never stored. The same bits for every instruction set. */
 typedef struct mtl__dropout {
@@ -4420,6 +4487,7 @@ typedef struct mtl__chain_back {
     X(void, cell_forward, (const mtl__cell_pass *p, size_t first, size_t count)) \
     X(void, activate, (int activation, size_t n, const mtl_real *x, mtl_real *y)) \
     X(void, softmax, (const mtl__softmax *p, size_t row_begin, size_t row_end)) \
+    X(void, layer_norm, (const mtl__layer_norm *p, size_t row_begin, size_t row_end)) \
     X(void, scale, (size_t n, mtl_real a, mtl_real *x)) \
     X(void, add_scaled, (size_t n, mtl_real a, const mtl_real *x, mtl_real *y)) \
     X(void, maximum, (size_t n, const mtl_real *x, mtl_real *y))
@@ -4446,6 +4514,8 @@ typedef struct mtl__chain_back {
     X(void, cross_entropy_forward, (const mtl__cross_entropy *p, size_t row_begin, size_t row_end)) \
     X(void, cross_entropy_backward, (const mtl__cross_entropy *p, size_t row_begin, size_t row_end)) \
     X(void, dropout, (const mtl__dropout *p, size_t row_begin, size_t row_end)) \
+    X(void, layer_norm_backward, (const mtl__layer_norm *p, size_t row_begin, size_t row_end)) \
+    X(void, layer_norm_weights, (const mtl__layer_norm *p, size_t column_begin, size_t column_end)) \
     X(void, update, (const mtl__update *u, size_t n, mtl_real *p, const mtl_real *g, mtl_real *m, \
       mtl_real *v)) \
     X(double, sum_squares, (size_t n, const mtl_real *x)) \
@@ -4464,6 +4534,7 @@ typedef struct mtl__chain_back {
       const mtl_real *bias, mtl_real *y)) \
     X(void, activate, (int activation, size_t n, const mtl_real *x, mtl_real *y)) \
     X(void, softmax, (const mtl__softmax *p, size_t row_begin, size_t row_end)) \
+    X(void, layer_norm, (const mtl__layer_norm *p, size_t row_begin, size_t row_end)) \
     X(void, scale, (size_t n, mtl_real a, mtl_real *x)) \
     X(void, add_scaled, (size_t n, mtl_real a, const mtl_real *x, mtl_real *y)) \
     X(void, standardise, (size_t n, const mtl_real *x, const mtl_real *mean, const mtl_real *factor, \
@@ -5927,6 +5998,112 @@ MTL__KERNEL void MTL__FN(mtl__softmax)(const mtl__softmax *s, size_t row_begin, 
             sums = mtl__add(sums, mtl__load_some(p + whole, rest));
         }
         MTL__FN(mtl__scale)(s->classes, 1 / mtl__lanes_sum(sums), p);
+    }
+}
+
+/* Sum over a row of x - from, or of its square. Four sums, so that they need not wait for one another. */
+MTL__VECTOR mtl_real MTL__FN(mtl__row_moment)(size_t width, const mtl_real *x, mtl_real from,
+                                              const int square)
+{
+    const mtl__vec origin = mtl__all(from);
+    mtl__vec sums[4], d;
+    size_t i, v;
+    MTL__UNROLLED
+    for (v = 0; v < 4; v++) sums[v] = mtl__all(0);
+    for (i = 0; i + 4 * MTL__LANES <= width; i += 4 * MTL__LANES) {
+        MTL__UNROLLED
+        for (v = 0; v < 4; v++) {
+            d = mtl__sub(mtl__load(x + i + v * MTL__LANES), origin);
+            sums[v] = square ? mtl__muladd(d, d, sums[v]) : mtl__add(sums[v], d);
+        }
+    }
+    for (; i < width; i += MTL__LANES) {
+        d = mtl__sub(MTL__FN(mtl__load_n)(x + i, mtl__at_most(width - i, MTL__LANES)), origin);
+        if (width - i < MTL__LANES) d = MTL__FN(mtl__first_lanes)(d, width - i);
+        sums[0] = square ? mtl__muladd(d, d, sums[0]) : mtl__add(sums[0], d);
+    }
+    return mtl__lanes_sum(mtl__add(mtl__add(sums[0], sums[1]), mtl__add(sums[2], sums[3])));
+}
+
+/* Three passes over a row, which stays in L1. Bound: reading and writing L1. */
+MTL__KERNEL void MTL__FN(mtl__layer_norm)(const mtl__layer_norm *p, size_t row_begin, size_t row_end)
+{
+    const mtl_real share = 1 / (mtl_real)p->width;
+    size_t row, i, n;
+    for (row = row_begin; row < row_end; row++) {
+        const mtl_real *x = p->x + row * p->x_stride;
+        mtl_real *y = p->y + row * p->y_stride;
+        const mtl_real mean = share * MTL__FN(mtl__row_moment)(p->width, x, 0, 0);
+        const mtl_real variance = share * MTL__FN(mtl__row_moment)(p->width, x, mean, 1);
+        const mtl__vec r = mtl__div(mtl__all(1), mtl__sqrt(mtl__all(variance + p->epsilon)));
+        for (i = 0; i < p->width; i += MTL__LANES) {
+            n = mtl__at_most(p->width - i, MTL__LANES);
+            MTL__FN(mtl__store_n)(y + i, mtl__muladd(mtl__mul(mtl__sub(MTL__FN(mtl__load_n)(x + i, n),
+                                                                       mtl__all(mean)), r),
+                                                     MTL__FN(mtl__load_n)(p->gain + i, n),
+                                                     MTL__FN(mtl__load_n)(p->bias + i, n)), n);
+        }
+        if (!p->saved) continue;
+        p->saved[2 * row] = mean;
+        p->saved[2 * row + 1] = mtl__lanes_max(r);
+    }
+}
+
+/* dx (+)= r (g - mean(g) - h mean(g h)) with g = dy gain, h = (x - mean) r. */
+MTL__KERNEL void MTL__FN(mtl__layer_norm_backward)(const mtl__layer_norm *p, size_t row_begin,
+                                                   size_t row_end)
+{
+    const mtl_real share = 1 / (mtl_real)p->width;
+    size_t row, i, n;
+    for (row = row_begin; row < row_end; row++) {
+        const mtl_real *x = p->x + row * p->x_stride, *dy = p->dy + row * p->dy_stride;
+        const mtl__vec mean = mtl__all(p->saved[2 * row]), r = mtl__all(p->saved[2 * row + 1]);
+        mtl_real *dx = p->dx + row * p->dx_stride;
+        mtl__vec g, h, sums = mtl__all(0), dots = mtl__all(0);
+        for (i = 0; i < p->width; i += MTL__LANES) {        /* what is not there counts as 0 in g */
+            n = mtl__at_most(p->width - i, MTL__LANES);
+            g = mtl__mul(MTL__FN(mtl__load_n)(dy + i, n), MTL__FN(mtl__load_n)(p->gain + i, n));
+            if (n < MTL__LANES) g = MTL__FN(mtl__first_lanes)(g, n);
+            h = mtl__mul(mtl__sub(MTL__FN(mtl__load_n)(x + i, n), mean), r);
+            sums = mtl__add(sums, g);
+            dots = mtl__muladd(g, h, dots);
+        }
+        sums = mtl__all(share * mtl__lanes_sum(sums));
+        dots = mtl__all(share * mtl__lanes_sum(dots));
+        for (i = 0; i < p->width; i += MTL__LANES) {
+            n = mtl__at_most(p->width - i, MTL__LANES);
+            g = mtl__mul(MTL__FN(mtl__load_n)(dy + i, n), MTL__FN(mtl__load_n)(p->gain + i, n));
+            h = mtl__mul(mtl__sub(MTL__FN(mtl__load_n)(x + i, n), mean), r);
+            g = mtl__mul(r, mtl__sub(mtl__sub(g, sums), mtl__mul(h, dots)));
+            if (p->accumulate) g = mtl__add(g, MTL__FN(mtl__load_n)(dx + i, n));
+            MTL__FN(mtl__store_n)(dx + i, g, n);
+        }
+    }
+}
+
+/* dgain (+)= sum over rows of dy h, dbias (+)= of dy, of some columns: rows in their order. */
+MTL__KERNEL void MTL__FN(mtl__layer_norm_weights)(const mtl__layer_norm *p, size_t column_begin,
+                                                  size_t column_end)
+{
+    size_t i, n, row;
+    for (i = column_begin; i < column_end; i += MTL__LANES) {
+        mtl__vec gain = mtl__all(0), bias = mtl__all(0);
+        n = mtl__at_most(column_end - i, MTL__LANES);
+        for (row = 0; row < p->rows; row++) {
+            const mtl__vec dy = MTL__FN(mtl__load_n)(p->dy + row * p->dy_stride + i, n);
+            const mtl__vec x = MTL__FN(mtl__load_n)(p->x + row * p->x_stride + i, n);
+            gain = mtl__muladd(dy, mtl__mul(mtl__sub(x, mtl__all(p->saved[2 * row])),
+                                            mtl__all(p->saved[2 * row + 1])), gain);
+            bias = mtl__add(bias, dy);
+        }
+        if (p->dgain) {
+            if (p->add_gain) gain = mtl__add(gain, MTL__FN(mtl__load_n)(p->dgain + i, n));
+            MTL__FN(mtl__store_n)(p->dgain + i, gain, n);
+        }
+        if (p->dbias) {
+            if (p->add_bias) bias = mtl__add(bias, MTL__FN(mtl__load_n)(p->dbias + i, n));
+            MTL__FN(mtl__store_n)(p->dbias + i, bias, n);
+        }
     }
 }
 
@@ -10237,6 +10414,7 @@ static const mtl_choice mtl__choices_MTL_CONSTRAINTS[] = { MTL_CONSTRAINTS_NAMES
                                                            { 0, NULL } };
 static const mtl_choice mtl__choices_MTL_LOSS[] = { MTL_LOSS_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
 static const mtl_choice mtl__choices_MTL_POOL[] = { MTL_POOL_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
+static const mtl_choice mtl__choices_MTL_BESIDE[] = { MTL_BESIDE_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
 static const mtl_choice mtl__choices_MTL_OPTIMIZER[] = { MTL_OPTIMIZER_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
 static const mtl_choice mtl__choices_MTL_SCHEDULE[] = { MTL_SCHEDULE_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
 static const mtl_choice mtl__choices_MTL_BALANCE[] = { MTL_BALANCE_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
@@ -11338,10 +11516,11 @@ static mtl_record *mtl__run_last(const mtl_run *run) { return run->tape ? run->t
 
 /* Records what is to be played back just before `after` (NULL: at the very end) and after all that was
    recorded since. */
-static void mtl__run_record_after(mtl_run *run, mtl_record *after, mtl_backward backward, void *data)
+static void mtl__run_record_after(mtl_run *run, mtl_record *after, mtl_activation *output,
+                                  mtl_backward backward, void *data)
 {
     mtl_record *last = mtl__run_last(run), *r;
-    mtl_run_record(run, NULL, backward, data);
+    mtl_run_record(run, output, backward, data);
     r = mtl__run_last(run);
     if (r == last || last == after) return;
     run->tape->last = last;
@@ -12107,6 +12286,102 @@ static mtl_activation *mtl__activate_forward(mtl_run *run, int activation, mtl_a
     return y;
 }
 
+/* ---- layer normalisation (Ba et al. 2016): of each row ------------------------------------------------- */
+
+struct mtl_norm {
+    size_t width;
+    mtl_real epsilon;
+    mtl_tensor *gain, *bias;
+};
+typedef struct mtl__norm_data {
+    mtl__layer_norm pass;                   /* backward adds what it needs */
+    const mtl_norm *norm;
+    mtl_activation *x, *y;
+} mtl__norm_data;
+
+MTL_DEF MTL__RARE mtl_norm *mtl_norm_add(mtl_parameters *set, const char *name, size_t width, mtl_real epsilon,
+                                         mtl_error *err)
+{
+    mtl_error own;
+    char full[160];
+    mtl_norm *norm;
+    err = mtl__error_given(err, &own);
+    norm = (mtl_norm *)mtl__arena_make(set->arena, 1, sizeof *norm, "a layer normalisation", err);
+    if (!norm) return NULL;
+    norm->gain = mtl_parameters_add(set, mtl__print(full, sizeof full, "%s.weight", name), width, 0,
+                                    MTL_TENSOR_BIAS, err);
+    norm->bias = mtl_parameters_add(set, mtl__print(full, sizeof full, "%s.bias", name), width, 0,
+                                    MTL_TENSOR_BIAS, err);
+    if (mtl__failed(err)) return NULL;
+    norm->gain->init = norm->bias->init = MTL_INIT_CONSTANT;
+    norm->gain->initial = 1;
+    norm->width = width;
+    norm->epsilon = epsilon;
+    return norm;
+}
+
+static void mtl__norm_part(const mtl__kernels *kernels, const void *pass, size_t begin, size_t end)
+{
+    kernels->layer_norm((const mtl__layer_norm *)pass, begin, end);
+}
+static void mtl__norm_back_part(const mtl__kernels *kernels, const void *pass, size_t begin, size_t end)
+{
+    kernels->layer_norm_backward((const mtl__layer_norm *)pass, begin, end);
+}
+static void mtl__norm_weights_part(const mtl__kernels *kernels, const void *pass, size_t begin, size_t end)
+{
+    kernels->layer_norm_weights((const mtl__layer_norm *)pass, begin, end);
+}
+
+static void mtl__norm_backward(mtl_run *run, void *data)
+{
+    mtl__norm_data *d = (mtl__norm_data *)data;
+    mtl__layer_norm *p = &d->pass;
+    size_t unit = 1 + MTL__SMALL_VALUES / (2 * p->rows + 1);
+    unit = (unit + MTL__BLOCK - 1) / MTL__BLOCK * MTL__BLOCK;       /* whole cache lines */
+    p->dx = mtl_run_grad(run, d->x, &p->accumulate);
+    p->dgain = mtl_run_tensor_grad(run, d->norm->gain, &p->add_gain);
+    p->dbias = mtl_run_tensor_grad(run, d->norm->bias, &p->add_bias);
+    p->dy = d->y->grad;
+    if (p->dx) mtl__run_values(run, mtl__norm_back_part, p, p->rows, 2 * p->width);
+    if (p->dgain || p->dbias) mtl__run_pass(run, mtl__norm_weights_part, p, p->width, unit);
+}
+
+/* All but its record. */
+static mtl__norm_data *mtl__norm_make(mtl_run *run, const mtl_norm *norm, mtl_activation *x, const char *name)
+{
+    mtl_activation *y = x ? mtl__run_beside(run, name, x, norm->width) : NULL;
+    mtl__norm_data *d = (mtl__norm_data *)mtl_run_make(run, sizeof *d);
+    mtl__layer_norm *p;
+    if (!y || !d) return NULL;
+    y->constant = x->constant && mtl__stays(norm->gain) && mtl__stays(norm->bias);
+    d->norm = norm;
+    d->x = x;
+    d->y = y;
+    p = &d->pass;
+    p->rows = x->rows;
+    p->width = norm->width;
+    p->x = x->value;
+    p->x_stride = p->dx_stride = x->stride;
+    p->y = y->value;
+    p->y_stride = p->dy_stride = y->stride;
+    p->gain = norm->gain->value;
+    p->bias = norm->bias->value;
+    p->epsilon = norm->epsilon;
+    if (run->tape && !y->constant) p->saved = mtl__run_reals(run, x->rows, 2);
+    mtl__run_values(run, mtl__norm_part, p, p->rows, p->width);
+    return d;
+}
+
+MTL_DEF mtl_activation *mtl_norm_forward(mtl_run *run, const mtl_norm *norm, mtl_activation *x,
+                                         const char *name)
+{
+    mtl__norm_data *d = mtl__norm_make(run, norm, x, name);
+    if (!d) return NULL;
+    mtl_run_record(run, d->y, MTL__TRAINS(mtl__norm_backward), d);
+    return d->y;
+}
+
 /* ---- dropout (Srivastava et al. 2014), inverted; per sequence: one mask for all steps (Gal & Ghahramani
    2016) ------------------------------------------------------------------------------------------------- */
 
@@ -12783,6 +13058,499 @@ MTL__INLINE int mtl__multi_chooses(const mtl_real *thresholds, size_t j, mtl_rea
 {
     if (!thresholds) return x >= (logit ? 0 : (mtl_real)0.5);
     return (logit ? (mtl_real)mtl__logistic((double)x) : x) >= thresholds[j];
+}
+
+/* ---- pooling by attention: a mean whose weights are made of the rows ------------------------------------
+
+   y = sum_t a_t x_t with a = softmax(s) over the steps of a sequence; >>api has the scores s of each kind. A
+   bias of theirs would change no weight.
+       da_t = dy . x_t    ds_t = a_t (da_t - sum_u a_u da_u)    dx_t += a_t dy
+   A state carries y and, as m and z, the sum exp(m) z of the scores' exponentials, so far: together they
+   stand for one more step, that which came before. */
+
+/* By MTL_POOL_*. */
+typedef struct mtl__pool_kind {
+    int scores, keys, scaled;               /* it has scores; of a hidden layer; divided by the root of the
+                                               width */
+    size_t kept;                            /* numbers that a state has beside y; 0: nothing is carried */
+} mtl__pool_kind;
+static const mtl__pool_kind mtl__pool_kinds[] = {
+    { 0, 0, 0, 0 }, { 0, 0, 0, 0 }, { 0, 0, 0, 1 }, { 0, 0, 0, 1 }, { 1, 0, 0, 2 }, { 1, 1, 0, 2 },
+    { 1, 0, 1, 2 }, { 0, 0, 0, 0 }
+};
+
+typedef struct mtl__scores {
+    mtl_dense *keys, *score;                /* keys NULL: scores of the rows themselves */
+    mtl_real factor;
+} mtl__scores;
+
+/* The layers of NAME's scores of rows of `inputs` columns; width: of the hidden layer, 0: as many. */
+static MTL__RARE mtl_status mtl__scores_build(mtl__scores *scores, const mtl__pool_kind *kind,
+                                              const char *name, size_t inputs, size_t width,
+                                              mtl_parameters *set, mtl_error *err)
+{
+    char text[160];
+    scores->factor = kind->scaled ? (mtl_real)(1 / sqrt((double)inputs)) : 1;
+    if (!width) width = inputs;
+    if (kind->keys) {
+        mtl__print(text, sizeof text, "%s.attention.keys", name);
+        scores->keys = mtl_dense_add(set, text, inputs, width, 0, err);
+        inputs = width;
+    }
+    mtl__print(text, sizeof text, "%s.attention.score", name);
+    scores->score = mtl_dense_add(set, text, inputs, 1, 1, err);
+    return mtl__status(err);
+}
+
+typedef struct mtl__attend {
+    const mtl_packing *packing;
+    mtl_activation *x, *s, *a, *y;
+    const mtl_activation *before;           /* NULL, or what was carried: y, m, z */
+    mtl_activation *end;                    /* with it: the same of all so far */
+    mtl_real factor;
+    mtl_real *weights;                      /* [N] a, the steps of a sequence side by side */
+    mtl_real *dx, *ds, *da;                 /* while backward runs; da as weights */
+    int add_x, add_s;
+} mtl__attend;
+
+/* Where the steps of sequence b begin in weights and da. */
+static size_t mtl__attend_first(const mtl__attend *d, size_t b)
+{
+    return (size_t)d->packing->starts[d->packing->order[b]];
+}
+
+/* What exp(m) z is of itself and sum = { m', z' }, exp(m') z', which becomes the sum of both. exp(x) of x <= 0
+   is p / (1 - p), p = sigmoid(x): no kernel for one number. */
+static mtl_real mtl__attend_merge(void (*activate)(int, size_t, const mtl_real *, mtl_real *), mtl_real *sum,
+                                  mtl_real m, mtl_real z)
+{
+    const int rises = m > sum[0];
+    const mtl_real fall = rises ? sum[0] - m : m - sum[0];
+    mtl_real less;
+    if (sum[1] <= 0) less = 0;
+    else {
+        activate(MTL_ACTIVATION_SIGMOID, 1, &fall, &less);
+        less /= 1 - less;
+    }
+    if (sum[1] > 0 && !rises) z *= less;
+    else {
+        sum[0] = m;
+        sum[1] *= less;
+    }
+    sum[1] += z;
+    return z / sum[1];
+}
+
+static void mtl__attend_part(const mtl__kernels *kernels, const void *pass, size_t b, size_t end)
+{
+    const mtl__attend *d = (const mtl__attend *)pass;
+    const mtl_packing *p = d->packing;
+    const size_t width = d->y->width;
+    mtl__softmax over;
+    for (; b < end; b++) {
+        mtl_real *w = d->weights + mtl__attend_first(d, b), *y, share = 1;
+        size_t t, top = 0, length = (size_t)p->lengths[b];
+        for (t = 0; t < length; t++) {
+            w[t] = d->factor * *mtl__row(d->s, p->step_offset[t] + b);
+            if (w[t] > w[top]) top = t;
+        }
+        y = mtl__row_open(d->y->value, d->y->stride, width, b, 0);
+        memset(&over, 0, sizeof over);
+        over.classes = length;
+        over.x = over.p = w;
+        if (d->end) memcpy(mtl__row(d->end, b), mtl__row(d->before, b), (width + 2) * sizeof *y);
+        share = w[top];
+        kernels->softmax(&over, 0, 1);
+        share = d->end ? mtl__attend_merge(kernels->activate, mtl__row(d->end, b) + width, share, 1 / w[top])
+            : 1;
+        if (share < 1) kernels->add_scaled(width, 1 - share, mtl__row(d->before, b), y);
+        for (t = 0; t < length; t++) {
+            w[t] *= share;
+            *mtl__row(d->a, p->step_offset[t] + b) = w[t];
+            kernels->add_scaled(width, w[t], mtl__row(d->x, p->step_offset[t] + b), y);
+        }
+        if (d->end) memcpy(mtl__row(d->end, b), y, width * sizeof *y);
+    }
+}
+
+/* da of sequence b, and sum_u a_u da_u: four steps at a time. */
+static mtl_real mtl__attend_slopes(const mtl__kernels *kernels, const mtl__attend *d, size_t b)
+{
+    const mtl_packing *p = d->packing;
+    const mtl_real *dy = d->y->grad + b * d->y->stride, *w = d->weights + mtl__attend_first(d, b), *rows[4];
+    mtl_real *da = d->da + mtl__attend_first(d, b), sum = 0, share = 0;
+    size_t t, k, length = (size_t)p->lengths[b];
+    double dots[4];
+    for (t = 0; t < length; t += 4) {
+        for (k = 0; k < 4; k++) rows[k] = mtl__row(d->x, p->step_offset[mtl__at_most(t + k, length - 1)] + b);
+        kernels->dots(d->y->width, dy, rows, dots);
+        for (k = 0; k < 4 && t + k < length; k++) {
+            da[t + k] = (mtl_real)dots[k];
+            sum += w[t + k] * da[t + k];
+            share += w[t + k];
+        }
+    }
+    return d->end ? sum + (1 - share) * mtl__row_dot(dy, mtl__row(d->before, b), d->y->width) : sum;
+}
+
+static void mtl__attend_back_part(const mtl__kernels *kernels, const void *pass, size_t b, size_t end)
+{
+    const mtl__attend *d = (const mtl__attend *)pass;
+    const mtl_packing *p = d->packing;
+    for (; b < end; b++) {
+        const mtl_real *dy = d->y->grad + b * d->y->stride, *w = d->weights + mtl__attend_first(d, b);
+        const mtl_real *da = d->da + mtl__attend_first(d, b), mean = mtl__attend_slopes(kernels, d, b);
+        size_t t;
+        for (t = 0; t < (size_t)p->lengths[b]; t++) {
+            const size_t n = p->step_offset[t] + b;
+            mtl_real *dx = mtl__row_open(d->dx, d->x->stride, d->x->width, n, d->add_x);
+            mtl_real *ds = mtl__row_open(d->ds, d->s->stride, 1, n, d->add_s);
+            if (dx) kernels->add_scaled(d->x->width, w[t], dy, dx);
+            if (ds) *ds += d->factor * w[t] * (da[t] - mean);
+        }
+    }
+}
+
+static void mtl__attend_backward(mtl_run *run, void *data)
+{
+    mtl__attend *d = (mtl__attend *)data;
+    mtl_arena_mark mark;
+    d->dx = mtl_run_grad(run, d->x, &d->add_x);
+    d->ds = mtl_run_grad(run, d->s, &d->add_s);
+    mark = mtl_arena_save(run->arena);
+    d->da = mtl__run_reals(run, d->x->rows, 1);
+    mtl__run_pass(run, mtl__attend_back_part, d, d->y->rows, MTL__SEQUENCES);
+    mtl_arena_release(run->arena, mark);
+}
+
+/* As mtl__pool_forward. shown: the name of the weights. */
+static MTL__RARE mtl_activation *mtl__attend_forward(mtl_run *run, const mtl__scores *scores,
+                                                     mtl_activation *x, size_t carried, const char *name,
+                                                     const char *shown)
+{
+    mtl__attend *d = (mtl__attend *)mtl_run_make(run, sizeof *d);
+    mtl_activation *keys = x;
+    if (!d || !x) return NULL;
+    if (scores->keys)
+        keys = mtl__activate_forward(run, MTL_ACTIVATION_TANH, mtl_dense_forward(run, scores->keys, x, NULL),
+                                     NULL);
+    d->packing = x->space->packing;
+    d->x = x;
+    d->factor = scores->factor;
+    d->s = mtl_dense_forward(run, scores->score, keys, NULL);
+    d->a = mtl__run_beside(run, shown, x, 1);
+    d->y = mtl__run_over(run, name, &d->packing->space[MTL_LEVEL_SEQUENCE], x->width);
+    d->weights = mtl__run_reals(run, x->rows, 1);
+    if (run->carry && carried != (size_t)MTL__NOT_CARRIED) {
+        d->before = mtl__carry_in(run, carried, x->width + 2);
+        d->end = mtl_run_activation(run, NULL, mtl__space_rows(d->y->space), x->width + 2);
+    }
+    if (mtl__failed(run->error)) return NULL;
+    d->a->constant = 1;
+    d->y->constant = x->constant && d->s->constant;
+    mtl__run_pass(run, mtl__attend_part, d, d->y->rows, MTL__SEQUENCES);
+    if (d->end) mtl__carry_out(run, carried, d->end);
+    mtl__run_show(run, d->a);
+    mtl_run_record(run, d->y, MTL__TRAINS(mtl__attend_backward), d);
+    return d->y;
+}
+
+/* How a task pools: one pool, or two whose results stand side by side. */
+typedef struct mtl__pooling {
+    int pools[2];                           /* MTL_POOL_* */
+    size_t count, width;                    /* of pools; of a row of theirs */
+    mtl__scores scores;                     /* of the one that has them */
+    const mtl_segment *segments;
+    size_t segment_count;
+    const char *name, *shown;               /* of what is pooled; of the weights */
+} mtl__pooling;
+
+/* Where pool number i has its part of a state, which begins at `carried`; i = count: its end. */
+static size_t mtl__pooling_carried(const mtl__pooling *p, size_t i, size_t carried)
+{
+    size_t k, kept;
+    for (k = 0; k < i; k++) {
+        kept = mtl__pool_kinds[p->pools[k]].kept;
+        carried += kept ? p->width + kept : 0;
+    }
+    return carried;
+}
+
+static mtl_activation *mtl__pooling_forward(mtl_run *run, const mtl__pooling *p, mtl_activation *x,
+                                            size_t carried)
+{
+    const char *name = p->count > 1 ? "" : p->name;
+    mtl_activation *parts[2];
+    size_t i;
+    for (i = 0; i < p->count; i++) {
+        const size_t at = carried == (size_t)MTL__NOT_CARRIED ? carried : mtl__pooling_carried(p, i, carried);
+        parts[i] = mtl__pool_kinds[p->pools[i]].scores
+            ? mtl__attend_forward(run, &p->scores, x, at, name, p->shown)
+            : mtl__pool_forward(run, p->pools[i], x, p->segments, p->segment_count, at, name);
+    }
+    return mtl__concat_forward(run, parts, p->count, p->name);
+}
+
+/* ---- self-attention: each step looks at all steps of its sequence (Vaswani et al. 2017) -----------------
+
+   Of a head, with rows q_t, k_t, v_t of d columns:  S = Q K^T / sqrt(d)    P = softmax of S's rows    O = P V
+       dP = dO V^T    dS = P (dP - sum_u P dP)    dV = P^T dO    dQ = dS K / sqrt(d)    dK = dS^T Q / sqrt(d)
+   Rows are in the caller's order, so a sequence's steps stand side by side. A head of a sequence is an item of
+   a pass; its products are small ones of the kernels that dense layers have.
+   Rotary positions: columns 2i and 2i + 1 of q_t and k_t are turned by the angle t 10000^(-2i / d), so that a
+   product of two depends on how far apart they are                                        Su et al. 2021 */
+typedef struct mtl__heads {
+    const mtl_packing *packing;
+    size_t heads, width;                    /* d */
+    mtl_activation *x, *p, *y;              /* [N][q, k, v][heads][d]; [N][heads][steps]; [N][heads][d] */
+    size_t steps;                           /* a row of P, padded */
+    const mtl_real *turns;                  /* [steps][d/2][cos, sin]; NULL: no positions */
+    mtl_real *scratch; size_t each;         /* reals of scratch for a step of a head */
+    mtl_real *dx, *ds;                      /* while backward runs; ds as p's values */
+    int add;
+} mtl__heads;
+
+/* A head of a sequence: its place in everything. Slots of scratch have room for (T + 16) padded rows. */
+typedef struct mtl__head {
+    size_t first, length, head, slot;       /* the caller's row of its first step; T; which; reals of a slot */
+    mtl_real *p, *ds, *scratch;
+} mtl__head;
+
+static mtl__head mtl__head_at(const mtl__heads *d, size_t item)
+{
+    const size_t s = item / d->heads;
+    mtl__head at;
+    at.head = item % d->heads;
+    at.first = (size_t)d->packing->starts[s];
+    at.length = (size_t)d->packing->lengths[d->packing->place[s]];
+    at.slot = (at.length + MTL__BLOCK) * mtl__padded(d->width);
+    at.p = mtl__row(d->p, at.first) + at.head * d->steps;
+    at.ds = d->ds ? d->ds + at.first * d->p->stride + at.head * d->steps : NULL;
+    at.scratch = d->scratch + d->each * ((at.first + MTL__BLOCK * s) * d->heads
+                                         + at.head * (at.length + MTL__BLOCK));
+    return at;
+}
+
+/* Turns the pairs of a row, back where sign is -1. */
+static void mtl__turn(const mtl_real *turns, size_t width, mtl_real sign, mtl_real *x)
+{
+    size_t i;
+    for (i = 0; i + 1 < width; i += 2) {
+        const mtl_real c = turns[i], s = sign * turns[i + 1], a = x[i], b = x[i + 1];
+        x[i] = c * a - s * b;
+        x[i + 1] = s * a + c * b;
+    }
+}
+
+typedef struct mtl__turns { mtl_real *to; size_t width; } mtl__turns;
+static void mtl__turns_part(const mtl__kernels *kernels, const void *pass, size_t t, size_t end)
+{
+    const mtl__turns *p = (const mtl__turns *)pass;
+    size_t i;
+    (void)kernels;
+    for (; t < end; t++)
+        for (i = 0; i + 1 < p->width; i += 2) {
+            const double angle = (double)t * exp(-log(10000.0) * (double)i / (double)p->width);
+            p->to[t * p->width + i] = (mtl_real)cos(angle);
+            p->to[t * p->width + i + 1] = (mtl_real)sin(angle);
+        }
+}
+
+/* The head's q (part 0), k (1) or v (2) times factor, into to[T][d]. */
+static void mtl__head_gather(const mtl__heads *d, const mtl__head *at, size_t part, mtl_real factor,
+                             mtl_real *to)
+{
+    const size_t column = (part * d->heads + at->head) * d->width;
+    size_t t, j;
+    for (t = 0; t < at->length; t++, to += d->width) {
+        const mtl_real *from = mtl__row(d->x, at->first + t) + column;
+        for (j = 0; j < d->width; j++) to[j] = factor * from[j];
+        if (d->turns && part < 2) mtl__turn(d->turns + t * d->width, d->width, 1, to);
+    }
+}
+
+/* Its gradient (+)= factor * from[T][d], which is turned back. */
+static void mtl__head_scatter(const mtl__kernels *kernels, const mtl__heads *d, const mtl__head *at,
+                              size_t part, mtl_real factor, mtl_real *from)
+{
+    const size_t column = (part * d->heads + at->head) * d->width;
+    size_t t;
+    for (t = 0; t < at->length; t++, from += d->width) {
+        if (d->turns && part < 2) mtl__turn(d->turns + t * d->width, d->width, -1, from);
+        kernels->add_scaled(d->width, factor, from,
+                            mtl__row_open(d->dx + column, d->x->stride, d->width, at->first + t, d->add));
+    }
+}
+
+static void mtl__transposed(const mtl_real *from, size_t rows, size_t columns, mtl_real *to)
+{
+    size_t i, j;
+    for (i = 0; i < rows; i++)
+        for (j = 0; j < columns; j++) to[j * rows + i] = from[i * columns + j];
+}
+
+/* z[rows][units] = x[rows][inputs] W^T. packed: scratch. */
+static void mtl__small_product(const mtl__kernels *kernels, const mtl_real *x, size_t x_stride, size_t rows,
+                               const mtl_real *w, size_t units, size_t inputs, mtl_real *packed, mtl_real *z,
+                               size_t z_stride)
+{
+    mtl__product_forward p;
+    memset(&p, 0, sizeof p);
+    p.gates = 1;
+    p.exact = 1;
+    p.units = units;
+    p.inputs = inputs;
+    p.x = x;
+    p.x_stride = x_stride;
+    p.packed = packed;
+    p.z = z;
+    p.z_block = MTL__BLOCK;
+    p.z_row = z_stride;
+    kernels->pack_forward(1, units, inputs, w, packed);
+    kernels->product_forward(&p, 0, rows);
+}
+
+/* P and O. */
+static void mtl__heads_part(const mtl__kernels *kernels, const void *pass, size_t item, size_t end)
+{
+    const mtl__heads *d = (const mtl__heads *)pass;
+    const mtl_real factor = 1 / (mtl_real)sqrt((double)d->width);
+    mtl__softmax over;
+    size_t t;
+    memset(&over, 0, sizeof over);
+    for (; item < end; item++) {
+        const mtl__head at = mtl__head_at(d, item);
+        mtl_real *a = at.scratch, *b = a + at.slot, *packed = b + at.slot;
+        mtl__head_gather(d, &at, 0, factor, a);
+        mtl__head_gather(d, &at, 1, 1, b);
+        mtl__small_product(kernels, a, d->width, at.length, b, at.length, d->width, packed, at.p,
+                           d->p->stride);
+        over.classes = at.length;
+        over.x = over.p = at.p;
+        over.x_stride = over.p_stride = d->p->stride;
+        kernels->softmax(&over, 0, at.length);
+        for (t = 0; t < at.length; t++)     /* what observers see */
+            memset(at.p + t * d->p->stride + at.length, 0, (d->steps - at.length) * sizeof *at.p);
+        mtl__head_gather(d, &at, 2, 1, a);
+        mtl__transposed(a, at.length, d->width, b);
+        mtl__small_product(kernels, at.p, d->p->stride, at.length, b, d->width, at.length, packed,
+                           mtl__row(d->y, at.first) + at.head * d->width, d->y->stride);
+    }
+}
+
+/* dw[T][d] = dz^T x, dz [T][T], x [T][d]. scratch: as product_weights wants it. */
+static void mtl__small_weights(const mtl__kernels *kernels, const mtl__heads *d, const mtl__head *at,
+                               const mtl_real *dz, const mtl_real *x, size_t x_stride, mtl_real *dw,
+                               mtl_real *scratch)
+{
+    mtl__product_weights p;
+    memset(&p, 0, sizeof p);
+    p.gates = 1;
+    p.exact = 1;
+    p.units = p.rows = at->length;
+    p.inputs = d->width;
+    p.dz = dz;
+    p.dz_block = MTL__BLOCK;
+    p.dz_row = d->p->stride;
+    p.x = x;
+    p.x_stride = x_stride;
+    p.dw = dw;
+    kernels->product_weights(&p, 0, mtl__weight_units(&p), scratch);
+}
+
+/* dS of dP, in place. */
+static void mtl__head_slopes(const mtl__heads *d, const mtl__head *at)
+{
+    size_t t, u;
+    for (t = 0; t < at->length; t++) {
+        const mtl_real *p = at->p + t * d->p->stride;
+        mtl_real *ds = at->ds + t * d->p->stride;
+        const mtl_real mean = mtl__row_dot(p, ds, at->length);
+        for (u = 0; u < at->length; u++) ds[u] = p[u] * (ds[u] - mean);
+    }
+}
+
+static void mtl__heads_back_part(const mtl__kernels *kernels, const void *pass, size_t item, size_t end)
+{
+    const mtl__heads *d = (const mtl__heads *)pass;
+    const mtl_real factor = 1 / (mtl_real)sqrt((double)d->width);
+    const size_t width = d->width, stride = d->y->stride;
+    for (; item < end; item++) {
+        const mtl__head at = mtl__head_at(d, item);
+        const mtl_real *dy = d->y->grad + at.first * stride + at.head * width;
+        mtl_real *a = at.scratch, *b = a + at.slot, *packed = b + at.slot, *work = packed + at.slot;
+        mtl__head_gather(d, &at, 2, 1, a);                                  /* dP, dS */
+        mtl__small_product(kernels, dy, stride, at.length, a, at.length, width, packed, at.ds, d->p->stride);
+        mtl__head_slopes(d, &at);
+        mtl__small_weights(kernels, d, &at, at.p, dy, stride, a, work);     /* dV */
+        mtl__head_scatter(kernels, d, &at, 2, 1, a);
+        mtl__head_gather(d, &at, 1, 1, a);                                  /* dQ */
+        mtl__transposed(a, at.length, width, b);
+        mtl__small_product(kernels, at.ds, d->p->stride, at.length, b, width, at.length, packed, a, width);
+        mtl__head_scatter(kernels, d, &at, 0, factor, a);
+        mtl__head_gather(d, &at, 0, 1, b);                                  /* dK */
+        mtl__small_weights(kernels, d, &at, at.ds, b, width, a, work);
+        mtl__head_scatter(kernels, d, &at, 1, factor, a);
+    }
+}
+
+/* Runs a part over the heads of all sequences, each with `slots` slots of scratch and `more` reals a step. */
+static void mtl__heads_run(mtl_run *run, mtl__heads *d, mtl__part part, size_t slots, size_t more)
+{
+    const size_t items = d->packing->sequences * d->heads;
+    d->each = slots * mtl__padded(d->width) + more;
+    d->scratch = mtl__run_reals(run, (d->packing->rows + MTL__BLOCK * d->packing->sequences) * d->heads,
+                                d->each);
+    mtl__run_values(run, part, d, items, d->packing->rows * d->heads * d->width / (items + 1));
+}
+
+static void mtl__heads_backward(mtl_run *run, void *data)
+{
+    mtl__heads *d = (mtl__heads *)data;
+    mtl_arena_mark mark;
+    d->dx = mtl_run_grad(run, d->x, &d->add);
+    if (!d->dx) return;
+    mark = mtl_arena_save(run->arena);
+    d->ds = mtl__run_reals(run, d->p->rows, d->p->stride);
+    mtl__heads_run(run, d, mtl__heads_back_part, 3, MTL__PANEL + MTL__BLOCK);
+    mtl_arena_release(run->arena, mark);
+}
+
+/* The angles of all steps. */
+static const mtl_real *mtl__turns_make(mtl_run *run, const mtl_packing *packing, size_t width)
+{
+    mtl__turns p;
+    p.to = mtl__run_reals(run, packing->steps, width);
+    p.width = width;
+    mtl__run_values(run, mtl__turns_part, &p, packing->steps, width);
+    return p.to;
+}
+
+/* x: [N][q, k, v][heads][width] in the caller's order. shown: the name of P. */
+static MTL__RARE mtl_activation *mtl__heads_forward(mtl_run *run, const mtl_packing *packing,
+                                                    mtl_activation *x, size_t heads, const mtl_real *turns,
+                                                    const char *shown)
+{
+    mtl__heads *d = (mtl__heads *)mtl_run_make(run, sizeof *d);
+    mtl_arena_mark mark;
+    if (!d || !x) return NULL;
+    d->packing = packing;
+    d->heads = heads;
+    d->width = x->width / (3 * heads);
+    d->x = x;
+    d->turns = turns;
+    d->steps = mtl__padded(packing->steps);
+    d->p = mtl__run_beside(run, shown, x, heads * d->steps);
+    d->y = mtl__run_beside(run, NULL, x, heads * d->width);
+    if (mtl__failed(run->error)) return NULL;
+    d->p->constant = 1;
+    d->y->constant = x->constant;
+    mark = mtl_arena_save(run->arena);
+    mtl__heads_run(run, d, mtl__heads_part, 3, 0);
+    mtl_arena_release(run->arena, mark);
+    mtl__run_show(run, d->p);
+    mtl_run_record(run, d->y, MTL__TRAINS(mtl__heads_backward), d);
+    return d->y;
 }
 
 /* ===========================================================================================================
@@ -13920,6 +14688,21 @@ MTL_DEF mtl_status mtl_do_dense(const mtl_operation *op, mtl_frame *f)
     return MTL_OK;
 }
 
+/* to = from normalised, times weights[0], plus bias[0]; factor: what is added to the variance. */
+MTL_DEF MTL__RARE mtl_status mtl_do_norm(const mtl_operation *op, mtl_frame *f)
+{
+    mtl__layer_norm p;
+    memset(&p, 0, sizeof p);
+    p.width = op->columns;
+    p.x = mtl__at(f, op->from);
+    p.y = mtl__at(f, op->to);
+    p.gain = op->weights[0];
+    p.bias = op->bias[0];
+    p.epsilon = op->factor;
+    f->kernels->layer_norm(&p, 0, 1);
+    return MTL_OK;
+}
+
 /* to = activation `how` of from. */
 MTL_DEF mtl_status mtl_do_activate(const mtl_operation *op, mtl_frame *f)
 {
@@ -13996,6 +14779,18 @@ MTL_DEF MTL__RARE mtl_status mtl_do_pool(const mtl_operation *op, mtl_frame *f)
         f->kernels->add_scaled(op->columns, share, from, to);
     }
     to[op->columns] += 1;
+    return MTL_OK;
+}
+
+/* to, of the state: the mean of all `from` so far, weighted by the exponentials of factor * the number at
+   `by`; then these as mtl__attend_merge has them. */
+MTL_DEF MTL__RARE mtl_status mtl_do_attend(const mtl_operation *op, mtl_frame *f)
+{
+    mtl_real *to = mtl__at(f, op->to);
+    const mtl_real share = mtl__attend_merge(f->kernels->activate, to + op->columns,
+                                             op->factor * *mtl__at(f, op->by), 1);
+    f->kernels->scale(op->columns, 1 - share, to);
+    f->kernels->add_scaled(op->columns, share, mtl__at(f, op->from), to);
     return MTL_OK;
 }
 
@@ -14162,6 +14957,18 @@ static MTL__RARE unsigned mtl__stream_dense(mtl_maker *m, const mtl_dense *dense
     return op->to;
 }
 
+/* norm NULL: `from` itself. */
+static MTL__RARE unsigned mtl__stream_norm(mtl_maker *m, const mtl_norm *norm, unsigned from)
+{
+    mtl_operation *op;
+    if (!norm) return from;
+    op = mtl__operation(m, mtl_do_norm, NULL, from, mtl__place(m, norm->width), norm->width);
+    op->weights[0] = norm->gain->value;
+    op->bias[0] = norm->bias->value;
+    op->factor = norm->epsilon;
+    return op->to;
+}
+
 /* In place. */
 static MTL__RARE unsigned mtl__stream_activate(mtl_maker *m, int activation, unsigned at, size_t width)
 {
@@ -14212,6 +15019,33 @@ static MTL__RARE unsigned mtl__stream_pool(mtl_maker *m, int pool, unsigned from
     op = mtl__operation(m, mtl_do_pool, NULL, from, mtl__place_kept(m, width + 1), width);
     op->how = pool == MTL_POOL_MAX;
     return op->to;
+}
+
+static MTL__RARE unsigned mtl__stream_attend(mtl_maker *m, const mtl__scores *scores, unsigned from,
+                                             size_t width)
+{
+    unsigned keys = from;
+    mtl_operation *op;
+    if (scores->keys)
+        keys = mtl__stream_activate(m, MTL_ACTIVATION_TANH, mtl__stream_dense(m, scores->keys, from),
+                                    scores->keys->outputs);
+    keys = mtl__stream_dense(m, scores->score, keys);
+    op = mtl__operation(m, mtl_do_attend, NULL, from, mtl__place_kept(m, width + 2), width);
+    op->by = keys;
+    op->factor = scores->factor;
+    return op->to;
+}
+
+static MTL__RARE unsigned mtl__stream_pooling(mtl_maker *m, const mtl__pooling *p, unsigned from)
+{
+    unsigned parts[2];
+    size_t widths[2], i;
+    for (i = 0; i < p->count; i++) {
+        widths[i] = p->width;
+        parts[i] = mtl__pool_kinds[p->pools[i]].scores ? mtl__stream_attend(m, &p->scores, from, p->width)
+            : mtl__stream_pool(m, p->pools[i], from, p->width);
+    }
+    return mtl__stream_concat(m, parts, widths, p->count);
 }
 
 /* ===========================================================================================================
@@ -16767,6 +17601,7 @@ typedef struct mtl__cells {
     const mtl_cell **cells;                 /* [layers][directions] */
     const char **names;                     /* [layers] of the layers' outputs; the last one is the
                                                column's */
+    mtl_norm *input, **between, *output;    /* NULL: none; [layers - 1] */
 } mtl__cells;
 
 #define MTL__CELL_MEMBER(type, name, preset, low, high, names, help) cell.name = desc->name;
@@ -16775,6 +17610,28 @@ static MTL__RARE mtl_cell_desc mtl__column_cell(const mtl_column_desc *desc)
     mtl_cell_desc cell;
     MTL_CELL_FIELDS(MTL__CELL_MEMBER)
     return cell;
+}
+
+/* The column's layer normalisations: of what it reads, of what goes from layer to layer, of what it makes. */
+static MTL__RARE void mtl__cells_build_norms(mtl__cells *column, const mtl_column_part *part,
+                                             mtl_parameters *set, mtl_error *err)
+{
+    const mtl_column_desc *d = part->desc;
+    const size_t width = part->directions * (size_t)d->hidden;
+    char text[160];
+    size_t l;
+    if (d->norm_input)
+        column->input = mtl_norm_add(set, mtl__print(text, sizeof text, "%s.norm_input", d->name),
+                                     part->inputs, d->norm_epsilon, err);
+    if (d->norm_between && d->layers > 1)
+        column->between = (mtl_norm **)mtl__arena_make(set->arena, (size_t)d->layers - 1,
+                                                       sizeof *column->between, "a column", err);
+    for (l = 0; column->between && l + 1 < (size_t)d->layers; l++)
+        column->between[l] = mtl_norm_add(set, mtl__print(text, sizeof text, "%s.norm_between.%z", d->name,
+                                                          l), width, d->norm_epsilon, err);
+    if (d->norm_output)
+        column->output = mtl_norm_add(set, mtl__print(text, sizeof text, "%s.norm_output", d->name), width,
+                                      d->norm_epsilon, err);
 }
 
 static MTL__RARE mtl_status mtl__cells_build(mtl_column_part *part, mtl_parameters *set, mtl_error *err)
@@ -16798,13 +17655,14 @@ static MTL__RARE mtl_status mtl__cells_build(mtl_column_part *part, mtl_paramete
                                                               err);
             units[l * directions + k] = (size_t)d->hidden;
         }
-        column->names[l] = l + 1 == layers ? d->name
+        column->names[l] = l + 1 == layers && !d->norm_output ? d->name
             : mtl__arena_text(arena, mtl__print(text, sizeof text, "%s.layer%z", d->name, l), err);
         inputs = (size_t)d->hidden * directions;
     }
     part->data = column;
     part->width = inputs;
     part->directions = directions;
+    mtl__cells_build_norms(column, part, set, err);
     part->states = layers * directions;
     part->state_units = units;
     part->state_c = layers && column->cells[0] && column->cells[0]->kind->has_c;
@@ -16832,10 +17690,11 @@ static mtl_activation *mtl__cells_dropout(mtl_run *run, mtl_column_pass *p, mtl_
     return x;
 }
 
-/* Sets aside the streams that a column's dropout will take. */
+/* Sets aside the streams that a column's dropout will take, and normalises what it reads. */
 static void mtl__cells_begin(mtl_run *run, mtl_column_pass *p)
 {
     const mtl_column_desc *d = p->part->desc;
+    const mtl_norm *norm = ((const mtl__cells *)p->part->data)->input;
     unsigned long long *stream;
     run->component = p->component;
     stream = mtl__run_stream(run);
@@ -16843,6 +17702,8 @@ static void mtl__cells_begin(mtl_run *run, mtl_column_pass *p)
     if (run->training)                      /* a stream for each call with a rate: mtl__dropout_layer */
         *stream += (d->dropout_between > 0 ? (unsigned)d->layers - 1 : 0) + (d->dropout > 0);
     p->y = p->x;
+    p->data = norm && p->x ? mtl__norm_make(run, norm, p->x, "") : NULL;
+    if (p->data) p->y = ((mtl__norm_data *)p->data)->y;
 }
 
 /* Layer number l of a column: from p->y into a new p->y. */
@@ -16850,23 +17711,40 @@ static mtl__layer_data *mtl__cells_layer(mtl_run *run, mtl_column_pass *p, size_
 {
     const mtl__cells *column = (const mtl__cells *)p->part->data;
     const size_t first = l * p->part->directions;
-    mtl_activation *x = l ? mtl__cells_dropout(run, p, p->part->desc->dropout_between, p->y) : p->x;
+    mtl_activation *x = p->y;
+    if (l && column->between) x = mtl_norm_forward(run, column->between[l - 1], x, "");
+    if (l) x = mtl__cells_dropout(run, p, p->part->desc->dropout_between, x);
     p->y = x ? mtl__run_beside(run, NULL, x, p->part->width) : NULL;
     return mtl__layer_make(run, column->cells + first, p->part->directions, x, p->y,
                            p->initial ? p->initial + first : NULL);
 }
 
-/* dx of a lowest layer goes to rows that others may read as well: all but the last column, which is the first
-   in backward, leave it for later. From the last on, since several may come after the same record. */
+/* dx of a lowest layer, or of the norm below it, goes to rows that others may read as well: all but the last
+   column, which is the first in backward, leave it for later. From the last on, since several may come after
+   the same record. */
 static void mtl__cells_leave_inputs(mtl_run *run, const mtl_column_pass *columns, const mtl__layers *layers)
 {
     size_t k;
-    for (k = layers->count - 1; k-- > 0 && run->tape;) {
-        layers->of[k]->later = !columns[k].x->constant;
-        if (layers->of[k]->later)
-            mtl__run_record_after(run, columns[k].after, MTL__TRAINS(mtl__layer_later_backward),
+    for (k = layers->count; k-- > 0 && run->tape;) {
+        mtl__norm_data *norm = (mtl__norm_data *)columns[k].data;
+        layers->of[k]->later = k + 1 < layers->count && !norm && !columns[k].x->constant;
+        if (norm)
+            mtl__run_record_after(run, columns[k].after, norm->y, MTL__TRAINS(mtl__norm_backward), norm);
+        else if (layers->of[k]->later)
+            mtl__run_record_after(run, columns[k].after, NULL, MTL__TRAINS(mtl__layer_later_backward),
                                   layers->of[k]);
     }
+}
+
+/* Ends layer number l of a column, whose rows are p->y, over the rows `below`. */
+static void mtl__cells_end_layer(mtl_run *run, mtl_column_pass *p, mtl_activation *below, size_t l)
+{
+    mtl_activation *parts[2];
+    parts[0] = below;
+    parts[1] = p->y;
+    if (l && p->part->desc->residual && p->y)
+        p->y = mtl__blend_forward(run, parts, 2, NULL, NULL);
+    p->y = mtl__moved(run, p->y, ((const mtl__cells *)p->part->data)->names[l]);
 }
 
 /* Layer number l of all columns that have one. */
@@ -16874,10 +17752,12 @@ static void mtl__cells_layers(mtl_run *run, mtl_column_pass *columns, size_t cou
 {
     mtl__layers *layers = mtl__layers_make(run, count);
     mtl_cell_state **final = (mtl_cell_state **)mtl_run_make(run, count * sizeof *final);
+    mtl_activation **below = (mtl_activation **)mtl_run_make(run, count * sizeof *below);
     size_t k, n = 0;
-    for (k = 0; layers && final && k < count; k++) {
+    for (k = 0; layers && final && below && k < count; k++) {
         mtl_column_pass *p = &columns[k];
         if (l >= (size_t)p->part->desc->layers) continue;
+        below[k] = p->y;
         final[n] = p->final ? p->final + l * p->part->directions : NULL;
         layers->of[n++] = mtl__cells_layer(run, p, l);
     }
@@ -16885,11 +17765,17 @@ static void mtl__cells_layers(mtl_run *run, mtl_column_pass *columns, size_t cou
     layers->count = n;
     if (!l) mtl__cells_leave_inputs(run, columns, layers);
     mtl__layers_forward(run, layers, final);
-    for (k = 0; k < count; k++) {
-        const mtl__cells *column = (const mtl__cells *)columns[k].part->data;
-        if (l < (size_t)columns[k].part->desc->layers)
-            columns[k].y = mtl__moved(run, columns[k].y, column->names[l]);
-    }
+    for (k = 0; k < count; k++)
+        if (l < (size_t)columns[k].part->desc->layers) mtl__cells_end_layer(run, &columns[k], below[k], l);
+}
+
+/* What comes after the last layer: a norm, dropout. */
+static void mtl__cells_end(mtl_run *run, mtl_column_pass *p)
+{
+    const mtl_column_desc *d = p->part->desc;
+    const mtl__cells *column = (const mtl__cells *)p->part->data;
+    if (column->output) p->y = mtl_norm_forward(run, column->output, p->y, d->name);
+    p->y = mtl__cells_dropout(run, p, d->dropout, p->y);
 }
 
 /* Level by level, since a layer reads the one below it. */
@@ -16901,36 +17787,122 @@ static MTL__RARE void mtl__cells_forward(mtl_run *run, mtl_column_pass *columns,
         if ((size_t)columns[k].part->desc->layers > layers) layers = (size_t)columns[k].part->desc->layers;
     }
     for (l = 0; l < layers && !mtl__failed(run->error); l++) mtl__cells_layers(run, columns, count, l);
-    for (k = 0; k < count && !mtl__failed(run->error); k++)
-        columns[k].y = mtl__cells_dropout(run, &columns[k], columns[k].part->desc->dropout, columns[k].y);
+    for (k = 0; k < count && !mtl__failed(run->error); k++) mtl__cells_end(run, &columns[k]);
+}
+
+/* A step of one cell. */
+static MTL__RARE unsigned mtl__cell_stream(mtl_maker *m, const mtl_cell *cell, unsigned x)
+{
+    const size_t padded = mtl__padded(cell->units);
+    mtl_operation *op = mtl__operation(m, mtl_do_cell, NULL, x,
+                                       mtl__place_kept(m, padded * (cell->kind->has_c ? 2 : 1)),
+                                       cell->inputs);
+    op->by = mtl__place(m, padded * (cell->kind->gates + cell->kind->single_extra));
+    op->rows = (unsigned)cell->units;
+    op->how = (int)(cell->kind - mtl__cell_kinds);
+    op->also = cell->activation;
+    op->weights[0] = cell->input->packed;
+    op->weights[1] = cell->hidden ? cell->hidden->packed : NULL;
+    op->weights[2] = cell->hidden_n ? cell->hidden_n->packed : NULL;
+    op->bias[0] = cell->input->packed_bias;
+    op->bias[1] = cell->hidden ? cell->hidden->packed_bias : NULL;
+    return op->to;
 }
 
 /* A step of the layers, one after the other: each reads the state of the one below it. */
 static MTL__RARE unsigned mtl__cells_stream(mtl_maker *m, const mtl_column_part *part, unsigned x)
 {
     const mtl__cells *column = (const mtl__cells *)part->data;
+    unsigned rows[2];
     size_t l;
     if (part->directions > 1)
         mtl__fail(m->err, MTL_ERROR_UNSUPPORTED, part->desc->name, -1,
                   "column %s cannot be streamed: it reads backwards, from a sequence's end (bidirectional)",
                   part->desc->name);
+    x = mtl__stream_norm(m, column->input, x);
     for (l = 0; l < part->states && !mtl__failed(m->err); l++) {
-        const mtl_cell *cell = column->cells[l];
-        const size_t padded = mtl__padded(cell->units);
-        mtl_operation *op = mtl__operation(m, mtl_do_cell, NULL, x,
-                                           mtl__place_kept(m, padded * (cell->kind->has_c ? 2 : 1)),
-                                           cell->inputs);
-        op->by = mtl__place(m, padded * (cell->kind->gates + cell->kind->single_extra));
-        op->rows = (unsigned)cell->units;
-        op->how = (int)(cell->kind - mtl__cell_kinds);
-        op->also = cell->activation;
-        op->weights[0] = cell->input->packed;
-        op->weights[1] = cell->hidden ? cell->hidden->packed : NULL;
-        op->weights[2] = cell->hidden_n ? cell->hidden_n->packed : NULL;
-        op->bias[0] = cell->input->packed_bias;
-        op->bias[1] = cell->hidden ? cell->hidden->packed_bias : NULL;
-        x = op->to;
+        rows[0] = x;
+        if (l && column->between) x = mtl__stream_norm(m, column->between[l - 1], x);
+        rows[1] = x = mtl__cell_stream(m, column->cells[l], x);
+        if (l && part->desc->residual) x = mtl__stream_blend(m, rows, 2, part->width, NULL, MTL__NO_PLACE);
     }
+    return mtl__stream_norm(m, column->output, x);
+}
+
+/* A layer of the kind `attention`. */
+typedef struct mtl__self {
+    mtl_dense *in, *out;
+    mtl_norm *norm;
+    const char *name, *shown;               /* of its outputs, of its weights */
+} mtl__self;
+
+static MTL__RARE void mtl__self_build_layer(mtl__self *self, const mtl_column_part *part, size_t l,
+                                            size_t width, mtl_parameters *set, mtl_error *err)
+{
+    const mtl_column_desc *d = part->desc;
+    const int last = l + 1 == (size_t)d->layers;
+    char text[160], name[160];
+    mtl__print(name, sizeof name, "%s.attention.%z", d->name, l);
+    self->shown = mtl__arena_text(set->arena, name, err);
+    self->name = last ? d->name : mtl__arena_text(set->arena, mtl__print(text, sizeof text, "%s.layer%z",
+                                                                         d->name, l), err);
+    self->in = mtl_dense_add(set, mtl__print(text, sizeof text, "%s.in", name), part->inputs, 3 * width, 0,
+                             err);
+    self->out = mtl_dense_add(set, mtl__print(text, sizeof text, "%s.out", name), width, part->inputs, 0,
+                              err);
+    self->norm = mtl_norm_add(set, mtl__print(text, sizeof text, "%s.norm", name), part->inputs,
+                              d->norm_epsilon, err);
+}
+
+static MTL__RARE mtl_status mtl__self_build(mtl_column_part *part, mtl_parameters *set, mtl_error *err)
+{
+    const mtl_column_desc *d = part->desc;
+    const size_t heads = (size_t)d->heads, layers = (size_t)d->layers;
+    const size_t width = d->head_width ? (size_t)d->head_width : (part->inputs + heads - 1) / heads;
+    mtl__self *self = (mtl__self *)mtl__arena_make(set->arena, layers, sizeof *self, "a column", err);
+    size_t l;
+    if (d->rotary && width % 2)
+        mtl__fail(err, MTL_ERROR_FIELD, d->name, (long long)width, "column %s.rotary: heads of %z columns "
+                  "cannot be turned in pairs; give an even head_width", d->name, width);
+    for (l = 0; l < layers && !mtl__failed(err); l++)
+        mtl__self_build_layer(&self[l], part, l, heads * width, set, err);
+    part->data = self;
+    part->width = part->inputs;
+    part->directions = 1;
+    return mtl__status(err);
+}
+
+/* Into the caller's order, through the heads, and back. */
+static mtl_activation *mtl__self_layer(mtl_run *run, const mtl_column_desc *d, const mtl__self *self,
+                                       const mtl_real *turns, mtl_activation *x)
+{
+    const mtl_packing *p = x->space->packing;
+    mtl_activation *rows[2];
+    rows[0] = x;
+    x = mtl__select_forward(run, NULL, x, p->packed_row, p->rows, "");
+    x = mtl__heads_forward(run, p, mtl_dense_forward(run, self->in, x, NULL), (size_t)d->heads, turns,
+                           self->shown);
+    x = mtl__select_forward(run, rows[0]->space, mtl_dense_forward(run, self->out, x, NULL), p->caller_row,
+                            p->rows, "");
+    rows[1] = mtl__dropout_layer(run, d->dropout, d->dropout_per_sequence
+                                 ? mtl__space_sequences(rows[0]->space) : mtl__space_items(rows[0]->space), x,
+                                 "");
+    if (!rows[1]) return NULL;
+    return mtl_norm_forward(run, self->norm, mtl__blend_forward(run, rows, 2, NULL, NULL), self->name);
+}
+
+static MTL__RARE mtl_activation *mtl__self_forward(mtl_run *run, const mtl_column_part *part,
+                                                   mtl_activation *x, const mtl_cell_state *initial,
+                                                   mtl_cell_state *final)
+{
+    const mtl_column_desc *d = part->desc;
+    const mtl__self *self = (const mtl__self *)part->data;
+    const mtl_real *turns = x && d->rotary ? mtl__turns_make(run, x->space->packing, self->in->outputs
+                                                             / (3 * (size_t)d->heads)) : NULL;
+    size_t l;
+    (void)initial;
+    (void)final;
+    for (l = 0; l < (size_t)d->layers && x; l++) x = mtl__self_layer(run, d, &self[l], turns, x);
     return x;
 }
 
@@ -17054,7 +18026,8 @@ static const mtl_column_kind mtl__column_kinds[] = {
     { { MTL_DESC_COLUMN, "cells", NULL, 0, 0 }, mtl__cells_build, NULL, mtl__cells_forward,
       MTL__STREAMING ? mtl__cells_stream : NULL },
     { { MTL_DESC_COLUMN, "conv", NULL, 0, 0 }, mtl__conv_build, mtl__conv_forward, NULL,
-      MTL__STREAMING ? mtl__conv_stream : NULL }
+      MTL__STREAMING ? mtl__conv_stream : NULL },
+    { { MTL_DESC_COLUMN, "attention", NULL, 0, 0 }, mtl__self_build, mtl__self_forward, NULL, NULL }
 };
 
 static const mtl_column_kind *mtl__column_kind(const mtl_column_desc *d)
@@ -18181,14 +19154,29 @@ typedef struct mtl__task {
     mtl_dense *hidden[MTL_MAX_HIDDEN], *output;
     mtl_scaling *scaling;                   /* of real targets; of others an empty one */
     mtl__vocabulary labels;
-    const char *pooled_name, *output_name;
+    mtl__pooling pooling;                   /* of those that pool steps; count 0: others */
+    size_t scores_node;                     /* the node whose scores it uses, its own or another task's */
+    const char *output_name;
     size_t carried, carried_width;          /* where its numbers stand in a state, of those that pool steps */
 } mtl__task;
+
+/* One pool of a task has scores, and only then may it name another task for them. */
+static void mtl__task_check_pools(const mtl_task_desc *d, const char *what, mtl_error *err)
+{
+    const int scores = mtl__pool_kinds[d->pool].scores + mtl__pool_kinds[d->pool_beside].scores;
+    if (scores > 1)
+        mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s.pool_beside (task \"%s\"): one of the two pools may "
+                  "have scores; put max, mean or last beside it", what, d->name);
+    if (d->pool_of && !scores)
+        mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s.pool_of (task \"%s\"): only the pools attention, "
+                  "additive and dot have scores", what, d->name);
+}
 
 /* What is wrong with a desc of any kind, and of its kind. */
 static mtl_status mtl__task_check(mtl_task_desc *d, const char *what, mtl_error *err)
 {
     const mtl_task_kind *kind = mtl__task_kind(d);
+    mtl__task_check_pools(d, what, err);
     mtl__kind_check(kind->kind.name, kind->build != NULL, "MTL_TASKS", what, err);
     if (d->per_step && (d->level != MTL_LEVEL_SEQUENCE || !kind->distribution))
         mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s.per_step (task \"%s\"): only classes of sequences can "
@@ -18208,16 +19196,69 @@ static const char *mtl__task_name(mtl_arena *arena, const char *task, const char
     return mtl__arena_text(arena, mtl__print(text, sizeof text, "%s.%s", task, what), err);
 }
 
-/* The head's layers, added to the set. The tap is built already. */
-static MTL__RARE void mtl__task_build(mtl__task *task, const mtl_task_desc *desc, mtl_parameters *set,
-                                      mtl_error *err)
+/* Scores that are another task's must be of rows and of a kind like its own. */
+static MTL__RARE mtl_status mtl__task_share_scores(mtl__task *task, const mtl__task *of,
+                                                   const mtl__pool_kind *kind, mtl_error *err)
 {
-    size_t inputs = task->tap.mix.width;
+    const mtl__scores *scores = &of->pooling.scores;
+    const mtl_task_desc *d = task->desc;
+    if (!scores->score || of->pooling.width != task->pooling.width || !scores->keys != !kind->keys)
+        return mtl__fail(err, MTL_ERROR_FIELD, d->name, -1, "task %s.pool_of: %s has no scores of this kind "
+                         "for rows of %z columns: both need equal pools over rows of equal width", d->name,
+                         of->desc->name, task->pooling.width);
+    task->pooling.scores.keys = scores->keys;
+    task->pooling.scores.score = scores->score;
+    task->pooling.scores.factor = kind->scaled ? (mtl_real)(1 / sqrt((double)task->pooling.width)) : 1;
+    task->scores_node = of->scores_node;
+    return MTL_OK;
+}
+
+/* How the task pools steps, if it does. of: the task whose scores it uses, NULL: it has its own. Returns the
+   width of what its head reads. */
+static MTL__RARE size_t mtl__task_build_pooling(mtl__task *task, const mtl__task *of, mtl_parameters *set,
+                                                mtl_error *err)
+{
+    const mtl_task_desc *d = task->desc;
+    mtl__pooling *p = &task->pooling;
+    const mtl__pool_kind *kind;
+    size_t i;
+    task->scores_node = task->node;
+    if (mtl__task_level(d) == task->tap.mix.level) return task->tap.mix.width;
+    p->pools[0] = d->pool;
+    p->pools[1] = d->pool_beside;
+    p->count = d->pool_beside != MTL_POOL_NONE ? 2 : 1;
+    p->width = task->tap.mix.width;
+    p->segments = task->tap.segments;
+    p->segment_count = task->tap.segment_count;
+    p->name = mtl__task_name(set->arena, d->name, "pooled", err);
+    p->shown = mtl__task_name(set->arena, d->name, "attention", err);
+    for (i = 0; i < p->count; i++) {
+        kind = &mtl__pool_kinds[p->pools[i]];
+        if (kind->scores && of) mtl__task_share_scores(task, of, kind, err);
+        else if (kind->scores)
+            mtl__scores_build(&p->scores, kind, d->name, p->width, (size_t)d->pool_width, set, err);
+    }
+    return p->count * p->width;
+}
+
+/* 1: the tensor is one of the task's scores. */
+static int mtl__task_scores_with(const mtl__task *task, const mtl_tensor *t)
+{
+    const mtl__scores *s = &task->pooling.scores;
+    return s->score && (t == s->score->weight || (s->keys && (t == s->keys->weight || t == s->keys->bias)));
+}
+
+/* The head's layers, added to the set. The tap is built already. of: as above. */
+static MTL__RARE void mtl__task_build(mtl__task *task, const mtl_task_desc *desc, const mtl__task *of,
+                                      mtl_parameters *set, mtl_error *err)
+{
+    size_t inputs;
     mtl_task_part *part = &task->part;
     char text[160];
     task->desc = part->desc = desc;
     task->kind = mtl__task_kind(desc);
     task->kind->build(part, set, err);
+    inputs = mtl__task_build_pooling(task, of, set, err);
     for (; task->hidden_count < MTL_MAX_HIDDEN && desc->hidden[task->hidden_count] > 0; task->hidden_count++)
         {
         size_t i = task->hidden_count, units = (size_t)desc->hidden[i];
@@ -18227,7 +19268,6 @@ static MTL__RARE void mtl__task_build(mtl__task *task, const mtl_task_desc *desc
     }
     task->output = mtl_dense_add(set, mtl__print(text, sizeof text, "%s.output", desc->name), inputs,
                                  part->outputs, 0, err);
-    task->pooled_name = mtl__task_name(set->arena, desc->name, "pooled", err);
     task->output_name = mtl__task_name(set->arena, desc->name, task->kind->output_name, err);
     part->probabilities = mtl__task_name(set->arena, desc->name, "probabilities", err);
     part->scaling = task->scaling = mtl_scaling_add(set, desc->name, task->kind->scaled ? part->width : 0,
@@ -18331,13 +19371,11 @@ static mtl_status mtl__task_check_target(const mtl__task *task, const mtl_target
     return MTL_OK;
 }
 
-/* How many numbers a state has for the task: where steps are pooled by mean or max, or vote. */
+/* How many numbers a state has for the task: where steps are pooled, but by the last one, or vote. */
 static size_t mtl__task_carried_width(const mtl__task *task)
 {
-    const mtl_task_desc *d = task->desc;
-    if (d->per_step) return task->part.width + 1;
-    return d->level == MTL_LEVEL_SEQUENCE && task->tap.mix.level == MTL_LEVEL_STEP && d->pool != MTL_POOL_LAST
-        ? task->tap.mix.width + 1 : 0;
+    return task->desc->per_step ? task->part.width + 1
+        : mtl__pooling_carried(&task->pooling, task->pooling.count, 0);
 }
 
 /* The head over rows of its input; key: what a row's dropout depends on. */
@@ -18366,8 +19404,7 @@ static mtl_activation *mtl__task_input(mtl_run *run, const mtl__task *task, cons
     const mtl__tap *tap = &task->tap;
     mtl_activation *x = mtl__tap_forward(run, tap, nodes, out);
     if (!x || mtl__task_level(task->desc) == tap->mix.level) return x;
-    return mtl__pool_forward(run, task->desc->pool, x, tap->segments, tap->segment_count, task->carried,
-                             task->pooled_name);
+    return mtl__pooling_forward(run, &task->pooling, x, task->carried);
 }
 
 /* What a task pools of steps that carry states goes on, although its loss is not wanted. (Votes are counted
@@ -18481,7 +19518,7 @@ static MTL__RARE void mtl__head_stream(mtl_maker *m, const mtl__task *task, cons
     unsigned *at = &places[task->node * MTL__NODE_PARTS];
     size_t i;
     if (mtl__failed(m->err)) return;
-    if (mtl__task_level(d) != task->tap.mix.level) x = mtl__stream_pool(m, d->pool, x, task->tap.mix.width);
+    if (task->pooling.count) x = mtl__stream_pooling(m, &task->pooling, x);
     for (i = 0; i < task->hidden_count; i++)
         x = mtl__stream_activate(m, d->activation, mtl__stream_dense(m, task->hidden[i], x),
                                  task->hidden[i]->outputs);
@@ -19188,6 +20225,17 @@ static MTL__RARE void mtl__model_build_column(mtl_model *model, size_t i, mtl__n
     mtl__node_directions(node, column->part.directions);
 }
 
+/* The task that pool_of names, which stands before the one that names it. */
+static MTL__RARE const mtl__task *mtl__model_scores(const mtl_model *model, const mtl_task_desc *d,
+                                                    mtl_error *err)
+{
+    const int k = mtl__node_find(model->nodes, model->node_count, d->pool_of, strlen(d->pool_of));
+    if (k >= 0 && model->nodes[k].part == MTL__NODE_HEAD) return &model->tasks[model->nodes[k].index];
+    mtl__fail(err, MTL_ERROR_FIELD, d->name, -1, "task %s.pool_of: \"%s\" is no task that stands before it",
+              d->name, d->pool_of);
+    return NULL;
+}
+
 static MTL__RARE void mtl__model_build_task(mtl_model *model, size_t i, mtl__node *node, mtl_error *err)
 {
     mtl__task *task = &model->tasks[i];
@@ -19203,7 +20251,7 @@ static MTL__RARE void mtl__model_build_task(mtl_model *model, size_t i, mtl__nod
     if (mtl__tap_build(&task->tap, model->nodes, model->node_count, model->columns[last].node, 1, &model->set,
                        where, err))
         return;
-    mtl__task_build(task, d, &model->set, err);
+    mtl__task_build(task, d, d->pool_of ? mtl__model_scores(model, d, err) : NULL, &model->set, err);
     task->carried_width = mtl__failed(err) ? 0 : mtl__task_carried_width(task);
     task->carried = task->carried_width ? mtl__model_carry(model, task->carried_width)
         : (size_t)MTL__NOT_CARRIED;
@@ -19310,6 +20358,9 @@ static void mtl__model_components(mtl_model *model)
         for (k = 0; tap && k < tap->mix.count + tap->by_count; k++)
             mtl__model_connect(model, node->component,
                                model->nodes[tap->sources[k] / MTL__NODE_PARTS].component);
+        if (node->part == MTL__NODE_HEAD)
+            mtl__model_connect(model, node->component,
+                               model->nodes[model->tasks[node->index].scores_node].component);
     }
     for (i = 0; i < model->desc.penalty_count; i++) {
         const mtl__penalty *p = &model->penalties[i];
@@ -23784,7 +24835,9 @@ static MTL__RARE void mtl__trainer_reach(const mtl_trainer *t, size_t k, unsigne
         for (i = 0; tap && nodes[n] && i < tap->mix.count + tap->by_count; i++)
             if (!tap->stopped[i]) nodes[tap->sources[i] / MTL__NODE_PARTS] = 1;
         for (i = node->first_tensor; i < node->first_tensor + node->tensor_count; i++)
-            if (!nodes[n] || model->set.tensors[i]->frozen) reaches[i] = 0;
+            if ((!nodes[n] && !mtl__task_scores_with(&model->tasks[k], model->set.tensors[i]))
+                || model->set.tensors[i]->frozen)
+                reaches[i] = 0;
     }
 }
 
@@ -23822,19 +24875,21 @@ static MTL__RARE void mtl__trainer_build_groups(mtl_trainer *t, mtl_arena *arena
 }
 
 /* How many tasks that a method weighs may write a tensor: those of its part of the model whose columns let
-   them. A head is its own task's. */
+   them. A head is its own task's, but for scores, which others may use too. */
 static MTL__RARE size_t mtl__trainer_writers(const mtl_trainer *t, const mtl_tensor *tensor)
 {
     const mtl_model *model = t->model;
     const mtl__balance *b = &t->balance;
-    size_t k, i, count = 0;
+    size_t k, i, count = 0, users = 0;
+    for (k = 0; k < model->desc.task_count; k++) users += mtl__task_scores_with(&model->tasks[k], tensor) != 0;
     for (k = 0; k < model->desc.task_count; k++) {
         const mtl__node *head = &model->nodes[model->tasks[k].node];
         const unsigned char *writes = b->groups[b->group_of ? b->group_of[k] : 0].writes;
         i = tensor->index - head->first_tensor;
-        if (tensor->index >= head->first_tensor && i < head->tensor_count) return 1;
+        if (tensor->index >= head->first_tensor && i < head->tensor_count && users < 2) return 1;
         count += !t->weighting.of[k].outside && head->component == tensor->component
-            && (!writes || writes[tensor->index]);
+            && (!writes || writes[tensor->index])
+            && (!users || mtl__task_scores_with(&model->tasks[k], tensor));
     }
     return count;
 }
@@ -25862,6 +26917,7 @@ static MTL__RARE void mtl__operation_counts(const mtl_operation *op, size_t coun
     else if (op->run == mtl_do_dense) counts[0] = padded * op->columns, counts[3] = padded;
     else if (op->run == mtl_do_real) counts[0] = counts[3] = op->rows;
     else if (op->run == mtl_do_ordinal || op->run == mtl_do_ranks) counts[0] = op->rows;
+    else if (op->run == mtl_do_norm) counts[0] = counts[3] = op->columns;
     else if (op->run == mtl_do_add) counts[0] = 1;
     else if (op->run == mtl_do_cell) {
         const mtl__cell_kind *kind = &mtl__cell_kinds[op->how];

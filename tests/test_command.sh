@@ -247,6 +247,10 @@ accepts() { # NAME TEXT|TEXT... OPTIONS...: training with these options succeeds
 accepts "--cell gru --dir uni --layers 2" "cell gru|layers 2" --cell gru --dir uni --layers 2
 accepts "--cell rnn" "cell rnn" --cell rnn
 accepts "--pool mean and one task's own pool" "pool mean|pool last" --pool mean --set task.mood.pool=last
+accepts "--pool attention" "pool attention" --pool attention
+accepts "--pool additive+max, of two tasks by one's scores" "pool additive|pool_beside max|pool_of intent" \
+    --share full --pool additive+max --pool-of mood=intent
+accepts "--pool dot and one task's own pools" "pool dot|pool mean|pool_beside last" --pool dot --set task.mood.pool=mean+last
 accepts "--weight" "weight 0.25" --weight slots=0.25
 accepts "--set of a column, the trainer and the loop" "forget_bias 1|trainer.beta1=0.8|fit.bucket=7" --set encoder.forget_bias=1 --set trainer.beta1=0.8 --set fit.bucket=7
 accepts "--set of a task's hidden layers" "hidden 8,4" --set task.intent.hidden=8,4
@@ -1216,7 +1220,9 @@ refuses "--precision of no kind" 2 "--precision half|f32, bf16" $base --precisio
 refuses "--cell of no kind" 2 "--cell lstn|rnn, gru, lstm" $base --cell lstn
 refuses "--dir of no kind" 2 "--dir both|uni or bi" $base --dir both
 refuses "--preset of no kind" 2 "--preset best|plain" $base --preset best
-refuses "--pool of no kind" 2 "--pool attention|last, mean, max" $base --pool attention
+refuses "--pool of no kind" 2 "--pool sum|last, mean, max, attention" $base --pool sum
+refuses "--pool beside no kind" 2 "--pool attention+sum|none, last, mean" $base --pool attention+sum
+refuses "--pool-of no task" 2 "--pool-of mood=intend|no task intend" $base --pool-of mood=intend
 refuses "--dropout 1" 2 "--dropout 1: |out of range" $base --dropout 1
 refuses "--epochs 0" 2 "--epochs 0: |out of range" $base --epochs 0
 refuses "--min-count 0" 2 "--min-count 0|whole number" $base --min-count 0

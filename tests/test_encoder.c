@@ -77,6 +77,17 @@ static void encoder_random_columns(encoder_model *m, float dropout)
         d->forget_bias = 1;
         d->dropout = d->dropout_between = dropout;
         d->dropout_per_sequence = test_random_between(&m->random, 0, 1);
+        d->norm_input = test_random_between(&m->random, 0, 3) == 0;
+        d->norm_between = test_random_between(&m->random, 0, 1);
+        d->norm_output = test_random_between(&m->random, 0, 3) == 0;
+        d->norm_epsilon = 0.01f;
+        d->residual = test_random_between(&m->random, 0, 1);
+        if (test_random_between(&m->random, 0, 2) > 0) continue;
+        d->kind = MTL_COLUMN_ATTENTION;
+        d->heads = test_random_between(&m->random, 1, 3);
+        d->rotary = test_random_between(&m->random, 0, 1);
+        d->head_width = d->rotary ? 2 * test_random_between(&m->random, 1, 10)
+            : test_random_between(&m->random, 0, 20);
     }
 }
 
@@ -93,12 +104,16 @@ static void encoder_random_tasks(encoder_model *m, float dropout)
         d->classes = d->kind == MTL_TASK_CLASS ? test_random_between(&m->random, 1, 20) : 0;
         d->width = d->kind == MTL_TASK_REAL ? test_random_between(&m->random, 1, 4) : 0;
         d->weight = (float)test_random_real(&m->random, 0.3, 1.5);
-        d->pool = test_random_between(&m->random, MTL_POOL_LAST, MTL_POOL_MAX);
+        d->pool = test_random_between(&m->random, MTL_POOL_LAST, MTL_POOL_DOT);
+        d->pool_beside = test_random_between(&m->random, 0, 1) ? 0
+            : test_random_between(&m->random, MTL_POOL_LAST, d->pool > MTL_POOL_MAX ? MTL_POOL_MAX : MTL_POOL_DOT);
+        d->pool_width = test_random_between(&m->random, 0, 20);
         d->activation = test_random_between(&m->random, 0, 1) ? MTL_ACTIVATION_TANH : MTL_ACTIVATION_RELU;
         d->hidden[0] = test_random_between(&m->random, 0, 1) * 7;
         d->hidden[1] = d->hidden[0] && test_random_between(&m->random, 0, 1) ? 5 : 0;
         d->dropout = dropout;
-        m->bent |= d->pool == MTL_POOL_MAX || (d->hidden[0] && d->activation == MTL_ACTIVATION_RELU);
+        m->bent |= d->pool == MTL_POOL_MAX || d->pool_beside == MTL_POOL_MAX
+            || (d->hidden[0] && d->activation == MTL_ACTIVATION_RELU);
     }
 }
 
@@ -478,8 +493,148 @@ static void test_encoder_wrong_state(void **state)
     test_problem_destroy(&p);
 }
 
+/* ---- self-attention -------------------------------------------------------------------------------------- */
+
+enum { SELF_WIDTH = 5, SELF_HEADS = 2, SELF_HEAD = 4, SELF_STEPS = 30 };
+
+typedef struct encoder_self {
+    mtl_real rows[200 * SELF_WIDTH], y[200 * SELF_WIDTH], weights[200][SELF_HEADS][32];
+} encoder_self;
+
+/* Rows in the caller's order. */
+static void encoder_see_self(void *user, const mtl_run *run, const mtl_activation *a)
+{
+    encoder_self *seen = (encoder_self *)user;
+    const int reads = strcmp(a->name, "rows") == 0, makes = strcmp(a->name, "self") == 0;
+    size_t s, t, row = 0;
+    for (s = 0; (reads || makes) && s < mtl_run_rows(run, a, MTL_LEVEL_SEQUENCE); s++)
+        for (t = 0; t < mtl_run_steps(run, a, s); t++, row++)
+            memcpy((reads ? seen->rows : seen->y) + row * SELF_WIDTH, a->value + mtl_run_row(run, a, s, t)
+                   * a->stride, SELF_WIDTH * sizeof(mtl_real));
+    if (strcmp(a->name, "self.attention.0") != 0) return;
+    assert_int_equal(a->width, SELF_HEADS * 32);
+    for (row = 0; row < a->rows; row++)
+        memcpy(seen->weights[row], a->value + row * a->stride, sizeof seen->weights[row]);
+}
+
+static const mtl_real *encoder_self_values(mtl_model *model, const char *name)
+{
+    char text[64];
+    snprintf(text, sizeof text, "self.attention.0.%s", name);
+    assert_non_null(mtl_model_tensor(model, text));
+    return mtl_model_tensor(model, text)->value;
+}
+
+/* Number j of query, key or value (part) of head h of row n, turned as rotary positions say. */
+static double encoder_self_part(mtl_model *model, const mtl_real *x, int part, int h, int j, int step,
+                                int rotary)
+{
+    const mtl_real *w = encoder_self_values(model, "in.weight"), *b = encoder_self_values(model, "in.bias");
+    const int even = j / 2 * 2, first = (part * SELF_HEADS + h) * SELF_HEAD;
+    const double angle = step * pow(10000, -(double)even / SELF_HEAD);
+    double pair[2];
+    int k, i;
+    for (k = 0; k < 2; k++)
+        for (pair[k] = (double)b[first + even + k], i = 0; i < SELF_WIDTH; i++)
+            pair[k] += (double)w[(first + even + k) * SELF_WIDTH + i] * (double)x[i];
+    if (!rotary || part == 2) return pair[j - even];
+    return j == even ? cos(angle) * pair[0] - sin(angle) * pair[1] : sin(angle) * pair[0] + cos(angle) * pair[1];
+}
+
+/* One step's outputs by the book, and its weights. */
+static void encoder_expect_self(mtl_model *model, const encoder_self *seen, int first, int length, int t,
+                                int rotary)
+{
+    const mtl_real *w = encoder_self_values(model, "out.weight"), *b = encoder_self_values(model, "out.bias");
+    const mtl_real *gain = encoder_self_values(model, "norm.weight");
+    const mtl_real *bias = encoder_self_values(model, "norm.bias");
+    const mtl_real *x = seen->rows + first * SELF_WIDTH;
+    double o[SELF_HEADS * SELF_HEAD] = {0}, y[SELF_WIDTH], mean = 0, variance = 0;
+    int h, u, i, j;
+    for (h = 0; h < SELF_HEADS; h++) {
+        double e[SELF_STEPS], sum = 0;
+        for (u = 0; u < length; u++) {
+            for (e[u] = 0, j = 0; j < SELF_HEAD; j++)
+                e[u] += encoder_self_part(model, x + t * SELF_WIDTH, 0, h, j, t, rotary)
+                    * encoder_self_part(model, x + u * SELF_WIDTH, 1, h, j, u, rotary) / sqrt(SELF_HEAD);
+            sum += e[u] = exp(e[u]);
+        }
+        for (u = 0; u < length; u++) {
+            assert_true(fabs((double)seen->weights[first + t][h][u] - e[u] / sum) < 2e-5);
+            for (j = 0; j < SELF_HEAD; j++)
+                o[h * SELF_HEAD + j] += e[u] / sum * encoder_self_part(model, x + u * SELF_WIDTH, 2, h, j, u,
+                                                                       rotary);
+        }
+        for (; u < 32; u++) assert_true(seen->weights[first + t][h][u] == 0);
+    }
+    for (i = 0; i < SELF_WIDTH; i++) {
+        for (y[i] = (double)x[t * SELF_WIDTH + i] + (double)b[i], j = 0; j < SELF_HEADS * SELF_HEAD; j++)
+            y[i] += (double)w[i * SELF_HEADS * SELF_HEAD + j] * o[j];
+        mean += y[i] / SELF_WIDTH;
+    }
+    for (i = 0; i < SELF_WIDTH; i++) variance += (y[i] - mean) * (y[i] - mean) / SELF_WIDTH;
+    for (i = 0; i < SELF_WIDTH; i++)
+        assert_true(fabs((double)seen->y[(first + t) * SELF_WIDTH + i]
+                         - ((y[i] - mean) / sqrt(variance + 1e-5) * (double)gain[i] + (double)bias[i])) < 1e-4);
+}
+
+/* A column of the kind `attention` against plain sums, with and without positions, on each instruction set; a
+   stream refuses it by name. */
+static void test_encoder_self_attention(void **state)
+{
+    static const int lengths[5] = { 1, 17, SELF_STEPS, 2, 9 };
+    mtl_input_desc input = {0};
+    mtl_column_desc column = {0};
+    mtl_task_desc task = {0};
+    mtl_model_desc desc = {0};
+    int isa, rotary, s, t, first;
+    (void)state;
+    input.name = "rows", input.features = SELF_WIDTH;
+    column.name = "self", column.kind = MTL_COLUMN_ATTENTION;
+    column.heads = SELF_HEADS, column.head_width = SELF_HEAD;
+    task.name = "class", task.classes = 3;
+    desc.inputs = &input, desc.columns = &column, desc.tasks = &task;
+    desc.input_count = desc.column_count = desc.task_count = 1;
+    for (rotary = 0; rotary < 2; rotary++) {
+        mtl_error err = {0};
+        test_batch *b;
+        mtl_model *model;
+        column.rotary = rotary;
+        model = mtl_model_create(&desc, &err);
+        b = test_batch_create(&desc, lengths, 5, 0, 0, 7);
+        TEST_FINE(&err);
+        model_enlarge(model, 2);
+        mtl_model_prepare(model, &err);
+        for (isa = MTL_ISA_SCALAR; isa < MTL_ISA_COUNT; isa++) {
+            static encoder_self seen;
+            mtl_predictor_desc how = {0};
+            mtl_predictor *predictor;
+            mtl_prediction out;
+            if (!mtl__isa_supported(isa)) continue;
+            how.isa = isa;
+            predictor = mtl_predictor_create(model, &how, &err);
+            mtl_predictor_observe(predictor, encoder_see_self, &seen);
+            mtl_predict(predictor, &b->batch, &out, &err);
+            TEST_FINE(&err);
+            for (s = first = 0; s < 5; first += lengths[s++])
+                for (t = 0; t < lengths[s]; t++) encoder_expect_self(model, &seen, first, lengths[s], t, rotary);
+            mtl_predictor_destroy(predictor);
+        }
+        assert_int_equal(mtl_stream_size(model, NULL, &err), 0);
+        test_expect_error(&err, MTL_ERROR_UNSUPPORTED, "self", "of the kind attention, which has no stream");
+        mtl_model_destroy(model);
+        test_batch_destroy(b);
+    }
+    {
+        mtl_error err = {0};
+        column.head_width = 3;
+        assert_null(mtl_model_create(&desc, &err));
+        test_expect_error(&err, MTL_ERROR_FIELD, "self", "give an even head_width");
+    }
+}
+
 #define TEST_ENCODER \
     cmocka_unit_test(test_encoder_gradients), cmocka_unit_test(test_encoder_threads), \
-    cmocka_unit_test(test_encoder_frozen_column), cmocka_unit_test(test_encoder_mixes), \
+    cmocka_unit_test(test_encoder_frozen_column), cmocka_unit_test(test_encoder_self_attention), cmocka_unit_test(test_encoder_mixes), \
     cmocka_unit_test(test_encoder_wrong_mixes), cmocka_unit_test(test_encoder_carried_states), \
     cmocka_unit_test(test_encoder_gradients_with_carried_states), cmocka_unit_test(test_encoder_wrong_state)

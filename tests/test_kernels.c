@@ -379,6 +379,72 @@ static void kernels_maximum(const mtl__kernels *k, size_t n, const kernels_matri
     kernels_destroy(&dx);
 }
 
+/* Layer norm of a few rows of n columns, forward and backward, against sums in double. */
+static void kernels_layer_norm(const mtl__kernels *k, size_t n, int accumulate)
+{
+    enum { ROWS = 3 };
+    kernels_matrix x = kernels_random(ROWS, n, n + 3, 1), dy = kernels_random(ROWS, n, n + 3, 1);
+    kernels_matrix gain = kernels_random(1, n, n, 1), bias = kernels_random(1, n, n, 1);
+    kernels_matrix y = kernels_random(ROWS, n, n + 3, 1), dx = kernels_random(ROWS, n, n + 3, 1);
+    kernels_matrix dgain = kernels_random(1, n, n, 1), dbias = kernels_random(1, n, n, 1);
+    double sums[2][80] = {{0}};
+    mtl_real saved[2 * ROWS];
+    mtl__layer_norm p;
+    size_t row, j;
+    memset(&p, 0, sizeof p);
+    p.rows = ROWS, p.width = n, p.epsilon = (mtl_real)0.01, p.saved = saved, p.accumulate = accumulate;
+    p.x = x.data, p.dy = dy.data, p.y = y.data, p.dx = dx.data, p.gain = gain.data, p.bias = bias.data;
+    p.x_stride = p.y_stride = p.dy_stride = p.dx_stride = n + 3;
+    p.dgain = dgain.data, p.dbias = dbias.data, p.add_gain = p.add_bias = accumulate;
+    k->layer_norm(&p, 0, ROWS);
+    k->layer_norm_backward(&p, 0, ROWS);
+    k->layer_norm_weights(&p, 0, n / 2);
+    k->layer_norm_weights(&p, n / 2, n);
+    kernels_assert_inside(&y);
+    kernels_assert_inside(&dx);
+    kernels_assert_inside(&dgain);
+    kernels_assert_inside(&dbias);
+    for (row = 0; row < ROWS; row++) {
+        const mtl_real *from = x.data + row * (n + 3), *slope = dy.data + row * (n + 3);
+        double mean = 0, variance = 0, r, g = 0, gh = 0, h;
+        for (j = 0; j < n; j++) mean += (double)from[j] / (double)n;
+        for (j = 0; j < n; j++) variance += ((double)from[j] - mean) * ((double)from[j] - mean) / (double)n;
+        r = 1 / sqrt(variance + 0.01);
+        for (j = 0; j < n; j++) {
+            h = ((double)from[j] - mean) * r;
+            g += (double)slope[j] * (double)gain.data[j] / (double)n;
+            gh += (double)slope[j] * (double)gain.data[j] * h / (double)n;
+            sums[0][j] += (double)slope[j] * h, sums[1][j] += (double)slope[j];
+        }
+        for (j = 0; j < n; j++) {
+            const size_t at = row * (n + 3) + j;
+            const double old = accumulate ? (double)dx.before[dx.data - dx.memory + (ptrdiff_t)at] : 0;
+            h = ((double)from[j] - mean) * r;
+            assert_true(fabs((double)y.data[at] - (h * (double)gain.data[j] + (double)bias.data[j])) < 1e-4);
+            assert_true(fabs((double)dx.data[at] - old - r * ((double)slope[j] * (double)gain.data[j] - g
+                                                              - h * gh)) < 1e-4);
+        }
+    }
+    for (j = 0; j < n; j++) {
+        const double old[2] = { (double)dgain.before[dgain.data - dgain.memory + (ptrdiff_t)j],
+                                (double)dbias.before[dbias.data - dbias.memory + (ptrdiff_t)j] };
+        assert_true(fabs((double)dgain.data[j] - sums[0][j] - (accumulate ? old[0] : 0)) < 1e-4);
+        assert_true(fabs((double)dbias.data[j] - sums[1][j] - (accumulate ? old[1] : 0)) < 1e-4);
+    }
+    kernels_destroy(&x), kernels_destroy(&dy), kernels_destroy(&gain), kernels_destroy(&bias);
+    kernels_destroy(&y), kernels_destroy(&dx), kernels_destroy(&dgain), kernels_destroy(&dbias);
+}
+
+static void test_kernels_layer_norm(void **state)
+{
+    const mtl__kernels *k;
+    size_t n;
+    int isa;
+    (void)state;
+    for (n = 2; n <= 75; n++)
+        KERNELS_EACH(k) kernels_layer_norm(k, n, n % 2 != 0);
+}
+
 static void test_kernels_arrays(void **state)
 {
     static const int rows[4] = { 3, 1, 4, 1 };
@@ -1631,7 +1697,7 @@ static void test_kernels_update_without_gradient(void **state)
     cmocka_unit_test(test_kernels_activations), \
     cmocka_unit_test(test_kernels_special_values), \
     cmocka_unit_test(test_kernels_activation_slopes), \
-    cmocka_unit_test(test_kernels_arrays), \
+    cmocka_unit_test(test_kernels_arrays), cmocka_unit_test(test_kernels_layer_norm), \
     cmocka_unit_test(test_kernels_softmax), \
     cmocka_unit_test(test_kernels_cross_entropy), \
     cmocka_unit_test(test_kernels_dropout), \

@@ -546,6 +546,58 @@ static void test_layers_concatenation(void **state)
     }
 }
 
+/* ---- layer normalisation ------------------------------------------------------------------------------- */
+
+static mtl_norm *layers_norm;               /* of the case that runs */
+
+static void layers_norm_forward(net *n)
+{
+    mtl_activation *x = net_leaf_forward(n, 0);
+    layers_end(n, x, mtl_norm_forward(&n->run, layers_norm, x, "normal"));
+}
+
+/* Against the formula, in double; rows of one column are all bias. */
+static void layers_expect_norm(net *n)
+{
+    const mtl_activation *x, *y;
+    size_t row, j, width;
+    net_forward(n, 0);
+    x = n->leaves[0].x;
+    y = mtl_norm_forward(&n->run, layers_norm, n->leaves[0].x, "normal");
+    width = x->width;
+    for (row = 0; row < x->rows; row++) {
+        const mtl_real *from = x->value + row * x->stride, *to = y->value + row * y->stride;
+        double mean = 0, variance = 0;
+        for (j = 0; j < width; j++) mean += (double)from[j] / (double)width;
+        for (j = 0; j < width; j++)
+            variance += ((double)from[j] - mean) * ((double)from[j] - mean) / (double)width;
+        for (j = 0; j < width; j++) {
+            const double want = ((double)from[j] - mean) / sqrt(variance + (double)layers_norm->epsilon)
+                * (double)layers_norm->gain->value[j] + (double)layers_norm->bias->value[j];
+            assert_true(fabs((double)to[j] - want) < 20 * LAYERS_CLOSE);
+        }
+    }
+}
+
+static void test_layers_norm(void **state)
+{
+    layers_case c;
+    net n;
+    int i;
+    size_t j;
+    (void)state;
+    for (i = 0; i < test_cases(36); i++) {
+        memset(&c, 0, sizeof c);
+        layers_open(&n, &c, layers_norm_forward, i);
+        layers_norm = mtl_norm_add(&n.set, "norm", c.widths[0], (mtl_real)0.01, &n.err);
+        net_ready(&n, c.isa);
+        for (j = 0; j < c.widths[0]; j++) layers_norm->gain->value[j] = (mtl_real)test_random_real(&n.random, -2, 2);
+        for (j = 0; j < c.widths[0]; j++) layers_norm->bias->value[j] = (mtl_real)test_random_real(&n.random, -1, 1);
+        layers_expect_norm(&n);
+        layers_finish(&n, "layer norm");
+    }
+}
+
 /* ---- pooling ------------------------------------------------------------------------------------------- */
 
 static mtl_activation *layers_pool(net *n, mtl_activation *x)
@@ -846,5 +898,5 @@ static void test_layers_of_your_own(void **state)
         cmocka_unit_test(test_layers_dropout_gradient), \
     cmocka_unit_test(test_layers_dropout_masks), cmocka_unit_test(test_layers_selection), \
         cmocka_unit_test(test_layers_concatenation), cmocka_unit_test(test_layers_passes_on_threads), \
-    cmocka_unit_test(test_layers_pooling), cmocka_unit_test(test_layers_pooling_of_equals), \
+    cmocka_unit_test(test_layers_norm), cmocka_unit_test(test_layers_pooling), cmocka_unit_test(test_layers_pooling_of_equals), \
         cmocka_unit_test(test_layers_of_your_own)

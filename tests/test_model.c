@@ -44,6 +44,7 @@ static void model_fill_columns(model_desc *d)
 {
     mtl_column_desc *c = d->columns;
     c[0].name = "low";
+    c[0].kind = MTL_COLUMN_CELLS;
     c[0].cell = MTL_CELL_GRU;
     c[0].hidden = 4;
     c[0].layers = 2;
@@ -63,6 +64,10 @@ static void model_fill_columns(model_desc *d)
     c[2].hidden = 2;
     c[2].bidirectional = 1;
     c[2].forget_bias = 1.5f;
+    c[2].layers = 2;
+    c[2].norm_input = c[2].norm_between = c[2].norm_output = c[2].residual = 1;
+    c[2].norm_epsilon = 1e-3f;
+    c[2].heads = 2, c[2].head_width = 4, c[2].rotary = 1;
 }
 
 static void model_fill_tasks(model_desc *d)
@@ -87,7 +92,11 @@ static void model_fill_tasks(model_desc *d)
     t[1].activation = MTL_ACTIVATION_TANH;
     t[1].dropout = 0.25f;
     t[1].evaluate_only = 1;
+    t[1].pool_beside = MTL_POOL_ADDITIVE;
+    t[1].pool_width = 6;
     t[2].name = "speed";
+    t[2].pool = MTL_POOL_ADDITIVE;
+    t[2].pool_of = "mood";
     t[2].kind = MTL_TASK_REAL;
     t[2].width = 2;
     t[2].loss = MTL_LOSS_HUBER;
@@ -794,7 +803,7 @@ static void test_model_lookup(void **state)
     assert_int_equal(mtl_model_word(model, 5, "the", 3), 0);
     assert_int_equal(mtl_model_freeze(model, "low.", 1), 8);
     assert_int_equal(mtl_model_freeze(model, "", 0), mtl_model_parameters(model)->count);
-    assert_int_equal(mtl_model_rate(model, "mood.", 0.5f), 6);
+    assert_int_equal(mtl_model_rate(model, "mood.", 0.5f), 9);
     assert_int_equal(mtl_model_rate(model, "nothing", 0.5f), 0);
     assert_true(mtl_model_tensor(model, "mood.output.bias")->rate == 0.5f);
     mtl_model_destroy(model);

@@ -128,6 +128,13 @@ static void test_stream_models(void **state)
         shape.bidirectional = 0;
         test_problem_create(&p, &shape);
         if (number % 3 == 1) p.tasks[TEST_CLASS].per_step = 1;
+        p.desc.encoder.norm_input = number % 4 == 1;
+        p.desc.encoder.norm_between = number % 3 == 1;
+        p.desc.encoder.norm_output = number % 2;
+        p.desc.encoder.residual = number % 3 == 2;
+        p.tasks[TEST_CLASS].pool = MTL_POOL_LAST + number % 6;
+        p.tasks[TEST_NUMBER].pool = MTL_POOL_LAST + (number + 4) % 6;
+        p.tasks[TEST_NUMBER].pool_beside = number % 2 ? MTL_POOL_MAX : MTL_POOL_DEFAULT;
         p.inputs[0].scale = number % 2 ? 2.5f : 0;
         p.inputs[0].padding_zero = number % 4 == 2;
         b = test_batch_create(&p.desc, lengths, STREAM_SEQUENCES, 0, 0, 3);

@@ -91,7 +91,8 @@ static void tasks_fill(tasks_model *m, mtl_task_desc *t, int number)
     t->huber_delta = f->delta;
     t->class_weights = f->weighted ? tasks_class_weights : NULL;
     t->level = turn % 2 ? MTL_LEVEL_STEP : MTL_LEVEL_SEQUENCE;
-    t->pool = MTL_POOL_LAST + turn % 3;
+    t->pool = MTL_POOL_LAST + turn % 6;
+    t->pool_beside = turn % 4 == 3 ? MTL_POOL_MEAN : MTL_POOL_DEFAULT;
     t->hidden[0] = turn % 4 > 1 ? 17 : 0;
     t->hidden[1] = turn % 4 > 2 ? 3 : 0;
     t->activation = MTL_ACTIVATION_NONE + turn % 4;
@@ -362,9 +363,173 @@ static void test_tasks_weights_are_checked(void **state)
     tasks_close(&m);
 }
 
+/* ---- pools with attention ------------------------------------------------------------------------------ */
+
+/* What an observer has seen: rows of the encoder, and of one task the weights and what is pooled. */
+typedef struct tasks_seen {
+    const char *task;
+    const mtl_run *run;
+    mtl_activation x, a, pooled;
+    mtl_real values[3][6000];
+} tasks_seen;
+
+static void tasks_keep(mtl_activation *to, const mtl_activation *a, mtl_real *values)
+{
+    assert_true(a->rows * a->stride <= 6000);
+    memcpy(values, a->value, a->rows * a->stride * sizeof *values);
+    *to = *a;
+    to->value = values;
+}
+
+static void tasks_see(void *user, const mtl_run *run, const mtl_activation *a)
+{
+    tasks_seen *seen = (tasks_seen *)user;
+    char attention[40], pooled[40];
+    snprintf(attention, sizeof attention, "%s.attention", seen->task);
+    snprintf(pooled, sizeof pooled, "%s.pooled", seen->task);
+    seen->run = run;
+    if (strcmp(a->name, "encoder") == 0) tasks_keep(&seen->x, a, seen->values[0]);
+    if (strcmp(a->name, attention) == 0) tasks_keep(&seen->a, a, seen->values[1]);
+    if (strcmp(a->name, pooled) == 0) tasks_keep(&seen->pooled, a, seen->values[2]);
+}
+
+/* The score of a row by the book. */
+static double tasks_score(mtl_model *model, const mtl_task_desc *d, const mtl_real *x, size_t width)
+{
+    const char *owner = d->pool_of ? d->pool_of : d->name;
+    char name[64];
+    const mtl_tensor *v, *w, *b;
+    double s = 0, u;
+    size_t i, j;
+    snprintf(name, sizeof name, "%s.attention.score.weight", owner);
+    v = mtl_model_tensor(model, name);
+    snprintf(name, sizeof name, "%s.attention.keys.weight", owner);
+    w = mtl_model_tensor(model, name);
+    snprintf(name, sizeof name, "%s.attention.keys.bias", owner);
+    b = mtl_model_tensor(model, name);
+    assert_int_equal(v->shape[0], 1);
+    for (i = 0; i < v->shape[1]; i++) {
+        for (u = w ? (double)b->value[i] : (double)x[i], j = 0; w && j < width; j++)
+            u += (double)w->value[i * width + j] * (double)x[j];
+        s += (double)v->value[i] * (w ? tanh(u) : u);
+    }
+    return d->pool == MTL_POOL_DOT ? s / sqrt((double)width) : s;
+}
+
+/* Sequence s of what has been seen, against softmax and sum by the book. */
+static void tasks_expect_attention(const tasks_model *m, const mtl_task_desc *d, const tasks_seen *seen,
+                                   size_t s)
+{
+    const size_t width = seen->x.width, steps = (size_t)m->batch->lengths[s];
+    const mtl_real *y = seen->pooled.value + mtl_run_row(seen->run, &seen->pooled, s, 0) * seen->pooled.stride;
+    double e[8], sum = 0, want;
+    size_t t, j;
+    for (t = 0; t < steps; t++) {
+        const mtl_real *x = seen->x.value + mtl_run_row(seen->run, &seen->x, s, t) * seen->x.stride;
+        sum += e[t] = exp(tasks_score(m->model, d, x, width));
+    }
+    for (t = 0; t < steps; t++) {
+        const size_t row = mtl_run_row(seen->run, &seen->a, s, t);
+        assert_true(fabs((double)seen->a.value[row * seen->a.stride] - e[t] / sum) < 1e-5);
+    }
+    for (j = 0; j < width; j++) {
+        for (want = 0, t = 0; t < steps; t++)
+            want += e[t] / sum * (double)seen->x.value[mtl_run_row(seen->run, &seen->x, s, t)
+                                                       * seen->x.stride + j];
+        assert_true(fabs((double)y[j] - want) < 1e-5);
+    }
+}
+
+/* Two tasks, of which the second uses the scores of the first one, that has a pool beside. */
+static void tasks_open_attention(tasks_model *m, int pool)
+{
+    int k;
+    tasks_open(m);
+    for (k = 0; k < 3; k++) {
+        m->tasks[k].name = k == 0 ? "first" : k == 1 ? "second" : "third";
+        m->tasks[k].classes = 3;
+        m->tasks[k].pool = pool;
+    }
+    m->tasks[0].pool_beside = MTL_POOL_MAX;
+    m->tasks[0].pool_width = 5;
+    m->tasks[1].pool_of = "first";
+    m->desc.task_count = 3;
+}
+
+/* The weights and the sums of each kind on each instruction set; gradients of shared scores; a training step
+   with surgery, which counts who may write them. */
+static void test_tasks_attention(void **state)
+{
+    tasks_model m;
+    int pool, isa, k;
+    size_t s;
+    (void)state;
+    for (pool = MTL_POOL_ATTENTION; pool <= MTL_POOL_DOT; pool++) {
+        mtl_trainer_desc how = {0};
+        mtl_trainer *trainer;
+        mtl_step step;
+        tasks_open_attention(&m, pool);
+        tasks_create(&m, 3, 19, 0.2, (unsigned long long)pool);
+        model_enlarge(m.model, 2);
+        mtl_model_prepare(m.model, &m.err);
+        assert_null(mtl_model_tensor(m.model, "second.attention.score.weight"));
+        assert_int_equal(mtl_model_tensor(m.model, "first.output.weight")->shape[1], 24);
+        for (isa = MTL_ISA_SCALAR; isa < MTL_ISA_COUNT; isa++)
+            for (k = 0; k < 3 && mtl__isa_supported(isa); k++) {
+                mtl_predictor_desc by = {0};
+                mtl_prediction out[3];
+                mtl_predictor *predictor;
+                static tasks_seen seen;
+                by.isa = isa;
+                predictor = mtl_predictor_create(m.model, &by, &m.err);
+                seen.task = m.tasks[k].name;
+                mtl_predictor_observe(predictor, tasks_see, &seen);
+                mtl_predict(predictor, &m.batch->batch, out, &m.err);
+                TEST_FINE(&m.err);
+                for (s = 0; s < m.batch->batch.sequences; s++)
+                    tasks_expect_attention(&m, &m.tasks[k], &seen, s);
+                mtl_predictor_destroy(predictor);
+            }
+        model_check(m.model, NULL, &m.batch->batch, 1, 1, "scores of two tasks");
+        how.surgery = MTL_SURGERY_PCGRAD;
+        trainer = mtl_trainer_create(m.model, &how, &m.err);
+        mtl_train_step(trainer, &m.batch->batch, 1, &step, &m.err);
+        TEST_FINE(&m.err);
+        assert_int_equal(mtl__trainer_writers(trainer, mtl_model_tensor(m.model,
+                                                                        "first.attention.score.weight")), 2);
+        assert_int_equal(mtl__trainer_writers(trainer, mtl_model_tensor(m.model,
+                                                                        "third.attention.score.weight")), 1);
+        mtl_trainer_destroy(trainer);
+        tasks_close(&m);
+    }
+}
+
+static void test_tasks_wrong_attention(void **state)
+{
+    tasks_model m;
+    (void)state;
+    tasks_open_attention(&m, MTL_POOL_DOT);
+    m.tasks[0].pool_beside = MTL_POOL_ATTENTION;
+    assert_null(mtl_model_create(&m.desc, &m.err));
+    test_expect_error(&m.err, MTL_ERROR_FIELD, NULL, "one of the two pools may have scores");
+    tasks_open_attention(&m, MTL_POOL_DOT);
+    m.tasks[2].pool = MTL_POOL_MAX, m.tasks[2].pool_of = "first";
+    assert_null(mtl_model_create(&m.desc, &m.err));
+    test_expect_error(&m.err, MTL_ERROR_FIELD, NULL, "only the pools attention, additive and dot");
+    tasks_open_attention(&m, MTL_POOL_DOT);
+    m.tasks[0].pool_of = "third";
+    assert_null(mtl_model_create(&m.desc, &m.err));
+    test_expect_error(&m.err, MTL_ERROR_FIELD, "first", "is no task that stands before it");
+    tasks_open_attention(&m, MTL_POOL_DOT);
+    m.tasks[1].pool = MTL_POOL_ADDITIVE;
+    assert_null(mtl_model_create(&m.desc, &m.err));
+    test_expect_error(&m.err, MTL_ERROR_FIELD, "second", "both need equal pools over rows of equal width");
+}
+
 #define TEST_TASKS \
     cmocka_unit_test(test_tasks_gradients), cmocka_unit_test(test_tasks_gradients_of_scaled_targets), \
     cmocka_unit_test(test_tasks_without_labels), cmocka_unit_test(test_tasks_evaluate_only), \
     cmocka_unit_test(test_tasks_no_labels_at_all), cmocka_unit_test(test_tasks_replaced), \
         cmocka_unit_test(test_tasks_by_name), \
+    cmocka_unit_test(test_tasks_attention), cmocka_unit_test(test_tasks_wrong_attention), \
     cmocka_unit_test(test_tasks_weights_are_checked)

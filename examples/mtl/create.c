@@ -36,7 +36,7 @@ mtl_task_desc make_task_desc(const settings *given, const task *of, const char *
     size_t i;
     for (i = 0; i < arrlenu(given->assignments); i++) {
         const assignment *set = &given->assignments[i];
-        int pool_of_steps = kind_is_step(of->kind) && strcmp(set->field->name, "pool") == 0;
+        int pool_of_steps = kind_is_step(of->kind) && strncmp(set->field->name, "pool", 4) == 0;
         if ((strcmp(set->task, "*") == 0 || strcmp(set->task, of->name) == 0) && !pool_of_steps)
             mtl_field_set(set->field, &desc, set->text, &err);
     }
@@ -176,6 +176,38 @@ void apply_heads(const settings *given, corpus *all)
     }
 }
 
+void check_shared_pools(const settings *given, const corpus *all)
+{
+    const char **known = corpus_task_names(all);
+    size_t i;
+    for (i = 0; i < arrlenu(given->pool_of); i++) {
+        const char *text = given->pool_of[i], *equals = strchr(text, '=');
+        char first[64];
+        snprintf(first, sizeof first, "%.*s", (int)strcspn(text, "="), text);
+        if (!equals) fail_usage("--pool-of %s: expected TASK=TASK", text);
+        if (!corpus_find(all, first))
+            fail_usage("--pool-of %s: no task %s in the data%s", text, first, suggestion(first, known));
+        if (!corpus_find(all, equals + 1))
+            fail_usage("--pool-of %s: no task %s in the data%s", text, equals + 1,
+                       suggestion(equals + 1, known));
+    }
+    arrfree(known);
+}
+
+/* The last of `tasks` uses the scores of the one that --pool-of names, if the model has it. */
+static void share_pool(const settings *given, mtl_task_desc *tasks)
+{
+    mtl_task_desc *task = &arrlast(tasks);
+    const size_t length = strlen(task->name);
+    size_t i, k;
+    for (i = 0; i < arrlenu(given->pool_of); i++) {
+        const char *text = given->pool_of[i];
+        if (strncmp(text, task->name, length) != 0 || text[length] != '=') continue;
+        for (k = 0; k + 1 < arrlenu(tasks); k++)
+            if (strcmp(tasks[k].name, text + length + 1) == 0) task->pool_of = tasks[k].name;
+    }
+}
+
 void check_task_names(const settings *given, const corpus *all)
 {
     const char **known = corpus_task_names(all);
@@ -247,6 +279,7 @@ mtl_model *create_model(const settings *given, corpus *all, const int *chosen, c
         arrput(labels, name_list(&of->labels));
         arrput(weights, make_class_weights(given, all, (size_t)chosen[i]));
         arrput(tasks, make_task_desc(given, of, labels[i], weights[i]));
+        share_pool(given, tasks);
     }
     desc.inputs = inputs;
     desc.input_count = arrlenu(inputs);

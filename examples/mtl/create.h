@@ -14,6 +14,9 @@ void apply_heads(const settings *given, corpus *all);
 /* --class-weights must name tasks that have classes. */
 void check_class_weights(const settings *given, const corpus *all);
 
+/* --pool-of must name two tasks each. */
+void check_shared_pools(const settings *given, const corpus *all);
+
 /* Tells that rows of numbers are read backwards, too, when nobody has asked for it: what comes row by row, as
    measurements do, may have no end to read from. */
 void report_direction(const settings *given);

@@ -110,6 +110,7 @@ static void print_model(const settings *given, mtl_model *model, const mtl_safet
     for (i = 0; i < desc->task_count; i++) {
         printf("task %s: %s\n", desc->tasks[i].name, kind_of(&desc->tasks[i])->name);
         print_fields(MTL_DESC_TASK, &desc->tasks[i]);
+        if (desc->tasks[i].pool_of) printf("  pool_of %s\n", desc->tasks[i].pool_of);
         print_labels(&desc->tasks[i]);
         print_class_weights(&desc->tasks[i]);
     }

@@ -55,7 +55,7 @@ static const option options[] = {
     { "--hidden", "N", IMPORT, FIELD, FIELDS("encoder.hidden"), "units of each direction [from the file]" },
     { "--layers", "N", IMPORT, FIELD, FIELDS("encoder.layers"), "layers above one another [from the file]" },
     { "--embed", "N", IMPORT, FIELD, FIELDS("input.width"), "size of a token's embedding [from the file]" },
-    { "--pool", "last|mean|max", IMPORT, FIELD, FIELDS("task.*.pool"),
+    { "--pool", "NAME", IMPORT, FIELD, FIELDS("task.*.pool"),
       "how a sequence's rows become one: last is what PyTorch calls h_n, of both directions [last]" },
     { "--model", "FILE", EVAL | PREDICT | INFO | EXPORT, TEXT, MEMBER(model_path), "the model file" },
     { "--only", "TASK,TASK", TRAIN | EVAL, LIST, MEMBER(only), "these tasks alone" },
@@ -93,8 +93,12 @@ static const option options[] = {
       "or a time such as 90s, 10m, 2h [2.8]" },
     { "--order", "TASK+TASK/TASK", TRAIN, TEXT, MEMBER(share.order),
       "--share hierarchical: the tasks by level, the lowest first [tasks of steps, then the others]" },
-    { "--pool", "last|mean|max", TRAIN, FIELD, FIELDS("task.*.pool"),
-      "how a sequence's rows become one, for tasks with an item a sequence [max]" },
+    { "--pool", "NAME[+NAME]", TRAIN, FIELD, FIELDS("task.*.pool"),
+      "how a sequence's rows become one, for tasks with an item a sequence: last, mean, max, attention, "
+      "additive or dot; two of them stand side by side, as in attention+max [max]" },
+    { "--pool-of", "TASK=TASK", TRAIN, FILES, MEMBER(pool_of),
+      "of attention, additive and dot: the first task uses the scores of the second one, which stands before "
+      "it in the data; may be repeated" },
     { "--weight", "TASK=X", TRAIN, TASK_FIELD, FIELDS("task.*.weight"), NULL },
     { "--class-weights", "TASK=WEIGHTS", TRAIN, FILES, MEMBER(class_weights),
       "of its classes: balanced (as if all were equally frequent; multi: as if as often there as not), or "

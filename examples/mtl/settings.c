@@ -173,6 +173,19 @@ static void assign_task_field(settings *given, const char *option, const char *p
     arrput(given->assignments, added);
 }
 
+/* "attention+max": a pool, and the one beside it; one alone has none beside it. */
+static void assign_pools(settings *given, const char *option, const char *path, const group *in,
+                         const char *text)
+{
+    const char *plus = strchr(text, '+');
+    size_t length = plus ? (size_t)(plus - text) : strlen(text);
+    char *first = (char *)checked_realloc(NULL, length + 1);
+    memcpy(first, text, length);
+    first[length] = '\0';
+    assign_task_field(given, option, path, find_field(in, "pool"), first);
+    assign_task_field(given, option, path, find_field(in, "pool_beside"), plus ? plus + 1 : "none");
+}
+
 void set_field(settings *given, const char *option, const char *path, const char *text)
 {
     const group *in;
@@ -183,7 +196,9 @@ void set_field(settings *given, const char *option, const char *path, const char
     }
     if (strcmp(path, "encoder.bidirectional") == 0) given->dir_by = option;
     if (strcmp(path, "input.width") == 0) given->embed_by = option;
-    if (in->desc == MTL_DESC_TASK) assign_task_field(given, option, path, field, text);
+    if (in->desc == MTL_DESC_TASK && strcmp(field->name, "pool") == 0)
+        assign_pools(given, option, path, in, text);
+    else if (in->desc == MTL_DESC_TASK) assign_task_field(given, option, path, field, text);
     else set_member(option, field, (char *)given + in->offset, text);
 }
 

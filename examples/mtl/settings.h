@@ -27,7 +27,7 @@ typedef struct settings {
     long long min_count, max_tokens, stop_after, watch, vocabulary;
     char **data, **valid, **frames, **only, **features, **tasks, **clamps, **class_weights,
         **ranks, **thresholds, **teachers;
-    char **sampler_weights, **maps, **labels, **freeze, **heads;
+    char **sampler_weights, **maps, **labels, **freeze, **heads, **pool_of;
     const char *out, *model_path, *score, *log, *sequence, *preset, *confusion, *budget, *resume;
     const char *words, *unknown, *export_c;
     const char *vectors, *vectors_rate, *word_dropout;

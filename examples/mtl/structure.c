@@ -171,6 +171,7 @@ void print_desc_c(const mtl_model_desc *d)
         printf("    { .name = ");
         print_text_c(d->tasks[i].name);
         print_mix_c("tap", &d->tasks[i].tap);
+        print_name_c("pool_of", d->tasks[i].pool_of);
         print_members_c(MTL_DESC_TASK, &d->tasks[i]);
         printf(" },\n");
     }

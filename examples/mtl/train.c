@@ -55,6 +55,7 @@ static void read_training_data(const settings *given, corpus *all)
     check_class_weights(given, all);
     apply_heads(given, all);
     check_thresholds(given, all);
+    check_shared_pools(given, all);
     for (i = 0; i < arrlenu(given->valid); i++) read_dataset(all, given->valid[i], frames, &all->valid);
     need_targets(all, all->valid);
 }
