@@ -1221,7 +1221,7 @@ refuses "--cell of no kind" 2 "--cell lstn|rnn, gru, lstm" $base --cell lstn
 refuses "--dir of no kind" 2 "--dir both|uni or bi" $base --dir both
 refuses "--preset of no kind" 2 "--preset best|plain" $base --preset best
 refuses "--pool of no kind" 2 "--pool sum|last, mean, max, attention" $base --pool sum
-refuses "--pool beside no kind" 2 "--pool attention+sum|none, last, mean" $base --pool attention+sum
+refuses "--pool beside no kind" 2 "--pool sum: |none, last, mean" $base --pool attention+sum
 refuses "--pool-of no task" 2 "--pool-of mood=intend|no task intend" $base --pool-of mood=intend
 refuses "--dropout 1" 2 "--dropout 1: |out of range" $base --dropout 1
 refuses "--epochs 0" 2 "--epochs 0: |out of range" $base --epochs 0

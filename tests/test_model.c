@@ -11,7 +11,7 @@ static const float model_class_weights[] = { 0.1f, 2, 1e-3f };
 typedef struct model_desc {
     mtl_model_desc desc;
     mtl_input_desc inputs[2];
-    mtl_column_desc columns[3];
+    mtl_column_desc columns[4];
     mtl_task_desc tasks[4];
 } model_desc;
 
@@ -68,13 +68,20 @@ static void model_fill_columns(model_desc *d)
     c[2].norm_input = c[2].norm_between = c[2].norm_output = c[2].residual = 1;
     c[2].norm_epsilon = 1e-3f;
     c[2].heads = 2, c[2].head_width = 4, c[2].rotary = 1;
+    c[3].name = "windows";
+    c[3].input.from = "words";
+    c[3].kind = MTL_COLUMN_CONV;
+    c[3].hidden = 2;
+    c[3].widths[0] = 2, c[3].widths[1] = 3;
+    c[3].dilation = 2;
+    c[3].causal = 1;
 }
 
 static void model_fill_tasks(model_desc *d)
 {
     mtl_task_desc *t = d->tasks;
     t[0].name = "slots";
-    t[0].tap.from = "low+high";
+    t[0].tap.from = "low+high+windows";
     t[0].level = MTL_LEVEL_STEP;
     t[0].classes = 3;
     t[0].labels = model_labels;
@@ -104,6 +111,8 @@ static void model_fill_tasks(model_desc *d)
     t[3].name = "plain";                        /* but for the vote all defaults */
     t[3].per_step = 1;
     t[3].classes = 2;
+    t[3].constraints = MTL_CONSTRAINTS_NONE;    /* members that are of other kinds stay, too */
+    t[3].thresholds = 1;
 }
 
 static void model_desc_fill(model_desc *d)
@@ -115,7 +124,7 @@ static void model_desc_fill(model_desc *d)
     d->desc.inputs = d->inputs;
     d->desc.input_count = 2;
     d->desc.columns = d->columns;
-    d->desc.column_count = 3;
+    d->desc.column_count = 4;
     d->desc.tasks = d->tasks;
     d->desc.task_count = 4;
     d->desc.seed = 18446744073709551615ull;     /* more than a double can tell apart */
@@ -288,12 +297,8 @@ static void test_model_every_field_is_kept(void **state)
     mtl_error_clear(&err);
     memset(&file, 0, sizeof file);
     model_desc_fill(&d);
-    d.tasks[3].thresholds = 1;                                      /* of sets alone: tests/test_kinds.c */
-    d.columns[0].kind = MTL_COLUMN_CONV;                            /* and of convolutions: the same */
-    d.columns[0].widths[0] = d.columns[0].dilation = 2;
-    d.columns[0].causal = 1;
     model_expect_all_set(MTL_DESC_INPUT, d.inputs, sizeof d.inputs[0], 2);
-    model_expect_all_set(MTL_DESC_COLUMN, d.columns, sizeof d.columns[0], 3);
+    model_expect_all_set(MTL_DESC_COLUMN, d.columns, sizeof d.columns[0], 4);
     model_expect_all_set(MTL_DESC_TASK, d.tasks, sizeof d.tasks[0], 4);
     model_expect_all_set(MTL_DESC_MODEL, &d.desc, sizeof d.desc, 1);
     mtl_model_write(model, NULL, &writer, &err);
