@@ -111,8 +111,7 @@ static void model_fill_tasks(model_desc *d)
     t[3].name = "plain";                        /* but for the vote all defaults */
     t[3].per_step = 1;
     t[3].classes = 2;
-    t[3].constraints = MTL_CONSTRAINTS_NONE;    /* members that are of other kinds stay, too */
-    t[3].thresholds = 1;
+    t[3].constraints = MTL_CONSTRAINTS_NONE;    /* a member that is of another kind stays, too */
 }
 
 static void model_desc_fill(model_desc *d)
@@ -297,6 +296,7 @@ static void test_model_every_field_is_kept(void **state)
     mtl_error_clear(&err);
     memset(&file, 0, sizeof file);
     model_desc_fill(&d);
+    d.tasks[3].thresholds = 1;                                      /* of sets alone: tests/test_kinds.c */
     model_expect_all_set(MTL_DESC_INPUT, d.inputs, sizeof d.inputs[0], 2);
     model_expect_all_set(MTL_DESC_COLUMN, d.columns, sizeof d.columns[0], 4);
     model_expect_all_set(MTL_DESC_TASK, d.tasks, sizeof d.tasks[0], 4);
