@@ -204,7 +204,7 @@ static void lm_check_values(int bidirectional, int tied, int isa)
     mtl_train_step(trainer, &s.batch->batch, 1, &step, &s.err);
     TEST_FINE(&s.err);
     assert_true(fabs((double)step.task_loss[1] - loss / (double)count) < LM_TOLERANCE * loss);
-    assert_true(fabs((double)step.loss - 0.4 * loss / (double)count) < LM_TOLERANCE * loss);
+    assert_true(fabs((double)step.loss - (double)0.4f * loss / (double)count) < LM_TOLERANCE * loss);
     mtl_trainer_destroy(trainer);
     mtl_predictor_destroy(predictor);
     lm_destroy(&s);
