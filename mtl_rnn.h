@@ -740,7 +740,9 @@ typedef struct mtl_trainer_desc {
     X(MTL_FLAG,   skip_bad,   0, 0, 1, MTL_NONE, \
       "sequences whose input is refused are left out, and all others answered") \
     X(MTL_FLAG,   logits,     0, 0, 1, MTL_NONE, \
-      "classes are answered by labels and logits, without the probabilities, which cost a small model most")
+      "classes are answered by labels and logits, without the probabilities, which cost a small model most") \
+    X(MTL_FLAG,   aside,      0, 0, 1, MTL_NONE, \
+      "language models are answered beside other tasks, too; else only where there are no others")
 typedef struct mtl_predictor_desc {
     const char *name;                       /* unused; may stay NULL */
     MTL_PREDICTOR_FIELDS(MTL__MEMBER)
@@ -1444,7 +1446,8 @@ typedef struct mtl_prediction {
                                                likeliest next words, their values [items][directions] the
                                                logarithms of the probabilities of the next word and of the
                                                previous one, NaN where there is none; width is that of values.
-                                               A stream gives the probabilities of all next words instead */
+                                               A stream gives the probabilities of all next words instead.
+                                               Beside other tasks all is empty without predictor.aside */
     const mtl_real *logits;                 /* predictor.logits: [items][classes] in place of probabilities
                                                (but of steps that vote) */
 } mtl_prediction;
@@ -1474,7 +1477,7 @@ MTL_DEF void mtl_predictor_observe(mtl_predictor *predictor, mtl_observer observ
    whole sequence so far, to 1e-5. */
 typedef struct mtl_stream mtl_stream;
 /* Exact bytes of a stream. how: of its fields isa, logits and max_sequences (how many sequences it has states
-   of; 0: one) count; NULL: defaults. 0 on error. Error UNSUPPORTED names a part that cannot be streamed: a
+   of; 0: one) and `aside` count; NULL: defaults. 0 on error. Error UNSUPPORTED names a part that cannot be streamed: a
    column that reads backwards, one that reads a task of sequences, a gate a sequence, a kind without
    `stream`. */
 MTL_DEF size_t mtl_stream_size(const mtl_model *model, const mtl_predictor_desc *how, mtl_error *err);
@@ -1508,7 +1511,7 @@ struct mtl_operation {
    does stands above it in >>stream. */
 #define MTL_OPERATION_LIST(X) \
     X(embedding) X(features) X(cell) X(dense) X(activate) X(softmax) X(copy) X(add) X(gate) X(pool) \
-    X(attend) X(norm) X(class) X(multi) X(real) X(ordinal) X(ranks) X(window)
+    X(attend) X(norm) X(class) X(multi) X(real) X(ordinal) X(ranks) X(window) X(none)
 #define MTL__OPERATION(name) MTL_DEF mtl_status mtl_do_##name(const mtl_operation *op, mtl_frame *frame);
 MTL_OPERATION_LIST(MTL__OPERATION)
 #undef MTL__OPERATION
@@ -1829,7 +1832,10 @@ struct mtl_task_kind {
                                                alone, never distributions */
     int headless;                           /* 1: outputs are the rows of the tap, after dropout: loss, answer
                                                and stream have all that is behind. No tap can read them */
-    int aside;                              /* 1: the score counts in the mean where no other task has one */
+    int aside;                              /* 1: the score counts in the mean where no other task has one,
+                                               and answers beside others need predictor.aside */
+    /* headless: the place of what `stream` answers from; x: that of the rows. NULL: that place itself */
+    unsigned (*stream_head)(mtl_maker *maker, const mtl_task_part *part, unsigned x);
 };
 /* 1 for NaN, which is a missing number, by its bits: -ffast-math takes comparisons with NaN for false. */
 MTL_DEF int mtl_is_missing(mtl_real x);
@@ -14946,6 +14952,14 @@ MTL_DEF MTL__RARE mtl_status mtl_do_norm(const mtl_operation *op, mtl_frame *f)
     return MTL_OK;
 }
 
+/* Nothing: an answer that is not wanted. */
+MTL_DEF MTL__RARE mtl_status mtl_do_none(const mtl_operation *op, mtl_frame *f)
+{
+    (void)op;
+    (void)f;
+    return MTL_OK;
+}
+
 /* to = activation `how` of from. */
 MTL_DEF mtl_status mtl_do_activate(const mtl_operation *op, mtl_frame *f)
 {
@@ -19687,10 +19701,8 @@ static const mtl_figure mtl__lm_figures[] = {
     MTL__FIGURE(NULL, NULL, perplexity, 0)
 };
 
-/* A step's next word and the probabilities of all. The output is packed here, as forward packings are: a table
-   of words has none. */
-static MTL__RARE void mtl__lm_stream(mtl_maker *m, const mtl_task_part *part, size_t task, unsigned x,
-                                     unsigned p)
+/* Logits of the next words. The output is packed here, as forward packings are: a table of words has none. */
+static MTL__RARE unsigned mtl__lm_stream_head(mtl_maker *m, const mtl_task_part *part, unsigned x)
 {
     const mtl__lm_way *way = &((const mtl__lm *)part->data)->way[0];
     const size_t width = way->weight->shape[1], padded = mtl__padded(part->width);
@@ -19707,7 +19719,7 @@ static MTL__RARE void mtl__lm_stream(mtl_maker *m, const mtl_task_part *part, si
     op->rows = (unsigned)part->width;
     op->weights[0] = packed;
     op->bias[0] = bias;
-    mtl__class_stream(m, part, task, op->to, p);
+    return op->to;
 }
 
 /* ---- the table ----------------------------------------------------------------------------------------- */
@@ -19718,18 +19730,18 @@ static MTL__RARE void mtl__lm_stream(mtl_maker *m, const mtl_task_part *part, si
 #define MTL__MAY(kind, function) MTL__IN(MTL_TASKS, MTL_TASK_##kind, function)
 #define MTL__MAY_STREAM(kind, function) MTL__STREAMS_IN(MTL_TASKS, MTL_TASK_##kind, function)
 #define MTL__TASK(kind, name, files, target, scaled, outputs, check, build, loss, counts, each, count, \
-    score, figures, stream, distribution, answer, stream_p, softmax, whole, headless, aside) { \
+    score, figures, stream, distribution, answer, stream_p, softmax, whole, headless, aside, head) { \
     { MTL_DESC_TASK, name, NULL, 0, 0 }, files, target, scaled, outputs, \
     MTL__IN(MTL_TASKS, kind, check), MTL__IN(MTL_TASKS, kind, build), \
     MTL__TRAINS_IN(MTL_TASKS, kind, loss), distribution, answer, counts, each, \
     MTL__TRAINS_IN(MTL_TASKS, kind, count), MTL__TRAINS_IN(MTL_TASKS, kind, score), figures, \
-    stream, stream_p, softmax, whole, headless, aside }
+    stream, stream_p, softmax, whole, headless, aside, head }
 #define MTL__TASK_OF_CLASSES(kind, of, name, column, columns, target, outputs, check, build, loss, counts, \
     each, count, score, figures, stream, softmax) \
     MTL__TASK(MTL_TASK_##kind, name, MTL__FILES(column, columns), target, 0, outputs, check, build, loss, \
     counts, each, count, score, figures, MTL__MAY_STREAM(kind, stream), \
     MTL__MAY(kind, mtl__##of##_distribution), MTL__MAY(kind, mtl__##of##_answer), \
-    MTL__MAY_STREAM(kind, mtl__##of##_stream_p), softmax, 0, 0, 0)
+    MTL__MAY_STREAM(kind, mtl__##of##_stream_p), softmax, 0, 0, 0, NULL)
 static const mtl_task_kind mtl__task_kinds[] = {
     MTL__TASK_OF_CLASSES(CLASS, class, "class", "class", "tags", MTL_TARGET_LABELS, "logits",
               mtl__class_check, mtl__class_build, mtl__class_loss, sizeof(mtl__metric), 0, mtl__class_count,
@@ -19737,7 +19749,7 @@ static const mtl_task_kind mtl__task_kinds[] = {
     MTL__TASK(MTL_TASK_REAL, "real", MTL__FILES("real", "reals"), MTL_TARGET_NUMBERS, 1, "values",
               mtl__real_check, mtl__real_build, mtl__numbers_loss, sizeof(mtl__metric), 0, mtl__real_count,
               mtl__real_score, mtl__real_figures, MTL__MAY_STREAM(REAL, mtl__numbers_stream), NULL, NULL, NULL,
-              0, 0, 0, 0),
+              0, 0, 0, 0, NULL),
     MTL__TASK_OF_CLASSES(MULTI, multi, "multi", "multi", "multis", MTL_TARGET_SET, "logits", mtl__multi_check,
               mtl__multi_build, mtl__numbers_loss, sizeof(mtl__multi_counts), sizeof(mtl__metric_label),
               mtl__multi_count, mtl__multi_score, mtl__multi_figures, mtl__multi_stream, 0),
@@ -19747,7 +19759,7 @@ static const mtl_task_kind mtl__task_kinds[] = {
     MTL__TASK(MTL_TASK_CRF, "crf", MTL__FILES(NULL, NULL), MTL_TARGET_LABELS, 0, "logits", mtl__crf_check,
               mtl__crf_build, mtl__crf_loss, sizeof(mtl__metric), 0, mtl__class_count, mtl__class_score,
               mtl__class_figures, NULL, MTL__MAY(CRF, mtl__crf_distribution), MTL__MAY(CRF, mtl__crf_answer),
-              NULL, 1, 1, 0, 0),
+              NULL, 1, 1, 0, 0, NULL),
     MTL__TASK_OF_CLASSES(ORDINAL, ordinal, "ordinal", "ordinal", "ordinals", MTL_TARGET_RANKS, "score",
               mtl__ordinal_check, mtl__ordinal_build, mtl__ordinal_loss, sizeof(mtl__metric), 0,
               mtl__ordinal_count, mtl__class_score, mtl__ordinal_figures, mtl__ordinal_stream, 0),
@@ -19755,11 +19767,11 @@ static const mtl_task_kind mtl__task_kinds[] = {
               mtl__count_check, mtl__real_build, mtl__numbers_loss, sizeof(mtl__metric), 0,
               mtl__count_count, mtl__real_score, mtl__count_figures,
               MTL__MAY_STREAM(POISSON, mtl__numbers_stream), NULL, MTL__MAY(POISSON, mtl__count_answer), NULL,
-              0, 0, 0, 0),
+              0, 0, 0, 0, NULL),
     MTL__TASK(MTL_TASK_LM, "lm", MTL__FILES(NULL, NULL), MTL_TARGET_WORDS, 0, "rows", mtl__lm_check,
               mtl__lm_build, mtl__lm_loss, sizeof(mtl__metric), 0, mtl__lm_count, mtl__lm_score,
-              mtl__lm_figures, MTL__MAY_STREAM(LM, mtl__lm_stream), NULL, MTL__MAY(LM, mtl__lm_answer), NULL,
-              0, 1, 1, 1)
+              mtl__lm_figures, MTL__MAY_STREAM(LM, mtl__class_stream), NULL, MTL__MAY(LM, mtl__lm_answer),
+              NULL, 0, 1, 1, 1, MTL__MAY_STREAM(LM, mtl__lm_stream_head))
 };
 
 /* 1: its items have a label of classes, 0: numbers or a set. */
@@ -20183,7 +20195,8 @@ static MTL__RARE void mtl__head_stream(mtl_maker *m, const mtl__task *task, cons
     for (i = 0; i < task->hidden_count; i++)
         x = mtl__stream_activate(m, d->activation, mtl__stream_dense(m, task->hidden[i], x),
                                  task->hidden[i]->outputs);
-    at[0] = task->output ? mtl__stream_dense(m, task->output, x) : x;
+    at[0] = task->output ? mtl__stream_dense(m, task->output, x)
+        : task->kind->stream_head ? task->kind->stream_head(m, &task->part, x) : x;
     at[1] = MTL__NO_PLACE;
     if (task->kind->stream_distribution && (d->per_step || nodes[task->node].tapped[1]))
         at[1] = task->kind->stream_distribution(m, &task->part, at[0]);
@@ -22680,9 +22693,18 @@ struct mtl_predictor {
     mtl_predictor_desc desc;
 };
 
+/* 1: task k is answered: what stands aside only where it is wanted, or where there is nothing else. */
+static int mtl__model_answers(const mtl_model *model, size_t k, int aside)
+{
+    size_t i;
+    int others = 0;
+    for (i = 0; i < model->desc.task_count; i++) others |= !model->tasks[i].kind->aside;
+    return aside || !others || !model->tasks[k].kind->aside;
+}
+
 /* Forward pass and outputs of every task, in run->arena. */
 static void mtl__predict_run(mtl_run *run, const mtl_model *model, const mtl_input *inputs, int logits,
-                             mtl_prediction *out)
+                             int aside, mtl_prediction *out)
 {
     const uint64_t before = mtl__arithmetic_set();
     mtl_activation **nodes = mtl__model_forward(run, model, inputs);
@@ -22690,6 +22712,7 @@ static void mtl__predict_run(mtl_run *run, const mtl_model *model, const mtl_inp
     for (i = 0; nodes && i < model->desc.task_count && !mtl__failed(run->error); i++) {
         const mtl__task *task = &model->tasks[i];
         memset(&out[i], 0, sizeof out[i]);
+        if (!mtl__model_answers(model, i, aside)) continue;
         mtl__task_answer(run, task, mtl__task_outputs(run, task, model->nodes, nodes),
                          nodes[task->node * MTL__NODE_PARTS + 1], logits, &out[i]);
     }
@@ -22783,7 +22806,7 @@ static MTL__RARE size_t mtl__predictor_measure(mtl__session *session, mtl_arena 
         mtl__predict_repair(run, model, NULL, session->limits.rows);
     }
     mtl__model_carries(run, model, NULL, NULL);
-    if (!mtl__failed(err)) mtl__predict_run(run, model, NULL, desc->logits, out);
+    if (!mtl__failed(err)) mtl__predict_run(run, model, NULL, desc->logits, 1, out);
     return counting.high_water;
 }
 
@@ -22849,7 +22872,7 @@ static int mtl__predictor_pack(mtl_predictor *predictor, const int *lengths, siz
 }
 
 /* mtl_predict; logits: as the field. */
-static mtl_status mtl__predict(mtl_predictor *predictor, const mtl_batch *batch, int logits,
+static mtl_status mtl__predict(mtl_predictor *predictor, const mtl_batch *batch, int logits, int aside,
                                mtl_prediction *out, mtl_error *err)
 {
     const mtl_model *model = predictor->session.model;
@@ -22864,7 +22887,7 @@ static mtl_status mtl__predict(mtl_predictor *predictor, const mtl_batch *batch,
     for (s = 0; run->skipped && s < batch->sequences; s++) bad |= run->skipped[s];
     if (bad) inputs = mtl__predict_repair(run, model, batch, run->packing->rows);
     if (batch->state) mtl__model_carries(run, model, batch->state, batch->state_rows);
-    if (!mtl__failed(err)) mtl__predict_run(run, model, inputs, logits, out);
+    if (!mtl__failed(err)) mtl__predict_run(run, model, inputs, logits, aside, out);
     if (bad && !mtl__failed(err)) mtl__predict_blank(run, model, batch, out);
     return mtl__status(err);
 }
@@ -22875,7 +22898,7 @@ MTL_DEF mtl_status mtl_predict(mtl_predictor *predictor, const mtl_batch *batch,
     mtl_error own;
     err = mtl__error_given(err, &own);
     if (!mtl__given(predictor, "predictor", err) || !mtl__given(out, "out", err)) return mtl__status(err);
-    return mtl__predict(predictor, batch, predictor->desc.logits, out, err);
+    return mtl__predict(predictor, batch, predictor->desc.logits, predictor->desc.aside, out, err);
 }
 
 MTL_DEF const unsigned char *mtl_predictor_skipped(const mtl_predictor *predictor)
@@ -22979,7 +23002,8 @@ MTL_DEF mtl_status mtl_predict_text(mtl_predictor *predictor, const char *text, 
     run = mtl__predictor_begin(predictor, err);
     inputs = mtl__predictor_pack(predictor, &length, 1)
         ? mtl__text_inputs(run, predictor->session.model, text, count) : NULL;
-    if (inputs) mtl__predict_run(run, predictor->session.model, inputs, predictor->desc.logits, out);
+    if (inputs) mtl__predict_run(run, predictor->session.model, inputs, predictor->desc.logits,
+                                 predictor->desc.aside, out);
     return mtl__status(err);
 }
 
@@ -22996,7 +23020,7 @@ typedef char mtl__stream_head_check[sizeof(mtl_stream) <= MTL_STREAM_HEAD ? 1 : 
 
 /* The operations of a step, in the order of the nodes, answers last. places: [nodes][MTL__NODE_PARTS], and
    [tasks]. */
-static MTL__RARE void mtl__model_stream(mtl_maker *m, const mtl_model *model, unsigned *places)
+static MTL__RARE void mtl__model_stream(mtl_maker *m, const mtl_model *model, int aside, unsigned *places)
 {
     unsigned *answers = places + model->node_count * MTL__NODE_PARTS;
     size_t i;
@@ -23017,13 +23041,16 @@ static MTL__RARE void mtl__model_stream(mtl_maker *m, const mtl_model *model, un
             else mtl__fail(m->err, MTL_ERROR_UNSUPPORTED, node->name, -1,
                            "column %s cannot be streamed: it is "
                            "of the kind %s, which has no stream", node->name, column->kind->kind.name);
-        } else mtl__head_stream(m, &model->tasks[node->index], model->nodes, places);
+        } else if (mtl__model_answers(model, node->index, aside))
+            mtl__head_stream(m, &model->tasks[node->index], model->nodes, places);
     }
     for (i = 0; i < model->desc.task_count && !mtl__failed(m->err); i++)
-        answers[i] = mtl__task_stream_p(m, &model->tasks[i], places);
+        if (mtl__model_answers(model, i, aside)) answers[i] = mtl__task_stream_p(m, &model->tasks[i], places);
     for (i = 0; i < model->desc.task_count && !mtl__failed(m->err); i++)
-        model->tasks[i].kind->stream(m, &model->tasks[i].part, i,
-                                     places[model->tasks[i].node * MTL__NODE_PARTS], answers[i]);
+        if (!mtl__model_answers(model, i, aside))
+            mtl__operation(m, mtl_do_none, model->desc.tasks[i].name, MTL__NO_PLACE, MTL__NO_PLACE, 0);
+        else model->tasks[i].kind->stream(m, &model->tasks[i].part, i,
+                                          places[model->tasks[i].node * MTL__NODE_PARTS], answers[i]);
 }
 
 /* Fills in what stays of the answers, whose operations are the last. */
@@ -23059,7 +23086,7 @@ static MTL__RARE mtl_stream *mtl__stream_lay(mtl_arena *arena, const mtl_plan *p
 }
 
 /* The operations of a model's step, in `arena`; where that only counts, there is none to be run. */
-static MTL__RARE mtl_plan mtl__model_plan(mtl_arena *arena, const mtl_model *model, int logits,
+static MTL__RARE mtl_plan mtl__model_plan(mtl_arena *arena, const mtl_model *model, int logits, int aside,
                                           mtl_error *err)
 {
     const size_t nodes = model->node_count * MTL__NODE_PARTS, tasks = model->desc.task_count;
@@ -23071,7 +23098,7 @@ static MTL__RARE mtl_plan mtl__model_plan(mtl_arena *arena, const mtl_model *mod
     memset(&m, 0, sizeof m);
     m.err = err;
     m.logits = logits;
-    if (!mtl__failed(err)) mtl__model_stream(&m, model, places);
+    if (!mtl__failed(err)) mtl__model_stream(&m, model, aside, places);
     operations = (mtl_operation *)mtl__arena_zero(arena, m.count, sizeof *operations, "a stream", err);
     m.constants = (mtl_real *)mtl__arena_zero(arena, m.constant_count, sizeof(mtl_real), "a stream", err);
     plan.version = MTL_PLAN_VERSION;
@@ -23082,7 +23109,7 @@ static MTL__RARE mtl_plan mtl__model_plan(mtl_arena *arena, const mtl_model *mod
     plan.chosen = m.chosen;
     plan.operations = m.operations = operations;
     m.count = m.constant_count = m.state = m.values = m.chosen = 0;
-    if (!mtl__failed(err) && !arena->counting) mtl__model_stream(&m, model, places);
+    if (!mtl__failed(err) && !arena->counting) mtl__model_stream(&m, model, aside, places);
     return plan;
 }
 
@@ -23090,7 +23117,7 @@ static MTL__RARE mtl_plan mtl__model_plan(mtl_arena *arena, const mtl_model *mod
 static MTL__RARE mtl_stream *mtl__stream_build(mtl_arena *arena, const mtl_model *model,
                                                const mtl_predictor_desc *how, mtl_error *err)
 {
-    const mtl_plan plan = mtl__model_plan(arena, model, how->logits, err);
+    const mtl_plan plan = mtl__model_plan(arena, model, how->logits, how->aside, err);
     mtl_stream *stream = mtl__failed(err) ? NULL
         : mtl__stream_lay(arena, &plan, how->max_sequences ? how->max_sequences : 1, how->isa, err);
     if (!stream) return NULL;
@@ -25038,7 +25065,7 @@ static MTL__RARE void mtl__evaluate_set(mtl__evaluation *e, const mtl_batch *dat
         mtl_batch batch;
         n = mtl__evaluate_batch_size(e->predictor, &set, order, first);
         batch = mtl__dataset_batch(&set, e->predictor->session.model, order + first, n, arena, err);
-        if (!mtl__failed(err) && !mtl__predict(e->predictor, &batch, 0, e->out, err))
+        if (!mtl__failed(err) && !mtl__predict(e->predictor, &batch, 0, 1, e->out, err))
             mtl__evaluate_add(e, &batch);
         mtl_arena_release(arena, inner);
     }
@@ -27811,7 +27838,7 @@ MTL_DEF MTL__RARE mtl_status mtl_model_export_c(const mtl_model *model, const ch
                          "digits and _", name ? name : "");
     mtl__parameters_settle(&model->set);
     mtl_arena_init(&arena, NULL, 0, model->desc.allocator);
-    plan = mtl__model_plan(&arena, model, logits, err);
+    plan = mtl__model_plan(&arena, model, logits, 0, err);
     if (!mtl__failed(err)) mtl__emit_header(header, name, model, &plan, err);
     if (!mtl__failed(err)) mtl__emit_source(source, name, &plan, err);
     mtl_arena_destroy(&arena);

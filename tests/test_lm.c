@@ -177,6 +177,7 @@ static void lm_check_values(int bidirectional, int tied, int isa)
     size_t i, row = 0, count = 0, right = 0;
     lm_create(&s, bidirectional, tied, 0);
     how.isa = train.isa = isa;
+    how.aside = 1;
     seen.batch = s.batch;
     scores.tasks = table;
     predictor = mtl_predictor_create(s.model, &how, &s.err);
@@ -374,12 +375,14 @@ static void test_lm_everywhere(void **state)
     for (form = 0; form < 8; form++) {
         lm_setup s, twin;
         mtl_prediction out[2], again[2];
+        mtl_predictor_desc how = {0};
         mtl_predictor *predictors[2];
         mtl_model *loaded;
         mtl_real *one, *three;
         test_file file;
         const mtl_writer writer = test_file_writer(&file);
         memset(&file, 0, sizeof file);
+        how.aside = 1;
         lm_create(&s, form & 1, form >> 1 & 1, form & 4 ? 9 : 0);
         lm_create(&twin, form & 1, form >> 1 & 1, form & 4 ? 9 : 0);
         one = test_train_three(s.model, &s.batch->batch, 1);
@@ -388,8 +391,8 @@ static void test_lm_everywhere(void **state)
         mtl_model_write(s.model, NULL, &writer, &s.err);
         loaded = mtl_model_load_memory(file.bytes, file.used, &s.err);
         TEST_FINE(&s.err);
-        predictors[0] = mtl_predictor_create(s.model, NULL, &s.err);
-        predictors[1] = mtl_predictor_create(loaded, NULL, &s.err);
+        predictors[0] = mtl_predictor_create(s.model, &how, &s.err);
+        predictors[1] = mtl_predictor_create(loaded, &how, &s.err);
         mtl_predict(predictors[0], &s.batch->batch, out, &s.err);
         mtl_predict(predictors[1], &s.batch->batch, again, &s.err);
         TEST_FINE(&s.err);
@@ -469,6 +472,7 @@ static void test_lm_streams(void **state)
             if (!mtl__isa_supported(isa)) continue;
             lm_create(&s, 0, form & 1, form & 2 ? 9 : 0);
             how.isa = isa;
+            how.aside = 1;
             predictor = mtl_predictor_create(s.model, &how, &s.err);
             mtl_predict(predictor, &s.batch->batch, out, &s.err);
             bytes = mtl_stream_size(s.model, &how, &s.err);
@@ -489,6 +493,53 @@ static void test_lm_streams(void **state)
             mtl_predictor_destroy(predictor);
             lm_destroy(&s);
         }
+}
+
+/* An auxiliary task costs predictions and streams nothing unless its answers are wanted; alone they are. */
+static void test_lm_stands_aside(void **state)
+{
+    mtl_prediction out[2];
+    mtl_predictor *predictor;
+    mtl_task_desc only;
+    mtl_model *alone;
+    mtl_predictor_desc how = {0};
+    const mtl_prediction *got;
+    mtl_stream *stream;
+    mtl_input input = {0};
+    void *start, *memory;
+    size_t bytes;
+    lm_setup s;
+    int label;
+    (void)state;
+    lm_create(&s, 0, 0, 0);
+    predictor = mtl_predictor_create(s.model, NULL, &s.err);
+    mtl_predict(predictor, &s.batch->batch, out, &s.err);
+    TEST_FINE(&s.err);
+    assert_true(out[0].labels && !out[1].labels && !out[1].values && !out[1].items);
+    label = out[0].labels[2];
+    mtl_predictor_destroy(predictor);
+    bytes = mtl_stream_size(s.model, NULL, &s.err);
+    how.aside = 1;
+    assert_true(mtl_stream_size(s.model, &how, &s.err) > bytes);
+    memory = test_aligned(bytes, &start);
+    stream = mtl_stream_init(memory, bytes, s.model, NULL, &s.err);
+    input.ids = test_ids(s.batch) + 9 + 3;                          /* the sequence of one step */
+    got = mtl_stream_step(stream, 0, &input, &s.err);
+    TEST_FINE(&s.err);
+    assert_int_equal(got[0].labels[0], label);
+    assert_true(!got[1].items && !got[1].labels && !got[1].probabilities);
+    free(start);
+    only = s.tasks[1];
+    s.desc.tasks = &only;
+    s.desc.task_count = 1;
+    alone = mtl_model_create(&s.desc, &s.err);
+    predictor = mtl_predictor_create(alone, NULL, &s.err);
+    mtl_predict(predictor, &s.batch->batch, out, &s.err);
+    TEST_FINE(&s.err);
+    assert_int_equal(out[0].items, s.batch->rows);
+    mtl_predictor_destroy(predictor);
+    mtl_model_destroy(alone);
+    lm_destroy(&s);
 }
 
 /* ---- what is refused ----------------------------------------------------------------------------------- */
@@ -595,5 +646,5 @@ static void test_lm_errors(void **state)
     cmocka_unit_test(test_lm_is_its_formula), cmocka_unit_test(test_lm_gradients), \
     cmocka_unit_test(test_lm_sampled_rows), cmocka_unit_test(test_lm_draws), \
     cmocka_unit_test(test_lm_sampled_gradient_is_the_whole_one), cmocka_unit_test(test_lm_everywhere), \
-    cmocka_unit_test(test_lm_learns), cmocka_unit_test(test_lm_streams), cmocka_unit_test(test_lm_leaks), \
-    cmocka_unit_test(test_lm_errors)
+    cmocka_unit_test(test_lm_learns), cmocka_unit_test(test_lm_streams), cmocka_unit_test(test_lm_stands_aside), \
+    cmocka_unit_test(test_lm_leaks), cmocka_unit_test(test_lm_errors)
