@@ -112,7 +112,7 @@
      15 >>layers     embedding, dense, dropout, selection, concatenation, pooling
      16 >>cells      RNN, GRU, LSTM, minGRU, whose table is in >>kernels; directions; stacks
      17 >>stream     one step of one sequence: a short list of operations
-     18 >>losses     cross-entropy, MSE, MAE, Huber, binary cross-entropy; agreement; penalties
+     18 >>losses     cross-entropy, MSE, MAE, Huber, binary cross-entropy; words; agreement; penalties
      19 >>spelling   words by their characters: a convolution over each distinct word of a batch
      20 >>crf        conditional random fields: sums over all labellings of a sequence, and the best one
      21 >>metrics    accuracy, span F1, label F1, RMSE, MAE, R2: counted as items stream by, nothing allocated
@@ -526,8 +526,8 @@ typedef struct mtl_column_desc { MTL_COLUMN_FIELDS(MTL__MEMBER) } mtl_column_des
 
    An lm task is a language model: each step predicts the word of the next one, and where the rows come from a
    bidirectional column, its half that reads from the end predicts the word before. Neither half may know what
-   it predicts, so the column has one layer then, without norm_output, over inputs alone; others read forwards.
-   A batch's ids are the targets, those of the model's first input of token ids, and mtl_batch.targets are not
+   it predicts: the column has one layer then, without norm_output, over inputs alone; others read forwards. A
+   batch's ids are the targets, those of the model's first input of token ids, and mtl_batch.targets are not
    read. Ids from `classes` on count as 0, the unknown word, so a vocabulary has the commonest words first. A
    sequence's last step (and from the end its first one) predicts nothing: without a symbol for the end, none
    is learnt. The loss is the mean over all predictions. Of a step's row h, or the half of it:
@@ -557,7 +557,7 @@ typedef struct mtl_column_desc { MTL_COLUMN_FIELDS(MTL__MEMBER) } mtl_column_des
       "(lm)") \
     X(MTL_CHOICE, level,      MTL_LEVEL_SEQUENCE, 0, 1, MTL_LEVEL, "one target a sequence, or one a step") \
     X(MTL_INT,    classes,       0, 0, 100000000, MTL_NONE, \
-      "classes of a class, multi, crf or ordinal task; lm: words of ids 0 .. classes-1 are told apart, 0: all") \
+      "classes of a class, multi, crf or ordinal task; lm: the words 0 .. classes-1 are told apart; 0: all") \
     X(MTL_INT,    width,         1, 1, 1000000, MTL_NONE, "numbers in a real or count target") \
     X(MTL_FLOAT,  weight,        1, 0, 1e6, MTL_NONE, "weight in the joint loss") \
     X(MTL_FLAG,   evaluate_only, 0, 0, 1, MTL_NONE, "scored, never trained") \
@@ -589,8 +589,8 @@ typedef struct mtl_column_desc { MTL_COLUMN_FIELDS(MTL__MEMBER) } mtl_column_des
     X(MTL_FLAG,   tied,          0, 0, 1, MTL_NONE, \
       "lm: the rows of its output are the words' embeddings, behind a dense layer") \
     X(MTL_INT,    samples,       0, 0, 100000000, MTL_NONE, \
-      "lm: words drawn for a batch's softmax in training; 0: 8192 from 20000 classes on, else none; as many " \
-      "as classes: none")
+      "lm: words drawn for a batch's softmax in training; 0: 8192 from 20000 classes on, else none; as " \
+      "many as classes: none")
 typedef struct mtl_task_desc { MTL_TASK_FIELDS(MTL__MEMBER) } mtl_task_desc;
 
 /* A penalty: a loss without targets that is added to the joint loss, weight times
@@ -1477,9 +1477,9 @@ MTL_DEF void mtl_predictor_observe(mtl_predictor *predictor, mtl_observer observ
    whole sequence so far, to 1e-5. */
 typedef struct mtl_stream mtl_stream;
 /* Exact bytes of a stream. how: of its fields isa, logits and max_sequences (how many sequences it has states
-   of; 0: one) and `aside` count; NULL: defaults. 0 on error. Error UNSUPPORTED names a part that cannot be streamed: a
-   column that reads backwards, one that reads a task of sequences, a gate a sequence, a kind without
-   `stream`. */
+   of; 0: one) and `aside` count; NULL: defaults. 0 on error. Error UNSUPPORTED names a part that cannot be
+   streamed: a column that reads backwards, one that reads a task of sequences, a gate a sequence, a kind
+   without `stream`. */
 MTL_DEF size_t mtl_stream_size(const mtl_model *model, const mtl_predictor_desc *how, mtl_error *err);
 /* In the caller's buffer (aligned to 64), which must outlive it, as the model must. Its weights are the
    model's; scales of features and of targets are those of now. Error: BUFFER with the bytes needed. */
@@ -1702,7 +1702,7 @@ typedef struct mtl_column_part {
     const size_t *state_units;              /* [states] */
     void *data;
     int state_c;                            /* build: 1: states have a c beside h, as an LSTM's */
-    int sees;                               /* build: MTL_SEES_*, of the steps of what it reads; not set: all */
+    int sees;                               /* build: MTL_SEES_*, of the steps that it reads; not set: all */
 } mtl_column_part;
 /* A column on its way through a batch, perhaps beside others. */
 typedef struct mtl_column_pass {
@@ -1762,7 +1762,7 @@ typedef struct mtl_task_part {
     size_t words_at;                        /* .. and which of a batch's inputs has them */
     size_t inputs;                          /* columns of the rows of its tap, which .. */
     int sees;                               /* .. know of other steps: MTL_SEES_* */
-    size_t predictions;                     /* of words: build: how many each step but one of a sequence makes */
+    size_t predictions;                     /* of words: build: directions in which they are predicted */
 } mtl_task_part;
 /* What a loss is taken over: outputs [rows][outputs] of labelled items only (but see `whole`). */
 typedef struct mtl_loss_items {
@@ -12917,15 +12917,15 @@ static void mtl__choice_product(mtl_run *run, const mtl__choice *d)
     p.packed = pass.packed = mtl__run_reals(run, mtl__padded(d->count), d->x->width);
     p.bias = pass.bias = mtl__run_reals(run, 1, mtl__padded(d->count));
     mtl__run_pass(run, mtl__choice_pack_part, &pass, d->count, 16 * MTL__BLOCK);
-    p.gates = 1;
-    p.exact = 1;
-    p.units = d->count;
-    p.inputs = d->x->width;
     p.x = d->x->value;
     p.x_stride = d->x->stride;
+    p.inputs = d->x->width;
     p.z = d->z->value;
-    p.z_block = MTL__BLOCK;
     p.z_row = d->z->stride;
+    p.z_block = MTL__BLOCK;
+    p.units = d->count;
+    p.exact = 1;
+    p.gates = 1;
     mtl__run_rows(run, mtl__product_forward_part, &p, sizeof p, d->x->rows, p.units * p.inputs);
     mtl_arena_release(run->arena, mark);
 }
@@ -15306,7 +15306,7 @@ static MTL__RARE unsigned mtl__stream_pooling(mtl_maker *m, const mtl__pooling *
 }
 
 /* ===========================================================================================================
-   18 >>losses     cross-entropy, MSE, MAE, Huber, binary cross-entropy; agreement; penalties
+   18 >>losses     cross-entropy, MSE, MAE, Huber, binary cross-entropy; words; agreement; penalties
    ===========================================================================================================
    A loss is L = (sum over labelled items) / divisor, where the divisor counts the labelled items of the whole
    update (their class weights, for class tasks that have them; times width for vectors), so that parts of a
@@ -15585,6 +15585,220 @@ static MTL__RARE mtl_activation *mtl__loss_forward(mtl_run *run, const mtl__loss
     mtl_run_record(run, y, d->loss == MTL_LOSS_CROSS_ENTROPY
                    ? mtl__cross_entropy_backward : mtl__real_loss_backward, d);
     return mtl__failed(run->error) ? NULL : y;
+}
+
+/* ---- language models: the next word, and from the end the previous one --------------------------------
+   Of a step's row, or each direction's half of it, logits of all classes of words, or in training of some:
+   >>api has the formulas. Ids of words are the targets, of the next row or of the one before. */
+enum { MTL__LM_LOGITS = 1 << 24 };          /* logits that an answer works on at a time */
+
+/* One direction: columns of the tap's rows, and what predicts out of them. */
+typedef struct mtl__lm_way {
+    size_t begin, width;
+    mtl_dense *project;                     /* tied: P; NULL: none */
+    const mtl_tensor *weight, *bias;        /* a row, and a number, for each class at least */
+} mtl__lm_way;
+
+typedef struct mtl__lm {
+    size_t words;                           /* which of a batch's inputs they are */
+    size_t classes, samples;                /* samples 0: all */
+    size_t ways;                            /* 2: the second one predicts the previous word */
+    mtl__lm_way way[2];
+} mtl__lm;
+
+/* Rows of the tap that predict something, and what. */
+typedef struct mtl__lm_targets {
+    size_t count;
+    int *rows;                              /* [count] packed rows, .. */
+    int *items;                             /* .. and which of the caller's */
+    int *labels;                            /* by the caller's row: the class to predict, 0: or none */
+} mtl__lm_targets;
+
+static void mtl__lm_targets_find(mtl_run *run, const mtl__lm *lm, int reverse, const mtl_packing *p,
+                                 mtl__lm_targets *to)
+{
+    const int *ids = run->inputs ? run->inputs[lm->words].ids : NULL;
+    int *numbers = (int *)mtl_run_push(run, 3 * p->rows * sizeof(int));
+    size_t n;
+    to->count = p->rows;                    /* in a dry run, at most */
+    to->rows = numbers;
+    to->items = numbers + p->rows;
+    to->labels = numbers + 2 * p->rows;
+    if (mtl__dry(run) || mtl__failed(run->error)) return;
+    for (n = to->count = 0; n < p->rows; n++) {
+        const int item = p->caller_row[n], at = p->previous[!reverse][n];   /* the next row, or the last */
+        const int id = at < 0 ? 0 : ids[p->caller_row[at]];
+        to->labels[item] = (size_t)id < lm->classes ? id : 0;
+        if (at < 0) continue;
+        to->rows[to->count] = (int)n;
+        to->items[to->count++] = item;
+    }
+}
+
+/* The words of a batch's softmax: its targets and those that are drawn; all where ids is NULL. */
+typedef struct mtl__lm_words {
+    size_t count;
+    int *ids, *place;                       /* [count] rising; [classes] which of them a class is */
+    mtl_real *shift;                        /* [count] -log of how likely it was to be drawn; targets: 0 */
+} mtl__lm_words;
+
+/* Marks what is drawn, with log-uniform probabilities, among what is no target (place 1). */
+static void mtl__lm_draw(mtl_run *run, const mtl__lm *lm, int *place)
+{
+    const unsigned long long stream = run->step << 16 | (++*mtl__run_stream(run) & 0xffff);
+    const double range = log((double)lm->classes + 1);
+    size_t i, c;
+    for (i = 0; i < lm->samples; i++) {
+        c = (size_t)exp(mtl__random_uniform(run->seed, stream, i) * range) - 1;
+        if (c < lm->classes && !place[c]) place[c] = 2;
+    }
+}
+
+/* How likely a class is to be among what is drawn. */
+static double mtl__lm_chance(const mtl__lm *lm, size_t c)
+{
+    const double q = log(((double)c + 2) / ((double)c + 1)) / log((double)lm->classes + 1);
+    return -expm1((double)lm->samples * log1p(-q));
+}
+
+static void mtl__lm_words_find(mtl_run *run, const mtl__lm *lm, mtl__lm_targets *targets, mtl__lm_words *to)
+{
+    size_t most, i, m, c;
+    memset(to, 0, sizeof *to);
+    to->count = lm->classes;
+    if (!lm->samples || !run->training) return;
+    most = mtl__at_most(lm->classes, lm->samples + lm->ways * targets[0].count);
+    to->place = (int *)mtl_run_push(run, lm->classes * sizeof(int));
+    to->ids = (int *)mtl_run_push(run, most * sizeof(int));
+    to->shift = mtl__run_reals(run, 1, most);
+    to->count = most;
+    if (mtl__dry(run) || mtl__failed(run->error)) return;
+    memset(to->place, 0, lm->classes * sizeof(int));
+    for (i = 0; i < lm->ways; i++)
+        for (m = 0; m < targets[i].count; m++) to->place[targets[i].labels[targets[i].items[m]]] = 1;
+    mtl__lm_draw(run, lm, to->place);
+    for (c = to->count = 0; c < lm->classes; c++) {
+        if (!to->place[c]) continue;
+        to->shift[to->count] = to->place[c] == 1 ? 0 : (mtl_real)-log(mtl__lm_chance(lm, c));
+        to->ids[to->count] = (int)c;
+        to->place[c] = (int)to->count++;
+    }
+    for (i = 0; i < lm->ways; i++)
+        for (m = 0; m < targets[i].count; m++) {
+            int *label = &targets[i].labels[targets[i].items[m]];
+            *label = to->place[*label];
+        }
+}
+
+/* Logits of some rows of the tap. words NULL: of all classes. */
+static mtl_activation *mtl__lm_logits(mtl_run *run, const mtl__lm *lm, const mtl__lm_way *way,
+                                      const mtl__lm_words *words, mtl_activation *x, const int *rows,
+                                      size_t count)
+{
+    mtl_activation *h = mtl__run_activation(run, NULL, NULL, count, way->width);
+    if (!h) return NULL;
+    h->constant = x->constant;
+    mtl__move_forward(run, x, way->begin, rows, h, 0, way->width);
+    if (way->project) h = mtl_dense_forward(run, way->project, h, NULL);
+    return mtl__choice_forward(run, way->weight, way->bias, words ? words->ids : NULL, words
+                               ? words->shift : NULL, words ? words->count : lm->classes, h);
+}
+
+/* The mean over all predictions, as far as this batch goes; NULL: it has none. */
+static MTL__RARE mtl_activation *mtl__lm_loss_forward(mtl_run *run, const mtl__lm *lm, double divisor,
+                                                      mtl_activation *x)
+{
+    mtl_target *target = (mtl_target *)mtl_run_make(run, 2 * sizeof *target);
+    mtl_activation *losses[2];
+    mtl__lm_targets targets[2];
+    mtl__lm_words words;
+    mtl__loss_data how;
+    size_t i;
+    memset(&how, 0, sizeof how);
+    how.loss = MTL_LOSS_CROSS_ENTROPY;
+    how.divisor = divisor;
+    for (i = 0; i < lm->ways; i++)
+        mtl__lm_targets_find(run, lm, (int)i, x->space->packing, &targets[i]);
+    if (mtl__failed(run->error) || !targets[0].count) return NULL;
+    mtl__lm_words_find(run, lm, targets, &words);
+    for (i = 0; i < lm->ways; i++) {
+        target[i].labels = targets[i].labels;
+        how.target = &target[i];
+        how.items = targets[i].items;
+        losses[i] = mtl__loss_forward(run, &how, mtl__lm_logits(run, lm, &lm->way[i], &words, x,
+                                                                targets[i].rows, targets[i].count), NULL);
+        if (!losses[i]) return NULL;
+    }
+    return lm->ways == 1 ? losses[0] : mtl__blend_forward(run, losses, lm->ways, NULL, NULL);
+}
+
+/* Some rows of one direction on their way to the answer. */
+typedef struct mtl__lm_block {
+    mtl__cross_entropy pass;                /* of logits; its loss by row of the block */
+    const int *next;                        /* [rows] < 0: nothing stands where the row predicts */
+    size_t way, ways;
+    int *labels;                            /* of the answer, by the caller's row */
+    mtl_real *values;
+    unsigned char *chosen;
+} mtl__lm_block;
+
+static void mtl__lm_block_part(const mtl__kernels *kernels, const void *pass, size_t m, size_t end)
+{
+    const mtl__lm_block *b = (const mtl__lm_block *)pass;
+    const mtl__cross_entropy *p = &b->pass;
+    size_t c, best;
+    kernels->cross_entropy_forward(p, m, end);
+    for (; m < end; m++) {
+        const mtl_real *row = p->x + m * p->x_stride;
+        const size_t item = (size_t)p->items[m], at = item * b->ways + b->way;
+        for (c = 1, best = 0; c < p->classes; c++)
+            if (row[c] > row[best]) best = c;
+        if (!b->way) b->labels[item] = (int)best;
+        b->values[at] = b->next[m] < 0 ? mtl__nan() : (mtl_real)-p->loss[m];
+        b->chosen[at] = b->next[m] >= 0 && p->labels[item] == (int)best;
+    }
+}
+
+/* Rows [first, first + count) of x. */
+static void mtl__lm_answer_block(mtl_run *run, const mtl__lm *lm, mtl_activation *x, size_t first,
+                                 size_t count, const mtl__lm_targets *targets, mtl__lm_block *b)
+{
+    const mtl_arena_mark mark = mtl_arena_save(run->arena);
+    int *rows = (int *)mtl_run_push(run, count * sizeof(int));
+    mtl_activation *z;
+    size_t m;
+    for (m = 0; m < count && rows && !mtl__dry(run); m++) rows[m] = (int)(first + m);
+    z = mtl__lm_logits(run, lm, &lm->way[b->way], NULL, x, rows, count);
+    if (z) {
+        memset(&b->pass, 0, sizeof b->pass);
+        b->pass.classes = lm->classes;
+        b->pass.x = z->value;
+        b->pass.x_stride = z->stride;
+        b->pass.items = x->space->packing->caller_row + first;
+        b->pass.labels = targets->labels;
+        b->pass.saved = mtl__run_reals(run, count, 3);
+        b->pass.loss = (double *)mtl_run_push(run, count * sizeof(double));
+        b->next = x->space->packing->previous[!b->way] + first;
+        mtl__run_rows(run, mtl__lm_block_part, b, sizeof *b, count, 0);
+    }
+    mtl_arena_release(run->arena, mark);
+}
+
+/* What all rows of x predict, into b, which says where to. Logits are made for some rows at a time: those of
+   all could be more than memory has. */
+static void mtl__lm_predict(mtl_run *run, const mtl__lm *lm, mtl_activation *x, mtl__lm_block *b)
+{
+    const size_t block = 1 + MTL__LM_LOGITS / lm->classes;
+    mtl__lm_targets targets;
+    size_t first, count;
+    b->ways = lm->ways;
+    for (b->way = 0; b->way < lm->ways && !mtl__failed(run->error); b->way++) {
+        mtl__lm_targets_find(run, lm, (int)b->way, x->space->packing, &targets);
+        for (first = 0; first < x->rows && !mtl__failed(run->error); first += count) {
+            count = mtl__at_most(block, x->rows - first);
+            mtl__lm_answer_block(run, lm, x, first, count, &targets, b);
+        }
+    }
 }
 
 /* ---- agreement of two passes (R-Drop, Liang et al. 2021) -----------------------------------------------
@@ -18749,8 +18963,8 @@ static void mtl__task_refuse_smoothing(const mtl_task_desc *t, const char *what,
 static void mtl__task_refuse_weights(const mtl_task_desc *t, const char *what, mtl_error *err)
 {
     if (t->class_weights)
-        mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s (task \"%s\"): class_weights are not of %s tasks: leave "
-                  "them out", what, t->name, mtl__choices_MTL_TASK[t->kind].name);
+        mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s (task \"%s\"): class_weights are not of %s tasks: "
+                  "leave them out", what, t->name, mtl__choices_MTL_TASK[t->kind].name);
 }
 
 static mtl_status mtl__task_check_weights(const mtl_task_desc *t, const char *what, mtl_error *err)
@@ -19352,23 +19566,8 @@ static MTL__RARE void mtl__ordinal_stream(mtl_maker *m, const mtl_task_part *par
 
 enum {
     MTL__LM_SAMPLED = 20000,                /* classes from which on words are drawn, */
-    MTL__LM_SAMPLES = 8192,                 /* and so many, where the desc says nothing */
-    MTL__LM_LOGITS = 1 << 24                /* logits that an answer works on at a time */
+    MTL__LM_SAMPLES = 8192                  /* and so many, where the desc says nothing */
 };
-
-/* One direction: columns of the tap's rows, and what predicts out of them. */
-typedef struct mtl__lm_way {
-    size_t begin, width;
-    mtl_dense *project;                     /* tied: P; NULL: none */
-    const mtl_tensor *weight, *bias;        /* a row, and a number, for each class at least */
-} mtl__lm_way;
-
-typedef struct mtl__lm {
-    size_t words;                           /* which of a batch's inputs they are */
-    size_t classes, samples;                /* samples 0: all */
-    size_t ways;                            /* 2: the second one predicts the previous word */
-    mtl__lm_way way[2];
-} mtl__lm;
 
 static mtl_status mtl__lm_check(mtl_task_desc *t, const char *what, mtl_error *err)
 {
@@ -19381,9 +19580,9 @@ static mtl_status mtl__lm_check(mtl_task_desc *t, const char *what, mtl_error *e
     mtl__task_refuse_smoothing(t, what, err);
     mtl__task_refuse_weights(t, what, err);
     if (t->hidden[0])
-        mtl__fail(err, MTL_ERROR_FIELD, what, t->hidden[0], "%s.hidden (task \"%s\"): a language model has no "
-                  "hidden layers, which would mix the two directions: leave it out, or set tied, which has "
-                  "a layer for each", what, t->name);
+        mtl__fail(err, MTL_ERROR_FIELD, what, t->hidden[0], "%s.hidden (task \"%s\"): a language model has "
+                  "no hidden layers, which would mix the two directions: leave it out, or set tied, which "
+                  "has a layer for each", what, t->name);
     if (t->loss == MTL_LOSS_DEFAULT) t->loss = MTL_LOSS_CROSS_ENTROPY;
     return t->loss == MTL_LOSS_CROSS_ENTROPY ? mtl__status(err) : mtl__task_fail_loss(t, what, err);
 }
@@ -19393,19 +19592,21 @@ static MTL__RARE mtl_status mtl__lm_check_model(const mtl_task_part *part, mtl_e
 {
     const mtl_task_desc *d = part->desc;
     if (!part->words)
-        return mtl__fail(err, MTL_ERROR_FIELD, d->name, -1, "task %s: a language model predicts token ids, and "
-                         "the model has no input of them (inputs[].vocabulary)", d->name);
+        return mtl__fail(err, MTL_ERROR_FIELD, d->name, -1, "task %s: a language model predicts token ids, "
+                         "and the model has no input of them (inputs[].vocabulary)", d->name);
     if (part->sees == MTL_SEES_ALL)
         return mtl__fail(err, MTL_ERROR_FIELD, d->name, -1, "task %s: a language model may not read what it "
                          "predicts, and the rows of its tap know of all steps: let tap.from name a column of "
-                         "cells that reads forwards, or bidirectional over inputs, with one layer and without "
-                         "norm_output, or causal convolutions", d->name);
+                         "cells that reads forwards, or bidirectional over inputs, with one layer and "
+                         "without norm_output, or causal convolutions", d->name);
     if (d->classes > part->words->vocabulary)
-        return mtl__fail(err, MTL_ERROR_FIELD, d->name, d->classes, "task %s: its classes are %d, but the input "
-                         "%s has %d words", d->name, d->classes, part->words->name, part->words->vocabulary);
+        return mtl__fail(err, MTL_ERROR_FIELD, d->name, d->classes, "task %s: its classes are %d, but the "
+                         "input %s has %d words", d->name, d->classes, part->words->name,
+                         part->words->vocabulary);
     if (d->tied && part->words->padding_zero)
-        return mtl__fail(err, MTL_ERROR_FIELD, d->name, -1, "task %s: tied to the input %s, whose padding_zero "
-                         "says that word 0 never learns: leave one of the two out", d->name, part->words->name);
+        return mtl__fail(err, MTL_ERROR_FIELD, d->name, -1, "task %s: tied to the input %s, whose "
+                         "padding_zero says that word 0 never learns: leave one of the two out", d->name,
+                         part->words->name);
     return mtl__status(err);
 }
 
@@ -19455,178 +19656,10 @@ static MTL__RARE mtl_status mtl__lm_build(mtl_task_part *part, mtl_parameters *s
     return mtl__status(err);
 }
 
-/* Rows of the tap that predict something, and what. */
-typedef struct mtl__lm_targets {
-    size_t count;
-    int *rows;                              /* [count] packed rows, .. */
-    int *items;                             /* .. and which of the caller's */
-    int *labels;                            /* by the caller's row: the class that it predicts, 0 where none */
-} mtl__lm_targets;
-
-static void mtl__lm_targets_find(mtl_run *run, const mtl__lm *lm, int reverse, const mtl_packing *p,
-                                 mtl__lm_targets *to)
-{
-    const int *ids = run->inputs ? run->inputs[lm->words].ids : NULL;
-    size_t n;
-    to->count = p->rows;                    /* in a dry run, at most */
-    to->rows = (int *)mtl_run_push(run, p->rows * sizeof(int));
-    to->items = (int *)mtl_run_push(run, p->rows * sizeof(int));
-    to->labels = (int *)mtl_run_push(run, p->rows * sizeof(int));
-    if (mtl__dry(run) || mtl__failed(run->error)) return;
-    for (n = to->count = 0; n < p->rows; n++) {
-        const int item = p->caller_row[n], at = p->previous[!reverse][n];   /* the next row, or the one before */
-        const int id = at < 0 ? 0 : ids[p->caller_row[at]];
-        to->labels[item] = (size_t)id < lm->classes ? id : 0;
-        if (at < 0) continue;
-        to->rows[to->count] = (int)n;
-        to->items[to->count++] = item;
-    }
-}
-
-/* The words of a batch's softmax: its targets and those that are drawn; all where ids is NULL. */
-typedef struct mtl__lm_words {
-    size_t count;
-    int *ids, *place;                       /* [count] rising; [classes] which of them a class is */
-    mtl_real *shift;                        /* [count] -log of how likely it was to be drawn; targets: 0 */
-} mtl__lm_words;
-
-/* Marks what is drawn, with log-uniform probabilities, among what is no target (place 1). */
-static void mtl__lm_draw(mtl_run *run, const mtl__lm *lm, int *place)
-{
-    const unsigned long long stream = run->step << 16 | (++*mtl__run_stream(run) & 0xffff);
-    const double range = log((double)lm->classes + 1);
-    size_t i, c;
-    for (i = 0; i < lm->samples; i++) {
-        c = (size_t)exp(mtl__random_uniform(run->seed, stream, i) * range) - 1;
-        if (c < lm->classes && !place[c]) place[c] = 2;
-    }
-}
-
-/* How likely a class is to be among what is drawn. */
-static double mtl__lm_chance(const mtl__lm *lm, size_t c)
-{
-    const double q = log(((double)c + 2) / ((double)c + 1)) / log((double)lm->classes + 1);
-    return -expm1((double)lm->samples * log1p(-q));
-}
-
-static void mtl__lm_words_find(mtl_run *run, const mtl__lm *lm, mtl__lm_targets *targets, mtl__lm_words *to)
-{
-    size_t most, i, m, c;
-    memset(to, 0, sizeof *to);
-    to->count = lm->classes;
-    if (!lm->samples || !run->training) return;
-    most = mtl__at_most(lm->classes, lm->samples + lm->ways * targets[0].count);
-    to->place = (int *)mtl_run_push(run, lm->classes * sizeof(int));
-    to->ids = (int *)mtl_run_push(run, most * sizeof(int));
-    to->shift = mtl__run_reals(run, 1, most);
-    to->count = most;
-    if (mtl__dry(run) || mtl__failed(run->error)) return;
-    memset(to->place, 0, lm->classes * sizeof(int));
-    for (i = 0; i < lm->ways; i++)
-        for (m = 0; m < targets[i].count; m++) to->place[targets[i].labels[targets[i].items[m]]] = 1;
-    mtl__lm_draw(run, lm, to->place);
-    for (c = to->count = 0; c < lm->classes; c++) {
-        if (!to->place[c]) continue;
-        to->shift[to->count] = to->place[c] == 1 ? 0 : (mtl_real)-log(mtl__lm_chance(lm, c));
-        to->ids[to->count] = (int)c;
-        to->place[c] = (int)to->count++;
-    }
-    for (i = 0; i < lm->ways; i++)
-        for (m = 0; m < targets[i].count; m++) {
-            int *label = &targets[i].labels[targets[i].items[m]];
-            *label = to->place[*label];
-        }
-}
-
-/* Logits of some rows of the tap. words NULL: of all classes. */
-static mtl_activation *mtl__lm_logits(mtl_run *run, const mtl__lm *lm, const mtl__lm_way *way,
-                                      const mtl__lm_words *words, mtl_activation *x, const int *rows,
-                                      size_t count)
-{
-    mtl_activation *h = mtl__run_activation(run, NULL, NULL, count, way->width);
-    if (!h) return NULL;
-    h->constant = x->constant;
-    mtl__move_forward(run, x, way->begin, rows, h, 0, way->width);
-    if (way->project) h = mtl_dense_forward(run, way->project, h, NULL);
-    return mtl__choice_forward(run, way->weight, way->bias, words ? words->ids : NULL, words
-                               ? words->shift : NULL, words ? words->count : lm->classes, h);
-}
-
 static MTL__RARE mtl_activation *mtl__lm_loss(mtl_run *run, const mtl_task_part *part,
                                               const mtl_loss_items *items, mtl_activation *x)
 {
-    const mtl__lm *lm = (const mtl__lm *)part->data;
-    mtl_target *target = (mtl_target *)mtl_run_make(run, 2 * sizeof *target);
-    mtl_activation *losses[2];
-    mtl__lm_targets targets[2];
-    mtl__lm_words words;
-    size_t i;
-    for (i = 0; i < lm->ways; i++)
-        mtl__lm_targets_find(run, lm, (int)i, x->space->packing, &targets[i]);
-    if (mtl__failed(run->error) || !targets[0].count) return NULL;
-    mtl__lm_words_find(run, lm, targets, &words);
-    for (i = 0; i < lm->ways; i++) {
-        mtl__loss_data how = mtl__task_loss_data(part, items);
-        target[i].labels = targets[i].labels;
-        how.target = &target[i];
-        how.items = targets[i].items;
-        losses[i] = mtl__loss_forward(run, &how, mtl__lm_logits(run, lm, &lm->way[i], &words, x,
-                                                                targets[i].rows, targets[i].count), NULL);
-        if (!losses[i]) return NULL;
-    }
-    return lm->ways == 1 ? losses[0] : mtl__blend_forward(run, losses, lm->ways, NULL, NULL);
-}
-
-/* Some rows of one direction on their way to the answer. */
-typedef struct mtl__lm_block {
-    mtl__cross_entropy pass;                /* of logits; its loss by row of the block */
-    const int *next;                        /* [rows] < 0: nothing stands where the row predicts */
-    size_t way, ways;
-    int *labels;                            /* of the answer, by the caller's row */
-    mtl_real *values;
-    unsigned char *chosen;
-} mtl__lm_block;
-
-static void mtl__lm_block_part(const mtl__kernels *kernels, const void *pass, size_t m, size_t end)
-{
-    const mtl__lm_block *b = (const mtl__lm_block *)pass;
-    const mtl__cross_entropy *p = &b->pass;
-    size_t c, best;
-    kernels->cross_entropy_forward(p, m, end);
-    for (; m < end; m++) {
-        const mtl_real *row = p->x + m * p->x_stride;
-        const size_t item = (size_t)p->items[m], at = item * b->ways + b->way;
-        for (c = 1, best = 0; c < p->classes; c++)
-            if (row[c] > row[best]) best = c;
-        if (!b->way) b->labels[item] = (int)best;
-        b->values[at] = b->next[m] < 0 ? mtl__nan() : (mtl_real)-p->loss[m];
-        b->chosen[at] = b->next[m] >= 0 && p->labels[item] == (int)best;
-    }
-}
-
-/* Rows [first, first + count) of x. */
-static void mtl__lm_answer_block(mtl_run *run, const mtl__lm *lm, mtl_activation *x, size_t first,
-                                 size_t count, const mtl__lm_targets *targets, mtl__lm_block *b)
-{
-    const mtl_arena_mark mark = mtl_arena_save(run->arena);
-    int *rows = (int *)mtl_run_push(run, count * sizeof(int));
-    mtl_activation *z;
-    size_t m;
-    for (m = 0; m < count && rows && !mtl__dry(run); m++) rows[m] = (int)(first + m);
-    z = mtl__lm_logits(run, lm, &lm->way[b->way], NULL, x, rows, count);
-    if (z) {
-        memset(&b->pass, 0, sizeof b->pass);
-        b->pass.classes = lm->classes;
-        b->pass.x = z->value;
-        b->pass.x_stride = z->stride;
-        b->pass.items = x->space->packing->caller_row + first;
-        b->pass.labels = targets->labels;
-        b->pass.saved = mtl__run_reals(run, count, 3);
-        b->pass.loss = (double *)mtl_run_push(run, count * sizeof(double));
-        b->next = x->space->packing->previous[!b->way] + first;
-        mtl__run_rows(run, mtl__lm_block_part, b, sizeof *b, count, 0);
-    }
-    mtl_arena_release(run->arena, mark);
+    return mtl__lm_loss_forward(run, (const mtl__lm *)part->data, items->divisor, x);
 }
 
 /* A probability that is not finite fails the run, or with predictor.skip_bad its sequence has no answer. */
@@ -19643,29 +19676,18 @@ static void mtl__lm_answer_check(mtl_run *run, const mtl_task_part *part, const 
                 mtl__answer_bad(run, part, &shown, n, items[n], b->values + (size_t)items[n] * b->ways);
 }
 
-/* Logits are made for some rows at a time: those of all could be more than memory has. */
 static void mtl__lm_answer(mtl_run *run, const mtl_task_part *part, const mtl_activation *x,
                            const mtl_activation *p, const int *items, mtl_prediction *out)
 {
-    const mtl__lm *lm = (const mtl__lm *)part->data;
-    const size_t block = 1 + MTL__LM_LOGITS / lm->classes;
     mtl_activation rows = *x;
-    mtl__lm_targets targets;
     mtl__lm_block b;
-    size_t first, count;
     (void)p;
     memset(&b, 0, sizeof b);
-    b.ways = out->width = lm->ways;
+    out->width = part->predictions;
     out->labels = b.labels = (int *)mtl_run_push(run, x->rows * sizeof(int));
-    out->values = b.values = mtl__run_reals(run, x->rows, lm->ways);
-    out->chosen = b.chosen = (unsigned char *)mtl_run_push(run, x->rows * lm->ways);
-    for (; b.way < lm->ways && !mtl__failed(run->error); b.way++) {
-        mtl__lm_targets_find(run, lm, (int)b.way, x->space->packing, &targets);
-        for (first = 0; first < x->rows && !mtl__failed(run->error); first += count) {
-            count = mtl__at_most(block, x->rows - first);
-            mtl__lm_answer_block(run, lm, &rows, first, count, &targets, &b);
-        }
-    }
+    out->values = b.values = mtl__run_reals(run, x->rows, out->width);
+    out->chosen = b.chosen = (unsigned char *)mtl_run_push(run, x->rows * out->width);
+    mtl__lm_predict(run, (const mtl__lm *)part->data, &rows, &b);
     mtl__lm_answer_check(run, part, x, items, &b);
 }
 

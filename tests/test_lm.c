@@ -646,5 +646,5 @@ static void test_lm_errors(void **state)
     cmocka_unit_test(test_lm_is_its_formula), cmocka_unit_test(test_lm_gradients), \
     cmocka_unit_test(test_lm_sampled_rows), cmocka_unit_test(test_lm_draws), \
     cmocka_unit_test(test_lm_sampled_gradient_is_the_whole_one), cmocka_unit_test(test_lm_everywhere), \
-    cmocka_unit_test(test_lm_learns), cmocka_unit_test(test_lm_streams), cmocka_unit_test(test_lm_stands_aside), \
-    cmocka_unit_test(test_lm_leaks), cmocka_unit_test(test_lm_errors)
+    cmocka_unit_test(test_lm_learns), cmocka_unit_test(test_lm_streams), \
+    cmocka_unit_test(test_lm_stands_aside), cmocka_unit_test(test_lm_leaks), cmocka_unit_test(test_lm_errors)

@@ -26,7 +26,8 @@ void check_lm_tasks(const settings *given, const corpus *all, int automatic)
 {
     if (!given->lm) return;
     if (corpus_find(all, NAME))
-        fail_usage("--lm: the data have a task named %s: rename its column, or leave it out with --only", NAME);
+        fail_usage("--lm: the data have a task named %s: rename its column, or leave it out with --only",
+                   NAME);
     if (automatic)
         fail_usage("--lm: is for a model of known structure: give --share NAME, too, such as --share full");
 }

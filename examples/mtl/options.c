@@ -421,7 +421,8 @@ void add_options_text(char **text, const settings *given)
         if (k < sizeof left_out / sizeof *left_out || !(of->commands & given->command)) continue;
         if (value) add_text(text, "%s=%s\n", of->name, value);
         if (of->takes == SWITCH && *(const int *)member) add_text(text, "%s=1\n", of->name);
-        if (of->takes == COUNT && *(const long long *)member) add_text(text, "%s=%lld\n", of->name, *(const long long *)member);
+        if (of->takes == COUNT && *(const long long *)member)
+            add_text(text, "%s=%lld\n", of->name, *(const long long *)member);
         if (of->takes == FILES || of->takes == LIST) add_values(text, of->name, *(char **const *)member);
     }
 }
