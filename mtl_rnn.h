@@ -112,7 +112,7 @@
      15 >>layers     embedding, dense, dropout, selection, concatenation, pooling
      16 >>cells      RNN, GRU, LSTM, minGRU, whose table is in >>kernels; directions; stacks
      17 >>stream     one step of one sequence: a short list of operations
-     18 >>losses     cross-entropy, MSE, MAE, Huber, binary cross-entropy; agreement; penalties
+     18 >>losses     cross-entropy, MSE, MAE, Huber, binary cross-entropy; words; agreement; penalties
      19 >>spelling   words by their characters: a convolution over each distinct word of a batch
      20 >>crf        conditional random fields: sums over all labellings of a sequence, and the best one
      21 >>metrics    accuracy, span F1, label F1, RMSE, MAE, R2: counted as items stream by, nothing allocated
@@ -249,7 +249,7 @@ enum { MTL_PENALTY_DEFAULT, MTL_PENALTY_TIE, MTL_PENALTY_ORTHOGONAL,
     MTL_PENALTY_ANCHOR, MTL_PENALTY_COUNT }; /* default: tie */
 enum { MTL_LEVEL_SEQUENCE, MTL_LEVEL_STEP };
 enum { MTL_TASK_CLASS, MTL_TASK_REAL, MTL_TASK_MULTI, MTL_TASK_ORIGIN, MTL_TASK_CRF, MTL_TASK_ORDINAL,
-    MTL_TASK_POISSON, MTL_TASK_COUNT };
+    MTL_TASK_POISSON, MTL_TASK_LM, MTL_TASK_COUNT };
 enum { MTL_CONSTRAINTS_DEFAULT, MTL_CONSTRAINTS_DECODING, MTL_CONSTRAINTS_TRAINING,
     MTL_CONSTRAINTS_NONE }; /* default: in decoding */
 enum { MTL_LOSS_DEFAULT, MTL_LOSS_CROSS_ENTROPY, MTL_LOSS_MSE, MTL_LOSS_MAE, MTL_LOSS_HUBER,
@@ -298,7 +298,7 @@ enum { MTL_INIT_DEFAULT, MTL_INIT_UNIFORM, MTL_INIT_NORMAL, MTL_INIT_CONSTANT, M
 #define MTL_TASK_NAMES(X)       X(MTL_TASK_CLASS, "class") X(MTL_TASK_REAL, "real") \
                                 X(MTL_TASK_MULTI, "multi") X(MTL_TASK_ORIGIN, "origin") \
                                 X(MTL_TASK_CRF, "crf") X(MTL_TASK_ORDINAL, "ordinal") \
-                                X(MTL_TASK_POISSON, "count")
+                                X(MTL_TASK_POISSON, "count") X(MTL_TASK_LM, "lm")
 #define MTL_CONSTRAINTS_NAMES(X) X(MTL_CONSTRAINTS_DECODING, "decoding") \
                                 X(MTL_CONSTRAINTS_TRAINING, "training") X(MTL_CONSTRAINTS_NONE, "none")
 #define MTL_LOSS_NAMES(X)       X(MTL_LOSS_CROSS_ENTROPY, "cross-entropy") X(MTL_LOSS_MSE, "mse") \
@@ -522,7 +522,25 @@ typedef struct mtl_column_desc { MTL_COLUMN_FIELDS(MTL__MEMBER) } mtl_column_des
 
    A crf task has, beside its head, the tensors TASK.transitions [from][to], TASK.start and TASK.end; its
    loss is the negative log likelihood of the labels of whole sequences, of those with missing labels summed
-   over what these may be, divided by the number of labelled steps. */
+   over what these may be, divided by the number of labelled steps.
+
+   An lm task is a language model: each step predicts the word of the next one, and where the rows come from a
+   bidirectional column, its half that reads from the end predicts the word before. Neither half may know what
+   it predicts: the column has one layer then, without norm_output, over inputs alone; others read forwards. A
+   batch's ids are the targets, those of the model's first input of token ids, and mtl_batch.targets are not
+   read. Ids from `classes` on count as 0, the unknown word, so a vocabulary has the commonest words first. A
+   sequence's last step (and from the end its first one) predicts nothing: without a symbol for the end, none
+   is learnt. The loss is the mean over all predictions. Of a step's row h, or the half of it:
+       logits = W h + b        or tied        logits = E (P h + q) + b
+   Tensors: TASK.output.weight, W, and .bias, b; TASK.project.weight, P, and .bias, q; E is the input's table,
+   not multiplied by its `scale`. Those of the other direction are TASK.output_reverse and
+   TASK.project_reverse.
+
+   With `samples` K, training computes the logits of a batch's own targets and of K classes drawn with
+   q_c = log((c + 2) / (c + 1)) / log(classes + 1), Zipf's law. The sum of exponentials that a softmax divides
+   by is estimated from these: each that is drawn counts 1 / (1 - (1 - q_c)^K), the inverse of how likely that
+   was, so the estimate has the right mean   Bengio & Senecal 2003; Jean et al. 2015; Horvitz & Thompson 1952
+   */
 #define MTL_TASK_FIELDS(X) \
     X(MTL_NAME,   name,         0, 1, 1, MTL_NONE, "as an input's") \
     X(MTL_MIX,    tap,          0, 0, 0, MTL_NONE, "where the head's rows come from") \
@@ -535,9 +553,11 @@ typedef struct mtl_column_desc { MTL_COLUMN_FIELDS(MTL__MEMBER) } mtl_column_des
     X(MTL_CHOICE, kind,       MTL_TASK_CLASS, 0, MTL_TASK_COUNT - 1, MTL_TASK, \
       "what is predicted: a class, real numbers, any number of classes (multi), a batch's data set, never " \
       "scored (origin), the classes of all steps together, by a conditional random field (crf), one of " \
-      "classes in an order (ordinal), or how often something happens (count)") \
+      "classes in an order (ordinal), how often something happens (count), or the words before and behind " \
+      "(lm)") \
     X(MTL_CHOICE, level,      MTL_LEVEL_SEQUENCE, 0, 1, MTL_LEVEL, "one target a sequence, or one a step") \
-    X(MTL_INT,    classes,       0, 0, 100000000, MTL_NONE, "classes of a class, multi, crf or ordinal task") \
+    X(MTL_INT,    classes,       0, 0, 100000000, MTL_NONE, \
+      "classes of a class, multi, crf or ordinal task; lm: the words 0 .. classes-1 are told apart; 0: all") \
     X(MTL_INT,    width,         1, 1, 1000000, MTL_NONE, "numbers in a real or count target") \
     X(MTL_FLOAT,  weight,        1, 0, 1e6, MTL_NONE, "weight in the joint loss") \
     X(MTL_FLAG,   evaluate_only, 0, 0, 1, MTL_NONE, "scored, never trained") \
@@ -565,7 +585,12 @@ typedef struct mtl_column_desc { MTL_COLUMN_FIELDS(MTL__MEMBER) } mtl_column_des
     X(MTL_CHOICE, pool_beside, MTL_POOL_NONE, 1, MTL_POOL_NONE, MTL_BESIDE, \
       "a second pool of the same rows, whose result stands beside the first one's") \
     X(MTL_INT,    pool_width,    0, 0, 1000000, MTL_NONE, \
-      "pool additive: units of its hidden layer; 0: as many as the rows have columns")
+      "pool additive: units of its hidden layer; 0: as many as the rows have columns") \
+    X(MTL_FLAG,   tied,          0, 0, 1, MTL_NONE, \
+      "lm: the rows of its output are the words' embeddings, behind a dense layer") \
+    X(MTL_INT,    samples,       0, 0, 100000000, MTL_NONE, \
+      "lm: words drawn for a batch's softmax in training; 0: 8192 from 20000 classes on, else none; as " \
+      "many as classes: none")
 typedef struct mtl_task_desc { MTL_TASK_FIELDS(MTL__MEMBER) } mtl_task_desc;
 
 /* A penalty: a loss without targets that is added to the joint loss, weight times
@@ -715,7 +740,9 @@ typedef struct mtl_trainer_desc {
     X(MTL_FLAG,   skip_bad,   0, 0, 1, MTL_NONE, \
       "sequences whose input is refused are left out, and all others answered") \
     X(MTL_FLAG,   logits,     0, 0, 1, MTL_NONE, \
-      "classes are answered by labels and logits, without the probabilities, which cost a small model most")
+      "classes are answered by labels and logits, without the probabilities, which cost a small model most") \
+    X(MTL_FLAG,   aside,      0, 0, 1, MTL_NONE, \
+      "language models are answered beside other tasks, too; else only where there are no others")
 typedef struct mtl_predictor_desc {
     const char *name;                       /* unused; may stay NULL */
     MTL_PREDICTOR_FIELDS(MTL__MEMBER)
@@ -936,6 +963,7 @@ struct mtl_run {
     struct mtl__step_norms *norms;          /* NULL, or what mtl_watch_steps asks a cell's backward for */
     struct mtl__carry *carry;               /* NULL, or states that the batch's sequences carry */
     unsigned char *skipped;                 /* NULL, or [B] what predictor.skip_bad left out: MTL_SKIPPED_* */
+    const struct mtl_input *inputs;         /* the batch's, while a model runs; NULL in a dry run */
 };
 
 /* A run over `arena` with the kernels of isa (MTL_ISA_*); err (not NULL) is its sticky error. Set tape,
@@ -1152,8 +1180,8 @@ typedef struct mtl_batch {
     size_t sequences;                       /* B */
     const int *lengths;                     /* [B] steps of each sequence, at least 1 */
     const mtl_input *inputs;                /* one per input of the model that does not read another one's */
-    const mtl_target *targets;              /* one per task of the model (of origin tasks, which stand last,
-                                               none is read); NULL: none */
+    const mtl_target *targets;              /* one per task of the model (of origin and lm tasks, which stand
+                                               last, none is read); NULL: none */
     mtl_state *state;                       /* NULL, or states of these sequences: read at the start, written
                                                at the end of a forward pass that did not fail, by cells that
                                                read forward and by what pools steps (so a training step that
@@ -1413,7 +1441,13 @@ typedef struct mtl_prediction {
                                                gradient goes where a tap reads them */
     const mtl_real *values;                 /* real tasks: [items][width], original units */
     const unsigned char *chosen;            /* multi tasks: [items][classes] 1 where a probability is 0.5 at
-                                               least, else 0 */
+                                               least, else 0; lm tasks: [items][directions] 1 where the
+                                               likeliest word is what stands there. Their labels are the
+                                               likeliest next words, their values [items][directions] the
+                                               logarithms of the probabilities of the next word and of the
+                                               previous one, NaN where there is none; width is that of values.
+                                               A stream gives the probabilities of all next words instead.
+                                               Beside other tasks all is empty without predictor.aside */
     const mtl_real *logits;                 /* predictor.logits: [items][classes] in place of probabilities
                                                (but of steps that vote) */
 } mtl_prediction;
@@ -1443,9 +1477,9 @@ MTL_DEF void mtl_predictor_observe(mtl_predictor *predictor, mtl_observer observ
    whole sequence so far, to 1e-5. */
 typedef struct mtl_stream mtl_stream;
 /* Exact bytes of a stream. how: of its fields isa, logits and max_sequences (how many sequences it has states
-   of; 0: one) count; NULL: defaults. 0 on error. Error UNSUPPORTED names a part that cannot be streamed: a
-   column that reads backwards, one that reads a task of sequences, a gate a sequence, a kind without
-   `stream`. */
+   of; 0: one) and `aside` count; NULL: defaults. 0 on error. Error UNSUPPORTED names a part that cannot be
+   streamed: a column that reads backwards, one that reads a task of sequences, a gate a sequence, a kind
+   without `stream`. */
 MTL_DEF size_t mtl_stream_size(const mtl_model *model, const mtl_predictor_desc *how, mtl_error *err);
 /* In the caller's buffer (aligned to 64), which must outlive it, as the model must. Its weights are the
    model's; scales of features and of targets are those of now. Error: BUFFER with the bytes needed. */
@@ -1477,7 +1511,7 @@ struct mtl_operation {
    does stands above it in >>stream. */
 #define MTL_OPERATION_LIST(X) \
     X(embedding) X(features) X(cell) X(dense) X(activate) X(softmax) X(copy) X(add) X(gate) X(pool) \
-    X(attend) X(norm) X(class) X(multi) X(real) X(ordinal) X(ranks) X(window)
+    X(attend) X(norm) X(class) X(multi) X(real) X(ordinal) X(ranks) X(window) X(none)
 #define MTL__OPERATION(name) MTL_DEF mtl_status mtl_do_##name(const mtl_operation *op, mtl_frame *frame);
 MTL_OPERATION_LIST(MTL__OPERATION)
 #undef MTL__OPERATION
@@ -1543,6 +1577,8 @@ typedef struct mtl_task_score {
     double kappa;                           /* ordinal: Cohen's, with quadratic weights (Cohen 1968), of the
                                                items whose label is a class; mae is in ranks there */
     double deviance, d2;                    /* count: mean Poisson deviance; share of it that is explained */
+    double perplexity;                      /* lm: exp of the mean loss; score is its inverse, items are
+                                               predictions, of both directions */
 } mtl_task_score;
 typedef struct mtl_scores {
     size_t task_count;
@@ -1550,7 +1586,8 @@ typedef struct mtl_scores {
     size_t sequences, tokens;
     size_t joint_items;                     /* sequences with a class label */
     double joint_accuracy;                  /* share of them with every labelled class and tag right */
-    double score;                           /* mean over tasks with items */
+    double score;                           /* mean over tasks with items; lm tasks count where no other one
+                                               has any */
 } mtl_scores;
 /* Scores of a model on labelled data, in batches of similar length, by the predictor's limits. data: `count`
    data sets, scored as one; targets given as distributions are not scored. scores->tasks must hold the
@@ -1651,6 +1688,10 @@ struct mtl_input_kind {
                                                them */
 };
 
+/* What a row knows of other steps than its own: of all; of those before; its first half of those before, its
+   second half of those behind; of none. */
+enum { MTL_SEES_ALL, MTL_SEES_PAST, MTL_SEES_APART, MTL_SEES_STEP };
+
 /* A column: rows of steps in, rows of steps out. Its forward applies the desc's dropout too. */
 typedef struct mtl_column_part {
     const mtl_column_desc *desc;
@@ -1661,6 +1702,7 @@ typedef struct mtl_column_part {
     const size_t *state_units;              /* [states] */
     void *data;
     int state_c;                            /* build: 1: states have a c beside h, as an LSTM's */
+    int sees;                               /* build: MTL_SEES_*, of the steps that it reads; not set: all */
 } mtl_column_part;
 /* A column on its way through a batch, perhaps beside others. */
 typedef struct mtl_column_pass {
@@ -1716,6 +1758,11 @@ typedef struct mtl_task_part {
     int spans;                              /* labels are of a span scheme */
     const char *probabilities;              /* the name of what `distribution` makes */
     void *data;                             /* what build has made beside the head */
+    const mtl_input_desc *words;            /* the model's first input of token ids, NULL: it has none, .. */
+    size_t words_at;                        /* .. and which of a batch's inputs has them */
+    size_t inputs;                          /* columns of the rows of its tap, which .. */
+    int sees;                               /* .. know of other steps: MTL_SEES_* */
+    size_t predictions;                     /* of words: build: directions in which they are predicted */
 } mtl_task_part;
 /* What a loss is taken over: outputs [rows][outputs] of labelled items only (but see `whole`). */
 typedef struct mtl_loss_items {
@@ -1736,8 +1783,9 @@ enum { MTL_TARGET_LABELS, MTL_TARGET_NUMBERS, MTL_TARGET_SET,       /* a label; 
                                                                        and 1s; */
        MTL_TARGET_ORIGIN,                   /* none: mtl_batch.set is the label of all its sequences; */
        MTL_TARGET_RANKS,                    /* a label, where the order of labels means something; */
-       MTL_TARGET_COUNTS };                 /* numbers of at least 0, which are whole unless a teacher expects
-                                               them */
+       MTL_TARGET_COUNTS,                   /* numbers of at least 0, which are whole unless a teacher expects
+                                               them; */
+       MTL_TARGET_WORDS };                  /* none: the batch's own token ids */
 enum { MTL_JUDGED_NOT, MTL_JUDGED_RIGHT, MTL_JUDGED_WRONG };
 /* A figure that a kind's score fills in, for reports: what it is called, by MTL_LEVEL_*, and the double's
    place. */
@@ -1782,6 +1830,12 @@ struct mtl_task_kind {
     int whole;                              /* 1: the loss is of all items, labelled or not: rows and items of
                                                mtl_loss_items are all that there are; targets are labels
                                                alone, never distributions */
+    int headless;                           /* 1: outputs are the rows of the tap, after dropout: loss, answer
+                                               and stream have all that is behind. No tap can read them */
+    int aside;                              /* 1: the score counts in the mean where no other task has one,
+                                               and answers beside others need predictor.aside */
+    /* headless: the place of what `stream` answers from; x: that of the rows. NULL: that place itself */
+    unsigned (*stream_head)(mtl_maker *maker, const mtl_task_part *part, unsigned x);
 };
 /* 1 for NaN, which is a missing number, by its bits: -ffast-math takes comparisons with NaN for false. */
 MTL_DEF int mtl_is_missing(mtl_real x);
@@ -12030,6 +12084,22 @@ static void mtl__row_groups_find(mtl__row_groups *g, size_t rows, const int *ids
     g->first[g->distinct] = g->count;
 }
 
+/* Rows ids[k], [count] of a table, rising, ids NULL: row k, are about to get a gradient: add[k] tells which
+   have one already, the others join the gradient's list. fresh: [count] scratch. */
+static void mtl__gradient_touch(mtl_gradients *g, const mtl_tensor *t, const int *ids, size_t count,
+                                unsigned char *add, int *fresh)
+{
+    mtl_gradient *gradient = &g->of[t->index];
+    size_t k, n = 0;
+    if (gradient->state == MTL_GRAD_NONE) gradient->state = MTL_GRAD_ROWS;
+    for (k = 0; k < count; k++) {
+        const int id = ids ? ids[k] : (int)k;
+        add[k] = gradient->state == MTL_GRAD_DENSE || g->touched[t->index][id];
+        if (!add[k]) fresh[n++] = id;
+    }
+    mtl__gradient_add_rows(g, t, fresh, n);
+}
+
 /* The gradient of an embedding: which rows of dy each id's gradient is the sum of. */
 typedef struct mtl__embedding_order {
     mtl__row_groups groups;
@@ -12043,22 +12113,12 @@ typedef struct mtl__embedding_order {
 static void mtl__embedding_mark(const mtl__kernels *kernels, const void *pass, size_t begin, size_t end)
 {
     mtl__embedding_order *o = *(mtl__embedding_order *const *)pass;
-    mtl_gradients *g = o->run->gradients;
-    const mtl_tensor *t = o->data->weight;
     mtl__row_groups *groups = &o->groups;
-    mtl_gradient *gradient = &g->of[t->index];
-    int *fresh;
-    size_t k, n = 0;
     (void)kernels; (void)begin; (void)end;
     mtl__row_groups_find(groups, o->data->y->rows, o->data->ids, o->data->items,
                          o->data->padding_zero ? 1 : 0);
-    fresh = (int *)(void *)groups->other;       /* the sort is done with it */
-    if (gradient->state == MTL_GRAD_NONE) gradient->state = MTL_GRAD_ROWS;
-    for (k = 0; k < groups->distinct; k++) {
-        o->add[k] = gradient->state == MTL_GRAD_DENSE || g->touched[t->index][groups->ids[k]];
-        if (!o->add[k]) fresh[n++] = groups->ids[k];
-    }
-    mtl__gradient_add_rows(g, t, fresh, n);
+    mtl__gradient_touch(o->run->gradients, o->data->weight, groups->ids, groups->distinct, o->add,
+                        (int *)(void *)groups->other);      /* the sort is done with it */
 }
 
 enum { MTL__SCATTER_ROWS = 128 };           /* a job: the ids whose first row is among so many of the sorted
@@ -12796,6 +12856,195 @@ static mtl_activation *mtl__reversal_forward(mtl_run *run, mtl_real factor, mtl_
     d->y = mtl__view(run, x, 0);
     if (d->y) mtl_run_record(run, d->y, MTL__TRAINS(mtl__rowwise_backward), d);
     return d->y;
+}
+
+/* ---- dense over chosen rows: z[n][k] = x[n] . W[ids[k]] + b[ids[k]] + shift[k] ---------------------------
+   Of a table with as many rows as there are words, some or all. They are packed for each batch; gradients go
+   to the chosen rows alone where the table is an embedding, whose other rows then cost nothing. */
+typedef struct mtl__choice {
+    const mtl_tensor *weight, *bias;
+    const int *ids;                         /* [count] rising; NULL: rows 0 .. count-1 */
+    const mtl_real *shift;                  /* [count] NULL: zeros */
+    size_t count;
+    mtl_activation *x, *z;
+} mtl__choice;
+
+/* While a pass runs: W[ids], and it packed, or what goes to it. */
+typedef struct mtl__choice_pass {
+    const mtl__choice *of;
+    const mtl_real *rows;                   /* [count][width] */
+    mtl_real *packed, *bias;                /* forward */
+    mtl_gradients *gradients;               /* backward, NULL: W gets none; */
+    mtl_real *dw, *db;                      /* of the chosen rows, .. */
+    mtl_real *weight, *all_biases;          /* .. and where they go; NULL: nowhere */
+    unsigned char *add;                     /* [count] 1: a row of `weight` has a value already, */
+    int *fresh, add_weight, add_bias;       /* .. or all have; so have the biases */
+} mtl__choice_pass;
+
+MTL__INLINE size_t mtl__choice_id(const mtl__choice *d, size_t k) { return d->ids ? (size_t)d->ids[k] : k; }
+
+static const mtl_real *mtl__choice_rows(mtl_run *run, const mtl__choice *d)
+{
+    const size_t width = d->x->width;
+    mtl_real *rows;
+    if (!d->ids) return d->weight->value;
+    rows = mtl__run_reals(run, d->count, width);
+    mtl__run_copy(run, d->weight->value, width, d->ids, rows, width, d->count, width, 0);
+    return rows;
+}
+
+/* Rows from a multiple of 16 on. */
+static void mtl__choice_pack_part(const mtl__kernels *kernels, const void *pass, size_t k, size_t end)
+{
+    const mtl__choice_pass *p = (const mtl__choice_pass *)pass;
+    const mtl__choice *d = p->of;
+    const size_t width = d->x->width;
+    kernels->pack_forward(1, end - k, width, p->rows + k * width, p->packed + k * width);
+    for (; k < end; k++)
+        p->bias[k] = d->bias->value[mtl__choice_id(d, k)] + (d->shift ? d->shift[k] : 0);
+    for (; k % MTL__BLOCK; k++) p->bias[k] = 0;
+}
+
+static void mtl__choice_product(mtl_run *run, const mtl__choice *d)
+{
+    const mtl_arena_mark mark = mtl_arena_save(run->arena);
+    mtl__choice_pass pass;
+    mtl__product_forward p;
+    memset(&pass, 0, sizeof pass);
+    memset(&p, 0, sizeof p);
+    pass.of = d;
+    pass.rows = mtl__choice_rows(run, d);
+    p.packed = pass.packed = mtl__run_reals(run, mtl__padded(d->count), d->x->width);
+    p.bias = pass.bias = mtl__run_reals(run, 1, mtl__padded(d->count));
+    mtl__run_pass(run, mtl__choice_pack_part, &pass, d->count, 16 * MTL__BLOCK);
+    p.x = d->x->value;
+    p.x_stride = d->x->stride;
+    p.inputs = d->x->width;
+    p.z = d->z->value;
+    p.z_row = d->z->stride;
+    p.z_block = MTL__BLOCK;
+    p.units = d->count;
+    p.exact = 1;
+    p.gates = 1;
+    mtl__run_rows(run, mtl__product_forward_part, &p, sizeof p, d->x->rows, p.units * p.inputs);
+    mtl_arena_release(run->arena, mark);
+}
+
+static void mtl__choice_pack_back_part(const mtl__kernels *kernels, const void *pass, size_t begin,
+                                       size_t end)
+{
+    const mtl__choice_pass *p = (const mtl__choice_pass *)pass;
+    (void)begin;
+    (void)end;
+    kernels->pack_backward(1, p->of->count, p->of->x->width, p->rows, NULL, p->packed);
+}
+
+/* Which rows have a gradient already; biases begin as zeros. */
+static void mtl__choice_mark_part(const mtl__kernels *kernels, const void *pass, size_t begin, size_t end)
+{
+    const mtl__choice_pass *p = (const mtl__choice_pass *)pass;
+    const mtl__choice *d = p->of;
+    (void)kernels;
+    (void)begin;
+    (void)end;
+    if (p->gradients) mtl__gradient_touch(p->gradients, d->weight, d->ids, d->count, p->add, p->fresh);
+    else memset(p->add, p->add_weight, d->count);
+    if (p->all_biases && !p->add_bias) memset(p->all_biases, 0, d->bias->count * sizeof(mtl_real));
+}
+
+static void mtl__choice_scatter_part(const mtl__kernels *kernels, const void *pass, size_t k, size_t end)
+{
+    const mtl__choice_pass *p = (const mtl__choice_pass *)pass;
+    const size_t width = p->of->x->width;
+    for (; k < end; k++) {
+        const size_t id = mtl__choice_id(p->of, k);
+        mtl_real *to = mtl__row_open(p->weight, width, width, id, p->add[k]);
+        if (to) kernels->add_scaled(width, 1, p->dw + k * width, to);
+        if (p->all_biases) p->all_biases[id] += p->db[k];
+    }
+}
+
+/* dW and db of the chosen rows, then each to its place. */
+static void mtl__choice_gradients(mtl_run *run, mtl__choice_pass *p, mtl__product_weights *w)
+{
+    const mtl__choice *d = p->of;
+    const int listed = d->weight->role == MTL_TENSOR_EMBEDDING;
+    mtl_gradient *gradient = mtl__run_gradient(run, d->weight);
+    mtl__sums_pass sums;
+    mtl__jobs jobs;
+    if (listed && gradient) p->gradients = run->gradients;
+    p->weight = !gradient ? NULL : listed ? gradient->value
+        : mtl_run_tensor_grad(run, d->weight, &p->add_weight);
+    p->all_biases = mtl_run_tensor_grad(run, d->bias, &p->add_bias);
+    w->dw = p->dw = mtl__run_reals(run, d->count, d->x->width);
+    p->db = mtl__run_reals(run, 1, d->count);
+    p->add = (unsigned char *)mtl_run_push(run, d->count);
+    p->fresh = (int *)mtl_run_push(run, d->count * sizeof(int));
+    mtl__jobs_begin(&jobs, run);
+    memset(&sums, 0, sizeof sums);
+    sums.product = *w;
+    sums.scratch = mtl__run_reals(run, 1, d->count);
+    sums.sums[0] = p->db;
+    mtl__jobs_add_weights(&jobs, w);
+    mtl__jobs_add(&jobs, mtl__sums_part, &sums, sizeof sums, 1, 1);
+    mtl__jobs_run(&jobs);
+    mtl__run_pass(run, mtl__choice_mark_part, p, 1, 1);
+    mtl__run_values(run, mtl__choice_scatter_part, p, d->count, d->x->width);
+}
+
+static void mtl__choice_backward(mtl_run *run, void *data)
+{
+    mtl__choice *d = (mtl__choice *)data;
+    const size_t width = d->x->width, padded = mtl__padded(d->count);
+    mtl__product_backward p;
+    mtl__product_weights w;
+    mtl__choice_pass pass;
+    mtl_arena_mark mark;
+    memset(&p, 0, sizeof p);
+    memset(&w, 0, sizeof w);
+    memset(&pass, 0, sizeof pass);
+    p.dx = mtl_run_grad(run, d->x, &p.accumulate);
+    mark = mtl_arena_save(run->arena);
+    pass.of = d;
+    pass.rows = mtl__choice_rows(run, d);
+    p.packed = pass.packed = mtl__run_reals(run, padded, mtl__padded(width));
+    mtl__run_pass(run, mtl__choice_pack_back_part, &pass, 1, 1);
+    p.gates = w.gates = 1;
+    p.exact = w.exact = 1;
+    p.units = w.units = d->count;
+    p.inputs = w.inputs = width;
+    p.dz = w.dz = d->z->grad;
+    p.dz_block = w.dz_block = MTL__BLOCK;
+    p.dz_row = w.dz_row = d->z->stride;
+    p.dx_stride = w.x_stride = d->x->stride;
+    if (p.dx)
+        mtl__run_rows(run, mtl__product_backward_part, &p, sizeof p, d->x->rows, d->count * width);
+    w.rows = d->x->rows;
+    w.x = d->x->value;
+    mtl__choice_gradients(run, &pass, &w);
+    mtl_arena_release(run->arena, mark);
+}
+
+/* ids and shift must stay until backward has run. */
+static mtl_activation *mtl__choice_forward(mtl_run *run, const mtl_tensor *weight, const mtl_tensor *bias,
+                                           const int *ids, const mtl_real *shift, size_t count,
+                                           mtl_activation *x)
+{
+    mtl__choice *d = (mtl__choice *)mtl_run_make(run, sizeof *d);
+    if (!x || !d) return NULL;
+    d->z = mtl__run_beside(run, NULL, x, count);
+    if (!d->z) return NULL;
+    d->z->constant = x->constant && mtl__stays(weight) && mtl__stays(bias);
+    d->weight = weight;
+    d->bias = bias;
+    d->ids = ids;
+    d->shift = shift;
+    d->count = count;
+    d->x = x;
+    if (run->gradients && !mtl__dry(run)) mtl__parameters_fresh(run->gradients->set, weight, ids, count);
+    mtl__choice_product(run, d);
+    mtl_run_record(run, d->z, MTL__TRAINS(mtl__choice_backward), d);
+    return d->z;
 }
 
 /* ---- windows: rows of neighbouring steps side by side, which a product makes a convolution of ---------- */
@@ -14703,6 +14952,14 @@ MTL_DEF MTL__RARE mtl_status mtl_do_norm(const mtl_operation *op, mtl_frame *f)
     return MTL_OK;
 }
 
+/* Nothing: an answer that is not wanted. */
+MTL_DEF MTL__RARE mtl_status mtl_do_none(const mtl_operation *op, mtl_frame *f)
+{
+    (void)op;
+    (void)f;
+    return MTL_OK;
+}
+
 /* to = activation `how` of from. */
 MTL_DEF mtl_status mtl_do_activate(const mtl_operation *op, mtl_frame *f)
 {
@@ -15049,7 +15306,7 @@ static MTL__RARE unsigned mtl__stream_pooling(mtl_maker *m, const mtl__pooling *
 }
 
 /* ===========================================================================================================
-   18 >>losses     cross-entropy, MSE, MAE, Huber, binary cross-entropy; agreement; penalties
+   18 >>losses     cross-entropy, MSE, MAE, Huber, binary cross-entropy; words; agreement; penalties
    ===========================================================================================================
    A loss is L = (sum over labelled items) / divisor, where the divisor counts the labelled items of the whole
    update (their class weights, for class tasks that have them; times width for vectors), so that parts of a
@@ -15328,6 +15585,220 @@ static MTL__RARE mtl_activation *mtl__loss_forward(mtl_run *run, const mtl__loss
     mtl_run_record(run, y, d->loss == MTL_LOSS_CROSS_ENTROPY
                    ? mtl__cross_entropy_backward : mtl__real_loss_backward, d);
     return mtl__failed(run->error) ? NULL : y;
+}
+
+/* ---- language models: the next word, and from the end the previous one --------------------------------
+   Of a step's row, or each direction's half of it, logits of all classes of words, or in training of some:
+   >>api has the formulas. Ids of words are the targets, of the next row or of the one before. */
+enum { MTL__LM_LOGITS = 1 << 24 };          /* logits that an answer works on at a time */
+
+/* One direction: columns of the tap's rows, and what predicts out of them. */
+typedef struct mtl__lm_way {
+    size_t begin, width;
+    mtl_dense *project;                     /* tied: P; NULL: none */
+    const mtl_tensor *weight, *bias;        /* a row, and a number, for each class at least */
+} mtl__lm_way;
+
+typedef struct mtl__lm {
+    size_t words;                           /* which of a batch's inputs they are */
+    size_t classes, samples;                /* samples 0: all */
+    size_t ways;                            /* 2: the second one predicts the previous word */
+    mtl__lm_way way[2];
+} mtl__lm;
+
+/* Rows of the tap that predict something, and what. */
+typedef struct mtl__lm_targets {
+    size_t count;
+    int *rows;                              /* [count] packed rows, .. */
+    int *items;                             /* .. and which of the caller's */
+    int *labels;                            /* by the caller's row: the class to predict, 0: or none */
+} mtl__lm_targets;
+
+static void mtl__lm_targets_find(mtl_run *run, const mtl__lm *lm, int reverse, const mtl_packing *p,
+                                 mtl__lm_targets *to)
+{
+    const int *ids = run->inputs ? run->inputs[lm->words].ids : NULL;
+    int *numbers = (int *)mtl_run_push(run, 3 * p->rows * sizeof(int));
+    size_t n;
+    to->count = p->rows;                    /* in a dry run, at most */
+    to->rows = numbers;
+    to->items = numbers + p->rows;
+    to->labels = numbers + 2 * p->rows;
+    if (mtl__dry(run) || mtl__failed(run->error)) return;
+    for (n = to->count = 0; n < p->rows; n++) {
+        const int item = p->caller_row[n], at = p->previous[!reverse][n];   /* the next row, or the last */
+        const int id = at < 0 ? 0 : ids[p->caller_row[at]];
+        to->labels[item] = (size_t)id < lm->classes ? id : 0;
+        if (at < 0) continue;
+        to->rows[to->count] = (int)n;
+        to->items[to->count++] = item;
+    }
+}
+
+/* The words of a batch's softmax: its targets and those that are drawn; all where ids is NULL. */
+typedef struct mtl__lm_words {
+    size_t count;
+    int *ids, *place;                       /* [count] rising; [classes] which of them a class is */
+    mtl_real *shift;                        /* [count] -log of how likely it was to be drawn; targets: 0 */
+} mtl__lm_words;
+
+/* Marks what is drawn, with log-uniform probabilities, among what is no target (place 1). */
+static void mtl__lm_draw(mtl_run *run, const mtl__lm *lm, int *place)
+{
+    const unsigned long long stream = run->step << 16 | (++*mtl__run_stream(run) & 0xffff);
+    const double range = log((double)lm->classes + 1);
+    size_t i, c;
+    for (i = 0; i < lm->samples; i++) {
+        c = (size_t)exp(mtl__random_uniform(run->seed, stream, i) * range) - 1;
+        if (c < lm->classes && !place[c]) place[c] = 2;
+    }
+}
+
+/* How likely a class is to be among what is drawn. */
+static double mtl__lm_chance(const mtl__lm *lm, size_t c)
+{
+    const double q = log(((double)c + 2) / ((double)c + 1)) / log((double)lm->classes + 1);
+    return -expm1((double)lm->samples * log1p(-q));
+}
+
+static void mtl__lm_words_find(mtl_run *run, const mtl__lm *lm, mtl__lm_targets *targets, mtl__lm_words *to)
+{
+    size_t most, i, m, c;
+    memset(to, 0, sizeof *to);
+    to->count = lm->classes;
+    if (!lm->samples || !run->training) return;
+    most = mtl__at_most(lm->classes, lm->samples + lm->ways * targets[0].count);
+    to->place = (int *)mtl_run_push(run, lm->classes * sizeof(int));
+    to->ids = (int *)mtl_run_push(run, most * sizeof(int));
+    to->shift = mtl__run_reals(run, 1, most);
+    to->count = most;
+    if (mtl__dry(run) || mtl__failed(run->error)) return;
+    memset(to->place, 0, lm->classes * sizeof(int));
+    for (i = 0; i < lm->ways; i++)
+        for (m = 0; m < targets[i].count; m++) to->place[targets[i].labels[targets[i].items[m]]] = 1;
+    mtl__lm_draw(run, lm, to->place);
+    for (c = to->count = 0; c < lm->classes; c++) {
+        if (!to->place[c]) continue;
+        to->shift[to->count] = to->place[c] == 1 ? 0 : (mtl_real)-log(mtl__lm_chance(lm, c));
+        to->ids[to->count] = (int)c;
+        to->place[c] = (int)to->count++;
+    }
+    for (i = 0; i < lm->ways; i++)
+        for (m = 0; m < targets[i].count; m++) {
+            int *label = &targets[i].labels[targets[i].items[m]];
+            *label = to->place[*label];
+        }
+}
+
+/* Logits of some rows of the tap. words NULL: of all classes. */
+static mtl_activation *mtl__lm_logits(mtl_run *run, const mtl__lm *lm, const mtl__lm_way *way,
+                                      const mtl__lm_words *words, mtl_activation *x, const int *rows,
+                                      size_t count)
+{
+    mtl_activation *h = mtl__run_activation(run, NULL, NULL, count, way->width);
+    if (!h) return NULL;
+    h->constant = x->constant;
+    mtl__move_forward(run, x, way->begin, rows, h, 0, way->width);
+    if (way->project) h = mtl_dense_forward(run, way->project, h, NULL);
+    return mtl__choice_forward(run, way->weight, way->bias, words ? words->ids : NULL, words
+                               ? words->shift : NULL, words ? words->count : lm->classes, h);
+}
+
+/* The mean over all predictions, as far as this batch goes; NULL: it has none. */
+static MTL__RARE mtl_activation *mtl__lm_loss_forward(mtl_run *run, const mtl__lm *lm, double divisor,
+                                                      mtl_activation *x)
+{
+    mtl_target *target = (mtl_target *)mtl_run_make(run, 2 * sizeof *target);
+    mtl_activation *losses[2];
+    mtl__lm_targets targets[2];
+    mtl__lm_words words;
+    mtl__loss_data how;
+    size_t i;
+    memset(&how, 0, sizeof how);
+    how.loss = MTL_LOSS_CROSS_ENTROPY;
+    how.divisor = divisor;
+    for (i = 0; i < lm->ways; i++)
+        mtl__lm_targets_find(run, lm, (int)i, x->space->packing, &targets[i]);
+    if (mtl__failed(run->error) || !targets[0].count) return NULL;
+    mtl__lm_words_find(run, lm, targets, &words);
+    for (i = 0; i < lm->ways; i++) {
+        target[i].labels = targets[i].labels;
+        how.target = &target[i];
+        how.items = targets[i].items;
+        losses[i] = mtl__loss_forward(run, &how, mtl__lm_logits(run, lm, &lm->way[i], &words, x,
+                                                                targets[i].rows, targets[i].count), NULL);
+        if (!losses[i]) return NULL;
+    }
+    return lm->ways == 1 ? losses[0] : mtl__blend_forward(run, losses, lm->ways, NULL, NULL);
+}
+
+/* Some rows of one direction on their way to the answer. */
+typedef struct mtl__lm_block {
+    mtl__cross_entropy pass;                /* of logits; its loss by row of the block */
+    const int *next;                        /* [rows] < 0: nothing stands where the row predicts */
+    size_t way, ways;
+    int *labels;                            /* of the answer, by the caller's row */
+    mtl_real *values;
+    unsigned char *chosen;
+} mtl__lm_block;
+
+static void mtl__lm_block_part(const mtl__kernels *kernels, const void *pass, size_t m, size_t end)
+{
+    const mtl__lm_block *b = (const mtl__lm_block *)pass;
+    const mtl__cross_entropy *p = &b->pass;
+    size_t c, best;
+    kernels->cross_entropy_forward(p, m, end);
+    for (; m < end; m++) {
+        const mtl_real *row = p->x + m * p->x_stride;
+        const size_t item = (size_t)p->items[m], at = item * b->ways + b->way;
+        for (c = 1, best = 0; c < p->classes; c++)
+            if (row[c] > row[best]) best = c;
+        if (!b->way) b->labels[item] = (int)best;
+        b->values[at] = b->next[m] < 0 ? mtl__nan() : (mtl_real)-p->loss[m];
+        b->chosen[at] = b->next[m] >= 0 && p->labels[item] == (int)best;
+    }
+}
+
+/* Rows [first, first + count) of x. */
+static void mtl__lm_answer_block(mtl_run *run, const mtl__lm *lm, mtl_activation *x, size_t first,
+                                 size_t count, const mtl__lm_targets *targets, mtl__lm_block *b)
+{
+    const mtl_arena_mark mark = mtl_arena_save(run->arena);
+    int *rows = (int *)mtl_run_push(run, count * sizeof(int));
+    mtl_activation *z;
+    size_t m;
+    for (m = 0; m < count && rows && !mtl__dry(run); m++) rows[m] = (int)(first + m);
+    z = mtl__lm_logits(run, lm, &lm->way[b->way], NULL, x, rows, count);
+    if (z) {
+        memset(&b->pass, 0, sizeof b->pass);
+        b->pass.classes = lm->classes;
+        b->pass.x = z->value;
+        b->pass.x_stride = z->stride;
+        b->pass.items = x->space->packing->caller_row + first;
+        b->pass.labels = targets->labels;
+        b->pass.saved = mtl__run_reals(run, count, 3);
+        b->pass.loss = (double *)mtl_run_push(run, count * sizeof(double));
+        b->next = x->space->packing->previous[!b->way] + first;
+        mtl__run_rows(run, mtl__lm_block_part, b, sizeof *b, count, 0);
+    }
+    mtl_arena_release(run->arena, mark);
+}
+
+/* What all rows of x predict, into b, which says where to. Logits are made for some rows at a time: those of
+   all could be more than memory has. */
+static void mtl__lm_predict(mtl_run *run, const mtl__lm *lm, mtl_activation *x, mtl__lm_block *b)
+{
+    const size_t block = 1 + MTL__LM_LOGITS / lm->classes;
+    mtl__lm_targets targets;
+    size_t first, count;
+    b->ways = lm->ways;
+    for (b->way = 0; b->way < lm->ways && !mtl__failed(run->error); b->way++) {
+        mtl__lm_targets_find(run, lm, (int)b->way, x->space->packing, &targets);
+        for (first = 0; first < x->rows && !mtl__failed(run->error); first += count) {
+            count = mtl__at_most(block, x->rows - first);
+            mtl__lm_answer_block(run, lm, x, first, count, &targets, b);
+        }
+    }
 }
 
 /* ---- agreement of two passes (R-Drop, Liang et al. 2021) -----------------------------------------------
@@ -17664,6 +18135,8 @@ static MTL__RARE mtl_status mtl__cells_build(mtl_column_part *part, mtl_paramete
     part->directions = directions;
     mtl__cells_build_norms(column, part, set, err);
     part->states = layers * directions;
+    part->sees = directions == 1 ? MTL_SEES_PAST
+        : layers == 1 && !d->norm_output ? MTL_SEES_APART : MTL_SEES_ALL;
     part->state_units = units;
     part->state_c = layers && column->cells[0] && column->cells[0]->kind->has_c;
     return mtl__status(err);
@@ -17953,6 +18426,7 @@ static MTL__RARE mtl_status mtl__conv_build(mtl_column_part *part, mtl_parameter
     }
     part->data = c;
     part->directions = 1;
+    part->sees = d->causal ? MTL_SEES_PAST : MTL_SEES_ALL;
     return mtl__status(err);
 }
 
@@ -18052,6 +18526,7 @@ typedef struct mtl__node {
     int tapped[MTL__NODE_PARTS];            /* 1: a tap reads this of it */
     size_t first_tensor, tensor_count;      /* its own, in the set */
     size_t component;                       /* which connected part of the model it belongs to */
+    int sees;                               /* MTL_SEES_*: what its rows know of other steps */
 } mtl__node;
 
 /* Where a column or a head takes its rows from. */
@@ -18195,6 +18670,22 @@ static MTL__RARE mtl_status mtl__tap_build(mtl__tap *tap, mtl__node *nodes, size
         tap->segments[0].reverse = 0;
     }
     return MTL_OK;
+}
+
+/* What rows know of other steps that are made of rows which know `a` and rows which know `b`, or by what sees
+   `a` out of rows which know `b`: halves of unlike directions meet. */
+static int mtl__sees_both(int a, int b)
+{
+    return a == MTL_SEES_STEP ? b : b == MTL_SEES_STEP || (a == b && a == MTL_SEES_PAST) ? a : MTL_SEES_ALL;
+}
+
+static int mtl__tap_sees(const mtl__tap *tap, const mtl__node *nodes)
+{
+    int sees = tap->mix.desc->own || tap->mix.desc->per_sequence ? MTL_SEES_ALL : MTL_SEES_STEP;
+    size_t i;
+    for (i = 0; i < tap->mix.count + tap->by_count; i++)
+        sees = mtl__sees_both(sees, nodes[tap->sources[i] / MTL__NODE_PARTS].sees);
+    return sees;
 }
 
 /* ---- forward ------------------------------------------------------------------------------------------- */
@@ -18467,6 +18958,13 @@ static void mtl__task_refuse_smoothing(const mtl_task_desc *t, const char *what,
     if (t->label_smoothing != 0)
         mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s (task \"%s\"): label_smoothing is of class tasks: "
                   "leave it out", what, t->name);
+}
+
+static void mtl__task_refuse_weights(const mtl_task_desc *t, const char *what, mtl_error *err)
+{
+    if (t->class_weights)
+        mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s (task \"%s\"): class_weights are not of %s tasks: "
+                  "leave them out", what, t->name, mtl__choices_MTL_TASK[t->kind].name);
 }
 
 static mtl_status mtl__task_check_weights(const mtl_task_desc *t, const char *what, mtl_error *err)
@@ -18795,9 +19293,7 @@ static mtl_status mtl__crf_check(mtl_task_desc *t, const char *what, mtl_error *
         mtl__fail(err, MTL_ERROR_FIELD, what, t->constraints, "%s.constraints (task \"%s\") cannot be "
                   "training: its labels are not O, B-X and I-X, or have no names", what, t->name);
     mtl__task_refuse_smoothing(t, what, err);
-    if (t->class_weights)
-        mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s (task \"%s\"): class_weights are not of crf tasks: leave "
-                  "them out", what, t->name);
+    mtl__task_refuse_weights(t, what, err);
     return mtl__task_check_classes(t, MTL_LOSS_CROSS_ENTROPY, what, err);
 }
 
@@ -19066,6 +19562,188 @@ static MTL__RARE void mtl__ordinal_stream(mtl_maker *m, const mtl_task_part *par
     else mtl__stream_labels(m, mtl_do_class, part, task, x, p);
 }
 
+/* ---- lm: the next word, and from the end the previous one ---------------------------------------------- */
+
+enum {
+    MTL__LM_SAMPLED = 20000,                /* classes from which on words are drawn, */
+    MTL__LM_SAMPLES = 8192                  /* and so many, where the desc says nothing */
+};
+
+static mtl_status mtl__lm_check(mtl_task_desc *t, const char *what, mtl_error *err)
+{
+    if (t->level != MTL_LEVEL_STEP)
+        mtl__fail(err, MTL_ERROR_FIELD, what, t->level, "%s.level (task \"%s\") must be step: a language "
+                  "model predicts a word at each of them", what, t->name);
+    if (t->classes == 1)
+        mtl__fail(err, MTL_ERROR_FIELD, what, t->classes, "%s.classes (task \"%s\") must be 2 at least, the "
+                  "unknown word and another one, or 0: all words", what, t->name);
+    mtl__task_refuse_smoothing(t, what, err);
+    mtl__task_refuse_weights(t, what, err);
+    if (t->hidden[0])
+        mtl__fail(err, MTL_ERROR_FIELD, what, t->hidden[0], "%s.hidden (task \"%s\"): a language model has "
+                  "no hidden layers, which would mix the two directions: leave it out, or set tied, which "
+                  "has a layer for each", what, t->name);
+    if (t->loss == MTL_LOSS_DEFAULT) t->loss = MTL_LOSS_CROSS_ENTROPY;
+    return t->loss == MTL_LOSS_CROSS_ENTROPY ? mtl__status(err) : mtl__task_fail_loss(t, what, err);
+}
+
+/* What only the model's other parts tell to be wrong. */
+static MTL__RARE mtl_status mtl__lm_check_model(const mtl_task_part *part, mtl_error *err)
+{
+    const mtl_task_desc *d = part->desc;
+    if (!part->words)
+        return mtl__fail(err, MTL_ERROR_FIELD, d->name, -1, "task %s: a language model predicts token ids, "
+                         "and the model has no input of them (inputs[].vocabulary)", d->name);
+    if (part->sees == MTL_SEES_ALL)
+        return mtl__fail(err, MTL_ERROR_FIELD, d->name, -1, "task %s: a language model may not read what it "
+                         "predicts, and the rows of its tap know of all steps: let tap.from name a column of "
+                         "cells that reads forwards, or bidirectional over inputs, with one layer and "
+                         "without norm_output, or causal convolutions", d->name);
+    if (d->classes > part->words->vocabulary)
+        return mtl__fail(err, MTL_ERROR_FIELD, d->name, d->classes, "task %s: its classes are %d, but the "
+                         "input %s has %d words", d->name, d->classes, part->words->name,
+                         part->words->vocabulary);
+    if (d->tied && part->words->padding_zero)
+        return mtl__fail(err, MTL_ERROR_FIELD, d->name, -1, "task %s: tied to the input %s, whose "
+                         "padding_zero says that word 0 never learns: leave one of the two out", d->name,
+                         part->words->name);
+    return mtl__status(err);
+}
+
+/* The layers of one direction; suffix: of their names. */
+static MTL__RARE void mtl__lm_build_way(const mtl_task_part *part, const mtl__lm *lm, mtl__lm_way *way,
+                                        const char *suffix, mtl_parameters *set, mtl_error *err)
+{
+    const mtl_task_desc *d = part->desc;
+    const float initial = MTL__TRAINING ? (float)(1 / sqrt((double)way->width)) : 0;
+    char name[160];
+    mtl_tensor *weight, *bias;
+    bias = mtl_parameters_add(set, mtl__print(name, sizeof name, "%s.output%s.bias", d->name, suffix),
+                              lm->classes, 0, MTL_TENSOR_BIAS, err);
+    if (d->tied) {
+        mtl__print(name, sizeof name, "%s.project%s", d->name, suffix);
+        way->project = mtl_dense_add(set, name, way->width, (size_t)part->words->width, 0, err);
+        weight = mtl_parameters_find(set, mtl__print(name, sizeof name, "%s.weight", part->words->name));
+    } else      /* sampled, it has gradients of some rows, as an embedding */
+        weight = mtl_parameters_add(set, mtl__print(name, sizeof name, "%s.output%s.weight", d->name, suffix),
+                                    lm->classes, way->width, lm->samples
+                                    ? MTL_TENSOR_EMBEDDING : MTL_TENSOR_WEIGHT, err);
+    way->weight = weight;
+    way->bias = bias;
+    if (mtl__failed(err)) return;
+    if (!d->tied) weight->initial = initial;
+    bias->initial = initial;
+}
+
+static MTL__RARE mtl_status mtl__lm_build(mtl_task_part *part, mtl_parameters *set, mtl_error *err)
+{
+    mtl_task_desc *d = (mtl_task_desc *)(uintptr_t)part->desc;
+    mtl__lm *lm = (mtl__lm *)mtl_parameters_make(set, sizeof *lm, err);
+    size_t i;
+    if (!lm || mtl__lm_check_model(part, err)) return mtl__status(err);
+    if (!d->classes) d->classes = part->words->vocabulary;
+    part->data = lm;
+    part->width = lm->classes = (size_t)d->classes;
+    lm->words = part->words_at;
+    lm->samples = d->samples ? (size_t)d->samples : d->classes >= MTL__LM_SAMPLED ? MTL__LM_SAMPLES : 0;
+    if (lm->samples >= lm->classes) lm->samples = 0;
+    part->predictions = lm->ways = part->sees == MTL_SEES_APART ? 2 : 1;
+    for (i = 0; i < lm->ways; i++) {
+        lm->way[i].width = part->inputs / lm->ways;
+        lm->way[i].begin = i * lm->way[i].width;
+        mtl__lm_build_way(part, lm, &lm->way[i], i ? "_reverse" : "", set, err);
+    }
+    return mtl__status(err);
+}
+
+static MTL__RARE mtl_activation *mtl__lm_loss(mtl_run *run, const mtl_task_part *part,
+                                              const mtl_loss_items *items, mtl_activation *x)
+{
+    return mtl__lm_loss_forward(run, (const mtl__lm *)part->data, items->divisor, x);
+}
+
+/* A probability that is not finite fails the run, or with predictor.skip_bad its sequence has no answer. */
+static void mtl__lm_answer_check(mtl_run *run, const mtl_task_part *part, const mtl_activation *x,
+                                 const int *items, const mtl__lm_block *b)
+{
+    const mtl_packing *p = x->space->packing;
+    mtl_activation shown = *x;
+    size_t n, i;
+    shown.width = b->ways;
+    for (n = 0; n < x->rows && !mtl__failed(run->error) && !mtl__dry(run); n++)
+        for (i = 0; i < b->ways; i++)
+            if (p->previous[!i][n] >= 0 && !mtl__is_finite(b->values[(size_t)items[n] * b->ways + i]))
+                mtl__answer_bad(run, part, &shown, n, items[n], b->values + (size_t)items[n] * b->ways);
+}
+
+static void mtl__lm_answer(mtl_run *run, const mtl_task_part *part, const mtl_activation *x,
+                           const mtl_activation *p, const int *items, mtl_prediction *out)
+{
+    mtl_activation rows = *x;
+    mtl__lm_block b;
+    (void)p;
+    memset(&b, 0, sizeof b);
+    out->width = part->predictions;
+    out->labels = b.labels = (int *)mtl_run_push(run, x->rows * sizeof(int));
+    out->values = b.values = mtl__run_reals(run, x->rows, out->width);
+    out->chosen = b.chosen = (unsigned char *)mtl_run_push(run, x->rows * out->width);
+    mtl__lm_predict(run, (const mtl__lm *)part->data, &rows, &b);
+    mtl__lm_answer_check(run, part, x, items, &b);
+}
+
+/* Every word that is predicted is an item, in both directions. */
+static MTL__RARE int mtl__lm_count(const mtl_task_part *part, const mtl_count *c)
+{
+    mtl__metric *m = (mtl__metric *)c->counts;
+    const size_t ways = part->predictions;
+    size_t i;
+    for (i = c->first * ways; i < (c->first + c->items) * ways; i++) {
+        if (mtl__is_nan(c->answer->values[i])) continue;
+        m->items++;
+        m->correct += c->answer->chosen[i];
+        m->loss_sum -= (double)c->answer->values[i];
+        m->loss_weight += 1;
+    }
+    return MTL_JUDGED_NOT;
+}
+
+static MTL__RARE void mtl__lm_score(const mtl_task_part *part, const void *counts, mtl_task_score *score)
+{
+    const mtl__metric *m = (const mtl__metric *)counts;
+    (void)part;
+    mtl__metric_items(m, score);
+    score->accuracy = mtl__metric_ratio((double)m->correct, (double)m->items);
+    score->perplexity = m->items ? exp(score->loss) : 0;
+    score->score = m->items ? exp(-score->loss) : 0;
+}
+
+static const mtl_figure mtl__lm_figures[] = {
+    MTL__FIGURE("perplexity", "perplexity", perplexity, 0),
+    MTL__FIGURE("accuracy", "accuracy", accuracy, 1),
+    MTL__FIGURE(NULL, NULL, perplexity, 0)
+};
+
+/* Logits of the next words. The output is packed here, as forward packings are: a table of words has none. */
+static MTL__RARE unsigned mtl__lm_stream_head(mtl_maker *m, const mtl_task_part *part, unsigned x)
+{
+    const mtl__lm_way *way = &((const mtl__lm *)part->data)->way[0];
+    const size_t width = way->weight->shape[1], padded = mtl__padded(part->width);
+    mtl_real *packed = mtl__constants(m, padded * width), *bias = mtl__constants(m, padded);
+    mtl_operation *op;
+    size_t c, j;
+    for (c = 0; packed && c < part->width; c++) {
+        mtl_real *to = packed + c / MTL__BLOCK * MTL__BLOCK * width + c % MTL__BLOCK;
+        for (j = 0; j < width; j++) to[j * MTL__BLOCK] = way->weight->value[c * width + j];
+        bias[c] = way->bias->value[c];
+    }
+    if (way->project) x = mtl__stream_dense(m, way->project, x);
+    op = mtl__operation(m, mtl_do_dense, NULL, x, mtl__place(m, part->width), width);
+    op->rows = (unsigned)part->width;
+    op->weights[0] = packed;
+    op->bias[0] = bias;
+    return op->to;
+}
+
 /* ---- the table ----------------------------------------------------------------------------------------- */
 
 /* files: what a column of the kind is called in a file, by level. Functions from `stream` on may be NULL:
@@ -19074,18 +19752,18 @@ static MTL__RARE void mtl__ordinal_stream(mtl_maker *m, const mtl_task_part *par
 #define MTL__MAY(kind, function) MTL__IN(MTL_TASKS, MTL_TASK_##kind, function)
 #define MTL__MAY_STREAM(kind, function) MTL__STREAMS_IN(MTL_TASKS, MTL_TASK_##kind, function)
 #define MTL__TASK(kind, name, files, target, scaled, outputs, check, build, loss, counts, each, count, \
-    score, figures, stream, distribution, answer, stream_p, softmax, whole) { \
+    score, figures, stream, distribution, answer, stream_p, softmax, whole, headless, aside, head) { \
     { MTL_DESC_TASK, name, NULL, 0, 0 }, files, target, scaled, outputs, \
     MTL__IN(MTL_TASKS, kind, check), MTL__IN(MTL_TASKS, kind, build), \
     MTL__TRAINS_IN(MTL_TASKS, kind, loss), distribution, answer, counts, each, \
     MTL__TRAINS_IN(MTL_TASKS, kind, count), MTL__TRAINS_IN(MTL_TASKS, kind, score), figures, \
-    stream, stream_p, softmax, whole }
+    stream, stream_p, softmax, whole, headless, aside, head }
 #define MTL__TASK_OF_CLASSES(kind, of, name, column, columns, target, outputs, check, build, loss, counts, \
     each, count, score, figures, stream, softmax) \
     MTL__TASK(MTL_TASK_##kind, name, MTL__FILES(column, columns), target, 0, outputs, check, build, loss, \
     counts, each, count, score, figures, MTL__MAY_STREAM(kind, stream), \
     MTL__MAY(kind, mtl__##of##_distribution), MTL__MAY(kind, mtl__##of##_answer), \
-    MTL__MAY_STREAM(kind, mtl__##of##_stream_p), softmax, 0)
+    MTL__MAY_STREAM(kind, mtl__##of##_stream_p), softmax, 0, 0, 0, NULL)
 static const mtl_task_kind mtl__task_kinds[] = {
     MTL__TASK_OF_CLASSES(CLASS, class, "class", "class", "tags", MTL_TARGET_LABELS, "logits",
               mtl__class_check, mtl__class_build, mtl__class_loss, sizeof(mtl__metric), 0, mtl__class_count,
@@ -19093,7 +19771,7 @@ static const mtl_task_kind mtl__task_kinds[] = {
     MTL__TASK(MTL_TASK_REAL, "real", MTL__FILES("real", "reals"), MTL_TARGET_NUMBERS, 1, "values",
               mtl__real_check, mtl__real_build, mtl__numbers_loss, sizeof(mtl__metric), 0, mtl__real_count,
               mtl__real_score, mtl__real_figures, MTL__MAY_STREAM(REAL, mtl__numbers_stream), NULL, NULL, NULL,
-              0, 0),
+              0, 0, 0, 0, NULL),
     MTL__TASK_OF_CLASSES(MULTI, multi, "multi", "multi", "multis", MTL_TARGET_SET, "logits", mtl__multi_check,
               mtl__multi_build, mtl__numbers_loss, sizeof(mtl__multi_counts), sizeof(mtl__metric_label),
               mtl__multi_count, mtl__multi_score, mtl__multi_figures, mtl__multi_stream, 0),
@@ -19103,7 +19781,7 @@ static const mtl_task_kind mtl__task_kinds[] = {
     MTL__TASK(MTL_TASK_CRF, "crf", MTL__FILES(NULL, NULL), MTL_TARGET_LABELS, 0, "logits", mtl__crf_check,
               mtl__crf_build, mtl__crf_loss, sizeof(mtl__metric), 0, mtl__class_count, mtl__class_score,
               mtl__class_figures, NULL, MTL__MAY(CRF, mtl__crf_distribution), MTL__MAY(CRF, mtl__crf_answer),
-              NULL, 1, 1),
+              NULL, 1, 1, 0, 0, NULL),
     MTL__TASK_OF_CLASSES(ORDINAL, ordinal, "ordinal", "ordinal", "ordinals", MTL_TARGET_RANKS, "score",
               mtl__ordinal_check, mtl__ordinal_build, mtl__ordinal_loss, sizeof(mtl__metric), 0,
               mtl__ordinal_count, mtl__class_score, mtl__ordinal_figures, mtl__ordinal_stream, 0),
@@ -19111,13 +19789,23 @@ static const mtl_task_kind mtl__task_kinds[] = {
               mtl__count_check, mtl__real_build, mtl__numbers_loss, sizeof(mtl__metric), 0,
               mtl__count_count, mtl__real_score, mtl__count_figures,
               MTL__MAY_STREAM(POISSON, mtl__numbers_stream), NULL, MTL__MAY(POISSON, mtl__count_answer), NULL,
-              0, 0)
+              0, 0, 0, 0, NULL),
+    MTL__TASK(MTL_TASK_LM, "lm", MTL__FILES(NULL, NULL), MTL_TARGET_WORDS, 0, "rows", mtl__lm_check,
+              mtl__lm_build, mtl__lm_loss, sizeof(mtl__metric), 0, mtl__lm_count, mtl__lm_score,
+              mtl__lm_figures, MTL__MAY_STREAM(LM, mtl__class_stream), NULL, MTL__MAY(LM, mtl__lm_answer),
+              NULL, 0, 1, 1, 1, MTL__MAY_STREAM(LM, mtl__lm_stream_head))
 };
 
 /* 1: its items have a label of classes, 0: numbers or a set. */
 static int mtl__task_has_labels(const mtl_task_kind *kind)
 {
     return kind->target == MTL_TARGET_LABELS || kind->target == MTL_TARGET_RANKS;
+}
+
+/* 1: a batch has no targets of it: they are made of the batch itself. */
+static int mtl__task_makes_targets(const mtl_task_kind *kind)
+{
+    return kind->target == MTL_TARGET_ORIGIN || kind->target == MTL_TARGET_WORDS;
 }
 
 static const mtl_task_kind *mtl__task_kind(const mtl_task_desc *d)
@@ -19151,7 +19839,7 @@ typedef struct mtl__task {
     mtl__tap tap;
     size_t node;                            /* its number in the list of nodes */
     size_t hidden_count;
-    mtl_dense *hidden[MTL_MAX_HIDDEN], *output;
+    mtl_dense *hidden[MTL_MAX_HIDDEN], *output;     /* output NULL: the kind is headless */
     mtl_scaling *scaling;                   /* of real targets; of others an empty one */
     mtl__vocabulary labels;
     mtl__pooling pooling;                   /* of those that pool steps; count 0: others */
@@ -19181,6 +19869,9 @@ static mtl_status mtl__task_check(mtl_task_desc *d, const char *what, mtl_error 
     if (d->per_step && (d->level != MTL_LEVEL_SEQUENCE || !kind->distribution))
         mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s.per_step (task \"%s\"): only classes of sequences can "
                   "be predicted by a vote of the steps", what, d->name);
+    if ((d->tied || d->samples) && kind->target != MTL_TARGET_WORDS)
+        mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s.%s (task \"%s\"): is of language models (lm) alone: "
+                  "leave it out", what, d->tied ? "tied" : "samples", d->name);
     if (d->thresholds && kind->target != MTL_TARGET_SET)
         mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s.thresholds (task \"%s\"): only sets of classes (multi) "
                   "have thresholds", what, d->name);
@@ -19257,6 +19948,7 @@ static MTL__RARE void mtl__task_build(mtl__task *task, const mtl_task_desc *desc
     char text[160];
     task->desc = part->desc = desc;
     task->kind = mtl__task_kind(desc);
+    part->inputs = task->tap.mix.width;
     task->kind->build(part, set, err);
     inputs = mtl__task_build_pooling(task, of, set, err);
     for (; task->hidden_count < MTL_MAX_HIDDEN && desc->hidden[task->hidden_count] > 0; task->hidden_count++)
@@ -19266,8 +19958,9 @@ static MTL__RARE void mtl__task_build(mtl__task *task, const mtl_task_desc *desc
                                         inputs, units, 0, err);
         inputs = units;
     }
-    task->output = mtl_dense_add(set, mtl__print(text, sizeof text, "%s.output", desc->name), inputs,
-                                 part->outputs, 0, err);
+    if (!task->kind->headless)
+        task->output = mtl_dense_add(set, mtl__print(text, sizeof text, "%s.output", desc->name), inputs,
+                                     part->outputs, 0, err);
     task->output_name = mtl__task_name(set->arena, desc->name, task->kind->output_name, err);
     part->probabilities = mtl__task_name(set->arena, desc->name, "probabilities", err);
     part->scaling = task->scaling = mtl_scaling_add(set, desc->name, task->kind->scaled ? part->width : 0,
@@ -19388,7 +20081,7 @@ static mtl_activation *mtl__task_head(mtl_run *run, const mtl__task *task, mtl_a
         x = mtl__activate_forward(run, task->desc->activation, x, NULL);
         x = mtl__dropout_layer(run, task->desc->dropout, key, x, "");
     }
-    return x ? mtl_dense_forward(run, task->output, x, task->output_name) : NULL;
+    return x && task->output ? mtl_dense_forward(run, task->output, x, task->output_name) : x;
 }
 
 /* Which of the caller's items each packed row (or place) is. */
@@ -19470,7 +20163,9 @@ static mtl_activation *mtl__task_loss(mtl_run *run, const mtl__task *task, const
     mtl_activation *x, *x2, *parts[3];
     mtl_loss_items all;
     int *rows, *items, *keys;
-    all.rows = mtl__task_labelled(run, task, target, &rows, &items, &keys);
+    rows = items = keys = NULL;
+    all.rows = task->kind->target == MTL_TARGET_WORDS ? run->packing->rows
+        : mtl__task_labelled(run, task, target, &rows, &items, &keys);
     all.items = items;
     all.target = target;
     all.divisor = again ? 2 * divisor : divisor;
@@ -19522,7 +20217,8 @@ static MTL__RARE void mtl__head_stream(mtl_maker *m, const mtl__task *task, cons
     for (i = 0; i < task->hidden_count; i++)
         x = mtl__stream_activate(m, d->activation, mtl__stream_dense(m, task->hidden[i], x),
                                  task->hidden[i]->outputs);
-    at[0] = mtl__stream_dense(m, task->output, x);
+    at[0] = task->output ? mtl__stream_dense(m, task->output, x)
+        : task->kind->stream_head ? task->kind->stream_head(m, &task->part, x) : x;
     at[1] = MTL__NO_PLACE;
     if (task->kind->stream_distribution && (d->per_step || nodes[task->node].tapped[1]))
         at[1] = task->kind->stream_distribution(m, &task->part, at[0]);
@@ -20193,6 +20889,7 @@ static MTL__RARE void mtl__model_build_input(mtl_model *model, size_t i, mtl__no
     if (input->data != i) input->part.scaling = model->inputs[input->data].part.scaling;
     if (d->words) mtl__vocabulary_init(&input->words, d->words, (size_t)d->vocabulary, &model->arena, err);
     node->level = MTL_LEVEL_STEP;
+    node->sees = MTL_SEES_STEP;
     node->width[0] = input->part.width;
     mtl__node_directions(node, 1);
 }
@@ -20221,6 +20918,7 @@ static MTL__RARE void mtl__model_build_column(mtl_model *model, size_t i, mtl__n
         if (column->part.state_c) mtl__model_carry(model, column->part.state_units[k]);
     }
     node->level = MTL_LEVEL_STEP;
+    node->sees = mtl__sees_both(column->part.sees, mtl__tap_sees(&column->tap, model->nodes));
     node->width[0] = column->part.width;
     mtl__node_directions(node, column->part.directions);
 }
@@ -20234,6 +20932,18 @@ static MTL__RARE const mtl__task *mtl__model_scores(const mtl_model *model, cons
     mtl__fail(err, MTL_ERROR_FIELD, d->name, -1, "task %s.pool_of: \"%s\" is no task that stands before it",
               d->name, d->pool_of);
     return NULL;
+}
+
+/* The first input of token ids, for tasks that predict them. */
+static MTL__RARE void mtl__model_find_words(const mtl_model *model, mtl_task_part *part)
+{
+    size_t i;
+    for (i = 0; i < model->desc.input_count && !part->words; i++) {
+        const mtl_input_kind *kind = model->inputs[i].kind;
+        if (kind->reads_rows || kind->reads_spellings) continue;
+        part->words = &model->desc.inputs[i];
+        part->words_at = model->inputs[i].data;
+    }
 }
 
 static MTL__RARE void mtl__model_build_task(mtl_model *model, size_t i, mtl__node *node, mtl_error *err)
@@ -20251,6 +20961,8 @@ static MTL__RARE void mtl__model_build_task(mtl_model *model, size_t i, mtl__nod
     if (mtl__tap_build(&task->tap, model->nodes, model->node_count, model->columns[last].node, 1, &model->set,
                        where, err))
         return;
+    task->part.sees = mtl__tap_sees(&task->tap, model->nodes);
+    mtl__model_find_words(model, &task->part);
     mtl__task_build(task, d, d->pool_of ? mtl__model_scores(model, d, err) : NULL, &model->set, err);
     task->carried_width = mtl__failed(err) ? 0 : mtl__task_carried_width(task);
     task->carried = task->carried_width ? mtl__model_carry(model, task->carried_width)
@@ -20336,6 +21048,11 @@ static void mtl__model_build_nodes(mtl_model *model, mtl_error *err)
         }
     }
     if (MTL__TRAINING && !mtl__failed(err)) mtl__model_build_penalties(model, placed, err);
+    for (i = 0; i < d->task_count && !mtl__failed(err); i++)
+        if (model->tasks[i].kind->headless && model->nodes[model->tasks[i].node].tapped[0])
+            mtl__fail(err, MTL_ERROR_FIELD, d->tasks[i].name, -1, "nothing can read the outputs of task %s, "
+                      "which is of the kind %s: let it read what that task reads", d->tasks[i].name,
+                      model->tasks[i].kind->kind.name);
 }
 
 /* Two parts that are connected are one: the higher number becomes the lower one. */
@@ -21067,6 +21784,7 @@ static mtl_activation **mtl__model_forward(mtl_run *run, const mtl_model *model,
     mtl_activation **out =
         (mtl_activation **)mtl_run_make(run, model->node_count * MTL__NODE_PARTS * sizeof *out);
     size_t i;
+    run->inputs = inputs;
     run->streams = model->component_count < 2 ? NULL
         : (unsigned long long *)mtl_run_make(run, model->component_count * sizeof *run->streams);
     for (i = 0; run->streams && i < model->component_count; i++) run->streams[i] = run->stream;
@@ -21997,9 +22715,18 @@ struct mtl_predictor {
     mtl_predictor_desc desc;
 };
 
+/* 1: task k is answered: what stands aside only where it is wanted, or where there is nothing else. */
+static int mtl__model_answers(const mtl_model *model, size_t k, int aside)
+{
+    size_t i;
+    int others = 0;
+    for (i = 0; i < model->desc.task_count; i++) others |= !model->tasks[i].kind->aside;
+    return aside || !others || !model->tasks[k].kind->aside;
+}
+
 /* Forward pass and outputs of every task, in run->arena. */
 static void mtl__predict_run(mtl_run *run, const mtl_model *model, const mtl_input *inputs, int logits,
-                             mtl_prediction *out)
+                             int aside, mtl_prediction *out)
 {
     const uint64_t before = mtl__arithmetic_set();
     mtl_activation **nodes = mtl__model_forward(run, model, inputs);
@@ -22007,6 +22734,7 @@ static void mtl__predict_run(mtl_run *run, const mtl_model *model, const mtl_inp
     for (i = 0; nodes && i < model->desc.task_count && !mtl__failed(run->error); i++) {
         const mtl__task *task = &model->tasks[i];
         memset(&out[i], 0, sizeof out[i]);
+        if (!mtl__model_answers(model, i, aside)) continue;
         mtl__task_answer(run, task, mtl__task_outputs(run, task, model->nodes, nodes),
                          nodes[task->node * MTL__NODE_PARTS + 1], logits, &out[i]);
     }
@@ -22100,7 +22828,7 @@ static MTL__RARE size_t mtl__predictor_measure(mtl__session *session, mtl_arena 
         mtl__predict_repair(run, model, NULL, session->limits.rows);
     }
     mtl__model_carries(run, model, NULL, NULL);
-    if (!mtl__failed(err)) mtl__predict_run(run, model, NULL, desc->logits, out);
+    if (!mtl__failed(err)) mtl__predict_run(run, model, NULL, desc->logits, 1, out);
     return counting.high_water;
 }
 
@@ -22166,7 +22894,7 @@ static int mtl__predictor_pack(mtl_predictor *predictor, const int *lengths, siz
 }
 
 /* mtl_predict; logits: as the field. */
-static mtl_status mtl__predict(mtl_predictor *predictor, const mtl_batch *batch, int logits,
+static mtl_status mtl__predict(mtl_predictor *predictor, const mtl_batch *batch, int logits, int aside,
                                mtl_prediction *out, mtl_error *err)
 {
     const mtl_model *model = predictor->session.model;
@@ -22181,7 +22909,7 @@ static mtl_status mtl__predict(mtl_predictor *predictor, const mtl_batch *batch,
     for (s = 0; run->skipped && s < batch->sequences; s++) bad |= run->skipped[s];
     if (bad) inputs = mtl__predict_repair(run, model, batch, run->packing->rows);
     if (batch->state) mtl__model_carries(run, model, batch->state, batch->state_rows);
-    if (!mtl__failed(err)) mtl__predict_run(run, model, inputs, logits, out);
+    if (!mtl__failed(err)) mtl__predict_run(run, model, inputs, logits, aside, out);
     if (bad && !mtl__failed(err)) mtl__predict_blank(run, model, batch, out);
     return mtl__status(err);
 }
@@ -22192,7 +22920,7 @@ MTL_DEF mtl_status mtl_predict(mtl_predictor *predictor, const mtl_batch *batch,
     mtl_error own;
     err = mtl__error_given(err, &own);
     if (!mtl__given(predictor, "predictor", err) || !mtl__given(out, "out", err)) return mtl__status(err);
-    return mtl__predict(predictor, batch, predictor->desc.logits, out, err);
+    return mtl__predict(predictor, batch, predictor->desc.logits, predictor->desc.aside, out, err);
 }
 
 MTL_DEF const unsigned char *mtl_predictor_skipped(const mtl_predictor *predictor)
@@ -22296,7 +23024,8 @@ MTL_DEF mtl_status mtl_predict_text(mtl_predictor *predictor, const char *text, 
     run = mtl__predictor_begin(predictor, err);
     inputs = mtl__predictor_pack(predictor, &length, 1)
         ? mtl__text_inputs(run, predictor->session.model, text, count) : NULL;
-    if (inputs) mtl__predict_run(run, predictor->session.model, inputs, predictor->desc.logits, out);
+    if (inputs) mtl__predict_run(run, predictor->session.model, inputs, predictor->desc.logits,
+                                 predictor->desc.aside, out);
     return mtl__status(err);
 }
 
@@ -22313,7 +23042,7 @@ typedef char mtl__stream_head_check[sizeof(mtl_stream) <= MTL_STREAM_HEAD ? 1 : 
 
 /* The operations of a step, in the order of the nodes, answers last. places: [nodes][MTL__NODE_PARTS], and
    [tasks]. */
-static MTL__RARE void mtl__model_stream(mtl_maker *m, const mtl_model *model, unsigned *places)
+static MTL__RARE void mtl__model_stream(mtl_maker *m, const mtl_model *model, int aside, unsigned *places)
 {
     unsigned *answers = places + model->node_count * MTL__NODE_PARTS;
     size_t i;
@@ -22334,13 +23063,16 @@ static MTL__RARE void mtl__model_stream(mtl_maker *m, const mtl_model *model, un
             else mtl__fail(m->err, MTL_ERROR_UNSUPPORTED, node->name, -1,
                            "column %s cannot be streamed: it is "
                            "of the kind %s, which has no stream", node->name, column->kind->kind.name);
-        } else mtl__head_stream(m, &model->tasks[node->index], model->nodes, places);
+        } else if (mtl__model_answers(model, node->index, aside))
+            mtl__head_stream(m, &model->tasks[node->index], model->nodes, places);
     }
     for (i = 0; i < model->desc.task_count && !mtl__failed(m->err); i++)
-        answers[i] = mtl__task_stream_p(m, &model->tasks[i], places);
+        if (mtl__model_answers(model, i, aside)) answers[i] = mtl__task_stream_p(m, &model->tasks[i], places);
     for (i = 0; i < model->desc.task_count && !mtl__failed(m->err); i++)
-        model->tasks[i].kind->stream(m, &model->tasks[i].part, i,
-                                     places[model->tasks[i].node * MTL__NODE_PARTS], answers[i]);
+        if (!mtl__model_answers(model, i, aside))
+            mtl__operation(m, mtl_do_none, model->desc.tasks[i].name, MTL__NO_PLACE, MTL__NO_PLACE, 0);
+        else model->tasks[i].kind->stream(m, &model->tasks[i].part, i,
+                                          places[model->tasks[i].node * MTL__NODE_PARTS], answers[i]);
 }
 
 /* Fills in what stays of the answers, whose operations are the last. */
@@ -22376,7 +23108,7 @@ static MTL__RARE mtl_stream *mtl__stream_lay(mtl_arena *arena, const mtl_plan *p
 }
 
 /* The operations of a model's step, in `arena`; where that only counts, there is none to be run. */
-static MTL__RARE mtl_plan mtl__model_plan(mtl_arena *arena, const mtl_model *model, int logits,
+static MTL__RARE mtl_plan mtl__model_plan(mtl_arena *arena, const mtl_model *model, int logits, int aside,
                                           mtl_error *err)
 {
     const size_t nodes = model->node_count * MTL__NODE_PARTS, tasks = model->desc.task_count;
@@ -22388,7 +23120,7 @@ static MTL__RARE mtl_plan mtl__model_plan(mtl_arena *arena, const mtl_model *mod
     memset(&m, 0, sizeof m);
     m.err = err;
     m.logits = logits;
-    if (!mtl__failed(err)) mtl__model_stream(&m, model, places);
+    if (!mtl__failed(err)) mtl__model_stream(&m, model, aside, places);
     operations = (mtl_operation *)mtl__arena_zero(arena, m.count, sizeof *operations, "a stream", err);
     m.constants = (mtl_real *)mtl__arena_zero(arena, m.constant_count, sizeof(mtl_real), "a stream", err);
     plan.version = MTL_PLAN_VERSION;
@@ -22399,7 +23131,7 @@ static MTL__RARE mtl_plan mtl__model_plan(mtl_arena *arena, const mtl_model *mod
     plan.chosen = m.chosen;
     plan.operations = m.operations = operations;
     m.count = m.constant_count = m.state = m.values = m.chosen = 0;
-    if (!mtl__failed(err) && !arena->counting) mtl__model_stream(&m, model, places);
+    if (!mtl__failed(err) && !arena->counting) mtl__model_stream(&m, model, aside, places);
     return plan;
 }
 
@@ -22407,7 +23139,7 @@ static MTL__RARE mtl_plan mtl__model_plan(mtl_arena *arena, const mtl_model *mod
 static MTL__RARE mtl_stream *mtl__stream_build(mtl_arena *arena, const mtl_model *model,
                                                const mtl_predictor_desc *how, mtl_error *err)
 {
-    const mtl_plan plan = mtl__model_plan(arena, model, how->logits, err);
+    const mtl_plan plan = mtl__model_plan(arena, model, how->logits, how->aside, err);
     mtl_stream *stream = mtl__failed(err) ? NULL
         : mtl__stream_lay(arena, &plan, how->max_sequences ? how->max_sequences : 1, how->isa, err);
     if (!stream) return NULL;
@@ -24163,7 +24895,7 @@ static MTL__RARE mtl_status mtl__dataset_check(const mtl__dataset *set, const mt
         const mtl__task *task = &model->tasks[k];
         size_t labelled = 0;
         double divisor = 0;
-        if (task->kind->target == MTL_TARGET_ORIGIN) continue;
+        if (mtl__task_makes_targets(task->kind)) continue;
         mtl__task_check_target(task, &data->targets[k], err);
         mtl__task_count(task, &data->targets[k], mtl__task_items(task, data->sequences, set->rows),
                         data->lengths, &labelled, &divisor, err);
@@ -24214,8 +24946,8 @@ static MTL__RARE mtl_batch mtl__dataset_batch(const mtl__dataset *set, const mtl
     const mtl_target *target = set->data->targets;
     mtl_input *inputs = (mtl_input *)mtl__arena_zero(arena, desc->input_count, sizeof *inputs, "a batch",
                                                      err);
-    mtl_target *targets = target ? (mtl_target *)mtl__arena_zero(arena, desc->task_count, sizeof *targets,
-                                                                 "a batch", err) : NULL;
+    mtl_target *targets = (mtl_target *)mtl__arena_zero(arena, desc->task_count, sizeof *targets, "a batch",
+                                                        err);
     mtl_batch batch;
     mtl__pick pick;
     size_t i;
@@ -24232,9 +24964,9 @@ static MTL__RARE mtl_batch mtl__dataset_batch(const mtl__dataset *set, const mtl
         inputs[i].rows = mtl__pick_reals(&pick, input[i].rows, (size_t)desc->inputs[i].features, 1);
         inputs[i].spellings = input[i].spellings;
     }
-    for (i = 0; targets && i < desc->task_count; i++) {
+    for (i = 0; target && targets && i < desc->task_count; i++) {
         int per_step = desc->tasks[i].level == MTL_LEVEL_STEP;
-        if (model->tasks[i].kind->target == MTL_TARGET_ORIGIN) continue;
+        if (mtl__task_makes_targets(model->tasks[i].kind)) continue;
         targets[i].labels = mtl__pick_ints(&pick, target[i].labels, per_step);
         targets[i].values = mtl__pick_reals(&pick, target[i].values, model->tasks[i].part.width, per_step);
         targets[i].distribution = mtl__pick_reals(&pick, target[i].distribution, model->tasks[i].part.width,
@@ -24327,12 +25059,22 @@ static size_t mtl__evaluate_batch_size(const mtl_predictor *p, const mtl__datase
     return n;
 }
 
+/* 1: something can be scored without targets. */
+static int mtl__model_predicts_words(const mtl_model *model)
+{
+    size_t k;
+    for (k = 0; k < model->desc.task_count; k++)
+        if (model->tasks[k].kind->target == MTL_TARGET_WORDS) return 1;
+    return 0;
+}
+
 static MTL__RARE void mtl__evaluate_set(mtl__evaluation *e, const mtl_batch *data, mtl_arena *arena,
                                         mtl_error *err)
 {
     mtl_arena_mark mark = mtl_arena_save(arena), inner;
     mtl__dataset set;
     size_t *order, *scratch, first, n, s;
+    if (!data->targets && !mtl__model_predicts_words(e->predictor->session.model)) return;
     if (mtl__dataset_init(&set, data, e->predictor->session.model, arena, err)) return;
     mtl__dataset_check(&set, e->predictor->session.model, err);
     order = (size_t *)mtl__arena_zero(arena, data->sequences, sizeof *order, "evaluation", err);
@@ -24341,22 +25083,36 @@ static MTL__RARE void mtl__evaluate_set(mtl__evaluation *e, const mtl_batch *dat
     for (s = 0; s < data->sequences; s++) order[s] = s;
     mtl__sort_falling(order, data->sequences, data->lengths, scratch);
     inner = mtl_arena_save(arena);
-    for (first = 0; data->targets && first < data->sequences && !mtl__failed(err); first += n) {
+    for (first = 0; first < data->sequences && !mtl__failed(err); first += n) {
         mtl_batch batch;
         n = mtl__evaluate_batch_size(e->predictor, &set, order, first);
         batch = mtl__dataset_batch(&set, e->predictor->session.model, order + first, n, arena, err);
-        if (!mtl__failed(err) && !mtl__predict(e->predictor, &batch, 0, e->out, err))
+        if (!mtl__failed(err) && !mtl__predict(e->predictor, &batch, 0, 1, e->out, err))
             mtl__evaluate_add(e, &batch);
         mtl_arena_release(arena, inner);
     }
     mtl_arena_release(arena, mark);
 }
 
+/* The mean of the tasks' scores; of those that stand aside, where there are no others. */
+static void mtl__evaluate_mean(const mtl_model *model, mtl_scores *scores)
+{
+    size_t k, scored = 0;
+    int aside;
+    for (aside = 0; aside < 2 && !scored; aside++)
+        for (k = 0; k < scores->task_count; k++) {
+            if (!scores->tasks[k].items || model->tasks[k].kind->aside != aside) continue;
+            scores->score += scores->tasks[k].score;
+            scored++;
+        }
+    if (scored) scores->score /= (double)scored;
+}
+
 MTL_DEF MTL__RARE mtl_status mtl_evaluate(mtl_predictor *predictor, const mtl_batch *data, size_t count,
                                           mtl_scores *scores, size_t *const *confusion, mtl_error *err)
 {
     mtl_error own;
-    size_t tasks, k, i, scored = 0;
+    size_t tasks, k, i;
     mtl__evaluation e;
     mtl_arena arena;
     mtl_task_score *table;
@@ -24392,11 +25148,8 @@ MTL_DEF MTL__RARE mtl_status mtl_evaluate(mtl_predictor *predictor, const mtl_ba
         table[k].kind = task->desc->kind;
         table[k].level = task->desc->level;
         table[k].spans = task->part.spans;
-        if (!table[k].items) continue;
-        scores->score += table[k].score;
-        scored++;
     }
-    if (scored) scores->score /= (double)scored;
+    if (!mtl__failed(err)) mtl__evaluate_mean(predictor->session.model, scores);
     if (scores->joint_items) scores->joint_accuracy /= (double)scores->joint_items;
     mtl_arena_destroy(&arena);
     return mtl__status(err);
@@ -25142,6 +25895,16 @@ static void mtl__trainer_count_origin(mtl_trainer *t, const mtl_batch *batch, si
     t->divisors[k] += divisor;
 }
 
+/* Of the words of a batch all but each sequence's first or last one are predicted. */
+static void mtl__trainer_count_words(mtl_trainer *t, const mtl_batch *batch, size_t k, size_t rows)
+{
+    const size_t count = (rows - batch->sequences) * t->model->tasks[k].part.predictions;
+    size_t s;
+    t->task_items[k] += count;
+    t->divisors[k] += (double)count;
+    for (s = 0; s < batch->sequences; s++) t->weighting.of[k].sequences += batch->lengths[s] > 1;
+}
+
 /* Sequences of a batch that have a labelled step. */
 static MTL__NOINLINE size_t mtl__trainer_count_sequences(const mtl__task *task, const mtl_target *target,
                                                          const mtl_batch *batch)
@@ -25170,6 +25933,10 @@ static void mtl__trainer_count(mtl_trainer *t, const mtl_batch *batches, size_t 
             const mtl_target *target = batches[i].targets ? &batches[i].targets[k] : NULL;
             if (t->model->tasks[k].kind->target == MTL_TARGET_ORIGIN) {
                 mtl__trainer_count_origin(t, &batches[i], k, err);
+                continue;
+            }
+            if (t->model->tasks[k].kind->target == MTL_TARGET_WORDS) {
+                mtl__trainer_count_words(t, &batches[i], k, rows);
                 continue;
             }
             mtl__task_check_target(&t->model->tasks[k], target, err);
@@ -27093,7 +27860,7 @@ MTL_DEF MTL__RARE mtl_status mtl_model_export_c(const mtl_model *model, const ch
                          "digits and _", name ? name : "");
     mtl__parameters_settle(&model->set);
     mtl_arena_init(&arena, NULL, 0, model->desc.allocator);
-    plan = mtl__model_plan(&arena, model, logits, err);
+    plan = mtl__model_plan(&arena, model, logits, 0, err);
     if (!mtl__failed(err)) mtl__emit_header(header, name, model, &plan, err);
     if (!mtl__failed(err)) mtl__emit_source(source, name, &plan, err);
     mtl_arena_destroy(&arena);

@@ -73,6 +73,7 @@ static void counted_free(void *memory);
 #include "test_predict.c"
 #include "test_stream.c"
 #include "test_kinds.c"
+#include "test_lm.c"
 #include "test_balance.c"
 #include "test_optimise.c"
 #include "test_train.c"
@@ -94,7 +95,7 @@ static void counted_free(void *memory);
     X(tasks, TASKS) X(crf, CRF) \
     X(model, MODEL) \
     X(sharing, SHARING) X(predict, \
-      PREDICT) X(stream, STREAM) X(kinds, KINDS) \
+      PREDICT) X(stream, STREAM) X(kinds, KINDS) X(lm, LM) \
     X(balance, BALANCE) X(optimise, OPTIMISE) X(train, TRAIN) X(resume, RESUME) X(watch, WATCH) \
     X(check, CHECK) X(golden, GOLDEN) \
     X(old_files, OLD_FILES) \

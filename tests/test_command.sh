@@ -901,6 +901,35 @@ page_commands tasks.md
 . ./page.sh >stdout.txt 2>stderr.txt
 result "docs/tasks.md: its commands" "$(says stdout.txt "stars            ordinal accuracy 1.0000  MAE in ranks 0  kappa 1.0000  (5 items)|mood             ordinal accuracy 1.0000|complaints       count  deviance |D2 0.9|letters          counts deviance |bad bad plain${tab}")"
 check "which say nothing else" [ ! -s stderr.txt ]
+result "docs/tasks.md: language models, beside tasks and alone" "$(says stdout.txt "lm               lm     perplexity |(14 items)|(7 items)|mean score ")"
+cat >lm.awk <<'END'
+/^lm / { perplexity = $4; next }        # the line behind it tells the mean score
+/mean score/ { if (perplexity) { split($0, part, "mean score "); alone = part[2] + 0; last = perplexity; seen++ } perplexity = 0 }
+END { exit !(seen == 2 && last < 3 && alone * last > 0.95 && alone * last < 1.05) }
+END
+check "alone its score is the inverse of the perplexity" awk -f lm.awk stdout.txt
+refuses "predict by a language model alone" 1 "texts.st: has a language model alone|mtl eval" predict --model texts.st
+run eval --model texts.st --data reviews.tsv --json
+result "eval --json of it: texts are enough" "$(says stdout.txt '{"tasks": {"lm": {"kind": "lm", "perplexity": |"accuracy": |"sequences": 5')"
+run eval --model beside.st --data texts.tsv
+result "eval of texts without labels" "$(says stdout.txt "lm               lm     perplexity")"
+run info --model beside.st
+result "info: the task" "$(says stdout.txt "lm.output.weight|lm.output_reverse.weight")"
+"$mtl" export --model texts.st --c words >out.txt 2>err.txt
+check "a language model that reads forwards is exported" [ -s words.c ]
+run train --data train.tsv --out one.st $small --share partial --lm 0.1 --lm-words 20 --threads 1 --quiet
+run train --data train.tsv --out two.st $small --share partial --lm 0.1 --lm-words 20 --threads 3 --quiet
+check "--lm: the same for any number of threads" cmp -s one.st two.st
+refuses "--lm of a word" 2 "--lm much|a number above 0" train --data train.tsv --out out.st --lm much
+refuses "--lm 0" 2 "--lm 0|a number above 0" train --data train.tsv --out out.st --lm 0
+refuses "--lm-words without --lm" 2 "--lm-words: is for --lm" train --data train.tsv --out out.st --lm-words 20
+refuses "--lm for rows of numbers" 2 "--lm|rows of numbers" train --frames train.csv --features heat --task left:reals --out out.st --lm 1
+refuses "--lm over layers that read both ways" 2 "--lm: task lm: a language model may not read what it predicts|--share levels" train --data train.tsv --out out.st $small --share full --layers 2 --lm 0.1
+run train --data train.tsv --out out.st $small --share levels --layers 2 --lm 0.1
+check "--share levels: it reads the lowest" [ "$status" -eq 0 ]
+printf 'text\tlm:class\na b\tx\nb a\ty\n' >bad.tsv
+refuses "--lm beside a task of its name" 2 "--lm: the data have a task named lm" train --data bad.tsv --out out.st $small --lm 1
+refuses "--lm where a search chooses" 2 "--lm: is for a model of known structure: give --share" train --preset auto --data train.tsv --valid train.tsv --out out.st --lm 0.1
 run info --model reviews.st
 result "numbers stand in their order, others in that of --ranks" "$(says stdout.txt "labels: 1 2 3 4 5|labels: low middle high|loss ordinal|loss poisson")"
 run eval --model reviews.st --data reviews.tsv --json

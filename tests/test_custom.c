@@ -549,7 +549,7 @@ static void ordinal_score(const mtl_task_part *part, const void *counts, mtl_tas
 static const mtl_task_kind ordinal_kind = {
     { MTL_DESC_TASK, "graded", NULL, 0, 0 }, { NULL, NULL }, MTL_TARGET_LABELS, 0, "score", NULL,
     ordinal_build, ordinal_loss, ordinal_distribution, mtl__class_answer, 1, 0, ordinal_count,
-    ordinal_score, NULL, NULL, NULL, 0, 0
+    ordinal_score, NULL, NULL, NULL, 0, 0, 0, 0, NULL
 };
 
 /* Grades, and classes whose head reads the grades' three probabilities beside the column. */

@@ -234,7 +234,7 @@ static void error_set_weights(test_problem *p)
 }
 static void error_thresholds(test_problem *p) { p->tasks[2].thresholds = 1; }
 static void error_real_bce(test_problem *p) { p->tasks[2].loss = MTL_LOSS_BCE; }
-static void error_task_kind(test_problem *p) { p->tasks[2].kind = 7; }
+static void error_task_kind(test_problem *p) { p->tasks[2].kind = 99; }
 static void error_task_level(test_problem *p) { p->tasks[2].level = -1; }
 static void error_task_loss(test_problem *p) { p->tasks[0].loss = MTL_LOSS_MSE; }
 static void error_task_loss_real(test_problem *p) { p->tasks[2].loss = MTL_LOSS_CROSS_ENTROPY; }
@@ -285,7 +285,7 @@ static void test_error_bad_descs(void **state)
         { error_task_as_input, MTL_ERROR_FIELD, "\"words\"" },
         { error_task_classes, MTL_ERROR_FIELD, "tasks[1].classes" },
         { error_task_classes_negative, MTL_ERROR_FIELD, "tasks[1].classes is -2" },
-        { error_task_kind, MTL_ERROR_FIELD, "tasks[2].kind is 7, which is none of class, real" },
+        { error_task_kind, MTL_ERROR_FIELD, "tasks[2].kind is 99, which is none of class, real" },
         { error_set_classes, MTL_ERROR_FIELD, "tasks[5].classes" },
         { error_set_loss, MTL_ERROR_FIELD, "tasks[5].loss" },
         { error_set_smoothing, MTL_ERROR_FIELD, "tasks[5] (task \"set\"): label_smoothing" },

@@ -297,6 +297,7 @@ static void test_model_every_field_is_kept(void **state)
     memset(&file, 0, sizeof file);
     model_desc_fill(&d);
     d.tasks[3].thresholds = 1;                                      /* of sets alone: tests/test_kinds.c */
+    d.tasks[3].tied = d.tasks[3].samples = 1;                       /* of language models: tests/test_lm.c */
     model_expect_all_set(MTL_DESC_INPUT, d.inputs, sizeof d.inputs[0], 2);
     model_expect_all_set(MTL_DESC_COLUMN, d.columns, sizeof d.columns[0], 4);
     model_expect_all_set(MTL_DESC_TASK, d.tasks, sizeof d.tasks[0], 4);

@@ -9,7 +9,8 @@ static const target_words words_of[] = {                            /* by MTL_TA
       { "labels", "labels" } },
     { { NULL, NULL }, { NULL, NULL }, { NULL, NULL } },             /* no file has data sets' numbers */
     { { "one label of some in an order", "one a token" }, { "labels", "labels" }, { "label", "labels" } },
-    { { "a count: 0, 1, 2 ..", "one a token" }, { "counts", "counts" }, { "value", "values" } }
+    { { "a count: 0, 1, 2 ..", "one a token" }, { "counts", "counts" }, { "value", "values" } },
+    { { NULL, NULL }, { NULL, NULL }, { NULL, NULL } }              /* nor words that are predicted */
 };
 
 /* All kinds of task at all levels: in the library's order, each with its levels. */
@@ -113,6 +114,10 @@ int kind_has_one_class(const column_kind *of)
     return of->task->target == MTL_TARGET_LABELS || kind_has_ranks(of);
 }
 int kind_has_sets(const column_kind *of) { return of->task->target == MTL_TARGET_SET; }
+int kind_is_made(const column_kind *of)
+{
+    return of->task->target == MTL_TARGET_ORIGIN || of->task->target == MTL_TARGET_WORDS;
+}
 
 int figure_value(const mtl_figure *of, const mtl_task_score *score, double *value)
 {

@@ -46,6 +46,7 @@ int kind_has_classes(const column_kind *of);    /* of which an item has one, or 
 int kind_has_one_class(const column_kind *of);
 int kind_has_ranks(const column_kind *of);      /* one class, and classes have an order */
 int kind_has_sets(const column_kind *of);
+int kind_is_made(const column_kind *of);    /* of the data themselves: no file has a column of it */
 
 /* "real or reals": the kinds of which `is` is true; NULL: all. Static memory. */
 const char *kinds_that(int (*is)(const column_kind *));

@@ -76,6 +76,7 @@ typedef struct corpus {
     mtl_real *scales;                       /* [F] and what the model divides the rest by */
     size_t max_tokens;
     int closed, quiet;
+    int predicts_words;                     /* 1: the model has a language model, so data need no labels */
     dataset *train, *valid;
     names vocabulary;                       /* of a new model, word 0 is "<unk>" */
     names parts[WORD_PARTS];                /* the same of its other inputs of text: words.c */

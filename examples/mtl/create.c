@@ -2,6 +2,7 @@
 
 #include <float.h>
 
+#include "lm.h"
 #include "system.h"
 #include "thresholds.h"
 #include "vectors.h"
@@ -214,10 +215,10 @@ void check_task_names(const settings *given, const corpus *all)
     size_t i;
     for (i = 0; i < arrlenu(given->assignments); i++) {
         const assignment *set = &given->assignments[i];
-        if (strcmp(set->task, "*") != 0 && !corpus_find(all, set->task))
+        if (strcmp(set->task, "*") != 0 && !corpus_find(all, set->task) && !is_lm(given, set->task))
             fail_usage("%s: no task %s in the data%s", set->option, set->task, suggestion(set->task, known));
     }
-    if (given->score && !corpus_find(all, given->score))
+    if (given->score && !corpus_find(all, given->score) && !is_lm(given, given->score))
         fail_usage("--score %s: no such task%s", given->score, suggestion(given->score, known));
     arrfree(known);
 }
@@ -267,7 +268,7 @@ mtl_model *create_model(const settings *given, corpus *all, const int *chosen, c
     char *frozen = frozen_names(given);
     float **weights = NULL;
     mtl_input_desc *inputs = make_inputs(given, all, &words);
-    mtl_task_desc *tasks = NULL;
+    mtl_task_desc *tasks = NULL, *with_lm = NULL;
     mtl_model_desc desc = given->model, shared;
     mtl_error err = { 0 };
     mtl_arena arena;
@@ -281,6 +282,7 @@ mtl_model *create_model(const settings *given, corpus *all, const int *chosen, c
         arrput(tasks, make_task_desc(given, of, labels[i], weights[i]));
         share_pool(given, tasks);
     }
+    if (!arrlenu(chosen)) arrput(tasks, make_lm_task(given, all));
     desc.inputs = inputs;
     desc.input_count = arrlenu(inputs);
     desc.encoder = given->encoder;
@@ -289,6 +291,7 @@ mtl_model *create_model(const settings *given, corpus *all, const int *chosen, c
     desc.freeze = frozen;
     mtl_share(share, &desc, &shared, &arena, &err);
     check(&err);
+    if (arrlenu(chosen)) with_lm = add_lm_task(given, all, &shared);
     if (frozen && !mtl_model_size(&shared, &err) && strcmp(err.name, "freeze") == 0)
         fail_usage("--%s", err.message);
     check_memory(&shared);
@@ -305,6 +308,7 @@ mtl_model *create_model(const settings *given, corpus *all, const int *chosen, c
     arrfree(labels);
     arrfree(weights);
     arrfree(tasks);
+    arrfree(with_lm);
     arrfree(words);
     arrfree(frozen);
     return model;

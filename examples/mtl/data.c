@@ -71,7 +71,7 @@ void need_targets(const corpus *all, const dataset *sets)
 {
     size_t i, targets = 0;
     for (i = 0; i < arrlenu(sets); i++) targets += arrlenu(sets[i].targets);
-    if (arrlenu(sets) && !targets)
+    if (arrlenu(sets) && !targets && !all->predicts_words)
         fail("%s:1:1: no column for any task of the model%s", sets[0].path,
              suggestion("", columns_of_tasks(all)));
 }
@@ -85,10 +85,11 @@ void corpus_close(corpus *all)
     for (i = 0; i < arrlenu(all->only); i++)
         if (!corpus_find(all, all->only[i]))
             fail("--only %s: no such task in the data%s", all->only[i], suggestion(all->only[i], known));
-    if (!arrlenu(all->tasks))
+    if (!arrlenu(all->tasks) && !all->predicts_words)
         fail("%s:1:1: no task to learn; expected %s", all->train[0].path,
              is_conllu(all->train[0].path) ? "labels in one of the columns UPOS, XPOS, FEATS and DEPREL"
-                                           : "a column such as intent:class in the header line");
+                                           : "a column such as intent:class in the header line, or --lm 1 "
+                                             "to learn the language alone");
     for (i = 0; i < arrlenu(all->tasks); i++) {
         task *of = &all->tasks[i];
         if (!of->items || (kind_has_classes(of->kind) && !label_count(of)))

@@ -35,9 +35,10 @@ void corpus_from_model(const settings *given, corpus *all, const mtl_model *mode
     for (i = 0; i < desc->task_count; i++) {
         task of = { 0 };
         char number[24];
-        if (mtl_task_kind_of(&desc->tasks[i])->target == MTL_TARGET_ORIGIN) break;  /* it stands last */
         of.name = desc->tasks[i].name;
         of.kind = kind_of(&desc->tasks[i]);
+        all->predicts_words |= of.kind->task->target == MTL_TARGET_WORDS;
+        if (kind_is_made(of.kind)) continue;                        /* they stand last */
         of.path = given->model_path;
         if (kind_has_numbers(of.kind) && desc->tasks[i].width > 1)
             fail("%s: task %s has %d numbers for each item; the command reads one", given->model_path,

@@ -1,6 +1,7 @@
 #include "options.h"
 
 #include "columns.h"
+#include "lm.h"
 #include "names.h"
 #include "system.h"
 #include "vectors.h"
@@ -115,6 +116,11 @@ static const option options[] = {
       "share of the embeddings and of the encoder's outputs dropped in training [0.3]" },
     { "--min-count", "N", TRAIN, COUNT, MEMBER(min_count),
       "words that occur less often in the training data are unknown words [1]" },
+    { "--lm", "WEIGHT", TRAIN, TEXT, MEMBER(lm),
+      "a further task, lm, of this weight: each direction predicts the next word it reads; alone it needs no "
+      "labels" },
+    { "--lm-words", "N", TRAIN, COUNT, MEMBER(lm_words),
+      "words that it tells apart, the commonest; all others are one [500; alone: all]" },
     { "--lowercase", NULL, TRAIN | IMPORT, FIELD_SWITCH, FIELDS("input.lowercase"), NULL },
     { "--digits", NULL, TRAIN | IMPORT, FIELD_SWITCH, FIELDS("input.digits"), NULL },
     { "--max-tokens", "N", READING, COUNT, MEMBER(max_tokens), "longest sequence allowed [10000]" },
@@ -415,7 +421,8 @@ void add_options_text(char **text, const settings *given)
         if (k < sizeof left_out / sizeof *left_out || !(of->commands & given->command)) continue;
         if (value) add_text(text, "%s=%s\n", of->name, value);
         if (of->takes == SWITCH && *(const int *)member) add_text(text, "%s=1\n", of->name);
-        if (of->takes == COUNT) add_text(text, "%s=%lld\n", of->name, *(const long long *)member);
+        if (of->takes == COUNT && *(const long long *)member)
+            add_text(text, "%s=%lld\n", of->name, *(const long long *)member);
         if (of->takes == FILES || of->takes == LIST) add_values(text, of->name, *(char **const *)member);
     }
 }
@@ -451,6 +458,7 @@ void check_options(const settings *given)
     if (given->command == EXPORT) need_option(given, given->export_c != NULL, "--c OUT");
     if (given->command != TRAIN) need_option(given, given->model_path != NULL, "--model FILE");
     check_words(given);
+    check_lm(given);
     check_vectors(given);
     if (frames && arrlenu(given->data))
         fail_usage("--data and --frames: expected one of them: a model reads text or rows of numbers");

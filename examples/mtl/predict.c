@@ -230,6 +230,9 @@ int command_predict(const settings *given, corpus *all)
     corpus_from_model(given, all, model);
     check_inputs(given, all, model);
     load_means(all, model);
+    if (!arrlenu(all->tasks))
+        fail("%s: has a language model alone: mtl eval tells its perplexity, and a program has the next "
+             "words' probabilities of mtl_stream_step", given->model_path);
     predictor = mtl_predictor_create(model, &given->predictor, &err);
     check(&err);
     arrsetlen(answers, mtl_model_describe(model)->task_count);

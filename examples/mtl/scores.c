@@ -65,7 +65,7 @@ static void rescore_clamped(mtl_predictor *predictor, const mtl_model *model, co
             add_clamped_errors(predictor, model, &all->tasks[i], (int)i, &batches[k], &sums, err);
         if (sums.gold.count > 0) set_errors(&scores->tasks[i], &sums);
     }
-    for (i = 0; i < scores->task_count; i++)
+    for (i = 0; i < arrlenu(all->tasks); i++)
         if (scores->tasks[i].items) sum += scores->tasks[i].score, counted++;
     if (counted) scores->score = sum / (double)counted;
 }

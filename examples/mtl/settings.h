@@ -24,13 +24,13 @@ typedef struct settings {
     int automatic;                          /* what tasks share is to be found out */
     int affixes;                            /* words' first and last letters and shapes are read, too */
     const char *chars;                      /* "cnn": so are their characters; NULL or "none": they are not */
-    long long min_count, max_tokens, stop_after, watch, vocabulary;
+    long long min_count, max_tokens, stop_after, watch, vocabulary, lm_words;
     char **data, **valid, **frames, **only, **features, **tasks, **clamps, **class_weights,
         **ranks, **thresholds, **teachers;
     char **sampler_weights, **maps, **labels, **freeze, **heads, **pool_of;
     const char *out, *model_path, *score, *log, *sequence, *preset, *confusion, *budget, *resume;
     const char *words, *unknown, *export_c;
-    const char *vectors, *vectors_rate, *word_dropout;
+    const char *vectors, *vectors_rate, *word_dropout, *lm;
     const char *embed_by;                   /* the option that says how wide embeddings are */
     const char *dir_by;                     /* the option that says in which directions the encoder reads */
     assignment *assignments;

@@ -4,6 +4,7 @@
 #include "batches.h"
 #include "create.h"
 #include "data.h"
+#include "lm.h"
 #include "models.h"
 #include "numbers.h"
 #include "options.h"
@@ -30,6 +31,7 @@ static void read_training_data(const settings *given, corpus *all)
     all->sequence_by = "--sequence names";
     all->features_by = "--features names";
     all->quiet = given->quiet;
+    all->predicts_words = given->lm != NULL;
     all->max_tokens = (size_t)given->max_tokens;
     for (i = 0; i < arrlenu(given->tasks); i++) {
         char *text = given->tasks[i], *colon = strchr(text, ':');
@@ -98,6 +100,9 @@ static void print_start(const settings *given, const corpus *all, mtl_model *mod
         printf("%s %s %s", i ? "," : "", all->tasks[i].name, all->tasks[i].kind->name);
         if (all->tasks[i].classes) printf(" of %zu", all->tasks[i].classes);
     }
+    for (; i < mtl_model_describe(model)->task_count; i++)
+        printf("%s %s of %d", i ? "," : "", mtl_model_describe(model)->tasks[i].name,
+               mtl_model_describe(model)->tasks[i].classes);
     printf("; %zu parameters\n", count_parameters(model));
     fflush(stdout);
 }
@@ -143,7 +148,7 @@ static mtl_model *train(const settings *given, corpus *all, int automatic, mtl_m
         model = train_auto(&to, all, mtl_model_describe(whole), data, valid, result);
         mtl_model_destroy(whole);
     } else {
-        if (given->by_data) data = labelled_batches(data, mtl_model_describe(model), tasks);
+        if (given->by_data && !given->lm) data = labelled_batches(data, mtl_model_describe(model), tasks);
         plan_fit(&how, data, arrlenu(data));
         to.lessons = read_lessons(given, all, model, data);
         precision = fit_model(&to, model, &how, data, valid, result, broken);
@@ -189,6 +194,7 @@ int command_train(const settings *given, corpus *all)
         fail("--log %s: is --out, too; expected another path", given->log);
     read_training_data(given, all);
     automatic = given->automatic && arrlenu(all->tasks) > 1 && arrlenu(all->valid) > 0;
+    check_lm_tasks(given, all, automatic);
     if (automatic && (arrlenu(given->freeze) || frozen_vectors(given)))
         fail_usage("%s is for a model of known structure: give --share NAME, too, such as --share full",
                    arrlenu(given->freeze) ? "--freeze" : "--vectors-rate 0");

@@ -62,10 +62,18 @@ static size_t character_bytes(const char *text)
     return bytes;
 }
 
-/* Fills `to` with "<unk>" and what an input knows of the training data's words: what stands there `least`
-   times. */
-static void make_texts(const corpus *all, const mtl_input_desc *input, size_t least, names *to)
+/* The commonest first, others as they were met. */
+static int compare_uses(const void *one, const void *other)
 {
+    const name *const *a = (const name *const *)one, *const *b = (const name *const *)other;
+    return (*a)->value != (*b)->value ? (*a)->value < (*b)->value ? 1 : -1 : *a > *b ? 1 : -1;
+}
+
+/* Fills `to` with "<unk>" and what an input knows of the training data's words: what stands there `least`
+   times. sorted: a language model wants the commonest first. */
+static void make_texts(const corpus *all, const mtl_input_desc *input, size_t least, int sorted, names *to)
+{
+    const name **order = NULL;
     names counted = { 0 };
     char *room = NULL;
     size_t i, at, bytes;
@@ -80,10 +88,13 @@ static void make_texts(const corpus *all, const mtl_input_desc *input, size_t le
     }
     names_add(to, "<unk>", 5);
     for (i = 0; i < arrlenu(counted.list); i++)
-        if (counted.list[i].value >= least) {
-            at = names_add(to, counted.list[i].key, strlen(counted.list[i].key));
-            to->list[at].value = counted.list[i].value;
-        }
+        if (counted.list[i].value >= least) arrput(order, &counted.list[i]);
+    if (sorted && arrlenu(order)) qsort(order, arrlenu(order), sizeof *order, compare_uses);
+    for (i = 0; i < arrlenu(order); i++) {
+        at = names_add(to, order[i]->key, strlen(order[i]->key));
+        to->list[at].value = order[i]->value;
+    }
+    arrfree(order);
     free(counted.slots);
     arrfree(counted.list);
     arrfree(room);
@@ -93,7 +104,7 @@ void make_vocabulary(const settings *given, corpus *all)
 {
     mtl_input_desc input;
     size_t i;
-    make_texts(all, &given->input, (size_t)given->min_count, &all->vocabulary);
+    make_texts(all, &given->input, (size_t)given->min_count, given->lm != NULL, &all->vocabulary);
     if (arrlenu(all->vocabulary.list) < 2)
         fail("the vocabulary is empty: no word occurs %lld times in the training data; lower --min-count",
              given->min_count);
@@ -102,7 +113,7 @@ void make_vocabulary(const settings *given, corpus *all)
                                                  + (double)all->vocabulary.list[i].value)) : 0);
     for (i = 0; i < WORD_PARTS; i++) {
         input = part_desc(given, i);
-        if (is_wanted(given, i)) make_texts(all, &input, word_parts[i].least, &all->parts[i]);
+        if (is_wanted(given, i)) make_texts(all, &input, word_parts[i].least, 0, &all->parts[i]);
     }
 }
 
