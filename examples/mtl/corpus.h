@@ -79,6 +79,7 @@ typedef struct corpus {
     dataset *train, *valid;
     names vocabulary;                       /* of a new model, word 0 is "<unk>" */
     names parts[WORD_PARTS];                /* the same of its other inputs of text: words.c */
+    names phrases;                          /* --gazetteer: TYPE<TAB>words; value: uses as training spans */
     word_vectors vectors;                   /* of the words of the vocabulary */
     float *unknown_chances;                 /* of the same: --word-dropout; NULL: it is not given */
 } corpus;

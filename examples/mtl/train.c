@@ -4,6 +4,7 @@
 #include "batches.h"
 #include "create.h"
 #include "data.h"
+#include "gazetteer.h"
 #include "models.h"
 #include "numbers.h"
 #include "options.h"
@@ -49,6 +50,7 @@ static void read_training_data(const settings *given, corpus *all)
     if (!frames) {
         if (arrlenu(given->clamps)) fail_usage("--clamp is for --frames");
         make_vocabulary(given, all);
+        make_phrases(given, all);
         read_vectors(given, all);
     }
     check_task_names(given, all);
