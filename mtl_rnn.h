@@ -680,7 +680,9 @@ typedef struct mtl_model_desc {
     X(MTL_FLOAT,  surgery_beta, 0.01, 0, 1, MTL_NONE, \
       "gradvac: share of an update in the mean cosine of two tasks") \
     X(MTL_FLAG,   skip_bad,  0, 0, 1, MTL_NONE, \
-      "a task whose loss in a batch is no finite number is left out of it, and all goes on")
+      "a task whose loss in a batch is no finite number is left out of it, and all goes on") \
+    X(MTL_FLAG,   sum_steps, 0, 0, 1, MTL_NONE, \
+      "losses of tasks of steps are summed over a sequence's steps: means over sequences, not over steps")
 /* The caller's own job system: run job(context, i) for i = 0 .. count-1, on any threads in any order; return
    when all are done. */
 typedef void (*mtl_job)(void *context, size_t index);
@@ -719,7 +721,9 @@ typedef struct mtl_trainer_desc {
       "the best epoch's weights; or parts: what one task alone trains from the epoch best for it, where this \
           scores better") \
     X(MTL_INT,    checkpoint_every, 0, 0, 2000000000, MTL_NONE, \
-      "updates between two checkpoints; 0: none but that of a run that is stopped")
+      "updates between two checkpoints; 0: none but that of a run that is stopped") \
+    X(MTL_FLAG,   equal_length, 0, 0, 1, MTL_NONE, \
+      "sequences of a batch are of one length, so that some batches are small")
 
 #define MTL_PREDICTOR_FIELDS(X) \
     X(MTL_INT,    threads,    1, 1, 1024, MTL_NONE, "workers, the caller's thread among them") \
@@ -1965,7 +1969,8 @@ typedef struct mtl_step {
                                                same */
 } mtl_step;
 /* One update from `count` micro-batches: L_k is the sum over the labelled items of all of them, divided by
-   their number (by the sum of their class weights; vector targets also by width). step may be NULL. Errors:
+   their number (by the sum of their class weights; vector targets also by width); with trainer.sum_steps that
+   of a task of steps is times labelled steps by sequences that have one. step may be NULL. Errors:
    RANGE, NUMBER (NaN in inputs or in the loss; with skip_bad, in the losses of all tasks), LIMIT, UNSUPPORTED
    (what was frozen when the trainer was made is not any more); on error no weight is changed. */
 MTL_DEF mtl_status mtl_train_step(mtl_trainer *trainer, const mtl_batch *batches, size_t count,
@@ -2011,7 +2016,8 @@ typedef struct mtl_progress {
     size_t data_count;
     const double *valid_loss;               /* [task_count] as task_loss, of the validation data; less
                                                task_loss it is the gap. -1: not known (no label; real tasks of
-                                               several numbers or without squares). Set with `scores` */
+                                               several numbers or without squares; sums over steps). Set with
+                                               `scores` */
     const size_t *task_best_epoch;          /* [task_count] by the task's own score; 0: none yet */
     const double *task_best_score;
 } mtl_progress;
@@ -24718,6 +24724,7 @@ typedef struct mtl__sampler_set {
     mtl__dataset set;
     double weight;
     size_t *order, *scratch, *batch_order;  /* [sequences] shuffled and sorted in pools; [batches] */
+    size_t *firsts;                         /* [batches + 1] where in `order` each one begins */
     size_t batches, share;                  /* of a round; of an epoch, by its weight */
     size_t next, round, epoch;              /* next: of batch_order; shuffles so far; the last one's epoch */
     size_t drawn;                           /* batches since the start */
@@ -24803,19 +24810,34 @@ static const int *mtl__sampler_ranks(const mtl__sampler_set *s, const mtl_fit_de
         : d->curriculum == MTL_CURRICULUM_LOSS ? d->ranks[number] : NULL;
 }
 
+/* Cuts batches out of `order`. Returns how many. */
+static MTL__RARE size_t mtl__sampler_cut(mtl__sampler_set *s, const mtl_fit_desc *d)
+{
+    const int *lengths = s->set.data->lengths;
+    size_t i, count = 0;
+    for (i = 0; i < s->set.data->sequences; i++)
+        if (!i || i - s->firsts[count - 1] == (size_t)d->batch
+            || (d->equal_length && lengths[s->order[i]] != lengths[s->order[i - 1]])) s->firsts[count++] = i;
+    s->firsts[count] = i;
+    return count;
+}
+
 /* Shuffles, sorts pools of `bucket` batches by length, cuts batches, shuffles these: similar lengths, random
-   order. Where the easy come first the pool is the whole set, whose last batch is the first. */
+   order. Where the easy come first, and where lengths must be equal, the pool is the whole set; the easy are
+   in its last batch, which is the first. */
 static MTL__RARE void mtl__sampler_shuffle(mtl__sampler_set *s, const mtl_fit_desc *d, size_t number,
                                            size_t epoch)
 {
     const int *ranks = mtl__sampler_ranks(s, d, number, epoch);
-    size_t n = s->set.data->sequences, pool = ranks ? n : (size_t)d->batch * (size_t)d->bucket, i;
+    size_t n = s->set.data->sequences, i;
+    const size_t pool = ranks || d->equal_length ? n : (size_t)d->batch * (size_t)d->bucket;
     uint64_t stream = (uint64_t)number << 40 | (uint64_t)s->round++ << 1;
     for (i = 0; i < n; i++) s->order[i] = i;
     mtl__random_shuffle(s->order, n, d->seed, stream);
     for (i = 0; i < n; i += pool)
         mtl__sort_falling(s->order + i, n - i < pool ? n - i : pool, ranks ? ranks : s->set.data->lengths,
                           s->scratch);
+    (void)mtl__sampler_cut(s, d);
     for (i = 0; i < s->batches; i++) s->batch_order[i] = ranks ? s->batches - 1 - i : i;
     if (!ranks) mtl__random_shuffle(s->batch_order, s->batches, d->seed, stream | 1);
     s->next = 0;
@@ -24828,6 +24850,7 @@ static MTL__RARE void mtl__sampler_add(mtl__sampler *p, size_t i, const mtl_batc
 {
     const float *weights = p->desc->sampler_weights;
     mtl__sampler_set *s = &p->sets[i];
+    size_t n;
     if (mtl__dataset_init(&s->set, data, model, arena, err)
         || mtl__dataset_check(&s->set, model, err)) return;
     if (!data->sequences)
@@ -24835,13 +24858,20 @@ static MTL__RARE void mtl__sampler_add(mtl__sampler *p, size_t i, const mtl_batc
     if (p->desc->curriculum == MTL_CURRICULUM_LOSS && !(p->desc->ranks && p->desc->ranks[i]))
         mtl__fail(err, MTL_ERROR_FIELD, "fit.curriculum", (long long)i, "fit.curriculum: loss needs ranks of "
                   "the sequences of data set %z", i);
+    if (p->desc->curriculum == MTL_CURRICULUM_LOSS && p->desc->equal_length)
+        mtl__fail(err, MTL_ERROR_FIELD, "fit.equal_length", -1, "fit.equal_length: the order of "
+                  "fit.curriculum loss has sequences of all lengths side by side; leave one of them out");
     s->weight = weights ? (double)weights[i] : 1;
     if (!mtl__double_is_finite(s->weight) || s->weight < 0 || s->weight > 1e6)
         mtl__fail(err, MTL_ERROR_FIELD, "fit.sampler_weights", (long long)i,
                   "fit.sampler_weights: that of data set %z must lie between 0 and 1000000", i);
-    s->batches = (data->sequences + (size_t)p->desc->batch - 1) / (size_t)p->desc->batch;
     s->order = (size_t *)mtl__arena_zero(arena, data->sequences, sizeof(size_t), "data sets", err);
     s->scratch = (size_t *)mtl__arena_zero(arena, data->sequences, sizeof(size_t), "data sets", err);
+    s->firsts = (size_t *)mtl__arena_zero(arena, data->sequences + 1, sizeof(size_t), "data sets", err);
+    if (mtl__failed(err)) return;
+    for (n = 0; n < data->sequences; n++) s->order[n] = n;
+    if (p->desc->equal_length) mtl__sort_falling(s->order, n, data->lengths, s->scratch);
+    s->batches = mtl__sampler_cut(s, p->desc);
     s->batch_order = (size_t *)mtl__arena_zero(arena, s->batches, sizeof(size_t), "data sets", err);
     if (mtl__failed(err)) return;
     s->share = (size_t)(s->weight * (double)s->batches + 0.5);
@@ -24888,16 +24918,15 @@ static MTL__RARE void mtl__sampler_begin(mtl__sampler *p, size_t epoch)
 static mtl_batch mtl__sampler_next(mtl__sampler *p, const mtl_model *model, size_t i, mtl_arena *arena,
                                    mtl_error *err)
 {
-    size_t number = p->kind->choose(p, i), first, count;
+    size_t number = p->kind->choose(p, i);
+    const size_t *first;
     mtl__sampler_set *s = &p->sets[number];
     mtl_batch batch;
     if (s->next == s->batches) mtl__sampler_shuffle(s, p->desc, number, p->epoch);
-    first = s->batch_order[s->next++] * (size_t)p->desc->batch;
-    count = s->set.data->sequences - first;
+    first = &s->firsts[s->batch_order[s->next++]];
     p->drawn++;
     s->drawn++;
-    batch = mtl__dataset_batch(&s->set, model, s->order + first, count < (size_t)p->desc->batch
-                               ? count : (size_t)p->desc->batch, arena, err);
+    batch = mtl__dataset_batch(&s->set, model, s->order + first[0], first[1] - first[0], arena, err);
     batch.set = (int)number;
     return batch;
 }
@@ -25488,6 +25517,9 @@ static void mtl__trainer_count(mtl_trainer *t, const mtl_batch *batches, size_t 
                                                                              &batches[i]);
         }
     }
+    for (k = 0; t->desc.sum_steps && k < t->model->desc.task_count; k++)
+        if (t->weighting.of[k].steps && t->task_items[k])
+            t->divisors[k] *= (double)t->weighting.of[k].sequences / (double)t->task_items[k];
 }
 
 /* lambda_k of the update that comes. */
@@ -26227,6 +26259,7 @@ static MTL__RARE double mtl__fit_valid_loss(const mtl__fit *f, size_t k)
     const mtl_scaling *scaling = task->part.scaling;
     const double loss = f->scores.tasks[k].loss;
     if (!f->scores.tasks[k].items || !f->loss_count[k]) return -1;
+    if (f->trainer->desc.sum_steps && task->desc->level == MTL_LEVEL_STEP) return -1;
     if (!task->kind->scaled) return loss;
     if (task->desc->loss != MTL_LOSS_MSE || task->part.width != 1) return -1;
     return !scaling || !scaling->set ? loss

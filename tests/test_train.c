@@ -1887,6 +1887,114 @@ static void test_train_curriculum(void **state)
     mtl_model_destroy(model);
 }
 
+/* equal_length: batches of one length each, of all sequences once a round, in another order in the next. */
+static void test_train_equal_lengths(void **state)
+{
+    mtl_error err = {0};
+    mtl_model *model = train_set_model(&err);
+    int ranks[TRAIN_LARGE] = {0}, first[2] = {0}, small = 0;
+    const int *of[2];
+    train_set large, other;
+    mtl_batch sets[2];
+    train_draws d;
+    size_t epoch, i, s;
+    (void)state;
+    memset(&d, 0, sizeof d);
+    d.desc.equal_length = 1;
+    train_set_create(&large, TRAIN_LARGE, 13), train_set_create(&other, TRAIN_SMALL, 40);
+    sets[0] = large.data, sets[1] = other.data;
+    train_draws_open(&d, sets, model, MTL_SAMPLER_PROPORTIONAL, NULL);
+    TEST_FINE(&d.err);
+    for (epoch = 1; epoch <= 2; epoch++) {
+        int seen[2][TRAIN_LARGE] = {{0}};
+        mtl__sampler_begin(&d.sampler, epoch);
+        for (i = 0; i < d.sampler.total; i++) {
+            const mtl_batch b = mtl__sampler_next(&d.sampler, model, i, &d.arena, &d.err);
+            TEST_FINE(&d.err);
+            assert_true(b.sequences >= 1 && b.sequences <= TRAIN_BATCH);
+            small += b.sequences < TRAIN_BATCH;
+            if (!i) first[epoch - 1] = b.targets[0].labels[0];
+            for (s = 0; s < b.sequences; s++) {
+                assert_int_equal(b.lengths[s], b.lengths[0]);
+                seen[b.set][b.targets[0].labels[s]]++;
+            }
+        }
+        for (i = 0; i < 2; i++)
+            for (s = 0; s < sets[i].sequences; s++) assert_int_equal(seen[i][s], 1);
+    }
+    assert_true(small > 10 && first[0] != first[1]);
+    mtl_arena_destroy(&d.arena);
+    memset(&d.err, 0, sizeof d.err);
+    d.desc.curriculum = MTL_CURRICULUM_LOSS;
+    d.desc.ranks = of;
+    of[0] = of[1] = ranks;
+    train_draws_open(&d, sets, model, MTL_SAMPLER_PROPORTIONAL, NULL);
+    test_expect_error(&d.err, MTL_ERROR_FIELD, "fit.equal_length", "fit.curriculum loss");
+    mtl_arena_destroy(&d.arena);
+    train_set_destroy(&large), train_set_destroy(&other);
+    mtl_model_destroy(model);
+}
+
+/* Sequences of a batch of which a step is labelled. */
+static size_t train_labelled_sequences(const mtl_batch *b, const mtl_target *t, size_t width)
+{
+    size_t s, row = 0, count = 0;
+    for (s = 0; s < b->sequences; row += (size_t)b->lengths[s++]) {
+        int n, found = 0;
+        for (n = 0; n < b->lengths[s]; n++)
+            found |= t->labels ? t->labels[row + (size_t)n] >= 0
+                               : !mtl__is_nan(t->values[(row + (size_t)n) * width]);
+        count += (size_t)found;
+    }
+    return count;
+}
+
+/* sum_steps: the losses of tasks of steps are those of means times labelled steps by sequences, those of other
+   tasks stay, over one micro-batch or two; gradients follow. */
+static void test_train_sum_steps(void **state)
+{
+    int number;
+    (void)state;
+    for (number = 0; number < 6; number++) {
+        test_random r = test_random_from((unsigned long long)number + 3);
+        const test_shape shape = test_shape_random(number, &r);
+        mtl_trainer_desc how = {0};
+        mtl_error err = {0};
+        double mean[TEST_TASKS_COUNT];
+        test_problem p;
+        mtl_batch both[2];
+        mtl_model *model;
+        mtl_step step;
+        size_t k;
+        int sums;
+        test_problem_create(&p, &shape);
+        if (number % 2) p.tasks[TEST_TAGS].kind = MTL_TASK_CRF;
+        model = mtl_model_create(&p.desc, &err);
+        both[0] = both[1] = *p.batch;
+        for (sums = 0; sums < 2; sums++) {
+            mtl_trainer *trainer;
+            how.sum_steps = sums;
+            trainer = mtl_trainer_create(model, &how, &err);
+            mtl_train_gradients(trainer, both, 1 + (size_t)number % 2, &step, &err);
+            TEST_FINE(&err);
+            for (k = 0; k < TEST_TASKS_COUNT; k++) {
+                const double steps = (double)step.task_items[k] / (1 + number % 2);
+                const size_t sequences = p.tasks[k].level != MTL_LEVEL_STEP ? 0
+                    : train_labelled_sequences(p.batch, &p.batch->targets[k], k == TEST_CURVE ? 2 : 1);
+                const double expected = mean[k] * (sequences ? steps / (double)sequences : 1);
+                if (!sums) mean[k] = step.task_loss[k];
+                else if (fabs(step.task_loss[k] - expected) > 1e-5 * (1 + fabs(expected)))
+                    fail_msg("case %d, task %s: %g, not %g", number, p.tasks[k].name, step.task_loss[k],
+                             expected);
+            }
+            mtl_trainer_destroy(trainer);
+        }
+        model_check(model, &how, p.batch, 1, 1, "sums over steps");
+        mtl_model_destroy(model);
+        test_problem_destroy(&p);
+    }
+}
+
 /* Curriculum by what `ranks` say, which here is the opposite of their lengths. */
 static void test_train_curriculum_ranks(void **state)
 {
@@ -2884,6 +2992,7 @@ static void test_train_bf16_fallback(void **state)
 }
 
 #define TEST_TRAIN \
+    cmocka_unit_test(test_train_equal_lengths), cmocka_unit_test(test_train_sum_steps), \
     cmocka_unit_test(test_train_scores_of_sets), \
     cmocka_unit_test(test_train_bf16_gradients), cmocka_unit_test(test_train_bf16_threads), \
     cmocka_unit_test(test_train_bf16_fallback), \

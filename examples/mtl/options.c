@@ -130,6 +130,8 @@ static const option options[] = {
     TRAIN_FIELD("--l2", "X", "trainer.l2"),
     TRAIN_FIELD("--epochs", "N", "fit.epochs"),
     TRAIN_FIELD("--batch", "N", "fit.batch"),
+    { "--equal-length", NULL, TRAIN, FIELD_SWITCH, FIELDS("fit.equal_length"), NULL },
+    { "--sum-steps", NULL, TRAIN, FIELD_SWITCH, FIELDS("trainer.sum_steps"), NULL },
     TRAIN_FIELD("--patience", "N", "fit.patience"),
     TRAIN_FIELD("--sampler", "NAME", "fit.sampler"),
     { "--sampler-weight", "FILE=X", TRAIN, FILES, MEMBER(sampler_weights),
