@@ -388,9 +388,9 @@ typedef struct mtl_penalty_kind mtl_penalty_kind;
    The kind gazetteer knows phrases, each of a type, and makes of the words of an input (`reads`)
        y = tanh(W m + b),  m_2k = 1 where a phrase of type k begins, m_2k+1 = 1 where one goes on, else 0
    Every run of words that equals a phrase counts, nested and overlapping ones too. In training a match is
-   ignored with probability `ignore`, and a phrase with one use is ignored where the targets of a task of steps
-   with the labels B-TYPE and I-TYPE say that its only use stands: as what was never seen it must be found by
-   its surroundings. Tensors NAME.weight [width][2 * types], types as they first stand in `phrases`, and
+   ignored with probability `ignore`, and so is a phrase with one use where that use stands, by the targets of
+   a task of steps with the labels B-TYPE and I-TYPE: as what was never seen it must be found by its
+   surroundings. Tensors NAME.weight [width][2 * types], types as they first stand in `phrases`, and
    NAME.bias. */
 #define MTL_INPUT_FIELDS(X) \
     X(MTL_NAME,   name,         0, 1, 1, MTL_NONE, \
@@ -723,7 +723,10 @@ typedef struct mtl_trainer_desc {
     X(MTL_INT,    checkpoint_every, 0, 0, 2000000000, MTL_NONE, \
       "updates between two checkpoints; 0: none but that of a run that is stopped") \
     X(MTL_FLAG,   equal_length, 0, 0, 1, MTL_NONE, \
-      "sequences of a batch are of one length, so that some batches are small")
+      "sequences of a batch are of one length, so that some batches are small") \
+    X(MTL_FLOAT,  swap,        0, 0, 1, MTL_NONE, \
+      "share of sequences whose spans of B-/I- labels give place to others of their type, anew each round") \
+    X(MTL_FLOAT,  swap_spans, 0.5, 0, 1, MTL_NONE, "share of their spans that do")
 
 #define MTL_PREDICTOR_FIELDS(X) \
     X(MTL_INT,    threads,    1, 1, 1024, MTL_NONE, "workers, the caller's thread among them") \
@@ -16054,9 +16057,10 @@ typedef struct mtl__gazetteer {
     const char **names;                     /* [types] */
     mtl__phrase_node *nodes;                /* number 0 is the root */
     mtl__phrase_entry *entries;             /* number 0 is none */
-    int *slots;                             /* [slot_count], a power of two: the node that an edge leads to; 0:
-                                               free. At most half full */
-    int *labels;                            /* [tasks][types][2] classes B-TYPE and I-TYPE, or MTL__NO_CLASS */
+    int *slots;                             /* [slot_count], a power of two: the node that an edge leads to;
+                                               0: free. At most half full */
+    int *labels;                            /* [tasks][types][2] classes B-TYPE and I-TYPE, or
+                                               MTL__NO_CLASS */
     mtl_dense *dense;                       /* [width][2 * types] */
 } mtl__gazetteer;
 
@@ -24483,14 +24487,139 @@ static MTL__RARE mtl_status mtl__dataset_check(const mtl__dataset *set, const mt
     return mtl__status(err);
 }
 
+/* ---- swapped spans: sequences as training changes them ----------------------------------------------------
+   A sequence is a list of stretches of its data set's rows: one, or, where spans give place to others, what
+   stands between spans, and for each of these its own rows or those of another one. All that a row has, ids,
+   numbers and labels of every task, so stays together. */
+typedef struct mtl__stretch { size_t first, count; } mtl__stretch;
+
+typedef struct mtl__swap {
+    const int *labels;                      /* [rows] of the task whose spans they are; NULL: nothing is
+                                               swapped */
+    int *type;                              /* [classes] of B-TYPE and I-TYPE the first class with this TYPE;
+                                               of others -1 */
+    unsigned char *begins;                  /* [classes] 1: it is a B-TYPE */
+    size_t *of_type;                        /* [classes + 1] where in `spans` those of a type begin */
+    mtl__stretch *spans;
+    double sequences, share;                /* of sequences, of their spans */
+    uint64_t seed, stream;
+} mtl__swap;
+
+/* Behind the span that begins at a row, of a sequence up to `end`; the row itself: none begins there. */
+static size_t mtl__swap_span(const mtl__swap *w, size_t row, size_t end)
+{
+    const int label = w->labels[row];
+    size_t n = row + 1;
+    if (label < 0 || !w->begins[label]) return row;
+    while (n < end && w->labels[n] >= 0 && !w->begins[w->labels[n]] && w->type[w->labels[n]] == w->type[label])
+        n++;
+    return n;
+}
+
+/* Sorts a data set's spans by type: the first pass counts, and makes of counts where types end; the second
+   one fills each type from its end, which so becomes its begin. */
+static MTL__RARE void mtl__swap_collect(mtl__swap *w, const mtl__dataset *set, size_t classes,
+                                        mtl_arena *arena, mtl_error *err)
+{
+    size_t pass, s, row, c;
+    w->of_type = (size_t *)mtl__arena_zero(arena, classes + 1, sizeof *w->of_type, "spans", err);
+    for (pass = 0; pass < 2 && !mtl__failed(err); pass++) {
+        for (s = 0; s < set->data->sequences; s++) {
+            const size_t behind = set->starts[s] + (size_t)set->data->lengths[s];
+            for (row = set->starts[s]; row < behind; row++) {
+                const size_t end = mtl__swap_span(w, row, behind);
+                size_t *of = end > row ? &w->of_type[w->type[w->labels[row]]] : NULL;
+                if (of && !pass) ++*of;
+                if (of && pass) w->spans[--*of].first = row, w->spans[*of].count = end - row;
+            }
+        }
+        for (c = 1; c <= classes && !pass; c++) w->of_type[c] += w->of_type[c - 1];
+        if (!pass) w->spans = (mtl__stretch *)mtl__arena_zero(arena, w->of_type[classes], sizeof *w->spans,
+                                                              "spans", err);
+    }
+}
+
+/* The spans of a data set by the first task of spans with labels there. Error: FIELD for a model without
+   such tasks. */
+static MTL__RARE void mtl__swap_init(mtl__swap *w, const mtl__dataset *set, const mtl_model *model,
+                                     const mtl_fit_desc *desc, mtl_arena *arena, mtl_error *err)
+{
+    size_t k, c, i, tasks = 0;
+    w->sequences = (double)desc->swap;
+    w->share = (double)desc->swap_spans;
+    w->seed = desc->seed;
+    for (k = 0; k < model->desc.task_count && !w->labels; k++) {
+        const mtl_task_desc *task = &model->desc.tasks[k];
+        const size_t classes = (size_t)task->classes;
+        if (!model->tasks[k].part.spans) continue;
+        tasks++;
+        if (!set->data->targets || !set->data->targets[k].labels) continue;
+        w->labels = set->data->targets[k].labels;
+        w->type = (int *)mtl__arena_zero(arena, classes, sizeof *w->type, "spans", err);
+        w->begins = (unsigned char *)mtl__arena_zero(arena, classes, 1, "spans", err);
+        for (c = 0; c < classes && !mtl__failed(err); c++) {
+            const char *label = task->labels[c];
+            w->type[c] = -1;
+            if (!label[1]) continue;        /* O */
+            w->begins[c] = label[0] == 'B';
+            for (i = 0; !task->labels[i][1] || !mtl__same_text(task->labels[i] + 2, label + 2); i++) { }
+            w->type[c] = (int)i;
+        }
+        mtl__swap_collect(w, set, classes, arena, err);
+    }
+    if (!tasks)
+        mtl__fail(err, MTL_ERROR_FIELD, "fit.swap", -1, "fit.swap: no task of the model has spans, which "
+                  "labels B-TYPE and I-TYPE mark");
+}
+
+/* The stretches of sequence s; w NULL, or without labels: the whole of it. Returns how many: at most one more
+   than twice its steps. */
+static size_t mtl__swap_stretches(const mtl__swap *w, const mtl__dataset *set, size_t s, mtl__stretch *to)
+{
+    const size_t begin = set->starts[s], end = begin + (size_t)set->data->lengths[s];
+    size_t row = begin, from = begin, behind, n = 0;
+    const int swaps = w && w->labels && mtl__random_uniform(w->seed, w->stream, 3 * begin) < w->sequences;
+    for (; swaps && row < end; row = behind > row ? behind : row + 1) {
+        const size_t *type;
+        behind = mtl__swap_span(w, row, end);
+        if (behind == row || !(mtl__random_uniform(w->seed, w->stream, 3 * row + 1) < w->share)) continue;
+        type = &w->of_type[w->type[w->labels[row]]];
+        if (row > from) to[n].first = from, to[n++].count = row - from;
+        to[n++] = w->spans[type[0] + mtl__random_below(w->seed, w->stream, 3 * row + 2, type[1] - type[0])];
+        from = behind;
+    }
+    if (end > from) to[n].first = from, to[n++].count = end - from;
+    return n;
+}
+
+/* ---- data sets: chosen sequences as a batch ------------------------------------------------------------ */
+
 /* Chosen sequences of a data set, to be copied into an arena. */
 typedef struct mtl__pick {
     const mtl__dataset *set;
     const size_t *chosen;                   /* [count] */
     size_t count, rows;
+    int *lengths;                           /* [count] */
+    mtl__stretch *stretches;                /* [stretch_count] of all of them */
+    size_t stretch_count;
     mtl_arena *arena;
     mtl_error *err;
 } mtl__pick;
+
+/* What rows the chosen sequences have. */
+static MTL__RARE void mtl__pick_rows(mtl__pick *p, const mtl__swap *swap)
+{
+    size_t i, k, most = 0;
+    for (i = 0; i < p->count; i++) most += 1 + 2 * (size_t)p->set->data->lengths[p->chosen[i]];
+    p->lengths = (int *)mtl__arena_zero(p->arena, p->count, sizeof *p->lengths, "a batch", p->err);
+    p->stretches = (mtl__stretch *)mtl__arena_zero(p->arena, swap ? most : p->count, sizeof *p->stretches,
+                                                   "a batch", p->err);
+    for (i = k = 0; i < p->count && !mtl__failed(p->err); i++) {
+        p->stretch_count += mtl__swap_stretches(swap, p->set, p->chosen[i], p->stretches + p->stretch_count);
+        for (; k < p->stretch_count; k++) p->lengths[i] += (int)p->stretches[k].count;
+        p->rows += (size_t)p->lengths[i];
+    }
+}
 
 /* An array with `size` bytes for each step (or each sequence) of the chosen sequences; NULL stays NULL. */
 static MTL__RARE const void *mtl__pick_array(const mtl__pick *p, const void *from, size_t size, int per_step)
@@ -24498,9 +24627,9 @@ static MTL__RARE const void *mtl__pick_array(const mtl__pick *p, const void *fro
     unsigned char *to = from ? (unsigned char *)mtl__arena_zero(p->arena, per_step ? p->rows : p->count, size,
                                                                 "a batch", p->err) : NULL, *out = to;
     size_t i;
-    for (i = 0; to && i < p->count; i++) {
-        size_t first = per_step ? p->set->starts[p->chosen[i]] : p->chosen[i];
-        size_t bytes = size * (per_step ? (size_t)p->set->data->lengths[p->chosen[i]] : 1);
+    for (i = 0; to && i < (per_step ? p->stretch_count : p->count); i++) {
+        const size_t first = per_step ? p->stretches[i].first : p->chosen[i];
+        const size_t bytes = size * (per_step ? p->stretches[i].count : 1);
         memcpy(out, (const unsigned char *)from + first * size, bytes);
         out += bytes;
     }
@@ -24516,10 +24645,10 @@ static const int *mtl__pick_ints(const mtl__pick *p, const int *from, int per_st
     return (const int *)mtl__pick_array(p, from, sizeof *from, per_step);
 }
 
-/* The batch of `count` chosen sequences, in `arena`. */
+/* The batch of `count` chosen sequences, in `arena`. swap: NULL, or what changes them. */
 static MTL__RARE mtl_batch mtl__dataset_batch(const mtl__dataset *set, const mtl_model *model,
-                                              const size_t *chosen, size_t count, mtl_arena *arena,
-                                              mtl_error *err)
+                                              const mtl__swap *swap, const size_t *chosen, size_t count,
+                                              mtl_arena *arena, mtl_error *err)
 {
     const mtl_model_desc *desc = &model->desc;
     const mtl_input *input = set->data->inputs;
@@ -24531,12 +24660,12 @@ static MTL__RARE mtl_batch mtl__dataset_batch(const mtl__dataset *set, const mtl
     mtl_batch batch;
     mtl__pick pick;
     size_t i;
-    pick.set = set; pick.chosen = chosen; pick.count = count; pick.rows = 0; pick.arena = arena;
-    pick.err = err;
-    for (i = 0; i < count; i++) pick.rows += (size_t)set->data->lengths[chosen[i]];
+    memset(&pick, 0, sizeof pick);
+    pick.set = set; pick.chosen = chosen; pick.count = count; pick.arena = arena; pick.err = err;
+    mtl__pick_rows(&pick, swap);
     memset(&batch, 0, sizeof batch);
     batch.sequences = count;
-    batch.lengths = mtl__pick_ints(&pick, set->data->lengths, 0);
+    batch.lengths = pick.lengths;
     batch.inputs = inputs;
     batch.targets = targets;
     for (i = 0; inputs && i < model->data_count; i++) {
@@ -24656,7 +24785,7 @@ static MTL__RARE void mtl__evaluate_set(mtl__evaluation *e, const mtl_batch *dat
     for (first = 0; data->targets && first < data->sequences && !mtl__failed(err); first += n) {
         mtl_batch batch;
         n = mtl__evaluate_batch_size(e->predictor, &set, order, first);
-        batch = mtl__dataset_batch(&set, e->predictor->session.model, order + first, n, arena, err);
+        batch = mtl__dataset_batch(&set, e->predictor->session.model, NULL, order + first, n, arena, err);
         if (!mtl__failed(err) && !mtl__predict(e->predictor, &batch, 0, e->out, err))
             mtl__evaluate_add(e, &batch);
         mtl_arena_release(arena, inner);
@@ -24725,6 +24854,7 @@ typedef struct mtl__sampler_set {
     double weight;
     size_t *order, *scratch, *batch_order;  /* [sequences] shuffled and sorted in pools; [batches] */
     size_t *firsts;                         /* [batches + 1] where in `order` each one begins */
+    mtl__swap swap;
     size_t batches, share;                  /* of a round; of an epoch, by its weight */
     size_t next, round, epoch;              /* next: of batch_order; shuffles so far; the last one's epoch */
     size_t drawn;                           /* batches since the start */
@@ -24876,6 +25006,7 @@ static MTL__RARE void mtl__sampler_add(mtl__sampler *p, size_t i, const mtl_batc
     if (mtl__failed(err)) return;
     s->share = (size_t)(s->weight * (double)s->batches + 0.5);
     if (!s->share && s->weight > 0) s->share = 1;
+    if (p->desc->swap > 0) mtl__swap_init(&s->swap, &s->set, model, p->desc, arena, err);
     mtl__sampler_shuffle(s, p->desc, i, 1);
 }
 
@@ -24926,7 +25057,9 @@ static mtl_batch mtl__sampler_next(mtl__sampler *p, const mtl_model *model, size
     first = &s->firsts[s->batch_order[s->next++]];
     p->drawn++;
     s->drawn++;
-    batch = mtl__dataset_batch(&s->set, model, s->order + first[0], first[1] - first[0], arena, err);
+    s->swap.stream = (uint64_t)1 << 63 | (uint64_t)number << 40 | (uint64_t)s->round;
+    batch = mtl__dataset_batch(&s->set, model, s->swap.labels ? &s->swap : NULL, s->order + first[0],
+                               first[1] - first[0], arena, err);
     batch.set = (int)number;
     return batch;
 }

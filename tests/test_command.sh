@@ -369,6 +369,11 @@ result "--gazetteer: a model that cannot be exported is refused" "$(says stderr.
 
 # ---- batches and losses ----------------------------------------------------------------------------------------------------
 
+accepts "--swap" "fit.swap=0.9|fit.swap_spans=0.25" --swap 0.9 --set fit.swap_spans=0.25
+run train --data train.tsv --valid valid.tsv --out opt.st --epochs 1 --hidden 8 --swap 0.9 --gazetteer spans --equal-length --sum-steps --budget 2
+check "--swap, --gazetteer and --equal-length in a search" [ "$status" -eq 0 ]
+refuses "--swap without spans" 2 "--swap|B-TYPE and I-TYPE" train --data endings.tsv --out out.st --swap 0.9
+refuses "--swap of more than all" 2 "--swap 1.5|between 0 and 1" train --data train.tsv --out out.st --swap 1.5
 accepts "--equal-length --sum-steps" "fit.equal_length=1|trainer.sum_steps=1" --equal-length --sum-steps
 refuses "--equal-length and a curriculum by loss" 1 "fit.equal_length|fit.curriculum loss" train --data train.tsv --out out.st $small --share full \
     --teacher one.st --equal-length --set fit.curriculum=loss
@@ -1541,6 +1546,7 @@ same() { # NAME OPTIONS...: two stops and two new processes end with the model o
 sed '1s/mood:class/tone:class/' second.tsv >tone.tsv
 text="--preset plain --data train.tsv --data tone.tsv --valid valid.tsv --hidden 8 --embed 8 --epochs 2"
 same "text" $text --schedule cosine --sampler annealed --set trainer.average=0.9 --set trainer.lazy=1 --sampler-weight tone.tsv=2
+same "phrases, swapped spans, equal lengths" $text --gazetteer spans --swap 0.9 --equal-length --sum-steps
 same "frozen" $text --freeze text.weight,"encoder.*" --set trainer.average=0.9
 same "numbers" --preset auto --share full --frames train.csv --valid valid.csv --sequence unit --features heat,noise --task left:reals --task model:class \
     --hidden 8 --epochs 4 --batch 4 --sampler together --optimizer rmsprop --set fit.curriculum=length --patience 1

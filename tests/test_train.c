@@ -1935,6 +1935,159 @@ static void test_train_equal_lengths(void **state)
     mtl_model_destroy(model);
 }
 
+/* ---- fit: swapped spans -------------------------------------------------------------------------------- */
+
+enum { TRAIN_SWAP_SEQUENCES = 60, TRAIN_SWAP_STEPS = 12 };
+
+/* A set whose ids are the numbers of its rows, so that a batch tells where its rows come from. */
+static void train_swap_problem(test_problem *p)
+{
+    test_shape shape = {0};
+    size_t n;
+    shape.missing = 0.1;
+    test_problem_create(p, &shape);
+    test_batch_destroy(p->data);
+    p->inputs[0].vocabulary = TRAIN_SWAP_SEQUENCES * TRAIN_SWAP_STEPS;
+    p->data = test_batch_create(&p->desc, NULL, TRAIN_SWAP_SEQUENCES, TRAIN_SWAP_STEPS, shape.missing, 5);
+    p->batch = &p->data->batch;
+    for (n = 0; n < p->data->rows; n++) test_ids(p->data)[n] = (int)n;
+}
+
+/* Behind the span of B-/I- labels that begins at step t; t: none does. */
+static int train_span(const int *labels, int t, int steps)
+{
+    int n = t + 1;
+    if (labels[t] != 1 && labels[t] != 3) return t;
+    while (n < steps && labels[n] == labels[t] + 1) n++;
+    return n;
+}
+
+/* Steps that are left in the sequence of a data set's row. */
+static int train_left(const test_problem *p, int row)
+{
+    const int *lengths = p->batch->lengths;
+    while (row >= *lengths) row -= *lengths++;
+    return *lengths - row;
+}
+
+/* Follows a batch's rows through the sequence whose first row is `row`: outside spans they are its own, and
+   in place of a span stands one of its type. Returns how many steps of the batch it has; counts spans and
+   those that are others. */
+static int train_follow(const test_problem *p, const int *ids, int row, int steps, int *spans, int *swapped)
+{
+    const int *labels = p->batch->targets[TEST_TAGS].labels;
+    int t = 0, n = 0, k;
+    while (t < steps) {
+        const int span = train_span(labels + row, t, steps) - t, from = ids[n];
+        int length = 1;
+        if (!span) assert_int_equal(from, row + t);
+        if (span) {
+            assert_int_equal(labels[from], labels[row + t]);
+            length = train_span(labels + from, 0, train_left(p, from));
+            for (k = 0; k < length; k++) assert_int_equal(ids[n + k], from + k);
+            ++*spans;
+            *swapped += from != row + t;
+        }
+        n += length;
+        t += span ? span : 1;
+    }
+    return n;
+}
+
+/* Draws a round; returns the hash of its ids, counts spans and those that are others. */
+static uint64_t train_swap_round(train_draws *d, const test_problem *p, const mtl_model *model, size_t epoch,
+                                 int *spans, int *swapped)
+{
+    const mtl_batch *all = p->batch;
+    uint64_t hash = MTL__HASH_BEGIN;
+    size_t i, s, n;
+    mtl__sampler_begin(&d->sampler, epoch);
+    for (i = 0; i < d->sampler.total; i++) {
+        const mtl_batch b = mtl__sampler_next(&d->sampler, model, i, &d->arena, &d->err);
+        const mtl__sampler_set *set = &d->sampler.sets[0];
+        const size_t *chosen = set->order + set->firsts[set->batch_order[set->next - 1]];
+        size_t row = 0;
+        TEST_FINE(&d->err);
+        for (s = 0; s < b.sequences; row += (size_t)b.lengths[s++]) {
+            const int first = (int)set->set.starts[chosen[s]];
+            assert_int_equal(train_follow(p, b.inputs[0].ids + row, first, all->lengths[chosen[s]], spans,
+                                          swapped), b.lengths[s]);
+            assert_int_equal(b.targets[TEST_CLASS].labels[s], all->targets[TEST_CLASS].labels[chosen[s]]);
+            hash = mtl__hash(hash, (const char *)(b.inputs[0].ids + row), (size_t)b.lengths[s] * sizeof(int));
+        }
+        for (n = 0; n < row; n++) {
+            const int id = b.inputs[0].ids[n];
+            assert_int_equal(b.targets[TEST_TAGS].labels[n], all->targets[TEST_TAGS].labels[id]);
+            assert_memory_equal(b.targets[TEST_CURVE].values + 2 * n,
+                                all->targets[TEST_CURVE].values + 2 * id, 2 * sizeof(mtl_real));
+        }
+    }
+    return hash;
+}
+
+static void test_train_swaps_spans(void **state)
+{
+    static const float shares[3][2] = { { 1, 1 }, { 0.5f, 0 }, { 0.9f, 0.2f } };    /* 0: the default, half */
+    static const double expected[3] = { 1, 0.25, 0.18 };
+    mtl_error err = {0};
+    test_problem p;
+    mtl_model *model;
+    int i;
+    (void)state;
+    train_swap_problem(&p);
+    model = mtl_model_create(&p.desc, &err);
+    TEST_FINE(&err);
+    for (i = 0; i < 3; i++) {
+        uint64_t rounds[2][8];
+        int spans = 0, swapped = 0, again, k;
+        for (again = 0; again < 2; again++) {
+            train_draws d;
+            memset(&d, 0, sizeof d);
+            d.desc.swap = shares[i][0], d.desc.swap_spans = shares[i][1], d.desc.batch = 7;
+            mtl_desc_check(MTL_DESC_FIT, &d.desc, "fit", &d.err);
+            mtl_arena_init(&d.arena, NULL, 0, NULL);
+            mtl__sampler_init(&d.sampler, p.batch, 1, model, &d.desc, &d.arena, &d.err);
+            for (k = 0; k < 8; k++)
+                rounds[again][k] = train_swap_round(&d, &p, model, (size_t)k + 1, &spans, &swapped);
+            mtl_arena_destroy(&d.arena);
+        }
+        assert_memory_equal(rounds[0], rounds[1], sizeof rounds[0]);
+        assert_true(rounds[0][0] != rounds[0][1]);
+        if (fabs((double)swapped / spans - expected[i]) > 0.04)
+            fail_msg("case %d: %d of %d spans are others", i, swapped, spans);
+    }
+    mtl_model_destroy(model);
+    test_problem_destroy(&p);
+}
+
+/* Training with swapped spans goes on; a model without spans refuses. */
+static void test_train_swap_fits(void **state)
+{
+    mtl_error err = {0};
+    mtl_fit_desc how = {0};
+    mtl_model *model;
+    mtl_trainer *trainer;
+    test_problem p;
+    (void)state;
+    train_swap_problem(&p);
+    model = mtl_model_create(&p.desc, &err);
+    trainer = mtl_trainer_create(model, NULL, &err);
+    how.epochs = 2;
+    how.swap = 0.9f;
+    mtl_fit(trainer, p.batch, 1, p.batch, 1, &how, NULL, &err);
+    TEST_FINE(&err);
+    mtl_trainer_destroy(trainer);
+    mtl_model_destroy(model);
+    p.tasks[TEST_TAGS].labels = NULL;
+    model = mtl_model_create(&p.desc, &err);
+    trainer = mtl_trainer_create(model, NULL, &err);
+    mtl_fit(trainer, p.batch, 1, NULL, 0, &how, NULL, &err);
+    test_expect_error(&err, MTL_ERROR_FIELD, "fit.swap", "B-TYPE and I-TYPE");
+    mtl_trainer_destroy(trainer);
+    mtl_model_destroy(model);
+    test_problem_destroy(&p);
+}
+
 /* Sequences of a batch of which a step is labelled. */
 static size_t train_labelled_sequences(const mtl_batch *b, const mtl_target *t, size_t width)
 {
@@ -2993,6 +3146,7 @@ static void test_train_bf16_fallback(void **state)
 
 #define TEST_TRAIN \
     cmocka_unit_test(test_train_equal_lengths), cmocka_unit_test(test_train_sum_steps), \
+    cmocka_unit_test(test_train_swaps_spans), cmocka_unit_test(test_train_swap_fits), \
     cmocka_unit_test(test_train_scores_of_sets), \
     cmocka_unit_test(test_train_bf16_gradients), cmocka_unit_test(test_train_bf16_threads), \
     cmocka_unit_test(test_train_bf16_fallback), \

@@ -114,6 +114,9 @@ const char *option_of(char **list, const task *of);
 void check_option(const corpus *all, char **list, const char *option, const char *form,
                   int (*is)(const column_kind *));
 
+/* 1 for tags B-TYPE, I-TYPE and O. The corpus is closed. */
+int has_spans(const task *of);
+
 /* Labels that the task has met: its classes and those that are none. */
 size_t label_count(const task *of);
 

@@ -50,10 +50,8 @@ static void read_spans(corpus *all)
     for (i = 0; i < arrlenu(all->train); i++)
         for (k = 0; k < arrlenu(all->train[i].targets); k++) {
             const target *of = &all->train[i].targets[k];
-            const task *tagged = &all->tasks[of->task];
-            const char **labels = name_list(&tagged->labels);
-            if (kind_is_step(tagged->kind) && kind_has_one_class(tagged->kind) && of->labels &&
-                mtl_labels_are_spans(labels, tagged->classes))
+            const char **labels = name_list(&all->tasks[of->task].labels);
+            if (of->labels && has_spans(&all->tasks[of->task]))
                 count_spans(all, &all->train[i], of, labels);
             arrfree(labels);
         }

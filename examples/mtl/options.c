@@ -131,6 +131,7 @@ static const option options[] = {
     TRAIN_FIELD("--epochs", "N", "fit.epochs"),
     TRAIN_FIELD("--batch", "N", "fit.batch"),
     { "--equal-length", NULL, TRAIN, FIELD_SWITCH, FIELDS("fit.equal_length"), NULL },
+    TRAIN_FIELD("--swap", "X", "fit.swap"),
     { "--sum-steps", NULL, TRAIN, FIELD_SWITCH, FIELDS("trainer.sum_steps"), NULL },
     TRAIN_FIELD("--patience", "N", "fit.patience"),
     TRAIN_FIELD("--sampler", "NAME", "fit.sampler"),
