@@ -17632,7 +17632,8 @@ static const mtl_mix_kind mtl__mix_kinds[] = {
 /* The desc's kind: by default the one that its members speak of. */
 static int mtl__input_kind_number(const mtl_input_desc *d)
 {
-    return d->kind != MTL_INPUT_DEFAULT ? d->kind : d->features > 0 ? MTL_INPUT_FEATURES : MTL_INPUT_EMBEDDING;
+    return d->kind != MTL_INPUT_DEFAULT ? d->kind : d->features > 0 ? MTL_INPUT_FEATURES
+                                                                   : MTL_INPUT_EMBEDDING;
 }
 
 static mtl_status mtl__input_check(mtl_input_desc *d, const char *what, mtl_error *err)
@@ -17854,8 +17855,8 @@ static mtl_status mtl__gazetteer_check(mtl_input_desc *d, const char *what, mtl_
                   d->name);
     for (i = 0; i < (size_t)d->phrase_count && !mtl__failed(err); i++) {
         if (!mtl__phrase_is_valid(d->phrases[i]))
-            mtl__fail(err, MTL_ERROR_FIELD, what, (long long)i, "%s.phrases[%z] \"%s\" must be a type, a tab, "
-                      "and words separated by one space each", what, i, d->phrases[i]);
+            mtl__fail(err, MTL_ERROR_FIELD, what, (long long)i, "%s.phrases[%z] \"%s\" must be a type, a "
+                      "tab, and words separated by one space each", what, i, d->phrases[i]);
         else if (d->phrase_uses && !(d->phrase_uses[i] >= 0 && mtl__is_finite((mtl_real)d->phrase_uses[i])))
             mtl__fail(err, MTL_ERROR_FIELD, what, (long long)i, "%s.phrase_uses[%z] must be a number of at "
                       "least 0", what, i);
@@ -24508,11 +24509,13 @@ typedef struct mtl__swap {
 /* Behind the span that begins at a row, of a sequence up to `end`; the row itself: none begins there. */
 static size_t mtl__swap_span(const mtl__swap *w, size_t row, size_t end)
 {
-    const int label = w->labels[row];
-    size_t n = row + 1;
-    if (label < 0 || !w->begins[label]) return row;
-    while (n < end && w->labels[n] >= 0 && !w->begins[w->labels[n]] && w->type[w->labels[n]] == w->type[label])
-        n++;
+    const int first = w->labels[row];
+    size_t n = row;
+    if (first < 0 || !w->begins[first]) return row;
+    while (++n < end) {
+        const int label = w->labels[n];
+        if (label < 0 || w->begins[label] || w->type[label] != w->type[first]) break;
+    }
     return n;
 }
 

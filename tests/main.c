@@ -91,7 +91,8 @@ static void counted_free(void *memory);
       KERNELS) \
     X(tensor, TENSOR) X(batch, BATCH) X(formats, FORMATS) X(fields, FIELDS) X(tape, TAPE) X(layers, LAYERS) \
       X(cells, CELLS) \
-    X(losses, LOSSES) X(metrics, METRICS) X(encoder, ENCODER) X(nodes, NODES) X(words, WORDS) X(gazetteer, GAZETTEER) \
+    X(losses, LOSSES) X(metrics, METRICS) X(encoder, ENCODER) X(nodes, NODES) X(words, WORDS) \
+    X(gazetteer, GAZETTEER) \
     X(tasks, TASKS) X(crf, CRF) \
     X(model, MODEL) \
     X(sharing, SHARING) X(predict, \

@@ -2102,8 +2102,8 @@ static size_t train_labelled_sequences(const mtl_batch *b, const mtl_target *t, 
     return count;
 }
 
-/* sum_steps: the losses of tasks of steps are those of means times labelled steps by sequences, those of other
-   tasks stay, over one micro-batch or two; gradients follow. */
+/* sum_steps: the losses of tasks of steps are those of means times labelled steps by sequences, those of
+   other tasks stay, over one micro-batch or two; gradients follow. */
 static void test_train_sum_steps(void **state)
 {
     int number;

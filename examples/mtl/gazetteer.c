@@ -46,18 +46,17 @@ static void count_spans(corpus *all, const dataset *set, const target *of, const
 
 static void read_spans(corpus *all)
 {
-    size_t i, k;
-    for (i = 0; i < arrlenu(all->train); i++)
-        for (k = 0; k < arrlenu(all->train[i].targets); k++) {
-            const target *of = &all->train[i].targets[k];
+    const dataset *set;
+    const target *of;
+    for (set = all->train; set < all->train + arrlenu(all->train); set++)
+        for (of = set->targets; of < set->targets + arrlenu(set->targets); of++) {
             const char **labels = name_list(&all->tasks[of->task].labels);
-            if (of->labels && has_spans(&all->tasks[of->task]))
-                count_spans(all, &all->train[i], of, labels);
+            if (of->labels && has_spans(&all->tasks[of->task])) count_spans(all, set, of, labels);
             arrfree(labels);
         }
     if (!arrlenu(all->phrases.list))
-        fail_usage("--gazetteer spans: no task of the training data has tags B-TYPE and I-TYPE; give a file of "
-                   "lines TYPE<TAB>phrase");
+        fail_usage("--gazetteer spans: no task of the training data has tags B-TYPE and I-TYPE; give a file "
+                   "of lines TYPE<TAB>phrase");
 }
 
 /* The current line as a phrase. */
