@@ -113,7 +113,7 @@
      16 >>cells      RNN, GRU, LSTM, minGRU, whose table is in >>kernels; directions; stacks
      17 >>stream     one step of one sequence: a short list of operations
      18 >>losses     cross-entropy, MSE, MAE, Huber, binary cross-entropy; words; agreement; penalties
-     19 >>spelling   words by their characters: a convolution over each distinct word of a batch
+     19 >>spelling   words by their characters: a convolution over each distinct word of a batch; gazetteers
      20 >>crf        conditional random fields: sums over all labellings of a sequence, and the best one
      21 >>metrics    accuracy, span F1, label F1, RMSE, MAE, R2: counted as items stream by, nothing allocated
      22 >>nodes      inputs, columns, mixes, penalties: tables of their kinds, the one list that passes walk
@@ -238,7 +238,7 @@ enum { MTL_ACTIVATION_DEFAULT, MTL_ACTIVATION_NONE, MTL_ACTIVATION_TANH, MTL_ACT
     MTL_ACTIVATION_SIGMOID };
 enum { MTL_RESET_DEFAULT, MTL_RESET_AFTER, MTL_RESET_BEFORE };           /* GRU; default: after, as PyTorch */
 enum { MTL_INPUT_DEFAULT, MTL_INPUT_EMBEDDING, MTL_INPUT_FEATURES, MTL_INPUT_CHARACTERS,
-    MTL_INPUT_COUNT }; /* default: by what is given */
+    MTL_INPUT_GAZETTEER, MTL_INPUT_COUNT }; /* default: by what is given */
 enum { MTL_PART_DEFAULT, MTL_PART_WORD, MTL_PART_PREFIX, MTL_PART_SUFFIX, MTL_PART_SHAPE,
     MTL_PART_COUNT };  /* default: the word */
 enum { MTL_COLUMN_DEFAULT, MTL_COLUMN_CELLS, MTL_COLUMN_CONV, MTL_COLUMN_ATTENTION,
@@ -284,7 +284,8 @@ enum { MTL_INIT_DEFAULT, MTL_INIT_UNIFORM, MTL_INIT_NORMAL, MTL_INIT_CONSTANT, M
                                 X(MTL_ACTIVATION_SIGMOID, "sigmoid")
 #define MTL_RESET_NAMES(X)      X(MTL_RESET_AFTER, "after") X(MTL_RESET_BEFORE, "before")
 #define MTL_INPUT_NAMES(X)      X(MTL_INPUT_EMBEDDING, "embedding") X(MTL_INPUT_FEATURES, "features") \
-                                X(MTL_INPUT_CHARACTERS, "characters")
+                                X(MTL_INPUT_CHARACTERS, "characters") \
+                                X(MTL_INPUT_GAZETTEER, "gazetteer")
 #define MTL_PART_NAMES(X)       X(MTL_PART_WORD, "word") X(MTL_PART_PREFIX, "prefix") \
                                 X(MTL_PART_SUFFIX, "suffix") X(MTL_PART_SHAPE, "shape")
 #define MTL_COLUMN_NAMES(X)     X(MTL_COLUMN_CELLS, "cells") X(MTL_COLUMN_CONV, "conv") \
@@ -382,7 +383,15 @@ typedef struct mtl_penalty_kind mtl_penalty_kind;
 
    An input of words may look up a part of each word, for which `words` holds the parts: its first or last
    `letters` characters, or its shape. A shape has X for a capital letter, x for another letter, d for a
-   digit, and other characters themselves, of a run of equal ones the first two: "Ah-64D" is Xx-ddX. */
+   digit, and other characters themselves, of a run of equal ones the first two: "Ah-64D" is Xx-ddX.
+
+   The kind gazetteer knows phrases, each of a type, and makes of the words of an input (`reads`)
+       y = tanh(W m + b),  m_2k = 1 where a phrase of type k begins, m_2k+1 = 1 where one goes on, else 0
+   Every run of words that equals a phrase counts, nested and overlapping ones too. In training a match is
+   ignored with probability `ignore`, and so is a phrase with one use where that use stands, by the targets of
+   a task of steps with the labels B-TYPE and I-TYPE: as what was never seen it must be found by its
+   surroundings. Tensors NAME.weight [width][2 * types], types as they first stand in `phrases`, and
+   NAME.bias. */
 #define MTL_INPUT_FIELDS(X) \
     X(MTL_NAME,   name,         0, 1, 1, MTL_NONE, \
       "letters, digits, _ and -; unique among inputs, columns and tasks") \
@@ -393,6 +402,10 @@ typedef struct mtl_penalty_kind mtl_penalty_kind;
     X(MTL_NAME,   reads,        0, 0, 0, MTL_NONE, \
       "an input before it whose ids or rows it reads; NULL: a batch has its own") \
     X(MTL_OWN,    own,          0, 0, 0, input, "a row of the program's own kinds, which wins over kind") \
+    X(MTL_TEXTS,  phrases,      0, 0, 0, phrase_count, \
+      "gazetteer: its phrases: the type, a tab, words separated by one space each") \
+    X(MTL_REALS,  phrase_uses,  0, 0, 0, phrase_count, \
+      "gazetteer: how often the training data have each as a span of its type; NULL: it is from elsewhere") \
     X(MTL_CHOICE, kind, MTL_INPUT_DEFAULT, 0, MTL_INPUT_COUNT - 1, MTL_INPUT, \
       "what a step has; default: by which of vocabulary and features is given") \
     X(MTL_INT,    vocabulary,   0, 0, 100000000, MTL_NONE, \
@@ -415,7 +428,9 @@ typedef struct mtl_penalty_kind mtl_penalty_kind;
     X(MTL_INT,    character_width, 32, 1, 1000000, MTL_NONE, "characters: size of a character's embedding") \
     X(MTL_INT,    filters,     32, 1, 1000000, MTL_NONE, "characters: filters of each width") \
     X(MTL_INTS,   widths,       0, 0, 64, MTL_NONE, \
-      "characters: how many characters filters look at, e.g. 2,3,4, which is the default")
+      "characters: how many characters filters look at, e.g. 2,3,4, which is the default") \
+    X(MTL_INT,    phrase_count, 0, 0, 100000000, MTL_NONE, "gazetteer: how many phrases there are") \
+    X(MTL_FLOAT,  ignore,     0.2, 0, 0.99, MTL_NONE, "gazetteer: share of matches ignored in training")
 typedef struct mtl_input_desc { MTL_INPUT_FIELDS(MTL__MEMBER) } mtl_input_desc;
 
 /* Where a column or a task takes its rows from: inputs and columns by their names, tasks' outputs (TASK) and
@@ -690,7 +705,9 @@ typedef struct mtl_model_desc {
     X(MTL_FLOAT,  surgery_beta, 0.01, 0, 1, MTL_NONE, \
       "gradvac: share of an update in the mean cosine of two tasks") \
     X(MTL_FLAG,   skip_bad,  0, 0, 1, MTL_NONE, \
-      "a task whose loss in a batch is no finite number is left out of it, and all goes on")
+      "a task whose loss in a batch is no finite number is left out of it, and all goes on") \
+    X(MTL_FLAG,   sum_steps, 0, 0, 1, MTL_NONE, \
+      "losses of tasks of steps are summed over a sequence's steps: means over sequences, not over steps")
 /* The caller's own job system: run job(context, i) for i = 0 .. count-1, on any threads in any order; return
    when all are done. */
 typedef void (*mtl_job)(void *context, size_t index);
@@ -729,7 +746,12 @@ typedef struct mtl_trainer_desc {
       "the best epoch's weights; or parts: what one task alone trains from the epoch best for it, where this \
           scores better") \
     X(MTL_INT,    checkpoint_every, 0, 0, 2000000000, MTL_NONE, \
-      "updates between two checkpoints; 0: none but that of a run that is stopped")
+      "updates between two checkpoints; 0: none but that of a run that is stopped") \
+    X(MTL_FLAG,   equal_length, 0, 0, 1, MTL_NONE, \
+      "sequences of a batch are of one length, so that some batches are small") \
+    X(MTL_FLOAT,  swap,        0, 0, 1, MTL_NONE, \
+      "share of sequences whose spans of B-/I- labels give place to others of their type, anew each round") \
+    X(MTL_FLOAT,  swap_spans, 0.5, 0, 1, MTL_NONE, "share of their spans that do")
 
 #define MTL_PREDICTOR_FIELDS(X) \
     X(MTL_INT,    threads,    1, 1, 1024, MTL_NONE, "workers, the caller's thread among them") \
@@ -921,6 +943,7 @@ typedef struct mtl_activation {
 } mtl_activation;
 
 typedef struct mtl_run mtl_run;
+typedef struct mtl_target mtl_target;
 typedef struct mtl_tape mtl_tape;
 typedef void (*mtl_backward)(mtl_run *run, void *data);
 typedef struct mtl_record {
@@ -964,6 +987,7 @@ struct mtl_run {
     struct mtl__carry *carry;               /* NULL, or states that the batch's sequences carry */
     unsigned char *skipped;                 /* NULL, or [B] what predictor.skip_bad left out: MTL_SKIPPED_* */
     const struct mtl_input *inputs;         /* the batch's, while a model runs; NULL in a dry run */
+    const mtl_target *targets;              /* [tasks] of the batch, in training; NULL: it has none */
 };
 
 /* A run over `arena` with the kernels of isa (MTL_ISA_*); err (not NULL) is its sticky error. Set tape,
@@ -1155,7 +1179,7 @@ typedef struct mtl_input {
 } mtl_input;
 /* Targets of one task: per sequence [B] or per step [N], by the task's level, in the caller's order. One of
    the three, or none. */
-typedef struct mtl_target {
+struct mtl_target {
     const int *labels;                      /* class and crf tasks: 0 .. classes-1, MTL_MISSING, or
                                                unknown */
     const mtl_real *values;                 /* real tasks: [items][width]; multi tasks: [items][classes], 1
@@ -1172,7 +1196,7 @@ typedef struct mtl_target {
                                                each is a class with an F1 of 0 in macro F1 */
     const unsigned *strange;                /* multi tasks: [items] how many of these an item has: gold that
                                                is never predicted. NULL: none */
-} mtl_target;
+};
 typedef struct mtl_state mtl_state;         /* hidden states carried from one chunk of long sequences to the
                                                next */
 /* A ragged batch, or a whole data set. Nothing is copied or kept beyond the call that takes it. */
@@ -1671,6 +1695,9 @@ typedef struct mtl_input_part {
     mtl_scaling *scaling;                   /* build: of numbers that are standardised (mtl_scaling_add);
                                                NULL: of none */
     void *data;
+    const mtl_input_desc *source;           /* the input whose data it reads: itself, or another one */
+    const struct mtl__vocabulary *words;    /* what the source's ids stand for; without words: empty */
+    const mtl_model_desc *model;            /* of which desc is a part */
 } mtl_input_part;
 struct mtl_input_kind {
     mtl_kind kind;
@@ -1999,7 +2026,8 @@ typedef struct mtl_step {
                                                same */
 } mtl_step;
 /* One update from `count` micro-batches: L_k is the sum over the labelled items of all of them, divided by
-   their number (by the sum of their class weights; vector targets also by width). step may be NULL. Errors:
+   their number (by the sum of their class weights; vector targets also by width); with trainer.sum_steps that
+   of a task of steps is times labelled steps by sequences that have one. step may be NULL. Errors:
    RANGE, NUMBER (NaN in inputs or in the loss; with skip_bad, in the losses of all tasks), LIMIT, UNSUPPORTED
    (what was frozen when the trainer was made is not any more); on error no weight is changed. */
 MTL_DEF mtl_status mtl_train_step(mtl_trainer *trainer, const mtl_batch *batches, size_t count,
@@ -2045,7 +2073,8 @@ typedef struct mtl_progress {
     size_t data_count;
     const double *valid_loss;               /* [task_count] as task_loss, of the validation data; less
                                                task_loss it is the gap. -1: not known (no label; real tasks of
-                                               several numbers or without squares). Set with `scores` */
+                                               several numbers or without squares; sums over steps). Set with
+                                               `scores` */
     const size_t *task_best_epoch;          /* [task_count] by the task's own score; 0: none yet */
     const double *task_best_score;
 } mtl_progress;
@@ -9830,6 +9859,17 @@ static mtl_status mtl__vocabulary_init(mtl__vocabulary *vocabulary, const char *
     return MTL_OK;
 }
 
+/* Id of what an input looks up for word[length]; 0 where it is not known. */
+static int mtl__vocabulary_id(const mtl__vocabulary *vocabulary, const mtl_input_desc *d, const char *word,
+                              size_t length)
+{
+    char shape[MTL__SHAPE_BYTES];
+    int id;
+    length = mtl__word_part(d, &word, length, shape);
+    id = mtl__vocabulary_find_normalised(vocabulary, word, length, d->lowercase, d->digits);
+    return id < 0 ? 0 : id;
+}
+
 #ifndef MTL_NO_FILES
 /* ---- whole files --------------------------------------------------------------------------------------- */
 
@@ -16218,7 +16258,7 @@ static int mtl__target_is_given(const mtl_target *t, size_t item, size_t width)
 }
 
 /* ===========================================================================================================
-   19 >>spelling   words by their characters: a convolution over each distinct word of a batch
+   19 >>spelling   words by their characters: a convolution over each distinct word of a batch; gazetteers
    ===========================================================================================================
    y_f = max_p relu(b_f + sum_{k<w} W_kf e_{p+k}) of each distinct word (Kim 2014), and the words' rows copied
    to their steps. There are few distinct characters, so each one's products with all W_kf are made once, as a
@@ -16467,6 +16507,227 @@ static mtl_activation *mtl__spelled_forward(mtl_run *run, const mtl_space *space
                   s->y->width, 0);
     mtl_run_record(run, s->steps, MTL__TRAINS(mtl__spelled_steps_backward), s);
     return s->steps;
+}
+
+/* ---- gazetteers: which phrases of known types a text has --------------------------------------------------
+   The phrases' words are a tree, all of whose edges stand in one hash table: a walk down the tree from a step
+   finds every phrase that begins there. */
+
+typedef struct mtl__phrase_node {
+    int parent, word;                       /* the edge that leads here */
+    int first;                              /* the entry of the phrase that ends here; 0: none does */
+} mtl__phrase_node;
+
+typedef struct mtl__phrase_entry {
+    int type, next;                         /* next: the entry of the same words and another type, or 0 */
+    float uses;
+} mtl__phrase_entry;
+
+typedef struct mtl__gazetteer {
+    size_t types, node_count, entry_count, slot_count, tasks;
+    const char **names;                     /* [types] */
+    mtl__phrase_node *nodes;                /* number 0 is the root */
+    mtl__phrase_entry *entries;             /* number 0 is none */
+    int *slots;                             /* [slot_count], a power of two: the node that an edge leads to;
+                                               0: free. At most half full */
+    int *labels;                            /* [tasks][types][2] classes B-TYPE and I-TYPE, or
+                                               MTL__NO_CLASS */
+    mtl_dense *dense;                       /* [width][2 * types] */
+} mtl__gazetteer;
+
+enum { MTL__NO_CLASS = -2147483647 };       /* is no label, missing and unknown ones among them */
+
+static int mtl__phrase_is_valid(const char *phrase)
+{
+    const char *tab = strchr(phrase, '\t');
+    if (!tab || tab == phrase || strchr(tab + 1, '\t')) return 0;
+    for (; tab; tab = strchr(tab + 1, ' '))
+        if (tab[1] == ' ' || !tab[1]) return 0;
+    return 1;
+}
+
+/* The slot of an edge, or the free one where it belongs. */
+static int *mtl__phrase_slot(const mtl__gazetteer *g, int parent, int word)
+{
+    const size_t mask = g->slot_count - 1;
+    size_t i = (size_t)mtl__scramble((uint64_t)(unsigned)parent << 32 | (unsigned)word) & mask;
+    while (g->slots[i] && (g->nodes[g->slots[i]].parent != parent || g->nodes[g->slots[i]].word != word))
+        i = (i + 1) & mask;
+    return &g->slots[i];
+}
+
+/* Number of the type that a phrase begins with, which may be a new one. */
+static MTL__RARE int mtl__phrase_type(mtl__gazetteer *g, const char *phrase, mtl_arena *arena, mtl_error *err)
+{
+    const size_t length = strcspn(phrase, "\t");
+    char *name;
+    size_t k;
+    for (k = 0; k < g->types; k++)
+        if (strlen(g->names[k]) == length && memcmp(g->names[k], phrase, length) == 0) return (int)k;
+    name = (char *)mtl__arena_make(arena, length + 1, 1, "a type", err);
+    if (!name) return 0;
+    memcpy(name, phrase, length);
+    g->names[g->types] = name;
+    return (int)g->types++;
+}
+
+/* Puts a phrase into the tree, unless it has a word that the input does not know. Phrases that become the
+   same by the input's normalisation are one, of as many uses as both. */
+static MTL__RARE void mtl__phrase_add(mtl__gazetteer *g, const mtl_input_part *part, const char *phrase,
+                                      int type, float uses)
+{
+    const char *word = strchr(phrase, '\t') + 1;
+    int node = 0, e;
+    for (;; word++) {
+        const size_t length = strcspn(word, " ");
+        const int id = mtl__vocabulary_id(part->words, part->source, word, length);
+        int *slot = mtl__phrase_slot(g, node, id);
+        if (id <= 0) return;
+        if (!*slot) {
+            *slot = (int)++g->node_count;
+            g->nodes[*slot].parent = node;
+            g->nodes[*slot].word = id;
+        }
+        node = *slot;
+        word += length;
+        if (!*word) break;
+    }
+    for (e = g->nodes[node].first; e && g->entries[e].type != type; e = g->entries[e].next) { }
+    if (!e) {
+        e = (int)++g->entry_count;
+        g->entries[e].type = type;
+        g->entries[e].next = g->nodes[node].first;
+        g->nodes[node].first = e;
+    }
+    g->entries[e].uses += uses;
+}
+
+/* Which classes of the model's tasks of steps are B-TYPE and I-TYPE. */
+static MTL__RARE void mtl__gazetteer_find_labels(mtl__gazetteer *g, const mtl_model_desc *model,
+                                                 mtl_arena *arena, mtl_error *err)
+{
+    size_t k, i, c;
+    g->tasks = model->task_count;
+    g->labels = (int *)mtl__arena_make(arena, g->tasks * g->types * 2, sizeof *g->labels, "an input", err);
+    for (i = 0; g->labels && i < g->tasks * g->types * 2; i++) g->labels[i] = MTL__NO_CLASS;
+    for (k = 0; g->labels && k < g->tasks; k++) {
+        const mtl_task_desc *task = &model->tasks[k];
+        for (c = 0; task->labels && task->level == MTL_LEVEL_STEP && c < (size_t)task->classes; c++) {
+            const char *label = task->labels[c];
+            if ((label[0] != 'B' && label[0] != 'I') || label[1] != '-') continue;
+            for (i = 0; i < g->types; i++)
+                if (mtl__same_text(label + 2, g->names[i]))
+                    g->labels[(k * g->types + i) * 2 + (label[0] == 'I')] = (int)c;
+        }
+    }
+}
+
+/* The tree of a desc's phrases. While memory is measured words are not known, and the tree stays empty. */
+static MTL__RARE void mtl__gazetteer_init(mtl__gazetteer *g, const mtl_input_part *part, mtl_arena *arena,
+                                          mtl_error *err)
+{
+    const mtl_input_desc *d = part->desc;
+    const size_t count = (size_t)d->phrase_count;
+    size_t i, words = 0;
+    const char *at;
+    for (i = 0; i < count; i++)
+        for (at = strchr(d->phrases[i], '\t'); at; at = strchr(at + 1, ' ')) words++;
+    for (g->slot_count = 8; g->slot_count < 2 * words; ) g->slot_count *= 2;
+    g->names = (const char **)mtl__arena_make(arena, count, sizeof *g->names, "an input", err);
+    g->nodes = (mtl__phrase_node *)mtl__arena_zero(arena, words + 1, sizeof *g->nodes, "an input", err);
+    g->entries = (mtl__phrase_entry *)mtl__arena_zero(arena, count + 1, sizeof *g->entries, "an input", err);
+    g->slots = (int *)mtl__arena_zero(arena, g->slot_count, sizeof *g->slots, "an input", err);
+    for (i = 0; i < count && !mtl__failed(err); i++) {
+        const int type = mtl__phrase_type(g, d->phrases[i], arena, err);
+        if (!arena->counting && !mtl__failed(err))
+            mtl__phrase_add(g, part, d->phrases[i], type, d->phrase_uses ? d->phrase_uses[i] : 0);
+    }
+    mtl__gazetteer_find_labels(g, part->model, arena, err);
+}
+
+typedef struct mtl__gazetteer_pass {
+    const mtl__gazetteer *gazetteer;
+    const int *ids;                         /* [N] in the caller's order */
+    const mtl_packing *packing;
+    const mtl_target *targets;              /* NULL: not in training */
+    int training;
+    double ignore;
+    unsigned long long seed, stream;
+    mtl_activation *y;
+} mtl__gazetteer_pass;
+
+/* 1 when the caller's rows [first, end) of the sequence [begin, behind) are a whole span of a type in some
+   task's targets, by the rules of mtl_spans. */
+static int mtl__gazetteer_gold(const mtl__gazetteer_pass *p, int type, size_t begin, size_t first, size_t end,
+                               size_t behind)
+{
+    const mtl__gazetteer *g = p->gazetteer;
+    size_t k, n;
+    for (k = 0; p->targets && k < g->tasks; k++) {
+        const int *labels = p->targets[k].labels, *of = g->labels + (k * g->types + (size_t)type) * 2;
+        if (!labels) continue;
+        if (labels[first] != of[0] && (labels[first] != of[1] || (first > begin
+            && (labels[first - 1] == of[0] || labels[first - 1] == of[1])))) continue;
+        for (n = first + 1; n < end && labels[n] == of[1]; n++) { }
+        if (n == end && (end == behind || labels[end] != of[1])) return 1;
+    }
+    return 0;
+}
+
+static int mtl__gazetteer_fires(const mtl__gazetteer_pass *p, int entry, size_t begin, size_t first,
+                                size_t end, size_t behind)
+{
+    const mtl__phrase_entry *e = &p->gazetteer->entries[entry];
+    if (!MTL__TRAINING || !p->training) return 1;
+    if (mtl__random_uniform(p->seed, p->stream, first * (p->gazetteer->entry_count + 1) + (size_t)entry)
+        < p->ignore) return 0;
+    return e->uses != 1 || !mtl__gazetteer_gold(p, e->type, begin, first, end, behind);
+}
+
+/* What phrases sequences s to end - 1 of the caller's have. */
+static void mtl__gazetteer_part(const mtl__kernels *kernels, const void *pass, size_t s, size_t end)
+{
+    const mtl__gazetteer_pass *p = (const mtl__gazetteer_pass *)pass;
+    const mtl__gazetteer *g = p->gazetteer;
+    size_t first, n, k;
+    int node, e;
+    (void)kernels;
+    for (; s < end; s++) {
+        const size_t begin = (size_t)p->packing->starts[s];
+        const size_t behind = begin + (size_t)p->packing->lengths[p->packing->place[s]];
+        const int *row = p->packing->packed_row;
+        for (n = begin; n < behind; n++)
+            memset(p->y->value + (size_t)row[n] * p->y->stride, 0, p->y->width * sizeof *p->y->value);
+        for (first = begin; first < behind; first++)
+            for (n = first, node = 0; n < behind && (node = *mtl__phrase_slot(g, node, p->ids[n])) != 0; n++)
+                for (e = g->nodes[node].first; e; e = g->entries[e].next) {
+                    if (!mtl__gazetteer_fires(p, e, begin, first, n + 1, behind)) continue;
+                    for (k = first; k <= n; k++)
+                        p->y->value[(size_t)row[k] * p->y->stride + 2 * (size_t)g->entries[e].type
+                                    + (k > first)] = 1;
+                }
+    }
+}
+
+/* m [N][2 * types] of the ids, the caller's. */
+static mtl_activation *mtl__gazetteer_forward(mtl_run *run, const mtl_space *space, const mtl__gazetteer *g,
+                                              const int *ids, float ignore)
+{
+    mtl__gazetteer_pass p;
+    p.gazetteer = g;
+    p.ids = ids;
+    p.packing = space->packing;
+    p.training = run->training;
+    p.targets = run->targets;
+    p.ignore = (double)ignore;
+    p.seed = run->seed;
+    p.stream = run->training ? run->step << 16 | (++*mtl__run_stream(run) & 0xffff) : 0;
+    p.y = mtl__run_over(run, NULL, space, 2 * g->types);
+    if (!p.y) return NULL;
+    p.y->constant = 1;
+    mtl__run_pass(run, mtl__gazetteer_part, &p, p.packing->sequences, 1);
+    mtl_run_record(run, p.y, NULL, NULL);
+    return p.y;
 }
 
 /* ===========================================================================================================
@@ -17839,9 +18100,19 @@ static const mtl_mix_kind mtl__mix_kinds[] = {
 
 /* ---- inputs -------------------------------------------------------------------------------------------- */
 
+/* The desc's kind: by default the one that its members speak of. */
+static int mtl__input_kind_number(const mtl_input_desc *d)
+{
+    return d->kind != MTL_INPUT_DEFAULT ? d->kind : d->features > 0 ? MTL_INPUT_FEATURES
+                                                                   : MTL_INPUT_EMBEDDING;
+}
+
 static mtl_status mtl__input_check(mtl_input_desc *d, const char *what, mtl_error *err)
 {
     int i;
+    if (d->phrases && mtl__input_kind_number(d) != MTL_INPUT_GAZETTEER)
+        return mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s.phrases: are for an input of the kind gazetteer",
+                         what);
     for (i = 0; d->unknown_chances && i < d->vocabulary; i++)
         if (!(d->unknown_chances[i] >= 0 && d->unknown_chances[i] <= 1))
             return mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s.unknown_chances[%d] must be between 0 and 1",
@@ -17965,20 +18236,26 @@ static MTL__RARE unsigned mtl__features_stream(mtl_maker *m, const mtl_input_par
     return op->to;
 }
 
+/* What an input that reads ids, and is no embedding, has not. */
+static void mtl__input_check_ids(mtl_input_desc *d, const char *of, const char *what, mtl_error *err)
+{
+    mtl__input_check(d, what, err);
+    if (!mtl__failed(err) && (!d->vocabulary || d->padding_zero || d->scale != 1))
+        mtl__fail(err, MTL_ERROR_FIELD, what, -1,
+                  "%s.%s: an input of %s (\"%s\") has a vocabulary of them, no features, no padding "
+                  "and no scale", what, !d->vocabulary ? "vocabulary" : d->padding_zero
+                  ? "padding_zero" : "scale", of, d->name);
+    if (!mtl__failed(err) && d->unknown_chances)
+        mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s.unknown_chances: are for embeddings of words, not for "
+                  "%s", what, of);
+}
+
 /* Words by their characters: what filters find. */
 static mtl_status mtl__characters_check(mtl_input_desc *d, const char *what, mtl_error *err)
 {
     const int none = !d->widths[0];
     int i, k;
-    mtl__input_check(d, what, err);
-    if (!mtl__failed(err) && (!d->vocabulary || d->padding_zero || d->scale != 1))
-        mtl__fail(err, MTL_ERROR_FIELD, what, -1,
-                  "%s.%s: an input of characters (\"%s\") has a vocabulary of them, no features, no padding "
-                  "and no scale", what, !d->vocabulary ? "vocabulary" : d->padding_zero
-                  ? "padding_zero" : "scale", d->name);
-    if (!mtl__failed(err) && d->unknown_chances)
-        mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s.unknown_chances: are for embeddings of words, not for "
-                  "characters", what);
+    mtl__input_check_ids(d, "characters", what, err);
     for (i = 0; none && i < 3; i++) d->widths[i] = i + 2;
     for (i = 0; i < MTL_MAX_HIDDEN && d->widths[i]; i++)
         for (k = 0; k < i; k++)
@@ -18039,25 +18316,68 @@ static mtl_activation *mtl__characters_input(mtl_run *run, const mtl_input_part 
                                 input, part->desc->name);
 }
 
-#define MTL__INPUT(kind, name, rows, spellings, check, functions, stream) { \
+/* Phrases of known types: which of them the words equal. */
+static mtl_status mtl__gazetteer_check(mtl_input_desc *d, const char *what, mtl_error *err)
+{
+    size_t i;
+    mtl__input_check_ids(d, "phrases' words", what, err);
+    if (!mtl__failed(err) && (!d->phrases || !d->phrase_count))
+        mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s.phrases: a gazetteer (\"%s\") needs one at least", what,
+                  d->name);
+    for (i = 0; i < (size_t)d->phrase_count && !mtl__failed(err); i++) {
+        if (!mtl__phrase_is_valid(d->phrases[i]))
+            mtl__fail(err, MTL_ERROR_FIELD, what, (long long)i, "%s.phrases[%z] \"%s\" must be a type, a "
+                      "tab, and words separated by one space each", what, i, d->phrases[i]);
+        else if (d->phrase_uses && !(d->phrase_uses[i] >= 0 && mtl__is_finite((mtl_real)d->phrase_uses[i])))
+            mtl__fail(err, MTL_ERROR_FIELD, what, (long long)i, "%s.phrase_uses[%z] must be a number of at "
+                      "least 0", what, i);
+    }
+    return mtl__status(err);
+}
+
+static MTL__RARE mtl_status mtl__gazetteer_build(mtl_input_part *part, mtl_parameters *set, mtl_error *err)
+{
+    const mtl_input_desc *d = part->desc;
+    mtl__gazetteer *g = (mtl__gazetteer *)mtl__arena_make(set->arena, 1, sizeof *g, "an input", err);
+    part->data = g;
+    part->width = (size_t)d->width;
+    if (!part->source->words)
+        mtl__fail(err, MTL_ERROR_FIELD, d->name, -1, "input %s: its phrases are of words, but the input %s "
+                  "whose ids it reads has ids alone; give that one its words", d->name, part->source->name);
+    if (mtl__failed(err)) return mtl__status(err);
+    mtl__gazetteer_init(g, part, set->arena, err);
+    g->dense = mtl_dense_add(set, d->name, 2 * g->types, part->width, 0, err);
+    return mtl__status(err);
+}
+
+static mtl_activation *mtl__gazetteer_input(mtl_run *run, const mtl_input_part *part, const mtl_input *input)
+{
+    const mtl__gazetteer *g = (const mtl__gazetteer *)part->data;
+    mtl_activation *m = mtl__gazetteer_forward(run, &run->packing->space[MTL_LEVEL_STEP], g, input->ids,
+                                               part->desc->ignore);
+    return m ? mtl__activate_forward(run, MTL_ACTIVATION_TANH, mtl_dense_forward(run, g->dense, m, NULL),
+                                     part->desc->name) : NULL;
+}
+
+#define MTL__INPUT(kind, name, rows, spellings, check, verify, functions, stream) { \
     { MTL_DESC_INPUT, name, NULL, 0, 0 }, rows, check, \
     MTL__IN(MTL_INPUTS, kind, mtl__##functions##_build), \
-    MTL__IN(MTL_INPUTS, kind, mtl__##functions##_verify), \
+    MTL__IN(MTL_INPUTS, kind, verify), \
     MTL__IN(MTL_INPUTS, kind, mtl__##functions##_input), stream, spellings }
 static const mtl_input_kind mtl__input_kinds[] = {
-    MTL__INPUT(MTL_INPUT_EMBEDDING, "embedding", 0, 0, mtl__input_check, embedding,
+    MTL__INPUT(MTL_INPUT_EMBEDDING, "embedding", 0, 0, mtl__input_check, mtl__embedding_verify, embedding,
                MTL__STREAMS_IN(MTL_INPUTS, MTL_INPUT_EMBEDDING, mtl__embedding_stream)),
-    MTL__INPUT(MTL_INPUT_FEATURES, "features", 1, 0, mtl__input_check, features,
+    MTL__INPUT(MTL_INPUT_FEATURES, "features", 1, 0, mtl__input_check, mtl__features_verify, features,
                MTL__STREAMS_IN(MTL_INPUTS, MTL_INPUT_FEATURES, mtl__features_stream)),
-    MTL__INPUT(MTL_INPUT_CHARACTERS, "characters", 0, 1, mtl__characters_check, characters, NULL)
+    MTL__INPUT(MTL_INPUT_CHARACTERS, "characters", 0, 1, mtl__characters_check, mtl__characters_verify,
+               characters, NULL),
+    MTL__INPUT(MTL_INPUT_GAZETTEER, "gazetteer", 0, 0, mtl__gazetteer_check, mtl__embedding_verify, gazetteer,
+               NULL)
 };
 
-/* The row of a desc: by default the one that its members speak of. */
 static const mtl_input_kind *mtl__input_kind(const mtl_input_desc *d)
 {
-    const int kind = d->kind != MTL_INPUT_DEFAULT ? d->kind : d->features > 0 ? MTL_INPUT_FEATURES
-                                                                             : MTL_INPUT_EMBEDDING;
-    return d->own ? d->own : &mtl__input_kinds[kind - MTL_INPUT_EMBEDDING];
+    return d->own ? d->own : &mtl__input_kinds[mtl__input_kind_number(d) - MTL_INPUT_EMBEDDING];
 }
 
 MTL_DEF const mtl_input_kind *mtl_input_kind_of(const mtl_input_desc *input)
@@ -20321,9 +20641,9 @@ static MTL__RARE void mtl__share_none(mtl__share *s)
         for (i = 0; i < count && k > 0; i++) {
             mtl_input_desc *input = &s->inputs[s->out->input_count++];
             *input = s->plain->inputs[i];
-            input->reads = s->plain->inputs[i].name;
+            if (!input->reads) input->reads = input->name;
             input->words = NULL;
-            input->name = mtl__share_name(s, task, mtl__share_name(s, "-", input->reads, -1), -1);
+            input->name = mtl__share_name(s, task, mtl__share_name(s, "-", input->name, -1), -1);
             from = mtl__share_join(s, from, input->name);
         }
         mtl__share_column(s, own, k ? from : mtl__share_inputs(s), s->how.own_hidden);
@@ -20884,10 +21204,13 @@ static MTL__RARE void mtl__model_build_input(mtl_model *model, size_t i, mtl__no
     const mtl_input_desc *d = input->part.desc = &model->desc.inputs[i];
     input->kind = mtl__input_kind(d);
     input->data = mtl__desc_data(&model->desc, i, "", err);
+    if (d->words) mtl__vocabulary_init(&input->words, d->words, (size_t)d->vocabulary, &model->arena, err);
+    input->part.model = &model->desc;
+    input->part.source = &model->desc.inputs[input->data];
+    input->part.words = &model->inputs[input->data].words;
     input->kind->build(&input->part, &model->set, err);
     model->data_count += input->data == i;
     if (input->data != i) input->part.scaling = model->inputs[input->data].part.scaling;
-    if (d->words) mtl__vocabulary_init(&input->words, d->words, (size_t)d->vocabulary, &model->arena, err);
     node->level = MTL_LEVEL_STEP;
     node->sees = MTL_SEES_STEP;
     node->width[0] = input->part.width;
@@ -21339,14 +21662,8 @@ MTL_DEF MTL__RARE int mtl_model_find_label(const mtl_model *model, int task, con
 MTL_DEF MTL__RARE int mtl_model_word(const mtl_model *model, int input, const char *word, size_t length)
 {
     mtl_error own;
-    const mtl_input_desc *d;
-    char shape[MTL__SHAPE_BYTES];
-    int id;
     if (!mtl__model_check_index(model, "input", input, mtl__error_given(NULL, &own))) return 0;
-    d = &model->desc.inputs[input];
-    length = mtl__word_part(d, &word, length, shape);
-    id = mtl__vocabulary_find_normalised(&model->inputs[input].words, word, length, d->lowercase, d->digits);
-    return id < 0 ? 0 : id;
+    return mtl__vocabulary_id(&model->inputs[input].words, &model->desc.inputs[input], word, length);
 }
 
 MTL_DEF MTL__RARE size_t mtl_model_spell(const mtl_model *model, int input, const char *word, size_t length,
@@ -24903,14 +25220,141 @@ static MTL__RARE mtl_status mtl__dataset_check(const mtl__dataset *set, const mt
     return mtl__status(err);
 }
 
+/* ---- swapped spans: sequences as training changes them ----------------------------------------------------
+   A sequence is a list of stretches of its data set's rows: one, or, where spans give place to others, what
+   stands between spans, and for each of these its own rows or those of another one. All that a row has, ids,
+   numbers and labels of every task, so stays together. */
+typedef struct mtl__stretch { size_t first, count; } mtl__stretch;
+
+typedef struct mtl__swap {
+    const int *labels;                      /* [rows] of the task whose spans they are; NULL: nothing is
+                                               swapped */
+    int *type;                              /* [classes] of B-TYPE and I-TYPE the first class with this TYPE;
+                                               of others -1 */
+    unsigned char *begins;                  /* [classes] 1: it is a B-TYPE */
+    size_t *of_type;                        /* [classes + 1] where in `spans` those of a type begin */
+    mtl__stretch *spans;
+    double sequences, share;                /* of sequences, of their spans */
+    uint64_t seed, stream;
+} mtl__swap;
+
+/* Behind the span that begins at a row, of a sequence up to `end`; the row itself: none begins there. */
+static size_t mtl__swap_span(const mtl__swap *w, size_t row, size_t end)
+{
+    const int first = w->labels[row];
+    size_t n = row;
+    if (first < 0 || !w->begins[first]) return row;
+    while (++n < end) {
+        const int label = w->labels[n];
+        if (label < 0 || w->begins[label] || w->type[label] != w->type[first]) break;
+    }
+    return n;
+}
+
+/* Sorts a data set's spans by type: the first pass counts, and makes of counts where types end; the second
+   one fills each type from its end, which so becomes its begin. */
+static MTL__RARE void mtl__swap_collect(mtl__swap *w, const mtl__dataset *set, size_t classes,
+                                        mtl_arena *arena, mtl_error *err)
+{
+    size_t pass, s, row, c;
+    w->of_type = (size_t *)mtl__arena_zero(arena, classes + 1, sizeof *w->of_type, "spans", err);
+    for (pass = 0; pass < 2 && !mtl__failed(err); pass++) {
+        for (s = 0; s < set->data->sequences; s++) {
+            const size_t behind = set->starts[s] + (size_t)set->data->lengths[s];
+            for (row = set->starts[s]; row < behind; row++) {
+                const size_t end = mtl__swap_span(w, row, behind);
+                size_t *of = end > row ? &w->of_type[w->type[w->labels[row]]] : NULL;
+                if (of && !pass) ++*of;
+                if (of && pass) w->spans[--*of].first = row, w->spans[*of].count = end - row;
+            }
+        }
+        for (c = 1; c <= classes && !pass; c++) w->of_type[c] += w->of_type[c - 1];
+        if (!pass) w->spans = (mtl__stretch *)mtl__arena_zero(arena, w->of_type[classes], sizeof *w->spans,
+                                                              "spans", err);
+    }
+}
+
+/* The spans of a data set by the first task of spans with labels there. Error: FIELD for a model without
+   such tasks. */
+static MTL__RARE void mtl__swap_init(mtl__swap *w, const mtl__dataset *set, const mtl_model *model,
+                                     const mtl_fit_desc *desc, mtl_arena *arena, mtl_error *err)
+{
+    size_t k, c, i, tasks = 0;
+    w->sequences = (double)desc->swap;
+    w->share = (double)desc->swap_spans;
+    w->seed = desc->seed;
+    for (k = 0; k < model->desc.task_count && !w->labels; k++) {
+        const mtl_task_desc *task = &model->desc.tasks[k];
+        const size_t classes = (size_t)task->classes;
+        if (!model->tasks[k].part.spans) continue;
+        tasks++;
+        if (!set->data->targets || !set->data->targets[k].labels) continue;
+        w->labels = set->data->targets[k].labels;
+        w->type = (int *)mtl__arena_zero(arena, classes, sizeof *w->type, "spans", err);
+        w->begins = (unsigned char *)mtl__arena_zero(arena, classes, 1, "spans", err);
+        for (c = 0; c < classes && !mtl__failed(err); c++) {
+            const char *label = task->labels[c];
+            w->type[c] = -1;
+            if (!label[1]) continue;        /* O */
+            w->begins[c] = label[0] == 'B';
+            for (i = 0; !task->labels[i][1] || !mtl__same_text(task->labels[i] + 2, label + 2); i++) { }
+            w->type[c] = (int)i;
+        }
+        mtl__swap_collect(w, set, classes, arena, err);
+    }
+    if (!tasks)
+        mtl__fail(err, MTL_ERROR_FIELD, "fit.swap", -1, "fit.swap: no task of the model has spans, which "
+                  "labels B-TYPE and I-TYPE mark");
+}
+
+/* The stretches of sequence s; w NULL, or without labels: the whole of it. Returns how many: at most one more
+   than twice its steps. */
+static size_t mtl__swap_stretches(const mtl__swap *w, const mtl__dataset *set, size_t s, mtl__stretch *to)
+{
+    const size_t begin = set->starts[s], end = begin + (size_t)set->data->lengths[s];
+    size_t row = begin, from = begin, behind, n = 0;
+    const int swaps = w && w->labels && mtl__random_uniform(w->seed, w->stream, 3 * begin) < w->sequences;
+    for (; swaps && row < end; row = behind > row ? behind : row + 1) {
+        const size_t *type;
+        behind = mtl__swap_span(w, row, end);
+        if (behind == row || !(mtl__random_uniform(w->seed, w->stream, 3 * row + 1) < w->share)) continue;
+        type = &w->of_type[w->type[w->labels[row]]];
+        if (row > from) to[n].first = from, to[n++].count = row - from;
+        to[n++] = w->spans[type[0] + mtl__random_below(w->seed, w->stream, 3 * row + 2, type[1] - type[0])];
+        from = behind;
+    }
+    if (end > from) to[n].first = from, to[n++].count = end - from;
+    return n;
+}
+
+/* ---- data sets: chosen sequences as a batch ------------------------------------------------------------ */
+
 /* Chosen sequences of a data set, to be copied into an arena. */
 typedef struct mtl__pick {
     const mtl__dataset *set;
     const size_t *chosen;                   /* [count] */
     size_t count, rows;
+    int *lengths;                           /* [count] */
+    mtl__stretch *stretches;                /* [stretch_count] of all of them */
+    size_t stretch_count;
     mtl_arena *arena;
     mtl_error *err;
 } mtl__pick;
+
+/* What rows the chosen sequences have. */
+static MTL__RARE void mtl__pick_rows(mtl__pick *p, const mtl__swap *swap)
+{
+    size_t i, k, most = 0;
+    for (i = 0; i < p->count; i++) most += 1 + 2 * (size_t)p->set->data->lengths[p->chosen[i]];
+    p->lengths = (int *)mtl__arena_zero(p->arena, p->count, sizeof *p->lengths, "a batch", p->err);
+    p->stretches = (mtl__stretch *)mtl__arena_zero(p->arena, swap ? most : p->count, sizeof *p->stretches,
+                                                   "a batch", p->err);
+    for (i = k = 0; i < p->count && !mtl__failed(p->err); i++) {
+        p->stretch_count += mtl__swap_stretches(swap, p->set, p->chosen[i], p->stretches + p->stretch_count);
+        for (; k < p->stretch_count; k++) p->lengths[i] += (int)p->stretches[k].count;
+        p->rows += (size_t)p->lengths[i];
+    }
+}
 
 /* An array with `size` bytes for each step (or each sequence) of the chosen sequences; NULL stays NULL. */
 static MTL__RARE const void *mtl__pick_array(const mtl__pick *p, const void *from, size_t size, int per_step)
@@ -24918,9 +25362,9 @@ static MTL__RARE const void *mtl__pick_array(const mtl__pick *p, const void *fro
     unsigned char *to = from ? (unsigned char *)mtl__arena_zero(p->arena, per_step ? p->rows : p->count, size,
                                                                 "a batch", p->err) : NULL, *out = to;
     size_t i;
-    for (i = 0; to && i < p->count; i++) {
-        size_t first = per_step ? p->set->starts[p->chosen[i]] : p->chosen[i];
-        size_t bytes = size * (per_step ? (size_t)p->set->data->lengths[p->chosen[i]] : 1);
+    for (i = 0; to && i < (per_step ? p->stretch_count : p->count); i++) {
+        const size_t first = per_step ? p->stretches[i].first : p->chosen[i];
+        const size_t bytes = size * (per_step ? p->stretches[i].count : 1);
         memcpy(out, (const unsigned char *)from + first * size, bytes);
         out += bytes;
     }
@@ -24936,10 +25380,10 @@ static const int *mtl__pick_ints(const mtl__pick *p, const int *from, int per_st
     return (const int *)mtl__pick_array(p, from, sizeof *from, per_step);
 }
 
-/* The batch of `count` chosen sequences, in `arena`. */
+/* The batch of `count` chosen sequences, in `arena`. swap: NULL, or what changes them. */
 static MTL__RARE mtl_batch mtl__dataset_batch(const mtl__dataset *set, const mtl_model *model,
-                                              const size_t *chosen, size_t count, mtl_arena *arena,
-                                              mtl_error *err)
+                                              const mtl__swap *swap, const size_t *chosen, size_t count,
+                                              mtl_arena *arena, mtl_error *err)
 {
     const mtl_model_desc *desc = &model->desc;
     const mtl_input *input = set->data->inputs;
@@ -24951,12 +25395,12 @@ static MTL__RARE mtl_batch mtl__dataset_batch(const mtl__dataset *set, const mtl
     mtl_batch batch;
     mtl__pick pick;
     size_t i;
-    pick.set = set; pick.chosen = chosen; pick.count = count; pick.rows = 0; pick.arena = arena;
-    pick.err = err;
-    for (i = 0; i < count; i++) pick.rows += (size_t)set->data->lengths[chosen[i]];
+    memset(&pick, 0, sizeof pick);
+    pick.set = set; pick.chosen = chosen; pick.count = count; pick.arena = arena; pick.err = err;
+    mtl__pick_rows(&pick, swap);
     memset(&batch, 0, sizeof batch);
     batch.sequences = count;
-    batch.lengths = mtl__pick_ints(&pick, set->data->lengths, 0);
+    batch.lengths = pick.lengths;
     batch.inputs = inputs;
     batch.targets = targets;
     for (i = 0; inputs && i < model->data_count; i++) {
@@ -25086,7 +25530,7 @@ static MTL__RARE void mtl__evaluate_set(mtl__evaluation *e, const mtl_batch *dat
     for (first = 0; first < data->sequences && !mtl__failed(err); first += n) {
         mtl_batch batch;
         n = mtl__evaluate_batch_size(e->predictor, &set, order, first);
-        batch = mtl__dataset_batch(&set, e->predictor->session.model, order + first, n, arena, err);
+        batch = mtl__dataset_batch(&set, e->predictor->session.model, NULL, order + first, n, arena, err);
         if (!mtl__failed(err) && !mtl__predict(e->predictor, &batch, 0, 1, e->out, err))
             mtl__evaluate_add(e, &batch);
         mtl_arena_release(arena, inner);
@@ -25165,6 +25609,8 @@ typedef struct mtl__sampler_set {
     mtl__dataset set;
     double weight;
     size_t *order, *scratch, *batch_order;  /* [sequences] shuffled and sorted in pools; [batches] */
+    size_t *firsts;                         /* [batches + 1] where in `order` each one begins */
+    mtl__swap swap;
     size_t batches, share;                  /* of a round; of an epoch, by its weight */
     size_t next, round, epoch;              /* next: of batch_order; shuffles so far; the last one's epoch */
     size_t drawn;                           /* batches since the start */
@@ -25250,19 +25696,34 @@ static const int *mtl__sampler_ranks(const mtl__sampler_set *s, const mtl_fit_de
         : d->curriculum == MTL_CURRICULUM_LOSS ? d->ranks[number] : NULL;
 }
 
+/* Cuts batches out of `order`. Returns how many. */
+static MTL__RARE size_t mtl__sampler_cut(mtl__sampler_set *s, const mtl_fit_desc *d)
+{
+    const int *lengths = s->set.data->lengths;
+    size_t i, count = 0;
+    for (i = 0; i < s->set.data->sequences; i++)
+        if (!i || i - s->firsts[count - 1] == (size_t)d->batch
+            || (d->equal_length && lengths[s->order[i]] != lengths[s->order[i - 1]])) s->firsts[count++] = i;
+    s->firsts[count] = i;
+    return count;
+}
+
 /* Shuffles, sorts pools of `bucket` batches by length, cuts batches, shuffles these: similar lengths, random
-   order. Where the easy come first the pool is the whole set, whose last batch is the first. */
+   order. Where the easy come first, and where lengths must be equal, the pool is the whole set; the easy are
+   in its last batch, which is the first. */
 static MTL__RARE void mtl__sampler_shuffle(mtl__sampler_set *s, const mtl_fit_desc *d, size_t number,
                                            size_t epoch)
 {
     const int *ranks = mtl__sampler_ranks(s, d, number, epoch);
-    size_t n = s->set.data->sequences, pool = ranks ? n : (size_t)d->batch * (size_t)d->bucket, i;
+    size_t n = s->set.data->sequences, i;
+    const size_t pool = ranks || d->equal_length ? n : (size_t)d->batch * (size_t)d->bucket;
     uint64_t stream = (uint64_t)number << 40 | (uint64_t)s->round++ << 1;
     for (i = 0; i < n; i++) s->order[i] = i;
     mtl__random_shuffle(s->order, n, d->seed, stream);
     for (i = 0; i < n; i += pool)
         mtl__sort_falling(s->order + i, n - i < pool ? n - i : pool, ranks ? ranks : s->set.data->lengths,
                           s->scratch);
+    (void)mtl__sampler_cut(s, d);
     for (i = 0; i < s->batches; i++) s->batch_order[i] = ranks ? s->batches - 1 - i : i;
     if (!ranks) mtl__random_shuffle(s->batch_order, s->batches, d->seed, stream | 1);
     s->next = 0;
@@ -25275,6 +25736,7 @@ static MTL__RARE void mtl__sampler_add(mtl__sampler *p, size_t i, const mtl_batc
 {
     const float *weights = p->desc->sampler_weights;
     mtl__sampler_set *s = &p->sets[i];
+    size_t n;
     if (mtl__dataset_init(&s->set, data, model, arena, err)
         || mtl__dataset_check(&s->set, model, err)) return;
     if (!data->sequences)
@@ -25282,17 +25744,25 @@ static MTL__RARE void mtl__sampler_add(mtl__sampler *p, size_t i, const mtl_batc
     if (p->desc->curriculum == MTL_CURRICULUM_LOSS && !(p->desc->ranks && p->desc->ranks[i]))
         mtl__fail(err, MTL_ERROR_FIELD, "fit.curriculum", (long long)i, "fit.curriculum: loss needs ranks of "
                   "the sequences of data set %z", i);
+    if (p->desc->curriculum == MTL_CURRICULUM_LOSS && p->desc->equal_length)
+        mtl__fail(err, MTL_ERROR_FIELD, "fit.equal_length", -1, "fit.equal_length: the order of "
+                  "fit.curriculum loss has sequences of all lengths side by side; leave one of them out");
     s->weight = weights ? (double)weights[i] : 1;
     if (!mtl__double_is_finite(s->weight) || s->weight < 0 || s->weight > 1e6)
         mtl__fail(err, MTL_ERROR_FIELD, "fit.sampler_weights", (long long)i,
                   "fit.sampler_weights: that of data set %z must lie between 0 and 1000000", i);
-    s->batches = (data->sequences + (size_t)p->desc->batch - 1) / (size_t)p->desc->batch;
     s->order = (size_t *)mtl__arena_zero(arena, data->sequences, sizeof(size_t), "data sets", err);
     s->scratch = (size_t *)mtl__arena_zero(arena, data->sequences, sizeof(size_t), "data sets", err);
+    s->firsts = (size_t *)mtl__arena_zero(arena, data->sequences + 1, sizeof(size_t), "data sets", err);
+    if (mtl__failed(err)) return;
+    for (n = 0; n < data->sequences; n++) s->order[n] = n;
+    if (p->desc->equal_length) mtl__sort_falling(s->order, n, data->lengths, s->scratch);
+    s->batches = mtl__sampler_cut(s, p->desc);
     s->batch_order = (size_t *)mtl__arena_zero(arena, s->batches, sizeof(size_t), "data sets", err);
     if (mtl__failed(err)) return;
     s->share = (size_t)(s->weight * (double)s->batches + 0.5);
     if (!s->share && s->weight > 0) s->share = 1;
+    if (p->desc->swap > 0) mtl__swap_init(&s->swap, &s->set, model, p->desc, arena, err);
     mtl__sampler_shuffle(s, p->desc, i, 1);
 }
 
@@ -25335,16 +25805,17 @@ static MTL__RARE void mtl__sampler_begin(mtl__sampler *p, size_t epoch)
 static mtl_batch mtl__sampler_next(mtl__sampler *p, const mtl_model *model, size_t i, mtl_arena *arena,
                                    mtl_error *err)
 {
-    size_t number = p->kind->choose(p, i), first, count;
+    size_t number = p->kind->choose(p, i);
+    const size_t *first;
     mtl__sampler_set *s = &p->sets[number];
     mtl_batch batch;
     if (s->next == s->batches) mtl__sampler_shuffle(s, p->desc, number, p->epoch);
-    first = s->batch_order[s->next++] * (size_t)p->desc->batch;
-    count = s->set.data->sequences - first;
+    first = &s->firsts[s->batch_order[s->next++]];
     p->drawn++;
     s->drawn++;
-    batch = mtl__dataset_batch(&s->set, model, s->order + first, count < (size_t)p->desc->batch
-                               ? count : (size_t)p->desc->batch, arena, err);
+    s->swap.stream = (uint64_t)1 << 63 | (uint64_t)number << 40 | (uint64_t)s->round;
+    batch = mtl__dataset_batch(&s->set, model, s->swap.labels ? &s->swap : NULL, s->order + first[0],
+                               first[1] - first[0], arena, err);
     batch.set = (int)number;
     return batch;
 }
@@ -25476,6 +25947,7 @@ static void mtl__trainer_forward(mtl_trainer *t, const mtl_batch *batch, mtl__lo
     losses->task = (size_t *)mtl_run_make(run, count * sizeof *losses->task);
     losses->count = 0;
     run->carry = NULL;
+    run->targets = batch->targets;
     if (batch->state || mtl__dry(run)) mtl__model_carries(run, t->model, batch->state, batch->state_rows);
     nodes = mtl__failed(run->error) ? NULL : mtl__model_forward(run, t->model, batch->inputs);
     again = nodes ? mtl__trainer_again(t, batch) : NULL;
@@ -25948,6 +26420,9 @@ static void mtl__trainer_count(mtl_trainer *t, const mtl_batch *batches, size_t 
                                                                              &batches[i]);
         }
     }
+    for (k = 0; t->desc.sum_steps && k < t->model->desc.task_count; k++)
+        if (t->weighting.of[k].steps && t->task_items[k])
+            t->divisors[k] *= (double)t->weighting.of[k].sequences / (double)t->task_items[k];
 }
 
 /* lambda_k of the update that comes. */
@@ -26687,6 +27162,7 @@ static MTL__RARE double mtl__fit_valid_loss(const mtl__fit *f, size_t k)
     const mtl_scaling *scaling = task->part.scaling;
     const double loss = f->scores.tasks[k].loss;
     if (!f->scores.tasks[k].items || !f->loss_count[k]) return -1;
+    if (f->trainer->desc.sum_steps && task->desc->level == MTL_LEVEL_STEP) return -1;
     if (!task->kind->scaled) return loss;
     if (task->desc->loss != MTL_LOSS_MSE || task->part.width != 1) return -1;
     return !scaling || !scaling->set ? loss

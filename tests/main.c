@@ -66,6 +66,7 @@ static void counted_free(void *memory);
 #include "test_encoder.c"
 #include "test_nodes.c"
 #include "test_words.c"
+#include "test_gazetteer.c"
 #include "test_tasks.c"
 #include "test_crf.c"
 #include "test_model.c"
@@ -92,6 +93,7 @@ static void counted_free(void *memory);
     X(tensor, TENSOR) X(batch, BATCH) X(formats, FORMATS) X(fields, FIELDS) X(tape, TAPE) X(layers, LAYERS) \
       X(cells, CELLS) \
     X(losses, LOSSES) X(metrics, METRICS) X(encoder, ENCODER) X(nodes, NODES) X(words, WORDS) \
+    X(gazetteer, GAZETTEER) \
     X(tasks, TASKS) X(crf, CRF) \
     X(model, MODEL) \
     X(sharing, SHARING) X(predict, \

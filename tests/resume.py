@@ -43,7 +43,7 @@ FACTORS = {
     "warmup": ["", "--set trainer.warmup=4"],
     "dropout": ["--dropout 0", "--dropout 0.3", "--dropout 0.2 --set input.dropout_per_sequence=1"],
     "accumulate": ["", "--set fit.accumulate=3"],
-    "curriculum": ["", "--set fit.curriculum=length"],
+    "curriculum": ["", "--set fit.curriculum=length", "--equal-length --sum-steps"],
     "regime": ["", "--set fit.keep=parts", "--set fit.task_patience=1 --set fit.keep=parts", "--set task.*.start=0.4"],
     "weight": ["", "--sampler-weight FIRST=0.4", "--sampler-weight FIRST=2.5"],
     "cell": ["--cell lstm --dir bi", "--cell gru --dir uni --layers 2", "--cell rnn --dir bi"],

@@ -331,6 +331,53 @@ check "--word-dropout changes what is learnt" sh -c '! cmp -s one.st opt.st'
 refuses "--word-dropout of a word" 2 "--word-dropout much|a number" train --data known.tsv --out out.st --word-dropout much
 refuses "--word-dropout for rows of numbers" 2 "--word-dropout|rows of numbers" train --frames train.csv --features heat --task left:reals --out out.st --word-dropout 1
 
+# ---- phrases of known types ------------------------------------------------------------------------------------------------
+
+accepts "--gazetteer and its fields" "input gazetteer|kind gazetteer|width 7|ignore 0.3" --gazetteer spans \
+    --set gazetteer.width=7 --set gazetteer.ignore=0.3
+printf 'dish\tgreen soup\ncity\tnew york\n' >phrases.tsv
+accepts "--gazetteer of a file and of spans" "input gazetteer" --gazetteer phrases.tsv --gazetteer spans
+for phrase in "city:1:1:no tab" "${tab}york:1:1:no type" "city$tab:1:6:an empty phrase" "city${tab}new  york:1:10:an empty word" \
+        "city${tab}york$tab:1:10:a second tab" ":1:1:an empty line"; do
+    printf '%s\n' "${phrase%%:*}" >wrong.tsv
+    refuses "--gazetteer: ${phrase##*:}" 1 "wrong.tsv:$(echo "${phrase#*:}" | sed 's/\(.*\):/\1: /')" train --data train.tsv --out out.st --gazetteer wrong.tsv
+done
+printf 'city\tyork\ncity\t\377\n' >wrong.tsv
+refuses "--gazetteer: bytes that are no text" 1 "wrong.tsv:2:6: invalid UTF-8" train --data train.tsv --out out.st --gazetteer wrong.tsv
+: >wrong.tsv
+refuses "--gazetteer: an empty file" 1 "wrong.tsv: the file is empty" train --data train.tsv --out out.st --gazetteer wrong.tsv
+refuses "--gazetteer: no file" 1 "none.tsv: cannot be opened" train --data train.tsv --out out.st --gazetteer none.tsv
+refuses "--gazetteer spans without spans" 2 "--gazetteer spans|B-TYPE and I-TYPE" train --data endings.tsv --out out.st --gazetteer spans
+refuses "--gazetteer for rows of numbers" 2 "--gazetteer|rows of numbers" train --frames train.csv --features heat --task left:reals --out out.st --gazetteer spans
+printf 'text\tgazetteer:class\na b\tx\n' >named.tsv
+refuses "a task with the name of the gazetteer" 1 "gazetteer|another one" train --data named.tsv --out out.st
+# Names stand where other words stand, too: what training has not labelled is told by a file of names alone.
+awk 'BEGIN { srand(7); printf "text\tslots:tags\n"; for (i = 0; i < 120; i++) { n = int(80 * rand()); o = int(80 * rand())
+    printf "see n%d and o%d\tO B-name O O\n", n, o; printf "see o%d and n%d\tO O O B-name\n", o, n }
+    for (n = 80; n < 90; n++) printf "n%d o%d\t_ _\n", n, n }' >names.tsv
+awk 'BEGIN { for (n = 0; n < 90; n++) printf "name\tn%d\n", n }' >phrases.tsv
+run train --preset plain --data names.tsv --out names.st --share full --hidden 16 --lr 0.01 --epochs 8 --quiet \
+    --set input.scale=0.02 --gazetteer phrases.tsv
+printf 'see n88 and o83\nsee o84 and n89\nsee n85 and o87\nsee o89 and n83\n' >words.txt
+"$mtl" predict --model names.st <words.txt 2>stderr.txt | cut -f 2 | sed 1d | tr '\n' '|' >stdout.txt
+check "--gazetteer tells names that training has not labelled" [ "$(cat stdout.txt)" = "O B-name O O|O O O B-name|O B-name O O|O O O B-name|" ]
+run train --preset plain --data train.tsv --out one.st --share full --hidden 8 --epochs 2 --threads 1 --quiet --gazetteer spans
+run train --preset plain --data train.tsv --out opt.st --share full --hidden 8 --epochs 2 --threads 2 --quiet --gazetteer spans
+check "--gazetteer: the same for any number of threads" cmp -s one.st opt.st
+run export --model one.st --c out
+result "--gazetteer: a model that cannot be exported is refused" "$(says stderr.txt "input gazetteer cannot be streamed")"
+
+# ---- batches and losses ----------------------------------------------------------------------------------------------------
+
+accepts "--swap" "fit.swap=0.9|fit.swap_spans=0.25" --swap 0.9 --set fit.swap_spans=0.25
+run train --data train.tsv --valid valid.tsv --out opt.st --epochs 1 --hidden 8 --swap 0.9 --gazetteer spans --equal-length --sum-steps --budget 2
+check "--swap, --gazetteer and --equal-length in a search" [ "$status" -eq 0 ]
+refuses "--swap without spans" 2 "--swap|B-TYPE and I-TYPE" train --data endings.tsv --out out.st --swap 0.9
+refuses "--swap of more than all" 2 "--swap 1.5|between 0 and 1" train --data train.tsv --out out.st --swap 1.5
+accepts "--equal-length --sum-steps" "fit.equal_length=1|trainer.sum_steps=1" --equal-length --sum-steps
+refuses "--equal-length and a curriculum by loss" 1 "fit.equal_length|fit.curriculum loss" train --data train.tsv --out out.st $small --share full \
+    --teacher one.st --equal-length --set fit.curriculum=loss
+
 # ---- word vectors --------------------------------------------------------------------------------------------------------
 
 # The same four vectors as GloVe's, word2vec's text and fastText's, and word2vec's binary form (1, 2, -0.5 as floats).
@@ -1528,6 +1575,7 @@ same() { # NAME OPTIONS...: two stops and two new processes end with the model o
 sed '1s/mood:class/tone:class/' second.tsv >tone.tsv
 text="--preset plain --data train.tsv --data tone.tsv --valid valid.tsv --hidden 8 --embed 8 --epochs 2"
 same "text" $text --schedule cosine --sampler annealed --set trainer.average=0.9 --set trainer.lazy=1 --sampler-weight tone.tsv=2
+same "phrases, swapped spans, equal lengths" $text --gazetteer spans --swap 0.9 --equal-length --sum-steps
 same "frozen" $text --freeze text.weight,"encoder.*" --set trainer.average=0.9
 same "numbers" --preset auto --share full --frames train.csv --valid valid.csv --sequence unit --features heat,noise --task left:reals --task model:class \
     --hidden 8 --epochs 4 --batch 4 --sampler together --optimizer rmsprop --set fit.curriculum=length --patience 1

@@ -38,6 +38,8 @@ static void model_fill_inputs(model_desc *d)
     i[1].character_width = 3;                   /* a member that is of another kind stays, too */
     i[1].filters = 4;
     i[1].widths[0] = 2;
+    i[1].phrase_count = 5;
+    i[1].ignore = 0.4f;
 }
 
 static void model_fill_columns(model_desc *d)
@@ -234,6 +236,8 @@ static void model_expect_same_desc(const mtl_model_desc *a, const mtl_model_desc
         model_expect_same_text(a->inputs[i].name, b->inputs[i].name);
         model_expect_same_fields(MTL_DESC_INPUT, &a->inputs[i], &b->inputs[i]);
         model_expect_same_texts(a->inputs[i].words, b->inputs[i].words, (size_t)a->inputs[i].vocabulary);
+        model_expect_same_texts(a->inputs[i].phrases, b->inputs[i].phrases,
+                                (size_t)a->inputs[i].phrase_count);
     }
     for (i = 0; i < a->column_count; i++) {
         model_expect_same_text(a->columns[i].name, b->columns[i].name);

@@ -1887,6 +1887,267 @@ static void test_train_curriculum(void **state)
     mtl_model_destroy(model);
 }
 
+/* equal_length: batches of one length each, of all sequences once a round, in another order in the next. */
+static void test_train_equal_lengths(void **state)
+{
+    mtl_error err = {0};
+    mtl_model *model = train_set_model(&err);
+    int ranks[TRAIN_LARGE] = {0}, first[2] = {0}, small = 0;
+    const int *of[2];
+    train_set large, other;
+    mtl_batch sets[2];
+    train_draws d;
+    size_t epoch, i, s;
+    (void)state;
+    memset(&d, 0, sizeof d);
+    d.desc.equal_length = 1;
+    train_set_create(&large, TRAIN_LARGE, 13), train_set_create(&other, TRAIN_SMALL, 40);
+    sets[0] = large.data, sets[1] = other.data;
+    train_draws_open(&d, sets, model, MTL_SAMPLER_PROPORTIONAL, NULL);
+    TEST_FINE(&d.err);
+    for (epoch = 1; epoch <= 2; epoch++) {
+        int seen[2][TRAIN_LARGE] = {{0}};
+        mtl__sampler_begin(&d.sampler, epoch);
+        for (i = 0; i < d.sampler.total; i++) {
+            const mtl_batch b = mtl__sampler_next(&d.sampler, model, i, &d.arena, &d.err);
+            TEST_FINE(&d.err);
+            assert_true(b.sequences >= 1 && b.sequences <= TRAIN_BATCH);
+            small += b.sequences < TRAIN_BATCH;
+            if (!i) first[epoch - 1] = b.targets[0].labels[0];
+            for (s = 0; s < b.sequences; s++) {
+                assert_int_equal(b.lengths[s], b.lengths[0]);
+                seen[b.set][b.targets[0].labels[s]]++;
+            }
+        }
+        for (i = 0; i < 2; i++)
+            for (s = 0; s < sets[i].sequences; s++) assert_int_equal(seen[i][s], 1);
+    }
+    assert_true(small > 10 && first[0] != first[1]);
+    mtl_arena_destroy(&d.arena);
+    memset(&d.err, 0, sizeof d.err);
+    d.desc.curriculum = MTL_CURRICULUM_LOSS;
+    d.desc.ranks = of;
+    of[0] = of[1] = ranks;
+    train_draws_open(&d, sets, model, MTL_SAMPLER_PROPORTIONAL, NULL);
+    test_expect_error(&d.err, MTL_ERROR_FIELD, "fit.equal_length", "fit.curriculum loss");
+    mtl_arena_destroy(&d.arena);
+    train_set_destroy(&large), train_set_destroy(&other);
+    mtl_model_destroy(model);
+}
+
+/* ---- fit: swapped spans -------------------------------------------------------------------------------- */
+
+enum { TRAIN_SWAP_SEQUENCES = 60, TRAIN_SWAP_STEPS = 12 };
+
+/* A set whose ids are the numbers of its rows, so that a batch tells where its rows come from. */
+static void train_swap_problem(test_problem *p)
+{
+    test_shape shape = {0};
+    size_t n;
+    shape.missing = 0.1;
+    test_problem_create(p, &shape);
+    test_batch_destroy(p->data);
+    p->inputs[0].vocabulary = TRAIN_SWAP_SEQUENCES * TRAIN_SWAP_STEPS;
+    p->data = test_batch_create(&p->desc, NULL, TRAIN_SWAP_SEQUENCES, TRAIN_SWAP_STEPS, shape.missing, 5);
+    p->batch = &p->data->batch;
+    for (n = 0; n < p->data->rows; n++) test_ids(p->data)[n] = (int)n;
+}
+
+/* Behind the span of B-/I- labels that begins at step t; t: none does. */
+static int train_span(const int *labels, int t, int steps)
+{
+    int n = t + 1;
+    if (labels[t] != 1 && labels[t] != 3) return t;
+    while (n < steps && labels[n] == labels[t] + 1) n++;
+    return n;
+}
+
+/* Steps that are left in the sequence of a data set's row. */
+static int train_left(const test_problem *p, int row)
+{
+    const int *lengths = p->batch->lengths;
+    while (row >= *lengths) row -= *lengths++;
+    return *lengths - row;
+}
+
+/* Follows a batch's rows through the sequence whose first row is `row`: outside spans they are its own, and
+   in place of a span stands one of its type. Returns how many steps of the batch it has; counts spans and
+   those that are others. */
+static int train_follow(const test_problem *p, const int *ids, int row, int steps, int *spans, int *swapped)
+{
+    const int *labels = p->batch->targets[TEST_TAGS].labels;
+    int t = 0, n = 0, k;
+    while (t < steps) {
+        const int span = train_span(labels + row, t, steps) - t, from = ids[n];
+        int length = 1;
+        if (!span) assert_int_equal(from, row + t);
+        if (span) {
+            assert_int_equal(labels[from], labels[row + t]);
+            length = train_span(labels + from, 0, train_left(p, from));
+            for (k = 0; k < length; k++) assert_int_equal(ids[n + k], from + k);
+            ++*spans;
+            *swapped += from != row + t;
+        }
+        n += length;
+        t += span ? span : 1;
+    }
+    return n;
+}
+
+/* Draws a round; returns the hash of its ids, counts spans and those that are others. */
+static uint64_t train_swap_round(train_draws *d, const test_problem *p, const mtl_model *model, size_t epoch,
+                                 int *spans, int *swapped)
+{
+    const mtl_batch *all = p->batch;
+    uint64_t hash = MTL__HASH_BEGIN;
+    size_t i, s, n;
+    mtl__sampler_begin(&d->sampler, epoch);
+    for (i = 0; i < d->sampler.total; i++) {
+        const mtl_batch b = mtl__sampler_next(&d->sampler, model, i, &d->arena, &d->err);
+        const mtl__sampler_set *set = &d->sampler.sets[0];
+        const size_t *chosen = set->order + set->firsts[set->batch_order[set->next - 1]];
+        size_t row = 0;
+        TEST_FINE(&d->err);
+        for (s = 0; s < b.sequences; row += (size_t)b.lengths[s++]) {
+            const int first = (int)set->set.starts[chosen[s]];
+            assert_int_equal(train_follow(p, b.inputs[0].ids + row, first, all->lengths[chosen[s]], spans,
+                                          swapped), b.lengths[s]);
+            assert_int_equal(b.targets[TEST_CLASS].labels[s], all->targets[TEST_CLASS].labels[chosen[s]]);
+            hash = mtl__hash(hash, (const char *)(b.inputs[0].ids + row), (size_t)b.lengths[s] * sizeof(int));
+        }
+        for (n = 0; n < row; n++) {
+            const int id = b.inputs[0].ids[n];
+            assert_int_equal(b.targets[TEST_TAGS].labels[n], all->targets[TEST_TAGS].labels[id]);
+            assert_memory_equal(b.targets[TEST_CURVE].values + 2 * n,
+                                all->targets[TEST_CURVE].values + 2 * id, 2 * sizeof(mtl_real));
+        }
+    }
+    return hash;
+}
+
+static void test_train_swaps_spans(void **state)
+{
+    static const float shares[3][2] = { { 1, 1 }, { 0.5f, 0 }, { 0.9f, 0.2f } };    /* 0: the default, half */
+    static const double expected[3] = { 1, 0.25, 0.18 };
+    mtl_error err = {0};
+    test_problem p;
+    mtl_model *model;
+    int i;
+    (void)state;
+    train_swap_problem(&p);
+    model = mtl_model_create(&p.desc, &err);
+    TEST_FINE(&err);
+    for (i = 0; i < 3; i++) {
+        uint64_t rounds[2][8];
+        int spans = 0, swapped = 0, again, k;
+        for (again = 0; again < 2; again++) {
+            train_draws d;
+            memset(&d, 0, sizeof d);
+            d.desc.swap = shares[i][0], d.desc.swap_spans = shares[i][1], d.desc.batch = 7;
+            mtl_desc_check(MTL_DESC_FIT, &d.desc, "fit", &d.err);
+            mtl_arena_init(&d.arena, NULL, 0, NULL);
+            mtl__sampler_init(&d.sampler, p.batch, 1, model, &d.desc, &d.arena, &d.err);
+            for (k = 0; k < 8; k++)
+                rounds[again][k] = train_swap_round(&d, &p, model, (size_t)k + 1, &spans, &swapped);
+            mtl_arena_destroy(&d.arena);
+        }
+        assert_memory_equal(rounds[0], rounds[1], sizeof rounds[0]);
+        assert_true(rounds[0][0] != rounds[0][1]);
+        if (fabs((double)swapped / spans - expected[i]) > 0.04)
+            fail_msg("case %d: %d of %d spans are others", i, swapped, spans);
+    }
+    mtl_model_destroy(model);
+    test_problem_destroy(&p);
+}
+
+/* Training with swapped spans goes on; a model without spans refuses. */
+static void test_train_swap_fits(void **state)
+{
+    mtl_error err = {0};
+    mtl_fit_desc how = {0};
+    mtl_model *model;
+    mtl_trainer *trainer;
+    test_problem p;
+    (void)state;
+    train_swap_problem(&p);
+    model = mtl_model_create(&p.desc, &err);
+    trainer = mtl_trainer_create(model, NULL, &err);
+    how.epochs = 2;
+    how.swap = 0.9f;
+    mtl_fit(trainer, p.batch, 1, p.batch, 1, &how, NULL, &err);
+    TEST_FINE(&err);
+    mtl_trainer_destroy(trainer);
+    mtl_model_destroy(model);
+    p.tasks[TEST_TAGS].labels = NULL;
+    model = mtl_model_create(&p.desc, &err);
+    trainer = mtl_trainer_create(model, NULL, &err);
+    mtl_fit(trainer, p.batch, 1, NULL, 0, &how, NULL, &err);
+    test_expect_error(&err, MTL_ERROR_FIELD, "fit.swap", "B-TYPE and I-TYPE");
+    mtl_trainer_destroy(trainer);
+    mtl_model_destroy(model);
+    test_problem_destroy(&p);
+}
+
+/* Sequences of a batch of which a step is labelled. */
+static size_t train_labelled_sequences(const mtl_batch *b, const mtl_target *t, size_t width)
+{
+    size_t s, row = 0, count = 0;
+    for (s = 0; s < b->sequences; row += (size_t)b->lengths[s++]) {
+        int n, found = 0;
+        for (n = 0; n < b->lengths[s]; n++)
+            found |= t->labels ? t->labels[row + (size_t)n] >= 0
+                               : !mtl__is_nan(t->values[(row + (size_t)n) * width]);
+        count += (size_t)found;
+    }
+    return count;
+}
+
+/* sum_steps: the losses of tasks of steps are those of means times labelled steps by sequences, those of
+   other tasks stay, over one micro-batch or two; gradients follow. */
+static void test_train_sum_steps(void **state)
+{
+    int number;
+    (void)state;
+    for (number = 0; number < 6; number++) {
+        test_random r = test_random_from((unsigned long long)number + 3);
+        const test_shape shape = test_shape_random(number, &r);
+        mtl_trainer_desc how = {0};
+        mtl_error err = {0};
+        double mean[TEST_TASKS_COUNT];
+        test_problem p;
+        mtl_batch both[2];
+        mtl_model *model;
+        mtl_step step;
+        size_t k;
+        int sums;
+        test_problem_create(&p, &shape);
+        if (number % 2) p.tasks[TEST_TAGS].kind = MTL_TASK_CRF;
+        model = mtl_model_create(&p.desc, &err);
+        both[0] = both[1] = *p.batch;
+        for (sums = 0; sums < 2; sums++) {
+            mtl_trainer *trainer;
+            how.sum_steps = sums;
+            trainer = mtl_trainer_create(model, &how, &err);
+            mtl_train_gradients(trainer, both, 1 + (size_t)number % 2, &step, &err);
+            TEST_FINE(&err);
+            for (k = 0; k < TEST_TASKS_COUNT; k++) {
+                const double steps = (double)step.task_items[k] / (1 + number % 2);
+                const size_t sequences = p.tasks[k].level != MTL_LEVEL_STEP ? 0
+                    : train_labelled_sequences(p.batch, &p.batch->targets[k], k == TEST_CURVE ? 2 : 1);
+                const double expected = mean[k] * (sequences ? steps / (double)sequences : 1);
+                if (!sums) mean[k] = step.task_loss[k];
+                else if (fabs(step.task_loss[k] - expected) > 1e-5 * (1 + fabs(expected)))
+                    fail_msg("case %d, task %s: %g, not %g", number, p.tasks[k].name, step.task_loss[k],
+                             expected);
+            }
+            mtl_trainer_destroy(trainer);
+        }
+        model_check(model, &how, p.batch, 1, 1, "sums over steps");
+        mtl_model_destroy(model);
+        test_problem_destroy(&p);
+    }
+}
+
 /* Curriculum by what `ranks` say, which here is the opposite of their lengths. */
 static void test_train_curriculum_ranks(void **state)
 {
@@ -2884,6 +3145,8 @@ static void test_train_bf16_fallback(void **state)
 }
 
 #define TEST_TRAIN \
+    cmocka_unit_test(test_train_equal_lengths), cmocka_unit_test(test_train_sum_steps), \
+    cmocka_unit_test(test_train_swaps_spans), cmocka_unit_test(test_train_swap_fits), \
     cmocka_unit_test(test_train_scores_of_sets), \
     cmocka_unit_test(test_train_bf16_gradients), cmocka_unit_test(test_train_bf16_threads), \
     cmocka_unit_test(test_train_bf16_fallback), \

@@ -133,7 +133,8 @@ static void forget_unseen_words(mtl_model *model, const mtl_batch *train, int ha
         unsigned char *seen = NULL;
         mtl_tensor *table;
         char name[160];
-        if (!d->inputs[k].vocabulary || mtl_input_kind_of(&d->inputs[k])->reads_spellings) continue;
+        if (!d->inputs[k].vocabulary || d->inputs[k].reads ||
+            mtl_input_kind_of(&d->inputs[k])->reads_spellings) continue;
         if (has_vectors && !k) continue;
         snprintf(name, sizeof name, "%s.weight", d->inputs[k].name);
         table = mtl_model_tensor(model, name);

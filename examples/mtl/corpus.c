@@ -132,6 +132,15 @@ void check_option(const corpus *all, char **list, const char *option, const char
     }
 }
 
+int has_spans(const task *of)
+{
+    const char **labels = name_list(&of->labels);
+    const int spans = kind_is_step(of->kind) && kind_has_one_class(of->kind)
+        && mtl_labels_are_spans(labels, of->classes);
+    arrfree(labels);
+    return spans;
+}
+
 size_t label_count(const task *of) { return arrlenu(of->labels.list); }
 
 int read_label(corpus *all, task *of, const source *in, const char *text)

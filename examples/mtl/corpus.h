@@ -80,6 +80,7 @@ typedef struct corpus {
     dataset *train, *valid;
     names vocabulary;                       /* of a new model, word 0 is "<unk>" */
     names parts[WORD_PARTS];                /* the same of its other inputs of text: words.c */
+    names phrases;                          /* --gazetteer: TYPE<TAB>words; value: uses as training spans */
     word_vectors vectors;                   /* of the words of the vocabulary */
     float *unknown_chances;                 /* of the same: --word-dropout; NULL: it is not given */
 } corpus;
@@ -113,6 +114,9 @@ const char *option_of(char **list, const task *of);
 /* Each text of an option must be TASK=SOMETHING, of a task of such a kind. */
 void check_option(const corpus *all, char **list, const char *option, const char *form,
                   int (*is)(const column_kind *));
+
+/* 1 for tags B-TYPE, I-TYPE and O. The corpus is closed. */
+int has_spans(const task *of);
 
 /* Labels that the task has met: its classes and those that are none. */
 size_t label_count(const task *of);

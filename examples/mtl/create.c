@@ -8,11 +8,12 @@
 #include "vectors.h"
 #include "words.h"
 
-/* The inputs of a new model; *texts: as make_text_inputs. */
-static mtl_input_desc *make_inputs(const settings *given, const corpus *all, const char ****texts)
+/* The inputs of a new model; *texts, *uses: as make_text_inputs. */
+static mtl_input_desc *make_inputs(const settings *given, const corpus *all, const char ****texts,
+                                   float **uses)
 {
     mtl_input_desc *inputs = NULL, input = given->frames_input;
-    if (!arrlenu(given->frames)) return make_text_inputs(given, all, texts);
+    if (!arrlenu(given->frames)) return make_text_inputs(given, all, texts, uses);
     input.name = "frames";
     input.features = (int)arrlenu(all->features);
     arrput(inputs, input);
@@ -266,8 +267,8 @@ mtl_model *create_model(const settings *given, corpus *all, const int *chosen, c
 {
     const char ***words = NULL, ***labels = NULL;
     char *frozen = frozen_names(given);
-    float **weights = NULL;
-    mtl_input_desc *inputs = make_inputs(given, all, &words);
+    float **weights = NULL, *uses = NULL;
+    mtl_input_desc *inputs = make_inputs(given, all, &words, &uses);
     mtl_task_desc *tasks = NULL, *with_lm = NULL;
     mtl_model_desc desc = given->model, shared;
     mtl_error err = { 0 };
@@ -310,6 +311,7 @@ mtl_model *create_model(const settings *given, corpus *all, const int *chosen, c
     arrfree(tasks);
     arrfree(with_lm);
     arrfree(words);
+    arrfree(uses);
     arrfree(frozen);
     return model;
 }

@@ -101,6 +101,16 @@ static int **find_ranks(reporter *to, mtl_fit_desc *how, const mtl_batch *train)
     return NULL;
 }
 
+/* 1 when a task has spans that --swap may exchange: in a search not every model has one. */
+static int knows_spans(const mtl_model_desc *d)
+{
+    size_t k;
+    for (k = 0; k < d->task_count; k++)
+        if (d->tasks[k].level == MTL_LEVEL_STEP && d->tasks[k].labels &&
+            mtl_labels_are_spans(d->tasks[k].labels, (size_t)d->tasks[k].classes)) return 1;
+    return 0;
+}
+
 int fit_model(reporter *to, mtl_model *model, const mtl_fit_desc *how, const mtl_batch *train,
               const mtl_batch *valid, mtl_fit_result *result, mtl_error *broken)
 {
@@ -113,6 +123,7 @@ int fit_model(reporter *to, mtl_model *model, const mtl_fit_desc *how, const mtl
     check(&err);
     precision = report_precision(to->given, trainer);
     progress_begin(to, model);
+    if (!knows_spans(mtl_model_describe(model))) watched.swap = 0;
     watched.progress = on_progress;
     watched.user = to;
     if (!watched.score && mtl_model_task(model, to->given->score ? to->given->score : "") >= 0)

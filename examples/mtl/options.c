@@ -80,6 +80,9 @@ static const option options[] = {
       "characters.widths and so on" },
     { "--affixes", NULL, TRAIN, SWITCH, MEMBER(affixes),
       "words are read by their first and last 2 and 3 letters and shapes, too; fields: affixes.width" },
+    { "--gazetteer", "spans|FILE", TRAIN, FILES, MEMBER(gazetteers),
+      "words are told of phrases that they are part of, by type: the training data's spans of B-/I- tags, or "
+      "a file of lines TYPE<TAB>phrase; may be repeated; fields: gazetteer.width, gazetteer.ignore" },
     { "--word-dropout", "X", TRAIN, TEXT, MEMBER(word_dropout),
       "a word that the training data have n times is read as the unknown one with probability X/(X+n), "
       "e.g. 0.25 [0]" },
@@ -133,6 +136,9 @@ static const option options[] = {
     TRAIN_FIELD("--l2", "X", "trainer.l2"),
     TRAIN_FIELD("--epochs", "N", "fit.epochs"),
     TRAIN_FIELD("--batch", "N", "fit.batch"),
+    { "--equal-length", NULL, TRAIN, FIELD_SWITCH, FIELDS("fit.equal_length"), NULL },
+    TRAIN_FIELD("--swap", "X", "fit.swap"),
+    { "--sum-steps", NULL, TRAIN, FIELD_SWITCH, FIELDS("trainer.sum_steps"), NULL },
     TRAIN_FIELD("--patience", "N", "fit.patience"),
     TRAIN_FIELD("--sampler", "NAME", "fit.sampler"),
     { "--sampler-weight", "FILE=X", TRAIN, FILES, MEMBER(sampler_weights),

@@ -16,5 +16,5 @@ int is_input_name(const char *text)
     size_t i;
     for (i = 0; i < WORD_PARTS; i++)
         if (strcmp(text, word_parts[i].name) == 0) return 1;
-    return strcmp(text, "text") == 0 || strcmp(text, "frames") == 0;
+    return strcmp(text, "text") == 0 || strcmp(text, "frames") == 0 || strcmp(text, "gazetteer") == 0;
 }

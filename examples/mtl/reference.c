@@ -40,8 +40,9 @@ int command_reference(void)
             printf(" | %s |\n", fields[i].help);
         }
         if (strcmp(groups[g].name, "input") == 0)
-            printf("\nFor rows of numbers the same fields are set as `frames.FIELD`, for what --chars and "
-                   "--affixes read as\n`characters.FIELD` and `affixes.FIELD`.\n");
+            printf("\nFor rows of numbers the same fields are set as `frames.FIELD`, for what --chars, "
+                   "--affixes and\n--gazetteer read as `characters.FIELD`, `affixes.FIELD` and "
+                   "`gazetteer.FIELD`.\n");
     }
     return 0;
 }

@@ -178,6 +178,10 @@ static const char *misfit(mtl_model *model, mtl_model *saved)
     for (i = 0; i < a->input_count; i++)
         if (!same_texts(a->inputs[i].words, b->inputs[i].words, (size_t)a->inputs[i].vocabulary))
             return "the words";
+    for (i = 0; i < a->input_count; i++)
+        if (a->inputs[i].phrase_count != b->inputs[i].phrase_count ||
+            !same_texts(a->inputs[i].phrases, b->inputs[i].phrases, (size_t)a->inputs[i].phrase_count))
+            return "the phrases";
     for (i = 0; i < a->task_count; i++)
         if (!same_texts(a->tasks[i].labels, b->tasks[i].labels, (size_t)a->tasks[i].classes))
             return "the labels";

@@ -20,6 +20,7 @@ const group groups[GROUP_COUNT] = {
     GROUP("characters", INPUT,     characters,   "the words' characters, with --chars cnn"),
     GROUP("affixes",    INPUT,     affix_input,
           "the words' first and last letters and shapes, with --affixes"),
+    GROUP("gazetteer",  INPUT,     gazetteer,    "the phrases of known types, with --gazetteer"),
     GROUP("frames",     INPUT,     frames_input, "the input of rows of numbers"),
     GROUP("encoder",    COLUMN,    encoder,      "the recurrent layers that all tasks share"),
     { "task", MTL_DESC_TASK, 0, "a task: task.NAME.weight=2, or task.*.weight for all" },
@@ -35,7 +36,9 @@ static const char *const decided_fields[] = {
     "input.vocabulary", "input.features", "frames.vocabulary", "frames.features",
     "characters.vocabulary", "characters.features", "characters.kind", "characters.part",
     "characters.letters", "affixes.vocabulary", "affixes.features", "affixes.kind", "affixes.part",
-    "affixes.letters",
+    "affixes.letters", "gazetteer.vocabulary", "gazetteer.features", "gazetteer.kind", "gazetteer.part",
+    "gazetteer.letters", "input.phrase_count", "characters.phrase_count", "affixes.phrase_count",
+    "frames.phrase_count", "gazetteer.phrase_count",
     "task.kind",        "task.level",     "task.classes",      "task.width",
 };
 
@@ -45,7 +48,7 @@ typedef struct preset_row { const char *path, *text; } preset_row;
 #define TEXTBOOK \
     { "input.width", "128" },       { "input.dropout", "0.3" },         { "encoder.cell", "lstm" }, \
     { "characters.dropout", "0.3" }, { "affixes.dropout", "0.3" }, \
-    { "affixes.width", "24" },      { "affixes.lowercase", "1" }, \
+    { "affixes.width", "24" },      { "affixes.lowercase", "1" },       { "gazetteer.width", "32" }, \
     { "encoder.hidden", "128" },    { "encoder.dropout", "0.3" },       { "encoder.bidirectional", "1" }, \
     { "task.*.pool", "max" },       { "trainer.optimizer", "adam" },    { "trainer.clip_norm", "5" }
 static const preset_row preset_auto[] = {

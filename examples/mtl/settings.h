@@ -6,7 +6,7 @@
 
 enum { TRAIN = 1, EVAL = 2, PREDICT = 4, INFO = 8, IMPORT = 16, EXPORT = 32,
        READING = TRAIN | EVAL | PREDICT };
-enum { COMMAND_COUNT = 6, GROUP_COUNT = 11 };
+enum { COMMAND_COUNT = 6, GROUP_COUNT = 12 };
 typedef struct command_entry { int command; const char *name, *summary; } command_entry;
 extern const command_entry commands[COMMAND_COUNT];
 
@@ -27,7 +27,7 @@ typedef struct settings {
     long long min_count, max_tokens, stop_after, watch, vocabulary, lm_words;
     char **data, **valid, **frames, **only, **features, **tasks, **clamps, **class_weights,
         **ranks, **thresholds, **teachers;
-    char **sampler_weights, **maps, **labels, **freeze, **heads, **pool_of;
+    char **sampler_weights, **maps, **labels, **freeze, **heads, **pool_of, **gazetteers;
     const char *out, *model_path, *score, *log, *sequence, *preset, *confusion, *budget, *resume;
     const char *words, *unknown, *export_c;
     const char *vectors, *vectors_rate, *word_dropout, *lm;
@@ -36,6 +36,7 @@ typedef struct settings {
     assignment *assignments;
     mtl_input_desc input;                   /* of a text input */
     mtl_input_desc characters, affix_input; /* of inputs beside it: words.c */
+    mtl_input_desc gazetteer;               /* gazetteer.c */
     mtl_input_desc frames_input;            /* of a rows-of-numbers input */
     mtl_column_desc encoder;
     mtl_model_desc model;

@@ -4,6 +4,7 @@
 #include "batches.h"
 #include "create.h"
 #include "data.h"
+#include "gazetteer.h"
 #include "lm.h"
 #include "models.h"
 #include "numbers.h"
@@ -15,6 +16,15 @@
 #include "thresholds.h"
 #include "vectors.h"
 #include "words.h"
+
+static void check_swap(const settings *given, const corpus *all)
+{
+    size_t i;
+    if (!(given->fit.swap > 0)) return;
+    for (i = 0; i < arrlenu(all->tasks); i++)
+        if (has_spans(&all->tasks[i])) return;
+    fail_usage("--swap: no task of the training data has tags B-TYPE and I-TYPE, whose spans it exchanges");
+}
 
 /* Reads everything that the command line names. */
 static void read_training_data(const settings *given, corpus *all)
@@ -51,10 +61,12 @@ static void read_training_data(const settings *given, corpus *all)
     if (!frames) {
         if (arrlenu(given->clamps)) fail_usage("--clamp is for --frames");
         make_vocabulary(given, all);
+        make_phrases(given, all);
         read_vectors(given, all);
     }
     check_task_names(given, all);
     check_class_weights(given, all);
+    check_swap(given, all);
     apply_heads(given, all);
     check_thresholds(given, all);
     check_shared_pools(given, all);

@@ -1,5 +1,6 @@
 #include "words.h"
 
+#include "gazetteer.h"
 #include "names.h"
 #include "system.h"
 
@@ -26,6 +27,8 @@ void check_words(const settings *given)
         fail_usage("--chars cnn: is for text; --frames are rows of numbers, which have no characters");
     if (frames && given->affixes)
         fail_usage("--affixes: is for text; --frames are rows of numbers, which have no affixes");
+    if (frames && arrlenu(given->gazetteers))
+        fail_usage("--gazetteer: is for text; --frames are rows of numbers, which are no phrases");
     if (frames && given->word_dropout)
         fail_usage("--word-dropout: is for text; --frames are rows of numbers, which are no words");
     (void)word_dropout(given);
@@ -126,7 +129,8 @@ static void add_input(mtl_input_desc **inputs, mtl_input_desc input, const names
     arrput(*inputs, input);
 }
 
-mtl_input_desc *make_text_inputs(const settings *given, const corpus *all, const char ****texts)
+mtl_input_desc *make_text_inputs(const settings *given, const corpus *all, const char ****texts,
+                                 float **uses)
 {
     mtl_input_desc *inputs = NULL, input = given->input;
     size_t i;
@@ -136,5 +140,6 @@ mtl_input_desc *make_text_inputs(const settings *given, const corpus *all, const
     add_input(&inputs, input, &all->vocabulary, texts);
     for (i = 0; i < WORD_PARTS; i++)
         if (is_wanted(given, i)) add_input(&inputs, part_desc(given, i), &all->parts[i], texts);
+    add_gazetteer(given, all, &inputs, texts, uses);
     return inputs;
 }
