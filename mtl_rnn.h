@@ -593,6 +593,9 @@ typedef struct mtl_penalty_desc { MTL_PENALTY_FIELDS(MTL__MEMBER) } mtl_penalty_
     X(MTL_LIST,   penalties,     0, 0, 0, penalty, "or none") \
     X(MTL_NAME,   freeze,        0, 0, 0, MTL_NONE, \
       "names of tensors that never learn, separated by , or +; a * in one stands for anything") \
+    X(MTL_NAME,   init,          0, 0, 0, MTL_NONE, \
+      "initial values by tensors' names, NAME=KIND or NAME=KIND:X, separated by commas; a * in a name stands " \
+      "for anything, and of several that fit the last one counts") \
     X(MTL_SEED,   seed,          1, 0, 0, MTL_NONE, "of the initial parameters")
 typedef struct mtl_allocator {              /* NULL members: malloc and free */
     void *user;
@@ -824,7 +827,11 @@ typedef struct mtl_init_rows {
        he           N(0, 2 / columns)                                              He et al. 2015
        orthogonal   random rows (columns, when these are fewer) of length 1, at right angles to one another
                                                                                    Saxe et al. 2014
-       identity     1 on the diagonal, else 0                                      Le et al. 2015 */
+       identity     1 on the diagonal, else 0                                      Le et al. 2015
+   A model's desc says rules by name (mtl_model_desc.init), such as "*.weight_hh*=orthogonal,words.weight=
+   uniform:0.1". uniform and constant need their number there; the last four are of matrices, so that vectors
+   whose names fit keep their own rule. What init_rows says stays: padding is 0, forget gates have their
+   bias. */
 typedef struct mtl_tensor {
     const char *name;
     int dims;                               /* 1 or 2 */
@@ -8407,6 +8414,8 @@ MTL_DEF MTL__RARE mtl_status mtl_parameters_allocate(mtl_parameters *set, mtl_er
 
 typedef struct mtl__init {
     const char *name;
+    int needs_number, of_matrices;          /* in a desc's text: 1: nothing stands for its number; vectors
+                                               whose names fit keep their rule */
     void (*fill)(mtl_tensor *t, uint64_t seed, uint64_t stream);
 } mtl__init;
 
@@ -8492,18 +8501,58 @@ static void mtl__fill_identity(mtl_tensor *t, uint64_t seed, uint64_t stream)
 }
 
 static const mtl__init mtl__inits[] = {
-    { "uniform", MTL__TRAINS(mtl__fill_uniform) },
-    { "normal", MTL__TRAINS(mtl__fill_normal) },
-    { "constant", MTL__TRAINS(mtl__fill_constant) },
-    { "xavier", MTL__TRAINS(mtl__fill_xavier) },
-    { "he", MTL__TRAINS(mtl__fill_he) },
-    { "orthogonal", MTL__TRAINS(mtl__fill_orthogonal) },
-    { "identity", MTL__TRAINS(mtl__fill_identity) }
+    { "uniform", 1, 0, MTL__TRAINS(mtl__fill_uniform) },
+    { "normal", 0, 0, MTL__TRAINS(mtl__fill_normal) },
+    { "constant", 1, 0, MTL__TRAINS(mtl__fill_constant) },
+    { "xavier", 0, 1, MTL__TRAINS(mtl__fill_xavier) },
+    { "he", 0, 1, MTL__TRAINS(mtl__fill_he) },
+    { "orthogonal", 0, 1, MTL__TRAINS(mtl__fill_orthogonal) },
+    { "identity", 0, 1, MTL__TRAINS(mtl__fill_identity) }
 };
 
 MTL_DEF const char *mtl_init_name(int init)
 {
     return init > 0 && (size_t)init <= MTL__COUNT(mtl__inits) ? mtl__inits[init - 1].name : NULL;
+}
+
+/* The kinds' names, for a message. out[200] */
+static MTL__RARE const char *mtl__init_names(char *out)
+{
+    size_t k, used = 0;
+    for (k = 0; k < MTL__COUNT(mtl__inits); k++, used = strlen(out))
+        mtl__print(out + used, 200 - used, "%s%s%s", k ? ", " : "", mtl__inits[k].name,
+                   mtl__inits[k].needs_number ? ":X" : "");
+    return out;
+}
+
+/* Reads the kind and the number of NAME=KIND or NAME=KIND:X, `length` bytes of which `name` are NAME. Returns
+   MTL_INIT_*, or 0 and a set error. */
+static MTL__RARE int mtl__init_read(const char *text, size_t length, size_t name, float *number,
+                                    mtl_error *err)
+{
+    const size_t begin = mtl__at_most(name + 1, length);
+    const size_t kind = mtl__at_most(strcspn(text + begin, ":"), length - begin);
+    const mtl__init *row = mtl__inits, *end = row + MTL__COUNT(mtl__inits);
+    char shown[80], names[200];
+    double x = 0;
+    int right = 0;
+    mtl__copy_text(shown, mtl__at_most(length + 1, sizeof shown), text);
+    while (row < end && !(strlen(row->name) == kind && memcmp(row->name, text + begin, kind) == 0)) row++;
+    if (row == end) {
+        mtl__fail(err, MTL_ERROR_FIELD, "init", -1,
+                  "init: \"%s\" names no kind of initial values, which are %s", shown, mtl__init_names(names));
+        return 0;
+    }
+    if (begin + kind == length) right = !row->needs_number;
+    else right = mtl_text_number(text + begin + kind + 1, length - begin - kind - 1, &x) &&
+                 fabs(x) <= 1e30 && (row->needs_number || fabs(x) >= 1e-30);
+    *number = (float)x;
+    if (!right)
+        mtl__fail(err, MTL_ERROR_FIELD, "init", -1, row->needs_number
+                  ? "init: \"%s\": %s needs a number, as in %s:0.1"
+                  : "init: \"%s\": behind %s stands nothing, or a factor other than 0, as in %s:0.1", shown,
+                  row->name, row->name);
+    return right ? MTL_INIT_UNIFORM + (int)(row - mtl__inits) : 0;
 }
 
 static void mtl__tensor_fill(mtl_tensor *t, uint64_t seed)
@@ -20398,15 +20447,16 @@ static MTL__RARE int mtl__pattern_fits(const char *pattern, size_t length, const
     return i == length;
 }
 
-static MTL__RARE void mtl__model_fail_freeze(const mtl_model *model, const char *pattern, size_t length,
-                                             mtl_error *err)
+/* what: "tensor" or "matrix" */
+static MTL__RARE void mtl__model_fail_pattern(const mtl_model *model, const char *field, const char *what,
+                                              const char *pattern, size_t length, mtl_error *err)
 {
     char shown[64], names[360] = "";
     size_t i, used = 0;
     mtl__copy_text(shown, mtl__at_most(length + 1, sizeof shown), pattern);
     for (i = 0; i < model->set.count; i++, used = strlen(names))
         mtl__print(names + used, sizeof names - used, i ? ", %s" : "%s", model->set.tensors[i]->name);
-    mtl__fail(err, MTL_ERROR_FIELD, "freeze", -1, "freeze: no tensor fits \"%s\"; there are %s", shown,
+    mtl__fail(err, MTL_ERROR_FIELD, field, -1, "%s: no %s fits \"%s\"; there are %s", field, what, shown,
               names);
 }
 
@@ -20420,7 +20470,32 @@ static MTL__RARE void mtl__model_freeze_named(mtl_model *model, mtl_error *err)
         for (i = found = 0; i < model->set.count; i++)
             if (mtl__pattern_fits(text, length, model->set.tensors[i]->name))
                 model->set.tensors[i]->frozen = (int)(found = 1);
-        if (!found) mtl__model_fail_freeze(model, text, length, err);
+        if (!found) mtl__model_fail_pattern(model, "freeze", "tensor", text, length, err);
+    }
+}
+
+/* Gives tensors the rules of initial values that the desc says by their names. */
+static MTL__RARE void mtl__model_init_named(mtl_model *model, mtl_error *err)
+{
+    const char *text = model->desc.init;
+    size_t i, length, name, found;
+    float number = 0;
+    for (; text && *text && !mtl__failed(err); text += length + (text[length] != '\0')) {
+        int init, of_matrices;
+        length = strcspn(text, ",");
+        name = mtl__at_most(strcspn(text, "="), length);
+        init = mtl__init_read(text, length, name, &number, err);
+        if (!init) return;
+        of_matrices = mtl__inits[init - MTL_INIT_UNIFORM].of_matrices;
+        for (i = found = 0; i < model->set.count; i++) {
+            mtl_tensor *t = model->set.tensors[i];
+            if (!mtl__pattern_fits(text, name, t->name) || (of_matrices && t->dims < 2)) continue;
+            t->init = init;
+            t->initial = number;
+            found = 1;
+        }
+        if (!found)
+            mtl__model_fail_pattern(model, "init", of_matrices ? "matrix" : "tensor", text, name, err);
     }
 }
 
@@ -20438,6 +20513,7 @@ static MTL__RARE mtl_model *mtl__model_build(mtl_arena *arena, const mtl_model_d
     mtl__model_build_nodes(model, err);
     if (MTL__TRAINING && !mtl__failed(err)) mtl__model_components(model);
     if (MTL__TRAINING && !mtl__failed(err)) mtl__model_freeze_named(model, err);
+    if (MTL__TRAINING && !mtl__failed(err)) mtl__model_init_named(model, err);
     if (!mtl__failed(err)) mtl_parameters_allocate(&model->set, err);
     *arena = model->arena;
     return mtl__failed(err) ? NULL : model;

@@ -1538,6 +1538,20 @@ run info --model out.st --json
 check "the file says what is frozen" grep -q '"freeze": "text.weight,encoder.\*"' stdout.txt
 refuses "a name that no tensor has" 2 "--freeze: no tensor fits \"encodr.*\"; there are text.weight, encoder.weight_ih_l0" \
     train $text --out out.st --freeze "encodr.*"
+run train $text --out init.st --quiet --init "*.weight_hh*=orthogonal,text.weight=uniform:0.1" --init "*.output.weight=constant:0" --stop-after 1
+run info --model init.st --json
+check "the file says how its tensors began" grep -q '"init": "\*.weight_hh\*=orthogonal,text.weight=uniform:0.1,\*.output.weight=constant:0"' stdout.txt
+refuses "a rule of initial values that fits nothing" 2 '--init: no matrix fits "encodr.*"' train $text --out out.st --init "encodr.*=xavier"
+refuses "a kind of initial values that is none" 2 'names no kind of initial values, which are uniform:X' train $text --out out.st --init "*=xavir"
+refuses "initial values in the search for a structure" 2 "--init is for a model|--share NAME" train --data train.tsv --valid valid.tsv --out out.st --init "*=he"
+run train $text --out from.st --init-from init.st --stop-after 1
+result "--init-from says what it took" "$(says stderr.txt 'note: --init-from init.st: |tensors begin as there')"
+refuses "--init-from of another shape" 1 "--init-from init.st: its |rename it in the file" train $text --out out.st --init-from init.st --hidden 9
+header='{"x":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
+printf "\\$(printf %03o ${#header})\\0\\0\\0\\0\\0\\0\\0%s\\0\\0\\0\\0" "$header" >other.st
+refuses "--init-from of a file with other names" 1 "has none of this model's tensors, which are text.weight, ..|mtl info FILE" \
+    train $text --out out.st --init-from other.st
+refuses "--init-from of a file that is none" 1 "train.tsv" train $text --out out.st --init-from train.tsv
 refuses "frozen names in the search for a structure" 2 "--share NAME" train --data train.tsv --valid valid.tsv --out out.st --freeze text.weight
 run train $text --out cut.st --quiet --checkpoint-every 4 --stop-after 5 --freeze text.weight --freeze "slots.*"
 refuses "moments that a frozen tensor left out" 1 "the file has no tensor optimizer.m.text.weight" train $text --out out.st --quiet --resume cut.st.checkpoint --force

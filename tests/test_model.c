@@ -1512,7 +1512,79 @@ static void test_model_freeze_patterns(void **state)
     test_problem_destroy(&p);
 }
 
+/* Rules of initial values by name: the last that fits counts, vectors keep theirs where a rule is of matrices,
+   forget gates their bias; each gate's matrix is orthogonal by itself; files keep the text. */
+static void test_model_initial_values_by_name(void **state)
+{
+    static const struct { const char *init, *text; } wrong[] = {
+        { "wrds.*=xavier", "init: no matrix fits \"wrds.*\"; there are words.weight" },
+        { "*.bias_ih*=orthogonal", "init: no matrix fits \"*.bias_ih*\"" },
+        { "*.none=constant:1", "init: no tensor fits \"*.none\"" },
+        { "words.weight=xavir", "\"words.weight=xavir\" names no kind of initial values, which are "
+                                "uniform:X, normal, constant:X, xavier, he, orthogonal, identity" },
+        { "words.weight", "\"words.weight\" names no kind" }, { "*=he,", NULL },
+        { "*=uniform", "\"*=uniform\": uniform needs a number, as in uniform:0.1" },
+        { "*=constant:", "needs a number" }, { "*=uniform:1e99", "needs a number" },
+        { "*=normal:0", "behind normal stands nothing, or a factor other than 0, as in normal:0.1" },
+        { "*=he:x", "behind he stands" } };
+    const test_shape shape = {0};
+    mtl_error err = {0};
+    test_problem p;
+    mtl_model *model, *plain, *loaded;
+    test_file file = {0};
+    const mtl_writer writer = test_file_writer(&file);
+    const mtl_tensor *t;
+    size_t i, g, a, b, k, h;
+    (void)state;
+    test_problem_create(&p, &shape);
+    p.desc.encoder.cell = MTL_CELL_LSTM;
+    p.desc.encoder.forget_bias = 1.5f;
+    plain = mtl_model_create(&p.desc, &err);
+    p.desc.init = "*=normal:0.5,encoder.bias*=constant:0.25,*.weight_hh*=he,*weight_hh*=orthogonal:2,"
+                  "words.weight=constant:-3,encoder.*ih*=xavier";
+    model = mtl_model_create(&p.desc, &err);
+    TEST_FINE(&err);
+    t = mtl_model_tensor(model, "words.weight");
+    for (k = t->shape[1]; k < t->count; k++) assert_true(t->value[k] == -3);
+    t = mtl_model_tensor(model, "encoder.bias_ih_l0");
+    h = t->count / 4;
+    for (k = 0; k < t->count; k++) assert_true(t->value[k] == (k / h == 1 ? 1.75f : 0.25f));
+    t = mtl_model_tensor(model, "encoder.weight_hh_l0");
+    for (g = 0; g < 4; g++)
+        for (a = 0; a < h; a++)
+            for (b = 0; b < h; b++) {
+                double dot = 0;
+                for (k = 0; k < h; k++)
+                    dot += (double)t->value[(g * h + a) * h + k] * (double)t->value[(g * h + b) * h + k];
+                assert_true(fabs(dot - (a == b ? 4 : 0)) < 1e-4);
+            }
+    mtl_model_write(model, NULL, &writer, &err);
+    loaded = mtl_model_load_memory(file.bytes, file.used, &err);
+    TEST_FINE(&err);
+    assert_string_equal(mtl_model_describe(loaded)->init, p.desc.init);
+    for (i = 0; i < model->set.count; i++)
+        for (k = 0; k < model->set.tensors[i]->count; k++)
+            assert_true(loaded->set.tensors[i]->value[k] == model->set.tensors[i]->value[k]);
+    mtl_parameters_randomise(&loaded->set, p.desc.seed);            /* by the rules that the file says */
+    for (k = 0; k < t->count; k++)
+        assert_true(mtl_model_tensor(loaded, "encoder.weight_hh_l0")->value[k] == t->value[k]);
+    assert_true(mtl_model_tensor(plain, t->name)->value[0] != t->value[0]);
+    mtl_model_destroy(loaded);
+    mtl_model_destroy(plain);
+    mtl_model_destroy(model);
+    free(file.bytes);
+    for (i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        p.desc.init = wrong[i].init;
+        model = mtl_model_create(&p.desc, &err);
+        if (wrong[i].text) test_expect_error(&err, MTL_ERROR_FIELD, "init", wrong[i].text);
+        TEST_FINE(&err);
+        mtl_model_destroy(model);
+    }
+    test_problem_destroy(&p);
+}
+
 #define TEST_MODEL \
+    cmocka_unit_test(test_model_initial_values_by_name), \
     cmocka_unit_test(test_model_freeze_patterns), \
     cmocka_unit_test(test_model_buffers_are_tensors), cmocka_unit_test(test_model_transfer_of_buffers), \
     cmocka_unit_test(test_model_import_of_buffers), \
