@@ -108,7 +108,7 @@ static void encoder_random_tasks(encoder_model *m, float dropout)
         d->pool_beside = test_random_between(&m->random, 0, 1) ? 0
             : test_random_between(&m->random, MTL_POOL_LAST, d->pool > MTL_POOL_MAX ? MTL_POOL_MAX : MTL_POOL_DOT);
         d->pool_width = test_random_between(&m->random, 0, 20);
-        d->activation = test_random_between(&m->random, 0, 1) ? MTL_ACTIVATION_TANH : MTL_ACTIVATION_RELU;
+        d->activation = (int)test_random_between(&m->random, MTL_ACTIVATION_TANH, MTL_ACTIVATION_SILU);
         d->hidden[0] = test_random_between(&m->random, 0, 1) * 7;
         d->hidden[1] = d->hidden[0] && test_random_between(&m->random, 0, 1) ? 5 : 0;
         d->dropout = dropout;

@@ -375,6 +375,8 @@ static double layers_activate(int activation, double x)
     case MTL_ACTIVATION_TANH: return tanh(x);
     case MTL_ACTIVATION_RELU: return x > 0 ? x : 0;
     case MTL_ACTIVATION_SIGMOID: return 1 / (1 + exp(-x));
+    case MTL_ACTIVATION_GELU: return 0.5 * x * erfc(-x / sqrt(2));
+    case MTL_ACTIVATION_SILU: return x / (1 + exp(-x));
     default: return x;
     }
 }
@@ -390,7 +392,7 @@ static void test_layers_activations(void **state)
     for (i = 0; i < test_cases(24); i++) {
         memset(&c, 0, sizeof c);
         layers_open(&n, &c, layers_activate_forward, i);
-        c.choice = MTL_ACTIVATION_NONE + i % 4;
+        c.choice = MTL_ACTIVATION_NONE + i % 6;
         net_ready(&n, c.isa);
         n.bent = c.choice == MTL_ACTIVATION_RELU;
         net_forward(&n, 0);
