@@ -508,7 +508,10 @@ typedef struct mtl_cell_desc { MTL_CELL_FIELDS(MTL__MEMBER) } mtl_cell_desc;
     X(MTL_INT,    head_width,    0, 0, 1000000, MTL_NONE, \
       "attention: columns of a head; 0: those that it reads, shared out among the heads") \
     X(MTL_FLAG,   rotary,        0, 0, 1, MTL_NONE, \
-      "attention: queries and keys are turned by their steps, so scores know how far apart these are")
+      "attention: queries and keys are turned by their steps, so scores know how far apart these are") \
+    X(MTL_FLOAT,  dropout_recurrent, 0, 0, 0.99, MTL_NONE, \
+      "cells: share of the state's values that a recurrent matrix does not see in training, the same at all " \
+      "steps of a sequence")
 typedef struct mtl_column_desc { MTL_COLUMN_FIELDS(MTL__MEMBER) } mtl_column_desc;
 
 /* A task: level x kind, a tap into the encoder, a head, a loss and a weight in the joint loss sum_k weight_k
@@ -4373,7 +4376,11 @@ typedef struct mtl__cell_pass {
     const mtl_real *h0; size_t h0_stride;       /* [B][H] initial states by sequence, NULL: zeros */
     const mtl_real *c0; size_t c0_stride;
     mtl_real *scratch;                          /* not all gates joint: [B][padded H], r*h when !keep, and its
-                                                   gradient */
+                                                   gradient; with a mask dz W_hh */
+    const mtl_real *mask; size_t mask_stride;   /* [B][padded H] by sequence, 0 or 1 / keep: recurrent
+                                                   dropout; NULL: none. Then W_hh multiplies, with rows of
+                                                   the same stride, .. */
+    mtl_real *seen; const mtl_real *seen0;      /* .. [N] h o mask, and h0 o mask by sequence */
     /* backward */
     const mtl_real *dy; size_t dy_stride;       /* [N][H] gradient of y, NULL: zero */
     mtl_real *dz;
@@ -4647,6 +4654,8 @@ typedef struct mtl__cell_rows {
     int linked;                                 /* 1: the state before is in y and c; 0: these sequences start
                                                    here */
     const mtl_real *h; size_t h_stride;         /* hidden states before, [rows][H]; NULL: zeros */
+    const mtl_real *seen; size_t seen_stride;   /* what W_hh multiplies: those, or what a mask leaves of
+                                                   them */
     const mtl_real *c; size_t c_stride;         /* LSTM cell states before; mtl__zeros with stride 0 if there
                                                    are none */
     size_t begin, end;                          /* units of the step that are worked on */
@@ -4674,6 +4683,8 @@ MTL__INLINE int mtl__cell_parts(const mtl__cell_pass *p, size_t t, size_t first,
         r->linked = 1;
         r->h = p->y + (time->offset[before] + first) * p->y_stride;
         r->h_stride = p->y_stride;
+        r->seen = p->mask ? p->seen + (time->offset[before] + first) * p->mask_stride : r->h;
+        r->seen_stride = p->mask ? p->mask_stride : r->h_stride;
         r->c = p->c ? p->c + (p->keep ? time->offset[before] + first : first) * p->c_stride : mtl__zeros;
         r->c_stride = p->c ? p->c_stride : 0;
     }
@@ -4685,6 +4696,8 @@ MTL__INLINE int mtl__cell_parts(const mtl__cell_pass *p, size_t t, size_t first,
         r->linked = 0;
         r->h = p->h0 ? p->h0 + joint * p->h0_stride : NULL;
         r->h_stride = p->h0 ? p->h0_stride : 0;
+        r->seen = p->mask && p->h0 ? p->seen0 + joint * p->mask_stride : r->h;
+        r->seen_stride = p->mask ? p->mask_stride : r->h_stride;
         r->c = p->c0 ? p->c0 + joint * p->c0_stride : mtl__zeros;
         r->c_stride = p->c0 ? p->c0_stride : 0;
     }
@@ -7461,6 +7474,22 @@ MTL__KERNEL void MTL__FN(mtl__rnn_backward)(const mtl__cell_block *block)
    while the product's result is in L1 (mtl__cell_enter says how many blocks at once). No product for
    sequences that start from zeros. Bound: multiply-adds; for few sequences, reading W_hh. */
 
+/* to (+)= from o mask, of the part's rows and units. */
+MTL__KERNEL void MTL__FN(mtl__cell_mask)(const mtl__cell_pass *p, const mtl__cell_rows *part,
+                                         const mtl_real *from, size_t from_row, mtl_real *to, size_t to_row,
+                                         int add)
+{
+    const size_t whole = part->begin + (part->end - part->begin) / MTL__LANES * MTL__LANES;
+    size_t row, i;
+    for (row = 0; row < part->rows; row++, from += from_row, to += to_row) {
+        const mtl_real *mask = p->mask + (part->sequence + row) * p->mask_stride;
+        for (i = part->begin; i < whole; i += MTL__LANES)
+            mtl__store(to + i, mtl__muladd(mtl__load(from + i), mtl__load(mask + i), add ? mtl__load(to + i)
+                                           : mtl__all(0)));
+        for (; i < part->end; i++) to[i] = from[i] * mask[i] + (add ? to[i] : 0);
+    }
+}
+
 /* The left operand of a step's product: rows of `blocks` times `width` reals, as they are or rounded, once
    for all units, into the pass's scratch. */
 MTL__KERNEL void MTL__FN(mtl__cell_operand)(const mtl__cell_pass *p, const mtl__cell_rows *part,
@@ -7565,7 +7594,7 @@ MTL__KERNEL void MTL__FN(mtl__cell_product_gate)(const mtl__cell_pass *p, const 
 
 MTL__KERNEL void MTL__FN(mtl__lstm_step)(const mtl__cell_pass *p, const mtl__cell_rows *part)
 {
-    mtl__tile t = MTL__FN(mtl__cell_tile)(p, part, part->h, part->h_stride, 4, MTL__START_ADD);
+    mtl__tile t = MTL__FN(mtl__cell_tile)(p, part, part->seen, part->seen_stride, 4, MTL__START_ADD);
     const mtl__cell_block *b;
     mtl__cell_walk walk;
     for (b = mtl__cell_first(p, part, &walk); b; b = mtl__cell_next(p, part, &walk)) {
@@ -7580,7 +7609,7 @@ MTL__KERNEL void MTL__FN(mtl__gru_step)(const mtl__cell_pass *p, const mtl__cell
     MTL__ALIGN64 mtl_real product[MTL__SEQUENCES * 3 * MTL__BLOCK];     /* of all rows of a block, or of one
                                                                            row of all blocks */
     const size_t width = 3 * MTL__BLOCK, bias_row = part->rows > 1 || !p->bias_n ? 0 : MTL__BLOCK;
-    mtl__tile t = MTL__FN(mtl__cell_tile)(p, part, part->h, part->h_stride, 3, MTL__START_ZERO);
+    mtl__tile t = MTL__FN(mtl__cell_tile)(p, part, part->seen, part->seen_stride, 3, MTL__START_ZERO);
     const mtl__cell_block *b;
     mtl__cell_walk walk;
     for (b = mtl__cell_first(p, part, &walk); b; b = mtl__cell_next(p, part, &walk)) {
@@ -7593,10 +7622,10 @@ MTL__KERNEL void MTL__FN(mtl__gru_step)(const mtl__cell_pass *p, const mtl__cell
 
 MTL__KERNEL void MTL__FN(mtl__gru_reset_step)(const mtl__cell_pass *p, const mtl__cell_rows *part)
 {
-    mtl__tile t = MTL__FN(mtl__cell_tile)(p, part, part->h, part->h_stride, 2, MTL__START_ADD);
+    mtl__tile t = MTL__FN(mtl__cell_tile)(p, part, part->seen, part->seen_stride, 2, MTL__START_ADD);
     const mtl__cell_block *b;
     mtl__cell_walk walk;
-    const mtl_real *reset;
+    mtl_real *reset;
     size_t reset_row;
     mtl__cell_open(p, part, &walk.at);
     reset = walk.at.extra;
@@ -7605,6 +7634,7 @@ MTL__KERNEL void MTL__FN(mtl__gru_reset_step)(const mtl__cell_pass *p, const mtl
         MTL__FN(mtl__cell_product)(&t, part->rows, 2, walk.blocks, walk.at.z, walk.at.z_row, p->z_block);
         MTL__FN(mtl__gru_reset_forward)(b);
     }
+    if (p->mask) MTL__FN(mtl__cell_mask)(p, part, reset, reset_row, reset, reset_row, 0);
     if (part->h) MTL__FN(mtl__cell_product_gate)(p, part, reset, reset_row, p->packed_n, MTL__GRU_N);
     for (b = mtl__cell_first(p, part, &walk); b; b = mtl__cell_next(p, part, &walk)) {
         MTL__FN(mtl__gru_output_forward)(b);
@@ -7616,7 +7646,7 @@ MTL__KERNEL void MTL__FN(mtl__rnn_step)(const mtl__cell_pass *p, const mtl__cell
 {
     const mtl__cell_block *b;
     mtl__cell_walk walk;
-    if (part->h) MTL__FN(mtl__cell_product_gate)(p, part, part->h, part->h_stride, p->packed, 0);
+    if (part->h) MTL__FN(mtl__cell_product_gate)(p, part, part->seen, part->seen_stride, p->packed, 0);
     for (b = mtl__cell_first(p, part, &walk); b; b = mtl__cell_next(p, part, &walk)) {
         MTL__FN(mtl__rnn_forward)(b);
         mtl__cell_leave(p, &walk);
@@ -7750,6 +7780,7 @@ MTL__KERNEL void MTL__FN(mtl__gru_reset_step_back)(const mtl__cell_pass *p, cons
     mtl__cell_walk walk;
     MTL__FN(mtl__cell_slopes)(p, part, MTL__FN(mtl__gru_output_backward));
     MTL__FN(mtl__cell_product_back)(p, part, 0, 1, p->packed_n_t, drh, padded, MTL__START_ZERO);
+    if (p->mask) MTL__FN(mtl__cell_mask)(p, part, drh, padded, drh, padded, 0);
     for (b = mtl__cell_first(p, part, &walk); b; b = mtl__cell_next(p, part, &walk)) {
         MTL__FN(mtl__gru_reset_backward)(b, drh + walk.unit, drh_row);
         mtl__cell_leave_backward(p, &walk);
@@ -7766,13 +7797,17 @@ MTL__KERNEL void MTL__FN(mtl__mingru_step_back)(const mtl__cell_pass *p, const m
     MTL__FN(mtl__cell_slopes)(p, part, MTL__FN(mtl__mingru_backward));
 }
 
-/* The product with W_hh, where there is one, into the part's units of the carry dh. */
+/* The product with W_hh, where there is one, into the part's units of the carry dh, through the mask. */
 MTL__KERNEL void MTL__FN(mtl__cell_step_carry)(const mtl__cell_pass *p, const mtl__cell_rows *part)
 {
-    if (p->kind->joint && (part->linked || p->want_dh0))
-        MTL__FN(mtl__cell_product_back)(p, part, p->kind->hidden_slot, p->kind->joint, p->packed_t,
-                                        p->dh + part->sequence * p->dh_stride, p->dh_stride,
-                                        p->kind->carries ? MTL__START_ADD : MTL__START_ZERO);
+    const size_t row = part->sequence * p->dh_stride;
+    if (!p->kind->joint || !(part->linked || p->want_dh0)) return;
+    MTL__FN(mtl__cell_product_back)(p, part, p->kind->hidden_slot, p->kind->joint, p->packed_t,
+                                    (p->mask ? p->scratch : p->dh) + row, p->dh_stride,
+                                    p->kind->carries && !p->mask ? MTL__START_ADD : MTL__START_ZERO);
+    if (p->mask)
+        MTL__FN(mtl__cell_mask)(p, part, p->scratch + row, p->dh_stride, p->dh + row, p->dh_stride,
+                                p->kind->carries);
 }
 
 /* ---- cells: all steps -------------------------------------------------------------------------------------
@@ -7804,6 +7839,9 @@ MTL__KERNEL void MTL__FN(mtl__cell_turn)(const mtl__cell_pass *p, const mtl__cel
         else {
             if (p->same) mtl__cell_copy_same(p, &parts[i]);
             cell->step(p, &parts[i]);
+            if (p->mask)
+                MTL__FN(mtl__cell_mask)(p, &parts[i], p->y + parts[i].row * p->y_stride, p->y_stride,
+                                        p->seen + parts[i].row * p->mask_stride, p->mask_stride, 0);
         }
     }
 }
@@ -13812,6 +13850,7 @@ typedef struct mtl__cell_data {
     size_t y_first;                         /* where the cell's units begin in y: directions share one y */
     mtl_activation *h0, *c0, *h_last, *c_last;  /* NULL: zeros; not wanted */
     mtl_real *z, *c, *extra;                /* as mtl__cell_pass keeps them */
+    mtl_real *mask, *seen, *seen0;          /* the same; NULL: no recurrent dropout */
     int keep;                               /* 1: backward may come */
 } mtl__cell_data;
 
@@ -13852,6 +13891,10 @@ static MTL__RARE mtl__cell_pass mtl__cell_pass_of(const mtl_run *run, const mtl_
     pass.c = d->c;
     pass.c_stride = mtl__padded(cell->units);
     pass.extra = d->extra;
+    pass.mask = d->mask;
+    pass.mask_stride = mtl__padded(cell->units);
+    pass.seen = d->seen;
+    pass.seen0 = d->seen0;
     pass.y = d->y->value + d->y_first;
     pass.y_stride = d->y->stride;
     if (d->h0) { pass.h0 = d->h0->value; pass.h0_stride = d->h0->stride; }
@@ -14214,10 +14257,11 @@ static void mtl__cell_hidden_gradients(mtl__jobs *jobs, const mtl__cell_back *ba
     const mtl_cell *cell = d->cell;
     mtl__product_weights p = mtl__cell_weights(back, chunk, cell->kind->hidden_slot, cell->kind->joint);
     p.inputs = cell->units;
-    p.x = d->y->value + d->y_first;
-    p.x_stride = d->y->stride;
+    p.x = d->mask ? d->seen : d->y->value + d->y_first;
+    p.x_stride = d->mask ? mtl__padded(cell->units) : d->y->stride;
     p.source = d->packing->previous[cell->reverse] + chunk->first;
-    if (d->h0) { p.x0 = d->h0->value; p.x0_stride = d->h0->stride; }
+    if (d->h0) p.x0 = d->mask ? d->seen0 : d->h0->value;
+    if (d->h0) p.x0_stride = d->mask ? p.x_stride : d->h0->stride;
     mtl__jobs_add_gradients(jobs, &p, cell->w_hh, 0, mtl__cell_biases_alike(cell) ? NULL : cell->b_hh, NULL);
 }
 
@@ -14282,8 +14326,8 @@ static void mtl__cell_back_pass(mtl_run *run, mtl__cell_back *back, const mtl__s
     pass.dh = mtl__cell_carry_begin(run, d, d->h_last);
     pass.dh_stride = mtl__padded(cell->units);
     if (cell->kind->has_c) pass.dc = mtl__cell_carry_begin(run, d, d->c_last);
-    if (mtl__cell_apart(cell->kind)) pass.scratch = mtl__run_reals(run, d->packing->sequences,
-                                                                   mtl__padded(cell->units));
+    if (mtl__cell_apart(cell->kind) || d->mask)
+        pass.scratch = mtl__run_reals(run, d->packing->sequences, mtl__padded(cell->units));
     pass.want_dh0 = back->dh0 != NULL;
     back->pass = pass;
 }
@@ -14521,6 +14565,47 @@ static MTL__RARE mtl__layer_data *mtl__layer_make(mtl_run *run, const mtl_cell *
                                                       mtl__padded(d->cell->units));
     }
     return layer;
+}
+
+/* A mask is what dropout leaves of ones. */
+static void mtl__mask_part(const mtl__kernels *kernels, const void *pass, size_t begin, size_t end)
+{
+    const mtl__dropout *d = (const mtl__dropout *)pass;
+    size_t n;
+    for (n = begin * d->y_stride; n < end * d->y_stride; n++) d->y[n] = 1;
+    kernels->dropout(d, begin, end);
+}
+
+/* Recurrent dropout (Gal & Ghahramani 2016): each cell gets a mask of its own, and W_hh multiplies h o mask,
+   with one row of the mask for all steps of a sequence. Element-wise uses of h see all of it. */
+static MTL__RARE void mtl__layer_drop(mtl_run *run, mtl__layer_data *layer, mtl_real rate,
+                                      unsigned long long *stream)
+{
+    mtl__dropout drop;
+    size_t k;
+    if (!MTL__TRAINING || !layer || !run->training || rate <= 0) return;
+    for (k = 0; k < layer->count; k++) {
+        mtl__cell_data *d = &layer->cells[k];
+        const size_t sequences = d->packing->sequences, padded = mtl__padded(d->cell->units);
+        memset(&drop, 0, sizeof drop);
+        drop.rows = sequences;
+        drop.width = d->cell->units;
+        drop.key = d->packing->order;
+        drop.seed = run->seed;
+        drop.stream = run->step << 16 | (++*stream & 0xffff);
+        drop.rate = rate;
+        drop.x_stride = drop.y_stride = padded;
+        drop.x = drop.y = d->mask = mtl__run_reals(run, sequences, padded);
+        d->seen = mtl__run_reals(run, d->packing->rows, padded);
+        if (d->h0) d->seen0 = mtl__run_reals(run, sequences, padded);
+        if (mtl__failed(run->error)) return;
+        mtl__run_rows(run, mtl__mask_part, &drop, sizeof drop, sequences, 0);
+        if (!d->h0) continue;
+        drop.x = d->h0->value;
+        drop.x_stride = d->h0->stride;
+        drop.y = d->seen0;
+        mtl__run_rows(run, mtl__dropout_part, &drop, sizeof drop, sequences, 0);
+    }
 }
 
 /* final: [cells of the layer] */
@@ -17742,6 +17827,15 @@ static MTL__RARE void mtl__cells_build_norms(mtl__cells *column, const mtl_colum
                                       d->norm_epsilon, err);
 }
 
+/* Of columns without a recurrent matrix. */
+static MTL__RARE void mtl__refuse_recurrent(const mtl_column_desc *d, const char *what, mtl_error *err)
+{
+    if (d->dropout_recurrent > 0)
+        mtl__fail(err, MTL_ERROR_FIELD, "dropout_recurrent", -1,
+                  "column %s: dropout_recurrent is for recurrent matrices, and %s has none; use dropout or "
+                  "dropout_between", d->name, what);
+}
+
 static MTL__RARE mtl_status mtl__cells_build(mtl_column_part *part, mtl_parameters *set, mtl_error *err)
 {
     const mtl_column_desc *d = part->desc;
@@ -17774,6 +17868,8 @@ static MTL__RARE mtl_status mtl__cells_build(mtl_column_part *part, mtl_paramete
     part->states = layers * directions;
     part->state_units = units;
     part->state_c = layers && column->cells[0] && column->cells[0]->kind->has_c;
+    if (!mtl__failed(err) && !column->cells[0]->w_hh)
+        mtl__refuse_recurrent(d, column->cells[0]->kind->name, err);
     return mtl__status(err);
 }
 
@@ -17808,7 +17904,8 @@ static void mtl__cells_begin(mtl_run *run, mtl_column_pass *p)
     stream = mtl__run_stream(run);
     p->stream = *stream;
     if (run->training)                      /* a stream for each call with a rate: mtl__dropout_layer */
-        *stream += (d->dropout_between > 0 ? (unsigned)d->layers - 1 : 0) + (d->dropout > 0);
+        *stream += (d->dropout_between > 0 ? (unsigned)d->layers - 1 : 0) + (d->dropout > 0)
+            + (d->dropout_recurrent > 0 ? p->part->states : 0);
     p->y = p->x;
     p->data = norm && p->x ? mtl__norm_make(run, norm, p->x, "") : NULL;
     if (p->data) p->y = ((mtl__norm_data *)p->data)->y;
@@ -17819,12 +17916,15 @@ static mtl__layer_data *mtl__cells_layer(mtl_run *run, mtl_column_pass *p, size_
 {
     const mtl__cells *column = (const mtl__cells *)p->part->data;
     const size_t first = l * p->part->directions;
+    mtl__layer_data *layer;
     mtl_activation *x = p->y;
     if (l && column->between) x = mtl_norm_forward(run, column->between[l - 1], x, "");
     if (l) x = mtl__cells_dropout(run, p, p->part->desc->dropout_between, x);
     p->y = x ? mtl__run_beside(run, NULL, x, p->part->width) : NULL;
-    return mtl__layer_make(run, column->cells + first, p->part->directions, x, p->y,
-                           p->initial ? p->initial + first : NULL);
+    layer = mtl__layer_make(run, column->cells + first, p->part->directions, x, p->y,
+                            p->initial ? p->initial + first : NULL);
+    mtl__layer_drop(run, layer, p->part->desc->dropout_recurrent, &p->stream);
+    return layer;
 }
 
 /* dx of a lowest layer, or of the norm below it, goes to rows that others may read as well: all but the last
@@ -17969,6 +18069,7 @@ static MTL__RARE mtl_status mtl__self_build(mtl_column_part *part, mtl_parameter
     const size_t width = d->head_width ? (size_t)d->head_width : (part->inputs + heads - 1) / heads;
     mtl__self *self = (mtl__self *)mtl__arena_make(set->arena, layers, sizeof *self, "a column", err);
     size_t l;
+    mtl__refuse_recurrent(d, "attention", err);
     if (d->rotary && width % 2)
         mtl__fail(err, MTL_ERROR_FIELD, d->name, (long long)width, "column %s.rotary: heads of %z columns "
                   "cannot be turned in pairs; give an even head_width", d->name, width);
@@ -18041,7 +18142,8 @@ static MTL__RARE mtl_status mtl__conv_build(mtl_column_part *part, mtl_parameter
     mtl__conv *c = (mtl__conv *)mtl__arena_make(set->arena, 1, sizeof *c, "a column", err);
     size_t inputs = part->inputs, apart = 1, l, k;
     char name[160];
-    if (!c) return mtl__status(err);
+    mtl__refuse_recurrent(d, "a convolution", err);
+    if (!c || mtl__failed(err)) return mtl__status(err);
     while (c->widths < MTL_MAX_HIDDEN && d->widths[c->widths]) c->widths++;
     if (!c->widths) c->widths = 1;
     c->filters = (mtl_dense **)mtl__arena_make(set->arena, (size_t)d->layers * c->widths, sizeof *c->filters,

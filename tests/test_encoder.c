@@ -75,7 +75,7 @@ static void encoder_random_columns(encoder_model *m, float dropout)
         d->reset = test_random_between(&m->random, 0, 2);
         d->no_bias = test_random_between(&m->random, 0, 3) == 0;
         d->forget_bias = 1;
-        d->dropout = d->dropout_between = dropout;
+        d->dropout = d->dropout_between = d->dropout_recurrent = dropout;
         d->dropout_per_sequence = test_random_between(&m->random, 0, 1);
         d->norm_input = test_random_between(&m->random, 0, 3) == 0;
         d->norm_between = test_random_between(&m->random, 0, 1);
@@ -84,6 +84,7 @@ static void encoder_random_columns(encoder_model *m, float dropout)
         d->residual = test_random_between(&m->random, 0, 1);
         if (test_random_between(&m->random, 0, 2) > 0) continue;
         d->kind = MTL_COLUMN_ATTENTION;
+        d->dropout_recurrent = 0;
         d->heads = test_random_between(&m->random, 1, 3);
         d->rotary = test_random_between(&m->random, 0, 1);
         d->head_width = d->rotary ? 2 * test_random_between(&m->random, 1, 10)

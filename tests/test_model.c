@@ -50,6 +50,7 @@ static void model_fill_columns(model_desc *d)
     c[0].layers = 2;
     c[0].reset = MTL_RESET_BEFORE;
     c[0].dropout_between = 0.15f;
+    c[0].dropout_recurrent = 0.2f;
     c[0].dropout_per_sequence = 1;
     c[1].name = "middle";
     c[1].input.from = "words+low";
