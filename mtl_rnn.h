@@ -571,7 +571,9 @@ typedef struct mtl_column_desc { MTL_COLUMN_FIELDS(MTL__MEMBER) } mtl_column_des
     X(MTL_CHOICE, pool_beside, MTL_POOL_NONE, 1, MTL_POOL_NONE, MTL_BESIDE, \
       "a second pool of the same rows, whose result stands beside the first one's") \
     X(MTL_INT,    pool_width,    0, 0, 1000000, MTL_NONE, \
-      "pool additive: units of its hidden layer; 0: as many as the rows have columns")
+      "pool additive: units of its hidden layer; 0: as many as the rows have columns") \
+    X(MTL_FLAG,   dropout_per_sequence, 0, 0, 1, MTL_NONE, \
+      "step level: drop the same of the head's inputs and hidden values at all steps of a sequence")
 typedef struct mtl_task_desc { MTL_TASK_FIELDS(MTL__MEMBER) } mtl_task_desc;
 
 /* A penalty: a loss without targets that is added to the joint loss, weight times
@@ -19607,6 +19609,13 @@ static const int *mtl__task_caller(const mtl_run *run, int level)
     return level == MTL_LEVEL_SEQUENCE ? run->packing->order : run->packing->caller_row;
 }
 
+/* What each row's dropout in the head depends on. */
+static const int *mtl__task_keys(const mtl_run *run, const mtl__task *task)
+{
+    const mtl_space *space = &run->packing->space[mtl__task_level(task->desc)];
+    return task->desc->dropout_per_sequence ? mtl__space_sequences(space) : mtl__space_items(space);
+}
+
 /* The head's input: one row an item, in packed order. out: of all nodes before it. */
 static mtl_activation *mtl__task_input(mtl_run *run, const mtl__task *task, const mtl__node *nodes,
                                        mtl_activation *const *out)
@@ -19632,27 +19641,28 @@ static mtl_activation *mtl__task_outputs(mtl_run *run, const mtl__task *task, co
 {
     mtl_activation *x = out[task->node * MTL__NODE_PARTS];
     return x ? x : mtl__task_head(run, task, mtl__task_input(run, task, nodes, out),
-                                  mtl__task_caller(run, mtl__task_level(task->desc)));
+                                  mtl__task_keys(run, task));
 }
 
 /* What of all items a loss is taken over: packed rows (or places) of the labelled ones, which of the caller's
-   items (steps that vote: sequences) they are, and which of the caller's rows. A dry run counts all. */
+   items (steps that vote: sequences) they are, and what their dropout depends on. A dry run counts all. */
 static size_t mtl__task_labelled(mtl_run *run, const mtl__task *task, const mtl_target *target, int **rows,
                                  int **items, int **keys)
 {
     const mtl_packing *p = run->packing;
     const int vote = task->desc->per_step, level = mtl__task_level(task->desc);
     size_t all = level == MTL_LEVEL_SEQUENCE ? p->sequences : p->rows, count = 0, i;
-    const int *of_rows = mtl__task_caller(run, level), *caller = vote ? p->caller_sequence : of_rows;
+    const int *key = mtl__task_keys(run, task);
+    const int *caller = vote ? p->caller_sequence : mtl__task_caller(run, level);
     *rows = (int *)mtl_run_push(run, all * sizeof(int));
     *items = (int *)mtl_run_push(run, all * sizeof(int));
-    *keys = vote ? (int *)mtl_run_push(run, all * sizeof(int)) : *items;
+    *keys = key != caller ? (int *)mtl_run_push(run, all * sizeof(int)) : *items;
     if (mtl__failed(run->error)) return 0;
     if (mtl__dry(run)) return all;
     for (i = 0; i < all; i++)
         if (mtl__target_is_given(target, (size_t)caller[i], task->part.width)) {
             (*rows)[count] = (int)i;
-            (*keys)[count] = of_rows[i];
+            (*keys)[count] = key[i];
             (*items)[count++] = caller[i];
         }
     return count;
@@ -19690,7 +19700,8 @@ static mtl_activation *mtl__task_loss(mtl_run *run, const mtl__task *task, const
     }
     if (task->kind->whole) {
         all.rows = run->packing->rows;
-        all.items = keys = (int *)(uintptr_t)mtl__task_caller(run, task->desc->level);
+        all.items = mtl__task_caller(run, task->desc->level);
+        keys = (int *)(uintptr_t)mtl__task_keys(run, task);
         rows = NULL;
     }
     x = mtl__task_labelled_outputs(run, task, nodes, out, all.rows, rows, keys);

@@ -262,6 +262,8 @@ accepts "--lowercase --digits --min-count" "lowercase 1|digits 1|min-count=2" --
 accepts "--only leaves tasks out" "task intent" --only intent
 check "--only left the other tasks out" sh -c '! grep -q "task slots" stdout.txt'
 accepts "--set of their activation" "activation gelu" --set task.intent.hidden=8 --set task.intent.activation=gelu
+accepts "dropout of what recurrent matrices see, and per sequence" "dropout_recurrent 0.25|dropout_per_sequence 1" \
+    --set encoder.dropout_recurrent=0.25 --set task.slots.dropout=0.3 --set task.slots.dropout_per_sequence=1
 accepts "--option=value" "hidden 5" --hidden=5
 accepts "--isa scalar" "a valid model" --isa scalar
 accepts "--precision bf16" "trainer.precision=bf16" --precision bf16
@@ -1229,6 +1231,8 @@ refuses "--epochs 0" 2 "--epochs 0: |out of range" $base --epochs 0
 refuses "--min-count 0" 2 "--min-count 0|whole number" $base --min-count 0
 refuses "--set without =" 2 "--set encoder.hidden|expected" $base --set encoder.hidden
 refuses "an activation that cells have not" 2 'activation cannot be "gelu"; choose one of none, tanh, relu, sigmoid' $base --set encoder.cell=rnn --set encoder.activation=gelu
+refuses "recurrent dropout without a recurrent matrix" 1 "column encoder: dropout_recurrent is for recurrent matrices, and mingru has none" \
+    $base --share full --cell mingru --set encoder.dropout_recurrent=0.2
 refuses "--set of an unknown group" 2 "--set encode.hidden|did you mean" $base --set encode.hidden=3
 refuses "--set of an unknown field" 2 "encoder has no field 'hiden'; did you mean hidden?" $base --set encoder.hiden=3
 refuses "--set of what the data decide" 2 "known from the data" $base --set task.intent.classes=3

@@ -113,6 +113,7 @@ static void encoder_random_tasks(encoder_model *m, float dropout)
         d->hidden[0] = test_random_between(&m->random, 0, 1) * 7;
         d->hidden[1] = d->hidden[0] && test_random_between(&m->random, 0, 1) ? 5 : 0;
         d->dropout = dropout;
+        d->dropout_per_sequence = (int)(i % 2);
         m->bent |= d->pool == MTL_POOL_MAX || d->pool_beside == MTL_POOL_MAX
             || (d->hidden[0] && d->activation == MTL_ACTIVATION_RELU);
     }

@@ -88,6 +88,7 @@ static void model_fill_tasks(model_desc *d)
     t[0].labels = model_labels;
     t[0].class_weights = model_class_weights;
     t[0].label_smoothing = 0.05f;
+    t[0].dropout_per_sequence = 1;
     t[0].weight = 0.7f;
     t[0].weight_end = 0.2f;
     t[0].start = 0.25f;

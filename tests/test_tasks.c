@@ -526,7 +526,64 @@ static void test_tasks_wrong_attention(void **state)
     test_expect_error(&m.err, MTL_ERROR_FIELD, "second", "both need equal pools over rows of equal width");
 }
 
+/* With dropout_per_sequence what a head sees of equal rows is the same at all steps of a sequence, and not the
+   same in another sequence; without it, steps differ. Labelled rows alone, votes, and fields alike. */
+static void test_tasks_dropout_per_sequence(void **state)
+{
+    enum { ROWS = 12, SEQUENCES = 3 };
+    int lengths[SEQUENCES] = { 5, 1, 6 }, labels[ROWS], i, mode;
+    mtl_real rows[ROWS * 8];
+    (void)state;
+    for (i = 0; i < ROWS * 8; i++) rows[i] = 1;
+    for (i = 0; i < ROWS; i++) labels[i] = i % 4 == 2 ? MTL_MISSING : i % 3;
+    for (mode = 0; mode < 4; mode++) {                      /* 2, 3: steps that vote for their sequence */
+        mtl_input_desc input = {0};
+        mtl_task_desc task = {0};
+        mtl_model_desc desc = {0};
+        mtl_input given = {0};
+        mtl_target target = {0};
+        mtl_batch batch = {0};
+        mtl_step step;
+        mtl_error err = {0};
+        mtl_model *model;
+        mtl_trainer *trainer;
+        const mtl_activation *a;
+        size_t n, equal = 0, pairs = 0, across = 0;
+        input.name = "x", input.features = 8;
+        task.name = "t", task.tap.from = "x", task.classes = 3, task.hidden[0] = 7, task.dropout = 0.5f;
+        task.activation = MTL_ACTIVATION_TANH;
+        task.level = mode < 2 ? MTL_LEVEL_STEP : MTL_LEVEL_SEQUENCE;
+        task.per_step = mode >= 2;
+        task.dropout_per_sequence = mode % 2;
+        desc.inputs = &input, desc.input_count = 1, desc.tasks = &task, desc.task_count = 1;
+        desc.encoder.hidden = 2;
+        given.rows = rows, target.labels = labels;
+        batch.sequences = SEQUENCES, batch.lengths = lengths, batch.inputs = &given, batch.targets = &target;
+        model = mtl_model_create(&desc, &err);
+        trainer = mtl_trainer_create(model, NULL, &err);
+        mtl_train_step(trainer, &batch, 1, &step, &err);
+        TEST_FINE(&err);
+        for (a = mtl_trainer_run(trainer)->tape->activations; a && strcmp(a->name, "t.logits") != 0; a = a->next) {}
+        assert_non_null(a);
+        if (mode >= 2) assert_int_equal(a->rows, 6);        /* sequence 2 has no label */
+        else assert_int_equal(a->rows, 9);
+        for (n = 1; n < a->rows; n++) {
+            const mtl_real *x = a->value, *y = a->value + n * a->stride;
+            pairs++;
+            equal += memcmp(x, y, 3 * sizeof *x) == 0;
+        }
+        for (n = 0; n < pairs; n++) across += memcmp(a->value + n * a->stride, a->value + (n + 1) * a->stride,
+                                                     3 * sizeof *rows) != 0;
+        /* packed: row 0 is of the longest sequence, which has one row in each step */
+        if (mode % 2) assert_true(equal >= 3 && across > 0 && equal < pairs);
+        else assert_true(equal <= 1);
+        mtl_trainer_destroy(trainer);
+        mtl_model_destroy(model);
+    }
+}
+
 #define TEST_TASKS \
+    cmocka_unit_test(test_tasks_dropout_per_sequence), \
     cmocka_unit_test(test_tasks_gradients), cmocka_unit_test(test_tasks_gradients_of_scaled_targets), \
     cmocka_unit_test(test_tasks_without_labels), cmocka_unit_test(test_tasks_evaluate_only), \
     cmocka_unit_test(test_tasks_no_labels_at_all), cmocka_unit_test(test_tasks_replaced), \
