@@ -726,7 +726,9 @@ typedef struct mtl_trainer_desc {
     X(MTL_FLAG,   skip_bad,   0, 0, 1, MTL_NONE, \
       "sequences whose input is refused are left out, and all others answered") \
     X(MTL_FLAG,   logits,     0, 0, 1, MTL_NONE, \
-      "classes are answered by labels and logits, without the probabilities, which cost a small model most")
+      "classes are answered by labels and logits, without the probabilities, which cost a small model most") \
+    X(MTL_INT,    paths,      0, 0, 1000, MTL_NONE, \
+      "crf tasks: so many of the likeliest labellings of each sequence are told, with their probabilities")
 typedef struct mtl_predictor_desc {
     const char *name;                       /* unused; may stay NULL */
     MTL_PREDICTOR_FIELDS(MTL__MEMBER)
@@ -951,6 +953,7 @@ struct mtl_run {
     struct mtl__step_norms *norms;          /* NULL, or what mtl_watch_steps asks a cell's backward for */
     struct mtl__carry *carry;               /* NULL, or states that the batch's sequences carry */
     unsigned char *skipped;                 /* NULL, or [B] what predictor.skip_bad left out: MTL_SKIPPED_* */
+    size_t paths;                           /* how many paths crf tasks are asked for: predictor.paths */
 };
 
 /* A run over `arena` with the kernels of isa (MTL_ISA_*); err (not NULL) is its sticky error. Set tape,
@@ -1431,6 +1434,10 @@ typedef struct mtl_prediction {
                                                least, else 0 */
     const mtl_real *logits;                 /* predictor.logits: [items][classes] in place of probabilities
                                                (but of steps that vote) */
+    size_t path_count;                      /* predictor.paths, of crf tasks; else 0 */
+    const int *paths;                       /* [path_count][items] the likeliest paths through each sequence,
+                                               the best one first; MTL_MISSING where there are fewer */
+    const mtl_real *path_log_p;             /* [path_count][B] log p of these; NaN where there are fewer */
 } mtl_prediction;
 /* Predicts every task for a batch. out: [task_count]. Errors: RANGE (sequence and position), NUMBER, LIMIT;
    after one no state has been moved. With predictor.skip_bad a sequence with an id that is out of range, or a
@@ -16988,6 +16995,132 @@ static void mtl__chain_best_paths(mtl_run *run, const mtl__chain *chain, const m
     mtl_arena_release(run->arena, mark);
 }
 
+/* The k best paths: of each label at each step the k best ways there, as in the best path's search, each from
+   a label before and one of its ways. In double, since the paths of a sequence lie close. Ways of equal score
+   stand in the order of the labels that they come from. */
+typedef struct mtl__chain_paths {
+    const mtl__lattice *l;                  /* its total is log Z, by its own `bound` */
+    int bound;                              /* of the paths */
+    size_t count;                           /* k */
+    double *score;                          /* [B][2][C][k] of ways, of a step and of the step before */
+    int *back;                              /* [N][C][k] label before * k + which of its ways; -1: none */
+    int *ends;                              /* [B][k] the same of whole paths */
+    const int *items;                       /* [N] */
+    int *labels;                            /* [k][N] by item */
+    mtl_real *log_p;                        /* [k][B] by the caller's sequence */
+} mtl__chain_paths;
+
+/* Puts a way among the best that are known, the worst of which may drop out. */
+static void mtl__paths_offer(double *score, int *back, size_t count, double s, int from)
+{
+    size_t k = count;
+    for (; k > 0 && (back[k - 1] < 0 || s > score[k - 1]); k--)
+        if (k < count) score[k] = score[k - 1], back[k] = back[k - 1];
+    if (k < count) score[k] = s, back[k] = from;
+}
+
+/* The ways to label `to`, or with `to` the number of labels to the end, from those of the step before (back
+   NULL: there is none). more: what each score gets besides. */
+static void mtl__paths_to(const mtl__chain_paths *d, size_t to, const double *before, const int *back,
+                          double more, double *score, int *ways)
+{
+    const mtl__chain *c = d->l->chain;
+    const size_t count = d->count;
+    size_t i, k;
+    for (k = 0; k < count; k++) ways[k] = -1;
+    if (!back && !(d->bound && c->needs && c->needs[to] >= 0))
+        mtl__paths_offer(score, ways, count, (double)c->start->value[to] + more, 0);
+    for (i = 0; back && i < c->labels; i++) {
+        const double step = to == c->labels ? (double)c->end->value[i]
+            : (double)c->transitions->value[i * c->labels + to];
+        if (to < c->labels && !mtl__chain_may(c, d->bound, i, to)) continue;
+        for (k = 0; k < count && back[i * count + k] >= 0; k++)
+            mtl__paths_offer(score, ways, count, before[i * count + k] + step + more, (int)(i * count + k));
+    }
+}
+
+/* Path number k of the sequence at place b, from its end. */
+static void mtl__paths_tell(const mtl__chain_paths *d, size_t b, size_t k, double score)
+{
+    const mtl__lattice *l = d->l;
+    const size_t labels = l->chain->labels, caller = (size_t)l->packing->order[b];
+    size_t t = (size_t)l->packing->lengths[b];
+    int way = l->how[b] == MTL__CHAIN_BAD ? -1 : d->ends[b * d->count + k];
+    d->log_p[k * l->packing->sequences + caller] = way < 0 ? mtl__nan() : (mtl_real)(score - l->total[b]);
+    while (t-- > 0) {
+        const size_t n = mtl__lattice_row(l, b, t);
+        d->labels[k * l->packing->rows + (size_t)d->items[n]] = way < 0 ? MTL_MISSING
+            : way / (int)d->count;
+        if (way >= 0) way = d->back[n * labels * d->count + (size_t)way];
+    }
+}
+
+static void mtl__chain_paths_part(const mtl__kernels *kernels, const void *pass, size_t b, size_t end)
+{
+    const mtl__chain_paths *d = (const mtl__chain_paths *)pass;
+    const mtl__lattice *l = d->l;
+    const size_t labels = l->chain->labels, width = labels * d->count;
+    (void)kernels;
+    for (; b < end; b++) {
+        double *score = d->score + 2 * b * width, *before = score + width, *other;
+        const int *back = NULL;
+        size_t t, j, k;
+        for (t = 0; t < (size_t)l->packing->lengths[b]; t++) {
+            const size_t n = mtl__lattice_row(l, b, t);
+            for (j = 0; j < labels; j++)
+                mtl__paths_to(d, j, before, back, (double)mtl__row(l->x, n)[j], score + j * d->count,
+                              d->back + n * width + j * d->count);
+            back = d->back + n * width;
+            other = before, before = score, score = other;
+        }
+        mtl__paths_to(d, labels, before, back, 0, score, d->ends + b * d->count);
+        for (k = 0; k < d->count; k++) mtl__paths_tell(d, b, k, score[k]);
+    }
+}
+
+/* log Z of sequences that the scaled sums do not do. */
+static void mtl__paths_rest_part(const mtl__kernels *kernels, const void *pass, size_t begin, size_t end)
+{
+    mtl__book *book = *(mtl__book *const *)pass;
+    const mtl__lattice *l = book->l;
+    size_t b;
+    (void)kernels; (void)begin; (void)end;
+    for (b = 0; b < l->packing->sequences; b++)
+        if (l->how[b] == MTL__CHAIN_LOGS) {
+            mtl__book_forward(book, b, 0);
+            l->total[b] = book->total;
+        }
+}
+
+/* The `count` best paths by `bound`, with their log p by z_bound. labels, log_p: as mtl__chain_paths has
+   them. */
+static MTL__RARE void mtl__chain_k_best(mtl_run *run, const mtl__chain *chain, const mtl_activation *x,
+                                        int bound, int z_bound, size_t count, const int *items, int *labels,
+                                        mtl_real *log_p)
+{
+    const mtl_arena_mark mark = mtl_arena_save(run->arena);
+    mtl__book book, *rest = &book;
+    mtl__chain_paths d;
+    mtl__lattice l;
+    size_t sequences;
+    mtl__lattice_begin(run, &l, chain, x, z_bound, NULL);
+    mtl__book_push(run, &book, &l);
+    mtl__lattice_forward(run, &l);
+    mtl__run_pass(run, mtl__paths_rest_part, &rest, 1, 1);
+    sequences = l.packing->sequences;
+    d.l = &l;
+    d.bound = bound;
+    d.count = count;
+    d.score = (double *)mtl_run_push(run, 2 * sequences * chain->labels * count * sizeof *d.score);
+    d.back = (int *)mtl_run_push(run, x->rows * chain->labels * count * sizeof *d.back);
+    d.ends = (int *)mtl_run_push(run, sequences * count * sizeof *d.ends);
+    d.items = items;
+    d.labels = labels;
+    d.log_p = log_p;
+    if (!mtl__failed(run->error)) mtl__run_pass(run, mtl__chain_paths_part, &d, sequences, 1);
+    mtl_arena_release(run->arena, mark);
+}
+
 /* ===========================================================================================================
    21 >>metrics    accuracy, span F1, label F1, RMSE, MAE, R2: counted as items stream by, nothing allocated
    ===========================================================================================================
@@ -19071,6 +19204,20 @@ static mtl_activation *mtl__crf_distribution(mtl_run *run, const mtl_task_part *
                                 part->probabilities);
 }
 
+static MTL__RARE void mtl__crf_paths(mtl_run *run, const mtl_task_part *part, const mtl_activation *x,
+                                     const int *items, mtl_prediction *out)
+{
+    int *paths = (int *)mtl_run_push(run, run->paths * x->rows * sizeof *paths);
+    mtl_real *log_p = mtl__run_reals(run, run->paths, x->space->packing->sequences);
+    out->path_count = run->paths;
+    out->paths = paths;
+    out->path_log_p = log_p;
+    if (mtl__failed(run->error)) return;
+    mtl__chain_k_best(run, (const mtl__chain *)part->data, x,
+                      part->desc->constraints != MTL_CONSTRAINTS_NONE, mtl__crf_is_bound(part), run->paths,
+                      items, paths, log_p);
+}
+
 /* The labels of the best path. */
 static void mtl__crf_answer(mtl_run *run, const mtl_task_part *part, const mtl_activation *x,
                             const mtl_activation *p, const int *items, mtl_prediction *out)
@@ -19081,6 +19228,7 @@ static void mtl__crf_answer(mtl_run *run, const mtl_task_part *part, const mtl_a
     *(p ? &out->probabilities : &out->logits) = values;
     mtl__chain_best_paths(run, (const mtl__chain *)part->data, x,
                           part->desc->constraints != MTL_CONSTRAINTS_NONE, items, labels);
+    if (run->paths) mtl__crf_paths(run, part, x, items, out);
 }
 
 /* ---- ordinal: one of C classes in an order, by one score and C - 1 thresholds -------------------------- */
@@ -22307,6 +22455,20 @@ static MTL__RARE void mtl__answer_blank(const mtl_prediction *out, size_t first,
             numbers[j][i] = mtl__nan();
 }
 
+/* So are the paths through sequences whose inputs were refused. */
+static MTL__RARE void mtl__paths_blank(const mtl_run *run, const mtl_batch *batch, const mtl_prediction *out)
+{
+    int *paths = (int *)(uintptr_t)out->paths;
+    mtl_real *log_p = (mtl_real *)(uintptr_t)out->path_log_p;
+    size_t k, s, i, row;
+    for (k = 0; k < out->path_count; k++)
+        for (s = row = 0; s < batch->sequences; row += (size_t)batch->lengths[s++]) {
+            if (!(run->skipped[s] & MTL_SKIPPED_INPUT)) continue;
+            log_p[k * batch->sequences + s] = mtl__nan();
+            for (i = row; i < row + (size_t)batch->lengths[s]; i++) paths[k * out->items + i] = MTL_MISSING;
+        }
+}
+
 /* Those of all sequences whose inputs were refused. */
 static MTL__RARE void mtl__predict_blank(const mtl_run *run, const mtl_model *model, const mtl_batch *batch,
                                          const mtl_prediction *out)
@@ -22317,6 +22479,7 @@ static MTL__RARE void mtl__predict_blank(const mtl_run *run, const mtl_model *mo
             if (model->desc.tasks[k].level == MTL_LEVEL_STEP)
                 mtl__answer_blank(&out[k], row, (size_t)batch->lengths[s]);
             else mtl__answer_blank(&out[k], s, 1);
+    for (k = 0; k < model->desc.task_count; k++) mtl__paths_blank(run, batch, &out[k]);
 }
 
 enum { MTL__SPELLED_MOST = 32 };            /* bytes of a word, as predictors with limits count them */
@@ -22332,6 +22495,7 @@ static MTL__RARE size_t mtl__predictor_measure(mtl__session *session, mtl_arena 
     size_t i;
     mtl__arena_init_counting(&counting, shadow);
     run = mtl__session_begin(session, &counting, err);
+    run->paths = (size_t)desc->paths;
     out = (mtl_prediction *)mtl__arena_zero(shadow, model->desc.task_count, sizeof *out, "outputs", err);
     run->packing = mtl__packing_push(&counting, session->limits.sequences, session->limits.rows,
                                      session->limits.steps, err);
@@ -22399,9 +22563,12 @@ MTL_DEF void mtl_predictor_observe(mtl_predictor *predictor, mtl_observer observ
 static mtl_run *mtl__predictor_begin(mtl_predictor *predictor, mtl_error *err)
 {
     mtl__session *s = &predictor->session;
+    mtl_run *run;
     mtl__parameters_settle(&s->model->set);
     mtl__arena_reset(&s->scratch);
-    return mtl__session_begin(s, &s->scratch, err);
+    run = mtl__session_begin(s, &s->scratch, err);
+    run->paths = (size_t)predictor->desc.paths;
+    return run;
 }
 
 /* The batch's packing, in a run that has begun. 0 on failure. */

@@ -765,6 +765,13 @@ result "eval reads its tags columns" "$(says stdout.txt '"slots": {"kind": "crf"
 check "a crf learns" at_least "$(number stdout.txt span_f1)" 0.9
 printf 'play good nina max now\n' | "$mtl" predict --model crf.st >stdout.txt 2>stderr.txt
 result "predict answers with the best path" "$(says stdout.txt "O O B-artist I-artist O")"
+printf 'play good nina max now\n' | "$mtl" predict --model crf.st --json --best 3 >stdout.txt 2>stderr.txt
+check "predict --best tells the likeliest taggings" json_valid stdout.txt
+result "the first is the answer, the others are less likely" \
+    "$(sed 's/.*"paths": //' stdout.txt | grep -o '"log_probability": [-0-9.e]*' | awk '{ if (NR > 1 && $2 > last) bad = 1; last = $2 } END { if (NR != 3 || bad) print "not 3 falling numbers" }')"
+refuses "--best without --json" 2 "--best is for --json" predict --model crf.st --best 3
+refuses "--best 0.5" 2 "paths" predict --model crf.st --json --best 0.5
+refuses "--best of a model without a crf" 2 "has no task with a conditional random field" predict --model model.st --json --best 3
 run train --data train.tsv --valid valid.tsv --out crf.st --hidden 8 --embed 8 --epochs 1 --quiet --head slots=crf
 check "the search trains crf tasks from their labels" [ "$status" -eq 0 ]
 run train --data train.tsv --out crf.st $small --share hierarchical --set share.distributions=1 --dir uni --head slots=crf
