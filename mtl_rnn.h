@@ -417,7 +417,10 @@ typedef struct mtl_penalty_kind mtl_penalty_kind;
     X(MTL_INT,    character_width, 32, 1, 1000000, MTL_NONE, "characters: size of a character's embedding") \
     X(MTL_INT,    filters,     32, 1, 1000000, MTL_NONE, "characters: filters of each width") \
     X(MTL_INTS,   widths,       0, 0, 64, MTL_NONE, \
-      "characters: how many characters filters look at, e.g. 2,3,4, which is the default")
+      "characters: how many characters filters look at, e.g. 2,3,4, which is the default") \
+    X(MTL_FLAG,   batch_norm,   0, 0, 1, MTL_NONE, \
+      "features: batch normalisation of the columns, by the rows of a batch in training, else by running " \
+      "averages")
 typedef struct mtl_input_desc { MTL_INPUT_FIELDS(MTL__MEMBER) } mtl_input_desc;
 
 /* Where a column or a task takes its rows from: inputs and columns by their names, tasks' outputs (TASK) and
@@ -573,7 +576,10 @@ typedef struct mtl_column_desc { MTL_COLUMN_FIELDS(MTL__MEMBER) } mtl_column_des
     X(MTL_INT,    pool_width,    0, 0, 1000000, MTL_NONE, \
       "pool additive: units of its hidden layer; 0: as many as the rows have columns") \
     X(MTL_FLAG,   dropout_per_sequence, 0, 0, 1, MTL_NONE, \
-      "step level: drop the same of the head's inputs and hidden values at all steps of a sequence")
+      "step level: drop the same of the head's inputs and hidden values at all steps of a sequence") \
+    X(MTL_FLAG,   batch_norm,    0, 0, 1, MTL_NONE, \
+      "batch normalisation of the hidden dense layers, before their activation, by the rows of a batch that " \
+      "have labels in training, else by running averages")
 typedef struct mtl_task_desc { MTL_TASK_FIELDS(MTL__MEMBER) } mtl_task_desc;
 
 /* A penalty: a loss without targets that is added to the joint loss, weight times
@@ -826,7 +832,9 @@ typedef struct mtl_init_rows {
 
 /* One named parameter: a view into its set's flat block. Shapes and names are PyTorch's. Or a buffer: state
    that is no parameter (means and scales, running statistics), named "buffers.OWNER.WHAT", in memory of its
-   own. It is saved, loaded, transferred, exported and imported as parameters are, but never optimised.
+   own. It is saved, loaded, transferred, exported and imported as parameters are, but never optimised. (The
+   running averages of batch normalisation stand among the parameters, as frozen tensors of role BUFFER: what
+   keeps the best epoch's weights keeps these.)
 
    Its initial values follow a rule (`init`) with one number (`initial`). A tensor of `gates` matrices above
    one another is filled matrix by matrix, each [rows][columns] with rows = shape[0] / gates:
@@ -1026,6 +1034,7 @@ struct mtl_parameters {
     void *fresh_owner;
     size_t buffer_count, buffer_capacity;
     mtl_tensor **buffers;                   /* [buffer_count] they stand in no other list */
+    struct mtl_batch_norm *batch_norms;     /* a list: what moves with each update beside parameters */
 };
 /* An empty set in `arena`, which must outlive it. */
 MTL_DEF void mtl_parameters_init(mtl_parameters *set, mtl_arena *arena);
@@ -1070,6 +1079,17 @@ MTL_DEF mtl_norm *mtl_norm_add(mtl_parameters *set, const char *name, size_t wid
                                mtl_error *err);
 MTL_DEF mtl_activation *mtl_norm_forward(mtl_run *run, const mtl_norm *norm, mtl_activation *x,
                                          const char *name);
+/* Batch normalisation (Ioffe & Szegedy 2015), as PyTorch's BatchNorm1d over all rows of x:
+       y = (x - m) / sqrt(v + 1e-5) * weight + bias
+   In training m and v are the mean and the variance of each column over the rows, and an update that is made
+   moves the running averages by 0.1 towards them (v by what n / (n - 1) makes of it). Else, and where there is
+   but one row, or weight and bias are frozen, m and v are the running averages. Tensors NAME.weight and
+   NAME.bias [width], which begin as 1 and 0, and buffers.NAME.running_mean and .running_var, as 0 and 1. */
+typedef struct mtl_batch_norm mtl_batch_norm;
+MTL_DEF mtl_batch_norm *mtl_batch_norm_add(mtl_parameters *set, const char *name, size_t width,
+                                           mtl_error *err);
+MTL_DEF mtl_activation *mtl_batch_norm_forward(mtl_run *run, const mtl_batch_norm *norm, mtl_activation *x,
+                                               const char *name);
 
 /* One recurrent layer in one direction. Tensors PREFIXweight_ih_lK, weight_hh_lK, bias_ih_lK, bias_hh_lK (+
    _reverse), PyTorch's shapes and gate order (LSTM i f g o, GRU r z n); initial values U(-1/sqrt(H),
@@ -1499,7 +1519,7 @@ struct mtl_operation {
    does stands above it in >>stream. */
 #define MTL_OPERATION_LIST(X) \
     X(embedding) X(features) X(cell) X(dense) X(activate) X(softmax) X(copy) X(add) X(gate) X(pool) \
-    X(attend) X(norm) X(class) X(multi) X(real) X(ordinal) X(ranks) X(window)
+    X(attend) X(norm) X(class) X(multi) X(real) X(ordinal) X(ranks) X(window) X(affine)
 #define MTL__OPERATION(name) MTL_DEF mtl_status mtl_do_##name(const mtl_operation *op, mtl_frame *frame);
 MTL_OPERATION_LIST(MTL__OPERATION)
 #undef MTL__OPERATION
@@ -12537,6 +12557,178 @@ MTL_DEF mtl_activation *mtl_norm_forward(mtl_run *run, const mtl_norm *norm, mtl
     return d->y;
 }
 
+MTL__INLINE mtl_real *mtl__row(const mtl_activation *a, size_t n) { return a->value + n * a->stride; }
+
+/* ---- batch normalisation (Ioffe & Szegedy 2015): of each column -----------------------------------------
+   Sums are in double, row by row in packed order, and the jobs are columns: the same bits for any number of
+   threads and any instruction set. */
+struct mtl_batch_norm {
+    size_t width;
+    mtl_tensor *gain, *bias, *mean, *variance;
+    mtl_real *next_mean, *next_variance;    /* what the running averages are once the update is made */
+    struct mtl_batch_norm *next;            /* the set's list */
+};
+#define MTL__BATCH_EPSILON 1e-5             /* PyTorch's */
+#define MTL__BATCH_MOMENTUM 0.1
+
+typedef struct mtl__batch_pass {
+    const mtl_batch_norm *norm;
+    mtl_activation *x, *y;
+    int by_batch;                           /* 0: by the running averages, which stay */
+    mtl_real *mean, *inverse;               /* [width] m and 1 / sqrt(v + epsilon) */
+    mtl_real *dx, *dgain, *dbias;           /* while backward runs; NULL: not wanted */
+    int add_x, add_gain, add_bias;
+} mtl__batch_pass;
+
+/* A running average: a frozen tensor among the parameters. */
+static MTL__RARE mtl_tensor *mtl__running_add(mtl_parameters *set, const char *name, const char *what,
+                                              size_t width, float initial, mtl_error *err)
+{
+    char full[160];
+    mtl_tensor *t = mtl_parameters_add(set, mtl__print(full, sizeof full, "buffers.%s.%s", name, what), width,
+                                       0, MTL_TENSOR_BIAS, err);
+    if (!t) return NULL;
+    t->role = MTL_TENSOR_BUFFER;
+    t->frozen = t->no_decay = 1;
+    t->init = MTL_INIT_CONSTANT;
+    t->initial = initial;
+    return t;
+}
+
+MTL_DEF MTL__RARE mtl_batch_norm *mtl_batch_norm_add(mtl_parameters *set, const char *name, size_t width,
+                                                     mtl_error *err)
+{
+    mtl_error own;
+    char full[160];
+    mtl_batch_norm *norm, **end = &set->batch_norms;
+    err = mtl__error_given(err, &own);
+    norm = (mtl_batch_norm *)mtl__arena_make(set->arena, 1, sizeof *norm, "a batch normalisation", err);
+    if (!norm) return NULL;
+    norm->width = width;
+    norm->gain = mtl_parameters_add(set, mtl__print(full, sizeof full, "%s.weight", name), width, 0,
+                                    MTL_TENSOR_BIAS, err);
+    norm->bias = mtl_parameters_add(set, mtl__print(full, sizeof full, "%s.bias", name), width, 0,
+                                    MTL_TENSOR_BIAS, err);
+    norm->mean = mtl__running_add(set, name, "running_mean", width, 0, err);
+    norm->variance = mtl__running_add(set, name, "running_var", width, 1, err);
+    norm->next_mean = (mtl_real *)mtl__arena_zero(set->arena, 2 * width, sizeof(mtl_real),
+                                                  "running averages", err);
+    if (mtl__failed(err)) return NULL;
+    norm->next_variance = norm->next_mean + width;
+    norm->gain->init = norm->bias->init = MTL_INIT_CONSTANT;
+    norm->gain->initial = 1;
+    while (*end) end = &(*end)->next;
+    *end = norm;
+    return norm;
+}
+
+/* Before the first batch of an update (end 0), and when it was made (1): until then averages wait, so that one
+   that fails, or gradients without an update, leave them as they were. */
+static void mtl__batch_norms_move(const mtl_parameters *set, int end)
+{
+    mtl_batch_norm *n;
+    size_t k;
+    for (n = set->batch_norms; n; n = n->next)
+        for (k = 0; k < n->width; k++) {
+            mtl_real *mean = &n->mean->value[k], *variance = &n->variance->value[k];
+            if (end) *mean = n->next_mean[k], *variance = n->next_variance[k];
+            else n->next_mean[k] = *mean, n->next_variance[k] = *variance;
+        }
+}
+
+/* Mean and variance of column j over the rows, and what they make of the averages to come. */
+static void mtl__batch_measure(const mtl__batch_pass *p, size_t j)
+{
+    const size_t rows = p->x->rows;
+    mtl_real *mean = &p->norm->next_mean[j], *variance = &p->norm->next_variance[j];
+    double m = (double)p->norm->mean->value[j], v = (double)p->norm->variance->value[j], sum = 0, squares = 0;
+    size_t n;
+    for (n = 0; p->by_batch && n < rows; n++) sum += (double)mtl__row(p->x, n)[j];
+    if (p->by_batch) m = sum / (double)rows;
+    for (n = 0; p->by_batch && n < rows; n++) {
+        const double away = (double)mtl__row(p->x, n)[j] - m;
+        squares += away * away;
+    }
+    if (p->by_batch) {
+        v = squares / (double)rows;
+        *mean = (mtl_real)((double)*mean + MTL__BATCH_MOMENTUM * (m - (double)*mean));
+        *variance = (mtl_real)((double)*variance + MTL__BATCH_MOMENTUM
+                               * (squares / (double)(rows - 1) - (double)*variance));
+    }
+    p->mean[j] = (mtl_real)m;
+    p->inverse[j] = (mtl_real)(1 / sqrt(v + MTL__BATCH_EPSILON));
+}
+
+/* Columns [begin, end). */
+static void mtl__batch_part(const mtl__kernels *kernels, const void *pass, size_t begin, size_t end)
+{
+    const mtl__batch_pass *p = (const mtl__batch_pass *)pass;
+    const mtl_real *gain = p->norm->gain->value, *bias = p->norm->bias->value;
+    size_t n, j;
+    (void)kernels;
+    for (j = begin; j < end; j++) mtl__batch_measure(p, j);
+    for (n = 0; n < p->x->rows; n++)
+        for (j = begin; j < end; j++)
+            mtl__row(p->y, n)[j] = (mtl__row(p->x, n)[j] - p->mean[j]) * p->inverse[j] * gain[j] + bias[j];
+}
+
+/* dbias = sum dy    dgain = sum dy x'    x' = (x - m) inverse
+   dx = gain inverse (dy - dbias / n - x' dgain / n), where m and v are the batch's; else gain inverse dy */
+static void mtl__batch_back_part(const mtl__kernels *kernels, const void *pass, size_t begin, size_t end)
+{
+    const mtl__batch_pass *p = (const mtl__batch_pass *)pass;
+    const double share = p->by_batch ? 1 / (double)p->x->rows : 0;
+    size_t n, j;
+    (void)kernels;
+    for (j = begin; j < end; j++) {
+        const double mean = (double)p->mean[j], inverse = (double)p->inverse[j];
+        const double factor = inverse * (double)p->norm->gain->value[j];
+        double sum = 0, dot = 0;
+        for (n = 0; n < p->x->rows; n++) {
+            const double dy = (double)p->y->grad[n * p->y->stride + j];
+            sum += dy;
+            dot += dy * ((double)mtl__row(p->x, n)[j] - mean) * inverse;
+        }
+        if (p->dbias) p->dbias[j] = (mtl_real)(sum + (p->add_bias ? (double)p->dbias[j] : 0));
+        if (p->dgain) p->dgain[j] = (mtl_real)(dot + (p->add_gain ? (double)p->dgain[j] : 0));
+        for (n = 0; p->dx && n < p->x->rows; n++) {
+            const double seen = ((double)mtl__row(p->x, n)[j] - mean) * inverse;
+            const double dy = (double)p->y->grad[n * p->y->stride + j] - share * (sum + seen * dot);
+            mtl_real *dx = p->dx + n * p->x->stride + j;
+            *dx = (mtl_real)(factor * dy + (p->add_x ? (double)*dx : 0));
+        }
+    }
+}
+
+static void mtl__batch_backward(mtl_run *run, void *data)
+{
+    mtl__batch_pass *p = (mtl__batch_pass *)data;
+    p->dx = mtl_run_grad(run, p->x, &p->add_x);
+    p->dgain = mtl_run_tensor_grad(run, p->norm->gain, &p->add_gain);
+    p->dbias = mtl_run_tensor_grad(run, p->norm->bias, &p->add_bias);
+    mtl__run_pass(run, mtl__batch_back_part, p, p->norm->width, MTL__BLOCK);
+}
+
+MTL_DEF mtl_activation *mtl_batch_norm_forward(mtl_run *run, const mtl_batch_norm *norm, mtl_activation *x,
+                                               const char *name)
+{
+    mtl_activation *y = x ? mtl__run_beside(run, name, x, norm->width) : NULL;
+    mtl__batch_pass *p = (mtl__batch_pass *)mtl_run_make(run, sizeof *p);
+    const int stays = mtl__stays(norm->gain) && mtl__stays(norm->bias);
+    if (!y || !p) return NULL;
+    y->constant = x->constant && stays;
+    p->norm = norm;
+    p->x = x;
+    p->y = y;
+    p->by_batch = MTL__TRAINING && run->training && !stays && x->rows > 1;
+    p->mean = mtl__run_reals(run, 2, norm->width);
+    p->inverse = p->mean + norm->width;
+    if (mtl__failed(run->error)) return NULL;
+    mtl__run_pass(run, mtl__batch_part, p, norm->width, MTL__BLOCK);
+    mtl_run_record(run, y, MTL__TRAINS(mtl__batch_backward), p);
+    return y;
+}
+
 /* ---- dropout (Srivastava et al. 2014), inverted; per sequence: one mask for all steps (Gal & Ghahramani
    2016) ------------------------------------------------------------------------------------------------- */
 
@@ -12704,8 +12896,6 @@ static mtl_real mtl__row_dot(const mtl_real *x, const mtl_real *y, size_t width)
     for (; j < width; j++) sum[0] += x[j] * y[j];
     return (sum[0] + sum[1]) + (sum[2] + sum[3]);
 }
-
-MTL__INLINE mtl_real *mtl__row(const mtl_activation *a, size_t n) { return a->value + n * a->stride; }
 
 /* A gradient's row before it is added to. */
 static mtl_real *mtl__row_open(mtl_real *grad, size_t stride, size_t width, size_t n, int add)
@@ -14905,6 +15095,16 @@ MTL_DEF MTL__RARE mtl_status mtl_do_norm(const mtl_operation *op, mtl_frame *f)
     return MTL_OK;
 }
 
+/* to = weights[0] from + weights[1], column by column. */
+MTL_DEF mtl_status mtl_do_affine(const mtl_operation *op, mtl_frame *f)
+{
+    const mtl_real *x = mtl__at(f, op->from);
+    mtl_real *to = mtl__at(f, op->to);
+    unsigned j;
+    for (j = 0; j < op->columns; j++) to[j] = op->weights[0][j] * x[j] + op->weights[1][j];
+    return MTL_OK;
+}
+
 /* to = activation `how` of from. */
 MTL_DEF mtl_status mtl_do_activate(const mtl_operation *op, mtl_frame *f)
 {
@@ -15169,6 +15369,23 @@ static MTL__RARE unsigned mtl__stream_norm(mtl_maker *m, const mtl_norm *norm, u
     op->bias[0] = norm->bias->value;
     op->factor = norm->epsilon;
     return op->to;
+}
+
+/* In place: y = a x + b, what running averages make of a batch normalisation. */
+static MTL__RARE unsigned mtl__stream_batch_norm(mtl_maker *m, const mtl_batch_norm *norm, unsigned at)
+{
+    mtl_real *a = mtl__constants(m, norm->width), *b = mtl__constants(m, norm->width);
+    mtl_operation *op = mtl__operation(m, mtl_do_affine, NULL, at, at, norm->width);
+    size_t j;
+    op->weights[0] = a;
+    op->weights[1] = b;
+    for (j = 0; a && b && j < norm->width; j++) {
+        const double scale = (double)norm->gain->value[j]
+            / sqrt((double)norm->variance->value[j] + MTL__BATCH_EPSILON);
+        a[j] = (mtl_real)scale;
+        b[j] = (mtl_real)((double)norm->bias->value[j] - scale * (double)norm->mean->value[j]);
+    }
+    return at;
 }
 
 /* In place. */
@@ -17703,6 +17920,9 @@ static mtl_status mtl__input_check(mtl_input_desc *d, const char *what, mtl_erro
         if (!(d->unknown_chances[i] >= 0 && d->unknown_chances[i] <= 1))
             return mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s.unknown_chances[%d] must be between 0 and 1",
                              what, i);
+    if (d->batch_norm && !d->features)
+        return mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s.batch_norm (\"%s\"): is of features; a token's "
+                         "embedding has none", what, d->name);
     if ((d->vocabulary > 0) != (d->features > 0)) return mtl__status(err);
     return mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s (\"%s\") needs either a vocabulary or features",
                      what, d->name);
@@ -17772,8 +17992,12 @@ static mtl_activation *mtl__embedding_input(mtl_run *run, const mtl_input_part *
 
 static mtl_status mtl__features_build(mtl_input_part *part, mtl_parameters *set, mtl_error *err)
 {
+    char text[160];
     part->width = (size_t)part->desc->features;
     part->scaling = mtl_scaling_add(set, part->desc->name, part->width, err);
+    if (part->desc->batch_norm)
+        part->data = mtl_batch_norm_add(set, mtl__print(text, sizeof text, "%s.norm", part->desc->name),
+                                        part->width, err);
     return mtl__status(err);
 }
 
@@ -17791,8 +18015,11 @@ static mtl_status mtl__features_verify(const mtl_input_part *part, const mtl_inp
 
 static mtl_activation *mtl__features_input(mtl_run *run, const mtl_input_part *part, const mtl_input *input)
 {
-    return mtl__features_forward(run, &run->packing->space[MTL_LEVEL_STEP], input->rows, part->width,
-                                 part->scaling, part->desc->name);
+    const mtl_batch_norm *norm = (const mtl_batch_norm *)part->data;
+    const char *name = part->desc->name;
+    mtl_activation *x = mtl__features_forward(run, &run->packing->space[MTL_LEVEL_STEP], input->rows,
+                                              part->width, part->scaling, norm ? NULL : name);
+    return norm ? mtl_batch_norm_forward(run, norm, x, name) : x;
 }
 
 static MTL__RARE unsigned mtl__embedding_stream(mtl_maker *m, const mtl_input_part *part, size_t data)
@@ -17819,7 +18046,7 @@ static MTL__RARE unsigned mtl__features_stream(mtl_maker *m, const mtl_input_par
     op->weights[0] = s->set ? s->mean : NULL;
     op->weights[1] = factors;
     for (j = 0; factors && j < part->width; j++) factors[j] = s->scale[j] != 0 ? 1 / s->scale[j] : 0;
-    return op->to;
+    return part->data ? mtl__stream_batch_norm(m, (const mtl_batch_norm *)part->data, op->to) : op->to;
 }
 
 /* Words by their characters: what filters find. */
@@ -19512,6 +19739,7 @@ typedef struct mtl__task {
     size_t node;                            /* its number in the list of nodes */
     size_t hidden_count;
     mtl_dense *hidden[MTL_MAX_HIDDEN], *output;
+    mtl_batch_norm *norms[MTL_MAX_HIDDEN];  /* NULL: none */
     mtl_scaling *scaling;                   /* of real targets; of others an empty one */
     mtl__vocabulary labels;
     mtl__pooling pooling;                   /* of those that pool steps; count 0: others */
@@ -19541,6 +19769,9 @@ static mtl_status mtl__task_check(mtl_task_desc *d, const char *what, mtl_error 
     if (d->per_step && (d->level != MTL_LEVEL_SEQUENCE || !kind->distribution))
         mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s.per_step (task \"%s\"): only classes of sequences can "
                   "be predicted by a vote of the steps", what, d->name);
+    if (d->batch_norm && !d->hidden[0])
+        mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s.batch_norm (task \"%s\"): is of hidden dense layers, of "
+                  "which it has none; give it some with `hidden`", what, d->name);
     if (d->thresholds && kind->target != MTL_TARGET_SET)
         mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s.thresholds (task \"%s\"): only sets of classes (multi) "
                   "have thresholds", what, d->name);
@@ -19624,6 +19855,9 @@ static MTL__RARE void mtl__task_build(mtl__task *task, const mtl_task_desc *desc
         size_t i = task->hidden_count, units = (size_t)desc->hidden[i];
         task->hidden[i] = mtl_dense_add(set, mtl__print(text, sizeof text, "%s.hidden.%z", desc->name, i),
                                         inputs, units, 0, err);
+        if (desc->batch_norm)
+            task->norms[i] = mtl_batch_norm_add(set, mtl__print(text, sizeof text, "%s.norm.%z", desc->name,
+                                                                i), units, err);
         inputs = units;
     }
     task->output = mtl_dense_add(set, mtl__print(text, sizeof text, "%s.output", desc->name), inputs,
@@ -19745,6 +19979,7 @@ static mtl_activation *mtl__task_head(mtl_run *run, const mtl__task *task, mtl_a
     x = mtl__dropout_layer(run, task->desc->dropout, key, x, "");
     for (i = 0; x && i < task->hidden_count; i++) {
         x = mtl_dense_forward(run, task->hidden[i], x, NULL);
+        if (task->norms[i]) x = mtl_batch_norm_forward(run, task->norms[i], x, NULL);
         x = mtl__activate_forward(run, task->desc->activation, x, NULL);
         x = mtl__dropout_layer(run, task->desc->dropout, key, x, "");
     }
@@ -19888,9 +20123,11 @@ static MTL__RARE void mtl__head_stream(mtl_maker *m, const mtl__task *task, cons
     size_t i;
     if (mtl__failed(m->err)) return;
     if (task->pooling.count) x = mtl__stream_pooling(m, &task->pooling, x);
-    for (i = 0; i < task->hidden_count; i++)
-        x = mtl__stream_activate(m, d->activation, mtl__stream_dense(m, task->hidden[i], x),
-                                 task->hidden[i]->outputs);
+    for (i = 0; i < task->hidden_count; i++) {
+        x = mtl__stream_dense(m, task->hidden[i], x);
+        if (task->norms[i]) x = mtl__stream_batch_norm(m, task->norms[i], x);
+        x = mtl__stream_activate(m, d->activation, x, task->hidden[i]->outputs);
+    }
     at[0] = mtl__stream_dense(m, task->output, x);
     at[1] = MTL__NO_PLACE;
     if (task->kind->stream_distribution && (d->per_step || nodes[task->node].tapped[1]))
@@ -20809,7 +21046,8 @@ static MTL__RARE void mtl__model_init_named(mtl_model *model, mtl_error *err)
         of_matrices = mtl__inits[init - MTL_INIT_UNIFORM].of_matrices;
         for (i = found = 0; i < model->set.count; i++) {
             mtl_tensor *t = model->set.tensors[i];
-            if (!mtl__pattern_fits(text, name, t->name) || (of_matrices && t->dims < 2)) continue;
+            if (!mtl__pattern_fits(text, name, t->name) || (of_matrices && t->dims < 2) ||
+                t->role == MTL_TENSOR_BUFFER) continue;
             t->init = init;
             t->initial = number;
             found = 1;
@@ -21169,7 +21407,8 @@ MTL_DEF MTL__RARE size_t mtl_model_freeze(mtl_model *model, const char *prefix, 
 {
     size_t i = 0, count = 0;
     mtl_tensor *t;
-    for (; (t = mtl__model_next_with_prefix(model, prefix, &i)) != NULL; count++) t->frozen = frozen != 0;
+    for (; (t = mtl__model_next_with_prefix(model, prefix, &i)) != NULL; count++)
+        t->frozen = frozen || t->role == MTL_TENSOR_BUFFER;
     return count;
 }
 
@@ -25698,6 +25937,7 @@ static MTL__RARE mtl_status mtl__trainer_gradients(mtl_trainer *trainer, const m
                              trainer->session.scheduler, trainer->packings, 1);
         mtl__balance_reset(balance);
     }
+    mtl__batch_norms_move(&trainer->model->set, 0);
     for (i = 0; i < count && !mtl__failed(err); i++)
         rows += mtl__trainer_micro_batch(trainer, &batches[i], balance);
     if (balance == &trainer->balance && trainer->surgery.of && !mtl__failed(err))
@@ -25807,6 +26047,7 @@ MTL_DEF MTL__RARE mtl_status mtl_train_step(mtl_trainer *trainer, const mtl_batc
     trainer->session.run.error = &trainer->error;
     if (mtl__failed(err)) return mtl__status(err);
     trainer->optimizer.step++;
+    mtl__batch_norms_move(&trainer->model->set, 1);
     mtl__parameters_pack(&trainer->model->set, mtl__run_kernels(&trainer->session.run),
                          trainer->session.run.scheduler, NULL, 1);
     measured.step = (size_t)trainer->optimizer.step;

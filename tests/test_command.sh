@@ -262,6 +262,14 @@ accepts "--lowercase --digits --min-count" "lowercase 1|digits 1|min-count=2" --
 accepts "--only leaves tasks out" "task intent" --only intent
 check "--only left the other tasks out" sh -c '! grep -q "task slots" stdout.txt'
 accepts "--set of their activation" "activation gelu" --set task.intent.hidden=8 --set task.intent.activation=gelu
+accepts "batch normalisation of a head" "batch_norm 1|buffers.intent.norm.0.running_var" --share full --set task.intent.hidden=8 --set task.intent.batch_norm=1
+run train --preset plain --frames train.csv --features heat,noise --sequence unit --task model:class --out norm.st --hidden 4 --dir uni --epochs 2 --quiet \
+    --set input.batch_norm=1 --set task.model.hidden=5 --set task.model.batch_norm=1
+check "batch normalisation of rows of numbers" [ "$status" -eq 0 ]
+run export --model norm.st --c norm_net
+check "it is exported as an affine operation" grep -q mtl_do_affine norm_net.c
+refuses "batch normalisation of words" 1 "batch_norm" train --data train.tsv --out out.st $small --set input.batch_norm=1
+refuses "batch normalisation of no hidden layer" 1 "is of hidden dense layers, of which it has none" train --data train.tsv --out out.st $small --share full --set task.intent.batch_norm=1
 accepts "dropout of what recurrent matrices see, and per sequence" "dropout_recurrent 0.25|dropout_per_sequence 1" \
     --set encoder.dropout_recurrent=0.25 --set task.slots.dropout=0.3 --set task.slots.dropout_per_sequence=1
 accepts "--option=value" "hidden 5" --hidden=5

@@ -50,6 +50,7 @@ static void encoder_random_inputs(encoder_model *m, float dropout)
         if (i == 1 && test_random_between(&m->random, 0, 1))
             d->features = test_random_between(&m->random, 1, 5);
         else d->vocabulary = test_random_between(&m->random, 2, 20);
+        d->batch_norm = d->features > 2;
         d->width = test_random_between(&m->random, 1, 9);
         d->padding_zero = test_random_between(&m->random, 0, 1);
         d->scale = test_random_between(&m->random, 0, 1) ? 0.5f : 0;
@@ -114,6 +115,7 @@ static void encoder_random_tasks(encoder_model *m, float dropout)
         d->hidden[1] = d->hidden[0] && test_random_between(&m->random, 0, 1) ? 5 : 0;
         d->dropout = dropout;
         d->dropout_per_sequence = (int)(i % 2);
+        d->batch_norm = d->hidden[0] && d->hidden[1];
         m->bent |= d->pool == MTL_POOL_MAX || d->pool_beside == MTL_POOL_MAX
             || (d->hidden[0] && d->activation == MTL_ACTIVATION_RELU);
     }

@@ -34,6 +34,7 @@ static void model_fill_inputs(model_desc *d)
     i[1].name = "sensors";
     i[1].features = 2;
     i[1].width = 7;
+    i[1].batch_norm = 1;
     i[1].dropout = 0.2f;
     i[1].character_width = 3;                   /* a member that is of another kind stays, too */
     i[1].filters = 4;
@@ -100,6 +101,7 @@ static void model_fill_tasks(model_desc *d)
     t[1].hidden[1] = 3;
     t[1].activation = MTL_ACTIVATION_TANH;
     t[1].dropout = 0.25f;
+    t[1].batch_norm = 1;
     t[1].evaluate_only = 1;
     t[1].pool_beside = MTL_POOL_ADDITIVE;
     t[1].pool_width = 6;
@@ -810,7 +812,7 @@ static void test_model_lookup(void **state)
     assert_int_equal(mtl_model_word(model, 5, "the", 3), 0);
     assert_int_equal(mtl_model_freeze(model, "low.", 1), 8);
     assert_int_equal(mtl_model_freeze(model, "", 0), mtl_model_parameters(model)->count);
-    assert_int_equal(mtl_model_rate(model, "mood.", 0.5f), 9);
+    assert_int_equal(mtl_model_rate(model, "mood.", 0.5f), 13);
     assert_int_equal(mtl_model_rate(model, "nothing", 0.5f), 0);
     assert_true(mtl_model_tensor(model, "mood.output.bias")->rate == 0.5f);
     mtl_model_destroy(model);
@@ -1376,7 +1378,10 @@ static void test_model_buffers_are_tensors(void **state)
     assert_ptr_equal(mean, set->buffers[0]->value);
     assert_ptr_equal(scale, set->buffers[1]->value);
     for (i = 0; i < set->count; i++) {
-        assert_true(set->tensors[i]->role != MTL_TENSOR_BUFFER);
+        /* running averages stand among the parameters */
+        assert_int_equal(set->tensors[i]->role == MTL_TENSOR_BUFFER,
+                         strstr(set->tensors[i]->name, ".running_") != NULL);
+        assert_true(set->tensors[i]->role != MTL_TENSOR_BUFFER || set->tensors[i]->frozen);
         total += mtl__padded(set->tensors[i]->count);
     }
     assert_int_equal(set->total, total);
@@ -1421,7 +1426,7 @@ static void test_model_import_of_buffers(void **state)
     mtl_model_export(model, path, &norm, 1, &err);
     mtl_safetensors_open(&file, path, &err);
     TEST_FINE(&err);
-    assert_int_equal(file.count, 2);
+    assert_int_equal(file.count, 4);
     assert_non_null(mtl_safetensors_find(&file, "norm.scale"));
     mtl_model_import(to, &file, &norm, 1, &err);
     TEST_FINE(&err);
@@ -1436,7 +1441,7 @@ static void test_model_import_of_buffers(void **state)
     TEST_FINE(&err);
     assert_int_equal(model_scaled(to), 1);
     mtl_model_import(to, &file, &norm, 1, &err);                            /* but where one is asked for */
-    test_expect_error(&err, MTL_ERROR_TENSOR, "buffers.sensors.mean", "no norm.mean in the file");
+    test_expect_error(&err, MTL_ERROR_TENSOR, "buffers.sensors.norm.running_mean", "no norm.mean in the file");
     mtl_safetensors_close(&file);
 
     mtl_model_save(model, path, &err);                                      /* a model file as any other */
