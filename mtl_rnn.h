@@ -513,8 +513,8 @@ typedef struct mtl_cell_desc { MTL_CELL_FIELDS(MTL__MEMBER) } mtl_cell_desc;
     X(MTL_FLAG,   rotary,        0, 0, 1, MTL_NONE, \
       "attention: queries and keys are turned by their steps, so scores know how far apart these are") \
     X(MTL_FLOAT,  dropout_recurrent, 0, 0, 0.99, MTL_NONE, \
-      "cells: share of the state's values that a recurrent matrix does not see in training, the same at all " \
-      "steps of a sequence")
+      "cells: share of the state's values that a recurrent matrix does not see in training, the same at " \
+      "all steps of a sequence")
 typedef struct mtl_column_desc { MTL_COLUMN_FIELDS(MTL__MEMBER) } mtl_column_desc;
 
 /* A task: level x kind, a tap into the encoder, a head, a loss and a weight in the joint loss sum_k weight_k
@@ -578,8 +578,8 @@ typedef struct mtl_column_desc { MTL_COLUMN_FIELDS(MTL__MEMBER) } mtl_column_des
     X(MTL_FLAG,   dropout_per_sequence, 0, 0, 1, MTL_NONE, \
       "step level: drop the same of the head's inputs and hidden values at all steps of a sequence") \
     X(MTL_FLAG,   batch_norm,    0, 0, 1, MTL_NONE, \
-      "batch normalisation of the hidden dense layers, before their activation, by the rows of a batch that " \
-      "have labels in training, else by running averages")
+      "batch normalisation of the hidden dense layers, before their activation, by the rows of a batch " \
+      "that have labels in training, else by running averages")
 typedef struct mtl_task_desc { MTL_TASK_FIELDS(MTL__MEMBER) } mtl_task_desc;
 
 /* A penalty: a loss without targets that is added to the joint loss, weight times
@@ -608,8 +608,8 @@ typedef struct mtl_penalty_desc { MTL_PENALTY_FIELDS(MTL__MEMBER) } mtl_penalty_
     X(MTL_NAME,   freeze,        0, 0, 0, MTL_NONE, \
       "names of tensors that never learn, separated by , or +; a * in one stands for anything") \
     X(MTL_NAME,   init,          0, 0, 0, MTL_NONE, \
-      "initial values by tensors' names, NAME=KIND or NAME=KIND:X, separated by commas; a * in a name stands " \
-      "for anything, and of several that fit the last one counts") \
+      "initial values by tensors' names, NAME=KIND or NAME=KIND:X, separated by commas; a * in a name " \
+      "stands for anything, and of several that fit the last one counts") \
     X(MTL_SEED,   seed,          1, 0, 0, MTL_NONE, "of the initial parameters")
 typedef struct mtl_allocator {              /* NULL members: malloc and free */
     void *user;
@@ -1082,8 +1082,8 @@ MTL_DEF mtl_activation *mtl_norm_forward(mtl_run *run, const mtl_norm *norm, mtl
 /* Batch normalisation (Ioffe & Szegedy 2015), as PyTorch's BatchNorm1d over all rows of x:
        y = (x - m) / sqrt(v + 1e-5) * weight + bias
    In training m and v are the mean and the variance of each column over the rows, and an update that is made
-   moves the running averages by 0.1 towards them (v by what n / (n - 1) makes of it). Else, and where there is
-   but one row, or weight and bias are frozen, m and v are the running averages. Tensors NAME.weight and
+   moves the running averages by 0.1 towards them (v by what n / (n - 1) makes of it). Else, and where there
+   is but one row, or weight and bias are frozen, m and v are the running averages. Tensors NAME.weight and
    NAME.bias [width], which begin as 1 and 0, and buffers.NAME.running_mean and .running_var, as 0 and 1. */
 typedef struct mtl_batch_norm mtl_batch_norm;
 MTL_DEF mtl_batch_norm *mtl_batch_norm_add(mtl_parameters *set, const char *name, size_t width,
@@ -5861,8 +5861,9 @@ MTL__KERNEL void MTL__FN(mtl__activate)(int activation, size_t n, const mtl_real
     size_t i;
     for (i = 0; i + MTL__LANES <= n; i += MTL__LANES)
         mtl__store(y + i, MTL__FN(mtl__activation_dense)(activation, mtl__load(x + i)));
-    if (i < n) mtl__store_some(y + i, MTL__FN(mtl__activation_dense)(activation, mtl__load_some(x + i, n - i)),
-                               n - i);
+    if (i < n)
+        mtl__store_some(y + i, MTL__FN(mtl__activation_dense)(activation, mtl__load_some(x + i, n - i)),
+                        n - i);
 }
 
 /* of: y; of gelu and silu x */
@@ -8665,7 +8666,8 @@ static MTL__RARE int mtl__init_read(const char *text, size_t length, size_t name
     while (row < end && !(strlen(row->name) == kind && memcmp(row->name, text + begin, kind) == 0)) row++;
     if (row == end) {
         mtl__fail(err, MTL_ERROR_FIELD, "init", -1,
-                  "init: \"%s\" names no kind of initial values, which are %s", shown, mtl__init_names(names));
+                  "init: \"%s\" names no kind of initial values, which are %s", shown,
+                  mtl__init_names(names));
         return 0;
     }
     if (begin + kind == length) right = !row->needs_number;
@@ -12622,8 +12624,8 @@ MTL_DEF MTL__RARE mtl_batch_norm *mtl_batch_norm_add(mtl_parameters *set, const 
     return norm;
 }
 
-/* Before the first batch of an update (end 0), and when it was made (1): until then averages wait, so that one
-   that fails, or gradients without an update, leave them as they were. */
+/* Before the first batch of an update (end 0), and when it was made (1): until then averages wait, so that
+   one that fails, or gradients without an update, leave them as they were. */
 static void mtl__batch_norms_move(const mtl_parameters *set, int end)
 {
     mtl_batch_norm *n;
@@ -19770,8 +19772,8 @@ static mtl_status mtl__task_check(mtl_task_desc *d, const char *what, mtl_error 
         mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s.per_step (task \"%s\"): only classes of sequences can "
                   "be predicted by a vote of the steps", what, d->name);
     if (d->batch_norm && !d->hidden[0])
-        mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s.batch_norm (task \"%s\"): is of hidden dense layers, of "
-                  "which it has none; give it some with `hidden`", what, d->name);
+        mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s.batch_norm (task \"%s\"): is of hidden dense layers, "
+                  "of which it has none; give it some with `hidden`", what, d->name);
     if (d->thresholds && kind->target != MTL_TARGET_SET)
         mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s.thresholds (task \"%s\"): only sets of classes (multi) "
                   "have thresholds", what, d->name);

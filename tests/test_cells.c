@@ -271,7 +271,8 @@ static void test_cells_gradients_of_many_rows(void **state)
 
 /* ---- recurrent dropout --------------------------------------------------------------------------------- */
 
-/* Of the masks of a pass: 0 and 1 / keep, about as many as the rate says; sequences have masks of their own. */
+/* Of the masks of a pass: 0 and 1 / keep, about as many as the rate says; sequences have masks of their
+   own. */
 static void cells_check_masks(const net *n, const cells_case *c)
 {
     const size_t padded = mtl__padded(c->units);

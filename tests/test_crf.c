@@ -416,8 +416,8 @@ static void test_crf_k_best_paths(void **state)
         const int scheme = labels == CRF_LABELS ? i / 5 % 4 : 3;
         crf_setup s;
         crf_open(&s, labels, scheme < 3 ? crf_tags : NULL, scheme < 3 ? scheme + MTL_CONSTRAINTS_DECODING : 0,
-                 i % 17 == 0 ? CRF_SEQUENCES : 1 + i % 4, i % 2 ? CRF_STEPS : CRF_STEPS - 1, sizes[i / 20 % 3],
-                 0, (unsigned long long)i, NULL);
+                 i % 17 == 0 ? CRF_SEQUENCES : 1 + i % 4, i % 2 ? CRF_STEPS : CRF_STEPS - 1,
+                 sizes[i / 20 % 3], 0, (unsigned long long)i, NULL);
         crf_compare_paths(&s, e, counts[i % 4], 1 + i % 3, i);
         crf_close(&s);
     }

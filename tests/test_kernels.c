@@ -203,7 +203,8 @@ static void kernels_function(const mtl__kernels *k, int which, size_t n, const m
 }
 static double kernels_exact(int which, double x)
 {
-    if (which == MTL_ACTIVATION_GELU) return x <= 0 ? 0.5 * x * erfc(-x / sqrt(2)) : x - 0.5 * x * erfc(x / sqrt(2));
+    if (which == MTL_ACTIVATION_GELU)
+        return x <= 0 ? 0.5 * x * erfc(-x / sqrt(2)) : x - 0.5 * x * erfc(x / sqrt(2));
     if (which == MTL_ACTIVATION_SILU) return x / (1 + exp(-x));
     return which == KERNELS_EXP ? exp(x) : which == MTL_ACTIVATION_TANH
         ? tanh(x) : which == MTL_ACTIVATION_SIGMOID ? 1 / (1 + exp(-x))
@@ -302,7 +303,7 @@ static void test_kernels_special_values(void **state)
     int isa;
     (void)state;
     for (i = 0; i < COUNT; i++) x[i] = kernels_from_bits(special[i]);
-    KERNELS_EACH(k) for (i = 0; i < 2; i++) {               /* 0 and infinity, x and 0, and no NaN but of NaN */
+    KERNELS_EACH(k) for (i = 0; i < 2; i++) {       /* 0 and infinity, x and 0, and no NaN but of NaN */
         k->activate(i ? MTL_ACTIVATION_GELU : MTL_ACTIVATION_SILU, COUNT, x, y);
         assert_true(y[0] == 0 && y[1] == 0 && y[2] == x[2] && y[7] == x[7] && y[9] == x[9]);
         assert_true(fabs((double)y[3]) < 1e-35 && fabs((double)y[8]) < 1e-35);
@@ -348,7 +349,8 @@ static void test_kernels_gelu_and_silu(void **state)
                 const double slope = activation == MTL_ACTIVATION_SILU ? s * (1 + v * (1 - s))
                     : 0.5 * erfc(-v / sqrt(2)) + v * exp(-v * v / 2) / sqrt(2 * acos(-1.0));
                 if (!(fabs((double)y[i] - exact) <= close * (fabs(exact) + 1e-7)))
-                    fail_msg("%s: %d of %g is %.9g, exactly %.9g", k->name, activation, v, (double)y[i], exact);
+                    fail_msg("%s: %d of %g is %.9g, exactly %.9g", k->name, activation, v, (double)y[i],
+                             exact);
                 if (!(fabs((double)dx[i] - (double)dy[i] * slope) <= close * (double)dy[i]))
                     fail_msg("%s: slope %d of %g is %.9g, exactly %.9g", k->name, activation, v,
                              (double)dx[i], (double)dy[i] * slope);

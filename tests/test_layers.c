@@ -637,7 +637,8 @@ static void layers_expect_batch(net *n, int by_batch)
         for (r = 0; r < x->rows; r++) {
             const double want = ((double)x->value[r * x->stride + j] - mean) / sqrt(variance + 1e-5)
                 * (double)b->gain->value[j] + (double)b->bias->value[j];
-            assert_true(fabs((double)y->value[r * y->stride + j] - want) < LAYERS_CLOSE * 100 * (1 + fabs(want)));
+            assert_true(fabs((double)y->value[r * y->stride + j] - want)
+                        < LAYERS_CLOSE * 100 * (1 + fabs(want)));
         }
     }
 }
@@ -973,5 +974,6 @@ static void test_layers_of_your_own(void **state)
         cmocka_unit_test(test_layers_dropout_gradient), \
     cmocka_unit_test(test_layers_dropout_masks), cmocka_unit_test(test_layers_selection), \
         cmocka_unit_test(test_layers_concatenation), cmocka_unit_test(test_layers_passes_on_threads), \
-    cmocka_unit_test(test_layers_batch_norm), cmocka_unit_test(test_layers_norm), cmocka_unit_test(test_layers_pooling), cmocka_unit_test(test_layers_pooling_of_equals), \
+    cmocka_unit_test(test_layers_batch_norm), cmocka_unit_test(test_layers_norm), \
+    cmocka_unit_test(test_layers_pooling), cmocka_unit_test(test_layers_pooling_of_equals), \
         cmocka_unit_test(test_layers_of_your_own)

@@ -1441,7 +1441,8 @@ static void test_model_import_of_buffers(void **state)
     TEST_FINE(&err);
     assert_int_equal(model_scaled(to), 1);
     mtl_model_import(to, &file, &norm, 1, &err);                            /* but where one is asked for */
-    test_expect_error(&err, MTL_ERROR_TENSOR, "buffers.sensors.norm.running_mean", "no norm.mean in the file");
+    test_expect_error(&err, MTL_ERROR_TENSOR, "buffers.sensors.norm.running_mean",
+                      "no norm.mean in the file");
     mtl_safetensors_close(&file);
 
     mtl_model_save(model, path, &err);                                      /* a model file as any other */
@@ -1519,8 +1520,8 @@ static void test_model_freeze_patterns(void **state)
     test_problem_destroy(&p);
 }
 
-/* Rules of initial values by name: the last that fits counts, vectors keep theirs where a rule is of matrices,
-   forget gates their bias; each gate's matrix is orthogonal by itself; files keep the text. */
+/* Rules of initial values by name: the last that fits counts, vectors keep theirs where a rule is of
+   matrices, forget gates their bias; each gate's matrix is orthogonal by itself; files keep the text. */
 static void test_model_initial_values_by_name(void **state)
 {
     static const struct { const char *init, *text; } wrong[] = {

@@ -526,8 +526,8 @@ static void test_tasks_wrong_attention(void **state)
     test_expect_error(&m.err, MTL_ERROR_FIELD, "second", "both need equal pools over rows of equal width");
 }
 
-/* With dropout_per_sequence what a head sees of equal rows is the same at all steps of a sequence, and not the
-   same in another sequence; without it, steps differ. Labelled rows alone, votes, and fields alike. */
+/* With dropout_per_sequence what a head sees of equal rows is the same at all steps of a sequence, and not
+   the same in another sequence; without it, steps differ. Labelled rows alone, and votes. */
 static void test_tasks_dropout_per_sequence(void **state)
 {
     enum { ROWS = 12, SEQUENCES = 3 };
@@ -563,7 +563,8 @@ static void test_tasks_dropout_per_sequence(void **state)
         trainer = mtl_trainer_create(model, NULL, &err);
         mtl_train_step(trainer, &batch, 1, &step, &err);
         TEST_FINE(&err);
-        for (a = mtl_trainer_run(trainer)->tape->activations; a && strcmp(a->name, "t.logits") != 0; a = a->next) {}
+        for (a = mtl_trainer_run(trainer)->tape->activations; a; a = a->next)
+            if (strcmp(a->name, "t.logits") == 0) break;
         assert_non_null(a);
         if (mode >= 2) assert_int_equal(a->rows, 6);        /* sequence 2 has no label */
         else assert_int_equal(a->rows, 9);
@@ -638,6 +639,12 @@ static const mtl_real *tasks_batch_value(const tasks_batch_setup *s, const char 
     return mtl_model_tensor(s->model, name)->value;
 }
 
+static void tasks_batch_near(const tasks_batch_setup *s, const char *name, int j, double want)
+{
+    if (!(fabs((double)tasks_batch_value(s, name)[j] - want) < 1e-5))
+        fail_msg("%s[%d] is %g, not %g", name, j, (double)tasks_batch_value(s, name)[j], want);
+}
+
 /* Running averages go where PyTorch's go, in updates that are made alone; files and further training keep
    them; any number of threads makes the same bits. */
 static void test_tasks_batch_norm(void **state)
@@ -657,13 +664,14 @@ static void test_tasks_batch_norm(void **state)
         mtl_train_step(s.trainer, &s.batch, 1, &s.step, &s.err);
         TEST_FINE(&s.err);
         for (j = 0; j < TASKS_BATCH_FEATURES; j++) {
-            for (n = 0, total = 0; n < TASKS_BATCH_ROWS; n++) total += (double)s.rows[n * TASKS_BATCH_FEATURES + j];
+            for (n = 0, total = 0; n < TASKS_BATCH_ROWS; n++)
+                total += (double)s.rows[n * TASKS_BATCH_FEATURES + j];
             for (n = 0, squares = 0; n < TASKS_BATCH_ROWS; n++)
                 squares += pow((double)s.rows[n * TASKS_BATCH_FEATURES + j] - total / TASKS_BATCH_ROWS, 2);
             mean[j] += 0.1 * (total / TASKS_BATCH_ROWS - mean[j]);
             variance[j] += 0.1 * (squares / (TASKS_BATCH_ROWS - 1) - variance[j]);
-            assert_true(fabs((double)tasks_batch_value(&s, "buffers.x.norm.running_mean")[j] - mean[j]) < 1e-5);
-            assert_true(fabs((double)tasks_batch_value(&s, "buffers.x.norm.running_var")[j] - variance[j]) < 1e-5);
+            tasks_batch_near(&s, "buffers.x.norm.running_mean", j, mean[j]);
+            tasks_batch_near(&s, "buffers.x.norm.running_var", j, variance[j]);
         }
     }
     tasks_batch_open(&other, 3);
@@ -757,7 +765,8 @@ static void test_tasks_wrong_batch_norm(void **state)
     tasks_batch_open(&s, 1);
     s.task.hidden[0] = 0;
     assert_null(mtl_model_create(&s.desc, &s.err));
-    test_expect_error(&s.err, MTL_ERROR_FIELD, "tasks[0]", "batch_norm (task \"t\"): is of hidden dense layers");
+    test_expect_error(&s.err, MTL_ERROR_FIELD, "tasks[0]",
+                      "batch_norm (task \"t\"): is of hidden dense layers");
     s.task.batch_norm = 0;
     s.input.features = 0, s.input.vocabulary = 4;
     assert_null(mtl_model_create(&s.desc, &s.err));

@@ -177,8 +177,8 @@ static const option options[] = {
     { "--logits", NULL, EXPORT, SWITCH, MEMBER(logits), "classes are answered by labels and logits alone" },
     { "--desc-c", NULL, INFO, SWITCH, MEMBER(desc_c), "prints the model's desc as C" },
     { "--best", "K", PREDICT, FIELD, FIELDS("predictor.paths"),
-      "with --json: the K likeliest taggings of each line by tasks of --head TASK=crf, with the logarithms of "
-      "their probabilities" },
+      "with --json: the K likeliest taggings of each line by tasks of --head TASK=crf, with the logarithms "
+      "of their probabilities" },
     { "--json", NULL, EVAL | PREDICT | INFO, SWITCH, MEMBER(json), "answers in JSON" },
 };
 enum { OPTION_COUNT = sizeof options / sizeof *options };

@@ -116,7 +116,8 @@ static void json_paths(const mtl_model *model, int index, const mtl_prediction *
 }
 
 /* class: {"label", "probabilities"}; multi: {"labels", "probabilities"}; tags: {"labels", "probabilities": of
-   each label chosen}, with --best "paths"; multis: the same of each step; real: {"value"}; reals: {"values"}. */
+   each label chosen}, with --best "paths"; multis: the same of each step; real: {"value"}; reals:
+   {"values"}. */
 static void json_answer(const mtl_model *model, const task *of, int index, const mtl_prediction *answer)
 {
     int is_list = kind_is_step(of->kind);

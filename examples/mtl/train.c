@@ -193,7 +193,8 @@ int command_train(const settings *given, corpus *all)
     fixed = arrlenu(given->freeze) ? "--freeze" : frozen_vectors(given) ? "--vectors-rate 0"
         : arrlenu(given->init) ? "--init" : given->init_from ? "--init-from" : NULL;
     if (automatic && fixed)
-        fail_usage("%s is for a model of known structure: give --share NAME, too, such as --share full", fixed);
+        fail_usage("%s is for a model of known structure: give --share NAME, too, such as --share full",
+                   fixed);
     check_sampler_weights(given, all);
     if (given->automatic && arrlenu(all->tasks) > 1 && !automatic && !given->quiet)
         note("without --valid data there is nothing to choose by: all tasks share one encoder");
