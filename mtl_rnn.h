@@ -235,7 +235,7 @@ enum { MTL_PRECISION_DEFAULT, MTL_PRECISION_F32, MTL_PRECISION_BF16 };         /
 enum { MTL_CELL_DEFAULT, MTL_CELL_RNN, MTL_CELL_GRU, MTL_CELL_LSTM, MTL_CELL_MINGRU,
     MTL_CELL_COUNT };                       /* default: LSTM */
 enum { MTL_ACTIVATION_DEFAULT, MTL_ACTIVATION_NONE, MTL_ACTIVATION_TANH, MTL_ACTIVATION_RELU,
-    MTL_ACTIVATION_SIGMOID };
+    MTL_ACTIVATION_SIGMOID, MTL_ACTIVATION_GELU, MTL_ACTIVATION_SILU };
 enum { MTL_RESET_DEFAULT, MTL_RESET_AFTER, MTL_RESET_BEFORE };           /* GRU; default: after, as PyTorch */
 enum { MTL_INPUT_DEFAULT, MTL_INPUT_EMBEDDING, MTL_INPUT_FEATURES, MTL_INPUT_CHARACTERS,
     MTL_INPUT_GAZETTEER, MTL_INPUT_COUNT }; /* default: by what is given */
@@ -282,6 +282,8 @@ enum { MTL_INIT_DEFAULT, MTL_INIT_UNIFORM, MTL_INIT_NORMAL, MTL_INIT_CONSTANT, M
 #define MTL_ACTIVATION_NAMES(X) X(MTL_ACTIVATION_NONE, "none") X(MTL_ACTIVATION_TANH, "tanh") \
                                 X(MTL_ACTIVATION_RELU, "relu") \
                                 X(MTL_ACTIVATION_SIGMOID, "sigmoid")
+#define MTL_DENSE_NAMES(X)      MTL_ACTIVATION_NAMES(X) X(MTL_ACTIVATION_GELU, "gelu") \
+                                X(MTL_ACTIVATION_SILU, "silu")
 #define MTL_RESET_NAMES(X)      X(MTL_RESET_AFTER, "after") X(MTL_RESET_BEFORE, "before")
 #define MTL_INPUT_NAMES(X)      X(MTL_INPUT_EMBEDDING, "embedding") X(MTL_INPUT_FEATURES, "features") \
                                 X(MTL_INPUT_CHARACTERS, "characters") \
@@ -430,7 +432,10 @@ typedef struct mtl_penalty_kind mtl_penalty_kind;
     X(MTL_INTS,   widths,       0, 0, 64, MTL_NONE, \
       "characters: how many characters filters look at, e.g. 2,3,4, which is the default") \
     X(MTL_INT,    phrase_count, 0, 0, 100000000, MTL_NONE, "gazetteer: how many phrases there are") \
-    X(MTL_FLOAT,  ignore,     0.2, 0, 0.99, MTL_NONE, "gazetteer: share of matches ignored in training")
+    X(MTL_FLOAT,  ignore,     0.2, 0, 0.99, MTL_NONE, "gazetteer: share of matches ignored in training") \
+    X(MTL_FLAG,   batch_norm,   0, 0, 1, MTL_NONE, \
+      "features: batch normalisation of the columns, by the rows of a batch in training, else by running " \
+      "averages")
 typedef struct mtl_input_desc { MTL_INPUT_FIELDS(MTL__MEMBER) } mtl_input_desc;
 
 /* Where a column or a task takes its rows from: inputs and columns by their names, tasks' outputs (TASK) and
@@ -521,7 +526,10 @@ typedef struct mtl_cell_desc { MTL_CELL_FIELDS(MTL__MEMBER) } mtl_cell_desc;
     X(MTL_INT,    head_width,    0, 0, 1000000, MTL_NONE, \
       "attention: columns of a head; 0: those that it reads, shared out among the heads") \
     X(MTL_FLAG,   rotary,        0, 0, 1, MTL_NONE, \
-      "attention: queries and keys are turned by their steps, so scores know how far apart these are")
+      "attention: queries and keys are turned by their steps, so scores know how far apart these are") \
+    X(MTL_FLOAT,  dropout_recurrent, 0, 0, 0.99, MTL_NONE, \
+      "cells: share of the state's values that a recurrent matrix does not see in training, the same at " \
+      "all steps of a sequence")
 typedef struct mtl_column_desc { MTL_COLUMN_FIELDS(MTL__MEMBER) } mtl_column_desc;
 
 /* A task: level x kind, a tap into the encoder, a head, a loss and a weight in the joint loss sum_k weight_k
@@ -583,7 +591,8 @@ typedef struct mtl_column_desc { MTL_COLUMN_FIELDS(MTL__MEMBER) } mtl_column_des
     X(MTL_CHOICE, pool,       MTL_POOL_LAST, 1, MTL_POOL_DOT, MTL_POOL, \
       "sequence level: how a sequence's rows become one") \
     X(MTL_INTS,   hidden,        0, 0, 1000000, MTL_NONE, "units of the head's hidden dense layers") \
-    X(MTL_CHOICE, activation, MTL_ACTIVATION_RELU, 1, 4, MTL_ACTIVATION, "of the hidden dense layers") \
+    X(MTL_CHOICE, activation, MTL_ACTIVATION_RELU, 1, MTL_ACTIVATION_SILU, MTL_DENSE, \
+      "of the hidden dense layers; gelu is x Phi(x), exactly, silu is x sigmoid(x)") \
     X(MTL_FLOAT,  dropout,       0, 0, 0.99, MTL_NONE, \
       "share of the head's inputs and hidden values dropped in training") \
     X(MTL_FLAG,   per_step,      0, 0, 1, MTL_NONE, \
@@ -605,7 +614,12 @@ typedef struct mtl_column_desc { MTL_COLUMN_FIELDS(MTL__MEMBER) } mtl_column_des
       "lm: the rows of its output are the words' embeddings, behind a dense layer") \
     X(MTL_INT,    samples,       0, 0, 100000000, MTL_NONE, \
       "lm: words drawn for a batch's softmax in training; 0: 8192 from 20000 classes on, else none; as " \
-      "many as classes: none")
+      "many as classes: none") \
+    X(MTL_FLAG,   dropout_per_sequence, 0, 0, 1, MTL_NONE, \
+      "step level: drop the same of the head's inputs and hidden values at all steps of a sequence") \
+    X(MTL_FLAG,   batch_norm,    0, 0, 1, MTL_NONE, \
+      "batch normalisation of the hidden dense layers, before their activation, by the rows of a batch " \
+      "that have labels in training, else by running averages")
 typedef struct mtl_task_desc { MTL_TASK_FIELDS(MTL__MEMBER) } mtl_task_desc;
 
 /* A penalty: a loss without targets that is added to the joint loss, weight times
@@ -633,6 +647,9 @@ typedef struct mtl_penalty_desc { MTL_PENALTY_FIELDS(MTL__MEMBER) } mtl_penalty_
     X(MTL_LIST,   penalties,     0, 0, 0, penalty, "or none") \
     X(MTL_NAME,   freeze,        0, 0, 0, MTL_NONE, \
       "names of tensors that never learn, separated by , or +; a * in one stands for anything") \
+    X(MTL_NAME,   init,          0, 0, 0, MTL_NONE, \
+      "initial values by tensors' names, NAME=KIND or NAME=KIND:X, separated by commas; a * in a name " \
+      "stands for anything, and of several that fit the last one counts") \
     X(MTL_SEED,   seed,          1, 0, 0, MTL_NONE, "of the initial parameters")
 typedef struct mtl_allocator {              /* NULL members: malloc and free */
     void *user;
@@ -764,7 +781,9 @@ typedef struct mtl_trainer_desc {
     X(MTL_FLAG,   logits,     0, 0, 1, MTL_NONE, \
       "classes are answered by labels and logits, without the probabilities, which cost a small model most") \
     X(MTL_FLAG,   aside,      0, 0, 1, MTL_NONE, \
-      "language models are answered beside other tasks, too; else only where there are no others")
+      "language models are answered beside other tasks, too; else only where there are no others") \
+    X(MTL_INT,    paths,      0, 0, 1000, MTL_NONE, \
+      "crf tasks: so many of the likeliest labellings of each sequence are told, with their probabilities")
 typedef struct mtl_predictor_desc {
     const char *name;                       /* unused; may stay NULL */
     MTL_PREDICTOR_FIELDS(MTL__MEMBER)
@@ -862,7 +881,9 @@ typedef struct mtl_init_rows {
 
 /* One named parameter: a view into its set's flat block. Shapes and names are PyTorch's. Or a buffer: state
    that is no parameter (means and scales, running statistics), named "buffers.OWNER.WHAT", in memory of its
-   own. It is saved, loaded, transferred, exported and imported as parameters are, but never optimised.
+   own. It is saved, loaded, transferred, exported and imported as parameters are, but never optimised. (The
+   running averages of batch normalisation stand among the parameters, as frozen tensors of role BUFFER: what
+   keeps the best epoch's weights keeps these.)
 
    Its initial values follow a rule (`init`) with one number (`initial`). A tensor of `gates` matrices above
    one another is filled matrix by matrix, each [rows][columns] with rows = shape[0] / gates:
@@ -873,7 +894,11 @@ typedef struct mtl_init_rows {
        he           N(0, 2 / columns)                                              He et al. 2015
        orthogonal   random rows (columns, when these are fewer) of length 1, at right angles to one another
                                                                                    Saxe et al. 2014
-       identity     1 on the diagonal, else 0                                      Le et al. 2015 */
+       identity     1 on the diagonal, else 0                                      Le et al. 2015
+   A model's desc says rules by name (mtl_model_desc.init), such as "*.weight_hh*=orthogonal,words.weight=
+   uniform:0.1". uniform and constant need their number there; the last four are of matrices, so that vectors
+   whose names fit keep their own rule. What init_rows says stays: padding is 0, forget gates have their
+   bias. */
 typedef struct mtl_tensor {
     const char *name;
     int dims;                               /* 1 or 2 */
@@ -988,6 +1013,7 @@ struct mtl_run {
     unsigned char *skipped;                 /* NULL, or [B] what predictor.skip_bad left out: MTL_SKIPPED_* */
     const struct mtl_input *inputs;         /* the batch's, while a model runs; NULL in a dry run */
     const mtl_target *targets;              /* [tasks] of the batch, in training; NULL: it has none */
+    size_t paths;                           /* how many paths crf tasks are asked for: predictor.paths */
 };
 
 /* A run over `arena` with the kernels of isa (MTL_ISA_*); err (not NULL) is its sticky error. Set tape,
@@ -1060,6 +1086,7 @@ struct mtl_parameters {
     void *fresh_owner;
     size_t buffer_count, buffer_capacity;
     mtl_tensor **buffers;                   /* [buffer_count] they stand in no other list */
+    struct mtl_batch_norm *batch_norms;     /* a list: what moves with each update beside parameters */
 };
 /* An empty set in `arena`, which must outlive it. */
 MTL_DEF void mtl_parameters_init(mtl_parameters *set, mtl_arena *arena);
@@ -1104,6 +1131,17 @@ MTL_DEF mtl_norm *mtl_norm_add(mtl_parameters *set, const char *name, size_t wid
                                mtl_error *err);
 MTL_DEF mtl_activation *mtl_norm_forward(mtl_run *run, const mtl_norm *norm, mtl_activation *x,
                                          const char *name);
+/* Batch normalisation (Ioffe & Szegedy 2015), as PyTorch's BatchNorm1d over all rows of x:
+       y = (x - m) / sqrt(v + 1e-5) * weight + bias
+   In training m and v are the mean and the variance of each column over the rows, and an update that is made
+   moves the running averages by 0.1 towards them (v by what n / (n - 1) makes of it). Else, and where there
+   is but one row, or weight and bias are frozen, m and v are the running averages. Tensors NAME.weight and
+   NAME.bias [width], which begin as 1 and 0, and buffers.NAME.running_mean and .running_var, as 0 and 1. */
+typedef struct mtl_batch_norm mtl_batch_norm;
+MTL_DEF mtl_batch_norm *mtl_batch_norm_add(mtl_parameters *set, const char *name, size_t width,
+                                           mtl_error *err);
+MTL_DEF mtl_activation *mtl_batch_norm_forward(mtl_run *run, const mtl_batch_norm *norm, mtl_activation *x,
+                                               const char *name);
 
 /* One recurrent layer in one direction. Tensors PREFIXweight_ih_lK, weight_hh_lK, bias_ih_lK, bias_hh_lK (+
    _reverse), PyTorch's shapes and gate order (LSTM i f g o, GRU r z n); initial values U(-1/sqrt(H),
@@ -1474,6 +1512,10 @@ typedef struct mtl_prediction {
                                                Beside other tasks all is empty without predictor.aside */
     const mtl_real *logits;                 /* predictor.logits: [items][classes] in place of probabilities
                                                (but of steps that vote) */
+    size_t path_count;                      /* predictor.paths, of crf tasks; else 0 */
+    const int *paths;                       /* [path_count][items] the likeliest paths through each sequence,
+                                               the best one first; MTL_MISSING where there are fewer */
+    const mtl_real *path_log_p;             /* [path_count][B] log p of these; NaN where there are fewer */
 } mtl_prediction;
 /* Predicts every task for a batch. out: [task_count]. Errors: RANGE (sequence and position), NUMBER, LIMIT;
    after one no state has been moved. With predictor.skip_bad a sequence with an id that is out of range, or a
@@ -1535,7 +1577,7 @@ struct mtl_operation {
    does stands above it in >>stream. */
 #define MTL_OPERATION_LIST(X) \
     X(embedding) X(features) X(cell) X(dense) X(activate) X(softmax) X(copy) X(add) X(gate) X(pool) \
-    X(attend) X(norm) X(class) X(multi) X(real) X(ordinal) X(ranks) X(window) X(none)
+    X(attend) X(norm) X(class) X(multi) X(real) X(ordinal) X(ranks) X(window) X(none) X(affine)
 #define MTL__OPERATION(name) MTL_DEF mtl_status mtl_do_##name(const mtl_operation *op, mtl_frame *frame);
 MTL_OPERATION_LIST(MTL__OPERATION)
 #undef MTL__OPERATION
@@ -4446,7 +4488,11 @@ typedef struct mtl__cell_pass {
     const mtl_real *h0; size_t h0_stride;       /* [B][H] initial states by sequence, NULL: zeros */
     const mtl_real *c0; size_t c0_stride;
     mtl_real *scratch;                          /* not all gates joint: [B][padded H], r*h when !keep, and its
-                                                   gradient */
+                                                   gradient; with a mask dz W_hh */
+    const mtl_real *mask; size_t mask_stride;   /* [B][padded H] by sequence, 0 or 1 / keep: recurrent
+                                                   dropout; NULL: none. Then W_hh multiplies, with rows of
+                                                   the same stride, .. */
+    mtl_real *seen; const mtl_real *seen0;      /* .. [N] h o mask, and h0 o mask by sequence */
     /* backward */
     const mtl_real *dy; size_t dy_stride;       /* [N][H] gradient of y, NULL: zero */
     mtl_real *dz;
@@ -4592,7 +4638,7 @@ typedef struct mtl__chain_back {
       mtl_real *scratch)) \
     X(void, column_sums, (const mtl__product_weights *p, mtl_real *db)) \
     X(void, cell_backward, (const mtl__cell_pass *p, size_t first, size_t count)) \
-    X(void, activate_backward, (int activation, size_t n, const mtl_real *y, const mtl_real *dy, \
+    X(void, activate_backward, (int activation, size_t n, const mtl_real *of, const mtl_real *dy, \
       mtl_real *dx)) \
     X(void, cross_entropy_forward, (const mtl__cross_entropy *p, size_t row_begin, size_t row_end)) \
     X(void, cross_entropy_backward, (const mtl__cross_entropy *p, size_t row_begin, size_t row_end)) \
@@ -4720,6 +4766,8 @@ typedef struct mtl__cell_rows {
     int linked;                                 /* 1: the state before is in y and c; 0: these sequences start
                                                    here */
     const mtl_real *h; size_t h_stride;         /* hidden states before, [rows][H]; NULL: zeros */
+    const mtl_real *seen; size_t seen_stride;   /* what W_hh multiplies: those, or what a mask leaves of
+                                                   them */
     const mtl_real *c; size_t c_stride;         /* LSTM cell states before; mtl__zeros with stride 0 if there
                                                    are none */
     size_t begin, end;                          /* units of the step that are worked on */
@@ -4747,6 +4795,8 @@ MTL__INLINE int mtl__cell_parts(const mtl__cell_pass *p, size_t t, size_t first,
         r->linked = 1;
         r->h = p->y + (time->offset[before] + first) * p->y_stride;
         r->h_stride = p->y_stride;
+        r->seen = p->mask ? p->seen + (time->offset[before] + first) * p->mask_stride : r->h;
+        r->seen_stride = p->mask ? p->mask_stride : r->h_stride;
         r->c = p->c ? p->c + (p->keep ? time->offset[before] + first : first) * p->c_stride : mtl__zeros;
         r->c_stride = p->c ? p->c_stride : 0;
     }
@@ -4758,6 +4808,8 @@ MTL__INLINE int mtl__cell_parts(const mtl__cell_pass *p, size_t t, size_t first,
         r->linked = 0;
         r->h = p->h0 ? p->h0 + joint * p->h0_stride : NULL;
         r->h_stride = p->h0 ? p->h0_stride : 0;
+        r->seen = p->mask && p->h0 ? p->seen0 + joint * p->mask_stride : r->h;
+        r->seen_stride = p->mask ? p->mask_stride : r->h_stride;
         r->c = p->c0 ? p->c0 + joint * p->c0_stride : mtl__zeros;
         r->c_stride = p->c0 ? p->c0_stride : 0;
     }
@@ -5830,6 +5882,60 @@ MTL__VECTOR mtl__vec MTL__FN(mtl__activation_slope)(int activation, mtl__vec y, 
     return dy;
 }
 
+/* Phi(-|x|), Phi the normal distribution's integral; *density: exp(-x^2 / 2). In floats by t P(t) of
+   t = 1 / (1 + 0.23 |x|), fitted for the least relative error, 1.4e-7 (the form: Hastings 1955); |x| above 13
+   counts as 13, where it is 6e-39. */
+#if !MTL__REAL_IS_DOUBLE
+MTL__VECTOR mtl__vec MTL__FN(mtl__normal_tail)(mtl__vec x, mtl__vec *density)
+{
+    static const float p[] = { -7.388296652e-02f, 2.688514722e-01f, -2.349882633e-01f, 2.536007093e-01f,
+                               -7.345995363e-04f, 1.061040233e-01f, 8.914193425e-02f, 9.190775708e-02f };
+    const mtl__vec below = mtl__max(mtl__all(-13.0f), mtl__minus_abs(x)), one = mtl__all(1.0f);
+    const mtl__vec t = mtl__div(one, mtl__submul(below, mtl__all(0.23f), one));
+    mtl__vec sum = mtl__all(p[0]);
+    size_t k;
+    for (k = 1; k < sizeof p / sizeof *p; k++) sum = mtl__muladd(sum, t, mtl__all(p[k]));
+    *density = MTL__FN(mtl__exp_fall)(mtl__mul(mtl__mul(below, below), mtl__all(-0.5f)));
+    return mtl__mul(mtl__mul(sum, t), *density);
+}
+#else
+MTL__VECTOR mtl__vec MTL__FN(mtl__normal_tail)(mtl__vec x, mtl__vec *density)
+{
+    *density = exp(-0.5 * x * x);
+    return 0.5 * erfc(mtl__abs(x) * 0.70710678118654752440);
+}
+#endif
+
+/* Those of dense layers alone, whose slope goes by x. gelu (Hendrycks & Gimpel 2016): x Phi(x) = max(0, x) -
+   |x| Phi(-|x|), PyTorch's default, no approximation by tanh; silu: x sigmoid(x). Far out the last factor is
+   0 and |x| may be infinite. */
+MTL__VECTOR mtl__vec MTL__FN(mtl__activation_dense)(int activation, mtl__vec x)
+{
+    mtl__vec density, tail;
+    if (activation == MTL_ACTIVATION_SILU)
+        return mtl__mul(mtl__max(mtl__all((mtl_real)-100), x), MTL__FN(mtl__sigmoid)(x));
+    if (activation != MTL_ACTIVATION_GELU) return MTL__FN(mtl__activation)(activation, x);
+    tail = MTL__FN(mtl__normal_tail)(x, &density);
+    tail = mtl__mul(mtl__max(mtl__all((mtl_real)-100), mtl__minus_abs(x)), tail);
+    return MTL__KEEP_NAN(mtl__add(mtl__max(mtl__all(0), x), tail), x);
+}
+
+/* Their dx, of x: gelu Phi(x) + x phi(x), silu s + x s (1 - s) with s = sigmoid(x). */
+MTL__VECTOR mtl__vec MTL__FN(mtl__slope_dense)(int activation, mtl__vec of, mtl__vec dy)
+{
+    const mtl__vec one = mtl__all(1), least = mtl__all((mtl_real)-100);
+    const mtl__vec x = mtl__with_sign(mtl__max(least, mtl__minus_abs(of)), of);
+    mtl__vec density, s;
+    if (activation == MTL_ACTIVATION_SILU) {
+        s = MTL__FN(mtl__sigmoid)(x);
+        return mtl__mul(dy, mtl__muladd(mtl__mul(x, s), mtl__sub(one, s), s));
+    }
+    if (activation != MTL_ACTIVATION_GELU) return MTL__FN(mtl__activation_slope)(activation, of, dy);
+    s = MTL__FN(mtl__normal_tail)(x, &density);
+    s = mtl__add(s, mtl__where_positive(x, mtl__submul(s, mtl__all(2), one)));
+    return mtl__mul(dy, mtl__muladd(mtl__mul(x, density), mtl__all((mtl_real)0.39894228040143267794), s));
+}
+
 /* ---- whole arrays -----------------------------------------------------------------------------------------
    Element-wise over n contiguous reals; the last, partial vector is loaded and stored lane by lane. Bound:
    memory, except activate and exponential (20 to 30 operations per vector). */
@@ -5837,20 +5943,22 @@ MTL__KERNEL void MTL__FN(mtl__activate)(int activation, size_t n, const mtl_real
 {
     size_t i;
     for (i = 0; i + MTL__LANES <= n; i += MTL__LANES)
-        mtl__store(y + i, MTL__FN(mtl__activation)(activation, mtl__load(x + i)));
-    if (i < n) mtl__store_some(y + i, MTL__FN(mtl__activation)(activation, mtl__load_some(x + i, n - i)),
-                               n - i);
+        mtl__store(y + i, MTL__FN(mtl__activation_dense)(activation, mtl__load(x + i)));
+    if (i < n)
+        mtl__store_some(y + i, MTL__FN(mtl__activation_dense)(activation, mtl__load_some(x + i, n - i)),
+                        n - i);
 }
 
-MTL__KERNEL void MTL__FN(mtl__activate_backward)(int activation, size_t n, const mtl_real *y,
+/* of: y; of gelu and silu x */
+MTL__KERNEL void MTL__FN(mtl__activate_backward)(int activation, size_t n, const mtl_real *of,
                                                  const mtl_real *dy, mtl_real *dx)
 {
     size_t i;
     for (i = 0; i + MTL__LANES <= n; i += MTL__LANES)
-        mtl__store(dx + i, MTL__FN(mtl__activation_slope)(activation, mtl__load(y + i), mtl__load(dy + i)));
+        mtl__store(dx + i, MTL__FN(mtl__slope_dense)(activation, mtl__load(of + i), mtl__load(dy + i)));
     if (i < n)
         mtl__store_some(dx + i,
-                        MTL__FN(mtl__activation_slope)(activation, mtl__load_some(y + i, n - i),
+                        MTL__FN(mtl__slope_dense)(activation, mtl__load_some(of + i, n - i),
                                                        mtl__load_some(dy + i, n - i)),
                         n - i);
 }
@@ -7479,6 +7587,22 @@ MTL__KERNEL void MTL__FN(mtl__rnn_backward)(const mtl__cell_block *block)
    while the product's result is in L1 (mtl__cell_enter says how many blocks at once). No product for
    sequences that start from zeros. Bound: multiply-adds; for few sequences, reading W_hh. */
 
+/* to (+)= from o mask, of the part's rows and units. */
+MTL__KERNEL void MTL__FN(mtl__cell_mask)(const mtl__cell_pass *p, const mtl__cell_rows *part,
+                                         const mtl_real *from, size_t from_row, mtl_real *to, size_t to_row,
+                                         int add)
+{
+    const size_t whole = part->begin + (part->end - part->begin) / MTL__LANES * MTL__LANES;
+    size_t row, i;
+    for (row = 0; row < part->rows; row++, from += from_row, to += to_row) {
+        const mtl_real *mask = p->mask + (part->sequence + row) * p->mask_stride;
+        for (i = part->begin; i < whole; i += MTL__LANES)
+            mtl__store(to + i, mtl__muladd(mtl__load(from + i), mtl__load(mask + i), add ? mtl__load(to + i)
+                                           : mtl__all(0)));
+        for (; i < part->end; i++) to[i] = from[i] * mask[i] + (add ? to[i] : 0);
+    }
+}
+
 /* The left operand of a step's product: rows of `blocks` times `width` reals, as they are or rounded, once
    for all units, into the pass's scratch. */
 MTL__KERNEL void MTL__FN(mtl__cell_operand)(const mtl__cell_pass *p, const mtl__cell_rows *part,
@@ -7583,7 +7707,7 @@ MTL__KERNEL void MTL__FN(mtl__cell_product_gate)(const mtl__cell_pass *p, const 
 
 MTL__KERNEL void MTL__FN(mtl__lstm_step)(const mtl__cell_pass *p, const mtl__cell_rows *part)
 {
-    mtl__tile t = MTL__FN(mtl__cell_tile)(p, part, part->h, part->h_stride, 4, MTL__START_ADD);
+    mtl__tile t = MTL__FN(mtl__cell_tile)(p, part, part->seen, part->seen_stride, 4, MTL__START_ADD);
     const mtl__cell_block *b;
     mtl__cell_walk walk;
     for (b = mtl__cell_first(p, part, &walk); b; b = mtl__cell_next(p, part, &walk)) {
@@ -7598,7 +7722,7 @@ MTL__KERNEL void MTL__FN(mtl__gru_step)(const mtl__cell_pass *p, const mtl__cell
     MTL__ALIGN64 mtl_real product[MTL__SEQUENCES * 3 * MTL__BLOCK];     /* of all rows of a block, or of one
                                                                            row of all blocks */
     const size_t width = 3 * MTL__BLOCK, bias_row = part->rows > 1 || !p->bias_n ? 0 : MTL__BLOCK;
-    mtl__tile t = MTL__FN(mtl__cell_tile)(p, part, part->h, part->h_stride, 3, MTL__START_ZERO);
+    mtl__tile t = MTL__FN(mtl__cell_tile)(p, part, part->seen, part->seen_stride, 3, MTL__START_ZERO);
     const mtl__cell_block *b;
     mtl__cell_walk walk;
     for (b = mtl__cell_first(p, part, &walk); b; b = mtl__cell_next(p, part, &walk)) {
@@ -7611,10 +7735,10 @@ MTL__KERNEL void MTL__FN(mtl__gru_step)(const mtl__cell_pass *p, const mtl__cell
 
 MTL__KERNEL void MTL__FN(mtl__gru_reset_step)(const mtl__cell_pass *p, const mtl__cell_rows *part)
 {
-    mtl__tile t = MTL__FN(mtl__cell_tile)(p, part, part->h, part->h_stride, 2, MTL__START_ADD);
+    mtl__tile t = MTL__FN(mtl__cell_tile)(p, part, part->seen, part->seen_stride, 2, MTL__START_ADD);
     const mtl__cell_block *b;
     mtl__cell_walk walk;
-    const mtl_real *reset;
+    mtl_real *reset;
     size_t reset_row;
     mtl__cell_open(p, part, &walk.at);
     reset = walk.at.extra;
@@ -7623,6 +7747,7 @@ MTL__KERNEL void MTL__FN(mtl__gru_reset_step)(const mtl__cell_pass *p, const mtl
         MTL__FN(mtl__cell_product)(&t, part->rows, 2, walk.blocks, walk.at.z, walk.at.z_row, p->z_block);
         MTL__FN(mtl__gru_reset_forward)(b);
     }
+    if (p->mask) MTL__FN(mtl__cell_mask)(p, part, reset, reset_row, reset, reset_row, 0);
     if (part->h) MTL__FN(mtl__cell_product_gate)(p, part, reset, reset_row, p->packed_n, MTL__GRU_N);
     for (b = mtl__cell_first(p, part, &walk); b; b = mtl__cell_next(p, part, &walk)) {
         MTL__FN(mtl__gru_output_forward)(b);
@@ -7634,7 +7759,7 @@ MTL__KERNEL void MTL__FN(mtl__rnn_step)(const mtl__cell_pass *p, const mtl__cell
 {
     const mtl__cell_block *b;
     mtl__cell_walk walk;
-    if (part->h) MTL__FN(mtl__cell_product_gate)(p, part, part->h, part->h_stride, p->packed, 0);
+    if (part->h) MTL__FN(mtl__cell_product_gate)(p, part, part->seen, part->seen_stride, p->packed, 0);
     for (b = mtl__cell_first(p, part, &walk); b; b = mtl__cell_next(p, part, &walk)) {
         MTL__FN(mtl__rnn_forward)(b);
         mtl__cell_leave(p, &walk);
@@ -7768,6 +7893,7 @@ MTL__KERNEL void MTL__FN(mtl__gru_reset_step_back)(const mtl__cell_pass *p, cons
     mtl__cell_walk walk;
     MTL__FN(mtl__cell_slopes)(p, part, MTL__FN(mtl__gru_output_backward));
     MTL__FN(mtl__cell_product_back)(p, part, 0, 1, p->packed_n_t, drh, padded, MTL__START_ZERO);
+    if (p->mask) MTL__FN(mtl__cell_mask)(p, part, drh, padded, drh, padded, 0);
     for (b = mtl__cell_first(p, part, &walk); b; b = mtl__cell_next(p, part, &walk)) {
         MTL__FN(mtl__gru_reset_backward)(b, drh + walk.unit, drh_row);
         mtl__cell_leave_backward(p, &walk);
@@ -7784,13 +7910,17 @@ MTL__KERNEL void MTL__FN(mtl__mingru_step_back)(const mtl__cell_pass *p, const m
     MTL__FN(mtl__cell_slopes)(p, part, MTL__FN(mtl__mingru_backward));
 }
 
-/* The product with W_hh, where there is one, into the part's units of the carry dh. */
+/* The product with W_hh, where there is one, into the part's units of the carry dh, through the mask. */
 MTL__KERNEL void MTL__FN(mtl__cell_step_carry)(const mtl__cell_pass *p, const mtl__cell_rows *part)
 {
-    if (p->kind->joint && (part->linked || p->want_dh0))
-        MTL__FN(mtl__cell_product_back)(p, part, p->kind->hidden_slot, p->kind->joint, p->packed_t,
-                                        p->dh + part->sequence * p->dh_stride, p->dh_stride,
-                                        p->kind->carries ? MTL__START_ADD : MTL__START_ZERO);
+    const size_t row = part->sequence * p->dh_stride;
+    if (!p->kind->joint || !(part->linked || p->want_dh0)) return;
+    MTL__FN(mtl__cell_product_back)(p, part, p->kind->hidden_slot, p->kind->joint, p->packed_t,
+                                    (p->mask ? p->scratch : p->dh) + row, p->dh_stride,
+                                    p->kind->carries && !p->mask ? MTL__START_ADD : MTL__START_ZERO);
+    if (p->mask)
+        MTL__FN(mtl__cell_mask)(p, part, p->scratch + row, p->dh_stride, p->dh + row, p->dh_stride,
+                                p->kind->carries);
 }
 
 /* ---- cells: all steps -------------------------------------------------------------------------------------
@@ -7822,6 +7952,9 @@ MTL__KERNEL void MTL__FN(mtl__cell_turn)(const mtl__cell_pass *p, const mtl__cel
         else {
             if (p->same) mtl__cell_copy_same(p, &parts[i]);
             cell->step(p, &parts[i]);
+            if (p->mask)
+                MTL__FN(mtl__cell_mask)(p, &parts[i], p->y + parts[i].row * p->y_stride, p->y_stride,
+                                        p->seen + parts[i].row * p->mask_stride, p->mask_stride, 0);
         }
     }
 }
@@ -8490,6 +8623,8 @@ MTL_DEF MTL__RARE mtl_status mtl_parameters_allocate(mtl_parameters *set, mtl_er
 
 typedef struct mtl__init {
     const char *name;
+    int needs_number, of_matrices;          /* in a desc's text: 1: nothing stands for its number; vectors
+                                               whose names fit keep their rule */
     void (*fill)(mtl_tensor *t, uint64_t seed, uint64_t stream);
 } mtl__init;
 
@@ -8575,18 +8710,59 @@ static void mtl__fill_identity(mtl_tensor *t, uint64_t seed, uint64_t stream)
 }
 
 static const mtl__init mtl__inits[] = {
-    { "uniform", MTL__TRAINS(mtl__fill_uniform) },
-    { "normal", MTL__TRAINS(mtl__fill_normal) },
-    { "constant", MTL__TRAINS(mtl__fill_constant) },
-    { "xavier", MTL__TRAINS(mtl__fill_xavier) },
-    { "he", MTL__TRAINS(mtl__fill_he) },
-    { "orthogonal", MTL__TRAINS(mtl__fill_orthogonal) },
-    { "identity", MTL__TRAINS(mtl__fill_identity) }
+    { "uniform", 1, 0, MTL__TRAINS(mtl__fill_uniform) },
+    { "normal", 0, 0, MTL__TRAINS(mtl__fill_normal) },
+    { "constant", 1, 0, MTL__TRAINS(mtl__fill_constant) },
+    { "xavier", 0, 1, MTL__TRAINS(mtl__fill_xavier) },
+    { "he", 0, 1, MTL__TRAINS(mtl__fill_he) },
+    { "orthogonal", 0, 1, MTL__TRAINS(mtl__fill_orthogonal) },
+    { "identity", 0, 1, MTL__TRAINS(mtl__fill_identity) }
 };
 
 MTL_DEF const char *mtl_init_name(int init)
 {
     return init > 0 && (size_t)init <= MTL__COUNT(mtl__inits) ? mtl__inits[init - 1].name : NULL;
+}
+
+/* The kinds' names, for a message. out[200] */
+static MTL__RARE const char *mtl__init_names(char *out)
+{
+    size_t k, used = 0;
+    for (k = 0; k < MTL__COUNT(mtl__inits); k++, used = strlen(out))
+        mtl__print(out + used, 200 - used, "%s%s%s", k ? ", " : "", mtl__inits[k].name,
+                   mtl__inits[k].needs_number ? ":X" : "");
+    return out;
+}
+
+/* Reads the kind and the number of NAME=KIND or NAME=KIND:X, `length` bytes of which `name` are NAME. Returns
+   MTL_INIT_*, or 0 and a set error. */
+static MTL__RARE int mtl__init_read(const char *text, size_t length, size_t name, float *number,
+                                    mtl_error *err)
+{
+    const size_t begin = mtl__at_most(name + 1, length);
+    const size_t kind = mtl__at_most(strcspn(text + begin, ":"), length - begin);
+    const mtl__init *row = mtl__inits, *end = row + MTL__COUNT(mtl__inits);
+    char shown[80], names[200];
+    double x = 0;
+    int right = 0;
+    mtl__copy_text(shown, mtl__at_most(length + 1, sizeof shown), text);
+    while (row < end && !(strlen(row->name) == kind && memcmp(row->name, text + begin, kind) == 0)) row++;
+    if (row == end) {
+        mtl__fail(err, MTL_ERROR_FIELD, "init", -1,
+                  "init: \"%s\" names no kind of initial values, which are %s", shown,
+                  mtl__init_names(names));
+        return 0;
+    }
+    if (begin + kind == length) right = !row->needs_number;
+    else right = mtl_text_number(text + begin + kind + 1, length - begin - kind - 1, &x) &&
+                 fabs(x) <= 1e30 && (row->needs_number || fabs(x) >= 1e-30);
+    *number = (float)x;
+    if (!right)
+        mtl__fail(err, MTL_ERROR_FIELD, "init", -1, row->needs_number
+                  ? "init: \"%s\": %s needs a number, as in %s:0.1"
+                  : "init: \"%s\": behind %s stands nothing, or a factor other than 0, as in %s:0.1", shown,
+                  row->name, row->name);
+    return right ? MTL_INIT_UNIFORM + (int)(row - mtl__inits) : 0;
 }
 
 static void mtl__tensor_fill(mtl_tensor *t, uint64_t seed)
@@ -10496,6 +10672,7 @@ static const mtl_choice mtl__choices_MTL_ISA[] = { MTL_ISA_NAMES(MTL__CHOICE_ROW
 static const mtl_choice mtl__choices_MTL_PRECISION[] = { MTL_PRECISION_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
 static const mtl_choice mtl__choices_MTL_CELL[] = { MTL_CELL_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
 static const mtl_choice mtl__choices_MTL_ACTIVATION[] = { MTL_ACTIVATION_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
+static const mtl_choice mtl__choices_MTL_DENSE[] = { MTL_DENSE_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
 static const mtl_choice mtl__choices_MTL_RESET[] = { MTL_RESET_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
 static const mtl_choice mtl__choices_MTL_INPUT[] = { MTL_INPUT_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
 static const mtl_choice mtl__choices_MTL_COLUMN[] = { MTL_COLUMN_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
@@ -12324,7 +12501,7 @@ MTL_DEF mtl_activation *mtl_dense_forward(mtl_run *run, const mtl_dense *dense, 
     return y;
 }
 
-/* ---- activation functions: y = f(x), dx = dy f'(y) ----------------------------------------------------- */
+/* ---- activation functions: y = f(x), dx = dy f'(x) ----------------------------------------------------- */
 
 typedef struct mtl__activate_data {
     int activation;
@@ -12347,14 +12524,14 @@ static void mtl__activate_back_part(const mtl__kernels *kernels, const void *pas
 {
     MTL__ALIGN64 mtl_real slope[MTL__STRIP];
     const mtl__activate_data *d = (const mtl__activate_data *)pass;
+    const mtl_activation *of = d->activation < MTL_ACTIVATION_GELU ? d->y : d->x;
     size_t first, count, n;
     for (first = 0; first < d->y->width; first += count) {
         count = mtl__at_most(d->y->width - first, MTL__STRIP);
         for (n = begin; n < end; n++) {
             mtl_real *dx = d->dx + n * d->x->stride + first;
-            const size_t at = n * d->y->stride + first;
-            kernels->activate_backward(d->activation, count, d->y->value + at, d->y->grad + at, d->add
-                                       ? slope : dx);
+            kernels->activate_backward(d->activation, count, of->value + n * of->stride + first,
+                                       d->y->grad + n * d->y->stride + first, d->add ? slope : dx);
             if (d->add) kernels->add_scaled(count, 1, slope, dx);
         }
     }
@@ -12480,6 +12657,178 @@ MTL_DEF mtl_activation *mtl_norm_forward(mtl_run *run, const mtl_norm *norm, mtl
     if (!d) return NULL;
     mtl_run_record(run, d->y, MTL__TRAINS(mtl__norm_backward), d);
     return d->y;
+}
+
+MTL__INLINE mtl_real *mtl__row(const mtl_activation *a, size_t n) { return a->value + n * a->stride; }
+
+/* ---- batch normalisation (Ioffe & Szegedy 2015): of each column -----------------------------------------
+   Sums are in double, row by row in packed order, and the jobs are columns: the same bits for any number of
+   threads and any instruction set. */
+struct mtl_batch_norm {
+    size_t width;
+    mtl_tensor *gain, *bias, *mean, *variance;
+    mtl_real *next_mean, *next_variance;    /* what the running averages are once the update is made */
+    struct mtl_batch_norm *next;            /* the set's list */
+};
+#define MTL__BATCH_EPSILON 1e-5             /* PyTorch's */
+#define MTL__BATCH_MOMENTUM 0.1
+
+typedef struct mtl__batch_pass {
+    const mtl_batch_norm *norm;
+    mtl_activation *x, *y;
+    int by_batch;                           /* 0: by the running averages, which stay */
+    mtl_real *mean, *inverse;               /* [width] m and 1 / sqrt(v + epsilon) */
+    mtl_real *dx, *dgain, *dbias;           /* while backward runs; NULL: not wanted */
+    int add_x, add_gain, add_bias;
+} mtl__batch_pass;
+
+/* A running average: a frozen tensor among the parameters. */
+static MTL__RARE mtl_tensor *mtl__running_add(mtl_parameters *set, const char *name, const char *what,
+                                              size_t width, float initial, mtl_error *err)
+{
+    char full[160];
+    mtl_tensor *t = mtl_parameters_add(set, mtl__print(full, sizeof full, "buffers.%s.%s", name, what), width,
+                                       0, MTL_TENSOR_BIAS, err);
+    if (!t) return NULL;
+    t->role = MTL_TENSOR_BUFFER;
+    t->frozen = t->no_decay = 1;
+    t->init = MTL_INIT_CONSTANT;
+    t->initial = initial;
+    return t;
+}
+
+MTL_DEF MTL__RARE mtl_batch_norm *mtl_batch_norm_add(mtl_parameters *set, const char *name, size_t width,
+                                                     mtl_error *err)
+{
+    mtl_error own;
+    char full[160];
+    mtl_batch_norm *norm, **end = &set->batch_norms;
+    err = mtl__error_given(err, &own);
+    norm = (mtl_batch_norm *)mtl__arena_make(set->arena, 1, sizeof *norm, "a batch normalisation", err);
+    if (!norm) return NULL;
+    norm->width = width;
+    norm->gain = mtl_parameters_add(set, mtl__print(full, sizeof full, "%s.weight", name), width, 0,
+                                    MTL_TENSOR_BIAS, err);
+    norm->bias = mtl_parameters_add(set, mtl__print(full, sizeof full, "%s.bias", name), width, 0,
+                                    MTL_TENSOR_BIAS, err);
+    norm->mean = mtl__running_add(set, name, "running_mean", width, 0, err);
+    norm->variance = mtl__running_add(set, name, "running_var", width, 1, err);
+    norm->next_mean = (mtl_real *)mtl__arena_zero(set->arena, 2 * width, sizeof(mtl_real),
+                                                  "running averages", err);
+    if (mtl__failed(err)) return NULL;
+    norm->next_variance = norm->next_mean + width;
+    norm->gain->init = norm->bias->init = MTL_INIT_CONSTANT;
+    norm->gain->initial = 1;
+    while (*end) end = &(*end)->next;
+    *end = norm;
+    return norm;
+}
+
+/* Before the first batch of an update (end 0), and when it was made (1): until then averages wait, so that
+   one that fails, or gradients without an update, leave them as they were. */
+static void mtl__batch_norms_move(const mtl_parameters *set, int end)
+{
+    mtl_batch_norm *n;
+    size_t k;
+    for (n = set->batch_norms; n; n = n->next)
+        for (k = 0; k < n->width; k++) {
+            mtl_real *mean = &n->mean->value[k], *variance = &n->variance->value[k];
+            if (end) *mean = n->next_mean[k], *variance = n->next_variance[k];
+            else n->next_mean[k] = *mean, n->next_variance[k] = *variance;
+        }
+}
+
+/* Mean and variance of column j over the rows, and what they make of the averages to come. */
+static void mtl__batch_measure(const mtl__batch_pass *p, size_t j)
+{
+    const size_t rows = p->x->rows;
+    mtl_real *mean = &p->norm->next_mean[j], *variance = &p->norm->next_variance[j];
+    double m = (double)p->norm->mean->value[j], v = (double)p->norm->variance->value[j], sum = 0, squares = 0;
+    size_t n;
+    for (n = 0; p->by_batch && n < rows; n++) sum += (double)mtl__row(p->x, n)[j];
+    if (p->by_batch) m = sum / (double)rows;
+    for (n = 0; p->by_batch && n < rows; n++) {
+        const double away = (double)mtl__row(p->x, n)[j] - m;
+        squares += away * away;
+    }
+    if (p->by_batch) {
+        v = squares / (double)rows;
+        *mean = (mtl_real)((double)*mean + MTL__BATCH_MOMENTUM * (m - (double)*mean));
+        *variance = (mtl_real)((double)*variance + MTL__BATCH_MOMENTUM
+                               * (squares / (double)(rows - 1) - (double)*variance));
+    }
+    p->mean[j] = (mtl_real)m;
+    p->inverse[j] = (mtl_real)(1 / sqrt(v + MTL__BATCH_EPSILON));
+}
+
+/* Columns [begin, end). */
+static void mtl__batch_part(const mtl__kernels *kernels, const void *pass, size_t begin, size_t end)
+{
+    const mtl__batch_pass *p = (const mtl__batch_pass *)pass;
+    const mtl_real *gain = p->norm->gain->value, *bias = p->norm->bias->value;
+    size_t n, j;
+    (void)kernels;
+    for (j = begin; j < end; j++) mtl__batch_measure(p, j);
+    for (n = 0; n < p->x->rows; n++)
+        for (j = begin; j < end; j++)
+            mtl__row(p->y, n)[j] = (mtl__row(p->x, n)[j] - p->mean[j]) * p->inverse[j] * gain[j] + bias[j];
+}
+
+/* dbias = sum dy    dgain = sum dy x'    x' = (x - m) inverse
+   dx = gain inverse (dy - dbias / n - x' dgain / n), where m and v are the batch's; else gain inverse dy */
+static void mtl__batch_back_part(const mtl__kernels *kernels, const void *pass, size_t begin, size_t end)
+{
+    const mtl__batch_pass *p = (const mtl__batch_pass *)pass;
+    const double share = p->by_batch ? 1 / (double)p->x->rows : 0;
+    size_t n, j;
+    (void)kernels;
+    for (j = begin; j < end; j++) {
+        const double mean = (double)p->mean[j], inverse = (double)p->inverse[j];
+        const double factor = inverse * (double)p->norm->gain->value[j];
+        double sum = 0, dot = 0;
+        for (n = 0; n < p->x->rows; n++) {
+            const double dy = (double)p->y->grad[n * p->y->stride + j];
+            sum += dy;
+            dot += dy * ((double)mtl__row(p->x, n)[j] - mean) * inverse;
+        }
+        if (p->dbias) p->dbias[j] = (mtl_real)(sum + (p->add_bias ? (double)p->dbias[j] : 0));
+        if (p->dgain) p->dgain[j] = (mtl_real)(dot + (p->add_gain ? (double)p->dgain[j] : 0));
+        for (n = 0; p->dx && n < p->x->rows; n++) {
+            const double seen = ((double)mtl__row(p->x, n)[j] - mean) * inverse;
+            const double dy = (double)p->y->grad[n * p->y->stride + j] - share * (sum + seen * dot);
+            mtl_real *dx = p->dx + n * p->x->stride + j;
+            *dx = (mtl_real)(factor * dy + (p->add_x ? (double)*dx : 0));
+        }
+    }
+}
+
+static void mtl__batch_backward(mtl_run *run, void *data)
+{
+    mtl__batch_pass *p = (mtl__batch_pass *)data;
+    p->dx = mtl_run_grad(run, p->x, &p->add_x);
+    p->dgain = mtl_run_tensor_grad(run, p->norm->gain, &p->add_gain);
+    p->dbias = mtl_run_tensor_grad(run, p->norm->bias, &p->add_bias);
+    mtl__run_pass(run, mtl__batch_back_part, p, p->norm->width, MTL__BLOCK);
+}
+
+MTL_DEF mtl_activation *mtl_batch_norm_forward(mtl_run *run, const mtl_batch_norm *norm, mtl_activation *x,
+                                               const char *name)
+{
+    mtl_activation *y = x ? mtl__run_beside(run, name, x, norm->width) : NULL;
+    mtl__batch_pass *p = (mtl__batch_pass *)mtl_run_make(run, sizeof *p);
+    const int stays = mtl__stays(norm->gain) && mtl__stays(norm->bias);
+    if (!y || !p) return NULL;
+    y->constant = x->constant && stays;
+    p->norm = norm;
+    p->x = x;
+    p->y = y;
+    p->by_batch = MTL__TRAINING && run->training && !stays && x->rows > 1;
+    p->mean = mtl__run_reals(run, 2, norm->width);
+    p->inverse = p->mean + norm->width;
+    if (mtl__failed(run->error)) return NULL;
+    mtl__run_pass(run, mtl__batch_part, p, norm->width, MTL__BLOCK);
+    mtl_run_record(run, y, MTL__TRAINS(mtl__batch_backward), p);
+    return y;
 }
 
 /* ---- dropout (Srivastava et al. 2014), inverted; per sequence: one mask for all steps (Gal & Ghahramani
@@ -12649,8 +12998,6 @@ static mtl_real mtl__row_dot(const mtl_real *x, const mtl_real *y, size_t width)
     for (; j < width; j++) sum[0] += x[j] * y[j];
     return (sum[0] + sum[1]) + (sum[2] + sum[3]);
 }
-
-MTL__INLINE mtl_real *mtl__row(const mtl_activation *a, size_t n) { return a->value + n * a->stride; }
 
 /* A gradient's row before it is added to. */
 static mtl_real *mtl__row_open(mtl_real *grad, size_t stride, size_t width, size_t n, int add)
@@ -13993,6 +14340,7 @@ typedef struct mtl__cell_data {
     size_t y_first;                         /* where the cell's units begin in y: directions share one y */
     mtl_activation *h0, *c0, *h_last, *c_last;  /* NULL: zeros; not wanted */
     mtl_real *z, *c, *extra;                /* as mtl__cell_pass keeps them */
+    mtl_real *mask, *seen, *seen0;          /* the same; NULL: no recurrent dropout */
     int keep;                               /* 1: backward may come */
 } mtl__cell_data;
 
@@ -14033,6 +14381,10 @@ static MTL__RARE mtl__cell_pass mtl__cell_pass_of(const mtl_run *run, const mtl_
     pass.c = d->c;
     pass.c_stride = mtl__padded(cell->units);
     pass.extra = d->extra;
+    pass.mask = d->mask;
+    pass.mask_stride = mtl__padded(cell->units);
+    pass.seen = d->seen;
+    pass.seen0 = d->seen0;
     pass.y = d->y->value + d->y_first;
     pass.y_stride = d->y->stride;
     if (d->h0) { pass.h0 = d->h0->value; pass.h0_stride = d->h0->stride; }
@@ -14395,10 +14747,11 @@ static void mtl__cell_hidden_gradients(mtl__jobs *jobs, const mtl__cell_back *ba
     const mtl_cell *cell = d->cell;
     mtl__product_weights p = mtl__cell_weights(back, chunk, cell->kind->hidden_slot, cell->kind->joint);
     p.inputs = cell->units;
-    p.x = d->y->value + d->y_first;
-    p.x_stride = d->y->stride;
+    p.x = d->mask ? d->seen : d->y->value + d->y_first;
+    p.x_stride = d->mask ? mtl__padded(cell->units) : d->y->stride;
     p.source = d->packing->previous[cell->reverse] + chunk->first;
-    if (d->h0) { p.x0 = d->h0->value; p.x0_stride = d->h0->stride; }
+    if (d->h0) p.x0 = d->mask ? d->seen0 : d->h0->value;
+    if (d->h0) p.x0_stride = d->mask ? p.x_stride : d->h0->stride;
     mtl__jobs_add_gradients(jobs, &p, cell->w_hh, 0, mtl__cell_biases_alike(cell) ? NULL : cell->b_hh, NULL);
 }
 
@@ -14463,8 +14816,8 @@ static void mtl__cell_back_pass(mtl_run *run, mtl__cell_back *back, const mtl__s
     pass.dh = mtl__cell_carry_begin(run, d, d->h_last);
     pass.dh_stride = mtl__padded(cell->units);
     if (cell->kind->has_c) pass.dc = mtl__cell_carry_begin(run, d, d->c_last);
-    if (mtl__cell_apart(cell->kind)) pass.scratch = mtl__run_reals(run, d->packing->sequences,
-                                                                   mtl__padded(cell->units));
+    if (mtl__cell_apart(cell->kind) || d->mask)
+        pass.scratch = mtl__run_reals(run, d->packing->sequences, mtl__padded(cell->units));
     pass.want_dh0 = back->dh0 != NULL;
     back->pass = pass;
 }
@@ -14702,6 +15055,47 @@ static MTL__RARE mtl__layer_data *mtl__layer_make(mtl_run *run, const mtl_cell *
                                                       mtl__padded(d->cell->units));
     }
     return layer;
+}
+
+/* A mask is what dropout leaves of ones. */
+static void mtl__mask_part(const mtl__kernels *kernels, const void *pass, size_t begin, size_t end)
+{
+    const mtl__dropout *d = (const mtl__dropout *)pass;
+    size_t n;
+    for (n = begin * d->y_stride; n < end * d->y_stride; n++) d->y[n] = 1;
+    kernels->dropout(d, begin, end);
+}
+
+/* Recurrent dropout (Gal & Ghahramani 2016): each cell gets a mask of its own, and W_hh multiplies h o mask,
+   with one row of the mask for all steps of a sequence. Element-wise uses of h see all of it. */
+static MTL__RARE void mtl__layer_drop(mtl_run *run, mtl__layer_data *layer, mtl_real rate,
+                                      unsigned long long *stream)
+{
+    mtl__dropout drop;
+    size_t k;
+    if (!MTL__TRAINING || !layer || !run->training || rate <= 0) return;
+    for (k = 0; k < layer->count; k++) {
+        mtl__cell_data *d = &layer->cells[k];
+        const size_t sequences = d->packing->sequences, padded = mtl__padded(d->cell->units);
+        memset(&drop, 0, sizeof drop);
+        drop.rows = sequences;
+        drop.width = d->cell->units;
+        drop.key = d->packing->order;
+        drop.seed = run->seed;
+        drop.stream = run->step << 16 | (++*stream & 0xffff);
+        drop.rate = rate;
+        drop.x_stride = drop.y_stride = padded;
+        drop.x = drop.y = d->mask = mtl__run_reals(run, sequences, padded);
+        d->seen = mtl__run_reals(run, d->packing->rows, padded);
+        if (d->h0) d->seen0 = mtl__run_reals(run, sequences, padded);
+        if (mtl__failed(run->error)) return;
+        mtl__run_rows(run, mtl__mask_part, &drop, sizeof drop, sequences, 0);
+        if (!d->h0) continue;
+        drop.x = d->h0->value;
+        drop.x_stride = d->h0->stride;
+        drop.y = d->seen0;
+        mtl__run_rows(run, mtl__dropout_part, &drop, sizeof drop, sequences, 0);
+    }
 }
 
 /* final: [cells of the layer] */
@@ -15000,6 +15394,16 @@ MTL_DEF MTL__RARE mtl_status mtl_do_none(const mtl_operation *op, mtl_frame *f)
     return MTL_OK;
 }
 
+/* to = weights[0] from + weights[1], column by column. */
+MTL_DEF mtl_status mtl_do_affine(const mtl_operation *op, mtl_frame *f)
+{
+    const mtl_real *x = mtl__at(f, op->from);
+    mtl_real *to = mtl__at(f, op->to);
+    unsigned j;
+    for (j = 0; j < op->columns; j++) to[j] = op->weights[0][j] * x[j] + op->weights[1][j];
+    return MTL_OK;
+}
+
 /* to = activation `how` of from. */
 MTL_DEF mtl_status mtl_do_activate(const mtl_operation *op, mtl_frame *f)
 {
@@ -15264,6 +15668,23 @@ static MTL__RARE unsigned mtl__stream_norm(mtl_maker *m, const mtl_norm *norm, u
     op->bias[0] = norm->bias->value;
     op->factor = norm->epsilon;
     return op->to;
+}
+
+/* In place: y = a x + b, what running averages make of a batch normalisation. */
+static MTL__RARE unsigned mtl__stream_batch_norm(mtl_maker *m, const mtl_batch_norm *norm, unsigned at)
+{
+    mtl_real *a = mtl__constants(m, norm->width), *b = mtl__constants(m, norm->width);
+    mtl_operation *op = mtl__operation(m, mtl_do_affine, NULL, at, at, norm->width);
+    size_t j;
+    op->weights[0] = a;
+    op->weights[1] = b;
+    for (j = 0; a && b && j < norm->width; j++) {
+        const double scale = (double)norm->gain->value[j]
+            / sqrt((double)norm->variance->value[j] + MTL__BATCH_EPSILON);
+        a[j] = (mtl_real)scale;
+        b[j] = (mtl_real)((double)norm->bias->value[j] - scale * (double)norm->mean->value[j]);
+    }
+    return at;
 }
 
 /* In place. */
@@ -17525,6 +17946,132 @@ static void mtl__chain_best_paths(mtl_run *run, const mtl__chain *chain, const m
     mtl_arena_release(run->arena, mark);
 }
 
+/* The k best paths: of each label at each step the k best ways there, as in the best path's search, each from
+   a label before and one of its ways. In double, since the paths of a sequence lie close. Ways of equal score
+   stand in the order of the labels that they come from. */
+typedef struct mtl__chain_paths {
+    const mtl__lattice *l;                  /* its total is log Z, by its own `bound` */
+    int bound;                              /* of the paths */
+    size_t count;                           /* k */
+    double *score;                          /* [B][2][C][k] of ways, of a step and of the step before */
+    int *back;                              /* [N][C][k] label before * k + which of its ways; -1: none */
+    int *ends;                              /* [B][k] the same of whole paths */
+    const int *items;                       /* [N] */
+    int *labels;                            /* [k][N] by item */
+    mtl_real *log_p;                        /* [k][B] by the caller's sequence */
+} mtl__chain_paths;
+
+/* Puts a way among the best that are known, the worst of which may drop out. */
+static void mtl__paths_offer(double *score, int *back, size_t count, double s, int from)
+{
+    size_t k = count;
+    for (; k > 0 && (back[k - 1] < 0 || s > score[k - 1]); k--)
+        if (k < count) score[k] = score[k - 1], back[k] = back[k - 1];
+    if (k < count) score[k] = s, back[k] = from;
+}
+
+/* The ways to label `to`, or with `to` the number of labels to the end, from those of the step before (back
+   NULL: there is none). more: what each score gets besides. */
+static void mtl__paths_to(const mtl__chain_paths *d, size_t to, const double *before, const int *back,
+                          double more, double *score, int *ways)
+{
+    const mtl__chain *c = d->l->chain;
+    const size_t count = d->count;
+    size_t i, k;
+    for (k = 0; k < count; k++) ways[k] = -1;
+    if (!back && !(d->bound && c->needs && c->needs[to] >= 0))
+        mtl__paths_offer(score, ways, count, (double)c->start->value[to] + more, 0);
+    for (i = 0; back && i < c->labels; i++) {
+        const double step = to == c->labels ? (double)c->end->value[i]
+            : (double)c->transitions->value[i * c->labels + to];
+        if (to < c->labels && !mtl__chain_may(c, d->bound, i, to)) continue;
+        for (k = 0; k < count && back[i * count + k] >= 0; k++)
+            mtl__paths_offer(score, ways, count, before[i * count + k] + step + more, (int)(i * count + k));
+    }
+}
+
+/* Path number k of the sequence at place b, from its end. */
+static void mtl__paths_tell(const mtl__chain_paths *d, size_t b, size_t k, double score)
+{
+    const mtl__lattice *l = d->l;
+    const size_t labels = l->chain->labels, caller = (size_t)l->packing->order[b];
+    size_t t = (size_t)l->packing->lengths[b];
+    int way = l->how[b] == MTL__CHAIN_BAD ? -1 : d->ends[b * d->count + k];
+    d->log_p[k * l->packing->sequences + caller] = way < 0 ? mtl__nan() : (mtl_real)(score - l->total[b]);
+    while (t-- > 0) {
+        const size_t n = mtl__lattice_row(l, b, t);
+        d->labels[k * l->packing->rows + (size_t)d->items[n]] = way < 0 ? MTL_MISSING
+            : way / (int)d->count;
+        if (way >= 0) way = d->back[n * labels * d->count + (size_t)way];
+    }
+}
+
+static void mtl__chain_paths_part(const mtl__kernels *kernels, const void *pass, size_t b, size_t end)
+{
+    const mtl__chain_paths *d = (const mtl__chain_paths *)pass;
+    const mtl__lattice *l = d->l;
+    const size_t labels = l->chain->labels, width = labels * d->count;
+    (void)kernels;
+    for (; b < end; b++) {
+        double *score = d->score + 2 * b * width, *before = score + width, *other;
+        const int *back = NULL;
+        size_t t, j, k;
+        for (t = 0; t < (size_t)l->packing->lengths[b]; t++) {
+            const size_t n = mtl__lattice_row(l, b, t);
+            for (j = 0; j < labels; j++)
+                mtl__paths_to(d, j, before, back, (double)mtl__row(l->x, n)[j], score + j * d->count,
+                              d->back + n * width + j * d->count);
+            back = d->back + n * width;
+            other = before, before = score, score = other;
+        }
+        mtl__paths_to(d, labels, before, back, 0, score, d->ends + b * d->count);
+        for (k = 0; k < d->count; k++) mtl__paths_tell(d, b, k, score[k]);
+    }
+}
+
+/* log Z of sequences that the scaled sums do not do. */
+static void mtl__paths_rest_part(const mtl__kernels *kernels, const void *pass, size_t begin, size_t end)
+{
+    mtl__book *book = *(mtl__book *const *)pass;
+    const mtl__lattice *l = book->l;
+    size_t b;
+    (void)kernels; (void)begin; (void)end;
+    for (b = 0; b < l->packing->sequences; b++)
+        if (l->how[b] == MTL__CHAIN_LOGS) {
+            mtl__book_forward(book, b, 0);
+            l->total[b] = book->total;
+        }
+}
+
+/* The `count` best paths by `bound`, with their log p by z_bound. labels, log_p: as mtl__chain_paths has
+   them. */
+static MTL__RARE void mtl__chain_k_best(mtl_run *run, const mtl__chain *chain, const mtl_activation *x,
+                                        int bound, int z_bound, size_t count, const int *items, int *labels,
+                                        mtl_real *log_p)
+{
+    const mtl_arena_mark mark = mtl_arena_save(run->arena);
+    mtl__book book, *rest = &book;
+    mtl__chain_paths d;
+    mtl__lattice l;
+    size_t sequences;
+    mtl__lattice_begin(run, &l, chain, x, z_bound, NULL);
+    mtl__book_push(run, &book, &l);
+    mtl__lattice_forward(run, &l);
+    mtl__run_pass(run, mtl__paths_rest_part, &rest, 1, 1);
+    sequences = l.packing->sequences;
+    d.l = &l;
+    d.bound = bound;
+    d.count = count;
+    d.score = (double *)mtl_run_push(run, 2 * sequences * chain->labels * count * sizeof *d.score);
+    d.back = (int *)mtl_run_push(run, x->rows * chain->labels * count * sizeof *d.back);
+    d.ends = (int *)mtl_run_push(run, sequences * count * sizeof *d.ends);
+    d.items = items;
+    d.labels = labels;
+    d.log_p = log_p;
+    if (!mtl__failed(run->error)) mtl__run_pass(run, mtl__chain_paths_part, &d, sequences, 1);
+    mtl_arena_release(run->arena, mark);
+}
+
 /* ===========================================================================================================
    21 >>metrics    accuracy, span F1, label F1, RMSE, MAE, R2: counted as items stream by, nothing allocated
    ===========================================================================================================
@@ -18117,6 +18664,9 @@ static mtl_status mtl__input_check(mtl_input_desc *d, const char *what, mtl_erro
         if (!(d->unknown_chances[i] >= 0 && d->unknown_chances[i] <= 1))
             return mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s.unknown_chances[%d] must be between 0 and 1",
                              what, i);
+    if (d->batch_norm && !d->features)
+        return mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s.batch_norm (\"%s\"): is of features; a token's "
+                         "embedding has none", what, d->name);
     if ((d->vocabulary > 0) != (d->features > 0)) return mtl__status(err);
     return mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s (\"%s\") needs either a vocabulary or features",
                      what, d->name);
@@ -18186,8 +18736,12 @@ static mtl_activation *mtl__embedding_input(mtl_run *run, const mtl_input_part *
 
 static mtl_status mtl__features_build(mtl_input_part *part, mtl_parameters *set, mtl_error *err)
 {
+    char text[160];
     part->width = (size_t)part->desc->features;
     part->scaling = mtl_scaling_add(set, part->desc->name, part->width, err);
+    if (part->desc->batch_norm)
+        part->data = mtl_batch_norm_add(set, mtl__print(text, sizeof text, "%s.norm", part->desc->name),
+                                        part->width, err);
     return mtl__status(err);
 }
 
@@ -18205,8 +18759,11 @@ static mtl_status mtl__features_verify(const mtl_input_part *part, const mtl_inp
 
 static mtl_activation *mtl__features_input(mtl_run *run, const mtl_input_part *part, const mtl_input *input)
 {
-    return mtl__features_forward(run, &run->packing->space[MTL_LEVEL_STEP], input->rows, part->width,
-                                 part->scaling, part->desc->name);
+    const mtl_batch_norm *norm = (const mtl_batch_norm *)part->data;
+    const char *name = part->desc->name;
+    mtl_activation *x = mtl__features_forward(run, &run->packing->space[MTL_LEVEL_STEP], input->rows,
+                                              part->width, part->scaling, norm ? NULL : name);
+    return norm ? mtl_batch_norm_forward(run, norm, x, name) : x;
 }
 
 static MTL__RARE unsigned mtl__embedding_stream(mtl_maker *m, const mtl_input_part *part, size_t data)
@@ -18233,7 +18790,7 @@ static MTL__RARE unsigned mtl__features_stream(mtl_maker *m, const mtl_input_par
     op->weights[0] = s->set ? s->mean : NULL;
     op->weights[1] = factors;
     for (j = 0; factors && j < part->width; j++) factors[j] = s->scale[j] != 0 ? 1 / s->scale[j] : 0;
-    return op->to;
+    return part->data ? mtl__stream_batch_norm(m, (const mtl_batch_norm *)part->data, op->to) : op->to;
 }
 
 /* What an input that reads ids, and is no embedding, has not. */
@@ -18425,6 +18982,15 @@ static MTL__RARE void mtl__cells_build_norms(mtl__cells *column, const mtl_colum
                                       d->norm_epsilon, err);
 }
 
+/* Of columns without a recurrent matrix. */
+static MTL__RARE void mtl__refuse_recurrent(const mtl_column_desc *d, const char *what, mtl_error *err)
+{
+    if (d->dropout_recurrent > 0)
+        mtl__fail(err, MTL_ERROR_FIELD, "dropout_recurrent", -1,
+                  "column %s: dropout_recurrent is for recurrent matrices, and %s has none; use dropout or "
+                  "dropout_between", d->name, what);
+}
+
 static MTL__RARE mtl_status mtl__cells_build(mtl_column_part *part, mtl_parameters *set, mtl_error *err)
 {
     const mtl_column_desc *d = part->desc;
@@ -18459,6 +19025,8 @@ static MTL__RARE mtl_status mtl__cells_build(mtl_column_part *part, mtl_paramete
         : layers == 1 && !d->norm_output ? MTL_SEES_APART : MTL_SEES_ALL;
     part->state_units = units;
     part->state_c = layers && column->cells[0] && column->cells[0]->kind->has_c;
+    if (!mtl__failed(err) && !column->cells[0]->w_hh)
+        mtl__refuse_recurrent(d, column->cells[0]->kind->name, err);
     return mtl__status(err);
 }
 
@@ -18493,7 +19061,8 @@ static void mtl__cells_begin(mtl_run *run, mtl_column_pass *p)
     stream = mtl__run_stream(run);
     p->stream = *stream;
     if (run->training)                      /* a stream for each call with a rate: mtl__dropout_layer */
-        *stream += (d->dropout_between > 0 ? (unsigned)d->layers - 1 : 0) + (d->dropout > 0);
+        *stream += (d->dropout_between > 0 ? (unsigned)d->layers - 1 : 0) + (d->dropout > 0)
+            + (d->dropout_recurrent > 0 ? p->part->states : 0);
     p->y = p->x;
     p->data = norm && p->x ? mtl__norm_make(run, norm, p->x, "") : NULL;
     if (p->data) p->y = ((mtl__norm_data *)p->data)->y;
@@ -18504,12 +19073,15 @@ static mtl__layer_data *mtl__cells_layer(mtl_run *run, mtl_column_pass *p, size_
 {
     const mtl__cells *column = (const mtl__cells *)p->part->data;
     const size_t first = l * p->part->directions;
+    mtl__layer_data *layer;
     mtl_activation *x = p->y;
     if (l && column->between) x = mtl_norm_forward(run, column->between[l - 1], x, "");
     if (l) x = mtl__cells_dropout(run, p, p->part->desc->dropout_between, x);
     p->y = x ? mtl__run_beside(run, NULL, x, p->part->width) : NULL;
-    return mtl__layer_make(run, column->cells + first, p->part->directions, x, p->y,
-                           p->initial ? p->initial + first : NULL);
+    layer = mtl__layer_make(run, column->cells + first, p->part->directions, x, p->y,
+                            p->initial ? p->initial + first : NULL);
+    mtl__layer_drop(run, layer, p->part->desc->dropout_recurrent, &p->stream);
+    return layer;
 }
 
 /* dx of a lowest layer, or of the norm below it, goes to rows that others may read as well: all but the last
@@ -18654,6 +19226,7 @@ static MTL__RARE mtl_status mtl__self_build(mtl_column_part *part, mtl_parameter
     const size_t width = d->head_width ? (size_t)d->head_width : (part->inputs + heads - 1) / heads;
     mtl__self *self = (mtl__self *)mtl__arena_make(set->arena, layers, sizeof *self, "a column", err);
     size_t l;
+    mtl__refuse_recurrent(d, "attention", err);
     if (d->rotary && width % 2)
         mtl__fail(err, MTL_ERROR_FIELD, d->name, (long long)width, "column %s.rotary: heads of %z columns "
                   "cannot be turned in pairs; give an even head_width", d->name, width);
@@ -18726,7 +19299,8 @@ static MTL__RARE mtl_status mtl__conv_build(mtl_column_part *part, mtl_parameter
     mtl__conv *c = (mtl__conv *)mtl__arena_make(set->arena, 1, sizeof *c, "a column", err);
     size_t inputs = part->inputs, apart = 1, l, k;
     char name[160];
-    if (!c) return mtl__status(err);
+    mtl__refuse_recurrent(d, "a convolution", err);
+    if (!c || mtl__failed(err)) return mtl__status(err);
     while (c->widths < MTL_MAX_HIDDEN && d->widths[c->widths]) c->widths++;
     if (!c->widths) c->widths = 1;
     c->filters = (mtl_dense **)mtl__arena_make(set->arena, (size_t)d->layers * c->widths, sizeof *c->filters,
@@ -19675,6 +20249,20 @@ static mtl_activation *mtl__crf_distribution(mtl_run *run, const mtl_task_part *
                                 part->probabilities);
 }
 
+static MTL__RARE void mtl__crf_paths(mtl_run *run, const mtl_task_part *part, const mtl_activation *x,
+                                     const int *items, mtl_prediction *out)
+{
+    int *paths = (int *)mtl_run_push(run, run->paths * x->rows * sizeof *paths);
+    mtl_real *log_p = mtl__run_reals(run, run->paths, x->space->packing->sequences);
+    out->path_count = run->paths;
+    out->paths = paths;
+    out->path_log_p = log_p;
+    if (mtl__failed(run->error)) return;
+    mtl__chain_k_best(run, (const mtl__chain *)part->data, x,
+                      part->desc->constraints != MTL_CONSTRAINTS_NONE, mtl__crf_is_bound(part), run->paths,
+                      items, paths, log_p);
+}
+
 /* The labels of the best path. */
 static void mtl__crf_answer(mtl_run *run, const mtl_task_part *part, const mtl_activation *x,
                             const mtl_activation *p, const int *items, mtl_prediction *out)
@@ -19685,6 +20273,7 @@ static void mtl__crf_answer(mtl_run *run, const mtl_task_part *part, const mtl_a
     *(p ? &out->probabilities : &out->logits) = values;
     mtl__chain_best_paths(run, (const mtl__chain *)part->data, x,
                           part->desc->constraints != MTL_CONSTRAINTS_NONE, items, labels);
+    if (run->paths) mtl__crf_paths(run, part, x, items, out);
 }
 
 /* ---- ordinal: one of C classes in an order, by one score and C - 1 thresholds -------------------------- */
@@ -20160,6 +20749,7 @@ typedef struct mtl__task {
     size_t node;                            /* its number in the list of nodes */
     size_t hidden_count;
     mtl_dense *hidden[MTL_MAX_HIDDEN], *output;     /* output NULL: the kind is headless */
+    mtl_batch_norm *norms[MTL_MAX_HIDDEN];  /* NULL: none */
     mtl_scaling *scaling;                   /* of real targets; of others an empty one */
     mtl__vocabulary labels;
     mtl__pooling pooling;                   /* of those that pool steps; count 0: others */
@@ -20192,6 +20782,9 @@ static mtl_status mtl__task_check(mtl_task_desc *d, const char *what, mtl_error 
     if ((d->tied || d->samples) && kind->target != MTL_TARGET_WORDS)
         mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s.%s (task \"%s\"): is of language models (lm) alone: "
                   "leave it out", what, d->tied ? "tied" : "samples", d->name);
+    if (d->batch_norm && !d->hidden[0])
+        mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s.batch_norm (task \"%s\"): is of hidden dense layers, "
+                  "of which it has none; give it some with `hidden`", what, d->name);
     if (d->thresholds && kind->target != MTL_TARGET_SET)
         mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s.thresholds (task \"%s\"): only sets of classes (multi) "
                   "have thresholds", what, d->name);
@@ -20276,6 +20869,9 @@ static MTL__RARE void mtl__task_build(mtl__task *task, const mtl_task_desc *desc
         size_t i = task->hidden_count, units = (size_t)desc->hidden[i];
         task->hidden[i] = mtl_dense_add(set, mtl__print(text, sizeof text, "%s.hidden.%z", desc->name, i),
                                         inputs, units, 0, err);
+        if (desc->batch_norm)
+            task->norms[i] = mtl_batch_norm_add(set, mtl__print(text, sizeof text, "%s.norm.%z", desc->name,
+                                                                i), units, err);
         inputs = units;
     }
     if (!task->kind->headless)
@@ -20398,6 +20994,7 @@ static mtl_activation *mtl__task_head(mtl_run *run, const mtl__task *task, mtl_a
     x = mtl__dropout_layer(run, task->desc->dropout, key, x, "");
     for (i = 0; x && i < task->hidden_count; i++) {
         x = mtl_dense_forward(run, task->hidden[i], x, NULL);
+        if (task->norms[i]) x = mtl_batch_norm_forward(run, task->norms[i], x, NULL);
         x = mtl__activate_forward(run, task->desc->activation, x, NULL);
         x = mtl__dropout_layer(run, task->desc->dropout, key, x, "");
     }
@@ -20408,6 +21005,13 @@ static mtl_activation *mtl__task_head(mtl_run *run, const mtl__task *task, mtl_a
 static const int *mtl__task_caller(const mtl_run *run, int level)
 {
     return level == MTL_LEVEL_SEQUENCE ? run->packing->order : run->packing->caller_row;
+}
+
+/* What each row's dropout in the head depends on. */
+static const int *mtl__task_keys(const mtl_run *run, const mtl__task *task)
+{
+    const mtl_space *space = &run->packing->space[mtl__task_level(task->desc)];
+    return task->desc->dropout_per_sequence ? mtl__space_sequences(space) : mtl__space_items(space);
 }
 
 /* The head's input: one row an item, in packed order. out: of all nodes before it. */
@@ -20435,27 +21039,28 @@ static mtl_activation *mtl__task_outputs(mtl_run *run, const mtl__task *task, co
 {
     mtl_activation *x = out[task->node * MTL__NODE_PARTS];
     return x ? x : mtl__task_head(run, task, mtl__task_input(run, task, nodes, out),
-                                  mtl__task_caller(run, mtl__task_level(task->desc)));
+                                  mtl__task_keys(run, task));
 }
 
 /* What of all items a loss is taken over: packed rows (or places) of the labelled ones, which of the caller's
-   items (steps that vote: sequences) they are, and which of the caller's rows. A dry run counts all. */
+   items (steps that vote: sequences) they are, and what their dropout depends on. A dry run counts all. */
 static size_t mtl__task_labelled(mtl_run *run, const mtl__task *task, const mtl_target *target, int **rows,
                                  int **items, int **keys)
 {
     const mtl_packing *p = run->packing;
     const int vote = task->desc->per_step, level = mtl__task_level(task->desc);
     size_t all = level == MTL_LEVEL_SEQUENCE ? p->sequences : p->rows, count = 0, i;
-    const int *of_rows = mtl__task_caller(run, level), *caller = vote ? p->caller_sequence : of_rows;
+    const int *key = mtl__task_keys(run, task);
+    const int *caller = vote ? p->caller_sequence : mtl__task_caller(run, level);
     *rows = (int *)mtl_run_push(run, all * sizeof(int));
     *items = (int *)mtl_run_push(run, all * sizeof(int));
-    *keys = vote ? (int *)mtl_run_push(run, all * sizeof(int)) : *items;
+    *keys = key != caller ? (int *)mtl_run_push(run, all * sizeof(int)) : *items;
     if (mtl__failed(run->error)) return 0;
     if (mtl__dry(run)) return all;
     for (i = 0; i < all; i++)
         if (mtl__target_is_given(target, (size_t)caller[i], task->part.width)) {
             (*rows)[count] = (int)i;
-            (*keys)[count] = of_rows[i];
+            (*keys)[count] = key[i];
             (*items)[count++] = caller[i];
         }
     return count;
@@ -20495,7 +21100,8 @@ static mtl_activation *mtl__task_loss(mtl_run *run, const mtl__task *task, const
     }
     if (task->kind->whole) {
         all.rows = run->packing->rows;
-        all.items = keys = (int *)(uintptr_t)mtl__task_caller(run, task->desc->level);
+        all.items = mtl__task_caller(run, task->desc->level);
+        keys = (int *)(uintptr_t)mtl__task_keys(run, task);
         rows = NULL;
     }
     x = mtl__task_labelled_outputs(run, task, nodes, out, all.rows, rows, keys);
@@ -20534,9 +21140,11 @@ static MTL__RARE void mtl__head_stream(mtl_maker *m, const mtl__task *task, cons
     size_t i;
     if (mtl__failed(m->err)) return;
     if (task->pooling.count) x = mtl__stream_pooling(m, &task->pooling, x);
-    for (i = 0; i < task->hidden_count; i++)
-        x = mtl__stream_activate(m, d->activation, mtl__stream_dense(m, task->hidden[i], x),
-                                 task->hidden[i]->outputs);
+    for (i = 0; i < task->hidden_count; i++) {
+        x = mtl__stream_dense(m, task->hidden[i], x);
+        if (task->norms[i]) x = mtl__stream_batch_norm(m, task->norms[i], x);
+        x = mtl__stream_activate(m, d->activation, x, task->hidden[i]->outputs);
+    }
     at[0] = task->output ? mtl__stream_dense(m, task->output, x)
         : task->kind->stream_head ? task->kind->stream_head(m, &task->part, x) : x;
     at[1] = MTL__NO_PLACE;
@@ -21438,15 +22046,16 @@ static MTL__RARE int mtl__pattern_fits(const char *pattern, size_t length, const
     return i == length;
 }
 
-static MTL__RARE void mtl__model_fail_freeze(const mtl_model *model, const char *pattern, size_t length,
-                                             mtl_error *err)
+/* what: "tensor" or "matrix" */
+static MTL__RARE void mtl__model_fail_pattern(const mtl_model *model, const char *field, const char *what,
+                                              const char *pattern, size_t length, mtl_error *err)
 {
     char shown[64], names[360] = "";
     size_t i, used = 0;
     mtl__copy_text(shown, mtl__at_most(length + 1, sizeof shown), pattern);
     for (i = 0; i < model->set.count; i++, used = strlen(names))
         mtl__print(names + used, sizeof names - used, i ? ", %s" : "%s", model->set.tensors[i]->name);
-    mtl__fail(err, MTL_ERROR_FIELD, "freeze", -1, "freeze: no tensor fits \"%s\"; there are %s", shown,
+    mtl__fail(err, MTL_ERROR_FIELD, field, -1, "%s: no %s fits \"%s\"; there are %s", field, what, shown,
               names);
 }
 
@@ -21460,7 +22069,33 @@ static MTL__RARE void mtl__model_freeze_named(mtl_model *model, mtl_error *err)
         for (i = found = 0; i < model->set.count; i++)
             if (mtl__pattern_fits(text, length, model->set.tensors[i]->name))
                 model->set.tensors[i]->frozen = (int)(found = 1);
-        if (!found) mtl__model_fail_freeze(model, text, length, err);
+        if (!found) mtl__model_fail_pattern(model, "freeze", "tensor", text, length, err);
+    }
+}
+
+/* Gives tensors the rules of initial values that the desc says by their names. */
+static MTL__RARE void mtl__model_init_named(mtl_model *model, mtl_error *err)
+{
+    const char *text = model->desc.init;
+    size_t i, length, name, found;
+    float number = 0;
+    for (; text && *text && !mtl__failed(err); text += length + (text[length] != '\0')) {
+        int init, of_matrices;
+        length = strcspn(text, ",");
+        name = mtl__at_most(strcspn(text, "="), length);
+        init = mtl__init_read(text, length, name, &number, err);
+        if (!init) return;
+        of_matrices = mtl__inits[init - MTL_INIT_UNIFORM].of_matrices;
+        for (i = found = 0; i < model->set.count; i++) {
+            mtl_tensor *t = model->set.tensors[i];
+            if (!mtl__pattern_fits(text, name, t->name) || (of_matrices && t->dims < 2) ||
+                t->role == MTL_TENSOR_BUFFER) continue;
+            t->init = init;
+            t->initial = number;
+            found = 1;
+        }
+        if (!found)
+            mtl__model_fail_pattern(model, "init", of_matrices ? "matrix" : "tensor", text, name, err);
     }
 }
 
@@ -21478,6 +22113,7 @@ static MTL__RARE mtl_model *mtl__model_build(mtl_arena *arena, const mtl_model_d
     mtl__model_build_nodes(model, err);
     if (MTL__TRAINING && !mtl__failed(err)) mtl__model_components(model);
     if (MTL__TRAINING && !mtl__failed(err)) mtl__model_freeze_named(model, err);
+    if (MTL__TRAINING && !mtl__failed(err)) mtl__model_init_named(model, err);
     if (!mtl__failed(err)) mtl_parameters_allocate(&model->set, err);
     *arena = model->arena;
     return mtl__failed(err) ? NULL : model;
@@ -21807,7 +22443,8 @@ MTL_DEF MTL__RARE size_t mtl_model_freeze(mtl_model *model, const char *prefix, 
 {
     size_t i = 0, count = 0;
     mtl_tensor *t;
-    for (; (t = mtl__model_next_with_prefix(model, prefix, &i)) != NULL; count++) t->frozen = frozen != 0;
+    for (; (t = mtl__model_next_with_prefix(model, prefix, &i)) != NULL; count++)
+        t->frozen = frozen || t->role == MTL_TENSOR_BUFFER;
     return count;
 }
 
@@ -23104,6 +23741,20 @@ static MTL__RARE void mtl__answer_blank(const mtl_prediction *out, size_t first,
             numbers[j][i] = mtl__nan();
 }
 
+/* So are the paths through sequences whose inputs were refused. */
+static MTL__RARE void mtl__paths_blank(const mtl_run *run, const mtl_batch *batch, const mtl_prediction *out)
+{
+    int *paths = (int *)(uintptr_t)out->paths;
+    mtl_real *log_p = (mtl_real *)(uintptr_t)out->path_log_p;
+    size_t k, s, i, row;
+    for (k = 0; k < out->path_count; k++)
+        for (s = row = 0; s < batch->sequences; row += (size_t)batch->lengths[s++]) {
+            if (!(run->skipped[s] & MTL_SKIPPED_INPUT)) continue;
+            log_p[k * batch->sequences + s] = mtl__nan();
+            for (i = row; i < row + (size_t)batch->lengths[s]; i++) paths[k * out->items + i] = MTL_MISSING;
+        }
+}
+
 /* Those of all sequences whose inputs were refused. */
 static MTL__RARE void mtl__predict_blank(const mtl_run *run, const mtl_model *model, const mtl_batch *batch,
                                          const mtl_prediction *out)
@@ -23114,6 +23765,7 @@ static MTL__RARE void mtl__predict_blank(const mtl_run *run, const mtl_model *mo
             if (model->desc.tasks[k].level == MTL_LEVEL_STEP)
                 mtl__answer_blank(&out[k], row, (size_t)batch->lengths[s]);
             else mtl__answer_blank(&out[k], s, 1);
+    for (k = 0; k < model->desc.task_count; k++) mtl__paths_blank(run, batch, &out[k]);
 }
 
 enum { MTL__SPELLED_MOST = 32 };            /* bytes of a word, as predictors with limits count them */
@@ -23129,6 +23781,7 @@ static MTL__RARE size_t mtl__predictor_measure(mtl__session *session, mtl_arena 
     size_t i;
     mtl__arena_init_counting(&counting, shadow);
     run = mtl__session_begin(session, &counting, err);
+    run->paths = (size_t)desc->paths;
     out = (mtl_prediction *)mtl__arena_zero(shadow, model->desc.task_count, sizeof *out, "outputs", err);
     run->packing = mtl__packing_push(&counting, session->limits.sequences, session->limits.rows,
                                      session->limits.steps, err);
@@ -23196,9 +23849,12 @@ MTL_DEF void mtl_predictor_observe(mtl_predictor *predictor, mtl_observer observ
 static mtl_run *mtl__predictor_begin(mtl_predictor *predictor, mtl_error *err)
 {
     mtl__session *s = &predictor->session;
+    mtl_run *run;
     mtl__parameters_settle(&s->model->set);
     mtl__arena_reset(&s->scratch);
-    return mtl__session_begin(s, &s->scratch, err);
+    run = mtl__session_begin(s, &s->scratch, err);
+    run->paths = (size_t)predictor->desc.paths;
+    return run;
 }
 
 /* The batch's packing, in a run that has begun. 0 on failure. */
@@ -26525,6 +27181,7 @@ static MTL__RARE mtl_status mtl__trainer_gradients(mtl_trainer *trainer, const m
                              trainer->session.scheduler, trainer->packings, 1);
         mtl__balance_reset(balance);
     }
+    mtl__batch_norms_move(&trainer->model->set, 0);
     for (i = 0; i < count && !mtl__failed(err); i++)
         rows += mtl__trainer_micro_batch(trainer, &batches[i], balance);
     if (balance == &trainer->balance && trainer->surgery.of && !mtl__failed(err))
@@ -26634,6 +27291,7 @@ MTL_DEF MTL__RARE mtl_status mtl_train_step(mtl_trainer *trainer, const mtl_batc
     trainer->session.run.error = &trainer->error;
     if (mtl__failed(err)) return mtl__status(err);
     trainer->optimizer.step++;
+    mtl__batch_norms_move(&trainer->model->set, 1);
     mtl__parameters_pack(&trainer->model->set, mtl__run_kernels(&trainer->session.run),
                          trainer->session.run.scheduler, NULL, 1);
     measured.step = (size_t)trainer->optimizer.step;

@@ -35,9 +35,29 @@ typedef struct cells_case {
                                                caller's order; */
     size_t word_count;
     mtl_activation *pooled, *steps;         /* the words' rows; the batch's */
+    float rate;                             /* recurrent dropout; .. */
+    const mtl_real *mask;                   /* .. [sequences][padded] of the last pass, NULL: none */
 } cells_case;
 
 static cells_case *cells_of(net *n) { return (cells_case *)n->user; }
+
+/* As mtl_cell_forward, with recurrent dropout. */
+static mtl_activation *cells_dropped(net *n, mtl_activation *x, const mtl_cell_state *initial,
+                                     mtl_cell_state *last)
+{
+    cells_case *c = cells_of(n);
+    const mtl_cell *cell = c->cells[0];
+    mtl_activation *y = mtl__run_beside(&n->run, NULL, x, cell->units);
+    mtl__layers *layers = mtl__layers_make(&n->run, 1);
+    unsigned long long stream = 0;
+    n->run.training = 1;
+    layers->of[0] = mtl__layer_make(&n->run, &cell, 1, x, y, initial);
+    mtl__layer_drop(&n->run, layers->of[0], (mtl_real)c->rate, &stream);
+    assert_int_equal(stream, c->rate > 0);
+    c->mask = layers->of[0]->cells[0].mask;
+    mtl__layers_forward(&n->run, layers, &last);
+    return y;
+}
 
 /* One cell: leaf 0 is x, leaves 1 and 2 the initial states. */
 static void cells_one_forward(net *n)
@@ -49,7 +69,8 @@ static void cells_one_forward(net *n)
     memset(&initial, 0, sizeof initial);
     if (c->given) initial.h = net_leaf_forward(n, 1);
     if (c->given && lstm) initial.c = net_leaf_forward(n, 2);
-    c->y = mtl_cell_forward(&n->run, c->cells[0], x, c->given ? &initial : NULL, &c->last);
+    if (c->rate > 0) c->y = cells_dropped(n, x, c->given ? &initial : NULL, &c->last);
+    else c->y = mtl_cell_forward(&n->run, c->cells[0], x, c->given ? &initial : NULL, &c->last);
     if (c->losses & CELLS_STATES) net_loss(n, c->y);
     if (c->losses & CELLS_LAST_H) net_loss(n, c->last.h);
     if (c->losses & CELLS_LAST_C && lstm) net_loss(n, c->last.c);
@@ -111,15 +132,18 @@ static double cells_sum(const mtl_tensor *w, const mtl_tensor *b, size_t row, co
 
 static double cells_sigmoid(double x) { return 1 / (1 + exp(-x)); }
 
-/* One step: h and cell state c of [units] are replaced. Gate g of unit u is row g * units + u. */
-static void cells_step(const cells_case *k, const mtl_cell *w, const double *x, double *h, double *c)
+/* One step: h and cell state c of [units] are replaced. Gate g of unit u is row g * units + u. What W_hh sees
+   of h is h o mask; NULL: all. */
+static void cells_step(const cells_case *k, const mtl_cell *w, const double *x, double *h, double *c,
+                       const mtl_real *mask)
 {
-    double next[80], reset[80], a[4], b[4];
+    double next[80], reset[80], a[4], b[4], seen[80];
     size_t u, g, v, units = k->units;
+    for (u = 0; u < units; u++) seen[u] = mask ? h[u] * (double)mask[u] : h[u];
     for (u = 0; u < units; u++) {
         for (g = 0; g < w->kind->gates; g++) {
             a[g] = cells_sum(w->w_ih, w->b_ih, g * units + u, x);
-            b[g] = w->w_hh ? cells_sum(w->w_hh, w->b_hh, g * units + u, h) : 0;
+            b[g] = w->w_hh ? cells_sum(w->w_hh, w->b_hh, g * units + u, seen) : 0;
         }
         if (k->kind->cell == MTL_CELL_LSTM) {                       /* i f g o */
             c[u] = cells_sigmoid(a[1] + b[1]) * c[u] + cells_sigmoid(a[0] + b[0]) * tanh(a[2] + b[2]);
@@ -130,8 +154,8 @@ static void cells_step(const cells_case *k, const mtl_cell *w, const double *x, 
             double z = cells_sigmoid(a[1] + b[1]);
             if (k->kind->reset == MTL_RESET_BEFORE) {
                 for (v = 0; v < units; v++)
-                    reset[v] = h[v] * cells_sigmoid(cells_sum(w->w_ih, w->b_ih, v, x)
-                                                    + cells_sum(w->w_hh, w->b_hh, v, h));
+                    reset[v] = seen[v] * cells_sigmoid(cells_sum(w->w_ih, w->b_ih, v, x)
+                                                       + cells_sum(w->w_hh, w->b_hh, v, seen));
                 next[u] = (1 - z) * tanh(a[2] + cells_sum(w->w_hh, w->b_hh, 2 * units + u, reset)) + z * h[u];
             } else {
                 next[u] = (1 - z) * tanh(a[2] + cells_sigmoid(a[0] + b[0]) * b[2]) + z * h[u];
@@ -168,7 +192,8 @@ static void cells_compare_sequence(net *n, size_t s)
     for (i = 0; i < length; i++) {
         size_t row = mtl_run_row(&n->run, c->y, s, c->reverse ? length - 1 - i : i);
         for (j = 0; j < c->inputs; j++) x[j] = (double)n->leaves[0].value[row * c->inputs + j];
-        cells_step(c, c->cells[0], x, h, cell);
+        cells_step(c, c->cells[0], x, h, cell,
+                   c->mask ? c->mask + place * mtl__padded(c->units) : NULL);
         cells_compare(c, c->y, row, h, "h");
     }
     cells_compare(c, c->last.h, place, h, "the last h");
@@ -239,6 +264,54 @@ static void test_cells_gradients_of_many_rows(void **state)
         c.given = 1;
         c.losses = CELLS_STATES | CELLS_LAST_H | CELLS_LAST_C;
         cells_add(&n, &c, i);
+        net_check(&n, c.what);
+        net_close(&n);
+    }
+}
+
+/* ---- recurrent dropout --------------------------------------------------------------------------------- */
+
+/* Of the masks of a pass: 0 and 1 / keep, about as many as the rate says; sequences have masks of their
+   own. */
+static void cells_check_masks(const net *n, const cells_case *c)
+{
+    const size_t padded = mtl__padded(c->units);
+    const mtl_real kept = 1 / (1 - (mtl_real)c->rate);
+    size_t dropped = 0, other = 0, s, u;
+    for (s = 0; s < n->sequences; s++)
+        for (u = 0; u < c->units; u++) {
+            const mtl_real m = c->mask[s * padded + u];
+            assert_true(m == 0 || fabs((double)(m - kept)) < 1e-6);
+            dropped += m == 0;
+            other += m != c->mask[u];
+        }
+    assert_true(n->sequences * c->units < 200 ||
+                fabs((double)dropped / (double)(n->sequences * c->units) - (double)c->rate) < 0.15);
+    assert_true(n->sequences * c->units < 200 || other > 0);
+}
+
+/* Values, and gradients through states as well, of cells that have a recurrent matrix. */
+static void test_cells_recurrent_dropout(void **state)
+{
+    static const float rates[] = { 0.25f, 0.5f, 0.9f };
+    cells_case c;
+    net n;
+    int i, tape;
+    size_t s;
+    (void)state;
+    for (i = 0; i < test_cases(72); i++) {
+        if (cells_kinds[i % CELLS_KINDS].cell == MTL_CELL_MINGRU) continue;
+        if (i % 6 == 5) cells_open_sized(&n, &c, cells_one_forward, i, 20, 33, 9);
+        else cells_open(&n, &c, cells_one_forward, i, 40);
+        c.rate = rates[i % 3];
+        c.given = i % 5 < 3;
+        c.losses = CELLS_STATES | (i % 2 ? CELLS_LAST_H | CELLS_LAST_C : 0);
+        cells_add(&n, &c, i);
+        for (tape = 0; tape < 2; tape++) {
+            net_forward(&n, tape);
+            cells_check_masks(&n, &c);
+            for (s = 0; s < n.sequences; s++) cells_compare_sequence(&n, s);
+        }
         net_check(&n, c.what);
         net_close(&n);
     }
@@ -858,6 +931,7 @@ static void test_cells_memory(void **state)
     cmocka_unit_test(test_cells_values), cmocka_unit_test(test_cells_gradients), \
     cmocka_unit_test(test_cells_gradients_through_states), \
         cmocka_unit_test(test_cells_gradients_of_many_rows), \
+    cmocka_unit_test(test_cells_recurrent_dropout), \
     cmocka_unit_test(test_cells_gradients_of_stacks), cmocka_unit_test(test_cells_two_spaces), \
     cmocka_unit_test(test_cells_no_space), cmocka_unit_test(test_cells_frozen), \
         cmocka_unit_test(test_cells_constant_inputs), \

@@ -261,6 +261,17 @@ accepts "--dropout" "dropout 0.1" --dropout 0.1
 accepts "--lowercase --digits --min-count" "lowercase 1|digits 1|min-count=2" --lowercase --digits --min-count 2
 accepts "--only leaves tasks out" "task intent" --only intent
 check "--only left the other tasks out" sh -c '! grep -q "task slots" stdout.txt'
+accepts "--set of their activation" "activation gelu" --set task.intent.hidden=8 --set task.intent.activation=gelu
+accepts "batch normalisation of a head" "batch_norm 1|buffers.intent.norm.0.running_var" --share full --set task.intent.hidden=8 --set task.intent.batch_norm=1
+run train --preset plain --frames train.csv --features heat,noise --sequence unit --task model:class --out norm.st --hidden 4 --dir uni --epochs 2 --quiet \
+    --set input.batch_norm=1 --set task.model.hidden=5 --set task.model.batch_norm=1
+check "batch normalisation of rows of numbers" [ "$status" -eq 0 ]
+run export --model norm.st --c norm_net
+check "it is exported as an affine operation" grep -q mtl_do_affine norm_net.c
+refuses "batch normalisation of words" 1 "batch_norm" train --data train.tsv --out out.st $small --set input.batch_norm=1
+refuses "batch normalisation of no hidden layer" 1 "is of hidden dense layers, of which it has none" train --data train.tsv --out out.st $small --share full --set task.intent.batch_norm=1
+accepts "dropout of what recurrent matrices see, and per sequence" "dropout_recurrent 0.25|dropout_per_sequence 1" \
+    --set encoder.dropout_recurrent=0.25 --set task.slots.dropout=0.3 --set task.slots.dropout_per_sequence=1
 accepts "--option=value" "hidden 5" --hidden=5
 accepts "--isa scalar" "a valid model" --isa scalar
 accepts "--precision bf16" "trainer.precision=bf16" --precision bf16
@@ -809,6 +820,13 @@ result "eval reads its tags columns" "$(says stdout.txt '"slots": {"kind": "crf"
 check "a crf learns" at_least "$(number stdout.txt span_f1)" 0.9
 printf 'play good nina max now\n' | "$mtl" predict --model crf.st >stdout.txt 2>stderr.txt
 result "predict answers with the best path" "$(says stdout.txt "O O B-artist I-artist O")"
+printf 'play good nina max now\n' | "$mtl" predict --model crf.st --json --best 3 >stdout.txt 2>stderr.txt
+check "predict --best tells the likeliest taggings" json_valid stdout.txt
+result "the first is the answer, the others are less likely" \
+    "$(sed 's/.*"paths": //' stdout.txt | grep -o '"log_probability": [-0-9.e]*' | awk '{ if (NR > 1 && $2 > last) bad = 1; last = $2 } END { if (NR != 3 || bad) print "not 3 falling numbers" }')"
+refuses "--best without --json" 2 "--best is for --json" predict --model crf.st --best 3
+refuses "--best 0.5" 2 "paths" predict --model crf.st --json --best 0.5
+refuses "--best of a model without a crf" 2 "has no task with a conditional random field" predict --model model.st --json --best 3
 run train --data train.tsv --valid valid.tsv --out crf.st --hidden 8 --embed 8 --epochs 1 --quiet --head slots=crf
 check "the search trains crf tasks from their labels" [ "$status" -eq 0 ]
 run train --data train.tsv --out crf.st $small --share hierarchical --set share.distributions=1 --dir uni --head slots=crf
@@ -1303,6 +1321,9 @@ refuses "--dropout 1" 2 "--dropout 1: |out of range" $base --dropout 1
 refuses "--epochs 0" 2 "--epochs 0: |out of range" $base --epochs 0
 refuses "--min-count 0" 2 "--min-count 0|whole number" $base --min-count 0
 refuses "--set without =" 2 "--set encoder.hidden|expected" $base --set encoder.hidden
+refuses "an activation that cells have not" 2 'activation cannot be "gelu"; choose one of none, tanh, relu, sigmoid' $base --set encoder.cell=rnn --set encoder.activation=gelu
+refuses "recurrent dropout without a recurrent matrix" 1 "column encoder: dropout_recurrent is for recurrent matrices, and mingru has none" \
+    $base --share full --cell mingru --set encoder.dropout_recurrent=0.2
 refuses "--set of an unknown group" 2 "--set encode.hidden|did you mean" $base --set encode.hidden=3
 refuses "--set of an unknown field" 2 "encoder has no field 'hiden'; did you mean hidden?" $base --set encoder.hiden=3
 refuses "--set of what the data decide" 2 "known from the data" $base --set task.intent.classes=3
@@ -1615,6 +1636,20 @@ run info --model out.st --json
 check "the file says what is frozen" grep -q '"freeze": "text.weight,encoder.\*"' stdout.txt
 refuses "a name that no tensor has" 2 "--freeze: no tensor fits \"encodr.*\"; there are text.weight, encoder.weight_ih_l0" \
     train $text --out out.st --freeze "encodr.*"
+run train $text --out init.st --quiet --init "*.weight_hh*=orthogonal,text.weight=uniform:0.1" --init "*.output.weight=constant:0" --stop-after 1
+run info --model init.st --json
+check "the file says how its tensors began" grep -q '"init": "\*.weight_hh\*=orthogonal,text.weight=uniform:0.1,\*.output.weight=constant:0"' stdout.txt
+refuses "a rule of initial values that fits nothing" 2 '--init: no matrix fits "encodr.*"' train $text --out out.st --init "encodr.*=xavier"
+refuses "a kind of initial values that is none" 2 'names no kind of initial values, which are uniform:X' train $text --out out.st --init "*=xavir"
+refuses "initial values in the search for a structure" 2 "--init is for a model|--share NAME" train --data train.tsv --valid valid.tsv --out out.st --init "*=he"
+run train $text --out from.st --init-from init.st --stop-after 1
+result "--init-from says what it took" "$(says stderr.txt 'note: --init-from init.st: |tensors begin as there')"
+refuses "--init-from of another shape" 1 "--init-from init.st: its |rename it in the file" train $text --out out.st --init-from init.st --hidden 9
+header='{"x":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
+printf "\\$(printf %03o ${#header})\\0\\0\\0\\0\\0\\0\\0%s\\0\\0\\0\\0" "$header" >other.st
+refuses "--init-from of a file with other names" 1 "has none of this model's tensors, which are text.weight, ..|mtl info FILE" \
+    train $text --out out.st --init-from other.st
+refuses "--init-from of a file that is none" 1 "train.tsv" train $text --out out.st --init-from train.tsv
 refuses "frozen names in the search for a structure" 2 "--share NAME" train --data train.tsv --valid valid.tsv --out out.st --freeze text.weight
 run train $text --out cut.st --quiet --checkpoint-every 4 --stop-after 5 --freeze text.weight --freeze "slots.*"
 refuses "moments that a frozen tensor left out" 1 "the file has no tensor optimizer.m.text.weight" train $text --out out.st --quiet --resume cut.st.checkpoint --force

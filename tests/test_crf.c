@@ -327,6 +327,136 @@ static void test_crf_all_paths(void **state)
     free(e);
 }
 
+/* ---- the k best paths ---------------------------------------------------------------------------------- */
+
+enum { CRF_PATHS = 3125 };                  /* CRF_LABELS to the power CRF_STEPS */
+
+static int crf_falling(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+    return x > y ? -1 : x < y;
+}
+
+/* Scores of all paths that count, best first; returns how many. */
+static size_t crf_all_scores(const crf_setup *s, int steps, size_t first, int legal, double *scores)
+{
+    int path[CRF_STEPS] = { 0 };
+    size_t count = 0;
+    do if (crf_counts(s, path, steps, first, 0, legal)) scores[count++] = crf_score(s, path, steps, first);
+    while (crf_next(s, path, steps));
+    qsort(scores, count, sizeof *scores, crf_falling);
+    return count;
+}
+
+/* Path k of a sequence has the k-th best score, and the probability that belongs to it. */
+static void crf_compare_path(const crf_setup *s, const mtl_prediction *out, size_t b, size_t first, size_t k,
+                             const double *scores, size_t count, double log_z, int legal, int number)
+{
+    const int *path = out->paths + k * out->items + first;
+    const double log_p = (double)out->path_log_p[k * s->batch.sequences + b];
+    const size_t steps = (size_t)s->lengths[b];
+    size_t t, other;
+    if (k >= count) {
+        assert_true(log_p != log_p);
+        for (t = 0; t < steps; t++) assert_int_equal(path[t], MTL_MISSING);
+        return;
+    }
+    assert_true(!legal || crf_is_legal(path, (int)steps));
+    crf_close_to(crf_score(s, path, (int)steps, first), scores[k], 1e-6 + fabs(scores[k]), "a path's score",
+                 number);
+    crf_close_to(log_p, scores[k] - log_z, 1 + fabs(log_z), "a path's log p", number);
+    for (other = 0; other < k; other++)
+        assert_true(memcmp(path, out->paths + other * out->items + first, steps * sizeof *path) != 0);
+}
+
+static void crf_compare_paths(crf_setup *s, crf_expected *e, int k, int threads, int number)
+{
+    const int scheme = s->task.labels && s->task.constraints != MTL_CONSTRAINTS_NONE;
+    static double scores[CRF_PATHS];
+    mtl_predictor_desc how = {0};
+    mtl_predictor *predictor;
+    mtl_prediction out;
+    void *memory, *start;
+    size_t b, i, bytes, first = 0;
+    how.paths = k;
+    how.threads = threads;
+    how.max_rows = s->rows;                                         /* all memory is the caller's */
+    how.max_sequences = s->batch.sequences;
+    bytes = mtl_predictor_size(s->model, &how, &s->err);
+    memory = test_aligned(bytes, &start);
+    predictor = mtl_predictor_init(memory, bytes, s->model, &how, &s->err);
+    mtl_predict(predictor, &s->batch, &out, &s->err);
+    TEST_FINE(&s->err);
+    assert_int_equal(out.path_count, k);
+    for (b = 0; b < s->batch.sequences; first += (size_t)s->lengths[b++]) {
+        const size_t count = crf_all_scores(s, s->lengths[b], first, scheme, scores);
+        const double log_z = crf_paths(s, e, s->lengths[b], first, 0,
+                                       s->task.constraints == MTL_CONSTRAINTS_TRAINING, 0);
+        for (i = 0; i < (size_t)k; i++)
+            crf_compare_path(s, &out, b, first, i, scores, count, log_z, scheme, number);
+        crf_close_to(crf_score(s, out.labels + first, s->lengths[b], first), scores[0],
+                     1e-6 + fabs(scores[0]), "the labels' score", number);
+    }
+    mtl_predictor_destroy(predictor);
+    free(start);
+}
+
+/* Against all paths, listed and sorted: every size, schemes, scores near each other and far apart, more paths
+   asked for than there are. */
+static void test_crf_k_best_paths(void **state)
+{
+    static const double sizes[] = { 2, 12, 200 };
+    static const int counts[] = { 1, 2, 7, 40 };
+    crf_expected *e = (crf_expected *)calloc(1, sizeof *e);
+    int i;
+    (void)state;
+    assert_non_null(e);
+    for (i = 0; i < test_cases(240); i++) {
+        const size_t labels = i % 5 < 2 ? CRF_LABELS : (size_t)(i % 5);
+        const int scheme = labels == CRF_LABELS ? i / 5 % 4 : 3;
+        crf_setup s;
+        crf_open(&s, labels, scheme < 3 ? crf_tags : NULL, scheme < 3 ? scheme + MTL_CONSTRAINTS_DECODING : 0,
+                 i % 17 == 0 ? CRF_SEQUENCES : 1 + i % 4, i % 2 ? CRF_STEPS : CRF_STEPS - 1,
+                 sizes[i / 20 % 3], 0, (unsigned long long)i, NULL);
+        crf_compare_paths(&s, e, counts[i % 4], 1 + i % 3, i);
+        crf_close(&s);
+    }
+    free(e);
+}
+
+/* A sequence that is left out, and one whose output is no number, have no paths; none are told unasked. */
+static void test_crf_paths_that_are_none(void **state)
+{
+    crf_setup s;
+    mtl_predictor_desc how = {0};
+    mtl_predictor *predictor;
+    mtl_prediction out;
+    size_t k, n;
+    (void)state;
+    crf_open(&s, 3, NULL, 0, 2, CRF_STEPS, 2, 0, 1, NULL);
+    how.skip_bad = 1;
+    predictor = mtl_predictor_create(s.model, &how, &s.err);
+    mtl_predict(predictor, &s.batch, &out, &s.err);
+    TEST_FINE(&s.err);
+    assert_true(!out.path_count && !out.paths && !out.path_log_p);
+    mtl_predictor_destroy(predictor);
+    how.paths = 3;
+    predictor = mtl_predictor_create(s.model, &how, &s.err);
+    s.x[0] = mtl__nan();
+    mtl_predict(predictor, &s.batch, &out, &s.err);
+    TEST_FINE(&s.err);
+    for (k = 0; k < 3; k++) {
+        assert_true(mtl__is_nan(out.path_log_p[2 * k]) && !mtl__is_nan(out.path_log_p[2 * k + 1]));
+        for (n = 0; n < s.rows; n++)
+            assert_int_equal(out.paths[k * s.rows + n] == MTL_MISSING, n < (size_t)s.lengths[0]);
+    }
+    mtl_predictor_destroy(predictor);
+    how.paths = 1001;
+    assert_null(mtl_predictor_create(s.model, &how, &s.err));
+    test_expect_error(&s.err, MTL_ERROR_FIELD, "predictor.paths", "between 0 and 1000");
+    crf_close(&s);
+}
+
 /* ---- many labels --------------------------------------------------------------------------------------- */
 
 /* Gradients of `from` among those of `to`, which has one label more. */
@@ -634,6 +764,7 @@ static void test_crf_not_finite(void **state)
 }
 
 #define TEST_CRF \
+    cmocka_unit_test(test_crf_k_best_paths), cmocka_unit_test(test_crf_paths_that_are_none), \
     cmocka_unit_test(test_crf_all_paths), cmocka_unit_test(test_crf_many_labels), \
     cmocka_unit_test(test_crf_gradients), cmocka_unit_test(test_crf_parts_of_an_update), \
     cmocka_unit_test(test_crf_threads_and_isas), cmocka_unit_test(test_crf_files), \

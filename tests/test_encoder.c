@@ -50,6 +50,7 @@ static void encoder_random_inputs(encoder_model *m, float dropout)
         if (i == 1 && test_random_between(&m->random, 0, 1))
             d->features = test_random_between(&m->random, 1, 5);
         else d->vocabulary = test_random_between(&m->random, 2, 20);
+        d->batch_norm = d->features > 2;
         d->width = test_random_between(&m->random, 1, 9);
         d->padding_zero = test_random_between(&m->random, 0, 1);
         d->scale = test_random_between(&m->random, 0, 1) ? 0.5f : 0;
@@ -75,7 +76,7 @@ static void encoder_random_columns(encoder_model *m, float dropout)
         d->reset = test_random_between(&m->random, 0, 2);
         d->no_bias = test_random_between(&m->random, 0, 3) == 0;
         d->forget_bias = 1;
-        d->dropout = d->dropout_between = dropout;
+        d->dropout = d->dropout_between = d->dropout_recurrent = dropout;
         d->dropout_per_sequence = test_random_between(&m->random, 0, 1);
         d->norm_input = test_random_between(&m->random, 0, 3) == 0;
         d->norm_between = test_random_between(&m->random, 0, 1);
@@ -86,6 +87,7 @@ static void encoder_random_columns(encoder_model *m, float dropout)
         d->residual = test_random_between(&m->random, 0, 1);
         if (test_random_between(&m->random, 0, 2) > 0) continue;
         d->kind = MTL_COLUMN_ATTENTION;
+        d->dropout_recurrent = 0;
         d->heads = test_random_between(&m->random, 1, 3);
         d->rotary = test_random_between(&m->random, 0, 1);
         d->head_width = d->rotary ? 2 * test_random_between(&m->random, 1, 10)
@@ -110,10 +112,12 @@ static void encoder_random_tasks(encoder_model *m, float dropout)
         d->pool_beside = test_random_between(&m->random, 0, 1) ? 0
             : test_random_between(&m->random, MTL_POOL_LAST, d->pool > MTL_POOL_MAX ? MTL_POOL_MAX : MTL_POOL_DOT);
         d->pool_width = test_random_between(&m->random, 0, 20);
-        d->activation = test_random_between(&m->random, 0, 1) ? MTL_ACTIVATION_TANH : MTL_ACTIVATION_RELU;
+        d->activation = (int)test_random_between(&m->random, MTL_ACTIVATION_TANH, MTL_ACTIVATION_SILU);
         d->hidden[0] = test_random_between(&m->random, 0, 1) * 7;
         d->hidden[1] = d->hidden[0] && test_random_between(&m->random, 0, 1) ? 5 : 0;
         d->dropout = dropout;
+        d->dropout_per_sequence = (int)(i % 2);
+        d->batch_norm = d->hidden[0] && d->hidden[1];
         m->bent |= d->pool == MTL_POOL_MAX || d->pool_beside == MTL_POOL_MAX
             || (d->hidden[0] && d->activation == MTL_ACTIVATION_RELU);
     }

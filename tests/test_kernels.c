@@ -203,6 +203,9 @@ static void kernels_function(const mtl__kernels *k, int which, size_t n, const m
 }
 static double kernels_exact(int which, double x)
 {
+    if (which == MTL_ACTIVATION_GELU)
+        return x <= 0 ? 0.5 * x * erfc(-x / sqrt(2)) : x - 0.5 * x * erfc(x / sqrt(2));
+    if (which == MTL_ACTIVATION_SILU) return x / (1 + exp(-x));
     return which == KERNELS_EXP ? exp(x) : which == MTL_ACTIVATION_TANH
         ? tanh(x) : which == MTL_ACTIVATION_SIGMOID ? 1 / (1 + exp(-x))
          : which == MTL_ACTIVATION_RELU ? (x > 0 ? x : 0) : x;
@@ -294,12 +297,22 @@ static void test_kernels_special_values(void **state)
                                         0xff7fffffu, 0x42b17217u, 0x42b17218u, 0xc2aeac50u, 0xc2cff1b5u,
                                             0x7fc00000u, 0xffc00000u, 0x7f800001u, 0xff800001u };
     enum { COUNT = sizeof special / sizeof *special };
-    mtl_real x[COUNT], y[COUNT];
+    mtl_real x[COUNT], y[COUNT], dy[COUNT];
     const mtl__kernels *k;
-    size_t i;
+    size_t i, n;
     int isa;
     (void)state;
     for (i = 0; i < COUNT; i++) x[i] = kernels_from_bits(special[i]);
+    KERNELS_EACH(k) for (i = 0; i < 2; i++) {       /* 0 and infinity, x and 0, and no NaN but of NaN */
+        k->activate(i ? MTL_ACTIVATION_GELU : MTL_ACTIVATION_SILU, COUNT, x, y);
+        assert_true(y[0] == 0 && y[1] == 0 && y[2] == x[2] && y[7] == x[7] && y[9] == x[9]);
+        assert_true(fabs((double)y[3]) < 1e-35 && fabs((double)y[8]) < 1e-35);
+        for (n = 13; n < COUNT; n++) assert_true(kernels_is_nan(y[n]));
+        for (n = 0; n < COUNT; n++) dy[n] = 1;
+        k->activate_backward(i ? MTL_ACTIVATION_GELU : MTL_ACTIVATION_SILU, COUNT, x, dy, y);
+        assert_true(fabs((double)y[0] - 0.5) < 1e-6 && y[2] == 1 && y[7] == 1);
+        assert_true(fabs((double)y[3]) < 1e-35 && fabs((double)y[8]) < 1e-35);
+    }
     KERNELS_EACH(k) {
         k->exponential(COUNT, x, y);
         assert_true(y[0] == 1 && y[1] == 1 && y[3] == 0 && y[4] == 1 && y[8] == 0);
@@ -311,6 +324,38 @@ static void test_kernels_special_values(void **state)
                     y[8] < ldexp(1, -126));
         for (i = 13; i < COUNT; i++) assert_true(kernels_is_nan(y[i]));
     }
+}
+
+/* GELU and SiLU: in floats 2e-6 of the value, where it is not less than 1e-7, and of 1e-7 below. */
+static void test_kernels_gelu_and_silu(void **state)
+{
+    enum { COUNT = 24003 };
+    const double close = KERNELS_IS_DOUBLE ? 1e-14 : 2e-6;
+    static mtl_real x[COUNT], y[COUNT], dx[COUNT], dy[COUNT];
+    const mtl__kernels *k;
+    int isa, activation;
+    size_t i;
+    (void)state;
+    for (i = 0; i < COUNT; i++) {
+        x[i] = ((mtl_real)i - COUNT / 2) / 1000;
+        dy[i] = (mtl_real)(0.5 + (double)(i % 7));
+    }
+    for (activation = MTL_ACTIVATION_GELU; activation <= MTL_ACTIVATION_SILU; activation++)
+        KERNELS_EACH(k) {
+            k->activate(activation, COUNT, x, y);
+            k->activate_backward(activation, COUNT, x, dy, dx);
+            for (i = 0; i < COUNT; i++) {
+                const double v = (double)x[i], s = 1 / (1 + exp(-v)), exact = kernels_exact(activation, v);
+                const double slope = activation == MTL_ACTIVATION_SILU ? s * (1 + v * (1 - s))
+                    : 0.5 * erfc(-v / sqrt(2)) + v * exp(-v * v / 2) / sqrt(2 * acos(-1.0));
+                if (!(fabs((double)y[i] - exact) <= close * (fabs(exact) + 1e-7)))
+                    fail_msg("%s: %d of %g is %.9g, exactly %.9g", k->name, activation, v, (double)y[i],
+                             exact);
+                if (!(fabs((double)dx[i] - (double)dy[i] * slope) <= close * (double)dy[i]))
+                    fail_msg("%s: slope %d of %g is %.9g, exactly %.9g", k->name, activation, v,
+                             (double)dx[i], (double)dy[i] * slope);
+            }
+        }
 }
 
 static void test_kernels_activation_slopes(void **state)
@@ -1696,7 +1741,7 @@ static void test_kernels_update_without_gradient(void **state)
     cmocka_unit_test(test_kernels_choice), \
     cmocka_unit_test(test_kernels_activations), \
     cmocka_unit_test(test_kernels_special_values), \
-    cmocka_unit_test(test_kernels_activation_slopes), \
+    cmocka_unit_test(test_kernels_gelu_and_silu), cmocka_unit_test(test_kernels_activation_slopes), \
     cmocka_unit_test(test_kernels_arrays), cmocka_unit_test(test_kernels_layer_norm), \
     cmocka_unit_test(test_kernels_softmax), \
     cmocka_unit_test(test_kernels_cross_entropy), \

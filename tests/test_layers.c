@@ -375,6 +375,8 @@ static double layers_activate(int activation, double x)
     case MTL_ACTIVATION_TANH: return tanh(x);
     case MTL_ACTIVATION_RELU: return x > 0 ? x : 0;
     case MTL_ACTIVATION_SIGMOID: return 1 / (1 + exp(-x));
+    case MTL_ACTIVATION_GELU: return 0.5 * x * erfc(-x / sqrt(2));
+    case MTL_ACTIVATION_SILU: return x / (1 + exp(-x));
     default: return x;
     }
 }
@@ -390,7 +392,7 @@ static void test_layers_activations(void **state)
     for (i = 0; i < test_cases(24); i++) {
         memset(&c, 0, sizeof c);
         layers_open(&n, &c, layers_activate_forward, i);
-        c.choice = MTL_ACTIVATION_NONE + i % 4;
+        c.choice = MTL_ACTIVATION_NONE + i % 6;
         net_ready(&n, c.isa);
         n.bent = c.choice == MTL_ACTIVATION_RELU;
         net_forward(&n, 0);
@@ -595,6 +597,80 @@ static void test_layers_norm(void **state)
         for (j = 0; j < c.widths[0]; j++) layers_norm->bias->value[j] = (mtl_real)test_random_real(&n.random, -1, 1);
         layers_expect_norm(&n);
         layers_finish(&n, "layer norm");
+    }
+}
+
+/* ---- batch normalisation ------------------------------------------------------------------------------- */
+
+static mtl_batch_norm *layers_batch;        /* of the case that runs */
+
+static void layers_batch_forward(net *n)
+{
+    mtl_activation *x = net_leaf_forward(n, 0);
+    layers_end(n, x, mtl_batch_norm_forward(&n->run, layers_batch, x, "normal"));
+}
+
+/* As torch.nn.BatchNorm1d: values, and where the running averages would go. by_batch: in training. */
+static void layers_expect_batch(net *n, int by_batch)
+{
+    const mtl_batch_norm *b = layers_batch;
+    const mtl_activation *x, *y;
+    size_t r, j;
+    mtl__batch_norms_move(&n->set, 0);
+    net_forward(n, 0);
+    x = n->leaves[0].x;
+    y = mtl_batch_norm_forward(&n->run, b, n->leaves[0].x, "normal");
+    for (j = 0; j < b->width; j++) {
+        const double m0 = (double)b->mean->value[j], v0 = (double)b->variance->value[j];
+        double mean = 0, variance = 0, rows = (double)x->rows, m = m0, v = v0;
+        for (r = 0; r < x->rows; r++) mean += (double)x->value[r * x->stride + j] / rows;
+        for (r = 0; r < x->rows; r++) variance += pow((double)x->value[r * x->stride + j] - mean, 2) / rows;
+        if (by_batch) {                                     /* twice: net_forward ran it, too */
+            const double unbiased = variance * rows / (rows - 1);
+            m = 0.9 * (0.9 * m + 0.1 * mean) + 0.1 * mean;
+            v = 0.9 * (0.9 * v + 0.1 * unbiased) + 0.1 * unbiased;
+        }
+        assert_true(fabs((double)b->next_mean[j] - m) < LAYERS_CLOSE * 10);
+        assert_true(fabs((double)b->next_variance[j] - v) < LAYERS_CLOSE * 10);
+        assert_true((double)b->mean->value[j] == m0 && (double)b->variance->value[j] == v0);
+        if (!by_batch) mean = m0, variance = v0;
+        for (r = 0; r < x->rows; r++) {
+            const double want = ((double)x->value[r * x->stride + j] - mean) / sqrt(variance + 1e-5)
+                * (double)b->gain->value[j] + (double)b->bias->value[j];
+            assert_true(fabs((double)y->value[r * y->stride + j] - want)
+                        < LAYERS_CLOSE * 100 * (1 + fabs(want)));
+        }
+    }
+}
+
+/* In training; out of it; with one row; frozen, when it stays an affine function. */
+static void test_layers_batch_norm(void **state)
+{
+    layers_case c;
+    net n;
+    int i;
+    size_t j;
+    (void)state;
+    for (i = 0; i < test_cases(48); i++) {
+        memset(&c, 0, sizeof c);
+        if (i % 6 == 5) {
+            net_open(&n, layers_batch_forward, &c, (unsigned long long)i, 1, 1);
+            c.isa = gradient_isa(i);
+            c.widths[0] = 5;
+            net_add_leaf(&n, "x", n.rows, c.widths[0]);
+        } else layers_open(&n, &c, layers_batch_forward, i);
+        layers_batch = mtl_batch_norm_add(&n.set, "norm", c.widths[0], &n.err);
+        net_ready(&n, c.isa);
+        for (j = 0; j < c.widths[0]; j++) {
+            layers_batch->gain->value[j] = (mtl_real)test_random_real(&n.random, -2, 2);
+            layers_batch->bias->value[j] = (mtl_real)test_random_real(&n.random, -1, 1);
+            layers_batch->mean->value[j] = (mtl_real)test_random_real(&n.random, -1, 1);
+            layers_batch->variance->value[j] = (mtl_real)test_random_real(&n.random, 0.2, 2);
+        }
+        n.run.training = i % 3 != 1;
+        if (i % 4 == 3) layers_batch->gain->frozen = layers_batch->bias->frozen = 1;
+        layers_expect_batch(&n, i % 3 != 1 && i % 4 != 3 && n.rows > 1);
+        layers_finish(&n, "batch norm");
     }
 }
 
@@ -898,5 +974,6 @@ static void test_layers_of_your_own(void **state)
         cmocka_unit_test(test_layers_dropout_gradient), \
     cmocka_unit_test(test_layers_dropout_masks), cmocka_unit_test(test_layers_selection), \
         cmocka_unit_test(test_layers_concatenation), cmocka_unit_test(test_layers_passes_on_threads), \
-    cmocka_unit_test(test_layers_norm), cmocka_unit_test(test_layers_pooling), cmocka_unit_test(test_layers_pooling_of_equals), \
+    cmocka_unit_test(test_layers_batch_norm), cmocka_unit_test(test_layers_norm), \
+    cmocka_unit_test(test_layers_pooling), cmocka_unit_test(test_layers_pooling_of_equals), \
         cmocka_unit_test(test_layers_of_your_own)

@@ -34,6 +34,7 @@ static void model_fill_inputs(model_desc *d)
     i[1].name = "sensors";
     i[1].features = 2;
     i[1].width = 7;
+    i[1].batch_norm = 1;
     i[1].dropout = 0.2f;
     i[1].character_width = 3;                   /* a member that is of another kind stays, too */
     i[1].filters = 4;
@@ -52,6 +53,7 @@ static void model_fill_columns(model_desc *d)
     c[0].layers = 2;
     c[0].reset = MTL_RESET_BEFORE;
     c[0].dropout_between = 0.15f;
+    c[0].dropout_recurrent = 0.2f;
     c[0].dropout_per_sequence = 1;
     c[1].name = "middle";
     c[1].input.from = "words+low";
@@ -89,6 +91,7 @@ static void model_fill_tasks(model_desc *d)
     t[0].labels = model_labels;
     t[0].class_weights = model_class_weights;
     t[0].label_smoothing = 0.05f;
+    t[0].dropout_per_sequence = 1;
     t[0].weight = 0.7f;
     t[0].weight_end = 0.2f;
     t[0].start = 0.25f;
@@ -100,6 +103,7 @@ static void model_fill_tasks(model_desc *d)
     t[1].hidden[1] = 3;
     t[1].activation = MTL_ACTIVATION_TANH;
     t[1].dropout = 0.25f;
+    t[1].batch_norm = 1;
     t[1].evaluate_only = 1;
     t[1].pool_beside = MTL_POOL_ADDITIVE;
     t[1].pool_width = 6;
@@ -813,7 +817,7 @@ static void test_model_lookup(void **state)
     assert_int_equal(mtl_model_word(model, 5, "the", 3), 0);
     assert_int_equal(mtl_model_freeze(model, "low.", 1), 8);
     assert_int_equal(mtl_model_freeze(model, "", 0), mtl_model_parameters(model)->count);
-    assert_int_equal(mtl_model_rate(model, "mood.", 0.5f), 9);
+    assert_int_equal(mtl_model_rate(model, "mood.", 0.5f), 13);
     assert_int_equal(mtl_model_rate(model, "nothing", 0.5f), 0);
     assert_true(mtl_model_tensor(model, "mood.output.bias")->rate == 0.5f);
     mtl_model_destroy(model);
@@ -1379,7 +1383,10 @@ static void test_model_buffers_are_tensors(void **state)
     assert_ptr_equal(mean, set->buffers[0]->value);
     assert_ptr_equal(scale, set->buffers[1]->value);
     for (i = 0; i < set->count; i++) {
-        assert_true(set->tensors[i]->role != MTL_TENSOR_BUFFER);
+        /* running averages stand among the parameters */
+        assert_int_equal(set->tensors[i]->role == MTL_TENSOR_BUFFER,
+                         strstr(set->tensors[i]->name, ".running_") != NULL);
+        assert_true(set->tensors[i]->role != MTL_TENSOR_BUFFER || set->tensors[i]->frozen);
         total += mtl__padded(set->tensors[i]->count);
     }
     assert_int_equal(set->total, total);
@@ -1424,7 +1431,7 @@ static void test_model_import_of_buffers(void **state)
     mtl_model_export(model, path, &norm, 1, &err);
     mtl_safetensors_open(&file, path, &err);
     TEST_FINE(&err);
-    assert_int_equal(file.count, 2);
+    assert_int_equal(file.count, 4);
     assert_non_null(mtl_safetensors_find(&file, "norm.scale"));
     mtl_model_import(to, &file, &norm, 1, &err);
     TEST_FINE(&err);
@@ -1439,7 +1446,8 @@ static void test_model_import_of_buffers(void **state)
     TEST_FINE(&err);
     assert_int_equal(model_scaled(to), 1);
     mtl_model_import(to, &file, &norm, 1, &err);                            /* but where one is asked for */
-    test_expect_error(&err, MTL_ERROR_TENSOR, "buffers.sensors.mean", "no norm.mean in the file");
+    test_expect_error(&err, MTL_ERROR_TENSOR, "buffers.sensors.norm.running_mean",
+                      "no norm.mean in the file");
     mtl_safetensors_close(&file);
 
     mtl_model_save(model, path, &err);                                      /* a model file as any other */
@@ -1517,7 +1525,79 @@ static void test_model_freeze_patterns(void **state)
     test_problem_destroy(&p);
 }
 
+/* Rules of initial values by name: the last that fits counts, vectors keep theirs where a rule is of
+   matrices, forget gates their bias; each gate's matrix is orthogonal by itself; files keep the text. */
+static void test_model_initial_values_by_name(void **state)
+{
+    static const struct { const char *init, *text; } wrong[] = {
+        { "wrds.*=xavier", "init: no matrix fits \"wrds.*\"; there are words.weight" },
+        { "*.bias_ih*=orthogonal", "init: no matrix fits \"*.bias_ih*\"" },
+        { "*.none=constant:1", "init: no tensor fits \"*.none\"" },
+        { "words.weight=xavir", "\"words.weight=xavir\" names no kind of initial values, which are "
+                                "uniform:X, normal, constant:X, xavier, he, orthogonal, identity" },
+        { "words.weight", "\"words.weight\" names no kind" }, { "*=he,", NULL },
+        { "*=uniform", "\"*=uniform\": uniform needs a number, as in uniform:0.1" },
+        { "*=constant:", "needs a number" }, { "*=uniform:1e99", "needs a number" },
+        { "*=normal:0", "behind normal stands nothing, or a factor other than 0, as in normal:0.1" },
+        { "*=he:x", "behind he stands" } };
+    const test_shape shape = {0};
+    mtl_error err = {0};
+    test_problem p;
+    mtl_model *model, *plain, *loaded;
+    test_file file = {0};
+    const mtl_writer writer = test_file_writer(&file);
+    const mtl_tensor *t;
+    size_t i, g, a, b, k, h;
+    (void)state;
+    test_problem_create(&p, &shape);
+    p.desc.encoder.cell = MTL_CELL_LSTM;
+    p.desc.encoder.forget_bias = 1.5f;
+    plain = mtl_model_create(&p.desc, &err);
+    p.desc.init = "*=normal:0.5,encoder.bias*=constant:0.25,*.weight_hh*=he,*weight_hh*=orthogonal:2,"
+                  "words.weight=constant:-3,encoder.*ih*=xavier";
+    model = mtl_model_create(&p.desc, &err);
+    TEST_FINE(&err);
+    t = mtl_model_tensor(model, "words.weight");
+    for (k = t->shape[1]; k < t->count; k++) assert_true(t->value[k] == -3);
+    t = mtl_model_tensor(model, "encoder.bias_ih_l0");
+    h = t->count / 4;
+    for (k = 0; k < t->count; k++) assert_true(t->value[k] == (k / h == 1 ? 1.75f : 0.25f));
+    t = mtl_model_tensor(model, "encoder.weight_hh_l0");
+    for (g = 0; g < 4; g++)
+        for (a = 0; a < h; a++)
+            for (b = 0; b < h; b++) {
+                double dot = 0;
+                for (k = 0; k < h; k++)
+                    dot += (double)t->value[(g * h + a) * h + k] * (double)t->value[(g * h + b) * h + k];
+                assert_true(fabs(dot - (a == b ? 4 : 0)) < 1e-4);
+            }
+    mtl_model_write(model, NULL, &writer, &err);
+    loaded = mtl_model_load_memory(file.bytes, file.used, &err);
+    TEST_FINE(&err);
+    assert_string_equal(mtl_model_describe(loaded)->init, p.desc.init);
+    for (i = 0; i < model->set.count; i++)
+        for (k = 0; k < model->set.tensors[i]->count; k++)
+            assert_true(loaded->set.tensors[i]->value[k] == model->set.tensors[i]->value[k]);
+    mtl_parameters_randomise(&loaded->set, p.desc.seed);            /* by the rules that the file says */
+    for (k = 0; k < t->count; k++)
+        assert_true(mtl_model_tensor(loaded, "encoder.weight_hh_l0")->value[k] == t->value[k]);
+    assert_true(mtl_model_tensor(plain, t->name)->value[0] != t->value[0]);
+    mtl_model_destroy(loaded);
+    mtl_model_destroy(plain);
+    mtl_model_destroy(model);
+    free(file.bytes);
+    for (i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        p.desc.init = wrong[i].init;
+        model = mtl_model_create(&p.desc, &err);
+        if (wrong[i].text) test_expect_error(&err, MTL_ERROR_FIELD, "init", wrong[i].text);
+        TEST_FINE(&err);
+        mtl_model_destroy(model);
+    }
+    test_problem_destroy(&p);
+}
+
 #define TEST_MODEL \
+    cmocka_unit_test(test_model_initial_values_by_name), \
     cmocka_unit_test(test_model_freeze_patterns), \
     cmocka_unit_test(test_model_buffers_are_tensors), cmocka_unit_test(test_model_transfer_of_buffers), \
     cmocka_unit_test(test_model_import_of_buffers), \

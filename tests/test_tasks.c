@@ -526,7 +526,258 @@ static void test_tasks_wrong_attention(void **state)
     test_expect_error(&m.err, MTL_ERROR_FIELD, "second", "both need equal pools over rows of equal width");
 }
 
+/* With dropout_per_sequence what a head sees of equal rows is the same at all steps of a sequence, and not
+   the same in another sequence; without it, steps differ. Labelled rows alone, and votes. */
+static void test_tasks_dropout_per_sequence(void **state)
+{
+    enum { ROWS = 12, SEQUENCES = 3 };
+    int lengths[SEQUENCES] = { 5, 1, 6 }, labels[ROWS], i, mode;
+    mtl_real rows[ROWS * 8];
+    (void)state;
+    for (i = 0; i < ROWS * 8; i++) rows[i] = 1;
+    for (i = 0; i < ROWS; i++) labels[i] = i % 4 == 2 ? MTL_MISSING : i % 3;
+    for (mode = 0; mode < 4; mode++) {                      /* 2, 3: steps that vote for their sequence */
+        mtl_input_desc input = {0};
+        mtl_task_desc task = {0};
+        mtl_model_desc desc = {0};
+        mtl_input given = {0};
+        mtl_target target = {0};
+        mtl_batch batch = {0};
+        mtl_step step;
+        mtl_error err = {0};
+        mtl_model *model;
+        mtl_trainer *trainer;
+        const mtl_activation *a;
+        size_t n, equal = 0, pairs = 0, across = 0;
+        input.name = "x", input.features = 8;
+        task.name = "t", task.tap.from = "x", task.classes = 3, task.hidden[0] = 7, task.dropout = 0.5f;
+        task.activation = MTL_ACTIVATION_TANH;
+        task.level = mode < 2 ? MTL_LEVEL_STEP : MTL_LEVEL_SEQUENCE;
+        task.per_step = mode >= 2;
+        task.dropout_per_sequence = mode % 2;
+        desc.inputs = &input, desc.input_count = 1, desc.tasks = &task, desc.task_count = 1;
+        desc.encoder.hidden = 2;
+        given.rows = rows, target.labels = labels;
+        batch.sequences = SEQUENCES, batch.lengths = lengths, batch.inputs = &given, batch.targets = &target;
+        model = mtl_model_create(&desc, &err);
+        trainer = mtl_trainer_create(model, NULL, &err);
+        mtl_train_step(trainer, &batch, 1, &step, &err);
+        TEST_FINE(&err);
+        for (a = mtl_trainer_run(trainer)->tape->activations; a; a = a->next)
+            if (strcmp(a->name, "t.logits") == 0) break;
+        assert_non_null(a);
+        if (mode >= 2) assert_int_equal(a->rows, 6);        /* sequence 2 has no label */
+        else assert_int_equal(a->rows, 9);
+        for (n = 1; n < a->rows; n++) {
+            const mtl_real *x = a->value, *y = a->value + n * a->stride;
+            pairs++;
+            equal += memcmp(x, y, 3 * sizeof *x) == 0;
+        }
+        for (n = 0; n < pairs; n++) across += memcmp(a->value + n * a->stride, a->value + (n + 1) * a->stride,
+                                                     3 * sizeof *rows) != 0;
+        /* packed: row 0 is of the longest sequence, which has one row in each step */
+        if (mode % 2) assert_true(equal >= 3 && across > 0 && equal < pairs);
+        else assert_true(equal <= 1);
+        mtl_trainer_destroy(trainer);
+        mtl_model_destroy(model);
+    }
+}
+
+/* ---- batch normalisation ------------------------------------------------------------------------------- */
+
+enum { TASKS_BATCH_ROWS = 40, TASKS_BATCH_SEQUENCES = 9, TASKS_BATCH_FEATURES = 5 };
+typedef struct tasks_batch_setup {
+    mtl_input_desc input;
+    mtl_task_desc task;
+    mtl_model_desc desc;
+    mtl_trainer_desc how;
+    mtl_model *model;
+    mtl_trainer *trainer;
+    mtl_error err;
+    mtl_step step;
+    mtl_input given;
+    mtl_target target;
+    mtl_batch batch;
+    int lengths[TASKS_BATCH_SEQUENCES], labels[TASKS_BATCH_ROWS];
+    mtl_real rows[TASKS_BATCH_ROWS * TASKS_BATCH_FEATURES];
+} tasks_batch_setup;
+
+static void tasks_batch_open(tasks_batch_setup *s, int threads)
+{
+    test_random r = test_random_from(5);
+    int i, left = TASKS_BATCH_ROWS;
+    memset(s, 0, sizeof *s);
+    for (i = 0; i < TASKS_BATCH_SEQUENCES; i++) {
+        s->lengths[i] = i + 1 < TASKS_BATCH_SEQUENCES ? 1 + i % 7 : left;
+        left -= s->lengths[i];
+    }
+    for (i = 0; i < TASKS_BATCH_ROWS; i++) s->labels[i] = i % 5 == 4 ? MTL_MISSING : i % 3;
+    for (i = 0; i < TASKS_BATCH_ROWS * TASKS_BATCH_FEATURES; i++)
+        s->rows[i] = (mtl_real)test_random_real(&r, -1, 4);
+    s->input.name = "x", s->input.features = TASKS_BATCH_FEATURES, s->input.batch_norm = 1;
+    s->task.name = "t", s->task.classes = 3, s->task.level = MTL_LEVEL_STEP, s->task.batch_norm = 1;
+    s->task.hidden[0] = 20, s->task.hidden[1] = 6, s->task.activation = MTL_ACTIVATION_SILU;
+    s->desc.inputs = &s->input, s->desc.input_count = 1, s->desc.tasks = &s->task, s->desc.task_count = 1;
+    s->desc.encoder.hidden = 7, s->desc.encoder.cell = MTL_CELL_GRU;
+    s->given.rows = s->rows, s->target.labels = s->labels;
+    s->batch.sequences = TASKS_BATCH_SEQUENCES, s->batch.lengths = s->lengths;
+    s->batch.inputs = &s->given, s->batch.targets = &s->target;
+    s->how.threads = threads, s->how.lr = 0.01f;
+    s->model = mtl_model_create(&s->desc, &s->err);
+    s->trainer = mtl_trainer_create(s->model, &s->how, &s->err);
+    TEST_FINE(&s->err);
+}
+
+static void tasks_batch_close(tasks_batch_setup *s)
+{
+    mtl_trainer_destroy(s->trainer);
+    mtl_model_destroy(s->model);
+}
+
+static const mtl_real *tasks_batch_value(const tasks_batch_setup *s, const char *name)
+{
+    return mtl_model_tensor(s->model, name)->value;
+}
+
+static void tasks_batch_near(const tasks_batch_setup *s, const char *name, int j, double want)
+{
+    if (!(fabs((double)tasks_batch_value(s, name)[j] - want) < 1e-5))
+        fail_msg("%s[%d] is %g, not %g", name, j, (double)tasks_batch_value(s, name)[j], want);
+}
+
+/* Running averages go where PyTorch's go, in updates that are made alone; files and further training keep
+   them; any number of threads makes the same bits. */
+static void test_tasks_batch_norm(void **state)
+{
+    tasks_batch_setup s, other;
+    double mean[TASKS_BATCH_FEATURES] = { 0 }, variance[TASKS_BATCH_FEATURES], total, squares;
+    test_file file = {0};
+    const mtl_writer writer = test_file_writer(&file);
+    mtl_safetensors read;
+    mtl_real saved[TASKS_BATCH_FEATURES];
+    int i, j, n;
+    (void)state;
+    tasks_batch_open(&s, 1);
+    for (j = 0; j < TASKS_BATCH_FEATURES; j++) variance[j] = 1;
+    for (i = 0; i < 4; i++) {
+        mtl_train_gradients(s.trainer, &s.batch, 1, &s.step, &s.err);       /* moves nothing */
+        mtl_train_step(s.trainer, &s.batch, 1, &s.step, &s.err);
+        TEST_FINE(&s.err);
+        for (j = 0; j < TASKS_BATCH_FEATURES; j++) {
+            for (n = 0, total = 0; n < TASKS_BATCH_ROWS; n++)
+                total += (double)s.rows[n * TASKS_BATCH_FEATURES + j];
+            for (n = 0, squares = 0; n < TASKS_BATCH_ROWS; n++)
+                squares += pow((double)s.rows[n * TASKS_BATCH_FEATURES + j] - total / TASKS_BATCH_ROWS, 2);
+            mean[j] += 0.1 * (total / TASKS_BATCH_ROWS - mean[j]);
+            variance[j] += 0.1 * (squares / (TASKS_BATCH_ROWS - 1) - variance[j]);
+            tasks_batch_near(&s, "buffers.x.norm.running_mean", j, mean[j]);
+            tasks_batch_near(&s, "buffers.x.norm.running_var", j, variance[j]);
+        }
+    }
+    tasks_batch_open(&other, 3);
+    for (i = 0; i < 4; i++) mtl_train_step(other.trainer, &other.batch, 1, &other.step, &other.err);
+    TEST_FINE(&other.err);
+    assert_memory_equal(other.model->set.block, s.model->set.block, s.model->set.total * sizeof *s.rows);
+    mtl_model_write(s.model, s.trainer, &writer, &s.err);
+    TEST_FINE(&s.err);
+    tasks_batch_close(&other);
+    other.model = mtl_model_load_memory(file.bytes, file.used, &other.err);
+    other.trainer = mtl_trainer_create(other.model, &other.how, &other.err);
+    mtl_safetensors_open_memory(&read, file.bytes, file.used, &other.err);
+    mtl_trainer_resume(other.trainer, &read, &other.err);
+    mtl_train_step(other.trainer, &s.batch, 1, &other.step, &other.err);
+    TEST_FINE(&other.err);
+    mtl_train_step(s.trainer, &s.batch, 1, &s.step, &s.err);
+    assert_memory_equal(other.model->set.block, s.model->set.block, s.model->set.total * sizeof *s.rows);
+    mtl_safetensors_close(&read);
+    tasks_batch_close(&other);
+    free(file.bytes);
+    memcpy(saved, tasks_batch_value(&s, "buffers.x.norm.running_mean"), sizeof saved);
+    s.rows[7] = mtl__nan();                                                 /* a step that fails */
+    assert_true(mtl_train_step(s.trainer, &s.batch, 1, &s.step, &s.err) != MTL_OK);
+    mtl_error_clear(&s.err);
+    s.rows[7] = 1;
+    assert_memory_equal(saved, tasks_batch_value(&s, "buffers.x.norm.running_mean"), sizeof saved);
+    mtl_trainer_destroy(s.trainer);
+    mtl_model_freeze(s.model, "x.", 1);                                     /* frozen: they stay */
+    s.trainer = mtl_trainer_create(s.model, &s.how, &s.err);
+    mtl_train_step(s.trainer, &s.batch, 1, &s.step, &s.err);
+    TEST_FINE(&s.err);
+    assert_memory_equal(saved, tasks_batch_value(&s, "buffers.x.norm.running_mean"), sizeof saved);
+    mtl_model_freeze(s.model, "", 0);                                       /* but never learn */
+    assert_true(mtl_model_tensor(s.model, "buffers.t.norm.1.running_var")->frozen);
+    tasks_batch_close(&s);
+}
+
+/* Answers go by the running averages: the same for a sequence alone, in a batch, in a stream. */
+static void test_tasks_batch_norm_answers(void **state)
+{
+    tasks_batch_setup s;
+    mtl_predictor *predictor;
+    mtl_prediction out;
+    const mtl_prediction *told;
+    mtl_batch one;
+    mtl_input row = {0};
+    mtl_stream *stream;
+    mtl_real whole[TASKS_BATCH_ROWS * 3];
+    void *memory, *start;
+    size_t bytes;
+    int i, t, n = 0;
+    (void)state;
+    tasks_batch_open(&s, 1);
+    for (i = 0; i < 20; i++) mtl_train_step(s.trainer, &s.batch, 1, &s.step, &s.err);
+    predictor = mtl_predictor_create(s.model, NULL, &s.err);
+    mtl_predict(predictor, &s.batch, &out, &s.err);
+    TEST_FINE(&s.err);
+    memcpy(whole, out.probabilities, sizeof whole);
+    bytes = mtl_stream_size(s.model, NULL, &s.err);
+    memory = test_aligned(bytes, &start);
+    stream = mtl_stream_init(memory, bytes, s.model, NULL, &s.err);
+    one = s.batch;
+    one.sequences = 1;
+    for (i = 0; i < TASKS_BATCH_SEQUENCES; i++) {
+        mtl_input alone = {0};
+        alone.rows = s.rows + n * TASKS_BATCH_FEATURES;
+        one.lengths = s.lengths + i;
+        one.inputs = &alone;
+        mtl_predict(predictor, &one, &out, &s.err);
+        mtl_stream_reset(stream, 0, &s.err);
+        for (t = 0; t < s.lengths[i]; t++, n++) {
+            int c;
+            row.rows = s.rows + n * TASKS_BATCH_FEATURES;
+            told = mtl_stream_step(stream, 0, &row, &s.err);
+            TEST_FINE(&s.err);
+            for (c = 0; c < 3; c++) {
+                assert_true(fabs((double)(out.probabilities[t * 3 + c] - whole[n * 3 + c])) < 1e-6);
+                assert_true(fabs((double)(told->probabilities[c] - whole[n * 3 + c])) < 1e-5);
+            }
+        }
+    }
+    free(start);
+    mtl_predictor_destroy(predictor);
+    tasks_batch_close(&s);
+}
+
+static void test_tasks_wrong_batch_norm(void **state)
+{
+    tasks_batch_setup s;
+    (void)state;
+    tasks_batch_open(&s, 1);
+    s.task.hidden[0] = 0;
+    assert_null(mtl_model_create(&s.desc, &s.err));
+    test_expect_error(&s.err, MTL_ERROR_FIELD, "tasks[0]",
+                      "batch_norm (task \"t\"): is of hidden dense layers");
+    s.task.batch_norm = 0;
+    s.input.features = 0, s.input.vocabulary = 4;
+    assert_null(mtl_model_create(&s.desc, &s.err));
+    test_expect_error(&s.err, MTL_ERROR_FIELD, "inputs[0]", "batch_norm (\"x\"): is of features");
+    tasks_batch_close(&s);
+}
+
 #define TEST_TASKS \
+    cmocka_unit_test(test_tasks_batch_norm), cmocka_unit_test(test_tasks_batch_norm_answers), \
+    cmocka_unit_test(test_tasks_wrong_batch_norm), \
+    cmocka_unit_test(test_tasks_dropout_per_sequence), \
     cmocka_unit_test(test_tasks_gradients), cmocka_unit_test(test_tasks_gradients_of_scaled_targets), \
     cmocka_unit_test(test_tasks_without_labels), cmocka_unit_test(test_tasks_evaluate_only), \
     cmocka_unit_test(test_tasks_no_labels_at_all), cmocka_unit_test(test_tasks_replaced), \

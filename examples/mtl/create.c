@@ -4,6 +4,7 @@
 
 #include "lm.h"
 #include "system.h"
+#include "tensors.h"
 #include "thresholds.h"
 #include "vectors.h"
 #include "words.h"
@@ -263,10 +264,49 @@ static char *frozen_names(const settings *given)
     return text;
 }
 
+/* What --init says, as the library's desc wants it. A growing array, NULL for nothing. */
+static char *init_rules(const settings *given)
+{
+    char *text = NULL;
+    size_t i;
+    for (i = 0; i < arrlenu(given->init); i++) add_text(&text, "%s%s", i ? "," : "", given->init[i]);
+    return text;
+}
+
+/* Reads from --init-from what the file has of the model's tensors, by name. */
+static void read_initial(const settings *given, mtl_model *model)
+{
+    const mtl_parameters *set = mtl_model_parameters(model);
+    mtl_safetensors file;
+    mtl_error err = { 0 };
+    char shape[160];
+    size_t i, taken = 0;
+    if (!given->init_from) return;
+    open_tensors(given->init_from, &file);
+    for (i = 0; i < set->count; i++) {
+        mtl_tensor *of = set->tensors[i];
+        const mtl_safetensor *from = mtl_safetensors_find(&file, of->name);
+        if (!from) continue;
+        if (from->dims != of->dims || from->count != of->count || from->shape[0] != of->shape[0])
+            fail("--init-from %s: its %s is %s, that of this model %zux%zu; rename it in the file, or leave "
+                 "it out", given->init_from, of->name, shape_text(from, shape), of->shape[0], of->shape[1]);
+        mtl_safetensor_values(from, of->value, &err);
+        taken++;
+    }
+    mtl_model_prepare(model, &err);
+    if (err.code) fail("--init-from %s: %s", given->init_from, err.message);
+    if (!taken)
+        fail("--init-from %s: has none of this model's tensors, which are %s, ..; mtl info FILE lists the "
+             "file's", given->init_from, set->tensors[0]->name);
+    if (!given->quiet) note("--init-from %s: %zu of %zu tensors begin as there", given->init_from, taken,
+                            set->count);
+    mtl_safetensors_close(&file);
+}
+
 mtl_model *create_model(const settings *given, corpus *all, const int *chosen, const mtl_share_desc *share)
 {
     const char ***words = NULL, ***labels = NULL;
-    char *frozen = frozen_names(given);
+    char *frozen = frozen_names(given), *rules = init_rules(given);
     float **weights = NULL, *uses = NULL;
     mtl_input_desc *inputs = make_inputs(given, all, &words, &uses);
     mtl_task_desc *tasks = NULL, *with_lm = NULL;
@@ -290,15 +330,18 @@ mtl_model *create_model(const settings *given, corpus *all, const int *chosen, c
     desc.tasks = tasks;
     desc.task_count = arrlenu(tasks);
     desc.freeze = frozen;
+    desc.init = rules;
     mtl_share(share, &desc, &shared, &arena, &err);
     check(&err);
     if (arrlenu(chosen)) with_lm = add_lm_task(given, all, &shared);
-    if (frozen && !mtl_model_size(&shared, &err) && strcmp(err.name, "freeze") == 0)
+    if (!mtl_model_size(&shared, &err) && ((frozen && strcmp(err.name, "freeze") == 0) ||
+                                           (rules && strcmp(err.name, "init") == 0)))
         fail_usage("--%s", err.message);
     check_memory(&shared);
     model = mtl_model_create(&shared, &err);
     check(&err);
     mtl_arena_destroy(&arena);
+    read_initial(given, model);
     apply_vectors(given, all, model);
     for (i = 0; i < arrlenu(words); i++) arrfree(words[i]);
     for (i = 0; i < arrlenu(labels); i++) {
@@ -313,5 +356,6 @@ mtl_model *create_model(const settings *given, corpus *all, const int *chosen, c
     arrfree(words);
     arrfree(uses);
     arrfree(frozen);
+    arrfree(rules);
     return model;
 }

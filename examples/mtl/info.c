@@ -121,6 +121,7 @@ static void print_model(const settings *given, mtl_model *model, const mtl_safet
     }
     printf("model\n");
     if (desc->freeze) printf("  freeze %s\n", desc->freeze);
+    if (desc->init) printf("  init %s\n", desc->init);
     print_fields(MTL_DESC_MODEL, desc);
     print_stream(model);
     print_structure(model);
@@ -236,6 +237,7 @@ static void json_model(const settings *given, mtl_model *model, const mtl_safete
     printf(", \"model\": true, \"bytes\": %.0f, \"parameters\": %zu, \"seed\": %llu, ", bytes,
            count_parameters(model), desc->seed);
     if (desc->freeze) printf("\"freeze\": "), json_string(stdout, desc->freeze), printf(", ");
+    if (desc->init) printf("\"init\": "), json_string(stdout, desc->init), printf(", ");
     printf("\"inputs\": [");
     for (i = 0; i < desc->input_count; i++) {
         if (i) printf(", ");

@@ -147,6 +147,12 @@ static const option options[] = {
       "a model of single tasks, whose answers to the training data are learnt, too; may be repeated" },
     { "--freeze", "NAMES", TRAIN, LIST, MEMBER(freeze),
       "tensors that stay as they are, at no cost, such as text.weight or 'encoder.*'; may be repeated" },
+    { "--init", "NAME=KIND[:X]", TRAIN, LIST, MEMBER(init),
+      "initial values of tensors by name, such as '*.weight_hh*=orthogonal' or text.weight=uniform:0.1: "
+      "uniform:X, normal, constant:X, xavier, he, orthogonal, identity; may be repeated, the last that fits "
+      "counts" },
+    { "--init-from", "FILE", TRAIN, TEXT, MEMBER(init_from),
+      "a safetensors file: tensors that it has by the model's names begin as there" },
     { "--score", "TASK", TRAIN, TEXT, MEMBER(score),
       "the task whose validation score decides; without it the mean over tasks" },
     { "--seed", "N", TRAIN | IMPORT, FIELD, FIELDS("model.seed trainer.seed fit.seed"),
@@ -182,6 +188,9 @@ static const option options[] = {
       "writes OUT.h and OUT.c: the model as constants that a stream runs in place, without files or a heap" },
     { "--logits", NULL, EXPORT, SWITCH, MEMBER(logits), "classes are answered by labels and logits alone" },
     { "--desc-c", NULL, INFO, SWITCH, MEMBER(desc_c), "prints the model's desc as C" },
+    { "--best", "K", PREDICT, FIELD, FIELDS("predictor.paths"),
+      "with --json: the K likeliest taggings of each line by tasks of --head TASK=crf, with the logarithms "
+      "of their probabilities" },
     { "--json", NULL, EVAL | PREDICT | INFO, SWITCH, MEMBER(json), "answers in JSON" },
 };
 enum { OPTION_COUNT = sizeof options / sizeof *options };

@@ -96,8 +96,28 @@ static void json_all_probabilities(const mtl_model *model, int index, const mtl_
     putchar(']');
 }
 
+/* The likeliest paths, of one sequence: [{"labels", "log_probability"}, ..]. */
+static void json_paths(const mtl_model *model, int index, const mtl_prediction *answer)
+{
+    size_t k, i;
+    char number[24];
+    printf(", \"paths\": [");
+    for (k = 0; k < answer->path_count && answer->path_log_p[k] == answer->path_log_p[k]; k++) {
+        printf(k ? ", {\"labels\": [" : "{\"labels\": [");
+        for (i = 0; i < answer->items; i++) {
+            if (i) printf(", ");
+            json_string(stdout, label_text(model, index, answer->paths[k * answer->items + i], number));
+        }
+        printf("], \"log_probability\": ");
+        print_number(stdout, answer->path_log_p[k]);
+        putchar('}');
+    }
+    putchar(']');
+}
+
 /* class: {"label", "probabilities"}; multi: {"labels", "probabilities"}; tags: {"labels", "probabilities": of
-   each label chosen}; multis: the same of each step; real: {"value"}; reals: {"values"}. */
+   each label chosen}, with --best "paths"; multis: the same of each step; real: {"value"}; reals:
+   {"values"}. */
 static void json_answer(const mtl_model *model, const task *of, int index, const mtl_prediction *answer)
 {
     int is_list = kind_is_step(of->kind);
@@ -110,6 +130,7 @@ static void json_answer(const mtl_model *model, const task *of, int index, const
         else if (is_list) json_all_probabilities(model, index, answer);
         else json_probabilities(model, index, answer, 0);
     }
+    if (answer->path_count) json_paths(model, index, answer);
     putchar('}');
 }
 
@@ -220,6 +241,19 @@ static void predict_frames(const settings *given, corpus *all, mtl_model *model,
     }
 }
 
+/* Paths are told in JSON alone, of crf tasks. */
+static void check_paths(const settings *given, const mtl_model *model)
+{
+    const mtl_model_desc *desc = mtl_model_describe(model);
+    size_t i;
+    if (!given->predictor.paths) return;
+    if (!given->json) fail_usage("--best is for --json");
+    for (i = 0; i < desc->task_count && desc->tasks[i].kind != MTL_TASK_CRF; i++) { }
+    if (i == desc->task_count)
+        fail_usage("--best: %s has no task with a conditional random field; train with --head TASK=crf",
+                   given->model_path);
+}
+
 int command_predict(const settings *given, corpus *all)
 {
     mtl_error err = { 0 };
@@ -233,6 +267,7 @@ int command_predict(const settings *given, corpus *all)
     if (!arrlenu(all->tasks))
         fail("%s: has a language model alone: mtl eval tells its perplexity, and a program has the next "
              "words' probabilities of mtl_stream_step", given->model_path);
+    check_paths(given, model);
     predictor = mtl_predictor_create(model, &given->predictor, &err);
     check(&err);
     arrsetlen(answers, mtl_model_describe(model)->task_count);

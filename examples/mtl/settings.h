@@ -27,9 +27,9 @@ typedef struct settings {
     long long min_count, max_tokens, stop_after, watch, vocabulary, lm_words;
     char **data, **valid, **frames, **only, **features, **tasks, **clamps, **class_weights,
         **ranks, **thresholds, **teachers;
-    char **sampler_weights, **maps, **labels, **freeze, **heads, **pool_of, **gazetteers;
+    char **sampler_weights, **maps, **labels, **freeze, **heads, **pool_of, **gazetteers, **init;
     const char *out, *model_path, *score, *log, *sequence, *preset, *confusion, *budget, *resume;
-    const char *words, *unknown, *export_c;
+    const char *words, *unknown, *export_c, *init_from;
     const char *vectors, *vectors_rate, *word_dropout, *lm;
     const char *embed_by;                   /* the option that says how wide embeddings are */
     const char *dir_by;                     /* the option that says in which directions the encoder reads */

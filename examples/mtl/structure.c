@@ -191,7 +191,12 @@ void print_desc_c(const mtl_model_desc *d)
            ".column_count = %zu,\n    .tasks = tasks, .task_count = %zu, ",
            d->input_count, d->column_count, d->task_count);
     if (d->penalty_count) printf(".penalties = penalties, .penalty_count = %zu, ", d->penalty_count);
-    if (d->freeze) printf(".freeze = ");
-    if (d->freeze) print_text_c(d->freeze);
-    printf("%s.seed = %llu\n};\n", d->freeze ? ", " : "", d->seed);
+    for (i = 0; i < 2; i++) {
+        const char *text = i ? d->init : d->freeze;
+        if (!text) continue;
+        printf(".%s = ", i ? "init" : "freeze");
+        print_text_c(text);
+        printf(", ");
+    }
+    printf(".seed = %llu\n};\n", d->seed);
 }

@@ -198,6 +198,7 @@ int command_train(const settings *given, corpus *all)
     mtl_share_desc share = given->share;
     mtl_model *model;
     mtl_batch *data, *valid;
+    const char *fixed;
     int automatic, *tasks = NULL;
     size_t k;
     check_output(given, given->out, "--out");
@@ -207,9 +208,11 @@ int command_train(const settings *given, corpus *all)
     read_training_data(given, all);
     automatic = given->automatic && arrlenu(all->tasks) > 1 && arrlenu(all->valid) > 0;
     check_lm_tasks(given, all, automatic);
-    if (automatic && (arrlenu(given->freeze) || frozen_vectors(given)))
+    fixed = arrlenu(given->freeze) ? "--freeze" : frozen_vectors(given) ? "--vectors-rate 0"
+        : arrlenu(given->init) ? "--init" : given->init_from ? "--init-from" : NULL;
+    if (automatic && fixed)
         fail_usage("%s is for a model of known structure: give --share NAME, too, such as --share full",
-                   arrlenu(given->freeze) ? "--freeze" : "--vectors-rate 0");
+                   fixed);
     check_sampler_weights(given, all);
     if (given->automatic && arrlenu(all->tasks) > 1 && !automatic && !given->quiet)
         note("without --valid data there is nothing to choose by: all tasks share one encoder");
