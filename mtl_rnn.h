@@ -113,7 +113,7 @@
      16 >>cells      RNN, GRU, LSTM, minGRU, whose table is in >>kernels; directions; stacks
      17 >>stream     one step of one sequence: a short list of operations
      18 >>losses     cross-entropy, MSE, MAE, Huber, binary cross-entropy; agreement; penalties
-     19 >>spelling   words by their characters: a convolution over each distinct word of a batch
+     19 >>spelling   words by their characters: filters or cells over each distinct word of a batch
      20 >>crf        conditional random fields: sums over all labellings of a sequence, and the best one
      21 >>metrics    accuracy, span F1, label F1, RMSE, MAE, R2: counted as items stream by, nothing allocated
      22 >>nodes      inputs, columns, mixes, penalties: tables of their kinds, the one list that passes walk
@@ -241,6 +241,8 @@ enum { MTL_INPUT_DEFAULT, MTL_INPUT_EMBEDDING, MTL_INPUT_FEATURES, MTL_INPUT_CHA
     MTL_INPUT_COUNT }; /* default: by what is given */
 enum { MTL_PART_DEFAULT, MTL_PART_WORD, MTL_PART_PREFIX, MTL_PART_SUFFIX, MTL_PART_SHAPE,
     MTL_PART_COUNT };  /* default: the word */
+enum { MTL_SPELLER_DEFAULT, MTL_SPELLER_CNN, MTL_SPELLER_GRU, MTL_SPELLER_LSTM,
+    MTL_SPELLER_COUNT };                    /* default: cnn */
 enum { MTL_COLUMN_DEFAULT, MTL_COLUMN_CELLS, MTL_COLUMN_CONV, MTL_COLUMN_ATTENTION,
     MTL_COLUMN_COUNT };
 enum { MTL_MIX_DEFAULT, MTL_MIX_CONCAT, MTL_MIX_SUM, MTL_MIX_GATE, MTL_MIX_EXPERTS, MTL_MIX_CROSS_STITCH,
@@ -287,6 +289,8 @@ enum { MTL_INIT_DEFAULT, MTL_INIT_UNIFORM, MTL_INIT_NORMAL, MTL_INIT_CONSTANT, M
                                 X(MTL_INPUT_CHARACTERS, "characters")
 #define MTL_PART_NAMES(X)       X(MTL_PART_WORD, "word") X(MTL_PART_PREFIX, "prefix") \
                                 X(MTL_PART_SUFFIX, "suffix") X(MTL_PART_SHAPE, "shape")
+#define MTL_SPELLER_NAMES(X)    X(MTL_SPELLER_CNN, "cnn") X(MTL_SPELLER_GRU, "gru") \
+                                X(MTL_SPELLER_LSTM, "lstm")
 #define MTL_COLUMN_NAMES(X)     X(MTL_COLUMN_CELLS, "cells") X(MTL_COLUMN_CONV, "conv") \
                                 X(MTL_COLUMN_ATTENTION, "attention")
 #define MTL_MIX_NAMES(X)        X(MTL_MIX_CONCAT, "concat") X(MTL_MIX_SUM, "sum") X(MTL_MIX_GATE, "gate") \
@@ -380,6 +384,12 @@ typedef struct mtl_penalty_kind mtl_penalty_kind;
    rows being the symbols of beginning and end; of each width w, NAME.widthW.weight
    [w * filters][character_width], its row k * filters + f being W_kf, and NAME.widthW.bias [filters].
 
+   With the speller gru or lstm two cells of `hidden` units read the word instead, symbols and all, one from
+   its begin and one from its end, and the word's vector is the last state of both, side by side
+                                                                                        Lample et al. 2016
+   Tensors: NAME.weight as before, and NAME.weight_ih_l0 .. and NAME.weight_ih_l0_reverse .., as a column's.
+   Under max_rows a batch's distinct words may have 32 characters each on average.
+
    An input of words may look up a part of each word, for which `words` holds the parts: its first or last
    `letters` characters, or its shape. A shape has X for a capital letter, x for another letter, d for a
    digit, and other characters themselves, of a run of equal ones the first two: "Ah-64D" is Xx-ddX. */
@@ -415,7 +425,11 @@ typedef struct mtl_penalty_kind mtl_penalty_kind;
     X(MTL_INT,    character_width, 32, 1, 1000000, MTL_NONE, "characters: size of a character's embedding") \
     X(MTL_INT,    filters,     32, 1, 1000000, MTL_NONE, "characters: filters of each width") \
     X(MTL_INTS,   widths,       0, 0, 64, MTL_NONE, \
-      "characters: how many characters filters look at, e.g. 2,3,4, which is the default")
+      "characters: how many characters filters look at, e.g. 2,3,4, which is the default") \
+    X(MTL_CHOICE, speller, MTL_SPELLER_CNN, 1, MTL_SPELLER_COUNT - 1, MTL_SPELLER, \
+      "characters: what reads a word: filters (cnn), or cells in both directions") \
+    X(MTL_INT,    hidden,      32, 1, 1000000, MTL_NONE, \
+      "characters by gru or lstm: units of each direction")
 typedef struct mtl_input_desc { MTL_INPUT_FIELDS(MTL__MEMBER) } mtl_input_desc;
 
 /* Where a column or a task takes its rows from: inputs and columns by their names, tasks' outputs (TASK) and
@@ -936,6 +950,7 @@ struct mtl_run {
     struct mtl__step_norms *norms;          /* NULL, or what mtl_watch_steps asks a cell's backward for */
     struct mtl__carry *carry;               /* NULL, or states that the batch's sequences carry */
     unsigned char *skipped;                 /* NULL, or [B] what predictor.skip_bad left out: MTL_SKIPPED_* */
+    size_t max_rows;                        /* most rows that there is memory for; 0: no limit */
 };
 
 /* A run over `arena` with the kernels of isa (MTL_ISA_*); err (not NULL) is its sticky error. Set tape,
@@ -10404,6 +10419,7 @@ static const mtl_choice mtl__choices_MTL_CELL[] = { MTL_CELL_NAMES(MTL__CHOICE_R
 static const mtl_choice mtl__choices_MTL_ACTIVATION[] = { MTL_ACTIVATION_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
 static const mtl_choice mtl__choices_MTL_RESET[] = { MTL_RESET_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
 static const mtl_choice mtl__choices_MTL_INPUT[] = { MTL_INPUT_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
+static const mtl_choice mtl__choices_MTL_SPELLER[] = { MTL_SPELLER_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
 static const mtl_choice mtl__choices_MTL_COLUMN[] = { MTL_COLUMN_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
 static const mtl_choice mtl__choices_MTL_MIX[] = { MTL_MIX_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
 static const mtl_choice mtl__choices_MTL_PENALTY[] = { MTL_PENALTY_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
@@ -15747,12 +15763,16 @@ static int mtl__target_is_given(const mtl_target *t, size_t item, size_t width)
 }
 
 /* ===========================================================================================================
-   19 >>spelling   words by their characters: a convolution over each distinct word of a batch
+   19 >>spelling   words by their characters: filters or cells over each distinct word of a batch
    ===========================================================================================================
    y_f = max_p relu(b_f + sum_{k<w} W_kf e_{p+k}) of each distinct word (Kim 2014), and the words' rows copied
    to their steps. There are few distinct characters, so each one's products with all W_kf are made once, as a
    dense layer over the characters: a filter at a place then only adds w of these rows. Going back, a filter
    has a gradient at the place where it found its maximum alone.
+
+   Cells (Lample et al. 2016) read the distinct words as a packing of its own, whose sequences are words and
+   whose steps are characters: an embedding, a layer of two directions, and its last states, as any column
+   would. Short words cost nothing for long ones, and rows of one character share an input product.
    -------------------------------------------------------------------------------------------------------- */
 typedef struct mtl__speller {
     size_t vocabulary, filters, count, width;   /* known characters; filters of a width; widths; of y */
@@ -15760,7 +15780,11 @@ typedef struct mtl__speller {
     mtl_tensor *table;                      /* [2 + vocabulary][C] symbols: begin, end, the characters */
     mtl_dense *products[MTL_MAX_HIDDEN];    /* [w * filters][C] */
     mtl_tensor *biases[MTL_MAX_HIDDEN];     /* [filters] */
+    const mtl_cell *cells[2];               /* by direction; NULL: filters */
 } mtl__speller;
+
+enum { MTL__SPELLED_MOST = 32 };            /* characters of a word on average, as limits count them */
+static const int mtl__speller_cells[MTL_SPELLER_COUNT] = { 0, 0, MTL_CELL_GRU, MTL_CELL_LSTM };
 
 typedef struct mtl__spelled {
     const mtl__speller *speller;
@@ -15773,6 +15797,7 @@ typedef struct mtl__spelled {
     int *symbol;                            /* [symbols] the inverse */
     int *best;                              /* [words][width] where a filter found its maximum; -1: y is 0;
                                                NULL: inference */
+    const mtl_packing *packing;             /* cells: words and their characters; NULL: filters */
     mtl_activation *x, *products[MTL_MAX_HIDDEN], *y, *steps;
     mtl_real *to, *more[MTL_MAX_HIDDEN], *biases[MTL_MAX_HIDDEN];   /* gradients while backward runs */
     int add, add_more[MTL_MAX_HIDDEN], add_biases[MTL_MAX_HIDDEN];
@@ -15911,6 +15936,12 @@ static void mtl__spelled_words_backward(mtl_run *run, void *data)
     mtl__run_pass(run, mtl__spelled_words_back, s, s->y->width, MTL__SPELLED_COLUMNS);
 }
 
+/* The row of y of word k. */
+static size_t mtl__spelled_place(const mtl__spelled *s, size_t k)
+{
+    return s->packing ? (size_t)s->packing->place[k] : k;
+}
+
 /* Each word's sum over its steps, in the order of the rows. */
 static void mtl__spelled_steps_back(const mtl__kernels *kernels, const void *pass, size_t n, size_t end)
 {
@@ -15918,7 +15949,7 @@ static void mtl__spelled_steps_back(const mtl__kernels *kernels, const void *pas
     for (; n < end; n++)
         kernels->add_rows(s->y->width, s->groups.first[n + 1] - s->groups.first[n],
                           s->groups.rows + s->groups.first[n], 1, s->steps->grad, s->steps->stride, s->add,
-                          s->to + n * s->y->stride);
+                          s->to + mtl__spelled_place(s, n) * s->y->stride);
 }
 
 static void mtl__spelled_steps_backward(mtl_run *run, void *data)
@@ -15968,28 +15999,110 @@ static mtl__spelled *mtl__spelled_push(mtl_run *run, const mtl_space *space, con
     return mtl__failed(run->error) ? NULL : s;
 }
 
-/* input: the caller's, checked already; it must stay until backward has run. */
-static mtl_activation *mtl__spelled_forward(mtl_run *run, const mtl_space *space, const mtl__speller *speller,
-                                            const mtl_input *input, const char *name)
+/* What filters find in the words. */
+static void mtl__spelled_filtered(mtl_run *run, mtl__spelled *s)
 {
-    static const int none[1] = { 0 };
-    mtl__spelled *s = mtl__spelled_push(run, space, speller, input, name);
+    const mtl__speller *speller = s->speller;
     size_t j;
-    if (!s || !(s->x = mtl__run_activation(run, NULL, NULL, s->symbols, speller->table->shape[1])))
-        return NULL;
+    if (!(s->x = mtl__run_activation(run, NULL, NULL, s->symbols, speller->table->shape[1]))) return;
     s->x->constant = mtl__stays(speller->table);
     mtl__run_copy(run, speller->table->value, s->x->width, s->symbol, s->x->value, s->x->stride, s->symbols,
                   s->x->width, 0);
     mtl_run_record(run, s->x, MTL__TRAINS(mtl__spelled_table_backward), s);
     s->y = mtl__run_activation(run, NULL, NULL, s->words, speller->width);
     if (run->tape) s->best = (int *)mtl_run_push(run, s->words * speller->width * sizeof *s->best);
-    if (mtl__failed(run->error)) return NULL;
+    if (mtl__failed(run->error)) return;
     for (j = 0, s->y->constant = 1; j < speller->count; j++) {
-        if (!(s->products[j] = mtl_dense_forward(run, speller->products[j], s->x, NULL))) return NULL;
+        if (!(s->products[j] = mtl_dense_forward(run, speller->products[j], s->x, NULL))) return;
         s->y->constant &= s->products[j]->constant && mtl__stays(speller->biases[j]);
     }
     mtl__run_values(run, mtl__spelled_words, &s, s->words, 32 * speller->width);
     mtl_run_record(run, s->y, MTL__TRAINS(mtl__spelled_words_backward), s);
+}
+
+/* The words as sequences of their characters between the two symbols. Of a dry run: as long as limits let
+   them be. */
+static const mtl_packing *mtl__spelled_pack(mtl_run *run, mtl__spelled *s)
+{
+    const size_t most = MTL__SPELLED_MOST + 2;
+    int *lengths = (int *)mtl_run_push(run, s->words * sizeof *lengths);
+    size_t k, length, places = 0;
+    if (mtl__failed(run->error)) return NULL;
+    if (mtl__dry(run))
+        return mtl__packing_push(run->arena, s->words, most * s->words, most * s->words, run->error);
+    for (k = 0; k < s->words; k++) {
+        (void)mtl__spelled_word(s, s->groups.ids[k], &length);
+        lengths[k] = (int)length + 2;
+        places += length + 2;
+    }
+    if (run->max_rows && places > most * run->max_rows)
+        mtl__fail(run->error, MTL_ERROR_LIMIT, s->steps->name, (long long)places,
+                  "input %s: the batch's distinct words have %z characters and ends; with max_rows of %z "
+                  "they may have %z", s->steps->name, places, run->max_rows, most * run->max_rows);
+    return mtl__packing_create(run->arena, lengths, s->words, run->error);
+}
+
+/* The row of the table of each place of the words, one word behind the other. pass: a pointer to ids. */
+typedef struct mtl__spelled_ids { const mtl__spelled *spelled; int *to; } mtl__spelled_ids;
+static void mtl__spelled_number(const mtl__kernels *kernels, const void *pass, size_t k, size_t end)
+{
+    const mtl__spelled_ids *ids = (const mtl__spelled_ids *)pass;
+    const mtl__spelled *s = ids->spelled;
+    size_t n, length;
+    (void)kernels;
+    for (; k < end; k++) {
+        const int *characters = mtl__spelled_word(s, s->groups.ids[k], &length);
+        int *to = ids->to + s->packing->starts[k];
+        to[0] = 0;
+        for (n = 0; n < length; n++) to[n + 1] = (int)mtl__spelled_symbol(s, characters[n]);
+        to[length + 1] = 1;
+    }
+}
+
+/* The last states of the cells, rows by place. */
+static void mtl__spelled_read(mtl_run *run, mtl__spelled *s)
+{
+    const mtl_cell *const *cells = s->speller->cells;
+    mtl_segment segments[2];
+    mtl__spelled_ids ids;
+    mtl_activation *states;
+    size_t i;
+    if (!(s->packing = mtl__spelled_pack(run, s))) return;
+    ids.spelled = s;
+    ids.to = (int *)mtl_run_push(run, s->packing->rows * sizeof *ids.to);
+    if (mtl__failed(run->error)) return;
+    mtl__run_values(run, mtl__spelled_number, &ids, s->words, MTL__SPELLED_MOST);
+    s->x = mtl__embedding_forward(run, &s->packing->space[MTL_LEVEL_STEP], s->speller->table,
+                                  mtl__dry(run) ? NULL : ids.to, 1, 0, NULL);
+    if (!s->x || !(states = mtl__run_beside(run, NULL, s->x, s->speller->width))) return;
+    mtl__layer_forward(run, cells, 2, s->x, states, NULL, NULL);
+    for (i = 0; i < 2; i++) {
+        segments[i].begin = i * cells[0]->units;
+        segments[i].width = cells[0]->units;
+        segments[i].reverse = (int)i;
+    }
+    s->y = mtl__pool_forward(run, MTL_POOL_LAST, states, segments, 2, (size_t)MTL__NOT_CARRIED, "");
+}
+
+/* Each row's word by its row of y. */
+static void mtl__spelled_places(const mtl__kernels *kernels, const void *pass, size_t n, size_t end)
+{
+    mtl__spelled *s = *(mtl__spelled *const *)pass;
+    (void)kernels;
+    for (; n < end; n++) s->word[n] = (int)mtl__spelled_place(s, (size_t)s->word[n]);
+}
+
+/* input: the caller's, checked already; it must stay until backward has run. */
+static mtl_activation *mtl__spelled_forward(mtl_run *run, const mtl_space *space, const mtl__speller *speller,
+                                            const mtl_input *input, const char *name)
+{
+    static const int none[1] = { 0 };
+    mtl__spelled *s = mtl__spelled_push(run, space, speller, input, name);
+    if (!s) return NULL;
+    if (speller->cells[0]) mtl__spelled_read(run, s);
+    else mtl__spelled_filtered(run, s);
+    if (mtl__failed(run->error)) return NULL;
+    if (s->packing) mtl__run_values(run, mtl__spelled_places, &s, s->steps->rows, 1);
     s->steps->ids = input->ids ? input->ids : none;
     s->steps->constant = s->y->constant;
     mtl__run_copy(run, s->y->value, s->y->stride, s->word, s->steps->value, s->steps->stride, s->steps->rows,
@@ -17494,10 +17607,10 @@ static MTL__RARE unsigned mtl__features_stream(mtl_maker *m, const mtl_input_par
     return op->to;
 }
 
-/* Words by their characters: what filters find. */
+/* Words by their characters: what filters find, or cells. */
 static mtl_status mtl__characters_check(mtl_input_desc *d, const char *what, mtl_error *err)
 {
-    const int none = !d->widths[0];
+    const int none = !d->widths[0] && !mtl__speller_cells[d->speller];
     int i, k;
     mtl__input_check(d, what, err);
     if (!mtl__failed(err) && (!d->vocabulary || d->padding_zero || d->scale != 1))
@@ -17516,19 +17629,13 @@ static mtl_status mtl__characters_check(mtl_input_desc *d, const char *what, mtl
     return mtl__status(err);
 }
 
-static MTL__RARE mtl_status mtl__characters_build(mtl_input_part *part, mtl_parameters *set, mtl_error *err)
+/* A convolution's tensors for each width. */
+static MTL__RARE void mtl__characters_filters(mtl__speller *s, const mtl_input_desc *d, mtl_parameters *set,
+                                              mtl_error *err)
 {
-    const mtl_input_desc *d = part->desc;
-    mtl__speller *s = (mtl__speller *)mtl__arena_make(set->arena, 1, sizeof *s, "an input", err);
     const size_t width = (size_t)d->character_width;
     char text[160];
-    if (!s) return mtl__status(err);
-    part->data = s;
-    s->vocabulary = (size_t)d->vocabulary;
     s->filters = (size_t)d->filters;
-    s->table = mtl_parameters_add(set, mtl__print(text, sizeof text, "%s.weight", d->name), 2 + s->vocabulary,
-                                  width, MTL_TENSOR_WEIGHT, err);
-    if (s->table) s->table->initial = MTL__TRAINING ? (float)sqrt(3.0 / (double)width) : 0;
     for (; s->count < MTL_MAX_HIDDEN && d->widths[s->count] && !mtl__failed(err); s->count++) {
         const size_t w = s->widths[s->count] = (size_t)d->widths[s->count];
         mtl__print(text, sizeof text, "%s.width%z", d->name, w);
@@ -17539,7 +17646,41 @@ static MTL__RARE mtl_status mtl__characters_build(mtl_input_part *part, mtl_para
         s->biases[s->count]->initial = MTL__TRAINING ? (float)(1 / sqrt((double)(w * width))) : 0;
         s->products[s->count]->weight->initial = s->biases[s->count]->initial;
     }
-    part->width = s->width = s->count * s->filters;
+    s->width = s->count * s->filters;
+}
+
+/* Cells of both directions, as a column's lowest layer has. */
+static MTL__RARE void mtl__characters_cells(mtl__speller *s, const mtl_input_desc *d, mtl_parameters *set,
+                                            mtl_error *err)
+{
+    mtl_cell_desc cell;
+    char text[160];
+    int i;
+    memset(&cell, 0, sizeof cell);
+    cell.cell = mtl__speller_cells[d->speller];
+    cell.hidden = d->hidden;
+    mtl__print(text, sizeof text, "%s.", d->name);
+    for (i = 0; i < 2; i++)
+        s->cells[i] = mtl_cell_add(set, text, &cell, (size_t)d->character_width, 0, i, err);
+    s->width = 2 * (size_t)d->hidden;
+}
+
+static MTL__RARE mtl_status mtl__characters_build(mtl_input_part *part, mtl_parameters *set, mtl_error *err)
+{
+    const mtl_input_desc *d = part->desc;
+    const int cells = mtl__speller_cells[d->speller];
+    mtl__speller *s = (mtl__speller *)mtl__arena_make(set->arena, 1, sizeof *s, "an input", err);
+    char text[160];
+    if (!s) return mtl__status(err);
+    part->data = s;
+    s->vocabulary = (size_t)d->vocabulary;
+    s->table = mtl_parameters_add(set, mtl__print(text, sizeof text, "%s.weight", d->name), 2 + s->vocabulary,
+                                  (size_t)d->character_width, cells ? MTL_TENSOR_EMBEDDING
+                                  : MTL_TENSOR_WEIGHT, err);
+    if (s->table) s->table->initial = MTL__TRAINING ? (float)sqrt(3.0 / (double)d->character_width) : 0;
+    if (cells) mtl__characters_cells(s, d, set, err);
+    else mtl__characters_filters(s, d, set, err);
+    part->width = s->width;
     return mtl__status(err);
 }
 
@@ -21908,6 +22049,7 @@ static MTL__RARE mtl_run *mtl__session_begin(mtl__session *s, mtl_arena *arena, 
         (void)mtl_run_init(&s->run, arena, s->isa, err);
     }
     s->run.scheduler = s->scheduler;
+    s->run.max_rows = s->limits.rows;
     mtl__session_observe(s, before.observer, before.observer_user);
     return &s->run;
 }
@@ -22070,8 +22212,6 @@ static MTL__RARE void mtl__predict_blank(const mtl_run *run, const mtl_model *mo
                 mtl__answer_blank(&out[k], row, (size_t)batch->lengths[s]);
             else mtl__answer_blank(&out[k], s, 1);
 }
-
-enum { MTL__SPELLED_MOST = 32 };            /* bytes of a word, as predictors with limits count them */
 
 /* A dry run of the largest batch, with states carried and a text's ids (of mtl_predict_text) beside it. */
 static MTL__RARE size_t mtl__predictor_measure(mtl__session *session, mtl_arena *shadow, mtl_error *err)

@@ -300,10 +300,13 @@ result "rare words are unknown words" "$(says stdout.txt "vocabulary 5")"       
 
 accepts "--chars cnn and its fields" "input characters|kind characters|filters 5|widths 1,3|character_width 7" --chars cnn \
     --set characters.filters=5 --set characters.widths=1,3 --set characters.character_width=7
+accepts "--chars lstm and its units" "input characters|speller lstm|hidden 6|characters.weight_hh_l0_reverse" --chars lstm \
+    --set characters.hidden=6
+accepts "--chars gru" "speller gru|hidden 32" --chars gru
 accepts "--affixes" "input prefix2|input suffix3|part suffix|input shape|part shape|width 9" --affixes --set affixes.width=9
 accepts "--chars none" "input text" --chars none
 check "--chars none reads words alone" sh -c '! grep -q characters$ stdout.txt'
-refuses "--chars of another kind" 2 "--chars lstm|none or cnn" train --data train.tsv --out out.st --chars lstm
+refuses "--chars of another kind" 2 "--chars rnn|none, cnn, gru or lstm" train --data train.tsv --out out.st --chars rnn
 refuses "--chars for rows of numbers" 2 "--chars cnn|rows of numbers" train --frames train.csv --features heat --task left:reals --out out.st --chars cnn
 refuses "--affixes for rows of numbers" 2 "--affixes|rows of numbers" train --frames train.csv --features heat --task left:reals --out out.st --affixes
 refuses "a width that is too large" 2 "widths" train --data train.tsv --out out.st --chars cnn --set characters.widths=65
@@ -312,7 +315,7 @@ refuses "a task with the name of an input" 1 "characters|another one" train --da
 awk 'BEGIN { srand(5); printf "text\tk:class\n"
     for (i = 0; i < 160; i++) { stem = ""; for (k = 0; k < 4; k++) stem = stem substr("abcefkloprstu", 1 + int(13 * rand()), 1)
         printf "we %s%s\t%s\n", stem, i % 2 ? "ing" : "ed", i % 2 ? "now" : "past" } }' >endings.tsv
-for how in "--chars cnn" "--affixes"; do
+for how in "--chars cnn" "--chars lstm" "--affixes"; do
     run train --preset plain --data endings.tsv --valid endings.tsv --out endings.st --hidden 16 --lr 0.01 --epochs 12 --min-count 2 --quiet $how
     printf 'we climbing\nwe opened\n' >words.txt
     "$mtl" predict --model endings.st <words.txt 2>stderr.txt | cut -f 2 | sed 1d | tr '\n' ' ' >stdout.txt

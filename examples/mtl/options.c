@@ -74,9 +74,9 @@ static const option options[] = {
     TRAIN_FIELD("--hidden", "N", "encoder.hidden"),
     TRAIN_FIELD("--layers", "N", "encoder.layers"),
     TRAIN_FIELD("--embed", "N", "input.width"),
-    { "--chars", "none|cnn", TRAIN, TEXT, MEMBER(chars),
-      "cnn: words are read by their characters, too, so that unknown ones are told apart [none]; fields: "
-      "characters.widths and so on" },
+    { "--chars", "none|cnn|gru|lstm", TRAIN, TEXT, MEMBER(chars),
+      "words are read by their characters, too, so that unknown ones are told apart: by filters (cnn) or by "
+      "cells in both directions [none]; fields: characters.widths, characters.hidden and so on" },
     { "--affixes", NULL, TRAIN, SWITCH, MEMBER(affixes),
       "words are read by their first and last 2 and 3 letters and shapes, too; fields: affixes.width" },
     { "--word-dropout", "X", TRAIN, TEXT, MEMBER(word_dropout),

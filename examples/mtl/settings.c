@@ -17,7 +17,7 @@ const command_entry commands[COMMAND_COUNT] = {
 #define GROUP(name, desc, member, what) { name, MTL_DESC_##desc, offsetof(settings, member), what }
 const group groups[GROUP_COUNT] = {
     GROUP("input",      INPUT,     input,        "the text input"),
-    GROUP("characters", INPUT,     characters,   "the words' characters, with --chars cnn"),
+    GROUP("characters", INPUT,     characters,   "the words' characters, with --chars"),
     GROUP("affixes",    INPUT,     affix_input,
           "the words' first and last letters and shapes, with --affixes"),
     GROUP("frames",     INPUT,     frames_input, "the input of rows of numbers"),
@@ -34,7 +34,7 @@ const group groups[GROUP_COUNT] = {
 static const char *const decided_fields[] = {
     "input.vocabulary", "input.features", "frames.vocabulary", "frames.features",
     "characters.vocabulary", "characters.features", "characters.kind", "characters.part",
-    "characters.letters", "affixes.vocabulary", "affixes.features", "affixes.kind", "affixes.part",
+    "characters.letters", "characters.speller", "affixes.vocabulary", "affixes.features", "affixes.kind", "affixes.part",
     "affixes.letters",
     "task.kind",        "task.level",     "task.classes",      "task.width",
 };

@@ -23,7 +23,7 @@ typedef struct settings {
     int by_data;                            /* --preset auto: sequences without a label are left out */
     int automatic;                          /* what tasks share is to be found out */
     int affixes;                            /* words' first and last letters and shapes are read, too */
-    const char *chars;                      /* "cnn": so are their characters; NULL or "none": they are not */
+    const char *chars;                      /* what reads their characters; NULL or "none": nothing does */
     long long min_count, max_tokens, stop_after, watch, vocabulary;
     char **data, **valid, **frames, **only, **features, **tasks, **clamps, **class_weights,
         **ranks, **thresholds, **teachers;

@@ -3,9 +3,21 @@
 #include "names.h"
 #include "system.h"
 
+/* What reads characters, as the library's field calls it: sets input->speller. 0: no such name. */
+static int find_speller(const char *text, mtl_input_desc *input)
+{
+    size_t count, i;
+    const mtl_field *fields = mtl_fields(MTL_DESC_INPUT, &count);
+    mtl_error err = { 0 };
+    for (i = 0; i < count; i++)
+        if (strcmp(fields[i].name, "speller") == 0)
+            return mtl_field_set(&fields[i], input, text, &err) == MTL_OK;
+    return 0;
+}
+
 static int is_wanted(const settings *given, size_t part)
 {
-    return word_parts[part].affix ? given->affixes : given->chars && strcmp(given->chars, "cnn") == 0;
+    return word_parts[part].affix ? given->affixes : given->chars && strcmp(given->chars, "none") != 0;
 }
 
 static double word_dropout(const settings *given)
@@ -20,10 +32,12 @@ static double word_dropout(const settings *given)
 void check_words(const settings *given)
 {
     const int frames = arrlenu(given->frames) > 0;
-    if (given->chars && strcmp(given->chars, "none") != 0 && strcmp(given->chars, "cnn") != 0)
-        fail_usage("--chars %s: expected none or cnn", given->chars);
+    mtl_input_desc input = { 0 };
+    if (is_wanted(given, 0) && !find_speller(given->chars, &input))
+        fail_usage("--chars %s: expected none, cnn, gru or lstm", given->chars);
     if (frames && is_wanted(given, 0))
-        fail_usage("--chars cnn: is for text; --frames are rows of numbers, which have no characters");
+        fail_usage("--chars %s: is for text; --frames are rows of numbers, which have no characters",
+                   given->chars);
     if (frames && given->affixes)
         fail_usage("--affixes: is for text; --frames are rows of numbers, which have no affixes");
     if (frames && given->word_dropout)
@@ -38,7 +52,10 @@ static mtl_input_desc part_desc(const settings *given, size_t part)
     input.name = word_parts[part].name;
     input.part = word_parts[part].part;
     input.letters = word_parts[part].letters;
-    if (!word_parts[part].affix) input.kind = MTL_INPUT_CHARACTERS;
+    if (!word_parts[part].affix) {
+        input.kind = MTL_INPUT_CHARACTERS;
+        (void)find_speller(given->chars, &input);
+    }
     if (input.part == MTL_PART_SHAPE) input.lowercase = input.digits = 0;
     return input;
 }
