@@ -54,7 +54,7 @@ static mtl_input_desc part_desc(const settings *given, size_t part)
     input.letters = word_parts[part].letters;
     if (!word_parts[part].affix) {
         input.kind = MTL_INPUT_CHARACTERS;
-        (void)find_speller(given->chars, &input);
+        if (given->chars) (void)find_speller(given->chars, &input);
     }
     if (input.part == MTL_PART_SHAPE) input.lowercase = input.digits = 0;
     return input;
