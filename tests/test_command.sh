@@ -903,7 +903,25 @@ result "which cannot be streamed" "$(says stdout.txt "encoder.layer0.window3.wei
 page_commands tasks.md
 . ./page.sh >stdout.txt 2>stderr.txt
 result "docs/tasks.md: its commands" "$(says stdout.txt "stars            ordinal accuracy 1.0000  MAE in ranks 0  kappa 1.0000  (5 items)|mood             ordinal accuracy 1.0000|complaints       count  deviance |D2 0.9|letters          counts deviance |bad bad plain${tab}")"
+result "two numbers an item" "$(says stdout.txt "end              real   RMSE |path             reals  RMSE |north east east${tab}")"
+check "they are learnt" [ "$(grep -c 'R2 0.9' stdout.txt)" -eq 2 ]
+check "and answered side by side" [ "$(grep '^north east east' stdout.txt | tr '\t ' '\n\n' | grep -c '^-*[0-9.e-]*,-*[0-9.e-]*$')" -eq 4 ]
 check "which say nothing else" [ ! -s stderr.txt ]
+echo 'north east' | "$mtl" predict --model walks.st --json >out.txt
+result "predict --json: lists of numbers" "$(says out.txt '"end": {"value": [|"path": {"values": [[')"
+check "which is JSON, too" json_valid out.txt
+printf 'text\tend:real\nnorth\t1\n' >bad.tsv
+refuses "eval of fewer numbers" 1 "task end is of kind real here and real:2" eval --model walks.st --data bad.tsv
+printf 's,a,place\n1,2,"1,2"\n1,1,"1,2"\n2,5,"3,-1"\n3,4,_\n' >place.csv
+run train --frames place.csv --out out.st --sequence s --features a $small --task place:real:2
+check "CSV: two numbers a sequence" [ "$status" -eq 0 ]
+run predict --model out.st --frames place.csv
+result "CSV: and two for an answer" "$(says stdout.txt ",")"
+printf 's,a,place\n1,2,"1,2"\n1,1,"1,3"\n' >bad.csv
+refuses "CSV: numbers that differ" 1 "bad.csv:3:5: place: '1,3' differs from the value in line 2; a task of kind real:2" train --frames bad.csv --out out.st --sequence s --features a --task place:real:2
+printf 'text\tp:real:3\na\t1,2\n' >bad.tsv;                            bad_data "too few numbers" "2:5: |p: fewer numbers than the 3 of its kind, real:3"
+printf 'text\tp:reals:2\na b\t1,2 1,2,3\n' >bad.tsv;                   bad_data "too many numbers" "|p: more numbers than the 2 of its kind, reals:2"
+printf 'text\tp:class:2\na\tb\n' >bad.tsv;                             bad_data "a number behind a kind of labels" "1:8: |'class:2' is no kind of task"
 run info --model reviews.st
 result "numbers stand in their order, others in that of --ranks" "$(says stdout.txt "labels: 1 2 3 4 5|labels: low middle high|loss ordinal|loss poisson")"
 run eval --model reviews.st --data reviews.tsv --json

@@ -68,11 +68,11 @@ static void centre_rows(const corpus *all, dataset *set)
 
 static void centre_values(const corpus *all, target *of)
 {
-    const double mean = all->tasks[of->task].mean;
+    const task *task = &all->tasks[of->task];
     size_t i;
     arrsetlen(of->centred, arrlenu(of->values));
     for (i = 0; i < arrlenu(of->values); i++)
-        of->centred[i] = isnan(of->values[i]) ? (mtl_real)NAN : nearest_real(of->values[i] - mean);
+        of->centred[i] = isnan(of->values[i]) ? (mtl_real)NAN : nearest_real(of->values[i] - task->means[i % task->width]);
     arrfree(of->values);
 }
 

@@ -10,9 +10,10 @@ static const struct { const char *name; int cell; int underscore_is_label; } con
 /* A column makes a task at its first cell that is not `_`; one that is wholly `_` makes none. */
 static void start_conllu_task(corpus *all, target *to, const source *in, int column)
 {
-    size_t i;
+    size_t i, width;
+    const column_kind *tags = kind_by_name("tags", &width);
     task *of;
-    to->task = corpus_task(all, in, NULL, conllu_tasks[column].name, kind_by_name("tags"));
+    to->task = corpus_task(all, in, NULL, conllu_tasks[column].name, tags, width);
     if (to->task < 0 || !conllu_tasks[column].underscore_is_label) return;
     of = &all->tasks[to->task];
     for (i = 0; i < arrlenu(to->labels); i++) to->labels[i] = read_label(all, of, in, "_");

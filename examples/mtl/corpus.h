@@ -21,9 +21,10 @@ typedef struct task {
     int clamped;                            /* --clamp: targets and predictions are cut to [low, high] */
     double low, high;
     const char **unknown;                   /* labels that are no class, MTL_UNKNOWN_LABEL - i */
-    double mean;                            /* of its numbers: taken off before the model sees them */
-    mtl_real scale;                         /* and learns them divided by this; 0: all are the same */
-    int digits;                             /* that its answers are worth; 0: as many as a float has */
+    size_t width;                           /* numbers of an item; of classes 1 */
+    double *means;                          /* [width] of its numbers: taken off before the model sees them */
+    mtl_real *scales;                       /* [width] and learns them divided by this; 0: all are the same */
+    int *digits;                            /* [width] that answers are worth; 0: as many as a float has */
     size_t unseen;                          /* labels of the current file that are no class */
     const char *first_unseen;
     size_t first_unseen_line;
@@ -33,7 +34,7 @@ typedef struct task {
 typedef struct target {
     int task;
     int *labels;
-    double *values;
+    double *values;                         /* [items][width] */
     mtl_real *centred;                      /* as the model takes them: the values less the task's mean; or a
                                                1 for each label of a set, else 0 */
     int **sets;                             /* each ascending; MTL_MISSING alone: missing */
@@ -98,7 +99,11 @@ const char *name_fault(const char *text);
 
 /* Number of a task in corpus->tasks, which is added if it is new; -1: it is to be left out. where: its name
    in the header line; NULL for one that has no place of its own. */
-int corpus_task(corpus *all, const source *in, const char *where, const char *text, const column_kind *kind);
+int corpus_task(corpus *all, const source *in, const char *where, const char *text, const column_kind *kind,
+                size_t width);
+
+/* The task's kind, as a column says it: "reals" or "reals:3". Static memory, of two calls. */
+const char *kind_text(const column_kind *kind, size_t width);
 
 /* Takes over one --clamp: TASK=LOW:HIGH. */
 void apply_clamp(corpus *all, const char *text);

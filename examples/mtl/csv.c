@@ -172,6 +172,13 @@ static int csv_target_is_missing(const task *of, const char *cell)
     return csv_is_missing(cell) && (*cell || !kind_has_sets(of->kind));
 }
 
+static int same_values(const double *a, const double *b, size_t count)
+{
+    size_t i = 0;
+    while (i < count && !(a[i] < b[i] || a[i] > b[i])) i++;
+    return i == count;
+}
+
 static int same_set(const int *a, const int *b)
 {
     return arrlenu(a) == arrlenu(b) && (!a || memcmp(a, b, arrlenu(a) * sizeof *a) == 0);
@@ -197,13 +204,14 @@ static void read_csv_sequence_target(corpus *all, dataset *set, csv *table, size
         agrees = !*line || to->labels[sequence] == one.labels[0];
         to->labels[sequence] = one.labels[0];
     } else {
-        agrees = !*line || !(to->values[sequence] < one.values[0] || to->values[sequence] > one.values[0]);
-        to->values[sequence] = one.values[0];
+        double *of_sequence = to->values + sequence * of->width;
+        agrees = !*line || same_values(of_sequence, one.values, of->width);
+        memcpy(of_sequence, one.values, of->width * sizeof *of_sequence);
     }
     if (!agrees)
         fail_at(&table->in, cell,
                 "%s: '%.40s' differs from the value in line %zu; a task of kind %s has one value for the "
-                "whole sequence%s%s%s", of->name, cell, *line, of->kind->name, steps ? " (kind " : "",
+                "whole sequence%s%s%s", of->name, cell, *line, kind_text(of->kind, of->width), steps ? " (kind " : "",
                 steps ? steps->name : "", steps ? ": one for each row)" : "");
     if (*line) of->items = counted;
     else *line = table->in.number;
@@ -263,7 +271,7 @@ static size_t *group_rows(const corpus *all, dataset *set, const csv *table)
 /* Puts the rows of all step arrays in that order. */
 static void reorder_rows(const corpus *all, dataset *set, const size_t *order)
 {
-    size_t i, k, f, rows = arrlenu(order), width = arrlenu(all->features);
+    size_t i, k, f, rows = arrlenu(order), width = arrlenu(all->features), numbers;
     double *features = NULL;
     arrsetlen(features, rows * width);
     for (k = 0; k < rows; k++)
@@ -274,8 +282,10 @@ static void reorder_rows(const corpus *all, dataset *set, const size_t *order)
         target *of = &set->targets[i], moved = { 0 };
         if (!kind_is_step(all->tasks[of->task].kind)) continue;
         moved.task = of->task;
+        numbers = all->tasks[of->task].width;
         for (k = 0; k < rows && of->labels; k++) arrput(moved.labels, of->labels[order[k]]);
-        for (k = 0; k < rows && of->values; k++) arrput(moved.values, of->values[order[k]]);
+        for (k = 0; k < rows * numbers && of->values; k++)
+            arrput(moved.values, of->values[order[k / numbers] * numbers + k % numbers]);
         for (k = 0; k < rows && of->sets; k++) arrput(moved.sets, of->sets[order[k]]);
         arrfree(of->sets);
         arrfree(of->labels);

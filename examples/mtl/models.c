@@ -39,9 +39,7 @@ void corpus_from_model(const settings *given, corpus *all, const mtl_model *mode
         of.name = desc->tasks[i].name;
         of.kind = kind_of(&desc->tasks[i]);
         of.path = given->model_path;
-        if (kind_has_numbers(of.kind) && desc->tasks[i].width > 1)
-            fail("%s: task %s has %d numbers for each item; the command reads one", given->model_path,
-                 of.name, desc->tasks[i].width);
+        of.width = kind_has_numbers(of.kind) ? (size_t)desc->tasks[i].width : 1;
         for (label = 0; label < desc->tasks[i].classes && kind_has_classes(of.kind); label++) {
             const char *text = label_text(model, (int)i, label, number);
             names_add(&of.labels, text, strlen(text));

@@ -228,7 +228,7 @@ static void print_kinds(void)
 static void print_data_help(void)
 {
     printf("\nA task TSV's header line names its columns: text (tokens separated by one space) and "
-           "NAME:KIND for each task.");
+           "NAME:KIND for each task (NAME:real:3: three numbers, with commas between).");
     print_kinds();
     printf(";\na cell _ is a missing "
            "label. Several files may have different tasks. Ctrl-C once keeps the best model so far, "

@@ -32,6 +32,18 @@ static void print_set(const mtl_model *model, int index, const mtl_prediction *a
     if (json) putchar(']');
 }
 
+/* The numbers of an item: "1,2", or in JSON [1, 2]; one stands alone. */
+static void print_values(const task *of, const mtl_prediction *answer, size_t item, int json)
+{
+    size_t j;
+    if (json && of->width > 1) putchar('[');
+    for (j = 0; j < of->width; j++) {
+        if (j) fputs(json ? ", " : ",", stdout);
+        print_number(stdout, answer_value(of, j, answer->values[item * of->width + j]));
+    }
+    if (json && of->width > 1) putchar(']');
+}
+
 /* A task's answer as a cell: labels and numbers of steps are separated by spaces. */
 static void print_answer(const mtl_model *model, const task *of, int index, const mtl_prediction *answer)
 {
@@ -41,7 +53,7 @@ static void print_answer(const mtl_model *model, const task *of, int index, cons
         if (i) putchar(' ');
         if (answer->chosen && kind_is_step(of->kind) && !set_size(answer, i)) putchar('-');
         else if (answer->chosen) print_set(model, index, answer, i, 0);
-        else if (kind_has_numbers(of->kind)) print_number(stdout, answer_value(of, answer->values[i]));
+        else if (kind_has_numbers(of->kind)) print_values(of, answer, i, 0);
         else fputs(label_text(model, index, answer->labels[i], number), stdout);
     }
 }
@@ -67,7 +79,7 @@ static void json_items(const mtl_model *model, const task *of, int index, const 
     for (i = 0; i < answer->items; i++) {
         if (i) printf(", ");
         if (answer->chosen) print_set(model, index, answer, i, 1);
-        else if (kind_has_numbers(of->kind)) print_number(stdout, answer_value(of, answer->values[i]));
+        else if (kind_has_numbers(of->kind)) print_values(of, answer, i, 1);
         else json_string(stdout, label_text(model, index, answer->labels[i], number));
     }
 }

@@ -33,7 +33,8 @@ static void read_training_data(const settings *given, corpus *all)
     all->max_tokens = (size_t)given->max_tokens;
     for (i = 0; i < arrlenu(given->tasks); i++) {
         char *text = given->tasks[i], *colon = strchr(text, ':');
-        const column_kind *kind = colon ? kind_by_name(colon + 1) : NULL;
+        size_t width = 1;
+        const column_kind *kind = colon ? kind_by_name(colon + 1, &width) : NULL;
         if (!colon) fail_usage("--task %s: '%s' is not of the form NAME:KIND", text, text);
         if (!kind)
             fail_usage("--task %s: '%s' is no kind of task; expected %s", text, colon + 1, kinds_that(NULL));
@@ -41,7 +42,7 @@ static void read_training_data(const settings *given, corpus *all)
         if (corpus_find(all, text)) fail_usage("--task %s: the same task twice", text);
         if (name_fault(text))
             fail_usage("--task %s: the name %s; rename the column in the file, too", text, name_fault(text));
-        corpus_task(all, &command_line, NULL, text, kind);
+        corpus_task(all, &command_line, NULL, text, kind, width);
     }
     for (i = 0; i < arrlenu(given->clamps) && frames; i++) apply_clamp(all, given->clamps[i]);
     for (i = 0; i < arrlenu(files); i++) read_dataset(all, files[i], frames, &all->train);
@@ -95,7 +96,8 @@ static void print_start(const settings *given, const corpus *all, mtl_model *mod
     if (arrlenu(all->vocabulary.list)) printf(", %zu words", arrlenu(all->vocabulary.list));
     printf("; tasks:");
     for (i = 0; i < arrlenu(all->tasks); i++) {
-        printf("%s %s %s", i ? "," : "", all->tasks[i].name, all->tasks[i].kind->name);
+        printf("%s %s %s", i ? "," : "", all->tasks[i].name,
+               kind_text(all->tasks[i].kind, all->tasks[i].width));
         if (all->tasks[i].classes) printf(" of %zu", all->tasks[i].classes);
     }
     printf("; %zu parameters\n", count_parameters(model));

@@ -14,7 +14,7 @@ static int read_tsv_column(corpus *all, dataset *set, const source *in, char *ce
     char *colon = strchr(cell, ':');
     target added = { 0 };
     const column_kind *kind;
-    size_t i;
+    size_t i, width;
     if (!colon)
         fail_at(in, cell, "column '%.60s' has no kind; expected text, or name:kind such as %.60s:class%s",
                 cell, name_fault(cell) ? "intent" : cell,
@@ -22,11 +22,11 @@ static int read_tsv_column(corpus *all, dataset *set, const source *in, char *ce
     *colon = '\0';
     /* --only may leave out a column of a kind that is none */
     if (is_left_out(all, cell)) return COLUMN_IGNORED;
-    kind = kind_by_name(colon + 1);
+    kind = kind_by_name(colon + 1, &width);
     if (!kind)
         fail_at(in, colon + 1, "column %.60s: '%.40s' is no kind of task; expected %s", cell, colon + 1,
                 kinds_that(NULL));
-    added.task = corpus_task(all, in, cell, cell, kind);
+    added.task = corpus_task(all, in, cell, cell, kind, width);
     if (added.task < 0) return COLUMN_IGNORED;
     for (i = 0; i < arrlenu(set->targets); i++)
         if (set->targets[i].task == added.task)
