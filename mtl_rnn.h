@@ -402,6 +402,8 @@ typedef struct mtl_penalty_kind mtl_penalty_kind;
       "in training, the chance of each word that a step reads it as word 0; NULL: none") \
     X(MTL_NAME,   reads,        0, 0, 0, MTL_NONE, \
       "an input before it whose ids or rows it reads; NULL: a batch has its own") \
+    X(MTL_NAME,   tokens,       0, 0, 0, MTL_NONE, \
+      "what tokens it reads of each word, such as lemma: mtl_predict_texts; NULL: the text's words") \
     X(MTL_OWN,    own,          0, 0, 0, input, "a row of the program's own kinds, which wins over kind") \
     X(MTL_CHOICE, kind, MTL_INPUT_DEFAULT, 0, MTL_INPUT_COUNT - 1, MTL_INPUT, \
       "what a step has; default: by which of vocabulary and features is given") \
@@ -1447,6 +1449,14 @@ MTL_DEF const unsigned char *mtl_predictor_skipped(const mtl_predictor *predicto
    Error: TEXT for invalid UTF-8 or no word. */
 MTL_DEF mtl_status mtl_predict_text(mtl_predictor *predictor, const char *text, mtl_prediction *out,
                                     size_t *tokens, mtl_error *err);
+/* The same for a text and the tokens of each of its words that inputs read by a name of their own (`tokens`):
+   texts[0] is the text, texts[1 + k] has as many tokens as it has words, those of mtl_model_tokens(model, k);
+   count: of texts. Errors: TEXT, ARGUMENT. */
+MTL_DEF mtl_status mtl_predict_texts(mtl_predictor *predictor, const char *const *texts, size_t count,
+                                     mtl_prediction *out, size_t *tokens, mtl_error *err);
+/* The names of tokens that a model's inputs read beside the text's words, each once, from 0 on; NULL after
+   the last. */
+MTL_DEF const char *mtl_model_tokens(const mtl_model *model, size_t number);
 /* Called for every named activation of later predictions; NULL: off. */
 MTL_DEF void mtl_predictor_observe(mtl_predictor *predictor, mtl_observer observer, void *user);
 
@@ -17488,6 +17498,9 @@ static mtl_status mtl__input_check(mtl_input_desc *d, const char *what, mtl_erro
         if (!(d->unknown_chances[i] >= 0 && d->unknown_chances[i] <= 1))
             return mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s.unknown_chances[%d] must be between 0 and 1",
                              what, i);
+    if (d->tokens && d->features)
+        return mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s.tokens: are for inputs of ids; \"%s\" has "
+                         "features", what, d->name);
     if ((d->vocabulary > 0) != (d->features > 0)) return mtl__status(err);
     return mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s (\"%s\") needs either a vocabulary or features",
                      what, d->name);
@@ -20729,6 +20742,19 @@ MTL_DEF MTL__RARE int mtl_model_task(const mtl_model *model, const char *name)
                                         model->desc.task_count, name) : -1;
 }
 
+MTL_DEF const char *mtl_model_tokens(const mtl_model *model, size_t number)
+{
+    size_t i, k;
+    for (i = 0; model && i < model->data_count; i++) {
+        const char *name = model->desc.inputs[i].tokens;
+        for (k = 0; name && k < i; k++)
+            if (model->desc.inputs[k].tokens && mtl__same_text(model->desc.inputs[k].tokens, name))
+                name = NULL;
+        if (name && !number--) return name;
+    }
+    return NULL;
+}
+
 MTL_DEF MTL__RARE int mtl_model_input(const mtl_model *model, const char *name)
 {
     return model ? mtl__model_find_name(model, 0, model->desc.input_count, name) : -1;
@@ -22388,13 +22414,24 @@ static int mtl__model_spells(const mtl_model *model)
     return i < model->data_count;
 }
 
+/* Which of the texts an input reads. */
+static size_t mtl__text_number(const mtl_model *model, size_t input)
+{
+    const char *name = model->desc.inputs[input].tokens;
+    size_t number = 0;
+    while (name && !mtl__same_text(mtl_model_tokens(model, number++), name)) {}
+    return number;
+}
+
 /* One array of ids per input, of a sentence of `count` words. */
-static mtl_input *mtl__text_inputs(mtl_run *run, const mtl_model *model, const char *text, size_t count)
+static mtl_input *mtl__text_inputs(mtl_run *run, const mtl_model *model, const char *const *texts,
+                                   size_t count)
 {
     mtl_input *inputs = (mtl_input *)mtl_run_make(run, model->desc.input_count * sizeof *inputs);
     size_t i;
     for (i = 0; inputs && i < model->data_count && !mtl__failed(run->error); i++) {
         int *ids = (int *)mtl_run_push(run, count * sizeof *ids);
+        const char *text = texts[mtl__text_number(model, i)];
         if (!model->inputs[i].words.count)
             mtl__fail(run->error, MTL_ERROR_ARGUMENT, model->desc.inputs[i].name, -1,
                       "input %s has no vocabulary of words", model->desc.inputs[i].name);
@@ -22406,38 +22443,74 @@ static mtl_input *mtl__text_inputs(mtl_run *run, const mtl_model *model, const c
     return mtl__failed(run->error) ? NULL : inputs;
 }
 
-MTL_DEF mtl_status mtl_predict_text(mtl_predictor *predictor, const char *text, mtl_prediction *out,
-                                    size_t *tokens, mtl_error *err)
+/* The words of a text; 0 and a set error where there are none, or it is too long. */
+static size_t mtl__text_words(const mtl_predictor *predictor, const char *text, const char *name,
+                              mtl_error *err)
+{
+    const size_t rows = predictor->session.limits.rows, limit = MTL__SPELLED_MOST * rows;
+    const size_t valid = mtl_text_valid(text, strlen(text));
+    const char *end, *word;
+    size_t count = 0;
+    if (text[valid])
+        mtl__fail(err, MTL_ERROR_TEXT, name, (long long)valid, "the %s is not valid UTF-8 at byte %z", name,
+                  valid);
+    for (word = mtl__next_word(text, &end); word; word = mtl__next_word(end, &end)) count++;
+    if (!count || count > 0x7fffffff) mtl__fail(err, MTL_ERROR_TEXT, name, 0, "the %s has no words", name);
+    if (limit && strlen(text) > limit && mtl__model_spells(predictor->session.model))
+        mtl__fail(err, MTL_ERROR_LIMIT, name, (long long)limit,
+                  "the %s has %z bytes; with max_rows of %z a model that reads characters takes %z", name,
+                  strlen(text), rows, limit);
+    return mtl__failed(err) ? 0 : count;
+}
+
+/* There is a text for each name of tokens, with a token for each word. */
+static mtl_status mtl__texts_check(const mtl_predictor *predictor, const char *const *texts, size_t count,
+                                   size_t words, mtl_error *err)
+{
+    const char *name;
+    size_t k, tokens;
+    for (k = 0; (name = mtl_model_tokens(predictor->session.model, k)) != NULL && !mtl__failed(err); k++) {
+        if (k + 1 >= count || !texts[k + 1])
+            return mtl__fail(err, MTL_ERROR_ARGUMENT, name, -1, "the model reads the tokens %s beside the "
+                             "text's words: give them to mtl_predict_texts as text %z", name, k + 1);
+        tokens = mtl__text_words(predictor, texts[k + 1], name, err);
+        if (!mtl__failed(err) && tokens != words)
+            mtl__fail(err, MTL_ERROR_TEXT, name, (long long)tokens, "the %s has %z tokens, the text %z words",
+                      name, tokens, words);
+    }
+    if (k + 1 < count)
+        mtl__fail(err, MTL_ERROR_ARGUMENT, "count", (long long)count, "%z texts, of which the model reads %z",
+                  count, k + 1);
+    return mtl__status(err);
+}
+
+MTL_DEF mtl_status mtl_predict_texts(mtl_predictor *predictor, const char *const *texts, size_t count,
+                                     mtl_prediction *out, size_t *tokens, mtl_error *err)
 {
     mtl_error own;
-    const char *end, *word;
-    size_t count = 0, valid, limit;
+    size_t words;
     mtl_input *inputs;
     mtl_run *run;
     int length;
     err = mtl__error_given(err, &own);
-    if (!mtl__given(predictor, "predictor", err) || !mtl__given(text, "text", err) ||
-        !mtl__given(out, "out", err))
+    if (!mtl__given(predictor, "predictor", err) || !mtl__given(texts, "texts", err)
+        || !mtl__given(count ? texts[0] : NULL, "text", err) || !mtl__given(out, "out", err))
         return mtl__status(err);
-    valid = mtl_text_valid(text, strlen(text));
-    if (text[valid])
-        return mtl__fail(err, MTL_ERROR_TEXT, "text", (long long)valid,
-                         "the text is not valid UTF-8 at byte %z", valid);
-    for (word = mtl__next_word(text, &end); word; word = mtl__next_word(end, &end)) count++;
-    if (tokens) *tokens = count;
-    if (!count || count > 0x7fffffff) return mtl__fail(err, MTL_ERROR_TEXT, "text", 0,
-                                                       "the text has no words");
-    length = (int)count;
-    limit = MTL__SPELLED_MOST * predictor->session.limits.rows;
-    if (limit && strlen(text) > limit && mtl__model_spells(predictor->session.model))
-        return mtl__fail(err, MTL_ERROR_LIMIT, "text", (long long)limit,
-                         "the text has %z bytes; with max_rows of %z a model that reads characters takes %z",
-                         strlen(text), predictor->session.limits.rows, limit);
+    words = mtl__text_words(predictor, texts[0], "text", err);
+    if (tokens) *tokens = words;
+    if (!words || mtl__texts_check(predictor, texts, count, words, err)) return mtl__status(err);
+    length = (int)words;
     run = mtl__predictor_begin(predictor, err);
     inputs = mtl__predictor_pack(predictor, &length, 1)
-        ? mtl__text_inputs(run, predictor->session.model, text, count) : NULL;
+        ? mtl__text_inputs(run, predictor->session.model, texts, words) : NULL;
     if (inputs) mtl__predict_run(run, predictor->session.model, inputs, predictor->desc.logits, out);
     return mtl__status(err);
+}
+
+MTL_DEF mtl_status mtl_predict_text(mtl_predictor *predictor, const char *text, mtl_prediction *out,
+                                    size_t *tokens, mtl_error *err)
+{
+    return mtl_predict_texts(predictor, &text, 1, out, tokens, err);
 }
 
 /* ---- streams ------------------------------------------------------------------------------------------- */

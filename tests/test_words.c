@@ -401,6 +401,64 @@ static void test_words_of_a_text(void **state)
     free(file.bytes);
 }
 
+/* Tokens beside the words: two inputs read one name, a third another; answers are those of ids, and texts that
+   are missing, too many or too short are refused by name. */
+static void test_words_tokens_beside(void **state)
+{
+    static const char *const tags[] = { "<unk>", "NN", "VB" };
+    static const int ids[5][3] = { { 1, 0, 2 }, { 2, 0, 1 }, { 2, 0, 1 }, { 1, 2, 0 }, { 1, 0, 2 } };
+    static const char *const texts[4] = { "play it Jazz", "VB _ NN", "NN  VB XX", "more" };
+    static const int lengths[] = { 3 };
+    mtl_input_desc inputs[5];
+    mtl_input data[4];
+    mtl_task_desc task = {0};
+    mtl_model_desc desc = {0};
+    mtl_batch batch = {0};
+    mtl_prediction out;
+    mtl_real first[9];
+    mtl_error err = {0};
+    mtl_predictor *predictor;
+    mtl_model *model;
+    size_t tokens = 0, i;
+    (void)state;
+    memset(inputs, 0, sizeof inputs);
+    memset(data, 0, sizeof data);
+    for (i = 0; i < 5; i++) {
+        static const char *const names[] = { "text", "upos", "again", "xpos", "shared" };
+        inputs[i].name = names[i];
+        inputs[i].words = i && i < 4 ? tags : i ? NULL : words_known;
+        inputs[i].vocabulary = 3;
+        if (i < 4) data[i].ids = ids[i];
+    }
+    inputs[1].tokens = inputs[2].tokens = "upos", inputs[3].tokens = "xpos", inputs[4].reads = "text";
+    task.name = "tags", task.level = MTL_LEVEL_STEP, task.classes = 3;
+    desc.inputs = inputs, desc.input_count = 5, desc.tasks = &task, desc.task_count = 1;
+    model = mtl_model_create(&desc, &err);
+    predictor = mtl_predictor_create(model, NULL, &err);
+    batch.sequences = 1, batch.lengths = lengths, batch.inputs = data;
+    mtl_predict(predictor, &batch, &out, &err);
+    TEST_FINE(&err);
+    memcpy(first, out.probabilities, sizeof first);
+    assert_string_equal(mtl_model_tokens(model, 0), "upos");
+    assert_string_equal(mtl_model_tokens(model, 1), "xpos");
+    assert_null(mtl_model_tokens(model, 2));
+    mtl_predict_texts(predictor, texts, 3, &out, &tokens, &err);
+    TEST_FINE(&err);
+    assert_int_equal(tokens, 3);
+    assert_memory_equal(first, out.probabilities, sizeof first);
+    mtl_predict_text(predictor, texts[0], &out, NULL, &err);
+    test_expect_error(&err, MTL_ERROR_ARGUMENT, "upos", "mtl_predict_texts as text 1");
+    mtl_predict_texts(predictor, texts, 4, &out, NULL, &err);
+    test_expect_error(&err, MTL_ERROR_ARGUMENT, "count", "4 texts, of which the model reads 3");
+    mtl_predict_texts(predictor, texts + 1, 3, &out, NULL, &err);
+    test_expect_error(&err, MTL_ERROR_TEXT, "xpos", "has 1 tokens, the text 3 words");
+    mtl_predictor_destroy(predictor);
+    mtl_model_destroy(model);
+    inputs[3].features = 2, inputs[3].vocabulary = 0, inputs[3].words = NULL;
+    assert_null(mtl_model_create(&desc, &err));
+    test_expect_error(&err, MTL_ERROR_FIELD, "inputs[3]", "inputs[3].tokens");
+}
+
 static void words_expect_part(int part, int letters, int lowercase, const char *word, const char *expected)
 {
     mtl_input_desc d = {0};
@@ -550,5 +608,5 @@ static void test_words_refused_batches(void **state)
     cmocka_unit_test(test_words_of_any_length), \
     cmocka_unit_test(test_words_exact_sizes), cmocka_unit_test(test_words_same_bits_for_threads), \
     cmocka_unit_test(test_words_of_a_text), cmocka_unit_test(test_words_parts), \
-    cmocka_unit_test(test_words_unknown_chances), \
+    cmocka_unit_test(test_words_unknown_chances), cmocka_unit_test(test_words_tokens_beside), \
     cmocka_unit_test(test_words_refused_descs), cmocka_unit_test(test_words_refused_batches)

@@ -66,6 +66,8 @@ int corpus_task(corpus *all, const source *in, const char *where, const char *te
                 "task %s is of kind %s here and %s in %s; expected the same kind, or another name", text,
                 kind_text(kind, width), kind_text(known->kind, known->width), known->path);
     if (known) return (int)(known - all->tasks);
+    if (find_tokens(all, text) >= 0)
+        fail_at(in, where, "%s is a task and tokens to read; give one of them another name", text);
     if (all->closed) {
         warn("%s: task %s is not one that the model learns; its column is left out", in->path, text);
         return -1;
@@ -255,7 +257,27 @@ void read_item(corpus *all, target *to, const source *in, const char *cell, int 
     arrput(to->labels, missing ? MTL_MISSING : read_label(all, of, in, cell));
 }
 
-int read_word(corpus *all, const source *in, const char *text)
+int find_tokens(const corpus *all, const char *text)
+{
+    size_t i;
+    for (i = 0; i < arrlenu(all->columns); i++)
+        if (strcmp(all->columns[i].name, text) == 0) return (int)i;
+    return -1;
+}
+
+int add_tokens(corpus *all, const source *in, const char *where, const char *text)
+{
+    const char *fault = name_fault(text);
+    token_column added = { 0 };
+    if (fault) fail_at(in, where, "the name '%.60s' of tokens %s", text, fault);
+    if (corpus_find(all, text))
+        fail_at(in, where, "%s is a task and tokens to read; give one of them another name", text);
+    added.name = strcpy((char *)checked_realloc(NULL, strlen(text) + 1), text);
+    arrput(all->columns, added);
+    return (int)arrlenu(all->columns) - 1;
+}
+
+int read_word(const corpus *all, names *words, const source *in, const char *text)
 {
     size_t word, length = strlen(text);
     if (!length)
@@ -265,8 +287,8 @@ int read_word(corpus *all, const source *in, const char *text)
     if (length > LONGEST_WORD)
         fail_at(in, text, "a token of %zu bytes; expected at most %d: are the tokens separated by spaces?",
                 length, (int)LONGEST_WORD);
-    word = names_add(&all->words, text, length);
-    if (!all->closed) all->words.list[word].value++;
+    word = names_add(words, text, length);
+    if (!all->closed) words->list[word].value++;
     return (int)word;
 }
 

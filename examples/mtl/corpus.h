@@ -41,12 +41,21 @@ typedef struct target {
     unsigned *strange;                      /* of each set: how many of its labels are no class */
 } target;
 
+/* Tokens that stand beside the words, one for each: lemmas, parts of speech. An input of the model reads
+   them. */
+typedef struct token_column {
+    const char *name;
+    names words;                            /* as corpus->words */
+    names vocabulary;                       /* of a new model, token 0 is "<unk>" */
+} token_column;
+
 typedef struct dataset {
     const char *path;
     size_t bytes;                           /* of the file */
     int *lengths;                           /* [B] */
     size_t rows;                            /* N */
     int *words;                             /* [N] numbers in corpus->words */
+    int **tokens;                           /* [columns][N] numbers in the words of corpus->columns */
     double *features;                       /* [N][F] as they stand in the file */
     mtl_real *rows_centred;                 /* [N][F] less corpus->means, as the model takes them */
     names sequences;                        /* [B] names of the sequences of a CSV file */
@@ -67,12 +76,16 @@ typedef struct word_vectors {
 typedef struct corpus {
     task *tasks;
     names words;                            /* as they stand in the files; value: uses in training data */
+    token_column *columns;                  /* what is read beside them */
     char **ranks;                           /* --ranks: labels in their order, TASK=LABEL,LABEL */
     char **only;                            /* --only: the tasks that count; empty: all */
     names left_out;                         /* the tasks of the data that it leaves out, for suggestions */
     const char *sequence;                   /* CSV: the column of sequences' names; NULL: a file is one */
     const char *sequence_by, *features_by;  /* who names these columns, for messages: "--sequence names" */
-    char **features;                        /* CSV: the columns of the input */
+    char **features;                        /* CSV: the columns of the input; NAME? says whether NAME is
+                                               missing */
+    const char *gaps;                       /* what a missing feature is read as: "mean" or "last"; NULL: it is
+                                               an error */
     double *means;                          /* [F] taken off before they become float; NULL: by the model */
     mtl_real *scales;                       /* [F] and what the model divides the rest by */
     size_t max_tokens;
@@ -127,8 +140,13 @@ int read_label(corpus *all, task *of, const source *in, const char *text);
 /* Appends the target that a cell holds for one item (a sequence or a step); missing: the item has none. */
 void read_item(corpus *all, target *to, const source *in, const char *cell, int missing);
 
-/* Number of a word; counts it while the training data are read. */
-int read_word(corpus *all, const source *in, const char *text);
+/* Number of a word among those of the text or of a column; counts it while the training data are read. */
+int read_word(const corpus *all, names *words, const source *in, const char *text);
+
+/* Number of the column of tokens of that name, -1: there is none; and of one that is added. where: its name in
+   the header line, or NULL. */
+int find_tokens(const corpus *all, const char *text);
+int add_tokens(corpus *all, const source *in, const char *where, const char *text);
 
 /* Adds a sequence of `steps` rows, which the caller has appended. where: for a message about its length. */
 void end_sequence(const corpus *all, dataset *set, const source *in, const char *where, size_t steps);

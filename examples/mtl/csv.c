@@ -1,9 +1,10 @@
 /* Rows are read in the file's order and grouped afterwards, since those of one sequence need not be adjacent.
    A cell may be quoted ("a,b", "" is a quote inside). An empty cell, `_` or `nan` is a missing target; in a
-   feature it is an error. */
+   feature it is an error, or, with --gaps, NaN until batches.c reads it as the column's mean. */
 #include "formats.h"
 
 #include <ctype.h>
+#include <math.h>
 
 #include "numbers.h"
 
@@ -13,6 +14,7 @@ typedef struct csv {
     size_t columns;
     ptrdiff_t sequence;                     /* columns by their use; -1: the file has none */
     size_t *features;
+    unsigned char *marks;                   /* of each feature: 1 when it says whether its column is missing */
     ptrdiff_t *targets;                     /* column of each of dataset->targets */
     int *row_sequence;                      /* of each row: the number of its sequence */
     size_t *rows;                           /* of each sequence: how many so far */
@@ -106,6 +108,18 @@ static size_t need_csv_column(const csv *table, const char *text, const char *wh
     return (size_t)found;
 }
 
+/* The column of a feature. "NAME?", where no column is called so, marks the gaps of NAME. */
+static void read_csv_feature(csv *table, const char *text, const char *who)
+{
+    const size_t length = strlen(text);
+    const int is_mark = length > 1 && text[length - 1] == '?' && find_csv_column(table, text) < 0;
+    char *wanted = strcpy((char *)checked_realloc(NULL, length + 1), text);
+    if (is_mark) wanted[length - 1] = '\0';
+    arrput(table->features, need_csv_column(table, wanted, who));
+    arrput(table->marks, (unsigned char)is_mark);
+    free(wanted);
+}
+
 static void read_csv_header(const corpus *all, dataset *set, csv *table)
 {
     size_t i, j;
@@ -120,7 +134,7 @@ static void read_csv_header(const corpus *all, dataset *set, csv *table)
                         "column %.60s stands twice in the header line; rename one", table->cells[j]);
     table->sequence = all->sequence ? (ptrdiff_t)need_csv_column(table, all->sequence, all->sequence_by) : -1;
     for (i = 0; i < arrlenu(all->features); i++)
-        arrput(table->features, need_csv_column(table, all->features[i], all->features_by));
+        read_csv_feature(table, all->features[i], all->features_by);
     for (i = 0; i < arrlenu(all->tasks); i++) {
         target added = { 0 };
         const char *wanted = all->tasks[i].name;
@@ -220,6 +234,19 @@ static void read_csv_sequence_target(corpus *all, dataset *set, csv *table, size
     arrfree(one.sets);
 }
 
+/* Number f of a row's features. */
+static double read_feature(const corpus *all, const csv *table, size_t f)
+{
+    const char *cell = table->cells[table->features[f]], *name = all->features[f];
+    if (table->marks[f]) return csv_is_missing(cell);
+    if (!csv_is_missing(cell))
+        return read_number(&table->in, cell, name, "remove the row: a feature may not be missing");
+    if (!all->gaps)
+        fail_at(&table->in, cell, "feature %s: '%s' where a number was expected; a feature may not be missing: "
+                "fill it in, remove the row, or train with --gaps mean or --gaps last", name, cell);
+    return (double)NAN;
+}
+
 static void read_csv_row(corpus *all, dataset *set, csv *table)
 {
     size_t i, sequence;
@@ -233,14 +260,7 @@ static void read_csv_row(corpus *all, dataset *set, csv *table)
                 arrlenu(table->cells), table->columns);
     sequence = read_csv_sequence(all, set, table);
     arrput(table->row_sequence, (int)sequence);
-    for (i = 0; i < arrlenu(table->features); i++) {
-        const char *cell = table->cells[table->features[i]];
-        if (csv_is_missing(cell))
-            fail_at(in, cell, "feature %s: '%s' where a number was expected; a feature may not be missing: "
-                    "fill it in, or remove the row", all->features[i], cell);
-        arrput(set->features,
-               read_number(in, cell, all->features[i], "remove the row: a feature may not be missing"));
-    }
+    for (i = 0; i < arrlenu(table->features); i++) arrput(set->features, read_feature(all, table, i));
     for (i = 0; i < arrlenu(set->targets); i++) {
         const char *cell = table->cells[table->targets[i]];
         const task *of = &all->tasks[set->targets[i].task];
@@ -294,6 +314,20 @@ static void reorder_rows(const corpus *all, dataset *set, const size_t *order)
     }
 }
 
+/* --gaps last: a gap has the number of the row before it in its sequence, where there is one. */
+static void fill_gaps(const corpus *all, dataset *set)
+{
+    const size_t width = arrlenu(all->features);
+    size_t s, f, row = 0;
+    int step;
+    if (!all->gaps || strcmp(all->gaps, "last") != 0) return;
+    for (s = 0; s < arrlenu(set->lengths); s++)
+        for (step = 0; step < set->lengths[s]; step++, row++)
+            for (f = 0; f < width && step; f++)
+                if (isnan(set->features[row * width + f]))
+                    set->features[row * width + f] = set->features[(row - 1) * width + f];
+}
+
 dataset read_csv(corpus *all, const char *path)
 {
     dataset set = { 0 };
@@ -307,9 +341,11 @@ dataset read_csv(corpus *all, const char *path)
         fail_at(&table.in, NULL, "nothing but a header line; expected at least one row below it");
     order = group_rows(all, &set, &table);
     reorder_rows(all, &set, order);
+    fill_gaps(all, &set);
     arrfree(order);
     arrfree(table.cells);
     arrfree(table.features);
+    arrfree(table.marks);
     arrfree(table.targets);
     arrfree(table.row_sequence);
     arrfree(table.rows);

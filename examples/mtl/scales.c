@@ -18,7 +18,12 @@ void find_feature_scales(corpus *all)
     for (f = 0; f < width; f++) {
         moments of = { 0 };
         for (i = 0; i < arrlenu(all->train); i++)
-            for (k = 0; k < all->train[i].rows; k++) add_value(&of, all->train[i].features[k * width + f]);
+            for (k = 0; k < all->train[i].rows; k++)
+                if (!isnan(all->train[i].features[k * width + f]))
+                    add_value(&of, all->train[i].features[k * width + f]);
+        if (!(of.count > 0))
+            fail("%s: feature %s has no number at all in the training data; leave it out of --features",
+                 all->train[0].path, all->features[f]);
         arrput(all->means, of.mean);
         arrput(all->scales, nearest_real(deviation(&of)));
     }

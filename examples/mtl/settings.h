@@ -6,7 +6,7 @@
 
 enum { TRAIN = 1, EVAL = 2, PREDICT = 4, INFO = 8, IMPORT = 16, EXPORT = 32,
        READING = TRAIN | EVAL | PREDICT };
-enum { COMMAND_COUNT = 6, GROUP_COUNT = 11 };
+enum { COMMAND_COUNT = 6, GROUP_COUNT = 12 };
 typedef struct command_entry { int command; const char *name, *summary; } command_entry;
 extern const command_entry commands[COMMAND_COUNT];
 
@@ -26,16 +26,17 @@ typedef struct settings {
     const char *chars;                      /* what reads their characters; NULL or "none": nothing does */
     long long min_count, max_tokens, stop_after, watch, vocabulary;
     char **data, **valid, **frames, **only, **features, **tasks, **clamps, **class_weights,
-        **ranks, **thresholds, **teachers;
+        **ranks, **thresholds, **teachers, **tokens;
     char **sampler_weights, **maps, **labels, **freeze, **heads, **pool_of;
     const char *out, *model_path, *score, *log, *sequence, *preset, *confusion, *budget, *resume;
-    const char *words, *unknown, *export_c;
+    const char *words, *unknown, *export_c, *gaps;
     const char *vectors, *vectors_rate, *word_dropout;
     const char *embed_by;                   /* the option that says how wide embeddings are */
     const char *dir_by;                     /* the option that says in which directions the encoder reads */
     assignment *assignments;
     mtl_input_desc input;                   /* of a text input */
     mtl_input_desc characters, affix_input; /* of inputs beside it: words.c */
+    mtl_input_desc tokens_input;            /* of tokens beside the words */
     mtl_input_desc frames_input;            /* of a rows-of-numbers input */
     mtl_column_desc encoder;
     mtl_model_desc model;

@@ -30,6 +30,10 @@ static void read_training_data(const settings *given, corpus *all)
     all->sequence_by = "--sequence names";
     all->features_by = "--features names";
     all->quiet = given->quiet;
+    all->gaps = given->gaps;
+    if (given->gaps && strcmp(given->gaps, "mean") != 0 && strcmp(given->gaps, "last") != 0)
+        fail_usage("--gaps %s: expected mean or last", given->gaps);
+    if (given->gaps && !frames) fail_usage("--gaps: is for --frames; a token that is not known may be any word");
     all->max_tokens = (size_t)given->max_tokens;
     for (i = 0; i < arrlenu(given->tasks); i++) {
         char *text = given->tasks[i], *colon = strchr(text, ':');
@@ -44,6 +48,11 @@ static void read_training_data(const settings *given, corpus *all)
             fail_usage("--task %s: the name %s; rename the column in the file, too", text, name_fault(text));
         corpus_task(all, &command_line, NULL, text, kind, width);
     }
+    command_line.path = "--tokens";
+    if (frames && arrlenu(given->tokens))
+        fail_usage("--tokens: are read beside words; --frames are rows of numbers (--features names columns)");
+    for (i = 0; i < arrlenu(given->tokens); i++)
+        if (find_tokens(all, given->tokens[i]) < 0) add_tokens(all, &command_line, NULL, given->tokens[i]);
     for (i = 0; i < arrlenu(given->clamps) && frames; i++) apply_clamp(all, given->clamps[i]);
     for (i = 0; i < arrlenu(files); i++) read_dataset(all, files[i], frames, &all->train);
     corpus_close(all);
@@ -83,6 +92,7 @@ static void note_settings(const settings *given, const corpus *all, mtl_model *m
     if (all->sequence) mtl_model_note(model, "sequence", all->sequence, err);
     for (i = 0; i < arrlenu(all->features); i++) add_text(&text, "%s%s", i ? "," : "", all->features[i]);
     mtl_model_note(model, "features", text, err);
+    if (all->gaps) mtl_model_note(model, "gaps", all->gaps, err);
     arrfree(text);
 }
 

@@ -79,16 +79,16 @@ static size_t character_bytes(const char *text)
     return bytes;
 }
 
-/* Fills `to` with "<unk>" and what an input knows of the training data's words: what stands there `least`
-   times. */
-static void make_texts(const corpus *all, const mtl_input_desc *input, size_t least, names *to)
+/* Fills `to` with "<unk>" and what an input knows of the training data's words, or tokens: what stands there
+   `least` times. */
+static void make_texts(const names *words, const mtl_input_desc *input, size_t least, names *to)
 {
     names counted = { 0 };
     char *room = NULL;
     size_t i, at, bytes;
-    for (i = 0; i < arrlenu(all->words.list); i++) {
-        const char *word = all->words.list[i].key;
-        const size_t uses = all->words.list[i].value, length = strlen(word);
+    for (i = 0; i < arrlenu(words->list); i++) {
+        const char *word = words->list[i].key;
+        const size_t uses = words->list[i].value, length = strlen(word);
         const int whole = !mtl_input_kind_of(input)->reads_spellings;
         for (at = 0; at < length && uses; at += bytes) {
             bytes = whole ? length : character_bytes(word + at);
@@ -110,7 +110,7 @@ void make_vocabulary(const settings *given, corpus *all)
 {
     mtl_input_desc input;
     size_t i;
-    make_texts(all, &given->input, (size_t)given->min_count, &all->vocabulary);
+    make_texts(&all->words, &given->input, (size_t)given->min_count, &all->vocabulary);
     if (arrlenu(all->vocabulary.list) < 2)
         fail("the vocabulary is empty: no word occurs %lld times in the training data; lower --min-count",
              given->min_count);
@@ -119,7 +119,12 @@ void make_vocabulary(const settings *given, corpus *all)
                                                  + (double)all->vocabulary.list[i].value)) : 0);
     for (i = 0; i < WORD_PARTS; i++) {
         input = part_desc(given, i);
-        if (is_wanted(given, i)) make_texts(all, &input, word_parts[i].least, &all->parts[i]);
+        if (is_wanted(given, i)) make_texts(&all->words, &input, word_parts[i].least, &all->parts[i]);
+    }
+    for (i = 0; i < arrlenu(all->columns); i++) {
+        token_column *of = &all->columns[i];
+        of->words.list[names_add(&of->words, "_", 1)].value = 0;            /* it is read as an unknown one */
+        make_texts(&of->words, &given->tokens_input, (size_t)given->min_count, &of->vocabulary);
     }
 }
 
@@ -142,5 +147,10 @@ mtl_input_desc *make_text_inputs(const settings *given, const corpus *all, const
     add_input(&inputs, input, &all->vocabulary, texts);
     for (i = 0; i < WORD_PARTS; i++)
         if (is_wanted(given, i)) add_input(&inputs, part_desc(given, i), &all->parts[i], texts);
+    for (i = 0; i < arrlenu(all->columns); i++) {
+        input = given->tokens_input;
+        input.name = input.tokens = all->columns[i].name;
+        add_input(&inputs, input, &all->columns[i].vocabulary, texts);
+    }
     return inputs;
 }
