@@ -401,8 +401,8 @@ static void test_words_of_a_text(void **state)
     free(file.bytes);
 }
 
-/* Tokens beside the words: two inputs read one name, a third another; answers are those of ids, and texts that
-   are missing, too many or too short are refused by name. */
+/* Tokens beside the words: two inputs read one name, a third another; answers are those of ids, and texts
+   that are missing, too many or too short are refused by name. */
 static void test_words_tokens_beside(void **state)
 {
     static const char *const tags[] = { "<unk>", "NN", "VB" };

@@ -4,8 +4,8 @@
 
 #include "numbers.h"
 
-/* The ids of all words of the corpus, or of a column, for a token input: one look-up for each distinct word, through the
-   model's own normalisation, so that training, evaluation and C programs read text alike. */
+/* The ids of all words of the corpus, or of a column, for a token input: one look-up for each distinct word,
+   through the model's own normalisation, so that training, evaluation and C programs read text alike. */
 static int *word_ids(const names *words, const mtl_model *model, int input)
 {
     size_t i, count = arrlenu(words->list);
@@ -78,7 +78,8 @@ static void centre_values(const corpus *all, target *of)
     size_t i;
     arrsetlen(of->centred, arrlenu(of->values));
     for (i = 0; i < arrlenu(of->values); i++)
-        of->centred[i] = isnan(of->values[i]) ? (mtl_real)NAN : nearest_real(of->values[i] - task->means[i % task->width]);
+        of->centred[i] = isnan(of->values[i]) ? (mtl_real)NAN
+                                              : nearest_real(of->values[i] - task->means[i % task->width]);
     arrfree(of->values);
 }
 
@@ -101,8 +102,8 @@ static void spread_sets(const corpus *all, target *of)
     arrfree(of->sets);
 }
 
-/* Fills set->batch_inputs for the model's inputs: token inputs read the words or the tokens beside them, a feature input the
-   CSV file's rows. */
+/* Fills set->batch_inputs for the model's inputs: token inputs read the words or the tokens beside them, a
+   feature input the CSV file's rows. */
 static void make_inputs(corpus *all, dataset *set, const mtl_model *model)
 {
     const mtl_model_desc *desc = mtl_model_describe(model);

@@ -84,8 +84,8 @@ typedef struct corpus {
     const char *sequence_by, *features_by;  /* who names these columns, for messages: "--sequence names" */
     char **features;                        /* CSV: the columns of the input; NAME? says whether NAME is
                                                missing */
-    const char *gaps;                       /* what a missing feature is read as: "mean" or "last"; NULL: it is
-                                               an error */
+    const char *gaps;                       /* what a missing feature is read as: "mean" or "last"; NULL: it
+                                               is an error */
     double *means;                          /* [F] taken off before they become float; NULL: by the model */
     mtl_real *scales;                       /* [F] and what the model divides the rest by */
     size_t max_tokens;
@@ -143,8 +143,8 @@ void read_item(corpus *all, target *to, const source *in, const char *cell, int 
 /* Number of a word among those of the text or of a column; counts it while the training data are read. */
 int read_word(const corpus *all, names *words, const source *in, const char *text);
 
-/* Number of the column of tokens of that name, -1: there is none; and of one that is added. where: its name in
-   the header line, or NULL. */
+/* Number of the column of tokens of that name, -1: there is none; and of one that is added. where: its name
+   in the header line, or NULL. */
 int find_tokens(const corpus *all, const char *text);
 int add_tokens(corpus *all, const source *in, const char *where, const char *text);
 

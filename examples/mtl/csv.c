@@ -14,7 +14,7 @@ typedef struct csv {
     size_t columns;
     ptrdiff_t sequence;                     /* columns by their use; -1: the file has none */
     size_t *features;
-    unsigned char *marks;                   /* of each feature: 1 when it says whether its column is missing */
+    unsigned char *marks;                   /* of each feature: 1 when it says whether a cell is missing */
     ptrdiff_t *targets;                     /* column of each of dataset->targets */
     int *row_sequence;                      /* of each row: the number of its sequence */
     size_t *rows;                           /* of each sequence: how many so far */
@@ -225,7 +225,8 @@ static void read_csv_sequence_target(corpus *all, dataset *set, csv *table, size
     if (!agrees)
         fail_at(&table->in, cell,
                 "%s: '%.40s' differs from the value in line %zu; a task of kind %s has one value for the "
-                "whole sequence%s%s%s", of->name, cell, *line, kind_text(of->kind, of->width), steps ? " (kind " : "",
+                "whole sequence%s%s%s", of->name, cell, *line, kind_text(of->kind, of->width),
+                steps ? " (kind " : "",
                 steps ? steps->name : "", steps ? ": one for each row)" : "");
     if (*line) of->items = counted;
     else *line = table->in.number;
@@ -242,8 +243,8 @@ static double read_feature(const corpus *all, const csv *table, size_t f)
     if (!csv_is_missing(cell))
         return read_number(&table->in, cell, name, "remove the row: a feature may not be missing");
     if (!all->gaps)
-        fail_at(&table->in, cell, "feature %s: '%s' where a number was expected; a feature may not be missing: "
-                "fill it in, remove the row, or train with --gaps mean or --gaps last", name, cell);
+        fail_at(&table->in, cell,
+                "feature %s: '%s' where a number was expected; a feature may not be missing: fill it in, remove the row, or train with --gaps mean or --gaps last", name, cell);
     return (double)NAN;
 }
 

@@ -29,9 +29,9 @@ void find_feature_scales(corpus *all)
     }
 }
 
-/* Mean and deviation of a task's next number, and how many digits its answers are worth: a float's, or, for numbers so
-   far from 0 that a float would lose their differences, those that tell the distance from the mean as a float
-   does. */
+/* Mean and deviation of a task's next number, and how many digits its answers are worth: a float's, or,
+   for numbers so far from 0 that a float would lose their differences, those that tell the distance from
+   the mean as a float does. */
 static void add_task_mean(task *of, double mean, mtl_real scale)
 {
     double far = scale > 0 ? fabs(mean) / scale : 1e10;

@@ -35,7 +35,8 @@ const group groups[GROUP_COUNT] = {
 static const char *const decided_fields[] = {
     "input.vocabulary", "input.features", "frames.vocabulary", "frames.features",
     "characters.vocabulary", "characters.features", "characters.kind", "characters.part",
-    "characters.letters", "characters.speller", "affixes.vocabulary", "affixes.features", "affixes.kind", "affixes.part",
+    "characters.letters", "characters.speller", "affixes.vocabulary", "affixes.features", "affixes.kind",
+    "affixes.part",
     "affixes.letters", "tokens.vocabulary", "tokens.features", "tokens.kind",
     "task.kind",        "task.level",     "task.classes",      "task.width",
 };

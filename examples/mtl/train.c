@@ -33,7 +33,7 @@ static void read_training_data(const settings *given, corpus *all)
     all->gaps = given->gaps;
     if (given->gaps && strcmp(given->gaps, "mean") != 0 && strcmp(given->gaps, "last") != 0)
         fail_usage("--gaps %s: expected mean or last", given->gaps);
-    if (given->gaps && !frames) fail_usage("--gaps: is for --frames; a token that is not known may be any word");
+    if (given->gaps && !frames) fail_usage("--gaps: is for --frames; texts have no gaps");
     all->max_tokens = (size_t)given->max_tokens;
     for (i = 0; i < arrlenu(given->tasks); i++) {
         char *text = given->tasks[i], *colon = strchr(text, ':');
@@ -50,7 +50,7 @@ static void read_training_data(const settings *given, corpus *all)
     }
     command_line.path = "--tokens";
     if (frames && arrlenu(given->tokens))
-        fail_usage("--tokens: are read beside words; --frames are rows of numbers (--features names columns)");
+        fail_usage("--tokens: are read beside words; --frames are rows of numbers, named by --features");
     for (i = 0; i < arrlenu(given->tokens); i++)
         if (find_tokens(all, given->tokens[i]) < 0) add_tokens(all, &command_line, NULL, given->tokens[i]);
     for (i = 0; i < arrlenu(given->clamps) && frames; i++) apply_clamp(all, given->clamps[i]);

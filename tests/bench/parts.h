@@ -263,7 +263,7 @@ static void bench_crf_part(size_t labels)
     bench_bare_destroy(&b);
 }
 
-/* ---- words by their characters -------------------------------------------------------------------------- */
+/* ---- words by their characters ------------------------------------------------------------------------- */
 
 enum { BENCH_SPELL_ROWS = 1024, BENCH_SPELL_WORDS = 4000, BENCH_SPELL_CHARACTERS = 60 };
 
