@@ -19,7 +19,7 @@ COMMAND := $(patsubst examples/mtl/%.c,$(BUILD)/command/%.o,$(wildcard examples/
 CPP := $(BUILD)/cpp17 $(BUILD)/cpp20
 TESTS := $(BUILD)/tests/test_float $(BUILD)/tests/test_double
 TEST_AUTO := $(BUILD)/tests/test_auto
-TEST_EXAMPLES := $(BUILD)/npc $(BUILD)/machine_health $(BUILD)/personalise $(BUILD)/sensor
+TEST_EXAMPLES := $(BUILD)/npc $(BUILD)/machine_health $(BUILD)/personalise $(BUILD)/sensor $(BUILD)/image_rows
 
 export CC CXX STB TORCH
 

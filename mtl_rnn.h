@@ -113,7 +113,7 @@
      16 >>cells      RNN, GRU, LSTM, minGRU, whose table is in >>kernels; directions; stacks
      17 >>stream     one step of one sequence: a short list of operations
      18 >>losses     cross-entropy, MSE, MAE, Huber, binary cross-entropy; words; agreement; penalties
-     19 >>spelling   words by their characters: a convolution over each distinct word of a batch; gazetteers
+     19 >>spelling   words by their characters: filters or cells over each distinct word of a batch; gazetteers
      20 >>crf        conditional random fields: sums over all labellings of a sequence, and the best one
      21 >>metrics    accuracy, span F1, label F1, RMSE, MAE, R2: counted as items stream by, nothing allocated
      22 >>nodes      inputs, columns, mixes, penalties: tables of their kinds, the one list that passes walk
@@ -241,6 +241,8 @@ enum { MTL_INPUT_DEFAULT, MTL_INPUT_EMBEDDING, MTL_INPUT_FEATURES, MTL_INPUT_CHA
     MTL_INPUT_GAZETTEER, MTL_INPUT_COUNT }; /* default: by what is given */
 enum { MTL_PART_DEFAULT, MTL_PART_WORD, MTL_PART_PREFIX, MTL_PART_SUFFIX, MTL_PART_SHAPE,
     MTL_PART_COUNT };  /* default: the word */
+enum { MTL_SPELLER_DEFAULT, MTL_SPELLER_CNN, MTL_SPELLER_GRU, MTL_SPELLER_LSTM,
+    MTL_SPELLER_COUNT };                    /* default: cnn */
 enum { MTL_COLUMN_DEFAULT, MTL_COLUMN_CELLS, MTL_COLUMN_CONV, MTL_COLUMN_ATTENTION,
     MTL_COLUMN_COUNT };
 enum { MTL_MIX_DEFAULT, MTL_MIX_CONCAT, MTL_MIX_SUM, MTL_MIX_GATE, MTL_MIX_EXPERTS, MTL_MIX_CROSS_STITCH,
@@ -290,6 +292,8 @@ enum { MTL_INIT_DEFAULT, MTL_INIT_UNIFORM, MTL_INIT_NORMAL, MTL_INIT_CONSTANT, M
                                 X(MTL_INPUT_GAZETTEER, "gazetteer")
 #define MTL_PART_NAMES(X)       X(MTL_PART_WORD, "word") X(MTL_PART_PREFIX, "prefix") \
                                 X(MTL_PART_SUFFIX, "suffix") X(MTL_PART_SHAPE, "shape")
+#define MTL_SPELLER_NAMES(X)    X(MTL_SPELLER_CNN, "cnn") X(MTL_SPELLER_GRU, "gru") \
+                                X(MTL_SPELLER_LSTM, "lstm")
 #define MTL_COLUMN_NAMES(X)     X(MTL_COLUMN_CELLS, "cells") X(MTL_COLUMN_CONV, "conv") \
                                 X(MTL_COLUMN_ATTENTION, "attention")
 #define MTL_MIX_NAMES(X)        X(MTL_MIX_CONCAT, "concat") X(MTL_MIX_SUM, "sum") X(MTL_MIX_GATE, "gate") \
@@ -383,6 +387,12 @@ typedef struct mtl_penalty_kind mtl_penalty_kind;
    rows being the symbols of beginning and end; of each width w, NAME.widthW.weight
    [w * filters][character_width], its row k * filters + f being W_kf, and NAME.widthW.bias [filters].
 
+   With the speller gru or lstm two cells of `hidden` units read the word instead, symbols and all, one from
+   its begin and one from its end, and the word's vector is the last state of both, side by side
+                                                                                        Lample et al. 2016
+   Tensors: NAME.weight as before, and NAME.weight_ih_l0 .. and NAME.weight_ih_l0_reverse .., as a column's.
+   Under max_rows a batch's distinct words may have 32 characters each on average.
+
    An input of words may look up a part of each word, for which `words` holds the parts: its first or last
    `letters` characters, or its shape. A shape has X for a capital letter, x for another letter, d for a
    digit, and other characters themselves, of a run of equal ones the first two: "Ah-64D" is Xx-ddX.
@@ -403,6 +413,8 @@ typedef struct mtl_penalty_kind mtl_penalty_kind;
       "in training, the chance of each word that a step reads it as word 0; NULL: none") \
     X(MTL_NAME,   reads,        0, 0, 0, MTL_NONE, \
       "an input before it whose ids or rows it reads; NULL: a batch has its own") \
+    X(MTL_NAME,   tokens,       0, 0, 0, MTL_NONE, \
+      "what tokens it reads of each word, such as lemma: mtl_predict_texts; NULL: the text's words") \
     X(MTL_OWN,    own,          0, 0, 0, input, "a row of the program's own kinds, which wins over kind") \
     X(MTL_TEXTS,  phrases,      0, 0, 0, phrase_count, \
       "gazetteer: its phrases: the type, a tab, words separated by one space each") \
@@ -435,7 +447,11 @@ typedef struct mtl_penalty_kind mtl_penalty_kind;
     X(MTL_FLOAT,  ignore,     0.2, 0, 0.99, MTL_NONE, "gazetteer: share of matches ignored in training") \
     X(MTL_FLAG,   batch_norm,   0, 0, 1, MTL_NONE, \
       "features: batch normalisation of the columns, by the rows of a batch in training, else by running " \
-      "averages")
+      "averages") \
+    X(MTL_CHOICE, speller, MTL_SPELLER_CNN, 1, MTL_SPELLER_COUNT - 1, MTL_SPELLER, \
+      "characters: what reads a word: filters (cnn), or cells in both directions") \
+    X(MTL_INT,    hidden,      32, 1, 1000000, MTL_NONE, \
+      "characters by gru or lstm: units of each direction")
 typedef struct mtl_input_desc { MTL_INPUT_FIELDS(MTL__MEMBER) } mtl_input_desc;
 
 /* Where a column or a task takes its rows from: inputs and columns by their names, tasks' outputs (TASK) and
@@ -1014,6 +1030,7 @@ struct mtl_run {
     const struct mtl_input *inputs;         /* the batch's, while a model runs; NULL in a dry run */
     const mtl_target *targets;              /* [tasks] of the batch, in training; NULL: it has none */
     size_t paths;                           /* how many paths crf tasks are asked for: predictor.paths */
+    size_t max_rows;                        /* most rows that there is memory for; 0: no limit */
 };
 
 /* A run over `arena` with the kernels of isa (MTL_ISA_*); err (not NULL) is its sticky error. Set tape,
@@ -1532,6 +1549,14 @@ MTL_DEF const unsigned char *mtl_predictor_skipped(const mtl_predictor *predicto
    Error: TEXT for invalid UTF-8 or no word. */
 MTL_DEF mtl_status mtl_predict_text(mtl_predictor *predictor, const char *text, mtl_prediction *out,
                                     size_t *tokens, mtl_error *err);
+/* The same for a text and the tokens of each of its words that inputs read by a name of their own (`tokens`):
+   texts[0] is the text, texts[1 + k] has as many tokens as it has words, those of mtl_model_tokens(model, k);
+   count: of texts. Errors: TEXT, ARGUMENT. */
+MTL_DEF mtl_status mtl_predict_texts(mtl_predictor *predictor, const char *const *texts, size_t count,
+                                     mtl_prediction *out, size_t *tokens, mtl_error *err);
+/* The names of tokens that a model's inputs read beside the text's words, each once, from 0 on; NULL after
+   the last. */
+MTL_DEF const char *mtl_model_tokens(const mtl_model *model, size_t number);
 /* Called for every named activation of later predictions; NULL: off. */
 MTL_DEF void mtl_predictor_observe(mtl_predictor *predictor, mtl_observer observer, void *user);
 
@@ -10675,6 +10700,7 @@ static const mtl_choice mtl__choices_MTL_ACTIVATION[] = { MTL_ACTIVATION_NAMES(M
 static const mtl_choice mtl__choices_MTL_DENSE[] = { MTL_DENSE_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
 static const mtl_choice mtl__choices_MTL_RESET[] = { MTL_RESET_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
 static const mtl_choice mtl__choices_MTL_INPUT[] = { MTL_INPUT_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
+static const mtl_choice mtl__choices_MTL_SPELLER[] = { MTL_SPELLER_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
 static const mtl_choice mtl__choices_MTL_COLUMN[] = { MTL_COLUMN_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
 static const mtl_choice mtl__choices_MTL_MIX[] = { MTL_MIX_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
 static const mtl_choice mtl__choices_MTL_PENALTY[] = { MTL_PENALTY_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
@@ -16679,12 +16705,16 @@ static int mtl__target_is_given(const mtl_target *t, size_t item, size_t width)
 }
 
 /* ===========================================================================================================
-   19 >>spelling   words by their characters: a convolution over each distinct word of a batch; gazetteers
+   19 >>spelling   words by their characters: filters or cells over each distinct word of a batch; gazetteers
    ===========================================================================================================
    y_f = max_p relu(b_f + sum_{k<w} W_kf e_{p+k}) of each distinct word (Kim 2014), and the words' rows copied
    to their steps. There are few distinct characters, so each one's products with all W_kf are made once, as a
    dense layer over the characters: a filter at a place then only adds w of these rows. Going back, a filter
    has a gradient at the place where it found its maximum alone.
+
+   Cells (Lample et al. 2016) read the distinct words as a packing of its own, whose sequences are words and
+   whose steps are characters: an embedding, a layer of two directions, and its last states, as any column
+   would. Short words cost nothing for long ones, and rows of one character share an input product.
    -------------------------------------------------------------------------------------------------------- */
 typedef struct mtl__speller {
     size_t vocabulary, filters, count, width;   /* known characters; filters of a width; widths; of y */
@@ -16692,7 +16722,11 @@ typedef struct mtl__speller {
     mtl_tensor *table;                      /* [2 + vocabulary][C] symbols: begin, end, the characters */
     mtl_dense *products[MTL_MAX_HIDDEN];    /* [w * filters][C] */
     mtl_tensor *biases[MTL_MAX_HIDDEN];     /* [filters] */
+    const mtl_cell *cells[2];               /* by direction; NULL: filters */
 } mtl__speller;
+
+enum { MTL__SPELLED_MOST = 32 };            /* characters of a word on average, as limits count them */
+static const int mtl__speller_cells[MTL_SPELLER_COUNT] = { 0, 0, MTL_CELL_GRU, MTL_CELL_LSTM };
 
 typedef struct mtl__spelled {
     const mtl__speller *speller;
@@ -16705,6 +16739,7 @@ typedef struct mtl__spelled {
     int *symbol;                            /* [symbols] the inverse */
     int *best;                              /* [words][width] where a filter found its maximum; -1: y is 0;
                                                NULL: inference */
+    const mtl_packing *packing;             /* cells: words and their characters; NULL: filters */
     mtl_activation *x, *products[MTL_MAX_HIDDEN], *y, *steps;
     mtl_real *to, *more[MTL_MAX_HIDDEN], *biases[MTL_MAX_HIDDEN];   /* gradients while backward runs */
     int add, add_more[MTL_MAX_HIDDEN], add_biases[MTL_MAX_HIDDEN];
@@ -16843,6 +16878,12 @@ static void mtl__spelled_words_backward(mtl_run *run, void *data)
     mtl__run_pass(run, mtl__spelled_words_back, s, s->y->width, MTL__SPELLED_COLUMNS);
 }
 
+/* The row of y of word k. */
+static size_t mtl__spelled_place(const mtl__spelled *s, size_t k)
+{
+    return s->packing ? (size_t)s->packing->place[k] : k;
+}
+
 /* Each word's sum over its steps, in the order of the rows. */
 static void mtl__spelled_steps_back(const mtl__kernels *kernels, const void *pass, size_t n, size_t end)
 {
@@ -16850,7 +16891,7 @@ static void mtl__spelled_steps_back(const mtl__kernels *kernels, const void *pas
     for (; n < end; n++)
         kernels->add_rows(s->y->width, s->groups.first[n + 1] - s->groups.first[n],
                           s->groups.rows + s->groups.first[n], 1, s->steps->grad, s->steps->stride, s->add,
-                          s->to + n * s->y->stride);
+                          s->to + mtl__spelled_place(s, n) * s->y->stride);
 }
 
 static void mtl__spelled_steps_backward(mtl_run *run, void *data)
@@ -16900,28 +16941,110 @@ static mtl__spelled *mtl__spelled_push(mtl_run *run, const mtl_space *space, con
     return mtl__failed(run->error) ? NULL : s;
 }
 
-/* input: the caller's, checked already; it must stay until backward has run. */
-static mtl_activation *mtl__spelled_forward(mtl_run *run, const mtl_space *space, const mtl__speller *speller,
-                                            const mtl_input *input, const char *name)
+/* What filters find in the words. */
+static void mtl__spelled_filtered(mtl_run *run, mtl__spelled *s)
 {
-    static const int none[1] = { 0 };
-    mtl__spelled *s = mtl__spelled_push(run, space, speller, input, name);
+    const mtl__speller *speller = s->speller;
     size_t j;
-    if (!s || !(s->x = mtl__run_activation(run, NULL, NULL, s->symbols, speller->table->shape[1])))
-        return NULL;
+    if (!(s->x = mtl__run_activation(run, NULL, NULL, s->symbols, speller->table->shape[1]))) return;
     s->x->constant = mtl__stays(speller->table);
     mtl__run_copy(run, speller->table->value, s->x->width, s->symbol, s->x->value, s->x->stride, s->symbols,
                   s->x->width, 0);
     mtl_run_record(run, s->x, MTL__TRAINS(mtl__spelled_table_backward), s);
     s->y = mtl__run_activation(run, NULL, NULL, s->words, speller->width);
     if (run->tape) s->best = (int *)mtl_run_push(run, s->words * speller->width * sizeof *s->best);
-    if (mtl__failed(run->error)) return NULL;
+    if (mtl__failed(run->error)) return;
     for (j = 0, s->y->constant = 1; j < speller->count; j++) {
-        if (!(s->products[j] = mtl_dense_forward(run, speller->products[j], s->x, NULL))) return NULL;
+        if (!(s->products[j] = mtl_dense_forward(run, speller->products[j], s->x, NULL))) return;
         s->y->constant &= s->products[j]->constant && mtl__stays(speller->biases[j]);
     }
     mtl__run_values(run, mtl__spelled_words, &s, s->words, 32 * speller->width);
     mtl_run_record(run, s->y, MTL__TRAINS(mtl__spelled_words_backward), s);
+}
+
+/* The words as sequences of their characters between the two symbols. Of a dry run: as long as limits let
+   them be. */
+static const mtl_packing *mtl__spelled_pack(mtl_run *run, mtl__spelled *s)
+{
+    const size_t most = MTL__SPELLED_MOST + 2;
+    int *lengths = (int *)mtl_run_push(run, s->words * sizeof *lengths);
+    size_t k, length, places = 0;
+    if (mtl__failed(run->error)) return NULL;
+    if (mtl__dry(run))
+        return mtl__packing_push(run->arena, s->words, most * s->words, most * s->words, run->error);
+    for (k = 0; k < s->words; k++) {
+        (void)mtl__spelled_word(s, s->groups.ids[k], &length);
+        lengths[k] = (int)length + 2;
+        places += length + 2;
+    }
+    if (run->max_rows && places > most * run->max_rows)
+        mtl__fail(run->error, MTL_ERROR_LIMIT, s->steps->name, (long long)places,
+                  "input %s: the batch's distinct words have %z characters and ends; with max_rows of %z "
+                  "they may have %z", s->steps->name, places, run->max_rows, most * run->max_rows);
+    return mtl__packing_create(run->arena, lengths, s->words, run->error);
+}
+
+/* The row of the table of each place of the words, one word behind the other. pass: a pointer to ids. */
+typedef struct mtl__spelled_ids { const mtl__spelled *spelled; int *to; } mtl__spelled_ids;
+static void mtl__spelled_number(const mtl__kernels *kernels, const void *pass, size_t k, size_t end)
+{
+    const mtl__spelled_ids *ids = (const mtl__spelled_ids *)pass;
+    const mtl__spelled *s = ids->spelled;
+    size_t n, length;
+    (void)kernels;
+    for (; k < end; k++) {
+        const int *characters = mtl__spelled_word(s, s->groups.ids[k], &length);
+        int *to = ids->to + s->packing->starts[k];
+        to[0] = 0;
+        for (n = 0; n < length; n++) to[n + 1] = (int)mtl__spelled_symbol(s, characters[n]);
+        to[length + 1] = 1;
+    }
+}
+
+/* The last states of the cells, rows by place. */
+static void mtl__spelled_read(mtl_run *run, mtl__spelled *s)
+{
+    const mtl_cell *const *cells = s->speller->cells;
+    mtl_segment segments[2];
+    mtl__spelled_ids ids;
+    mtl_activation *states;
+    size_t i;
+    if (!(s->packing = mtl__spelled_pack(run, s))) return;
+    ids.spelled = s;
+    ids.to = (int *)mtl_run_push(run, s->packing->rows * sizeof *ids.to);
+    if (mtl__failed(run->error)) return;
+    mtl__run_values(run, mtl__spelled_number, &ids, s->words, MTL__SPELLED_MOST);
+    s->x = mtl__embedding_forward(run, &s->packing->space[MTL_LEVEL_STEP], s->speller->table,
+                                  mtl__dry(run) ? NULL : ids.to, 1, 0, NULL);
+    if (!s->x || !(states = mtl__run_beside(run, NULL, s->x, s->speller->width))) return;
+    mtl__layer_forward(run, cells, 2, s->x, states, NULL, NULL);
+    for (i = 0; i < 2; i++) {
+        segments[i].begin = i * cells[0]->units;
+        segments[i].width = cells[0]->units;
+        segments[i].reverse = (int)i;
+    }
+    s->y = mtl__pool_forward(run, MTL_POOL_LAST, states, segments, 2, (size_t)MTL__NOT_CARRIED, "");
+}
+
+/* Each row's word by its row of y. */
+static void mtl__spelled_places(const mtl__kernels *kernels, const void *pass, size_t n, size_t end)
+{
+    mtl__spelled *s = *(mtl__spelled *const *)pass;
+    (void)kernels;
+    for (; n < end; n++) s->word[n] = (int)mtl__spelled_place(s, (size_t)s->word[n]);
+}
+
+/* input: the caller's, checked already; it must stay until backward has run. */
+static mtl_activation *mtl__spelled_forward(mtl_run *run, const mtl_space *space, const mtl__speller *speller,
+                                            const mtl_input *input, const char *name)
+{
+    static const int none[1] = { 0 };
+    mtl__spelled *s = mtl__spelled_push(run, space, speller, input, name);
+    if (!s) return NULL;
+    if (speller->cells[0]) mtl__spelled_read(run, s);
+    else mtl__spelled_filtered(run, s);
+    if (mtl__failed(run->error)) return NULL;
+    if (s->packing) mtl__run_values(run, mtl__spelled_places, &s, s->steps->rows, 1);
     s->steps->ids = input->ids ? input->ids : none;
     s->steps->constant = s->y->constant;
     mtl__run_copy(run, s->y->value, s->y->stride, s->word, s->steps->value, s->steps->stride, s->steps->rows,
@@ -18667,6 +18790,9 @@ static mtl_status mtl__input_check(mtl_input_desc *d, const char *what, mtl_erro
     if (d->batch_norm && !d->features)
         return mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s.batch_norm (\"%s\"): is of features; a token's "
                          "embedding has none", what, d->name);
+    if (d->tokens && d->features)
+        return mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s.tokens: are for inputs of ids; \"%s\" has "
+                         "features", what, d->name);
     if ((d->vocabulary > 0) != (d->features > 0)) return mtl__status(err);
     return mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s (\"%s\") needs either a vocabulary or features",
                      what, d->name);
@@ -18807,10 +18933,10 @@ static void mtl__input_check_ids(mtl_input_desc *d, const char *of, const char *
                   "%s", what, of);
 }
 
-/* Words by their characters: what filters find. */
+/* Words by their characters: what filters find, or cells. */
 static mtl_status mtl__characters_check(mtl_input_desc *d, const char *what, mtl_error *err)
 {
-    const int none = !d->widths[0];
+    const int none = !d->widths[0] && !mtl__speller_cells[d->speller];
     int i, k;
     mtl__input_check_ids(d, "characters", what, err);
     for (i = 0; none && i < 3; i++) d->widths[i] = i + 2;
@@ -18821,19 +18947,13 @@ static mtl_status mtl__characters_check(mtl_input_desc *d, const char *what, mtl
     return mtl__status(err);
 }
 
-static MTL__RARE mtl_status mtl__characters_build(mtl_input_part *part, mtl_parameters *set, mtl_error *err)
+/* A convolution's tensors for each width. */
+static MTL__RARE void mtl__characters_filters(mtl__speller *s, const mtl_input_desc *d, mtl_parameters *set,
+                                              mtl_error *err)
 {
-    const mtl_input_desc *d = part->desc;
-    mtl__speller *s = (mtl__speller *)mtl__arena_make(set->arena, 1, sizeof *s, "an input", err);
     const size_t width = (size_t)d->character_width;
     char text[160];
-    if (!s) return mtl__status(err);
-    part->data = s;
-    s->vocabulary = (size_t)d->vocabulary;
     s->filters = (size_t)d->filters;
-    s->table = mtl_parameters_add(set, mtl__print(text, sizeof text, "%s.weight", d->name), 2 + s->vocabulary,
-                                  width, MTL_TENSOR_WEIGHT, err);
-    if (s->table) s->table->initial = MTL__TRAINING ? (float)sqrt(3.0 / (double)width) : 0;
     for (; s->count < MTL_MAX_HIDDEN && d->widths[s->count] && !mtl__failed(err); s->count++) {
         const size_t w = s->widths[s->count] = (size_t)d->widths[s->count];
         mtl__print(text, sizeof text, "%s.width%z", d->name, w);
@@ -18844,7 +18964,41 @@ static MTL__RARE mtl_status mtl__characters_build(mtl_input_part *part, mtl_para
         s->biases[s->count]->initial = MTL__TRAINING ? (float)(1 / sqrt((double)(w * width))) : 0;
         s->products[s->count]->weight->initial = s->biases[s->count]->initial;
     }
-    part->width = s->width = s->count * s->filters;
+    s->width = s->count * s->filters;
+}
+
+/* Cells of both directions, as a column's lowest layer has. */
+static MTL__RARE void mtl__characters_cells(mtl__speller *s, const mtl_input_desc *d, mtl_parameters *set,
+                                            mtl_error *err)
+{
+    mtl_cell_desc cell;
+    char text[160];
+    int i;
+    memset(&cell, 0, sizeof cell);
+    cell.cell = mtl__speller_cells[d->speller];
+    cell.hidden = d->hidden;
+    mtl__print(text, sizeof text, "%s.", d->name);
+    for (i = 0; i < 2; i++)
+        s->cells[i] = mtl_cell_add(set, text, &cell, (size_t)d->character_width, 0, i, err);
+    s->width = 2 * (size_t)d->hidden;
+}
+
+static MTL__RARE mtl_status mtl__characters_build(mtl_input_part *part, mtl_parameters *set, mtl_error *err)
+{
+    const mtl_input_desc *d = part->desc;
+    const int cells = mtl__speller_cells[d->speller];
+    mtl__speller *s = (mtl__speller *)mtl__arena_make(set->arena, 1, sizeof *s, "an input", err);
+    char text[160];
+    if (!s) return mtl__status(err);
+    part->data = s;
+    s->vocabulary = (size_t)d->vocabulary;
+    s->table = mtl_parameters_add(set, mtl__print(text, sizeof text, "%s.weight", d->name), 2 + s->vocabulary,
+                                  (size_t)d->character_width, cells ? MTL_TENSOR_EMBEDDING
+                                  : MTL_TENSOR_WEIGHT, err);
+    if (s->table) s->table->initial = MTL__TRAINING ? (float)sqrt(3.0 / (double)d->character_width) : 0;
+    if (cells) mtl__characters_cells(s, d, set, err);
+    else mtl__characters_filters(s, d, set, err);
+    part->width = s->width;
     return mtl__status(err);
 }
 
@@ -22264,6 +22418,19 @@ MTL_DEF MTL__RARE int mtl_model_task(const mtl_model *model, const char *name)
                                         model->desc.task_count, name) : -1;
 }
 
+MTL_DEF const char *mtl_model_tokens(const mtl_model *model, size_t number)
+{
+    size_t i, k;
+    for (i = 0; model && i < model->data_count; i++) {
+        const char *name = model->desc.inputs[i].tokens;
+        for (k = 0; name && k < i; k++)
+            if (model->desc.inputs[k].tokens && mtl__same_text(model->desc.inputs[k].tokens, name))
+                name = NULL;
+        if (name && !number--) return name;
+    }
+    return NULL;
+}
+
 MTL_DEF MTL__RARE int mtl_model_input(const mtl_model *model, const char *name)
 {
     return model ? mtl__model_find_name(model, 0, model->desc.input_count, name) : -1;
@@ -23580,6 +23747,7 @@ static MTL__RARE mtl_run *mtl__session_begin(mtl__session *s, mtl_arena *arena, 
         (void)mtl_run_init(&s->run, arena, s->isa, err);
     }
     s->run.scheduler = s->scheduler;
+    s->run.max_rows = s->limits.rows;
     mtl__session_observe(s, before.observer, before.observer_user);
     return &s->run;
 }
@@ -23768,8 +23936,6 @@ static MTL__RARE void mtl__predict_blank(const mtl_run *run, const mtl_model *mo
     for (k = 0; k < model->desc.task_count; k++) mtl__paths_blank(run, batch, &out[k]);
 }
 
-enum { MTL__SPELLED_MOST = 32 };            /* bytes of a word, as predictors with limits count them */
-
 /* A dry run of the largest batch, with states carried and a text's ids (of mtl_predict_text) beside it. */
 static MTL__RARE size_t mtl__predictor_measure(mtl__session *session, mtl_arena *shadow, mtl_error *err)
 {
@@ -23949,13 +24115,24 @@ static int mtl__model_spells(const mtl_model *model)
     return i < model->data_count;
 }
 
+/* Which of the texts an input reads. */
+static size_t mtl__text_number(const mtl_model *model, size_t input)
+{
+    const char *name = model->desc.inputs[input].tokens;
+    size_t number = 0;
+    while (name && !mtl__same_text(mtl_model_tokens(model, number++), name)) {}
+    return number;
+}
+
 /* One array of ids per input, of a sentence of `count` words. */
-static mtl_input *mtl__text_inputs(mtl_run *run, const mtl_model *model, const char *text, size_t count)
+static mtl_input *mtl__text_inputs(mtl_run *run, const mtl_model *model, const char *const *texts,
+                                   size_t count)
 {
     mtl_input *inputs = (mtl_input *)mtl_run_make(run, model->desc.input_count * sizeof *inputs);
     size_t i;
     for (i = 0; inputs && i < model->data_count && !mtl__failed(run->error); i++) {
         int *ids = (int *)mtl_run_push(run, count * sizeof *ids);
+        const char *text = texts[mtl__text_number(model, i)];
         if (!model->inputs[i].words.count)
             mtl__fail(run->error, MTL_ERROR_ARGUMENT, model->desc.inputs[i].name, -1,
                       "input %s has no vocabulary of words", model->desc.inputs[i].name);
@@ -23967,39 +24144,75 @@ static mtl_input *mtl__text_inputs(mtl_run *run, const mtl_model *model, const c
     return mtl__failed(run->error) ? NULL : inputs;
 }
 
-MTL_DEF mtl_status mtl_predict_text(mtl_predictor *predictor, const char *text, mtl_prediction *out,
-                                    size_t *tokens, mtl_error *err)
+/* The words of a text; 0 and a set error where there are none, or it is too long. */
+static size_t mtl__text_words(const mtl_predictor *predictor, const char *text, const char *name,
+                              mtl_error *err)
+{
+    const size_t rows = predictor->session.limits.rows, limit = MTL__SPELLED_MOST * rows;
+    const size_t valid = mtl_text_valid(text, strlen(text));
+    const char *end, *word;
+    size_t count = 0;
+    if (text[valid])
+        mtl__fail(err, MTL_ERROR_TEXT, name, (long long)valid, "the %s is not valid UTF-8 at byte %z", name,
+                  valid);
+    for (word = mtl__next_word(text, &end); word; word = mtl__next_word(end, &end)) count++;
+    if (!count || count > 0x7fffffff) mtl__fail(err, MTL_ERROR_TEXT, name, 0, "the %s has no words", name);
+    if (limit && strlen(text) > limit && mtl__model_spells(predictor->session.model))
+        mtl__fail(err, MTL_ERROR_LIMIT, name, (long long)limit,
+                  "the %s has %z bytes; with max_rows of %z a model that reads characters takes %z", name,
+                  strlen(text), rows, limit);
+    return mtl__failed(err) ? 0 : count;
+}
+
+/* There is a text for each name of tokens, with a token for each word. */
+static mtl_status mtl__texts_check(const mtl_predictor *predictor, const char *const *texts, size_t count,
+                                   size_t words, mtl_error *err)
+{
+    const char *name;
+    size_t k, tokens;
+    for (k = 0; (name = mtl_model_tokens(predictor->session.model, k)) != NULL && !mtl__failed(err); k++) {
+        if (k + 1 >= count || !texts[k + 1])
+            return mtl__fail(err, MTL_ERROR_ARGUMENT, name, -1, "the model reads the tokens %s beside the "
+                             "text's words: give them to mtl_predict_texts as text %z", name, k + 1);
+        tokens = mtl__text_words(predictor, texts[k + 1], name, err);
+        if (!mtl__failed(err) && tokens != words)
+            mtl__fail(err, MTL_ERROR_TEXT, name, (long long)tokens, "the %s has %z tokens, the text %z words",
+                      name, tokens, words);
+    }
+    if (k + 1 < count)
+        mtl__fail(err, MTL_ERROR_ARGUMENT, "count", (long long)count, "%z texts, of which the model reads %z",
+                  count, k + 1);
+    return mtl__status(err);
+}
+
+MTL_DEF mtl_status mtl_predict_texts(mtl_predictor *predictor, const char *const *texts, size_t count,
+                                     mtl_prediction *out, size_t *tokens, mtl_error *err)
 {
     mtl_error own;
-    const char *end, *word;
-    size_t count = 0, valid, limit;
+    size_t words;
     mtl_input *inputs;
     mtl_run *run;
     int length;
     err = mtl__error_given(err, &own);
-    if (!mtl__given(predictor, "predictor", err) || !mtl__given(text, "text", err) ||
-        !mtl__given(out, "out", err))
+    if (!mtl__given(predictor, "predictor", err) || !mtl__given(texts, "texts", err)
+        || !mtl__given(count ? texts[0] : NULL, "text", err) || !mtl__given(out, "out", err))
         return mtl__status(err);
-    valid = mtl_text_valid(text, strlen(text));
-    if (text[valid])
-        return mtl__fail(err, MTL_ERROR_TEXT, "text", (long long)valid,
-                         "the text is not valid UTF-8 at byte %z", valid);
-    for (word = mtl__next_word(text, &end); word; word = mtl__next_word(end, &end)) count++;
-    if (tokens) *tokens = count;
-    if (!count || count > 0x7fffffff) return mtl__fail(err, MTL_ERROR_TEXT, "text", 0,
-                                                       "the text has no words");
-    length = (int)count;
-    limit = MTL__SPELLED_MOST * predictor->session.limits.rows;
-    if (limit && strlen(text) > limit && mtl__model_spells(predictor->session.model))
-        return mtl__fail(err, MTL_ERROR_LIMIT, "text", (long long)limit,
-                         "the text has %z bytes; with max_rows of %z a model that reads characters takes %z",
-                         strlen(text), predictor->session.limits.rows, limit);
+    words = mtl__text_words(predictor, texts[0], "text", err);
+    if (tokens) *tokens = words;
+    if (!words || mtl__texts_check(predictor, texts, count, words, err)) return mtl__status(err);
+    length = (int)words;
     run = mtl__predictor_begin(predictor, err);
     inputs = mtl__predictor_pack(predictor, &length, 1)
-        ? mtl__text_inputs(run, predictor->session.model, text, count) : NULL;
+        ? mtl__text_inputs(run, predictor->session.model, texts, words) : NULL;
     if (inputs) mtl__predict_run(run, predictor->session.model, inputs, predictor->desc.logits,
                                  predictor->desc.aside, out);
     return mtl__status(err);
+}
+
+MTL_DEF mtl_status mtl_predict_text(mtl_predictor *predictor, const char *text, mtl_prediction *out,
+                                    size_t *tokens, mtl_error *err)
+{
+    return mtl_predict_texts(predictor, &text, 1, out, tokens, err);
 }
 
 /* ---- streams ------------------------------------------------------------------------------------------- */

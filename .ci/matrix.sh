@@ -218,7 +218,7 @@ examples()
     echo '#include "mtl_rnn.h"' >"$here/library.c"
     "$@" -I. -DMTL_RNN_IMPLEMENTATION -c -o "$here/library.o" "$here/library.c" || return
     sensor_weights || return
-    for name in npc machine_health personalise sensor; do
+    for name in npc machine_health personalise sensor image_rows; do
         "$@" -I. -I"$here" -pthread -Wall -Wextra -Werror -o "$here/$name" "examples/$name.c" $(further "examples/$name.c") \
             "$here/library.o" -lm || return
     done

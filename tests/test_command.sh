@@ -311,10 +311,13 @@ result "rare words are unknown words" "$(says stdout.txt "vocabulary 5")"       
 
 accepts "--chars cnn and its fields" "input characters|kind characters|filters 5|widths 1,3|character_width 7" --chars cnn \
     --set characters.filters=5 --set characters.widths=1,3 --set characters.character_width=7
+accepts "--chars lstm and its units" "input characters|speller lstm|hidden 6|characters.weight_hh_l0_reverse" --chars lstm \
+    --set characters.hidden=6
+accepts "--chars gru" "speller gru|hidden 32" --chars gru
 accepts "--affixes" "input prefix2|input suffix3|part suffix|input shape|part shape|width 9" --affixes --set affixes.width=9
 accepts "--chars none" "input text" --chars none
 check "--chars none reads words alone" sh -c '! grep -q characters$ stdout.txt'
-refuses "--chars of another kind" 2 "--chars lstm|none or cnn" train --data train.tsv --out out.st --chars lstm
+refuses "--chars of another kind" 2 "--chars rnn|none, cnn, gru or lstm" train --data train.tsv --out out.st --chars rnn
 refuses "--chars for rows of numbers" 2 "--chars cnn|rows of numbers" train --frames train.csv --features heat --task left:reals --out out.st --chars cnn
 refuses "--affixes for rows of numbers" 2 "--affixes|rows of numbers" train --frames train.csv --features heat --task left:reals --out out.st --affixes
 refuses "a width that is too large" 2 "widths" train --data train.tsv --out out.st --chars cnn --set characters.widths=65
@@ -323,7 +326,7 @@ refuses "a task with the name of an input" 1 "characters|another one" train --da
 awk 'BEGIN { srand(5); printf "text\tk:class\n"
     for (i = 0; i < 160; i++) { stem = ""; for (k = 0; k < 4; k++) stem = stem substr("abcefkloprstu", 1 + int(13 * rand()), 1)
         printf "we %s%s\t%s\n", stem, i % 2 ? "ing" : "ed", i % 2 ? "now" : "past" } }' >endings.tsv
-for how in "--chars cnn" "--affixes"; do
+for how in "--chars cnn" "--chars lstm" "--affixes"; do
     run train --preset plain --data endings.tsv --valid endings.tsv --out endings.st --hidden 16 --lr 0.01 --epochs 12 --min-count 2 --quiet $how
     printf 'we climbing\nwe opened\n' >words.txt
     "$mtl" predict --model endings.st <words.txt 2>stderr.txt | cut -f 2 | sed 1d | tr '\n' ' ' >stdout.txt
@@ -388,6 +391,47 @@ refuses "--swap of more than all" 2 "--swap 1.5|between 0 and 1" train --data tr
 accepts "--equal-length --sum-steps" "fit.equal_length=1|trainer.sum_steps=1" --equal-length --sum-steps
 refuses "--equal-length and a curriculum by loss" 1 "fit.equal_length|fit.curriculum loss" train --data train.tsv --out out.st $small --share full \
     --teacher one.st --equal-length --set fit.curriculum=loss
+
+# ---- tokens beside the words ---------------------------------------------------------------------------------------------
+
+awk 'BEGIN { print "text\tlemma:tokens\tpos:tokens\tslots:tags\tkind:class"
+    for (i = 0; i < 120; i++) { text = lemma = pos = slots = ""; sum = 0
+        for (k = 0; k <= i % 5; k++) { s = (75 * s + 74) % 65537; a = s % 3; b = int(s / 3) % 2; sum += a; gap = k ? " " : ""
+            text = text gap "w" s; lemma = lemma gap "l" a; pos = pos gap "p" b; slots = slots gap "t" (a + b) }
+        print text "\t" lemma "\t" pos "\t" slots "\t" (sum > 3 ? "many" : "few") } }' >beside.tsv
+run train --preset plain --data beside.tsv --valid beside.tsv --out beside.st --hidden 24 --epochs 15 --lr 0.01 --quiet --set tokens.width=9
+run eval --model beside.st --data beside.tsv
+result "tags that the words do not tell, the tokens beside them do" "$(says stdout.txt "slots            tags   token accuracy 1.0000")"
+printf 'foo bar\tl0 l2\tp1 _\n\n foo  bar \tl0 l2\tp1 p1\n' >lines.txt
+"$mtl" predict --model beside.st <lines.txt >stdout.txt 2>stderr.txt
+result "predict takes them behind tabs" "$(says stdout.txt "foo bar${tab}t1 t2${tab}|foo bar${tab}t1 t3${tab}")"
+printf 'foo bar\tl0 l2\n' | "$mtl" predict --model beside.st >stdout.txt 2>stderr.txt
+result "predict without one of them" "$(says stderr.txt "standard input:1:1: 2 cells; expected the text and, a tab before each, its tokens of 2 columns")"
+printf 'foo bar\tl0 l2\tp0\n' | "$mtl" predict --model beside.st >stdout.txt 2>stderr.txt
+result "predict with too few of them" "$(says stderr.txt "standard input:1:15: pos: expected a token for each of the 2 words")"
+run info --model beside.st
+result "info tells what inputs read" "$(says stdout.txt "input lemma|tokens lemma|width 9|pos.weight                           F32   3x9")"
+run train --data beside.tsv --valid beside.tsv --out out.st --hidden 8 --epochs 2 --quiet
+check "a search for what to share" [ "$status" -eq 0 ]
+cut -f 1,2,4 beside.tsv >less.tsv
+refuses "eval without a column of tokens" 1 "less.tsv:1:1: no column pos:tokens" eval --model beside.st --data less.tsv
+refuses "data that lack a column of tokens" 1 "less.tsv:1:1: no column pos:tokens" train --data beside.tsv --data less.tsv --out out.st
+refuses "data that bring another one" 1 "beside.tsv:1:19: tokens pos, which less.tsv has not" train --data less.tsv --data beside.tsv --out out.st
+printf 'text\tl:tokens\tk:class\na b\tx\ty\n' >bad.tsv;              bad_data "too few tokens beside the words" "2:5: |l: 1 tokens for the 2 of the text"
+printf 'text\tl:tokens\tl:class\na\tx\ty\n' >bad.tsv;                bad_data "tokens and a task of one name" "1:15: |tokens l stand twice"
+printf 'text\tencoder:tokens\tl:class\na\tx\ty\n' >bad.tsv;          bad_data "tokens with the model's own name" "1:6: |'encoder' of tokens is a name that the model itself uses"
+printf '1\tCats\tcat\tNOUN\t_\t_\t2\tnsubj\t_\t_\n2\tsleep\tsleep\tVERB\t_\t_\t0\troot\t_\t_\n\n' >cats.conllu
+run train --data cats.conllu --out out.st $small --tokens lemma,upos
+check "CoNLL-U: --tokens" [ "$status" -eq 0 ]
+run info --model out.st
+result "CoNLL-U: they are inputs and no tasks" "$(says stdout.txt "input lemma|tokens lemma|input upos|tokens upos|task deprel: tags")"
+check "upos is no task then" sh -c '! grep -q "task upos" stdout.txt'
+run eval --model out.st --data cats.conllu
+check "CoNLL-U: eval finds them" [ "$status" -eq 0 ]
+refuses "--tokens that CoNLL-U has not" 1 "CoNLL-U has no tokens lemmas|lemma, upos, xpos, feats and deprel|did you mean lemma" train --data cats.conllu --out out.st --tokens lemmas
+run train --data train.tsv --out out.st $small --tokens slots --only intent
+check "--tokens reads a column of tags" [ "$status" -eq 0 ]
+refuses "--tokens for rows of numbers" 2 "--tokens|rows of numbers" train --frames train.csv --features heat --task left:reals --out out.st --tokens lemma
 
 # ---- word vectors --------------------------------------------------------------------------------------------------------
 
@@ -965,6 +1009,9 @@ result "which cannot be streamed" "$(says stdout.txt "encoder.layer0.window3.wei
 page_commands tasks.md
 . ./page.sh >stdout.txt 2>stderr.txt
 result "docs/tasks.md: its commands" "$(says stdout.txt "stars            ordinal accuracy 1.0000  MAE in ranks 0  kappa 1.0000  (5 items)|mood             ordinal accuracy 1.0000|complaints       count  deviance |D2 0.9|letters          counts deviance |bad bad plain${tab}")"
+result "two numbers an item" "$(says stdout.txt "end              real   RMSE |path             reals  RMSE |north east east${tab}")"
+check "they are learnt" [ "$(grep -c 'R2 0.9' stdout.txt)" -eq 2 ]
+check "and answered side by side" [ "$(grep '^north east east' stdout.txt | tr '\t ' '\n\n' | grep -c '^-*[0-9.e-]*,-*[0-9.e-]*$')" -eq 4 ]
 check "which say nothing else" [ ! -s stderr.txt ]
 result "docs/tasks.md: language models, beside tasks and alone" "$(says stdout.txt "lm               lm     perplexity |(14 items)|(7 items)|mean score ")"
 cat >lm.awk <<'END'
@@ -995,6 +1042,21 @@ check "--share levels: it reads the lowest" [ "$status" -eq 0 ]
 printf 'text\tlm:class\na b\tx\nb a\ty\n' >bad.tsv
 refuses "--lm beside a task of its name" 2 "--lm: the data have a task named lm" train --data bad.tsv --out out.st $small --lm 1
 refuses "--lm where a search chooses" 2 "--lm: is for a model of known structure: give --share" train --preset auto --data train.tsv --valid train.tsv --out out.st --lm 0.1
+echo 'north east' | "$mtl" predict --model walks.st --json >out.txt
+result "predict --json: lists of numbers" "$(says out.txt '"end": {"value": [|"path": {"values": [[')"
+check "which is JSON, too" json_valid out.txt
+printf 'text\tend:real\nnorth\t1\n' >bad.tsv
+refuses "eval of fewer numbers" 1 "task end is of kind real here and real:2" eval --model walks.st --data bad.tsv
+printf 's,a,place\n1,2,"1,2"\n1,1,"1,2"\n2,5,"3,-1"\n3,4,_\n' >place.csv
+run train --frames place.csv --out out.st --sequence s --features a $small --task place:real:2
+check "CSV: two numbers a sequence" [ "$status" -eq 0 ]
+run predict --model out.st --frames place.csv
+result "CSV: and two for an answer" "$(says stdout.txt ",")"
+printf 's,a,place\n1,2,"1,2"\n1,1,"1,3"\n' >bad.csv
+refuses "CSV: numbers that differ" 1 "bad.csv:3:6: place: '1,3' differs from the value in line 2; a task of kind real:2" train --frames bad.csv --out out.st --sequence s --features a --task place:real:2
+printf 'text\tp:real:3\na\t1,2\n' >bad.tsv;                            bad_data "too few numbers" "2:5: |p: fewer numbers than the 3 of its kind, real:3"
+printf 'text\tp:reals:2\na b\t1,2 1,2,3\n' >bad.tsv;                   bad_data "too many numbers" "|p: more numbers than the 2 of its kind, reals:2"
+printf 'text\tp:class:2\na\tb\n' >bad.tsv;                             bad_data "a number behind a kind of labels" "1:8: |'class:2' is no kind of task"
 run info --model reviews.st
 result "numbers stand in their order, others in that of --ranks" "$(says stdout.txt "labels: 1 2 3 4 5|labels: low middle high|loss ordinal|loss poisson")"
 run eval --model reviews.st --data reviews.tsv --json
@@ -1024,6 +1086,38 @@ printf 'text\ty:ordinal\na\t1\nb\t1.0\n' >bad.tsv
 refuses "one number in two ways" 1 "the labels '1' and '1.0' are the same number" train --data bad.tsv --out out.st $small
 printf 'text\ty:ordinal\na\t1\nb\t1\n' >bad.tsv
 refuses "an order of one label" 1 "an order needs two" train --data bad.tsv --out out.st $small
+
+# ---- the page of rows of numbers: gaps ------------------------------------------------------------------------------------
+
+page_commands frames.md
+. ./page.sh >stdout.txt 2>stderr.txt
+result "docs/frames.md: its commands" "$(says stdout.txt "fails            tags   token accuracy 0.9|wear             reals  RMSE 0.|R2 0.8")"
+check "which say nothing else, too" [ ! -s stderr.txt ]
+result "answers for rows with gaps" "$(says answers.tsv "m0${tab}no|m79${tab}")"
+printf 's,a,b,y\n1,,1,4\n1,2,1,5\n2,_,nan,2\n2,4,3,3\n' >gaps.csv
+refuses "a gap without --gaps" 1 "gaps.csv:2:3: feature a|--gaps mean or --gaps last" train --frames gaps.csv --out out.st --sequence s --features a,b $small --task y:reals
+run train --frames gaps.csv --out out.st --sequence s --features 'a,a?,b' $small --task y:reals --gaps mean
+check "--gaps mean" [ "$status" -eq 0 ]
+run info --model out.st
+result "info tells how gaps are read" "$(says stdout.txt "a,a?,b|gaps")"
+run eval --model out.st --frames gaps.csv
+check "eval reads gaps as training did" [ "$status" -eq 0 ]
+sed 's/,,/,3,/; s/,_,/,3,/; s/,nan,/,1.6666666666666667,/' gaps.csv >filled.csv                 # the means of the numbers there are
+run train --frames gaps.csv --out gaps.st --sequence s --features a,b $small --task y:reals --gaps mean
+"$mtl" predict --model gaps.st --frames gaps.csv >with.txt 2>stderr.txt
+"$mtl" predict --model gaps.st --frames filled.csv >without.txt 2>stderr.txt
+check "a gap is the mean, to the last bit" cmp -s with.txt without.txt
+sed 's/2,_,nan,2/2,_,3,2/' gaps.csv | sed 's/1,2,1,5/1,2,,5/' >last.csv
+sed 's/1,2,,5/1,2,1,5/' last.csv >filled.csv
+run train --frames last.csv --out gaps.st --sequence s --features a,b $small --task y:reals --gaps last
+"$mtl" predict --model gaps.st --frames last.csv >with.txt 2>stderr.txt
+"$mtl" predict --model gaps.st --frames filled.csv >without.txt 2>stderr.txt
+check "--gaps last: a gap is the number before it" cmp -s with.txt without.txt
+printf 's,a,y\n1,,4\n1,,5\n' >bad.csv
+refuses "a feature without numbers" 1 "bad.csv: feature a has no number at all" train --frames bad.csv --out out.st --sequence s --features a $small --task y:reals --gaps mean
+refuses "--gaps of another name" 2 "--gaps zero: expected mean or last" train --frames gaps.csv --out out.st --sequence s --features a $small --task y:reals --gaps zero
+refuses "--gaps of text" 2 "--gaps: is for --frames" train --data train.tsv --out out.st --gaps mean
+refuses "a mark of no column" 1 "no column z" train --frames gaps.csv --out out.st --sequence s --features 'a,z?' $small --task y:reals --gaps mean
 
 # ---- bad data ------------------------------------------------------------------------------------------------------------------
 
@@ -1162,7 +1256,8 @@ bad_csv "NA in a feature" "2:7: |b|'NA'|remove the row" --task y:real
 says_not "a missing feature is not to be written _" "_ where"
 sed 2d bad.csv >good.csv; csv_train "the row is removed" --task y:real
 printf 's,a,b,y\n1,2.5,,4\n1,1.5,2,4\n' >bad.csv
-bad_csv "nothing in a feature" "2:7: |fill it in, or remove the row" --task y:real
+bad_csv "nothing in a feature" "2:7: |fill it in, remove the row, or train with --gaps mean" --task y:real
+cp bad.csv good.csv; csv_train "--gaps mean is given" --task y:real --gaps mean
 sed 's/,,/,3,/' bad.csv >good.csv; csv_train "it is filled in" --task y:real
 printf 's,a,b,y\n1,2.5,1,NA\n2,1.5,2,4\n3,0,0,1\n' >bad.csv
 bad_csv "NA in a target" "2:9: |y|'NA'|_ where it is missing" --task y:real

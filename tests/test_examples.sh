@@ -1,7 +1,7 @@
 #!/bin/sh
 # Runs examples that say what they found, and checks that it is what they promise.
 #
-#     tests/test_examples.sh [FOLDER]        FOLDER (build) has npc, machine_health, personalise and sensor
+#     tests/test_examples.sh [FOLDER]        FOLDER (build) has npc, machine_health, personalise, sensor and image_rows
 #
 # Prints "ok NAME" or "not ok NAME" for each check and ends with "N passed, N failed". Figures have room for other
 # instruction sets and compilers, whose sums differ in their last bits; times are not looked at.
@@ -61,6 +61,16 @@ check "machine_health: one GRU errs less than the age" below "$(number 'one GRU 
 check "machine_health: a GRU for each task too" below "$(number 'a GRU for each task *\([0-9.]*\) .*')" "$age"
 check "machine_health: it finds failures" between 70 "$(number 'one GRU for both *[0-9.]* *[0-9.]* *\([0-9.]*\) .*')" 100
 check "machine_health: it warns in time" between 10 "$(number 'warned \([0-9]*\) cycles before it failed')" 80
+
+# ---- image_rows -----------------------------------------------------------------------------------------------------
+
+score() { number "$1 *shape *$2 % right *pixels F1 *$3\$"; }
+check "image_rows: runs" run image_rows
+check "image_rows: it tells shapes" between 90 "$(score 'one Bi-GRU over rows' '\([0-9.]*\)' '.*')" 100
+check "image_rows: and their pixels" between 0.8 "$(score 'one Bi-GRU over rows' '.*' '\([0-9.]*\)')" 1
+check "image_rows: where mean images fail" below "$(score 'nearest mean image, threshold' '\([0-9.]*\)' '.*')" 80
+check "image_rows: and a threshold does" below "$(score 'nearest mean image, threshold' '.*' '\([0-9.]*\)')" 0.7
+check "image_rows: nothing is drawn where there is nothing" says '^read  *none  *none$'
 
 # ---- personalise ----------------------------------------------------------------------------------------------------
 

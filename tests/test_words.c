@@ -2,8 +2,8 @@
 
 enum { WORDS_CHARACTERS = 11 };
 
-/* An input of characters beside one of words; the second column of case 2 reads the same words' characters
-   through an input of its own. */
+/* An input of characters beside one of words, by filters and both cells in turn; the second column of case 2
+   reads the same words' characters through an input of its own. */
 static void words_problem(test_problem *p, int number)
 {
     static const int widths[3][MTL_MAX_HIDDEN] = { { 0 }, { 1, 5 }, { 12, 2 } };
@@ -24,12 +24,15 @@ static void words_problem(test_problem *p, int number)
     d->vocabulary = WORDS_CHARACTERS;
     d->character_width = 1 + number % 7;
     d->filters = number % 4 == 3 ? 300 : 3 + 5 * (number % 5);
+    d->speller = number / 3 % 3 == 0 ? MTL_SPELLER_DEFAULT : MTL_SPELLER_CNN + number / 3 % 3;
+    d->hidden = 1 + 6 * (number % 5);
     memcpy(d->widths, widths[number % 3], sizeof d->widths);
     if (number % 3 == 2) {
         p->inputs[2] = *d;
         p->inputs[2].name = "again";
         p->inputs[2].reads = "letters";
         p->inputs[2].filters = 4;
+        p->inputs[2].hidden = 5;
         p->columns[1].input.from = "low+again";
         p->desc.input_count = 3;
     }
@@ -49,13 +52,13 @@ static void test_words_gradients(void **state)
 {
     int number;
     (void)state;
-    for (number = 0; number < (test_quick() ? 4 : 24); number++) {
+    for (number = 0; number < (test_quick() ? 9 : 36); number++) {
         mtl_trainer_desc how = {0};
         test_problem p;
         mtl_model *model;
         char what[64];
         words_problem(&p, number);
-        if (number % 6 == 5) p.desc.freeze = "letters.weight,letters.width12.bias";
+        if (number % 6 == 5) p.desc.freeze = "letters.weight,letters.*bias*";
         model = words_model(&p.desc);
         how.isa = gradient_isa(number);
         snprintf(what, sizeof what, "characters, case %d", number);
@@ -94,6 +97,76 @@ static double words_filter(mtl_model *model, const int *characters, int length, 
     return most;
 }
 
+/* The tensor letters.WHAT_l0, of the second direction letters.WHAT_l0_reverse. */
+static const mtl_real *words_tensor(mtl_model *model, const char *what, int reverse)
+{
+    char name[64];
+    snprintf(name, sizeof name, "letters.%s_l0%s", what, reverse ? "_reverse" : "");
+    return mtl_model_tensor(model, name)->value;
+}
+
+static double words_sigmoid(double x) { return 1 / (1 + exp(-x)); }
+
+/* Gate g of unit u: what comes from the symbol's vector x [C], and from the states h [H]. */
+static void words_gate(mtl_model *model, int reverse, int g, int u, const mtl_real *x, size_t width,
+                       const double *h, int units, double *from_x, double *from_h)
+{
+    const size_t row = (size_t)(g * units + u);
+    size_t i;
+    *from_x = (double)words_tensor(model, "bias_ih", reverse)[row];
+    *from_h = (double)words_tensor(model, "bias_hh", reverse)[row];
+    for (i = 0; i < width; i++)
+        *from_x += (double)words_tensor(model, "weight_ih", reverse)[row * width + i] * (double)x[i];
+    for (i = 0; i < (size_t)units; i++)
+        *from_h += (double)words_tensor(model, "weight_hh", reverse)[row * (size_t)units + i] * h[i];
+}
+
+/* The last state of each unit of the cell that reads the word in a direction, PyTorch's formulas. */
+static void words_states(mtl_model *model, const int *characters, int length, int reverse, double *h)
+{
+    const mtl_tensor *table = mtl_model_tensor(model, "letters.weight");
+    const mtl_input_desc *d = &mtl_model_describe(model)->inputs[1];
+    double c[64] = {0}, before[64], x[4], y[4];
+    int t, u, g;
+    for (u = 0; u < d->hidden; u++) h[u] = 0;
+    for (t = 0; t < length + 2; t++) {
+        const int at = reverse ? length + 1 - t : t;
+        const int row = at == 0 ? 0 : at > length ? 1 : 2 + characters[at - 1];
+        memcpy(before, h, sizeof before);
+        for (u = 0; u < d->hidden; u++) {
+            for (g = 0; g < (d->speller == MTL_SPELLER_LSTM ? 4 : 3); g++)
+                words_gate(model, reverse, g, u, table->value + (size_t)row * table->shape[1],
+                           table->shape[1], before, d->hidden, &x[g], &y[g]);
+            if (d->speller == MTL_SPELLER_LSTM) {
+                c[u] = words_sigmoid(x[1] + y[1]) * c[u] + words_sigmoid(x[0] + y[0]) * tanh(x[2] + y[2]);
+                h[u] = words_sigmoid(x[3] + y[3]) * tanh(c[u]);
+            } else {
+                const double z = words_sigmoid(x[1] + y[1]);
+                h[u] = (1 - z) * tanh(x[2] + words_sigmoid(x[0] + y[0]) * y[2]) + z * before[u];
+            }
+        }
+    }
+}
+
+/* The vector of a word, [width]. */
+static void words_vector(mtl_model *model, const int *characters, int length, double *to, size_t width)
+{
+    const mtl_input_desc *d = &mtl_model_describe(model)->inputs[1];
+    double h[64];
+    size_t j;
+    int reverse, u;
+    if (d->speller == MTL_SPELLER_CNN) {
+        for (j = 0; j < width; j++)
+            to[j] = words_filter(model, characters, length, d->widths[j / (size_t)d->filters],
+                                 (int)(j % (size_t)d->filters));
+        return;
+    }
+    for (reverse = 0; reverse < 2; reverse++) {
+        words_states(model, characters, length, reverse, h);
+        for (u = 0; u < d->hidden; u++) to[reverse * d->hidden + u] = h[u];
+    }
+}
+
 typedef struct words_seen { mtl_real *value; size_t rows, width; const test_batch *batch; } words_seen;
 
 /* Keeps the rows of `letters` in the caller's order. */
@@ -111,57 +184,98 @@ static void words_observe(void *user, const mtl_run *run, const mtl_activation *
                a->width * sizeof *a->value);
 }
 
+/* Every row that the model's predictor made of `letters` is the word's vector. */
+static void words_check_rows(mtl_model *model, const mtl_batch *batch, int isa, const char *what)
+{
+    mtl_predictor_desc how = {0};
+    mtl_prediction out[TEST_TASKS_COUNT];
+    mtl_error err = {0};
+    words_seen seen = {0};
+    const mtl_input *input = &batch->inputs[1];
+    mtl_predictor *predictor;
+    double expected[1024];
+    size_t n, j;
+    how.isa = isa;
+    predictor = mtl_predictor_create(model, &how, &err);
+    mtl_predictor_observe(predictor, words_observe, &seen);
+    mtl_predict(predictor, batch, out, &err);
+    TEST_FINE(&err);
+    assert_true(seen.width <= MTL__COUNT(expected));
+    for (n = 0; n < seen.rows; n++) {
+        const size_t *begins = input->spellings->begins + input->ids[n];
+        words_vector(model, input->spellings->characters + begins[0], (int)(begins[1] - begins[0]), expected,
+                     seen.width);
+        for (j = 0; j < seen.width; j++)
+            if (fabs((double)seen.value[n * seen.width + j] - expected[j])
+                > (MTL__REAL_IS_DOUBLE ? 1e-12 : 1e-4))
+                fail_msg("%s, %s: row %d, column %d is %g, not %g", what, mtl__isa_name(isa), (int)n, (int)j,
+                         (double)seen.value[n * seen.width + j], expected[j]);
+    }
+    free(seen.value);
+    mtl_predictor_destroy(predictor);
+}
+
 static void test_words_values(void **state)
 {
     int number, isa;
     (void)state;
-    for (number = 0; number < 6; number++)
+    for (number = 0; number < 9; number++)
         for (isa = MTL_ISA_SCALAR; isa < MTL_ISA_COUNT; isa++) {
-            mtl_predictor_desc how = {0};
-            mtl_prediction out[TEST_TASKS_COUNT];
-            mtl_error err = {0};
-            words_seen seen = {0};
-            const mtl_input *input;
             test_problem p;
             mtl_model *model;
-            mtl_predictor *predictor;
-            size_t n, j;
+            char what[64];
             if (!mtl__kernels_choose(isa)) continue;
             words_problem(&p, number);
             model = words_model(&p.desc);
-            how.isa = isa;
-            predictor = mtl_predictor_create(model, &how, &err);
-            mtl_predictor_observe(predictor, words_observe, &seen);
-            mtl_predict(predictor, p.batch, out, &err);
-            TEST_FINE(&err);
-            input = &p.batch->inputs[1];
-            assert_int_equal(seen.rows, p.data->rows);
-            for (n = 0; n < seen.rows; n++)
-                for (j = 0; j < seen.width; j++) {
-                    const mtl_input_desc *d = &mtl_model_describe(model)->inputs[1];
-                    const size_t begin = input->spellings->begins[input->ids[n]];
-                    const size_t end = input->spellings->begins[input->ids[n] + 1];
-                    const double expected = words_filter(model, input->spellings->characters + begin,
-                                                         (int)(end - begin),
-                                                         d->widths[j / (size_t)d->filters],
-                                                         (int)(j % (size_t)d->filters));
-                    const double is = (double)seen.value[n * seen.width + j];
-                    if (fabs(is - expected) > (MTL__REAL_IS_DOUBLE ? 1e-12 : 1e-4))
-                        fail_msg("case %d, %s: row %d, column %d is %g, not %g", number, mtl__isa_name(isa),
-                                 (int)n, (int)j, is, expected);
-                }
-            free(seen.value);
-            mtl_predictor_destroy(predictor);
+            snprintf(what, sizeof what, "case %d", number);
+            words_check_rows(model, p.batch, isa, what);
             mtl_model_destroy(model);
             test_problem_destroy(&p);
         }
+}
+
+/* Words of no character, of one and of 300 in one batch, by filters and by cells; longer ones than a limit
+   lets them be are refused by name. */
+static void test_words_of_any_length(void **state)
+{
+    enum { LONG = 300 };
+    static int characters[LONG + 1];
+    static const size_t begins[] = { 0, 0, 1, LONG + 1 };
+    int number, i;
+    (void)state;
+    for (i = 0; i < LONG + 1; i++) characters[i] = i * i % WORDS_CHARACTERS;
+    for (number = 0; number < 9; number += 3) {
+        mtl_predictor_desc how = {0};
+        mtl_prediction out[TEST_TASKS_COUNT];
+        mtl_predictor *predictor;
+        mtl_spellings all;
+        mtl_error err = {0};
+        test_problem p;
+        mtl_model *model;
+        words_problem(&p, number);
+        model = words_model(&p.desc);
+        all.count = 3, all.begins = begins, all.characters = characters;
+        p.data->inputs[1].spellings = &all;
+        for (i = 0; i < (int)p.data->rows; i++) ((int *)(uintptr_t)p.data->inputs[1].ids)[i] = i % 3;
+        words_check_rows(model, p.batch, MTL_ISA_AUTO, "long words");
+        p.data->batch.sequences = 1;
+        p.data->lengths[0] = 3;
+        how.max_rows = 3;
+        predictor = mtl_predictor_create(model, &how, &err);
+        mtl_predict(predictor, p.batch, out, &err);
+        if (number) test_expect_error(&err, MTL_ERROR_LIMIT, "letters", "they may have 102");
+        else TEST_FINE(&err);
+        mtl_predictor_destroy(predictor);
+        mtl_model_destroy(model);
+        test_problem_destroy(&p);
+    }
 }
 
 static void test_words_exact_sizes(void **state)
 {
     int number, i;
     (void)state;
-    for (number = 0; number < (test_quick() ? 4 : 12); number++) {
+    for (number = 0; number < (test_quick() ? 9 : 18); number++) {
         mtl_trainer_desc training = {0};
         mtl_predictor_desc predicting = {0};
         mtl_error err = {0};
@@ -187,7 +301,7 @@ static void test_words_same_bits_for_threads(void **state)
 {
     int number, threads;
     (void)state;
-    for (number = 0; number < (test_quick() ? 3 : 9); number++) {
+    for (number = 0; number < 9; number++) {
         threads_result one;
         test_problem p;
         words_problem(&p, number);
@@ -285,6 +399,64 @@ static void test_words_of_a_text(void **state)
         mtl_model_destroy(model[i]);
     }
     free(file.bytes);
+}
+
+/* Tokens beside the words: two inputs read one name, a third another; answers are those of ids, and texts
+   that are missing, too many or too short are refused by name. */
+static void test_words_tokens_beside(void **state)
+{
+    static const char *const tags[] = { "<unk>", "NN", "VB" };
+    static const int ids[5][3] = { { 1, 0, 2 }, { 2, 0, 1 }, { 2, 0, 1 }, { 1, 2, 0 }, { 1, 0, 2 } };
+    static const char *const texts[4] = { "play it Jazz", "VB _ NN", "NN  VB XX", "more" };
+    static const int lengths[] = { 3 };
+    mtl_input_desc inputs[5];
+    mtl_input data[4];
+    mtl_task_desc task = {0};
+    mtl_model_desc desc = {0};
+    mtl_batch batch = {0};
+    mtl_prediction out;
+    mtl_real first[9];
+    mtl_error err = {0};
+    mtl_predictor *predictor;
+    mtl_model *model;
+    size_t tokens = 0, i;
+    (void)state;
+    memset(inputs, 0, sizeof inputs);
+    memset(data, 0, sizeof data);
+    for (i = 0; i < 5; i++) {
+        static const char *const names[] = { "text", "upos", "again", "xpos", "shared" };
+        inputs[i].name = names[i];
+        inputs[i].words = i && i < 4 ? tags : i ? NULL : words_known;
+        inputs[i].vocabulary = 3;
+        if (i < 4) data[i].ids = ids[i];
+    }
+    inputs[1].tokens = inputs[2].tokens = "upos", inputs[3].tokens = "xpos", inputs[4].reads = "text";
+    task.name = "tags", task.level = MTL_LEVEL_STEP, task.classes = 3;
+    desc.inputs = inputs, desc.input_count = 5, desc.tasks = &task, desc.task_count = 1;
+    model = mtl_model_create(&desc, &err);
+    predictor = mtl_predictor_create(model, NULL, &err);
+    batch.sequences = 1, batch.lengths = lengths, batch.inputs = data;
+    mtl_predict(predictor, &batch, &out, &err);
+    TEST_FINE(&err);
+    memcpy(first, out.probabilities, sizeof first);
+    assert_string_equal(mtl_model_tokens(model, 0), "upos");
+    assert_string_equal(mtl_model_tokens(model, 1), "xpos");
+    assert_null(mtl_model_tokens(model, 2));
+    mtl_predict_texts(predictor, texts, 3, &out, &tokens, &err);
+    TEST_FINE(&err);
+    assert_int_equal(tokens, 3);
+    assert_memory_equal(first, out.probabilities, sizeof first);
+    mtl_predict_text(predictor, texts[0], &out, NULL, &err);
+    test_expect_error(&err, MTL_ERROR_ARGUMENT, "upos", "mtl_predict_texts as text 1");
+    mtl_predict_texts(predictor, texts, 4, &out, NULL, &err);
+    test_expect_error(&err, MTL_ERROR_ARGUMENT, "count", "4 texts, of which the model reads 3");
+    mtl_predict_texts(predictor, texts + 1, 3, &out, NULL, &err);
+    test_expect_error(&err, MTL_ERROR_TEXT, "xpos", "has 1 tokens, the text 3 words");
+    mtl_predictor_destroy(predictor);
+    mtl_model_destroy(model);
+    inputs[3].features = 2, inputs[3].vocabulary = 0, inputs[3].words = NULL;
+    assert_null(mtl_model_create(&desc, &err));
+    test_expect_error(&err, MTL_ERROR_FIELD, "inputs[3]", "inputs[3].tokens");
 }
 
 static void words_expect_part(int part, int letters, int lowercase, const char *word, const char *expected)
@@ -433,7 +605,8 @@ static void test_words_refused_batches(void **state)
 
 #define TEST_WORDS \
     cmocka_unit_test(test_words_gradients), cmocka_unit_test(test_words_values), \
+    cmocka_unit_test(test_words_of_any_length), \
     cmocka_unit_test(test_words_exact_sizes), cmocka_unit_test(test_words_same_bits_for_threads), \
     cmocka_unit_test(test_words_of_a_text), cmocka_unit_test(test_words_parts), \
-    cmocka_unit_test(test_words_unknown_chances), \
+    cmocka_unit_test(test_words_unknown_chances), cmocka_unit_test(test_words_tokens_beside), \
     cmocka_unit_test(test_words_refused_descs), cmocka_unit_test(test_words_refused_batches)

@@ -4,27 +4,27 @@
 
 #include "numbers.h"
 
-/* The ids of all words of the corpus for a token input: one look-up for each distinct word, through the
-   model's own normalisation, so that training, evaluation and C programs read text alike. */
-static int *word_ids(corpus *all, const mtl_model *model, int input)
+/* The ids of all words of the corpus, or of a column, for a token input: one look-up for each distinct word,
+   through the model's own normalisation, so that training, evaluation and C programs read text alike. */
+static int *word_ids(const names *words, const mtl_model *model, int input)
 {
-    size_t i, count = arrlenu(all->words.list);
+    size_t i, count = arrlenu(words->list);
     int *ids = NULL;
     arrsetlen(ids, count);
     for (i = 0; i < count; i++)
-        ids[i] = mtl_model_word(model, input, all->words.list[i].key, strlen(all->words.list[i].key));
+        ids[i] = mtl_model_word(model, input, words->list[i].key, strlen(words->list[i].key));
     return ids;
 }
 
 /* The characters of all words of the corpus, for a model's input of characters. */
-static void spell_words(const corpus *all, const mtl_model *model, int input, mtl_spellings *to)
+static void spell_words(const names *words, const mtl_model *model, int input, mtl_spellings *to)
 {
-    size_t i, count = arrlenu(all->words.list), used = 0, *begins = NULL;
+    size_t i, count = arrlenu(words->list), used = 0, *begins = NULL;
     int *characters = NULL;
     arrsetlen(begins, count + 1);
     begins[0] = 0;
     for (i = 0; i < count; i++) {
-        const char *word = all->words.list[i].key;
+        const char *word = words->list[i].key;
         const size_t length = strlen(word);
         arrsetlen(characters, used + length);
         used += mtl_model_spell(model, input, word, length, characters + used);
@@ -39,40 +39,47 @@ static void spell_words(const corpus *all, const mtl_model *model, int input, mt
 static void make_tokens(corpus *all, dataset *set, const mtl_model *model, int index, mtl_input *input)
 {
     const mtl_input_desc *desc = &mtl_model_describe(model)->inputs[index];
+    const int column = desc->tokens ? find_tokens(all, desc->tokens) : -1;
+    const names *words = column < 0 ? &all->words : &all->columns[column].words;
+    const int *tokens = column < 0 ? set->words : set->tokens[column];
     int *table, *ids = NULL;
     size_t k;
     if (mtl_input_kind_of(desc)->reads_spellings) {
         set->batch_spellings = (mtl_spellings *)checked_realloc(NULL, sizeof *set->batch_spellings);
-        spell_words(all, model, index, set->batch_spellings);
+        spell_words(words, model, index, set->batch_spellings);
         input->spellings = set->batch_spellings;
-        input->ids = set->words;
+        input->ids = tokens;
         return;
     }
-    table = word_ids(all, model, index);
+    table = word_ids(words, model, index);
     arrsetlen(ids, set->rows);
-    for (k = 0; k < set->rows; k++) ids[k] = table[set->words[k]];
+    for (k = 0; k < set->rows; k++) ids[k] = table[tokens[k]];
     arrput(set->batch_ids, ids);
     arrfree(table);
     input->ids = ids;
 }
 
-/* The rows for the model, their means taken off. */
-static void centre_rows(const corpus *all, dataset *set)
+/* The rows for the model, their means taken off; a gap is the mean. stored: means that the model takes off
+   itself, or NULL. */
+static void centre_rows(const corpus *all, dataset *set, const mtl_real *stored)
 {
     size_t i, width = arrlenu(all->features), count = set->rows * width;
     arrsetlen(set->rows_centred, count);
-    for (i = 0; i < count; i++)
-        set->rows_centred[i] = nearest_real(set->features[i] - (all->means ? all->means[i % width] : 0));
+    for (i = 0; i < count; i++) {
+        const double x = set->features[i], mean = all->means ? all->means[i % width] : 0;
+        set->rows_centred[i] = !isnan(x) ? nearest_real(x - mean) : stored ? stored[i % width] : 0;
+    }
     arrfree(set->features);
 }
 
 static void centre_values(const corpus *all, target *of)
 {
-    const double mean = all->tasks[of->task].mean;
+    const task *task = &all->tasks[of->task];
     size_t i;
     arrsetlen(of->centred, arrlenu(of->values));
     for (i = 0; i < arrlenu(of->values); i++)
-        of->centred[i] = isnan(of->values[i]) ? (mtl_real)NAN : nearest_real(of->values[i] - mean);
+        of->centred[i] = isnan(of->values[i]) ? (mtl_real)NAN
+                                              : nearest_real(of->values[i] - task->means[i % task->width]);
     arrfree(of->values);
 }
 
@@ -95,16 +102,18 @@ static void spread_sets(const corpus *all, target *of)
     arrfree(of->sets);
 }
 
-/* Fills set->batch_inputs for the model's inputs: all token inputs read the same words, a feature input the
-   CSV file's rows. */
+/* Fills set->batch_inputs for the model's inputs: token inputs read the words or the tokens beside them, a
+   feature input the CSV file's rows. */
 static void make_inputs(corpus *all, dataset *set, const mtl_model *model)
 {
     const mtl_model_desc *desc = mtl_model_describe(model);
+    const mtl_real *mean, *scale;
     size_t i;
     for (i = 0; i < desc->input_count && !desc->inputs[i].reads; i++) {
         mtl_input input = { 0 };
         if (desc->inputs[i].vocabulary) make_tokens(all, set, model, (int)i, &input);
-        if (desc->inputs[i].features) centre_rows(all, set);
+        if (desc->inputs[i].features)
+            centre_rows(all, set, mtl_model_feature_scale(model, (int)i, &mean, &scale) ? mean : NULL);
         input.rows = set->rows_centred;
         arrput(set->batch_inputs, input);
     }

@@ -43,13 +43,23 @@ const column_kind *kind_number(size_t number)
     return NULL;
 }
 
-const column_kind *kind_by_name(const char *text)
+enum { MOST_NUMBERS = 1000000 };            /* of an item */
+
+const column_kind *kind_by_name(const char *text, size_t *width)
 {
+    const size_t length = strcspn(text, ":");
     const column_kind *kind;
+    double count = 1;
     size_t i;
     for (i = 0; (kind = kind_number(i)) != NULL; i++)
-        if (strcmp(text, kind->name) == 0) return kind;
-    return NULL;
+        if (strlen(kind->name) == length && memcmp(text, kind->name, length) == 0) break;
+    *width = 1;
+    if (!kind || !text[length]) return kind;
+    if (!kind_has_numbers(kind) || !mtl_text_number(text + length + 1, strlen(text + length + 1), &count) ||
+        count < 1 || count > MOST_NUMBERS || count > (double)(size_t)count)
+        return NULL;
+    *width = (size_t)count;
+    return kind;
 }
 
 const char *kinds_that(int (*is)(const column_kind *))

@@ -23,8 +23,9 @@ typedef struct column_kind {
 /* The kinds that columns may have, from 0 on; NULL after the last. */
 const column_kind *kind_number(size_t number);
 
-/* The kind of that name, or NULL. */
-const column_kind *kind_by_name(const char *text);
+/* The kind of that name, or NULL. Behind one of numbers may stand how many an item has, as in real:3: *width,
+   else 1. */
+const column_kind *kind_by_name(const char *text, size_t *width);
 
 /* The kind of a model's task. */
 const column_kind *kind_of(const mtl_task_desc *desc);

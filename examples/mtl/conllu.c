@@ -7,12 +7,43 @@ static const struct { const char *name; int cell; int underscore_is_label; } con
     { "upos", 3, 0 }, { "xpos", 4, 0 }, { "feats", 5, 1 }, { "deprel", 7, 0 },
 };
 
+/* What may be read beside the words (--tokens). */
+static const struct { const char *name; int cell; } conllu_tokens[] = {
+    { "lemma", 2 }, { "upos", 3 }, { "xpos", 4 }, { "feats", 5 }, { "deprel", 7 },
+};
+enum { CONLLU_TOKENS = sizeof conllu_tokens / sizeof conllu_tokens[0] };
+
+/* The cell of the corpus' column k; one that CoNLL-U has not ends the program. */
+static int conllu_cell(const corpus *all, const source *in, size_t k)
+{
+    const char **list = NULL;
+    size_t i;
+    for (i = 0; i < CONLLU_TOKENS; i++)
+        if (strcmp(conllu_tokens[i].name, all->columns[k].name) == 0) return conllu_tokens[i].cell;
+    for (i = 0; i < CONLLU_TOKENS; i++) arrput(list, conllu_tokens[i].name);
+    fail("%s: CoNLL-U has no tokens %s; it has lemma, upos, xpos, feats and deprel%s", in->path,
+         all->columns[k].name, suggestion(all->columns[k].name, list));
+}
+
+/* The tokens beside a word, whose line is in `cells`. */
+static void read_conllu_tokens(corpus *all, dataset *set, const source *in, char **cells)
+{
+    size_t k;
+    while (arrlenu(set->tokens) < arrlenu(all->columns)) arrput(set->tokens, NULL);
+    for (k = 0; k < arrlenu(all->columns); k++) {
+        const char *cell = cells[conllu_cell(all, in, k)];
+        if (!*cell) fail_at(in, cell, "%s: an empty cell; expected a token, or _", all->columns[k].name);
+        arrput(set->tokens[k], read_word(all, &all->columns[k].words, in, cell));
+    }
+}
+
 /* A column makes a task at its first cell that is not `_`; one that is wholly `_` makes none. */
 static void start_conllu_task(corpus *all, target *to, const source *in, int column)
 {
-    size_t i;
+    size_t i, width;
+    const column_kind *tags = kind_by_name("tags", &width);
     task *of;
-    to->task = corpus_task(all, in, NULL, conllu_tasks[column].name, kind_by_name("tags"));
+    to->task = corpus_task(all, in, NULL, conllu_tasks[column].name, tags, width);
     if (to->task < 0 || !conllu_tasks[column].underscore_is_label) return;
     of = &all->tasks[to->task];
     for (i = 0; i < arrlenu(to->labels); i++) to->labels[i] = read_label(all, of, in, "_");
@@ -52,9 +83,11 @@ static int read_conllu_word(corpus *all, dataset *set, const source *in, char **
                 words + 1);
     if (!*cells[CONLLU_FORM])
         fail_at(in, cells[CONLLU_FORM], "an empty word; expected the word itself, or _");
-    arrput(set->words, read_word(all, in, cells[CONLLU_FORM]));
+    arrput(set->words, read_word(all, &all->words, in, cells[CONLLU_FORM]));
+    read_conllu_tokens(all, set, in, cells);
     for (column = 0; column < CONLLU_TASKS; column++)
-        read_conllu_target(all, &set->targets[column], in, column, cells[conllu_tasks[column].cell]);
+        if (find_tokens(all, conllu_tasks[column].name) < 0)
+            read_conllu_target(all, &set->targets[column], in, column, cells[conllu_tasks[column].cell]);
     return 1;
 }
 

@@ -45,17 +45,29 @@ const char *name_fault(const char *text)
     return c == text ? "is empty" : c - text > 60 ? "is too long (60 letters at most)" : NULL;
 }
 
-int corpus_task(corpus *all, const source *in, const char *where, const char *text, const column_kind *kind)
+const char *kind_text(const column_kind *kind, size_t width)
+{
+    static char text[2][40];
+    static int last;
+    last = !last;
+    snprintf(text[last], sizeof text[last], width > 1 ? "%s:%zu" : "%s", kind->name, width);
+    return text[last];
+}
+
+int corpus_task(corpus *all, const source *in, const char *where, const char *text, const column_kind *kind,
+                size_t width)
 {
     const char *fault;
     task *known = corpus_find(all, text);
     task added = { 0 };
     if (is_left_out(all, text)) return -1;
-    if (known && !kind_is_read_from(known->kind, kind))
+    if (known && (!kind_is_read_from(known->kind, kind) || known->width != width))
         fail_at(in, where,
                 "task %s is of kind %s here and %s in %s; expected the same kind, or another name", text,
-                kind->name, known->kind->name, known->path);
+                kind_text(kind, width), kind_text(known->kind, known->width), known->path);
     if (known) return (int)(known - all->tasks);
+    if (find_tokens(all, text) >= 0)
+        fail_at(in, where, "%s is a task and tokens to read; give one of them another name", text);
     if (all->closed) {
         warn("%s: task %s is not one that the model learns; its column is left out", in->path, text);
         return -1;
@@ -64,6 +76,7 @@ int corpus_task(corpus *all, const source *in, const char *where, const char *te
         fail_at(in, where, "the task name '%.60s' %s (columns are separated by tabs)", text, fault);
     added.name = strcpy((char *)checked_realloc(NULL, strlen(text) + 1), text);
     added.kind = kind;
+    added.width = width;
     added.path = in->path;
     arrput(all->tasks, added);
     return (int)arrlenu(all->tasks) - 1;
@@ -158,14 +171,31 @@ int read_label(corpus *all, task *of, const source *in, const char *text)
     return MTL_UNKNOWN_LABEL - (int)label;
 }
 
-static double read_value(corpus *all, task *of, const source *in, const char *text)
+static double read_value(const task *of, const source *in, const char *text)
 {
     double value = clamp(of, read_number(in, text, of->name, "_ where it is missing"));
     if (kind_has_counts(of->kind) && (value < 0 || floor(value) < value))
         fail_at(in, text, "%s: '%.40s' is no count; expected a whole number of at least 0, or _ where it is "
                 "missing", of->name, text);
-    if (!all->closed) of->items++;
     return value;
+}
+
+/* "1,2.5": the numbers of an item between commas, as many as the task has. */
+static void read_values(corpus *all, task *of, const source *in, const char *cell, double **values)
+{
+    char *at = (char *)(uintptr_t)cell, *comma;             /* a part of the line */
+    size_t k;
+    for (k = 0; k < of->width; k++, at = comma ? comma + 1 : at + strlen(at)) {
+        comma = of->width > 1 ? strchr(at, ',') : NULL;
+        if ((k + 1 < of->width) != (comma != NULL))
+            fail_at(in, comma ? comma : at, "%s: %s numbers than the %zu of its kind, %s; expected them with "
+                    "commas between, or _ alone where they are missing", of->name, comma ? "more" : "fewer",
+                    of->width, kind_text(of->kind, of->width));
+        if (comma) *comma = '\0';
+        arrput(*values, read_value(of, in, at));
+        if (comma) *comma = ',';
+    }
+    if (!all->closed) of->items++;
 }
 
 /* Puts a label where it belongs in an ascending set; *set moves. */
@@ -216,13 +246,15 @@ static int *missing_set(void)
 void read_item(corpus *all, target *to, const source *in, const char *cell, int missing)
 {
     task *of = &all->tasks[to->task];
+    size_t k;
     if (kind_has_sets(of->kind)) {
         if (kind_is_step(of->kind) && strcmp(cell, "-") == 0) cell++;       /* the set of none among others */
         arrput(to->sets, missing ? missing_set() : read_set(all, of, in, cell));
         return;
     }
     if (kind_has_numbers(of->kind)) {
-        arrput(to->values, missing ? (double)NAN : read_value(all, of, in, cell));
+        if (!missing) read_values(all, of, in, cell, &to->values);
+        else for (k = 0; k < of->width; k++) arrput(to->values, (double)NAN);
         return;
     }
     if (!*cell && !missing)
@@ -234,7 +266,27 @@ void read_item(corpus *all, target *to, const source *in, const char *cell, int 
     arrput(to->labels, missing ? MTL_MISSING : read_label(all, of, in, cell));
 }
 
-int read_word(corpus *all, const source *in, const char *text)
+int find_tokens(const corpus *all, const char *text)
+{
+    size_t i;
+    for (i = 0; i < arrlenu(all->columns); i++)
+        if (strcmp(all->columns[i].name, text) == 0) return (int)i;
+    return -1;
+}
+
+int add_tokens(corpus *all, const source *in, const char *where, const char *text)
+{
+    const char *fault = name_fault(text);
+    token_column added = { 0 };
+    if (fault) fail_at(in, where, "the name '%.60s' of tokens %s", text, fault);
+    if (corpus_find(all, text))
+        fail_at(in, where, "%s is a task and tokens to read; give one of them another name", text);
+    added.name = strcpy((char *)checked_realloc(NULL, strlen(text) + 1), text);
+    arrput(all->columns, added);
+    return (int)arrlenu(all->columns) - 1;
+}
+
+int read_word(const corpus *all, names *words, const source *in, const char *text)
 {
     size_t word, length = strlen(text);
     if (!length)
@@ -244,8 +296,8 @@ int read_word(corpus *all, const source *in, const char *text)
     if (length > LONGEST_WORD)
         fail_at(in, text, "a token of %zu bytes; expected at most %d: are the tokens separated by spaces?",
                 length, (int)LONGEST_WORD);
-    word = names_add(&all->words, text, length);
-    if (!all->closed) all->words.list[word].value++;
+    word = names_add(words, text, length);
+    if (!all->closed) words->list[word].value++;
     return (int)word;
 }
 

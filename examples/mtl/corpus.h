@@ -21,9 +21,10 @@ typedef struct task {
     int clamped;                            /* --clamp: targets and predictions are cut to [low, high] */
     double low, high;
     const char **unknown;                   /* labels that are no class, MTL_UNKNOWN_LABEL - i */
-    double mean;                            /* of its numbers: taken off before the model sees them */
-    mtl_real scale;                         /* and learns them divided by this; 0: all are the same */
-    int digits;                             /* that its answers are worth; 0: as many as a float has */
+    size_t width;                           /* numbers of an item; of classes 1 */
+    double *means;                          /* [width] of its numbers: taken off before the model sees them */
+    mtl_real *scales;                       /* [width] and learns them divided by this; 0: all are the same */
+    int *digits;                            /* [width] that answers are worth; 0: as many as a float has */
     size_t unseen;                          /* labels of the current file that are no class */
     const char *first_unseen;
     size_t first_unseen_line;
@@ -33,12 +34,20 @@ typedef struct task {
 typedef struct target {
     int task;
     int *labels;
-    double *values;
+    double *values;                         /* [items][width] */
     mtl_real *centred;                      /* as the model takes them: the values less the task's mean; or a
                                                1 for each label of a set, else 0 */
     int **sets;                             /* each ascending; MTL_MISSING alone: missing */
     unsigned *strange;                      /* of each set: how many of its labels are no class */
 } target;
+
+/* Tokens that stand beside the words, one for each: lemmas, parts of speech. An input of the model reads
+   them. */
+typedef struct token_column {
+    const char *name;
+    names words;                            /* as corpus->words */
+    names vocabulary;                       /* of a new model, token 0 is "<unk>" */
+} token_column;
 
 typedef struct dataset {
     const char *path;
@@ -46,6 +55,7 @@ typedef struct dataset {
     int *lengths;                           /* [B] */
     size_t rows;                            /* N */
     int *words;                             /* [N] numbers in corpus->words */
+    int **tokens;                           /* [columns][N] numbers in the words of corpus->columns */
     double *features;                       /* [N][F] as they stand in the file */
     mtl_real *rows_centred;                 /* [N][F] less corpus->means, as the model takes them */
     names sequences;                        /* [B] names of the sequences of a CSV file */
@@ -66,12 +76,16 @@ typedef struct word_vectors {
 typedef struct corpus {
     task *tasks;
     names words;                            /* as they stand in the files; value: uses in training data */
+    token_column *columns;                  /* what is read beside them */
     char **ranks;                           /* --ranks: labels in their order, TASK=LABEL,LABEL */
     char **only;                            /* --only: the tasks that count; empty: all */
     names left_out;                         /* the tasks of the data that it leaves out, for suggestions */
     const char *sequence;                   /* CSV: the column of sequences' names; NULL: a file is one */
     const char *sequence_by, *features_by;  /* who names these columns, for messages: "--sequence names" */
-    char **features;                        /* CSV: the columns of the input */
+    char **features;                        /* CSV: the columns of the input; NAME? says whether NAME is
+                                               missing */
+    const char *gaps;                       /* what a missing feature is read as: "mean" or "last"; NULL: it
+                                               is an error */
     double *means;                          /* [F] taken off before they become float; NULL: by the model */
     mtl_real *scales;                       /* [F] and what the model divides the rest by */
     size_t max_tokens;
@@ -100,7 +114,11 @@ const char *name_fault(const char *text);
 
 /* Number of a task in corpus->tasks, which is added if it is new; -1: it is to be left out. where: its name
    in the header line; NULL for one that has no place of its own. */
-int corpus_task(corpus *all, const source *in, const char *where, const char *text, const column_kind *kind);
+int corpus_task(corpus *all, const source *in, const char *where, const char *text, const column_kind *kind,
+                size_t width);
+
+/* The task's kind, as a column says it: "reals" or "reals:3". Static memory, of two calls. */
+const char *kind_text(const column_kind *kind, size_t width);
 
 /* Takes over one --clamp: TASK=LOW:HIGH. */
 void apply_clamp(corpus *all, const char *text);
@@ -127,8 +145,13 @@ int read_label(corpus *all, task *of, const source *in, const char *text);
 /* Appends the target that a cell holds for one item (a sequence or a step); missing: the item has none. */
 void read_item(corpus *all, target *to, const source *in, const char *cell, int missing);
 
-/* Number of a word; counts it while the training data are read. */
-int read_word(corpus *all, const source *in, const char *text);
+/* Number of a word among those of the text or of a column; counts it while the training data are read. */
+int read_word(const corpus *all, names *words, const source *in, const char *text);
+
+/* Number of the column of tokens of that name, -1: there is none; and of one that is added. where: its name
+   in the header line, or NULL. */
+int find_tokens(const corpus *all, const char *text);
+int add_tokens(corpus *all, const source *in, const char *where, const char *text);
 
 /* Adds a sequence of `steps` rows, which the caller has appended. where: for a message about its length. */
 void end_sequence(const corpus *all, dataset *set, const source *in, const char *where, size_t steps);

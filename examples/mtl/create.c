@@ -49,6 +49,7 @@ mtl_task_desc make_task_desc(const settings *given, const task *of, const char *
     desc.level = of->kind->level;
     if (kind_has_classes(of->kind)) desc.classes = (int)of->classes;
     if (kind_has_classes(of->kind)) desc.labels = labels;
+    else desc.width = (int)of->width;
     desc.class_weights = weights;
     desc.thresholds |= has_thresholds(given, of->name);
     return desc;

@@ -1,9 +1,10 @@
 /* Rows are read in the file's order and grouped afterwards, since those of one sequence need not be adjacent.
    A cell may be quoted ("a,b", "" is a quote inside). An empty cell, `_` or `nan` is a missing target; in a
-   feature it is an error. */
+   feature it is an error, or, with --gaps, NaN until batches.c reads it as the column's mean. */
 #include "formats.h"
 
 #include <ctype.h>
+#include <math.h>
 
 #include "numbers.h"
 
@@ -13,6 +14,7 @@ typedef struct csv {
     size_t columns;
     ptrdiff_t sequence;                     /* columns by their use; -1: the file has none */
     size_t *features;
+    unsigned char *marks;                   /* of each feature: 1 when it says whether a cell is missing */
     ptrdiff_t *targets;                     /* column of each of dataset->targets */
     int *row_sequence;                      /* of each row: the number of its sequence */
     size_t *rows;                           /* of each sequence: how many so far */
@@ -106,6 +108,18 @@ static size_t need_csv_column(const csv *table, const char *text, const char *wh
     return (size_t)found;
 }
 
+/* The column of a feature. "NAME?", where no column is called so, marks the gaps of NAME. */
+static void read_csv_feature(csv *table, const char *text, const char *who)
+{
+    const size_t length = strlen(text);
+    const int is_mark = length > 1 && text[length - 1] == '?' && find_csv_column(table, text) < 0;
+    char *wanted = strcpy((char *)checked_realloc(NULL, length + 1), text);
+    if (is_mark) wanted[length - 1] = '\0';
+    arrput(table->features, need_csv_column(table, wanted, who));
+    arrput(table->marks, (unsigned char)is_mark);
+    free(wanted);
+}
+
 static void read_csv_header(const corpus *all, dataset *set, csv *table)
 {
     size_t i, j;
@@ -120,7 +134,7 @@ static void read_csv_header(const corpus *all, dataset *set, csv *table)
                         "column %.60s stands twice in the header line; rename one", table->cells[j]);
     table->sequence = all->sequence ? (ptrdiff_t)need_csv_column(table, all->sequence, all->sequence_by) : -1;
     for (i = 0; i < arrlenu(all->features); i++)
-        arrput(table->features, need_csv_column(table, all->features[i], all->features_by));
+        read_csv_feature(table, all->features[i], all->features_by);
     for (i = 0; i < arrlenu(all->tasks); i++) {
         target added = { 0 };
         const char *wanted = all->tasks[i].name;
@@ -172,6 +186,13 @@ static int csv_target_is_missing(const task *of, const char *cell)
     return csv_is_missing(cell) && (*cell || !kind_has_sets(of->kind));
 }
 
+static int same_values(const double *a, const double *b, size_t count)
+{
+    size_t i = 0;
+    while (i < count && !(a[i] < b[i] || a[i] > b[i])) i++;
+    return i == count;
+}
+
 static int same_set(const int *a, const int *b)
 {
     return arrlenu(a) == arrlenu(b) && (!a || memcmp(a, b, arrlenu(a) * sizeof *a) == 0);
@@ -197,19 +218,34 @@ static void read_csv_sequence_target(corpus *all, dataset *set, csv *table, size
         agrees = !*line || to->labels[sequence] == one.labels[0];
         to->labels[sequence] = one.labels[0];
     } else {
-        agrees = !*line || !(to->values[sequence] < one.values[0] || to->values[sequence] > one.values[0]);
-        to->values[sequence] = one.values[0];
+        double *of_sequence = to->values + sequence * of->width;
+        agrees = !*line || same_values(of_sequence, one.values, of->width);
+        memcpy(of_sequence, one.values, of->width * sizeof *of_sequence);
     }
     if (!agrees)
         fail_at(&table->in, cell,
                 "%s: '%.40s' differs from the value in line %zu; a task of kind %s has one value for the "
-                "whole sequence%s%s%s", of->name, cell, *line, of->kind->name, steps ? " (kind " : "",
+                "whole sequence%s%s%s", of->name, cell, *line, kind_text(of->kind, of->width),
+                steps ? " (kind " : "",
                 steps ? steps->name : "", steps ? ": one for each row)" : "");
     if (*line) of->items = counted;
     else *line = table->in.number;
     arrfree(one.labels);
     arrfree(one.values);
     arrfree(one.sets);
+}
+
+/* Number f of a row's features. */
+static double read_feature(const corpus *all, const csv *table, size_t f)
+{
+    const char *cell = table->cells[table->features[f]], *name = all->features[f];
+    if (table->marks[f]) return csv_is_missing(cell);
+    if (!csv_is_missing(cell))
+        return read_number(&table->in, cell, name, "remove the row: a feature may not be missing");
+    if (!all->gaps)
+        fail_at(&table->in, cell,
+                "feature %s: '%s' where a number was expected; a feature may not be missing: fill it in, remove the row, or train with --gaps mean or --gaps last", name, cell);
+    return (double)NAN;
 }
 
 static void read_csv_row(corpus *all, dataset *set, csv *table)
@@ -225,14 +261,7 @@ static void read_csv_row(corpus *all, dataset *set, csv *table)
                 arrlenu(table->cells), table->columns);
     sequence = read_csv_sequence(all, set, table);
     arrput(table->row_sequence, (int)sequence);
-    for (i = 0; i < arrlenu(table->features); i++) {
-        const char *cell = table->cells[table->features[i]];
-        if (csv_is_missing(cell))
-            fail_at(in, cell, "feature %s: '%s' where a number was expected; a feature may not be missing: "
-                    "fill it in, or remove the row", all->features[i], cell);
-        arrput(set->features,
-               read_number(in, cell, all->features[i], "remove the row: a feature may not be missing"));
-    }
+    for (i = 0; i < arrlenu(table->features); i++) arrput(set->features, read_feature(all, table, i));
     for (i = 0; i < arrlenu(set->targets); i++) {
         const char *cell = table->cells[table->targets[i]];
         const task *of = &all->tasks[set->targets[i].task];
@@ -263,7 +292,7 @@ static size_t *group_rows(const corpus *all, dataset *set, const csv *table)
 /* Puts the rows of all step arrays in that order. */
 static void reorder_rows(const corpus *all, dataset *set, const size_t *order)
 {
-    size_t i, k, f, rows = arrlenu(order), width = arrlenu(all->features);
+    size_t i, k, f, rows = arrlenu(order), width = arrlenu(all->features), numbers;
     double *features = NULL;
     arrsetlen(features, rows * width);
     for (k = 0; k < rows; k++)
@@ -274,14 +303,30 @@ static void reorder_rows(const corpus *all, dataset *set, const size_t *order)
         target *of = &set->targets[i], moved = { 0 };
         if (!kind_is_step(all->tasks[of->task].kind)) continue;
         moved.task = of->task;
+        numbers = all->tasks[of->task].width;
         for (k = 0; k < rows && of->labels; k++) arrput(moved.labels, of->labels[order[k]]);
-        for (k = 0; k < rows && of->values; k++) arrput(moved.values, of->values[order[k]]);
+        for (k = 0; k < rows * numbers && of->values; k++)
+            arrput(moved.values, of->values[order[k / numbers] * numbers + k % numbers]);
         for (k = 0; k < rows && of->sets; k++) arrput(moved.sets, of->sets[order[k]]);
         arrfree(of->sets);
         arrfree(of->labels);
         arrfree(of->values);
         *of = moved;
     }
+}
+
+/* --gaps last: a gap has the number of the row before it in its sequence, where there is one. */
+static void fill_gaps(const corpus *all, dataset *set)
+{
+    const size_t width = arrlenu(all->features);
+    size_t s, f, row = 0;
+    int step;
+    if (!all->gaps || strcmp(all->gaps, "last") != 0) return;
+    for (s = 0; s < arrlenu(set->lengths); s++)
+        for (step = 0; step < set->lengths[s]; step++, row++)
+            for (f = 0; f < width && step; f++)
+                if (isnan(set->features[row * width + f]))
+                    set->features[row * width + f] = set->features[(row - 1) * width + f];
 }
 
 dataset read_csv(corpus *all, const char *path)
@@ -297,9 +342,11 @@ dataset read_csv(corpus *all, const char *path)
         fail_at(&table.in, NULL, "nothing but a header line; expected at least one row below it");
     order = group_rows(all, &set, &table);
     reorder_rows(all, &set, order);
+    fill_gaps(all, &set);
     arrfree(order);
     arrfree(table.cells);
     arrfree(table.features);
+    arrfree(table.marks);
     arrfree(table.targets);
     arrfree(table.row_sequence);
     arrfree(table.rows);

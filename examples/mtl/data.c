@@ -45,10 +45,11 @@ static const char **columns_of_tasks(const corpus *all)
     size_t i;
     for (i = 0; i < arrlenu(all->tasks); i++) {
         const task *of = &all->tasks[i];
-        size_t size = strlen(of->name) + strlen(of->kind->name) + 2;
+        const char *kind = kind_text(of->kind, of->width);
+        size_t size = strlen(of->name) + strlen(kind) + 2;
         char *text = (char *)checked_realloc(NULL, size);
         if (all->features) snprintf(text, size, "%s", of->name);
-        else snprintf(text, size, "%s:%s", of->name, of->kind->name);
+        else snprintf(text, size, "%s:%s", of->name, kind);
         arrput(list, text);
     }
     return list;

@@ -20,9 +20,9 @@ static void check_tasks(const settings *given, const corpus *all)
         if (!of)
             fail_usage("--task %s: no such task in the model%s", text,
                        suggestion(text, corpus_task_names(all)));
-        if (strcmp(of->kind->name, colon + 1) != 0)
+        if (strcmp(kind_text(of->kind, of->width), colon + 1) != 0)
             fail_usage("--task %s:%s: the model's task %s is of kind %s", text, colon + 1, text,
-                       of->kind->name);
+                       kind_text(of->kind, of->width));
     }
 }
 

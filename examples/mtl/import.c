@@ -47,10 +47,11 @@ static void read_task(importing *in, const char *given)
     const column_kind *kind;
     source command_line = { 0 };
     double count = 0;
+    size_t width;
     split(text, ':', &pieces);
     if (arrlenu(pieces) < 2 || arrlenu(pieces) > 3)
         fail_usage("--task %s: expected NAME:KIND or NAME:KIND:N, as in intent:class:4", given);
-    kind = kind_by_name(pieces[1]);
+    kind = kind_by_name(pieces[1], &width);
     if (!kind)
         fail_usage("--task %s: '%s' is no kind of task; expected %s", given, pieces[1], kinds_that(NULL));
     if (arrlenu(pieces) == 3 && (!mtl_text_number(pieces[2], strlen(pieces[2]), &count) || count < 1 ||
@@ -59,7 +60,7 @@ static void read_task(importing *in, const char *given)
     if (corpus_find(in->all, text)) fail_usage("--task %s: the same task twice", given);
     if (name_fault(text)) fail_usage("--task %s: the name %s", given, name_fault(text));
     command_line.path = "--task";
-    corpus_task(in->all, &command_line, NULL, text, kind);
+    corpus_task(in->all, &command_line, NULL, text, kind, width);
     arrput(in->counts, (int)count);
     arrput(in->labels, NULL);
     arrfree(pieces);

@@ -102,6 +102,7 @@ static void print_model(const settings *given, mtl_model *model, const mtl_safet
     for (i = 0; i < desc->input_count; i++) {
         printf("input %s\n", desc->inputs[i].name);
         print_fields(MTL_DESC_INPUT, &desc->inputs[i]);
+        if (desc->inputs[i].tokens) printf("  tokens %s\n", desc->inputs[i].tokens);
     }
     for (i = 0; i < desc->column_count; i++) {
         printf("column %s\n", desc->columns[i].name);
@@ -133,6 +134,7 @@ static void print_model(const settings *given, mtl_model *model, const mtl_safet
     print_note(model, "auto", "scores of what was tried");
     print_note(model, "sequence", "CSV: sequence column");
     print_note(model, "features", "CSV: feature columns");
+    print_note(model, "gaps", "CSV: gaps are read as");
     print_note(model, "feature_means", "CSV: their means");
 }
 

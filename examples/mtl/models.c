@@ -27,6 +27,14 @@ const char *label_text(const mtl_model *model, int index, int label, char number
     return number;
 }
 
+static void corpus_columns_from_model(const settings *given, corpus *all, const mtl_model *model)
+{
+    const char *name;
+    source in = { 0 };
+    in.path = given->model_path;
+    while ((name = mtl_model_tokens(model, arrlenu(all->columns))) != NULL) add_tokens(all, &in, NULL, name);
+}
+
 void corpus_from_model(const settings *given, corpus *all, const mtl_model *model)
 {
     const mtl_model_desc *desc = mtl_model_describe(model);
@@ -40,9 +48,7 @@ void corpus_from_model(const settings *given, corpus *all, const mtl_model *mode
         all->predicts_words |= of.kind->task->target == MTL_TARGET_WORDS;
         if (kind_is_made(of.kind)) continue;                        /* they stand last */
         of.path = given->model_path;
-        if (kind_has_numbers(of.kind) && desc->tasks[i].width > 1)
-            fail("%s: task %s has %d numbers for each item; the command reads one", given->model_path,
-                 of.name, desc->tasks[i].width);
+        of.width = kind_has_numbers(of.kind) ? (size_t)desc->tasks[i].width : 1;
         for (label = 0; label < desc->tasks[i].classes && kind_has_classes(of.kind); label++) {
             const char *text = label_text(model, (int)i, label, number);
             names_add(&of.labels, text, strlen(text));
@@ -51,6 +57,7 @@ void corpus_from_model(const settings *given, corpus *all, const mtl_model *mode
         if (given->command == EVAL) report_scheme(&of);
         arrput(all->tasks, of);
     }
+    corpus_columns_from_model(given, all, model);
     all->closed = 1;
     all->only = given->only;
     all->max_tokens = (size_t)given->max_tokens;
@@ -79,6 +86,7 @@ void check_inputs(const settings *given, corpus *all, mtl_model *model)
         fail("%s has %zu inputs; the command can feed one of numbers", given->model_path, desc->input_count);
     features = mtl_model_note(model, "features", NULL, &err);
     all->sequence = given->sequence ? given->sequence : mtl_model_note(model, "sequence", NULL, &err);
+    all->gaps = mtl_model_note(model, "gaps", NULL, &err);
     all->features = given->features;
     all->sequence_by = given->sequence ? "--sequence names" : "the model reads (--sequence may name another)";
     all->features_by = given->features ? "--features names" : "the model reads (--features may name others)";

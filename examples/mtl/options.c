@@ -64,7 +64,11 @@ static const option options[] = {
       "rows of numbers in CSV instead of text (--valid is CSV then, too)" },
     { "--sequence", "COLUMN", READING | IMPORT, TEXT, MEMBER(sequence),
       "CSV: the column that names a row's sequence; without it a file is one" },
-    { "--features", "A,B,C", READING, LIST, MEMBER(features), "CSV: the columns that are the input" },
+    { "--features", "A,B,C", READING, LIST, MEMBER(features),
+      "CSV: the columns that are the input; A? is 1 where A is missing, else 0" },
+    { "--gaps", "mean|last", TRAIN, TEXT, MEMBER(gaps),
+      "CSV: a missing feature is read as its column's mean, or as the last number of its sequence, where "
+      "there is none as the mean; without it one is an error" },
     { "--task", "NAME:KIND", TRAIN | EVAL, FILES, MEMBER(tasks),
       "CSV: a column to learn, of a kind named below; may be repeated" },
     { "--clamp", "TASK=LOW:HIGH", READING, FILES, MEMBER(clamps),
@@ -75,9 +79,12 @@ static const option options[] = {
     TRAIN_FIELD("--hidden", "N", "encoder.hidden"),
     TRAIN_FIELD("--layers", "N", "encoder.layers"),
     TRAIN_FIELD("--embed", "N", "input.width"),
-    { "--chars", "none|cnn", TRAIN, TEXT, MEMBER(chars),
-      "cnn: words are read by their characters, too, so that unknown ones are told apart [none]; fields: "
-      "characters.widths and so on" },
+    { "--chars", "none|cnn|gru|lstm", TRAIN, TEXT, MEMBER(chars),
+      "words are read by their characters, too, so that unknown ones are told apart: by filters (cnn) or by "
+      "cells in both directions [none]; fields: characters.widths, characters.hidden and so on" },
+    { "--tokens", "NAME,NAME", TRAIN, LIST, MEMBER(tokens),
+      "columns whose tokens are read beside the words, one for each: of a CoNLL-U file lemma, upos, xpos, "
+      "feats, deprel; of a task TSV any tags; columns NAME:tokens always are; fields: tokens.width" },
     { "--affixes", NULL, TRAIN, SWITCH, MEMBER(affixes),
       "words are read by their first and last 2 and 3 letters and shapes, too; fields: affixes.width" },
     { "--gazetteer", "spans|FILE", TRAIN, FILES, MEMBER(gazetteers),
@@ -249,7 +256,7 @@ static void print_kinds(void)
 static void print_data_help(void)
 {
     printf("\nA task TSV's header line names its columns: text (tokens separated by one space) and "
-           "NAME:KIND for each task.");
+           "NAME:KIND for each task (NAME:real:3: three numbers, with commas between).");
     print_kinds();
     printf(";\na cell _ is a missing "
            "label. Several files may have different tasks. Ctrl-C once keeps the best model so far, "

@@ -32,6 +32,18 @@ static void print_set(const mtl_model *model, int index, const mtl_prediction *a
     if (json) putchar(']');
 }
 
+/* The numbers of an item: "1,2", or in JSON [1, 2]; one stands alone. */
+static void print_values(const task *of, const mtl_prediction *answer, size_t item, int json)
+{
+    size_t j;
+    if (json && of->width > 1) putchar('[');
+    for (j = 0; j < of->width; j++) {
+        if (j) fputs(json ? ", " : ",", stdout);
+        print_number(stdout, answer_value(of, j, answer->values[item * of->width + j]));
+    }
+    if (json && of->width > 1) putchar(']');
+}
+
 /* A task's answer as a cell: labels and numbers of steps are separated by spaces. */
 static void print_answer(const mtl_model *model, const task *of, int index, const mtl_prediction *answer)
 {
@@ -41,7 +53,7 @@ static void print_answer(const mtl_model *model, const task *of, int index, cons
         if (i) putchar(' ');
         if (answer->chosen && kind_is_step(of->kind) && !set_size(answer, i)) putchar('-');
         else if (answer->chosen) print_set(model, index, answer, i, 0);
-        else if (kind_has_numbers(of->kind)) print_number(stdout, answer_value(of, answer->values[i]));
+        else if (kind_has_numbers(of->kind)) print_values(of, answer, i, 0);
         else fputs(label_text(model, index, answer->labels[i], number), stdout);
     }
 }
@@ -67,7 +79,7 @@ static void json_items(const mtl_model *model, const task *of, int index, const 
     for (i = 0; i < answer->items; i++) {
         if (i) printf(", ");
         if (answer->chosen) print_set(model, index, answer, i, 1);
-        else if (kind_has_numbers(of->kind)) print_number(stdout, answer_value(of, answer->values[i]));
+        else if (kind_has_numbers(of->kind)) print_values(of, answer, i, 1);
         else json_string(stdout, label_text(model, index, answer->labels[i], number));
     }
 }
@@ -170,14 +182,14 @@ static void print_answer_header(const settings *given, const corpus *all, const 
     flush_output();
 }
 
-/* Typed text is read generously: any run of spaces and tabs separates tokens. Returns how many tokens there
+/* Typed text is read generously: any run of spaces (blanks) separates tokens. Returns how many tokens there
    are. */
-static size_t tidy_line(const source *in, size_t max_tokens)
+static size_t tidy_text(const source *in, char *text, const char *blanks, size_t max_tokens)
 {
-    char *from = in->line, *to = in->line;
+    char *from = text, *to = text;
     size_t tokens = 0;
-    while (*(from += strspn(from, " \t"))) {
-        size_t length = strcspn(from, " \t");
+    while (*(from += strspn(from, blanks))) {
+        size_t length = strcspn(from, blanks);
         if (length > LONGEST_WORD)
             fail_at(in, from, "a token of %zu bytes; expected at most %d", length, (int)LONGEST_WORD);
         if (++tokens > max_tokens)
@@ -192,6 +204,37 @@ static size_t tidy_line(const source *in, size_t max_tokens)
     return tokens;
 }
 
+/* Answers the current line. Where the model reads tokens beside the words they follow the text, a tab before
+   those of each column. */
+static void predict_line(const settings *given, corpus *all, mtl_model *model, mtl_predictor *predictor,
+                         const source *in, mtl_prediction *answers)
+{
+    const size_t columns = arrlenu(all->columns);
+    char **texts = NULL;
+    mtl_error err = { 0 };
+    size_t i, words;
+    if (columns) split(in->line, '\t', &texts);
+    else arrput(texts, in->line);
+    words = tidy_text(in, texts[0], columns ? " " : " \t", all->max_tokens);
+    if (words && arrlenu(texts) != columns + 1)
+        fail_at(in, NULL, "%zu cells; expected the text and, a tab before each, its tokens of %zu %s (%s%s)",
+                arrlenu(texts), columns, columns > 1 ? "columns" : "column", all->columns[0].name,
+                columns > 1 ? " .." : "");
+    for (i = 1; i < arrlenu(texts) && words; i++)
+        if (tidy_text(in, texts[i], " ", all->max_tokens) != words)
+            fail_at(in, texts[i], "%s: expected a token for each of the %zu words of the text",
+                    all->columns[i - 1].name, words);
+    if (words) {
+        mtl_predict_texts(predictor, (const char *const *)texts, columns + 1, answers, NULL, &err);
+        if (err.code) fail_at(in, NULL, "%s", err.message);
+        print_answers(given, all, model, "text", texts[0], answers);
+    } else {
+        putchar('\n');
+        flush_output();
+    }
+    arrfree(texts);
+}
+
 static void predict_lines(const settings *given, corpus *all, mtl_model *model, mtl_predictor *predictor,
                           mtl_prediction *answers)
 {
@@ -199,19 +242,11 @@ static void predict_lines(const settings *given, corpus *all, mtl_model *model, 
     char *buffer = NULL;
     size_t capacity = 0;
     ptrdiff_t length;
-    mtl_error err = { 0 };
     in.path = "standard input";
     while ((length = read_line(&buffer, &capacity, stdin)) >= 0) {
         int mark = !in.number && length >= 3 && memcmp(buffer, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
         set_line(&in, buffer + mark, (size_t)(length - mark));
-        if (tidy_line(&in, all->max_tokens)) {
-            mtl_predict_text(predictor, in.line, answers, NULL, &err);
-            if (err.code) fail_at(&in, NULL, "%s", err.message);
-            print_answers(given, all, model, "text", in.line, answers);
-        } else {
-            putchar('\n');
-            flush_output();
-        }
+        predict_line(given, all, model, predictor, &in, answers);
     }
     if (ferror(stdin) || !feof(stdin)) fail("standard input: cannot be read: %s", strerror(errno));
     free(buffer);

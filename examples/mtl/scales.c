@@ -18,72 +18,81 @@ void find_feature_scales(corpus *all)
     for (f = 0; f < width; f++) {
         moments of = { 0 };
         for (i = 0; i < arrlenu(all->train); i++)
-            for (k = 0; k < all->train[i].rows; k++) add_value(&of, all->train[i].features[k * width + f]);
+            for (k = 0; k < all->train[i].rows; k++)
+                if (!isnan(all->train[i].features[k * width + f]))
+                    add_value(&of, all->train[i].features[k * width + f]);
+        if (!(of.count > 0))
+            fail("%s: feature %s has no number at all in the training data; leave it out of --features",
+                 all->train[0].path, all->features[f]);
         arrput(all->means, of.mean);
         arrput(all->scales, nearest_real(deviation(&of)));
     }
 }
 
-/* A task's mean and deviation, and how many digits its answers are worth: a float's, or, for numbers so
-   far from 0 that a float would lose their differences, those that tell the distance from the mean as a float
-   does. */
-static void set_task_mean(task *of, double mean, mtl_real scale)
+/* Mean and deviation of a task's next number, and how many digits its answers are worth: a float's, or,
+   for numbers so far from 0 that a float would lose their differences, those that tell the distance from
+   the mean as a float does. */
+static void add_task_mean(task *of, double mean, mtl_real scale)
 {
     double far = scale > 0 ? fabs(mean) / scale : 1e10;
-    of->mean = mean;
-    of->scale = scale;
-    of->digits = mean == 0 || far < 1000 ? 0 : far > 1e9 ? 17 : 7 + (int)ceil(log10(far));
+    arrput(of->means, mean);
+    arrput(of->scales, scale);
+    arrput(of->digits, mean == 0 || far < 1000 ? 0 : far > 1e9 ? 17 : 7 + (int)ceil(log10(far)));
 }
 
-/* The values of a task in one data set. */
-static void add_targets(moments *to, const dataset *set, int index)
+/* Number j of a task's items in one data set. */
+static void add_targets(moments *to, const dataset *set, int index, size_t j, size_t width)
 {
     const target *of = set->targets, *end = of + arrlenu(of);
     size_t k;
     while (of < end && of->task != index) of++;
-    for (k = 0; of < end && k < arrlenu(of->values); k++)
+    for (k = j; of < end && k < arrlenu(of->values); k += width)
         if (!isnan(of->values[k])) add_value(to, of->values[k]);
 }
 
 void find_target_scales(corpus *all)
 {
-    size_t i, t;
-    for (t = 0; t < arrlenu(all->tasks); t++) {
-        moments of = { 0 };
-        if (!kind_has_numbers(all->tasks[t].kind)) continue;
-        for (i = 0; i < arrlenu(all->train); i++) add_targets(&of, &all->train[i], (int)t);
-        if (kind_has_counts(all->tasks[t].kind)) set_task_mean(&all->tasks[t], 0, nearest_real(of.mean));
-        else set_task_mean(&all->tasks[t], of.mean, nearest_real(deviation(&of)));
-    }
+    size_t i, t, j;
+    for (t = 0; t < arrlenu(all->tasks); t++)
+        for (j = 0; j < all->tasks[t].width && kind_has_numbers(all->tasks[t].kind); j++) {
+            task *to = &all->tasks[t];
+            moments of = { 0 };
+            for (i = 0; i < arrlenu(all->train); i++)
+                add_targets(&of, &all->train[i], (int)t, j, to->width);
+            if (kind_has_counts(to->kind)) add_task_mean(to, 0, nearest_real(of.mean));
+            else add_task_mean(to, of.mean, nearest_real(deviation(&of)));
+        }
 }
 
 void set_means(const corpus *all, mtl_model *model, int in_file, mtl_error *err)
 {
     const mtl_model_desc *desc = mtl_model_describe(model);
-    mtl_real *means = NULL, mean;
-    size_t i;
+    mtl_real *means = NULL;
+    size_t i, j;
     for (i = 0; i < arrlenu(all->means); i++) arrput(means, in_file ? nearest_real(all->means[i]) : 0);
     for (i = 0; means && i < desc->input_count; i++)
         if (desc->inputs[i].features) mtl_model_set_feature_scale(model, (int)i, means, all->scales, err);
-    arrfree(means);
     for (i = 0; i < arrlenu(all->tasks); i++) {
-        const int index = mtl_model_task(model, all->tasks[i].name);
-        mean = in_file ? nearest_real(all->tasks[i].mean) : 0;
-        if (index >= 0 && kind_has_numbers(all->tasks[i].kind))
-            mtl_model_set_target_scale(model, index, &mean, &all->tasks[i].scale, err);
+        const task *of = &all->tasks[i];
+        const int index = mtl_model_task(model, of->name);
+        if (index < 0 || !kind_has_numbers(of->kind)) continue;
+        arrsetlen(means, 0);
+        for (j = 0; j < of->width; j++) arrput(means, in_file ? nearest_real(of->means[j]) : 0);
+        mtl_model_set_target_scale(model, index, means, of->scales, err);
     }
+    arrfree(means);
 }
 
 void note_means(const corpus *all, mtl_model *model, mtl_error *err)
 {
     char *text = NULL;
-    size_t i;
+    size_t i, j;
     for (i = 0; i < arrlenu(all->means); i++) add_text(&text, "%s%.17g", i ? "," : "", all->means[i]);
     if (text) mtl_model_note(model, "feature_means", text, err);
     arrfree(text);
     for (i = 0; i < arrlenu(all->tasks); i++)
-        if (kind_has_numbers(all->tasks[i].kind))
-            add_text(&text, "%s%.17g", text ? "," : "", all->tasks[i].mean);
+        for (j = 0; j < arrlenu(all->tasks[i].means); j++)
+            add_text(&text, "%s%.17g", text ? "," : "", all->tasks[i].means[j]);
     if (text) mtl_model_note(model, "target_means", text, err);
     arrfree(text);
 }
@@ -106,35 +115,36 @@ void load_means(corpus *all, mtl_model *model)
     double exact = 0, *exacts = NULL;
     int input = feature_input(desc), f, known = 1;
     mtl_error err = { 0 };
-    size_t i;
-    if (input >= 0 && !mtl_model_feature_scale(model, input, &mean, &scale)) return;
+    size_t i, j, n = 0;
+    if (input >= 0) known = mtl_model_feature_scale(model, input, &mean, &scale);
     for (f = 0; input >= 0 && known && f < desc->inputs[input].features; f++) {
         known = read_mean(&features, mean[f], &exact);
         arrput(all->means, exact);
         arrput(all->scales, scale[f]);
     }
-    for (i = 0; i < arrlenu(all->tasks) && known; i++) {
-        exact = 0;
-        if (kind_has_numbers(all->tasks[i].kind))
-            known = mtl_model_target_scale(model, (int)i, &mean, &scale) &&
-                    read_mean(&targets, *mean, &exact);
-        arrput(exacts, exact);
-    }
-    if (!known) arrfree(all->means), arrfree(all->scales);
     for (i = 0; i < arrlenu(all->tasks) && known; i++)
-        if (mtl_model_target_scale(model, (int)i, &mean, &scale))
-            set_task_mean(&all->tasks[i], exacts[i], *scale);
+        for (j = 0; j < all->tasks[i].width && known && kind_has_numbers(all->tasks[i].kind); j++) {
+            known = mtl_model_target_scale(model, (int)i, &mean, &scale) &&
+                    read_mean(&targets, mean[j], &exact);
+            arrput(exacts, exact);
+        }
+    if (!known) arrfree(all->means), arrfree(all->scales);
+    for (i = 0; i < arrlenu(all->tasks); i++)
+        for (j = 0; j < all->tasks[i].width && kind_has_numbers(all->tasks[i].kind); j++)
+            if (known && mtl_model_target_scale(model, (int)i, &mean, &scale))
+                add_task_mean(&all->tasks[i], exacts[n++], scale[j]);
+            else add_task_mean(&all->tasks[i], 0, 0);
     if (known) set_means(all, model, 0, &err);
     check(&err);
     arrfree(exacts);
 }
 
-double answer_value(const task *of, double centred)
+double answer_value(const task *of, size_t j, double centred)
 {
     char text[40];
-    double value = of->mean + centred;
-    if (!of->digits) return clamp(of, (double)nearest_real(value));
-    snprintf(text, sizeof text, "%.*e", of->digits - 1, value);
+    double value = of->means[j] + centred;
+    if (!of->digits[j]) return clamp(of, (double)nearest_real(value));
+    snprintf(text, sizeof text, "%.*e", of->digits[j] - 1, value);
     mtl_text_number(text, strlen(text), &value);
     return clamp(of, value);
 }

@@ -22,7 +22,7 @@ void note_means(const corpus *all, mtl_model *model, mtl_error *err);
 /* Takes over the exact means of a model that this command trained. Any other takes them off, as floats. */
 void load_means(corpus *all, mtl_model *model);
 
-/* What a task's answer means in the file's own units. */
-double answer_value(const task *of, double centred);
+/* What number j of a task's answer means in the file's own units. */
+double answer_value(const task *of, size_t j, double centred);
 
 #endif

@@ -34,7 +34,7 @@ static void add_clamped_errors(mtl_predictor *predictor, const mtl_model *model,
 {
     const mtl_model_desc *desc = mtl_model_describe(model);
     const mtl_real *gold = batch->targets[index].values;
-    size_t s, k, row = 0;
+    size_t s, k, j, row = 0, width = of->width;
     mtl_input *inputs = NULL;
     mtl_prediction *answers = NULL;
     arrsetlen(inputs, desc->input_count);
@@ -43,9 +43,12 @@ static void add_clamped_errors(mtl_predictor *predictor, const mtl_model *model,
         mtl_batch one = one_sequence(batch, desc, s, row, inputs);
         size_t first = kind_is_step(of->kind) ? row : s;
         if (mtl_predict(predictor, &one, answers, err)) break;
-        for (k = 0; k < answers[index].items; k++)
-            if (!isnan(gold[first + k]))
-                add_error(sums, of->mean + gold[first + k], answer_value(of, answers[index].values[k]));
+        for (k = 0; k < answers[index].items * width; k++)
+            if (!isnan(gold[first * width + k])) {
+                j = k % width;
+                add_error(sums, of->means[j] + gold[first * width + k],
+                          answer_value(of, j, answers[index].values[k]));
+            }
         row += (size_t)batch->lengths[s];
     }
     arrfree(inputs);

@@ -17,10 +17,11 @@ const command_entry commands[COMMAND_COUNT] = {
 #define GROUP(name, desc, member, what) { name, MTL_DESC_##desc, offsetof(settings, member), what }
 const group groups[GROUP_COUNT] = {
     GROUP("input",      INPUT,     input,        "the text input"),
-    GROUP("characters", INPUT,     characters,   "the words' characters, with --chars cnn"),
+    GROUP("characters", INPUT,     characters,   "the words' characters, with --chars"),
     GROUP("affixes",    INPUT,     affix_input,
           "the words' first and last letters and shapes, with --affixes"),
     GROUP("gazetteer",  INPUT,     gazetteer,    "the phrases of known types, with --gazetteer"),
+    GROUP("tokens",     INPUT,     tokens_input, "the inputs of tokens beside the words, such as lemmas"),
     GROUP("frames",     INPUT,     frames_input, "the input of rows of numbers"),
     GROUP("encoder",    COLUMN,    encoder,      "the recurrent layers that all tasks share"),
     { "task", MTL_DESC_TASK, 0, "a task: task.NAME.weight=2, or task.*.weight for all" },
@@ -35,7 +36,8 @@ const group groups[GROUP_COUNT] = {
 static const char *const decided_fields[] = {
     "input.vocabulary", "input.features", "frames.vocabulary", "frames.features",
     "characters.vocabulary", "characters.features", "characters.kind", "characters.part",
-    "characters.letters", "affixes.vocabulary", "affixes.features", "affixes.kind", "affixes.part",
+    "characters.letters", "characters.speller", "affixes.vocabulary", "affixes.features", "affixes.kind",
+    "affixes.part", "tokens.vocabulary", "tokens.features", "tokens.kind",
     "affixes.letters", "gazetteer.vocabulary", "gazetteer.features", "gazetteer.kind", "gazetteer.part",
     "gazetteer.letters", "input.phrase_count", "characters.phrase_count", "affixes.phrase_count",
     "frames.phrase_count", "gazetteer.phrase_count",
@@ -49,6 +51,7 @@ typedef struct preset_row { const char *path, *text; } preset_row;
     { "input.width", "128" },       { "input.dropout", "0.3" },         { "encoder.cell", "lstm" }, \
     { "characters.dropout", "0.3" }, { "affixes.dropout", "0.3" }, \
     { "affixes.width", "24" },      { "affixes.lowercase", "1" },       { "gazetteer.width", "32" }, \
+    { "tokens.width", "32" },       { "tokens.dropout", "0.3" }, \
     { "encoder.hidden", "128" },    { "encoder.dropout", "0.3" },       { "encoder.bidirectional", "1" }, \
     { "task.*.pool", "max" },       { "trainer.optimizer", "adam" },    { "trainer.clip_norm", "5" }
 static const preset_row preset_auto[] = {

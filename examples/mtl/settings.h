@@ -6,7 +6,7 @@
 
 enum { TRAIN = 1, EVAL = 2, PREDICT = 4, INFO = 8, IMPORT = 16, EXPORT = 32,
        READING = TRAIN | EVAL | PREDICT };
-enum { COMMAND_COUNT = 6, GROUP_COUNT = 12 };
+enum { COMMAND_COUNT = 6, GROUP_COUNT = 13 };
 typedef struct command_entry { int command; const char *name, *summary; } command_entry;
 extern const command_entry commands[COMMAND_COUNT];
 
@@ -23,13 +23,13 @@ typedef struct settings {
     int by_data;                            /* --preset auto: sequences without a label are left out */
     int automatic;                          /* what tasks share is to be found out */
     int affixes;                            /* words' first and last letters and shapes are read, too */
-    const char *chars;                      /* "cnn": so are their characters; NULL or "none": they are not */
+    const char *chars;                      /* what reads their characters; NULL or "none": nothing does */
     long long min_count, max_tokens, stop_after, watch, vocabulary, lm_words;
     char **data, **valid, **frames, **only, **features, **tasks, **clamps, **class_weights,
-        **ranks, **thresholds, **teachers;
+        **ranks, **thresholds, **teachers, **tokens;
     char **sampler_weights, **maps, **labels, **freeze, **heads, **pool_of, **gazetteers, **init;
     const char *out, *model_path, *score, *log, *sequence, *preset, *confusion, *budget, *resume;
-    const char *words, *unknown, *export_c, *init_from;
+    const char *words, *unknown, *export_c, *init_from, *gaps;
     const char *vectors, *vectors_rate, *word_dropout, *lm;
     const char *embed_by;                   /* the option that says how wide embeddings are */
     const char *dir_by;                     /* the option that says in which directions the encoder reads */
@@ -37,6 +37,7 @@ typedef struct settings {
     mtl_input_desc input;                   /* of a text input */
     mtl_input_desc characters, affix_input; /* of inputs beside it: words.c */
     mtl_input_desc gazetteer;               /* gazetteer.c */
+    mtl_input_desc tokens_input;            /* of tokens beside the words */
     mtl_input_desc frames_input;            /* of a rows-of-numbers input */
     mtl_column_desc encoder;
     mtl_model_desc model;

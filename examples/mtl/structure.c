@@ -154,6 +154,7 @@ void print_desc_c(const mtl_model_desc *d)
         printf("    { .name = ");
         print_text_c(d->inputs[i].name);
         print_name_c("reads", d->inputs[i].reads);
+        print_name_c("tokens", d->inputs[i].tokens);
         print_members_c(MTL_DESC_INPUT, &d->inputs[i]);
         printf(" },\n");
     }

@@ -42,10 +42,15 @@ static void read_training_data(const settings *given, corpus *all)
     all->features_by = "--features names";
     all->quiet = given->quiet;
     all->predicts_words = given->lm != NULL;
+    all->gaps = given->gaps;
+    if (given->gaps && strcmp(given->gaps, "mean") != 0 && strcmp(given->gaps, "last") != 0)
+        fail_usage("--gaps %s: expected mean or last", given->gaps);
+    if (given->gaps && !frames) fail_usage("--gaps: is for --frames; texts have no gaps");
     all->max_tokens = (size_t)given->max_tokens;
     for (i = 0; i < arrlenu(given->tasks); i++) {
         char *text = given->tasks[i], *colon = strchr(text, ':');
-        const column_kind *kind = colon ? kind_by_name(colon + 1) : NULL;
+        size_t width = 1;
+        const column_kind *kind = colon ? kind_by_name(colon + 1, &width) : NULL;
         if (!colon) fail_usage("--task %s: '%s' is not of the form NAME:KIND", text, text);
         if (!kind)
             fail_usage("--task %s: '%s' is no kind of task; expected %s", text, colon + 1, kinds_that(NULL));
@@ -53,8 +58,13 @@ static void read_training_data(const settings *given, corpus *all)
         if (corpus_find(all, text)) fail_usage("--task %s: the same task twice", text);
         if (name_fault(text))
             fail_usage("--task %s: the name %s; rename the column in the file, too", text, name_fault(text));
-        corpus_task(all, &command_line, NULL, text, kind);
+        corpus_task(all, &command_line, NULL, text, kind, width);
     }
+    command_line.path = "--tokens";
+    if (frames && arrlenu(given->tokens))
+        fail_usage("--tokens: are read beside words; --frames are rows of numbers, named by --features");
+    for (i = 0; i < arrlenu(given->tokens); i++)
+        if (find_tokens(all, given->tokens[i]) < 0) add_tokens(all, &command_line, NULL, given->tokens[i]);
     for (i = 0; i < arrlenu(given->clamps) && frames; i++) apply_clamp(all, given->clamps[i]);
     for (i = 0; i < arrlenu(files); i++) read_dataset(all, files[i], frames, &all->train);
     corpus_close(all);
@@ -96,6 +106,7 @@ static void note_settings(const settings *given, const corpus *all, mtl_model *m
     if (all->sequence) mtl_model_note(model, "sequence", all->sequence, err);
     for (i = 0; i < arrlenu(all->features); i++) add_text(&text, "%s%s", i ? "," : "", all->features[i]);
     mtl_model_note(model, "features", text, err);
+    if (all->gaps) mtl_model_note(model, "gaps", all->gaps, err);
     arrfree(text);
 }
 
@@ -109,7 +120,8 @@ static void print_start(const settings *given, const corpus *all, mtl_model *mod
     if (arrlenu(all->vocabulary.list)) printf(", %zu words", arrlenu(all->vocabulary.list));
     printf("; tasks:");
     for (i = 0; i < arrlenu(all->tasks); i++) {
-        printf("%s %s %s", i ? "," : "", all->tasks[i].name, all->tasks[i].kind->name);
+        printf("%s %s %s", i ? "," : "", all->tasks[i].name,
+               kind_text(all->tasks[i].kind, all->tasks[i].width));
         if (all->tasks[i].classes) printf(" of %zu", all->tasks[i].classes);
     }
     for (; i < mtl_model_describe(model)->task_count; i++)

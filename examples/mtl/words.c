@@ -4,9 +4,21 @@
 #include "names.h"
 #include "system.h"
 
+/* What reads characters, as the library's field calls it: sets input->speller. 0: no such name. */
+static int find_speller(const char *text, mtl_input_desc *input)
+{
+    size_t count, i;
+    const mtl_field *fields = mtl_fields(MTL_DESC_INPUT, &count);
+    mtl_error err = { 0 };
+    for (i = 0; i < count; i++)
+        if (strcmp(fields[i].name, "speller") == 0)
+            return mtl_field_set(&fields[i], input, text, &err) == MTL_OK;
+    return 0;
+}
+
 static int is_wanted(const settings *given, size_t part)
 {
-    return word_parts[part].affix ? given->affixes : given->chars && strcmp(given->chars, "cnn") == 0;
+    return word_parts[part].affix ? given->affixes : given->chars && strcmp(given->chars, "none") != 0;
 }
 
 static double word_dropout(const settings *given)
@@ -21,10 +33,12 @@ static double word_dropout(const settings *given)
 void check_words(const settings *given)
 {
     const int frames = arrlenu(given->frames) > 0;
-    if (given->chars && strcmp(given->chars, "none") != 0 && strcmp(given->chars, "cnn") != 0)
-        fail_usage("--chars %s: expected none or cnn", given->chars);
+    mtl_input_desc input = { 0 };
+    if (is_wanted(given, 0) && !find_speller(given->chars, &input))
+        fail_usage("--chars %s: expected none, cnn, gru or lstm", given->chars);
     if (frames && is_wanted(given, 0))
-        fail_usage("--chars cnn: is for text; --frames are rows of numbers, which have no characters");
+        fail_usage("--chars %s: is for text; --frames are rows of numbers, which have no characters",
+                   given->chars);
     if (frames && given->affixes)
         fail_usage("--affixes: is for text; --frames are rows of numbers, which have no affixes");
     if (frames && arrlenu(given->gazetteers))
@@ -41,7 +55,10 @@ static mtl_input_desc part_desc(const settings *given, size_t part)
     input.name = word_parts[part].name;
     input.part = word_parts[part].part;
     input.letters = word_parts[part].letters;
-    if (!word_parts[part].affix) input.kind = MTL_INPUT_CHARACTERS;
+    if (!word_parts[part].affix) {
+        input.kind = MTL_INPUT_CHARACTERS;
+        if (given->chars) (void)find_speller(given->chars, &input);
+    }
     if (input.part == MTL_PART_SHAPE) input.lowercase = input.digits = 0;
     return input;
 }
@@ -72,17 +89,17 @@ static int compare_uses(const void *one, const void *other)
     return (*a)->value != (*b)->value ? (*a)->value < (*b)->value ? 1 : -1 : *a > *b ? 1 : -1;
 }
 
-/* Fills `to` with "<unk>" and what an input knows of the training data's words: what stands there `least`
-   times. sorted: a language model wants the commonest first. */
-static void make_texts(const corpus *all, const mtl_input_desc *input, size_t least, int sorted, names *to)
+/* Fills `to` with "<unk>" and what an input knows of the training data's words, or tokens: what stands there
+   `least` times. sorted: a language model wants the commonest first. */
+static void make_texts(const names *words, const mtl_input_desc *input, size_t least, int sorted, names *to)
 {
     const name **order = NULL;
     names counted = { 0 };
     char *room = NULL;
     size_t i, at, bytes;
-    for (i = 0; i < arrlenu(all->words.list); i++) {
-        const char *word = all->words.list[i].key;
-        const size_t uses = all->words.list[i].value, length = strlen(word);
+    for (i = 0; i < arrlenu(words->list); i++) {
+        const char *word = words->list[i].key;
+        const size_t uses = words->list[i].value, length = strlen(word);
         const int whole = !mtl_input_kind_of(input)->reads_spellings;
         for (at = 0; at < length && uses; at += bytes) {
             bytes = whole ? length : character_bytes(word + at);
@@ -107,7 +124,7 @@ void make_vocabulary(const settings *given, corpus *all)
 {
     mtl_input_desc input;
     size_t i;
-    make_texts(all, &given->input, (size_t)given->min_count, given->lm != NULL, &all->vocabulary);
+    make_texts(&all->words, &given->input, (size_t)given->min_count, given->lm != NULL, &all->vocabulary);
     if (arrlenu(all->vocabulary.list) < 2)
         fail("the vocabulary is empty: no word occurs %lld times in the training data; lower --min-count",
              given->min_count);
@@ -116,7 +133,12 @@ void make_vocabulary(const settings *given, corpus *all)
                                                  + (double)all->vocabulary.list[i].value)) : 0);
     for (i = 0; i < WORD_PARTS; i++) {
         input = part_desc(given, i);
-        if (is_wanted(given, i)) make_texts(all, &input, word_parts[i].least, 0, &all->parts[i]);
+        if (is_wanted(given, i)) make_texts(&all->words, &input, word_parts[i].least, 0, &all->parts[i]);
+    }
+    for (i = 0; i < arrlenu(all->columns); i++) {
+        token_column *of = &all->columns[i];
+        of->words.list[names_add(&of->words, "_", 1)].value = 0;            /* it is read as an unknown one */
+        make_texts(&of->words, &given->tokens_input, (size_t)given->min_count, 0, &of->vocabulary);
     }
 }
 
@@ -140,6 +162,11 @@ mtl_input_desc *make_text_inputs(const settings *given, const corpus *all, const
     add_input(&inputs, input, &all->vocabulary, texts);
     for (i = 0; i < WORD_PARTS; i++)
         if (is_wanted(given, i)) add_input(&inputs, part_desc(given, i), &all->parts[i], texts);
+    for (i = 0; i < arrlenu(all->columns); i++) {
+        input = given->tokens_input;
+        input.name = input.tokens = all->columns[i].name;
+        add_input(&inputs, input, &all->columns[i].vocabulary, texts);
+    }
     add_gazetteer(given, all, &inputs, texts, uses);
     return inputs;
 }

@@ -35,7 +35,7 @@ static const char usage[] =
     "       bench growth                         steps of models with larger vocabularies and with more "
     "tasks\n"
     "       bench parts [--only "
-    "embedding|softmax|crf|adam|dropout|heads|lazy|denormal|sharing|columns|conv|ragged]\n"
+    "embedding|softmax|crf|adam|dropout|heads|lazy|denormal|sharing|columns|conv|characters|ragged]\n"
     "                  [--lengths FILE]\n"
     "           --lengths FILE       of the ragged batches: a length a line, 32 at least\n"
     "       bench infer|train|stream [options]   each takes a value or several, separated by commas; all "

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Frames of spoken digits as the CSV file that `mtl --frames` reads: a row a frame, utt,m0..m15,digit,speaker.
+"""Frames of spoken digits as the CSV file that `mtl --frames` reads: a row a frame, utt,m0..m15,digit,speaker,pitch.
 
     join_frames.py FOLDER train|valid OUT.csv       FOLDER has PART_logmel16.npy (float32, [frames, 16]) and PART_utts.csv
 """
@@ -27,12 +27,12 @@ def read_npy(path):
 def join(folder, part, out):
     numbers, width = read_npy(f"{folder}/{part}_logmel16.npy")
     with open(f"{folder}/{part}_utts.csv", encoding="utf-8") as file, open(out, "w", encoding="utf-8") as to:
-        print("utt", *[f"m{i}" for i in range(width)], "digit", "speaker", sep=",", file=to)
+        print("utt", *[f"m{i}" for i in range(width)], "digit", "speaker", "pitch", sep=",", file=to)
         for utt in csv.DictReader(file):
             first = int(utt["start_frame"])
             for row in range(first, first + int(utt["n_frames"])):
                 values = [f"{x:.5g}" for x in numbers[row * width:(row + 1) * width]]
-                print(utt["utt"], *values, utt["digit"], utt["speaker"], sep=",", file=to)
+                print(utt["utt"], *values, utt["digit"], utt["speaker"], utt["f0_median_hz"], sep=",", file=to)
 
 
 if __name__ == "__main__":

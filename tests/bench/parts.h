@@ -263,6 +263,100 @@ static void bench_crf_part(size_t labels)
     bench_bare_destroy(&b);
 }
 
+/* ---- words by their characters ------------------------------------------------------------------------- */
+
+enum { BENCH_SPELL_ROWS = 1024, BENCH_SPELL_WORDS = 4000, BENCH_SPELL_CHARACTERS = 60 };
+
+typedef struct bench_speller {
+    bench_bare bare;
+    mtl_input_desc desc;
+    mtl_input_part part;
+    mtl_spellings words;
+    mtl_input input;
+    size_t distinct, places;                /* of the batch: words, and their characters with both ends */
+} bench_speller;
+
+static void bench_spell(void *user)
+{
+    bench_speller *s = (bench_speller *)user;
+    bench_bare *b = &s->bare;
+    mtl_activation *y;
+    int add;
+    bench_bare_begin(b);
+    y = mtl__characters_input(&b->run, &s->part, &s->input);
+    bench_must(&b->error);
+    mtl_tape_mark(&b->run);
+    (void)mtl_run_grad(&b->run, y, &add);
+    memset(y->grad, 0, y->rows * y->stride * sizeof *y->grad);
+    mtl__gradients_reset(b->gradients);
+    (void)mtl_tape_replay(&b->run, b->gradients, MTL_TAPE_SHARED, NULL, NULL, 0, 0);
+    bench_must(&b->error);
+}
+
+/* Words of 2 to 9 characters, which a text has with a probability like 1/(k+1). */
+static void bench_speller_words(bench_speller *s)
+{
+    mtl_arena *keep = &s->bare.keep;
+    size_t *begins = (size_t *)mtl_arena_push(keep, (BENCH_SPELL_WORDS + 1) * sizeof *begins), k;
+    unsigned char *seen = (unsigned char *)mtl__arena_zero(keep, BENCH_SPELL_WORDS, 1, "words",
+                                                           &s->bare.error);
+    const int *more = bench_ints(keep, BENCH_SPELL_WORDS, 8, 51);
+    int *ids = bench_ints(keep, BENCH_SPELL_ROWS, 1, 52);
+    bench_must(&s->bare.error);
+    for (k = 0, begins[0] = 0; k < BENCH_SPELL_WORDS; k++) begins[k + 1] = begins[k] + 2 + (size_t)more[k];
+    for (k = 0; k < BENCH_SPELL_ROWS; k++) {
+        const int id = (int)exp(mtl__random_uniform(1, 53, k) * log((double)BENCH_SPELL_WORDS)) - 1;
+        ids[k] = id < 0 ? 0 : id;
+        if (seen[ids[k]]++) continue;
+        s->distinct++;
+        s->places += begins[ids[k] + 1] - begins[ids[k]] + 2;
+    }
+    s->words.count = BENCH_SPELL_WORDS;
+    s->words.begins = begins;
+    s->words.characters = bench_ints(keep, begins[BENCH_SPELL_WORDS], BENCH_SPELL_CHARACTERS, 54);
+    s->input.ids = ids;
+    s->input.spellings = &s->words;
+}
+
+/* Forward and backward. Of cells the products of the states count, three of 2 places H 4H in each direction;
+   those of the inputs are made once for each character. */
+static void bench_speller_part(const char *name, int speller, int hidden)
+{
+    const double peak = bench_peak(bench_stamp_find(MTL_ISA_AUTO), NULL, 1);
+    bench_speller s;
+    bench_timing t;
+    double work;
+    char size[64];
+    memset(&s, 0, sizeof s);
+    bench_bare_init(&s.bare);
+    s.desc.name = "characters";
+    s.desc.kind = MTL_INPUT_CHARACTERS;
+    s.desc.vocabulary = BENCH_SPELL_CHARACTERS;
+    s.desc.speller = speller;
+    s.desc.hidden = hidden;
+    mtl_desc_check(MTL_DESC_INPUT, &s.desc, "input", &s.bare.error);
+    s.part.desc = &s.desc;
+    mtl__characters_check(&s.desc, "input", &s.bare.error);
+    mtl__characters_build(&s.part, &s.bare.set, &s.bare.error);
+    bench_must(&s.bare.error);
+    bench_bare_ready(&s.bare, BENCH_SPELL_ROWS);
+    bench_speller_words(&s);
+    t = bench_measure(bench_spell, &s, 0, 0.5);
+    work = 6.0 * 2 * 4 * (double)hidden * (double)hidden * (double)s.places;
+    sprintf(size, "width=%d,words=%d,places=%d", (int)s.part.width, (int)s.distinct, (int)s.places);
+    if (hidden) bench_part_row(name, size, t.us_min, work / (t.us_min * 1e3), "GFLOP/s",
+                               work / (t.us_min * 1e3) / peak);
+    else bench_part_row(name, size, t.us_min, (double)s.distinct / t.us_min, "words/us", 0);
+    bench_bare_destroy(&s.bare);
+}
+
+static void bench_speller_parts(void)
+{
+    bench_speller_part("characters_cnn", MTL_SPELLER_CNN, 0);
+    bench_speller_part("characters_lstm", MTL_SPELLER_LSTM, 32);
+    bench_speller_part("characters_lstm", MTL_SPELLER_LSTM, 64);
+}
+
 /* ---- Adam ---------------------------------------------------------------------------------------------- */
 
 static void bench_adam(void *user)
@@ -996,7 +1090,7 @@ static int bench_parts_command(const char *lengths, const char *only)
         { "denormal", bench_denormal_parts },   { "sharing", bench_sharing_part },
             { "columns", bench_columns_part }, { "conv", bench_conv_part },
         { "surgery", bench_surgery_parts },     { "watch", bench_watch_part },
-        { "crf", bench_crf_parts }
+        { "crf", bench_crf_parts },             { "characters", bench_speller_parts }
     };
     size_t i;
     int ragged = !only || !strcmp(only, "ragged"), found = ragged;
