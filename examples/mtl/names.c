@@ -194,7 +194,7 @@ const char *suggestion(const char *wrong, const char *const *candidates)
     size_t i, used = 0, count = arrlenu(candidates);
     text[0] = '\0';
     if (nearest) snprintf(text, sizeof text, "; did you mean %s?", nearest);
-    for (i = 0; i < count && !nearest && count <= 24; i++) {
+    for (i = 0; i < count && !nearest && count <= 40; i++) {
         if (!*candidates[i]) continue;
         if (used + strlen(candidates[i]) + 8 > sizeof text) return strcat(text, ", ...");
         used += (size_t)snprintf(text + used, sizeof text - used, "%s%s", used ? ", " : "; expected ",
