@@ -1990,7 +1990,11 @@ enum { MTL_SHARE_DEFAULT, MTL_SHARE_FULL, MTL_SHARE_NONE, MTL_SHARE_PARTIAL, MTL
       "adversarial: weight that keeps shared and own columns apart") \
     X(MTL_FLOAT,  adversary, 0.05, 0, 1e6, MTL_NONE, "adversarial: weight of the task `origin`") \
     X(MTL_INT,    sets,         0, 0, 1000000, MTL_NONE, \
-      "adversarial: data sets that are told apart; the command counts them")
+      "adversarial: data sets that are told apart; the command counts them") \
+    X(MTL_INT,    attention,    0, 0, 64, MTL_NONE, \
+      "layers of self-attention over each column that a task reads, with the encoder's heads, head_width, " \
+      "rotary and norm_epsilon; 0: none") \
+    X(MTL_FLOAT,  attention_dropout, 0, 0, 0.99, MTL_NONE, "share of what these add that is dropped in training")
 typedef struct mtl_share_desc { MTL_SHARE_FIELDS(MTL__MEMBER) } mtl_share_desc;
 /* The desc of a model that shares in this way, into *out; what it points to lies in `arena` or in `plain`,
    both of which must stay until a model is made of it. how NULL: full sharing.
@@ -2013,6 +2017,7 @@ typedef struct mtl_share_desc { MTL_SHARE_FIELDS(MTL__MEMBER) } mtl_share_desc;
                      keeps shared and own columns apart                                       Liu et al. 2017
        stack         class tasks of sequences are predicted at each step, and tasks of steps read these
                      distributions beside the encoder                                         Qin et al. 2019
+   With `attention` a task reads the column COLUMN-self instead of COLUMN.
    Errors: FIELD for a plain desc with columns or taps, with one task only (full and none are no sharing
    then), an order that leaves out a task; adversarial: fewer than two data sets; stack: no class task of
    sequences, or no task of steps. */
@@ -21645,6 +21650,45 @@ static MTL__RARE void mtl__share_stack(mtl__share *s)
                   "stacked tasks are a class task of sequences at least, and one of steps that reads it");
 }
 
+/* The name of the column of self-attention over column i, which is made when it is asked for first. */
+static MTL__RARE const char *mtl__share_self(mtl__share *s, size_t i)
+{
+    const mtl_column_desc *encoder = &s->plain->encoder;
+    const char *name = mtl__share_name(s, s->columns[i].name, "-self", -1);
+    mtl_column_desc *self = &s->columns[s->out->column_count];
+    size_t k;
+    for (k = 0; name && k < s->out->column_count; k++)
+        if (mtl__same_text(s->columns[k].name, name)) return name;
+    if (!name || k == s->room) return NULL;
+    s->out->column_count++;
+    self->name = name;
+    self->input.from = s->columns[i].name;
+    self->kind = MTL_COLUMN_ATTENTION;
+    self->layers = s->how.attention;
+    self->heads = encoder->heads;
+    self->head_width = encoder->head_width;
+    self->rotary = encoder->rotary;
+    self->norm_epsilon = encoder->norm_epsilon;
+    self->rate = encoder->rate;
+    self->dropout = s->how.attention_dropout;
+    self->dropout_per_sequence = encoder->dropout_per_sequence;
+    return name;
+}
+
+/* Sources "a+b" of a tap, of which columns become those of self-attention over them. */
+static MTL__RARE const char *mtl__share_attended(mtl__share *s, const char *from)
+{
+    const char *names = NULL;
+    size_t length, i;
+    for (; from && *from && !mtl__failed(s->err); from += length + (from[length] == '+')) {
+        char *source = (char *)mtl__arena_zero(s->arena, (length = strcspn(from, "+")) + 1, 1, "a mix", s->err);
+        if (source) memcpy(source, from, length);
+        for (i = 0; i < s->out->column_count && !mtl__same_text(s->columns[i].name, source); i++) { }
+        names = mtl__share_join(s, names, i < s->out->column_count ? mtl__share_self(s, i) : source);
+    }
+    return names;
+}
+
 /* In the order of MTL_SHARE_*. */
 static void (*const mtl__shares[])(mtl__share *) = {
     mtl__share_full, mtl__share_none, mtl__share_partial, mtl__share_gated, mtl__share_hierarchical,
@@ -21686,6 +21730,7 @@ MTL_DEF MTL__RARE mtl_status mtl_share(const mtl_share_desc *how, const mtl_mode
 {
     mtl_error own;
     mtl__share s;
+    size_t k;
     memset(&s, 0, sizeof s);
     s.err = err = mtl__error_given(err, &own);
     if (!mtl__given(plain, "plain", err) || !mtl__given(out, "out", err) || !mtl__given(arena, "arena", err))
@@ -21703,6 +21748,8 @@ MTL_DEF MTL__RARE mtl_status mtl_share(const mtl_share_desc *how, const mtl_mode
     out->tasks = s.tasks;
     out->penalties = s.penalties;
     mtl__shares[s.how.kind - MTL_SHARE_FULL](&s);
+    for (k = 0; k < out->task_count && s.how.attention && !mtl__failed(err); k++)
+        s.tasks[k].tap.from = mtl__share_attended(&s, s.tasks[k].tap.from);
     return mtl__status(err);
 }
 
