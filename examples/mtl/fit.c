@@ -76,7 +76,7 @@ static void set_weights(const reporter *to, mtl_model *model, mtl_trainer *train
 static mtl_trainer *create_trainer(const reporter *to, mtl_model *model, mtl_error *err)
 {
     mtl_trainer_desc desc = to->given->trainer;
-    if (to->step_weight > 0) desc.lr *= JOINT_RATE;
+    if (to->step_weight > 0 && !to->given->best) desc.lr *= JOINT_RATE;
     else if (to->number) desc.balance = desc.surgery = 0;
     return mtl_trainer_create(model, &desc, err);
 }

@@ -164,7 +164,7 @@ static const option options[] = {
       "the task whose validation score decides; without it the mean over tasks" },
     { "--seed", "N", TRAIN | IMPORT, FIELD, FIELDS("model.seed trainer.seed fit.seed"),
       "of the initial values, dropout and the order of the data [1]" },
-    { "--preset", "auto|plain", TRAIN, TEXT, MEMBER(preset),
+    { "--preset", "auto|plain|best", TRAIN, TEXT, MEMBER(preset),
       "values for these, which single options change: auto goes by the data, plain by the book [auto]" },
     { "--set", "GROUP.FIELD=VALUE", READING | IMPORT, SET, FIELDS(NULL),
       "any field, e.g. encoder.forget_bias=1; `mtl reference` lists them all" },
