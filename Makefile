@@ -110,6 +110,14 @@ study-regimes: $(BUILD)/mtl  ## data sets in turn or together, and a map over tw
 study-gradients study-overfitting study-transfer study-balance study-regimes:
 	@tests/bench/study_$(@:study-%=%).py $(ARGS)
 
+study-ablation: $(BUILD)/mtl  ## what is each part of the preset best worth? one off at a time; resumes (SETS, SEEDS, SENTENCES)
+study-curves: $(BUILD)/mtl  ## the preset best at 5 to 100 % of the data, joint and single; resumes
+study-crf: $(BUILD)/mtl  ## tags each for itself or as one choice; resumes
+study-characters: $(BUILD)/mtl  ## what is read of words beside themselves; resumes
+study-attention: $(BUILD)/mtl  ## pools by attention, last, mean, max, with and without self-attention; resumes
+study-ablation study-curves study-crf study-characters study-attention:
+	@tests/bench/study_parts.py $(@:study-%=%) $(ARGS)
+
 gain: $(BUILD)/mtl  ## does learning together pay? single-task models against shared ones on real data; resumes (ARGS=--cut: few labels; SETS, SEEDS)
 	@tests/bench/gain.py $(ARGS)
 
@@ -188,6 +196,7 @@ setup-build setup-test setup-cpp: setup-%:
 
 .PHONY: all cpp demo demo-seeds test plain matrix lint map same-bits bench bench-guard bench-against bench-peers mutants parity pytorch \
     surgery-peers board \
-    study-sharing study-gradients study-overfitting study-transfer study-balance study-regimes gain resume-test \
+    study-sharing study-gradients study-overfitting study-transfer study-balance study-regimes study-ablation study-curves study-crf study-characters \
+    study-attention gain resume-test \
     reference install clean help setup-build setup-test setup-cpp
 .DELETE_ON_ERROR:

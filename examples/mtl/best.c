@@ -32,7 +32,8 @@ static int is_assigned(char *const *assignments, const char *name)
 static void choose_heads(settings *given, const task *of)
 {
     char *text = NULL;
-    if (of->classes <= MOST_CRF_LABELS && kind_with_head(of->kind, "crf") && !is_assigned(given->heads, of->name)) {
+    if (of->classes <= MOST_CRF_LABELS && kind_with_head(of->kind, "crf")
+        && !is_assigned(given->heads, of->name)) {
         add_text(&text, "%s=crf", of->name);
         arrput(given->heads, text);
     }
@@ -54,21 +55,26 @@ static size_t longest_sequence(const corpus *all)
 static void choose_words(settings *given, const corpus *all, int spans)
 {
     const int searches = given->automatic && arrlenu(all->tasks) > 1 && arrlenu(given->valid);
-    if (!given->chars) {
-        given->chars = "cnn";
-        given->affixes = 1;
-    }
+    if (!given->chars) given->chars = "cnn";
+    given->affixes |= !given->no_affixes;
     if (!given->word_dropout) given->word_dropout = "0.25";
-    if (spans && !given->gazetteers) arrput(given->gazetteers, (char *)"spans");
+    if (spans && !arrlenu(given->gazetteers)) arrput(given->gazetteers, (char *)"spans");
     if (!given->lm && !searches && given->encoder.bidirectional && given->encoder.layers <= 1)
         given->lm = "0.1";
 }
 
-void choose_by_data(settings *given, const corpus *all)
+/* 'none' keeps the preset from choosing. */
+static void forget_none(settings *given)
+{
+    if (given->lm && strcmp(given->lm, "none") == 0) given->lm = NULL;
+    if (arrlenu(given->gazetteers) == 1 && strcmp(given->gazetteers[0], "none") == 0)
+        arrsetlen(given->gazetteers, 0);
+}
+
+static void choose(settings *given, const corpus *all)
 {
     int spans = 0, classes = 0;
     size_t k;
-    if (!given->best) return;
     for (k = 0; k < arrlenu(all->tasks); k++) {
         choose_heads(given, &all->tasks[k]);
         spans |= has_spans(&all->tasks[k]);
@@ -77,5 +83,12 @@ void choose_by_data(settings *given, const corpus *all)
     if (!arrlenu(given->frames)) choose_words(given, all, spans);
     if (!spans && strcmp(given->swap_by, "--preset") == 0) given->fit.swap = 0;
     if (!classes && strcmp(given->rdrop_by, "--preset") == 0) given->trainer.rdrop = 0;
-    if (longest_sequence(all) > MOST_ATTENDED_STEPS || !given->encoder.bidirectional) given->share.attention = 0;
+    if (longest_sequence(all) > MOST_ATTENDED_STEPS || !given->encoder.bidirectional)
+        given->share.attention = 0;
+}
+
+void choose_by_data(settings *given, const corpus *all)
+{
+    if (given->best) choose(given, all);
+    forget_none(given);
 }

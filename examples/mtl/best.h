@@ -6,7 +6,8 @@
 #include "settings.h"
 
 /* After the training data are read: what of the words is read, heads, a language model beside the tasks, and
-   what has no use here, as far as the command line does not say. A no-op with other presets. */
+   what has no use here, as far as the command line does not say, with other
+   presets nothing; then `none` of the command line is nothing, too. */
 void choose_by_data(settings *given, const corpus *all);
 
 /* The preset's initial values, as --init has them: NULL, or [*count] rules, of which those count that fit. */

@@ -87,7 +87,8 @@ static const option options[] = {
       "feats, deprel; of a task TSV any tags; columns NAME:tokens always are; fields: tokens.width" },
     { "--affixes", NULL, TRAIN, SWITCH, MEMBER(affixes),
       "words are read by their first and last 2 and 3 letters and shapes, too; fields: affixes.width" },
-    { "--gazetteer", "spans|FILE", TRAIN, FILES, MEMBER(gazetteers),
+    { "--no-affixes", NULL, TRAIN, SWITCH, MEMBER(no_affixes), "they are not, whatever the preset" },
+    { "--gazetteer", "spans|FILE|none", TRAIN, FILES, MEMBER(gazetteers),
       "words are told of phrases that they are part of, by type: the training data's spans of B-/I- tags, or "
       "a file of lines TYPE<TAB>phrase; may be repeated; fields: gazetteer.width, gazetteer.ignore" },
     { "--word-dropout", "X", TRAIN, TEXT, MEMBER(word_dropout),

@@ -22,6 +22,7 @@ typedef struct settings {
     int json, quiet, desc_c, force, logits;
     int by_data;                            /* --preset auto: sequences without a label are left out */
     int automatic;                          /* what tasks share is to be found out */
+    int no_affixes;                         /* not even where the preset would */
     int affixes;                            /* words' first and last letters and shapes are read, too */
     const char *chars;                      /* what reads their characters; NULL or "none": nothing does */
     long long min_count, max_tokens, stop_after, watch, vocabulary, lm_words;

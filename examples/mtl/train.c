@@ -42,7 +42,7 @@ static void read_training_data(settings *given, corpus *all)
     all->sequence_by = "--sequence names";
     all->features_by = "--features names";
     all->quiet = given->quiet;
-    all->predicts_words = given->lm != NULL;
+    all->predicts_words = given->lm && strcmp(given->lm, "none") != 0;
     all->gaps = given->gaps;
     if (given->gaps && strcmp(given->gaps, "mean") != 0 && strcmp(given->gaps, "last") != 0)
         fail_usage("--gaps %s: expected mean or last", given->gaps);

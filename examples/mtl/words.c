@@ -41,7 +41,7 @@ void check_words(const settings *given)
                    given->chars);
     if (frames && given->affixes)
         fail_usage("--affixes: is for text; --frames are rows of numbers, which have no affixes");
-    if (frames && arrlenu(given->gazetteers))
+    if (frames && arrlenu(given->gazetteers) && strcmp(given->gazetteers[0], "none") != 0)
         fail_usage("--gazetteer: is for text; --frames are rows of numbers, which are no phrases");
     if (frames && given->word_dropout)
         fail_usage("--word-dropout: is for text; --frames are rows of numbers, which are no words");
