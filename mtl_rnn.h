@@ -109,28 +109,32 @@
                      nothing of models
      13 >>desc       field tables, and the one copy, check, write and read that serve every desc
      14 >>tape       the run, its records, playing them backward
-     15 >>layers     embedding, dense, dropout, selection, concatenation, pooling
-     16 >>cells      RNN, GRU, LSTM, minGRU, whose table is in >>kernels; directions; stacks
-     17 >>stream     one step of one sequence: a short list of operations
-     18 >>losses     cross-entropy, MSE, MAE, Huber, binary cross-entropy; words; agreement; penalties
-     19 >>spelling   words by their characters: filters or cells over each distinct word of a batch; gazetteers
-     20 >>crf        conditional random fields: sums over all labellings of a sequence, and the best one
-     21 >>metrics    accuracy, span F1, label F1, RMSE, MAE, R2: counted as items stream by, nothing allocated
-     22 >>nodes      inputs, columns, mixes, penalties: tables of their kinds, the one list that passes walk
-     23 >>tasks      the registry: the table of kinds of task, and the heads that they share
-     24 >>sharing    presets: each fills a desc with columns, mixes, taps, penalties; nothing in the passes
-     25 >>model      create, size, save, load, transfer, import
-     26 >>session    what trainers and predictors have in common: scratch, limits, threads, the run
-     27 >>predict    batches of sequences through a read-only model
-     28 >>balance    from the tasks' losses to gradients: their weights, groups of tasks, surgery
-     29 >>optimise   SGD, RMSProp, Adam, AdamW; clipping; schedules; averaging
-     30 >>data       data sets: batches of chosen sequences, evaluation, samplers
-     31 >>train      the step, resume
-     32 >>fit        the training loop: epochs, early stopping, checkpoints
-     33 >>watch      instruments: tasks' gradients side by side, trial steps, gradients through time, gates
-     34 >>deploy     a model's stream as C constants
-     35 >>check      gradient checker, for users' own layers too
-     36 >>licence    MIT or public domain, at your choice
+     15 >>layers     embedding, dense, dropout, selection, concatenation, mixing rows, windows
+     16 >>norms      layer normalisation of rows, batch normalisation of columns
+     17 >>pooling    steps that become one row, or look at one another: last, mean, max, attention
+     18 >>cells      RNN, GRU, LSTM, minGRU, whose table is in >>kernels; directions; stacks
+     19 >>stream     one step of one sequence: a short list of operations
+     20 >>losses     cross-entropy, MSE, MAE, Huber, binary cross-entropy; words; agreement; penalties
+     21 >>spelling   words by their characters: filters or cells over each different word; gazetteers
+     22 >>crf        conditional random fields: sums over all labellings of a sequence, and the best one
+     23 >>metrics    accuracy, span F1, label F1, RMSE, MAE, R2: counted as items stream by, nothing allocated
+     24 >>columns    stacks of cells, of convolutions, of self-attention: the table of their kinds
+     25 >>nodes      inputs, mixes, penalties: tables of their kinds; the one list of nodes that passes walk
+     26 >>kinds      of tasks, the table: what outputs are, their loss, the answer, the score
+     27 >>tasks      the registry: the heads that all kinds of task share
+     28 >>sharing    presets: each fills a desc with columns, mixes, taps, penalties; nothing in the passes
+     29 >>model      create, size, save, load, transfer, import
+     30 >>session    what trainers and predictors have in common: scratch, limits, threads, the run
+     31 >>predict    batches of sequences through a read-only model
+     32 >>balance    from the tasks' losses to gradients: their weights, groups of tasks, surgery
+     33 >>optimise   SGD, RMSProp, Adam, AdamW; clipping; schedules; averaging
+     34 >>data       data sets: batches of chosen sequences, evaluation, samplers
+     35 >>train      the step, resume
+     36 >>fit        the training loop: epochs, early stopping, checkpoints
+     37 >>watch      instruments: tasks' gradients side by side, trial steps, gradients through time, gates
+     38 >>deploy     a model's stream as C constants
+     39 >>check      gradient checker, for users' own layers too
+     40 >>licence    MIT or public domain, at your choice
    -------------------------------------------------------------------------------------------------------- */
 #ifndef MTL__STAMP                  /* defined while the header includes itself to read the kernel template:
                                        >>dispatch */
@@ -495,8 +499,9 @@ typedef struct mtl_mix_desc { MTL_MIX_FIELDS(MTL__MEMBER) } mtl_mix_desc;
     X(MTL_FLOAT,  forget_bias,   0, -100, 100, MTL_NONE, "LSTM: added to the forget gate's initial bias")
 typedef struct mtl_cell_desc { MTL_CELL_FIELDS(MTL__MEMBER) } mtl_cell_desc;
 
-/* A column: a stack of recurrent layers of such cells. Tensors of its layer normalisations: COLUMN.norm_input,
-   COLUMN.norm_between.0 (below the second layer) .. and COLUMN.norm_output, .weight and .bias of each.
+/* A column: a stack of recurrent layers of such cells. Tensors of its layer normalisations:
+   COLUMN.norm_input, COLUMN.norm_between.0 (below the second layer) .. and COLUMN.norm_output, .weight and
+   .bias of each.
 
    The kind `conv` has convolutions over the steps of a sequence: for each of `widths` `hidden` filters with
    ReLU, side by side, zeros beyond both ends. A window has its middle (of an even width: the step behind it)
@@ -531,7 +536,8 @@ typedef struct mtl_cell_desc { MTL_CELL_FIELDS(MTL__MEMBER) } mtl_cell_desc;
       "conv: steps in a window, several side by side; none: 3") \
     X(MTL_INT,    dilation,      0, 0, 1000, MTL_NONE, \
       "conv: a layer's windows take every so many-th step, times that of the layer below; 0: as 1") \
-    X(MTL_FLAG,   causal,        0, 0, 1, MTL_NONE, "conv: windows end at their step, so it can be streamed") \
+    X(MTL_FLAG,   causal,        0, 0, 1, MTL_NONE, \
+      "conv: windows end at their step, so it can be streamed") \
     X(MTL_FLAG,   norm_input,    0, 0, 1, MTL_NONE, "the rows that it reads are normalised (layer norm)") \
     X(MTL_FLAG,   norm_between,  0, 0, 1, MTL_NONE, "so are those that a layer above the first one reads") \
     X(MTL_FLAG,   norm_output,   0, 0, 1, MTL_NONE, "so are the column's outputs, before their dropout") \
@@ -1347,9 +1353,9 @@ MTL_DEF size_t mtl_model_rate(mtl_model *model, const char *prefix, float rate);
    backpropagation. A batch takes those of its rows that its state_rows name: sequences may come, pause, leave
    and return in any order. A row holds the numbers of all columns that read forward, in the order of the
    model's columns, layer by layer, of each h and then, of an LSTM, c; then those of tasks of sequences that
-   pool steps, but by the last one, and of those whose steps vote, which so answer for all steps so far. Cells that
-   read backwards carry nothing. They begin at a chunk's end, where the sequence goes on with what nobody has
-   read yet: so they begin with zeros, see no further than the chunk, and are right in the last chunk of a
+   pool steps, but by the last one, and of those whose steps vote, which so answer for all steps so far. Cells
+   that read backwards carry nothing. They begin at a chunk's end, where the sequence goes on with what nobody
+   has read yet: so they begin with zeros, see no further than the chunk, and are right in the last chunk of a
    sequence. Gates of a mix `experts` with one gate a sequence go by the steps of the chunk. A state is in one
    call at a time: threads that share out the rows of one want a state each. */
 MTL_DEF mtl_state *mtl_state_create(const mtl_model *model, size_t rows, mtl_error *err);
@@ -1703,9 +1709,9 @@ MTL_DEF mtl_status mtl_evaluate(mtl_predictor *predictor, const mtl_batch *data,
                   too: mtl_parameters_make), sets what its comment says
        forward    makes activations and records what backward needs, as any layer does
    A row of the header's own stands in two rooms: here its constant, the last of its enum, its name, the last
-   of MTL_..._NAMES, and its fields; in >>nodes (tasks: >>tasks) the row, the last of mtl__..._kinds, with its
-   functions above it. New mathematics is a layer in >>layers or >>losses. A cell is a row of MTL__CELL_KINDS
-   in >>kernels, where its mathematics stands. */
+   of MTL_..._NAMES, and its fields; in >>nodes, >>columns or >>kinds the row, the last of mtl__..._kinds,
+   with its functions above it. New mathematics is a layer in >>layers or >>losses. A cell is a row of
+   MTL__CELL_KINDS in >>kernels, where its mathematics stands. */
 struct mtl_kind {
     int desc;                               /* MTL_DESC_*: of which table the row is */
     const char *name;                       /* as files and the command say it; no two of a table alike */
@@ -1996,7 +2002,8 @@ enum { MTL_SHARE_DEFAULT, MTL_SHARE_FULL, MTL_SHARE_NONE, MTL_SHARE_PARTIAL, MTL
     X(MTL_INT,    attention,    0, 0, 64, MTL_NONE, \
       "layers of self-attention over each column that a task reads, with the encoder's heads, head_width, " \
       "rotary and norm_epsilon; 0: none") \
-    X(MTL_FLOAT,  attention_dropout, 0, 0, 0.99, MTL_NONE, "share of what these add that is dropped in training")
+    X(MTL_FLOAT,  attention_dropout, 0, 0, 0.99, MTL_NONE, \
+      "share of what these add that is dropped in training")
 typedef struct mtl_share_desc { MTL_SHARE_FIELDS(MTL__MEMBER) } mtl_share_desc;
 /* The desc of a model that shares in this way, into *out; what it points to lies in `arena` or in `plain`,
    both of which must stay until a model is made of it. how NULL: full sharing.
@@ -12146,9 +12153,10 @@ static void mtl__carry_finish(mtl_run *run)
 }
 
 /* ===========================================================================================================
-   15 >>layers     embedding, dense, dropout, selection, concatenation, pooling
+   15 >>layers     embedding, dense, dropout, selection, concatenation, mixing rows, windows
    ===========================================================================================================
-   Each layer: forward mathematics, backward mathematics, then the wrapper that records. X stands beside dX.
+   Each layer, here and in the two sections below: forward mathematics, backward mathematics, then the wrapper
+   that records. X stands beside dX.
    -------------------------------------------------------------------------------------------------------- */
 
 /* ---- inputs: rows of features, standardised ------------------------------------------------------------ */
@@ -12596,274 +12604,6 @@ static mtl_activation *mtl__activate_forward(mtl_run *run, int activation, mtl_a
     return y;
 }
 
-/* ---- layer normalisation (Ba et al. 2016): of each row ------------------------------------------------- */
-
-struct mtl_norm {
-    size_t width;
-    mtl_real epsilon;
-    mtl_tensor *gain, *bias;
-};
-typedef struct mtl__norm_data {
-    mtl__layer_norm pass;                   /* backward adds what it needs */
-    const mtl_norm *norm;
-    mtl_activation *x, *y;
-} mtl__norm_data;
-
-MTL_DEF MTL__RARE mtl_norm *mtl_norm_add(mtl_parameters *set, const char *name, size_t width, mtl_real epsilon,
-                                         mtl_error *err)
-{
-    mtl_error own;
-    char full[160];
-    mtl_norm *norm;
-    err = mtl__error_given(err, &own);
-    norm = (mtl_norm *)mtl__arena_make(set->arena, 1, sizeof *norm, "a layer normalisation", err);
-    if (!norm) return NULL;
-    norm->gain = mtl_parameters_add(set, mtl__print(full, sizeof full, "%s.weight", name), width, 0,
-                                    MTL_TENSOR_BIAS, err);
-    norm->bias = mtl_parameters_add(set, mtl__print(full, sizeof full, "%s.bias", name), width, 0,
-                                    MTL_TENSOR_BIAS, err);
-    if (mtl__failed(err)) return NULL;
-    norm->gain->init = norm->bias->init = MTL_INIT_CONSTANT;
-    norm->gain->initial = 1;
-    norm->width = width;
-    norm->epsilon = epsilon;
-    return norm;
-}
-
-static void mtl__norm_part(const mtl__kernels *kernels, const void *pass, size_t begin, size_t end)
-{
-    kernels->layer_norm((const mtl__layer_norm *)pass, begin, end);
-}
-static void mtl__norm_back_part(const mtl__kernels *kernels, const void *pass, size_t begin, size_t end)
-{
-    kernels->layer_norm_backward((const mtl__layer_norm *)pass, begin, end);
-}
-static void mtl__norm_weights_part(const mtl__kernels *kernels, const void *pass, size_t begin, size_t end)
-{
-    kernels->layer_norm_weights((const mtl__layer_norm *)pass, begin, end);
-}
-
-static void mtl__norm_backward(mtl_run *run, void *data)
-{
-    mtl__norm_data *d = (mtl__norm_data *)data;
-    mtl__layer_norm *p = &d->pass;
-    size_t unit = 1 + MTL__SMALL_VALUES / (2 * p->rows + 1);
-    unit = (unit + MTL__BLOCK - 1) / MTL__BLOCK * MTL__BLOCK;       /* whole cache lines */
-    p->dx = mtl_run_grad(run, d->x, &p->accumulate);
-    p->dgain = mtl_run_tensor_grad(run, d->norm->gain, &p->add_gain);
-    p->dbias = mtl_run_tensor_grad(run, d->norm->bias, &p->add_bias);
-    p->dy = d->y->grad;
-    if (p->dx) mtl__run_values(run, mtl__norm_back_part, p, p->rows, 2 * p->width);
-    if (p->dgain || p->dbias) mtl__run_pass(run, mtl__norm_weights_part, p, p->width, unit);
-}
-
-/* All but its record. */
-static mtl__norm_data *mtl__norm_make(mtl_run *run, const mtl_norm *norm, mtl_activation *x, const char *name)
-{
-    mtl_activation *y = x ? mtl__run_beside(run, name, x, norm->width) : NULL;
-    mtl__norm_data *d = (mtl__norm_data *)mtl_run_make(run, sizeof *d);
-    mtl__layer_norm *p;
-    if (!y || !d) return NULL;
-    y->constant = x->constant && mtl__stays(norm->gain) && mtl__stays(norm->bias);
-    d->norm = norm;
-    d->x = x;
-    d->y = y;
-    p = &d->pass;
-    p->rows = x->rows;
-    p->width = norm->width;
-    p->x = x->value;
-    p->x_stride = p->dx_stride = x->stride;
-    p->y = y->value;
-    p->y_stride = p->dy_stride = y->stride;
-    p->gain = norm->gain->value;
-    p->bias = norm->bias->value;
-    p->epsilon = norm->epsilon;
-    if (run->tape && !y->constant) p->saved = mtl__run_reals(run, x->rows, 2);
-    mtl__run_values(run, mtl__norm_part, p, p->rows, p->width);
-    return d;
-}
-
-MTL_DEF mtl_activation *mtl_norm_forward(mtl_run *run, const mtl_norm *norm, mtl_activation *x,
-                                         const char *name)
-{
-    mtl__norm_data *d = mtl__norm_make(run, norm, x, name);
-    if (!d) return NULL;
-    mtl_run_record(run, d->y, MTL__TRAINS(mtl__norm_backward), d);
-    return d->y;
-}
-
-MTL__INLINE mtl_real *mtl__row(const mtl_activation *a, size_t n) { return a->value + n * a->stride; }
-
-/* ---- batch normalisation (Ioffe & Szegedy 2015): of each column -----------------------------------------
-   Sums are in double, row by row in packed order, and the jobs are columns: the same bits for any number of
-   threads and any instruction set. */
-struct mtl_batch_norm {
-    size_t width;
-    mtl_tensor *gain, *bias, *mean, *variance;
-    mtl_real *next_mean, *next_variance;    /* what the running averages are once the update is made */
-    struct mtl_batch_norm *next;            /* the set's list */
-};
-#define MTL__BATCH_EPSILON 1e-5             /* PyTorch's */
-#define MTL__BATCH_MOMENTUM 0.1
-
-typedef struct mtl__batch_pass {
-    const mtl_batch_norm *norm;
-    mtl_activation *x, *y;
-    int by_batch;                           /* 0: by the running averages, which stay */
-    mtl_real *mean, *inverse;               /* [width] m and 1 / sqrt(v + epsilon) */
-    mtl_real *dx, *dgain, *dbias;           /* while backward runs; NULL: not wanted */
-    int add_x, add_gain, add_bias;
-} mtl__batch_pass;
-
-/* A running average: a frozen tensor among the parameters. */
-static MTL__RARE mtl_tensor *mtl__running_add(mtl_parameters *set, const char *name, const char *what,
-                                              size_t width, float initial, mtl_error *err)
-{
-    char full[160];
-    mtl_tensor *t = mtl_parameters_add(set, mtl__print(full, sizeof full, "buffers.%s.%s", name, what), width,
-                                       0, MTL_TENSOR_BIAS, err);
-    if (!t) return NULL;
-    t->role = MTL_TENSOR_BUFFER;
-    t->frozen = t->no_decay = 1;
-    t->init = MTL_INIT_CONSTANT;
-    t->initial = initial;
-    return t;
-}
-
-MTL_DEF MTL__RARE mtl_batch_norm *mtl_batch_norm_add(mtl_parameters *set, const char *name, size_t width,
-                                                     mtl_error *err)
-{
-    mtl_error own;
-    char full[160];
-    mtl_batch_norm *norm, **end = &set->batch_norms;
-    err = mtl__error_given(err, &own);
-    norm = (mtl_batch_norm *)mtl__arena_make(set->arena, 1, sizeof *norm, "a batch normalisation", err);
-    if (!norm) return NULL;
-    norm->width = width;
-    norm->gain = mtl_parameters_add(set, mtl__print(full, sizeof full, "%s.weight", name), width, 0,
-                                    MTL_TENSOR_BIAS, err);
-    norm->bias = mtl_parameters_add(set, mtl__print(full, sizeof full, "%s.bias", name), width, 0,
-                                    MTL_TENSOR_BIAS, err);
-    norm->mean = mtl__running_add(set, name, "running_mean", width, 0, err);
-    norm->variance = mtl__running_add(set, name, "running_var", width, 1, err);
-    norm->next_mean = (mtl_real *)mtl__arena_zero(set->arena, 2 * width, sizeof(mtl_real),
-                                                  "running averages", err);
-    if (mtl__failed(err)) return NULL;
-    norm->next_variance = norm->next_mean + width;
-    norm->gain->init = norm->bias->init = MTL_INIT_CONSTANT;
-    norm->gain->initial = 1;
-    while (*end) end = &(*end)->next;
-    *end = norm;
-    return norm;
-}
-
-/* Before the first batch of an update (end 0), and when it was made (1): until then averages wait, so that
-   one that fails, or gradients without an update, leave them as they were. */
-static void mtl__batch_norms_move(const mtl_parameters *set, int end)
-{
-    mtl_batch_norm *n;
-    size_t k;
-    for (n = set->batch_norms; n; n = n->next)
-        for (k = 0; k < n->width; k++) {
-            mtl_real *mean = &n->mean->value[k], *variance = &n->variance->value[k];
-            if (end) *mean = n->next_mean[k], *variance = n->next_variance[k];
-            else n->next_mean[k] = *mean, n->next_variance[k] = *variance;
-        }
-}
-
-/* Mean and variance of column j over the rows, and what they make of the averages to come. */
-static void mtl__batch_measure(const mtl__batch_pass *p, size_t j)
-{
-    const size_t rows = p->x->rows;
-    mtl_real *mean = &p->norm->next_mean[j], *variance = &p->norm->next_variance[j];
-    double m = (double)p->norm->mean->value[j], v = (double)p->norm->variance->value[j], sum = 0, squares = 0;
-    size_t n;
-    for (n = 0; p->by_batch && n < rows; n++) sum += (double)mtl__row(p->x, n)[j];
-    if (p->by_batch) m = sum / (double)rows;
-    for (n = 0; p->by_batch && n < rows; n++) {
-        const double away = (double)mtl__row(p->x, n)[j] - m;
-        squares += away * away;
-    }
-    if (p->by_batch) {
-        v = squares / (double)rows;
-        *mean = (mtl_real)((double)*mean + MTL__BATCH_MOMENTUM * (m - (double)*mean));
-        *variance = (mtl_real)((double)*variance + MTL__BATCH_MOMENTUM
-                               * (squares / (double)(rows - 1) - (double)*variance));
-    }
-    p->mean[j] = (mtl_real)m;
-    p->inverse[j] = (mtl_real)(1 / sqrt(v + MTL__BATCH_EPSILON));
-}
-
-/* Columns [begin, end). */
-static void mtl__batch_part(const mtl__kernels *kernels, const void *pass, size_t begin, size_t end)
-{
-    const mtl__batch_pass *p = (const mtl__batch_pass *)pass;
-    const mtl_real *gain = p->norm->gain->value, *bias = p->norm->bias->value;
-    size_t n, j;
-    (void)kernels;
-    for (j = begin; j < end; j++) mtl__batch_measure(p, j);
-    for (n = 0; n < p->x->rows; n++)
-        for (j = begin; j < end; j++)
-            mtl__row(p->y, n)[j] = (mtl__row(p->x, n)[j] - p->mean[j]) * p->inverse[j] * gain[j] + bias[j];
-}
-
-/* dbias = sum dy    dgain = sum dy x'    x' = (x - m) inverse
-   dx = gain inverse (dy - dbias / n - x' dgain / n), where m and v are the batch's; else gain inverse dy */
-static void mtl__batch_back_part(const mtl__kernels *kernels, const void *pass, size_t begin, size_t end)
-{
-    const mtl__batch_pass *p = (const mtl__batch_pass *)pass;
-    const double share = p->by_batch ? 1 / (double)p->x->rows : 0;
-    size_t n, j;
-    (void)kernels;
-    for (j = begin; j < end; j++) {
-        const double mean = (double)p->mean[j], inverse = (double)p->inverse[j];
-        const double factor = inverse * (double)p->norm->gain->value[j];
-        double sum = 0, dot = 0;
-        for (n = 0; n < p->x->rows; n++) {
-            const double dy = (double)p->y->grad[n * p->y->stride + j];
-            sum += dy;
-            dot += dy * ((double)mtl__row(p->x, n)[j] - mean) * inverse;
-        }
-        if (p->dbias) p->dbias[j] = (mtl_real)(sum + (p->add_bias ? (double)p->dbias[j] : 0));
-        if (p->dgain) p->dgain[j] = (mtl_real)(dot + (p->add_gain ? (double)p->dgain[j] : 0));
-        for (n = 0; p->dx && n < p->x->rows; n++) {
-            const double seen = ((double)mtl__row(p->x, n)[j] - mean) * inverse;
-            const double dy = (double)p->y->grad[n * p->y->stride + j] - share * (sum + seen * dot);
-            mtl_real *dx = p->dx + n * p->x->stride + j;
-            *dx = (mtl_real)(factor * dy + (p->add_x ? (double)*dx : 0));
-        }
-    }
-}
-
-static void mtl__batch_backward(mtl_run *run, void *data)
-{
-    mtl__batch_pass *p = (mtl__batch_pass *)data;
-    p->dx = mtl_run_grad(run, p->x, &p->add_x);
-    p->dgain = mtl_run_tensor_grad(run, p->norm->gain, &p->add_gain);
-    p->dbias = mtl_run_tensor_grad(run, p->norm->bias, &p->add_bias);
-    mtl__run_pass(run, mtl__batch_back_part, p, p->norm->width, MTL__BLOCK);
-}
-
-MTL_DEF mtl_activation *mtl_batch_norm_forward(mtl_run *run, const mtl_batch_norm *norm, mtl_activation *x,
-                                               const char *name)
-{
-    mtl_activation *y = x ? mtl__run_beside(run, name, x, norm->width) : NULL;
-    mtl__batch_pass *p = (mtl__batch_pass *)mtl_run_make(run, sizeof *p);
-    const int stays = mtl__stays(norm->gain) && mtl__stays(norm->bias);
-    if (!y || !p) return NULL;
-    y->constant = x->constant && stays;
-    p->norm = norm;
-    p->x = x;
-    p->y = y;
-    p->by_batch = MTL__TRAINING && run->training && !stays && x->rows > 1;
-    p->mean = mtl__run_reals(run, 2, norm->width);
-    p->inverse = p->mean + norm->width;
-    if (mtl__failed(run->error)) return NULL;
-    mtl__run_pass(run, mtl__batch_part, p, norm->width, MTL__BLOCK);
-    mtl_run_record(run, y, MTL__TRAINS(mtl__batch_backward), p);
-    return y;
-}
-
 /* ---- dropout (Srivastava et al. 2014), inverted; per sequence: one mask for all steps (Gal & Ghahramani
    2016) ------------------------------------------------------------------------------------------------- */
 
@@ -13016,6 +12756,8 @@ static mtl_activation *mtl__concat_forward(mtl_run *run, mtl_activation *const *
 
    Of a row's values, dot products and the like are few beside the products of what has made the rows: plain
    loops do. */
+
+MTL__INLINE mtl_real *mtl__row(const mtl_activation *a, size_t n) { return a->value + n * a->stride; }
 
 /* sum_j x_j y_j, in an order that no instruction set changes */
 static mtl_real mtl__row_dot(const mtl_real *x, const mtl_real *y, size_t width)
@@ -13549,6 +13291,327 @@ static mtl_activation *mtl__window_forward(mtl_run *run, mtl_activation *x, size
     return y;
 }
 
+/* ---- ordered classes: cumulative logits (McCullagh 1980) ------------------------------------------------
+   One score x and C - 1 thresholds that ascend, whatever the cuts w are; where these are 0, as they begin,
+   thresholds lie about 0, so far apart that each class between two of them is the likeliest somewhere:
+       t_0 = w_0 - (C - 2)     t_k = t_(k-1) + log(1 + exp(w_k + 2))       P(y <= k) = s(t_k - x)
+       P(y = k) = s(t_k - x) - s(t_(k-1) - x) = s(t_k - x) s(x - t_(k-1)) s(w_k + 2)
+   The product has no difference of numbers near one another; at both ends the factors that would name a
+   threshold out of range are 1. s is the sigmoid. */
+#define MTL__CUT 2.0
+
+static double mtl__logistic(double x)
+{
+    const double fall = exp(x < 0 ? x : -x);
+    return (x < 0 ? fall : 1) / (1 + fall);
+}
+
+/* log(1 + exp x) */
+static double mtl__softplus(double x) { return (x > 0 ? x : 0) + log1p(exp(x > 0 ? -x : x)); }
+
+static void mtl__ordinal_thresholds(const mtl_real *cuts, size_t count, mtl_real *t)
+{
+    size_t k;
+    t[0] = cuts[0] - ((mtl_real)count - 1);
+    for (k = 1; k < count; k++) t[k] = t[k - 1] + (mtl_real)mtl__softplus((double)cuts[k] + MTL__CUT);
+}
+
+/* p: [count + 1] of a row with the score x. */
+static void mtl__ordinal_row(const mtl_real *cuts, const mtl_real *t, size_t count, mtl_real x, mtl_real *p)
+{
+    size_t k;
+    for (k = 0; k <= count; k++)
+        p[k] = (mtl_real)((k < count ? mtl__logistic((double)t[k] - (double)x) : 1)
+                          * (k ? mtl__logistic((double)x - (double)t[k - 1]) : 1)
+                          * (k && k < count ? mtl__logistic((double)cuts[k] + MTL__CUT) : 1));
+}
+
+/* 1: class j is chosen, with the probability x, or of this logit. */
+MTL__INLINE int mtl__multi_chooses(const mtl_real *thresholds, size_t j, mtl_real x, int logit)
+{
+    if (!thresholds) return x >= (logit ? 0 : (mtl_real)0.5);
+    return (logit ? (mtl_real)mtl__logistic((double)x) : x) >= thresholds[j];
+}
+
+/* ===========================================================================================================
+   16 >>norms      layer normalisation of rows, batch normalisation of columns
+   ===========================================================================================================
+       y = (x - m) / sqrt(v + epsilon) gain + bias     m, v: mean and variance of a row, or of a column
+   -------------------------------------------------------------------------------------------------------- */
+
+/* ---- layer normalisation (Ba et al. 2016): of each row ------------------------------------------------- */
+
+struct mtl_norm {
+    size_t width;
+    mtl_real epsilon;
+    mtl_tensor *gain, *bias;
+};
+typedef struct mtl__norm_data {
+    mtl__layer_norm pass;                   /* backward adds what it needs */
+    const mtl_norm *norm;
+    mtl_activation *x, *y;
+} mtl__norm_data;
+
+MTL_DEF MTL__RARE mtl_norm *mtl_norm_add(mtl_parameters *set, const char *name, size_t width,
+                                         mtl_real epsilon, mtl_error *err)
+{
+    mtl_error own;
+    char full[160];
+    mtl_norm *norm;
+    err = mtl__error_given(err, &own);
+    norm = (mtl_norm *)mtl__arena_make(set->arena, 1, sizeof *norm, "a layer normalisation", err);
+    if (!norm) return NULL;
+    norm->gain = mtl_parameters_add(set, mtl__print(full, sizeof full, "%s.weight", name), width, 0,
+                                    MTL_TENSOR_BIAS, err);
+    norm->bias = mtl_parameters_add(set, mtl__print(full, sizeof full, "%s.bias", name), width, 0,
+                                    MTL_TENSOR_BIAS, err);
+    if (mtl__failed(err)) return NULL;
+    norm->gain->init = norm->bias->init = MTL_INIT_CONSTANT;
+    norm->gain->initial = 1;
+    norm->width = width;
+    norm->epsilon = epsilon;
+    return norm;
+}
+
+static void mtl__norm_part(const mtl__kernels *kernels, const void *pass, size_t begin, size_t end)
+{
+    kernels->layer_norm((const mtl__layer_norm *)pass, begin, end);
+}
+static void mtl__norm_back_part(const mtl__kernels *kernels, const void *pass, size_t begin, size_t end)
+{
+    kernels->layer_norm_backward((const mtl__layer_norm *)pass, begin, end);
+}
+static void mtl__norm_weights_part(const mtl__kernels *kernels, const void *pass, size_t begin, size_t end)
+{
+    kernels->layer_norm_weights((const mtl__layer_norm *)pass, begin, end);
+}
+
+static void mtl__norm_backward(mtl_run *run, void *data)
+{
+    mtl__norm_data *d = (mtl__norm_data *)data;
+    mtl__layer_norm *p = &d->pass;
+    size_t unit = 1 + MTL__SMALL_VALUES / (2 * p->rows + 1);
+    unit = (unit + MTL__BLOCK - 1) / MTL__BLOCK * MTL__BLOCK;       /* whole cache lines */
+    p->dx = mtl_run_grad(run, d->x, &p->accumulate);
+    p->dgain = mtl_run_tensor_grad(run, d->norm->gain, &p->add_gain);
+    p->dbias = mtl_run_tensor_grad(run, d->norm->bias, &p->add_bias);
+    p->dy = d->y->grad;
+    if (p->dx) mtl__run_values(run, mtl__norm_back_part, p, p->rows, 2 * p->width);
+    if (p->dgain || p->dbias) mtl__run_pass(run, mtl__norm_weights_part, p, p->width, unit);
+}
+
+/* All but its record. */
+static mtl__norm_data *mtl__norm_make(mtl_run *run, const mtl_norm *norm, mtl_activation *x, const char *name)
+{
+    mtl_activation *y = x ? mtl__run_beside(run, name, x, norm->width) : NULL;
+    mtl__norm_data *d = (mtl__norm_data *)mtl_run_make(run, sizeof *d);
+    mtl__layer_norm *p;
+    if (!y || !d) return NULL;
+    y->constant = x->constant && mtl__stays(norm->gain) && mtl__stays(norm->bias);
+    d->norm = norm;
+    d->x = x;
+    d->y = y;
+    p = &d->pass;
+    p->rows = x->rows;
+    p->width = norm->width;
+    p->x = x->value;
+    p->x_stride = p->dx_stride = x->stride;
+    p->y = y->value;
+    p->y_stride = p->dy_stride = y->stride;
+    p->gain = norm->gain->value;
+    p->bias = norm->bias->value;
+    p->epsilon = norm->epsilon;
+    if (run->tape && !y->constant) p->saved = mtl__run_reals(run, x->rows, 2);
+    mtl__run_values(run, mtl__norm_part, p, p->rows, p->width);
+    return d;
+}
+
+MTL_DEF mtl_activation *mtl_norm_forward(mtl_run *run, const mtl_norm *norm, mtl_activation *x,
+                                         const char *name)
+{
+    mtl__norm_data *d = mtl__norm_make(run, norm, x, name);
+    if (!d) return NULL;
+    mtl_run_record(run, d->y, MTL__TRAINS(mtl__norm_backward), d);
+    return d->y;
+}
+
+/* ---- batch normalisation (Ioffe & Szegedy 2015): of each column -----------------------------------------
+   Sums are in double, row by row in packed order, and the jobs are columns: the same bits for any number of
+   threads and any instruction set. */
+struct mtl_batch_norm {
+    size_t width;
+    mtl_tensor *gain, *bias, *mean, *variance;
+    mtl_real *next_mean, *next_variance;    /* what the running averages are once the update is made */
+    struct mtl_batch_norm *next;            /* the set's list */
+};
+#define MTL__BATCH_EPSILON 1e-5             /* PyTorch's */
+#define MTL__BATCH_MOMENTUM 0.1
+
+typedef struct mtl__batch_pass {
+    const mtl_batch_norm *norm;
+    mtl_activation *x, *y;
+    int by_batch;                           /* 0: by the running averages, which stay */
+    mtl_real *mean, *inverse;               /* [width] m and 1 / sqrt(v + epsilon) */
+    mtl_real *dx, *dgain, *dbias;           /* while backward runs; NULL: not wanted */
+    int add_x, add_gain, add_bias;
+} mtl__batch_pass;
+
+/* A running average: a frozen tensor among the parameters. */
+static MTL__RARE mtl_tensor *mtl__running_add(mtl_parameters *set, const char *name, const char *what,
+                                              size_t width, float initial, mtl_error *err)
+{
+    char full[160];
+    mtl_tensor *t = mtl_parameters_add(set, mtl__print(full, sizeof full, "buffers.%s.%s", name, what), width,
+                                       0, MTL_TENSOR_BIAS, err);
+    if (!t) return NULL;
+    t->role = MTL_TENSOR_BUFFER;
+    t->frozen = t->no_decay = 1;
+    t->init = MTL_INIT_CONSTANT;
+    t->initial = initial;
+    return t;
+}
+
+MTL_DEF MTL__RARE mtl_batch_norm *mtl_batch_norm_add(mtl_parameters *set, const char *name, size_t width,
+                                                     mtl_error *err)
+{
+    mtl_error own;
+    char full[160];
+    mtl_batch_norm *norm, **end = &set->batch_norms;
+    err = mtl__error_given(err, &own);
+    norm = (mtl_batch_norm *)mtl__arena_make(set->arena, 1, sizeof *norm, "a batch normalisation", err);
+    if (!norm) return NULL;
+    norm->width = width;
+    norm->gain = mtl_parameters_add(set, mtl__print(full, sizeof full, "%s.weight", name), width, 0,
+                                    MTL_TENSOR_BIAS, err);
+    norm->bias = mtl_parameters_add(set, mtl__print(full, sizeof full, "%s.bias", name), width, 0,
+                                    MTL_TENSOR_BIAS, err);
+    norm->mean = mtl__running_add(set, name, "running_mean", width, 0, err);
+    norm->variance = mtl__running_add(set, name, "running_var", width, 1, err);
+    norm->next_mean = (mtl_real *)mtl__arena_zero(set->arena, 2 * width, sizeof(mtl_real),
+                                                  "running averages", err);
+    if (mtl__failed(err)) return NULL;
+    norm->next_variance = norm->next_mean + width;
+    norm->gain->init = norm->bias->init = MTL_INIT_CONSTANT;
+    norm->gain->initial = 1;
+    while (*end) end = &(*end)->next;
+    *end = norm;
+    return norm;
+}
+
+/* Before the first batch of an update (end 0), and when it was made (1): until then averages wait, so that
+   one that fails, or gradients without an update, leave them as they were. */
+static void mtl__batch_norms_move(const mtl_parameters *set, int end)
+{
+    mtl_batch_norm *n;
+    size_t k;
+    for (n = set->batch_norms; n; n = n->next)
+        for (k = 0; k < n->width; k++) {
+            mtl_real *mean = &n->mean->value[k], *variance = &n->variance->value[k];
+            if (end) *mean = n->next_mean[k], *variance = n->next_variance[k];
+            else n->next_mean[k] = *mean, n->next_variance[k] = *variance;
+        }
+}
+
+/* Mean and variance of column j over the rows, and what they make of the averages to come. */
+static void mtl__batch_measure(const mtl__batch_pass *p, size_t j)
+{
+    const size_t rows = p->x->rows;
+    mtl_real *mean = &p->norm->next_mean[j], *variance = &p->norm->next_variance[j];
+    double m = (double)p->norm->mean->value[j], v = (double)p->norm->variance->value[j], sum = 0, squares = 0;
+    size_t n;
+    for (n = 0; p->by_batch && n < rows; n++) sum += (double)mtl__row(p->x, n)[j];
+    if (p->by_batch) m = sum / (double)rows;
+    for (n = 0; p->by_batch && n < rows; n++) {
+        const double away = (double)mtl__row(p->x, n)[j] - m;
+        squares += away * away;
+    }
+    if (p->by_batch) {
+        v = squares / (double)rows;
+        *mean = (mtl_real)((double)*mean + MTL__BATCH_MOMENTUM * (m - (double)*mean));
+        *variance = (mtl_real)((double)*variance + MTL__BATCH_MOMENTUM
+                               * (squares / (double)(rows - 1) - (double)*variance));
+    }
+    p->mean[j] = (mtl_real)m;
+    p->inverse[j] = (mtl_real)(1 / sqrt(v + MTL__BATCH_EPSILON));
+}
+
+/* Columns [begin, end). */
+static void mtl__batch_part(const mtl__kernels *kernels, const void *pass, size_t begin, size_t end)
+{
+    const mtl__batch_pass *p = (const mtl__batch_pass *)pass;
+    const mtl_real *gain = p->norm->gain->value, *bias = p->norm->bias->value;
+    size_t n, j;
+    (void)kernels;
+    for (j = begin; j < end; j++) mtl__batch_measure(p, j);
+    for (n = 0; n < p->x->rows; n++)
+        for (j = begin; j < end; j++)
+            mtl__row(p->y, n)[j] = (mtl__row(p->x, n)[j] - p->mean[j]) * p->inverse[j] * gain[j] + bias[j];
+}
+
+/* dbias = sum dy    dgain = sum dy x'    x' = (x - m) inverse
+   dx = gain inverse (dy - dbias / n - x' dgain / n), where m and v are the batch's; else gain inverse dy */
+static void mtl__batch_back_part(const mtl__kernels *kernels, const void *pass, size_t begin, size_t end)
+{
+    const mtl__batch_pass *p = (const mtl__batch_pass *)pass;
+    const double share = p->by_batch ? 1 / (double)p->x->rows : 0;
+    size_t n, j;
+    (void)kernels;
+    for (j = begin; j < end; j++) {
+        const double mean = (double)p->mean[j], inverse = (double)p->inverse[j];
+        const double factor = inverse * (double)p->norm->gain->value[j];
+        double sum = 0, dot = 0;
+        for (n = 0; n < p->x->rows; n++) {
+            const double dy = (double)p->y->grad[n * p->y->stride + j];
+            sum += dy;
+            dot += dy * ((double)mtl__row(p->x, n)[j] - mean) * inverse;
+        }
+        if (p->dbias) p->dbias[j] = (mtl_real)(sum + (p->add_bias ? (double)p->dbias[j] : 0));
+        if (p->dgain) p->dgain[j] = (mtl_real)(dot + (p->add_gain ? (double)p->dgain[j] : 0));
+        for (n = 0; p->dx && n < p->x->rows; n++) {
+            const double seen = ((double)mtl__row(p->x, n)[j] - mean) * inverse;
+            const double dy = (double)p->y->grad[n * p->y->stride + j] - share * (sum + seen * dot);
+            mtl_real *dx = p->dx + n * p->x->stride + j;
+            *dx = (mtl_real)(factor * dy + (p->add_x ? (double)*dx : 0));
+        }
+    }
+}
+
+static void mtl__batch_backward(mtl_run *run, void *data)
+{
+    mtl__batch_pass *p = (mtl__batch_pass *)data;
+    p->dx = mtl_run_grad(run, p->x, &p->add_x);
+    p->dgain = mtl_run_tensor_grad(run, p->norm->gain, &p->add_gain);
+    p->dbias = mtl_run_tensor_grad(run, p->norm->bias, &p->add_bias);
+    mtl__run_pass(run, mtl__batch_back_part, p, p->norm->width, MTL__BLOCK);
+}
+
+MTL_DEF mtl_activation *mtl_batch_norm_forward(mtl_run *run, const mtl_batch_norm *norm, mtl_activation *x,
+                                               const char *name)
+{
+    mtl_activation *y = x ? mtl__run_beside(run, name, x, norm->width) : NULL;
+    mtl__batch_pass *p = (mtl__batch_pass *)mtl_run_make(run, sizeof *p);
+    const int stays = mtl__stays(norm->gain) && mtl__stays(norm->bias);
+    if (!y || !p) return NULL;
+    y->constant = x->constant && stays;
+    p->norm = norm;
+    p->x = x;
+    p->y = y;
+    p->by_batch = MTL__TRAINING && run->training && !stays && x->rows > 1;
+    p->mean = mtl__run_reals(run, 2, norm->width);
+    p->inverse = p->mean + norm->width;
+    if (mtl__failed(run->error)) return NULL;
+    mtl__run_pass(run, mtl__batch_part, p, norm->width, MTL__BLOCK);
+    mtl_run_record(run, y, MTL__TRAINS(mtl__batch_backward), p);
+    return y;
+}
+
+/* ===========================================================================================================
+   17 >>pooling    steps that become one row, or look at one another: last, mean, max, attention
+   ===========================================================================================================
+   Rows of a sequence become one: its last state, a mean, a maximum, or a mean whose weights are learnt.
+   Self-attention keeps a row a step, each of which is such a mean of all.
+   -------------------------------------------------------------------------------------------------------- */
+
 /* ---- pooling: rows of a sequence become one ------------------------------------------------------------ */
 
 /* Each direction's last state: forward columns of a sequence's last step, reverse columns of its first
@@ -13687,48 +13750,6 @@ static MTL__RARE mtl_activation *mtl__pool_forward(mtl_run *run, int pool, mtl_a
     return d->y;
 }
 
-/* ---- ordered classes: cumulative logits (McCullagh 1980) ------------------------------------------------
-   One score x and C - 1 thresholds that ascend, whatever the cuts w are; where these are 0, as they begin,
-   thresholds lie about 0, so far apart that each class between two of them is the likeliest somewhere:
-       t_0 = w_0 - (C - 2)     t_k = t_(k-1) + log(1 + exp(w_k + 2))       P(y <= k) = s(t_k - x)
-       P(y = k) = s(t_k - x) - s(t_(k-1) - x) = s(t_k - x) s(x - t_(k-1)) s(w_k + 2)
-   The product has no difference of numbers near one another; at both ends the factors that would name a
-   threshold out of range are 1. s is the sigmoid. */
-#define MTL__CUT 2.0
-
-static double mtl__logistic(double x)
-{
-    const double fall = exp(x < 0 ? x : -x);
-    return (x < 0 ? fall : 1) / (1 + fall);
-}
-
-/* log(1 + exp x) */
-static double mtl__softplus(double x) { return (x > 0 ? x : 0) + log1p(exp(x > 0 ? -x : x)); }
-
-static void mtl__ordinal_thresholds(const mtl_real *cuts, size_t count, mtl_real *t)
-{
-    size_t k;
-    t[0] = cuts[0] - ((mtl_real)count - 1);
-    for (k = 1; k < count; k++) t[k] = t[k - 1] + (mtl_real)mtl__softplus((double)cuts[k] + MTL__CUT);
-}
-
-/* p: [count + 1] of a row with the score x. */
-static void mtl__ordinal_row(const mtl_real *cuts, const mtl_real *t, size_t count, mtl_real x, mtl_real *p)
-{
-    size_t k;
-    for (k = 0; k <= count; k++)
-        p[k] = (mtl_real)((k < count ? mtl__logistic((double)t[k] - (double)x) : 1)
-                          * (k ? mtl__logistic((double)x - (double)t[k - 1]) : 1)
-                          * (k && k < count ? mtl__logistic((double)cuts[k] + MTL__CUT) : 1));
-}
-
-/* 1: class j is chosen, with the probability x, or of this logit. */
-MTL__INLINE int mtl__multi_chooses(const mtl_real *thresholds, size_t j, mtl_real x, int logit)
-{
-    if (!thresholds) return x >= (logit ? 0 : (mtl_real)0.5);
-    return (logit ? (mtl_real)mtl__logistic((double)x) : x) >= thresholds[j];
-}
-
 /* ---- pooling by attention: a mean whose weights are made of the rows ------------------------------------
 
    y = sum_t a_t x_t with a = softmax(s) over the steps of a sequence; >>api has the scores s of each kind. A
@@ -13788,8 +13809,8 @@ static size_t mtl__attend_first(const mtl__attend *d, size_t b)
     return (size_t)d->packing->starts[d->packing->order[b]];
 }
 
-/* What exp(m) z is of itself and sum = { m', z' }, exp(m') z', which becomes the sum of both. exp(x) of x <= 0
-   is p / (1 - p), p = sigmoid(x): no kernel for one number. */
+/* What exp(m) z is of itself and sum = { m', z' }, exp(m') z', which becomes the sum of both. exp(x) of
+   x <= 0 is p / (1 - p), p = sigmoid(x): no kernel for one number. */
 static mtl_real mtl__attend_merge(void (*activate)(int, size_t, const mtl_real *, mtl_real *), mtl_real *sum,
                                   mtl_real m, mtl_real z)
 {
@@ -13964,8 +13985,8 @@ static mtl_activation *mtl__pooling_forward(mtl_run *run, const mtl__pooling *p,
 
    Of a head, with rows q_t, k_t, v_t of d columns:  S = Q K^T / sqrt(d)    P = softmax of S's rows    O = P V
        dP = dO V^T    dS = P (dP - sum_u P dP)    dV = P^T dO    dQ = dS K / sqrt(d)    dK = dS^T Q / sqrt(d)
-   Rows are in the caller's order, so a sequence's steps stand side by side. A head of a sequence is an item of
-   a pass; its products are small ones of the kernels that dense layers have.
+   Rows are in the caller's order, so a sequence's steps stand side by side. A head of a sequence is an item
+   of a pass; its products are small ones of the kernels that dense layers have.
    Rotary positions: columns 2i and 2i + 1 of q_t and k_t are turned by the angle t 10000^(-2i / d), so that a
    product of two depends on how far apart they are                                        Su et al. 2021 */
 typedef struct mtl__heads {
@@ -13981,7 +14002,8 @@ typedef struct mtl__heads {
 
 /* A head of a sequence: its place in everything. Slots of scratch have room for (T + 16) padded rows. */
 typedef struct mtl__head {
-    size_t first, length, head, slot;       /* the caller's row of its first step; T; which; reals of a slot */
+    size_t first, length, head, slot;       /* the caller's row of its first step; T; which; reals of a
+                                               slot */
     mtl_real *p, *ds, *scratch;
 } mtl__head;
 
@@ -14181,7 +14203,7 @@ static void mtl__heads_backward(mtl_run *run, void *data)
     if (!d->dx) return;
     mark = mtl_arena_save(run->arena);
     d->ds = mtl__run_reals(run, d->p->rows, d->p->stride);
-    mtl__heads_run(run, d, mtl__heads_back_part, 3, MTL__PANEL + MTL__BLOCK);
+    mtl__heads_run(run, d, mtl__heads_back_part, 3, (size_t)MTL__PANEL + MTL__BLOCK);
     mtl_arena_release(run->arena, mark);
 }
 
@@ -14223,7 +14245,7 @@ static MTL__RARE mtl_activation *mtl__heads_forward(mtl_run *run, const mtl_pack
 }
 
 /* ===========================================================================================================
-   16 >>cells      RNN, GRU, LSTM, minGRU; directions; stacks
+   18 >>cells      RNN, GRU, LSTM, minGRU; directions; stacks
    ===========================================================================================================
    The element-wise mathematics of the cells stands with their kernels (>>kernels), as does the table that
    says what sets them apart; here is the order of the work around it.
@@ -14231,7 +14253,7 @@ static MTL__RARE mtl_activation *mtl__heads_forward(mtl_run *run, const mtl_pack
    Words. Each has this one meaning here and among the cells' kernels:
        gate, slot     one of the G sums of a unit, and the place of its gradient in a row of dz
        state          h, and of an LSTM c, of a sequence between two steps
-       layer          one cell, or two that read in opposite directions; column: a stack of layers (>>nodes)
+       layer          one cell, or two that read in opposite directions; column: a stack of layers (>>columns)
        beside         layers of columns that do not read one another, their jobs in common lists
        step, single   a step in time of all sequences; one of one sequence (streams)
        chunk          neighbouring steps that a pass takes together
@@ -15308,12 +15330,12 @@ MTL_DEF void mtl_cell_stream_reset(mtl_cell_stream *stream, const mtl_real *h, c
 MTL_DEF const mtl_real *mtl_cell_stream_memory(const mtl_cell_stream *stream) { return stream->pass.c; }
 
 /* ===========================================================================================================
-   17 >>stream     one step of one sequence: a short list of operations
+   19 >>stream     one step of one sequence: a short list of operations
    ===========================================================================================================
    A step of a small model takes less time than making a batch, its packing and its activations. So a stream
    is made once, as a list of operations that know their weights and the places of what they read and write,
-   and a step runs down the list. Kinds add the operations (`stream` of their rows, in >>nodes and >>tasks).
-   An operation is plain data, so a model can be exported as constants.
+   and a step runs down the list. Kinds add the operations (`stream` of their rows, in >>nodes, >>columns and
+   >>kinds). An operation is plain data, so a model can be exported as constants.
 
        place     number of a real. Below MTL__PLACE_VALUES: in the sequence's state, which stays from step to
                  step; from there on: among the values of the step, which all sequences share
@@ -15800,7 +15822,7 @@ static MTL__RARE unsigned mtl__stream_pooling(mtl_maker *m, const mtl__pooling *
 }
 
 /* ===========================================================================================================
-   18 >>losses     cross-entropy, MSE, MAE, Huber, binary cross-entropy; words; agreement; penalties
+   20 >>losses     cross-entropy, MSE, MAE, Huber, binary cross-entropy; words; agreement; penalties
    ===========================================================================================================
    A loss is L = (sum over labelled items) / divisor, where the divisor counts the labelled items of the whole
    update (their class weights, for class tasks that have them; times width for vectors), so that parts of a
@@ -16712,7 +16734,7 @@ static int mtl__target_is_given(const mtl_target *t, size_t item, size_t width)
 }
 
 /* ===========================================================================================================
-   19 >>spelling   words by their characters: filters or cells over each distinct word of a batch; gazetteers
+   21 >>spelling   words by their characters: filters or cells over each different word; gazetteers
    ===========================================================================================================
    y_f = max_p relu(b_f + sum_{k<w} W_kf e_{p+k}) of each distinct word (Kim 2014), and the words' rows copied
    to their steps. There are few distinct characters, so each one's products with all W_kf are made once, as a
@@ -17282,7 +17304,7 @@ static mtl_activation *mtl__gazetteer_forward(mtl_run *run, const mtl_space *spa
 }
 
 /* ===========================================================================================================
-   20 >>crf        conditional random fields: sums over all labellings of a sequence, and the best one
+   22 >>crf        conditional random fields: sums over all labellings of a sequence, and the best one
    ===========================================================================================================
    Lafferty et al. 2001; over a recurrent network Lample et al. 2016.
    Labels y of all steps of a sequence are one choice:
@@ -18203,7 +18225,7 @@ static MTL__RARE void mtl__chain_k_best(mtl_run *run, const mtl__chain *chain, c
 }
 
 /* ===========================================================================================================
-   21 >>metrics    accuracy, span F1, label F1, RMSE, MAE, R2: counted as items stream by, nothing allocated
+   23 >>metrics    accuracy, span F1, label F1, RMSE, MAE, R2: counted as items stream by, nothing allocated
    ===========================================================================================================
    A metric is a handful of counts that grow with every batch; mtl__metric_finish_.. turns them into scores.
    Labels that are missing count nowhere. Gold spans are those of the tags as written, whether the model has a
@@ -18504,7 +18526,475 @@ static MTL__RARE void mtl__metric_finish_real(const mtl__metric *m, mtl_task_sco
 }
 
 /* ===========================================================================================================
-   22 >>nodes      inputs, columns, mixes, penalties: tables of their kinds, the one list that passes walk
+   24 >>columns    stacks of cells, of convolutions, of self-attention: the table of their kinds
+   ===========================================================================================================
+   A column reads rows of steps and makes rows of steps. Columns of cells that do not read one another run
+   together, level by level; the others one by one.
+   -------------------------------------------------------------------------------------------------------- */
+
+/* ---- columns: a stack of recurrent layers -------------------------------------------------------------- */
+
+/* The cells' layers: the column's name, then ".layer0" and so on for those below the last. */
+typedef struct mtl__cells {
+    const mtl_cell **cells;                 /* [layers][directions] */
+    const char **names;                     /* [layers] of the layers' outputs; the last one is the
+                                               column's */
+    mtl_norm *input, **between, *output;    /* NULL: none; [layers - 1] */
+} mtl__cells;
+
+#define MTL__CELL_MEMBER(type, name, preset, low, high, names, help) cell.name = desc->name;
+static MTL__RARE mtl_cell_desc mtl__column_cell(const mtl_column_desc *desc)
+{
+    mtl_cell_desc cell;
+    MTL_CELL_FIELDS(MTL__CELL_MEMBER)
+    return cell;
+}
+
+/* The column's layer normalisations: of what it reads, of what goes from layer to layer, of what it makes. */
+static MTL__RARE void mtl__cells_build_norms(mtl__cells *column, const mtl_column_part *part,
+                                             mtl_parameters *set, mtl_error *err)
+{
+    const mtl_column_desc *d = part->desc;
+    const size_t width = part->directions * (size_t)d->hidden;
+    char text[160];
+    size_t l;
+    if (d->norm_input)
+        column->input = mtl_norm_add(set, mtl__print(text, sizeof text, "%s.norm_input", d->name),
+                                     part->inputs, d->norm_epsilon, err);
+    if (d->norm_between && d->layers > 1)
+        column->between = (mtl_norm **)mtl__arena_make(set->arena, (size_t)d->layers - 1,
+                                                       sizeof *column->between, "a column", err);
+    for (l = 0; column->between && l + 1 < (size_t)d->layers; l++)
+        column->between[l] = mtl_norm_add(set, mtl__print(text, sizeof text, "%s.norm_between.%z", d->name,
+                                                          l), width, d->norm_epsilon, err);
+    if (d->norm_output)
+        column->output = mtl_norm_add(set, mtl__print(text, sizeof text, "%s.norm_output", d->name), width,
+                                      d->norm_epsilon, err);
+}
+
+/* Of columns without a recurrent matrix. */
+static MTL__RARE void mtl__refuse_recurrent(const mtl_column_desc *d, const char *what, mtl_error *err)
+{
+    if (d->dropout_recurrent > 0)
+        mtl__fail(err, MTL_ERROR_FIELD, "dropout_recurrent", -1,
+                  "column %s: dropout_recurrent is for recurrent matrices, and %s has none; use dropout or "
+                  "dropout_between", d->name, what);
+}
+
+static MTL__RARE mtl_status mtl__cells_build(mtl_column_part *part, mtl_parameters *set, mtl_error *err)
+{
+    const mtl_column_desc *d = part->desc;
+    const mtl_cell_desc cell = mtl__column_cell(d);
+    const size_t layers = (size_t)d->layers, directions = d->bidirectional ? 2 : 1;
+    mtl_arena *arena = set->arena;
+    mtl__cells *column = (mtl__cells *)mtl__arena_make(arena, 1, sizeof *column, "a column", err);
+    size_t *units = (size_t *)mtl__arena_make(arena, layers * directions, sizeof *units, "a column", err);
+    size_t l, k, inputs = part->inputs;
+    char text[160];
+    if (!column || !units) return mtl__status(err);
+    column->cells =
+        (const mtl_cell **)mtl__arena_make(arena, layers * directions, sizeof(mtl_cell *), "a column", err);
+    column->names = (const char **)mtl__arena_make(arena, layers, sizeof(char *), "a column", err);
+    for (l = 0; l < layers && !mtl__failed(err); l++) {
+        mtl__print(text, sizeof text, "%s.", d->name);
+        for (k = 0; k < directions; k++) {
+            column->cells[l * directions + k] = mtl_cell_add(set, text, &cell, inputs, (int)l, (int)k,
+                                                              err);
+            units[l * directions + k] = (size_t)d->hidden;
+        }
+        column->names[l] = l + 1 == layers && !d->norm_output ? d->name
+            : mtl__arena_text(arena, mtl__print(text, sizeof text, "%s.layer%z", d->name, l), err);
+        inputs = (size_t)d->hidden * directions;
+    }
+    part->data = column;
+    part->width = inputs;
+    part->directions = directions;
+    mtl__cells_build_norms(column, part, set, err);
+    part->states = layers * directions;
+    part->sees = directions == 1 ? MTL_SEES_PAST
+        : layers == 1 && !d->norm_output ? MTL_SEES_APART : MTL_SEES_ALL;
+    part->state_units = units;
+    part->state_c = layers && column->cells[0] && column->cells[0]->kind->has_c;
+    if (!mtl__failed(err) && !column->cells[0]->w_hh)
+        mtl__refuse_recurrent(d, column->cells[0]->kind->name, err);
+    return mtl__status(err);
+}
+
+/* What a row's dropout depends on. */
+static const int *mtl__cells_dropout_key(const mtl_column_pass *p)
+{
+    return p->part->desc->dropout_per_sequence ? mtl__space_sequences(p->x->space)
+                                               : mtl__space_items(p->x->space);
+}
+
+/* Dropout in a column that may run beside others: its streams are numbered as if it ran alone. */
+static mtl_activation *mtl__cells_dropout(mtl_run *run, mtl_column_pass *p, mtl_real rate, mtl_activation *x)
+{
+    unsigned long long *stream, next;
+    run->component = p->component;
+    stream = mtl__run_stream(run);
+    next = *stream;
+    *stream = p->stream;
+    if (x) x = mtl__dropout_layer(run, rate, mtl__cells_dropout_key(p), x, "");
+    p->stream = *stream;
+    *stream = next;
+    return x;
+}
+
+/* Sets aside the streams that a column's dropout will take, and normalises what it reads. */
+static void mtl__cells_begin(mtl_run *run, mtl_column_pass *p)
+{
+    const mtl_column_desc *d = p->part->desc;
+    const mtl_norm *norm = ((const mtl__cells *)p->part->data)->input;
+    unsigned long long *stream;
+    run->component = p->component;
+    stream = mtl__run_stream(run);
+    p->stream = *stream;
+    if (run->training)                      /* a stream for each call with a rate: mtl__dropout_layer */
+        *stream += (d->dropout_between > 0 ? (unsigned)d->layers - 1 : 0) + (d->dropout > 0)
+            + (d->dropout_recurrent > 0 ? p->part->states : 0);
+    p->y = p->x;
+    p->data = norm && p->x ? mtl__norm_make(run, norm, p->x, "") : NULL;
+    if (p->data) p->y = ((mtl__norm_data *)p->data)->y;
+}
+
+/* Layer number l of a column: from p->y into a new p->y. */
+static mtl__layer_data *mtl__cells_layer(mtl_run *run, mtl_column_pass *p, size_t l)
+{
+    const mtl__cells *column = (const mtl__cells *)p->part->data;
+    const size_t first = l * p->part->directions;
+    mtl__layer_data *layer;
+    mtl_activation *x = p->y;
+    if (l && column->between) x = mtl_norm_forward(run, column->between[l - 1], x, "");
+    if (l) x = mtl__cells_dropout(run, p, p->part->desc->dropout_between, x);
+    p->y = x ? mtl__run_beside(run, NULL, x, p->part->width) : NULL;
+    layer = mtl__layer_make(run, column->cells + first, p->part->directions, x, p->y,
+                            p->initial ? p->initial + first : NULL);
+    mtl__layer_drop(run, layer, p->part->desc->dropout_recurrent, &p->stream);
+    return layer;
+}
+
+/* dx of a lowest layer, or of the norm below it, goes to rows that others may read as well: all but the last
+   column, which is the first in backward, leave it for later. From the last on, since several may come after
+   the same record. */
+static void mtl__cells_leave_inputs(mtl_run *run, const mtl_column_pass *columns, const mtl__layers *layers)
+{
+    size_t k;
+    for (k = layers->count; k-- > 0 && run->tape;) {
+        mtl__norm_data *norm = (mtl__norm_data *)columns[k].data;
+        layers->of[k]->later = k + 1 < layers->count && !norm && !columns[k].x->constant;
+        if (norm)
+            mtl__run_record_after(run, columns[k].after, norm->y, MTL__TRAINS(mtl__norm_backward), norm);
+        else if (layers->of[k]->later)
+            mtl__run_record_after(run, columns[k].after, NULL, MTL__TRAINS(mtl__layer_later_backward),
+                                  layers->of[k]);
+    }
+}
+
+/* Ends layer number l of a column, whose rows are p->y, over the rows `below`. */
+static void mtl__cells_end_layer(mtl_run *run, mtl_column_pass *p, mtl_activation *below, size_t l)
+{
+    mtl_activation *parts[2];
+    parts[0] = below;
+    parts[1] = p->y;
+    if (l && p->part->desc->residual && p->y)
+        p->y = mtl__blend_forward(run, parts, 2, NULL, NULL);
+    p->y = mtl__moved(run, p->y, ((const mtl__cells *)p->part->data)->names[l]);
+}
+
+/* Layer number l of all columns that have one. */
+static void mtl__cells_layers(mtl_run *run, mtl_column_pass *columns, size_t count, size_t l)
+{
+    mtl__layers *layers = mtl__layers_make(run, count);
+    mtl_cell_state **final = (mtl_cell_state **)mtl_run_make(run, count * sizeof *final);
+    mtl_activation **below = (mtl_activation **)mtl_run_make(run, count * sizeof *below);
+    size_t k, n = 0;
+    for (k = 0; layers && final && below && k < count; k++) {
+        mtl_column_pass *p = &columns[k];
+        if (l >= (size_t)p->part->desc->layers) continue;
+        below[k] = p->y;
+        final[n] = p->final ? p->final + l * p->part->directions : NULL;
+        layers->of[n++] = mtl__cells_layer(run, p, l);
+    }
+    if (!n || mtl__failed(run->error)) return;
+    layers->count = n;
+    if (!l) mtl__cells_leave_inputs(run, columns, layers);
+    mtl__layers_forward(run, layers, final);
+    for (k = 0; k < count; k++)
+        if (l < (size_t)columns[k].part->desc->layers) mtl__cells_end_layer(run, &columns[k], below[k], l);
+}
+
+/* What comes after the last layer: a norm, dropout. */
+static void mtl__cells_end(mtl_run *run, mtl_column_pass *p)
+{
+    const mtl_column_desc *d = p->part->desc;
+    const mtl__cells *column = (const mtl__cells *)p->part->data;
+    if (column->output) p->y = mtl_norm_forward(run, column->output, p->y, d->name);
+    p->y = mtl__cells_dropout(run, p, d->dropout, p->y);
+}
+
+/* Level by level, since a layer reads the one below it. */
+static MTL__RARE void mtl__cells_forward(mtl_run *run, mtl_column_pass *columns, size_t count)
+{
+    size_t k, l, layers = 0;
+    for (k = 0; k < count; k++) {
+        mtl__cells_begin(run, &columns[k]);
+        if ((size_t)columns[k].part->desc->layers > layers) layers = (size_t)columns[k].part->desc->layers;
+    }
+    for (l = 0; l < layers && !mtl__failed(run->error); l++) mtl__cells_layers(run, columns, count, l);
+    for (k = 0; k < count && !mtl__failed(run->error); k++) mtl__cells_end(run, &columns[k]);
+}
+
+/* A step of one cell. */
+static MTL__RARE unsigned mtl__cell_stream(mtl_maker *m, const mtl_cell *cell, unsigned x)
+{
+    const size_t padded = mtl__padded(cell->units);
+    mtl_operation *op = mtl__operation(m, mtl_do_cell, NULL, x,
+                                       mtl__place_kept(m, padded * (cell->kind->has_c ? 2 : 1)),
+                                       cell->inputs);
+    op->by = mtl__place(m, padded * (cell->kind->gates + cell->kind->single_extra));
+    op->rows = (unsigned)cell->units;
+    op->how = (int)(cell->kind - mtl__cell_kinds);
+    op->also = cell->activation;
+    op->weights[0] = cell->input->packed;
+    op->weights[1] = cell->hidden ? cell->hidden->packed : NULL;
+    op->weights[2] = cell->hidden_n ? cell->hidden_n->packed : NULL;
+    op->bias[0] = cell->input->packed_bias;
+    op->bias[1] = cell->hidden ? cell->hidden->packed_bias : NULL;
+    return op->to;
+}
+
+/* A step of the layers, one after the other: each reads the state of the one below it. */
+static MTL__RARE unsigned mtl__cells_stream(mtl_maker *m, const mtl_column_part *part, unsigned x)
+{
+    const mtl__cells *column = (const mtl__cells *)part->data;
+    unsigned rows[2];
+    size_t l;
+    if (part->directions > 1)
+        mtl__fail(m->err, MTL_ERROR_UNSUPPORTED, part->desc->name, -1,
+                  "column %s cannot be streamed: it reads backwards, from a sequence's end (bidirectional)",
+                  part->desc->name);
+    x = mtl__stream_norm(m, column->input, x);
+    for (l = 0; l < part->states && !mtl__failed(m->err); l++) {
+        rows[0] = x;
+        if (l && column->between) x = mtl__stream_norm(m, column->between[l - 1], x);
+        rows[1] = x = mtl__cell_stream(m, column->cells[l], x);
+        if (l && part->desc->residual) x = mtl__stream_blend(m, rows, 2, part->width, NULL, MTL__NO_PLACE);
+    }
+    return mtl__stream_norm(m, column->output, x);
+}
+
+/* A layer of the kind `attention`. */
+typedef struct mtl__self {
+    mtl_dense *in, *out;
+    mtl_norm *norm;
+    const char *name, *shown;               /* of its outputs, of its weights */
+} mtl__self;
+
+static MTL__RARE void mtl__self_build_layer(mtl__self *self, const mtl_column_part *part, size_t l,
+                                            size_t width, mtl_parameters *set, mtl_error *err)
+{
+    const mtl_column_desc *d = part->desc;
+    const int last = l + 1 == (size_t)d->layers;
+    char text[160], name[160];
+    mtl__print(name, sizeof name, "%s.attention.%z", d->name, l);
+    self->shown = mtl__arena_text(set->arena, name, err);
+    self->name = last ? d->name : mtl__arena_text(set->arena, mtl__print(text, sizeof text, "%s.layer%z",
+                                                                         d->name, l), err);
+    self->in = mtl_dense_add(set, mtl__print(text, sizeof text, "%s.in", name), part->inputs, 3 * width, 0,
+                             err);
+    self->out = mtl_dense_add(set, mtl__print(text, sizeof text, "%s.out", name), width, part->inputs, 0,
+                              err);
+    self->norm = mtl_norm_add(set, mtl__print(text, sizeof text, "%s.norm", name), part->inputs,
+                              d->norm_epsilon, err);
+}
+
+static MTL__RARE mtl_status mtl__self_build(mtl_column_part *part, mtl_parameters *set, mtl_error *err)
+{
+    const mtl_column_desc *d = part->desc;
+    const size_t heads = (size_t)d->heads, layers = (size_t)d->layers;
+    const size_t width = d->head_width ? (size_t)d->head_width : (part->inputs + heads - 1) / heads;
+    mtl__self *self = (mtl__self *)mtl__arena_make(set->arena, layers, sizeof *self, "a column", err);
+    size_t l;
+    mtl__refuse_recurrent(d, "attention", err);
+    if (d->rotary && width % 2)
+        mtl__fail(err, MTL_ERROR_FIELD, d->name, (long long)width, "column %s.rotary: heads of %z columns "
+                  "cannot be turned in pairs; give an even head_width", d->name, width);
+    for (l = 0; l < layers && !mtl__failed(err); l++)
+        mtl__self_build_layer(&self[l], part, l, heads * width, set, err);
+    part->data = self;
+    part->width = part->inputs;
+    part->directions = 1;
+    return mtl__status(err);
+}
+
+/* Into the caller's order, through the heads, and back. */
+static mtl_activation *mtl__self_layer(mtl_run *run, const mtl_column_desc *d, const mtl__self *self,
+                                       const mtl_real *turns, mtl_activation *x)
+{
+    const mtl_packing *p = x->space->packing;
+    mtl_activation *rows[2];
+    rows[0] = x;
+    x = mtl__select_forward(run, NULL, x, p->packed_row, p->rows, "");
+    x = mtl__heads_forward(run, p, mtl_dense_forward(run, self->in, x, NULL), (size_t)d->heads, turns,
+                           self->shown);
+    x = mtl__select_forward(run, rows[0]->space, mtl_dense_forward(run, self->out, x, NULL), p->caller_row,
+                            p->rows, "");
+    rows[1] = mtl__dropout_layer(run, d->dropout, d->dropout_per_sequence
+                                 ? mtl__space_sequences(rows[0]->space) : mtl__space_items(rows[0]->space), x,
+                                 "");
+    if (!rows[1]) return NULL;
+    return mtl_norm_forward(run, self->norm, mtl__blend_forward(run, rows, 2, NULL, NULL), self->name);
+}
+
+static MTL__RARE mtl_activation *mtl__self_forward(mtl_run *run, const mtl_column_part *part,
+                                                   mtl_activation *x, const mtl_cell_state *initial,
+                                                   mtl_cell_state *final)
+{
+    const mtl_column_desc *d = part->desc;
+    const mtl__self *self = (const mtl__self *)part->data;
+    const mtl_real *turns = x && d->rotary ? mtl__turns_make(run, x->space->packing, self->in->outputs
+                                                             / (3 * (size_t)d->heads)) : NULL;
+    size_t l;
+    (void)initial;
+    (void)final;
+    for (l = 0; l < (size_t)d->layers && x; l++) x = mtl__self_layer(run, d, &self[l], turns, x);
+    return x;
+}
+
+/* ---- conv: convolutions over the steps of a sequence --------------------------------------------------- */
+
+typedef struct mtl__conv {
+    size_t widths;                          /* windows side by side */
+    mtl_dense **filters;                    /* [layer * widths + k] */
+} mtl__conv;
+
+enum { MTL__CONV_APART = 1000000 };
+
+/* Steps in window k of a layer. */
+static size_t mtl__conv_width(const mtl_column_desc *d, size_t k)
+{
+    return d->widths[k] ? (size_t)d->widths[k] : 3;
+}
+
+/* How far apart the steps of the next layer's windows lie. */
+static size_t mtl__conv_next(const mtl_column_desc *d, size_t apart)
+{
+    return d->dilation ? apart * (size_t)d->dilation : apart;
+}
+
+static MTL__RARE mtl_status mtl__conv_build(mtl_column_part *part, mtl_parameters *set, mtl_error *err)
+{
+    const mtl_column_desc *d = part->desc;
+    mtl__conv *c = (mtl__conv *)mtl__arena_make(set->arena, 1, sizeof *c, "a column", err);
+    size_t inputs = part->inputs, apart = 1, l, k;
+    char name[160];
+    mtl__refuse_recurrent(d, "a convolution", err);
+    if (!c || mtl__failed(err)) return mtl__status(err);
+    while (c->widths < MTL_MAX_HIDDEN && d->widths[c->widths]) c->widths++;
+    if (!c->widths) c->widths = 1;
+    c->filters = (mtl_dense **)mtl__arena_make(set->arena, (size_t)d->layers * c->widths, sizeof *c->filters,
+                                               "a column", err);
+    part->width = c->widths * (size_t)d->hidden;
+    for (l = 0; l < (size_t)d->layers && !mtl__failed(err); l++, apart = mtl__conv_next(d, apart)) {
+        if (apart > MTL__CONV_APART)
+            mtl__fail(err, MTL_ERROR_FIELD, d->name, (long long)l, "column %s: windows of layer %z take "
+                      "steps that lie %z apart, at most %d: a smaller dilation or fewer layers", d->name, l,
+                      apart, (int)MTL__CONV_APART);
+        for (k = 0; k < c->widths; k++) {
+            mtl__print(name, sizeof name, "%s.layer%z.window%z", d->name, l, mtl__conv_width(d, k));
+            c->filters[l * c->widths + k] = mtl_dense_add(set, name, mtl__conv_width(d, k) * inputs,
+                                                          (size_t)d->hidden, 0, err);
+        }
+        inputs = part->width;
+    }
+    part->data = c;
+    part->directions = 1;
+    part->sees = d->causal ? MTL_SEES_PAST : MTL_SEES_ALL;
+    return mtl__status(err);
+}
+
+/* One layer; name: of its result. */
+static mtl_activation *mtl__conv_layer(mtl_run *run, const mtl_column_part *part, size_t l, size_t apart,
+                                       mtl_activation *x, const char *name)
+{
+    const mtl__conv *c = (const mtl__conv *)part->data;
+    mtl_activation *parts[MTL_MAX_HIDDEN];
+    size_t k;
+    for (k = 0; k < c->widths; k++) {
+        const size_t width = mtl__conv_width(part->desc, k), spans = (width - 1) * apart;
+        mtl_activation *z = mtl__window_forward(run, x, width, apart, part->desc->causal ? spans : spans / 2);
+        z = mtl_dense_forward(run, c->filters[l * c->widths + k], z, NULL);
+        parts[k] = mtl__activate_forward(run, MTL_ACTIVATION_RELU, z, c->widths > 1 ? NULL : name);
+    }
+    return mtl__concat_forward(run, parts, c->widths, name);
+}
+
+static mtl_activation *mtl__conv_forward(mtl_run *run, const mtl_column_part *part, mtl_activation *x,
+                                         const mtl_cell_state *initial, mtl_cell_state *final)
+{
+    const mtl_column_desc *d = part->desc;
+    const size_t layers = (size_t)d->layers;
+    const int *key = d->dropout_per_sequence ? mtl__space_sequences(x->space) : mtl__space_items(x->space);
+    size_t l, apart = 1;
+    (void)initial;
+    (void)final;
+    for (l = 0; l < layers && x; l++, apart = mtl__conv_next(d, apart)) {
+        x = mtl__conv_layer(run, part, l, apart, x, l + 1 < layers ? "" : d->name);
+        if (x) x = mtl__dropout_layer(run, l + 1 < layers ? d->dropout_between : d->dropout, key, x, "");
+    }
+    return x;
+}
+
+/* A window keeps the steps that it spans; zeros stand for those before the first. */
+static MTL__RARE unsigned mtl__conv_stream_layer(mtl_maker *m, const mtl_column_part *part, size_t l,
+                                                 size_t apart, unsigned x, size_t inputs)
+{
+    const mtl__conv *c = (const mtl__conv *)part->data;
+    const size_t hidden = (size_t)part->desc->hidden;
+    unsigned parts[MTL_MAX_HIDDEN];
+    size_t widths[MTL_MAX_HIDDEN], k;
+    for (k = 0; k < c->widths; k++) {
+        const size_t width = mtl__conv_width(part->desc, k);
+        mtl_operation *op = mtl__operation(m, mtl_do_window, NULL, x, mtl__place(m, width * inputs), inputs);
+        op->by = mtl__place_kept(m, ((width - 1) * apart + 1) * inputs);
+        op->rows = (unsigned)width;
+        op->how = (int)apart;
+        parts[k] = mtl__stream_dense(m, c->filters[l * c->widths + k], op->to);
+        parts[k] = mtl__stream_activate(m, MTL_ACTIVATION_RELU, parts[k], hidden);
+        widths[k] = hidden;
+    }
+    return mtl__stream_concat(m, parts, widths, c->widths);
+}
+
+static MTL__RARE unsigned mtl__conv_stream(mtl_maker *m, const mtl_column_part *part, unsigned x)
+{
+    size_t l, apart = 1, inputs = part->inputs;
+    if (!part->desc->causal)
+        mtl__fail(m->err, MTL_ERROR_UNSUPPORTED, part->desc->name, -1, "column %s cannot be streamed: its "
+                  "windows reach ahead (causal)", part->desc->name);
+    for (l = 0; l < (size_t)part->desc->layers && !mtl__failed(m->err); l++, inputs = part->width) {
+        x = mtl__conv_stream_layer(m, part, l, apart, x, inputs);
+        apart = mtl__conv_next(part->desc, apart);
+    }
+    return x;
+}
+
+static const mtl_column_kind mtl__column_kinds[] = {
+    { { MTL_DESC_COLUMN, "cells", NULL, 0, 0 }, mtl__cells_build, NULL, mtl__cells_forward,
+      MTL__STREAMING ? mtl__cells_stream : NULL },
+    { { MTL_DESC_COLUMN, "conv", NULL, 0, 0 }, mtl__conv_build, mtl__conv_forward, NULL,
+      MTL__STREAMING ? mtl__conv_stream : NULL },
+    { { MTL_DESC_COLUMN, "attention", NULL, 0, 0 }, mtl__self_build, mtl__self_forward, NULL, NULL }
+};
+
+static const mtl_column_kind *mtl__column_kind(const mtl_column_desc *d)
+{
+    return d->own ? d->own : &mtl__column_kinds[d->kind - MTL_COLUMN_CELLS];
+}
+
+/* ===========================================================================================================
+   25 >>nodes      inputs, mixes, penalties: tables of their kinds; the one list of nodes that passes walk
    ===========================================================================================================
    A node is a part of the model that has rows for others to read: an input, a column, or the head of a task.
    Nodes stand in one list, each behind its sources: repeatedly the first of the desc's inputs, columns and
@@ -18520,7 +19010,7 @@ static MTL__RARE void mtl__metric_finish_real(const mtl__metric *m, mtl_task_sco
                  runs on all rows, others on labelled rows alone (>>tasks)
 
    A penalty is a loss of tensors or of nodes' rows, after all heads: mtl__penalty_forward.
-   The passes know inputs, columns, heads and penalties. Kinds are known in this room (and >>tasks) only.
+   The passes know inputs, columns, heads and penalties. Kinds are known here, in >>columns and >>kinds only.
    -------------------------------------------------------------------------------------------------------- */
 
 /* ---- mixes --------------------------------------------------------------------------------------------- */
@@ -19103,467 +19593,6 @@ MTL_DEF const mtl_input_kind *mtl_input_kind_of(const mtl_input_desc *input)
     return input ? mtl__input_kind(input) : NULL;
 }
 
-/* ---- columns: a stack of recurrent layers -------------------------------------------------------------- */
-
-/* The cells' layers: the column's name, then ".layer0" and so on for those below the last. */
-typedef struct mtl__cells {
-    const mtl_cell **cells;                 /* [layers][directions] */
-    const char **names;                     /* [layers] of the layers' outputs; the last one is the
-                                               column's */
-    mtl_norm *input, **between, *output;    /* NULL: none; [layers - 1] */
-} mtl__cells;
-
-#define MTL__CELL_MEMBER(type, name, preset, low, high, names, help) cell.name = desc->name;
-static MTL__RARE mtl_cell_desc mtl__column_cell(const mtl_column_desc *desc)
-{
-    mtl_cell_desc cell;
-    MTL_CELL_FIELDS(MTL__CELL_MEMBER)
-    return cell;
-}
-
-/* The column's layer normalisations: of what it reads, of what goes from layer to layer, of what it makes. */
-static MTL__RARE void mtl__cells_build_norms(mtl__cells *column, const mtl_column_part *part,
-                                             mtl_parameters *set, mtl_error *err)
-{
-    const mtl_column_desc *d = part->desc;
-    const size_t width = part->directions * (size_t)d->hidden;
-    char text[160];
-    size_t l;
-    if (d->norm_input)
-        column->input = mtl_norm_add(set, mtl__print(text, sizeof text, "%s.norm_input", d->name),
-                                     part->inputs, d->norm_epsilon, err);
-    if (d->norm_between && d->layers > 1)
-        column->between = (mtl_norm **)mtl__arena_make(set->arena, (size_t)d->layers - 1,
-                                                       sizeof *column->between, "a column", err);
-    for (l = 0; column->between && l + 1 < (size_t)d->layers; l++)
-        column->between[l] = mtl_norm_add(set, mtl__print(text, sizeof text, "%s.norm_between.%z", d->name,
-                                                          l), width, d->norm_epsilon, err);
-    if (d->norm_output)
-        column->output = mtl_norm_add(set, mtl__print(text, sizeof text, "%s.norm_output", d->name), width,
-                                      d->norm_epsilon, err);
-}
-
-/* Of columns without a recurrent matrix. */
-static MTL__RARE void mtl__refuse_recurrent(const mtl_column_desc *d, const char *what, mtl_error *err)
-{
-    if (d->dropout_recurrent > 0)
-        mtl__fail(err, MTL_ERROR_FIELD, "dropout_recurrent", -1,
-                  "column %s: dropout_recurrent is for recurrent matrices, and %s has none; use dropout or "
-                  "dropout_between", d->name, what);
-}
-
-static MTL__RARE mtl_status mtl__cells_build(mtl_column_part *part, mtl_parameters *set, mtl_error *err)
-{
-    const mtl_column_desc *d = part->desc;
-    const mtl_cell_desc cell = mtl__column_cell(d);
-    const size_t layers = (size_t)d->layers, directions = d->bidirectional ? 2 : 1;
-    mtl_arena *arena = set->arena;
-    mtl__cells *column = (mtl__cells *)mtl__arena_make(arena, 1, sizeof *column, "a column", err);
-    size_t *units = (size_t *)mtl__arena_make(arena, layers * directions, sizeof *units, "a column", err);
-    size_t l, k, inputs = part->inputs;
-    char text[160];
-    if (!column || !units) return mtl__status(err);
-    column->cells =
-        (const mtl_cell **)mtl__arena_make(arena, layers * directions, sizeof(mtl_cell *), "a column", err);
-    column->names = (const char **)mtl__arena_make(arena, layers, sizeof(char *), "a column", err);
-    for (l = 0; l < layers && !mtl__failed(err); l++) {
-        mtl__print(text, sizeof text, "%s.", d->name);
-        for (k = 0; k < directions; k++) {
-            column->cells[l * directions + k] = mtl_cell_add(set, text, &cell, inputs, (int)l, (int)k,
-                                                              err);
-            units[l * directions + k] = (size_t)d->hidden;
-        }
-        column->names[l] = l + 1 == layers && !d->norm_output ? d->name
-            : mtl__arena_text(arena, mtl__print(text, sizeof text, "%s.layer%z", d->name, l), err);
-        inputs = (size_t)d->hidden * directions;
-    }
-    part->data = column;
-    part->width = inputs;
-    part->directions = directions;
-    mtl__cells_build_norms(column, part, set, err);
-    part->states = layers * directions;
-    part->sees = directions == 1 ? MTL_SEES_PAST
-        : layers == 1 && !d->norm_output ? MTL_SEES_APART : MTL_SEES_ALL;
-    part->state_units = units;
-    part->state_c = layers && column->cells[0] && column->cells[0]->kind->has_c;
-    if (!mtl__failed(err) && !column->cells[0]->w_hh)
-        mtl__refuse_recurrent(d, column->cells[0]->kind->name, err);
-    return mtl__status(err);
-}
-
-/* What a row's dropout depends on. */
-static const int *mtl__cells_dropout_key(const mtl_column_pass *p)
-{
-    return p->part->desc->dropout_per_sequence ? mtl__space_sequences(p->x->space)
-                                               : mtl__space_items(p->x->space);
-}
-
-/* Dropout in a column that may run beside others: its streams are numbered as if it ran alone. */
-static mtl_activation *mtl__cells_dropout(mtl_run *run, mtl_column_pass *p, mtl_real rate, mtl_activation *x)
-{
-    unsigned long long *stream, next;
-    run->component = p->component;
-    stream = mtl__run_stream(run);
-    next = *stream;
-    *stream = p->stream;
-    if (x) x = mtl__dropout_layer(run, rate, mtl__cells_dropout_key(p), x, "");
-    p->stream = *stream;
-    *stream = next;
-    return x;
-}
-
-/* Sets aside the streams that a column's dropout will take, and normalises what it reads. */
-static void mtl__cells_begin(mtl_run *run, mtl_column_pass *p)
-{
-    const mtl_column_desc *d = p->part->desc;
-    const mtl_norm *norm = ((const mtl__cells *)p->part->data)->input;
-    unsigned long long *stream;
-    run->component = p->component;
-    stream = mtl__run_stream(run);
-    p->stream = *stream;
-    if (run->training)                      /* a stream for each call with a rate: mtl__dropout_layer */
-        *stream += (d->dropout_between > 0 ? (unsigned)d->layers - 1 : 0) + (d->dropout > 0)
-            + (d->dropout_recurrent > 0 ? p->part->states : 0);
-    p->y = p->x;
-    p->data = norm && p->x ? mtl__norm_make(run, norm, p->x, "") : NULL;
-    if (p->data) p->y = ((mtl__norm_data *)p->data)->y;
-}
-
-/* Layer number l of a column: from p->y into a new p->y. */
-static mtl__layer_data *mtl__cells_layer(mtl_run *run, mtl_column_pass *p, size_t l)
-{
-    const mtl__cells *column = (const mtl__cells *)p->part->data;
-    const size_t first = l * p->part->directions;
-    mtl__layer_data *layer;
-    mtl_activation *x = p->y;
-    if (l && column->between) x = mtl_norm_forward(run, column->between[l - 1], x, "");
-    if (l) x = mtl__cells_dropout(run, p, p->part->desc->dropout_between, x);
-    p->y = x ? mtl__run_beside(run, NULL, x, p->part->width) : NULL;
-    layer = mtl__layer_make(run, column->cells + first, p->part->directions, x, p->y,
-                            p->initial ? p->initial + first : NULL);
-    mtl__layer_drop(run, layer, p->part->desc->dropout_recurrent, &p->stream);
-    return layer;
-}
-
-/* dx of a lowest layer, or of the norm below it, goes to rows that others may read as well: all but the last
-   column, which is the first in backward, leave it for later. From the last on, since several may come after
-   the same record. */
-static void mtl__cells_leave_inputs(mtl_run *run, const mtl_column_pass *columns, const mtl__layers *layers)
-{
-    size_t k;
-    for (k = layers->count; k-- > 0 && run->tape;) {
-        mtl__norm_data *norm = (mtl__norm_data *)columns[k].data;
-        layers->of[k]->later = k + 1 < layers->count && !norm && !columns[k].x->constant;
-        if (norm)
-            mtl__run_record_after(run, columns[k].after, norm->y, MTL__TRAINS(mtl__norm_backward), norm);
-        else if (layers->of[k]->later)
-            mtl__run_record_after(run, columns[k].after, NULL, MTL__TRAINS(mtl__layer_later_backward),
-                                  layers->of[k]);
-    }
-}
-
-/* Ends layer number l of a column, whose rows are p->y, over the rows `below`. */
-static void mtl__cells_end_layer(mtl_run *run, mtl_column_pass *p, mtl_activation *below, size_t l)
-{
-    mtl_activation *parts[2];
-    parts[0] = below;
-    parts[1] = p->y;
-    if (l && p->part->desc->residual && p->y)
-        p->y = mtl__blend_forward(run, parts, 2, NULL, NULL);
-    p->y = mtl__moved(run, p->y, ((const mtl__cells *)p->part->data)->names[l]);
-}
-
-/* Layer number l of all columns that have one. */
-static void mtl__cells_layers(mtl_run *run, mtl_column_pass *columns, size_t count, size_t l)
-{
-    mtl__layers *layers = mtl__layers_make(run, count);
-    mtl_cell_state **final = (mtl_cell_state **)mtl_run_make(run, count * sizeof *final);
-    mtl_activation **below = (mtl_activation **)mtl_run_make(run, count * sizeof *below);
-    size_t k, n = 0;
-    for (k = 0; layers && final && below && k < count; k++) {
-        mtl_column_pass *p = &columns[k];
-        if (l >= (size_t)p->part->desc->layers) continue;
-        below[k] = p->y;
-        final[n] = p->final ? p->final + l * p->part->directions : NULL;
-        layers->of[n++] = mtl__cells_layer(run, p, l);
-    }
-    if (!n || mtl__failed(run->error)) return;
-    layers->count = n;
-    if (!l) mtl__cells_leave_inputs(run, columns, layers);
-    mtl__layers_forward(run, layers, final);
-    for (k = 0; k < count; k++)
-        if (l < (size_t)columns[k].part->desc->layers) mtl__cells_end_layer(run, &columns[k], below[k], l);
-}
-
-/* What comes after the last layer: a norm, dropout. */
-static void mtl__cells_end(mtl_run *run, mtl_column_pass *p)
-{
-    const mtl_column_desc *d = p->part->desc;
-    const mtl__cells *column = (const mtl__cells *)p->part->data;
-    if (column->output) p->y = mtl_norm_forward(run, column->output, p->y, d->name);
-    p->y = mtl__cells_dropout(run, p, d->dropout, p->y);
-}
-
-/* Level by level, since a layer reads the one below it. */
-static MTL__RARE void mtl__cells_forward(mtl_run *run, mtl_column_pass *columns, size_t count)
-{
-    size_t k, l, layers = 0;
-    for (k = 0; k < count; k++) {
-        mtl__cells_begin(run, &columns[k]);
-        if ((size_t)columns[k].part->desc->layers > layers) layers = (size_t)columns[k].part->desc->layers;
-    }
-    for (l = 0; l < layers && !mtl__failed(run->error); l++) mtl__cells_layers(run, columns, count, l);
-    for (k = 0; k < count && !mtl__failed(run->error); k++) mtl__cells_end(run, &columns[k]);
-}
-
-/* A step of one cell. */
-static MTL__RARE unsigned mtl__cell_stream(mtl_maker *m, const mtl_cell *cell, unsigned x)
-{
-    const size_t padded = mtl__padded(cell->units);
-    mtl_operation *op = mtl__operation(m, mtl_do_cell, NULL, x,
-                                       mtl__place_kept(m, padded * (cell->kind->has_c ? 2 : 1)),
-                                       cell->inputs);
-    op->by = mtl__place(m, padded * (cell->kind->gates + cell->kind->single_extra));
-    op->rows = (unsigned)cell->units;
-    op->how = (int)(cell->kind - mtl__cell_kinds);
-    op->also = cell->activation;
-    op->weights[0] = cell->input->packed;
-    op->weights[1] = cell->hidden ? cell->hidden->packed : NULL;
-    op->weights[2] = cell->hidden_n ? cell->hidden_n->packed : NULL;
-    op->bias[0] = cell->input->packed_bias;
-    op->bias[1] = cell->hidden ? cell->hidden->packed_bias : NULL;
-    return op->to;
-}
-
-/* A step of the layers, one after the other: each reads the state of the one below it. */
-static MTL__RARE unsigned mtl__cells_stream(mtl_maker *m, const mtl_column_part *part, unsigned x)
-{
-    const mtl__cells *column = (const mtl__cells *)part->data;
-    unsigned rows[2];
-    size_t l;
-    if (part->directions > 1)
-        mtl__fail(m->err, MTL_ERROR_UNSUPPORTED, part->desc->name, -1,
-                  "column %s cannot be streamed: it reads backwards, from a sequence's end (bidirectional)",
-                  part->desc->name);
-    x = mtl__stream_norm(m, column->input, x);
-    for (l = 0; l < part->states && !mtl__failed(m->err); l++) {
-        rows[0] = x;
-        if (l && column->between) x = mtl__stream_norm(m, column->between[l - 1], x);
-        rows[1] = x = mtl__cell_stream(m, column->cells[l], x);
-        if (l && part->desc->residual) x = mtl__stream_blend(m, rows, 2, part->width, NULL, MTL__NO_PLACE);
-    }
-    return mtl__stream_norm(m, column->output, x);
-}
-
-/* A layer of the kind `attention`. */
-typedef struct mtl__self {
-    mtl_dense *in, *out;
-    mtl_norm *norm;
-    const char *name, *shown;               /* of its outputs, of its weights */
-} mtl__self;
-
-static MTL__RARE void mtl__self_build_layer(mtl__self *self, const mtl_column_part *part, size_t l,
-                                            size_t width, mtl_parameters *set, mtl_error *err)
-{
-    const mtl_column_desc *d = part->desc;
-    const int last = l + 1 == (size_t)d->layers;
-    char text[160], name[160];
-    mtl__print(name, sizeof name, "%s.attention.%z", d->name, l);
-    self->shown = mtl__arena_text(set->arena, name, err);
-    self->name = last ? d->name : mtl__arena_text(set->arena, mtl__print(text, sizeof text, "%s.layer%z",
-                                                                         d->name, l), err);
-    self->in = mtl_dense_add(set, mtl__print(text, sizeof text, "%s.in", name), part->inputs, 3 * width, 0,
-                             err);
-    self->out = mtl_dense_add(set, mtl__print(text, sizeof text, "%s.out", name), width, part->inputs, 0,
-                              err);
-    self->norm = mtl_norm_add(set, mtl__print(text, sizeof text, "%s.norm", name), part->inputs,
-                              d->norm_epsilon, err);
-}
-
-static MTL__RARE mtl_status mtl__self_build(mtl_column_part *part, mtl_parameters *set, mtl_error *err)
-{
-    const mtl_column_desc *d = part->desc;
-    const size_t heads = (size_t)d->heads, layers = (size_t)d->layers;
-    const size_t width = d->head_width ? (size_t)d->head_width : (part->inputs + heads - 1) / heads;
-    mtl__self *self = (mtl__self *)mtl__arena_make(set->arena, layers, sizeof *self, "a column", err);
-    size_t l;
-    mtl__refuse_recurrent(d, "attention", err);
-    if (d->rotary && width % 2)
-        mtl__fail(err, MTL_ERROR_FIELD, d->name, (long long)width, "column %s.rotary: heads of %z columns "
-                  "cannot be turned in pairs; give an even head_width", d->name, width);
-    for (l = 0; l < layers && !mtl__failed(err); l++)
-        mtl__self_build_layer(&self[l], part, l, heads * width, set, err);
-    part->data = self;
-    part->width = part->inputs;
-    part->directions = 1;
-    return mtl__status(err);
-}
-
-/* Into the caller's order, through the heads, and back. */
-static mtl_activation *mtl__self_layer(mtl_run *run, const mtl_column_desc *d, const mtl__self *self,
-                                       const mtl_real *turns, mtl_activation *x)
-{
-    const mtl_packing *p = x->space->packing;
-    mtl_activation *rows[2];
-    rows[0] = x;
-    x = mtl__select_forward(run, NULL, x, p->packed_row, p->rows, "");
-    x = mtl__heads_forward(run, p, mtl_dense_forward(run, self->in, x, NULL), (size_t)d->heads, turns,
-                           self->shown);
-    x = mtl__select_forward(run, rows[0]->space, mtl_dense_forward(run, self->out, x, NULL), p->caller_row,
-                            p->rows, "");
-    rows[1] = mtl__dropout_layer(run, d->dropout, d->dropout_per_sequence
-                                 ? mtl__space_sequences(rows[0]->space) : mtl__space_items(rows[0]->space), x,
-                                 "");
-    if (!rows[1]) return NULL;
-    return mtl_norm_forward(run, self->norm, mtl__blend_forward(run, rows, 2, NULL, NULL), self->name);
-}
-
-static MTL__RARE mtl_activation *mtl__self_forward(mtl_run *run, const mtl_column_part *part,
-                                                   mtl_activation *x, const mtl_cell_state *initial,
-                                                   mtl_cell_state *final)
-{
-    const mtl_column_desc *d = part->desc;
-    const mtl__self *self = (const mtl__self *)part->data;
-    const mtl_real *turns = x && d->rotary ? mtl__turns_make(run, x->space->packing, self->in->outputs
-                                                             / (3 * (size_t)d->heads)) : NULL;
-    size_t l;
-    (void)initial;
-    (void)final;
-    for (l = 0; l < (size_t)d->layers && x; l++) x = mtl__self_layer(run, d, &self[l], turns, x);
-    return x;
-}
-
-/* ---- conv: convolutions over the steps of a sequence --------------------------------------------------- */
-
-typedef struct mtl__conv {
-    size_t widths;                          /* windows side by side */
-    mtl_dense **filters;                    /* [layer * widths + k] */
-} mtl__conv;
-
-enum { MTL__CONV_APART = 1000000 };
-
-/* Steps in window k of a layer. */
-static size_t mtl__conv_width(const mtl_column_desc *d, size_t k)
-{
-    return d->widths[k] ? (size_t)d->widths[k] : 3;
-}
-
-/* How far apart the steps of the next layer's windows lie. */
-static size_t mtl__conv_next(const mtl_column_desc *d, size_t apart)
-{
-    return d->dilation ? apart * (size_t)d->dilation : apart;
-}
-
-static MTL__RARE mtl_status mtl__conv_build(mtl_column_part *part, mtl_parameters *set, mtl_error *err)
-{
-    const mtl_column_desc *d = part->desc;
-    mtl__conv *c = (mtl__conv *)mtl__arena_make(set->arena, 1, sizeof *c, "a column", err);
-    size_t inputs = part->inputs, apart = 1, l, k;
-    char name[160];
-    mtl__refuse_recurrent(d, "a convolution", err);
-    if (!c || mtl__failed(err)) return mtl__status(err);
-    while (c->widths < MTL_MAX_HIDDEN && d->widths[c->widths]) c->widths++;
-    if (!c->widths) c->widths = 1;
-    c->filters = (mtl_dense **)mtl__arena_make(set->arena, (size_t)d->layers * c->widths, sizeof *c->filters,
-                                               "a column", err);
-    part->width = c->widths * (size_t)d->hidden;
-    for (l = 0; l < (size_t)d->layers && !mtl__failed(err); l++, apart = mtl__conv_next(d, apart)) {
-        if (apart > MTL__CONV_APART)
-            mtl__fail(err, MTL_ERROR_FIELD, d->name, (long long)l, "column %s: windows of layer %z take "
-                      "steps that lie %z apart, at most %d: a smaller dilation or fewer layers", d->name, l,
-                      apart, (int)MTL__CONV_APART);
-        for (k = 0; k < c->widths; k++) {
-            mtl__print(name, sizeof name, "%s.layer%z.window%z", d->name, l, mtl__conv_width(d, k));
-            c->filters[l * c->widths + k] = mtl_dense_add(set, name, mtl__conv_width(d, k) * inputs,
-                                                          (size_t)d->hidden, 0, err);
-        }
-        inputs = part->width;
-    }
-    part->data = c;
-    part->directions = 1;
-    part->sees = d->causal ? MTL_SEES_PAST : MTL_SEES_ALL;
-    return mtl__status(err);
-}
-
-/* One layer; name: of its result. */
-static mtl_activation *mtl__conv_layer(mtl_run *run, const mtl_column_part *part, size_t l, size_t apart,
-                                       mtl_activation *x, const char *name)
-{
-    const mtl__conv *c = (const mtl__conv *)part->data;
-    mtl_activation *parts[MTL_MAX_HIDDEN];
-    size_t k;
-    for (k = 0; k < c->widths; k++) {
-        const size_t width = mtl__conv_width(part->desc, k), spans = (width - 1) * apart;
-        mtl_activation *z = mtl__window_forward(run, x, width, apart, part->desc->causal ? spans : spans / 2);
-        z = mtl_dense_forward(run, c->filters[l * c->widths + k], z, NULL);
-        parts[k] = mtl__activate_forward(run, MTL_ACTIVATION_RELU, z, c->widths > 1 ? NULL : name);
-    }
-    return mtl__concat_forward(run, parts, c->widths, name);
-}
-
-static mtl_activation *mtl__conv_forward(mtl_run *run, const mtl_column_part *part, mtl_activation *x,
-                                         const mtl_cell_state *initial, mtl_cell_state *final)
-{
-    const mtl_column_desc *d = part->desc;
-    const size_t layers = (size_t)d->layers;
-    const int *key = d->dropout_per_sequence ? mtl__space_sequences(x->space) : mtl__space_items(x->space);
-    size_t l, apart = 1;
-    (void)initial;
-    (void)final;
-    for (l = 0; l < layers && x; l++, apart = mtl__conv_next(d, apart)) {
-        x = mtl__conv_layer(run, part, l, apart, x, l + 1 < layers ? "" : d->name);
-        if (x) x = mtl__dropout_layer(run, l + 1 < layers ? d->dropout_between : d->dropout, key, x, "");
-    }
-    return x;
-}
-
-/* A window keeps the steps that it spans; zeros stand for those before the first. */
-static MTL__RARE unsigned mtl__conv_stream_layer(mtl_maker *m, const mtl_column_part *part, size_t l,
-                                                 size_t apart, unsigned x, size_t inputs)
-{
-    const mtl__conv *c = (const mtl__conv *)part->data;
-    const size_t hidden = (size_t)part->desc->hidden;
-    unsigned parts[MTL_MAX_HIDDEN];
-    size_t widths[MTL_MAX_HIDDEN], k;
-    for (k = 0; k < c->widths; k++) {
-        const size_t width = mtl__conv_width(part->desc, k);
-        mtl_operation *op = mtl__operation(m, mtl_do_window, NULL, x, mtl__place(m, width * inputs), inputs);
-        op->by = mtl__place_kept(m, ((width - 1) * apart + 1) * inputs);
-        op->rows = (unsigned)width;
-        op->how = (int)apart;
-        parts[k] = mtl__stream_dense(m, c->filters[l * c->widths + k], op->to);
-        parts[k] = mtl__stream_activate(m, MTL_ACTIVATION_RELU, parts[k], hidden);
-        widths[k] = hidden;
-    }
-    return mtl__stream_concat(m, parts, widths, c->widths);
-}
-
-static MTL__RARE unsigned mtl__conv_stream(mtl_maker *m, const mtl_column_part *part, unsigned x)
-{
-    size_t l, apart = 1, inputs = part->inputs;
-    if (!part->desc->causal)
-        mtl__fail(m->err, MTL_ERROR_UNSUPPORTED, part->desc->name, -1, "column %s cannot be streamed: its "
-                  "windows reach ahead (causal)", part->desc->name);
-    for (l = 0; l < (size_t)part->desc->layers && !mtl__failed(m->err); l++, inputs = part->width) {
-        x = mtl__conv_stream_layer(m, part, l, apart, x, inputs);
-        apart = mtl__conv_next(part->desc, apart);
-    }
-    return x;
-}
-
-static const mtl_column_kind mtl__column_kinds[] = {
-    { { MTL_DESC_COLUMN, "cells", NULL, 0, 0 }, mtl__cells_build, NULL, mtl__cells_forward,
-      MTL__STREAMING ? mtl__cells_stream : NULL },
-    { { MTL_DESC_COLUMN, "conv", NULL, 0, 0 }, mtl__conv_build, mtl__conv_forward, NULL,
-      MTL__STREAMING ? mtl__conv_stream : NULL },
-    { { MTL_DESC_COLUMN, "attention", NULL, 0, 0 }, mtl__self_build, mtl__self_forward, NULL, NULL }
-};
-
-static const mtl_column_kind *mtl__column_kind(const mtl_column_desc *d)
-{
-    return d->own ? d->own : &mtl__column_kinds[d->kind - MTL_COLUMN_CELLS];
-}
-
 /* ---- the list ------------------------------------------------------------------------------------------ */
 
 enum { MTL__NODE_INPUT, MTL__NODE_COLUMN, MTL__NODE_HEAD };
@@ -19943,14 +19972,10 @@ static mtl_activation *mtl__penalty_forward(mtl_run *run, const mtl__penalty *p,
 }
 
 /* ===========================================================================================================
-   23 >>tasks      the registry: the table of kinds of task, and the heads that they share
+   26 >>kinds      of tasks, the table: what outputs are, their loss, the answer, the score
    ===========================================================================================================
-   A head:  tap -> [pool] -> [labelled rows] -> dropout -> (dense, activation, dropout)* -> dense
-   In training the head sees labelled items alone, so a missing label costs no work and has no gradient; a
-   head that a tap reads runs on all items, and its loss takes the labelled rows of its outputs. Where the
-   steps vote on a sequence (per_step) the head has a row a step and nothing is pooled. Tensors are
-   named TASK.hidden.0.weight .. and TASK.output.weight. What a kind adds is what the outputs are, their loss,
-   the answer that they give, and how answers are scored.
+   A kind is one row of mtl__task_kinds with its functions above the table. It says what the outputs of a head
+   are, their loss, the answer that they give, and how answers are scored. Heads themselves are in >>tasks.
    -------------------------------------------------------------------------------------------------------- */
 
 /* ---- what answers have in common ----------------------------------------------------------------------- */
@@ -20840,8 +20865,8 @@ static const mtl_task_kind mtl__task_kinds[] = {
               mtl__class_score, mtl__class_figures, mtl__class_stream, 1),
     MTL__TASK(MTL_TASK_REAL, "real", MTL__FILES("real", "reals"), MTL_TARGET_NUMBERS, 1, "values",
               mtl__real_check, mtl__real_build, mtl__numbers_loss, sizeof(mtl__metric), 0, mtl__real_count,
-              mtl__real_score, mtl__real_figures, MTL__MAY_STREAM(REAL, mtl__numbers_stream), NULL, NULL, NULL,
-              0, 0, 0, 0, NULL),
+              mtl__real_score, mtl__real_figures, MTL__MAY_STREAM(REAL, mtl__numbers_stream), NULL, NULL,
+              NULL, 0, 0, 0, 0, NULL),
     MTL__TASK_OF_CLASSES(MULTI, multi, "multi", "multi", "multis", MTL_TARGET_SET, "logits", mtl__multi_check,
               mtl__multi_build, mtl__numbers_loss, sizeof(mtl__multi_counts), sizeof(mtl__metric_label),
               mtl__multi_count, mtl__multi_score, mtl__multi_figures, mtl__multi_stream, 0),
@@ -20899,6 +20924,16 @@ MTL_DEF const mtl_task_kind *mtl_task_kind_of(const mtl_task_desc *task)
 {
     return task ? mtl__task_kind(task) : NULL;
 }
+
+/* ===========================================================================================================
+   27 >>tasks      the registry: the heads that all kinds of task share
+   ===========================================================================================================
+   A head:  tap -> [pool] -> [labelled rows] -> dropout -> (dense, activation, dropout)* -> dense
+   In training the head sees labelled items alone, so a missing label costs no work and has no gradient; a
+   head that a tap reads runs on all items, and its loss takes the labelled rows of its outputs. Where the
+   steps vote on a sequence (per_step) the head has a row a step and nothing is pooled. Tensors are
+   named TASK.hidden.0.weight .. and TASK.output.weight. What a kind adds stands in >>kinds.
+   -------------------------------------------------------------------------------------------------------- */
 
 /* ---- heads --------------------------------------------------------------------------------------------- */
 
@@ -21235,7 +21270,8 @@ static mtl_activation *mtl__task_labelled_outputs(mtl_run *run, const mtl__task 
 {
     mtl_activation *ready = out[task->node * MTL__NODE_PARTS];
     mtl_activation *x = ready ? ready : mtl__task_input(run, task, nodes, out);
-    if (x && rows && (mtl__dry(run) || count < x->rows)) x = mtl__select_forward(run, NULL, x, rows, count, "");
+    if (x && rows && (mtl__dry(run) || count < x->rows))
+        x = mtl__select_forward(run, NULL, x, rows, count, "");
     return ready ? x : mtl__task_head(run, task, x, keys);
 }
 
@@ -21326,7 +21362,7 @@ static MTL__RARE unsigned mtl__task_stream_p(mtl_maker *m, const mtl__task *task
 }
 
 /* ===========================================================================================================
-   24 >>sharing    presets: each fills a desc with columns, mixes, taps, penalties; nothing in the passes
+   28 >>sharing    presets: each fills a desc with columns, mixes, taps, penalties; nothing in the passes
    ===========================================================================================================
    A preset is a row of a table and a function of a few lines that adds columns and points taps to them.
    Columns are copies of the plain desc's encoder; "shared" and numbered ones are everybody's, "TASK-own" is
@@ -21683,7 +21719,9 @@ static MTL__RARE const char *mtl__share_attended(mtl__share *s, const char *from
     const char *names = NULL;
     size_t length, i;
     for (; from && *from && !mtl__failed(s->err); from += length + (from[length] == '+')) {
-        char *source = (char *)mtl__arena_zero(s->arena, (length = strcspn(from, "+")) + 1, 1, "a mix", s->err);
+        char *source;
+        length = strcspn(from, "+");
+        source = (char *)mtl__arena_zero(s->arena, length + 1, 1, "a mix", s->err);
         if (source) memcpy(source, from, length);
         for (i = 0; i < s->out->column_count && !mtl__same_text(s->columns[i].name, source); i++) { }
         names = mtl__share_join(s, names, i < s->out->column_count ? mtl__share_self(s, i) : source);
@@ -21756,7 +21794,7 @@ MTL_DEF MTL__RARE mtl_status mtl_share(const mtl_share_desc *how, const mtl_mode
 }
 
 /* ===========================================================================================================
-   25 >>model      create, size, save, load, transfer, import
+   29 >>model      create, size, save, load, transfer, import
    ===========================================================================================================
    A model is descs, a parameter set and the structures that the passes walk, all in one arena. It is built by
    one function that runs twice: over a counting arena to size it, over memory to make it. Between trainings
@@ -23681,7 +23719,7 @@ MTL_DEF MTL__RARE mtl_status mtl_model_export(const mtl_model *model, const char
 #endif /* MTL_NO_FILES */
 
 /* ===========================================================================================================
-   26 >>session    what trainers and predictors have in common: scratch, limits, threads, the run
+   30 >>session    what trainers and predictors have in common: scratch, limits, threads, the run
    ===========================================================================================================
    A session is the first member of both, so a pointer to one is a pointer to its session. `build` makes what
    is special about the object and `measure` walks its passes dry; so each is sized, put into a caller's
@@ -23876,7 +23914,7 @@ static MTL__RARE mtl__session *mtl__session_create(const mtl__session_kind *kind
 }
 
 /* ===========================================================================================================
-   27 >>predict    batches of sequences through a read-only model
+   31 >>predict    batches of sequences through a read-only model
    ===========================================================================================================
    A predictor is scratch: one per thread over a model that all of them share. Its arena is emptied at each
    call, so what a call returned stays valid until the next one.
@@ -24496,7 +24534,7 @@ MTL_DEF MTL__RARE mtl_status mtl_stream_reset(mtl_stream *stream, size_t sequenc
 
 #ifndef MTL_NO_TRAINING
 /* ===========================================================================================================
-   28 >>balance    from the tasks' losses to gradients: their weights, groups of tasks, surgery
+   32 >>balance    from the tasks' losses to gradients: their weights, groups of tasks, surgery
    ===========================================================================================================
    The joint loss is sum_k w_k L_k with w_k = lambda_k c_k: lambda_k is the caller's, c_k a method's. A method
    is one row of the table of weightings. It sees the n tasks that have labels in an update; with fewer than
@@ -25468,7 +25506,7 @@ static MTL__RARE MTL__NOINLINE void mtl__surgery_finish(mtl__surgery *s, mtl__we
 }
 
 /* ===========================================================================================================
-   29 >>optimise   SGD, RMSProp, Adam, AdamW; clipping; schedules; averaging
+   33 >>optimise   SGD, RMSProp, Adam, AdamW; clipping; schedules; averaging
    ===========================================================================================================
    Moments are blocks of the layout of the parameters that have a gradient: what was frozen when the trainer
    was made has no place in them, nor rows that wait. An update visits what gradient states name: NONE is
@@ -26098,7 +26136,7 @@ static MTL__RARE void mtl__optimizer_measure(const mtl__optimizer *o, mtl_run *r
 }
 
 /* ===========================================================================================================
-   30 >>data       data sets: batches of chosen sequences, evaluation, samplers
+   34 >>data       data sets: batches of chosen sequences, evaluation, samplers
    ===========================================================================================================
    A data set is a batch as large as memory; training and evaluation copy chosen sequences of it into batches.
    Targets of all kinds are checked when a set is opened, so that errors name its sequences and not those of
@@ -26747,7 +26785,7 @@ static mtl_batch mtl__sampler_next(mtl__sampler *p, const mtl_model *model, size
 }
 
 /* ===========================================================================================================
-   31 >>train      the step, resume
+   35 >>train      the step, resume
    ===========================================================================================================
    An update takes micro-batches. Divisors are counted over all of them first, so that their parts of the loss
    add up to the loss of one large batch. Then each micro-batch runs forward and backward in emptied scratch,
@@ -27032,7 +27070,8 @@ static MTL__RARE size_t mtl__trainer_writers(const mtl_trainer *t, const mtl_ten
     const mtl_model *model = t->model;
     const mtl__balance *b = &t->balance;
     size_t k, i, count = 0, users = 0;
-    for (k = 0; k < model->desc.task_count; k++) users += mtl__task_scores_with(&model->tasks[k], tensor) != 0;
+    for (k = 0; k < model->desc.task_count; k++)
+        users += mtl__task_scores_with(&model->tasks[k], tensor) != 0;
     for (k = 0; k < model->desc.task_count; k++) {
         const mtl__node *head = &model->nodes[model->tasks[k].node];
         const unsigned char *writes = b->groups[b->group_of ? b->group_of[k] : 0].writes;
@@ -27952,7 +27991,7 @@ MTL_DEF MTL__RARE mtl_status mtl_trainer_resume(mtl_trainer *trainer, const mtl_
 #endif /* MTL_NO_FILES */
 
 /* ===========================================================================================================
-   32 >>fit        the training loop: epochs, early stopping, checkpoints
+   36 >>fit        the training loop: epochs, early stopping, checkpoints
    ===========================================================================================================
    A run stands between two updates, and what it is to do next depends on a few numbers: the trainer's state,
    the place in the epoch and in each data set's order, the epoch's sums of losses, the best weights so far.
@@ -28652,7 +28691,7 @@ MTL_DEF MTL__RARE mtl_status mtl_fit(mtl_trainer *trainer, const mtl_batch *trai
 }
 
 /* ===========================================================================================================
-   33 >>watch      instruments: tasks' gradients side by side, trial steps, gradients through time, gates
+   37 >>watch      instruments: tasks' gradients side by side, trial steps, gradients through time, gates
    ===========================================================================================================
    What tasks share is told by the list of nodes: a task's loss reaches the parameters of its head and of all
    that its taps lead to, but for sources under which gradients stop and columns that do not name the task in
@@ -29070,7 +29109,7 @@ MTL_DEF mtl_status mtl_model_write(const mtl_model *model, const mtl_trainer *tr
 
 #ifndef MTL_NO_FILES
 /* ===========================================================================================================
-   34 >>deploy     a model's stream as C constants
+   38 >>deploy     a model's stream as C constants
    ===========================================================================================================
    What is written is a mtl_plan: the operations of >>stream with their packed weights as constant arrays,
        which
@@ -29275,7 +29314,7 @@ MTL_DEF MTL__RARE mtl_status mtl_model_export_c(const mtl_model *model, const ch
 
 #ifndef MTL_NO_TRAINING
 /* ===========================================================================================================
-   35 >>check      gradient checker, for users' own layers too
+   39 >>check      gradient checker, for users' own layers too
    ===========================================================================================================
    Backward passes are compared with central differences of the loss f at step h, element by element:
        n = (f(x+h) - f(x-h)) / 2h           error of an array = ||a - n|| / (||a|| + ||n||)
@@ -29434,7 +29473,7 @@ MTL_DEF MTL__RARE mtl_status mtl_check_gradients(double (*loss)(void *user), voi
 #endif /* implementation, second part */
 
 /* ===========================================================================================================
-   36 >>licence    MIT or public domain, at your choice
+   40 >>licence    MIT or public domain, at your choice
    ===========================================================================================================
    MIT: Copyright (c) 2026 the mtl_rnn.h authors. Permission is hereby granted, free of charge, to any person
    obtaining a copy of this software and associated documentation files (the "Software"), to deal in the

@@ -52,8 +52,8 @@ WIDTH_FILES = ["mtl_rnn.h", "examples/*.[ch]", "examples/*.cpp", "examples/mtl/*
                "tests/bench/*.[ch]", "tests/golden/*.[ch]"]
 
 # Kind: the sections that may compare its constants, MTL_KIND_NAME, which are those of an enum.
-KIND_ROOMS = {"TASK": ["tasks"], "MIX": ["nodes"], "INPUT": ["nodes"], "COLUMN": ["nodes"],
-              "POOL": ["nodes", "layers"], "CELL": ["cells", "kernels"], "INIT": ["tensor", "init"],
+KIND_ROOMS = {"TASK": ["kinds"], "MIX": ["nodes"], "INPUT": ["nodes"], "COLUMN": ["columns"],
+              "POOL": ["nodes", "pooling"], "CELL": ["cells", "kernels"], "INIT": ["tensor", "init"],
               "PENALTY": ["penalty"]}
 # Kind: True, to check the header and the command; False, the header alone; absent, nothing.
 KINDS_CHECKED = {"TASK": False, "MIX": True, "INPUT": True, "COLUMN": True}

@@ -1,4 +1,4 @@
-/* >>losses and >>tasks: conditional random fields. Losses, gradients, probabilities and best paths against
+/* >>crf and >>kinds: conditional random fields. Losses, gradients, probabilities and best paths against
    sums over all paths, written out here; large ones against the same model with a label that is never likely,
    which takes the other way through the code. Included by tests/main.c.
 

@@ -110,7 +110,8 @@ static void encoder_random_tasks(encoder_model *m, float dropout)
         d->weight = (float)test_random_real(&m->random, 0.3, 1.5);
         d->pool = test_random_between(&m->random, MTL_POOL_LAST, MTL_POOL_DOT);
         d->pool_beside = test_random_between(&m->random, 0, 1) ? 0
-            : test_random_between(&m->random, MTL_POOL_LAST, d->pool > MTL_POOL_MAX ? MTL_POOL_MAX : MTL_POOL_DOT);
+            : test_random_between(&m->random, MTL_POOL_LAST,
+                                  d->pool > MTL_POOL_MAX ? MTL_POOL_MAX : MTL_POOL_DOT);
         d->pool_width = test_random_between(&m->random, 0, 20);
         d->activation = (int)test_random_between(&m->random, MTL_ACTIVATION_TANH, MTL_ACTIVATION_SILU);
         d->hidden[0] = test_random_between(&m->random, 0, 1) * 7;
@@ -499,7 +500,7 @@ static void test_encoder_wrong_state(void **state)
     test_problem_destroy(&p);
 }
 
-/* ---- self-attention -------------------------------------------------------------------------------------- */
+/* ---- self-attention ------------------------------------------------------------------------------------ */
 
 enum { SELF_WIDTH = 5, SELF_HEADS = 2, SELF_HEAD = 4, SELF_STEPS = 30 };
 
@@ -544,7 +545,8 @@ static double encoder_self_part(mtl_model *model, const mtl_real *x, int part, i
         for (pair[k] = (double)b[first + even + k], i = 0; i < SELF_WIDTH; i++)
             pair[k] += (double)w[(first + even + k) * SELF_WIDTH + i] * (double)x[i];
     if (!rotary || part == 2) return pair[j - even];
-    return j == even ? cos(angle) * pair[0] - sin(angle) * pair[1] : sin(angle) * pair[0] + cos(angle) * pair[1];
+    return j == even ? cos(angle) * pair[0] - sin(angle) * pair[1]
+        : sin(angle) * pair[0] + cos(angle) * pair[1];
 }
 
 /* One step's outputs by the book, and its weights. */
@@ -580,8 +582,8 @@ static void encoder_expect_self(mtl_model *model, const encoder_self *seen, int 
     }
     for (i = 0; i < SELF_WIDTH; i++) variance += (y[i] - mean) * (y[i] - mean) / SELF_WIDTH;
     for (i = 0; i < SELF_WIDTH; i++)
-        assert_true(fabs((double)seen->y[(first + t) * SELF_WIDTH + i]
-                         - ((y[i] - mean) / sqrt(variance + 1e-5) * (double)gain[i] + (double)bias[i])) < 1e-4);
+        assert_true(fabs((double)seen->y[(first + t) * SELF_WIDTH + i] - (double)bias[i]
+                         - (y[i] - mean) / sqrt(variance + 1e-5) * (double)gain[i]) < 1e-4);
 }
 
 /* A column of the kind `attention` against plain sums, with and without positions, on each instruction set; a
@@ -623,7 +625,8 @@ static void test_encoder_self_attention(void **state)
             mtl_predict(predictor, &b->batch, &out, &err);
             TEST_FINE(&err);
             for (s = first = 0; s < 5; first += lengths[s++])
-                for (t = 0; t < lengths[s]; t++) encoder_expect_self(model, &seen, first, lengths[s], t, rotary);
+                for (t = 0; t < lengths[s]; t++)
+                    encoder_expect_self(model, &seen, first, lengths[s], t, rotary);
             mtl_predictor_destroy(predictor);
         }
         assert_int_equal(mtl_stream_size(model, NULL, &err), 0);
@@ -641,6 +644,7 @@ static void test_encoder_self_attention(void **state)
 
 #define TEST_ENCODER \
     cmocka_unit_test(test_encoder_gradients), cmocka_unit_test(test_encoder_threads), \
-    cmocka_unit_test(test_encoder_frozen_column), cmocka_unit_test(test_encoder_self_attention), cmocka_unit_test(test_encoder_mixes), \
+    cmocka_unit_test(test_encoder_frozen_column), cmocka_unit_test(test_encoder_self_attention), \
+    cmocka_unit_test(test_encoder_mixes), \
     cmocka_unit_test(test_encoder_wrong_mixes), cmocka_unit_test(test_encoder_carried_states), \
     cmocka_unit_test(test_encoder_gradients_with_carried_states), cmocka_unit_test(test_encoder_wrong_state)

@@ -1,4 +1,4 @@
-/* The field tables of section 12: every row can be set, read, checked and left at its default. */
+/* The field tables of >>desc: every row can be set, read, checked and left at its default. */
 
 /* Room for any desc. */
 typedef struct fields_memory { unsigned long long words[128]; } fields_memory;

@@ -1,4 +1,4 @@
-/* >>tasks: kinds of task beside classes, numbers and sets: classes in an order and counts, against the
+/* >>kinds: kinds of task beside classes, numbers and sets: classes in an order and counts, against the
    formulas in plain C; every one of them at every instruction set, in streams, on threads. Included by
    tests/main.c. */
 

@@ -1,5 +1,5 @@
-/* >>layers: every layer under a gradient check, and what else each of them promises. Included by
-   tests/main.c.
+/* >>layers, >>norms, >>pooling: every layer under a gradient check, and what else each of them promises.
+   Included by tests/main.c.
 
    The last part, "a layer of your own", shows how a caller adds a layer and checks its gradient with the
    public interface alone. */
@@ -593,8 +593,10 @@ static void test_layers_norm(void **state)
         layers_open(&n, &c, layers_norm_forward, i);
         layers_norm = mtl_norm_add(&n.set, "norm", c.widths[0], (mtl_real)0.01, &n.err);
         net_ready(&n, c.isa);
-        for (j = 0; j < c.widths[0]; j++) layers_norm->gain->value[j] = (mtl_real)test_random_real(&n.random, -2, 2);
-        for (j = 0; j < c.widths[0]; j++) layers_norm->bias->value[j] = (mtl_real)test_random_real(&n.random, -1, 1);
+        for (j = 0; j < c.widths[0]; j++)
+            layers_norm->gain->value[j] = (mtl_real)test_random_real(&n.random, -2, 2);
+        for (j = 0; j < c.widths[0]; j++)
+            layers_norm->bias->value[j] = (mtl_real)test_random_real(&n.random, -1, 1);
         layers_expect_norm(&n);
         layers_finish(&n, "layer norm");
     }

@@ -1,4 +1,4 @@
-/* >>tasks: language models. Losses, answers and scores against sums written out here; gradients against
+/* >>kinds: language models. Losses, answers and scores against sums written out here; gradients against
    differences, of whole and of sampled softmaxes, with an output of their own or tied; what is drawn against
    how likely it is said to be. Included by tests/main.c. */
 

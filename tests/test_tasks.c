@@ -421,7 +421,8 @@ static void tasks_expect_attention(const tasks_model *m, const mtl_task_desc *d,
                                    size_t s)
 {
     const size_t width = seen->x.width, steps = (size_t)m->batch->lengths[s];
-    const mtl_real *y = seen->pooled.value + mtl_run_row(seen->run, &seen->pooled, s, 0) * seen->pooled.stride;
+    const mtl_real *y = seen->pooled.value
+        + mtl_run_row(seen->run, &seen->pooled, s, 0) * seen->pooled.stride;
     double e[8], sum = 0, want;
     size_t t, j;
     for (t = 0; t < steps; t++) {

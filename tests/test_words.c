@@ -1,4 +1,4 @@
-/* >>layers, >>nodes: words by their characters, and inputs that look up a part of each word. */
+/* >>spelling, >>nodes: words by their characters, and inputs that look up a part of each word. */
 
 enum { WORDS_CHARACTERS = 11 };
 
