@@ -1,7 +1,7 @@
 /* An image is a sequence of rows: 16 steps of 16 grey values. Two tasks read it at once: which shape is in it
    (a class: square, cross, circle, or none), and which pixels are its own (a set of columns for each row:
-   `multi` by step). The noise has half the strength of the lines, so a pixel alone tells little; a Bi-GRU that
-   reads rows from the top and from the bottom sees what goes on above and below. Beside it stand plain
+   `multi` by step). The noise has half the strength of the lines, so a pixel alone tells little; a Bi-GRU
+   that reads rows from the top and from the bottom sees what goes on above and below. Beside it stand plain
    baselines: the nearest of the four mean images, and the best threshold of a grey value.
    Run: make && build/image_rows */
 #include "mtl_rnn.h"
