@@ -137,7 +137,8 @@ void make_vocabulary(const settings *given, corpus *all)
     }
     for (i = 0; i < arrlenu(all->columns); i++) {
         token_column *of = &all->columns[i];
-        of->words.list[names_add(&of->words, "_", 1)].value = 0;            /* it is read as an unknown one */
+        const size_t unknown = names_add(&of->words, "_", 1);
+        of->words.list[unknown].value = 0;
         make_texts(&of->words, &given->tokens_input, (size_t)given->min_count, 0, &of->vocabulary);
     }
 }
