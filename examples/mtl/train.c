@@ -175,7 +175,7 @@ static mtl_model *train(const settings *given, corpus *all, int automatic, mtl_m
         mtl_model_destroy(whole);
     } else {
         if (given->by_data && !given->lm) data = labelled_batches(data, mtl_model_describe(model), tasks);
-        plan_fit(&how, data, arrlenu(data));
+        plan_fit(given, &how, data, arrlenu(data));
         to.lessons = read_lessons(given, all, model, data);
         precision = fit_model(&to, model, &how, data, valid, result, broken);
     }
