@@ -17502,8 +17502,8 @@ static mtl_status mtl__input_check(mtl_input_desc *d, const char *what, mtl_erro
         mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s (\"%s\") needs either a vocabulary or features", what,
                   d->name);
     else if (d->tokens && d->features)
-        mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s.tokens: are for inputs of ids; \"%s\" has features", what,
-                  d->name);
+        mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s.tokens: are for inputs of ids; \"%s\" has features",
+                  what, d->name);
     return mtl__status(err);
 }
 
