@@ -19284,15 +19284,16 @@ static mtl_status mtl__input_check(mtl_input_desc *d, const char *what, mtl_erro
         if (!(d->unknown_chances[i] >= 0 && d->unknown_chances[i] <= 1))
             return mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s.unknown_chances[%d] must be between 0 and 1",
                              what, i);
-    if (d->batch_norm && !d->features)
-        return mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s.batch_norm (\"%s\"): is of features; a token's "
-                         "embedding has none", what, d->name);
-    if (d->tokens && d->features)
-        return mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s.tokens: are for inputs of ids; \"%s\" has "
-                         "features", what, d->name);
-    if ((d->vocabulary > 0) != (d->features > 0)) return mtl__status(err);
-    return mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s (\"%s\") needs either a vocabulary or features",
-                     what, d->name);
+    if ((d->vocabulary > 0) == (d->features > 0))
+        mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s (\"%s\") needs either a vocabulary or features", what,
+                  d->name);
+    else if (d->batch_norm && !d->features)
+        mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s.batch_norm (\"%s\"): is of features; a token's "
+                  "embedding has none", what, d->name);
+    else if (d->tokens && d->features)
+        mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s.tokens: are for inputs of ids; \"%s\" has features",
+                  what, d->name);
+    return mtl__status(err);
 }
 
 static MTL__RARE mtl_status mtl__embedding_build(mtl_input_part *part, mtl_parameters *set, mtl_error *err)
