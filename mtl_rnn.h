@@ -59,8 +59,9 @@
        MTL_NO_FILES             no JSON and no safetensors: nothing is saved, loaded, imported or exported
        MTL_NO_STDIO             no files by path: models are read from memory and written through a callback
        MTL_NO_STREAMS           no mtl_stream
-       MTL_CELLS, MTL_INPUTS, MTL_MIXES, MTL_TASKS   which kinds are in: -DMTL_CELLS="1<<MTL_CELL_GRU" leaves
-                                out all other cells, and a desc that names one is refused
+       MTL_CELLS, MTL_INPUTS, MTL_COLUMNS, MTL_MIXES, MTL_TASKS   which kinds are in:
+                                -DMTL_CELLS="1<<MTL_CELL_GRU" leaves out all other cells, and a desc that
+                                names one is refused
        MTL_NO_NUMBER_TEXT       messages say ? for fractions: no double arithmetic in a program that runs an
                                 exported model
        MTL_WINDOWS_AVX          gcc for Windows: AVX2 and AVX-512 kernels too; section 2 says when they do not
@@ -1610,7 +1611,8 @@ struct mtl_operation {
    does stands above it in >>stream. */
 #define MTL_OPERATION_LIST(X) \
     X(embedding) X(features) X(cell) X(dense) X(activate) X(softmax) X(copy) X(add) X(gate) X(pool) \
-    X(attend) X(norm) X(class) X(multi) X(real) X(ordinal) X(ranks) X(window) X(none) X(affine)
+    X(attend) X(norm) X(class) X(multi) X(real) X(ordinal) X(ranks) X(window) X(none) X(affine) \
+    X(count)
 #define MTL__OPERATION(name) MTL_DEF mtl_status mtl_do_##name(const mtl_operation *op, mtl_frame *frame);
 MTL_OPERATION_LIST(MTL__OPERATION)
 #undef MTL__OPERATION
@@ -2348,6 +2350,9 @@ MTL_DEF mtl_status mtl_check_gradients(double (*loss)(void *user), void *user, c
 #endif
 #ifndef MTL_INPUTS
 #  define MTL_INPUTS ~0u
+#endif
+#ifndef MTL_COLUMNS
+#  define MTL_COLUMNS ~0u
 #endif
 #ifndef MTL_MIXES
 #  define MTL_MIXES ~0u
@@ -5705,7 +5710,10 @@ MTL__VECTOR mtl__vec mtl__add(mtl__vec a, mtl__vec b) { return a + b; }
 MTL__VECTOR mtl__vec mtl__sub(mtl__vec a, mtl__vec b) { return a - b; }
 MTL__VECTOR mtl__vec mtl__mul(mtl__vec a, mtl__vec b) { return a * b; }
 MTL__VECTOR mtl__vec mtl__div(mtl__vec a, mtl__vec b) { return a / b; }
-MTL__VECTOR mtl__vec mtl__sqrt(mtl__vec a) { return (mtl_real)sqrt((double)a); }
+MTL__VECTOR mtl__vec mtl__sqrt(mtl__vec a)      /* without a double where reals are none */
+{
+    return sizeof a == sizeof(float) ? (mtl_real)sqrtf((float)a) : (mtl_real)sqrt((double)a);
+}
 MTL__VECTOR mtl__vec mtl__min(mtl__vec a, mtl__vec x) { return a < x ? a : x; }
 MTL__VECTOR mtl__vec mtl__max(mtl__vec a, mtl__vec x) { return a > x ? a : x; }
 MTL__VECTOR mtl__vec mtl__muladd(mtl__vec a, mtl__vec b, mtl__vec c) { return a * b + c; }
@@ -7786,7 +7794,7 @@ MTL__KERNEL void MTL__FN(mtl__gru_reset_step)(const mtl__cell_pass *p, const mtl
         MTL__FN(mtl__cell_product)(&t, part->rows, 2, walk.blocks, walk.at.z, walk.at.z_row, p->z_block);
         MTL__FN(mtl__gru_reset_forward)(b);
     }
-    if (p->mask) MTL__FN(mtl__cell_mask)(p, part, reset, reset_row, reset, reset_row, 0);
+    if (MTL__TRAINING && p->mask) MTL__FN(mtl__cell_mask)(p, part, reset, reset_row, reset, reset_row, 0);
     if (part->h) MTL__FN(mtl__cell_product_gate)(p, part, reset, reset_row, p->packed_n, MTL__GRU_N);
     for (b = mtl__cell_first(p, part, &walk); b; b = mtl__cell_next(p, part, &walk)) {
         MTL__FN(mtl__gru_output_forward)(b);
@@ -7991,7 +7999,7 @@ MTL__KERNEL void MTL__FN(mtl__cell_turn)(const mtl__cell_pass *p, const mtl__cel
         else {
             if (p->same) mtl__cell_copy_same(p, &parts[i]);
             cell->step(p, &parts[i]);
-            if (p->mask)
+            if (MTL__TRAINING && p->mask)
                 MTL__FN(mtl__cell_mask)(p, &parts[i], p->y + parts[i].row * p->y_stride, p->y_stride,
                                         p->seen + parts[i].row * p->mask_stride, p->mask_stride, 0);
         }
@@ -13516,16 +13524,17 @@ static void mtl__batch_norms_move(const mtl_parameters *set, int end)
 static void mtl__batch_measure(const mtl__batch_pass *p, size_t j)
 {
     const size_t rows = p->x->rows;
+    const int by_batch = MTL__TRAINING && p->by_batch;
     mtl_real *mean = &p->norm->next_mean[j], *variance = &p->norm->next_variance[j];
     double m = (double)p->norm->mean->value[j], v = (double)p->norm->variance->value[j], sum = 0, squares = 0;
     size_t n;
-    for (n = 0; p->by_batch && n < rows; n++) sum += (double)mtl__row(p->x, n)[j];
-    if (p->by_batch) m = sum / (double)rows;
-    for (n = 0; p->by_batch && n < rows; n++) {
+    for (n = 0; by_batch && n < rows; n++) sum += (double)mtl__row(p->x, n)[j];
+    if (by_batch) m = sum / (double)rows;
+    for (n = 0; by_batch && n < rows; n++) {
         const double away = (double)mtl__row(p->x, n)[j] - m;
         squares += away * away;
     }
-    if (p->by_batch) {
+    if (by_batch) {
         v = squares / (double)rows;
         *mean = (mtl_real)((double)*mean + MTL__BATCH_MOMENTUM * (m - (double)*mean));
         *variance = (mtl_real)((double)*variance + MTL__BATCH_MOMENTUM
@@ -15631,8 +15640,7 @@ MTL_DEF MTL__RARE mtl_status mtl_do_multi(const mtl_operation *op, mtl_frame *f)
     return mtl__do_answer(op, f, numbers, op->columns);
 }
 
-/* to = from * weights[0] + bias[0], of `rows` numbers over and over; weights[0] NULL: from; also: of exp
-   from. */
+/* to = from * weights[0] + bias[0], of `rows` numbers over and over; weights[0] NULL: from. */
 MTL_DEF mtl_status mtl_do_real(const mtl_operation *op, mtl_frame *f)
 {
     const mtl_real *from = mtl__at(f, op->from);
@@ -15643,11 +15651,20 @@ MTL_DEF mtl_status mtl_do_real(const mtl_operation *op, mtl_frame *f)
         out->values = to;
         return MTL_OK;
     }
-    for (j = 0; j < op->columns; j++, i = i + 1 < op->rows ? i + 1 : 0) {
-        const mtl_real y = op->also ? (mtl_real)exp((double)from[j]) : from[j];
-        to[j] = op->weights[0] ? y * op->weights[0][i] + op->bias[0][i] : y;
-    }
+    for (j = 0; j < op->columns; j++, i = i + 1 < op->rows ? i + 1 : 0)
+        to[j] = op->weights[0] ? from[j] * op->weights[0][i] + op->bias[0][i] : from[j];
     return mtl__do_answer(op, f, to, op->columns);
+}
+
+/* The same of exp from. */
+MTL_DEF MTL__RARE mtl_status mtl_do_count(const mtl_operation *op, mtl_frame *f)
+{
+    mtl_operation made = *op;
+    unsigned j;
+    for (j = 0; f->inputs && j < op->columns; j++)
+        mtl__at(f, op->to)[j] = (mtl_real)exp((double)mtl__at(f, op->from)[j]);
+    made.from = op->to;
+    return mtl_do_real(&made, f);
 }
 
 /* ---- making the list ----------------------------------------------------------------------------------- */
@@ -18981,11 +18998,15 @@ static MTL__RARE unsigned mtl__conv_stream(mtl_maker *m, const mtl_column_part *
 }
 
 static const mtl_column_kind mtl__column_kinds[] = {
-    { { MTL_DESC_COLUMN, "cells", NULL, 0, 0 }, mtl__cells_build, NULL, mtl__cells_forward,
-      MTL__STREAMING ? mtl__cells_stream : NULL },
-    { { MTL_DESC_COLUMN, "conv", NULL, 0, 0 }, mtl__conv_build, mtl__conv_forward, NULL,
-      MTL__STREAMING ? mtl__conv_stream : NULL },
-    { { MTL_DESC_COLUMN, "attention", NULL, 0, 0 }, mtl__self_build, mtl__self_forward, NULL, NULL }
+    { { MTL_DESC_COLUMN, "cells", NULL, 0, 0 }, MTL__IN(MTL_COLUMNS, MTL_COLUMN_CELLS, mtl__cells_build),
+      NULL, MTL__IN(MTL_COLUMNS, MTL_COLUMN_CELLS, mtl__cells_forward),
+      MTL__STREAMS_IN(MTL_COLUMNS, MTL_COLUMN_CELLS, mtl__cells_stream) },
+    { { MTL_DESC_COLUMN, "conv", NULL, 0, 0 }, MTL__IN(MTL_COLUMNS, MTL_COLUMN_CONV, mtl__conv_build),
+      MTL__IN(MTL_COLUMNS, MTL_COLUMN_CONV, mtl__conv_forward), NULL,
+      MTL__STREAMS_IN(MTL_COLUMNS, MTL_COLUMN_CONV, mtl__conv_stream) },
+    { { MTL_DESC_COLUMN, "attention", NULL, 0, 0 },
+      MTL__IN(MTL_COLUMNS, MTL_COLUMN_ATTENTION, mtl__self_build),
+      MTL__IN(MTL_COLUMNS, MTL_COLUMN_ATTENTION, mtl__self_forward), NULL, NULL }
 };
 
 static const mtl_column_kind *mtl__column_kind(const mtl_column_desc *d)
@@ -19569,7 +19590,7 @@ static mtl_activation *mtl__gazetteer_input(mtl_run *run, const mtl_input_part *
 }
 
 #define MTL__INPUT(kind, name, rows, spellings, check, verify, functions, stream) { \
-    { MTL_DESC_INPUT, name, NULL, 0, 0 }, rows, check, \
+    { MTL_DESC_INPUT, name, NULL, 0, 0 }, rows, MTL__IN(MTL_INPUTS, kind, check), \
     MTL__IN(MTL_INPUTS, kind, mtl__##functions##_build), \
     MTL__IN(MTL_INPUTS, kind, verify), \
     MTL__IN(MTL_INPUTS, kind, mtl__##functions##_input), stream, spellings }
@@ -20624,11 +20645,10 @@ static MTL__RARE void mtl__multi_stream(mtl_maker *m, const mtl_task_part *part,
 static MTL__RARE void mtl__numbers_stream(mtl_maker *m, const mtl_task_part *part, size_t task, unsigned x,
                                           unsigned p)
 {
-    mtl_operation *op = mtl__operation(m, mtl_do_real, part->desc->name, x, mtl__place(m, part->outputs),
-                                       part->outputs);
+    mtl_operation *op = mtl__operation(m, part->desc->loss == MTL_LOSS_POISSON ? mtl_do_count : mtl_do_real,
+                                       part->desc->name, x, mtl__place(m, part->outputs), part->outputs);
     (void)p;
     op->how = (int)task;
-    op->also = part->desc->loss == MTL_LOSS_POISSON;
     op->rows = (unsigned)part->width;
     op->weights[0] = part->scaling->set ? part->scaling->scale : NULL;
     op->bias[0] = part->scaling->mean;
@@ -22080,7 +22100,8 @@ static MTL__RARE void mtl__model_build_column(mtl_model *model, size_t i, mtl__n
     column->tap.mix.owner = d->name;
     column->tap.mix.level = MTL_LEVEL_STEP;
     if (mtl__tap_build(&column->tap, model->nodes, model->node_count, 0, model->desc.input_count, &model->set,
-                       where, err))
+                       where, err)
+        || mtl__kind_check(column->kind->kind.name, column->kind->build != NULL, "MTL_COLUMNS", where, err))
         return;
     column->part.inputs = column->tap.mix.width;
     column->kind->build(&column->part, &model->set, err);
@@ -29126,7 +29147,7 @@ static MTL__RARE void mtl__operation_counts(const mtl_operation *op, size_t coun
     memset(counts, 0, MTL__ARRAYS * sizeof *counts);
     if (op->run == mtl_do_embedding) counts[0] = (size_t)op->rows * op->columns;
     else if (op->run == mtl_do_dense) counts[0] = padded * op->columns, counts[3] = padded;
-    else if (op->run == mtl_do_real) counts[0] = counts[3] = op->rows;
+    else if (op->run == mtl_do_real || op->run == mtl_do_count) counts[0] = counts[3] = op->rows;
     else if (op->run == mtl_do_ordinal || op->run == mtl_do_ranks) counts[0] = op->rows;
     else if (op->run == mtl_do_norm) counts[0] = counts[3] = op->columns;
     else if (op->run == mtl_do_add) counts[0] = 1;

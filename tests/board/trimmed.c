@@ -52,6 +52,9 @@ static void refusals(void)
     tasks[2].kind = MTL_TASK_MULTI;
     refuse("tasks", (MTL_TASKS) >> MTL_TASK_MULTI & 1, "MTL_TASKS", &desc);
     desc = describe(MTL_CELL_GRU, 0);
+    desc.encoder.kind = MTL_COLUMN_CONV;
+    refuse("columns", (MTL_COLUMNS) >> MTL_COLUMN_CONV & 1, "MTL_COLUMNS", &desc);
+    desc = describe(MTL_CELL_GRU, 0);
     desc.inputs = &words;
     refuse("inputs", (MTL_INPUTS) >> MTL_INPUT_EMBEDDING & 1, "MTL_INPUTS", &desc);
     desc = describe(MTL_CELL_GRU, 0);
