@@ -92,6 +92,10 @@ bench-peers: $(BUILD)/bench $(BUILD)/mtl  ## compare with PyTorch, ONNX Runtime,
 	    || echo "note: $${peer#*:} cannot be installed: the comparison goes on without"; done
 	@tests/bench/peers/compare.py --rounds $(or $(ROUNDS),0) --budget-ms $(or $(BUDGET_MS),0) $(ARGS)
 
+bench-best: $(BUILD)/mtl  ## an epoch of the most accurate recipe beside PyTorch, in turns; DATA=FILE.tsv (intent:class, text, slots:tags), ARGS="--turns 5"
+	@.ci/venv.sh numpy safetensors $(TORCH) || echo "note: $(TORCH) cannot be installed: mtl train is measured alone"
+	@PATH="$(BUILD)/venv/bin:$$PATH" python3 tests/bench/best.py $(if $(DATA),--data '$(DATA)') $(ARGS)
+
 board:  ## run an exported model on a Cortex-M4 and on aarch64 in QEMU: answers and sizes
 	@.ci/setup.sh matrix
 	@tests/board/run.sh
@@ -194,7 +198,7 @@ setup-build setup-test setup-cpp: setup-%:
 
 -include $(addsuffix .d,$(EXAMPLES) $(COMMAND) $(BENCH) $(TESTS) $(TEST_AUTO) $(BUILD)/mtl_rnn.o)
 
-.PHONY: all cpp demo demo-seeds test plain matrix lint map same-bits bench bench-guard bench-against bench-peers mutants parity pytorch \
+.PHONY: all cpp demo demo-seeds test plain matrix lint map same-bits bench bench-guard bench-against bench-peers bench-best mutants parity pytorch \
     surgery-peers board \
     study-sharing study-gradients study-overfitting study-transfer study-balance study-regimes study-ablation study-curves study-crf study-characters \
     study-attention gain resume-test \
