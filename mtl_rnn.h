@@ -8664,6 +8664,20 @@ MTL_DEF MTL__RARE mtl_status mtl_parameters_allocate(mtl_parameters *set, mtl_er
     return MTL_OK;
 }
 
+/* The tensor that `format` names with its owner, all of whose values are `initial` at first. */
+static MTL__RARE mtl_tensor *mtl__constant_add(mtl_parameters *set, const char *format, const char *owner,
+                                               size_t count, int role, float initial, mtl_error *err)
+{
+    char name[160];
+    mtl_tensor *t;
+    mtl__print(name, sizeof name, format, owner);
+    t = mtl_parameters_add(set, name, count, 0, role, err);
+    if (!t) return NULL;
+    t->init = MTL_INIT_CONSTANT;
+    t->initial = initial;
+    return t;
+}
+
 /* ---- initial values: one row a rule -------------------------------------------------------------------- */
 
 typedef struct mtl__init {
@@ -11989,6 +12003,46 @@ static void mtl__cell_backward_part(const mtl__kernels *kernels, const void *pas
     kernels->cell_backward((const mtl__cell_pass *)pass, begin, end - begin);
 }
 
+/* z [rows][units] = x W^T, all row-major; which W, `packed` tells. */
+static mtl__product_forward mtl__product_of_rows(const mtl_real *x, size_t x_stride, size_t inputs,
+                                                 const mtl_real *packed, size_t units, mtl_real *z,
+                                                 size_t z_stride)
+{
+    mtl__product_forward p;
+    memset(&p, 0, sizeof p);
+    p.gates = 1;
+    p.exact = 1;
+    p.x = x;
+    p.x_stride = x_stride;
+    p.inputs = inputs;
+    p.packed = packed;
+    p.units = units;
+    p.z = z;
+    p.z_row = z_stride;
+    p.z_block = MTL__BLOCK;
+    return p;
+}
+
+/* dW [units][inputs] = dz^T x, all row-major. */
+static mtl__product_weights mtl__weights_of_rows(const mtl_real *dz, size_t dz_stride, size_t units,
+                                                 const mtl_real *x, size_t x_stride, size_t inputs,
+                                                 size_t rows)
+{
+    mtl__product_weights p;
+    memset(&p, 0, sizeof p);
+    p.gates = 1;
+    p.exact = 1;
+    p.dz = dz;
+    p.dz_row = dz_stride;
+    p.dz_block = MTL__BLOCK;
+    p.units = units;
+    p.x = x;
+    p.x_stride = x_stride;
+    p.inputs = inputs;
+    p.rows = rows;
+    return p;
+}
+
 static void mtl__jobs_add_product(mtl__jobs *jobs, const mtl__product_forward *p, size_t rows)
 {
     mtl__jobs_add_rows(jobs, mtl__product_forward_part, p, sizeof *p, rows, p->gates * p->units * p->inputs);
@@ -12187,17 +12241,12 @@ MTL_DEF MTL__RARE mtl_scaling *mtl_scaling_add(mtl_parameters *set, const char *
     mtl_error own;
     mtl_scaling *s;
     mtl_tensor *mean, *scale;
-    char name[160];
     err = mtl__error_given(err, &own);
     s = (mtl_scaling *)mtl__arena_make(set->arena, 1, sizeof *s, "a scaling", err);
     if (!s || !width) return s;
-    mean = mtl_parameters_add(set, mtl__print(name, sizeof name, "buffers.%s.mean", owner), width, 0,
-                              MTL_TENSOR_BUFFER, err);
-    scale = mtl_parameters_add(set, mtl__print(name, sizeof name, "buffers.%s.scale", owner), width, 0,
-                               MTL_TENSOR_BUFFER, err);
+    mean = mtl__constant_add(set, "buffers.%s.mean", owner, width, MTL_TENSOR_BUFFER, 0, err);
+    scale = mtl__constant_add(set, "buffers.%s.scale", owner, width, MTL_TENSOR_BUFFER, 1, err);
     if (mtl__failed(err)) return NULL;
-    mean->init = scale->init = MTL_INIT_CONSTANT;
-    scale->initial = 1;
     mean->set = scale->set = &s->set;
     s->width = width;
     s->mean = mean->value;
@@ -12498,21 +12547,11 @@ MTL_DEF MTL__RARE mtl_dense *mtl_dense_add(mtl_parameters *set, const char *name
 static void mtl__dense_backward(mtl_run *run, void *data)
 {
     const mtl__dense_data *d = (const mtl__dense_data *)data;
-    mtl__product_weights w;
+    mtl__product_weights w = mtl__weights_of_rows(d->y->grad, d->y->stride, d->dense->outputs, d->x->value,
+                                                  d->x->stride, d->dense->inputs, d->y->rows);
     mtl__jobs jobs;
     int add;
     mtl_real *dx = mtl_run_grad(run, d->x, &add);
-    memset(&w, 0, sizeof w);
-    w.gates = 1;
-    w.units = d->dense->outputs;
-    w.inputs = d->dense->inputs;
-    w.rows = d->y->rows;
-    w.dz = d->y->grad;
-    w.dz_block = MTL__BLOCK;
-    w.dz_row = d->y->stride;
-    w.exact = 1;
-    w.x = d->x->value;
-    w.x_stride = d->x->stride;
     mtl__jobs_begin(&jobs, run);
     mtl__jobs_add_gradients(&jobs, &w, d->dense->weight, 0, d->dense->bias, NULL);
     mtl__jobs_add_input_gradient(&jobs, &w, d->dense->matrix, dx, d->x->stride, add);
@@ -12525,24 +12564,17 @@ MTL_DEF mtl_activation *mtl_dense_forward(mtl_run *run, const mtl_dense *dense, 
     mtl_activation *y = x ? mtl__run_beside(run, name, x, dense->outputs) : NULL;
     mtl__dense_data *d = (mtl__dense_data *)mtl_run_make(run, sizeof *d);
     mtl__product_forward p;
+    int pairs;
     if (!y || !d) return NULL;
     y->constant = x->constant && mtl__stays(dense->weight) && mtl__stays(dense->bias);
     d->dense = dense;
     d->x = x;
     d->y = y;
-    memset(&p, 0, sizeof p);
-    p.gates = 1;
-    p.units = dense->outputs;
-    p.inputs = dense->inputs;
-    p.x = x->value;
-    p.x_stride = x->stride;
-    p.pairs = mtl__run_pairs(run) && !y->constant;
-    p.packed = mtl__run_packed(run, dense->matrix, p.pairs);
+    pairs = mtl__run_pairs(run) && !y->constant;
+    p = mtl__product_of_rows(x->value, x->stride, dense->inputs, mtl__run_packed(run, dense->matrix, pairs),
+                             dense->outputs, y->value, y->stride);
     p.bias = dense->matrix->packed_bias;
-    p.z = y->value;
-    p.z_block = MTL__BLOCK;
-    p.z_row = y->stride;
-    p.exact = 1;
+    p.pairs = pairs;
     mtl__run_rows(run, mtl__product_forward_part, &p, sizeof p, x->rows, p.units * p.inputs);
     mtl_run_record(run, y, MTL__TRAINS(mtl__dense_backward), d);
     return y;
@@ -13079,21 +13111,14 @@ static void mtl__choice_product(mtl_run *run, const mtl__choice *d)
     mtl__choice_pass pass;
     mtl__product_forward p;
     memset(&pass, 0, sizeof pass);
-    memset(&p, 0, sizeof p);
     pass.of = d;
     pass.rows = mtl__choice_rows(run, d);
-    p.packed = pass.packed = mtl__run_reals(run, mtl__padded(d->count), d->x->width);
-    p.bias = pass.bias = mtl__run_reals(run, 1, mtl__padded(d->count));
+    pass.packed = mtl__run_reals(run, mtl__padded(d->count), d->x->width);
+    pass.bias = mtl__run_reals(run, 1, mtl__padded(d->count));
     mtl__run_pass(run, mtl__choice_pack_part, &pass, d->count, 16 * MTL__BLOCK);
-    p.x = d->x->value;
-    p.x_stride = d->x->stride;
-    p.inputs = d->x->width;
-    p.z = d->z->value;
-    p.z_row = d->z->stride;
-    p.z_block = MTL__BLOCK;
-    p.units = d->count;
-    p.exact = 1;
-    p.gates = 1;
+    p = mtl__product_of_rows(d->x->value, d->x->stride, d->x->width, pass.packed, d->count, d->z->value,
+                             d->z->stride);
+    p.bias = pass.bias;
     mtl__run_rows(run, mtl__product_forward_part, &p, sizeof p, d->x->rows, p.units * p.inputs);
     mtl_arena_release(run->arena, mark);
 }
@@ -13164,12 +13189,12 @@ static void mtl__choice_backward(mtl_run *run, void *data)
 {
     mtl__choice *d = (mtl__choice *)data;
     const size_t width = d->x->width, padded = mtl__padded(d->count);
+    mtl__product_weights w = mtl__weights_of_rows(d->z->grad, d->z->stride, d->count, d->x->value,
+                                                  d->x->stride, width, d->x->rows);
     mtl__product_backward p;
-    mtl__product_weights w;
     mtl__choice_pass pass;
     mtl_arena_mark mark;
     memset(&p, 0, sizeof p);
-    memset(&w, 0, sizeof w);
     memset(&pass, 0, sizeof pass);
     p.dx = mtl_run_grad(run, d->x, &p.accumulate);
     mark = mtl_arena_save(run->arena);
@@ -13177,18 +13202,16 @@ static void mtl__choice_backward(mtl_run *run, void *data)
     pass.rows = mtl__choice_rows(run, d);
     p.packed = pass.packed = mtl__run_reals(run, padded, mtl__padded(width));
     mtl__run_pass(run, mtl__choice_pack_back_part, &pass, 1, 1);
-    p.gates = w.gates = 1;
-    p.exact = w.exact = 1;
-    p.units = w.units = d->count;
-    p.inputs = w.inputs = width;
-    p.dz = w.dz = d->z->grad;
-    p.dz_block = w.dz_block = MTL__BLOCK;
-    p.dz_row = w.dz_row = d->z->stride;
-    p.dx_stride = w.x_stride = d->x->stride;
+    p.gates = 1;
+    p.exact = 1;
+    p.units = d->count;
+    p.inputs = width;
+    p.dz = d->z->grad;
+    p.dz_block = MTL__BLOCK;
+    p.dz_row = d->z->stride;
+    p.dx_stride = d->x->stride;
     if (p.dx)
         mtl__run_rows(run, mtl__product_backward_part, &p, sizeof p, d->x->rows, d->count * width);
-    w.rows = d->x->rows;
-    w.x = d->x->value;
     mtl__choice_gradients(run, &pass, &w);
     mtl_arena_release(run->arena, mark);
 }
@@ -13362,21 +13385,15 @@ MTL_DEF MTL__RARE mtl_norm *mtl_norm_add(mtl_parameters *set, const char *name, 
                                          mtl_real epsilon, mtl_error *err)
 {
     mtl_error own;
-    char full[160];
     mtl_norm *norm;
     err = mtl__error_given(err, &own);
     norm = (mtl_norm *)mtl__arena_make(set->arena, 1, sizeof *norm, "a layer normalisation", err);
     if (!norm) return NULL;
-    norm->gain = mtl_parameters_add(set, mtl__print(full, sizeof full, "%s.weight", name), width, 0,
-                                    MTL_TENSOR_BIAS, err);
-    norm->bias = mtl_parameters_add(set, mtl__print(full, sizeof full, "%s.bias", name), width, 0,
-                                    MTL_TENSOR_BIAS, err);
-    if (mtl__failed(err)) return NULL;
-    norm->gain->init = norm->bias->init = MTL_INIT_CONSTANT;
-    norm->gain->initial = 1;
+    norm->gain = mtl__constant_add(set, "%s.weight", name, width, MTL_TENSOR_BIAS, 1, err);
+    norm->bias = mtl__constant_add(set, "%s.bias", name, width, MTL_TENSOR_BIAS, 0, err);
     norm->width = width;
     norm->epsilon = epsilon;
-    return norm;
+    return mtl__failed(err) ? NULL : norm;
 }
 
 static void mtl__norm_part(const mtl__kernels *kernels, const void *pass, size_t begin, size_t end)
@@ -13463,17 +13480,13 @@ typedef struct mtl__batch_pass {
 } mtl__batch_pass;
 
 /* A running average: a frozen tensor among the parameters. */
-static MTL__RARE mtl_tensor *mtl__running_add(mtl_parameters *set, const char *name, const char *what,
+static MTL__RARE mtl_tensor *mtl__running_add(mtl_parameters *set, const char *format, const char *name,
                                               size_t width, float initial, mtl_error *err)
 {
-    char full[160];
-    mtl_tensor *t = mtl_parameters_add(set, mtl__print(full, sizeof full, "buffers.%s.%s", name, what), width,
-                                       0, MTL_TENSOR_BIAS, err);
+    mtl_tensor *t = mtl__constant_add(set, format, name, width, MTL_TENSOR_BIAS, initial, err);
     if (!t) return NULL;
     t->role = MTL_TENSOR_BUFFER;
     t->frozen = t->no_decay = 1;
-    t->init = MTL_INIT_CONSTANT;
-    t->initial = initial;
     return t;
 }
 
@@ -13481,24 +13494,19 @@ MTL_DEF MTL__RARE mtl_batch_norm *mtl_batch_norm_add(mtl_parameters *set, const 
                                                      mtl_error *err)
 {
     mtl_error own;
-    char full[160];
     mtl_batch_norm *norm, **end = &set->batch_norms;
     err = mtl__error_given(err, &own);
     norm = (mtl_batch_norm *)mtl__arena_make(set->arena, 1, sizeof *norm, "a batch normalisation", err);
     if (!norm) return NULL;
     norm->width = width;
-    norm->gain = mtl_parameters_add(set, mtl__print(full, sizeof full, "%s.weight", name), width, 0,
-                                    MTL_TENSOR_BIAS, err);
-    norm->bias = mtl_parameters_add(set, mtl__print(full, sizeof full, "%s.bias", name), width, 0,
-                                    MTL_TENSOR_BIAS, err);
-    norm->mean = mtl__running_add(set, name, "running_mean", width, 0, err);
-    norm->variance = mtl__running_add(set, name, "running_var", width, 1, err);
+    norm->gain = mtl__constant_add(set, "%s.weight", name, width, MTL_TENSOR_BIAS, 1, err);
+    norm->bias = mtl__constant_add(set, "%s.bias", name, width, MTL_TENSOR_BIAS, 0, err);
+    norm->mean = mtl__running_add(set, "buffers.%s.running_mean", name, width, 0, err);
+    norm->variance = mtl__running_add(set, "buffers.%s.running_var", name, width, 1, err);
     norm->next_mean = (mtl_real *)mtl__arena_zero(set->arena, 2 * width, sizeof(mtl_real),
                                                   "running averages", err);
     if (mtl__failed(err)) return NULL;
     norm->next_variance = norm->next_mean + width;
-    norm->gain->init = norm->bias->init = MTL_INIT_CONSTANT;
-    norm->gain->initial = 1;
     while (*end) end = &(*end)->next;
     *end = norm;
     return norm;
@@ -14092,18 +14100,7 @@ static void mtl__small_product(const mtl__kernels *kernels, const mtl_real *x, s
                                const mtl_real *w, size_t units, size_t inputs, mtl_real *packed, mtl_real *z,
                                size_t z_stride)
 {
-    mtl__product_forward p;
-    memset(&p, 0, sizeof p);
-    p.gates = 1;
-    p.exact = 1;
-    p.units = units;
-    p.inputs = inputs;
-    p.x = x;
-    p.x_stride = x_stride;
-    p.packed = packed;
-    p.z = z;
-    p.z_block = MTL__BLOCK;
-    p.z_row = z_stride;
+    const mtl__product_forward p = mtl__product_of_rows(x, x_stride, inputs, packed, units, z, z_stride);
     kernels->pack_forward(1, units, inputs, w, packed);
     kernels->product_forward(&p, 0, rows);
 }
@@ -14141,17 +14138,8 @@ static void mtl__small_weights(const mtl__kernels *kernels, const mtl__heads *d,
                                const mtl_real *dz, const mtl_real *x, size_t x_stride, mtl_real *dw,
                                mtl_real *scratch)
 {
-    mtl__product_weights p;
-    memset(&p, 0, sizeof p);
-    p.gates = 1;
-    p.exact = 1;
-    p.units = p.rows = at->length;
-    p.inputs = d->width;
-    p.dz = dz;
-    p.dz_block = MTL__BLOCK;
-    p.dz_row = d->p->stride;
-    p.x = x;
-    p.x_stride = x_stride;
+    mtl__product_weights p = mtl__weights_of_rows(dz, d->p->stride, at->length, x, x_stride, d->width,
+                                                  at->length);
     p.dw = dw;
     kernels->product_weights(&p, 0, mtl__weight_units(&p), scratch);
 }
@@ -17544,15 +17532,9 @@ static int mtl__lattice_walks(const mtl__lattice *l, size_t b)
 static void mtl__lattice_product(const mtl__kernels *kernels, const mtl__lattice *l, const mtl_real *packed,
                                  const mtl_real *x, mtl_real *z, size_t rows)
 {
-    mtl__product_forward p;
-    memset(&p, 0, sizeof p);
-    p.gates = 1;
-    p.units = p.inputs = l->chain->labels;
-    p.x = x;
-    p.x_stride = p.z_row = l->stride;
-    p.packed = packed;
-    p.z = z;
-    p.z_block = MTL__BLOCK;
+    mtl__product_forward p = mtl__product_of_rows(x, l->stride, l->chain->labels, packed, l->chain->labels, z,
+                                                  l->stride);
+    p.exact = 0;
     kernels->product_forward(&p, 0, rows);
 }
 
@@ -17915,16 +17897,8 @@ static void mtl__chain_tensors_part(const mtl__kernels *kernels, const void *pas
 /* Adds the pass that makes sums[j][i] = sum over rows of w[row][j] a[the row before][i]. */
 static void mtl__chain_add_sums(mtl__jobs *jobs, const mtl__lattice *l, mtl_real *sums)
 {
-    mtl__product_weights w;
-    memset(&w, 0, sizeof w);
-    w.gates = 1;
-    w.units = w.inputs = l->chain->labels;
-    w.rows = l->x->rows;
-    w.dz = l->w;
-    w.dz_block = MTL__BLOCK;
-    w.dz_row = w.x_stride = l->stride;
-    w.exact = 1;
-    w.x = l->a;
+    mtl__product_weights w = mtl__weights_of_rows(l->w, l->stride, l->chain->labels, l->a, l->stride,
+                                                  l->chain->labels, l->x->rows);
     w.source = l->packing->previous[0];
     w.dw = sums;
     mtl__jobs_add_weights(jobs, &w);
@@ -19089,18 +19063,6 @@ static MTL__RARE mtl__mixed *mtl__mixed_build(mtl_mix *mix, mtl_parameters *set,
     return (mtl__mixed *)mix->data;
 }
 
-static MTL__RARE mtl_tensor *mtl__mixed_vector(const mtl_mix *mix, const char *name, size_t count,
-                                               float initial, mtl_parameters *set, mtl_error *err)
-{
-    char text[160];
-    mtl_tensor *t = mtl_parameters_add(set, mtl__print(text, sizeof text, "%s.%s", mix->owner, name), count,
-                                       0, MTL_TENSOR_BIAS, err);
-    if (!t) return NULL;
-    t->init = MTL_INIT_CONSTANT;
-    t->initial = initial;
-    return t;
-}
-
 static MTL__RARE mtl_status mtl__sum_build(mtl_mix *mix, mtl_parameters *set, const char *what,
                                            mtl_error *err)
 {
@@ -19171,7 +19133,9 @@ static MTL__RARE mtl_status mtl__stitch_build(mtl_mix *mix, mtl_parameters *set,
 {
     mtl__mixed *mixed = mtl__mixed_build(mix, set, what, err);
     const float share = mix->desc->share, rest = mix->count > 1 ? (1 - share) / (float)(mix->count - 1) : 0;
-    if (mixed) mixed->weight = mtl__mixed_vector(mix, "stitch.weight", mix->count, rest, set, err);
+    if (mixed)
+        mixed->weight = mtl__constant_add(set, "%s.stitch.weight", mix->owner, mix->count, MTL_TENSOR_BIAS,
+                                          rest, err);
     if (mixed && mixed->weight) {
         mtl_init_rows *first = &mixed->weight->init_rows;
         first->count = 1;
@@ -19191,9 +19155,11 @@ static mtl_activation *mtl__stitch_mix(mtl_run *run, const mtl_mix *mix, mtl_act
 static MTL__RARE mtl_status mtl__levels_build(mtl_mix *mix, mtl_parameters *set, const char *what,
                                               mtl_error *err)
 {
+    const char *owner = mix->owner;
     mtl__mixed *mixed = mtl__mixed_build(mix, set, what, err);
-    if (mixed) mixed->weight = mtl__mixed_vector(mix, "levels.weight", mix->count, 0, set, err);
-    if (mixed) mixed->scale = mtl__mixed_vector(mix, "levels.scale", 1, 1, set, err);
+    if (!mixed) return mtl__status(err);
+    mixed->weight = mtl__constant_add(set, "%s.levels.weight", owner, mix->count, MTL_TENSOR_BIAS, 0, err);
+    mixed->scale = mtl__constant_add(set, "%s.levels.scale", owner, 1, MTL_TENSOR_BIAS, 1, err);
     return mtl__mix_without_gate(mix, what, err);
 }
 
@@ -20271,17 +20237,14 @@ typedef struct mtl__thresholds {
 
 static MTL__RARE mtl_status mtl__multi_build(mtl_task_part *part, mtl_parameters *set, mtl_error *err)
 {
-    char name[160];
     mtl__thresholds *to;
     mtl_tensor *t;
     mtl__class_build(part, set, err);
     if (!part->desc->thresholds) return mtl__status(err);
-    mtl__print(name, sizeof name, "buffers.%s.thresholds", part->desc->name);
     part->data = to = (mtl__thresholds *)mtl__arena_make(set->arena, 1, sizeof *to, "thresholds", err);
-    t = mtl_parameters_add(set, name, part->width, 0, MTL_TENSOR_BUFFER, err);
+    t = mtl__constant_add(set, "buffers.%s.thresholds", part->desc->name, part->width, MTL_TENSOR_BUFFER,
+                          0.5f, err);
     if (!to || !t) return mtl__status(err);
-    t->init = MTL_INIT_CONSTANT;
-    t->initial = 0.5f;
     t->set = &to->set;
     to->value = t->value;
     return mtl__status(err);
@@ -20503,13 +20466,10 @@ static mtl_status mtl__ordinal_check(mtl_task_desc *t, const char *what, mtl_err
 /* TASK.cuts, all 0 at first. */
 static MTL__RARE mtl_status mtl__ordinal_build(mtl_task_part *part, mtl_parameters *set, mtl_error *err)
 {
-    char name[160];
-    mtl_tensor *cuts;
     part->outputs = 1;
     part->width = (size_t)part->desc->classes;
-    mtl__print(name, sizeof name, "%s.cuts", part->desc->name);
-    part->data = cuts = mtl_parameters_add(set, name, part->width - 1, 0, MTL_TENSOR_BIAS, err);
-    if (cuts) cuts->init = MTL_INIT_CONSTANT;
+    part->data = mtl__constant_add(set, "%s.cuts", part->desc->name, part->width - 1, MTL_TENSOR_BIAS, 0,
+                                   err);
     return mtl__status(err);
 }
 
@@ -26962,6 +26922,8 @@ static MTL__RARE void mtl__trainer_build_task_arrays(mtl_trainer *t, mtl_arena *
                                                            "groups of tasks", err);
     t->task_group_of = (size_t *)mtl__arena_make(arena, all, sizeof *t->task_group_of, "groups of tasks",
                                                  err);
+    t->best_score = (double *)mtl__arena_make(arena, 2 * count, sizeof(double), "best scores", err);
+    t->best_epoch = (size_t *)(void *)(t->best_score + count);
     t->batches = 1;
     for (k = 0; k < all && !mtl__failed(err); k++) {
         t->weights[k] = k < count ? d->tasks[k].weight : d->penalties[k - count].weight;
@@ -27147,14 +27109,6 @@ static MTL__RARE void mtl__trainer_build_surgery(mtl_trainer *t, mtl_arena *aren
     t->balance.group_of = group_of;
 }
 
-/* What mtl_fit says of each task. */
-static MTL__RARE void mtl__trainer_build_best(mtl_trainer *t, mtl_arena *arena, mtl_error *err)
-{
-    const size_t tasks = t->model->desc.task_count;
-    t->best_score = (double *)mtl__arena_make(arena, 2 * tasks, sizeof(double), "best scores", err);
-    t->best_epoch = (size_t *)(void *)(t->best_score + tasks);
-}
-
 /* A dry run of a batch: forward, and `times` backward. */
 static MTL__RARE mtl_run *mtl__trainer_walk(mtl_trainer *t, const mtl__limits *limits, size_t times,
                                             mtl_arena *counting, mtl_error *err)
@@ -27208,7 +27162,6 @@ static MTL__RARE void mtl__trainer_build(mtl__session *session, mtl_arena *arena
     const mtl_trainer_desc *d = &t->desc;
     t->model = session->model;
     mtl__trainer_build_task_arrays(t, arena, err);
-    if (!mtl__failed(err)) mtl__trainer_build_best(t, arena, err);
     mtl__trainer_build_weighting(t, arena, err);
     mtl__trainer_build_gradients(t, arena, err);
     t->packings = mtl__packings_make(&t->model->set, mtl__precision_choose(mtl__kernels_choose(d->isa),
@@ -27305,7 +27258,7 @@ MTL_DEF MTL__RARE mtl_status mtl_trainer_set_weight(mtl_trainer *trainer, int ta
     return MTL_OK;
 }
 
-MTL_DEF MTL__RARE void mtl_trainer_set_lr(mtl_trainer *trainer, float lr) 
+MTL_DEF MTL__RARE void mtl_trainer_set_lr(mtl_trainer *trainer, float lr)
 {
     if (trainer) trainer->optimizer.lr = lr;
 }
@@ -27336,9 +27289,8 @@ static void mtl__trainer_count_origin(mtl_trainer *t, const mtl_batch *batch, si
     double divisor = 0;
     memset(&one, 0, sizeof one);
     one.labels = &batch->set;
-    for (s = 0; s < batch->sequences && !mtl__failed(err); s++) {
+    for (s = 0; s < batch->sequences && !mtl__failed(err); s++)
         mtl__task_count(&t->model->tasks[k], &one, 1, batch->lengths + s, &labelled, &divisor, err);
-    }
     t->task_items[k] += labelled;
     t->divisors[k] += divisor;
 }
