@@ -92,6 +92,10 @@ bench-peers: $(BUILD)/bench $(BUILD)/mtl  ## compare with PyTorch, ONNX Runtime,
 	    || echo "note: $${peer#*:} cannot be installed: the comparison goes on without"; done
 	@tests/bench/peers/compare.py --rounds $(or $(ROUNDS),0) --budget-ms $(or $(BUDGET_MS),0) $(ARGS)
 
+bench-best: $(BUILD)/mtl  ## an epoch of the most accurate recipe beside PyTorch, in turns; DATA=FILE.tsv (intent:class, text, slots:tags), ARGS="--turns 5"
+	@.ci/venv.sh numpy safetensors $(TORCH) || echo "note: $(TORCH) cannot be installed: mtl train is measured alone"
+	@PATH="$(BUILD)/venv/bin:$$PATH" python3 tests/bench/best.py $(if $(DATA),--data '$(DATA)') $(ARGS)
+
 board:  ## run an exported model on a Cortex-M4 and on aarch64 in QEMU: answers and sizes
 	@.ci/setup.sh matrix
 	@tests/board/run.sh
@@ -109,6 +113,14 @@ study-balance: $(BUILD)/mtl  ## does balancing help? six methods beside static w
 study-regimes: $(BUILD)/mtl  ## data sets in turn or together, and a map over two weights; resumes
 study-gradients study-overfitting study-transfer study-balance study-regimes:
 	@tests/bench/study_$(@:study-%=%).py $(ARGS)
+
+study-ablation: $(BUILD)/mtl  ## what is each part of the preset best worth? one off at a time; resumes (SETS, SEEDS, SENTENCES)
+study-curves: $(BUILD)/mtl  ## the preset best at 5 to 100 % of the data, joint and single; resumes
+study-crf: $(BUILD)/mtl  ## tags each for itself or as one choice; resumes
+study-characters: $(BUILD)/mtl  ## what is read of words beside themselves; resumes
+study-attention: $(BUILD)/mtl  ## pools by attention, last, mean, max, with and without self-attention; resumes
+study-ablation study-curves study-crf study-characters study-attention:
+	@tests/bench/study_parts.py $(@:study-%=%) $(ARGS)
 
 gain: $(BUILD)/mtl  ## does learning together pay? single-task models against shared ones on real data; resumes (ARGS=--cut: few labels; SETS, SEEDS)
 	@tests/bench/gain.py $(ARGS)
@@ -186,8 +198,9 @@ setup-build setup-test setup-cpp: setup-%:
 
 -include $(addsuffix .d,$(EXAMPLES) $(COMMAND) $(BENCH) $(TESTS) $(TEST_AUTO) $(BUILD)/mtl_rnn.o)
 
-.PHONY: all cpp demo demo-seeds test plain matrix lint map same-bits bench bench-guard bench-against bench-peers mutants parity pytorch \
+.PHONY: all cpp demo demo-seeds test plain matrix lint map same-bits bench bench-guard bench-against bench-peers bench-best mutants parity pytorch \
     surgery-peers board \
-    study-sharing study-gradients study-overfitting study-transfer study-balance study-regimes gain resume-test \
+    study-sharing study-gradients study-overfitting study-transfer study-balance study-regimes study-ablation study-curves study-crf study-characters \
+    study-attention gain resume-test \
     reference install clean help setup-build setup-test setup-cpp
 .DELETE_ON_ERROR:

@@ -747,7 +747,9 @@ typedef struct mtl_model_desc {
     X(MTL_FLAG,   skip_bad,  0, 0, 1, MTL_NONE, \
       "a task whose loss in a batch is no finite number is left out of it, and all goes on") \
     X(MTL_FLAG,   sum_steps, 0, 0, 1, MTL_NONE, \
-      "losses of tasks of steps are summed over a sequence's steps: means over sequences, not over steps")
+      "losses of tasks of steps are summed over a sequence's steps: means over sequences, not over steps") \
+    X(MTL_FLAG,   average_rises, 0, 0, 1, MTL_NONE, \
+      "the average's decay is at most (1 + t) / (10 + t) in update t, so that it soon forgets how it began")
 /* The caller's own job system: run job(context, i) for i = 0 .. count-1, on any threads in any order; return
    when all are done. */
 typedef void (*mtl_job)(void *context, size_t index);
@@ -19269,15 +19271,16 @@ static mtl_status mtl__input_check(mtl_input_desc *d, const char *what, mtl_erro
         if (!(d->unknown_chances[i] >= 0 && d->unknown_chances[i] <= 1))
             return mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s.unknown_chances[%d] must be between 0 and 1",
                              what, i);
-    if (d->batch_norm && !d->features)
-        return mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s.batch_norm (\"%s\"): is of features; a token's "
-                         "embedding has none", what, d->name);
-    if (d->tokens && d->features)
-        return mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s.tokens: are for inputs of ids; \"%s\" has "
-                         "features", what, d->name);
-    if ((d->vocabulary > 0) != (d->features > 0)) return mtl__status(err);
-    return mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s (\"%s\") needs either a vocabulary or features",
-                     what, d->name);
+    if ((d->vocabulary > 0) == (d->features > 0))
+        mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s (\"%s\") needs either a vocabulary or features", what,
+                  d->name);
+    else if (d->batch_norm && !d->features)
+        mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s.batch_norm (\"%s\"): is of features; a token's "
+                  "embedding has none", what, d->name);
+    else if (d->tokens && d->features)
+        mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s.tokens: are for inputs of ids; \"%s\" has features",
+                  what, d->name);
+    return mtl__status(err);
 }
 
 static MTL__RARE mtl_status mtl__embedding_build(mtl_input_part *part, mtl_parameters *set, mtl_error *err)
@@ -25809,13 +25812,21 @@ static MTL__RARE void mtl__norm_measure(const mtl__optimizer *o, mtl_run *run)
 
 /* ---- the average --------------------------------------------------------------------------------------- */
 
-/* `count` updates of n elements' average while the weights stood still. */
-static void mtl__average_approach(const mtl__optimizer *o, const mtl__kernels *kernels, const mtl_tensor *t,
-                                  size_t begin, size_t n, unsigned long long count)
+/* What is left of an average that has seen `since` updates when it has seen `now`. */
+static double mtl__average_left(const mtl_trainer_desc *desc, unsigned long long since, unsigned long long now)
 {
-    double decay = (double)(mtl_real)o->desc->average;
-    if (count) kernels->approach(n, (mtl_real)(1 - (count == 1 ? decay : pow(decay, (double)count))),
-                                 t->value + begin, mtl__optimizer_at(o, o->average, t->index, begin));
+    const double decay = (double)(mtl_real)desc->average;
+    double left = 1, t = (double)since;
+    for (; desc->average_rises && t < (double)now && 1 + t < decay * (10 + t); t++) left *= (1 + t) / (10 + t);
+    return left * ((double)now - t == 1 ? decay : pow(decay, (double)now - t));
+}
+
+/* Updates since + 1 .. now of n elements' average, while the weights stood still. */
+static void mtl__average_approach(const mtl__optimizer *o, const mtl__kernels *kernels, const mtl_tensor *t,
+                                  size_t begin, size_t n, unsigned long long since, unsigned long long now)
+{
+    if (since < now) kernels->approach(n, (mtl_real)(1 - mtl__average_left(o->desc, since, now)),
+                                       t->value + begin, mtl__optimizer_at(o, o->average, t->index, begin));
 }
 
 /* Brings units (rows of an embedding, else the whole tensor) up to update `now`, before their weights
@@ -25828,7 +25839,7 @@ static void mtl__average_catch_up(const mtl__optimizer *o, const mtl__kernels *k
     size_t width = t->count / mtl__average_units(t), unit;
     for (unit = first; unit < first + count; unit++)
         if (since[unit] < now) {
-            mtl__average_approach(o, kernels, t, unit * width, width, now - since[unit]);
+            mtl__average_approach(o, kernels, t, unit * width, width, since[unit], now);
             since[unit] = now;
         }
 }
@@ -25854,7 +25865,7 @@ static void mtl__update_elements(const mtl__optimizer *o, const mtl__kernels *ke
     const mtl_tensor *t = o->set->tensors[tensor];
     kernels->update(u, n, t->value + begin, has_gradient ? o->gradients->of[tensor].value + begin : NULL,
                     mtl__optimizer_at(o, o->m, tensor, begin), mtl__optimizer_at(o, o->v, tensor, begin));
-    if (o->average) mtl__average_approach(o, kernels, t, begin, n, 1);
+    if (o->average) mtl__average_approach(o, kernels, t, begin, n, o->step, o->step + 1);
 }
 
 /* Update `number` of an embedding, of rows that stand together. */

@@ -1119,6 +1119,26 @@ refuses "--gaps of another name" 2 "--gaps zero: expected mean or last" train --
 refuses "--gaps of text" 2 "--gaps: is for --frames" train --data train.tsv --out out.st --gaps mean
 refuses "a mark of no column" 1 "no column z" train --frames gaps.csv --out out.st --sequence s --features 'a,z?' $small --task y:reals --gaps mean
 
+# ---- the table of the front page: every example trains --------------------------------------------------------------------
+
+{ printf 'text\tlemma:tokens\tintent:class\tslots:tags\ttopics:multi\tsays:multis\tmood:real\tplace:real:2\tpath:reals:2\tstars:ordinal\theat:ordinals\tfaults:count\tletters:counts\n'
+  printf 'turn it off\tturn it off\toff\tO O B-way\ta,b\ta - b\t1\t1,2\t1,1 2,2 3,3\t1\tlow low high\t0\t4 2 3\n'
+  printf 'turn on\tturn on\ton\tO B-way\ta\t- -\t2\t3,1\t1,1 2,1\t5\tmiddle low\t3\t4 2\n'; } >table.tsv
+sed '2,$s/on/out/' table.tsv >table2.tsv
+printf 'turn 1 2 3\non 2 2 2\n' >glove.txt
+cp cats.conllu train.conllu
+printf 'id,heat,load,fails\na,1,2,no\na,,3,yes\nb,4,1,no\n' >rows.csv
+sed -n '/^### What you can read/,/^## In a C/p' "$top/README.md" | sed -n '/^| .*`--/p' | cut -d '|' -f 3 | tr '`' '\n' | grep '^--' >rows.txt
+check "README: a row of the table for each thing" at_least "$(grep -c . rows.txt)" 25
+while read -r options; do
+    data="--data table.tsv --data table2.tsv" preset="--preset plain"
+    case $options in *--only*|*--frames*|*conllu*) ;; *) data="$data --ranks heat=low,middle,high" ;; esac
+    case $options in *--data*|*--frames*) data= ;; --budget*) data="--data table.tsv --data table2.tsv --valid table.tsv --only intent,mood" preset= ;;
+        *thresholds*) data="$data --valid table.tsv" ;; esac
+    run train $data --out out.st $preset --hidden 8 --epochs 1 --threads 1 --quiet $options
+    result "README: $options" "$([ "$status" -eq 0 ] || echo "status $status")"
+done <rows.txt
+
 # ---- bad data ------------------------------------------------------------------------------------------------------------------
 
 head='intent:class\ttext\tslots:tags\tmood:real\n'

@@ -31,6 +31,7 @@ static void model_fill_inputs(model_desc *d)
     i[0].kind = MTL_INPUT_EMBEDDING;
     i[0].part = MTL_PART_SUFFIX;
     i[0].letters = 5;
+    i[0].tokens = "stems";
     i[1].name = "sensors";
     i[1].features = 2;
     i[1].width = 7;
@@ -41,6 +42,8 @@ static void model_fill_inputs(model_desc *d)
     i[1].widths[0] = 2;
     i[1].phrase_count = 5;
     i[1].ignore = 0.4f;
+    i[1].speller = MTL_SPELLER_LSTM;
+    i[1].hidden = 9;
 }
 
 static void model_fill_columns(model_desc *d)
@@ -238,6 +241,7 @@ static void model_expect_same_desc(const mtl_model_desc *a, const mtl_model_desc
     assert_true(a->seed == b->seed);
     for (i = 0; i < a->input_count; i++) {
         model_expect_same_text(a->inputs[i].name, b->inputs[i].name);
+        model_expect_same_text(a->inputs[i].tokens, b->inputs[i].tokens);
         model_expect_same_fields(MTL_DESC_INPUT, &a->inputs[i], &b->inputs[i]);
         model_expect_same_texts(a->inputs[i].words, b->inputs[i].words, (size_t)a->inputs[i].vocabulary);
         model_expect_same_texts(a->inputs[i].phrases, b->inputs[i].phrases,

@@ -524,7 +524,7 @@ static void test_optimise_plateau(void **state)
 
 /* The average against the eager one, with other rows of the table touched at each step, and with swaps in
    between. */
-static void optimise_average(int optimizer, int lazy)
+static void optimise_average(int optimizer, int lazy, int rises)
 {
     optimise_training t;
     mtl_trainer_desc how;
@@ -535,7 +535,8 @@ static void optimise_average(int optimizer, int lazy)
     int s;
     memset(&how, 0, sizeof how);
     how.lr = 0.05f;
-    how.average = 0.75f;
+    how.average = 0.5f;
+    how.average_rises = rises;
     how.optimizer = optimizer;
     how.lazy = lazy;
     optimise_training_open(&t, &how);
@@ -546,10 +547,11 @@ static void optimise_average(int optimizer, int lazy)
     for (k = 0; k < total; k++) average[k] = (double)set->block[k];   /* it begins with the initial weights */
     for (s = 0; s < 12; s++) {
         int *ids = test_ids(t.problem.data);
+        const double decay = rises && s < 8 ? (1.0 + s) / (10.0 + s) : 0.5;
         /* 0 .. 7, few at a time */
         for (k = 0; k < t.problem.data->rows; k++) ids[k] = (ids[k] + 3 * s) % 4 + s % 3 * 2;
         mtl_train_step(t.trainer, t.problem.batch, 1, NULL, &t.err);
-        for (k = 0; k < total; k++) average[k] = 0.75 * average[k] + 0.25 * (double)set->block[k];
+        for (k = 0; k < total; k++) average[k] = decay * average[k] + (1 - decay) * (double)set->block[k];
         if (s % 5 == 3) {
             mtl_trainer_swap_average(t.trainer, &t.err);
             for (k = 0; k < total; k++) assert_true(fabs((double)set->block[k]
@@ -578,10 +580,12 @@ static void test_optimise_average(void **state)
     optimise_training t;
     mtl_trainer_desc how;
     (void)state;
-    optimise_average(MTL_OPTIMIZER_ADAM, 0);
-    optimise_average(MTL_OPTIMIZER_ADAM, 1);
-    optimise_average(MTL_OPTIMIZER_ADAMW, 0);
-    optimise_average(MTL_OPTIMIZER_SGD, 0);                                 /* without memory: rows only */
+    optimise_average(MTL_OPTIMIZER_ADAM, 0, 0);
+    optimise_average(MTL_OPTIMIZER_ADAM, 1, 0);
+    optimise_average(MTL_OPTIMIZER_ADAM, 1, 1);
+    optimise_average(MTL_OPTIMIZER_SGD, 0, 1);
+    optimise_average(MTL_OPTIMIZER_ADAMW, 0, 0);
+    optimise_average(MTL_OPTIMIZER_SGD, 0, 0);                                 /* without memory: rows only */
     memset(&how, 0, sizeof how);
     optimise_training_open(&t, &how);
     mtl_trainer_swap_average(t.trainer, &t.err);

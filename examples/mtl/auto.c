@@ -211,7 +211,7 @@ static void try_structure(search *s, const structure_row *structure, int *tasks)
     valid = labelled_batches(s->valid, s->whole, tasks);
     of.model = make_model(s, &of);
     forget_unseen_words(of.model, train, s->all->vectors.width > 0);
-    plan_fit(&how, train, arrlenu(train));
+    plan_fit(s->to->given, &how, train, arrlenu(train));
     of.cost = fit_cost(of.model, &how, train, arrlenu(train));
     if (structure != &structures[ALONE] && s->spent + of.cost > budget(s)) {
         s->needed = s->needed > 0 ? fmin(s->needed, s->spent + of.cost) : s->spent + of.cost;

@@ -2,6 +2,7 @@
 
 #include <float.h>
 
+#include "best.h"
 #include "lm.h"
 #include "system.h"
 #include "tensors.h"
@@ -274,6 +275,21 @@ static char *init_rules(const settings *given)
     return text;
 }
 
+/* As init_rules, of the preset's rules those that fit the model. */
+static char *fitting_rules(const settings *given, mtl_model_desc *desc)
+{
+    size_t i, count;
+    const char *const *rules = preset_init(given, &count);
+    char *text = NULL;
+    for (i = 0; i < count; i++) {
+        mtl_error err = { 0 };
+        desc->init = rules[i];
+        if (mtl_model_size(desc, &err) || strcmp(err.name, "init") != 0)
+            add_text(&text, "%s%s", text ? "," : "", rules[i]);
+    }
+    return text;
+}
+
 /* Reads from --init-from what the file has of the model's tensors, by name. */
 static void read_initial(const settings *given, mtl_model *model)
 {
@@ -335,6 +351,7 @@ mtl_model *create_model(const settings *given, corpus *all, const int *chosen, c
     mtl_share(share, &desc, &shared, &arena, &err);
     check(&err);
     if (arrlenu(chosen)) with_lm = add_lm_task(given, all, &shared);
+    if (!rules) shared.init = rules = fitting_rules(given, &shared);
     if (!mtl_model_size(&shared, &err) && ((frozen && strcmp(err.name, "freeze") == 0) ||
                                            (rules && strcmp(err.name, "init") == 0)))
         fail_usage("--%s", err.message);

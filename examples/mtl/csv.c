@@ -244,8 +244,8 @@ static double read_feature(const corpus *all, const csv *table, size_t f)
         return read_number(&table->in, cell, name, "remove the row: a feature may not be missing");
     if (!all->gaps)
         fail_at(&table->in, cell,
-                "feature %s: '%s' where a number was expected; a feature may not be missing: fill it in, "
-                "remove the row, or train with --gaps mean or --gaps last", name, cell);
+                "feature %s: '%s' where a number was expected; a feature may not be missing: "
+                "fill it in, remove the row, or train with --gaps mean or --gaps last", name, cell);
     return (double)NAN;
 }
 

@@ -9,14 +9,23 @@
 
 /* Small data sets need many passes, large ones few: updates grow with the root of the number of sequences. */
 static const double UPDATES_PER_ROOT = 60, FEWEST_UPDATES = 1000;
+/* Of the preset best, whose updates cost more and whose rate is higher: so many, and so many more. */
+static const double BEST_UPDATES = 2000, BEST_UPDATES_PER_ROOT = 18;
 
-void plan_fit(mtl_fit_desc *how, const mtl_batch *train, size_t count)
+static double planned_updates(const settings *given, size_t sequences)
+{
+    const double root = sqrt((double)sequences);
+    if (given->best) return BEST_UPDATES + BEST_UPDATES_PER_ROOT * root;
+    return fmax(FEWEST_UPDATES, UPDATES_PER_ROOT * root);
+}
+
+void plan_fit(const settings *given, mtl_fit_desc *how, const mtl_batch *train, size_t count)
 {
     double updates = 0;
     size_t i, sequences = 0, batches = 0;
     for (i = 0; i < count; i++) {
         sequences += train[i].sequences;
-        updates += fmax(FEWEST_UPDATES, UPDATES_PER_ROOT * sqrt((double)train[i].sequences));
+        updates += planned_updates(given, train[i].sequences);
     }
     if (!how->batch) how->batch = sequences < 256 ? 4 : sequences > 2048 ? 32 : (int)(sequences / 64);
     for (i = 0; i < count; i++)
@@ -76,7 +85,7 @@ static void set_weights(const reporter *to, mtl_model *model, mtl_trainer *train
 static mtl_trainer *create_trainer(const reporter *to, mtl_model *model, mtl_error *err)
 {
     mtl_trainer_desc desc = to->given->trainer;
-    if (to->step_weight > 0) desc.lr *= JOINT_RATE;
+    if (to->step_weight > 0 && !to->given->best) desc.lr *= JOINT_RATE;
     else if (to->number) desc.balance = desc.surgery = 0;
     return mtl_trainer_create(model, &desc, err);
 }

@@ -5,7 +5,7 @@
 #include "progress.h"
 
 /* Fills in what the settings leave to the data: sequences in a batch, epochs, patience. */
-void plan_fit(mtl_fit_desc *how, const mtl_batch *train, size_t count);
+void plan_fit(const settings *given, mtl_fit_desc *how, const mtl_batch *train, size_t count);
 
 /* Multiply-adds of training a model that long: each weight of a column or of a head at steps is used once for
    every step, each of another head once for every sequence; backward costs twice as much as forward. */

@@ -16,7 +16,7 @@ static double lm_weight(const settings *given)
 void check_lm(const settings *given)
 {
     if (given->lm_words && !given->lm) fail_usage("--lm-words: is for --lm WEIGHT, which needs to be given");
-    if (!given->lm) return;
+    if (!given->lm || strcmp(given->lm, "none") == 0) return;
     if (arrlenu(given->frames))
         fail_usage("--lm: is for text; --frames are rows of numbers, which are no words");
     (void)lm_weight(given);

@@ -87,7 +87,8 @@ static const option options[] = {
       "feats, deprel; of a task TSV any tags; columns NAME:tokens always are; fields: tokens.width" },
     { "--affixes", NULL, TRAIN, SWITCH, MEMBER(affixes),
       "words are read by their first and last 2 and 3 letters and shapes, too; fields: affixes.width" },
-    { "--gazetteer", "spans|FILE", TRAIN, FILES, MEMBER(gazetteers),
+    { "--no-affixes", NULL, TRAIN, SWITCH, MEMBER(no_affixes), "they are not, whatever the preset" },
+    { "--gazetteer", "spans|FILE|none", TRAIN, FILES, MEMBER(gazetteers),
       "words are told of phrases that they are part of, by type: the training data's spans of B-/I- tags, or "
       "a file of lines TYPE<TAB>phrase; may be repeated; fields: gazetteer.width, gazetteer.ignore" },
     { "--word-dropout", "X", TRAIN, TEXT, MEMBER(word_dropout),
@@ -164,7 +165,7 @@ static const option options[] = {
       "the task whose validation score decides; without it the mean over tasks" },
     { "--seed", "N", TRAIN | IMPORT, FIELD, FIELDS("model.seed trainer.seed fit.seed"),
       "of the initial values, dropout and the order of the data [1]" },
-    { "--preset", "auto|plain", TRAIN, TEXT, MEMBER(preset),
+    { "--preset", "auto|plain|best", TRAIN, TEXT, MEMBER(preset),
       "values for these, which single options change: auto goes by the data, plain by the book [auto]" },
     { "--set", "GROUP.FIELD=VALUE", READING | IMPORT, SET, FIELDS(NULL),
       "any field, e.g. encoder.forget_bias=1; `mtl reference` lists them all" },

@@ -22,6 +22,7 @@ typedef struct settings {
     int json, quiet, desc_c, force, logits;
     int by_data;                            /* --preset auto: sequences without a label are left out */
     int automatic;                          /* what tasks share is to be found out */
+    int no_affixes;                         /* not even where the preset would */
     int affixes;                            /* words' first and last letters and shapes are read, too */
     const char *chars;                      /* what reads their characters; NULL or "none": nothing does */
     long long min_count, max_tokens, stop_after, watch, vocabulary, lm_words;
@@ -31,6 +32,8 @@ typedef struct settings {
     const char *out, *model_path, *score, *log, *sequence, *preset, *confusion, *budget, *resume;
     const char *words, *unknown, *export_c, *init_from, *gaps;
     const char *vectors, *vectors_rate, *word_dropout, *lm;
+    const char *swap_by, *rdrop_by;         /* the options that say so, or "--preset" */
+    int best;                               /* the preset is `best`: best.h */
     const char *embed_by;                   /* the option that says how wide embeddings are */
     const char *dir_by;                     /* the option that says in which directions the encoder reads */
     assignment *assignments;

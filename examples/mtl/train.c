@@ -2,6 +2,7 @@
 
 #include "auto.h"
 #include "batches.h"
+#include "best.h"
 #include "create.h"
 #include "data.h"
 #include "gazetteer.h"
@@ -27,7 +28,7 @@ static void check_swap(const settings *given, const corpus *all)
 }
 
 /* Reads everything that the command line names. */
-static void read_training_data(const settings *given, corpus *all)
+static void read_training_data(settings *given, corpus *all)
 {
     int frames = arrlenu(given->frames) > 0;
     char **files = frames ? given->frames : given->data;
@@ -41,7 +42,7 @@ static void read_training_data(const settings *given, corpus *all)
     all->sequence_by = "--sequence names";
     all->features_by = "--features names";
     all->quiet = given->quiet;
-    all->predicts_words = given->lm != NULL;
+    all->predicts_words = given->lm && strcmp(given->lm, "none") != 0;
     all->gaps = given->gaps;
     if (given->gaps && strcmp(given->gaps, "mean") != 0 && strcmp(given->gaps, "last") != 0)
         fail_usage("--gaps %s: expected mean or last", given->gaps);
@@ -68,6 +69,7 @@ static void read_training_data(const settings *given, corpus *all)
     for (i = 0; i < arrlenu(given->clamps) && frames; i++) apply_clamp(all, given->clamps[i]);
     for (i = 0; i < arrlenu(files); i++) read_dataset(all, files[i], frames, &all->train);
     corpus_close(all);
+    choose_by_data(given, all);
     if (!frames) {
         if (arrlenu(given->clamps)) fail_usage("--clamp is for --frames");
         make_vocabulary(given, all);
@@ -173,7 +175,7 @@ static mtl_model *train(const settings *given, corpus *all, int automatic, mtl_m
         mtl_model_destroy(whole);
     } else {
         if (given->by_data && !given->lm) data = labelled_batches(data, mtl_model_describe(model), tasks);
-        plan_fit(&how, data, arrlenu(data));
+        plan_fit(given, &how, data, arrlenu(data));
         to.lessons = read_lessons(given, all, model, data);
         precision = fit_model(&to, model, &how, data, valid, result, broken);
     }
@@ -203,8 +205,9 @@ static void report_scores(const settings *given, const corpus *all, mtl_model *m
     arrfree(scores.tasks);
 }
 
-int command_train(const settings *given, corpus *all)
+int command_train(const settings *told, corpus *all)
 {
+    settings chosen = *told, *given = &chosen;      /* with what the data say */
     mtl_error err = { 0 }, broken = { 0 };
     mtl_fit_result result = { 0 };
     mtl_share_desc share = given->share;

@@ -41,7 +41,7 @@ void check_words(const settings *given)
                    given->chars);
     if (frames && given->affixes)
         fail_usage("--affixes: is for text; --frames are rows of numbers, which have no affixes");
-    if (frames && arrlenu(given->gazetteers))
+    if (frames && arrlenu(given->gazetteers) && strcmp(given->gazetteers[0], "none") != 0)
         fail_usage("--gazetteer: is for text; --frames are rows of numbers, which are no phrases");
     if (frames && given->word_dropout)
         fail_usage("--word-dropout: is for text; --frames are rows of numbers, which are no words");
@@ -137,7 +137,8 @@ void make_vocabulary(const settings *given, corpus *all)
     }
     for (i = 0; i < arrlenu(all->columns); i++) {
         token_column *of = &all->columns[i];
-        of->words.list[names_add(&of->words, "_", 1)].value = 0;            /* it is read as an unknown one */
+        const size_t unknown = names_add(&of->words, "_", 1);
+        of->words.list[unknown].value = 0;
         make_texts(&of->words, &given->tokens_input, (size_t)given->min_count, 0, &of->vocabulary);
     }
 }

@@ -8,7 +8,8 @@
    bench growth                              a model's step as its vocabulary or its number of tasks grows
    bench frames                              a step of many sequences, by mtl_predict and by mtl_stream_step
    bench parts [options]                     embedding, large softmax, crf, Adam, dropout, many heads,
-                                             vocabulary, ragged batches
+                                             characters, gazetteer, attention, norms, vocabulary, ragged
+                                             batches
    (the options: see `usage` below)
 
    Standard output holds a TSV table with a header line and nothing else. Timings are only worth something on
@@ -35,8 +36,9 @@ static const char usage[] =
     "       bench growth                         steps of models with larger vocabularies and with more "
     "tasks\n"
     "       bench parts [--only "
-    "embedding|softmax|crf|adam|dropout|heads|lazy|denormal|sharing|columns|conv|characters|ragged]\n"
-    "                  [--lengths FILE]\n"
+    "embedding|softmax|crf|adam|dropout|recurrent|heads|lazy|denormal|sharing|columns|conv|\n"
+    "                          surgery|watch|characters|gazetteer|pool|attention|norm|ragged] "
+    "[--lengths FILE]\n"
     "           --lengths FILE       of the ragged batches: a length a line, 32 at least\n"
     "       bench infer|train|stream [options]   each takes a value or several, separated by commas; all "
     "combinations run\n"

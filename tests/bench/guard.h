@@ -21,7 +21,7 @@ typedef struct bench_guard {
 
 typedef struct bench_guard_kernel {
     const mtl__kernels *kernels;
-    mtl_real *x[4];
+    mtl_real *x[4], *sums;                  /* sums: [2][512] */
     mtl__update update;
 } bench_guard_kernel;
 
@@ -46,6 +46,41 @@ static void bench_guard_softmax(void *user)
     g->kernels->softmax(&s, 0, s.rows);
 }
 
+/* Forward and backward, with the gradients of gain and bias. */
+static void bench_guard_norm(void *user)
+{
+    bench_guard_kernel *g = (bench_guard_kernel *)user;
+    mtl_real saved[2 * BENCH_GUARD_COUNT / 512];
+    mtl__layer_norm p;
+    memset(&p, 0, sizeof p);
+    p.rows = BENCH_GUARD_COUNT / 512;
+    p.width = p.x_stride = p.y_stride = p.dy_stride = p.dx_stride = 512;
+    p.x = p.gain = p.bias = g->x[1];
+    p.dy = g->x[2];
+    p.y = p.dx = g->x[0];
+    p.saved = saved;
+    p.epsilon = (mtl_real)1e-5;
+    p.dgain = g->sums;
+    p.dbias = g->sums + 512;
+    g->kernels->layer_norm(&p, 0, p.rows);
+    g->kernels->layer_norm_backward(&p, 0, p.rows);
+    g->kernels->layer_norm_weights(&p, 0, p.width);
+}
+
+/* What attention's backward pass makes of four steps at a time. */
+static void bench_guard_dots(void *user)
+{
+    bench_guard_kernel *g = (bench_guard_kernel *)user;
+    const mtl_real *rows[4];
+    double dots[4];
+    size_t n, k;
+    for (n = 0; n < BENCH_GUARD_COUNT; n += 4 * 512) {
+        for (k = 0; k < 4; k++) rows[k] = g->x[1] + n + 512 * k;
+        g->kernels->dots(512, g->x[2], rows, dots);
+        bench_sink = dots[0];
+    }
+}
+
 static void bench_guard_tanh(void *user)
 {
     bench_guard_kernel *g = (bench_guard_kernel *)user;
@@ -58,6 +93,7 @@ static void bench_guard_kernel_init(bench_guard_kernel *g, int isa, mtl_arena *k
     memset(g, 0, sizeof *g);
     g->kernels = mtl__kernels_choose(isa);
     for (i = 0; i < 4; i++) g->x[i] = bench_reals(keep, BENCH_GUARD_COUNT, 300 + i);
+    g->sums = bench_reals(keep, 2 * 512, 304);
     /* second moments */
     for (i = 0; i < BENCH_GUARD_COUNT; i++) g->x[3][i] = g->x[3][i] * g->x[3][i] + (mtl_real)0.01;
     g->update.rule = MTL_OPTIMIZER_ADAM;
@@ -137,7 +173,9 @@ static int bench_guard_command(void)
         { "gru_infer_128",  MTL_CELL_GRU,  0, 128, NULL,                { 0, 0, 1.5, 3.3, 3.3, 1.5 } },
         { "adam",           0,             0, 0,   bench_guard_adam,    { 0, 0, 2.0, 2.5, 2.5, 1.5 } },
         { "softmax",        0,             0, 0,   bench_guard_softmax, { 0, 0, 2.0, 5.0, 5.0, 1.5 } },
-        { "tanh",           0,             0, 0,   bench_guard_tanh,    { 0, 0, 2.0, 4.5, 4.5, 1.5 } }
+        { "tanh",           0,             0, 0,   bench_guard_tanh,    { 0, 0, 2.0, 4.5, 4.5, 1.5 } },
+        { "layer_norm",     0,             0, 0,   bench_guard_norm,    { 0, 0, 1.6, 3.2, 3.2, 1.5 } },
+        { "dots",           0,             0, 0,   bench_guard_dots,    { 0, 0, 4.0, 8.0, 8.0, 1.5 } }
     };
     size_t i;
     int isa, slow = 0;

@@ -31,6 +31,16 @@ static void bench_part_row(const char *part, const char *size, double us, double
     fflush(stdout);
 }
 
+/* `count` ids, id k with a probability like 1/(k+1). */
+static int *bench_zipf(mtl_arena *arena, size_t count, int vocabulary, unsigned long long stream)
+{
+    int *ids = bench_ints(arena, count, 1, stream);
+    size_t i;
+    for (i = 0; i < count; i++)
+        ids[i] = (int)exp(mtl__random_uniform(1, stream, i) * log((double)vocabulary)) - 1;
+    return ids;
+}
+
 /* ---- a run of one's own -------------------------------------------------------------------------------- */
 
 typedef struct bench_bare {
@@ -79,6 +89,29 @@ static void bench_bare_ready(bench_bare *b, size_t rows)
     b->run.packings = mtl_packings_create(&b->set, &b->keep, &b->error);
     mtl_packings_prepare(b->run.packings, &b->run);
     bench_must(&b->error);
+}
+
+/* `sequences` of `steps` steps in place of the one sequence. */
+static void bench_bare_pack(bench_bare *b, size_t sequences, size_t steps)
+{
+    int *lengths = bench_ints(&b->keep, sequences, 1, 31);
+    size_t i;
+    for (i = 0; i < sequences; i++) lengths[i] = (int)steps;
+    b->run.arena = &b->keep;
+    mtl_run_pack(&b->run, lengths, sequences);
+    b->run.arena = &b->scratch;
+    b->x.space = &b->run.packing->space[MTL_LEVEL_STEP];
+    bench_must(&b->error);
+}
+
+/* Rows to read, which get a gradient. */
+static void bench_bare_input(bench_bare *b, size_t rows, size_t width, unsigned long long stream)
+{
+    b->x.name = "";
+    b->x.rows = rows;
+    b->x.width = width;
+    b->x.stride = mtl__padded(width);
+    b->x.value = bench_reals(&b->keep, rows * b->x.stride, stream);
 }
 
 static void bench_bare_begin(bench_bare *b)
@@ -177,11 +210,7 @@ static void bench_softmax_part(size_t hidden, size_t classes, size_t rows)
     sprintf(size, "H=%d,C=%d,N=%d", (int)hidden, (int)classes, (int)rows);
     bench_bare_init(&b);
     b.dense = mtl_dense_add(&b.set, "head", hidden, classes, 0, &b.error);
-    b.x.name = "";
-    b.x.rows = rows;
-    b.x.width = hidden;
-    b.x.stride = mtl__padded(hidden);
-    b.x.value = bench_reals(&b.keep, rows * b.x.stride, 22);
+    bench_bare_input(&b, rows, hidden, 22);
     b.target.labels = bench_ints(&b.keep, rows, (int)classes, 23);
     bench_bare_ready(&b, rows);
     before = bench_peak(bench_stamp_find(MTL_ISA_AUTO), NULL, 1);
@@ -236,7 +265,6 @@ static void bench_crf_part(size_t labels)
     enum { SEQUENCES = 32, STEPS = 16, ROWS = SEQUENCES * STEPS };
     const double work = 6.0 * (double)labels * (double)labels * ROWS;
     const double peak = bench_peak(bench_stamp_find(MTL_ISA_AUTO), NULL, 1);
-    int lengths[SEQUENCES], i;
     bench_bare b;
     bench_timing t;
     char size[64];
@@ -244,16 +272,8 @@ static void bench_crf_part(size_t labels)
     bench_bare_init(&b);
     bench_crf_add(&b, labels);
     bench_bare_ready(&b, ROWS);
-    for (i = 0; i < SEQUENCES; i++) lengths[i] = STEPS;
-    b.run.arena = &b.keep;
-    mtl_run_pack(&b.run, lengths, SEQUENCES);
-    b.run.arena = &b.scratch;
-    b.x.name = "";
-    b.x.rows = ROWS;
-    b.x.width = labels;
-    b.x.stride = mtl__padded(labels);
-    b.x.value = bench_reals(&b.keep, ROWS * b.x.stride, 32);
-    b.x.space = &b.run.packing->space[MTL_LEVEL_STEP];
+    bench_bare_input(&b, ROWS, labels, 32);
+    bench_bare_pack(&b, SEQUENCES, STEPS);
     b.ids = bench_ints(&b.keep, ROWS, (int)labels, 33);
     b.target.labels = bench_ints(&b.keep, ROWS, (int)labels, 34);
     t = bench_measure(bench_crf, &b, 0, 0.5);
@@ -301,12 +321,10 @@ static void bench_speller_words(bench_speller *s)
     unsigned char *seen = (unsigned char *)mtl__arena_zero(keep, BENCH_SPELL_WORDS, 1, "words",
                                                            &s->bare.error);
     const int *more = bench_ints(keep, BENCH_SPELL_WORDS, 8, 51);
-    int *ids = bench_ints(keep, BENCH_SPELL_ROWS, 1, 52);
+    const int *ids = bench_zipf(keep, BENCH_SPELL_ROWS, BENCH_SPELL_WORDS, 53);
     bench_must(&s->bare.error);
     for (k = 0, begins[0] = 0; k < BENCH_SPELL_WORDS; k++) begins[k + 1] = begins[k] + 2 + (size_t)more[k];
     for (k = 0; k < BENCH_SPELL_ROWS; k++) {
-        const int id = (int)exp(mtl__random_uniform(1, 53, k) * log((double)BENCH_SPELL_WORDS)) - 1;
-        ids[k] = id < 0 ? 0 : id;
         if (seen[ids[k]]++) continue;
         s->distinct++;
         s->places += begins[ids[k] + 1] - begins[ids[k]] + 2;
@@ -356,6 +374,265 @@ static void bench_speller_parts(void)
     bench_speller_part("characters_lstm", MTL_SPELLER_LSTM, 32);
     bench_speller_part("characters_lstm", MTL_SPELLER_LSTM, 64);
 }
+
+/* ---- layers: forward, and backward of a given gradient, of the inputs too ------------------------------ */
+
+enum { BENCH_LAYER_SEQUENCES = 32 };
+
+typedef struct bench_layer {
+    bench_bare bare;
+    mtl_activation dy;
+    mtl_activation *(*forward)(struct bench_layer *layer);
+    mtl__scores scores;                     /* each row uses what it needs of these */
+    mtl_column_desc desc;
+    mtl_column_part column;
+    mtl_norm *norm;
+    mtl_batch_norm *batch_norm;
+    mtl_input_part part;
+    mtl_input input;
+} bench_layer;
+
+static void bench_layer_pass(void *user)
+{
+    bench_layer *l = (bench_layer *)user;
+    const mtl_real one = 1;
+    mtl_activation *y, *loss;
+    bench_bare_begin(&l->bare);
+    y = l->forward(l);
+    bench_must(&l->bare.error);
+    loss = bench_given_loss(&l->bare.run, y, &l->dy);
+    bench_must(&l->bare.error);
+    mtl_tape_backward(&l->bare.run, &loss, &one, 1, 0);
+    bench_must(&l->bare.error);
+}
+
+static void bench_layer_init(bench_layer *l, mtl_activation *(*forward)(bench_layer *layer))
+{
+    memset(l, 0, sizeof *l);
+    bench_bare_init(&l->bare);
+    l->forward = forward;
+}
+
+/* After its tensors were added: x [32 sequences of `steps`][width], of a width; dy [rows][outputs]. */
+static void bench_layer_ready(bench_layer *l, size_t steps, size_t width, size_t rows, size_t outputs)
+{
+    bench_bare *b = &l->bare;
+    bench_must(&b->error);
+    if (width) bench_bare_input(b, BENCH_LAYER_SEQUENCES * steps, width, 61);
+    bench_bare_ready(b, BENCH_LAYER_SEQUENCES * steps);
+    bench_bare_pack(b, BENCH_LAYER_SEQUENCES, steps);
+    b->run.training = 1;
+    l->dy.value = bench_reals(&b->keep, rows * mtl__padded(outputs), 62);
+}
+
+/* A row of a layer that multiply-adds bound. */
+static void bench_layer_products(bench_layer *l, const char *part, const char *size, double flop)
+{
+    const bench_stamp *stamp = bench_stamp_find(MTL_ISA_AUTO);
+    const double before = bench_peak(stamp, NULL, 1);
+    const double us = bench_measure(bench_layer_pass, l, 0, 0.5).us_min, after = bench_peak(stamp, NULL, 1);
+    bench_part_row(part, size, us, flop / (us * 1e3), "GFLOP/s", flop / (us * 1e3) / (before > after
+                   ? before : after));
+}
+
+/* One of a layer that moving its `reals` bounds; footprint: all arrays. */
+static void bench_layer_moves(bench_layer *l, bench_work work, const char *part, const char *size,
+                              size_t reals, size_t footprint)
+{
+    const double triad = bench_triad_bandwidth(bench_stamp_find(MTL_ISA_AUTO), footprint * sizeof(mtl_real),
+                                               0);
+    const double us = bench_measure(work, l, 0, 0.5).us_min;
+    const double rate = 1e-3 * (double)(reals * sizeof(mtl_real)) / us;
+    bench_part_row(part, size, us, rate, "GB/s", rate / triad);
+}
+
+static mtl_activation *bench_pool_forward(bench_layer *l)
+{
+    return mtl__attend_forward(&l->bare.run, &l->scores, &l->bare.x, (size_t)MTL__NOT_CARRIED, NULL, NULL);
+}
+
+/* Attention by one product with v: x is read forward and backward, dx is written. Additive attention has
+   three products with W beside. */
+static void bench_pool_part(int pool, size_t width, size_t steps)
+{
+    const size_t reals = BENCH_LAYER_SEQUENCES * steps * width;
+    bench_layer l;
+    char size[64];
+    sprintf(size, "W=%d,B=%d,T=%d", (int)width, BENCH_LAYER_SEQUENCES, (int)steps);
+    bench_layer_init(&l, bench_pool_forward);
+    mtl__scores_build(&l.scores, &mtl__pool_kinds[pool], "task", width, 0, &l.bare.set, &l.bare.error);
+    bench_layer_ready(&l, steps, width, BENCH_LAYER_SEQUENCES, width);
+    if (l.scores.keys) bench_layer_products(&l, "pool_additive", size, 6.0 * (double)(reals * width));
+    else bench_layer_moves(&l, bench_layer_pass, "pool_attention", size, 3 * reals, 2 * reals);
+    bench_bare_destroy(&l.bare);
+}
+
+static void bench_pool_parts(void)
+{
+    bench_pool_part(MTL_POOL_ATTENTION, 400, 16);
+    bench_pool_part(MTL_POOL_ATTENTION, 128, 64);
+    bench_pool_part(MTL_POOL_ADDITIVE, 400, 16);
+    bench_pool_part(MTL_POOL_ADDITIVE, 128, 64);
+}
+
+static mtl_activation *bench_self_forward(bench_layer *l)
+{
+    return mtl__self_forward(&l->bare.run, &l->column, &l->bare.x, NULL, NULL);
+}
+
+/* D = heads * head_width. Three products of 2 N W 4D of W_in and W_o; two of 2 N T D forward, four
+   backward. */
+static void bench_self_part(size_t width, int heads, int head_width, size_t steps, float dropout)
+{
+    const double rows = (double)(BENCH_LAYER_SEQUENCES * steps), inner = (double)(heads * head_width);
+    bench_layer l;
+    char size[64];
+    sprintf(size, "W=%d,heads=%dx%d,B=%d,T=%d%s", (int)width, heads, head_width, BENCH_LAYER_SEQUENCES,
+            (int)steps, dropout > 0 ? ",dropout" : "");
+    bench_layer_init(&l, bench_self_forward);
+    l.desc.name = "self";
+    l.desc.kind = MTL_COLUMN_ATTENTION;
+    l.desc.heads = heads;
+    l.desc.head_width = head_width;
+    l.desc.dropout = dropout;
+    mtl_desc_check(MTL_DESC_COLUMN, &l.desc, "column", &l.bare.error);
+    l.column.desc = &l.desc;
+    l.column.inputs = width;
+    mtl__self_build(&l.column, &l.bare.set, &l.bare.error);
+    bench_layer_ready(&l, steps, width, BENCH_LAYER_SEQUENCES * steps, width);
+    bench_layer_products(&l, "self_attention", size, 24 * rows * (double)width * inner
+                         + 12 * rows * (double)steps * inner);
+    bench_bare_destroy(&l.bare);
+}
+
+static void bench_self_parts(void)
+{
+    bench_self_part(400, 4, 32, 16, 0);
+    bench_self_part(400, 4, 32, 16, 0.2f);
+    bench_self_part(128, 4, 32, 64, 0);
+}
+
+static mtl_activation *bench_norm_forward(bench_layer *l)
+{
+    return l->norm ? mtl_norm_forward(&l->bare.run, l->norm, &l->bare.x, "")
+        : mtl_batch_norm_forward(&l->bare.run, l->batch_norm, &l->bare.x, "");
+}
+
+/* Of rows: x is read and y written, then x and dy read and dx written. Of columns, whose sums must be there
+   before the values: x is read twice forward, x and dy backward. */
+static void bench_norm_part(int of_rows, size_t width, size_t steps)
+{
+    const size_t reals = BENCH_LAYER_SEQUENCES * steps * width;
+    bench_layer l;
+    char size[64];
+    sprintf(size, "W=%d,N=%d", (int)width, (int)(BENCH_LAYER_SEQUENCES * steps));
+    bench_layer_init(&l, bench_norm_forward);
+    if (of_rows) l.norm = mtl_norm_add(&l.bare.set, "norm", width, 1e-5f, &l.bare.error);
+    else l.batch_norm = mtl_batch_norm_add(&l.bare.set, "norm", width, &l.bare.error);
+    bench_layer_ready(&l, steps, width, BENCH_LAYER_SEQUENCES * steps, width);
+    bench_layer_moves(&l, bench_layer_pass, of_rows ? "layer_norm" : "batch_norm", size,
+                      (of_rows ? 5 : 8) * reals, 4 * reals);
+    bench_bare_destroy(&l.bare);
+}
+
+static void bench_norm_parts(void)
+{
+    int of_rows;
+    for (of_rows = 1; of_rows >= 0; of_rows--) {
+        bench_norm_part(of_rows, 400, 16);
+        bench_norm_part(of_rows, 128, 32);
+    }
+}
+
+/* ---- gazetteer ----------------------------------------------------------------------------------------- */
+
+enum { BENCH_PHRASES = 10000, BENCH_PHRASE_TYPES = 39, BENCH_PHRASE_WORDS = 5000 };
+
+static mtl_activation *bench_gazetteer_forward(bench_layer *l)
+{
+    return mtl__gazetteer_input(&l->bare.run, &l->part, &l->input);
+}
+
+/* Matching alone. */
+static void bench_gazetteer_match(void *user)
+{
+    bench_layer *l = (bench_layer *)user;
+    bench_bare *b = &l->bare;
+    bench_bare_begin(b);
+    (void)mtl__gazetteer_forward(&b->run, &b->run.packing->space[MTL_LEVEL_STEP],
+                                 (const mtl__gazetteer *)l->part.data, l->input.ids, l->part.desc->ignore);
+    bench_must(&b->error);
+}
+
+/* Phrases of one to three words "w0", "w1" .., frequent ones more often. */
+static const char **bench_phrases(mtl_arena *keep)
+{
+    const char **phrases = (const char **)mtl_arena_push(keep, BENCH_PHRASES * sizeof *phrases);
+    const int *words = bench_zipf(keep, BENCH_PHRASES * 3, BENCH_PHRASE_WORDS, 71);
+    const int *counts = bench_ints(keep, BENCH_PHRASES, 3, 72);
+    const int *types = bench_ints(keep, BENCH_PHRASES, BENCH_PHRASE_TYPES, 73);
+    size_t i;
+    int k;
+    for (i = 0; i < BENCH_PHRASES; i++) {
+        char *text = (char *)mtl_arena_push(keep, 64), *end = text;
+        end += sprintf(end, "type%d\tw%d", types[i], words[3 * i]);
+        for (k = 1; k <= counts[i]; k++) end += sprintf(end, " w%d", words[3 * i + (size_t)k]);
+        phrases[i] = text;
+    }
+    return phrases;
+}
+
+static const char **bench_phrase_words(mtl_arena *keep)
+{
+    const char **words = (const char **)mtl_arena_push(keep, BENCH_PHRASE_WORDS * sizeof *words);
+    int i;
+    for (i = 0; i < BENCH_PHRASE_WORDS; i++) {
+        char *text = (char *)mtl_arena_push(keep, 16);
+        sprintf(text, "w%d", i);
+        words[i] = text;
+    }
+    return words;
+}
+
+/* The input: its two products, forward and of the weights, are 4 N 2types W, and the matches cost no
+   multiply-add. Matching: what it leaves is written once. */
+static void bench_gazetteer_part(size_t width, size_t steps)
+{
+    const size_t rows = BENCH_LAYER_SEQUENCES * steps, bits = rows * mtl__padded(2 * BENCH_PHRASE_TYPES);
+    mtl__vocabulary vocabulary;
+    mtl_input_desc desc, source;
+    mtl_model_desc model;
+    bench_layer l;
+    char size[64];
+    sprintf(size, "types=%d,W=%d,N=%d", BENCH_PHRASE_TYPES, (int)width, (int)rows);
+    bench_layer_init(&l, bench_gazetteer_forward);
+    memset(&vocabulary, 0, sizeof vocabulary);
+    memset(&desc, 0, sizeof desc);
+    memset(&source, 0, sizeof source);
+    memset(&model, 0, sizeof model);
+    source.name = "words";
+    source.words = bench_phrase_words(&l.bare.keep);
+    source.vocabulary = desc.vocabulary = BENCH_PHRASE_WORDS;
+    desc.name = "gazetteer";
+    desc.kind = MTL_INPUT_GAZETTEER;
+    desc.phrases = bench_phrases(&l.bare.keep);
+    desc.phrase_count = BENCH_PHRASES;
+    desc.width = (int)width;
+    mtl_desc_check(MTL_DESC_INPUT, &desc, "input", &l.bare.error);
+    mtl__vocabulary_init(&vocabulary, source.words, BENCH_PHRASE_WORDS, &l.bare.keep, &l.bare.error);
+    l.part.desc = &desc;
+    l.part.source = &source;
+    l.part.words = &vocabulary;
+    l.part.model = &model;
+    mtl__gazetteer_build(&l.part, &l.bare.set, &l.bare.error);
+    l.input.ids = bench_zipf(&l.bare.keep, rows, BENCH_PHRASE_WORDS, 74);
+    bench_layer_ready(&l, steps, 0, rows, width);
+    bench_layer_products(&l, "gazetteer", size, 8.0 * BENCH_PHRASE_TYPES * (double)(rows * width));
+    bench_layer_moves(&l, bench_gazetteer_match, "gazetteer_match", size, bits, bits);
+    bench_bare_destroy(&l.bare);
+}
+
+static void bench_gazetteer_parts(void) { bench_gazetteer_part(32, 16); }
 
 /* ---- Adam ---------------------------------------------------------------------------------------------- */
 
@@ -419,7 +696,7 @@ static void bench_model_destroy(bench_model *m)
 /* What a model is made from: LSTM, H = 128; `tasks` heads of `classes` on every step. */
 typedef struct bench_shape {
     int vocabulary, width, features, tasks, classes, lazy, surgery;
-    float dropout;
+    float dropout, dropout_recurrent;
 } bench_shape;
 
 static void bench_model_init(bench_model *m, const bench_shape *shape)
@@ -442,6 +719,7 @@ static void bench_model_init(bench_model *m, const bench_shape *shape)
     input.dropout = desc.encoder.dropout = shape->dropout;
     desc.inputs = &input;
     desc.input_count = 1;
+    desc.encoder.dropout_recurrent = shape->dropout_recurrent;
     desc.encoder.hidden = 128;
     desc.tasks = tasks;
     desc.task_count = (size_t)shape->tasks;
@@ -458,15 +736,14 @@ static void bench_model_init(bench_model *m, const bench_shape *shape)
     bench_must(&m->error);
 }
 
-/* One data set: `sequences` lengths, inputs and labels as the shape needs them. Zipf: id k with a probability
-   like 1/(k+1). */
+/* One data set: `sequences` lengths, inputs and labels as the shape needs them. */
 static void bench_model_data(mtl_batch *data, const bench_shape *shape, const int *lengths, size_t sequences,
                              mtl_arena *keep, unsigned long long stream)
 {
     mtl_input *input = (mtl_input *)mtl_arena_push(keep, sizeof *input);
     mtl_target *targets = (mtl_target *)mtl_arena_push(keep, (size_t)shape->tasks * sizeof *targets);
     size_t rows = 0, s;
-    int *ids, k;
+    int k;
     for (s = 0; s < sequences; s++) rows += (size_t)lengths[s];
     memset(data, 0, sizeof *data);
     memset(input, 0, sizeof *input);
@@ -478,10 +755,7 @@ static void bench_model_data(mtl_batch *data, const bench_shape *shape, const in
     if (shape->features) {
         input->rows = bench_reals(keep, rows * (size_t)shape->features, stream);
     } else {
-        ids = bench_ints(keep, rows, 1, stream);
-        for (s = 0; s < rows; s++)
-            ids[s] = (int)(exp(mtl__random_uniform(1, stream, s) * log((double)shape->vocabulary))) - 1;
-        input->ids = ids;
+        input->ids = bench_zipf(keep, rows, shape->vocabulary, stream);
     }
     for (k = 0; k < shape->tasks; k++) targets[k].labels = bench_ints(keep, rows, shape->classes,
                                                                       stream + 1 + (unsigned)k);
@@ -677,6 +951,21 @@ static void bench_dropout_part(void)
     shapes[1].dropout = 0.3f;
     bench_model_compare(shapes, 2, 1, 1.0, us);
     bench_part_row("dropout", "H=128,B=32,T=32", us[1], 100 * (us[1] - us[0]) / us[1], "%_of_step", 0);
+}
+
+/* The same at the recurrent matrix. Its share of the peak: of an LSTM's products over inputs whose gradient
+   nobody wants, 8 N H of 2H forward, H of dh and 2H of the weights, and of the head's two and dh. */
+static void bench_recurrent_part(void)
+{
+    const double work = (40 * 128 + 6 * 32) * 128.0 * 32 * 32;
+    bench_shape shapes[2];
+    double us[2], peak;
+    shapes[0] = shapes[1] = bench_shape_plain();
+    shapes[1].dropout_recurrent = 0.3f;
+    peak = bench_peak(bench_stamp_find(MTL_ISA_AUTO), NULL, 1);
+    bench_model_compare(shapes, 2, 1, 1.0, us);
+    bench_part_row("dropout_recurrent", "H=128,B=32,T=32", us[1], 100 * (us[1] - us[0]) / us[1], "%_of_step",
+                   work / (us[1] * 1e3) / peak);
 }
 
 static void bench_heads_part(void)
@@ -1090,7 +1379,11 @@ static int bench_parts_command(const char *lengths, const char *only)
         { "denormal", bench_denormal_parts },   { "sharing", bench_sharing_part },
             { "columns", bench_columns_part }, { "conv", bench_conv_part },
         { "surgery", bench_surgery_parts },     { "watch", bench_watch_part },
-        { "crf", bench_crf_parts },             { "characters", bench_speller_parts }
+        { "crf", bench_crf_parts },             { "characters", bench_speller_parts },
+            { "gazetteer", bench_gazetteer_parts },
+        { "pool", bench_pool_parts },           { "attention", bench_self_parts },
+            { "norm", bench_norm_parts },
+        { "recurrent", bench_recurrent_part }
     };
     size_t i;
     int ragged = !only || !strcmp(only, "ragged"), found = ragged;

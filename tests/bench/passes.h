@@ -178,16 +178,16 @@ static void bench_given_backward(mtl_run *run, void *data)
     if (grad) memcpy(grad, of[1]->value, of[0]->rows * of[0]->stride * sizeof *grad);
 }
 
-static mtl_activation *bench_given_loss(bench_net *net, mtl_activation *y)
+static mtl_activation *bench_given_loss(mtl_run *run, mtl_activation *y, mtl_activation *dy)
 {
-    mtl_activation **of = (mtl_activation **)mtl_run_make(&net->run, 3 * sizeof *of);
-    mtl_activation *loss = mtl_run_activation(&net->run, NULL, 1, 1);
-    bench_must(&net->error);
+    mtl_activation **of = (mtl_activation **)mtl_run_make(run, 3 * sizeof *of);
+    mtl_activation *loss = mtl_run_activation(run, NULL, 1, 1);
+    bench_must(run->error);
     of[0] = y;
-    of[1] = &net->dy;
+    of[1] = dy;
     of[2] = loss;
     loss->value[0] = 0;
-    mtl_run_record(&net->run, loss, bench_given_backward, of);
+    mtl_run_record(run, loss, bench_given_backward, of);
     return loss;
 }
 
@@ -212,7 +212,7 @@ static void bench_train(void *user)
     mtl_packings_prepare(net->run.packings, &net->run);
     y = bench_net_layer(net);
     bench_must(&net->error);
-    loss = net->point.head ? bench_head_loss(net, y) : bench_given_loss(net, y);
+    loss = net->point.head ? bench_head_loss(net, y) : bench_given_loss(&net->run, y, &net->dy);
     bench_must(&net->error);
     mtl_tape_backward(&net->run, &loss, &one, 1, 0);
     bench_sink = (double)loss->value[0];

@@ -1,0 +1,94 @@
+#include "best.h"
+
+#include "system.h"
+
+/* The sums of a conditional random field grow with the square of its labels. */
+enum { MOST_CRF_LABELS = 128 };
+/* A step's attention to all others grows with their number. */
+enum { MOST_ATTENDED_STEPS = 512 };
+
+static const char *const rules[] = {
+    "text.weight=uniform:0.1", "characters.weight=uniform:0.1", "prefix*.weight=uniform:0.1",
+    "suffix*.weight=uniform:0.1", "shape.weight=uniform:0.1", "*.weight_ih*=xavier",
+    "*.weight_hh*=orthogonal"
+};
+
+const char *const *preset_init(const settings *given, size_t *count)
+{
+    *count = given->best && !arrlenu(given->init) ? sizeof rules / sizeof *rules : 0;
+    return *count ? rules : NULL;
+}
+
+static int is_assigned(char *const *assignments, const char *name)
+{
+    const size_t length = strlen(name);
+    size_t i;
+    for (i = 0; i < arrlenu(assignments); i++)
+        if (strncmp(assignments[i], name, length) == 0 && assignments[i][length] == '=') return 1;
+    return 0;
+}
+
+/* Conditional random fields for tags, the best thresholds for sets of labels. */
+static void choose_heads(settings *given, const task *of)
+{
+    char *text = NULL;
+    if (of->classes <= MOST_CRF_LABELS && kind_with_head(of->kind, "crf")
+        && !is_assigned(given->heads, of->name)) {
+        add_text(&text, "%s=crf", of->name);
+        arrput(given->heads, text);
+    }
+    if (of->kind->task->target == MTL_TARGET_SET && arrlenu(given->valid) && !arrlenu(given->thresholds))
+        arrput(given->thresholds, (char *)of->name);
+}
+
+static size_t longest_sequence(const corpus *all)
+{
+    size_t i, k, longest = 0;
+    for (i = 0; i < arrlenu(all->train); i++)
+        for (k = 0; k < arrlenu(all->train[i].lengths); k++)
+            if ((size_t)all->train[i].lengths[k] > longest) longest = (size_t)all->train[i].lengths[k];
+    return longest;
+}
+
+/* What is read of words, beside themselves. A search has no language model: its models are compared by what
+   tasks they have. */
+static void choose_words(settings *given, const corpus *all, int spans)
+{
+    const int searches = given->automatic && arrlenu(all->tasks) > 1 && arrlenu(given->valid);
+    if (!given->chars) given->chars = "cnn";
+    given->affixes |= !given->no_affixes;
+    if (!given->word_dropout) given->word_dropout = "0.25";
+    if (spans && !arrlenu(given->gazetteers)) arrput(given->gazetteers, (char *)"spans");
+    if (!given->lm && !searches && given->encoder.bidirectional && given->encoder.layers <= 1)
+        given->lm = "0.1";
+}
+
+/* 'none' keeps the preset from choosing. */
+static void forget_none(settings *given)
+{
+    if (given->lm && strcmp(given->lm, "none") == 0) given->lm = NULL;
+    if (arrlenu(given->gazetteers) == 1 && strcmp(given->gazetteers[0], "none") == 0)
+        arrsetlen(given->gazetteers, 0);
+}
+
+static void choose(settings *given, const corpus *all)
+{
+    int spans = 0, classes = 0;
+    size_t k;
+    for (k = 0; k < arrlenu(all->tasks); k++) {
+        choose_heads(given, &all->tasks[k]);
+        spans |= has_spans(&all->tasks[k]);
+        classes |= all->tasks[k].kind->task->softmax;
+    }
+    if (!arrlenu(given->frames)) choose_words(given, all, spans);
+    if (!spans && strcmp(given->swap_by, "--preset") == 0) given->fit.swap = 0;
+    if (!classes && strcmp(given->rdrop_by, "--preset") == 0) given->trainer.rdrop = 0;
+    if (longest_sequence(all) > MOST_ATTENDED_STEPS || !given->encoder.bidirectional)
+        given->share.attention = 0;
+}
+
+void choose_by_data(settings *given, const corpus *all)
+{
+    if (given->best) choose(given, all);
+    forget_none(given);
+}
