@@ -9059,10 +9059,10 @@ static const int *mtl__space_items(const mtl_space *s)
 {
     return s->level == MTL_LEVEL_STEP ? s->packing->caller_row : s->packing->order;
 }
-/* The same with steps told by their sequence: what rows have in common that share a dropout mask. */
-static const int *mtl__space_sequences(const mtl_space *s)
+/* What a row's dropout depends on: its own number or, so that all steps share a mask, its sequence's. */
+static const int *mtl__space_keys(const mtl_space *s, int per_sequence)
 {
-    return s->level == MTL_LEVEL_STEP ? s->packing->caller_sequence : s->packing->order;
+    return per_sequence && s->level == MTL_LEVEL_STEP ? s->packing->caller_sequence : mtl__space_items(s);
 }
 
 static int *mtl__packing_ints(mtl_arena *arena, size_t count, mtl_error *err)
@@ -18486,22 +18486,16 @@ static MTL__RARE mtl_status mtl__cells_build(mtl_column_part *part, mtl_paramete
     return mtl__status(err);
 }
 
-/* What a row's dropout depends on. */
-static const int *mtl__cells_dropout_key(const mtl_column_pass *p)
-{
-    return p->part->desc->dropout_per_sequence ? mtl__space_sequences(p->x->space)
-                                               : mtl__space_items(p->x->space);
-}
-
 /* Dropout in a column that may run beside others: its streams are numbered as if it ran alone. */
 static mtl_activation *mtl__cells_dropout(mtl_run *run, mtl_column_pass *p, mtl_real rate, mtl_activation *x)
 {
+    const int per_sequence = p->part->desc->dropout_per_sequence;
     unsigned long long *stream, next;
     run->component = p->component;
     stream = mtl__run_stream(run);
     next = *stream;
     *stream = p->stream;
-    if (x) x = mtl__dropout_layer(run, rate, mtl__cells_dropout_key(p), x, "");
+    if (x) x = mtl__dropout_layer(run, rate, mtl__space_keys(p->x->space, per_sequence), x, "");
     p->stream = *stream;
     *stream = next;
     return x;
@@ -18706,8 +18700,7 @@ static mtl_activation *mtl__self_layer(mtl_run *run, const mtl_column_desc *d, c
                            self->shown);
     x = mtl__select_forward(run, rows[0]->space, mtl_dense_forward(run, self->out, x, NULL), p->caller_row,
                             p->rows, "");
-    rows[1] = mtl__dropout_layer(run, d->dropout, d->dropout_per_sequence
-                                 ? mtl__space_sequences(rows[0]->space) : mtl__space_items(rows[0]->space), x,
+    rows[1] = mtl__dropout_layer(run, d->dropout, mtl__space_keys(rows[0]->space, d->dropout_per_sequence), x,
                                  "");
     if (!rows[1]) return NULL;
     return mtl_norm_forward(run, self->norm, mtl__blend_forward(run, rows, 2, NULL, NULL), self->name);
@@ -18801,7 +18794,7 @@ static mtl_activation *mtl__conv_forward(mtl_run *run, const mtl_column_part *pa
 {
     const mtl_column_desc *d = part->desc;
     const size_t layers = (size_t)d->layers;
-    const int *key = d->dropout_per_sequence ? mtl__space_sequences(x->space) : mtl__space_items(x->space);
+    const int *key = mtl__space_keys(x->space, d->dropout_per_sequence);
     size_t l, apart = 1;
     (void)initial;
     (void)final;
@@ -19853,7 +19846,7 @@ static MTL__RARE void mtl__answer_bad(mtl_run *run, const mtl_task_part *part, c
                   "task %s: output of item %d is not a finite number", part->desc->name, item);
         return;
     }
-    run->skipped[mtl__space_sequences(x->space)[n]] |= MTL_SKIPPED_OUTPUT;
+    run->skipped[mtl__space_keys(x->space, 1)[n]] |= MTL_SKIPPED_OUTPUT;
     for (j = 0; j < x->width; j++) to[j] = mtl__nan();
 }
 
@@ -21050,17 +21043,11 @@ static mtl_activation *mtl__task_head(mtl_run *run, const mtl__task *task, mtl_a
     return x && task->output ? mtl_dense_forward(run, task->output, x, task->output_name) : x;
 }
 
-/* Which of the caller's items each packed row (or place) is. */
-static const int *mtl__task_caller(const mtl_run *run, int level)
-{
-    return level == MTL_LEVEL_SEQUENCE ? run->packing->order : run->packing->caller_row;
-}
-
 /* What each row's dropout in the head depends on. */
 static const int *mtl__task_keys(const mtl_run *run, const mtl__task *task)
 {
-    const mtl_space *space = &run->packing->space[mtl__task_level(task->desc)];
-    return task->desc->dropout_per_sequence ? mtl__space_sequences(space) : mtl__space_items(space);
+    return mtl__space_keys(&run->packing->space[mtl__task_level(task->desc)],
+                           task->desc->dropout_per_sequence);
 }
 
 /* The head's input: one row an item, in packed order. out: of all nodes before it. */
@@ -21100,7 +21087,7 @@ static size_t mtl__task_labelled(mtl_run *run, const mtl__task *task, const mtl_
     const int vote = task->desc->per_step, level = mtl__task_level(task->desc);
     size_t all = level == MTL_LEVEL_SEQUENCE ? p->sequences : p->rows, count = 0, i;
     const int *key = mtl__task_keys(run, task);
-    const int *caller = vote ? p->caller_sequence : mtl__task_caller(run, level);
+    const int *caller = vote ? p->caller_sequence : mtl__space_items(&run->packing->space[level]);
     *rows = (int *)mtl_run_push(run, all * sizeof(int));
     *items = (int *)mtl_run_push(run, all * sizeof(int));
     *keys = key != caller ? (int *)mtl_run_push(run, all * sizeof(int)) : *items;
@@ -21150,7 +21137,7 @@ static mtl_activation *mtl__task_loss(mtl_run *run, const mtl__task *task, const
     }
     if (task->kind->whole) {
         all.rows = run->packing->rows;
-        all.items = mtl__task_caller(run, task->desc->level);
+        all.items = mtl__space_items(&run->packing->space[task->desc->level]);
         keys = (int *)(uintptr_t)mtl__task_keys(run, task);
         rows = NULL;
     }
@@ -21169,15 +21156,15 @@ static mtl_activation *mtl__task_loss(mtl_run *run, const mtl__task *task, const
 static void mtl__task_answer(mtl_run *run, const mtl__task *task, mtl_activation *x, mtl_activation *p,
                              int logits, mtl_prediction *out)
 {
+    const int *items = mtl__space_items(&run->packing->space[task->desc->level]);
     if (logits && !task->desc->per_step) p = NULL;
     else if (!p && x && task->kind->distribution) p = task->kind->distribution(run, &task->part, x);
     if (task->desc->per_step) x = p = mtl__pool_forward(run, MTL_POOL_MEAN, p, NULL, 0, task->carried, NULL);
     if (!x || mtl__failed(run->error)) return;
     out->items = x->rows;
     out->width = p ? p->width : x->width;
-    if (task->kind->answer)
-        task->kind->answer(run, &task->part, x, p, mtl__task_caller(run, task->desc->level), out);
-    else out->values = mtl_answer_values(run, &task->part, x, mtl__task_caller(run, task->desc->level));
+    if (task->kind->answer) task->kind->answer(run, &task->part, x, p, items, out);
+    else out->values = mtl_answer_values(run, &task->part, x, items);
 }
 
 /* A step of a head, into places[0]; its distribution, where that is wanted, into places[1]. */
@@ -22733,8 +22720,7 @@ static mtl_activation *mtl__input_forward(mtl_run *run, const mtl__input *input,
     const mtl_input_desc *d = input->part.desc;
     const mtl_space *space = &run->packing->space[MTL_LEVEL_STEP];
     mtl_activation *x = input->kind->forward(run, &input->part, mtl__dry(run) ? &nothing : data);
-    return mtl__dropout_layer(run, d->dropout, d->dropout_per_sequence
-                              ? mtl__space_sequences(space) : mtl__space_items(space), x, "");
+    return mtl__dropout_layer(run, d->dropout, mtl__space_keys(space, d->dropout_per_sequence), x, "");
 }
 
 /* States carried into a column, and its final ones. Cells that read from the end begin with zeros: what
