@@ -163,8 +163,7 @@
 #ifndef MTL_REAL
 #define MTL_REAL float
 #endif
-typedef MTL_REAL mtl_real;      /* float; with `#define MTL_REAL double` before the header: double, scalar
-                                   code only */
+typedef MTL_REAL mtl_real;      /* float; `#define MTL_REAL double` before the header: double, no vectors */
 
 #ifdef MTL_RNN_STATIC           /* the whole library private to one translation unit */
 #  if defined(__GNUC__) || defined(__clang__)
@@ -279,8 +278,7 @@ enum { MTL_KEEP_DEFAULT, MTL_KEEP_EPOCH, MTL_KEEP_PARTS };
 enum { MTL_INIT_DEFAULT, MTL_INIT_UNIFORM, MTL_INIT_NORMAL, MTL_INIT_CONSTANT, MTL_INIT_XAVIER,
     MTL_INIT_HE, MTL_INIT_ORTHOGONAL, MTL_INIT_IDENTITY };  /* default: uniform, normal where initial is 0 */
 
-/* Their names, for files, the command line and messages: X(value, name). The first row is the meaning of
-   0. */
+/* Their names, for files, the command line and messages: X(value, name). The first row is what 0 means. */
 #define MTL_ISA_NAMES(X)        X(MTL_ISA_AUTO, "auto") X(MTL_ISA_SCALAR, "scalar") X(MTL_ISA_SSE2, "sse2") \
                                 X(MTL_ISA_AVX2, "avx2") X(MTL_ISA_AVX512, "avx512") X(MTL_ISA_NEON, "neon")
 #define MTL_PRECISION_NAMES(X)  X(MTL_PRECISION_F32, "f32") X(MTL_PRECISION_BF16, "bf16")
@@ -407,8 +405,7 @@ typedef struct mtl_penalty_kind mtl_penalty_kind;
    Every run of words that equals a phrase counts, nested and overlapping ones too. In training a match is
    ignored with probability `ignore`, and so is a phrase with one use where that use stands, by the targets of
    a task of steps with the labels B-TYPE and I-TYPE: as what was never seen it must be found by its
-   surroundings. Tensors NAME.weight [width][2 * types], types as they first stand in `phrases`, and
-   NAME.bias. */
+   surroundings. Tensors NAME.weight [width][2 * types], types as first seen in `phrases`, and NAME.bias. */
 #define MTL_INPUT_FIELDS(X) \
     X(MTL_NAME,   name,         0, 1, 1, MTL_NONE, \
       "letters, digits, _ and -; unique among inputs, columns and tasks") \
@@ -756,8 +753,7 @@ typedef void (*mtl_job)(void *context, size_t index);
 typedef struct mtl_scheduler {
     void *user;
     void (*parallel_for)(void *user, size_t count, mtl_job job, void *context);
-    size_t threads;                         /* how many jobs run at once, for the sizes of jobs; 0: not
-                                               told */
+    size_t threads;                         /* how many jobs run at once, for their sizes; 0: not told */
 } mtl_scheduler;
 typedef struct mtl_trainer_desc {
     const char *name;                       /* unused; may stay NULL */
@@ -827,8 +823,7 @@ typedef struct mtl_field {
     const char *name;
     int type;                               /* MTL_INT .. MTL_OWN */
     size_t offset;                          /* of the member in its desc */
-    double preset, low, high;               /* what 0 stands for; smallest and largest value. low == high: no
-                                               limits */
+    double preset, low, high;               /* what 0 stands for; smallest, largest. low == high: no limits */
     const char *help;
     const mtl_choice *choices;              /* MTL_CHOICE: ends with a NULL name */
     size_t count;                           /* MTL_TEXTS, MTL_REALS, MTL_LIST: offset of the member that
@@ -838,38 +833,32 @@ typedef struct mtl_field {
 /* The fields of a desc (MTL_DESC_*) that can be set from text, *count rows. Static memory; NULL for a number
    that is none. */
 MTL_DEF const mtl_field *mtl_fields(int desc, size_t *count);
-/* Sets a member from text ("lstm", "0.3", "64,32", "1e-3", "true"). Errors: FIELD, naming the field and its
-   range. */
+/* Sets a member from text ("lstm", "0.3", "64,32", "1e-3", "true"). Error: FIELD, with name and range. */
 MTL_DEF mtl_status mtl_field_set(const mtl_field *field, void *desc, const char *text, mtl_error *err);
 /* Writes a member's text, with defaults put in for zeros, into out[size]. Returns out. */
 MTL_DEF char *mtl_field_get(const mtl_field *field, const void *desc, char *out, size_t size);
-/* Checks every member against its range and puts defaults in for zeros. what: the name that messages begin
-   with. */
+/* Checks every member against its range and puts defaults in for zeros. what: how messages begin. */
 MTL_DEF mtl_status mtl_desc_check(int desc, void *members, const char *what, mtl_error *err);
 
 /* ---- memory -------------------------------------------------------------------------------------------- */
 
-/* Bump allocation: pushes are aligned to 64 bytes and never freed one by one; mark and release undo all
-   pushes since. */
+/* Bump allocation: pushes are aligned to 64 bytes and never freed one by one; mark, release undo pushes. */
 typedef struct mtl_arena {
     size_t used;                            /* bytes pushed in all chunks, alignment included */
     size_t high_water;                      /* the most that `used` has been */
     unsigned char *base;                    /* current chunk */
     size_t chunk_used, chunk_size;
     void *chunks;                           /* newest chunk's header; chunks are linked downwards */
-    int grows;                              /* 1: takes further chunks from the allocator; 0: fails when
-                                               full */
+    int grows;                              /* 1: takes more chunks from the allocator; 0: fails when full */
     int counting;                           /* 1: hands out addresses that must not be touched; measures */
     struct mtl_arena *shadow;               /* counting: an arena with memory, for the small structures that
                                                must really exist */
-    long long fail_after;                   /* test hook: > 0: the push that counts it down to 0 fails,
-                                               once */
+    long long fail_after;                   /* test hook: > 0: the push that counts it to 0 fails, once */
     mtl_allocator allocator;
 } mtl_arena;
 typedef struct mtl_arena_mark { size_t used, chunk_used; void *chunks; } mtl_arena_mark;
 
-/* An arena over the caller's buffer (buffer != NULL), or one that grows from the allocator (NULL: malloc) in
-   chunks. */
+/* An arena over the caller's buffer (buffer != NULL), or one that grows in chunks, from malloc if NULL. */
 MTL_DEF void mtl_arena_init(mtl_arena *arena, void *buffer, size_t bytes, const mtl_allocator *allocator);
 /* Gives chunks back to the allocator; a caller's buffer is left alone. */
 MTL_DEF void mtl_arena_destroy(mtl_arena *arena);
@@ -922,8 +911,7 @@ typedef struct mtl_init_rows {
        identity     1 on the diagonal, else 0                                      Le et al. 2015
    A model's desc says rules by name (mtl_model_desc.init), such as "*.weight_hh*=orthogonal,words.weight=
    uniform:0.1". uniform and constant need their number there; the last four are of matrices, so that vectors
-   whose names fit keep their own rule. What init_rows says stays: padding is 0, forget gates have their
-   bias. */
+   whose names fit keep their own rule. What init_rows says stays: zero padding, forget gates' bias. */
 typedef struct mtl_tensor {
     const char *name;
     int dims;                               /* 1 or 2 */
@@ -949,20 +937,17 @@ typedef struct mtl_tensor {
 /* The name of a rule of initial values; NULL: it is none. */
 MTL_DEF const char *mtl_init_name(int init);
 
-typedef struct mtl_parameters mtl_parameters;   /* a set of tensors with the packed forms that products
-                                                   read */
+typedef struct mtl_parameters mtl_parameters;   /* a set of tensors with the packed forms products read */
 typedef struct mtl_gradients mtl_gradients;     /* gradients of all of them or of some: state, rows, values */
 typedef struct mtl_packings mtl_packings;       /* the weights packed for backward products */
 
 typedef struct mtl_gradient {
     size_t row_count;                       /* ROWS: how many rows */
-    int state;                              /* MTL_GRAD_*: NONE: no loss reached it and `value` means
-                                               nothing */
+    int state;                              /* MTL_GRAD_*: NONE: no loss reached it `value` means nothing */
     int *rows;                              /* ROWS: which rows, ascending; the others' values mean nothing */
     mtl_real *value;                        /* the tensor's shape */
 } mtl_gradient;
-/* The gradient of a tensor after a backward pass; NULL when there is none (frozen, or left out). Memory of
-   the set. */
+/* The gradient of a tensor after a backward pass; NULL: none (frozen, or left out). Memory of the set. */
 MTL_DEF mtl_gradient *mtl_gradients_get(mtl_gradients *gradients, const mtl_tensor *tensor);
 
 /* ---- the run, its tape, activations -------------------------------------------------------------------- */
@@ -980,8 +965,7 @@ typedef struct mtl_activation {
     size_t rows, width, stride;             /* stride >= width, in elements */
     mtl_real *value;
     mtl_real *grad;                         /* same layout; NULL before backward has written it */
-    int grad_state;                         /* MTL_GRAD_NONE or _DENSE: the first write assigns, later ones
-                                               add */
+    int grad_state;                         /* MTL_GRAD_NONE or _DENSE: the first write assigns, others add */
     int constant;                           /* 1: no gradient is wanted, and no backward pass is recorded. A
                                                layer of your own sets it, before it records, where all that it
                                                reads is constant and its own tensors are frozen */
@@ -1026,8 +1010,7 @@ struct mtl_run {
     mtl_error *error;                       /* sticky; never NULL inside a run */
     unsigned long long seed, step;          /* dropout's random stream */
     unsigned long long stream;              /* counts the dropout calls of a step, .. */
-    unsigned long long *streams;            /* .. where a model has parts that nothing connects, those of
-                                               each; */
+    unsigned long long *streams;            /* .. in a model of parts that nothing connects, of each; */
     size_t component;                       /* .. the part that runs now */
     int training;                           /* dropout on */
     mtl_observer observer;
@@ -1061,8 +1044,7 @@ MTL_DEF void *mtl_run_make(mtl_run *run, size_t bytes);
 /* Ends a layer's forward: shows `output` to the observer and, with a tape, records its backward, unless
    `output` is constant. */
 MTL_DEF void mtl_run_record(mtl_run *run, mtl_activation *output, mtl_backward backward, void *data);
-/* Where backward writes the gradient of x: NULL if none is wanted. *add tells whether to add (1) or to assign
-   (0). */
+/* Where backward writes the gradient of x: NULL: none is wanted. *add: 1: it adds, 0: it assigns. */
 MTL_DEF mtl_real *mtl_run_grad(mtl_run *run, mtl_activation *x, int *add);
 /* The same for a parameter, all of it. */
 MTL_DEF mtl_real *mtl_run_tensor_grad(mtl_run *run, const mtl_tensor *tensor, int *add);
@@ -1094,12 +1076,10 @@ MTL_DEF mtl_status mtl_tape_replay(mtl_run *run, mtl_gradients *gradients, int p
 
 /* ---- layers, for those who build with them or look inside ---------------------------------------------- */
 
-/* Sets of tensors. Order: init, add everything, allocate, fill values (or mtl_parameters_randomise),
-   prepare. */
+/* Sets of tensors: init, add everything, allocate, fill values (or mtl_parameters_randomise), prepare. */
 struct mtl_parameters {
     size_t count, capacity;                 /* tensors */
-    size_t total;                           /* elements of the block, each tensor padded to a multiple of
-                                               16 */
+    size_t total;                           /* elements of the block, each tensor padded to 16s */
     mtl_tensor **tensors;
     mtl_real *block;
     struct mtl__matrix *matrices;           /* packed forms, a list: >>tensor */
@@ -1116,8 +1096,7 @@ struct mtl_parameters {
 };
 /* An empty set in `arena`, which must outlive it. */
 MTL_DEF void mtl_parameters_init(mtl_parameters *set, mtl_arena *arena);
-/* A zeroed structure of `bytes` bytes in the set's arena, real memory in a dry run too; NULL when memory is
-   out. */
+/* A zeroed structure of `bytes` bytes in the set's arena, real memory in a dry run too; NULL: it is out. */
 MTL_DEF void *mtl_parameters_make(mtl_parameters *set, size_t bytes, mtl_error *err);
 /* A tensor of [rows][columns] (columns 0: a vector of `rows`). The name is copied. A buffer is frozen and has
    its memory, all zero, at once. NULL when memory is out. */
@@ -1244,8 +1223,7 @@ typedef struct mtl_input {
 /* Targets of one task: per sequence [B] or per step [N], by the task's level, in the caller's order. One of
    the three, or none. */
 struct mtl_target {
-    const int *labels;                      /* class and crf tasks: 0 .. classes-1, MTL_MISSING, or
-                                               unknown */
+    const int *labels;                      /* class, crf tasks: 0 .. classes-1, MTL_MISSING, or unknown */
     const mtl_real *values;                 /* real tasks: [items][width]; multi tasks: [items][classes], 1
                                                for each label that an item has, else 0; NaN: missing */
     const mtl_real *distribution;           /* class tasks: [items][classes], rows that sum to 1; first
@@ -1261,8 +1239,7 @@ struct mtl_target {
     const unsigned *strange;                /* multi tasks: [items] how many of these an item has: gold that
                                                is never predicted. NULL: none */
 };
-typedef struct mtl_state mtl_state;         /* hidden states carried from one chunk of long sequences to the
-                                               next */
+typedef struct mtl_state mtl_state;         /* hidden states carried from chunk to chunk of long sequences */
 /* A ragged batch, or a whole data set. Nothing is copied or kept beyond the call that takes it. */
 typedef struct mtl_batch {
     size_t sequences;                       /* B */
@@ -1344,8 +1321,7 @@ MTL_DEF mtl_status mtl_model_transfer(mtl_model *to, const mtl_model *from, size
 /* Freezes (1) or frees (0) every tensor whose name begins with prefix; returns how many. What is frozen when
    a trainer is made costs it neither memory nor time: there is no gradient, there are no moments, and what
    frozen tensors make of the inputs is computed as in mtl_predict. To free it afterwards takes a new trainer;
-   the steps of the old one fail with UNSUPPORTED. Files do not say it: they have what the desc's `freeze`
-   says. */
+   the steps of the old one fail with UNSUPPORTED. Files do not say it: they have the desc's `freeze`. */
 MTL_DEF size_t mtl_model_freeze(mtl_model *model, const char *prefix, int frozen);
 /* Learning rate of every tensor whose name begins with prefix, as a multiple of the trainer's; returns how
    many. */
@@ -1384,8 +1360,7 @@ MTL_DEF mtl_status mtl_state_copy_row(mtl_state *to, size_t to_row, const mtl_st
    surrogates are invalid). */
 MTL_DEF size_t mtl_text_valid(const char *text, size_t length);
 /* Normalises one word as models store it: lower case (ASCII, Latin, Greek, Cyrillic letters) and every digit
-   to 0, each when asked. Writes at most size-1 bytes and a 0; returns the full length (never more than 2 *
-   length). */
+   to 0, each when asked. Writes at most size-1 bytes and a 0; returns the full length, at most 2 * length. */
 MTL_DEF size_t mtl_text_normalise(const char *word, size_t length, int lowercase, int digits, char *out,
                                   size_t size);
 /* What an input of words looks up for a word: its part (mtl_input_desc.part, .letters), normalised. Writes at
@@ -1470,8 +1445,7 @@ typedef struct mtl_safetensors {
 } mtl_safetensors;
 /* Opens a file by mapping it; bytes stay valid until closed. */
 MTL_DEF mtl_status mtl_safetensors_open(mtl_safetensors *file, const char *path, mtl_error *err);
-/* The same over bytes in memory, which must outlive it. Trusts nothing: every length, offset and shape is
-   checked. */
+/* The same over bytes in memory, which must outlive it. Every length, offset and shape is checked. */
 MTL_DEF mtl_status mtl_safetensors_open_memory(mtl_safetensors *file, const void *bytes, size_t count,
                                                mtl_error *err);
 MTL_DEF void mtl_safetensors_close(mtl_safetensors *file);
@@ -1512,14 +1486,12 @@ typedef struct mtl_predictor mtl_predictor;
 MTL_DEF size_t mtl_predictor_size(const mtl_model *model, const mtl_predictor_desc *desc, mtl_error *err);
 MTL_DEF mtl_predictor *mtl_predictor_init(void *buffer, size_t bytes, const mtl_model *model,
                                           const mtl_predictor_desc *desc, mtl_error *err);
-/* Scratch for predictions over a model that many predictors may share; one predictor per thread. desc NULL:
-   defaults. */
+/* Scratch for predictions over a model that others share; one predictor per thread. desc NULL: defaults. */
 MTL_DEF mtl_predictor *mtl_predictor_create(const mtl_model *model, const mtl_predictor_desc *desc,
                                             mtl_error *err);
 MTL_DEF void mtl_predictor_destroy(mtl_predictor *predictor);
 
-/* What one task says about a batch, in the caller's order. Memory of the predictor, valid until its next
-   call. */
+/* What one task says about a batch, in the caller's order. The predictor's memory, until its next call. */
 typedef struct mtl_prediction {
     size_t items, width;                    /* B or N; classes or numbers of each */
     const int *labels;                      /* class tasks: [items] the likeliest class; crf tasks: of the
@@ -1563,8 +1535,7 @@ MTL_DEF mtl_status mtl_predict_text(mtl_predictor *predictor, const char *text, 
    count: of texts. Errors: TEXT, ARGUMENT. */
 MTL_DEF mtl_status mtl_predict_texts(mtl_predictor *predictor, const char *const *texts, size_t count,
                                      mtl_prediction *out, size_t *tokens, mtl_error *err);
-/* The names of tokens that a model's inputs read beside the text's words, each once, from 0 on; NULL after
-   the last. */
+/* The names of tokens that inputs read beside the text's words, each once, from 0 on; NULL after the last. */
 MTL_DEF const char *mtl_model_tokens(const mtl_model *model, size_t number);
 /* Called for every named activation of later predictions; NULL: off. */
 MTL_DEF void mtl_predictor_observe(mtl_predictor *predictor, mtl_observer observer, void *user);
@@ -1616,8 +1587,7 @@ struct mtl_operation {
 #define MTL__OPERATION(name) MTL_DEF mtl_status mtl_do_##name(const mtl_operation *op, mtl_frame *frame);
 MTL_OPERATION_LIST(MTL__OPERATION)
 #undef MTL__OPERATION
-/* A stream as constants: what `mtl export --c` writes, run where it stands (in flash), with no model beside
-   it. */
+/* A stream as constants: what `mtl export --c` writes, run where it stands (in flash), with no model. */
 #define MTL_PLAN_NOW 1
 enum { MTL_PLAN_VERSION = MTL_PLAN_NOW, MTL_STREAM_HEAD = 192 };
 #if defined(__GNUC__) || defined(__clang__)
@@ -1662,14 +1632,12 @@ MTL_DEF size_t mtl_spans(const char *const *tags, size_t steps, mtl_span *spans,
 MTL_DEF int mtl_labels_are_spans(const char *const *labels, size_t count);
 
 typedef struct mtl_task_score {
-    size_t items;                           /* labelled items seen; 0: this task had none, and all else is
-                                               0 */
+    size_t items;                           /* labelled items seen; 0: this task had none, all else is 0 */
     int kind, level, spans;
     double loss;                            /* mean loss */
     double accuracy;                        /* class: share of items right (per token at step level) */
     double span_precision, span_recall, span_f1;
-    double rmse, mae, r2;                   /* real, count, in original units; r2 against the mean of the
-                                               items */
+    double rmse, mae, r2;                   /* real, count, in original units; r2 against the items' mean */
     double score;                           /* what counts for early stopping: accuracy, span F1, micro F1, or
                                                R2, kappa, D2, these cut at 0 */
     double own[4];                          /* of a kind of the program's own */
@@ -1742,8 +1710,7 @@ MTL_DEF mtl_scaling *mtl_scaling_add(mtl_parameters *set, const char *owner, siz
 typedef struct mtl_mix {
     size_t count;                           /* sources, 1 at least */
     const size_t *widths;                   /* [count] theirs */
-    const char *owner;                      /* the column or task that reads it: what its tensors' names begin
-                                               with */
+    const char *owner;                      /* the column or task that reads it: how tensors' names begin */
     const mtl_mix_desc *desc;
     size_t width;                           /* of the result; build sets it */
     void *data;                             /* what build has made */
@@ -1769,8 +1736,7 @@ struct mtl_mix_kind {
 typedef struct mtl_input_part {
     const mtl_input_desc *desc;
     size_t width;                           /* of the activation; build sets it */
-    mtl_scaling *scaling;                   /* build: of numbers that are standardised (mtl_scaling_add);
-                                               NULL: of none */
+    mtl_scaling *scaling;                   /* build: of standardised numbers (mtl_scaling_add); NULL: none */
     void *data;
     const mtl_input_desc *source;           /* the input whose data it reads: itself, or another one */
     const struct mtl__vocabulary *words;    /* what the source's ids stand for; without words: empty */
@@ -1781,15 +1747,13 @@ struct mtl_input_kind {
     int reads_rows;                         /* 1: a batch gives rows of `features` numbers; 0: ids */
     mtl_status (*check)(mtl_input_desc *desc, const char *what, mtl_error *err);
     mtl_status (*build)(mtl_input_part *part, mtl_parameters *set, mtl_error *err);
-    /* 0 when one step's id or row (number `row` in the caller's order) can be read; else a failed status.
-       NULL: any */
+    /* 0 when one step's id or row (number `row` in the caller's order) can be read. NULL: any */
     mtl_status (*verify)(const mtl_input_part *part, const mtl_input *input, size_t row, size_t sequence,
                          int step, mtl_error *err);
     mtl_activation *(*forward)(mtl_run *run, const mtl_input_part *part, const mtl_input *input);
     /* data: which of a step's inputs it reads */
     unsigned (*stream)(mtl_maker *maker, const mtl_input_part *part, size_t data);
-    int reads_spellings;                    /* 1: ids are of words whose characters a batch gives beside
-                                               them */
+    int reads_spellings;                    /* 1: ids are of words whose characters a batch gives, too */
 };
 
 /* What a row knows of other steps than its own: of all; of those before; its first half of those before, its
@@ -1883,16 +1847,13 @@ typedef struct mtl_count {
     const mtl_prediction *answer;
     size_t *confusion;                      /* NULL, or as in mtl_evaluate */
 } mtl_count;
-enum { MTL_TARGET_LABELS, MTL_TARGET_NUMBERS, MTL_TARGET_SET,       /* a label; numbers; a set of labels as 0s
-                                                                       and 1s; */
+enum { MTL_TARGET_LABELS, MTL_TARGET_NUMBERS, MTL_TARGET_SET,       /* a label; numbers; a set as 0s, 1s; */
        MTL_TARGET_ORIGIN,                   /* none: mtl_batch.set is the label of all its sequences; */
        MTL_TARGET_RANKS,                    /* a label, where the order of labels means something; */
-       MTL_TARGET_COUNTS,                   /* numbers of at least 0, which are whole unless a teacher expects
-                                               them; */
+       MTL_TARGET_COUNTS,                   /* numbers of at least 0, whole unless a teacher expects them; */
        MTL_TARGET_WORDS };                  /* none: the batch's own token ids */
 enum { MTL_JUDGED_NOT, MTL_JUDGED_RIGHT, MTL_JUDGED_WRONG };
-/* A figure that a kind's score fills in, for reports: what it is called, by MTL_LEVEL_*, and the double's
-   place. */
+/* A figure that a kind's score fills in, for reports: its names, by MTL_LEVEL_*, and the double's place. */
 typedef struct mtl_figure {
     const char *title[2];                   /* for readers; NULL: not reported at this level */
     const char *name[2];                    /* for programs; NULL: for readers alone */
@@ -1919,8 +1880,7 @@ struct mtl_task_kind {
        NULL: the outputs are the values */
     void (*answer)(mtl_run *run, const mtl_task_part *part, const mtl_activation *x, const mtl_activation *p,
                    const int *items, mtl_prediction *out);
-    size_t counts;                          /* bytes of mtl_count.counts, and for each of the part's
-                                               outputs */
+    size_t counts;                          /* bytes of mtl_count.counts, and for each output */
     size_t counts_each;
     int (*count)(const mtl_task_part *part, const mtl_count *count);    /* MTL_JUDGED_*, for joint accuracy */
     void (*score)(const mtl_task_part *part, const void *counts, mtl_task_score *score);
@@ -2044,8 +2004,7 @@ MTL_DEF mtl_trainer *mtl_trainer_init(void *buffer, size_t bytes, mtl_model *mod
 /* Gradients, optimiser state and scratch for training `model`, which must outlive it. desc NULL: defaults. */
 MTL_DEF mtl_trainer *mtl_trainer_create(mtl_model *model, const mtl_trainer_desc *desc, mtl_error *err);
 MTL_DEF void mtl_trainer_destroy(mtl_trainer *trainer);
-/* lambda_k from now on, whatever weight_end says; 0 turns a task off. What trainer.balance says multiplies
-   it. */
+/* lambda_k from now on, whatever weight_end says; 0 turns a task off. trainer.balance multiplies it. */
 MTL_DEF mtl_status mtl_trainer_set_weight(mtl_trainer *trainer, int task, float weight, mtl_error *err);
 /* The base learning rate from now on (the schedule multiplies it). */
 MTL_DEF void mtl_trainer_set_lr(mtl_trainer *trainer, float lr);
@@ -2099,14 +2058,12 @@ typedef struct mtl_step {
     double lr;
     size_t tokens;                          /* rows of all micro-batches */
     size_t task_count;
-    const double *task_loss;                /* [task_count] mean loss over labelled items; memory of the
-                                               trainer */
+    const double *task_loss;                /* [task_count] mean over labelled items; the trainer's memory */
     const size_t *task_items;               /* [task_count] labelled items */
     double penalty_loss;                    /* sum over penalties of weight * penalty */
     const double *task_weight;              /* [task_count] lambda_k in force: the task's weight, and what
                                                trainer.balance made of it; memory of the trainer */
-    const size_t *task_skipped;             /* [task_count] micro-batches that trainer.skip_bad left out; the
-                                               same */
+    const size_t *task_skipped;             /* [task_count] micro-batches that skip_bad left out; the same */
 } mtl_step;
 /* One update from `count` micro-batches: L_k is the sum over the labelled items of all of them, divided by
    their number (by the sum of their class weights; vector targets also by width); with trainer.sum_steps that
@@ -2130,8 +2087,7 @@ MTL_DEF mtl_status mtl_train_task_gradients(mtl_trainer *trainer, const mtl_batc
 /* MTL_PRECISION_* that its products run in: F32, although the desc asked for BF16, where the processor, the
    chosen instruction set or MTL_REAL has no bfloat16 products. */
 MTL_DEF int mtl_trainer_precision(const mtl_trainer *trainer);
-/* Exchanges the model's weights with their exponential average, for evaluation or at the end; call again to
-   change back. */
+/* Exchanges the model's weights with their exponential average, for evaluation or at the end; again: back. */
 MTL_DEF mtl_status mtl_trainer_swap_average(mtl_trainer *trainer, mtl_error *err);
 /* Model and optimiser state in one file; and the optimiser state back into a new trainer of the loaded model:
    training goes on bit-exactly. */
@@ -2246,8 +2202,7 @@ typedef struct mtl_watched {
     size_t task_count;
     const double *loss, *weight;            /* [task_count] L_k; lambda_k in force */
     const size_t *items;                    /* [task_count] labelled items */
-    const mtl_watched_part *parts;          /* [part_count] the first is all that is shared, the others are
-                                               layers */
+    const mtl_watched_part *parts;          /* [part_count] the first is all that is shared, then layers */
     size_t part_count;
 } mtl_watched;
 /* Bytes of an arena that mtl_watch_create takes: a set of shared gradients for each task. 0 on error. */
@@ -2373,8 +2328,7 @@ MTL_DEF mtl_status mtl_check_gradients(double (*loss)(void *user), void *user, c
 #define MTL__CAT2(a, b) a##b
 #define MTL__CAT(a, b) MTL__CAT2(a, b)
 
-/* MTL_REAL double: no vector code, libm's exp and tanh, files hold F64. The preprocessor compares the
-   word. */
+/* MTL_REAL double: no vector code, libm's exp and tanh, files hold F64. The preprocessor compares words. */
 #define MTL__REAL_NAME_float 0
 #define MTL__REAL_NAME_double 1
 #define MTL__REAL_IS_DOUBLE MTL__CAT(MTL__REAL_NAME_, MTL_REAL)
@@ -2427,8 +2381,7 @@ MTL_DEF mtl_status mtl_check_gradients(double (*loss)(void *user), void *user, c
 #  define MTL__PREFETCH_FAR(address) ((void)(address))
 #endif
 
-#if defined(__clang__)          /* full unrolling of a loop over a small constant count; clang ignores gcc's
-                                   pragma */
+#if defined(__clang__)          /* unrolls a loop over a small constant count; clang ignores gcc's pragma */
 #  define MTL__UNROLL _Pragma("clang loop unroll(full)")
 #elif defined(__GNUC__) && !defined(__TINYC__)
 #  define MTL__UNROLL _Pragma("GCC unroll 32")
@@ -2460,8 +2413,7 @@ MTL_DEF mtl_status mtl_check_gradients(double (*loss)(void *user), void *user, c
 #  define MTL__WIDE 1
 #endif
 
-/* Threads: C's own are missing from too many compilers, so pthreads or Win32; MTL_NO_THREADS leaves them
-   out. */
+/* Threads: C's own are missing from too many compilers, so pthreads or Win32; none with MTL_NO_THREADS. */
 #ifndef MTL_NO_THREADS
 #  ifdef _WIN32
 #    ifndef WIN32_LEAN_AND_MEAN
@@ -2499,8 +2451,7 @@ static uint64_t mtl__hash(uint64_t hash, const char *bytes, size_t length)
 #include <float.h>
 
 enum {
-    MTL__BIG_LIMBS = 128,           /* 4096 bits; the largest number is 10^1131: 800 digits and the smallest
-                                       exponent */
+    MTL__BIG_LIMBS = 128,           /* 4096 bits; at most 10^1131: 800 digits and the smallest exponent */
     MTL__DIGITS_READ = 800,         /* a point half-way between doubles has at most 767 digits; more say "a
                                        bit above" */
     MTL__DIGITS_WRITTEN = 17        /* always enough for a double */
@@ -2600,8 +2551,7 @@ static int mtl__big_bits(const mtl__big *a)
 
 /* A decimal as it stands in a text: digits * 10^exponent. */
 typedef struct mtl__decimal {
-    const char *digits, *end;               /* from the first digit that is not 0; a '.' may stand among
-                                               them */
+    const char *digits, *end;               /* from the first digit that is not 0; may have a '.' */
     long exponent;
     long significant;                       /* how many digits */
     uint64_t head;                          /* the first 19 of them as a number */
@@ -2653,8 +2603,7 @@ static int mtl__decimal_parse(mtl__decimal *decimal, const char *text, size_t le
     return text == end;
 }
 
-/* The decimal's digits as a whole number, at most MTL__DIGITS_READ and one more; returns the power of ten
-   that is left. */
+/* The decimal's digits as a whole number, MTL__DIGITS_READ and one more at most; returns the power left. */
 static int mtl__decimal_to_big(const mtl__decimal *decimal, mtl__big *big)
 {
     const char *c;
@@ -2669,8 +2618,7 @@ static int mtl__decimal_to_big(const mtl__decimal *decimal, mtl__big *big)
             rest |= *c != '0';
         }
     }
-    if (rest) {                             /* which digits were dropped does not matter, that there were any
-                                               does */
+    if (rest) {                             /* not which digits were dropped matters, but that any were */
         mtl__big_multiply(big, 10, 1);
         digits++;
     }
@@ -2707,8 +2655,7 @@ static uint64_t mtl__big_quotient(mtl__big *a, mtl__big *b)
 
 static MTL__RARE uint64_t mtl__decimal_to_bits(const mtl__decimal *decimal)
 {
-    long magnitude = decimal->significant + decimal->exponent;      /* 10^(magnitude-1) <= value <
-                                                                       10^magnitude */
+    long magnitude = decimal->significant + decimal->exponent;      /* value < 10^magnitude <= 10 value */
     mtl__big number, divisor;
     int power;
     if (!decimal->significant || magnitude < -330) return 0;
@@ -2719,8 +2666,7 @@ static MTL__RARE uint64_t mtl__decimal_to_bits(const mtl__decimal *decimal)
     return mtl__big_quotient(&number, &divisor);
 }
 
-/* Most numbers in files: both factors are exact doubles, so that one rounding operation is the correct
-   rounding. */
+/* Most numbers in files: both factors are exact doubles, so that one rounding is the correct rounding. */
 static int mtl__decimal_quick(const mtl__decimal *decimal, double *out)
 {
 #if !defined(FLT_EVAL_METHOD) || FLT_EVAL_METHOD == 0
@@ -2758,8 +2704,7 @@ typedef struct mtl__binary {
     uint64_t mantissa;
     int exponent;
     int closer_below;                       /* the next number below is half as far as the one above */
-    int is_float;                           /* it is one that a float can hold: its neighbours are the
-                                               floats */
+    int is_float;                           /* a float can hold it: its neighbours are the floats */
 } mtl__binary;
 
 /* Can a float hold mantissa * 2^(exponent - 52)? Whole numbers below 2^64 are never treated as floats: a
@@ -2812,8 +2757,7 @@ static void mtl__digit_maker_init(mtl__digit_maker *s, const mtl__binary *b)
     s->inclusive = !(b->mantissa & 1);      /* half-way cases are read as the even one */
 }
 
-static int mtl__digit_maker_reaches(const mtl__digit_maker *s)      /* is value + above at the next power of
-                                                                       ten? */
+static int mtl__digit_maker_reaches(const mtl__digit_maker *s)      /* is value + above the next power? */
 {
     return mtl__big_compare_sum(&s->number, &s->above, &s->unit) >= !s->inclusive;
 }
@@ -2844,8 +2788,7 @@ static int mtl__digit_maker_scale(mtl__digit_maker *s, int bits)
     }
 }
 
-/* The fewest digits that lie in the interval, the nearest of those. Returns how many; *power: value = 0.ddd *
-   10^power. */
+/* The fewest digits within the interval, the nearest. Returns how many; *power: value = 0.ddd * 10^power. */
 static MTL__RARE int mtl__shortest_digits(uint64_t bits, char *digits, int *power)
 {
     mtl__binary b = mtl__binary_of(bits);
@@ -2871,8 +2814,7 @@ static char *mtl__put(char *out, const char *text, int count)
     return out + count;
 }
 
-/* Lays digits out, 0.ddd * 10^power: plainly from 0.00001 to 17 digits before the point, else with an
-   exponent. */
+/* Lays digits out, 0.ddd * 10^power: plainly from 0.00001 to 17 digits before the point, or with exponent. */
 static char *mtl__lay_out_digits(char *out, const char *digits, int count, int power)
 {
     static const char zeros[] = "00000000000000000";
@@ -3237,8 +3179,7 @@ static char *mtl__path_join(const char *path, size_t folder, const char *name, s
     return joined;
 }
 
-/* The file that a path means in the end, in malloc's memory: renaming over a symbolic link would replace the
-   link. */
+/* The file that a path means in the end, in malloc's memory: to rename over a link would replace it. */
 static char *mtl__path_follow(const char *path, int *error)
 {
     char *current = mtl__path_join("", 0, path, strlen(path));
@@ -3424,8 +3365,7 @@ static int mtl__file_writer_write(void *user, const void *bytes, size_t count)
     return writer->error ? -1 : 0;
 }
 
-/* Ends writing. keep 0, or an error: the temporary file goes and the old file stays. Returns the first error
-   of all. */
+/* Ends writing. keep 0, or an error: the temporary file goes, the old one stays. Returns the first error. */
 static int mtl__file_writer_close(mtl__file_writer *writer, int keep)
 {
     if (writer->is_open) {
@@ -3457,8 +3397,7 @@ static int mtl__file_writer_open(mtl__file_writer *writer, const char *path)
     return writer->error;
 }
 
-/* Maps an open file for reading; 0 when that cannot be done (it is empty, a pipe, or the system has no
-   mapping). */
+/* Maps an open file for reading; 0 where it cannot be (it is empty, a pipe, or the system maps none). */
 static int mtl__os_map(mtl__handle handle, void **bytes, size_t *count)
 {
 #ifdef MTL__FILES_POSIX
@@ -3667,8 +3606,7 @@ static const char *mtl__format_piece(char kind, va_list *arguments, char *piece)
     }
 }
 
-/* A formatter that no locale touches: %s text, %d int, %z size_t, %l long long, %g double, %%. Cuts at
-   size. */
+/* A formatter no locale touches: %s text, %d int, %z size_t, %l long long, %g double, %%. Cuts at size. */
 static void mtl__format(char *out, size_t size, const char *format, va_list *arguments)
 {
     size_t used = 0;
@@ -3685,8 +3623,7 @@ static void mtl__format(char *out, size_t size, const char *format, va_list *arg
     out[used] = '\0';
 }
 
-/* Sets err unless it is set already, and returns the code that stands. name: what is at fault; position:
-   where, or -1. */
+/* Sets err unless it is set already, and returns the code that stands. name: at fault; position: or -1. */
 static MTL__RARE mtl_status mtl__fail(mtl_error *err, mtl_status code, const char *name, long long position,
                                       const char *format, ...)
 {
@@ -4130,8 +4067,7 @@ static void *mtl__arena_zero(mtl_arena *arena, size_t count, size_t size, const 
     return memory;
 }
 
-/* A zeroed structure that is needed even while measuring: counted like a push, but then kept in the
-   shadow. */
+/* A zeroed structure needed even while measuring: counted like a push, but then kept in the shadow. */
 static void *mtl__arena_make(mtl_arena *arena, size_t count, size_t size, const char *what, mtl_error *err)
 {
     void *memory = mtl__arena_zero(arena, count, size, what, err);
@@ -4166,8 +4102,7 @@ static const char *mtl__arena_text(mtl_arena *arena, const char *text, mtl_error
     !defined(__TINYC__)
 #  define MTL__POOL 1
 #else
-#  define MTL__POOL 0           /* without a pool, `threads` is 1; a scheduler of the caller's works
-                                   everywhere */
+#  define MTL__POOL 0           /* without a pool, `threads` is 1; a caller's scheduler works everywhere */
 #endif
 
 #if MTL__POOL
@@ -4195,8 +4130,7 @@ MTL__INLINE void mtl__pause(void)
 #endif
 }
 
-/* Claims and runs numbers of the current generation until none is left. Returns the ticket that it last
-   saw. */
+/* Claims and runs numbers of the current generation until none is left. Returns the last ticket seen. */
 static uint64_t mtl__pool_work(mtl__pool *pool)
 {
     uint64_t ticket = __atomic_load_n(&pool->ticket, __ATOMIC_ACQUIRE);
@@ -4424,8 +4358,7 @@ typedef struct mtl__product_backward {
     const mtl_real *dz; size_t dz_block, dz_row;
     int exact;                                  /* 1 (only G = 1): dz past `units` in a row must not be read
                                                    (row-major dz) */
-    const mtl_real *packed;                     /* backward packing, gates in the order in which dz holds
-                                                   them */
+    const mtl_real *packed;                     /* backward packing, gates in dz's order */
     mtl_real *dx; size_t dx_stride;             /* [rows][I]: exactly I columns are written */
     int accumulate;
     int pairs;
@@ -4442,8 +4375,7 @@ typedef struct mtl__product_weights {
     const mtl_real *x; size_t x_stride;
     const mtl_real *x0; size_t x0_stride;
     const int *source;                          /* [rows] or NULL */
-    const int *order;                           /* [gates]: which gate of dW slot g is; NULL: its own
-                                                   number */
+    const int *order;                           /* [gates]: which gate of dW slot g is; NULL: number g */
     mtl_real *dw;                               /* canonical [gates'*H][I], row stride exactly I */
     int accumulate;
     int pairs;                                  /* 1: pairs of rows 2n, 2n+1, both operands rounded by the
@@ -4589,8 +4521,7 @@ typedef struct mtl__cross_entropy {
     int accumulate;
 } mtl__cross_entropy;
 
-/* Layer normalisation (Ba et al. 2016): y = (x - mean) r gain + bias, r = 1 / sqrt(variance + epsilon), per
-   row. */
+/* Layer normalisation: y = (x - mean) r gain + bias, r = 1 / sqrt(variance + epsilon), per row. */
 typedef struct mtl__layer_norm {
     size_t rows, width;
     const mtl_real *x; size_t x_stride;
@@ -4740,8 +4671,7 @@ MTL__INLINE size_t mtl__padded(size_t width) { return mtl__blocks(width) * MTL__
 enum {
     MTL__PANEL = 64,                            /* columns of dW that a unit of work of product_weights
                                                    covers, as 4 blocks of 16 */
-    MTL__PANEL_ROWS = 256,                      /* rows of x that are packed at a time: a panel of them is 64
-                                                   KB */
+    MTL__PANEL_ROWS = 256,                      /* rows of x that are packed at a time: a panel is 64 KB */
     MTL__PAIRS_DEPTH = 128                      /* pairs of k in one go, where the left operand of 96 rows is
                                                    rounded to the stack: 48 KB */
 };
@@ -4772,8 +4702,7 @@ MTL__INLINE size_t mtl__weight_scratch(const mtl__product_weights *p)
     return rows * (MTL__PANEL + (mtl__weights_far(p) ? (size_t)MTL__BLOCK : 0));
 }
 
-/* Rows that a product takes at once where `left` are left: no sum then depends on where ranges of rows
-   begin. */
+/* Rows that a product takes at once where `left` are left: no sum then depends on where ranges begin. */
 MTL__INLINE size_t mtl__product_rows(size_t left)
 {
     const size_t rows = mtl__at_most(left, MTL__ROWS);
@@ -4785,8 +4714,7 @@ static const mtl_real mtl__zeros[MTL__BLOCK * 4] = { 0 };
 static const mtl_real mtl__ones[MTL__BLOCK] = { 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1 };
 
 /* One tile of a product: c[row][column] = start + sum over k of a[row][k] * b[k][column], for a few rows and
-   blocks of 16 columns. k runs through `chunks` runs of `length`; b goes on without a gap from one run to the
-   next. */
+   blocks of 16 columns. k runs through `chunks` runs of `length`; b goes on from run to run without a gap. */
 enum { MTL__START_ZERO, MTL__START_ADD, MTL__START_BIAS };
 enum { MTL__TILE_FETCHES = 3 };                 /* rows from which on a tile fetches ahead */
 typedef struct mtl__tile {
@@ -4807,13 +4735,10 @@ typedef struct mtl__tile {
 /* Rows of one step of a cell pass that take their previous state from the same place. */
 typedef struct mtl__cell_rows {
     size_t rows, row, sequence;                 /* how many; packed row and sequence of the first */
-    int linked;                                 /* 1: the state before is in y and c; 0: these sequences start
-                                                   here */
+    int linked;                                 /* 1: the state before is in y and c; 0: sequences start */
     const mtl_real *h; size_t h_stride;         /* hidden states before, [rows][H]; NULL: zeros */
-    const mtl_real *seen; size_t seen_stride;   /* what W_hh multiplies: those, or what a mask leaves of
-                                                   them */
-    const mtl_real *c; size_t c_stride;         /* LSTM cell states before; mtl__zeros with stride 0 if there
-                                                   are none */
+    const mtl_real *seen; size_t seen_stride;   /* what W_hh multiplies: those, or what a mask leaves */
+    const mtl_real *c; size_t c_stride;         /* LSTM cell states before; none: mtl__zeros with stride 0 */
     size_t begin, end;                          /* units of the step that are worked on */
 } mtl__cell_rows;
 
@@ -5107,8 +5032,7 @@ MTL__INLINE void mtl__dropout_row(const mtl__dropout *p, size_t row, uint32_t ha
 #  define MTL__HIDE(value) ((void)(value))
 #  define MTL__HIDE_512(value) ((void)(value))
 #endif
-/* What a whole number or a pointer is made of is forgotten here: no address is computed ahead and carried
-   through a loop. */
+/* What a whole number or a pointer is made of is forgotten here: no address is carried through a loop. */
 #if defined(__GNUC__) && !defined(__TINYC__)
 #  define MTL__FORGET(value) __asm__("" : "+r"(value))
 #else
@@ -5696,8 +5620,7 @@ MTL__VECTOR void mtl__add_squares(mtl__vec x, double *sums)
 MTL__VECTOR float mtl__lanes_sum(mtl__vec x) { return vaddvq_f32(x); }
 MTL__VECTOR float mtl__lanes_max(mtl__vec x) { return vmaxvq_f32(x); }
 
-#else                   /* scalar: any C compiler, float or double; one lane, loops over the parts of a block
-                           stay loops */
+#else                   /* scalar: any C compiler, float or double; one lane, and loops over a block stay */
 #define MTL__LANES 1
 #define MTL__TILE_SUMS 64
 #define MTL__TILE_ROWS 4
@@ -5845,8 +5768,7 @@ MTL__VECTOR void mtl__store_some(mtl_real *p, mtl__vec x, size_t n)
    Errors over all floats: exp 1.1, sigmoid 2.5, tanh 2.6 ulp; below 2^-126, an absolute error of 2^-126. NaN
    gives NaN.    */
 #if !MTL__REAL_IS_DOUBLE
-/* expm1(m r) / m, where m x = n log 2 + m r. m is a constant, 1, -1 or 2, and only changes constants,
-   exactly. */
+/* expm1(m r) / m, where m x = n log 2 + m r. m is a constant, 1, -1 or 2, and changes constants, exactly. */
 MTL__VECTOR mtl__vec MTL__FN(mtl__expm1_part)(mtl__vec x, const float m, mtl__vec *n, mtl__power *power)
 {
     const mtl__vec whole = *n = mtl__whole(x, m * 1.44269504088896341f, power);
@@ -6121,8 +6043,7 @@ MTL__KERNEL void MTL__FN(mtl__maximum)(size_t n, const mtl_real *x, mtl_real *y)
 }
 
 /* y is the largest of several arrays, of which x is one. Where x reaches it, dx (+)= left and left becomes 0;
-   elsewhere dx (+)= 0. So with left = dy at first, of equals the first one that this is called for gets
-   dy. */
+   elsewhere dx (+)= 0. So with left = dy at first, of equals the first that this is called for gets dy. */
 MTL__VECTOR mtl__vec MTL__FN(mtl__maximum_rest)(mtl__vec x, mtl__vec y, mtl__vec left)
 {
     return mtl__where_positive(mtl__sub(y, x), left);
@@ -6873,8 +6794,7 @@ MTL__VECTOR void MTL__FN(mtl__tile_sum)(const size_t rows, const size_t blocks, 
         MTL__UNROLLED
         for (v = 0; v < sums; v++) sum[v] = mtl__add(sum[v], sum[s * sums + v]);
     }
-    c = t->c;                                           /* copies: to the compiler, a store of a vector may
-                                                           change *t */
+    c = t->c;                                           /* copies: to the compiler stores may change *t */
     c_row = t->c_row;
     c_block = t->c_block;
     MTL__FORGET(c);
@@ -6929,8 +6849,7 @@ MTL__VECTOR void MTL__FN(mtl__tile_held)(size_t rows, size_t blocks, int transpo
     else MTL__FN(mtl__tile_plain)(rows, blocks, t);
 }
 
-/* The columns past the last whole block: through a copy, since no more than `columns` of them may be
-   touched. */
+/* The columns past the last whole block: through a copy, since no more than `columns` may be touched. */
 MTL__VECTOR void MTL__FN(mtl__tile_partial)(size_t rows, size_t columns, int transposed,
                                             const mtl__tile *whole)
 {
@@ -7678,8 +7597,7 @@ MTL__KERNEL void MTL__FN(mtl__cell_operand)(const mtl__cell_pass *p, const mtl__
 #endif
 }
 
-/* a . W^T for the part's first block of units, a of H columns; the caller gives c, and moves b on from block
-   to block. */
+/* a . W^T for the part's first block of units, a of H columns; the caller gives c and moves b on. */
 MTL__VECTOR mtl__tile MTL__FN(mtl__cell_tile)(const mtl__cell_pass *p, const mtl__cell_rows *part,
                                               const mtl_real *a, size_t a_row, size_t gates, int start)
 {
@@ -8058,8 +7976,7 @@ MTL__KERNEL void MTL__FN(mtl__cell_single)(const mtl__cell_single *p, const mtl_
    streams); within the second-level cache Adam's division and root (both exact: estimates with Newton's steps
    measured slower). */
 
-/* The constants of a rule, each the result of a computation in double. They are vectors, so that the loop
-   keeps them. */
+/* The constants of a rule, each computed in double. They are vectors, so that the loop keeps them. */
 typedef struct MTL__FN(mtl__rule) {
     mtl__vec scale, limit, minus_limit, l1, l2, keep, momentum, beta1_rest, beta2, beta2_rest, epsilon, step,
         root;
@@ -8273,8 +8190,7 @@ typedef char mtl__stamp_check
      ? 1 : -1];
 
 /* The stamp of AVX-512 holds the kernels on pairs too. No compiler uses AVX512-BF16 but where its intrinsics
-   stand, so float kernels run without it. Older compilers, or the assemblers that came with them, do not know
-   it. */
+   stand, so float kernels run without it. Older compilers, or their assemblers, do not know it. */
 #if defined(__clang__) ? __clang_major__ >= 9 : defined(__GNUC__) && __GNUC__ >= 11
 #  define MTL__BF16_COMPILER 1
 #  define MTL__BF16_TARGET "avx512bf16,"
@@ -8666,6 +8582,20 @@ MTL_DEF MTL__RARE mtl_status mtl_parameters_allocate(mtl_parameters *set, mtl_er
     return MTL_OK;
 }
 
+/* The tensor that `format` names with its owner, all of whose values are `initial` at first. */
+static MTL__RARE mtl_tensor *mtl__constant_add(mtl_parameters *set, const char *format, const char *owner,
+                                               size_t count, int role, float initial, mtl_error *err)
+{
+    char name[160];
+    mtl_tensor *t;
+    mtl__print(name, sizeof name, format, owner);
+    t = mtl_parameters_add(set, name, count, 0, role, err);
+    if (!t) return NULL;
+    t->init = MTL_INIT_CONSTANT;
+    t->initial = initial;
+    return t;
+}
+
 /* ---- initial values: one row a rule -------------------------------------------------------------------- */
 
 typedef struct mtl__init {
@@ -8936,8 +8866,7 @@ MTL_DEF MTL__RARE mtl_status mtl_parameters_prepare(mtl_parameters *set, int isa
     return MTL_OK;
 }
 
-/* Packings that hold nothing yet. precision: MTL_PRECISION_*, which the kernels of the runs that use them
-   must have. */
+/* Packings that hold nothing yet. precision: MTL_PRECISION_*, as of the kernels that use them. */
 static MTL__RARE mtl_packings *mtl__packings_make(const mtl_parameters *set, int precision, mtl_arena *arena,
                                                   mtl_error *err)
 {
@@ -9035,8 +8964,7 @@ static void mtl__gradients_reset(mtl_gradients *g)
     }
 }
 
-/* Adds `count` rows, ascending and none of them in the list yet, to a ROWS gradient's list: merges from the
-   end. */
+/* Adds `count` rows, ascending and none in the list yet, to a ROWS gradient's list: merges from the end. */
 static void mtl__gradient_add_rows(mtl_gradients *g, const mtl_tensor *t, const int *fresh, size_t count)
 {
     mtl_gradient *gradient = &g->of[t->index];
@@ -9102,8 +9030,7 @@ struct mtl_packing {
     int *place;                             /* [B] place of the caller's sequence s */
     int *lengths;                           /* [B] by place */
     int *last;                              /* [B] packed row of the last step of place b */
-    int *starts;                            /* [B] first row of the caller's sequence s in the caller's
-                                               order */
+    int *starts;                            /* [B] first row of the caller's sequence s in its order */
     int *caller_row;                        /* [N] which of the caller's rows is packed row n */
     int *packed_row;                        /* [N] its inverse */
     int *caller_sequence;                   /* [N] which of the caller's sequences */
@@ -9113,8 +9040,7 @@ struct mtl_packing {
     mtl_space space[2];                     /* by MTL_LEVEL_* */
 };
 
-/* What sequences carry from batch to batch: a row of numbers each, those of all parts of a model side by
-   side. */
+/* What sequences carry from batch to batch: a row of numbers each, of all parts of a model side by side. */
 struct mtl_state {
     size_t rows, width;
     uint64_t shape;                         /* tells whose parts they are */
@@ -9133,10 +9059,10 @@ static const int *mtl__space_items(const mtl_space *s)
 {
     return s->level == MTL_LEVEL_STEP ? s->packing->caller_row : s->packing->order;
 }
-/* The same with steps told by their sequence: what rows have in common that share a dropout mask. */
-static const int *mtl__space_sequences(const mtl_space *s)
+/* What a row's dropout depends on: its own number or, so that all steps share a mask, its sequence's. */
+static const int *mtl__space_keys(const mtl_space *s, int per_sequence)
 {
-    return s->level == MTL_LEVEL_STEP ? s->packing->caller_sequence : s->packing->order;
+    return per_sequence && s->level == MTL_LEVEL_STEP ? s->packing->caller_sequence : mtl__space_items(s);
 }
 
 static int *mtl__packing_ints(mtl_arena *arena, size_t count, mtl_error *err)
@@ -9325,9 +9251,7 @@ static uint32_t mtl__lowercase(uint32_t c)
         { 0x0100, 0x012e, 2, 1 }, { 0x0130, 0x0130, 1, -199 }, { 0x0132, 0x0136, 2, 1 },
         { 0x0139, 0x0147, 2, 1 }, { 0x014a, 0x0176, 2, 1 }, { 0x0178, 0x0178, 1, -121 },
             { 0x0179, 0x017d, 2, 1 },
-        { 0x0181, 0x0181, 1, 210 }, { 0x0186, 0x0186, 1, 206 }, { 0x018a, 0x018a, 1, 205 },     /* Extended-B:
-                                                                                                   Hausa,
-                                                                                                   Akan, */
+        { 0x0181, 0x0181, 1, 210 }, { 0x0186, 0x0186, 1, 206 }, { 0x018a, 0x018a, 1, 205 },  /* Hausa, Akan */
         { 0x018f, 0x018f, 1, 202 }, { 0x0190, 0x0190, 1, 203 }, { 0x0198, 0x0198, 1, 1 },   /* Azerbaijani, */
         { 0x01a0, 0x01a4, 2, 1 }, { 0x01af, 0x01af, 1, 1 },                                  /* Vietnamese, */
         { 0x01cd, 0x01db, 2, 1 }, { 0x01de, 0x01ee, 2, 1 }, { 0x01f8, 0x021e, 2, 1 },   /* Pinyin, Romanian */
@@ -9339,10 +9263,7 @@ static uint32_t mtl__lowercase(uint32_t c)
         { 0x0400, 0x040f, 1, 80 }, { 0x0410, 0x042f, 1, 32 }, { 0x0460, 0x0480, 2, 1 },         /* Cyrillic */
         { 0x048a, 0x04be, 2, 1 }, { 0x04c0, 0x04c0, 1, 15 }, { 0x04c1, 0x04cd, 2, 1 },
             { 0x04d0, 0x052e, 2, 1 },
-        { 0x1e00, 0x1e94, 2, 1 }, { 0x1e9e, 0x1e9e, 1, -7615 }, { 0x1ea0, 0x1efe, 2, 1 },       /* Latin
-                                                                                                   Extended
-                                                                                                   Additional
-                                                                                                   */
+        { 0x1e00, 0x1e94, 2, 1 }, { 0x1e9e, 0x1e9e, 1, -7615 }, { 0x1ea0, 0x1efe, 2, 1 },     /* more Latin */
     };
     size_t i;
     for (i = 0; i < MTL__COUNT(rows) && c >= rows[i].first; i++)
@@ -9388,8 +9309,7 @@ MTL_DEF size_t mtl_text_normalise(const char *word, size_t length, int lowercase
 
 enum { MTL__SHAPE_BYTES = 64 };             /* of a shape, at most */
 
-/* What stands for a character in a shape; *given bytes. Letters that are capitals are those that have a lower
-   case. */
+/* What stands for a character in a shape; *given bytes. Capitals are letters that have a lower case. */
 static size_t mtl__shape_character(const char *word, size_t length, char bytes[4], size_t *given)
 {
     uint32_t c;
@@ -9430,8 +9350,7 @@ static size_t mtl__word_end(const char *word, size_t length, size_t letters, int
     return last ? length - at : at;
 }
 
-/* The part of *word[length] that an input looks up: *word is set to it, perhaps into shape. Returns its
-   length. */
+/* The part of *word[length] that an input looks up: *word is set to it, or into shape. Returns its length. */
 static size_t mtl__word_part(const mtl_input_desc *d, const char **word, size_t length,
                              char shape[MTL__SHAPE_BYTES])
 {
@@ -9606,15 +9525,13 @@ enum { MTL__JSON_NULL, MTL__JSON_FLAG, MTL__JSON_NUMBER, MTL__JSON_TEXT, MTL__JS
 typedef struct mtl__json {
     int type;
     size_t count;                           /* ARRAY, OBJECT: members; TEXT, NUMBER: bytes of text */
-    const char *text;                       /* TEXT: decoded; NUMBER: as it was written; both followed by a
-                                               0 */
+    const char *text;                       /* TEXT: decoded; NUMBER: as it was written; a 0 behind */
     double number;                          /* NUMBER; FLAG: 0 or 1 */
     struct mtl__json **items;               /* [count] */
     const char *key;                        /* in an object: the member's name, followed by a 0 */
     size_t key_length;
     size_t offset;                          /* of its first byte in the file */
-    struct mtl__json *up, *last;            /* while reading: what it stands in; ARRAY, OBJECT: newest
-                                               member */
+    struct mtl__json *up, *last;            /* reading: what it stands in; ARRAY, OBJECT: newest member */
     struct mtl__json *before;               /* the member before it */
 } mtl__json;
 
@@ -9863,8 +9780,7 @@ static void mtl__json_collect(mtl__json_reader *r, mtl__json *node)
 
 MTL__INLINE char mtl__json_closer(const mtl__json *node) { return node->type == MTL__JSON_ARRAY ? ']' : '}'; }
 
-/* After a value inside `up`: closes what ends here. Returns what the next member belongs to, NULL at the end
-   of all. */
+/* After a value inside `up`: closes what ends here. Returns what the next one belongs to, NULL at the end. */
 static mtl__json *mtl__json_read_ends(mtl__json_reader *r, mtl__json *up)
 {
     while (up && !mtl__failed(r->err)) {
@@ -9881,8 +9797,7 @@ static mtl__json *mtl__json_read_ends(mtl__json_reader *r, mtl__json *up)
     return NULL;
 }
 
-/* The tree of text[length], in `arena`; NULL on error. what: its name for messages; base: its offset in the
-   file. */
+/* The tree of text[length], in `arena`; NULL on error. what: for messages; base: its offset in the file. */
 static MTL__RARE mtl__json *mtl__json_parse(const char *text, size_t length, const char *what, size_t base,
                                             mtl_arena *arena, mtl_error *err)
 {
@@ -9895,8 +9810,7 @@ static MTL__RARE mtl__json *mtl__json_parse(const char *text, size_t length, con
     r.what = what;
     r.arena = arena;
     r.err = err;
-    /* A text loses its quotes and gains a 0; a number gains a 0 and is followed by at least one byte or the
-       end. */
+    /* A text loses its quotes and gains a 0; so does a number, which a byte follows or the end. */
     r.pool = (char *)mtl__arena_zero(arena, length + 1, 1, "JSON", err);
     if (!r.pool) return NULL;
     do {
@@ -10036,8 +9950,7 @@ static int mtl__normalises_to(const char *word, size_t length, int lowercase, in
     return !left;
 }
 
-/* Index of what word[length] is once it is normalised, or -1; of any length, without memory for what it
-   becomes. */
+/* Index of what word[length] is once it is normalised, or -1; of any length, without memory for it. */
 static int mtl__vocabulary_find_normalised(const mtl__vocabulary *vocabulary, const char *word, size_t length,
                                            int lowercase, int digits)
 {
@@ -10126,8 +10039,7 @@ static mtl_status mtl__file_save_end(const char *path, mtl__file_writer *saver, 
 {
     int error = mtl__file_writer_close(saver, !mtl__failed(err));
     if (!error) return mtl__status(err);
-    if (err->code == MTL_ERROR_IO) mtl_error_clear(err);   /* it only says that this file took no more; here
-                                                              is why */
+    if (err->code == MTL_ERROR_IO) mtl_error_clear(err);   /* it only says that the file is full; why: */
     return mtl__file_fail(err, "write", path, error);
 }
 
@@ -10241,8 +10153,7 @@ MTL__INLINE uint64_t mtl__load_little(const unsigned char *from, size_t bytes)
     return value;
 }
 
-/* Copies `count` elements between this machine's byte order and the file's; they are the same on most
-   machines. */
+/* Copies `count` elements between this machine's byte order and the file's; mostly they are the same. */
 static void mtl__copy_little(void *out, const void *from, size_t count, size_t bytes)
 {
     const unsigned char *source = (const unsigned char *)from;
@@ -10675,8 +10586,7 @@ static mtl_status mtl__safetensors_write_data(const mtl__tensor_entry *entry, co
 }
 
 /* metadata: key, value, key, value ...: [2 * metadata_count]. Names and keys must be unique. Errors: IO from
-   the writer, TEXT for names or metadata that are not UTF-8, MEMORY, LIMIT for a header that no reader would
-   take. */
+   the writer, TEXT for names or metadata that are not UTF-8, MEMORY, LIMIT for a header too large to read. */
 static MTL__RARE mtl_status mtl__safetensors_write(const mtl__tensor_entry *entries, size_t count,
                                                    const char *const *metadata, size_t metadata_count,
                                                    const mtl_writer *writer,
@@ -10943,8 +10853,7 @@ static MTL__RARE mtl_status mtl__field_read(const mtl_field *f, const char *text
     if (!mtl_text_number(text, length, value))
         return mtl__fail(err, MTL_ERROR_FIELD, f->name, -1, "%s cannot be \"%s\"; it must be a number",
                          f->name, shown);
-    if (f->low == f->high && *value > 9007199254740992.0)   /* 2^53: further whole numbers are not all
-                                                               doubles */
+    if (f->low == f->high && *value > 9007199254740992.0)   /* 2^53: beyond it not all are doubles */
         return mtl__fail(err, MTL_ERROR_FIELD, f->name, -1, "%s is %s; it must be 9007199254740992 at most",
                          f->name, shown);
     return mtl__field_check(f, *value, NULL, err);
@@ -11083,8 +10992,7 @@ static MTL__RARE mtl_status mtl__kind_check(const char *kind, int is_in, const c
 
 /* ---- copy and check: a desc's members move into `arena`, and what is wrong with them is told ----------- */
 
-/* Names become parts of tensor names and of mixes: no dots, plus signs, quotes, spaces or control
-   characters. */
+/* Names become parts of tensor names and of mixes: no dots, pluses, quotes, spaces, control characters. */
 static MTL__RARE mtl_status mtl__check_name(const char *name, const char *where, mtl_error *err)
 {
     size_t i;
@@ -11359,8 +11267,7 @@ static MTL__RARE void mtl__desc_read_number(const mtl_field *f, const mtl__json 
     }
 }
 
-/* The numbers that are there; others keep their zero, the default. Unknown members are left for newer
-   versions. */
+/* The numbers that are there; others keep their zero, the default. Unknown members are of newer versions. */
 static MTL__RARE void mtl__desc_read_numbers(const mtl_field *f, size_t count, const mtl__json *object,
                                              void *members, mtl_error *err)
 {
@@ -11551,8 +11458,7 @@ static void mtl__run_for(mtl_run *run, size_t count, mtl_job job, void *context)
 typedef void (*mtl__part)(const mtl__kernels *kernels, const void *pass, size_t begin, size_t end);
 
 enum {
-    MTL__JOBS_PASSES = 16,                  /* passes that a list holds; what is beyond runs in a loop of its
-                                               own */
+    MTL__JOBS_PASSES = 16,                  /* passes that a list holds; others run in a loop of their own */
     MTL__LAST_ROWS = 4 * MTL__ROWS,         /* so many rows, the last of a pass, are cut finer */
     MTL__SMALL_JOB = 1 << 20,               /* multiply-adds that no job is cut for: some 20 microseconds */
     MTL__SMALL_VALUES = 1 << 14             /* the same of values that are copied or changed: some 5 */
@@ -11970,8 +11876,7 @@ MTL_DEF mtl_status mtl_tape_backward(mtl_run *run, mtl_activation *const *losses
 
 /* ---- products, cells and their gradients as passes ----------------------------------------------------- */
 
-enum { MTL__WEIGHT_JOBS = 8 };              /* most jobs of a weight product: each packs its part of x for
-                                               itself */
+enum { MTL__WEIGHT_JOBS = 8 };              /* most jobs of a weight product: each packs its part of x */
 
 static void mtl__product_forward_part(const mtl__kernels *kernels, const void *pass, size_t begin, size_t end)
 {
@@ -11989,6 +11894,46 @@ static void mtl__cell_forward_part(const mtl__kernels *kernels, const void *pass
 static void mtl__cell_backward_part(const mtl__kernels *kernels, const void *pass, size_t begin, size_t end)
 {
     kernels->cell_backward((const mtl__cell_pass *)pass, begin, end - begin);
+}
+
+/* z [rows][units] = x W^T, all row-major; which W, `packed` tells. */
+static mtl__product_forward mtl__product_of_rows(const mtl_real *x, size_t x_stride, size_t inputs,
+                                                 const mtl_real *packed, size_t units, mtl_real *z,
+                                                 size_t z_stride)
+{
+    mtl__product_forward p;
+    memset(&p, 0, sizeof p);
+    p.gates = 1;
+    p.exact = 1;
+    p.x = x;
+    p.x_stride = x_stride;
+    p.inputs = inputs;
+    p.packed = packed;
+    p.units = units;
+    p.z = z;
+    p.z_row = z_stride;
+    p.z_block = MTL__BLOCK;
+    return p;
+}
+
+/* dW [units][inputs] = dz^T x, all row-major. */
+static mtl__product_weights mtl__weights_of_rows(const mtl_real *dz, size_t dz_stride, size_t units,
+                                                 const mtl_real *x, size_t x_stride, size_t inputs,
+                                                 size_t rows)
+{
+    mtl__product_weights p;
+    memset(&p, 0, sizeof p);
+    p.gates = 1;
+    p.exact = 1;
+    p.dz = dz;
+    p.dz_row = dz_stride;
+    p.dz_block = MTL__BLOCK;
+    p.units = units;
+    p.x = x;
+    p.x_stride = x_stride;
+    p.inputs = inputs;
+    p.rows = rows;
+    return p;
 }
 
 static void mtl__jobs_add_product(mtl__jobs *jobs, const mtl__product_forward *p, size_t rows)
@@ -12189,17 +12134,12 @@ MTL_DEF MTL__RARE mtl_scaling *mtl_scaling_add(mtl_parameters *set, const char *
     mtl_error own;
     mtl_scaling *s;
     mtl_tensor *mean, *scale;
-    char name[160];
     err = mtl__error_given(err, &own);
     s = (mtl_scaling *)mtl__arena_make(set->arena, 1, sizeof *s, "a scaling", err);
     if (!s || !width) return s;
-    mean = mtl_parameters_add(set, mtl__print(name, sizeof name, "buffers.%s.mean", owner), width, 0,
-                              MTL_TENSOR_BUFFER, err);
-    scale = mtl_parameters_add(set, mtl__print(name, sizeof name, "buffers.%s.scale", owner), width, 0,
-                               MTL_TENSOR_BUFFER, err);
+    mean = mtl__constant_add(set, "buffers.%s.mean", owner, width, MTL_TENSOR_BUFFER, 0, err);
+    scale = mtl__constant_add(set, "buffers.%s.scale", owner, width, MTL_TENSOR_BUFFER, 1, err);
     if (mtl__failed(err)) return NULL;
-    mean->init = scale->init = MTL_INIT_CONSTANT;
-    scale->initial = 1;
     mean->set = scale->set = &s->set;
     s->width = width;
     s->mean = mean->value;
@@ -12328,8 +12268,7 @@ static void mtl__row_groups_sort(mtl__row_groups *g, uint64_t largest)
     }
 }
 
-/* Groups rows of the ids ids[items[n]]; those below `least` are left out. The work is proportional to the
-   rows. */
+/* Groups rows of the ids ids[items[n]]; those below `least` are left out. The work is linear in the rows. */
 static void mtl__row_groups_find(mtl__row_groups *g, size_t rows, const int *ids, const int *items, int least)
 {
     uint64_t largest = 0;
@@ -12428,8 +12367,7 @@ static void mtl__embedding_backward(mtl_run *run, void *data)
     mtl_arena_release(run->arena, mark);
 }
 
-/* ids: the caller's, one for each row of the space, checked already; they must stay until backward has
-   run. */
+/* ids: the caller's, one a row of the space, checked already; they must stay until backward has run. */
 static mtl_activation *mtl__embedding_forward(mtl_run *run, const mtl_space *space, const mtl_tensor *weight,
                                               const int *ids, mtl_real scale, int padding_zero,
                                               const char *name)
@@ -12500,21 +12438,11 @@ MTL_DEF MTL__RARE mtl_dense *mtl_dense_add(mtl_parameters *set, const char *name
 static void mtl__dense_backward(mtl_run *run, void *data)
 {
     const mtl__dense_data *d = (const mtl__dense_data *)data;
-    mtl__product_weights w;
+    mtl__product_weights w = mtl__weights_of_rows(d->y->grad, d->y->stride, d->dense->outputs, d->x->value,
+                                                  d->x->stride, d->dense->inputs, d->y->rows);
     mtl__jobs jobs;
     int add;
     mtl_real *dx = mtl_run_grad(run, d->x, &add);
-    memset(&w, 0, sizeof w);
-    w.gates = 1;
-    w.units = d->dense->outputs;
-    w.inputs = d->dense->inputs;
-    w.rows = d->y->rows;
-    w.dz = d->y->grad;
-    w.dz_block = MTL__BLOCK;
-    w.dz_row = d->y->stride;
-    w.exact = 1;
-    w.x = d->x->value;
-    w.x_stride = d->x->stride;
     mtl__jobs_begin(&jobs, run);
     mtl__jobs_add_gradients(&jobs, &w, d->dense->weight, 0, d->dense->bias, NULL);
     mtl__jobs_add_input_gradient(&jobs, &w, d->dense->matrix, dx, d->x->stride, add);
@@ -12527,24 +12455,17 @@ MTL_DEF mtl_activation *mtl_dense_forward(mtl_run *run, const mtl_dense *dense, 
     mtl_activation *y = x ? mtl__run_beside(run, name, x, dense->outputs) : NULL;
     mtl__dense_data *d = (mtl__dense_data *)mtl_run_make(run, sizeof *d);
     mtl__product_forward p;
+    int pairs;
     if (!y || !d) return NULL;
     y->constant = x->constant && mtl__stays(dense->weight) && mtl__stays(dense->bias);
     d->dense = dense;
     d->x = x;
     d->y = y;
-    memset(&p, 0, sizeof p);
-    p.gates = 1;
-    p.units = dense->outputs;
-    p.inputs = dense->inputs;
-    p.x = x->value;
-    p.x_stride = x->stride;
-    p.pairs = mtl__run_pairs(run) && !y->constant;
-    p.packed = mtl__run_packed(run, dense->matrix, p.pairs);
+    pairs = mtl__run_pairs(run) && !y->constant;
+    p = mtl__product_of_rows(x->value, x->stride, dense->inputs, mtl__run_packed(run, dense->matrix, pairs),
+                             dense->outputs, y->value, y->stride);
     p.bias = dense->matrix->packed_bias;
-    p.z = y->value;
-    p.z_block = MTL__BLOCK;
-    p.z_row = y->stride;
-    p.exact = 1;
+    p.pairs = pairs;
     mtl__run_rows(run, mtl__product_forward_part, &p, sizeof p, x->rows, p.units * p.inputs);
     mtl_run_record(run, y, MTL__TRAINS(mtl__dense_backward), d);
     return y;
@@ -12762,8 +12683,7 @@ static mtl_activation *mtl__concat_forward(mtl_run *run, mtl_activation *const *
 
 /* ---- mixing rows ---------------------------------------------------------------------------------------
 
-   Of a row's values, dot products and the like are few beside the products of what has made the rows: plain
-   loops do. */
+   Of a row's values, dot products and the like are few beside the products that made them: plain loops do. */
 
 MTL__INLINE mtl_real *mtl__row(const mtl_activation *a, size_t n) { return a->value + n * a->stride; }
 
@@ -12798,8 +12718,7 @@ typedef struct mtl__blend {
     mtl__blend_source *sources;             /* [count] dx and add while backward runs */
     mtl_activation *weights, *y;
     const int *rows;
-    mtl_real *dots, *dw;                    /* while backward runs: [N][count] dy[n] . x_i[n]; of the
-                                               weights */
+    mtl_real *dots, *dw;                    /* while backward runs: [N][count] dy[n] . x_i[n]; weights' */
     int add;
 } mtl__blend;
 
@@ -13081,21 +13000,14 @@ static void mtl__choice_product(mtl_run *run, const mtl__choice *d)
     mtl__choice_pass pass;
     mtl__product_forward p;
     memset(&pass, 0, sizeof pass);
-    memset(&p, 0, sizeof p);
     pass.of = d;
     pass.rows = mtl__choice_rows(run, d);
-    p.packed = pass.packed = mtl__run_reals(run, mtl__padded(d->count), d->x->width);
-    p.bias = pass.bias = mtl__run_reals(run, 1, mtl__padded(d->count));
+    pass.packed = mtl__run_reals(run, mtl__padded(d->count), d->x->width);
+    pass.bias = mtl__run_reals(run, 1, mtl__padded(d->count));
     mtl__run_pass(run, mtl__choice_pack_part, &pass, d->count, 16 * MTL__BLOCK);
-    p.x = d->x->value;
-    p.x_stride = d->x->stride;
-    p.inputs = d->x->width;
-    p.z = d->z->value;
-    p.z_row = d->z->stride;
-    p.z_block = MTL__BLOCK;
-    p.units = d->count;
-    p.exact = 1;
-    p.gates = 1;
+    p = mtl__product_of_rows(d->x->value, d->x->stride, d->x->width, pass.packed, d->count, d->z->value,
+                             d->z->stride);
+    p.bias = pass.bias;
     mtl__run_rows(run, mtl__product_forward_part, &p, sizeof p, d->x->rows, p.units * p.inputs);
     mtl_arena_release(run->arena, mark);
 }
@@ -13166,12 +13078,12 @@ static void mtl__choice_backward(mtl_run *run, void *data)
 {
     mtl__choice *d = (mtl__choice *)data;
     const size_t width = d->x->width, padded = mtl__padded(d->count);
+    mtl__product_weights w = mtl__weights_of_rows(d->z->grad, d->z->stride, d->count, d->x->value,
+                                                  d->x->stride, width, d->x->rows);
     mtl__product_backward p;
-    mtl__product_weights w;
     mtl__choice_pass pass;
     mtl_arena_mark mark;
     memset(&p, 0, sizeof p);
-    memset(&w, 0, sizeof w);
     memset(&pass, 0, sizeof pass);
     p.dx = mtl_run_grad(run, d->x, &p.accumulate);
     mark = mtl_arena_save(run->arena);
@@ -13179,18 +13091,16 @@ static void mtl__choice_backward(mtl_run *run, void *data)
     pass.rows = mtl__choice_rows(run, d);
     p.packed = pass.packed = mtl__run_reals(run, padded, mtl__padded(width));
     mtl__run_pass(run, mtl__choice_pack_back_part, &pass, 1, 1);
-    p.gates = w.gates = 1;
-    p.exact = w.exact = 1;
-    p.units = w.units = d->count;
-    p.inputs = w.inputs = width;
-    p.dz = w.dz = d->z->grad;
-    p.dz_block = w.dz_block = MTL__BLOCK;
-    p.dz_row = w.dz_row = d->z->stride;
-    p.dx_stride = w.x_stride = d->x->stride;
+    p.gates = 1;
+    p.exact = 1;
+    p.units = d->count;
+    p.inputs = width;
+    p.dz = d->z->grad;
+    p.dz_block = MTL__BLOCK;
+    p.dz_row = d->z->stride;
+    p.dx_stride = d->x->stride;
     if (p.dx)
         mtl__run_rows(run, mtl__product_backward_part, &p, sizeof p, d->x->rows, d->count * width);
-    w.rows = d->x->rows;
-    w.x = d->x->value;
     mtl__choice_gradients(run, &pass, &w);
     mtl_arena_release(run->arena, mark);
 }
@@ -13364,21 +13274,15 @@ MTL_DEF MTL__RARE mtl_norm *mtl_norm_add(mtl_parameters *set, const char *name, 
                                          mtl_real epsilon, mtl_error *err)
 {
     mtl_error own;
-    char full[160];
     mtl_norm *norm;
     err = mtl__error_given(err, &own);
     norm = (mtl_norm *)mtl__arena_make(set->arena, 1, sizeof *norm, "a layer normalisation", err);
     if (!norm) return NULL;
-    norm->gain = mtl_parameters_add(set, mtl__print(full, sizeof full, "%s.weight", name), width, 0,
-                                    MTL_TENSOR_BIAS, err);
-    norm->bias = mtl_parameters_add(set, mtl__print(full, sizeof full, "%s.bias", name), width, 0,
-                                    MTL_TENSOR_BIAS, err);
-    if (mtl__failed(err)) return NULL;
-    norm->gain->init = norm->bias->init = MTL_INIT_CONSTANT;
-    norm->gain->initial = 1;
+    norm->gain = mtl__constant_add(set, "%s.weight", name, width, MTL_TENSOR_BIAS, 1, err);
+    norm->bias = mtl__constant_add(set, "%s.bias", name, width, MTL_TENSOR_BIAS, 0, err);
     norm->width = width;
     norm->epsilon = epsilon;
-    return norm;
+    return mtl__failed(err) ? NULL : norm;
 }
 
 static void mtl__norm_part(const mtl__kernels *kernels, const void *pass, size_t begin, size_t end)
@@ -13465,17 +13369,13 @@ typedef struct mtl__batch_pass {
 } mtl__batch_pass;
 
 /* A running average: a frozen tensor among the parameters. */
-static MTL__RARE mtl_tensor *mtl__running_add(mtl_parameters *set, const char *name, const char *what,
+static MTL__RARE mtl_tensor *mtl__running_add(mtl_parameters *set, const char *format, const char *name,
                                               size_t width, float initial, mtl_error *err)
 {
-    char full[160];
-    mtl_tensor *t = mtl_parameters_add(set, mtl__print(full, sizeof full, "buffers.%s.%s", name, what), width,
-                                       0, MTL_TENSOR_BIAS, err);
+    mtl_tensor *t = mtl__constant_add(set, format, name, width, MTL_TENSOR_BIAS, initial, err);
     if (!t) return NULL;
     t->role = MTL_TENSOR_BUFFER;
     t->frozen = t->no_decay = 1;
-    t->init = MTL_INIT_CONSTANT;
-    t->initial = initial;
     return t;
 }
 
@@ -13483,24 +13383,19 @@ MTL_DEF MTL__RARE mtl_batch_norm *mtl_batch_norm_add(mtl_parameters *set, const 
                                                      mtl_error *err)
 {
     mtl_error own;
-    char full[160];
     mtl_batch_norm *norm, **end = &set->batch_norms;
     err = mtl__error_given(err, &own);
     norm = (mtl_batch_norm *)mtl__arena_make(set->arena, 1, sizeof *norm, "a batch normalisation", err);
     if (!norm) return NULL;
     norm->width = width;
-    norm->gain = mtl_parameters_add(set, mtl__print(full, sizeof full, "%s.weight", name), width, 0,
-                                    MTL_TENSOR_BIAS, err);
-    norm->bias = mtl_parameters_add(set, mtl__print(full, sizeof full, "%s.bias", name), width, 0,
-                                    MTL_TENSOR_BIAS, err);
-    norm->mean = mtl__running_add(set, name, "running_mean", width, 0, err);
-    norm->variance = mtl__running_add(set, name, "running_var", width, 1, err);
+    norm->gain = mtl__constant_add(set, "%s.weight", name, width, MTL_TENSOR_BIAS, 1, err);
+    norm->bias = mtl__constant_add(set, "%s.bias", name, width, MTL_TENSOR_BIAS, 0, err);
+    norm->mean = mtl__running_add(set, "buffers.%s.running_mean", name, width, 0, err);
+    norm->variance = mtl__running_add(set, "buffers.%s.running_var", name, width, 1, err);
     norm->next_mean = (mtl_real *)mtl__arena_zero(set->arena, 2 * width, sizeof(mtl_real),
                                                   "running averages", err);
     if (mtl__failed(err)) return NULL;
     norm->next_variance = norm->next_mean + width;
-    norm->gain->init = norm->bias->init = MTL_INIT_CONSTANT;
-    norm->gain->initial = 1;
     while (*end) end = &(*end)->next;
     *end = norm;
     return norm;
@@ -13769,8 +13664,7 @@ static MTL__RARE mtl_activation *mtl__pool_forward(mtl_run *run, int pool, mtl_a
 
 /* By MTL_POOL_*. */
 typedef struct mtl__pool_kind {
-    int scores, keys, scaled;               /* it has scores; of a hidden layer; divided by the root of the
-                                               width */
+    int scores, keys, scaled;               /* it has scores; of a hidden layer; divided by sqrt(width) */
     size_t kept;                            /* numbers that a state has beside y; 0: nothing is carried */
 } mtl__pool_kind;
 static const mtl__pool_kind mtl__pool_kinds[] = {
@@ -14011,8 +13905,7 @@ typedef struct mtl__heads {
 
 /* A head of a sequence: its place in everything. Slots of scratch have room for (T + 16) padded rows. */
 typedef struct mtl__head {
-    size_t first, length, head, slot;       /* the caller's row of its first step; T; which; reals of a
-                                               slot */
+    size_t first, length, head, slot;       /* caller's row of its first step; T; which; reals of a slot */
     mtl_real *p, *ds, *scratch;
 } mtl__head;
 
@@ -14094,18 +13987,7 @@ static void mtl__small_product(const mtl__kernels *kernels, const mtl_real *x, s
                                const mtl_real *w, size_t units, size_t inputs, mtl_real *packed, mtl_real *z,
                                size_t z_stride)
 {
-    mtl__product_forward p;
-    memset(&p, 0, sizeof p);
-    p.gates = 1;
-    p.exact = 1;
-    p.units = units;
-    p.inputs = inputs;
-    p.x = x;
-    p.x_stride = x_stride;
-    p.packed = packed;
-    p.z = z;
-    p.z_block = MTL__BLOCK;
-    p.z_row = z_stride;
+    const mtl__product_forward p = mtl__product_of_rows(x, x_stride, inputs, packed, units, z, z_stride);
     kernels->pack_forward(1, units, inputs, w, packed);
     kernels->product_forward(&p, 0, rows);
 }
@@ -14143,17 +14025,8 @@ static void mtl__small_weights(const mtl__kernels *kernels, const mtl__heads *d,
                                const mtl_real *dz, const mtl_real *x, size_t x_stride, mtl_real *dw,
                                mtl_real *scratch)
 {
-    mtl__product_weights p;
-    memset(&p, 0, sizeof p);
-    p.gates = 1;
-    p.exact = 1;
-    p.units = p.rows = at->length;
-    p.inputs = d->width;
-    p.dz = dz;
-    p.dz_block = MTL__BLOCK;
-    p.dz_row = d->p->stride;
-    p.x = x;
-    p.x_stride = x_stride;
+    mtl__product_weights p = mtl__weights_of_rows(dz, d->p->stride, at->length, x, x_stride, d->width,
+                                                  at->length);
     p.dw = dw;
     kernels->product_weights(&p, 0, mtl__weight_units(&p), scratch);
 }
@@ -14486,8 +14359,7 @@ enum {
     MTL__BACKWARD_REALS = 131072,           /* .. and of dz: 512 KB, .. */
     MTL__FORWARD_ROWS = MTL__ROWS,          /* .. but at least so many rows, since each chunk reads the
                                                weights once, and backward .. */
-    MTL__BACKWARD_ROWS = MTL__PANEL_ROWS    /* .. their gradients; twice as many where these are larger than
-                                               512 KB */
+    MTL__BACKWARD_ROWS = MTL__PANEL_ROWS    /* .. their gradients; twice as many where these exceed 512 KB */
 };
 
 /* Steps [begin, end): `rows` packed rows from `first` on, of the sequences 0 .. sequences - 1. */
@@ -14848,8 +14720,7 @@ static void mtl__cell_weight_gradients(mtl__jobs *jobs, const mtl__cell_back *ba
 
 static int mtl__has_gradient(const mtl_activation *a) { return a && a->grad_state != MTL_GRAD_NONE; }
 
-/* Asks for the gradients that backward writes, of x only if `wants_x`. Returns 0 when none reaches the
-   cell. */
+/* Asks for the gradients that backward writes, of x only if `wants_x`. Returns 0: none reaches the cell. */
 static int mtl__cell_back_begin(mtl_run *run, const mtl__cell_data *d, int wants_x, mtl__cell_back *back)
 {
     if (!d->keep || (!mtl__has_gradient(d->y) && !mtl__has_gradient(d->h_last)
@@ -14946,8 +14817,7 @@ struct mtl__step_norms {
     size_t count;
 };
 
-/* Before a step goes back, what comes from above and the carry of the step that was before add up to
-   dL/dh_t. */
+/* Before a step goes back, what comes from above and the carry of the step done before add up to dL/dh_t. */
 static MTL__RARE void mtl__cell_back_measure(mtl__jobs *jobs, const mtl__layer_data *layer, size_t k,
                                              size_t i, const mtl__step_chunk *chunk)
 {
@@ -15024,8 +14894,7 @@ static void mtl__layer_back_initial(mtl_run *run, const mtl__layer_data *layer)
 }
 
 /* Steps of a chunk and gradients of the chunk before it do not depend on one another: one list of jobs, the
-   longest first. One thread takes the gradients first, while their dz is in cache, and one buffer of dz is
-   enough. */
+   longest first. One thread takes the gradients first, while dz is in cache, and one dz is enough. */
 static void mtl__layers_back_list(mtl__jobs *jobs, const mtl__layers *layers, size_t i, int gradients)
 {
     size_t j;
@@ -16884,8 +16753,7 @@ static void mtl__spelled_words(const mtl__kernels *kernels, const void *pass, si
     }
 }
 
-/* Columns of y into the gradients of the characters' products and of the biases: a column's sums are one
-   job's. */
+/* Columns of y into the gradients of characters' products and biases: a column's sums are one job's. */
 static void mtl__spelled_words_back(const mtl__kernels *kernels, const void *pass, size_t column, size_t end)
 {
     const mtl__spelled *s = (const mtl__spelled *)pass;
@@ -17008,8 +16876,7 @@ static void mtl__spelled_filtered(mtl_run *run, mtl__spelled *s)
     mtl_run_record(run, s->y, MTL__TRAINS(mtl__spelled_words_backward), s);
 }
 
-/* The words as sequences of their characters between the two symbols. Of a dry run: as long as limits let
-   them be. */
+/* The words as sequences of their characters between the two symbols. In a dry run: as long as limits let. */
 static const mtl_packing *mtl__spelled_pack(mtl_run *run, mtl__spelled *s)
 {
     const size_t most = MTL__SPELLED_MOST + 2;
@@ -17120,8 +16987,7 @@ typedef struct mtl__gazetteer {
     mtl__phrase_entry *entries;             /* number 0 is none */
     int *slots;                             /* [slot_count], a power of two: the node that an edge leads to;
                                                0: free. At most half full */
-    int *labels;                            /* [tasks][types][2] classes B-TYPE and I-TYPE, or
-                                               MTL__NO_CLASS */
+    int *labels;                            /* [tasks][types][2] classes B-TYPE, I-TYPE, or MTL__NO_CLASS */
     mtl_dense *dense;                       /* [width][2 * types] */
 } mtl__gazetteer;
 
@@ -17546,15 +17412,9 @@ static int mtl__lattice_walks(const mtl__lattice *l, size_t b)
 static void mtl__lattice_product(const mtl__kernels *kernels, const mtl__lattice *l, const mtl_real *packed,
                                  const mtl_real *x, mtl_real *z, size_t rows)
 {
-    mtl__product_forward p;
-    memset(&p, 0, sizeof p);
-    p.gates = 1;
-    p.units = p.inputs = l->chain->labels;
-    p.x = x;
-    p.x_stride = p.z_row = l->stride;
-    p.packed = packed;
-    p.z = z;
-    p.z_block = MTL__BLOCK;
+    mtl__product_forward p = mtl__product_of_rows(x, l->stride, l->chain->labels, packed, l->chain->labels, z,
+                                                  l->stride);
+    p.exact = 0;
     kernels->product_forward(&p, 0, rows);
 }
 
@@ -17917,16 +17777,8 @@ static void mtl__chain_tensors_part(const mtl__kernels *kernels, const void *pas
 /* Adds the pass that makes sums[j][i] = sum over rows of w[row][j] a[the row before][i]. */
 static void mtl__chain_add_sums(mtl__jobs *jobs, const mtl__lattice *l, mtl_real *sums)
 {
-    mtl__product_weights w;
-    memset(&w, 0, sizeof w);
-    w.gates = 1;
-    w.units = w.inputs = l->chain->labels;
-    w.rows = l->x->rows;
-    w.dz = l->w;
-    w.dz_block = MTL__BLOCK;
-    w.dz_row = w.x_stride = l->stride;
-    w.exact = 1;
-    w.x = l->a;
+    mtl__product_weights w = mtl__weights_of_rows(l->w, l->stride, l->chain->labels, l->a, l->stride,
+                                                  l->chain->labels, l->x->rows);
     w.source = l->packing->previous[0];
     w.dw = sums;
     mtl__jobs_add_weights(jobs, &w);
@@ -18212,8 +18064,7 @@ static void mtl__paths_rest_part(const mtl__kernels *kernels, const void *pass, 
         }
 }
 
-/* The `count` best paths by `bound`, with their log p by z_bound. labels, log_p: as mtl__chain_paths has
-   them. */
+/* The `count` best paths by `bound`, with their log p by z_bound. labels, log_p: as of mtl__chain_paths. */
 static MTL__RARE void mtl__chain_k_best(mtl_run *run, const mtl__chain *chain, const mtl_activation *x,
                                         int bound, int z_bound, size_t count, const int *items, int *labels,
                                         mtl_real *log_p)
@@ -18405,8 +18256,7 @@ static void mtl__metric_number(mtl__metric *m, double target, double error)
     m->numbers++;
 }
 
-/* count: numbers, m->width of them an item. An item with a NaN in its target is missing, as it is in
-   training. */
+/* count: numbers, m->width of them an item. An item with a NaN in its target is missing, as in training. */
 static void mtl__metric_real(mtl__metric *m, const mtl_real *gold, const mtl_real *predicted, size_t count)
 {
     size_t i, j, width = m->width ? m->width : 1;
@@ -18554,8 +18404,7 @@ static MTL__RARE void mtl__metric_finish_real(const mtl__metric *m, mtl_task_sco
 /* The cells' layers: the column's name, then ".layer0" and so on for those below the last. */
 typedef struct mtl__cells {
     const mtl_cell **cells;                 /* [layers][directions] */
-    const char **names;                     /* [layers] of the layers' outputs; the last one is the
-                                               column's */
+    const char **names;                     /* [layers] of layers' outputs; the last one is the column's */
     mtl_norm *input, **between, *output;    /* NULL: none; [layers - 1] */
 } mtl__cells;
 
@@ -18637,22 +18486,16 @@ static MTL__RARE mtl_status mtl__cells_build(mtl_column_part *part, mtl_paramete
     return mtl__status(err);
 }
 
-/* What a row's dropout depends on. */
-static const int *mtl__cells_dropout_key(const mtl_column_pass *p)
-{
-    return p->part->desc->dropout_per_sequence ? mtl__space_sequences(p->x->space)
-                                               : mtl__space_items(p->x->space);
-}
-
 /* Dropout in a column that may run beside others: its streams are numbered as if it ran alone. */
 static mtl_activation *mtl__cells_dropout(mtl_run *run, mtl_column_pass *p, mtl_real rate, mtl_activation *x)
 {
+    const int per_sequence = p->part->desc->dropout_per_sequence;
     unsigned long long *stream, next;
     run->component = p->component;
     stream = mtl__run_stream(run);
     next = *stream;
     *stream = p->stream;
-    if (x) x = mtl__dropout_layer(run, rate, mtl__cells_dropout_key(p), x, "");
+    if (x) x = mtl__dropout_layer(run, rate, mtl__space_keys(p->x->space, per_sequence), x, "");
     p->stream = *stream;
     *stream = next;
     return x;
@@ -18857,8 +18700,7 @@ static mtl_activation *mtl__self_layer(mtl_run *run, const mtl_column_desc *d, c
                            self->shown);
     x = mtl__select_forward(run, rows[0]->space, mtl_dense_forward(run, self->out, x, NULL), p->caller_row,
                             p->rows, "");
-    rows[1] = mtl__dropout_layer(run, d->dropout, d->dropout_per_sequence
-                                 ? mtl__space_sequences(rows[0]->space) : mtl__space_items(rows[0]->space), x,
+    rows[1] = mtl__dropout_layer(run, d->dropout, mtl__space_keys(rows[0]->space, d->dropout_per_sequence), x,
                                  "");
     if (!rows[1]) return NULL;
     return mtl_norm_forward(run, self->norm, mtl__blend_forward(run, rows, 2, NULL, NULL), self->name);
@@ -18952,7 +18794,7 @@ static mtl_activation *mtl__conv_forward(mtl_run *run, const mtl_column_part *pa
 {
     const mtl_column_desc *d = part->desc;
     const size_t layers = (size_t)d->layers;
-    const int *key = d->dropout_per_sequence ? mtl__space_sequences(x->space) : mtl__space_items(x->space);
+    const int *key = mtl__space_keys(x->space, d->dropout_per_sequence);
     size_t l, apart = 1;
     (void)initial;
     (void)final;
@@ -19068,8 +18910,7 @@ static mtl_activation *mtl__reversal_mix(mtl_run *run, const mtl_mix *mix, mtl_a
     return mtl__reversal_forward(run, mix->desc->reversal, mtl__concat_mix(run, mix, sources, by));
 }
 
-/* What the kinds below are made of: a gate's product, or vectors of factors (biases in that decay leaves them
-   alone). */
+/* What the kinds below are made of: a gate's product, or vectors of factors (biases: decay leaves them). */
 typedef struct mtl__mixed {
     mtl_dense *gate;
     const char *name;                       /* of what the gate makes */
@@ -19089,18 +18930,6 @@ static MTL__RARE mtl__mixed *mtl__mixed_build(mtl_mix *mix, mtl_parameters *set,
     mix->width = mix->widths[0];
     mix->data = mtl__arena_make(set->arena, 1, sizeof(mtl__mixed), "a mix", err);
     return (mtl__mixed *)mix->data;
-}
-
-static MTL__RARE mtl_tensor *mtl__mixed_vector(const mtl_mix *mix, const char *name, size_t count,
-                                               float initial, mtl_parameters *set, mtl_error *err)
-{
-    char text[160];
-    mtl_tensor *t = mtl_parameters_add(set, mtl__print(text, sizeof text, "%s.%s", mix->owner, name), count,
-                                       0, MTL_TENSOR_BIAS, err);
-    if (!t) return NULL;
-    t->init = MTL_INIT_CONSTANT;
-    t->initial = initial;
-    return t;
 }
 
 static MTL__RARE mtl_status mtl__sum_build(mtl_mix *mix, mtl_parameters *set, const char *what,
@@ -19173,7 +19002,9 @@ static MTL__RARE mtl_status mtl__stitch_build(mtl_mix *mix, mtl_parameters *set,
 {
     mtl__mixed *mixed = mtl__mixed_build(mix, set, what, err);
     const float share = mix->desc->share, rest = mix->count > 1 ? (1 - share) / (float)(mix->count - 1) : 0;
-    if (mixed) mixed->weight = mtl__mixed_vector(mix, "stitch.weight", mix->count, rest, set, err);
+    if (mixed)
+        mixed->weight = mtl__constant_add(set, "%s.stitch.weight", mix->owner, mix->count, MTL_TENSOR_BIAS,
+                                          rest, err);
     if (mixed && mixed->weight) {
         mtl_init_rows *first = &mixed->weight->init_rows;
         first->count = 1;
@@ -19193,9 +19024,11 @@ static mtl_activation *mtl__stitch_mix(mtl_run *run, const mtl_mix *mix, mtl_act
 static MTL__RARE mtl_status mtl__levels_build(mtl_mix *mix, mtl_parameters *set, const char *what,
                                               mtl_error *err)
 {
+    const char *owner = mix->owner;
     mtl__mixed *mixed = mtl__mixed_build(mix, set, what, err);
-    if (mixed) mixed->weight = mtl__mixed_vector(mix, "levels.weight", mix->count, 0, set, err);
-    if (mixed) mixed->scale = mtl__mixed_vector(mix, "levels.scale", 1, 1, set, err);
+    if (!mixed) return mtl__status(err);
+    mixed->weight = mtl__constant_add(set, "%s.levels.weight", owner, mix->count, MTL_TENSOR_BIAS, 0, err);
+    mixed->scale = mtl__constant_add(set, "%s.levels.scale", owner, 1, MTL_TENSOR_BIAS, 1, err);
     return mtl__mix_without_gate(mix, what, err);
 }
 
@@ -19619,8 +19452,7 @@ MTL_DEF const mtl_input_kind *mtl_input_kind_of(const mtl_input_desc *input)
 
 enum { MTL__NODE_INPUT, MTL__NODE_COLUMN, MTL__NODE_HEAD };
 enum { MTL__TAPS_STREAMED = 64 };               /* sources of a tap, at most, that can be streamed */
-enum { MTL__NODE_PARTS = 2 };                    /* what a node has for others: its rows; a head also its
-                                                    distribution */
+enum { MTL__NODE_PARTS = 2 };                    /* what others read: its rows; of a head its distribution */
 
 typedef struct mtl__node {
     const char *name;
@@ -20014,7 +19846,7 @@ static MTL__RARE void mtl__answer_bad(mtl_run *run, const mtl_task_part *part, c
                   "task %s: output of item %d is not a finite number", part->desc->name, item);
         return;
     }
-    run->skipped[mtl__space_sequences(x->space)[n]] |= MTL_SKIPPED_OUTPUT;
+    run->skipped[mtl__space_keys(x->space, 1)[n]] |= MTL_SKIPPED_OUTPUT;
     for (j = 0; j < x->width; j++) to[j] = mtl__nan();
 }
 
@@ -20226,8 +20058,7 @@ static MTL__RARE mtl_activation *mtl__numbers_loss(mtl_run *run, const mtl_task_
     return mtl__loss_forward(run, &how, x, NULL);
 }
 
-/* The loss reported for numbers is their mean squared error, in original units, whatever the task trains
-   on. */
+/* Of numbers the mean squared error is reported, in original units, whatever the task trains on. */
 static MTL__RARE int mtl__real_count(const mtl_task_part *part, const mtl_count *c)
 {
     mtl__metric *m = (mtl__metric *)c->counts;
@@ -20274,17 +20105,14 @@ typedef struct mtl__thresholds {
 
 static MTL__RARE mtl_status mtl__multi_build(mtl_task_part *part, mtl_parameters *set, mtl_error *err)
 {
-    char name[160];
     mtl__thresholds *to;
     mtl_tensor *t;
     mtl__class_build(part, set, err);
     if (!part->desc->thresholds) return mtl__status(err);
-    mtl__print(name, sizeof name, "buffers.%s.thresholds", part->desc->name);
     part->data = to = (mtl__thresholds *)mtl__arena_make(set->arena, 1, sizeof *to, "thresholds", err);
-    t = mtl_parameters_add(set, name, part->width, 0, MTL_TENSOR_BUFFER, err);
+    t = mtl__constant_add(set, "buffers.%s.thresholds", part->desc->name, part->width, MTL_TENSOR_BUFFER,
+                          0.5f, err);
     if (!to || !t) return mtl__status(err);
-    t->init = MTL_INIT_CONSTANT;
-    t->initial = 0.5f;
     t->set = &to->set;
     to->value = t->value;
     return mtl__status(err);
@@ -20506,13 +20334,10 @@ static mtl_status mtl__ordinal_check(mtl_task_desc *t, const char *what, mtl_err
 /* TASK.cuts, all 0 at first. */
 static MTL__RARE mtl_status mtl__ordinal_build(mtl_task_part *part, mtl_parameters *set, mtl_error *err)
 {
-    char name[160];
-    mtl_tensor *cuts;
     part->outputs = 1;
     part->width = (size_t)part->desc->classes;
-    mtl__print(name, sizeof name, "%s.cuts", part->desc->name);
-    part->data = cuts = mtl_parameters_add(set, name, part->width - 1, 0, MTL_TENSOR_BIAS, err);
-    if (cuts) cuts->init = MTL_INIT_CONSTANT;
+    part->data = mtl__constant_add(set, "%s.cuts", part->desc->name, part->width - 1, MTL_TENSOR_BIAS, 0,
+                                   err);
     return mtl__status(err);
 }
 
@@ -21218,17 +21043,11 @@ static mtl_activation *mtl__task_head(mtl_run *run, const mtl__task *task, mtl_a
     return x && task->output ? mtl_dense_forward(run, task->output, x, task->output_name) : x;
 }
 
-/* Which of the caller's items each packed row (or place) is. */
-static const int *mtl__task_caller(const mtl_run *run, int level)
-{
-    return level == MTL_LEVEL_SEQUENCE ? run->packing->order : run->packing->caller_row;
-}
-
 /* What each row's dropout in the head depends on. */
 static const int *mtl__task_keys(const mtl_run *run, const mtl__task *task)
 {
-    const mtl_space *space = &run->packing->space[mtl__task_level(task->desc)];
-    return task->desc->dropout_per_sequence ? mtl__space_sequences(space) : mtl__space_items(space);
+    return mtl__space_keys(&run->packing->space[mtl__task_level(task->desc)],
+                           task->desc->dropout_per_sequence);
 }
 
 /* The head's input: one row an item, in packed order. out: of all nodes before it. */
@@ -21268,7 +21087,7 @@ static size_t mtl__task_labelled(mtl_run *run, const mtl__task *task, const mtl_
     const int vote = task->desc->per_step, level = mtl__task_level(task->desc);
     size_t all = level == MTL_LEVEL_SEQUENCE ? p->sequences : p->rows, count = 0, i;
     const int *key = mtl__task_keys(run, task);
-    const int *caller = vote ? p->caller_sequence : mtl__task_caller(run, level);
+    const int *caller = vote ? p->caller_sequence : mtl__space_items(&run->packing->space[level]);
     *rows = (int *)mtl_run_push(run, all * sizeof(int));
     *items = (int *)mtl_run_push(run, all * sizeof(int));
     *keys = key != caller ? (int *)mtl_run_push(run, all * sizeof(int)) : *items;
@@ -21318,7 +21137,7 @@ static mtl_activation *mtl__task_loss(mtl_run *run, const mtl__task *task, const
     }
     if (task->kind->whole) {
         all.rows = run->packing->rows;
-        all.items = mtl__task_caller(run, task->desc->level);
+        all.items = mtl__space_items(&run->packing->space[task->desc->level]);
         keys = (int *)(uintptr_t)mtl__task_keys(run, task);
         rows = NULL;
     }
@@ -21337,15 +21156,15 @@ static mtl_activation *mtl__task_loss(mtl_run *run, const mtl__task *task, const
 static void mtl__task_answer(mtl_run *run, const mtl__task *task, mtl_activation *x, mtl_activation *p,
                              int logits, mtl_prediction *out)
 {
+    const int *items = mtl__space_items(&run->packing->space[task->desc->level]);
     if (logits && !task->desc->per_step) p = NULL;
     else if (!p && x && task->kind->distribution) p = task->kind->distribution(run, &task->part, x);
     if (task->desc->per_step) x = p = mtl__pool_forward(run, MTL_POOL_MEAN, p, NULL, 0, task->carried, NULL);
     if (!x || mtl__failed(run->error)) return;
     out->items = x->rows;
     out->width = p ? p->width : x->width;
-    if (task->kind->answer)
-        task->kind->answer(run, &task->part, x, p, mtl__task_caller(run, task->desc->level), out);
-    else out->values = mtl_answer_values(run, &task->part, x, mtl__task_caller(run, task->desc->level));
+    if (task->kind->answer) task->kind->answer(run, &task->part, x, p, items, out);
+    else out->values = mtl_answer_values(run, &task->part, x, items);
 }
 
 /* A step of a head, into places[0]; its distribution, where that is wanted, into places[1]. */
@@ -21610,8 +21429,7 @@ static void mtl__share_mmoe(mtl__share *s)
     for (k = 0; k < s->plain->task_count; k++) mtl__share_gate(s, k, experts);
 }
 
-/* Experts of all and of each task, at one level or at two: those of the second level read gated ones of the
-   first. */
+/* Experts of all and of each task, at one level or two: those of the second read gated ones of the first. */
 static MTL__RARE void mtl__share_extract(mtl__share *s, int levels)
 {
     const char *shared = mtl__share_experts(s, "", s->how.experts, NULL, s->how.hidden, 0), *above = NULL,
@@ -22015,8 +21833,7 @@ static int mtl__desc_waits_for(const mtl_model_desc *d, size_t i, const unsigned
     mtl__desc_where(d, i, where, sizeof where);
     k = mtl__desc_names_wait(d, mix->from, where, placed, err);
     if (k >= 0) return k;
-    /* by default a column takes the inputs and a task the last column: numbered before them, but perhaps
-       waiting */
+    /* by default a column takes the inputs and a task the last column: numbered before them, maybe waiting */
     if (!mix->from && i > last && !placed[last]) return (int)last;
     return mtl__desc_names_wait(d, mix->by, mtl__print(by, sizeof by, "%s.by", where), placed, err);
 }
@@ -22281,8 +22098,7 @@ static void mtl__model_components(mtl_model *model)
     }
     for (i = 0; i < model->node_count; i++) {
         mtl__node *node = &model->nodes[i];
-        if (node->component >= model->component_count) {        /* the first node of a part: it gets the next
-                                                                   number */
+        if (node->component >= model->component_count) {        /* a part's first node: the next number */
             const size_t was = node->component;
             for (k = i; k < model->node_count; k++)
                 if (model->nodes[k].component == was) model->nodes[k].component = model->component_count;
@@ -22426,8 +22242,7 @@ MTL_DEF mtl_status mtl_model_prepare(mtl_model *model, mtl_error *err)
         : mtl__status(err);
 }
 
-/* A model in the caller's memory, its values all zero: given by mtl_parameters_randomise or read from a
-   file. */
+/* A model in the caller's memory, its values all zero: by mtl_parameters_randomise or from a file. */
 static mtl_model *mtl__model_place(void *buffer, size_t bytes, size_t need, const mtl_model_desc *desc,
                                    mtl_error *err)
 {
@@ -22905,13 +22720,11 @@ static mtl_activation *mtl__input_forward(mtl_run *run, const mtl__input *input,
     const mtl_input_desc *d = input->part.desc;
     const mtl_space *space = &run->packing->space[MTL_LEVEL_STEP];
     mtl_activation *x = input->kind->forward(run, &input->part, mtl__dry(run) ? &nothing : data);
-    return mtl__dropout_layer(run, d->dropout, d->dropout_per_sequence
-                              ? mtl__space_sequences(space) : mtl__space_items(space), x, "");
+    return mtl__dropout_layer(run, d->dropout, mtl__space_keys(space, d->dropout_per_sequence), x, "");
 }
 
 /* States carried into a column, and its final ones. Cells that read from the end begin with zeros: what
-   follows the chunk is not known, and their state of the chunk before is what they made of words further
-   left. */
+   follows the chunk is not known, and of the chunk before their state is what words further left made. */
 static void mtl__column_begin(mtl_run *run, const mtl__column *column, mtl_column_pass *p)
 {
     const mtl_column_part *part = &column->part;
@@ -23328,8 +23141,7 @@ static const char *mtl__model_config_text(const mtl_safetensors *file, mtl_error
     return mtl__failed(err) ? NULL : config;
 }
 
-/* Bytes of the configuration's model; 0 when the file has no stored weight for every parameter, before memory
-   is taken. */
+/* Bytes of the configuration's model; 0: the file lacks some parameters' weights. Memory is not yet taken. */
 static size_t mtl__model_size_of_file(void *buffer, size_t size, const mtl_model_desc *desc,
                                       const mtl_safetensors *file, mtl_error *err)
 {
@@ -23342,8 +23154,7 @@ static size_t mtl__model_size_of_file(void *buffer, size_t size, const mtl_model
     return mtl__failed(err) ? 0 : bytes;
 }
 
-/* The desc of a configuration. The model's numbers stand in it, or in files of earlier versions in
-   "model". */
+/* The desc of a configuration. The model's numbers stand in it, or in earlier versions' files in "model". */
 static void mtl__config_read(const mtl__desc_reader *r, const mtl__json *root, mtl_model_desc *desc)
 {
     const mtl__desc *d = &mtl__descs[MTL_DESC_MODEL];
@@ -23503,8 +23314,7 @@ MTL_DEF mtl_model *mtl_model_read(const mtl_reader *reader, mtl_error *err)
 
 /* ---- weights from and to other programs ---------------------------------------------------------------- */
 
-/* What `name` has in the place of the pattern's '*' (at its end, when it has none); NULL when it does not
-   fit. */
+/* What `name` has in the place of the pattern's '*' (at its end, if it has none); NULL: it does not fit. */
 static const char *mtl__pattern_rest(const char *pattern, const char *name, size_t *length)
 {
     const char *star = strchr(pattern, '*');
@@ -23517,8 +23327,7 @@ static const char *mtl__pattern_rest(const char *pattern, const char *name, size
     return name + before;
 }
 
-/* The file's name for a model tensor under one mapping, into out; 0 when the mapping is about other
-   tensors. */
+/* The file's name for a model tensor under one mapping, into out; 0: the mapping is about other tensors. */
 static int mtl__import_name(const mtl_import *map, const char *name, char *out, size_t size)
 {
     const char *from = map->from ? map->from : "", *star = strchr(from, '*');
@@ -23534,8 +23343,7 @@ static int mtl__import_name(const mtl_import *map, const char *name, char *out, 
     return 1;
 }
 
-/* The first mapping that fits a tensor of the model, with the file's name for it in `out`; `count`: none
-   does. */
+/* The first mapping that fits a tensor of the model, with the file's name for it in out; `count`: none. */
 static size_t mtl__import_mapping(const mtl_import *mappings, size_t count, const char *name, char *out,
                                   size_t size)
 {
@@ -24335,8 +24143,7 @@ struct mtl_stream {
 };
 typedef char mtl__stream_head_check[sizeof(mtl_stream) <= MTL_STREAM_HEAD ? 1 : -1];
 
-/* The operations of a step, in the order of the nodes, answers last. places: [nodes][MTL__NODE_PARTS], and
-   [tasks]. */
+/* A step's operations in the nodes' order, answers last. places: [nodes][MTL__NODE_PARTS], and [tasks]. */
 static MTL__RARE void mtl__model_stream(mtl_maker *m, const mtl_model *model, int aside, unsigned *places)
 {
     unsigned *answers = places + model->node_count * MTL__NODE_PARTS;
@@ -24589,8 +24396,7 @@ MTL_DEF MTL__RARE mtl_status mtl_stream_reset(mtl_stream *stream, size_t sequenc
 
 /* A task and its weight in an update. */
 typedef struct mtl__weighed {
-    int outside, numbers, steps;            /* 1: no method weighs it; its targets are numbers; it has an item
-                                               a step */
+    int outside, numbers, steps;            /* 1: no method weighs it; it has numbers; an item a step */
     int labelled;                           /* it trains, and has labels in this update */
     size_t items, sequences;                /* labelled ones; sequences: counted where `steps` is set */
     double lambda, factor;                  /* c_k */
@@ -24619,8 +24425,7 @@ typedef struct mtl__weighting_kind {
     /* Sets the factor of a task that it weighs, from state: called for each in turn; NULL: 1. */
     double (*factor)(const mtl__weighting *w, size_t k);
     int shares;                             /* 1: factors are exponents, of which a softmax is taken */
-    void (*learn)(mtl__weighting *w, mtl__weighed *task);       /* after an update, from its loss; NULL: it
-                                                                   does not */
+    void (*learn)(mtl__weighting *w, mtl__weighed *task);       /* after an update, from its loss, or NULL */
     void (*settle)(mtl__weighting *w);      /* after all have learnt; may be NULL */
 } mtl__weighting_kind;
 
@@ -24849,8 +24654,7 @@ static void mtl__balance_reset(const mtl__balance *balance)
         if (balance->groups[g].gradients) mtl__gradients_reset(balance->groups[g].gradients);
 }
 
-/* Adds the gradients of the losses of one tape to those of the groups: one replay for each that has a
-   loss. */
+/* Adds the gradients of the losses of one tape to those of the groups: a replay for each that has a loss. */
 static void mtl__balance_backward(mtl_run *run, const mtl__balance *balance, const mtl__losses *losses)
 {
     size_t g, k, seeded;
@@ -25211,8 +25015,7 @@ typedef struct mtl__surgery {
     uint64_t seed;
 } mtl__surgery;
 
-enum { MTL__BY_NONE, MTL__BY_ONE, MTL__BY_TASKS, MTL__BY_MORE = 4 };    /* _MORE: there was a gradient
-                                                                           before */
+enum { MTL__BY_NONE, MTL__BY_ONE, MTL__BY_TASKS, MTL__BY_MORE = 4 };    /* _MORE: there was one before */
 enum { MTL__SURGERY_ELEMENTS = 32768, MTL__SURGERY_ROWS = 64,           /* a piece */
        MTL__SURGERY_STRIP = 256 };          /* elements of one task, then of the next: short, so that the
                                                processor fetches ahead in all of them */
@@ -25564,8 +25367,7 @@ typedef struct mtl__optimizer {
     mtl_real *average;                      /* exponential average of the weights, or NULL */
     unsigned long long **averaged;          /* [tensors] embeddings: [rows], else [1]: the update that the
                                                average has seen last */
-    unsigned char **seen;                   /* [tensors] embeddings: [rows] 1: its moments may not be zero;
-                                               else NULL */
+    unsigned char **seen;                   /* [tensors] embeddings: [rows] 1: it may have moments; or NULL */
     unsigned long long *steps;              /* [tensors] updates each has had */
     unsigned long long **applied;           /* [tensors] embeddings: [rows] which of these updates a row has
                                                seen last; else NULL */
@@ -25853,11 +25655,13 @@ static MTL__RARE void mtl__norm_measure(const mtl__optimizer *o, mtl_run *run)
 /* ---- the average --------------------------------------------------------------------------------------- */
 
 /* What is left of an average that has seen `since` updates when it has seen `now`. */
-static double mtl__average_left(const mtl_trainer_desc *desc, unsigned long long since, unsigned long long now)
+static double mtl__average_left(const mtl_trainer_desc *desc, unsigned long long since,
+                                unsigned long long now)
 {
     const double decay = (double)(mtl_real)desc->average;
     double left = 1, t = (double)since;
-    for (; desc->average_rises && t < (double)now && 1 + t < decay * (10 + t); t++) left *= (1 + t) / (10 + t);
+    for (; desc->average_rises && t < (double)now && 1 + t < decay * (10 + t); t++)
+        left *= (1 + t) / (10 + t);
     return left * ((double)now - t == 1 ? decay : pow(decay, (double)now - t));
 }
 
@@ -25869,8 +25673,7 @@ static void mtl__average_approach(const mtl__optimizer *o, const mtl__kernels *k
                                        t->value + begin, mtl__optimizer_at(o, o->average, t->index, begin));
 }
 
-/* Brings units (rows of an embedding, else the whole tensor) up to update `now`, before their weights
-   change. */
+/* Brings units (rows of an embedding, else the whole tensor) up to update `now`, before weights change. */
 static void mtl__average_catch_up(const mtl__optimizer *o, const mtl__kernels *kernels, size_t tensor,
                                   size_t first, size_t count, unsigned long long now)
 {
@@ -25884,8 +25687,7 @@ static void mtl__average_catch_up(const mtl__optimizer *o, const mtl__kernels *k
         }
 }
 
-/* All of it up to date: before the average is read. (Weights that are swapped with it are up to date,
-   too.) */
+/* All of it up to date: before the average is read. (Weights swapped with it are up to date, too.) */
 static MTL__RARE void mtl__average_finish(const mtl__optimizer *o, const mtl__kernels *kernels)
 {
     const uint64_t before = mtl__arithmetic_set();
@@ -25941,8 +25743,7 @@ static void mtl__rows_catch_up(const mtl__optimizer *o, const mtl__kernels *kern
 /* 1: an update moves weights that have neither a gradient nor moments. */
 static int mtl__update_moves_all(const mtl__update *u) { return u->l1 != 0 || u->l2 != 0 || u->decay != 0; }
 
-/* Moves *r to the next row that has moments (`all`: any row does) and returns the end of a run of such rows,
-   or `end`. */
+/* Moves *r to the next row that has moments (`all`: any row does) and returns their run's end, or `end`. */
 static size_t mtl__moving_rows(const unsigned char *seen, int all, size_t *r, size_t end)
 {
     const unsigned char *found = all || *r == end ? seen + *r
@@ -26078,8 +25879,7 @@ static void mtl__optimizer_wait(mtl__optimizer *o, const mtl_run *run, int on)
 
 /* ---- the update of all tensors ------------------------------------------------------------------------- */
 
-/* What the pieces of a tensor's next update count. Where rows wait, every MTL__MOST_LATE-th update is one of
-   all rows. */
+/* What the pieces of a tensor's next update count. Where rows wait, each MTL__MOST_LATE-th is of all rows. */
 static int mtl__update_counts(const mtl__optimizer *o, size_t tensor)
 {
     const int wait = o->waits && (o->steps[tensor] + 1) % MTL__MOST_LATE != 0;
@@ -26115,8 +25915,7 @@ static void mtl__update_begin(mtl__optimizer *o, const mtl__kernels *kernels, si
     o->steps[tensor]++;
     for (r = 0; embedding && r < g->row_count; r++) o->seen[tensor][g->rows[r]] = 1;
     if (!o->average || embedding) return;
-    mtl__average_catch_up(o, kernels, tensor, 0, 1, o->step);       /* after updates without a gradient of
-                                                                       this tensor */
+    mtl__average_catch_up(o, kernels, tensor, 0, 1, o->step);       /* after updates without its gradient */
     o->averaged[tensor][0] = o->step + 1;
 }
 
@@ -26213,8 +26012,7 @@ static MTL__RARE mtl_status mtl__dataset_check(const mtl__dataset *set, const mt
 typedef struct mtl__stretch { size_t first, count; } mtl__stretch;
 
 typedef struct mtl__swap {
-    const int *labels;                      /* [rows] of the task whose spans they are; NULL: nothing is
-                                               swapped */
+    const int *labels;                      /* [rows] of the spans' task; NULL: nothing is swapped */
     int *type;                              /* [classes] of B-TYPE and I-TYPE the first class with this TYPE;
                                                of others -1 */
     unsigned char *begins;                  /* [classes] 1: it is a B-TYPE */
@@ -26260,8 +26058,7 @@ static MTL__RARE void mtl__swap_collect(mtl__swap *w, const mtl__dataset *set, s
     }
 }
 
-/* The spans of a data set by the first task of spans with labels there. Error: FIELD for a model without
-   such tasks. */
+/* The spans of a data set by the first task of spans with labels there. Error: FIELD: there are none. */
 static MTL__RARE void mtl__swap_init(mtl__swap *w, const mtl__dataset *set, const mtl_model *model,
                                      const mtl_fit_desc *desc, mtl_arena *arena, mtl_error *err)
 {
@@ -26587,8 +26384,7 @@ MTL_DEF MTL__RARE mtl_status mtl_evaluate(mtl_predictor *predictor, const mtl_ba
 
 /* ---- samplers: the order of batches --------------------------------------------------------------------
    A sampler decides which set each batch comes from; within a set the order is a matter of its rounds. Both
-   depend on the seed and on counts of what was drawn alone, so that a few numbers say where an epoch
-   stands. */
+   depend on the seed and on counts of what was drawn alone, so a few numbers say where an epoch stands. */
 
 /* One data set's batches of an epoch. */
 typedef struct mtl__sampler_set {
@@ -26609,8 +26405,7 @@ typedef struct mtl__sampler {
     size_t count, total, drawn;             /* sets; batches of an epoch; batches drawn since the start */
     size_t update;                          /* batches of an update */
     size_t epoch;
-    size_t *schedule;                       /* [total] proportional: which set each batch of the epoch comes
-                                               from */
+    size_t *schedule;                       /* [total] proportional: which set each batch comes from */
 } mtl__sampler;
 
 typedef struct mtl__sampler_kind {
@@ -26672,8 +26467,7 @@ static const mtl__sampler_kind mtl__sampler_kinds[] = {     /* in the order of M
     { mtl__sampler_uniform, 0 }, { mtl__sampler_annealed, 0 }, { mtl__sampler_in_turn, 1 }
 };
 
-/* What puts the easy first in a round of data set `number` that begins in this epoch: [sequences]; NULL:
-   nothing does. */
+/* What puts the easy first in a round of data set `number` of this epoch: [sequences]; NULL: nothing does. */
 static const int *mtl__sampler_ranks(const mtl__sampler_set *s, const mtl_fit_desc *d, size_t number,
                                      size_t epoch)
 {
@@ -26852,8 +26646,7 @@ struct mtl_trainer {
     mtl__weighting weighting;               /* w_k of the last update */
     mtl__surgery surgery;
     mtl__optimizer optimizer;
-    float *weights, *weight_ends;           /* [tasks + penalties] lambda; [tasks] where it moves to, < 0: it
-                                               stays */
+    float *weights, *weight_ends;           /* [tasks + penalties] lambda; [tasks] its end, < 0: it stays */
     double *divisors, *task_loss;           /* [tasks], [tasks + penalties] of the last update */
     double *task_weight;                    /* [tasks] w_k */
     size_t batches;                         /* micro-batches of an update */
@@ -26973,6 +26766,8 @@ static MTL__RARE void mtl__trainer_build_task_arrays(mtl_trainer *t, mtl_arena *
                                                            "groups of tasks", err);
     t->task_group_of = (size_t *)mtl__arena_make(arena, all, sizeof *t->task_group_of, "groups of tasks",
                                                  err);
+    t->best_score = (double *)mtl__arena_make(arena, 2 * count, sizeof(double), "best scores", err);
+    t->best_epoch = (size_t *)(void *)(t->best_score + count);
     t->batches = 1;
     for (k = 0; k < all && !mtl__failed(err); k++) {
         t->weights[k] = k < count ? d->tasks[k].weight : d->penalties[k - count].weight;
@@ -27005,8 +26800,7 @@ static int mtl__names_hold(const char *names, const char *name)
     return 0;
 }
 
-/* Which tensors task k's loss may write: all but those of columns that do not name it. Returns 1 when there
-   are such. */
+/* Which tensors task k's loss may write: all but those of columns that do not name it. Returns 1: of some. */
 static MTL__RARE int mtl__trainer_permissions(const mtl_trainer *t, size_t k, unsigned char *writes)
 {
     const mtl_model *model = t->model;
@@ -27158,14 +26952,6 @@ static MTL__RARE void mtl__trainer_build_surgery(mtl_trainer *t, mtl_arena *aren
     t->balance.group_of = group_of;
 }
 
-/* What mtl_fit says of each task. */
-static MTL__RARE void mtl__trainer_build_best(mtl_trainer *t, mtl_arena *arena, mtl_error *err)
-{
-    const size_t tasks = t->model->desc.task_count;
-    t->best_score = (double *)mtl__arena_make(arena, 2 * tasks, sizeof(double), "best scores", err);
-    t->best_epoch = (size_t *)(void *)(t->best_score + tasks);
-}
-
 /* A dry run of a batch: forward, and `times` backward. */
 static MTL__RARE mtl_run *mtl__trainer_walk(mtl_trainer *t, const mtl__limits *limits, size_t times,
                                             mtl_arena *counting, mtl_error *err)
@@ -27219,7 +27005,6 @@ static MTL__RARE void mtl__trainer_build(mtl__session *session, mtl_arena *arena
     const mtl_trainer_desc *d = &t->desc;
     t->model = session->model;
     mtl__trainer_build_task_arrays(t, arena, err);
-    if (!mtl__failed(err)) mtl__trainer_build_best(t, arena, err);
     mtl__trainer_build_weighting(t, arena, err);
     mtl__trainer_build_gradients(t, arena, err);
     t->packings = mtl__packings_make(&t->model->set, mtl__precision_choose(mtl__kernels_choose(d->isa),
@@ -27244,8 +27029,7 @@ static MTL__RARE size_t mtl__trainer_measure(mtl__session *session, mtl_arena *s
     mtl_run *run;
     mtl__arena_init_counting(&counting, shadow);
     run = mtl__trainer_walk(t, &session->limits, 2, &counting, err);
-    tape = mtl_arena_save(&counting);       /* norm and update push above the tape, which stays to be looked
-                                               at */
+    tape = mtl_arena_save(&counting);       /* norm and update push above the tape, which stays */
     mtl__norm_measure(&t->optimizer, run);
     mtl_arena_release(&counting, tape);
     if (t->surgery.of) mtl__surgery_measure(&t->surgery, run);
@@ -27316,7 +27100,7 @@ MTL_DEF MTL__RARE mtl_status mtl_trainer_set_weight(mtl_trainer *trainer, int ta
     return MTL_OK;
 }
 
-MTL_DEF MTL__RARE void mtl_trainer_set_lr(mtl_trainer *trainer, float lr) 
+MTL_DEF MTL__RARE void mtl_trainer_set_lr(mtl_trainer *trainer, float lr)
 {
     if (trainer) trainer->optimizer.lr = lr;
 }
@@ -27347,9 +27131,8 @@ static void mtl__trainer_count_origin(mtl_trainer *t, const mtl_batch *batch, si
     double divisor = 0;
     memset(&one, 0, sizeof one);
     one.labels = &batch->set;
-    for (s = 0; s < batch->sequences && !mtl__failed(err); s++) {
+    for (s = 0; s < batch->sequences && !mtl__failed(err); s++)
         mtl__task_count(&t->model->tasks[k], &one, 1, batch->lengths + s, &labelled, &divisor, err);
-    }
     t->task_items[k] += labelled;
     t->divisors[k] += divisor;
 }
@@ -28746,8 +28529,7 @@ static MTL__RARE int mtl__watch_layer(const char *name)
     return layer;
 }
 
-/* The place for the figures of a layer, which is named as its rows are. last: the node's last layer, -1: it
-   has none. */
+/* The place for the figures of a layer, which is named as its rows are. last: the node's last, -1: none. */
 static MTL__RARE void mtl__watch_part(mtl_watch *w, const char *name, int layer, int last, mtl_arena *arena,
                                       mtl_error *err)
 {
@@ -28760,8 +28542,7 @@ static MTL__RARE void mtl__watch_part(mtl_watch *w, const char *name, int layer,
     part->cosine = part->norm + w->tasks;
 }
 
-/* Which layer each shared tensor belongs to: a node, or a layer of a column, whose mix is one more. shared:
-   [tensors] */
+/* Which layer a shared tensor is of: a node, or a column's layer, its mix one more. shared: [tensors] */
 static MTL__RARE void mtl__watch_parts(mtl_watch *w, const unsigned char *shared, mtl_arena *arena,
                                        mtl_error *err)
 {

@@ -60,8 +60,8 @@ static const preset_row preset_auto[] = {
     { NULL, NULL } };
 static const preset_row preset_plain[] = {
     TEXTBOOK, { "trainer.lr", "0.001" }, { "fit.epochs", "12" }, { "fit.batch", "32" }, { NULL, NULL } };
-/* The most accurate one that was found, for all data; best.c has what it leaves to these. One mask a sequence:
-   Gal & Ghahramani 2016. The rest: docs/results.md. */
+/* The most accurate one that was found, for all data; best.c has what it leaves to these. One mask a
+   sequence: Gal & Ghahramani 2016. The rest: docs/results.md. */
 #define MASKED(group) { group ".dropout", "0.5" }, { group ".dropout_per_sequence", "1" }
 static const preset_row preset_best[] = {
     { "input.width", "128" },       MASKED("input"),                    MASKED("characters"),
