@@ -412,6 +412,12 @@ run $best --frames train.csv --features heat --task left:reals --out best.st --s
 run info --model best.st
 result "--preset best for rows of numbers" "$(says stdout.txt "input frames|rdrop=0")"
 check "forward columns stay streams" sh -c '! grep -q "encoder-self" stdout.txt'
+run $best --frames train.csv --features heat --task left:reals --out best.st --set encoder.bidirectional=0 --set share.attention=1
+run info --model best.st
+result "unless it is asked for" "$(says stdout.txt "column encoder-self")"
+printf 'text\tlm:class\na b\tx\nb a\ty\n' >named.tsv
+run $best --data named.tsv --out best.st
+check "--preset best and a task named lm" [ "$status" -eq 0 ]
 run $best --data train.tsv --valid valid.tsv --out best.st --budget 2
 check "--preset best in a search" [ "$status" -eq 0 ]
 
