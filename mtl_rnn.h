@@ -29205,12 +29205,15 @@ static mtl_status mtl__check_element(const mtl__check *check, const mtl_check_ar
     return MTL_OK;
 }
 
-/* Gradients that are zero on both sides, up to rounding, agree. */
-static void mtl__check_array_done(mtl_check_result *result, const mtl_check_array *array,
+/* Gradients that are zero on both sides, or no further apart than a slope is rounded, agree. */
+static void mtl__check_array_done(const mtl__check *check, const mtl_check_array *array,
                                   const mtl__check_sums *sums)
 {
-    double analytic = sqrt(sums->analytic), numeric = sqrt(sums->numeric), error = 0;
-    if (analytic > 1e-10 || numeric > 1e-10) error = sqrt(sums->difference) / (analytic + numeric);
+    const double analytic = sqrt(sums->analytic), numeric = sqrt(sums->numeric);
+    const double difference = sqrt(sums->difference), rounding = check->noise / 100;    /* of one slope */
+    mtl_check_result *result = check->result;
+    double error = 0;
+    if (difference > rounding && (analytic > 1e-10 || numeric > 1e-10)) error = difference / (analytic + numeric);
     if (result->worst_name && error <= result->worst_error) return;
     result->worst_error = error;
     result->worst_name = array->name ? array->name : "";
@@ -29230,7 +29233,7 @@ static mtl_status mtl__check_arrays(mtl__check *check, const mtl_check_array *ar
                              "mtl_check_gradients: arrays[%z].value is NULL", k);
         for (i = 0; i < arrays[k].count; i++)
             if (mtl__check_element(check, &arrays[k], i, &sums) != MTL_OK) return mtl__status(check->err);
-        mtl__check_array_done(check->result, &arrays[k], &sums);
+        mtl__check_array_done(check, &arrays[k], &sums);
     }
     return MTL_OK;
 }

@@ -177,7 +177,7 @@ static void probe_check(probe *p, const char *what)
                  result.worst_name, (unsigned long)result.worst_index, result.analytic, result.numeric,
                      result.worst_error);
     /* curvature and rounding look like kinks, too */
-    if (MTL__REAL_IS_DOUBLE && result.kinks > result.elements / 3 + 4)
+    if (MTL__REAL_IS_DOUBLE && result.kinks > result.elements / 2 + 4)
         fail_msg("%s: %lu kinks beside %lu elements", what, (unsigned long)result.kinks,
                  (unsigned long)result.elements);
     probe_loss(p);
