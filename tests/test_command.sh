@@ -392,6 +392,35 @@ accepts "--equal-length --sum-steps" "fit.equal_length=1|trainer.sum_steps=1" --
 refuses "--equal-length and a curriculum by loss" 1 "fit.equal_length|fit.curriculum loss" train --data train.tsv --out out.st $small --share full \
     --teacher one.st --equal-length --set fit.curriculum=loss
 
+# ---- the preset best -------------------------------------------------------------------------------------------------------
+
+best="train --preset best --hidden 8 --epochs 1 --threads 1 --quiet"
+run $best --data train.tsv --valid valid.tsv --out best.st --share full
+run info --model best.st
+result "--preset best chooses by the data" "$(says stdout.txt "kind characters|input prefix2|kind gazetteer|column encoder-self|kind crf|task lm: lm|pool_beside max|rdrop=0.5|swap=0.9|init text.weight=uniform:0.1,")"
+run $best --data train.tsv --valid valid.tsv --out best.st --share full --chars none --no-affixes --gazetteer none --lm none --swap 0 \
+    --head slots=softmax --set share.attention=0
+run info --model best.st
+result "--preset best without them" "$(says stdout.txt "input text|task slots: tags|swap=0|init text.weight=uniform:0.1,")"
+check "nothing of them is there" sh -c '! grep -q "characters\|prefix\|gazetteer\|encoder-self\|task lm" stdout.txt'
+run $best --data endings.tsv --valid endings.tsv --out best.st --share full
+run info --model best.st
+result "--preset best without spans" "$(says stdout.txt "kind characters|swap=0")"
+check "nothing is told of phrases then" sh -c '! grep -q gazetteer stdout.txt'
+refuses "--preset best: an option that the data have no use for is still told" 2 "--swap|B-TYPE and I-TYPE" $best --data endings.tsv --out out.st --swap 0.5
+run $best --frames train.csv --features heat --task left:reals --out best.st --set encoder.bidirectional=0
+run info --model best.st
+result "--preset best for rows of numbers" "$(says stdout.txt "input frames|rdrop=0")"
+check "forward columns stay streams" sh -c '! grep -q "encoder-self" stdout.txt'
+run $best --frames train.csv --features heat --task left:reals --out best.st --set encoder.bidirectional=0 --set share.attention=1
+run info --model best.st
+result "unless it is asked for" "$(says stdout.txt "column encoder-self")"
+printf 'text\tlm:class\na b\tx\nb a\ty\n' >named.tsv
+run $best --data named.tsv --out best.st
+check "--preset best and a task named lm" [ "$status" -eq 0 ]
+run $best --data train.tsv --valid valid.tsv --out best.st --budget 2
+check "--preset best in a search" [ "$status" -eq 0 ]
+
 # ---- tokens beside the words ---------------------------------------------------------------------------------------------
 
 awk 'BEGIN { print "text\tlemma:tokens\tpos:tokens\tslots:tags\tkind:class"
@@ -1428,7 +1457,7 @@ check "it names at least the bytes of one weight matrix" at_least "$(sed -n 's/.
 refuses "--precision of no kind" 2 "--precision half|f32, bf16" $base --precision half
 refuses "--cell of no kind" 2 "--cell lstn|rnn, gru, lstm" $base --cell lstn
 refuses "--dir of no kind" 2 "--dir both|uni or bi" $base --dir both
-refuses "--preset of no kind" 2 "--preset best|plain" $base --preset best
+refuses "--preset of no kind" 2 "--preset finest|plain" $base --preset finest
 refuses "--pool of no kind" 2 "--pool sum|last, mean, max, attention" $base --pool sum
 refuses "--pool beside no kind" 2 "--pool sum: |none, last, mean" $base --pool attention+sum
 refuses "--pool-of no task" 2 "--pool-of mood=intend|no task intend" $base --pool-of mood=intend

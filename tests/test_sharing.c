@@ -54,6 +54,10 @@ static void sharing_fill(sharing_plain *p, int share, int variant)
     p->how.orthogonal = 10;
     p->how.adversary = 0.5f;
     p->how.sets = 3;
+    p->how.attention = variant % 3 == 1;
+    p->desc.encoder.heads = 2;
+    p->desc.encoder.head_width = 3;
+    p->desc.encoder.norm_epsilon = 0.05f;
     if (share == MTL_SHARE_HIERARCHICAL && variant % 2)
         p->how.order = p->desc.task_count == 2 ? "intent/tags" : "tags+speed/mood/intent";
 }
@@ -421,7 +425,35 @@ static void test_sharing_refuses(void **state)
     sharing_refuse(&p, "share", "stacked");
 }
 
+/* Tasks read self-attention over what they would read, which tasks share where they shared the column. */
+static void test_sharing_attention(void **state)
+{
+    static const char *const columns[] = { "shared", "tags-own", "intent-own", "shared-self", "tags-own-self",
+                                           "intent-own-self" };
+    sharing_plain p;
+    mtl_error err = {0};
+    size_t i;
+    (void)state;
+    sharing_fill(&p, MTL_SHARE_PARTIAL, 0);
+    p.how.above = 0;
+    p.how.attention = 2;
+    p.how.attention_dropout = 0.2f;
+    mtl_share(&p.how, &p.desc, &p.shared, &p.arena, &err);
+    TEST_FINE(&err);
+    assert_int_equal(p.shared.column_count, 6);
+    for (i = 0; i < 6; i++) assert_string_equal(p.shared.columns[i].name, columns[i]);
+    assert_string_equal(p.shared.tasks[0].tap.from, "shared-self+tags-own-self");
+    assert_string_equal(p.shared.tasks[1].tap.from, "shared-self+intent-own-self");
+    assert_int_equal(p.shared.columns[3].kind, MTL_COLUMN_ATTENTION);
+    assert_string_equal(p.shared.columns[5].input.from, "intent-own");
+    assert_int_equal(p.shared.columns[3].layers, 2);
+    assert_int_equal(p.shared.columns[3].head_width, 3);
+    assert_true(p.shared.columns[3].dropout == 0.2f);
+    mtl_arena_destroy(&p.arena);
+}
+
 #define TEST_SHARING \
+    cmocka_unit_test(test_sharing_attention), \
     cmocka_unit_test(test_sharing_gradients), cmocka_unit_test(test_sharing_threads_and_files), \
     cmocka_unit_test(test_sharing_none_keeps_apart), cmocka_unit_test(test_sharing_refuses), \
     cmocka_unit_test(test_sharing_stack_stopped), cmocka_unit_test(test_sharing_stack_votes), \

@@ -59,7 +59,8 @@ static void choose_words(settings *given, const corpus *all, int spans)
     given->affixes |= !given->no_affixes;
     if (!given->word_dropout) given->word_dropout = "0.25";
     if (spans && !arrlenu(given->gazetteers)) arrput(given->gazetteers, (char *)"spans");
-    if (!given->lm && !searches && given->encoder.bidirectional && given->encoder.layers <= 1)
+    if (!given->lm && !searches && given->encoder.bidirectional && given->encoder.layers <= 1
+        && !corpus_find(all, "lm"))
         given->lm = "0.1";
 }
 
@@ -71,6 +72,8 @@ static void forget_none(settings *given)
         arrsetlen(given->gazetteers, 0);
 }
 
+static int by_preset(const char *option) { return strcmp(option, "--preset") == 0; }
+
 static void choose(settings *given, const corpus *all)
 {
     int spans = 0, classes = 0;
@@ -81,10 +84,10 @@ static void choose(settings *given, const corpus *all)
         classes |= all->tasks[k].kind->task->softmax;
     }
     if (!arrlenu(given->frames)) choose_words(given, all, spans);
-    if (!spans && strcmp(given->swap_by, "--preset") == 0) given->fit.swap = 0;
-    if (!classes && strcmp(given->rdrop_by, "--preset") == 0) given->trainer.rdrop = 0;
-    if (longest_sequence(all) > MOST_ATTENDED_STEPS || !given->encoder.bidirectional)
-        given->share.attention = 0;
+    if (!spans && by_preset(given->swap_by)) given->fit.swap = 0;
+    if (!classes && by_preset(given->rdrop_by)) given->trainer.rdrop = 0;
+    if ((longest_sequence(all) > MOST_ATTENDED_STEPS || !given->encoder.bidirectional)
+        && by_preset(given->attention_by)) given->share.attention = 0;
 }
 
 void choose_by_data(settings *given, const corpus *all)

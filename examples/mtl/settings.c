@@ -220,6 +220,7 @@ void set_field(settings *given, const char *option, const char *path, const char
     if (strcmp(path, "input.width") == 0) given->embed_by = option;
     if (strcmp(path, "fit.swap") == 0) given->swap_by = option;
     if (strcmp(path, "trainer.rdrop") == 0) given->rdrop_by = option;
+    if (strcmp(path, "share.attention") == 0) given->attention_by = option;
     if (in->desc == MTL_DESC_TASK && strcmp(field->name, "pool") == 0)
         assign_pools(given, option, path, in, text);
     else if (in->desc == MTL_DESC_TASK) assign_task_field(given, option, path, field, text);

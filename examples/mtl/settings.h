@@ -32,7 +32,7 @@ typedef struct settings {
     const char *out, *model_path, *score, *log, *sequence, *preset, *confusion, *budget, *resume;
     const char *words, *unknown, *export_c, *init_from, *gaps;
     const char *vectors, *vectors_rate, *word_dropout, *lm;
-    const char *swap_by, *rdrop_by;         /* the options that say so, or "--preset" */
+    const char *swap_by, *rdrop_by, *attention_by; /* the options that say so, or "--preset" */
     int best;                               /* the preset is `best`: best.h */
     const char *embed_by;                   /* the option that says how wide embeddings are */
     const char *dir_by;                     /* the option that says in which directions the encoder reads */

@@ -210,7 +210,7 @@ int command_train(const settings *told, corpus *all)
     settings chosen = *told, *given = &chosen;      /* with what the data say */
     mtl_error err = { 0 }, broken = { 0 };
     mtl_fit_result result = { 0 };
-    mtl_share_desc share = given->share;
+    mtl_share_desc share;
     mtl_model *model;
     mtl_batch *data, *valid;
     const char *fixed;
@@ -221,6 +221,7 @@ int command_train(const settings *told, corpus *all)
     if (given->log && strcmp(given->log, given->out) == 0)
         fail("--log %s: is --out, too; expected another path", given->log);
     read_training_data(given, all);
+    share = given->share;
     automatic = given->automatic && arrlenu(all->tasks) > 1 && arrlenu(all->valid) > 0;
     check_lm_tasks(given, all, automatic);
     fixed = arrlenu(given->freeze) ? "--freeze" : frozen_vectors(given) ? "--vectors-rate 0"
