@@ -168,6 +168,7 @@ static void test_stream_sharing(void **state)
             sharing_fill(&p, share, variant);
             p.desc.encoder.bidirectional = 0;
             p.how.per_sequence = 0;
+            p.how.attention = 0;                            /* which looks ahead */
             mtl_share(&p.how, &p.desc, &p.shared, &p.arena, &err);
             model = mtl_model_create(&p.shared, &err);
             TEST_FINE(&err);
