@@ -169,6 +169,7 @@ static void test_stream_sharing(void **state)
             p.how.attention = 0;                            /* looks at steps to come */
             p.desc.encoder.bidirectional = 0;
             p.how.per_sequence = 0;
+            p.how.attention = 0;                            /* which looks ahead */
             mtl_share(&p.how, &p.desc, &p.shared, &p.arena, &err);
             model = mtl_model_create(&p.shared, &err);
             TEST_FINE(&err);

@@ -166,7 +166,8 @@ static const option options[] = {
     { "--seed", "N", TRAIN | IMPORT, FIELD, FIELDS("model.seed trainer.seed fit.seed"),
       "of the initial values, dropout and the order of the data [1]" },
     { "--preset", "auto|plain|best", TRAIN, TEXT, MEMBER(preset),
-      "values for these, which single options change: auto goes by the data, plain by the book, best for accuracy, takes longest [auto]" },
+      "values for these, which single options change: auto goes by the data, plain by the book, best for "
+      "accuracy, takes longest [auto]" },
     { "--set", "GROUP.FIELD=VALUE", READING | IMPORT, SET, FIELDS(NULL),
       "any field, e.g. encoder.forget_bias=1; `mtl reference` lists them all" },
     { "--threads", "N", READING, FIELD, FIELDS("trainer.threads predictor.threads"),
