@@ -17121,7 +17121,7 @@ static int mtl__gazetteer_gold(const mtl__gazetteer_pass *p, int type, size_t be
     size_t k, n;
     for (k = 0; p->targets && k < g->tasks; k++) {
         const int *labels = p->targets[k].labels, *of = g->labels + (k * g->types + (size_t)type) * 2;
-        if (!labels) continue;
+        if (!labels || (of[0] == MTL__NO_CLASS && of[1] == MTL__NO_CLASS)) continue;
         if (labels[first] != of[0] && (labels[first] != of[1] || (first > begin
             && (labels[first - 1] == of[0] || labels[first - 1] == of[1])))) continue;
         for (n = first + 1; n < end && labels[n] == of[1]; n++) { }
@@ -29213,7 +29213,8 @@ static void mtl__check_array_done(const mtl__check *check, const mtl_check_array
     const double difference = sqrt(sums->difference), rounding = check->noise / 100;    /* of one slope */
     mtl_check_result *result = check->result;
     double error = 0;
-    if (difference > rounding && (analytic > 1e-10 || numeric > 1e-10)) error = difference / (analytic + numeric);
+    if (difference > rounding && (analytic > 1e-10 || numeric > 1e-10))
+        error = difference / (analytic + numeric);
     if (result->worst_name && error <= result->worst_error) return;
     result->worst_error = error;
     result->worst_name = array->name ? array->name : "";
