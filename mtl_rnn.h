@@ -110,13 +110,13 @@
                      nothing of models
      13 >>desc       field tables, and the one copy, check, write and read that serve every desc
      14 >>tape       the run, its records, playing them backward
-     15 >>layers     embedding, dense, dropout, selection, concatenation, mixing rows, windows
+     15 >>layers     embedding, dense, dropout, selection, concatenation, blending, windows, ordered classes
      16 >>norms      layer normalisation of rows, batch normalisation of columns
      17 >>pooling    steps that become one row, or look at one another: last, mean, max, attention
      18 >>cells      RNN, GRU, LSTM, minGRU, whose table is in >>kernels; directions; stacks
      19 >>stream     one step of one sequence: a short list of operations
      20 >>losses     cross-entropy, MSE, MAE, Huber, binary cross-entropy; words; agreement; penalties
-     21 >>spelling   words by their characters: filters or cells over each different word; gazetteers
+     21 >>words      words by their characters: filters or cells over each different word; gazetteers
      22 >>crf        conditional random fields: sums over all labellings of a sequence, and the best one
      23 >>metrics    accuracy, span F1, label F1, RMSE, MAE, R2: counted as items stream by, nothing allocated
      24 >>columns    stacks of cells, of convolutions, of self-attention: the table of their kinds
@@ -12106,7 +12106,7 @@ static void mtl__carry_finish(mtl_run *run)
 }
 
 /* ===========================================================================================================
-   15 >>layers     embedding, dense, dropout, selection, concatenation, mixing rows, windows
+   15 >>layers     embedding, dense, dropout, selection, concatenation, blending, windows, ordered classes
    ===========================================================================================================
    Each layer, here and in the two sections below: forward mathematics, backward mathematics, then the wrapper
    that records. X stands beside dX.
@@ -16620,7 +16620,7 @@ static int mtl__target_is_given(const mtl_target *t, size_t item, size_t width)
 }
 
 /* ===========================================================================================================
-   21 >>spelling   words by their characters: filters or cells over each different word; gazetteers
+   21 >>words      words by their characters: filters or cells over each different word; gazetteers
    ===========================================================================================================
    y_f = max_p relu(b_f + sum_{k<w} W_kf e_{p+k}) of each distinct word (Kim 2014), and the words' rows copied
    to their steps. There are few distinct characters, so each one's products with all W_kf are made once, as a
@@ -21230,12 +21230,12 @@ static const char *mtl__share_name(const mtl__share *s, const char *a, const cha
     return mtl__arena_text(s->arena, text, s->err);
 }
 
-/* "a+b"; a NULL: b. */
+/* "a+b"; one of them where the other is NULL. */
 static const char *mtl__share_join(const mtl__share *s, const char *a, const char *b)
 {
-    size_t length = (a ? strlen(a) + 1 : 0) + strlen(b) + 1;
-    char *text = a ? (char *)mtl__arena_make(s->arena, length, 1, "a mix", s->err) : NULL;
-    if (!text) return b;
+    size_t length = a && b ? strlen(a) + strlen(b) + 2 : 0;
+    char *text = length ? (char *)mtl__arena_make(s->arena, length, 1, "a mix", s->err) : NULL;
+    if (!text) return b ? b : a;
     mtl__print(text, length, "%s+%s", a, b);
     return text;
 }
@@ -21536,7 +21536,7 @@ static MTL__RARE const char *mtl__share_self(mtl__share *s, size_t i)
     size_t k;
     for (k = 0; name && k < s->out->column_count; k++)
         if (mtl__same_text(s->columns[k].name, name)) return name;
-    if (!name || k == s->room) return NULL;
+    if (!name) return NULL;
     s->out->column_count++;
     self->name = name;
     self->input.from = s->columns[i].name;

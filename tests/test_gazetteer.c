@@ -1,4 +1,4 @@
-/* >>spelling, >>nodes: gazetteers, inputs that look for phrases of known types. */
+/* >>words, >>nodes: gazetteers, inputs that look for phrases of known types. */
 
 enum { GAZETTEER_WORDS = 6, GAZETTEER_PHRASES = 40, GAZETTEER_TYPES = 3 };
 

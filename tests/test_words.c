@@ -1,4 +1,4 @@
-/* >>spelling, >>nodes: words by their characters, and inputs that look up a part of each word. */
+/* >>words, >>nodes: words by their characters, and inputs that look up a part of each word. */
 
 enum { WORDS_CHARACTERS = 11 };
 

@@ -72,8 +72,6 @@ static void forget_none(settings *given)
         arrsetlen(given->gazetteers, 0);
 }
 
-static int by_preset(const char *option) { return strcmp(option, "--preset") == 0; }
-
 static void choose(settings *given, const corpus *all)
 {
     int spans = 0, classes = 0;
@@ -84,10 +82,10 @@ static void choose(settings *given, const corpus *all)
         classes |= all->tasks[k].kind->task->softmax;
     }
     if (!arrlenu(given->frames)) choose_words(given, all, spans);
-    if (!spans && by_preset(given->swap_by)) given->fit.swap = 0;
-    if (!classes && by_preset(given->rdrop_by)) given->trainer.rdrop = 0;
+    if (!spans && by_preset(given, "fit.swap")) given->fit.swap = 0;
+    if (!classes && by_preset(given, "trainer.rdrop")) given->trainer.rdrop = 0;
     if ((longest_sequence(all) > MOST_ATTENDED_STEPS || !given->encoder.bidirectional)
-        && by_preset(given->attention_by)) given->share.attention = 0;
+        && by_preset(given, "share.attention")) given->share.attention = 0;
 }
 
 void choose_by_data(settings *given, const corpus *all)

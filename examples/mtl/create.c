@@ -230,7 +230,7 @@ void check_task_names(const settings *given, const corpus *all)
 void report_direction(const settings *given)
 {
     if (given->quiet || !arrlenu(given->frames) || !given->encoder.bidirectional) return;
-    if (strcmp(given->dir_by, "--preset") != 0) return;
+    if (!by_preset(given, "encoder.bidirectional")) return;
     note("the model will read each sequence forwards and from its end, so it cannot be fed row by row as "
          "they come; --dir uni reads forwards alone, --dir bi says that this is meant");
 }

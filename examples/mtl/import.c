@@ -189,7 +189,7 @@ static mtl_model *make_model(importing *in)
 {
     mtl_model_desc desc = in->given->model;
     mtl_column_desc encoder = in->given->encoder;
-    const int reads = derive_encoder(&in->from, in->given->dir_by != NULL, &encoder);
+    const int reads = derive_encoder(&in->from, set_by(in->given, "encoder.bidirectional") != NULL, &encoder);
     mtl_input_desc input = make_input(in, reads);
     mtl_error err = { 0 };
     mtl_model *model;

@@ -127,7 +127,7 @@ static const option options[] = {
       "share of the embeddings and of the encoder's outputs dropped in training [0.3]" },
     { "--min-count", "N", TRAIN, COUNT, MEMBER(min_count),
       "words that occur less often in the training data are unknown words [1]" },
-    { "--lm", "WEIGHT", TRAIN, TEXT, MEMBER(lm),
+    { "--lm", "WEIGHT|none", TRAIN, TEXT, MEMBER(lm),
       "a further task, lm, of this weight: each direction predicts the next word it reads; alone it needs no "
       "labels" },
     { "--lm-words", "N", TRAIN, COUNT, MEMBER(lm_words),

@@ -208,19 +208,34 @@ static void assign_pools(settings *given, const char *option, const char *path, 
     assign_task_field(given, option, path, find_field(in, "pool_beside"), plus ? plus + 1 : "none");
 }
 
+/* A field that was set, and by which option. */
+typedef struct origin { const group *in; const mtl_field *field; const char *option; } origin;
+
+const char *set_by(const settings *given, const char *path)
+{
+    const group *in;
+    const mtl_field *field = resolve_path("", path, &in);
+    size_t i = arrlenu(given->origins);
+    while (i-- > 0)
+        if (given->origins[i].in == in && given->origins[i].field == field) return given->origins[i].option;
+    return NULL;
+}
+
+int by_preset(const settings *given, const char *path) { return strcmp(set_by(given, path), "--preset") == 0; }
+
 void set_field(settings *given, const char *option, const char *path, const char *text)
 {
     const group *in;
     const mtl_field *field = resolve_path(option, path, &in);
+    origin from;
     if (in->desc == MTL_DESC_SHARE) {       /* who says how to share needs no search */
         given->automatic = strcmp(field->name, "kind") == 0 && strcmp(text, "auto") == 0;
         if (given->automatic) return;
     }
-    if (strcmp(path, "encoder.bidirectional") == 0) given->dir_by = option;
-    if (strcmp(path, "input.width") == 0) given->embed_by = option;
-    if (strcmp(path, "fit.swap") == 0) given->swap_by = option;
-    if (strcmp(path, "trainer.rdrop") == 0) given->rdrop_by = option;
-    if (strcmp(path, "share.attention") == 0) given->attention_by = option;
+    from.in = in;
+    from.field = field;
+    from.option = option;
+    arrput(given->origins, from);
     if (in->desc == MTL_DESC_TASK && strcmp(field->name, "pool") == 0)
         assign_pools(given, option, path, in, text);
     else if (in->desc == MTL_DESC_TASK) assign_task_field(given, option, path, field, text);

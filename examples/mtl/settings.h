@@ -32,10 +32,8 @@ typedef struct settings {
     const char *out, *model_path, *score, *log, *sequence, *preset, *confusion, *budget, *resume;
     const char *words, *unknown, *export_c, *init_from, *gaps;
     const char *vectors, *vectors_rate, *word_dropout, *lm;
-    const char *swap_by, *rdrop_by, *attention_by; /* the options that say so, or "--preset" */
+    struct origin *origins;                 /* set_by */
     int best;                               /* the preset is `best`: best.h */
-    const char *embed_by;                   /* the option that says how wide embeddings are */
-    const char *dir_by;                     /* the option that says in which directions the encoder reads */
     assignment *assignments;
     mtl_input_desc input;                   /* of a text input */
     mtl_input_desc characters, affix_input; /* of inputs beside it: words.c */
@@ -63,6 +61,10 @@ const char *field_name(const char *path);
 
 /* Group and field of "encoder.hidden" or "task.intent.weight"; wrong ones end the program. */
 const mtl_field *resolve_path(const char *option, const char *path, const group **in);
+
+/* The option that set a field last, "--preset" too; NULL: none has. by_preset: a preset has, and no option. */
+const char *set_by(const settings *given, const char *path);
+int by_preset(const settings *given, const char *path);
 
 /* Sets a field by its path. */
 void set_field(settings *given, const char *option, const char *path, const char *text);

@@ -100,7 +100,8 @@ static void note_settings(const settings *given, const corpus *all, mtl_model *m
         if (groups[g].desc == MTL_DESC_TRAINER || groups[g].desc == MTL_DESC_FIT)
             add_fields_text(&text, given, &groups[g]);
     if (arrlenu(given->frames))
-        add_text(&text, "dir=%s\ndir_by=%s\n", given->encoder.bidirectional ? "bi" : "uni", given->dir_by);
+        add_text(&text, "dir=%s\ndir_by=%s\n", given->encoder.bidirectional ? "bi" : "uni",
+                 set_by(given, "encoder.bidirectional"));
     for (i = 0; i < arrlenu(given->clamps); i++) add_text(&text, "clamp=%s\n", given->clamps[i]);
     mtl_model_note(model, "settings", text, err);
     arrfree(text);

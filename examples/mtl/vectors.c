@@ -345,8 +345,8 @@ void read_vectors(const settings *given, corpus *all)
     fclose(in.file);
     report_vectors(&in, given->quiet);
     fill_others(&in, given->model.seed ? given->model.seed : 1);
-    if (strcmp(given->embed_by, "--preset") != 0 && given->input.width != (int)in.width)
-        fail_usage("%s %d: the vectors of %s have %zu numbers; leave it out", given->embed_by,
+    if (!by_preset(given, "input.width") && given->input.width != (int)in.width)
+        fail_usage("%s %d: the vectors of %s have %zu numbers; leave it out", set_by(given, "input.width"),
                    given->input.width, in.path, in.width);
     free(in.bytes);
     free(in.row);
