@@ -418,6 +418,10 @@ result "unless it is asked for" "$(says stdout.txt "column encoder-self")"
 printf 'text\tlm:class\na b\tx\nb a\ty\n' >named.tsv
 run $best --data named.tsv --out best.st
 check "--preset best and a task named lm" [ "$status" -eq 0 ]
+printf 'text\tone:multi\ttwo:multi\na b\tx\tp,q\nb a\tx,y\tq\nb\ty\tp\n' >named.tsv
+run $best --data named.tsv --valid named.tsv --out best.st --share full
+run info --model best.st
+result "--preset best: thresholds of all tasks that are sets" "$(says stdout.txt "buffers.one.thresholds|buffers.two.thresholds")"
 run $best --data train.tsv --valid valid.tsv --out best.st --budget 2
 check "--preset best in a search" [ "$status" -eq 0 ]
 

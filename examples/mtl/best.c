@@ -28,8 +28,8 @@ static int is_assigned(char *const *assignments, const char *name)
     return 0;
 }
 
-/* Conditional random fields for tags, the best thresholds for sets of labels. */
-static void choose_heads(settings *given, const task *of)
+/* A conditional random field for tags, the best thresholds for sets of labels. */
+static void choose_head(settings *given, const task *of, int thresholds)
 {
     char *text = NULL;
     if (of->classes <= MOST_CRF_LABELS && kind_with_head(of->kind, "crf")
@@ -37,8 +37,7 @@ static void choose_heads(settings *given, const task *of)
         add_text(&text, "%s=crf", of->name);
         arrput(given->heads, text);
     }
-    if (of->kind->task->target == MTL_TARGET_SET && arrlenu(given->valid) && !arrlenu(given->thresholds))
-        arrput(given->thresholds, (char *)of->name);
+    if (kind_has_sets(of->kind) && thresholds) arrput(given->thresholds, (char *)of->name);
 }
 
 static size_t longest_sequence(const corpus *all)
@@ -74,10 +73,11 @@ static void forget_none(settings *given)
 
 static void choose(settings *given, const corpus *all)
 {
+    const int thresholds = arrlenu(given->valid) && !arrlenu(given->thresholds);
     int spans = 0, classes = 0;
     size_t k;
     for (k = 0; k < arrlenu(all->tasks); k++) {
-        choose_heads(given, &all->tasks[k]);
+        choose_head(given, &all->tasks[k], thresholds);
         spans |= has_spans(&all->tasks[k]);
         classes |= all->tasks[k].kind->task->softmax;
     }
