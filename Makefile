@@ -125,6 +125,9 @@ study-ablation study-curves study-crf study-characters study-attention:
 gain: $(BUILD)/mtl  ## does learning together pay? single-task models against shared ones on real data; resumes (ARGS=--cut: few labels; SETS, SEEDS)
 	@tests/bench/gain.py $(ARGS)
 
+accuracy: $(BUILD)/mtl  ## what does the preset best reach on each set, whole? means over seeds; resumes (SETS="snips; atis", SEEDS)
+	@tests/bench/accuracy.py $(ARGS)
+
 reference: $(BUILD)/mtl  ## write docs/reference.md from the field tables
 	mkdir -p docs && $(BUILD)/mtl reference >$(BUILD)/reference.md
 	mv $(BUILD)/reference.md docs/reference.md
@@ -198,7 +201,7 @@ setup-build setup-test setup-cpp: setup-%:
 
 -include $(addsuffix .d,$(EXAMPLES) $(COMMAND) $(BENCH) $(TESTS) $(TEST_AUTO) $(BUILD)/mtl_rnn.o)
 
-.PHONY: all cpp demo demo-seeds test plain matrix lint map same-bits bench bench-guard bench-against bench-peers bench-best mutants parity pytorch \
+.PHONY: all cpp demo demo-seeds test plain matrix lint map same-bits bench bench-guard bench-against bench-peers bench-best accuracy mutants parity pytorch \
     surgery-peers board \
     study-sharing study-gradients study-overfitting study-transfer study-balance study-regimes study-ablation study-curves study-crf study-characters \
     study-attention gain resume-test \

@@ -6,7 +6,7 @@
 set -eu
 data=examples/data
 out=build/demo
-settings="--hidden 64 --embed 64 --quiet ${DEMO_OPTIONS:-}"
+settings="--preset auto --hidden 64 --embed 64 --quiet ${DEMO_OPTIONS:-}"
 mkdir -p "$out"
 
 # Scores of always giving the most frequent label (class), the tag O (tags) or the mean (real) of the training data.

@@ -422,8 +422,15 @@ printf 'text\tone:multi\ttwo:multi\na b\tx\tp,q\nb a\tx,y\tq\nb\ty\tp\n' >named.
 run $best --data named.tsv --valid named.tsv --out best.st --share full
 run info --model best.st
 result "--preset best: thresholds of all tasks that are sets" "$(says stdout.txt "buffers.one.thresholds|buffers.two.thresholds")"
-run $best --data train.tsv --valid valid.tsv --out best.st --budget 2
-check "--preset best in a search" [ "$status" -eq 0 ]
+run train --data train.tsv --valid valid.tsv --out best.st --hidden 8 --epochs 1 --threads 1
+result "without a preset: best, in a search, of models with a language model, which the file goes without" \
+    "$(says stdout.txt ", lm of|task |alone|full|partial|intent |slots |mood |times)")"
+run info --model best.st; grep -q "^task lm" stdout.txt && echo "a task lm" >stdout.txt
+result "what it says of itself" "$(says stdout.txt "preset=best|intent.chosen=|task slots: crf")"
+run $best --data train.tsv --valid valid.tsv --out best.st --log log.json --set share.attention=0
+check "--set share.attention is no choice of how to share" grep -q '"run": "full"' log.json
+run $best --data train.tsv --valid valid.tsv --out best.st --log log.json --set share.own_hidden=4
+check "--set share.own_hidden is one" sh -c '! grep -q "\"run\"" log.json'
 
 # ---- tokens beside the words ---------------------------------------------------------------------------------------------
 
@@ -528,7 +535,7 @@ refuses "--vectors-rate 0 in a search" 2 "--vectors-rate 0|--share" train --data
 found() { # TASK HOW: its score in the model's note
     "$mtl" info --model auto.st | sed -n "s/^  $1\\.$2=//p"
 }
-auto="--hidden 12 --embed 12 --epochs 4 --threads 1 --lr 0.01"
+auto="--preset auto --hidden 12 --embed 12 --epochs 4 --threads 1 --lr 0.01"
 run train --data train.tsv --valid valid.tsv --out auto.st $auto --log log.json
 check "train without --share" [ "$status" -eq 0 ]
 result "it tells what it tried, task by task" "$(says stdout.txt "task |alone|full|partial|intent |slots |mood |*|seconds|times)")"
@@ -581,7 +588,7 @@ run train --data train.tsv --valid valid.tsv --out auto.st $auto --budget 2h
 check "--budget as a time" grep -q "partial" stdout.txt
 run train --data train.tsv --valid valid.tsv --out auto.st $auto --budget 1
 result "a budget without room says what would have it" "$(says stderr.txt "no room for a joint model|--budget 1.")"
-run train --data train.tsv --valid valid.tsv --out auto.st $auto --preset plain --share auto
+run train --data train.tsv --valid valid.tsv --out auto.st ${auto#--preset auto} --preset plain --share auto
 check "--share auto searches with any preset" grep -q "^task .*partial" stdout.txt
 cut -f 1,2 train.tsv | head -n 120 >only_intent.tsv
 { cut -f 1,3 train.tsv | head -n 1 && cut -f 1,3 train.tsv | tail -n 400; } >only_slots.tsv
@@ -1074,7 +1081,6 @@ run train --data train.tsv --out out.st $small --share levels --layers 2 --lm 0.
 check "--share levels: it reads the lowest" [ "$status" -eq 0 ]
 printf 'text\tlm:class\na b\tx\nb a\ty\n' >bad.tsv
 refuses "--lm beside a task of its name" 2 "--lm: the data have a task named lm" train --data bad.tsv --out out.st $small --lm 1
-refuses "--lm where a search chooses" 2 "--lm: is for a model of known structure: give --share" train --preset auto --data train.tsv --valid train.tsv --out out.st --lm 0.1
 echo 'north east' | "$mtl" predict --model walks.st --json >out.txt
 result "predict --json: lists of numbers" "$(says out.txt '"end": {"value": [|"path": {"values": [[')"
 check "which is JSON, too" json_valid out.txt

@@ -357,7 +357,7 @@ static void crf_compare_path(const crf_setup *s, const mtl_prediction *out, size
     const size_t steps = (size_t)s->lengths[b];
     size_t t, other;
     if (k >= count) {
-        assert_true(log_p != log_p);
+        assert_true(mtl__is_nan((mtl_real)log_p));
         for (t = 0; t < steps; t++) assert_int_equal(path[t], MTL_MISSING);
         return;
     }

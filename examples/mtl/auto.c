@@ -21,6 +21,8 @@ static const structure_row structures[] = {
     { "group",   "one for those that it did not harm",             MTL_SHARE_FULL,    1.5, 0    },
     { "partial", "a shared encoder beside one of each task's own", MTL_SHARE_PARTIAL, 0.5, 0.625 },
 };
+/* The preset best is wide enough already: 300 units for all tasks gain nothing over 200. */
+static const double WIDEST_BEST = 1;
 enum { ALONE, FULL, GROUP, PARTIAL };       /* rows of structures[] */
 enum { STRUCTURES = sizeof structures / sizeof *structures, BLOCKS = 20 };
 
@@ -74,7 +76,7 @@ static void score_block(const search *s, attempt *of, int block)
         if (one.sequences) arrput(data, one);
         arrfree(keep);
     }
-    arrsetlen(scores.tasks, arrlenu(of->tasks));
+    arrsetlen(scores.tasks, mtl_model_describe(of->model)->task_count);     /* with --lm one more */
     mtl_evaluate(predictor, data, arrlenu(data), &scores, NULL, &err);
     check(&err);
     for (i = 0; i < arrlenu(of->tasks); i++)
@@ -113,7 +115,8 @@ static mtl_model *make_model(const search *s, const attempt *of)
     mtl_error err = { 0 };
     mtl_model *model;
     share.kind = of->structure->kind;
-    share.hidden = (int)ceil(of->structure->hidden * given->encoder.hidden);
+    share.hidden = (int)ceil(fmin(of->structure->hidden, given->best ? WIDEST_BEST : HUGE_VAL)
+                             * given->encoder.hidden);
     share.own_hidden = (int)ceil(of->structure->own * given->encoder.hidden);
     model = create_model(given, s->all, of->tasks, &share);
     set_means(s->all, model, 0, &err);

@@ -49,17 +49,14 @@ static size_t longest_sequence(const corpus *all)
     return longest;
 }
 
-/* What is read of words, beside themselves. A search has no language model: its models are compared by what
-   tasks they have. */
+/* What is read of words, beside themselves, and the language model. */
 static void choose_words(settings *given, const corpus *all, int spans)
 {
-    const int searches = given->automatic && arrlenu(all->tasks) > 1 && arrlenu(given->valid);
     if (!given->chars) given->chars = "cnn";
     given->affixes |= !given->no_affixes;
     if (!given->word_dropout) given->word_dropout = "0.25";
     if (spans && !arrlenu(given->gazetteers)) arrput(given->gazetteers, (char *)"spans");
-    if (!given->lm && !searches && given->encoder.bidirectional && given->encoder.layers <= 1
-        && !corpus_find(all, "lm"))
+    if (!given->lm && given->encoder.bidirectional && given->encoder.layers <= 1 && !corpus_find(all, "lm"))
         given->lm = "0.1";
 }
 

@@ -23,14 +23,11 @@ void check_lm(const settings *given)
     (void)lm_weight(given);
 }
 
-void check_lm_tasks(const settings *given, const corpus *all, int automatic)
+void check_lm_tasks(const settings *given, const corpus *all)
 {
-    if (!given->lm) return;
-    if (corpus_find(all, NAME))
+    if (given->lm && corpus_find(all, NAME))
         fail_usage("--lm: the data have a task named %s: rename its column, or leave it out with --only",
                    NAME);
-    if (automatic)
-        fail_usage("--lm: is for a model of known structure: give --share NAME, too, such as --share full");
 }
 
 int is_lm(const settings *given, const char *name) { return given->lm && strcmp(name, NAME) == 0; }

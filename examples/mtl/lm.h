@@ -8,8 +8,8 @@
 /* Refuses what --lm and --lm-words cannot mean. */
 void check_lm(const settings *given);
 
-/* Refuses --lm where the data have a task of its name, or a search would choose what tasks share. */
-void check_lm_tasks(const settings *given, const corpus *all, int automatic);
+/* Refuses --lm where the data have a task of its name. */
+void check_lm_tasks(const settings *given, const corpus *all);
 
 /* 1 when --lm asks for a task of this name, which then is none of the data's. */
 int is_lm(const settings *given, const char *name);

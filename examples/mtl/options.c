@@ -167,7 +167,7 @@ static const option options[] = {
       "of the initial values, dropout and the order of the data [1]" },
     { "--preset", "auto|plain|best", TRAIN, TEXT, MEMBER(preset),
       "values for these, which single options change: auto goes by the data, plain by the book, best for "
-      "accuracy, takes longest [auto]" },
+      "accuracy, takes longest [best]" },
     { "--set", "GROUP.FIELD=VALUE", READING | IMPORT, SET, FIELDS(NULL),
       "any field, e.g. encoder.forget_bias=1; `mtl reference` lists them all" },
     { "--threads", "N", READING, FIELD, FIELDS("trainer.threads predictor.threads"),
@@ -204,7 +204,7 @@ static const option options[] = {
 };
 enum { OPTION_COUNT = sizeof options / sizeof *options };
 
-static const char DEFAULT_PRESET[] = "auto";
+static const char DEFAULT_PRESET[] = "best";
 
 const char *find_preset(int count, char **arguments)
 {

@@ -228,9 +228,9 @@ void set_field(settings *given, const char *option, const char *path, const char
     const group *in;
     const mtl_field *field = resolve_path(option, path, &in);
     origin from;
-    if (in->desc == MTL_DESC_SHARE) {       /* who says how to share needs no search */
+    if (in->desc == MTL_DESC_SHARE && strncmp(field->name, "attention", strlen("attention")) != 0) {
         given->automatic = strcmp(field->name, "kind") == 0 && strcmp(text, "auto") == 0;
-        if (given->automatic) return;
+        if (given->automatic) return;       /* who says how to share needs no search */
     }
     from.in = in;
     from.field = field;

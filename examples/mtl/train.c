@@ -224,7 +224,7 @@ int command_train(const settings *told, corpus *all)
     read_training_data(given, all);
     share = given->share;
     automatic = given->automatic && arrlenu(all->tasks) > 1 && arrlenu(all->valid) > 0;
-    check_lm_tasks(given, all, automatic);
+    check_lm_tasks(given, all);
     fixed = arrlenu(given->freeze) ? "--freeze" : frozen_vectors(given) ? "--vectors-rate 0"
         : arrlenu(given->init) ? "--init" : given->init_from ? "--init-from" : NULL;
     if (automatic && fixed)
