@@ -408,10 +408,12 @@ run info --model best.st
 result "--preset best without spans" "$(says stdout.txt "kind characters|swap=0")"
 check "nothing is told of phrases then" sh -c '! grep -q gazetteer stdout.txt'
 refuses "--preset best: an option that the data have no use for is still told" 2 "--swap|B-TYPE and I-TYPE" $best --data endings.tsv --out out.st --swap 0.5
+run $best --data train.tsv --valid valid.tsv --dir uni --out best.st
+run info --model best.st
+result "--preset best: what reads forwards stays a stream" "$(says stdout.txt "input prefix2|task slots: tags|stream      yes")"
 run $best --frames train.csv --features heat --task left:reals --out best.st --set encoder.bidirectional=0
 run info --model best.st
-result "--preset best for rows of numbers" "$(says stdout.txt "input frames|rdrop=0")"
-check "forward columns stay streams" sh -c '! grep -q "encoder-self" stdout.txt'
+result "--preset best for rows of numbers" "$(says stdout.txt "input frames|rdrop=0|stream      yes")"
 run $best --frames train.csv --features heat --task left:reals --out best.st --set encoder.bidirectional=0 --set share.attention=1
 run info --model best.st
 result "unless it is asked for" "$(says stdout.txt "column encoder-self")"

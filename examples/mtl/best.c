@@ -28,11 +28,15 @@ static int is_assigned(char *const *assignments, const char *name)
     return 0;
 }
 
+/* 1 when the encoder needs whole sequences. One that reads forwards alone may be meant for a stream, so it gets
+   nothing that has none. */
+static int reads_whole(const settings *given) { return given->encoder.bidirectional; }
+
 /* A conditional random field for tags, the best thresholds for sets of labels. */
 static void choose_head(settings *given, const task *of, int thresholds)
 {
     char *text = NULL;
-    if (of->classes <= MOST_CRF_LABELS && kind_with_head(of->kind, "crf")
+    if (reads_whole(given) && of->classes <= MOST_CRF_LABELS && kind_with_head(of->kind, "crf")
         && !is_assigned(given->heads, of->name)) {
         add_text(&text, "%s=crf", of->name);
         arrput(given->heads, text);
@@ -52,12 +56,12 @@ static size_t longest_sequence(const corpus *all)
 /* What is read of words, beside themselves, and the language model. */
 static void choose_words(settings *given, const corpus *all, int spans)
 {
-    if (!given->chars) given->chars = "cnn";
     given->affixes |= !given->no_affixes;
     if (!given->word_dropout) given->word_dropout = "0.25";
+    if (!reads_whole(given)) return;
+    if (!given->chars) given->chars = "cnn";
     if (spans && !arrlenu(given->gazetteers)) arrput(given->gazetteers, (char *)"spans");
-    if (!given->lm && given->encoder.bidirectional && given->encoder.layers <= 1 && !corpus_find(all, "lm"))
-        given->lm = "0.1";
+    if (!given->lm && given->encoder.layers <= 1 && !corpus_find(all, "lm")) given->lm = "0.1";
 }
 
 /* 'none' keeps the preset from choosing. */
@@ -81,7 +85,7 @@ static void choose(settings *given, const corpus *all)
     if (!arrlenu(given->frames)) choose_words(given, all, spans);
     if (!spans && by_preset(given, "fit.swap")) given->fit.swap = 0;
     if (!classes && by_preset(given, "trainer.rdrop")) given->trainer.rdrop = 0;
-    if ((longest_sequence(all) > MOST_ATTENDED_STEPS || !given->encoder.bidirectional)
+    if ((longest_sequence(all) > MOST_ATTENDED_STEPS || !reads_whole(given))
         && by_preset(given, "share.attention")) given->share.attention = 0;
 }
 
