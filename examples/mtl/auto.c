@@ -176,6 +176,9 @@ static double budget(const search *s)
     return unit == 0 ? number * s->alone : number * unit * s->alone / s->seconds;
 }
 
+/* 1 when the weights of tasks of steps are seen to: by a method of balancing, or by sums over steps. */
+static int has_weights(const settings *given) { return given->trainer.balance || given->trainer.sum_steps; }
+
 /* Trains an attempt, or takes what a finished checkpoint has of it. Returns 1 when there is a model to score,
    0 after numbers that ceased to be finite in the first epoch. */
 static int train_attempt(search *s, attempt *of, const mtl_fit_desc *how, mtl_batch *train,
@@ -187,8 +190,7 @@ static int train_attempt(search *s, attempt *of, const mtl_fit_desc *how, mtl_ba
     s->to->run = joint ? of->structure->name : s->all->tasks[of->tasks[0]].name;
     s->to->number = ++s->trainings;
     s->to->lessons = joint ? make_lessons(s, of, train) : NULL;
-    s->to->step_weight = !joint ? 0 : s->to->given->trainer.balance     /* which takes its place */
-        ? 1 : fmin(MOST_STEP_WEIGHT, mean_length(train));
+    s->to->step_weight = !joint ? 0 : has_weights(s->to->given) ? 1 : fmin(MOST_STEP_WEIGHT, mean_length(train));
     if (!checkpoints_finished(s->to, of->model, &of->result))
         fit_model(s->to, of->model, how, train, valid, &of->result, &broken);
     scored = !broken.code || of->result.best_epoch;

@@ -81,10 +81,21 @@ static void set_weights(const reporter *to, mtl_model *model, mtl_trainer *train
     arrfree(weights);
 }
 
-/* In a search balance and surgery are for its joint models alone. */
+/* 1 when one of the data's tasks is of steps; a language model is none of these. */
+static int has_steps(const mtl_model_desc *d)
+{
+    size_t k;
+    for (k = 0; k < d->task_count; k++)
+        if (d->tasks[k].level == MTL_LEVEL_STEP && d->tasks[k].kind != MTL_TASK_LM) return 1;
+    return 0;
+}
+
+/* In a search balance and surgery are for its joint models alone. Without a task of steps a language model's
+   loss, summed over these, would drown what it is to help. */
 static mtl_trainer *create_trainer(const reporter *to, mtl_model *model, mtl_error *err)
 {
     mtl_trainer_desc desc = to->given->trainer;
+    if (!has_steps(mtl_model_describe(model)) && by_preset(to->given, "trainer.sum_steps")) desc.sum_steps = 0;
     if (to->step_weight > 0 && !to->given->best) desc.lr *= JOINT_RATE;
     else if (to->number) desc.balance = desc.surgery = 0;
     return mtl_trainer_create(model, &desc, err);
