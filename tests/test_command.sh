@@ -645,6 +645,21 @@ compiles() { # COMPILER OPTIONS...: desc.c; true where there is no such compiler
 }
 check "info --desc-c is C" compiles gcc -std=c99
 check "it is C++20, too: mixes and all in the order of the fields" compiles g++ -std=c++20 -x c++
+printf 'text\tslots:tags\tkind:class\n' >odd.tsv
+for i in 1 2 3; do printf 'what??/ "is" \\n \303\251t??=\tO B-x I-x B-y\tp\nis what??/ "is"\tO O B-y\tq"\n' >>odd.tsv; done
+run $best --data odd.tsv --out odd.st --share full --class-weights kind=balanced --freeze text.weight
+run info --model odd.st --desc-c; cp stdout.txt odd.txt
+result "info --desc-c has words, labels and phrases" \
+    "$(says odd.txt '"what\?\?/", "\"is\"", "\\n"|phrases7[] = {|"y\011\"is\""|phrase_uses7[] = {|.phrases = phrases7|.labels = labels1|class_weights1[] = {')"
+{ echo '#include "mtl_rnn.h"'; cat odd.txt; echo 'int main(void) { mtl_error err = { MTL_OK }; mtl_model *model = mtl_model_create(&desc, &err);'
+    echo 'mtl_model_save(model, "rebuilt.st", &err); mtl_model_destroy(model); return err.code; }'; } >desc.c
+check "with characters and quotes as they are, as C" compiles gcc -std=c99
+check "as C++20" compiles g++ -std=c++20 -x c++
+if gcc -std=c99 -I"$top" -o rebuild desc.c "${mtl%/*}/mtl_rnn.o" -lm -pthread 2>/dev/null; then    # not where it has a sanitizer
+    check "the library makes a model of it" ./rebuild
+    run info --model rebuilt.st --desc-c
+    check "whose desc is the same" cmp -s stdout.txt odd.txt
+fi
 run info --model shared.st --json
 result "and names what penalties are about" "$(says stdout.txt '"name": "apart0"|"a": "shared", "b": "intent-own"')"
 refuses "--share adversarial wants two files" 1 "share.sets is 1; adversarial sharing tells data sets apart" \
