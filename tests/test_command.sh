@@ -473,6 +473,41 @@ run train --data train.tsv --out out.st $small --tokens slots --only intent
 check "--tokens reads a column of tags" [ "$status" -eq 0 ]
 refuses "--tokens for rows of numbers" 2 "--tokens|rows of numbers" train --frames train.csv --features heat --task left:reals --out out.st --tokens lemma
 
+# ---- what a checkpoint and a teacher read: it must be what the data have ----------------------------------------------------
+
+printf 'of\tw74\n' >of.tsv; printf 'by\tw74\n' >by.tsv
+read="train --preset plain --hidden 8 --embed 8 --epochs 1 --threads 1 --quiet --share full"
+run $read --data beside.tsv --out held.st --chars cnn --gazetteer of.tsv --checkpoint-every 2 --stop-after 3
+resumes="$read --out out.st --gazetteer of.tsv --resume held.st.checkpoint --force"
+differs() { # NAME TEXT OPTIONS...: neither the checkpoint nor a teacher fits
+    what=$1 wrong=$2; shift 2
+    refuses "--resume: $what" 1 "held.st.checkpoint: $wrong|; go on with what its run was asked for" $resumes "$@"
+    refuses "--teacher: $what" 1 "--teacher held.st: $wrong|; train it on the same files" $read --out out.st --teacher held.st "$@"
+}
+awk -F "$tab" -v OFS="$tab" '{ print $1, $3, $2, $4, $5 }' beside.tsv >other.tsv
+differs "columns of tokens in another order" "its inputs are text, characters, lemma, pos|those of the data and options text, characters, pos, lemma" \
+    --data other.tsv --chars cnn
+sed '1s/lemma/stem/' beside.tsv >other.tsv
+differs "tokens of another name" "its inputs are text, characters, lemma, pos|text, characters, stem, pos" --data other.tsv --chars cnn
+sed 's/l2/m2/g' beside.tsv >other.tsv
+differs "other tokens" 'its input lemma knows other tokens than the data have: "l2" in place of "m2"' --data other.tsv --chars cnn
+sed 's/w1/v1/' beside.tsv >other.tsv
+differs "other words" 'its input text knows other words than the data have: "w' --data other.tsv --chars cnn
+differs "no characters" "its inputs are text, characters, lemma, pos|those of the data and options text, lemma, pos" --data beside.tsv
+refuses "--resume: other phrases" 1 'its input gazetteer knows other phrases than the data have: "of' $read --data beside.tsv --out out.st --chars cnn \
+    --gazetteer by.tsv --resume held.st.checkpoint --force
+refuses "--resume: no phrases" 1 "its inputs are text, characters, lemma, pos, gazetteer, those of the data and options text, characters, lemma, pos;" \
+    $read --data beside.tsv --out out.st --chars cnn --resume held.st.checkpoint --force
+run $read --data beside.tsv --out taught.st --chars cnn --gazetteer by.tsv --teacher held.st
+check "--teacher: phrases are its own" [ "$status" -eq 0 ]
+printf 'text\tkind:class\na b b zz\tx\na a\ty\n' >rare.tsv; sed 's/zz/qq/' rare.tsv >other.tsv
+run $read --data rare.tsv --out rare.st --chars cnn --min-count 2
+refuses "--teacher: other characters" 1 'its input characters knows other characters than the data have: "z" in place of "q"' \
+    $read --data other.tsv --out out.st --chars cnn --min-count 2 --teacher rare.st
+sed 's/many/lots/' beside.tsv >other.tsv
+refuses "--resume: other labels" 1 "its task kind has other labels than the data" $resumes --data other.tsv --chars cnn
+refuses "--resume: another size" 1 "its model has no tensor encoder.weight_ih_l0 of this size" $resumes --data beside.tsv --chars cnn --hidden 9
+
 # ---- word vectors --------------------------------------------------------------------------------------------------------
 
 # The same four vectors as GloVe's, word2vec's text and fastText's, and word2vec's binary form (1, 2, -0.5 as floats).

@@ -55,7 +55,7 @@ static void print_mix_c(const char *member, const mtl_mix_desc *mix)
     printf(" }");
 }
 
-/* ---- lists: an array in front, such as words0 of input 0, which the desc names -------------------------- */
+/* ---- lists: an array in front, such as words0 of input 0, which the desc names ------------------------- */
 
 static void print_texts_c(const char *member, size_t owner, const char *const *texts, int count)
 {
@@ -104,7 +104,7 @@ static void print_list_name_c(const char *member, size_t owner, const void *list
     if (list) printf(",\n      .%s = %s%zu", member, member, owner);
 }
 
-/* ---- the desc: C++20 wants members in the order of the fields ------------------------------------------- */
+/* ---- the desc: C++20 wants members in the order of the fields ------------------------------------------ */
 
 static void print_input_c(size_t i, const mtl_input_desc *of)
 {

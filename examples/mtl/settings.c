@@ -221,7 +221,10 @@ const char *set_by(const settings *given, const char *path)
     return NULL;
 }
 
-int by_preset(const settings *given, const char *path) { return strcmp(set_by(given, path), "--preset") == 0; }
+int by_preset(const settings *given, const char *path)
+{
+    return strcmp(set_by(given, path), "--preset") == 0;
+}
 
 void set_field(settings *given, const char *option, const char *path, const char *text)
 {
