@@ -1845,14 +1845,34 @@ run info --model init.st --json
 check "the file says how its tensors began" grep -q '"init": "\*.weight_hh\*=orthogonal,text.weight=uniform:0.1,\*.output.weight=constant:0"' stdout.txt
 refuses "a rule of initial values that fits nothing" 2 '--init: no matrix fits "encodr.*"' train $text --out out.st --init "encodr.*=xavier"
 refuses "a kind of initial values that is none" 2 'names no kind of initial values, which are uniform:X' train $text --out out.st --init "*=xavir"
-refuses "initial values in the search for a structure" 2 "--init is for a model|--share NAME" train --data train.tsv --valid valid.tsv --out out.st --init "*=he"
+search="train --data train.tsv --valid valid.tsv $auto --quiet"
+run $search --out plain.st
+run $search --out begun.st --init "encoder.weight_hh*=orthogonal"
+check "initial values in a search" [ "$status" -eq 0 ]
+check "they make a difference" sh -c '! cmp -s begun.st plain.st'
+run $search --out cut.st --init "encoder.weight_hh*=orthogonal" --checkpoint-every 4 --stop-after 100
+run $search --out cut.st --init "encoder.weight_hh*=orthogonal" --checkpoint-every 4 --resume cut.st.checkpoint --threads 2
+check "a search with them that is resumed" cmp -s cut.st begun.st
+run $search --out begun.st --init "*-own.*=he,*.output.weight=xavier"
+check "initial values of what some structures have" [ "$status" -eq 0 ]
+refuses "initial values that fit no model of a search" 2 '--init: no matrix fits "encodr.*"; there are text.weight' $search --out out.st --init "*=he,encodr.*=he"
+refuses "a kind of initial values that is none, in a search" 2 '"*-own.*=hee" names no kind of initial values' $search --out out.st --init "*-own.*=hee"
 run train $text --out from.st --init-from init.st --stop-after 1
 result "--init-from says what it took" "$(says stderr.txt 'note: --init-from init.st: |tensors begin as there')"
 refuses "--init-from of another shape" 1 "--init-from init.st: its |rename it in the file" train $text --out out.st --init-from init.st --hidden 9
+run train --data train.tsv --valid valid.tsv $auto --quiet --share full --out whole.st --stop-after 1
+run $search --out begun.st --init-from whole.st
+check "--init-from in a search" sh -c '! cmp -s begun.st plain.st'
+run train --data train.tsv --valid valid.tsv $auto --out begun.st --init-from whole.st
+result "says once what the model of all tasks took" "$(says stderr.txt 'note: --init-from whole.st: 15 of 15 tensors begin as there')"
+check "and no more" [ "$(grep -c init-from stderr.txt)" -eq 1 ]
+run train --data train.tsv --valid valid.tsv $auto --out begun.st --init-from whole.st --hidden 9
+result "what has another shape is left out" "$(says stderr.txt '4 of 15 tensors begin as there')"
 header='{"x":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
 printf "\\$(printf %03o ${#header})\\0\\0\\0\\0\\0\\0\\0%s\\0\\0\\0\\0" "$header" >other.st
 refuses "--init-from of a file with other names" 1 "has none of this model's tensors, which are text.weight, ..|mtl info FILE" \
     train $text --out out.st --init-from other.st
+refuses "--init-from of a file with other names, in a search" 1 "has none of this model's tensors" $search --out out.st --init-from other.st
 refuses "--init-from of a file that is none" 1 "train.tsv" train $text --out out.st --init-from train.tsv
 refuses "frozen names in the search for a structure" 2 "--share NAME" train --data train.tsv --valid valid.tsv --out out.st --freeze text.weight
 run train $text --out cut.st --quiet --checkpoint-every 4 --stop-after 5 --freeze text.weight --freeze "slots.*"
