@@ -1800,7 +1800,8 @@ same() { # NAME OPTIONS...: two stops and two new processes end with the model o
 sed '1s/mood:class/tone:class/' second.tsv >tone.tsv
 text="--preset plain --data train.tsv --data tone.tsv --valid valid.tsv --hidden 8 --embed 8 --epochs 2"
 same "text" $text --schedule cosine --sampler annealed --set trainer.average=0.9 --set trainer.lazy=1 --sampler-weight tone.tsv=2
-same "phrases, swapped spans, equal lengths" $text --gazetteer spans --swap 0.9 --equal-length --sum-steps
+awk -F "$tab" -v OFS="$tab" '$2 ~ /^play/ && ++k % 2 { sub(/ [a-z]* now/, " now", $2); sub(/ I-artist/, "", $3) } 1' train.tsv >short.tsv
+same "phrases, swapped spans, equal lengths" $text --data short.tsv --gazetteer spans --swap 0.9 --equal-length --sum-steps
 same "frozen" $text --freeze text.weight,"encoder.*" --set trainer.average=0.9
 same "numbers" --preset auto --share full --frames train.csv --valid valid.csv --sequence unit --features heat,noise --task left:reals --task model:class \
     --hidden 8 --epochs 4 --batch 4 --sampler together --optimizer rmsprop --set fit.curriculum=length --patience 1
