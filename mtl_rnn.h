@@ -2148,7 +2148,8 @@ typedef struct mtl_fit_result {
 } mtl_fit_result;
 /* Trains on `train_count` data sets, scores on `valid_count` after each epoch, stops early, and leaves the
    best weights in the model (the last ones without validation data). desc NULL: defaults. result may be NULL.
-   An epoch is as many batches as all data sets have together (each by its weight). Samplers:
+   An epoch is as many batches as all data sets have together (each by its weight); with swap and equal_length
+   a round through a set may have some more or fewer. Samplers:
        proportional  every batch of every set once, in random order
        round-robin   the sets in turn, or by their weights: whose turn is most overdue
        temperature   set s at random, by weight_s size_s^(1/t)
@@ -26390,9 +26391,12 @@ MTL_DEF MTL__RARE mtl_status mtl_evaluate(mtl_predictor *predictor, const mtl_ba
 typedef struct mtl__sampler_set {
     mtl__dataset set;
     double weight;
-    size_t *order, *scratch, *batch_order;  /* [sequences] shuffled and sorted in pools; [batches] */
-    size_t *firsts;                         /* [batches + 1] where in `order` each one begins */
+    size_t *order, *scratch;                /* [sequences] shuffled and sorted in pools */
+    size_t *batch_order, *firsts;           /* [batches], [batches + 1] where in `order` each one begins */
     mtl__swap swap;
+    const int *lengths;                     /* [sequences] the data's; where they must be equal: `swapped` */
+    int *swapped;                           /* of the round's sequences, whose spans are swapped */
+    mtl__stretch *stretches;                /* [most of a sequence] */
     size_t batches, share;                  /* of a round; of an epoch, by its weight */
     size_t next, round, epoch;              /* next: of batch_order; shuffles so far; the last one's epoch */
     size_t drawn;                           /* batches since the start */
@@ -26472,20 +26476,31 @@ static const int *mtl__sampler_ranks(const mtl__sampler_set *s, const mtl_fit_de
                                      size_t epoch)
 {
     if ((double)epoch > floor((double)d->curriculum_share * d->epochs + 0.5)) return NULL;
-    return d->curriculum == MTL_CURRICULUM_LENGTH ? s->set.data->lengths
+    return d->curriculum == MTL_CURRICULUM_LENGTH ? s->lengths
         : d->curriculum == MTL_CURRICULUM_LOSS ? d->ranks[number] : NULL;
 }
 
 /* Cuts batches out of `order`. Returns how many. */
 static MTL__RARE size_t mtl__sampler_cut(mtl__sampler_set *s, const mtl_fit_desc *d)
 {
-    const int *lengths = s->set.data->lengths;
+    const int *lengths = s->lengths;
     size_t i, count = 0;
     for (i = 0; i < s->set.data->sequences; i++)
         if (!i || i - s->firsts[count - 1] == (size_t)d->batch
             || (d->equal_length && lengths[s->order[i]] != lengths[s->order[i - 1]])) s->firsts[count++] = i;
     s->firsts[count] = i;
     return count;
+}
+
+/* The lengths of the round's sequences: which spans are swapped follows from the seed, the round and the row
+   alone, so it is known before batches are cut. */
+static MTL__RARE void mtl__sampler_measure(mtl__sampler_set *s)
+{
+    size_t i, k, count;
+    for (i = 0; i < s->set.data->sequences; i++) {
+        count = mtl__swap_stretches(&s->swap, &s->set, i, s->stretches);
+        for (k = 0, s->swapped[i] = 0; k < count; k++) s->swapped[i] += (int)s->stretches[k].count;
+    }
 }
 
 /* Shuffles, sorts pools of `bucket` batches by length, cuts batches, shuffles these: similar lengths, random
@@ -26498,16 +26513,30 @@ static MTL__RARE void mtl__sampler_shuffle(mtl__sampler_set *s, const mtl_fit_de
     size_t n = s->set.data->sequences, i;
     const size_t pool = ranks || d->equal_length ? n : (size_t)d->batch * (size_t)d->bucket;
     uint64_t stream = (uint64_t)number << 40 | (uint64_t)s->round++ << 1;
+    s->swap.stream = (uint64_t)1 << 63 | (uint64_t)number << 40 | (uint64_t)s->round;
+    if (s->stretches) mtl__sampler_measure(s);
     for (i = 0; i < n; i++) s->order[i] = i;
     mtl__random_shuffle(s->order, n, d->seed, stream);
     for (i = 0; i < n; i += pool)
-        mtl__sort_falling(s->order + i, n - i < pool ? n - i : pool, ranks ? ranks : s->set.data->lengths,
-                          s->scratch);
-    (void)mtl__sampler_cut(s, d);
+        mtl__sort_falling(s->order + i, n - i < pool ? n - i : pool, ranks ? ranks : s->lengths, s->scratch);
+    s->batches = mtl__sampler_cut(s, d);
     for (i = 0; i < s->batches; i++) s->batch_order[i] = ranks ? s->batches - 1 - i : i;
     if (!ranks) mtl__random_shuffle(s->batch_order, s->batches, d->seed, stream | 1);
     s->next = 0;
     s->epoch = epoch;
+}
+
+/* Where spans are swapped and batches are of one length: room for a round's lengths. */
+static MTL__RARE void mtl__sampler_add_lengths(mtl__sampler_set *s, mtl_arena *arena, mtl_error *err)
+{
+    const mtl_batch *data = s->set.data;
+    size_t i, longest = 0;
+    for (i = 0; i < data->sequences; i++)
+        if ((size_t)data->lengths[i] > longest) longest = (size_t)data->lengths[i];
+    s->swapped = (int *)mtl__arena_zero(arena, data->sequences, sizeof *s->swapped, "data sets", err);
+    s->stretches = (mtl__stretch *)mtl__arena_zero(arena, 2 * longest + 1, sizeof *s->stretches, "data sets",
+                                                   err);
+    s->lengths = s->swapped;
 }
 
 /* A set, its weight and how many of its batches an epoch has. */
@@ -26534,16 +26563,17 @@ static MTL__RARE void mtl__sampler_add(mtl__sampler *p, size_t i, const mtl_batc
     s->order = (size_t *)mtl__arena_zero(arena, data->sequences, sizeof(size_t), "data sets", err);
     s->scratch = (size_t *)mtl__arena_zero(arena, data->sequences, sizeof(size_t), "data sets", err);
     s->firsts = (size_t *)mtl__arena_zero(arena, data->sequences + 1, sizeof(size_t), "data sets", err);
+    s->batch_order = (size_t *)mtl__arena_zero(arena, data->sequences, sizeof(size_t), "data sets", err);
     if (mtl__failed(err)) return;
+    s->lengths = data->lengths;
     for (n = 0; n < data->sequences; n++) s->order[n] = n;
     if (p->desc->equal_length) mtl__sort_falling(s->order, n, data->lengths, s->scratch);
     s->batches = mtl__sampler_cut(s, p->desc);
-    s->batch_order = (size_t *)mtl__arena_zero(arena, s->batches, sizeof(size_t), "data sets", err);
-    if (mtl__failed(err)) return;
     s->share = (size_t)(s->weight * (double)s->batches + 0.5);
     if (!s->share && s->weight > 0) s->share = 1;
     if (p->desc->swap > 0) mtl__swap_init(&s->swap, &s->set, model, p->desc, arena, err);
-    mtl__sampler_shuffle(s, p->desc, i, 1);
+    if (p->desc->equal_length && s->swap.labels) mtl__sampler_add_lengths(s, arena, err);
+    if (!mtl__failed(err)) mtl__sampler_shuffle(s, p->desc, i, 1);
 }
 
 static MTL__RARE mtl_status mtl__sampler_init(mtl__sampler *p, const mtl_batch *train, size_t count,
@@ -26593,7 +26623,6 @@ static mtl_batch mtl__sampler_next(mtl__sampler *p, const mtl_model *model, size
     first = &s->firsts[s->batch_order[s->next++]];
     p->drawn++;
     s->drawn++;
-    s->swap.stream = (uint64_t)1 << 63 | (uint64_t)number << 40 | (uint64_t)s->round;
     batch = mtl__dataset_batch(&s->set, model, s->swap.labels ? &s->swap : NULL, s->order + first[0],
                                first[1] - first[0], arena, err);
     batch.set = (int)number;

@@ -5,14 +5,10 @@
    (NaN) disturbs nobody else; labels need no probabilities; four slices run on the game's own job system.
    docs/step_by_step.md walks through it. Run: make && build/npc [FRAMES] */
 #include "npc_game.h"
-#include "mtl_rnn.h"
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum { ACTION, MOOD, THREAT, TASKS };
-enum { HEALTH, DISTANCE, NUMBERS };
-enum { CHARACTERS = 1000, SLICES = 4, LESSONS = 400, LENGTH = 64, STEPS = LESSONS * LENGTH };
+enum { SLICES = 4 };
 
 /* ---- learning, once, from characters that follow the rules --------------------------------------------- */
 
@@ -28,21 +24,11 @@ static mtl_model *learn(mtl_error *err)
                                   .encoder = { .cell = MTL_CELL_GRU, .hidden = 32 } };
     const mtl_trainer_desc how = { .lr = 1e-2f, .clip_norm = 1, .schedule = MTL_SCHEDULE_COSINE };
     const mtl_fit_desc fit = { .epochs = 30, .batch = 16 };
-    static int lasting[LESSONS], events[STEPS], actions[STEPS], threats[STEPS];
-    static mtl_real numbers[STEPS * NUMBERS], moods[STEPS];
-    const mtl_input input[] = { { .ids = events }, { .rows = numbers } };
-    const mtl_target targets[TASKS] = { { .labels = actions }, { .values = moods }, { .labels = threats } };
-    const mtl_batch data = { .sequences = LESSONS, .lengths = lasting, .inputs = input, .targets = targets };
-    unsigned long long seed = 1;
-    character c = {0};
-    for (int n = 0; n < STEPS; n++) {
-        if (n % LENGTH == 0) c = born(&seed);
-        happen(&c, &seed);
-        lasting[n / LENGTH] = LENGTH;
-        events[n] = c.event;
-        numbers[n * NUMBERS + HEALTH] = c.health, numbers[n * NUMBERS + DISTANCE] = c.distance;
-        actions[n] = c.action, moods[n] = c.mood, threats[n] = c.threat;
-    }
+    static lessons of;
+    const mtl_input input[] = { { .ids = of.events }, { .rows = of.numbers } };
+    const mtl_target goal[] = { { .labels = of.actions }, { .values = of.moods }, { .labels = of.threats } };
+    const mtl_batch data = { .sequences = LESSONS, .lengths = of.lengths, .inputs = input, .targets = goal };
+    write_lessons(&of);
     mtl_model *model = mtl_model_create(&desc, err);
     mtl_trainer *trainer = mtl_trainer_create(model, &how, err);
     mtl_fit(trainer, &data, 1, NULL, 0, &fit, NULL, err);
@@ -54,7 +40,7 @@ static mtl_model *learn(mtl_error *err)
 
 /* Characters that think together, with all that this takes: one job, or a whole game. */
 typedef struct slice {
-    size_t first, count, awake, left_out;   /* its characters; of them awake; refused so far */
+    size_t first, count, awake;             /* its characters; of them awake */
     mtl_predictor *predictor;
     mtl_state *state;
     int rows[CHARACTERS], events[CHARACTERS];               /* [awake] */
@@ -62,14 +48,6 @@ typedef struct slice {
     mtl_prediction out[TASKS];
     mtl_error err;
 } slice;
-
-/* What a saved game holds beside the memories. */
-typedef struct world {
-    unsigned long long seed, answers;       /* answers: all actions so far, as one number */
-    size_t frame, asked, agreed;
-    size_t taught[ACTIONS];                 /* how often the rules said so */
-    character all[CHARACTERS];
-} world;
 
 typedef struct game {
     world world;
@@ -91,18 +69,15 @@ static void move(world *w, slice *s)
             *c = born(&w->seed);
             mtl_state_reset_row(s->state, row, &s->err);
         }
-        if (c->asleep && c->asleep--) continue;
-        if (uniform(&w->seed) < 0.004) c->asleep = 60;
-        if (uniform(&w->seed) < 0.002) c->present = 0;
+        if (!is_awake(c, &w->seed)) continue;
         happen(c, &w->seed);
-        s->rows[s->awake] = (int)row, s->events[s->awake] = c->event;
-        s->numbers[s->awake * NUMBERS + HEALTH] = c->health;
-        s->numbers[s->awake++ * NUMBERS + DISTANCE] = c->distance;
+        sense(c, &s->events[s->awake], &s->numbers[s->awake * NUMBERS]);
+        s->rows[s->awake++] = (int)row;
     }
     if (w->frame == 100 && s->first == 0) s->numbers[DISTANCE] = (mtl_real)NAN;     /* a bug in the game */
 }
 
-/* All that the network does in a frame; a job. */
+/* What the network does in a frame; a job. */
 static void think(void *user, size_t index)
 {
     slice *s = &((slice *)user)[index];
@@ -112,17 +87,13 @@ static void think(void *user, size_t index)
     if (s->awake) mtl_predict(s->predictor, &batch, s->out, &s->err);
 }
 
-/* Whoever was left out goes on with what it did before. */
 static void act(world *w, slice *s)
 {
-    for (size_t i = 0; i < s->awake && !s->err.code; i++) {
+    for (size_t i = 0; i < s->awake && !s->err.code; i++) {     /* who was left out goes on as before */
         character *c = &w->all[s->first + (size_t)s->rows[i]];
-        if (mtl_predictor_skipped(s->predictor)[i]) s->left_out++;
+        if (mtl_predictor_skipped(s->predictor)[i]) w->left_out++;
         else c->does = s->out[ACTION].labels[i];
-        w->answers = w->answers * 31 + (unsigned long long)c->does;
-        w->agreed += c->does == c->action;
-        w->taught[c->action]++;
-        w->asked++;
+        count_action(w, c);
     }
 }
 
@@ -142,20 +113,18 @@ static void play(game *g, size_t to, jobs *j, double *took)
 /* A saved game: the world, and each character's memory behind it. */
 static void save(const game *g, world *w, mtl_real *memories, mtl_error *err)
 {
-    const size_t width = mtl_state_width(g->slices[0].state);
+    const size_t width = mtl_state_width(g->slices[0].state), each = g->slices[0].count;
     *w = g->world;
-    for (size_t k = 0; k < g->slice_count; k++)
-        for (size_t row = 0; row < g->slices[k].count; row++, memories += width)
-            mtl_state_get(g->slices[k].state, row, memories, err);
+    for (size_t i = 0; i < CHARACTERS; i++)
+        mtl_state_get(g->slices[i / each].state, i % each, memories + i * width, err);
 }
 
 static void load(game *g, const world *w, const mtl_real *memories, mtl_error *err)
 {
-    const size_t width = mtl_state_width(g->slices[0].state);
+    const size_t width = mtl_state_width(g->slices[0].state), each = g->slices[0].count;
     g->world = *w;
-    for (size_t k = 0; k < g->slice_count; k++)
-        for (size_t row = 0; row < g->slices[k].count; row++, memories += width)
-            mtl_state_set(g->slices[k].state, row, memories, err);
+    for (size_t i = 0; i < CHARACTERS; i++)
+        mtl_state_set(g->slices[i / each].state, i % each, memories + i * width, err);
 }
 
 /* All memory that the frames need: within max_rows a predictor in a buffer of ours takes nothing more. */
@@ -175,15 +144,14 @@ static void open_game(game *g, size_t slices, mtl_predictor_desc how, mtl_arena 
     }
 }
 
-static double percent(size_t part, size_t all) { return all ? 100 * (double)part / (double)all : 0; }
-
 /* A hundred frames, twice: from where the game is, and from where it was saved. */
 static void check_saving(game *g, jobs *j, mtl_error *err)
 {
     static world saved;
-    const size_t at = g->world.frame, width = mtl_state_width(g->slices[0].state);
-    mtl_real *memories = malloc(CHARACTERS * width * sizeof *memories);
+    const size_t at = g->world.frame;
+    mtl_real *memories = malloc(CHARACTERS * mtl_state_width(g->slices[0].state) * sizeof *memories);
     if (!memories) return;
+    print_rest(&g->world);
     save(g, &saved, memories, err);
     play(g, at + 100, j, NULL);
     const unsigned long long answers = g->world.answers;
@@ -194,47 +162,28 @@ static void check_saving(game *g, jobs *j, mtl_error *err)
     free(memories);
 }
 
-static int compare(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 /* One game from its beginning. */
 static void measure(const char *what, size_t slices, mtl_predictor_desc how, jobs *j, size_t frames,
                     mtl_error *err)
 {
     static game g;
     mtl_arena arena;
-    double *took = calloc(frames, sizeof *took), sum = 0;
-    size_t left_out = 0, most = 0;
+    double *took = calloc(frames, sizeof *took);
     mtl_arena_init(&arena, NULL, 0, NULL);
     open_game(&g, slices, how, &arena, err);
-    const world *w = &g.world;
     if (took && !err->code) {
         play(&g, frames, j, took);
-        for (size_t f = 0; f < frames; f++) sum += took[f];
-        qsort(took, frames, sizeof *took, compare);
-        printf("%-34s %6.0f %7.0f %8.0f %10.3f %9.1f %6.0f\n", what, 1e6 * sum / (double)frames,
-               1e6 * took[frames / 2], 1e6 * took[frames - 1], 1e6 * sum / (double)w->asked,
-               percent(w->agreed, w->asked), (double)arena.used / 1024);
+        print_frames(what, took, &g.world, arena.used);
+        if (slices == SLICES) check_saving(&g, j, err);
     }
     free(took);
-    for (size_t k = 0; k < slices; k++) left_out += g.slices[k].left_out;
-    for (size_t a = 0; a < ACTIONS; a++) most = w->taught[a] > most ? w->taught[a] : most;
-    if (slices == SLICES && !err->code) {
-        printf("\nThe most frequent action alone: %.1f %%. Steps left out: %zu of %zu.\n",
-               percent(most, w->asked), left_out, w->asked);
-        check_saving(&g, j, err);
-    }
     for (size_t k = 0; k < slices && !err->code; k++) *err = g.slices[k].err;
     mtl_arena_destroy(&arena);
 }
 
 int main(int argc, char **argv)
 {
-    const int asked = argc > 1 ? atoi(argv[1]) : 600;
-    const size_t frames = asked > 0 ? (size_t)asked : 1;
+    const size_t frames = argc > 1 && atoi(argv[1]) > 0 ? (size_t)atoi(argv[1]) : 600;
     mtl_error err = {0};
     jobs j = {0};
     const mtl_scheduler scheduler = { .user = &j, .parallel_for = parallel_for, .threads = WORKERS + 1 };
@@ -243,10 +192,7 @@ int main(int argc, char **argv)
     brain = model;
     for (int i = 0; i < CHARACTERS; i++) lengths[i] = 1;
     jobs_begin(&j);
-    printf("learnt in %.1f s; %d characters, %zu frames, which have 16667 us at 60 Hz\n\n", seconds() - start,
-           CHARACTERS, frames);
-    printf("%-34s %6s %7s %8s %10s %9s %6s\n", "us of a frame", "mean", "median", "longest", "character",
-           "right, %", "KB");
+    print_head(seconds() - start, frames);
     const mtl_predictor_desc full = { .max_steps = 1, .skip_bad = 1 };
     const mtl_predictor_desc labels = { .max_steps = 1, .skip_bad = 1, .logits = 1 };
     const mtl_predictor_desc spread = { .max_steps = 1, .skip_bad = 1, .logits = 1, .scheduler = &scheduler };

@@ -1,10 +1,12 @@
-/* What examples/npc.c takes from its game: characters and what happens to them, a clock, and a job system as
-   small as one can be. Include it first. */
+/* What examples/npc.c takes from its game: characters and what happens to them, lessons of them, a world that
+   counts what they do, a clock, and a job system as small as one can be. Include it first. */
 #if !defined(_POSIX_C_SOURCE) && !defined(_WIN32)
 #define _POSIX_C_SOURCE 200112L             /* clock_gettime, which -std=c99 hides */
 #endif
+#include "mtl_rnn.h"
 #include <math.h>
-#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <time.h>
 
 /* ---- characters ---------------------------------------------------------------------------------------- */
@@ -51,6 +53,99 @@ static void happen(character *c, unsigned long long *seed)
         : c->event == FOOD || c->health < 0.5f ? EAT : WANDER;
     c->threat = c->fear + c->alert > 1 ? ALARMED : c->fear + c->alert > 0.4f ? WARY : CALM;
     c->mood = 1 - c->anger - c->fear;
+}
+
+/* Falls asleep, wakes and leaves. */
+static int is_awake(character *c, unsigned long long *seed)
+{
+    if (c->asleep && c->asleep--) return 0;
+    if (uniform(seed) < 0.004) c->asleep = 60;
+    if (uniform(seed) < 0.002) c->present = 0;
+    return 1;
+}
+
+/* What the network may know of it. */
+enum { HEALTH, DISTANCE, NUMBERS };
+static void sense(const character *c, int *event, mtl_real numbers[NUMBERS])
+{
+    *event = c->event;
+    numbers[HEALTH] = c->health, numbers[DISTANCE] = c->distance;
+}
+
+/* ---- lessons: characters that follow the rules --------------------------------------------------------- */
+
+enum { LESSONS = 400, LENGTH = 64, STEPS = LESSONS * LENGTH };
+
+typedef struct lessons {
+    int lengths[LESSONS], events[STEPS], actions[STEPS], threats[STEPS];
+    mtl_real numbers[STEPS * NUMBERS], moods[STEPS];
+} lessons;
+
+static void write_lessons(lessons *to)
+{
+    unsigned long long seed = 1;
+    character c = {0};
+    for (int n = 0; n < STEPS; n++) {
+        if (n % LENGTH == 0) c = born(&seed);
+        happen(&c, &seed);
+        to->lengths[n / LENGTH] = LENGTH;
+        sense(&c, &to->events[n], &to->numbers[n * NUMBERS]);
+        to->actions[n] = c.action, to->moods[n] = c.mood, to->threats[n] = c.threat;
+    }
+}
+
+/* ---- the world: what a saved game holds beside the memories -------------------------------------------- */
+
+enum { CHARACTERS = 1000 };
+
+typedef struct world {
+    unsigned long long seed, answers;       /* answers: all actions so far, as one number */
+    size_t frame, asked, agreed, left_out;
+    size_t taught[ACTIONS];                 /* how often the rules said so */
+    character all[CHARACTERS];
+} world;
+
+static void count_action(world *w, const character *c)
+{
+    w->answers = w->answers * 31 + (unsigned long long)c->does;
+    w->agreed += c->does == c->action;
+    w->taught[c->action]++;
+    w->asked++;
+}
+
+static double percent(size_t part, size_t all) { return all ? 100 * (double)part / (double)all : 0; }
+
+static void print_rest(const world *w)
+{
+    size_t most = 0;
+    for (size_t a = 0; a < ACTIONS; a++) most = w->taught[a] > most ? w->taught[a] : most;
+    printf("\nThe most frequent action alone: %.1f %%. Steps left out: %zu of %zu.\n",
+           percent(most, w->asked), w->left_out, w->asked);
+}
+
+static void print_head(double learnt, size_t frames)
+{
+    printf("learnt in %.1f s; %d characters, %zu frames, which have 16667 us at 60 Hz\n\n", learnt,
+           CHARACTERS, frames);
+    printf("%-34s %6s %7s %8s %10s %9s %6s\n", "us of a frame", "mean", "median", "longest", "character",
+           "right, %", "KB");
+}
+
+static int compare(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* A line of the table; took: the seconds of each frame, which are sorted. */
+static void print_frames(const char *what, double *took, const world *w, size_t bytes)
+{
+    double sum = 0;
+    for (size_t f = 0; f < w->frame; f++) sum += took[f];
+    qsort(took, w->frame, sizeof *took, compare);
+    printf("%-34s %6.0f %7.0f %8.0f %10.3f %9.1f %6.0f\n", what, 1e6 * sum / (double)w->frame,
+           1e6 * took[w->frame / 2], 1e6 * took[w->frame - 1], 1e6 * sum / (double)w->asked,
+           percent(w->agreed, w->asked), (double)bytes / 1024);
 }
 
 /* ---- jobs: workers sleep until there are some. On Windows they are done one after the other ------------ */

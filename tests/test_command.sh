@@ -475,6 +475,41 @@ run train --data train.tsv --out out.st $small --tokens slots --only intent
 check "--tokens reads a column of tags" [ "$status" -eq 0 ]
 refuses "--tokens for rows of numbers" 2 "--tokens|rows of numbers" train --frames train.csv --features heat --task left:reals --out out.st --tokens lemma
 
+# ---- what a checkpoint and a teacher read: it must be what the data have ----------------------------------------------------
+
+printf 'of\tw74\n' >of.tsv; printf 'by\tw74\n' >by.tsv
+read="train --preset plain --hidden 8 --embed 8 --epochs 1 --threads 1 --quiet --share full"
+run $read --data beside.tsv --out held.st --chars cnn --gazetteer of.tsv --checkpoint-every 2 --stop-after 3
+resumes="$read --out out.st --gazetteer of.tsv --resume held.st.checkpoint --force"
+differs() { # NAME TEXT OPTIONS...: neither the checkpoint nor a teacher fits
+    what=$1 wrong=$2; shift 2
+    refuses "--resume: $what" 1 "held.st.checkpoint: $wrong|; go on with what its run was asked for" $resumes "$@"
+    refuses "--teacher: $what" 1 "--teacher held.st: $wrong|; train it on the same files" $read --out out.st --teacher held.st "$@"
+}
+awk -F "$tab" -v OFS="$tab" '{ print $1, $3, $2, $4, $5 }' beside.tsv >other.tsv
+differs "columns of tokens in another order" "its inputs are text, characters, lemma, pos|those of the data and options text, characters, pos, lemma" \
+    --data other.tsv --chars cnn
+sed '1s/lemma/stem/' beside.tsv >other.tsv
+differs "tokens of another name" "its inputs are text, characters, lemma, pos|text, characters, stem, pos" --data other.tsv --chars cnn
+sed 's/l2/m2/g' beside.tsv >other.tsv
+differs "other tokens" 'its input lemma knows other tokens than the data have: "l2" in place of "m2"' --data other.tsv --chars cnn
+sed 's/w1/v1/' beside.tsv >other.tsv
+differs "other words" 'its input text knows other words than the data have: "w' --data other.tsv --chars cnn
+differs "no characters" "its inputs are text, characters, lemma, pos|those of the data and options text, lemma, pos" --data beside.tsv
+refuses "--resume: other phrases" 1 'its input gazetteer knows other phrases than the data have: "of' $read --data beside.tsv --out out.st --chars cnn \
+    --gazetteer by.tsv --resume held.st.checkpoint --force
+refuses "--resume: no phrases" 1 "its inputs are text, characters, lemma, pos, gazetteer, those of the data and options text, characters, lemma, pos;" \
+    $read --data beside.tsv --out out.st --chars cnn --resume held.st.checkpoint --force
+run $read --data beside.tsv --out taught.st --chars cnn --gazetteer by.tsv --teacher held.st
+check "--teacher: phrases are its own" [ "$status" -eq 0 ]
+printf 'text\tkind:class\na b b zz\tx\na a\ty\n' >rare.tsv; sed 's/zz/qq/' rare.tsv >other.tsv
+run $read --data rare.tsv --out rare.st --chars cnn --min-count 2
+refuses "--teacher: other characters" 1 'its input characters knows other characters than the data have: "z" in place of "q"' \
+    $read --data other.tsv --out out.st --chars cnn --min-count 2 --teacher rare.st
+sed 's/many/lots/' beside.tsv >other.tsv
+refuses "--resume: other labels" 1 "its task kind has other labels than the data" $resumes --data other.tsv --chars cnn
+refuses "--resume: another size" 1 "its model has no tensor encoder.weight_ih_l0 of this size" $resumes --data beside.tsv --chars cnn --hidden 9
+
 # ---- word vectors --------------------------------------------------------------------------------------------------------
 
 # The same four vectors as GloVe's, word2vec's text and fastText's, and word2vec's binary form (1, 2, -0.5 as floats).
@@ -647,6 +682,21 @@ compiles() { # COMPILER OPTIONS...: desc.c; true where there is no such compiler
 }
 check "info --desc-c is C" compiles gcc -std=c99
 check "it is C++20, too: mixes and all in the order of the fields" compiles g++ -std=c++20 -x c++
+printf 'text\tslots:tags\tkind:class\n' >odd.tsv
+for i in 1 2 3; do printf 'what??/ "is" \\n \303\251t??=\tO B-x I-x B-y\tp\nis what??/ "is"\tO O B-y\tq"\n' >>odd.tsv; done
+run $best --data odd.tsv --out odd.st --share full --class-weights kind=balanced --freeze text.weight
+run info --model odd.st --desc-c; cp stdout.txt odd.txt
+result "info --desc-c has words, labels and phrases" \
+    "$(says odd.txt '"what\?\?/", "\"is\"", "\\n"|phrases7[] = {|"y\011\"is\""|phrase_uses7[] = {|.phrases = phrases7|.labels = labels1|class_weights1[] = {')"
+{ echo '#include "mtl_rnn.h"'; cat odd.txt; echo 'int main(void) { mtl_error err = { MTL_OK }; mtl_model *model = mtl_model_create(&desc, &err);'
+    echo 'mtl_model_save(model, "rebuilt.st", &err); mtl_model_destroy(model); return err.code; }'; } >desc.c
+check "with characters and quotes as they are, as C" compiles gcc -std=c99
+check "as C++20" compiles g++ -std=c++20 -x c++
+if gcc -std=c99 -I"$top" -o rebuild desc.c "${mtl%/*}/mtl_rnn.o" -lm -pthread 2>/dev/null; then    # not where it has a sanitizer
+    check "the library makes a model of it" ./rebuild
+    run info --model rebuilt.st --desc-c
+    check "whose desc is the same" cmp -s stdout.txt odd.txt
+fi
 run info --model shared.st --json
 result "and names what penalties are about" "$(says stdout.txt '"name": "apart0"|"a": "shared", "b": "intent-own"')"
 refuses "--share adversarial wants two files" 1 "share.sets is 1; adversarial sharing tells data sets apart" \
@@ -1752,7 +1802,8 @@ same() { # NAME OPTIONS...: two stops and two new processes end with the model o
 sed '1s/mood:class/tone:class/' second.tsv >tone.tsv
 text="--preset plain --data train.tsv --data tone.tsv --valid valid.tsv --hidden 8 --embed 8 --epochs 2"
 same "text" $text --schedule cosine --sampler annealed --set trainer.average=0.9 --set trainer.lazy=1 --sampler-weight tone.tsv=2
-same "phrases, swapped spans, equal lengths" $text --gazetteer spans --swap 0.9 --equal-length --sum-steps
+awk -F "$tab" -v OFS="$tab" '$2 ~ /^play/ && ++k % 2 { sub(/ [a-z]* now/, " now", $2); sub(/ I-artist/, "", $3) } 1' train.tsv >short.tsv
+same "phrases, swapped spans, equal lengths" $text --data short.tsv --gazetteer spans --swap 0.9 --equal-length --sum-steps
 same "frozen" $text --freeze text.weight,"encoder.*" --set trainer.average=0.9
 same "numbers" --preset auto --share full --frames train.csv --valid valid.csv --sequence unit --features heat,noise --task left:reals --task model:class \
     --hidden 8 --epochs 4 --batch 4 --sampler together --optimizer rmsprop --set fit.curriculum=length --patience 1
@@ -1797,14 +1848,34 @@ run info --model init.st --json
 check "the file says how its tensors began" grep -q '"init": "\*.weight_hh\*=orthogonal,text.weight=uniform:0.1,\*.output.weight=constant:0"' stdout.txt
 refuses "a rule of initial values that fits nothing" 2 '--init: no matrix fits "encodr.*"' train $text --out out.st --init "encodr.*=xavier"
 refuses "a kind of initial values that is none" 2 'names no kind of initial values, which are uniform:X' train $text --out out.st --init "*=xavir"
-refuses "initial values in the search for a structure" 2 "--init is for a model|--share NAME" train --data train.tsv --valid valid.tsv --out out.st --init "*=he"
+search="train --data train.tsv --valid valid.tsv $auto --quiet"
+run $search --out plain.st
+run $search --out begun.st --init "encoder.weight_hh*=orthogonal"
+check "initial values in a search" [ "$status" -eq 0 ]
+check "they make a difference" sh -c '! cmp -s begun.st plain.st'
+run $search --out cut.st --init "encoder.weight_hh*=orthogonal" --checkpoint-every 4 --stop-after 100
+run $search --out cut.st --init "encoder.weight_hh*=orthogonal" --checkpoint-every 4 --resume cut.st.checkpoint --threads 2
+check "a search with them that is resumed" cmp -s cut.st begun.st
+run $search --out begun.st --init "*-own.*=he,*.output.weight=xavier"
+check "initial values of what some structures have" [ "$status" -eq 0 ]
+refuses "initial values that fit no model of a search" 2 '--init: no matrix fits "encodr.*"; there are text.weight' $search --out out.st --init "*=he,encodr.*=he"
+refuses "a kind of initial values that is none, in a search" 2 '"*-own.*=hee" names no kind of initial values' $search --out out.st --init "*-own.*=hee"
 run train $text --out from.st --init-from init.st --stop-after 1
 result "--init-from says what it took" "$(says stderr.txt 'note: --init-from init.st: |tensors begin as there')"
 refuses "--init-from of another shape" 1 "--init-from init.st: its |rename it in the file" train $text --out out.st --init-from init.st --hidden 9
+run train --data train.tsv --valid valid.tsv $auto --quiet --share full --out whole.st --stop-after 1
+run $search --out begun.st --init-from whole.st
+check "--init-from in a search" sh -c '! cmp -s begun.st plain.st'
+run train --data train.tsv --valid valid.tsv $auto --out begun.st --init-from whole.st
+result "says once what the model of all tasks took" "$(says stderr.txt 'note: --init-from whole.st: 15 of 15 tensors begin as there')"
+check "and no more" [ "$(grep -c init-from stderr.txt)" -eq 1 ]
+run train --data train.tsv --valid valid.tsv $auto --out begun.st --init-from whole.st --hidden 9
+result "what has another shape is left out" "$(says stderr.txt '4 of 15 tensors begin as there')"
 header='{"x":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
 printf "\\$(printf %03o ${#header})\\0\\0\\0\\0\\0\\0\\0%s\\0\\0\\0\\0" "$header" >other.st
 refuses "--init-from of a file with other names" 1 "has none of this model's tensors, which are text.weight, ..|mtl info FILE" \
     train $text --out out.st --init-from other.st
+refuses "--init-from of a file with other names, in a search" 1 "has none of this model's tensors" $search --out out.st --init-from other.st
 refuses "--init-from of a file that is none" 1 "train.tsv" train $text --out out.st --init-from train.tsv
 refuses "frozen names in the search for a structure" 2 "--share NAME" train --data train.tsv --valid valid.tsv --out out.st --freeze text.weight
 run train $text --out cut.st --quiet --checkpoint-every 4 --stop-after 5 --freeze text.weight --freeze "slots.*"

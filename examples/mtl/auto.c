@@ -108,26 +108,50 @@ static lesson *make_lessons(const search *s, const attempt *of, mtl_batch *train
     return lessons;
 }
 
-static mtl_model *make_model(const search *s, const attempt *of)
+static mtl_model *make_model(const settings *given, corpus *all, const attempt *of)
 {
-    const settings *given = s->to->given;
     mtl_share_desc share = given->share;
-    mtl_error err = { 0 };
-    mtl_model *model;
     share.kind = of->structure->kind;
     share.hidden = (int)ceil(fmin(of->structure->hidden, given->best ? WIDEST_BEST : HUGE_VAL)
                              * given->encoder.hidden);
     share.own_hidden = (int)ceil(of->structure->own * given->encoder.hidden);
-    model = create_model(given, s->all, of->tasks, &share);
-    set_means(s->all, model, 0, &err);
-    check(&err);
-    return model;
+    return create_model(given, all, of->tasks, &share);
+}
+
+/* 1 when a rule of --init fits a model of this structure. */
+static int fits_structure(const settings *given, corpus *all, const structure_row *structure, int *tasks)
+{
+    attempt of = { 0 };
+    mtl_model *model;
+    int fits;
+    of.structure = structure;
+    of.tasks = tasks;
+    model = make_model(given, all, &of);
+    fits = mtl_model_describe(model)->init != NULL;
+    mtl_model_destroy(model);
+    return fits;
+}
+
+/* Each rule of --init must fit a model of all tasks; one that fits none is refused as without a search. */
+static void check_init(const search *s, int *tasks)
+{
+    settings one = *s->to->given;
+    size_t i, k;
+    one.init = NULL;
+    for (i = 0; i < arrlenu(s->to->given->init); i++) {
+        arrsetlen(one.init, 0);
+        arrput(one.init, s->to->given->init[i]);
+        one.automatic = 1;
+        for (k = FULL; k < STRUCTURES && !fits_structure(&one, s->all, &structures[k], tasks); k++) { }
+        one.automatic = 0;
+        if (k == STRUCTURES) (void)create_model(&one, s->all, tasks, &one.share);
+    }
+    arrfree(one.init);
 }
 
 /* Words that only other tasks' data have are never trained: their rows begin as zeros, as that of unknown
-   words does, which they are in a model of these tasks alone. has_vectors: those of the first input mean
-   something without training. */
-static void forget_unseen_words(mtl_model *model, const mtl_batch *train, int has_vectors)
+   words does, which they are in a model of these tasks alone. */
+static void forget_unseen_words(mtl_model *model, const mtl_batch *train)
 {
     const mtl_model_desc *d = mtl_model_describe(model);
     mtl_error err = { 0 };
@@ -138,7 +162,6 @@ static void forget_unseen_words(mtl_model *model, const mtl_batch *train, int ha
         char name[160];
         if (!d->inputs[k].vocabulary || d->inputs[k].reads ||
             mtl_input_kind_of(&d->inputs[k])->reads_spellings) continue;
-        if (has_vectors && !k) continue;
         snprintf(name, sizeof name, "%s.weight", d->inputs[k].name);
         table = mtl_model_tensor(model, name);
         arrsetlen(seen, table->shape[0]);
@@ -209,13 +232,17 @@ static void try_structure(search *s, const structure_row *structure, int *tasks)
     attempt of = { 0 };
     mtl_fit_desc how = s->to->given->fit;
     mtl_batch *train, *valid;
+    mtl_error err = { 0 };
     int block;
     of.structure = structure;
     of.tasks = tasks;
     train = labelled_batches(s->train, s->whole, tasks);
     valid = labelled_batches(s->valid, s->whole, tasks);
-    of.model = make_model(s, &of);
-    forget_unseen_words(of.model, train, s->all->vectors.width > 0);
+    of.model = make_model(s->to->given, s->all, &of);
+    forget_unseen_words(of.model, train);
+    begin_from_files(s->to->given, s->all, of.model, 0);
+    set_means(s->all, of.model, 0, &err);
+    check(&err);
     plan_fit(s->to->given, &how, train, arrlenu(train));
     of.cost = fit_cost(of.model, &how, train, arrlenu(train));
     if (structure != &structures[ALONE] && s->spent + of.cost > budget(s)) {
@@ -454,10 +481,11 @@ mtl_model *train_auto(reporter *to, corpus *all, const mtl_model_desc *whole, mt
     size_t i;
     read_budget(to->given, &unit);
     s.to = to, s.all = all, s.whole = whole, s.train = train, s.valid = valid;
+    for (i = 0; i < arrlenu(all->tasks); i++) arrput(tasks, (int)i);
+    check_init(&s, tasks);
     for (i = 0; i < arrlenu(all->tasks); i++) {
         int *one = NULL;
         arrput(one, (int)i);
-        arrput(tasks, (int)i);
         try_structure(&s, &structures[ALONE], one);
         if (s.stopped && i + 1 < arrlenu(all->tasks))
             fail("interrupted before every task had been trained: %s was not written%s", to->given->out,

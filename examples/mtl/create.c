@@ -266,64 +266,70 @@ static char *frozen_names(const settings *given)
     return text;
 }
 
-/* What --init says, as the library's desc wants it. A growing array, NULL for nothing. */
-static char *init_rules(const settings *given)
-{
-    char *text = NULL;
-    size_t i;
-    for (i = 0; i < arrlenu(given->init); i++) add_text(&text, "%s%s", i ? "," : "", given->init[i]);
-    return text;
-}
-
-/* As init_rules, of the preset's rules those that fit the model. */
-static char *fitting_rules(const settings *given, mtl_model_desc *desc)
+/* Initial values as the library's desc wants them: what --init says, or the preset. The preset's rules, and
+   in a search all, are left out where they fit no tensor of the model. A growing array, NULL for nothing. */
+static char *init_rules(const settings *given, mtl_model_desc *desc)
 {
     size_t i, count;
     const char *const *rules = preset_init(given, &count);
+    const int all = !rules && !given->automatic;
     char *text = NULL;
+    if (!rules) rules = (const char *const *)given->init, count = arrlenu(given->init);
     for (i = 0; i < count; i++) {
         mtl_error err = { 0 };
         desc->init = rules[i];
-        if (mtl_model_size(desc, &err) || strcmp(err.name, "init") != 0)
+        if (all || mtl_model_size(desc, &err) || strcmp(err.name, "init") != 0)
             add_text(&text, "%s%s", text ? "," : "", rules[i]);
     }
     return text;
 }
 
-/* Reads from --init-from what the file has of the model's tensors, by name. */
-static void read_initial(const settings *given, mtl_model *model)
+/* Reads from --init-from what the file has of the model's tensors, by name; in a search, what has another
+   shape there is left out. Returns how many there were. */
+static size_t read_initial(const settings *given, mtl_model *model, const mtl_safetensors *file)
 {
     const mtl_parameters *set = mtl_model_parameters(model);
-    mtl_safetensors file;
     mtl_error err = { 0 };
     char shape[160];
     size_t i, taken = 0;
-    if (!given->init_from) return;
-    open_tensors(given->init_from, &file);
     for (i = 0; i < set->count; i++) {
         mtl_tensor *of = set->tensors[i];
-        const mtl_safetensor *from = mtl_safetensors_find(&file, of->name);
-        if (!from) continue;
-        if (from->dims != of->dims || from->count != of->count || from->shape[0] != of->shape[0])
+        const mtl_safetensor *from = mtl_safetensors_find(file, of->name);
+        const int fits = from && from->dims == of->dims && from->count == of->count &&
+            from->shape[0] == of->shape[0];
+        if (from && !fits && !given->automatic)
             fail("--init-from %s: its %s is %s, that of this model %zux%zu; rename it in the file, or leave "
                  "it out", given->init_from, of->name, shape_text(from, shape), of->shape[0], of->shape[1]);
-        mtl_safetensor_values(from, of->value, &err);
-        taken++;
+        if (fits) mtl_safetensor_values(from, of->value, &err);
+        taken += (size_t)fits;
     }
     mtl_model_prepare(model, &err);
     if (err.code) fail("--init-from %s: %s", given->init_from, err.message);
-    if (!taken)
-        fail("--init-from %s: has none of this model's tensors, which are %s, ..; mtl info FILE lists the "
-             "file's", given->init_from, set->tensors[0]->name);
-    if (!given->quiet) note("--init-from %s: %zu of %zu tensors begin as there", given->init_from, taken,
-                            set->count);
-    mtl_safetensors_close(&file);
+    return taken;
+}
+
+void begin_from_files(const settings *given, const corpus *all, mtl_model *model, int told)
+{
+    const mtl_parameters *set = mtl_model_parameters(model);
+    mtl_safetensors file;
+    size_t taken;
+    if (given->init_from) {
+        open_tensors(given->init_from, &file);
+        taken = read_initial(given, model, &file);
+        if (told && !taken)
+            fail("--init-from %s: has none of this model's tensors, which are %s, ..; mtl info FILE lists "
+                 "the file's", given->init_from, set->tensors[0]->name);
+        if (told && !given->quiet)
+            note("--init-from %s: %zu of %zu tensors begin as there", given->init_from, taken, set->count);
+        mtl_safetensors_close(&file);
+    }
+    apply_vectors(given, all, model);
 }
 
 mtl_model *create_model(const settings *given, corpus *all, const int *chosen, const mtl_share_desc *share)
 {
     const char ***words = NULL, ***labels = NULL;
-    char *frozen = frozen_names(given), *rules = init_rules(given);
+    char *frozen = frozen_names(given), *rules;
     float **weights = NULL, *uses = NULL;
     mtl_input_desc *inputs = make_inputs(given, all, &words, &uses);
     mtl_task_desc *tasks = NULL, *with_lm = NULL;
@@ -347,11 +353,10 @@ mtl_model *create_model(const settings *given, corpus *all, const int *chosen, c
     desc.tasks = tasks;
     desc.task_count = arrlenu(tasks);
     desc.freeze = frozen;
-    desc.init = rules;
     mtl_share(share, &desc, &shared, &arena, &err);
     check(&err);
     if (arrlenu(chosen)) with_lm = add_lm_task(given, all, &shared);
-    if (!rules) shared.init = rules = fitting_rules(given, &shared);
+    shared.init = rules = init_rules(given, &shared);
     if (!mtl_model_size(&shared, &err) && ((frozen && strcmp(err.name, "freeze") == 0) ||
                                            (rules && strcmp(err.name, "init") == 0)))
         fail_usage("--%s", err.message);
@@ -359,8 +364,6 @@ mtl_model *create_model(const settings *given, corpus *all, const int *chosen, c
     model = mtl_model_create(&shared, &err);
     check(&err);
     mtl_arena_destroy(&arena);
-    read_initial(given, model);
-    apply_vectors(given, all, model);
     for (i = 0; i < arrlenu(words); i++) arrfree(words[i]);
     for (i = 0; i < arrlenu(labels); i++) {
         arrfree(labels[i]);

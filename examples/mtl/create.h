@@ -33,7 +33,12 @@ mtl_task_desc make_task_desc(const settings *given, const task *of, const char *
 void check_memory(const mtl_model_desc *desc);
 
 /* A model of the data and the settings, with its initial values, for the tasks in `chosen`, a growing array
-   of numbers in all->tasks. */
+   of numbers in all->tasks. In a search (given->automatic) rules of --init that fit none of its tensors are
+   left out: its desc's `init` has the others. */
 mtl_model *create_model(const settings *given, corpus *all, const int *chosen, const mtl_share_desc *share);
+
+/* Gives a new model what files say it begins with: --init-from, --vectors. told: 1: says how much it was, and
+   refuses a file that has nothing. */
+void begin_from_files(const settings *given, const corpus *all, mtl_model *model, int told);
 
 #endif

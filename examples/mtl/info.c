@@ -1,6 +1,7 @@
 #include "commands.h"
 
 #include "columns.h"
+#include "desc_c.h"
 #include "json.h"
 #include "models.h"
 #include "structure.h"

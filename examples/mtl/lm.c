@@ -8,9 +8,8 @@ static double lm_weight(const settings *given)
 {
     double x = 0;
     if (!mtl_text_number(given->lm, strlen(given->lm), &x) || x <= 0 || x > 1e6)
-        fail_usage("--lm %s: expected the weight of its loss, a number above 0, at most 1000000, such as 0.1, "
-                   "or none",
-                   given->lm);
+        fail_usage("--lm %s: expected the weight of its loss, a number above 0, at most 1000000, such as "
+                   "0.1, or none", given->lm);
     return x;
 }
 

@@ -25,7 +25,8 @@
        settings  options             what the command line says
        scales  batches  scores       what the library is given, and what it answers
        json  reports                 scores for readers and programs
-       models  create  structure     a model from a file, a new one, what it is made of
+       models  create  inputs        a model from a file, a new one; does another one read the same?
+       structure  desc_c             what a model is made of, for readers and as C
        tensors  derive               any safetensors file; the desc of a model that its tensors fit
        teach  progress  resume  fit  what models teach, training as it is watched, as it goes on; one training
        graft  auto                   one model out of parts of several; which tasks share, found by training

@@ -1,5 +1,6 @@
 #include "resume.h"
 
+#include "inputs.h"
 #include "options.h"
 #include "scales.h"
 #include "system.h"
@@ -163,29 +164,24 @@ static char *task_list(const mtl_model_desc *desc)
     return text;
 }
 
-/* What the checkpoint's weights do not fit in the model of these data and options, or NULL. */
-static const char *misfit(mtl_model *model, mtl_model *saved)
+/* How the checkpoint's model is not that of these data and options, a growing array; NULL: it is. */
+static char *misfit(mtl_model *model, mtl_model *saved)
 {
     const mtl_model_desc *a = mtl_model_describe(model), *b = mtl_model_describe(saved);
     const mtl_parameters *set = mtl_model_parameters(model), *other = mtl_model_parameters(saved);
+    char *text = input_difference(b, a, 1);
     size_t i;
-    if (set->count != other->count) return "the layers";
-    for (i = 0; i < set->count; i++) {
+    for (i = 0; i < a->task_count && !text; i++)
+        if (a->tasks[i].classes != b->tasks[i].classes ||
+            !same_texts(a->tasks[i].labels, b->tasks[i].labels, (size_t)a->tasks[i].classes))
+            add_text(&text, "its task %s has other labels than the data", a->tasks[i].name);
+    for (i = 0; i < set->count && !text; i++) {
         const mtl_tensor *t = set->tensors[i], *f = mtl_parameters_find(other, t->name);
         if (!f || f->dims != t->dims || f->shape[0] != t->shape[0] || f->shape[1] != t->shape[1])
-            return t->name;
+            add_text(&text, "its model has no tensor %s of this size", t->name);
     }
-    for (i = 0; i < a->input_count; i++)
-        if (!same_texts(a->inputs[i].words, b->inputs[i].words, (size_t)a->inputs[i].vocabulary))
-            return "the words";
-    for (i = 0; i < a->input_count; i++)
-        if (a->inputs[i].phrase_count != b->inputs[i].phrase_count ||
-            !same_texts(a->inputs[i].phrases, b->inputs[i].phrases, (size_t)a->inputs[i].phrase_count))
-            return "the phrases";
-    for (i = 0; i < a->task_count; i++)
-        if (!same_texts(a->tasks[i].labels, b->tasks[i].labels, (size_t)a->tasks[i].classes))
-            return "the labels";
-    return NULL;
+    if (set->count != other->count && !text) add_text(&text, "its model has more tensors");
+    return text;
 }
 
 static void check_resumed(const checkpoints *c, const mtl_error *err)
@@ -198,7 +194,7 @@ static mtl_model *open_checkpoint(const settings *given, checkpoints *c)
 {
     mtl_error err = { 0 };
     mtl_model *saved;
-    char *theirs, *ours;
+    char *theirs, *ours, *difference;
     if (!is_there(c->from)) fail("--resume %s: there is no such file", c->from);
     c->file = source_open(c->from);
     mtl_safetensors_open_memory(&c->tensors, c->file.bytes, c->file.size, &err);
@@ -212,9 +208,8 @@ static mtl_model *open_checkpoint(const settings *given, checkpoints *c)
         fail("--resume %s: holds no optimiser state, as a model that is finished; expected the checkpoint of "
              "a run, which --checkpoint-every keeps", c->from);
     check_settings(given, c, mtl_model_note(saved, "run", NULL, NULL));
-    if (misfit(c->model, saved))
-        fail("--resume %s: %s of its model are not those of this data and these options, --force or not",
-             c->from, misfit(c->model, saved));
+    if ((difference = misfit(c->model, saved)) != NULL)
+        fail("--resume %s: %s; go on with what its run was asked for, --force or not", c->from, difference);
     arrfree(theirs);
     arrfree(ours);
     return saved;

@@ -62,7 +62,7 @@ const char *field_name(const char *path);
 /* Group and field of "encoder.hidden" or "task.intent.weight"; wrong ones end the program. */
 const mtl_field *resolve_path(const char *option, const char *path, const group **in);
 
-/* The option that set a field last, "--preset" too; NULL: none has. by_preset: a preset has, and no option. */
+/* The option that set a field last, "--preset" too; NULL: none has. by_preset: a preset has, no option. */
 const char *set_by(const settings *given, const char *path);
 int by_preset(const settings *given, const char *path);
 

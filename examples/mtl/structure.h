@@ -1,4 +1,4 @@
-/* What a model is made of: who reads and trains what, as text; its desc as C. */
+/* What a model is made of: who reads and trains what, as text. */
 #ifndef MTL_STRUCTURE_H
 #define MTL_STRUCTURE_H
 
@@ -16,8 +16,5 @@ unsigned char *trace_tasks(const mtl_model_desc *desc);
 
 /* A line for each column and task: its mix, its parameters, which tasks train it. */
 void print_structure(mtl_model *model);
-
-/* Definitions of the inputs, columns and tasks, and of a mtl_model_desc that names them. */
-void print_desc_c(const mtl_model_desc *desc);
 
 #endif

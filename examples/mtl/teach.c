@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "batches.h"
+#include "inputs.h"
 #include "models.h"
 #include "scales.h"
 #include "system.h"
@@ -98,19 +99,6 @@ void add_lessons(lesson **lessons, const settings *given, const mtl_model *teach
     }
 }
 
-/* 1 when both models read the same data the same way. */
-static int same_inputs(const mtl_model_desc *a, const mtl_model_desc *b)
-{
-    size_t i;
-    for (i = 0; i < a->input_count && i < b->input_count && !a->inputs[i].reads && !b->inputs[i].reads; i++)
-        if (a->inputs[i].vocabulary != b->inputs[i].vocabulary ||
-            a->inputs[i].features != b->inputs[i].features ||
-            mtl_input_kind_of(&a->inputs[i]) != mtl_input_kind_of(&b->inputs[i]) ||
-            !same_texts(a->inputs[i].words, b->inputs[i].words, (size_t)b->inputs[i].vocabulary))
-            return 0;
-    return (i == a->input_count || a->inputs[i].reads) && (i == b->input_count || b->inputs[i].reads);
-}
-
 /* Adds what one teacher knows of the model's tasks. */
 static void add_file(lesson **lessons, const settings *given, const corpus *all, const char *path,
                      const mtl_model *model, mtl_batch *batches)
@@ -119,10 +107,11 @@ static void add_file(lesson **lessons, const settings *given, const corpus *all,
     mtl_error err = { 0 };
     mtl_model *teacher = load_model(path);
     size_t k, taught = 0;
+    char *difference;
     theirs = mtl_model_describe(teacher);
-    if (!same_inputs(theirs, ours))
-        fail("--teacher %s: knows other words or features than the training data have: train it on the same "
-             "files", path);
+    if ((difference = input_difference(theirs, ours, 0)) != NULL)
+        fail("--teacher %s: %s; train it on the same files, with the same options about what is read", path,
+             difference);
     set_means(all, teacher, 0, &err);       /* its answers are centred, as what the model learns */
     check(&err);
     for (k = 0; k < theirs->task_count; k++) {

@@ -135,7 +135,7 @@ static void print_start(const settings *given, const corpus *all, mtl_model *mod
 }
 
 /* Says which weights were kept and why: result->stopped by Ctrl-C or --stop-after. */
-static void report_end(const settings *given, int automatic, const mtl_fit_result *result)
+static void report_end(const settings *given, const mtl_fit_result *result)
 {
     char kept[80];
     if (result->best_epoch)
@@ -147,7 +147,7 @@ static void report_end(const settings *given, int automatic, const mtl_fit_resul
         printf("best epoch %zu%s, score %.4f", result->best_epoch,
                result->parts ? ", with what single tasks train from the epochs best for these" : "",
                result->best_score);
-    else if (!result->stopped && automatic) printf("score %.4f", result->best_score);
+    else if (!result->stopped && given->automatic) printf("score %.4f", result->best_score);
     else if (!result->stopped) printf("no --valid data: the last epoch's weights were kept");
     else printf("interrupted");
     printf("; %.1f s of training; saved to %s\n", result->train_seconds, given->out);
@@ -155,7 +155,7 @@ static void report_end(const settings *given, int automatic, const mtl_fit_resul
 
 /* One training, or the search for what is shared; the model's notes say how it was trained. *broken: see
    fit_model. */
-static mtl_model *train(const settings *given, corpus *all, int automatic, mtl_model *whole, mtl_batch *data,
+static mtl_model *train(const settings *given, corpus *all, mtl_model *whole, mtl_batch *data,
                         mtl_batch *valid, const int *tasks, mtl_fit_result *result, mtl_error *broken)
 {
     mtl_model *model = whole;
@@ -171,7 +171,7 @@ static mtl_model *train(const settings *given, corpus *all, int automatic, mtl_m
     to.all = all;
     print_start(given, all, model);
     catch_interrupts();
-    if (automatic) {
+    if (given->automatic) {
         model = train_auto(&to, all, mtl_model_describe(whole), data, valid, result);
         mtl_model_destroy(whole);
     } else {
@@ -215,7 +215,7 @@ int command_train(const settings *told, corpus *all)
     mtl_model *model;
     mtl_batch *data, *valid;
     const char *fixed;
-    int automatic, *tasks = NULL;
+    int several, *tasks = NULL;
     size_t k;
     check_output(given, given->out, "--out");
     if (given->log) check_output(given, given->log, "--log");
@@ -223,28 +223,29 @@ int command_train(const settings *told, corpus *all)
         fail("--log %s: is --out, too; expected another path", given->log);
     read_training_data(given, all);
     share = given->share;
-    automatic = given->automatic && arrlenu(all->tasks) > 1 && arrlenu(all->valid) > 0;
+    several = given->automatic && arrlenu(all->tasks) > 1;
+    given->automatic = several && arrlenu(all->valid) > 0;
     check_lm_tasks(given, all);
-    fixed = arrlenu(given->freeze) ? "--freeze" : frozen_vectors(given) ? "--vectors-rate 0"
-        : arrlenu(given->init) ? "--init" : given->init_from ? "--init-from" : NULL;
-    if (automatic && fixed)
+    fixed = arrlenu(given->freeze) ? "--freeze" : frozen_vectors(given) ? "--vectors-rate 0" : NULL;
+    if (given->automatic && fixed)
         fail_usage("%s is for a model of known structure: give --share NAME, too, such as --share full",
                    fixed);
     check_sampler_weights(given, all);
-    if (given->automatic && arrlenu(all->tasks) > 1 && !automatic && !given->quiet)
+    if (several && !given->automatic && !given->quiet)
         note("without --valid data there is nothing to choose by: all tasks share one encoder");
     report_direction(given);
     report_useless(given);
     for (k = 0; k < arrlenu(all->tasks); k++) arrput(tasks, (int)k);
     if (!share.sets) share.sets = (int)arrlenu(all->train);
     model = create_model(given, all, tasks, &share);
+    begin_from_files(given, all, model, 1);
     find_feature_scales(all);
     find_target_scales(all);
     set_means(all, model, 0, &err);
     data = make_batches(all, all->train, model);
     valid = make_batches(all, all->valid, model);
     check(&err);
-    model = train(given, all, automatic, model, data, valid, tasks, &result, &broken);
+    model = train(given, all, model, data, valid, tasks, &result, &broken);
     choose_thresholds(given, all, model, valid);
     set_means(all, model, 1, &err);
     mtl_model_save(model, given->out, &err);
@@ -252,7 +253,7 @@ int command_train(const settings *told, corpus *all)
     check(&err);
     if (broken.code)
         fail("%s; the best model so far (epoch %zu) is in %s", broken.message, result.best_epoch, given->out);
-    report_end(given, automatic, &result);
+    report_end(given, &result);
     checkpoints_done(given, result.stopped);
     if (arrlenu(valid) && !given->quiet) report_scores(given, all, model, valid);
     mtl_model_destroy(model);
