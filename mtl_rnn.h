@@ -15248,9 +15248,8 @@ MTL_DEF mtl_status mtl_do_embedding(const mtl_operation *op, mtl_frame *f)
     mtl_real *to = mtl__at(f, op->to);
     unsigned j;
     if (id < 0 || (unsigned)id >= op->rows)
-        return mtl__fail(f->err, MTL_ERROR_RANGE, op->name, id,
-                         "input %s: id %d of sequence %z is not in 0 .. %d", op->name, id, f->sequence,
-                         (int)op->rows - 1);
+        return mtl__fail(f->err, MTL_ERROR_RANGE, op->name, id, "input %s: id %d of sequence %z is not in "
+                         "0 .. %d", op->name, id, f->sequence, (int)op->rows - 1);
     for (j = 0; j < op->columns; j++)
         to[j] = op->how && id == 0 ? 0 : op->factor * op->weights[0][(size_t)id * op->columns + j];
     return MTL_OK;
@@ -15268,9 +15267,8 @@ MTL_DEF mtl_status mtl_do_features(const mtl_operation *op, mtl_frame *f)
     else memcpy(to, x, op->columns * sizeof *to);
     for (j = 0; !good; j++)
         if (!mtl__is_finite(x[j]))
-            return mtl__fail(f->err, MTL_ERROR_NUMBER, op->name, (long long)j,
-                             "input %s: column %z of sequence %z is not a finite number", op->name, (size_t)j,
-                             f->sequence);
+            return mtl__fail(f->err, MTL_ERROR_NUMBER, op->name, (long long)j, "input %s: column %z of "
+                             "sequence %z is not a finite number", op->name, (size_t)j, f->sequence);
     return MTL_OK;
 }
 
@@ -17936,9 +17934,8 @@ static void mtl__chain_decode_part(const mtl__kernels *kernels, const void *pass
             for (j = 0; !t && j < l->chain->labels; j++)
                 best[j] = mtl__chain_start(l->chain, l->bound, j);
             if (t)
-                kernels->chain_best(l->chain->labels,
-                                    d->best + mtl__lattice_row(l, b, t - 1) * l->stride, l->scores, l->stride,
-                                    best);
+                kernels->chain_best(l->chain->labels, d->best + mtl__lattice_row(l, b, t - 1) * l->stride,
+                                    l->scores, l->stride, best);
             good &= mtl__decode_row(kernels, l, best, mtl__lattice_row(l, b, t));
         }
         while (t-- > 0) {
@@ -18021,8 +18018,7 @@ static void mtl__paths_tell(const mtl__chain_paths *d, size_t b, size_t k, doubl
     d->log_p[k * l->packing->sequences + caller] = way < 0 ? mtl__nan() : (mtl_real)(score - l->total[b]);
     while (t-- > 0) {
         const size_t n = mtl__lattice_row(l, b, t);
-        d->labels[k * l->packing->rows + (size_t)d->items[n]] = way < 0 ? MTL_MISSING
-            : way / (int)d->count;
+        d->labels[k * l->packing->rows + (size_t)d->items[n]] = way < 0 ? MTL_MISSING : way / (int)d->count;
         if (way >= 0) way = d->back[n * labels * d->count + (size_t)way];
     }
 }
@@ -18442,9 +18438,8 @@ static MTL__RARE void mtl__cells_build_norms(mtl__cells *column, const mtl_colum
 static MTL__RARE void mtl__refuse_recurrent(const mtl_column_desc *d, const char *what, mtl_error *err)
 {
     if (d->dropout_recurrent > 0)
-        mtl__fail(err, MTL_ERROR_FIELD, "dropout_recurrent", -1,
-                  "column %s: dropout_recurrent is for recurrent matrices, and %s has none; use dropout or "
-                  "dropout_between", d->name, what);
+        mtl__fail(err, MTL_ERROR_FIELD, "dropout_recurrent", -1, "column %s: dropout_recurrent is for "
+                  "recurrent matrices, and %s has none; use dropout or dropout_between", d->name, what);
 }
 
 static MTL__RARE mtl_status mtl__cells_build(mtl_column_part *part, mtl_parameters *set, mtl_error *err)
@@ -18464,8 +18459,7 @@ static MTL__RARE mtl_status mtl__cells_build(mtl_column_part *part, mtl_paramete
     for (l = 0; l < layers && !mtl__failed(err); l++) {
         mtl__print(text, sizeof text, "%s.", d->name);
         for (k = 0; k < directions; k++) {
-            column->cells[l * directions + k] = mtl_cell_add(set, text, &cell, inputs, (int)l, (int)k,
-                                                              err);
+            column->cells[l * directions + k] = mtl_cell_add(set, text, &cell, inputs, (int)l, (int)k, err);
             units[l * directions + k] = (size_t)d->hidden;
         }
         column->names[l] = l + 1 == layers && !d->norm_output ? d->name
@@ -18631,9 +18625,8 @@ static MTL__RARE unsigned mtl__cells_stream(mtl_maker *m, const mtl_column_part 
     unsigned rows[2];
     size_t l;
     if (part->directions > 1)
-        mtl__fail(m->err, MTL_ERROR_UNSUPPORTED, part->desc->name, -1,
-                  "column %s cannot be streamed: it reads backwards, from a sequence's end (bidirectional)",
-                  part->desc->name);
+        mtl__fail(m->err, MTL_ERROR_UNSUPPORTED, part->desc->name, -1, "column %s cannot be streamed: it "
+                  "reads backwards, from a sequence's end (bidirectional)", part->desc->name);
     x = mtl__stream_norm(m, column->input, x);
     for (l = 0; l < part->states && !mtl__failed(m->err); l++) {
         rows[0] = x;
@@ -19076,9 +19069,8 @@ static MTL__RARE unsigned mtl__experts_stream(mtl_maker *m, const mtl_mix *mix, 
 {
     const mtl__mixed *mixed = (const mtl__mixed *)mix->data;
     if (mix->desc->per_sequence && mix->level == MTL_LEVEL_STEP)
-        mtl__fail(m->err, MTL_ERROR_UNSUPPORTED, mix->owner, -1,
-                  "%s cannot be streamed: its experts have one gate a sequence (per_sequence), which is "
-                  "known at its end", mix->owner);
+        mtl__fail(m->err, MTL_ERROR_UNSUPPORTED, mix->owner, -1, "%s cannot be streamed: its experts have "
+                  "one gate a sequence (per_sequence), which is known at its end", mix->owner);
     if (by == MTL__NO_PLACE) by = mtl__stream_concat(m, sources, mix->widths, mix->count);
     by = mtl__stream_softmax(m, mtl__stream_dense(m, mixed->gate, by), mix->count);
     return mtl__stream_blend(m, sources, mix->count, mix->width, NULL, by);
@@ -19276,10 +19268,9 @@ static void mtl__input_check_ids(mtl_input_desc *d, const char *of, const char *
 {
     mtl__input_check(d, what, err);
     if (!mtl__failed(err) && (!d->vocabulary || d->padding_zero || d->scale != 1))
-        mtl__fail(err, MTL_ERROR_FIELD, what, -1,
-                  "%s.%s: an input of %s (\"%s\") has a vocabulary of them, no features, no padding "
-                  "and no scale", what, !d->vocabulary ? "vocabulary" : d->padding_zero
-                  ? "padding_zero" : "scale", of, d->name);
+        mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s.%s: an input of %s (\"%s\") has a vocabulary of them, "
+                  "no features, no padding and no scale", what, !d->vocabulary ? "vocabulary"
+                  : d->padding_zero ? "padding_zero" : "scale", of, d->name);
     if (!mtl__failed(err) && d->unknown_chances)
         mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s.unknown_chances: are for embeddings of words, not for "
                   "%s", what, of);
@@ -19366,10 +19357,9 @@ static mtl_status mtl__characters_verify(const mtl_input_part *part, const mtl_i
                          part->desc->name, id, sequence, step, all->count);
     for (i = all->begins[id]; i < all->begins[(size_t)id + 1]; i++)
         if (all->characters[i] < 0 || all->characters[i] >= part->desc->vocabulary)
-            return mtl__fail(err, MTL_ERROR_RANGE, part->desc->name, (long long)row,
-                             "input %s: character %d of the word of sequence %z, step %d is not in 0 .. %d",
-                             part->desc->name, all->characters[i], sequence, step,
-                             part->desc->vocabulary - 1);
+            return mtl__fail(err, MTL_ERROR_RANGE, part->desc->name, (long long)row, "input %s: character %d "
+                             "of the word of sequence %z, step %d is not in 0 .. %d", part->desc->name,
+                             all->characters[i], sequence, step, part->desc->vocabulary - 1);
     return MTL_OK;
 }
 
@@ -19568,8 +19558,7 @@ static MTL__RARE mtl_status mtl__tap_stop(mtl__tap *tap, const mtl__node *nodes,
                 found += tap->stopped[i] = 1;
         if (found) continue;
         mtl__copy_text(shown, mtl__at_most((stop ? (size_t)(stop - 1 - name) : strlen(name)) + 1,
-                                           sizeof shown),
-                       name);
+                                           sizeof shown), name);
         mtl__print(field, sizeof field, "%s.stop", where);
         return mtl__fail(err, MTL_ERROR_FIELD, field, -1, "%s: \"%s\" is none of the mix's sources", field,
                          shown);
@@ -19668,9 +19657,8 @@ static MTL__RARE unsigned mtl__tap_stream(mtl_maker *m, const mtl__tap *tap, con
     for (i = 0; i < total && !mtl__failed(m->err); i++) {
         const mtl__node *node = &nodes[tap->sources[i] / MTL__NODE_PARTS];
         if (node->level != tap->mix.level)
-            mtl__fail(m->err, MTL_ERROR_UNSUPPORTED, tap->mix.owner, -1,
-                      "%s cannot be streamed: at each step "
-                      "it reads %s, which is known at a sequence's end", tap->mix.owner, node->name);
+            mtl__fail(m->err, MTL_ERROR_UNSUPPORTED, tap->mix.owner, -1, "%s cannot be streamed: at each "
+                      "step it reads %s, which is known at a sequence's end", tap->mix.owner, node->name);
         sources[i] = places[tap->sources[i]];
         widths[i] = node->width[tap->sources[i] % MTL__NODE_PARTS];
     }
@@ -20273,9 +20261,8 @@ static int mtl__crf_is_bound(const mtl_task_part *part)
 static MTL__RARE mtl_activation *mtl__crf_loss(mtl_run *run, const mtl_task_part *part,
                                                const mtl_loss_items *items, mtl_activation *x)
 {
-    return mtl__chain_loss_forward(run, (const mtl__chain *)part->data, x,
-                                   items->target ? items->target->labels : NULL, mtl__crf_is_bound(part),
-                                   items->divisor);
+    return mtl__chain_loss_forward(run, (const mtl__chain *)part->data, x, items->target
+                                   ? items->target->labels : NULL, mtl__crf_is_bound(part), items->divisor);
 }
 
 /* The probabilities of each step's labels, all others summed over. */
@@ -20294,9 +20281,8 @@ static MTL__RARE void mtl__crf_paths(mtl_run *run, const mtl_task_part *part, co
     out->paths = paths;
     out->path_log_p = log_p;
     if (mtl__failed(run->error)) return;
-    mtl__chain_k_best(run, (const mtl__chain *)part->data, x,
-                      part->desc->constraints != MTL_CONSTRAINTS_NONE, mtl__crf_is_bound(part), run->paths,
-                      items, paths, log_p);
+    mtl__chain_k_best(run, (const mtl__chain *)part->data, x, part->desc->constraints != MTL_CONSTRAINTS_NONE,
+                      mtl__crf_is_bound(part), run->paths, items, paths, log_p);
 }
 
 /* The labels of the best path. */
@@ -21692,10 +21678,8 @@ static MTL__RARE size_t mtl__desc_data(const mtl_model_desc *d, size_t i, const 
     if (k == i || d->inputs[k].reads || d->inputs[k].vocabulary != input->vocabulary
         || d->inputs[k].features != input->features
         || mtl__input_kind(&d->inputs[k])->reads_spellings != mtl__input_kind(input)->reads_spellings)
-        mtl__fail(err, MTL_ERROR_FIELD, what, -1,
-                  "%s.reads: there is no input \"%s\" before it with data of its own"
-                  ", as many words and features",
-                  what, input->reads);
+        mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s.reads: there is no input \"%s\" before it with data of "
+                  "its own, as many words and features", what, input->reads);
     return k;
 }
 
@@ -21763,9 +21747,8 @@ static mtl_status mtl__model_check_unique(const mtl_model *model, mtl_error *err
         for (k = 0; k < i; k++) {
             const char *name = mtl__desc_name(d, i);
             if (mtl__same_text(name, mtl__desc_name(d, k)))
-                return mtl__fail(err, MTL_ERROR_FIELD, name, -1,
-                                 "the name \"%s\" is used twice; inputs, columns and tasks need names of "
-                                 "their own", name);
+                return mtl__fail(err, MTL_ERROR_FIELD, name, -1, "the name \"%s\" is used twice; inputs, "
+                                 "columns and tasks need names of their own", name);
         }
     return MTL_OK;
 }
@@ -22042,9 +22025,8 @@ static void mtl__model_build_nodes(mtl_model *model, mtl_error *err)
     model->nodes = (mtl__node *)mtl__arena_make(&model->arena, total, sizeof *model->nodes, "nodes", err);
     model->inputs = (mtl__input *)mtl__arena_make(&model->arena, d->input_count, sizeof *model->inputs,
                                                   "inputs", err);
-    model->columns =
-        (mtl__column *)mtl__arena_make(&model->arena, d->column_count, sizeof *model->columns, "columns",
-                                       err);
+    model->columns = (mtl__column *)mtl__arena_make(&model->arena, d->column_count, sizeof *model->columns,
+                                                    "columns", err);
     model->tasks = (mtl__task *)mtl__arena_make(&model->arena, d->task_count, sizeof *model->tasks, "tasks",
                                                 err);
     while (model->node_count < total && !mtl__failed(err)) {
@@ -22414,9 +22396,8 @@ static mtl_status mtl__scaling_set(mtl_scaling *to, const mtl_real *mean, const 
     size_t j;
     if (mtl__failed(err)) return mtl__status(err);
     if (!to || !to->width || !mean || !scale)
-        return mtl__fail(err, MTL_ERROR_ARGUMENT, name, -1, to && to->width
-                         ? "%s: mean or scale is NULL" : "%s holds no numbers that could be scaled",
-                             name);
+        return mtl__fail(err, MTL_ERROR_ARGUMENT, name, -1, to && to->width ? "%s: mean or scale is NULL"
+                         : "%s holds no numbers that could be scaled", name);
     for (j = 0; j < to->width; j++)
         if (!mtl__is_finite(mean[j]) || !mtl__is_finite(scale[j]))
             return mtl__fail(err, MTL_ERROR_NUMBER, name, (long long)j,
@@ -23090,9 +23071,8 @@ static void mtl__read_tensor(const mtl_safetensors *file, const char *name, size
     if (!t)
         mtl__fail(err, MTL_ERROR_TENSOR, name, -1, "the file has no tensor %s", name);
     else if (t->dims != (columns ? 2 : 1) || t->shape[0] != rows || (columns && t->shape[1] != columns))
-        mtl__fail(err, MTL_ERROR_TENSOR, name, -1,
-                  columns ? "tensor %s must have the shape [%z, %z]" : "tensor %s must have the shape [%z]",
-                      name, rows, columns);
+        mtl__fail(err, MTL_ERROR_TENSOR, name, -1, columns ? "tensor %s must have the shape [%z, %z]"
+                  : "tensor %s must have the shape [%z]", name, rows, columns);
     else
         mtl_safetensor_values(t, out, err);
     if (mtl__failed(err)) return;
@@ -23126,18 +23106,14 @@ static const char *mtl__model_config_text(const mtl_safetensors *file, mtl_error
     double number;
     if (mtl__failed(err)) return NULL;
     if (!version || !config)
-        mtl__fail(
-            err, MTL_ERROR_FORMAT, "mtl_rnn.config", -1,
-            "the file holds tensors but no mtl_rnn configuration: it was written by another program; "
-            "mtl_model_import can take its weights");
+        mtl__fail(err, MTL_ERROR_FORMAT, "mtl_rnn.config", -1, "the file holds tensors but no mtl_rnn "
+                  "configuration: it was written by another program; mtl_model_import can take its weights");
     else if (!mtl_text_number(version, strlen(version), &number) || number < 1)
         mtl__fail(err, MTL_ERROR_FORMAT, "mtl_rnn.version", -1, "the file's version \"%s\" is not a number",
                   version);
     else if (number > (double)MTL__FILE_VERSION)
-        mtl__fail(err, MTL_ERROR_VERSION, "mtl_rnn.version", (long long)number,
-                  "the file is of version %s; this program reads up to version %d: use a newer mtl_rnn.h",
-                      version,
-                  MTL__FILE_VERSION);
+        mtl__fail(err, MTL_ERROR_VERSION, "mtl_rnn.version", (long long)number, "the file is of version %s; "
+                  "this program reads up to version %d: use a newer mtl_rnn.h", version, MTL__FILE_VERSION);
     return mtl__failed(err) ? NULL : config;
 }
 
@@ -23148,9 +23124,8 @@ static size_t mtl__model_size_of_file(void *buffer, size_t size, const mtl_model
     size_t bytes = mtl__model_size_in(buffer, size, desc, err), stored = 0, i;
     for (i = 0; i < file->count; i++) stored += file->tensors[i].count * sizeof(mtl_real);
     if (!mtl__failed(err) && bytes / 64 > stored + 65536)
-        mtl__fail(err, MTL_ERROR_FORMAT, "mtl_rnn.config", (long long)bytes,
-                  "the configuration describes a model of %z bytes, but the file holds weights of %z bytes",
-                      bytes, stored);
+        mtl__fail(err, MTL_ERROR_FORMAT, "mtl_rnn.config", (long long)bytes, "the configuration describes a "
+                  "model of %z bytes, but the file holds weights of %z bytes", bytes, stored);
     return mtl__failed(err) ? 0 : bytes;
 }
 
@@ -23435,11 +23410,9 @@ static mtl_status mtl__import_check_mappings(const mtl_model *model, const mtl_i
             if (mtl__import_mapping(mappings, count, mtl__tensor_at(set, i)->name, name, sizeof name) == k)
                 break;
         if (i == mtl__tensor_count(set))
-            mtl__fail(err, MTL_ERROR_TENSOR, "mappings", (long long)k,
-                      "mappings[%z]: no tensor of the model fits \"%s\"%s%s", k, mappings[k].to
-                          ? mappings[k].to : "", unnamed.count ? "; those that no mapping fits: "
-                                                                          : ", as earlier mappings take all "
-                                                                            "of them",
+            mtl__fail(err, MTL_ERROR_TENSOR, "mappings", (long long)k, "mappings[%z]: no tensor of the model "
+                      "fits \"%s\"%s%s", k, mappings[k].to ? mappings[k].to : "", unnamed.count
+                      ? "; those that no mapping fits: " : ", as earlier mappings take all of them",
                       mtl__tensor_list_end(&unnamed));
     }
     if (!count) mtl__fail(err, MTL_ERROR_TENSOR, "mappings", -1, "the mappings name no tensor of the model");
@@ -23488,10 +23461,9 @@ static MTL__RARE mtl_status mtl__import(mtl_model *model, const mtl_safetensors 
     result->left = left.count;
     mtl__copy_text(result->left_names, sizeof result->left_names, mtl__tensor_list_end(&left));
     if (left.count && !part)
-        return mtl__fail(err, MTL_ERROR_TENSOR, left.first, (long long)left.count,
-                         "%z tensors of the file fit a mapping, but the model has no tensors for them: %s; "
-                         "give the model what they belong to or use mtl_model_import_part", left.count,
-                             left.text);
+        return mtl__fail(err, MTL_ERROR_TENSOR, left.first, (long long)left.count, "%z tensors of the file "
+                         "fit a mapping, but the model has no tensors for them: %s; give the model what they "
+                         "belong to or use mtl_model_import_part", left.count, left.text);
     mtl__import_pass(model, file, mappings, count, NULL, err);
     return mtl_model_prepare(model, err);
 }
@@ -24075,9 +24047,8 @@ static size_t mtl__text_words(const mtl_predictor *predictor, const char *text, 
     for (word = mtl__next_word(text, &end); word; word = mtl__next_word(end, &end)) count++;
     if (!count || count > 0x7fffffff) mtl__fail(err, MTL_ERROR_TEXT, name, 0, "the %s has no words", name);
     if (limit && strlen(text) > limit && mtl__model_spells(predictor->session.model))
-        mtl__fail(err, MTL_ERROR_LIMIT, name, (long long)limit,
-                  "the %s has %z bytes; with max_rows of %z a model that reads characters takes %z", name,
-                  strlen(text), rows, limit);
+        mtl__fail(err, MTL_ERROR_LIMIT, name, (long long)limit, "the %s has %z bytes; with max_rows of %z a "
+                  "model that reads characters takes %z", name, strlen(text), rows, limit);
     return mtl__failed(err) ? 0 : count;
 }
 
@@ -24154,17 +24125,15 @@ static MTL__RARE void mtl__model_stream(mtl_maker *m, const mtl_model *model, in
         if (node->part == MTL__NODE_INPUT) {
             const mtl__input *input = &model->inputs[node->index];
             if (input->kind->stream) *at = input->kind->stream(m, &input->part, input->data);
-            else mtl__fail(m->err, MTL_ERROR_UNSUPPORTED, node->name, -1,
-                           "input %s cannot be streamed: it is of "
-                           "the kind %s, which has no stream", node->name, input->kind->kind.name);
+            else mtl__fail(m->err, MTL_ERROR_UNSUPPORTED, node->name, -1, "input %s cannot be streamed: it "
+                           "is of the kind %s, which has no stream", node->name, input->kind->kind.name);
         } else if (node->part == MTL__NODE_COLUMN) {
             const mtl__column *column = &model->columns[node->index];
             const unsigned x = mtl__tap_stream(m, &column->tap, model->nodes, places);
             if (mtl__failed(m->err)) return;
             if (column->kind->stream) *at = column->kind->stream(m, &column->part, x);
-            else mtl__fail(m->err, MTL_ERROR_UNSUPPORTED, node->name, -1,
-                           "column %s cannot be streamed: it is "
-                           "of the kind %s, which has no stream", node->name, column->kind->kind.name);
+            else mtl__fail(m->err, MTL_ERROR_UNSUPPORTED, node->name, -1, "column %s cannot be streamed: it "
+                           "is of the kind %s, which has no stream", node->name, column->kind->kind.name);
         } else if (mtl__model_answers(model, node->index, aside))
             mtl__head_stream(m, &model->tasks[node->index], model->nodes, places);
     }
@@ -24188,8 +24157,7 @@ static MTL__RARE void mtl__stream_answers(mtl_stream *stream, size_t tasks)
 
 /* What a step works on, and the states: the part of a stream that is not constant. */
 static MTL__RARE mtl_stream *mtl__stream_lay(mtl_arena *arena, const mtl_plan *plan, size_t sequences,
-                                             int isa,
-                                             mtl_error *err)
+                                             int isa, mtl_error *err)
 {
     mtl_stream *stream = (mtl_stream *)mtl__arena_make(arena, 1, MTL_STREAM_HEAD, "a stream", err);
     if (!stream) return NULL;
@@ -24308,10 +24276,8 @@ MTL_DEF MTL__RARE mtl_stream *mtl_stream_open(void *buffer, size_t bytes, const 
     err = mtl__error_given(err, &own);
     if (!mtl__given(plan, "plan", err)) return NULL;
     if (plan->version != MTL_PLAN_VERSION)
-        mtl__fail(err, MTL_ERROR_VERSION, "plan", (long long)plan->version,
-                  "the plan is of version %d, this mtl_rnn.h runs version %d: export it anew",
-                      (int)plan->version,
-                  (int)MTL_PLAN_VERSION);
+        mtl__fail(err, MTL_ERROR_VERSION, "plan", (long long)plan->version, "the plan is of version %d, this "
+                  "mtl_rnn.h runs version %d: export it anew", (int)plan->version, (int)MTL_PLAN_VERSION);
     else if (!mtl__stream_kernels_choose(isa))
         mtl__fail(err, MTL_ERROR_UNSUPPORTED, "isa", isa, "this machine has no %s kernels",
                   mtl__isa_name(isa));
@@ -24739,9 +24705,8 @@ static MTL__RARE double mtl__gradvac_step(mtl__surgery_case *c, size_t i, size_t
 }
 
 /* Each gradient meets the others one after the other. */
-static MTL__RARE void mtl__surgery_meet(mtl__surgery_case *c,
-                                        double (*step)(mtl__surgery_case *c, size_t i, size_t j,
-                                                       const double *row))
+static MTL__RARE void mtl__surgery_meet(mtl__surgery_case *c, double (*step)(mtl__surgery_case *c, size_t i,
+                                                                             size_t j, const double *row))
 {
     double *row = c->scratch;
     size_t i, k;
@@ -26456,9 +26421,8 @@ static size_t mtl__sampler_in_turn(const mtl__sampler *p, size_t i)
     size_t s, chosen = p->count;
     (void)i;
     for (s = 0; s < p->count; s++)
-        if (p->sets[s].share && (chosen == p->count ||
-                                 (double)(p->sets[s].drawn + 1) * p->sets[chosen].weight
-                                     < (double)(p->sets[chosen].drawn + 1) * p->sets[s].weight)) chosen = s;
+        if (p->sets[s].share && (chosen == p->count || (double)(p->sets[s].drawn + 1) * p->sets[chosen].weight
+                                 < (double)(p->sets[chosen].drawn + 1) * p->sets[s].weight)) chosen = s;
     return chosen;
 }
 
@@ -27092,9 +27056,8 @@ MTL_DEF MTL__RARE mtl_status mtl_trainer_set_weight(mtl_trainer *trainer, int ta
     if (!mtl__given(trainer, "trainer", err) || !mtl__model_check_index(trainer->model, "task", task, err))
         return mtl__status(err);
     if (!mtl__is_finite((mtl_real)weight) || weight < 0)
-        return mtl__fail(err, MTL_ERROR_NUMBER, trainer->model->desc.tasks[task].name, task,
-                         "the weight of task %s must be a number of at least 0",
-                             trainer->model->desc.tasks[task].name);
+        return mtl__fail(err, MTL_ERROR_NUMBER, trainer->model->desc.tasks[task].name, task, "the weight of "
+                         "task %s must be a number of at least 0", trainer->model->desc.tasks[task].name);
     trainer->weights[task] = weight;
     trainer->weight_ends[task] = -1;
     return MTL_OK;
@@ -27628,21 +27591,19 @@ static MTL__RARE mtl_status mtl__resume_check(const mtl_trainer *t, const mtl_sa
     while (theirs->name && (double)theirs->value != saved) theirs++;
     while (ours->value != t->desc.optimizer) ours++;
     if (theirs != ours)
-        return mtl__fail(err, MTL_ERROR_TENSOR, "optimizer.rule", -1,
-                         "the file holds the state of %s, and the trainer is one of %s: "
-                         "create it with the file's optimizer, or go on from the weights alone",
-                         theirs->name ? theirs->name : "an optimizer that this build does not know",
-                         ours->name);
+        return mtl__fail(err, MTL_ERROR_TENSOR, "optimizer.rule", -1, "the file holds the state of %s, and "
+                         "the trainer is one of %s: create it with the file's optimizer, or go on from the "
+                         "weights alone", theirs->name ? theirs->name
+                         : "an optimizer that this build does not know", ours->name);
     mtl__moments_of(&t->optimizer, moments);
     for (k = 0; k < 3; k++)
         for (i = 0; !moments[k].block && i < t->optimizer.set->count; i++) {
             mtl__print(name, sizeof name, "optimizer.%s.%s", moments[k].name,
                        t->optimizer.set->tensors[i]->name);
             if (mtl_safetensors_find(file, name))
-                return mtl__fail(err, MTL_ERROR_TENSOR, name, -1,
-                                 "the file holds %s, for which this trainer has no place: create it with "
-                                 "the %s of the one that was saved, or go on from the weights alone",
-                                 name, fields[k]);
+                return mtl__fail(err, MTL_ERROR_TENSOR, name, -1, "the file holds %s, for which this trainer "
+                                 "has no place: create it with the %s of the one that was saved, or go on "
+                                 "from the weights alone", name, fields[k]);
         }
     return MTL_OK;
 }
@@ -27884,9 +27845,8 @@ static MTL__RARE void mtl__fit_broke(const mtl__fit *f, size_t batch, mtl_error 
     if (was.code != MTL_ERROR_NUMBER) return;
     mtl__print(where, sizeof where, batch ? "batch %z" : "validation", batch);
     mtl__print(kept, sizeof kept, f->progress.best_epoch ? "the weights of the best epoch (%z) are kept"
-                                  : f->valid_count       ? "no epoch was finished"
-                                                         : "there is no validation data, so no best epoch",
-                                                             f->progress.best_epoch);
+               : f->valid_count ? "no epoch was finished" : "there is no validation data, so no best epoch",
+               f->progress.best_epoch);
     mtl_error_clear(err);
     mtl__fail(err, MTL_ERROR_NUMBER, was.name, was.position, "epoch %z, %s: %s; %s; %s", f->progress.epoch,
               where, was.message, kept, mtl__fit_advice(f, was.name, advice, sizeof advice));
@@ -28163,10 +28123,8 @@ static MTL__RARE mtl_status mtl__fit_init(mtl__fit *f, mtl_trainer *trainer, con
     f->valid_loss = (double *)mtl__arena_zero(&f->arena, tasks, sizeof(double), "losses", err);
     f->scores.tasks = (mtl_task_score *)mtl__arena_zero(&f->arena, tasks, sizeof *f->scores.tasks, "scores",
                                                         err);
-    f->best = f->valid_count
-                  ? (mtl_real *)mtl__arena_zero(&f->arena, trainer->model->set.total, sizeof(mtl_real),
-                                                "the best weights", err)
-                  : NULL;
+    f->best = f->valid_count ? (mtl_real *)mtl__arena_zero(&f->arena, trainer->model->set.total,
+                                                           sizeof(mtl_real), "the best weights", err) : NULL;
     if (!mtl__failed(err)) mtl__fit_init_parts(f, err);
     memset(&how, 0, sizeof how);
     how.isa = trainer->desc.isa;
@@ -28229,8 +28187,7 @@ static MTL__RARE void mtl__fit_train(const mtl__sampler_set *s, double row[MTL__
 /* Its name in a checkpoint, in text[192]. Copies are counted tensor by tensor: i is which + 2 tensor. */
 static MTL__RARE char *mtl__fit_kept_name(const mtl__fit *f, size_t i, char *text)
 {
-    return mtl__print(text, 192, i % 2 ? "parts.%s" : "best.%s",
-                      f->trainer->model->set.tensors[i / 2]->name);
+    return mtl__print(text, 192, i % 2 ? "parts.%s" : "best.%s", f->trainer->model->set.tensors[i / 2]->name);
 }
 
 static MTL__RARE size_t mtl__fit_entry_count(const mtl__fit *f)
@@ -28969,8 +28926,7 @@ static MTL__RARE void mtl__emit(const mtl_writer *to, mtl_error *err, const char
 
 /* Whole blocks, aligned for vectors; numbers in the shortest form that reads back as the same. */
 static MTL__RARE void mtl__emit_array(const mtl_writer *to, const char *name, size_t number,
-                                      const mtl_real *x,
-                                      size_t count, mtl_error *err)
+                                      const mtl_real *x, size_t count, mtl_error *err)
 {
     char text[48];
     size_t i;
@@ -28992,8 +28948,7 @@ static MTL__RARE const char *mtl__operation_name(const mtl_operation *op)
 }
 
 static MTL__RARE void mtl__emit_operation(const mtl_writer *to, const char *name, const mtl_plan *plan,
-                                          size_t i,
-                                          mtl_error *err)
+                                          size_t i, mtl_error *err)
 {
     const mtl_operation *op = &plan->operations[i];
     char factor[48];
@@ -29001,8 +28956,7 @@ static MTL__RARE void mtl__emit_operation(const mtl_writer *to, const char *name
     mtl_text_from_number((double)op->factor, factor);
     mtl__emit(to, err, "    { mtl_do_%s, %z, %z, %z, %z, %z, %d, %d, (mtl_real)%s, ", mtl__operation_name(op),
               (size_t)op->from, (size_t)op->by, (size_t)op->to, (size_t)op->rows, (size_t)op->columns,
-                  op->how,
-              op->also, factor);
+              op->how, op->also, factor);
     mtl__emit(to, err, op->name ? "\"%s\", {" : "NULL, {", op->name);
     for (k = i * MTL__ARRAYS; k < (i + 1) * MTL__ARRAYS; k++) {
         mtl__emit(to, err, k % MTL__ARRAYS == 3 ? " }, {" : "");
@@ -29060,9 +29014,8 @@ static MTL__RARE void mtl__emit_source(const mtl_writer *to, const char *name, c
                                        mtl_error *err)
 {
     size_t i, k, counts[MTL__ARRAYS];
-    mtl__emit(to, err,
-              "#include \"%s.h\"\n#if MTL_PLAN_NOW != %d\n#error \"%s was exported for another version "
-              "of mtl_rnn.h\"\n#endif\n", name, (int)MTL_PLAN_VERSION, name);
+    mtl__emit(to, err, "#include \"%s.h\"\n#if MTL_PLAN_NOW != %d\n#error \"%s was exported for another "
+              "version of mtl_rnn.h\"\n#endif\n", name, (int)MTL_PLAN_VERSION, name);
     for (i = 0; i < plan->count && !mtl__failed(err); i++) {
         mtl__operation_counts(&plan->operations[i], counts);
         for (k = 0; k < MTL__ARRAYS; k++) {
@@ -29074,8 +29027,7 @@ static MTL__RARE void mtl__emit_source(const mtl_writer *to, const char *name, c
     mtl__emit(to, err, "static const mtl_operation %s_operations[%z] = {\n", name, (size_t)plan->count);
     for (i = 0; i < plan->count; i++) mtl__emit_operation(to, name, plan, i, err);
     mtl__emit(to, err, "};\nconst mtl_plan %s = { %d, %z, %z, ", name, (int)plan->version,
-              (size_t)plan->count,
-              (size_t)plan->tasks);
+              (size_t)plan->count, (size_t)plan->tasks);
     mtl__emit(to, err, "%z, %z, %z, %s_operations };\n", (size_t)plan->state, (size_t)plan->values,
               (size_t)plan->chosen, name);
 }
@@ -29101,9 +29053,8 @@ MTL_DEF MTL__RARE mtl_status mtl_model_export_c(const mtl_model *model, const ch
             "source", err))
         return mtl__status(err);
     if (!mtl__is_identifier(name))
-        return mtl__fail(err, MTL_ERROR_ARGUMENT, "name", -1,
-                         "\"%s\" is no C identifier of at most 63 letters, "
-                         "digits and _", name ? name : "");
+        return mtl__fail(err, MTL_ERROR_ARGUMENT, "name", -1, "\"%s\" is no C identifier of at most 63 "
+                         "letters, digits and _", name ? name : "");
     mtl__parameters_settle(&model->set);
     mtl_arena_init(&arena, NULL, 0, model->desc.allocator);
     plan = mtl__model_plan(&arena, model, logits, 0, err);
@@ -29183,9 +29134,8 @@ static mtl_status mtl__check_element(const mtl__check *check, const mtl_check_ar
     double a = array->grad ? (double)array->grad[i] : 0, n = slopes.central, difference = fabs(a - n);
 
     if (!mtl__double_is_finite(a) || !mtl__double_is_finite(n))
-        return mtl__fail(check->err, MTL_ERROR_NUMBER, array->name, (long long)i,
-                         "the %s of %s[%z] is not a finite number", mtl__double_is_finite(a)
-                             ? "loss around the value" : "gradient",
+        return mtl__fail(check->err, MTL_ERROR_NUMBER, array->name, (long long)i, "the %s of %s[%z] is not a "
+                         "finite number", mtl__double_is_finite(a) ? "loss around the value" : "gradient",
                          array->name ? array->name : "array", i);
     if (difference > check->noise && difference > 1e-8 * (fabs(a) + fabs(n))
         && mtl__check_is_kink(check, &array->value[i], slopes, difference)) {
