@@ -15357,12 +15357,7 @@ MTL_DEF MTL__RARE mtl_status mtl_do_window(const mtl_operation *op, mtl_frame *f
 
 MTL_DEF mtl_status mtl_do_softmax(const mtl_operation *op, mtl_frame *f)
 {
-    mtl__softmax s;
-    s.rows = 1;
-    s.classes = op->columns;
-    s.x = mtl__at(f, op->from);
-    s.p = mtl__at(f, op->to);
-    s.x_stride = s.p_stride = 0;
+    const mtl__softmax s = { 1, op->columns, mtl__at(f, op->from), 0, mtl__at(f, op->to), 0 };
     f->kernels->softmax(&s, 0, 1);
     return MTL_OK;
 }
@@ -15713,12 +15708,11 @@ static MTL__RARE unsigned mtl__stream_pooling(mtl_maker *m, const mtl__pooling *
    batch add up to the whole. Rows here are labelled items only; rows[m] tells which of the caller's items row
    m is.
 
-   Cross-entropy of a row with coefficients a_c:   l = -sum_c a_c log p_c = (sum a) log sum exp x - sum_c a_c
-                                                   x_c dl/dx_c = (sum a) p_c - a_c
-       label y:         a_c = w_c ((1 - s) [c = y] + s / C)   but the first part with w_y       s: label
-                                                              smoothing
-       distribution q:  a_c = w_c ((1 - s) q_c + s / C)                                          as PyTorch
-       defines both
+   Cross-entropy of a row with coefficients a_c, as PyTorch defines it; s: label smoothing
+                        l = -sum_c a_c log p_c = (sum a) log sum exp x - sum_c a_c x_c
+                        dl/dx_c = (sum a) p_c - a_c
+       label y:         a_c = w_c ((1 - s) [c = y] + s / C)   but the first part with w_y
+       distribution q:  a_c = w_c ((1 - s) q_c + s / C)
    -------------------------------------------------------------------------------------------------------- */
 typedef struct mtl__loss_data {
     int loss;                               /* MTL_LOSS_* */
@@ -15742,13 +15736,7 @@ static void mtl__softmax_part(const mtl__kernels *kernels, const void *pass, siz
 
 static void mtl__softmax_rows(mtl_run *run, const mtl_activation *x, const mtl_activation *p)
 {
-    mtl__softmax s;
-    s.rows = x->rows;
-    s.classes = x->width;
-    s.x = x->value;
-    s.x_stride = x->stride;
-    s.p = p->value;
-    s.p_stride = p->stride;
+    const mtl__softmax s = { x->rows, x->width, x->value, x->stride, p->value, p->stride };
     mtl__run_rows(run, mtl__softmax_part, &s, sizeof s, x->rows, 0);
 }
 
@@ -15796,14 +15784,6 @@ static void mtl__cross_entropy_back_part(const mtl__kernels *kernels, const void
     kernels->cross_entropy_backward(&p, begin, end);
 }
 
-static void mtl__cross_entropy_backward(mtl_run *run, void *data)
-{
-    mtl__loss_data *d = (mtl__loss_data *)data;
-    d->pass.dx = mtl_run_grad(run, d->x, &d->pass.accumulate);
-    d->pass.dx_stride = d->x->stride;
-    if (d->pass.dx) mtl__run_rows(run, mtl__cross_entropy_back_part, d, sizeof *d, d->x->rows, 0);
-}
-
 /* L from the losses of rows or elements, added up in their order. */
 typedef struct mtl__total_pass {
     const double *loss;                     /* [count] */
@@ -15822,14 +15802,22 @@ static void mtl__total_part(const mtl__kernels *kernels, const void *pass, size_
     *p->y = (mtl_real)(total / p->divisor);
 }
 
-static void mtl__loss_total(mtl_run *run, const mtl__loss_data *d, const double *loss, size_t count)
+static void mtl__loss_total(mtl_run *run, const double *loss, size_t count, double divisor,
+                            const mtl_activation *y)
 {
-    mtl__total_pass p;
-    p.loss = loss;
-    p.count = count;
-    p.divisor = d->divisor;
-    p.y = d->y->value;
+    const mtl__total_pass p = { loss, count, divisor, y->value };
     mtl__run_pass(run, mtl__total_part, &p, 1, 1);
+}
+
+/* The same of losses that `part` writes to *loss, `each` of a row, and that are gone afterwards. */
+static void mtl__loss_sum(mtl_run *run, mtl__part part, const void *of, double **loss, size_t rows,
+                          size_t each, size_t work, double divisor, const mtl_activation *y)
+{
+    const mtl_arena_mark mark = mtl_arena_save(run->arena);
+    *loss = (double *)mtl_run_push(run, rows * each * sizeof **loss);
+    mtl__run_values(run, part, of, rows, work);
+    mtl__loss_total(run, *loss, rows * each, divisor, y);
+    mtl_arena_release(run->arena, mark);
 }
 
 /* Training needs no probabilities. For an observer they are made where the gradient of the logits will be. */
@@ -15877,7 +15865,7 @@ static void mtl__cross_entropy_forward(mtl_run *run, mtl__loss_data *d, const ch
     pass->q = d->target->distribution;
     pass->labels = pass->q ? NULL : d->target->labels;
     mtl__run_rows(run, mtl__cross_entropy_part, pass, sizeof *pass, rows, 0);
-    mtl__loss_total(run, d, pass->loss, rows);
+    mtl__loss_total(run, pass->loss, rows, d->divisor, d->y);
     mtl_arena_release(run->arena, mark);
 }
 
@@ -15886,8 +15874,8 @@ static void mtl__cross_entropy_forward(mtl_run *run, mtl__loss_data *d, const ch
 /* Element loss of an output x against y and its slope. With e = x - y: mse e^2; mae |e|; huber e^2/2 inside
    delta, delta(|e| - delta/2) outside (Huber 1964). bce, of a logit and 0 or 1, with p = 1 / (1 + exp -x):
    -y log p - (1 - y) log(1 - p) = max(x, 0) - x y + log(1 + exp -|x|), slope p - y; with a class's weight w
-   -w y log p in the first place (PyTorch's pos_weight). poisson, of the logarithm
-   of what is expected: exp x - y x, the log y! left out. */
+   -w y log p in the first place (PyTorch's pos_weight). poisson, of the logarithm of what is expected:
+   exp x - y x, the log y! left out. */
 static mtl_real mtl__number_loss(const mtl__loss_data *d, mtl_real x, mtl_real y, mtl_real *slope)
 {
     const mtl_real e = x - y, size = e < 0 ? -e : e;
@@ -15951,21 +15939,15 @@ static void mtl__real_loss_part(const mtl__kernels *kernels, const void *pass, s
         }
 }
 
-static void mtl__real_loss_backward(mtl_run *run, void *data)
+static void mtl__loss_backward(mtl_run *run, void *data)
 {
     mtl__loss_data *d = (mtl__loss_data *)data;
     d->pass.dx = mtl_run_grad(run, d->x, &d->pass.accumulate);
-    if (d->pass.dx) mtl__run_values(run, mtl__real_loss_part, d, d->x->rows, d->x->width);
-}
-
-static void mtl__real_loss_forward(mtl_run *run, mtl__loss_data *d)
-{
-    const size_t elements = d->x->rows * d->x->width;
-    const mtl_arena_mark mark = mtl_arena_save(run->arena);
-    d->pass.loss = (double *)mtl_run_push(run, elements * sizeof *d->pass.loss);
-    mtl__run_values(run, mtl__real_loss_part, d, d->x->rows, d->x->width);
-    mtl__loss_total(run, d, d->pass.loss, elements);
-    mtl_arena_release(run->arena, mark);
+    d->pass.dx_stride = d->x->stride;
+    if (!d->pass.dx) return;
+    if (d->loss == MTL_LOSS_CROSS_ENTROPY)
+        mtl__run_rows(run, mtl__cross_entropy_back_part, d, sizeof *d, d->x->rows, 0);
+    else mtl__run_values(run, mtl__real_loss_part, d, d->x->rows, d->x->width);
 }
 
 /* The loss of x against the targets in `how` (what is not set there is filled in here): a 1 x 1 activation.
@@ -15981,9 +15963,9 @@ static MTL__RARE mtl_activation *mtl__loss_forward(mtl_run *run, const mtl__loss
     d->x = x;
     d->y = y;
     if (d->loss == MTL_LOSS_CROSS_ENTROPY) mtl__cross_entropy_forward(run, d, name);
-    else mtl__real_loss_forward(run, d);
-    mtl_run_record(run, y, d->loss == MTL_LOSS_CROSS_ENTROPY
-                   ? mtl__cross_entropy_backward : mtl__real_loss_backward, d);
+    else
+        mtl__loss_sum(run, mtl__real_loss_part, d, &d->pass.loss, x->rows, x->width, x->width, d->divisor, y);
+    mtl_run_record(run, y, mtl__loss_backward, d);
     return mtl__failed(run->error) ? NULL : y;
 }
 
@@ -16213,36 +16195,29 @@ typedef struct mtl__agreement {
     int add_a, add_b;
 } mtl__agreement;
 
-/* A row of each. */
-typedef struct mtl__agreement_row { const mtl_real *a, *b, *p, *q; } mtl__agreement_row;
-static mtl__agreement_row mtl__agreement_at(const mtl__agreement *d, size_t n)
-{
-    mtl__agreement_row row;
-    row.a = d->a->value + n * d->a->stride;
-    row.b = d->b->value + n * d->b->stride;
-    row.p = d->p->value + n * d->p->stride;
-    row.q = d->q->value + n * d->q->stride;
-    return row;
-}
-
 static void mtl__agreement_part(const mtl__kernels *kernels, const void *pass, size_t n, size_t end)
 {
     const mtl__agreement *d = (const mtl__agreement *)pass;
     size_t j;
     (void)kernels;
     for (; n < end; n++) {
-        const mtl__agreement_row r = mtl__agreement_at(d, n);
+        const mtl_real *a = mtl__row(d->a, n), *b = mtl__row(d->b, n);
+        const mtl_real *p = mtl__row(d->p, n), *q = mtl__row(d->q, n);
         double sum = 0;
-        for (j = 0; j < d->a->width; j++) sum += (double)(r.p[j] - r.q[j]) * (double)(r.a[j] - r.b[j]);
+        for (j = 0; j < d->a->width; j++) sum += (double)(p[j] - q[j]) * (double)(a[j] - b[j]);
         d->loss[n] = sum / 2;
     }
 }
 
-/* What a gets of it; with a, p and b, q changed over, what b gets. */
-static void mtl__agreement_side(const mtl_real *a, const mtl_real *b, const mtl_real *p, const mtl_real *q,
-                                mtl_real g, size_t width, mtl_real *grad)
+/* What row n of a gets of it, into `to`; with a, p and b, q changed over, what b gets. */
+static void mtl__agreement_side(const mtl_activation *of_a, const mtl_activation *of_b,
+                                const mtl_activation *of_p, const mtl_activation *of_q, size_t n, mtl_real g,
+                                mtl_real *to, int add)
 {
-    mtl_real mean = 0;
+    const mtl_real *a = mtl__row(of_a, n), *b = mtl__row(of_b, n), *p = mtl__row(of_p, n);
+    const mtl_real *q = mtl__row(of_q, n);
+    const size_t width = of_a->width;
+    mtl_real mean = 0, *grad = mtl__row_open(to, of_a->stride, width, n, add);
     size_t j;
     for (j = 0; j < width; j++) mean += p[j] * (a[j] - b[j]);
     for (j = 0; j < width; j++) grad[j] += g * (p[j] - q[j] + p[j] * (a[j] - b[j] - mean));
@@ -16252,14 +16227,10 @@ static void mtl__agreement_back_part(const mtl__kernels *kernels, const void *pa
 {
     const mtl__agreement *d = (const mtl__agreement *)pass;
     const mtl_real g = (mtl_real)((double)d->y->grad[0] / d->divisor / 2);
-    const size_t width = d->a->width;
     (void)kernels;
     for (; n < end; n++) {
-        const mtl__agreement_row r = mtl__agreement_at(d, n);
-        if (d->da) mtl__agreement_side(r.a, r.b, r.p, r.q, g, width,
-                                       mtl__row_open(d->da, d->a->stride, width, n, d->add_a));
-        if (d->db) mtl__agreement_side(r.b, r.a, r.q, r.p, g, width,
-                                       mtl__row_open(d->db, d->b->stride, width, n, d->add_b));
+        if (d->da) mtl__agreement_side(d->a, d->b, d->p, d->q, n, g, d->da, d->add_a);
+        if (d->db) mtl__agreement_side(d->b, d->a, d->q, d->p, n, g, d->db, d->add_b);
     }
 }
 
@@ -16275,24 +16246,18 @@ static MTL__RARE mtl_activation *mtl__agreement_forward(mtl_run *run, mtl_activa
                                                         double divisor)
 {
     mtl__agreement *d = (mtl__agreement *)mtl_run_make(run, sizeof *d);
-    mtl__loss_data total;
-    mtl_arena_mark mark;
     if (!a || !b || !d) return NULL;
     d->a = a;
     d->b = b;
-    d->divisor = total.divisor = divisor;
+    d->divisor = divisor;
     d->p = mtl__run_beside(run, NULL, a, a->width);
     d->q = mtl__run_beside(run, NULL, b, b->width);
-    d->y = total.y = mtl__run_activation(run, NULL, NULL, 1, 1);
+    d->y = mtl__run_activation(run, NULL, NULL, 1, 1);
     if (mtl__failed(run->error)) return NULL;
     d->y->constant = a->constant && b->constant;
     mtl__softmax_rows(run, a, d->p);
     mtl__softmax_rows(run, b, d->q);
-    mark = mtl_arena_save(run->arena);
-    d->loss = (double *)mtl_run_push(run, a->rows * sizeof *d->loss);
-    mtl__run_values(run, mtl__agreement_part, d, a->rows, a->width);
-    mtl__loss_total(run, &total, d->loss, a->rows);
-    mtl_arena_release(run->arena, mark);
+    mtl__loss_sum(run, mtl__agreement_part, d, &d->loss, a->rows, 1, a->width, divisor, d->y);
     mtl_run_record(run, d->y, MTL__TRAINS(mtl__agreement_backward), d);
     return d->y;
 }
@@ -16442,21 +16407,14 @@ static MTL__RARE mtl_activation *mtl__ordinal_loss_forward(mtl_run *run, const m
 {
     mtl_activation *y = mtl__run_activation(run, NULL, NULL, 1, 1);
     mtl__ordinal *d = mtl__ordinal_open(run, cuts, x, y);
-    mtl__loss_data total = *how;
-    mtl_arena_mark mark;
     if (!d) return NULL;
     d->is_loss = 1;
     d->weights = how->class_weights;
     d->target = how->target;
     d->items = how->items;
     d->divisor = how->divisor;
-    total.y = y;
-    mark = mtl_arena_save(run->arena);
-    d->loss = (double *)mtl_run_push(run, x->rows * sizeof *d->loss);
+    mtl__loss_sum(run, mtl__ordinal_loss_part, d, &d->loss, x->rows, 1, 8 * cuts->count, d->divisor, y);
     if (mtl__failed(run->error)) return NULL;
-    mtl__run_values(run, mtl__ordinal_loss_part, d, x->rows, 8 * cuts->count);
-    mtl__loss_total(run, &total, d->loss, x->rows);
-    mtl_arena_release(run->arena, mark);
     mtl_run_record(run, y, MTL__TRAINS(mtl__ordinal_backward), d);
     return y;
 }
