@@ -5715,8 +5715,7 @@ MTL__VECTOR mtl__vec mtl__dot_pairs(mtl__vec a, mtl__vec b, mtl__vec c)
 #endif
 MTL__VECTOR void mtl__transpose(const mtl_real *from, size_t from_stride, mtl_real *to, size_t to_stride)
 {
-    (void)from_stride;
-    (void)to_stride;
+    (void)from_stride; (void)to_stride;
     *to = *from;
 }
 typedef uint32_t mtl__uints;
@@ -7592,8 +7591,7 @@ MTL__KERNEL void MTL__FN(mtl__cell_operand)(const mtl__cell_pass *p, const mtl__
         t->length = blocks * ((width + 1) / 2);
     }
 #else
-    (void)p;
-    (void)part;
+    (void)p; (void)part;
 #endif
 }
 
@@ -13016,8 +13014,7 @@ static void mtl__choice_pack_back_part(const mtl__kernels *kernels, const void *
                                        size_t end)
 {
     const mtl__choice_pass *p = (const mtl__choice_pass *)pass;
-    (void)begin;
-    (void)end;
+    (void)begin; (void)end;
     kernels->pack_backward(1, p->of->count, p->of->x->width, p->rows, NULL, p->packed);
 }
 
@@ -13026,9 +13023,7 @@ static void mtl__choice_mark_part(const mtl__kernels *kernels, const void *pass,
 {
     const mtl__choice_pass *p = (const mtl__choice_pass *)pass;
     const mtl__choice *d = p->of;
-    (void)kernels;
-    (void)begin;
-    (void)end;
+    (void)kernels; (void)begin; (void)end;
     if (p->gradients) mtl__gradient_touch(p->gradients, d->weight, d->ids, d->count, p->add, p->fresh);
     else memset(p->add, p->add_weight, d->count);
     if (p->all_biases && !p->add_bias) memset(p->all_biases, 0, d->bias->count * sizeof(mtl_real));
@@ -15320,8 +15315,7 @@ MTL_DEF MTL__RARE mtl_status mtl_do_norm(const mtl_operation *op, mtl_frame *f)
 /* Nothing: an answer that is not wanted. */
 MTL_DEF MTL__RARE mtl_status mtl_do_none(const mtl_operation *op, mtl_frame *f)
 {
-    (void)op;
-    (void)f;
+    (void)op; (void)f;
     return MTL_OK;
 }
 
@@ -16875,11 +16869,10 @@ static void mtl__spelled_read(mtl_run *run, mtl__spelled *s)
 {
     const mtl_cell *const *cells = s->speller->cells;
     mtl_segment segments[2];
-    mtl__spelled_ids ids;
+    mtl__spelled_ids ids = { s, NULL };
     mtl_activation *states;
     size_t i;
     if (!(s->packing = mtl__spelled_pack(run, s))) return;
-    ids.spelled = s;
     ids.to = (int *)mtl_run_push(run, s->packing->rows * sizeof *ids.to);
     if (mtl__failed(run->error)) return;
     mtl__run_values(run, mtl__spelled_number, &ids, s->words, MTL__SPELLED_MOST);
@@ -17125,15 +17118,9 @@ static void mtl__gazetteer_part(const mtl__kernels *kernels, const void *pass, s
 static mtl_activation *mtl__gazetteer_forward(mtl_run *run, const mtl_space *space, const mtl__gazetteer *g,
                                               const int *ids, float ignore)
 {
-    mtl__gazetteer_pass p;
-    p.gazetteer = g;
-    p.ids = ids;
-    p.packing = space->packing;
-    p.training = run->training;
-    p.targets = run->targets;
-    p.ignore = (double)ignore;
-    p.seed = run->seed;
-    p.stream = run->training ? run->step << 16 | (++*mtl__run_stream(run) & 0xffff) : 0;
+    mtl__gazetteer_pass p = { g, ids, space->packing, run->targets, run->training, (double)ignore, run->seed,
+                              0, NULL };
+    if (run->training) p.stream = run->step << 16 | (++*mtl__run_stream(run) & 0xffff);
     p.y = mtl__run_over(run, NULL, space, 2 * g->types);
     if (!p.y) return NULL;
     p.y->constant = 1;
@@ -17805,8 +17792,8 @@ static MTL__RARE mtl_activation *mtl__chain_loss_forward(mtl_run *run, const mtl
 
 /* ---- what a chain answers ------------------------------------------------------------------------------ */
 
-/* Sequences that the scaled sums do not do. */
-static void mtl__marginals_rest_part(const mtl__kernels *kernels, const void *pass, size_t begin, size_t end)
+/* Sequences that the scaled sums do not do: log Z and, where they are wanted, probabilities. */
+static void mtl__lattice_rest_part(const mtl__kernels *kernels, const void *pass, size_t begin, size_t end)
 {
     mtl__book *book = *(mtl__book *const *)pass;
     const mtl__lattice *l = book->l;
@@ -17816,10 +17803,11 @@ static void mtl__marginals_rest_part(const mtl__kernels *kernels, const void *pa
         const size_t steps = (size_t)l->packing->lengths[b];
         if (l->how[b] == MTL__CHAIN_LOGS) {
             mtl__book_forward(book, b, 0);
-            mtl__book_backward(book);
+            l->total[b] = book->total;
+            if (l->p) mtl__book_backward(book);
             mtl__book_rows(book, l->p, l->p_stride, 1, 0);
         }
-        for (t = 0; l->how[b] == MTL__CHAIN_BAD && t < steps; t++)
+        for (t = 0; l->p && l->how[b] == MTL__CHAIN_BAD && t < steps; t++)
             for (j = 0; j < l->chain->labels; j++)
                 l->p[mtl__lattice_row(l, b, t) * l->p_stride + j] = mtl__nan();
     }
@@ -17842,7 +17830,7 @@ static mtl_activation *mtl__chain_marginals(mtl_run *run, const mtl__chain *chai
     l.factor = 1;
     mtl__lattice_forward(run, &l);
     mtl__lattice_backward(run, &l);
-    mtl__run_pass(run, mtl__marginals_rest_part, &pass, 1, 1);
+    mtl__run_pass(run, mtl__lattice_rest_part, &pass, 1, 1);
     mtl_arena_release(run->arena, mark);
     mtl_run_record(run, p, NULL, NULL);
     return p;
@@ -17911,13 +17899,10 @@ static void mtl__chain_best_paths(mtl_run *run, const mtl__chain *chain, const m
                                   const int *items, int *labels)
 {
     const mtl_arena_mark mark = mtl_arena_save(run->arena);
-    mtl__chain_decode d;
     mtl__lattice l;
+    mtl__chain_decode d = { &l, NULL, items, labels };
     mtl__lattice_begin(run, &l, chain, x, bound, NULL);
-    d.l = &l;
     d.best = mtl__run_reals(run, x->rows, l.stride);
-    d.items = items;
-    d.labels = labels;
     mtl__run_pass(run, mtl__chain_decode_part, &d, l.packing->sequences, 1);
     mtl_arena_release(run->arena, mark);
 }
@@ -18004,20 +17989,6 @@ static void mtl__chain_paths_part(const mtl__kernels *kernels, const void *pass,
     }
 }
 
-/* log Z of sequences that the scaled sums do not do. */
-static void mtl__paths_rest_part(const mtl__kernels *kernels, const void *pass, size_t begin, size_t end)
-{
-    mtl__book *book = *(mtl__book *const *)pass;
-    const mtl__lattice *l = book->l;
-    size_t b;
-    (void)kernels; (void)begin; (void)end;
-    for (b = 0; b < l->packing->sequences; b++)
-        if (l->how[b] == MTL__CHAIN_LOGS) {
-            mtl__book_forward(book, b, 0);
-            l->total[b] = book->total;
-        }
-}
-
 /* The `count` best paths by `bound`, with their log p by z_bound. labels, log_p: as of mtl__chain_paths. */
 static MTL__RARE void mtl__chain_k_best(mtl_run *run, const mtl__chain *chain, const mtl_activation *x,
                                         int bound, int z_bound, size_t count, const int *items, int *labels,
@@ -18025,23 +17996,17 @@ static MTL__RARE void mtl__chain_k_best(mtl_run *run, const mtl__chain *chain, c
 {
     const mtl_arena_mark mark = mtl_arena_save(run->arena);
     mtl__book book, *rest = &book;
-    mtl__chain_paths d;
     mtl__lattice l;
+    mtl__chain_paths d = { &l, bound, count, NULL, NULL, NULL, items, labels, log_p };
     size_t sequences;
     mtl__lattice_begin(run, &l, chain, x, z_bound, NULL);
     mtl__book_push(run, &book, &l);
     mtl__lattice_forward(run, &l);
-    mtl__run_pass(run, mtl__paths_rest_part, &rest, 1, 1);
+    mtl__run_pass(run, mtl__lattice_rest_part, &rest, 1, 1);
     sequences = l.packing->sequences;
-    d.l = &l;
-    d.bound = bound;
-    d.count = count;
     d.score = (double *)mtl_run_push(run, 2 * sequences * chain->labels * count * sizeof *d.score);
     d.back = (int *)mtl_run_push(run, x->rows * chain->labels * count * sizeof *d.back);
     d.ends = (int *)mtl_run_push(run, sequences * count * sizeof *d.ends);
-    d.items = items;
-    d.labels = labels;
-    d.log_p = log_p;
     if (!mtl__failed(run->error)) mtl__run_pass(run, mtl__chain_paths_part, &d, sequences, 1);
     mtl_arena_release(run->arena, mark);
 }
@@ -18051,13 +18016,10 @@ static MTL__RARE void mtl__chain_k_best(mtl_run *run, const mtl__chain *chain, c
    ===========================================================================================================
    A metric is a handful of counts that grow with every batch; mtl__metric_finish_.. turns them into scores.
    Labels that are missing count nowhere. Gold spans are those of the tags as written, whether the model has a
-   class for them or not. Spans are counted as the CoNLL evaluation script (conlleval, Tjong Kim Sang 2004)
-   counts:
-       precision = right / predicted      recall = right / gold      F1 = 2 P R / (P + R)      0 when nothing
-                                                                     is there
+   class for them or not. Spans are counted as by the CoNLL script (conlleval, Tjong Kim Sang 2004):
+       precision = right / predicted      recall = right / gold      F1 = 2 P R / (P + R), 0 of nothing
        right: same begin, same end, same type
-       R2 = 1 - sum (y - p)^2 / sum (y - mean)^2, over all numbers of all items pooled, so a vector target has
-       one mean
+       R2 = 1 - sum (y - p)^2 / sum (y - mean)^2, over all numbers of all items: a vector target has one mean
        sets of labels: F1 of all labels pooled (micro), and the mean of each class's F1 (macro)
        ordered labels: Cohen's kappa with weights (y - p)^2 (Cohen 1968), of ranks from 0 on
        counts: D2 = 1 - D(p) / D(mean), D = 2 sum (y log(y / p) - y + p), the Poisson deviance
@@ -18076,7 +18038,6 @@ static int mtl__span_next(mtl__span_track *track, const char *tag, size_t t, mtl
     int inside = tag && (tag[0] == 'B' || tag[0] == 'I') && (tag[1] == '-' || tag[1] == '\0');
     const char *type = inside ? tag + (tag[1] == '-' ? 2 : 1) : NULL;
     int ends;
-
     if (inside && track->open && tag[0] == 'I' && mtl__same_text(type, track->span.type)) return 0;
     ends = track->open;
     if (ends) {
@@ -18094,7 +18055,6 @@ MTL_DEF MTL__RARE size_t mtl_spans(const char *const *tags, size_t steps, mtl_sp
     mtl__span_track track = { 0, { 0, 0, NULL } };
     mtl_span span;
     size_t count = 0, t;
-
     if (!tags) return 0;
     for (t = 0; t <= steps; t++) {
         if (!mtl__span_next(&track, t < steps ? tags[t] : NULL, t, &span)) continue;
@@ -18108,7 +18068,6 @@ MTL_DEF int mtl_labels_are_spans(const char *const *labels, size_t count)
 {
     int begins = 0;
     size_t i;
-
     if (!labels) return 0;
     for (i = 0; i < count; i++) {
         const char *label = labels[i];
@@ -18169,7 +18128,6 @@ static MTL__RARE void mtl__metric_spans(mtl__metric *m, const int *gold, const i
     mtl__span_track gold_track = { 0, { 0, 0, NULL } }, predicted_track = { 0, { 0, 0, NULL } };
     mtl_span right, guess;
     size_t t;
-
     for (t = 0; t <= steps; t++) {
         const char *gold_tag = NULL, *predicted_tag = NULL;
         int gold_ends, predicted_ends;
@@ -18181,9 +18139,8 @@ static MTL__RARE void mtl__metric_spans(mtl__metric *m, const int *gold, const i
         predicted_ends = mtl__span_next(&predicted_track, predicted_tag, t, &guess);
         m->gold_spans += (size_t)gold_ends;
         m->predicted_spans += (size_t)predicted_ends;
-        if (gold_ends && predicted_ends && right.begin == guess.begin
-            && mtl__same_text(right.type, guess.type))
-            m->right_spans++;
+        m->right_spans += gold_ends && predicted_ends && right.begin == guess.begin
+            && mtl__same_text(right.type, guess.type);
     }
 }
 
@@ -18666,8 +18623,7 @@ static MTL__RARE mtl_activation *mtl__self_forward(mtl_run *run, const mtl_colum
     const mtl_real *turns = x && d->rotary ? mtl__turns_make(run, x->space->packing, self->in->outputs
                                                              / (3 * (size_t)d->heads)) : NULL;
     size_t l;
-    (void)initial;
-    (void)final;
+    (void)initial; (void)final;
     for (l = 0; l < (size_t)d->layers && x; l++) x = mtl__self_layer(run, d, &self[l], turns, x);
     return x;
 }
@@ -18747,8 +18703,7 @@ static mtl_activation *mtl__conv_forward(mtl_run *run, const mtl_column_part *pa
     const size_t layers = (size_t)d->layers;
     const int *key = mtl__space_keys(x->space, d->dropout_per_sequence);
     size_t l, apart = 1;
-    (void)initial;
-    (void)final;
+    (void)initial; (void)final;
     for (l = 0; l < layers && x; l++, apart = mtl__conv_next(d, apart)) {
         x = mtl__conv_layer(run, part, l, apart, x, l + 1 < layers ? "" : d->name);
         if (x) x = mtl__dropout_layer(run, l + 1 < layers ? d->dropout_between : d->dropout, key, x, "");
@@ -19143,12 +19098,9 @@ static void mtl__unknown_part(const mtl__kernels *kernels, const void *pass, siz
    that its row learns what to make of words that are seldom seen. */
 static const int *mtl__unknown_ids(mtl_run *run, const float *chances, const int *ids)
 {
-    mtl__unknown_pass p;
+    mtl__unknown_pass p = { chances, ids, NULL, run->seed, 0 };
     if (!MTL__TRAINING || !chances || !run->training) return ids;
-    p.chances = chances;
-    p.ids = ids;
     p.to = (int *)mtl_run_push(run, run->packing->rows * sizeof *p.to);
-    p.seed = run->seed;
     p.stream = run->step << 16 | (++*mtl__run_stream(run) & 0xffff);
     if (!mtl__failed(run->error)) mtl__run_values(run, mtl__unknown_part, &p, run->packing->rows, 1);
     return p.to;
@@ -19630,8 +19582,7 @@ static MTL__RARE unsigned mtl__tap_stream(mtl_maker *m, const mtl__tap *tap, con
 static MTL__RARE mtl_activation *mtl__tie_penalty(mtl_run *run, const mtl_penalty_part *part,
                                                   mtl_activation *a, mtl_activation *b)
 {
-    (void)a;
-    (void)b;
+    (void)a; (void)b;
     return mtl__distance_forward(run, part->a, part->b, part->count);
 }
 
@@ -20143,16 +20094,13 @@ static mtl_status mtl__origin_check(mtl_task_desc *t, const char *what, mtl_erro
 
 static int mtl__origin_count(const mtl_task_part *part, const mtl_count *c)
 {
-    (void)part;
-    (void)c;
+    (void)part; (void)c;
     return MTL_JUDGED_NOT;
 }
 
 static void mtl__origin_score(const mtl_task_part *part, const void *counts, mtl_task_score *score)
 {
-    (void)part;
-    (void)counts;
-    (void)score;
+    (void)part; (void)counts; (void)score;
 }
 
 static const mtl_figure mtl__origin_figures[] = { MTL__FIGURE(NULL, NULL, accuracy, 0) };
@@ -22517,7 +22465,6 @@ MTL_DEF MTL__RARE const char *mtl_model_note(mtl_model *model, const char *name,
     n->value = mtl__arena_text(&model->note_arena, value, err);
     return n->value;
 }
-
 
 /* ---- states carried between chunks --------------------------------------------------------------------- */
 
@@ -29057,7 +29004,6 @@ static mtl__slopes mtl__check_slopes(const mtl__check *check, mtl_real *x, doubl
     mtl__slopes slopes;
     mtl_real old = *x, up = (mtl_real)((double)old + h), down = (mtl_real)((double)old - h);
     double f_up, f_down, h_up = (double)up - (double)old, h_down = (double)old - (double)down;
-
     *x = up;
     f_up = check->loss(check->user);
     *x = down;
@@ -29090,7 +29036,6 @@ static mtl_status mtl__check_element(const mtl__check *check, const mtl_check_ar
 {
     mtl__slopes slopes = mtl__check_slopes(check, &array->value[i], check->step);
     double a = array->grad ? (double)array->grad[i] : 0, n = slopes.central, difference = fabs(a - n);
-
     if (!mtl__double_is_finite(a) || !mtl__double_is_finite(n))
         return mtl__fail(check->err, MTL_ERROR_NUMBER, array->name, (long long)i, "the %s of %s[%z] is not a "
                          "finite number", mtl__double_is_finite(a) ? "loss around the value" : "gradient",
@@ -29155,7 +29100,6 @@ MTL_DEF MTL__RARE mtl_status mtl_check_gradients(double (*loss)(void *user), voi
     mtl_error own;
     mtl_check_result own_result;
     mtl__check check;
-
     err = mtl__error_given(err, &own);
     if (!result) result = &own_result;
     memset(result, 0, sizeof *result);
