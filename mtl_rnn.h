@@ -18784,23 +18784,13 @@ static const mtl_column_kind *mtl__column_kind(const mtl_column_desc *d)
 
 /* ---- mixes --------------------------------------------------------------------------------------------- */
 
-/* `by` says what a gate reads; where there is none it would be lost. */
-static mtl_status mtl__mix_without_gate(const mtl_mix *mix, const char *what, mtl_error *err)
-{
-    char field[64];
-    if (!mix->by_width || mtl__failed(err)) return mtl__status(err);
-    mtl__print(field, sizeof field, "%s.by", what);
-    return mtl__fail(err, MTL_ERROR_FIELD, field, -1, "%s: only mixes with a gate (gate, experts) read it",
-                     field);
-}
-
 static MTL__RARE mtl_status mtl__concat_build(mtl_mix *mix, mtl_parameters *set, const char *what,
                                               mtl_error *err)
 {
     size_t i;
-    (void)set;
+    (void)set; (void)what;
     for (i = 0; i < mix->count; i++) mix->width += mix->widths[i];
-    return mtl__mix_without_gate(mix, what, err);
+    return mtl__status(err);
 }
 
 static mtl_activation *mtl__concat_mix(mtl_run *run, const mtl_mix *mix, mtl_activation *const *sources,
@@ -18824,8 +18814,8 @@ typedef struct mtl__mixed {
 } mtl__mixed;
 
 /* Sources of equal width, whose width the mix has. */
-static MTL__RARE mtl__mixed *mtl__mixed_build(mtl_mix *mix, mtl_parameters *set, const char *what,
-                                              mtl_error *err)
+static MTL__RARE mtl_status mtl__mixed_build(mtl_mix *mix, mtl_parameters *set, const char *what,
+                                             mtl_error *err)
 {
     size_t i;
     for (i = 1; i < mix->count && !mtl__failed(err); i++)
@@ -18835,14 +18825,17 @@ static MTL__RARE mtl__mixed *mtl__mixed_build(mtl_mix *mix, mtl_parameters *set,
                       mix->widths[i]);
     mix->width = mix->widths[0];
     mix->data = mtl__arena_make(set->arena, 1, sizeof(mtl__mixed), "a mix", err);
-    return (mtl__mixed *)mix->data;
+    return mtl__status(err);
 }
 
-static MTL__RARE mtl_status mtl__sum_build(mtl_mix *mix, mtl_parameters *set, const char *what,
-                                           mtl_error *err)
+/* `by` says what a gate reads; where there is none it would be lost. */
+static MTL__RARE void mtl__mix_check_gate(const mtl_mix *mix, const char *what, mtl_error *err)
 {
-    mtl__mixed_build(mix, set, what, err);
-    return mtl__mix_without_gate(mix, what, err);
+    const mtl__mixed *mixed = (const mtl__mixed *)mix->data;
+    char field[64];
+    if (!mix->by_width || mix->desc->own || (mixed && mixed->gate)) return;
+    mtl__print(field, sizeof field, "%s.by", what);
+    mtl__fail(err, MTL_ERROR_FIELD, field, -1, "%s: only mixes with a gate (gate, experts) read it", field);
 }
 
 static mtl_activation *mtl__sum_mix(mtl_run *run, const mtl_mix *mix, mtl_activation *const *sources,
@@ -18856,13 +18849,14 @@ static mtl_activation *mtl__sum_mix(mtl_run *run, const mtl_mix *mix, mtl_activa
 static MTL__RARE mtl_status mtl__mixed_gate(mtl_mix *mix, const char *name, size_t outputs,
                                             mtl_parameters *set, const char *what, mtl_error *err)
 {
-    mtl__mixed *mixed = mtl__mixed_build(mix, set, what, err);
-    const size_t inputs = mix->by_width ? mix->by_width : mix->count * mix->width;
+    mtl__mixed *mixed;
     char text[160];
-    if (mtl__failed(err)) return mtl__status(err);
+    if (mtl__mixed_build(mix, set, what, err)) return mtl__status(err);
+    mixed = (mtl__mixed *)mix->data;
     mtl__print(text, sizeof text, "%s.%s", mix->owner, name);
     mixed->name = mtl__arena_text(set->arena, text, err);
-    mixed->gate = mtl_dense_add(set, text, inputs, outputs, 0, err);
+    mixed->gate = mtl_dense_add(set, text, mix->by_width ? mix->by_width : mix->count * mix->width, outputs,
+                                0, err);
     return mtl__status(err);
 }
 
@@ -18906,17 +18900,16 @@ static mtl_activation *mtl__experts_mix(mtl_run *run, const mtl_mix *mix, mtl_ac
 static MTL__RARE mtl_status mtl__stitch_build(mtl_mix *mix, mtl_parameters *set, const char *what,
                                               mtl_error *err)
 {
-    mtl__mixed *mixed = mtl__mixed_build(mix, set, what, err);
     const float share = mix->desc->share, rest = mix->count > 1 ? (1 - share) / (float)(mix->count - 1) : 0;
-    if (mixed)
-        mixed->weight = mtl__constant_add(set, "%s.stitch.weight", mix->owner, mix->count, MTL_TENSOR_BIAS,
-                                          rest, err);
-    if (mixed && mixed->weight) {
-        mtl_init_rows *first = &mixed->weight->init_rows;
-        first->count = 1;
-        first->addend = share;              /* and factor 0 */
+    mtl_tensor *weight;
+    if (mtl__mixed_build(mix, set, what, err)) return mtl__status(err);
+    ((mtl__mixed *)mix->data)->weight = weight = mtl__constant_add(set, "%s.stitch.weight", mix->owner,
+                                                                   mix->count, MTL_TENSOR_BIAS, rest, err);
+    if (weight) {                           /* the first factor: share + 0 times what is drawn */
+        weight->init_rows.count = 1;
+        weight->init_rows.addend = share;
     }
-    return mtl__mix_without_gate(mix, what, err);
+    return mtl__status(err);
 }
 
 static mtl_activation *mtl__stitch_mix(mtl_run *run, const mtl_mix *mix, mtl_activation *const *sources,
@@ -18931,11 +18924,12 @@ static MTL__RARE mtl_status mtl__levels_build(mtl_mix *mix, mtl_parameters *set,
                                               mtl_error *err)
 {
     const char *owner = mix->owner;
-    mtl__mixed *mixed = mtl__mixed_build(mix, set, what, err);
-    if (!mixed) return mtl__status(err);
+    mtl__mixed *mixed;
+    if (mtl__mixed_build(mix, set, what, err)) return mtl__status(err);
+    mixed = (mtl__mixed *)mix->data;
     mixed->weight = mtl__constant_add(set, "%s.levels.weight", owner, mix->count, MTL_TENSOR_BIAS, 0, err);
     mixed->scale = mtl__constant_add(set, "%s.levels.scale", owner, 1, MTL_TENSOR_BIAS, 1, err);
-    return mtl__mix_without_gate(mix, what, err);
+    return mtl__status(err);
 }
 
 /* The scale is put into the factors, which are few. */
@@ -19015,7 +19009,7 @@ static MTL__RARE unsigned mtl__levels_stream(mtl_maker *m, const mtl_mix *mix, c
     MTL__STREAMS_IN(MTL_MIXES, kind, stream) }
 static const mtl_mix_kind mtl__mix_kinds[] = {
     MTL__MIX(MTL_MIX_CONCAT, "concat", 1, mtl__concat_build, mtl__concat_mix, mtl__concat_stream),
-    MTL__MIX(MTL_MIX_SUM, "sum", 0, mtl__sum_build, mtl__sum_mix, mtl__sum_stream),
+    MTL__MIX(MTL_MIX_SUM, "sum", 0, mtl__mixed_build, mtl__sum_mix, mtl__sum_stream),
     MTL__MIX(MTL_MIX_GATE, "gate", 0, mtl__gate_build, mtl__gate_mix, mtl__gate_stream),
     MTL__MIX(MTL_MIX_EXPERTS, "experts", 0, mtl__experts_build, mtl__experts_mix, mtl__experts_stream),
     MTL__MIX(MTL_MIX_CROSS_STITCH, "cross-stitch", 0, mtl__stitch_build, mtl__stitch_mix,
@@ -19498,8 +19492,9 @@ static MTL__RARE mtl_status mtl__tap_build(mtl__tap *tap, mtl__node *nodes, size
     mtl__tap_resolve(tap, widths, nodes, count, first, parts);
     tap->mix.width = 0;
     mtl__kind_check(tap->kind->kind.name, tap->kind->build != NULL, "MTL_MIXES", where, err);
-    if (mtl__tap_stop(tap, nodes, count, where, err) || tap->kind->build(&tap->mix, set, where, err))
-        return mtl__status(err);
+    if (!mtl__tap_stop(tap, nodes, count, where, err) && !tap->kind->build(&tap->mix, set, where, err))
+        mtl__mix_check_gate(&tap->mix, where, err);
+    if (mtl__failed(err)) return mtl__status(err);
     if (!tap->kind->appends && tap->mix.width != widths[0]) {   /* its columns are nobody's: one segment */
         tap->segment_count = 1;
         tap->segments[0].begin = 0;
@@ -20790,7 +20785,7 @@ static int mtl__task_scores_with(const mtl__task *task, const mtl_tensor *t)
 static MTL__RARE void mtl__task_build(mtl__task *task, const mtl_task_desc *desc, const mtl__task *of,
                                       mtl_parameters *set, mtl_error *err)
 {
-    size_t inputs;
+    size_t inputs, i;
     mtl_task_part *part = &task->part;
     char text[160];
     task->desc = part->desc = desc;
@@ -20798,9 +20793,8 @@ static MTL__RARE void mtl__task_build(mtl__task *task, const mtl_task_desc *desc
     part->inputs = task->tap.mix.width;
     task->kind->build(part, set, err);
     inputs = mtl__task_build_pooling(task, of, set, err);
-    for (; task->hidden_count < MTL_MAX_HIDDEN && desc->hidden[task->hidden_count] > 0; task->hidden_count++)
-        {
-        size_t i = task->hidden_count, units = (size_t)desc->hidden[i];
+    for (i = 0; i < MTL_MAX_HIDDEN && desc->hidden[i] > 0; task->hidden_count = ++i) {
+        const size_t units = (size_t)desc->hidden[i];
         task->hidden[i] = mtl_dense_add(set, mtl__print(text, sizeof text, "%s.hidden.%z", desc->name, i),
                                         inputs, units, 0, err);
         if (desc->batch_norm)
@@ -21392,18 +21386,13 @@ static MTL__RARE void mtl__share_adversarial(mtl__share *s)
                   s->how.sets);
 }
 
-static int mtl__share_votes(const mtl_task_desc *task)
-{
-    return task->level == MTL_LEVEL_SEQUENCE && mtl_task_kind_of(task)->distribution;
-}
-
 static MTL__RARE void mtl__share_stack(mtl__share *s)
 {
     const char *votes = NULL, *from;
     size_t k, readers = 0;
     mtl__share_full(s);
     for (k = 0; k < s->plain->task_count; k++) {
-        if (!mtl__share_votes(&s->tasks[k])) continue;
+        if (s->tasks[k].level == MTL_LEVEL_STEP || !mtl_task_kind_of(&s->tasks[k])->distribution) continue;
         s->tasks[k].per_step = 1;
         votes = mtl__share_join(s, votes, mtl__share_name(s, s->tasks[k].name, ".probabilities", -1));
     }
@@ -21954,6 +21943,13 @@ static void mtl__model_build_nodes(mtl_model *model, mtl_error *err)
                       model->tasks[i].kind->kind.name);
 }
 
+/* The tap of a node, NULL: of an input. */
+static const mtl__tap *mtl__model_tap(const mtl_model *model, const mtl__node *node)
+{
+    return node->part == MTL__NODE_COLUMN ? &model->columns[node->index].tap
+        : node->part == MTL__NODE_HEAD ? &model->tasks[node->index].tap : NULL;
+}
+
 /* Two parts that are connected are one: the higher number becomes the lower one. */
 static void mtl__model_connect(mtl_model *model, size_t a, size_t b)
 {
@@ -21969,8 +21965,7 @@ static void mtl__model_components(mtl_model *model)
     size_t i, k;
     for (i = 0; i < model->node_count; i++) {
         const mtl__node *node = &model->nodes[i];
-        const mtl__tap *tap = node->part == MTL__NODE_COLUMN ? &model->columns[node->index].tap
-            : node->part == MTL__NODE_HEAD ? &model->tasks[node->index].tap : NULL;
+        const mtl__tap *tap = mtl__model_tap(model, node);
         for (k = 0; tap && k < tap->mix.count + tap->by_count; k++)
             mtl__model_connect(model, node->component,
                                model->nodes[tap->sources[k] / MTL__NODE_PARTS].component);
@@ -22609,35 +22604,20 @@ static mtl_activation *mtl__input_forward(mtl_run *run, const mtl__input *input,
     return mtl__dropout_layer(run, d->dropout, mtl__space_keys(space, d->dropout_per_sequence), x, "");
 }
 
-/* States carried into a column, and its final ones. Cells that read from the end begin with zeros: what
-   follows the chunk is not known, and of the chunk before their state is what words further left made. */
-static void mtl__column_begin(mtl_run *run, const mtl__column *column, mtl_column_pass *p)
-{
-    const mtl_column_part *part = &column->part;
-    mtl_cell_state *initial = (mtl_cell_state *)mtl_run_make(run, part->states * sizeof *initial);
-    size_t i, at = column->carried;
-    p->initial = initial;
-    p->final = (mtl_cell_state *)mtl_run_make(run, part->states * sizeof *p->final);
-    for (i = 0; i < part->states && !mtl__failed(run->error); i += part->directions) {
-        initial[i].h = mtl__carry_in(run, at, part->state_units[i]);
-        at += part->state_units[i];
-        if (!part->state_c) continue;
-        initial[i].c = mtl__carry_in(run, at, part->state_units[i]);
-        at += part->state_units[i];
-    }
-}
-
-static void mtl__column_end(mtl_run *run, const mtl__column *column, const mtl_column_pass *p)
+/* States carried into a column or, at its `end`, its final ones out of it. Cells that read from the end begin
+   with zeros: what follows the chunk is not known, and of the chunk before their state is what words further
+   left made. */
+static void mtl__column_carry(mtl_run *run, const mtl__column *column, mtl_cell_state *states, int end)
 {
     const mtl_column_part *part = &column->part;
     size_t i, at = column->carried;
-    for (i = 0; i < part->states && !mtl__failed(run->error); i += part->directions) {
-        mtl__carry_out(run, at, p->final[i].h);
-        at += part->state_units[i];
-        if (!part->state_c) continue;
-        mtl__carry_out(run, at, p->final[i].c);
-        at += part->state_units[i];
-    }
+    int c;
+    for (i = 0; i < part->states && !mtl__failed(run->error); i += part->directions)
+        for (c = 0; c <= (part->state_c != 0); c++, at += part->state_units[i]) {
+            mtl_activation **state = c ? &states[i].c : &states[i].h;
+            if (end) mtl__carry_out(run, at, *state);
+            else *state = mtl__carry_in(run, at, part->state_units[i]);
+        }
 }
 
 /* How many nodes from number i on, all columns, run beside one another: those of a kind that can, of which
@@ -22661,6 +22641,7 @@ static size_t mtl__columns_forward(mtl_run *run, const mtl_model *model, size_t 
 {
     const size_t count = mtl__columns_beside(run, model, i);
     mtl_column_pass *pass = (mtl_column_pass *)mtl_run_make(run, count * sizeof *pass);
+    mtl_cell_state *states;
     size_t k;
     for (k = 0; pass && k < count; k++) {
         const mtl__node *node = &model->nodes[i + k];
@@ -22670,7 +22651,11 @@ static size_t mtl__columns_forward(mtl_run *run, const mtl_model *model, size_t 
         p->component = run->component = node->component;
         p->x = mtl__tap_forward(run, &column->tap, model->nodes, out);
         p->after = mtl__run_last(run);
-        if (run->carry) mtl__column_begin(run, column, p);
+        if (run->carry) {
+            p->initial = states = (mtl_cell_state *)mtl_run_make(run, 2 * p->part->states * sizeof *states);
+            p->final = states ? states + p->part->states : NULL;
+            mtl__column_carry(run, column, states, 0);
+        }
         if (mtl__failed(run->error)) return count;
         if (!column->kind->forward_beside)
             p->y = column->kind->forward(run, p->part, p->x, p->initial, p->final);
@@ -22678,7 +22663,7 @@ static size_t mtl__columns_forward(mtl_run *run, const mtl_model *model, size_t 
     }
     for (k = 0; pass && k < count; k++) {
         const mtl__column *column = &model->columns[model->nodes[i + k].index];
-        if (run->carry) mtl__column_end(run, column, &pass[k]);
+        if (run->carry) mtl__column_carry(run, column, pass[k].final, 1);
         out[(i + k) * MTL__NODE_PARTS] = pass[k].y;
     }
     return count;
@@ -22819,8 +22804,7 @@ static mtl_status mtl__batch_check(const mtl_model *model, const mtl_batch *batc
    A safetensors file. Tensors: the parameters under their names; buffers that are set, such as the statistics
    that inputs and targets are scaled by, buffers.NAME.mean and .scale; a trainer's moments and counts as
    optimizer.*. Metadata, text to text:
-       mtl_rnn.version   "1"            mtl_rnn.config   JSON: inputs, columns, tasks, model        note.NAME
-                                                         free texts   */
+       mtl_rnn.version  "1"    mtl_rnn.config  JSON: inputs, columns, tasks, model    note.NAME  free texts */
 enum { MTL__FILE_VERSION = 1 };
 
 /* ---- writing ------------------------------------------------------------------------------------------- */
@@ -22966,11 +22950,12 @@ static size_t mtl__finite_count(const mtl_real *x, size_t count)
     return done;
 }
 
-/* A tensor of the file into values of the model: of this shape, and every element finite. */
-static void mtl__read_tensor(const mtl_safetensors *file, const char *name, size_t rows, size_t columns,
+/* A tensor of the file into values of the model: of the shape of `like`, and every element finite. */
+static void mtl__read_tensor(const mtl_safetensors *file, const char *name, const mtl_tensor *like,
                              mtl_real *out, mtl_error *err)
 {
     const mtl_safetensor *t = mtl_safetensors_find(file, name);
+    const size_t rows = like->shape[0], columns = like->dims == 2 ? like->shape[1] : 0;
     size_t i;
     if (mtl__failed(err)) return;
     if (!t)
@@ -22995,7 +22980,7 @@ static void mtl__model_read_values(mtl_model *model, const mtl_safetensors *file
         mtl_tensor *t = mtl__tensor_at(&model->set, i);
         if (t->role == MTL_TENSOR_BUFFER) mtl__tensor_fill(t, model->desc.seed);
         if (!mtl__tensor_is_set(t) && !mtl_safetensors_find(file, t->name)) continue;
-        mtl__read_tensor(file, t->name, t->shape[0], t->dims == 2 ? t->shape[1] : 0, t->value, err);
+        mtl__read_tensor(file, t->name, t, t->value, err);
         if (t->set) *t->set = 1;
     }
     for (i = 0; i < file->metadata_count && !mtl__failed(err); i++)
@@ -23072,14 +23057,17 @@ static MTL__RARE mtl_model *mtl__model_fill(mtl_model *model, const mtl_safetens
     return NULL;
 }
 
+/* And closes the file. */
 static MTL__RARE mtl_model *mtl__model_of_file(mtl_safetensors *file, const mtl_load_desc *how,
                                                mtl_error *err)
 {
     mtl_model_desc desc;
-    size_t bytes;
-    if (!mtl__model_desc_of_file(file, how, &desc, err)) return NULL;
-    bytes = mtl__model_size_of_file(NULL, 0, &desc, file, err);
-    return bytes ? mtl__model_fill(mtl__model_allocate(&desc, bytes, err), file, err) : NULL;
+    mtl_model *model = NULL;
+    size_t bytes = mtl__model_desc_of_file(file, how, &desc, err)
+        ? mtl__model_size_of_file(NULL, 0, &desc, file, err) : 0;
+    if (bytes) model = mtl__model_fill(mtl__model_allocate(&desc, bytes, err), file, err);
+    mtl_safetensors_close(file);
+    return model;
 }
 
 /* What reading a file takes: a list of its tensors and the configuration, in `arena`. *model: bytes of the
@@ -23143,25 +23131,18 @@ MTL_DEF mtl_model *mtl_model_load_memory_with(const void *bytes, size_t count, c
     mtl_error own;
     mtl_arena arena;
     mtl_safetensors file;
-    mtl_model *model;
     err = mtl__error_given(err, &own);
     mtl_arena_init(&arena, NULL, 0, how ? how->allocator : NULL);
-    if (mtl__safetensors_open_in(&file, bytes, count, &arena, err)) return NULL;
-    model = mtl__model_of_file(&file, how, err);
-    mtl_safetensors_close(&file);
-    return model;
+    return mtl__safetensors_open_in(&file, bytes, count, &arena, err) ? NULL
+        : mtl__model_of_file(&file, how, err);
 }
 
 MTL_DEF mtl_model *mtl_model_load_with(const char *path, const mtl_load_desc *how, mtl_error *err)
 {
     mtl_error own;
     mtl_safetensors file;
-    mtl_model *model;
     err = mtl__error_given(err, &own);
-    if (mtl_safetensors_open(&file, path, err)) return NULL;
-    model = mtl__model_of_file(&file, how, err);
-    mtl_safetensors_close(&file);
-    return model;
+    return mtl_safetensors_open(&file, path, err) ? NULL : mtl__model_of_file(&file, how, err);
 }
 
 MTL_DEF MTL__RARE mtl_model *mtl_model_read_with(const mtl_reader *reader, const mtl_load_desc *how,
@@ -26686,13 +26667,6 @@ static MTL__RARE int mtl__trainer_permissions(const mtl_trainer *t, size_t k, un
     return kept_out;
 }
 
-/* The tap of a node, NULL: of an input. */
-static const mtl__tap *mtl__trainer_tap(const mtl_model *model, const mtl__node *node)
-{
-    return node->part == MTL__NODE_COLUMN ? &model->columns[node->index].tap
-        : node->part == MTL__NODE_HEAD ? &model->tasks[node->index].tap : NULL;
-}
-
 /* Which tensors task k's loss reaches: those of its head, and of what nodes that it reaches take rows from;
    nodes: [nodes] scratch. */
 static MTL__RARE void mtl__trainer_reach(const mtl_trainer *t, size_t k, unsigned char *nodes,
@@ -26705,7 +26679,7 @@ static MTL__RARE void mtl__trainer_reach(const mtl_trainer *t, size_t k, unsigne
     nodes[model->tasks[k].node] = 1;
     for (n = model->node_count; n-- > 0;) {
         const mtl__node *node = &model->nodes[n];
-        const mtl__tap *tap = mtl__trainer_tap(model, node);
+        const mtl__tap *tap = mtl__model_tap(model, node);
         for (i = 0; tap && nodes[n] && i < tap->mix.count + tap->by_count; i++)
             if (!tap->stopped[i]) nodes[tap->sources[i] / MTL__NODE_PARTS] = 1;
         for (i = node->first_tensor; i < node->first_tensor + node->tensor_count; i++)
@@ -27315,16 +27289,17 @@ MTL_DEF MTL__RARE mtl_status mtl_trainer_swap_average(mtl_trainer *trainer, mtl_
    optimizer.weights, lambda of tasks and penalties; optimizer.averaged, which update the average of each unit
    (mtl__average_units, of all tensors) has seen last: to make up for what it is late by would round, and a
    checkpoint changes no bit. */
-typedef struct mtl__moment { const char *name; mtl_real *block; } mtl__moment;
+enum { MTL__MOMENTS = 3 };
 
-static void mtl__moments_of(const mtl__optimizer *o, mtl__moment moments[3])
+/* What the optimiser has of tensor i % count in moments i / count, m, v or the average: NULL: no such block.
+   Its name in a file goes into text[192]. */
+static MTL__RARE mtl_real *mtl__optimizer_moment(const mtl__optimizer *o, size_t i, char *text)
 {
-    moments[0].name = "m";
-    moments[0].block = o->m;
-    moments[1].name = "v";
-    moments[1].block = o->v;
-    moments[2].name = "average";
-    moments[2].block = o->average;
+    static const char *const names[MTL__MOMENTS] = { "m", "v", "average" };
+    mtl_real *const blocks[MTL__MOMENTS] = { o->m, o->v, o->average };
+    const size_t which = i / o->set->count, tensor = i % o->set->count;
+    mtl__print(text, 192, "optimizer.%s.%s", names[which], o->set->tensors[tensor]->name);
+    return mtl__optimizer_at(o, blocks[which], tensor, 0);
 }
 
 static size_t mtl__trainer_lambdas(const mtl_trainer *t)
@@ -27413,17 +27388,14 @@ static MTL__RARE void mtl__trainer_entries(const void *owner, mtl__tensor_entry 
     const mtl_trainer *t = (const mtl_trainer *)owner;
     const mtl__optimizer *o = &t->optimizer;
     const double *counts = mtl__optimizer_counts(o, arena, err);
-    mtl__moment moments[3];
     char name[192];
-    size_t i, k, n = 0;
-    mtl__moments_of(o, moments);
-    for (k = 0; k < 3; k++)
-        for (i = 0; moments[k].block && i < o->set->count; i++) {
-            const mtl_tensor *p = o->set->tensors[i];
-            if (!mtl__optimizer_has(o, i)) continue;
-            mtl__print(name, sizeof name, "optimizer.%s.%s", moments[k].name, p->name);
-            mtl__entry_of_tensor(&e[n++], mtl__arena_text(arena, name, err), p, moments[k].block + o->at[i]);
-        }
+    size_t i, n = 0;
+    for (i = 0; i < MTL__MOMENTS * o->set->count; i++) {
+        const mtl_real *moment = mtl__optimizer_moment(o, i, name);
+        if (moment && mtl__optimizer_has(o, i % o->set->count))
+            mtl__entry_of_tensor(&e[n++], mtl__arena_text(arena, name, err),
+                                 o->set->tensors[i % o->set->count], moment);
+    }
     mtl__entry_set(&e[n++], "optimizer.counts", MTL_TYPE_F64, o->set->count + 3, 0, counts);
     mtl__entry_set(&e[n], "optimizer.rule", MTL_TYPE_F64, 1, 0, counts ? counts + o->set->count + 3 : NULL);
     mtl__balance_entries(t, &e[n + 1], arena, err);
@@ -27484,13 +27456,13 @@ static MTL__RARE const mtl_safetensor *mtl__resume_counts(const mtl_trainer *t, 
 static MTL__RARE mtl_status mtl__resume_check(const mtl_trainer *t, const mtl_safetensors *file,
                                               mtl_error *err)
 {
-    static const char *const fields[3] = { "momentum", "optimizer", "average" };
+    static const char *const fields[MTL__MOMENTS] = { "momentum", "optimizer", "average" };
     const mtl_safetensor *rule = mtl_safetensors_find(file, "optimizer.rule");
     const mtl_choice *theirs = mtl__choices_MTL_OPTIMIZER, *ours = theirs;
-    mtl__moment moments[3];
+    const mtl__optimizer *o = &t->optimizer;
     double saved = rule ? -1 : (double)t->desc.optimizer;
     char name[192];
-    size_t i, k;
+    size_t i;
     if (mtl__failed(err)) return mtl__status(err);
     if (rule && rule->type == MTL_TYPE_F64 && rule->count == 1) memcpy(&saved, rule->data, sizeof saved);
     while (theirs->name && (double)theirs->value != saved) theirs++;
@@ -27500,16 +27472,11 @@ static MTL__RARE mtl_status mtl__resume_check(const mtl_trainer *t, const mtl_sa
                          "the trainer is one of %s: create it with the file's optimizer, or go on from the "
                          "weights alone", theirs->name ? theirs->name
                          : "an optimizer that this build does not know", ours->name);
-    mtl__moments_of(&t->optimizer, moments);
-    for (k = 0; k < 3; k++)
-        for (i = 0; !moments[k].block && i < t->optimizer.set->count; i++) {
-            mtl__print(name, sizeof name, "optimizer.%s.%s", moments[k].name,
-                       t->optimizer.set->tensors[i]->name);
-            if (mtl_safetensors_find(file, name))
-                return mtl__fail(err, MTL_ERROR_TENSOR, name, -1, "the file holds %s, for which this trainer "
-                                 "has no place: create it with the %s of the one that was saved, or go on "
-                                 "from the weights alone", name, fields[k]);
-        }
+    for (i = 0; i < MTL__MOMENTS * o->set->count; i++)
+        if (!mtl__optimizer_moment(o, i, name) && mtl_safetensors_find(file, name))
+            return mtl__fail(err, MTL_ERROR_TENSOR, name, -1, "the file holds %s, for which this trainer has "
+                             "no place: create it with the %s of the one that was saved, or go on from the "
+                             "weights alone", name, fields[i / o->set->count]);
     return MTL_OK;
 }
 
@@ -27618,31 +27585,27 @@ MTL_DEF MTL__RARE mtl_status mtl_trainer_resume(mtl_trainer *trainer, const mtl_
 {
     mtl_error own;
     mtl__optimizer *o;
-    mtl__moment moments[3];
     const mtl_safetensor *counts;
     const unsigned char *from;
+    mtl_real *moment;
     double value;
     char name[192];
-    size_t i, k;
+    size_t i;
     err = mtl__error_given(err, &own);
     if (!mtl__given(trainer, "trainer", err) || !mtl__given(file, "file", err)) return mtl__status(err);
     o = &trainer->optimizer;
     counts = mtl__resume_counts(trainer, file, err);
     if (!counts || mtl__resume_check(trainer, file, err) || mtl__balance_resume(trainer, file, err))
         return mtl__status(err);
-    mtl__moments_of(o, moments);
-    for (k = 0; k < 3; k++)
-        for (i = 0; moments[k].block && i < o->set->count && !mtl__failed(err); i++) {
-            const mtl_tensor *p = o->set->tensors[i];
-            if (!mtl__optimizer_has(o, i)) continue;
-            mtl__print(name, sizeof name, "optimizer.%s.%s", moments[k].name, p->name);
-            if (!mtl_safetensors_find(file, name))
-                return mtl__fail(err, MTL_ERROR_TENSOR, name, -1,
-                                 "the file has no tensor %s: its trainer kept none, or had %s frozen; create "
-                                 "this one like it, or go on from the weights alone", name, p->name);
-            mtl__read_tensor(file, name, p->shape[0], p->dims == 2 ? p->shape[1] : 0,
-                             moments[k].block + o->at[i], err);
-        }
+    for (i = 0; i < MTL__MOMENTS * o->set->count && !mtl__failed(err); i++) {
+        const mtl_tensor *p = o->set->tensors[i % o->set->count];
+        if (!(moment = mtl__optimizer_moment(o, i, name)) || !mtl__optimizer_has(o, p->index)) continue;
+        if (!mtl_safetensors_find(file, name))
+            return mtl__fail(err, MTL_ERROR_TENSOR, name, -1, "the file has no tensor %s: its trainer kept "
+                             "none, or had %s frozen; create this one like it, or go on from the weights "
+                             "alone", name, p->name);
+        mtl__read_tensor(file, name, p, moment, err);
+    }
     if (mtl__failed(err)) return mtl__status(err);
     from = (const unsigned char *)counts->data;
     for (i = 0; i < o->set->count + 3; i++) {
@@ -28269,10 +28232,8 @@ static MTL__RARE mtl_status mtl__fit_resume(mtl__fit *f, mtl_error *err)
     for (i = 0; i < f->sampler.count && !mtl__failed(err); i++)
         mtl__fit_resume_set(f, i, train + MTL__FIT_TRAIN * i);
     for (i = 0; i < 2 * set->count && !mtl__failed(err); i++) {
-        const mtl_tensor *t = set->tensors[i / 2];
         mtl_real *kept = mtl__fit_kept(f, i % 2, i / 2);
-        if (kept) mtl__read_tensor(file, mtl__fit_kept_name(f, i, name), t->shape[0],
-                                   t->dims == 2 ? t->shape[1] : 0, kept, err);
+        if (kept) mtl__read_tensor(file, mtl__fit_kept_name(f, i, name), set->tensors[i / 2], kept, err);
     }
     return mtl__status(err);
 }
