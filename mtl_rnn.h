@@ -24230,8 +24230,7 @@ MTL_DEF MTL__RARE mtl_status mtl_stream_reset(mtl_stream *stream, size_t sequenc
        random       c = n softmax(z)           z: normal numbers of (seed, update)           Lin et al. 2022
        imtl         c = e^s                    s descends along d/ds (e^s L - s)             Liu et al. 2021
        gradnorm     c = n v / sum v            v descends along d/dv |N - mean N r^alpha|, N: the norm of c
-                                               times the task's gradient, r: L / L(0) by its mean
-                                                                                             Chen et al. 2018
+                                               times the gradient, r: L / L(0) by its mean   Chen et al. 2018
    What descends does so by the trainer's rule, at balance_rate times its rate.
 
    This is the only caller of backward passes. One forward pass leaves a tape with the losses of all tasks;
@@ -25155,7 +25154,7 @@ static MTL__RARE MTL__NOINLINE void mtl__surgery_finish(mtl__surgery *s, mtl__we
     mtl_arena_mark mark = mtl_arena_save(run->arena);
     int *fresh = (int *)mtl_run_push(run, mtl__surgery_rows_most(s) * sizeof *fresh);
     mtl__surgery_piece *pieces;
-    mtl__surgery_job job;
+    mtl__surgery_job job = { s, mtl__run_kernels(run), NULL, NULL };
     size_t i, count;
     if (mtl__failed(run->error)) return;
     for (i = 0; i < s->set->count; i++) mtl__surgery_prepare(s, s->set->tensors[i], fresh);
@@ -25164,8 +25163,6 @@ static MTL__RARE MTL__NOINLINE void mtl__surgery_finish(mtl__surgery *s, mtl__we
     job.sums = (double *)mtl_run_push(run, count * (s->tasks * (s->tasks + 1) / 2) * sizeof *job.sums);
     if (mtl__failed(run->error)) return;
     (void)mtl__surgery_pieces(s, pieces);
-    job.surgery = s;
-    job.kernels = mtl__run_kernels(run);
     job.pieces = pieces;
     mtl__run_for(run, count, mtl__surgery_gram_piece, &job);
     mtl__surgery_gram(s, &job, count);
@@ -25199,8 +25196,7 @@ static MTL__RARE MTL__NOINLINE void mtl__surgery_finish(mtl__surgery *s, mtl__we
    as well, and whatever looks at the model. A gradient of the whole table makes all its rows fresh, too. No
    bit changes, but the table and its moments come from memory once in 32 updates.
        SGD      Robbins & Monro 1951; momentum Polyak 1964, Nesterov 1983 in PyTorch's form
-       RMSProp  Tieleman & Hinton 2012          Adam  Kingma & Ba 2015          AdamW  Loshchilov & Hutter
-                                                2019
+       RMSProp  Tieleman & Hinton 2012      Adam  Kingma & Ba 2015      AdamW  Loshchilov & Hutter 2019
    -------------------------------------------------------------------------------------------------------- */
 enum {
     MTL__MOST_LATE = 32,                    /* every so many updates all rows are brought up to date */
@@ -25366,22 +25362,21 @@ static double mtl__cosine_between(double from, double to, double share)
     return to + (from - to) * 0.5 * (1 + cos(3.141592653589793 * (share < 1 ? share : 1)));
 }
 
+/* One cycle: Smith & Topin 2018. */
 static MTL__RARE double mtl__schedule(const mtl__optimizer *o, unsigned long long s)
 {
     const mtl_trainer_desc *d = o->desc;
-    double warm = (double)d->warmup, step = (double)s, total = (double)o->total_steps, share,
-        final = (double)d->lr_final;
-    /* Smith & Topin 2018 */
+    const double step = (double)s, total = (double)o->total_steps, final = (double)d->lr_final;
+    double warm = (double)d->warmup, share, periods;
     if (d->schedule == MTL_SCHEDULE_ONE_CYCLE && warm == 0) warm = floor(0.3 * total);
     if (warm > 0 && step <= warm)
         return d->schedule == MTL_SCHEDULE_ONE_CYCLE
             ? mtl__cosine_between(1.0 / 25, 1, warm > 1 ? (step - 1) / (warm - 1) : 1) : step / warm;
     share = total > warm ? (step - warm) / (total - warm) : 0;
+    periods = (step - 1 - warm) / d->schedule_every;
     switch (d->schedule) {
-    case MTL_SCHEDULE_STEP: return pow((double)d->schedule_factor,
-                                       floor((step - 1 - warm) / d->schedule_every));
-    case MTL_SCHEDULE_EXPONENTIAL: return pow((double)d->schedule_factor,
-                                              (step - 1 - warm) / d->schedule_every);
+    case MTL_SCHEDULE_STEP: return pow((double)d->schedule_factor, floor(periods));
+    case MTL_SCHEDULE_EXPONENTIAL: return pow((double)d->schedule_factor, periods);
     case MTL_SCHEDULE_LINEAR: return 1 + (final - 1) * (share < 1 ? share : 1);
     case MTL_SCHEDULE_COSINE: return mtl__cosine_between(1, final, share);
     case MTL_SCHEDULE_ONE_CYCLE: return mtl__cosine_between(1, final > 0 ? final : 1e-4 / 25, share);
@@ -25465,7 +25460,7 @@ static void mtl__norm_piece(void *context, size_t i)
 static double mtl__gradients_norm(mtl__optimizer *o, mtl_run *run)
 {
     mtl_arena_mark mark = mtl_arena_save(run->arena);
-    mtl__piece_job job;
+    mtl__piece_job job = { o, mtl__run_kernels(run), NULL, NULL, NULL };
     mtl__piece *pieces;
     size_t i, n = 0, count = 0;
     double sum = 0;
@@ -25474,9 +25469,6 @@ static double mtl__gradients_norm(mtl__optimizer *o, mtl_run *run)
     job.sums = (double *)mtl_run_push(run, count * sizeof *job.sums);
     if (mtl__failed(run->error)) return 0;
     for (i = 0; i < o->set->count; i++) n += mtl__pieces_of(o, i, mtl__norm_of(o, i), pieces + n);
-    job.optimizer = o;
-    job.kernels = mtl__run_kernels(run);
-    job.updates = NULL;
     job.pieces = pieces;
     mtl__run_for(run, count, mtl__norm_piece, &job);
     for (i = 0; i < o->components; i++) o->norms[i] = 0;
@@ -25642,9 +25634,8 @@ static MTL__RARE void mtl__update_piece(void *context, size_t i)
 static int mtl__update_rows_only(const mtl__optimizer *o)
 {
     const mtl_trainer_desc *d = o->desc;
-    int memoryless = d->optimizer == MTL_OPTIMIZER_SGD && d->momentum == 0 && d->l1 == 0 && d->l2 == 0 &&
-        d->decay == 0;
-    return d->lazy || memoryless;
+    return d->lazy || (d->optimizer == MTL_OPTIMIZER_SGD && d->momentum == 0 && d->l1 == 0 && d->l2 == 0 &&
+                       d->decay == 0);
 }
 
 /* ---- rows that wait ------------------------------------------------------------------------------------ */
@@ -25696,13 +25687,9 @@ static void mtl__late_table(void *context, size_t i)
 static void mtl__table_fresh(const mtl__optimizer *o, size_t tensor, const int *ids, size_t count)
 {
     const mtl_scheduler *scheduler = o->run->scheduler;
-    mtl__late_job job;
+    mtl__late_job job = { o, mtl__run_kernels(o->run), tensor, count, ids };
     if (!o->late[tensor] || o->steps[tensor] == 0) return;
-    job.optimizer = o;
-    job.kernels = mtl__run_kernels(o->run);
-    job.tensor = tensor;
-    job.ids = ids;
-    job.count = ids ? count : o->set->tensors[tensor]->shape[0];
+    if (!ids) job.count = o->set->tensors[tensor]->shape[0];
     if (ids) mtl__parallel_for(scheduler, MTL__LATE_JOBS, mtl__late_ids, &job);
     else mtl__parallel_for(scheduler, (job.count + MTL__PIECE_ROWS - 1) / MTL__PIECE_ROWS, mtl__late_table,
                            &job);
@@ -25777,16 +25764,12 @@ static void mtl__optimizer_apply(mtl__optimizer *o, mtl_run *run, double lr, dou
     mtl_arena_mark mark = mtl_arena_save(run->arena);
     size_t i, n = 0, count = 0;
     mtl__update *updates = (mtl__update *)mtl_run_push(run, o->set->count * sizeof *updates);
+    mtl__piece_job job = { o, mtl__run_kernels(run), updates, NULL, NULL };
     mtl__piece *pieces;
-    mtl__piece_job job;
     for (i = 0; i < o->set->count; i++) count += mtl__pieces_of(o, i, mtl__update_counts(o, i), NULL);
     pieces = (mtl__piece *)mtl_run_push(run, count * sizeof *pieces);
     if (mtl__failed(run->error)) return;    /* the last thing that can fail: nothing has changed yet */
-    job.optimizer = o;
-    job.kernels = mtl__run_kernels(run);
-    job.updates = updates;
     job.pieces = pieces;
-    job.sums = NULL;
     for (i = 0; i < o->set->count; i++) {
         size_t more = mtl__pieces_of(o, i, mtl__update_counts(o, i), pieces + n);
         if (!more) continue;
@@ -25814,8 +25797,6 @@ static MTL__RARE void mtl__optimizer_measure(const mtl__optimizer *o, mtl_run *r
    Targets of all kinds are checked when a set is opened, so that errors name its sequences and not those of
    some batch.
    -------------------------------------------------------------------------------------------------------- */
-/* ---- data sets: batches of chosen sequences ------------------------------------------------------------ */
-
 /* A data set with where each sequence's rows begin. */
 typedef struct mtl__dataset {
     const mtl_batch *data;
@@ -25838,7 +25819,6 @@ static MTL__RARE mtl_status mtl__dataset_init(mtl__dataset *set, const mtl_batch
     return mtl__status(err);
 }
 
-/* Checks all targets at once, so that errors name sequences of the data set and not of some batch. */
 static MTL__RARE mtl_status mtl__dataset_check(const mtl__dataset *set, const mtl_model *model,
                                                mtl_error *err)
 {
@@ -26264,11 +26244,16 @@ typedef struct mtl__sampler_kind {
     int together;                           /* an update takes so many batches of each set */
 } mtl__sampler_kind;
 
-/* A set at random, by weight size^power. */
-static MTL__RARE size_t mtl__sampler_draw(const mtl__sampler *p, double power)
+/* A set at random, by weight size^power, the power being 0 or 1 / temperature, or annealed from 1 to that. */
+static MTL__RARE size_t mtl__sampler_draw(const mtl__sampler *p, size_t i)
 {
+    const int how = p->desc->sampler;
+    const double end = 1 / (double)p->desc->temperature, last = (double)(p->desc->epochs - 1);
+    const double power = how == MTL_SAMPLER_UNIFORM ? 0 : how == MTL_SAMPLER_TEMPERATURE ? end
+        : 1 - (1 - end) * (double)(p->epoch - 1) / (last > 0 ? last : 1);
     double sum = 0, point;
     size_t s, chosen = 0;
+    (void)i;
     for (s = 0; s < p->count; s++)
         sum += p->sets[s].weight * pow((double)p->sets[s].set.data->sequences, power);
     point = sum * mtl__random_uniform(p->desc->seed, 0x5e7, p->drawn);
@@ -26282,25 +26267,6 @@ static MTL__RARE size_t mtl__sampler_draw(const mtl__sampler *p, double power)
 
 static size_t mtl__sampler_proportional(const mtl__sampler *p, size_t i) { return p->schedule[i]; }
 
-static size_t mtl__sampler_temperature(const mtl__sampler *p, size_t i)
-{
-    (void)i;
-    return mtl__sampler_draw(p, 1 / (double)p->desc->temperature);
-}
-
-static size_t mtl__sampler_uniform(const mtl__sampler *p, size_t i)
-{
-    (void)i;
-    return mtl__sampler_draw(p, 0);
-}
-
-static size_t mtl__sampler_annealed(const mtl__sampler *p, size_t i)
-{
-    const double last = (double)(p->desc->epochs > 1 ? p->desc->epochs - 1 : 1);
-    (void)i;
-    return mtl__sampler_draw(p, 1 - (1 - 1 / (double)p->desc->temperature) * (double)(p->epoch - 1) / last);
-}
-
 /* The set whose turn is most overdue: of equal weights one after the other. */
 static size_t mtl__sampler_in_turn(const mtl__sampler *p, size_t i)
 {
@@ -26313,8 +26279,8 @@ static size_t mtl__sampler_in_turn(const mtl__sampler *p, size_t i)
 }
 
 static const mtl__sampler_kind mtl__sampler_kinds[] = {     /* in the order of MTL_SAMPLER_NAMES */
-    { mtl__sampler_proportional, 0 }, { mtl__sampler_in_turn, 0 }, { mtl__sampler_temperature, 0 },
-    { mtl__sampler_uniform, 0 }, { mtl__sampler_annealed, 0 }, { mtl__sampler_in_turn, 1 }
+    { mtl__sampler_proportional, 0 }, { mtl__sampler_in_turn, 0 }, { mtl__sampler_draw, 0 },
+    { mtl__sampler_draw, 0 }, { mtl__sampler_draw, 0 }, { mtl__sampler_in_turn, 1 }
 };
 
 /* What puts the easy first in a round of data set `number` of this epoch: [sequences]; NULL: nothing does. */
@@ -27015,21 +26981,15 @@ static void mtl__trainer_count(mtl_trainer *t, const mtl_batch *batches, size_t 
         for (s = 0; s < batches[i].sequences; s++) rows += (size_t)batches[i].lengths[s];
         for (k = 0; k < t->model->desc.task_count; k++) {
             const mtl_target *target = batches[i].targets ? &batches[i].targets[k] : NULL;
-            if (t->model->tasks[k].kind->target == MTL_TARGET_ORIGIN) {
-                mtl__trainer_count_origin(t, &batches[i], k, err);
-                continue;
-            }
-            if (t->model->tasks[k].kind->target == MTL_TARGET_WORDS) {
-                mtl__trainer_count_words(t, &batches[i], k, rows);
-                continue;
-            }
-            mtl__task_check_target(&t->model->tasks[k], target, err);
-            mtl__task_count(&t->model->tasks[k], target,
-                            mtl__task_items(&t->model->tasks[k], batches[i].sequences, rows),
-                                batches[i].lengths, &t->task_items[k], &t->divisors[k], err);
+            const mtl__task *task = &t->model->tasks[k];
+            if (task->kind->target == MTL_TARGET_ORIGIN) mtl__trainer_count_origin(t, &batches[i], k, err);
+            if (task->kind->target == MTL_TARGET_WORDS) mtl__trainer_count_words(t, &batches[i], k, rows);
+            if (mtl__task_makes_targets(task->kind)) continue;
+            mtl__task_check_target(task, target, err);
+            mtl__task_count(task, target, mtl__task_items(task, batches[i].sequences, rows),
+                            batches[i].lengths, &t->task_items[k], &t->divisors[k], err);
             if (t->weighting.of[k].steps && !mtl__failed(err))
-                t->weighting.of[k].sequences += mtl__trainer_count_sequences(&t->model->tasks[k], target,
-                                                                             &batches[i]);
+                t->weighting.of[k].sequences += mtl__trainer_count_sequences(task, target, &batches[i]);
         }
     }
     for (k = 0; t->desc.sum_steps && k < t->model->desc.task_count; k++)
@@ -27283,12 +27243,11 @@ MTL_DEF MTL__RARE mtl_status mtl_trainer_swap_average(mtl_trainer *trainer, mtl_
 #ifndef MTL_NO_FILES
 /* ---- resume: optimiser state as further tensors -----------------------------------------------------------
    optimizer.m.NAME, .v.NAME, .average.NAME of the parameter's shape, of what was not frozen when the trainer
-   was made (those of what is frozen now are passed over); optimizer.counts: steps
-   [tensors], updates, plateau factor and rate, whole numbers and floats as doubles; optimizer.rule:
-   MTL_OPTIMIZER_* as a double, which files of earlier builds lack. Checkpoints have further doubles:
-   optimizer.weights, lambda of tasks and penalties; optimizer.averaged, which update the average of each unit
-   (mtl__average_units, of all tensors) has seen last: to make up for what it is late by would round, and a
-   checkpoint changes no bit. */
+   was made (those of what is frozen now are passed over); optimizer.counts: steps [tensors], updates, plateau
+   factor and rate, whole numbers and floats as doubles; optimizer.rule: MTL_OPTIMIZER_* as a double, which
+   files of earlier builds lack. Checkpoints have further doubles: optimizer.weights, lambda of tasks and
+   penalties; optimizer.averaged, which update the average of each unit (mtl__average_units, of all tensors)
+   has seen last: to make up for what it is late by would round, and a checkpoint changes no bit. */
 enum { MTL__MOMENTS = 3 };
 
 /* What the optimiser has of tensor i % count in moments i / count, m, v or the average: NULL: no such block.
@@ -27412,11 +27371,9 @@ static MTL__RARE size_t mtl__trainer_entry_count(const mtl_trainer *t)
 
 static mtl__further mtl__trainer_further(const mtl_trainer *trainer)
 {
-    mtl__further more;
+    const mtl__further more = { trainer, trainer ? mtl__trainer_entry_count(trainer) : 0,
+                                mtl__trainer_entries };
     if (trainer) mtl__average_finish(&trainer->optimizer, mtl__kernels_choose(trainer->desc.isa));
-    more.owner = trainer;
-    more.count = trainer ? mtl__trainer_entry_count(trainer) : 0;
-    more.entries = mtl__trainer_entries;
     return more;
 }
 
@@ -27451,6 +27408,13 @@ static MTL__RARE const mtl_safetensor *mtl__resume_counts(const mtl_trainer *t, 
     return mtl__failed(err) ? NULL : counts;
 }
 
+/* The name of a choice; NULL: there is no such choice. */
+static MTL__RARE const char *mtl__choice_name(const mtl_choice *choices, double value)
+{
+    while (choices->name && (double)choices->value != value) choices++;
+    return choices->name;
+}
+
 /* Refuses state that another rule has made, since the same moments mean something else there, and state that
    this trainer has no place for: without it training would go on as another one than was saved. */
 static MTL__RARE mtl_status mtl__resume_check(const mtl_trainer *t, const mtl_safetensors *file,
@@ -27458,20 +27422,19 @@ static MTL__RARE mtl_status mtl__resume_check(const mtl_trainer *t, const mtl_sa
 {
     static const char *const fields[MTL__MOMENTS] = { "momentum", "optimizer", "average" };
     const mtl_safetensor *rule = mtl_safetensors_find(file, "optimizer.rule");
-    const mtl_choice *theirs = mtl__choices_MTL_OPTIMIZER, *ours = theirs;
+    const mtl_choice *choices = mtl__choices_MTL_OPTIMIZER;
     const mtl__optimizer *o = &t->optimizer;
     double saved = rule ? -1 : (double)t->desc.optimizer;
     char name[192];
     size_t i;
     if (mtl__failed(err)) return mtl__status(err);
     if (rule && rule->type == MTL_TYPE_F64 && rule->count == 1) memcpy(&saved, rule->data, sizeof saved);
-    while (theirs->name && (double)theirs->value != saved) theirs++;
-    while (ours->value != t->desc.optimizer) ours++;
-    if (theirs != ours)
+    if (saved != (double)t->desc.optimizer)
         return mtl__fail(err, MTL_ERROR_TENSOR, "optimizer.rule", -1, "the file holds the state of %s, and "
                          "the trainer is one of %s: create it with the file's optimizer, or go on from the "
-                         "weights alone", theirs->name ? theirs->name
-                         : "an optimizer that this build does not know", ours->name);
+                         "weights alone", mtl__choice_name(choices, saved) ? mtl__choice_name(choices, saved)
+                         : "an optimizer that this build does not know",
+                         mtl__choice_name(choices, t->desc.optimizer));
     for (i = 0; i < MTL__MOMENTS * o->set->count; i++)
         if (!mtl__optimizer_moment(o, i, name) && mtl_safetensors_find(file, name))
             return mtl__fail(err, MTL_ERROR_TENSOR, name, -1, "the file holds %s, for which this trainer has "
@@ -27502,13 +27465,11 @@ static MTL__RARE int mtl__resume_doubles(const mtl_safetensors *file, const char
 static MTL__RARE mtl_status mtl__balance_resume_rule(const char *field, const mtl_choice *choices,
                                                      double theirs, int ours, mtl_error *err)
 {
-    const mtl_choice *other = choices;
+    const char *other = mtl__choice_name(choices, theirs);
     if (mtl__failed(err) || theirs == (double)ours) return mtl__status(err);
-    while (other->name && (double)other->value != theirs) other++;
-    while (choices->value != ours) choices++;
-    return mtl__fail(err, MTL_ERROR_TENSOR, "balance.rule", -1,
-                     "the file's trainer had %s %s, and this one has %s: create it with the file's, or go on "
-                     "from the weights alone", field, other->name ? other->name : "unknown", choices->name);
+    return mtl__fail(err, MTL_ERROR_TENSOR, "balance.rule", -1, "the file's trainer had %s %s, and this one "
+                     "has %s: create it with the file's, or go on from the weights alone", field,
+                     other ? other : "unknown", mtl__choice_name(choices, ours));
 }
 
 /* Task weights and what their method keeps, which must be that of this trainer. */
@@ -28013,13 +27974,12 @@ static MTL__RARE mtl_status mtl__fit_init(mtl__fit *f, mtl_trainer *trainer, con
 
 #ifndef MTL_NO_FILES
 /* ---- a run of mtl_fit as further tensors ------------------------------------------------------------------
-   All of doubles, beside the trainer's: fit.counts, the numbers of mtl__fit_counts;
-   fit.losses [tasks, 2], sum and number of the epoch's losses; fit.best [tasks, 2], the best epoch and score
-   of each task by itself, which checkpoints of earlier builds lack; fit.train [data sets, 6], sequences,
-   steps, batches drawn, rounds begun, place in the last one, the epoch in which it began; fit.valid
-   [data sets, 2], sequences and steps. best.NAME, of the parameter's shape: the best weights so far, where
-   there are any; parts.NAME: those of what one task alone trains, with fit.keep. fit.settings, where given:
-   the bytes of a text. */
+   Doubles, beside the trainer's: fit.counts, the numbers of mtl__fit_counts; fit.losses [tasks, 2], sum and
+   number of the epoch's losses; fit.best [tasks, 2], the best epoch and score of each task by itself, which
+   checkpoints of earlier builds lack; fit.train [data sets, 6], sequences, steps, batches drawn, rounds
+   begun, place in the last one, the epoch in which it began; fit.valid [data sets, 2], sequences and steps.
+   best.NAME, of the parameter's shape: the best weights so far, where there are any; parts.NAME: those of
+   what one task alone trains, with fit.keep. fit.settings, where given: the bytes of a text. */
 enum { MTL__FIT_COUNTS = 8, MTL__FIT_TRAIN = 6, MTL__FIT_VALID = 2 };
 
 static MTL__RARE void mtl__fit_counts(const mtl__fit *f, double counts[MTL__FIT_COUNTS])
@@ -28107,10 +28067,8 @@ static MTL__RARE void mtl__fit_entries(const void *owner, mtl__tensor_entry *e, 
 
 static MTL__RARE mtl__further mtl__fit_further(const mtl__fit *f)
 {
-    mtl__further more;
-    more.owner = f;
-    more.count = f ? mtl__trainer_entry_count(f->trainer) + mtl__fit_entry_count(f) : 0;
-    more.entries = mtl__fit_entries;
+    const mtl__further more = { f, f ? mtl__trainer_entry_count(f->trainer) + mtl__fit_entry_count(f) : 0,
+                                mtl__fit_entries };
     return more;
 }
 
@@ -28616,7 +28574,7 @@ MTL_DEF MTL__RARE mtl_status mtl_watch_steps(mtl_trainer *trainer, const mtl_bat
                                              const mtl_tensor *weight, double *norm, size_t count,
                                              mtl_error *err)
 {
-    struct mtl__step_norms norms;
+    struct mtl__step_norms norms = { weight, norm, count };
     mtl__balance_group group;
     mtl__balance balance;
     mtl_error own;
@@ -28626,9 +28584,6 @@ MTL_DEF MTL__RARE mtl_status mtl_watch_steps(mtl_trainer *trainer, const mtl_bat
         || !mtl__given(norm, "norm", err) || !mtl__watch_check(batch, 1, err)
         || (task >= 0 && !mtl__model_check_index(trainer->model, "task", task, err)))
         return mtl__status(err);
-    norms.weight = weight;
-    norms.norm = norm;
-    norms.count = count;
     memset(norm, 0, count * sizeof *norm);
     memset(&group, 0, sizeof group);
     group.gradients = trainer->gradients;
@@ -28738,9 +28693,8 @@ MTL_DEF mtl_status mtl_model_write(const mtl_model *model, const mtl_trainer *tr
    38 >>deploy     a model's stream as C constants
    ===========================================================================================================
    What is written is a mtl_plan: the operations of >>stream with their packed weights as constant arrays,
-       which
-   are run where they stand. An array is named by the first place at which its address is found, and written
-   there alone.
+   which are run where they stand. An array is named by the first place at which its address is found, and
+   written there alone.
    -------------------------------------------------------------------------------------------------------- */
 
 /* How many reals stand at each of an operation's arrays: weights[0 .. 2], bias[0 .. 1]. */
@@ -28843,8 +28797,7 @@ static MTL__RARE void mtl__emit_word(const mtl_writer *to, const char *text, mtl
 {
     char piece[2] = { 0, 0 };
     for (; *text; text++) {
-        const char c = *text;
-        piece[0] = mtl__is_word_character(c) ? c : '_';
+        piece[0] = mtl__is_word_character(*text) ? *text : '_';
         mtl__write(to, piece, 1, err);
     }
 }
@@ -28915,9 +28868,8 @@ MTL_DEF MTL__RARE mtl_status mtl_model_export_c(const mtl_model *model, const ch
     mtl_arena arena;
     mtl_plan plan;
     err = mtl__error_given(err, &own);
-    if (!mtl__given(model, "model", err) || !mtl__given(header, "header", err) || !mtl__given(source,
-            "source", err))
-        return mtl__status(err);
+    if (!mtl__given(model, "model", err) || !mtl__given(header, "header", err)
+        || !mtl__given(source, "source", err)) return mtl__status(err);
     if (!mtl__is_identifier(name))
         return mtl__fail(err, MTL_ERROR_ARGUMENT, "name", -1, "\"%s\" is no C identifier of at most 63 "
                          "letters, digits and _", name ? name : "");
