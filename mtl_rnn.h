@@ -5715,7 +5715,8 @@ MTL__VECTOR mtl__vec mtl__dot_pairs(mtl__vec a, mtl__vec b, mtl__vec c)
 #endif
 MTL__VECTOR void mtl__transpose(const mtl_real *from, size_t from_stride, mtl_real *to, size_t to_stride)
 {
-    (void)from_stride; (void)to_stride;
+    (void)from_stride;
+    (void)to_stride;
     *to = *from;
 }
 typedef uint32_t mtl__uints;
@@ -7591,7 +7592,8 @@ MTL__KERNEL void MTL__FN(mtl__cell_operand)(const mtl__cell_pass *p, const mtl__
         t->length = blocks * ((width + 1) / 2);
     }
 #else
-    (void)p; (void)part;
+    (void)p;
+    (void)part;
 #endif
 }
 
@@ -13014,7 +13016,8 @@ static void mtl__choice_pack_back_part(const mtl__kernels *kernels, const void *
                                        size_t end)
 {
     const mtl__choice_pass *p = (const mtl__choice_pass *)pass;
-    (void)begin; (void)end;
+    (void)begin;
+    (void)end;
     kernels->pack_backward(1, p->of->count, p->of->x->width, p->rows, NULL, p->packed);
 }
 
@@ -13023,7 +13026,9 @@ static void mtl__choice_mark_part(const mtl__kernels *kernels, const void *pass,
 {
     const mtl__choice_pass *p = (const mtl__choice_pass *)pass;
     const mtl__choice *d = p->of;
-    (void)kernels; (void)begin; (void)end;
+    (void)kernels;
+    (void)begin;
+    (void)end;
     if (p->gradients) mtl__gradient_touch(p->gradients, d->weight, d->ids, d->count, p->add, p->fresh);
     else memset(p->add, p->add_weight, d->count);
     if (p->all_biases && !p->add_bias) memset(p->all_biases, 0, d->bias->count * sizeof(mtl_real));
