@@ -19924,10 +19924,8 @@ static MTL__RARE void mtl__class_score(const mtl_task_part *part, const void *co
 static const mtl_figure mtl__class_figures[] = {
     { { "accuracy", "token accuracy" }, { "accuracy", "token_accuracy" }, offsetof(mtl_task_score, accuracy),
       1, 0 },
-    MTL__FIGURE_OF_SPANS("span precision", span_precision),
-    MTL__FIGURE_OF_SPANS("recall", span_recall),
-    MTL__FIGURE_OF_SPANS("F1", span_f1),
-    MTL__FIGURE(NULL, NULL, accuracy, 0)
+    MTL__FIGURE_OF_SPANS("span precision", span_precision), MTL__FIGURE_OF_SPANS("recall", span_recall),
+    MTL__FIGURE_OF_SPANS("F1", span_f1), MTL__FIGURE(NULL, NULL, accuracy, 0)
 };
 
 /* ---- real: numbers, standardised while they are learnt ------------------------------------------------- */
@@ -19979,9 +19977,7 @@ static MTL__RARE void mtl__real_score(const mtl_task_part *part, const void *cou
 }
 
 static const mtl_figure mtl__real_figures[] = {
-    MTL__FIGURE("RMSE", "rmse", rmse, 0),
-    MTL__FIGURE("MAE", "mae", mae, 0),
-    MTL__FIGURE("R2", "r2", r2, 1),
+    MTL__FIGURE("RMSE", "rmse", rmse, 0), MTL__FIGURE("MAE", "mae", mae, 0), MTL__FIGURE("R2", "r2", r2, 1),
     MTL__FIGURE(NULL, NULL, rmse, 0)
 };
 
@@ -20077,8 +20073,7 @@ static MTL__RARE void mtl__multi_score(const mtl_task_part *part, const void *co
 }
 
 static const mtl_figure mtl__multi_figures[] = {
-    MTL__FIGURE("micro F1", "micro_f1", micro_f1, 1),
-    MTL__FIGURE("macro F1", "macro_f1", macro_f1, 1),
+    MTL__FIGURE("micro F1", "micro_f1", micro_f1, 1), MTL__FIGURE("macro F1", "macro_f1", macro_f1, 1),
     MTL__FIGURE(NULL, NULL, micro_f1, 0)
 };
 
@@ -20207,10 +20202,8 @@ static void mtl__crf_answer(mtl_run *run, const mtl_task_part *part, const mtl_a
 /* ---- ordinal: one of C classes in an order, by one score and C - 1 thresholds -------------------------- */
 
 static const mtl_figure mtl__ordinal_figures[] = {
-    MTL__FIGURE("accuracy", "accuracy", accuracy, 1),
-    MTL__FIGURE("MAE in ranks", "mae", mae, 0),
-    MTL__FIGURE("kappa", "kappa", kappa, 1),
-    MTL__FIGURE(NULL, NULL, kappa, 0)
+    MTL__FIGURE("accuracy", "accuracy", accuracy, 1), MTL__FIGURE("MAE in ranks", "mae", mae, 0),
+    MTL__FIGURE("kappa", "kappa", kappa, 1), MTL__FIGURE(NULL, NULL, kappa, 0)
 };
 
 static mtl_status mtl__ordinal_check(mtl_task_desc *t, const char *what, mtl_error *err)
@@ -20271,10 +20264,8 @@ static MTL__RARE int mtl__ordinal_count(const mtl_task_part *part, const mtl_cou
 /* ---- count: how often something happens, Poisson with a logarithmic link ------------------------------- */
 
 static const mtl_figure mtl__count_figures[] = {
-    MTL__FIGURE("deviance", "deviance", deviance, 0),
-    MTL__FIGURE("RMSE", "rmse", rmse, 0),
-    MTL__FIGURE("D2", "d2", d2, 1),
-    MTL__FIGURE(NULL, NULL, deviance, 0)
+    MTL__FIGURE("deviance", "deviance", deviance, 0), MTL__FIGURE("RMSE", "rmse", rmse, 0),
+    MTL__FIGURE("D2", "d2", d2, 1), MTL__FIGURE(NULL, NULL, deviance, 0)
 };
 
 static mtl_status mtl__count_check(mtl_task_desc *t, const char *what, mtl_error *err)
@@ -20551,8 +20542,7 @@ static MTL__RARE void mtl__lm_score(const mtl_task_part *part, const void *count
 }
 
 static const mtl_figure mtl__lm_figures[] = {
-    MTL__FIGURE("perplexity", "perplexity", perplexity, 0),
-    MTL__FIGURE("accuracy", "accuracy", accuracy, 1),
+    MTL__FIGURE("perplexity", "perplexity", perplexity, 0), MTL__FIGURE("accuracy", "accuracy", accuracy, 1),
     MTL__FIGURE(NULL, NULL, perplexity, 0)
 };
 
@@ -21583,18 +21573,35 @@ static MTL__RARE size_t mtl__desc_data(const mtl_model_desc *d, size_t i, const 
     return k;
 }
 
+/* Name number i of the desc's inputs, columns and tasks, in this order. */
+static const char *mtl__desc_name(const mtl_model_desc *d, size_t i)
+{
+    if (i < d->input_count) return d->inputs[i].name;
+    i -= d->input_count;
+    return i < d->column_count ? d->columns[i].name : d->tasks[i - d->column_count].name;
+}
+
+/* Which of the names from number `first` to `end` - 1 is this one, counted from `first`; -1: none is. */
+static int mtl__desc_find(const mtl_model_desc *d, size_t first, size_t end, const char *name, size_t length)
+{
+    size_t i;
+    for (i = first; i < end; i++)
+        if (strlen(mtl__desc_name(d, i)) == length && memcmp(mtl__desc_name(d, i), name, length) == 0)
+            return (int)(i - first);
+    return -1;
+}
+
 /* `trains` names tasks. */
 static void mtl__desc_check_trains(const mtl_model_desc *d, size_t i, mtl_error *err)
 {
+    const size_t tasks = d->input_count + d->column_count;
     const char *names = d->columns[i].trains, *name;
     char where[48], shown[64];
-    size_t k, length;
+    size_t length;
     int part;
     while (names && !mtl__failed(err)) {
         length = mtl__tap_name(&names, &name, &part);
-        for (k = 0; k < d->task_count; k++)
-            if (strlen(d->tasks[k].name) == length && memcmp(d->tasks[k].name, name, length) == 0) break;
-        if (k < d->task_count && !part) continue;
+        if (mtl__desc_find(d, tasks, tasks + d->task_count, name, length) >= 0 && !part) continue;
         mtl__copy_text(shown, mtl__at_most(length + 1, sizeof shown), name);
         mtl__print(where, sizeof where, "columns[%z].trains", i);
         mtl__fail(err, MTL_ERROR_FIELD, where, -1, "%s: there is no task named \"%s\"", where, shown);
@@ -21631,25 +21638,16 @@ static mtl_status mtl__model_adopt(mtl_model *model, mtl_error *err)
     return mtl__status(err);
 }
 
-/* Name number i of the desc's inputs, columns and tasks, in this order. */
-static const char *mtl__desc_name(const mtl_model_desc *d, size_t i)
-{
-    if (i < d->input_count) return d->inputs[i].name;
-    i -= d->input_count;
-    return i < d->column_count ? d->columns[i].name : d->tasks[i - d->column_count].name;
-}
-
 static mtl_status mtl__model_check_unique(const mtl_model *model, mtl_error *err)
 {
     const mtl_model_desc *d = &model->desc;
-    size_t total = d->input_count + d->column_count + d->task_count, i, k;
-    for (i = 0; i < total; i++)
-        for (k = 0; k < i; k++) {
-            const char *name = mtl__desc_name(d, i);
-            if (mtl__same_text(name, mtl__desc_name(d, k)))
-                return mtl__fail(err, MTL_ERROR_FIELD, name, -1, "the name \"%s\" is used twice; inputs, "
-                                 "columns and tasks need names of their own", name);
-        }
+    size_t i;
+    for (i = 0; i < d->input_count + d->column_count + d->task_count; i++) {
+        const char *name = mtl__desc_name(d, i);
+        if (mtl__desc_find(d, 0, i, name, strlen(name)) >= 0)
+            return mtl__fail(err, MTL_ERROR_FIELD, name, -1, "the name \"%s\" is used twice; inputs, columns "
+                             "and tasks need names of their own", name);
+    }
     return MTL_OK;
 }
 
@@ -21671,16 +21669,6 @@ static const char *mtl__desc_where(const mtl_model_desc *d, size_t i, char *out,
                                : mtl__print(out, size, "tasks[%z].tap", i - d->column_count);
 }
 
-/* Number of the desc that has this name, -1: none has. */
-static int mtl__desc_find(const mtl_model_desc *d, const char *name, size_t length)
-{
-    size_t i, total = d->input_count + d->column_count + d->task_count;
-    for (i = 0; i < total; i++)
-        if (strlen(mtl__desc_name(d, i)) == length && memcmp(mtl__desc_name(d, i), name, length) == 0)
-            return (int)i;
-    return -1;
-}
-
 /* The first of the names in `from` (where: for messages, "columns[1].input") that is not placed yet, -1: all
    are. Errors: a name that no part has, the probabilities of what has none. */
 static int mtl__desc_names_wait(const mtl_model_desc *d, const char *from, const char *where,
@@ -21692,7 +21680,7 @@ static int mtl__desc_names_wait(const mtl_model_desc *d, const char *from, const
     int part, k;
     while (from && !mtl__failed(err)) {
         size_t length = mtl__tap_name(&from, &name, &part);
-        k = mtl__desc_find(d, name, length);
+        k = mtl__desc_find(d, 0, before + d->task_count, name, length);
         mtl__copy_text(shown, mtl__at_most(length + 1, sizeof shown), name);
         if (k < 0)
             mtl__fail(err, MTL_ERROR_FIELD, where, -1, "%s: there is no input, column or task named \"%s\"",
@@ -21899,7 +21887,7 @@ static void mtl__model_build_penalties(mtl_model *model, const unsigned char *pl
         p->kind = mtl__penalty_kind(of);
         mtl__print(what, sizeof what, "penalties[%z]", i);
         for (k = 0; k < i && !mtl__same_text(of->name, d->penalties[k].name); k++) {}
-        if (k < i || mtl__desc_find(d, of->name, strlen(of->name)) >= 0)
+        if (k < i || mtl__desc_find(d, 0, model->node_count, of->name, strlen(of->name)) >= 0)
             mtl__fail(err, MTL_ERROR_FIELD, of->name, -1, "%s: the name \"%s\" is used twice", what,
                       of->name);
         if (!of->a || (p->kind->parts > 1) != (of->b != NULL))
@@ -22215,19 +22203,11 @@ MTL_DEF mtl_tensor *mtl_model_tensor(mtl_model *model, const char *name)
     return model && name ? mtl_parameters_find(&model->set, name) : NULL;
 }
 
-/* Number of a name among `count` of the desc's names from `first` on, or -1. */
-static int mtl__model_find_name(const mtl_model *model, size_t first, size_t count, const char *name)
-{
-    size_t i;
-    for (i = 0; name && i < count; i++)
-        if (mtl__same_text(mtl__desc_name(&model->desc, first + i), name)) return (int)i;
-    return -1;
-}
-
 MTL_DEF MTL__RARE int mtl_model_task(const mtl_model *model, const char *name)
 {
-    return model ? mtl__model_find_name(model, model->desc.input_count + model->desc.column_count,
-                                        model->desc.task_count, name) : -1;
+    const size_t first = model ? model->desc.input_count + model->desc.column_count : 0;
+    return model && name ? mtl__desc_find(&model->desc, first, first + model->desc.task_count, name,
+                                          strlen(name)) : -1;
 }
 
 MTL_DEF const char *mtl_model_tokens(const mtl_model *model, size_t number)
@@ -22245,7 +22225,7 @@ MTL_DEF const char *mtl_model_tokens(const mtl_model *model, size_t number)
 
 MTL_DEF MTL__RARE int mtl_model_input(const mtl_model *model, const char *name)
 {
-    return model ? mtl__model_find_name(model, 0, model->desc.input_count, name) : -1;
+    return model && name ? mtl__desc_find(&model->desc, 0, model->desc.input_count, name, strlen(name)) : -1;
 }
 
 /* 1 when `model` is there and `index` is one of its tasks (what: "task") or inputs ("input"). */
@@ -22434,18 +22414,12 @@ MTL_DEF MTL__RARE size_t mtl_model_rate(mtl_model *model, const char *prefix, fl
     return count;
 }
 
-static mtl__note_text *mtl__model_find_note(const mtl_model *model, const char *name)
-{
-    mtl__note_text *n = model->notes;
-    while (n && !mtl__same_text(n->name, name)) n = n->next;
-    return n;
-}
-
 MTL_DEF MTL__RARE const char *mtl_model_note(mtl_model *model, const char *name, const char *value,
                                              mtl_error *err)
 {
     mtl_error own;
-    mtl__note_text *n = model && name ? mtl__model_find_note(model, name) : NULL;
+    mtl__note_text *n = model && name ? model->notes : NULL;
+    while (n && !mtl__same_text(n->name, name)) n = n->next;
     err = mtl__error_given(err, &own);
     if (!value || !mtl__given(model, "model", err) || !mtl__given(name, "name", err))
         return n ? n->value : NULL;
@@ -22674,15 +22648,6 @@ static size_t mtl__columns_forward(mtl_run *run, const mtl_model *model, size_t 
     return count;
 }
 
-/* A head that others read: its rows of all items, and its distribution where that is wanted. */
-static void mtl__head_forward(mtl_run *run, const mtl__task *task, const mtl__node *node,
-                              const mtl__node *nodes, mtl_activation **out)
-{
-    mtl_activation **at = &out[task->node * MTL__NODE_PARTS];
-    at[0] = mtl__task_outputs(run, task, nodes, out);
-    if (at[0] && node->tapped[1]) at[1] = task->kind->distribution(run, &task->part, at[0]);
-}
-
 enum { MTL__STREAMS_APART = 1024 };         /* dropout calls of a part in a micro-batch, at most */
 
 /* The batch's states, of which a dry run has none to touch. mtl__carry_finish writes them. */
@@ -22715,10 +22680,12 @@ static mtl_activation **mtl__model_forward(mtl_run *run, const mtl_model *model,
         if (node->part == MTL__NODE_INPUT)
             *at = mtl__input_forward(run, &model->inputs[node->index], inputs
                                      ? &inputs[model->inputs[node->index].data] : NULL);
-        else if (node->part == MTL__NODE_COLUMN)
-            i += mtl__columns_forward(run, model, i, out) - 1;
-        else if (node->tapped[0] || node->tapped[1])
-            mtl__head_forward(run, &model->tasks[node->index], node, model->nodes, out);
+        else if (node->part == MTL__NODE_COLUMN) i += mtl__columns_forward(run, model, i, out) - 1;
+        else if (node->tapped[0] || node->tapped[1]) {      /* a head that others read */
+            const mtl__task *task = &model->tasks[node->index];
+            at[0] = mtl__task_outputs(run, task, model->nodes, out);
+            if (at[0] && node->tapped[1]) at[1] = task->kind->distribution(run, &task->part, at[0]);
+        }
     }
     return mtl__failed(run->error) ? NULL : out;
 }
@@ -23024,31 +22991,23 @@ static size_t mtl__model_size_of_file(void *buffer, size_t size, const mtl_model
     return mtl__failed(err) ? 0 : bytes;
 }
 
-/* The desc of a configuration. The model's numbers stand in it, or in earlier versions' files in "model". */
-static void mtl__config_read(const mtl__desc_reader *r, const mtl__json *root, mtl_model_desc *desc)
-{
-    const mtl__desc *d = &mtl__descs[MTL_DESC_MODEL];
-    memset(desc, 0, sizeof *desc);
-    mtl__desc_read(r, MTL_DESC_MODEL, root, desc);
-    mtl__desc_read_numbers(d->fields, d->count, mtl__json_get(root, "model"), desc, r->err);
-}
-
-/* The desc of a file's model, in the file's arena. 0 on failure. */
+/* The desc of a file's model, in the file's arena. The model's numbers stand in it, or in earlier versions'
+   files in "model". 0 on failure. */
 static MTL__RARE int mtl__model_desc_of_file(mtl_safetensors *file, const mtl_load_desc *how,
                                              mtl_model_desc *desc, mtl_error *err)
 {
+    const mtl__desc_reader reader = { &file->arena, how ? how->kinds : NULL, how ? how->kind_count : 0, err };
+    const mtl__desc *d = &mtl__descs[MTL_DESC_MODEL];
     const char *config = mtl__model_config_text(file, err);
-    mtl__desc_reader reader;
     const mtl__json *root;
     if (!config) return 0;
     root = mtl__json_parse(config, strlen(config), "the configuration", 0, &file->arena, err);
-    reader.arena = &file->arena;
-    reader.kinds = how ? how->kinds : NULL;
-    reader.kind_count = how ? how->kind_count : 0;
-    reader.err = err;
-    if (root) mtl__config_read(&reader, root, desc);
+    if (!root) return 0;
+    memset(desc, 0, sizeof *desc);
+    mtl__desc_read(&reader, MTL_DESC_MODEL, root, desc);
+    mtl__desc_read_numbers(d->fields, d->count, mtl__json_get(root, "model"), desc, err);
     desc->allocator = how ? how->allocator : NULL;
-    return root && !mtl__failed(err);
+    return !mtl__failed(err);
 }
 
 /* The model that has been made of a file's desc gets its values; NULL on failure. */
@@ -24841,13 +24800,8 @@ typedef struct mtl__surgery_kind {
 
 /* In the order of MTL_SURGERY_NAMES. */
 static const mtl__surgery_kind mtl__surgery_kinds[] = {
-    { 0, NULL },
-    { 0, mtl__pcgrad_weigh },
-    { 1, mtl__gradvac_weigh },
-    { 0, mtl__mgda_weigh },
-    { 0, mtl__cagrad_weigh },
-    { 0, mtl__aligned_weigh },
-    { 0, mtl__upgrad_weigh }
+    { 0, NULL }, { 0, mtl__pcgrad_weigh }, { 1, mtl__gradvac_weigh }, { 0, mtl__mgda_weigh },
+    { 0, mtl__cagrad_weigh }, { 0, mtl__aligned_weigh }, { 0, mtl__upgrad_weigh }
 };
 
 /* ---- surgery: from gradients to gradients -------------------------------------------------------------- */
@@ -25236,11 +25190,6 @@ typedef struct mtl__optimizer {
     mtl__update rule;                       /* what all updates have in common */
 } mtl__optimizer;
 
-static int mtl__optimizer_has_momentum(const mtl_trainer_desc *d)
-{
-    return d->optimizer == MTL_OPTIMIZER_ADAM || d->optimizer == MTL_OPTIMIZER_ADAMW || d->momentum > 0;
-}
-
 /* A float field as the decimal number that was meant: 0.999f is 0.99900001287, and 1 - beta2 would be off by
    1e-5 of itself. */
 static double mtl__as_written(float value)
@@ -25345,7 +25294,8 @@ static MTL__RARE mtl_status mtl__optimizer_init(mtl__optimizer *o, const mtl_tra
     o->rule = mtl__optimizer_rule(desc);
     o->total_steps = (size_t)desc->total_steps;
     total = mtl__optimizer_places(o, arena, err);
-    if (mtl__optimizer_has_momentum(desc)) o->m = mtl__optimizer_block(total, "first moments", arena, err);
+    if (o->rule.rule == MTL_OPTIMIZER_ADAM || desc->momentum > 0)
+        o->m = mtl__optimizer_block(total, "first moments", arena, err);
     if (desc->optimizer != MTL_OPTIMIZER_SGD)
         o->v = mtl__optimizer_block(total, "second moments", arena, err);
     if (desc->average > 0) o->average = mtl__optimizer_block(total, "averaged weights", arena, err);
